@@ -1,0 +1,95 @@
+"""Settings: hosts, tokens and limits, from the environment or set in code."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal
+
+from platformdirs import user_cache_path
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+__all__ = ["Settings", "settings"]
+
+_MIB = 1024 * 1024
+
+
+class Settings(BaseSettings):
+    """What ``bc.settings`` holds. Each is read from the environment with the prefix ``BIOCOLAB_``.
+
+    An argument of a call wins over a setting; a setting wins over the key file (see :mod:`biocolab_accessor.credentials`).
+
+    Examples
+    --------
+    >>> import biocolab_accessor as bc
+    >>> with bc.settings.override(progress="off", max_retries=0):
+    ...     bc.settings.max_retries
+    0
+    """
+
+    model_config = SettingsConfigDict(env_prefix="BIOCOLAB_", validate_assignment=True, extra="forbid")
+
+    private_host: str = ""
+    """Address of a BBrowserX private server, ``https://company/t2d_index_tool/``."""
+    private_token: SecretStr = SecretStr("")
+    """Token of the private server."""
+    public_host: str = ""
+    """Address of Talk2Data; empty means the public server."""
+    public_token: SecretStr = SecretStr("")
+    """Token of Talk2Data."""
+    bioflex_host: str = ""
+    """Address of BioFlex; empty means the public server."""
+    bioflex_token: SecretStr = SecretStr("")
+    """Token of BioFlex."""
+    connect_timeout: float = Field(10.0, gt=0)
+    """Seconds to wait for a connection."""
+    read_timeout: float = Field(120.0, gt=0)
+    """Seconds of silence after which an answer is given up."""
+    deadline: float = Field(6 * 3600.0, gt=0)
+    """Seconds that one operation (one request with all its retries, one wait for a task) may take in all."""
+    max_retries: int = Field(4, ge=0)
+    """How often an idempotent request is tried again."""
+    chunk_size: int = Field(16 * _MIB, ge=64 * 1024)
+    """Bytes of one upload chunk."""
+    progress: Literal["auto", "on", "off"] = "auto"
+    """Progress bars: ``auto`` shows them in a terminal or notebook."""
+    cache_dir: Path = Field(default_factory=lambda: user_cache_path("biocolab_accessor"))
+    """Folder for what is kept between sessions."""
+    cache_size: int = Field(10 * 1024 * _MIB, ge=0)
+    """Most bytes kept in ``cache_dir``."""
+    memory_budget: int = Field(0, ge=0)
+    """Most bytes that one fetched object may take; 0 means what the machine has available."""
+
+    @contextmanager
+    def override(self, **values: object) -> Iterator[Settings]:
+        """Set some values for the duration of a ``with`` block.
+
+        Parameters
+        ----------
+        **values
+            Settings by name.
+
+        Yields
+        ------
+        Settings
+            These settings, with the values in force.
+        """
+        before = {name: getattr(self, name) for name in values}
+        try:
+            for name, value in values.items():
+                setattr(self, name, value)
+            yield self
+        finally:
+            for name, value in before.items():
+                setattr(self, name, value)
+
+    def reset(self) -> None:
+        """Read every setting from the environment again."""
+        fresh = type(self)()
+        for name in type(self).model_fields:
+            setattr(self, name, getattr(fresh, name))
+
+
+settings = Settings()

@@ -1,0 +1,29 @@
+"""Names: saying which one was probably meant."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+__all__ = ["did_you_mean", "listing"]
+
+
+def did_you_mean(name: str, known: Iterable[str], *, limit: int = 3) -> str:
+    """A clause ``" (did you mean 'CD3D'?)"`` with the nearest known names, or an empty string.
+
+    Examples
+    --------
+    >>> did_you_mean("cd3d", ["CD3D", "MS4A1"])
+    " (did you mean 'CD3D'?)"
+    """
+    names = list(known)
+    by_case = [k for k in names if k.casefold() == name.casefold()]
+    near = by_case or difflib.get_close_matches(name, names, n=limit, cutoff=0.7)
+    return f" (did you mean {' or '.join(repr(k) for k in near)}?)" if near else ""
+
+
+def listing(names: Iterable[object], *, limit: int = 8) -> str:
+    """Names for a message: ``'a', 'b', … and 3 more``."""
+    every = [repr(n) for n in names]
+    more = f", … and {len(every) - limit} more" if len(every) > limit else ""
+    return ", ".join(every[:limit]) + more

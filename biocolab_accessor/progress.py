@@ -1,0 +1,34 @@
+"""Progress: one bar per call, silent where nobody watches."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
+
+__all__ = ["progress_bar"]
+
+
+def progress_bar(description: str, total: int | None = None, *, unit: str = "B") -> tqdm[object]:
+    """A tqdm bar that follows ``bc.settings.progress``.
+
+    Parameters
+    ----------
+    description
+        What is going on, as the user would say it.
+    total
+        Units in all; None where it is not known.
+    unit
+        ``"B"`` for bytes (shown as MiB and so on) or any word.
+    """
+    from tqdm.auto import tqdm
+
+    from biocolab_accessor.config import settings
+
+    # tqdm's disable=None switches the bar off where the output is not a terminal; notebooks are recognised by tqdm.auto.
+    disable = {"auto": None, "on": False, "off": True}[settings.progress]
+    bytes_ = unit == "B"
+    return tqdm(
+        desc=description, total=total, unit=unit, unit_scale=bytes_, unit_divisor=1024 if bytes_ else 1000, disable=disable
+    )
