@@ -19,7 +19,8 @@ _MIB = 1024 * 1024
 class Settings(BaseSettings):
     """What ``bc.settings`` holds. Each is read from the environment with the prefix ``BIOCOLAB_``.
 
-    An argument of a call wins over a setting; a setting wins over the key file (see :mod:`biocolab_accessor.credentials`).
+    An argument of a call wins over a setting; a setting wins over the key file
+    (see :mod:`biocolab_accessor.credentials`).
 
     Examples
     --------
@@ -43,23 +44,23 @@ class Settings(BaseSettings):
     """Address of BioFlex; empty means the public server."""
     bioflex_token: SecretStr = SecretStr("")
     """Token of BioFlex."""
-    connect_timeout: float = Field(10.0, gt=0)
+    connect_timeout: float = Field(default=10.0, gt=0)
     """Seconds to wait for a connection."""
-    read_timeout: float = Field(120.0, gt=0)
+    read_timeout: float = Field(default=120.0, gt=0)
     """Seconds of silence after which an answer is given up."""
-    deadline: float = Field(6 * 3600.0, gt=0)
+    deadline: float = Field(default=6 * 3600.0, gt=0)
     """Seconds that one operation (one request with all its retries, one wait for a task) may take in all."""
-    max_retries: int = Field(4, ge=0)
+    max_retries: int = Field(default=4, ge=0)
     """How often an idempotent request is tried again."""
-    chunk_size: int = Field(16 * _MIB, ge=64 * 1024)
+    chunk_size: int = Field(default=16 * _MIB, ge=64 * 1024)
     """Bytes of one upload chunk."""
     progress: Literal["auto", "on", "off"] = "auto"
     """Progress bars: ``auto`` shows them in a terminal or notebook."""
     cache_dir: Path = Field(default_factory=lambda: user_cache_path("biocolab_accessor"))
     """Folder for what is kept between sessions."""
-    cache_size: int = Field(10 * 1024 * _MIB, ge=0)
+    cache_size: int = Field(default=10 * 1024 * _MIB, ge=0)
     """Most bytes kept in ``cache_dir``."""
-    memory_budget: int = Field(0, ge=0)
+    memory_budget: int = Field(default=0, ge=0)
     """Most bytes that one fetched object may take; 0 means what the machine has available."""
 
     @contextmanager

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 __all__ = ["progress_bar"]
 
 
-def progress_bar(description: str, total: int | None = None, *, unit: str = "B") -> tqdm[object]:
+def progress_bar(description: str, total: int | None = None, *, unit: str = "B") -> tqdm[Any]:
     """A tqdm bar that follows ``bc.settings.progress``.
 
     Parameters
@@ -26,9 +26,15 @@ def progress_bar(description: str, total: int | None = None, *, unit: str = "B")
 
     from biocolab_accessor.config import settings
 
-    # tqdm's disable=None switches the bar off where the output is not a terminal; notebooks are recognised by tqdm.auto.
+    # disable=None switches the bar off where the output is no terminal; notebooks are recognised by tqdm.auto.
     disable = {"auto": None, "on": False, "off": True}[settings.progress]
     bytes_ = unit == "B"
-    return tqdm(
-        desc=description, total=total, unit=unit, unit_scale=bytes_, unit_divisor=1024 if bytes_ else 1000, disable=disable
+    bar: tqdm[Any] = tqdm(
+        desc=description,
+        total=total,
+        unit=unit,
+        unit_scale=bytes_,
+        unit_divisor=1024 if bytes_ else 1000,
+        disable=disable,
     )
+    return bar

@@ -10,8 +10,8 @@ __all__ = ["Secret"]
 class Secret:
     """A token whose text is only given out by :meth:`reveal`.
 
-    ``repr``, ``str`` and formatting give a mask, and pickling or copying is refused, so that a token cannot travel with an
-    object that happens to hold one.
+    ``repr``, ``str`` and formatting give a mask, and pickling or copying is refused, so that a token cannot travel with
+    an object that happens to hold one.
 
     Parameters
     ----------

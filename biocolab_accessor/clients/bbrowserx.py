@@ -1,0 +1,274 @@
+"""BBrowserX and Talk2Data: the official connector over our wire, with every answer checked.
+
+The class is a subclass of bioturing_connector's own: its methods keep their names, arguments and return values. What
+differs is how they fail and what they cost: refusals are raised as typed errors, uploads stream from disk, polling ends.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import numpy as np
+from bioturing_connector import bbrowserx_connector
+from numpy.typing import NDArray
+from scipy import sparse
+
+from biocolab_accessor.clients.address import normalise_host
+from biocolab_accessor.clients.answer import unwrap
+from biocolab_accessor.clients.http import HttpClient
+from biocolab_accessor.clients.payload import csc_from_base64, decode_array, strings
+from biocolab_accessor.clients.tasks import follow_task
+from biocolab_accessor.errors import InvalidArgument, InvalidFile, InvalidResponse
+from biocolab_accessor.secret import Secret
+
+__all__ = ["TALK2DATA_HOST", "BBrowserXConnector"]
+
+TALK2DATA_HOST = "https://talk2data.bioturing.com/t2d_index_tool/"
+"""Where Talk2Data is, the address that the SDK has built in."""
+
+# These start or finish something on the server: sent twice they might do it twice.
+_NOT_IDEMPOTENT = frozenset(
+    {
+        "api/v1/submit_study_from_local",
+        "api/v1/submit_study_from_s3",
+        "api/v1/submit_study_from_shared_s3",
+        "api/v1/submit_study_from_server",
+        "api/v1/submit_processed_study_from_local",
+        "api/v1/export_study",
+    }
+)
+
+
+_Method = TypeVar("_Method", bound=Callable[..., Any])
+
+
+def _with_plain_arguments(method: _Method) -> _Method:
+    """Let an official submit method take enum members and paths, and keep its hands off the caller's batch_info."""
+
+    @functools.wraps(method)
+    def call(self: BBrowserXConnector, *args: Any, **kwargs: Any) -> Any:
+        result = method(self, *_plain(args), **_plain(kwargs))
+        if isinstance(result, str):  # the official way to say that an argument is wrong
+            raise InvalidArgument(result)
+        return result
+
+    return cast("_Method", call)
+
+
+class _Agent:
+    """Stands where the official connector keeps its HTTP agent; nothing of it is sent but through our session."""
+
+    def __init__(self, http: HttpClient) -> None:
+        self._http = http
+
+    def post(self, url: str, body: Mapping[str, Any] | None = None, check_error: bool = True) -> dict[str, Any]:
+        route = url.removeprefix(self._http.host)
+        return unwrap(url, self._http.post(url, _plain(body or {}), idempotent=route not in _NOT_IDEMPOTENT))
+
+
+class BBrowserXConnector(bbrowserx_connector.BBrowserXConnector):
+    """A connector to a BBrowserX private server or to Talk2Data.
+
+    Parameters
+    ----------
+    host
+        ``https://company/t2d_index_tool/``; the last slash may be missing.
+    token
+        The API token, generated in the application.
+    ssl
+        True, or the path of a bundle of certificate authorities, or False.
+
+    Notes
+    -----
+    As in the SDK, the methods of the connector print what its README shows (connection test, log lines). The functions
+    and accessors of this package never print.
+    """
+
+    def __init__(self, host: str, token: str | Secret, ssl: bool | str | Path = True) -> None:
+        secret = token if isinstance(token, Secret) else Secret(token, "argument token")
+        self.host = normalise_host(host)
+        super().__init__(self.host, secret, ssl)
+        self.http = HttpClient(self.host, secret, header="bioturing-api-token", ssl=ssl)
+        self._Connector__https_agent = _Agent(self.http)
+
+    def __repr__(self) -> str:
+        return f"BBrowserXConnector(host={self.host!r})"
+
+    submit_study_from_local = _with_plain_arguments(bbrowserx_connector.BBrowserXConnector.submit_study_from_local)
+    submit_study_from_s3 = _with_plain_arguments(bbrowserx_connector.BBrowserXConnector.submit_study_from_s3)
+    submit_study_from_shared_s3 = _with_plain_arguments(
+        bbrowserx_connector.BBrowserXConnector.submit_study_from_shared_s3
+    )
+
+    def query_genes(
+        self, species: str, study_id: str, gene_names: Sequence[str], unit: str = "raw"
+    ) -> sparse.csc_matrix:
+        """Expression of some genes, or of all with an empty list: (n_cells, n_genes) float32."""
+        genes = list(gene_names)
+        body = {"species": species, "study_id": study_id, "gene_names": genes, "unit": unit}
+        answer = self.post_request("api/v1/study/query_genes", body)
+        shape = (None, len(genes) if genes else None)
+        return csc_from_base64(answer.get("data"), f"query_genes of {study_id}", shape=shape)
+
+    def get_barcodes(self, species: str, study_id: str) -> list[str]:
+        """Cell barcodes, in the order of the matrix' rows."""
+        return strings(super().get_barcodes(_plain(species), study_id), f"barcodes of {study_id}")
+
+    def get_features(self, species: str, study_id: str) -> list[str]:
+        """Gene names, in the order of the matrix' columns."""
+        return strings(super().get_features(_plain(species), study_id), f"features of {study_id}")
+
+    def get_metadata_columns(
+        self, species: str, study_id: str, group_id: str | None = None, fields: Sequence[str] = ()
+    ) -> dict[str, list[Any]]:
+        """Metadata as the server sends it, column by column, barcodes among them; no fields means all."""
+        body = {"species": species, "study_id": study_id, "group_id": group_id, "fields": list(fields)}
+        columns = self.post_request("api/v1/study/get_metadata", body).get("data")
+        if not isinstance(columns, dict) or not all(isinstance(column, list) for column in columns.values()):
+            msg = f"metadata of {study_id}: expected an object of columns"
+            raise InvalidResponse(msg)
+        lengths = {name: len(column) for name, column in columns.items()}
+        if len(set(lengths.values())) > 1:
+            msg = f"metadata of {study_id}: columns of different lengths: {lengths}"
+            raise InvalidResponse(msg)
+        return columns
+
+    def retrieve_custom_embedding(self, species: str, study_id: str, embedding_id: str) -> NDArray[np.float32]:
+        """Coordinates of an embedding: (n_cells, n_dims) float32."""
+        body = {"species": species, "study_id": study_id, "embedding_id": embedding_id}
+        data = self.post_request("api/v1/retrieve_custom_embedding", body).get("data")
+        what = f"embedding {embedding_id} of {study_id}"
+        shape = data.get("coord_shape") if isinstance(data, dict) else None
+        if (
+            not isinstance(data, dict)
+            or not isinstance(shape, list)
+            or len(shape) != 2
+            or not all(type(n) is int and 0 <= n < 2**40 for n in shape)
+        ):
+            msg = f"{what}: expected coord_arr and a coord_shape of two numbers"
+            raise InvalidResponse(msg)
+        coordinates = decode_array(data.get("coord_arr"), "<f4", what, length=shape[0] * shape[1])
+        return cast("NDArray[np.float32]", coordinates.reshape(shape))
+
+    def upload_chunk(
+        self,
+        file_names: Sequence[str],
+        files: Sequence[Path],
+        chunk_size: int,
+        folder_id: str | None = None,
+        on_bytes: Callable[[int], object] | None = None,
+    ) -> str:
+        """Upload files into one folder on the server.
+
+        Parameters
+        ----------
+        file_names
+            Names on the server; they must differ, since equal ones overwrite each other there.
+        files
+            Paths here.
+        chunk_size
+            Bytes of one request.
+        folder_id
+            Folder on the server; None makes a new one.
+        on_bytes
+            Called with the number of bytes sent.
+
+        Returns
+        -------
+        str
+            The folder's path on the server, which a submit call wants.
+
+        Raises
+        ------
+        InvalidArgument
+            Two files would get the same name.
+        InvalidFile
+            A file is missing or empty.
+        """
+        if len({name.casefold() for name in file_names}) < len(file_names):
+            msg = f"two files would have the same name on the server and overwrite each other: {sorted(file_names)}"
+            raise InvalidArgument(msg)
+        sizes = [_size(Path(file)) for file in files]
+        folder = folder_id or uuid.uuid4().hex
+        output_dir = ""
+        for name, file, size in zip(file_names, files, sizes, strict=True):
+            n_chunks = -(-size // chunk_size)
+            file_id = self._add_file_upload(folder, n_chunks, name)
+            for chunk in range(n_chunks):
+                offset = chunk * chunk_size
+                params = {"folder_id": folder, "id": file_id, "chunk": chunk, "n_chunks": n_chunks}
+                length = min(chunk_size, size - offset)
+                answer = self.http.post_file_part(
+                    "api/v1/upload_chunk", params, name, Path(file), offset, length, on_bytes
+                )
+                output_dir = _output_dir(unwrap(f"{self.host}api/v1/upload_chunk", answer), name)
+        return output_dir
+
+    def submit_task(self, route: str, body: Mapping[str, Any]) -> str:
+        """Post a submission and give the id of its task on the server."""
+        answer = self.post_request(f"api/v1/{route}", body)
+        data = answer.get("data")
+        if not isinstance(data, dict) or data.get("id") in (None, ""):
+            msg = f"{self.host}: {route} gave no task id"
+            raise InvalidResponse(msg)
+        return cast("str", data["id"])
+
+    def commit_task(self, group_id: str, task_id: str) -> dict[str, Any]:
+        """Make the result of a finished task a study of the group; gives what the server says about the study."""
+        answer = self.post_request("api/v1/commit_submission_result", {"group_id": group_id, "task_id": task_id})
+        info = answer.get("study_info")
+        return info if isinstance(info, dict) else {}
+
+    def get_submission_log(self, group_id: str, task_id: str) -> dict[str, Any]:
+        """Print the log of a task while it runs, then commit it; what the SDK's submit calls end with.
+
+        Raises
+        ------
+        TaskFailed
+            The task ended in an error.
+        """
+        follow_task(self, task_id, print)  # the SDK's README shows these lines on stdout
+        info = self.commit_task(group_id, task_id)
+        print("Study submitted successfully!")  # noqa: T201 - as above
+        return {"status": True, "study_info": info}
+
+    def post_request(
+        self, api_route: str, data: Mapping[str, Any] | None = None, check_error: bool = True
+    ) -> dict[str, Any]:
+        """Post to a route below the host, ``api/v1/…``, and give the checked envelope."""
+        return cast("dict[str, Any]", super().post_request(api_route, dict(data or {}), check_error))
+
+
+def _plain(value: Any) -> Any:
+    """A copy with enum members as their values and paths as text, which the official client would fail on."""
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    return getattr(value, "value", value) if not isinstance(value, str | int | float | bool | None) else value
+
+
+def _size(path: Path) -> int:
+    if not path.is_file():
+        msg = f"there is no file {path}"
+        raise InvalidFile(msg)
+    size = path.stat().st_size
+    if not size:
+        msg = f"{path} is empty"
+        raise InvalidFile(msg)
+    return size
+
+
+def _output_dir(answer: Mapping[str, Any], name: str) -> str:
+    data = answer.get("data")
+    if not isinstance(data, dict) or not isinstance(data.get("output_dir"), str):
+        msg = f"the server took {name!r} but did not say where it put it"
+        raise InvalidResponse(msg)
+    return cast("str", data["output_dir"])

@@ -1,0 +1,296 @@
+"""BioFlex: the official client's objects over our wire, with every answer checked.
+
+The classes are subclasses of bioflex's own, so that ``isinstance`` and everything written for bioflex keeps working.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from bioflex import connection, database, metadata, study
+from bioflex._base_object import _BaseObject
+from bioflex.constants import CATEGORY, EXPORT_H5AD, METADATA_TYPES, NUMBER
+from numpy.typing import NDArray
+from scipy import sparse
+
+from biocolab_accessor.clients.address import normalise_host
+from biocolab_accessor.clients.buffer import Buffer
+from biocolab_accessor.clients.http import HttpClient
+from biocolab_accessor.clients.payload import csc_from_base64, csc_from_hdf5, decode_array, strings
+from biocolab_accessor.errors import InvalidArgument, InvalidResponse, NotFound, UnknownGene, UnknownStudy
+from biocolab_accessor.progress import progress_bar
+from biocolab_accessor.secret import Secret
+
+__all__ = ["BIOFLEX_HOST", "BioFlexConnection", "Database", "Metadata", "Study"]
+
+BIOFLEX_HOST = "https://api.bioturing.com/"
+"""Where BioFlex is, the address that the official client has built in."""
+
+_UNITS = ("raw", "lognorm")
+
+
+class BioFlexConnection(connection.Connection):
+    """A connection to BioFlex.
+
+    Parameters
+    ----------
+    token
+        The BioFlex API token.
+    host
+        Address of the server.
+    ssl
+        True, or the path of a bundle of certificate authorities, or False.
+
+    Examples
+    --------
+    >>> import biocolab_accessor as bc
+    >>> with bc.sandbox() as server:
+    ...     server.connect().get_bioflex().databases()[0]
+    DataBase(id="5010c7d573ae4ff2b9691422b99aa2cd",name="BioTuring database",species="human",version=1)
+    """
+
+    def __init__(self, token: str | Secret, host: str = BIOFLEX_HOST, *, ssl: bool | str | Path = True) -> None:
+        secret = token if isinstance(token, Secret) else Secret(token, "argument token")
+        super().__init__(secret)
+        self.http = HttpClient(normalise_host(host), secret, header="btr-api-token", ssl=ssl)
+
+    def __repr__(self) -> str:
+        return f"BioFlexConnection(host={self.http.host!r})"
+
+    def databases(self) -> list[Database]:
+        """All databases that the token sees, oldest version first as the server lists them."""
+        answer = _listing(self._post_request("/v1/database/list"), "databases")
+        return [
+            Database(self, *(_field(row, key, "database") for key in ("id", "name", "species", "version")))
+            for row in answer
+        ]
+
+    def _http_headers(self) -> dict[str, str]:
+        return {}
+
+    def _post_request(self, path: str, params: Mapping[str, Any] | None = None) -> Any:
+        return self.http.post(path, params)
+
+    def _post_download(
+        self, path: str, params: Mapping[str, Any] | None = None, dst_file: io.IOBase | None = None
+    ) -> io.IOBase:
+        target = io.BytesIO() if dst_file is None else dst_file
+        start = target.tell()
+
+        def open_target(_: int | None) -> Callable[[memoryview], object]:
+            target.seek(start)
+            target.truncate()
+            return target.write
+
+        with progress_bar("Downloading") as bar:
+            self.http.download("POST", path, params, open_target=open_target, on_bytes=bar.update)
+        target.flush()
+        target.seek(0)
+        return target
+
+    def _post_buffer(self, path: str, params: Mapping[str, Any], description: str) -> NDArray[np.uint8]:
+        buffer = Buffer()
+        with progress_bar(description) as bar:
+
+            def open_target(length: int | None) -> Callable[[memoryview], object]:
+                bar.total = length
+                return buffer.open(length)
+
+            self.http.download("POST", path, params, open_target=open_target, on_bytes=bar.update)
+        return buffer.content
+
+
+class _Scoped(_BaseObject):
+    """Base object whose large answers come in one buffer; each parent adds its scope to the parameters."""
+
+    def _post_buffer(self, path: str, params: Mapping[str, Any], description: str) -> NDArray[np.uint8]:
+        content: NDArray[np.uint8] = self._parent._post_buffer(path, self._post_params(dict(params)), description)
+        return content
+
+
+class Database(database.Database, _Scoped):
+    """A database: species and version. See the official class for its attributes."""
+
+    def get_study(self, study_hash_id: str) -> Study:
+        """The study of this id.
+
+        Raises
+        ------
+        UnknownStudy
+            The database has none.
+        """
+        try:
+            answer = self._post_request("/v1/study/get", {"hash_id": study_hash_id})
+        except NotFound as error:
+            msg = f"{self.species} database version {self.version} has no study {study_hash_id!r}: {error.detail}"
+            raise UnknownStudy(msg) from error
+        return Study(self, answer, study_hash_id)
+
+    def get_celltypes_expression_summary(
+        self, gene_names: Sequence[str]
+    ) -> dict[str, list[database.ExpressionSummary]]:
+        """Expression of genes by cell type over the whole database.
+
+        Raises
+        ------
+        UnknownGene
+            The database lacks some of them; all are named.
+        """
+        genes = _names(gene_names)
+        try:
+            answer = self._post_request("/v1/expression/celltypes", {"gene_names": genes})
+        except NotFound as error:
+            raise UnknownGene(error.detail) from error
+        missing = [gene for gene in genes if not isinstance(answer, Mapping) or not answer.get(gene)]
+        if missing:
+            msg = f"{self.species} database version {self.version} has no expression of {', '.join(map(repr, missing))}"
+            raise UnknownGene(msg)
+        return {gene: [_summary(row, gene) for row in answer[gene]] for gene in genes}
+
+
+class Study(study.Study, _Scoped):
+    """A study of BioFlex. See the official class for its attributes and methods."""
+
+    metalist: list[Metadata]
+
+    def __init__(self, db: Database, response: Any, hash_id: str) -> None:
+        known = {key: _field(response, key, "study") for key in ("id", "title", "authors", "reference", "metalist")}
+        super().__init__(db, {**known, "metalist": []})
+        self.hash_id = str(response.get("hash_id") or hash_id)
+        self.metalist = [
+            Metadata(self, *(_field(field, key, "metalist") for key in ("id", "name", "type")))
+            for field in _listing(known["metalist"], "metalist")
+        ]
+
+    def query_genes(self, gene_names: Sequence[str], unit: str = "lognorm") -> sparse.csc_matrix:
+        """Expression of some genes: (n_cells, n_genes) float32, columns in the order asked for.
+
+        Raises
+        ------
+        UnknownGene
+            The study lacks some of them.
+        InvalidResponse
+            The answer has another number of columns, so that they cannot be told apart.
+        """
+        genes, unit = _names(gene_names), _unit(unit)
+        try:
+            answer = self._post_request("/v1/study/query_genes", {"gene_names": genes, "unit": unit})
+        except NotFound as error:
+            raise UnknownGene(error.detail) from error
+        return csc_from_base64(answer, f"query_genes of {self.hash_id}", shape=(None, len(genes)))
+
+    def matrix(self, unit: str = "lognorm") -> sparse.csc_matrix:
+        """The whole matrix: (n_cells, n_genes) float32."""
+        buffer = self._post_buffer("/v1/study/get_matrix", {"unit": _unit(unit)}, f"{self.hash_id} {unit}")
+        return csc_from_hdf5(buffer, f"get_matrix of {self.hash_id}")
+
+    def features(self) -> list[str]:
+        """Gene names, in the order of the matrix' columns."""
+        return strings(super().features(), f"features of {self.hash_id}")
+
+    def barcodes(self) -> list[str]:
+        """Cell barcodes, in the order of the matrix' rows."""
+        return strings(super().barcodes(), f"barcodes of {self.hash_id}")
+
+    def export_study(self, export_format: str = EXPORT_H5AD) -> Any:
+        """Ask the server for a file of the whole study: ``{"download_link": …, "study_hash_id": …}``."""
+        return super().export_study(export_format)
+
+
+class Metadata(metadata.Metadata, _Scoped):
+    """A metadata field of a study.
+
+    Attributes
+    ----------
+    values
+        None until :meth:`fetch`; then (n_cells,) float32, or the label of each cell.
+    codes, categories
+        Of a category field after :meth:`fetch`: (n_cells,) uint16 into the labels.
+    """
+
+    name: str
+    codes: NDArray[np.uint16] | None = None
+    categories: list[str] | None = None
+
+    def __init__(self, study: Study, id: int, name: str, type: int) -> None:
+        known = type if type in (NUMBER, CATEGORY) else NUMBER
+        super().__init__(study, id, name, known)
+        self._set_type(type)
+
+    def _set_type(self, type: Any) -> None:
+        # One field of a kind that we do not know must not make the whole study unusable; fetch refuses it.
+        self._type = type
+        self.type = METADATA_TYPES[type] if type in (NUMBER, CATEGORY) else "Unknown"
+
+    def fetch(self) -> None:
+        """Fetch the values.
+
+        Raises
+        ------
+        InvalidResponse
+            The field is of an unknown kind, or a code has no label.
+        """
+        what = f"metadata {self.name!r} of {self.study.hash_id}"
+        answer = self._post_request("/v1/study/fetch_metadata")
+        self.name = str(_field(answer, "name", what))
+        self._set_type(_field(answer, "type", what))
+        values = _field(answer, "metadata_values", what)
+        if self._type == NUMBER:
+            self.codes = self.categories = None
+            self.values = decode_array(values, "<f4", what)
+        elif self._type == CATEGORY:
+            names = [str(name) for name in _listing(_field(answer, "cluster_names", what), what)]
+            codes = decode_array(values, "<u2", what)
+            if len(codes) and int(codes.max()) >= len(names):
+                msg = f"{what}: code {int(codes.max())} but only {len(names)} labels"
+                raise InvalidResponse(msg)
+            self.codes, self.categories = codes, names
+            self._cluster_names, self._clusters = np.array(names), codes
+            self._cluster_lengths = np.array(answer.get("cluster_lengths", []))
+            self.values = self._cluster_names[codes] if names else np.array([], dtype=str)
+        else:
+            msg = f"{what}: its kind is {self._type!r}, which is neither numeric (0) nor category (1)"
+            raise InvalidResponse(msg)
+
+
+def _field(row: Any, key: str, what: str) -> Any:
+    if not isinstance(row, Mapping) or key not in row:
+        msg = f"{what}: the server's answer lacks {key!r}"
+        raise InvalidResponse(msg)
+    return row[key]
+
+
+def _listing(answer: Any, what: str) -> list[Any]:
+    if not isinstance(answer, list):
+        msg = f"{what}: expected a list, got {type(answer).__name__}"
+        raise InvalidResponse(msg)
+    return answer
+
+
+def _summary(row: Any, gene: str) -> database.ExpressionSummary:
+    for key in ("name", "sum", "mean", "rate", "count", "total"):
+        _field(row, key, f"expression summary of {gene}")
+    return database.ExpressionSummary(row)
+
+
+def _names(gene_names: Sequence[str]) -> list[str]:
+    if isinstance(gene_names, str):
+        msg = f"gene_names is the text {gene_names!r}: give a list, [{gene_names!r}]"
+        raise InvalidArgument(msg)
+    names = list(gene_names)
+    if not all(isinstance(name, str) for name in names):
+        msg = "gene_names must be a list of strings"
+        raise InvalidArgument(msg)
+    return names
+
+
+def _unit(unit: Any) -> str:
+    unit = getattr(unit, "value", unit)
+    if unit not in _UNITS:
+        msg = f"unit is {unit!r}: give 'raw' or 'lognorm'"
+        raise InvalidArgument(msg)
+    return str(unit)

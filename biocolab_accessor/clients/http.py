@@ -1,0 +1,368 @@
+"""HTTP: one pooled session to one server, with its token, time-outs and retries."""
+
+from __future__ import annotations
+
+import http.cookiejar
+import json
+import os
+import ssl as tls
+import warnings
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import urljoin
+
+import requests
+import urllib3
+from requests.adapters import HTTPAdapter
+from requests.auth import AuthBase
+
+from biocolab_accessor.clients.address import is_loopback, origin, same_origin_url
+from biocolab_accessor.clients.answer import decode_json, expect_exact_length, refusal
+from biocolab_accessor.clients.multipart import FilePart
+from biocolab_accessor.clients.retry import Deadline, Retriable, retry_after, retrying
+from biocolab_accessor.config import settings
+from biocolab_accessor.errors import BiocolabError, InvalidHost, RedirectRefused, TimedOut, TransportError
+from biocolab_accessor.secret import Secret
+
+__all__ = ["HttpClient"]
+
+_RETRIABLE_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
+_PIECE = 1024 * 1024
+_MOST_REDIRECTS = 5
+
+
+class _TokenAuth(AuthBase):
+    """Puts the token on requests to its own origin; as an auth object it also keeps ~/.netrc out."""
+
+    def __init__(self, host: str, header: str, token: Secret) -> None:
+        self._origin, self._header, self._token = origin(host), header, token
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        if origin(request.url or "") == self._origin:
+            request.headers[self._header] = self._token.reveal()
+        return request
+
+
+class _Adapter(HTTPAdapter):
+    """requests' adapter with larger blocks: http.client reads upload bodies 16 kB at a time otherwise."""
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        super().init_poolmanager(*args, **kwargs, blocksize=256 * 1024)
+
+
+class HttpClient:
+    """Requests to one server.
+
+    Parameters
+    ----------
+    host
+        Base address, as :func:`~biocolab_accessor.clients.address.normalise_host` gives it.
+    token
+        Sent in ``header``, and only to the origin of ``host``.
+    header
+        Name of the token header.
+    ssl
+        True to verify certificates against the system's authorities (or ``REQUESTS_CA_BUNDLE``), a path to a bundle of
+        your own, or False not to verify (warns once).
+    extra_headers
+        Sent with every request.
+    """
+
+    def __init__(
+        self,
+        host: str,
+        token: Secret,
+        *,
+        header: str,
+        ssl: bool | str | Path = True,
+        extra_headers: Mapping[str, str] | None = None,
+    ) -> None:
+        self.host = host
+        self.token = token
+        self.header = header
+        self.ssl = ssl
+        self._extra_headers = dict(extra_headers or {})
+        if isinstance(ssl, str | Path) and not Path(ssl).exists():
+            msg = f"ssl={str(ssl)!r}: there is no such certificate bundle"
+            raise InvalidHost(msg)
+        if ssl is False and not is_loopback(origin(host)[1]):
+            warnings.warn(
+                f"certificates of {host} are not verified (ssl=False): anyone on the way can read the token. "
+                "Give ssl='/path/to/your-ca.pem' instead.",
+                UserWarning,
+                stacklevel=4,
+            )
+        self._session: requests.Session | None = None
+        self._pid = 0
+
+    def __repr__(self) -> str:
+        return f"HttpClient(host={self.host!r})"
+
+    @property
+    def session(self) -> requests.Session:
+        """The pooled session, made anew in a forked process: two processes must not share a socket."""
+        if self._session is None or self._pid != os.getpid():
+            session = requests.Session()
+            adapter = _Adapter(pool_connections=4, pool_maxsize=16, max_retries=0)
+            session.mount("https://", adapter)
+            session.mount("http://", adapter)
+            session.auth = _TokenAuth(self.host, self.header, self.token)
+            session.cookies.set_policy(http.cookiejar.DefaultCookiePolicy(allowed_domains=[]))
+            session.headers.update(self._extra_headers)
+            session.verify = str(self.ssl) if isinstance(self.ssl, Path) else self.ssl
+            # A token for this machine must never be handed to a proxy that the environment names.
+            session.trust_env = not is_loopback(origin(self.host)[1])
+            self._session, self._pid = session, os.getpid()
+        return self._session
+
+    def close(self) -> None:
+        """Close the pooled connections; the next request opens new ones."""
+        if self._session is not None:
+            self._session.close()
+            self._session = None
+
+    def post(self, route: str, body: Mapping[str, Any] | None = None, *, idempotent: bool = True) -> Any:
+        """Post JSON, get JSON.
+
+        Parameters
+        ----------
+        route
+            Path below the host, ``api/v1/get_user_groups`` or ``/v1/database/list``.
+        body
+            JSON object; none is sent as ``{}``.
+        idempotent
+            Whether the request may be sent again when it is not known if the first one arrived.
+
+        Returns
+        -------
+        Any
+            The decoded JSON.
+
+        Raises
+        ------
+        TransportError
+            No usable answer arrived.
+        ServerError
+            The answer has a status of 400 or more.
+        InvalidResponse
+            The answer is not JSON.
+        """
+        data = json.dumps(dict(body or {}), allow_nan=False).encode()
+        headers = {"Content-Type": "application/json"}
+        return self._json("POST", urljoin(self.host, route), lambda: data, headers, idempotent=idempotent)
+
+    def get(self, route: str) -> Any:
+        """Get JSON. Raises as :meth:`post` does."""
+        return self._json("GET", urljoin(self.host, route), lambda: None, {}, idempotent=True)
+
+    def post_file_part(
+        self,
+        route: str,
+        params: Mapping[str, object],
+        file_name: str,
+        path: Path,
+        offset: int,
+        length: int,
+        on_bytes: Callable[[int], object] | None = None,
+    ) -> Any:
+        """Post bytes of a file as multipart; safe to send again, since the server stores a part under its number.
+
+        Parameters
+        ----------
+        route, params, file_name, path, offset, length
+            As for :class:`~biocolab_accessor.clients.multipart.FilePart`.
+        on_bytes
+            Called with the bytes handed to the socket, and with a negative number when an attempt is thrown away.
+        """
+        sent = 0
+
+        def count(n: int) -> None:
+            nonlocal sent
+            sent += n
+            if on_bytes:
+                on_bytes(n)
+
+        def fresh_body() -> FilePart:
+            if sent:
+                count(-sent)
+            return FilePart(params, file_name, path, offset, length, count)
+
+        return self._json("POST", urljoin(self.host, route), fresh_body, {}, idempotent=True)
+
+    def download(
+        self,
+        method: str,
+        route: str,
+        body: Mapping[str, Any] | None,
+        *,
+        open_target: Callable[[int | None], Callable[[memoryview], object]],
+        on_bytes: Callable[[int], object] | None = None,
+    ) -> None:
+        """Hand the bytes of an answer on while they arrive.
+
+        Parameters
+        ----------
+        method, route, body
+            The request. A route may be an address that the server named, on its own origin.
+        open_target
+            Called at the start of each attempt with the announced length (None where there is none); gives the function
+            that takes the pieces.
+        on_bytes
+            Called with the length of each piece, and with a negative number when an attempt is thrown away.
+
+        Raises
+        ------
+        TransportError
+            The answer broke off, or the server stayed silent, in every attempt.
+        """
+        url = same_origin_url(self.host, route)
+        data = None if method == "GET" else json.dumps(dict(body or {}), allow_nan=False).encode()
+        headers = {"Accept-Encoding": "identity", "Content-Type": "application/json"}
+        deadline = Deadline()
+
+        def attempt() -> None:
+            taken = 0
+            with self._answer(method, url, data, headers, deadline) as response:
+                announced = response.headers.get("Content-Length", "")
+                length = int(announced) if announced.isdecimal() else None
+                write = open_target(length)
+                try:
+                    for piece in self._pieces(response, url, deadline):
+                        write(memoryview(piece))
+                        taken += len(piece)
+                        if on_bytes:
+                            on_bytes(len(piece))
+                    expect_exact_length(url, taken, length)
+                except Retriable:
+                    if on_bytes:
+                        on_bytes(-taken)
+                    raise
+
+        retrying(attempt, what=f"{method} {url}", idempotent=True, deadline=deadline)
+
+    def _json(
+        self, method: str, url: str, fresh_body: Callable[[], Any], headers: Mapping[str, str], *, idempotent: bool
+    ) -> Any:
+        deadline = Deadline()
+
+        def attempt() -> Any:
+            body = fresh_body()
+            content_type = {"Content-Type": body.content_type} if isinstance(body, FilePart) else {}
+            try:
+                with self._answer(method, url, body, {**headers, **content_type}, deadline) as response:
+                    content = b"".join(self._pieces(response, url, deadline))
+                    return decode_json(url, content, response.headers.get("Content-Type", ""))
+            finally:
+                if isinstance(body, FilePart):
+                    body.close()
+
+        return retrying(attempt, what=f"{method} {url}", idempotent=idempotent, deadline=deadline)
+
+    def _answer(
+        self, method: str, url: str, body: Any, headers: Mapping[str, str], deadline: Deadline
+    ) -> requests.Response:
+        """One attempt up to the headers of a successful answer; the caller closes it."""
+        for _ in range(_MOST_REDIRECTS):
+            deadline.check(f"{method} {url}")
+            silence = min(settings.read_timeout, deadline.left())
+            try:
+                response = self.session.request(
+                    method,
+                    url,
+                    data=body,
+                    headers=dict(headers),
+                    stream=True,
+                    allow_redirects=False,
+                    timeout=(settings.connect_timeout, silence),
+                )
+            except requests.RequestException as error:
+                what = f"{method} {url}"
+                raise _transport_failure(what, error, silence, self.header) from error
+            if response.status_code < 300:
+                return response
+            with response:
+                if response.status_code < 400:
+                    url = self._redirected(response, url, method, body)
+                    continue
+                content = b"".join(self._pieces(response, url, deadline, most=_PIECE))
+                error_ = refusal(url, response.status_code, content, response.reason, self.token.origin)
+                if response.status_code in _RETRIABLE_STATUS:
+                    pause = retry_after(response.headers.get("Retry-After"))
+                    busy = response.status_code == 429 or (response.status_code == 503 and pause is not None)
+                    raise Retriable(error_, retry_after=pause, never_arrived=busy)
+                raise error_
+        msg = f"{method} {url}: redirected {_MOST_REDIRECTS} times in a row"
+        raise RedirectRefused(msg)
+
+    def _redirected(self, response: requests.Response, url: str, method: str, body: object) -> str:
+        target = urljoin(url, response.headers.get("Location", ""))
+        same = origin(target) == origin(self.host)
+        # 301 to 303 would turn a POST into a GET, and a body that was streamed is gone: neither can be followed.
+        if same and (method == "GET" or (response.status_code in (307, 308) and not isinstance(body, FilePart))):
+            return target
+        msg = (
+            f"{url} redirects (HTTP {response.status_code}) to {target.partition('?')[0]}. "
+            "The token is not sent there: if this is the server's new address, give it as the host"
+        )
+        raise RedirectRefused(msg)
+
+    def _pieces(self, response: requests.Response, url: str, deadline: Deadline, most: int | None = None) -> Any:
+        """The body in pieces, under the deadline: a server that trickles cannot hold us for ever."""
+        taken = 0
+        try:
+            while piece := response.raw.read(_PIECE, decode_content=True):
+                yield piece
+                taken += len(piece)
+                deadline.check(url)
+                if most is not None and taken >= most:
+                    return
+        except (urllib3.exceptions.HTTPError, OSError) as error:
+            if isinstance(error, BiocolabError):
+                raise
+            raise _transport_failure(url, error, settings.read_timeout, self.header) from error
+
+
+def _transport_failure(what: str, error: Exception, silence: float, header: str) -> Retriable:
+    """What a failed attempt means, with the token taken out of everything the cause holds on to."""
+    _scrub(error, header)
+    text = _root(error)
+    if isinstance(error, requests.exceptions.SSLError | tls.SSLError):
+        failure = TransportError(
+            f"{what}: the certificate was not accepted: {text}. "
+            "For a server with its own authority give ssl='/path/to/ca.pem'"
+        )
+    elif isinstance(error, requests.exceptions.ConnectTimeout):
+        failure = TimedOut(f"{what}: no connection within {settings.connect_timeout:g} s (bc.settings.connect_timeout)")
+    elif isinstance(error, requests.exceptions.Timeout | urllib3.exceptions.ReadTimeoutError | TimeoutError):
+        failure = TimedOut(f"{what}: no answer within {silence:g} s (bc.settings.read_timeout)")
+    elif isinstance(error, requests.exceptions.ProxyError):
+        failure = TransportError(f"{what}: the proxy of the environment did not pass it on: {text}")
+    elif isinstance(error, requests.exceptions.ConnectionError):
+        failure = TransportError(f"{what}: no connection: {text}. Is the server up, and the host right?")
+    else:
+        failure = TransportError(f"{what}: the answer broke off: {text}")
+    failure.__cause__ = error
+    never_arrived = "NewConnectionError" in repr(error) or isinstance(error, requests.exceptions.ConnectTimeout)
+    return Retriable(failure, never_arrived=never_arrived)
+
+
+def _root(error: BaseException) -> str:
+    """The innermost reason, which is the line that helps: requests and urllib3 wrap it up to four times."""
+    while True:
+        inner = getattr(error, "reason", None) or error.__cause__ or error.__context__
+        if not isinstance(inner, BaseException):
+            return str(error) or type(error).__name__
+        error = inner
+
+
+def _scrub(error: BaseException | None, header: str) -> None:
+    """Take headers and frames, whose locals hold the token, out of an exception chain; type and text stay."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        error.__traceback__ = None
+        request = getattr(error, "request", None)
+        if request is not None and header in getattr(request, "headers", {}):
+            request.headers[header] = "****"
+        error = error.__cause__ or error.__context__

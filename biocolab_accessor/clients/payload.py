@@ -1,0 +1,255 @@
+"""Payloads: base64 arrays and HDF5 matrices of the wire, checked before any C code touches them."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from biocolab_accessor.errors import InvalidResponse
+
+__all__ = ["csc_from_arrays", "csc_from_base64", "csc_from_hdf5", "decode_array", "strings"]
+
+_MAX_INT32 = np.iinfo(np.int32).max
+
+
+def decode_array(text: Any, dtype: str, what: str, *, length: int | None = None) -> NDArray[Any]:
+    """A base64 array of the wire as a writable 1-D array.
+
+    Parameters
+    ----------
+    text
+        Standard base64 of the raw little-endian bytes.
+    dtype
+        NumPy dtype on the wire: ``"<f4"`` values, ``"<u4"`` indices, ``"<u8"`` indptr, ``"<u2"`` category codes.
+    what
+        Name of the field, for messages.
+    length
+        Number of values that there must be.
+
+    Raises
+    ------
+    InvalidResponse
+        Not text, not base64, or of another length.
+    """
+    if not isinstance(text, str):
+        msg = f"{what}: expected a base64 string, got {type(text).__name__}"
+        raise InvalidResponse(msg)
+    try:
+        raw = bytearray(base64.b64decode(text, validate=True))
+    except (binascii.Error, ValueError) as error:
+        msg = f"{what}: not valid base64: {error}"
+        raise InvalidResponse(msg) from error
+    size = np.dtype(dtype).itemsize
+    if len(raw) % size or (length is not None and len(raw) != length * size):
+        wanted = f"{length:,} values" if length is not None else "a whole number of values"
+        msg = f"{what}: expected {wanted} of {size} bytes, got {len(raw):,} bytes"
+        raise InvalidResponse(msg)
+    return np.frombuffer(raw, dtype=dtype)
+
+
+def csc_from_base64(
+    answer: Any, what: str, *, shape: tuple[int | None, int | None] = (None, None)
+) -> sparse.csc_matrix:
+    """The matrix of a ``query_genes`` answer, ``{shape, data, indices, indptr}``; see :func:`csc_from_arrays`."""
+    if not isinstance(answer, Mapping) or not {"shape", "data", "indices", "indptr"} <= answer.keys():
+        msg = f"{what}: expected an object with shape, data, indices and indptr"
+        raise InvalidResponse(msg)
+    return csc_from_arrays(
+        decode_array(answer["data"], "<f4", f"{what}: data"),
+        decode_array(answer["indices"], "<u4", f"{what}: indices"),
+        decode_array(answer["indptr"], "<u8", f"{what}: indptr"),
+        answer["shape"],
+        what,
+        expected=shape,
+    )
+
+
+def csc_from_hdf5(
+    content: bytearray | NDArray[np.uint8], what: str, *, shape: tuple[int | None, int | None] = (None, None)
+) -> sparse.csc_matrix:
+    """The matrix of a ``get_matrix`` answer: HDF5 with ``data``, ``indices``, ``indptr`` and ``shape`` at its root.
+
+    Contiguous datasets are viewed in place, so that the matrix lives in ``content`` and costs no second copy.
+
+    Parameters
+    ----------
+    content
+        The whole file, in memory that stays valid as long as the matrix.
+    what
+        The request, for messages.
+    shape
+        Cells and genes that there must be, where known.
+
+    Raises
+    ------
+    InvalidResponse
+        Not HDF5, a dataset is missing, external or of a wrong kind, or the matrix is inconsistent.
+    """
+    view = np.frombuffer(content, np.uint8)
+    if view[:8].tobytes() != b"\x89HDF\r\n\x1a\n":
+        msg = f"{what}: the answer is not an HDF5 file; it begins {view[:40].tobytes()!r}"
+        raise InvalidResponse(msg)
+    try:
+        with h5py.File(_ReadOnlyView(view.data), "r") as file:
+            arrays = {name: _dataset(file, name, view, what) for name in ("data", "indices", "indptr", "shape")}
+    except (OSError, RuntimeError, KeyError, ValueError) as error:
+        if isinstance(error, InvalidResponse):
+            raise
+        msg = f"{what}: the HDF5 file cannot be read: {error}"
+        raise InvalidResponse(msg) from error
+    return csc_from_arrays(
+        arrays["data"], arrays["indices"], arrays["indptr"], arrays["shape"].tolist(), what, expected=shape
+    )
+
+
+def csc_from_arrays(
+    data: NDArray[Any],
+    indices: NDArray[Any],
+    indptr: NDArray[Any],
+    shape: Any,
+    what: str,
+    *,
+    expected: tuple[int | None, int | None] = (None, None),
+) -> sparse.csc_matrix:
+    """Cells by genes in CSC form, after checking what SciPy's C code would believe unseen.
+
+    A wrong index makes that code write outside its arrays and takes the whole kernel down, so that every array is
+    checked for its kind, length, order and range first.
+
+    Returns
+    -------
+    scipy.sparse.csc_matrix
+        (n_cells, n_genes) float32, indices int32 (viewed, not converted) where they fit.
+
+    Raises
+    ------
+    InvalidResponse
+        Some array contradicts another.
+    """
+    n_obs, n_vars = _shape(shape, what, expected)
+    for name, array, kinds in (("data", data, "fiu"), ("indices", indices, "iu"), ("indptr", indptr, "iu")):
+        if array.ndim != 1 or array.dtype.kind not in kinds:
+            msg = f"{what}: {name} is a {array.ndim}-d array of {array.dtype}"
+            raise InvalidResponse(msg)
+    if len(indptr) != n_vars + 1:
+        msg = f"{what}: {n_vars:,} genes need {n_vars + 1:,} column pointers, got {len(indptr):,}"
+        raise InvalidResponse(msg)
+    if len(data) != len(indices):
+        msg = f"{what}: {len(data):,} values but {len(indices):,} indices"
+        raise InvalidResponse(msg)
+    if indptr[0] != 0 or indptr[-1] != len(data) or bool(np.any(indptr[1:] < indptr[:-1])):
+        msg = f"{what}: the column pointers do not rise from 0 to {len(data):,}"
+        raise InvalidResponse(msg)
+    if len(indices) and (int(indices.max()) >= n_obs or (indices.dtype.kind == "i" and int(indices.min()) < 0)):
+        msg = f"{what}: a row index lies outside the {n_obs:,} cells"
+        raise InvalidResponse(msg)
+    small = max(n_obs, len(data)) <= _MAX_INT32
+    matrix = sparse.csc_matrix(
+        (_as(data, np.float32), _as_index(indices, small=small), _as_index(indptr, small=small)),
+        shape=(n_obs, n_vars),
+        copy=False,
+    )
+    if not matrix.has_sorted_indices:
+        matrix.sort_indices()
+    if not matrix.has_canonical_format:
+        msg = f"{what}: a gene holds the same cell twice"
+        raise InvalidResponse(msg)
+    return matrix
+
+
+def strings(answer: Any, what: str) -> list[str]:
+    """A JSON array of strings (barcodes, features).
+
+    Raises
+    ------
+    InvalidResponse
+        It is anything else.
+    """
+    if not isinstance(answer, Sequence) or isinstance(answer, str) or not all(isinstance(s, str) for s in answer):
+        msg = f"{what}: expected a list of strings"
+        raise InvalidResponse(msg)
+    return list(answer)
+
+
+def _shape(shape: Any, what: str, expected: tuple[int | None, int | None]) -> tuple[int, int]:
+    if not isinstance(shape, Sequence) or len(shape) != 2 or not all(_is_size(n) for n in shape):
+        msg = f"{what}: the shape is {shape!r}, not two numbers"
+        raise InvalidResponse(msg)
+    for n, wanted, axis in zip(shape, expected, ("cells", "genes"), strict=True):
+        if wanted is not None and n != wanted:
+            msg = f"{what}: the matrix has {n:,} {axis}, expected {wanted:,}"
+            raise InvalidResponse(msg)
+    return int(shape[0]), int(shape[1])
+
+
+def _is_size(n: Any) -> bool:
+    return isinstance(n, int | float) and not isinstance(n, bool) and 0 <= n < 2**48 and n == int(n)
+
+
+def _dataset(file: h5py.File, name: str, view: NDArray[np.uint8], what: str) -> NDArray[Any]:
+    link = file.get(name, getlink=True)
+    dataset = file.get(name) if isinstance(link, h5py.HardLink) else None
+    if not isinstance(dataset, h5py.Dataset):
+        msg = f"{what}: the HDF5 file has no dataset {name!r} of its own"
+        raise InvalidResponse(msg)
+    if dataset.external or dataset.is_virtual or dataset.dtype.kind not in "fiu" or dataset.ndim != 1:
+        msg = f"{what}: dataset {name!r} is {dataset.ndim}-d {dataset.dtype}, or its values lie in another file"
+        raise InvalidResponse(msg)
+    start = dataset.id.get_offset()
+    if start is not None and dataset.chunks is None and start + dataset.nbytes <= len(view):
+        return view[start : start + dataset.nbytes].view(dataset.dtype) if dataset.size else np.empty(0, dataset.dtype)
+    # A small file may announce a huge dataset of fill values: what is not stored is not believed.
+    if dataset.nbytes > 1024 * max(dataset.id.get_storage_size(), 1024):
+        msg = (
+            f"{what}: dataset {name!r} announces {dataset.nbytes:,} bytes but stores {dataset.id.get_storage_size():,}"
+        )
+        raise InvalidResponse(msg)
+    values: NDArray[Any] = dataset[()]
+    return values
+
+
+def _as(array: NDArray[Any], dtype: type[np.generic]) -> NDArray[Any]:
+    return array.astype(dtype, copy=False)
+
+
+def _as_index(array: NDArray[Any], *, small: bool) -> NDArray[Any]:
+    """Unsigned indices as the signed ones that SciPy works with; 4-byte ones, once checked, are viewed."""
+    target = np.dtype(np.int32 if small else np.int64)
+    if array.dtype.itemsize == target.itemsize and array.dtype.isnative:
+        return array.view(target)
+    return array.astype(target)
+
+
+class _ReadOnlyView(io.RawIOBase):
+    """A file object over memory, so that h5py reads its headers only and no copy is made (BytesIO would)."""
+
+    def __init__(self, view: memoryview) -> None:
+        super().__init__()
+        self._view, self._position = view, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def readinto(self, target: Any) -> int:
+        piece = self._view[self._position : self._position + len(target)]
+        target[: len(piece)] = piece
+        self._position += len(piece)
+        return len(piece)
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
+        self._position = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: len(self._view)}[whence] + offset
+        return self._position
+
+    def tell(self) -> int:
+        return self._position

@@ -1,0 +1,122 @@
+"""Retry: which failures are worth another try, and after how long."""
+
+from __future__ import annotations
+
+import email.utils
+import logging
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from biocolab_accessor.config import settings
+from biocolab_accessor.errors import BiocolabError, TimedOut
+
+__all__ = ["Deadline", "Retriable", "retrying"]
+
+logger = logging.getLogger("biocolab_accessor.clients")
+
+_Result = TypeVar("_Result")
+_FIRST_DELAY, _LONGEST_DELAY = 0.5, 8.0
+
+
+@dataclass
+class Deadline:
+    """The time by which one operation must have ended."""
+
+    seconds: float = field(default_factory=lambda: settings.deadline)
+
+    def __post_init__(self) -> None:
+        self._end = time.monotonic() + self.seconds
+
+    def left(self) -> float:
+        """Seconds left, never below zero."""
+        return max(0.0, self._end - time.monotonic())
+
+    def check(self, what: str) -> None:
+        """Raise TimedOut when the time is over.
+
+        Raises
+        ------
+        TimedOut
+            It is.
+        """
+        if not self.left():
+            msg = f"{what}: not finished after {self.seconds:g} s (bc.settings.deadline, $BIOCOLAB_DEADLINE)"
+            raise TimedOut(msg)
+
+
+class Retriable(Exception):
+    """One attempt failed in a way that another attempt may mend.
+
+    Parameters
+    ----------
+    error
+        What to raise when no attempt is left.
+    retry_after
+        Seconds that the server asked for.
+    never_arrived
+        The server cannot have acted on the request, so that even a request that is not idempotent may be sent again.
+    """
+
+    def __init__(self, error: BiocolabError, *, retry_after: float | None = None, never_arrived: bool = False) -> None:
+        super().__init__(str(error))
+        self.error = error
+        self.retry_after = retry_after
+        self.never_arrived = never_arrived
+
+
+def retrying(
+    attempt: Callable[[], _Result], *, what: str, idempotent: bool, deadline: Deadline, retries: int | None = None
+) -> _Result:
+    """Call ``attempt`` until it succeeds, gives a final error, or no try or time is left.
+
+    Parameters
+    ----------
+    attempt
+        One whole attempt with a fresh body; raises Retriable where another may help.
+    what
+        The request in words, for the log.
+    idempotent
+        Whether the server may get the request twice without harm.
+    deadline
+        Bound on all attempts and pauses together.
+    retries
+        Attempts after the first; None means ``bc.settings.max_retries``.
+
+    Raises
+    ------
+    BiocolabError
+        The last attempt's error, with the number of attempts as a note.
+    """
+    retries = settings.max_retries if retries is None else retries
+    for n in range(retries + 1):
+        try:
+            return attempt()
+        except Retriable as failure:
+            pause = failure.retry_after
+            if pause is None:
+                pause = min(_LONGEST_DELAY, _FIRST_DELAY * 2**n) * random.uniform(0.5, 1.0)
+            again = n < retries and (idempotent or failure.never_arrived) and pause < deadline.left()
+            if not again:
+                if n:
+                    failure.error.add_note(f"tried {n + 1} times")
+                raise failure.error from failure.error.__cause__
+            logger.info("%s: %s; trying again in %.1f s (%d of %d)", what, failure.error, pause, n + 1, retries)
+        time.sleep(pause)
+    raise AssertionError
+
+
+def retry_after(header: str | None) -> float | None:
+    """Seconds of a Retry-After header, which holds seconds or a date; None where it holds neither."""
+    if not header:
+        return None
+    try:
+        return max(0.0, float(header))
+    except ValueError:
+        pass
+    try:
+        return max(0.0, email.utils.parsedate_to_datetime(header).timestamp() - time.time())
+    except (ValueError, TypeError):
+        return None

@@ -1,0 +1,120 @@
+"""Tasks: following what a server does with a submission until it is over."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from biocolab_accessor.clients.retry import Deadline
+from biocolab_accessor.errors import InvalidResponse, TaskFailed, TimedOut
+
+if TYPE_CHECKING:
+    from biocolab_accessor.clients.bbrowserx import BBrowserXConnector
+
+__all__ = ["TaskState", "follow_task", "task_state"]
+
+_FAILED = frozenset({"ERROR", "FAILURE", "FAILED", "REVOKED", "CANCELLED", "CANCELED", "ABORTED", "KILLED", "TIMEOUT"})
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0
+
+
+@dataclass(frozen=True)
+class TaskState:
+    """What a server says of a task: its status word and its whole log so far."""
+
+    task_id: str
+    status: str
+    log: str
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether it is over and went well."""
+        return self.status.upper() == "SUCCESS"
+
+    @property
+    def failed(self) -> bool:
+        """Whether it is over and did not. A word that we do not know counts as still running."""
+        return self.status.upper() in _FAILED
+
+    def raise_if_failed(self) -> None:
+        """Raise TaskFailed with the log's last lines.
+
+        Raises
+        ------
+        TaskFailed
+            The task is over and did not go well.
+        """
+        if self.failed:
+            tail = "\n".join(self.log.rstrip().splitlines()[-5:]) or "(the server gave no log)"
+            msg = f"task {self.task_id} ended in {self.status}:\n{tail}"
+            raise TaskFailed(msg, task_id=self.task_id, log=self.log)
+
+
+def task_state(connector: BBrowserXConnector, task_id: str) -> TaskState:
+    """Ask once how a task is doing.
+
+    Raises
+    ------
+    InvalidResponse
+        The answer has no status.
+    """
+    answer = connector.post_request("api/v1/get_submission_log", {"task_id": task_id})
+    data: Any = answer.get("data")
+    if not isinstance(data, dict) or not isinstance(data.get("status"), str):
+        msg = f"{connector.host}: the log of task {task_id} has no status"
+        raise InvalidResponse(msg)
+    return TaskState(task_id, data["status"], str(data.get("log") or ""))
+
+
+def follow_task(
+    connector: BBrowserXConnector,
+    task_id: str,
+    on_line: Callable[[str], object],
+    *,
+    timeout: float | None = None,
+) -> TaskState:
+    """Wait until a task has succeeded, handing each new line of its log on.
+
+    Asking starts at ten times a second and slows down to every 5 s: short tasks end at once, long ones cost little.
+
+    Parameters
+    ----------
+    connector
+        Where the task runs.
+    task_id
+        Its id.
+    on_line
+        Called with each complete line, once; with the last line even where the server did not end it.
+    timeout
+        Seconds to wait; None means ``bc.settings.deadline``.
+
+    Raises
+    ------
+    TaskFailed
+        It ended in an error.
+    TimedOut
+        It is still running; waiting can go on later with the same id.
+    """
+    deadline = Deadline() if timeout is None else Deadline(timeout)
+    seen, pause = 0, _FIRST_PAUSE
+    while True:
+        state = task_state(connector, task_id)
+        over = state.succeeded or state.failed
+        lines = state.log.splitlines() if over or state.log.endswith("\n") else state.log.splitlines()[:-1]
+        # A server that rotates its log gives fewer lines than before; the new ones must not be skipped.
+        seen = 0 if len(lines) < seen else seen
+        for line in lines[seen:]:
+            on_line(line)
+        seen = len(lines)
+        state.raise_if_failed()
+        if state.succeeded:
+            return state
+        if deadline.left() <= 0:
+            msg = (
+                f"task {task_id} is still {state.status} after {deadline.seconds:g} s; it goes on on the server: "
+                "call wait() again to go on waiting"
+            )
+            raise TimedOut(msg)
+        time.sleep(min(pause, deadline.left()))
+        pause = min(pause * 1.3, _LONGEST_PAUSE)

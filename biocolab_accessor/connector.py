@@ -1,0 +1,317 @@
+"""EConnector: the SDK's entry point to BBrowserX, Talk2Data and BioFlex."""
+
+from __future__ import annotations
+
+import functools
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+from biocolab_accessor.clients.address import normalise_host
+from biocolab_accessor.clients.bbrowserx import TALK2DATA_HOST, BBrowserXConnector
+from biocolab_accessor.clients.bioflex import BIOFLEX_HOST, BioFlexConnection
+from biocolab_accessor.credentials import Credentials, KeyFile, RedactedDict, Service, resolve
+from biocolab_accessor.errors import InvalidArgument
+from biocolab_accessor.secret import Secret
+from biocolab_accessor.studio import STUDIO_HOST, studio_settings
+
+if TYPE_CHECKING:
+    from bioturing_connector.lens_bulk_connector import LensBulkConnector
+    from bioturing_connector.lens_sc_connector import LensSCConnector
+
+__all__ = ["EConnector"]
+
+_Client = TypeVar("_Client", BBrowserXConnector, BioFlexConnection)
+
+_PRIVATE = Service(
+    title="the BBrowserX private server",
+    host_setting="private_host",
+    token_setting="private_token",
+    host_key="bio_bbx_private_domain",
+    token_keys=("bio_bbx_private_key",),
+    default_host="",
+    advice="The token is made in the user settings of your BBrowserX server.",
+)
+_PUBLIC = Service(
+    title="Talk2Data",
+    host_setting="public_host",
+    token_setting="public_token",
+    host_key="",
+    token_keys=("bio_bbx_t2d_key",),
+    default_host=TALK2DATA_HOST,
+    advice="The token is made in the user settings of Talk2Data.",
+)
+_BIOFLEX = Service(
+    title="BioFlex",
+    host_setting="bioflex_host",
+    token_setting="bioflex_token",
+    host_key="",
+    token_keys=("bio_bioflex_public_key", "bio_bbx_public_key"),
+    default_host=BIOFLEX_HOST,
+    advice="The token is made in the user settings of BioColab or BioStudio.",
+)
+
+
+class EConnector:
+    """Connectors to BBrowserX, Talk2Data and BioFlex, each with its host and token.
+
+    Whatever is not given is looked for when it is needed: ``bc.settings`` (the environment), then ``~/.bioapi.key``, or
+    BioStudio with ``use_token_from_api``. What is given always wins.
+
+    Parameters
+    ----------
+    bioflex_token
+        Token of BioFlex.
+    public_token
+        Token of Talk2Data. (In version 1.0.1 of the SDK this was BioFlex's; it still serves so where no BioFlex token
+        is found, with a DeprecationWarning.)
+    private_host, private_token
+        Address and token of a BBrowserX private server, ``https://company/t2d_index_tool/``.
+    studio_host, studio_token, studio_email, use_token_from_api, studio_token_idx
+        BioStudio as the place where settings are kept.
+    bioflex_host, public_host
+        Other addresses than the public ones.
+    ssl
+        True, or the path of a bundle of certificate authorities, or False.
+    host, token
+        Deprecated spelling of ``private_host`` and ``private_token``, from the README of the SDK 1.0.1.
+
+    Raises
+    ------
+    InvalidHost, InsecureHost, InvalidToken
+        Something that was given cannot be used.
+
+    Examples
+    --------
+    >>> import biocolab_accessor as bc
+    >>> with bc.sandbox() as server:
+    ...     connector = bc.EConnector(private_host=server.private_host, private_token=server.token)
+    ...     connector.get_bbrowserx().get_user_groups()
+    [{'id': 'all_members', 'name': 'All members'}, {'id': 'personal', 'name': 'Personal workspace'}]
+    """
+
+    def __init__(
+        self,
+        bioflex_token: str = "",
+        public_token: str = "",
+        private_host: str = "",
+        private_token: str = "",
+        studio_host: str = STUDIO_HOST,
+        studio_token: str = "",
+        studio_email: str = "",
+        use_token_from_api: bool = False,
+        studio_token_idx: int = 0,
+        *,
+        bioflex_host: str = "",
+        public_host: str = "",
+        ssl: bool | str | Path = True,
+        host: str = "",
+        token: str = "",
+    ) -> None:
+        if host or token:
+            warnings.warn(
+                "host and token are the spelling of biocolabsdk 1.0.1: write private_host and private_token",
+                DeprecationWarning,
+                stacklevel=2,
+            )
+        self._hosts = {
+            "private_host": private_host or host,
+            "public_host": public_host,
+            "bioflex_host": bioflex_host,
+        }
+        for name, value in self._hosts.items():
+            self._hosts[name] = normalise_host(value, f"argument {name}") if value else ""
+        self._tokens = {
+            name: Secret(value, f"argument {name}") if value else None
+            for name, value in (
+                ("private_token", private_token or token),
+                ("public_token", public_token),
+                ("bioflex_token", bioflex_token),
+            )
+        }
+        self._studio_host, self._studio_email, self._studio_token_idx = studio_host, studio_email, studio_token_idx
+        self._studio_token = Secret(studio_token, "argument studio_token") if studio_token else None
+        self._use_token_from_api = use_token_from_api
+        self._ssl = ssl
+        self._clients: dict[tuple[type, str, Secret, Any], Any] = {}
+
+    def __repr__(self) -> str:
+        given = {**{k: v for k, v in self._hosts.items() if v}, **{k: "****" for k, v in self._tokens.items() if v}}
+        return f"EConnector({', '.join(f'{key}={value!r}' for key, value in given.items())})"
+
+    def get_settings(self) -> RedactedDict:
+        """What the key file, or BioStudio with ``use_token_from_api``, holds; its text shows no tokens."""
+        if self._use_token_from_api:
+            token = self._studio_token.reveal() if self._studio_token else ""
+            return studio_settings(self._studio_host, token, self._studio_email, self._studio_token_idx)
+        return KeyFile().read()
+
+    def get_bbrowserx(
+        self, private_host: str = "", private_token: str = "", ssl: bool | str | Path | None = None
+    ) -> BBrowserXConnector:
+        """A connector to the BBrowserX private server.
+
+        Parameters
+        ----------
+        private_host, private_token
+            Instead of the ones of this object.
+        ssl
+            Instead of the one of this object.
+
+        Raises
+        ------
+        MissingCredentials
+            No host or no token was found; every place that was looked at is listed.
+        """
+        return self._client(BBrowserXConnector, self._resolve(_PRIVATE, private_host, private_token), ssl)
+
+    def get_talk2data(self, public_token: str = "") -> BBrowserXConnector:
+        """A connector to Talk2Data. Raises as :meth:`get_bbrowserx` does."""
+        return self._client(BBrowserXConnector, self._resolve(_PUBLIC, "", public_token), None)
+
+    def get_bioflex(self, bioflex_token: str = "", *, public_token: str = "") -> BioFlexConnection:
+        """A connection to BioFlex. Raises as :meth:`get_bbrowserx` does.
+
+        Parameters
+        ----------
+        bioflex_token
+            Instead of the one of this object.
+        public_token
+            Deprecated spelling of ``bioflex_token``, from the SDK 1.0.1.
+        """
+        if public_token:
+            _warn_public_token()
+        return self._client(BioFlexConnection, self._resolve(_BIOFLEX, "", bioflex_token or public_token), None)
+
+    def get_lensbulk(
+        self, private_host: str = "", private_token: str = "", ssl: bool | str | Path | None = None
+    ) -> LensBulkConnector:
+        """The official connector to a Lens Bulk server; its address (``…/lens_bulk/``) has to be given."""
+        from bioturing_connector.lens_bulk_connector import LensBulkConnector
+
+        return self._lens(LensBulkConnector, private_host, private_token, ssl)
+
+    def get_lenssc(
+        self, private_host: str = "", private_token: str = "", ssl: bool | str | Path | None = None
+    ) -> LensSCConnector:
+        """The official connector to a Lens SC server; its address (``…/lens_sc/``) has to be given."""
+        from bioturing_connector.lens_sc_connector import LensSCConnector
+
+        return self._lens(LensSCConnector, private_host, private_token, ssl)
+
+    def submit_h5ad(
+        self,
+        group_id: str,
+        study_s3_keys: Sequence[str],
+        study_id: str | None = None,
+        name: str = "To be detailed",
+        authors: Sequence[str] = (),
+        abstract: str = "",
+        species: str = "human",
+        input_matrix_type: str = "raw",
+        min_counts: int | None = None,
+        min_genes: int | None = None,
+        max_counts: int | None = None,
+        max_genes: int | None = None,
+        mt_percentage: float | None = None,
+    ) -> dict[str, Any]:
+        """Submit h5ad files that lie in the server's S3 bucket, as the README of the SDK 1.0.1 spells it.
+
+        Deprecated: write ``get_bbrowserx().submit_study_from_s3(batch_info=[{"matrix": key}, …], …)``.
+
+        Parameters
+        ----------
+        group_id, study_id, name, authors, abstract, species, input_matrix_type
+            As for ``submit_study_from_s3``.
+        study_s3_keys
+            Keys of the files, without the bucket.
+        min_counts, min_genes, max_counts, max_genes, mt_percentage
+            Filters; the last in percent.
+
+        Returns
+        -------
+        dict
+            ``{"status": True, "study_info": …}``.
+        """
+        warnings.warn(
+            "submit_h5ad is the spelling of biocolabsdk 1.0.1: write get_bbrowserx().submit_study_from_s3(…)",
+            DeprecationWarning,
+            stacklevel=2,
+        )
+        if isinstance(study_s3_keys, str):
+            msg = f"study_s3_keys is the text {study_s3_keys!r}: give a list, [{study_s3_keys!r}]"
+            raise InvalidArgument(msg)
+        result: dict[str, Any] = self.get_bbrowserx().submit_study_from_s3(
+            group_id=group_id,
+            batch_info=[{"matrix": key} for key in study_s3_keys],
+            study_id=study_id,
+            name=name,
+            authors=list(authors),
+            abstract=abstract,
+            species=species,
+            input_matrix_type=input_matrix_type,
+            study_type=2,
+            min_counts=min_counts,
+            min_genes=min_genes,
+            max_counts=max_counts,
+            max_genes=max_genes,
+            mt_percentage=mt_percentage,
+        )
+        return result
+
+    def close(self) -> None:
+        """Close every pooled connection of the connectors that were made here; they can be used again."""
+        for client in self._clients.values():
+            client.http.close()
+
+    def _resolve(self, service: Service, host: str, token: str) -> Credentials:
+        own = self._tokens[service.token_setting]
+        arguments = [
+            ("argument", host, token),
+            ("EConnector's", self._hosts[service.host_setting], own.reveal() if own else ""),
+        ]
+        return resolve(service, arguments, self._stored(service), self._stored_name())
+
+    def _stored(self, service: Service) -> Callable[[], dict[str, Any]]:
+        """What the key file or BioStudio holds, and after it what version 1.0.1 called BioFlex's token."""
+
+        @functools.cache
+        def read() -> dict[str, Any]:
+            content = self.get_settings()
+            if service is _BIOFLEX and not content.get("bio_bioflex_public_key"):
+                if own := self._tokens["public_token"]:
+                    _warn_public_token()
+                    return RedactedDict(content, bio_bioflex_public_key=own.reveal())
+                if content.get("bio_bbx_public_key"):
+                    warnings.warn(
+                        "the key file's bio_bbx_public_key is the name of 1.0.1: write bio_bioflex_public_key",
+                        DeprecationWarning,
+                        stacklevel=7,
+                    )
+            return content
+
+        return read
+
+    def _stored_name(self) -> str:
+        return f"BioStudio at {self._studio_host}" if self._use_token_from_api else str(KeyFile())
+
+    def _client(self, kind: type[_Client], found: Credentials, ssl: bool | str | Path | None) -> _Client:
+        ssl = self._ssl if ssl is None else ssl
+        key = (kind, found.host, found.token, str(ssl))
+        if key not in self._clients:
+            self._clients[key] = kind(host=found.host, token=found.token, ssl=ssl)
+        return cast("_Client", self._clients[key])
+
+    def _lens(self, kind: Callable[..., Any], host: str, token: str, ssl: bool | str | Path | None) -> Any:
+        found = self._resolve(_PRIVATE, host, token)
+        ssl = self._ssl if ssl is None else ssl
+        return kind(host=found.host, token=found.token.reveal(), ssl=str(ssl) if isinstance(ssl, Path) else ssl)
+
+
+def _warn_public_token() -> None:
+    warnings.warn(
+        "public_token serves as BioFlex's token, as in biocolabsdk 1.0.1: write bioflex_token",
+        DeprecationWarning,
+        stacklevel=4,
+    )

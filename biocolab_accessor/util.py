@@ -1,0 +1,71 @@
+"""The SDK's helper functions, under their names."""
+
+from __future__ import annotations
+
+import getpass
+import os
+from pathlib import Path
+
+from biocolab_accessor.credentials import KeyFile, RedactedDict
+
+__all__ = [
+    "empty",
+    "get_settings",
+    "get_system_user",
+    "get_user_app_root_path",
+    "get_user_home_path",
+    "get_user_notebook_root_path",
+    "get_user_study_root_path",
+]
+
+
+def empty(value: str | None) -> bool:
+    """Whether a text is None or has no characters.
+
+    Examples
+    --------
+    >>> empty(""), empty(None), empty("x")
+    (True, True, False)
+    """
+    return value is None or (isinstance(value, str) and not value)
+
+
+def get_system_user() -> str:
+    """The user's name: from the system's list of users, else ``$NB_USER``, else what getpass finds."""
+    try:
+        import pwd
+
+        return pwd.getpwuid(os.getuid()).pw_name
+    except (ImportError, KeyError):
+        return os.environ.get("NB_USER") or getpass.getuser()
+
+
+def get_user_home_path() -> str:
+    """The user's home folder; ``$HOME`` counts, as everywhere."""
+    return str(Path.home())
+
+
+def get_user_study_root_path() -> str:
+    """The folder ``studies`` of the user's home."""
+    return f"{get_user_home_path()}/studies"
+
+
+def get_user_notebook_root_path() -> str:
+    """The folder ``notebooks`` of the user's home."""
+    return f"{get_user_home_path()}/notebooks"
+
+
+def get_user_app_root_path() -> str:
+    """The folder ``apps`` of the user's home."""
+    return f"{get_user_home_path()}/apps"
+
+
+def get_settings() -> RedactedDict:
+    """The content of ``~/.bioapi.key``; empty where there is no such file.
+
+    Raises
+    ------
+    InvalidSettingsFile
+        The file is there and cannot be used.
+    """
+    return KeyFile().read()
