@@ -1,1 +1,69 @@
-"""adata.biocolab and df.biocolab: from a notebook to the BioTuring servers and back."""
+"""adata.biocolab and df.biocolab: from a notebook to the BioTuring servers and back.
+
+Importing registers the two accessors and does nothing else; everything below is loaded when it is first used.
+"""
+
+from __future__ import annotations
+
+import logging
+from importlib import import_module
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+from biocolab_accessor import accessors as _accessors
+from biocolab_accessor import errors
+from biocolab_accessor.check import check
+from biocolab_accessor.sandbox import sandbox
+
+if TYPE_CHECKING:
+    from biocolab_accessor.catalog import database, databases, expression_summary, groups, studies, study
+    from biocolab_accessor.config import settings
+    from biocolab_accessor.connection import connect
+    from biocolab_accessor.connector import EConnector
+    from biocolab_accessor.outbound.submit import submit_files as submit
+    from biocolab_accessor.outbound.submit import submit_from_s3
+
+__all__ = [
+    "EConnector",
+    "check",
+    "connect",
+    "database",
+    "databases",
+    "errors",
+    "expression_summary",
+    "groups",
+    "sandbox",
+    "settings",
+    "studies",
+    "study",
+    "submit",
+    "submit_from_s3",
+]
+
+__version__ = version("biocolab_accessor")
+
+logging.getLogger("biocolab_accessor").addHandler(logging.NullHandler())
+
+_HOME = {
+    "EConnector": ("connector", "EConnector"),
+    "connect": ("connection", "connect"),
+    "settings": ("config", "settings"),
+    "submit": ("outbound.submit", "submit_files"),
+    "submit_from_s3": ("outbound.submit", "submit_from_s3"),
+} | {name: ("catalog", name) for name in ("database", "databases", "expression_summary", "groups", "studies", "study")}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        msg = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(msg)
+    module, attribute = _HOME[name]
+    value = globals()[name] = getattr(import_module(f"{__name__}.{module}"), attribute)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+del _accessors

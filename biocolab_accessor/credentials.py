@@ -1,7 +1,8 @@
 """Credentials: where hosts and tokens come from, and in which order.
 
 For each host and each token on its own: argument of the call, argument of
-:class:`~biocolab_accessor.connector.EConnector`, ``bc.settings`` (the environment), then the key file or BioStudio. What is found first is used; nothing overrides it.
+:class:`~biocolab_accessor.connector.EConnector`, ``bc.settings`` (the environment), then the key file
+or BioStudio. What is found first is used; nothing overrides it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """BBrowserX and Talk2Data: the official connector over our wire, with every answer checked.
 
 The class is a subclass of bioturing_connector's own: its methods keep their names, arguments and return values. What
-differs is how they fail and what they cost: refusals are raised as typed errors, uploads stream from disk, polling ends.
+differs is how they fail and what they cost: refusals are typed errors, uploads stream from disk, polling ends.
 """
 
 from __future__ import annotations

@@ -1,0 +1,1 @@
+"""The road in: from a study on a server to an AnnData."""

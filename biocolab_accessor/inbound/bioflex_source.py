@@ -1,0 +1,98 @@
+"""A study of BioFlex as a source."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy import sparse
+
+from biocolab_accessor.clients.bioflex import Metadata, Study
+from biocolab_accessor.errors import InvalidResponse
+from biocolab_accessor.inbound.metadata import categorical
+
+__all__ = ["BioFlexSource"]
+
+# One request per field is the protocol's way; they are sent side by side, but few enough to be polite.
+_FIELDS_AT_ONCE = 6
+
+
+class BioFlexSource:
+    """A study of a BioFlex database.
+
+    Parameters
+    ----------
+    study
+        The study as the client has it.
+    """
+
+    name = "bioflex"
+
+    def __init__(self, study: Study) -> None:
+        self._study = study
+        self.study_id = str(study.hash_id)
+        self.title = str(study.title or "")
+        self.authors = [str(author) for author in study.authors or []]
+        self.reference = str(study.reference or "")
+
+    @property
+    def metalist(self) -> list[Metadata]:
+        """The client's own Metadata objects."""
+        return self._study.metalist
+
+    def barcodes(self) -> list[str]:
+        """See StudySource."""
+        return self._study.barcodes()
+
+    def features(self) -> list[str]:
+        """See StudySource."""
+        return self._study.features()
+
+    def query_genes(self, genes: Sequence[str], unit: str) -> sparse.csc_matrix:
+        """See StudySource."""
+        return self._study.query_genes(genes, unit)
+
+    def matrix(self, unit: str) -> sparse.csc_matrix:
+        """See StudySource."""
+        return self._study.matrix(unit)
+
+    def metadata(self, fields: Sequence[str], barcodes: Sequence[str]) -> dict[str, pd.Series | pd.Categorical]:
+        """See StudySource; numeric fields are float32, since that is what the wire carries."""
+        wanted = [next(field for field in self.metalist if field.name == name) for name in fields]
+
+        def fetch(field: Metadata) -> pd.Series | pd.Categorical:
+            field.fetch()
+            if len(field.values) != len(barcodes):
+                n = len(field.values)
+                msg = f"metadata {field.name!r} of {self.study_id}: {n:,} values for {len(barcodes):,} cells"
+                raise InvalidResponse(msg)
+            if field.codes is not None and field.categories is not None:
+                return categorical(field.codes, field.categories)
+            return pd.Series(np.asarray(field.values, np.float32))
+
+        with ThreadPoolExecutor(_FIELDS_AT_ONCE, "biocolab-metadata") as pool:
+            return dict(zip(fields, pool.map(fetch, wanted), strict=True))
+
+    def embeddings(self) -> dict[str, NDArray[np.float32]]:
+        """None: BioFlex has no route for them."""
+        return {}
+
+    def export(self, format: str) -> dict[str, Any]:
+        """See StudySource."""
+        answer: dict[str, Any] = self._study.export_study(format)
+        return answer
+
+    def provenance(self) -> Mapping[str, Any]:
+        """See StudySource."""
+        database = self._study.database
+        return {
+            "server": database.connection.http.host,
+            "database": str(database.id),
+            "database_name": str(database.name),
+            "species": str(database.species),
+            "version": int(database.version),
+        }

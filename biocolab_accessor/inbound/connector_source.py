@@ -1,0 +1,166 @@
+"""A study of BBrowserX or Talk2Data as a source."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import Any
+from urllib.parse import urljoin
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy import sparse
+
+from biocolab_accessor.clients.bbrowserx import BBrowserXConnector
+from biocolab_accessor.clients.tasks import follow_task
+from biocolab_accessor.errors import InvalidArgument, InvalidResponse
+from biocolab_accessor.inbound.metadata import align, column
+
+__all__ = ["ConnectorSource"]
+
+_EXPORT_TYPES = {"h5ad": 2, "seurat": 5, "rds": 5}
+
+
+class ConnectorSource:
+    """A study of a group.
+
+    Parameters
+    ----------
+    connector
+        The server.
+    row
+        What the group's listing says about the study.
+    group_id
+        The group.
+    species
+        The species under which it was listed.
+    name
+        ``"bbrowserx"`` or ``"talk2data"``.
+    """
+
+    def __init__(
+        self, connector: BBrowserXConnector, row: Mapping[str, Any], *, group_id: str, species: str, name: str
+    ) -> None:
+        self.name = name
+        self.uuid = str(row["uuid"])
+        self.study_id = str(row["study_id"])
+        self.title = str(row.get("title") or "")
+        authors = row.get("authors")
+        self.authors = [str(author) for author in authors] if isinstance(authors, list) else []
+        self.reference = str(row.get("reference") or "")
+        self._connector, self._group_id, self._species = connector, group_id, species
+
+    @cached_property
+    def metalist(self) -> list[ConnectorField]:
+        """Fields by name; their type is known once they are fetched."""
+        answer = self._connector.get_metadata_fields(self._species, self.uuid, self._group_id)
+        if isinstance(answer, Mapping):
+            answer = list(answer)
+        if not isinstance(answer, list) or not all(isinstance(name, str) for name in answer):
+            msg = f"study {self.study_id}: expected a list of field names"
+            raise InvalidResponse(msg)
+        names = [name for name in answer if name.casefold() not in ("barcodes", "barcode")]
+        return [ConnectorField(self, i, name) for i, name in enumerate(names)]
+
+    def barcodes(self) -> list[str]:
+        """See StudySource."""
+        return self._connector.get_barcodes(self._species, self.uuid)
+
+    def features(self) -> list[str]:
+        """See StudySource."""
+        return self._connector.get_features(self._species, self.uuid)
+
+    def query_genes(self, genes: Sequence[str], unit: str) -> sparse.csc_matrix:
+        """See StudySource."""
+        if not genes:
+            msg = "no genes were asked for; an empty list would mean all of them to the server"
+            raise InvalidArgument(msg)
+        return self._connector.query_genes(self._species, self.uuid, genes, unit)
+
+    def matrix(self, unit: str) -> sparse.csc_matrix:
+        """See StudySource."""
+        return self._connector.query_genes(self._species, self.uuid, [], unit)
+
+    def metadata(self, fields: Sequence[str], barcodes: Sequence[str]) -> dict[str, pd.Series | pd.Categorical]:
+        """See StudySource; one request for all fields."""
+        if not fields:
+            return {}
+        every = [field.name for field in self.metalist]
+        asked = [] if list(fields) == every else list(fields)
+        columns = self._connector.get_metadata_columns(self._species, self.uuid, self._group_id, asked)
+        what = f"metadata of {self.study_id}"
+        aligned = align(columns, barcodes, what)
+        missing = [name for name in fields if name not in aligned]
+        if missing:
+            msg = f"{what}: the server left out {missing}"
+            raise InvalidResponse(msg)
+        return {name: column(aligned[name]) for name in fields}
+
+    def embeddings(self) -> dict[str, NDArray[np.float32]]:
+        """See StudySource."""
+        rows = self._connector.list_all_custom_embeddings(self._species, self.uuid)
+        if not isinstance(rows, list) or not all(isinstance(row, Mapping) and "embedding_id" in row for row in rows):
+            msg = f"study {self.study_id}: expected a list of embeddings"
+            raise InvalidResponse(msg)
+        return {
+            str(row.get("embedding_name") or row["embedding_id"]): self._connector.retrieve_custom_embedding(
+                self._species, self.uuid, row["embedding_id"]
+            )
+            for row in rows
+        }
+
+    def export(self, format: str) -> dict[str, Any]:
+        """See StudySource; waits until the server has made the file."""
+        if format not in _EXPORT_TYPES:
+            msg = f"format is {format!r}: give 'h5ad' or 'seurat'"
+            raise InvalidArgument(msg)
+        body = {"group_id": self._group_id, "study_id": self.uuid, "species": self._species, "context": []}
+        task_id = self._connector.submit_task("export_study", {**body, "study_type": _EXPORT_TYPES[format]})
+        follow_task(self._connector, task_id, lambda line: None)
+        answer = self._connector.post_request(
+            "api/v1/get_export_result", {"group_id": self._group_id, "task_id": task_id}
+        )
+        data = answer.get("data")
+        if not isinstance(data, Mapping) or not isinstance(data.get("file_path"), str):
+            msg = f"study {self.study_id}: the server did not say where the exported file is"
+            raise InvalidResponse(msg)
+        link = urljoin(self._connector.host, data["file_path"].lstrip("/"))
+        return {"download_link": link, "study_hash_id": self.study_id}
+
+    def provenance(self) -> Mapping[str, Any]:
+        """See StudySource."""
+        return {
+            "server": self._connector.host,
+            "study_uuid": self.uuid,
+            "group_id": self._group_id,
+            "species": self._species,
+        }
+
+
+class ConnectorField:
+    """A metadata field with the look of bioflex's Metadata.
+
+    Attributes
+    ----------
+    id
+        Its place in the server's list.
+    type
+        ``"Numeric"`` or ``"Category"``; ``"Unknown"`` until :meth:`fetch`.
+    values
+        None until :meth:`fetch`; then one value per cell.
+    """
+
+    def __init__(self, source: ConnectorSource, id: int, name: str) -> None:
+        self.id, self.name, self.type = id, name, "Unknown"
+        self.values: Any = None
+        self._source = source
+
+    def __repr__(self) -> str:
+        return f'Metadata(id={self.id},name="{self.name}",type="{self.type}")'
+
+    def fetch(self) -> None:
+        """Fetch the values."""
+        values = self._source.metadata([self.name], self._source.barcodes())[self.name]
+        self.type = "Category" if isinstance(values, pd.Categorical) else "Numeric"
+        self.values = np.asarray(values)

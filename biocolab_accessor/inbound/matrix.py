@@ -1,0 +1,111 @@
+"""Matrix: from genes-major on the wire to what scanpy works on."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from biocolab_accessor.errors import AmbiguousName, InvalidArgument, InvalidResponse, UnknownGene
+from biocolab_accessor.naming import did_you_mean, listing
+
+__all__ = ["Format", "Unit", "expect_shape", "select_genes", "to_format", "unit_name"]
+
+Unit = Literal["raw", "lognorm"]
+Format = Literal["csr", "csc", "dense"]
+
+_UNITS = {"raw": "raw", "counts": "raw", "lognorm": "lognorm"}
+
+
+def unit_name(unit: Any) -> str:
+    """The wire's name of a unit: ``raw`` (also spelled ``counts``) or ``lognorm``; enum members are taken too.
+
+    Raises
+    ------
+    InvalidArgument
+        It is neither.
+    """
+    text = getattr(unit, "value", unit)
+    if text not in _UNITS:
+        msg = f"unit is {unit!r}: give 'raw' (the counts) or 'lognorm'"
+        raise InvalidArgument(msg)
+    return _UNITS[text]
+
+
+def to_format(matrix: sparse.csc_matrix, format: Format) -> sparse.csr_matrix | sparse.csc_matrix | NDArray[np.float32]:
+    """The matrix in the layout asked for; CSR costs one transpose in C, CSC costs nothing.
+
+    Raises
+    ------
+    InvalidArgument
+        There is no such layout.
+    """
+    if format == "csc":
+        return matrix
+    if format == "csr":
+        return matrix.tocsr()
+    if format == "dense":
+        return matrix.toarray()
+    msg = f"format is {format!r}: give 'csr', 'csc' or 'dense'"
+    raise InvalidArgument(msg)
+
+
+def expect_shape(matrix: sparse.csc_matrix, n_obs: int, n_vars: int, study_id: str) -> sparse.csc_matrix:
+    """Give the matrix back if it has the study's shape.
+
+    Raises
+    ------
+    InvalidResponse
+        It has another; its rows or columns could not be named.
+    """
+    if matrix.shape != (n_obs, n_vars):
+        n, m = matrix.shape
+        msg = f"study {study_id}: the matrix is {n:,} x {m:,}, but there are {n_obs:,} barcodes and {n_vars:,} features"
+        raise InvalidResponse(msg)
+    return matrix
+
+
+def select_genes(genes: Sequence[str] | str, features: Sequence[str], study_id: str) -> list[str]:
+    """The genes asked for, each once, in their order.
+
+    Parameters
+    ----------
+    genes
+        Names; one text is one gene.
+    features
+        All genes of the study.
+    study_id
+        For messages.
+
+    Raises
+    ------
+    InvalidArgument
+        The list is empty.
+    UnknownGene
+        The study has no such genes; near names are given.
+    AmbiguousName
+        Several features have the same name, so that the server's answer could be about any of them.
+    """
+    wanted = list(dict.fromkeys([genes] if isinstance(genes, str) else genes))
+    if not wanted:
+        msg = "genes is empty: give names, or None for all genes"
+        raise InvalidArgument(msg)
+    counts = Counter(features)
+    missing = [gene for gene in wanted if gene not in counts]
+    if missing:
+        near = ", ".join(f"{gene!r}{did_you_mean(str(gene), counts)}" for gene in missing[:8])
+        more = f" and {len(missing) - 8} more" if len(missing) > 8 else ""
+        msg = f"study {study_id!r} has no gene {near}{more}; see study.features()"
+        raise UnknownGene(msg)
+    twice = [gene for gene in wanted if counts[gene] > 1]
+    if twice:
+        msg = (
+            f"study {study_id!r} has several features named {listing(twice)}: "
+            "fetch it without genes= and select by var['feature']"
+        )
+        raise AmbiguousName(msg)
+    return wanted

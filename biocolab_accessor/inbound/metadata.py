@@ -1,0 +1,121 @@
+"""Metadata: columns of the wire as columns of obs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from biocolab_accessor.errors import InvalidResponse, UnknownField
+from biocolab_accessor.naming import did_you_mean, listing
+
+__all__ = ["align", "categorical", "column", "select_fields", "unique_names"]
+
+
+def categorical(codes: NDArray[np.uint16], categories: Sequence[str]) -> pd.Categorical:
+    """A Categorical from codes, without making a string per cell.
+
+    Parameters
+    ----------
+    codes
+        (n_cells,) index into ``categories``.
+    categories
+        Labels in the server's order; a label that occurs twice becomes one category.
+    """
+    place = {label: i for i, label in enumerate(dict.fromkeys(categories))}
+    wide = np.asarray(codes, np.int32)
+    if len(place) < len(categories):
+        wide = np.array([place[label] for label in categories], np.int32)[wide]
+    return pd.Categorical.from_codes(wide, categories=list(place))
+
+
+def column(values: Sequence[Any]) -> pd.Series | pd.Categorical:
+    """A JSON column as an obs column: bool, int64, float64, or a Categorical of strings.
+
+    The JSON type decides, never what a text looks like: ``"001"`` stays a string. ``null`` is missing: NaN in numbers
+    (which makes whole numbers floats), no category in strings and booleans.
+
+    Parameters
+    ----------
+    values
+        One value per cell.
+    """
+    present = [value for value in values if value is not None]
+    kinds = {bool if isinstance(value, bool) else type(value) for value in present}
+    complete = len(present) == len(values)
+    if present and kinds <= {int, float}:
+        whole = complete and kinds == {int} and all(-(2**63) <= value < 2**63 for value in present)
+        return pd.Series(values, dtype=np.int64 if whole else np.float64)
+    if kinds == {bool} and complete:
+        return pd.Series(values, dtype=bool)
+    if not present:
+        return pd.Series(np.full(len(values), np.nan))
+    texts = [None if value is None else str(value) for value in values]
+    return pd.Categorical(texts)
+
+
+def align(columns: Mapping[str, Sequence[Any]], barcodes: Sequence[str], what: str) -> dict[str, list[Any]]:
+    """JSON columns in the order of ``barcodes``; the barcode column itself is left out.
+
+    Raises
+    ------
+    InvalidResponse
+        The columns are about other cells.
+    """
+    key = next((name for name in columns if name.casefold() in ("barcodes", "barcode")), None)
+    lengths = {len(values) for values in columns.values()}
+    if lengths - {len(barcodes)}:
+        msg = f"{what}: {max(lengths):,} rows for {len(barcodes):,} cells"
+        raise InvalidResponse(msg)
+    rest = {name: list(values) for name, values in columns.items() if name != key}
+    own = [str(barcode) for barcode in columns[key]] if key else list(barcodes)
+    if own == list(barcodes):
+        return rest
+    place = {barcode: i for i, barcode in enumerate(own)}
+    if len(place) < len(own) or place.keys() != set(barcodes):
+        msg = f"{what}: its barcodes are not those of the matrix"
+        raise InvalidResponse(msg)
+    order = [place[barcode] for barcode in barcodes]
+    return {name: [values[i] for i in order] for name, values in rest.items()}
+
+
+def select_fields(fields: Sequence[str] | str | None, known: Sequence[str], study_id: str) -> list[str]:
+    """The fields asked for, or all.
+
+    Raises
+    ------
+    UnknownField
+        Some are not there; near names are given.
+    """
+    if fields is None:
+        return list(known)
+    wanted = list(dict.fromkeys([fields] if isinstance(fields, str) else fields))
+    missing = [name for name in wanted if name not in known]
+    if missing:
+        near = "; ".join(f"{name!r}{did_you_mean(str(name), known)}" for name in missing)
+        msg = f"study {study_id!r} has no metadata field {near}. It has {listing(known)}"
+        raise UnknownField(msg)
+    return wanted
+
+
+def unique_names(names: Sequence[str]) -> list[str]:
+    """Names with ``-1``, ``-2``, … after repeated ones, never meeting a name that is there already.
+
+    Examples
+    --------
+    >>> unique_names(["A", "B", "A", "A-1"])
+    ['A', 'B', 'A-2', 'A-1']
+    """
+    taken, seen, result = set(names), set[str](), list[str]()
+    counts: dict[str, int] = {}
+    for name in names:
+        unique = name
+        while unique in seen or (unique != name and unique in taken):
+            counts[name] = counts.get(name, 0) + 1
+            unique = f"{name}-{counts[name]}"
+        seen.add(unique)
+        result.append(unique)
+    return result

@@ -1,0 +1,59 @@
+"""Source: what every kind of server can tell about one study."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy import sparse
+
+__all__ = ["StudySource"]
+
+
+class StudySource(Protocol):
+    """One study on one server. :class:`~biocolab_accessor.inbound.study.Study` is written against this alone.
+
+    Attributes
+    ----------
+    name
+        ``"bioflex"``, ``"bbrowserx"`` or ``"talk2data"``.
+    study_id
+        The id that people see (``"GSE96583_batch2"``).
+    """
+
+    name: str
+    study_id: str
+    title: str
+    authors: list[str]
+    reference: str
+
+    @property
+    def metalist(self) -> Sequence[Any]:
+        """Metadata fields as objects with ``id``, ``name``, ``type``, ``values`` and ``fetch()``, as in bioflex."""
+
+    def barcodes(self) -> list[str]:
+        """Cells, in the order of the matrix' rows."""
+
+    def features(self) -> list[str]:
+        """Genes, in the order of the matrix' columns."""
+
+    def query_genes(self, genes: Sequence[str], unit: str) -> sparse.csc_matrix:
+        """(n_cells, len(genes)) float32."""
+
+    def matrix(self, unit: str) -> sparse.csc_matrix:
+        """(n_cells, n_genes) float32."""
+
+    def metadata(self, fields: Sequence[str], barcodes: Sequence[str]) -> dict[str, pd.Series | pd.Categorical]:
+        """Columns of the fields, in the order of ``barcodes``."""
+
+    def embeddings(self) -> dict[str, NDArray[np.float32]]:
+        """Coordinates by the name that the server has for them; each (n_cells, n_dims)."""
+
+    def export(self, format: str) -> dict[str, Any]:
+        """Ask the server for a file of the whole study; ``download_link`` says where it is."""
+
+    def provenance(self) -> Mapping[str, Any]:
+        """Where the study is, in words and numbers that an h5ad can hold; never a token."""

@@ -1,0 +1,208 @@
+"""Files: what is on disk, under which names it goes to the server."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from biocolab_accessor.errors import InvalidArgument, InvalidFile
+from biocolab_accessor.naming import did_you_mean, listing
+
+__all__ = ["STUDY_TYPES", "Payload", "collect", "study_type_number"]
+
+STUDY_TYPES = {
+    "bbrowser": 0,
+    "h5_10x": 1,
+    "h5ad": 2,
+    "mtx_10x": 3,
+    "bcs": 4,
+    "rds": 5,
+    "tsv": 6,
+    "tile_db": 15,
+    "processed_folder": 23,
+}
+"""Study types that BBrowserX and Talk2Data take, by name and by number on the wire."""
+
+_LENS = {7: "Lens Bulk", 8: "Lens Bulk", 12: "Lens Bulk", 13: "Lens Bulk"}
+_LENS |= dict.fromkeys((9, 10, 11, 14, 16, 17, 18, 19), "Lens SC")
+_MTX_PARTS = {
+    "matrix": ("matrix.mtx",),
+    "features": ("features.tsv", "genes.tsv"),
+    "barcodes": ("barcodes.tsv", "barcodes.csv"),
+}
+_PROCESSED = ("coords.npy", "embeddings.db", "matrix.hdf5", "metadata.db")
+
+StrPath = str | os.PathLike[str]
+Files = StrPath | Mapping[str, StrPath] | Sequence[StrPath | Mapping[str, StrPath]]
+
+
+@dataclass(frozen=True)
+class Payload:
+    """Files to upload.
+
+    Attributes
+    ----------
+    files
+        Paths here.
+    names
+        Names on the server, all different and of safe characters.
+    batches
+        What the submit call lists as batches.
+    extra
+        Files for the sub-folder ``custom_embeddings`` of a processed study.
+    """
+
+    files: tuple[Path, ...]
+    names: tuple[str, ...]
+    batches: tuple[str, ...]
+    extra: tuple[Path, ...] = ()
+
+
+def study_type_number(study_type: Any) -> int:
+    """The number on the wire of a study type given by name, number or enum member.
+
+    Raises
+    ------
+    InvalidArgument
+        The servers do not take it; for a Lens type the message names the right connector.
+    """
+    value = getattr(study_type, "value", study_type)
+    if isinstance(value, str) and value.lower() in STUDY_TYPES:
+        return STUDY_TYPES[value.lower()]
+    if isinstance(value, int) and value in STUDY_TYPES.values():
+        return value
+    if value in _LENS:
+        getter = "get_lensbulk" if _LENS[value] == "Lens Bulk" else "get_lenssc"
+        msg = (
+            f"study type {value} goes to a {_LENS[value]} server: use EConnector.{getter}().submit_study_from_local(…)"
+        )
+        raise InvalidArgument(msg)
+    near = did_you_mean(str(value), STUDY_TYPES)
+    msg = f"study_type is {study_type!r}{near}: give one of {listing(STUDY_TYPES, limit=9)}"
+    raise InvalidArgument(msg)
+
+
+def collect(files: Files, study_type: int) -> Payload:
+    """Find what belongs to a submission, and name it so that nothing overwrites anything on the server.
+
+    Parameters
+    ----------
+    files
+        A path or several; for 10x MTX folders, or dicts with ``matrix``, ``features`` and ``barcodes``; for a processed
+        study its folder.
+    study_type
+        Number on the wire.
+
+    Raises
+    ------
+    InvalidFile
+        Something is missing or empty.
+    InvalidArgument
+        Nothing was given, or this kind cannot be uploaded.
+    """
+    entries: list[Any] = [files] if isinstance(files, str | os.PathLike | Mapping) else list(files)
+    if not entries:
+        msg = "files is empty: give at least one path"
+        raise InvalidArgument(msg)
+    if study_type == STUDY_TYPES["tile_db"]:
+        msg = "TileDB studies are read from S3 only: use bc.submit_from_s3(…, study_type='tile_db')"
+        raise InvalidArgument(msg)
+    if study_type == STUDY_TYPES["processed_folder"]:
+        return _processed(entries)
+    if study_type == STUDY_TYPES["mtx_10x"]:
+        return _mtx(entries)
+    paths = [_existing(entry["matrix"] if isinstance(entry, Mapping) else entry) for entry in entries]
+    names = tuple(_distinct([(path.name, path.parent.name) for path in paths]))
+    return Payload(tuple(paths), names, names)
+
+
+def _mtx(entries: list[Any]) -> Payload:
+    parts = [_mtx_parts(entry) for entry in entries]
+    labels = [
+        (str(entry["name"]) if isinstance(entry, Mapping) and "name" in entry else found["matrix"].parent.name, "")
+        for entry, found in zip(entries, parts, strict=True)
+    ]
+    batches = _distinct(labels)
+    endings = {"matrix": "matrix.mtx", "features": "features.tsv", "barcodes": "barcodes.csv"}
+    files, names = [], []
+    for batch, found in zip(batches, parts, strict=True):
+        for part, ending in endings.items():
+            files.append(found[part])
+            names.append(f"{batch}{ending}{'.gz' if _is_gzip(found[part]) else ''}")
+    return Payload(tuple(files), tuple(names), tuple(batches))
+
+
+def _mtx_parts(entry: Any) -> dict[str, Path]:
+    if isinstance(entry, Mapping):
+        missing = [part for part in _MTX_PARTS if part not in entry]
+        if missing:
+            msg = f"a 10x MTX batch needs matrix, features and barcodes; {listing(missing)} not given"
+            raise InvalidArgument(msg)
+        return {part: _existing(entry[part]) for part in _MTX_PARTS}
+    folder = Path(entry)
+    if not folder.is_dir():
+        msg = (
+            f"{folder} is no folder: a 10x MTX batch is a folder with matrix, features and barcodes, or a dict of them"
+        )
+        raise InvalidFile(msg)
+    found = {}
+    for part, endings in _MTX_PARTS.items():
+        fitting = [p for p in sorted(folder.iterdir()) if p.name.removesuffix(".gz").endswith(endings)]
+        if len(fitting) != 1:
+            what = "no" if not fitting else f"{len(fitting)} different"
+            msg = f"{folder} has {what} {' or '.join(endings)}[.gz]; give a dict with matrix, features and barcodes"
+            raise InvalidFile(msg)
+        found[part] = _existing(fitting[0])
+    return found
+
+
+def _processed(entries: list[Any]) -> Payload:
+    folder = Path(entries[0])
+    if len(entries) > 1 or not folder.is_dir():
+        msg = "a processed study is one folder"
+        raise InvalidFile(msg)
+    main = tuple(_existing(folder / name) for name in _PROCESSED)
+    embeddings = tuple(_existing(path) for path in sorted((folder / "custom_embeddings").glob("*.npy")))
+    if not embeddings:
+        msg = f"{folder / 'custom_embeddings'} has no .npy file"
+        raise InvalidFile(msg)
+    return Payload(main, _PROCESSED, (), embeddings)
+
+
+def _existing(path: StrPath) -> Path:
+    found = Path(path)
+    if not found.is_file():
+        msg = f"there is no file {found}"
+        raise InvalidFile(msg)
+    if not found.stat().st_size:
+        msg = f"{found} is empty"
+        raise InvalidFile(msg)
+    return found
+
+
+def _is_gzip(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(2) == b"\x1f\x8b"
+
+
+def _distinct(labels: Sequence[tuple[str, str]]) -> list[str]:
+    """Safe names; a second file of the same name gets its folder's name in front, or a number where that is in vain."""
+    taken: set[str] = set()
+    result = []
+    for label, folder in labels:
+        base = re.sub(r"[^A-Za-z0-9._-]+", "_", label).lstrip(".") or "batch"
+        candidate = base
+        if candidate.casefold() in taken and folder:
+            candidate = base = re.sub(r"[^A-Za-z0-9._-]+", "_", f"{folder}_{label}").lstrip(".")
+        stem, dot, ending = base.partition(".")
+        number = 2
+        while candidate.casefold() in taken:
+            candidate = f"{stem}_{number}{dot}{ending}"
+            number += 1
+        taken.add(candidate.casefold())
+        result.append(candidate)
+    return result

@@ -1,0 +1,156 @@
+"""Submission: a study on its way, from the task on the server to the study it becomes."""
+
+from __future__ import annotations
+
+import logging
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+from biocolab_accessor.clients.bbrowserx import BBrowserXConnector
+from biocolab_accessor.clients.tasks import TaskState, follow_task, task_state
+from biocolab_accessor.errors import ConfigurationError
+from biocolab_accessor.progress import progress_bar
+
+if TYPE_CHECKING:
+    from biocolab_accessor.inbound.study import Study
+
+__all__ = ["Submission"]
+
+logger = logging.getLogger("biocolab_accessor.outbound")
+
+
+class Submission:
+    """A submission that the server has taken.
+
+    Attributes
+    ----------
+    study_id
+        The id that people see.
+    task_id
+        The task on the server.
+    group_id, species, source
+        Where the study will be: group, species, and ``"bbrowserx"`` or ``"talk2data"``.
+    study_info
+        What the server says about the study once it is committed; empty before.
+    """
+
+    def __init__(
+        self,
+        connector: BBrowserXConnector,
+        *,
+        task_id: str,
+        study_id: str,
+        group_id: str,
+        species: str,
+        source: str,
+    ) -> None:
+        self._connector: BBrowserXConnector | None = connector
+        self.task_id, self.study_id = task_id, study_id
+        self.group_id, self.species, self.source = group_id, species, source
+        self.server = connector.host
+        self.study_info: dict[str, Any] = {}
+        self._state = TaskState(task_id, "SUBMITTED", "")
+
+    def __repr__(self) -> str:
+        return f"Submission(study_id={self.study_id!r}, task_id={self.task_id!r}, status={self._state.status!r})"
+
+    def _repr_html_(self) -> str:
+        line = self._state.log.rstrip().rpartition("\n")[2]
+        rows = {"study": self.study_id, "group": self.group_id, "status": self._state.status, "log": line}
+        cells = "".join(
+            f"<tr><td style='text-align:left'>{name}</td><td style='text-align:left'>{escape(str(value))}</td></tr>"
+            for name, value in rows.items()
+            if value
+        )
+        return f"<table><thead><tr><th colspan='2' style='text-align:left'>Submission</th></tr></thead>{cells}</table>"
+
+    def __getstate__(self) -> dict[str, Any]:
+        # The connector holds a token: the other process makes its own.
+        return {**self.__dict__, "_connector": None}
+
+    @property
+    def connector(self) -> BBrowserXConnector:
+        """The server; in another process the one that is connected to there.
+
+        Raises
+        ------
+        ConfigurationError
+            What is connected to is another server.
+        """
+        if self._connector is None:
+            from biocolab_accessor.catalog import connector_of
+
+            connector = connector_of(self.source)
+            if connector.host != self.server:
+                msg = f"this submission is on {self.server}, but the current connection is to {connector.host}"
+                raise ConfigurationError(msg)
+            self._connector = connector
+        return self._connector
+
+    @property
+    def status(self) -> str:
+        """The task's status now; asks the server until it is over."""
+        return self._refresh().status
+
+    @property
+    def log(self) -> str:
+        """The task's log now; asks the server until it is over."""
+        return self._refresh().log
+
+    @property
+    def done(self) -> bool:
+        """Whether the study is committed, so that it can be fetched."""
+        return bool(self.study_info)
+
+    def wait(self, timeout: float | None = None) -> Submission:
+        """Wait until the server has processed the study, and commit it.
+
+        Parameters
+        ----------
+        timeout
+            Seconds; None means ``bc.settings.deadline``.
+
+        Returns
+        -------
+        Submission
+            This one.
+
+        Raises
+        ------
+        TaskFailed
+            The task ended in an error; the message holds the log's last lines.
+        TimedOut
+            It is still running; call again to go on waiting.
+        """
+        if self.done:
+            return self
+        with progress_bar(f"Processing {self.study_id}", unit="step") as bar:
+
+            def show(line: str) -> None:
+                logger.info("%s: %s", self.task_id, line)
+                bar.set_postfix_str(line.partition("] ")[2] or line)
+                bar.update()
+
+            self._state = follow_task(self.connector, self.task_id, show, timeout=timeout)
+        info = self.connector.commit_task(self.group_id, self.task_id)
+        self.study_info = {"study_hash_id": self.study_id, **info}
+        return self
+
+    def study(self) -> Study:
+        """The study that this submission became; waits for it first.
+
+        Returns
+        -------
+        Study
+            Its ``to_anndata()`` brings the cells back.
+        """
+        from biocolab_accessor.catalog import study_of_group
+
+        self.wait()
+        wanted = str(self.study_info.get("uuid") or self.study_id)
+        return study_of_group(self.connector, wanted, species=self.species, group_id=self.group_id, source=self.source)
+
+    def _refresh(self) -> TaskState:
+        if not (self._state.succeeded or self._state.failed):
+            self._state = task_state(self.connector, self.task_id)
+        return self._state

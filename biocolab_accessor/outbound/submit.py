@@ -1,0 +1,322 @@
+"""Submit: an AnnData, files on disk, or files in a bucket become a study."""
+
+from __future__ import annotations
+
+import tempfile
+import uuid
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import anndata as ad
+
+from biocolab_accessor.catalog import Server, connector_of, group_id_of
+from biocolab_accessor.check.counts import choose_matrix
+from biocolab_accessor.clients.bbrowserx import BBrowserXConnector
+from biocolab_accessor.errors import InvalidArgument, InvalidFile
+from biocolab_accessor.outbound.files import STUDY_TYPES, Files, collect, study_type_number
+from biocolab_accessor.outbound.plan import Plan, plan_submission, write_plan
+from biocolab_accessor.outbound.request import Filters, StudyRequest
+from biocolab_accessor.outbound.submission import Submission
+from biocolab_accessor.outbound.upload import upload
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+__all__ = ["submit_anndata", "submit_files", "submit_from_s3"]
+
+_COUNTS_BY_DEFINITION = {STUDY_TYPES["h5_10x"], STUDY_TYPES["mtx_10x"]}
+
+
+def submit_anndata(
+    adata: AnnData,
+    request: StudyRequest,
+    *,
+    input_matrix_type: Any = "auto",
+    batch_key: str | None = None,
+    to: Server = "bbrowserx",
+    chunk_size: int | None = None,
+    wait: bool = True,
+    dry_run: bool = False,
+) -> Submission | Plan:
+    """Check, serialise, upload and submit an AnnData; see :meth:`AnnDataAccessor.submit` for the arguments."""
+    plan = plan_submission(adata, input_matrix_type=input_matrix_type, batch_key=batch_key)
+    if dry_run:
+        return plan
+    connector = connector_of(to)
+    group_id = group_id_of(connector, request.group)
+    with tempfile.TemporaryDirectory(prefix="biocolab-") as folder:
+        files = write_plan(adata, plan, Path(folder))
+        names = [file.name for file in files]
+        study_path = upload(connector, files, names, chunk_size=chunk_size)
+    body = {
+        **request.body(group_id),
+        "study_type": STUDY_TYPES["h5ad"],
+        "normalize": plan.input_matrix_type == "raw",
+        "study_path": study_path,
+        "batch_info": names,
+    }
+    return _start(connector, "submit_study_from_local", body, request, group_id, to, wait=wait)
+
+
+def submit_files(
+    files: Files,
+    group: str = "personal",
+    *,
+    study_type: Any = "h5ad",
+    study_id: str | None = None,
+    name: str | None = None,
+    authors: Sequence[str] = (),
+    abstract: str = "",
+    species: str = "human",
+    input_matrix_type: Literal["auto", "raw", "normalized"] = "auto",
+    min_counts: float | None = None,
+    min_genes: float | None = None,
+    max_counts: float | None = None,
+    max_genes: float | None = None,
+    mt_percentage: float | None = None,
+    skip_dimred: bool = False,
+    to: Server = "bbrowserx",
+    chunk_size: int | None = None,
+    wait: bool = True,
+) -> Submission:
+    """Submit files that are already on disk; several files are several batches of one study.
+
+    Parameters
+    ----------
+    files
+        A path or several. For ``"mtx_10x"`` a folder or a dict with ``matrix``, ``features`` and ``barcodes`` (or
+        several); for ``"processed_folder"`` the folder.
+    group
+        Id or displayed name of the group.
+    study_type
+        ``"h5ad"``, ``"h5_10x"``, ``"mtx_10x"``, ``"tsv"``, ``"rds"``, ``"bcs"``, ``"bbrowser"`` or
+        ``"processed_folder"``; the official ``StudyType`` members and numbers are taken too.
+    study_id
+        The id that people will see; None makes one.
+    name, authors, abstract, species
+        Shown with the study.
+    input_matrix_type
+        ``"raw"`` (the server log-normalises) or ``"normalized"``. ``"auto"`` looks into h5ad files, takes 10x files for
+        counts and everything else for normalized, as the official client does.
+    min_counts, min_genes, max_counts, max_genes
+        Which cells the server shall keep; bounds are inclusive.
+    mt_percentage
+        Most counts from mitochondrial genes, in percent.
+    skip_dimred
+        Keep the file's own embeddings, compute none.
+    to
+        ``"bbrowserx"`` or ``"talk2data"``.
+    chunk_size
+        Bytes of one upload request; None means ``bc.settings.chunk_size``.
+    wait
+        Wait until the study is there.
+
+    Returns
+    -------
+    Submission
+        Its ``study()`` gives the study.
+
+    Raises
+    ------
+    InvalidFile
+        A file is missing, empty, or not what it is said to be.
+    NoCounts
+        ``"raw"`` was asked for and an h5ad holds no counts.
+    UnknownGroup
+        The token sees no such group.
+    TaskFailed
+        The server could not process the files.
+
+    Notes
+    -----
+    An h5ad whose counts are not where the server reads them (``raw.X``) is sent as a temporary copy that has them there;
+    the file itself is never changed.
+    """
+    filters = Filters(min_counts, min_genes, max_counts, max_genes, mt_percentage)
+    request = StudyRequest(group, study_id, name, authors, abstract, species, filters, skip_dimred)
+    number = study_type_number(study_type)
+    payload = collect(files, number)
+    matrix_type = getattr(input_matrix_type, "value", input_matrix_type)
+    if matrix_type not in ("auto", "raw", "normalized"):
+        msg = f"input_matrix_type is {input_matrix_type!r}: give 'auto', 'raw' or 'normalized'"
+        raise InvalidArgument(msg)
+    with tempfile.TemporaryDirectory(prefix="biocolab-") as folder:
+        paths = list(payload.files)
+        if number == STUDY_TYPES["h5ad"]:
+            paths, raw = _readable_by_server(paths, matrix_type, Path(folder))
+        else:
+            raw = number in _COUNTS_BY_DEFINITION if matrix_type == "auto" else matrix_type == "raw"
+        connector = connector_of(to)
+        group_id = group_id_of(connector, request.group)
+        folder_id = uuid.uuid4().hex
+        study_path = upload(connector, paths, payload.names, chunk_size=chunk_size, folder_id=folder_id)
+        if payload.extra:
+            names = [path.name for path in payload.extra]
+            inner = f"{folder_id}/custom_embeddings"
+            upload(connector, payload.extra, names, chunk_size=chunk_size, folder_id=inner)
+    body = {**request.body(group_id), "study_type": number, "study_path": study_path}
+    if number == STUDY_TYPES["processed_folder"]:
+        unknown = dict.fromkeys(body["filter_params"], "unk")
+        body = {key: body[key] for key in ("species", "group_id", "study_info", "study_type", "study_path")}
+        body["filter_params"] = unknown
+        route = "submit_processed_study_from_local"
+    else:
+        body |= {"normalize": raw, "batch_info": list(payload.batches)}
+        route = "submit_study_from_local"
+    return _start(connector, route, body, request, group_id, to, wait=wait)
+
+
+def submit_from_s3(
+    keys: str | Mapping[str, str] | Sequence[str | Mapping[str, str]],
+    group: str = "personal",
+    *,
+    s3_id: str | None = None,
+    shared: bool = False,
+    study_type: Any = "h5ad",
+    study_id: str | None = None,
+    name: str | None = None,
+    authors: Sequence[str] = (),
+    abstract: str = "",
+    species: str = "human",
+    input_matrix_type: Literal["raw", "normalized"] = "normalized",
+    min_counts: float | None = None,
+    min_genes: float | None = None,
+    max_counts: float | None = None,
+    max_genes: float | None = None,
+    mt_percentage: float | None = None,
+    skip_dimred: bool = False,
+    to: Server = "bbrowserx",
+    wait: bool = True,
+) -> Submission:
+    """Submit files that lie in a bucket which the server knows; nothing passes through this machine.
+
+    Parameters
+    ----------
+    keys
+        Keys without the bucket; for ``"mtx_10x"`` dicts with ``matrix``, ``features`` and ``barcodes``; for
+        ``"tile_db"`` keys of folders.
+    s3_id
+        Id of the bucket; None means the first one that the server has configured for you.
+    shared
+        Whether it is a bucket shared with the group (``s3_id`` is its id then).
+    input_matrix_type
+        ``"raw"`` or ``"normalized"``; the files cannot be looked into from here.
+    group, study_type, study_id, name, authors, abstract, species
+        As for :func:`submit_files`.
+    min_counts, min_genes, max_counts, max_genes, mt_percentage, skip_dimred, to, wait
+        As for :func:`submit_files`.
+
+    Returns
+    -------
+    Submission
+        Its ``study()`` gives the study.
+
+    Raises
+    ------
+    InvalidArgument
+        No key, an unknown study type, or two batches of one name.
+    UnknownGroup
+        The token sees no such group.
+    TaskFailed
+        The server could not read or process the files.
+    """
+    filters = Filters(min_counts, min_genes, max_counts, max_genes, mt_percentage)
+    request = StudyRequest(group, study_id, name, authors, abstract, species, filters, skip_dimred)
+    number = study_type_number(study_type)
+    matrix_type = getattr(input_matrix_type, "value", input_matrix_type)
+    if matrix_type not in ("raw", "normalized"):
+        msg = f"input_matrix_type is {input_matrix_type!r}: give 'raw' or 'normalized'"
+        raise InvalidArgument(msg)
+    batches = _s3_batches([keys] if isinstance(keys, str | Mapping) else list(keys), number)
+    connector = connector_of(to)
+    group_id = group_id_of(connector, request.group)
+    body = {
+        **request.body(group_id),
+        "study_type": number,
+        "normalize": matrix_type == "raw",
+        "batch_info": batches,
+        "shared_s3_id" if shared else "s3_id": s3_id,
+    }
+    route = "submit_study_from_shared_s3" if shared else "submit_study_from_s3"
+    return _start(connector, route, body, request, group_id, to, wait=wait)
+
+
+def _start(
+    connector: BBrowserXConnector,
+    route: str,
+    body: Mapping[str, Any],
+    request: StudyRequest,
+    group_id: str,
+    source: str,
+    *,
+    wait: bool,
+) -> Submission:
+    task_id = connector.submit_task(route, body)
+    submission = Submission(
+        connector,
+        task_id=task_id,
+        study_id=str(request.study_id),
+        group_id=group_id,
+        species=request.species,
+        source=source,
+    )
+    return submission.wait() if wait else submission
+
+
+def _readable_by_server(paths: Sequence[Path], matrix_type: str, folder: Path) -> tuple[list[Path], bool]:
+    """The h5ad files, each as it is where the server can read it so, else as a temporary copy that it can."""
+    choices = {}
+    for path in paths:
+        try:
+            adata = ad.read_h5ad(path, backed="r")
+        except Exception as error:
+            msg = f"{path} cannot be read as h5ad: {error}"
+            raise InvalidFile(msg) from error
+        try:
+            choices[path] = choose_matrix(adata, matrix_type)
+        finally:
+            adata.file.close()
+    types = {choice.input_matrix_type for choice in choices.values()}
+    if len(types) > 1:
+        held = "; ".join(f"{path.name}: {choice.reason}" for path, choice in choices.items())
+        msg = f"the batches of one study must all be counts or all be normalized: {held}"
+        raise InvalidArgument(msg)
+    raw = types == {"raw"}
+    slot = "raw.X" if raw else "X"
+    ready = []
+    for number, (path, choice) in enumerate(choices.items()):
+        if choice.slot == slot:
+            ready.append(path)
+            continue
+        adata = ad.read_h5ad(path, backed="r")
+        try:
+            plan = plan_submission(adata, input_matrix_type=matrix_type)
+            copy = folder / str(number)
+            copy.mkdir()
+            ready += write_plan(adata, plan, copy)
+        finally:
+            adata.file.close()
+    return ready, raw
+
+
+def _s3_batches(keys: list[Any], number: int) -> dict[str, dict[str, str]]:
+    if not keys:
+        msg = "keys is empty: give at least one"
+        raise InvalidArgument(msg)
+    main = "folder" if number == STUDY_TYPES["tile_db"] else "matrix"
+    batches: dict[str, dict[str, str]] = {}
+    for i, key in enumerate(keys):
+        info = {main: key} if isinstance(key, str) else {k: str(v) for k, v in key.items()}
+        if main not in info:
+            msg = f"batch {i} has no {main!r}: {info}"
+            raise InvalidArgument(msg)
+        parts = info[main].rstrip("/").split("/")
+        from_folder = parts[-2] if len(parts) > 1 else f"Batch {i + 1}"
+        info.setdefault("name", from_folder if number == STUDY_TYPES["mtx_10x"] else parts[-1])
+        batches[f"Batch_{i}"] = info
+    names = [info["name"] for info in batches.values()]
+    if len(set(names)) < len(names):
+        msg = f"two batches have the same name ({names}): give dicts with a 'name' of their own"
+        raise InvalidArgument(msg)
+    return batches
