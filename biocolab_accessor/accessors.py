@@ -400,7 +400,7 @@ def _register() -> None:
         register_anndata_namespace("biocolab")(AnnDataAccessor)
         pd.api.extensions.register_dataframe_accessor("biocolab")(DataFrameAccessor)
     AnnData.biocolab = _Uncached(AnnDataAccessor)
-    pd.DataFrame.biocolab = _Uncached(DataFrameAccessor)
+    pd.DataFrame.biocolab = _Uncached(DataFrameAccessor)  # type: ignore[attr-defined]
 
 
 _register()

@@ -13,7 +13,7 @@ from scipy import sparse
 
 from biocolab_accessor.clients.bioflex import Metadata, Study
 from biocolab_accessor.errors import InvalidResponse
-from biocolab_accessor.inbound.metadata import categorical
+from biocolab_accessor.inbound.metadata import ObsColumn, categorical
 
 __all__ = ["BioFlexSource"]
 
@@ -60,11 +60,11 @@ class BioFlexSource:
         """See StudySource."""
         return self._study.matrix(unit)
 
-    def metadata(self, fields: Sequence[str], barcodes: Sequence[str]) -> dict[str, pd.Series | pd.Categorical]:
+    def metadata(self, fields: Sequence[str], barcodes: Sequence[str]) -> dict[str, ObsColumn]:
         """See StudySource; numeric fields are float32, since that is what the wire carries."""
         wanted = [next(field for field in self.metalist if field.name == name) for name in fields]
 
-        def fetch(field: Metadata) -> pd.Series | pd.Categorical:
+        def fetch(field: Metadata) -> ObsColumn:
             field.fetch()
             if len(field.values) != len(barcodes):
                 n = len(field.values)

@@ -15,7 +15,7 @@ from scipy import sparse
 from biocolab_accessor.clients.bbrowserx import BBrowserXConnector
 from biocolab_accessor.clients.tasks import follow_task
 from biocolab_accessor.errors import InvalidArgument, InvalidResponse
-from biocolab_accessor.inbound.metadata import align, column
+from biocolab_accessor.inbound.metadata import ObsColumn, align, column
 
 __all__ = ["ConnectorSource"]
 
@@ -82,7 +82,7 @@ class ConnectorSource:
         """See StudySource."""
         return self._connector.query_genes(self._species, self.uuid, [], unit)
 
-    def metadata(self, fields: Sequence[str], barcodes: Sequence[str]) -> dict[str, pd.Series | pd.Categorical]:
+    def metadata(self, fields: Sequence[str], barcodes: Sequence[str]) -> dict[str, ObsColumn]:
         """See StudySource; one request for all fields."""
         if not fields:
             return {}

@@ -12,10 +12,13 @@ from numpy.typing import NDArray
 from biocolab_accessor.errors import InvalidResponse, UnknownField
 from biocolab_accessor.naming import did_you_mean, listing
 
-__all__ = ["align", "categorical", "column", "select_fields", "unique_names"]
+ObsColumn = pd.Series | pd.Categorical
+"""Numbers, or labels."""
+
+__all__ = ["ObsColumn", "align", "categorical", "column", "select_fields", "unique_names"]
 
 
-def categorical(codes: NDArray[np.uint16], categories: Sequence[str]) -> pd.Categorical:
+def categorical(codes: NDArray[np.uint16], categories: Sequence[str]) -> pd.Categorical[Any]:
     """A Categorical from codes, without making a string per cell.
 
     Parameters
@@ -29,10 +32,10 @@ def categorical(codes: NDArray[np.uint16], categories: Sequence[str]) -> pd.Cate
     wide = np.asarray(codes, np.int32)
     if len(place) < len(categories):
         wide = np.array([place[label] for label in categories], np.int32)[wide]
-    return pd.Categorical.from_codes(wide, categories=list(place))
+    return pd.Categorical.from_codes(wide, categories=pd.Index(list(place), dtype=object))
 
 
-def column(values: Sequence[Any]) -> pd.Series | pd.Categorical:
+def column(values: Sequence[Any]) -> ObsColumn:
     """A JSON column as an obs column: bool, int64, float64, or a Categorical of strings.
 
     The JSON type decides, never what a text looks like: ``"001"`` stays a string. ``null`` is missing: NaN in numbers

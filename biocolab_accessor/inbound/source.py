@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 from scipy import sparse
+
+from biocolab_accessor.inbound.metadata import ObsColumn
 
 __all__ = ["StudySource"]
 
@@ -46,7 +47,7 @@ class StudySource(Protocol):
     def matrix(self, unit: str) -> sparse.csc_matrix:
         """(n_cells, n_genes) float32."""
 
-    def metadata(self, fields: Sequence[str], barcodes: Sequence[str]) -> dict[str, pd.Series | pd.Categorical]:
+    def metadata(self, fields: Sequence[str], barcodes: Sequence[str]) -> dict[str, ObsColumn]:
         """Columns of the fields, in the order of ``barcodes``."""
 
     def embeddings(self) -> dict[str, NDArray[np.float32]]:

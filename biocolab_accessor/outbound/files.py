@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 
 from biocolab_accessor.errors import InvalidArgument, InvalidFile
 from biocolab_accessor.naming import did_you_mean, listing
+from biocolab_accessor.outbound.names import distinct
 
 __all__ = ["STUDY_TYPES", "Payload", "collect", "study_type_number"]
 
@@ -116,17 +116,17 @@ def collect(files: Files, study_type: int) -> Payload:
     if study_type == STUDY_TYPES["mtx_10x"]:
         return _mtx(entries)
     paths = [_existing(entry["matrix"] if isinstance(entry, Mapping) else entry) for entry in entries]
-    names = tuple(_distinct([(path.name, path.parent.name) for path in paths]))
+    names = tuple(distinct([path.name for path in paths], [path.parent.name for path in paths]))
     return Payload(tuple(paths), names, names)
 
 
 def _mtx(entries: list[Any]) -> Payload:
     parts = [_mtx_parts(entry) for entry in entries]
     labels = [
-        (str(entry["name"]) if isinstance(entry, Mapping) and "name" in entry else found["matrix"].parent.name, "")
+        str(entry["name"]) if isinstance(entry, Mapping) and "name" in entry else found["matrix"].parent.name
         for entry, found in zip(entries, parts, strict=True)
     ]
-    batches = _distinct(labels)
+    batches = distinct(labels)
     endings = {"matrix": "matrix.mtx", "features": "features.tsv", "barcodes": "barcodes.csv"}
     files, names = [], []
     for batch, found in zip(batches, parts, strict=True):
@@ -187,22 +187,3 @@ def _existing(path: StrPath) -> Path:
 def _is_gzip(path: Path) -> bool:
     with path.open("rb") as file:
         return file.read(2) == b"\x1f\x8b"
-
-
-def _distinct(labels: Sequence[tuple[str, str]]) -> list[str]:
-    """Safe names; a second file of the same name gets its folder's name in front, or a number where that is in vain."""
-    taken: set[str] = set()
-    result = []
-    for label, folder in labels:
-        base = re.sub(r"[^A-Za-z0-9._-]+", "_", label).lstrip(".") or "batch"
-        candidate = base
-        if candidate.casefold() in taken and folder:
-            candidate = base = re.sub(r"[^A-Za-z0-9._-]+", "_", f"{folder}_{label}").lstrip(".")
-        stem, dot, ending = base.partition(".")
-        number = 2
-        while candidate.casefold() in taken:
-            candidate = f"{stem}_{number}{dot}{ending}"
-            number += 1
-        taken.add(candidate.casefold())
-        result.append(candidate)
-    return result

@@ -8,12 +8,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-import anndata as ad
-
+from biocolab_accessor.blocks import Slot
 from biocolab_accessor.catalog import Server, connector_of, group_id_of
 from biocolab_accessor.check.counts import choose_matrix
+from biocolab_accessor.check.run import open_h5ad
 from biocolab_accessor.clients.bbrowserx import BBrowserXConnector
-from biocolab_accessor.errors import InvalidArgument, InvalidFile
+from biocolab_accessor.errors import InvalidArgument
 from biocolab_accessor.outbound.files import STUDY_TYPES, Files, collect, study_type_number
 from biocolab_accessor.outbound.plan import Plan, plan_submission, write_plan
 from biocolab_accessor.outbound.request import Filters, StudyRequest
@@ -40,7 +40,7 @@ def submit_anndata(
     dry_run: bool = False,
 ) -> Submission | Plan:
     """Check, serialise, upload and submit an AnnData; see :meth:`AnnDataAccessor.submit` for the arguments."""
-    plan = plan_submission(adata, input_matrix_type=input_matrix_type, batch_key=batch_key)
+    plan = plan_submission(adata, input_matrix_type=input_matrix_type, batch_key=batch_key, name=str(request.study_id))
     if dry_run:
         return plan
     connector = connector_of(to)
@@ -130,8 +130,8 @@ def submit_files(
 
     Notes
     -----
-    An h5ad whose counts are not where the server reads them (``raw.X``) is sent as a temporary copy that has them there;
-    the file itself is never changed.
+    An h5ad whose counts are not where the server reads them (``raw.X``) is sent as a temporary copy that has them
+    there; the file itself is never changed.
     """
     filters = Filters(min_counts, min_genes, max_counts, max_genes, mt_percentage)
     request = StudyRequest(group, study_id, name, authors, abstract, species, filters, skip_dimred)
@@ -268,11 +268,7 @@ def _readable_by_server(paths: Sequence[Path], matrix_type: str, folder: Path) -
     """The h5ad files, each as it is where the server can read it so, else as a temporary copy that it can."""
     choices = {}
     for path in paths:
-        try:
-            adata = ad.read_h5ad(path, backed="r")
-        except Exception as error:
-            msg = f"{path} cannot be read as h5ad: {error}"
-            raise InvalidFile(msg) from error
+        adata = open_h5ad(path)
         try:
             choices[path] = choose_matrix(adata, matrix_type)
         finally:
@@ -283,13 +279,13 @@ def _readable_by_server(paths: Sequence[Path], matrix_type: str, folder: Path) -
         msg = f"the batches of one study must all be counts or all be normalized: {held}"
         raise InvalidArgument(msg)
     raw = types == {"raw"}
-    slot = "raw.X" if raw else "X"
+    slot = Slot("raw.X" if raw else "X")
     ready = []
     for number, (path, choice) in enumerate(choices.items()):
         if choice.slot == slot:
             ready.append(path)
             continue
-        adata = ad.read_h5ad(path, backed="r")
+        adata = open_h5ad(path)
         try:
             plan = plan_submission(adata, input_matrix_type=matrix_type)
             copy = folder / str(number)

@@ -1,0 +1,64 @@
+"""Rules: the registry, and what every rule gets to see."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+from anndata import AnnData
+
+from biocolab_accessor.check.counts import MatrixChoice
+from biocolab_accessor.check.report import Finding, Severity
+from biocolab_accessor.errors import CheckFailed
+
+__all__ = ["RULES", "Context", "rule"]
+
+
+@dataclass(frozen=True)
+class Context:
+    """What is checked.
+
+    Attributes
+    ----------
+    adata
+        The object; rules only read it.
+    choice
+        The matrix that would be sent; None where none could be chosen.
+    batch_key
+        Column of obs that will be the batches, or None.
+    """
+
+    adata: AnnData
+    choice: MatrixChoice | None
+    batch_key: str | None = None
+
+
+Rule = Callable[[Context], Iterator[Finding]]
+RULES: list[Rule] = []
+
+
+def rule(code: str, severity: Severity, error: type[CheckFailed] = CheckFailed) -> Callable[[Rule], Rule]:
+    """Register a rule: a generator of findings, to which code, severity and error class are added here.
+
+    Parameters
+    ----------
+    code
+        Its stable name.
+    severity, error
+        Of its findings.
+    """
+
+    def register(function: Rule) -> Rule:
+        def stamped(context: Context) -> Iterator[Finding]:
+            for finding in function(context):
+                yield replace(finding, code=code, severity=severity, error=error)
+
+        RULES.append(stamped)
+        return stamped
+
+    return register
+
+
+def found(path: str, message: str, *, count: int = 1, examples: tuple[str, ...] = (), fix: str = "") -> Finding:
+    """A finding of a rule; the registry adds the rest."""
+    return Finding("", "note", path, message, count, examples, fix)

@@ -1,0 +1,215 @@
+"""h5ad: writing the file that is sent, block by block and compressed on several threads."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+import h5py
+import numpy as np
+import pandas as pd
+from anndata.io import write_elem
+from isal import isal_zlib
+from numpy.typing import NDArray
+from scipy import sparse
+
+from biocolab_accessor.errors import InvalidArgument
+
+__all__ = ["Compression", "replacing", "write_h5ad"]
+
+Compression = Literal["gzip"] | None
+
+_CHUNK_BYTES = 1 << 20
+_THREADS = min(4, os.cpu_count() or 1)
+_MAX_INT32 = np.iinfo(np.int32).max
+
+
+def write_h5ad(
+    path: Path,
+    blocks: Iterable[sparse.csr_matrix],
+    obs: pd.DataFrame,
+    var: pd.DataFrame,
+    obsm: dict[str, NDArray[Any]],
+    *,
+    dtype: np.dtype[Any],
+    whole: bool,
+    as_raw: bool,
+    compression: Compression = "gzip",
+) -> None:
+    """Write an h5ad with one matrix.
+
+    Any reader of h5ad takes it: the matrix is gzip with byte shuffle (HDF5's own filters), the tables are in the oldest
+    encodings. The chunks are deflated on threads by ISA-L and stored as they are, which HDF5's own writer cannot do.
+
+    Parameters
+    ----------
+    path
+        Replaced only when the new file is complete.
+    blocks
+        Consecutive rows of the matrix.
+    obs, var
+        Write-safe tables, see :mod:`biocolab_accessor.outbound.shadow`.
+    obsm
+        Embeddings by key.
+    dtype
+        Of the stored values.
+    whole
+        Round the values to whole numbers: they are counts with float noise.
+    as_raw
+        Let ``raw/X`` and ``X`` be the same matrix (by an HDF5 hard link, so it is stored once), and likewise ``var``.
+    compression
+        ``"gzip"``, or None for plain.
+
+    Raises
+    ------
+    InvalidArgument
+        There is no such compression.
+    OSError
+        The file cannot be written; nothing is left behind then.
+    """
+    if compression not in ("gzip", None):
+        msg = f"compression is {compression!r}: give 'gzip' or None"
+        raise InvalidArgument(msg)
+    with replacing(path) as part, h5py.File(part, "w") as file:
+        file.attrs.update({"encoding-type": "anndata", "encoding-version": "0.1.0"})
+        _write_matrix(file, _prepared(blocks, dtype, whole=whole), (len(obs), len(var)), dtype, compression)
+        write_elem(file, "obs", obs)
+        write_elem(file, "var", var)
+        write_elem(file, "obsm", {key: np.ascontiguousarray(array) for key, array in obsm.items()})
+        for empty in ("varm", "obsp", "varp", "layers", "uns"):
+            write_elem(file, empty, {})
+        if as_raw:
+            raw = file.create_group("raw")
+            raw.attrs.update({"encoding-type": "raw", "encoding-version": "0.1.0"})
+            raw["X"], raw["var"] = file["X"], file["var"]
+            write_elem(raw, "varm", {})
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A path beside ``path`` that takes its place when the block ends well, and is removed when it does not."""
+    part = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
+    try:
+        yield part
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _prepared(blocks: Iterable[sparse.csr_matrix], dtype: np.dtype[Any], *, whole: bool) -> Iterator[sparse.csr_matrix]:
+    """Blocks in canonical form and the stored dtype; what has to change is changed in a copy."""
+    for block in blocks:
+        ready = block
+        if not ready.has_canonical_format:
+            ready = ready.copy()
+            ready.sum_duplicates()
+        data = np.rint(ready.data) if whole and ready.data.dtype.kind == "f" else ready.data
+        yield sparse.csr_matrix((data.astype(dtype, copy=False), ready.indices, ready.indptr), ready.shape)
+
+
+def _write_matrix(
+    file: h5py.File,
+    blocks: Iterator[sparse.csr_matrix],
+    shape: tuple[int, int],
+    dtype: np.dtype[Any],
+    compression: Compression,
+) -> None:
+    group = file.create_group("X")
+    group.attrs.update({"encoding-type": "csr_matrix", "encoding-version": "0.1.0"})
+    group.attrs["shape"] = np.array(shape, np.int64)
+    indptr = np.zeros(shape[0] + 1, np.int64)
+    row = 0
+    with ThreadPoolExecutor(_THREADS, "biocolab-deflate") as pool:
+        data = _ChunkedArray(group, "data", dtype, compression, pool)
+        indices = _ChunkedArray(group, "indices", np.dtype(np.int32), compression, pool)
+        for block in blocks:
+            rows = block.shape[0]
+            indptr[row + 1 : row + rows + 1] = indptr[row] + block.indptr[1:]
+            row += rows
+            data.append(block.data)
+            indices.append(block.indices)
+        data.finish()
+        indices.finish()
+    small = indptr[-1] <= _MAX_INT32
+    group.create_dataset("indptr", data=indptr.astype(np.int32) if small else indptr)
+
+
+class _ChunkedArray:
+    """A growing 1-D dataset whose chunks are deflated elsewhere and stored as they are.
+
+    Parameters
+    ----------
+    group, name, dtype, compression
+        Of the dataset.
+    pool
+        Threads that deflate; a few chunks wait for them at most, so that memory stays bounded.
+    """
+
+    def __init__(
+        self, group: h5py.Group, name: str, dtype: np.dtype[Any], compression: Compression, pool: ThreadPoolExecutor
+    ) -> None:
+        self._length = _CHUNK_BYTES // dtype.itemsize
+        filters = {"compression": "gzip", "compression_opts": 1, "shuffle": True} if compression else {}
+        self._dataset = group.create_dataset(
+            name, shape=(0,), maxshape=(None,), chunks=(self._length,), dtype=dtype, **filters
+        )
+        self._dtype, self._pool, self._deflate = dtype, pool, bool(compression)
+        self._rest: list[NDArray[Any]] = []
+        self._size = self._written = 0
+        self._waiting: deque[Future[bytes]] = deque()
+
+    def append(self, values: NDArray[Any]) -> None:
+        """Add values at the end."""
+        values = values.astype(self._dtype, copy=False)
+        held = sum(len(piece) for piece in self._rest)
+        start = 0
+        if held:
+            start = min(self._length - held, len(values))
+            self._rest.append(values[:start].copy())
+            if held + start < self._length:
+                return
+            self._put(np.concatenate(self._rest))
+            self._rest = []
+        while start + self._length <= len(values):
+            self._put(values[start : start + self._length])
+            start += self._length
+        if start < len(values):
+            self._rest.append(values[start:].copy())
+
+    def finish(self) -> None:
+        """Write what is left, and cut the dataset to its length."""
+        total = self._size
+        if self._rest:
+            last = np.concatenate(self._rest)
+            total += len(last)
+            self._put(np.concatenate([last, np.zeros(self._length - len(last), self._dtype)]))
+        while self._waiting:
+            self._store(self._waiting.popleft().result())
+        self._dataset.resize((total,))
+
+    def _put(self, chunk: NDArray[Any]) -> None:
+        self._size += len(chunk)
+        if not self._deflate:
+            self._store(chunk.tobytes())
+            return
+        self._waiting.append(self._pool.submit(_shuffle_and_deflate, chunk))
+        while len(self._waiting) > 2 * _THREADS:
+            self._store(self._waiting.popleft().result())
+
+    def _store(self, content: bytes) -> None:
+        self._dataset.resize((self._written + self._length,))
+        self._dataset.id.write_direct_chunk((self._written,), content)
+        self._written += self._length
+
+
+def _shuffle_and_deflate(chunk: NDArray[Any]) -> bytes:
+    """What HDF5's shuffle and gzip filters would make of a chunk."""
+    shuffled = np.ascontiguousarray(chunk.view(np.uint8).reshape(-1, chunk.dtype.itemsize).T)
+    deflated: bytes = isal_zlib.compress(shuffled.data, 1)
+    return deflated

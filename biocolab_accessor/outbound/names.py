@@ -1,0 +1,50 @@
+"""Names of files on a server: safe everywhere, and all different."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+__all__ = ["distinct", "safe_name"]
+
+
+def safe_name(name: str) -> str:
+    """A name of characters that mean nothing to any shell, server or file system.
+
+    Examples
+    --------
+    >>> safe_name("../T cells; rm")
+    'T_cells_rm'
+    """
+    return re.sub(r"[^A-Za-z0-9._-]+", "_", name).strip("._")[:100] or "batch"
+
+
+def distinct(names: Sequence[str], folders: Sequence[str] | None = None) -> list[str]:
+    """Safe names, all different even where upper and lower case are the same.
+
+    Parameters
+    ----------
+    names
+        File names with or without an ending.
+    folders
+        For each the name of its folder, put in front of a name that is taken; a number follows where that is in vain.
+
+    Examples
+    --------
+    >>> distinct(["x.h5ad", "X.h5ad", "x.h5ad"], ["a", "b", "b"])
+    ['x.h5ad', 'b_X.h5ad', 'b_x_2.h5ad']
+    """
+    taken: set[str] = set()
+    result = []
+    for i, name in enumerate(names):
+        candidate = base = safe_name(name)
+        if candidate.casefold() in taken and folders and folders[i]:
+            candidate = base = safe_name(f"{folders[i]}_{name}")
+        stem, dot, ending = base.partition(".")
+        number = 2
+        while candidate.casefold() in taken:
+            candidate = f"{stem}_{number}{dot}{ending}"
+            number += 1
+        taken.add(candidate.casefold())
+        result.append(candidate)
+    return result
