@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any
 from biocolab_accessor import accessors as _accessors
 from biocolab_accessor import errors
 from biocolab_accessor.check import check
-
-# from biocolab_accessor.sandbox import sandbox
+from biocolab_accessor.sandbox import sandbox
 
 if TYPE_CHECKING:
     from biocolab_accessor.catalog import database, databases, expression_summary, groups, studies, study

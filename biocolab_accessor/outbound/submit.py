@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import uuid
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -43,6 +44,8 @@ def submit_anndata(
     plan = plan_submission(adata, input_matrix_type=input_matrix_type, batch_key=batch_key, name=str(request.study_id))
     if dry_run:
         return plan
+    for finding in plan.report.warnings:
+        warnings.warn(str(finding), UserWarning, stacklevel=3)
     connector = connector_of(to)
     group_id = group_id_of(connector, request.group)
     with tempfile.TemporaryDirectory(prefix="biocolab-") as folder:

@@ -1,0 +1,143 @@
+"""Cells: what a submitted file holds, whatever its kind."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy import sparse
+
+__all__ = ["Cells", "ProcessingError", "join_batches", "keep_cells", "lognorm"]
+
+_TARGET = 1e4
+
+
+class ProcessingError(Exception):
+    """A submission cannot be processed; the text becomes the last line of the task's log."""
+
+
+@dataclass
+class Cells:
+    """Cells by genes, with what is known of each cell.
+
+    Attributes
+    ----------
+    matrix
+        (n_cells, n_genes) CSR float32.
+    barcodes, features
+        Names.
+    obs
+        A row for each cell, in order; the index does not matter.
+    obsm
+        Coordinates by key, each (n_cells, n_dims) float32.
+    """
+
+    matrix: sparse.csr_matrix
+    barcodes: list[str]
+    features: list[str]
+    obs: pd.DataFrame
+    obsm: dict[str, NDArray[Any]] = field(default_factory=dict)
+
+    def take(self, rows: NDArray[np.intp]) -> Cells:
+        """Some of the cells, in the order given."""
+        return Cells(
+            self.matrix[rows],
+            [self.barcodes[i] for i in rows],
+            self.features,
+            self.obs.iloc[rows].reset_index(drop=True),
+            {key: array[rows] for key, array in self.obsm.items()},
+        )
+
+
+def lognorm(counts: sparse.csr_matrix) -> sparse.csr_matrix:
+    """Counts scaled to 10,000 a cell and log1p-transformed, as scanpy's normalize_total and log1p do; float32."""
+    totals = np.asarray(counts.sum(axis=1, dtype=np.float64)).ravel()
+    factors = (_TARGET / np.where(totals > 0, totals, 1)).astype(np.float32)
+    result = counts.astype(np.float32, copy=True)
+    result.data *= np.repeat(factors, np.diff(result.indptr))
+    np.log1p(result.data, out=result.data)
+    return result
+
+
+def join_batches(batches: Sequence[tuple[str, Cells]]) -> Cells:
+    """Several batches as one, cell after cell, with their names in a ``Batch`` column.
+
+    Genes that a batch lacks are zero in it; barcodes that occur in several batches get the batch in front.
+    """
+    if len(batches) == 1:
+        return batches[0][1]
+    features = _all_features([cells.features for _, cells in batches])
+    every = [barcode for _, cells in batches for barcode in cells.barcodes]
+    clash = len(set(every)) < len(every)
+    frames = [cells.obs.reset_index(drop=True) for _, cells in batches]
+    labels = [name for name, cells in batches for _ in cells.barcodes]
+    obs = pd.concat(frames, ignore_index=True)
+    for name in obs.columns:
+        dtypes = [frame[name].dtype for frame in frames if name in frame]
+        categorical = [dtype for dtype in dtypes if isinstance(dtype, pd.CategoricalDtype)]
+        if len(categorical) == len(dtypes):
+            order = dict.fromkeys(label for dtype in categorical for label in dtype.categories)
+            obs[name] = pd.Categorical(obs[name].astype(object), categories=list(order))
+    if "Batch" not in obs:
+        obs.insert(0, "Batch", pd.Series(pd.Categorical(labels, categories=list(dict.fromkeys(labels)))))
+    shared = set.intersection(*(set(cells.obsm) for _, cells in batches))
+    same = {key for key in shared if len({cells.obsm[key].shape[1] for _, cells in batches}) == 1}
+    return Cells(
+        sparse.vstack([_with_features(cells, features) for _, cells in batches], format="csr"),
+        [f"{name}_{barcode}" if clash else barcode for name, cells in batches for barcode in cells.barcodes],
+        features,
+        obs,
+        {key: np.vstack([cells.obsm[key] for _, cells in batches]) for key in sorted(same)},
+    )
+
+
+def keep_cells(cells: Cells, filters: dict[str, float]) -> NDArray[np.intp]:
+    """Positions of the cells that pass the filters; bounds are inclusive.
+
+    Parameters
+    ----------
+    cells
+        With the matrix that was submitted.
+    filters
+        ``min_counts``, ``min_genes``, ``max_counts``, ``max_genes`` and ``mt_percentage``, the last as a fraction. What
+        is not above 0, or not below 1 for the fraction, is no bound.
+    """
+    matrix = cells.matrix
+    totals = np.asarray(matrix.sum(axis=1, dtype=np.float64)).ravel()
+    expressed = np.bincount(
+        np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))[matrix.data > 0], minlength=matrix.shape[0]
+    )
+    keep = np.ones(matrix.shape[0], bool)
+    for name, value in (("counts", totals), ("genes", expressed)):
+        if filters[f"min_{name}"] > 0:
+            keep &= value >= filters[f"min_{name}"]
+        keep &= value <= filters[f"max_{name}"]
+    if filters["mt_percentage"] < 1:
+        mito = np.array([name.upper().startswith("MT-") for name in cells.features], bool)
+        share = np.asarray(matrix[:, mito].sum(axis=1, dtype=np.float64)).ravel() / np.where(totals > 0, totals, 1)
+        keep &= share <= filters["mt_percentage"]
+    return np.flatnonzero(keep)
+
+
+def _all_features(every: Sequence[list[str]]) -> list[str]:
+    if all(features == every[0] for features in every):
+        return every[0]
+    if any(len(set(features)) < len(features) for features in every):
+        msg = "the batches have different genes, and some names repeated in a batch: they cannot be matched"
+        raise ProcessingError(msg)
+    return list(dict.fromkeys(name for features in every for name in features))
+
+
+def _with_features(cells: Cells, features: list[str]) -> sparse.csr_matrix:
+    if cells.features == features:
+        return cells.matrix
+    place = {name: i for i, name in enumerate(features)}
+    column = np.array([place[name] for name in cells.features], np.int32)
+    matrix = cells.matrix
+    moved = sparse.csr_matrix((matrix.data, column[matrix.indices], matrix.indptr), (matrix.shape[0], len(features)))
+    moved.sort_indices()
+    return moved

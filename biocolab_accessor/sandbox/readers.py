@@ -1,0 +1,136 @@
+"""Readers: submitted files of every study type that can be read here."""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy import io, sparse
+
+from biocolab_accessor.sandbox.cells import Cells, ProcessingError
+
+__all__ = ["READABLE", "cells_of_anndata", "read_batch"]
+
+H5_10X, H5AD, MTX_10X, TSV = 1, 2, 3, 6
+READABLE = {H5_10X, H5AD, MTX_10X, TSV}
+"""Study types that the sandbox reads for real."""
+
+_OTHERS = {0: "BBROWSER", 4: "BCS", 5: "RDS", 15: "TILE_DB", 23: "PROCESSED_FOLDER"}
+
+
+def read_batch(study_type: int, files: Mapping[str, Path], *, normalize: bool) -> Cells:
+    """Read one batch.
+
+    Parameters
+    ----------
+    study_type
+        Number on the wire.
+    files
+        ``matrix``, and for MTX ``features`` and ``barcodes``.
+    normalize
+        Whether counts were announced: they are then read from ``raw.X`` of an h5ad.
+
+    Raises
+    ------
+    ProcessingError
+        The file cannot be read, or lacks what was announced.
+    """
+    if study_type not in READABLE:
+        kind = _OTHERS.get(study_type, str(study_type))
+        msg = f"the sandbox cannot read studies of type {kind}; it reads h5ad, 10x h5, 10x mtx and tsv"
+        raise ProcessingError(msg)
+    path = files["matrix"]
+    try:
+        if study_type == H5AD:
+            return _read_h5ad(path, normalize=normalize)
+        if study_type == H5_10X:
+            return _read_10x_h5(path)
+        if study_type == MTX_10X:
+            return _read_mtx(files)
+        return _read_tsv(path)
+    except ProcessingError:
+        raise
+    except Exception as error:
+        msg = f"{path.name} cannot be read: {error}"
+        raise ProcessingError(msg) from error
+
+
+def cells_of_anndata(adata: ad.AnnData, matrix: Any, features: pd.Index) -> Cells:
+    """The cells of an AnnData with one of its matrices."""
+    obsm = {
+        key: np.asarray(adata.obsm[key], np.float32)
+        for key in adata.obsm
+        if isinstance(adata.obsm[key], np.ndarray) and adata.obsm[key].ndim == 2 and adata.obsm[key].dtype.kind in "fiu"
+    }
+    obs = adata.obs.reset_index(drop=True)
+    return Cells(_csr(matrix), _names(adata.obs_names), _names(features), obs, obsm)
+
+
+def _read_h5ad(path: Path, *, normalize: bool) -> Cells:
+    adata = ad.read_h5ad(path)
+    if normalize:
+        if adata.raw is None:
+            msg = (
+                f"{path.name}: adata.raw is missing; counts are read from raw.X. Submit with type 'normalized' to use X"
+            )
+            raise ProcessingError(msg)
+        return cells_of_anndata(adata, adata.raw.X, adata.raw.var_names)
+    if adata.X is None:
+        msg = f"{path.name}: X is missing"
+        raise ProcessingError(msg)
+    return cells_of_anndata(adata, adata.X, adata.var_names)
+
+
+def _read_10x_h5(path: Path) -> Cells:
+    import scanpy
+
+    adata = scanpy.read_10x_h5(path)
+    return cells_of_anndata(adata, adata.X, adata.var_names)
+
+
+def _read_mtx(files: Mapping[str, Path]) -> Cells:
+    matrix = _csr(io.mmread(_open(files["matrix"])).T)
+    features = pd.read_csv(_open(files["features"]), sep="\t", header=None, dtype=str, keep_default_na=False)
+    barcodes = pd.read_csv(_open(files["barcodes"]), sep="\t", header=None, dtype=str, keep_default_na=False)
+    names = features[1] if features.shape[1] > 1 else features[0]
+    if matrix.shape != (len(barcodes), len(names)):
+        n, m = matrix.shape
+        msg = f"the matrix is {n:,} x {m:,}, but there are {len(barcodes):,} barcodes and {len(names):,} features"
+        raise ProcessingError(msg)
+    return Cells(matrix, list(barcodes[0]), list(names), pd.DataFrame(index=range(len(barcodes))))
+
+
+def _read_tsv(path: Path) -> Cells:
+    """Genes in rows and cells in columns, as expression tables are deposited."""
+    table = pd.read_csv(_open(path), sep="\t", index_col=0)
+    matrix = _csr(table.to_numpy(dtype=np.float32).T)
+    return Cells(matrix, _names(table.columns), _names(table.index), pd.DataFrame(index=range(table.shape[1])))
+
+
+def _open(path: Path) -> Any:
+    with path.open("rb") as file:
+        packed = file.read(2) == b"\x1f\x8b"
+    return gzip.open(path) if packed else path.open("rb")
+
+
+def _csr(matrix: Any) -> sparse.csr_matrix:
+    result = sparse.csr_matrix(matrix if sparse.issparse(matrix) else np.asarray(matrix), dtype=np.float32)
+    result.sum_duplicates()
+    if not _finite(result.data):
+        msg = f"the matrix holds {int((~np.isfinite(result.data)).sum()):,} NaN or infinite values"
+        raise ProcessingError(msg)
+    return result
+
+
+def _finite(data: NDArray[Any]) -> bool:
+    return bool(np.isfinite(data).all())
+
+
+def _names(index: Any) -> list[str]:
+    return [str(name) for name in index]

@@ -1,0 +1,60 @@
+"""Refusals: how a route says no, and how it reads what it is given."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+__all__ = ["Refusal", "number", "optional_text", "text", "texts"]
+
+
+class Refusal(Exception):
+    """The answer is an HTTP error with ``{"detail": …}``.
+
+    Parameters
+    ----------
+    status
+        HTTP status.
+    detail
+        What, where, and what to do.
+    """
+
+    def __init__(self, status: int, detail: str) -> None:
+        super().__init__(detail)
+        self.status, self.detail = status, detail
+
+
+def text(body: Mapping[str, Any], key: str, *, longest: int = 10_000) -> str:
+    """A text that must be there."""
+    value = body.get(key)
+    if not isinstance(value, str) or not value or len(value) > longest:
+        detail = f"{key} must be a text of 1 to {longest:,} characters"
+        raise Refusal(422, detail)
+    return value
+
+
+def optional_text(body: Mapping[str, Any], key: str) -> str:
+    """A text that may be missing, null or empty."""
+    return "" if body.get(key) in (None, "") else text(body, key, longest=1_000_000)
+
+
+def texts(body: Mapping[str, Any], key: str) -> list[str]:
+    """A list of texts that may be missing or null."""
+    value = body.get(key)
+    if value is None:
+        return []
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        detail = f"{key} must be a list of texts"
+        raise Refusal(422, detail)
+    return value
+
+
+def number(body: Mapping[str, Any], key: str, default: float) -> float:
+    """A number that may be missing or null."""
+    value = body.get(key)
+    if value is None:
+        return default
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        detail = f"{key} must be a number"
+        raise Refusal(422, detail)
+    return float(value)

@@ -1,0 +1,92 @@
+"""Routes about the account: connection, groups, buckets, and what a group has."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from biocolab_accessor.naming import did_you_mean
+from biocolab_accessor.sandbox.catalogue import PUBLIC
+from biocolab_accessor.sandbox.refusal import Refusal, text
+from biocolab_accessor.sandbox.site import Site
+
+__all__ = ["ROUTES", "expect_group", "ok"]
+
+Body = Mapping[str, Any]
+
+GROUPS = [{"id": "all_members", "name": "All members"}, {"id": "personal", "name": "Personal workspace"}]
+
+
+def ok(data: Any) -> dict[str, Any]:
+    """The envelope of a good answer."""
+    return {"status": 200, "message": "ok", "data": data}
+
+
+def expect_group(body: Body, *, public: bool = False) -> str:
+    """The group that is meant.
+
+    Raises
+    ------
+    Refusal
+        The token sees no such group.
+    """
+    group = text(body, "group_id", longest=500)
+    known = [row["id"] for row in GROUPS] + ([PUBLIC] if public else [])
+    if group not in known:
+        detail = f"there is no group {group!r}{did_you_mean(group, known)}"
+        raise Refusal(404, detail)
+    return group
+
+
+def test_connection(site: Site, user: str, body: Body) -> Any:
+    """Whether the token is accepted."""
+    return ok({})
+
+
+def get_user_groups(site: Site, user: str, body: Body) -> Any:
+    """Groups of the token."""
+    return ok(GROUPS)
+
+
+def get_user_s3(site: Site, user: str, body: Body) -> Any:
+    """Buckets that were registered with the sandbox."""
+    return ok([{"id": id_, "bucket": path.name, "prefix": prefix} for id_, (path, prefix) in site.buckets.items()])
+
+
+def get_shared_s3_of_group(site: Site, user: str, body: Body) -> Any:
+    """The same buckets: the sandbox shares them with every group."""
+    expect_group(body)
+    return get_user_s3(site, user, body)
+
+
+def get_all_studies_info_in_group(site: Site, user: str, body: Body) -> Any:
+    """Studies of a group, newest first."""
+    group, species = expect_group(body, public=True), text(body, "species", longest=50)
+    return ok(
+        [
+            {
+                "uuid": record.uuid,
+                "study_hash_id": record.hash_id,
+                "study_title": record.title,
+                "created_by": record.owner,
+                "created_at": record.created_at,
+                "abstract": record.abstract,
+                "authors": list(record.authors),
+                "reference": record.reference,
+            }
+            for record in site.catalogue.studies(user, species=species)
+            if record.group_id == group
+        ]
+    )
+
+
+ROUTES = {
+    function.__name__: function
+    for function in (
+        test_connection,
+        get_user_groups,
+        get_user_s3,
+        get_shared_s3_of_group,
+        get_all_studies_info_in_group,
+    )
+}

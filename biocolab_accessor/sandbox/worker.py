@@ -1,0 +1,50 @@
+"""Worker: the process that does a sandbox's computing, one job after another.
+
+Jobs come as JSON lines on standard input; log lines and results go back as JSON lines on standard output. The process
+ends with its input, and so with the sandbox, however that ends.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import traceback
+from typing import Any, TextIO
+
+__all__ = ["main"]
+
+
+def main() -> None:
+    """Take jobs until there are no more."""
+    # Whatever a library prints must not get between the answers: those go to a descriptor that only we know.
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+
+    import scanpy  # noqa: F401 - loaded while the files are still on their way
+
+    for line in sys.stdin:
+        _run(json.loads(line), answers)
+
+
+def _run(job: dict[str, Any], answers: TextIO) -> None:
+    from biocolab_accessor.sandbox.cells import ProcessingError
+    from biocolab_accessor.sandbox.pipeline import process
+
+    def answer(**content: Any) -> None:
+        answers.write(json.dumps(content) + "\n")
+        answers.flush()
+
+    try:
+        process(job, lambda line: answer(log=line))
+    except ProcessingError as error:
+        answer(error=str(error))
+    except Exception as error:  # noqa: BLE001 - one job's failure must not take the worker down; it becomes the task's
+        traceback.print_exc()
+        answer(error=f"{type(error).__name__}: {error}")
+    else:
+        answer(done=True)
+
+
+if __name__ == "__main__":
+    main()
