@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import anndata as ad
 import pandas as pd
@@ -14,7 +15,7 @@ __all__ = ["write_export"]
 
 def write_export(folder: StudyFolder, path: Path) -> None:
     """Write log-normalised values as X, what was submitted as ``layers["counts"]``, obs and embeddings."""
-    columns = {}
+    columns: dict[str, Any] = {}
     for name, column in folder.obs.columns.items():
         if column.labels is None:
             columns[name.replace("/", "_")] = column.values

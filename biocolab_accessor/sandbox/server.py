@@ -11,6 +11,7 @@ import threading
 import time
 import uuid
 from collections.abc import Sequence
+from contextlib import suppress
 from html import escape
 from pathlib import Path
 from types import FrameType, TracebackType
@@ -31,7 +32,7 @@ from biocolab_accessor.sandbox.site import Site, cell_type_field, cells_of
 if TYPE_CHECKING:
     from biocolab_accessor.inbound.study import Study
 
-__all__ = ["DEFAULT_TOKEN", "Sandbox", "serve"]
+__all__ = ["DEFAULT_TOKEN", "Sandbox", "serve", "wait_for_end"]
 
 DEFAULT_TOKEN = "biocolab-sandbox"
 """Token of a sandbox's user."""
@@ -209,6 +210,15 @@ class Sandbox:
             raise InvalidArgument(msg)
         return Study(BioFlexSource(newest[-1].get_study(study_id)))
 
+    def environment(self) -> dict[str, str]:
+        """Environment variables with which another process talks to this sandbox."""
+        hosts = {
+            "BIOCOLAB_PRIVATE_HOST": self.private_host,
+            "BIOCOLAB_PUBLIC_HOST": self.public_host,
+            "BIOCOLAB_BIOFLEX_HOST": self.bioflex_host,
+        }
+        return hosts | {name.replace("_HOST", "_TOKEN"): self.token for name in hosts}
+
     def add_bucket(self, folder: str | Path, *, bucket_id: str | None = None, prefix: str = "") -> str:
         """Let a local folder be an S3 bucket that the server knows, and give its id.
 
@@ -281,6 +291,12 @@ def serve(path: str | Path | None = None, *, port: int = 0, token: str = DEFAULT
 
     signal.signal(signal.SIGTERM, end)
     return Sandbox(path, port=port, token=token)
+
+
+def wait_for_end() -> None:
+    """Wait for Ctrl-C or SIGTERM."""
+    with suppress(KeyboardInterrupt):
+        threading.Event().wait()
 
 
 def _lock(path: Path) -> FileLock:

@@ -1,0 +1,142 @@
+"""Demo: real cells out through the accessors, processed by a sandbox, and back into scanpy."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from anndata import AnnData
+
+import biocolab_accessor as bc
+from biocolab_accessor.errors import ServerError
+from biocolab_accessor.inbound.study import Study
+from biocolab_accessor.outbound.submission import Submission
+from biocolab_accessor.sandbox.samples import celltypist_sample
+from biocolab_accessor.table import to_anndata
+
+__all__ = ["DemoResult", "run_demo"]
+
+Say = Callable[[str], object]
+_MARKERS = ("CD3D", "CD79A", "LYZ")
+
+
+@dataclass(frozen=True)
+class DemoResult:
+    """What the demo saw.
+
+    Attributes
+    ----------
+    n_obs, n_vars
+        Cells and genes that went out and came back.
+    n_counts
+        Counts that were compared.
+    exact
+        Whether every count, barcode and feature came back as it went out, in the same order, on both ways.
+    picture
+        Where the UMAP is.
+    seconds
+        From start to picture.
+    """
+
+    n_obs: int
+    n_vars: int
+    n_counts: int
+    exact: bool
+    picture: Path
+    seconds: float
+
+
+def run_demo(picture: Path, say: Say, stage: Say) -> DemoResult:
+    """Run both roads on real counts (CellTypist's packaged sample).
+
+    Parameters
+    ----------
+    picture
+        Where the UMAP is saved.
+    say
+        Takes a line when a step is done.
+    stage
+        Takes what is going on now.
+
+    Raises
+    ------
+    ModuleNotFoundError
+        CellTypist, which brings the cells, is not installed (extra ``demo``).
+    """
+    start = time.monotonic()
+    stage("starting the sandbox")
+    with bc.sandbox() as server, bc.settings.override(progress="off"):
+        connector = server.connect().get_bbrowserx()
+        connector.post_request("api/v1/test_connection")
+        say(f"sandbox at {server.url}, connection successful")
+        say(f"groups: {', '.join(bc.groups()['name'])}")
+        stage("reading real counts")
+        table = celltypist_sample()
+        adata = to_anndata(table)
+        adata.obs["half"] = np.where(np.arange(adata.n_obs) < adata.n_obs // 2, "first", "second")
+        say(f"read {adata.n_obs:,} cells x {adata.n_vars:,} genes (CellTypist's sample)")
+        by_table = table.biocolab.submit(group="personal", study_id="demo_table", wait=False)
+        _follow(by_table, stage)
+        say("df.biocolab.submit: processed (filter, normalise, PCA, kNN, Leiden, UMAP, t-SNE)")
+        by_adata = adata.biocolab.submit(group="personal", study_id="demo_adata", skip_dimred=True, wait=False)
+        _follow(by_adata, stage)
+        say("adata.biocolab.submit: processed (skip_dimred)")
+        stage("fetching back")
+        back = bc.study("demo_table", source="bbrowserx").to_anndata(layers=["lognorm"])
+        ways = [back, by_adata.study().to_anndata(), _by_bioflex("demo_table")]
+        exact = all(_same(adata, other) for other in ways)
+        exact = exact and list(ways[1].obs["half"]) == list(adata.obs["half"])
+        say(f"fetched back through BBrowserX and BioFlex: {'exact' if exact else 'NOT the same'}")
+        stage("scanpy: normalise, PCA, neighbours, Leiden, UMAP")
+        _draw(back, picture)
+        say(f"scanpy pipeline done, UMAP saved to {picture}")
+    return DemoResult(adata.n_obs, adata.n_vars, len(ways) * int(adata.X.nnz), exact, picture, time.monotonic() - start)
+
+
+def _follow(submission: Submission, stage: Say) -> None:
+    """Show the server's own lines until it is done."""
+    try:
+        while submission.status in ("PENDING", "RUNNING", "SUBMITTED"):
+            lines = submission.log.rstrip().splitlines() or ["waiting"]
+            stage(f"{submission.study_id}: {lines[-1].partition('] ')[2] or lines[-1]}")
+            time.sleep(0.2)
+    except ServerError:
+        stage(f"{submission.study_id}: no answer")  # wait() says what is wrong
+    submission.wait()
+
+
+def _by_bioflex(study_id: str) -> AnnData:
+    study: Study = bc.study(study_id)
+    return study.to_anndata()
+
+
+def _same(sent: AnnData, back: AnnData) -> bool:
+    same_names = list(sent.obs_names) == list(back.obs_names) and list(sent.var_names) == list(back.var["feature"])
+    same_shape = sent.shape == back.shape and sent.X.nnz == back.X.nnz
+    return bool(same_names and same_shape and (sent.X != back.X).nnz == 0)
+
+
+def _draw(adata: AnnData, picture: Path) -> None:
+    """The pipeline that a user would run next, and its picture."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    import scanpy as sc
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # scanpy's own, about its dependencies
+        adata.layers["counts"] = adata.X.copy()
+        sc.pp.normalize_total(adata, target_sum=1e4)
+        sc.pp.log1p(adata)
+        sc.pp.highly_variable_genes(adata, n_top_genes=2000)
+        sc.pp.pca(adata, mask_var="highly_variable")
+        sc.pp.neighbors(adata)
+        sc.tl.leiden(adata, flavor="igraph", n_iterations=2, directed=False)
+        sc.tl.umap(adata)
+        colors = ["leiden", *(gene for gene in _MARKERS if gene in adata.var_names)]
+        figure = sc.pl.umap(adata, color=colors, ncols=2, show=False, return_fig=True, frameon=False)
+    figure.savefig(picture, dpi=110, bbox_inches="tight")
