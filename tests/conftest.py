@@ -1,0 +1,120 @@
+"""What every test gets: a clean environment, one shared sandbox, and a look at what stays behind."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import threading
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import sparse
+
+import biocolab_accessor as bc
+from biocolab_accessor import connection
+from biocolab_accessor.sandbox.server import Sandbox
+
+_DATA = Path(os.environ.get("BIOCOLAB_TEST_DATA", Path(__file__).parents[2] / "shared" / "data"))
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
+    """A sandbox that all tests share, so that its worker loads scanpy once."""
+    with bc.sandbox(tmp_path_factory.mktemp("sandbox")) as running:
+        yield running
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No settings of the machine: neither variables nor a key file in the home folder."""
+    for name in list(os.environ):
+        if name.startswith("BIOCOLAB_") or name.lower().endswith("_proxy"):
+            monkeypatch.delenv(name)
+    home = tmp_path / "home"
+    home.mkdir()
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setattr(connection, "_ambient", None)
+    bc.settings.reset()
+    bc.settings.progress = "off"
+
+
+@pytest.fixture(autouse=True)
+def nothing_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """No temporary file and no thread of ours outlives a test; those of the shared sandbox belong to it."""
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    before = set(threading.enumerate())
+    yield
+    assert list(folder.iterdir()) == []
+    left = [t.name for t in set(threading.enumerate()) - before if t.name.startswith("biocolab-") and t.is_alive()]
+    assert [name for name in left if not name.startswith("biocolab-sandbox")] == []
+
+
+@pytest.fixture
+def no_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a fresh session: nothing is connected to."""
+    monkeypatch.setattr(connection, "_stack", [])
+
+
+@pytest.fixture
+def data_file() -> Callable[[str], Path]:
+    """A real file by name; the test is skipped where the folder is absent."""
+
+    def find(name: str) -> Path:
+        path = _DATA / name
+        if not path.exists():
+            pytest.skip(f"real data file {name} is not here (set BIOCOLAB_TEST_DATA)")
+        return path
+
+    return find
+
+
+@pytest.fixture
+def read_h5ad(data_file: Callable[[str], Path]) -> Callable[[str], ad.AnnData]:
+    """A real AnnData by file name, without the warnings that anndata has for old files."""
+
+    def read(name: str) -> ad.AnnData:
+        path = data_file(name)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return ad.read_h5ad(path)
+
+    return read
+
+
+@pytest.fixture
+def counts() -> ad.AnnData:
+    """Simulated counts of 60 cells by 40 genes, with text, label, number and bool columns and an embedding."""
+    rng = np.random.default_rng(0)
+    matrix = sparse.csr_matrix(rng.poisson(0.7, (60, 40)).astype(np.float32))
+    obs = pd.DataFrame(
+        {
+            "sample": [f"s{i % 3}" for i in range(60)],
+            "code": [f"{i:03d}" for i in range(60)],
+            "label": pd.Categorical(["b", "a"] * 30, categories=["b", "a", "unused"]),
+            "score": rng.normal(size=60),
+            "size": np.arange(60, dtype=np.int32),
+            "good": rng.random(60) > 0.5,
+        },
+        index=[f"CELL{i}-1" for i in range(60)],
+    )
+    var = pd.DataFrame(
+        {"id": [f"ENSG{i:011d}" for i in range(40)]}, index=[f"GENE{i}" for i in range(38)] + ["MT-ND1", "mt-co1"]
+    )
+    adata = ad.AnnData(matrix, obs=obs, var=var)
+    adata.obsm["X_own"] = rng.normal(size=(60, 2)).astype(np.float32)
+    return adata
+
+
+def equal_objects(left: ad.AnnData, right: ad.AnnData) -> bool:
+    """Whether two AnnData are the same in every value and dtype."""
+    from anndata.tests.helpers import assert_equal
+
+    assert_equal(left, right, exact=True)
+    return True
