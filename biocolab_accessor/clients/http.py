@@ -311,7 +311,8 @@ class HttpClient:
         """The body in pieces, under the deadline: a server that trickles cannot hold us for ever."""
         taken = 0
         try:
-            while piece := response.raw.read(_PIECE, decode_content=True):
+            # read1: what one look at the socket brings, so that the deadline is looked at as well.
+            while piece := response.raw.read1(_PIECE, decode_content=True):
                 yield piece
                 taken += len(piece)
                 deadline.check(url)

@@ -1,0 +1,85 @@
+"""A server that misbehaves as it is told, for what the sandbox does not do."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+
+import biocolab_accessor as bc
+
+Script = Callable[[BaseHTTPRequestHandler], None]
+
+
+class Scripted(ThreadingHTTPServer):
+    """Answers its requests with the scripts it is given, one after another; the last one for all further requests."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.scripts: list[Script] = []
+        self.requests: list[dict[str, Any]] = []
+        self.host = f"http://127.0.0.1:{self.server_port}/"
+
+    def answers(self, *scripts: Script) -> None:
+        self.scripts = list(scripts)
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: Scripted
+
+    def do_POST(self) -> None:  # noqa: N802 - the base class's name
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        self.server.requests.append({"path": self.path, "headers": dict(self.headers), "body": body})
+        scripts = self.server.scripts
+        script = scripts.pop(0) if len(scripts) > 1 else scripts[0]
+        script(self)
+
+    do_GET = do_POST  # noqa: N815
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+def answer(
+    status: int = 200, content: object = None, *, headers: dict[str, str] | None = None, length: int | None = None
+) -> Script:
+    """An answer with JSON (or the bytes given), and possibly a Content-Length that is a lie."""
+    body = content if isinstance(content, bytes) else json.dumps(content).encode()
+
+    def script(handler: BaseHTTPRequestHandler) -> None:
+        handler.send_response(status)
+        for name, value in (headers or {}).items():
+            handler.send_header(name, value)
+        handler.send_header("Content-Length", str(len(body) if length is None else length))
+        handler.end_headers()
+        handler.wfile.write(body)
+        if length is not None and length != len(body):
+            handler.close_connection = True
+
+    return script
+
+
+def reset(handler: BaseHTTPRequestHandler) -> None:
+    """Close the connection without an answer."""
+    handler.close_connection = True
+
+
+@pytest.fixture
+def scripted(monkeypatch: pytest.MonkeyPatch) -> Iterator[Scripted]:
+    """A misbehaving server, and no pauses between attempts."""
+    monkeypatch.setattr("biocolab_accessor.clients.retry._FIRST_DELAY", 0.01)
+    server = Scripted()
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
+    thread.start()
+    with bc.settings.override(max_retries=2):
+        yield server
+    server.shutdown()
+    server.server_close()
+    thread.join()

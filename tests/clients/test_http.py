@@ -1,0 +1,282 @@
+from __future__ import annotations
+
+import logging
+import pickle
+import socket
+import time
+import traceback
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import biocolab_accessor as bc
+from biocolab_accessor.clients.buffer import Buffer
+from biocolab_accessor.clients.http import HttpClient
+from biocolab_accessor.errors import (
+    InvalidHost,
+    InvalidResponse,
+    NotFound,
+    RedirectRefused,
+    ServerError,
+    TimedOut,
+    TransportError,
+    Unauthorized,
+)
+from biocolab_accessor.secret import Secret
+
+from .conftest import Scripted, answer, reset
+
+TOKEN = "s3cr3t-token-value"
+
+
+def client(host: str) -> HttpClient:
+    return HttpClient(host, Secret(TOKEN, "argument token"), header="btr-api-token")
+
+
+def everything_said(error: BaseException) -> str:
+    """The whole traceback text of an error and all it holds on to, attributes included."""
+    seen = "".join(traceback.format_exception(error))
+    while error is not None:
+        seen += repr(vars(error)) + repr(error.args)
+        request = getattr(error, "request", None)
+        seen += repr(dict(getattr(request, "headers", {}) or {}))
+        error = error.__cause__ or error.__context__
+    return seen
+
+
+class TestTheTokenStaysAtItsHost:
+    def test_it_is_sent_to_its_host(self, scripted: Scripted) -> None:
+        scripted.answers(answer(content={"ok": 1}))
+        assert client(scripted.host).post("x") == {"ok": 1}
+        assert scripted.requests[0]["headers"]["btr-api-token"] == TOKEN
+
+    @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+    def test_a_redirect_to_another_host_is_refused(self, scripted: Scripted, status: int) -> None:
+        other = f"http://localhost:{scripted.server_port}/elsewhere"
+        scripted.answers(answer(status, {}, headers={"Location": other}))
+        with pytest.raises(RedirectRefused, match="elsewhere"):
+            client(scripted.host).post("x")
+        assert len(scripted.requests) == 1
+
+    @pytest.mark.parametrize("status", [307, 308])
+    def test_a_redirect_on_the_same_host_is_followed(self, scripted: Scripted, status: int) -> None:
+        scripted.answers(answer(status, {}, headers={"Location": "/new/x"}), answer(content={"ok": 1}))
+        assert client(scripted.host).post("x", {"a": 1}) == {"ok": 1}
+        assert [(r["path"], r["body"]) for r in scripted.requests] == [("/x", b'{"a": 1}'), ("/new/x", b'{"a": 1}')]
+
+    def test_endless_redirects_end(self, scripted: Scripted) -> None:
+        scripted.answers(answer(307, {}, headers={"Location": "/again"}))
+        with pytest.raises(RedirectRefused, match="times in a row"):
+            client(scripted.host).post("x")
+
+    def test_a_proxy_of_the_environment_never_sees_loopback(
+        self, scripted: Scripted, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("http_proxy", "http://127.0.0.1:9/")
+        scripted.answers(answer(content={"ok": 1}))
+        assert client(scripted.host).post("x") == {"ok": 1}
+
+    def test_netrc_is_not_sent(self, scripted: Scripted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        (tmp_path / "netrc").write_text("machine 127.0.0.1 login a password b\n")
+        monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+        scripted.answers(answer(content={}))
+        client(scripted.host).post("x")
+        assert "Authorization" not in scripted.requests[0]["headers"]
+
+    def test_cookies_are_not_kept(self, scripted: Scripted) -> None:
+        scripted.answers(answer(content={}, headers={"Set-Cookie": "a=b"}))
+        http = client(scripted.host)
+        http.post("x")
+        http.post("x")
+        assert "Cookie" not in scripted.requests[1]["headers"]
+
+    @pytest.mark.parametrize("script", [reset, answer(401, {"detail": "no"}), answer(200, b"<html>")])
+    def test_no_error_and_no_log_holds_it(
+        self, scripted: Scripted, script: object, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        scripted.answers(script)
+        with caplog.at_level(logging.DEBUG), pytest.raises((TransportError, ServerError, InvalidResponse)) as caught:
+            client(scripted.host).post("x")
+        assert TOKEN not in everything_said(caught.value)
+        assert TOKEN not in caplog.text
+        assert TOKEN not in repr(client(scripted.host))
+
+    def test_a_client_does_not_pickle(self, scripted: Scripted) -> None:
+        with pytest.raises(TypeError, match="never pickled"):
+            pickle.dumps(client(scripted.host))
+
+
+class TestRetries:
+    @pytest.mark.parametrize(
+        "script", [reset, answer(502, b"bad gateway"), answer(500, {"detail": "x"}), answer(408, {})]
+    )
+    def test_an_idempotent_request_is_sent_again(self, scripted: Scripted, script: object) -> None:
+        scripted.answers(script, script, answer(content={"ok": 1}))
+        assert client(scripted.host).post("x", {"n": 1}) == {"ok": 1}
+        assert [request["body"] for request in scripted.requests] == [b'{"n": 1}'] * 3
+
+    @pytest.mark.parametrize("script", [reset, answer(502, b"bad gateway")])
+    def test_another_one_is_not(self, scripted: Scripted, script: object) -> None:
+        scripted.answers(script)
+        with pytest.raises((TransportError, ServerError)):
+            client(scripted.host).post("x", idempotent=False)
+        assert len(scripted.requests) == 1
+
+    def test_one_that_the_server_did_not_take_is(self, scripted: Scripted) -> None:
+        scripted.answers(answer(429, {}, headers={"Retry-After": "0"}), answer(content={"ok": 1}))
+        assert client(scripted.host).post("x", idempotent=False) == {"ok": 1}
+
+    def test_retry_after_is_obeyed(self, scripted: Scripted) -> None:
+        scripted.answers(answer(503, {}, headers={"Retry-After": "0.3"}), answer(content={}))
+        start = time.monotonic()
+        client(scripted.host).post("x")
+        assert time.monotonic() - start >= 0.3
+
+    def test_a_pause_beyond_the_deadline_is_not_begun(self, scripted: Scripted) -> None:
+        scripted.answers(answer(503, {}, headers={"Retry-After": "3600"}))
+        start = time.monotonic()
+        with bc.settings.override(deadline=5), pytest.raises(ServerError, match="503"):
+            client(scripted.host).post("x")
+        assert time.monotonic() - start < 3
+
+    def test_the_last_error_is_raised_with_the_number_of_attempts(self, scripted: Scripted) -> None:
+        scripted.answers(answer(503, {"detail": "overloaded"}))
+        with pytest.raises(ServerError, match="overloaded") as caught:
+            client(scripted.host).post("x")
+        assert caught.value.__notes__ == ["tried 3 times"]
+        assert (caught.value.status, caught.value.detail) == (503, "overloaded")
+
+    def test_what_can_not_be_mended_is_not_tried_again(self, scripted: Scripted) -> None:
+        scripted.answers(answer(404, {"detail": "no such thing"}))
+        with pytest.raises(NotFound, match="no such thing"):
+            client(scripted.host).post("x")
+        assert len(scripted.requests) == 1
+
+
+class TestAnswers:
+    def test_a_refused_token_is_named_by_its_origin(self, scripted: Scripted) -> None:
+        scripted.answers(answer(401, {"detail": "expired"}))
+        with pytest.raises(Unauthorized, match="expired.*token from argument token") as caught:
+            client(scripted.host).post("x")
+        assert isinstance(caught.value, PermissionError)
+
+    def test_a_web_page_is_named(self, scripted: Scripted) -> None:
+        page = b"<html><head><title>Company login</title></head></html>"
+        scripted.answers(answer(200, page, headers={"Content-Type": "text/html"}))
+        with pytest.raises(InvalidResponse, match="web page titled 'Company login'"):
+            client(scripted.host).post("x")
+
+    @pytest.mark.parametrize(("content", "said"), [(b"", "empty"), (b"{broken", "not JSON")])
+    def test_what_is_no_json_is_named(self, scripted: Scripted, content: bytes, said: str) -> None:
+        scripted.answers(answer(200, content))
+        with pytest.raises(InvalidResponse, match=said):
+            client(scripted.host).post("x")
+
+    @pytest.mark.parametrize("status", [520, 499, 599])
+    def test_statuses_unknown_to_python_are_errors_like_others(self, scripted: Scripted, status: int) -> None:
+        scripted.answers(answer(status, {"detail": "who knows"}))
+        with pytest.raises(ServerError, match=f"{status}.*who knows"):
+            client(scripted.host).post("x", idempotent=False)
+
+    def test_a_refused_connection_says_so(self) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        with bc.settings.override(max_retries=0), pytest.raises(TransportError, match=r"Connection refused.*server up"):
+            client(f"http://127.0.0.1:{port}/").post("x")
+
+    def test_silence_ends_at_the_read_timeout(self, scripted: Scripted) -> None:
+        scripted.answers(lambda handler: time.sleep(1))
+        with bc.settings.override(read_timeout=0.2, max_retries=0), pytest.raises(TimedOut, match="read_timeout"):
+            client(scripted.host).post("x")
+
+    def test_a_trickle_ends_at_the_deadline(self, scripted: Scripted) -> None:
+        def trickle(handler: object) -> None:
+            handler.send_response(200)
+            handler.send_header("Content-Length", "1000")
+            handler.end_headers()
+            for _ in range(40):
+                handler.wfile.write(b" ")
+                handler.wfile.flush()
+                time.sleep(0.05)
+            handler.close_connection = True
+
+        scripted.answers(trickle)
+        start = time.monotonic()
+        with bc.settings.override(deadline=0.5, max_retries=0), pytest.raises(TransportError):
+            client(scripted.host).post("x")
+        assert time.monotonic() - start < 1.9
+
+
+class TestDownloads:
+    CONTENT = np.random.default_rng(0).bytes(3_000_000)
+
+    def test_the_bytes_arrive_in_one_buffer(self, scripted: Scripted) -> None:
+        scripted.answers(answer(200, self.CONTENT))
+        buffer, seen = Buffer(), []
+        client(scripted.host).download("POST", "m", {}, open_target=buffer.open, on_bytes=seen.append)
+        assert buffer.content.tobytes() == self.CONTENT
+        assert sum(seen) == len(self.CONTENT)
+
+    def test_a_short_answer_is_fetched_again(self, scripted: Scripted) -> None:
+        scripted.answers(answer(200, self.CONTENT[:1000], length=len(self.CONTENT)), answer(200, self.CONTENT))
+        buffer, seen = Buffer(), []
+        client(scripted.host).download("POST", "m", {}, open_target=buffer.open, on_bytes=seen.append)
+        assert buffer.content.tobytes() == self.CONTENT
+        assert sum(seen) == len(self.CONTENT)
+
+    def test_an_answer_that_stays_short_is_an_error(self, scripted: Scripted) -> None:
+        scripted.answers(answer(200, self.CONTENT[:1000], length=len(self.CONTENT)))
+        with pytest.raises(TransportError):
+            client(scripted.host).download("POST", "m", {}, open_target=Buffer().open)
+
+    def test_an_empty_answer_is_an_error(self, scripted: Scripted) -> None:
+        scripted.answers(answer(200, b""))
+        with pytest.raises(TransportError, match="empty"):
+            client(scripted.host).download("POST", "m", {}, open_target=Buffer().open)
+
+    def test_an_address_on_another_server_is_refused(self, scripted: Scripted) -> None:
+        with pytest.raises(InvalidResponse, match="another server"):
+            client(scripted.host).download("GET", "http://evil.example/x", None, open_target=Buffer().open)
+
+
+class TestUploads:
+    def test_a_part_arrives_whole_and_again_after_a_reset(self, scripted: Scripted, tmp_path: Path) -> None:
+        content = np.random.default_rng(1).bytes(500_000)
+        path = tmp_path / "x"
+        path.write_bytes(content)
+        scripted.answers(reset, answer(content={"ok": 1}))
+        seen: list[int] = []
+        client(scripted.host).post_file_part("up", {"chunk": 1}, "x.h5ad", path, 1000, 400_000, seen.append)
+        bodies = [request["body"] for request in scripted.requests]
+        assert len(bodies) == 2
+        assert all(content[1000:401_000] in body and b'{"chunk": 1}' in body for body in bodies)
+        assert sum(seen) == 400_000
+        assert scripted.requests[1]["headers"]["Content-Length"] == str(len(bodies[1]))
+
+    def test_a_file_that_became_shorter_is_an_error(self, scripted: Scripted, tmp_path: Path) -> None:
+        path = tmp_path / "x"
+        path.write_bytes(b"abc")
+        scripted.answers(answer(content={}))
+        with pytest.raises(TransportError):
+            client(scripted.host).post_file_part("up", {}, "x", path, 0, 10)
+
+
+def test_a_missing_certificate_bundle_is_named() -> None:
+    with pytest.raises(InvalidHost, match=r"nowhere\.pem"):
+        HttpClient("https://x.example/", Secret("t"), header="h", ssl="/nowhere.pem")
+
+
+def test_unverified_certificates_are_warned_of() -> None:
+    with pytest.warns(UserWarning, match="not verified"):
+        HttpClient("https://x.example/", Secret("t"), header="h", ssl=False)
+
+
+def test_a_closed_client_can_be_used_again(scripted: Scripted) -> None:
+    scripted.answers(answer(content={}))
+    http = client(scripted.host)
+    http.post("x")
+    http.close()
+    assert http.post("x") == {}
+    http.close()
