@@ -18,7 +18,7 @@ def did_you_mean(name: str, known: Iterable[str], *, limit: int = 3) -> str:
     """
     names = list(known)
     by_case = [k for k in names if k.casefold() == name.casefold()]
-    near = by_case or difflib.get_close_matches(name, names, n=limit, cutoff=0.7)
+    near = by_case or difflib.get_close_matches(name, names, n=limit, cutoff=0.6)
     return f" (did you mean {' or '.join(repr(k) for k in near)}?)" if near else ""
 
 

@@ -152,11 +152,10 @@ def csc_from_arrays(
         msg = f"{what}: a row index lies outside the {n_obs:,} cells"
         raise InvalidResponse(msg)
     small = max(n_obs, len(data)) <= _MAX_INT32
-    matrix = sparse.csc_matrix(
-        (_as(data, np.float32), _as_index(indices, small=small), _as_index(indptr, small=small)),
-        shape=(n_obs, n_vars),
-        copy=False,
-    )
+    # Given to the constructor, arrays that are views of a larger one would be copied.
+    matrix = sparse.csc_matrix((n_obs, n_vars), dtype=np.float32)
+    matrix.data = data.astype(np.float32, copy=False)
+    matrix.indices, matrix.indptr = _as_index(indices, small=small), _as_index(indptr, small=small)
     if not matrix.has_sorted_indices:
         matrix.sort_indices()
     if not matrix.has_canonical_format:
@@ -214,10 +213,6 @@ def _dataset(file: h5py.File, name: str, view: NDArray[np.uint8], what: str) -> 
         raise InvalidResponse(msg)
     values: NDArray[Any] = dataset[()]
     return values
-
-
-def _as(array: NDArray[Any], dtype: type[np.generic]) -> NDArray[Any]:
-    return array.astype(dtype, copy=False)
 
 
 def _as_index(array: NDArray[Any], *, small: bool) -> NDArray[Any]:

@@ -47,7 +47,8 @@ def process(job: Mapping[str, Any], say: Say) -> None:
     for batch in job["batches"]:
         say(f"Reading batch: {batch['name']}")
         files = {part: Path(path) for part, path in batch["files"].items()}
-        batches.append((batch["name"], read_batch(job["study_type"], files, normalize=job["normalize"])))
+        cells = read_batch(batch["name"], job["study_type"], files, normalize=job["normalize"])
+        batches.append((batch["name"], cells))
     cells = join_batches(batches)
     del batches
     n_obs, n_vars = cells.matrix.shape

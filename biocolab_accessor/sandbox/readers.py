@@ -24,11 +24,13 @@ READABLE = {H5_10X, H5AD, MTX_10X, TSV}
 _OTHERS = {0: "BBROWSER", 4: "BCS", 5: "RDS", 15: "TILE_DB", 23: "PROCESSED_FOLDER"}
 
 
-def read_batch(study_type: int, files: Mapping[str, Path], *, normalize: bool) -> Cells:
+def read_batch(name: str, study_type: int, files: Mapping[str, Path], *, normalize: bool) -> Cells:
     """Read one batch.
 
     Parameters
     ----------
+    name
+        Of the batch, for messages: on disk the files have other names.
     study_type
         Number on the wire.
     files
@@ -48,7 +50,7 @@ def read_batch(study_type: int, files: Mapping[str, Path], *, normalize: bool) -
     path = files["matrix"]
     try:
         if study_type == H5AD:
-            return _read_h5ad(path, normalize=normalize)
+            return _read_h5ad(name, path, normalize=normalize)
         if study_type == H5_10X:
             return _read_10x_h5(path)
         if study_type == MTX_10X:
@@ -57,7 +59,7 @@ def read_batch(study_type: int, files: Mapping[str, Path], *, normalize: bool) -
     except ProcessingError:
         raise
     except Exception as error:
-        msg = f"{path.name} cannot be read: {error}"
+        msg = f"{name} cannot be read: {error}"
         raise ProcessingError(msg) from error
 
 
@@ -72,7 +74,7 @@ def cells_of_anndata(adata: ad.AnnData, matrix: Any, features: pd.Index) -> Cell
     return Cells(_csr(matrix), _names(adata.obs_names), _names(features), obs, obsm)
 
 
-def _read_h5ad(path: Path, *, normalize: bool) -> Cells:
+def _read_h5ad(name: str, path: Path, *, normalize: bool) -> Cells:
     adata = ad.read_h5ad(path)
     if normalize:
         if adata.raw is None:
@@ -82,7 +84,7 @@ def _read_h5ad(path: Path, *, normalize: bool) -> Cells:
             raise ProcessingError(msg)
         return cells_of_anndata(adata, adata.raw.X, adata.raw.var_names)
     if adata.X is None:
-        msg = f"{path.name}: X is missing"
+        msg = f"{name}: X is missing"
         raise ProcessingError(msg)
     return cells_of_anndata(adata, adata.X, adata.var_names)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import warnings
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -16,7 +17,9 @@ __all__ = ["celltypist_sample", "has_celltypist", "pbmc68k"]
 def pbmc68k() -> ad.AnnData:
     """Scanpy's packaged PBMC 68k: 700 cells by 765 genes, X scaled, raw.X log-normalised, no counts."""
     path = _package("scanpy") / "datasets" / "10x_pbmc68k_reduced.h5ad"
-    return ad.read_h5ad(path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the file is of an old version, which is none of the caller's business
+        return ad.read_h5ad(path)
 
 
 def has_celltypist() -> bool:

@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+import io
+
+import bioflex
+import numpy as np
+import pytest
+
+from biocolab_accessor.clients.bioflex import BioFlexConnection
+from biocolab_accessor.errors import InvalidArgument, InvalidResponse, InvalidToken, UnknownGene, UnknownStudy
+from biocolab_accessor.sandbox.server import Sandbox
+
+from .conftest import Scripted, answer
+
+
+@pytest.fixture
+def connection(server: Sandbox) -> BioFlexConnection:
+    return BioFlexConnection(server.token, server.bioflex_host)
+
+
+def test_the_objects_are_the_official_ones(connection: BioFlexConnection) -> None:
+    database = connection.databases()[2]
+    study = database.get_study("PBMC68k_reduced")
+    assert isinstance(connection, bioflex.connection.Connection)
+    assert isinstance(database, bioflex.database.Database)
+    assert isinstance(study, bioflex.study.Study)
+    assert isinstance(study.metalist[0], bioflex.metadata.Metadata)
+    assert study.hash_id == "PBMC68k_reduced"
+
+
+def test_no_attribute_of_any_object_shows_the_token(server: Sandbox, connection: BioFlexConnection) -> None:
+    study = connection.databases()[2].get_study("PBMC68k_reduced")
+    assert server.token not in repr(vars(connection)) + repr(vars(study)) + repr(connection)
+
+
+def test_fetched_labels_come_with_their_codes(connection: BioFlexConnection) -> None:
+    field = connection.databases()[2].get_study("PBMC68k_reduced").metalist[2]
+    assert field.values is None
+    field.fetch()
+    assert field.categories[field.codes[0]] == field.values[0]
+
+
+def test_the_official_download_into_a_file_works(connection: BioFlexConnection) -> None:
+    study = connection.databases()[2].get_study("PBMC68k_reduced")
+    target = io.BytesIO()
+    assert study._post_download("/v1/study/get_matrix", {"unit": "raw"}, target).read(4) == b"\x89HDF"
+
+
+def test_unknown_names_are_typed_errors(connection: BioFlexConnection) -> None:
+    database = connection.databases()[2]
+    with pytest.raises(UnknownStudy, match=r"human database version 3.*did you mean 'PBMC68k_reduced'"):
+        database.get_study("PBMC68k")
+    with pytest.raises(UnknownGene, match="did you mean 'CD3D'"):
+        database.get_study("PBMC68k_reduced").query_genes(["cd3d"])
+    with pytest.raises(UnknownGene, match="XXXX"):
+        database.get_celltypes_expression_summary(["CD3D", "XXXX"])
+
+
+def test_arguments_are_checked_before_anything_is_sent(connection: BioFlexConnection) -> None:
+    study = connection.databases()[2].get_study("PBMC68k_reduced")
+    with pytest.raises(InvalidArgument, match=r"give a list, \['CD3D'\]"):
+        study.query_genes("CD3D")
+    with pytest.raises(InvalidArgument, match="'raw' or 'lognorm'"):
+        study.matrix("counts!")
+
+
+@pytest.mark.parametrize("token", ["", "  ", "a\nb", "tökén", None, 5])
+def test_tokens_that_no_header_can_carry_are_refused(token: object) -> None:
+    with pytest.raises(InvalidToken) as caught:
+        BioFlexConnection(token)
+    assert "tökén" not in str(caught.value)
+
+
+STUDY = {"id": 1557, "title": "T", "authors": [], "reference": "R"}
+DATABASE = [{"id": "d", "name": "n", "species": "human", "version": 1}]
+
+
+def study_with(scripted: Scripted, metalist: list, *more: object) -> object:
+    scripted.answers(answer(content=DATABASE), answer(content={**STUDY, "metalist": metalist}), *more)
+    return BioFlexConnection("t", scripted.host).databases()[0].get_study("GSE1")
+
+
+def test_an_id_is_sent_back_with_its_json_type(scripted: Scripted) -> None:
+    study = study_with(scripted, [], answer(content=["a"]))
+    assert study.features() == ["a"]
+    assert b'"study_idx": 1557' in scripted.requests[-1]["body"]
+
+
+def test_one_field_of_an_unknown_kind_does_not_lose_the_study(scripted: Scripted) -> None:
+    reply = {"name": "odd", "type": 7, "metadata_values": ""}
+    study = study_with(scripted, [{"id": 0, "name": "odd", "type": 7}], answer(content=reply))
+    assert repr(study.metalist) == '[Metadata(id=0,name="odd",type="Unknown")]'
+    with pytest.raises(InvalidResponse, match="neither numeric"):
+        study.metalist[0].fetch()
+
+
+def test_a_code_without_a_label_is_an_error(scripted: Scripted) -> None:
+    codes = "AgA="  # one uint16: 2
+    reply = {"name": "x", "type": 1, "metadata_values": codes, "cluster_names": ["a", "b"], "cluster_lengths": [1, 0]}
+    study = study_with(scripted, [{"id": 0, "name": "x", "type": 1}], answer(content=reply))
+    with pytest.raises(InvalidResponse, match="code 2 but only 2 labels"):
+        study.metalist[0].fetch()
+
+
+def test_a_dropped_gene_column_is_noticed(scripted: Scripted) -> None:
+    one = {"shape": [2, 1], "data": "", "indices": "", "indptr": np.zeros(2, "<u8").tobytes()}
+    one["indptr"] = __import__("base64").b64encode(one["indptr"]).decode()
+    study = study_with(scripted, [], answer(content=one))
+    with pytest.raises(InvalidResponse, match="1 genes, expected 2"):
+        study.query_genes(["A", "B"], "raw")
+
+
+@pytest.mark.parametrize("content", [[], {}, {"id": 1}, None, "x"])
+def test_a_study_reply_of_another_shape_is_an_error(scripted: Scripted, content: object) -> None:
+    scripted.answers(answer(content=DATABASE), answer(content=content))
+    with pytest.raises(InvalidResponse, match="lacks"):
+        BioFlexConnection("t", scripted.host).databases()[0].get_study("GSE1")

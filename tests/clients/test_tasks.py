@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+import pytest
+
+from biocolab_accessor.clients.bbrowserx import BBrowserXConnector
+from biocolab_accessor.clients.tasks import follow_task
+from biocolab_accessor.errors import InvalidResponse, TaskFailed, TimedOut
+
+from .conftest import Scripted, answer
+
+
+def state(status: object, log: object = "") -> object:
+    return answer(content={"status": 200, "data": {"status": status, "log": log}})
+
+
+def follow(scripted: Scripted, *scripts: object, timeout: float | None = None) -> list[str]:
+    scripted.answers(*scripts)
+    lines: list[str] = []
+    follow_task(BBrowserXConnector(scripted.host, "t"), "7", lines.append, timeout=timeout)
+    return lines
+
+
+def test_each_line_comes_once_and_the_last_even_without_its_end(scripted: Scripted) -> None:
+    lines = follow(
+        scripted,
+        state("PENDING"),
+        state("RUNNING", "a\nb"),
+        state("RUNNING", "a\nb\nc\n"),
+        state("SUCCESS", "a\nb\nc\nd"),
+    )
+    assert lines == ["a", "b", "c", "d"]
+
+
+def test_a_rotated_log_loses_no_new_line(scripted: Scripted) -> None:
+    assert follow(scripted, state("RUNNING", "a\nb\nc\n"), state("SUCCESS", "d\n")) == ["a", "b", "c", "d"]
+
+
+def test_a_bad_poll_does_not_lose_the_task(scripted: Scripted) -> None:
+    assert follow(scripted, state("RUNNING", "a\n"), answer(502, b"<html>"), state("SUCCESS", "a\nb\n")) == ["a", "b"]
+
+
+@pytest.mark.parametrize("status", ["ERROR", "FAILURE", "REVOKED", "cancelled"])
+def test_every_end_that_is_no_success_is_an_error_with_the_log(scripted: Scripted, status: str) -> None:
+    with pytest.raises(TaskFailed, match="out of memory") as caught:
+        follow(scripted, state(status, "start\nout of memory\n"))
+    assert (caught.value.task_id, caught.value.log) == ("7", "start\nout of memory\n")
+
+
+def test_an_unknown_state_is_not_waited_for_for_ever(scripted: Scripted) -> None:
+    with pytest.raises(TimedOut, match="still THINKING after 0.3 s.*wait"):
+        follow(scripted, state("THINKING"), timeout=0.3)
+
+
+@pytest.mark.parametrize("data", [None, [], {}, {"status": 5}])
+def test_an_answer_without_status_is_an_error(scripted: Scripted, data: object) -> None:
+    with pytest.raises(InvalidResponse, match="has no status"):
+        follow(scripted, answer(content={"status": 200, "data": data}))
+
+
+def test_a_missing_log_is_an_empty_one(scripted: Scripted) -> None:
+    assert follow(scripted, state("SUCCESS", None)) == []
