@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,7 +11,7 @@ from biocolab_accessor.clients.address import normalise_host
 from biocolab_accessor.clients.bbrowserx import TALK2DATA_HOST, BBrowserXConnector
 from biocolab_accessor.clients.bioflex import BIOFLEX_HOST, BioFlexConnection
 from biocolab_accessor.credentials import Credentials, KeyFile, RedactedDict, Service, resolve
-from biocolab_accessor.errors import InvalidArgument
+from biocolab_accessor.errors import InvalidArgument, MissingCredentials
 from biocolab_accessor.secret import Secret
 from biocolab_accessor.studio import STUDIO_HOST, studio_settings
 
@@ -47,9 +46,10 @@ _BIOFLEX = Service(
     host_setting="bioflex_host",
     token_setting="bioflex_token",
     host_key="",
-    token_keys=("bio_bioflex_public_key", "bio_bbx_public_key"),
+    token_keys=("bio_bioflex_public_key",),
     default_host=BIOFLEX_HOST,
-    advice="The token is made in the user settings of BioColab or BioStudio.",
+    advice="(and, as in version 1.0.1, at EConnector's public_token and bio_bbx_public_key of the key file)\n"
+    "The token is made in the user settings of BioColab or BioStudio.",
 )
 
 
@@ -181,8 +181,20 @@ class EConnector:
             Deprecated spelling of ``bioflex_token``, from the SDK 1.0.1.
         """
         if public_token:
-            _warn_public_token()
-        return self._client(BioFlexConnection, self._resolve(_BIOFLEX, "", bioflex_token or public_token), None)
+            _warn_of_old_name("public_token", "bioflex_token")
+        try:
+            found = self._resolve(_BIOFLEX, "", bioflex_token or public_token)
+        except MissingCredentials:
+            own = self._tokens["public_token"]
+            old = own.reveal() if own else self.get_settings().get("bio_bbx_public_key", "")
+            if not old:
+                raise
+            old_name, name = (
+                ("public_token", "bioflex_token") if own else ("bio_bbx_public_key", _BIOFLEX.token_keys[0])
+            )
+            _warn_of_old_name(old_name, name)
+            found = self._resolve(_BIOFLEX, "", old, place=old_name)
+        return self._client(BioFlexConnection, found, None)
 
     def get_lensbulk(
         self, private_host: str = "", private_token: str = "", ssl: bool | str | Path | None = None
@@ -265,36 +277,14 @@ class EConnector:
         for client in self._clients.values():
             client.http.close()
 
-    def _resolve(self, service: Service, host: str, token: str) -> Credentials:
+    def _resolve(self, service: Service, host: str, token: str, place: str = "argument") -> Credentials:
         own = self._tokens[service.token_setting]
         arguments = [
-            ("argument", host, token),
+            (place, host, token),
             ("EConnector's", self._hosts[service.host_setting], own.reveal() if own else ""),
         ]
-        return resolve(service, arguments, self._stored(service), self._stored_name())
-
-    def _stored(self, service: Service) -> Callable[[], dict[str, Any]]:
-        """What the key file or BioStudio holds, and after it what version 1.0.1 called BioFlex's token."""
-
-        @functools.cache
-        def read() -> dict[str, Any]:
-            content = self.get_settings()
-            if service is _BIOFLEX and not content.get("bio_bioflex_public_key"):
-                if own := self._tokens["public_token"]:
-                    _warn_public_token()
-                    return RedactedDict(content, bio_bioflex_public_key=own.reveal())
-                if content.get("bio_bbx_public_key"):
-                    warnings.warn(
-                        "the key file's bio_bbx_public_key is the name of 1.0.1: write bio_bioflex_public_key",
-                        DeprecationWarning,
-                        stacklevel=7,
-                    )
-            return content
-
-        return read
-
-    def _stored_name(self) -> str:
-        return f"BioStudio at {self._studio_host}" if self._use_token_from_api else str(KeyFile())
+        stored_name = f"BioStudio at {self._studio_host}" if self._use_token_from_api else str(KeyFile())
+        return resolve(service, arguments, self.get_settings, stored_name)
 
     def _client(self, kind: type[_Client], found: Credentials, ssl: bool | str | Path | None) -> _Client:
         ssl = self._ssl if ssl is None else ssl
@@ -309,9 +299,7 @@ class EConnector:
         return kind(host=found.host, token=found.token.reveal(), ssl=str(ssl) if isinstance(ssl, Path) else ssl)
 
 
-def _warn_public_token() -> None:
+def _warn_of_old_name(old: str, name: str) -> None:
     warnings.warn(
-        "public_token serves as BioFlex's token, as in biocolabsdk 1.0.1: write bioflex_token",
-        DeprecationWarning,
-        stacklevel=4,
+        f"{old} serves as BioFlex's token, as in biocolabsdk 1.0.1: write {name}", DeprecationWarning, stacklevel=3
     )

@@ -78,9 +78,7 @@ def _read_h5ad(name: str, path: Path, *, normalize: bool) -> Cells:
     adata = ad.read_h5ad(path)
     if normalize:
         if adata.raw is None:
-            msg = (
-                f"{path.name}: adata.raw is missing; counts are read from raw.X. Submit with type 'normalized' to use X"
-            )
+            msg = f"{name}: adata.raw is missing; counts are read from raw.X. Submit with type 'normalized' to use X"
             raise ProcessingError(msg)
         return cells_of_anndata(adata, adata.raw.X, adata.raw.var_names)
     if adata.X is None:

@@ -157,7 +157,7 @@ class TestRetries:
 class TestAnswers:
     def test_a_refused_token_is_named_by_its_origin(self, scripted: Scripted) -> None:
         scripted.answers(answer(401, {"detail": "expired"}))
-        with pytest.raises(Unauthorized, match="expired.*token from argument token") as caught:
+        with pytest.raises(Unauthorized, match=r"expired.*token from argument token") as caught:
             client(scripted.host).post("x")
         assert isinstance(caught.value, PermissionError)
 

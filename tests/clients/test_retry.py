@@ -20,5 +20,5 @@ def test_a_deadline_that_is_over_raises() -> None:
     deadline = Deadline(0.01)
     deadline.check("x")
     time.sleep(0.02)
-    with pytest.raises(TimedOut, match="x: not finished after 0.01 s"):
+    with pytest.raises(TimedOut, match=r"x: not finished after 0\.01 s"):
         deadline.check("x")

@@ -47,7 +47,7 @@ def test_every_end_that_is_no_success_is_an_error_with_the_log(scripted: Scripte
 
 
 def test_an_unknown_state_is_not_waited_for_for_ever(scripted: Scripted) -> None:
-    with pytest.raises(TimedOut, match="still THINKING after 0.3 s.*wait"):
+    with pytest.raises(TimedOut, match=r"still THINKING after 0\.3 s.*wait"):
         follow(scripted, state("THINKING"), timeout=0.3)
 
 
