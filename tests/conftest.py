@@ -112,9 +112,19 @@ def counts() -> ad.AnnData:
     return adata
 
 
-def equal_objects(left: ad.AnnData, right: ad.AnnData) -> bool:
-    """Whether two AnnData are the same in every value and dtype."""
-    from anndata.tests.helpers import assert_equal
-
-    assert_equal(left, right, exact=True)
-    return True
+def assert_equal_objects(left: ad.AnnData, right: ad.AnnData) -> None:
+    """Two AnnData are the same in every value, dtype and kind of matrix."""
+    pd.testing.assert_frame_equal(left.obs, right.obs)
+    pd.testing.assert_frame_equal(left.var, right.var)
+    assert (left.raw is None) == (right.raw is None)
+    pairs = [(left.X, right.X)] + ([(left.raw.X, right.raw.X)] if left.raw is not None else [])
+    for name in ("layers", "obsm", "varm", "obsp", "varp"):
+        assert list(getattr(left, name)) == list(getattr(right, name))
+        pairs += [(getattr(left, name)[key], getattr(right, name)[key]) for key in getattr(left, name)]
+    for ours, theirs in pairs:
+        assert type(ours) is type(theirs)
+        assert ours.dtype == theirs.dtype
+        if sparse.issparse(ours):
+            ours, theirs = ours.toarray(), theirs.toarray()
+        np.testing.assert_array_equal(ours, theirs)
+    assert left.uns == right.uns
