@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from biocolab_accessor.errors import InvalidResponse
+from biocolab_accessor.inbound.metadata import align, categorical, column, unique_names
+
+
+@pytest.mark.parametrize(
+    ("values", "dtype", "expected"),
+    [
+        ([1, 2], "int64", [1, 2]),
+        ([1, None], "float64", [1.0, np.nan]),
+        ([1, 2.5], "float64", [1.0, 2.5]),
+        ([2**63], "float64", [2.0**63]),
+        ([True, False], "bool", [True, False]),
+        (["001", "1e5"], "category", ["001", "1e5"]),
+        (["a", None], "category", ["a", np.nan]),
+        ([True, None], "category", ["True", np.nan]),
+        ([1, "a"], "category", ["1", "a"]),
+        ([None, None], "float64", [np.nan, np.nan]),
+        ([], "float64", []),
+    ],
+)
+def test_the_json_type_decides(values: list, dtype: str, expected: list) -> None:
+    found = pd.Series(column(values))
+    assert str(found.dtype) == dtype
+    assert [None if pd.isna(v) else v for v in found.astype(object)] == [None if pd.isna(v) else v for v in expected]
+
+
+@given(st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=1))
+def test_floats_are_exact(values: list[float]) -> None:
+    assert list(column(values)) == values
+
+
+def test_a_label_that_occurs_twice_is_one_category() -> None:
+    found = categorical(np.array([0, 1, 2, 2], np.uint16), ["a", "b", "a"])
+    assert (list(found), list(found.categories)) == (["a", "b", "a", "a"], ["a", "b"])
+
+
+def test_columns_in_another_order_are_joined_by_barcode() -> None:
+    columns = {"Barcodes": ["b", "a"], "x": [2, 1]}
+    assert align(columns, ["a", "b"], "x") == {"x": [1, 2]}
+    assert align({"x": [1, 2]}, ["a", "b"], "x") == {"x": [1, 2]}
+
+
+@pytest.mark.parametrize(
+    "columns", [{"Barcodes": ["a", "c"], "x": [1, 2]}, {"Barcodes": ["a", "a"], "x": [1, 2]}, {"x": [1]}]
+)
+def test_columns_about_other_cells_are_refused(columns: dict) -> None:
+    with pytest.raises(InvalidResponse):
+        align(columns, ["a", "b"], "metadata")
+
+
+@given(st.lists(st.sampled_from(["a", "a-1", "a-2", "b", ""])))
+def test_unique_names_are_unique_and_first_ones_are_kept(names: list[str]) -> None:
+    found = unique_names(names)
+    assert len(set(found)) == len(found) == len(names)
+    for name in set(names):
+        assert found[names.index(name)] == name

@@ -1,0 +1,185 @@
+from __future__ import annotations
+
+import anndata as ad
+import numpy as np
+import pytest
+from scipy import sparse
+
+import biocolab_accessor as bc
+from biocolab_accessor.errors import AmbiguousName, InvalidArgument, InvalidResponse, UnknownField, UnknownGene
+from biocolab_accessor.inbound.bioflex_source import BioFlexSource
+from biocolab_accessor.inbound.connector_source import ConnectorSource
+from biocolab_accessor.inbound.study import Study
+from biocolab_accessor.sandbox.server import Sandbox
+
+
+@pytest.fixture(params=["bioflex", "bbrowserx"])
+def study(request: pytest.FixtureRequest, server: Sandbox, counts: ad.AnnData) -> Study:
+    """The same study through both protocols."""
+    counts.biocolab.submit("All members", study_id="both_ways", skip_dimred=True)
+    newest = bc.studies("all_members").set_index("study_id").loc[["both_ways"], "uuid"].iloc[0]
+    return bc.study(newest, source=request.param)
+
+
+class TestToAnnData:
+    def test_the_whole_is_counts_with_everything_known_of_the_cells(self, study: Study, counts: ad.AnnData) -> None:
+        adata = study.to_anndata()
+        assert isinstance(adata.X, sparse.csr_matrix)
+        assert adata.X.has_canonical_format
+        assert (adata.X.dtype, adata.X.indices.dtype) == (np.float32, np.int32)
+        np.testing.assert_array_equal(adata.X.toarray(), counts.X.toarray())
+        assert list(adata.obs_names) == list(counts.obs_names)
+        assert list(adata.var_names) == list(adata.var["feature"]) == list(counts.var_names)
+        assert list(adata.obs.columns[:2]) == ["Number of mRNA transcripts", "Number of genes"]
+        assert set(counts.obs.columns) <= set(adata.obs.columns)
+        assert set(adata.obsm) == (set() if study.source == "bioflex" else {"X_own"})
+
+    @pytest.mark.parametrize(
+        ("format", "kind"), [("csr", sparse.csr_matrix), ("csc", sparse.csc_matrix), ("dense", np.ndarray)]
+    )
+    def test_the_layout_is_the_one_asked_for(self, study: Study, counts: ad.AnnData, format: str, kind: type) -> None:
+        adata = study.to_anndata(format=format, layers=["lognorm"], fields=[])
+        assert isinstance(adata.X, kind)
+        assert isinstance(adata.layers["lognorm"], kind)
+        dense = adata.X if kind is np.ndarray else adata.X.toarray()
+        np.testing.assert_array_equal(dense, counts.X.toarray())
+
+    def test_units_are_where_they_are_asked_to_be(self, study: Study, counts: ad.AnnData) -> None:
+        adata = study.to_anndata(unit="lognorm", layers=["counts", "lognorm"])
+        np.testing.assert_array_equal(adata.layers["counts"].toarray(), counts.X.toarray())
+        np.testing.assert_array_equal(adata.layers["lognorm"].toarray(), adata.X.toarray())
+        adata.X.data *= 2
+        assert adata.X.max() == 2 * adata.layers["lognorm"].max()
+
+    def test_genes_and_fields_are_a_selection_in_their_order(self, study: Study, counts: ad.AnnData) -> None:
+        adata = study.to_anndata(genes=["GENE7", "MT-ND1", "GENE2", "GENE7"], fields=["label", "sample"])
+        assert list(adata.var_names) == ["GENE7", "MT-ND1", "GENE2"]
+        assert list(adata.obs.columns) == ["label", "sample"]
+        np.testing.assert_array_equal(adata.X.toarray(), counts[:, ["GENE7", "MT-ND1", "GENE2"]].X.toarray())
+        assert list(adata.uns["biocolab"]["genes"]) == ["GENE7", "MT-ND1", "GENE2"]
+        one = study.to_anndata(genes="GENE7", fields="label", obsm=False)
+        assert one.shape == (60, 1)
+        assert not one.obsm
+
+    def test_labels_are_categorical(self, study: Study, counts: ad.AnnData) -> None:
+        obs = study.to_anndata(genes=["GENE1"]).obs
+        assert obs["label"].dtype.name == obs["sample"].dtype.name == "category"
+        assert list(obs["label"]) == list(counts.obs["label"])
+
+    def test_scanpy_works_on_it_and_writes_it(self, study: Study, tmp_path: object) -> None:
+        import scanpy as sc
+
+        adata = study.to_anndata()
+        sc.pp.normalize_total(adata)
+        sc.pp.log1p(adata)
+        adata.write_h5ad(tmp_path / "x.h5ad")
+        assert ad.read_h5ad(tmp_path / "x.h5ad").uns["biocolab"]["study_id"] == "both_ways"
+
+    def test_unknown_names_come_with_near_ones(self, study: Study) -> None:
+        with pytest.raises(UnknownGene, match=r"no gene 'gene7' \(did you mean 'GENE7'\?\)"):
+            study.to_anndata(genes=["GENE1", "gene7"])
+        with pytest.raises(UnknownField, match=r"no metadata field 'labell' \(did you mean 'label'\?\)"):
+            study.to_anndata(fields=["labell"])
+
+    @pytest.mark.parametrize("arguments", [{"unit": "tpm"}, {"layers": ["x"]}, {"format": "coo"}, {"genes": []}])
+    def test_bad_arguments_are_refused(self, study: Study, arguments: dict) -> None:
+        with pytest.raises(InvalidArgument):
+            study.to_anndata(**arguments)
+
+
+class TestParts:
+    def test_they_are_the_ones_of_the_sdk(self, study: Study, counts: ad.AnnData) -> None:
+        assert (study.n_obs, study.n_vars) == (60, 40)
+        assert study.barcodes() == list(counts.obs_names)
+        assert study.features() == list(counts.var_names)
+        assert repr(study) == 'Study(id="both_ways",title="TBD",reference="")'
+        matrix = study.query_genes(["GENE3"], "raw")
+        assert isinstance(matrix, sparse.csc_matrix)
+        np.testing.assert_array_equal(matrix.toarray(), counts[:, ["GENE3"]].X.toarray())
+        np.testing.assert_array_equal(study.matrix("raw").toarray(), counts.X.toarray())
+        field = next(field for field in study.metalist if field.name == "code")
+        field.fetch()
+        assert list(field.values) == list(counts.obs["code"])
+        assert field.type == "Category"
+
+    def test_metadata_is_indexed_by_barcode(self, study: Study, counts: ad.AnnData) -> None:
+        table = study.metadata(["score", "good"])
+        assert list(table.index) == list(counts.obs_names)
+        expected = counts.obs["score"].to_numpy()
+        np.testing.assert_array_equal(
+            table["score"], expected.astype(np.float32) if study.source == "bioflex" else expected
+        )
+
+    def test_an_export_can_be_downloaded(self, study: Study, server: Sandbox) -> None:
+        import requests
+
+        link = study.export_study()["download_link"]
+        assert link.startswith(server.url)
+        assert requests.get(link, timeout=60).content[:4] == b"\x89HDF"
+
+    def test_its_html_is_escaped(self, study: Study) -> None:
+        study.title = "<script>"
+        assert "<script>" not in study._repr_html_()
+        assert "both_ways" in study._repr_html_()
+
+
+class _Fake:
+    """A source that gives what it is told."""
+
+    def __init__(self, **parts: object) -> None:
+        self.name, self.study_id, self.title, self.authors, self.reference = "bioflex", "S", "T", [], ""
+        self.metalist: list = []
+        self.parts = {
+            "barcodes": ["a", "b"],
+            "features": ["X", "Y", "X"],
+            "matrix": sparse.csc_matrix(np.arange(6, dtype="f4").reshape(2, 3)),
+            "embeddings": {},
+            **parts,
+        }
+
+    def barcodes(self) -> list[str]:
+        return self.parts["barcodes"]
+
+    def features(self) -> list[str]:
+        return self.parts["features"]
+
+    def matrix(self, unit: str) -> sparse.csc_matrix:
+        return self.parts["matrix"]
+
+    def metadata(self, fields: object, barcodes: object) -> dict:
+        return {}
+
+    def embeddings(self) -> dict:
+        return self.parts["embeddings"]
+
+    def provenance(self) -> dict:
+        return {}
+
+
+def test_repeated_features_become_unique_and_keep_their_names() -> None:
+    adata = Study(_Fake()).to_anndata()
+    assert list(adata.var_names) == ["X", "Y", "X-1"]
+    assert list(adata.var["feature"]) == ["X", "Y", "X"]
+
+
+def test_repeated_features_cannot_be_asked_for_by_name() -> None:
+    with pytest.raises(AmbiguousName, match=r"several features named 'X'.*var\['feature'\]"):
+        Study(_Fake()).to_anndata(genes=["X"])
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        {"barcodes": ["a"]},
+        {"features": ["X", "Y"]},
+        {"embeddings": {"UMAP": np.zeros((3, 2), "f4")}},
+    ],
+)
+def test_parts_that_do_not_fit_together_are_refused(parts: dict) -> None:
+    with pytest.raises(InvalidResponse, match="study S"):
+        Study(_Fake(**parts)).to_anndata()
+
+
+def test_both_kinds_of_server_are_sources() -> None:
+    members = [name for name in dir(BioFlexSource) if not name.startswith("_")]
+    assert set(members) <= {*dir(ConnectorSource), "name", "title", "study_id", "authors", "reference"}
