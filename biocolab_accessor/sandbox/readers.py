@@ -50,14 +50,15 @@ def read_batch(name: str, study_type: int, files: Mapping[str, Path], *, normali
     path = files["matrix"]
     try:
         if study_type == H5AD:
-            return _read_h5ad(name, path, normalize=normalize)
+            return _read_h5ad(path, normalize=normalize)
         if study_type == H5_10X:
             return _read_10x_h5(path)
         if study_type == MTX_10X:
             return _read_mtx(files)
         return _read_tsv(path)
-    except ProcessingError:
-        raise
+    except ProcessingError as error:
+        msg = f"{name}: {error}"
+        raise ProcessingError(msg) from error
     except Exception as error:
         msg = f"{name} cannot be read: {error}"
         raise ProcessingError(msg) from error
@@ -74,15 +75,15 @@ def cells_of_anndata(adata: ad.AnnData, matrix: Any, features: pd.Index) -> Cell
     return Cells(_csr(matrix), _names(adata.obs_names), _names(features), obs, obsm)
 
 
-def _read_h5ad(name: str, path: Path, *, normalize: bool) -> Cells:
+def _read_h5ad(path: Path, *, normalize: bool) -> Cells:
     adata = ad.read_h5ad(path)
     if normalize:
         if adata.raw is None:
-            msg = f"{name}: adata.raw is missing; counts are read from raw.X. Submit with type 'normalized' to use X"
+            msg = "adata.raw is missing; counts are read from raw.X. Submit with type 'normalized' to use X"
             raise ProcessingError(msg)
         return cells_of_anndata(adata, adata.raw.X, adata.raw.var_names)
     if adata.X is None:
-        msg = f"{name}: X is missing"
+        msg = "X is missing"
         raise ProcessingError(msg)
     return cells_of_anndata(adata, adata.X, adata.var_names)
 
@@ -95,9 +96,14 @@ def _read_10x_h5(path: Path) -> Cells:
 
 
 def _read_mtx(files: Mapping[str, Path]) -> Cells:
-    matrix = _csr(io.mmread(_open(files["matrix"])).T)
-    features = pd.read_csv(_open(files["features"]), sep="\t", header=None, dtype=str, keep_default_na=False)
-    barcodes = pd.read_csv(_open(files["barcodes"]), sep="\t", header=None, dtype=str, keep_default_na=False)
+    with _open(files["matrix"]) as file:
+        # SciPy's reader does not survive a file that is something else.
+        if file.read(14).lower() != b"%%matrixmarket":
+            msg = "the matrix file does not begin with %%MatrixMarket"
+            raise ProcessingError(msg)
+        file.seek(0)
+        matrix = _csr(io.mmread(file).T)
+    features, barcodes = _names_table(files["features"]), _names_table(files["barcodes"])
     names = features[1] if features.shape[1] > 1 else features[0]
     if matrix.shape != (len(barcodes), len(names)):
         n, m = matrix.shape
@@ -108,9 +114,18 @@ def _read_mtx(files: Mapping[str, Path]) -> Cells:
 
 def _read_tsv(path: Path) -> Cells:
     """Genes in rows and cells in columns, as expression tables are deposited."""
-    table = pd.read_csv(_open(path), sep="\t", index_col=0)
+    with _open(path) as file:
+        table = pd.read_csv(file, sep="\t", index_col=0)
+    if table.empty:
+        msg = "the table holds no values"
+        raise ProcessingError(msg)
     matrix = _csr(table.to_numpy(dtype=np.float32).T)
     return Cells(matrix, _names(table.columns), _names(table.index), pd.DataFrame(index=range(table.shape[1])))
+
+
+def _names_table(path: Path) -> pd.DataFrame:
+    with _open(path) as file:
+        return pd.read_csv(file, sep="\t", header=None, dtype=str, keep_default_na=False)
 
 
 def _open(path: Path) -> Any:

@@ -11,7 +11,7 @@ import threading
 import time
 import uuid
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from html import escape
 from pathlib import Path
 from types import FrameType, TracebackType
@@ -79,15 +79,18 @@ class Sandbox:
         self.path = Path(tempfile.mkdtemp(prefix="biocolab-sandbox-") if path is None else path).absolute()
         self.token = token
         self._closed = False
-        self._lock = _lock(self.path)
-        try:
+        with ExitStack() as undo:
+            if self._temporary:
+                undo.callback(shutil.rmtree, self.path, ignore_errors=True)
+            self._lock = _lock(self.path)
+            undo.callback(self._lock.release)
             self._socket = _listen(port)
+            undo.callback(self._socket.close)
             self.url = f"http://{_HOST}:{self._socket.getsockname()[1]}"
             self._site = Site(self.path, {token: _USER}, self.url)
+            undo.callback(self._site.close)
             seed(self._site)
-        except BaseException:
-            self._lock.release()
-            raise
+            undo.pop_all()
         config = uvicorn.Config(
             make_app(self._site), log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=2
         )

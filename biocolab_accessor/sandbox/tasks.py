@@ -50,8 +50,11 @@ class TaskRunner:
     def warm_up(self) -> None:
         """Start the worker, which takes seconds to load scanpy, before there is something to do."""
         with self._lock:
-            if not self._closed and (self._worker is None or self._worker.poll() is not None):
-                self._worker = self._start()
+            if self._closed or (self._worker is not None and self._worker.poll() is None):
+                return
+            if self._worker is not None:
+                _close_pipes(self._worker)
+            self._worker = self._start()
 
     def submit(self, task_id: str, job: Mapping[str, Any]) -> None:
         """Process a submission; its task ends with the uuid of the study."""
@@ -95,9 +98,7 @@ class TaskRunner:
             raise SandboxError(msg)
         if worker is not None:
             worker.wait()
-            for pipe in (worker.stdin, worker.stdout):
-                if pipe is not None:
-                    _close_quietly(pipe)
+            _close_pipes(worker)
 
     def _loop(self) -> None:
         while (job := self._jobs.get()) is not None and not self._closed:
@@ -157,8 +158,10 @@ class TaskRunner:
             )
 
 
-def _close_quietly(pipe: Any) -> None:
-    try:
-        pipe.close()
-    except BrokenPipeError:
-        logger.debug("the worker was gone before its last line")
+def _close_pipes(worker: subprocess.Popen[str]) -> None:
+    for pipe in (worker.stdin, worker.stdout):
+        try:
+            if pipe is not None:
+                pipe.close()
+        except BrokenPipeError:
+            logger.debug("the worker was gone before its last line")

@@ -1,0 +1,153 @@
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import anndata as ad
+import numpy as np
+import pytest
+import requests
+
+import biocolab_accessor as bc
+from biocolab_accessor.errors import InvalidArgument, InvalidFile, SandboxError
+from biocolab_accessor.sandbox.server import Sandbox
+
+
+class TestLife:
+    def test_nothing_is_left_after_closing(self) -> None:
+        before = set(threading.enumerate())
+        with bc.sandbox() as server:
+            path, url = server.path, server.url
+            server._site.tasks.warm_up()
+            worker = server._site.tasks._worker
+            assert requests.post(f"{url}/v1/database/list", timeout=10).status_code == 401
+            assert path.exists()
+        assert not path.exists()
+        assert worker.poll() is not None
+        with pytest.raises(requests.ConnectionError):
+            requests.get(url, timeout=5)
+        left = {t for t in set(threading.enumerate()) - before if t.is_alive() and t.name.startswith("biocolab")}
+        assert left == set()
+        server.close()
+
+    def test_it_listens_on_this_machine_only(self, server: Sandbox) -> None:
+        assert server._socket.getsockname()[0] == "127.0.0.1"
+
+    def test_a_port_that_is_taken_says_so(self) -> None:
+        with socket.socket() as taken:
+            taken.bind(("127.0.0.1", 0))
+            taken.listen()
+            with pytest.raises(SandboxError, match=r"port .* cannot be used"):
+                bc.sandbox(port=taken.getsockname()[1])
+
+    def test_two_sandboxes_do_not_share_a_folder(self, server: Sandbox) -> None:
+        with pytest.raises(SandboxError, match="another sandbox uses"):
+            bc.sandbox(server.path)
+
+    def test_its_text_shows_no_token(self, server: Sandbox) -> None:
+        assert server.token not in repr(server) + server._repr_html_()
+
+    def test_a_task_that_is_cut_off_by_closing_ends(self, counts: ad.AnnData) -> None:
+        with bc.sandbox() as server:
+            submission = counts.biocolab.submit(wait=False)
+            assert submission.status in ("PENDING", "RUNNING")
+        assert not server.path.exists()
+
+
+class TestKept:
+    def test_studies_are_there_after_a_restart(self, counts: ad.AnnData, tmp_path: Path) -> None:
+        with bc.sandbox(tmp_path / "kept") as first:
+            first.add_study("mine", counts, title="Mine")
+            submission = counts.biocolab.submit(study_id="sent", skip_dimred=True)
+        with bc.sandbox(tmp_path / "kept"):
+            np.testing.assert_array_equal(bc.study("mine").to_anndata().X.toarray(), counts.X.toarray())
+            again = bc.study(submission.study_info["uuid"], source="bbrowserx")
+            np.testing.assert_array_equal(again.to_anndata().X.toarray(), counts.X.toarray())
+            assert bc.study("PBMC68k_reduced").n_obs == 700
+
+    def test_a_task_that_was_interrupted_says_so_after_a_restart(self, counts: ad.AnnData, tmp_path: Path) -> None:
+        with bc.sandbox(tmp_path / "kept"):
+            submission = counts.biocolab.submit(wait=False)
+        with bc.sandbox(tmp_path / "kept") as second:
+            task = second._site.catalogue.task(submission.task_id, "you@sandbox.local")
+            assert task.status == "ERROR"
+            assert "stopped" in task.log
+            assert list((second.path / "studies").glob("*.part")) == []
+
+    def test_reset_starts_afresh(self, counts: ad.AnnData) -> None:
+        with bc.sandbox() as server:
+            server.add_study("mine", counts)
+            server.reset()
+            assert bc.study("PBMC68k_reduced").n_obs == 700
+            with pytest.raises(LookupError):
+                bc.study("mine")
+
+
+class TestAddStudy:
+    def test_any_h5ad_becomes_a_public_study(self, counts: ad.AnnData, server: Sandbox, tmp_path: Path) -> None:
+        counts.write_h5ad(tmp_path / "x.h5ad")
+        study = server.add_study(
+            "GSE96583_batch2",
+            tmp_path / "x.h5ad",
+            title="Multiplexed droplet single-cell RNA-sequencing",
+            authors=["Kang"],
+            reference="https://www.nature.com/articles/nbt.4042",
+        )
+        assert repr(study) == (
+            'Study(id="GSE96583_batch2",title="Multiplexed droplet single-cell RNA-sequencing",'
+            'reference="https://www.nature.com/articles/nbt.4042")'
+        )
+        assert study.authors == ["Kang"]
+        np.testing.assert_array_equal(bc.study("GSE96583_batch2").to_anndata().X.toarray(), counts.X.toarray())
+
+    def test_a_taken_id_is_refused(self, counts: ad.AnnData, server: Sandbox) -> None:
+        with pytest.raises(InvalidArgument, match="already"):
+            server.add_study("PBMC68k_reduced", counts)
+
+    def test_a_file_that_is_no_h5ad_is_refused(self, server: Sandbox, tmp_path: Path) -> None:
+        (tmp_path / "x.h5ad").write_text("hello")
+        with pytest.raises(InvalidFile, match="is a text file"):
+            server.add_study("text", tmp_path / "x.h5ad")
+
+    def test_its_cell_types_are_summarised(self, counts: ad.AnnData, server: Sandbox) -> None:
+        counts.var_names = [f"ONLYHERE{i}" for i in range(40)]
+        server.add_study("typed", counts, cell_type="label")
+        assert set(bc.expression_summary("ONLYHERE1")["cell_type"]) == {"a", "b", "unused"}
+        with pytest.raises(InvalidArgument, match="did you mean 'label'"):
+            server.add_study("mistyped", counts, cell_type="lable")
+
+
+def test_the_command_serves_and_ends_on_sigterm(counts: ad.AnnData, tmp_path: Path, no_connection: None) -> None:
+    counts.write_h5ad(tmp_path / "x.h5ad")
+    command = [
+        sys.executable,
+        "-m",
+        "biocolab_accessor",
+        "sandbox",
+        str(tmp_path / "d"),
+        "--study",
+        f"mine={tmp_path / 'x.h5ad'}",
+    ]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONUNBUFFERED": "1"})
+    variables = {}
+    for line in process.stdout:
+        if line.startswith("export "):
+            name, _, value = line.removeprefix("export ").strip().partition("=")
+            variables[name] = value
+        if len(variables) == 6:
+            break
+    with bc.settings.override(
+        bioflex_host=variables["BIOCOLAB_BIOFLEX_HOST"], bioflex_token=variables["BIOCOLAB_BIOFLEX_TOKEN"]
+    ):
+        np.testing.assert_array_equal(bc.study("mine").to_anndata().X.toarray(), counts.X.toarray())
+    process.send_signal(signal.SIGTERM)
+    start = time.monotonic()
+    assert process.wait(10) == 0
+    assert time.monotonic() - start < 5
+    process.stdout.close()
