@@ -188,6 +188,7 @@ class AnnDataAccessor:
         --------
         >>> import scanpy as sc, biocolab_accessor as bc
         >>> adata = sc.datasets.pbmc68k_reduced()
+        >>> adata.X = adata.raw.X  # log-normalised; the X of this data set is scaled
         >>> with bc.sandbox():
         ...     submission = adata.biocolab.submit(group="personal", study_id="PBMC", skip_dimred=True)
         ...     again = submission.study().to_anndata()

@@ -1,0 +1,37 @@
+from __future__ import annotations
+
+import pytest
+from pydantic import ValidationError
+
+import biocolab_accessor as bc
+
+
+def test_the_environment_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BIOCOLAB_MAX_RETRIES", "9")
+    monkeypatch.setenv("BIOCOLAB_BIOFLEX_TOKEN", "hidden")
+    bc.settings.reset()
+    assert bc.settings.max_retries == 9
+    assert bc.settings.bioflex_token.get_secret_value() == "hidden"
+    assert "hidden" not in repr(bc.settings) + str(bc.settings)
+
+
+def test_an_override_ends_with_its_block_even_by_an_error() -> None:
+    before = bc.settings.read_timeout
+    with bc.settings.override(read_timeout=1.5):
+        assert bc.settings.read_timeout == 1.5
+    with pytest.raises(ZeroDivisionError), bc.settings.override(read_timeout=1.5):
+        _ = 1 / 0
+    assert bc.settings.read_timeout == before
+
+
+@pytest.mark.parametrize("values", [{"read_timeout": 0}, {"progress": "maybe"}, {"max_retries": -1}, {"chunk_size": 1}])
+def test_values_out_of_range_are_refused_and_change_nothing(values: dict) -> None:
+    before = bc.settings.model_dump()
+    with pytest.raises(ValidationError), bc.settings.override(**values):
+        pass
+    assert bc.settings.model_dump() == before
+
+
+def test_a_setting_that_does_not_exist_is_refused() -> None:
+    with pytest.raises(AttributeError), bc.settings.override(colour="red"):
+        pass

@@ -1,0 +1,22 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from biocolab_accessor.demo import run_demo
+from biocolab_accessor.sandbox.samples import has_celltypist
+
+
+@pytest.mark.skipif(not has_celltypist(), reason="CellTypist's sample is not installed (extra demo)")
+def test_the_round_trip_is_exact_and_ends_with_a_picture(tmp_path: Path) -> None:
+    said: list[str] = []
+    stages: list[str] = []
+    result = run_demo(tmp_path / "umap.png", said.append, stages.append)
+    assert result.exact
+    assert (result.n_obs, result.n_vars, result.n_counts) == (559, 32_786, 3 * 1_027_859)
+    with Image.open(tmp_path / "umap.png") as picture:
+        assert picture.size > (600, 400)
+    assert any("Running UMAP" in stage for stage in stages)
+    assert "exact" in said[-2]

@@ -1,0 +1,14 @@
+from __future__ import annotations
+
+from biocolab_accessor.naming import did_you_mean, listing
+
+
+def test_case_comes_before_spelling() -> None:
+    assert did_you_mean("cd3d", ["CD3E", "CD3D"]) == " (did you mean 'CD3D'?)"
+    assert did_you_mean("CD3DD", ["LYZ", "CD3D"]) == " (did you mean 'CD3D'?)"
+    assert did_you_mean("XYZ", ["CD3D"]) == ""
+
+
+def test_long_lists_are_cut_with_their_number() -> None:
+    assert listing("abc") == "'a', 'b', 'c'"
+    assert listing(range(10), limit=2) == "0, 1, … and 8 more"

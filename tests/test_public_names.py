@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+import ast
+import doctest
+import importlib
+import inspect
+import pkgutil
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import biocolab_accessor as bc
+from biocolab_accessor import errors
+from biocolab_accessor.sandbox.server import Sandbox
+
+_PACKAGE = Path(bc.__file__).parent
+_MODULES = sorted(
+    name for _, name, _ in pkgutil.walk_packages([str(_PACKAGE)], "biocolab_accessor.") if "__main__" not in name
+)
+
+
+def test_all_is_sorted_and_every_name_is_there() -> None:
+    assert bc.__all__ == sorted(bc.__all__)
+    for name in bc.__all__:
+        assert getattr(bc, name) is not None
+        assert name in dir(bc)
+    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+        _ = bc.nonsense
+
+
+def test_names_that_are_also_modules_stay_what_they_are() -> None:
+    for module in _MODULES:
+        importlib.import_module(module)
+    assert inspect.isfunction(bc.check)
+    assert inspect.isfunction(bc.sandbox)
+    assert bc.settings.max_retries >= 0
+
+
+def test_importing_loads_nothing_that_is_slow() -> None:
+    code = (
+        "import sys, anndata; before = set(sys.modules); import biocolab_accessor;"
+        "print(*sorted({name.partition('.')[0] for name in set(sys.modules) - before}))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = set(done.stdout.split())
+    slow = {"scanpy", "uvicorn", "starlette", "typer", "rich", "requests", "bioflex", "bioturing_connector", "isal"}
+    assert loaded & (slow | {"pydantic", "pydantic_settings", "matplotlib", "numba", "tqdm", "sqlite3"}) == set()
+
+
+@pytest.mark.parametrize("module", _MODULES)
+def test_all_of_every_module_exists(module: str) -> None:
+    loaded = importlib.import_module(module)
+    for name in getattr(loaded, "__all__", []):
+        assert hasattr(loaded, name)
+
+
+def test_the_tree_in_the_docstring_is_the_tree_of_classes() -> None:
+    drawn = re.findall(r"(?:├── |└── |^    )(\w+)(?: \((\w+)\))?", errors.__doc__, re.MULTILINE)
+    classes = {
+        name: kind
+        for name, kind in vars(errors).items()
+        if inspect.isclass(kind) and kind.__module__ == errors.__name__
+    }
+    assert {name for name, _ in drawn} == set(classes)
+    for name, builtin in drawn:
+        if builtin:
+            assert issubclass(classes[name], getattr(__builtins__, builtin, None) or __builtins__[builtin])
+    assert all(issubclass(kind, errors.BiocolabError) for kind in classes.values())
+
+
+@pytest.mark.parametrize("module", _MODULES)
+def test_examples_in_docstrings_run(module: str, server: Sandbox) -> None:
+    loaded = importlib.import_module(module)
+    failed, _ = doctest.testmod(loaded, optionflags=doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS)
+    assert failed == 0
+
+
+def test_modules_are_rooms_and_not_halls() -> None:
+    lines = sorted(len(path.read_text().splitlines()) for path in _PACKAGE.rglob("*.py"))
+    assert lines[-1] <= 450
+    assert lines[len(lines) // 2] <= 150
+
+
+def imported(path: Path) -> set[str]:
+    """Modules that a file imports when it runs; what is for type checkers only does not count."""
+    tree = ast.parse(path.read_text())
+    for_types = {
+        inner
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+        for inner in ast.walk(node)
+    }
+    names: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and node not in for_types:
+            names.add(node.module)
+    return names
+
+
+def test_the_wire_is_known_to_the_wire_only() -> None:
+    wire = {"requests", "urllib3", "bioflex", "bioturing_connector"}
+    strangers = [
+        str(path)
+        for path in _PACKAGE.rglob("*.py")
+        if {name.partition(".")[0] for name in imported(path)} & wire
+        and path.relative_to(_PACKAGE).parts[0] not in ("clients", "connector.py")
+    ]
+    assert strangers == []
+
+
+@pytest.mark.parametrize(
+    ("room", "others"),
+    [
+        ("inbound", ("outbound", "sandbox", "check")),
+        ("outbound", ("inbound", "sandbox")),
+        ("check", ("inbound", "outbound", "sandbox", "clients")),
+        ("clients", ("inbound", "outbound", "sandbox", "check", "catalog")),
+    ],
+)
+def test_data_flow_one_way(room: str, others: tuple[str, ...]) -> None:
+    for path in (_PACKAGE / room).glob("*.py"):
+        for other in others:
+            assert not any(name.startswith(f"biocolab_accessor.{other}") for name in imported(path)), path
