@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -22,7 +23,10 @@ def progress_bar(description: str, total: int | None = None, *, unit: str = "B")
     unit
         ``"B"`` for bytes (shown as MiB and so on) or any word.
     """
-    from tqdm.auto import tqdm
+    with warnings.catch_warnings():
+        # Without ipywidgets a notebook gets text bars, which are no worse; tqdm warns of it in every notebook.
+        warnings.simplefilter("ignore")
+        from tqdm.auto import tqdm
 
     from biocolab_accessor.config import settings
 
