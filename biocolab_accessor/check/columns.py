@@ -12,8 +12,6 @@ import pandas as pd
 
 __all__ = ["Verdict", "as_frame", "judge", "numeric_verdict"]
 
-_LARGEST_EXACT = 2**53
-
 
 @dataclass(frozen=True)
 class Verdict:
@@ -144,7 +142,7 @@ def _judge_objects(column: pd.Series, where: str) -> Verdict:
     first: dict[str, str] = {}
     for label, value, gone in zip(column.index, column, missing, strict=True):
         if not gone and (name := type(value).__name__) not in first:
-            first[name] = f"{label}: {value!a:.60}" if isinstance(value, str) else f"{label}: {repr(value)[:60]}"
+            first[name] = f"{label}: {_shown(value)}"
     what = "mixed types" if len(types) > 1 else "values"
     problem = f"{what} that h5ad cannot hold ({counted})"
     return _refused(column, where, problem, tuple(first.values())[:3], sum(types.values()))
@@ -190,16 +188,20 @@ def _numbers(column: pd.Series, missing: pd.Series, where: str) -> Verdict:
     integers = [int(value) for value in present if isinstance(value, int | np.integer)]
     whole, number = len(integers) == len(present), int(missing.sum())
     least, most = min(integers, default=0), max(integers, default=0)
-    if whole and not number and least >= -(2**63) and most < 2**64:
-        dtype = np.int64 if most < 2**63 else np.uint64
-        if least >= 0 or dtype is np.int64:
-            return Verdict(pd.Series(np.array(integers, dtype=dtype), index=column.index))
-    if max(-least, most) > _LARGEST_EXACT:
-        problem = f"whole numbers up to {max(-least, most):,}, too large to be exact as floats"
-        return _refused(column, where, problem)
+    if whole and not number:
+        for dtype in (np.int64, np.uint64):
+            limits = np.iinfo(dtype)
+            if limits.min <= least and most <= limits.max:
+                return Verdict(pd.Series(np.array(integers, dtype=dtype), index=column.index))
+    inexact = [value for value in (least, most) if not _is_exact(value)] or [v for v in integers if not _is_exact(v)]
+    if inexact:
+        problem = f"whole numbers such as {_shown(inexact[0])}, which no float holds exactly"
+        return _refused(column, where, problem, count=len(inexact))
     numbers = np.array([np.nan if gone else float(v) for v, gone in zip(column, missing, strict=True)])
-    change = f"whole numbers with {number:,} missing: sent as floats with NaN" if whole else ""
-    return Verdict(pd.Series(numbers, index=column.index), change, count=max(number, 1))
+    why = f"with {number:,} missing: sent as floats with NaN" if number else "beyond 64 bits: sent as floats"
+    return Verdict(
+        pd.Series(numbers, index=column.index), f"whole numbers {why}" if whole else "", count=max(number, 1)
+    )
 
 
 def _refused(
@@ -210,7 +212,7 @@ def _refused(
     if "surrogate" in problem:
         fix = f"Replace them in {place}"
     if not examples and len(column):
-        examples = tuple(f"{label}: {value}"[:80] for label, value in column.head(2).items())
+        examples = tuple(f"{label}: {_shown(value)}" for label, value in column.head(2).items())
     return Verdict(None, problem=problem, fix=fix, examples=examples, count=len(column) if count is None else count)
 
 
@@ -218,6 +220,23 @@ def _natural(text: str) -> tuple[list[tuple[int, str]], str]:
     """Sorts cluster 2 before cluster 10, as anndata sorts the categories that it makes of text."""
     parts = re.split(r"([0-9]+)", text)
     return [(int(part), "") if i % 2 else (0, part) for i, part in enumerate(parts)], text
+
+
+def _shown(value: Any) -> str:
+    """A value in a message: short, and never an error of its own."""
+    try:
+        text = ascii(value) if isinstance(value, str) else f"{value:,}" if type(value) is int else repr(value)
+    except Exception:  # noqa: BLE001  # whatever a foreign __repr__ raises, as int does beyond 4,300 digits
+        return type(value).__name__
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _is_exact(number: int) -> bool:
+    """Whether a float can be this whole number."""
+    try:
+        return int(float(number)) == number
+    except OverflowError:
+        return False
 
 
 def _is_utf8(text: str) -> bool:

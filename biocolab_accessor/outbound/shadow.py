@@ -68,7 +68,7 @@ def shadow_frame(frame: pd.DataFrame, where: str) -> tuple[pd.DataFrame, list[st
     kept = frame.index.name if is_kept(frame) else None
     if frame.index.name is not None and kept is None:
         changes.append(f"{where}.index.name: {frame.index.name!a} is not sent")
-    shadow = pd.DataFrame(dict(enumerate(arrays)), index=pd.Index(labels, dtype=object, name=kept))
+    shadow = pd.DataFrame(dict(enumerate(arrays)), index=pd.Index(labels, dtype=object, name=kept), copy=False)
     shadow.columns = pd.Index(list(frame.columns), dtype=object)
     return shadow, changes
 

@@ -81,6 +81,8 @@ def test_the_same_values_in_numpys_dtype_are_no_change(values, expected, dtype):
 @pytest.mark.parametrize(
     ("values", "expected", "change"),
     [
+        (pd.array([2**60, None], "Int64"), [2.0**60, np.nan], "whole numbers with 1 missing"),
+        (pd.Series([2**70, -1], dtype=object), [2.0**70, -1.0], "whole numbers beyond 64 bits: sent as floats"),
         ([None, None], [np.nan, np.nan], "only missing values: sent as NaN"),
         (pd.array([1, None], "Int64"), [1, np.nan], "whole numbers with 1 missing: sent as floats with NaN"),
         (pd.array([1.5, None], "Float64"), [1.5, np.nan], ""),
@@ -119,8 +121,10 @@ def test_a_changed_column_says_so(values, expected, change):
         (np.array([1j, 2]), "holds complex128, which h5ad cannot hold"),
         (["a\0b", "c"], "1 texts hold a NUL or half of a surrogate pair"),
         (["\ud800", "c"], "1 texts hold a NUL or half of a surrogate pair"),
-        ([2**70, 1], "whole numbers up to 1,180,591,620,717,411,303,424, too large"),
-        (pd.array([2**60, None], "Int64"), "whole numbers up to 1,152,921,504,606,846,976, too large"),
+        ([2**70 + 1, 1], "whole numbers such as 1,180,591,620,717,411,303,425, which no float holds exactly"),
+        (pd.Series([10**5000, 1.5], dtype=object), "whole numbers such as int, which no float holds exactly"),
+        (pd.Series([-(2**53) - 1, 1.5], dtype=object), "which no float holds exactly"),
+        (pd.array([2**60 + 1, None], "Int64"), "whole numbers such as 1,152,921,504,606,846,977, which no float"),
     ],
 )
 def test_what_h5ad_cannot_hold_is_refused_with_examples_and_a_mending(values, problem):
@@ -140,6 +144,15 @@ def test_the_proposed_mending_mends():
 def test_the_first_row_of_each_type_is_shown():
     column = pd.Series([1, 2, "late"], index=["c1", "c2", "c3"])
     assert judge(column).examples == ("c1: 1", "c3: 'late'")
+
+
+def test_a_value_that_cannot_be_shown_is_named_by_its_type():
+    class Shy:
+        def __repr__(self):
+            raise RuntimeError
+
+    assert judge(pd.Series([Shy(), "a"])).examples == ("0: Shy", "1: 'a'")
+    assert judge(pd.Series([1, "a" * 100])).examples[1] == "1: '" + "a" * 56 + "..."
 
 
 def test_the_column_itself_is_never_changed():

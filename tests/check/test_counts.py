@@ -101,7 +101,7 @@ def test_counts_with_bad_values_are_refused_if_raw_was_asked_for(bad):
 
 def test_nan_in_x_is_refused_whatever_was_asked_for():
     for wanted in ("auto", "normalized"):
-        with pytest.raises(InvalidValues, match="X .*1 NaN"):
+        with pytest.raises(InvalidValues, match=r"X .*1 NaN"):
             choose_matrix(make(np.array([[np.nan, 0.5], [0, 1]])), wanted)
 
 

@@ -66,4 +66,4 @@ def test_reports_are_values():
     again = pickle.loads(pickle.dumps(REPORT))
     assert again == REPORT
     assert hash(again) == hash(REPORT)
-    assert REPORT != Report([NOTE])
+    assert Report([NOTE]) != REPORT

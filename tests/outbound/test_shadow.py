@@ -142,7 +142,7 @@ cells = st.one_of(
     st.lists(st.none() | text, min_size=4, max_size=4),
     st.lists(st.none() | st.booleans(), min_size=4, max_size=4),
     st.lists(st.none() | st.integers(-(2**53), 2**53), min_size=4, max_size=4),
-    st.lists(st.none() | st.floats(), min_size=4, max_size=4),
+    st.lists(st.none() | st.floats(-1e15, 1e15), min_size=4, max_size=4),
 )
 
 
