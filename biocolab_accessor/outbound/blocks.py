@@ -18,7 +18,7 @@ __all__ = ["Source", "filled_slots", "row_blocks", "source_of", "values"]
 
 _BLOCK_BYTES = 32 << 20
 # Each cut of rows out of a matrix that is stored by columns goes through all of it, so those cuts are few and large.
-_COLUMN_STORED_BYTES = 256 << 20
+_COLUMN_STORED_BYTES = 128 << 20
 _VALUES_AT_ONCE = 1 << 20
 # One read of a span beats many of single rows on disk, unless most of the span is not wanted.
 _SPAN_FACTOR = 4
