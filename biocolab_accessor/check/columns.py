@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from dataclasses import dataclass
 from typing import Any
@@ -9,9 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-__all__ = ["Verdict", "judge"]
-
-_LARGEST_EXACT = 2**53
+__all__ = ["Verdict", "as_frame", "judge", "numeric_verdict"]
 
 
 @dataclass(frozen=True)
@@ -30,6 +29,8 @@ class Verdict:
         What to do about that.
     examples
         Rows or values that show the problem.
+    count
+        How many values it concerns.
     """
 
     column: pd.Series | None
@@ -37,9 +38,15 @@ class Verdict:
     problem: str = ""
     fix: str = ""
     examples: tuple[str, ...] = ()
+    count: int = 1
 
 
-def judge(column: pd.Series) -> Verdict:
+def as_frame(table: Any) -> pd.DataFrame:
+    """A table (obs or var) as a data frame; of a lazily opened object it is read."""
+    return table if isinstance(table, pd.DataFrame) else table.to_memory()
+
+
+def judge(column: pd.Series, where: str = "obs") -> Verdict:
     """Give a column as h5ad can hold it in its oldest encodings, or say why it cannot.
 
     Text becomes categorical, as anndata itself would make it; nothing is ever written in the newer nullable encodings,
@@ -49,126 +56,187 @@ def judge(column: pd.Series) -> Verdict:
     ----------
     column
         One column of obs or var.
+    where
+        Which of them, for the proposed mending.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> judge(pd.Series(["b", "a", "b"])).column.cat.categories.tolist()
+    ['a', 'b']
+    >>> judge(pd.Series([1, "a"], name="x")).problem
+    'mixed types that h5ad cannot hold (int 1, str 1)'
+    >>> judge(pd.Series([1, None], dtype="Int64")).change
+    'whole numbers with 1 missing: sent as floats with NaN'
     """
     dtype = column.dtype
     if isinstance(dtype, pd.CategoricalDtype):
-        return _judge_categorical(column)
+        return _judge_categories(column, where)
     if isinstance(dtype, pd.SparseDtype):
-        dense = judge(pd.Series(np.asarray(column.array), index=column.index))
-        return Verdict(
-            dense.column, dense.change or "sparse column made dense", dense.problem, dense.fix, dense.examples
-        )
-    if isinstance(dtype, np.dtype) and dtype.kind in "iufb":
-        return Verdict(column)
-    if isinstance(dtype, np.dtype) and dtype.kind in "OU":
-        return _judge_objects(column)
+        dense = judge(pd.Series(np.asarray(column.array), index=column.index, name=column.name), where)
+        if dense.column is None:
+            return dense
+        return Verdict(dense.column, dense.change or "sparse column made dense", count=dense.count)
+    if isinstance(dtype, np.dtype):
+        return _judge_objects(column, where) if dtype.kind in "OUT" else numeric_verdict(column, where)
     if isinstance(dtype, pd.StringDtype):
-        return _judge_objects(column.astype(object))
-    if not isinstance(dtype, np.dtype) and (
-        pd.api.types.is_bool_dtype(dtype) or pd.api.types.is_numeric_dtype(dtype) or pd.api.types.is_string_dtype(dtype)
-    ):
-        return _judge_nullable(column)
-    return Verdict(
-        None, problem=f"holds {dtype}, which h5ad cannot hold", fix=f"convert it, {_name(column)}.astype(str)"
-    )
+        return _judge_objects(column.astype(object), where)
+    if isinstance(dtype, pd.PeriodDtype | pd.IntervalDtype | pd.DatetimeTZDtype):
+        return _refused(column, where, f"holds {dtype}, which h5ad cannot hold")
+    if pd.api.types.is_bool_dtype(dtype) or pd.api.types.is_numeric_dtype(dtype):
+        return _judge_nullable(column, where)
+    # Arrow text, and whatever else an extension brings along, shows itself as objects.
+    return _judge_objects(column.astype(object), where)
 
 
-def _judge_categorical(column: pd.Series) -> Verdict:
+def numeric_verdict(column: pd.Series, where: str) -> Verdict:
+    """The verdict on a column of a plain NumPy dtype."""
+    dtype: Any = column.dtype
+    if dtype.kind in "iub" or (dtype.kind == "f" and dtype.itemsize in (4, 8)):
+        return Verdict(column)
+    if dtype.kind == "f":
+        wider = np.dtype(np.float32 if dtype.itemsize == 2 else np.float64)
+        change = "" if dtype.itemsize == 2 else f"{dtype}: sent as float64"
+        return Verdict(column.astype(wider), change, count=len(column))
+    return _refused(column, where, f"holds {dtype}, which h5ad cannot hold")
+
+
+def _judge_categories(column: pd.Series, where: str) -> Verdict:
     categories = column.cat.categories
-    inner = judge(
-        pd.Series(np.asarray(categories, dtype=object) if categories.dtype == object else categories.to_numpy())
-    )
-    if isinstance(categories.dtype, pd.IntervalDtype) or inner.column is None:
-        what = "intervals" if isinstance(categories.dtype, pd.IntervalDtype) else inner.problem
-        return Verdict(
-            None,
-            problem=f"has categories that h5ad cannot hold ({what})",
-            fix=f"rename them, {_name(column)}.astype(str)",
-            examples=inner.examples or tuple(str(label) for label in categories[:3]),
-        )
-    if isinstance(categories.dtype, pd.StringDtype):
-        plain = pd.Categorical.from_codes(
-            column.cat.codes.to_numpy(), categories=pd.Index(list(categories), dtype=object), ordered=column.cat.ordered
-        )
-        return Verdict(pd.Series(plain, index=column.index))
-    return Verdict(column)
+    inner = judge(pd.Series(categories.to_numpy(), name=column.name), where)
+    if isinstance(categories.dtype, pd.IntervalDtype | pd.PeriodDtype) or inner.column is None:
+        what = inner.problem or f"{categories.dtype}"
+        if isinstance(categories.dtype, pd.IntervalDtype):
+            what = "intervals, as of pd.cut"
+        examples = inner.examples or tuple(str(label) for label in categories[:3])
+        return _refused(column, where, f"has categories that h5ad cannot hold ({what})", examples, len(categories))
+    plain = categories.dtype
+    if isinstance(plain, np.dtype) and (plain.kind in "iub" or (plain.kind == "f" and plain.itemsize in (4, 8))):
+        return Verdict(column)
+    # To pandas, categories of text and of objects are different even where they hold the same.
+    labels = inner.column
+    if isinstance(labels.dtype, pd.CategoricalDtype):
+        index = pd.Index(list(labels), dtype=object)
+    else:
+        index = pd.Index(labels.to_numpy())
+    if isinstance(plain, np.dtype) and plain == index.dtype:
+        return Verdict(column)
+    codes = column.cat.codes.to_numpy()
+    renewed = pd.Categorical.from_codes(codes, categories=index, ordered=column.cat.ordered)
+    return Verdict(pd.Series(renewed, index=column.index))
 
 
-def _judge_objects(column: pd.Series) -> Verdict:
+def _judge_objects(column: pd.Series, where: str) -> Verdict:
     kind = pd.api.types.infer_dtype(column, skipna=True)
     missing = column.isna()
     if kind == "string":
-        labels = pd.Categorical(column.where(~missing, None))
-        broken = [label for label in labels.categories if "\0" in label or not _is_utf8(label)]
-        if broken:
-            return Verdict(
-                None,
-                problem=f"{len(broken)} texts hold a NUL or a broken character",
-                fix="replace them",
-                examples=tuple(ascii(label) for label in broken[:3]),
-            )
-        return Verdict(pd.Series(labels, index=column.index))
+        return _text(column, missing, where)
     if kind == "empty":
-        return Verdict(pd.Series(np.nan, index=column.index), change="only missing values: sent as NaN")
+        return Verdict(pd.Series(np.nan, index=column.index), "only missing values: sent as NaN", count=len(column))
     if kind == "boolean":
         return _booleans(column, missing)
     if kind in ("integer", "floating", "mixed-integer-float"):
-        return _numbers(column, missing)
+        return _numbers(column, missing, where)
     types = Counter(type(value).__name__ for value in column[~missing])
-    counted = ", ".join(f"{name} {n:,}" for name, n in types.most_common())
-    first = tuple(
-        f"{column.index[i]}: {column.iloc[i]!r}"[:80]
-        for name in types
-        for i in [next(i for i, value in enumerate(column) if type(value).__name__ == name)]
-    )[:3]
+    counted = ", ".join(f"{name} {number:,}" for name, number in types.most_common())
+    first: dict[str, str] = {}
+    for label, value, gone in zip(column.index, column, missing, strict=True):
+        if not gone and (name := type(value).__name__) not in first:
+            first[name] = f"{label}: {_shown(value)}"
     what = "mixed types" if len(types) > 1 else "values"
-    return Verdict(
-        None,
-        problem=f"{what} that h5ad cannot hold ({counted})",
-        fix=f"convert it, {_name(column)}.astype(str)",
-        examples=first,
-    )
+    problem = f"{what} that h5ad cannot hold ({counted})"
+    return _refused(column, where, problem, tuple(first.values())[:3], sum(types.values()))
 
 
-def _judge_nullable(column: pd.Series) -> Verdict:
+def _text(column: pd.Series, missing: pd.Series, where: str) -> Verdict:
+    labels = pd.Categorical(column.where(~missing, None))
+    categories = pd.Index(sorted(labels.categories, key=_natural), dtype=object)
+    broken = [label for label in categories if "\0" in label or not _is_utf8(label)]
+    if broken:
+        problem = f"{len(broken):,} texts hold a NUL or half of a surrogate pair"
+        return _refused(column, where, problem, tuple(ascii(label) for label in broken[:3]), len(broken))
+    return Verdict(pd.Series(labels.set_categories(categories), index=column.index))
+
+
+def _judge_nullable(column: pd.Series, where: str) -> Verdict:
     missing = column.isna()
     if pd.api.types.is_bool_dtype(column.dtype):
         return _booleans(column.astype(object), missing)
-    if pd.api.types.is_numeric_dtype(column.dtype):
-        if not missing.any():
-            return Verdict(pd.Series(column.to_numpy(dtype=_numpy_dtype(column)), index=column.index))
-        return _numbers(column.astype(object), missing)
-    return _judge_objects(column.astype(object).where(~missing, None))
+    if missing.any():
+        return _numbers(column.astype(object), missing, where)
+    dtype: Any = column.dtype
+    if not hasattr(dtype, "numpy_dtype"):
+        return _judge_objects(column.astype(object), where)
+    if np.dtype(dtype.numpy_dtype).kind == "O":  # Arrow's decimals
+        return _judge_objects(column.astype(object), where)
+    plain = pd.Series(column.to_numpy(dtype=dtype.numpy_dtype), index=column.index, name=column.name)
+    return numeric_verdict(plain, where)
 
 
 def _booleans(column: pd.Series, missing: pd.Series) -> Verdict:
     if not missing.any():
         return Verdict(pd.Series(column.to_numpy(dtype=bool), index=column.index))
     labels = [None if gone else str(bool(value)) for value, gone in zip(column, missing, strict=True)]
-    change = f"booleans with {int(missing.sum()):,} missing: sent as labels 'True' and 'False'"
-    return Verdict(pd.Series(pd.Categorical(labels, ["False", "True"]), index=column.index), change=change)
+    number = int(missing.sum())
+    change = f"booleans with {number:,} missing: sent as labels 'True' and 'False'"
+    return Verdict(pd.Series(pd.Categorical(labels, ["False", "True"]), index=column.index), change, count=number)
 
 
-def _numbers(column: pd.Series, missing: pd.Series) -> Verdict:
+def _numbers(column: pd.Series, missing: pd.Series, where: str) -> Verdict:
+    """Python and NumPy numbers in an object column, or a nullable column with missing values."""
     present = column[~missing]
-    whole = all(isinstance(value, int | np.integer) for value in present)
-    largest = max((abs(int(value)) for value in present), default=0) if whole else 0
-    if whole and not missing.any() and largest < 2**63:
-        return Verdict(pd.Series(column.to_numpy(dtype=np.int64), index=column.index))
-    if whole and largest > _LARGEST_EXACT:
-        return Verdict(
-            None,
-            problem=f"whole numbers up to {largest:,}, too large to be exact beside missing values",
-            fix=f"fill the missing ones or convert it, {_name(column)}.astype(str)",
-        )
-    numbers = column.where(~missing, np.nan).to_numpy(dtype=np.float64)
-    change = f"whole numbers with {int(missing.sum()):,} missing: sent as floats with NaN" if whole else ""
-    return Verdict(pd.Series(numbers, index=column.index), change=change)
+    integers = [int(value) for value in present if isinstance(value, int | np.integer)]
+    whole, number = len(integers) == len(present), int(missing.sum())
+    least, most = min(integers, default=0), max(integers, default=0)
+    if whole and not number:
+        for dtype in (np.int64, np.uint64):
+            limits = np.iinfo(dtype)
+            if limits.min <= least and most <= limits.max:
+                return Verdict(pd.Series(np.array(integers, dtype=dtype), index=column.index))
+    inexact = [value for value in (least, most) if not _is_exact(value)] or [v for v in integers if not _is_exact(v)]
+    if inexact:
+        problem = f"whole numbers such as {_shown(inexact[0])}, which no float holds exactly"
+        return _refused(column, where, problem, count=len(inexact))
+    numbers = np.array([np.nan if gone else float(v) for v, gone in zip(column, missing, strict=True)])
+    why = f"with {number:,} missing: sent as floats with NaN" if number else "beyond 64 bits: sent as floats"
+    return Verdict(
+        pd.Series(numbers, index=column.index), f"whole numbers {why}" if whole else "", count=max(number, 1)
+    )
 
 
-def _numpy_dtype(column: pd.Series) -> Any:
-    dtype: Any = column.dtype
-    return getattr(dtype, "numpy_dtype", None) or (np.int64 if pd.api.types.is_integer_dtype(dtype) else np.float64)
+def _refused(
+    column: pd.Series, where: str, problem: str, examples: tuple[str, ...] = (), count: int | None = None
+) -> Verdict:
+    place = f"adata.{where}[{column.name!r}]"
+    fix = f"Convert it: {place} = {place}.astype(str)"
+    if "surrogate" in problem:
+        fix = f"Replace them in {place}"
+    if not examples and len(column):
+        examples = tuple(f"{label}: {_shown(value)}" for label, value in column.head(2).items())
+    return Verdict(None, problem=problem, fix=fix, examples=examples, count=len(column) if count is None else count)
+
+
+def _natural(text: str) -> tuple[list[tuple[int, str]], str]:
+    """Sorts cluster 2 before cluster 10, as anndata sorts the categories that it makes of text."""
+    parts = re.split(r"([0-9]+)", text)
+    return [(int(part), "") if i % 2 else (0, part) for i, part in enumerate(parts)], text
+
+
+def _shown(value: Any) -> str:
+    """A value in a message: short, and never an error of its own."""
+    try:
+        text = ascii(value) if isinstance(value, str) else f"{value:,}" if type(value) is int else repr(value)
+    except Exception:  # noqa: BLE001  # whatever a foreign __repr__ raises, as int does beyond 4,300 digits
+        return type(value).__name__
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _is_exact(number: int) -> bool:
+    """Whether a float can be this whole number."""
+    try:
+        return int(float(number)) == number
+    except OverflowError:
+        return False
 
 
 def _is_utf8(text: str) -> bool:
@@ -177,7 +245,3 @@ def _is_utf8(text: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
-
-
-def _name(column: pd.Series) -> str:
-    return f"df[{column.name!r}]"

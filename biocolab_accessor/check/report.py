@@ -11,10 +11,15 @@ import pandas as pd
 
 from biocolab_accessor.errors import CheckFailed
 
-__all__ = ["Finding", "Report"]
+__all__ = ["Finding", "Report", "Severity"]
 
 Severity = Literal["error", "warning", "note"]
 _ORDER = {"error": 0, "warning": 1, "note": 2}
+_COLORS = {
+    "error": "var(--jp-error-color1, #d32f2f)",
+    "warning": "var(--jp-warn-color1, #f57c00)",
+    "note": "inherit",
+}
 
 
 @dataclass(frozen=True)
@@ -51,9 +56,14 @@ class Finding:
     error: type[CheckFailed] = CheckFailed
 
     def __str__(self) -> str:
+        return f"{self.code} {self.severity} {self.path}: {self.text}"
+
+    @property
+    def text(self) -> str:
+        """What, with examples, and what to do."""
         examples = f" ({', '.join(self.examples)})" if self.examples else ""
         fix = f". {self.fix}" if self.fix else ""
-        return f"{self.code} {self.severity} {self.path}: {self.message}{examples}{fix}"
+        return f"{self.message}{examples}{fix}"
 
 
 class Report(Sequence[Finding]):
@@ -63,6 +73,15 @@ class Report(Sequence[Finding]):
     ----------
     findings
         In any order.
+
+    Examples
+    --------
+    >>> report = Report([Finding("BC302", "error", "X", "3 NaN", fix="Fill them in a copy")])
+    >>> report
+    Report: 1 error
+      BC302  error  X  3 NaN. Fill them in a copy
+    >>> report.ok, report.to_frame().shape
+    (False, (1, 7))
     """
 
     def __init__(self, findings: Sequence[Finding] = ()) -> None:
@@ -83,6 +102,12 @@ class Report(Sequence[Finding]):
     def __iter__(self) -> Iterator[Finding]:
         return iter(self._findings)
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Report) and self._findings == other._findings
+
+    def __hash__(self) -> int:
+        return hash(self._findings)
+
     @property
     def ok(self) -> bool:
         """Whether there is no error."""
@@ -91,12 +116,17 @@ class Report(Sequence[Finding]):
     @property
     def errors(self) -> tuple[Finding, ...]:
         """Findings that stand in the way of a submission."""
-        return tuple(finding for finding in self if finding.severity == "error")
+        return self._of("error")
 
     @property
     def warnings(self) -> tuple[Finding, ...]:
         """Findings that may surprise later."""
-        return tuple(finding for finding in self if finding.severity == "warning")
+        return self._of("warning")
+
+    @property
+    def notes(self) -> tuple[Finding, ...]:
+        """Findings for information, such as what is sent in another form."""
+        return self._of("note")
 
     def to_frame(self) -> pd.DataFrame:
         """The findings as a data frame: code, severity, path, message, count, examples, fix."""
@@ -110,34 +140,38 @@ class Report(Sequence[Finding]):
         Raises
         ------
         CheckFailed
-            One of its subclasses; the message holds all errors, ``.report`` the whole report.
+            One of its subclasses; message and ``.report`` hold the whole report.
         """
         if not self.errors:
             return
-        lines = "\n".join(f"  {finding}" for finding in self.errors)
-        number = len(self.errors)
-        msg = f"this object cannot be sent, {number} error{'s' if number > 1 else ''}:\n{lines}"
+        msg = f"this object cannot be sent\n{self!r}"
         raise self.errors[0].error(msg, self)
 
-    def __repr__(self) -> str:
+    def _of(self, severity: Severity) -> tuple[Finding, ...]:
+        return tuple(finding for finding in self if finding.severity == severity)
+
+    def _headline(self) -> str:
         if not self:
             return "Report: nothing found, ready to be sent"
-        head = f"Report: {len(self.errors)} errors, {len(self.warnings)} warnings"
-        return "\n".join([head, *(f"  {finding}" for finding in self)])
+        numbers = [(len(self._of(severity)), severity) for severity in _ORDER]  # type: ignore[arg-type]
+        counted = ", ".join(f"{number:,} {name}{'s' if number > 1 else ''}" for number, name in numbers if number)
+        return f"Report: {counted}{', ready to be sent' if self.ok else ''}"
+
+    def __repr__(self) -> str:
+        paths = max((min(len(finding.path), 28) for finding in self), default=0)
+        severities = max((len(finding.severity) for finding in self), default=0)
+        lines = [
+            f"  {finding.code}  {finding.severity:<{severities}}  {finding.path:<{paths}}  {finding.text}"
+            for finding in self
+        ]
+        return "\n".join([self._headline(), *lines])
 
     def _repr_html_(self) -> str:
-        if not self:
-            return "<p>Report: nothing found, ready to be sent</p>"
-        cells = "".join(
-            "<tr>"
-            + "".join(
-                f"<td style='text-align:left'>{escape(str(text))}</td>"
-                for text in (f.code, f.severity, f.path, f.message + "; ".join(("", *f.examples)), f.fix)
-            )
-            + "</tr>"
-            for f in self
+        left = "text-align:left"
+        rows = "".join(
+            f"<tr><td style='{left};color:{_COLORS[finding.severity]}'>{finding.code} {finding.severity}</td>"
+            f"<td style='{left}'>{escape(finding.path)}</td><td style='{left}'>{escape(finding.text)}</td></tr>"
+            for finding in self
         )
-        head = "".join(
-            f"<th style='text-align:left'>{name}</th>" for name in ("code", "severity", "where", "what", "fix")
-        )
-        return f"<table><thead><tr>{head}</tr></thead><tbody>{cells}</tbody></table>"
+        caption = f"<caption style='{left};color:inherit'>{self._headline()}</caption>"
+        return f"<table style='color:inherit'>{caption}<tbody>{rows}</tbody></table>"

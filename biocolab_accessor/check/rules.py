@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 
+import pandas as pd
 from anndata import AnnData
 
+from biocolab_accessor.check.columns import Verdict, as_frame, judge
 from biocolab_accessor.check.counts import MatrixChoice
 from biocolab_accessor.check.report import Finding, Severity
 from biocolab_accessor.errors import CheckFailed
 
-__all__ = ["RULES", "Context", "rule"]
+__all__ = ["RULES", "Context", "found", "rule"]
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,22 @@ class Context:
     adata: AnnData
     choice: MatrixChoice | None
     batch_key: str | None = None
+
+    @cached_property
+    def tables(self) -> dict[str, pd.DataFrame]:
+        """``obs``, and the var that goes with the chosen matrix (``var`` or ``raw.var``)."""
+        raw = self.choice is not None and self.choice.slot.kind == "raw.X"
+        var = ("raw.var", self.adata.raw.var) if raw else ("var", self.adata.var)
+        return {"obs": as_frame(self.adata.obs), var[0]: as_frame(var[1])}
+
+    @cached_property
+    def verdicts(self) -> list[tuple[str, Verdict]]:
+        """Path and verdict of every column of obs and var."""
+        return [
+            (f"{where}[{name!r}]", judge(frame.iloc[:, position], where))
+            for where, frame in self.tables.items()
+            for position, name in enumerate(frame.columns)
+        ]
 
 
 Rule = Callable[[Context], Iterator[Finding]]

@@ -1,4 +1,4 @@
-"""Rules about the columns of obs and var."""
+"""Rules about the values of obs and var."""
 
 from __future__ import annotations
 
@@ -6,65 +6,55 @@ from collections.abc import Iterator
 
 import pandas as pd
 
-from biocolab_accessor.check.columns import judge
 from biocolab_accessor.check.report import Finding
 from biocolab_accessor.check.rules import Context, found, rule
-from biocolab_accessor.check.rules_names import _sent_var
 from biocolab_accessor.errors import InvalidColumn
 from biocolab_accessor.naming import did_you_mean, listing
 
 _MOST_CATEGORIES = 65_535
 
 
-def _columns(context: Context) -> Iterator[tuple[str, pd.Series]]:
-    path, var = _sent_var(context)
-    for where, frame in (("obs", context.adata.obs), (path, var)):
-        for position, name in enumerate(frame.columns):
-            yield f"{where}[{name!r}]", frame.iloc[:, position]
-
-
 @rule("BC201", "error", InvalidColumn)
 def unwritable_values(context: Context) -> Iterator[Finding]:
     """Values that h5ad cannot hold: mixed types, lists, dates, intervals."""
-    for path, column in _columns(context):
-        verdict = judge(column)
+    for path, verdict in context.verdicts:
         if verdict.column is None:
-            fix = verdict.fix.replace("df[", f"adata.{path.split('[')[0]}[")
-            yield found(path, verdict.problem, examples=verdict.examples, fix=fix[:1].upper() + fix[1:])
+            yield found(path, verdict.problem, count=verdict.count, examples=verdict.examples, fix=verdict.fix)
 
 
 @rule("BC202", "note")
 def changed_values(context: Context) -> Iterator[Finding]:
     """Values that are sent in another form than they have here."""
-    for path, column in _columns(context):
-        if change := judge(column).change:
-            yield found(path, change)
+    for path, verdict in context.verdicts:
+        if verdict.change:
+            yield found(path, verdict.change, count=verdict.count)
 
 
 @rule("BC203", "warning")
 def too_many_categories(context: Context) -> Iterator[Finding]:
     """The servers number labels with 16 bits."""
-    for path, column in _columns(context):
-        if not path.startswith("obs["):
+    for path, verdict in context.verdicts:
+        column = verdict.column
+        if not path.startswith("obs[") or column is None or not isinstance(column.dtype, pd.CategoricalDtype):
             continue
-        is_text = isinstance(column.dtype, pd.CategoricalDtype | pd.StringDtype) or column.dtype == object
-        if not is_text or len(column) <= _MOST_CATEGORIES:
-            continue
-        number = column.astype(str).nunique()
+        number = len(column.cat.categories)
         if number > _MOST_CATEGORIES:
-            fix = "Leave it out if it is an id of each cell"
+            fix = "Leave the column out of a copy if it is an id of each cell"
             yield found(path, f"{number:,} labels; the servers can number {_MOST_CATEGORIES:,}", count=number, fix=fix)
 
 
 @rule("BC204", "error", InvalidColumn)
 def batch_column(context: Context) -> Iterator[Finding]:
     """The batches must be named for every cell."""
-    key, obs = context.batch_key, context.adata.obs
+    key, obs = context.batch_key, context.tables["obs"]
     if key is None:
         return
-    if key not in obs.columns:
+    times = sum(1 for name in obs.columns if isinstance(name, str) and name == key)
+    if times != 1:
         near = did_you_mean(str(key), [str(name) for name in obs.columns])
-        yield found("obs", f"there is no column {key!r}{near} for batch_key; it has {listing(obs.columns)}")
+        what = f"there is no column {key!r}{near}" if not times else f"there are {times} columns {key!r}"
+        yield found("obs", f"{what} for batch_key; obs has {listing(obs.columns)}", fix="Give the name of one column")
     elif missing := int(obs[key].isna().sum()):
+        first = tuple(repr(name) for name in obs.index[obs[key].isna()][:3])
         fix = "Fill it, or leave those cells out"
-        yield found(f"obs[{key!r}]", f"{missing:,} cells have no batch", count=missing, fix=fix)
+        yield found(f"obs[{key!r}]", f"{missing:,} cells have no batch", count=missing, examples=first, fix=fix)

@@ -1,8 +1,10 @@
-"""Rules about the matrix that would be sent."""
+"""Rules about the matrices: the one that would be sent, and embeddings."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+
+import numpy as np
 
 from biocolab_accessor.blocks import Slot
 from biocolab_accessor.check.report import Finding
@@ -19,17 +21,19 @@ def empty(context: Context) -> Iterator[Finding]:
     n_obs, n_vars = choice.slot.shape(context.adata) if choice else context.adata.shape
     if not n_obs or not n_vars:
         what = " and ".join(word for number, word in ((n_obs, "cells"), (n_vars, "genes")) if not number)
-        yield found(str(choice.slot) if choice else "X", f"there are no {what} ({n_obs:,} x {n_vars:,})")
+        fix = "Look at the filters that came before"
+        yield found(str(choice.slot) if choice else "X", f"there are no {what} ({n_obs:,} x {n_vars:,})", fix=fix)
 
 
 @rule("BC302", "error", InvalidValues)
-def not_finite(context: Context) -> Iterator[Finding]:
-    """Missing and infinite values have no place in a matrix on the server."""
+def unusable_values(context: Context) -> Iterator[Finding]:
+    """Missing, infinite and complex values have no place in a matrix on the server."""
     if context.choice is None:
         return
     summary = context.choice.chosen
-    if summary.dtype.startswith(("complex", "object")):
-        yield found(str(summary.slot), f"holds {summary.dtype} values: only real numbers can be sent")
+    if not summary.is_real:
+        fix = "Convert them: adata.X.astype('float32')"
+        yield found(str(summary.slot), f"holds {summary.dtype} values: only real numbers can be sent", fix=fix)
     for number, what in ((summary.n_nan, "NaN"), (summary.n_infinite, "infinite values")):
         if number:
             fix = "Remove those cells or genes, or fill the values in a copy"
@@ -38,22 +42,15 @@ def not_finite(context: Context) -> Iterator[Finding]:
 
 @rule("BC303", "error", InvalidValues)
 def negative_counts(context: Context) -> Iterator[Finding]:
-    """Whole numbers below zero, or a layer named counts with negative or missing values, are broken counts."""
-    for summary in context.choice.slots if context.choice else ():
-        if summary.whole and summary.n_negative and context.choice and summary.slot == context.choice.slot:
-            yield found(
-                str(summary.slot),
-                f"whole numbers, {summary.n_negative:,} of them negative: counts cannot be",
-                count=summary.n_negative,
-                fix="Look at how they came about; scaled data would not be whole numbers",
-            )
-        elif summary.slot == Slot("layer", "counts") and summary.kind in ("invalid", "scaled"):
-            yield found(
-                str(summary.slot),
-                f"is named counts, but {str(summary).partition(': ')[2]}",
-                count=summary.n_nan + summary.n_infinite + summary.n_negative,
-                fix="Mend it, or rename the layer to send another matrix",
-            )
+    """Whole numbers below zero are no counts."""
+    choice = context.choice
+    if choice and choice.input_matrix_type == "raw" and choice.chosen.n_negative:
+        yield found(
+            str(choice.slot),
+            f"{choice.chosen.n_negative:,} negative values (min {choice.chosen.minimum:,.0f}): counts cannot be",
+            count=choice.chosen.n_negative,
+            fix="Look at how they came about, or submit with input_matrix_type='normalized'",
+        )
 
 
 @rule("BC304", "warning")
@@ -62,14 +59,14 @@ def beyond_float32(context: Context) -> Iterator[Finding]:
     choice = context.choice
     if choice and choice.input_matrix_type == "raw" and choice.chosen.maximum > _LARGEST_FLOAT32_INTEGER:
         message = f"counts up to {choice.chosen.maximum:,.0f}; the servers carry them exactly up to 16,777,216 only"
-        yield found(str(choice.slot), message)
+        yield found(str(choice.slot), message, fix="Check that these are counts of molecules")
 
 
 @rule("BC305", "warning")
 def scaled_matrix(context: Context) -> Iterator[Finding]:
     """A scaled matrix is taken as it is, which is seldom what one wants to see on the server."""
     choice = context.choice
-    if choice and choice.input_matrix_type == "normalized" and choice.chosen.kind == "scaled":
+    if choice and choice.input_matrix_type == "normalized" and choice.chosen.n_negative:
         better = next((str(s.slot) for s in choice.slots if s.kind in ("lognorm", "normalized")), "")
         fix = f"{better} looks log-normalised: to send that, use a copy with it as X" if better else ""
         count = choice.chosen.n_negative
@@ -83,3 +80,35 @@ def float_noise(context: Context) -> Iterator[Finding]:
     if choice and choice.input_matrix_type == "raw" and choice.chosen.noise > 0:
         off = choice.chosen.noise
         yield found(str(choice.slot), f"counts are off whole numbers by up to {off:.1g}: sent as whole numbers")
+
+
+@rule("BC307", "warning")
+def all_zero(context: Context) -> Iterator[Finding]:
+    """A matrix of zeros is neither counts nor anything else."""
+    if context.choice and context.choice.chosen.kind == "empty" and all(context.choice.chosen.shape):
+        yield found(str(context.choice.slot), "all values are zero", fix="Put the matrix you mean into X")
+
+
+@rule("BC308", "warning")
+def broken_counts(context: Context) -> Iterator[Finding]:
+    """Counts that are passed over for a few bad values would otherwise go unnoticed."""
+    choice = context.choice
+    for summary in choice.slots if choice else ():
+        named = summary.slot == Slot("layer", "counts") and summary.kind in ("invalid", "scaled", "empty")
+        if choice and summary.slot != choice.slot and (summary.is_broken_counts or named):
+            what = str(summary).partition(": ")[2]
+            bad = summary.n_nan + summary.n_infinite + summary.n_negative
+            fix = f"{choice.slot} is sent instead; mend this one if it is what you mean"
+            yield found(str(summary.slot), f"not taken for counts: {what}", count=max(bad, 1), fix=fix)
+
+
+@rule("BC309", "warning")
+def gaps_in_embeddings(context: Context) -> Iterator[Finding]:
+    """A cell without coordinates is not drawn."""
+    for key in context.adata.obsm:
+        value = context.adata.obsm[key]
+        if isinstance(value, np.ndarray) and value.dtype.kind == "f" and value.size:
+            cells = int((~np.isfinite(value.reshape(len(value), -1))).any(axis=1).sum())
+            if cells:
+                fix = "Leave the key out of a copy, or fill it"
+                yield found(f"obsm[{key!a}]", f"{cells:,} cells have NaN or infinite coordinates", count=cells, fix=fix)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import uuid
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,7 +19,7 @@ from isal import isal_zlib
 from numpy.typing import NDArray
 from scipy import sparse
 
-from biocolab_accessor.errors import InvalidArgument
+from biocolab_accessor.errors import InvalidArgument, InvalidValues
 
 __all__ = ["Compression", "replacing", "write_h5ad"]
 
@@ -35,11 +35,11 @@ def write_h5ad(
     blocks: Iterable[sparse.csr_matrix],
     obs: pd.DataFrame,
     var: pd.DataFrame,
-    obsm: dict[str, NDArray[Any]],
+    obsm: Mapping[str, Any],
     *,
     dtype: np.dtype[Any],
-    whole: bool,
-    as_raw: bool,
+    whole: bool = False,
+    as_raw: bool = False,
     compression: Compression = "gzip",
 ) -> None:
     """Write an h5ad with one matrix.
@@ -52,13 +52,13 @@ def write_h5ad(
     path
         Replaced only when the new file is complete.
     blocks
-        Consecutive rows of the matrix.
+        Consecutive rows of the matrix in canonical CSR form, as many in all as obs has.
     obs, var
         Write-safe tables, see :mod:`biocolab_accessor.outbound.shadow`.
     obsm
-        Embeddings by key.
+        Arrays, CSR matrices and write-safe tables by key, each with the rows of obs.
     dtype
-        Of the stored values.
+        Of the stored values; all of them must be exact in it.
     whole
         Round the values to whole numbers: they are counts with float noise.
     as_raw
@@ -69,19 +69,23 @@ def write_h5ad(
     Raises
     ------
     InvalidArgument
-        There is no such compression.
+        There is no such compression, or the blocks do not have the rows of obs.
+    InvalidValues
+        A value is not exact in ``dtype``.
     OSError
         The file cannot be written; nothing is left behind then.
     """
     if compression not in ("gzip", None):
         msg = f"compression is {compression!r}: give 'gzip' or None"
         raise InvalidArgument(msg)
+    tables = {"compression": "gzip", "compression_opts": 1} if compression else {}
     with replacing(path) as part, h5py.File(part, "w") as file:
         file.attrs.update({"encoding-type": "anndata", "encoding-version": "0.1.0"})
         _write_matrix(file, _prepared(blocks, dtype, whole=whole), (len(obs), len(var)), dtype, compression)
-        write_elem(file, "obs", obs)
-        write_elem(file, "var", var)
-        write_elem(file, "obsm", {key: np.ascontiguousarray(array) for key, array in obsm.items()})
+        write_elem(file, "obs", obs, dataset_kwargs=tables)
+        write_elem(file, "var", var, dataset_kwargs=tables)
+        contiguous = {key: np.ascontiguousarray(v) if isinstance(v, np.ndarray) else v for key, v in obsm.items()}
+        write_elem(file, "obsm", contiguous, dataset_kwargs=tables)
         for empty in ("varm", "obsp", "varp", "layers", "uns"):
             write_elem(file, empty, {})
         if as_raw:
@@ -103,14 +107,19 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def _prepared(blocks: Iterable[sparse.csr_matrix], dtype: np.dtype[Any], *, whole: bool) -> Iterator[sparse.csr_matrix]:
-    """Blocks in canonical form and the stored dtype; what has to change is changed in a copy."""
+    """Blocks in the stored dtype; what has to change is changed in a copy."""
     for block in blocks:
-        ready = block
-        if not ready.has_canonical_format:
-            ready = ready.copy()
-            ready.sum_duplicates()
-        data = np.rint(ready.data) if whole and ready.data.dtype.kind == "f" else ready.data
-        yield sparse.csr_matrix((data.astype(dtype, copy=False), ready.indices, ready.indptr), ready.shape)
+        data = np.rint(block.data) if whole and block.data.dtype.kind == "f" else block.data
+        if data.dtype != dtype:
+            with np.errstate(over="ignore", under="ignore"):
+                cast = data.astype(dtype)
+            if not np.array_equal(cast, data, equal_nan=data.dtype.kind == "f"):
+                msg = f"the matrix holds values that {dtype} cannot hold exactly; was it changed since it was planned?"
+                raise InvalidValues(msg)
+            data = cast
+        ready = sparse.csr_matrix(block.shape, dtype=dtype)
+        ready.data, ready.indices, ready.indptr = data, block.indices, block.indptr
+        yield ready
 
 
 def _write_matrix(
@@ -130,10 +139,16 @@ def _write_matrix(
         indices = _ChunkedArray(group, "indices", np.dtype(np.int32), compression, pool)
         for block in blocks:
             rows = block.shape[0]
+            if block.shape[1] != shape[1] or row + rows > shape[0]:
+                row = -1
+                break
             indptr[row + 1 : row + rows + 1] = indptr[row] + block.indptr[1:]
             row += rows
             data.append(block.data)
             indices.append(block.indices)
+        if row != shape[0]:
+            msg = f"the blocks do not make up a matrix of {shape[0]:,} x {shape[1]:,}"
+            raise InvalidArgument(msg)
         data.finish()
         indices.finish()
     small = indptr[-1] <= _MAX_INT32
@@ -154,12 +169,10 @@ class _ChunkedArray:
     def __init__(
         self, group: h5py.Group, name: str, dtype: np.dtype[Any], compression: Compression, pool: ThreadPoolExecutor
     ) -> None:
+        self._group, self._name, self._dtype, self._compression = group, name, dtype, compression
+        self._pool = pool
         self._length = _CHUNK_BYTES // dtype.itemsize
-        filters = {"compression": "gzip", "compression_opts": 1, "shuffle": True} if compression else {}
-        self._dataset = group.create_dataset(
-            name, shape=(0,), maxshape=(None,), chunks=(self._length,), dtype=dtype, **filters
-        )
-        self._dtype, self._pool, self._deflate = dtype, pool, bool(compression)
+        self._dataset: h5py.Dataset | None = None
         self._rest: list[NDArray[Any]] = []
         self._size = self._written = 0
         self._waiting: deque[Future[bytes]] = deque()
@@ -184,18 +197,19 @@ class _ChunkedArray:
 
     def finish(self) -> None:
         """Write what is left, and cut the dataset to its length."""
-        total = self._size
-        if self._rest:
-            last = np.concatenate(self._rest)
-            total += len(last)
+        last = np.concatenate(self._rest) if self._rest else np.zeros(0, self._dtype)
+        total = self._size + len(last)
+        if self._dataset is None and not self._waiting:
+            self._length = max(1, total)  # all of it in one chunk, so that a small matrix makes a small file
+        if len(last):
             self._put(np.concatenate([last, np.zeros(self._length - len(last), self._dtype)]))
         while self._waiting:
             self._store(self._waiting.popleft().result())
-        self._dataset.resize((total,))
+        self._created().resize((total,))
 
     def _put(self, chunk: NDArray[Any]) -> None:
         self._size += len(chunk)
-        if not self._deflate:
+        if self._compression is None:
             self._store(chunk.tobytes())
             return
         self._waiting.append(self._pool.submit(_shuffle_and_deflate, chunk))
@@ -203,9 +217,18 @@ class _ChunkedArray:
             self._store(self._waiting.popleft().result())
 
     def _store(self, content: bytes) -> None:
-        self._dataset.resize((self._written + self._length,))
-        self._dataset.id.write_direct_chunk((self._written,), content)
+        dataset = self._created()
+        dataset.resize((self._written + self._length,))
+        dataset.id.write_direct_chunk((self._written,), content)
         self._written += self._length
+
+    def _created(self) -> h5py.Dataset:
+        if self._dataset is None:
+            filters = {"compression": "gzip", "compression_opts": 1, "shuffle": True} if self._compression else {}
+            self._dataset = self._group.create_dataset(
+                self._name, shape=(0,), maxshape=(None,), chunks=(self._length,), dtype=self._dtype, **filters
+            )
+        return self._dataset
 
 
 def _shuffle_and_deflate(chunk: NDArray[Any]) -> bytes:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
@@ -11,21 +10,23 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 from anndata import AnnData
-from numpy.typing import NDArray
-from scipy import sparse
 
-from biocolab_accessor.blocks import Slot, row_blocks
-from biocolab_accessor.check.counts import MatrixChoice, SlotSummary
+from biocolab_accessor.blocks import Slot
+from biocolab_accessor.check.columns import as_frame
+from biocolab_accessor.check.counts import SlotSummary
 from biocolab_accessor.check.report import Report
 from biocolab_accessor.check.run import check_object
-from biocolab_accessor.errors import InvalidArgument
-from biocolab_accessor.outbound.h5ad import Compression, write_h5ad
+from biocolab_accessor.errors import InvalidArgument, UnknownField
+from biocolab_accessor.naming import did_you_mean, listing
+from biocolab_accessor.outbound.blocks import filled_slots
+from biocolab_accessor.outbound.h5ad import Compression
 from biocolab_accessor.outbound.names import distinct, safe_name
-from biocolab_accessor.outbound.shadow import sendable_obsm, shadow_frame
+from biocolab_accessor.outbound.shadow import ShadowObsm, shadow_obsm
+from biocolab_accessor.outbound.tables import Tables, stored_dtype
 
 __all__ = ["Batch", "Plan", "plan_submission", "to_h5ad", "write_plan"]
 
-_LARGEST_FLOAT32_INTEGER = 2**24
+_MOST_SHOWN = 8
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,8 @@ class Plan:
     ----------
     n_obs, n_vars
         Cells and genes.
+    nnz
+        Values of the matrix that are not zero (of a sparse one, stored values that are not).
     slot
         The matrix that goes to the server.
     input_matrix_type
@@ -74,13 +77,14 @@ class Plan:
     changes
         What is sent in another form than it has here.
     n_bytes
-        Estimate of the bytes before compression; None where the number of stored values is not known.
+        Estimate of the bytes of all files before compression.
     report
         What the check found.
     """
 
     n_obs: int
     n_vars: int
+    nnz: int
     slot: Slot
     input_matrix_type: Literal["raw", "normalized"]
     reason: str
@@ -91,12 +95,14 @@ class Plan:
     batch_key: str | None
     left_out: tuple[str, ...]
     changes: tuple[str, ...]
-    n_bytes: int | None
+    n_bytes: int
     report: Report
 
     def _rows(self) -> list[tuple[str, str]]:
-        size = f"about {self.n_bytes / 1e6:,.1f} MB before compression" if self.n_bytes is not None else ""
-        files = ", ".join(f"{batch.file_name} ({batch.n_obs:,} cells)" for batch in self.batches)
+        size = f"about {self.n_bytes / 1e6:,.1f} MB before compression, {self.nnz:,} values that are not zero"
+        shown = [f"{batch.file_name} ({batch.n_obs:,} cells)" for batch in self.batches[:_MOST_SHOWN]]
+        more = len(self.batches) - len(shown)
+        files = ", ".join(shown) + (f", … and {more} more" if more else "")
         rows = [
             ("cells x genes", f"{self.n_obs:,} x {self.n_vars:,}"),
             ("matrix", f"{self.slot} as {self.input_matrix_type}"),
@@ -142,7 +148,11 @@ def plan_submission(
     Raises
     ------
     CheckFailed
-        The object is not fit to be sent; the error holds the report.
+        The object is not fit to be sent (:class:`~biocolab_accessor.errors.NoCounts`, …); the error holds the report.
+    UnknownField
+        obs has no column ``batch_key``.
+    InvalidArgument
+        ``input_matrix_type`` is something else.
 
     Examples
     --------
@@ -151,123 +161,147 @@ def plan_submission(
     >>> plan.input_matrix_type, str(plan.slot)
     ('raw', 'X')
     """
+    obs = as_frame(adata.obs)
+    if batch_key is not None and batch_key not in obs.columns:
+        near = did_you_mean(str(batch_key), [str(column) for column in obs.columns])
+        msg = f"obs has no column {batch_key!r}{near} for batch_key; it has {listing(obs.columns)}"
+        raise UnknownField(msg)
     report, choice = check_object(adata, input_matrix_type=input_matrix_type, batch_key=batch_key)
     report.raise_for_errors()
     assert choice is not None
-    obsm, left_obsm = sendable_obsm(adata)
+    obsm = shadow_obsm(adata)
     n_obs, n_vars = choice.slot.shape(adata)
     return Plan(
         n_obs=n_obs,
         n_vars=n_vars,
+        nnz=choice.chosen.nnz,
         slot=choice.slot,
         input_matrix_type=choice.input_matrix_type,
         reason=choice.reason,
         slots=choice.slots,
-        obs=tuple(adata.obs.columns),
-        obsm=tuple(obsm),
-        batches=_batches(adata, batch_key, name),
+        obs=tuple(obs.columns),
+        obsm=tuple(obsm.sent),
+        batches=_batches(obs, batch_key, name),
         batch_key=batch_key,
-        left_out=_left_out(adata, choice.slot, left_obsm),
-        changes=tuple(f"{f.path}: {f.message}" for f in report if f.severity == "note"),
-        n_bytes=_estimate(adata, choice, list(obsm.values())),
+        left_out=_left_out(adata, choice.slot, obsm),
+        changes=(*(f"{found.path}: {found.message}" for found in report.notes), *obsm.changes),
+        n_bytes=_estimate(choice.chosen, obs, obsm),
         report=report,
     )
 
 
-def write_plan(adata: AnnData, plan: Plan, folder: Path, *, compression: Compression = "gzip") -> list[Path]:
+def write_plan(adata: AnnData, plan: Plan, folder: str | Path, *, compression: Compression = "gzip") -> list[Path]:
     """Write the files of a plan, one for each batch, and give their paths.
 
     Parameters
     ----------
     adata
-        The object that was planned for.
+        The object that was planned for. It is not changed.
     plan
         What to write.
     folder
-        Where to.
+        Where to; it is made if need be.
     compression
         ``"gzip"`` or None.
+
+    Returns
+    -------
+    list of pathlib.Path
+        In the order of ``plan.batches``; the cells of a batch keep their order.
+
+    Raises
+    ------
+    InvalidArgument
+        The object has changed since the plan was made.
     """
-    paths = [folder / batch.file_name for batch in plan.batches]
+    target = Path(folder)
+    target.mkdir(parents=True, exist_ok=True)
+    tables = _tables(adata, plan)
+    paths = [target / batch.file_name for batch in plan.batches]
     if plan.batch_key is None:
-        _write(adata, plan, paths[0], None, compression)
+        tables.write(paths[0], None, compression)
         return paths
-    labels = adata.obs[plan.batch_key].astype(str).to_numpy()
+    labels = as_frame(adata.obs)[plan.batch_key].astype(str).to_numpy()
     for batch, path in zip(plan.batches, paths, strict=True):
-        _write(adata, plan, path, np.flatnonzero(labels == batch.name), compression)
+        rows = np.flatnonzero(labels == batch.name)
+        if len(rows) != batch.n_obs:
+            msg = f"batch {batch.name!r} has {len(rows):,} cells, {batch.n_obs:,} when it was planned: plan again"
+            raise InvalidArgument(msg)
+        tables.write(path, rows, compression)
     return paths
 
 
 def to_h5ad(
     adata: AnnData, path: str | Path, *, input_matrix_type: Any = "auto", compression: Compression = "gzip"
 ) -> Path:
-    """Write exactly the file that a submission sends; see :meth:`AnnDataAccessor.to_h5ad`."""
-    target = Path(path)
-    if not target.parent.is_dir():
-        msg = f"there is no folder {target.parent}"
+    """Write exactly the file that a submission sends.
+
+    Parameters
+    ----------
+    adata
+        Any AnnData. It is not changed.
+    path
+        Where to; a file that is there is replaced once the new one is complete.
+    input_matrix_type
+        ``"auto"``, ``"raw"`` or ``"normalized"``.
+    compression
+        ``"gzip"`` or None.
+
+    Returns
+    -------
+    pathlib.Path
+        The path.
+
+    Raises
+    ------
+    CheckFailed
+        The object is not fit to be sent; nothing is written then.
+    InvalidArgument
+        The folder does not exist, or the path is one.
+    """
+    target = Path(path).expanduser()
+    if not target.parent.is_dir() or target.is_dir():
+        msg = f"{target} is a folder" if target.is_dir() else f"there is no folder {target.parent}"
         raise InvalidArgument(msg)
     plan = plan_submission(adata, input_matrix_type=input_matrix_type)
-    _write(adata, plan, target, None, compression)
+    _tables(adata, plan).write(target, None, compression)
     return target
 
 
-def _write(adata: AnnData, plan: Plan, path: Path, rows: NDArray[np.intp] | None, compression: Compression) -> None:
-    obs = adata.obs if rows is None else adata.obs.iloc[rows]
-    var = adata.raw.var if plan.slot.kind == "raw.X" else adata.var
-    obsm, _ = sendable_obsm(adata)
+def _tables(adata: AnnData, plan: Plan) -> Tables:
+    now = (adata.n_obs, plan.slot.shape(adata)[1])
+    if now != (plan.n_obs, plan.n_vars):
+        msg = f"the object is {now[0]:,} x {now[1]:,}, {plan.n_obs:,} x {plan.n_vars:,} when it was planned: plan again"
+        raise InvalidArgument(msg)
     summary = next(summary for summary in plan.slots if summary.slot == plan.slot)
-    raw = plan.input_matrix_type == "raw"
-    write_h5ad(
-        path,
-        row_blocks(adata, plan.slot, rows),
-        shadow_frame(obs, "obs")[0],
-        shadow_frame(var, "var")[0],
-        {key: array if rows is None else array[rows] for key, array in obsm.items()},
-        dtype=_stored_dtype(summary, raw=raw),
-        whole=raw,
-        as_raw=raw,
-        compression=compression,
-    )
+    return Tables(adata, summary, raw=plan.input_matrix_type == "raw")
 
 
-def _stored_dtype(summary: SlotSummary, *, raw: bool) -> np.dtype[Any]:
-    """float32 where that is exact, which it is for counts up to 2**24; else what the matrix has."""
-    dtype = np.dtype(summary.dtype or np.float32)
-    if raw and summary.maximum <= _LARGEST_FLOAT32_INTEGER:
-        return np.dtype(np.float32)
-    exact = (
-        dtype.kind == "b" or (dtype.kind == "f" and dtype.itemsize <= 4) or (dtype.kind in "iu" and dtype.itemsize <= 2)
-    )
-    return np.dtype(np.float32) if exact else dtype
-
-
-def _batches(adata: AnnData, batch_key: str | None, name: str) -> tuple[Batch, ...]:
+def _batches(obs: pd.DataFrame, batch_key: str | None, name: str) -> tuple[Batch, ...]:
     if batch_key is None:
-        return (Batch("", f"{safe_name(name)}.h5ad", adata.n_obs),)
-    column = adata.obs[batch_key]
+        return (Batch("", f"{safe_name(name)}.h5ad", len(obs)),)
+    column = obs[batch_key]
     counts = column.astype(str).value_counts()
     if isinstance(column.dtype, pd.CategoricalDtype):
-        order = [str(label) for label in column.cat.categories if str(label) in counts.index]
+        order = [label for label in dict.fromkeys(map(str, column.cat.categories)) if counts.get(label, 0)]
     else:
         order = list(dict.fromkeys(column.astype(str)))
     names = distinct([label.replace(".", "_") for label in order])
     return tuple(Batch(label, f"{file}.h5ad", int(counts[label])) for label, file in zip(order, names, strict=True))
 
 
-def _left_out(adata: AnnData, slot: Slot, obsm: Sequence[str]) -> tuple[str, ...]:
-    left = [] if slot.kind == "X" else ["X"]
-    if adata.raw is not None and slot.kind != "raw.X":
-        left.append("raw")
-    left += [f"layers[{key!r}]" for key in adata.layers if slot != Slot("layer", key)]
-    left += [f"obsm[{key!r}]" for key in obsm]
+def _left_out(adata: AnnData, slot: Slot, obsm: ShadowObsm) -> tuple[str, ...]:
+    left = [str(other) for other in filled_slots(adata) if other != slot]
+    left += [f"obsm[{key!r}] ({reason})" for key, reason in obsm.left_out.items()]
     for name in ("varm", "obsp", "varp", "uns"):
         left += [f"{name}[{key!r}]" for key in getattr(adata, name)]
     return tuple(left)
 
 
-def _estimate(adata: AnnData, choice: MatrixChoice, obsm: Sequence[NDArray[Any]]) -> int | None:
-    matrix = choice.slot.of(adata) if choice.slot.kind == "raw.X" or not adata.is_view else None
-    rest = sum(array.nbytes for array in obsm)
-    if matrix is not None and sparse.issparse(matrix):
-        return int(matrix.nnz) * 8 + rest
-    return int(np.count_nonzero(matrix)) * 8 + rest if isinstance(matrix, np.ndarray) else None
+def _estimate(summary: SlotSummary, obs: pd.DataFrame, obsm: ShadowObsm) -> int:
+    itemsize = stored_dtype(summary, raw=summary.kind in ("counts", "binary")).itemsize
+    matrix = summary.nnz * (itemsize + 4) + summary.shape[0] * 4
+    tables = obs.memory_usage(deep=False).sum() + 8 * summary.shape[1]
+    for value in obsm.sent.values():
+        tables += value.memory_usage().sum() if isinstance(value, pd.DataFrame) else getattr(value, "nbytes", 0)
+    return int(matrix + tables)

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections import Counter
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 from anndata import AnnData
 from numpy.typing import NDArray
+from scipy import sparse
 
-from biocolab_accessor.check.columns import judge
+from biocolab_accessor.check.columns import as_frame, judge
+from biocolab_accessor.check.rules_names import is_kept, unwritable_key
 from biocolab_accessor.errors import InvalidColumn
 
-__all__ = ["sendable_obsm", "shadow_frame"]
+__all__ = ["ShadowObsm", "rows_of", "shadow_frame", "shadow_obsm"]
 
 
 def shadow_frame(frame: pd.DataFrame, where: str) -> tuple[pd.DataFrame, list[str]]:
     """A copy of obs or var in h5ad's oldest encodings.
 
+    Text becomes categorical (existing categories keep their order), nullable dtypes become NumPy's, names become text.
     Columns that need no change are shared, not copied.
 
     Parameters
@@ -38,32 +42,126 @@ def shadow_frame(frame: pd.DataFrame, where: str) -> tuple[pd.DataFrame, list[st
     ------
     InvalidColumn
         A column cannot be written.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> frame, changes = shadow_frame(pd.DataFrame({"x": [True, None]}, index=[7, 8]), "obs")
+    >>> frame["x"].tolist(), changes[0]
+    (['True', nan], "obs['x']: booleans with 1 missing: sent as labels 'True' and 'False'")
     """
     changes: list[str] = []
-    columns: dict[str, Any] = {}
+    arrays: list[Any] = []
     for position, name in enumerate(frame.columns):
-        verdict = judge(frame.iloc[:, position])
+        verdict = judge(frame.iloc[:, position], where)
         if verdict.column is None:
             msg = f"{where}[{name!r}]: {verdict.problem}. {verdict.fix}"
             raise InvalidColumn(msg)
         if verdict.change:
             changes.append(f"{where}[{name!r}]: {verdict.change}")
-        columns[name] = verdict.column.array
+        arrays.append(verdict.column.array)
     labels = list(frame.index)
-    if not all(isinstance(label, str) for label in labels):
-        changes.append(f"{where}_names: {frame.index.dtype} made text")
+    others = Counter(type(label).__name__ for label in labels if not isinstance(label, str))
+    if others:
+        changes.append(f"{where}_names: {', '.join(others)} made text")
         labels = [str(label) for label in labels]
-    return pd.DataFrame(columns, index=pd.Index(labels, dtype=object)), changes
+    kept = frame.index.name if is_kept(frame) else None
+    if frame.index.name is not None and kept is None:
+        changes.append(f"{where}.index.name: {frame.index.name!a} is not sent")
+    shadow = pd.DataFrame(dict(enumerate(arrays)), index=pd.Index(labels, dtype=object, name=kept), copy=False)
+    shadow.columns = pd.Index(list(frame.columns), dtype=object)
+    return shadow, changes
 
 
-def sendable_obsm(adata: AnnData) -> tuple[dict[str, NDArray[Any]], list[str]]:
-    """Embeddings that the servers read (numeric arrays with two dimensions), and the keys of all else in obsm."""
-    sent, left = {}, []
+class ShadowObsm(NamedTuple):
+    """What of obsm is sent.
+
+    Attributes
+    ----------
+    sent
+        Arrays, CSR matrices and write-safe tables by key.
+    left_out
+        Key and reason of everything else.
+    changes
+        What is sent in another form.
+    """
+
+    sent: dict[str, Any]
+    left_out: dict[str, str]
+    changes: list[str]
+
+
+def shadow_obsm(adata: AnnData) -> ShadowObsm:
+    """Stand-ins of what h5ad can hold of obsm: numeric arrays of two dimensions, sparse matrices and tables.
+
+    Parameters
+    ----------
+    adata
+        The object; it is not changed.
+    """
+    sent: dict[str, Any] = {}
+    left: dict[str, str] = {}
+    changes: list[str] = []
     for key in adata.obsm:
         value = adata.obsm[key]
-        array = value if isinstance(value, np.ndarray) else None
-        if array is not None and array.ndim == 2 and array.shape[1] and array.dtype.kind in "fiu":
-            sent[key] = array
+        where = f"obsm[{key!r}]"
+        if unwritable_key(key):
+            left[key] = f"the key {unwritable_key(key)}"
+        elif isinstance(value, pd.DataFrame) or (hasattr(value, "to_memory") and hasattr(value, "columns")):
+            table = as_frame(value)
+            if reason := _unwritable_table(table):
+                left[key] = reason
+                continue
+            try:
+                table, changed = shadow_frame(table, where)
+            except InvalidColumn as error:
+                left[key] = str(error)
+                continue
+            sent[key] = table
+            # Its rows are named by the object, and what became of those names is known from obs.
+            changes += [change for change in changed if not change.startswith((f"{where}_names", f"{where}.index"))]
         else:
-            left.append(key)
-    return sent, left
+            _add_array(key, value, sent, left, changes)
+    return ShadowObsm(sent, left, changes)
+
+
+def rows_of(value: Any, rows: NDArray[np.intp] | None) -> Any:
+    """Some rows of an array, a sparse matrix or a table; None means all."""
+    if rows is None:
+        return value
+    return value.iloc[rows] if isinstance(value, pd.DataFrame) else value[rows]
+
+
+def _add_array(key: str, value: Any, sent: dict[str, Any], left: dict[str, str], changes: list[str]) -> None:
+    if hasattr(value, "compute"):
+        value = value.compute()
+    if hasattr(value, "to_memory"):
+        value = value.to_memory()
+    if not sparse.issparse(value) and not hasattr(value, "__array__"):
+        left[key] = f"is a {type(value).__name__}"
+        return
+    array = value if sparse.issparse(value) else np.asarray(value)
+    if array.dtype.kind not in "fiub":
+        left[key] = f"holds {array.dtype} values"
+    elif array.ndim != 2:
+        left[key] = f"has {array.ndim} dimensions"
+    elif not array.shape[1]:
+        left[key] = "has no columns"
+    else:
+        if array.dtype.kind == "f" and array.dtype.itemsize not in (4, 8):
+            wider = np.float32 if array.dtype.itemsize == 2 else np.float64
+            if wider is np.float64:
+                changes.append(f"obsm[{key!r}]: {array.dtype} sent as float64")
+            array = array.astype(wider)
+        sent[key] = sparse.csr_matrix(array) if sparse.issparse(array) else array
+
+
+def _unwritable_table(table: pd.DataFrame) -> str:
+    for name in table.columns:
+        if reason := unwritable_key(name):
+            return f"column name {name!a} {reason}"
+        if name == "_index":
+            return "has a column '_index'"
+    if not table.columns.is_unique:
+        return "has columns of the same name"
+    return "" if len(table.columns) else "has no columns"

@@ -1,0 +1,108 @@
+"""File: opening an h5ad without reading its matrices, and saying what else a file may be."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import anndata as ad
+import h5py
+from anndata import AnnData
+from anndata.io import read_elem, sparse_dataset
+
+from biocolab_accessor.errors import InvalidFile
+
+__all__ = ["open_h5ad"]
+
+_TROUBLE = (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, IndexError)
+
+
+def open_h5ad(path: Path) -> AnnData:
+    """Open an h5ad file without reading its matrices, layers included; the caller closes ``adata.file``.
+
+    Parameters
+    ----------
+    path
+        The file.
+
+    Raises
+    ------
+    InvalidFile
+        It is missing, or something else; the message says what it looks like.
+    """
+    if not path.is_file():
+        what = "is a folder" if path.is_dir() else "does not exist"
+        msg = f"{path} {what}: give the path of an h5ad file"
+        raise InvalidFile(msg)
+    with path.open("rb") as content:
+        start = content.read(512)
+    # A user block may stand before the signature, at 512 bytes and powers of two beyond.
+    if not start.startswith(b"\x89HDF\r\n\x1a\n") and not h5py.is_hdf5(path):
+        msg = f"{path} is not an h5ad file: it {_looks_like(start)}"
+        raise InvalidFile(msg)
+    try:
+        file = h5py.File(path, "r")
+    except OSError as error:
+        msg = f"{path} is a broken HDF5 file, maybe cut short: {error}"
+        raise InvalidFile(msg) from error
+    try:
+        with file, warnings.catch_warnings():
+            # Of duplicate names the report tells, and that a file is old is no concern of a check.
+            warnings.simplefilter("ignore")
+            _refuse_others(path, file)
+            return _open(path, file)
+    except InvalidFile:
+        raise
+    except _TROUBLE as error:
+        msg = f"{path} cannot be read as h5ad: {error}"
+        raise InvalidFile(msg) from error
+
+
+def _open(path: Path, file: h5py.File) -> AnnData:
+    """As anndata's backed mode, but layers stay on disk too, and what is never sent is not read."""
+    if file.attrs.get("encoding-type") != "anndata":
+        return ad.read_h5ad(path, backed="r")  # files from before 0.7 need what anndata does for them
+    raw = {"var": read_elem(file["raw/var"])} if "raw/var" in file else None
+    tables = {key: read_elem(file[key]) for key in ("obs", "var", "obsm") if key in file}
+    adata = AnnData(filename=path, filemode="r", raw=raw, **tables)
+    try:
+        for key in file.get("layers", ()):
+            stored = adata.file[f"layers/{key}"]
+            adata.layers[key] = sparse_dataset(stored) if isinstance(stored, h5py.Group) else stored
+    except BaseException:
+        adata.file.close()
+        raise
+    return adata
+
+
+def _refuse_others(path: Path, file: h5py.File) -> None:
+    missing = [name for name in ("obs", "var") if name not in file]
+    if not missing:
+        return
+    hint = ""
+    if "matrix" in file and "barcodes" in file["matrix"]:
+        hint = " (it looks like a 10x file: use study_type='h5_10x')"
+    elif "row_attrs" in file and "col_attrs" in file:
+        hint = " (it looks like a loom file: read it with anndata.io.read_loom)"
+    elif "mod" in file:
+        hint = " (it looks like an h5mu file: take one of its modalities)"
+    msg = f"{path} is HDF5 but not h5ad: it has no {' and no '.join(missing)}{hint}"
+    raise InvalidFile(msg)
+
+
+def _looks_like(start: bytes) -> str:
+    if not start:
+        return "is empty"
+    if start.startswith(b"\x1f\x8b"):
+        return "is gzip-compressed; unpack it first"
+    if start.startswith(b"PK"):
+        return "is a zip archive"
+    if start.startswith(b"RDX") or start.startswith(b"X\n"):
+        return "is an R file; use study_type='rds'"
+    if start.lstrip().startswith(b"<"):
+        return "is a web page or XML"
+    if start.lstrip().startswith(b"%%MatrixMarket"):
+        return "is a Matrix Market file; use study_type='mtx_10x' with its folder"
+    if all(byte >= 32 or byte in b"\t\r\n" for byte in start):
+        return "is a text file"
+    return f"begins with {start[:8]!r}"

@@ -1,0 +1,212 @@
+"""Summary: what the values of one matrix look like."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from biocolab_accessor.blocks import Slot
+from biocolab_accessor.outbound.blocks import Source, values
+
+__all__ = ["Kind", "SlotSummary", "describe"]
+
+# log1p of counts scaled to a few ten thousand stays below this; raw counts of real cells do not.
+_HIGHEST_LOG = 25.0
+# Beyond 2**24 every float32 is whole, so that casting alone would take 2e7 + 0.5 for a count.
+_MOST_NOISE = 1e-3
+
+Kind = Literal["counts", "binary", "lognorm", "normalized", "scaled", "empty", "invalid"]
+
+
+@dataclass(frozen=True)
+class SlotSummary:
+    """What a slot holds.
+
+    Attributes
+    ----------
+    slot
+        Which.
+    shape
+        Cells and genes.
+    dtype
+        NumPy dtype as text.
+    nnz
+        Number of stored values; of a dense matrix, of those that are not zero.
+    minimum, maximum
+        Over all finite values; zero where there are none.
+    n_nan, n_infinite, n_negative
+        How many values are NaN, infinite, negative.
+    integer
+        Whether every finite value is whole as float32, the precision of the servers.
+    integer_share
+        Share of whole numbers among what is not zero in the million values where the first miss was; 1 without a miss.
+    noise
+        Largest distance to a whole number, where ``integer``.
+    fits_float32
+        Whether float32 holds every value exactly.
+    """
+
+    slot: Slot
+    shape: tuple[int, int]
+    dtype: str
+    nnz: int
+    minimum: float
+    maximum: float
+    n_nan: int
+    n_infinite: int
+    n_negative: int
+    integer: bool
+    integer_share: float
+    noise: float
+    fits_float32: bool
+
+    @property
+    def is_real(self) -> bool:
+        """Whether the values are numbers at all, and not complex ones."""
+        return np.dtype(self.dtype).kind in "fiub"
+
+    @property
+    def is_broken_counts(self) -> bool:
+        """Whether these would be counts, were it not for NaN, infinite or negative values."""
+        bad = self.n_nan + self.n_infinite + self.n_negative
+        return self.is_real and self.integer and self.maximum >= 1 and bad > 0
+
+    @property
+    def kind(self) -> Kind:
+        """What the values look like."""
+        if self.n_nan or self.n_infinite or not self.is_real:
+            return "invalid"
+        if self.maximum == 0 and self.minimum == 0:
+            return "empty"  # zeros are whole numbers, but no evidence of counts
+        if self.dtype == "bool":
+            return "binary"
+        if self.n_negative:
+            return "scaled"
+        if self.integer and self.maximum >= 1:
+            return "counts"
+        return "lognorm" if self.maximum <= _HIGHEST_LOG else "normalized"
+
+    def __str__(self) -> str:
+        return f"{self.slot} ({self.shape[0]:,} x {self.shape[1]:,}): {self._what()}"
+
+    def _what(self) -> str:
+        if not self.is_real:
+            return f"{self.dtype} values, which are no real numbers"
+        share = f"{100 * self.integer_share:.3g} % whole numbers, max {self.maximum:,.5g}"
+        if self.n_nan or self.n_infinite:
+            counted = [f"{self.n_nan:,} NaN"] if self.n_nan else []
+            counted += [f"{self.n_infinite:,} infinite values"] if self.n_infinite else []
+            return " and ".join(counted)
+        if self.n_negative and self.integer:
+            return f"whole numbers, {self.n_negative:,} of them negative (min {self.minimum:,.0f})"
+        return {
+            "counts": f"counts (whole numbers, max {self.maximum:,.0f})",
+            "binary": "true and false",
+            "lognorm": f"looks log-normalised ({share})",
+            "normalized": f"no counts, and too large for a log ({share})",
+            "scaled": f"looks scaled ({self.n_negative:,} negative values, min {self.minimum:,.3g}; {share})",
+            "empty": "all zero",
+            "invalid": "",
+        }[self.kind]
+
+
+def describe(matrix: Any, name: Slot | str = "X") -> SlotSummary:
+    """Read a matrix once, a million values at a time, and say what it holds.
+
+    Parameters
+    ----------
+    matrix
+        SciPy sparse, NumPy of any order, HDF5 dataset, backed sparse of anndata, Dask; or a
+        :class:`~biocolab_accessor.outbound.blocks.Source`, which is part of one.
+    name
+        What to call it.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> describe(np.array([[3 + 4e-11, 0.0], [0.0, 1.0]])).kind
+    'counts'
+    >>> print(describe(np.log1p([[3.0, 0.0], [0.0, 1.0]]), "layers['log']"))
+    layers['log'] (2 x 2): looks log-normalised (0 % whole numbers, max 1.3863)
+    """
+    source = matrix if isinstance(matrix, Source) else Source(matrix)
+    tally = _Tally()
+    if source.dtype.kind in "fiub":
+        for piece in values(source):
+            tally.add(piece)
+    return SlotSummary(
+        slot=name if isinstance(name, Slot) else Slot(name),
+        shape=source.shape,
+        dtype=str(source.dtype),
+        nnz=tally.nnz,
+        minimum=tally.low,
+        maximum=tally.high,
+        n_nan=tally.n_nan,
+        n_infinite=tally.n_infinite,
+        n_negative=tally.n_negative,
+        integer=tally.share == 1.0,
+        integer_share=tally.share,
+        noise=tally.noise,
+        fits_float32=tally.fits,
+    )
+
+
+class _Tally:
+    """What has been seen of a matrix so far."""
+
+    def __init__(self) -> None:
+        self.low = self.high = self.noise = 0.0
+        self.nnz = self.n_nan = self.n_infinite = self.n_negative = 0
+        self.share, self.fits = 1.0, True
+
+    def add(self, piece: NDArray[Any]) -> None:
+        """Take account of some values."""
+        if not len(piece):
+            return
+        self.nnz += int(np.count_nonzero(piece))
+        least, most = piece.min(), piece.max()
+        if piece.dtype.kind == "f" and not (np.isfinite(least) and np.isfinite(most)):
+            self.n_nan += int(np.isnan(piece).sum())
+            self.n_infinite += int(np.isinf(piece).sum())
+            piece = piece[np.isfinite(piece)]
+            if not len(piece):
+                return
+            least, most = piece.min(), piece.max()
+        self.low, self.high = min(self.low, float(least)), max(self.high, float(most))
+        if least < 0:
+            self.n_negative += int(np.count_nonzero(piece < 0))
+        if piece.dtype.kind == "f":
+            self._look_for_fractions(piece)
+        elif piece.dtype.kind in "iu" and self.fits and max(-int(least), int(most)) > 2**24:
+            self.fits = False
+
+    def _look_for_fractions(self, piece: NDArray[Any]) -> None:
+        narrow = piece.dtype.itemsize <= 4
+        if self.share < 1.0 and (narrow or not self.fits):
+            return
+        with np.errstate(over="ignore", under="ignore"):
+            single = piece if narrow else piece.astype(np.float32)
+        if not narrow and self.fits:
+            self.fits = bool((single == piece).all())
+        if self.share < 1.0:
+            return
+        nearest = np.rint(piece)
+        whole = single == nearest
+        if narrow:
+            self.share = _share(whole, piece)
+            return
+        off = np.abs(piece - nearest)
+        self.share = _share(whole & (off <= _MOST_NOISE), piece)
+        if self.share == 1.0:
+            self.noise = max(self.noise, float(off.max()))
+
+
+def _share(whole: NDArray[np.bool_], piece: NDArray[Any]) -> float:
+    """Share of whole numbers among what is not zero: a sparse matrix kept dense would seem whole otherwise."""
+    if whole.all():
+        return 1.0
+    other = piece != 0
+    return float(np.count_nonzero(whole & other) / np.count_nonzero(other))

@@ -1,0 +1,65 @@
+"""Tables: everything of an object that goes into the files of a submission."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from anndata import AnnData
+from numpy.typing import NDArray
+
+from biocolab_accessor.check.columns import as_frame
+from biocolab_accessor.check.summary import SlotSummary
+from biocolab_accessor.outbound.blocks import row_blocks, source_of
+from biocolab_accessor.outbound.h5ad import Compression, write_h5ad
+from biocolab_accessor.outbound.shadow import rows_of, shadow_frame, shadow_obsm
+
+__all__ = ["Tables", "stored_dtype"]
+
+_LARGEST_FLOAT32_INTEGER = 2**24
+
+
+class Tables:
+    """Everything of an object that goes into files, made write-safe once for all batches.
+
+    A column of one batch alone may look like another dtype than the whole, as whole numbers do where none is missing.
+
+    Parameters
+    ----------
+    adata
+        The object; it is not changed.
+    summary
+        Of the matrix that is sent.
+    raw
+        Whether it is sent as counts.
+    """
+
+    def __init__(self, adata: AnnData, summary: SlotSummary, *, raw: bool) -> None:
+        self.summary, self.raw = summary, raw
+        self.source = source_of(adata, summary.slot)
+        self.obs = shadow_frame(as_frame(adata.obs), "obs")[0]
+        self.var = shadow_frame(as_frame(adata.raw.var if summary.slot.kind == "raw.X" else adata.var), "var")[0]
+        self.obsm = shadow_obsm(adata).sent
+
+    def write(self, path: Path, rows: NDArray[np.intp] | None, compression: Compression) -> None:
+        """Write one file with some of the cells, or all."""
+        write_h5ad(
+            path,
+            row_blocks(self.source, rows),
+            rows_of(self.obs, rows),
+            self.var,
+            {key: rows_of(value, rows) for key, value in self.obsm.items()},
+            dtype=stored_dtype(self.summary, raw=self.raw),
+            whole=self.raw and self.summary.noise > 0,
+            as_raw=self.raw,
+            compression=compression,
+        )
+
+
+def stored_dtype(summary: SlotSummary, *, raw: bool) -> np.dtype[Any]:
+    """Float32, which is what the servers carry, where that is exact; else what the matrix has."""
+    dtype = np.dtype(summary.dtype)
+    if summary.fits_float32 or (raw and summary.maximum <= _LARGEST_FLOAT32_INTEGER):
+        return np.dtype(np.float32)
+    return np.dtype(np.float64) if dtype.kind == "f" else dtype

@@ -1,0 +1,175 @@
+"""Every column is written as it is, written with a change that is said, or refused with a mending."""
+
+import datetime as dt
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import sparse
+
+from biocolab_accessor.check.columns import judge
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        np.array([1, 2], np.int8),
+        np.array([1, 2], np.uint64),
+        np.array([1.5, np.nan], np.float32),
+        np.array([np.inf, 2.0]),
+        np.array([True, False]),
+        pd.Categorical(["b", "a"], ["z", "b", "a"], ordered=True),
+        pd.Categorical([1, None], [2, 1]),
+        pd.Categorical([None, None]),
+    ],
+)
+def test_what_h5ad_holds_is_left_as_it_is(values):
+    column = pd.Series(values)
+    verdict = judge(column)
+    assert verdict.column is not None
+    pd.testing.assert_series_equal(verdict.column, column)
+    assert verdict.change == ""
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        ["c10", "c2", None, "c2"],
+        pd.array(["c10", "c2", None, "c2"], "string"),
+        pd.Series(["c10", "c2", np.nan, "c2"], dtype=object),
+    ],
+)
+def test_text_becomes_categories_in_natural_order(values):
+    verdict = judge(pd.Series(values))
+    assert verdict.column.cat.categories.tolist() == ["c2", "c10"]
+    assert verdict.column.cat.categories.dtype == object
+    assert verdict.column.tolist()[:2] == ["c10", "c2"]
+    assert verdict.column.isna().tolist() == [False, False, True, False]
+    assert verdict.change == ""
+
+
+@pytest.mark.parametrize("text", ["²", "1²3", "٣", "", " ", "é", "a/b"])
+def test_odd_text_is_sorted_and_kept(text):
+    assert set(judge(pd.Series([text, "2", "10"])).column) == {text, "2", "10"}
+
+
+def test_categories_of_string_dtype_become_plain_and_keep_order():
+    column = pd.Series(["b", "a"], dtype="string").astype(pd.CategoricalDtype(pd.array(["b", "a"], "string"), True))
+    got = judge(column).column
+    assert got.cat.categories.dtype == object
+    assert (got.cat.categories.tolist(), got.cat.ordered, got.tolist()) == (["b", "a"], True, ["b", "a"])
+
+
+@pytest.mark.parametrize(
+    ("values", "expected", "dtype"),
+    [
+        (pd.array([1, 2], "Int8"), [1, 2], "int8"),
+        (pd.array([1.5, 2], "Float32"), [1.5, 2], "float32"),
+        (pd.array([True, False], "boolean"), [True, False], "bool"),
+        (pd.Series([1, 2], dtype=object), [1, 2], "int64"),
+        (pd.Series([2**63, 2], dtype=object), [2**63, 2], "uint64"),
+        (pd.Series([1, 2.5], dtype=object), [1, 2.5], "float64"),
+        (pd.Series([True, False], dtype=object), [True, False], "bool"),
+        (np.array([1, 2], np.float16), [1, 2], "float32"),
+    ],
+)
+def test_the_same_values_in_numpys_dtype_are_no_change(values, expected, dtype):
+    verdict = judge(pd.Series(values))
+    assert (verdict.column.tolist(), str(verdict.column.dtype), verdict.change) == (expected, dtype, "")
+
+
+@pytest.mark.parametrize(
+    ("values", "expected", "change"),
+    [
+        (pd.array([2**60, None], "Int64"), [2.0**60, np.nan], "whole numbers with 1 missing"),
+        (pd.Series([2**70, -1], dtype=object), [2.0**70, -1.0], "whole numbers beyond 64 bits: sent as floats"),
+        ([None, None], [np.nan, np.nan], "only missing values: sent as NaN"),
+        (pd.array([1, None], "Int64"), [1, np.nan], "whole numbers with 1 missing: sent as floats with NaN"),
+        (pd.array([1.5, None], "Float64"), [1.5, np.nan], ""),
+        (pd.Series([1, None], dtype=object), [1, np.nan], "whole numbers with 1 missing: sent as floats with NaN"),
+        ([True, None], ["True", np.nan], "booleans with 1 missing: sent as labels 'True' and 'False'"),
+        (pd.array([None, False], "boolean"), [np.nan, "False"], "booleans with 1 missing: sent as labels 'True' and"),
+        (pd.arrays.SparseArray([0, 3]), [0, 3], "sparse column made dense"),
+        (np.array([1, 2], np.longdouble), [1, 2], f"{np.dtype(np.longdouble)}: sent as float64"),
+    ],
+)
+def test_a_changed_column_says_so(values, expected, change):
+    verdict = judge(pd.Series(values))
+    assert verdict.change.startswith(change) if change else verdict.change == ""
+    assert [None if pd.isna(value) else value for value in verdict.column] == [
+        None if pd.isna(value) else value for value in expected
+    ]
+
+
+@pytest.mark.parametrize(
+    ("values", "problem"),
+    [
+        ([1, "a", 2], "mixed types that h5ad cannot hold (int 2, str 1)"),
+        ([True, 1], "mixed types that h5ad cannot hold (bool 1, int 1)"),
+        ([[1], [2]], "values that h5ad cannot hold (list 2)"),
+        ([{"a": 1}, None], "values that h5ad cannot hold (dict 1)"),
+        ([b"a", b"b"], "values that h5ad cannot hold (bytes 2)"),
+        (pd.to_datetime(["2020-01-01", None]), "holds datetime64[ns], which h5ad cannot hold"),
+        (pd.to_datetime(["2020-01-01"]).tz_localize("UTC"), "holds datetime64[ns, UTC]"),
+        (pd.to_timedelta([1, 2], "s"), "holds timedelta64[ns]"),
+        (pd.period_range("2020", periods=2, freq="M"), "holds period[M]"),
+        (pd.cut([1, 2, 3], 2), "has categories that h5ad cannot hold (intervals, as of pd.cut)"),
+        (pd.interval_range(0, 2), "holds interval[int64, right]"),
+        (pd.Categorical([1, "a"], [1, "a"]), "has categories that h5ad cannot hold (mixed types"),
+        (pd.Categorical(pd.to_datetime(["2020-01-01"])), "has categories that h5ad cannot hold (holds datetime64"),
+        ([dt.date(2020, 1, 1), dt.date(2021, 1, 1)], "values that h5ad cannot hold (date 2)"),
+        (np.array([1j, 2]), "holds complex128, which h5ad cannot hold"),
+        (["a\0b", "c"], "1 texts hold a NUL or half of a surrogate pair"),
+        (["\ud800", "c"], "1 texts hold a NUL or half of a surrogate pair"),
+        ([2**70 + 1, 1], "whole numbers such as 1,180,591,620,717,411,303,425, which no float holds exactly"),
+        (pd.Series([10**5000, 1.5], dtype=object), "whole numbers such as int, which no float holds exactly"),
+        (pd.Series([-(2**53) - 1, 1.5], dtype=object), "which no float holds exactly"),
+        (pd.array([2**60 + 1, None], "Int64"), "whole numbers such as 1,152,921,504,606,846,977, which no float"),
+    ],
+)
+def test_what_h5ad_cannot_hold_is_refused_with_examples_and_a_mending(values, problem):
+    column = pd.Series(values, name="x")
+    verdict = judge(column)
+    assert verdict.column is None
+    assert problem in verdict.problem
+    assert verdict.examples
+    assert "adata.obs['x']" in verdict.fix
+
+
+def test_the_proposed_mending_mends():
+    for values in ([1, "a"], pd.to_datetime(["2020-01-01"]), pd.cut([1, 2], 2), [[1], {}]):
+        assert judge(pd.Series(values).astype(str)).column is not None
+
+
+def test_the_first_row_of_each_type_is_shown():
+    column = pd.Series([1, 2, "late"], index=["c1", "c2", "c3"])
+    assert judge(column).examples == ("c1: 1", "c3: 'late'")
+
+
+def test_a_value_that_cannot_be_shown_is_named_by_its_type():
+    class Shy:
+        def __repr__(self):
+            raise RuntimeError
+
+    assert judge(pd.Series([Shy(), "a"])).examples == ("0: Shy", "1: 'a'")
+    assert judge(pd.Series([1, "a" * 100])).examples[1] == "1: '" + "a" * 56 + "..."
+
+
+def test_the_column_itself_is_never_changed():
+    column = pd.Series(["b", None, "a"], name="x")
+    before = column.copy(deep=True)
+    judge(column)
+    pd.testing.assert_series_equal(column, before)
+    assert column.dtype == object
+
+
+@pytest.mark.parametrize("dtype", ["string[pyarrow]", "int64[pyarrow]", "bool[pyarrow]", "large_string[pyarrow]"])
+def test_arrow_columns_become_numpys(dtype):
+    pytest.importorskip("pyarrow")
+    values = {"int": [3, 4], "boo": [True, False]}.get(dtype[:3], ["a", "b"])
+    assert judge(pd.Series(values, dtype=dtype)).column.tolist() == values
+
+
+def test_scipy_sparse_columns_are_dense_on_the_way():
+    frame = pd.DataFrame.sparse.from_spmatrix(sparse.eye(3, format="csr"))
+    assert judge(frame[0]).column.tolist() == [1, 0, 0]

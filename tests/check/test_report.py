@@ -1,0 +1,69 @@
+"""A report can be read, counted, tabulated and raised."""
+
+import pickle
+
+import pytest
+
+from biocolab_accessor import errors
+from biocolab_accessor.check.report import Finding, Report
+
+NOTE = Finding("BC202", "note", "obs['a']", "made text")
+WARNING = Finding("BC103", "warning", "var_names", "twice", 2, ("'g'",), "Rename")
+NAN = Finding("BC302", "error", "X", "3 NaN", 3, error=errors.InvalidValues)
+MIXED = Finding("BC201", "error", "obs['<b>']", "mixed", error=errors.InvalidColumn)
+REPORT = Report([NOTE, WARNING, NAN, MIXED])
+
+
+def test_findings_come_errors_first_and_in_order_of_code():
+    assert list(REPORT) == [MIXED, NAN, WARNING, NOTE]
+    assert (REPORT.errors, REPORT.warnings, REPORT.notes) == ((MIXED, NAN), (WARNING,), (NOTE,))
+    assert (REPORT[0], REPORT[-1], len(REPORT[1:3]), len(REPORT)) == (MIXED, NOTE, 2, 4)
+
+
+def test_only_errors_stand_in_the_way():
+    assert not REPORT.ok
+    assert Report([NOTE, WARNING]).ok
+    Report([NOTE, WARNING]).raise_for_errors()
+
+
+def test_the_first_error_names_the_class_and_the_message_has_the_whole_report():
+    with pytest.raises(errors.InvalidColumn) as caught:
+        REPORT.raise_for_errors()
+    assert caught.value.report is REPORT
+    for finding in REPORT:
+        assert finding.text in str(caught.value)
+
+
+def test_repr_is_a_table_with_a_headline():
+    assert repr(REPORT).splitlines() == [
+        "Report: 2 errors, 1 warning, 1 note",
+        "  BC201  error    obs['<b>']  mixed",
+        "  BC302  error    X           3 NaN",
+        "  BC103  warning  var_names   twice ('g'). Rename",
+        "  BC202  note     obs['a']    made text",
+    ]
+    assert repr(Report()) == "Report: nothing found, ready to be sent"
+    assert repr(Report([WARNING])).startswith("Report: 1 warning, ready to be sent\n")
+
+
+def test_html_is_escaped_and_keeps_the_colours_of_the_page():
+    html = REPORT._repr_html_()
+    assert "obs[&#x27;&lt;b&gt;&#x27;]" in html
+    assert "<b>" not in html
+    assert "background" not in html
+    assert "var(--jp-error-color1" in html
+    assert "nothing found" in Report()._repr_html_()
+
+
+def test_the_data_frame_has_a_row_for_each_finding():
+    frame = REPORT.to_frame()
+    assert frame.columns.tolist() == ["code", "severity", "path", "message", "count", "examples", "fix"]
+    assert frame["count"].tolist() == [1, 3, 2, 1]
+    assert Report().to_frame().shape == (0, 7)
+
+
+def test_reports_are_values():
+    again = pickle.loads(pickle.dumps(REPORT))
+    assert again == REPORT
+    assert hash(again) == hash(REPORT)
+    assert Report([NOTE]) != REPORT

@@ -1,0 +1,94 @@
+"""What is wrong or odd with the matrix that would be sent is said with its slot."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from anndata import AnnData
+from scipy import sparse
+
+import biocolab_accessor as bc
+from biocolab_accessor import errors
+
+COUNTS = np.array([[3, 0], [0, 1]], np.float32)
+
+
+def only(adata, code, **arguments):
+    report = bc.check(adata, **arguments)
+    assert [found.code for found in report] == [code]
+    return report[0]
+
+
+@pytest.mark.parametrize(
+    ("shape", "what"), [((0, 2), "no cells"), ((2, 0), "no genes"), ((0, 0), "no cells and genes")]
+)
+@pytest.mark.parametrize("make", [np.asarray, sparse.csr_matrix])
+def test_there_must_be_cells_and_genes(shape, what, make):
+    found = only(AnnData(make(np.zeros(shape, np.float32))), "BC301")
+    assert (found.error, found.path) == (errors.EmptyAnnData, "X")
+    assert what in found.message
+
+
+def test_an_object_without_any_matrix_is_an_error():
+    found = only(AnnData(obs=pd.DataFrame(index=["a"]), var=pd.DataFrame(index=["g"])), "BC300")
+    assert found.error is errors.EmptyAnnData
+
+
+def test_no_counts_where_they_were_asked_for():
+    found = only(AnnData(np.log1p(COUNTS)), "BC300", input_matrix_type="raw")
+    assert found.error is errors.NoCounts
+
+
+@pytest.mark.parametrize(("value", "what"), [(np.nan, "1 NaN"), (np.inf, "1 infinite values")])
+@pytest.mark.parametrize("make", [np.asarray, sparse.csr_matrix, sparse.csc_matrix])
+def test_nan_and_infinite_values_are_errors(value, what, make):
+    matrix = COUNTS.copy()
+    matrix[0, 1] = value
+    found = only(AnnData(make(matrix)), "BC302")
+    assert (found.path, found.message, found.error) == ("X", what, errors.InvalidValues)
+
+
+@pytest.mark.parametrize("dtype", [np.complex64, object])
+def test_other_than_real_numbers_are_errors(dtype):
+    assert "only real numbers" in only(AnnData(COUNTS.astype(dtype)), "BC302").message
+
+
+def test_negative_counts_are_an_error_only_where_counts_were_asked_for():
+    adata = AnnData(np.array([[3, -1], [0, 1]], np.float32))
+    found = only(adata, "BC303", input_matrix_type="raw")
+    assert (found.count, found.error) == (1, errors.InvalidValues)
+    assert only(adata, "BC305", input_matrix_type="normalized").severity == "warning"
+    assert only(adata, "BC305").severity == "warning"
+
+
+def test_counts_beyond_float32_are_a_warning():
+    assert only(AnnData(COUNTS.astype(np.int64) * 2**24), "BC304").severity == "warning"
+    assert len(bc.check(AnnData(np.array([[2**24]], np.int64)))) == 0
+
+
+def test_a_scaled_x_points_to_the_log_normalised_one():
+    adata = AnnData(np.log1p(COUNTS))
+    adata.raw = adata
+    adata.X = adata.X - 0.5
+    assert only(adata, "BC305").fix.startswith("raw.X looks log-normalised")
+
+
+def test_float_noise_is_noted():
+    assert "up to 4e-11" in only(AnnData(COUNTS.astype(float) + np.array([[4e-11, 0], [0, 0]])), "BC306").message
+
+
+def test_a_matrix_of_zeros_is_a_warning():
+    assert only(AnnData(np.zeros((2, 2), np.float32)), "BC307").path == "X"
+
+
+@pytest.mark.parametrize("bad", [np.nan, -1.0])
+def test_counts_that_are_passed_over_for_a_bad_value_are_a_warning(bad):
+    layer = COUNTS.copy()
+    layer[1, 0] = bad
+    found = only(AnnData(np.log1p(COUNTS), layers={"counts": layer}), "BC308")
+    assert (found.path, found.count, found.fix[:14]) == ("layers['counts']", 1, "X is sent inst")
+
+
+def test_embeddings_with_gaps_are_a_warning():
+    adata = AnnData(COUNTS, obsm={"X_umap": np.array([[np.nan, 1], [2, 3]])})
+    found = only(adata, "BC309")
+    assert (found.path, found.count) == ("obsm['X_umap']", 1)

@@ -1,0 +1,137 @@
+"""Names that would not survive the file or the server are found, each with its place."""
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import pytest
+
+import biocolab_accessor as bc
+from biocolab_accessor import errors
+
+
+def make(obs_names=("a", "b"), var_names=("g", "h"), **obs):
+    adata = ad.AnnData(
+        np.array([[3, 0], [0, 1]], np.float32), pd.DataFrame(index=["a", "b"]), pd.DataFrame(index=["g", "h"])
+    )
+    # Set behind anndata's back where it would mend or warn.
+    adata._obs = pd.DataFrame(obs, index=pd.Index(obs_names))
+    adata._var = pd.DataFrame(index=pd.Index(var_names))
+    return adata
+
+
+def findings(adata, code):
+    return [found for found in bc.check(adata) if found.code == code]
+
+
+def only(adata, code):
+    report = bc.check(adata)
+    assert [found.code for found in report] == [code]
+    return report[0]
+
+
+def test_good_names_pass_without_a_word():
+    assert len(bc.check(make(("a-1", "é"), ("CD3D", "HLA/A"), x=["u", "v"]))) == 0
+
+
+def test_duplicate_barcodes_are_an_error():
+    found = only(make(("a", "a")), "BC101")
+    assert (found.severity, found.path, found.count, found.examples) == ("error", "obs_names", 1, ("'a'",))
+    assert "obs_names_make_unique" in found.fix
+
+
+def test_a_number_and_its_text_are_one_barcode():
+    assert findings(make((1, "1")), "BC101")[0].count == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("", "is empty"),
+        ("  ", "is empty"),
+        ("a\0b", "holds a NUL"),
+        ("\ud800", "half of a surrogate"),
+        (None, "is missing"),
+        (np.nan, "is missing"),
+        (b"a", "is a bytes"),
+    ],
+)
+def test_unwritable_barcodes_and_features_are_errors(name, reason):
+    found = only(make(obs_names=("b", name)), "BC102")
+    assert (found.path, found.count, found.error) == ("obs_names", 1, errors.InvalidNames)
+    assert reason in found.examples[0]
+    assert only(make(var_names=("b", name)), "BC102").path == "var_names"
+
+
+def test_names_of_several_levels_are_errors():
+    adata = make()
+    adata._obs.index = pd.MultiIndex.from_tuples([("a", 1), ("b", 2)])
+    assert "is a tuple" in only(adata, "BC102").examples[0]
+
+
+def test_duplicate_features_are_a_warning():
+    found = only(make(var_names=("g", "g")), "BC103")
+    assert (found.severity, found.path) == ("warning", "var_names")
+
+
+def test_features_are_those_of_the_matrix_that_is_sent():
+    adata = make(var_names=("g", "g"))
+    adata.X = np.log1p(adata.X)
+    adata.raw = ad.AnnData(np.array([[3.0], [1]]), adata.obs, pd.DataFrame({"a/b": [1]}, index=["r"]))
+    assert [(found.code, found.path) for found in bc.check(adata)] == [("BC104", "raw.var['a/b']")]
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("", "is empty"),
+        ("a/b", "holds a '/'"),
+        (".", "means a folder"),
+        ("..", "means a folder"),
+        ("_index", "for the index"),
+        ("__categories", "old h5ad"),
+        ("a\0", "NUL"),
+        ("\udc00", "surrogate"),
+        (0, "is a int, not text"),
+        (("a", "b"), "is a tuple, not text"),
+    ],
+)
+def test_unwritable_column_names_are_errors_with_a_fix(name, reason):
+    adata = make(x=[1, 2])
+    adata._obs.columns = pd.Index([name], tupleize_cols=False)
+    found = only(adata, "BC104")
+    assert found.path == f"obs[{name!a}]"
+    assert reason in found.message
+    assert found.fix
+    with pytest.raises(errors.InvalidNames, match="BC104"):
+        bc.check(adata).raise_for_errors()
+
+
+def test_columns_of_the_same_name_are_an_error():
+    adata = make(x=[1, 2], y=[1, 2])
+    adata._obs.columns = ["x", "x"]
+    assert only(adata, "BC104").examples == ("'x'",)
+
+
+@pytest.mark.parametrize("key", ["x/y", "", ".", "..", "a\0"])
+def test_keys_of_obsm_that_cannot_be_read_back_are_errors(key):
+    adata = make()
+    adata.obsm._data[key] = np.ones((2, 2))
+    found = only(adata, "BC105")
+    assert found.path == f"obsm[{key!a}]"
+
+
+@pytest.mark.parametrize("name", ["barcodes", "Barcodes"])
+def test_the_servers_barcode_column_is_reserved(name):
+    assert only(make(**{name: [1, 2]}), "BC106").path == f"obs['{name}']"
+
+
+def test_numbers_as_names_are_sent_as_text_with_a_note():
+    found = only(make(obs_names=(10, 11)), "BC107")
+    assert (found.severity, found.path, found.message) == ("note", "obs_names", "2 int: sent as text")
+
+
+@pytest.mark.parametrize(("name", "kept"), [("cell", True), (None, True), ("x", False), (3, False), ("a/b", False)])
+def test_an_index_name_that_cannot_be_kept_is_noted(name, kept):
+    adata = make(x=[1, 2])
+    adata._obs.index.name = name
+    assert [found.code for found in bc.check(adata)] == ([] if kept else ["BC108"])

@@ -1,0 +1,72 @@
+"""bc.check says everything at once, about objects and files, and changes nothing."""
+
+import os
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from anndata import AnnData
+
+import biocolab_accessor as bc
+from biocolab_accessor.errors import InvalidArgument, InvalidFile
+
+DATA = Path(os.environ.get("BIOCOLAB_TEST_DATA", Path(__file__).parents[3] / "shared" / "data"))
+
+
+def data(name):
+    if not (DATA / name).exists():
+        pytest.skip(f"{name} is not in {DATA}: set BIOCOLAB_TEST_DATA")
+    return DATA / name
+
+
+@pytest.mark.parametrize(
+    ("name", "codes"),
+    [
+        ("mouse_neurons_10k_x_1k.h5ad", ["BC103"]),
+        ("pbmc_10k_protein_v3.h5ad", []),
+        ("anndata-v0.5.0.h5ad", ["BC305"]),
+        ("anndata-v0.7.0.h5ad", []),
+        ("cellxgene-nan.h5ad", ["BC302", "BC305"]),
+    ],
+)
+def test_real_files_are_judged_without_a_warning(name, codes):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert [found.code for found in bc.check(data(name))] == codes
+
+
+def test_a_10x_file_is_no_h5ad():
+    with pytest.raises(InvalidFile, match="10x file"):
+        bc.check(data("10x-v3.h5"))
+
+
+def test_everything_is_found_at_once():
+    obs = pd.DataFrame({"x": [1, "a"], "a/b": [1, 2]}, index=["c", "c"])
+    with pytest.warns(UserWarning, match="not unique"):
+        adata = AnnData(np.array([[np.nan], [1]]), obs, obsm={"X_u": np.array([[np.inf], [1]])})
+    assert [found.code for found in bc.check(adata, batch_key="no")] == [
+        "BC101", "BC104", "BC201", "BC204", "BC302", "BC309",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("thing", [None, 3, np.eye(2), pd.DataFrame()])
+def test_other_things_are_refused(thing):
+    with pytest.raises(InvalidArgument, match="AnnData or the path"):
+        bc.check(thing)
+
+
+def test_a_wrong_matrix_type_is_refused():
+    with pytest.raises(InvalidArgument, match="input_matrix_type"):
+        bc.check(AnnData(np.eye(2)), input_matrix_type="both")
+
+
+def test_importing_the_room_loads_no_rules():
+    code = "import sys, biocolab_accessor.check as c; print(any('check.' in m for m in sys.modules))"
+    package = str(Path(bc.__file__).parents[1])
+    environment = {**os.environ, "PYTHONPATH": package}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True)
+    assert done.stdout.strip() == "False"

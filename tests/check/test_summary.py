@@ -1,0 +1,139 @@
+"""A summary says what the values of a matrix are, in whatever form it comes."""
+
+import h5py
+import numpy as np
+import pytest
+from anndata.io import sparse_dataset, write_elem
+from scipy import sparse
+
+from biocolab_accessor.check import summary as summary_module
+from biocolab_accessor.check.summary import describe
+from biocolab_accessor.outbound import blocks
+from biocolab_accessor.outbound.blocks import Source
+
+COUNTS = np.random.default_rng(0).poisson(0.5, (40, 30)).astype(np.float32)
+
+
+@pytest.fixture
+def on_disk(tmp_path):
+    with h5py.File(tmp_path / "m.h5", "w") as file:
+        write_elem(file, "csr", sparse.csr_matrix(COUNTS))
+        write_elem(file, "csc", sparse.csc_matrix(COUNTS))
+        write_elem(file, "dense", COUNTS)
+        yield {"csr": sparse_dataset(file["csr"]), "csc": sparse_dataset(file["csc"]), "dense": file["dense"]}
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        sparse.csr_matrix,
+        sparse.csc_matrix,
+        sparse.coo_matrix,
+        sparse.csr_array,
+        sparse.lil_matrix,
+        np.asarray,
+        np.asfortranarray,
+        lambda m: np.repeat(m, 2, axis=0)[::2],
+    ],
+)
+def test_every_form_of_a_matrix_has_the_same_summary(make):
+    found = describe(make(COUNTS))
+    assert (found.shape, found.nnz, found.maximum) == ((40, 30), int((COUNTS > 0).sum()), COUNTS.max())
+    assert found.kind == "counts"
+    assert found.integer
+    assert found.fits_float32
+
+
+@pytest.mark.parametrize("name", ["csr", "csc", "dense"])
+def test_what_is_on_disk_has_the_same_summary(on_disk, name):
+    found = describe(on_disk[name], f"layers['{name}']")
+    assert (found.shape, found.nnz, found.kind) == ((40, 30), int((COUNTS > 0).sum()), "counts")
+    assert str(found) == f"layers['{name}'] (40 x 30): counts (whole numbers, max {COUNTS.max():.0f})"
+
+
+def test_only_the_part_that_is_meant_is_looked_at():
+    matrix = np.array([[1.0, np.nan], [2.5, 3.0], [4.0, -1.0]])
+    found = describe(Source(matrix, np.array([2, 0]), np.array([0])))
+    assert (found.shape, found.kind, found.maximum) == ((2, 1), "counts", 4)
+
+
+@pytest.mark.parametrize(
+    ("value", "kind"),
+    [
+        (3 + 4e-11, "counts"),  # CellTypist's sample
+        (1448 - 4e-11, "counts"),
+        (3.0001, "lognorm"),
+        (2.0e7 + 0.5, "normalized"),  # whole once it is float32, but no count
+        (1e-9, "lognorm"),
+        (1e-60, "lognorm"),  # zero as float32
+        (26.5, "normalized"),
+        (-1.5, "scaled"),
+        (-2.0, "scaled"),
+        (np.nan, "invalid"),
+        (np.inf, "invalid"),
+        (0.0, "empty"),
+    ],
+)
+def test_one_value_decides(value, kind):
+    assert describe(np.array([[value, 0.0]])).kind == kind
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "int64", "uint64", "float16", "float32", "float64", "longdouble"])
+def test_counts_may_have_any_dtype_of_real_numbers(dtype):
+    found = describe(np.array([[0, 1], [7, 0]], dtype))
+    assert (found.kind, found.maximum, found.fits_float32) == ("counts", 7, True)
+
+
+@pytest.mark.parametrize(("dtype", "kind"), [("bool", "binary"), ("complex64", "invalid"), ("object", "invalid")])
+def test_other_dtypes_are_no_counts(dtype, kind):
+    assert describe(np.array([[0, 1], [1, 0]], dtype)).kind == kind
+
+
+@pytest.mark.parametrize(
+    ("matrix", "fits"),
+    [
+        (np.array([[0.1]]), False),
+        (np.array([[0.5, 1 / 1024]]), True),
+        (np.array([[0.1]], np.float32), True),
+        (np.array([[2**24]], np.int64), True),
+        (np.array([[2**24 + 1]], np.int64), False),
+        (np.array([[-(2**24) - 1]], np.int64), False),
+        (np.array([[2.0**24 + 1]]), False),
+        (np.array([[1e300]]), False),
+    ],
+)
+def test_whether_float32_is_exact_is_known(matrix, fits):
+    assert describe(matrix).fits_float32 is fits
+
+
+def test_noise_is_the_largest_distance_to_a_whole_number():
+    assert describe(np.array([[3 + 4e-11, 5 - 1e-10, 0]])).noise == pytest.approx(1e-10, rel=1e-3)
+    assert describe(np.array([[3, 5, 0]], np.float32)).noise == 0
+
+
+def test_nan_infinite_and_negative_values_are_counted():
+    found = describe(np.array([[np.nan, np.nan, np.inf], [-np.inf, -1, 4]], np.float32))
+    assert (found.n_nan, found.n_infinite, found.n_negative) == (2, 2, 1)
+    assert (found.minimum, found.maximum) == (-1, 4)
+    assert str(found).endswith("2 NaN and 2 infinite values")
+
+
+def test_share_of_whole_numbers_leaves_zeros_aside():
+    found = describe(np.array([[0, 0, 0, 0, 1, 0.5]]))
+    assert found.integer_share == 0.5
+    assert "50 % whole numbers" in str(found)
+
+
+def test_the_search_for_fractions_stops_at_the_first_piece_that_has_one(monkeypatch):
+    monkeypatch.setattr(blocks, "_VALUES_AT_ONCE", 10)
+    asked = []
+    share = summary_module._share
+    monkeypatch.setattr(summary_module, "_share", lambda *a: asked.append(1) or share(*a))
+    describe(np.full((10, 10), 0.5, np.float32))
+    assert len(asked) == 1
+
+
+@pytest.mark.parametrize("shape", [(0, 5), (5, 0), (0, 0)])
+@pytest.mark.parametrize("make", [sparse.csr_matrix, sparse.csc_matrix, np.asarray])
+def test_a_matrix_without_values_is_empty(shape, make):
+    assert describe(make(np.zeros(shape))).kind == "empty"
