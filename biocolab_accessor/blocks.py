@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any, NamedTuple
 
-import h5py
 import numpy as np
 from anndata import AnnData
+from anndata.abc import CSCDataset, CSRDataset
 from numpy.typing import NDArray
 from scipy import sparse
 
-__all__ = ["Slot", "row_blocks", "slots_of", "values"]
+__all__ = ["Slot", "Source", "filled_slots", "row_blocks", "source_of", "values"]
 
+_BLOCK_BYTES = 32 << 20
+# Each cut of rows out of a matrix that is stored by columns goes through all of it, so those cuts are few and large.
+_COLUMN_STORED_BYTES = 128 << 20
 _VALUES_AT_ONCE = 1 << 20
-_BLOCK_BYTES = 64 << 20
-_MOST_ROWS = 8192
+# One read of a span beats many of single rows on disk, unless most of the span is not wanted.
+_SPAN_FACTOR = 4
+
+Rows = NDArray[np.intp]
 
 
 class Slot(NamedTuple):
@@ -40,112 +46,292 @@ class Slot(NamedTuple):
         return adata.n_obs, adata.raw.shape[1] if self.kind == "raw.X" else adata.n_vars
 
 
-def slots_of(adata: AnnData) -> list[Slot]:
-    """The slots that are filled: ``X``, ``raw.X``, then the layers."""
-    found = [Slot("X")] if _has_x(adata) else []
-    if adata.raw is not None:
-        found.append(Slot("raw.X"))
-    return found + [Slot("layer", key) for key in adata.layers]
+class Source(NamedTuple):
+    """A matrix, and which part of it is meant.
+
+    Attributes
+    ----------
+    matrix
+        SciPy sparse, NumPy, HDF5 or Zarr dataset, backed sparse of anndata, or Dask.
+    rows, columns
+        Positions, in the order wanted; None means all.
+    """
+
+    matrix: Any
+    rows: Rows | None = None
+    columns: Rows | None = None
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Of the part."""
+        n_rows, n_columns = self.matrix.shape
+        return (
+            n_rows if self.rows is None else len(self.rows),
+            n_columns if self.columns is None else len(self.columns),
+        )
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of the values."""
+        dtype: np.dtype[Any] = np.dtype(self.matrix.dtype)
+        return dtype
+
+    def restricted(self, rows: Rows | None) -> Source:
+        """Only some rows of this part, by their positions in it."""
+        if rows is None:
+            return self
+        return self._replace(rows=np.asarray(rows) if self.rows is None else self.rows[rows])
 
 
-def row_blocks(adata: AnnData, slot: Slot, rows: NDArray[np.intp] | None = None) -> Iterator[sparse.csr_matrix]:
-    """A slot's matrix as consecutive blocks of rows in CSR form, each a few tens of megabytes at most.
+def source_of(adata: AnnData, slot: Slot) -> Source:
+    """Where a slot's values are.
 
-    In-memory CSR is handed on without a copy; a view is cut block by block from the object it shows, so that it stays
-    a view and is never copied whole; backed and Dask matrices are read block by block.
+    Of a view it is the matrix of the object that it shows, with positions: ``adata.X`` of a view is a copy of its part,
+    and a view of a backed object cannot be cut again.
 
     Parameters
     ----------
     adata
-        Any AnnData: in memory, view, backed, Dask.
+        Any AnnData. It stays what it is: a view stays a view, a backed object stays backed.
     slot
-        Which matrix.
-    rows
-        Positions of cells, ascending or not; None means all.
+        A slot that is filled.
+
+    Examples
+    --------
+    >>> import anndata as ad, numpy as np
+    >>> view = ad.AnnData(np.eye(4, dtype="float32"))[[3, 1], 1:]
+    >>> source = source_of(view, Slot("X"))
+    >>> source.shape, source.rows.tolist(), view.is_view
+    ((2, 3), [3, 1], True)
     """
-    matrix = slot.of(adata) if slot.kind == "raw.X" or not adata.is_view else None
-    n_obs, n_vars = slot.shape(adata)
-    count = n_obs if rows is None else len(rows)
-    if isinstance(matrix, sparse.csr_matrix | sparse.csr_array) and rows is None:
-        yield from _csr_blocks(matrix)
-        return
-    if matrix is not None and sparse.issparse(matrix) and not isinstance(matrix, sparse.csr_matrix | sparse.csr_array):
-        # Rows cannot be cut out of CSC or COO without going through all of it, so it is turned around once.
-        matrix = matrix.tocsr()
-        if rows is None:
-            yield from _csr_blocks(matrix)
-            return
-    step = min(_MOST_ROWS, max(1, _BLOCK_BYTES // max(1, n_vars * 4)))
-    if matrix is not None and (sparse.issparse(matrix) or not isinstance(matrix, np.ndarray)):
-        step = max(step, 1024)  # sparse rows are far smaller than dense ones
-    for start in range(0, count, step):
-        part = slice(start, min(start + step, count)) if rows is None else rows[start : start + step]
-        yield _as_csr(_cut(matrix, part) if matrix is not None else slot.of(adata[part]))
+    if not adata.is_view:
+        return Source(slot.of(adata))
+    if slot.kind == "raw.X" and not adata.isbacked:
+        return Source(adata.raw.X)  # anndata itself copied this part when the view was made
+    shown = adata._adata_ref
+    rows, columns = _positions(adata._oidx, shown.n_obs), _positions(adata._vidx, shown.n_vars)
+    return Source(slot.of(shown), rows, None if slot.kind == "raw.X" else columns)
 
 
-def values(adata: AnnData, slot: Slot) -> Iterator[NDArray[Any]]:
-    """The stored values of a slot in pieces of about a million, in no order; of dense matrices all values."""
-    matrix = slot.of(adata) if slot.kind == "raw.X" or not adata.is_view else None
-    if matrix is not None and sparse.issparse(matrix):
-        yield from _pieces(matrix.data)
-    elif isinstance(matrix, np.ndarray):
-        yield from _pieces(matrix.reshape(-1, order="A" if matrix.flags.f_contiguous else "C"))
-    elif (stored := _stored_values(matrix)) is not None:
-        for start in range(0, stored.shape[0], _VALUES_AT_ONCE):
-            yield stored[start : start + _VALUES_AT_ONCE]
+def filled_slots(adata: AnnData) -> list[Slot]:
+    """The slots that hold a matrix: ``X``, ``raw.X``, then the layers; nothing is read."""
+    shown = adata._adata_ref if adata.is_view else adata
+    if shown.isbacked:
+        if not shown.file.is_open:
+            shown.file.open()
+        has_x = "X" in shown.file
     else:
-        for block in row_blocks(adata, slot):
-            yield from _pieces(block.data)
+        has_x = shown.X is not None
+    found = [Slot("X")] if has_x else []
+    if adata.raw is not None:
+        found.append(Slot("raw.X"))
+    # anndata 0.13 lists X among the layers, with None as its key.
+    return found + [Slot("layer", key) for key in shown.layers if key is not None]
 
 
-def _csr_blocks(matrix: Any) -> Iterator[sparse.csr_matrix]:
-    """Views of a CSR matrix's own arrays."""
-    if matrix.shape[0] == 0:
-        return
-    width = max(1, matrix.nnz // matrix.shape[0]) * (matrix.data.itemsize + matrix.indices.itemsize)
-    step = max(1, _BLOCK_BYTES // width)
-    for start in range(0, matrix.shape[0], step):
-        stop = min(start + step, matrix.shape[0])
-        first, last = matrix.indptr[start], matrix.indptr[stop]
-        block = sparse.csr_matrix((stop - start, matrix.shape[1]), dtype=matrix.dtype)
-        block.data, block.indices = matrix.data[first:last], matrix.indices[first:last]
-        block.indptr = matrix.indptr[start : stop + 1] - first
-        if matrix.has_canonical_format:
-            block.has_canonical_format = True
-        yield block
+def row_blocks(source: Source, rows: Rows | None = None) -> Iterator[sparse.csr_matrix]:
+    """Consecutive rows in canonical CSR form (sorted, no duplicates), some tens of megabytes at a time.
+
+    The arrays of an in-memory CSR matrix are handed on without a copy, so a block must not be written to.
+
+    Parameters
+    ----------
+    source
+        See :func:`source_of`.
+    rows
+        Positions within the source, in the order wanted; None means all.
+
+    Yields
+    ------
+    scipy.sparse.csr_matrix
+        ``(n, n_columns)`` in the dtype of the matrix; together they have every row.
+    """
+    part = source.restricted(rows)
+    for piece in _pieces(part):
+        yield _canonical(_csr_of(piece))
 
 
-def _cut(matrix: Any, part: slice | NDArray[np.intp]) -> Any:
-    if isinstance(part, slice) or isinstance(matrix, np.ndarray) or sparse.issparse(matrix):
-        return matrix[part]
-    # HDF5 wants ascending positions without repeats.
-    wanted, place = np.unique(part, return_inverse=True)
-    return matrix[wanted][place]
+def values(source: Source) -> Iterator[NDArray[Any]]:
+    """The stored values in pieces of about a million, in no order; of dense matrices all values, zeros too.
 
-
-def _as_csr(block: Any) -> sparse.csr_matrix:
-    if hasattr(block, "compute"):
-        block = block.compute()
-    if hasattr(block, "to_memory"):
-        block = block.to_memory()
-    return sparse.csr_matrix(block if sparse.issparse(block) else np.asarray(block))
-
-
-def _pieces(array: NDArray[Any]) -> Iterator[NDArray[Any]]:
-    for start in range(0, len(array), _VALUES_AT_ONCE):
-        yield array[start : start + _VALUES_AT_ONCE]
+    Parameters
+    ----------
+    source
+        See :func:`source_of`.
+    """
+    matrix = source.matrix
+    if source.rows is None and source.columns is None:
+        stored = _stored_values(matrix)
+        if stored is not None:
+            for start in range(0, stored.shape[0], _VALUES_AT_ONCE):
+                yield stored[start : start + _VALUES_AT_ONCE]
+            return
+    for piece in _pieces(source):
+        flat = piece.tocsr().data if sparse.issparse(piece) else np.asarray(piece).reshape(-1)
+        for start in range(0, len(flat), _VALUES_AT_ONCE):
+            yield flat[start : start + _VALUES_AT_ONCE]
 
 
 def _stored_values(matrix: Any) -> Any:
-    """The 1-D array of values behind a sparse matrix on disk, to be read straight through; None for all else."""
-    group = getattr(matrix, "group", None)
-    stored = group["data"] if isinstance(group, h5py.Group) and "data" in group else None
-    return stored
+    """A 1-D array or dataset of all values, without a copy; None where there is none."""
+    if isinstance(matrix, CSRDataset | CSCDataset):
+        return matrix.group["data"]
+    if sparse.issparse(matrix) and matrix.format in ("csr", "csc", "coo"):
+        return matrix.data
+    if isinstance(matrix, np.ndarray) and (matrix.flags.c_contiguous or matrix.flags.f_contiguous):
+        return matrix.reshape(-1, order="C" if matrix.flags.c_contiguous else "F")
+    return None
 
 
-def _has_x(adata: AnnData) -> bool:
-    if adata.isbacked:
-        return True
-    # Asking a view for its X would copy that part, so a single cell of it is asked for.
-    one = adata[:1] if adata.is_view and adata.n_obs else adata
-    return one.X is not None
+def _pieces(source: Source) -> Iterator[Any]:
+    """Consecutive rows as SciPy sparse or NumPy, columns cut."""
+    matrix, rows, columns = source
+    if sparse.issparse(matrix) and matrix.format not in ("csr", "csc", "coo"):
+        matrix = matrix.tocsr()  # DIA, BSR, LIL and DOK are not what an AnnData holds; none of them is ever large
+    for window in _windows(matrix, rows):
+        piece = _take(matrix, window)
+        yield piece if columns is None else (piece.tocsr() if sparse.issparse(piece) else piece)[:, columns]
+
+
+def _windows(matrix: Any, rows: Rows | None) -> Iterator[slice | Rows]:
+    """Which rows to read at a time."""
+    count = matrix.shape[0] if rows is None else len(rows)
+    for start, stop in _bounds(matrix, rows, count):
+        if rows is None:
+            yield slice(start, stop)
+            continue
+        wanted = rows[start:stop]
+        first, last = int(wanted[0]), int(wanted[-1])
+        is_run = last - first + 1 == len(wanted) and bool((np.diff(wanted) == 1).all())
+        yield slice(first, last + 1) if is_run else wanted
+
+
+def _bounds(matrix: Any, rows: Rows | None, count: int) -> Iterator[tuple[int, int]]:
+    if not count:
+        return
+    indptr = _row_pointers(matrix)
+    if indptr is not None:
+        lengths = np.diff(indptr) if rows is None else indptr[rows + 1] - indptr[rows]
+        ends = np.cumsum(lengths, dtype=np.int64)
+        most = _BLOCK_BYTES // (np.dtype(matrix.dtype).itemsize + 4)
+        start = 0
+        while start < count:
+            before = ends[start - 1] if start else 0
+            stop = max(start + 1, int(np.searchsorted(ends, before + most, side="right")))
+            yield start, stop
+            start = stop
+        return
+    if hasattr(matrix, "chunks") and hasattr(matrix, "compute"):
+        yield from _dask_bounds(matrix, rows, count)
+        return
+    if sparse.issparse(matrix) or isinstance(matrix, CSCDataset):
+        stored = matrix.nnz if sparse.issparse(matrix) else matrix.group["data"].shape[0]
+        width = max(1, stored // max(1, matrix.shape[0])) * (np.dtype(matrix.dtype).itemsize + 4)
+        step = max(1, _COLUMN_STORED_BYTES // width)
+    else:
+        step = max(1, _BLOCK_BYTES // max(1, matrix.shape[1] * np.dtype(matrix.dtype).itemsize))
+    for start in range(0, count, step):
+        yield start, min(start + step, count)
+
+
+def _dask_bounds(matrix: Any, rows: Rows | None, count: int) -> Iterator[tuple[int, int]]:
+    """Windows that end where Dask's chunks end, so that each is computed once."""
+    edges = np.cumsum(matrix.chunks[0])
+    if rows is None:
+        yield from zip([0, *edges[:-1].tolist()], edges.tolist(), strict=True)
+        return
+    chunk = np.searchsorted(edges, rows, side="right")
+    if (np.diff(chunk) >= 0).all():
+        cuts = [0, *(np.flatnonzero(np.diff(chunk)) + 1).tolist(), count]
+    else:
+        cuts = [*range(0, count, max(1, int(max(matrix.chunks[0])))), count]
+    yield from pairwise(cuts)
+
+
+def _row_pointers(matrix: Any) -> NDArray[np.int64] | None:
+    if isinstance(matrix, CSRDataset):
+        return np.asarray(matrix.group["indptr"][...], np.int64)
+    if sparse.issparse(matrix) and matrix.format == "csr":
+        return np.asarray(matrix.indptr, np.int64)
+    return None
+
+
+def _take(matrix: Any, window: slice | Rows) -> Any:
+    """Rows of a matrix in memory."""
+    if sparse.issparse(matrix):
+        if matrix.format == "csr" and isinstance(window, slice):
+            return _csr_window(matrix, window)
+        return _coo_rows(matrix, window) if matrix.format == "coo" else matrix[window]
+    if isinstance(matrix, CSCDataset):
+        return _rows_of_columns(matrix, window)
+    if hasattr(matrix, "compute"):
+        part = matrix[window].compute()
+        return part if sparse.issparse(part) else np.asarray(part)
+    if isinstance(matrix, np.ndarray) or isinstance(window, slice):
+        return matrix[window]
+    # What is on disk wants ascending positions without repeats.
+    wanted, place = np.unique(window, return_inverse=True)
+    first, last = int(wanted[0]), int(wanted[-1])
+    if last - first < _SPAN_FACTOR * len(wanted):
+        return matrix[first : last + 1][window - first]
+    return matrix[wanted, :][place]
+
+
+def _csr_window(matrix: Any, window: slice) -> sparse.csr_matrix:
+    """Rows of a CSR matrix that share its arrays."""
+    first, last = int(matrix.indptr[window.start]), int(matrix.indptr[window.stop])
+    # Not by the constructor, which copies arrays that are a small part of a larger one.
+    block = sparse.csr_matrix((window.stop - window.start, matrix.shape[1]), dtype=matrix.dtype)
+    block.data, block.indices = matrix.data[first:last], matrix.indices[first:last]
+    block.indptr = matrix.indptr[window.start : window.stop + 1] - matrix.indptr[window.start]
+    return block
+
+
+def _coo_rows(matrix: Any, window: slice | Rows) -> sparse.csr_matrix:
+    wanted = np.arange(window.start, window.stop) if isinstance(window, slice) else window
+    distinct, place = np.unique(wanted, return_inverse=True)
+    position = np.full(matrix.shape[0], -1, np.int64)
+    position[distinct] = np.arange(len(distinct))
+    row = position[matrix.row]
+    kept = row >= 0
+    entries = (matrix.data[kept], (row[kept], matrix.col[kept]))
+    # SciPy adds up the entries of one place here, which is what they mean.
+    return sparse.csr_matrix(entries, shape=(len(distinct), matrix.shape[1]))[place]
+
+
+def _rows_of_columns(matrix: CSCDataset, window: slice | Rows) -> sparse.csr_matrix:
+    """Rows of a matrix that is stored by columns on disk, read a stripe of columns at a time."""
+    indptr = np.asarray(matrix.group["indptr"][...], np.int64)
+    most = _BLOCK_BYTES // (matrix.dtype.itemsize + 4)
+    stripes = []
+    start, n_columns = 0, matrix.shape[1]
+    while start < n_columns:
+        stop = max(start + 1, int(np.searchsorted(indptr, indptr[start] + most, side="right")) - 1)
+        stripes.append(sparse.csr_matrix(matrix[:, start:stop][window]))
+        start = stop
+    n_rows = window.stop - window.start if isinstance(window, slice) else len(window)
+    return sparse.hstack(stripes, format="csr") if stripes else sparse.csr_matrix((n_rows, 0), dtype=matrix.dtype)
+
+
+def _csr_of(piece: Any) -> sparse.csr_matrix:
+    if not sparse.issparse(piece):
+        piece = np.asarray(piece)
+    if piece.dtype == np.float16:
+        piece = piece.astype(np.float32)  # SciPy has no sparse matrices of half precision
+    return piece if isinstance(piece, sparse.csr_matrix) else sparse.csr_matrix(piece)
+
+
+def _canonical(block: sparse.csr_matrix) -> sparse.csr_matrix:
+    """Sorted and without duplicates; what has to change is changed in a copy."""
+    if block.has_canonical_format:
+        return block
+    block = block.copy()
+    block.sum_duplicates()
+    return block
+
+
+def _positions(index: Any, length: int) -> Rows | None:
+    if isinstance(index, slice) and index.indices(length) == (0, length, 1):
+        return None
+    positions: Rows = np.arange(length)[index]
+    return positions

@@ -8,10 +8,9 @@ from typing import Any, Literal
 
 from anndata import AnnData
 
-from biocolab_accessor.blocks import Slot
+from biocolab_accessor.blocks import Slot, filled_slots, source_of
 from biocolab_accessor.check.summary import SlotSummary, describe
 from biocolab_accessor.errors import EmptyAnnData, InvalidArgument, InvalidValues, NoCounts
-from biocolab_accessor.outbound.blocks import filled_slots, source_of
 
 __all__ = ["MatrixChoice", "SlotSummary", "choose_matrix", "decide", "describe", "matrix_type"]
 

@@ -8,8 +8,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from biocolab_accessor.blocks import Slot
-from biocolab_accessor.outbound.blocks import Source, values
+from biocolab_accessor.blocks import Slot, Source, values
 
 __all__ = ["Kind", "SlotSummary", "describe"]
 
@@ -120,7 +119,7 @@ def describe(matrix: Any, name: Slot | str = "X") -> SlotSummary:
     ----------
     matrix
         SciPy sparse, NumPy of any order, HDF5 dataset, backed sparse of anndata, Dask; or a
-        :class:`~biocolab_accessor.outbound.blocks.Source`, which is part of one.
+        :class:`~biocolab_accessor.blocks.Source`, which is part of one.
     name
         What to call it.
 

@@ -11,14 +11,13 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 
-from biocolab_accessor.blocks import Slot
+from biocolab_accessor.blocks import Slot, filled_slots
 from biocolab_accessor.check.columns import as_frame
 from biocolab_accessor.check.counts import SlotSummary
 from biocolab_accessor.check.report import Report
 from biocolab_accessor.check.run import check_object
 from biocolab_accessor.errors import InvalidArgument, UnknownField
 from biocolab_accessor.naming import did_you_mean, listing
-from biocolab_accessor.outbound.blocks import filled_slots
 from biocolab_accessor.outbound.h5ad import Compression
 from biocolab_accessor.outbound.names import distinct, safe_name
 from biocolab_accessor.outbound.shadow import ShadowObsm, shadow_obsm

@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
 
+from biocolab_accessor.blocks import Source, row_blocks
 from biocolab_accessor.errors import InvalidArgument, InvalidValues
 from biocolab_accessor.outbound import h5ad
-from biocolab_accessor.outbound.blocks import Source, row_blocks
 from biocolab_accessor.outbound.h5ad import write_h5ad
 
 OBS = pd.DataFrame({"type": pd.Categorical(["B", None, "T"], ["T", "B"])}, index=["a", "b", "c"])
