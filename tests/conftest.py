@@ -33,7 +33,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
 def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
     """No settings of the machine: neither variables nor a key file in the home folder."""
     for name in list(os.environ):
-        if name.startswith("BIOCOLAB_") or name.lower().endswith("_proxy"):
+        if (name.startswith("BIOCOLAB_") and name != "BIOCOLAB_TEST_DATA") or name.lower().endswith("_proxy"):
             monkeypatch.delenv(name)
     monkeypatch.setenv("HOME", str(tmp_path_factory.mktemp("home")))
     monkeypatch.setattr(connection, "_ambient", None)

@@ -10,8 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from scipy import sparse
 
-from biocolab_accessor.blocks import Slot, Source, filled_slots, row_blocks, source_of, values
 from biocolab_accessor import blocks
+from biocolab_accessor.blocks import Slot, Source, filled_slots, row_blocks, source_of, values
 
 DENSE = np.where(np.random.default_rng(0).random((50, 20)) < 0.3, np.arange(1000).reshape(50, 20), 0).astype(np.float32)
 X = Slot("X")

@@ -6,10 +6,10 @@ import pytest
 from anndata.io import sparse_dataset, write_elem
 from scipy import sparse
 
+from biocolab_accessor import blocks
 from biocolab_accessor.blocks import Source
 from biocolab_accessor.check import summary as summary_module
 from biocolab_accessor.check.summary import describe
-from biocolab_accessor import blocks
 
 COUNTS = np.random.default_rng(0).poisson(0.5, (40, 30)).astype(np.float32)
 
