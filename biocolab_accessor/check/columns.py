@@ -128,9 +128,9 @@ def _judge_categories(column: pd.Series, where: str) -> Verdict:
 
 def _judge_objects(column: pd.Series, where: str) -> Verdict:
     kind = pd.api.types.infer_dtype(column, skipna=True)
-    missing = column.isna()
     if kind == "string":
-        return _text(column, missing, where)
+        return _text(column, where)
+    missing = column.isna()
     if kind == "empty":
         return Verdict(pd.Series(np.nan, index=column.index), "only missing values: sent as NaN", count=len(column))
     if kind == "boolean":
@@ -148,8 +148,8 @@ def _judge_objects(column: pd.Series, where: str) -> Verdict:
     return _refused(column, where, problem, tuple(first.values())[:3], sum(types.values()))
 
 
-def _text(column: pd.Series, missing: pd.Series, where: str) -> Verdict:
-    labels = pd.Categorical(column.where(~missing, None))
+def _text(column: pd.Series, where: str) -> Verdict:
+    labels = pd.Categorical(column.to_numpy())
     categories = pd.Index(sorted(labels.categories, key=_natural), dtype=object)
     broken = [label for label in categories if "\0" in label or not _is_utf8(label)]
     if broken:

@@ -157,7 +157,7 @@ def _all_fine(names: pd.Index) -> bool:
 
 
 def _duplicates(path: str, names: pd.Index, what: str, fix: str) -> Iterator[Finding]:
-    if not all(isinstance(name, str) for name in names):
+    if names.inferred_type != "string":
         names = pd.Index([str(name) for name in names], dtype=object)  # 1 and '1' are one name in a file
     if names.is_unique:
         return
