@@ -89,7 +89,7 @@ def test_celltypist_table_comes_back_as_whole_counts(server: Sandbox) -> None:
 
 def test_nan_is_refused_with_slot_and_number(read_h5ad: Reader, server: Sandbox) -> None:
     adata = read_h5ad("cellxgene-nan.h5ad")
-    with pytest.raises(InvalidValues, match=r"X: 2,556 NaN") as caught:
+    with pytest.raises(InvalidValues, match=r"X +2,556 NaN") as caught:
         adata.biocolab.submit()
     assert caught.value.report.errors[0].count == int(np.isnan(adata.X).sum()) == 2556
 
