@@ -137,11 +137,12 @@ class Traffic:
 async def _play(fault: Fault, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
     options, transport = fault.options, scope.get("state", {}).get("transport")
     if fault.kind == "reset":
-        _reset(transport)
+        await _drain(receive)
+        await _reset(transport)
         return
     if fault.kind == "hang":
         await _wait(receive, options["seconds"])
-        _reset(transport)
+        await _reset(transport)
         return
     instead = _instead(fault)
     if instead is not None:
@@ -153,7 +154,7 @@ async def _play(fault: Fault, app: ASGIApp, scope: Scope, receive: Receive, send
     body = bytes(answer.body)
     half = body[: len(body) // 2]
     if fault.kind == "lost_answer":
-        _reset(transport)
+        await _reset(transport)
     elif fault.kind == "trickle":
         await _trickle(send, answer, body, options["seconds"], options["pieces"])
     elif fault.kind in ("reset_midway", "truncate"):
@@ -161,7 +162,7 @@ async def _play(fault: Fault, app: ASGIApp, scope: Scope, receive: Receive, send
         await send({"type": "http.response.body", "body": half, "more_body": True})
         if fault.kind == "reset_midway":
             await asyncio.sleep(0.05)  # so that the half arrives first
-            _reset(transport)
+            await _reset(transport)
         elif transport is not None:
             transport.close()
     elif fault.kind == "truncate_unannounced":
@@ -226,7 +227,7 @@ async def _wait(receive: Receive, seconds: float) -> None:
         await asyncio.wait_for(until_gone(), seconds)
 
 
-def _reset(transport: asyncio.Transport | None) -> None:
+async def _reset(transport: asyncio.Transport | None) -> None:
     if transport is None:
         return
     connection = transport.get_extra_info("socket")
@@ -234,3 +235,5 @@ def _reset(transport: asyncio.Transport | None) -> None:
         # With no time to linger the system sends a reset instead of an orderly end.
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     transport.abort()
+    # The server hears of it in the next turn of the loop, and must not take the silence for a mistake.
+    await asyncio.sleep(0.01)
