@@ -13,10 +13,13 @@ from typing import Any
 from biocolab_accessor.sandbox.accounts import ALL_MEMBERS, PERSONAL
 from biocolab_accessor.sandbox.database import Database
 
-__all__ = ["PUBLIC", "Catalogue", "StudyRecord", "TaskRecord", "UploadRecord"]
+__all__ = ["PUBLIC", "UPLOAD_PREFIX", "Catalogue", "StudyRecord", "TaskRecord", "UploadRecord"]
 
 PUBLIC = "bioturing_public_studies"
 """Group id of the public studies."""
+
+UPLOAD_PREFIX = "/sandbox/uploads/"
+"""What the paths of uploads begin with; the folder's id follows."""
 
 _SCHEMA = """
 create table if not exists studies (
@@ -121,7 +124,7 @@ class Catalogue:
         database.create(_SCHEMA)
 
     def add_study(self, record: StudyRecord) -> None:
-        """Make a study visible."""
+        """Make a study visible; one that is visible already stays as it is."""
         values = (
             record.uuid,
             record.hash_id,
@@ -137,8 +140,8 @@ class Catalogue:
         )
         with self._database.writing() as connection:
             connection.execute(
-                "insert into studies (uuid, hash_id, title, abstract, authors, reference, species, group_id, owner, "
-                "cell_type, created_at) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                "insert or ignore into studies (uuid, hash_id, title, abstract, authors, reference, species, "
+                "group_id, owner, cell_type, created_at) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 values,
             )
 
@@ -158,6 +161,10 @@ class Catalogue:
             user,
         )
         return [_study(row) for row in rows]
+
+    def has_public(self, hash_id: str) -> bool:
+        """Whether a public study has this displayed id."""
+        return any(record.hash_id == hash_id for record in self.studies())
 
     def study(self, uuid_: str, user: str) -> StudyRecord | None:
         """A study by its uuid; None where there is none that the user sees."""
@@ -205,6 +212,26 @@ class Catalogue:
             self.log_line(row["id"], "Interrupted: the server was stopped; submit again")
             self.set_task(row["id"], "ERROR")
 
+    def study_uuids(self) -> set[str]:
+        """Studies that are visible, or wait for their commit."""
+        rows = self._database.rows("select uuid from studies")
+        done = self._database.rows("select result from tasks where kind = 'submit' and status = 'SUCCESS'")
+        return {row["uuid"] for row in rows} | {json.loads(row["result"])["uuid"] for row in done}
+
+    def task_of_upload(self, owner: str, study_path: str) -> TaskRecord | None:
+        """The task that an upload was submitted in; None before."""
+        rows = self._database.rows("select * from tasks where owner = ? and study_path = ?", owner, study_path)
+        return _task(rows[0]) if rows else None
+
+    def waiting_uploads(self) -> set[str]:
+        """Files that were announced, in folders that were not submitted."""
+        rows = self._database.rows(
+            "select id from uploads where not exists (select 1 from tasks where tasks.owner = uploads.owner and "
+            "tasks.study_path = ? || uploads.folder_id)",
+            UPLOAD_PREFIX,
+        )
+        return {row["id"] for row in rows}
+
     def add_upload(self, owner: str, folder_id: str, name: str, n_chunks: int) -> UploadRecord:
         """A file that will be uploaded."""
         record = UploadRecord(uuid.uuid4().hex, owner, folder_id, name, n_chunks)
@@ -231,9 +258,10 @@ class Catalogue:
         with self._database.writing() as connection:
             connection.execute("insert or replace into chunks values (?, ?, ?)", (upload_id, chunk, size))
 
-    def chunks(self, upload_id: str) -> list[int]:
-        """Numbers of the chunks that have arrived."""
-        return [row["chunk"] for row in self._database.rows("select chunk from chunks where upload_id = ?", upload_id)]
+    def chunks(self, upload_id: str) -> dict[int, int]:
+        """Bytes of the chunks that have arrived, by number."""
+        rows = self._database.rows("select chunk, size from chunks where upload_id = ?", upload_id)
+        return {row["chunk"]: row["size"] for row in rows}
 
     def clear(self) -> None:
         """Forget everything."""

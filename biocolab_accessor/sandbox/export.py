@@ -8,6 +8,7 @@ from typing import Any
 import anndata as ad
 import pandas as pd
 
+from biocolab_accessor.sandbox.durable import publish
 from biocolab_accessor.sandbox.study_folder import StudyFolder
 
 __all__ = ["write_export"]
@@ -35,4 +36,4 @@ def write_export(folder: StudyFolder, path: Path) -> None:
     )
     part = path.with_suffix(".part")
     adata.write_h5ad(part)
-    part.rename(path)
+    publish(part, path)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from biocolab_accessor.sandbox.durable import publish
 from biocolab_accessor.sandbox.refusal import Refusal
 
 __all__ = ["Column", "ObsTable"]
@@ -116,7 +116,7 @@ class ObsTable:
         arrays: dict[str, Any] = {f"column_{i}": column.values for i, column in enumerate(self.columns.values())}
         part = path.with_name(f"{uuid.uuid4().hex}.npz")
         np.savez(part, fields=np.frombuffer(json.dumps(fields).encode(), np.uint8), **arrays)
-        os.replace(part, path)
+        publish(part, path)
 
     def with_values(
         self, barcodes: Sequence[str], given: Sequence[str], columns: Mapping[str, Sequence[Any]]

@@ -9,6 +9,7 @@ import numpy as np
 from starlette.responses import FileResponse, Response
 
 from biocolab_accessor.sandbox.catalogue import StudyRecord
+from biocolab_accessor.sandbox.databases import DATABASE_ID, VERSIONS
 from biocolab_accessor.sandbox.export import write_export
 from biocolab_accessor.sandbox.genes import gene_numbers
 from biocolab_accessor.sandbox.refusal import Refusal, text, texts
@@ -19,16 +20,14 @@ __all__ = ["ROUTES"]
 
 Body = Mapping[str, Any]
 
-_DATABASE_ID = "5010c7d573ae4ff2b9691422b99aa2cd"
-_VERSIONS = [("human", 1), ("human", 2), ("human", 3), ("mouse", 1), ("primate", 1)]
 _NUMBER, _CATEGORY = 0, 1
 
 
 def databases(site: Site, user: str, body: Body) -> Any:
     """All databases; their versions hold the same studies here."""
     return [
-        {"id": _DATABASE_ID, "name": "BioTuring database", "species": species, "version": version}
-        for species, version in _VERSIONS
+        {"id": DATABASE_ID, "name": "BioTuring database", "species": species, "version": version}
+        for species, version in VERSIONS
     ]
 
 
@@ -151,7 +150,7 @@ def unit(body: Body) -> str:
 
 def _species(body: Body) -> str:
     species, version = body.get("species"), body.get("version")
-    if body.get("database") != _DATABASE_ID or (species, version) not in _VERSIONS:
+    if body.get("database") != DATABASE_ID or (species, version) not in VERSIONS:
         detail = f"there is no database {body.get('database')!r}, {species!r}, version {version!r}"
         raise Refusal(404, detail)
     return str(species)

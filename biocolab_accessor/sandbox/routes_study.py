@@ -137,7 +137,7 @@ def _table(path: Path, key: str) -> pd.DataFrame:
 def _add(folder: StudyFolder, barcodes: list[str], columns: dict[str, Any]) -> None:
     if len(set(barcodes)) < len(barcodes):
         raise Refusal(422, "barcodes are repeated")
-    folder.set_obs(folder.obs.with_values(folder.barcodes, barcodes, columns))
+    folder.change_obs(lambda obs: obs.with_values(folder.barcodes, barcodes, columns))
 
 
 def _study(site: Site, user: str, body: Body) -> tuple[StudyRecord, StudyFolder]:

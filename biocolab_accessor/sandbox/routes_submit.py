@@ -50,6 +50,9 @@ def upload(site: Site, user: str, params: Body, part: Path) -> Any:
 def submit_study_from_local(site: Site, user: str, body: Body) -> Any:
     """Process what was uploaded; the same upload again is the same task."""
     study_path = text(body, "study_path")
+    known = site.catalogue.task_of_upload(user, study_path)
+    if known is not None:
+        return ok({"id": known.id})
     files = site.uploads.files(user, study_path)
     batches = uploaded_batches(texts(body, "batch_info"), files, body.get("study_type"))
     return _start(site, user, body, batches, study_path)
@@ -58,6 +61,9 @@ def submit_study_from_local(site: Site, user: str, body: Body) -> Any:
 def submit_processed_study_from_local(site: Site, user: str, body: Body) -> Any:
     """Take a folder that was processed elsewhere; the task then says that it cannot be read here."""
     study_path = text(body, "study_path")
+    known = site.catalogue.task_of_upload(user, study_path)
+    if known is not None:
+        return ok({"id": known.id})
     files = site.uploads.files(user, study_path)
     batches = [Batch(f"processed folder of {len(files)} files", {})]
     defaults = {"normalize": False, "skip_dimred": True, "filter_params": {}}
@@ -169,7 +175,13 @@ def _start(site: Site, user: str, body: Body, batches: list[Batch], study_path: 
     }
     task, new = site.catalogue.add_task(user, "submit", kept, study_path)
     if new:
-        site.tasks.submit(task.id, job, lambda say: fetch(batches, say), fetched(batches))
+
+        def finish() -> None:
+            for path in fetched(batches):
+                path.unlink(missing_ok=True)
+            site.uploads.drop(user, study_path)
+
+        site.tasks.submit(task.id, job, lambda say: fetch(batches, say), finish)
     return ok({"id": task.id})
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from biocolab_accessor.sandbox.cells import Cells
+from biocolab_accessor.sandbox.public import list_public
 from biocolab_accessor.sandbox.readers import cells_of_anndata
 from biocolab_accessor.sandbox.samples import celltypist_sample, has_celltypist, pbmc68k
 from biocolab_accessor.sandbox.site import Site
@@ -12,23 +13,23 @@ __all__ = ["seed"]
 
 def seed(site: Site) -> None:
     """List the studies; their cells are read from the packages when somebody asks for them."""
-    site.add_public(
+    list_public(
+        site,
         "PBMC68k_reduced",
         _pbmc68k,
         title="Massively parallel digital transcriptional profiling of single cells (PBMC 68k, reduced)",
         authors=("Zheng et al.",),
         reference="https://www.nature.com/articles/ncomms14049",
-        species="human",
         cell_type="bulk_labels",
     )
     if has_celltypist():
-        site.add_public(
+        list_public(
+            site,
             "CellTypist_sample",
             _celltypist,
             title="CellTypist's packaged sample of human immune cells",
             authors=("Domínguez Conde et al.",),
             reference="https://www.science.org/doi/10.1126/science.abl5197",
-            species="human",
             cell_type=None,
         )
 

@@ -20,7 +20,6 @@ import uvicorn
 from anndata import AnnData
 from filelock import FileLock, Timeout
 
-from biocolab_accessor.check.run import open_h5ad
 from biocolab_accessor.connection import drop_default, push_default
 from biocolab_accessor.connector import EConnector
 from biocolab_accessor.errors import InvalidArgument, SandboxError
@@ -31,9 +30,10 @@ from biocolab_accessor.sandbox.catalogue import PUBLIC
 from biocolab_accessor.sandbox.faults import Faults
 from biocolab_accessor.sandbox.ledger import Ledger
 from biocolab_accessor.sandbox.listen import is_loopback, listen, reached_at
+from biocolab_accessor.sandbox.public import add_public
 from biocolab_accessor.sandbox.routes_control import control_routes
 from biocolab_accessor.sandbox.seed import seed
-from biocolab_accessor.sandbox.site import Site, cell_type_field, cells_of
+from biocolab_accessor.sandbox.site import Site
 from biocolab_accessor.sandbox.traffic import Protocol, Traffic
 
 if TYPE_CHECKING:
@@ -220,39 +220,25 @@ class Sandbox:
         Raises
         ------
         InvalidArgument
-            There is a public study of this id already, or the column does not exist.
+            There is a public study of this id already, no such column, or no database of the species.
         InvalidFile
             The path is not an h5ad.
         """
         from biocolab_accessor.inbound.bioflex_source import BioFlexSource
         from biocolab_accessor.inbound.study import Study
 
-        if any(record.hash_id == study_id for record in self._site.catalogue.studies()):
-            msg = f"there is a public study {study_id!r} already: give another study_id"
-            raise InvalidArgument(msg)
-        if isinstance(adata_or_path, AnnData):
-            cells = cells_of(adata_or_path)
-        else:
-            adata = open_h5ad(Path(adata_or_path))
-            try:
-                cells = cells_of(adata.to_memory())
-            finally:
-                adata.file.close()
-        record = self._site.add_public(
+        add_public(
+            self._site,
             study_id,
-            lambda: cells,
+            adata_or_path,
             title=title or study_id,
-            authors=tuple(authors),
+            authors=authors,
             reference=reference,
             species=species,
-            cell_type=cell_type_field([str(name) for name in cells.obs.columns], cell_type),
+            cell_type=cell_type,
         )
-        self._site.open(record)
-        newest = [d for d in self._connector.get_bioflex().databases() if d.species == species]
-        if not newest:
-            msg = f"the sandbox has no database of species {species!r}"
-            raise InvalidArgument(msg)
-        return Study(BioFlexSource(newest[-1].get_study(study_id)))
+        newest = [database for database in self._connector.get_bioflex().databases() if database.species == species][-1]
+        return Study(BioFlexSource(newest.get_study(study_id)))
 
     def environment(self) -> dict[str, str]:
         """Environment variables with which another process talks to this sandbox."""

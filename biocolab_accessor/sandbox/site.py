@@ -5,31 +5,24 @@ from __future__ import annotations
 import shutil
 import threading
 import uuid
-from collections.abc import Callable, Sequence
-from datetime import datetime
+from collections.abc import Callable
 from pathlib import Path
 
-from anndata import AnnData
-
-from biocolab_accessor.blocks import Slot
-from biocolab_accessor.check.counts import choose_matrix
-from biocolab_accessor.errors import InvalidArgument, InvalidFile
 from biocolab_accessor.naming import did_you_mean
 from biocolab_accessor.sandbox.accounts import Accounts
 from biocolab_accessor.sandbox.buckets import Buckets
-from biocolab_accessor.sandbox.catalogue import PUBLIC, Catalogue, StudyRecord
+from biocolab_accessor.sandbox.catalogue import Catalogue, StudyRecord
 from biocolab_accessor.sandbox.cells import Cells, lognorm
 from biocolab_accessor.sandbox.database import Database
-from biocolab_accessor.sandbox.readers import cells_of_anndata
+from biocolab_accessor.sandbox.durable import publish
 from biocolab_accessor.sandbox.refusal import Refusal
 from biocolab_accessor.sandbox.study_folder import StudyFolder
+from biocolab_accessor.sandbox.sweep import sweep
 from biocolab_accessor.sandbox.tasks import TaskRunner
 from biocolab_accessor.sandbox.terms import Terms
 from biocolab_accessor.sandbox.uploads import Uploads
 
-__all__ = ["Site", "cell_type_field", "cells_of"]
-
-_CELL_TYPE_FIELDS = ("cell_type", "cell type", "celltype", "author's cell type", "bulk_labels", "cell_types")
+__all__ = ["Site"]
 
 
 class Site:
@@ -50,14 +43,12 @@ class Site:
         self._studies, self._exports = folder / "studies", folder / "exports"
         for path in (self._studies, self._exports):
             path.mkdir(parents=True, exist_ok=True)
-        for left in self._studies.glob("*.part"):
-            shutil.rmtree(left)
         self._database = Database(folder / "catalogue.sqlite")
         self.accounts = Accounts(self._database)
         self.terms = Terms(self._database)
         self.catalogue = Catalogue(self._database)
-        self.catalogue.interrupt_tasks()
         self.uploads = Uploads(folder / "uploads", self.catalogue)
+        sweep(self.catalogue, self._studies, folder / "uploads", self._exports)
         self.tasks = TaskRunner(self.catalogue, self._studies, folder / "worker.log")
         self._builders: dict[str, Callable[[], Cells]] = {}
         self._open: dict[str, StudyFolder] = {}
@@ -87,7 +78,10 @@ class Site:
             if record.uuid not in self._open:
                 path = self._studies / record.uuid
                 if not path.exists():
-                    self._write(path, self._builders[record.hash_id]())
+                    if record.hash_id not in self._builders:
+                        detail = f"the cells of study {record.hash_id!r} come with a package that is not installed"
+                        raise Refusal(410, detail)
+                    self.write(record.uuid, self._builders[record.hash_id]())
                 self._open[record.uuid] = StudyFolder(path)
             return self._open[record.uuid]
 
@@ -146,74 +140,14 @@ class Site:
             raise Refusal(404, detail)
         return record
 
-    def add_public(
-        self,
-        study_id: str,
-        build: Callable[[], Cells],
-        *,
-        title: str,
-        authors: Sequence[str],
-        reference: str,
-        species: str,
-        cell_type: str | None,
-    ) -> StudyRecord:
-        """List a public study whose cells are made on first use."""
-        with self._lock:
-            self._builders[study_id] = build
-            known = [record for record in self.catalogue.studies() if record.hash_id == study_id]
-            if known:
-                return known[0]
-            now = datetime.now().isoformat(timespec="seconds")
-            record = StudyRecord(
-                uuid.uuid4().hex,
-                study_id,
-                title,
-                "",
-                tuple(authors),
-                reference,
-                species,
-                PUBLIC,
-                "sandbox",
-                cell_type,
-                now,
-            )
-            self.catalogue.add_study(record)
-            return record
-
-    def _write(self, path: Path, cells: Cells) -> None:
-        part = path.with_suffix(".part")
-        shutil.rmtree(part, ignore_errors=True)
+    def write(self, uuid_: str, cells: Cells) -> None:
+        """Store cells as a study; it is seen once the catalogue lists it."""
+        part = self._studies / f"{uuid.uuid4().hex}.part"
         data = cells.matrix.data
         counts = bool(len(data)) and bool((data >= 0).all()) and bool((data % 1 == 0).all())
         StudyFolder.write(part, cells, lognorm(cells.matrix) if counts else None, {}, {})
-        part.rename(path)
+        publish(part, self._studies / uuid_)
 
-
-def cells_of(adata: AnnData) -> Cells:
-    """The cells of an AnnData with its counts, or with ``X`` where it has none.
-
-    Raises
-    ------
-    InvalidFile
-        Barcodes are repeated.
-    """
-    if not adata.obs_names.is_unique:
-        msg = "the barcodes are not unique: adata.obs_names_make_unique()"
-        raise InvalidFile(msg)
-    slot: Slot = choose_matrix(adata).slot
-    features = adata.raw.var_names if slot.kind == "raw.X" else adata.var_names
-    return cells_of_anndata(adata, slot.of(adata), features)
-
-
-def cell_type_field(cells_obs: Sequence[str], wanted: str | None) -> str | None:
-    """The field with the cell types: the one named, else one of the usual names.
-
-    Raises
-    ------
-    InvalidArgument
-        The named one does not exist.
-    """
-    if wanted is not None and wanted not in cells_obs:
-        msg = f"cell_type is {wanted!r}, but obs has no such column{did_you_mean(wanted, cells_obs)}"
-        raise InvalidArgument(msg)
-    return wanted or next((name for name in cells_obs if name.lower() in _CELL_TYPE_FIELDS), None)
+    def set_builder(self, study_id: str, build: Callable[[], Cells]) -> None:
+        """How the cells of a public study are made when somebody asks for them."""
+        self._builders[study_id] = build

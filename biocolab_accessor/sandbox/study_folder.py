@@ -6,7 +6,8 @@ import base64
 import json
 import os
 import re
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,7 @@ class StudyFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._changing = threading.Lock()
 
     @classmethod
     def write(
@@ -100,9 +102,10 @@ class StudyFolder:
         """Metadata; read anew each time, since it can be added to."""
         return ObsTable.read(self.path / "obs.npz")
 
-    def set_obs(self, table: ObsTable) -> None:
-        """Replace the metadata."""
-        table.write(self.path / "obs.npz")
+    def change_obs(self, change: Callable[[ObsTable], ObsTable]) -> None:
+        """Replace the metadata by what ``change`` makes of them; one change after another."""
+        with self._changing:
+            change(self.obs).write(self.path / "obs.npz")
 
     @property
     def embeddings(self) -> list[dict[str, str]]:

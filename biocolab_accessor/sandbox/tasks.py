@@ -11,13 +11,14 @@ import subprocess
 import sys
 import threading
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from biocolab_accessor.errors import SandboxError
 from biocolab_accessor.sandbox.catalogue import Catalogue
+from biocolab_accessor.sandbox.durable import publish
 
 __all__ = ["TaskRunner"]
 
@@ -61,7 +62,7 @@ class TaskRunner:
             self._worker = self._start()
 
     def submit(
-        self, task_id: str, job: Mapping[str, Any], prepare: Callable[[Say], None], fetched: Sequence[Path]
+        self, task_id: str, job: Mapping[str, Any], prepare: Callable[[Say], None], finish: Callable[[], None]
     ) -> None:
         """Process a submission; its task ends with the uuid of the study.
 
@@ -73,12 +74,12 @@ class TaskRunner:
             For the worker.
         prepare
             Brings the files that are not here yet, in the task.
-        fetched
-            Those files, which are removed in the end.
+        finish
+            Called in the end, however it ends.
         """
         self._catalogue.log_line(task_id, "Waiting in queue")
         self.warm_up()
-        self._jobs.put(lambda: self._process(task_id, job, prepare, fetched))
+        self._jobs.put(lambda: self._process(task_id, job, prepare, finish))
 
     def run(self, task_id: str, work: Callable[[], Mapping[str, Any]]) -> None:
         """Run some work of the server's own as a task; its task ends with what it returns."""
@@ -135,7 +136,7 @@ class TaskRunner:
             job()
 
     def _process(
-        self, task_id: str, job: Mapping[str, Any], prepare: Callable[[Say], None], fetched: Sequence[Path]
+        self, task_id: str, job: Mapping[str, Any], prepare: Callable[[Say], None], finish: Callable[[], None]
     ) -> None:
         study, generation = uuid.uuid4().hex, self._generation
         part = self._folder / f"{study}.part"
@@ -148,15 +149,14 @@ class TaskRunner:
                 error = "the sandbox was reset"
             if error is None:
                 # Before the task says so: what is listed must be there whole.
-                part.rename(self._folder / study)
+                publish(part, self._folder / study)
                 self._catalogue.set_task(task_id, "SUCCESS", {"uuid": study})
                 return
         except (OSError, ValueError) as problem:
             logger.warning("task %s: %s", task_id, problem)
             error = "the server was stopped" if self._closed else f"{type(problem).__name__}: {problem}"
         finally:
-            for path in fetched:
-                path.unlink(missing_ok=True)
+            finish()
         shutil.rmtree(part, ignore_errors=True)
         self._fail(task_id, error)
 

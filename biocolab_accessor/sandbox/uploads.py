@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import threading
 import uuid
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
@@ -11,7 +13,8 @@ from typing import Any, BinaryIO
 
 from python_multipart.multipart import MultipartParser, parse_options_header
 
-from biocolab_accessor.sandbox.catalogue import Catalogue, UploadRecord
+from biocolab_accessor.sandbox.catalogue import UPLOAD_PREFIX, Catalogue, UploadRecord
+from biocolab_accessor.sandbox.durable import publish, remove
 from biocolab_accessor.sandbox.refusal import Refusal, text
 
 __all__ = ["Uploads", "receive"]
@@ -19,7 +22,6 @@ __all__ = ["Uploads", "receive"]
 _LONGEST_NAME = 500
 _LONGEST_PARAMS = 64 * 1024
 _MOST_CHUNKS = 1_000_000
-_PREFIX = "/sandbox/uploads/"
 
 
 class Uploads:
@@ -38,6 +40,7 @@ class Uploads:
 
     def __init__(self, folder: Path, catalogue: Catalogue) -> None:
         self._folder, self._catalogue = folder, catalogue
+        self._assembling = threading.Lock()
         folder.mkdir(parents=True, exist_ok=True)
 
     def announce(self, user: str, body: Mapping[str, Any]) -> UploadRecord:
@@ -82,7 +85,7 @@ class Uploads:
         size = part.stat().st_size
         part.replace(place)
         self._catalogue.set_chunk(record.id, chunk, size)
-        return _PREFIX + record.folder_id
+        return UPLOAD_PREFIX + record.folder_id
 
     def files(self, user: str, study_path: str) -> dict[str, Path]:
         """Whole files by the names that the client gave them.
@@ -92,11 +95,17 @@ class Uploads:
         Refusal
             There is no such upload, or chunks of it are missing.
         """
-        records = self._catalogue.uploads(study_path.removeprefix(_PREFIX), user)
+        records = self._catalogue.uploads(study_path.removeprefix(UPLOAD_PREFIX), user)
         if not records:
             detail = f"nothing was uploaded to {study_path!r}"
             raise Refusal(404, detail)
-        return {record.name: self._whole(record) for record in records}
+        with self._assembling:
+            return {record.name: self._whole(record) for record in records}
+
+    def drop(self, user: str, study_path: str) -> None:
+        """Remove the bytes of an upload that has been processed."""
+        for record in self._catalogue.uploads(study_path.removeprefix(UPLOAD_PREFIX), user):
+            remove(self._folder / record.id)
 
     def clear(self) -> None:
         """Forget every byte."""
@@ -110,7 +119,8 @@ class Uploads:
         whole = self._folder / record.id / "whole"
         if whole.exists():
             return whole
-        missing = sorted(set(range(record.n_chunks)) - set(self._catalogue.chunks(record.id)))
+        sizes = self._catalogue.chunks(record.id)
+        missing = sorted(set(range(record.n_chunks)) - set(sizes))
         if missing:
             detail = (
                 f"{len(missing)} of {record.n_chunks} chunks of {record.name!r} are missing, the first is {missing[0]}"
@@ -118,13 +128,16 @@ class Uploads:
             raise Refusal(409, detail)
         # The first chunk becomes the file, so that a file of one chunk is never copied.
         first = self._chunk(record, 0)
-        with first.open("ab") as target:
+        with first.open("r+b") as target:
+            # A server that was killed here may have appended before.
+            target.truncate(sizes[0])
+            target.seek(0, os.SEEK_END)
             for chunk in range(1, record.n_chunks):
-                path = self._chunk(record, chunk)
-                with path.open("rb") as source:
+                with self._chunk(record, chunk).open("rb") as source:
                     shutil.copyfileobj(source, target, 1 << 20)
-                path.unlink()
-        first.replace(whole)
+        publish(first, whole)
+        for chunk in range(1, record.n_chunks):
+            self._chunk(record, chunk).unlink()
         return whole
 
 

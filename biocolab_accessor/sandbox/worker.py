@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import json
 import os
+import queue
 import sys
+import threading
 import traceback
 from typing import Any, TextIO
 
@@ -21,10 +23,23 @@ def main() -> None:
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
 
-    import scanpy  # noqa: F401 - loaded while the files are still on their way
+    # Scanpy takes seconds to load: that happens while the files are still on their way, and not every job needs it.
+    threading.Thread(target=_load, daemon=True).start()
+    jobs: queue.Queue[dict[str, Any]] = queue.Queue()
+    threading.Thread(target=_listen, args=(jobs,), daemon=True).start()
+    while True:
+        _run(jobs.get(), answers)
 
+
+def _load() -> None:
+    import scanpy  # noqa: F401
+
+
+def _listen(jobs: queue.Queue[dict[str, Any]]) -> None:
     for line in sys.stdin:
-        _run(json.loads(line), answers)
+        jobs.put(json.loads(line))
+    # The sandbox is gone, perhaps killed: what is half done must not go on in its folder.
+    os._exit(0)
 
 
 def _run(job: dict[str, Any], answers: TextIO) -> None:
