@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pickle
+from collections.abc import Iterator
 from pathlib import Path
 
 import anndata as ad
@@ -23,13 +24,15 @@ def connector(server: Sandbox) -> EConnector:
 
 
 @pytest.fixture
-def bucket(server: Sandbox, counts: ad.AnnData, tmp_path: Path) -> str:
+def bucket(server: Sandbox, counts: ad.AnnData, tmp_path: Path) -> Iterator[str]:
     (tmp_path / "s3" / "s3_path").mkdir(parents=True)
     for number, rows in enumerate((slice(0, 40), slice(40, 60)), 1):
         part = counts[rows].copy()
         part.raw = part
         part.write_h5ad(tmp_path / "s3" / "s3_path" / f"GSE128223_{number}.h5ad")
-    return server.add_bucket(tmp_path / "s3")
+    id_ = server.add_bucket(tmp_path / "s3")
+    yield id_
+    server.remove_bucket(id_)
 
 
 class TestReadmeOfTheSdk:
@@ -100,7 +103,6 @@ class TestReadmeOfTheSdk:
     def test_5_submit_h5ad_of_version_101(self, server: Sandbox, bucket: str) -> None:
         with pytest.warns(DeprecationWarning, match="private_host"):
             connector = EConnector(host=server.private_host, token=server.token)
-        server._site.buckets = {bucket: server._site.buckets[bucket]}  # the server's only, and so its first
         with pytest.warns(DeprecationWarning, match="submit_study_from_s3"):
             done = connector.submit_h5ad(
                 group_id="personal",

@@ -11,7 +11,14 @@ if TYPE_CHECKING:
 __all__ = ["Sandbox", "sandbox"]
 
 
-def sandbox(path: str | Path | None = None, *, port: int = 0) -> Sandbox:
+def sandbox(
+    path: str | Path | None = None,
+    *,
+    port: int = 0,
+    host: str = "127.0.0.1",
+    token: str | None = None,
+    control: bool = False,
+) -> Sandbox:
     """Start a local server that speaks the protocols of BioFlex, BBrowserX and Talk2Data, and talk to it from now on.
 
     Parameters
@@ -19,7 +26,13 @@ def sandbox(path: str | Path | None = None, *, port: int = 0) -> Sandbox:
     path
         Folder for its data, kept for the next start; None uses a temporary one that goes with the sandbox.
     port
-        Port on 127.0.0.1; 0 takes a free one.
+        Port to listen on; 0 takes a free one.
+    host
+        Address to listen on. For one that other machines reach, a token has to be given.
+    token
+        What clients have to send; None is the well-known ``"biocolab-sandbox"``.
+    control
+        Whether faults, the request ledger and reset are offered over HTTP too, below ``/_sandbox/``.
 
     Returns
     -------
@@ -30,6 +43,8 @@ def sandbox(path: str | Path | None = None, *, port: int = 0) -> Sandbox:
     ------
     SandboxError
         The port is taken, or another sandbox uses the folder.
+    InvalidArgument
+        Other machines would reach it with the well-known token.
 
     Examples
     --------
@@ -40,7 +55,7 @@ def sandbox(path: str | Path | None = None, *, port: int = 0) -> Sandbox:
     """
     from biocolab_accessor.sandbox.server import Sandbox
 
-    return Sandbox(path, port=port)
+    return Sandbox(path, port=port, host=host, token=token, control=control)
 
 
 def __getattr__(name: str) -> Any:

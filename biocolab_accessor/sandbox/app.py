@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from starlette.applications import Starlette
@@ -13,8 +14,9 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, Response
 from starlette.routing import Route
 
-from biocolab_accessor.sandbox import routes_account, routes_bioflex, routes_study, routes_submit
+from biocolab_accessor.sandbox import routes_account, routes_bioflex, routes_study, routes_submit, routes_terms
 from biocolab_accessor.sandbox.refusal import Refusal
+from biocolab_accessor.sandbox.routes_studio import studio_routes
 from biocolab_accessor.sandbox.site import Site
 from biocolab_accessor.sandbox.uploads import receive
 
@@ -25,9 +27,14 @@ logger = logging.getLogger("biocolab_accessor.sandbox")
 API = "/t2d_index_tool/api/v1/"
 """Where the routes of BBrowserX and Talk2Data are."""
 
+LENS_APIS = ("/lens_sc/api/v1/", "/lens_bulk/api/v1/")
+"""The same routes for the clients of Lens, which find no way to submit."""
+
+_HEADER = "bioturing-api-token"
 _LONGEST_JSON = 512 * 1024 * 1024
 
 Handler = Callable[[Site, str, dict[str, Any]], Any]
+Take = Callable[[Site, str, dict[str, Any], Path], Any]
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 
@@ -37,19 +44,33 @@ def make_app(site: Site) -> Starlette:
         Route(path, _json_endpoint(site, handler, "btr-api-token"), methods=["POST"])
         for path, handler in routes_bioflex.ROUTES.items()
     ]
-    enveloped = {**routes_account.ROUTES, **routes_study.ROUTES, **routes_submit.ROUTES}
-    routes += [
-        Route(API + name, _json_endpoint(site, handler, "bioturing-api-token"), methods=["POST"])
-        for name, handler in enveloped.items()
-    ]
-    routes += [
-        Route(API + name, _upload_endpoint(site, handler), methods=["POST"])
-        for name, handler in routes_submit.UPLOADS.items()
-    ]
+    enveloped: dict[str, Handler] = {
+        **routes_account.ROUTES,
+        **routes_study.ROUTES,
+        **routes_submit.ROUTES,
+        **routes_terms.ROUTES,
+    }
+    uploads: dict[str, Take] = {**routes_submit.UPLOADS}
+    routes += _api(site, API, enveloped, uploads)
+    refused: dict[str, Handler] = dict.fromkeys(routes_submit.ROUTES, _no_lens)
+    for prefix in LENS_APIS:
+        routes += _api(site, prefix, {**enveloped, **refused}, dict.fromkeys(uploads, _no_lens))
     # The link is the secret, as with the real servers: a browser sends no token header.
     for path in ("/api/export/{name}", "/t2d_index_tool/api/export/{name}"):
         routes.append(Route(path, _download_endpoint(site), methods=["GET"]))
+    routes += studio_routes(site)
     return Starlette(routes=routes, exception_handlers={404: _no_route, 405: _no_route})
+
+
+def _api(site: Site, prefix: str, handlers: Mapping[str, Handler], uploads: Mapping[str, Take]) -> list[Route]:
+    """The routes of one server of the family."""
+    json_routes = {prefix + name: _json_endpoint(site, handler, _HEADER) for name, handler in handlers.items()}
+    upload_routes = {prefix + name: _upload_endpoint(site, take) for name, take in uploads.items()}
+    return [Route(path, endpoint, methods=["POST"]) for path, endpoint in {**json_routes, **upload_routes}.items()]
+
+
+def _no_lens(*_: Any) -> Any:
+    raise Refusal(422, "the sandbox does not process spatial studies (Lens): submit to BBrowserX or Talk2Data")
 
 
 def _json_endpoint(site: Site, handler: Handler, header: str) -> Endpoint:
@@ -73,13 +94,13 @@ def _json_endpoint(site: Site, handler: Handler, header: str) -> Endpoint:
     return endpoint
 
 
-def _upload_endpoint(site: Site, handler: Callable[..., Any]) -> Endpoint:
+def _upload_endpoint(site: Site, take: Take) -> Endpoint:
     async def endpoint(request: Request) -> Response:
         part = site.uploads.incoming()
         try:
-            user = _user(site, request, "bioturing-api-token")
+            user = _user(site, request, _HEADER)
             params = await receive(request.headers.get("content-type", ""), request.stream(), part)
-            answer = await run_in_threadpool(handler, site, user, params, part)
+            answer = await run_in_threadpool(take, site, user, params, part)
             return Response(json.dumps(answer).encode(), media_type="application/json")
         except Refusal as refusal:
             return _refused(refusal)
@@ -103,11 +124,12 @@ def _download_endpoint(site: Site) -> Endpoint:
 
 def _user(site: Site, request: Request, header: str) -> str:
     token = request.headers.get(header, "")
-    if token not in site.users:
+    user = site.accounts.user_of(token)
+    if user is None:
         what = "not accepted" if token else f"missing (header {header})"
         detail = f"the token is {what}"
         raise Refusal(401, detail)
-    return site.users[token]
+    return user
 
 
 async def _body(request: Request) -> dict[str, Any]:

@@ -1,33 +1,192 @@
-"""Buckets: local folders that stand for S3 buckets."""
+"""Buckets: where files lie that a submission only names: S3, other stores that fsspec knows, and folders here."""
 
 from __future__ import annotations
 
-from pathlib import Path
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
+from biocolab_accessor.errors import InvalidArgument
+from biocolab_accessor.naming import did_you_mean
 from biocolab_accessor.sandbox.refusal import Refusal
-from biocolab_accessor.sandbox.site import Site
 
-__all__ = ["bucket_file"]
+__all__ = ["Bucket", "Buckets"]
 
 
-def bucket_file(site: Site, bucket_id: Any, key: str) -> Path:
-    """The file of a key; with no bucket named it is the first one.
+@dataclass(frozen=True)
+class Bucket:
+    """One bucket.
+
+    Attributes
+    ----------
+    id, name, prefix
+        As listings show them.
+    url
+        ``"s3://bucket"``; empty for a folder of this machine.
+    folder
+        The folder, where it is one of this machine.
+    groups
+        Ids of the groups that see it; None is everybody.
+    options
+        How to reach the store, keys included; they stay out of the text of this object.
+    """
+
+    id: str
+    name: str
+    prefix: str
+    url: str = ""
+    folder: Path | None = None
+    groups: tuple[str, ...] | None = None
+    options: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+    def local(self, key: str) -> Path | None:
+        """The file of a key where it is a file of this machine; None where it has to be fetched.
+
+        Raises
+        ------
+        Refusal
+            There is no such file, or the key leads out of the bucket.
+        """
+        if self.folder is None:
+            if not self._exists(key):
+                raise Refusal(404, f"bucket {self.name!r} has no file {key!r}")
+            return None
+        return inside(self.folder, key, f"bucket {self.name!r}")
+
+    def fetch(self, key: str, target: Path) -> None:
+        """Copy the file of a key from the store, piece by piece."""
+        self._store().get_file(self._path(key), str(target))
+
+    @contextmanager
+    def opened(self, key: str, place: Callable[[], Path]) -> Iterator[Path]:
+        """The file of a key for a while: itself, or a copy at ``place()`` that is removed afterwards."""
+        path = self.local(key)
+        if path is not None:
+            yield path
+            return
+        path = place()
+        try:
+            self.fetch(key, path)
+            yield path
+        finally:
+            path.unlink(missing_ok=True)
+
+    def check(self) -> None:
+        """Look whether the store can be reached.
+
+        Raises
+        ------
+        InvalidArgument
+            It cannot, with what the store said.
+        """
+        try:
+            self._store().ls(self._path(self.prefix), detail=False)
+        except ModuleNotFoundError as error:
+            msg = f"{self.url} needs a package that is not installed: pip install 'biocolab_accessor[s3]' ({error})"
+            raise ModuleNotFoundError(msg) from error
+        except (OSError, ValueError) as error:
+            msg = f"{self.url} cannot be listed: {error}"
+            raise InvalidArgument(msg) from error
+
+    def _exists(self, key: str) -> bool:
+        if ".." in PurePosixPath(key).parts or "\0" in key:
+            return False
+        return bool(self._store().isfile(self._path(key)))
+
+    def _path(self, key: str) -> str:
+        return f"{self.url.partition('://')[2].rstrip('/')}/{key.lstrip('/')}".rstrip("/")
+
+    def _store(self) -> Any:
+        import fsspec
+
+        # A listing that was made before a file was put there must not hide it.
+        options = {"use_listings_cache": False, **self.options}
+        return fsspec.filesystem(self.url.partition("://")[0], **options)
+
+
+class Buckets:
+    """The buckets that a sandbox knows, in the order they were added."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, Bucket] = {}
+
+    def add(
+        self,
+        place: str | Path,
+        *,
+        bucket_id: str | None,
+        prefix: str,
+        groups: Sequence[str] | None,
+        options: Mapping[str, Any],
+    ) -> Bucket:
+        """Add a folder or the url of a store.
+
+        Raises
+        ------
+        InvalidArgument
+            There is no such folder, or the store cannot be reached.
+        """
+        id_ = bucket_id or uuid.uuid4().hex
+        seen_by = None if groups is None else tuple(groups)
+        scheme = urlsplit(str(place)).scheme if isinstance(place, str) and "://" in place else ""
+        if scheme in ("", "file"):
+            folder = Path(unquote(urlsplit(str(place)).path)) if scheme else Path(place)
+            if not folder.is_dir():
+                msg = f"there is no folder {folder}"
+                raise InvalidArgument(msg)
+            bucket = Bucket(id_, folder.resolve().name, prefix, folder=folder.resolve(), groups=seen_by)
+        else:
+            url = str(place).rstrip("/")
+            name = url.partition("://")[2].partition("/")[0]
+            bucket = Bucket(id_, name, prefix, url=url, groups=seen_by, options=dict(options))
+            bucket.check()
+        self._known[id_] = bucket
+        return bucket
+
+    def visible(self, groups: Sequence[str]) -> list[Bucket]:
+        """Buckets that a member of these groups sees."""
+        return [b for b in self._known.values() if b.groups is None or set(b.groups) & set(groups)]
+
+    def get(self, bucket_id: Any, groups: Sequence[str]) -> Bucket:
+        """A bucket by its id; with no id the first one.
+
+        Raises
+        ------
+        Refusal
+            There is none that a member of these groups sees.
+        """
+        seen = {bucket.id: bucket for bucket in self.visible(groups)}
+        if not seen:
+            raise Refusal(404, "no bucket is configured: sandbox.add_bucket(…)")
+        if bucket_id is None:
+            return next(iter(seen.values()))
+        if str(bucket_id) not in seen:
+            raise Refusal(404, f"there is no bucket {bucket_id!r}{did_you_mean(str(bucket_id), seen)}")
+        return seen[str(bucket_id)]
+
+    def remove(self, bucket_id: str) -> None:
+        """Forget a bucket; what lies in it stays."""
+        self._known.pop(bucket_id, None)
+
+
+def inside(folder: Path, name: str, where: str) -> Path:
+    """A file in a folder or below it.
 
     Raises
     ------
     Refusal
-        There is no such bucket or file, or the key leads out of the bucket.
+        There is no such file, or the name leads out of the folder.
     """
-    if not site.buckets:
-        raise Refusal(404, "no bucket is configured: sandbox.add_bucket(folder)")
-    chosen = next(iter(site.buckets)) if bucket_id is None else str(bucket_id)
-    if chosen not in site.buckets:
-        detail = f"there is no bucket {chosen!r}"
-        raise Refusal(404, detail)
-    folder = site.buckets[chosen][0].resolve()
-    path = (folder / key.lstrip("/")).resolve() if "\0" not in key else folder
-    if not path.is_relative_to(folder) or not path.is_file():
-        detail = f"the bucket has no file {key!r}"
-        raise Refusal(404, detail)
+    root = folder.resolve()
+    try:
+        path = (root / name.lstrip("/")).resolve()
+        found = path.is_relative_to(root) and path.is_file()
+    except (OSError, ValueError):  # longer than the file system takes, or with a NUL
+        found = False
+    if not found:
+        raise Refusal(404, f"{where} has no file {name!r}")
     return path

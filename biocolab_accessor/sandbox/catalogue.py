@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import sqlite3
-import threading
 import uuid
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 from typing import Any
+
+from biocolab_accessor.sandbox.accounts import ALL_MEMBERS, PERSONAL
+from biocolab_accessor.sandbox.database import Database
 
 __all__ = ["PUBLIC", "Catalogue", "StudyRecord", "TaskRecord", "UploadRecord"]
 
@@ -112,36 +112,13 @@ class Catalogue:
 
     Parameters
     ----------
-    path
-        Of the SQLite file.
+    database
+        Where they are kept.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._lock = threading.RLock()
-        self._connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
-        self._connection.row_factory = sqlite3.Row
-        self._connection.execute("pragma journal_mode = wal")
-        self._connection.executescript(_SCHEMA)
-
-    def close(self) -> None:
-        """Close the file."""
-        with self._lock:
-            self._connection.close()
-
-    @contextmanager
-    def _writing(self) -> Iterator[sqlite3.Connection]:
-        with self._lock:
-            self._connection.execute("begin immediate")
-            try:
-                yield self._connection
-            except BaseException:
-                self._connection.execute("rollback")
-                raise
-            self._connection.execute("commit")
-
-    def _rows(self, query: str, *values: Any) -> list[sqlite3.Row]:
-        with self._lock:
-            return self._connection.execute(query, values).fetchall()
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        database.create(_SCHEMA)
 
     def add_study(self, record: StudyRecord) -> None:
         """Make a study visible."""
@@ -158,7 +135,7 @@ class Catalogue:
             record.cell_type,
             record.created_at,
         )
-        with self._writing() as connection:
+        with self._database.writing() as connection:
             connection.execute(
                 "insert into studies (uuid, hash_id, title, abstract, authors, reference, species, group_id, owner, "
                 "cell_type, created_at) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -167,12 +144,16 @@ class Catalogue:
 
     def studies(self, user: str | None = None, *, species: str | None = None) -> list[StudyRecord]:
         """Studies that a user sees, newest first; with no user the public ones."""
-        rows = self._rows(
+        rows = self._database.rows(
             "select * from studies where (? is null or species = ?) and (group_id = ? or (? is not null and "
-            "(group_id != 'personal' or owner = ?))) order by number desc",
+            "(group_id = ? or (group_id = ? and owner = ?) or "
+            "group_id in (select group_id from members where email = ?)))) order by number desc",
             species,
             species,
             PUBLIC,
+            user,
+            ALL_MEMBERS,
+            PERSONAL,
             user,
             user,
         )
@@ -184,7 +165,7 @@ class Catalogue:
 
     def add_task(self, owner: str, kind: str, body: Mapping[str, Any], study_path: str) -> tuple[TaskRecord, bool]:
         """A new task, or the one that the same upload has already; and whether it is new."""
-        with self._writing() as connection:
+        with self._database.writing() as connection:
             if study_path:
                 query = "select * from tasks where owner = ? and study_path = ?"
                 row = connection.execute(query, (owner, study_path)).fetchone()
@@ -202,32 +183,32 @@ class Catalogue:
 
     def task(self, id_: str, owner: str) -> TaskRecord | None:
         """A task of a user."""
-        rows = self._rows("select * from tasks where id = ? and owner = ?", id_, owner)
+        rows = self._database.rows("select * from tasks where id = ? and owner = ?", id_, owner)
         return _task(rows[0]) if rows else None
 
     def log_line(self, task_id: str, line: str) -> None:
         """Add a line to a task's log, with the time in front."""
         stamped = f"[{datetime.now():%Y-%m-%d %H:%M}] {line}\n"
-        with self._writing() as connection:
+        with self._database.writing() as connection:
             connection.execute("update tasks set log = log || ? where id = ?", (stamped, task_id))
 
     def set_task(self, task_id: str, status: str, result: Mapping[str, Any] | None = None) -> None:
         """Change a task's status, and its result where one is given."""
-        with self._writing() as connection:
+        with self._database.writing() as connection:
             connection.execute("update tasks set status = ? where id = ?", (status, task_id))
             if result is not None:
                 connection.execute("update tasks set result = ? where id = ?", (json.dumps(result), task_id))
 
     def interrupt_tasks(self) -> None:
         """End the tasks that a sandbox which is gone left behind."""
-        for row in self._rows("select id from tasks where status in ('PENDING', 'RUNNING')"):
+        for row in self._database.rows("select id from tasks where status in ('PENDING', 'RUNNING')"):
             self.log_line(row["id"], "Interrupted: the server was stopped; submit again")
             self.set_task(row["id"], "ERROR")
 
     def add_upload(self, owner: str, folder_id: str, name: str, n_chunks: int) -> UploadRecord:
         """A file that will be uploaded."""
         record = UploadRecord(uuid.uuid4().hex, owner, folder_id, name, n_chunks)
-        with self._writing() as connection:
+        with self._database.writing() as connection:
             connection.execute(
                 "insert into uploads values (?, ?, ?, ?, ?)", (record.id, owner, folder_id, name, n_chunks)
             )
@@ -235,26 +216,28 @@ class Catalogue:
 
     def upload(self, id_: str, owner: str) -> UploadRecord | None:
         """A file of a user's upload."""
-        rows = self._rows("select * from uploads where id = ? and owner = ?", id_, owner)
+        rows = self._database.rows("select * from uploads where id = ? and owner = ?", id_, owner)
         return UploadRecord(**dict(rows[0])) if rows else None
 
     def uploads(self, folder_id: str, owner: str) -> list[UploadRecord]:
         """The files of a folder, in the order they were announced."""
-        rows = self._rows("select * from uploads where folder_id = ? and owner = ? order by rowid", folder_id, owner)
+        rows = self._database.rows(
+            "select * from uploads where folder_id = ? and owner = ? order by rowid", folder_id, owner
+        )
         return [UploadRecord(**dict(row)) for row in rows]
 
     def set_chunk(self, upload_id: str, chunk: int, size: int) -> None:
         """Record that a chunk has arrived; once more is no harm."""
-        with self._writing() as connection:
+        with self._database.writing() as connection:
             connection.execute("insert or replace into chunks values (?, ?, ?)", (upload_id, chunk, size))
 
     def chunks(self, upload_id: str) -> list[int]:
         """Numbers of the chunks that have arrived."""
-        return [row["chunk"] for row in self._rows("select chunk from chunks where upload_id = ?", upload_id)]
+        return [row["chunk"] for row in self._database.rows("select chunk from chunks where upload_id = ?", upload_id)]
 
     def clear(self) -> None:
         """Forget everything."""
-        with self._writing() as connection:
+        with self._database.writing() as connection:
             for table in ("studies", "tasks", "uploads", "chunks"):
                 connection.execute(f"delete from {table}")
 

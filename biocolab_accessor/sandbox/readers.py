@@ -15,13 +15,15 @@ from scipy import io, sparse
 
 from biocolab_accessor.sandbox.cells import Cells, ProcessingError
 
-__all__ = ["READABLE", "cells_of_anndata", "read_batch"]
+__all__ = ["MTX_10X", "READABLE", "STUDY_TYPES", "cells_of_anndata", "read_batch"]
 
 H5_10X, H5AD, MTX_10X, TSV = 1, 2, 3, 6
 READABLE = {H5_10X, H5AD, MTX_10X, TSV}
 """Study types that the sandbox reads for real."""
 
 _OTHERS = {0: "BBROWSER", 4: "BCS", 5: "RDS", 15: "TILE_DB", 23: "PROCESSED_FOLDER"}
+STUDY_TYPES = READABLE | set(_OTHERS)
+"""Study types of BBrowserX and Talk2Data; those of Lens have other numbers."""
 
 
 def read_batch(name: str, study_type: int, files: Mapping[str, Path], *, normalize: bool) -> Cells:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 from biocolab_accessor.naming import did_you_mean
@@ -14,24 +15,22 @@ __all__ = ["ROUTES", "expect_group", "ok"]
 
 Body = Mapping[str, Any]
 
-GROUPS = [{"id": "all_members", "name": "All members"}, {"id": "personal", "name": "Personal workspace"}]
-
 
 def ok(data: Any) -> dict[str, Any]:
     """The envelope of a good answer."""
     return {"status": 200, "message": "ok", "data": data}
 
 
-def expect_group(body: Body, *, public: bool = False) -> str:
+def expect_group(site: Site, user: str, body: Body, *, public: bool = False) -> str:
     """The group that is meant.
 
     Raises
     ------
     Refusal
-        The token sees no such group.
+        The user sees no such group.
     """
     group = text(body, "group_id", longest=500)
-    known = [row["id"] for row in GROUPS] + ([PUBLIC] if public else [])
+    known = [known.id for known in site.accounts.groups(user)] + ([PUBLIC] if public else [])
     if group not in known:
         detail = f"there is no group {group!r}{did_you_mean(group, known)}"
         raise Refusal(404, detail)
@@ -45,23 +44,26 @@ def test_connection(site: Site, user: str, body: Body) -> Any:
 
 def get_user_groups(site: Site, user: str, body: Body) -> Any:
     """Groups of the token."""
-    return ok(GROUPS)
+    return ok([asdict(group) for group in site.accounts.groups(user)])
 
 
 def get_user_s3(site: Site, user: str, body: Body) -> Any:
     """Buckets that were registered with the sandbox."""
-    return ok([{"id": id_, "bucket": path.name, "prefix": prefix} for id_, (path, prefix) in site.buckets.items()])
+    return _listed(site, [group.id for group in site.accounts.groups(user)])
 
 
 def get_shared_s3_of_group(site: Site, user: str, body: Body) -> Any:
-    """The same buckets: the sandbox shares them with every group."""
-    expect_group(body)
-    return get_user_s3(site, user, body)
+    """Buckets that a group sees."""
+    return _listed(site, [expect_group(site, user, body)])
+
+
+def _listed(site: Site, groups: list[str]) -> Any:
+    return ok([{"id": b.id, "bucket": b.name, "prefix": b.prefix} for b in site.buckets.visible(groups)])
 
 
 def get_all_studies_info_in_group(site: Site, user: str, body: Body) -> Any:
     """Studies of a group, newest first."""
-    group, species = expect_group(body, public=True), text(body, "species", longest=50)
+    group, species = expect_group(site, user, body, public=True), text(body, "species", longest=50)
     return ok(
         [
             {

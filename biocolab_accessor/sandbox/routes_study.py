@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
 import pandas as pd
 
 from biocolab_accessor.naming import did_you_mean
-from biocolab_accessor.sandbox.buckets import bucket_file
 from biocolab_accessor.sandbox.catalogue import PUBLIC, StudyRecord
 from biocolab_accessor.sandbox.genes import gene_numbers
 from biocolab_accessor.sandbox.refusal import Refusal, text, texts
@@ -17,7 +17,7 @@ from biocolab_accessor.sandbox.routes_bioflex import unit
 from biocolab_accessor.sandbox.site import Site
 from biocolab_accessor.sandbox.study_folder import StudyFolder, encode
 
-__all__ = ["ROUTES"]
+__all__ = ["ROUTES", "own_study"]
 
 Body = Mapping[str, Any]
 
@@ -72,9 +72,28 @@ def retrieve_custom_embedding(site: Site, user: str, body: Body) -> Any:
     return ok({"coord_arr": encode(coordinates, "<f4"), "coord_shape": list(coordinates.shape)})
 
 
+def get_cell_centers(site: Site, user: str, body: Body) -> Any:
+    """Where the cells of a spatial study lie, sample by sample; without the envelope of the other routes."""
+    record, folder = _study(site, user, body)
+    ids = {row["embedding_name"]: row["embedding_id"] for row in folder.embeddings}
+    name = next((name for name in ("spatial", "X_spatial") if name in ids), None)
+    places = None if name is None else folder.embedding(ids[name])
+    if places is None:
+        detail = f"study {record.hash_id!r} has no places of cells (obsm['spatial'])"
+        raise Refusal(404, detail)
+    batches = folder.obs.columns.get("Batch")
+    labels = batches.as_json() if batches is not None and batches.labels else [record.hash_id] * len(places)
+    centers: dict[str, dict[str, list[Any]]] = {}
+    for label, cell, place in zip(labels, folder.barcodes, places.tolist(), strict=True):
+        sample = centers.setdefault(str(label), {"cell": [], "x": [], "y": []})
+        for key, value in zip(("cell", "x", "y"), (cell, *place), strict=False):
+            sample[key].append(value)
+    return centers
+
+
 def submit_metadata_dataframe(site: Site, user: str, body: Body) -> Any:
     """Add columns that come with the request."""
-    record, folder = _own_study(site, user, body)
+    record, folder = own_study(site, user, body)
     columns = body.get("metadata_dct")
     if not isinstance(columns, dict) or not isinstance(columns.get("barcodes"), list):
         detail = "metadata_dct must be an object with barcodes and columns"
@@ -95,17 +114,24 @@ def submit_metadata_from_shared_s3(site: Site, user: str, body: Body) -> Any:
 
 
 def _from_bucket(site: Site, user: str, body: Body, bucket_id: Any) -> Any:
-    record, folder = _own_study(site, user, body)
-    path = bucket_file(site, bucket_id, text(body, "file_path"))
-    separator = "," if path.name.removesuffix(".gz").endswith(".csv") else "\t"
+    record, folder = own_study(site, user, body)
+    bucket = site.buckets.get(bucket_id, [group.id for group in site.accounts.groups(user)])
+    key = text(body, "file_path")
     try:
-        table = pd.read_csv(path, sep=separator, index_col=0, dtype={0: str})
+        with bucket.opened(key, site.uploads.incoming) as path:
+            table = _table(path, key)
     except (ValueError, OSError) as error:
-        detail = f"{path.name} cannot be read as a table: {error}"
+        detail = f"{key} cannot be read as a table: {error}"
         raise Refusal(422, detail) from error
     columns = {str(name): table[name].astype(object).where(table[name].notna(), None).tolist() for name in table}
     _add(folder, [str(barcode) for barcode in table.index], columns)
     return ok({"study_id": record.uuid})
+
+
+def _table(path: Path, key: str) -> pd.DataFrame:
+    separator = "," if key.removesuffix(".gz").endswith(".csv") else "\t"
+    compression: Literal["gzip"] | None = "gzip" if key.endswith(".gz") else None
+    return pd.read_csv(path, sep=separator, index_col=0, dtype={0: str}, compression=compression)
 
 
 def _add(folder: StudyFolder, barcodes: list[str], columns: dict[str, Any]) -> None:
@@ -119,7 +145,14 @@ def _study(site: Site, user: str, body: Body) -> tuple[StudyRecord, StudyFolder]
     return record, site.open(record)
 
 
-def _own_study(site: Site, user: str, body: Body) -> tuple[StudyRecord, StudyFolder]:
+def own_study(site: Site, user: str, body: Body) -> tuple[StudyRecord, StudyFolder]:
+    """A study that the user may add to.
+
+    Raises
+    ------
+    Refusal
+        There is none, or it is public.
+    """
     record, folder = _study(site, user, body)
     if record.group_id == PUBLIC:
         detail = f"study {record.hash_id!r} is public and cannot be changed"
@@ -135,6 +168,7 @@ ROUTES = {
     "study/get_features": get_features,
     "list_all_custom_embeddings": list_all_custom_embeddings,
     "retrieve_custom_embedding": retrieve_custom_embedding,
+    "study/get_cell_centers": get_cell_centers,
     "submit_metadata_dataframe": submit_metadata_dataframe,
     "submit_metadata_s3": submit_metadata_s3,
     "submit_metadata_from_shared_s3": submit_metadata_from_shared_s3,

@@ -7,10 +7,17 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from biocolab_accessor.sandbox.buckets import bucket_file
+from biocolab_accessor.sandbox.batches import (
+    Batch,
+    bucket_batches,
+    fetch,
+    fetched,
+    folder_batches,
+    uploaded_batches,
+)
 from biocolab_accessor.sandbox.catalogue import StudyRecord, TaskRecord
 from biocolab_accessor.sandbox.export import write_export
-from biocolab_accessor.sandbox.readers import MTX_10X
+from biocolab_accessor.sandbox.readers import STUDY_TYPES
 from biocolab_accessor.sandbox.refusal import Refusal, number, optional_text, text, texts
 from biocolab_accessor.sandbox.routes_account import expect_group, ok
 from biocolab_accessor.sandbox.site import Site
@@ -19,7 +26,6 @@ __all__ = ["ROUTES", "UPLOADS"]
 
 Body = Mapping[str, Any]
 
-_ENDINGS = {"matrix": "matrix.mtx", "features": "features.tsv", "barcodes": "barcodes.csv"}
 _H5AD = 2
 
 
@@ -45,10 +51,7 @@ def submit_study_from_local(site: Site, user: str, body: Body) -> Any:
     """Process what was uploaded; the same upload again is the same task."""
     study_path = text(body, "study_path")
     files = site.uploads.files(user, study_path)
-    names = texts(body, "batch_info")
-    if not names:
-        raise Refusal(422, "batch_info must list the batches")
-    batches = [_uploaded_batch(name, files, body.get("study_type")) for name in names]
+    batches = uploaded_batches(texts(body, "batch_info"), files, body.get("study_type"))
     return _start(site, user, body, batches, study_path)
 
 
@@ -56,7 +59,7 @@ def submit_processed_study_from_local(site: Site, user: str, body: Body) -> Any:
     """Take a folder that was processed elsewhere; the task then says that it cannot be read here."""
     study_path = text(body, "study_path")
     files = site.uploads.files(user, study_path)
-    batches = [{"name": "processed folder", "files": {name: str(path) for name, path in files.items()}}]
+    batches = [Batch(f"processed folder of {len(files)} files", {})]
     defaults = {"normalize": False, "skip_dimred": True, "filter_params": {}}
     return _start(site, user, {**body, **defaults}, batches, study_path)
 
@@ -71,6 +74,12 @@ def submit_study_from_shared_s3(site: Site, user: str, body: Body) -> Any:
     return _from_bucket(site, user, body, body.get("shared_s3_id"))
 
 
+def submit_study_from_server(site: Site, user: str, body: Body) -> Any:
+    """Process files that lie in a folder which the server knows."""
+    folder = site.shared_folder(text(body, "shared_folder_path"))
+    return _start(site, user, body, folder_batches(folder, body.get("batch_info"), body.get("study_type")), "")
+
+
 def get_submission_log(site: Site, user: str, body: Body) -> Any:
     """How a task is doing: its status and all its lines."""
     task = _task(site, user, body)
@@ -79,7 +88,7 @@ def get_submission_log(site: Site, user: str, body: Body) -> Any:
 
 def commit_submission_result(site: Site, user: str, body: Body) -> Any:
     """Make a finished task a study of the group; once more gives the same study."""
-    task, group = _task(site, user, body), expect_group(body)
+    task, group = _task(site, user, body), expect_group(site, user, body)
     if task.kind != "submit" or task.status != "SUCCESS":
         detail = f"task {task.id} is {task.status}: only a submission that succeeded can be committed"
         raise Refusal(409, detail)
@@ -124,40 +133,20 @@ def get_export_result(site: Site, user: str, body: Body) -> Any:
 
 
 def _from_bucket(site: Site, user: str, body: Body, bucket_id: Any) -> Any:
-    info = body.get("batch_info")
-    # Version 1.1.0 of the connector wraps the object in a list.
-    info = info[0] if isinstance(info, list) and len(info) == 1 else info
-    if not isinstance(info, Mapping) or not info or not all(isinstance(batch, Mapping) for batch in info.values()):
-        raise Refusal(422, "batch_info must be an object of batches")
-    batches = []
-    for label, batch in info.items():
-        parts = ("matrix", "features", "barcodes") if body.get("study_type") == MTX_10X else ("matrix",)
-        files = {part: str(bucket_file(site, bucket_id, text(batch, part))) for part in parts}
-        batches.append({"name": str(batch.get("name") or label), "files": files})
+    groups = [group.id for group in site.accounts.groups(user)]
+    bucket = site.buckets.get(bucket_id, groups)
+    batches = bucket_batches(bucket, body.get("batch_info"), body.get("study_type"), site.uploads.incoming)
     return _start(site, user, body, batches, "")
 
 
-def _uploaded_batch(name: str, files: Mapping[str, Path], study_type: Any) -> dict[str, Any]:
-    if study_type != MTX_10X:
-        if name not in files:
-            detail = f"batch {name!r} was not uploaded; there are {sorted(files)}"
-            raise Refusal(422, detail)
-        return {"name": name, "files": {"matrix": str(files[name])}}
-    found = {}
-    for part, ending in _ENDINGS.items():
-        path = files.get(f"{name}{ending}") or files.get(f"{name}{ending}.gz")
-        if path is None:
-            detail = f"batch {name!r} has no {name}{ending}[.gz]; there are {sorted(files)}"
-            raise Refusal(422, detail)
-        found[part] = str(path)
-    return {"name": name, "files": found}
-
-
-def _start(site: Site, user: str, body: Body, batches: list[dict[str, Any]], study_path: str) -> Any:
-    expect_group(body)
+def _start(site: Site, user: str, body: Body, batches: list[Batch], study_path: str) -> Any:
+    expect_group(site, user, body)
     study_type, info = body.get("study_type"), body.get("study_info")
-    if not isinstance(study_type, int) or not isinstance(info, Mapping):
-        raise Refusal(422, "study_type must be a number and study_info an object")
+    if not isinstance(study_type, int) or study_type not in STUDY_TYPES:
+        detail = f"study_type {study_type!r} cannot be submitted: the sandbox does not do spatial studies (Lens)"
+        raise Refusal(422, detail)
+    if not isinstance(info, Mapping):
+        raise Refusal(422, "study_info must be an object")
     filters = body.get("filter_params")
     filters = filters if isinstance(filters, Mapping) else {}
     known = {"min_counts": 0.0, "min_genes": 0.0, "max_counts": 1e9, "max_genes": 1e9, "mt_percentage": 1.0}
@@ -174,18 +163,14 @@ def _start(site: Site, user: str, body: Body, batches: list[dict[str, Any]], stu
         "normalize": body.get("normalize") is True,
         "skip_dimred": body.get("skip_dimred") is True,
         "filters": {name: number(filters, name, default) for name, default in known.items()},
-        "batches": [_labelled(batch, several=len(batches) > 1) for batch in batches],
+        "batches": [
+            {"name": batch.name, "files": {part: str(path) for part, path in batch.files.items()}} for batch in batches
+        ],
     }
     task, new = site.catalogue.add_task(user, "submit", kept, study_path)
     if new:
-        site.tasks.submit(task.id, job)
+        site.tasks.submit(task.id, job, lambda say: fetch(batches, say), fetched(batches))
     return ok({"id": task.id})
-
-
-def _labelled(batch: dict[str, Any], *, several: bool) -> dict[str, Any]:
-    """A batch among others is named by its file without the ending, which is what its cells are labelled with."""
-    name = batch["name"].removesuffix(".h5ad").removesuffix(".h5") if several else batch["name"]
-    return {**batch, "name": name}
 
 
 def _task(site: Site, user: str, body: Body) -> TaskRecord:
@@ -223,6 +208,7 @@ ROUTES = {
         submit_processed_study_from_local,
         submit_study_from_s3,
         submit_study_from_shared_s3,
+        submit_study_from_server,
         get_submission_log,
         commit_submission_result,
         export_study,

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import atexit
+import secrets
 import shutil
 import signal
-import socket
 import tempfile
 import threading
 import time
-import uuid
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from html import escape
 from pathlib import Path
 from types import FrameType, TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import uvicorn
 from anndata import AnnData
@@ -25,7 +24,11 @@ from biocolab_accessor.check.run import open_h5ad
 from biocolab_accessor.connection import drop_default, push_default
 from biocolab_accessor.connector import EConnector
 from biocolab_accessor.errors import InvalidArgument, SandboxError
+from biocolab_accessor.naming import did_you_mean
+from biocolab_accessor.sandbox.accounts import ALL_MEMBERS, PERSONAL, Group
 from biocolab_accessor.sandbox.app import make_app
+from biocolab_accessor.sandbox.catalogue import PUBLIC
+from biocolab_accessor.sandbox.listen import is_loopback, listen, reached_at
 from biocolab_accessor.sandbox.seed import seed
 from biocolab_accessor.sandbox.site import Site, cell_type_field, cells_of
 
@@ -38,7 +41,6 @@ DEFAULT_TOKEN = "biocolab-sandbox"
 """Token of a sandbox's user."""
 
 _USER = "you@sandbox.local"
-_HOST = "127.0.0.1"
 _PATIENCE = 10.0
 
 
@@ -52,10 +54,12 @@ class Sandbox:
     ----------
     path
         Folder for its data, kept for the next start; None uses a temporary one.
-    port
-        Port on 127.0.0.1; 0 takes a free one.
+    port, host
+        Where to listen; port 0 takes a free one.
     token
-        What clients have to send.
+        What clients have to send; None is the well-known one, for this machine only.
+    control
+        Whether :attr:`faults`, :attr:`requests` and :meth:`reset` are offered over HTTP too, below ``/_sandbox/``.
 
     Attributes
     ----------
@@ -63,6 +67,8 @@ class Sandbox:
         ``"http://127.0.0.1:PORT"``.
     token
         What clients have to send; it is good for this server only.
+    email
+        Of the user with that token.
     bioflex_host, private_host, public_host
         What to give as hosts.
     path
@@ -72,23 +78,38 @@ class Sandbox:
     ------
     SandboxError
         The port is taken, or another sandbox uses the folder.
+    InvalidArgument
+        Other machines would reach it with the well-known token.
     """
 
-    def __init__(self, path: str | Path | None = None, *, port: int = 0, token: str = DEFAULT_TOKEN) -> None:
+    def __init__(
+        self,
+        path: str | Path | None = None,
+        *,
+        port: int = 0,
+        host: str = "127.0.0.1",
+        token: str | None = None,
+        control: bool = False,
+    ) -> None:
+        self.token = token or DEFAULT_TOKEN
+        if not is_loopback(host) and self.token == DEFAULT_TOKEN:
+            msg = f"on {host} other machines reach the sandbox: give a token that only its users know"
+            raise InvalidArgument(msg)
         self._temporary = path is None
         self.path = Path(tempfile.mkdtemp(prefix="biocolab-sandbox-") if path is None else path).absolute()
-        self.token = token
+        self.email = _USER
         self._closed = False
         with ExitStack() as undo:
             if self._temporary:
                 undo.callback(shutil.rmtree, self.path, ignore_errors=True)
             self._lock = _lock(self.path)
             undo.callback(self._lock.release)
-            self._socket = _listen(port)
+            self._socket = listen(host, port)
             undo.callback(self._socket.close)
-            self.url = f"http://{_HOST}:{self._socket.getsockname()[1]}"
-            self._site = Site(self.path, {token: _USER}, self.url)
+            self.url = f"http://{reached_at(host)}:{self._socket.getsockname()[1]}"
+            self._site = Site(self.path, self.url)
             undo.callback(self._site.close)
+            self._site.accounts.set_user(_USER, self.token)
             seed(self._site)
             undo.pop_all()
         config = uvicorn.Config(
@@ -222,30 +243,115 @@ class Sandbox:
         }
         return hosts | {name.replace("_HOST", "_TOKEN"): self.token for name in hosts}
 
-    def add_bucket(self, folder: str | Path, *, bucket_id: str | None = None, prefix: str = "") -> str:
-        """Let a local folder be an S3 bucket that the server knows, and give its id.
+    def add_bucket(
+        self,
+        place: str | Path,
+        *,
+        bucket_id: str | None = None,
+        prefix: str = "",
+        groups: Sequence[str] | None = None,
+        **options: Any,
+    ) -> str:
+        """Let the server know a bucket, and give its id; it is known until the sandbox is closed.
 
         Parameters
         ----------
-        folder
-            Its files are the keys.
+        place
+            ``"s3://bucket"`` (extra ``s3``), another url that fsspec knows, or a folder of this machine (a path or
+            ``file://…``) that stands for a bucket: its files are the keys.
         bucket_id
             None makes one.
         prefix
             Shown in listings.
+        groups
+            Ids of the groups that see it; None is everybody.
+        **options
+            For the store, such as ``key``, ``secret`` and ``endpoint_url`` of S3. They stay in memory.
+
+        Raises
+        ------
+        InvalidArgument
+            There is no such folder, or the store cannot be listed.
+        ModuleNotFoundError
+            The package for such a store is not installed.
+        """
+        bucket = self._site.buckets.add(place, bucket_id=bucket_id, prefix=prefix, groups=groups, options=options)
+        return bucket.id
+
+    def remove_bucket(self, bucket_id: str) -> None:
+        """Forget a bucket; what lies in it stays as it is."""
+        self._site.buckets.remove(bucket_id)
+
+    def add_folder(self, folder: str | Path) -> Path:
+        """Let submissions name files in a folder of this machine (``submit_study_from_server``).
+
+        Returns
+        -------
+        pathlib.Path
+            The folder as clients have to name it.
 
         Raises
         ------
         InvalidArgument
             There is no such folder.
         """
-        path = Path(folder)
+        path = Path(folder).resolve()
         if not path.is_dir():
             msg = f"there is no folder {path}"
             raise InvalidArgument(msg)
-        id_ = bucket_id or uuid.uuid4().hex
-        self._site.buckets[id_] = (path, prefix)
-        return id_
+        self._site.shared_folders.append(path)
+        return path
+
+    def add_user(self, email: str, *, token: str | None = None) -> str:
+        """Add a user, or give one another token, and give the token; it is kept as a digest only.
+
+        Parameters
+        ----------
+        email
+            Whose studies and tasks it will be.
+        token
+            None makes one that cannot be guessed.
+
+        Raises
+        ------
+        InvalidArgument
+            The token is another user's, or empty.
+        """
+        chosen = secrets.token_hex(16) if token is None else token
+        if not chosen or not email:
+            msg = "a user needs an email and a token"
+            raise InvalidArgument(msg)
+        try:
+            self._site.accounts.set_user(email, chosen)
+        except ValueError as error:
+            msg = f"{email}: {error}"
+            raise InvalidArgument(msg) from error
+        return chosen
+
+    def add_group(self, group_id: str, name: str, members: Sequence[str] = ()) -> None:
+        """Add a group, or change its name and members; only they see it and its studies.
+
+        Parameters
+        ----------
+        group_id, name
+            On the wire, and for people.
+        members
+            Emails of users; the sandbox's first user is ``sandbox.email``.
+
+        Raises
+        ------
+        InvalidArgument
+            A member is no user, or the id is one that every server has.
+        """
+        if group_id in (ALL_MEMBERS, PERSONAL, PUBLIC) or not group_id:
+            msg = f"{group_id!r} cannot be the id of a new group"
+            raise InvalidArgument(msg)
+        users = self._site.accounts.users()
+        for email in members:
+            if email not in users:
+                msg = f"there is no user {email!r}{did_you_mean(email, users)}: sandbox.add_user({email!r})"
+                raise InvalidArgument(msg)
+        self._site.accounts.set_group(Group(group_id, name), list(members))
 
     def reset(self) -> None:
         """Forget every study, task and upload, and start afresh with the seed."""
@@ -286,14 +392,21 @@ class Sandbox:
             time.sleep(0.005)
 
 
-def serve(path: str | Path | None = None, *, port: int = 0, token: str = DEFAULT_TOKEN) -> Sandbox:
+def serve(
+    path: str | Path | None = None,
+    *,
+    port: int = 0,
+    host: str = "127.0.0.1",
+    token: str | None = None,
+    control: bool = False,
+) -> Sandbox:
     """Start a sandbox and make SIGTERM end the process as Ctrl-C does, so that it is closed either way."""
 
     def end(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
     signal.signal(signal.SIGTERM, end)
-    return Sandbox(path, port=port, token=token)
+    return Sandbox(path, port=port, host=host, token=token, control=control)
 
 
 def wait_for_end() -> None:
@@ -311,16 +424,3 @@ def _lock(path: Path) -> FileLock:
         msg = f"another sandbox uses {path}: close it, or give another path"
         raise SandboxError(msg) from error
     return lock
-
-
-def _listen(port: int) -> socket.socket:
-    listener = socket.socket()
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((_HOST, port))
-    except OSError as error:
-        listener.close()
-        msg = f"port {port} cannot be used: {error}; port=0 takes a free one"
-        raise SandboxError(msg) from error
-    listener.listen(128)
-    return listener

@@ -15,12 +15,16 @@ from biocolab_accessor.blocks import Slot
 from biocolab_accessor.check.counts import choose_matrix
 from biocolab_accessor.errors import InvalidArgument, InvalidFile
 from biocolab_accessor.naming import did_you_mean
+from biocolab_accessor.sandbox.accounts import Accounts
+from biocolab_accessor.sandbox.buckets import Buckets
 from biocolab_accessor.sandbox.catalogue import PUBLIC, Catalogue, StudyRecord
 from biocolab_accessor.sandbox.cells import Cells, lognorm
+from biocolab_accessor.sandbox.database import Database
 from biocolab_accessor.sandbox.readers import cells_of_anndata
 from biocolab_accessor.sandbox.refusal import Refusal
 from biocolab_accessor.sandbox.study_folder import StudyFolder
 from biocolab_accessor.sandbox.tasks import TaskRunner
+from biocolab_accessor.sandbox.terms import Terms
 from biocolab_accessor.sandbox.uploads import Uploads
 
 __all__ = ["Site", "cell_type_field", "cells_of"]
@@ -35,21 +39,23 @@ class Site:
     ----------
     folder
         Where they are kept.
-    users
-        Email by token.
     url
         Where the sandbox is, for links.
     """
 
-    def __init__(self, folder: Path, users: dict[str, str], url: str) -> None:
-        self.folder, self.users, self.url = folder, users, url
-        self.buckets: dict[str, tuple[Path, str]] = {}
+    def __init__(self, folder: Path, url: str) -> None:
+        self.folder, self.url = folder, url
+        self.buckets = Buckets()
+        self.shared_folders: list[Path] = []
         self._studies, self._exports = folder / "studies", folder / "exports"
         for path in (self._studies, self._exports):
             path.mkdir(parents=True, exist_ok=True)
         for left in self._studies.glob("*.part"):
             shutil.rmtree(left)
-        self.catalogue = Catalogue(folder / "catalogue.sqlite")
+        self._database = Database(folder / "catalogue.sqlite")
+        self.accounts = Accounts(self._database)
+        self.terms = Terms(self._database)
+        self.catalogue = Catalogue(self._database)
         self.catalogue.interrupt_tasks()
         self.uploads = Uploads(folder / "uploads", self.catalogue)
         self.tasks = TaskRunner(self.catalogue, self._studies, folder / "worker.log")
@@ -60,7 +66,7 @@ class Site:
     def close(self) -> None:
         """End the tasks and close the catalogue."""
         self.tasks.close()
-        self.catalogue.close()
+        self._database.close()
 
     def clear(self) -> None:
         """Forget everything but users and buckets."""
@@ -68,6 +74,7 @@ class Site:
             self._open.clear()
             self._builders.clear()
             self.catalogue.clear()
+            self.terms.clear()
             self.uploads.clear()
             for path in (self._studies, self._exports):
                 shutil.rmtree(path)
@@ -90,6 +97,24 @@ class Site:
     def exported(self, name: str) -> Path | None:
         """An exported file by its name; None where there is none."""
         return next((path for path in self._exports.glob("*.h5ad") if path.stem == name), None)
+
+    def shared_folder(self, path: str) -> Path:
+        """A folder of this machine that submissions may name.
+
+        Raises
+        ------
+        Refusal
+            It is not one of those, nor below one.
+        """
+        for folder in self.shared_folders:
+            try:
+                wanted = (folder / path).resolve()
+                if wanted.is_relative_to(folder) and wanted.is_dir():
+                    return wanted
+            except (OSError, ValueError):  # longer than the file system takes, or with a NUL
+                continue
+        detail = f"{path!r} is not a folder that the server shares: sandbox.add_folder(…)"
+        raise Refusal(404, detail)
 
     def visible(self, user: str, study_id: str, *, species: str | None = None) -> StudyRecord:
         """The newest study of this uuid or displayed id that a user sees.

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,8 @@ from biocolab_accessor.sandbox.catalogue import Catalogue
 __all__ = ["TaskRunner"]
 
 logger = logging.getLogger("biocolab_accessor.sandbox")
+
+Say = Callable[[str], object]
 
 _PATIENCE = 10.0
 
@@ -56,11 +58,25 @@ class TaskRunner:
                 _close_pipes(self._worker)
             self._worker = self._start()
 
-    def submit(self, task_id: str, job: Mapping[str, Any]) -> None:
-        """Process a submission; its task ends with the uuid of the study."""
+    def submit(
+        self, task_id: str, job: Mapping[str, Any], prepare: Callable[[Say], None], fetched: Sequence[Path]
+    ) -> None:
+        """Process a submission; its task ends with the uuid of the study.
+
+        Parameters
+        ----------
+        task_id
+            The task whose log is written.
+        job
+            For the worker.
+        prepare
+            Brings the files that are not here yet, in the task.
+        fetched
+            Those files, which are removed in the end.
+        """
         self._catalogue.log_line(task_id, "Waiting in queue")
         self.warm_up()
-        self._jobs.put(lambda: self._process(task_id, job))
+        self._jobs.put(lambda: self._process(task_id, job, prepare, fetched))
 
     def run(self, task_id: str, work: Callable[[], Mapping[str, Any]]) -> None:
         """Run some work of the server's own as a task; its task ends with what it returns."""
@@ -104,12 +120,15 @@ class TaskRunner:
         while (job := self._jobs.get()) is not None and not self._closed:
             job()
 
-    def _process(self, task_id: str, job: Mapping[str, Any]) -> None:
+    def _process(
+        self, task_id: str, job: Mapping[str, Any], prepare: Callable[[Say], None], fetched: Sequence[Path]
+    ) -> None:
         study = uuid.uuid4().hex
         part = self._folder / f"{study}.part"
         self._catalogue.set_task(task_id, "RUNNING")
         self.warm_up()
         try:
+            prepare(lambda line: self._catalogue.log_line(task_id, line))
             error = self._converse(task_id, {**job, "target": str(part)})
             if error is None:
                 # Before the task says so: what is listed must be there whole.
@@ -117,7 +136,11 @@ class TaskRunner:
                 self._catalogue.set_task(task_id, "SUCCESS", {"uuid": study})
                 return
         except (OSError, ValueError) as problem:
-            error = "the server was stopped" if self._closed else f"the worker process ended: {problem}"
+            logger.warning("task %s: %s", task_id, problem)
+            error = "the server was stopped" if self._closed else f"{type(problem).__name__}: {problem}"
+        finally:
+            for path in fetched:
+                path.unlink(missing_ok=True)
         shutil.rmtree(part, ignore_errors=True)
         self._fail(task_id, error)
 

@@ -81,6 +81,15 @@ def content(counts: ad.AnnData, tmp_path: Path) -> bytes:
     return counts.biocolab.to_h5ad(tmp_path / "x.h5ad").read_bytes()
 
 
+BODY = {
+    "species": "human",
+    "group_id": "personal",
+    "study_type": 2,
+    "normalize": True,
+    "skip_dimred": True,
+    "study_info": {"study_hash_id": "x"},
+}
+
 EVERY_ROUTE = [
     "test_connection",
     "get_user_groups",
@@ -244,7 +253,7 @@ class TestTasks:
         assert first == second
         assert listed().count(info["study_hash_id"]) == 1
 
-    @pytest.mark.parametrize("study_type", [0, 4, 5, 15, 23, 99])
+    @pytest.mark.parametrize("study_type", [0, 4, 5, 15, 23])
     def test_types_that_cannot_be_read_end_in_an_error_that_says_so(
         self, wire: Wire, content: bytes, study_type: int
     ) -> None:
@@ -271,6 +280,14 @@ class TestTasks:
         assert status == "SUCCESS"
 
 
+@pytest.mark.parametrize("study_type", [7, 9, 99, "LENS_SC", None, [2], {}])
+def test_a_type_that_the_protocol_does_not_know_is_refused(wire: Wire, content: bytes, study_type: object) -> None:
+    where = wire.upload("x.h5ad", [content], folder=uuid.uuid4().hex)
+    answer = wire.submit(where, ["x.h5ad"], study_type=study_type)
+    assert answer.status_code == 422
+    assert "does not do spatial studies" in answer.json()["detail"]
+
+
 class TestBuckets:
     @pytest.mark.parametrize("key", ["../secret.h5ad", "/../secret.h5ad", "link/secret.h5ad", "nothing.h5ad", "a\x00b"])
     def test_no_key_leads_out_of_the_bucket(self, wire: Wire, tmp_path: Path, key: str) -> None:
@@ -287,6 +304,7 @@ class TestBuckets:
             "batch_info": {"Batch_0": {"matrix": key}},
         }
         answer = wire.post("submit_study_from_s3", body)
+        wire.server.remove_bucket(bucket)
         assert answer.status_code == 404
         assert "no file" in answer.json()["detail"]
 
@@ -300,3 +318,119 @@ def test_public_studies_cannot_be_changed(wire: Wire) -> None:
     )
     body = {"species": "human", "study_id": uuid_, "metadata_dct": {"barcodes": [], "x": []}}
     assert wire.post("submit_metadata_dataframe", body).status_code == 403
+
+
+class TestFolder:
+    def test_files_of_a_shared_folder_are_processed(self, wire: Wire, content: bytes, tmp_path: Path) -> None:
+        (tmp_path / "shared").mkdir()
+        (tmp_path / "shared" / "x.h5ad").write_bytes(content)
+        folder = wire.server.add_folder(tmp_path / "shared")
+        for name in ("x.h5ad", f"{folder}/x.h5ad"):
+            body = {"shared_folder_path": str(folder), "batch_info": {"x": {"name": "x", "matrix": name}}}
+            answer = wire.post("submit_study_from_server", {**BODY, **body})
+            status, log = wire.finish(answer.json()["data"]["id"])
+            assert status == "SUCCESS", log
+
+    @pytest.mark.parametrize("folder", ["/", "..", "/etc", "nothing", "a\x00b", "x" * 5000])
+    def test_no_other_folder_is_read(self, wire: Wire, tmp_path: Path, folder: str) -> None:
+        wire.server.add_folder(tmp_path)
+        body = {"shared_folder_path": folder, "batch_info": {"x": {"name": "x", "matrix": "x.h5ad"}}}
+        answer = wire.post("submit_study_from_server", {**BODY, **body})
+        assert answer.status_code == 404
+        assert "not a folder that the server shares" in answer.json()["detail"]
+
+
+class TestCellCenters:
+    def test_places_come_sample_by_sample(self, wire: Wire, counts: ad.AnnData) -> None:
+        counts.obsm["spatial"] = np.arange(120, dtype=np.float32).reshape(60, 2)
+        counts.obs["Batch"] = ["left"] * 40 + ["right"] * 20
+        info = counts.biocolab.submit(skip_dimred=True).study_info
+        centers = wire.post("study/get_cell_centers", {"species": "human", "study_id": info["uuid"]}).json()
+        assert list(centers) == ["left", "right"]
+        assert centers["left"]["cell"] == list(counts.obs_names[:40])
+        assert centers["right"]["x"] == list(counts.obsm["spatial"][40:, 0])
+        assert centers["right"]["y"] == list(counts.obsm["spatial"][40:, 1])
+
+    def test_a_study_without_places_says_so(self, wire: Wire, counts: ad.AnnData) -> None:
+        info = counts.biocolab.submit(skip_dimred=True).study_info
+        answer = wire.post("study/get_cell_centers", {"species": "human", "study_id": info["uuid"]})
+        assert answer.status_code == 404
+        assert "no places of cells" in answer.json()["detail"]
+
+
+class TestTerms:
+    def test_an_assigned_term_is_exported(self, wire: Wire, counts: ad.AnnData) -> None:
+        study = counts.biocolab.submit(skip_dimred=True).study_info["uuid"]
+        body = {"species": "human", "group_id": "personal", "study_id": study, "group": "label", "name": "a"}
+        tree = wire.data("get_ontologies", {"species": "human", "group_id": "personal"})["tree"]
+        root = next(id_ for id_, node in tree.items() if node["name"] == "cell type")
+        leaf = next(node for node in tree[root]["children"] if node["name"] == "B cell")
+        wire.data("study/assign_standardized_term", {**body, "root_id": root, "leaf_id": "CL:0000084"})
+        wire.data("study/assign_standardized_term", {**body, "root_id": root, "leaf_id": leaf["id"]})
+        row = {
+            "study_id": study,
+            "metadata_field": "label",
+            "metadata_label": "a",
+            "ontology_accession_id": "CL:0000000",
+            "ontology_label": "cell type",
+            "node_accession_id": "CL:0000236",
+            "node_label": "B cell",
+        }
+        assert wire.data("export_std_metadata", {"study_ids": [study]}) == [row]
+        assert row in wire.data("export_std_metadata", {"study_ids": None})
+
+    @pytest.mark.parametrize(
+        ("change", "says"),
+        [
+            ({"group": "labl"}, "did you mean 'label'"),
+            ({"name": "nothing"}, "has no label"),
+            ({"root_id": "CL:1"}, "there is no ontology"),
+            ({"leaf_id": "CL:1"}, "has no term"),
+        ],
+    )
+    def test_what_does_not_exist_is_named(
+        self, wire: Wire, counts: ad.AnnData, change: dict[str, str], says: str
+    ) -> None:
+        study = counts.biocolab.submit(skip_dimred=True).study_info["uuid"]
+        body = {"group_id": "personal", "study_id": study, "group": "label", "name": "a"}
+        body |= {"root_id": "CL:0000000", "leaf_id": "CL:0000236"}
+        answer = wire.post("study/assign_standardized_term", {**body, **change})
+        assert answer.status_code == 404
+        assert says in answer.json()["detail"]
+
+
+class TestLens:
+    @pytest.mark.parametrize("prefix", ["lens_sc", "lens_bulk"])
+    def test_it_connects_and_refuses_submissions_before_the_upload(self, wire: Wire, prefix: str) -> None:
+        api = f"{wire.server.url}/{prefix}/api/v1/"
+        answer = requests.post(api + "test_connection", json={}, headers=wire.headers, timeout=10).json()
+        assert (answer["status"], answer["message"]) == (200, "ok")
+        for route in ("add_file_upload", "submit_study_from_local", "submit_study_from_s3"):
+            answer = requests.post(api + route, json=BODY, headers=wire.headers, timeout=10)
+            assert answer.status_code == 422
+            assert "does not process spatial studies" in answer.json()["detail"]
+
+
+class TestStudio:
+    @pytest.mark.parametrize("slash", ["", "/"])
+    def test_settings_lead_to_this_sandbox(self, wire: Wire, slash: str) -> None:
+        headers = {"X-Email-Id": wire.server.email, "X-User-Token": wire.server.token}
+        url = f"{wire.server.url}{slash}/pyapi/private/get_setting"
+        answer = requests.get(url, headers=headers, timeout=10).json()
+        assert answer["status"] == 0
+        assert answer["message"]["bio_bbx_private_domain"] == wire.server.private_host
+
+    def test_a_wrong_login_is_told(self, wire: Wire) -> None:
+        url = f"{wire.server.url}/pyapi/private/get_setting"
+        headers = {"X-Email-Id": "someone@else", "X-User-Token": wire.server.token}
+        assert requests.get(url, headers=headers, timeout=10).json()["status"] == 1
+        assert requests.get(url, timeout=10).json()["status"] == 1
+
+    def test_a_connector_takes_them(self, wire: Wire) -> None:
+        connector = bc.EConnector(
+            use_token_from_api=True,
+            studio_host=wire.server.url,
+            studio_email=wire.server.email,
+            studio_token=wire.server.token,
+        )
+        assert connector.get_bbrowserx().test_connection()

@@ -151,3 +151,25 @@ def test_the_command_serves_and_ends_on_sigterm(counts: ad.AnnData, tmp_path: Pa
     assert process.wait(10) == 0
     assert time.monotonic() - start < 5
     process.stdout.close()
+
+
+class TestAddress:
+    @pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.1.2.3", "example.org"])
+    def test_other_machines_do_not_come_in_with_the_well_known_token(self, host: str, tmp_path: Path) -> None:
+        with pytest.raises(InvalidArgument, match="give a token that only its users know"):
+            bc.sandbox(tmp_path / "d", host=host)
+        assert not (tmp_path / "d").exists()
+
+    def test_with_a_token_of_its_own_it_listens_elsewhere(self) -> None:
+        with bc.sandbox(host="0.0.0.0", token="only-we-know") as server:
+            assert server._socket.getsockname()[0] == "0.0.0.0"
+            assert server.url.startswith("http://127.0.0.1:")
+            assert "personal" in list(bc.groups()["id"])
+            headers = {"bioturing-api-token": "biocolab-sandbox"}
+            url = f"{server.private_host}api/v1/test_connection"
+            assert requests.post(url, json={}, headers=headers, timeout=10).status_code == 401
+
+    @pytest.mark.parametrize(("host", "port"), [("127.0.0.1", 99999), ("192.0.2.1", 0), ("no-such-host.invalid", 0)])
+    def test_an_address_that_cannot_be_used_says_so(self, host: str, port: int) -> None:
+        with pytest.raises(SandboxError, match="cannot be used"):
+            bc.sandbox(host=host, port=port, token="only-we-know")
