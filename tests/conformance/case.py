@@ -143,7 +143,7 @@ def equal(what: str, found: Any, wanted: Any) -> None:
         assert np.asarray(found).dtype == wanted.dtype, f"{what}: {np.asarray(found).dtype}, not {wanted.dtype}"
         assert np.array_equal(found, wanted), f"{what} differs"
     elif isinstance(wanted, list) and isinstance(found, list) and len(wanted) == len(found):
-        at = next((i for i, (left, right) in enumerate(zip(found, wanted)) if left != right), None)
+        at = next((i for i, (left, right) in enumerate(zip(found, wanted, strict=True)) if left != right), None)
         assert at is None, f"{what}: {found[at]!r} instead of {wanted[at]!r} at {at}"  # type: ignore[index]
     else:
         assert found == wanted, f"{what}: {found!r:.300} instead of {wanted!r:.300}"

@@ -174,9 +174,7 @@ def _write_10x_h5(folder: Path, name: str, real: Path, cells: ad.AnnData) -> dic
         genes, n_cells = (int(n) for n in group["shape"][()])
         arrays = tuple(group[part][()] for part in ("data", "indices", "indptr"))
         matrix = sparse.csr_matrix(arrays, shape=(n_cells, genes))
-        barcodes, features = (
-            [value.decode() for value in group[where][()]] for where in ("barcodes", "features/name")
-        )
+        barcodes, features = ([value.decode() for value in group[where][()]] for where in ("barcodes", "features/name"))
     return _study(folder, name, _named(matrix, barcodes, features))
 
 
@@ -219,9 +217,9 @@ def _write_bucket(folder: Path, cells: ad.AnnData, expected: dict[str, Any]) -> 
     table = pd.DataFrame({"donor": [f"donor {i % 3}" for i in range(len(cells))]}, index=cells.obs_names)
     table["visit"] = np.arange(len(cells)) % 5
     expected["metadata"] = {name: table[name].tolist() for name in table}
-    for name, suffix in (("s3", "csv"), ("shared", "tsv"), ("local", "csv")):
-        renamed = table.rename(columns=lambda column, name=name: f"{column} {name}")
-        renamed.to_csv((folder if name == "local" else bucket) / f"{name}.{suffix}", sep={"csv": ",", "tsv": "\t"}[suffix])
+    for name, place, separator in (("s3.csv", bucket, ","), ("shared.tsv", bucket, "\t"), ("local.csv", folder, ",")):
+        renamed = table.add_suffix(f" {name.partition('.')[0]}")
+        renamed.to_csv(place / name, sep=separator)
 
 
 def _write_processed(folder: Path, cells: ad.AnnData) -> None:

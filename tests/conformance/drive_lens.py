@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import shutil
 from pathlib import Path
 from typing import Any
 from urllib.parse import urljoin
@@ -38,8 +39,11 @@ class LensDriver(ReadingDriver):
         return self.refused("spatial", lambda: call(group_id=GROUP, batch_info=batch_info, **more))
 
     def xenium(self) -> list[dict[str, str]]:
-        """A batch for Lens SC."""
-        return [{"name": "batch", "folder": self.expected.file("xenium")}]
+        """A batch for Lens SC, in a folder of its own: the client writes a zip file into it."""
+        folder = self.downloads / "xenium"
+        if not folder.exists():
+            shutil.copytree(self.expected.file("xenium"), folder)
+        return [{"name": "batch", "folder": str(folder)}]
 
     def visium(self, folder: str) -> list[dict[str, str]]:
         """A batch for Lens Bulk."""
@@ -119,7 +123,8 @@ class LensDriver(ReadingDriver):
 
     @case("submit_metadata_from_s3", "submit_metadata_from_shared_s3", name="taken")
     def e_metadata_s3(self) -> None:
-        for method, argument in (("submit_metadata_from_s3", "s3_id"), ("submit_metadata_from_shared_s3", "shared_s3_id")):
+        pairs = (("submit_metadata_from_s3", "s3_id"), ("submit_metadata_from_shared_s3", "shared_s3_id"))
+        for method, argument in pairs:
             if hasattr(self.connector, method):
                 grouped = {"group_id": GROUP} if self.takes(method, "group_id") else {}
                 named = {argument: BUCKET} if self.takes(method, argument) else {}

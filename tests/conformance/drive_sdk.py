@@ -1,7 +1,7 @@
 """Drive biocolabsdk: what each getter of EConnector gives is driven with every case of its kind.
 
 Runs where only the SDK is installed: ``python drive_sdk.py HOST TOKEN EXPECTED.json DOWNLOADS --email EMAIL``. The host
-of Talk2Data is a constant inside a method, which cannot be set: of that getter only the kind of its answer is looked at.
+of Talk2Data is written into a method and cannot be set: of that getter only the kind of its answer is looked at.
 """
 
 from __future__ import annotations

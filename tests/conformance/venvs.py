@@ -17,7 +17,7 @@ from pathlib import Path
 
 import platformdirs
 
-__all__ = ["CLIENTS", "Client", "build", "cache_folder"]
+__all__ = ["CLIENTS", "Client", "build", "cache_folder", "installed"]
 
 _UNDECLARED = ("numpy", "pandas", "requests_toolbelt", "scipy", "tqdm")
 _MODULES = {
@@ -101,6 +101,13 @@ def build(client: Client, folder: Path) -> Path:
     subprocess.run([*pip, *client.packages, *client.undeclared], check=True)
     stamp.write_text(json.dumps(wanted))
     return python
+
+
+def installed(client: Client, python: Path) -> dict[str, str]:
+    """Versions of the official packages in an environment."""
+    command = [str(python), "-m", "pip", "list", "--format=json", "--disable-pip-version-check"]
+    listed = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    return {row["name"]: row["version"] for row in listed if row["name"] in _MODULES}
 
 
 def imports(client: Client, python: Path) -> dict[str, str]:
