@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +17,13 @@ from starlette.responses import FileResponse, Response
 from starlette.routing import Route
 
 from biocolab_accessor.sandbox import routes_account, routes_bioflex, routes_study, routes_submit, routes_terms
+from biocolab_accessor.sandbox.ledger import route_name
 from biocolab_accessor.sandbox.refusal import Refusal
 from biocolab_accessor.sandbox.routes_studio import studio_routes
 from biocolab_accessor.sandbox.site import Site
 from biocolab_accessor.sandbox.uploads import receive
 
-__all__ = ["API", "make_app"]
+__all__ = ["API", "make_app", "route_names"]
 
 logger = logging.getLogger("biocolab_accessor.sandbox")
 
@@ -31,7 +34,9 @@ LENS_APIS = ("/lens_sc/api/v1/", "/lens_bulk/api/v1/")
 """The same routes for the clients of Lens, which find no way to submit."""
 
 _HEADER = "bioturing-api-token"
-_LONGEST_JSON = 512 * 1024 * 1024
+_LONGEST_JSON = 512 << 20
+_LONGEST_FILE = 256 << 30
+_SILENCE = 60.0
 
 Handler = Callable[[Site, str, dict[str, Any]], Any]
 Take = Callable[[Site, str, dict[str, Any], Path], Any]
@@ -60,6 +65,11 @@ def make_app(site: Site) -> Starlette:
         routes.append(Route(path, _download_endpoint(site), methods=["GET"]))
     routes += studio_routes(site)
     return Starlette(routes=routes, exception_handlers={404: _no_route, 405: _no_route})
+
+
+def route_names(app: Starlette) -> set[str]:
+    """Names of the routes as the ledger writes them; ``*`` stands for what is in an address."""
+    return {re.sub(r"\{.*?\}", "*", route_name(route.path)) for route in app.routes if isinstance(route, Route)}
 
 
 def _api(site: Site, prefix: str, handlers: Mapping[str, Handler], uploads: Mapping[str, Take]) -> list[Route]:
@@ -99,7 +109,7 @@ def _upload_endpoint(site: Site, take: Take) -> Endpoint:
         part = site.uploads.incoming()
         try:
             user = _user(site, request, _HEADER)
-            params = await receive(request.headers.get("content-type", ""), request.stream(), part)
+            params = await receive(request.headers.get("content-type", ""), _limited(request, _LONGEST_FILE), part)
             answer = await run_in_threadpool(take, site, user, params, part)
             return Response(json.dumps(answer).encode(), media_type="application/json")
         except Refusal as refusal:
@@ -132,14 +142,26 @@ def _user(site: Site, request: Request, header: str) -> str:
     return user
 
 
-async def _body(request: Request) -> dict[str, Any]:
-    pieces, size = [], 0
-    async for piece in request.stream():
+async def _limited(request: Request, longest: int) -> AsyncIterator[bytes]:
+    """The body piece by piece; one that is too long, or that stops coming, is refused."""
+    size, pieces = 0, aiter(request.stream())
+    while True:
+        try:
+            piece = await asyncio.wait_for(anext(pieces), _SILENCE)
+        except StopAsyncIteration:
+            return
+        except TimeoutError as error:
+            detail = f"nothing of the body came for {_SILENCE:g} s"
+            raise Refusal(408, detail) from error
         size += len(piece)
-        if size > _LONGEST_JSON:
-            detail = f"the body is longer than {_LONGEST_JSON:,} bytes"
+        if size > longest:
+            detail = f"the body is longer than {longest:,} bytes"
             raise Refusal(413, detail)
-        pieces.append(piece)
+        yield piece
+
+
+async def _body(request: Request) -> dict[str, Any]:
+    pieces = [piece async for piece in _limited(request, _LONGEST_JSON)]
     try:
         body = json.loads(b"".join(pieces) or b"{}")
     except (ValueError, RecursionError) as error:

@@ -26,11 +26,15 @@ from biocolab_accessor.connector import EConnector
 from biocolab_accessor.errors import InvalidArgument, SandboxError
 from biocolab_accessor.naming import did_you_mean
 from biocolab_accessor.sandbox.accounts import ALL_MEMBERS, PERSONAL, Group
-from biocolab_accessor.sandbox.app import make_app
+from biocolab_accessor.sandbox.app import make_app, route_names
 from biocolab_accessor.sandbox.catalogue import PUBLIC
+from biocolab_accessor.sandbox.faults import Faults
+from biocolab_accessor.sandbox.ledger import Ledger
 from biocolab_accessor.sandbox.listen import is_loopback, listen, reached_at
+from biocolab_accessor.sandbox.routes_control import control_routes
 from biocolab_accessor.sandbox.seed import seed
 from biocolab_accessor.sandbox.site import Site, cell_type_field, cells_of
+from biocolab_accessor.sandbox.traffic import Protocol, Traffic
 
 if TYPE_CHECKING:
     from biocolab_accessor.inbound.study import Study
@@ -69,6 +73,10 @@ class Sandbox:
         What clients have to send; it is good for this server only.
     email
         Of the user with that token.
+    faults
+        What goes wrong on purpose: ``faults.add("upload_chunk", nth=2, kind="reset")``.
+    requests
+        The ledger: every request with route, status, bytes, seconds and the end of its token.
     bioflex_host, private_host, public_host
         What to give as hosts.
     path
@@ -112,8 +120,20 @@ class Sandbox:
             self._site.accounts.set_user(_USER, self.token)
             seed(self._site)
             undo.pop_all()
+        app = make_app(self._site)
+        self.requests = Ledger()
+        self.faults = Faults(lambda: route_names(app))
+        if control:
+            app.router.routes += control_routes(self.faults, self.requests, self.reset, self.token.__eq__)
         config = uvicorn.Config(
-            make_app(self._site), log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=2
+            Traffic(app, self.requests, self.faults),
+            http=Protocol,
+            ws="none",
+            proxy_headers=False,
+            log_config=None,
+            access_log=False,
+            lifespan="off",
+            timeout_graceful_shutdown=2,
         )
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(
@@ -354,8 +374,13 @@ class Sandbox:
         self._site.accounts.set_group(Group(group_id, name), list(members))
 
     def reset(self) -> None:
-        """Forget every study, task and upload, and start afresh with the seed."""
+        """Forget every study, task, upload, fault and request, and start afresh with the seed.
+
+        Users, groups, buckets and shared folders stay.
+        """
+        self.faults.clear()
         self._site.clear()
+        self.requests.clear()
         seed(self._site)
 
     def close(self) -> None:

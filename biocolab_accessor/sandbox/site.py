@@ -70,6 +70,7 @@ class Site:
 
     def clear(self) -> None:
         """Forget everything but users and buckets."""
+        self.tasks.cancel_all()
         with self._lock:
             self._open.clear()
             self._builders.clear()

@@ -12,6 +12,7 @@ import sys
 import threading
 import uuid
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,7 @@ class TaskRunner:
         self._worker: subprocess.Popen[str] | None = None
         self._lock = threading.Lock()
         self._closed = False
+        self._generation = 0
         self._thread = threading.Thread(target=self._loop, name="biocolab-sandbox-tasks", daemon=True)
         self._thread.start()
 
@@ -94,6 +96,18 @@ class TaskRunner:
 
         self._jobs.put(job)
 
+    def cancel_all(self) -> None:
+        """Drop what waits and what is running; nothing of it appears any more."""
+        with self._lock:
+            self._generation += 1
+            worker = self._worker
+        with suppress(queue.Empty):
+            while True:
+                self._jobs.get_nowait()
+        if worker is not None:
+            worker.kill()
+            worker.wait()
+
     def close(self) -> None:
         """Stop the worker and the thread; a job that is running ends in ERROR.
 
@@ -123,13 +137,15 @@ class TaskRunner:
     def _process(
         self, task_id: str, job: Mapping[str, Any], prepare: Callable[[Say], None], fetched: Sequence[Path]
     ) -> None:
-        study = uuid.uuid4().hex
+        study, generation = uuid.uuid4().hex, self._generation
         part = self._folder / f"{study}.part"
         self._catalogue.set_task(task_id, "RUNNING")
         self.warm_up()
         try:
             prepare(lambda line: self._catalogue.log_line(task_id, line))
             error = self._converse(task_id, {**job, "target": str(part)})
+            if generation != self._generation:
+                error = "the sandbox was reset"
             if error is None:
                 # Before the task says so: what is listed must be there whole.
                 part.rename(self._folder / study)
