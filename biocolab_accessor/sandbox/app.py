@@ -174,7 +174,9 @@ async def _body(request: Request) -> dict[str, Any]:
 
 
 def _refused(refusal: Refusal) -> Response:
-    content = json.dumps({"detail": refusal.detail}).encode()
+    # Clients read the detail where they look at HTTP's status; those before 1.7.0 look at the envelope only.
+    answer = {"status": refusal.status, "message": refusal.detail, "detail": refusal.detail}
+    content = json.dumps(answer).encode()
     return Response(content, status_code=refusal.status, media_type="application/json")
 
 

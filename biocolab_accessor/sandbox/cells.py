@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import sparse
 
-__all__ = ["Cells", "ProcessingError", "join_batches", "keep_cells", "lognorm"]
+__all__ = ["Cells", "ProcessingError", "cell_totals", "join_batches", "keep_cells", "lognorm"]
 
 _TARGET = 1e4
 
@@ -53,9 +53,15 @@ class Cells:
         )
 
 
+def cell_totals(matrix: sparse.csr_matrix) -> NDArray[np.float64]:
+    """The sum of each cell in float64; SciPy's own ``sum`` adds float32 up in float32, whatever dtype it is given."""
+    totals: NDArray[np.float64] = matrix @ np.ones(matrix.shape[1])
+    return totals
+
+
 def lognorm(counts: sparse.csr_matrix) -> sparse.csr_matrix:
     """Counts scaled to 10,000 a cell and log1p-transformed, as scanpy's normalize_total and log1p do; float32."""
-    totals = np.asarray(counts.sum(axis=1, dtype=np.float64)).ravel()
+    totals = cell_totals(counts)
     factors = (_TARGET / np.where(totals > 0, totals, 1)).astype(np.float32)
     result = counts.astype(np.float32, copy=True)
     result.data *= np.repeat(factors, np.diff(result.indptr))
@@ -107,7 +113,7 @@ def keep_cells(cells: Cells, filters: dict[str, float]) -> NDArray[np.intp]:
         is not above 0, or not below 1 for the fraction, is no bound.
     """
     matrix = cells.matrix
-    totals = np.asarray(matrix.sum(axis=1, dtype=np.float64)).ravel()
+    totals = cell_totals(matrix)
     expressed = np.bincount(
         np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))[matrix.data > 0], minlength=matrix.shape[0]
     )
@@ -118,7 +124,7 @@ def keep_cells(cells: Cells, filters: dict[str, float]) -> NDArray[np.intp]:
         keep &= value <= filters[f"max_{name}"]
     if filters["mt_percentage"] < 1:
         mito = np.array([name.upper().startswith("MT-") for name in cells.features], bool)
-        share = np.asarray(matrix[:, mito].sum(axis=1, dtype=np.float64)).ravel() / np.where(totals > 0, totals, 1)
+        share = cell_totals(matrix[:, mito]) / np.where(totals > 0, totals, 1)
         keep &= share <= filters["mt_percentage"]
     return np.flatnonzero(keep)
 

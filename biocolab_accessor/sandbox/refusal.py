@@ -9,7 +9,7 @@ __all__ = ["Refusal", "number", "optional_text", "text", "texts"]
 
 
 class Refusal(Exception):
-    """The answer is an HTTP error with ``{"detail": …}``.
+    """The answer is an HTTP error with ``{"status": …, "message": …, "detail": …}``.
 
     Parameters
     ----------

@@ -18,7 +18,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import sparse
 
-from biocolab_accessor.sandbox.cells import Cells
+from biocolab_accessor.sandbox.cells import Cells, cell_totals
 from biocolab_accessor.sandbox.obs_table import ObsTable
 
 __all__ = ["StudyFolder", "encode"]
@@ -71,7 +71,7 @@ class StudyFolder:
             _write_matrix(path / "lognorm.h5", lognorm)
         matrix = cells.matrix
         own: dict[str, Any] = {
-            "Number of mRNA transcripts": np.asarray(matrix.sum(axis=1, dtype=np.float64)).ravel(),
+            "Number of mRNA transcripts": cell_totals(matrix),
             "Number of genes": np.diff(matrix.indptr).astype(np.int64),
         }
         submitted = {str(name): cells.obs[name] for name in cells.obs.columns}

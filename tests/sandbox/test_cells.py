@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pandas as pd
 import pytest
 from scipy import sparse
 
-from biocolab_accessor.sandbox.cells import Cells, ProcessingError, join_batches, keep_cells, lognorm
+from biocolab_accessor.sandbox.cells import Cells, ProcessingError, cell_totals, join_batches, keep_cells, lognorm
 
 NONE = {"min_counts": 0.0, "min_genes": 0.0, "max_counts": 1e9, "max_genes": 1e9, "mt_percentage": 1.0}
 
@@ -59,3 +61,10 @@ def test_repeated_genes_are_kept_where_all_batches_have_the_same() -> None:
 def test_empty_cells_stay_zero_when_normalised() -> None:
     result = lognorm(sparse.csr_matrix(np.array([[0, 0], [1, 3]], np.float32))).toarray()
     np.testing.assert_allclose(result, [[0, 0], [np.log1p(2500), np.log1p(7500)]], rtol=1e-6)
+
+
+def test_totals_are_summed_in_float64() -> None:
+    values = np.random.default_rng(0).uniform(0, 5, 2000).astype(np.float32)
+    found = cell_totals(sparse.csr_matrix(values[None]))
+    assert found.dtype == np.float64
+    assert found[0] == pytest.approx(math.fsum(values.tolist()), rel=1e-13)

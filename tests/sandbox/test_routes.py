@@ -434,3 +434,13 @@ class TestStudio:
             studio_token=wire.server.token,
         )
         assert connector.get_bbrowserx().test_connection()
+
+
+def test_a_refusal_says_why_to_clients_that_do_not_look_at_the_status_of_http(wire: Wire) -> None:
+    answer = wire.post("get_submission_log", {"task_id": "nothing"})
+    assert answer.status_code == 404
+    assert answer.json() == {
+        "status": 404,
+        "message": "there is no task 'nothing'",
+        "detail": "there is no task 'nothing'",
+    }
