@@ -15,6 +15,7 @@ from starlette.routing import Route
 
 from biocolab_accessor.sandbox import routes_account, routes_bioflex, routes_study, routes_submit
 from biocolab_accessor.sandbox.refusal import Refusal
+from biocolab_accessor.sandbox.routes_page import page_routes
 from biocolab_accessor.sandbox.site import Site
 from biocolab_accessor.sandbox.uploads import receive
 
@@ -49,6 +50,7 @@ def make_app(site: Site) -> Starlette:
     # The link is the secret, as with the real servers: a browser sends no token header.
     for path in ("/api/export/{name}", "/t2d_index_tool/api/export/{name}"):
         routes.append(Route(path, _download_endpoint(site), methods=["GET"]))
+    routes += page_routes(site)
     return Starlette(routes=routes, exception_handlers={404: _no_route, 405: _no_route})
 
 
