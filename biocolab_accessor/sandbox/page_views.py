@@ -63,7 +63,9 @@ def study(site: Site, user: str, record: StudyRecord) -> dict[str, Any]:
         "fields": [summary(name, column) for name, column in columns.items()],
         "field": _first_field(record, columns),
         "embeddings": [
-            {"id": row["embedding_id"], "name": row["embedding_name"]} for row in folder.embeddings if _flat(folder, row)
+            {"id": row["embedding_id"], "name": row["embedding_name"]}
+            for row in folder.embeddings
+            if _flat(folder, row)
         ],
     }
 

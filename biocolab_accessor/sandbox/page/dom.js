@@ -16,8 +16,13 @@ function fill(element, attributes, children) {
     else if (value === true) element.setAttribute(name, "");
     else if (value !== false && value !== null && value !== undefined) element.setAttribute(name, String(value));
   }
-  element.append(...children.flat().filter((child) => child !== null && child !== undefined));
+  element.append(...children.flat().filter(Boolean));
   return element;
+}
+
+// Make these the only children; what is null, false or empty is left out.
+export function show(place, ...children) {
+  place.replaceChildren(...children.filter(Boolean));
 }
 
 export function say(text) {

@@ -29,7 +29,7 @@ export function fieldList(fields, cells, chosen) {
       inputs.forEach((input, i) => { input.checked = i === number; });
       const row = rows[number];
       const list = row?.parentElement;
-      if (list && (row.offsetTop < list.scrollTop || row.offsetTop > list.scrollTop + list.clientHeight)) {
+      if (list && (row.offsetTop < list.scrollTop || row.offsetTop + row.offsetHeight > list.scrollTop + list.clientHeight)) {
         list.scrollTop = row.offsetTop - list.clientHeight / 2;
       }
     },

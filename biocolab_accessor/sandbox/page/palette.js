@@ -5,15 +5,15 @@
 // noticeable differences apart in each. More labels than that repeat, and are told apart by names on the plot.
 
 const LABELS = {
-  light: "0070af df8720 009f70 c7689f 58a7df b74820 681850 28209f a7bf97 785868 9768ef 8f0000 00cfdf 584080 f75870 5840c7 cf8faf 581878 c7b750 305840 a74097 7080c7 9f8040 8f8fff 607048 7858d7 304800 8fb7ff 187800 871868 9f6087 af87bf 7830a7 68a78f a7af68 585880 9f1848 80afc7 87a740 780038",
-  dark: "408fd7 e79738 20b787 d780af 78bfef d76840 875878 cfdfaf 6050d7 b73038 50eff7 efc700 b758a7 9fcf80 708f70 a797ff a7309f 9fef78 9778ff cfa7c7 089700 6870d7 809fd7 b79768 607860 af7897 ffa7af 68d7f7 ff788f a7b768 7858b7 efc7d7 8f7080 bf5050 d760b7 d7b700 87df60 f76018 9f588f af78e7",
+  light: "0070af df8720 009f70 c7689f 58a7df b74820 58409f 8f7820 782058 97c780 8778e7 00cfdf 974878 970818 e79fb7 bfbf00 e76060 106850 581080 7850d7 085008 bf8f97 783880 38189f a787ff 687040 8fb7ff 9f80bf 4040bf a76080 b7389f 603038 afa778 6870f7 385830 788f50 78d758 9f58c7 df87b7 df4810",
+  dark: "408fd7 e79738 20b787 d780af 8fc7ef d76840 9787df c7b748 af5880 38efd7 c7df50 6068cf 8f60a7 ffbf9f bf4840 b79fff 689768 b770b7 87a7d7 00df80 9738af 8070f7 e79fb7 ff788f a7dfff a73880 507858 806800 808700 b780ff a79f60 c7688f 68bfcf afcf00 bf8f00 9fb768 7870bf 7048cf 70608f ef5070",
 };
 // From hardly there to strong: lightness alone orders them, so that no colour vision is needed.
 const RAMP = {
   light: "dde0e4 b5cbd9 7fb0ca 4a8db5 2c6499 26397a 1d1147",
-  dark: "30353d 29506e 2b7594 45a0a3 82c79a c9e28d fdf6b2",
+  dark: "3a4049 2a5272 2b7594 45a0a3 82c79a c9e28d fdf6b2",
 };
-const FAINT = { light: "e2e4e7", dark: "2b2f36" };
+const FAINT = { light: "e4e6e9", dark: "2d323a" };
 const MISSING = { light: "c3c6cb", dark: "4a4f58" };
 
 const dark = matchMedia("(prefers-color-scheme: dark)");

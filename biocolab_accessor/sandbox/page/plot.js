@@ -13,19 +13,35 @@ export class Plot {
   // `describe(i)` gives the lines that are shown for a cell.
   constructor(describe) {
     this.describe = describe;
-    this.canvas = h("canvas", { class: "points" });
     this.names = h("div", { class: "names", "aria-hidden": "true" });
     this.ring = h("div", { class: "ring", hidden: true });
     this.tip = h("div", { class: "tip", hidden: true });
     this.element = h("div", { class: "plot", tabindex: "0", role: "application", "aria-label": HELP },
-      this.canvas, this.names, this.ring, this.tip);
-    this.points = glPoints(this.canvas) ?? plainPoints(this.canvas);
-    this.element.dataset.renderer = this.points.kind;
+      this.names, this.ring, this.tip);
+    if (!this.drawWith(glPoints)) this.drawWith(plainPoints);
     this.labels = [];
     this.n = 0;
     this.home();
     this.listen();
     new ResizeObserver(() => this.resize()).observe(this.element);
+  }
+
+  // Take a way of drawing, if it works here. A canvas serves one way only, so that each gets its own.
+  drawWith(way) {
+    const canvas = h("canvas", { class: "points" });
+    const points = way(canvas);
+    if (!points) return false;
+    this.canvas?.remove();
+    Object.assign(this, { canvas, points });
+    this.element.prepend(canvas);
+    this.element.dataset.renderer = points.kind;
+    canvas.addEventListener("webglcontextlost", () => {
+      this.drawWith(plainPoints);
+      if (this.xy) this.points.setPlaces(this.xy);
+      if (this.colours) this.points.setColours(...this.colours);
+      this.resize();
+    });
+    return true;
   }
 
   // Coordinates as sent: x, y of each cell, y upwards. Gives how many cells have none.
@@ -41,6 +57,7 @@ export class Plot {
   }
 
   setColours(rgba, order) {
+    this.colours = [rgba, order];
     this.points.setColours(rgba, order);
     this.redraw();
   }

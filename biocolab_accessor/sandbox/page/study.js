@@ -3,7 +3,7 @@
 import { array, ask, json } from "./api.js";
 import { bars } from "./bars.js";
 import { labelColours, middles, numberColours, rangeOf } from "./colouring.js";
-import { bytes, count, h, integer, moment, say, short } from "./dom.js";
+import { bytes, count, h, integer, moment, say, short, show } from "./dom.js";
 import { fieldList } from "./fields.js";
 import { geneBox } from "./genes.js";
 import { labelLegend, numberLegend } from "./legend.js";
@@ -25,6 +25,7 @@ class StudyView {
     this.kept = new Map();
     this.chosen = new Set();
     this.turn = 0;
+    main.classList.add("whole");
     const [cells, genes] = study.size;
     this.fields = fieldList(study.fields, cells, (number) => this.colourByField(number));
     this.genes = geneBox(study.uuid, genes, (gene) => this.colourByGene(gene));
@@ -32,7 +33,7 @@ class StudyView {
     this.key = h("div", { class: "key" });
     this.problem = h("p", { class: "problem", role: "alert" });
     this.stage = study.embeddings.length ? this.makePlot() : this.makeChart();
-    main.replaceChildren(
+    show(main,
       h("nav", { class: "crumbs", "aria-label": "Place" }, h("a", { href: "/" }, "Studies"), ` / ${study.group}`),
       h("div", { class: "heading" }, h("h1", {}, study.id || "(no name)"), this.exportButton()),
       study.title && study.title !== study.id ? h("p", { class: "subtitle" }, study.title) : null,

@@ -1,7 +1,7 @@
 // Task: the log of a submission while it grows, until the submission is a study.
 
 import { json } from "./api.js";
-import { h, say } from "./dom.js";
+import { h, say, show } from "./dom.js";
 import { state } from "./state.js";
 
 const PAUSE = 1000;
@@ -14,7 +14,7 @@ export async function showTask(main, id) {
   const outcome = h("div", { class: "outcome", role: "status" });
   const log = h("ol", { class: "log", role: "log", "aria-live": "polite", "aria-label": "Log", tabindex: "0" });
   const follow = h("input", { type: "checkbox", id: "follow", checked: true });
-  main.replaceChildren(
+  show(main,
     h("nav", { class: "crumbs", "aria-label": "Place" }, h("a", { href: "/" }, "Studies"), " / Submission"),
     h("div", { class: "heading" }, h("h1", {}, first.id || "(no name)"), place),
     first.title && first.title !== first.id ? h("p", { class: "subtitle" }, first.title) : null,
