@@ -21,11 +21,12 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0
 
 @dataclass(frozen=True)
 class TaskState:
-    """What a server says of a task: its status word and its whole log so far."""
+    """What a server says of a task: its status word, its whole log so far, and of a sandbox where its page is."""
 
     task_id: str
     status: str
     log: str
+    page: str = ""
 
     @property
     def succeeded(self) -> bool:
@@ -64,7 +65,7 @@ def task_state(connector: BBrowserXConnector, task_id: str) -> TaskState:
     if not isinstance(data, dict) or not isinstance(data.get("status"), str):
         msg = f"{connector.host}: the log of task {task_id} has no status"
         raise InvalidResponse(msg)
-    return TaskState(task_id, data["status"], str(data.get("log") or ""))
+    return TaskState(task_id, data["status"], str(data.get("log") or ""), str(data.get("sandbox_page") or ""))
 
 
 def follow_task(

@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging
 from html import escape
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, urlsplit
 
+from biocolab_accessor.clients.address import is_loopback, same_origin_url
 from biocolab_accessor.clients.bbrowserx import BBrowserXConnector
 from biocolab_accessor.clients.tasks import TaskState, follow_task, task_state
-from biocolab_accessor.errors import ConfigurationError
+from biocolab_accessor.errors import BiocolabError, ConfigurationError
 from biocolab_accessor.progress import progress_bar
 
 if TYPE_CHECKING:
@@ -62,6 +64,13 @@ class Submission:
             for name, value in rows.items()
             if value
         )
+        try:
+            url = self.url
+        except BiocolabError:
+            url = None  # a sandbox that is closed has no page, and showing what is known must not fail
+        if url:
+            link = f"<a href='{escape(url)}' target='_blank' rel='noopener'>{escape(url)}</a>"
+            cells += f"<tr><td style='text-align:left'>page</td><td style='text-align:left'>{link}</td></tr>"
         return f"<table><thead><tr><th colspan='2' style='text-align:left'>Submission</th></tr></thead>{cells}</table>"
 
     def __getstate__(self) -> dict[str, Any]:
@@ -96,6 +105,20 @@ class Submission:
     def log(self) -> str:
         """The task's log now; asks the server until it is over."""
         return self._refresh().log
+
+    @property
+    def url(self) -> str | None:
+        """Address of the study's page once it is committed, and of its task's before, on a sandbox.
+
+        None for a real server, the addresses of whose pages are not known. A sandbox names its page with the task's
+        state, which is asked for where it was not yet.
+        """
+        if not is_loopback(urlsplit(self.server).hostname or ""):
+            return None
+        page = self._state.page or self._refresh().page
+        if page and self.study_info.get("uuid"):
+            page = f"/study/{quote(str(self.study_info['uuid']), safe='')}"
+        return same_origin_url(self.server, page) if page else None
 
     @property
     def done(self) -> bool:

@@ -7,7 +7,10 @@ from dataclasses import dataclass
 
 from biocolab_accessor.sandbox.database import Database
 
-__all__ = ["ALL_MEMBERS", "PERSONAL", "Accounts", "Group"]
+__all__ = ["ALL_MEMBERS", "DEFAULT_TOKEN", "PERSONAL", "Accounts", "Group"]
+
+DEFAULT_TOKEN = "biocolab-sandbox"
+"""Token of a sandbox's first user, which everybody knows."""
 
 ALL_MEMBERS, PERSONAL = "all_members", "personal"
 

@@ -19,6 +19,7 @@ from starlette.routing import Route
 from biocolab_accessor.sandbox import routes_account, routes_bioflex, routes_study, routes_submit, routes_terms
 from biocolab_accessor.sandbox.ledger import route_name
 from biocolab_accessor.sandbox.refusal import Refusal
+from biocolab_accessor.sandbox.routes_page import page_routes
 from biocolab_accessor.sandbox.routes_studio import studio_routes
 from biocolab_accessor.sandbox.site import Site
 from biocolab_accessor.sandbox.uploads import receive
@@ -64,6 +65,7 @@ def make_app(site: Site) -> Starlette:
     for path in ("/api/export/{name}", "/t2d_index_tool/api/export/{name}"):
         routes.append(Route(path, _download_endpoint(site), methods=["GET"]))
     routes += studio_routes(site)
+    routes += page_routes(site)
     return Starlette(routes=routes, exception_handlers={404: _no_route, 405: _no_route})
 
 

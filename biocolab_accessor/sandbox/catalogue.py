@@ -193,6 +193,12 @@ class Catalogue:
         rows = self._database.rows("select * from tasks where id = ? and owner = ?", id_, owner)
         return _task(rows[0]) if rows else None
 
+    def tasks(self, owner: str) -> list[TaskRecord]:
+        """Tasks of a user, newest first."""
+        return [
+            _task(row) for row in self._database.rows("select * from tasks where owner = ? order by rowid desc", owner)
+        ]
+
     def log_line(self, task_id: str, line: str) -> None:
         """Add a line to a task's log, with the time in front."""
         stamped = f"[{datetime.now():%Y-%m-%d %H:%M}] {line}\n"

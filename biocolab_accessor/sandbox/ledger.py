@@ -26,6 +26,8 @@ class RequestRecord:
         From 1, in the order in which the requests came.
     method, route
         ``"POST"``, and the route without its server: ``"upload_chunk"``, ``"v1/study/get"``.
+    path
+        All of it: ``"/t2d_index_tool/api/v1/upload_chunk"``.
     status
         Of the answer; None where none was sent.
     received, sent
@@ -41,6 +43,7 @@ class RequestRecord:
     number: int
     method: str
     route: str
+    path: str
     status: int | None
     received: int
     sent: int

@@ -2,23 +2,14 @@
 
 from __future__ import annotations
 
-import ipaddress
 import socket
 
 from biocolab_accessor.errors import SandboxError
 
-__all__ = ["LOOPBACK", "is_loopback", "listen", "reached_at"]
+__all__ = ["LOOPBACK", "listen", "reached_at"]
 
 LOOPBACK = "127.0.0.1"
 """This machine only."""
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches a server that listens on ``host``."""
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def reached_at(host: str) -> str:

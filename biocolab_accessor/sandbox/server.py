@@ -20,16 +20,17 @@ import uvicorn
 from anndata import AnnData
 from filelock import FileLock, Timeout
 
+from biocolab_accessor.clients.address import is_loopback
 from biocolab_accessor.connection import drop_default, push_default
 from biocolab_accessor.connector import EConnector
 from biocolab_accessor.errors import InvalidArgument, SandboxError
 from biocolab_accessor.naming import did_you_mean
-from biocolab_accessor.sandbox.accounts import ALL_MEMBERS, PERSONAL, Group
+from biocolab_accessor.sandbox.accounts import ALL_MEMBERS, DEFAULT_TOKEN, PERSONAL, Group
 from biocolab_accessor.sandbox.app import make_app, route_names
 from biocolab_accessor.sandbox.catalogue import PUBLIC
 from biocolab_accessor.sandbox.faults import Faults
 from biocolab_accessor.sandbox.ledger import Ledger
-from biocolab_accessor.sandbox.listen import is_loopback, listen, reached_at
+from biocolab_accessor.sandbox.listen import listen, reached_at
 from biocolab_accessor.sandbox.public import add_public
 from biocolab_accessor.sandbox.routes_control import control_routes
 from biocolab_accessor.sandbox.seed import seed
@@ -40,9 +41,6 @@ if TYPE_CHECKING:
     from biocolab_accessor.inbound.study import Study
 
 __all__ = ["DEFAULT_TOKEN", "Sandbox", "serve", "wait_for_end"]
-
-DEFAULT_TOKEN = "biocolab-sandbox"
-"""Token of a sandbox's user."""
 
 _USER = "you@sandbox.local"
 _PATIENCE = 10.0

@@ -112,8 +112,20 @@ class Traffic:
                 written = True
                 seconds = time.perf_counter() - watched.started
                 kind = fault.kind if fault else ""
-                record = (number, scope["method"], route, watched.status, watched.received, watched.sent, seconds)
-                self._ledger.add(RequestRecord(*record, masked(token), kind))
+                self._ledger.add(
+                    RequestRecord(
+                        number,
+                        scope["method"],
+                        route,
+                        scope["path"],
+                        watched.status,
+                        watched.received,
+                        watched.sent,
+                        seconds,
+                        masked(token),
+                        kind,
+                    )
+                )
 
         async def send_and_write(message: Message) -> None:
             last = message["type"] == "http.response.body" and not message.get("more_body")

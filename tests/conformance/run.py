@@ -9,13 +9,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import anndata as ad
 import numpy as np
 from scipy import sparse
 
-from biocolab_accessor.sandbox import app, server
 from biocolab_accessor.sandbox.server import Sandbox
 from tests.conformance.routes import route_of
 
@@ -24,8 +22,6 @@ __all__ = ["BUCKET", "Run", "drive"]
 BUCKET = "conformance"
 _HERE = Path(__file__).parent
 _PATIENCE = 1800
-
-_records: dict[str, list[tuple[str, int]]] = {}
 
 
 @dataclass
@@ -82,7 +78,7 @@ def drive(
         Of the scripts; None is this process's own.
     """
     run = Run(name, packages)
-    with tempfile.TemporaryDirectory(prefix="biocolab-conformance-") as folder, _sandbox() as sandbox:
+    with tempfile.TemporaryDirectory(prefix="biocolab-conformance-") as folder, Sandbox() as sandbox:
         sandbox.add_bucket(expected.parent / "bucket", bucket_id=BUCKET)
         sandbox.add_folder(expected.parent / "bucket")
         for python, script, *options in commands:
@@ -92,34 +88,9 @@ def drive(
             run.lines += _lines(command, environment)
         for line in run.lines:
             _check_file(line, expected)
-        for path, status in _requests(sandbox):
-            run.hits.setdefault(route_of(path), []).append(status)
+        for record in sandbox.requests:
+            run.hits.setdefault(route_of(record.path), []).append(record.status or 0)
     return run
-
-
-def _requests(sandbox: Sandbox) -> list[tuple[str, int]]:
-    """Path and status of every request that the sandbox has answered."""
-    return _records[sandbox.url]
-
-
-def _sandbox() -> Sandbox:
-    with mock.patch.object(server, "make_app", _recording):
-        return Sandbox()
-
-
-def _recording(site: Any) -> Any:
-    """The sandbox's app, with a note of each answer."""
-    inner, record = app.make_app(site), _records.setdefault(site.url, [])
-
-    async def outer(scope: Any, receive: Any, send: Any) -> None:
-        async def noting(message: Any) -> None:
-            if message["type"] == "http.response.start":
-                record.append((scope["path"], message["status"]))
-            await send(message)
-
-        await inner(scope, receive, noting)
-
-    return outer
 
 
 def _lines(command: Sequence[str], environment: Mapping[str, str] | None) -> list[dict[str, Any]]:

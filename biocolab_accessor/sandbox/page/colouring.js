@@ -1,0 +1,118 @@
+// Colouring: from the values of a field or gene to a colour for each cell, and the order in which they are drawn.
+
+import { faint, labelColour, missing, ramp } from "./palette.js";
+
+const MISSING = 65_535;
+
+// What is shown of labels: {kind, name, labels, counts, codes, missing}; `chosen` holds the codes that stand out.
+export function labelColours({ codes, labels }, chosen) {
+  const n = codes.length;
+  const colours = labels.map((_, i) => pack(labelColour(i)));
+  const [gone, pale] = [pack(missing()), pack(faint())];
+  const packed = new Uint32Array(n);
+  const mixed = shuffled(n);
+  const order = new Uint32Array(n);
+  let back = 0;
+  let front = n;
+  for (let k = 0; k < n; k++) {
+    const i = mixed[k];
+    const code = codes[i];
+    const stands = !chosen.size || chosen.has(code);
+    packed[i] = !stands ? pale : code === MISSING ? gone : colours[code];
+    if (stands && code !== MISSING) order[--front] = i;
+    else order[back++] = i;
+  }
+  return { rgba: new Uint8Array(packed.buffer), order };
+}
+
+// What is shown of numbers: {kind, name, values, range}; the higher a value, the later it is drawn.
+export function numberColours({ values, range: { low, high } }) {
+  const n = values.length;
+  const colours = ramp().map(pack);
+  const gone = pack(missing());
+  const packed = new Uint32Array(n);
+  const steps = new Uint16Array(n);
+  const starts = new Uint32Array(258);
+  for (let i = 0; i < n; i++) {
+    const value = values[i];
+    const known = Number.isFinite(value);
+    const place = high > low ? (value - low) / (high - low) : 0;
+    const step = known ? Math.max(0, Math.min(255, Math.round(place * 255))) : 0;
+    packed[i] = known ? colours[step] : gone;
+    steps[i] = known ? step + 1 : 0;
+    starts[steps[i] + 1]++;
+  }
+  for (let s = 0; s < 257; s++) starts[s + 1] += starts[s];
+  const order = new Uint32Array(n);
+  const mixed = shuffled(n);
+  for (let k = 0; k < n; k++) order[starts[steps[mixed[k]]]++] = mixed[k];
+  return { rgba: new Uint8Array(packed.buffer), order };
+}
+
+// Least and greatest value and some between; `high` leaves out a thin tail, which would make all others look alike.
+export function rangeOf(values) {
+  const sorted = values.filter(Number.isFinite).sort();
+  const n = sorted.length;
+  if (!n) return null;
+  const at = (share) => sorted[Math.min(n - 1, Math.floor(share * n))];
+  const [low, most, near] = [sorted[0], sorted[n - 1], at(0.995)];
+  const tail = near > low && most - low > 1.3 * (near - low);
+  let above = 0;
+  for (const value of sorted) above += value > 0;
+  return { low, high: tail ? near : most, most, median: at(0.5), known: n, above };
+}
+
+export function histogram(values, { low, high }, bins) {
+  const counts = new Array(bins).fill(0);
+  for (const value of values) {
+    if (!Number.isFinite(value)) continue;
+    const place = high > low ? ((value - low) / (high - low)) * bins : 0;
+    counts[Math.max(0, Math.min(bins - 1, Math.floor(place)))]++;
+  }
+  return counts;
+}
+
+// Where the name of each label goes: at the cell nearest to the medians of its coordinates, so that it is among its own.
+export function middles({ codes, labels, counts }, xy) {
+  const xs = counts.map((count) => new Float32Array(count));
+  const ys = counts.map((count) => new Float32Array(count));
+  const filled = counts.map(() => 0);
+  for (let i = 0; i < codes.length; i++) {
+    if (codes[i] === MISSING || !Number.isFinite(xy[2 * i])) continue;
+    xs[codes[i]][filled[codes[i]]] = xy[2 * i];
+    ys[codes[i]][filled[codes[i]]++] = xy[2 * i + 1];
+  }
+  const median = (array, n) => array.subarray(0, n).sort()[n >> 1];
+  const found = labels.map((text, code) => ({ text, code, weight: filled[code] })).filter((label) => label.weight);
+  const aims = new Map(found.map(({ code }) => {
+    return [code, { x: median(xs[code].slice(), filled[code]), y: median(ys[code].slice(), filled[code]), away: Infinity }];
+  }));
+  for (let i = 0; i < codes.length; i++) {
+    const aim = aims.get(codes[i]);
+    const away = aim ? (xy[2 * i] - aim.x) ** 2 + (xy[2 * i + 1] - aim.y) ** 2 : NaN;
+    if (away < aim?.away) Object.assign(aim, { away, near: [xy[2 * i], xy[2 * i + 1]] });
+  }
+  const placed = found.map((label) => ({ ...label, x: aims.get(label.code).near[0], y: aims.get(label.code).near[1] }));
+  return placed.sort((one, other) => other.weight - one.weight);
+}
+
+// The same order each time, without a system: no label lies over the others because it comes later.
+const orders = new Map();
+function shuffled(n) {
+  if (!orders.has(n)) {
+    const order = Uint32Array.from({ length: n }, (_, i) => i);
+    let seed = 7;
+    for (let i = n - 1; i > 0; i--) {
+      seed = (Math.imul(seed, 1664525) + 1013904223) >>> 0;
+      const j = Math.floor((seed / 2 ** 32) * (i + 1));
+      [order[i], order[j]] = [order[j], order[i]];
+    }
+    orders.clear();
+    orders.set(n, order);
+  }
+  return orders.get(n);
+}
+
+function pack([r, g, b]) {
+  return new Uint32Array(new Uint8Array([r, g, b, 255]).buffer)[0];
+}

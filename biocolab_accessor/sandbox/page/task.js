@@ -1,0 +1,84 @@
+// Task: the log of a submission while it grows, until the submission is a study.
+
+import { json } from "./api.js";
+import { h, say, show } from "./dom.js";
+import { state } from "./state.js";
+
+const PAUSE = 1000;
+const STAMP = /^\[(\d{4}-\d\d-\d\d \d\d:\d\d)\] /;
+
+export async function showTask(main, id) {
+  const first = await json(`task/${encodeURIComponent(id)}?from=0`);
+  document.title = `${first.id || "Submission"} · BioColab sandbox`;
+  const place = h("span", { class: "state-place" });
+  const outcome = h("div", { class: "outcome", role: "status" });
+  const log = h("ol", { class: "log", role: "log", "aria-live": "polite", "aria-label": "Log", tabindex: "0" });
+  const follow = h("input", { type: "checkbox", id: "follow", checked: true });
+  show(main,
+    h("nav", { class: "crumbs", "aria-label": "Place" }, h("a", { href: "/" }, "Studies"), " / Submission"),
+    h("div", { class: "heading" }, h("h1", {}, first.id || "(no name)"), place),
+    first.title && first.title !== first.id ? h("p", { class: "subtitle" }, first.title) : null,
+    outcome,
+    h("div", { class: "log-head" },
+      h("h2", {}, "Log"),
+      h("label", { for: "follow", class: "check" }, follow, "Follow the end")),
+    log,
+    h("p", { class: "quiet" }, "Task ", h("code", {}, first.task)),
+  );
+  const toEnd = () => { if (follow.checked) log.scrollTop = log.scrollHeight; };
+  follow.addEventListener("change", toEnd);
+  // Who scrolls up to read is left alone; who scrolls back down follows again.
+  log.addEventListener("scroll", () => {
+    follow.checked = log.scrollHeight - log.scrollTop - log.clientHeight < 24;
+  });
+
+  let next = 0;
+  let shown = "";
+  function update(task) {
+    for (const line of task.log.split("\n")) if (line) log.append(item(line));
+    next = task.next;
+    toEnd();
+    const key = `${task.status} ${task.study}`;
+    if (key !== shown) {
+      place.replaceChildren(state(task));
+      outcome.replaceChildren(...ending(task));
+      outcome.className = `outcome ${task.status === "ERROR" ? "bad" : task.study ? "good" : ""}`;
+      if (shown) say(`${task.id}: ${place.textContent}`);
+      shown = key;
+    }
+    if (task.status !== "ERROR" && !task.study) setTimeout(again, PAUSE);
+  }
+  async function again() {
+    try {
+      update(await json(`task/${encodeURIComponent(id)}?from=${next}`));
+      outcome.classList.remove("silent");
+    } catch (error) {
+      if (error.status === 401) return location.reload();
+      outcome.replaceChildren(h("p", {}, error.message));
+      shown = "";
+      if (error.status !== 404) setTimeout(again, 3 * PAUSE);
+    }
+  }
+  update(first);
+}
+
+function ending(task) {
+  if (task.study) {
+    return [h("p", {}, "The submission is a study now."),
+      h("a", { class: "main", href: `/study/${task.study}` }, `Open ${task.id || "the study"}`)];
+  }
+  if (task.status === "ERROR") {
+    return [h("p", {}, h("strong", {}, "The submission failed.")), h("p", { class: "reason" }, task.last)];
+  }
+  if (task.status === "SUCCESS") {
+    return [h("p", {}, "Processed. It becomes a study when the client that sent it commits it.")];
+  }
+  return [h("p", {}, task.status === "PENDING" ? "Waiting for its turn." : "Processing. This page follows by itself.")];
+}
+
+function item(line) {
+  const stamp = STAMP.exec(line);
+  const text = stamp ? line.slice(stamp[0].length) : line;
+  return h("li", { class: text.startsWith("ERROR") ? "bad" : null },
+    h("time", {}, stamp ? stamp[1].slice(11) : ""), h("span", {}, text));
+}
