@@ -8,7 +8,6 @@ import shutil
 import signal
 import tempfile
 import threading
-import time
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from html import escape
@@ -16,7 +15,6 @@ from pathlib import Path
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any
 
-import uvicorn
 from anndata import AnnData
 from filelock import FileLock, Timeout
 
@@ -30,7 +28,7 @@ from biocolab_accessor.sandbox.app import make_app, route_names
 from biocolab_accessor.sandbox.catalogue import PUBLIC
 from biocolab_accessor.sandbox.faults import Faults
 from biocolab_accessor.sandbox.ledger import Ledger
-from biocolab_accessor.sandbox.listen import listen, reached_at
+from biocolab_accessor.sandbox.listen import Serving, listen, reached_at
 from biocolab_accessor.sandbox.public import add_public
 from biocolab_accessor.sandbox.routes_control import control_routes
 from biocolab_accessor.sandbox.seed import seed
@@ -43,7 +41,6 @@ if TYPE_CHECKING:
 __all__ = ["DEFAULT_TOKEN", "Sandbox", "serve", "wait_for_end"]
 
 _USER = "you@sandbox.local"
-_PATIENCE = 10.0
 
 
 class Sandbox:
@@ -110,9 +107,9 @@ class Sandbox:
                 undo.callback(shutil.rmtree, self.path, ignore_errors=True)
             self._lock = _lock(self.path)
             undo.callback(self._lock.release)
-            self._socket = listen(host, port)
-            undo.callback(self._socket.close)
-            self.url = f"http://{reached_at(host)}:{self._socket.getsockname()[1]}"
+            listener = listen(host, port)
+            undo.callback(listener.close)
+            self.url = f"http://{reached_at(host)}:{listener.getsockname()[1]}"
             self._site = Site(self.path, self.url)
             undo.callback(self._site.close)
             self._site.accounts.set_user(_USER, self.token)
@@ -123,22 +120,7 @@ class Sandbox:
         self.faults = Faults(lambda: route_names(app))
         if control:
             app.router.routes += control_routes(self.faults, self.requests, self.reset, self.token.__eq__)
-        config = uvicorn.Config(
-            Traffic(app, self.requests, self.faults),
-            http=Protocol,
-            ws="none",
-            proxy_headers=False,
-            log_config=None,
-            access_log=False,
-            lifespan="off",
-            timeout_graceful_shutdown=2,
-        )
-        self._server = uvicorn.Server(config)
-        self._thread = threading.Thread(
-            target=self._server.run, args=([self._socket],), name="biocolab-sandbox", daemon=True
-        )
-        self._thread.start()
-        self._wait_until_started()
+        self._serving = Serving(Traffic(app, self.requests, self.faults), Protocol, listener)
         self._connector = self.connect()
         push_default(self._connector)
         atexit.register(self.close)
@@ -381,24 +363,13 @@ class Sandbox:
         atexit.unregister(self.close)
         drop_default(self._connector)
         self._connector.close()
-        self._server.should_exit = True
-        self._thread.join(_PATIENCE)
-        self._socket.close()
-        self._site.close()
-        self._lock.release()
-        if self._temporary:
-            shutil.rmtree(self.path, ignore_errors=True)
-        if self._thread.is_alive():
-            msg = f"the sandbox's server did not end within {_PATIENCE:g} s"
-            raise SandboxError(msg)
-
-    def _wait_until_started(self) -> None:
-        end = time.monotonic() + _PATIENCE
-        while not self._server.started:
-            if time.monotonic() > end or not self._thread.is_alive():
-                msg = "the sandbox's server did not start; see the log of biocolab_accessor.sandbox"
-                raise SandboxError(msg)
-            time.sleep(0.005)
+        try:
+            self._serving.stop()
+        finally:
+            self._site.close()
+            self._lock.release()
+            if self._temporary:
+                shutil.rmtree(self.path, ignore_errors=True)
 
 
 def serve(

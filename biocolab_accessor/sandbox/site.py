@@ -52,11 +52,15 @@ class Site:
         self.tasks = TaskRunner(self.catalogue, self._studies, folder / "worker.log")
         self._builders: dict[str, Callable[[], Cells]] = {}
         self._open: dict[str, StudyFolder] = {}
+        self._making: dict[str, threading.Lock] = {}
         self._lock = threading.RLock()
 
     def close(self) -> None:
-        """End the tasks and close the catalogue."""
+        """End the tasks, wait for studies that are being made, and close the catalogue."""
         self.tasks.close()
+        for making in list(self._making.values()):
+            with making:
+                pass
         self._database.close()
 
     def clear(self) -> None:
@@ -75,6 +79,8 @@ class Site:
     def open(self, record: StudyRecord) -> StudyFolder:
         """The folder of a study; one that is made on first use is made now."""
         with self._lock:
+            making = self._making.setdefault(record.uuid, threading.Lock())
+        with making:  # of this study only: others are read meanwhile
             if record.uuid not in self._open:
                 path = self._studies / record.uuid
                 if not path.exists():

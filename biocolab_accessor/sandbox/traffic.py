@@ -142,6 +142,9 @@ class Traffic:
                 await self._app(scope, watched.receive, send_and_write)
             else:
                 await _play(fault, self._app, scope, watched.receive, send_and_write)
+        except asyncio.CancelledError:
+            # The server closes and does not wait any longer: who waits for this answer is cut off.
+            await _reset(scope.get("state", {}).get("transport"))
         finally:
             write()
 

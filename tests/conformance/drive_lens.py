@@ -137,6 +137,10 @@ class LensDriver(ReadingDriver):
         call = self.connector.assign_standardized_meta
         equal("answer", call("human", GROUP, self.own, "lane", "lane 2", "tissue", "blood"), "Successul")
 
+    @case("upload_folder", name=_REFUSED)
+    def g_folder(self) -> str:
+        return self.refused("spatial", lambda: self.connector.upload_folder(self.expected.file("processed"), 1 << 20))
+
     @case("download_study", "get_download_study_url", "get_export_log", "upload_folder", name="refused: not Lens's")
     def g_export(self) -> str:
         return self.refused("spatial", lambda: self.connector.download_study(GROUP, self.own))

@@ -180,4 +180,4 @@ class ReadingDriver:
         said = f"{printed.getvalue()}{message}".strip()
         assert answer in (None, False), answer
         assert words in said, f"it does not say {words!r}: {said}"
-        return next(line for line in reversed(said.splitlines()) if words in line)
+        return next((line for line in reversed(said.splitlines()) if words in line), "")

@@ -37,7 +37,7 @@ class TestLife:
         server.close()
 
     def test_it_listens_on_this_machine_only(self, server: Sandbox) -> None:
-        assert server._socket.getsockname()[0] == "127.0.0.1"
+        assert server._serving._listener.getsockname()[0] == "127.0.0.1"
 
     def test_a_port_that_is_taken_says_so(self) -> None:
         with socket.socket() as taken:
@@ -162,7 +162,7 @@ class TestAddress:
 
     def test_with_a_token_of_its_own_it_listens_elsewhere(self) -> None:
         with bc.sandbox(host="0.0.0.0", token="only-we-know") as server:
-            assert server._socket.getsockname()[0] == "0.0.0.0"
+            assert server._serving._listener.getsockname()[0] == "0.0.0.0"
             assert server.url.startswith("http://127.0.0.1:")
             assert "personal" in list(bc.groups()["id"])
             headers = {"bioturing-api-token": "biocolab-sandbox"}

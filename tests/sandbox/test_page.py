@@ -1,0 +1,268 @@
+"""The page: what it serves, to whom, and that a person can find their way with mouse and keyboard."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from typing import Any
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import pytest
+import requests
+from scipy import sparse
+
+import biocolab_accessor as bc
+from biocolab_accessor.sandbox.samples import celltypist_sample
+from biocolab_accessor.sandbox.server import Sandbox
+
+
+@pytest.fixture
+def own() -> Iterator[Sandbox]:
+    """A sandbox of its own: what the page lists depends on what was submitted."""
+    with bc.sandbox() as running:
+        yield running
+
+
+@pytest.fixture
+def signed_in(server: Sandbox) -> Iterator[requests.Session]:
+    """A session as a browser has it after the first visit."""
+    with requests.Session() as session:
+        answer = session.post(f"{server.url}/signin", timeout=10)
+        assert answer.json() == {"user": server.email}
+        yield session
+
+
+def _data(server: Sandbox, session: requests.Session, path: str) -> Any:
+    answer = session.get(f"{server.url}/page/data/{path}", timeout=30)
+    assert answer.status_code == 200, answer.text
+    return answer.json() if answer.headers["content-type"] == "application/json" else answer.content
+
+
+def _public(server: Sandbox, session: requests.Session, study_id: str) -> str:
+    groups = _data(server, session, "home")["groups"]
+    return next(study["uuid"] for group in groups for study in group["studies"] if study["id"] == study_id)
+
+
+def test_the_values_that_the_page_draws_are_those_of_the_study(server: Sandbox, signed_in: requests.Session) -> None:
+    uuid = _public(server, signed_in, "PBMC68k_reduced")
+    about = _data(server, signed_in, f"study/{uuid}")
+    adata = bc.study("PBMC68k_reduced").to_anndata(unit="lognorm")
+    assert about["size"] == [700, 765]
+    assert _data(server, signed_in, f"study/{uuid}/barcodes") == list(adata.obs_names)
+    number = next(i for i, field in enumerate(about["fields"]) if field["name"] == "bulk_labels")
+    field = _data(server, signed_in, f"study/{uuid}/field/{number}")
+    codes = np.frombuffer(_data(server, signed_in, f"study/{uuid}/field/{number}/values"), "<u2")
+    assert [field["labels"][code] for code in codes] == adata.obs["bulk_labels"].tolist()
+    assert dict(zip(field["labels"], field["counts"], strict=True)) == adata.obs["bulk_labels"].value_counts().to_dict()
+    found = _data(server, signed_in, f"study/{uuid}/features?q=cd3")
+    assert {match["name"] for match in found["matches"]} == {name for name in adata.var_names if "CD3" in name}
+    gene = found["matches"][0]
+    values = np.frombuffer(_data(server, signed_in, f"study/{uuid}/gene/{gene['number']}"), "<f4")
+    assert np.array_equal(values, adata[:, gene["name"]].X.toarray().ravel())
+
+
+def test_an_embedding_is_drawn_where_the_study_has_it(server: Sandbox, signed_in: requests.Session) -> None:
+    uuid = _public(server, signed_in, "PBMC68k_reduced")
+    place = next(row for row in _data(server, signed_in, f"study/{uuid}")["embeddings"] if row["name"] == "X_umap")
+    sent = np.frombuffer(_data(server, signed_in, f"study/{uuid}/embedding/{place['id']}"), "<f4").reshape(-1, 2)
+    import scanpy as sc
+
+    assert np.array_equal(sent, sc.datasets.pbmc68k_reduced().obsm["X_umap"].astype(np.float32))
+
+
+def test_a_download_is_the_study(server: Sandbox, signed_in: requests.Session, tmp_path: Any) -> None:
+    uuid = _public(server, signed_in, "PBMC68k_reduced")
+    made = signed_in.post(f"{server.url}/page/data/study/{uuid}/export", timeout=60).json()
+    answer = signed_in.get(server.url + made["url"], timeout=60)
+    assert 'filename="PBMC68k_reduced.h5ad"' in answer.headers["content-disposition"]
+    assert len(answer.content) == made["bytes"]
+    (tmp_path / "study.h5ad").write_bytes(answer.content)
+    study = bc.study("PBMC68k_reduced").to_anndata(unit="lognorm")
+    assert np.array_equal(ad.read_h5ad(tmp_path / "study.h5ad").X.toarray(), study.X.toarray())
+
+
+def test_nothing_is_shown_to_who_is_not_signed_in(server: Sandbox) -> None:
+    for path in ("home", "session", "study/x", "task/x"):
+        assert requests.get(f"{server.url}/page/data/{path}", timeout=10).status_code == 401
+
+
+def test_signing_out_ends_the_session_on_the_server(server: Sandbox, signed_in: requests.Session) -> None:
+    cookies = dict(signed_in.cookies)
+    signed_in.post(f"{server.url}/signout", timeout=10)
+    assert requests.get(f"{server.url}/page/data/home", cookies=cookies, timeout=10).status_code == 401
+
+
+def test_a_visitor_needs_a_token_where_there_is_another_user(own: Sandbox) -> None:
+    token = own.add_user("colleague@lab")
+    assert requests.post(f"{own.url}/signin", timeout=10).status_code == 401
+    assert requests.post(f"{own.url}/signin", data={"token": "wrong"}, timeout=10).status_code == 401
+    with requests.Session() as session:
+        assert session.post(f"{own.url}/signin", data={"token": token}, timeout=10).json() == {"user": "colleague@lab"}
+        assert token not in str(dict(session.cookies))
+
+
+def test_a_personal_study_is_not_shown_to_another_user(own: Sandbox) -> None:
+    counts = sparse.csr_matrix(np.arange(12, dtype=np.float32).reshape(4, 3))
+    submission = ad.AnnData(counts).biocolab.submit(group="personal", study_id="private", skip_dimred=True)
+    token = own.add_user("colleague@lab")
+    with requests.Session() as session:
+        session.post(f"{own.url}/signin", data={"token": token}, timeout=10)
+        home = _data(own, session, "home")
+        assert [study["id"] for group in home["groups"] for study in group["studies"]].count("private") == 0
+        uuid = submission.study_info["uuid"]
+        for path in (f"study/{uuid}", f"study/{uuid}/barcodes", f"task/{submission.task_id}"):
+            assert session.get(f"{own.url}/page/data/{path}", timeout=10).status_code == 404
+        assert session.post(f"{own.url}/page/data/study/{uuid}/export", timeout=10).status_code == 404
+
+
+@pytest.mark.parametrize("header", [{"Host": "evil.example"}, {"Host": "evil.example:80"}, {"Host": "127.0.0.1.evil"}])
+def test_a_name_of_somebody_else_does_not_lead_to_the_page(server: Sandbox, header: dict[str, str]) -> None:
+    assert requests.post(f"{server.url}/signin", headers=header, timeout=10).status_code == 403
+
+
+def test_another_site_cannot_post(server: Sandbox, signed_in: requests.Session) -> None:
+    foreign = {"Origin": "http://evil.example"}
+    uuid = _public(server, signed_in, "PBMC68k_reduced")
+    for path in ("/signin", "/signout", f"/page/data/study/{uuid}/export"):
+        assert signed_in.post(server.url + path, headers=foreign, timeout=10).status_code == 403
+
+
+def test_the_page_loads_nothing_from_elsewhere(server: Sandbox) -> None:
+    answer = requests.get(server.url, timeout=10)
+    assert answer.headers["content-security-policy"].startswith("default-src 'self'")
+    assert "//" not in answer.text
+    for name in ("../server.py", "%2e%2e/server.py", "nothing.js"):
+        assert requests.get(f"{server.url}/page/{name}", timeout=10).status_code == 404
+
+
+def test_a_submission_leads_to_its_page_before_and_after_the_commit(server: Sandbox) -> None:
+    counts = sparse.csr_matrix(np.arange(12, dtype=np.float32).reshape(4, 3))
+    submission = ad.AnnData(counts).biocolab.submit(study_id="page", skip_dimred=True, wait=False)
+    assert submission.url == f"{server.url}/task/{submission.task_id}"
+    submission.wait()
+    assert submission.url == f"{server.url}/study/{submission.study_info['uuid']}"
+    assert f"<a href='{submission.url}'" in submission._repr_html_()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """Chromium without a window, where there is one."""
+    sync_api = pytest.importorskip("playwright.sync_api")
+    program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+    with sync_api.sync_playwright() as playwright:
+        try:
+            running = playwright.chromium.launch(executable_path=program, args=arguments)
+        except sync_api.Error as error:
+            pytest.skip(f"there is no Chromium here: {str(error).splitlines()[0]}")
+        yield running
+        running.close()
+
+
+@pytest.fixture
+def window(browser: Any) -> Iterator[Any]:
+    """A window of a new profile; the test fails on any mistake of the page's scripts."""
+    context = browser.new_context(viewport={"width": 1200, "height": 800}, accept_downloads=True)
+    window = context.new_page()
+    mistakes: list[str] = []
+    window.on("pageerror", lambda error: mistakes.append(str(error)))
+    yield window
+    context.close()
+    assert mistakes == []
+
+
+def test_a_person_clicks_from_the_list_to_coloured_cells_and_the_file(own: Sandbox, window: Any, tmp_path: Any) -> None:
+    window.goto(own.url)
+    window.get_by_role("link", name="PBMC68k_reduced").click()
+    window.wait_for_url("**/study/**")
+    window.locator(".key").get_by_text("CD14+ Monocyte").wait_for()
+    assert window.get_by_text("700 cells \N{MULTIPLICATION SIGN} 765 genes").is_visible()
+    first = _picture(window)
+    window.get_by_role("radio", name="louvain").check()
+    window.locator(".meaning h2", has_text="louvain").wait_for()
+    second = _picture(window)
+    window.get_by_role("combobox", name="Gene").fill("cd79a")
+    window.get_by_role("option", name="CD79A").click()
+    window.locator(".meaning h2", has_text="CD79A").wait_for()
+    third = _picture(window)
+    assert len({first, second, third}) == 3
+    window.reload()
+    window.locator(".meaning h2", has_text="CD79A").wait_for()
+    with window.expect_download() as download:
+        window.get_by_role("button", name="Download h5ad").click()
+    download.value.save_as(tmp_path / "study.h5ad")
+    assert ad.read_h5ad(tmp_path / "study.h5ad").shape == (700, 765)
+
+
+def test_the_keyboard_is_enough(own: Sandbox, window: Any) -> None:
+    window.goto(own.url)
+    window.get_by_role("link", name="PBMC68k_reduced").focus()
+    window.keyboard.press("Enter")
+    window.locator(".key").get_by_text("CD14+ Monocyte").wait_for()
+    window.get_by_role("combobox", name="Gene").focus()
+    window.keyboard.type("nkg7")
+    window.get_by_role("option", name="NKG7").wait_for()
+    window.keyboard.press("Enter")
+    window.locator(".meaning h2", has_text="NKG7").wait_for()
+    plot = window.get_by_role("application")
+    plot.focus()
+    before = _picture(window)
+    window.keyboard.press("+")
+    window.keyboard.press("ArrowLeft")
+    assert _picture(window) != before
+    window.keyboard.press("0")
+    window.keyboard.press("Enter")
+    assert "NKG7: " in window.locator(".tip").inner_text()
+
+
+def test_a_task_is_followed_until_it_is_a_study(own: Sandbox, window: Any) -> None:
+    submission = celltypist_sample().biocolab.submit(study_id="followed", wait=False)
+    window.goto(submission.url)
+    window.get_by_role("log").get_by_text("Reading batch").wait_for()
+    submission.wait()
+    window.get_by_role("link", name="Open followed").click()
+    window.locator(".meaning h2").wait_for()
+    assert window.get_by_label("Embedding", exact=True).first.is_visible()
+    assert window.get_by_text("559 cells \N{MULTIPLICATION SIGN} 32,786 genes").is_visible()
+
+
+def test_names_of_data_are_text_and_never_markup(own: Sandbox, window: Any) -> None:
+    evil = "<img src=x onerror=\"document.title='broken into'\">"
+    counts = sparse.csr_matrix(np.eye(4, dtype=np.float32))
+    adata = ad.AnnData(
+        counts,
+        obs=pd.DataFrame({evil: pd.Categorical([evil, "b", evil, "b"])}, index=[f"{evil}{i}" for i in range(4)]),
+        var=pd.DataFrame(index=[f"{evil}{i}" for i in range(4)]),
+        obsm={"X_umap": np.eye(4)[:, :2]},
+    )
+    own.add_study(evil, adata, title=evil, authors=[evil], reference=evil, cell_type=evil)
+    window.goto(own.url)
+    window.get_by_role("link", name=evil).click()
+    window.locator(".key").get_by_text(evil).wait_for()
+    window.get_by_role("combobox", name="Gene").fill("img")
+    window.locator("#gene-options").get_by_role("option").first.wait_for()
+    assert window.locator("main img").count() == 0
+    assert window.title() != "broken into"
+
+
+def test_a_stranger_signs_in_with_a_token(own: Sandbox, window: Any) -> None:
+    token = own.add_user("colleague@lab")
+    window.goto(own.url)
+    window.get_by_label("API token").fill("wrong")
+    window.get_by_role("button", name="Sign in").click()
+    window.get_by_text("the token is not accepted").wait_for()
+    window.get_by_label("API token").fill(token)
+    window.keyboard.press("Enter")
+    window.get_by_text("colleague@lab").first.wait_for()
+    window.get_by_role("button", name="Sign out").click()
+    window.get_by_text("You are signed out.").wait_for()
+    window.reload()
+    window.get_by_label("API token").wait_for()
+
+
+def _picture(window: Any) -> bytes:
+    """The plot as it is drawn, once it is at rest."""
+    window.wait_for_timeout(150)
+    return bytes(window.get_by_role("application").screenshot())
