@@ -61,7 +61,7 @@ def _said_plainly() -> Iterator[None]:
         yield
     except (BiocolabError, ModuleNotFoundError) as error:
         _err.print(f"[bold red]{type(error).__name__}[/]: ", end="")
-        _err.print(str(error), markup=False)
+        _err.print(str(error), markup=False, soft_wrap=True)
         raise typer.Exit(1) from error
 
 
@@ -92,8 +92,11 @@ def demo(
 
 @app.command()
 def sandbox(
-    path: Annotated[Path | None, typer.Argument(help="Folder for its data; without one they go with it.")] = None,
+    path: Annotated[Path | None, typer.Option(help="Folder for its data; without one they go with it.")] = None,
     port: Annotated[int, typer.Option(help="0 takes a free one.")] = 0,
+    host: Annotated[str, typer.Option(help="Where to listen; elsewhere than here needs a token.")] = "127.0.0.1",
+    reset: Annotated[bool, typer.Option("--reset", help="Forget the studies, uploads and tasks in --path.")] = False,
+    control: Annotated[bool, typer.Option("--control", help="Offer faults, ledger, reset over HTTP.")] = False,
     study: Annotated[
         list[str] | None, typer.Option(metavar="ID=FILE", help="Make an h5ad a public study. Can be repeated.")
     ] = None,
@@ -102,21 +105,27 @@ def sandbox(
 ) -> None:
     """Run a local server with the protocols of BioFlex, BBrowserX and Talk2Data, until Ctrl-C.
 
-    Example: biocolab sandbox ./data --port 8765 --study GSE96583_batch2=gse96583.h5ad
-    """
-    from biocolab_accessor.sandbox.server import serve, wait_for_end
+    The token is that of the variable BIOCOLAB_SANDBOX_TOKEN, else the well-known one, for this machine only.
 
-    with _said_plainly(), serve(path, port=port) as server:
+    Example: biocolab sandbox --path ./data --port 8765 --study GSE96583_batch2=gse96583.h5ad
+    """
+    from biocolab_accessor.sandbox.command import lines_to_paste, serving, wait
+
+    with _said_plainly(), serving(path, port=port, host=host, reset=reset, control=control) as server:
         for entry in study or []:
             study_id, _, file = entry.partition("=")
             server.add_study(study_id, file, title=title or None, reference=reference)
             _out.print(f"added {study_id} from {file}", soft_wrap=True)
-        _out.print(f"sandbox at {server.url}, data in {server.path}. Ctrl-C ends it.", soft_wrap=True)
-        _out.print("In another terminal or notebook:")
-        for name, value in server.environment().items():
-            _out.print(f"export {name}={value}", soft_wrap=True)
+        shell, python = lines_to_paste(server)
+        parts = [
+            f"Sandbox at {server.url}/ (open it in a browser), data in {server.path}",
+            "In another terminal:\n\n" + "\n".join(shell),
+            "Or in Python:\n\n" + "\n".join(python),
+            "Ctrl-C ends it.",
+        ]
+        _out.print("\n\n".join(parts), markup=False, soft_wrap=True)
         sys.stdout.flush()
-        wait_for_end()
+        wait()
 
 
 @app.command()

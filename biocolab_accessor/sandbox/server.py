@@ -5,14 +5,12 @@ from __future__ import annotations
 import atexit
 import secrets
 import shutil
-import signal
 import tempfile
-import threading
 from collections.abc import Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from html import escape
 from pathlib import Path
-from types import FrameType, TracebackType
+from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from anndata import AnnData
@@ -38,7 +36,7 @@ from biocolab_accessor.sandbox.traffic import Protocol, Traffic
 if TYPE_CHECKING:
     from biocolab_accessor.inbound.study import Study
 
-__all__ = ["DEFAULT_TOKEN", "Sandbox", "serve", "wait_for_end"]
+__all__ = ["DEFAULT_TOKEN", "Sandbox"]
 
 _USER = "you@sandbox.local"
 
@@ -370,29 +368,6 @@ class Sandbox:
             self._lock.release()
             if self._temporary:
                 shutil.rmtree(self.path, ignore_errors=True)
-
-
-def serve(
-    path: str | Path | None = None,
-    *,
-    port: int = 0,
-    host: str = "127.0.0.1",
-    token: str | None = None,
-    control: bool = False,
-) -> Sandbox:
-    """Start a sandbox and make SIGTERM end the process as Ctrl-C does, so that it is closed either way."""
-
-    def end(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    signal.signal(signal.SIGTERM, end)
-    return Sandbox(path, port=port, host=host, token=token, control=control)
-
-
-def wait_for_end() -> None:
-    """Wait for Ctrl-C or SIGTERM."""
-    with suppress(KeyboardInterrupt):
-        threading.Event().wait()
 
 
 def _lock(path: Path) -> FileLock:

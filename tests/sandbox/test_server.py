@@ -1,12 +1,7 @@
 from __future__ import annotations
 
-import os
-import signal
 import socket
-import subprocess
-import sys
 import threading
-import time
 from pathlib import Path
 
 import anndata as ad
@@ -121,36 +116,6 @@ class TestAddStudy:
         assert set(bc.expression_summary("ONLYHERE1")["cell_type"]) == {"a", "b", "unused"}
         with pytest.raises(InvalidArgument, match="did you mean 'label'"):
             server.add_study("mistyped", counts, cell_type="lable")
-
-
-def test_the_command_serves_and_ends_on_sigterm(counts: ad.AnnData, tmp_path: Path, no_connection: None) -> None:
-    counts.write_h5ad(tmp_path / "x.h5ad")
-    command = [
-        sys.executable,
-        "-m",
-        "biocolab_accessor",
-        "sandbox",
-        str(tmp_path / "d"),
-        "--study",
-        f"mine={tmp_path / 'x.h5ad'}",
-    ]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONUNBUFFERED": "1"})
-    variables = {}
-    for line in process.stdout:
-        if line.startswith("export "):
-            name, _, value = line.removeprefix("export ").strip().partition("=")
-            variables[name] = value
-        if len(variables) == 6:
-            break
-    with bc.settings.override(
-        bioflex_host=variables["BIOCOLAB_BIOFLEX_HOST"], bioflex_token=variables["BIOCOLAB_BIOFLEX_TOKEN"]
-    ):
-        np.testing.assert_array_equal(bc.study("mine").to_anndata().X.toarray(), counts.X.toarray())
-    process.send_signal(signal.SIGTERM)
-    start = time.monotonic()
-    assert process.wait(10) == 0
-    assert time.monotonic() - start < 5
-    process.stdout.close()
 
 
 class TestAddress:

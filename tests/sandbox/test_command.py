@@ -1,0 +1,131 @@
+"""The command: what it prints works where it is pasted, and it ends as it is told to."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import anndata as ad
+import numpy as np
+import pytest
+import requests
+
+import biocolab_accessor as bc
+
+Start = Callable[..., tuple[subprocess.Popen[str], str]]
+
+
+@pytest.fixture
+def start() -> Iterator[Start]:
+    """Start the command, and give it with what it printed."""
+    running: list[subprocess.Popen[str]] = []
+
+    def begin(*arguments: object, **variables: str) -> tuple[subprocess.Popen[str], str]:
+        command = [sys.executable, "-m", "biocolab_accessor", "sandbox", *map(str, arguments)]
+        process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env={**os.environ, **variables}
+        )
+        running.append(process)
+        said = ""
+        for line in process.stdout:
+            said += line
+            if "Ctrl-C ends it" in line:
+                break
+        return process, said
+
+    yield begin
+    for process in running:
+        process.kill()
+        process.wait(10)
+        process.stdout.close()
+
+
+def _url(said: str) -> str:
+    return re.search(r"http://127\.0\.0\.1:\d+", said)[0]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_it_ends_within_seconds_and_without_a_traceback(start: Start, number: signal.Signals) -> None:
+    process, said = start()
+    folder = Path(re.search(r"data in (\S+)", said)[1])
+    assert folder.is_dir()
+    begin = time.monotonic()
+    process.send_signal(number)
+    rest = process.stdout.read()
+    assert process.wait(10) == 0
+    assert time.monotonic() - begin < 5
+    assert rest.strip() in ("", "^C")
+    assert not folder.exists()
+
+
+def test_its_lines_work_where_they_are_pasted(start: Start, counts: ad.AnnData, tmp_path: Path) -> None:
+    counts.write_h5ad(tmp_path / "x.h5ad")
+    _, said = start("--path", tmp_path / "d", "--study", f"mine={tmp_path / 'x.h5ad'}")
+    shell = "\n".join(line for line in said.splitlines() if line.startswith("export "))
+    python = said[said.index("import biocolab_accessor") : said.index("Ctrl-C")]
+    fetch = f"import biocolab_accessor as bc; bc.study('mine').to_anndata().write_h5ad({str(tmp_path / 'back.h5ad')!r})"
+    for command in (
+        ["bash", "-c", f"{shell}\n{sys.executable} -c {fetch!r}".replace("\\'", "'")] if shutil.which("bash") else [],
+        [sys.executable, "-c", f"{python}\n{fetch}"],
+    ):
+        if command:
+            subprocess.run(command, check=True, capture_output=True, timeout=120)
+            np.testing.assert_array_equal(ad.read_h5ad(tmp_path / "back.h5ad").X.toarray(), counts.X.toarray())
+            (tmp_path / "back.h5ad").unlink()
+
+
+def test_a_token_of_ones_own_is_asked_for_and_never_shown(start: Start) -> None:
+    _, said = start(BIOCOLAB_SANDBOX_TOKEN="only-we-know-this")
+    assert "only-we-know-this" not in said
+    assert 'export BIOCOLAB_PRIVATE_TOKEN="$BIOCOLAB_SANDBOX_TOKEN"' in said
+    assert 'private_token=os.environ["BIOCOLAB_SANDBOX_TOKEN"],' in said
+    route = f"{_url(said)}/t2d_index_tool/api/v1/test_connection"
+    statuses = [
+        requests.post(route, json={}, headers={"bioturing-api-token": token}, timeout=10).status_code
+        for token in ("only-we-know-this", "biocolab-sandbox")
+    ]
+    assert statuses == [200, 401]
+
+
+def test_a_second_one_on_the_same_path_says_so_and_exits(start: Start, tmp_path: Path) -> None:
+    start("--path", tmp_path)
+    second, said = start("--path", tmp_path)
+    assert second.wait(30) == 1
+    assert f"another sandbox uses {tmp_path}: close it, or give another path" in said
+
+
+def test_reset_forgets_what_the_path_held(start: Start, counts: ad.AnnData, tmp_path: Path) -> None:
+    with bc.sandbox(tmp_path) as server:
+        server.add_study("kept", counts)
+    kept, said = start("--path", tmp_path)
+    with bc.settings.override(bioflex_host=f"{_url(said)}/", bioflex_token="biocolab-sandbox"):
+        assert bc.study("kept").to_anndata().shape == counts.shape
+    kept.send_signal(signal.SIGTERM)
+    kept.wait(10)
+    _, said = start("--path", tmp_path, "--reset")
+    with bc.settings.override(bioflex_host=f"{_url(said)}/", bioflex_token="biocolab-sandbox"):
+        with pytest.raises(bc.errors.UnknownStudy):
+            bc.study("kept")
+        assert bc.study("PBMC68k_reduced").to_anndata().n_obs == 700
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--reset"], "--reset is about the data of a --path"),
+        (["--host", "0.0.0.0"], "give a token that only its users know"),
+        (["--port", "99999"], "cannot be used"),
+    ],
+)
+def test_what_cannot_be_is_said_plainly(start: Start, arguments: list[str], words: str) -> None:
+    process, said = start(*arguments)
+    assert process.wait(30) == 1
+    assert words in " ".join(said.split())
+    assert "Traceback" not in said
