@@ -19,6 +19,8 @@ import biocolab_accessor as bc
 from biocolab_accessor import connection
 from biocolab_accessor.sandbox.server import Sandbox
 
+pytest_plugins = ["pytester"]
+
 _DATA = Path(os.environ.get("BIOCOLAB_TEST_DATA", Path(__file__).parents[2] / "shared" / "data"))
 
 

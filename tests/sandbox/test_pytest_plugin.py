@@ -1,0 +1,69 @@
+"""The plugin: other projects' tests get a sandbox, and pay for it only when they ask."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from biocolab_accessor.sandbox.faults import KINDS
+
+_PAGE = (Path(__file__).parents[2] / "docs" / "testing.md").read_text(encoding="utf-8")
+
+
+def test_the_documented_example_passes_in_another_project(pytester: pytest.Pytester) -> None:
+    example = re.search(r"```python\n(.*?)```", _PAGE, re.DOTALL)[1]
+    pytester.makepyfile(test_markers=example)
+    pytester.runpytest_subprocess().assert_outcomes(passed=2)
+
+
+def test_each_test_has_a_sandbox_of_its_own_and_the_run_one_that_is_shared(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        """
+        import anndata, numpy, pytest, threading
+        import biocolab_accessor as bc
+
+        @pytest.mark.parametrize("turn", [0, 1])
+        def test_own(biocolab_sandbox, turn):
+            biocolab_sandbox.add_study("mine", anndata.AnnData(numpy.eye(3, dtype="float32")))
+            assert bc.study("mine").to_anndata().shape == (3, 3)
+
+        @pytest.mark.parametrize("turn", [0, 1])
+        def test_shared(biocolab_sandbox_session, turn):
+            assert len(biocolab_sandbox_session.requests) == turn
+            bc.groups()
+
+        def test_the_own_one_is_closed():
+            assert sum(thread.name == "biocolab-sandbox" for thread in threading.enumerate()) == 1
+        """
+    )
+    pytester.runpytest_subprocess("-v").assert_outcomes(passed=5)
+
+
+def test_a_run_that_asks_for_no_sandbox_does_not_import_the_package(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        """
+        import sys
+
+        def test_light():
+            assert "pytest_biocolab" in sys.modules
+            assert "biocolab_accessor" not in sys.modules
+        """
+    )
+    pytester.runpytest_subprocess().assert_outcomes(passed=1)
+
+
+def test_pytest_lists_the_fixtures_with_what_they_are() -> None:
+    command = [sys.executable, "-m", "pytest", "--fixtures", "-q", str(Path(__file__).parent / "__init__.py")]
+    said = subprocess.run(command, capture_output=True, text=True, check=False).stdout
+    assert "biocolab_sandbox_session [session scope]" in said
+    assert "A BioTuring sandbox of this test's own" in said
+
+
+def test_the_page_lists_every_fault_with_its_options() -> None:
+    for kind, (what, options) in KINDS.items():
+        shown = ", ".join(f"`{name}={value!r}`" for name, value in options.items()) or "none"
+        assert f"| `{kind}` | {what} | {shown} |" in _PAGE
