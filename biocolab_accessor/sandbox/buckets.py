@@ -84,18 +84,25 @@ class Bucket:
             It cannot, with what the store said.
         """
         try:
-            self._store().ls(self._path(self.prefix), detail=False)
+            store = self._store()
+            try:
+                store.ls(self._path(self.prefix), detail=False)
+            except FileNotFoundError:
+                store.ls(self._path(""), detail=False)  # a prefix is there with its first file
         except ModuleNotFoundError as error:
             msg = f"{self.url} needs a package that is not installed: pip install 'biocolab_accessor[s3]' ({error})"
             raise ModuleNotFoundError(msg) from error
-        except (OSError, ValueError) as error:
+        except _failures() as error:
             msg = f"{self.url} cannot be listed: {error}"
             raise InvalidArgument(msg) from error
 
     def _exists(self, key: str) -> bool:
         if ".." in PurePosixPath(key).parts or "\0" in key:
             return False
-        return bool(self._store().isfile(self._path(key)))
+        try:
+            return bool(self._store().isfile(self._path(key)))
+        except _failures() as error:
+            raise Refusal(422, f"bucket {self.name!r} cannot be read: {error}") from error
 
     def _path(self, key: str) -> str:
         return f"{self.url.partition('://')[2].rstrip('/')}/{key.lstrip('/')}".rstrip("/")
@@ -171,6 +178,15 @@ class Buckets:
     def remove(self, bucket_id: str) -> None:
         """Forget a bucket; what lies in it stays."""
         self._known.pop(bucket_id, None)
+
+
+def _failures() -> tuple[type[Exception], ...]:
+    """What stores raise; those of S3 have a tree of their own beside that of the operating system."""
+    try:
+        from botocore.exceptions import BotoCoreError
+    except ModuleNotFoundError:
+        return OSError, ValueError
+    return OSError, ValueError, BotoCoreError
 
 
 def inside(folder: Path, name: str, where: str) -> Path:
