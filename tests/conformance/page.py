@@ -31,8 +31,8 @@ _LEGEND = f"""
 | cell | meaning |
 |---|---|
 | {OK} | the client asked the route, and every case that needs it found the values that it must |
-| {ABSENT} | this version has no call that reaches the route (PROTOCOL.md §3.12) |
-| {BROKEN} | this version has the call, and fails before it sends anything (PROTOCOL.md §3.12: 1.6.0 and 1.6.5) |
+| {ABSENT} | this version has no call that reaches the route |
+| {BROKEN} | this version has the call, and fails before it sends anything (1.6.0 and 1.6.5 do) |
 | {FAIL} | a case failed, or the route was not reached though the version has it |
 
 - `bioflex` has its host in a constant of a module, `bioflex._connection.BIOTURING_ADDRESS`. The driver sets that

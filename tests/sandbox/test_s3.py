@@ -142,9 +142,7 @@ def test_a_store_that_does_not_answer_is_an_error_when_it_is_added(server: Sandb
     assert _SECRET not in str(caught.value)
 
 
-def test_a_store_that_goes_away_is_a_refusal_that_says_so(
-    server: Sandbox, files: s3fs.S3FileSystem, store: str
-) -> None:
+def test_a_bucket_that_goes_away_is_a_refusal(server: Sandbox, files: s3fs.S3FileSystem, store: str) -> None:
     files.mkdir("brief")
     id_ = server.add_bucket("s3://brief", key=_KEY, secret=_SECRET, endpoint_url=store)
     files.rmdir("brief")
