@@ -152,8 +152,8 @@ class TaskRunner:
                 publish(part, self._folder / study)
                 self._catalogue.set_task(task_id, "SUCCESS", {"uuid": study})
                 return
-        except (OSError, ValueError) as problem:
-            logger.warning("task %s: %s", task_id, problem)
+        except Exception as problem:
+            logger.warning("task %s", task_id, exc_info=problem)
             error = "the server was stopped" if self._closed else f"{type(problem).__name__}: {problem}"
         finally:
             finish()
