@@ -135,7 +135,7 @@ def sweep(path: Path, times: int, seed: int = 0, *, progress: Any = None) -> Fou
                 for client in clients:
                     client.start()
                 # Anywhere, or in the upload, or around a commit: the last two are short and would seldom be met.
-                kind = dice.choice(("anywhere", "upload", "commit"))
+                kind = ("anywhere", "upload", "commit")[turn % 3]
                 if kind == "commit":
                     clients[dice.randrange(2)].committing.wait(10)
                 time.sleep(dice.uniform(0, {"anywhere": _LONGEST, "upload": 0.15, "commit": 0.008}[kind]))
@@ -177,8 +177,9 @@ def _look(base: str, path: Path, whole: dict[str, str], found: Found) -> None:
     with closing(sqlite3.connect(path / "catalogue.sqlite")) as catalogue:
         tasks = catalogue.execute("select id, status, log, result from tasks").fetchall()
         submitted = {row[0] for row in catalogue.execute("select study_path from tasks")}
-        uploads = {row[0]: f"/sandbox/uploads/{row[1]}" for row in catalogue.execute("select id, folder_id from uploads")}
+        announced = catalogue.execute("select id, folder_id from uploads").fetchall()
         public = {row[0] for row in catalogue.execute("select uuid from studies where owner = 'sandbox'")}
+    uploads = {id_: f"/sandbox/uploads/{folder}" for id_, folder in announced}
     waiting = {json.loads(row[3])["uuid"] for row in tasks if row[1] == "SUCCESS"}
     for id_, status, log, _ in tasks:
         if status in ("PENDING", "RUNNING") or (status == "ERROR" and "Interrupted" not in log):
