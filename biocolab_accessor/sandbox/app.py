@@ -18,7 +18,7 @@ from starlette.routing import Route
 
 from biocolab_accessor.sandbox import routes_account, routes_bioflex, routes_study, routes_submit, routes_terms
 from biocolab_accessor.sandbox.ledger import route_name
-from biocolab_accessor.sandbox.refusal import Refusal
+from biocolab_accessor.sandbox.refusal import Refusal, json_object
 from biocolab_accessor.sandbox.routes_page import page_routes
 from biocolab_accessor.sandbox.routes_studio import studio_routes
 from biocolab_accessor.sandbox.site import Site
@@ -164,15 +164,7 @@ async def _limited(request: Request, longest: int) -> AsyncIterator[bytes]:
 
 async def _body(request: Request) -> dict[str, Any]:
     pieces = [piece async for piece in _limited(request, _LONGEST_JSON)]
-    try:
-        body = json.loads(b"".join(pieces) or b"{}")
-    except (ValueError, RecursionError) as error:
-        detail = f"the body is not JSON: {error}"
-        raise Refusal(422, detail) from error
-    if not isinstance(body, dict):
-        detail = "the body must be a JSON object"
-        raise Refusal(422, detail)
-    return body
+    return await run_in_threadpool(json_object, b"".join(pieces), "the body")
 
 
 def _refused(refusal: Refusal) -> Response:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["Refusal", "number", "optional_text", "text", "texts"]
+__all__ = ["Refusal", "json_object", "number", "optional_text", "text", "texts"]
 
 
 class Refusal(Exception):
@@ -22,6 +24,30 @@ class Refusal(Exception):
     def __init__(self, status: int, detail: str) -> None:
         super().__init__(detail)
         self.status, self.detail = status, detail
+
+
+def json_object(raw: bytes, what: str) -> dict[str, Any]:
+    """A JSON object whose texts are texts.
+
+    Parameters
+    ----------
+    raw
+        The bytes; none are an empty object.
+    what
+        What they are, for messages: ``"the body"``.
+    """
+    try:
+        value = json.loads(raw or b"{}")
+        if b"\\u" in raw:
+            # An escape can write half of a surrogate pair, which no file and no database takes.
+            json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        raise Refusal(422, f"{what} holds half of a surrogate pair") from error
+    except (ValueError, RecursionError) as error:
+        raise Refusal(422, f"{what} is not JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise Refusal(422, f"{what} must be a JSON object")
+    return value
 
 
 def text(body: Mapping[str, Any], key: str, *, longest: int = 10_000) -> str:
@@ -57,4 +83,10 @@ def number(body: Mapping[str, Any], key: str, default: float) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         detail = f"{key} must be a number"
         raise Refusal(422, detail)
-    return float(value)
+    try:
+        found = float(value)
+    except OverflowError as error:
+        raise Refusal(422, f"{key} is beyond all numbers") from error
+    if math.isnan(found):
+        raise Refusal(422, f"{key} is NaN")
+    return found

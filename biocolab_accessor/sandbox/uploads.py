@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import threading
@@ -15,7 +14,7 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 
 from biocolab_accessor.sandbox.catalogue import UPLOAD_PREFIX, Catalogue, UploadRecord
 from biocolab_accessor.sandbox.durable import publish, remove
-from biocolab_accessor.sandbox.refusal import Refusal, text
+from biocolab_accessor.sandbox.refusal import Refusal, json_object, text
 
 __all__ = ["Uploads", "receive"]
 
@@ -166,15 +165,7 @@ async def receive(content_type: str, stream: AsyncIterator[bytes], target: Path)
     if not parts.finished or "params" not in parts.seen or "file" not in parts.seen:
         detail = "the body broke off, or has no params or no file part"
         raise Refusal(422, detail)
-    try:
-        params = json.loads(bytes(parts.params))
-    except ValueError as error:
-        detail = "the params part is not JSON"
-        raise Refusal(422, detail) from error
-    if not isinstance(params, dict):
-        detail = "the params part is not a JSON object"
-        raise Refusal(422, detail)
-    return params
+    return json_object(bytes(parts.params), "the params part")
 
 
 class _Parts:

@@ -45,6 +45,9 @@ __all__ = ["Found", "Shot", "over_asgi", "over_socket", "shots"]
 _MARK = "biocolab-fuzz"
 """Part of every hostile name: a file whose name has it has come from here."""
 
+_BUCKET = "bucket"
+"""Folder in the data folder that the sandbox knows as a bucket and as a shared folder."""
+
 _METHODS = ("GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH", "BREW")
 _FIELDS = (
     *("species", "group_id", "study_id", "study_type", "study_ids", "gene_names", "is_gene_set", "unit", "fields"),
@@ -165,6 +168,13 @@ def shots(routes: list[tuple[str, str]], known: list[str], outside: str, cookie:
         "study_info": st.fixed_dictionaries({"study_hash_id": words}),
         "study_type": st.integers(-1, 12),
         "study_path": words.map("/sandbox/uploads/".__add__),
+        "batch_info": st.sampled_from((["x.h5ad"], {"Batch_0": {"name": "n", "matrix": "x.h5ad"}})),
+        "filter_params": st.dictionaries(st.sampled_from(("min_counts", "max_genes", "mt_percentage")), values),
+        "s3_id": st.just(_BUCKET),
+        "shared_s3_id": st.just(_BUCKET),
+        "shared_folder_path": st.just(f"{outside}/data/{_BUCKET}"),
+        "n_chunks": st.integers(-1, 5),
+        "metadata_dct": st.fixed_dictionaries({"barcodes": st.lists(words, max_size=3)}, optional={"new": values}),
     }
     rest = {name: plausible[name] | values if name in plausible else values for name in _FIELDS if name not in sound}
     objects = st.fixed_dictionaries(sound, optional=rest)
@@ -240,8 +250,17 @@ def _known(site: Site) -> list[str]:
     ]
 
 
+def _share(site: Site) -> None:
+    """A file to submit again and again; that it is a text makes short work of it."""
+    folder = site.folder / _BUCKET
+    folder.mkdir(exist_ok=True)
+    (folder / "x.h5ad").write_text("hello")
+    site.buckets.add(folder, bucket_id=_BUCKET, prefix="", groups=None, options={})
+    site.shared_folders.append(folder.resolve())
+
+
 def _fill(sandbox: Sandbox) -> None:
-    """A study and an upload to aim at."""
+    """Studies to aim at."""
     counts = np.random.default_rng(0).poisson(1.0, (30, 20)).astype(np.float32)
     adata = ad.AnnData(sparse.csr_matrix(counts))
     adata.var_names = [f"gene{i}" for i in range(20)]
@@ -276,6 +295,7 @@ def over_asgi(outer: Path, number: int, seeded: int = 0) -> Found:
         _fill(sandbox)
     site = Site(outer / "data", "http://127.0.0.1:1")
     plant(site)
+    _share(site)
     app = make_app(site)
     traffic = Traffic(app, Ledger(), Faults(lambda: route_names(app)))
     try:
@@ -376,6 +396,7 @@ def _serve(outer: Path, ready: Any) -> None:
     tempfile.tempdir = str(outer / "tmp")
     with Sandbox(outer / "data") as sandbox:
         _fill(sandbox)
+        _share(sandbox._site)
         port = int(sandbox.url.rpartition(":")[2])
         ready.send((port, _routes(sandbox._site), _known(sandbox._site)))
         ready.recv()
