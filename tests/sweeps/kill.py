@@ -35,6 +35,7 @@ __all__ = ["Found", "sweep"]
 
 _HEADERS = {"bioturing-api-token": DEFAULT_TOKEN}
 _CHUNKS = 3
+_KINDS = ("anywhere", "upload", "end", "commit")
 _LONGEST = 2.5
 """Seconds that a whole submission takes here, with the start of the worker."""
 
@@ -67,13 +68,14 @@ class _Client(threading.Thread):
         self.doing = "starting"
         self.task = self.uuid = ""
         self.acknowledged = False
-        self.committing = threading.Event()
+        self.ending, self.committing = threading.Event(), threading.Event()
 
     def run(self) -> None:
         try:
             self._submit()
         except (requests.RequestException, OSError):
-            self.committing.set()  # nobody needs to wait for it any more
+            self.ending.set()  # nobody needs to wait for it any more
+            self.committing.set()
 
     def _submit(self) -> None:
         self.doing = "uploading"
@@ -101,10 +103,11 @@ class _Client(threading.Thread):
         self.task = _post(self._base, "submit_study_from_local", body)["data"]["id"]
         self.doing = "processing"
         while True:
-            state = _post(self._base, "get_submission_log", {"task_id": self.task})["data"]["status"]
-            if state not in ("PENDING", "RUNNING"):
+            state = _post(self._base, "get_submission_log", {"task_id": self.task})["data"]
+            if "successfully" in state["log"]:
+                self.ending.set()  # what is left is moving the study to its place
+            if state["status"] not in ("PENDING", "RUNNING"):
                 break
-            time.sleep(0.002)
         self.doing = "committing"
         self.committing.set()
         info = _post(self._base, "commit_submission_result", {"group_id": "personal", "task_id": self.task})
@@ -134,11 +137,14 @@ def sweep(path: Path, times: int, seed: int = 0, *, progress: Any = None) -> Fou
                 clients = [_Client(base, f"s{turn}_{i}", _content(turn, i, Path(folder))) for i in range(2)]
                 for client in clients:
                     client.start()
-                # Anywhere, or in the upload, or around a commit: the last two are short and would seldom be met.
-                kind = ("anywhere", "upload", "commit")[turn % 3]
-                if kind == "commit":
-                    clients[dice.randrange(2)].committing.wait(10)
-                time.sleep(dice.uniform(0, {"anywhere": _LONGEST, "upload": 0.15, "commit": 0.008}[kind]))
+                # Anywhere; and in what is short and would seldom be met: upload, end of the processing, commit.
+                kind = _KINDS[turn % len(_KINDS)]
+                one = clients[dice.randrange(2)]
+                if kind == "end":
+                    one.ending.wait(10)
+                elif kind == "commit":
+                    one.committing.wait(10)
+                time.sleep(dice.uniform(0, {"anywhere": _LONGEST, "upload": 0.15, "end": 0.01, "commit": 0.008}[kind]))
             finally:
                 os.kill(pid, signal.SIGKILL)
                 os.waitpid(pid, 0)
