@@ -24,7 +24,7 @@ import requests
 from requests_toolbelt import MultipartEncoder
 
 from biocolab_accessor.clients.bbrowserx import BBrowserXConnector
-from biocolab_accessor.sandbox.accounts import DEFAULT_TOKEN
+from biocolab_accessor.sandbox.store.accounts import DEFAULT_TOKEN
 
 _BYTES, _CHUNK = 4_000_000_000, 100_000_000
 

@@ -16,13 +16,13 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, Response
 from starlette.routing import Route
 
-from biocolab_accessor.sandbox import routes_account, routes_bioflex, routes_study, routes_submit, routes_terms
-from biocolab_accessor.sandbox.ledger import route_name
 from biocolab_accessor.sandbox.refusal import Refusal, json_object
-from biocolab_accessor.sandbox.routes_page import page_routes
-from biocolab_accessor.sandbox.routes_studio import studio_routes
+from biocolab_accessor.sandbox.routes import account, bioflex, study, submit, terms
+from biocolab_accessor.sandbox.routes.page import page_routes
+from biocolab_accessor.sandbox.routes.studio import studio_routes
 from biocolab_accessor.sandbox.site import Site
-from biocolab_accessor.sandbox.uploads import receive
+from biocolab_accessor.sandbox.store.uploads import receive
+from biocolab_accessor.sandbox.traffic.ledger import route_name
 
 __all__ = ["API", "make_app", "route_names"]
 
@@ -48,17 +48,17 @@ def make_app(site: Site) -> Starlette:
     """The application of a sandbox: every route of its servers, over one site."""
     routes = [
         Route(path, _json_endpoint(site, handler, "btr-api-token"), methods=["POST"])
-        for path, handler in routes_bioflex.ROUTES.items()
+        for path, handler in bioflex.ROUTES.items()
     ]
     enveloped: dict[str, Handler] = {
-        **routes_account.ROUTES,
-        **routes_study.ROUTES,
-        **routes_submit.ROUTES,
-        **routes_terms.ROUTES,
+        **account.ROUTES,
+        **study.ROUTES,
+        **submit.ROUTES,
+        **terms.ROUTES,
     }
-    uploads: dict[str, Take] = {**routes_submit.UPLOADS}
+    uploads: dict[str, Take] = {**submit.UPLOADS}
     routes += _api(site, API, enveloped, uploads)
-    refused: dict[str, Handler] = dict.fromkeys(routes_submit.ROUTES, _no_lens)
+    refused: dict[str, Handler] = dict.fromkeys(submit.ROUTES, _no_lens)
     for prefix in LENS_APIS:
         routes += _api(site, prefix, {**enveloped, **refused}, dict.fromkeys(uploads, _no_lens))
     # The link is the secret, as with the real servers: a browser sends no token header.

@@ -14,11 +14,11 @@ from biocolab_accessor.check.counts import choose_matrix
 from biocolab_accessor.check.run import open_h5ad
 from biocolab_accessor.errors import InvalidArgument, InvalidFile
 from biocolab_accessor.naming import did_you_mean
-from biocolab_accessor.sandbox.catalogue import PUBLIC, StudyRecord
 from biocolab_accessor.sandbox.cells import Cells
 from biocolab_accessor.sandbox.databases import SPECIES
-from biocolab_accessor.sandbox.readers import cells_of_anndata
 from biocolab_accessor.sandbox.site import Site
+from biocolab_accessor.sandbox.store.catalogue import PUBLIC, StudyRecord
+from biocolab_accessor.sandbox.work.readers import cells_of_anndata
 
 __all__ = ["add_public", "list_public"]
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from biocolab_accessor.sandbox.cells import Cells
 from biocolab_accessor.sandbox.public import list_public
-from biocolab_accessor.sandbox.readers import cells_of_anndata
 from biocolab_accessor.sandbox.samples import celltypist_sample, has_celltypist, pbmc68k
 from biocolab_accessor.sandbox.site import Site
+from biocolab_accessor.sandbox.work.readers import cells_of_anndata
 
 __all__ = ["seed"]
 

@@ -21,17 +21,17 @@ from biocolab_accessor.connection import drop_default, push_default
 from biocolab_accessor.connector import EConnector
 from biocolab_accessor.errors import InvalidArgument, SandboxError
 from biocolab_accessor.naming import did_you_mean
-from biocolab_accessor.sandbox.accounts import ALL_MEMBERS, DEFAULT_TOKEN, PERSONAL, Group
 from biocolab_accessor.sandbox.app import make_app, route_names
-from biocolab_accessor.sandbox.catalogue import PUBLIC
-from biocolab_accessor.sandbox.faults import Faults
-from biocolab_accessor.sandbox.ledger import Ledger
 from biocolab_accessor.sandbox.listen import Serving, listen, reached_at
 from biocolab_accessor.sandbox.public import add_public
-from biocolab_accessor.sandbox.routes_control import control_routes
+from biocolab_accessor.sandbox.routes.control import control_routes
 from biocolab_accessor.sandbox.seed import seed
 from biocolab_accessor.sandbox.site import Site
-from biocolab_accessor.sandbox.traffic import Protocol, Traffic
+from biocolab_accessor.sandbox.store.accounts import ALL_MEMBERS, DEFAULT_TOKEN, PERSONAL, Group
+from biocolab_accessor.sandbox.store.catalogue import PUBLIC
+from biocolab_accessor.sandbox.traffic.faults import Faults
+from biocolab_accessor.sandbox.traffic.ledger import Ledger
+from biocolab_accessor.sandbox.traffic.middleware import Protocol, Traffic
 
 if TYPE_CHECKING:
     from biocolab_accessor.inbound.study import Study

@@ -9,18 +9,18 @@ from collections.abc import Callable
 from pathlib import Path
 
 from biocolab_accessor.naming import did_you_mean
-from biocolab_accessor.sandbox.accounts import Accounts
-from biocolab_accessor.sandbox.buckets import Buckets
-from biocolab_accessor.sandbox.catalogue import Catalogue, StudyRecord
 from biocolab_accessor.sandbox.cells import Cells, lognorm
-from biocolab_accessor.sandbox.database import Database
-from biocolab_accessor.sandbox.durable import publish
 from biocolab_accessor.sandbox.refusal import Refusal
-from biocolab_accessor.sandbox.study_folder import StudyFolder
-from biocolab_accessor.sandbox.sweep import sweep
-from biocolab_accessor.sandbox.tasks import TaskRunner
-from biocolab_accessor.sandbox.terms import Terms
-from biocolab_accessor.sandbox.uploads import Uploads
+from biocolab_accessor.sandbox.store.accounts import Accounts
+from biocolab_accessor.sandbox.store.buckets import Buckets
+from biocolab_accessor.sandbox.store.catalogue import Catalogue, StudyRecord
+from biocolab_accessor.sandbox.store.database import Database
+from biocolab_accessor.sandbox.store.durable import publish
+from biocolab_accessor.sandbox.store.study_folder import StudyFolder
+from biocolab_accessor.sandbox.store.sweep import sweep
+from biocolab_accessor.sandbox.store.terms import Terms
+from biocolab_accessor.sandbox.store.uploads import Uploads
+from biocolab_accessor.sandbox.work.tasks import TaskRunner
 
 __all__ = ["Site"]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from biocolab_accessor.sandbox.faults import KINDS
+from biocolab_accessor.sandbox.traffic.faults import KINDS
 
 _PAGE = (Path(__file__).parents[2] / "docs" / "testing.md").read_text(encoding="utf-8")
 

@@ -30,15 +30,15 @@ from hypothesis import strategies as st
 from scipy import sparse
 from starlette.routing import Route
 
-from biocolab_accessor.sandbox.accounts import DEFAULT_TOKEN
 from biocolab_accessor.sandbox.app import make_app, route_names
 from biocolab_accessor.sandbox.databases import DATABASE_ID
-from biocolab_accessor.sandbox.faults import Faults
-from biocolab_accessor.sandbox.ledger import Ledger
 from biocolab_accessor.sandbox.seed import seed as plant
 from biocolab_accessor.sandbox.server import Sandbox
 from biocolab_accessor.sandbox.site import Site
-from biocolab_accessor.sandbox.traffic import Traffic
+from biocolab_accessor.sandbox.store.accounts import DEFAULT_TOKEN
+from biocolab_accessor.sandbox.traffic.faults import Faults
+from biocolab_accessor.sandbox.traffic.ledger import Ledger
+from biocolab_accessor.sandbox.traffic.middleware import Traffic
 
 __all__ = ["Found", "Shot", "over_asgi", "over_socket", "shots"]
 

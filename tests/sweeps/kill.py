@@ -208,16 +208,17 @@ def _look(base: str, path: Path, whole: dict[str, str], found: Found) -> None:
 
 def _differs(base: str, uuid_: str, name: str) -> str:
     """What is wrong with a study; empty where it is bit for bit what was submitted."""
-    turn, i = (int(part) for part in name[1:].split("_"))
-    wanted = _cells(turn, i)
+    wanted = _cells(*(int(part) for part in name[1:].split("_")))
     study = {"species": "human", "study_id": uuid_}
-    barcodes = _post(base, "study/get_barcodes", study)["data"]
-    features = _post(base, "study/get_features", study)["data"]
+    query = {**study, "gene_names": list(wanted.var_names[:7]), "is_gene_set": False, "unit": "raw"}
+    try:
+        barcodes = _post(base, "study/get_barcodes", study)["data"]
+        features = _post(base, "study/get_features", study)["data"]
+        sent = _post(base, "study/query_genes", query)["data"]
+    except requests.HTTPError as error:
+        return f"it cannot be read: {error}"
     if barcodes != list(wanted.obs_names) or features != list(wanted.var_names):
         return "other barcodes or features"
-    genes = list(wanted.var_names[:7])
-    body = {**study, "gene_names": genes, "is_gene_set": False, "unit": "raw"}
-    sent = _post(base, "study/query_genes", body)["data"]
     parts = [
         np.frombuffer(base64.b64decode(sent[part]), dtype)
         for part, dtype in (("data", "<f4"), ("indices", "<u4"), ("indptr", "<u8"))

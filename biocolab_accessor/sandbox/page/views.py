@@ -1,0 +1,199 @@
+"""Page views: what the page shows of studies and tasks, as JSON and plain arrays."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from biocolab_accessor.sandbox.refusal import Refusal
+from biocolab_accessor.sandbox.routes.account import get_user_groups
+from biocolab_accessor.sandbox.site import Site
+from biocolab_accessor.sandbox.store.catalogue import PUBLIC, StudyRecord, TaskRecord
+from biocolab_accessor.sandbox.store.obs_table import Column
+from biocolab_accessor.sandbox.store.study_folder import StudyFolder
+
+__all__ = ["MISSING", "codes", "column_of", "home", "matches", "study", "summary", "task"]
+
+MISSING = 65_535
+"""Code of a cell that has no label."""
+
+_MOST_MATCHES = 30
+_STAMP = re.compile(r"\[(\d{4}-\d\d-\d\d \d\d:\d\d)\] ")
+
+
+def home(site: Site, user: str) -> dict[str, Any]:
+    """Groups with their studies, and the submissions that are not a study yet."""
+    records = site.catalogue.studies(user)
+    groups = [*get_user_groups(site, user, {})["data"], {"id": PUBLIC, "name": "Public studies"}]
+    committed = {record.uuid for record in records}
+    waiting = [
+        task
+        for task in site.catalogue.tasks(user)
+        if task.kind == "submit" and not (task.status == "SUCCESS" and task.result.get("uuid") in committed)
+    ]
+    return {
+        "groups": [
+            {
+                "id": group["id"],
+                "name": group["name"],
+                "studies": [_listed(site, record) for record in records if record.group_id == group["id"]],
+            }
+            for group in groups
+        ],
+        "tasks": [_task_row(task) for task in waiting],
+    }
+
+
+def study(site: Site, user: str, record: StudyRecord) -> dict[str, Any]:
+    """All of a study but its values."""
+    folder = site.open(record)
+    columns = folder.obs.columns
+    names = {group["id"]: group["name"] for group in get_user_groups(site, user, {})["data"]}
+    return {
+        **_listed(site, record),
+        "authors": list(record.authors),
+        "abstract": record.abstract,
+        "reference": record.reference,
+        "species": record.species,
+        "group": "Public studies" if record.group_id == PUBLIC else names.get(record.group_id, record.group_id),
+        "size": [len(folder.barcodes), len(folder.features)],
+        "fields": [summary(name, column) for name, column in columns.items()],
+        "field": _first_field(record, columns),
+        "embeddings": [
+            {"id": row["embedding_id"], "name": row["embedding_name"]}
+            for row in folder.embeddings
+            if _flat(folder, row)
+        ],
+    }
+
+
+def task(site: Site, user: str, task: TaskRecord, start: int) -> dict[str, Any]:
+    """How a task is doing, with its log from a place on, and its study once it is one."""
+    record = site.catalogue.study(str(task.result.get("uuid", "")), user)
+    log = task.log
+    return {
+        **_task_row(task),
+        "log": log[start:] if 0 <= start <= len(log) else log,
+        "next": len(log),
+        "study": None if record is None else record.uuid,
+    }
+
+
+def summary(name: str, column: Column) -> dict[str, Any]:
+    """A field in short: how many labels and the commonest, or the range of its numbers."""
+    if column.labels is not None or column.values.dtype.kind == "b":
+        labels, counts, missing = _counted(column)
+        top = int(np.argmax(counts)) if len(labels) else None
+        return {
+            "name": name,
+            "kind": "label",
+            "n_labels": len(labels),
+            "top": None if top is None else [labels[top], int(counts[top])],
+            "missing": missing,
+        }
+    values = column.values.astype(np.float32)
+    finite = values[np.isfinite(values)].astype(np.float64)
+    spread = [float(finite.min()), float(np.median(finite)), float(finite.max())] if len(finite) else None
+    return {"name": name, "kind": "number", "spread": spread, "missing": len(values) - len(finite)}
+
+
+def codes(column: Column) -> tuple[list[str], list[int], NDArray[np.uint16]] | None:
+    """Labels, how many cells each has, and a code for each cell; None for numbers.
+
+    Raises
+    ------
+    Refusal
+        There are more labels than 16 bits can number.
+    """
+    if column.labels is None and column.values.dtype.kind != "b":
+        return None
+    labels, counts, _ = _counted(column)
+    if len(labels) > MISSING:
+        detail = f"the field has {len(labels):,} labels; the page can show {MISSING:,}"
+        raise Refusal(422, detail)
+    numbers = column.values.astype(np.int64)
+    return labels, counts.tolist(), np.where(numbers < 0, MISSING, numbers).astype(np.uint16)
+
+
+def column_of(folder: StudyFolder, number: int) -> tuple[str, Column]:
+    """A field by its place.
+
+    Raises
+    ------
+    Refusal
+        There is none.
+    """
+    columns = list(folder.obs.columns.items())
+    if number >= len(columns):
+        detail = f"the study has {len(columns)} fields"
+        raise Refusal(404, detail)
+    return columns[number]
+
+
+def matches(features: list[str], typed: str) -> dict[str, Any]:
+    """Features that begin with what was typed, then those that contain it; whatever the case."""
+    wanted = typed.strip().casefold()
+    begin, within = [], []
+    for number, name in enumerate(features):
+        place = name.casefold().find(wanted)
+        if place == 0:
+            begin.append((len(name) if wanted else 0, number, name))
+        elif place > 0:
+            within.append((len(name), number, name))
+    found = sorted(begin) + sorted(within)
+    return {
+        "total": len(found),
+        "matches": [{"number": number, "name": name} for _, number, name in found[:_MOST_MATCHES]],
+    }
+
+
+def _counted(column: Column) -> tuple[list[str], NDArray[np.int64], int]:
+    labels = ["False", "True"] if column.labels is None else list(column.labels)
+    numbers = column.values.astype(np.int64)
+    known = numbers[numbers >= 0]
+    return labels, np.bincount(known, minlength=len(labels)), len(numbers) - len(known)
+
+
+def _listed(site: Site, record: StudyRecord) -> dict[str, Any]:
+    # A study that is made on first use is not made for a list: the page asks for its size by itself.
+    made = (site.folder / "studies" / record.uuid).exists()
+    folder = site.open(record) if made else None
+    return {
+        "uuid": record.uuid,
+        "id": record.hash_id,
+        "title": record.title,
+        "owner": record.owner,
+        "created": record.created_at,
+        "size": None if folder is None else [len(folder.barcodes), len(folder.features)],
+    }
+
+
+def _task_row(task: TaskRecord) -> dict[str, Any]:
+    stamp = _STAMP.match(task.log)
+    last = task.log.rstrip("\n").rpartition("\n")[2]
+    return {
+        "task": task.id,
+        "id": str(task.body.get("hash_id", "")),
+        "title": str(task.body.get("title", "")),
+        "status": task.status,
+        "since": stamp[1] if stamp else "",
+        "last": _STAMP.sub("", last, count=1),
+    }
+
+
+def _first_field(record: StudyRecord, columns: dict[str, Column]) -> int | None:
+    """The field to begin with: cell types, else clusters, else labels that can be told apart."""
+    names = list(columns)
+    for name in (record.cell_type, "cell_type", "Leiden clustering"):
+        if name in columns:
+            return names.index(name)
+    few = (i for i, column in enumerate(columns.values()) if column.labels and 1 < len(column.labels) <= 60)
+    return next(few, 0 if names else None)
+
+
+def _flat(folder: StudyFolder, row: dict[str, str]) -> bool:
+    coordinates = folder.embedding(row["embedding_id"])
+    return coordinates is not None and coordinates.ndim == 2 and coordinates.shape[1] >= 2

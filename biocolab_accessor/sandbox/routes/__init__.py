@@ -1,0 +1,1 @@
+"""The routes of a sandbox, by what they are about."""

@@ -1,0 +1,185 @@
+"""Routes of BioFlex: bare JSON, errors as ``{"detail": …}``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from starlette.responses import FileResponse, Response
+
+from biocolab_accessor.sandbox.databases import DATABASE_ID, VERSIONS
+from biocolab_accessor.sandbox.genes import gene_numbers
+from biocolab_accessor.sandbox.refusal import Refusal, text, texts
+from biocolab_accessor.sandbox.site import Site
+from biocolab_accessor.sandbox.store.catalogue import StudyRecord
+from biocolab_accessor.sandbox.store.export import write_export
+from biocolab_accessor.sandbox.store.study_folder import StudyFolder, encode
+
+__all__ = ["ROUTES"]
+
+Body = Mapping[str, Any]
+
+_NUMBER, _CATEGORY = 0, 1
+
+
+def databases(site: Site, user: str, body: Body) -> Any:
+    """All databases; their versions hold the same studies here."""
+    return [
+        {"id": DATABASE_ID, "name": "BioTuring database", "species": species, "version": version}
+        for species, version in VERSIONS
+    ]
+
+
+def celltypes(site: Site, user: str, body: Body) -> Any:
+    """Log-normalised expression of genes by cell type, over the public studies that have cell types."""
+    species, names = _species(body), texts(body, "gene_names")
+    tables: dict[str, dict[str, list[float]]] = {name: {} for name in names}
+    known: set[str] = set()
+    for record in site.catalogue.studies(species=species):
+        if record.cell_type is None:
+            continue
+        folder = site.open(record)
+        known.update(folder.features)
+        found = folder.obs.columns[record.cell_type].as_category()
+        if found is None:
+            continue
+        labels, codes = found
+        totals = np.bincount(codes, minlength=len(labels))
+        place = {feature: i for i, feature in reversed(list(enumerate(folder.features)))}
+        for name in names:
+            if name in place:
+                values = folder.column(place[name], "lognorm").astype(np.float64)
+                sums = np.bincount(codes, values, minlength=len(labels))
+                counts = np.bincount(codes, values > 0, minlength=len(labels))
+                for label, *numbers in zip(labels, sums, counts, totals, strict=True):
+                    row = tables[name].setdefault(label, [0.0, 0.0, 0.0])
+                    for i, number in enumerate(numbers):
+                        row[i] += float(number)
+    gene_numbers(sorted(known), names, "the database")
+    return {name: [_summary(label, *row) for label, row in table.items()] for name, table in tables.items()}
+
+
+def get_study(site: Site, user: str, body: Body) -> Any:
+    """A study by the id that people see."""
+    record = site.visible(user, text(body, "hash_id", longest=500), species=_species(body))
+    fields = [
+        {
+            "id": i,
+            "name": name,
+            "type": _NUMBER if column.labels is None and column.values.dtype.kind != "b" else _CATEGORY,
+        }
+        for i, (name, column) in enumerate(site.open(record).obs.columns.items())
+    ]
+    same = [other for other in site.catalogue.studies(user, species=record.species) if other.hash_id == record.hash_id]
+    return {
+        "id": record.hash_id if len(same) == 1 else record.uuid,
+        "hash_id": record.hash_id,
+        "title": record.title,
+        "authors": list(record.authors),
+        "reference": record.reference,
+        "metalist": fields,
+    }
+
+
+def fetch_metadata(site: Site, user: str, body: Body) -> Any:
+    """Values of one field."""
+    _, folder = _study(site, user, body)
+    columns = list(folder.obs.columns.items())
+    number = body.get("field_idx")
+    if not isinstance(number, int) or isinstance(number, bool) or not 0 <= number < len(columns):
+        detail = f"field_idx must be a number from 0 to {len(columns) - 1}"
+        raise Refusal(404, detail)
+    name, column = columns[number]
+    category = column.as_category()
+    if category is None:
+        return {"name": name, "type": _NUMBER, "metadata_values": encode(column.values, "<f4")}
+    labels, codes = category
+    return {
+        "name": name,
+        "type": _CATEGORY,
+        "metadata_values": encode(codes, "<u2"),
+        "cluster_names": labels,
+        "cluster_lengths": np.bincount(codes, minlength=len(labels)).tolist(),
+    }
+
+
+def query_genes(site: Site, user: str, body: Body) -> Any:
+    """Columns of the matrix, in the order asked for."""
+    record, folder = _study(site, user, body)
+    numbers = gene_numbers(folder.features, texts(body, "gene_names"), f"study {record.hash_id!r}")
+    return folder.columns(numbers, unit(body))
+
+
+def get_matrix(site: Site, user: str, body: Body) -> Response:
+    """The whole matrix as an HDF5 file."""
+    _, folder = _study(site, user, body)
+    return FileResponse(folder.matrix_file(unit(body)), media_type="application/octet-stream")
+
+
+def get_features(site: Site, user: str, body: Body) -> Any:
+    """Gene names in order."""
+    return _study(site, user, body)[1].features
+
+
+def get_barcodes(site: Site, user: str, body: Body) -> Any:
+    """Barcodes in order."""
+    return _study(site, user, body)[1].barcodes
+
+
+def export_study(site: Site, user: str, body: Body) -> Any:
+    """Make a file of the whole study, and say where it is."""
+    wanted = body.get("export_format")
+    if wanted != "h5ad":
+        detail = f"export_format is {wanted!r}: the sandbox makes 'h5ad' only"
+        raise Refusal(422, detail)
+    record, folder = _study(site, user, body)
+    path = site.export_path()
+    write_export(folder, path)
+    return {"download_link": f"{site.url}/api/export/{path.stem}", "study_hash_id": record.hash_id}
+
+
+def unit(body: Body) -> str:
+    """The unit asked for."""
+    found = body.get("unit", "raw")
+    if found not in ("raw", "lognorm"):
+        detail = f"unit is {found!r}: give 'raw' or 'lognorm'"
+        raise Refusal(422, detail)
+    return str(found)
+
+
+def _species(body: Body) -> str:
+    species, version = body.get("species"), body.get("version")
+    if body.get("database") != DATABASE_ID or (species, version) not in VERSIONS:
+        detail = f"there is no database {body.get('database')!r}, {species!r}, version {version!r}"
+        raise Refusal(404, detail)
+    return str(species)
+
+
+def _study(site: Site, user: str, body: Body) -> tuple[StudyRecord, StudyFolder]:
+    record = site.visible(user, str(body.get("study_idx")), species=_species(body))
+    return record, site.open(record)
+
+
+def _summary(label: str, total_expression: float, count: float, total: float) -> dict[str, Any]:
+    return {
+        "name": label,
+        "sum": total_expression,
+        "mean": total_expression / count if count else 0.0,
+        "rate": count / total if total else 0.0,
+        "count": count,
+        "total": int(total),
+    }
+
+
+ROUTES = {
+    "/v1/database/list": databases,
+    "/v1/expression/celltypes": celltypes,
+    "/v1/study/get": get_study,
+    "/v1/study/fetch_metadata": fetch_metadata,
+    "/v1/study/query_genes": query_genes,
+    "/v1/study/get_matrix": get_matrix,
+    "/v1/study/get_features": get_features,
+    "/v1/study/get_barcodes": get_barcodes,
+    "/v1/study/export_study": export_study,
+}

@@ -1,0 +1,212 @@
+"""Routes of the page that people look at in a browser."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs
+
+import numpy as np
+from numpy.typing import NDArray
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import FileResponse, Response
+from starlette.routing import Route
+
+from biocolab_accessor.sandbox.page import views
+from biocolab_accessor.sandbox.page.sessions import PageSessions
+from biocolab_accessor.sandbox.refusal import Refusal
+from biocolab_accessor.sandbox.site import Site
+from biocolab_accessor.sandbox.store.catalogue import StudyRecord
+from biocolab_accessor.sandbox.store.export import write_export
+from biocolab_accessor.sandbox.store.study_folder import StudyFolder
+
+__all__ = ["page_routes"]
+
+logger = logging.getLogger("biocolab_accessor.sandbox")
+
+_STATIC = Path(views.__file__).parent / "static"
+_FILES = {path.name: path for path in _STATIC.iterdir() if path.suffix in (".css", ".js", ".svg")}
+_SHELL = _STATIC / "index.html"
+_TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
+_LONGEST_FORM = 10_000
+_HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; object-src 'none'"
+    ),
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
+_DATA = "/page/data"
+_STUDY = _DATA + "/study/{uuid}"
+
+View = Callable[[Site, str, Request], Any]
+
+
+def page_routes(site: Site) -> list[Route]:
+    """The page's routes: its files, sign-in and sign-out, and the data that it shows to who is signed in."""
+    sessions = PageSessions(site)
+
+    async def shell(request: Request) -> Response:
+        return FileResponse(_SHELL, media_type="text/html", headers={"Cache-Control": "no-cache"})
+
+    async def file(request: Request) -> Response:
+        path = _FILES.get(request.path_params["name"])
+        if path is None:
+            raise Refusal(404, "there is no such file")
+        return FileResponse(path, media_type=_TYPES[path.suffix], headers={"Cache-Control": "no-cache"})
+
+    async def sign_in(request: Request) -> Response:
+        form = parse_qs((await _form(request)).decode("utf-8", "replace"))
+        user, id_ = sessions.sign_in(request, form.get("token", [""])[0].strip())
+        response = _json({"user": user})
+        sessions.remember(response, id_)
+        return response
+
+    async def sign_out(request: Request) -> Response:
+        response = _json({})
+        sessions.sign_out(request, response)
+        return response
+
+    def data(path: str, view: View, method: str = "GET") -> Route:
+        async def endpoint(request: Request) -> Response:
+            user = sessions.user(request)
+            answer = await run_in_threadpool(view, site, user, request)
+            return answer if isinstance(answer, Response) else _json(answer)
+
+        return Route(path, _guarded(sessions, endpoint), methods=[method])
+
+    shells = [Route(path, _guarded(sessions, shell)) for path in ("/", "/study/{uuid}", "/task/{task_id}")]
+    return [
+        *shells,
+        Route("/page/{name}", _guarded(sessions, file)),
+        Route("/signin", _guarded(sessions, sign_in), methods=["POST"]),
+        Route("/signout", _guarded(sessions, sign_out), methods=["POST"]),
+        data(f"{_DATA}/session", lambda site, user, request: {"user": user}),
+        data(f"{_DATA}/home", lambda site, user, request: views.home(site, user)),
+        data(f"{_DATA}/task/{{task_id}}", _task),
+        data(_STUDY, lambda site, user, request: views.study(site, user, _open(site, user, request)[0])),
+        data(f"{_STUDY}/size", _size),
+        data(f"{_STUDY}/barcodes", lambda site, user, request: _open(site, user, request)[1].barcodes),
+        data(f"{_STUDY}/features", _features),
+        data(f"{_STUDY}/gene/{{number:int}}", _gene),
+        data(f"{_STUDY}/field/{{number:int}}", _field),
+        data(f"{_STUDY}/field/{{number:int}}/values", _field_values),
+        data(f"{_STUDY}/embedding/{{id}}", _embedding),
+        data(f"{_STUDY}/export", _export, "POST"),
+        data(f"{_STUDY}/export/{{name}}", _exported),
+    ]
+
+
+def _guarded(sessions: PageSessions, work: Callable[[Request], Any]) -> Callable[[Request], Any]:
+    async def endpoint(request: Request) -> Response:
+        response: Response
+        try:
+            sessions.expect_host(request)
+            response = await work(request)
+        except Refusal as refusal:
+            response = _json({"detail": refusal.detail}, refusal.status)
+        except ClientDisconnect:
+            response = Response(status_code=499)
+        except Exception:
+            logger.exception("%s", request.url.path)
+            detail = "the sandbox failed; this is a mistake of the sandbox, see its log"
+            response = _json({"detail": detail}, 500)
+        response.headers.update(_HEADERS)
+        response.headers.setdefault("Cache-Control", "no-store")
+        return response
+
+    return endpoint
+
+
+def _task(site: Site, user: str, request: Request) -> Any:
+    task = site.catalogue.task(request.path_params["task_id"], user)
+    if task is None or task.kind != "submit":
+        raise Refusal(404, "there is no such task")
+    start = request.query_params.get("from", "0")
+    return views.task(site, user, task, int(start) if start.isascii() and start.isdigit() else 0)
+
+
+def _size(site: Site, user: str, request: Request) -> Any:
+    folder = _open(site, user, request)[1]
+    return {"size": [len(folder.barcodes), len(folder.features)]}
+
+
+def _features(site: Site, user: str, request: Request) -> Any:
+    return views.matches(_open(site, user, request)[1].features, request.query_params.get("q", "")[:200])
+
+
+def _gene(site: Site, user: str, request: Request) -> Response:
+    folder, number = _open(site, user, request)[1], request.path_params["number"]
+    if number >= len(folder.features):
+        detail = f"the study has {len(folder.features):,} features"
+        raise Refusal(404, detail)
+    return _array(folder.column(number, "lognorm"), "<f4")
+
+
+def _field(site: Site, user: str, request: Request) -> Any:
+    name, column = views.column_of(_open(site, user, request)[1], request.path_params["number"])
+    coded = views.codes(column)
+    found = views.summary(name, column)
+    return found if coded is None else {**found, "labels": coded[0], "counts": coded[1]}
+
+
+def _field_values(site: Site, user: str, request: Request) -> Response:
+    _, column = views.column_of(_open(site, user, request)[1], request.path_params["number"])
+    coded = views.codes(column)
+    return _array(column.values, "<f4") if coded is None else _array(coded[2], "<u2")
+
+
+def _embedding(site: Site, user: str, request: Request) -> Response:
+    record, folder = _open(site, user, request)
+    coordinates = folder.embedding(request.path_params["id"])
+    if coordinates is None or coordinates.ndim != 2 or coordinates.shape[1] < 2:
+        detail = f"study {record.hash_id!r} has no such embedding in two dimensions"
+        raise Refusal(404, detail)
+    return _array(coordinates[:, :2], "<f4")
+
+
+def _export(site: Site, user: str, request: Request) -> Any:
+    record, folder = _open(site, user, request)
+    path = site.export_path()
+    write_export(folder, path)
+    return {"url": f"{_STUDY.format(uuid=record.uuid)}/export/{path.stem}", "bytes": path.stat().st_size}
+
+
+def _exported(site: Site, user: str, request: Request) -> Response:
+    record, _ = _open(site, user, request)
+    path = site.exported(request.path_params["name"])
+    if path is None:
+        raise Refusal(404, "there is no such file")
+    name = re.sub(r"[^\w.-]+", "_", record.hash_id)[:100]
+    return FileResponse(path, filename=f"{name}.h5ad", media_type="application/octet-stream")
+
+
+def _open(site: Site, user: str, request: Request) -> tuple[StudyRecord, StudyFolder]:
+    record = site.by_uuid(user, request.path_params["uuid"])
+    return record, site.open(record)
+
+
+async def _form(request: Request) -> bytes:
+    body = b""
+    async for piece in request.stream():
+        body += piece
+        if len(body) > _LONGEST_FORM:
+            raise Refusal(413, "the form is too long")
+    return body
+
+
+def _json(answer: Any, status: int = 200) -> Response:
+    # ASCII, since names of data may hold what UTF-8 cannot say.
+    content = json.dumps(answer, allow_nan=False).encode()
+    return Response(content, status_code=status, media_type="application/json")
+
+
+def _array(values: NDArray[Any], dtype: str) -> Response:
+    return Response(np.ascontiguousarray(values, dtype).tobytes(), media_type="application/octet-stream")

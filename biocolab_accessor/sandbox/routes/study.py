@@ -1,0 +1,175 @@
+"""Routes that read a study of a group, or add metadata to it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import pandas as pd
+
+from biocolab_accessor.naming import did_you_mean
+from biocolab_accessor.sandbox.genes import gene_numbers
+from biocolab_accessor.sandbox.refusal import Refusal, text, texts
+from biocolab_accessor.sandbox.routes.account import ok
+from biocolab_accessor.sandbox.routes.bioflex import unit
+from biocolab_accessor.sandbox.site import Site
+from biocolab_accessor.sandbox.store.catalogue import PUBLIC, StudyRecord
+from biocolab_accessor.sandbox.store.study_folder import StudyFolder, encode
+
+__all__ = ["ROUTES", "own_study"]
+
+Body = Mapping[str, Any]
+
+
+def query_genes(site: Site, user: str, body: Body) -> Any:
+    """Columns of the matrix; no names mean all of them."""
+    record, folder = _study(site, user, body)
+    names = texts(body, "gene_names")
+    numbers = gene_numbers(folder.features, names, f"study {record.hash_id!r}") if names else None
+    return ok(folder.columns(numbers, unit(body)))
+
+
+def get_metadata_fields(site: Site, user: str, body: Body) -> Any:
+    """Names of the fields."""
+    return ok(list(_study(site, user, body)[1].obs.columns))
+
+
+def get_metadata(site: Site, user: str, body: Body) -> Any:
+    """Barcodes and fields, column by column; no names mean all of them."""
+    record, folder = _study(site, user, body)
+    columns, wanted = folder.obs.columns, texts(body, "fields")
+    missing = [name for name in wanted if name not in columns]
+    if missing:
+        near = ", ".join(f"{name!r}{did_you_mean(name, columns)}" for name in missing)
+        detail = f"study {record.hash_id!r} has no field {near}"
+        raise Refusal(404, detail)
+    return ok({"Barcodes": folder.barcodes, **{name: columns[name].as_json() for name in wanted or columns}})
+
+
+def get_barcodes(site: Site, user: str, body: Body) -> Any:
+    """Barcodes in order."""
+    return ok(_study(site, user, body)[1].barcodes)
+
+
+def get_features(site: Site, user: str, body: Body) -> Any:
+    """Gene names in order."""
+    return ok(_study(site, user, body)[1].features)
+
+
+def list_all_custom_embeddings(site: Site, user: str, body: Body) -> Any:
+    """Embeddings by id and name."""
+    return ok(_study(site, user, body)[1].embeddings)
+
+
+def retrieve_custom_embedding(site: Site, user: str, body: Body) -> Any:
+    """Coordinates of one embedding."""
+    record, folder = _study(site, user, body)
+    coordinates = folder.embedding(text(body, "embedding_id", longest=100))
+    if coordinates is None:
+        detail = f"study {record.hash_id!r} has no embedding {body['embedding_id']!r}"
+        raise Refusal(404, detail)
+    return ok({"coord_arr": encode(coordinates, "<f4"), "coord_shape": list(coordinates.shape)})
+
+
+def get_cell_centers(site: Site, user: str, body: Body) -> Any:
+    """Where the cells of a spatial study lie, sample by sample; without the envelope of the other routes."""
+    record, folder = _study(site, user, body)
+    ids = {row["embedding_name"]: row["embedding_id"] for row in folder.embeddings}
+    name = next((name for name in ("spatial", "X_spatial") if name in ids), None)
+    places = None if name is None else folder.embedding(ids[name])
+    if places is None:
+        detail = f"study {record.hash_id!r} has no places of cells (obsm['spatial'])"
+        raise Refusal(404, detail)
+    batches = folder.obs.columns.get("Batch")
+    labels = batches.as_json() if batches is not None and batches.labels else [record.hash_id] * len(places)
+    centers: dict[str, dict[str, list[Any]]] = {}
+    for label, cell, place in zip(labels, folder.barcodes, places.tolist(), strict=True):
+        sample = centers.setdefault(str(label), {"cell": [], "x": [], "y": []})
+        for key, value in zip(("cell", "x", "y"), (cell, *place), strict=False):
+            sample[key].append(value)
+    return centers
+
+
+def submit_metadata_dataframe(site: Site, user: str, body: Body) -> Any:
+    """Add columns that come with the request."""
+    record, folder = own_study(site, user, body)
+    columns = body.get("metadata_dct")
+    if not isinstance(columns, dict) or not isinstance(columns.get("barcodes"), list):
+        detail = "metadata_dct must be an object with barcodes and columns"
+        raise Refusal(422, detail)
+    given = [str(barcode) for barcode in columns["barcodes"]]
+    _add(folder, given, {name: values for name, values in columns.items() if name != "barcodes"})
+    return ok({"study_id": record.uuid})
+
+
+def submit_metadata_s3(site: Site, user: str, body: Body) -> Any:
+    """Add the columns of a csv or tsv file that lies in a bucket; barcodes are its first column."""
+    return _from_bucket(site, user, body, body.get("s3_id"))
+
+
+def submit_metadata_from_shared_s3(site: Site, user: str, body: Body) -> Any:
+    """The same, from a bucket that is shared with the group."""
+    return _from_bucket(site, user, body, body.get("shared_s3_id"))
+
+
+def _from_bucket(site: Site, user: str, body: Body, bucket_id: Any) -> Any:
+    record, folder = own_study(site, user, body)
+    bucket = site.buckets.get(bucket_id, [group.id for group in site.accounts.groups(user)])
+    key = text(body, "file_path")
+    try:
+        with bucket.opened(key, site.uploads.incoming) as path:
+            table = _table(path, key)
+    except (ValueError, OSError) as error:
+        detail = f"{key} cannot be read as a table: {error}"
+        raise Refusal(422, detail) from error
+    columns = {str(name): table[name].astype(object).where(table[name].notna(), None).tolist() for name in table}
+    _add(folder, [str(barcode) for barcode in table.index], columns)
+    return ok({"study_id": record.uuid})
+
+
+def _table(path: Path, key: str) -> pd.DataFrame:
+    separator = "," if key.removesuffix(".gz").endswith(".csv") else "\t"
+    compression: Literal["gzip"] | None = "gzip" if key.endswith(".gz") else None
+    return pd.read_csv(path, sep=separator, index_col=0, dtype={0: str}, compression=compression)
+
+
+def _add(folder: StudyFolder, barcodes: list[str], columns: dict[str, Any]) -> None:
+    if len(set(barcodes)) < len(barcodes):
+        raise Refusal(422, "barcodes are repeated")
+    folder.change_obs(lambda obs: obs.with_values(folder.barcodes, barcodes, columns))
+
+
+def _study(site: Site, user: str, body: Body) -> tuple[StudyRecord, StudyFolder]:
+    record = site.by_uuid(user, text(body, "study_id", longest=100))
+    return record, site.open(record)
+
+
+def own_study(site: Site, user: str, body: Body) -> tuple[StudyRecord, StudyFolder]:
+    """A study that the user may add to.
+
+    Raises
+    ------
+    Refusal
+        There is none, or it is public.
+    """
+    record, folder = _study(site, user, body)
+    if record.group_id == PUBLIC:
+        detail = f"study {record.hash_id!r} is public and cannot be changed"
+        raise Refusal(403, detail)
+    return record, folder
+
+
+ROUTES = {
+    "study/query_genes": query_genes,
+    "study/get_metadata_fields": get_metadata_fields,
+    "study/get_metadata": get_metadata,
+    "study/get_barcodes": get_barcodes,
+    "study/get_features": get_features,
+    "list_all_custom_embeddings": list_all_custom_embeddings,
+    "retrieve_custom_embedding": retrieve_custom_embedding,
+    "study/get_cell_centers": get_cell_centers,
+    "submit_metadata_dataframe": submit_metadata_dataframe,
+    "submit_metadata_s3": submit_metadata_s3,
+    "submit_metadata_from_shared_s3": submit_metadata_from_shared_s3,
+}

@@ -1,0 +1,230 @@
+"""Routes that bring studies in and files out: upload, submit, tasks, commit, export."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from biocolab_accessor.sandbox.refusal import Refusal, number, optional_text, text, texts
+from biocolab_accessor.sandbox.routes.account import expect_group, ok
+from biocolab_accessor.sandbox.site import Site
+from biocolab_accessor.sandbox.store.catalogue import StudyRecord, TaskRecord
+from biocolab_accessor.sandbox.store.export import write_export
+from biocolab_accessor.sandbox.work.batches import (
+    Batch,
+    bucket_batches,
+    fetch,
+    fetched,
+    folder_batches,
+    uploaded_batches,
+)
+from biocolab_accessor.sandbox.work.readers import STUDY_TYPES
+
+__all__ = ["ROUTES", "UPLOADS"]
+
+Body = Mapping[str, Any]
+
+_H5AD = 2
+
+
+def add_file_upload(site: Site, user: str, body: Body) -> Any:
+    """A file is going to come in chunks."""
+    site.tasks.warm_up()
+    return ok([{"id": site.uploads.announce(user, body).id}])
+
+
+def upload_chunk(site: Site, user: str, params: Body, part: Path) -> Any:
+    """A chunk has come."""
+    return ok({"output_dir": site.uploads.take_chunk(user, params, part)})
+
+
+def upload(site: Site, user: str, params: Body, part: Path) -> Any:
+    """A whole file has come, as clients before 1.5.2 send it."""
+    names = {"folder_id": params.get("file_id"), "original_file_name": params.get("name"), "n_chunks": 1}
+    record = site.uploads.announce(user, names)
+    return ok(site.uploads.take_chunk(user, {"id": record.id, "folder_id": record.folder_id, "chunk": 0}, part))
+
+
+def submit_study_from_local(site: Site, user: str, body: Body) -> Any:
+    """Process what was uploaded; the same upload again is the same task."""
+    study_path = text(body, "study_path")
+    known = site.catalogue.task_of_upload(user, study_path)
+    if known is not None:
+        return ok({"id": known.id})
+    files = site.uploads.files(user, study_path)
+    batches = uploaded_batches(texts(body, "batch_info"), files, body.get("study_type"))
+    return _start(site, user, body, batches, study_path)
+
+
+def submit_processed_study_from_local(site: Site, user: str, body: Body) -> Any:
+    """Take a folder that was processed elsewhere; the task then says that it cannot be read here."""
+    study_path = text(body, "study_path")
+    known = site.catalogue.task_of_upload(user, study_path)
+    if known is not None:
+        return ok({"id": known.id})
+    files = site.uploads.files(user, study_path)
+    batches = [Batch(f"processed folder of {len(files)} files", {})]
+    defaults = {"normalize": False, "skip_dimred": True, "filter_params": {}}
+    return _start(site, user, {**body, **defaults}, batches, study_path)
+
+
+def submit_study_from_s3(site: Site, user: str, body: Body) -> Any:
+    """Process files that lie in a bucket."""
+    return _from_bucket(site, user, body, body.get("s3_id"))
+
+
+def submit_study_from_shared_s3(site: Site, user: str, body: Body) -> Any:
+    """The same, from a bucket that is shared with the group."""
+    return _from_bucket(site, user, body, body.get("shared_s3_id"))
+
+
+def submit_study_from_server(site: Site, user: str, body: Body) -> Any:
+    """Process files that lie in a folder which the server knows."""
+    folder = site.shared_folder(text(body, "shared_folder_path"))
+    return _start(site, user, body, folder_batches(folder, body.get("batch_info"), body.get("study_type")), "")
+
+
+def get_submission_log(site: Site, user: str, body: Body) -> Any:
+    """How a task is doing: its status and all its lines."""
+    task = _task(site, user, body)
+    # What the real servers do not say: by it a client knows that this is a sandbox, and where its page is.
+    return ok({"status": task.status, "log": task.log, "sandbox_page": f"/task/{task.id}"})
+
+
+def commit_submission_result(site: Site, user: str, body: Body) -> Any:
+    """Make a finished task a study of the group; once more gives the same study."""
+    task, group = _task(site, user, body), expect_group(site, user, body)
+    if task.kind != "submit" or task.status != "SUCCESS":
+        detail = f"task {task.id} is {task.status}: only a submission that succeeded can be committed"
+        raise Refusal(409, detail)
+    if task.body["group_id"] != group:
+        detail = f"task {task.id} was submitted to group {task.body['group_id']!r}"
+        raise Refusal(409, detail)
+    record = site.catalogue.study(task.result["uuid"], user) or _commit(site, user, task)
+    info = {
+        "uuid": record.uuid,
+        "study_hash_id": record.hash_id,
+        "title": record.title,
+        "group_id": record.group_id,
+        "species": record.species,
+        "created_by": record.owner,
+    }
+    return {"status": 200, "message": "ok", "study_info": info}
+
+
+def export_study(site: Site, user: str, body: Body) -> Any:
+    """Make a file of a study, as a task."""
+    record = site.by_uuid(user, text(body, "study_id", longest=100))
+    if body.get("study_type", _H5AD) != _H5AD:
+        raise Refusal(422, "the sandbox exports h5ad (study_type 2) only")
+    task, _ = site.catalogue.add_task(user, "export", body, "")
+    path = site.export_path()
+
+    def work() -> Mapping[str, Any]:
+        write_export(site.open(record), path)
+        return {"file_path": f"api/export/{path.stem}", "file_name": f"{record.hash_id}.h5ad"}
+
+    site.tasks.run(task.id, work)
+    return ok({"id": task.id})
+
+
+def get_export_result(site: Site, user: str, body: Body) -> Any:
+    """Where an exported file is."""
+    task = _task(site, user, body)
+    if task.kind != "export" or task.status != "SUCCESS":
+        detail = f"task {task.id} is {task.status} and has no file"
+        raise Refusal(409, detail)
+    return ok(task.result)
+
+
+def _from_bucket(site: Site, user: str, body: Body, bucket_id: Any) -> Any:
+    groups = [group.id for group in site.accounts.groups(user)]
+    bucket = site.buckets.get(bucket_id, groups)
+    batches = bucket_batches(bucket, body.get("batch_info"), body.get("study_type"), site.uploads.incoming)
+    return _start(site, user, body, batches, "")
+
+
+def _start(site: Site, user: str, body: Body, batches: list[Batch], study_path: str) -> Any:
+    expect_group(site, user, body)
+    study_type, info = body.get("study_type"), body.get("study_info")
+    if not isinstance(study_type, int) or study_type not in STUDY_TYPES:
+        detail = f"study_type {study_type!r} cannot be submitted: the sandbox does not do spatial studies (Lens)"
+        raise Refusal(422, detail)
+    if not isinstance(info, Mapping):
+        raise Refusal(422, "study_info must be an object")
+    filters = body.get("filter_params")
+    filters = filters if isinstance(filters, Mapping) else {}
+    known = {"min_counts": 0.0, "min_genes": 0.0, "max_counts": 1e9, "max_genes": 1e9, "mt_percentage": 1.0}
+    kept = {
+        "group_id": body["group_id"],
+        "species": text(body, "species", longest=50),
+        "hash_id": text(info, "study_hash_id", longest=500),
+        "title": optional_text(info, "name"),
+        "abstract": optional_text(info, "abstract"),
+        "authors": texts(info, "authors"),
+    }
+    job = {
+        "study_type": study_type,
+        "normalize": body.get("normalize") is True,
+        "skip_dimred": body.get("skip_dimred") is True,
+        "filters": {name: number(filters, name, default) for name, default in known.items()},
+        "batches": [
+            {"name": batch.name, "files": {part: str(path) for part, path in batch.files.items()}} for batch in batches
+        ],
+    }
+    task, new = site.catalogue.add_task(user, "submit", kept, study_path)
+    if new:
+
+        def finish() -> None:
+            for path in fetched(batches):
+                path.unlink(missing_ok=True)
+            site.uploads.drop(user, study_path)
+
+        site.tasks.submit(task.id, job, lambda say: fetch(batches, say), finish)
+    return ok({"id": task.id})
+
+
+def _task(site: Site, user: str, body: Body) -> TaskRecord:
+    task = site.catalogue.task(text(body, "task_id", longest=100), user)
+    if task is None:
+        detail = f"there is no task {body['task_id']!r}"
+        raise Refusal(404, detail)
+    return task
+
+
+def _commit(site: Site, user: str, task: TaskRecord) -> StudyRecord:
+    record = StudyRecord(
+        uuid=task.result["uuid"],
+        hash_id=task.body["hash_id"],
+        title=task.body["title"],
+        abstract=task.body["abstract"],
+        authors=tuple(task.body["authors"]),
+        reference="",
+        species=task.body["species"],
+        group_id=task.body["group_id"],
+        owner=user,
+        cell_type=None,
+        created_at=datetime.now().isoformat(timespec="seconds"),
+    )
+    site.catalogue.add_study(record)
+    return record
+
+
+UPLOADS = {"upload_chunk": upload_chunk, "upload": upload}
+ROUTES = {
+    function.__name__: function
+    for function in (
+        add_file_upload,
+        submit_study_from_local,
+        submit_processed_study_from_local,
+        submit_study_from_s3,
+        submit_study_from_shared_s3,
+        submit_study_from_server,
+        get_submission_log,
+        commit_submission_result,
+        export_study,
+        get_export_result,
+    )
+}

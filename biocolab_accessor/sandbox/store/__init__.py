@@ -1,0 +1,1 @@
+"""What a sandbox keeps, on disk and in SQLite."""

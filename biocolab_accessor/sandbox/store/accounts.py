@@ -1,0 +1,87 @@
+"""Accounts: the users of a sandbox with their tokens, and the groups that they are members of."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+from biocolab_accessor.sandbox.store.database import Database
+
+__all__ = ["ALL_MEMBERS", "DEFAULT_TOKEN", "PERSONAL", "Accounts", "Group"]
+
+DEFAULT_TOKEN = "biocolab-sandbox"
+"""Token of a sandbox's first user, which everybody knows."""
+
+ALL_MEMBERS, PERSONAL = "all_members", "personal"
+
+_SCHEMA = """
+create table if not exists users (email text primary key, token text unique not null);
+create table if not exists groups (id text primary key, name text not null);
+create table if not exists members (group_id text not null, email text not null, primary key (group_id, email));
+"""
+
+
+@dataclass(frozen=True)
+class Group:
+    """A group: its id on the wire, and the name that people see."""
+
+    id: str
+    name: str
+
+
+_EVERYBODY_HAS = (Group(ALL_MEMBERS, "All members"), Group(PERSONAL, "Personal workspace"))
+
+
+class Accounts:
+    """Users and groups. Of a token only the digest is kept.
+
+    Parameters
+    ----------
+    database
+        Where they are kept.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        database.create(_SCHEMA)
+
+    def set_user(self, email: str, token: str) -> None:
+        """Add a user, or give one another token.
+
+        Raises
+        ------
+        ValueError
+            Another user has this token.
+        """
+        owner = self.user_of(token)
+        if owner not in (None, email):
+            msg = "another user has this token"
+            raise ValueError(msg)
+        self._database.write("insert or replace into users values (?, ?)", email, _digest(token))
+
+    def user_of(self, token: str) -> str | None:
+        """Email of the user with this token; None where there is none."""
+        rows = self._database.rows("select email from users where token = ?", _digest(token))
+        return str(rows[0]["email"]) if rows else None
+
+    def users(self) -> list[str]:
+        """Emails."""
+        return [row["email"] for row in self._database.rows("select email from users order by email")]
+
+    def set_group(self, group: Group, members: list[str]) -> None:
+        """Add a group, or change its name and members."""
+        with self._database.writing() as connection:
+            connection.execute("insert or replace into groups values (?, ?)", (group.id, group.name))
+            connection.execute("delete from members where group_id = ?", (group.id,))
+            connection.executemany("insert into members values (?, ?)", [(group.id, email) for email in members])
+
+    def groups(self, user: str) -> list[Group]:
+        """Groups of a user: the two that everybody has, then those that the user is a member of."""
+        rows = self._database.rows(
+            "select id, name from groups join members on id = group_id where email = ? order by name", user
+        )
+        return [*_EVERYBODY_HAS, *(Group(row["id"], row["name"]) for row in rows)]
+
+
+def _digest(token: str) -> str:
+    return hashlib.sha256(token.encode("utf-8", "surrogatepass")).hexdigest()

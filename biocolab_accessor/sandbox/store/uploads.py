@@ -1,0 +1,220 @@
+"""Uploads: files that arrive in parts, under names that the server chooses itself."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import threading
+import uuid
+from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from python_multipart.multipart import MultipartParser, parse_options_header
+
+from biocolab_accessor.sandbox.refusal import Refusal, json_object, text
+from biocolab_accessor.sandbox.store.catalogue import UPLOAD_PREFIX, Catalogue, UploadRecord
+from biocolab_accessor.sandbox.store.durable import publish, remove
+
+__all__ = ["Uploads", "receive"]
+
+_LONGEST_NAME = 500
+_LONGEST_PARAMS = 64 * 1024
+_MOST_CHUNKS = 1_000_000
+
+
+class Uploads:
+    """Uploaded files.
+
+    The names and folders that clients give are kept in the catalogue as data; on disk everything has a name made here,
+    so that no name can lead out of the folder.
+
+    Parameters
+    ----------
+    folder
+        Where the bytes are.
+    catalogue
+        Where the names are.
+    """
+
+    def __init__(self, folder: Path, catalogue: Catalogue) -> None:
+        self._folder, self._catalogue = folder, catalogue
+        self._assembling = threading.Lock()
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def announce(self, user: str, body: Mapping[str, Any]) -> UploadRecord:
+        """A file is going to come.
+
+        Raises
+        ------
+        Refusal
+            The number of chunks makes no sense, or a name is missing or too long.
+        """
+        n_chunks = body.get("n_chunks")
+        if not isinstance(n_chunks, int) or isinstance(n_chunks, bool) or not 1 <= n_chunks <= _MOST_CHUNKS:
+            detail = f"n_chunks must be a number from 1 to {_MOST_CHUNKS:,}; an empty file cannot be uploaded"
+            raise Refusal(422, detail)
+        folder = text(body, "folder_id", longest=_LONGEST_NAME)
+        return self._catalogue.add_upload(
+            user, folder, text(body, "original_file_name", longest=_LONGEST_NAME), n_chunks
+        )
+
+    def incoming(self) -> Path:
+        """A file for bytes whose place is not known yet."""
+        return self._folder / f"{uuid.uuid4().hex}.part"
+
+    def take_chunk(self, user: str, params: Mapping[str, Any], part: Path) -> str:
+        """Put a chunk that has arrived in its place, and give the path that a submission names.
+
+        Raises
+        ------
+        Refusal
+            No such upload, or no such chunk of it.
+        """
+        record = self._catalogue.upload(str(params.get("id")), user)
+        if record is None or record.folder_id != params.get("folder_id"):
+            detail = "there is no such upload: call add_file_upload first"
+            raise Refusal(404, detail)
+        chunk = params.get("chunk")
+        if not isinstance(chunk, int) or isinstance(chunk, bool) or not 0 <= chunk < record.n_chunks:
+            detail = f"chunk must be a number from 0 to {record.n_chunks - 1}"
+            raise Refusal(422, detail)
+        place = self._chunk(record, chunk)
+        place.parent.mkdir(exist_ok=True)
+        size = part.stat().st_size
+        part.replace(place)
+        self._catalogue.set_chunk(record.id, chunk, size)
+        return UPLOAD_PREFIX + record.folder_id
+
+    def files(self, user: str, study_path: str) -> dict[str, Path]:
+        """Whole files by the names that the client gave them.
+
+        Raises
+        ------
+        Refusal
+            There is no such upload, or chunks of it are missing.
+        """
+        records = self._catalogue.uploads(study_path.removeprefix(UPLOAD_PREFIX), user)
+        if not records:
+            detail = f"nothing was uploaded to {study_path!r}"
+            raise Refusal(404, detail)
+        with self._assembling:
+            return {record.name: self._whole(record) for record in records}
+
+    def drop(self, user: str, study_path: str) -> None:
+        """Remove the bytes of an upload that has been processed."""
+        for record in self._catalogue.uploads(study_path.removeprefix(UPLOAD_PREFIX), user):
+            remove(self._folder / record.id)
+
+    def clear(self) -> None:
+        """Forget every byte."""
+        shutil.rmtree(self._folder)
+        self._folder.mkdir()
+
+    def _chunk(self, record: UploadRecord, chunk: int) -> Path:
+        return self._folder / record.id / f"chunk_{chunk}"
+
+    def _whole(self, record: UploadRecord) -> Path:
+        whole = self._folder / record.id / "whole"
+        if whole.exists():
+            return whole
+        sizes = self._catalogue.chunks(record.id)
+        missing = sorted(set(range(record.n_chunks)) - set(sizes))
+        if missing:
+            detail = (
+                f"{len(missing)} of {record.n_chunks} chunks of {record.name!r} are missing, the first is {missing[0]}"
+            )
+            raise Refusal(409, detail)
+        # The first chunk becomes the file, so that a file of one chunk is never copied.
+        first = self._chunk(record, 0)
+        with first.open("r+b") as target:
+            # A server that was killed here may have appended before.
+            target.truncate(sizes[0])
+            target.seek(0, os.SEEK_END)
+            for chunk in range(1, record.n_chunks):
+                with self._chunk(record, chunk).open("rb") as source:
+                    shutil.copyfileobj(source, target, 1 << 20)
+        publish(first, whole)
+        for chunk in range(1, record.n_chunks):
+            self._chunk(record, chunk).unlink()
+        return whole
+
+
+async def receive(content_type: str, stream: AsyncIterator[bytes], target: Path) -> dict[str, Any]:
+    """Write the ``file`` part of a multipart body to ``target`` while it arrives, and give the ``params`` part.
+
+    Raises
+    ------
+    Refusal
+        It is not multipart, or a part is missing or broken.
+    """
+    kind, options = parse_options_header(content_type)
+    if kind != b"multipart/form-data" or b"boundary" not in options:
+        detail = "expected multipart/form-data with the parts params and file"
+        raise Refusal(422, detail)
+    with target.open("wb") as file:
+        parts = _Parts(file)
+        parser = MultipartParser(options[b"boundary"], parts.callbacks())
+        try:
+            async for piece in stream:
+                parser.write(piece)
+            parser.finalize()
+        except ValueError as error:
+            detail = f"the multipart body is broken: {error}"
+            raise Refusal(422, detail) from error
+    if not parts.finished or "params" not in parts.seen or "file" not in parts.seen:
+        detail = "the body broke off, or has no params or no file part"
+        raise Refusal(422, detail)
+    return json_object(bytes(parts.params), "the params part")
+
+
+class _Parts:
+    """Sorts the pieces of a multipart body: params into memory, the file to disk."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._name = self._header = b""
+        self._value = b""
+        self.params = bytearray()
+        self.seen: set[str] = set()
+        self.finished = False
+
+    def callbacks(self) -> Any:
+        return {
+            "on_part_begin": self._begin,
+            "on_header_field": self._header_name,
+            "on_header_value": self._header_value,
+            "on_header_end": self._header_end,
+            "on_part_data": self._data,
+            "on_part_end": self._end,
+            "on_end": self._finish,
+        }
+
+    def _begin(self) -> None:
+        self._name = self._header = self._value = b""
+
+    def _header_name(self, data: bytes, start: int, end: int) -> None:
+        self._header += data[start:end]
+
+    def _header_value(self, data: bytes, start: int, end: int) -> None:
+        self._value += data[start:end]
+
+    def _header_end(self) -> None:
+        if self._header.lower() == b"content-disposition":
+            self._name = parse_options_header(self._value)[1].get(b"name", b"")
+        self._header = self._value = b""
+
+    def _data(self, data: bytes, start: int, end: int) -> None:
+        if self._name == b"file":
+            self._file.write(data[start:end])
+        elif self._name == b"params":
+            self.params += data[start:end]
+            if len(self.params) > _LONGEST_PARAMS:
+                detail = f"the params part is longer than {_LONGEST_PARAMS:,} bytes"
+                raise Refusal(413, detail)
+
+    def _end(self) -> None:
+        self.seen.add(self._name.decode("latin-1"))
+
+    def _finish(self) -> None:
+        self.finished = True

@@ -1,0 +1,1 @@
+"""What stands between the socket and the app: faults and the ledger."""

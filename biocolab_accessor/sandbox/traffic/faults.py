@@ -1,0 +1,169 @@
+"""Faults: which requests a sandbox answers badly, and how."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from typing import Any
+
+from biocolab_accessor.errors import InvalidArgument
+from biocolab_accessor.naming import did_you_mean
+from biocolab_accessor.sandbox.traffic.ledger import route_name
+
+__all__ = ["KINDS", "Fault", "Faults"]
+
+KINDS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
+    "status": (
+        "an HTTP error status, with {'detail': …}",
+        {"status": 503, "detail": "a fault of the sandbox", "retry_after": None},
+    ),
+    "detail_in_body": ("status 200 with {'detail': …} in the body", {"detail": "a fault of the sandbox"}),
+    "status_in_body": (
+        "status 200 with another status and a message in the body",
+        {"status": 500, "message": "a fault of the sandbox"},
+    ),
+    "reset": ("the connection is reset; nothing is done", {}),
+    "lost_answer": ("all is done, then the connection is reset before the answer", {}),
+    "reset_midway": ("the connection is reset in the middle of the answer", {}),
+    "redirect": ("a redirect to another host", {"status": 307, "location": "https://elsewhere.invalid/"}),
+    "hang": ("no answer for some seconds, then the connection is closed", {"seconds": 3600.0}),
+    "trickle": ("the answer comes in small pieces, over some seconds", {"seconds": 5.0, "pieces": 50}),
+    "truncate": ("the answer ends in the middle, although its length was announced", {}),
+    "truncate_unannounced": ("the answer ends in the middle, and no length was announced", {}),
+    "html": ("a page of a proxy instead of the answer, status 200", {"status": 200}),
+    "broken_json": ("the answer is cut within its JSON, at the length that is announced", {}),
+    "empty_object": ("{} instead of the answer", {}),
+    "empty_body": ("nothing instead of the answer", {}),
+    "unknown_state": ("a task is in a state that nobody knows", {"state": "PAUSED"}),
+    "no_study_info": ("a commit without study_info", {}),
+    "permuted_genes": ("columns of a matrix in another order", {}),
+    "missing_gene": ("a matrix without its last column", {}),
+    "wrong_lengths": ("lists and arrays without their last item", {}),
+    "corrupt_arrays": ("indices and codes that point outside", {}),
+}
+"""For each kind what happens, and its options with their defaults."""
+
+
+@dataclass
+class Fault:
+    """One fault.
+
+    Attributes
+    ----------
+    id
+        For :meth:`Faults.remove`.
+    route
+        The route, or a pattern such as ``"study/*"``.
+    kind, options
+        See :data:`KINDS`.
+    nth
+        Which of the route's requests get it, counted from 1 and from when it was added; None is every one.
+    seen, hits
+        Requests that came, and that got it.
+    """
+
+    id: int
+    route: str
+    kind: str
+    options: dict[str, Any]
+    nth: frozenset[int] | None
+    seen: int = field(default=0)
+    hits: int = field(default=0)
+
+
+class Faults:
+    """The faults that are set; :meth:`add` sets one.
+
+    Parameters
+    ----------
+    routes
+        Gives the names of the routes that exist.
+    """
+
+    def __init__(self, routes: Callable[[], Collection[str]]) -> None:
+        self._routes = routes
+        self._faults: list[Fault] = []
+        self._ids = itertools.count(1)
+        self._lock = threading.Lock()
+
+    def add(
+        self, route: str, *, nth: int | Collection[int] | None = None, kind: str = "status", **options: Any
+    ) -> Fault:
+        """Let some requests of a route go wrong.
+
+        Parameters
+        ----------
+        route
+            ``"upload_chunk"``, ``"/v1/study/get_matrix"``; ``*`` stands for anything.
+        nth
+            Which requests of the route, counted from 1 and from now; None is every one.
+        kind
+            What goes wrong, see ``KINDS``.
+        **options
+            Of the kind: ``status``, ``retry_after`` (seconds), ``location``, ``seconds``, ``state``, …
+
+        Returns
+        -------
+        Fault
+            With the number of its ``hits`` so far.
+
+        Raises
+        ------
+        InvalidArgument
+            There is no such route, kind or option, or ``nth`` is below 1.
+        """
+        name, known = route_name(route), self._routes()
+        if not route or not any(fnmatchcase(each, name) for each in known):
+            msg = f"no route is {route!r}{did_you_mean(name, known)}"
+            raise InvalidArgument(msg)
+        if kind not in KINDS:
+            msg = f"there is no fault {kind!r}{did_you_mean(kind, KINDS)}; there are {', '.join(KINDS)}"
+            raise InvalidArgument(msg)
+        defaults = KINDS[kind][1]
+        for option in options:
+            if option not in defaults:
+                msg = f"fault {kind!r} has no option {option!r}; it has {', '.join(defaults) or 'none'}"
+                raise InvalidArgument(msg)
+        wanted = None if nth is None else frozenset([nth] if isinstance(nth, int) else nth)
+        if wanted is not None and (not wanted or min(wanted) < 1):
+            msg = f"nth is {nth!r}: the first request is 1"
+            raise InvalidArgument(msg)
+        fault = Fault(next(self._ids), name, kind, {**defaults, **options}, wanted)
+        with self._lock:
+            self._faults.append(fault)
+        return fault
+
+    def take(self, route: str) -> Fault | None:
+        """The fault that a request of this route gets; it is counted."""
+        chosen = None
+        with self._lock:
+            for fault in self._faults:
+                if fnmatchcase(route, fault.route):
+                    fault.seen += 1
+                    if chosen is None and (fault.nth is None or fault.seen in fault.nth):
+                        fault.hits += 1
+                        chosen = fault
+        return chosen
+
+    def remove(self, fault: Fault) -> None:
+        """Take a fault away; once more is no harm."""
+        with self._lock:
+            self._faults = [other for other in self._faults if other.id != fault.id]
+
+    def clear(self) -> None:
+        """Take all faults away."""
+        with self._lock:
+            self._faults.clear()
+
+    def __iter__(self) -> Iterator[Fault]:
+        with self._lock:
+            return iter(list(self._faults))
+
+    def __len__(self) -> int:
+        return len(self._faults)
+
+    def __repr__(self) -> str:
+        return f"Faults({', '.join(f'{fault.kind} of {fault.route}' for fault in self)})"

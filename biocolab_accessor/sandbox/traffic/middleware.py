@@ -1,0 +1,254 @@
+"""Traffic: what stands between the socket and the app: it writes the ledger and plays the faults."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import struct
+import time
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from biocolab_accessor.sandbox.traffic.faults import Fault, Faults
+from biocolab_accessor.sandbox.traffic.ledger import Ledger, RequestRecord, masked, route_name
+from biocolab_accessor.sandbox.traffic.spoil import spoil
+
+__all__ = ["CONTROL", "Protocol", "Traffic"]
+
+CONTROL = "/_sandbox/"
+"""Where the sandbox itself is asked, which no fault concerns."""
+
+_TOKENS = (b"bioturing-api-token", b"btr-api-token", b"x-user-token")
+_PAGE = b"<!DOCTYPE html><html><head><title>Proxy</title></head><body><h1>Please log in</h1></body></html>"
+
+
+class Protocol(H11Protocol):
+    """HTTP whose connection the app can reset."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Let each request's scope lead to its connection."""
+        super().connection_made(transport)
+        self.app_state = {**self.app_state, "transport": transport}
+
+
+@dataclass
+class _Watched:
+    """One request under way: counts what passes."""
+
+    receive_from: Receive
+    send_to: Send
+    status: int | None = None
+    received: int = 0
+    sent: int = 0
+    started: float = field(default_factory=time.perf_counter)
+
+    async def receive(self) -> Message:
+        message = await self.receive_from()
+        self.received += len(message.get("body", b""))
+        return message
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+        self.sent += len(message.get("body", b""))
+        await self.send_to(message)
+
+
+@dataclass
+class _Collected:
+    """An answer that is held back."""
+
+    status: int = 500
+    headers: list[tuple[bytes, bytes]] = field(default_factory=list)
+    body: bytearray = field(default_factory=bytearray)
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status, self.headers = message["status"], list(message["headers"])
+        self.body += message.get("body", b"")
+
+    def headers_of(self, body: bytes) -> list[tuple[bytes, bytes]]:
+        """The headers, with the length of another body."""
+        kept = [(name, value) for name, value in self.headers if name.lower() != b"content-length"]
+        return [*kept, (b"content-length", str(len(body)).encode())]
+
+
+class Traffic:
+    """The app with a ledger and faults around it.
+
+    Parameters
+    ----------
+    app
+        Answers.
+    ledger
+        Gets a record of every request.
+    faults
+        Says which requests go wrong.
+    """
+
+    def __init__(self, app: ASGIApp, ledger: Ledger, faults: Faults) -> None:
+        self._app, self._ledger, self._faults = app, ledger, faults
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        number, route = self._ledger.begin(), route_name(scope["path"])
+        fault = None if scope["path"].startswith(CONTROL) else self._faults.take(route)
+        watched = _Watched(receive, send)
+        headers = dict(scope["headers"])
+        token = next((headers[name] for name in _TOKENS if name in headers), b"").decode("latin-1")
+        written = False
+
+        def write() -> None:
+            nonlocal written
+            if not written:
+                written = True
+                seconds = time.perf_counter() - watched.started
+                kind = fault.kind if fault else ""
+                self._ledger.add(
+                    RequestRecord(
+                        number,
+                        scope["method"],
+                        route,
+                        scope["path"],
+                        watched.status,
+                        watched.received,
+                        watched.sent,
+                        seconds,
+                        masked(token),
+                        kind,
+                    )
+                )
+
+        async def send_and_write(message: Message) -> None:
+            last = message["type"] == "http.response.body" and not message.get("more_body")
+            if last:
+                # Before the client has it all: who then looks at the ledger must find it there.
+                watched.sent += len(message.get("body", b""))
+                write()
+                await send(message)
+            else:
+                await watched.send(message)
+
+        try:
+            if fault is None:
+                await self._app(scope, watched.receive, send_and_write)
+            else:
+                await _play(fault, self._app, scope, watched.receive, send_and_write)
+        except asyncio.CancelledError:
+            # The server closes and does not wait any longer: who waits for this answer is cut off.
+            await _reset(scope.get("state", {}).get("transport"))
+        finally:
+            write()
+
+
+async def _play(fault: Fault, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
+    options, transport = fault.options, scope.get("state", {}).get("transport")
+    if fault.kind == "reset":
+        await _drain(receive)
+        await _reset(transport)
+        return
+    if fault.kind == "hang":
+        await _wait(receive, options["seconds"])
+        await _reset(transport)
+        return
+    instead = _instead(fault)
+    if instead is not None:
+        await _drain(receive)
+        await _answer(send, *instead)
+        return
+    answer = _Collected()
+    await app(scope, receive, answer.send)
+    body = bytes(answer.body)
+    half = body[: len(body) // 2]
+    if fault.kind == "lost_answer":
+        await _reset(transport)
+    elif fault.kind == "trickle":
+        await _trickle(send, answer, body, options["seconds"], options["pieces"])
+    elif fault.kind in ("reset_midway", "truncate"):
+        await send({"type": "http.response.start", "status": answer.status, "headers": answer.headers_of(body)})
+        await send({"type": "http.response.body", "body": half, "more_body": True})
+        if fault.kind == "reset_midway":
+            await asyncio.sleep(0.05)  # so that the half arrives first
+            await _reset(transport)
+        elif transport is not None:
+            transport.close()
+    elif fault.kind == "truncate_unannounced":
+        if transport is not None:
+            transport.write(
+                b"HTTP/1.1 200 OK\r\ncontent-type: application/octet-stream\r\nconnection: close\r\n\r\n" + half
+            )
+            transport.close()
+    elif answer.status == 200:
+        changed = spoil(fault.kind, body, options)
+        await _answer(send, answer.status, answer.headers_of(changed), changed)
+    else:
+        await _answer(send, answer.status, answer.headers, body)
+
+
+def _instead(fault: Fault) -> tuple[int, list[tuple[bytes, bytes]], bytes] | None:
+    """An answer that needs no app: status, headers and body."""
+    options: dict[str, Any] = fault.options
+    as_json = [(b"content-type", b"application/json")]
+    if fault.kind == "status":
+        after = options["retry_after"]
+        headers = as_json if after is None else [*as_json, (b"retry-after", str(after).encode())]
+        return options["status"], headers, json.dumps({"detail": options["detail"]}).encode()
+    if fault.kind == "redirect":
+        return options["status"], [(b"location", options["location"].encode())], b""
+    if fault.kind == "html":
+        return options["status"], [(b"content-type", b"text/html")], _PAGE
+    if fault.kind in ("detail_in_body", "status_in_body", "empty_object"):
+        return 200, as_json, json.dumps(options).encode()  # their options are what the body holds
+    return (200, as_json, b"") if fault.kind == "empty_body" else None
+
+
+async def _answer(send: Send, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
+    if not any(name == b"content-length" for name, _ in headers):
+        headers = [*headers, (b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+async def _trickle(send: Send, answer: _Collected, body: bytes, seconds: float, pieces: int) -> None:
+    await send({"type": "http.response.start", "status": answer.status, "headers": answer.headers_of(body)})
+    step = max(1, -(-len(body) // pieces))
+    for start in range(0, len(body), step):
+        await send({"type": "http.response.body", "body": body[start : start + step], "more_body": True})
+        await asyncio.sleep(seconds / pieces)
+    await send({"type": "http.response.body", "body": b""})
+
+
+async def _drain(receive: Receive) -> None:
+    while (await receive()).get("more_body"):
+        pass
+
+
+async def _wait(receive: Receive, seconds: float) -> None:
+    """Until the client gives up, or the seconds are over."""
+
+    async def until_gone() -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+
+    with suppress(TimeoutError):
+        await asyncio.wait_for(until_gone(), seconds)
+
+
+async def _reset(transport: asyncio.Transport | None) -> None:
+    if transport is None:
+        return
+    connection = transport.get_extra_info("socket")
+    if connection is not None:
+        # With no time to linger the system sends a reset instead of an orderly end.
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    transport.abort()
+    # The server hears of it in the next turn of the loop, and must not take the silence for a mistake.
+    await asyncio.sleep(0.01)

@@ -1,0 +1,1 @@
+"""What a sandbox computes, in a process of its own."""

@@ -1,0 +1,135 @@
+"""Pipeline: from submitted files to a processed study, with scanpy."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import anndata as ad
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from biocolab_accessor.sandbox.cells import ProcessingError, join_batches, keep_cells, lognorm
+from biocolab_accessor.sandbox.store.study_folder import StudyFolder
+from biocolab_accessor.sandbox.work.readers import read_batch
+
+__all__ = ["process"]
+
+Say = Callable[[str], object]
+
+_MOST_GENES = 2000
+_MOST_COMPONENTS = 50
+_NEIGHBORS = 15
+# Of fewer cells scanpy computes neighbours exactly; its search for more does not fit newer scikit-learn versions.
+_EXACT_BELOW = 4096
+
+
+def process(job: Mapping[str, Any], say: Say) -> None:
+    """Read, filter, analyse and store a submission.
+
+    Parameters
+    ----------
+    job
+        ``study_type``, ``normalize``, ``skip_dimred``, ``filters``, ``batches`` (each with a ``name`` and ``files``),
+        and ``target``, the folder to be made.
+    say
+        Takes the lines of the task's log.
+
+    Raises
+    ------
+    ProcessingError
+        The submission cannot be processed.
+    """
+    batches = []
+    for batch in job["batches"]:
+        say(f"Reading batch: {batch['name']}")
+        files = {part: Path(path) for part, path in batch["files"].items()}
+        cells = read_batch(batch["name"], job["study_type"], files, normalize=job["normalize"])
+        batches.append((batch["name"], cells))
+    cells = join_batches(batches)
+    del batches
+    n_obs, n_vars = cells.matrix.shape
+    say(f"Preprocessing expression matrix: {n_obs} cells x {n_vars} genes")
+    keep = keep_cells(cells, job["filters"])
+    say(f"Filtered: {len(keep)} cells remain")
+    if not len(keep) or not n_vars:
+        bounds = ", ".join(f"{name} {value:g}" for name, value in job["filters"].items())
+        msg = f"no cell is left of {n_obs} cells x {n_vars} genes after filtering with {bounds}"
+        raise ProcessingError(msg)
+    if len(keep) < n_obs:
+        cells = cells.take(keep)
+    say("Start processing study")
+    normalized = None
+    if job["normalize"]:
+        say("Normalizing expression matrix")
+        normalized = lognorm(cells.matrix)
+    embeddings: dict[str, NDArray[Any]] = {}
+    clusters: dict[str, NDArray[Any]] = {}
+    if not job["skip_dimred"]:
+        embeddings, clusters = _analyse(cells.matrix if normalized is None else normalized, say)
+    StudyFolder.write(Path(job["target"]), cells, normalized, embeddings, clusters)
+    say("Study was successfully submitted")
+    say("DONE !!!")
+
+
+def _analyse(matrix: sparse.csr_matrix, say: Say) -> tuple[dict[str, NDArray[Any]], dict[str, NDArray[Any]]]:
+    """Coordinates and clusters; what the data are too small for is left out, with a line saying so."""
+    import scanpy
+
+    warnings.simplefilter("ignore")  # what scanpy warns of is not for the submitter, and the log is the task's
+    n_obs = matrix.shape[0]
+    adata = ad.AnnData(matrix)
+    say("Selecting highly variable genes")
+    adata = adata[:, _variable_genes(adata, say)].copy()
+    n_comps = min(_MOST_COMPONENTS, min(adata.shape) - 1)
+    if n_obs < 4 or n_comps < 2:
+        say(f"Skipping PCA, kNN and embeddings: {n_obs} cells x {adata.n_vars} variable genes are too few")
+        return {}, {}
+    say("Running PCA")
+    scanpy.pp.pca(adata, n_comps=n_comps)
+    embeddings = {"PCA": adata.obsm["X_pca"]}
+    say("Running kNN")
+    n_neighbors = min(_NEIGHBORS, n_obs - 1)
+    transformer = _transformer(n_neighbors) if n_obs >= _EXACT_BELOW else None
+    scanpy.pp.neighbors(adata, n_neighbors=n_neighbors, transformer=transformer, random_state=0)
+    say("Running Leiden clustering")
+    scanpy.tl.leiden(adata, flavor="igraph", n_iterations=2, directed=False, random_state=0)
+    clusters = {"Leiden clustering": adata.obs["leiden"].astype(str).to_numpy(dtype=object)}
+    say("Running UMAP")
+    # The spectral start needs more cells than dimensions.
+    scanpy.tl.umap(adata, random_state=0, init_pos="spectral" if n_obs > 15 else "random")
+    embeddings["UMAP"] = adata.obsm["X_umap"]
+    say("Running t-SNE")
+    scanpy.tl.tsne(adata, use_rep="X_pca", perplexity=min(30.0, (n_obs - 1) / 3), random_state=0)
+    embeddings["t-SNE"] = adata.obsm["X_tsne"]
+    return embeddings, clusters
+
+
+def _variable_genes(adata: ad.AnnData, say: Say) -> NDArray[np.bool_]:
+    import scanpy
+
+    if adata.n_vars <= _MOST_GENES or (adata.X.nnz and adata.X.data.min() < 0):
+        return np.ones(adata.n_vars, bool)
+    try:
+        scanpy.pp.highly_variable_genes(adata, n_top_genes=_MOST_GENES)
+    except ValueError as error:
+        say(f"Using all genes: {error}")
+        return np.ones(adata.n_vars, bool)
+    return np.asarray(adata.var["highly_variable"], bool)
+
+
+def _transformer(n_neighbors: int) -> Any:
+    """A neighbour search whose result is of the class that scanpy 1.11 works with."""
+    from sklearn.neighbors import KNeighborsTransformer
+
+    class Transformer(KNeighborsTransformer):  # type: ignore[misc]
+        def fit_transform(self, X: Any, y: Any = None) -> sparse.csr_matrix:  # noqa: N803 - scikit-learn's name
+            return sparse.csr_matrix(super().fit_transform(X, y))
+
+        def transform(self, X: Any) -> sparse.csr_matrix:  # noqa: N803
+            return sparse.csr_matrix(super().transform(X))
+
+    return Transformer(n_neighbors=n_neighbors, n_jobs=-1)
