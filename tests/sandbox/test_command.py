@@ -101,6 +101,7 @@ def test_a_second_one_on_the_same_path_says_so_and_exits(start: Start, tmp_path:
     assert f"another sandbox uses {tmp_path}: close it, or give another path" in said
 
 
+@pytest.mark.usefixtures("no_connection")
 def test_reset_forgets_what_the_path_held(start: Start, counts: ad.AnnData, tmp_path: Path) -> None:
     with bc.sandbox(tmp_path) as server:
         server.add_study("kept", counts)
