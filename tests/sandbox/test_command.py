@@ -30,7 +30,13 @@ def start() -> Iterator[Start]:
     def begin(*arguments: object, **variables: str) -> tuple[subprocess.Popen[str], str]:
         command = [sys.executable, "-m", "biocolab_accessor", "sandbox", *map(str, arguments)]
         process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env={**os.environ, **variables}
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env={**os.environ, **variables},
+            # What a shell script starts with & has SIGINT switched off, and hands that on to its children.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
         running.append(process)
         said = ""
