@@ -197,7 +197,7 @@ def pull(
     """
     with _said_plainly():
         import biocolab_accessor as bc
-        from biocolab_accessor.outbound.h5ad import replacing
+        from biocolab_accessor.storage.h5ad import replacing
 
         study = bc.study(study_id, source=source.value, species=species, group=group)
         adata = study.to_anndata(unit=unit, layers=layer or (), genes=gene)  # type: ignore[arg-type]

@@ -24,6 +24,7 @@
     │   ├── InvalidNames                       duplicate, empty or unwritable names
     │   └── InvalidColumn                      an obs or var column that no h5ad can hold
     ├── InvalidFile (ValueError)               a file on disk is not what it should be
+    ├── TooLarge (MemoryError)
     ├── TransportError (ConnectionError)       no usable answer arrived
     │   ├── TimedOut (TimeoutError)
     │   └── RedirectRefused
@@ -141,6 +142,10 @@ class InvalidColumn(CheckFailed):
 
 class InvalidFile(BiocolabError, ValueError):
     """A file on disk is missing, empty, or not of the kind that was announced."""
+
+
+class TooLarge(BiocolabError, MemoryError):
+    """The object would not fit into memory; the message has the sizes and what to use instead."""
 
 
 class TransportError(BiocolabError, ConnectionError):

@@ -7,6 +7,8 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from biocolab_accessor.storage.pages import empty_pages
+
 __all__ = ["Buffer"]
 
 
@@ -23,7 +25,7 @@ class Buffer:
 
     def open(self, length: int | None) -> Callable[[memoryview], object]:
         """Start afresh, for a new attempt; gives the function that takes the pieces."""
-        self._array = np.empty(length or 0, np.uint8)
+        self._array = empty_pages(length or 0)
         self._filled = 0
         return self._write
 

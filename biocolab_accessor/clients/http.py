@@ -104,7 +104,7 @@ class HttpClient:
         """The pooled session, made anew in a forked process: two processes must not share a socket."""
         if self._session is None or self._pid != os.getpid():
             session = requests.Session()
-            adapter = _Adapter(pool_connections=4, pool_maxsize=16, max_retries=0)
+            adapter = _Adapter(pool_connections=4, pool_maxsize=32, max_retries=0)
             session.mount("https://", adapter)
             session.mount("http://", adapter)
             session.auth = _TokenAuth(self.host, self.header, self.token)

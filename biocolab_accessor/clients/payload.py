@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from biocolab_accessor.errors import InvalidResponse
+from biocolab_accessor.storage.inflate import can_inflate, read_deflated
 
 __all__ = ["csc_from_arrays", "csc_from_base64", "csc_from_hdf5", "decode_array", "strings"]
 
@@ -211,7 +212,7 @@ def _dataset(file: h5py.File, name: str, view: NDArray[np.uint8], what: str) -> 
             f"{what}: dataset {name!r} announces {dataset.nbytes:,} bytes but stores {dataset.id.get_storage_size():,}"
         )
         raise InvalidResponse(msg)
-    values: NDArray[Any] = dataset[()]
+    values: NDArray[Any] = read_deflated(dataset) if can_inflate(dataset) else dataset[()]
     return values
 
 

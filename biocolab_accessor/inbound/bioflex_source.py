@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -18,7 +18,7 @@ from biocolab_accessor.inbound.metadata import ObsColumn, categorical
 __all__ = ["BioFlexSource"]
 
 # One request per field is the protocol's way; they are sent side by side, but few enough to be polite.
-_FIELDS_AT_ONCE = 6
+_FIELDS_AT_ONCE = 16
 
 
 class BioFlexSource:
@@ -60,15 +60,15 @@ class BioFlexSource:
         """See StudySource."""
         return self._study.matrix(unit)
 
-    def metadata(self, fields: Sequence[str], barcodes: Sequence[str]) -> dict[str, ObsColumn]:
+    def metadata(self, fields: Sequence[str], barcodes: Callable[[], Sequence[str]]) -> dict[str, ObsColumn]:
         """See StudySource; numeric fields are float32, since that is what the wire carries."""
         wanted = [next(field for field in self.metalist if field.name == name) for name in fields]
 
         def fetch(field: Metadata) -> ObsColumn:
             field.fetch()
-            if len(field.values) != len(barcodes):
+            if len(field.values) != len(barcodes()):
                 n = len(field.values)
-                msg = f"metadata {field.name!r} of {self.study_id}: {n:,} values for {len(barcodes):,} cells"
+                msg = f"metadata {field.name!r} of {self.study_id}: {n:,} values for {len(barcodes()):,} cells"
                 raise InvalidResponse(msg)
             if field.codes is not None and field.categories is not None:
                 return categorical(field.codes, field.categories)

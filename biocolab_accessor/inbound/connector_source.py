@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 from urllib.parse import urljoin
@@ -82,7 +82,7 @@ class ConnectorSource:
         """See StudySource."""
         return self._connector.query_genes(self._species, self.uuid, [], unit)
 
-    def metadata(self, fields: Sequence[str], barcodes: Sequence[str]) -> dict[str, ObsColumn]:
+    def metadata(self, fields: Sequence[str], barcodes: Callable[[], Sequence[str]]) -> dict[str, ObsColumn]:
         """See StudySource; one request for all fields."""
         if not fields:
             return {}
@@ -90,7 +90,7 @@ class ConnectorSource:
         asked = [] if list(fields) == every else list(fields)
         columns = self._connector.get_metadata_columns(self._species, self.uuid, self._group_id, asked)
         what = f"metadata of {self.study_id}"
-        aligned = align(columns, barcodes, what)
+        aligned = align(columns, barcodes(), what)
         missing = [name for name in fields if name not in aligned]
         if missing:
             msg = f"{what}: the server left out {missing}"
@@ -161,6 +161,6 @@ class ConnectorField:
 
     def fetch(self) -> None:
         """Fetch the values."""
-        values = self._source.metadata([self.name], self._source.barcodes())[self.name]
+        values = self._source.metadata([self.name], self._source.barcodes)[self.name]
         self.type = "Category" if isinstance(values, pd.Categorical) else "Numeric"
         self.values = np.asarray(values)

@@ -12,6 +12,7 @@ from scipy import sparse
 
 from biocolab_accessor.errors import AmbiguousName, InvalidArgument, InvalidResponse, UnknownGene
 from biocolab_accessor.naming import did_you_mean, listing
+from biocolab_accessor.storage.transpose import csr_of_csc
 
 __all__ = ["Format", "Unit", "expect_shape", "select_genes", "to_format", "unit_name"]
 
@@ -39,6 +40,8 @@ def unit_name(unit: Any) -> str:
 def to_format(matrix: sparse.csc_matrix, format: Format) -> sparse.csr_matrix | sparse.csc_matrix | NDArray[np.float32]:
     """The matrix in the layout asked for; CSR costs one transpose in C, CSC costs nothing.
 
+    The matrix must not be used again: its memory is given back on the way.
+
     Raises
     ------
     InvalidArgument
@@ -47,7 +50,7 @@ def to_format(matrix: sparse.csc_matrix, format: Format) -> sparse.csr_matrix | 
     if format == "csc":
         return matrix
     if format == "csr":
-        return matrix.tocsr()
+        return csr_of_csc(matrix, consume=True)
     if format == "dense":
         return matrix.toarray()
     msg = f"format is {format!r}: give 'csr', 'csc' or 'dense'"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -47,7 +47,7 @@ class StudySource(Protocol):
     def matrix(self, unit: str) -> sparse.csc_matrix:
         """(n_cells, n_genes) float32."""
 
-    def metadata(self, fields: Sequence[str], barcodes: Sequence[str]) -> dict[str, ObsColumn]:
+    def metadata(self, fields: Sequence[str], barcodes: Callable[[], Sequence[str]]) -> dict[str, ObsColumn]:
         """Columns of the fields, in the order of ``barcodes``."""
 
     def embeddings(self) -> dict[str, NDArray[np.float32]]:

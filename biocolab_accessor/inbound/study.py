@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import cached_property
 from html import escape
+from threading import Lock
 from typing import Any
 
 import pandas as pd
@@ -44,6 +44,8 @@ class Study:
 
     def __init__(self, source: StudySource) -> None:
         self._source = source
+        self._names: dict[str, list[str]] = {}
+        self._locks = {name: Lock() for name in ("barcodes", "features")}
         self.id = source.study_id
         self.title = source.title
         self.authors = source.authors
@@ -144,7 +146,7 @@ class Study:
             The study has no such field; near names are given.
         """
         names = select_fields(fields, self.fields, self.id)
-        columns = self._source.metadata(names, self._barcodes)
+        columns = self._source.metadata(names, lambda: self._barcodes)
         return pd.DataFrame(
             {
                 name: column if isinstance(column, pd.Categorical) else column.to_numpy()
@@ -227,10 +229,11 @@ class Study:
         to_format(sparse.csc_matrix((0, 0)), format)
         # Four requests that do not wait for each other; the matrix, which is the long one, is fetched in this thread.
         with ThreadPoolExecutor(3, "biocolab-fetch") as pool:
-            barcodes, features = pool.submit(lambda: self._barcodes), pool.submit(lambda: self._features)
+            features = pool.submit(lambda: self._features)
+            barcodes = pool.submit(lambda: self._barcodes)
             if genes is not None:
                 names = select_genes(genes, features.result(), self.id)
-            obs = pool.submit(lambda: (barcodes.result(), self.metadata(fields))[1])
+            obs = pool.submit(self.metadata, fields)
             embeddings = pool.submit(self._source.embeddings) if obsm else None
             matrices = {
                 name: self._source.query_genes(names, name) if genes is not None else self._source.matrix(name)
@@ -238,6 +241,7 @@ class Study:
             }
             if genes is None:
                 names = features.result()
+            barcodes.result()
             frame, coordinates = obs.result(), embeddings.result() if embeddings else {}
         ready = {
             name: to_format(expect_shape(matrix, self.n_obs, len(names), self.id), format)
@@ -268,10 +272,16 @@ class Study:
             uns={KEY: facts},
         )
 
-    @cached_property
+    @property
     def _barcodes(self) -> list[str]:
-        return self._source.barcodes()
+        return self._once("barcodes", self._source.barcodes)
 
-    @cached_property
+    @property
     def _features(self) -> list[str]:
-        return self._source.features()
+        return self._once("features", self._source.features)
+
+    def _once(self, name: str, fetch: Callable[[], list[str]]) -> list[str]:
+        with self._locks[name]:
+            if name not in self._names:
+                self._names[name] = fetch()
+            return self._names[name]

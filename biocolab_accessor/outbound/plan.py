@@ -18,10 +18,10 @@ from biocolab_accessor.check.report import Report
 from biocolab_accessor.check.run import check_object
 from biocolab_accessor.errors import InvalidArgument, UnknownField
 from biocolab_accessor.naming import did_you_mean, listing
-from biocolab_accessor.outbound.h5ad import Compression
 from biocolab_accessor.outbound.names import distinct, safe_name
 from biocolab_accessor.outbound.shadow import ShadowObsm, shadow_obsm
 from biocolab_accessor.outbound.tables import Tables, stored_dtype
+from biocolab_accessor.storage.h5ad import Compression
 
 __all__ = ["Batch", "Plan", "plan_submission", "to_h5ad", "write_plan"]
 

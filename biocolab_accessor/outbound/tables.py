@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from biocolab_accessor.blocks import row_blocks, source_of
 from biocolab_accessor.check.columns import as_frame
 from biocolab_accessor.check.summary import SlotSummary
-from biocolab_accessor.outbound.h5ad import Compression, write_h5ad
 from biocolab_accessor.outbound.shadow import rows_of, shadow_frame, shadow_obsm
+from biocolab_accessor.storage.h5ad import Compression, write_h5ad
 
 __all__ = ["Tables", "stored_dtype"]
 

@@ -13,9 +13,10 @@ from typing import Any
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import FileResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 
+from biocolab_accessor.sandbox.large_file import LargeFile
 from biocolab_accessor.sandbox.refusal import Refusal, json_object
 from biocolab_accessor.sandbox.routes import account, bioflex, study, submit, terms
 from biocolab_accessor.sandbox.routes.page import page_routes
@@ -129,7 +130,7 @@ def _download_endpoint(site: Site) -> Endpoint:
         path = site.exported(request.path_params["name"])
         if path is None:
             return _refused(Refusal(404, "there is no such file"))
-        return FileResponse(path, filename=path.name, media_type="application/octet-stream")
+        return LargeFile(path, filename=path.name, media_type="application/octet-stream")
 
     return endpoint
 

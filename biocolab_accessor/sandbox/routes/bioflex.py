@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from starlette.responses import FileResponse, Response
+from starlette.responses import Response
 
 from biocolab_accessor.sandbox.databases import DATABASE_ID, VERSIONS
 from biocolab_accessor.sandbox.genes import gene_numbers
+from biocolab_accessor.sandbox.large_file import LargeFile
 from biocolab_accessor.sandbox.refusal import Refusal, text, texts
 from biocolab_accessor.sandbox.site import Site
 from biocolab_accessor.sandbox.store.catalogue import StudyRecord
@@ -114,7 +115,7 @@ def query_genes(site: Site, user: str, body: Body) -> Any:
 def get_matrix(site: Site, user: str, body: Body) -> Response:
     """The whole matrix as an HDF5 file."""
     _, folder = _study(site, user, body)
-    return FileResponse(folder.matrix_file(unit(body)), media_type="application/octet-stream")
+    return LargeFile(folder.matrix_file(unit(body)), media_type="application/octet-stream")
 
 
 def get_features(site: Site, user: str, body: Body) -> Any:

@@ -17,6 +17,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, Response
 from starlette.routing import Route
 
+from biocolab_accessor.sandbox.large_file import LargeFile
 from biocolab_accessor.sandbox.page import views
 from biocolab_accessor.sandbox.page.sessions import PageSessions
 from biocolab_accessor.sandbox.refusal import Refusal
@@ -185,7 +186,7 @@ def _exported(site: Site, user: str, request: Request) -> Response:
     if path is None:
         raise Refusal(404, "there is no such file")
     name = re.sub(r"[^\w.-]+", "_", record.hash_id)[:100]
-    return FileResponse(path, filename=f"{name}.h5ad", media_type="application/octet-stream")
+    return LargeFile(path, filename=f"{name}.h5ad", media_type="application/octet-stream")
 
 
 def _open(site: Site, user: str, request: Request) -> tuple[StudyRecord, StudyFolder]:

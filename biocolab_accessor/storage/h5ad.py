@@ -15,11 +15,11 @@ import h5py
 import numpy as np
 import pandas as pd
 from anndata.io import write_elem
-from isal import isal_zlib
 from numpy.typing import NDArray
 from scipy import sparse
 
 from biocolab_accessor.errors import InvalidArgument, InvalidValues
+from biocolab_accessor.storage.deflate import deflate_shuffled
 
 __all__ = ["Compression", "replacing", "write_h5ad"]
 
@@ -212,7 +212,7 @@ class _ChunkedArray:
         if self._compression is None:
             self._store(chunk.tobytes())
             return
-        self._waiting.append(self._pool.submit(_shuffle_and_deflate, chunk))
+        self._waiting.append(self._pool.submit(deflate_shuffled, chunk))
         while len(self._waiting) > 2 * _THREADS:
             self._store(self._waiting.popleft().result())
 
@@ -229,10 +229,3 @@ class _ChunkedArray:
                 self._name, shape=(0,), maxshape=(None,), chunks=(self._length,), dtype=self._dtype, **filters
             )
         return self._dataset
-
-
-def _shuffle_and_deflate(chunk: NDArray[Any]) -> bytes:
-    """What HDF5's shuffle and gzip filters would make of a chunk."""
-    shuffled = np.ascontiguousarray(chunk.view(np.uint8).reshape(-1, chunk.dtype.itemsize).T)
-    deflated: bytes = isal_zlib.compress(shuffled.data, 1)
-    return deflated

@@ -13,8 +13,8 @@ from scipy import sparse
 
 from biocolab_accessor.blocks import Source, row_blocks
 from biocolab_accessor.errors import InvalidArgument, InvalidValues
-from biocolab_accessor.outbound import h5ad
-from biocolab_accessor.outbound.h5ad import write_h5ad
+from biocolab_accessor.storage import h5ad
+from biocolab_accessor.storage.h5ad import write_h5ad
 
 OBS = pd.DataFrame({"type": pd.Categorical(["B", None, "T"], ["T", "B"])}, index=["a", "b", "c"])
 VAR = pd.DataFrame({"n": [1, 2]}, index=["g", "h"])

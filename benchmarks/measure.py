@@ -1,0 +1,124 @@
+"""Measure: each side of a comparison in a fresh process of its own, in turn, and the table of what came out.
+
+A child imports, connects and warms up nothing else; then it counts seconds and the highest resident memory (VmHWM, set
+back just before) of one call. So this runs on Linux.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import re
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from biocolab_accessor.sandbox.store.accounts import DEFAULT_TOKEN
+
+REPEATS = 5
+
+
+def timed(call: Callable[[], Any], **more: Callable[[Any], object]) -> None:
+    """Run one call in this child, and say what it cost; ``more`` are further facts made from its result."""
+    idle = memory("VmRSS")
+    Path("/proc/self/clear_refs").write_text("5")
+    start = time.perf_counter()
+    result = call()
+    seconds = time.perf_counter() - start
+    facts = {"seconds": seconds, "peak": memory("VmHWM") - idle, "whole": memory("VmHWM")}
+    print("RESULT " + json.dumps(facts | {name: fact(result) for name, fact in more.items()}))
+
+
+def memory(what: str, pid: int | str = "self") -> float:
+    """Megabytes."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(status.partition(f"{what}:")[2].split()[0]) * 1024 / 1e6
+
+
+def child(module: str, side: str, *arguments: object, **environment: str) -> dict[str, Any]:
+    """What one side says, from a process of its own."""
+    command = [sys.executable, "-W", "ignore", "-m", "benchmarks", module, "--side", side, *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **environment}, timeout=900)
+    found = re.search(r"^RESULT (.*)$", done.stdout, re.MULTILINE)
+    if found is None:
+        raise SystemExit(f"{module} {side} failed\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}")
+    facts: dict[str, Any] = json.loads(found[1])
+    return facts
+
+
+def paired(sides: Mapping[str, Callable[[], dict[str, Any]]], repeats: int) -> dict[str, list[dict[str, Any]]]:
+    """Every side once, as often as asked; a round that is not counted comes first."""
+    results: dict[str, list[dict[str, Any]]] = {name: [] for name in sides}
+    for turn in range(repeats + 1):
+        for name, run in sides.items():
+            facts = run()
+            if turn:
+                results[name].append(facts)
+    return results
+
+
+def table(title: str, results: Mapping[str, list[dict[str, Any]]], base: str, note: str = "") -> None:
+    """Print min, median and max of seconds, the median of the paired ratios to ``base``, and memory."""
+    print(f"\n### {title}\n")
+    if note:
+        print(note + "\n")
+    print("| side | min s | median s | max s | times `" + base + "` | peak over idle MB | whole process MB | |")
+    print("|---|---|---|---|---|---|---|---|")
+    for name, runs in results.items():
+        seconds = [run["seconds"] for run in runs]
+        ratio = statistics.median(
+            run["seconds"] / other["seconds"] for run, other in zip(runs, results[base], strict=True)
+        )
+        extra = ", ".join(
+            f"{key} {value}" for key, value in runs[-1].items() if key not in ("seconds", "peak", "whole")
+        )
+        peak, whole = (statistics.median(run[key] for run in runs) for key in ("peak", "whole"))
+        print(
+            f"| {name} | {min(seconds):.3f} | {statistics.median(seconds):.3f} | {max(seconds):.3f} | "
+            f"{ratio:.2f} | {peak:.0f} | {whole:.0f} | {extra} |",
+            flush=True,
+        )
+
+
+def machine() -> str:
+    """One line about this machine."""
+    cpu = re.search(r"model name\s*:\s*(.*)", Path("/proc/cpuinfo").read_text())
+    return f"{cpu[1] if cpu else platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
+
+
+@contextmanager
+def server(folder: Path, *arguments: str) -> Iterator[str]:
+    """A sandbox in a process of its own; gives its address without a last slash."""
+    command = [sys.executable, "-m", "biocolab_accessor", "sandbox", "--path", str(folder), "--control", *arguments]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    said = ""
+    for line in process.stdout or ():
+        said += line
+        if "Ctrl-C ends it" in line:
+            break
+    found = re.search(r"http://127\.0\.0\.1:\d+", said)
+    if found is None:
+        raise SystemExit(said)
+    try:
+        yield found[0]
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+def environment(url: str) -> dict[str, str]:
+    """Variables with which a child talks to a server."""
+    private = f"{url}/t2d_index_tool/"
+    return {
+        "BIOCOLAB_BIOFLEX_HOST": f"{url}/",
+        "BIOCOLAB_BIOFLEX_TOKEN": DEFAULT_TOKEN,
+        "BIOCOLAB_PRIVATE_HOST": private,
+        "BIOCOLAB_PRIVATE_TOKEN": DEFAULT_TOKEN,
+        "BIOCOLAB_PROGRESS": "off",
+    }

@@ -1,0 +1,1 @@
+"""Storage: large arrays in memory and on disk; knows nothing of servers."""

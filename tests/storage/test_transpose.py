@@ -1,0 +1,85 @@
+"""Transposing by stripes is transposing."""
+
+from __future__ import annotations
+
+import gc
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import sparse
+
+from biocolab_accessor.storage import transpose
+from biocolab_accessor.storage.pages import empty_pages, release
+from biocolab_accessor.storage.transpose import FileShelf, MemoryShelf, csr_of_csc, join_rows, shelve
+
+
+def matrix_of(seed: int, n_obs: int, n_vars: int, density: float) -> sparse.csc_matrix:
+    rng = np.random.default_rng(seed)
+    return sparse.random(n_obs, n_vars, density, "csc", np.float32, rng, lambda n: rng.integers(1, 9, n))
+
+
+def assert_same(ours: sparse.csr_matrix, plain: sparse.csr_matrix) -> None:
+    assert ours.shape == plain.shape
+    for name in ("data", "indices", "indptr"):
+        left, right = getattr(ours, name), getattr(plain, name)
+        assert left.dtype == right.dtype
+        assert left.tobytes() == right.tobytes()
+
+
+@given(
+    st.integers(0, 99), st.integers(0, 40), st.integers(0, 40), st.sampled_from([0, 0.05, 0.6]), st.integers(1, 50),
+    st.integers(1, 9), st.booleans(),
+)  # fmt: skip
+def test_stripes_on_any_shelf_are_scipys_own_transpose(
+    tmp_path_factory: pytest.TempPathFactory, seed: int, n_obs: int, n_vars: int, density: float, most: int,
+    step: int, in_file: bool,
+) -> None:  # fmt: skip
+    matrix = matrix_of(seed, n_obs, n_vars, density)
+    stripes = [matrix[:, start : start + step] for start in range(0, n_vars, step)]
+    path = tmp_path_factory.getbasetemp() / "shelf"
+    with path.open("w+b", buffering=0) as file:
+        shelf = FileShelf(file) if in_file else MemoryShelf()
+        blocks = list(join_rows(shelve(stripes, n_obs, shelf), shelf, most))
+        assert sum(block.shape[0] for block in blocks) == n_obs
+        assert all(block.nnz <= most or block.shape[0] == 1 for block in blocks)
+        if blocks:
+            assert_same(sparse.vstack(blocks, format="csr", dtype=np.float32), matrix.tocsr())
+
+
+@pytest.mark.parametrize("n_obs", [1, 500])
+def test_what_is_consumed_gives_the_same_matrix_and_its_memory_back(
+    n_obs: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transpose, "_SMALL", 0)
+    plain = matrix_of(1, n_obs, 3000, 0.3)
+    ours = plain.copy()
+    for name in ("data", "indices"):
+        array = getattr(plain, name)
+        pages = empty_pages(array.nbytes).view(array.dtype)
+        pages[:] = array
+        setattr(ours, name, pages)
+    assert_same(csr_of_csc(ours, consume=False), plain.tocsr())
+    assert_same(csr_of_csc(ours, consume=True), plain.tocsr())
+    if n_obs > 1:
+        assert not ours.data[: len(ours.data) // 2].any()
+
+
+def test_release_drops_whole_pages_of_ours_and_nothing_else() -> None:
+    pages = empty_pages(5 * 4096)
+    pages[:] = 7
+    release(pages[100:9000])
+    assert pages.tolist() == [7] * 4096 + [0] * 4096 + [7] * (3 * 4096)
+    other = np.full(50_000, 7, np.uint8)
+    release(other)
+    assert other.all()
+    release(pages[12288:])
+    assert not pages[12288:].any()
+
+
+def test_pages_live_as_long_as_what_looks_at_them() -> None:
+    view = empty_pages(8192)[4096:].view(np.int32)
+    gc.collect()
+    view[:] = 3
+    assert view.sum() == 3072
