@@ -32,6 +32,8 @@ def served(times: int = 1, fields: int = 6) -> Path:
 def main(*arguments: str) -> None:
     """Print the table."""
     if arguments[:1] == ("--side",):
+        import scanpy  # noqa: F401 - what every session that wants an AnnData has loaded, on all sides
+
         SIDES[arguments[1]](*arguments[2:])
         return
     repeats = int(arguments[0]) if arguments else REPEATS

@@ -17,15 +17,20 @@ from biocolab_accessor.sandbox import sandbox
 
 if TYPE_CHECKING:
     from biocolab_accessor.catalog import database, databases, expression_summary, groups, studies, study
+    from biocolab_accessor.cluster import share_credentials
+    from biocolab_accessor.collection import collection
     from biocolab_accessor.config import settings
     from biocolab_accessor.connection import connect
     from biocolab_accessor.connector import EConnector
     from biocolab_accessor.outbound.submit import submit_files as submit
     from biocolab_accessor.outbound.submit import submit_from_s3
+    from biocolab_accessor.storage.cache import cache
 
 __all__ = [
     "EConnector",
+    "cache",
     "check",
+    "collection",
     "connect",
     "database",
     "databases",
@@ -34,6 +39,7 @@ __all__ = [
     "groups",
     "sandbox",
     "settings",
+    "share_credentials",
     "studies",
     "study",
     "submit",
@@ -46,7 +52,10 @@ logging.getLogger("biocolab_accessor").addHandler(logging.NullHandler())
 
 _HOME = {
     "EConnector": ("connector", "EConnector"),
+    "cache": ("storage.cache", "cache"),
+    "collection": ("collection", "collection"),
     "connect": ("connection", "connect"),
+    "share_credentials": ("cluster", "share_credentials"),
     "settings": ("config", "settings"),
     "submit": ("outbound.submit", "submit_files"),
     "submit_from_s3": ("outbound.submit", "submit_from_s3"),

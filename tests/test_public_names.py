@@ -46,7 +46,19 @@ def test_importing_loads_nothing_that_is_slow() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     loaded = set(done.stdout.split())
-    slow = {"scanpy", "uvicorn", "starlette", "typer", "rich", "requests", "bioflex", "bioturing_connector", "isal"}
+    slow = {
+        "scanpy",
+        "uvicorn",
+        "starlette",
+        "typer",
+        "rich",
+        "requests",
+        "bioflex",
+        "bioturing_connector",
+        "isal",
+        "dask",
+        "distributed",
+    }
     assert loaded & (slow | {"pydantic", "pydantic_settings", "matplotlib", "numba", "tqdm", "sqlite3"}) == set()
 
 
@@ -119,6 +131,7 @@ def test_the_wire_is_known_to_the_wire_only() -> None:
         ("inbound", ("outbound", "sandbox", "check")),
         ("outbound", ("inbound", "sandbox")),
         ("check", ("inbound", "outbound", "sandbox", "clients")),
+        ("storage", ("clients", "inbound", "outbound", "sandbox", "check", "catalog")),
         ("clients", ("inbound", "outbound", "sandbox", "check", "catalog")),
     ],
 )

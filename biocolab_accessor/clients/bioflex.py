@@ -6,7 +6,7 @@ The classes are subclasses of bioflex's own, so that ``isinstance`` and everythi
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +20,12 @@ from scipy import sparse
 from biocolab_accessor.clients.address import normalise_host
 from biocolab_accessor.clients.buffer import Buffer
 from biocolab_accessor.clients.http import HttpClient
+from biocolab_accessor.clients.matrix_file import stripes_of_file
 from biocolab_accessor.clients.payload import csc_from_base64, csc_from_hdf5, decode_array, strings
 from biocolab_accessor.errors import InvalidArgument, InvalidResponse, NotFound, UnknownGene, UnknownStudy
 from biocolab_accessor.progress import progress_bar
 from biocolab_accessor.secret import Secret
+from biocolab_accessor.storage.budget import expect_room
 
 __all__ = ["BIOFLEX_HOST", "BioFlexConnection", "Database", "Metadata", "Study"]
 
@@ -31,6 +33,10 @@ BIOFLEX_HOST = "https://api.bioturing.com/"
 """Where BioFlex is, the address that the official client has built in."""
 
 _UNITS = ("raw", "lognorm")
+
+# An answer in memory, and the cells-major matrix that is made of it while it is given back.
+_PEAK = 1.4
+_ALTERNATIVES = "use study.to_h5ad(path), study.to_anndata(backed=path) or study.lazy(), or ask for genes="
 
 
 class BioFlexConnection(connection.Connection):
@@ -98,6 +104,7 @@ class BioFlexConnection(connection.Connection):
 
             def open_target(length: int | None) -> Callable[[memoryview], object]:
                 bar.total = length
+                expect_room(int(_PEAK * (length or 0)), description, _ALTERNATIVES)
                 return buffer.open(length)
 
             self.http.download("POST", path, params, open_target=open_target, on_bytes=bar.update)
@@ -161,6 +168,7 @@ class Study(study.Study, _Scoped):
         known = {key: _field(response, key, "study") for key in ("id", "title", "authors", "reference", "metalist")}
         super().__init__(db, {**known, "metalist": []})
         self.hash_id = str(response.get("hash_id") or hash_id)
+        self.revision = str(response.get("revision") or "")
         self.metalist = [
             Metadata(self, *(_field(field, key, "metalist") for key in ("id", "name", "type")))
             for field in _listing(known["metalist"], "metalist")
@@ -187,6 +195,21 @@ class Study(study.Study, _Scoped):
         """The whole matrix: (n_cells, n_genes) float32."""
         buffer = self._post_buffer("/v1/study/get_matrix", {"unit": _unit(unit)}, f"{self.hash_id} {unit}")
         return csc_from_hdf5(buffer, f"get_matrix of {self.hash_id}")
+
+    def matrix_stripes(self, unit: str, folder: Path, most: int) -> Iterator[sparse.csc_matrix]:
+        """The whole matrix by way of a file: consecutive genes, ``most`` non-zeros at a time."""
+        path = folder / f"{_unit(unit)}.h5"
+        with path.open("wb") as file:
+            self._post_download("/v1/study/get_matrix", {"unit": _unit(unit)}, file)
+        try:
+            yield from stripes_of_file(path, f"get_matrix of {self.hash_id}", most)
+        finally:
+            path.unlink(missing_ok=True)
+
+    def matrix_bytes(self, unit: str) -> int | None:
+        """Bytes of the whole matrix, where the server says so beforehand."""
+        http: HttpClient = self.database.connection.http
+        return http.announced_length("/v1/study/get_matrix", self._post_params({"unit": _unit(unit)}))
 
     def features(self) -> list[str]:
         """Gene names, in the order of the matrix' columns."""

@@ -241,6 +241,20 @@ class HttpClient:
 
         retrying(attempt, what=f"{method} {url}", idempotent=True, deadline=deadline)
 
+    def announced_length(self, route: str, body: Mapping[str, Any]) -> int | None:
+        """How long the answer to a POST would be, where the server says so; the answer itself is not fetched."""
+        url = urljoin(self.host, route)
+        data = json.dumps(dict(body), allow_nan=False).encode()
+        headers = {"Accept-Encoding": "identity", "Content-Type": "application/json"}
+        deadline = Deadline()
+
+        def attempt() -> int | None:
+            with self._answer("POST", url, data, headers, deadline) as response:
+                announced = response.headers.get("Content-Length", "")
+                return int(announced) if announced.isdecimal() else None
+
+        return retrying(attempt, what=f"POST {url}", idempotent=True, deadline=deadline)
+
     def _json(
         self, method: str, url: str, fresh_body: Callable[[], Any], headers: Mapping[str, str], *, idempotent: bool
     ) -> Any:

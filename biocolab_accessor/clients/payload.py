@@ -16,7 +16,7 @@ from scipy import sparse
 from biocolab_accessor.errors import InvalidResponse
 from biocolab_accessor.storage.inflate import can_inflate, read_deflated
 
-__all__ = ["csc_from_arrays", "csc_from_base64", "csc_from_hdf5", "decode_array", "strings"]
+__all__ = ["checked_dataset", "csc_from_arrays", "csc_from_base64", "csc_from_hdf5", "decode_array", "strings"]
 
 _MAX_INT32 = np.iinfo(np.int32).max
 
@@ -194,7 +194,25 @@ def _is_size(n: Any) -> bool:
     return isinstance(n, int | float) and not isinstance(n, bool) and 0 <= n < 2**48 and n == int(n)
 
 
-def _dataset(file: h5py.File, name: str, view: NDArray[np.uint8], what: str) -> NDArray[Any]:
+def checked_dataset(file: h5py.File, name: str, n_bytes: int, what: str) -> h5py.Dataset:
+    """A dataset of an HDF5 file that came over the wire, not read yet.
+
+    Parameters
+    ----------
+    file
+        The file, open.
+    name
+        Of the dataset, at its root.
+    n_bytes
+        Size of the file.
+    what
+        The request, for messages.
+
+    Raises
+    ------
+    InvalidResponse
+        It is missing, no 1-D numbers, in another file, or far larger than what is stored of it.
+    """
     link = file.get(name, getlink=True)
     dataset = file.get(name) if isinstance(link, h5py.HardLink) else None
     if not isinstance(dataset, h5py.Dataset):
@@ -203,15 +221,19 @@ def _dataset(file: h5py.File, name: str, view: NDArray[np.uint8], what: str) -> 
     if dataset.external or dataset.is_virtual or dataset.dtype.kind not in "fiu" or dataset.ndim != 1:
         msg = f"{what}: dataset {name!r} is {dataset.ndim}-d {dataset.dtype}, or its values lie in another file"
         raise InvalidResponse(msg)
+    # A small file may announce a huge dataset of fill values: what is not stored is not believed.
+    if dataset.nbytes > min(1024 * max(dataset.id.get_storage_size(), 1024), 1024 * n_bytes):
+        stored = dataset.id.get_storage_size()
+        msg = f"{what}: dataset {name!r} announces {dataset.nbytes:,} bytes but stores {stored:,}"
+        raise InvalidResponse(msg)
+    return dataset
+
+
+def _dataset(file: h5py.File, name: str, view: NDArray[np.uint8], what: str) -> NDArray[Any]:
+    dataset = checked_dataset(file, name, len(view), what)
     start = dataset.id.get_offset()
     if start is not None and dataset.chunks is None and start + dataset.nbytes <= len(view):
         return view[start : start + dataset.nbytes].view(dataset.dtype) if dataset.size else np.empty(0, dataset.dtype)
-    # A small file may announce a huge dataset of fill values: what is not stored is not believed.
-    if dataset.nbytes > 1024 * max(dataset.id.get_storage_size(), 1024):
-        msg = (
-            f"{what}: dataset {name!r} announces {dataset.nbytes:,} bytes but stores {dataset.id.get_storage_size():,}"
-        )
-        raise InvalidResponse(msg)
     values: NDArray[Any] = read_deflated(dataset) if can_inflate(dataset) else dataset[()]
     return values
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from scipy import sparse
 from biocolab_accessor.clients.bioflex import Metadata, Study
 from biocolab_accessor.errors import InvalidResponse
 from biocolab_accessor.inbound.metadata import ObsColumn, categorical
+from biocolab_accessor.storage.transpose import csr_of_csc
 
 __all__ = ["BioFlexSource"]
 
@@ -59,6 +61,22 @@ class BioFlexSource:
     def matrix(self, unit: str) -> sparse.csc_matrix:
         """See StudySource."""
         return self._study.matrix(unit)
+
+    def rows(self, unit: str) -> sparse.csr_matrix:
+        """See StudySource."""
+        return csr_of_csc(self._study.matrix(unit), consume=True)
+
+    def stripes(self, unit: str, folder: Path, most: int) -> Iterator[sparse.csc_matrix]:
+        """See StudySource."""
+        return self._study.matrix_stripes(unit, folder, most)
+
+    def matrix_bytes(self, unit: str) -> int | None:
+        """See StudySource."""
+        return self._study.matrix_bytes(unit)
+
+    def cache_key(self) -> Mapping[str, Any]:
+        """See StudySource: a version of a database never changes."""
+        return {**self.provenance(), "study": self.study_id, "revision": self._study.revision}
 
     def metadata(self, fields: Sequence[str], barcodes: Callable[[], Sequence[str]]) -> dict[str, ObsColumn]:
         """See StudySource; numeric fields are float32, since that is what the wire carries."""

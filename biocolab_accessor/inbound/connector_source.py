@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 from urllib.parse import urljoin
 
@@ -16,9 +17,11 @@ from biocolab_accessor.clients.bbrowserx import BBrowserXConnector
 from biocolab_accessor.clients.tasks import follow_task
 from biocolab_accessor.errors import InvalidArgument, InvalidResponse
 from biocolab_accessor.inbound.metadata import ObsColumn, align, column
+from biocolab_accessor.storage.transpose import csr_of_csc
 
 __all__ = ["ConnectorSource"]
 
+_FIRST_GENES = 128
 _EXPORT_TYPES = {"h5ad": 2, "seurat": 5, "rds": 5}
 
 
@@ -81,6 +84,32 @@ class ConnectorSource:
     def matrix(self, unit: str) -> sparse.csc_matrix:
         """See StudySource."""
         return self._connector.query_genes(self._species, self.uuid, [], unit)
+
+    def rows(self, unit: str) -> sparse.csr_matrix:
+        """See StudySource."""
+        return csr_of_csc(self.matrix(unit), consume=True)
+
+    def stripes(self, unit: str, folder: Path, most: int) -> Iterator[sparse.csc_matrix]:
+        """See StudySource: requests of as many genes as the last ones let expect."""
+        genes = self.features()
+        if len(set(genes)) < len(genes):
+            # Genes of one name cannot be asked for one by one.
+            yield self.matrix(unit)
+            return
+        start, step = 0, _FIRST_GENES
+        while start < len(genes):
+            stripe = self.query_genes(genes[start : start + step], unit)
+            yield stripe
+            start += step
+            step = max(1, min(4 * step, int(step * most / max(stripe.nnz, 1))))
+
+    def matrix_bytes(self, unit: str) -> int | None:
+        """See StudySource: the answer is JSON, of a length that is not announced."""
+        return None
+
+    def cache_key(self) -> None:
+        """See StudySource: studies of a group change."""
+        return
 
     def metadata(self, fields: Sequence[str], barcodes: Callable[[], Sequence[str]]) -> dict[str, ObsColumn]:
         """See StudySource; one request for all fields."""

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
-import numpy as np
-from numpy.typing import NDArray
 from scipy import sparse
 
 from biocolab_accessor.errors import AmbiguousName, InvalidArgument, InvalidResponse, UnknownGene
 from biocolab_accessor.naming import did_you_mean, listing
-from biocolab_accessor.storage.transpose import csr_of_csc
 
-__all__ = ["Format", "Unit", "expect_shape", "select_genes", "to_format", "unit_name"]
+__all__ = ["Format", "Unit", "expect_shape", "select_genes", "unit_name"]
 
 Unit = Literal["raw", "lognorm"]
 Format = Literal["csr", "csc", "dense"]
+
+_Matrix = TypeVar("_Matrix", sparse.csc_matrix, sparse.csr_matrix)
 
 _UNITS = {"raw": "raw", "counts": "raw", "lognorm": "lognorm"}
 
@@ -37,27 +36,7 @@ def unit_name(unit: Any) -> str:
     return _UNITS[text]
 
 
-def to_format(matrix: sparse.csc_matrix, format: Format) -> sparse.csr_matrix | sparse.csc_matrix | NDArray[np.float32]:
-    """The matrix in the layout asked for; CSR costs one transpose in C, CSC costs nothing.
-
-    The matrix must not be used again: its memory is given back on the way.
-
-    Raises
-    ------
-    InvalidArgument
-        There is no such layout.
-    """
-    if format == "csc":
-        return matrix
-    if format == "csr":
-        return csr_of_csc(matrix, consume=True)
-    if format == "dense":
-        return matrix.toarray()
-    msg = f"format is {format!r}: give 'csr', 'csc' or 'dense'"
-    raise InvalidArgument(msg)
-
-
-def expect_shape(matrix: sparse.csc_matrix, n_obs: int, n_vars: int, study_id: str) -> sparse.csc_matrix:
+def expect_shape(matrix: _Matrix, n_obs: int, n_vars: int, study_id: str) -> _Matrix:
     """Give the matrix back if it has the study's shape.
 
     Raises

@@ -112,6 +112,8 @@ def unique_names(names: Sequence[str]) -> list[str]:
     >>> unique_names(["A", "B", "A", "A-1"])
     ['A', 'B', 'A-2', 'A-1']
     """
+    if len(set(names)) == len(names):
+        return list(names)
     taken, seen, result = set(names), set[str](), list[str]()
     counts: dict[str, int] = {}
     for name in names:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -46,6 +47,18 @@ class StudySource(Protocol):
 
     def matrix(self, unit: str) -> sparse.csc_matrix:
         """(n_cells, n_genes) float32."""
+
+    def rows(self, unit: str) -> sparse.csr_matrix:
+        """The whole matrix cells-major: (n_cells, n_genes) float32."""
+
+    def stripes(self, unit: str, folder: Path, most: int) -> Iterator[sparse.csc_matrix]:
+        """The whole matrix a few genes at a time, about ``most`` non-zeros each; scratch files go to ``folder``."""
+
+    def matrix_bytes(self, unit: str) -> int | None:
+        """Bytes of the whole matrix on the wire, without fetching it; None where that cannot be known."""
+
+    def cache_key(self) -> Mapping[str, Any] | None:
+        """What identifies the study's content for ever; None where it may change."""
 
     def metadata(self, fields: Sequence[str], barcodes: Callable[[], Sequence[str]]) -> dict[str, ObsColumn]:
         """Columns of the fields, in the order of ``barcodes``."""

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from html import escape
-from threading import Lock
+from pathlib import Path
 from typing import Any
 
+import anndata
 import pandas as pd
 from anndata import AnnData
 from scipy import sparse
 
-from biocolab_accessor.inbound.embedding import to_obsm
-from biocolab_accessor.inbound.matrix import Format, Unit, expect_shape, select_genes, to_format, unit_name
-from biocolab_accessor.inbound.metadata import select_fields, unique_names
-from biocolab_accessor.inbound.provenance import KEY, origin_of
+from biocolab_accessor.errors import InvalidArgument
+from biocolab_accessor.inbound.disk import file_of_study, open_lazily, write_study
+from biocolab_accessor.inbound.fetch import fetch, plan_fetch
+from biocolab_accessor.inbound.matrix import Format, Unit, select_genes, unit_name
+from biocolab_accessor.inbound.metadata import select_fields
+from biocolab_accessor.inbound.parts import StudyParts
+from biocolab_accessor.inbound.selection import Selection
 from biocolab_accessor.inbound.source import StudySource
+from biocolab_accessor.storage.h5ad import Compression
 
 __all__ = ["Study"]
 
@@ -43,9 +47,7 @@ class Study:
     """
 
     def __init__(self, source: StudySource) -> None:
-        self._source = source
-        self._names: dict[str, list[str]] = {}
-        self._locks = {name: Lock() for name in ("barcodes", "features")}
+        self._parts = StudyParts(source)
         self.id = source.study_id
         self.title = source.title
         self.authors = source.authors
@@ -73,30 +75,30 @@ class Study:
     @property
     def metalist(self) -> Sequence[Any]:
         """Metadata fields as objects with ``id``, ``name``, ``type``, ``values`` and ``fetch()``, as in the SDK."""
-        return self._source.metalist
+        return self._parts.source.metalist
 
     @property
     def fields(self) -> list[str]:
         """Names of the metadata fields."""
-        return [field.name for field in self._source.metalist]
+        return self._parts.fields
 
     @property
     def n_obs(self) -> int:
         """Number of cells."""
-        return len(self._barcodes)
+        return self._parts.n_obs
 
     @property
     def n_vars(self) -> int:
         """Number of genes."""
-        return len(self._features)
+        return self._parts.n_vars
 
     def barcodes(self) -> list[str]:
         """Cell barcodes, in the order of the matrix' rows."""
-        return list(self._barcodes)
+        return list(self._parts.barcodes)
 
     def features(self) -> list[str]:
         """Gene names, in the order of the matrix' columns."""
-        return list(self._features)
+        return list(self._parts.features)
 
     def query_genes(self, genes: Sequence[str] | str, unit: Unit = "lognorm") -> sparse.csc_matrix:
         """Expression of some genes.
@@ -118,13 +120,11 @@ class Study:
         UnknownGene
             The study has no such genes; near names are given, and nothing was asked of the server.
         """
-        wanted = select_genes(genes, self._features, self.id)
-        matrix = self._source.query_genes(wanted, unit_name(unit))
-        return expect_shape(matrix, self.n_obs, len(wanted), self.id)
+        return self._parts.query_genes(select_genes(genes, self._parts.features, self.id), unit_name(unit))
 
     def matrix(self, unit: Unit = "lognorm") -> sparse.csc_matrix:
         """The whole matrix: (n_obs, n_vars) float32; ``unit`` is ``"raw"`` (counts) or ``"lognorm"``."""
-        return expect_shape(self._source.matrix(unit_name(unit)), self.n_obs, self.n_vars, self.id)
+        return self._parts.matrix(unit_name(unit))
 
     def metadata(self, fields: Sequence[str] | str | None = None) -> pd.DataFrame:
         """Metadata of the cells.
@@ -145,19 +145,11 @@ class Study:
         UnknownField
             The study has no such field; near names are given.
         """
-        names = select_fields(fields, self.fields, self.id)
-        columns = self._source.metadata(names, lambda: self._barcodes)
-        return pd.DataFrame(
-            {
-                name: column if isinstance(column, pd.Categorical) else column.to_numpy()
-                for name, column in columns.items()
-            },
-            index=pd.Index(self._barcodes, dtype=object),
-        )
+        return self._parts.metadata(select_fields(fields, self.fields, self.id))
 
     def provenance(self) -> dict[str, Any]:
         """Where the study is: server, and database or group; never a token."""
-        return dict(self._source.provenance())
+        return dict(self._parts.source.provenance())
 
     def export_study(self, export_format: str = "h5ad") -> dict[str, Any]:
         """Ask the server for a file of the whole study.
@@ -172,7 +164,7 @@ class Study:
         dict
             ``download_link`` and ``study_hash_id``.
         """
-        return self._source.export(export_format)
+        return self._parts.source.export(export_format)
 
     def to_anndata(
         self,
@@ -183,7 +175,10 @@ class Study:
         layers: Sequence[str] = (),
         obsm: bool = True,
         format: Format = "csr",
-    ) -> AnnData:
+        cache: bool = True,
+        backed: str | Path | None = None,
+        dry_run: bool = False,
+    ) -> Any:
         """Fetch the study, or a part of it, as an AnnData.
 
         Parameters
@@ -200,6 +195,14 @@ class Study:
             Whether to fetch the embeddings (BBrowserX and Talk2Data; BioFlex has none).
         format
             ``"csr"``, ``"csc"`` (the wire's own layout, which costs no transpose) or ``"dense"``.
+        cache
+            Keep the answers of a database version in ``bc.cache``, and take them from there. Arrays from the cache are
+            mapped into memory; what is written into them stays in this AnnData. Studies of groups are never kept, since
+            they change.
+        backed
+            Path of an h5ad to write, with bounded memory; the AnnData is backed by it. For studies that do not fit.
+        dry_run
+            Fetch no values; say what would come (:class:`~biocolab_accessor.inbound.selection.FetchPlan`).
 
         Returns
         -------
@@ -213,6 +216,8 @@ class Study:
             The study has no such gene or field.
         InvalidArgument
             A unit or format that does not exist.
+        TooLarge
+            It would not fit into memory; the sizes and the alternatives are given.
         InvalidResponse
             What the server sent does not fit together.
 
@@ -224,64 +229,92 @@ class Study:
         >>> adata.shape, list(adata.var_names), adata.obs["bulk_labels"].dtype.name
         ((700, 2), ['CD3D', 'CD79A'], 'category')
         """
-        units = {name: unit_name(name) for name in layers}
-        unit_of_x = unit_name(unit)
-        to_format(sparse.csc_matrix((0, 0)), format)
-        # Four requests that do not wait for each other; the matrix, which is the long one, is fetched in this thread.
-        with ThreadPoolExecutor(3, "biocolab-fetch") as pool:
-            features = pool.submit(lambda: self._features)
-            barcodes = pool.submit(lambda: self._barcodes)
-            if genes is not None:
-                names = select_genes(genes, features.result(), self.id)
-            obs = pool.submit(self.metadata, fields)
-            embeddings = pool.submit(self._source.embeddings) if obsm else None
-            matrices = {
-                name: self._source.query_genes(names, name) if genes is not None else self._source.matrix(name)
-                for name in dict.fromkeys([unit_of_x, *units.values()])
-            }
-            if genes is None:
-                names = features.result()
-            barcodes.result()
-            frame, coordinates = obs.result(), embeddings.result() if embeddings else {}
-        ready = {
-            name: to_format(expect_shape(matrix, self.n_obs, len(names), self.id), format)
-            for name, matrix in matrices.items()
-        }
-        arrays, embedding_names = to_obsm(coordinates, self.n_obs, self.id)
-        frame.index = pd.Index(unique_names(self._barcodes), dtype=object)
-        frame.columns = pd.Index(unique_names([str(name) for name in frame.columns]), dtype=object)
-        var = pd.DataFrame({"feature": names}, index=pd.Index(unique_names(names), dtype=object))
-        facts = origin_of(
-            source=self.source,
-            study_id=self.id,
-            title=self.title,
-            reference=self.reference,
-            **self.provenance(),
-            unit=unit_of_x,
-            layers=units or None,
-            genes=names if genes is not None else None,
-            embeddings=embedding_names or None,
-        )
-        return AnnData(
-            ready[unit_of_x],
-            obs=frame,
-            var=var,
-            obsm=arrays,
-            # a unit that is also X's is copied: writing into one must not change the other
-            layers={name: ready[u].copy() if u == unit_of_x else ready[u] for name, u in units.items()},
-            uns={KEY: facts},
-        )
+        selection = Selection.of(genes=genes, fields=fields, unit=unit, layers=layers, obsm=obsm, format=format)
+        parts = self._parts.cached() if cache else self._parts
+        if dry_run:
+            return plan_fetch(parts, selection)
+        if backed is None:
+            return fetch(parts, selection)
+        if selection.format != "csr":
+            msg = f"format is {format!r}: an AnnData that is backed by a file holds 'csr'"
+            raise InvalidArgument(msg)
+        return anndata.read_h5ad(write_study(parts, selection, backed), backed="r")
 
-    @property
-    def _barcodes(self) -> list[str]:
-        return self._once("barcodes", self._source.barcodes)
+    def to_h5ad(
+        self,
+        path: str | Path,
+        *,
+        genes: Sequence[str] | str | None = None,
+        fields: Sequence[str] | str | None = None,
+        unit: Unit = "raw",
+        layers: Sequence[str] = (),
+        obsm: bool = True,
+        compression: Compression = "gzip",
+    ) -> Path:
+        """Write the study as an h5ad, with bounded memory whatever its size.
 
-    @property
-    def _features(self) -> list[str]:
-        return self._once("features", self._source.features)
+        The matrix goes by way of scratch files beside ``path``, which take about twice its size for as long.
 
-    def _once(self, name: str, fetch: Callable[[], list[str]]) -> list[str]:
-        with self._locks[name]:
-            if name not in self._names:
-                self._names[name] = fetch()
-            return self._names[name]
+        Parameters
+        ----------
+        path
+            Where to; a file that is there is replaced once the new one is complete.
+        genes, fields, unit, layers, obsm
+            As for :meth:`to_anndata`.
+        compression
+            ``"gzip"`` or None.
+
+        Returns
+        -------
+        pathlib.Path
+            The path.
+
+        Raises
+        ------
+        UnknownGene, UnknownField, InvalidArgument, InvalidResponse
+            As for :meth:`to_anndata`.
+
+        Examples
+        --------
+        >>> import anndata, tempfile
+        >>> import biocolab_accessor as bc
+        >>> with bc.sandbox(), tempfile.TemporaryDirectory() as folder:
+        ...     path = bc.study("PBMC68k_reduced").to_h5ad(f"{folder}/pbmc.h5ad")
+        ...     anndata.read_h5ad(path).shape
+        (700, 765)
+        """
+        selection = Selection.of(genes=genes, fields=fields, unit=unit, layers=layers, obsm=obsm)
+        return write_study(self._parts, selection, path, compression)
+
+    def lazy(
+        self,
+        path: str | Path | None = None,
+        *,
+        fields: Sequence[str] | str | None = None,
+        unit: Unit = "raw",
+        layers: Sequence[str] = (),
+        obsm: bool = True,
+    ) -> AnnData:
+        """The study as an AnnData over Dask: its matrices stay on disk, and scanpy's Dask-aware functions take them.
+
+        Parameters
+        ----------
+        path
+            h5ad to write and to read from; None means one in ``bc.cache``, which is possible for studies of BioFlex.
+        fields, unit, layers, obsm
+            As for :meth:`to_anndata`.
+
+        Returns
+        -------
+        anndata.AnnData
+            ``X`` and layers are Dask arrays of CSR blocks; the rest is in memory.
+
+        Raises
+        ------
+        ConfigurationError
+            Dask is not installed.
+        InvalidArgument
+            The study cannot be kept in the cache, and no path is given.
+        """
+        selection = Selection.of(fields=fields, unit=unit, layers=layers, obsm=obsm)
+        return open_lazily(file_of_study(self._parts, selection, path))

@@ -41,8 +41,10 @@ def write_h5ad(
     whole: bool = False,
     as_raw: bool = False,
     compression: Compression = "gzip",
+    layers: Mapping[str, Iterable[sparse.csr_matrix]] | None = None,
+    uns: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write an h5ad with one matrix.
+    """Write an h5ad.
 
     Any reader of h5ad takes it: the matrix is gzip with byte shuffle (HDF5's own filters), the tables are in the oldest
     encodings. The chunks are deflated on threads by ISA-L and stored as they are, which HDF5's own writer cannot do.
@@ -65,6 +67,10 @@ def write_h5ad(
         Let ``raw/X`` and ``X`` be the same matrix (by an HDF5 hard link, so it is stored once), and likewise ``var``.
     compression
         ``"gzip"``, or None for plain.
+    layers
+        Blocks by key, as ``blocks`` and of the same dtype.
+    uns
+        What h5ad can hold.
 
     Raises
     ------
@@ -81,12 +87,17 @@ def write_h5ad(
     tables = {"compression": "gzip", "compression_opts": 1} if compression else {}
     with replacing(path) as part, h5py.File(part, "w") as file:
         file.attrs.update({"encoding-type": "anndata", "encoding-version": "0.1.0"})
-        _write_matrix(file, _prepared(blocks, dtype, whole=whole), (len(obs), len(var)), dtype, compression)
+        shape = (len(obs), len(var))
+        _write_matrix(file, "X", _prepared(blocks, dtype, whole=whole), shape, dtype, compression)
+        write_elem(file, "layers", {})
+        for key, layer in (layers or {}).items():
+            _write_matrix(file["layers"], key, _prepared(layer, dtype, whole=False), shape, dtype, compression)
         write_elem(file, "obs", obs, dataset_kwargs=tables)
         write_elem(file, "var", var, dataset_kwargs=tables)
         contiguous = {key: np.ascontiguousarray(v) if isinstance(v, np.ndarray) else v for key, v in obsm.items()}
         write_elem(file, "obsm", contiguous, dataset_kwargs=tables)
-        for empty in ("varm", "obsp", "varp", "layers", "uns"):
+        write_elem(file, "uns", dict(uns or {}))
+        for empty in ("varm", "obsp", "varp"):
             write_elem(file, empty, {})
         if as_raw:
             raw = file.create_group("raw")
@@ -123,13 +134,14 @@ def _prepared(blocks: Iterable[sparse.csr_matrix], dtype: np.dtype[Any], *, whol
 
 
 def _write_matrix(
-    file: h5py.File,
+    parent: h5py.Group,
+    name: str,
     blocks: Iterator[sparse.csr_matrix],
     shape: tuple[int, int],
     dtype: np.dtype[Any],
     compression: Compression,
 ) -> None:
-    group = file.create_group("X")
+    group = parent.create_group(name)
     group.attrs.update({"encoding-type": "csr_matrix", "encoding-version": "0.1.0"})
     group.attrs["shape"] = np.array(shape, np.int64)
     indptr = np.zeros(shape[0] + 1, np.int64)

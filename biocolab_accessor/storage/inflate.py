@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 __all__ = ["can_inflate", "read_deflated"]
 
 _THREADS = min(4, os.cpu_count() or 1)
-_BROKEN: tuple[type[Exception], ...] = (isal_zlib.error,)
 _DEFLATE, _SHUFFLE = h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE
 
 
@@ -53,7 +52,7 @@ def read_deflated(dataset: h5py.Dataset, start: int = 0, stop: int | None = None
         for first in range(start // length * length, stop, length):
             try:
                 mask, raw = dataset.id.read_direct_chunk((first,))
-            except (OSError, RuntimeError) as error:
+            except (OSError, RuntimeError, MemoryError) as error:  # the last is how HDF5 says that there is none
                 msg = f"dataset {dataset.name!r}: the chunk at {first:,} is not there"
                 raise ValueError(msg) from error
             waiting.append(pool.submit(inflate, first, mask, raw))
@@ -71,7 +70,7 @@ def _chunk(raw: bytes, mask: int, dtype: np.dtype[Any], length: int, *, shuffled
         stream = isal_zlib.decompressobj()
         try:
             raw = stream.decompress(raw, size)
-        except _BROKEN as error:
+        except isal_zlib.error as error:  # type: ignore[misc] # a variable, for its stubs
             msg = f"a chunk cannot be inflated: {error}"
             raise ValueError(msg) from error
         if not stream.eof and stream.decompress(stream.unconsumed_tail, 1):

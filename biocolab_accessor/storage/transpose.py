@@ -12,13 +12,15 @@ from typing import IO, Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
+from scipy.sparse import _sparsetools
 
 from biocolab_accessor.storage.pages import empty_pages, release
 
-__all__ = ["FileShelf", "Shelf", "csr_of_csc", "join_rows", "shelve"]
+__all__ = ["FileShelf", "Shelf", "Shelved", "csr_of_csc", "join_rows", "shelve"]
 
 _SMALL = 2 << 20
 _STRIPES, _RANGES = 16, 32
+_PIECE = 256 << 10
 _MAX_INT32 = np.iinfo(np.int32).max
 
 
@@ -33,6 +35,9 @@ class Slice(NamedTuple):
 class Shelf(Protocol):
     """Arrays that are put once and taken in ascending parts."""
 
+    def room(self, length: int, dtype: np.dtype[Any]) -> NDArray[Any]:
+        """Memory for an array that is going to be put."""
+
     def put(self, array: NDArray[Any]) -> Any:
         """Keep an array."""
 
@@ -43,15 +48,23 @@ class Shelf(Protocol):
 class MemoryShelf:
     """A shelf in memory; a part that was taken is gone once a later one is taken."""
 
+    def __init__(self) -> None:
+        self._taken: dict[int, int] = {}
+
+    def room(self, length: int, dtype: np.dtype[Any]) -> NDArray[Any]:
+        """See Shelf."""
+        return empty_pages(length * dtype.itemsize).view(dtype)
+
     def put(self, array: NDArray[Any]) -> NDArray[Any]:
         """See Shelf."""
-        kept = empty_pages(array.nbytes).view(array.dtype)
-        kept[:] = array
-        return kept
+        return array
 
     def take(self, kept: NDArray[Any], start: int, stop: int) -> NDArray[Any]:
         """See Shelf."""
-        release(kept[:start])
+        before = self._taken.get(id(kept), 0)
+        if (start - before) * kept.itemsize >= _PIECE:
+            release(kept[before:start])
+            self._taken[id(kept)] = start
         return kept[start:stop]
 
 
@@ -67,6 +80,10 @@ class FileShelf:
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
         self._end = 0
+
+    def room(self, length: int, dtype: np.dtype[Any]) -> NDArray[Any]:
+        """See Shelf."""
+        return np.empty(length, dtype)
 
     def put(self, array: NDArray[Any]) -> Slice:
         """See Shelf."""
@@ -124,9 +141,15 @@ def shelve(stripes: Iterable[sparse.csc_matrix], n_obs: int, shelf: Shelf) -> Sh
     kept = []
     first = 0
     for stripe in stripes:
-        rows = stripe.tocsr()
-        counts += rows.indptr
-        kept.append((first, shelf.put(rows.indptr), shelf.put(rows.indices), shelf.put(rows.data)))
+        index = stripe.indices.dtype
+        indptr = np.empty(n_obs + 1, index)
+        indices, data = shelf.room(stripe.nnz, index), shelf.room(stripe.nnz, stripe.dtype)
+        # What tocsr calls, into memory of our own: that of tocsr could only be given back all at once.
+        _sparsetools.csr_tocsc(
+            stripe.shape[1], n_obs, stripe.indptr.astype(index), stripe.indices, stripe.data, indptr, indices, data
+        )
+        counts += indptr
+        kept.append((first, shelf.put(indptr), shelf.put(indices), shelf.put(data)))
         first += stripe.shape[1]
     return Shelved((n_obs, first), counts, kept)
 
@@ -142,22 +165,35 @@ def join_rows(shelved: Shelved, shelf: Shelf, most: int) -> Iterator[sparse.csr_
         Non-zeros of one range of cells; a single cell may have more.
     """
     (n_obs, n_vars), indptr = shelved.shape, shelved.indptr
+    widths = np.diff([*(first for first, *_ in shelved.stripes), n_vars])
     start = 0
     while start < n_obs:
         stop = max(start + 1, int(np.searchsorted(indptr, indptr[start] + most, side="right")) - 1)
-        parts = []
-        for number, (first, pointers, indices, data) in enumerate(shelved.stripes):
-            part_pointers = shelf.take(pointers, start, stop + 1)
-            low, high = int(part_pointers[0]), int(part_pointers[-1])
-            after = shelved.stripes[number + 1][0] if number + 1 < len(shelved.stripes) else n_vars
-            part = sparse.csr_matrix((stop - start, after - first), dtype=np.float32)
-            part.indptr = part_pointers - part_pointers[0]
-            part.indices, part.data = shelf.take(indices, low, high), shelf.take(data, low, high)
-            parts.append(part)
-        joined = sparse.hstack(parts, format="csr") if parts else sparse.csr_matrix((stop - start, 0), dtype=np.float32)
-        joined.has_sorted_indices = joined.has_canonical_format = True
-        yield joined
+        parts: list[tuple[NDArray[Any], NDArray[Any], NDArray[Any]]] = []
+        for _, pointers, indices, data in shelved.stripes:
+            own = shelf.take(pointers, start, stop + 1)
+            low, high = int(own[0]), int(own[-1])
+            parts.append((own - own[0], shelf.take(indices, low, high), shelf.take(data, low, high)))
+        yield _joined(parts, widths, (stop - start, n_vars))
         start = stop
+
+
+def _joined(
+    parts: list[tuple[NDArray[Any], NDArray[Any], NDArray[Any]]], widths: NDArray[np.int64], shape: tuple[int, int]
+) -> sparse.csr_matrix:
+    """Stripes side by side, as ``scipy.sparse.hstack`` does after looking for what needs no looking for here."""
+    joined = sparse.csr_matrix(shape, dtype=np.float32)
+    if parts:
+        pointers, indices, data = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+        index = indices.dtype
+        joined.indptr = np.empty(shape[0] + 1, index)
+        joined.indices, joined.data = np.empty(len(indices), index), np.empty(len(data), data.dtype)
+        _sparsetools.csr_hstack(
+            len(parts), shape[0], widths.astype(index), pointers, indices, data,
+            joined.indptr, joined.indices, joined.data,
+        )  # fmt: skip
+    joined.has_sorted_indices = joined.has_canonical_format = True
+    return joined
 
 
 def csr_of_csc(matrix: sparse.csc_matrix, *, consume: bool = False) -> sparse.csr_matrix:
@@ -202,6 +238,6 @@ def _stripes(matrix: sparse.csc_matrix) -> Iterator[sparse.csc_matrix]:
         stripe.data, stripe.indices = matrix.data[low:high], matrix.indices[low:high]
         stripe.indptr = matrix.indptr[first : last + 1] - matrix.indptr[first]
         yield stripe
-        release(matrix.data[:high])
-        release(matrix.indices[:high])
+        release(matrix.data[low:high])
+        release(matrix.indices[low:high])
         first = last

@@ -146,6 +146,12 @@ class _Fake:
     def matrix(self, unit: str) -> sparse.csc_matrix:
         return self.parts["matrix"]
 
+    def rows(self, unit: str) -> sparse.csr_matrix:
+        return self.parts["matrix"].tocsr()
+
+    def cache_key(self) -> None:
+        return None
+
     def metadata(self, fields: object, barcodes: object) -> dict:
         return {}
 

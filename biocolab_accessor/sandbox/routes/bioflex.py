@@ -80,6 +80,8 @@ def get_study(site: Site, user: str, body: Body) -> Any:
         "authors": list(record.authors),
         "reference": record.reference,
         "metalist": fields,
+        # Not of the protocol: a sandbox may be emptied and filled again, while a database's version stays as it is.
+        "revision": record.uuid,
     }
 
 

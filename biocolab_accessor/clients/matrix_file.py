@@ -1,0 +1,69 @@
+"""Matrix file: a matrix answer on disk, read a stripe of genes at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from biocolab_accessor.clients.payload import checked_dataset, csc_from_arrays
+from biocolab_accessor.errors import InvalidResponse
+from biocolab_accessor.storage.inflate import can_inflate, read_deflated
+
+__all__ = ["stripes_of_file"]
+
+
+def stripes_of_file(path: Path, what: str, most: int) -> Iterator[sparse.csc_matrix]:
+    """Consecutive genes of a ``get_matrix`` answer, each stripe checked before SciPy sees it.
+
+    Parameters
+    ----------
+    path
+        The answer, an HDF5 file.
+    what
+        The request, for messages.
+    most
+        Non-zeros of a stripe; a single gene may have more.
+
+    Raises
+    ------
+    InvalidResponse
+        Not such a file, or its arrays contradict each other.
+    """
+    size = path.stat().st_size
+    try:
+        with h5py.File(path, "r") as file:
+            data, indices, indptr, shape = (
+                checked_dataset(file, name, size, what) for name in ("data", "indices", "indptr", "shape")
+            )
+            n_obs, n_vars = (int(n) for n in shape[:2])
+            pointers = indptr[()].astype(np.int64)
+            if len(shape) != 2 or len(pointers) != n_vars + 1 or len(data) != len(indices):
+                msg = f"{what}: shape, indptr, indices and data of the matrix do not fit together"
+                raise InvalidResponse(msg)
+            if pointers[0] != 0 or pointers[-1] != len(data) or bool(np.any(np.diff(pointers) < 0)):
+                msg = f"{what}: the column pointers do not rise from 0 to {len(data):,}"
+                raise InvalidResponse(msg)
+            first = 0
+            while first < n_vars:
+                last = int(np.searchsorted(pointers, pointers[first] + most, side="right")) - 1
+                last = max(first + 1, last)
+                low, high = int(pointers[first]), int(pointers[last])
+                own = pointers[first : last + 1] - low
+                yield csc_from_arrays(
+                    _part(data, low, high), _part(indices, low, high), own, [n_obs, last - first], what
+                )
+                first = last
+    except (OSError, RuntimeError, KeyError) as error:
+        msg = f"{what}: the HDF5 file cannot be read: {error}"
+        raise InvalidResponse(msg) from error
+
+
+def _part(dataset: h5py.Dataset, start: int, stop: int) -> NDArray[Any]:
+    part: NDArray[Any] = read_deflated(dataset, start, stop) if can_inflate(dataset) else dataset[start:stop]
+    return part

@@ -1,0 +1,83 @@
+"""Cluster: tokens for the workers of a Dask cluster, beside its tasks and never in them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from biocolab_accessor.connection import connect, current
+from biocolab_accessor.errors import ConfigurationError, MissingCredentials
+
+__all__ = ["share_credentials"]
+
+
+class _Credentials:
+    """Connects every worker as this session is connected; a worker that comes later, or again, as well.
+
+    Dask carries it to the scheduler and hands it to each worker, over the cluster's own connections: secure them
+    (``distributed.security``) where others can listen.
+    """
+
+    name = "biocolab-credentials"
+    idempotent = True
+
+    def __init__(self, arguments: dict[str, Any]) -> None:
+        self._arguments = arguments
+
+    def __repr__(self) -> str:
+        return "Credentials(****)"
+
+    def setup(self, worker: Any) -> None:
+        """Called by Dask on each worker."""
+        connect(**self._arguments)
+
+    def teardown(self, worker: Any) -> None:
+        """Called by Dask when a worker ends."""
+
+
+def share_credentials(client: Any) -> None:
+    """Give the workers of a cluster the hosts and tokens of this session.
+
+    Workers that have ``BIOCOLAB_BIOFLEX_TOKEN`` and the like in their own environment do not need this.
+
+    Parameters
+    ----------
+    client
+        A ``dask.distributed.Client``.
+
+    Raises
+    ------
+    ConfigurationError
+        Dask's distributed scheduler is not installed.
+    MissingCredentials
+        This session has no credentials to share.
+    """
+    try:
+        from distributed import WorkerPlugin
+    except ImportError as error:
+        msg = "a cluster needs Dask's distributed scheduler: pip install 'biocolab_accessor[dask]'"
+        raise ConfigurationError(msg) from error
+    plugin = type("Credentials", (_Credentials, WorkerPlugin), {"__module__": __name__})
+    client.register_plugin(plugin(_arguments()))
+
+
+def _arguments() -> dict[str, Any]:
+    """What makes the same connection elsewhere: every server that this session has a token for."""
+    connector = current()
+    servers: dict[str, Callable[[], Any]] = {
+        "bioflex": connector.get_bioflex,
+        "private": connector.get_bbrowserx,
+        "public": connector.get_talk2data,
+    }
+    arguments: dict[str, Any] = {}
+    missing: list[MissingCredentials] = []
+    for name, client_of in servers.items():
+        try:
+            http = client_of().http
+        except MissingCredentials as error:
+            missing.append(error)
+            continue
+        arguments |= {f"{name}_host": http.host, f"{name}_token": http.token.reveal()}
+    if not arguments:
+        raise missing[0]
+    return arguments

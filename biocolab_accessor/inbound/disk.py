@@ -1,0 +1,131 @@
+"""Disk: studies that do not fit into memory, by way of an h5ad."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+import h5py
+import numpy as np
+from anndata import AnnData
+from anndata.io import read_elem
+from scipy import sparse
+
+from biocolab_accessor.config import settings
+from biocolab_accessor.errors import ConfigurationError, InvalidArgument
+from biocolab_accessor.inbound.embedding import to_obsm
+from biocolab_accessor.inbound.fetch import named, obs_of, origin, var_of
+from biocolab_accessor.inbound.matrix import expect_shape
+from biocolab_accessor.inbound.parts import StudyParts
+from biocolab_accessor.inbound.provenance import KEY as PROVENANCE
+from biocolab_accessor.inbound.selection import Selection
+from biocolab_accessor.storage.cache import cache
+from biocolab_accessor.storage.h5ad import Compression, write_h5ad
+from biocolab_accessor.storage.transpose import FileShelf, join_rows, shelve
+
+__all__ = ["file_of_study", "open_lazily", "write_study"]
+
+# Non-zeros at a time. Each takes 8 bytes as it comes, 8 transposed and 8 while it is written.
+_MOST, _LEAST = 2 << 20, 64 << 10
+_BYTES_EACH = 32
+_CHUNK_BYTES = 64 << 20
+
+
+def write_study(parts: StudyParts, selection: Selection, path: str | Path, compression: Compression = "gzip") -> Path:
+    """See :meth:`Study.to_h5ad`."""
+    target = Path(path).expanduser()
+    if not target.parent.is_dir() or target.is_dir():
+        msg = f"{target} is a folder" if target.is_dir() else f"there is no folder {target.parent}"
+        raise InvalidArgument(msg)
+    genes = named(parts, selection)
+    frame = obs_of(parts, selection)
+    arrays, embedding_names = to_obsm(parts.source.embeddings() if selection.obsm else {}, parts.n_obs, parts.study_id)
+    facts = origin(parts, selection, genes, embedding_names)
+    with tempfile.TemporaryDirectory(prefix=".biocolab-", dir=target.parent) as folder, ExitStack() as scratch:
+        write_h5ad(
+            target,
+            _blocks(parts, genes, selection.unit, Path(folder), scratch),
+            frame,
+            var_of(parts.features if genes is None else genes),
+            arrays,
+            dtype=np.dtype(np.float32),
+            compression=compression,
+            layers={
+                name: _blocks(parts, genes, unit, Path(folder), scratch) for name, unit in selection.layers.items()
+            },
+            uns={PROVENANCE: facts},
+        )
+    return target
+
+
+def file_of_study(parts: StudyParts, selection: Selection, path: str | Path | None) -> Path:
+    """An h5ad of the study at a path, or in the cache.
+
+    Raises
+    ------
+    InvalidArgument
+        No path is given, and the study cannot be kept in the cache.
+    """
+    if path is not None:
+        return write_study(parts, selection, path)
+    key = parts.source.cache_key()
+    found = None
+    if key is not None and settings.cache_size:
+        wanted = {**key, "part": "h5ad", "selection": selection._asdict()}
+        # Plain: blocks are read again and again, each time by way of what compressed them.
+        found = cache.file(wanted, lambda place: write_study(parts, selection, place, None))
+    if found is None:
+        msg = f"study {parts.study_id} cannot be kept in the cache: give a path, study.lazy('study.h5ad')"
+        raise InvalidArgument(msg)
+    return found
+
+
+def open_lazily(path: Path) -> AnnData:
+    """An AnnData whose matrices are Dask arrays over an h5ad.
+
+    Raises
+    ------
+    ConfigurationError
+        Dask is not installed.
+    """
+    try:
+        import dask.array  # noqa: F401 - anndata asks for it late, and in other words
+        from anndata.experimental import read_elem_lazy
+    except ImportError as error:
+        msg = "lazy() needs Dask: pip install 'biocolab_accessor[dask]'"
+        raise ConfigurationError(msg) from error
+    with h5py.File(path, "r") as file:
+        n_obs, n_vars = (int(n) for n in file["X"].attrs["shape"])
+        stored = max(1, len(file["X/data"]) // max(n_obs, 1)) * 8
+        chunks = (max(1, min(n_obs, _CHUNK_BYTES // stored)), n_vars)
+        return AnnData(
+            read_elem_lazy(file["X"], chunks=chunks),
+            obs=read_elem(file["obs"]),
+            var=read_elem(file["var"]),
+            obsm=read_elem(file["obsm"]),
+            layers={key: read_elem_lazy(file["layers"][key], chunks=chunks) for key in file["layers"]},
+            uns=read_elem(file["uns"]),
+        )
+
+
+def _blocks(
+    parts: StudyParts, genes: Sequence[str] | None, unit: str, folder: Path, scratch: ExitStack
+) -> Iterator[sparse.csr_matrix]:
+    """Rows of the matrix; nothing is fetched before the first is asked for."""
+    if genes is not None:
+        yield parts.query_genes(genes, unit).tocsr()
+        return
+    most = max(_LEAST, min(_MOST, settings.memory_budget // (8 * _BYTES_EACH))) if settings.memory_budget else _MOST
+    n_obs, n_vars = parts.n_obs, parts.n_vars
+    with tempfile.TemporaryFile(dir=folder, buffering=0) as file:
+        shelf = FileShelf(file)
+        shelved = shelve(_checked(parts.source.stripes(unit, folder, most), n_obs, parts.study_id), n_obs, shelf)
+        expect_shape(sparse.csr_matrix(shelved.shape), n_obs, n_vars, parts.study_id)
+        yield from join_rows(shelved, shelf, most)
+
+
+def _checked(stripes: Iterator[sparse.csc_matrix], n_obs: int, study_id: str) -> Iterator[sparse.csc_matrix]:
+    for stripe in stripes:
+        yield expect_shape(stripe, n_obs, stripe.shape[1], study_id)

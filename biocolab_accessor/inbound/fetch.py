@@ -1,0 +1,112 @@
+"""Fetch: a study, or a part of it, as an AnnData in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from anndata import AnnData
+
+from biocolab_accessor.inbound.embedding import to_obsm
+from biocolab_accessor.inbound.matrix import select_genes
+from biocolab_accessor.inbound.metadata import select_fields, unique_names
+from biocolab_accessor.inbound.parts import StudyParts
+from biocolab_accessor.inbound.provenance import KEY as PROVENANCE
+from biocolab_accessor.inbound.provenance import origin_of
+from biocolab_accessor.inbound.selection import FetchPlan, Selection
+from biocolab_accessor.storage.budget import budget, expect_room
+
+__all__ = ["fetch", "named", "obs_of", "origin", "plan_fetch", "var_of"]
+
+_ALTERNATIVE = "use format='csr', study.to_h5ad(path), study.to_anndata(backed=path) or study.lazy(), or ask for genes="
+
+
+def fetch(parts: StudyParts, selection: Selection) -> AnnData:
+    """See :meth:`Study.to_anndata`."""
+    # Requests that do not wait for each other; the matrix, which is the long one, is fetched in this thread.
+    with ThreadPoolExecutor(4, "biocolab-fetch") as pool:
+        waiting = [pool.submit(lambda: parts.features), pool.submit(lambda: parts.barcodes)]
+        obs = pool.submit(obs_of, parts, selection)
+        embeddings = pool.submit(parts.source.embeddings) if selection.obsm else None
+        genes = named(parts, selection)
+        if selection.format == "dense":
+            n_vars = parts.n_vars if genes is None else len(genes)
+            needed = parts.n_obs * n_vars * np.dtype(np.float32).itemsize * len(selection.units)
+            expect_room(needed, f"study {parts.study_id} as dense arrays", _ALTERNATIVE)
+        matrices = {unit: _matrix(parts, selection, genes, unit) for unit in selection.units}
+        for future in waiting:
+            future.result()
+        frame, coordinates = obs.result(), embeddings.result() if embeddings else {}
+    arrays, embedding_names = to_obsm(coordinates, parts.n_obs, parts.study_id)
+    x = matrices[selection.unit]
+    return AnnData(
+        x,
+        obs=frame,
+        var=var_of(parts.features if genes is None else genes),
+        obsm=arrays,
+        # a unit that is also X's is copied: writing into one must not change the other
+        layers={name: x.copy() if u == selection.unit else matrices[u] for name, u in selection.layers.items()},
+        uns={PROVENANCE: origin(parts, selection, genes, embedding_names)},
+    )
+
+
+def plan_fetch(parts: StudyParts, selection: Selection) -> FetchPlan:
+    """See :meth:`Study.to_anndata`."""
+    genes = named(parts, selection)
+    n_vars = parts.n_vars if genes is None else len(genes)
+    fields = select_fields(selection.fields, parts.fields, parts.study_id)
+    sizes = [parts.source.matrix_bytes(unit) for unit in selection.units] if genes is None else [None]
+    known = [size for size in sizes if size is not None]
+    n_bytes = sum(known) if len(known) == len(sizes) else None
+    dense = parts.n_obs * n_vars * np.dtype(np.float32).itemsize * len(selection.units)
+    memory = dense if selection.format == "dense" else n_bytes
+    return FetchPlan(parts.study_id, parts.n_obs, n_vars, tuple(fields), n_bytes, memory, budget())
+
+
+def named(parts: StudyParts, selection: Selection) -> list[str] | None:
+    """The genes that were asked for by name, checked; None where all are wanted."""
+    return None if selection.genes is None else select_genes(selection.genes, parts.features, parts.study_id)
+
+
+def obs_of(parts: StudyParts, selection: Selection) -> pd.DataFrame:
+    """The metadata as obs: names of cells and columns made unique."""
+    frame = parts.metadata(select_fields(selection.fields, parts.fields, parts.study_id))
+    frame.index = pd.Index(unique_names(parts.barcodes), dtype=object)
+    frame.columns = pd.Index(unique_names([str(name) for name in frame.columns]), dtype=object)
+    return frame
+
+
+def var_of(names: Sequence[str]) -> pd.DataFrame:
+    """The features as var, with the server's names in a column."""
+    return pd.DataFrame({"feature": list(names)}, index=pd.Index(unique_names(names), dtype=object))
+
+
+def origin(
+    parts: StudyParts, selection: Selection, genes: Sequence[str] | None, embeddings: dict[str, str]
+) -> dict[str, Any]:
+    """Provenance of a fetch."""
+    source = parts.source
+    return origin_of(
+        source=source.name,
+        study_id=source.study_id,
+        title=source.title,
+        reference=source.reference,
+        **source.provenance(),
+        unit=selection.unit,
+        layers=selection.layers or None,
+        genes=list(genes) if genes is not None else None,
+        embeddings=embeddings or None,
+    )
+
+
+def _matrix(parts: StudyParts, selection: Selection, genes: Sequence[str] | None, unit: str) -> Any:
+    if genes is not None:
+        matrix = parts.query_genes(genes, unit)
+        return {"csr": matrix.tocsr, "csc": lambda: matrix, "dense": matrix.toarray}[selection.format]()
+    if selection.format == "csc":
+        return parts.matrix(unit)
+    rows = parts.rows(unit)
+    return rows.toarray() if selection.format == "dense" else rows

@@ -1,0 +1,94 @@
+"""Parts: what a study consists of, each fetched once and checked against the others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from threading import Lock
+from typing import Any
+
+import pandas as pd
+from scipy import sparse
+
+from biocolab_accessor.config import settings
+from biocolab_accessor.inbound.cached import CachedSource
+from biocolab_accessor.inbound.matrix import expect_shape
+from biocolab_accessor.inbound.source import StudySource
+from biocolab_accessor.storage.cache import cache
+
+__all__ = ["StudyParts"]
+
+
+class StudyParts:
+    """The parts of a study.
+
+    Parameters
+    ----------
+    source
+        Where they come from.
+    """
+
+    def __init__(self, source: StudySource) -> None:
+        self.source = source
+        self.study_id = source.study_id
+        self._names: dict[str, list[str]] = {}
+        self._locks = {name: Lock() for name in ("barcodes", "features")}
+
+    def cached(self) -> StudyParts:
+        """The same parts by way of the cache, where they never change and something may be kept."""
+        key = self.source.cache_key()
+        if key is None or not settings.cache_size:
+            return self
+        parts = StudyParts(CachedSource(self.source, key, cache))
+        parts._names, parts._locks = self._names, self._locks
+        return parts
+
+    @property
+    def barcodes(self) -> list[str]:
+        """Cells in order; not to be changed."""
+        return self._once("barcodes", self.source.barcodes)
+
+    @property
+    def features(self) -> list[str]:
+        """Genes in order; not to be changed."""
+        return self._once("features", self.source.features)
+
+    @property
+    def fields(self) -> list[str]:
+        """Names of the metadata fields."""
+        return [field.name for field in self.source.metalist]
+
+    @property
+    def n_obs(self) -> int:
+        """Number of cells."""
+        return len(self.barcodes)
+
+    @property
+    def n_vars(self) -> int:
+        """Number of genes."""
+        return len(self.features)
+
+    def metadata(self, fields: Sequence[str]) -> pd.DataFrame:
+        """Fields as a table, indexed by barcode."""
+        columns: dict[str, Any] = {
+            name: column if isinstance(column, pd.Categorical) else column.to_numpy()
+            for name, column in self.source.metadata(fields, lambda: self.barcodes).items()
+        }
+        return pd.DataFrame(columns, index=pd.Index(self.barcodes, dtype=object))
+
+    def query_genes(self, genes: Sequence[str], unit: str) -> sparse.csc_matrix:
+        """Some genes: (n_obs, number of genes)."""
+        return expect_shape(self.source.query_genes(genes, unit), self.n_obs, len(genes), self.study_id)
+
+    def matrix(self, unit: str) -> sparse.csc_matrix:
+        """All genes, genes-major."""
+        return expect_shape(self.source.matrix(unit), self.n_obs, self.n_vars, self.study_id)
+
+    def rows(self, unit: str) -> sparse.csr_matrix:
+        """All genes, cells-major."""
+        return expect_shape(self.source.rows(unit), self.n_obs, self.n_vars, self.study_id)
+
+    def _once(self, name: str, fetch: Callable[[], list[str]]) -> list[str]:
+        with self._locks[name]:
+            if name not in self._names:
+                self._names[name] = fetch()
+            return self._names[name]

@@ -1,0 +1,115 @@
+"""Selection: which part of a study is wanted, and in which form."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, get_args
+
+from biocolab_accessor.errors import InvalidArgument
+from biocolab_accessor.inbound.matrix import Format, Unit, unit_name
+
+__all__ = ["FetchPlan", "Selection"]
+
+
+class Selection(NamedTuple):
+    """What is wanted of a study; see :meth:`Study.to_anndata` for the fields.
+
+    Attributes
+    ----------
+    unit
+        The wire's name of what X holds.
+    layers
+        The wire's name of what each layer holds, by the layer's name.
+    """
+
+    genes: tuple[str, ...] | None
+    fields: tuple[str, ...] | None
+    unit: str
+    layers: dict[str, str]
+    obsm: bool
+    format: Format
+
+    @classmethod
+    def of(
+        cls,
+        *,
+        genes: Sequence[str] | str | None = None,
+        fields: Sequence[str] | str | None = None,
+        unit: Unit = "raw",
+        layers: Sequence[str] = (),
+        obsm: bool = True,
+        format: Format = "csr",
+    ) -> Selection:
+        """Check the arguments of a user.
+
+        Raises
+        ------
+        InvalidArgument
+            A unit or format that does not exist.
+        """
+        if format not in get_args(Format):
+            msg = f"format is {format!r}: give 'csr', 'csc' or 'dense'"
+            raise InvalidArgument(msg)
+        if isinstance(layers, str):
+            layers = [layers]
+        return cls(
+            _names(genes), _names(fields), unit_name(unit), {name: unit_name(name) for name in layers}, obsm, format
+        )
+
+    @property
+    def units(self) -> list[str]:
+        """Every unit that is wanted, once."""
+        return list(dict.fromkeys([self.unit, *self.layers.values()]))
+
+
+@dataclass(frozen=True)
+class FetchPlan:
+    """What a fetch would bring. No values were fetched.
+
+    Attributes
+    ----------
+    study_id
+        The study.
+    n_obs, n_vars
+        Cells and genes of the result.
+    fields
+        Names of the metadata fields.
+    n_bytes
+        Bytes of the matrices on the wire; None where the server does not say so beforehand.
+    memory
+        Estimate of the bytes of the result's matrices in memory; None where it cannot be known.
+    available
+        What there is for them, see ``bc.settings.memory_budget``.
+    """
+
+    study_id: str
+    n_obs: int
+    n_vars: int
+    fields: tuple[str, ...]
+    n_bytes: int | None
+    memory: int | None
+    available: int
+
+    @property
+    def fits(self) -> bool:
+        """Whether it fits into memory, as far as that can be known."""
+        return self.memory is None or self.memory <= self.available
+
+    def __repr__(self) -> str:
+        lines = [
+            f"FetchPlan of {self.study_id}: no values were fetched",
+            f"  cells x genes: {self.n_obs:,} x {self.n_vars:,}",
+            f"  fields: {', '.join(self.fields) or 'none'}",
+        ]
+        if self.n_bytes is not None:
+            lines.append(f"  to fetch: {self.n_bytes / 1e6:,.1f} MB")
+        if self.memory is not None:
+            lines.append(f"  in memory: about {self.memory / 1e6:,.1f} MB of {self.available / 1e6:,.1f} MB")
+        if not self.fits:
+            lines.append("  does not fit: use to_h5ad(path), to_anndata(backed=path) or lazy(), or ask for genes=")
+        return "\n".join(lines)
+
+
+def _names(names: Sequence[str] | str | None) -> tuple[str, ...] | None:
+    return None if names is None else (names,) if isinstance(names, str) else tuple(names)

@@ -1,0 +1,249 @@
+"""Cache: arrays and files that never change, kept between sessions and shared by processes.
+
+An entry is a folder named for its key, with one plain file per array, so that arrays are mapped into memory and not
+read. It is made under a lock, beside its place, and moved there when it is whole; so that it is there or not, for any
+number of processes. Whatever goes wrong with the disk, the answer is fetched and given without the cache.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import shutil
+import uuid
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from filelock import FileLock
+from filelock import Timeout as LockTimeout
+from numpy.typing import NDArray
+
+from biocolab_accessor.config import settings
+
+__all__ = ["Arrays", "Cache", "CacheInfo", "cache"]
+
+logger = logging.getLogger(__name__)
+
+Arrays = Mapping[str, NDArray[Any]]
+Key = Mapping[str, Any]
+
+_LAYOUT = "1"
+_ENTRY = "entry.json"
+_FILE = "content"
+
+
+class CacheInfo(NamedTuple):
+    """What is in the cache.
+
+    Attributes
+    ----------
+    folder
+        Where it is (``bc.settings.cache_dir``).
+    entries
+        Number of answers kept.
+    n_bytes
+        What they take.
+    most
+        What they may take (``bc.settings.cache_size``); the longest unused go first.
+    """
+
+    folder: Path
+    entries: int
+    n_bytes: int
+    most: int
+
+
+class Cache:
+    """Answers of database versions; ``bc.cache``.
+
+    Examples
+    --------
+    >>> import biocolab_accessor as bc
+    >>> with bc.sandbox():
+    ...     adata = bc.study("PBMC68k_reduced").to_anndata()
+    >>> bc.cache.info().entries > 0
+    True
+    >>> bc.cache.clear()
+    >>> bc.cache.info().entries
+    0
+    """
+
+    def __repr__(self) -> str:
+        found = self.info()
+        return f"Cache({str(found.folder)!r}, {found.entries} entries, {found.n_bytes / 1e6:,.1f} MB)"
+
+    @property
+    def folder(self) -> Path:
+        """Where it is."""
+        return settings.cache_dir / _LAYOUT
+
+    def info(self) -> CacheInfo:
+        """What is in the cache."""
+        entries = self._entries()
+        return CacheInfo(settings.cache_dir, len(entries), sum(size for _, size, _ in entries), settings.cache_size)
+
+    def clear(self) -> None:
+        """Forget everything; what is mapped into memory stays readable on systems that allow it."""
+        for _, _, path in self._entries():
+            _remove(path)
+
+    def arrays(self, key: Key, make: Callable[[], Arrays]) -> Arrays:
+        """Arrays of a key, from the cache or made and kept.
+
+        Parameters
+        ----------
+        key
+            What they depend on, in JSON; never a token.
+        make
+            Fetches them, 1-D each. It is called once, also where many processes ask at the same time.
+
+        Returns
+        -------
+        dict
+            From the cache they are mapped: pages are read when they are touched, and what is written into an array
+            changes neither the file nor what others see.
+        """
+
+        def build(part: Path) -> Arrays:
+            made = make()
+            if sum(array.nbytes for array in made.values()) <= settings.cache_size:
+                try:
+                    _write(part, key, made)
+                except OSError as error:
+                    logger.warning("not kept in the cache: %s", error)
+                    shutil.rmtree(part, ignore_errors=True)
+            return made
+
+        found: Arrays = self._get(key, _mapped, build, make)
+        return found
+
+    def file(self, key: Key, write: Callable[[Path], object]) -> Path | None:
+        """The path of a file of a key, written if it is not there; None where nothing can be kept.
+
+        Parameters
+        ----------
+        key
+            What it depends on, in JSON; never a token.
+        write
+            Called with the path to write.
+        """
+
+        def build(part: Path) -> Path:
+            part.mkdir(mode=0o700)
+            write(part / _FILE)
+            (part / _ENTRY).write_text(json.dumps({"key": key, "arrays": {}}, sort_keys=True))
+            return part / _FILE
+
+        found: Path | None = self._get(
+            key, lambda path: path / _FILE if (path / _FILE).is_file() else None, build, None
+        )
+        place = self._place(key) / _FILE
+        return place if found is not None and place.is_file() else None
+
+    def _get(self, key: Key, load: Callable[[Path], Any], build: Callable[[Path], Any], plain: Any) -> Any:
+        place = self._place(key)
+        try:
+            if (found := load(place)) is not None:
+                _touch(place)
+                return found
+            (self.folder / "locks").mkdir(mode=0o700, parents=True, exist_ok=True)
+            lock = FileLock(self.folder / "locks" / f"{place.name}.lock", timeout=settings.deadline)
+            lock.acquire()
+        except (OSError, LockTimeout) as error:
+            logger.warning("the cache in %s cannot be used: %s", settings.cache_dir, error)
+            return plain() if plain is not None else None
+        part = self.folder / f"{place.name}.{uuid.uuid4().hex}.part"
+        try:
+            if (found := load(place)) is not None:  # another process made it meanwhile
+                _touch(place)
+                return found
+            made = build(part)
+            if part.exists():
+                self._publish(part, place)
+            return made
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
+            lock.release()
+
+    def _publish(self, part: Path, place: Path) -> None:
+        try:
+            _remove(place)  # an entry that could not be loaded
+            part.rename(place)
+        except OSError as error:
+            logger.warning("not kept in the cache: %s", error)
+        self._evict(place)
+
+    def _evict(self, newest: Path) -> None:
+        """Remove what was not used for longest, until the rest fits."""
+        entries = self._entries()
+        total = sum(size for _, size, _ in entries)
+        for _, size, path in entries:
+            if total <= settings.cache_size:
+                return
+            if path != newest:
+                _remove(path)
+                total -= size
+
+    def _entries(self) -> list[tuple[float, int, Path]]:
+        """When each was used last, its bytes and path; the longest unused first."""
+        found = []
+        for entry in self.folder.glob(f"*/{_ENTRY}"):
+            if entry.parent.suffix == ".part":
+                continue
+            try:
+                size = sum(file.stat().st_size for file in entry.parent.iterdir())
+                found.append((entry.stat().st_mtime, size, entry.parent))
+            except OSError:  # another process removed it
+                continue
+        return sorted(found)
+
+    def _place(self, key: Key) -> Path:
+        return self.folder / hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
+
+
+def _write(part: Path, key: Key, arrays: Arrays) -> None:
+    part.mkdir(mode=0o700, parents=True)
+    for name, array in arrays.items():
+        with (part / f"{name}.bin").open("wb") as file:
+            file.write(np.ascontiguousarray(array).view(np.uint8).data)
+    described = {name: [array.dtype.str, len(array)] for name, array in arrays.items()}
+    (part / _ENTRY).write_text(json.dumps({"key": key, "arrays": described}, sort_keys=True))
+
+
+def _mapped(place: Path) -> Arrays | None:
+    """The arrays of an entry; None where there is no whole one."""
+    try:
+        described = json.loads((place / _ENTRY).read_text())["arrays"]
+        arrays: dict[str, NDArray[Any]] = {}
+        for name, (dtype, length) in described.items():
+            path = place / f"{name}.bin"
+            if path.stat().st_size != length * np.dtype(dtype).itemsize:
+                return None
+            arrays[name] = np.memmap(path, dtype, "c").view(np.ndarray) if length else np.empty(0, dtype)
+        return arrays
+    except (FileNotFoundError, AttributeError, KeyError, TypeError, ValueError):
+        return None
+
+
+def _touch(place: Path) -> None:
+    try:
+        os.utime(place / _ENTRY)
+    except OSError as error:
+        logger.debug("not marked as used: %s", error)
+
+
+def _remove(path: Path) -> None:
+    """Out of its place at once, then piece by piece: nobody finds half an entry."""
+    gone = path.with_name(f"{path.name}.{uuid.uuid4().hex}.part")
+    try:
+        path.rename(gone)
+    except OSError:
+        return
+    shutil.rmtree(gone, ignore_errors=True)
+
+
+cache = Cache()

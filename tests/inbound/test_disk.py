@@ -1,0 +1,128 @@
+"""Disk: a study on disk or over Dask is the study in memory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import anndata as ad
+import h5py
+import numpy as np
+import pytest
+
+import biocolab_accessor as bc
+from biocolab_accessor.errors import InvalidArgument, TooLarge, UnknownGene
+from biocolab_accessor.inbound import disk
+from biocolab_accessor.sandbox.server import Sandbox
+from tests.conftest import assert_equal_objects
+
+
+@pytest.fixture(scope="module", params=["bioflex", "bbrowserx"])
+def study(server: Sandbox, request: pytest.FixtureRequest) -> object:
+    import scanpy as sc
+
+    if request.param == "bioflex":
+        return bc.study("PBMC68k_reduced")
+    adata = sc.datasets.pbmc68k_reduced().raw.to_adata()
+    return adata.biocolab.submit(study_id="on_disk", skip_dimred=True).study()
+
+
+def without_time(adata: ad.AnnData) -> ad.AnnData:
+    adata.uns["biocolab"].pop("fetched_at")
+    adata.uns["biocolab"] = {
+        key: list(value) if isinstance(value, np.ndarray) else value for key, value in adata.uns["biocolab"].items()
+    }
+    return adata
+
+
+@pytest.mark.parametrize("options", [{}, {"layers": ["lognorm"], "compression": None}, {"genes": ["CD3D", "LYZ"]}])
+def test_the_file_is_what_would_be_in_memory(study, tmp_path: Path, options: dict, monkeypatch) -> None:
+    monkeypatch.setattr(disk, "_MOST", 5000)
+    path = study.to_h5ad(tmp_path / "x.h5ad", **options)
+    options.pop("compression", None)
+    assert_equal_objects(without_time(ad.read_h5ad(path)), without_time(study.to_anndata(cache=False, **options)))
+    assert [item.name for item in tmp_path.iterdir()] == ["x.h5ad"]
+
+
+def test_backed_is_the_file(study, tmp_path: Path) -> None:
+    adata = study.to_anndata(backed=tmp_path / "x.h5ad")
+    assert adata.isbacked
+    np.testing.assert_array_equal(adata.X[:].toarray(), study.to_anndata(cache=False).X.toarray())
+    adata.file.close()
+    with pytest.raises(InvalidArgument, match="backed by a file holds 'csr'"):
+        study.to_anndata(backed=tmp_path / "x.h5ad", format="csc")
+
+
+def test_lazy_is_taken_by_scanpys_own_functions(study, tmp_path: Path) -> None:
+    import scanpy as sc
+
+    path = tmp_path / "x.h5ad"
+    lazy, plain = study.lazy(path), study.to_anndata(cache=False)
+    assert hasattr(lazy.X, "dask")
+    sc.pp.normalize_total(lazy, target_sum=1e4)
+    sc.pp.log1p(lazy)
+    sc.pp.normalize_total(plain, target_sum=1e4)
+    sc.pp.log1p(plain)
+    np.testing.assert_allclose(lazy.X.compute().toarray(), plain.X.toarray(), rtol=1e-5)
+
+
+def test_a_study_that_changes_needs_a_path(server: Sandbox, study) -> None:
+    if study.source == "bioflex":
+        assert study.lazy().shape == study.lazy().shape
+        assert bc.cache.info().entries == 1
+    else:
+        with pytest.raises(InvalidArgument, match="give a path"):
+            study.lazy()
+
+
+def test_what_does_not_fit_is_refused_with_the_alternatives(tmp_path: Path) -> None:
+    study = bc.study("PBMC68k_reduced")
+    with bc.settings.override(memory_budget=500_000):
+        with pytest.raises(TooLarge, match=r"needs about 1\.\d MB of memory.*0\.5 MB: use study\.to_h5ad"):
+            study.to_anndata(cache=False)
+        with pytest.raises(TooLarge, match="dense"):
+            study.to_anndata(format="dense")
+        plan = study.to_anndata(dry_run=True)
+        assert not plan.fits
+        assert "does not fit: use to_h5ad(path)" in repr(plan)
+        assert study.to_anndata(genes=["CD3D"]).shape == (700, 1)
+        whole = ad.read_h5ad(study.to_h5ad(tmp_path / "x.h5ad"))
+    assert bc.study("PBMC68k_reduced").to_anndata(dry_run=True).fits
+    np.testing.assert_array_equal(whole.X.toarray(), study.to_anndata().X.toarray())
+
+
+def test_a_dry_run_fetches_no_values(server: Sandbox) -> None:
+    study = bc.study("PBMC68k_reduced")
+    plan = study.to_anndata(dry_run=True, fields=["bulk_labels"])
+    assert (plan.n_obs, plan.n_vars, plan.fields) == (700, 765, ("bulk_labels",))
+    folder_bytes = study._parts.source.matrix_bytes("raw")
+    assert plan.n_bytes == folder_bytes > 500_000
+    assert study.to_anndata(dry_run=True, genes=["CD3D"]).n_bytes is None
+
+
+def test_nothing_is_left_of_a_failed_file(study, tmp_path: Path, monkeypatch) -> None:
+    with pytest.raises(UnknownGene):
+        study.to_h5ad(tmp_path / "x.h5ad", genes=["nonsense"])
+    monkeypatch.setattr(disk, "join_rows", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
+    with pytest.raises(OSError, match="disk full"):
+        study.to_h5ad(tmp_path / "x.h5ad")
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(InvalidArgument, match="no folder"):
+        study.to_h5ad(tmp_path / "no" / "x.h5ad")
+
+
+def test_compressed_answers_are_read_as_well(tmp_path: Path) -> None:
+    from biocolab_accessor.clients.matrix_file import stripes_of_file
+
+    matrix = bc.study("PBMC68k_reduced").matrix("raw")
+    path = tmp_path / "x.h5"
+    with h5py.File(path, "w") as file:
+        for name, dtype in (("data", "<f4"), ("indices", "<u4"), ("indptr", "<u8")):
+            values = getattr(matrix, name).astype(dtype)
+            file.create_dataset(name, data=values, chunks=(1000,) if name != "indptr" else None,
+                                compression="gzip" if name != "indptr" else None)  # fmt: skip
+        file["shape"] = np.array(matrix.shape, "<u8")
+    stripes = list(stripes_of_file(path, "x", 3000))
+    assert len(stripes) > 10
+    from scipy import sparse
+
+    np.testing.assert_array_equal(sparse.hstack(stripes).toarray(), matrix.toarray())

@@ -1,0 +1,140 @@
+"""Cache: an answer is fetched once, by however many ask, and is never half there."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+import biocolab_accessor as bc
+from biocolab_accessor.storage.cache import Cache, cache
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path) -> Iterator[Path]:
+    with bc.settings.override(cache_dir=tmp_path / "cache", cache_size=10_000_000):
+        yield tmp_path / "cache"
+
+
+def numbers(n: int = 1000) -> dict[str, np.ndarray]:
+    return {"a": np.arange(n, dtype=np.float32), "b": np.zeros(0, np.int64)}
+
+
+def never() -> dict[str, np.ndarray]:
+    raise AssertionError("fetched again")
+
+
+class TestArrays:
+    def test_the_second_time_nothing_is_fetched(self) -> None:
+        first = cache.arrays({"x": 1}, numbers)
+        again = cache.arrays({"x": 1}, never)
+        for name, array in first.items():
+            assert again[name].dtype == array.dtype
+            assert again[name].tobytes() == array.tobytes()
+        assert cache.info()[1] == 1
+        assert cache.info().n_bytes >= 4000
+
+    @given(st.sampled_from(["<f4", "<i8", "<u2", "i1"]).flatmap(lambda t: hnp.arrays(t, st.integers(0, 50))))
+    def test_every_array_comes_back_bit_for_bit(self, array: np.ndarray) -> None:
+        key = {"seen": array.tobytes().hex(), "dtype": array.dtype.str}
+        cache.arrays(key, lambda: {"x": array})
+        assert cache.arrays(key, never)["x"].tobytes() == array.tobytes()
+
+    def test_writing_into_them_changes_nobody_elses(self) -> None:
+        cache.arrays({}, numbers)
+        mine = cache.arrays({}, never)["a"]
+        mine[:] = -1
+        assert cache.arrays({}, never)["a"][5] == 5
+        assert isinstance(mine, np.ndarray)
+        assert type(mine) is np.ndarray
+
+    def test_another_key_is_another_answer(self) -> None:
+        assert len(cache.arrays({"x": 1}, numbers)["a"]) == 1000
+        assert len(cache.arrays({"x": 2}, lambda: numbers(3))["a"]) == 3
+
+    @pytest.mark.parametrize("damage", ["truncate", "remove", "json", "no json"])
+    def test_a_damaged_entry_is_fetched_again(self, folder: Path, damage: str) -> None:
+        cache.arrays({}, numbers)
+        file, entry = next(folder.glob("1/*/a.bin")), next(folder.glob("1/*/entry.json"))
+        if damage == "truncate":
+            os.truncate(file, 100)
+        elif damage == "remove":
+            file.unlink()
+        else:
+            entry.write_text("{" if damage == "json" else json.dumps({"arrays": 7}))
+        assert cache.arrays({}, numbers)["a"][7] == 7
+        assert cache.arrays({}, never)["a"][7] == 7
+
+    def test_a_failed_fetch_leaves_nothing(self, folder: Path) -> None:
+        def fail() -> dict[str, np.ndarray]:
+            raise ConnectionResetError("gone")
+
+        with pytest.raises(ConnectionResetError):
+            cache.arrays({}, fail)
+        assert cache.info().entries == 0
+        assert list(folder.glob("1/*.part")) == []
+        assert len(cache.arrays({}, numbers)["a"]) == 1000
+
+    def test_a_disk_that_cannot_be_used_costs_the_cache_only(self, tmp_path: Path) -> None:
+        (tmp_path / "file").write_text("")
+        with bc.settings.override(cache_dir=tmp_path / "file"):
+            assert len(cache.arrays({}, numbers)["a"]) == 1000
+            assert cache.info().entries == 0
+
+
+class TestSize:
+    def test_the_longest_unused_go_first(self, folder: Path) -> None:
+        with bc.settings.override(cache_size=13_000):
+            for number in range(3):
+                cache.arrays({"n": number}, numbers)
+            for number, path in enumerate(sorted(folder.glob("1/*/entry.json"))):
+                key = json.loads(path.read_text())["key"]["n"]
+                os.utime(path, (1000 + key, 1000 + key))
+                assert number < 3
+            cache.arrays({"n": 0}, never)
+            cache.arrays({"n": 3}, numbers)
+            cache.arrays({"n": 0}, never)
+            cache.arrays({"n": 2}, never)
+            with pytest.raises(AssertionError, match="fetched again"):
+                cache.arrays({"n": 1}, never)
+            assert cache.info().n_bytes <= 13_000
+
+    def test_what_is_larger_than_the_cache_is_not_kept(self) -> None:
+        with bc.settings.override(cache_size=3_000):
+            assert len(cache.arrays({}, numbers)["a"]) == 1000
+            assert cache.info().entries == 0
+
+    def test_clearing_leaves_what_is_mapped_readable(self) -> None:
+        cache.arrays({}, numbers)
+        mapped = cache.arrays({}, never)["a"]
+        cache.clear()
+        assert cache.info().entries == 0
+        assert mapped[999] == 999
+        assert "0 entries" in repr(Cache())
+
+
+def _ask(folder: str, fetched: str) -> float:
+    def slow() -> dict[str, np.ndarray]:
+        with Path(fetched).open("a") as file:
+            file.write("x")
+        time.sleep(0.5)
+        return numbers()
+
+    with bc.settings.override(cache_dir=Path(folder)):
+        return float(cache.arrays({"of": "eight"}, slow)["a"].sum())
+
+
+def test_eight_processes_at_once_fetch_once(folder: Path, tmp_path: Path) -> None:
+    with multiprocessing.get_context("spawn").Pool(8) as pool:
+        sums = pool.starmap(_ask, [(str(folder), str(tmp_path / "fetched"))] * 8)
+    assert sums == [499_500.0] * 8
+    assert (tmp_path / "fetched").read_text() == "x"

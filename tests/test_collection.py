@@ -1,0 +1,151 @@
+"""Collection: several studies are what anndata makes of them one by one, wherever they are fetched."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import anndata as ad
+import numpy as np
+import pytest
+from scipy import sparse
+
+import biocolab_accessor as bc
+from biocolab_accessor.errors import InvalidArgument, UnknownStudy
+from biocolab_accessor.sandbox.server import Sandbox
+from tests.conftest import assert_equal_objects
+
+N = 20
+
+
+@pytest.fixture(scope="module")
+def studies(server: Sandbox) -> list[str]:
+    """Twenty public studies with some genes in common."""
+    names = [f"PART{number:02}" for number in range(N)]
+    for number, name in enumerate(names):
+        rng = np.random.default_rng(number)
+        adata = ad.AnnData(sparse.csr_matrix(rng.poisson(0.5, (30 + number, 40)).astype(np.float32)))
+        adata.obs_names = [f"CELL{i}" for i in range(adata.n_obs)]
+        adata.var_names = [f"GENE{i + number % 3}" for i in range(40)]
+        adata.obs["batch"] = [f"b{i % 2}" for i in range(adata.n_obs)]
+        server.add_study(name, adata)
+    return names
+
+
+@pytest.fixture
+def connected(server: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a worker has in its environment."""
+    for name, value in server.environment().items():
+        monkeypatch.setenv(name, value)
+
+
+def serial(names: list[str], join: str) -> ad.AnnData:
+    parts = [bc.study(name).to_anndata(cache=False) for name in names]
+    return ad.concat(parts, join=join, label="study", keys=names, index_unique="-", fill_value=0)
+
+
+def assert_same(ours: ad.AnnData, plain: ad.AnnData) -> None:
+    ours = ours.copy()
+    assert list(ours.uns.pop("biocolab")["studies"]) == list(dict.fromkeys(plain.obs["study"]))
+    assert_equal_objects(ours, plain)
+
+
+@pytest.mark.parametrize("join", ["inner", "outer"])
+def test_joined_is_what_anndata_joins(studies: list[str], join: str) -> None:
+    joined = bc.collection(studies[:5]).to_anndata(join=join)
+    assert joined.n_vars == {"inner": 38, "outer": 42}[join]
+    assert_same(joined, serial(studies[:5], join))
+    assert joined.uns["biocolab"]["studies"]["PART03"]["study_id"] == "PART03"
+
+
+def test_lazily_joined_is_the_same_when_it_is_computed(studies: list[str], tmp_path: Path) -> None:
+    for folder in (None, tmp_path):
+        joined = bc.collection(studies[:3]).lazy("outer", folder=folder)
+        assert hasattr(joined.X, "dask")
+        computed = joined.to_memory()
+        np.testing.assert_array_equal(computed.X.toarray(), serial(studies[:3], "outer").X.toarray())
+        assert list(computed.obs_names) == list(serial(studies[:3], "outer").obs_names)
+
+
+def test_a_zarr_store_holds_them_all(studies: list[str], tmp_path: Path) -> None:
+    path = bc.collection(studies[:3]).to_zarr(tmp_path / "all.zarr")
+    read = ad.read_zarr(path)
+    np.testing.assert_array_equal(read.X.toarray(), serial(studies[:3], "inner").X.toarray())
+    assert read.uns["biocolab"]["studies"]["PART02"]["unit"] == "raw"
+    assert [item.name for item in tmp_path.iterdir()] == ["all.zarr"]
+    with pytest.raises(InvalidArgument, match="is there already"):
+        bc.collection(studies[:3]).to_zarr(path)
+
+
+def test_bad_input_is_refused(studies: list[str]) -> None:
+    with pytest.raises(InvalidArgument, match="at least one"):
+        bc.collection([])
+    with pytest.raises(InvalidArgument, match="twice"):
+        bc.collection(["PART01", "PART01"])
+    with pytest.raises(UnknownStudy):
+        bc.collection(["PART01", "nonsense"])
+    with pytest.raises(InvalidArgument, match="'inner' or 'outer'"):
+        bc.collection(["PART01"]).to_anndata(join="left")
+    with pytest.raises(InvalidArgument, match="unit"):
+        bc.collection(["PART01"]).to_anndata(unit="tpm")
+
+
+class TestCluster:
+    @pytest.fixture
+    def client(self, connected: None) -> Iterator[object]:
+        from distributed import Client, LocalCluster
+
+        with (
+            LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None) as cluster,
+            Client(cluster) as client,
+        ):
+            yield client
+
+    def test_two_workers_give_what_one_gives_also_when_one_is_killed(self, client, studies: list[str]) -> None:
+        plain = serial(studies, "inner")
+        assert_same(bc.collection(studies).to_anndata(cache=False), plain)
+        pids = client.run(os.getpid)
+        assert len(set(pids.values())) == 2
+        killed = []
+
+        def kill() -> None:
+            time.sleep(0.15)
+            os.kill(next(iter(pids.values())), 9)
+            killed.append(True)
+
+        killer = threading.Thread(target=kill)
+        killer.start()
+        joined = bc.collection(studies).to_anndata(cache=False)
+        killer.join()
+        assert killed
+        assert_same(joined, plain)
+
+    def test_the_graph_holds_no_token(self, client, studies: list[str], server: Sandbox) -> None:
+        import pickle
+
+        from dask.delayed import delayed
+
+        from biocolab_accessor import collection
+
+        origin = collection._origin(bc.study(studies[0]))
+        graph = delayed(collection.fetch_part, pure=False)(origin, {"cache": False})
+        assert server.token.encode() not in pickle.dumps(dict(graph.dask))
+
+    def test_shared_credentials_reach_workers_that_come_later(
+        self, studies: list[str], server: Sandbox, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        from distributed import Client, LocalCluster
+
+        with (
+            LocalCluster(n_workers=1, threads_per_worker=1, processes=True, dashboard_address=None) as cluster,
+            Client(cluster) as client,
+        ):
+            with pytest.raises(Exception, match="token"):
+                bc.collection(studies[:2]).to_anndata(cache=False)
+            bc.share_credentials(client)
+            cluster.scale(2)
+            client.wait_for_workers(2)
+            assert_same(bc.collection(studies[:4]).to_anndata(cache=False), serial(studies[:4], "inner"))
