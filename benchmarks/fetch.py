@@ -74,7 +74,7 @@ def ours(**options: Any) -> None:
     import biocolab_accessor as bc
 
     study = bc.study(STUDY)
-    timed(lambda: study.to_anndata(**options), arrays=arrays)
+    timed(lambda: study.to_anndata(cache=False, **options), arrays=arrays)
 
 
 def cached(*, read: bool = False) -> None:

@@ -18,10 +18,10 @@ from biocolab_accessor.sandbox import sandbox
 if TYPE_CHECKING:
     from biocolab_accessor.catalog import database, databases, expression_summary, groups, studies, study
     from biocolab_accessor.cluster import share_credentials
-    from biocolab_accessor.collection import collection
     from biocolab_accessor.config import settings
     from biocolab_accessor.connection import connect
     from biocolab_accessor.connector import EConnector
+    from biocolab_accessor.join import collection
     from biocolab_accessor.outbound.submit import submit_files as submit
     from biocolab_accessor.outbound.submit import submit_from_s3
     from biocolab_accessor.storage.cache import cache
@@ -53,7 +53,7 @@ logging.getLogger("biocolab_accessor").addHandler(logging.NullHandler())
 _HOME = {
     "EConnector": ("connector", "EConnector"),
     "cache": ("storage.cache", "cache"),
-    "collection": ("collection", "collection"),
+    "collection": ("join", "collection"),
     "connect": ("connection", "connect"),
     "share_credentials": ("cluster", "share_credentials"),
     "settings": ("config", "settings"),

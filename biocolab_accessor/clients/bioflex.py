@@ -110,6 +110,9 @@ class BioFlexConnection(connection.Connection):
             self.http.download("POST", path, params, open_target=open_target, on_bytes=bar.update)
         return buffer.content
 
+    def _post_length(self, path: str, params: Mapping[str, Any]) -> int | None:
+        return self.http.announced_length(path, params)
+
 
 class _Scoped(_BaseObject):
     """Base object whose large answers come in one buffer; each parent adds its scope to the parameters."""
@@ -117,6 +120,10 @@ class _Scoped(_BaseObject):
     def _post_buffer(self, path: str, params: Mapping[str, Any], description: str) -> NDArray[np.uint8]:
         content: NDArray[np.uint8] = self._parent._post_buffer(path, self._post_params(dict(params)), description)
         return content
+
+    def _post_length(self, path: str, params: Mapping[str, Any]) -> int | None:
+        length: int | None = self._parent._post_length(path, self._post_params(dict(params)))
+        return length
 
 
 class Database(database.Database, _Scoped):
@@ -208,8 +215,7 @@ class Study(study.Study, _Scoped):
 
     def matrix_bytes(self, unit: str) -> int | None:
         """Bytes of the whole matrix, where the server says so beforehand."""
-        http: HttpClient = self.database.connection.http
-        return http.announced_length("/v1/study/get_matrix", self._post_params({"unit": _unit(unit)}))
+        return self._post_length("/v1/study/get_matrix", {"unit": _unit(unit)})
 
     def features(self) -> list[str]:
         """Gene names, in the order of the matrix' columns."""

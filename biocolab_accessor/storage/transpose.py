@@ -21,6 +21,7 @@ __all__ = ["FileShelf", "Shelf", "Shelved", "csr_of_csc", "join_rows", "shelve"]
 _SMALL = 2 << 20
 _STRIPES, _RANGES = 16, 32
 _PIECE = 256 << 10
+_PAGE = 4096
 _MAX_INT32 = np.iinfo(np.int32).max
 
 
@@ -63,7 +64,7 @@ class MemoryShelf:
         """See Shelf."""
         before = self._taken.get(id(kept), 0)
         if (start - before) * kept.itemsize >= _PIECE:
-            release(kept[before:start])
+            release(kept[max(before - _PAGE, 0) : start])
             self._taken[id(kept)] = start
         return kept[start:stop]
 
@@ -238,6 +239,7 @@ def _stripes(matrix: sparse.csc_matrix) -> Iterator[sparse.csc_matrix]:
         stripe.data, stripe.indices = matrix.data[low:high], matrix.indices[low:high]
         stripe.indptr = matrix.indptr[first : last + 1] - matrix.indptr[first]
         yield stripe
-        release(matrix.data[low:high])
-        release(matrix.indices[low:high])
+        # From a page before, which the stripe before had to leave since this one had part of it.
+        release(matrix.data[max(low - _PAGE, 0) : high])
+        release(matrix.indices[max(low - _PAGE, 0) : high])
         first = last

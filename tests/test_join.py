@@ -1,4 +1,4 @@
-"""Collection: several studies are what anndata makes of them one by one, wherever they are fetched."""
+"""Join: several studies are what anndata makes of them one by one, wherever they are fetched."""
 
 from __future__ import annotations
 
@@ -95,11 +95,13 @@ def test_bad_input_is_refused(studies: list[str]) -> None:
 
 class TestCluster:
     @pytest.fixture
-    def client(self, connected: None) -> Iterator[object]:
+    def client(self, connected: None, tmp_path: Path) -> Iterator[object]:
         from distributed import Client, LocalCluster
 
         with (
-            LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None) as cluster,
+            LocalCluster(
+                n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, local_directory=tmp_path
+            ) as cluster,
             Client(cluster) as client,
         ):
             yield client
@@ -128,19 +130,21 @@ class TestCluster:
 
         from dask.delayed import delayed
 
-        from biocolab_accessor import collection
+        from biocolab_accessor import join
 
-        origin = collection._origin(bc.study(studies[0]))
-        graph = delayed(collection.fetch_part, pure=False)(origin, {"cache": False})
+        origin = join._origin(bc.study(studies[0]))
+        graph = delayed(join.fetch_part, pure=False)(origin, {"cache": False})
         assert server.token.encode() not in pickle.dumps(dict(graph.dask))
 
     def test_shared_credentials_reach_workers_that_come_later(
-        self, studies: list[str], server: Sandbox, monkeypatch: pytest.MonkeyPatch
+        self, studies: list[str], server: Sandbox, tmp_path: Path
     ) -> None:
         from distributed import Client, LocalCluster
 
         with (
-            LocalCluster(n_workers=1, threads_per_worker=1, processes=True, dashboard_address=None) as cluster,
+            LocalCluster(
+                n_workers=1, threads_per_worker=1, processes=True, dashboard_address=None, local_directory=tmp_path
+            ) as cluster,
             Client(cluster) as client,
         ):
             with pytest.raises(Exception, match="token"):

@@ -1,4 +1,4 @@
-"""Collection: several studies as one AnnData, fetched side by side by Dask, on this machine or on many."""
+"""Join: several studies as one AnnData, fetched side by side by Dask, on this machine or on many."""
 
 from __future__ import annotations
 
