@@ -24,7 +24,7 @@ import numpy as np
 from biocolab_accessor.sandbox.store.accounts import DEFAULT_TOKEN
 
 REPEATS = 5
-_WARM = 1 << 30
+_WARM = int(os.environ.get("BIOCOLAB_BENCHMARK_WARM", 1 << 30))
 
 
 def timed(call: Callable[[], Any], **more: Callable[[Any], object]) -> None:

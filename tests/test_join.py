@@ -96,9 +96,11 @@ def test_bad_input_is_refused(studies: list[str]) -> None:
 class TestCluster:
     @pytest.fixture
     def client(self, connected: None, tmp_path: Path) -> Iterator[object]:
+        import dask
         from distributed import Client, LocalCluster
 
         with (
+            dask.config.set({"temporary-directory": str(tmp_path)}),
             LocalCluster(
                 n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, local_directory=tmp_path
             ) as cluster,
@@ -139,9 +141,11 @@ class TestCluster:
     def test_shared_credentials_reach_workers_that_come_later(
         self, studies: list[str], server: Sandbox, tmp_path: Path
     ) -> None:
+        import dask
         from distributed import Client, LocalCluster
 
         with (
+            dask.config.set({"temporary-directory": str(tmp_path)}),
             LocalCluster(
                 n_workers=1, threads_per_worker=1, processes=True, dashboard_address=None, local_directory=tmp_path
             ) as cluster,

@@ -23,7 +23,7 @@ from biocolab_accessor.inbound.provenance import KEY as PROVENANCE
 from biocolab_accessor.inbound.selection import Selection
 from biocolab_accessor.storage.cache import cache
 from biocolab_accessor.storage.h5ad import Compression, write_h5ad
-from biocolab_accessor.storage.transpose import FileShelf, join_rows, shelve
+from biocolab_accessor.storage.transpose import Scratch, join_rows, shelve
 
 __all__ = ["file_of_study", "open_lazily", "write_study"]
 
@@ -120,10 +120,10 @@ def _blocks(
     most = max(_LEAST, min(_MOST, settings.memory_budget // (8 * _BYTES_EACH))) if settings.memory_budget else _MOST
     n_obs, n_vars = parts.n_obs, parts.n_vars
     with tempfile.TemporaryFile(dir=folder, buffering=0) as file:
-        shelf = FileShelf(file)
-        shelved = shelve(_checked(parts.source.stripes(unit, folder, most), n_obs, parts.study_id), n_obs, shelf)
+        kept = Scratch(file)
+        shelved = shelve(_checked(parts.source.stripes(unit, folder, most), n_obs, parts.study_id), n_obs, kept)
         expect_shape(sparse.csr_matrix(shelved.shape), n_obs, n_vars, parts.study_id)
-        yield from join_rows(shelved, shelf, most)
+        yield from join_rows(shelved, kept, most)
 
 
 def _checked(stripes: Iterator[sparse.csc_matrix], n_obs: int, study_id: str) -> Iterator[sparse.csc_matrix]:

@@ -77,7 +77,7 @@ def test_a_study_that_changes_needs_a_path(server: Sandbox, study) -> None:
 def test_what_does_not_fit_is_refused_with_the_alternatives(tmp_path: Path) -> None:
     study = bc.study("PBMC68k_reduced")
     with bc.settings.override(memory_budget=500_000):
-        with pytest.raises(TooLarge, match=r"needs about 1\.\d MB of memory.*0\.5 MB: use study\.to_h5ad"):
+        with pytest.raises(TooLarge, match=r"needs about 2\.\d MB of memory.*0\.5 MB: use study\.to_h5ad"):
             study.to_anndata(cache=False)
         with pytest.raises(TooLarge, match="dense"):
             study.to_anndata(format="dense")

@@ -1,0 +1,89 @@
+"""Submit: counts of the size of GSE96583 to a file, and by way of a file to a server."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
+from pathlib import Path
+
+import anndata as ad
+
+from benchmarks import data
+from benchmarks.link import slow_link
+from benchmarks.measure import REPEATS, child, environment, paired, server, table, timed
+
+_RATE = 50e6
+_CHUNK = 104_857_600
+
+
+def main(*arguments: str) -> None:
+    """Print the tables."""
+    if arguments[:1] == ("--side",):
+        SIDES[arguments[1]]()
+        return
+    repeats = int(arguments[0]) if arguments else REPEATS
+    data.study()
+    what = f"{data.N_OBS:,} x {data.N_VARS:,}, {data.NNZ:,} counts (simulated)"
+    sides: dict[str, Callable[[], dict]] = {
+        "ours, to_h5ad": lambda: child("submit", "serialise"),
+        "write_h5ad, gzip": lambda: child("submit", "gzip"),
+        "write_h5ad, plain": lambda: child("submit", "plain"),
+        "ours, to_h5ad, compression=None": lambda: child("submit", "serialise_plain"),
+    }
+    table(f"serialise: {what}", paired(sides, repeats), "ours, to_h5ad", "`size` is the file's, in MB.")
+    with tempfile.TemporaryDirectory() as folder, server(Path(folder) / "data") as url:
+        for title, rate in (("loopback", 0.0), (f"a link of {_RATE / 1e6:g} MB/s", _RATE)):
+            with slow_link(url, rate=rate) as slow:
+                variables = environment(slow if rate else url)
+                roads: dict[str, Callable[[], dict]] = {
+                    "ours, submit": lambda v=variables: child("submit", "ours", **v),  # type: ignore[misc]
+                    "write_h5ad gzip, official client": lambda v=variables: child("submit", "official", **v),  # type: ignore[misc]
+                }
+                results = paired(roads, repeats)
+            table(f"submit, to the end of the upload, {title}: {what}", results, "ours, submit")
+
+
+def _to_file(write: Callable[[ad.AnnData, Path], object]) -> None:
+    import biocolab_accessor  # noqa: F401 - registers the accessor
+
+    adata = ad.read_h5ad(data.study())
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "x.h5ad"
+        timed(lambda: write(adata, path), size=lambda _: round(path.stat().st_size / 1e6, 1))
+
+
+def ours() -> None:
+    """The whole road; the processing on the server is not waited for."""
+    import biocolab_accessor  # noqa: F401 - registers the accessor
+
+    adata = ad.read_h5ad(data.study())
+    timed(lambda: adata.biocolab.submit(wait=False))
+
+
+def official() -> None:
+    """What the official client's documentation shows, up to the upload's end."""
+    import bioturing_connector.bbrowserx_connector as wire
+
+    adata = ad.read_h5ad(data.study())
+    host, token = os.environ["BIOCOLAB_PRIVATE_HOST"], os.environ["BIOCOLAB_PRIVATE_TOKEN"]
+
+    def call() -> None:
+        with tempfile.TemporaryDirectory() as folder, Path(os.devnull).open("w") as nowhere:
+            path = Path(folder) / "x.h5ad"
+            adata.write_h5ad(path, compression="gzip")
+            with redirect_stdout(nowhere), redirect_stderr(nowhere):
+                wire.BBrowserXConnector(host=host, token=token).upload_chunk(["x.h5ad"], [path], _CHUNK)
+
+    timed(call)
+
+
+SIDES = {
+    "serialise": lambda: _to_file(lambda adata, path: adata.biocolab.to_h5ad(path)),
+    "serialise_plain": lambda: _to_file(lambda adata, path: adata.biocolab.to_h5ad(path, compression=None)),
+    "gzip": lambda: _to_file(lambda adata, path: adata.write_h5ad(path, compression="gzip")),
+    "plain": lambda: _to_file(lambda adata, path: adata.write_h5ad(path)),
+    "ours": ours,
+    "official": official,
+}
