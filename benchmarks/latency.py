@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import requests
+
 from benchmarks import data, fetch
-from benchmarks.link import slow_link
 from benchmarks.measure import REPEATS, child, environment, paired, server, table
 
 _FIELDS, _DELAY = 30, 0.1
@@ -15,8 +16,11 @@ def main(*arguments: str) -> None:
         fetch.main(*arguments)
         return
     repeats = int(arguments[0]) if arguments else REPEATS
-    with server(fetch.served(fields=_FIELDS)) as url, slow_link(url, delay=_DELAY) as slow:
-        variables = environment(slow)
+    with server(fetch.served(fields=_FIELDS)) as url:
+        variables = environment(url)
+        fault = {"route": "*", "kind": "delay", "seconds": _DELAY}
+        headers = {"bioturing-api-token": variables["BIOCOLAB_BIOFLEX_TOKEN"]}
+        requests.post(f"{url}/_sandbox/faults", json=fault, headers=headers, timeout=10).raise_for_status()
         sides = {
             "ours": lambda: child("fetch", "ours", **variables),
             "bioflex and glue": lambda: child("fetch", "bioflex", **variables),

@@ -1,7 +1,6 @@
-"""Link: a slow way to a server, for what a loopback hides: ``python -m benchmarks.link PORT DELAY RATE``.
+"""Link: a narrow way to a server, for what a loopback hides: ``python -m benchmarks.link PORT RATE``.
 
-Every answer begins ``DELAY`` seconds later than the server gave it; what goes to the server passes at ``RATE`` bytes a
-second, all connections together.
+What goes to the server passes at ``RATE`` bytes a second, all connections together.
 """
 
 from __future__ import annotations
@@ -18,9 +17,9 @@ _PIECE = 256 << 10
 
 
 @contextmanager
-def slow_link(url: str, *, delay: float = 0.0, rate: float = 0.0) -> Iterator[str]:
+def slow_link(url: str, rate: float) -> Iterator[str]:
     """The address under which ``url`` is reached slowly, by way of a process of its own."""
-    command = [sys.executable, "-m", "benchmarks.link", url.rpartition(":")[2], str(delay), str(rate)]
+    command = [sys.executable, "-m", "benchmarks.link", url.rpartition(":")[2], str(rate)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
         found = re.search(r"\d+", (process.stdout or sys.stdin).readline())
@@ -32,8 +31,8 @@ def slow_link(url: str, *, delay: float = 0.0, rate: float = 0.0) -> Iterator[st
 
 
 class _Link:
-    def __init__(self, port: int, delay: float, rate: float) -> None:
-        self._port, self._delay, self._rate = port, delay, rate
+    def __init__(self, port: int, rate: float) -> None:
+        self._port, self._rate = port, rate
         self._free_at = 0.0
 
     async def serve(self) -> None:
@@ -44,31 +43,23 @@ class _Link:
 
     async def _connection(self, client: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
         server, to_server = await asyncio.open_connection("127.0.0.1", self._port, limit=4 * _PIECE)
-        asked = [False]
-        await asyncio.gather(
-            self._up(client, to_server, asked), self._down(server, to_client, asked), return_exceptions=True
-        )
+        await asyncio.gather(self._up(client, to_server), self._down(server, to_client), return_exceptions=True)
 
-    async def _up(self, source: asyncio.StreamReader, target: asyncio.StreamWriter, asked: list[bool]) -> None:
+    async def _up(self, source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
         while piece := await source.read(_PIECE):
-            asked[0] = True
-            if self._rate:
-                now = time.monotonic()
-                self._free_at = max(self._free_at, now) + len(piece) / self._rate
-                await asyncio.sleep(self._free_at - now)
+            now = time.monotonic()
+            self._free_at = max(self._free_at, now) + len(piece) / self._rate
+            await asyncio.sleep(self._free_at - now)
             target.write(piece)
             await target.drain()
         target.close()
 
-    async def _down(self, source: asyncio.StreamReader, target: asyncio.StreamWriter, asked: list[bool]) -> None:
+    async def _down(self, source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
         while piece := await source.read(_PIECE):
-            if asked[0]:
-                asked[0] = False
-                await asyncio.sleep(self._delay)
             target.write(piece)
             await target.drain()
         target.close()
 
 
 if __name__ == "__main__":
-    asyncio.run(_Link(int(sys.argv[1]), float(sys.argv[2]), float(sys.argv[3])).serve())
+    asyncio.run(_Link(int(sys.argv[1]), float(sys.argv[2])).serve())

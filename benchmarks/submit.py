@@ -26,7 +26,7 @@ def main(*arguments: str) -> None:
     repeats = int(arguments[0]) if arguments else REPEATS
     data.study()
     what = f"{data.N_OBS:,} x {data.N_VARS:,}, {data.NNZ:,} counts (simulated)"
-    sides: dict[str, Callable[[], dict]] = {
+    sides = {
         "ours, to_h5ad": lambda: child("submit", "serialise"),
         "write_h5ad, gzip": lambda: child("submit", "gzip"),
         "write_h5ad, plain": lambda: child("submit", "plain"),
@@ -34,15 +34,18 @@ def main(*arguments: str) -> None:
     }
     table(f"serialise: {what}", paired(sides, repeats), "ours, to_h5ad", "`size` is the file's, in MB.")
     with tempfile.TemporaryDirectory() as folder, server(Path(folder) / "data") as url:
-        for title, rate in (("loopback", 0.0), (f"a link of {_RATE / 1e6:g} MB/s", _RATE)):
-            with slow_link(url, rate=rate) as slow:
-                variables = environment(slow if rate else url)
-                roads: dict[str, Callable[[], dict]] = {
-                    "ours, submit": lambda v=variables: child("submit", "ours", **v),  # type: ignore[misc]
-                    "write_h5ad gzip, official client": lambda v=variables: child("submit", "official", **v),  # type: ignore[misc]
-                }
-                results = paired(roads, repeats)
-            table(f"submit, to the end of the upload, {title}: {what}", results, "ours, submit")
+        _roads("loopback", url, what, repeats)
+        with slow_link(url, _RATE) as slow:
+            _roads(f"a link of {_RATE / 1e6:g} MB/s", slow, what, repeats)
+
+
+def _roads(title: str, url: str, what: str, repeats: int) -> None:
+    variables = environment(url)
+    sides = {
+        "ours, submit": lambda: child("submit", "ours", **variables),
+        "write_h5ad gzip, official client": lambda: child("submit", "official", **variables),
+    }
+    table(f"submit, to the end of the upload, {title}: {what}", paired(sides, repeats), "ours, submit")
 
 
 def _to_file(write: Callable[[ad.AnnData, Path], object]) -> None:

@@ -211,7 +211,13 @@ class AnnDataAccessor:
             dry_run=dry_run,
         )
 
-    def to_h5ad(self, path: str | Path, *, input_matrix_type: MatrixType = "auto") -> Path:
+    def to_h5ad(
+        self,
+        path: str | Path,
+        *,
+        input_matrix_type: MatrixType = "auto",
+        compression: Literal["gzip"] | None = "gzip",
+    ) -> Path:
         """Write exactly the file that :meth:`submit` sends.
 
         Parameters
@@ -220,6 +226,8 @@ class AnnDataAccessor:
             Where to. An existing file is replaced only when the new one is complete.
         input_matrix_type
             As for :meth:`submit`.
+        compression
+            ``"gzip"``, which any reader of HDF5 knows, or None for a larger file that is written a little sooner.
 
         Returns
         -------
@@ -233,7 +241,7 @@ class AnnDataAccessor:
         """
         from biocolab_accessor.outbound.plan import to_h5ad
 
-        return to_h5ad(self._adata, path, input_matrix_type=input_matrix_type)
+        return to_h5ad(self._adata, path, input_matrix_type=input_matrix_type, compression=compression)
 
     @property
     def study(self) -> Study:

@@ -30,6 +30,7 @@ KINDS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "reset_midway": ("the connection is reset in the middle of the answer", {}),
     "redirect": ("a redirect to another host", {"status": 307, "location": "https://elsewhere.invalid/"}),
     "hang": ("no answer for some seconds, then the connection is closed", {"seconds": 3600.0}),
+    "delay": ("the right answer, some seconds late, as over a long way", {"seconds": 0.1}),
     "trickle": ("the answer comes in small pieces, over some seconds", {"seconds": 5.0, "pieces": 50}),
     "truncate": ("the answer ends in the middle, although its length was announced", {}),
     "truncate_unannounced": ("the answer ends in the middle, and no length was announced", {}),

@@ -159,6 +159,10 @@ async def _play(fault: Fault, app: ASGIApp, scope: Scope, receive: Receive, send
         await _wait(receive, options["seconds"])
         await _reset(transport)
         return
+    if fault.kind == "delay":
+        await asyncio.sleep(options["seconds"])
+        await app(scope, receive, send)
+        return
     instead = _instead(fault)
     if instead is not None:
         await _drain(receive)
