@@ -33,6 +33,7 @@ def memory() -> None:
     import biocolab_accessor  # noqa: F401 - registers the accessor
 
     adata = ad.read_h5ad(data.study())
+    data.tiny().biocolab.check()
     timed(adata.biocolab.check)
 
 

@@ -60,6 +60,14 @@ def study(times: int = 1, fields: int = 6, *, one_in: int = 1) -> Path:
     return path
 
 
+def tiny() -> ad.AnnData:
+    """Counts of a few cells, to do something with once before the clock starts."""
+    rng = np.random.default_rng(_SEED)
+    adata = ad.AnnData(sparse.csr_matrix(rng.poisson(1, (30, 20)).astype(np.float32)))
+    adata.obs["label"] = pd.Categorical(["a", "b"] * 15)
+    return adata
+
+
 def _counts(rng: np.random.Generator) -> sparse.csr_matrix:
     """Molecules until there are more than ``NNZ`` pairs of cell and gene; the surplus is dropped at random."""
     kept = folder() / "counts.npz"

@@ -1,7 +1,8 @@
 """Measure: each side of a comparison in a fresh process of its own, in turn, and the table of what came out.
 
-A child imports, connects and warms up nothing else; then it counts seconds and the highest resident memory (VmHWM, set
-back just before) of one call. So this runs on Linux.
+A child imports, connects, and does the same once with something tiny, so that no side pays for what Python loads when
+it is first used. Then it counts seconds and the highest resident memory (VmHWM, set back just before) of one call. So
+this runs on Linux.
 """
 
 from __future__ import annotations

@@ -36,6 +36,7 @@ def fetched(times: str) -> None:
 
     import biocolab_accessor as bc
 
+    bc.study(fetch.TINY).to_anndata(cache=False)
     study = bc.study(fetch.STUDY)
     _timed(lambda: study.to_anndata(cache=False), int(times))
 
@@ -46,6 +47,7 @@ def written(times: str) -> None:
 
     adata = ad.read_h5ad(data.study(int(times)))
     with tempfile.TemporaryDirectory() as folder:
+        data.tiny().biocolab.to_h5ad(Path(folder) / "tiny.h5ad")
         _timed(lambda: adata.biocolab.to_h5ad(Path(folder) / "x.h5ad"), int(times))
 
 
