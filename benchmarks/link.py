@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 _PIECE = 256 << 10
+_BURST = 0.05  # seconds that a late piece may catch up
 
 
 @contextmanager
@@ -48,7 +49,7 @@ class _Link:
     async def _up(self, source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
         while piece := await source.read(_PIECE):
             now = time.monotonic()
-            self._free_at = max(self._free_at, now) + len(piece) / self._rate
+            self._free_at = max(self._free_at, now - _BURST) + len(piece) / self._rate
             await asyncio.sleep(self._free_at - now)
             target.write(piece)
             await target.drain()

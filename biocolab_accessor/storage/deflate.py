@@ -8,7 +8,6 @@ ISA-L. The pieces are one zlib stream, which any reader of HDF5 inflates (RFC 19
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
 
@@ -41,10 +40,12 @@ def deflate_shuffled(chunk: NDArray[Any]) -> bytes:
     b'\x01\x02\x00\x01'
     """
     length = len(chunk)
+    octets = chunk.view(np.uint8).reshape(length, chunk.dtype.itemsize)
     pieces = [_HEADER]
     check = 1
-    for plane in _planes(chunk) if length else ():
-        if plane is None or not plane.max():
+    for number in range(octets.shape[1] if length else 0):
+        plane = np.ascontiguousarray(octets[:, number])
+        if not plane.max():
             check = _check_of_zeros(check, length)
             pieces.append(_zeros(length))
             continue
@@ -52,24 +53,6 @@ def deflate_shuffled(chunk: NDArray[Any]) -> bytes:
         pieces += [_deflated(plane)] if _pays(plane) else _stored(plane)
     pieces += [_LAST_BLOCK, check.to_bytes(4, "big")]
     return b"".join(pieces)
-
-
-def _planes(chunk: NDArray[Any]) -> Iterator[NDArray[np.uint8] | None]:
-    """Each plane of bytes; None for one that is known to be zero."""
-    width = chunk.dtype.itemsize
-    if width % 2:
-        octets = chunk.view(np.uint8).reshape(len(chunk), width)
-        yield from (np.ascontiguousarray(octets[:, number]) for number in range(width))
-        return
-    # Two planes at a time: half of the pairs are zero, and are never split.
-    pairs = chunk.view(np.uint16).reshape(len(chunk), width // 2)
-    for number in range(width // 2):
-        pair = np.ascontiguousarray(pairs[:, number])
-        if not pair.max():
-            yield from (None, None)
-            continue
-        octets = pair.view(np.uint8).reshape(len(chunk), 2)
-        yield from (np.ascontiguousarray(octets[:, 0]), np.ascontiguousarray(octets[:, 1]))
 
 
 def _pays(plane: NDArray[np.uint8]) -> bool:

@@ -36,6 +36,7 @@ class StudyFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._changing = threading.Lock()
+        self._obs: tuple[tuple[int, int, int], ObsTable] | None = None
 
     @classmethod
     def write(
@@ -99,8 +100,13 @@ class StudyFolder:
 
     @property
     def obs(self) -> ObsTable:
-        """Metadata; read anew each time, since it can be added to."""
-        return ObsTable.read(self.path / "obs.npz")
+        """Metadata, read anew after a change, which may be another process' one."""
+        path = self.path / "obs.npz"
+        found = path.stat()
+        stamp = (found.st_ino, found.st_mtime_ns, found.st_size)
+        if self._obs is None or self._obs[0] != stamp:
+            self._obs = (stamp, ObsTable.read(path))
+        return self._obs[1]
 
     def change_obs(self, change: Callable[[ObsTable], ObsTable]) -> None:
         """Replace the metadata by what ``change`` makes of them; one change after another."""
