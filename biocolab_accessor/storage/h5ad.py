@@ -88,24 +88,17 @@ def write_h5ad(
     with replacing(path) as part, h5py.File(part, "w") as file:
         file.attrs.update({"encoding-type": "anndata", "encoding-version": "0.1.0"})
         shape = (len(obs), len(var))
+        _write_matrix(file, "X", _prepared(blocks, dtype, whole=whole), shape, dtype, compression)
         write_elem(file, "layers", {})
-
-        def write_rest() -> None:
-            write_elem(file, "obs", obs, dataset_kwargs=tables)
-            write_elem(file, "var", var, dataset_kwargs=tables)
-            contiguous = {key: np.ascontiguousarray(v) if isinstance(v, np.ndarray) else v for key, v in obsm.items()}
-            write_elem(file, "obsm", contiguous, dataset_kwargs=tables)
-            write_elem(file, "uns", dict(uns or {}))
-            for empty in ("varm", "obsp", "varp"):
-                write_elem(file, empty, {})
-
-        # Meanwhile the matrix waits for what deflates it, most of the time; h5py itself lets in one thread at a time.
-        with ThreadPoolExecutor(1, "biocolab-tables") as beside:
-            rest = beside.submit(write_rest)
-            _write_matrix(file, "X", _prepared(blocks, dtype, whole=whole), shape, dtype, compression)
-            for key, layer in (layers or {}).items():
-                _write_matrix(file["layers"], key, _prepared(layer, dtype, whole=False), shape, dtype, compression)
-            rest.result()
+        for key, layer in (layers or {}).items():
+            _write_matrix(file["layers"], key, _prepared(layer, dtype, whole=False), shape, dtype, compression)
+        write_elem(file, "obs", obs, dataset_kwargs=tables)
+        write_elem(file, "var", var, dataset_kwargs=tables)
+        contiguous = {key: np.ascontiguousarray(v) if isinstance(v, np.ndarray) else v for key, v in obsm.items()}
+        write_elem(file, "obsm", contiguous, dataset_kwargs=tables)
+        write_elem(file, "uns", dict(uns or {}))
+        for empty in ("varm", "obsp", "varp"):
+            write_elem(file, empty, {})
         if as_raw:
             raw = file.create_group("raw")
             raw.attrs.update({"encoding-type": "raw", "encoding-version": "0.1.0"})
