@@ -123,7 +123,7 @@ def barcode_column(context: Context) -> Iterator[Finding]:
 def names_made_text(context: Context) -> Iterator[Finding]:
     """Names that are numbers are sent as text, since h5ad has no others."""
     for path, _, names in _names(context):
-        if _all_fine(names):
+        if names.inferred_type == "string":
             continue
         others = Counter(type(name).__name__ for name in names if not isinstance(name, str))
         if others and not any(_unspeakable(name) for name in names):

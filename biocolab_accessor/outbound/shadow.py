@@ -61,8 +61,8 @@ def shadow_frame(frame: pd.DataFrame, where: str) -> tuple[pd.DataFrame, list[st
             changes.append(f"{where}[{name!r}]: {verdict.change}")
         arrays.append(verdict.column.array)
     labels = list(frame.index)
-    others = Counter(type(label).__name__ for label in labels if not isinstance(label, str))
-    if others:
+    if frame.index.inferred_type not in ("string", "empty"):
+        others = Counter(type(label).__name__ for label in labels if not isinstance(label, str))
         changes.append(f"{where}_names: {', '.join(others)} made text")
         labels = [str(label) for label in labels]
     kept = frame.index.name if is_kept(frame) else None

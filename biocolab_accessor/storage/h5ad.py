@@ -230,7 +230,8 @@ class _ChunkedArray:
 
     def _store(self, content: bytes) -> None:
         dataset = self._created()
-        dataset.resize((self._written + self._length,))
+        if self._written + self._length > dataset.shape[0]:
+            dataset.resize((2 * self._written + self._length,))  # cut to its length in the end
         dataset.id.write_direct_chunk((self._written,), content)
         self._written += self._length
 
