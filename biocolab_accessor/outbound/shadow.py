@@ -61,8 +61,9 @@ def shadow_frame(frame: pd.DataFrame, where: str) -> tuple[pd.DataFrame, list[st
             changes.append(f"{where}[{name!r}]: {verdict.change}")
         arrays.append(verdict.column.array)
     labels = list(frame.index)
-    if frame.index.inferred_type not in ("string", "empty"):
-        others = Counter(type(label).__name__ for label in labels if not isinstance(label, str))
+    plain = frame.index.inferred_type == "string"  # known at once, where asking each label takes a while
+    others = Counter() if plain else Counter(type(label).__name__ for label in labels if not isinstance(label, str))
+    if others:
         changes.append(f"{where}_names: {', '.join(others)} made text")
         labels = [str(label) for label in labels]
     kept = frame.index.name if is_kept(frame) else None
