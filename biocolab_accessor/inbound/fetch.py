@@ -28,7 +28,8 @@ def fetch(parts: StudyParts, selection: Selection) -> AnnData:
     """See :meth:`Study.to_anndata`."""
     # Requests that do not wait for each other; the matrix, which is the long one, is fetched in this thread.
     with ThreadPoolExecutor(4, "biocolab-fetch") as pool:
-        waiting = [pool.submit(lambda: parts.features), pool.submit(lambda: parts.barcodes)]
+        features = pool.submit(lambda: var_of(parts.features) if selection.genes is None else None)
+        barcodes = pool.submit(lambda: parts.barcodes)
         obs = pool.submit(obs_of, parts, selection)
         embeddings = pool.submit(parts.source.embeddings) if selection.obsm else None
         genes = named(parts, selection)
@@ -37,15 +38,15 @@ def fetch(parts: StudyParts, selection: Selection) -> AnnData:
             needed = parts.n_obs * n_vars * np.dtype(np.float32).itemsize * len(selection.units)
             expect_room(needed, f"study {parts.study_id} as dense arrays", _ALTERNATIVE)
         matrices = {unit: _matrix(parts, selection, genes, unit) for unit in selection.units}
-        for future in waiting:
-            future.result()
+        barcodes.result()
+        var = features.result() if genes is None else var_of(genes)
         frame, coordinates = obs.result(), embeddings.result() if embeddings else {}
     arrays, embedding_names = to_obsm(coordinates, parts.n_obs, parts.study_id)
     x = matrices[selection.unit]
     return AnnData(
         x,
         obs=frame,
-        var=var_of(parts.features if genes is None else genes),
+        var=var,
         obsm=arrays,
         # a unit that is also X's is copied: writing into one must not change the other
         layers={name: x.copy() if u == selection.unit else matrices[u] for name, u in selection.layers.items()},

@@ -10,4 +10,4 @@ __all__ = ["LargeFile"]
 class LargeFile(FileResponse):
     """A file of any size; each piece is one trip to a thread, which 64 kB at a time are too many."""
 
-    chunk_size = 1 << 20
+    chunk_size = 4 << 20

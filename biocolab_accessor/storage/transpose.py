@@ -8,7 +8,7 @@ read. A matrix that does not fit keeps its stripes in a scratch file.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import IO, Any, NamedTuple
 
@@ -23,7 +23,7 @@ __all__ = ["Scratch", "Shelved", "csr_of_csc", "join_rows", "shelve"]
 
 _THREADS = min(4, os.cpu_count() or 1)
 _SMALL = 2 << 20
-_STRIPES, _RANGES = 16, 32
+_STRIPES, _RANGES = 16, 16
 _MAX_INT32 = np.iinfo(np.int32).max
 
 Compressed = tuple[NDArray[Any], NDArray[Any], NDArray[Any]]
@@ -47,12 +47,14 @@ def csr_of_csc(matrix: sparse.csc_matrix, *, consume: bool = False) -> sparse.cs
     nnz = int(matrix.indptr[-1])
     index = np.dtype(np.int32 if max(nnz, n_vars) <= _MAX_INT32 else np.int64)
     genes = _bounds(matrix.indptr, -(-nnz // _STRIPES))
+    # All stripes side by side in one piece of memory, which the system gives and takes in large pages.
+    indices, data = (empty_pages(nnz * size.itemsize).view(size) for size in (index, matrix.dtype))
 
-    def turn(first: int, last: int) -> Compressed:
+    def turn(first: int, last: int) -> NDArray[Any]:
         low, high = int(matrix.indptr[first]), int(matrix.indptr[last])
         pointers = matrix.indptr[first : last + 1] - matrix.indptr[first]
-        indices, data = (empty_pages((high - low) * size.itemsize).view(size) for size in (index, matrix.dtype))
-        turned = _turned((pointers, matrix.indices[low:high], matrix.data[low:high]), n_obs, indices, data)
+        stripe = pointers, matrix.indices[low:high], matrix.data[low:high]
+        turned, _, _ = _turned(stripe, n_obs, indices[low:high], data[low:high])
         release(matrix.indices[low:high])
         release(matrix.data[low:high])
         return turned
@@ -64,16 +66,18 @@ def csr_of_csc(matrix: sparse.csc_matrix, *, consume: bool = False) -> sparse.cs
         stripes = list(pool.map(turn, *zip(*genes, strict=True)))
         release(matrix.indices)
         release(matrix.data)
-        result.indptr = np.sum([pointers for pointers, _, _ in stripes], axis=0, dtype=index)
+        pointers = np.stack(stripes)
+        result.indptr = pointers.sum(axis=0, dtype=index)
         widths = np.array([last - first for first, last in genes], index)
+        starts = matrix.indptr[[first for first, _ in genes]].astype(np.int64)
 
         def join(first: int, last: int) -> None:
-            parts = [_rows(stripe, first, last) for stripe in stripes]
             low, high = int(result.indptr[first]), int(result.indptr[last])
-            _joined(parts, widths, result.indices[low:high], result.data[low:high])
-            for _, indices, data in parts:
-                release(indices)
-                release(data)
+            turned = pointers[:, first : last + 1], indices, data
+            _joined(turned, pointers[:, -1], widths, result.indices[low:high], result.data[low:high])
+            for start, own in zip(starts, pointers, strict=True):
+                release(indices[start + own[first] : start + own[last]])
+                release(data[start + own[first] : start + own[last]])
 
         list(pool.map(join, *zip(*_bounds(result.indptr, -(-nnz // _RANGES)), strict=True)))
     result.has_sorted_indices = result.has_canonical_format = True
@@ -186,7 +190,9 @@ def join_rows(shelved: Shelved, scratch: Scratch, most: int) -> Iterator[sparse.
         nnz = int(shelved.indptr[last] - shelved.indptr[first])
         block.indices, block.data = np.empty(nnz, block.indices.dtype), np.empty(nnz, np.float32)
         if parts:
-            block.indptr = _joined(parts, widths, block.indices, block.data)
+            pointers = np.stack([own for own, _, _ in parts])
+            turned = pointers, *(np.concatenate([part[i] for part in parts]) for i in (1, 2))
+            block.indptr = _joined(turned, pointers[:, -1], widths, block.indices, block.data)
         block.has_sorted_indices = block.has_canonical_format = True
         yield block
 
@@ -210,18 +216,34 @@ def _turned(stripe: Compressed, n_obs: int, indices: NDArray[Any], data: NDArray
     return pointers, indices, data
 
 
-def _rows(stripe: Compressed, first: int, last: int) -> Compressed:
-    pointers, indices, data = stripe
-    low, high = int(pointers[first]), int(pointers[last])
-    return pointers[first : last + 1] - pointers[first], indices[low:high], data[low:high]
-
-
 def _joined(
-    parts: Sequence[Compressed], widths: NDArray[Any], indices: NDArray[Any], data: NDArray[Any]
+    stripes: Compressed,
+    sizes: NDArray[Any],
+    widths: NDArray[Any],
+    indices: NDArray[Any],
+    data: NDArray[Any],
 ) -> NDArray[Any]:
-    """Rows of stripes side by side, into ``indices`` and ``data``; gives the row pointers. What ``hstack`` calls."""
-    pointers, theirs, values = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
-    own = (array.astype(indices.dtype, copy=False) for array in (widths, pointers, theirs))
-    joined = np.empty(len(parts[0][0]), indices.dtype)
-    _sparsetools.csr_hstack(len(parts), len(joined) - 1, *own, values, joined, indices, data)
+    """A range of rows of all stripes side by side, into ``indices`` and ``data``; gives the row pointers.
+
+    What ``hstack`` calls, but without cutting the range out of the stripes first. That C code finds a stripe by the
+    last pointers of those before it; a stripe without rows after each one leads it over what follows the range.
+
+    Parameters
+    ----------
+    stripes
+        (n_stripes, n_rows + 1) pointers, each into its own stripe; indices and data of all stripes, end to end.
+    sizes
+        Non-zeros of each whole stripe.
+    widths
+        Genes of each stripe.
+    """
+    pointers, theirs, values = stripes
+    index = indices.dtype
+    steps = np.empty((2 * len(pointers), pointers.shape[1]), index)
+    steps[::2], steps[1::2] = pointers, (sizes - pointers[:, -1])[:, None]
+    columns = np.zeros(len(steps), index)
+    columns[::2] = widths
+    joined = np.empty(pointers.shape[1], index)
+    own = theirs.astype(index, copy=False)
+    _sparsetools.csr_hstack(len(steps), len(joined) - 1, columns, steps.ravel(), own, values, joined, indices, data)
     return joined
