@@ -150,7 +150,8 @@ async def _limited(request: Request, longest: int) -> AsyncIterator[bytes]:
     size, pieces = 0, aiter(request.stream())
     while True:
         try:
-            piece = await asyncio.wait_for(anext(pieces), _SILENCE)
+            async with asyncio.timeout(_SILENCE):
+                piece = await anext(pieces)
         except StopAsyncIteration:
             return
         except TimeoutError as error:

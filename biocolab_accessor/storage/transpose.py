@@ -190,9 +190,9 @@ def join_rows(shelved: Shelved, scratch: Scratch, most: int) -> Iterator[sparse.
         nnz = int(shelved.indptr[last] - shelved.indptr[first])
         block.indices, block.data = np.empty(nnz, block.indices.dtype), np.empty(nnz, np.float32)
         if parts:
-            pointers = np.stack([own for own, _, _ in parts])
-            turned = pointers, *(np.concatenate([part[i] for part in parts]) for i in (1, 2))
-            block.indptr = _joined(turned, pointers[:, -1], widths, block.indices, block.data)
+            rows = np.stack([own for own, _, _ in parts])
+            turned = rows, np.concatenate([part[1] for part in parts]), np.concatenate([part[2] for part in parts])
+            block.indptr = _joined(turned, rows[:, -1], widths, block.indices, block.data)
         block.has_sorted_indices = block.has_canonical_format = True
         yield block
 

@@ -8,9 +8,9 @@ import threading
 import uuid
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
-from python_multipart.multipart import MultipartParser, parse_options_header
+from multipart import MultipartError, MultipartSegment, PushMultipartParser, parse_options_header
 
 from biocolab_accessor.sandbox.refusal import Refusal, json_object, text
 from biocolab_accessor.sandbox.store.catalogue import UPLOAD_PREFIX, Catalogue, UploadRecord
@@ -149,72 +149,30 @@ async def receive(content_type: str, stream: AsyncIterator[bytes], target: Path)
         It is not multipart, or a part is missing or broken.
     """
     kind, options = parse_options_header(content_type)
-    if kind != b"multipart/form-data" or b"boundary" not in options:
+    if kind != "multipart/form-data" or not options.get("boundary"):
         detail = "expected multipart/form-data with the parts params and file"
         raise Refusal(422, detail)
-    with target.open("wb") as file:
-        parts = _Parts(file)
-        parser = MultipartParser(options[b"boundary"], parts.callbacks())
-        try:
+    params, seen = bytearray(), set[str]()
+    part = ""
+    try:
+        with target.open("wb") as file, PushMultipartParser(options["boundary"], strict=True) as parser:
             async for piece in stream:
-                parser.write(piece)
-            parser.finalize()
-        except ValueError as error:
-            detail = f"the multipart body is broken: {error}"
-            raise Refusal(422, detail) from error
-    if not parts.finished or "params" not in parts.seen or "file" not in parts.seen:
-        detail = "the body broke off, or has no params or no file part"
+                for event in parser.parse(piece) if piece else ():
+                    if isinstance(event, MultipartSegment):
+                        part = event.name or ""
+                    elif event is None:
+                        seen.add(part)
+                    elif part == "file":
+                        file.write(event)
+                    elif part == "params":
+                        params += event
+                        if len(params) > _LONGEST_PARAMS:
+                            detail = f"the params part is longer than {_LONGEST_PARAMS:,} bytes"
+                            raise Refusal(413, detail)
+    except MultipartError as error:
+        detail = f"the multipart body is broken, or broke off: {error}"
+        raise Refusal(422, detail) from error
+    if not {"params", "file"} <= seen:
+        detail = "the body has no params or no file part"
         raise Refusal(422, detail)
-    return json_object(bytes(parts.params), "the params part")
-
-
-class _Parts:
-    """Sorts the pieces of a multipart body: params into memory, the file to disk."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-        self._name = self._header = b""
-        self._value = b""
-        self.params = bytearray()
-        self.seen: set[str] = set()
-        self.finished = False
-
-    def callbacks(self) -> Any:
-        return {
-            "on_part_begin": self._begin,
-            "on_header_field": self._header_name,
-            "on_header_value": self._header_value,
-            "on_header_end": self._header_end,
-            "on_part_data": self._data,
-            "on_part_end": self._end,
-            "on_end": self._finish,
-        }
-
-    def _begin(self) -> None:
-        self._name = self._header = self._value = b""
-
-    def _header_name(self, data: bytes, start: int, end: int) -> None:
-        self._header += data[start:end]
-
-    def _header_value(self, data: bytes, start: int, end: int) -> None:
-        self._value += data[start:end]
-
-    def _header_end(self) -> None:
-        if self._header.lower() == b"content-disposition":
-            self._name = parse_options_header(self._value)[1].get(b"name", b"")
-        self._header = self._value = b""
-
-    def _data(self, data: bytes, start: int, end: int) -> None:
-        if self._name == b"file":
-            self._file.write(data[start:end])
-        elif self._name == b"params":
-            self.params += data[start:end]
-            if len(self.params) > _LONGEST_PARAMS:
-                detail = f"the params part is longer than {_LONGEST_PARAMS:,} bytes"
-                raise Refusal(413, detail)
-
-    def _end(self) -> None:
-        self.seen.add(self._name.decode("latin-1"))
-
-    def _finish(self) -> None:
-        self.finished = True
+    return json_object(bytes(params), "the params part")

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
-from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from biocolab_accessor.sandbox.traffic.faults import Fault, Faults
 from biocolab_accessor.sandbox.traffic.ledger import Ledger, RequestRecord, masked, route_name
@@ -27,12 +27,15 @@ _TOKENS = (b"bioturing-api-token", b"btr-api-token", b"x-user-token")
 _PAGE = b"<!DOCTYPE html><html><head><title>Proxy</title></head><body><h1>Please log in</h1></body></html>"
 
 
-class Protocol(H11Protocol):
+class Protocol(HttpToolsProtocol):
     """HTTP whose connection the app can reset."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Let each request's scope lead to its connection."""
         super().connection_made(transport)
+        # asyncio does this only for sockets that were made with the protocol's number. Without it an answer's last
+        # piece waits 40 ms for the client to acknowledge the one before.
+        transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.app_state = {**self.app_state, "transport": transport}
 
 
