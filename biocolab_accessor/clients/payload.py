@@ -173,7 +173,7 @@ def strings(answer: Any, what: str) -> list[str]:
     InvalidResponse
         It is anything else.
     """
-    if not isinstance(answer, Sequence) or isinstance(answer, str) or not all(isinstance(s, str) for s in answer):
+    if not isinstance(answer, list) or not set(map(type, answer)) <= {str}:
         msg = f"{what}: expected a list of strings"
         raise InvalidResponse(msg)
     return list(answer)
