@@ -10,8 +10,8 @@ from importlib import import_module
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-from biocolab_accessor import accessors as _accessors
 from biocolab_accessor import errors
+from biocolab_accessor.accessors import accessor
 from biocolab_accessor.check import check
 from biocolab_accessor.sandbox import sandbox
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "EConnector",
+    "accessor",
     "cache",
     "check",
     "collection",
@@ -73,6 +74,3 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
-
-
-del _accessors
