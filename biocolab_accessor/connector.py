@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 
 from biocolab_accessor.clients.address import normalise_host
 from biocolab_accessor.clients.bbrowserx import TALK2DATA_HOST, BBrowserXConnector
@@ -182,19 +182,37 @@ class EConnector:
         """
         if public_token:
             _warn_of_old_name("public_token", "bioflex_token")
-        try:
-            found = self._resolve(_BIOFLEX, "", bioflex_token or public_token)
-        except MissingCredentials:
-            own = self._tokens["public_token"]
-            old = own.reveal() if own else self.get_settings().get("bio_bbx_public_key", "")
-            if not old:
-                raise
-            old_name, name = (
-                ("public_token", "bioflex_token") if own else ("bio_bbx_public_key", _BIOFLEX.token_keys[0])
-            )
-            _warn_of_old_name(old_name, name)
-            found = self._resolve(_BIOFLEX, "", old, place=old_name)
-        return self._client(BioFlexConnection, found, None)
+        return self._client(BioFlexConnection, self._bioflex(bioflex_token or public_token), None)
+
+    def credentials(self, source: Literal["bioflex", "bbrowserx", "talk2data"]) -> Credentials:
+        """Where a server is, and with which token it would be asked; nothing is sent.
+
+        Parameters
+        ----------
+        source
+            ``"bioflex"``, ``"bbrowserx"`` or ``"talk2data"``.
+
+        Returns
+        -------
+        Credentials
+            ``host``, ``token`` (which does not show itself), and where each was found: ``place``, ``token.origin``.
+
+        Raises
+        ------
+        MissingCredentials
+            No host or no token was found; every place that was looked at is listed.
+
+        Examples
+        --------
+        >>> import biocolab_accessor as bc
+        >>> with bc.sandbox() as server:
+        ...     found = bc.EConnector(private_host=server.private_host, private_token="x").credentials("bbrowserx")
+        >>> found.place, found.token, found.token.origin
+        ("EConnector's private_host", Secret('****'), "EConnector's private_token")
+        """
+        if source == "bioflex":
+            return self._bioflex("")
+        return self._resolve(_PRIVATE if source == "bbrowserx" else _PUBLIC, "", "")
 
     def get_lensbulk(
         self, private_host: str = "", private_token: str = "", ssl: bool | str | Path | None = None
@@ -277,6 +295,20 @@ class EConnector:
         for client in self._clients.values():
             client.http.close()
 
+    def _bioflex(self, token: str) -> Credentials:
+        try:
+            return self._resolve(_BIOFLEX, "", token)
+        except MissingCredentials:
+            own = self._tokens["public_token"]
+            old = own.reveal() if own else self.get_settings().get("bio_bbx_public_key", "")
+            if not old:
+                raise
+            old_name, name = (
+                ("public_token", "bioflex_token") if own else ("bio_bbx_public_key", _BIOFLEX.token_keys[0])
+            )
+            _warn_of_old_name(old_name, name)
+            return self._resolve(_BIOFLEX, "", old, place=old_name)
+
     def _resolve(self, service: Service, host: str, token: str, place: str = "argument") -> Credentials:
         own = self._tokens[service.token_setting]
         arguments = [
@@ -301,5 +333,5 @@ class EConnector:
 
 def _warn_of_old_name(old: str, name: str) -> None:
     warnings.warn(
-        f"{old} serves as BioFlex's token, as in biocolabsdk 1.0.1: write {name}", DeprecationWarning, stacklevel=3
+        f"{old} serves as BioFlex's token, as in biocolabsdk 1.0.1: write {name}", DeprecationWarning, stacklevel=4
     )
