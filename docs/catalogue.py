@@ -86,7 +86,11 @@ def errors_page() -> str:
         doc = inspect.getdoc(kind) or ""
         lines += [f"({anchor_of(kind.__name__)})=", f"## {kind.__name__}", "", "{.facts}", "; ".join(facts), ""]
         lines += [_prose(doc), ""]
-        lines += ["{.facts}", f"Attributes: {', '.join(f'`{name}`' for name in names)}", ""] if (names := _attributes(doc)) else []
+        lines += (
+            ["{.facts}", f"Attributes: {', '.join(f'`{name}`' for name in names)}", ""]
+            if (names := _attributes(doc))
+            else []
+        )
         lines += [told[kind.__name__], ""] if kind.__name__ in told else []
         if kind.__name__ in raised:
             lines += ["{.facts}", f"Raised by {', '.join(f'`{name}`' for name in raised[kind.__name__])}", ""]
@@ -155,7 +159,9 @@ def modules_page() -> str:
         lines += [f"## {room.replace('.', '/') + '/' if room else 'the top floor'}", ""]
         lines += [doc + "\n" for name, doc in rooms[room] if not name]
         lines += ["| module | |", "|---|---|"]
-        lines += [f"| `{name}` | {doc.replace('``', '`').replace('|', chr(92) + '|')} |" for name, doc in rooms[room] if name]
+        lines += [
+            f"| `{name}` | {doc.replace('``', '`').replace('|', chr(92) + '|')} |" for name, doc in rooms[room] if name
+        ]
         lines += [""]
     return "\n".join(lines)
 
@@ -208,6 +214,10 @@ def _prose(doc: str) -> str:
 
 def _attributes(doc: str) -> list[str]:
     return re.findall(r"^(\w+)$", doc.partition("\nAttributes\n----------\n")[2], re.MULTILINE)
+
+
+def _cell(text: str) -> str:
+    return text.replace("``", "`").replace("|", "\\|")
 
 
 def _words(name: str) -> str:

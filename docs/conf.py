@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sys
 from importlib.metadata import version as version_of
@@ -39,6 +40,7 @@ myst_enable_extensions = ["attrs_block", "colon_fence", "deflist"]
 myst_heading_anchors = 3
 
 autosummary_generate = True
+add_module_names = False
 autodoc_member_order = "bysource"
 autodoc_typehints = "description"
 autodoc_typehints_description_target = "documented"
@@ -65,6 +67,7 @@ html_css_files = ["own.css"]
 html_theme_options = {
     "show_navbar_depth": 1,
     "home_page_in_toc": False,
+    "navbar_persistent": [],
     "use_download_button": False,
     "use_fullscreen_button": False,
     "navigation_with_keys": False,
@@ -81,3 +84,31 @@ for _name, _text in catalogue.pages().items():
 _notebooks = _HERE / "notebooks"
 shutil.rmtree(_notebooks, ignore_errors=True)
 shutil.copytree(_HERE.parent / "notebooks", _notebooks, ignore=shutil.ignore_patterns(".*"))
+
+
+def _one_name_each(app: object, what: str, name: str, thing: object, options: object, lines: list[str]) -> None:
+    """Napoleon takes ``title, authors`` among attributes for a type and a name: they are told one by one."""
+    if "Attributes" not in lines:
+        return
+    start = lines.index("Attributes") + 2
+    told = lines[:start]
+    for position, line in enumerate(lines[start:], start):
+        names = re.fullmatch(r"\w+(, \w+)+", line)
+        if names is None:
+            told.append(line)
+            continue
+        text = []
+        for following in lines[position + 1 :]:
+            if following and not following.startswith(" "):
+                break
+            text.append(following)
+        *first, last = line.split(", ")
+        for one in first:
+            told += [one, *text]
+        told.append(last)
+    lines[:] = told
+
+
+def setup(app: object) -> None:
+    """Called by Sphinx; before napoleon, whose priority is 500."""
+    app.connect("autodoc-process-docstring", _one_name_each, priority=400)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import shlex
 import tempfile
@@ -27,8 +28,7 @@ _COMMANDS = (
 
 def main() -> None:
     """Run the commands on a console that records."""
-    # Relative to the time of the call, so that every module of the command line prints to the one that records.
-    console = Console(record=True, width=84, force_terminal=True, highlight=False, file=Path(os.devnull).open("w"))
+    console = Console(record=True, width=84, force_terminal=True, highlight=False, file=io.StringIO())
     for module in (output, check, summary):
         for name in ("out", "err"):
             if hasattr(module, name):
