@@ -79,6 +79,16 @@ class Settings(BaseSettings):
         ------
         Settings
             These settings, with the values in force.
+
+        Examples
+        --------
+        >>> import biocolab_accessor as bc
+        >>> before = bc.settings.read_timeout
+        >>> with bc.settings.override(read_timeout=600):
+        ...     bc.settings.read_timeout
+        600.0
+        >>> bc.settings.read_timeout == before
+        True
         """
         before = {name: getattr(self, name) for name in values}
         try:
@@ -90,7 +100,18 @@ class Settings(BaseSettings):
                 setattr(self, name, value)
 
     def reset(self) -> None:
-        """Read every setting from the environment again."""
+        """Read every setting from the environment again.
+
+        Examples
+        --------
+        >>> import biocolab_accessor as bc
+        >>> chosen = bc.settings.progress
+        >>> bc.settings.max_retries = 0
+        >>> bc.settings.reset()
+        >>> bc.settings.max_retries
+        4
+        >>> bc.settings.progress = chosen
+        """
         fresh = _from_environment()
         for name in type(self).model_fields:
             setattr(self, name, getattr(fresh, name))

@@ -55,6 +55,12 @@ def connect(
         A host would receive its token over plain http.
     InvalidToken
         A token cannot be one.
+
+    Examples
+    --------
+    >>> import biocolab_accessor as bc
+    >>> bc.connect(private_host="https://company.example/t2d_index_tool", private_token="70d2acfd")
+    EConnector(private_host='https://company.example/t2d_index_tool/', private_token='****')
     """
     from biocolab_accessor.connector import EConnector
 

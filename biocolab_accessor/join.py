@@ -75,6 +75,13 @@ class Collection:
     ----------
     studies
         The studies, in order.
+
+    Examples
+    --------
+    >>> import biocolab_accessor as bc
+    >>> with bc.sandbox():
+    ...     bc.collection(["PBMC68k_reduced"])
+    Collection(['PBMC68k_reduced'])
     """
 
     def __init__(self, studies: Sequence[Study]) -> None:
@@ -125,6 +132,16 @@ class Collection:
         ------
         ConfigurationError
             Dask is not installed, or a worker has no token for the server.
+
+        Examples
+        --------
+        >>> import biocolab_accessor as bc
+        >>> import scanpy as sc
+        >>> with bc.sandbox() as server:
+        ...     study = server.add_study("AGAIN", sc.datasets.pbmc68k_reduced())
+        ...     adata = bc.collection(["PBMC68k_reduced", "AGAIN"]).to_anndata(label="from", genes=["LYZ"])
+        >>> adata.shape, adata.obs["from"].value_counts().to_dict()
+        ((1400, 1), {'PBMC68k_reduced': 700, 'AGAIN': 700})
         """
         options = {"genes": genes, "fields": fields, "unit": unit, "layers": layers, "obsm": obsm, "cache": cache}
         Selection.of(genes=genes, fields=fields, unit=unit, layers=layers, obsm=obsm)
@@ -154,6 +171,15 @@ class Collection:
         -------
         anndata.AnnData
             ``X`` and layers are Dask arrays.
+
+        Examples
+        --------
+        >>> import biocolab_accessor as bc
+        >>> from tempfile import TemporaryDirectory
+        >>> with bc.sandbox(), TemporaryDirectory() as folder:
+        ...     adata = bc.collection(["PBMC68k_reduced"]).lazy(folder=folder)
+        ...     type(adata.X).__module__, adata.shape
+        ('dask.array.core', (700, 765))
         """
         kept = None if folder is None else Path(folder).expanduser()
         parts = [
@@ -188,6 +214,16 @@ class Collection:
         ------
         InvalidArgument
             There is something at the path, or no folder to put it into.
+
+        Examples
+        --------
+        >>> import biocolab_accessor as bc
+        >>> import anndata
+        >>> from tempfile import TemporaryDirectory
+        >>> with bc.sandbox(), TemporaryDirectory() as folder:
+        ...     path = bc.collection(["PBMC68k_reduced"]).to_zarr(f"{folder}/joined.zarr")
+        ...     anndata.read_zarr(path).shape
+        (700, 765)
         """
         target = Path(path).expanduser()
         if target.exists() or not target.parent.is_dir():
