@@ -84,7 +84,16 @@ def errors_page() -> str:
         facts = [f"a [{own}](#{anchor_of(own)})" if own else "the base of all", f"exit code {code_of(kind)}"]
         facts += [f"caught by `except {builtins[0]}`"] if builtins else []
         doc = inspect.getdoc(kind) or ""
-        lines += [f"({anchor_of(kind.__name__)})=", f"## {kind.__name__}", "", "{.facts}", "; ".join(facts), ""]
+        lines += [f"({anchor_of(kind.__name__)})=", f"## {kind.__name__}", ""]
+        # What "Raises" of a docstring links to.
+        lines += [
+            "```{eval-rst}",
+            f".. py:exception:: {kind.__module__}.{kind.__name__}",
+            "   :no-typesetting:",
+            "```",
+            "",
+        ]
+        lines += ["{.facts}", "; ".join(facts), ""]
         lines += [_prose(doc), ""]
         lines += (
             ["{.facts}", f"Attributes: {', '.join(f'`{name}`' for name in names)}", ""]

@@ -19,6 +19,8 @@ author = "The biocolab_accessor developers"
 copyright = author
 version = release = version_of(project)
 
+smartquotes = False  # a fix in a catalogue is code, and so are its quotes
+
 extensions = [
     "myst_nb",
     "sphinx.ext.autodoc",
@@ -87,25 +89,21 @@ shutil.copytree(_HERE.parent / "notebooks", _notebooks, ignore=shutil.ignore_pat
 
 
 def _one_name_each(app: object, what: str, name: str, thing: object, options: object, lines: list[str]) -> None:
-    """Napoleon takes ``title, authors`` among attributes for a type and a name: they are told one by one."""
-    if "Attributes" not in lines:
-        return
-    start = lines.index("Attributes") + 2
-    told = lines[:start]
-    for position, line in enumerate(lines[start:], start):
-        names = re.fullmatch(r"\w+(, \w+)+", line)
-        if names is None:
+    """Napoleon takes ``title, authors`` of these sections for one thing: they are told one by one."""
+    told: list[str] = []
+    section = ""
+    for position, line in enumerate(lines):
+        if lines[position + 1 : position + 2] and re.fullmatch(r"-{3,}", lines[position + 1]):
+            section = line
+        names = line.split(", ") if re.fullmatch(r"\w+(, \w+)+", line) else [line]
+        if section not in ("Attributes", "Raises") or len(names) == 1:
             told.append(line)
             continue
-        text = []
-        for following in lines[position + 1 :]:
-            if following and not following.startswith(" "):
-                break
-            text.append(following)
-        *first, last = line.split(", ")
-        for one in first:
-            told += [one, *text]
-        told.append(last)
+        following = lines[position + 1 :]
+        end = next((number for number, text in enumerate(following) if text and text[0] != " "), len(following))
+        for one in names[:-1]:
+            told += [one, *following[:end]]
+        told.append(names[-1])
     lines[:] = told
 
 
