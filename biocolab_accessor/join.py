@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -206,7 +207,7 @@ class Collection:
         Parameters
         ----------
         path
-            Folder to write; it must not be there yet.
+            Folder to write; it must not be there yet. ``anndata.settings.zarr_write_format`` is the format.
         join, label, fields, unit, layers, obsm
             As for :meth:`to_anndata`.
 
@@ -232,7 +233,10 @@ class Collection:
         with tempfile.TemporaryDirectory(prefix=".biocolab-", dir=target.parent) as folder:
             joined = self.lazy(join, label=label, folder=folder, fields=fields, unit=unit, layers=layers, obsm=obsm)
             part = Path(folder) / "joined.zarr"
-            joined.write_zarr(part)
+            with warnings.catch_warnings():
+                # anndata announces another default at each store; which format it is, anndata.settings say.
+                warnings.filterwarnings("ignore", "Writing zarr v2 data", UserWarning)
+                joined.write_zarr(part)
             part.rename(target)
         return target
 
