@@ -14,6 +14,7 @@ from types import ModuleType
 
 import pytest
 
+import biocolab_accessor as bc
 from biocolab_accessor import connection, errors
 from biocolab_accessor.sandbox.server import Sandbox
 
@@ -122,6 +123,13 @@ def test_every_check_code_has_an_anchor(catalogue: ModuleType) -> None:
     assert {check.code for check in catalogue.checks()} == codes
     assert all(check.text and check.severity in ("error", "warning", "note") for check in catalogue.checks())
     assert "- Leave the key out of a copy, or fill it" in page.partition("## BC309: ")[2]
+
+
+def test_every_public_name_is_on_the_page_of_the_api() -> None:
+    page = (_DOCS / "api.md").read_text(encoding="utf-8")
+    for name in bc.__all__:
+        listed = re.search(rf"^   {name}$", page, re.MULTILINE) or f"`bc.{name}`" in page
+        assert listed, f"docs/api.md lacks {name}"
 
 
 def test_every_module_is_listed_with_its_noun(catalogue: ModuleType) -> None:

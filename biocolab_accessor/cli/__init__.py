@@ -24,7 +24,6 @@ __all__ = ["app"]
 
 app = typer.Typer(
     cls=Commands,
-    help="From files and notebooks to BBrowserX, Talk2Data and BioFlex, and back.",
     epilog=(
         "Exit codes: 0 done; 1 a check or doctor found something, or the name or file is not there; "
         "2 wrong arguments; 3 a host, token or setting cannot be used; 4 no usable answer arrived (try again); "

@@ -84,5 +84,6 @@ def _warn(
     file: Any = None,
     line: str | None = None,
 ) -> None:
+    """What is for the user, as a message; what libraries tell their developers is left out."""
     if issubclass(category, UserWarning | DeprecationWarning):
         say("warning", "yellow", message)

@@ -48,23 +48,26 @@ def pull(
     names = None if genes is None else [name.strip() for each in genes for name in each.split(",") if name.strip()]
     study = bc.study(study_id, source=source.value, species=species, group=group)
     others = [layer.value for layer in layers or ()]
-    plan = study.to_anndata(
-        genes=names, fields=fields, unit=unit.value, layers=others, obsm=embeddings, cache=False, dry_run=True
-    )
-    answer = {"study_id": study.id, "cells": plan.n_obs, "genes": plan.n_vars, "fields": list(plan.fields)}
-    if dry_run:
+    if output is None or dry_run:
+        plan = study.to_anndata(
+            genes=names, fields=fields, unit=unit.value, layers=others, obsm=embeddings, dry_run=True
+        )
         if as_json:
-            print_json(answer | {"n_bytes": plan.n_bytes, "memory": plan.memory, "available": plan.available})
+            print_json({name: getattr(plan, name) for name in plan.__dataclass_fields__} | {"fits": plan.fits})
         else:
             out.print(repr(plan), markup=False, soft_wrap=True)
         return
-    assert output is not None
     path = study.to_h5ad(output, genes=names, fields=fields, unit=unit.value, layers=others, obsm=embeddings)
-    answer |= {"file": str(path), "file_bytes": path.stat().st_size}
+    answer = {
+        "study_id": study.id,
+        "cells": study.n_obs,
+        "genes": study.n_vars if names is None else len(set(names)),
+        "fields": list(dict.fromkeys(study.fields if fields is None else fields)),
+        "file": str(path),
+        "file_bytes": path.stat().st_size,
+    }
     if as_json:
         print_json(answer)
     else:
-        size = f"{path.stat().st_size / 1e6:,.1f} MB"
-        print_lines(
-            {"study": study.id, "cells": f"{plan.n_obs:,}", "genes": f"{plan.n_vars:,}", "file": path, "size": size}
-        )
+        shape = {"study": study.id, "cells": f"{answer['cells']:,}", "genes": f"{answer['genes']:,}"}
+        print_lines(shape | {"file": path, "size": f"{path.stat().st_size / 1e6:,.1f} MB"})

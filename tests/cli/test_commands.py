@@ -72,7 +72,7 @@ def test_pull_takes_genes_with_commas_and_fields_one_by_one(tmp_path: Path) -> N
 
 def test_a_dry_run_of_pull_says_how_large_it_is_and_writes_nothing(tmp_path: Path) -> None:
     plan = answer("pull", "PBMC68k_reduced", "--dry-run")
-    assert (plan["cells"], plan["genes"]) == (700, 765)
+    assert (plan["study_id"], plan["n_obs"], plan["n_vars"], plan["fits"]) == ("PBMC68k_reduced", 700, 765, True)
     assert plan["n_bytes"] > 0
     assert "no values were fetched" in run("pull", "PBMC68k_reduced", "--dry-run").stdout
     assert list(tmp_path.iterdir()) == []
