@@ -59,8 +59,10 @@ def connect(
     Examples
     --------
     >>> import biocolab_accessor as bc
-    >>> bc.connect(private_host="https://company.example/t2d_index_tool", private_token="70d2acfd")
-    EConnector(private_host='https://company.example/t2d_index_tool/', private_token='****')
+    >>> with bc.sandbox() as server:
+    ...     connector = bc.connect(private_host=server.private_host, private_token=server.token)
+    ...     bc.groups()["name"].tolist()
+    ['All members', 'Personal workspace']
     """
     from biocolab_accessor.connector import EConnector
 

@@ -4,6 +4,7 @@ import pytest
 from pydantic import ValidationError
 
 import biocolab_accessor as bc
+from biocolab_accessor.errors import ConfigurationError
 
 
 def test_the_environment_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
