@@ -1,0 +1,161 @@
+"""Match: which cells here are which cells of a study."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+import pandas as pd
+from anndata import AnnData
+from numpy.typing import NDArray
+
+from biocolab_accessor.errors import InvalidColumn, InvalidNames, UnknownName
+from biocolab_accessor.exchange.report import MatchReport
+from biocolab_accessor.naming import did_you_mean, listing
+
+__all__ = ["Match", "barcodes_of", "match"]
+
+_EXAMPLES = 3
+
+Barcodes: TypeAlias = "pd.Index[Any]"
+
+
+@dataclass(frozen=True)
+class Match:
+    """Cells here as rows of a study.
+
+    Attributes
+    ----------
+    here, there
+        Barcodes of both sides, each once.
+    rows
+        (len(here),) for each cell here its row in the study, -1 where the study does not have it.
+    """
+
+    study_id: str
+    here: Barcodes
+    there: Barcodes
+    rows: NDArray[np.intp]
+
+    @property
+    def found(self) -> NDArray[np.bool_]:
+        """(len(here),) whether the study has the cell."""
+        return self.rows >= 0
+
+    @property
+    def lacking(self) -> int:
+        """Number of cells here that the study does not have."""
+        return int((self.rows < 0).sum())
+
+    def rows_only_there(self) -> NDArray[np.intp]:
+        """Rows of the study that are not here."""
+        unmet = np.ones(len(self.there), bool)
+        unmet[self.rows[self.found]] = False
+        return np.flatnonzero(unmet)
+
+    def report(
+        self, *, written: Sequence[str], notes: Sequence[str] = (), dtypes: Mapping[str, Any] | None = None
+    ) -> MatchReport:
+        """The match in numbers and examples."""
+        others = self.rows_only_there()
+        return MatchReport(
+            self.study_id,
+            matched=int(self.found.sum()),
+            only_here=self.lacking,
+            only_there=len(others),
+            examples_here=tuple(self.here[~self.found][:_EXAMPLES]),
+            examples_there=tuple(self.there[others[:_EXAMPLES]]),
+            written=tuple(written),
+            notes=tuple(notes),
+            dtypes=dict(dtypes or {}),
+        )
+
+
+def barcodes_of(adata: AnnData, on: str | None) -> Barcodes:
+    """Barcodes of an object: its obs_names, or a column of obs that holds the study's names.
+
+    Raises
+    ------
+    InvalidColumn
+        There is no such column.
+    """
+    obs: pd.DataFrame = adata.obs
+    if on is None:
+        return obs.index
+    if on not in obs.columns:
+        msg = f"obs has no column {on!r}{did_you_mean(str(on), map(str, obs.columns))}"
+        raise InvalidColumn(msg)
+    names: Barcodes = pd.Index(obs[on].astype(object), name=None)
+    return names
+
+
+def match(here: Barcodes, there: Sequence[str], study_id: str, *, remedy: str) -> Match:
+    """Join two sides by barcode.
+
+    Parameters
+    ----------
+    here, there
+        Barcodes; those of the study are each there once.
+    study_id
+        For messages.
+    remedy
+        What to do where nothing matches.
+
+    Raises
+    ------
+    InvalidNames
+        Barcodes here are no text, or occur more than once.
+    UnknownName
+        No cell matches; examples of both sides are given, and by what they seem to differ.
+    """
+    names = pd.Index(here, dtype=object)
+    if isinstance(here, pd.MultiIndex) or not all(isinstance(name, str) for name in names):
+        msg = "cells are joined by barcode, but the names here are not all text: df.set_index('barcode column')"
+        raise InvalidNames(msg)
+    if not names.is_unique:
+        twice = names[names.duplicated()].unique()
+        msg = (
+            f"{len(twice):,} barcodes occur more than once here: {listing(twice, limit=3)}. "
+            "Which of these cells the study means cannot be known: drop or rename them first"
+        )
+        raise InvalidNames(msg)
+    study_names: Barcodes = pd.Index(np.array(there, object))
+    found = Match(study_id, names, study_names, study_names.get_indexer(names))
+    if not found.found.any():
+        ours, theirs = listing(names, limit=_EXAMPLES) or "none", listing(study_names, limit=_EXAMPLES) or "none"
+        msg = (
+            f"none of the {len(names):,} cells here is among the {len(study_names):,} of study {study_id!r}. "
+            f"Here: {ours}; there: {theirs}.{_difference(names, study_names)} {remedy}"
+        )
+        raise UnknownName(msg)
+    return found
+
+
+def _difference(here: Barcodes, there: Barcodes) -> str:
+    """A sentence on the one change of names by which most cells would match, or nothing."""
+    best: tuple[int, str] = (0, "")
+    for what, trim in _TRIMS:
+        for ours, theirs in ((trim, str), (str, trim), (trim, trim)):
+            known = {theirs(name): name for name in there}
+            pairs = [(name, known[key]) for name in here if (key := ours(name)) in known]
+            if len(pairs) > best[0]:
+                a, b = pairs[0]
+                best = (len(pairs), f" Is {a!r} here {b!r} there? But for {what}, {len(pairs):,} cells would match.")
+    return best[1]
+
+
+def _without(pattern: str) -> Callable[[str], str]:
+    compiled = re.compile(pattern)
+    return lambda name: compiled.sub("", name, count=1)
+
+
+_TRIMS: tuple[tuple[str, Callable[[str], str]], ...] = (
+    ("upper and lower case", str.casefold),
+    ("a number at the end", _without(r"[-_.]\d+$")),
+    ("what is before the barcode", _without(r"^.*[_:#](?=.)")),
+    ("what is before the barcode", _without(r"^[^-_:#]*[-_:#](?=.)")),
+    ("what is after the barcode", _without(r"[-_:#][^-_:#]*$")),
+)
