@@ -61,6 +61,9 @@ class Match:
     ) -> MatchReport:
         """The match in numbers and examples."""
         others = self.rows_only_there()
+        # Few matches are seldom meant; looking for a reason takes a while where there are many cells.
+        few = 2 * self.lacking > len(self.here)
+        hint = _difference(self.here[~self.found], self.there[others]) if few else ""
         return MatchReport(
             self.study_id,
             matched=int(self.found.sum()),
@@ -69,7 +72,7 @@ class Match:
             examples_here=tuple(self.here[~self.found][:_EXAMPLES]),
             examples_there=tuple(self.there[others[:_EXAMPLES]]),
             written=tuple(written),
-            notes=tuple(notes),
+            notes=(*notes, *([hint] if hint else [])),
             dtypes=dict(dtypes or {}),
         )
 
@@ -125,10 +128,11 @@ def match(here: Barcodes, there: Sequence[str], study_id: str, *, remedy: str) -
     study_names: Barcodes = pd.Index(np.array(there, object))
     found = Match(study_id, names, study_names, study_names.get_indexer(names))
     if not found.found.any():
+        hint = _difference(names, study_names)
         ours, theirs = listing(names, limit=_EXAMPLES) or "none", listing(study_names, limit=_EXAMPLES) or "none"
         msg = (
             f"none of the {len(names):,} cells here is among the {len(study_names):,} of study {study_id!r}. "
-            f"Here: {ours}; there: {theirs}.{_difference(names, study_names)} {remedy}"
+            f"Here: {ours}; there: {theirs}. {hint[:1].upper()}{hint[1:]}{'. ' if hint else ''}{remedy}"
         )
         raise UnknownName(msg)
     return found
@@ -136,15 +140,16 @@ def match(here: Barcodes, there: Sequence[str], study_id: str, *, remedy: str) -
 
 def _difference(here: Barcodes, there: Barcodes) -> str:
     """A sentence on the one change of names by which most cells would match, or nothing."""
-    best: tuple[int, str] = (0, "")
+    most, sentence = 0, ""
+    plain = {name: name for name in there}
     for what, trim in _TRIMS:
-        for ours, theirs in ((trim, str), (str, trim), (trim, trim)):
-            known = {theirs(name): name for name in there}
+        trimmed = {trim(name): name for name in there}
+        for ours, known in ((trim, plain), (str, trimmed), (trim, trimmed)):
             pairs = [(name, known[key]) for name in here if (key := ours(name)) in known]
-            if len(pairs) > best[0]:
-                a, b = pairs[0]
-                best = (len(pairs), f" Is {a!r} here {b!r} there? But for {what}, {len(pairs):,} cells would match.")
-    return best[1]
+            if len(pairs) > most:
+                most, (a, b) = len(pairs), pairs[0]
+                sentence = f"is {a!r} here {b!r} there? But for {what}, {most:,} more cells would match"
+    return sentence
 
 
 def _without(pattern: str) -> Callable[[str], str]:

@@ -46,7 +46,7 @@ def verified(cells: pd.DataFrame, parts: StudyParts, rows: NDArray[np.intp]) -> 
         if difference:
             changed.append(f"{name!r} comes back changed: {difference}")
         elif not _same_kind(back[name].dtype, sent.dtype):
-            others.append(f"{name!r} ({sent.dtype}) as {back[name].dtype}")
+            others.append(f"{name!r} ({_kind(sent.dtype)}) as {back[name].dtype}")
     for line in changed:
         warnings.warn(f"study {parts.study_id!r}: {line}", stacklevel=5)
     if others:
@@ -57,6 +57,10 @@ def verified(cells: pd.DataFrame, parts: StudyParts, rows: NDArray[np.intp]) -> 
 def _same_kind(came: Any, sent: Any) -> bool:
     both = isinstance(came, pd.CategoricalDtype) and isinstance(sent, pd.CategoricalDtype)
     return not sent.ordered if both else bool(came == sent)
+
+
+def _kind(dtype: Any) -> str:
+    return "ordered category" if isinstance(dtype, pd.CategoricalDtype) else str(dtype)
 
 
 def _difference(sent: pd.Series, came: pd.Series) -> str:
