@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from biocolab_accessor.errors import AmbiguousName, InvalidArgument, InvalidColumn, InvalidNames, UnknownName
 from biocolab_accessor.exchange.match import Match, barcodes_of, match
 from biocolab_accessor.exchange.report import MatchReport
-from biocolab_accessor.exchange.values import encode
+from biocolab_accessor.exchange.values import encode, is_plain
 from biocolab_accessor.exchange.verify import verified
 from biocolab_accessor.inbound.metadata import unique_names
 from biocolab_accessor.inbound.parts import StudyParts
@@ -116,6 +116,9 @@ def _field_names(table: pd.DataFrame) -> list[str]:
         raise InvalidColumn(msg)
     if len(set(names)) < len(names) or not all(isinstance(name, str) and name.strip() for name in names):
         msg = f"column names must be text and all different: {listing(names)}"
+        raise InvalidNames(msg)
+    if broken := [name for name in names if not is_plain(name)]:
+        msg = f"column name {broken[0]!r} holds NUL or half a surrogate pair: rename it"
         raise InvalidNames(msg)
     reserved = [name for name in names if name.casefold() in ("barcodes", "barcode")]
     if reserved:

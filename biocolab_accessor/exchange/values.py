@@ -11,7 +11,7 @@ from pandas.api.types import is_bool_dtype, is_numeric_dtype
 
 from biocolab_accessor.errors import InvalidColumn
 
-__all__ = ["encode"]
+__all__ = ["encode", "is_plain"]
 
 
 def encode(column: pd.Series) -> tuple[list[Any], NDArray[np.bool_]]:
@@ -51,6 +51,19 @@ def encode(column: pd.Series) -> tuple[list[Any], NDArray[np.bool_]]:
     return _utf8(texts, name), missing
 
 
+def is_plain(text: str) -> bool:
+    """Whether a text comes back as it went.
+
+    Half a surrogate pair breaks whatever answers with it, and what follows a NUL is lost on pandas when it makes
+    categories.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return "\0" not in text
+
+
 def _labels(dtype: pd.CategoricalDtype, name: Any) -> list[str]:
     labels = [str(category) for category in dtype.categories]
     if len(set(labels)) < len(labels):
@@ -60,12 +73,10 @@ def _labels(dtype: pd.CategoricalDtype, name: Any) -> list[str]:
 
 
 def _utf8(texts: list[str], name: Any) -> list[str]:
-    try:
-        "".join(texts).encode()
-    except UnicodeEncodeError as error:
-        bad = next(text for text in texts if any("\ud800" <= letter <= "\udfff" for letter in text))
-        msg = f"column {name!r} holds text that is no Unicode, such as {bad!r}: correct it"
-        raise InvalidColumn(msg) from error
+    if not is_plain("".join(texts)):
+        bad = next((text for text in texts if not is_plain(text)), "")
+        msg = f"column {name!r} holds text with NUL or half a surrogate pair, such as {bad!r}: correct it"
+        raise InvalidColumn(msg)
     return texts
 
 
