@@ -85,11 +85,12 @@ def _push(
         which = f"{len(strange):,} of {len(found.here):,} barcodes"
         msg = f"{which} are not in study {parts.study_id!r}: {listing(strange, limit=3)}"
         raise UnknownName(msg)
-    _expect_addressable(found, parts)
-    replaced = [name for name in names if name in parts.fields]
+    replaced = _in_study(names, parts)
     if replaced and not overwrite:
         msg = f"study {parts.study_id!r} has fields {listing(replaced)} already: give overwrite=True or rename them"
         raise InvalidArgument(msg)
+    # Of a field that is replaced the other cells are sent too.
+    _expect_addressable(np.arange(len(found.there)) if replaced else found.rows[found.found], parts)
     cells = table[found.found]
     barcodes = np.array(parts.barcodes, object)
     for rows, columns in _requests(cells, found, parts, replaced, missing):
@@ -127,12 +128,17 @@ def _field_names(table: pd.DataFrame) -> list[str]:
     return names
 
 
-def _expect_addressable(found: Match, parts: StudyParts) -> None:
+def _in_study(names: Sequence[str], parts: StudyParts) -> list[str]:
+    known = set(parts.fields)
+    return [name for name in names if name in known]
+
+
+def _expect_addressable(rows: NDArray[np.intp], parts: StudyParts) -> None:
     own = pd.Index(parts.barcodes, dtype=object)
     if own.is_unique:
         return
     repeated = own.duplicated(keep=False)
-    if repeated[found.rows[found.found]].any():
+    if repeated[rows].any():
         names = own[repeated].unique()
         msg = (
             f"{len(names):,} barcodes occur more than once in study {parts.study_id!r} ({listing(names, limit=3)}), "

@@ -55,14 +55,14 @@ class TestNothingMatches:
     @pytest.mark.parametrize(
         ("here", "there", "what"),
         [
-            (["AAAC", "AAAG"], STUDY, "Is 'AAAC' here 'AAAC-1' there? But for a number at the end, 2 more"),
-            (["AAAC-1-0", "AAAG-1-1"], STUDY, "a number at the end, 2 more"),
-            (["AAAC-3"], STUDY, "Is 'AAAC-3' here 'AAAC-1' there? But for a number at the end, 1 more"),
-            (["donor_1_AAAC-1", "donor_2_AAAG-1"], STUDY, "what is before the barcode, 2 more"),
-            (["s1-AAAC-1"], STUDY, "what is before the barcode, 1 more"),
-            (["AAAC-1"], ["lane:AAAC-1"], "what is before the barcode, 1 more"),
-            (["AAAC-1-ctrl", "AAAG-1-stim"], STUDY, "what is after the barcode, 2 more"),
-            (["aaac-1"], STUDY, "upper and lower case, 1 more"),
+            (["AAAC", "AAAG"], STUDY, "a number at the end: is 'AAAC' here 'AAAC-1' there? Rename"),
+            (["AAAC-1-0", "AAAG-1-1"], STUDY, "a number at the end: is 'AAAC-1-0' here 'AAAC-1' there?"),
+            (["AAAC-3"], STUDY, "a number at the end: is 'AAAC-3' here 'AAAC-1' there?"),
+            (["donor_1_AAAC-1", "x"], STUDY, "what is before the barcode: is 'donor_1_AAAC-1' here 'AAAC-1'"),
+            (["s1-AAAC-1"], STUDY, "what is before the barcode: is 's1-AAAC-1' here 'AAAC-1'"),
+            (["AAAC-1"], ["lane:AAAC-1"], "what is before the barcode: is 'AAAC-1' here 'lane:AAAC-1'"),
+            (["AAAC-1-ctrl", "AAAG-1-stim"], STUDY, "what is after the barcode: is 'AAAC-1-ctrl' here 'AAAC-1'"),
+            (["aaac-1"], STUDY, "upper and lower case: is 'aaac-1' here 'AAAC-1' there?"),
         ],
     )
     def test_what_the_names_differ_by_is_said(self, here: list[str], there: list[str], what: str) -> None:
@@ -78,7 +78,7 @@ class TestNothingMatches:
 class TestFewMatch:
     def test_the_likely_reason_is_noted(self) -> None:
         report = matched(["AAAC-1", "AAAG", "AACT", "AATT"])
-        assert report.notes == ("is 'AAAG' here 'AAAG-1' there? But for a number at the end, 3 more cells would match",)
+        assert report.notes == ("names seem to differ by a number at the end: is 'AAAG' here 'AAAG-1' there?",)
 
     def test_no_reason_is_made_up(self) -> None:
         assert matched(["AAAC-1", "x", "y"]).notes == ()

@@ -19,7 +19,7 @@ from biocolab_accessor.errors import (
 )
 from biocolab_accessor.exchange.push import push_metadata
 from biocolab_accessor.inbound.connector_source import ConnectorSource
-from biocolab_accessor.inbound.study import Study
+from biocolab_accessor.inbound.study import Study, parts_of
 from biocolab_accessor.outbound.submission import Submission
 from biocolab_accessor.sandbox.server import Sandbox
 from tests.conftest import assert_equal_objects
@@ -151,7 +151,7 @@ class TestWhichCells:
     def test_no_match_is_an_error(self, pbmc: ad.AnnData, study: Study) -> None:
         pbmc.obs["x_nobody"] = 1
         pbmc.obs_names = [f"{name}-0" for name in pbmc.obs_names]
-        with pytest.raises(UnknownName, match=r"none of the 700 .* a number at the end, 700 more cells .* as on="):
+        with pytest.raises(UnknownName, match=r"none of the 700 .* differ by a number at the end: .* as on="):
             pbmc.biocolab.push_metadata("x_nobody", study=study)
         pbmc.obs["barcode"] = [name.removesuffix("-0") for name in pbmc.obs_names]
         assert pbmc.biocolab.push_metadata(study=study, on="barcode").written == ("x_nobody",)
@@ -162,18 +162,26 @@ class TestWhichCells:
         options = {"on": None, "missing": "raise", "overwrite": False, "verify": True}
         with pytest.raises(AmbiguousName, match=r"1 barcodes occur more than once in study 'twice' \('A'\)"):
             push_metadata(twice, study, "x", **options)
+        sent = Study(TwoCellsOfOneName())
+        options["verify"] = False
+        assert push_metadata(twice[["B"]], sent, "x", **options).matched == 1
+        assert parts_of(sent).source.sent == [{"barcodes": ["B"], "x": [2]}]
 
 
 class TwoCellsOfOneName(ConnectorSource):
     """What the sandbox refuses to make."""
 
     def __init__(self) -> None:
+        self.sent: list[object] = []
         super().__init__(None, {"uuid": "u", "study_id": "twice"}, group_id="g", species="human", name="bbrowserx")
 
     metalist = ()
 
     def barcodes(self) -> list[str]:
         return ["A", "A", "B"]
+
+    def add_metadata(self, columns: object) -> None:
+        self.sent.append(columns)
 
 
 class TestWhatIsSent:
