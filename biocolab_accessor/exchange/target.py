@@ -39,6 +39,9 @@ def origin_or(adata: AnnData, target: Target | None, *, group: str | None, speci
     """As :func:`study_meant`; None means the study that the object came from."""
     if target is not None:
         return study_meant(target, group=group, species=species, source=source)
+    if group is not None:
+        msg = f"group is {group!r}, but there is no id to look for in it: give study="
+        raise InvalidArgument(msg)
     try:
         origin = read_provenance(adata)
     except UnknownStudy as error:

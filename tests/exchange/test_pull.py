@@ -16,7 +16,6 @@ from biocolab_accessor.errors import (
     InvalidNames,
     UnknownField,
     UnknownName,
-    UnknownStudy,
 )
 from biocolab_accessor.inbound.study import Study
 from biocolab_accessor.outbound.submission import Submission
@@ -137,6 +136,21 @@ class TestBarcodes:
             pbmc.biocolab.pull_metadata("louvain", study=study, on="barcodes")
 
     @pytest.mark.filterwarnings("ignore:Observation names are not unique")
+    def test_only_the_names_that_are_joined_by_must_differ(
+        self, pbmc: ad.AnnData, truth: ad.AnnData, study: Study
+    ) -> None:
+        pbmc.obs["barcode"] = pbmc.obs_names[::-1]
+        pbmc.obs_names = ["cell"] * 700
+        pbmc.biocolab.pull_metadata(["phase", "n_genes"], study=study, on="barcode")
+        assert labels(pbmc.obs["phase"]) == labels(truth.obs["phase"].iloc[::-1])
+        pbmc.biocolab.pull_embeddings("X_umap", study=study, on="barcode")
+        np.testing.assert_array_equal(pbmc.obsm["X_umap"], truth.obsm["X_umap"][::-1].astype(np.float32))
+        pbmc.obs["by_column"] = np.arange(700)
+        pbmc.biocolab.push_metadata("by_column", study=study, on="barcode")
+        sent = bc.study("exchange", source="bbrowserx").metadata("by_column")["by_column"]
+        np.testing.assert_array_equal(sent[truth.obs_names], np.arange(700)[::-1])
+
+    @pytest.mark.filterwarnings("ignore:Observation names are not unique")
     def test_repeated_barcodes_are_refused(self, pbmc: ad.AnnData, study: Study) -> None:
         pbmc.obs_names = [*pbmc.obs_names[:-1], pbmc.obs_names[0]]
         with pytest.raises(InvalidNames, match="occur more than once here"):
@@ -150,18 +164,6 @@ class TestWhichStudy:
         assert labels(adata.obs["phase"]) == labels(truth.obs["phase"])
         adata.biocolab.pull_embeddings("X_umap")
         np.testing.assert_array_equal(adata.obsm["X_umap"], truth.obsm["X_umap"].astype(np.float32))
-
-    def test_it_may_be_given_in_every_way(self, pbmc: ad.AnnData, study: Study, submission: Submission) -> None:
-        uuid = study.provenance()["study_uuid"]
-        for prefix, target, group in (("a", study, None), ("b", submission, None), ("c", uuid, "Personal workspace")):
-            pbmc.biocolab.pull_metadata("phase", study=target, group=group, prefix=prefix)
-        assert labels(pbmc.obs["aphase"]) == labels(pbmc.obs["bphase"]) == labels(pbmc.obs["cphase"])
-
-    def test_none_at_all_is_said(self, pbmc: ad.AnnData, server: Sandbox) -> None:
-        with pytest.raises(UnknownStudy, match="give study="):
-            pbmc.biocolab.pull_metadata("phase")
-        with pytest.raises(InvalidArgument, match="study is a int"):
-            pbmc.biocolab.pull_metadata("phase", study=1)
 
     def test_bioflex_has_metadata_but_no_embeddings(self, pbmc: ad.AnnData, truth: ad.AnnData, server: Sandbox) -> None:
         pbmc.biocolab.pull_metadata(["bulk_labels", "n_genes"], study="PBMC68k_reduced", source="bioflex")

@@ -121,6 +121,17 @@ class TestWhichCells:
         np.testing.assert_array_equal(back[part.obs_names[:-1]], np.arange(199))
         assert back.isna().sum() == 501
 
+    def test_cells_that_the_server_filtered_out_are_only_here(self, counts: ad.AnnData, server: Sandbox) -> None:
+        totals = np.asarray(counts.X.sum(axis=1)).ravel()
+        kept = totals >= np.median(totals)
+        submission = counts.biocolab.submit(min_counts=float(np.median(totals)), skip_dimred=True)
+        counts.obs["leiden"] = pd.Categorical([str(i % 4) for i in range(60)])
+        pushed = counts.biocolab.push_metadata("leiden", study=submission)
+        assert (pushed.matched, pushed.only_here, pushed.only_there) == (kept.sum(), 60 - kept.sum(), 0)
+        assert pushed.examples_here == tuple(counts.obs_names[~kept][:3])
+        back = submission.study().metadata("leiden")["leiden"]
+        assert list(back[counts.obs_names[kept]]) == list(counts.obs["leiden"][kept])
+
     def test_a_field_is_replaced_only_when_asked_and_only_in_the_cells_that_are_here(
         self, pbmc: ad.AnnData, study: Study
     ) -> None:
