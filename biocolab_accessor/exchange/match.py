@@ -16,7 +16,9 @@ from biocolab_accessor.errors import InvalidColumn, InvalidNames, UnknownName
 from biocolab_accessor.exchange.report import MatchReport
 from biocolab_accessor.naming import did_you_mean, listing
 
-__all__ = ["Match", "barcodes_of", "match"]
+__all__ = ["OBS_REMEDY", "Match", "barcodes_of", "match"]
+
+OBS_REMEDY = "Put the study's names into a column of obs and give it as on=."
 
 _EXAMPLES = 3
 _LOOKED_AT_HERE = 1_000

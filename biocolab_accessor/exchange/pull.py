@@ -11,7 +11,7 @@ from anndata import AnnData
 
 from biocolab_accessor.errors import InvalidArgument, InvalidColumn, InvalidResponse, UnknownName
 from biocolab_accessor.exchange.dtypes import TRUTH, restore, take
-from biocolab_accessor.exchange.match import Match, barcodes_of, match
+from biocolab_accessor.exchange.match import OBS_REMEDY, Match, barcodes_of, match
 from biocolab_accessor.exchange.report import MatchReport
 from biocolab_accessor.inbound.embedding import obsm_keys
 from biocolab_accessor.inbound.metadata import select_fields, unique_names
@@ -20,8 +20,6 @@ from biocolab_accessor.inbound.study import Study, parts_of
 from biocolab_accessor.naming import did_you_mean, listing
 
 __all__ = ["pull_embeddings", "pull_metadata"]
-
-_REMEDY = "Put the study's names into a column of obs and give it as on=."
 
 
 def pull_metadata(
@@ -102,7 +100,7 @@ def _fresh_parts(study: Study) -> StudyParts:
 
 def _match(adata: AnnData, on: str | None, parts: StudyParts) -> Match:
     # Repeated barcodes of a study are told apart as to_anndata tells them apart.
-    return match(barcodes_of(adata, on), unique_names(parts.barcodes), parts.study_id, remedy=_REMEDY)
+    return match(barcodes_of(adata, on), unique_names(parts.barcodes), parts.study_id, remedy=OBS_REMEDY)
 
 
 def _expect_changeable(adata: AnnData) -> None:
@@ -154,6 +152,7 @@ def _column(came: pd.Series, name: str, found: Match, wanted: tuple[Any, bool] |
             return column, [f"{name!r} is {column.dtype}, not {dtype} as before: {error}"]
     if column.dtype != came.dtype:
         return column, [f"{name!r} is {column.dtype}, since {found.lacking:,} cells have no value"]
-    if isinstance(came.dtype, pd.CategoricalDtype) and len(came) and set(came.cat.categories) <= TRUTH.keys():
+    labels = set(came.cat.categories) if isinstance(came.dtype, pd.CategoricalDtype) else set()
+    if labels and labels <= TRUTH.keys():
         return column, [f"{name!r} has labels 'True' and 'False'; dtypes={{{name!r}: 'bool'}} makes it bool"]
     return column, []

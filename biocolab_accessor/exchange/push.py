@@ -11,7 +11,7 @@ from anndata import AnnData
 from numpy.typing import NDArray
 
 from biocolab_accessor.errors import AmbiguousName, InvalidArgument, InvalidColumn, InvalidNames, UnknownName
-from biocolab_accessor.exchange.match import Match, barcodes_of, match
+from biocolab_accessor.exchange.match import OBS_REMEDY, Match, barcodes_of, match
 from biocolab_accessor.exchange.report import MatchReport
 from biocolab_accessor.exchange.values import encode, is_plain
 from biocolab_accessor.exchange.verify import verified
@@ -24,7 +24,6 @@ __all__ = ["Missing", "push_metadata", "submit_metadata"]
 
 Missing = Literal["raise", "omit"]
 
-_OBS_REMEDY = "Put the study's names into a column of obs and give it as on=."
 _TABLE_REMEDY = "Put the study's names into the index."
 
 
@@ -54,7 +53,7 @@ def push_metadata(
         msg = f"there are no columns to send: study {study.id!r} has all of obs already"
         raise InvalidColumn(msg)
     table = obs[wanted].set_axis(barcodes_of(adata, on), axis=0)
-    return _push(table, parts, _OBS_REMEDY, strict=False, missing=missing, overwrite=overwrite, verify=verify)
+    return _push(table, parts, OBS_REMEDY, strict=False, missing=missing, overwrite=overwrite, verify=verify)
 
 
 def submit_metadata(
