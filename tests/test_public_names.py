@@ -130,8 +130,9 @@ def test_the_wire_is_known_to_the_wire_only() -> None:
 @pytest.mark.parametrize(
     ("room", "others"),
     [
-        ("inbound", ("outbound", "sandbox", "check")),
-        ("outbound", ("inbound", "sandbox")),
+        ("inbound", ("outbound", "exchange", "sandbox", "check")),
+        ("outbound", ("inbound", "exchange", "sandbox")),
+        ("exchange", ("clients", "sandbox", "check")),
         ("check", ("inbound", "outbound", "sandbox", "clients")),
         ("storage", ("clients", "inbound", "outbound", "sandbox", "check", "catalog")),
         ("clients", ("inbound", "outbound", "sandbox", "check", "catalog")),
