@@ -47,7 +47,6 @@ _GAPS = {
     "biocolab_accessor.accessors.frame.DataFrameAccessor.check",
     "biocolab_accessor.accessors.frame.DataFrameAccessor.expression_summary",
     "biocolab_accessor.accessors.frame.DataFrameAccessor.submit",
-    "biocolab_accessor.accessors.frame.DataFrameAccessor.submit_metadata",
     "biocolab_accessor.accessors.sending.Sending.to_h5ad",
     "biocolab_accessor.check.report.Report.raise_for_errors",
     "biocolab_accessor.check.report.Report.to_frame",
