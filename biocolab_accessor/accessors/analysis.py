@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from biocolab_accessor.accessors.base import AnnDataPart
 from biocolab_accessor.accessors.sending import MatrixType
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
     from biocolab_accessor.annotate.annotation import Annotation
     from biocolab_accessor.clients.bioflex import Database
     from biocolab_accessor.filters import FilterPreview
@@ -170,4 +173,65 @@ class Analysis(AnnDataPart):
             key_added=key_added,
             n_resamples=n_resamples,
             seed=seed,
+        )
+
+    def plot_expression_summary(
+        self,
+        genes: Sequence[str] | str | None = None,
+        *,
+        database: Database | None = None,
+        standard_scale: Literal["gene"] | None = "gene",
+        swap_axes: bool = False,
+        cmap: str = "Reds",
+        ax: Axes | None = None,
+    ) -> Figure:
+        """Dot plot of where a database expresses some genes; the object's own cells do not matter.
+
+        For a table that is there already: ``biocolab_accessor.plotting.expression_dotplot(table)``.
+
+        Parameters
+        ----------
+        genes
+            Names; None means all genes of the object, which is for objects that were cut to a few.
+        database
+            As :func:`biocolab_accessor.database` gives it; None means the newest human one.
+        standard_scale
+            ``"gene"`` colours each gene from its least to its most expression; None by the values themselves.
+        swap_axes
+            Genes in rows.
+        cmap
+            Name of a matplotlib colour map.
+        ax
+            Where to draw; None makes a figure.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+            Size of a dot: share of a cell type's cells that express the gene. Colour: mean expression over all of them.
+
+        Raises
+        ------
+        UnknownGene
+            The database has no such genes.
+        InvalidArgument
+            No genes are given and the object has more than 100, or an argument is none of its values.
+
+        Examples
+        --------
+        >>> import scanpy as sc, biocolab_accessor as bc
+        >>> with bc.sandbox():
+        ...     figure = sc.datasets.pbmc68k_reduced().biocolab.plot_expression_summary(["CD79A", "NKG7"])
+        >>> [label.get_text() for label in figure.axes[0].get_xticklabels()]
+        ['CD79A', 'NKG7']
+        """
+        from biocolab_accessor.annotate.dotplot import plot_summary
+
+        return plot_summary(
+            self._adata,
+            genes,
+            database=database,
+            standard_scale=standard_scale,
+            swap_axes=swap_axes,
+            cmap=cmap,
+            ax=ax,
         )

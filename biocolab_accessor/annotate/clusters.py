@@ -77,7 +77,13 @@ def annotate(
             part = score_types(ranks.loc[known], n_resamples=n_resamples, seed=seed)
         else:
             part = pd.DataFrame({"cell_type": [None], "n_genes": [0]})
-        parts.append(part.assign(cluster=cluster, n_missing=len(absent), genes_missing=[tuple(absent)] * len(part)))
+        parts.append(
+            part.assign(
+                cluster=cluster,
+                n_missing=len(absent),
+                genes_missing=pd.Series([tuple(absent)] * len(part), dtype=object),
+            )
+        )
     annotation = Annotation(
         table=_tidy(parts),
         markers=found.genes,

@@ -105,7 +105,8 @@ def rank_genes(adata: AnnData, slot: Slot, clusters: pd.Categorical[Any], *, cou
     Returns
     -------
     numpy.ndarray
-        (n_clusters, n_genes) float64; 0 where a gene does not vary.
+        (n_clusters, n_genes) float64; 0 where a gene does not vary, infinite where it varies between the two sides
+        only.
     """
     source = source_of(adata, slot)
     n_clusters, codes = len(clusters.categories), np.asarray(clusters.codes)
@@ -128,7 +129,11 @@ def rank_genes(adata: AnnData, slot: Slot, clusters: pd.Categorical[Any], *, cou
     mean, error = _mean_and_error(sums, squares, sizes)
     rest_mean, rest_error = _mean_and_error(sums.sum(0) - sums, squares.sum(0) - squares, sizes.sum() - sizes)
     spread = np.sqrt(error + rest_error)
-    return np.divide(mean - rest_mean, spread, out=np.zeros_like(mean), where=spread > 0)
+    difference = mean - rest_mean
+    # What rounding leaves of a gene that is the same everywhere must not become infinite.
+    apart = np.abs(difference) > 1e-9 * (np.abs(mean) + np.abs(rest_mean))
+    without_spread = np.where(apart, np.copysign(np.inf, difference), 0.0)
+    return np.divide(difference, spread, out=without_spread, where=spread > 0)
 
 
 def translate(adata: AnnData, markers: Markers, gene_symbols: str) -> Markers:

@@ -40,13 +40,14 @@ def plot_study(
     """Draw a study; see :meth:`Study.plot` for arguments and errors."""
     from biocolab_accessor.plotting.embedding import draw_embedding
 
-    values = None if color is None else _values(parts, color)
+    values, unit = (None, "") if color is None else _values(parts, color)
     key, coordinates = _embedding(parts, basis)
     return draw_embedding(
         coordinates,
         values,
         axis_name=_AXIS_NAMES.get(key, key.removeprefix("X_")),
         title=color or "",
+        unit=unit,
         palette=palette,
         cmap=cmap,
         size=size,
@@ -67,7 +68,7 @@ def _embedding(parts: StudyParts, basis: str | None) -> tuple[str, NDArray[np.fl
         )
         raise UnknownEmbedding(msg)
     if basis is None:
-        return next(((key, flat[key]) for key in (*_FIRST, *flat) if key in flat))
+        return next((key, flat[key]) for key in (*_FIRST, *flat) if key in flat)
     names = {**{name: keys[name] for name in every}, **{key.removeprefix("X_"): key for key in flat}}
     names |= {key: key for key in flat}
     key = names.get(basis) or names.get(basis.casefold(), "")
@@ -77,12 +78,12 @@ def _embedding(parts: StudyParts, basis: str | None) -> tuple[str, NDArray[np.fl
     return key, flat[key]
 
 
-def _values(parts: StudyParts, color: str) -> pd.Series:
-    """A metadata field, or the log-normalised expression of a gene."""
+def _values(parts: StudyParts, color: str) -> tuple[pd.Series, str]:
+    """A metadata field, or the log-normalised expression of a gene; and the unit, as far as it is known."""
     if color in parts.fields:
-        return parts.metadata([color])[color]
+        return parts.metadata([color])[color], ""
     if color in parts.features:
-        return pd.Series(parts.query_genes([color], "lognorm").toarray()[:, 0])
+        return pd.Series(parts.query_genes([color], "lognorm").toarray()[:, 0]), "expression (lognorm)"
     near = did_you_mean(str(color), [*parts.fields, *parts.features])
     msg = f"study {parts.study_id} has no field and no gene {color!r}{near}; its fields are {listing(parts.fields)}"
     raise UnknownField(msg)

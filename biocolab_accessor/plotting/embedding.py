@@ -34,6 +34,7 @@ def draw_embedding(
     *,
     axis_name: str,
     title: str = "",
+    unit: str = "",
     palette: Mapping[str, str] | Sequence[str] | None = None,
     cmap: str = "viridis",
     size: float | None = None,
@@ -53,6 +54,8 @@ def draw_embedding(
         ``"UMAP"`` makes the axes ``UMAP1`` and ``UMAP2``.
     title
         Of the axes.
+    unit
+        Of numbers, written beside the colour bar.
     palette
         Colours of the categories, see :func:`biocolab_accessor.plotting.colors.category_colors`.
     cmap
@@ -83,8 +86,8 @@ def draw_embedding(
         target = axes_of(ax, _SIDE, _SIDE)
         target.scatter(coordinates[:, 0], coordinates[:, 1], color=KEPT, **dots)
     elif pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values):
-        target = axes_of(ax, _SIDE + 0.9, _SIDE)
-        _draw_numbers(target, coordinates, values.to_numpy(np.float64, na_value=np.nan), cmap, dots)
+        target = axes_of(ax, _SIDE + 1.0, _SIDE)
+        _draw_numbers(target, coordinates, values.to_numpy(np.float64, na_value=np.nan), unit, cmap, dots)
     else:
         target = _draw_categories(coordinates, _categorical(values, title), palette, legend_loc, ax, dots)
     target.set_title(title)
@@ -97,7 +100,12 @@ def draw_embedding(
 
 
 def _draw_numbers(
-    target: Axes, coordinates: NDArray[Any], values: NDArray[np.float64], cmap: str, dots: Mapping[str, Any]
+    target: Axes,
+    coordinates: NDArray[Any],
+    values: NDArray[np.float64],
+    unit: str,
+    cmap: str,
+    dots: Mapping[str, Any],
 ) -> None:
     has = np.isfinite(values)
     target.scatter(coordinates[~has, 0], coordinates[~has, 1], color=MISSING, **dots)
@@ -105,7 +113,7 @@ def _draw_numbers(
     points = target.scatter(coordinates[order, 0], coordinates[order, 1], c=values[order], cmap=cmap, **dots)
     if len(order):
         place = target.inset_axes((0.12, -2.0, 0.14, 2.0), transform=inches_from_corner(target))
-        bar: Any = figure_of(target).colorbar(points, cax=place)
+        bar: Any = figure_of(target).colorbar(points, cax=place, label=unit)
         bar.outline.set_linewidth(0.5)
 
 
@@ -174,4 +182,8 @@ def _categorical(values: pd.Series, title: str) -> pd.Categorical[Any]:
             f"colours apart: choose a column with at most {_MOST_CATEGORIES}"
         )
         raise InvalidArgument(msg)
-    return pd.Categorical.from_codes(used.cat.codes.to_numpy(), categories=[str(name) for name in used.cat.categories])
+    names = [str(name) for name in used.cat.categories]
+    place = {name: i for i, name in enumerate(dict.fromkeys(names))}  # 1 and "1" look the same, and are one here
+    codes = used.cat.codes.to_numpy()
+    moved = np.where(codes >= 0, np.array([*(place[name] for name in names), -1])[codes], -1)
+    return pd.Categorical.from_codes(moved, categories=pd.Index(list(place), dtype=object))

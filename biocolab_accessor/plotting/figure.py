@@ -42,7 +42,8 @@ def figure_of(ax: Axes) -> Figure:
 
 def inches_from_corner(ax: Axes) -> Transform:
     """Coordinates in inches from the upper right corner of axes, so that a legend keeps its size beside any plot."""
-    return figure_of(ax).dpi_scale_trans + ScaledTranslation(1, 1, ax.transAxes)
+    corner: Any = ax.transAxes  # annotated as affine only, and used for whatever it is
+    return figure_of(ax).dpi_scale_trans + ScaledTranslation(1, 1, corner)
 
 
 def label_width(labels: Any) -> float:
