@@ -309,17 +309,18 @@ def _suggestions(
     groups: Mapping[str, NDArray[np.bool_]], qc: pd.DataFrame, n_mads: float, n_mads_mt: float
 ) -> pd.DataFrame:
     rows = []
+    counted = not bool((qc["counts"] < 0).any())  # sums of scaled values are about nothing
     for cells in groups.values():
         part = qc[cells & (qc["counts"] > 0).to_numpy()]  # empty droplets would pull the median down
         row = {}
         for name in ("counts", "genes"):
             middle, spread = _median_and_mad(np.log1p(part[name].to_numpy()))
-            span = n_mads * spread if spread > 0 else np.nan
+            span = n_mads * spread if spread > 0 and counted else np.nan
             row[f"min_{name}"] = np.floor(np.expm1(max(middle - span, 0.0)))
             row[f"max_{name}"] = np.ceil(np.expm1(middle + span))
         middle, spread = _median_and_mad(part["mt_percent"].to_numpy())
         most = np.ceil(100 * (middle + n_mads_mt * spread)) / 100
-        row["mt_percentage"] = most if spread > 0 and most < 100 else np.nan
+        row["mt_percentage"] = most if spread > 0 and most < 100 and counted else np.nan
         rows.append(row)
     return pd.DataFrame(rows, index=pd.Index(list(groups), name="batch"), columns=list(_BOUNDS), dtype=np.float64)
 

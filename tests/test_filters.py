@@ -76,7 +76,9 @@ class TestTheServerKeepsTheSameCells:
 
     def test_of_scaled_values(self, read_h5ad: Callable[[str], ad.AnnData], server: Sandbox) -> None:
         adata = read_h5ad("anndata-v0.5.0.h5ad")
-        assert adata.biocolab.preview_filters().qc["counts"].min() < 0
+        preview = adata.biocolab.preview_filters()
+        assert preview.qc["counts"].min() < 0
+        assert preview.suggested == {}
         assert 0 < expect_the_same(adata, min_counts=10, max_genes=400) < 700
 
     def test_at_every_boundary(self, server: Sandbox) -> None:

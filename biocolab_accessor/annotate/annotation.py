@@ -54,7 +54,11 @@ class Annotation:
 
     @property
     def best(self) -> pd.Series:
-        """The cell type with the highest score by cluster; None for a cluster without known markers."""
+        """The cell type with the highest score by cluster; None for a cluster without known markers.
+
+        Of types with equal scores it is the one with more support, then the first of the database; ``table`` shows
+        that they tie.
+        """
         first = self.table.drop_duplicates("cluster")
         return pd.Series(
             first["cell_type"].to_numpy(object), index=pd.Index(first["cluster"], name=self.groupby), name="cell_type"
@@ -82,12 +86,15 @@ class Annotation:
         Raises
         ------
         InvalidArgument
-            There is no such kind, or no cluster has a cell type.
+            There is no such kind, ``n_types`` is below 1, or no cluster has a cell type.
         """
         from biocolab_accessor.plotting.dots import draw_dots, draw_heatmap
 
         if kind not in ("dot", "heatmap"):
             msg = f"kind is {kind!r}: give 'dot' or 'heatmap'"
+            raise InvalidArgument(msg)
+        if n_types is not None and n_types < 1:
+            msg = f"n_types is {n_types!r}: give a whole number of 1 or more"
             raise InvalidArgument(msg)
         known = self.table[self.table["cell_type"].notna()]
         if known.empty:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -102,12 +103,18 @@ def _clusters(obs: pd.DataFrame, groupby: str) -> pd.Categorical[Any] | None:
     if groupby not in obs.columns:
         return None
     column = obs[groupby]
-    present = column.dropna()
+    present = column.dropna().unique()
     if isinstance(column.dtype, pd.CategoricalDtype):
-        labels = [str(label) for label in column.cat.categories if (present == label).any()]
+        used = set(present)
+        labels = [str(label) for label in column.cat.categories if label in used]
     else:
-        labels = list(dict.fromkeys(present.astype(str).sort_values()))
+        labels = sorted(map(str, present), key=_natural)
     return pd.Categorical(column.astype(object).map(str, na_action="ignore"), categories=list(dict.fromkeys(labels)))
+
+
+def _natural(text: str) -> list[Any]:
+    """A key that puts ``"2"`` before ``"10"``."""
+    return [int(part) if i % 2 else part for i, part in enumerate(re.split(r"([0-9]+)", text))]
 
 
 def _tidy(parts: Sequence[pd.DataFrame]) -> pd.DataFrame:

@@ -8,6 +8,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgba_array
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
@@ -137,8 +138,8 @@ def _draw_categories(
     target.scatter(coordinates[~has, 0], coordinates[~has, 1], color=MISSING, **dots)
     # Drawn category after category, the last ones would hide the first.
     order = np.random.default_rng(0).permutation(np.flatnonzero(has))
-    by_code = np.array([colors[name] for name in names], dtype=object)
-    target.scatter(coordinates[order, 0], coordinates[order, 1], c=list(by_code[codes[order]]), **dots)
+    by_code = to_rgba_array([colors[name] for name in names])
+    target.scatter(coordinates[order, 0], coordinates[order, 1], c=by_code[codes[order]], **dots)
     if legend_loc == "on data":
         _write_names(target, coordinates, codes, names)
     elif legend_loc == "right margin":

@@ -70,7 +70,7 @@ def plot_filters(
         hspace=0,
     )
     drawn = _choice(len(qc), _MOST_POINTS)
-    titles = {"counts": f"{what} per cell", "genes": "genes per cell", "mt_percent": "mitochondrial (%)"}
+    titles = {"counts": f"{what} per cell", "genes": "genes per cell", "mt_percent": "mitochondrial counts (%)"}
     shared: Axes | None = None
     for column, (measure, title) in enumerate(titles.items()):
         ax = figure.add_subplot(grid[:, column], sharey=shared)
@@ -93,7 +93,7 @@ def plot_filters(
         figure.add_subplot(grid[0 if height > _SCATTER_HEIGHT + 1 else slice(None), 3]), qc, kept, drawn, bounds, what
     )
     n_kept = int(kept.sum())
-    title = f"{n_kept:,} of {len(qc):,} cells stay"
+    title = f"{n_kept:,} of {len(qc):,} cells stay; upright marks: medians"
     title += "" if suggestions is None else "; dotted: suggested by MAD"
     title += "" if len(drawn) == len(qc) else f"; points are {len(drawn):,} cells at random"
     figure.suptitle(title, x=0.01, ha="left", fontsize="medium")
@@ -201,7 +201,7 @@ def _draw_bounds(ax: Axes, bounds: Mapping[str, float], low: str | None, high: s
         ax.text(
             value,
             1.01,
-            f"{'min' if is_low else 'max'} {value:,g}",
+            f"{'min' if is_low else 'max'} {value:,g}{' %' if name == 'mt_percentage' else ''}",
             transform=ax.get_xaxis_transform(),
             ha=("right" if is_low else "left") if both else "center",
             va="bottom",
