@@ -16,6 +16,7 @@
     │   ├── UnknownStudy
     │   ├── UnknownGene
     │   ├── UnknownField
+    │   ├── UnknownEmbedding
     │   └── AmbiguousName                      a name that stands for several things
     ├── CheckFailed (ValueError)               the object is not fit to send; carries the report
     │   ├── EmptyAnnData
@@ -100,6 +101,10 @@ class UnknownGene(UnknownName):
 
 class UnknownField(UnknownName):
     """The study has no metadata field of this name."""
+
+
+class UnknownEmbedding(UnknownName):
+    """The study has no embedding of this name, or none at all."""
 
 
 class AmbiguousName(UnknownName):

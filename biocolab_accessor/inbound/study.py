@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import anndata
 import pandas as pd
@@ -18,9 +18,16 @@ from biocolab_accessor.inbound.fetch import fetch, plan_fetch
 from biocolab_accessor.inbound.matrix import Format, Unit, select_genes, unit_name
 from biocolab_accessor.inbound.metadata import select_fields
 from biocolab_accessor.inbound.parts import StudyParts
+from biocolab_accessor.inbound.picture import plot_study
 from biocolab_accessor.inbound.selection import Selection
 from biocolab_accessor.inbound.source import StudySource
 from biocolab_accessor.storage.h5ad import Compression
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from biocolab_accessor.plotting.embedding import LegendLoc
 
 __all__ = ["Study", "parts_of"]
 
@@ -318,6 +325,64 @@ class Study:
         """
         selection = Selection.of(fields=fields, unit=unit, layers=layers, obsm=obsm)
         return open_lazily(file_of_study(self._parts, selection, path))
+
+    def plot(
+        self,
+        color: str | None = None,
+        *,
+        basis: str | None = None,
+        palette: Mapping[str, str] | Sequence[str] | None = None,
+        cmap: str = "viridis",
+        size: float | None = None,
+        legend_loc: LegendLoc = "right margin",
+        ax: Axes | None = None,
+    ) -> Figure:
+        """The cells on an embedding that the server has of them; only what is drawn is fetched.
+
+        Parameters
+        ----------
+        color
+            Name of a metadata field, or of a gene (its lognorm expression).
+        basis
+            ``"umap"``, ``"X_umap"`` or the server's name; None means the UMAP, else t-SNE, else the first there is.
+        palette
+            Colours by category or in order, such as ``adata.uns["leiden_colors"]``; None takes up to seven that
+            colour-blind eyes can tell apart, and scanpy's for more.
+        cmap
+            Colour map of numbers.
+        size
+            Area of a point in points²; None goes by the number of cells.
+        legend_loc
+            ``"right margin"``, ``"on data"`` or ``"none"``.
+        ax
+            Where to draw; None makes a figure.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+            A notebook shows it, and ``savefig`` saves it; pyplot does not know it.
+
+        Raises
+        ------
+        UnknownEmbedding
+            The server has no such embedding of the study, or none at all, as BioFlex.
+        UnknownField
+            The study has no such field and no such gene; near names are given.
+        InvalidArgument
+            The field has too many values for colours, or an argument is none of its values.
+
+        Examples
+        --------
+        >>> import anndata as ad, numpy as np, biocolab_accessor as bc
+        >>> adata = ad.AnnData(np.eye(6, dtype="float32") + 1, obsm={"X_umap": np.random.rand(6, 2)})
+        >>> with bc.sandbox():
+        ...     figure = adata.biocolab.submit(skip_dimred=True).study().plot()
+        >>> figure.axes[0].get_xlabel()
+        'UMAP1'
+        """
+        return plot_study(
+            self._parts, color, basis=basis, palette=palette, cmap=cmap, size=size, legend_loc=legend_loc, ax=ax
+        )
 
 
 def parts_of(study: Study) -> StudyParts:

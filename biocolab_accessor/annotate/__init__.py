@@ -1,0 +1,1 @@
+"""Annotate: from clusters to the cell types that they most likely are."""

@@ -1,0 +1,129 @@
+"""Clusters: naming them by their markers."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+from anndata import AnnData
+
+from biocolab_accessor.annotate.annotation import Annotation
+from biocolab_accessor.annotate.lookup import summaries_of
+from biocolab_accessor.annotate.markers import markers_of, translate
+from biocolab_accessor.annotate.score import ranks_by_gene, score_types
+from biocolab_accessor.catalog import database as newest
+from biocolab_accessor.check.columns import as_frame
+from biocolab_accessor.errors import InvalidArgument
+
+if TYPE_CHECKING:
+    from biocolab_accessor.clients.bioflex import Database
+
+__all__ = ["annotate"]
+
+_COLUMNS = [
+    "cluster",
+    "cell_type",
+    "score",
+    "rank",
+    "margin",
+    "support",
+    "uncertainty",
+    "n_genes",
+    "n_missing",
+    "genes_missing",
+]
+
+
+def annotate(
+    adata: AnnData,
+    groupby: str = "leiden",
+    *,
+    markers: Mapping[str, Sequence[str]] | str | None = None,
+    n_genes: int = 25,
+    database: Database | None = None,
+    gene_symbols: str | None = None,
+    key_added: str | None = None,
+    n_resamples: int = 1000,
+    seed: int = 0,
+) -> Annotation:
+    """Name clusters; see :meth:`AnnDataAccessor.annotate` for arguments and errors."""
+    for name, value in (("n_genes", n_genes), ("n_resamples", n_resamples)):
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            msg = f"{name} is {value!r}: give a whole number of 1 or more"
+            raise InvalidArgument(msg)
+    clusters = _clusters(as_frame(adata.obs), groupby)
+    if key_added is not None and (not isinstance(key_added, str) or not key_added or key_added == groupby):
+        msg = f"key_added is {key_added!r}: give the name of a column, another one than groupby"
+        raise InvalidArgument(msg)
+    if key_added is not None and clusters is None:
+        msg = f"obs has no column {groupby!r}: there are no cells to write cell types to with key_added"
+        raise InvalidArgument(msg)
+    found = markers_of(adata, clusters, groupby, markers, n_genes)
+    if gene_symbols is not None:
+        found = translate(adata, found, gene_symbols)
+    source = database if database is not None else newest()
+    every = list(dict.fromkeys(gene for genes in found.genes.values() for gene in genes))
+    if not every:
+        msg = f"no cluster of {groupby!r} has a marker gene ({found.origin})"
+        raise InvalidArgument(msg)
+    summary, missing = summaries_of(every, source)
+    ranks, unknown = ranks_by_gene(summary), set(missing)
+    parts = []
+    for cluster, genes in found.genes.items():
+        known = [gene for gene in genes if gene not in unknown]
+        absent = [gene for gene in genes if gene in unknown]
+        if known:
+            part = score_types(ranks.loc[known], n_resamples=n_resamples, seed=seed)
+        else:
+            part = pd.DataFrame({"cell_type": [None], "n_genes": [0]})
+        parts.append(
+            part.assign(
+                cluster=cluster,
+                n_missing=len(absent),
+                genes_missing=pd.Series([tuple(absent)] * len(part), dtype=object),
+            )
+        )
+    annotation = Annotation(
+        table=_tidy(parts),
+        markers=found.genes,
+        summary=summary,
+        groupby=groupby,
+        origin=found.origin,
+        database=f"{source.name} ({source.species} version {source.version})",
+    )
+    if key_added is not None and clusters is not None:
+        adata.obs[key_added] = _column(annotation.best, clusters)
+    return annotation
+
+
+def _clusters(obs: pd.DataFrame, groupby: str) -> pd.Categorical[Any] | None:
+    """The cluster of each cell as text, without those that no cell is in; None where there is no such column."""
+    if groupby not in obs.columns:
+        return None
+    column = obs[groupby]
+    present = column.dropna().unique()
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        used = set(present)
+        labels = [str(label) for label in column.cat.categories if label in used]
+    else:
+        labels = sorted(map(str, present), key=_natural)
+    return pd.Categorical(column.astype(object).map(str, na_action="ignore"), categories=list(dict.fromkeys(labels)))
+
+
+def _natural(text: str) -> list[Any]:
+    """A key that puts ``"2"`` before ``"10"``."""
+    return [int(part) if i % 2 else part for i, part in enumerate(re.split(r"([0-9]+)", text))]
+
+
+def _tidy(parts: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    table = pd.concat([part.reindex(columns=_COLUMNS).astype(object) for part in parts], ignore_index=True)
+    numbers = dict.fromkeys(["score", "margin", "support", "uncertainty"], "float64")
+    return table.astype({**numbers, "rank": "Int64", "n_genes": "int64", "n_missing": "int64"})
+
+
+def _column(best: pd.Series, clusters: pd.Categorical[Any]) -> pd.Categorical[Any]:
+    names = {str(cluster): name for cluster, name in best.items()}
+    order = list(dict.fromkeys(name for name in best if isinstance(name, str)))
+    return pd.Categorical([names.get(label) for label in clusters], categories=order)

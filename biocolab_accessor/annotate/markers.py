@@ -1,0 +1,252 @@
+"""Markers: the genes that tell a cluster from the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from anndata import AnnData
+from numpy.typing import NDArray
+from scipy import sparse
+
+from biocolab_accessor.blocks import Slot, filled_slots, row_blocks, source_of
+from biocolab_accessor.check.columns import as_frame
+from biocolab_accessor.check.counts import choose_matrix, describe
+from biocolab_accessor.errors import InvalidArgument, UnknownField
+from biocolab_accessor.naming import did_you_mean, listing
+
+__all__ = ["Markers", "markers_of", "rank_genes", "translate"]
+
+_RESULT = "rank_genes_groups"
+_TARGET = 1e4
+
+
+class Markers(NamedTuple):
+    """Marker genes.
+
+    Attributes
+    ----------
+    genes
+        By cluster, best first, each once.
+    origin
+        Where they are from, in words.
+    of_raw
+        Whether the names are those of ``raw``.
+    """
+
+    genes: dict[str, list[str]]
+    origin: str
+    of_raw: bool = False
+
+
+def markers_of(
+    adata: AnnData,
+    clusters: pd.Categorical[Any] | None,
+    groupby: str,
+    markers: Mapping[str, Sequence[str]] | str | None,
+    n_genes: int,
+) -> Markers:
+    """The markers of each cluster; see :meth:`AnnDataAccessor.annotate`.
+
+    Parameters
+    ----------
+    adata
+        The object; it is not changed.
+    clusters
+        Of each cell, as text; None where obs has no such column, which matters to given markers only as far as their
+        names cannot be compared.
+    groupby
+        Name of that column.
+    markers, n_genes
+        As for :meth:`AnnDataAccessor.annotate`.
+    """
+    if isinstance(markers, Mapping):
+        given = {str(name): _listed(genes, str(name))[:n_genes] for name, genes in markers.items()}
+        _expect_clusters(given, clusters, groupby, "markers")
+        return Markers(given, "given")
+    if markers is not None and not isinstance(markers, str):
+        msg = f"markers is a {type(markers).__name__}: give a dict of genes by cluster, or a key of uns"
+        raise InvalidArgument(msg)
+    if markers is not None and markers not in adata.uns:
+        msg = f"uns has no {markers!r}{did_you_mean(markers, list(adata.uns))} for markers"
+        raise UnknownField(msg)
+    if clusters is None:
+        columns = [str(name) for name in adata.obs.columns]
+        msg = f"obs has no column {groupby!r}{did_you_mean(groupby, columns)} for groupby; it has {listing(columns)}"
+        raise UnknownField(msg)
+    if markers is not None:
+        result = _from_result(adata.uns[markers], markers, n_genes)
+        _expect_clusters(result.genes, clusters, groupby, f"uns[{markers!r}]")
+        return result
+    stored = adata.uns.get(_RESULT)
+    if _is_about(stored, clusters, groupby):
+        return _from_result(stored, _RESULT, n_genes)
+    return _found(adata, clusters, n_genes)
+
+
+def rank_genes(adata: AnnData, slot: Slot, clusters: pd.Categorical[Any], *, counts: bool) -> NDArray[np.float64]:
+    """Welch's t of each gene in each cluster against all other cells that have a cluster.
+
+    What ``scanpy.tl.rank_genes_groups(method="t-test")`` computes, a few cells at a time.
+
+    Parameters
+    ----------
+    adata
+        The object; it is not changed.
+    slot
+        The matrix.
+    clusters
+        Of each cell.
+    counts
+        Whether the values are counts, to be scaled to 10,000 a cell and log1p-transformed on the way.
+
+    Returns
+    -------
+    numpy.ndarray
+        (n_clusters, n_genes) float64; 0 where a gene does not vary, infinite where it varies between the two sides
+        only.
+    """
+    source = source_of(adata, slot)
+    n_clusters, codes = len(clusters.categories), np.asarray(clusters.codes)
+    sums, squares = np.zeros((2, n_clusters, source.shape[1]))
+    start = 0
+    for block in row_blocks(source):
+        stop = start + block.shape[0]
+        values = sparse.csr_matrix(block, dtype=np.float64, copy=True)
+        if counts:
+            totals = values @ np.ones(values.shape[1])
+            values.data *= np.repeat(_TARGET / np.where(totals > 0, totals, 1), np.diff(values.indptr))
+            np.log1p(values.data, out=values.data)
+        has = np.flatnonzero(codes[start:stop] >= 0)
+        member = sparse.csr_matrix((np.ones(len(has)), (codes[start:stop][has], has)), shape=(n_clusters, stop - start))
+        sums += (member @ values).toarray()
+        values.data **= 2
+        squares += (member @ values).toarray()
+        start = stop
+    sizes = np.bincount(codes[codes >= 0], minlength=n_clusters)[:, None].astype(np.float64)
+    mean, error = _mean_and_error(sums, squares, sizes)
+    rest_mean, rest_error = _mean_and_error(sums.sum(0) - sums, squares.sum(0) - squares, sizes.sum() - sizes)
+    spread = np.sqrt(error + rest_error)
+    difference = mean - rest_mean
+    # What rounding leaves of a gene that is the same everywhere must not become infinite.
+    apart = np.abs(difference) > 1e-9 * (np.abs(mean) + np.abs(rest_mean))
+    without_spread = np.where(apart, np.copysign(np.inf, difference), 0.0)
+    return np.divide(difference, spread, out=without_spread, where=spread > 0)
+
+
+def translate(adata: AnnData, markers: Markers, gene_symbols: str) -> Markers:
+    """The markers by the names in a column of var.
+
+    Raises
+    ------
+    UnknownField
+        var has no such column.
+    """
+    var = as_frame(adata.raw.var if markers.of_raw else adata.var)
+    if gene_symbols not in var.columns:
+        where = "raw.var" if markers.of_raw else "var"
+        columns = [str(name) for name in var.columns]
+        near = did_you_mean(gene_symbols, columns)
+        msg = f"{where} has no column {gene_symbols!r}{near} for gene_symbols; it has {listing(columns)}"
+        raise UnknownField(msg)
+    symbol = dict(zip(map(str, var.index), var[gene_symbols].astype(str), strict=True))
+    genes = {
+        name: list(dict.fromkeys(symbol.get(gene, gene) for gene in every)) for name, every in markers.genes.items()
+    }
+    return markers._replace(genes=genes)
+
+
+def _mean_and_error(
+    sums: NDArray[np.float64], squares: NDArray[np.float64], sizes: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Means and their squared standard errors; of a single cell the error is not known and counts as none."""
+    mean = sums / np.maximum(sizes, 1)
+    variance = np.maximum(squares - sizes * mean**2, 0) / np.maximum(sizes - 1, 1)
+    return mean, variance / np.maximum(sizes, 1)
+
+
+def _found(adata: AnnData, clusters: pd.Categorical[Any], n_genes: int) -> Markers:
+    if len(clusters.categories) < 2:
+        msg = f"there are {len(clusters.categories)} clusters: markers tell one from the others, so give at least two"
+        raise InvalidArgument(msg)
+    slot, counts = _expression(adata)
+    scores = rank_genes(adata, slot, clusters, counts=counts)
+    names = np.asarray(adata.raw.var_names if slot.kind == "raw.X" else adata.var_names, dtype=object)
+    genes = {}
+    for label, row in zip(clusters.categories, scores, strict=True):
+        order = np.argsort(-row, kind="stable")[:n_genes]
+        genes[str(label)] = [str(name) for name in dict.fromkeys(names[order[row[order] > 0]])]
+    how = f"{slot}, log-normalised on the way" if counts else str(slot)
+    return Markers(genes, f"found by Welch's t-test on {how}", slot.kind == "raw.X")
+
+
+def _expression(adata: AnnData) -> tuple[Slot, bool]:
+    """The matrix to look for markers in, and whether it holds counts."""
+    choice = choose_matrix(adata)
+    if choice.input_matrix_type == "raw":
+        return choice.slot, True
+    # Scaled values are all of the same size: what they were made from says more.
+    raw = Slot("raw.X")
+    if (
+        choice.chosen.n_negative
+        and raw in filled_slots(adata)
+        and describe(source_of(adata, raw), raw).kind == "lognorm"
+    ):
+        return raw, False
+    return choice.slot, False
+
+
+def _is_about(result: Any, clusters: pd.Categorical[Any], groupby: str) -> bool:
+    """Whether a result of rank_genes_groups is about these clusters, each against all others."""
+    if not isinstance(result, Mapping) or not isinstance(result.get("params"), Mapping):
+        return False
+    params, groups = result["params"], getattr(getattr(result.get("names"), "dtype", None), "names", None)
+    return (
+        str(params.get("groupby")) == groupby
+        and str(params.get("reference", "rest")) == "rest"
+        and groups is not None
+        and set(groups) == set(map(str, clusters.categories))
+    )
+
+
+def _from_result(result: Any, key: str, n_genes: int) -> Markers:
+    """Genes of a rank_genes_groups result that are higher in the cluster than elsewhere."""
+    names = result.get("names") if isinstance(result, Mapping) else None
+    groups = getattr(getattr(names, "dtype", None), "names", None)
+    if names is None or groups is None:
+        msg = f"uns[{key!r}] is no result of scanpy.tl.rank_genes_groups"
+        raise InvalidArgument(msg)
+    genes = {}
+    for group in groups:
+        higher = np.ones(len(names), bool)
+        for measure in ("scores", "logfoldchanges"):
+            if measure in result and group in (result[measure].dtype.names or ()):
+                # scanpy's fold changes of scaled values are NaN, which says nothing either way
+                higher &= ~(np.asarray(result[measure][group], np.float64) <= 0)
+        genes[str(group)] = [str(name) for name in dict.fromkeys(names[group][higher])][:n_genes]
+    of_raw = bool(result.get("params", {}).get("use_raw", False))
+    return Markers(genes, f"uns[{key!r}]", of_raw)
+
+
+def _listed(genes: Any, cluster: str) -> list[str]:
+    every = [genes] if isinstance(genes, str) else list(genes)
+    if not all(isinstance(gene, str) for gene in every):
+        msg = f"markers[{cluster!r}] holds something that is no text: give names of genes"
+        raise InvalidArgument(msg)
+    return list(dict.fromkeys(every))
+
+
+def _expect_clusters(genes: Mapping[str, Any], clusters: pd.Categorical[Any] | None, groupby: str, where: str) -> None:
+    if not genes:
+        msg = f"{where} is empty: give genes for at least one cluster"
+        raise InvalidArgument(msg)
+    if clusters is None:
+        return
+    there = [str(label) for label in clusters.categories]
+    for name in genes:
+        if name not in there:
+            near = did_you_mean(name, there)
+            msg = f"{where} has a cluster {name!r}, which obs[{groupby!r}] has not{near}; it has {listing(there)}"
+            raise UnknownField(msg)

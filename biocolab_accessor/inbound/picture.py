@@ -1,0 +1,91 @@
+"""Picture: a study's cells on one of its embeddings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from biocolab_accessor.errors import UnknownEmbedding, UnknownField
+from biocolab_accessor.inbound.embedding import obsm_keys
+from biocolab_accessor.inbound.parts import StudyParts
+from biocolab_accessor.naming import did_you_mean, listing
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from biocolab_accessor.plotting.embedding import LegendLoc
+
+__all__ = ["plot_study"]
+
+_FIRST = ("X_umap", "X_tsne")
+_AXIS_NAMES = {"X_umap": "UMAP", "X_tsne": "tSNE", "X_pca": "PC"}
+
+
+def plot_study(
+    parts: StudyParts,
+    color: str | None,
+    *,
+    basis: str | None = None,
+    palette: Mapping[str, str] | Sequence[str] | None = None,
+    cmap: str = "viridis",
+    size: float | None = None,
+    legend_loc: LegendLoc = "right margin",
+    ax: Axes | None = None,
+) -> Figure:
+    """Draw a study; see :meth:`Study.plot` for arguments and errors."""
+    from biocolab_accessor.plotting.embedding import draw_embedding
+
+    values, unit = (None, "") if color is None else _values(parts, color)
+    key, coordinates = _embedding(parts, basis)
+    return draw_embedding(
+        coordinates,
+        values,
+        axis_name=_AXIS_NAMES.get(key, key.removeprefix("X_")),
+        title=color or "",
+        unit=unit,
+        palette=palette,
+        cmap=cmap,
+        size=size,
+        legend_loc=legend_loc,
+        ax=ax,
+    )
+
+
+def _embedding(parts: StudyParts, basis: str | None) -> tuple[str, NDArray[np.float32]]:
+    """The embedding that is asked for, or the best known, by its obsm key; no other one is fetched."""
+    keys = obsm_keys(parts.source.embedding_names())
+    named = {key: name for name, key in keys.items()}
+    if basis is None:
+        wanted = [key for key in dict.fromkeys((*_FIRST, *named)) if key in named]
+    else:
+        spoken = keys | {key.removeprefix("X_"): key for key in named} | {key: key for key in named}
+        found = spoken.get(basis) or spoken.get(basis.casefold())
+        wanted = [found] if found else []
+    for key in wanted:
+        coordinates = parts.source.embeddings([named[key]])[named[key]]
+        if coordinates.ndim == 2 and coordinates.shape[1] >= 2:
+            return key, coordinates
+    if basis is not None and named:
+        msg = f"study {parts.study_id} has no embedding {basis!r}{did_you_mean(basis, named)}; it has {listing(named)}"
+        raise UnknownEmbedding(msg)
+    msg = (
+        f"study {parts.study_id} has no embedding on its server to draw (BioFlex keeps none): "
+        "adata = study.to_anndata(), then sc.pp.neighbors(adata), sc.tl.umap(adata) and sc.pl.umap(adata)"
+    )
+    raise UnknownEmbedding(msg)
+
+
+def _values(parts: StudyParts, color: str) -> tuple[pd.Series, str]:
+    """A metadata field, or the log-normalised expression of a gene; and the unit, as far as it is known."""
+    if color in parts.fields:
+        return parts.metadata([color])[color], ""
+    if color in parts.features:
+        return pd.Series(parts.query_genes([color], "lognorm").toarray()[:, 0]), "expression (lognorm)"
+    near = did_you_mean(str(color), [*parts.fields, *parts.features])
+    msg = f"study {parts.study_id} has no field and no gene {color!r}{near}; its fields are {listing(parts.fields)}"
+    raise UnknownField(msg)

@@ -1,0 +1,66 @@
+"""Colors: which colour a category has."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from biocolab_accessor.errors import InvalidArgument
+
+__all__ = ["KEPT", "MISSING", "REMOVED", "category_colors"]
+
+# Okabe and Ito's colours, which stay apart for colour-blind eyes; black is left to text and lines.
+_FEW = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442")
+MISSING = "#D3D3D3"
+"""Of cells without a value, as scanpy has it."""
+
+KEPT, REMOVED = _FEW[0], _FEW[5]
+
+
+def category_colors(
+    categories: Sequence[str], palette: Mapping[str, str] | Sequence[str] | None = None
+) -> dict[str, str]:
+    """A colour for each category.
+
+    Parameters
+    ----------
+    categories
+        In order.
+    palette
+        Colours by category, or in the order of the categories such as ``adata.uns["leiden_colors"]``. None takes up to
+        seven that colour-blind eyes can tell apart, and scanpy's for more.
+
+    Raises
+    ------
+    InvalidArgument
+        The palette has too few colours, or something in it is none.
+
+    Examples
+    --------
+    >>> category_colors(["T", "B"], ["red", "blue"])
+    {'T': 'red', 'B': 'blue'}
+    """
+    from matplotlib.colors import is_color_like
+
+    if palette is None:
+        return dict(zip(categories, _default(len(categories)), strict=False))
+    given = dict(palette) if isinstance(palette, Mapping) else dict(zip(categories, palette, strict=False))
+    missing = [name for name in categories if name not in given]
+    if missing:
+        msg = f"palette has no colour for {missing[0]!r} ({len(given)} colours for {len(categories)} categories)"
+        raise InvalidArgument(msg)
+    wrong = [color for color in given.values() if not is_color_like(color)]
+    if wrong:
+        msg = f"palette has {wrong[0]!r}, which is no colour: give names or '#rrggbb'"
+        raise InvalidArgument(msg)
+    return {name: given[name] for name in categories}
+
+
+def _default(count: int) -> Sequence[str]:
+    if count <= len(_FEW):
+        return _FEW
+    from scanpy.plotting import palettes
+
+    for colors in (palettes.default_20, palettes.default_28, palettes.default_102):
+        if count <= len(colors):
+            return list(colors)
+    return [palettes.default_102[i % len(palettes.default_102)] for i in range(count)]

@@ -1,0 +1,190 @@
+"""Embedding: cells as points, coloured by a category or a number."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.colors import to_rgba_array
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patheffects import withStroke
+from numpy.typing import NDArray
+
+from biocolab_accessor.errors import InvalidArgument
+from biocolab_accessor.plotting.colors import KEPT, MISSING, category_colors
+from biocolab_accessor.plotting.figure import axes_of, figure_of, inches_from_corner, label_width
+
+__all__ = ["LegendLoc", "draw_embedding"]
+
+LegendLoc = Literal["right margin", "on data", "none"]
+
+_SIDE = 4.0  # inches
+_ROW = 0.2
+_MOST_ROWS = 18
+_MOST_CATEGORIES = 102
+_NO_VALUE = "NA"
+
+
+def draw_embedding(
+    coordinates: NDArray[Any],
+    values: pd.Series | None,
+    *,
+    axis_name: str,
+    title: str = "",
+    unit: str = "",
+    palette: Mapping[str, str] | Sequence[str] | None = None,
+    cmap: str = "viridis",
+    size: float | None = None,
+    legend_loc: LegendLoc = "right margin",
+    ax: Axes | None = None,
+) -> Figure:
+    """Scatter of the first two coordinates, in scanpy's manner.
+
+    Parameters
+    ----------
+    coordinates
+        (n_cells, 2 or more) numbers.
+    values
+        One for each cell. Numbers are drawn with a colour bar, the highest on top; everything else with a legend, in a
+        random order that is the same each time. Cells without a value are grey and lie below. None draws all alike.
+    axis_name
+        ``"UMAP"`` makes the axes ``UMAP1`` and ``UMAP2``.
+    title
+        Of the axes.
+    unit
+        Of numbers, written beside the colour bar.
+    palette
+        Colours of the categories, see :func:`biocolab_accessor.plotting.colors.category_colors`.
+    cmap
+        Colour map of numbers.
+    size
+        Area of a point in points²; None means 120,000 / n_cells, between 0.1 and 60.
+    legend_loc
+        ``"right margin"``, ``"on data"`` (the name at the median of its cells) or ``"none"``.
+    ax
+        Where to draw; None makes a figure.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        Not known to pyplot.
+
+    Raises
+    ------
+    InvalidArgument
+        The palette has too few colours, there are more than 102 categories, or the legend's place is not known.
+    """
+    if legend_loc not in ("right margin", "on data", "none"):
+        msg = f"legend_loc is {legend_loc!r}: give 'right margin', 'on data' or 'none'"
+        raise InvalidArgument(msg)
+    area = size if size is not None else float(np.clip(120_000 / max(len(coordinates), 1), 0.1, 60))
+    dots: dict[str, Any] = {"s": area, "linewidths": 0, "rasterized": True}
+    if values is None:
+        target = axes_of(ax, _SIDE, _SIDE)
+        target.scatter(coordinates[:, 0], coordinates[:, 1], color=KEPT, **dots)
+    elif pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values):
+        target = axes_of(ax, _SIDE + 1.0, _SIDE)
+        _draw_numbers(target, coordinates, values.to_numpy(np.float64, na_value=np.nan), unit, cmap, dots)
+    else:
+        target = _draw_categories(coordinates, _categorical(values, title), palette, legend_loc, ax, dots)
+    target.set_title(title)
+    target.set_xlabel(f"{axis_name}1")
+    target.set_ylabel(f"{axis_name}2")
+    target.set_xticks([])
+    target.set_yticks([])
+    target.autoscale_view()
+    return figure_of(target)
+
+
+def _draw_numbers(
+    target: Axes,
+    coordinates: NDArray[Any],
+    values: NDArray[np.float64],
+    unit: str,
+    cmap: str,
+    dots: Mapping[str, Any],
+) -> None:
+    has = np.isfinite(values)
+    target.scatter(coordinates[~has, 0], coordinates[~has, 1], color=MISSING, **dots)
+    order = np.flatnonzero(has)[np.argsort(values[has], kind="stable")]
+    points = target.scatter(coordinates[order, 0], coordinates[order, 1], c=values[order], cmap=cmap, **dots)
+    if len(order):
+        place = target.inset_axes((0.12, -2.0, 0.14, 2.0), transform=inches_from_corner(target))
+        bar: Any = figure_of(target).colorbar(points, cax=place, label=unit)
+        bar.outline.set_linewidth(0.5)
+
+
+def _draw_categories(
+    coordinates: NDArray[Any],
+    labels: pd.Categorical[Any],
+    palette: Mapping[str, str] | Sequence[str] | None,
+    legend_loc: LegendLoc,
+    ax: Axes | None,
+    dots: Mapping[str, Any],
+) -> Axes:
+    names = [str(name) for name in labels.categories]
+    colors = category_colors(names, palette)
+    codes = np.asarray(labels.codes)
+    has = codes >= 0
+    entries = names + ([_NO_VALUE] if not has.all() else [])
+    n_columns = -(-len(entries) // _MOST_ROWS)
+    beside = n_columns * (label_width(entries) + 0.4) + 0.2 if legend_loc == "right margin" else 0.0
+    n_rows = -(-len(entries) // n_columns) if entries else 0
+    target = axes_of(ax, _SIDE + beside, max(_SIDE, _ROW * n_rows + 0.6))
+    target.scatter(coordinates[~has, 0], coordinates[~has, 1], color=MISSING, **dots)
+    # Drawn category after category, the last ones would hide the first.
+    order = np.random.default_rng(0).permutation(np.flatnonzero(has))
+    by_code = to_rgba_array([colors[name] for name in names])
+    target.scatter(coordinates[order, 0], coordinates[order, 1], c=by_code[codes[order]], **dots)
+    if legend_loc == "on data":
+        _write_names(target, coordinates, codes, names)
+    elif legend_loc == "right margin":
+        shown = {**colors, _NO_VALUE: MISSING} if len(entries) > len(names) else colors
+        handles = [
+            Line2D([], [], linestyle="none", marker="o", markersize=6, color=shown[entry], label=entry)
+            for entry in entries
+        ]
+        target.legend(
+            handles=handles,
+            loc="upper left",
+            bbox_to_anchor=(0.08, 0.0),
+            bbox_transform=inches_from_corner(target),
+            ncols=max(n_columns, 1),
+            frameon=False,
+            borderpad=0,
+            borderaxespad=0,
+            fontsize="small",
+            handletextpad=0.2,
+            columnspacing=1.0,
+            labelspacing=0.35,
+        )
+    return target
+
+
+def _write_names(target: Axes, coordinates: NDArray[Any], codes: NDArray[Any], names: Sequence[str]) -> None:
+    for code, name in enumerate(names):
+        cells = coordinates[codes == code]
+        if len(cells):
+            x, y = np.median(cells[:, :2], axis=0)
+            outline = [withStroke(linewidth=2.5, foreground="white")]
+            target.text(x, y, name, ha="center", va="center", fontsize="small", weight="bold", path_effects=outline)
+
+
+def _categorical(values: pd.Series, title: str) -> pd.Categorical[Any]:
+    column = values if isinstance(values.dtype, pd.CategoricalDtype) else values.astype("category")
+    used = column.cat.remove_unused_categories()
+    if len(used.cat.categories) > _MOST_CATEGORIES:
+        msg = (
+            f"{title or 'the column'} has {len(used.cat.categories):,} different values, of which no eye can tell the "
+            f"colours apart: choose a column with at most {_MOST_CATEGORIES}"
+        )
+        raise InvalidArgument(msg)
+    names = [str(name) for name in used.cat.categories]
+    place = {name: i for i, name in enumerate(dict.fromkeys(names))}  # 1 and "1" look the same, and are one here
+    codes = used.cat.codes.to_numpy()
+    moved = np.where(codes >= 0, np.array([*(place[name] for name in names), -1])[codes], -1)
+    return pd.Categorical.from_codes(moved, categories=pd.Index(list(place), dtype=object))

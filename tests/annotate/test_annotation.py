@@ -1,0 +1,47 @@
+from __future__ import annotations
+
+import anndata as ad
+import pytest
+
+from biocolab_accessor.clients.bioflex import Database
+from biocolab_accessor.errors import InvalidArgument, UnknownField
+
+
+class TestPictures:
+    def test_show_clusters_against_types(self, other: ad.AnnData, database: Database) -> None:
+        result = other.biocolab.annotate("louvain", database=database)
+        for kind in ("dot", "heatmap"):
+            axes = result.plot(kind=kind).axes[0]
+            assert [label.get_text() for label in axes.get_yticklabels()] == list(result.best.index)
+            assert axes.get_ylabel() == "louvain"
+            columns = [label.get_text() for label in axes.get_xticklabels()]
+            assert columns[0] == result.best.iloc[0]
+            assert set(columns) == set(other.obs["bulk_labels"].cat.categories)
+        assert len(result.plot(n_types=1).axes[0].get_xticklabels()) == result.best.nunique()
+        with pytest.raises(InvalidArgument, match="give 'dot' or 'heatmap'"):
+            result.plot(kind="pie")
+
+    def test_show_markers_in_their_order(self, other: ad.AnnData, database: Database) -> None:
+        result = other.biocolab.annotate(
+            "louvain", markers={"4": ["MS4A1", "NOPE", "CD79A", "CD3D"]}, database=database
+        )
+        axes = result.plot_markers("4", n_genes=2).axes[0]
+        assert [label.get_text() for label in axes.get_xticklabels()] == ["MS4A1", "CD79A"]
+        with pytest.raises(UnknownField, match="there is no cluster '5'"):
+            result.plot_markers("5")
+
+    def test_of_a_summary_take_the_objects_genes(self, other: ad.AnnData, database: Database) -> None:
+        few = other[:, ["CD3D", "LYZ"]]
+        axes = few.biocolab.plot_expression_summary(database=database, swap_axes=True).axes[0]
+        assert [label.get_text() for label in axes.get_yticklabels()] == ["CD3D", "LYZ"]
+        with pytest.raises(InvalidArgument, match="765 genes"):
+            other.biocolab.plot_expression_summary(database=database)
+
+    def test_and_reprs_name_the_best(self, other: ad.AnnData, database: Database) -> None:
+        result = other.biocolab.annotate("louvain", markers={"3": ["NKG7", "GNLY"], "4": ["<b>"]}, database=database)
+        text, html = repr(result), result._repr_html_()
+        assert "CD56+ NK" in text
+        assert "no known marker" in text
+        assert "1 unknown" in text
+        assert "CD56+ NK" in html
+        assert "color:inherit" in html
