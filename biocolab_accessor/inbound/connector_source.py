@@ -132,11 +132,12 @@ class ConnectorSource:
         if not isinstance(rows, list) or not all(isinstance(row, Mapping) and "embedding_id" in row for row in rows):
             msg = f"study {self.study_id}: expected a list of embeddings"
             raise InvalidResponse(msg)
+        names = [str(row.get("embedding_name") or row["embedding_id"]) for row in rows]
+        if len(set(names)) < len(names):
+            names = [str(row["embedding_id"]) for row in rows]
         return {
-            str(row.get("embedding_name") or row["embedding_id"]): self._connector.retrieve_custom_embedding(
-                self._species, self.uuid, row["embedding_id"]
-            )
-            for row in rows
+            name: self._connector.retrieve_custom_embedding(self._species, self.uuid, row["embedding_id"])
+            for name, row in zip(names, rows, strict=True)
         }
 
     def export(self, format: str) -> dict[str, Any]:

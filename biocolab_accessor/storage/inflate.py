@@ -11,7 +11,7 @@ import numpy as np
 from isal import isal_zlib
 from numpy.typing import NDArray
 
-__all__ = ["can_inflate", "read_deflated"]
+__all__ = ["can_inflate", "filters_of", "read_deflated"]
 
 _THREADS = min(4, os.cpu_count() or 1)
 _DEFLATE, _SHUFFLE = h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE
@@ -19,7 +19,9 @@ _DEFLATE, _SHUFFLE = h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE
 
 def can_inflate(dataset: h5py.Dataset) -> bool:
     """Whether a dataset is 1-D, in chunks, and filtered by gzip, after shuffle or not."""
-    return dataset.ndim == 1 and dataset.chunks is not None and _filters(dataset) in ([_DEFLATE], [_SHUFFLE, _DEFLATE])
+    return (
+        dataset.ndim == 1 and dataset.chunks is not None and filters_of(dataset) in ([_DEFLATE], [_SHUFFLE, _DEFLATE])
+    )
 
 
 def read_deflated(dataset: h5py.Dataset, start: int = 0, stop: int | None = None) -> NDArray[Any]:
@@ -40,7 +42,7 @@ def read_deflated(dataset: h5py.Dataset, start: int = 0, stop: int | None = None
     stop = len(dataset) if stop is None else stop
     values = np.empty(stop - start, dataset.dtype)
     length = dataset.chunks[0]
-    shuffled = _SHUFFLE in _filters(dataset)
+    shuffled = _SHUFFLE in filters_of(dataset)
 
     def inflate(first: int, mask: int, raw: bytes) -> None:
         chunk = _chunk(raw, mask, dataset.dtype, length, shuffled=shuffled)
@@ -92,6 +94,7 @@ def _chunk(raw: bytes, mask: int, dtype: np.dtype[Any], length: int, *, shuffled
     return values.reshape(-1).view(dtype)
 
 
-def _filters(dataset: h5py.Dataset) -> list[int]:
+def filters_of(dataset: h5py.Dataset) -> list[int]:
+    """Numbers of the HDF5 filters of a dataset, in the order in which they were applied."""
     properties = dataset.id.get_create_plist()
     return [properties.get_filter(i)[0] for i in range(properties.get_nfilters())]
