@@ -18,6 +18,7 @@ __all__ = [
     "expect_exact_length",
     "expect_no_message",
     "expect_no_page",
+    "expect_whole_file",
     "refusal",
     "unwrap",
 ]
@@ -119,6 +120,33 @@ def expect_no_message(url: str, content: bytes) -> None:
     unwrap(url, answer)
     msg = f"{url}: expected a file, got {_short(answer)}"
     raise InvalidResponse(msg)
+
+
+def expect_whole_file(url: str, head: bytes, taken: int) -> None:
+    """Refuse an HDF5 file that ends before the end that it names itself, whatever length was announced.
+
+    Parameters
+    ----------
+    url
+        Of the answer.
+    head
+        Its first 64 bytes, or more.
+    taken
+        How many came in all.
+
+    Raises
+    ------
+    Retriable
+        It is cut; another attempt may bring the whole.
+    """
+    if not head.startswith(b"\x89HDF\r\n\x1a\n") or len(head) < 64:
+        return
+    # Sizes and places of superblocks 0 to 3, for the 8-byte addresses that everybody writes.
+    version = head[8]
+    width, place = (head[13], 40) if version < 2 else (head[9], 28)
+    end = int.from_bytes(head[place : place + 8], "little")
+    if version <= 3 and width == 8 and taken < end:
+        raise Retriable(InvalidResponse(f"{url}: the HDF5 file ends after {taken:,} of its {end:,} bytes"))
 
 
 def refusal(url: str, status: int, content: bytes, reason: str | None, token_origin: str) -> ServerError:

@@ -22,7 +22,7 @@ from biocolab_accessor.clients.buffer import Buffer
 from biocolab_accessor.clients.http import HttpClient
 from biocolab_accessor.clients.matrix_file import stripes_of_file
 from biocolab_accessor.clients.payload import csc_from_base64, csc_from_hdf5, decode_array, strings
-from biocolab_accessor.errors import InvalidArgument, InvalidResponse, NotFound, UnknownGene, UnknownStudy
+from biocolab_accessor.errors import InvalidArgument, InvalidResponse, NotFound, ServerError, UnknownGene, UnknownStudy
 from biocolab_accessor.progress import progress_bar
 from biocolab_accessor.secret import Secret
 from biocolab_accessor.storage.budget import expect_room
@@ -84,7 +84,11 @@ class BioFlexConnection(connection.Connection):
         return {}
 
     def _post_request(self, path: str, params: Mapping[str, Any] | None = None) -> Any:
-        return self.http.post(path, params)
+        answer = self.http.post(path, params)
+        if isinstance(answer, Mapping) and answer.keys() == {"detail"}:
+            msg = f"{self.http.host.rstrip('/')}{path}: the server refused: {answer['detail']!s:.1000}"
+            raise ServerError(msg, detail=str(answer["detail"]))
+        return answer
 
     def _post_download(
         self, path: str, params: Mapping[str, Any] | None = None, dst_file: io.IOBase | None = None

@@ -6,7 +6,7 @@ import re
 from collections import deque
 from collections.abc import Callable, Mapping
 
-from biocolab_accessor.clients.answer import expect_exact_length, expect_no_message, expect_no_page
+from biocolab_accessor.clients.answer import expect_exact_length, expect_no_message, expect_no_page, expect_whole_file
 from biocolab_accessor.clients.retry import Retriable
 from biocolab_accessor.errors import TransportError
 
@@ -146,5 +146,6 @@ class Download:
             It is a refusal in words, or a message, in place of a file.
         """
         expect_exact_length(self._url, self._kept, self._length)
+        expect_whole_file(self._url, self._head, self._kept)
         if self._kept < _HEAD:
             expect_no_message(self._url, self._head)
