@@ -131,10 +131,16 @@ def studies(group: str = "personal", *, species: str = "human", source: Server =
     ------
     UnknownGroup
         The token sees no such group.
+    InvalidResponse
+        The server's list is none.
     """
     connector = connector_of(source)
     rows = _studies(connector, group_id_of(connector, group), species)
-    frame = pd.DataFrame(rows)
+    try:
+        frame = pd.DataFrame(rows)
+    except OverflowError as error:
+        msg = f"the list of studies of group {group!r} holds a number beyond what a float holds"
+        raise InvalidResponse(msg) from error
     first = ["study_id", "title", "created_by", "uuid"]
     return frame.reindex(columns=[*first, *(name for name in frame.columns if name not in first)])
 

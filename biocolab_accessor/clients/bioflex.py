@@ -34,6 +34,8 @@ BIOFLEX_HOST = "https://api.bioturing.com/"
 
 _UNITS = ("raw", "lognorm")
 
+_LARGEST = 2**63
+
 # An answer in memory, and the cells-major matrix that is made of it while it is given back.
 _PEAK = 1.4
 _ALTERNATIVES = "use study.to_h5ad(path), study.to_anndata(backed=path) or study.lazy(), or ask for genes="
@@ -359,7 +361,9 @@ def _summary(row: Any, gene: str) -> database.ExpressionSummary:
     what = f"expression summary of {gene}"
     _field(row, "name", what, str)
     for key in ("sum", "mean", "rate", "count", "total"):
-        _field(row, key, what, int | float)
+        if abs(_field(row, key, what, int | float)) >= _LARGEST:
+            msg = f"{what}: {key} is beyond what a number holds"
+            raise InvalidResponse(msg)
     return database.ExpressionSummary(row)
 
 

@@ -371,13 +371,16 @@ def _bounded(pieces: Iterable[bytes], url: str) -> bytes:
     """Pieces as one; a server that never stops is stopped at the budget."""
     held: list[bytes] = []
     taken, looked = 0, _PIECE
-    for piece in pieces:
-        held.append(piece)
-        taken += len(piece)
-        if taken > looked:
-            looked = 2 * taken
-            expect_room(2 * taken, url, "ask for less at a time")
-    return b"".join(held)
+    try:
+        for piece in pieces:
+            held.append(piece)
+            taken += len(piece)
+            if taken > looked:
+                looked = 2 * taken
+                expect_room(2 * taken, url, "ask for less at a time")
+        return b"".join(held)
+    finally:
+        held.clear()  # an error that somebody keeps, keeps this frame
 
 
 def _transport_failure(what: str, error: Exception, silence: float, header: str) -> Retriable:

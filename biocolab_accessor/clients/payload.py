@@ -291,10 +291,10 @@ def _checked(file: h5py.File, name: str, n_bytes: int, what: str) -> h5py.Datase
     if unknown := set(filters_of(dataset)) - _FILTERS:
         msg = f"{what}: dataset {name!r} has gone through the HDF5 filters {sorted(unknown)}, which are not loaded"
         raise InvalidResponse(msg)
-    # A small file may announce a huge dataset of fill values: what is not stored is not believed. Deflate makes 1000
-    # zeros of a byte, and nothing else makes more than it stores.
+    # A small file may announce a huge dataset of fill values: what is not stored is not believed. Deflate makes at most
+    # 1032 bytes of one, and nothing else makes more than it stores.
     stored = int(dataset.id.get_storage_size())
-    most = 1024 * min(stored, n_bytes) if filters_of(dataset) else max(stored, 0)
+    most = 1032 * min(stored, n_bytes) if filters_of(dataset) else max(stored, 0)
     if dataset.nbytes > most or stored > n_bytes:
         msg = f"{what}: dataset {name!r} announces {dataset.nbytes:,} bytes but stores {stored:,} of {n_bytes:,}"
         raise InvalidResponse(msg)
@@ -306,7 +306,7 @@ def _values(dataset: h5py.Dataset, view: NDArray[np.uint8]) -> NDArray[Any]:
     if start is not None and dataset.chunks is None and start + dataset.nbytes <= len(view):
         if not dataset.size:
             return np.empty(0, dtype)
-        own = view[start : start + dataset.nbytes].view(dtype)
+        own: NDArray[Any] = view[start : start + dataset.nbytes].view(dtype)
         return own if own.flags.aligned else own.copy()
     values: NDArray[Any] = read_deflated(dataset) if can_inflate(dataset) else dataset[()]
     return values

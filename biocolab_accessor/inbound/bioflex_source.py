@@ -84,16 +84,20 @@ class BioFlexSource:
 
         def fetch(field: Metadata) -> ObsColumn:
             field.fetch()
-            if len(field.values) != len(barcodes()):
-                n = len(field.values)
-                msg = f"metadata {field.name!r} of {self.study_id}: {n:,} values for {len(barcodes()):,} cells"
-                raise InvalidResponse(msg)
             if field.codes is not None and field.categories is not None:
                 return categorical(field.codes, field.categories)
             return pd.Series(np.asarray(field.values, np.float32))
 
         with ThreadPoolExecutor(_FIELDS_AT_ONCE, "biocolab-metadata") as pool:
-            return dict(zip(fields, pool.map(fetch, wanted), strict=True))
+            # Once, and not by each field: barcodes that do not come are waited for once.
+            cells = pool.submit(barcodes)
+            columns = dict(zip(fields, pool.map(fetch, wanted), strict=True))
+            n_obs = len(cells.result())
+        for name, column in columns.items():
+            if len(column) != n_obs:
+                msg = f"metadata {name!r} of {self.study_id}: {len(column):,} values for {n_obs:,} cells"
+                raise InvalidResponse(msg)
+        return columns
 
     def embeddings(self) -> dict[str, NDArray[np.float32]]:
         """None: BioFlex has no route for them."""
