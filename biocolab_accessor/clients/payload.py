@@ -44,6 +44,7 @@ _UNREADABLE = (
     OverflowError,
     MemoryError,
 )
+_SMALL = 16 << 20
 _MAX_INT32 = np.iinfo(np.int32).max
 
 
@@ -297,6 +298,9 @@ def _checked(file: h5py.File, name: str, n_bytes: int, what: str) -> h5py.Datase
     most = 1032 * min(stored, n_bytes) if filters_of(dataset) else max(stored, 0)
     if dataset.nbytes > most or stored > n_bytes:
         msg = f"{what}: dataset {name!r} announces {dataset.nbytes:,} bytes but stores {stored:,} of {n_bytes:,}"
+        raise InvalidResponse(msg)
+    if dataset.chunks and dataset.chunks[0] * dataset.dtype.itemsize > max(_SMALL, dataset.nbytes):
+        msg = f"{what}: dataset {name!r} of {len(dataset):,} values is in chunks of {dataset.chunks[0]:,}"
         raise InvalidResponse(msg)
     return dataset
 

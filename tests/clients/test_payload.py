@@ -217,6 +217,7 @@ def root_itself(file: h5py.File) -> None:
         (replaced("indices", shape=(10**9,), dtype="u4"), "announces 4,000,000,000 bytes but stores 0"),
         (replaced("data", shape=(2,), dtype=h5py.vlen_dtype("i4")), "1-d object"),
         (replaced("data", data=h5py.Empty("f4")), "another file|cannot be read"),
+        (replaced("data", shape=(9,), maxshape=(None,), chunks=(10**8,), dtype="f4", compression="gzip"), "announces"),
         (replaced("shape", data=np.zeros(1000, "u8")), "1,000 numbers, not two"),
         (replaced("shape", data=np.array([np.nan, 1])), "not two numbers"),
     ],
@@ -244,6 +245,12 @@ def test_a_bomb_is_refused_by_the_budget() -> None:
     content = hdf5(replaced("data", data=np.zeros(30_000_000, "f4"), compression="gzip", chunks=(1_000_000,)))
     assert len(content) < 500_000
     with bc.settings.override(memory_budget=50_000_000), pytest.raises(TooLarge, match=r"120\.0 MB"):
+        csc_from_hdf5(content, "get_matrix")
+
+
+def test_a_chunk_that_is_larger_than_its_dataset_gets_no_room() -> None:
+    content = hdf5(replaced("data", data=np.ones(9, "f4"), maxshape=(None,), chunks=(10**7,), compression="gzip"))
+    with pytest.raises(InvalidResponse, match="9 values is in chunks of 10,000,000"):
         csc_from_hdf5(content, "get_matrix")
 
 

@@ -112,7 +112,8 @@ class Found:
 
     @property
     def cases(self) -> int:
-        return sum(self.ended.values())
+        """Those that met their fault."""
+        return sum(count for (_, ended), count in self.ended.items() if ended != "not met")
 
 
 class _Run:
