@@ -19,7 +19,7 @@ import urllib3
 from requests.adapters import HTTPAdapter
 from requests.auth import AuthBase
 
-from biocolab_accessor.clients.address import is_loopback, origin, same_origin_url
+from biocolab_accessor.clients.address import file_url, is_loopback, origin, same_origin_url
 from biocolab_accessor.clients.answer import decode_json, refusal
 from biocolab_accessor.clients.download import Download, OpenTarget
 from biocolab_accessor.clients.multipart import FilePart
@@ -201,6 +201,7 @@ class HttpClient:
         *,
         open_target: OpenTarget,
         on_bytes: Callable[[int], object] | None = None,
+        elsewhere: bool = False,
     ) -> None:
         """Hand the bytes of an answer on while they arrive.
 
@@ -215,6 +216,8 @@ class HttpClient:
             an answer begins afresh; gives the function that takes the pieces.
         on_bytes
             Called with the length of each piece, and with a negative number when what had come is thrown away.
+        elsewhere
+            Whether the address may be on another server, which is not sent the token.
 
         Raises
         ------
@@ -223,7 +226,7 @@ class HttpClient:
         InvalidResponse
             It is a web page or a message in place of a file.
         """
-        url = same_origin_url(self.host, route)
+        url = file_url(self.host, route) if elsewhere else same_origin_url(self.host, route)
         data = None if method == "GET" else json.dumps(dict(body or {}), allow_nan=False).encode()
         headers = {"Accept-Encoding": "identity", "Content-Type": "application/json"}
         deadline = Deadline()

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from biocolab_accessor.clients.bioflex import Metadata, Study
+from biocolab_accessor.clients.download import save
 from biocolab_accessor.errors import InvalidResponse
 from biocolab_accessor.inbound.metadata import ObsColumn, categorical
 from biocolab_accessor.storage.transpose import csr_of_csc
@@ -107,6 +108,10 @@ class BioFlexSource:
         """See StudySource."""
         answer: dict[str, Any] = self._study.export_study(format)
         return answer
+
+    def save(self, link: str, path: str | Path) -> Path:
+        """See StudySource."""
+        return save(self._study.database.connection.http, link, path)
 
     def provenance(self) -> Mapping[str, Any]:
         """See StudySource."""

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from biocolab_accessor.clients.bbrowserx import BBrowserXConnector
+from biocolab_accessor.clients.download import save
 from biocolab_accessor.clients.tasks import follow_task
 from biocolab_accessor.errors import InvalidArgument, InvalidResponse
 from biocolab_accessor.inbound.metadata import ObsColumn, align, column
@@ -157,6 +158,10 @@ class ConnectorSource:
             raise InvalidResponse(msg)
         link = urljoin(self._connector.host, data["file_path"].lstrip("/"))
         return {"download_link": link, "study_hash_id": self.study_id}
+
+    def save(self, link: str, path: str | Path) -> Path:
+        """See StudySource."""
+        return save(self._connector.http, link, path)
 
     def provenance(self) -> Mapping[str, Any]:
         """See StudySource."""
