@@ -65,7 +65,14 @@ def test_any_matrix_survives_hdf5(matrix: sparse.csc_matrix) -> None:
 
 
 @pytest.mark.parametrize(
-    "options", [{"compression": "gzip"}, {"chunks": (7,)}, {"compression": "lzf", "shuffle": True}]
+    "options",
+    [
+        {"compression": "gzip"},
+        {"chunks": (7,)},
+        {"compression": "gzip", "shuffle": True, "fletcher32": True, "chunks": (5,)},
+        {"shuffle": True, "chunks": (5,)},
+        {"fletcher32": True, "chunks": (3,)},
+    ],
 )
 def test_chunked_and_compressed_files_are_read_too(options: dict) -> None:
     matrix = sparse.random(30, 20, 0.3, format="csc", dtype=np.float32, random_state=0)
@@ -301,3 +308,25 @@ def test_a_file_on_disk_that_is_cut_is_an_error(tmp_path: Path, keep: int) -> No
     (tmp_path / "x.h5").write_bytes(whole.tobytes()[:keep])
     with pytest.raises(InvalidResponse):
         list(stripes_of_file(tmp_path / "x.h5", "get_matrix", 10))
+
+
+def test_a_damaged_chunk_is_an_error_where_it_has_a_checksum() -> None:
+    matrix = sparse.random(30, 20, 0.3, format="csc", dtype=np.float32, random_state=0)
+    content = file_of(matrix, fletcher32=True, chunks=(21,))
+    with h5py.File(io.BytesIO(content.tobytes())) as file:
+        place = file["data"].id.get_chunk_info(0).byte_offset
+    content[place + 5] ^= 1
+    with pytest.raises(InvalidResponse, match="checksum"):
+        csc_from_hdf5(content, "get_matrix")
+
+
+@pytest.mark.parametrize("length", [0, 1, 3, 4])
+def test_a_chunk_that_is_shorter_than_its_checksum_is_no_crash(length: int) -> None:
+    """HDF5's own filter reads from before the beginning of such a chunk."""
+
+    def write(file: h5py.File) -> None:
+        replaced("data", shape=(4,), dtype="f4", chunks=(4,), fletcher32=True)(file)
+        file["data"].id.write_direct_chunk((0,), b"\1" * max(length, 1))
+
+    with pytest.raises(InvalidResponse, match=r"checksum|announces"):
+        csc_from_hdf5(hdf5(write), "get_matrix")

@@ -36,20 +36,17 @@ def test_no_request_breaks_the_server_or_leaves_the_folder(
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="the sweep reads its memory from /proc")
 def test_no_answer_crashes_hangs_or_is_believed_that_cannot_be(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = hostile.sweep(40, seed=5)
+    found = hostile.sweep(25, seed=5)
     assert found.wrong == []
-    assert sum(found.outcomes.values()) == 40
-    assert found.outcomes["typed error"] > 10
+    assert sum(found.outcomes.values()) == 25
+    assert found.outcomes["typed error"] > 6
 
 
 def test_a_fault_costs_an_attempt_and_never_a_study(tmp_path: Path) -> None:
-    """Each kind of fault about once, at one request or another."""
-    found = faults.sweep(tmp_path, only="fetch", every=29)
+    """Some of the faults of each run; the whole table is the sweep's own."""
+    found = faults.sweep(tmp_path, every=101)
     assert found.wrong == []
-    assert found.cases >= 20
-    found = faults.sweep(tmp_path, only="submit", every=61)
-    assert found.wrong == []
-    assert found.cases >= 8
+    assert found.cases >= 12
 
 
 def test_a_session_leaves_its_token_nowhere(tmp_path: Path) -> None:
