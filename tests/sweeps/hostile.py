@@ -24,6 +24,7 @@ import traceback
 import warnings
 from collections import Counter
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -37,8 +38,9 @@ from scipy import sparse
 
 import biocolab_accessor as bc
 from biocolab_accessor.clients import retry
+from biocolab_accessor.connection import drop_default
 from biocolab_accessor.errors import BiocolabError
-from biocolab_accessor.sandbox.server import DEFAULT_TOKEN
+from biocolab_accessor.sandbox.server import DEFAULT_TOKEN, Sandbox
 from tests.sweeps.mutate import Answer, mutate
 
 __all__ = ["GOOD", "Found", "sweep"]
@@ -174,11 +176,11 @@ def _cells(rng: np.random.Generator) -> ad.AnnData:
     return adata
 
 
-def record() -> tuple[Recorded, dict[str, list[tuple[str, bytes]]]]:
+def record(running: Sandbox | None = None) -> tuple[Recorded, dict[str, list[tuple[str, bytes]]]]:
     """Answers of a sandbox to every action, and which ones each asks for."""
     recorded: Recorded = {}
     asked = {}
-    with bc.sandbox() as sandbox, warnings.catch_warnings():
+    with nullcontext(running) if running else bc.sandbox() as sandbox, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         adata = _cells(np.random.default_rng(0))
         adata.biocolab.submit(study_id="hostile", skip_dimred=True)
@@ -190,6 +192,7 @@ def record() -> tuple[Recorded, dict[str, list[tuple[str, bytes]]]]:
                 server.asked.clear()
                 action()
                 asked[name] = sorted(set(server.asked))
+            drop_default(connector)
             connector.close()
         finally:
             server.shutdown()
@@ -305,10 +308,12 @@ def _forget_peak() -> None:
     Path("/proc/self/clear_refs").write_text("5")
 
 
-def sweep(number: int, seed: int = 0, *, progress: Callable[[int], object] = lambda n: None) -> Found:
-    """Run ``number`` cases."""
+def sweep(
+    number: int, seed: int = 0, *, running: Sandbox | None = None, progress: Callable[[int], object] = lambda n: None
+) -> Found:
+    """Run ``number`` cases, with answers of a sandbox that is running, or of one of their own."""
     found = Found()
-    recorded, asked = record()
+    recorded, asked = record(running)
     with tempfile.TemporaryDirectory(prefix="biocolab-hostile-") as folder:
         answers = Path(folder) / "answers"
         answers.write_bytes(pickle.dumps((recorded, asked)))

@@ -43,8 +43,16 @@ display(study, study.to_anndata(genes=["gene1"]), bc.groups())
 _FAILING = 'bc.connect(private_host=os.environ["HOST"], private_token=os.environ["WRONG"]); bc.groups()'
 
 
-def session(folder: Path, *, notebook: bool = True) -> subprocess.CompletedProcess[bytes]:
-    """Run a session in a process of its own, whose home, cache, scratch files and output are below ``folder``."""
+def session(folder: Path, *, whole: bool = True) -> subprocess.CompletedProcess[bytes]:
+    """Run a session in a process of its own, whose home, cache, scratch files and output are below ``folder``.
+
+    Parameters
+    ----------
+    folder
+        Empty.
+    whole
+        Whether to plot and to run a notebook as well, which takes longer.
+    """
     for name in ("home", "tmp", "left"):
         (folder / name).mkdir(exist_ok=True)
     environment = {
@@ -59,7 +67,7 @@ def session(folder: Path, *, notebook: bool = True) -> subprocess.CompletedProce
         "PYTHONFAULTHANDLER": "1",
     }
     command = [sys.executable, "-m", "tests.sweeps.secrets", "--child", str(folder / "left")]
-    command += ["--notebook"] if notebook else []
+    command += ["--whole"] if whole else []
     with (folder / "left" / "output.txt").open("wb") as output:
         return subprocess.run(command, env=environment, stdout=output, stderr=output, timeout=300, check=False)
 
@@ -147,7 +155,7 @@ class _Left:
                 print(name, how, error)
 
 
-def _child(folder: Path, *, notebook: bool) -> None:
+def _child(folder: Path, *, whole: bool) -> None:
     logging.basicConfig(level=logging.DEBUG, stream=sys.stdout)
     logging.captureWarnings(True)
     warnings.simplefilter("always")
@@ -190,11 +198,10 @@ def _child(folder: Path, *, notebook: bool) -> None:
         items = {"submission": submission, "study": study, "public": public, "connector": connector}
         for name, item in {**items, **{f"client{i}": client for i, client in enumerate(clients)}}.items():
             left.pickled(name, item)
-        _plot(fetched[0], folder / "plot.png")
-
         _fail(left, sandbox, wrong)
         sandbox.requests.to_frame().to_csv(folder / "requests.csv")
-        if notebook:
+        if whole:
+            _plot(fetched[0], folder / "plot.png")
             _notebook(folder / "cells.ipynb", sandbox, right, wrong)
         connector.close()
 
@@ -275,10 +282,10 @@ def _notebook(path: Path, sandbox: Any, right: str, wrong: str) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--child", type=Path)
-    parser.add_argument("--notebook", action="store_true")
+    parser.add_argument("--whole", action="store_true")
     given = parser.parse_args()
     if given.child:
-        _child(given.child, notebook=given.notebook)
+        _child(given.child, whole=given.whole)
         return 0
     with tempfile.TemporaryDirectory(prefix="biocolab-secrets-") as name:
         folder = Path(name)
