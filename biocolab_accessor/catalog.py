@@ -79,7 +79,15 @@ def groups(*, source: Server = "bbrowserx") -> pd.DataFrame:
 
 
 def databases() -> list[Database]:
-    """Databases of BioFlex, as the server lists them."""
+    """Databases of BioFlex, as the server lists them.
+
+    Examples
+    --------
+    >>> import biocolab_accessor as bc
+    >>> with bc.sandbox():
+    ...     [(found.species, found.version) for found in bc.databases()][:2]
+    [('human', 1), ('human', 2)]
+    """
     return current().get_bioflex().databases()
 
 
@@ -97,6 +105,13 @@ def database(species: str = "human", version: int | None = None) -> Database:
     ------
     UnknownDatabase
         There is none of this species or version; those that there are, are listed.
+
+    Examples
+    --------
+    >>> import biocolab_accessor as bc
+    >>> with bc.sandbox():
+    ...     bc.database("human").version
+    3
     """
     every = databases()
     species = getattr(species, "value", species)
@@ -133,6 +148,13 @@ def studies(group: str = "personal", *, species: str = "human", source: Server =
         The token sees no such group.
     InvalidResponse
         The server's list is none.
+
+    Examples
+    --------
+    >>> import biocolab_accessor as bc
+    >>> with bc.sandbox():
+    ...     "PBMC68k_reduced" in list(bc.studies("bioturing_public_studies")["study_id"])
+    True
     """
     connector = connector_of(source)
     rows = _studies(connector, group_id_of(connector, group), species)

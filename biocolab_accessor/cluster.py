@@ -51,6 +51,18 @@ def share_credentials(client: Any) -> None:
         Dask's distributed scheduler is not installed.
     MissingCredentials
         This session has no credentials to share.
+
+    Examples
+    --------
+    >>> import biocolab_accessor as bc
+    >>> import dask
+    >>> from dask.distributed import Client
+    >>> from tempfile import TemporaryDirectory
+    >>> with bc.sandbox(), TemporaryDirectory() as folder, dask.config.set(temporary_directory=folder):
+    ...     with Client(n_workers=1, dashboard_address=None) as client:
+    ...         bc.share_credentials(client)
+    ...         bc.collection(["PBMC68k_reduced"]).to_anndata(genes=["LYZ"]).shape
+    (700, 1)
     """
     try:
         from distributed import WorkerPlugin

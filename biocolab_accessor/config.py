@@ -8,12 +8,15 @@ from pathlib import Path
 from typing import Literal
 
 from platformdirs import user_cache_path
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from biocolab_accessor.errors import ConfigurationError
 
 __all__ = ["Settings", "settings"]
 
 _MIB = 1024 * 1024
+_PREFIX = "BIOCOLAB_"
 
 
 class Settings(BaseSettings):
@@ -30,7 +33,7 @@ class Settings(BaseSettings):
     0
     """
 
-    model_config = SettingsConfigDict(env_prefix="BIOCOLAB_", validate_assignment=True, extra="forbid")
+    model_config = SettingsConfigDict(env_prefix=_PREFIX, validate_assignment=True, extra="forbid")
 
     private_host: str = ""
     """Address of a BBrowserX private server, ``https://company/t2d_index_tool/``."""
@@ -76,6 +79,16 @@ class Settings(BaseSettings):
         ------
         Settings
             These settings, with the values in force.
+
+        Examples
+        --------
+        >>> import biocolab_accessor as bc
+        >>> before = bc.settings.read_timeout
+        >>> with bc.settings.override(read_timeout=600):
+        ...     bc.settings.read_timeout
+        600.0
+        >>> bc.settings.read_timeout == before
+        True
         """
         before = {name: getattr(self, name) for name in values}
         try:
@@ -87,10 +100,31 @@ class Settings(BaseSettings):
                 setattr(self, name, value)
 
     def reset(self) -> None:
-        """Read every setting from the environment again."""
-        fresh = type(self)()
+        """Read every setting from the environment again.
+
+        Examples
+        --------
+        >>> import biocolab_accessor as bc
+        >>> chosen = bc.settings.progress
+        >>> bc.settings.max_retries = 0
+        >>> bc.settings.reset()
+        >>> bc.settings.max_retries
+        4
+        >>> bc.settings.progress = chosen
+        """
+        fresh = _from_environment()
         for name in type(self).model_fields:
             setattr(self, name, getattr(fresh, name))
 
 
-settings = Settings()
+def _from_environment() -> Settings:
+    try:
+        return Settings()
+    except ValidationError as error:
+        # The error itself would show what the variables hold.
+        wrong = [f"${_PREFIX}{str(one['loc'][0]).upper()}: {one['msg']}" for one in error.errors(include_input=False)]
+        msg = f"the environment holds settings that cannot be used: {'; '.join(wrong)}"
+        raise ConfigurationError(msg) from None
+
+
+settings = _from_environment()

@@ -55,6 +55,14 @@ def connect(
         A host would receive its token over plain http.
     InvalidToken
         A token cannot be one.
+
+    Examples
+    --------
+    >>> import biocolab_accessor as bc
+    >>> with bc.sandbox() as server:
+    ...     connector = bc.connect(private_host=server.private_host, private_token=server.token)
+    ...     bc.groups()["name"].tolist()
+    ['All members', 'Personal workspace']
     """
     from biocolab_accessor.connector import EConnector
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 
 from biocolab_accessor.clients.address import normalise_host
 from biocolab_accessor.clients.bbrowserx import TALK2DATA_HOST, BBrowserXConnector
@@ -141,7 +141,15 @@ class EConnector:
         return f"EConnector({', '.join(f'{key}={value!r}' for key, value in given.items())})"
 
     def get_settings(self) -> RedactedDict:
-        """What the key file, or BioStudio with ``use_token_from_api``, holds; its text shows no tokens."""
+        """What the key file, or BioStudio with ``use_token_from_api``, holds; its text shows no tokens.
+
+        Examples
+        --------
+        >>> import biocolab_accessor as bc
+        >>> connector = bc.EConnector()
+        >>> connector.get_settings()  # there is no key file here
+        {}
+        """
         if self._use_token_from_api:
             token = self._studio_token.reveal() if self._studio_token else ""
             return studio_settings(self._studio_host, token, self._studio_email, self._studio_token_idx)
@@ -163,11 +171,30 @@ class EConnector:
         ------
         MissingCredentials
             No host or no token was found; every place that was looked at is listed.
+
+        Examples
+        --------
+        >>> import biocolab_accessor as bc
+        >>> connector = bc.EConnector(private_host="https://company.example/t2d_index_tool", private_token="70d2acfd")
+        >>> connector.get_bbrowserx()
+        BBrowserXConnector(host='https://company.example/t2d_index_tool/')
         """
         return self._client(BBrowserXConnector, self._resolve(_PRIVATE, private_host, private_token), ssl)
 
     def get_talk2data(self, public_token: str = "") -> BBrowserXConnector:
-        """A connector to Talk2Data. Raises as :meth:`get_bbrowserx` does."""
+        """A connector to Talk2Data. Raises as :meth:`get_bbrowserx` does.
+
+        Parameters
+        ----------
+        public_token
+            Instead of the one of this object.
+
+        Examples
+        --------
+        >>> import biocolab_accessor as bc
+        >>> bc.EConnector(public_token="70d2acfd").get_talk2data()
+        BBrowserXConnector(host='https://talk2data.bioturing.com/t2d_index_tool/')
+        """
         return self._client(BBrowserXConnector, self._resolve(_PUBLIC, "", public_token), None)
 
     def get_bioflex(self, bioflex_token: str = "", *, public_token: str = "") -> BioFlexConnection:
@@ -179,27 +206,64 @@ class EConnector:
             Instead of the one of this object.
         public_token
             Deprecated spelling of ``bioflex_token``, from the SDK 1.0.1.
+
+        Examples
+        --------
+        >>> import biocolab_accessor as bc
+        >>> bc.EConnector(bioflex_token="70d2acfd").get_bioflex()
+        BioFlexConnection(host='https://api.bioturing.com/')
         """
         if public_token:
             _warn_of_old_name("public_token", "bioflex_token")
-        try:
-            found = self._resolve(_BIOFLEX, "", bioflex_token or public_token)
-        except MissingCredentials:
-            own = self._tokens["public_token"]
-            old = own.reveal() if own else self.get_settings().get("bio_bbx_public_key", "")
-            if not old:
-                raise
-            old_name, name = (
-                ("public_token", "bioflex_token") if own else ("bio_bbx_public_key", _BIOFLEX.token_keys[0])
-            )
-            _warn_of_old_name(old_name, name)
-            found = self._resolve(_BIOFLEX, "", old, place=old_name)
-        return self._client(BioFlexConnection, found, None)
+        return self._client(BioFlexConnection, self._bioflex(bioflex_token or public_token), None)
+
+    def credentials(self, source: Literal["bioflex", "bbrowserx", "talk2data"]) -> Credentials:
+        """Where a server is, and with which token it would be asked; nothing is sent.
+
+        Parameters
+        ----------
+        source
+            ``"bioflex"``, ``"bbrowserx"`` or ``"talk2data"``.
+
+        Returns
+        -------
+        Credentials
+            ``host``, ``token`` (which does not show itself), and where each was found: ``place``, ``token.origin``.
+
+        Raises
+        ------
+        MissingCredentials
+            No host or no token was found; every place that was looked at is listed.
+
+        Examples
+        --------
+        >>> import biocolab_accessor as bc
+        >>> with bc.sandbox() as server:
+        ...     found = bc.EConnector(private_host=server.private_host, private_token="x").credentials("bbrowserx")
+        >>> found.place, found.token, found.token.origin
+        ("EConnector's private_host", Secret('****'), "EConnector's private_token")
+        """
+        if source == "bioflex":
+            return self._bioflex("")
+        return self._resolve(_PRIVATE if source == "bbrowserx" else _PUBLIC, "", "")
 
     def get_lensbulk(
         self, private_host: str = "", private_token: str = "", ssl: bool | str | Path | None = None
     ) -> LensBulkConnector:
-        """The official connector to a Lens Bulk server; its address (``…/lens_bulk/``) has to be given."""
+        """The official connector to a Lens Bulk server; its address (``…/lens_bulk/``) has to be given.
+
+        Parameters
+        ----------
+        private_host, private_token, ssl
+            As for :meth:`get_bbrowserx`.
+
+        Examples
+        --------
+        >>> import biocolab_accessor as bc
+        >>> connector = bc.EConnector(private_token="70d2acfd")
+        >>> type(connector.get_lensbulk("https://company.example/lens_bulk/", "70d2acfd")).__name__
+        'LensBulkConnector'
+        """
         from bioturing_connector.lens_bulk_connector import LensBulkConnector
 
         return self._lens(LensBulkConnector, private_host, private_token, ssl)
@@ -207,7 +271,20 @@ class EConnector:
     def get_lenssc(
         self, private_host: str = "", private_token: str = "", ssl: bool | str | Path | None = None
     ) -> LensSCConnector:
-        """The official connector to a Lens SC server; its address (``…/lens_sc/``) has to be given."""
+        """The official connector to a Lens SC server; its address (``…/lens_sc/``) has to be given.
+
+        Parameters
+        ----------
+        private_host, private_token, ssl
+            As for :meth:`get_bbrowserx`.
+
+        Examples
+        --------
+        >>> import biocolab_accessor as bc
+        >>> connector = bc.EConnector(private_token="70d2acfd")
+        >>> type(connector.get_lenssc("https://company.example/lens_sc/", "70d2acfd")).__name__
+        'LensSCConnector'
+        """
         from bioturing_connector.lens_sc_connector import LensSCConnector
 
         return self._lens(LensSCConnector, private_host, private_token, ssl)
@@ -245,6 +322,16 @@ class EConnector:
         -------
         dict
             ``{"status": True, "study_info": …}``.
+
+        Examples
+        --------
+        >>> import warnings
+        >>> import biocolab_accessor as bc
+        >>> with bc.sandbox() as server, warnings.catch_warnings():
+        ...     warnings.simplefilter("ignore", DeprecationWarning)
+        ...     server.connect().submit_h5ad("personal", "GSE128223_1.h5ad")
+        Traceback (most recent call last):
+        biocolab_accessor.errors.InvalidArgument: study_s3_keys is the text 'GSE128223_1.h5ad': give a list, ...
         """
         warnings.warn(
             "submit_h5ad is the spelling of biocolabsdk 1.0.1: write get_bbrowserx().submit_study_from_s3(…)",
@@ -273,9 +360,34 @@ class EConnector:
         return result
 
     def close(self) -> None:
-        """Close every pooled connection of the connectors that were made here; they can be used again."""
+        """Close every pooled connection of the connectors that were made here; they can be used again.
+
+        Examples
+        --------
+        >>> import biocolab_accessor as bc
+        >>> with bc.sandbox() as server:
+        ...     connector = server.connect()
+        ...     found = connector.get_bbrowserx().get_user_groups()
+        ...     connector.close()
+        >>> len(found)
+        2
+        """
         for client in self._clients.values():
             client.http.close()
+
+    def _bioflex(self, token: str) -> Credentials:
+        try:
+            return self._resolve(_BIOFLEX, "", token)
+        except MissingCredentials:
+            own = self._tokens["public_token"]
+            old = own.reveal() if own else self.get_settings().get("bio_bbx_public_key", "")
+            if not old:
+                raise
+            old_name, name = (
+                ("public_token", "bioflex_token") if own else ("bio_bbx_public_key", _BIOFLEX.token_keys[0])
+            )
+            _warn_of_old_name(old_name, name)
+            return self._resolve(_BIOFLEX, "", old, place=old_name)
 
     def _resolve(self, service: Service, host: str, token: str, place: str = "argument") -> Credentials:
         own = self._tokens[service.token_setting]
@@ -301,5 +413,5 @@ class EConnector:
 
 def _warn_of_old_name(old: str, name: str) -> None:
     warnings.warn(
-        f"{old} serves as BioFlex's token, as in biocolabsdk 1.0.1: write {name}", DeprecationWarning, stacklevel=3
+        f"{old} serves as BioFlex's token, as in biocolabsdk 1.0.1: write {name}", DeprecationWarning, stacklevel=4
     )

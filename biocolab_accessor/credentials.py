@@ -124,10 +124,21 @@ class Service:
 
 @dataclass(frozen=True)
 class Credentials:
-    """A host and the token for it."""
+    """A host and the token for it.
+
+    Attributes
+    ----------
+    host
+        Base address.
+    token
+        Its ``origin`` says where it was found.
+    place
+        Where the host was found.
+    """
 
     host: str
     token: Secret
+    place: str
 
 
 @dataclass(frozen=True)
@@ -191,7 +202,7 @@ def resolve(
             UserWarning,
             stacklevel=4,
         )
-    return Credentials(normalise_host(host.value, host.place), Secret(token.value, token.place))
+    return Credentials(normalise_host(host.value, host.place), Secret(token.value, token.place), host.place)
 
 
 def _setting(name: str) -> str:

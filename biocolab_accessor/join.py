@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -75,6 +76,13 @@ class Collection:
     ----------
     studies
         The studies, in order.
+
+    Examples
+    --------
+    >>> import biocolab_accessor as bc
+    >>> with bc.sandbox():
+    ...     bc.collection(["PBMC68k_reduced"])
+    Collection(['PBMC68k_reduced'])
     """
 
     def __init__(self, studies: Sequence[Study]) -> None:
@@ -125,6 +133,16 @@ class Collection:
         ------
         ConfigurationError
             Dask is not installed, or a worker has no token for the server.
+
+        Examples
+        --------
+        >>> import biocolab_accessor as bc
+        >>> import scanpy as sc
+        >>> with bc.sandbox() as server:
+        ...     study = server.add_study("AGAIN", sc.datasets.pbmc68k_reduced())
+        ...     adata = bc.collection(["PBMC68k_reduced", "AGAIN"]).to_anndata(label="from", genes=["LYZ"])
+        >>> adata.shape, adata.obs["from"].value_counts().to_dict()
+        ((1400, 1), {'PBMC68k_reduced': 700, 'AGAIN': 700})
         """
         options = {"genes": genes, "fields": fields, "unit": unit, "layers": layers, "obsm": obsm, "cache": cache}
         Selection.of(genes=genes, fields=fields, unit=unit, layers=layers, obsm=obsm)
@@ -154,6 +172,15 @@ class Collection:
         -------
         anndata.AnnData
             ``X`` and layers are Dask arrays.
+
+        Examples
+        --------
+        >>> import biocolab_accessor as bc
+        >>> from tempfile import TemporaryDirectory
+        >>> with bc.sandbox(), TemporaryDirectory() as folder:
+        ...     adata = bc.collection(["PBMC68k_reduced"]).lazy(folder=folder)
+        ...     type(adata.X).__module__, adata.shape
+        ('dask.array.core', (700, 765))
         """
         kept = None if folder is None else Path(folder).expanduser()
         parts = [
@@ -180,7 +207,7 @@ class Collection:
         Parameters
         ----------
         path
-            Folder to write; it must not be there yet.
+            Folder to write; it must not be there yet. ``anndata.settings.zarr_write_format`` is the format.
         join, label, fields, unit, layers, obsm
             As for :meth:`to_anndata`.
 
@@ -188,6 +215,16 @@ class Collection:
         ------
         InvalidArgument
             There is something at the path, or no folder to put it into.
+
+        Examples
+        --------
+        >>> import biocolab_accessor as bc
+        >>> import anndata
+        >>> from tempfile import TemporaryDirectory
+        >>> with bc.sandbox(), TemporaryDirectory() as folder:
+        ...     path = bc.collection(["PBMC68k_reduced"]).to_zarr(f"{folder}/joined.zarr")
+        ...     anndata.read_zarr(path).shape
+        (700, 765)
         """
         target = Path(path).expanduser()
         if target.exists() or not target.parent.is_dir():
@@ -196,7 +233,10 @@ class Collection:
         with tempfile.TemporaryDirectory(prefix=".biocolab-", dir=target.parent) as folder:
             joined = self.lazy(join, label=label, folder=folder, fields=fields, unit=unit, layers=layers, obsm=obsm)
             part = Path(folder) / "joined.zarr"
-            joined.write_zarr(part)
+            with warnings.catch_warnings():
+                # anndata announces another default at each store; which format it is, anndata.settings say.
+                warnings.filterwarnings("ignore", "Writing zarr v2 data", UserWarning)
+                joined.write_zarr(part)
             part.rename(target)
         return target
 

@@ -1,23 +1,16 @@
-"""Tables: what a DataFrame can be to the servers (an expression table, a metadata table, a list of genes)."""
+"""Tables: a DataFrame as an expression table, or as a list of genes."""
 
 from __future__ import annotations
-
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 from anndata import AnnData
 from scipy import sparse
 
-from biocolab_accessor.catalog import Server, connector_of, study
-from biocolab_accessor.errors import InvalidArgument, InvalidColumn, InvalidNames, InvalidValues, UnknownName
+from biocolab_accessor.errors import InvalidColumn, InvalidNames, InvalidValues
 from biocolab_accessor.naming import listing
 
-if TYPE_CHECKING:
-    from biocolab_accessor.inbound.study import Study
-
-__all__ = ["genes_of", "submit_metadata", "to_anndata"]
+__all__ = ["genes_of", "to_anndata"]
 
 _GENE_COLUMNS = ("gene", "genes", "gene_name", "symbol", "names", "feature")
 
@@ -88,77 +81,3 @@ def genes_of(table: pd.DataFrame, column: str | None = None) -> list[str]:
         msg = f"{where} holds no gene names: give column="
         raise InvalidColumn(msg)
     return list(dict.fromkeys(names))
-
-
-def submit_metadata(table: pd.DataFrame, to: Study | str, *, group: str | None, species: str, source: Server) -> None:
-    """Add the columns of a table to a study; see :meth:`DataFrameAccessor.submit_metadata`."""
-    target = study(to, source=source, species=species, group=group) if isinstance(to, str) else to
-    if target.source == "bioflex":
-        msg = f"{target!r} is of BioFlex, which takes no metadata: give a study of BBrowserX or Talk2Data"
-        raise InvalidArgument(msg)
-    where = target.provenance()
-    columns = _columns(table)
-    barcodes = _barcodes(table)
-    strange = sorted(set(barcodes) - set(target.barcodes()))
-    if strange:
-        which = f"{len(strange):,} of {len(barcodes):,} barcodes"
-        msg = f"{which} are not in study {target.id!r}: {listing(strange, limit=3)}"
-        raise UnknownName(msg)
-    connector_of(target.source).post_request(
-        "api/v1/submit_metadata_dataframe",
-        {
-            "species": where["species"],
-            "study_id": where["study_uuid"],
-            "group_id": where["group_id"],
-            "metadata_dct": {"barcodes": barcodes, **columns},
-        },
-    )
-
-
-def _barcodes(table: pd.DataFrame) -> list[str]:
-    if isinstance(table.index, pd.MultiIndex) or not all(isinstance(name, str) for name in table.index):
-        msg = "the index must hold barcodes (text): use df.set_index('barcode column')"
-        raise InvalidNames(msg)
-    if not table.index.is_unique:
-        twice = table.index[table.index.duplicated()].unique()
-        msg = f"{len(twice):,} barcodes occur more than once: {listing(twice, limit=3)}"
-        raise InvalidNames(msg)
-    return list(table.index)
-
-
-def _columns(table: pd.DataFrame) -> dict[str, Sequence[Any]]:
-    names = list(table.columns)
-    if not names:
-        msg = "the table has no columns to submit"
-        raise InvalidColumn(msg)
-    if len(set(names)) < len(names) or not all(isinstance(name, str) and name.strip() for name in names):
-        msg = f"column names must be text and all different: {listing(names)}"
-        raise InvalidNames(msg)
-    reserved = [name for name in names if name.casefold() in ("barcodes", "barcode")]
-    if reserved:
-        msg = f"column {reserved[0]!r} would take the place of the barcodes: rename it (barcodes belong into the index)"
-        raise InvalidNames(msg)
-    return {name: _json_column(table[name]) for name in names}
-
-
-def _json_column(column: pd.Series) -> list[Any]:
-    """Values as JSON has them, decided by the dtype and never by what a text looks like."""
-    if missing := int(column.isna().sum()):
-        msg = (
-            f"column {column.name!r} has {missing:,} missing values, which the protocol cannot carry: fill or drop them"
-        )
-        raise InvalidColumn(msg)
-    if pd.api.types.is_bool_dtype(column.dtype):
-        return [str(bool(value)) for value in column]
-    if pd.api.types.is_numeric_dtype(column.dtype):
-        values = column.to_numpy()
-        if values.dtype.kind == "c" or (values.dtype.kind == "f" and not np.isfinite(values).all()):
-            msg = f"column {column.name!r} holds complex or infinite numbers, which the protocol cannot carry"
-            raise InvalidColumn(msg)
-        return [value.item() if hasattr(value, "item") else value for value in values]
-    texts = list(column.astype(object))
-    strange = {type(value).__name__ for value in texts} - {"str"}
-    if strange:
-        msg = f"column {column.name!r} holds {', '.join(sorted(strange))}: convert it, df[{column.name!r}].astype(str)"
-        raise InvalidColumn(msg)
-    return texts

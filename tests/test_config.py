@@ -4,6 +4,7 @@ import pytest
 from pydantic import ValidationError
 
 import biocolab_accessor as bc
+from biocolab_accessor.errors import ConfigurationError
 
 
 def test_the_environment_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -35,3 +36,14 @@ def test_values_out_of_range_are_refused_and_change_nothing(values: dict) -> Non
 def test_a_setting_that_does_not_exist_is_refused() -> None:
     with pytest.raises(AttributeError), bc.settings.override(colour="red"):
         pass
+
+
+def test_what_the_environment_cannot_mean_is_said_without_its_value(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BIOCOLAB_READ_TIMEOUT", "for ever")
+    monkeypatch.setenv("BIOCOLAB_MAX_RETRIES", "-1")
+    before = bc.settings.read_timeout
+    with pytest.raises(ConfigurationError, match=r"\$BIOCOLAB_READ_TIMEOUT: .*; \$BIOCOLAB_MAX_RETRIES: ") as caught:
+        bc.settings.reset()
+    assert "for ever" not in str(caught.value)
+    assert caught.value.__cause__ is None
+    assert bc.settings.read_timeout == before

@@ -5,8 +5,7 @@ import pandas as pd
 import pytest
 from scipy import sparse
 
-import biocolab_accessor as bc
-from biocolab_accessor.errors import InvalidArgument, InvalidColumn, InvalidNames, InvalidValues, UnknownName
+from biocolab_accessor.errors import InvalidColumn, InvalidNames, InvalidValues
 from biocolab_accessor.sandbox.server import Sandbox
 
 
@@ -40,69 +39,6 @@ class TestExpressionTable:
     def test_it_is_checked_like_an_anndata(self) -> None:
         report = pd.DataFrame({"A": [1, 2]}, index=["x", "x"]).biocolab.check()
         assert [finding.code for finding in report.errors] == ["BC101"]
-
-
-class TestMetadataTable:
-    @pytest.fixture
-    def study(self, counts: object, server: Sandbox) -> object:
-        return counts.biocolab.submit(skip_dimred=True).study()
-
-    def test_every_kind_of_value_comes_back_as_it_went(self, study: object) -> None:
-        table = pd.DataFrame(
-            {
-                "text": ["001", "1e5", " 7"] * 20,
-                "whole": np.arange(60) + 2**53,
-                "real": np.linspace(0, 0.73, 60),
-                "truth": [True, False] * 30,
-                "label": pd.Categorical(["x", "y"] * 30),
-            },
-            index=[f"CELL{i}-1" for i in range(59, -1, -1)],
-        )
-        table.biocolab.submit_metadata(study)
-        back = bc.study(study.provenance()["study_uuid"], source="bbrowserx").metadata(list(table.columns))
-        back = back.loc[table.index]
-        assert list(back["text"]) == list(table["text"])
-        np.testing.assert_array_equal(back["whole"], table["whole"])
-        assert back["whole"].dtype == np.int64
-        np.testing.assert_array_equal(back["real"], table["real"])
-        assert list(back["truth"]) == [str(value) for value in table["truth"]]
-        assert list(back["label"]) == list(table["label"])
-
-    def test_barcodes_that_the_study_lacks_are_counted(self, study: object) -> None:
-        table = pd.DataFrame({"x": ["a", "b"]}, index=["CELL1-1", "NOBODY"])
-        with pytest.raises(UnknownName, match=r"1 of 2 barcodes are not in study .*'NOBODY'"):
-            table.biocolab.submit_metadata(study)
-
-    @pytest.mark.parametrize(
-        ("table", "error", "said"),
-        [
-            (pd.DataFrame({"x": [1.0, None]}, index=["CELL1-1", "CELL2-1"]), InvalidColumn, "1 missing"),
-            (pd.DataFrame({"x": [np.inf]}, index=["CELL1-1"]), InvalidColumn, "infinite"),
-            (pd.DataFrame({"x": [["a"]]}, index=["CELL1-1"]), InvalidColumn, "holds list"),
-            (pd.DataFrame({"x": pd.to_datetime(["2020-01-01"])}, index=["CELL1-1"]), InvalidColumn, "Timestamp"),
-            (pd.DataFrame({"barcodes": ["a"]}, index=["CELL1-1"]), InvalidNames, "take the place"),
-            (pd.DataFrame({"x": ["a", "b"]}, index=["CELL1-1"] * 2), InvalidNames, "more than once"),
-            (pd.DataFrame({"x": ["a"]}), InvalidNames, "set_index"),
-            (pd.DataFrame([["a", "b"]], columns=["x", "x"], index=["CELL1-1"]), InvalidNames, "all different"),
-            (pd.DataFrame(index=["CELL1-1"]), InvalidColumn, "no columns"),
-        ],
-    )
-    def test_what_the_protocol_cannot_carry_is_refused(
-        self, study: object, table: pd.DataFrame, error: type, said: str
-    ) -> None:
-        with pytest.raises(error, match=said):
-            table.biocolab.submit_metadata(study)
-
-    def test_bioflex_takes_none(self, server: Sandbox) -> None:
-        with pytest.raises(InvalidArgument, match="BioFlex"):
-            pd.DataFrame({"x": ["a"]}, index=["c"]).biocolab.submit_metadata(bc.study("PBMC68k_reduced"))
-
-    def test_a_study_is_found_by_its_id(self, counts: object, server: Sandbox) -> None:
-        counts.biocolab.submit("All members", study_id="by_id", skip_dimred=True)
-        pd.DataFrame({"new": ["a"]}, index=["CELL3-1"]).biocolab.submit_metadata("by_id", "All members")
-        column = bc.study("by_id", source="bbrowserx").metadata("new")["new"]
-        assert column["CELL3-1"] == "a"
-        assert column.isna().sum() == 59
 
 
 class TestListOfGenes:

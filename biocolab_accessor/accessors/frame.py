@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from biocolab_accessor.catalog import Server
     from biocolab_accessor.check.report import Report
     from biocolab_accessor.clients.bioflex import Database
+    from biocolab_accessor.exchange.push import Missing
+    from biocolab_accessor.exchange.report import MatchReport
     from biocolab_accessor.inbound.study import Study
     from biocolab_accessor.outbound.submission import Submission
 
@@ -102,12 +104,16 @@ class DataFrameAccessor:
 
     def submit_metadata(
         self,
-        study: Study | str,
+        study: Study | Submission | str,
         group: str | None = None,
         *,
         species: str = "human",
         source: Server = "bbrowserx",
-    ) -> None:
+        strict: bool = True,
+        missing: Missing = "raise",
+        overwrite: bool = False,
+        verify: bool = True,
+    ) -> MatchReport:
         """Add the columns of a metadata table (barcodes in the index) to a study.
 
         Values are sent by their dtype: text stays text (``"001"`` too), whole numbers stay whole, booleans go as
@@ -116,22 +122,45 @@ class DataFrameAccessor:
         Parameters
         ----------
         study
-            A study of BBrowserX or Talk2Data, or its id.
+            A study of BBrowserX or Talk2Data, the submission that becomes it, or its id.
         group, species, source
             Where to look for an id.
+        strict
+            Refuse barcodes that the study does not have; else they are left out and counted in the report.
+        missing, overwrite, verify
+            As for :meth:`AnnDataAccessor.push_metadata`.
+
+        Returns
+        -------
+        MatchReport
+            Cells here and there, and what was sent.
 
         Raises
         ------
         InvalidColumn
-            A column has missing values, or something that is neither text nor number.
+            A column has missing values, or something that the protocol cannot carry.
         InvalidNames
             Barcodes or column names are repeated, or a column is named like the barcodes.
         UnknownName
-            Some barcodes are not in the study.
-        """
-        from biocolab_accessor.table import submit_metadata
+            Some barcodes are not in the study; without ``strict``, none is.
+        InvalidArgument
+            The study has such a field already, or is of BioFlex.
 
-        submit_metadata(self._table, study, group=group, species=species, source=source)
+        Examples
+        --------
+        >>> import pandas as pd, scanpy as sc, biocolab_accessor as bc
+        >>> adata = sc.datasets.pbmc68k_reduced()
+        >>> table = pd.DataFrame({"donor": "001"}, index=adata.obs_names)
+        >>> with bc.sandbox():
+        ...     submission = adata.biocolab.submit(skip_dimred=True)
+        ...     table.biocolab.submit_metadata(submission).matched
+        700
+        """
+        from biocolab_accessor.exchange.push import submit_metadata
+        from biocolab_accessor.exchange.target import study_meant
+
+        target = study_meant(study, group=group, species=species, source=source)
+        return submit_metadata(self._table, target, strict=strict, missing=missing, overwrite=overwrite, verify=verify)
 
     def expression_summary(self, column: str | None = None, *, database: Database | None = None) -> pd.DataFrame:
         """Expression by cell type of the genes that the table lists; see :func:`biocolab_accessor.expression_summary`.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from scipy import sparse
 
 from biocolab_accessor.clients.bioflex import Metadata, Study
 from biocolab_accessor.clients.download import save
-from biocolab_accessor.errors import InvalidResponse
+from biocolab_accessor.errors import InvalidArgument, InvalidResponse
 from biocolab_accessor.inbound.metadata import ObsColumn, categorical
 from biocolab_accessor.storage.transpose import csr_of_csc
 
@@ -100,9 +100,21 @@ class BioFlexSource:
                 raise InvalidResponse(msg)
         return columns
 
-    def embeddings(self) -> dict[str, NDArray[np.float32]]:
+    def embedding_names(self) -> list[str]:
+        """None: BioFlex has no route for them."""
+        return []
+
+    def embeddings(self, names: Collection[str] | None = None) -> dict[str, NDArray[np.float32]]:
         """None: BioFlex has no route for them."""
         return {}
+
+    def add_metadata(self, columns: Mapping[str, Sequence[Any]]) -> None:
+        """Not possible: a version of a database never changes."""
+        msg = f"study {self.study_id!r} is of BioFlex, which takes no metadata: give a study of BBrowserX or Talk2Data"
+        raise InvalidArgument(msg)
+
+    def refresh(self) -> None:
+        """See StudySource: there is nothing that could change."""
 
     def export(self, format: str) -> dict[str, Any]:
         """See StudySource."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -69,9 +69,21 @@ class CachedSource:
         key = {**self._key, "part": "metadata", "fields": list(fields)}
         return _columns(self._cache.arrays(key, lambda: _packed(self._source.metadata(fields, barcodes))))
 
-    def embeddings(self) -> dict[str, NDArray[np.float32]]:
+    def embedding_names(self) -> list[str]:
         """See StudySource."""
-        return self._source.embeddings()
+        return self._source.embedding_names()
+
+    def embeddings(self, names: Collection[str] | None = None) -> dict[str, NDArray[np.float32]]:
+        """See StudySource."""
+        return self._source.embeddings(names)
+
+    def add_metadata(self, columns: Mapping[str, Sequence[Any]]) -> None:
+        """See StudySource."""
+        self._source.add_metadata(columns)
+
+    def refresh(self) -> None:
+        """See StudySource."""
+        self._source.refresh()
 
     def stripes(self, unit: str, folder: Path, most: int) -> Iterator[sparse.csc_matrix]:
         """See StudySource."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -127,8 +127,29 @@ class ConnectorSource:
             raise InvalidResponse(msg)
         return {name: column(aligned[name]) for name in fields}
 
-    def embeddings(self) -> dict[str, NDArray[np.float32]]:
+    def embedding_names(self) -> list[str]:
         """See StudySource."""
+        return list(self._embedding_ids())
+
+    def embeddings(self, names: Collection[str] | None = None) -> dict[str, NDArray[np.float32]]:
+        """See StudySource."""
+        return {
+            name: self._connector.retrieve_custom_embedding(self._species, self.uuid, embedding_id)
+            for name, embedding_id in self._embedding_ids().items()
+            if names is None or name in names
+        }
+
+    def add_metadata(self, columns: Mapping[str, Sequence[Any]]) -> None:
+        """See StudySource."""
+        body = {"species": self._species, "study_id": self.uuid, "group_id": self._group_id}
+        self._connector.post_request("api/v1/submit_metadata_dataframe", {**body, "metadata_dct": dict(columns)})
+        self.refresh()
+
+    def refresh(self) -> None:
+        """See StudySource: anyone in the group may add fields."""
+        self.__dict__.pop("metalist", None)
+
+    def _embedding_ids(self) -> dict[str, Any]:
         rows = self._connector.list_all_custom_embeddings(self._species, self.uuid)
         if not isinstance(rows, list) or not all(isinstance(row, Mapping) and "embedding_id" in row for row in rows):
             msg = f"study {self.study_id}: expected a list of embeddings"
@@ -136,10 +157,7 @@ class ConnectorSource:
         names = [str(row.get("embedding_name") or row["embedding_id"]) for row in rows]
         if len(set(names)) < len(names):
             names = [str(row["embedding_id"]) for row in rows]
-        return {
-            name: self._connector.retrieve_custom_embedding(self._species, self.uuid, row["embedding_id"])
-            for name, row in zip(names, rows, strict=True)
-        }
+        return {name: row["embedding_id"] for name, row in zip(names, rows, strict=True)}
 
     def export(self, format: str) -> dict[str, Any]:
         """See StudySource; waits until the server has made the file."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -63,8 +63,17 @@ class StudySource(Protocol):
     def metadata(self, fields: Sequence[str], barcodes: Callable[[], Sequence[str]]) -> dict[str, ObsColumn]:
         """Columns of the fields, in the order of ``barcodes``."""
 
-    def embeddings(self) -> dict[str, NDArray[np.float32]]:
-        """Coordinates by the name that the server has for them; each (n_cells, n_dims)."""
+    def embedding_names(self) -> list[str]:
+        """Names that the server has for its embeddings."""
+
+    def embeddings(self, names: Collection[str] | None = None) -> dict[str, NDArray[np.float32]]:
+        """Coordinates by the name that the server has for them, each (n_cells, n_dims); None means all."""
+
+    def add_metadata(self, columns: Mapping[str, Sequence[Any]]) -> None:
+        """Add fields, or replace those of the same name: ``barcodes`` and, in their order, numbers or texts."""
+
+    def refresh(self) -> None:
+        """Forget which fields there are, where that may change."""
 
     def export(self, format: str) -> dict[str, Any]:
         """Ask the server for a file of the whole study; ``download_link`` says where it is."""

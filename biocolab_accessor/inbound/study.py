@@ -22,7 +22,7 @@ from biocolab_accessor.inbound.selection import Selection
 from biocolab_accessor.inbound.source import StudySource
 from biocolab_accessor.storage.h5ad import Compression
 
-__all__ = ["Study"]
+__all__ = ["Study", "parts_of"]
 
 
 class Study:
@@ -344,3 +344,8 @@ class Study:
         """
         selection = Selection.of(fields=fields, unit=unit, layers=layers, obsm=obsm)
         return open_lazily(file_of_study(self._parts, selection, path))
+
+
+def parts_of(study: Study) -> StudyParts:
+    """The parts of a study, for functions that stand beside it."""
+    return study._parts

@@ -14,15 +14,15 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from anndata import AnnData
-from filelock import FileLock, Timeout
 
 from biocolab_accessor.clients.address import is_loopback
 from biocolab_accessor.connection import drop_default, push_default
-from biocolab_accessor.connector import EConnector
-from biocolab_accessor.errors import InvalidArgument, SandboxError
+from biocolab_accessor.errors import InvalidArgument
 from biocolab_accessor.naming import did_you_mean
 from biocolab_accessor.sandbox.app import make_app, route_names
+from biocolab_accessor.sandbox.hosts import Hosts
 from biocolab_accessor.sandbox.listen import Serving, listen, reached_at
+from biocolab_accessor.sandbox.lock import lock_folder
 from biocolab_accessor.sandbox.public import add_public
 from biocolab_accessor.sandbox.routes.control import control_routes
 from biocolab_accessor.sandbox.seed import seed
@@ -41,7 +41,7 @@ __all__ = ["DEFAULT_TOKEN", "Sandbox"]
 _USER = "you@sandbox.local"
 
 
-class Sandbox:
+class Sandbox(Hosts):
     """A local server with the protocols of BioFlex, BBrowserX and Talk2Data; see :func:`biocolab_accessor.sandbox`.
 
     While it runs it is what ``bc.study``, ``adata.biocolab.submit`` and the rest talk to. The unmodified official
@@ -81,6 +81,13 @@ class Sandbox:
         The port is taken, or another sandbox uses the folder.
     InvalidArgument
         Other machines would reach it with the well-known token.
+
+    Examples
+    --------
+    >>> import biocolab_accessor as bc
+    >>> with bc.sandbox() as server:
+    ...     bc.study("PBMC68k_reduced").n_obs
+    700
     """
 
     def __init__(
@@ -103,7 +110,7 @@ class Sandbox:
         with ExitStack() as undo:
             if self._temporary:
                 undo.callback(shutil.rmtree, self.path, ignore_errors=True)
-            self._lock = _lock(self.path)
+            self._lock = lock_folder(self.path)
             undo.callback(self._lock.release)
             listener = listen(host, port)
             undo.callback(listener.close)
@@ -123,21 +130,6 @@ class Sandbox:
         push_default(self._connector)
         atexit.register(self.close)
 
-    @property
-    def bioflex_host(self) -> str:
-        """Host of BioFlex's protocol."""
-        return f"{self.url}/"
-
-    @property
-    def private_host(self) -> str:
-        """Host of the protocol of a BBrowserX private server."""
-        return f"{self.url}/t2d_index_tool/"
-
-    @property
-    def public_host(self) -> str:
-        """Host of Talk2Data's protocol, which is the same."""
-        return self.private_host
-
     def __repr__(self) -> str:
         return f"Sandbox(url={self.url!r}, {'closed' if self._closed else 'running'})"
 
@@ -154,17 +146,6 @@ class Sandbox:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
-
-    def connect(self) -> EConnector:
-        """A connector to this sandbox, with all its hosts and tokens."""
-        return EConnector(
-            bioflex_token=self.token,
-            public_token=self.token,
-            private_host=self.private_host,
-            private_token=self.token,
-            bioflex_host=self.bioflex_host,
-            public_host=self.public_host,
-        )
 
     def add_study(
         self,
@@ -201,6 +182,14 @@ class Sandbox:
             There is a public study of this id already, no such column, or no database of the species.
         InvalidFile
             The path is not an h5ad.
+
+        Examples
+        --------
+        >>> import biocolab_accessor as bc
+        >>> import scanpy as sc
+        >>> with bc.sandbox() as server:
+        ...     server.add_study("MINE", sc.datasets.pbmc68k_reduced(), title="My cells")
+        Study(id="MINE",title="My cells",reference="")
         """
         from biocolab_accessor.inbound.bioflex_source import BioFlexSource
         from biocolab_accessor.inbound.study import Study
@@ -217,15 +206,6 @@ class Sandbox:
         )
         newest = [database for database in self._connector.get_bioflex().databases() if database.species == species][-1]
         return Study(BioFlexSource(newest.get_study(study_id)))
-
-    def environment(self) -> dict[str, str]:
-        """Environment variables with which another process talks to this sandbox."""
-        hosts = {
-            "BIOCOLAB_PRIVATE_HOST": self.private_host,
-            "BIOCOLAB_PUBLIC_HOST": self.public_host,
-            "BIOCOLAB_BIOFLEX_HOST": self.bioflex_host,
-        }
-        return hosts | {name.replace("_HOST", "_TOKEN"): self.token for name in hosts}
 
     def add_bucket(
         self,
@@ -258,16 +238,42 @@ class Sandbox:
             There is no such folder, or the store cannot be listed.
         ModuleNotFoundError
             The package for such a store is not installed.
+
+        Examples
+        --------
+        >>> import biocolab_accessor as bc
+        >>> from tempfile import TemporaryDirectory
+        >>> with bc.sandbox() as server, TemporaryDirectory() as folder:
+        ...     server.add_bucket(folder, bucket_id="lab")
+        'lab'
         """
         bucket = self._site.buckets.add(place, bucket_id=bucket_id, prefix=prefix, groups=groups, options=options)
         return bucket.id
 
     def remove_bucket(self, bucket_id: str) -> None:
-        """Forget a bucket; what lies in it stays as it is."""
+        """Forget a bucket; what lies in it stays as it is.
+
+        Parameters
+        ----------
+        bucket_id
+            As :meth:`add_bucket` gave it.
+
+        Examples
+        --------
+        >>> import biocolab_accessor as bc
+        >>> from tempfile import TemporaryDirectory
+        >>> with bc.sandbox() as server, TemporaryDirectory() as folder:
+        ...     server.remove_bucket(server.add_bucket(folder))
+        """
         self._site.buckets.remove(bucket_id)
 
     def add_folder(self, folder: str | Path) -> Path:
         """Let submissions name files in a folder of this machine (``submit_study_from_server``).
+
+        Parameters
+        ----------
+        folder
+            Its path.
 
         Returns
         -------
@@ -278,6 +284,14 @@ class Sandbox:
         ------
         InvalidArgument
             There is no such folder.
+
+        Examples
+        --------
+        >>> import biocolab_accessor as bc
+        >>> from tempfile import TemporaryDirectory
+        >>> with bc.sandbox() as server, TemporaryDirectory() as folder:
+        ...     server.add_folder(folder).is_absolute()
+        True
         """
         path = Path(folder).resolve()
         if not path.is_dir():
@@ -300,6 +314,13 @@ class Sandbox:
         ------
         InvalidArgument
             The token is another user's, or empty.
+
+        Examples
+        --------
+        >>> import biocolab_accessor as bc
+        >>> with bc.sandbox() as server:
+        ...     len(server.add_user("colleague@company.example"))
+        32
         """
         chosen = secrets.token_hex(16) if token is None else token
         if not chosen or not email:
@@ -326,6 +347,14 @@ class Sandbox:
         ------
         InvalidArgument
             A member is no user, or the id is one that every server has.
+
+        Examples
+        --------
+        >>> import biocolab_accessor as bc
+        >>> with bc.sandbox() as server:
+        ...     server.add_group("trial_7", "Trial 7", [server.email])
+        ...     bc.groups()["name"].tolist()
+        ['All members', 'Personal workspace', 'Trial 7']
         """
         if group_id in (ALL_MEMBERS, PERSONAL, PUBLIC) or not group_id:
             msg = f"{group_id!r} cannot be the id of a new group"
@@ -341,6 +370,15 @@ class Sandbox:
         """Forget every study, task, upload, fault and request, and start afresh with the seed.
 
         Users, groups, buckets and shared folders stay.
+
+        Examples
+        --------
+        >>> import biocolab_accessor as bc
+        >>> with bc.sandbox() as server:
+        ...     found = bc.groups()
+        ...     server.reset()
+        ...     len(server.requests)
+        0
         """
         self.faults.clear()
         self._site.clear()
@@ -354,6 +392,14 @@ class Sandbox:
         ------
         SandboxError
             The server's threads do not end.
+
+        Examples
+        --------
+        >>> import biocolab_accessor as bc
+        >>> server = bc.sandbox()
+        >>> server.close()
+        >>> server
+        Sandbox(url='http://127.0.0.1:...', closed)
         """
         if self._closed:
             return
@@ -368,14 +414,3 @@ class Sandbox:
             self._lock.release()
             if self._temporary:
                 shutil.rmtree(self.path, ignore_errors=True)
-
-
-def _lock(path: Path) -> FileLock:
-    path.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(path / "lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout as error:
-        msg = f"another sandbox uses {path}: close it, or give another path"
-        raise SandboxError(msg) from error
-    return lock

@@ -1,0 +1,58 @@
+"""``biocolab check``: what stands in the way of submitting files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.text import Text
+
+from biocolab_accessor.cli.options import Json, MatrixType
+from biocolab_accessor.cli.output import err, out, print_json, print_table
+
+__all__ = ["check"]
+
+_STYLES = {"error": "bold red", "warning": "yellow", "note": "dim"}
+
+
+def check(
+    files: Annotated[list[Path], typer.Argument(help="h5ad files; each is read piece by piece.")],
+    input_matrix_type: Annotated[MatrixType, typer.Option(help="raw insists on counts.")] = MatrixType.auto,
+    batch_key: Annotated[str | None, typer.Option(help="Column of obs that will be the batches.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Say what stands in the way of submitting files; the exit code is 1 if something does.
+
+    Nothing is sent and no file is changed. The codes are explained in the documentation's catalogue of checks.
+
+    Example: biocolab check *.h5ad
+
+    Example: biocolab check x.h5ad --json | jq -r '.[] | select(.severity == "error") | .code'
+    """
+    from biocolab_accessor.check import check as check_
+
+    rows: list[dict[Any, Any]] = []
+    ready = True
+    for file in files:
+        report = check_(file, input_matrix_type=input_matrix_type.value, batch_key=batch_key)
+        ready = ready and report.ok
+        found = [{"file": str(file), **row} for row in report.to_frame().to_dict("records")]
+        rows += found
+        if not as_json:
+            headline = repr(report).partition("\n")[0].removeprefix("Report: ")
+            (out if out.is_terminal else err).print(
+                Text(f"{file}: ", "bold") + Text(headline, "" if report.ok else "bold red"), soft_wrap=True
+            )
+            if out.is_terminal and found:
+                print_table([_shown(finding) for finding in report])
+    if as_json:
+        print_json(rows)
+    elif not out.is_terminal and rows:
+        print_table([{**row, "examples": ", ".join(row["examples"])} for row in rows])
+    raise typer.Exit(0 if ready else 1)
+
+
+def _shown(finding: Any) -> dict[str, Any]:
+    style = _STYLES[finding.severity]
+    return {"code": Text(finding.code, style), "where": finding.path, "what, and what to do": finding.text}

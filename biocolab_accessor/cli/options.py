@@ -1,0 +1,44 @@
+"""Options: what several commands take."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+__all__ = ["Json", "MatrixType", "Server", "Source", "Species", "Unit"]
+
+
+class Server(StrEnum):
+    """Servers with groups."""
+
+    bbrowserx = "bbrowserx"
+    talk2data = "talk2data"
+
+
+class Source(StrEnum):
+    """Servers with studies."""
+
+    bioflex = "bioflex"
+    bbrowserx = "bbrowserx"
+    talk2data = "talk2data"
+
+
+class MatrixType(StrEnum):
+    """What the matrix is."""
+
+    auto = "auto"
+    raw = "raw"
+    normalized = "normalized"
+
+
+class Unit(StrEnum):
+    """What values are."""
+
+    raw = "raw"
+    lognorm = "lognorm"
+
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+Species = Annotated[str, typer.Option(help="human, mouse, primate or others.")]

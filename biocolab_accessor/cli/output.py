@@ -1,0 +1,80 @@
+"""Output: answers on stdout as table, lines or JSON, and everything else on stderr."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+__all__ = ["err", "out", "print_json", "print_lines", "print_table", "say"]
+
+out = Console(highlight=False)
+err = Console(stderr=True, highlight=False)
+
+Row = Mapping[Any, Any]
+
+
+def print_json(answer: Any) -> None:
+    """An answer for a program: JSON, whatever the width of the terminal; what JSON has no type for is text."""
+    typer.echo(json.dumps(answer, indent=2, default=_plain))
+
+
+def print_table(rows: Sequence[Row], *, title: str = "", numbers: Sequence[str] = (), empty: str = "") -> None:
+    """Rows as a table for people, or tab-separated where nobody watches.
+
+    Parameters
+    ----------
+    rows
+        Each with the same keys; values that are already rich text keep their style.
+    title
+        Above the table.
+    numbers
+        Columns that are aligned at their right.
+    empty
+        Said on stderr where there are no rows.
+    """
+    if not rows:
+        err.print(empty or "nothing there")
+        return
+    if not out.is_terminal:
+        for line in (list(rows[0]), *(list(row.values()) for row in rows)):
+            typer.echo("\t".join(_one_line(value) for value in line))  # rich makes spaces of tabs
+        return
+    table = Table(title=title or None, title_justify="left", header_style="bold", title_style="bold")
+    for name in rows[0]:
+        # Folded and not cut: an id that lost its end is of no use.
+        table.add_column(str(name), overflow="fold", justify="right" if name in numbers else "left")
+    for row in rows:
+        table.add_row(*(value if isinstance(value, Text) else Text(str(value)) for value in row.values()))
+    out.print(table)
+
+
+def print_lines(row: Row) -> None:
+    """One answer, a line for each of its parts."""
+    width = max(len(name) for name in row)
+    for name, value in row.items():
+        if value in (None, ""):
+            continue
+        if out.is_terminal:
+            out.print(Text(name.ljust(width), "bold") + f"  {value}", soft_wrap=True)
+        else:
+            typer.echo(f"{name}\t{_one_line(value)}")
+
+
+def say(kind: str, style: str, message: object) -> None:
+    """A message on stderr; wrapped between words where somebody reads it, one line where a log does."""
+    err.print(Text(kind, style) + Text(f": {message}"), soft_wrap=not err.is_terminal)
+
+
+def _one_line(value: Any) -> str:
+    return " ".join(str(value).split())
+
+
+def _plain(value: Any) -> Any:
+    item = getattr(value, "item", None)  # a NumPy number
+    return item() if callable(item) else str(value)

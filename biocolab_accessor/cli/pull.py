@@ -1,0 +1,73 @@
+"""``biocolab pull``: a study becomes an h5ad file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from biocolab_accessor.cli.options import Json, Source, Species, Unit
+from biocolab_accessor.cli.output import out, print_json, print_lines
+from biocolab_accessor.errors import InvalidArgument
+
+__all__ = ["pull"]
+
+
+def pull(
+    study_id: Annotated[str, typer.Argument(help="Id of the study; a uuid for BBrowserX and Talk2Data too.")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="h5ad to write; an existing one is replaced.")
+    ] = None,
+    source: Annotated[Source, typer.Option(help="Which server.")] = Source.bioflex,
+    species: Species = "human",
+    group: Annotated[str | None, typer.Option(help="Id or name of the group; all are looked through else.")] = None,
+    unit: Annotated[Unit, typer.Option(help="What X holds: counts, or log-normalised values.")] = Unit.raw,
+    layers: Annotated[list[Unit] | None, typer.Option(help="Another unit besides, as a layer.")] = None,
+    genes: Annotated[
+        list[str] | None, typer.Option(help="Only these: names with commas between; can be repeated.")
+    ] = None,
+    fields: Annotated[
+        list[str] | None, typer.Option(help="Only this metadata field; can be repeated. Names may hold commas.")
+    ] = None,
+    embeddings: Annotated[bool, typer.Option(help="Fetch the embeddings too.")] = True,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say how large it is.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Fetch a study into an h5ad file, with bounded memory whatever its size.
+
+    Example: biocolab pull GSE96583_batch2 -o gse96583.h5ad --layers lognorm
+
+    Example: biocolab pull PBMC68k_reduced -o b_cells.h5ad --genes CD79A,MS4A1 --fields bulk_labels --unit lognorm
+    """
+    import biocolab_accessor as bc
+
+    if output is None and not dry_run:
+        msg = "where to? Give --output FILE.h5ad, or --dry-run to see how large it is"
+        raise InvalidArgument(msg)
+    names = None if genes is None else [name.strip() for each in genes for name in each.split(",") if name.strip()]
+    study = bc.study(study_id, source=source.value, species=species, group=group)
+    others = [layer.value for layer in layers or ()]
+    if output is None or dry_run:
+        plan = study.to_anndata(
+            genes=names, fields=fields, unit=unit.value, layers=others, obsm=embeddings, dry_run=True
+        )
+        if as_json:
+            print_json({name: getattr(plan, name) for name in plan.__dataclass_fields__} | {"fits": plan.fits})
+        else:
+            out.print(repr(plan), markup=False, soft_wrap=True)
+        return
+    path = study.to_h5ad(output, genes=names, fields=fields, unit=unit.value, layers=others, obsm=embeddings)
+    answer = {
+        "study_id": study.id,
+        "cells": study.n_obs,
+        "genes": study.n_vars if names is None else len(set(names)),
+        "fields": list(dict.fromkeys(study.fields if fields is None else fields)),
+        "file": str(path),
+        "file_bytes": path.stat().st_size,
+    }
+    if as_json:
+        print_json(answer)
+    else:
+        shape = {"study": study.id, "cells": f"{answer['cells']:,}", "genes": f"{answer['genes']:,}"}
+        print_lines(shape | {"file": path, "size": f"{path.stat().st_size / 1e6:,.1f} MB"})

@@ -1,0 +1,72 @@
+"""``biocolab submit``: files on disk become a study."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from biocolab_accessor.cli.options import Json, MatrixType, Server, Species
+from biocolab_accessor.cli.output import print_json, print_lines
+
+__all__ = ["submit"]
+
+
+def submit(
+    files: Annotated[list[Path], typer.Argument(help="Files, or folders for mtx_10x; several are batches.")],
+    group: Annotated[str, typer.Option(help="Id or name of the group.")] = "personal",
+    study_type: Annotated[str, typer.Option(help="h5ad, h5_10x, mtx_10x, tsv, rds, …")] = "h5ad",
+    study_id: Annotated[str | None, typer.Option(help="The id that people will see.")] = None,
+    name: Annotated[str | None, typer.Option(help="Title of the study.")] = None,
+    author: Annotated[list[str] | None, typer.Option(help="Can be repeated.")] = None,
+    abstract: Annotated[str, typer.Option(help="Shown with the study.")] = "",
+    species: Species = "human",
+    input_matrix_type: Annotated[MatrixType, typer.Option(help="auto looks for counts.")] = MatrixType.auto,
+    min_counts: Annotated[float | None, typer.Option(help="Keep cells with at least so many counts.")] = None,
+    min_genes: Annotated[float | None, typer.Option(help="… so many genes.")] = None,
+    max_counts: Annotated[float | None, typer.Option(help="Keep cells with at most so many counts.")] = None,
+    max_genes: Annotated[float | None, typer.Option(help="… so many genes.")] = None,
+    mt_percentage: Annotated[float | None, typer.Option(help="Most mitochondrial counts, in percent.")] = None,
+    skip_dimred: Annotated[bool, typer.Option("--skip-dimred", help="Compute no embedding, keep the file's.")] = False,
+    to: Annotated[Server, typer.Option(help="Which server.")] = Server.bbrowserx,
+    wait: Annotated[bool, typer.Option(help="Wait until the study is there.")] = True,
+    as_json: Json = False,
+) -> None:
+    """Submit files on disk to a group of BBrowserX or Talk2Data.
+
+    h5ad files are checked first; what stands in the way is said before anything is sent.
+
+    Example: biocolab submit sample1.h5ad sample2.h5ad --study-id my_study --species mouse
+
+    Example: uuid=$(biocolab submit x.h5ad --json | jq -r .uuid)
+    """
+    import biocolab_accessor as bc
+
+    submission = bc.submit(
+        files,
+        group,
+        study_type=study_type,
+        study_id=study_id,
+        name=name,
+        authors=author or (),
+        abstract=abstract,
+        species=species,
+        input_matrix_type=input_matrix_type.value,
+        min_counts=min_counts,
+        min_genes=min_genes,
+        max_counts=max_counts,
+        max_genes=max_genes,
+        mt_percentage=mt_percentage,
+        skip_dimred=skip_dimred,
+        to=to.value,
+        wait=wait,
+    )
+    answer = {
+        "study_id": submission.study_id,
+        "uuid": submission.study_info.get("uuid", ""),
+        "task_id": submission.task_id,
+        "status": submission.status,
+        "page": submission.url,
+    }
+    (print_json if as_json else print_lines)(answer)

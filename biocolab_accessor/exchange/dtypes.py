@@ -1,0 +1,155 @@
+"""Dtypes: columns that came as the columns that they were."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from pandas.api.types import is_bool_dtype, is_numeric_dtype, pandas_dtype
+
+from biocolab_accessor.errors import InvalidColumn
+from biocolab_accessor.naming import listing
+
+__all__ = ["TRUTH", "restore", "take"]
+
+TRUTH = {"False": False, "True": True}
+"""Booleans as they travel: the protocol has numbers and texts only."""
+
+_EXACT = 2**53
+
+
+def take(column: pd.Series, rows: NDArray[np.intp]) -> pd.Series:
+    """Some rows of a column that came; -1 gives a missing value.
+
+    Where values are missing, categories stay, numbers become float64 (Int64 where float64 could not tell them apart)
+    and booleans pandas' nullable ``boolean``.
+
+    Parameters
+    ----------
+    column
+        Categories, bools or numbers.
+    rows
+        Row numbers of the result.
+    """
+    lacking = rows < 0
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        codes = np.append(column.cat.codes.to_numpy(), -1)[rows]
+        return pd.Series(pd.Categorical.from_codes(codes, dtype=column.dtype))
+    values = column.to_numpy()
+    if not lacking.any():
+        return pd.Series(values[rows])
+    values = np.append(values, np.zeros(1, values.dtype))[rows]
+    if values.dtype.kind == "b":
+        return pd.Series(pd.arrays.BooleanArray(values, lacking))
+    if values.dtype.kind != "f":
+        if (np.abs(values.astype(np.float64)) >= _EXACT).any():
+            return pd.Series(pd.arrays.IntegerArray(values, lacking))
+        values = values.astype(np.float64)
+    values[lacking] = np.nan
+    return pd.Series(values)
+
+
+def restore(column: pd.Series, dtype: Any) -> pd.Series:
+    """A column that came as one of another dtype, with every value exactly as it is.
+
+    Parameters
+    ----------
+    column
+        Categories of text, bools or numbers.
+    dtype
+        Anything that pandas takes for one.
+
+    Raises
+    ------
+    InvalidColumn
+        The dtype cannot hold the values; the reason is given without the column's name.
+    """
+    try:
+        wanted = pandas_dtype(dtype)
+    except TypeError as error:
+        msg = f"{dtype!r} is no dtype"
+        raise InvalidColumn(msg) from error
+    if isinstance(wanted, pd.CategoricalDtype):  # equal ones may have their categories in another order
+        return _as_category(column, wanted)
+    if column.dtype == wanted:
+        return column
+    if column.isna().all() and not is_numeric_dtype(wanted):
+        column = column.astype(object).astype("category")
+    if is_bool_dtype(wanted):
+        return _as_bool(column, wanted)
+    if is_numeric_dtype(wanted):
+        return _as_number(column, wanted)
+    if isinstance(column.dtype, pd.CategoricalDtype) and (
+        wanted == np.dtype(object) or isinstance(wanted, pd.StringDtype)
+    ):
+        return column.astype(object).astype(wanted)
+    msg = f"values that came as {column.dtype} cannot become {wanted}"
+    raise InvalidColumn(msg)
+
+
+def _as_category(column: pd.Series, wanted: pd.CategoricalDtype) -> pd.Series:
+    if wanted.categories is None:
+        return column.astype(pd.CategoricalDtype(ordered=wanted.ordered))
+    came = column
+    if not isinstance(column.dtype, pd.CategoricalDtype):
+        came = column.map(_text).astype(object).astype("category")
+    place = {str(category): code for code, category in enumerate(wanted.categories)}
+    labels = list(came.cat.categories)
+    used = {labels[code] for code in np.unique(came.cat.codes) if code >= 0}
+    if strange := sorted(used - place.keys(), key=str):
+        msg = f"values {listing(strange, limit=3)} are none of its categories"
+        raise InvalidColumn(msg)
+    codes = np.array([place.get(label, -1) for label in labels] + [-1], np.intp)[came.cat.codes.to_numpy()]
+    return pd.Series(pd.Categorical.from_codes(codes, dtype=wanted))
+
+
+def _text(value: Any) -> str | None:
+    """A number as the label that a server took for one."""
+    if pd.isna(value):
+        return None
+    return str(int(value)) if value == int(value) and not isinstance(value, bool | np.bool_) else str(value)
+
+
+def _as_bool(column: pd.Series, wanted: Any) -> pd.Series:
+    missing = column.isna()
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        values = column.astype(object)
+        if strange := sorted(set(values[~missing]) - TRUTH.keys(), key=str):
+            msg = f"values {listing(strange, limit=3)} are neither 'True' nor 'False'"
+            raise InvalidColumn(msg)
+        values = values.map(TRUTH)
+    else:
+        values = column.astype(object)
+        if not values[~missing].isin([0, 1]).all():
+            msg = "some numbers are neither 0 nor 1"
+            raise InvalidColumn(msg)
+    if missing.any() and wanted == np.dtype(bool):
+        msg = f"{int(missing.sum()):,} cells have no value, which bool cannot hold: give 'boolean'"
+        raise InvalidColumn(msg)
+    return values.where(~missing, pd.NA).astype("boolean").astype(wanted)
+
+
+def _as_number(column: pd.Series, wanted: Any) -> pd.Series:
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        msg = f"the values are labels, not numbers, so that they cannot become {wanted}"
+        raise InvalidColumn(msg)
+    missing = np.asarray(column.isna(), bool)
+    if missing.any() and isinstance(wanted, np.dtype) and wanted.kind in "iu":
+        name = str(wanted)
+        nullable = name.replace("uint", "UInt") if wanted.kind == "u" else name.replace("int", "Int")
+        msg = f"{int(missing.sum()):,} cells have no value, which {name} cannot hold: give '{nullable}'"
+        raise InvalidColumn(msg)
+    try:
+        with np.errstate(over="ignore", invalid="ignore"):
+            cast = column.astype(wanted)
+            same = np.asarray((cast.astype(column.dtype) == column).fillna(value=True), bool) | missing
+    except (TypeError, ValueError, OverflowError) as error:
+        msg = f"values that came as {column.dtype} cannot become {wanted}"
+        raise InvalidColumn(msg) from error
+    if not same.all():
+        examples = listing(column[~same].tolist(), limit=3)
+        msg = f"{int((~same).sum()):,} values would change in {wanted}, such as {examples}"
+        raise InvalidColumn(msg)
+    return cast

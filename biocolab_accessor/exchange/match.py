@@ -1,0 +1,176 @@
+"""Match: which cells here are which cells of a study."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+import pandas as pd
+from anndata import AnnData
+from numpy.typing import NDArray
+
+from biocolab_accessor.errors import InvalidColumn, InvalidNames, UnknownName
+from biocolab_accessor.exchange.report import MatchReport
+from biocolab_accessor.naming import did_you_mean, listing
+
+__all__ = ["OBS_REMEDY", "Match", "barcodes_of", "match"]
+
+OBS_REMEDY = "Put the study's names into a column of obs and give it as on=."
+
+_EXAMPLES = 3
+_LOOKED_AT_HERE = 1_000
+_LOOKED_AT_THERE = 100_000
+
+Barcodes: TypeAlias = "pd.Index[Any]"
+
+
+@dataclass(frozen=True)
+class Match:
+    """Cells here as rows of a study.
+
+    Attributes
+    ----------
+    here, there
+        Barcodes of both sides, each once.
+    rows
+        (len(here),) for each cell here its row in the study, -1 where the study does not have it.
+    """
+
+    study_id: str
+    here: Barcodes
+    there: Barcodes
+    rows: NDArray[np.intp]
+
+    @property
+    def found(self) -> NDArray[np.bool_]:
+        """(len(here),) whether the study has the cell."""
+        return self.rows >= 0
+
+    @property
+    def lacking(self) -> int:
+        """Number of cells here that the study does not have."""
+        return int((self.rows < 0).sum())
+
+    def rows_only_there(self) -> NDArray[np.intp]:
+        """Rows of the study that are not here."""
+        unmet = np.ones(len(self.there), bool)
+        unmet[self.rows[self.found]] = False
+        return np.flatnonzero(unmet)
+
+    def report(
+        self, *, written: Sequence[str], notes: Sequence[str] = (), dtypes: Mapping[str, Any] | None = None
+    ) -> MatchReport:
+        """The match in numbers and examples."""
+        others = self.rows_only_there()
+        # Few matches are seldom meant; looking for a reason takes a while where there are many cells.
+        few = 2 * self.lacking > len(self.here)
+        hint = _difference(self.here[~self.found], self.there[others]) if few else ""
+        return MatchReport(
+            self.study_id,
+            matched=int(self.found.sum()),
+            only_here=self.lacking,
+            only_there=len(others),
+            examples_here=tuple(self.here[~self.found][:_EXAMPLES]),
+            examples_there=tuple(self.there[others[:_EXAMPLES]]),
+            written=tuple(written),
+            notes=(*notes, *([hint] if hint else [])),
+            dtypes=dict(dtypes or {}),
+        )
+
+
+def barcodes_of(adata: AnnData, on: str | None) -> Barcodes:
+    """Barcodes of an object: its obs_names, or a column of obs that holds the study's names.
+
+    Raises
+    ------
+    InvalidColumn
+        There is no such column.
+    """
+    obs: pd.DataFrame = adata.obs
+    if on is None:
+        return obs.index
+    if on not in obs.columns:
+        msg = f"obs has no column {on!r}{did_you_mean(str(on), map(str, obs.columns))}"
+        raise InvalidColumn(msg)
+    names: Barcodes = pd.Index(obs[on].astype(object), name=None)
+    return names
+
+
+def match(here: Barcodes, there: Sequence[str], study_id: str, *, remedy: str) -> Match:
+    """Join two sides by barcode.
+
+    Parameters
+    ----------
+    here, there
+        Barcodes; those of the study are each there once.
+    study_id
+        For messages.
+    remedy
+        What to do where nothing matches.
+
+    Raises
+    ------
+    InvalidNames
+        Barcodes here are no text, or occur more than once.
+    UnknownName
+        No cell matches; examples of both sides are given, and by what they seem to differ.
+    """
+    names = pd.Index(here, dtype=object)
+    if isinstance(here, pd.MultiIndex) or not all(isinstance(name, str) for name in names):
+        msg = "cells are joined by barcode, but the names here are not all text: df.set_index('barcode column')"
+        raise InvalidNames(msg)
+    if not names.is_unique:
+        twice = names[names.duplicated()].unique()
+        msg = (
+            f"{len(twice):,} barcodes occur more than once here: {listing(twice, limit=3)}. "
+            "Which of these cells the study means cannot be known: drop or rename them first"
+        )
+        raise InvalidNames(msg)
+    study_names: Barcodes = pd.Index(np.array(there, object))
+    found = Match(study_id, names, study_names, study_names.get_indexer(names))
+    if not found.found.any():
+        hint = _difference(names, study_names)
+        ours, theirs = listing(names, limit=_EXAMPLES) or "none", listing(study_names, limit=_EXAMPLES) or "none"
+        msg = (
+            f"none of the {len(names):,} cells here is among the {len(study_names):,} of study {study_id!r}. "
+            f"Here: {ours}; there: {theirs}. {hint[:1].upper()}{hint[1:]}{' ' if hint else ''}{remedy}"
+        )
+        raise UnknownName(msg)
+    return found
+
+
+def _difference(here: Barcodes, there: Barcodes) -> str:
+    """A sentence on the one change of names by which most cells would match, or nothing.
+
+    Some cells are enough to see it; trimming all names of a large study would take a minute.
+    """
+    ours, theirs = here[:: len(here) // _LOOKED_AT_HERE + 1], there[:_LOOKED_AT_THERE]
+    most, sentence = 0, ""
+    plain = {name: name for name in theirs}
+    for what, trim in _TRIMS:
+        trimmed = {trim(name): name for name in theirs}
+        for change, known in ((trim, plain), (str, trimmed), (trim, trimmed)):
+            pairs = [(name, known[key]) for name in ours if (key := change(name)) in known]
+            if len(pairs) > most:
+                most, (a, b) = len(pairs), pairs[0]
+                sentence = f"names seem to differ by {what}: is {a!r} here {b!r} there?"
+        if most == len(ours):
+            break
+    return sentence
+
+
+def _without(pattern: str) -> Callable[[str], str]:
+    compiled = re.compile(pattern)
+    return lambda name: compiled.sub("", name, count=1)
+
+
+_TRIMS: tuple[tuple[str, Callable[[str], str]], ...] = (
+    ("upper and lower case", str.casefold),
+    ("a number at the end", _without(r"[-_.]\d+$")),
+    ("what is before the barcode", _without(r"^.*[_:#](?=.)")),
+    ("what is before the barcode", _without(r"^[^-_:#]*[-_:#](?=.)")),
+    ("what is after the barcode", _without(r"[-_:#][^-_:#]*$")),
+)

@@ -1,0 +1,206 @@
+"""Push: columns of a table to a study that has some of its cells."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+from anndata import AnnData
+from numpy.typing import NDArray
+
+from biocolab_accessor.errors import AmbiguousName, InvalidArgument, InvalidColumn, InvalidNames, UnknownName
+from biocolab_accessor.exchange.match import OBS_REMEDY, Match, barcodes_of, match
+from biocolab_accessor.exchange.report import MatchReport
+from biocolab_accessor.exchange.values import encode, is_plain
+from biocolab_accessor.exchange.verify import verified
+from biocolab_accessor.inbound.metadata import unique_names
+from biocolab_accessor.inbound.parts import StudyParts
+from biocolab_accessor.inbound.study import Study, parts_of
+from biocolab_accessor.naming import did_you_mean, listing
+
+__all__ = ["Missing", "push_metadata", "submit_metadata"]
+
+Missing = Literal["raise", "omit"]
+
+_TABLE_REMEDY = "Put the study's names into the index."
+
+
+def push_metadata(
+    adata: AnnData,
+    study: Study,
+    columns: Sequence[str] | str | None,
+    *,
+    on: str | None,
+    missing: Missing,
+    overwrite: bool,
+    verify: bool,
+) -> MatchReport:
+    """Send columns of obs; see :meth:`AnnDataAccessor.push_metadata`."""
+    parts = _parts(study)
+    obs = adata.obs
+    if columns is None:
+        known = set() if overwrite else set(parts.fields)
+        wanted = [name for name in obs.columns if name != on and name not in known]
+    else:
+        wanted = list(dict.fromkeys([columns] if isinstance(columns, str) else columns))
+    if absent := [name for name in wanted if name not in obs.columns]:
+        near = did_you_mean(str(absent[0]), map(str, obs.columns))
+        msg = f"obs has no columns {listing(absent)}{near}"
+        raise InvalidColumn(msg)
+    if not wanted:
+        msg = f"there are no columns to send: study {study.id!r} has all of obs already"
+        raise InvalidColumn(msg)
+    table = obs[wanted].set_axis(barcodes_of(adata, on), axis=0)
+    return _push(table, parts, OBS_REMEDY, strict=False, missing=missing, overwrite=overwrite, verify=verify)
+
+
+def submit_metadata(
+    table: pd.DataFrame, study: Study, *, strict: bool, missing: Missing, overwrite: bool, verify: bool
+) -> MatchReport:
+    """Send the columns of a table; see :meth:`DataFrameAccessor.submit_metadata`."""
+    parts = _parts(study)
+    return _push(table, parts, _TABLE_REMEDY, strict=strict, missing=missing, overwrite=overwrite, verify=verify)
+
+
+def _push(
+    table: pd.DataFrame,
+    parts: StudyParts,
+    remedy: str,
+    *,
+    strict: bool,
+    missing: Missing,
+    overwrite: bool,
+    verify: bool,
+) -> MatchReport:
+    if missing not in ("raise", "omit"):
+        msg = f"missing is {missing!r}: give 'raise' or 'omit'"
+        raise InvalidArgument(msg)
+    names = _field_names(table)
+    found = match(table.index, unique_names(parts.barcodes), parts.study_id, remedy=remedy)
+    if strict and found.lacking:
+        strange = found.here[~found.found]
+        which = f"{len(strange):,} of {len(found.here):,} barcodes"
+        msg = f"{which} are not in study {parts.study_id!r}: {listing(strange, limit=3)}"
+        raise UnknownName(msg)
+    replaced = _in_study(names, parts)
+    if replaced and not overwrite:
+        msg = f"study {parts.study_id!r} has fields {listing(replaced)} already: give overwrite=True or rename them"
+        raise InvalidArgument(msg)
+    # Of a field that is replaced the other cells are sent too.
+    _expect_addressable(np.arange(len(found.there)) if replaced else found.rows[found.found], parts)
+    cells = table[found.found]
+    barcodes = np.array(parts.barcodes, object)
+    for rows, columns in _requests(cells, found, parts, replaced, missing):
+        parts.source.add_metadata({"barcodes": barcodes[rows].tolist(), **columns})
+    notes = _notes(cells, found, replaced)
+    if verify:
+        notes += verified(cells, parts, found.rows[found.found])
+    return found.report(written=names, notes=notes, dtypes={name: table[name].dtype for name in names})
+
+
+def _parts(study: Study) -> StudyParts:
+    if study.source == "bioflex":
+        msg = f"{study!r} is of BioFlex, which takes no metadata: give a study of BBrowserX or Talk2Data"
+        raise InvalidArgument(msg)
+    parts = parts_of(study)
+    parts.source.refresh()
+    return parts
+
+
+def _field_names(table: pd.DataFrame) -> list[str]:
+    names = list(table.columns)
+    if not names:
+        msg = "the table has no columns to submit"
+        raise InvalidColumn(msg)
+    if len(set(names)) < len(names) or not all(isinstance(name, str) and name.strip() for name in names):
+        msg = f"column names must be text and all different: {listing(names)}"
+        raise InvalidNames(msg)
+    if broken := [name for name in names if not is_plain(name)]:
+        msg = f"column name {broken[0]!r} holds NUL or half a surrogate pair: rename it"
+        raise InvalidNames(msg)
+    reserved = [name for name in names if name.casefold() in ("barcodes", "barcode")]
+    if reserved:
+        msg = f"column {reserved[0]!r} would take the place of the barcodes: rename it (barcodes belong into the index)"
+        raise InvalidNames(msg)
+    return names
+
+
+def _in_study(names: Sequence[str], parts: StudyParts) -> list[str]:
+    known = set(parts.fields)
+    return [name for name in names if name in known]
+
+
+def _expect_addressable(rows: NDArray[np.intp], parts: StudyParts) -> None:
+    own = pd.Index(parts.barcodes, dtype=object)
+    if own.is_unique:
+        return
+    repeated = own.duplicated(keep=False)
+    if repeated[rows].any():
+        names = own[repeated].unique()
+        msg = (
+            f"{len(names):,} barcodes occur more than once in study {parts.study_id!r} ({listing(names, limit=3)}), "
+            "so that values cannot be sent to one of them: leave these cells out"
+        )
+        raise AmbiguousName(msg)
+
+
+def _requests(
+    cells: pd.DataFrame, found: Match, parts: StudyParts, replaced: Sequence[str], missing: Missing
+) -> list[tuple[NDArray[np.intp], dict[str, list[Any]]]]:
+    """Columns that have values in the same cells, together: the cells' rows in the study, and the columns."""
+    rows, others = found.rows[found.found], found.rows_only_there()
+    before = parts.metadata(replaced if len(others) else [])
+    groups: dict[bytes, tuple[NDArray[np.intp], dict[str, list[Any]]]] = {}
+    problems: list[str] = []
+    for name in cells.columns:
+        try:
+            values, absent = encode(cells[name])
+            _expect_values(name, absent, missing)
+            sent = rows[~absent]
+            if name in before.columns:
+                kept, empty = encode(before[name].iloc[others])
+                _expect_one_kind(name, values, kept)
+                values, sent = values + kept, np.concatenate([sent, others[~empty]])
+        except InvalidColumn as error:
+            problems.append(str(error))
+            continue
+        groups.setdefault(sent.tobytes(), (sent, {}))[1][name] = values
+    if problems:
+        msg = "; ".join(problems)
+        raise InvalidColumn(msg)
+    return list(groups.values())
+
+
+def _expect_values(name: str, absent: NDArray[np.bool_], missing: Missing) -> None:
+    if absent.all():
+        msg = f"column {name!r} has missing values only"
+        raise InvalidColumn(msg)
+    if absent.any() and missing == "raise":
+        msg = (
+            f"column {name!r} has {int(absent.sum()):,} missing values, which the protocol cannot carry: fill or drop "
+            "them, or leave those cells out with missing='omit'"
+        )
+        raise InvalidColumn(msg)
+
+
+def _expect_one_kind(name: str, values: Sequence[Any], kept: Sequence[Any]) -> None:
+    if kept and isinstance(values[0], str) != isinstance(kept[0], str):
+        ours, theirs = ("labels", "numbers") if isinstance(values[0], str) else ("numbers", "labels")
+        msg = (
+            f"column {name!r} holds {ours} here but {theirs} in the study, which {len(kept):,} cells that are not here "
+            "would lose: send it under another name"
+        )
+        raise InvalidColumn(msg)
+
+
+def _notes(cells: pd.DataFrame, found: Match, replaced: Sequence[str]) -> list[str]:
+    others = len(found.rows_only_there())
+    new = [name for name in cells.columns if name not in replaced]
+    omitted = {name: int(count) for name, count in cells.isna().sum().items() if count}
+    return [
+        *(f"{name!r} sent without {count:,} cells that have no value here" for name, count in omitted.items()),
+        *([f"{listing(new)} sent without the {others:,} cells that only the study has"] if others and new else []),
+        *([f"{listing(replaced)}: the {others:,} other cells keep their values"] if others and replaced else []),
+    ]

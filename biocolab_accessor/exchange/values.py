@@ -1,0 +1,97 @@
+"""Values: columns as the numbers and texts that travel."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from pandas.api.types import is_bool_dtype, is_numeric_dtype
+
+from biocolab_accessor.errors import InvalidColumn
+
+__all__ = ["encode", "is_plain"]
+
+
+def encode(column: pd.Series) -> tuple[list[Any], NDArray[np.bool_]]:
+    """A column as numbers or texts, decided by its dtype and never by what a text looks like.
+
+    Parameters
+    ----------
+    column
+        Numbers, booleans, text, or categories of anything that text can tell apart.
+
+    Returns
+    -------
+    values
+        Those that are not missing; of booleans and categories their labels.
+    missing
+        (len(column),) which are missing.
+
+    Raises
+    ------
+    InvalidColumn
+        It holds what the protocol cannot carry.
+    """
+    name, missing = column.name, np.asarray(column.isna(), bool)
+    present = column[~missing]
+    if isinstance(present.dtype, pd.CategoricalDtype):  # asked first: categories of bools pass for bools
+        labels = np.array(_labels(present.dtype, name), object)
+        return labels[present.cat.codes.to_numpy()].tolist() if len(labels) else [], missing
+    if is_bool_dtype(present.dtype):
+        return np.where(np.asarray(present, bool), "True", "False").tolist(), missing
+    if is_numeric_dtype(present.dtype):
+        return _numbers(present, name), missing
+    texts = present.astype(object).tolist()
+    strange = {type(value).__name__ for value in texts} - {"str"}
+    if strange:
+        msg = f"column {name!r} holds {', '.join(sorted(strange))}: convert it, df[{name!r}].astype(str)"
+        raise InvalidColumn(msg)
+    return _utf8(texts, name), missing
+
+
+def is_plain(text: str) -> bool:
+    """Whether a text comes back as it went.
+
+    Half a surrogate pair breaks whatever answers with it, and what follows a NUL is lost on pandas when it makes
+    categories.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return "\0" not in text
+
+
+def _labels(dtype: pd.CategoricalDtype, name: Any) -> list[str]:
+    labels = [str(category) for category in dtype.categories]
+    if len(set(labels)) < len(labels):
+        msg = f"column {name!r} has different categories of the same text: rename them"
+        raise InvalidColumn(msg)
+    return _utf8(labels, name)
+
+
+def _utf8(texts: list[str], name: Any) -> list[str]:
+    if not is_plain("".join(texts)):
+        bad = next((text for text in texts if not is_plain(text)), "")
+        msg = f"column {name!r} holds text with NUL or half a surrogate pair, such as {bad!r}: correct it"
+        raise InvalidColumn(msg)
+    return texts
+
+
+def _numbers(present: pd.Series, name: Any) -> list[Any]:
+    values = present.to_numpy()
+    if values.dtype == object:  # older pandas gives nullable numbers as objects
+        values = np.array(values.tolist())
+    if values.dtype.kind not in "iuf" or values.dtype.itemsize > np.dtype(np.float64).itemsize:
+        msg = f"column {name!r} holds {present.dtype}, which the protocol cannot carry: convert it to float64 or text"
+        raise InvalidColumn(msg)
+    if values.dtype.kind == "f" and not np.isfinite(values).all():
+        msg = f"column {name!r} holds infinite numbers, which the protocol cannot carry: replace them"
+        raise InvalidColumn(msg)
+    if values.dtype.kind == "u" and len(values) and int(values.max()) >= 2**63:
+        msg = f"column {name!r} holds whole numbers of 2⁶³ and more, which servers cannot keep: convert it to text"
+        raise InvalidColumn(msg)
+    listed: list[Any] = values.tolist()
+    return listed

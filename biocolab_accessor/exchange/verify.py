@@ -1,0 +1,73 @@
+"""Verify: what a study says of columns after they were sent."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from biocolab_accessor.errors import InvalidColumn
+from biocolab_accessor.exchange.dtypes import restore, take
+from biocolab_accessor.inbound.parts import StudyParts
+
+__all__ = ["verified"]
+
+
+def verified(cells: pd.DataFrame, parts: StudyParts, rows: NDArray[np.intp]) -> list[str]:
+    """Fetch columns that were sent; a changed value is warned of, another dtype is noted.
+
+    Parameters
+    ----------
+    cells
+        What was sent.
+    parts
+        The study.
+    rows
+        (len(cells),) rows of the cells in the study.
+
+    Returns
+    -------
+    list of str
+        Notes for the report.
+    """
+    listed = set(parts.fields)
+    changed = [f"{name!r} is not listed by the study" for name in cells.columns if name not in listed]
+    back = parts.metadata([name for name in cells.columns if name in listed])
+    others: list[str] = []
+    for name in back.columns:
+        sent, came = cells[name].reset_index(drop=True), take(back[name], rows)
+        try:
+            difference = _difference(sent, restore(came, sent.dtype))
+        except InvalidColumn as error:
+            difference = str(error)
+        if difference:
+            changed.append(f"{name!r} comes back changed: {difference}")
+        elif not _same_kind(back[name].dtype, sent.dtype):
+            others.append(f"{name!r} ({_kind(sent.dtype)}) as {back[name].dtype}")
+    for line in changed:
+        warnings.warn(f"study {parts.study_id!r}: {line}", stacklevel=5)
+    if others:
+        changed.append(f"without pull_metadata(dtypes=report.dtypes) come back {', '.join(others)}")
+    return changed
+
+
+def _same_kind(came: Any, sent: Any) -> bool:
+    both = isinstance(came, pd.CategoricalDtype) and isinstance(sent, pd.CategoricalDtype)
+    return not sent.ordered if both else bool(came == sent)
+
+
+def _kind(dtype: Any) -> str:
+    return "ordered category" if isinstance(dtype, pd.CategoricalDtype) else str(dtype)
+
+
+def _difference(sent: pd.Series, came: pd.Series) -> str:
+    missing = np.asarray(sent.isna(), bool)
+    equal = (sent == came).astype("boolean").fillna(value=False)
+    same = np.asarray(equal, bool) | (missing & np.asarray(came.isna(), bool))
+    if same.all():
+        return ""
+    first = int(np.flatnonzero(~same)[0])
+    return f"{int((~same).sum()):,} values differ, such as {sent.iloc[first]!r} as {came.iloc[first]!r}"

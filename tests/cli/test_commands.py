@@ -1,0 +1,183 @@
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import anndata as ad
+import numpy as np
+import pytest
+from typer.testing import CliRunner, Result
+
+import biocolab_accessor as bc
+from biocolab_accessor.cli import app
+from biocolab_accessor.sandbox.server import Sandbox
+
+pytestmark = pytest.mark.usefixtures("server")
+
+_COMMANDS = ("demo", "sandbox", "check", "submit", "pull", "groups", "studies", "summary", "doctor")
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def answer(*arguments: object) -> object:
+    """What a command prints with --json, which has to be JSON and nothing else."""
+    done = run(*arguments, "--json")
+    assert done.exit_code == 0, done.output
+    return json.loads(done.stdout)
+
+
+@pytest.fixture
+def file(counts: ad.AnnData, tmp_path: Path) -> Path:
+    counts.write_h5ad(tmp_path / "x.h5ad")
+    return tmp_path / "x.h5ad"
+
+
+@pytest.fixture
+def bad_file(counts: ad.AnnData, tmp_path: Path) -> Path:
+    counts.X = np.full(counts.shape, np.nan, np.float32)
+    counts.write_h5ad(tmp_path / "bad.h5ad")
+    return tmp_path / "bad.h5ad"
+
+
+def test_submit_studies_and_pull_are_the_two_roads(file: Path, counts: ad.AnnData, tmp_path: Path) -> None:
+    submitted = answer("submit", file, "--study-id", "by_cli", "--skip-dimred", "--author", "A")
+    assert (submitted["study_id"], submitted["status"]) == ("by_cli", "SUCCESS")
+    assert submitted["uuid"] in [row["uuid"] for row in answer("studies")]
+    target = tmp_path / "back.h5ad"
+    pulled = answer("pull", submitted["uuid"], "-o", target, "--source", "bbrowserx", "--layers", "lognorm")
+    assert (pulled["cells"], pulled["genes"], pulled["file"]) == (60, 40, str(target))
+    assert pulled["file_bytes"] == target.stat().st_size
+    back = ad.read_h5ad(target)
+    np.testing.assert_array_equal(back.X.toarray(), counts.X.toarray())
+    np.testing.assert_array_equal(back.obsm["X_own"], counts.obsm["X_own"])
+    assert list(back.layers) == ["lognorm"]
+
+
+def test_pull_takes_genes_with_commas_and_fields_one_by_one(tmp_path: Path) -> None:
+    target = tmp_path / "part.h5ad"
+    arguments = ["--genes", "LYZ,CD3D", "--genes", "CD79A", "--fields", "bulk_labels", "--unit", "lognorm"]
+    pulled = answer("pull", "PBMC68k_reduced", "-o", target, *arguments)
+    assert (pulled["cells"], pulled["genes"], pulled["fields"]) == (700, 3, ["bulk_labels"])
+    part = ad.read_h5ad(target)
+    assert list(part.var_names) == ["LYZ", "CD3D", "CD79A"]
+    assert list(part.obs) == ["bulk_labels"]
+    whole = bc.study("PBMC68k_reduced").to_anndata(unit="lognorm", genes=["LYZ", "CD3D", "CD79A"])
+    np.testing.assert_array_equal(part.X.toarray(), whole.X.toarray())
+
+
+def test_a_dry_run_of_pull_says_how_large_it_is_and_writes_nothing(tmp_path: Path) -> None:
+    plan = answer("pull", "PBMC68k_reduced", "--dry-run")
+    assert (plan["study_id"], plan["n_obs"], plan["n_vars"], plan["fits"]) == ("PBMC68k_reduced", 700, 765, True)
+    assert plan["n_bytes"] > 0
+    assert "no values were fetched" in run("pull", "PBMC68k_reduced", "--dry-run").stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_nobody_watches_is_tab_separated_with_a_head() -> None:
+    lines = run("groups").stdout.splitlines()
+    assert lines[0] == "id\tname"
+    assert "personal\tPersonal workspace" in lines
+
+
+def test_nothing_there_is_said_on_stderr() -> None:
+    done = run("studies", "--species", "others")
+    assert (done.exit_code, done.stdout) == (0, "")
+    assert "no others study in 'personal'" in done.stderr
+
+
+def test_summary_sorts_by_rate_within_each_gene() -> None:
+    rows = answer("summary", "LYZ", "CD3D")
+    table = bc.expression_summary(["LYZ", "CD3D"])
+    assert [row["gene"] for row in rows] == ["LYZ"] * (len(rows) // 2) + ["CD3D"] * (len(rows) // 2)
+    rates = [row["rate"] for row in rows if row["gene"] == "CD3D"]
+    assert rates == sorted(table.loc[table["gene"] == "CD3D", "rate"], reverse=True)
+    assert type(rows[0]["count"]) is int
+    shown = run("summary", "CD3D", "--top", "1").stdout.splitlines()
+    assert len(shown) == 2
+    assert shown[1].split("\t")[:3] == ["CD3D", rows[len(rates)]["cell_type"], f"{rates[0]:.1%}"]
+
+
+def test_the_cache_is_told_and_cleared(tmp_path: Path) -> None:
+    with bc.settings.override(cache_dir=tmp_path / "cache"):
+        bc.study("PBMC68k_reduced").to_anndata(genes=["LYZ"])
+        before = answer("cache", "info")
+        assert before["folder"] == str(tmp_path / "cache")
+        assert before["entries"] > 0
+        gone = answer("cache", "clear")
+        assert gone == {"entries": before["entries"], "n_bytes": before["n_bytes"]}
+        assert answer("cache", "info")["entries"] == bc.cache.info().entries == 0
+
+
+def test_check_says_what_stands_in_the_way_of_each_file(file: Path, bad_file: Path) -> None:
+    good = run("check", file)
+    assert (good.exit_code, good.stdout) == (0, "")
+    assert "ready to be sent" in good.stderr
+    bad = run("check", file, bad_file)
+    assert bad.exit_code == 1
+    head, line = (text.split("\t") for text in bad.stdout.splitlines())
+    found = dict(zip(head, line, strict=True))
+    assert (found["file"], found["code"], found["message"]) == (str(bad_file), "BC302", "2,400 NaN")
+    rows = json.loads(run("check", file, bad_file, "--json").stdout)
+    assert [(row["file"], row["severity"], row["count"]) for row in rows] == [(str(bad_file), "error", 2400)]
+
+
+def test_check_of_batches_names_the_column(file: Path) -> None:
+    assert run("check", file, "--batch-key", "sample").exit_code == 0
+    done = run("check", file, "--batch-key", "sampel", "--json")
+    assert done.exit_code == 1
+    assert "did you mean 'sample'" in json.loads(done.stdout)[0]["message"]
+
+
+@pytest.mark.parametrize("command", _COMMANDS)
+def test_every_command_explains_itself_with_an_example(command: str) -> None:
+    done = run(command, "--help")
+    assert done.exit_code == 0
+    if command != "sandbox":
+        assert "--json" in done.stdout
+    assert f"Example: biocolab {command}" in " ".join(done.stdout.split())
+
+
+def test_the_shell_completes_commands_and_options() -> None:
+    def completed(words: str) -> set[str]:
+        asked = {"_BIOCOLAB_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
+        done = subprocess.run(
+            [sys.executable, "-c", "from biocolab_accessor.cli import app; app(prog_name='biocolab')"],
+            env={**os.environ, **asked},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        return set(done.stdout.split())
+
+    assert completed("biocolab su") == {"submit", "summary"}
+    assert {"--source", "--species"} <= completed("biocolab pull --s")
+
+
+def test_stdout_is_clean_for_programs_even_with_progress_and_warnings(server: Sandbox, tmp_path: Path) -> None:
+    (tmp_path / ".bioapi.key").write_text("{}")
+    (tmp_path / ".bioapi.key").chmod(0o644)
+    environment = {**os.environ, **server.environment(), "BIOCOLAB_PROGRESS": "on", "HOME": str(tmp_path)}
+    del environment["BIOCOLAB_PUBLIC_TOKEN"]
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "biocolab_accessor",
+            "pull",
+            "PBMC68k_reduced",
+            "-o",
+            str(tmp_path / "x.h5ad"),
+            "--json",
+        ],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert json.loads(done.stdout)["cells"] == 700
+    assert "B/s" in done.stderr  # the bar

@@ -1,0 +1,26 @@
+from __future__ import annotations
+
+import json
+
+from typer.testing import CliRunner
+
+import biocolab_accessor as bc
+from biocolab_accessor.cli import app
+from biocolab_accessor.sandbox.server import Sandbox
+
+
+def test_doctor_is_0_where_nothing_is_broken_and_1_where_something_is(server: Sandbox) -> None:
+    done = CliRunner().invoke(app, ["doctor"])
+    assert done.exit_code == 0
+    assert done.stdout.splitlines()[0] == "topic\tsubject\tstate\tmessage\tfix"
+    assert done.stderr.strip() == "nothing is wrong"
+
+
+def test_doctor_says_what_to_do_and_no_token(no_connection: None) -> None:
+    with bc.settings.override(private_host="http://127.0.0.1:9/", private_token="e3b0c44298fc1c149afb"):
+        done = CliRunner().invoke(app, ["doctor", "--json"])
+    assert done.exit_code == 1
+    broken = [row for row in json.loads(done.stdout) if row["state"] == "broken"]
+    assert [(row["topic"], row["subject"]) for row in broken] == [("server", "BBrowserX")]
+    assert broken[0]["fix"]
+    assert "e3b0c44298fc1c149afb" not in done.output

@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from biocolab_accessor.errors import InvalidNames, UnknownName
+from biocolab_accessor.exchange.match import match
+from biocolab_accessor.exchange.report import MatchReport
+
+STUDY = ["AAAC-1", "AAAG-1", "AACT-1", "AATT-1"]
+
+
+def matched(here: list[str], there: list[str] = STUDY) -> MatchReport:
+    return match(pd.Index(here), there, "pbmc", remedy="Rename them.").report(written=[])
+
+
+class TestMatch:
+    def test_cells_are_found_whatever_their_order(self) -> None:
+        found = match(pd.Index(["AATT-1", "NOBODY", "AAAC-1"]), STUDY, "pbmc", remedy="")
+        np.testing.assert_array_equal(found.rows, [3, -1, 0])
+        np.testing.assert_array_equal(found.rows_only_there(), [1, 2])
+        assert found.lacking == 1
+
+    @pytest.mark.parametrize(
+        ("here", "numbers"),
+        [
+            (STUDY, (4, 0, 0)),
+            (STUDY[::-1], (4, 0, 0)),
+            (STUDY[:1], (1, 0, 3)),
+            ([*STUDY, "x", "y"], (4, 2, 0)),
+            (["x", "AACT-1"], (1, 1, 3)),
+        ],
+    )
+    def test_both_sides_are_counted(self, here: list[str], numbers: tuple[int, int, int]) -> None:
+        report = matched(here)
+        assert (report.matched, report.only_here, report.only_there) == numbers
+        assert report.complete is (numbers[1:] == (0, 0))
+
+    def test_a_repeated_barcode_is_refused_and_named(self) -> None:
+        with pytest.raises(InvalidNames, match=r"1 barcodes occur more than once here: 'AAAC-1'"):
+            matched(["AAAC-1", "AAAG-1", "AAAC-1"])
+
+    def test_numbers_are_no_barcodes(self) -> None:
+        with pytest.raises(InvalidNames, match="not all text"):
+            match(pd.RangeIndex(3), STUDY, "pbmc", remedy="")
+
+
+class TestNothingMatches:
+    def test_examples_of_both_sides_are_shown(self) -> None:
+        with pytest.raises(UnknownName, match=r"none of the 2 cells here is among the 4 of study 'pbmc'") as caught:
+            matched(["x", "y"])
+        assert "Here: 'x', 'y'; there: 'AAAC-1', 'AAAG-1', 'AACT-1', … and 1 more. Rename them." in str(caught.value)
+
+    @pytest.mark.parametrize(
+        ("here", "there", "what"),
+        [
+            (["AAAC", "AAAG"], STUDY, "a number at the end: is 'AAAC' here 'AAAC-1' there? Rename"),
+            (["AAAC-1-0", "AAAG-1-1"], STUDY, "a number at the end: is 'AAAC-1-0' here 'AAAC-1' there?"),
+            (["AAAC-3"], STUDY, "a number at the end: is 'AAAC-3' here 'AAAC-1' there?"),
+            (["donor_1_AAAC-1", "x"], STUDY, "what is before the barcode: is 'donor_1_AAAC-1' here 'AAAC-1'"),
+            (["s1-AAAC-1"], STUDY, "what is before the barcode: is 's1-AAAC-1' here 'AAAC-1'"),
+            (["AAAC-1"], ["lane:AAAC-1"], "what is before the barcode: is 'AAAC-1' here 'lane:AAAC-1'"),
+            (["AAAC-1-ctrl", "AAAG-1-stim"], STUDY, "what is after the barcode: is 'AAAC-1-ctrl' here 'AAAC-1'"),
+            (["aaac-1"], STUDY, "upper and lower case: is 'aaac-1' here 'AAAC-1' there?"),
+        ],
+    )
+    def test_what_the_names_differ_by_is_said(self, here: list[str], there: list[str], what: str) -> None:
+        with pytest.raises(UnknownName) as caught:
+            matched(here, there)
+        assert what in str(caught.value)
+
+    def test_no_cells_match_nothing(self) -> None:
+        with pytest.raises(UnknownName, match="none of the 0 cells"):
+            match(pd.Index([], dtype=object), STUDY, "pbmc", remedy="")
+
+
+class TestFewMatch:
+    def test_the_likely_reason_is_noted(self) -> None:
+        report = matched(["AAAC-1", "AAAG", "AACT", "AATT"])
+        assert report.notes == ("names seem to differ by a number at the end: is 'AAAG' here 'AAAG-1' there?",)
+
+    def test_no_reason_is_made_up(self) -> None:
+        assert matched(["AAAC-1", "x", "y"]).notes == ()
