@@ -40,6 +40,8 @@ __all__ = [
 Server = Literal["bbrowserx", "talk2data"]
 Source = Literal["bioflex", "bbrowserx", "talk2data"]
 
+# Of a study, said under names of our own.
+_NAMED = frozenset({"study_hash_id", "accession_id", "study_title", "id", "study_id", "uuid"})
 PUBLIC_STUDIES = "bioturing_public_studies"
 """Group id that BBrowserX servers know without listing it."""
 
@@ -144,6 +146,8 @@ def studies(group: str = "personal", *, species: str = "human", source: Server =
     ------
     UnknownGroup
         The token sees no such group.
+    InvalidResponse
+        The server's list is none.
 
     Examples
     --------
@@ -154,7 +158,11 @@ def studies(group: str = "personal", *, species: str = "human", source: Server =
     """
     connector = connector_of(source)
     rows = _studies(connector, group_id_of(connector, group), species)
-    frame = pd.DataFrame(rows)
+    try:
+        frame = pd.DataFrame(rows)
+    except OverflowError as error:
+        msg = f"the list of studies of group {group!r} holds a number beyond what a float holds"
+        raise InvalidResponse(msg) from error
     first = ["study_id", "title", "created_by", "uuid"]
     return frame.reindex(columns=[*first, *(name for name in frame.columns if name not in first)])
 
@@ -380,7 +388,8 @@ def _groups(connector: BBrowserXConnector) -> list[dict[str, str]]:
     rows = connector.get_user_groups()
     # The documentation says group_id and group_name, servers were seen to send id and name.
     return [
-        {"id": str(_either(row, ("id", "group_id"))), "name": str(_either(row, ("name", "group_name")))} for row in rows
+        {"id": str(_either(row, ("id", "group_id"))), "name": str(_either(row, ("name", "group_name")))}
+        for row in _listed(rows)
     ]
 
 
@@ -389,14 +398,21 @@ def _studies(connector: BBrowserXConnector, group_id: str, species: str) -> list
     rows = connector.get_all_studies_info_in_group(species, group_id)
     return [
         {
-            "study_id": _either(row, ("study_hash_id", "accession_id", "uuid")),
+            "study_id": str(_either(row, ("study_hash_id", "accession_id", "uuid"))),
             "title": row.get("study_title", row.get("title", "")),
             "created_by": row.get("created_by", ""),
-            "uuid": _either(row, ("uuid", "id")),
-            **{k: v for k, v in row.items() if k not in ("study_hash_id", "accession_id", "study_title", "id")},
+            "uuid": str(_either(row, ("uuid", "id"))),
+            **{k: v for k, v in row.items() if k not in _NAMED},
         }
-        for row in rows
+        for row in _listed(rows)
     ]
+
+
+def _listed(rows: Any) -> list[Any]:
+    if not isinstance(rows, list):
+        msg = f"the server sent a {type(rows).__name__} where it lists groups or studies"
+        raise InvalidResponse(msg)
+    return rows
 
 
 def _either(row: Any, keys: tuple[str, ...]) -> Any:

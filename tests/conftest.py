@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import tempfile
 import threading
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import anndata as ad
@@ -21,6 +24,7 @@ from biocolab_accessor.sandbox.server import Sandbox
 
 pytest_plugins = ["pytester"]
 
+_NOT_OURS = frozenset({".py", ".pyc", ".so", ".ipynb", ".ttf"})
 _DATA = Path(os.environ.get("BIOCOLAB_TEST_DATA", Path(__file__).parents[2] / "shared" / "data"))
 
 
@@ -45,14 +49,31 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.
 
 @pytest.fixture(autouse=True)
 def nothing_left_behind(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """No temporary file and no thread of ours outlives a test; those of the shared sandbox belong to it."""
+    """No temporary file, open file or thread of ours outlives a test; those of the shared sandbox belong to it."""
     folder = tmp_path_factory.mktemp("temporary")
     monkeypatch.setattr(tempfile, "tempdir", str(folder))
     before = set(threading.enumerate())
+    opened = _open_files()
     yield
+    if _open_files() - opened:
+        gc.collect()  # an AnnData that is backed by a file is part of a cycle
+    assert _open_files() - opened == Counter()
     assert list(folder.iterdir()) == []
     left = [t.name for t in set(threading.enumerate()) - before if t.name.startswith("biocolab-") and t.is_alive()]
     assert [name for name in left if not name.startswith("biocolab-sandbox")] == []
+
+
+def _open_files() -> Counter[str]:
+    """Regular files that this process has open, where the system tells; not those of a sandbox or of Python."""
+    found: Counter[str] = Counter()
+    folder = Path("/proc/self/fd")
+    for entry in folder.iterdir() if folder.is_dir() else ():
+        with suppress(OSError):  # the one that lists the folder is closed by now
+            target = entry.readlink()
+            ours = target.is_absolute() and target.is_file() and target.suffix not in _NOT_OURS
+            if ours and not any("sandbox" in part for part in target.parts):
+                found[str(target)] += 1
+    return found
 
 
 @pytest.fixture

@@ -158,3 +158,17 @@ def test_a_wrong_token_says_so(server: Sandbox) -> None:
 def test_a_server_without_groups_is_refused() -> None:
     with pytest.raises(InvalidArgument, match="'bbrowserx' or 'talk2data'"):
         bc.groups(source="bioflex")
+
+
+@pytest.mark.parametrize(
+    "data", [5, "x", {"a": 1}, None, [7], [{"uuid": 10**400, "study_hash_id": "S", "size": 10**400}]]
+)
+def test_a_listing_that_is_none_is_an_error(scripted: Scripted, data: object) -> None:  # noqa: F811
+    groups = {"status": 200, "data": [{"id": "g", "name": "G"}]}
+    scripted.answers(answer(content=groups), answer(content={"status": 200, "data": data}))
+    bc.connect(private_host=scripted.host, private_token="t")
+    try:
+        with pytest.raises(InvalidResponse):
+            bc.studies("g")
+    finally:
+        bc.connection.drop_default(bc.connection.current())

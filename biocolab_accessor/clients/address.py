@@ -7,7 +7,7 @@ from urllib.parse import urljoin, urlsplit
 
 from biocolab_accessor.errors import InsecureHost, InvalidHost, InvalidResponse
 
-__all__ = ["is_loopback", "normalise_host", "origin", "same_origin_url"]
+__all__ = ["file_url", "is_loopback", "normalise_host", "origin", "same_origin_url"]
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
@@ -99,5 +99,20 @@ def same_origin_url(host: str, path: str) -> str:
     url = urljoin(host, path)
     if origin(url) != origin(host):
         msg = f"{host} named a file on another server ({urlsplit(url).netloc}); it is not fetched"
+        raise InvalidResponse(msg)
+    return url
+
+
+def file_url(host: str, link: str) -> str:
+    """The address of a file that the server named for a download without the token; it may be on another server.
+
+    Raises
+    ------
+    InvalidResponse
+        The link leads to another server by plain http, or is no link.
+    """
+    url = urljoin(host, link)
+    if origin(url) != origin(host) and not (url.startswith("https://") and urlsplit(url).hostname):
+        msg = f"{host} named the file {link[:200]!r}, which is on another server and not reached by https"
         raise InvalidResponse(msg)
     return url

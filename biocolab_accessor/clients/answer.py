@@ -10,10 +10,46 @@ from typing import Any
 
 from biocolab_accessor.clients.retry import Retriable
 from biocolab_accessor.errors import InvalidResponse, NotFound, ServerError, TransportError, Unauthorized
+from biocolab_accessor.storage.budget import expect_room
 
-__all__ = ["decode_json", "expect_exact_length", "refusal", "unwrap"]
+__all__ = [
+    "Envelope",
+    "decode_json",
+    "expect_exact_length",
+    "expect_no_message",
+    "expect_no_page",
+    "expect_whole_file",
+    "refusal",
+    "unwrap",
+]
 
 _LONGEST_DETAIL = 1000
+_NO_TEXT = re.compile(rb"\\u(?:[dD][89a-fA-F]|0000)")
+
+# Bytes that a JSON value takes in memory, by the character that stands for it; a hostile one is 30 times its text.
+_COSTS = ((b"{", 240), (b"[", 96), (b",", 80))
+_SMALL = 1024 * 1024
+_LESS = "ask for fewer genes or fields"
+
+
+class Envelope(dict[str, Any]):
+    """An answer whose missing parts are an InvalidResponse, also to the official client's code.
+
+    Parameters
+    ----------
+    url
+        Named in the message.
+    content
+        The answer.
+    """
+
+    def __init__(self, url: str, content: Mapping[str, Any]) -> None:
+        super().__init__(content)
+        self._url = url
+
+    def __missing__(self, key: str) -> Any:
+        msg = f"{self._url}: the answer lacks {key!r}"
+        raise InvalidResponse(msg)
 
 
 def decode_json(url: str, content: bytes, content_type: str) -> Any:
@@ -21,26 +57,96 @@ def decode_json(url: str, content: bytes, content_type: str) -> Any:
 
     Raises
     ------
+    Retriable
+        It is empty or broken JSON; another attempt may bring the whole.
     InvalidResponse
-        It is empty, a web page (a proxy's or a login's, named by its title), or broken JSON.
+        It is a web page (a proxy's or a login's, named by its title), or holds what is no text.
+    TooLarge
+        Its values would not fit into memory.
     """
     if not content.strip():
-        msg = f"{url}: the answer is empty"
-        raise InvalidResponse(msg)
+        raise Retriable(InvalidResponse(f"{url}: the answer is empty"))
+    if len(content) > _SMALL:
+        expect_room(len(content) + sum(content.count(sign) * cost for sign, cost in _COSTS), url, _LESS)
+    expect_no_page(url, content[:2000])
     try:
-        return json.loads(content)
+        answer = json.loads(content.decode("utf-8-sig"))
     except (ValueError, RecursionError) as error:
-        start = content[:2000].decode("utf-8", "replace").strip()
-        if "html" in content_type.lower() or start.startswith("<"):
-            title = re.search(r"<title[^>]*>([^<]{1,200})", start, re.IGNORECASE)
-            named = f" titled {title.group(1).strip()!r}" if title else ""
-            msg = (
-                f"{url}: the answer is a web page{named}, not data: "
-                "a login page or a proxy stands in between, or the host is wrong"
-            )
-        else:
-            msg = f"{url}: the answer is not JSON ({error}); it begins {start[:80]!r}"
-        raise InvalidResponse(msg) from None
+        start = content[:80].decode("utf-8", "replace")
+        if "html" in content_type.lower():
+            raise _page(url, start) from None
+        broken = InvalidResponse(f"{url}: the answer is not JSON ({error}); it begins {start!r}")
+        raise Retriable(broken) from None
+    if _NO_TEXT.search(content):
+        _expect_text(url, answer)
+    return answer
+
+
+def expect_no_page(url: str, start: bytes) -> None:
+    """Refuse a web page that came in place of data.
+
+    Parameters
+    ----------
+    url
+        Of the answer.
+    start
+        Its first bytes.
+
+    Raises
+    ------
+    InvalidResponse
+        It is one; it is named by its title.
+    """
+    if start.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] == b"<":
+        raise _page(url, start.decode("utf-8", "replace"))
+
+
+def expect_no_message(url: str, content: bytes) -> None:
+    """Refuse a short JSON object that came in place of a file.
+
+    Raises
+    ------
+    ServerError
+        It says why the server refused.
+    InvalidResponse
+        It says anything else.
+    """
+    if not content.startswith(b"{"):
+        return
+    try:
+        answer = json.loads(content)
+    except (ValueError, RecursionError):
+        return
+    unwrap(url, answer)
+    msg = f"{url}: expected a file, got {_short(answer)}"
+    raise InvalidResponse(msg)
+
+
+def expect_whole_file(url: str, head: bytes, taken: int) -> None:
+    """Refuse an HDF5 file that ends before the end that it names itself, whatever length was announced.
+
+    Parameters
+    ----------
+    url
+        Of the answer.
+    head
+        Its first 64 bytes, or more.
+    taken
+        How many came in all.
+
+    Raises
+    ------
+    Retriable
+        It is cut; another attempt may bring the whole.
+    """
+    if not head.startswith(b"\x89HDF\r\n\x1a\n") or len(head) < 64:
+        return
+    # Sizes and places of superblocks 0 to 3, for the 8-byte addresses that everybody writes.
+    version = head[8]
+    width, place = (head[13], 40) if version < 2 else (head[9], 28)
+    end = int.from_bytes(head[place : place + 8], "little")
+    if version <= 3 and width == 8 and taken < end:
+        raise Retriable(InvalidResponse(f"{url}: the HDF5 file ends after {taken:,} of its {end:,} bytes"))
 
 
 def refusal(url: str, status: int, content: bytes, reason: str | None, token_origin: str) -> ServerError:
@@ -53,7 +159,7 @@ def refusal(url: str, status: int, content: bytes, reason: str | None, token_ori
     token_origin
         Where the token was found, named when it is not accepted.
     """
-    detail = _detail(content) or reason or _phrase(status)
+    detail = _detail(content) or (reason or _phrase(status)) + _titled(content.decode("utf-8", "replace"))
     detail = detail if len(detail) <= _LONGEST_DETAIL else detail[:_LONGEST_DETAIL] + " …"
     text = f"{url}: HTTP {status}: {detail}"
     if status in (401, 403):
@@ -88,14 +194,15 @@ def unwrap(url: str, answer: Any) -> dict[str, Any]:
         msg = f"{url}: the answer has no status: {_short(answer)}"
         raise InvalidResponse(msg)
     status = answer.get("status", 500)
-    if isinstance(status, str) and status.strip().isdecimal():
+    if isinstance(status, str) and re.fullmatch(r"\s*[0-9]{1,9}\s*", status):
         status = int(status)
     if status != 200 or isinstance(status, bool):
         detail = next((str(answer[k]) for k in ("message", "detail", "traceback") if answer.get(k)), _short(answer))
         msg = f"{url}: the server refused (status {status}): {detail[:_LONGEST_DETAIL]}"
-        kind = {401: Unauthorized, 403: Unauthorized, 404: NotFound}.get(status, ServerError)
-        raise kind(msg, status=status if isinstance(status, int) else None, detail=detail)
-    return {**answer, "status": 200}
+        number = status if isinstance(status, int) else None
+        kind = {401: Unauthorized, 403: Unauthorized, 404: NotFound}.get(number or 0, ServerError)
+        raise kind(msg, status=number, detail=detail)
+    return Envelope(url, {**answer, "status": 200})
 
 
 def expect_exact_length(url: str, taken: int, announced: int | None) -> None:
@@ -110,6 +217,38 @@ def expect_exact_length(url: str, taken: int, announced: int | None) -> None:
         raise Retriable(TransportError(f"{url}: the answer is empty"))
     if announced is not None and taken != announced:
         raise Retriable(TransportError(f"{url}: {taken:,} bytes arrived of {announced:,} announced"))
+
+
+def _page(url: str, start: str) -> InvalidResponse:
+    return InvalidResponse(
+        f"{url}: the answer is a web page{_titled(start)}, not data: "
+        "a login page or a proxy stands in between, or the host is wrong"
+    )
+
+
+def _titled(page: str) -> str:
+    title = re.search(r"<title[^>]*>([^<]{1,200})", page, re.IGNORECASE)
+    return f" titled {title.group(1).strip()!r}" if title else ""
+
+
+def _expect_text(url: str, answer: Any) -> None:
+    """Refuse texts that no file can hold: half a character pair, or a NUL."""
+    waiting = [answer]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, dict):
+            waiting += [*value, *value.values()]
+        elif isinstance(value, list):
+            waiting += value
+        elif isinstance(value, str) and ("\0" in value or not value.isascii()):
+            try:
+                value.encode()
+            except UnicodeEncodeError as error:
+                msg = f"{url}: a text of the answer holds half a character"
+                raise InvalidResponse(msg) from error
+            if "\0" in value:
+                msg = f"{url}: a text of the answer holds a NUL"
+                raise InvalidResponse(msg)
 
 
 def _detail(content: bytes) -> str:

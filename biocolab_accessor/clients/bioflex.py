@@ -22,7 +22,7 @@ from biocolab_accessor.clients.buffer import Buffer
 from biocolab_accessor.clients.http import HttpClient
 from biocolab_accessor.clients.matrix_file import stripes_of_file
 from biocolab_accessor.clients.payload import csc_from_base64, csc_from_hdf5, decode_array, strings
-from biocolab_accessor.errors import InvalidArgument, InvalidResponse, NotFound, UnknownGene, UnknownStudy
+from biocolab_accessor.errors import InvalidArgument, InvalidResponse, NotFound, ServerError, UnknownGene, UnknownStudy
 from biocolab_accessor.progress import progress_bar
 from biocolab_accessor.secret import Secret
 from biocolab_accessor.storage.budget import expect_room
@@ -33,6 +33,8 @@ BIOFLEX_HOST = "https://api.bioturing.com/"
 """Where BioFlex is, the address that the official client has built in."""
 
 _UNITS = ("raw", "lognorm")
+
+_LARGEST = 2**63
 
 # An answer in memory, and the cells-major matrix that is made of it while it is given back.
 _PEAK = 1.4
@@ -71,7 +73,12 @@ class BioFlexConnection(connection.Connection):
         """All databases that the token sees, oldest version first as the server lists them."""
         answer = _listing(self._post_request("/v1/database/list"), "databases")
         return [
-            Database(self, *(_field(row, key, "database") for key in ("id", "name", "species", "version")))
+            Database(
+                self,
+                *(_field(row, key, "database", str | int) for key in ("id", "name")),
+                _field(row, "species", "database", str),
+                _field(row, "version", "database", int),
+            )
             for row in answer
         ]
 
@@ -79,7 +86,11 @@ class BioFlexConnection(connection.Connection):
         return {}
 
     def _post_request(self, path: str, params: Mapping[str, Any] | None = None) -> Any:
-        return self.http.post(path, params)
+        answer = self.http.post(path, params)
+        if isinstance(answer, Mapping) and answer.keys() == {"detail"}:
+            msg = f"{self.http.host.rstrip('/')}{path}: the server refused: {answer['detail']!s:.1000}"
+            raise ServerError(msg, detail=str(answer["detail"]))
+        return answer
 
     def _post_download(
         self, path: str, params: Mapping[str, Any] | None = None, dst_file: io.IOBase | None = None
@@ -87,12 +98,17 @@ class BioFlexConnection(connection.Connection):
         target = io.BytesIO() if dst_file is None else dst_file
         start = target.tell()
 
-        def open_target(_: int | None) -> Callable[[memoryview], object]:
-            target.seek(start)
-            target.truncate()
-            return target.write
-
         with progress_bar("Downloading") as bar:
+
+            def open_target(length: int | None) -> Callable[[memoryview], object]:
+                bar.total = length
+                target.seek(start)
+                target.truncate()
+                if not isinstance(target, io.BytesIO):
+                    return target.write
+                expect_room(2 * (length or 0), path, "give a dst_file on disk")
+                return _WithinBudget(target, path)
+
             self.http.download("POST", path, params, open_target=open_target, on_bytes=bar.update)
         target.flush()
         target.seek(0)
@@ -163,7 +179,9 @@ class Database(database.Database, _Scoped):
         if missing:
             msg = f"{self.species} database version {self.version} has no expression of {', '.join(map(repr, missing))}"
             raise UnknownGene(msg)
-        return {gene: [_summary(row, gene) for row in answer[gene]] for gene in genes}
+        return {
+            gene: [_summary(row, gene) for row in _listing(answer[gene], f"expression of {gene}")] for gene in genes
+        }
 
 
 class Study(study.Study, _Scoped):
@@ -172,13 +190,23 @@ class Study(study.Study, _Scoped):
     metalist: list[Metadata]
 
     def __init__(self, db: Database, response: Any, hash_id: str) -> None:
-        known = {key: _field(response, key, "study") for key in ("id", "title", "authors", "reference", "metalist")}
+        known = {
+            "id": _field(response, "id", "study", int | str),
+            "title": _field(response, "title", "study", str | None),
+            "authors": _field(response, "authors", "study", list | None),
+            "reference": _field(response, "reference", "study", str | None),
+        }
         super().__init__(db, {**known, "metalist": []})
         self.hash_id = str(response.get("hash_id") or hash_id)
         self.revision = str(response.get("revision") or "")
         self.metalist = [
-            Metadata(self, *(_field(field, key, "metalist") for key in ("id", "name", "type")))
-            for field in _listing(known["metalist"], "metalist")
+            Metadata(
+                self,
+                _field(field, "id", "metalist", int | str),
+                _field(field, "name", "metalist", str),
+                _field(field, "type", "metalist"),
+            )
+            for field in _listing(_field(response, "metalist", "study"), "metalist")
         ]
 
     def query_genes(self, gene_names: Sequence[str], unit: str = "lognorm") -> sparse.csc_matrix:
@@ -246,14 +274,13 @@ class Metadata(metadata.Metadata, _Scoped):
     categories: list[str] | None = None
 
     def __init__(self, study: Study, id: int, name: str, type: int) -> None:
-        known = type if type in (NUMBER, CATEGORY) else NUMBER
-        super().__init__(study, id, name, known)
+        super().__init__(study, id, name, NUMBER)
         self._set_type(type)
 
     def _set_type(self, type: Any) -> None:
         # One field of a kind that we do not know must not make the whole study unusable; fetch refuses it.
         self._type = type
-        self.type = METADATA_TYPES[type] if type in (NUMBER, CATEGORY) else "Unknown"
+        self.type = METADATA_TYPES[type] if _is_kind(type) else "Unknown"
 
     def fetch(self) -> None:
         """Fetch the values.
@@ -265,30 +292,60 @@ class Metadata(metadata.Metadata, _Scoped):
         """
         what = f"metadata {self.name!r} of {self.study.hash_id}"
         answer = self._post_request("/v1/study/fetch_metadata")
-        self.name = str(_field(answer, "name", what))
+        name = _field(answer, "name", what, str)
+        if name != self.name and any(other.name == name for other in self.study.metalist):
+            msg = f"{what}: the server sent the values of {name!r:.80}"
+            raise InvalidResponse(msg)
+        self.name = name
         self._set_type(_field(answer, "type", what))
         values = _field(answer, "metadata_values", what)
+        if not _is_kind(self._type):
+            msg = f"{what}: its kind is {self._type!r:.80}, which is neither numeric (0) nor category (1)"
+            raise InvalidResponse(msg)
         if self._type == NUMBER:
             self.codes = self.categories = None
             self.values = decode_array(values, "<f4", what)
-        elif self._type == CATEGORY:
-            names = [str(name) for name in _listing(_field(answer, "cluster_names", what), what)]
+        else:
+            names = strings(_field(answer, "cluster_names", what), f"{what}: cluster_names")
             codes = decode_array(values, "<u2", what)
             if len(codes) and int(codes.max()) >= len(names):
                 msg = f"{what}: code {int(codes.max())} but only {len(names)} labels"
                 raise InvalidResponse(msg)
+            lengths = answer.get("cluster_lengths") or []
+            if not isinstance(lengths, list) or not set(map(type, lengths)) <= {int, float}:
+                msg = f"{what}: cluster_lengths are no list of numbers"
+                raise InvalidResponse(msg)
             self.codes, self.categories = codes, names
+            # NumPy gives every text the room of the longest.
+            expect_room(4 * max(map(len, names), default=0) * (len(names) + len(codes)), what, _ALTERNATIVES)
             self._cluster_names, self._clusters = np.array(names), codes
-            self._cluster_lengths = np.array(answer.get("cluster_lengths", []))
+            self._cluster_lengths = np.array(lengths, dtype=float)
             self.values = self._cluster_names[codes] if names else np.array([], dtype=str)
-        else:
-            msg = f"{what}: its kind is {self._type!r}, which is neither numeric (0) nor category (1)"
-            raise InvalidResponse(msg)
 
 
-def _field(row: Any, key: str, what: str) -> Any:
+class _WithinBudget:
+    """Writes to memory as long as there is room."""
+
+    def __init__(self, target: io.BytesIO, what: str) -> None:
+        self._target, self._what, self._looked = target, what, 1 << 20
+
+    def __call__(self, piece: memoryview) -> int:
+        if self._target.tell() + len(piece) > self._looked:
+            self._looked = 2 * (self._target.tell() + len(piece))
+            expect_room(self._looked, self._what, "give a dst_file on disk")
+        return self._target.write(piece)
+
+
+def _is_kind(value: Any) -> bool:
+    return type(value) is int and value in (NUMBER, CATEGORY)
+
+
+def _field(row: Any, key: str, what: str, kind: Any = object) -> Any:
     if not isinstance(row, Mapping) or key not in row:
         msg = f"{what}: the server's answer lacks {key!r}"
+        raise InvalidResponse(msg)
+    if not isinstance(row[key], kind) or (isinstance(row[key], bool) and kind is not object):
+        msg = f"{what}: {key} is {row[key]!r:.80}"
         raise InvalidResponse(msg)
     return row[key]
 
@@ -301,8 +358,12 @@ def _listing(answer: Any, what: str) -> list[Any]:
 
 
 def _summary(row: Any, gene: str) -> database.ExpressionSummary:
-    for key in ("name", "sum", "mean", "rate", "count", "total"):
-        _field(row, key, f"expression summary of {gene}")
+    what = f"expression summary of {gene}"
+    _field(row, "name", what, str)
+    for key in ("sum", "mean", "rate", "count", "total"):
+        if abs(_field(row, key, what, int | float)) >= _LARGEST:
+            msg = f"{what}: {key} is beyond what a number holds"
+            raise InvalidResponse(msg)
     return database.ExpressionSummary(row)
 
 

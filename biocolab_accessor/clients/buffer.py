@@ -7,9 +7,12 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from biocolab_accessor.storage.budget import expect_room
 from biocolab_accessor.storage.pages import empty_pages
 
 __all__ = ["Buffer"]
+
+_SMALL = 1024 * 1024
 
 
 class Buffer:
@@ -37,6 +40,8 @@ class Buffer:
     def _write(self, piece: memoryview) -> None:
         end = self._filled + len(piece)
         if end > len(self._array):
+            if end > _SMALL:
+                expect_room(4 * end, "an answer of unknown length", "ask for genes=, or write it to a file")
             self._array = np.concatenate([self.content, np.empty(max(end, 1024 * 1024), np.uint8)])
         self._array[self._filled : end] = piece
         self._filled = end

@@ -5,9 +5,11 @@ from __future__ import annotations
 import http.cookiejar
 import json
 import os
+import re
 import ssl as tls
+import threading
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import urljoin
@@ -17,18 +19,24 @@ import urllib3
 from requests.adapters import HTTPAdapter
 from requests.auth import AuthBase
 
-from biocolab_accessor.clients.address import is_loopback, origin, same_origin_url
-from biocolab_accessor.clients.answer import decode_json, expect_exact_length, refusal
+from biocolab_accessor.clients.address import file_url, is_loopback, origin, same_origin_url
+from biocolab_accessor.clients.answer import decode_json, refusal
+from biocolab_accessor.clients.download import Download, OpenTarget
 from biocolab_accessor.clients.multipart import FilePart
 from biocolab_accessor.clients.retry import Deadline, Retriable, retry_after, retrying
 from biocolab_accessor.config import settings
-from biocolab_accessor.errors import BiocolabError, InvalidHost, RedirectRefused, TimedOut, TransportError
+from biocolab_accessor.errors import BiocolabError, InvalidHost, RedirectRefused, ServerError, TimedOut, TransportError
 from biocolab_accessor.secret import Secret
+from biocolab_accessor.storage.budget import expect_room
 
 __all__ = ["HttpClient"]
 
+# What servers say that know no ranges, or none of this length any more.
+_RANGE_REFUSED = frozenset({400, 405, 412, 416, 422, 501})
 _RETRIABLE_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
 _PIECE = 1024 * 1024
+_lock = threading.Lock()
+_unverified: set[str] = set()
 _MOST_REDIRECTS = 5
 
 
@@ -87,12 +95,7 @@ class HttpClient:
             msg = f"ssl={str(ssl)!r}: there is no such certificate bundle"
             raise InvalidHost(msg)
         if ssl is False and not is_loopback(origin(host)[1]):
-            warnings.warn(
-                f"certificates of {host} are not verified (ssl=False): anyone on the way can read the token. "
-                "Give ssl='/path/to/your-ca.pem' instead.",
-                UserWarning,
-                stacklevel=4,
-            )
+            _warn_unverified(host)
         self._session: requests.Session | None = None
         self._pid = 0
 
@@ -196,50 +199,60 @@ class HttpClient:
         route: str,
         body: Mapping[str, Any] | None,
         *,
-        open_target: Callable[[int | None], Callable[[memoryview], object]],
+        open_target: OpenTarget,
         on_bytes: Callable[[int], object] | None = None,
+        elsewhere: bool = False,
     ) -> None:
         """Hand the bytes of an answer on while they arrive.
+
+        What broke off is taken up where it ended, where the server answers ranges, and else begun again.
 
         Parameters
         ----------
         method, route, body
             The request. A route may be an address that the server named, on its own origin.
         open_target
-            Called at the start of each attempt with the announced length (None where there is none); gives the function
-            that takes the pieces.
+            Called with the announced length (None where there is none) when the first bytes have come, and again where
+            an answer begins afresh; gives the function that takes the pieces.
         on_bytes
-            Called with the length of each piece, and with a negative number when an attempt is thrown away.
+            Called with the length of each piece, and with a negative number when what had come is thrown away.
+        elsewhere
+            Whether the address may be on another server, which is not sent the token.
 
         Raises
         ------
         TransportError
             The answer broke off, or the server stayed silent, in every attempt.
+        InvalidResponse
+            It is a web page or a message in place of a file.
         """
-        url = same_origin_url(self.host, route)
+        url = file_url(self.host, route) if elsewhere else same_origin_url(self.host, route)
         data = None if method == "GET" else json.dumps(dict(body or {}), allow_nan=False).encode()
         headers = {"Accept-Encoding": "identity", "Content-Type": "application/json"}
         deadline = Deadline()
+        download = Download(url, open_target, on_bytes)
 
         def attempt() -> None:
-            taken = 0
-            with self._answer(method, url, data, headers, deadline) as response:
-                announced = response.headers.get("Content-Length", "")
-                length = int(announced) if announced.isdecimal() else None
-                write = open_target(length)
-                try:
+            try:
+                with self._answer(method, url, data, {**headers, **download.headers()}, deadline) as response:
+                    download.begin(response.status_code, response.headers)
                     for piece in self._pieces(response, url, deadline):
-                        write(memoryview(piece))
-                        taken += len(piece)
-                        if on_bytes:
-                            on_bytes(len(piece))
-                    expect_exact_length(url, taken, length)
-                except Retriable:
-                    if on_bytes:
-                        on_bytes(-taken)
+                        download.take(piece)
+                    download.end()
+            except ServerError as error:
+                if not download.ranged or error.status not in _RANGE_REFUSED:
                     raise
+                download.forget()
+                raise Retriable(error) from error
 
-        retrying(attempt, what=f"{method} {url}", idempotent=True, deadline=deadline)
+        while True:
+            resumed_at = download.resumed_at
+            try:
+                return retrying(attempt, what=f"{method} {url}", idempotent=True, deadline=deadline)
+            except TransportError:
+                # As long as something comes each time, a bad line is no reason to give up.
+                if download.resumed_at <= resumed_at or not deadline.left():
+                    raise
 
     def announced_length(self, route: str, body: Mapping[str, Any]) -> int | None:
         """How long the answer to a POST would be, where the server says so; the answer itself is not fetched."""
@@ -265,7 +278,7 @@ class HttpClient:
             content_type = {"Content-Type": body.content_type} if isinstance(body, FilePart) else {}
             try:
                 with self._answer(method, url, body, {**headers, **content_type}, deadline) as response:
-                    content = b"".join(self._pieces(response, url, deadline))
+                    content = _bounded(self._pieces(response, url, deadline), url)
                     return decode_json(url, content, response.headers.get("Content-Type", ""))
             finally:
                 if isinstance(body, FilePart):
@@ -293,6 +306,8 @@ class HttpClient:
             except requests.RequestException as error:
                 what = f"{method} {url}"
                 raise _transport_failure(what, error, silence, self.header) from error
+            # Sent is sent: no traceback, debugger or log of the answer needs the token.
+            response.request.headers[self.header] = "****"
             if response.status_code < 300:
                 return response
             with response:
@@ -336,6 +351,39 @@ class HttpClient:
             if isinstance(error, BiocolabError):
                 raise
             raise _transport_failure(url, error, settings.read_timeout, self.header) from error
+
+
+def _warn_unverified(host: str) -> None:
+    """Say once per host what ssl=False means; urllib3 would repeat it in its own words."""
+    name = origin(host)[1]
+    with _lock:
+        if host in _unverified:
+            return
+        _unverified.add(host)
+        pattern = f".*host '{re.escape(name)}'"
+        warnings.filterwarnings("ignore", pattern, urllib3.exceptions.InsecureRequestWarning)
+    warnings.warn(
+        f"certificates of {host} are not verified (ssl=False): anyone on the way can read the token. "
+        "Give ssl='/path/to/your-ca.pem' instead.",
+        UserWarning,
+        stacklevel=5,
+    )
+
+
+def _bounded(pieces: Iterable[bytes], url: str) -> bytes:
+    """Pieces as one; a server that never stops is stopped at the budget."""
+    held: list[bytes] = []
+    taken, looked = 0, _PIECE
+    try:
+        for piece in pieces:
+            held.append(piece)
+            taken += len(piece)
+            if taken > looked:
+                looked = 2 * taken
+                expect_room(2 * taken, url, "ask for less at a time")
+        return b"".join(held)
+    finally:
+        held.clear()  # an error that somebody keeps, keeps this frame
 
 
 def _transport_failure(what: str, error: Exception, silence: float, header: str) -> Retriable:

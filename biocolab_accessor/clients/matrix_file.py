@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from biocolab_accessor.clients.payload import checked_dataset, csc_from_arrays
+from biocolab_accessor.clients.payload import checked_datasets, csc_from_arrays, reading_hdf5, sizes
 from biocolab_accessor.errors import InvalidResponse
+from biocolab_accessor.storage.budget import expect_room
 from biocolab_accessor.storage.inflate import can_inflate, read_deflated
 
 __all__ = ["stripes_of_file"]
@@ -36,32 +37,27 @@ def stripes_of_file(path: Path, what: str, most: int) -> Iterator[sparse.csc_mat
         Not such a file, or its arrays contradict each other.
     """
     size = path.stat().st_size
-    try:
-        with h5py.File(path, "r") as file:
-            data, indices, indptr, shape = (
-                checked_dataset(file, name, size, what) for name in ("data", "indices", "indptr", "shape")
-            )
-            n_obs, n_vars = (int(n) for n in shape[:2])
-            pointers = indptr[()].astype(np.int64)
-            if len(shape) != 2 or len(pointers) != n_vars + 1 or len(data) != len(indices):
-                msg = f"{what}: shape, indptr, indices and data of the matrix do not fit together"
-                raise InvalidResponse(msg)
-            if pointers[0] != 0 or pointers[-1] != len(data) or bool(np.any(np.diff(pointers) < 0)):
-                msg = f"{what}: the column pointers do not rise from 0 to {len(data):,}"
-                raise InvalidResponse(msg)
-            first = 0
-            while first < n_vars:
-                last = int(np.searchsorted(pointers, pointers[first] + most, side="right")) - 1
-                last = max(first + 1, last)
-                low, high = int(pointers[first]), int(pointers[last])
-                own = pointers[first : last + 1] - low
-                yield csc_from_arrays(
-                    _part(data, low, high), _part(indices, low, high), own, [n_obs, last - first], what
-                )
-                first = last
-    except (OSError, RuntimeError, KeyError) as error:
-        msg = f"{what}: the HDF5 file cannot be read: {error}"
-        raise InvalidResponse(msg) from error
+    with reading_hdf5(what), h5py.File(path, "r") as file:
+        datasets = checked_datasets(file, size, what)
+        data, indices = datasets["data"], datasets["indices"]
+        n_obs, n_vars = sizes(datasets["shape"][()].tolist(), what)
+        expect_room(2 * int(datasets["indptr"].nbytes), what, "the server's shape cannot be right")
+        pointers = datasets["indptr"][()]
+        if pointers.dtype.kind not in "iu" or len(pointers) != n_vars + 1 or len(data) != len(indices):
+            msg = f"{what}: shape, indptr, indices and data of the matrix do not fit together"
+            raise InvalidResponse(msg)
+        if pointers[0] != 0 or pointers[-1] != len(data) or bool(np.any(pointers[1:] < pointers[:-1])):
+            msg = f"{what}: the column pointers do not rise from 0 to {len(data):,}"
+            raise InvalidResponse(msg)
+        pointers = pointers.astype(np.int64)
+        first = 0
+        while first < n_vars:
+            last = int(np.searchsorted(pointers, pointers[first] + most, side="right")) - 1
+            last = max(first + 1, last)
+            low, high = int(pointers[first]), int(pointers[last])
+            own = pointers[first : last + 1] - low
+            yield csc_from_arrays(_part(data, low, high), _part(indices, low, high), own, [n_obs, last - first], what)
+            first = last
 
 
 def _part(dataset: h5py.Dataset, start: int, stop: int) -> NDArray[Any]:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import base64
 import binascii
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import pairwise
 from typing import Any
 
 import h5py
@@ -13,11 +15,33 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from biocolab_accessor.errors import InvalidResponse
-from biocolab_accessor.storage.inflate import can_inflate, read_deflated
+from biocolab_accessor.errors import BiocolabError, InvalidResponse
+from biocolab_accessor.storage.budget import expect_room
+from biocolab_accessor.storage.inflate import can_inflate, filters_of, read_deflated
 
-__all__ = ["checked_dataset", "csc_from_arrays", "csc_from_base64", "csc_from_hdf5", "decode_array", "strings"]
+__all__ = [
+    "checked_datasets",
+    "csc_from_arrays",
+    "csc_from_base64",
+    "csc_from_hdf5",
+    "decode_array",
+    "reading_hdf5",
+    "sizes",
+    "strings",
+]
 
+_UNREADABLE = (
+    OSError,
+    RuntimeError,
+    KeyError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    IndexError,
+    OverflowError,
+    MemoryError,
+)
+_SMALL = 16 << 20
 _MAX_INT32 = np.iinfo(np.int32).max
 
 
@@ -98,14 +122,10 @@ def csc_from_hdf5(
     if view[:8].tobytes() != b"\x89HDF\r\n\x1a\n":
         msg = f"{what}: the answer is not an HDF5 file; it begins {view[:40].tobytes()!r}"
         raise InvalidResponse(msg)
-    try:
-        with h5py.File(_ReadOnlyView(view.data), "r") as file:
-            arrays = {name: _dataset(file, name, view, what) for name in ("data", "indices", "indptr", "shape")}
-    except (OSError, RuntimeError, KeyError, ValueError) as error:
-        if isinstance(error, InvalidResponse):
-            raise
-        msg = f"{what}: the HDF5 file cannot be read: {error}"
-        raise InvalidResponse(msg) from error
+    with reading_hdf5(what), h5py.File(_ReadOnlyView(view.data), "r") as file:
+        datasets = checked_datasets(file, len(view), what)
+        expect_room(sum(int(each.nbytes) for each in datasets.values() if each.chunks), what, "ask for genes=")
+        arrays = {name: _values(dataset, view) for name, dataset in datasets.items()}
     return csc_from_arrays(
         arrays["data"], arrays["indices"], arrays["indptr"], arrays["shape"].tolist(), what, expected=shape
     )
@@ -135,7 +155,7 @@ def csc_from_arrays(
     InvalidResponse
         Some array contradicts another.
     """
-    n_obs, n_vars = _shape(shape, what, expected)
+    n_obs, n_vars = sizes(shape, what, expected)
     for name, array, kinds in (("data", data, "fiu"), ("indices", indices, "iu"), ("indptr", indptr, "iu")):
         if array.ndim != 1 or array.dtype.kind not in kinds:
             msg = f"{what}: {name} is a {array.ndim}-d array of {array.dtype}"
@@ -152,6 +172,9 @@ def csc_from_arrays(
     if len(indices) and (int(indices.max()) >= n_obs or (indices.dtype.kind == "i" and int(indices.min()) < 0)):
         msg = f"{what}: a row index lies outside the {n_obs:,} cells"
         raise InvalidResponse(msg)
+    if n_obs > len(data):
+        # Cells without a value take room once the matrix is cells-major: a shape that lies is not given it.
+        expect_room(8 * n_obs, f"{what}: {n_obs:,} cells", "the server's shape cannot be right")
     small = max(n_obs, len(data)) <= _MAX_INT32
     # Given to the constructor, arrays that are views of a larger one would be copied.
     matrix = sparse.csc_matrix((n_obs, n_vars), dtype=np.float32)
@@ -179,7 +202,14 @@ def strings(answer: Any, what: str) -> list[str]:
     return list(answer)
 
 
-def _shape(shape: Any, what: str, expected: tuple[int | None, int | None]) -> tuple[int, int]:
+def sizes(shape: Any, what: str, expected: tuple[int | None, int | None] = (None, None)) -> tuple[int, int]:
+    """Cells and genes of a shape.
+
+    Raises
+    ------
+    InvalidResponse
+        It is not two whole numbers, or not those expected.
+    """
     if not isinstance(shape, Sequence) or len(shape) != 2 or not all(_is_size(n) for n in shape):
         msg = f"{what}: the shape is {shape!r}, not two numbers"
         raise InvalidResponse(msg)
@@ -194,26 +224,61 @@ def _is_size(n: Any) -> bool:
     return isinstance(n, int | float) and not isinstance(n, bool) and 0 <= n < 2**48 and n == int(n)
 
 
-def checked_dataset(file: h5py.File, name: str, n_bytes: int, what: str) -> h5py.Dataset:
-    """A dataset of an HDF5 file that came over the wire, not read yet.
+def checked_datasets(file: h5py.File, n_bytes: int, what: str) -> dict[str, h5py.Dataset]:
+    """The four datasets of a ``get_matrix`` answer, not read yet.
 
     Parameters
     ----------
     file
         The file, open.
-    name
-        Of the dataset, at its root.
     n_bytes
-        Size of the file.
+        Its size.
     what
         The request, for messages.
 
     Raises
     ------
     InvalidResponse
-        It is missing, no 1-D numbers, in another file, or far larger than what is stored of it.
+        One is missing, no 1-D numbers, in another file, far larger than what is stored of it, or made by a filter that
+        HDF5 would load a plugin for; or two lie in the same place.
     """
+    datasets = {name: _checked(file, name, n_bytes, what) for name in ("data", "indices", "indptr", "shape")}
+    if datasets["shape"].size != 2:
+        msg = f"{what}: dataset 'shape' holds {datasets['shape'].size:,} numbers, not two"
+        raise InvalidResponse(msg)
+    # Sorting one array in place must not change another that has been checked already.
+    places = sorted(
+        (dataset.id.get_offset(), dataset.id.get_offset() + int(dataset.nbytes))
+        for dataset in datasets.values()
+        if dataset.id.get_offset() is not None and dataset.size
+    )
+    if any(start < end for (_, end), (start, _) in pairwise(places)):
+        msg = f"{what}: two datasets of the HDF5 file lie in the same place"
+        raise InvalidResponse(msg)
+    return datasets
+
+
+@contextmanager
+def reading_hdf5(what: str) -> Iterator[None]:
+    """Whatever HDF5 and h5py raise about a file that came over the wire is an InvalidResponse.
+
+    Raises
+    ------
+    InvalidResponse
+        The file cannot be read.
+    """
+    try:
+        yield
+    except BiocolabError:
+        raise
+    except _UNREADABLE as error:
+        msg = f"{what}: the HDF5 file cannot be read: {error}"
+        raise InvalidResponse(msg) from error
+
+
+def _checked(file: h5py.File, name: str, n_bytes: int, what: str) -> h5py.Dataset:
     link = file.get(name, getlink=True)
+    # Asked for by its kind alone: a type, a virtual dataset's sources or an external file are never opened.
     dataset = file.get(name) if isinstance(link, h5py.HardLink) else None
     if not isinstance(dataset, h5py.Dataset):
         msg = f"{what}: the HDF5 file has no dataset {name!r} of its own"
@@ -221,19 +286,33 @@ def checked_dataset(file: h5py.File, name: str, n_bytes: int, what: str) -> h5py
     if dataset.external or dataset.is_virtual or dataset.dtype.kind not in "fiu" or dataset.ndim != 1:
         msg = f"{what}: dataset {name!r} is {dataset.ndim}-d {dataset.dtype}, or its values lie in another file"
         raise InvalidResponse(msg)
-    # A small file may announce a huge dataset of fill values: what is not stored is not believed.
-    if dataset.nbytes > min(1024 * max(dataset.id.get_storage_size(), 1024), 1024 * n_bytes):
-        stored = dataset.id.get_storage_size()
-        msg = f"{what}: dataset {name!r} announces {dataset.nbytes:,} bytes but stores {stored:,}"
+    if filters_of(dataset) and not can_inflate(dataset):
+        msg = (
+            f"{what}: dataset {name!r} has gone through the HDF5 filters {filters_of(dataset)}, which are not trusted "
+            "with what comes over the wire; gzip, shuffle and fletcher32 are"
+        )
+        raise InvalidResponse(msg)
+    # A small file may announce a huge dataset of fill values: what is not stored is not believed. Deflate makes at most
+    # 1032 bytes of one, and nothing else makes more than it stores.
+    stored = int(dataset.id.get_storage_size())
+    most = 1032 * min(stored, n_bytes) if filters_of(dataset) else max(stored, 0)
+    if dataset.nbytes > most or stored > n_bytes:
+        msg = f"{what}: dataset {name!r} announces {dataset.nbytes:,} bytes but stores {stored:,} of {n_bytes:,}"
+        raise InvalidResponse(msg)
+    if dataset.chunks and dataset.chunks[0] * dataset.dtype.itemsize > max(_SMALL, dataset.nbytes):
+        msg = f"{what}: dataset {name!r} of {len(dataset):,} values is in chunks of {dataset.chunks[0]:,}"
         raise InvalidResponse(msg)
     return dataset
 
 
-def _dataset(file: h5py.File, name: str, view: NDArray[np.uint8], what: str) -> NDArray[Any]:
-    dataset = checked_dataset(file, name, len(view), what)
-    start = dataset.id.get_offset()
+def _values(dataset: h5py.Dataset, view: NDArray[np.uint8]) -> NDArray[Any]:
+    start, dtype = dataset.id.get_offset(), dataset.dtype
     if start is not None and dataset.chunks is None and start + dataset.nbytes <= len(view):
-        return view[start : start + dataset.nbytes].view(dataset.dtype) if dataset.size else np.empty(0, dataset.dtype)
+        if not dataset.size:
+            return np.empty(0, dtype)
+        own: NDArray[Any] = view[start : start + dataset.nbytes].view(dtype)
+        return own if own.flags.aligned else own.copy()
+    # What is left beside chunks lies within the header of the dataset.
     values: NDArray[Any] = read_deflated(dataset) if can_inflate(dataset) else dataset[()]
     return values
 

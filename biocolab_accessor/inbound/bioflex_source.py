@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from biocolab_accessor.clients.bioflex import Metadata, Study
+from biocolab_accessor.clients.download import save
 from biocolab_accessor.errors import InvalidArgument, InvalidResponse
 from biocolab_accessor.inbound.metadata import ObsColumn, categorical
 from biocolab_accessor.storage.transpose import csr_of_csc
@@ -84,16 +85,20 @@ class BioFlexSource:
 
         def fetch(field: Metadata) -> ObsColumn:
             field.fetch()
-            if len(field.values) != len(barcodes()):
-                n = len(field.values)
-                msg = f"metadata {field.name!r} of {self.study_id}: {n:,} values for {len(barcodes()):,} cells"
-                raise InvalidResponse(msg)
             if field.codes is not None and field.categories is not None:
                 return categorical(field.codes, field.categories)
             return pd.Series(np.asarray(field.values, np.float32))
 
         with ThreadPoolExecutor(_FIELDS_AT_ONCE, "biocolab-metadata") as pool:
-            return dict(zip(fields, pool.map(fetch, wanted), strict=True))
+            # Once, and not by each field: barcodes that do not come are waited for once.
+            cells = pool.submit(barcodes)
+            columns = dict(zip(fields, pool.map(fetch, wanted), strict=True))
+            n_obs = len(cells.result())
+        for name, column in columns.items():
+            if len(column) != n_obs:
+                msg = f"metadata {name!r} of {self.study_id}: {len(column):,} values for {n_obs:,} cells"
+                raise InvalidResponse(msg)
+        return columns
 
     def embedding_names(self) -> list[str]:
         """None: BioFlex has no route for them."""
@@ -115,6 +120,10 @@ class BioFlexSource:
         """See StudySource."""
         answer: dict[str, Any] = self._study.export_study(format)
         return answer
+
+    def save(self, link: str, path: str | Path) -> Path:
+        """See StudySource."""
+        return save(self._study.database.connection.http, link, path)
 
     def provenance(self) -> Mapping[str, Any]:
         """See StudySource."""

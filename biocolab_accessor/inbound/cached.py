@@ -97,6 +97,10 @@ class CachedSource:
         """See StudySource."""
         return self._source.export(format)
 
+    def save(self, link: str, path: str | Path) -> Path:
+        """See StudySource."""
+        return self._source.save(link, path)
+
     def provenance(self) -> Mapping[str, Any]:
         """See StudySource."""
         return self._source.provenance()

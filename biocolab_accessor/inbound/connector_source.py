@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from biocolab_accessor.clients.bbrowserx import BBrowserXConnector
+from biocolab_accessor.clients.download import save
 from biocolab_accessor.clients.tasks import follow_task
 from biocolab_accessor.errors import InvalidArgument, InvalidResponse
 from biocolab_accessor.inbound.metadata import ObsColumn, align, column
@@ -153,7 +154,10 @@ class ConnectorSource:
         if not isinstance(rows, list) or not all(isinstance(row, Mapping) and "embedding_id" in row for row in rows):
             msg = f"study {self.study_id}: expected a list of embeddings"
             raise InvalidResponse(msg)
-        return {str(row.get("embedding_name") or row["embedding_id"]): row["embedding_id"] for row in rows}
+        names = [str(row.get("embedding_name") or row["embedding_id"]) for row in rows]
+        if len(set(names)) < len(names):
+            names = [str(row["embedding_id"]) for row in rows]
+        return {name: row["embedding_id"] for name, row in zip(names, rows, strict=True)}
 
     def export(self, format: str) -> dict[str, Any]:
         """See StudySource; waits until the server has made the file."""
@@ -172,6 +176,10 @@ class ConnectorSource:
             raise InvalidResponse(msg)
         link = urljoin(self._connector.host, data["file_path"].lstrip("/"))
         return {"download_link": link, "study_hash_id": self.study_id}
+
+    def save(self, link: str, path: str | Path) -> Path:
+        """See StudySource."""
+        return save(self._connector.http, link, path)
 
     def provenance(self) -> Mapping[str, Any]:
         """See StudySource."""

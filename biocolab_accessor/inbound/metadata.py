@@ -45,13 +45,25 @@ def column(values: Sequence[Any]) -> ObsColumn:
     ----------
     values
         One value per cell.
+
+    Raises
+    ------
+    InvalidResponse
+        A value is a list or an object, or a number beyond what a float holds.
     """
     present = [value for value in values if value is not None]
     kinds = {bool if isinstance(value, bool) else type(value) for value in present}
+    if kinds & {list, dict}:
+        msg = "a metadata column holds lists or objects in place of values"
+        raise InvalidResponse(msg)
     complete = len(present) == len(values)
     if present and kinds <= {int, float}:
         whole = complete and kinds == {int} and all(-(2**63) <= value < 2**63 for value in present)
-        return pd.Series(values, dtype=np.int64 if whole else np.float64)
+        try:
+            return pd.Series(values, dtype=np.int64 if whole else np.float64)
+        except OverflowError as error:
+            msg = "a metadata column holds a number beyond what a float holds"
+            raise InvalidResponse(msg) from error
     if kinds == {bool} and complete:
         return pd.Series(values, dtype=bool)
     if not present:
@@ -74,10 +86,10 @@ def align(columns: Mapping[str, Sequence[Any]], barcodes: Sequence[str], what: s
         msg = f"{what}: {max(lengths):,} rows for {len(barcodes):,} cells"
         raise InvalidResponse(msg)
     rest = {name: list(values) for name, values in columns.items() if name != key}
-    own = [str(barcode) for barcode in columns[key]] if key else list(barcodes)
+    own = list(columns[key]) if key else list(barcodes)
     if own == list(barcodes):
         return rest
-    place = {barcode: i for i, barcode in enumerate(own)}
+    place = {str(barcode): i for i, barcode in enumerate(own)}
     if len(place) < len(own) or place.keys() != set(barcodes):
         msg = f"{what}: its barcodes are not those of the matrix"
         raise InvalidResponse(msg)

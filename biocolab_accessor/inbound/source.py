@@ -78,5 +78,8 @@ class StudySource(Protocol):
     def export(self, format: str) -> dict[str, Any]:
         """Ask the server for a file of the whole study; ``download_link`` says where it is."""
 
+    def save(self, link: str, path: str | Path) -> Path:
+        """Fetch such a file."""
+
     def provenance(self) -> Mapping[str, Any]:
         """Where the study is, in words and numbers that an h5ad can hold; never a token."""

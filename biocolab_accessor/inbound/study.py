@@ -12,7 +12,7 @@ import pandas as pd
 from anndata import AnnData
 from scipy import sparse
 
-from biocolab_accessor.errors import InvalidArgument
+from biocolab_accessor.errors import InvalidArgument, InvalidResponse
 from biocolab_accessor.inbound.disk import file_of_study, open_lazily, write_study
 from biocolab_accessor.inbound.fetch import fetch, plan_fetch
 from biocolab_accessor.inbound.matrix import Format, Unit, select_genes, unit_name
@@ -158,20 +158,46 @@ class Study:
         """Where the study is: server, and database or group; never a token."""
         return dict(self._parts.source.provenance())
 
-    def export_study(self, export_format: str = "h5ad") -> dict[str, Any]:
+    def export_study(self, export_format: str = "h5ad", *, path: str | Path | None = None) -> dict[str, Any]:
         """Ask the server for a file of the whole study.
 
         Parameters
         ----------
         export_format
             ``"h5ad"`` or ``"seurat"``.
+        path
+            Where to write the file; a file that is there is replaced once the new one is complete. None fetches
+            nothing.
 
         Returns
         -------
         dict
-            ``download_link`` and ``study_hash_id``.
+            ``download_link`` and ``study_hash_id``, and ``path`` (pathlib.Path) where the file was fetched.
+
+        Raises
+        ------
+        InvalidArgument
+            The path is a folder, or in none.
+        InvalidResponse
+            The server gave no link, or one that leads to another server by plain http.
+
+        Examples
+        --------
+        >>> import anndata, tempfile
+        >>> import biocolab_accessor as bc
+        >>> with bc.sandbox(), tempfile.TemporaryDirectory() as folder:
+        ...     found = bc.study("PBMC68k_reduced").export_study(path=f"{folder}/exported.h5ad")
+        ...     anndata.read_h5ad(found["path"]).shape
+        (700, 765)
         """
-        return self._parts.source.export(export_format)
+        answer = self._parts.source.export(export_format)
+        if path is None:
+            return answer
+        link = answer.get("download_link") if isinstance(answer, Mapping) else None
+        if not isinstance(link, str) or not link:
+            msg = f"study {self.id}: the server did not say where the exported file is"
+            raise InvalidResponse(msg)
+        return {**answer, "path": self._parts.source.save(link, path)}
 
     def to_anndata(
         self,

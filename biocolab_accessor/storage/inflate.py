@@ -1,4 +1,7 @@
-"""Inflate: reading a compressed HDF5 dataset on several threads, past HDF5's own one."""
+"""Inflate: reading an HDF5 dataset in chunks on several threads, past HDF5's own one.
+
+A chunk that is not what its dataset says takes HDF5's filters, and with them the process, down; here it is an error.
+"""
 
 from __future__ import annotations
 
@@ -11,15 +14,17 @@ import numpy as np
 from isal import isal_zlib
 from numpy.typing import NDArray
 
-__all__ = ["can_inflate", "read_deflated"]
+__all__ = ["can_inflate", "filters_of", "read_deflated"]
 
 _THREADS = min(4, os.cpu_count() or 1)
-_DEFLATE, _SHUFFLE = h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE
+_DEFLATE, _SHUFFLE, _FLETCHER = h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32
+_PIPELINES = [[], [_DEFLATE], [_SHUFFLE], [_SHUFFLE, _DEFLATE]]
+_PIPELINES += [[*pipeline, _FLETCHER] for pipeline in _PIPELINES]
 
 
 def can_inflate(dataset: h5py.Dataset) -> bool:
-    """Whether a dataset is 1-D, in chunks, and filtered by gzip, after shuffle or not."""
-    return dataset.ndim == 1 and dataset.chunks is not None and _filters(dataset) in ([_DEFLATE], [_SHUFFLE, _DEFLATE])
+    """Whether a dataset is 1-D and in chunks, plain or gone through shuffle, gzip and a checksum, or some of them."""
+    return dataset.ndim == 1 and dataset.chunks is not None and filters_of(dataset) in _PIPELINES
 
 
 def read_deflated(dataset: h5py.Dataset, start: int = 0, stop: int | None = None) -> NDArray[Any]:
@@ -40,10 +45,10 @@ def read_deflated(dataset: h5py.Dataset, start: int = 0, stop: int | None = None
     stop = len(dataset) if stop is None else stop
     values = np.empty(stop - start, dataset.dtype)
     length = dataset.chunks[0]
-    shuffled = _SHUFFLE in _filters(dataset)
+    filters = filters_of(dataset)
 
     def inflate(first: int, mask: int, raw: bytes) -> None:
-        chunk = _chunk(raw, mask, dataset.dtype, length, shuffled=shuffled)
+        chunk = _chunk(raw, mask, dataset.dtype, length, filters)
         low, high = max(first, start), min(first + length, stop)
         values[low - start : high - start] = chunk[low - first : high - first]
 
@@ -63,28 +68,24 @@ def read_deflated(dataset: h5py.Dataset, start: int = 0, stop: int | None = None
     return values
 
 
-def _chunk(raw: bytes, mask: int, dtype: np.dtype[Any], length: int, *, shuffled: bool) -> NDArray[Any]:
+def _chunk(raw: bytes, mask: int, dtype: np.dtype[Any], length: int, filters: list[int]) -> NDArray[Any]:
     size = length * dtype.itemsize
-    # The mask has a bit for each filter, in order, that was left out for this chunk.
-    if mask >> shuffled & 1 == 0:
-        stream = isal_zlib.decompressobj()
-        try:
-            raw = stream.decompress(raw, size)
-        except isal_zlib.error as error:  # type: ignore[misc] # a variable, for its stubs
-            msg = f"a chunk cannot be inflated: {error}"
-            raise ValueError(msg) from error
-        if not stream.eof and stream.decompress(stream.unconsumed_tail, 1):
-            msg = f"a chunk is longer than its {size:,} bytes"
-            raise ValueError(msg)
-        # After the last byte only the check sum is left; a stream that never ended has not been checked.
-        if not stream.eof:
-            msg = "a chunk ends too early"
-            raise ValueError(msg)
+    planes = False
+    for place, number in reversed(list(enumerate(filters))):
+        # The mask has a bit for each filter, in order, that was left out for this chunk.
+        if mask >> place & 1:
+            continue
+        if number == _FLETCHER:
+            raw = _without_checksum(raw)
+        elif number == _DEFLATE:
+            raw = _inflated(raw, size)
+        else:
+            planes = True
     if len(raw) != size:
         msg = f"a chunk has {len(raw):,} bytes in place of {size:,}"
         raise ValueError(msg)
     octets = np.frombuffer(raw, np.uint8)
-    if not shuffled or mask & 1:
+    if not planes:
         return octets.view(dtype)
     values = np.empty((length, dtype.itemsize), np.uint8)
     for number, plane in enumerate(octets.reshape(dtype.itemsize, length)):
@@ -92,6 +93,37 @@ def _chunk(raw: bytes, mask: int, dtype: np.dtype[Any], length: int, *, shuffled
     return values.reshape(-1).view(dtype)
 
 
-def _filters(dataset: h5py.Dataset) -> list[int]:
+def _inflated(raw: bytes, size: int) -> bytes:
+    stream = isal_zlib.decompressobj()
+    try:
+        plain: bytes = stream.decompress(raw, size)
+        # After the last byte only the check sum is left; a stream that never ended has not been checked.
+        longer = not stream.eof and stream.decompress(stream.unconsumed_tail, 1)
+    except isal_zlib.error as error:  # type: ignore[misc] # a variable, for its stubs
+        msg = f"a chunk cannot be inflated: {error}"
+        raise ValueError(msg) from error
+    if longer or not stream.eof:
+        msg = f"a chunk is longer than its {size:,} bytes" if longer else "a chunk ends too early"
+        raise ValueError(msg)
+    return plain
+
+
+def _without_checksum(raw: bytes) -> bytes:
+    """The bytes before Fletcher's checksum of them, which is over words of two bytes, the higher one first."""
+    content, said = raw[:-4], raw[-4:]
+    words = np.frombuffer(content + bytes(len(content) % 2), ">u2").astype(np.uint64)
+    weights = np.arange(len(words), 0, -1, dtype=np.uint64) % 65535
+    sums = int(words.sum()) % 65535, int((words * weights % 65535).sum()) % 65535
+    low, high = (int.from_bytes(half, "little") for half in (said[:2], said[2:]))
+    swapped = (int.from_bytes(half, "big") % 65535 for half in (said[:2], said[2:]))
+    # HDF5 of long ago wrote the bytes of each half in the other order.
+    if len(said) < 4 or sums not in ((low % 65535, high % 65535), tuple(swapped)):
+        msg = "a chunk does not have the checksum that it says"
+        raise ValueError(msg)
+    return content
+
+
+def filters_of(dataset: h5py.Dataset) -> list[int]:
+    """Numbers of the HDF5 filters of a dataset, in the order in which they were applied."""
     properties = dataset.id.get_create_plist()
     return [properties.get_filter(i)[0] for i in range(properties.get_nfilters())]

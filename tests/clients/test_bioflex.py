@@ -1,13 +1,23 @@
 from __future__ import annotations
 
+import base64
 import io
 
 import bioflex
 import numpy as np
 import pytest
 
+import biocolab_accessor as bc
 from biocolab_accessor.clients.bioflex import BioFlexConnection
-from biocolab_accessor.errors import InvalidArgument, InvalidResponse, InvalidToken, UnknownGene, UnknownStudy
+from biocolab_accessor.errors import (
+    InvalidArgument,
+    InvalidResponse,
+    InvalidToken,
+    ServerError,
+    TooLarge,
+    UnknownGene,
+    UnknownStudy,
+)
 from biocolab_accessor.sandbox.server import Sandbox
 
 from .conftest import Scripted, answer
@@ -115,3 +125,83 @@ def test_a_study_reply_of_another_shape_is_an_error(scripted: Scripted, content:
     scripted.answers(answer(content=DATABASE), answer(content=content))
     with pytest.raises(InvalidResponse, match="lacks"):
         BioFlexConnection("t", scripted.host).databases()[0].get_study("GSE1")
+
+
+def label_reply(**changes: object) -> dict:
+    whole = {"name": "x", "type": 1, "metadata_values": "AQA=", "cluster_names": ["a", "b"], "cluster_lengths": [0, 1]}
+    return {**whole, **changes}
+
+
+FIELDS = [{"id": 0, "name": "x", "type": 1}, {"id": 1, "name": "y", "type": 1}]
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"type": True}, "neither numeric"),
+        ({"type": 1.0}, "neither numeric"),
+        ({"type": [1]}, "neither numeric"),
+        ({"name": 5}, "name is 5"),
+        ({"name": "y"}, "the server sent the values of 'y'"),
+        ({"cluster_names": ["a", None]}, "cluster_names: expected a list of strings"),
+        ({"cluster_names": "ab"}, "expected a list of strings"),
+        ({"cluster_lengths": [[1], [1, 2]]}, "no list of numbers"),
+        ({"cluster_lengths": "x"}, "no list of numbers"),
+        ({"metadata_values": None}, "base64 string"),
+    ],
+)
+def test_a_field_of_another_kind_than_the_protocols_is_an_error(scripted: Scripted, changes: dict, said: str) -> None:
+    study = study_with(scripted, FIELDS, answer(content=label_reply(**changes)))
+    with pytest.raises(InvalidResponse, match=said):
+        study.metalist[0].fetch()
+
+
+def test_lengths_of_labels_may_be_missing(scripted: Scripted) -> None:
+    study = study_with(scripted, FIELDS, answer(content=label_reply(cluster_lengths=None)))
+    study.metalist[0].fetch()
+    assert list(study.metalist[0].values) == ["b"]
+
+
+def test_one_long_label_does_not_take_the_memory_of_all_cells(scripted: Scripted) -> None:
+    codes = base64.b64encode(np.zeros(10_000, "<u2").tobytes()).decode()
+    reply = label_reply(metadata_values=codes, cluster_names=["y" * 100_000], cluster_lengths=[])
+    study = study_with(scripted, FIELDS, answer(content=reply))
+    with bc.settings.override(memory_budget=100_000_000), pytest.raises(TooLarge, match=r"4\.0 GB"):
+        study.metalist[0].fetch()
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("title", 5), ("authors", "me"), ("authors", {}), ("reference", []), ("id", None), ("id", True), ("metalist", 7)],
+)
+def test_a_study_of_other_types_is_an_error(scripted: Scripted, key: str, value: object) -> None:
+    scripted.answers(answer(content=DATABASE), answer(content={**STUDY, "metalist": [], key: value}))
+    with pytest.raises(InvalidResponse):
+        BioFlexConnection("t", scripted.host).databases()[0].get_study("GSE1")
+
+
+@pytest.mark.parametrize(("key", "value"), [("version", "1"), ("version", None), ("species", 1), ("id", [])])
+def test_a_database_of_other_types_is_an_error(scripted: Scripted, key: str, value: object) -> None:
+    scripted.answers(answer(content=[{**DATABASE[0], key: value}]))
+    with pytest.raises(InvalidResponse, match=f"database: {key} is"):
+        BioFlexConnection("t", scripted.host).databases()
+
+
+@pytest.mark.parametrize(("key", "value"), [("sum", "1"), ("count", None), ("mean", 10**400), ("name", 5)])
+def test_an_expression_summary_of_other_types_is_an_error(scripted: Scripted, key: str, value: object) -> None:
+    row = {"name": "T cell", "sum": 1.0, "mean": 1.0, "rate": 0.5, "count": 1.0, "total": 2, key: value}
+    scripted.answers(answer(content=DATABASE), answer(content={"CD3D": [row]}))
+    with pytest.raises(InvalidResponse, match=f"CD3D: {key} is"):
+        BioFlexConnection("t", scripted.host).databases()[0].get_celltypes_expression_summary(["CD3D"])
+
+
+def test_a_refusal_with_status_200_keeps_the_servers_words(scripted: Scripted) -> None:
+    scripted.answers(answer(content={"detail": "quota exceeded"}))
+    with pytest.raises(ServerError, match="quota exceeded"):
+        BioFlexConnection("t", scripted.host).databases()
+
+
+def test_a_download_into_memory_is_stopped_by_the_budget(connection: BioFlexConnection) -> None:
+    study = connection.databases()[2].get_study("PBMC68k_reduced")
+    with bc.settings.override(memory_budget=100_000), pytest.raises(TooLarge):
+        study._post_download("/v1/study/get_matrix", {"unit": "raw"})

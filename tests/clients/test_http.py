@@ -5,6 +5,9 @@ import pickle
 import socket
 import time
 import traceback
+import warnings
+from contextlib import suppress
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +16,7 @@ import pytest
 import biocolab_accessor as bc
 from biocolab_accessor.clients.buffer import Buffer
 from biocolab_accessor.clients.http import HttpClient
+from biocolab_accessor.clients.retry import Deadline
 from biocolab_accessor.errors import (
     InvalidHost,
     InvalidResponse,
@@ -20,6 +24,7 @@ from biocolab_accessor.errors import (
     RedirectRefused,
     ServerError,
     TimedOut,
+    TooLarge,
     TransportError,
     Unauthorized,
 )
@@ -268,9 +273,37 @@ def test_a_missing_certificate_bundle_is_named() -> None:
         HttpClient("https://x.example/", Secret("t"), header="h", ssl="/nowhere.pem")
 
 
-def test_unverified_certificates_are_warned_of() -> None:
-    with pytest.warns(UserWarning, match="not verified"):
-        HttpClient("https://x.example/", Secret("t"), header="h", ssl=False)
+def test_unverified_certificates_are_warned_of_once_for_each_host() -> None:
+    for host in ("https://one.example/", "https://two.example/t2d/"):
+        with pytest.warns(UserWarning, match=f"certificates of {host} are not verified"):
+            HttpClient(host, Secret("t"), header="h", ssl=False)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            HttpClient(host, Secret("t"), header="h", ssl=False)
+
+
+def test_sent_requests_no_longer_hold_the_token(scripted: Scripted) -> None:
+    scripted.answers(answer(content={}))
+    http = client(scripted.host)
+    with http._answer("POST", scripted.host + "x", b"{}", {}, Deadline()) as response:
+        assert response.request.headers["btr-api-token"] == "****"
+    assert scripted.requests[0]["headers"]["btr-api-token"] == TOKEN
+    http.close()
+
+
+def test_an_answer_that_never_ends_is_stopped_by_the_budget(scripted: Scripted) -> None:
+    def endless(handler: BaseHTTPRequestHandler) -> None:
+        handler.wfile.write(b"HTTP/1.1 200 OK\r\n\r\n[")
+        with suppress(OSError):
+            while True:
+                handler.wfile.write(b"1," * 100_000)
+        handler.close_connection = True
+
+    scripted.answers(endless)
+    with bc.settings.override(memory_budget=20_000_000), pytest.raises(TooLarge):
+        client(scripted.host).post("x")
+    with bc.settings.override(memory_budget=20_000_000), pytest.raises(TooLarge):
+        client(scripted.host).download("POST", "x", {}, open_target=Buffer().open)
 
 
 def test_a_closed_client_can_be_used_again(scripted: Scripted) -> None:

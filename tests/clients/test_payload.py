@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import base64
 import io
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -10,8 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import sparse
 
+import biocolab_accessor as bc
+from biocolab_accessor.clients.matrix_file import stripes_of_file
 from biocolab_accessor.clients.payload import csc_from_arrays, csc_from_base64, csc_from_hdf5, decode_array, strings
-from biocolab_accessor.errors import InvalidResponse
+from biocolab_accessor.errors import InvalidResponse, TooLarge
 
 
 def encoded(array: np.ndarray, dtype: str) -> str:
@@ -62,7 +65,14 @@ def test_any_matrix_survives_hdf5(matrix: sparse.csc_matrix) -> None:
 
 
 @pytest.mark.parametrize(
-    "options", [{"compression": "gzip"}, {"chunks": (7,)}, {"compression": "lzf", "shuffle": True}]
+    "options",
+    [
+        {"compression": "gzip"},
+        {"chunks": (7,)},
+        {"compression": "gzip", "shuffle": True, "fletcher32": True, "chunks": (5,)},
+        {"shuffle": True, "chunks": (5,)},
+        {"fletcher32": True, "chunks": (3,)},
+    ],
 )
 def test_chunked_and_compressed_files_are_read_too(options: dict) -> None:
     matrix = sparse.random(30, 20, 0.3, format="csc", dtype=np.float32, random_state=0)
@@ -184,3 +194,139 @@ def test_decoded_arrays_can_be_written_to() -> None:
 def test_names_must_be_texts(answer: object) -> None:
     with pytest.raises(InvalidResponse, match="list of strings"):
         strings(answer, "barcodes")
+
+
+def virtual(file: h5py.File) -> None:
+    del file["data"]
+    layout = h5py.VirtualLayout((4,), "u4")
+    layout[:] = h5py.VirtualSource("/etc/passwd", "x", (4,))
+    file.create_virtual_dataset("data", layout)
+
+
+def soft_loop(file: h5py.File) -> None:
+    del file["indices"]
+    file["indices"] = h5py.SoftLink("/other")
+    file["other"] = h5py.SoftLink("/indices")
+
+
+def root_itself(file: h5py.File) -> None:
+    del file["indptr"]
+    file["indptr"] = file["/"]
+
+
+@pytest.mark.parametrize(
+    ("write", "said"),
+    [
+        (virtual, "another file"),
+        (soft_loop, "no dataset 'indices' of its own"),
+        (root_itself, "no dataset 'indptr' of its own"),
+        (replaced("data", data=np.zeros(4, "i4"), scaleoffset=4), r"filters \[6\]"),
+        (replaced("indices", shape=(10**9,), dtype="u4"), "announces 4,000,000,000 bytes but stores 0"),
+        (replaced("data", shape=(2,), dtype=h5py.vlen_dtype("i4")), "1-d object"),
+        (replaced("data", data=h5py.Empty("f4")), "another file|cannot be read"),
+        (replaced("data", shape=(9,), maxshape=(None,), chunks=(10**8,), dtype="f4", compression="gzip"), "announces"),
+        (replaced("shape", data=np.zeros(1000, "u8")), "1,000 numbers, not two"),
+        (replaced("shape", data=np.array([np.nan, 1])), "not two numbers"),
+    ],
+)
+def test_traps_are_refused_before_they_are_read(write: object, said: str, tmp_path: Path) -> None:
+    content = hdf5(write)
+    with pytest.raises(InvalidResponse, match=said):
+        csc_from_hdf5(content, "get_matrix")
+    (tmp_path / "x.h5").write_bytes(content.tobytes())
+    with pytest.raises(InvalidResponse, match=said):
+        list(stripes_of_file(tmp_path / "x.h5", "get_matrix", 10))
+
+
+def test_filters_that_hdf5_has_a_plugin_for_are_not_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    content = bytearray(hdf5(replaced("data", data=np.zeros(8, "u4"), compression="lzf")).tobytes())
+    # The number of LZF becomes that of a plugin, which HDF5 would look for in a folder of the environment.
+    assert content.count((32000).to_bytes(2, "little")) == 1
+    content = content.replace((32000).to_bytes(2, "little"), (32001).to_bytes(2, "little"))
+    monkeypatch.setenv("HDF5_PLUGIN_PATH", str(tmp_path))
+    with pytest.raises(InvalidResponse, match=r"filters \[32001\]"):
+        csc_from_hdf5(content, "get_matrix")
+
+
+def test_a_bomb_is_refused_by_the_budget() -> None:
+    content = hdf5(replaced("data", data=np.zeros(30_000_000, "f4"), compression="gzip", chunks=(1_000_000,)))
+    assert len(content) < 500_000
+    with bc.settings.override(memory_budget=50_000_000), pytest.raises(TooLarge, match=r"120\.0 MB"):
+        csc_from_hdf5(content, "get_matrix")
+
+
+def test_a_chunk_that_is_larger_than_its_dataset_gets_no_room() -> None:
+    content = hdf5(replaced("data", data=np.ones(9, "f4"), maxshape=(None,), chunks=(10**7,), compression="gzip"))
+    with pytest.raises(InvalidResponse, match="9 values is in chunks of 10,000,000"):
+        csc_from_hdf5(content, "get_matrix")
+
+
+def test_cells_that_are_only_announced_get_no_room() -> None:
+    answer = answer_of(sparse.random(30, 20, 0.3, format="csc", dtype=np.float32, random_state=0))
+    with bc.settings.override(memory_budget=50_000_000), pytest.raises(TooLarge, match="shape cannot be right"):
+        csc_from_base64({**answer, "shape": [2**40, 20]}, "query_genes")
+
+
+def test_arrays_in_one_place_are_refused() -> None:
+    """Sorting the one would change the other after it had been checked."""
+    content = hdf5(lambda file: [replaced("data", data=np.arange(50, dtype="u4"))(file), file["data"].id.get_offset()])
+    with h5py.File(io.BytesIO(content.tobytes())) as file:
+        data, indices = (file[name].id.get_offset() for name in ("data", "indices"))
+    own = indices.to_bytes(8, "little")
+    assert content.tobytes().count(own) == 1
+    moved = content.tobytes().replace(own, data.to_bytes(8, "little"))
+    with pytest.raises(InvalidResponse, match="in the same place"):
+        csc_from_hdf5(bytearray(moved), "get_matrix")
+
+
+def test_values_that_are_not_aligned_are_copied() -> None:
+    matrix = sparse.random(30, 20, 0.3, format="csc", dtype=np.float32, random_state=0)
+    whole = file_of(matrix)
+    shifted = np.empty(len(whole) + 1, np.uint8)[1:]
+    shifted[:] = whole
+    found = csc_from_hdf5(shifted, "x")
+    assert found.data.flags.aligned
+    np.testing.assert_array_equal(found.toarray(), matrix.toarray())
+
+
+@pytest.mark.parametrize("dtype", [">f4", "<f8", "<f2"])
+def test_other_kinds_of_numbers_become_float32(dtype: str) -> None:
+    matrix = sparse.csc_matrix(np.array([[1, 0, 2], [0, 3, 0]], np.float32))
+    content = file_of(matrix)
+    buffer = io.BytesIO(content.tobytes())
+    with h5py.File(buffer, "r+") as file:
+        replaced("data", data=matrix.data.astype(dtype))(file)
+        replaced("indices", data=matrix.indices.astype(">i8"))(file)
+    found = csc_from_hdf5(bytearray(buffer.getvalue()), "x")
+    assert found.dtype == np.float32
+    np.testing.assert_array_equal(found.toarray(), matrix.toarray())
+
+
+@pytest.mark.parametrize("keep", [0, 3, 100, 2000])
+def test_a_file_on_disk_that_is_cut_is_an_error(tmp_path: Path, keep: int) -> None:
+    whole = file_of(sparse.random(300, 20, 0.3, format="csc", dtype=np.float32, random_state=0), compression="gzip")
+    (tmp_path / "x.h5").write_bytes(whole.tobytes()[:keep])
+    with pytest.raises(InvalidResponse):
+        list(stripes_of_file(tmp_path / "x.h5", "get_matrix", 10))
+
+
+def test_a_damaged_chunk_is_an_error_where_it_has_a_checksum() -> None:
+    matrix = sparse.random(30, 20, 0.3, format="csc", dtype=np.float32, random_state=0)
+    content = file_of(matrix, fletcher32=True, chunks=(21,))
+    with h5py.File(io.BytesIO(content.tobytes())) as file:
+        place = file["data"].id.get_chunk_info(0).byte_offset
+    content[place + 5] ^= 1
+    with pytest.raises(InvalidResponse, match="checksum"):
+        csc_from_hdf5(content, "get_matrix")
+
+
+@pytest.mark.parametrize("length", [0, 1, 3, 4])
+def test_a_chunk_that_is_shorter_than_its_checksum_is_no_crash(length: int) -> None:
+    """HDF5's own filter reads from before the beginning of such a chunk."""
+
+    def write(file: h5py.File) -> None:
+        replaced("data", shape=(4,), dtype="f4", chunks=(4,), fletcher32=True)(file)
+        file["data"].id.write_direct_chunk((0,), b"\1" * max(length, 1))
+
+    with pytest.raises(InvalidResponse, match=r"checksum|announces"):
+        csc_from_hdf5(hdf5(write), "get_matrix")

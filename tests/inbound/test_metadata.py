@@ -62,3 +62,11 @@ def test_unique_names_are_unique_and_first_ones_are_kept(names: list[str]) -> No
     assert len(set(found)) == len(found) == len(names)
     for name in set(names):
         assert found[names.index(name)] == name
+
+
+@pytest.mark.parametrize(
+    ("values", "said"), [([[1], 2], "lists or objects"), ([{}], "lists"), ([10**400, 1.5], "float")]
+)
+def test_what_is_no_value_is_an_error(values: list, said: str) -> None:
+    with pytest.raises(InvalidResponse, match=said):
+        column(values)

@@ -133,8 +133,10 @@ def _ask(folder: str, fetched: str) -> float:
         return float(cache.arrays({"of": "eight"}, slow)["a"].sum())
 
 
-def test_eight_processes_at_once_fetch_once(folder: Path, tmp_path: Path) -> None:
-    with multiprocessing.get_context("spawn").Pool(8) as pool:
+@pytest.mark.parametrize("start", [way for way in ("spawn", "fork") if way in multiprocessing.get_all_start_methods()])
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_eight_processes_at_once_fetch_once(folder: Path, tmp_path: Path, start: str) -> None:
+    with multiprocessing.get_context(start).Pool(8) as pool:
         sums = pool.starmap(_ask, [(str(folder), str(tmp_path / "fetched"))] * 8)
     assert sums == [499_500.0] * 8
     assert (tmp_path / "fetched").read_text() == "x"

@@ -250,7 +250,7 @@ async def _wait(receive: Receive, seconds: float) -> None:
 
 
 async def _reset(transport: asyncio.Transport | None) -> None:
-    if transport is None:
+    if transport is None or transport.is_closing():
         return
     connection = transport.get_extra_info("socket")
     if connection is not None:

@@ -1,0 +1,227 @@
+"""What broke off is taken up where it ended, and never glued to another file."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+
+import anndata as ad
+import numpy as np
+import pytest
+
+import biocolab_accessor as bc
+from biocolab_accessor.clients.address import file_url
+from biocolab_accessor.clients.buffer import Buffer
+from biocolab_accessor.clients.download import save
+from biocolab_accessor.clients.http import HttpClient
+from biocolab_accessor.errors import InvalidArgument, InvalidResponse, ServerError, TransportError
+from biocolab_accessor.sandbox.server import Sandbox
+from biocolab_accessor.secret import Secret
+
+from .conftest import Script, Scripted, answer
+
+CONTENT = np.random.default_rng(0).bytes(900_000)
+OTHER = np.random.default_rng(1).bytes(900_000)
+
+
+def fetched(scripted: Scripted) -> tuple[bytes, int, list[int | None]]:
+    """The content, what the progress bar shows in the end, and how often it began."""
+    buffer, seen, begun = Buffer(), [0], []
+
+    def open_target(length: int | None) -> Callable[[memoryview], object]:
+        begun.append(length)
+        return buffer.open(length)
+
+    client = HttpClient(scripted.host, Secret("t"), header="btr-api-token")
+    try:
+        client.download("POST", "m", {}, open_target=open_target, on_bytes=seen.append)
+    finally:
+        client.close()
+    return buffer.content.tobytes(), sum(seen), begun
+
+
+def cut(at: int, content: bytes = CONTENT, **headers: str) -> Script:
+    """The beginning of a file, whose whole length is announced."""
+    return answer(200, content[:at], headers=headers, length=len(content))
+
+
+def rest(content: bytes = CONTENT, *, stop: int | None = None, shift: int = 0, **headers: str) -> Script:
+    """The range that is asked for, or as much of it as comes before ``stop``."""
+
+    def script(handler: BaseHTTPRequestHandler) -> None:
+        start = int(handler.headers["Range"].removeprefix("bytes=").rstrip("-")) + shift
+        said = {"Content-Range": f"bytes {start}-{len(content) - 1}/{len(content)}", **headers}
+        answer(206, content[start:stop], headers=said, length=len(content) - start)(handler)
+
+    return script
+
+
+@pytest.mark.parametrize("headers", [{}, {"ETag": '"one"'}, {"ETag": 'W/"weak"'}])
+def test_the_rest_is_asked_for(scripted: Scripted, headers: dict[str, str]) -> None:
+    scripted.answers(cut(500_000, **headers), rest(**headers))
+    content, shown, begun = fetched(scripted)
+    assert content == CONTENT
+    assert shown == len(CONTENT)
+    assert begun == [len(CONTENT)]
+    asked = scripted.requests[1]["headers"]
+    assert 400_000 < int(asked["Range"].removeprefix("bytes=").rstrip("-")) < 500_000
+    assert asked.get("If-Range") == ('"one"' if headers.get("ETag") == '"one"' else None)
+
+
+def test_as_long_as_something_comes_each_time_nobody_gives_up(scripted: Scripted) -> None:
+    stops = range(100_000, 900_000, 100_000)
+    scripted.answers(cut(50_000, ETag='"a"'), *(rest(stop=stop, ETag='"a"') for stop in stops), rest(ETag='"a"'))
+    content, shown, _ = fetched(scripted)
+    assert content == CONTENT
+    assert shown == len(CONTENT)
+    assert len(scripted.requests) == 10 > bc.settings.max_retries
+
+
+@pytest.mark.parametrize(
+    "second",
+    [
+        rest(OTHER, ETag='"one"'),  # other bytes under the same name
+        rest(ETag='"two"'),
+        rest(CONTENT[:-1], ETag='"one"'),
+        rest(shift=1, ETag='"one"'),
+        answer(206, CONTENT[500_000:], headers={"Content-Range": "bytes nonsense", "ETag": '"one"'}),
+        answer(206, CONTENT[500_000:], headers={"ETag": '"one"'}),
+        answer(416, b"no such range"),
+        answer(400, b"what is a range"),
+    ],
+    ids=["bytes", "etag", "length", "place", "nonsense", "no place", "416", "400"],
+)
+def test_another_file_is_fetched_from_its_beginning(scripted: Scripted, second: Script) -> None:
+    scripted.answers(cut(500_000, ETag='"one"'), second, answer(200, OTHER, headers={"ETag": '"two"'}))
+    content, shown, _ = fetched(scripted)
+    assert content == OTHER
+    assert shown == len(OTHER)
+    assert "Range" not in scripted.requests[2]["headers"]
+
+
+def test_a_server_that_knows_no_ranges_sends_all_of_it(scripted: Scripted) -> None:
+    scripted.answers(cut(500_000), answer(200, OTHER))
+    content, shown, begun = fetched(scripted)
+    assert content == OTHER
+    assert (shown, len(begun)) == (len(OTHER), 2)
+
+
+def test_a_part_that_nobody_asked_for_is_not_the_file(scripted: Scripted) -> None:
+    scripted.answers(answer(206, CONTENT[:10], headers={"Content-Range": "bytes 0-9/10"}))
+    with pytest.raises(TransportError, match="another part"):
+        fetched(scripted)
+
+
+def test_more_than_announced_is_not_taken(scripted: Scripted) -> None:
+    def script(handler: BaseHTTPRequestHandler) -> None:
+        handler.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n" + CONTENT)
+        handler.close_connection = True
+
+    scripted.answers(script)
+    assert fetched(scripted)[0] == CONTENT[:5]
+
+
+@pytest.mark.parametrize("page", [b"<!DOCTYPE html><html><title>Sign in</title>", b"\n  <html><title>Sign in</title>"])
+def test_a_login_page_is_named(scripted: Scripted, page: bytes) -> None:
+    scripted.answers(answer(200, page))
+    with pytest.raises(InvalidResponse, match="web page titled 'Sign in'"):
+        fetched(scripted)
+    assert len(scripted.requests) == 1
+
+
+def test_a_refusal_in_words_is_no_file(scripted: Scripted) -> None:
+    scripted.answers(answer(200, {"status": 500, "message": "disk full"}))
+    with pytest.raises(ServerError, match="disk full"):
+        fetched(scripted)
+
+
+@pytest.mark.parametrize("libver", ["earliest", "latest"])
+def test_a_file_that_ends_before_its_own_end_is_fetched_again(scripted: Scripted, tmp_path: Path, libver: str) -> None:
+    import h5py
+
+    with h5py.File(tmp_path / "x.h5", "w", libver=libver) as file:
+        file["data"] = np.arange(1000)
+    whole = (tmp_path / "x.h5").read_bytes()
+    scripted.answers(answer(200, whole[:-100]), answer(200, whole))
+    assert fetched(scripted)[0] == whole
+
+
+@pytest.mark.parametrize("kind", ["reset_midway", "truncate"])
+def test_a_matrix_of_the_sandbox_is_gone_on_with(server: Sandbox, kind: str, no_waiting: None) -> None:
+    study = bc.study("PBMC68k_reduced")
+    whole = study.matrix("raw")
+    server.requests.clear()
+    server.faults.add("v1/study/get_matrix", nth=1, kind=kind)
+    try:
+        again = study.matrix("raw")
+    finally:
+        server.faults.clear()
+    first, second = server.requests.of("v1/study/get_matrix")
+    assert (first.status, second.status) == (200, 206)
+    assert second.sent < 0.6 * (whole.data.nbytes + whole.indices.nbytes)
+    for name in ("data", "indices", "indptr"):
+        digests = {hashlib.sha256(getattr(each, name).tobytes()).hexdigest() for each in (whole, again)}
+        assert len(digests) == 1
+
+
+@pytest.fixture
+def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("biocolab_accessor.clients.retry._FIRST_DELAY", 0.01)
+
+
+class TestSaving:
+    @pytest.fixture
+    def study(self, server: Sandbox) -> object:
+        return bc.study("PBMC68k_reduced")
+
+    def test_a_file_is_whole_or_not_there(self, study: object, server: Sandbox, tmp_path: Path) -> None:
+        target = tmp_path / "x.h5ad"
+        target.write_text("before")
+        server.faults.add("api/export/*", kind="html")
+        try:
+            with pytest.raises(InvalidResponse, match="web page titled 'Proxy'"):
+                study.export_study(path=target)
+        finally:
+            server.faults.clear()
+        assert target.read_text() == "before"
+        assert list(tmp_path.iterdir()) == [target]
+        assert study.export_study(path=target)["path"] == target
+        assert ad.read_h5ad(target).shape == (700, 765)
+        assert list(tmp_path.iterdir()) == [target]
+
+    def test_what_broke_off_is_gone_on_with(
+        self, study: object, server: Sandbox, tmp_path: Path, no_waiting: None
+    ) -> None:
+        server.requests.clear()
+        server.faults.add("api/export/*", nth=1, kind="truncate")
+        try:
+            study.export_study(path=tmp_path / "x.h5ad")
+        finally:
+            server.faults.clear()
+        statuses = [record.status for record in server.requests if record.route.startswith("api/export/")]
+        assert statuses == [200, 206]
+        assert ad.read_h5ad(tmp_path / "x.h5ad").shape == (700, 765)
+
+    @pytest.mark.parametrize("link", ["../../evil.h5ad", "x/..%2f..%2fevil", "/etc/passwd", "evil\x00name"])
+    def test_the_servers_name_is_no_path(self, scripted: Scripted, link: str, tmp_path: Path) -> None:
+        scripted.answers(answer(200, CONTENT, headers={"Content-Disposition": 'attachment; filename="../evil"'}))
+        (tmp_path / "in").mkdir()
+        http = HttpClient(scripted.host, Secret("t"), header="btr-api-token")
+        assert save(http, link, tmp_path / "in" / "mine").read_bytes() == CONTENT
+        http.close()
+        assert sorted(path.name for path in tmp_path.rglob("*")) == ["in", "mine"]
+
+    @pytest.mark.parametrize("link", ["http://elsewhere.example/x", "file:///etc/passwd", "ftp://x/y", "//elsewhere/x"])
+    def test_a_link_elsewhere_has_to_be_https(self, scripted: Scripted, link: str, tmp_path: Path) -> None:
+        http = HttpClient(scripted.host, Secret("t"), header="btr-api-token")
+        with pytest.raises(InvalidResponse, match="on another server"):
+            save(http, link, tmp_path / "x")
+        assert list(tmp_path.iterdir()) == []
+        assert file_url(scripted.host, "https://elsewhere.example/x") == "https://elsewhere.example/x"
+
+    def test_a_folder_is_no_place_for_a_file(self, study: object, tmp_path: Path) -> None:
+        for path in (tmp_path, tmp_path / "nowhere" / "x"):
+            with pytest.raises(InvalidArgument, match="folder"):
+                study.export_study(path=path)
