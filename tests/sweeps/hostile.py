@@ -92,6 +92,15 @@ def _written() -> ad.AnnData:
         return ad.read_h5ad(bc.study("public hostile").to_h5ad(Path(folder) / "x.h5ad", layers=["lognorm"]))
 
 
+def _pulled() -> tuple[ad.AnnData]:
+    adata = _cells(np.random.default_rng(1))
+    del adata.obsm["X_umap"]
+    adata.obs = adata.obs[["number"]].rename(columns={"number": "own"})
+    adata.biocolab.pull_metadata(study="hostile")
+    adata.biocolab.pull_embeddings(study="hostile")
+    return (adata,)
+
+
 ACTIONS: Mapping[str, Callable[[], Any]] = {
     "bioflex to_anndata": lambda: bc.study("public hostile").to_anndata(cache=False),
     "bioflex to_h5ad": _written,
@@ -101,6 +110,7 @@ ACTIONS: Mapping[str, Callable[[], Any]] = {
     "bbrowserx to_anndata": lambda: _group_study().to_anndata(),
     "bbrowserx metadata": lambda: _group_study().metadata(),
     "bbrowserx query_genes": lambda: _group_study().query_genes(["gene3", "gene1"]),
+    "bbrowserx pull": _pulled,
     "bbrowserx export": lambda: _group_study().export_study(),
     "bbrowserx listings": lambda: (bc.groups(), bc.studies("personal")),
 }
@@ -207,7 +217,7 @@ def parts(value: Any) -> dict[str, str]:
         found |= {f"obs {name}": _digest(value.obs[name]) for name in value.obs}
         found |= {f"obsm {name}": _digest(value.obsm[name]) for name in value.obsm}
         found |= {f"layer {name}": _digest(value.layers[name]) for name in value.layers}
-        facts = {name: fact for name, fact in value.uns["biocolab"].items() if name != "fetched_at"}
+        facts = {name: fact for name, fact in value.uns.get("biocolab", {}).items() if name != "fetched_at"}
         return found | {"uns": _digest(json.dumps(facts, default=str))}
     if isinstance(value, pd.DataFrame):
         return {"index": _digest(list(value.index)), **{str(name): _digest(value[name]) for name in value}}
