@@ -24,6 +24,7 @@ from filelock import Timeout as LockTimeout
 
 from biocolab_accessor.clients.retry import Deadline
 from biocolab_accessor.config import settings
+from biocolab_accessor.errors import BiocolabError
 
 __all__ = ["Entry", "Known", "entry", "finish", "forget", "of_task"]
 
@@ -169,10 +170,17 @@ def entry(key: Mapping[str, Any], *, wait: bool) -> Iterator[Entry]:
     ------
     Entry
         Of a call that was broken off, or a new one.
+
+    Raises
+    ------
+    TimedOut
+        The other call has not ended within ``bc.settings.deadline``.
     """
     digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:40]
     try:
         found = _taken(_folder(), digest, wait=wait)
+    except BiocolabError:  # of which some are OSError: another call has it for longer than we may wait
+        raise
     except (OSError, NotImplementedError) as error:
         logger.warning("%s cannot be used, so that this submission cannot be resumed: %s", _folder(), error)
         found = Entry(None)
