@@ -98,9 +98,10 @@ def _carried_on(connector: BBrowserXConnector, entry: Entry) -> Submission | Non
         if row is not None:
             logger.warning("study %s was submitted before and is there: nothing is sent", known.study_id)
             done = TaskState(str(known.task_id), "SUCCESS", "")
-            info = {**row, **(known.study_info or {})}
-            journal.finish(known.server, known.task_id, info)
-            return _submission(connector, known, done, info)
+            found = _submission(connector, known, done, {**row, **(known.study_info or {})})
+            if known.study_info is None:
+                entry.finish(row)
+            return found
     if known.study_info is not None:
         logger.info("study %s is no longer on %s: it is sent again", known.study_id, known.server)
         entry.drop()

@@ -141,6 +141,13 @@ class Entry:
                 logger.warning("the journal of this submission cannot be written, so it cannot be resumed: %s", error)
                 self._path = None
 
+    def finish(self, study_info: Mapping[str, Any]) -> None:
+        """The study was committed: it is remembered where the user named it, and else forgotten."""
+        if self.known.id_is_made:
+            self.drop()
+        else:
+            self.note("commit", study_info=dict(study_info))
+
     def drop(self) -> None:
         """Forget everything; the next step begins anew."""
         self.known = Known()
@@ -224,7 +231,7 @@ def _end(server: str, task_id: str | int, end: Callable[[Path, Known], None]) ->
 def _of_task(server: str, task_id: str | int) -> Iterator[tuple[Path, Known]]:
     for path in _folder().glob("*.jsonl"):
         known, _ = _read(path)
-        if (known.server, str(known.task_id)) == (server, str(task_id)):
+        if str(task_id) and (known.server, str(known.task_id)) == (server, str(task_id)):
             yield path, known
 
 

@@ -139,12 +139,8 @@ def submit_files(
     An h5ad whose counts are not where the server reads them (``raw.X``) is sent as a temporary copy that has them
     there; the file itself is never changed.
 
-    A call that was broken off, by Ctrl-C, a crash or the network, is carried on by the same call: same content of the
-    files, same server and group, same arguments. What the server has taken is not sent again, a task that it has begun
-    is waited for and committed, and the study keeps its id, also one that was made here. Where ``study_id`` is given
-    and the same was sent under it before, nothing is sent; without a ``study_id``, a call after one that has ended is a
-    new study. While one is still under way, the same call with a ``study_id`` waits for it, and without makes a study
-    of its own.
+    A call that was broken off is carried on by the same call with the same files, as
+    :meth:`~biocolab_accessor.accessors.adata.AnnDataAccessor.submit` does.
     """
     filters = Filters(min_counts, min_genes, max_counts, max_genes, mt_percentage)
     request = StudyRequest(group, study_id, name, authors, abstract, species, filters, skip_dimred)

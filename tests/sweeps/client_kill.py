@@ -93,6 +93,7 @@ class _World:
     def __init__(self, folder: Path) -> None:
         self.path, self.cache, self.temporary = folder / "sandbox", folder / "cache", folder / "temporary"
         self.temporary.mkdir(parents=True)
+        self.seconds = 0.0
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = int(probe.getsockname()[1])
@@ -196,11 +197,9 @@ def sweep(folder: Path, times: int, seed: int = 0, *, stride: int = 1, progress:
     """
     dice, found, world = random.Random(seed), Found(), _World(folder)
     try:
-        start = time.monotonic()
         n_chunks = _once(world, _Case(0), None, found)
-        start = time.monotonic()
         _once(world, _Case(1), None, found)
-        longest = time.monotonic() - start
+        longest = world.seconds
         # A line for the study, the upload, the file, each chunk, the intent, the task, and the end.
         lines = [(step, after) for step in range(n_chunks + 6) for after in (False, True)][::stride]
         cases = [("line", *line) for line in lines for _ in range(2)] + [("moment", 0, False)] * times
@@ -243,16 +242,19 @@ def _once(
     answer = world.cache.parent / "answer.json"
     before = 0
     if how is not None:
+        start = time.time()
         pid = world.client(case, answer, how if callable(how) else _nothing)
         if not callable(how):
             time.sleep(how)
             os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
         before = world.chunks_taken()
-        found.kills[_last_line(world.cache / "journal")] += 1
+        found.kills[_last_line(world.cache / "journal", start)] += 1
     answer.unlink(missing_ok=True)
     world.empty_ledger()
+    start = time.monotonic()
     os.waitpid(world.client(case, answer, _nothing), 0)
+    world.seconds = time.monotonic() - start
     got, after = json.loads(answer.read_text()), world.chunks_taken()
     rows = world.post("get_all_studies_info_in_group", {"group_id": "personal", "species": "human"})["data"]
     mine = [row for row in rows if row["study_title"] == case.title]
@@ -275,15 +277,15 @@ def _once(
     return whole
 
 
-def _last_line(folder: Path) -> str:
-    """What the journal says last of the call that was killed, which is the newest one that has not ended."""
-    lines = [path.read_bytes().splitlines() for path in sorted(folder.glob("*.jsonl"), key=lambda p: p.stat().st_mtime)]
-    if not lines or not lines[-1]:
-        return "nothing"
-    try:
-        return f"after {json.loads(lines[-1][-1])['step']}"
-    except ValueError:
-        return "within a line"
+def _last_line(folder: Path, since: float) -> str:
+    """What the journal says last of a call that began then."""
+    for path in folder.glob("*.jsonl"):
+        if path.stat().st_mtime >= since:
+            try:
+                return f"after {json.loads(path.read_bytes().splitlines()[-1])['step']}"
+            except (ValueError, IndexError):
+                return "within a line"
+    return "before or without it"
 
 
 def _differs(world: _World, case: _Case, uuid: str) -> str:
