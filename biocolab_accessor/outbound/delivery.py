@@ -26,7 +26,8 @@ __all__ = ["delivery"]
 
 logger = logging.getLogger("biocolab_accessor.outbound")
 
-_NOT_ABOUT_THE_UPLOAD = (408, 413, 429, 502, 503, 504)
+_NOT_ABOUT_WHAT_IT_HAS = (400, 408, 413, 422, 429, 502, 503, 504)
+"""Statuses of refusals that would not be another one if all was sent again."""
 
 
 @contextmanager
@@ -105,13 +106,14 @@ def _carried_on(connector: BBrowserXConnector, entry: Entry) -> Submission | Non
     if known.study_info is not None:
         logger.info("study %s is no longer on %s: it is sent again", known.study_id, known.server)
         entry.drop()
-    if known.task_id == "" or known.study_info is not None:
+        return None
+    if known.task_id == "":
         return None
     try:
         state = task_state(connector, known.task_id)
-    except Unauthorized:
-        raise
     except ServerError as error:
+        if not _has_forgotten(error):
+            raise
         logger.info("the task of an earlier call is gone: %s", error)
         state = None
     if state is None or state.failed:
@@ -148,7 +150,7 @@ def _sent(
     try:
         _ask(connector, entry, route, body, files, chunk_size)
     except ServerError as error:
-        if not resumed or isinstance(error, Unauthorized) or error.status in _NOT_ABOUT_THE_UPLOAD:
+        if not (resumed and _has_forgotten(error)):
             raise
         logger.warning("the upload of an earlier call is of no use any more, all is sent again: %s", error)
         entry.note("upload", folder_id=uuid.uuid4().hex, chunk_size=chunk_size)
@@ -170,6 +172,11 @@ def _ask(
     # The folder is of this study alone, so that the request can be sent again where its answer is lost.
     whole = {**body, "study_info": info, "study_path": study_path}
     entry.note("task", task_id=connector.submit_task(route, whole, idempotent=True))
+
+
+def _has_forgotten(error: ServerError) -> bool:
+    """Whether a refusal may mean that the server no longer has what an earlier call gave it."""
+    return not isinstance(error, Unauthorized) and error.status not in _NOT_ABOUT_WHAT_IT_HAS
 
 
 def _submission(

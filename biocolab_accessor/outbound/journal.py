@@ -31,6 +31,7 @@ __all__ = ["Entry", "Known", "entry", "finish", "forget", "of_task"]
 logger = logging.getLogger("biocolab_accessor.outbound")
 
 _SECONDS_KEPT = 30 * 86400
+_SECONDS_TO_LOCK = 30.0
 _LONGEST_TEXT = 10_000
 
 
@@ -139,6 +140,8 @@ class Entry:
                 _append(self._path, line, sync=step != "chunk")
             except OSError as error:
                 logger.warning("the journal of this submission cannot be written, so it cannot be resumed: %s", error)
+                with suppress(OSError):
+                    self._path.unlink(missing_ok=True)  # what is no longer kept up must not be carried on
                 self._path = None
 
     def finish(self, study_info: Mapping[str, Any]) -> None:
@@ -244,7 +247,7 @@ def _taken(folder: Path, digest: str, *, wait: bool) -> Entry:
     deadline = Deadline()
     while True:
         # Locks of entries are taken, and removed, by who holds this one only.
-        with FileLock(folder / "lock", mode=0o600):
+        with FileLock(folder / "lock", timeout=_SECONDS_TO_LOCK, mode=0o600):
             _tidy(folder)
             busy = False
             for path in sorted(folder.glob(f"{digest}-*.jsonl")):

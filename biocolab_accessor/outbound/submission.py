@@ -6,6 +6,7 @@ import asyncio
 import logging
 import threading
 from collections.abc import Generator
+from contextlib import suppress
 from html import escape
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
@@ -205,7 +206,7 @@ class Submission:
                 self._wait(None, stop)
             except BaseException as caught:  # noqa: BLE001 - it is raised where it is awaited
                 error = caught
-            if not loop.is_closed():
+            with suppress(RuntimeError):  # the loop was closed: nobody awaits it any more
                 loop.call_soon_threadsafe(tell, error)
 
         thread = threading.Thread(target=work, name="biocolab-submission", daemon=True)

@@ -111,6 +111,17 @@ class TestACallThatWasBrokenOff:
         assert chunks(faulty) == -(-n_bytes // (2 * CHUNK))
         assert done.study().n_obs == 300
 
+    @pytest.mark.parametrize("route", ["get_submission_log", "submit_study_from_local"])
+    def test_on_a_server_that_is_busy_is_not_begun_anew(self, faulty: Sandbox, wide: ad.AnnData, route: str) -> None:
+        break_off(faulty, wide, f"busy {route}", route)
+        faulty.faults.add(route, status=503)
+        with pytest.raises(ServerError, match="503"):
+            submit(wide, f"busy {route}")
+        faulty.faults.clear()
+        submit(wide, f"busy {route}")
+        assert len(faulty.requests.of("add_file_upload")) == 1
+        assert len(studies(f"busy {route}")) == 1
+
     def test_of_several_files_goes_on_with_the_file_it_was_at(
         self, faulty: Sandbox, wide: ad.AnnData, tmp_path: Path
     ) -> None:

@@ -96,9 +96,14 @@ class Machine(RuleBasedStateMachine):
 
     server: Sandbox
     taken: Counter[str] = Counter()
+    runs = 0
+    start = 0.0
 
     def __init__(self) -> None:
         super().__init__()
+        type(self).runs += 1
+        if not self.runs % 25:
+            print(f"{self.runs} runs, {time.monotonic() - self.start:.0f} s", flush=True)
         self.name = uuid.uuid4().hex
         self.folder = tempfile.TemporaryDirectory(prefix="biocolab-machine-")
         bc.settings.cache_dir = Path(self.folder.name)
@@ -342,7 +347,7 @@ def sweep(server: Sandbox, runs: int, steps: int, seed: int = 0) -> Counter[str]
     AssertionError
         Server and model came to differ.
     """
-    Machine.server, Machine.taken = server, Counter()
+    Machine.server, Machine.taken, Machine.runs, Machine.start = server, Counter(), 0, time.monotonic()
     before = bc.settings.cache_dir
     pauses = tasks._FIRST_PAUSE
     tasks._FIRST_PAUSE = 0.01

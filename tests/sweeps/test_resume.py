@@ -13,7 +13,7 @@ from tests.sweeps import client_kill, machine
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="the sweep forks its clients")
 def test_a_client_that_is_killed_is_carried_on_by_the_same_call(tmp_path: Path) -> None:
-    found = client_kill.sweep(tmp_path, 1, seed=1, stride=13)
+    found = client_kill.sweep(tmp_path, 1, seed=1, stride=10)
     assert found.wrong == []
     assert found.kills.total() == 7
     assert 0 < found.sent_again <= found.kills.total()
