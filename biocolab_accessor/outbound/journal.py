@@ -31,6 +31,7 @@ __all__ = ["Entry", "Known", "entry", "finish", "forget", "of_task"]
 logger = logging.getLogger("biocolab_accessor.outbound")
 
 _SECONDS_KEPT = 30 * 86400
+_SECONDS_TO_TIDY = 86400
 _SECONDS_TO_LOCK = 30.0
 _LONGEST_TEXT = 10_000
 
@@ -129,7 +130,8 @@ class Entry:
         Parameters
         ----------
         step
-            Its kind; ``"chunk"`` is not waited for until it is on disk, since it can be sent again.
+            Its kind. Before the server is asked, and when the study is there, it is waited for until all is on disk:
+            a failure of the power costs chunks that are sent again, never a second study.
         **what
             See :meth:`Known.take`.
         """
@@ -137,7 +139,7 @@ class Entry:
         self.known.take(line)
         if self._path is not None:
             try:
-                _append(self._path, line, sync=step != "chunk")
+                _append(self._path, line, sync=step in ("intent", "commit"))
             except OSError as error:
                 logger.warning("the journal of this submission cannot be written, so it cannot be resumed: %s", error)
                 with suppress(OSError):
@@ -271,8 +273,11 @@ def _try_lock(path: Path) -> FileLock | None:
 
 
 def _tidy(folder: Path) -> None:
-    """Remove what is too old to be carried on, and the locks of what is gone."""
-    oldest = time.time() - _SECONDS_KEPT
+    """Once a day, remove what is too old to be carried on, and the locks of what is gone."""
+    oldest, marker = time.time() - _SECONDS_KEPT, folder / "tidied"
+    if marker.exists() and time.time() - marker.stat().st_mtime < _SECONDS_TO_TIDY:
+        return
+    marker.touch(mode=0o600)
     for place in {path.with_suffix(".jsonl") for path in folder.glob("*-*.*")}:
         try:
             stale = not place.exists() or place.stat().st_mtime < oldest

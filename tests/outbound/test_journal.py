@@ -139,6 +139,9 @@ def test_what_is_a_month_old_is_removed() -> None:
         begin(entry)
     old = time.time() - 31 * 86400
     os.utime(only_file(), (old, old))
+    with journal.entry({"another": "call"}, wait=False):
+        assert only_file().exists()  # it was tidied today
+    os.utime(journal._folder() / "tidied", (old, old))
     with journal.entry({}, wait=False) as entry:
         assert entry.known == journal.Known()
     assert list(journal._folder().glob("*.jsonl")) == []

@@ -203,6 +203,8 @@ class Machine(RuleBasedStateMachine):
         if call.file is None or call.ended or not (call.known or (call.task is None and call.acknowledged)):
             return
         content = call.file.read_bytes()
+        if not content.endswith(b"\n"):
+            return  # it is cut already, and nothing was written since
         call.file.write_bytes(content[:-n_bytes])
         if call.known:
             call.known = False
