@@ -64,3 +64,20 @@ def test_chunks_that_are_too_small_or_no_number_are_refused(size: object) -> Non
 def test_without_a_chunk_size_the_setting_counts() -> None:
     with bc.settings.override(chunk_size=123_456):
         assert chunk_bytes(None) == 123_456
+
+
+def test_files_of_an_inner_folder_go_there_and_the_path_is_that_of_the_outer_one(
+    faulty: Sandbox, tmp_path: Path
+) -> None:
+    for name in ("coords.npy", "pca.npy"):
+        (tmp_path / name).write_bytes(name.encode())
+    entry = Entry(None)
+    files = [
+        outgoing(tmp_path / "coords.npy", "coords.npy"),
+        outgoing(tmp_path / "pca.npy", "pca.npy", "custom_embeddings"),
+    ]
+    where = upload(connector_of("bbrowserx"), files, entry, CHUNK)
+    assert where.endswith(f"/{entry.known.folder_id}")
+    for path, name in ((where, "coords.npy"), (f"{where}/custom_embeddings", "pca.npy")):
+        [(found, content)] = faulty._site.uploads.files(faulty.email, path).items()
+        assert (found, content.read_bytes()) == (name, name.encode())
