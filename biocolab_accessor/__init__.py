@@ -16,7 +16,7 @@ from biocolab_accessor.check import check
 from biocolab_accessor.sandbox import sandbox
 
 if TYPE_CHECKING:
-    from biocolab_accessor.catalog import database, databases, expression_summary, groups, studies, study
+    from biocolab_accessor.catalog import database, databases, expression_summary, groups, studies, study, submission
     from biocolab_accessor.cluster import share_credentials
     from biocolab_accessor.config import settings
     from biocolab_accessor.connection import connect
@@ -43,6 +43,7 @@ __all__ = [
     "share_credentials",
     "studies",
     "study",
+    "submission",
     "submit",
     "submit_from_s3",
 ]
@@ -60,7 +61,10 @@ _HOME = {
     "settings": ("config", "settings"),
     "submit": ("outbound.submit", "submit_files"),
     "submit_from_s3": ("outbound.submit", "submit_from_s3"),
-} | {name: ("catalog", name) for name in ("database", "databases", "expression_summary", "groups", "studies", "study")}
+} | {
+    name: ("catalog", name)
+    for name in ("database", "databases", "expression_summary", "groups", "studies", "study", "submission")
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -165,6 +165,16 @@ class Sending(AnnDataPart):
         TaskFailed
             The server could not process the study.
 
+        Notes
+        -----
+        A call that was broken off, by Ctrl-C, a crash or the network, is carried on by the same call: same cells, same
+        server and group, same arguments. Only what the server does not have is sent, a task that it has begun (by
+        ``wait=False`` too) is waited for and committed, and the study keeps its id, also one that was made here.
+
+        Where ``study_id`` is given and the same was sent under it before, nothing is sent, and the submission is that
+        of the study that is there. Without a ``study_id``, a call after one that has ended is a new study. While the
+        same call is under way elsewhere, one with a ``study_id`` waits for it, and one without makes its own study.
+
         Examples
         --------
         >>> import scanpy as sc, biocolab_accessor as bc

@@ -26,12 +26,12 @@ from biocolab_accessor.clients.tasks import follow_task
 from biocolab_accessor.errors import InvalidArgument, InvalidFile, InvalidResponse
 from biocolab_accessor.secret import Secret
 
-__all__ = ["TALK2DATA_HOST", "BBrowserXConnector"]
+__all__ = ["TALK2DATA_HOST", "BBrowserXConnector", "expect_distinct"]
 
 TALK2DATA_HOST = "https://talk2data.bioturing.com/t2d_index_tool/"
 """Where Talk2Data is, the address that the SDK has built in."""
 
-# These start or finish something on the server: sent twice they might do it twice.
+# These start something on the server: sent twice they might do it twice.
 _NOT_IDEMPOTENT = frozenset(
     {
         "api/v1/submit_study_from_local",
@@ -190,35 +190,79 @@ class BBrowserXConnector(bbrowserx_connector.BBrowserXConnector):
         InvalidFile
             A file is missing or empty.
         """
-        if len({name.casefold() for name in file_names}) < len(file_names):
-            msg = f"two files would have the same name on the server and overwrite each other: {sorted(file_names)}"
-            raise InvalidArgument(msg)
+        expect_distinct(file_names)
         sizes = [_size(Path(file)) for file in files]
         folder = folder_id or uuid.uuid4().hex
         output_dir = ""
         for name, file, size in zip(file_names, files, sizes, strict=True):
             n_chunks = -(-size // chunk_size)
-            file_id = self._add_file_upload(folder, n_chunks, name)
+            file_id = self.announce_file(folder, n_chunks, name)
             for chunk in range(n_chunks):
-                offset = chunk * chunk_size
                 params = {"folder_id": folder, "id": file_id, "chunk": chunk, "n_chunks": n_chunks}
-                length = min(chunk_size, size - offset)
-                answer = self.http.post_file_part(
-                    "api/v1/upload_chunk", params, name, Path(file), offset, length, on_bytes
+                offset = chunk * chunk_size
+                output_dir = self.send_chunk(
+                    params, name, Path(file), offset, min(chunk_size, size - offset), on_bytes=on_bytes
                 )
-                output_dir = _output_dir(unwrap(f"{self.host}api/v1/upload_chunk", answer), name)
         return output_dir
 
-    def submit_task(self, route: str, body: Mapping[str, Any]) -> str:
-        """Post a submission and give the id of its task on the server."""
-        answer = self.post_request(f"api/v1/{route}", body)
-        data = answer.get("data")
-        if not isinstance(data, dict) or data.get("id") in (None, ""):
+    def announce_file(self, folder_id: str, n_chunks: int, name: str) -> str | int:
+        """Tell the server of a file that will come in chunks, and give the id that it made for the file.
+
+        A file of the same name that was announced to the folder before is replaced by it.
+        """
+        body = {"folder_id": folder_id, "n_chunks": n_chunks, "original_file_name": name}
+        data = self.post_request("api/v1/add_file_upload", body).get("data")
+        file_id = data[0].get("id") if isinstance(data, list) and data and isinstance(data[0], dict) else None
+        if not isinstance(file_id, str | int) or file_id == "":
+            msg = f"{self.host}: the server was told of {name!r} and gave it no id"
+            raise InvalidResponse(msg)
+        return file_id
+
+    def send_chunk(
+        self,
+        params: Mapping[str, object],
+        name: str,
+        path: Path,
+        offset: int,
+        length: int,
+        *,
+        on_bytes: Callable[[int], object] | None = None,
+    ) -> str:
+        """Send bytes of a file under their number, and give the path of the folder on the server.
+
+        Parameters
+        ----------
+        params
+            ``folder_id``, ``id`` of the file, ``chunk`` and ``n_chunks``. A chunk that is sent again replaces itself.
+        name
+            Of the file, on the server.
+        path, offset, length
+            Which bytes of which file here.
+        on_bytes
+            Called with the number of bytes sent, and with a negative one when an attempt is thrown away.
+        """
+        answer = self.http.post_file_part("api/v1/upload_chunk", params, name, path, offset, length, on_bytes)
+        return _output_dir(unwrap(f"{self.host}api/v1/upload_chunk", answer), name)
+
+    def submit_task(self, route: str, body: Mapping[str, Any], *, idempotent: bool = False) -> str | int:
+        """Post a submission and give the id of its task on the server.
+
+        Parameters
+        ----------
+        route, body
+            The request.
+        idempotent
+            Whether it may be sent again when its answer was lost.
+        """
+        url = f"{self.host}api/v1/{route}"
+        data = unwrap(url, self.http.post(url, _plain(body), idempotent=idempotent)).get("data")
+        task_id = data.get("id") if isinstance(data, dict) else None
+        if not isinstance(task_id, str | int) or task_id == "":
             msg = f"{self.host}: {route} gave no task id"
             raise InvalidResponse(msg)
-        return cast("str", data["id"])
+        return task_id
 
-    def commit_task(self, group_id: str, task_id: str) -> dict[str, Any]:
+    def commit_task(self, group_id: str, task_id: str | int) -> dict[str, Any]:
         """Make the result of a finished task a study of the group; gives what the server says about the study."""
         answer = self.post_request("api/v1/commit_submission_result", {"group_id": group_id, "task_id": task_id})
         info = answer.get("study_info")
@@ -253,6 +297,19 @@ def _plain(value: Any) -> Any:
     if isinstance(value, os.PathLike):
         return os.fspath(value)
     return getattr(value, "value", value) if not isinstance(value, str | int | float | bool | None) else value
+
+
+def expect_distinct(names: Sequence[str]) -> None:
+    """Refuse names of which two are one on a server that does not tell capitals apart.
+
+    Raises
+    ------
+    InvalidArgument
+        There are such names.
+    """
+    if len({name.casefold() for name in names}) < len(names):
+        msg = f"two files would have the same name on the server and overwrite each other: {sorted(names)}"
+        raise InvalidArgument(msg)
 
 
 def _size(path: Path) -> int:

@@ -19,6 +19,7 @@ logger = logging.getLogger("biocolab_accessor.clients")
 
 _Result = TypeVar("_Result")
 _FIRST_DELAY, _LONGEST_DELAY = 0.5, 8.0
+_LONGEST_ASKED = 600.0
 
 
 @dataclass
@@ -58,13 +59,23 @@ class Retriable(Exception):
         Seconds that the server asked for.
     never_arrived
         The server cannot have acted on the request, so that even a request that is not idempotent may be sent again.
+    moved
+        Bytes arrived that the next attempt need not move again: the tries are counted anew.
     """
 
-    def __init__(self, error: BiocolabError, *, retry_after: float | None = None, never_arrived: bool = False) -> None:
+    def __init__(
+        self,
+        error: BiocolabError,
+        *,
+        retry_after: float | None = None,
+        never_arrived: bool = False,
+        moved: bool = False,
+    ) -> None:
         super().__init__(str(error))
         self.error = error
         self.retry_after = retry_after
         self.never_arrived = never_arrived
+        self.moved = moved
 
 
 def retrying(
@@ -83,7 +94,7 @@ def retrying(
     deadline
         Bound on all attempts and pauses together.
     retries
-        Attempts after the first; None means ``bc.settings.max_retries``.
+        Attempts after the first, or after the last that brought something on; None means ``bc.settings.max_retries``.
 
     Raises
     ------
@@ -91,21 +102,29 @@ def retrying(
         The last attempt's error, with the number of attempts as a note.
     """
     retries = settings.max_retries if retries is None else retries
-    for n in range(retries + 1):
+    tries = since_moved = 0
+    while True:
         try:
             return attempt()
         except Retriable as failure:
+            tries, since_moved = tries + 1, 1 if failure.moved else since_moved + 1
             pause = failure.retry_after
             if pause is None:
-                pause = min(_LONGEST_DELAY, _FIRST_DELAY * 2**n) * random.uniform(0.5, 1.0)
-            again = n < retries and (idempotent or failure.never_arrived) and pause < deadline.left()
+                pause = min(_LONGEST_DELAY, _FIRST_DELAY * 2 ** (since_moved - 1)) * random.uniform(0.5, 1.0)
+            elif pause > _LONGEST_ASKED:
+                failure.error.add_note(f"the server asks not to be called again for {pause:,.0f} s")
+            again = (
+                since_moved <= retries
+                and (idempotent or failure.never_arrived)
+                and pause < deadline.left()
+                and pause <= _LONGEST_ASKED
+            )
             if not again:
-                if n:
-                    failure.error.add_note(f"tried {n + 1} times")
+                if tries > 1:
+                    failure.error.add_note(f"tried {tries} times")
                 raise failure.error from failure.error.__cause__
-            logger.info("%s: %s; trying again in %.1f s (%d of %d)", what, failure.error, pause, n + 1, retries)
+            logger.info("%s: %s; trying again in %.1f s (%d of %d)", what, failure.error, pause, since_moved, retries)
         time.sleep(pause)
-    raise AssertionError
 
 
 def retry_after(header: str | None) -> float | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -52,7 +52,7 @@ class TaskState:
             raise TaskFailed(msg, task_id=self.task_id, log=self.log)
 
 
-def task_state(connector: BBrowserXConnector, task_id: str) -> TaskState:
+def task_state(connector: BBrowserXConnector, task_id: str | int) -> TaskState:
     """Ask once how a task is doing.
 
     Raises
@@ -65,15 +65,16 @@ def task_state(connector: BBrowserXConnector, task_id: str) -> TaskState:
     if not isinstance(data, dict) or not isinstance(data.get("status"), str):
         msg = f"{connector.host}: the log of task {task_id} has no status"
         raise InvalidResponse(msg)
-    return TaskState(task_id, data["status"], str(data.get("log") or ""), str(data.get("sandbox_page") or ""))
+    return TaskState(str(task_id), data["status"], str(data.get("log") or ""), str(data.get("sandbox_page") or ""))
 
 
 def follow_task(
     connector: BBrowserXConnector,
-    task_id: str,
+    task_id: str | int,
     on_line: Callable[[str], object],
     *,
     timeout: float | None = None,
+    stop: threading.Event | None = None,
 ) -> TaskState:
     """Wait until a task has succeeded, handing each new line of its log on.
 
@@ -89,14 +90,17 @@ def follow_task(
         Called with each complete line, once; with the last line even where the server did not end it.
     timeout
         Seconds to wait; None means ``bc.settings.deadline``.
+    stop
+        Set by another thread to end the waiting.
 
     Raises
     ------
     TaskFailed
         It ended in an error.
     TimedOut
-        It is still running; waiting can go on later with the same id.
+        It is still running, or the waiting was ended; it can go on later with the same id.
     """
+    stop = stop or threading.Event()
     deadline = Deadline() if timeout is None else Deadline(timeout)
     seen, pause = 0, _FIRST_PAUSE
     while True:
@@ -111,11 +115,11 @@ def follow_task(
         state.raise_if_failed()
         if state.succeeded:
             return state
-        if deadline.left() <= 0:
+        if deadline.left() <= 0 or stop.is_set():
             msg = (
                 f"task {task_id} is still {state.status} after {deadline.seconds:g} s; it goes on on the server: "
                 "call wait() again to go on waiting"
             )
             raise TimedOut(msg)
-        time.sleep(min(pause, deadline.left()))
+        stop.wait(min(pause, deadline.left()))
         pause = min(pause * 1.3, _LONGEST_PAUSE)

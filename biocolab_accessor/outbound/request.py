@@ -93,6 +93,8 @@ class StudyRequest:
         Which cells to keep.
     skip_dimred
         Keep the object's own embeddings and clusters, compute none.
+    id_is_made
+        Whether ``study_id`` was made here.
 
     Raises
     ------
@@ -108,6 +110,7 @@ class StudyRequest:
     species: str = "human"
     filters: Filters = field(default_factory=Filters)
     skip_dimred: bool = False
+    id_is_made: bool = field(init=False, default=False)
 
     def __post_init__(self) -> None:
         species = getattr(self.species, "value", self.species)
@@ -127,6 +130,7 @@ class StudyRequest:
             msg = f"study_id is {study_id[:40]!r}: give 1 to 200 printable characters, or None to have one made"
             raise InvalidArgument(msg)
         object.__setattr__(self, "species", species)
+        object.__setattr__(self, "id_is_made", self.study_id is None)
         object.__setattr__(self, "study_id", study_id)
         object.__setattr__(self, "authors", tuple(self.authors))
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import threading
+from collections.abc import Generator
+from contextlib import suppress
 from html import escape
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
@@ -10,7 +14,8 @@ from urllib.parse import quote, urlsplit
 from biocolab_accessor.clients.address import is_loopback, same_origin_url
 from biocolab_accessor.clients.bbrowserx import BBrowserXConnector
 from biocolab_accessor.clients.tasks import TaskState, follow_task, task_state
-from biocolab_accessor.errors import BiocolabError, ConfigurationError
+from biocolab_accessor.errors import BiocolabError, ConfigurationError, InvalidArgument, TaskFailed
+from biocolab_accessor.outbound import journal
 from biocolab_accessor.progress import progress_bar
 
 if TYPE_CHECKING:
@@ -20,14 +25,19 @@ __all__ = ["Submission"]
 
 logger = logging.getLogger("biocolab_accessor.outbound")
 
+_SECONDS_TO_END = 1.0
+
 
 class Submission:
     """A submission that the server has taken.
 
+    It pickles without a token: in another process it talks to the server that is connected to there. It can be awaited,
+    which is :meth:`wait` beside the event loop. :func:`biocolab_accessor.submission` finds it again by its task.
+
     Attributes
     ----------
     study_id
-        The id that people see.
+        The id that people see; empty where it is not known before the study is committed.
     task_id
         The task on the server.
     group_id, species, source
@@ -40,18 +50,20 @@ class Submission:
         self,
         connector: BBrowserXConnector,
         *,
-        task_id: str,
+        task_id: str | int,
         study_id: str,
         group_id: str,
         species: str,
         source: str,
+        state: TaskState | None = None,
+        study_info: dict[str, Any] | None = None,
     ) -> None:
         self._connector: BBrowserXConnector | None = connector
         self.task_id, self.study_id = task_id, study_id
         self.group_id, self.species, self.source = group_id, species, source
         self.server = connector.host
-        self.study_info: dict[str, Any] = {}
-        self._state = TaskState(task_id, "SUBMITTED", "")
+        self.study_info: dict[str, Any] = study_info or {}
+        self._state = state or TaskState(str(task_id), "SUBMITTED", "")
 
     def __repr__(self) -> str:
         return f"Submission(study_id={self.study_id!r}, task_id={self.task_id!r}, status={self._state.status!r})"
@@ -125,6 +137,9 @@ class Submission:
         """Whether the study is committed, so that it can be fetched."""
         return bool(self.study_info)
 
+    def __await__(self) -> Generator[Any, None, Submission]:
+        return self._ended().__await__()
+
     def wait(self, timeout: float | None = None) -> Submission:
         """Wait until the server has processed the study, and commit it.
 
@@ -145,19 +160,63 @@ class Submission:
         TimedOut
             It is still running; call again to go on waiting.
         """
+        if timeout is not None and not timeout >= 0:
+            msg = f"timeout is {timeout!r}: give seconds, or None for bc.settings.deadline"
+            raise InvalidArgument(msg)
+        return self._wait(timeout, None)
+
+    def _wait(self, timeout: float | None, stop: threading.Event | None) -> Submission:
         if self.done:
             return self
-        with progress_bar(f"Processing {self.study_id}", unit="step") as bar:
+        with progress_bar(f"Processing {self.study_id or self.task_id}", unit="step") as bar:
 
             def show(line: str) -> None:
                 logger.info("%s: %s", self.task_id, line)
                 bar.set_postfix_str(line.partition("] ")[2] or line)
                 bar.update()
 
-            self._state = follow_task(self.connector, self.task_id, show, timeout=timeout)
+            try:
+                self._state = follow_task(self.connector, self.task_id, show, timeout=timeout, stop=stop)
+            except TaskFailed as error:
+                journal.forget(self.server, self.task_id)
+                self._state = TaskState(str(self.task_id), "ERROR", error.log)
+                raise
         info = self.connector.commit_task(self.group_id, self.task_id)
+        self.study_id = self.study_id or str(info.get("study_hash_id") or "")
         self.study_info = {"study_hash_id": self.study_id, **info}
+        journal.finish(self.server, self.task_id, self.study_info)
         return self
+
+    async def _ended(self) -> Submission:
+        """Wait in a thread of its own, which ends when the waiting is cancelled."""
+        loop = asyncio.get_running_loop()
+        ended: asyncio.Future[Submission] = loop.create_future()
+        stop = threading.Event()
+
+        def tell(error: BaseException | None) -> None:
+            if not ended.done():
+                if error is None:
+                    ended.set_result(self)
+                else:
+                    ended.set_exception(error)
+
+        def work() -> None:
+            error: BaseException | None = None
+            try:
+                self._wait(None, stop)
+            except BaseException as caught:  # noqa: BLE001 - it is raised where it is awaited
+                error = caught
+            with suppress(RuntimeError):  # the loop was closed: nobody awaits it any more
+                loop.call_soon_threadsafe(tell, error)
+
+        thread = threading.Thread(target=work, name="biocolab-submission", daemon=True)
+        thread.start()
+        try:
+            return await ended
+        finally:
+            stop.set()
+            # A request that is under way is not cut off; one that hangs is left behind rather than the event loop held.
+            thread.join(_SECONDS_TO_END)
 
     def study(self) -> Study:
         """The study that this submission became; waits for it first.

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import tempfile
-import uuid
 import warnings
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -13,13 +12,14 @@ from biocolab_accessor.blocks import Slot
 from biocolab_accessor.catalog import Server, connector_of, group_id_of
 from biocolab_accessor.check.counts import choose_matrix
 from biocolab_accessor.check.run import open_h5ad
-from biocolab_accessor.clients.bbrowserx import BBrowserXConnector
 from biocolab_accessor.errors import InvalidArgument
+from biocolab_accessor.outbound.delivery import delivery
 from biocolab_accessor.outbound.files import STUDY_TYPES, Files, collect, study_type_number
 from biocolab_accessor.outbound.plan import Plan, plan_submission, write_plan
 from biocolab_accessor.outbound.request import Filters, StudyRequest
+from biocolab_accessor.outbound.scratch import scratch_folder
 from biocolab_accessor.outbound.submission import Submission
-from biocolab_accessor.outbound.upload import upload
+from biocolab_accessor.outbound.upload import chunk_bytes, outgoing
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -41,25 +41,28 @@ def submit_anndata(
     dry_run: bool = False,
 ) -> Submission | Plan:
     """Check, serialise, upload and submit an AnnData; see :meth:`AnnDataAccessor.submit` for the arguments."""
-    plan = plan_submission(adata, input_matrix_type=input_matrix_type, batch_key=batch_key, name=str(request.study_id))
+    # Not by an id that was made here: the file of a call that carries on has to be the file of the one before.
+    name = "study" if request.id_is_made else str(request.study_id)
+    plan = plan_submission(adata, input_matrix_type=input_matrix_type, batch_key=batch_key, name=name)
     if dry_run:
         return plan
     for finding in plan.report.warnings:
         warnings.warn(str(finding), UserWarning, stacklevel=3)
+    size = chunk_bytes(chunk_size)
     connector = connector_of(to)
-    group_id = group_id_of(connector, request.group)
-    with tempfile.TemporaryDirectory(prefix="biocolab-") as folder:
-        files = write_plan(adata, plan, Path(folder))
-        names = [file.name for file in files]
-        study_path = upload(connector, files, names, chunk_size=chunk_size)
     body = {
-        **request.body(group_id),
+        **request.body(group_id_of(connector, request.group)),
         "study_type": STUDY_TYPES["h5ad"],
         "normalize": plan.input_matrix_type == "raw",
-        "study_path": study_path,
-        "batch_info": names,
+        "batch_info": [batch.file_name for batch in plan.batches],
     }
-    return _start(connector, "submit_study_from_local", body, request, group_id, to, wait=wait)
+    route = "submit_study_from_local"
+    with ExitStack() as held:
+        with scratch_folder() as folder:
+            files = [outgoing(path, path.name) for path in write_plan(adata, plan, folder)]
+            sent = delivery(connector, route, body, request, files, source=to, chunk_size=size)
+            submission = held.enter_context(sent)
+        return submission.wait() if wait else submission
 
 
 def submit_files(
@@ -135,6 +138,9 @@ def submit_files(
     -----
     An h5ad whose counts are not where the server reads them (``raw.X``) is sent as a temporary copy that has them
     there; the file itself is never changed.
+
+    A call that was broken off is carried on by the same call with the same files, as
+    :meth:`~biocolab_accessor.accessors.adata.AnnDataAccessor.submit` does.
     """
     filters = Filters(min_counts, min_genes, max_counts, max_genes, mt_percentage)
     request = StudyRequest(group, study_id, name, authors, abstract, species, filters, skip_dimred)
@@ -144,30 +150,29 @@ def submit_files(
     if matrix_type not in ("auto", "raw", "normalized"):
         msg = f"input_matrix_type is {input_matrix_type!r}: give 'auto', 'raw' or 'normalized'"
         raise InvalidArgument(msg)
-    with tempfile.TemporaryDirectory(prefix="biocolab-") as folder:
-        paths = list(payload.files)
-        if number == STUDY_TYPES["h5ad"]:
-            paths, raw = _readable_by_server(paths, matrix_type, Path(folder))
-        else:
-            raw = number in _COUNTS_BY_DEFINITION if matrix_type == "auto" else matrix_type == "raw"
-        connector = connector_of(to)
-        group_id = group_id_of(connector, request.group)
-        folder_id = uuid.uuid4().hex
-        study_path = upload(connector, paths, payload.names, chunk_size=chunk_size, folder_id=folder_id)
-        if payload.extra:
-            names = [path.name for path in payload.extra]
-            inner = f"{folder_id}/custom_embeddings"
-            upload(connector, payload.extra, names, chunk_size=chunk_size, folder_id=inner)
-    body = {**request.body(group_id), "study_type": number, "study_path": study_path}
-    if number == STUDY_TYPES["processed_folder"]:
-        unknown = dict.fromkeys(body["filter_params"], "unk")
-        body = {key: body[key] for key in ("species", "group_id", "study_info", "study_type", "study_path")}
-        body["filter_params"] = unknown
-        route = "submit_processed_study_from_local"
-    else:
-        body |= {"normalize": raw, "batch_info": list(payload.batches)}
-        route = "submit_study_from_local"
-    return _start(connector, route, body, request, group_id, to, wait=wait)
+    size = chunk_bytes(chunk_size)
+    with ExitStack() as held:
+        with scratch_folder() as folder:
+            paths = list(payload.files)
+            if number == STUDY_TYPES["h5ad"]:
+                paths, raw = _readable_by_server(paths, matrix_type, folder)
+            else:
+                raw = number in _COUNTS_BY_DEFINITION if matrix_type == "auto" else matrix_type == "raw"
+            sending = [outgoing(path, name_there) for path, name_there in zip(paths, payload.names, strict=True)]
+            sending += [outgoing(path, path.name, "custom_embeddings") for path in payload.extra]
+            connector = connector_of(to)
+            body = {**request.body(group_id_of(connector, request.group)), "study_type": number}
+            if number == STUDY_TYPES["processed_folder"]:
+                unknown = dict.fromkeys(body["filter_params"], "unk")
+                body = {key: body[key] for key in ("species", "group_id", "study_info", "study_type")}
+                body["filter_params"] = unknown
+                route = "submit_processed_study_from_local"
+            else:
+                body |= {"normalize": raw, "batch_info": list(payload.batches)}
+                route = "submit_study_from_local"
+            sent = delivery(connector, route, body, request, sending, source=to, chunk_size=size)
+            submission = held.enter_context(sent)
+        return submission.wait() if wait else submission
 
 
 def submit_from_s3(
@@ -242,27 +247,14 @@ def submit_from_s3(
         "shared_s3_id" if shared else "s3_id": s3_id,
     }
     route = "submit_study_from_shared_s3" if shared else "submit_study_from_s3"
-    return _start(connector, route, body, request, group_id, to, wait=wait)
-
-
-def _start(
-    connector: BBrowserXConnector,
-    route: str,
-    body: Mapping[str, Any],
-    request: StudyRequest,
-    group_id: str,
-    source: str,
-    *,
-    wait: bool,
-) -> Submission:
-    task_id = connector.submit_task(route, body)
+    # What lies in the bucket is not known here, so that no call can be told to be the same as an earlier one.
     submission = Submission(
         connector,
-        task_id=task_id,
+        task_id=connector.submit_task(route, body),
         study_id=str(request.study_id),
         group_id=group_id,
         species=request.species,
-        source=source,
+        source=to,
     )
     return submission.wait() if wait else submission
 

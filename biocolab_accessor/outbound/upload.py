@@ -1,56 +1,135 @@
-"""Upload: files to one folder on a server, with one progress bar."""
+"""Upload: files to one folder on a server, with one progress bar, from where an earlier call was broken off."""
 
 from __future__ import annotations
 
+import hashlib
+import uuid
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from biocolab_accessor.clients.bbrowserx import BBrowserXConnector
+from biocolab_accessor.clients.bbrowserx import BBrowserXConnector, expect_distinct
 from biocolab_accessor.config import settings
-from biocolab_accessor.errors import InvalidArgument
+from biocolab_accessor.errors import InvalidArgument, InvalidFile
+from biocolab_accessor.outbound.journal import Entry
 from biocolab_accessor.progress import progress_bar
 
-__all__ = ["upload"]
+__all__ = ["Outgoing", "chunk_bytes", "outgoing", "upload"]
 
 _SMALLEST_CHUNK = 64 * 1024
 
 
-def upload(
-    connector: BBrowserXConnector,
-    files: Sequence[Path],
-    names: Sequence[str],
-    *,
-    chunk_size: int | None = None,
-    folder_id: str | None = None,
-) -> str:
-    """Upload files and give the folder's path on the server.
+@dataclass(frozen=True)
+class Outgoing:
+    """A file as it was when its content was looked at.
+
+    Attributes
+    ----------
+    path, name
+        Where it is here, and what it is called on the server.
+    inner
+        Folder below the upload's; empty for the upload's own.
+    size, modified, sha256
+        Bytes, time of the last change in ns, and digest of the content in hexadecimal.
+    """
+
+    path: Path
+    name: str
+    inner: str
+    size: int
+    modified: int
+    sha256: str
+
+    def expect_unchanged(self) -> None:
+        """Raise InvalidFile where the file is another one by now.
+
+        Raises
+        ------
+        InvalidFile
+            It has changed since it was looked at.
+        """
+        found = self.path.stat()
+        if (found.st_size, found.st_mtime_ns) != (self.size, self.modified):
+            msg = f"{self.path} was changed while it was sent: call again to send it as it is now"
+            raise InvalidFile(msg)
+
+
+def outgoing(path: Path, name: str, inner: str = "") -> Outgoing:
+    """Look at a file that is to be sent.
+
+    Raises
+    ------
+    InvalidFile
+        It is missing or empty.
+    """
+    if not path.is_file() or not path.stat().st_size:
+        msg = f"{path} is empty" if path.is_file() else f"there is no file {path}"
+        raise InvalidFile(msg)
+    with path.open("rb") as file:
+        found = path.stat()
+        return Outgoing(
+            path, name, inner, found.st_size, found.st_mtime_ns, hashlib.file_digest(file, "sha256").hexdigest()
+        )
+
+
+def chunk_bytes(chunk_size: int | None) -> int:
+    """Bytes of one upload request; None means ``bc.settings.chunk_size``, and members of official enums are taken.
+
+    Raises
+    ------
+    InvalidArgument
+        It is too small, or no number.
+    """
+    size = getattr(chunk_size, "value", chunk_size) or settings.chunk_size
+    if not isinstance(size, int) or size < _SMALLEST_CHUNK:
+        msg = f"chunk_size is {chunk_size!r}: give at least {_SMALLEST_CHUNK:,} bytes"
+        raise InvalidArgument(msg)
+    return size
+
+
+def upload(connector: BBrowserXConnector, files: Sequence[Outgoing], entry: Entry, chunk_size: int) -> str:
+    """Upload what the server does not have yet, and give the folder's path on the server.
 
     Parameters
     ----------
     connector
         The server.
     files
-        Paths here.
-    names
-        Names there, all different.
+        Their names must differ within a folder.
+    entry
+        What the server has taken already, of chunks of the same size, is not sent again; every answer is noted.
     chunk_size
-        Bytes of one request; None means ``bc.settings.chunk_size``.
-    folder_id
-        Folder there; None makes a new one.
+        Bytes of one request.
 
     Raises
     ------
     InvalidArgument
-        The chunk size is too small, or two names are equal.
+        Two names are equal.
     InvalidFile
-        A file is missing or empty.
+        A file was changed meanwhile.
     TransportError, ServerError
         The server could not be reached, or refused.
     """
-    size = getattr(chunk_size, "value", chunk_size) or settings.chunk_size
-    if not isinstance(size, int) or size < _SMALLEST_CHUNK:
-        msg = f"chunk_size is {chunk_size!r}: give at least {_SMALLEST_CHUNK:,} bytes"
-        raise InvalidArgument(msg)
-    total = sum(file.stat().st_size for file in files if file.is_file())
-    with progress_bar("Uploading", total) as bar:
-        return connector.upload_chunk(names, files, size, folder_id, on_bytes=bar.update)
+    for inner in {file.inner for file in files}:
+        expect_distinct([file.name for file in files if file.inner == inner])
+    known = entry.known
+    if not known.folder_id or known.chunk_size != chunk_size:
+        entry.note("upload", folder_id=uuid.uuid4().hex, chunk_size=chunk_size)
+    with progress_bar("Uploading", sum(file.size for file in files)) as bar:
+        for number, file in enumerate(files):
+            folder = f"{known.folder_id}/{file.inner}" if file.inner else known.folder_id
+            n_chunks = -(-file.size // chunk_size)
+            if number not in known.file_ids:
+                entry.note("file", file=number, id=connector.announce_file(folder, n_chunks, file.name))
+            params = {"folder_id": folder, "id": known.file_ids[number]}
+            for chunk in range(n_chunks):
+                offset = chunk * chunk_size
+                length = min(chunk_size, file.size - offset)
+                if chunk in known.chunks.get(number, ()):
+                    bar.update(length)
+                    continue
+                numbered = {**params, "chunk": chunk, "n_chunks": n_chunks}
+                path = connector.send_chunk(numbered, file.name, file.path, offset, length, on_bytes=bar.update)
+                entry.note("chunk", file=number, chunk=chunk, path=path)
+            file.expect_unchanged()
+    return known.paths[max(number for number, file in enumerate(files) if not file.inner)]

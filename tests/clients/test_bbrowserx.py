@@ -113,6 +113,13 @@ def test_a_submission_without_task_id_is_an_error(scripted: Scripted, data: obje
         BBrowserXConnector(scripted.host, "t").submit_task("submit_study_from_local", {})
 
 
+@pytest.mark.parametrize("data", [None, {}, [], [None], [{}], [{"id": None}], [{"id": ""}]])
+def test_a_file_without_an_id_is_an_error(scripted: Scripted, data: object) -> None:
+    scripted.answers(answer(content={"status": 200, "data": data}))
+    with pytest.raises(InvalidResponse, match=r"was told of 'x\.h5ad' and gave it no id"):
+        BBrowserXConnector(scripted.host, "t").announce_file("f", 1, "x.h5ad")
+
+
 @pytest.mark.parametrize(
     "data",
     [

@@ -5,8 +5,9 @@ import time
 
 import pytest
 
-from biocolab_accessor.clients.retry import Deadline, retry_after
-from biocolab_accessor.errors import TimedOut
+from biocolab_accessor.clients import retry
+from biocolab_accessor.clients.retry import Deadline, Retriable, retry_after, retrying
+from biocolab_accessor.errors import TimedOut, TransportError
 
 
 def test_retry_after_holds_seconds_or_a_date() -> None:
@@ -22,3 +23,68 @@ def test_a_deadline_that_is_over_raises() -> None:
     time.sleep(0.02)
     with pytest.raises(TimedOut, match=r"x: not finished after 0\.01 s"):
         deadline.check("x")
+
+
+class TestTries:
+    @pytest.fixture
+    def pauses(self, monkeypatch: pytest.MonkeyPatch) -> list[float]:
+        """The pauses that were made; none is waited for."""
+        made: list[float] = []
+        monkeypatch.setattr(retry.time, "sleep", made.append)
+        return made
+
+    def run(self, *failures: dict[str, object] | None, idempotent: bool = True, retries: int = 4) -> int:
+        """Attempts until one of them succeeds (None), each failing as it is told."""
+        tries = 0
+
+        def attempt() -> int:
+            nonlocal tries
+            tries += 1
+            failure = failures[min(tries, len(failures)) - 1]
+            if failure is None:
+                return tries
+            raise Retriable(TransportError(f"failure {tries}"), **failure)
+
+        return retrying(attempt, what="x", idempotent=idempotent, deadline=Deadline(3600), retries=retries)
+
+    def test_pauses_grow_to_a_bound_and_are_never_the_same(self, pauses: list[float]) -> None:
+        with pytest.raises(TransportError, match="failure 9"):
+            self.run({}, retries=8)
+        for pause, longest in zip(pauses, [0.5, 1, 2, 4, 8, 8, 8, 8], strict=True):
+            assert longest / 2 <= pause <= longest
+        with pytest.raises(TransportError):
+            self.run({}, retries=8)
+        assert len(set(pauses)) == 16
+
+    def test_what_the_server_asks_for_is_waited_for(self, pauses: list[float]) -> None:
+        assert self.run({"retry_after": 7.0}, {"retry_after": 600.0}, None) == 3
+        assert pauses == [7, 600]
+
+    def test_a_server_that_asks_for_too_much_is_not_waited_for(self, pauses: list[float]) -> None:
+        with pytest.raises(TransportError) as caught:
+            self.run({"retry_after": 3600.0}, None)
+        assert caught.value.__notes__ == ["the server asks not to be called again for 3,600 s"]
+        assert pauses == []
+
+    def test_bytes_that_moved_give_all_tries_back(self, pauses: list[float]) -> None:
+        assert self.run({}, {"moved": True}, {}, {"moved": True}, {}, {}, None, retries=3) == 7
+        assert pauses[1] <= 0.5  # and the pauses begin anew
+        assert pauses[3] <= 0.5
+        with pytest.raises(TransportError) as caught:
+            self.run({"moved": True}, {}, {}, {}, None, retries=3)
+        assert caught.value.__notes__ == ["tried 4 times"]
+
+    def test_bytes_that_moved_do_not_outlast_the_deadline(self) -> None:
+        def attempt() -> None:
+            time.sleep(0.02)
+            raise Retriable(TransportError("again"), moved=True, retry_after=0.0)
+
+        start = time.monotonic()
+        with pytest.raises(TransportError, match="again"):
+            retrying(attempt, what="x", idempotent=True, deadline=Deadline(0.2), retries=1)
+        assert time.monotonic() - start < 0.5
+
+    def test_what_may_have_been_done_is_not_done_twice(self, pauses: list[float]) -> None:
+        with pytest.raises(TransportError, match="failure 1"):
+            self.run({}, None, idempotent=False)
+        assert self.run({"never_arrived": True}, None, idempotent=False) == 2

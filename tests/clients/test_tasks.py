@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import threading
+import time
+
 import pytest
 
 from biocolab_accessor.clients.bbrowserx import BBrowserXConnector
@@ -49,6 +52,18 @@ def test_every_end_that_is_no_success_is_an_error_with_the_log(scripted: Scripte
 def test_an_unknown_state_is_not_waited_for_for_ever(scripted: Scripted) -> None:
     with pytest.raises(TimedOut, match=r"still THINKING after 0\.3 s.*wait"):
         follow(scripted, state("THINKING"), timeout=0.3)
+
+
+def test_another_thread_can_end_the_waiting(scripted: Scripted) -> None:
+    scripted.answers(state("THINKING"))
+    stop = threading.Event()
+    timer = threading.Timer(0.2, stop.set)
+    timer.start()
+    start = time.monotonic()
+    with pytest.raises(TimedOut, match="still THINKING"):
+        follow_task(BBrowserXConnector(scripted.host, "t"), "7", print, timeout=30, stop=stop)
+    assert time.monotonic() - start < 1
+    timer.join()
 
 
 @pytest.mark.parametrize("data", [None, [], {}, {"status": 5}])

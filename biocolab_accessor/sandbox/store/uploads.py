@@ -98,8 +98,10 @@ class Uploads:
         if not records:
             detail = f"nothing was uploaded to {study_path!r}"
             raise Refusal(404, detail)
+        # A file that was announced twice, as when the first answer was lost, is the later one.
+        latest = {record.name: record for record in records}
         with self._assembling:
-            return {record.name: self._whole(record) for record in records}
+            return {name: self._whole(record) for name, record in latest.items()}
 
     def drop(self, user: str, study_path: str) -> None:
         """Remove the bytes of an upload that has been processed."""
