@@ -12,6 +12,7 @@ from anndata import AnnData
 
 from biocolab_accessor.catalog import Source, study, study_of_origin
 from biocolab_accessor.errors import ConfigurationError, InvalidArgument
+from biocolab_accessor.inbound.disk import safe_names
 from biocolab_accessor.inbound.matrix import Unit
 from biocolab_accessor.inbound.provenance import KEY as PROVENANCE
 from biocolab_accessor.inbound.selection import Selection
@@ -196,7 +197,7 @@ class Collection:
         with tempfile.TemporaryDirectory(prefix=".biocolab-", dir=target.parent) as folder:
             joined = self.lazy(join, label=label, folder=folder, fields=fields, unit=unit, layers=layers, obsm=obsm)
             part = Path(folder) / "joined.zarr"
-            joined.write_zarr(part)
+            safe_names(joined).write_zarr(part)
             part.rename(target)
         return target
 

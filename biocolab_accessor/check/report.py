@@ -44,6 +44,8 @@ class Finding:
         What to do.
     error
         The error class that stands for it.
+    changed
+        Whether it says that something is sent in another form than it has here.
     """
 
     code: str
@@ -54,6 +56,7 @@ class Finding:
     examples: tuple[str, ...] = ()
     fix: str = ""
     error: type[CheckFailed] = CheckFailed
+    changed: bool = False
 
     def __str__(self) -> str:
         return f"{self.code} {self.severity} {self.path}: {self.text}"
@@ -134,18 +137,25 @@ class Report(Sequence[Finding]):
         rows = [[getattr(finding, name) for name in columns] for finding in self]
         return pd.DataFrame(rows, columns=columns)
 
-    def raise_for_errors(self) -> None:
+    def raise_for_errors(self, *, strict: bool = False) -> None:
         """Raise the error that stands for the first finding of that severity, if there is one.
+
+        Parameters
+        ----------
+        strict
+            Take warnings for errors.
 
         Raises
         ------
         CheckFailed
             One of its subclasses; message and ``.report`` hold the whole report.
         """
-        if not self.errors:
+        grave = self.errors or (self.warnings if strict else ())
+        if not grave:
             return
-        msg = f"this object cannot be sent\n{self!r}"
-        raise self.errors[0].error(msg, self)
+        what = "cannot be sent" if self.errors else "has warnings, which check='strict' refuses"
+        msg = f"this object {what}\n{self!r}"
+        raise grave[0].error(msg, self)
 
     def _of(self, severity: Severity) -> tuple[Finding, ...]:
         return tuple(finding for finding in self if finding.severity == severity)

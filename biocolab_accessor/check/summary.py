@@ -165,8 +165,9 @@ class _Tally:
         """Take account of some values."""
         if not len(piece):
             return
-        self.nnz += int(np.count_nonzero(piece))
         least, most = piece.min(), piece.max()
+        # Comparing takes a third of the time that NumPy needs to count numbers, and of counts it is seldom needed.
+        self.nnz += len(piece) if least > 0 else int(np.count_nonzero(piece != 0))
         if piece.dtype.kind == "f" and not (np.isfinite(least) and np.isfinite(most)):
             self.n_nan += int(np.isnan(piece).sum())
             self.n_infinite += int(np.isinf(piece).sum())

@@ -16,7 +16,7 @@ from biocolab_accessor.check.run import open_h5ad
 from biocolab_accessor.clients.bbrowserx import BBrowserXConnector
 from biocolab_accessor.errors import InvalidArgument
 from biocolab_accessor.outbound.files import STUDY_TYPES, Files, collect, study_type_number
-from biocolab_accessor.outbound.plan import Plan, plan_submission, write_plan
+from biocolab_accessor.outbound.plan import Plan, Strictness, plan_submission, write_plan
 from biocolab_accessor.outbound.request import Filters, StudyRequest
 from biocolab_accessor.outbound.submission import Submission
 from biocolab_accessor.outbound.upload import upload
@@ -38,10 +38,18 @@ def submit_anndata(
     to: Server = "bbrowserx",
     chunk_size: int | None = None,
     wait: bool = True,
+    check: Strictness = "default",
     dry_run: bool = False,
 ) -> Submission | Plan:
     """Check, serialise, upload and submit an AnnData; see :meth:`AnnDataAccessor.submit` for the arguments."""
-    plan = plan_submission(adata, input_matrix_type=input_matrix_type, batch_key=batch_key, name=str(request.study_id))
+    plan = plan_submission(
+        adata,
+        input_matrix_type=input_matrix_type,
+        batch_key=batch_key,
+        name=str(request.study_id),
+        species=request.species,
+        check=check,
+    )
     if dry_run:
         return plan
     for finding in plan.report.warnings:

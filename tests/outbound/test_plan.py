@@ -19,6 +19,7 @@ from scipy import sparse
 
 from biocolab_accessor import errors
 from biocolab_accessor.check.file import open_h5ad
+from biocolab_accessor.escape import sent_name
 from biocolab_accessor.outbound.plan import plan_submission, to_h5ad, write_plan
 
 DATA = Path(os.environ.get("BIOCOLAB_TEST_DATA", Path(__file__).parents[3] / "shared" / "data"))
@@ -427,10 +428,10 @@ CORPUS = {
     "dict": (_obs(pd.Series([{}] * 12, index=[f"c{i}" for i in TWELVE])), errors.InvalidColumn),
     "mixed categories": (_obs(pd.Categorical([1, "a"] * 6)), errors.InvalidColumn),
     "intervals": (_obs(pd.cut(TWELVE, 3)), errors.InvalidColumn),
-    "int column name": (_obs(1, 5), errors.InvalidNames),
-    "_index": (_obs(1, "_index"), errors.InvalidNames),
-    "empty column name": (_obs(1, ""), errors.InvalidNames),
-    "slash in column name": (_obs(1, "a/b"), errors.InvalidNames),
+    "int column name": (_obs(1, 5), "sent"),
+    "_index": (_obs(1, "_index"), "sent"),
+    "empty column name": (_obs(1, ""), "sent"),
+    "slash in column name": (_obs(1, "a/b"), "sent"),
     "index named as a column": (_index_name, "sent"),
     "sparse": (_obs(pd.arrays.SparseArray([0, 1] * 6)), "sent"),
     "string": (_obs(pd.array(["a", None] * 6, "string")), "sent"),
@@ -441,9 +442,9 @@ CORPUS = {
     "int names": (_int_names, "sent"),
     "duplicate names": (_obs_names(["a"] * 12), errors.InvalidNames),
     "missing name": (_obs_names([None, *TWELVE[1:]]), errors.InvalidNames),
-    "obsm with a slash": (_obsm("x/y", np.ones((12, 2))), errors.InvalidNames),
-    "obsm without a name": (_obsm("", np.ones((12, 2))), errors.InvalidNames),
-    "obsm dot": (_obsm(".", np.ones((12, 2))), errors.InvalidNames),
+    "obsm with a slash": (_obsm("x/y", np.ones((12, 2))), "sent"),
+    "obsm without a name": (_obsm("", np.ones((12, 2))), "sent"),
+    "obsm dot": (_obsm(".", np.ones((12, 2))), "sent"),
     "obsm of text": (_obsm("t", np.array([["a"]] * 12)), "sent"),
     "obsm table of mixed": (_obsm("t", pd.DataFrame({"x": [1, "a"] * 6}, index=[f"c{i}" for i in range(12)])), "sent"),
     "float16": (lambda adata: setattr(adata, "_X", COUNTS.astype(np.float16)), "sent"),
@@ -474,8 +475,8 @@ def test_what_breaks_writers_is_sent_or_refused_by_a_report(tmp_path, case):
     for name in adata.obs:
         same = [
             bool(pd.isna(now)) if pd.isna(was) else now == was
-            for was, now in zip(adata.obs[name], again.obs[name], strict=True)
+            for was, now in zip(adata.obs[name], again.obs[sent_name(name)], strict=True)
         ]
         assert all(same) or any(line.startswith(f"obs[{name!r}]") for line in plan.changes)
     for key in adata.obsm:
-        assert key in again.obsm or any(line.startswith(f"obsm[{key!r}]") for line in plan.left_out)
+        assert sent_name(key) in again.obsm or any(line.startswith(f"obsm[{key!r}]") for line in plan.left_out)
