@@ -67,7 +67,8 @@ def test_what_breaks_a_file_that_one_writes_is_noted_with_its_place(value, path,
     [
         None, 1, 1.5, True, "text", [1, 2], ["a", "b"], np.arange(3), np.array(["a", "b"]), {"a": {"b": [1]}},
         pd.DataFrame({"a": ["x"]}), pd.Categorical(["a"]), sparse.eye(2).tocsr(), np.float32(1),
-        np.array(["a"], object), pd.array([1, None], "Int64"), ad.AnnData(COUNTS), np.array([(1, "a")], dtype=[("n", int), ("s", "U1")]),
+        np.array(["a"], object),
+        pd.array([1, None], "Int64"), ad.AnnData(COUNTS), np.array([(1, "a")], dtype=[("n", int), ("s", "U1")]),
     ],
 )  # fmt: skip
 def test_what_a_file_can_hold_is_no_finding(value, tmp_path):
