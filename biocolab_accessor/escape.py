@@ -101,8 +101,14 @@ def restored(names: Iterable[str]) -> dict[str, str]:
     {'a%2Fb~biocolab': 'a/b', 'c': 'c'}
     """
     given = list(names)
-    taken = set(given)
-    return {name: name if (original := unescaped(name)) in taken else original for name in given}
+    originals = {name: unescaped(name) for name in given}
+    taken = {name for name, original in originals.items() if name == original}
+    # By length, since what a name stands for is shorter, and may itself be the safe name of something.
+    for name in sorted(originals.keys() - taken, key=len):
+        if originals[name] in taken:
+            originals[name] = name
+        taken.add(originals[name])
+    return originals
 
 
 def key_as_text(name: Any) -> str | None:

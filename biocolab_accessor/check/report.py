@@ -15,11 +15,14 @@ __all__ = ["Finding", "Report", "Severity"]
 
 Severity = Literal["error", "warning", "note"]
 _ORDER = {"error": 0, "warning": 1, "note": 2}
+# Colours of the notebook's own theme, light or dark; elsewhere the text's.
 _COLORS = {
-    "error": "var(--jp-error-color1, #d32f2f)",
-    "warning": "var(--jp-warn-color1, #f57c00)",
+    "error": "var(--vscode-errorForeground,var(--jp-error-color1,inherit))",
+    "warning": "var(--vscode-editorWarning-foreground,var(--jp-warn-color1,inherit))",
     "note": "inherit",
 }
+_MARKS = {"error": "✗", "warning": "!", "note": "·"}
+_MOST_SHOWN = 50
 
 
 @dataclass(frozen=True)
@@ -171,17 +174,25 @@ class Report(Sequence[Finding]):
         paths = max((min(len(finding.path), 28) for finding in self), default=0)
         severities = max((len(finding.severity) for finding in self), default=0)
         lines = [
-            f"  {finding.code}  {finding.severity:<{severities}}  {finding.path:<{paths}}  {finding.text}"
+            f"  {finding.code}  {finding.severity:<{severities}}  {_safe(f'{finding.path:<{paths}}  {finding.text}')}"
             for finding in self
         ]
         return "\n".join([self._headline(), *lines])
 
     def _repr_html_(self) -> str:
-        left = "text-align:left"
+        left = "text-align:left;vertical-align:top"
         rows = "".join(
-            f"<tr><td style='{left};color:{_COLORS[finding.severity]}'>{finding.code} {finding.severity}</td>"
-            f"<td style='{left}'>{escape(finding.path)}</td><td style='{left}'>{escape(finding.text)}</td></tr>"
-            for finding in self
+            f"<tr><td style='{left};white-space:nowrap;color:{_COLORS[finding.severity]}'>{_MARKS[finding.severity]} "
+            f"{finding.code} {finding.severity}</td><td style='{left}'><code>{escape(_safe(finding.path))}</code></td>"
+            f"<td style='{left}'>{escape(_safe(finding.text))}</td></tr>"
+            for finding in self[:_MOST_SHOWN]
         )
+        if (more := len(self) - _MOST_SHOWN) > 0:
+            rows += f"<tr><td colspan='3' style='{left}'>… and {more:,} more: see report.to_frame()</td></tr>"
         caption = f"<caption style='{left};color:inherit'>{self._headline()}</caption>"
         return f"<table style='color:inherit'>{caption}<tbody>{rows}</tbody></table>"
+
+
+def _safe(text: str) -> str:
+    """Text that can be encoded: a name with half a surrogate pair must not break the notebook that shows it."""
+    return text.encode("utf-8", "backslashreplace").decode()

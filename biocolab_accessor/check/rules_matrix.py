@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from biocolab_accessor.blocks import Slot
+from biocolab_accessor.blocks import Slot, source_of
 from biocolab_accessor.check.report import Finding
 from biocolab_accessor.check.rules import Context, found, rule
 from biocolab_accessor.errors import EmptyAnnData, InvalidValues
@@ -35,7 +35,9 @@ def unusable_values(context: Context) -> Iterator[Finding]:
     if not summary.is_real:
         fix = "Convert them: adata.X.astype('float32')"
         yield found(str(summary.slot), f"holds {summary.dtype} values: only real numbers can be sent", fix=fix)
-    for number, what in ((summary.n_nan, "NaN"), (summary.n_infinite, "infinite values")):
+    matrix = source_of(context.adata, summary.slot).matrix
+    masked = int(np.ma.getmaskarray(matrix).sum()) if isinstance(matrix, np.ma.MaskedArray) else 0
+    for number, what in ((masked, "masked values"), (summary.n_nan, "NaN"), (summary.n_infinite, "infinite values")):
         if number:
             fix = "Remove those cells or genes, or fill the values in a copy"
             yield found(str(summary.slot), f"{number:,} {what}", count=number, fix=fix)

@@ -49,6 +49,8 @@ def unsendable(key: Any, value: Any) -> str:
         return f"is a {type(value).__name__}"
     if np.dtype(value.dtype).kind not in "fiub":
         return f"holds {value.dtype} values"
+    if np.ma.is_masked(value):
+        return "has masked values"
     if len(value.shape) != 2:
         return f"has {len(value.shape)} dimensions"
     return "" if value.shape[1] else "has no columns"
