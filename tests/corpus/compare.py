@@ -140,7 +140,7 @@ def _same_column(ours: pd.Series, theirs: pd.Series) -> bool:
             return False
         if list(ours.cat.categories) != list(theirs.cat.categories):
             return False
-    if len(ours) > _MANY and ours.astype(str).equals(theirs.astype(str)):
+    if len(ours) > _MANY and list(map(str, ours)) == list(map(str, theirs)):
         return True
     floats = any(isinstance(value, float) for value in ours)  # among which 1 is 1.0 as well
     return all(_same_cell(was, now, floats=floats) for was, now in zip(ours, theirs, strict=True))
