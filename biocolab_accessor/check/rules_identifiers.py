@@ -47,11 +47,8 @@ def versioned_identifiers(context: Context) -> Iterator[Finding]:
     """An Ensembl id with a version is another name than the one without, by which genes are found."""
     path, names = _names(context), context.identifiers
     if names.versioned:
-        where = path.removesuffix("_names")
-        fix = (
-            rf"In a copy: copy.{where}_names = copy.{where}_names.str.replace(r'\.\d+$', '', regex=True), "
-            "then look for repeated names"
-        )
+        cut = r"{var}_names.str.replace(r'\.\d+$', '', regex=True)"
+        fix = f"In a copy: {_renaming(path, cut)}, then look for repeated names"
         yield found(path, f"{len(names.versioned):,} Ensembl ids have a version", count=len(names.versioned),
                     examples=tuple(map(repr, names.versioned[:3])), fix=fix)  # fmt: skip
 
@@ -65,7 +62,7 @@ def identifiers_for_symbols(context: Context) -> Iterator[Finding]:
     where = path.removesuffix("_names")
     column = _symbol_column(context.tables[where])
     if column is not None:
-        fix = f"To send symbols, in a copy: copy.{where}_names = copy.{where}[{column!r}].astype(str)"
+        fix = f"To send symbols, in a copy: {_renaming(path, f'{{var}}[{column!r}].astype(str)')}"
         yield found(path, f"genes go by Ensembl ids; {where}[{column!r}] has their symbols", fix=fix)
 
 
@@ -112,7 +109,7 @@ def numbers_for_names(context: Context) -> Iterator[Finding]:
         where = path.removesuffix("_names")
         column = _symbol_column(context.tables[where])
         known = f"; {where}[{column!r}] may have them" if column is not None else ""
-        fix = f"Give the genes their names in a copy: copy.{where}_names = [...]{known}"
+        fix = f"Give the genes their names, in a copy: {_renaming(path, '[...]')}{known}"
         yield found(path, "all genes are called by numbers", count=names.number, fix=fix)
 
 
@@ -130,6 +127,13 @@ def genomes_in_names(context: Context) -> Iterator[Finding]:
 
 def _names(context: Context) -> str:
     return f"{next(where for where in context.tables if where != 'obs')}_names"
+
+
+def _renaming(path: str, names: str) -> str:
+    """The statement that gives the genes other names; those of ``raw`` can only be changed by way of an AnnData."""
+    if path == "var_names":
+        return f"copy.var_names = {names.replace('{var}', 'copy.var')}"
+    return f"raw = copy.raw.to_adata(); raw.var_names = {names.replace('{var}', 'raw.var')}; copy.raw = raw"
 
 
 def _symbol_column(var: pd.DataFrame) -> str | None:

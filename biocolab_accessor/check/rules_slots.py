@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from anndata import AnnData
+from scipy import sparse
 
 from biocolab_accessor.blocks import filled_slots, source_of
 from biocolab_accessor.check.report import Finding
 from biocolab_accessor.check.rules import Context, found, rule
-from biocolab_accessor.check.slots import unsendable, unwritable_parts
+from biocolab_accessor.check.slots import is_table, unsendable, unwritable_parts
 from biocolab_accessor.errors import InvalidValues
 
 _NEVER_SENT = ("uns", "varm", "obsp", "varp")
@@ -48,6 +49,18 @@ def wrong_shape(context: Context) -> Iterator[Finding]:
             has, needs = (" x ".join(f"{number:,}" for number in shape) for shape in shapes)
             fix = "Mend it, or leave it out of a copy"
             yield found(str(slot), f"its shape is {has}, where the object has {needs}", fix=fix)
+
+
+@rule("BC505", "note")
+def no_coordinates(context: Context) -> Iterator[Finding]:
+    """Tables and sparse matrices of obsm go along in the file, but are no embeddings to a server."""
+    obsm = context.adata.obsm
+    keys = [
+        key for key in obsm if (is_table(obsm[key]) or sparse.issparse(obsm[key])) and not unsendable(key, obsm[key])
+    ]
+    if keys:
+        message = "written into the file; servers take embeddings from arrays only, so it does not come back from there"
+        yield found(", ".join(f"obsm[{key!a}]" for key in keys), message, count=len(keys))
 
 
 def misfits(adata: AnnData) -> list[Finding]:

@@ -107,3 +107,5 @@ def test_genes_are_those_of_the_matrix_that_is_sent():
     adata.raw = ad.AnnData(np.ones((2, 30), np.float32), var=pd.DataFrame(index=[f"{name}.1" for name in IDS]))
     found = next(found for found in bc.check(adata) if found.code == "BC402")
     assert found.path == "raw.var_names"
+    exec(found.fix.removeprefix("In a copy: ").partition(", then")[0], {"copy": adata})
+    assert list(adata.raw.var_names) == IDS

@@ -122,6 +122,13 @@ def test_entries_of_obsm_that_are_not_sent_are_a_warning(value, reason):
     assert [line for line in adata.biocolab.submit(dry_run=True).left_out if "obsm['x']" in line]
 
 
+def test_tables_and_sparse_matrices_of_obsm_are_noted_to_stay_in_the_file():
+    frame = pd.DataFrame({"CD3": [1, 2]}, index=["0", "1"])
+    (found,) = findings(make(obsm={"protein": frame, "X_umap": COUNTS, "s": sparse.csr_matrix(COUNTS)}), "BC505")
+    assert (found.severity, found.path, found.count) == ("note", "obsm['protein'], obsm['s']", 2)
+    assert findings(make(obsm={"X_umap": COUNTS}), "BC505") == []
+
+
 def test_a_view_is_looked_at_without_being_copied():
     adata = make(layers={"log": np.log1p(COUNTS)}, uns={"a/b": 1})[:1]
     assert {found.code for found in bc.check(adata)} == {"BC311", "BC501", "BC502"}

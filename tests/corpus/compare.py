@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
+from biocolab_accessor.blocks import Slot
 from biocolab_accessor.escape import restored, sent_name, unescaped
 from biocolab_accessor.outbound.plan import Plan
 
@@ -90,7 +91,7 @@ def differences(adata: ad.AnnData, again: ad.AnnData, plan: Plan) -> list[str]:
     slot = plan.slot
     if slot.kind != "X" and "X" in plan.left_out:
         found.append("X")
-    was, now = _dense(slot.of(adata)), _dense(again.X)
+    was, now = _matrix(adata, slot), _dense(again.X)
     if was.shape != now.shape or not np.array_equal(was, now):
         found.append(str(slot))
     var = adata.raw.var if slot.kind == "raw.X" else adata.var
@@ -152,6 +153,13 @@ def _same_cell(was: Any, now: Any, *, floats: bool) -> bool:
     if any(isinstance(was, kind) != isinstance(now, kind) for kind in (str, bool | np.bool_)):
         return False
     return bool(was == now) and (floats or not (isinstance(was, int | np.integer) and isinstance(now, float)))
+
+
+def _matrix(adata: ad.AnnData, slot: Slot) -> np.ndarray:
+    """What is in a slot; of a view cut here, since anndata cannot cut all that it was given behind its back."""
+    if not adata.is_view or slot.kind == "raw.X":
+        return _dense(slot.of(adata))
+    return _dense(slot.of(adata._adata_ref))[adata._oidx][:, adata._vidx]
 
 
 def _dense(matrix: Any) -> np.ndarray:

@@ -19,7 +19,6 @@ from scipy import sparse
 
 from biocolab_accessor import errors
 from biocolab_accessor.check.file import open_h5ad
-from biocolab_accessor.escape import sent_name
 from biocolab_accessor.outbound.plan import plan_submission, to_h5ad, write_plan
 
 DATA = Path(os.environ.get("BIOCOLAB_TEST_DATA", Path(__file__).parents[3] / "shared" / "data"))
@@ -383,100 +382,3 @@ def test_celltypists_sample_is_counts():
     plan = plan_submission(ad.AnnData(table.to_numpy()))
     assert plan.input_matrix_type == "raw"
     assert re.fullmatch(r"X: counts are off whole numbers by up to \de-1\d: sent as whole numbers", plan.changes[0])
-
-
-def _index_name(adata):
-    adata.obs.index.name = "sample"
-
-
-def _obsm(key, value):
-    return lambda adata: adata.obsm._data.update({key: value})
-
-
-def _obs(value, name="x"):
-    def change(adata):
-        adata._obs[name] = value
-
-    return change
-
-
-def _obs_names(names):
-    def change(adata):
-        adata._obs.index = pd.Index(names)
-
-    return change
-
-
-def _duplicate_columns(adata):
-    adata._obs.columns = ["x", "x", "y"]
-
-
-def _int_names(adata):
-    adata._obs.index = range(12)
-
-
-TWELVE = range(12)
-
-# What anndata does with each: raises at write, writes something else, or writes what it cannot read.
-CORPUS = {
-    "mixed": (_obs([1, "a", 2.5] * 4), errors.InvalidColumn),
-    "bool and None": (_obs([True, None, False] * 4), "sent"),
-    "all None": (_obs([None] * 12), "sent"),
-    "datetime": (_obs(pd.date_range("2020", periods=12)), errors.InvalidColumn),
-    "timedelta": (_obs(pd.to_timedelta(TWELVE, "D")), errors.InvalidColumn),
-    "list": (_obs(pd.Series([[1]] * 12, index=[f"c{i}" for i in TWELVE])), errors.InvalidColumn),
-    "dict": (_obs(pd.Series([{}] * 12, index=[f"c{i}" for i in TWELVE])), errors.InvalidColumn),
-    "mixed categories": (_obs(pd.Categorical([1, "a"] * 6)), errors.InvalidColumn),
-    "intervals": (_obs(pd.cut(TWELVE, 3)), errors.InvalidColumn),
-    "int column name": (_obs(1, 5), "sent"),
-    "_index": (_obs(1, "_index"), "sent"),
-    "empty column name": (_obs(1, ""), "sent"),
-    "slash in column name": (_obs(1, "a/b"), "sent"),
-    "index named as a column": (_index_name, "sent"),
-    "sparse": (_obs(pd.arrays.SparseArray([0, 1] * 6)), "sent"),
-    "string": (_obs(pd.array(["a", None] * 6, "string")), "sent"),
-    "Int64": (_obs(pd.array([1, None] * 6, "Int64")), "sent"),
-    "NUL": (_obs(["a\0b"] * 12), errors.InvalidColumn),
-    "lone surrogate": (_obs(["\ud800"] * 12), errors.InvalidColumn),
-    "duplicate columns": (_duplicate_columns, errors.InvalidNames),
-    "int names": (_int_names, "sent"),
-    "duplicate names": (_obs_names(["a"] * 12), errors.InvalidNames),
-    "missing name": (_obs_names([None, *TWELVE[1:]]), errors.InvalidNames),
-    "obsm with a slash": (_obsm("x/y", np.ones((12, 2))), "sent"),
-    "obsm without a name": (_obsm("", np.ones((12, 2))), "sent"),
-    "obsm dot": (_obsm(".", np.ones((12, 2))), "sent"),
-    "obsm of text": (_obsm("t", np.array([["a"]] * 12)), "sent"),
-    "obsm table of mixed": (_obsm("t", pd.DataFrame({"x": [1, "a"] * 6}, index=[f"c{i}" for i in range(12)])), "sent"),
-    "float16": (lambda adata: setattr(adata, "_X", COUNTS.astype(np.float16)), "sent"),
-    "bool": (lambda adata: setattr(adata, "_X", COUNTS > 0), "sent"),
-    "complex": (lambda adata: setattr(adata, "_X", COUNTS.astype(complex)), errors.InvalidValues),
-    "object": (lambda adata: setattr(adata, "_X", COUNTS.astype(object)), errors.InvalidValues),
-    "COO": (lambda adata: setattr(adata, "_X", sparse.coo_matrix(COUNTS)), "sent"),
-    "X None": (lambda adata: setattr(adata, "_X", None), errors.EmptyAnnData),
-}
-
-
-@pytest.mark.parametrize("case", CORPUS)
-def test_what_breaks_writers_is_sent_or_refused_by_a_report(tmp_path, case):
-    change, outcome = CORPUS[case]
-    adata = make()
-    change(adata)
-    if outcome != "sent":
-        with pytest.raises(outcome) as caught:
-            to_h5ad(adata, tmp_path / "a.h5ad")
-        assert caught.value.report.errors[0].error is outcome
-        assert caught.value.report.errors[0].fix or "None" in str(caught.value)
-        assert list(tmp_path.iterdir()) == []
-        return
-    plan = plan_submission(adata)
-    again = ad.read_h5ad(to_h5ad(adata, tmp_path / "a.h5ad"))
-    np.testing.assert_array_equal(again.X.toarray(), dense(adata.X))
-    assert again.obs_names.tolist() == adata.obs_names.astype(str).tolist()
-    for name in adata.obs:
-        same = [
-            bool(pd.isna(now)) if pd.isna(was) else now == was
-            for was, now in zip(adata.obs[name], again.obs[sent_name(name)], strict=True)
-        ]
-        assert all(same) or any(line.startswith(f"obs[{name!r}]") for line in plan.changes)
-    for key in adata.obsm:
-        assert sent_name(key) in again.obsm or any(line.startswith(f"obsm[{key!r}]") for line in plan.left_out)
