@@ -316,6 +316,7 @@ def _rows_of_columns(matrix: CSCDataset, window: slice | Rows) -> sparse.csr_mat
 def _csr_of(piece: Any) -> sparse.csr_matrix:
     if not sparse.issparse(piece):
         piece = np.asarray(piece)
+        piece = piece.astype(piece.dtype.newbyteorder("="), copy=False)  # nor of another machine's byte order
     if piece.dtype == np.float16:
         piece = piece.astype(np.float32)  # SciPy has no sparse matrices of half precision
     return piece if isinstance(piece, sparse.csr_matrix) else sparse.csr_matrix(piece)

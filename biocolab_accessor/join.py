@@ -13,6 +13,7 @@ from anndata import AnnData
 
 from biocolab_accessor.catalog import Source, study, study_of_origin
 from biocolab_accessor.errors import ConfigurationError, InvalidArgument
+from biocolab_accessor.inbound.disk import safe_names
 from biocolab_accessor.inbound.matrix import Unit
 from biocolab_accessor.inbound.provenance import KEY as PROVENANCE
 from biocolab_accessor.inbound.selection import Selection
@@ -236,7 +237,7 @@ class Collection:
             with warnings.catch_warnings():
                 # anndata announces another default at each store; which format it is, anndata.settings say.
                 warnings.filterwarnings("ignore", "Writing zarr v2 data", UserWarning)
-                joined.write_zarr(part)
+                safe_names(joined).write_zarr(part)
             part.rename(target)
         return target
 

@@ -11,7 +11,7 @@ from biocolab_accessor.accessors.base import AnnDataPart
 if TYPE_CHECKING:
     from biocolab_accessor.catalog import Server
     from biocolab_accessor.check.report import Report
-    from biocolab_accessor.outbound.plan import Plan
+    from biocolab_accessor.outbound.plan import Plan, Strictness
     from biocolab_accessor.outbound.submission import Submission
 
 __all__ = ["MatrixType", "Sending"]
@@ -22,13 +22,17 @@ MatrixType = Literal["auto", "raw", "normalized"]
 class Sending(AnnDataPart):
     """From an object to a server."""
 
-    def check(self, *, input_matrix_type: MatrixType = "auto", batch_key: str | None = None) -> Report:
+    def check(
+        self, *, input_matrix_type: MatrixType = "auto", batch_key: str | None = None, species: str | None = None
+    ) -> Report:
         """Everything that stands in the way of a submission, at once; nothing is sent.
 
         Parameters
         ----------
         input_matrix_type, batch_key
             As for :meth:`submit`.
+        species
+            As for :meth:`submit`, to be compared with the names of the genes; None compares nothing.
 
         Returns
         -------
@@ -43,7 +47,7 @@ class Sending(AnnDataPart):
         """
         from biocolab_accessor.check import check
 
-        return check(self._adata, input_matrix_type=input_matrix_type, batch_key=batch_key)
+        return check(self._adata, input_matrix_type=input_matrix_type, batch_key=batch_key, species=species)
 
     @overload
     def submit(
@@ -66,6 +70,7 @@ class Sending(AnnDataPart):
         to: Server = ...,
         chunk_size: int | None = ...,
         wait: bool = ...,
+        check: Strictness = ...,
         dry_run: Literal[False] = ...,
     ) -> Submission: ...
 
@@ -90,6 +95,7 @@ class Sending(AnnDataPart):
         to: Server = ...,
         chunk_size: int | None = ...,
         wait: bool = ...,
+        check: Strictness = ...,
         dry_run: Literal[True],
     ) -> Plan: ...
 
@@ -113,6 +119,7 @@ class Sending(AnnDataPart):
         to: Server = "bbrowserx",
         chunk_size: int | None = None,
         wait: bool = True,
+        check: Strictness = "default",
         dry_run: bool = False,
     ) -> Submission | Plan:
         """Send the object to a BBrowserX or Talk2Data server, where it becomes a study.
@@ -145,6 +152,10 @@ class Sending(AnnDataPart):
             Bytes of one upload request; None means ``bc.settings.chunk_size``.
         wait
             Wait until the study is there; else the submission comes back at once, and ``wait()`` ends it.
+        check
+            ``"default"`` refuses what :meth:`check` calls an error and gives its warnings as Python warnings;
+            ``"strict"`` refuses warnings too. A check cannot be left out: what it calls an error cannot be written,
+            or would not come back.
         dry_run
             Send nothing; give the plan of what would be sent.
 
@@ -199,6 +210,7 @@ class Sending(AnnDataPart):
             to=to,
             chunk_size=chunk_size,
             wait=wait,
+            check=check,
             dry_run=dry_run,
         )
 

@@ -14,7 +14,11 @@ __all__ = ["check"]
 
 
 def check(
-    adata_or_path: AnnData | str | Path, *, input_matrix_type: Any = "auto", batch_key: str | None = None
+    adata_or_path: AnnData | str | Path,
+    *,
+    input_matrix_type: Any = "auto",
+    batch_key: str | None = None,
+    species: str | None = None,
 ) -> Report:
     """Find everything that stands in the way of a submission, at once; nothing is sent and nothing is changed.
 
@@ -26,6 +30,8 @@ def check(
         ``"auto"``, ``"raw"`` or ``"normalized"``, as for ``submit``.
     batch_key
         Column of obs that will be the batches.
+    species
+        ``"human"``, ``"mouse"``, … as it will be submitted, to be compared with the names of the genes.
 
     Returns
     -------
@@ -49,4 +55,4 @@ def check(
     """
     from biocolab_accessor.check.run import run_rules
 
-    return run_rules(adata_or_path, input_matrix_type=input_matrix_type, batch_key=batch_key)
+    return run_rules(adata_or_path, input_matrix_type=input_matrix_type, batch_key=batch_key, species=species)

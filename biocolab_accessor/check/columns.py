@@ -131,7 +131,9 @@ def _judge_objects(column: pd.Series, where: str) -> Verdict:
     if kind == "string":
         return _text(column, where)
     missing = column.isna()
-    if kind == "empty":
+    if kind == "mixed" and missing.any() and pd.api.types.infer_dtype(column[~missing]) == "string":
+        return _text(column.where(~missing, None), where)  # NaT among text is missing like any other
+    if kind == "empty" or missing.all():
         return Verdict(pd.Series(np.nan, index=column.index), "only missing values: sent as NaN", count=len(column))
     if kind == "boolean":
         return _booleans(column, missing)

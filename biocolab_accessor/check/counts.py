@@ -9,6 +9,7 @@ from typing import Any, Literal
 from anndata import AnnData
 
 from biocolab_accessor.blocks import Slot, filled_slots, source_of
+from biocolab_accessor.check.normalised import glimpse
 from biocolab_accessor.check.summary import SlotSummary, describe
 from biocolab_accessor.errors import EmptyAnnData, InvalidArgument, InvalidValues, NoCounts
 
@@ -114,6 +115,7 @@ def decide(adata: AnnData, input_matrix_type: Any = "auto") -> MatrixChoice:
         msg = "this AnnData has no matrix: X is None, and so are raw and layers"
         raise EmptyAnnData(msg)
     looked: dict[Slot, SlotSummary] = {}
+    x = Slot("X")
 
     def look(slot: Slot) -> SlotSummary:
         if slot not in looked:
@@ -128,14 +130,15 @@ def decide(adata: AnnData, input_matrix_type: Any = "auto") -> MatrixChoice:
         for slot in candidates:
             if look(slot).kind == "counts":
                 passed = "; ".join(f"not {other}" for other in looked.values() if other.slot != slot)
-                return chosen(slot, "raw", f"{look(slot)}{'; ' if passed else ''}{passed}")
+                # X needs no reading then, but what it is helps to trust the choice.
+                seen = glimpse(source_of(adata, x)) if x in filled and x not in looked else ""
+                return chosen(slot, "raw", "; ".join(filter(None, (str(look(slot)), passed, seen and f"X {seen}"))))
         if wanted == "raw":
             # What would be counts but for some values is named for those; true and false are counts if one insists.
             for slot in candidates:
                 if look(slot).is_broken_counts or look(slot).kind == "binary":
                     return chosen(slot, "raw", f"{look(slot)}, and 'raw' was asked for")
             raise NoCounts(_no_counts([look(slot) for slot in candidates], filled))
-    x = Slot("X")
     if x not in filled:
         held = "; ".join(str(summary) for summary in looked.values()) or ", ".join(str(slot) for slot in filled)
         msg = f"X is None, and no other slot holds counts ({held}): put a matrix into X"

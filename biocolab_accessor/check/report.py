@@ -15,11 +15,14 @@ __all__ = ["Finding", "Report", "Severity"]
 
 Severity = Literal["error", "warning", "note"]
 _ORDER = {"error": 0, "warning": 1, "note": 2}
+# Colours of the notebook's own theme, light or dark; elsewhere the text's.
 _COLORS = {
-    "error": "var(--jp-error-color1, #d32f2f)",
-    "warning": "var(--jp-warn-color1, #f57c00)",
+    "error": "var(--vscode-errorForeground,var(--jp-error-color1,inherit))",
+    "warning": "var(--vscode-editorWarning-foreground,var(--jp-warn-color1,inherit))",
     "note": "inherit",
 }
+_MARKS = {"error": "✗", "warning": "!", "note": "·"}
+_MOST_SHOWN = 50
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,8 @@ class Finding:
         What to do.
     error
         The error class that stands for it.
+    changed
+        Whether it says that something is sent in another form than it has here.
     """
 
     code: str
@@ -54,6 +59,7 @@ class Finding:
     examples: tuple[str, ...] = ()
     fix: str = ""
     error: type[CheckFailed] = CheckFailed
+    changed: bool = False
 
     def __str__(self) -> str:
         return f"{self.code} {self.severity} {self.path}: {self.text}"
@@ -134,18 +140,25 @@ class Report(Sequence[Finding]):
         rows = [[getattr(finding, name) for name in columns] for finding in self]
         return pd.DataFrame(rows, columns=columns)
 
-    def raise_for_errors(self) -> None:
+    def raise_for_errors(self, *, strict: bool = False) -> None:
         """Raise the error that stands for the first finding of that severity, if there is one.
+
+        Parameters
+        ----------
+        strict
+            Take warnings for errors.
 
         Raises
         ------
         CheckFailed
             One of its subclasses; message and ``.report`` hold the whole report.
         """
-        if not self.errors:
+        grave = self.errors or (self.warnings if strict else ())
+        if not grave:
             return
-        msg = f"this object cannot be sent\n{self!r}"
-        raise self.errors[0].error(msg, self)
+        what = "cannot be sent" if self.errors else "has warnings, which check='strict' refuses"
+        msg = f"this object {what}\n{self!r}"
+        raise grave[0].error(msg, self)
 
     def _of(self, severity: Severity) -> tuple[Finding, ...]:
         return tuple(finding for finding in self if finding.severity == severity)
@@ -161,17 +174,25 @@ class Report(Sequence[Finding]):
         paths = max((min(len(finding.path), 28) for finding in self), default=0)
         severities = max((len(finding.severity) for finding in self), default=0)
         lines = [
-            f"  {finding.code}  {finding.severity:<{severities}}  {finding.path:<{paths}}  {finding.text}"
+            f"  {finding.code}  {finding.severity:<{severities}}  {_safe(f'{finding.path:<{paths}}  {finding.text}')}"
             for finding in self
         ]
         return "\n".join([self._headline(), *lines])
 
     def _repr_html_(self) -> str:
-        left = "text-align:left"
+        left = "text-align:left;vertical-align:top"
         rows = "".join(
-            f"<tr><td style='{left};color:{_COLORS[finding.severity]}'>{finding.code} {finding.severity}</td>"
-            f"<td style='{left}'>{escape(finding.path)}</td><td style='{left}'>{escape(finding.text)}</td></tr>"
-            for finding in self
+            f"<tr><td style='{left};white-space:nowrap;color:{_COLORS[finding.severity]}'>{_MARKS[finding.severity]} "
+            f"{finding.code} {finding.severity}</td><td style='{left}'><code>{escape(_safe(finding.path))}</code></td>"
+            f"<td style='{left}'>{escape(_safe(finding.text))}</td></tr>"
+            for finding in self[:_MOST_SHOWN]
         )
+        if (more := len(self) - _MOST_SHOWN) > 0:
+            rows += f"<tr><td colspan='3' style='{left}'>… and {more:,} more: see report.to_frame()</td></tr>"
         caption = f"<caption style='{left};color:inherit'>{self._headline()}</caption>"
         return f"<table style='color:inherit'>{caption}<tbody>{rows}</tbody></table>"
+
+
+def _safe(text: str) -> str:
+    """Text that can be encoded: a name with half a surrogate pair must not break the notebook that shows it."""
+    return text.encode("utf-8", "backslashreplace").decode()

@@ -9,8 +9,11 @@ from functools import cached_property
 import pandas as pd
 from anndata import AnnData
 
+from biocolab_accessor.blocks import source_of
 from biocolab_accessor.check.columns import Verdict, as_frame, judge
 from biocolab_accessor.check.counts import MatrixChoice
+from biocolab_accessor.check.identifiers import Identifiers, identify
+from biocolab_accessor.check.margins import Margins, count_empty
 from biocolab_accessor.check.report import Finding, Severity
 from biocolab_accessor.errors import CheckFailed
 
@@ -29,11 +32,14 @@ class Context:
         The matrix that would be sent; None where none could be chosen.
     batch_key
         Column of obs that will be the batches, or None.
+    species
+        As it will be submitted, or None where that is not known.
     """
 
     adata: AnnData
     choice: MatrixChoice | None
     batch_key: str | None = None
+    species: str | None = None
 
     @cached_property
     def tables(self) -> dict[str, pd.DataFrame]:
@@ -41,6 +47,18 @@ class Context:
         raw = self.choice is not None and self.choice.slot.kind == "raw.X"
         var = ("raw.var", self.adata.raw.var) if raw else ("var", self.adata.var)
         return {"obs": as_frame(self.adata.obs), var[0]: as_frame(var[1])}
+
+    @cached_property
+    def identifiers(self) -> Identifiers:
+        """What the names of the genes are."""
+        return identify(next(frame.index for where, frame in self.tables.items() if where != "obs"))
+
+    @cached_property
+    def empty(self) -> Margins | None:
+        """How many cells and genes of the chosen matrix are zero throughout; None where that is no question."""
+        if self.choice is None or not all(self.choice.chosen.shape) or self.choice.chosen.kind in ("empty", "invalid"):
+            return None
+        return count_empty(source_of(self.adata, self.choice.slot), self.choice.chosen.nnz)
 
     @cached_property
     def verdicts(self) -> list[tuple[str, Verdict]]:
@@ -56,21 +74,23 @@ Rule = Callable[[Context], Iterator[Finding]]
 RULES: list[Rule] = []
 
 
-def rule(code: str, severity: Severity, error: type[CheckFailed] = CheckFailed) -> Callable[[Rule], Rule]:
-    """Register a rule: a generator of findings, to which code, severity and error class are added here.
+def rule(
+    code: str, severity: Severity, error: type[CheckFailed] = CheckFailed, *, changed: bool = False
+) -> Callable[[Rule], Rule]:
+    """Register a rule: a generator of findings, to which all that they have in common is added here.
 
     Parameters
     ----------
     code
         Its stable name.
-    severity, error
+    severity, error, changed
         Of its findings.
     """
 
     def register(function: Rule) -> Rule:
         def stamped(context: Context) -> Iterator[Finding]:
             for finding in function(context):
-                yield replace(finding, code=code, severity=severity, error=error)
+                yield replace(finding, code=code, severity=severity, error=error, changed=changed)
 
         RULES.append(stamped)
         return stamped

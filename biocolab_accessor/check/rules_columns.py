@@ -22,7 +22,7 @@ def unwritable_values(context: Context) -> Iterator[Finding]:
             yield found(path, verdict.problem, count=verdict.count, examples=verdict.examples, fix=verdict.fix)
 
 
-@rule("BC202", "note")
+@rule("BC202", "note", changed=True)
 def changed_values(context: Context) -> Iterator[Finding]:
     """Values that are sent in another form than they have here."""
     for path, verdict in context.verdicts:

@@ -6,12 +6,13 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from biocolab_accessor.blocks import Slot
+from biocolab_accessor.blocks import Slot, source_of
 from biocolab_accessor.check.report import Finding
 from biocolab_accessor.check.rules import Context, found, rule
 from biocolab_accessor.errors import EmptyAnnData, InvalidValues
 
 _LARGEST_FLOAT32_INTEGER = 2**24
+_LARGEST_FLOAT32 = float(np.finfo(np.float32).max)
 
 
 @rule("BC301", "error", EmptyAnnData)
@@ -34,7 +35,9 @@ def unusable_values(context: Context) -> Iterator[Finding]:
     if not summary.is_real:
         fix = "Convert them: adata.X.astype('float32')"
         yield found(str(summary.slot), f"holds {summary.dtype} values: only real numbers can be sent", fix=fix)
-    for number, what in ((summary.n_nan, "NaN"), (summary.n_infinite, "infinite values")):
+    matrix = source_of(context.adata, summary.slot).matrix
+    masked = int(np.ma.getmaskarray(matrix).sum()) if isinstance(matrix, np.ma.MaskedArray) else 0
+    for number, what in ((masked, "masked values"), (summary.n_nan, "NaN"), (summary.n_infinite, "infinite values")):
         if number:
             fix = "Remove those cells or genes, or fill the values in a copy"
             yield found(str(summary.slot), f"{number:,} {what}", count=number, fix=fix)
@@ -73,7 +76,7 @@ def scaled_matrix(context: Context) -> Iterator[Finding]:
         yield found(str(choice.slot), f"{count:,} negative values, looks scaled; sent as it is", count=count, fix=fix)
 
 
-@rule("BC306", "note")
+@rule("BC306", "note", changed=True)
 def float_noise(context: Context) -> Iterator[Finding]:
     """Counts that are off a whole number by float noise are sent as whole numbers."""
     choice = context.choice
@@ -112,3 +115,44 @@ def gaps_in_embeddings(context: Context) -> Iterator[Finding]:
             if cells:
                 fix = "Leave the key out of a copy, or fill it"
                 yield found(f"obsm[{key!a}]", f"{cells:,} cells have NaN or infinite coordinates", count=cells, fix=fix)
+
+
+@rule("BC310", "warning")
+def empty_cells(context: Context) -> Iterator[Finding]:
+    """A cell without counts cannot be normalised, and lies anywhere in an embedding."""
+    if context.choice and context.empty and context.empty.cells:
+        number, slot = context.empty.cells, context.choice.slot
+        fix = "Leave them out: sc.pp.filter_cells(copy, min_counts=1), or submit with min_counts=1"
+        yield found(str(slot), f"{number:,} cells are zero throughout", count=number, fix=fix)
+
+
+@rule("BC311", "note")
+def empty_genes(context: Context) -> Iterator[Finding]:
+    """A gene that no cell has is sent and costs next to nothing."""
+    if context.choice and context.empty and context.empty.genes:
+        number = context.empty.genes
+        yield found(str(context.choice.slot), f"{number:,} genes are zero throughout", count=number)
+
+
+@rule("BC312", "error", InvalidValues)
+def overflow(context: Context) -> Iterator[Finding]:
+    """The servers carry float32, in which larger values become infinite."""
+    summary = context.choice.chosen if context.choice else None
+    if summary and max(-summary.minimum, summary.maximum) > _LARGEST_FLOAT32:
+        most = max(-summary.minimum, summary.maximum)
+        fix = "Look at how they came about; scale or remove them in a copy"
+        yield found(str(summary.slot), f"values up to {most:.3g}, beyond float32 (3.4e+38)", fix=fix)
+
+
+@rule("BC313", "note")
+def narrowed_on_servers(context: Context) -> Iterator[Finding]:
+    """Files keep every digit, the servers seven of them."""
+    choice = context.choice
+    paths = [
+        f"obsm[{key!a}]" for key, value in context.adata.obsm.items() if getattr(value, "dtype", None) == np.float64
+    ]
+    if choice and choice.input_matrix_type == "normalized" and not choice.chosen.fits_float32:
+        paths.insert(0, str(choice.slot))
+    if paths:
+        message = "sent with all digits of float64; the servers keep float32, about seven digits"
+        yield found(", ".join(paths), message, count=len(paths))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import pandas as pd
@@ -11,8 +11,7 @@ import pandas as pd
 from biocolab_accessor.check.report import Finding
 from biocolab_accessor.check.rules import Context, found, rule
 from biocolab_accessor.errors import InvalidNames
-
-_TAKEN = {"_index": "is the name that h5ad uses for the index", "__categories": "is a name that old h5ad files use"}
+from biocolab_accessor.escape import escaped, key_as_text, needs_escape
 
 
 def unwritable(name: Any) -> str:
@@ -30,15 +29,6 @@ def unwritable(name: Any) -> str:
     return ""
 
 
-def unwritable_key(name: Any) -> str:
-    """Why a name cannot be that of a column or key in h5ad; empty where it can."""
-    if reason := unwritable(name):
-        return reason
-    if "/" in name:
-        return "holds a '/', which makes a folder in HDF5"
-    return "means a folder itself in HDF5" if name in (".", "..") else ""
-
-
 def _names(context: Context) -> Iterator[tuple[str, str, pd.Index]]:
     """Path, accessor in code, and index of cells and features."""
     for where, frame in context.tables.items():
@@ -48,12 +38,14 @@ def _names(context: Context) -> Iterator[tuple[str, str, pd.Index]]:
 @rule("BC101", "error", InvalidNames)
 def duplicate_barcodes(context: Context) -> Iterator[Finding]:
     """Cells of one name cannot be told apart on the server."""
-    yield from _duplicates(
-        "obs_names",
-        context.tables["obs"].index,
-        "barcodes",
-        "Make them unique: adata.obs_names_make_unique(), or put the sample into the name",
-    )
+    obs = context.tables["obs"]
+    fix = "Make them unique: adata.obs_names_make_unique(), or put the sample into the name"
+    if not obs.index.is_unique and (column := _telling_apart(obs, context.batch_key)) is not None:
+        fix = (
+            f"They clash between the values of obs[{column!r}] only: in a copy, "
+            f"copy.obs_names = copy.obs[{column!r}].astype(str) + '_' + copy.obs_names"
+        )
+    yield from _duplicates("obs_names", obs.index, "barcodes", fix)
 
 
 @rule("BC102", "error", InvalidNames)
@@ -82,13 +74,12 @@ def duplicate_features(context: Context) -> Iterator[Finding]:
 
 @rule("BC104", "error", InvalidNames)
 def unwritable_columns(context: Context) -> Iterator[Finding]:
-    """Column names that h5ad cannot hold, or that would come back as something else."""
+    """Column names that are no names, or that are there twice."""
     for where, frame in context.tables.items():
         for name in frame.columns:
-            reason = unwritable_key(name) or _TAKEN.get(name, "")
-            if reason:
+            if key_as_text(name) is None:
                 fix = f"Rename it in a copy: adata.{where}.columns = [...]"
-                yield found(f"{where}[{name!a}]", f"the column name {reason}", fix=fix)
+                yield found(f"{where}[{name!a}]", f"the column name {unwritable(name)}", fix=fix)
         times = Counter(map(str, frame.columns))
         twice = [name for name, number in times.items() if number > 1]
         if twice:
@@ -101,25 +92,38 @@ def unwritable_columns(context: Context) -> Iterator[Finding]:
             )
 
 
-@rule("BC105", "error", InvalidNames)
-def unwritable_keys(context: Context) -> Iterator[Finding]:
-    """Keys of obsm that write without an error and cannot be read back."""
-    for key in context.adata.obsm:
-        if reason := unwritable_key(key):
-            fix = f"Rename it: adata.obsm['…'] = adata.obsm.pop({key!a})"
-            yield found(f"obsm[{key!a}]", f"the key {reason}", fix=fix)
+@rule("BC105", "warning", changed=True)
+def renamed_keys(context: Context) -> Iterator[Finding]:
+    """Keys of obsm that would write without an error and could not be read back go under another name."""
+    yield from _renamed("obsm", context.adata.obsm)
 
 
-@rule("BC106", "error", InvalidNames)
+@rule("BC106", "warning", changed=True)
 def barcode_column(context: Context) -> Iterator[Finding]:
     """A column named like the servers' barcode column would take its place."""
-    for name in context.tables["obs"].columns:
-        if isinstance(name, str) and name.casefold() == "barcodes":
-            fix = f"Rename it: adata.obs.rename(columns={{{name!r}: 'barcode_2'}})"
-            yield found(f"obs[{name!r}]", "the servers use this name for the cells' barcodes", fix=fix)
+    yield from _renamed("obs", filter(_is_barcodes, context.tables["obs"].columns))
 
 
-@rule("BC107", "note")
+@rule("BC109", "warning", changed=True)
+def renamed_columns(context: Context) -> Iterator[Finding]:
+    """Columns that h5ad cannot hold by their name go under another, which is undone on the way back."""
+    for where, frame in context.tables.items():
+        yield from _renamed(where, (name for name in frame.columns if where != "obs" or not _is_barcodes(name)))
+
+
+@rule("BC110", "note", changed=True)
+def columns_made_text(context: Context) -> Iterator[Finding]:
+    """Column names that are numbers are sent as text, since h5ad has no others."""
+    for where, frame in context.tables.items():
+        numbers = [name for name in frame.columns if key_as_text(name) is not None and not isinstance(name, str)]
+        if numbers:
+            examples = tuple(repr(int(name)) for name in numbers[:3])
+            yield found(
+                f"{where}.columns", "names that are numbers: sent as text", count=len(numbers), examples=examples
+            )
+
+
+@rule("BC107", "note", changed=True)
 def names_made_text(context: Context) -> Iterator[Finding]:
     """Names that are numbers are sent as text, since h5ad has no others."""
     for path, _, names in _names(context):
@@ -131,7 +135,7 @@ def names_made_text(context: Context) -> Iterator[Finding]:
             yield found(path, f"{what}: sent as text", count=sum(others.values()))
 
 
-@rule("BC108", "note")
+@rule("BC108", "note", changed=True)
 def index_name(context: Context) -> Iterator[Finding]:
     """The index keeps its name unless that is the name of a column or cannot be written."""
     for where, frame in context.tables.items():
@@ -143,17 +147,30 @@ def index_name(context: Context) -> Iterator[Finding]:
 def is_kept(frame: pd.DataFrame) -> bool:
     """Whether the index of a table can keep its name in h5ad."""
     name = frame.index.name
-    return isinstance(name, str) and not unwritable_key(name) and name not in _TAKEN and name not in frame.columns
+    return isinstance(name, str) and (_is_barcodes(name) or not needs_escape(name)) and name not in frame.columns
+
+
+def _is_barcodes(name: Any) -> bool:
+    return isinstance(name, str) and name.casefold() in ("barcodes", "barcode")
+
+
+def _renamed(where: str, names: Iterable[Any]) -> Iterator[Finding]:
+    for name in names:
+        text = key_as_text(name)
+        if text is not None and (reason := needs_escape(text)):
+            fix = "It has its own name again when the study is pulled; to choose another, rename it in a copy"
+            yield found(f"{where}[{name!a}]", f"the name {reason}: sent as {escaped(text)!r}", fix=fix)
 
 
 def _all_fine(names: pd.Index) -> bool:
     """Whether all names are good text; of a million barcodes this is known in a tenth of the time of asking each."""
     try:
-        joined = "\n".join(names)
+        texts = names.tolist()  # of which Python goes through five times as fast
+        joined = "\n".join(texts)
         joined.encode()
     except (TypeError, UnicodeEncodeError):
         return False
-    return "\0" not in joined and all(map(str.strip, names))
+    return "\0" not in joined and all(map(str.strip, texts))
 
 
 def _duplicates(path: str, names: pd.Index, what: str, fix: str) -> Iterator[Finding]:
@@ -164,6 +181,24 @@ def _duplicates(path: str, names: pd.Index, what: str, fix: str) -> Iterator[Fin
     twice = names[names.duplicated()].unique()
     examples = tuple(repr(name) for name in twice[:3])
     yield found(path, f"{what} that occur more than once: {len(twice):,}", count=len(twice), examples=examples, fix=fix)
+
+
+def _telling_apart(obs: pd.DataFrame, batch_key: str | None) -> Any:
+    """The column of labels within whose values every barcode is unique, as after joining samples; None without one."""
+    clash = obs.index.duplicated(keep=False)
+    labels = [
+        name
+        for position, name in enumerate(obs.columns)
+        if pd.api.types.is_string_dtype(dtype := obs.dtypes.iloc[position]) or isinstance(dtype, pd.CategoricalDtype)
+    ]
+    for name in [batch_key, *labels] if batch_key in obs.columns else labels:
+        column = obs.loc[clash, name]
+        if isinstance(column, pd.Series):
+            pairs = pd.DataFrame({"barcode": obs.index[clash].astype(str), "label": column.astype(str).to_numpy()})
+            # One label per cell would tell any cells apart, and say nothing about samples.
+            if not pairs.duplicated().any() and pairs["label"].nunique() <= max(2, len(pairs) // 2):
+                return name
+    return None
 
 
 def _unspeakable(name: Any) -> str:

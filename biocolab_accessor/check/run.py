@@ -7,42 +7,55 @@ from typing import Any
 
 from anndata import AnnData
 
-from biocolab_accessor.check import rules_columns, rules_matrix, rules_names
+from biocolab_accessor.check import (
+    rules_columns,
+    rules_identifiers,
+    rules_matrix,
+    rules_names,
+    rules_size,
+    rules_slots,
+)
 from biocolab_accessor.check.counts import MatrixChoice, decide
 from biocolab_accessor.check.file import open_h5ad
 from biocolab_accessor.check.report import Finding, Report
 from biocolab_accessor.check.rules import RULES, Context
+from biocolab_accessor.check.rules_slots import misfits
 from biocolab_accessor.errors import CheckFailed, InvalidArgument
 
 __all__ = ["check_object", "open_h5ad", "run_rules"]
 
 # The rooms of the rules are imported for what they register; a new one is added here.
-_ROOMS = (rules_names, rules_columns, rules_matrix)
+_ROOMS = (rules_names, rules_columns, rules_matrix, rules_identifiers, rules_slots, rules_size)
 
 
-def run_rules(adata_or_path: Any, *, input_matrix_type: Any = "auto", batch_key: str | None = None) -> Report:
+def run_rules(
+    adata_or_path: Any, *, input_matrix_type: Any = "auto", batch_key: str | None = None, species: Any = None
+) -> Report:
     """See :func:`biocolab_accessor.check.check`."""
     if isinstance(adata_or_path, str | Path):
         adata = open_h5ad(Path(adata_or_path))
         try:
-            return run_rules(adata, input_matrix_type=input_matrix_type, batch_key=batch_key)
+            return run_rules(adata, input_matrix_type=input_matrix_type, batch_key=batch_key, species=species)
         finally:
             adata.file.close()
     if not isinstance(adata_or_path, AnnData):
         msg = f"expected an AnnData or the path of an h5ad file, got {type(adata_or_path).__name__}"
         raise InvalidArgument(msg)
-    return check_object(adata_or_path, input_matrix_type=input_matrix_type, batch_key=batch_key)[0]
+    return check_object(adata_or_path, input_matrix_type=input_matrix_type, batch_key=batch_key, species=species)[0]
 
 
 def check_object(
-    adata: AnnData, *, input_matrix_type: Any = "auto", batch_key: str | None = None
+    adata: AnnData, *, input_matrix_type: Any = "auto", batch_key: str | None = None, species: Any = None
 ) -> tuple[Report, MatrixChoice | None]:
     """The report on an object, and the matrix that was chosen for it (None where none could be)."""
-    findings: list[Finding] = []
+    findings = misfits(adata)
+    if findings:
+        return Report(findings), None
     choice = None
     try:
         choice = decide(adata, input_matrix_type)
     except CheckFailed as error:
         findings.append(Finding("BC300", "error", "X, raw.X, layers", str(error), error=type(error)))
-    context = Context(adata, choice, batch_key)
+    # The official enum's members are taken too.
+    context = Context(adata, choice, batch_key, getattr(species, "value", species))
     return Report([*findings, *(finding for rule in RULES for finding in rule(context))]), choice

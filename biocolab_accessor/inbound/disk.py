@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
+import anndata
 import h5py
 import numpy as np
+import pandas as pd
 from anndata import AnnData
 from anndata.io import read_elem
 from scipy import sparse
 
 from biocolab_accessor.config import settings
 from biocolab_accessor.errors import ConfigurationError, InvalidArgument
+from biocolab_accessor.escape import escaped, restored
 from biocolab_accessor.inbound.embedding import to_obsm
 from biocolab_accessor.inbound.fetch import named, obs_of, origin, var_of
 from biocolab_accessor.inbound.matrix import expect_shape
@@ -25,7 +28,7 @@ from biocolab_accessor.storage.cache import cache
 from biocolab_accessor.storage.h5ad import Compression, write_h5ad
 from biocolab_accessor.storage.transpose import Scratch, join_rows, shelve
 
-__all__ = ["file_of_study", "open_lazily", "write_study"]
+__all__ = ["file_of_study", "open_backed", "open_lazily", "safe_names", "write_study"]
 
 # Non-zeros at a time. Each takes 8 bytes as it comes, 8 transposed and 8 while it is written.
 _MOST, _LEAST = 2 << 20, 64 << 10
@@ -41,6 +44,7 @@ def write_study(parts: StudyParts, selection: Selection, path: str | Path, compr
         raise InvalidArgument(msg)
     genes = named(parts, selection)
     frame = obs_of(parts, selection)
+    frame.columns = pd.Index(map(escaped, frame.columns), dtype=object)
     arrays, embedding_names = to_obsm(parts.source.embeddings() if selection.obsm else {}, parts.n_obs, parts.study_id)
     facts = origin(parts, selection, genes, embedding_names)
     with tempfile.TemporaryDirectory(prefix=".biocolab-", dir=target.parent) as folder, ExitStack() as scratch:
@@ -49,7 +53,7 @@ def write_study(parts: StudyParts, selection: Selection, path: str | Path, compr
             _blocks(parts, genes, selection.unit, Path(folder), scratch),
             frame,
             var_of(parts.features if genes is None else genes),
-            arrays,
+            {escaped(key): array for key, array in arrays.items()},
             dtype=np.dtype(np.float32),
             compression=compression,
             layers={
@@ -100,7 +104,7 @@ def open_lazily(path: Path) -> AnnData:
         n_obs, n_vars = (int(n) for n in file["X"].attrs["shape"])
         stored = max(1, len(file["X/data"]) // max(n_obs, 1)) * 8
         chunks = (max(1, min(n_obs, _CHUNK_BYTES // stored)), n_vars)
-        return AnnData(
+        adata = AnnData(
             read_elem_lazy(file["X"], chunks=chunks),
             obs=read_elem(file["obs"]),
             var=read_elem(file["var"]),
@@ -108,6 +112,27 @@ def open_lazily(path: Path) -> AnnData:
             layers={key: read_elem_lazy(file["layers"][key], chunks=chunks) for key in file["layers"]},
             uns=read_elem(file["uns"]),
         )
+    return _renamed(adata, restored(adata.obs.columns), restored(adata.obsm))
+
+
+def open_backed(path: Path) -> AnnData:
+    """An AnnData that is backed by an h5ad, with the names that things had before they were sent."""
+    adata = anndata.read_h5ad(path, backed="r")
+    return _renamed(adata, restored(adata.obs.columns), restored(adata.obsm))
+
+
+def safe_names(adata: AnnData) -> AnnData:
+    """The object, with names that can be written."""
+    return _renamed(adata, {n: escaped(n) for n in adata.obs.columns}, {key: escaped(key) for key in adata.obsm})
+
+
+def _renamed(adata: AnnData, columns: Mapping[str, str], keys: Mapping[str, str]) -> AnnData:
+    adata.obs.columns = pd.Index([columns[name] for name in adata.obs.columns], dtype=object)
+    for key, name in keys.items():
+        if key != name:
+            adata.obsm[name] = adata.obsm[key]
+            del adata.obsm[key]
+    return adata
 
 
 def _blocks(

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from biocolab_accessor.errors import InvalidResponse
+from biocolab_accessor.escape import escaped, restored
 
 __all__ = ["obsm_keys", "to_obsm"]
 
@@ -19,14 +20,19 @@ def obsm_keys(names: list[str]) -> dict[str, str]:
     """For each embedding's name the obsm key that scanpy would look under.
 
     Names that are keys already (``X_umap``) keep them; ``t-SNE`` becomes ``X_tsne``, ``My map`` becomes ``X_my_map``.
-    Where two names meet in one key, the one that is spelled as the key has it, and the other gets a number.
+    A key that was sent under a safe name (:mod:`biocolab_accessor.escape`) is what it was. Where two names meet in one
+    key, the one that is spelled as the key has it, and the other gets a number.
 
     Examples
     --------
     >>> obsm_keys(["UMAP", "X_umap", "t-SNE"])
     {'UMAP': 'X_umap_2', 'X_umap': 'X_umap', 't-SNE': 'X_tsne'}
     """
-    keys = {name: name for name in names if re.fullmatch(r"X_[A-Za-z0-9_.-]+", name)}
+    keys = {
+        name: original
+        for name, original in restored(names).items()
+        if original != name or re.fullmatch(r"X_[A-Za-z0-9_.-]+", name)
+    }
     taken = set(keys.values())
     for name in names:
         if name in keys:
@@ -58,4 +64,6 @@ def to_obsm(
         if len(coordinates) != n_obs:
             msg = f"study {study_id}: embedding {name!r} has {len(coordinates):,} rows for {n_obs:,} cells"
             raise InvalidResponse(msg)
-    return {keys[name]: array for name, array in embeddings.items()}, {key: name for name, key in keys.items()}
+    arrays = {keys[name]: array for name, array in embeddings.items()}
+    # A key that was made safe says so itself, and would be no key for the provenance to be written with.
+    return arrays, {key: name for name, key in keys.items() if escaped(key) != name or key == name}

@@ -10,6 +10,7 @@ import pandas as pd
 from scipy import sparse
 
 from biocolab_accessor.config import settings
+from biocolab_accessor.escape import restored
 from biocolab_accessor.inbound.cached import CachedSource
 from biocolab_accessor.inbound.matrix import expect_shape
 from biocolab_accessor.inbound.source import StudySource
@@ -54,8 +55,9 @@ class StudyParts:
 
     @property
     def fields(self) -> list[str]:
-        """Names of the metadata fields."""
-        return [field.name for field in self.source.metalist]
+        """Names of the metadata fields, as they were before they were sent."""
+        names = self._original_names
+        return [names[field.name] for field in self.source.metalist]
 
     @property
     def n_obs(self) -> int:
@@ -69,9 +71,11 @@ class StudyParts:
 
     def metadata(self, fields: Sequence[str]) -> pd.DataFrame:
         """Fields as a table, indexed by barcode."""
+        names = self._original_names if fields else {}
+        sent = {ours: theirs for theirs, ours in names.items()}
         columns: dict[str, Any] = {
-            name: column if isinstance(column, pd.Categorical) else column.to_numpy()
-            for name, column in self.source.metadata(fields, lambda: self.barcodes).items()
+            names[name]: column if isinstance(column, pd.Categorical) else column.to_numpy()
+            for name, column in self.source.metadata([sent[name] for name in fields], lambda: self.barcodes).items()
         }
         return pd.DataFrame(columns, index=pd.Index(self.barcodes, dtype=object))
 
@@ -86,6 +90,11 @@ class StudyParts:
     def rows(self, unit: str) -> sparse.csr_matrix:
         """All genes, cells-major."""
         return expect_shape(self.source.rows(unit), self.n_obs, self.n_vars, self.study_id)
+
+    @property
+    def _original_names(self) -> dict[str, str]:
+        """For each name of a field on the server the one that it had before it was sent."""
+        return restored(field.name for field in self.source.metalist)
 
     def _once(self, name: str, fetch: Callable[[], list[str]]) -> list[str]:
         with self._locks[name]:

@@ -7,13 +7,12 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import anndata
 import pandas as pd
 from anndata import AnnData
 from scipy import sparse
 
 from biocolab_accessor.errors import InvalidArgument, InvalidResponse
-from biocolab_accessor.inbound.disk import file_of_study, open_lazily, write_study
+from biocolab_accessor.inbound.disk import file_of_study, open_backed, open_lazily, write_study
 from biocolab_accessor.inbound.fetch import fetch, plan_fetch
 from biocolab_accessor.inbound.matrix import Format, Unit, select_genes, unit_name
 from biocolab_accessor.inbound.metadata import select_fields
@@ -271,7 +270,7 @@ class Study:
         if selection.format != "csr":
             msg = f"format is {format!r}: an AnnData that is backed by a file holds 'csr'"
             raise InvalidArgument(msg)
-        return anndata.read_h5ad(write_study(parts, selection, backed), backed="r")
+        return open_backed(write_study(parts, selection, backed))
 
     def to_h5ad(
         self,
@@ -286,7 +285,8 @@ class Study:
     ) -> Path:
         """Write the study as an h5ad, with bounded memory whatever its size.
 
-        The matrix goes by way of scratch files beside ``path``, which take about twice its size for as long.
+        The matrix goes by way of scratch files beside ``path``, which take about twice its size for as long. Names that
+        h5ad cannot hold stay as they were sent, see :mod:`biocolab_accessor.escape`.
 
         Parameters
         ----------

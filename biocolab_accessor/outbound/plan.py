@@ -16,14 +16,18 @@ from biocolab_accessor.check.columns import as_frame
 from biocolab_accessor.check.counts import SlotSummary
 from biocolab_accessor.check.report import Report
 from biocolab_accessor.check.run import check_object
+from biocolab_accessor.check.size import bytes_of
 from biocolab_accessor.errors import InvalidArgument, UnknownField
+from biocolab_accessor.escape import sent_name
 from biocolab_accessor.naming import did_you_mean, listing
 from biocolab_accessor.outbound.names import distinct, safe_name
 from biocolab_accessor.outbound.shadow import ShadowObsm, shadow_obsm
-from biocolab_accessor.outbound.tables import Tables, stored_dtype
+from biocolab_accessor.outbound.tables import Tables
 from biocolab_accessor.storage.h5ad import Compression
 
-__all__ = ["Batch", "Plan", "plan_submission", "to_h5ad", "write_plan"]
+__all__ = ["Batch", "Plan", "Strictness", "plan_submission", "to_h5ad", "write_plan"]
+
+Strictness = Literal["default", "strict"]
 
 _MOST_SHOWN = 8
 
@@ -129,7 +133,13 @@ class Plan:
 
 
 def plan_submission(
-    adata: AnnData, *, input_matrix_type: Any = "auto", batch_key: str | None = None, name: str = "study"
+    adata: AnnData,
+    *,
+    input_matrix_type: Any = "auto",
+    batch_key: str | None = None,
+    name: str = "study",
+    species: str | None = None,
+    check: Strictness = "default",
 ) -> Plan:
     """Decide what to send.
 
@@ -143,6 +153,10 @@ def plan_submission(
         Column of obs whose values become the batches, each a file of its own.
     name
         What the file is called where there is one only.
+    species
+        What the study will be said to be of; the check compares it with the genes.
+    check
+        ``"default"`` refuses errors, ``"strict"`` warnings too.
 
     Raises
     ------
@@ -165,8 +179,11 @@ def plan_submission(
         near = did_you_mean(str(batch_key), [str(column) for column in obs.columns])
         msg = f"obs has no column {batch_key!r}{near} for batch_key; it has {listing(obs.columns)}"
         raise UnknownField(msg)
-    report, choice = check_object(adata, input_matrix_type=input_matrix_type, batch_key=batch_key)
-    report.raise_for_errors()
+    if check not in ("default", "strict"):
+        msg = f"check is {check!r}: give 'default' or 'strict'; what the check refuses could not be sent without it"
+        raise InvalidArgument(msg)
+    report, choice = check_object(adata, input_matrix_type=input_matrix_type, batch_key=batch_key, species=species)
+    report.raise_for_errors(strict=check == "strict")
     assert choice is not None
     obsm = shadow_obsm(adata)
     n_obs, n_vars = choice.slot.shape(adata)
@@ -178,13 +195,13 @@ def plan_submission(
         input_matrix_type=choice.input_matrix_type,
         reason=choice.reason,
         slots=choice.slots,
-        obs=tuple(obs.columns),
+        obs=tuple(name for name in map(sent_name, obs.columns) if name is not None),
         obsm=tuple(obsm.sent),
         batches=_batches(obs, batch_key, name),
         batch_key=batch_key,
         left_out=_left_out(adata, choice.slot, obsm),
-        changes=(*(f"{found.path}: {found.message}" for found in report.notes), *obsm.changes),
-        n_bytes=_estimate(choice.chosen, obs, obsm),
+        changes=(*(f"{found.path}: {found.message}" for found in report if found.changed), *obsm.changes),
+        n_bytes=bytes_of(choice.chosen, obs, obsm.sent.values()),
         report=report,
     )
 
@@ -295,12 +312,3 @@ def _left_out(adata: AnnData, slot: Slot, obsm: ShadowObsm) -> tuple[str, ...]:
     for name in ("varm", "obsp", "varp", "uns"):
         left += [f"{name}[{key!r}]" for key in getattr(adata, name)]
     return tuple(left)
-
-
-def _estimate(summary: SlotSummary, obs: pd.DataFrame, obsm: ShadowObsm) -> int:
-    itemsize = stored_dtype(summary, raw=summary.kind in ("counts", "binary")).itemsize
-    matrix = summary.nnz * (itemsize + 4) + summary.shape[0] * 4
-    tables = obs.memory_usage(deep=False).sum() + 8 * summary.shape[1]
-    for value in obsm.sent.values():
-        tables += value.memory_usage().sum() if isinstance(value, pd.DataFrame) else getattr(value, "nbytes", 0)
-    return int(matrix + tables)

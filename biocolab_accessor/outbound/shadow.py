@@ -12,8 +12,10 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from biocolab_accessor.check.columns import as_frame, judge
-from biocolab_accessor.check.rules_names import is_kept, unwritable_key
+from biocolab_accessor.check.rules_names import is_kept
+from biocolab_accessor.check.slots import is_table, unsendable
 from biocolab_accessor.errors import InvalidColumn
+from biocolab_accessor.escape import sent_name
 
 __all__ = ["ShadowObsm", "rows_of", "shadow_frame", "shadow_obsm"]
 
@@ -21,7 +23,8 @@ __all__ = ["ShadowObsm", "rows_of", "shadow_frame", "shadow_obsm"]
 def shadow_frame(frame: pd.DataFrame, where: str) -> tuple[pd.DataFrame, list[str]]:
     """A copy of obs or var in h5ad's oldest encodings.
 
-    Text becomes categorical (existing categories keep their order), nullable dtypes become NumPy's, names become text.
+    Text becomes categorical (existing categories keep their order), nullable dtypes become NumPy's, names become text
+    that h5ad and the servers can hold (see :mod:`biocolab_accessor.escape`).
     Columns that need no change are shared, not copied.
 
     Parameters
@@ -70,8 +73,21 @@ def shadow_frame(frame: pd.DataFrame, where: str) -> tuple[pd.DataFrame, list[st
     if frame.index.name is not None and kept is None:
         changes.append(f"{where}.index.name: {frame.index.name!a} is not sent")
     shadow = pd.DataFrame(dict(enumerate(arrays)), index=pd.Index(labels, dtype=object, name=kept), copy=False)
-    shadow.columns = pd.Index(list(frame.columns), dtype=object)
+    shadow.columns = pd.Index([_sent(name, where) for name in frame.columns], dtype=object)
+    changes += [
+        f"{where}[{name!r}]: sent as {sent!r}"
+        for name, sent in zip(frame.columns, shadow.columns, strict=True)
+        if sent != name
+    ]
     return shadow, changes
+
+
+def _sent(name: Any, where: str) -> str:
+    sent = sent_name(name)
+    if sent is None:
+        msg = f"{where}: the column name {name!r} is a {type(name).__name__}, not text. Rename it in a copy"
+        raise InvalidColumn(msg)
+    return sent
 
 
 class ShadowObsm(NamedTuple):
@@ -80,7 +96,7 @@ class ShadowObsm(NamedTuple):
     Attributes
     ----------
     sent
-        Arrays, CSR matrices and write-safe tables by key.
+        Arrays, CSR matrices and write-safe tables by the key that they are sent under.
     left_out
         Key and reason of everything else.
     changes
@@ -105,24 +121,17 @@ def shadow_obsm(adata: AnnData) -> ShadowObsm:
     changes: list[str] = []
     for key in adata.obsm:
         value = adata.obsm[key]
-        where = f"obsm[{key!r}]"
-        if unwritable_key(key):
-            left[key] = f"the key {unwritable_key(key)}"
-        elif isinstance(value, pd.DataFrame) or (hasattr(value, "to_memory") and hasattr(value, "columns")):
-            table = as_frame(value)
-            if reason := _unwritable_table(table):
-                left[key] = reason
-                continue
-            try:
-                table, changed = shadow_frame(table, where)
-            except InvalidColumn as error:
-                left[key] = str(error)
-                continue
-            sent[key] = table
+        name = sent_name(key)
+        reason = unsendable(key, value) or ("has the name of another key" if name in sent else "")
+        if reason or name is None:
+            left[key] = reason
+        elif is_table(value):
+            where = f"obsm[{key!r}]"
+            sent[name], changed = shadow_frame(as_frame(value), where)
             # Its rows are named by the object, and what became of those names is known from obs.
             changes += [change for change in changed if not change.startswith((f"{where}_names", f"{where}.index"))]
         else:
-            _add_array(key, value, sent, left, changes)
+            sent[name] = _plain_array(key, value, changes)
     return ShadowObsm(sent, left, changes)
 
 
@@ -133,36 +142,13 @@ def rows_of(value: Any, rows: NDArray[np.intp] | None) -> Any:
     return value.iloc[rows] if isinstance(value, pd.DataFrame) else value[rows]
 
 
-def _add_array(key: str, value: Any, sent: dict[str, Any], left: dict[str, str], changes: list[str]) -> None:
-    if hasattr(value, "compute"):
-        value = value.compute()
-    if hasattr(value, "to_memory"):
-        value = value.to_memory()
-    if not sparse.issparse(value) and not hasattr(value, "__array__"):
-        left[key] = f"is a {type(value).__name__}"
-        return
+def _plain_array(key: str, value: Any, changes: list[str]) -> Any:
+    for load in ("compute", "to_memory"):
+        value = getattr(value, load)() if hasattr(value, load) else value
     array = value if sparse.issparse(value) else np.asarray(value)
-    if array.dtype.kind not in "fiub":
-        left[key] = f"holds {array.dtype} values"
-    elif array.ndim != 2:
-        left[key] = f"has {array.ndim} dimensions"
-    elif not array.shape[1]:
-        left[key] = "has no columns"
-    else:
-        if array.dtype.kind == "f" and array.dtype.itemsize not in (4, 8):
-            wider = np.float32 if array.dtype.itemsize == 2 else np.float64
-            if wider is np.float64:
-                changes.append(f"obsm[{key!r}]: {array.dtype} sent as float64")
-            array = array.astype(wider)
-        sent[key] = sparse.csr_matrix(array) if sparse.issparse(array) else array
-
-
-def _unwritable_table(table: pd.DataFrame) -> str:
-    for name in table.columns:
-        if reason := unwritable_key(name):
-            return f"column name {name!a} {reason}"
-        if name == "_index":
-            return "has a column '_index'"
-    if not table.columns.is_unique:
-        return "has columns of the same name"
-    return "" if len(table.columns) else "has no columns"
+    if array.dtype.kind == "f" and array.dtype.itemsize not in (4, 8):
+        wider = np.float32 if array.dtype.itemsize == 2 else np.float64
+        if wider is np.float64:
+            changes.append(f"obsm[{key!r}]: {array.dtype} sent as float64")
+        array = array.astype(wider)
+    return sparse.csr_matrix(array) if sparse.issparse(array) else array

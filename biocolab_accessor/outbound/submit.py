@@ -15,7 +15,7 @@ from biocolab_accessor.check.run import open_h5ad
 from biocolab_accessor.errors import InvalidArgument
 from biocolab_accessor.outbound.delivery import delivery
 from biocolab_accessor.outbound.files import STUDY_TYPES, Files, collect, study_type_number
-from biocolab_accessor.outbound.plan import Plan, plan_submission, write_plan
+from biocolab_accessor.outbound.plan import Plan, Strictness, plan_submission, write_plan
 from biocolab_accessor.outbound.request import Filters, StudyRequest
 from biocolab_accessor.outbound.scratch import scratch_folder
 from biocolab_accessor.outbound.submission import Submission
@@ -38,12 +38,19 @@ def submit_anndata(
     to: Server = "bbrowserx",
     chunk_size: int | None = None,
     wait: bool = True,
+    check: Strictness = "default",
     dry_run: bool = False,
 ) -> Submission | Plan:
     """Check, serialise, upload and submit an AnnData; see :meth:`AnnDataAccessor.submit` for the arguments."""
-    # Not by an id that was made here: the file of a call that carries on has to be the file of the one before.
-    name = "study" if request.id_is_made else str(request.study_id)
-    plan = plan_submission(adata, input_matrix_type=input_matrix_type, batch_key=batch_key, name=name)
+    plan = plan_submission(
+        adata,
+        input_matrix_type=input_matrix_type,
+        batch_key=batch_key,
+        # Not by an id that was made here: the file of a call that carries on has to be the file of the one before.
+        name="study" if request.id_is_made else str(request.study_id),
+        species=request.species,
+        check=check,
+    )
     if dry_run:
         return plan
     for finding in plan.report.warnings:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from anndata import AnnData
@@ -11,13 +10,12 @@ from numpy.typing import NDArray
 
 from biocolab_accessor.blocks import row_blocks, source_of
 from biocolab_accessor.check.columns import as_frame
+from biocolab_accessor.check.size import stored_dtype
 from biocolab_accessor.check.summary import SlotSummary
 from biocolab_accessor.outbound.shadow import rows_of, shadow_frame, shadow_obsm
 from biocolab_accessor.storage.h5ad import Compression, write_h5ad
 
-__all__ = ["Tables", "stored_dtype"]
-
-_LARGEST_FLOAT32_INTEGER = 2**24
+__all__ = ["Tables"]
 
 
 class Tables:
@@ -55,11 +53,3 @@ class Tables:
             as_raw=self.raw,
             compression=compression,
         )
-
-
-def stored_dtype(summary: SlotSummary, *, raw: bool) -> np.dtype[Any]:
-    """Float32, which is what the servers carry, where that is exact; else what the matrix has."""
-    dtype = np.dtype(summary.dtype)
-    if summary.fits_float32 or (raw and summary.maximum <= _LARGEST_FLOAT32_INTEGER):
-        return np.dtype(np.float32)
-    return np.dtype(np.float64) if dtype.kind == "f" else dtype

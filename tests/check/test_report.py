@@ -51,8 +51,29 @@ def test_html_is_escaped_and_keeps_the_colours_of_the_page():
     assert "obs[&#x27;&lt;b&gt;&#x27;]" in html
     assert "<b>" not in html
     assert "background" not in html
-    assert "var(--jp-error-color1" in html
+    assert "var(--jp-error-color1,inherit)" in html
+    assert "#" not in html.replace("&#x27;", "")
     assert "nothing found" in Report()._repr_html_()
+
+
+def test_html_stays_short_and_says_how_much_is_left():
+    html = Report([NOTE] * 73)._repr_html_()
+    assert html.count("BC202") == 50
+    assert "… and 23 more: see report.to_frame()" in html
+
+
+def test_a_name_that_cannot_be_encoded_can_be_shown():
+    report = Report([Finding("BC109", "warning", "obs['\ud800']", "half \ud800")])
+    assert "\\ud800" in repr(report).encode().decode()
+    assert "\\ud800" in report._repr_html_().encode().decode()
+
+
+def test_strict_takes_warnings_for_errors_and_notes_for_none():
+    Report([NOTE]).raise_for_errors(strict=True)
+    with pytest.raises(errors.CheckFailed, match=r"has warnings, which check='strict' refuses\nReport: 1 warning"):
+        Report([NOTE, WARNING]).raise_for_errors(strict=True)
+    with pytest.raises(errors.InvalidColumn, match="cannot be sent"):
+        REPORT.raise_for_errors(strict=True)
 
 
 def test_the_data_frame_has_a_row_for_each_finding():

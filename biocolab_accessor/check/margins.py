@@ -1,0 +1,88 @@
+"""Margins: how many cells and genes of a matrix are empty."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from anndata.abc import CSRDataset
+from numpy.typing import NDArray
+from scipy import sparse
+
+from biocolab_accessor.blocks import Source, row_blocks
+
+__all__ = ["Margins", "count_empty"]
+
+_FIRST_VALUES = 1 << 16
+
+
+class Margins(NamedTuple):
+    """Numbers of cells and genes that are zero throughout."""
+
+    cells: int
+    genes: int
+
+
+def count_empty(source: Source, nnz: int) -> Margins:
+    """Count cells and genes without any value.
+
+    Parameters
+    ----------
+    source
+        A matrix of finite real numbers.
+    nnz
+        How many of its values are not zero; where all stored ones are, most of it need not be looked at.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> count_empty(Source(np.array([[0, 1, 0], [0, 2, 0]])), 2)
+    Margins(cells=0, genes=2)
+    """
+    matrix, rows, columns = source
+    whole = rows is None and columns is None
+    if whole and sparse.issparse(matrix) and matrix.format == "csc":
+        return Margins(*reversed(count_empty(Source(matrix.T), nnz)))  # the same arrays, read as rows
+    lengths = _row_lengths(matrix, nnz) if whole else None
+    cells, seen = 0, np.zeros(source.shape[1], bool)
+    if lengths is not None and sparse.issparse(matrix):
+        seen[matrix.indices[:_FIRST_VALUES]] = True  # where few genes were measured these have all of them
+        if not seen.all():
+            seen |= _any(matrix.T)
+    else:
+        for block in row_blocks(source):
+            if lengths is None:
+                cells += int(np.count_nonzero(~_any(block)))
+            seen |= _any(_transposed(block))
+            if lengths is not None and seen.all():
+                break
+    if lengths is not None:
+        cells = int(np.count_nonzero(lengths == 0))
+    return Margins(cells, int(np.count_nonzero(~seen)))
+
+
+def _row_lengths(matrix: Any, nnz: int) -> NDArray[Any] | None:
+    """Number of values of each row, where that is known without reading them."""
+    if isinstance(matrix, CSRDataset):
+        stored, indptr = matrix.group["data"].shape[0], matrix.group["indptr"][...]
+    elif sparse.issparse(matrix) and matrix.format == "csr":
+        stored, indptr = len(matrix.data), matrix.indptr
+    else:
+        return None
+    lengths: NDArray[Any] = np.diff(indptr)
+    return lengths if stored == nnz else None
+
+
+def _transposed(block: sparse.csr_matrix) -> sparse.csc_matrix:
+    """The same arrays; SciPy's own ``.T`` copies those that are part of larger ones."""
+    turned = sparse.csc_matrix(block.shape[::-1], dtype=block.dtype)
+    turned.data, turned.indices, turned.indptr = block.data, block.indices, block.indptr
+    return turned
+
+
+def _any(block: sparse.spmatrix) -> NDArray[np.bool_]:
+    """Whether a row has a value; what is negative cannot cancel out, and a stored zero is none."""
+    if block.data.dtype.kind in "fi" and len(block.data) and block.data.min() < 0:
+        block = abs(block)
+    found: NDArray[np.bool_] = (block @ np.ones(block.shape[1], np.float32)) > 0
+    return found

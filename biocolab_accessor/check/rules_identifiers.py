@@ -1,0 +1,147 @@
+"""Rules about the identifiers of genes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pandas as pd
+
+from biocolab_accessor.check.identifiers import Species
+from biocolab_accessor.check.report import Finding
+from biocolab_accessor.check.rules import Context, found, rule
+
+# A panel of a few hundred genes is made without mitochondrial ones.
+_WHOLE_TRANSCRIPTOME = 1_000
+_FEWEST = 20
+# Primates are written as human; of other species nothing is known.
+_CONFLICTS: dict[Species, tuple[str, ...]] = {
+    "human": ("mouse",),
+    "mouse": ("human", "primate"),
+    "others": ("human", "mouse"),
+}
+_SYMBOL_COLUMNS = (
+    "gene_symbols",
+    "gene_symbol",
+    "symbol",
+    "symbols",
+    "gene_name",
+    "gene_names",
+    "feature_name",
+    "name",
+)
+
+
+@rule("BC401", "note")
+def mixed_identifiers(context: Context) -> Iterator[Finding]:
+    """Some genes go by their Ensembl id, others by their symbol."""
+    path, names = _names(context), context.identifiers
+    others = names.number - len(names.ensembl)
+    if names.ensembl and others:
+        examples = (repr(names.ensembl[0]),)
+        yield found(path, f"{len(names.ensembl):,} Ensembl ids among {others:,} other names",
+                    count=len(names.ensembl), examples=examples)  # fmt: skip
+
+
+@rule("BC402", "warning")
+def versioned_identifiers(context: Context) -> Iterator[Finding]:
+    """An Ensembl id with a version is another name than the one without, by which genes are found."""
+    path, names = _names(context), context.identifiers
+    if names.versioned:
+        cut = r"{var}_names.str.replace(r'\.\d+$', '', regex=True)"
+        fix = f"In a copy: {_renaming(path, cut)}, then look for repeated names"
+        yield found(path, f"{len(names.versioned):,} Ensembl ids have a version", count=len(names.versioned),
+                    examples=tuple(map(repr, names.versioned[:3])), fix=fix)  # fmt: skip
+
+
+@rule("BC403", "note")
+def identifiers_for_symbols(context: Context) -> Iterator[Finding]:
+    """Where genes go by their id although their symbols are known, people will not find CD3D."""
+    path, names = _names(context), context.identifiers
+    if not names.ensembl or len(names.ensembl) < 0.9 * names.number:
+        return
+    where = path.removesuffix("_names")
+    column = _symbol_column(context.tables[where])
+    if column is not None:
+        fix = f"To send symbols, in a copy: {_renaming(path, f'{{var}}[{column!r}].astype(str)')}"
+        yield found(path, f"genes go by Ensembl ids; {where}[{column!r}] has their symbols", fix=fix)
+
+
+@rule("BC404", "warning")
+def other_species(context: Context) -> Iterator[Finding]:
+    """A study of the wrong species is compared with the wrong databases."""
+    names = context.identifiers
+    if names.species is not None and context.species in _CONFLICTS[names.species]:
+        seems = "another species" if names.species == "others" else names.species
+        fix = f"Submit with species={names.species!r} if that is what it is"
+        yield found(_names(context), f"species is {context.species!r}, but this looks like {seems}: {names.evidence}",
+                    fix=fix)  # fmt: skip
+
+
+@rule("BC405", "note")
+def mitochondrial_genes(context: Context) -> Iterator[Finding]:
+    """What a filter by ``mt_percentage`` would go by."""
+    path, names = _names(context), context.identifiers
+    mitochondrial = names.mitochondrial
+    if mitochondrial:
+        yield found(path, f"{len(mitochondrial):,} mitochondrial genes, which mt_percentage goes by",
+                    count=len(mitochondrial), examples=tuple(map(repr, mitochondrial[:3])))  # fmt: skip
+    elif names.number >= _WHOLE_TRANSCRIPTOME:
+        yield found(
+            path, "no gene is mitochondrial by its name (MT-…): a filter by mt_percentage would keep every cell"
+        )
+
+
+@rule("BC406", "warning")
+def mangled_names(context: Context) -> Iterator[Finding]:
+    """Names that a spreadsheet took for days or powers of ten, as it does MARCH1 and SEPT2."""
+    path, names = _names(context), context.identifiers
+    if names.mangled:
+        fix = "Take the names from the file that was there before; MARCH1, SEPT2 and DEC1 become days in a spreadsheet"
+        yield found(path, f"{len(names.mangled):,} names look like days or numbers that a spreadsheet made of genes",
+                    count=len(names.mangled), examples=tuple(map(repr, names.mangled[:3])), fix=fix)  # fmt: skip
+
+
+@rule("BC407", "warning")
+def numbers_for_names(context: Context) -> Iterator[Finding]:
+    """Without names of genes nobody finds anything in the study."""
+    path, names = _names(context), context.identifiers
+    if names.number >= _FEWEST and names.numeric == names.number:
+        where = path.removesuffix("_names")
+        column = _symbol_column(context.tables[where])
+        known = f"; {where}[{column!r}] may have them" if column is not None else ""
+        fix = f"Give the genes their names, in a copy: {_renaming(path, '[...]')}{known}"
+        yield found(path, "all genes are called by numbers", count=names.number, fix=fix)
+
+
+@rule("BC408", "warning")
+def genomes_in_names(context: Context) -> Iterator[Finding]:
+    """As 10x references of several species have them: no gene is found by its symbol then."""
+    path, names = _names(context), context.identifiers
+    if names.genomes:
+        counted = ", ".join(f"{genome} {number:,}" for genome, number in names.genomes)
+        several = "keep the cells and genes of one species, and " if len(names.genomes) > 1 else ""
+        fix = f"In a copy, {several}cut the genome off the names"
+        number = sum(times for _, times in names.genomes)
+        yield found(path, f"names with a genome in front ({counted})", count=number, fix=fix)
+
+
+def _names(context: Context) -> str:
+    return f"{next(where for where in context.tables if where != 'obs')}_names"
+
+
+def _renaming(path: str, names: str) -> str:
+    """The statement that gives the genes other names; those of ``raw`` can only be changed by way of an AnnData."""
+    if path == "var_names":
+        return f"copy.var_names = {names.replace('{var}', 'copy.var')}"
+    return f"raw = copy.raw.to_adata(); raw.var_names = {names.replace('{var}', 'raw.var')}; copy.raw = raw"
+
+
+def _symbol_column(var: pd.DataFrame) -> str | None:
+    """The first column of var that holds symbols of genes; text, and not ids again."""
+    for name in _SYMBOL_COLUMNS:
+        column = var.get(name)
+        if isinstance(column, pd.Series) and len(column):
+            first = str(column.iloc[0])
+            if not first.startswith("ENS") and not first.isdecimal():
+                return name
+    return None

@@ -1,0 +1,131 @@
+"""Slots: which entries of obsm can be sent, and what of uns and the like h5ad could not hold."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from numbers import Number
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from anndata import AnnData
+from scipy import sparse
+
+from biocolab_accessor.check.columns import as_frame, judge
+from biocolab_accessor.escape import key_as_text, sent_name, unwritable_key
+
+__all__ = ["is_table", "unsendable", "unwritable_parts"]
+
+_DEEPEST = 20
+_MOST_LOOKED_AT = 10_000
+
+
+def is_table(value: Any) -> bool:
+    """Whether a value is a data frame, in memory or lazily opened."""
+    return isinstance(value, pd.DataFrame) or (hasattr(value, "to_memory") and hasattr(value, "columns"))
+
+
+def unsendable(key: Any, value: Any) -> str:
+    """Why an entry of obsm is not sent; empty where it is.
+
+    Numeric arrays of two dimensions, sparse matrices and tables are.
+
+    Parameters
+    ----------
+    key, value
+        Of the entry.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> unsendable("X_pca", np.ones((3, 2))), unsendable("X_3d", np.ones((3, 2, 2)))
+    ('', 'has 3 dimensions')
+    """
+    if key_as_text(key) is None:
+        return f"its key is a {type(key).__name__}, not text"
+    if is_table(value):
+        return _unsendable_table(as_frame(value))
+    if not all(hasattr(value, name) for name in ("dtype", "shape")):
+        return f"is a {type(value).__name__}"
+    if np.dtype(value.dtype).kind not in "fiub":
+        return f"holds {value.dtype} values"
+    if np.ma.is_masked(value):
+        return "has masked values"
+    if len(value.shape) != 2:
+        return f"has {len(value.shape)} dimensions"
+    return "" if value.shape[1] else "has no columns"
+
+
+def unwritable_parts(value: Any, path: str, depth: int = 0) -> Iterator[tuple[str, str]]:
+    """Places within something from uns that h5ad cannot hold, or would give back as something else, and why.
+
+    Parameters
+    ----------
+    value
+        Anything.
+    path
+        What to call it.
+    depth
+        How deep it lies; what lies deeper than any real object is not looked at.
+
+    Examples
+    --------
+    >>> list(unwritable_parts({"a/b": 1, "c": {1}}, "uns"))
+    [("uns['a/b']", "the key holds a '/', which makes a folder in HDF5"), ("uns['c']", 'is a set')]
+    """
+    if depth > _DEEPEST:
+        return
+    if isinstance(value, Mapping):
+        for key in value:
+            place = f"{path}[{key!a}]"
+            if not isinstance(key, str):
+                yield place, f"the key is a {type(key).__name__}, not text"
+            elif reason := unwritable_key(key):
+                yield place, f"the key {reason}"
+            yield from unwritable_parts(value[key], place, depth + 1)
+    elif isinstance(value, list):
+        yield from _unwritable_list(value, path)
+    elif isinstance(value, pd.DataFrame):
+        for position, name in enumerate(value.columns):
+            if (verdict := judge(value.iloc[:, position], path)).column is None:
+                yield f"{path}[{name!a}]", verdict.problem
+    elif isinstance(value, str):
+        if "\0" in value:
+            yield path, "holds a NUL"
+    elif isinstance(value, np.ndarray) and value.dtype.kind == "O":
+        if (verdict := judge(pd.Series(value.reshape(-1)), path)).column is None:
+            yield path, verdict.problem
+    elif not _is_writable(value):
+        yield path, f"is a {type(value).__name__}"
+
+
+def _unwritable_list(value: list[Any], path: str) -> Iterator[tuple[str, str]]:
+    kinds = {type(item) for item in value[:_MOST_LOOKED_AT]}
+    strange = sorted(kind.__name__ for kind in kinds if not issubclass(kind, str | bytes | Number | np.generic | list))
+    if strange:
+        yield path, f"is a list of {', '.join(strange)}"
+    elif any(issubclass(kind, str) for kind in kinds) and len(kinds) > 1:
+        yield path, "is a list of text and other things, which would all become text"
+
+
+def _is_writable(value: Any) -> bool:
+    if value is None or isinstance(value, Number | np.generic | AnnData | pd.Categorical):
+        return True
+    if isinstance(value, pd.api.extensions.ExtensionArray):
+        return True
+    is_array = all(hasattr(value, name) for name in ("dtype", "shape")) and not isinstance(value, pd.Series | pd.Index)
+    return is_array or sparse.issparse(value)
+
+
+def _unsendable_table(table: pd.DataFrame) -> str:
+    names = [sent_name(name) for name in table.columns]
+    for given, name in zip(table.columns, names, strict=True):
+        if name is None:
+            return f"column name {given!a} is a {type(given).__name__}, not text"
+    if len(set(names)) < len(names):
+        return "has columns of the same name"
+    for position, name in enumerate(table.columns):
+        verdict = judge(table.iloc[:, position], "obsm")
+        if verdict.column is None:
+            return f"column {name!a} holds {verdict.problem}"
+    return "" if len(names) else "has no columns"

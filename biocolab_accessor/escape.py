@@ -1,0 +1,140 @@
+"""Escape: names that neither h5ad nor a server can hold, as names that they can, and back.
+
+Undoing needs no record of what was done, here or on the server: the name itself says it. An escaped name ends in
+``~biocolab``, and only what :func:`escaped` gives is ever taken back, so the names of other people's studies stay as
+they are.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Any
+from urllib.parse import unquote_to_bytes
+
+import numpy as np
+
+__all__ = ["escaped", "key_as_text", "needs_escape", "restored", "sent_name", "unescaped", "unwritable_key"]
+
+_MARK = "~biocolab"
+
+# What HDF5, h5ad or the servers take for something else, and why. Compared without case, since the servers do so.
+_TAKEN = {
+    "_index": "is the name that h5ad uses for the index",
+    "__categories": "is a name that old h5ad files use",
+    "barcodes": "is what the servers call the cells' barcodes",
+    "barcode": "is what the servers call the cells' barcodes",
+}
+
+# Lone surrogates are half a character, which no encoding can write.
+_HOSTILE = re.compile("[%/\0-\x1f\x7f\ud800-\udfff]")
+
+
+def unwritable_key(name: str) -> str:
+    """Why HDF5 cannot hold a name of a column or key, or would not give it back; empty where it can."""
+    if not name.strip():
+        return "is empty"
+    if "/" in name:
+        return "holds a '/', which makes a folder in HDF5"
+    if "\0" in name:
+        return "holds a NUL"
+    if re.search("[\ud800-\udfff]", name):
+        return "holds half of a surrogate pair"
+    return "means a folder itself in HDF5" if name in (".", "..") else ""
+
+
+def needs_escape(name: str) -> str:
+    """Why a name of a column or key cannot be kept as it is; empty where it can.
+
+    Examples
+    --------
+    >>> needs_escape("donor/age")
+    "holds a '/', which makes a folder in HDF5"
+    >>> needs_escape("donor_age")
+    ''
+    """
+    if reason := unwritable_key(name) or _TAKEN.get(name.casefold()):
+        return reason
+    # Else a name that looks escaped would come back as what it looks like.
+    return "ends like a name that was made safe before" if name.endswith(_MARK) else ""
+
+
+def escaped(name: str) -> str:
+    """The name under which a column or key is sent: itself where possible.
+
+    Examples
+    --------
+    >>> escaped("donor/age"), escaped(""), escaped("Barcodes"), escaped("50%")
+    ('donor%2Fage~biocolab', '~biocolab', 'Barcodes~biocolab', '50%')
+    """
+    if not needs_escape(name):
+        return name
+    pattern = _HOSTILE if name.strip() else re.compile(r"[\s\S]")
+    return pattern.sub(lambda found: _percent(found[0]), name) + _MARK
+
+
+def unescaped(name: str) -> str:
+    """What :func:`escaped` made a name of; every other name is given back as it is.
+
+    Examples
+    --------
+    >>> unescaped("donor%2Fage~biocolab"), unescaped("donor%2Fage"), unescaped("donor~biocolab")
+    ('donor/age', 'donor%2Fage', 'donor~biocolab')
+    """
+    if not name.endswith(_MARK):
+        return name
+    try:
+        original = unquote_to_bytes(name.removesuffix(_MARK)).decode("utf-8", "surrogatepass")
+    except UnicodeError:
+        return name
+    return original if escaped(original) == name else name
+
+
+def restored(names: Iterable[str]) -> dict[str, str]:
+    """For each name the one that it had before it was sent.
+
+    A name stays as it came where what it stood for is there as well: nothing ever takes the place of another.
+
+    Examples
+    --------
+    >>> restored(["a%2Fb~biocolab", "c"])
+    {'a%2Fb~biocolab': 'a/b', 'c': 'c'}
+    """
+    given = list(names)
+    originals = {name: unescaped(name) for name in given}
+    taken = {name for name, original in originals.items() if name == original}
+    # By length, since what a name stands for is shorter, and may itself be the safe name of something.
+    for name in sorted(originals.keys() - taken, key=len):
+        if originals[name] in taken:
+            originals[name] = name
+        taken.add(originals[name])
+    return originals
+
+
+def key_as_text(name: Any) -> str | None:
+    """A column name or key as text: numbers become what they print, other things have none.
+
+    Examples
+    --------
+    >>> key_as_text(0), key_as_text("x"), key_as_text(("a", "b"))
+    ('0', 'x', None)
+    """
+    if isinstance(name, str):
+        return str(name)
+    return str(int(name)) if isinstance(name, int | np.integer) and not isinstance(name, bool) else None
+
+
+def sent_name(name: Any) -> str | None:
+    """What a column or key is called on its way, whatever it is called here; None where it cannot be sent.
+
+    Examples
+    --------
+    >>> sent_name(0), sent_name("a/b"), sent_name(None)
+    ('0', 'a%2Fb~biocolab', None)
+    """
+    text = key_as_text(name)
+    return None if text is None else escaped(text)
+
+
+def _percent(text: str) -> str:
+    return "".join(f"%{byte:02X}" for byte in text.encode("utf-8", "surrogatepass"))

@@ -1,0 +1,75 @@
+"""What the names of genes are is told from the names."""
+
+import pytest
+
+from biocolab_accessor.check.identifiers import identify, is_mitochondrial
+
+HUMAN = [
+    "MALAT1", "B2M", "TMSB4X", "EEF1A1", "RPLP1", "RPL13", "MT-CO1", "MT-CO3", "RPS27", "CD74", "HLA-DRA", "CD3D",
+    "CD79A", "MS4A1", "LYZ", "S100A9", "S100A8", "FTL", "FTH1", "ACTB", "GNLY", "NKG7", "PPBP", "FCGR3A", "C1orf56",
+    "RP11-34P13.7", "AC012345.1",
+]  # fmt: skip
+MOUSE = [
+    "Malat1", "B2m", "Tmsb4x", "Eef1a1", "Rplp1", "Rpl13", "mt-Co1", "mt-Nd1", "Rps27", "Cd74", "Xkr4", "Cd3d",
+    "Cd79a", "Ms4a1", "Lyz1", "S100a9", "S100a8", "Ftl1", "Fth1", "Actb", "Sox17", "Mrpl15", "Gm1992", "Gm37381",
+    "4930488L21Rik", "A930006A01Rik", "AI597479",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("names", "species", "evidence"),
+    [
+        (HUMAN, "human", "upper case"),
+        (MOUSE, "mouse", "capitalised"),
+        ([f"ENSG{i:011d}" for i in range(30)], "human", "30 ids start with ENSG"),
+        ([f"ENSMUSG{i:011d}.7" for i in range(30)] + HUMAN, "mouse", "ENSMUSG"),
+        ([f"ENSDARG{i:011d}" for i in range(30)], "others", "ENSDARG"),
+        (HUMAN[:10], None, ""),
+        (HUMAN + MOUSE, None, ""),
+        ([f"g{i}" for i in range(100)], None, ""),
+        ([f"{i}" for i in range(100)], None, ""),
+        ([f"FBgn{i:07d}" for i in range(100)], None, ""),
+        ([], None, ""),
+    ],
+)
+def test_the_species_is_guessed_or_left_open(names, species, evidence):
+    found = identify(names)
+    assert found.species == species
+    assert evidence in found.evidence
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["1-Mar", "2-Sep", "10-MAR", "Mar-01", "Dec-1", "2006-09-02", "2006/09/02", "2001-03-01 00:00:00", "1/3/2001",
+     "2.31E+13", "44256"],
+)  # fmt: skip
+def test_names_that_went_through_a_spreadsheet_are_known(name):
+    assert identify([*HUMAN, name]).mangled == (name,)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["MARCH1", "SEPT2", "SEPTIN2", "DEC1", "MARC1", "sep-1", "dec-1", "1-Foo", "OCT4", "H2-K1", "HLA-A", "7SK",
+     "5S_rRNA", "1060P11.3", "12345678", "100", "Mar1", "NKX2-1", "2310009E13Rik", "99999"],
+)  # fmt: skip
+def test_real_names_are_not_taken_for_dates(name):
+    assert identify([*HUMAN, name]).mangled == ()
+
+
+def test_numbers_of_a_database_are_no_dates():
+    assert identify([str(number) for number in range(44_000, 44_300)]).mangled == ()
+
+
+def test_versions_ids_genomes_and_numbers_are_counted():
+    found = identify(["ENSG00000000003.15", "ENSG00000000005", "ENSG123", "GRCh38_CD3D", "mm10___Cd3d", "17", 5, None])
+    assert found.number == 6
+    assert found.ensembl == ("ENSG00000000003.15", "ENSG00000000005")
+    assert found.versioned == ("ENSG00000000003.15",)
+    assert found.genomes == (("GRCh38", 1), ("mm10", 1))
+    assert found.numeric == 1
+
+
+@pytest.mark.parametrize(("name", "yes"), [("MT-ND1", True), ("mt-Nd1", True), ("MTOR", False), ("MT1X", False)])
+def test_mitochondrial_genes_are_known_by_their_prefix(name, yes):
+    assert is_mitochondrial(name) is yes
+    assert identify([name]).mitochondrial == ((name,) if yes else ())

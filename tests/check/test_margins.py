@@ -1,0 +1,49 @@
+"""Empty cells and genes are counted in any kind of matrix, whatever its stored zeros and signs."""
+
+import anndata as ad
+import h5py
+import numpy as np
+import pytest
+from anndata.io import sparse_dataset, write_elem
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from scipy import sparse
+
+from biocolab_accessor.blocks import Slot, Source, source_of
+from biocolab_accessor.check.margins import count_empty
+
+matrices = hnp.arrays(
+    st.sampled_from([np.float32, np.float64, np.int64, np.uint8, np.bool_]),
+    st.tuples(st.integers(1, 5), st.integers(1, 5)),
+    elements=st.sampled_from([0, 0, 0, 1]),
+)
+
+
+def expected(dense):
+    return int((dense == 0).all(axis=1).sum()), int((dense == 0).all(axis=0).sum())
+
+
+@settings(max_examples=60, deadline=None)
+@given(matrices, st.sampled_from([np.asarray, sparse.csr_matrix, sparse.csc_matrix, sparse.coo_matrix]))
+def test_every_kind_of_matrix(dense, make):
+    assert count_empty(Source(make(dense)), int(np.count_nonzero(dense))) == expected(dense)
+
+
+@pytest.mark.parametrize("make", [sparse.csr_matrix, sparse.csc_matrix])
+def test_a_stored_zero_is_no_value_and_opposite_values_do_not_cancel(make):
+    matrix = make(np.array([[1.0, 0, 0], [2, 0, -2], [0, 0, 2]]))
+    matrix.data[matrix.data == 1] = 0
+    assert count_empty(Source(matrix), 3) == (1, 1)
+
+
+@pytest.mark.parametrize("make", [sparse.csr_matrix, sparse.csc_matrix, np.asarray])
+def test_files_and_views_are_counted(tmp_path, make):
+    dense = np.diag([1.0, 0, 2, 3])
+    with h5py.File(tmp_path / "m.h5", "w") as file:
+        write_elem(file, "m", make(dense))
+        stored = file["m"] if make is np.asarray else sparse_dataset(file["m"])
+        assert count_empty(Source(stored), 3) == (1, 1)
+        assert count_empty(Source(stored, np.array([1, 3]), np.array([3])), 1) == (1, 0)
+    view = ad.AnnData(make(dense))[[0, 1], :3]
+    assert count_empty(source_of(view, Slot("X")), 1) == (1, 2)

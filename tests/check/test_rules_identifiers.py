@@ -1,0 +1,111 @@
+"""What the names of genes give away is said before it is sent."""
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import pytest
+
+import biocolab_accessor as bc
+from tests.check.test_identifiers import HUMAN, MOUSE
+
+IDS = [f"ENSG{i:011d}" for i in range(30)]
+
+
+def findings(names, code, **arguments):
+    var = pd.DataFrame(arguments.pop("var", {}), index=names)
+    adata = ad.AnnData(np.ones((2, len(names)), np.float32), var=var)
+    return [found for found in bc.check(adata, **arguments) if found.code == code]
+
+
+def test_ids_among_symbols_are_noted():
+    (found,) = findings([*HUMAN, "ENSG00000228794"], "BC401")
+    assert (found.severity, found.path, found.count) == ("note", "var_names", 1)
+    assert findings(HUMAN, "BC401") == findings(IDS, "BC401") == []
+
+
+def test_versions_of_ids_are_a_warning_with_a_fix_that_works():
+    names = [f"{name}.{i}" for i, name in enumerate(IDS)]
+    (found,) = findings(names, "BC402")
+    assert (found.severity, found.count, found.examples[0]) == ("warning", 30, "'ENSG00000000000.0'")
+    copy = ad.AnnData(np.ones((1, 30), np.float32), var=pd.DataFrame(index=names))
+    statement = found.fix.removeprefix("In a copy: ").partition(", then")[0]
+    exec(statement, {"copy": copy})
+    assert list(copy.var_names) == IDS
+
+
+def test_known_symbols_of_ids_are_pointed_to():
+    (found,) = findings(IDS, "BC403", var={"gene_symbols": [f"A{i}" for i in range(30)]})
+    assert "copy.var_names = copy.var['gene_symbols']" in found.fix
+    assert findings(IDS, "BC403", var={"gene_symbols": IDS}) == []
+    assert findings(IDS, "BC403") == []
+
+
+@pytest.mark.parametrize(
+    ("names", "species", "warned"),
+    [
+        (HUMAN, "mouse", True),
+        (HUMAN, "human", False),
+        (HUMAN, "primate", False),
+        (HUMAN, "others", False),
+        (HUMAN, None, False),
+        (MOUSE, "human", True),
+        (MOUSE, "primate", True),
+        (MOUSE, "mouse", False),
+        ([f"ENSRNOG{i:011d}" for i in range(30)], "mouse", True),
+        ([f"ENSRNOG{i:011d}" for i in range(30)], "others", False),
+        ([f"g{i}" for i in range(30)], "mouse", False),
+    ],
+)
+def test_another_species_than_the_names_say_is_a_warning(names, species, warned):
+    found = findings(names, "BC404", species=species)
+    assert len(found) == warned
+    if warned:
+        assert found[0].severity == "warning"
+        assert f"species is {species!r}" in found[0].message
+
+
+def test_the_species_is_compared_when_an_object_is_submitted():
+    adata = ad.AnnData(np.ones((2, len(MOUSE)), np.float32), var=pd.DataFrame(index=MOUSE))
+    assert [found.code for found in adata.biocolab.submit(dry_run=True).report.warnings] == ["BC404"]
+    assert adata.biocolab.submit(species="mouse", dry_run=True).report.warnings == ()
+    assert [found.code for found in adata.biocolab.check(species="human").warnings] == ["BC404"]
+
+
+def test_mitochondrial_genes_are_counted():
+    (found,) = findings(HUMAN, "BC405")
+    assert (found.severity, found.count, found.examples) == ("note", 2, ("'MT-CO1'", "'MT-CO3'"))
+
+
+@pytest.mark.parametrize(("number", "noted"), [(1_200, True), (300, False)])
+def test_a_transcriptome_without_mitochondrial_genes_is_noted_and_a_panel_is_not(number, noted):
+    found = findings([f"GENE{i}" for i in range(number)], "BC405")
+    assert bool(found) == noted
+    if noted:
+        assert "would keep every cell" in found[0].message
+
+
+def test_names_out_of_a_spreadsheet_are_a_warning():
+    (found,) = findings([*HUMAN, "1-Mar", "2-Sep"], "BC406")
+    assert (found.severity, found.count, found.examples) == ("warning", 2, ("'1-Mar'", "'2-Sep'"))
+
+
+def test_genes_without_names_are_a_warning():
+    (found,) = findings([str(i) for i in range(30)], "BC407", var={"symbol": [f"A{i}" for i in range(30)]})
+    assert (found.severity, found.count) == ("warning", 30)
+    assert "var['symbol'] may have them" in found.fix
+    assert findings([str(i) for i in range(5)], "BC407") == []
+
+
+def test_genomes_in_front_of_names_are_a_warning():
+    (found,) = findings([f"GRCh38_{name}" for name in HUMAN] + [f"mm10___{name}" for name in MOUSE], "BC408")
+    assert (found.severity, found.count) == ("warning", len(HUMAN) + len(MOUSE))
+    assert "keep the cells and genes of one species" in found.fix
+
+
+def test_genes_are_those_of_the_matrix_that_is_sent():
+    adata = ad.AnnData(np.log1p(np.ones((2, 1), np.float32)), var=pd.DataFrame(index=["x"]))
+    adata.raw = ad.AnnData(np.ones((2, 30), np.float32), var=pd.DataFrame(index=[f"{name}.1" for name in IDS]))
+    found = next(found for found in bc.check(adata) if found.code == "BC402")
+    assert found.path == "raw.var_names"
+    exec(found.fix.removeprefix("In a copy: ").partition(", then")[0], {"copy": adata})
+    assert list(adata.raw.var_names) == IDS
