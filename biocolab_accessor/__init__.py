@@ -16,7 +16,8 @@ from biocolab_accessor.check import check
 from biocolab_accessor.sandbox import sandbox
 
 if TYPE_CHECKING:
-    from biocolab_accessor.catalog import database, databases, expression_summary, groups, studies, study, submission
+    from biocolab_accessor.atlas import database, databases, expression_summary
+    from biocolab_accessor.catalog import groups, studies, study, submission
     from biocolab_accessor.cluster import share_credentials
     from biocolab_accessor.config import settings
     from biocolab_accessor.connection import connect
@@ -61,9 +62,8 @@ _HOME = {
     "settings": ("config", "settings"),
     "submit": ("outbound.submit", "submit_files"),
     "submit_from_s3": ("outbound.submit", "submit_from_s3"),
-} | {
-    name: ("catalog", name)
-    for name in ("database", "databases", "expression_summary", "groups", "studies", "study", "submission")
+    **{name: ("atlas", name) for name in ("database", "databases", "expression_summary")},
+    **{name: ("catalog", name) for name in ("groups", "studies", "study", "submission")},
 }
 
 

@@ -172,7 +172,7 @@ class DataFrameAccessor:
         database
             As :func:`biocolab_accessor.database` gives it.
         """
-        from biocolab_accessor.catalog import expression_summary
+        from biocolab_accessor.atlas import expression_summary
         from biocolab_accessor.table import genes_of
 
         return expression_summary(genes_of(self._table, column), database=database)

@@ -13,7 +13,7 @@ from biocolab_accessor.annotate.annotation import Annotation
 from biocolab_accessor.annotate.lookup import summaries_of
 from biocolab_accessor.annotate.markers import markers_of, translate
 from biocolab_accessor.annotate.score import ranks_by_gene, score_types
-from biocolab_accessor.catalog import database as newest
+from biocolab_accessor.atlas import database as newest
 from biocolab_accessor.check.columns import as_frame
 from biocolab_accessor.errors import InvalidArgument
 

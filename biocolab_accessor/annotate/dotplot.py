@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from anndata import AnnData
 
-from biocolab_accessor.catalog import expression_summary
+from biocolab_accessor.atlas import expression_summary
 from biocolab_accessor.errors import InvalidArgument
 
 if TYPE_CHECKING:

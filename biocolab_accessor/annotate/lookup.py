@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from biocolab_accessor.catalog import expression_summary
+from biocolab_accessor.atlas import expression_summary
 from biocolab_accessor.clients.bioflex import Database
 from biocolab_accessor.errors import UnknownGene
 from biocolab_accessor.naming import listing
