@@ -47,12 +47,15 @@ def serving(
     def end(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
-    signal.signal(signal.SIGTERM, end)
-    with Sandbox(path, port=port, host=host, token=os.environ.get(TOKEN) or None, control=control) as sandbox:
-        if reset:
-            sandbox.reset()
-        with suppress(KeyboardInterrupt):
-            yield sandbox
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        with Sandbox(path, port=port, host=host, token=os.environ.get(TOKEN) or None, control=control) as sandbox:
+            if reset:
+                sandbox.reset()
+            with suppress(KeyboardInterrupt):
+                yield sandbox
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def wait() -> None:

@@ -12,6 +12,7 @@ import importlib.util
 import io
 import re
 import urllib.request
+from pathlib import Path
 import uuid
 from typing import Any
 
@@ -238,6 +239,23 @@ class BBrowserXDriver(ReadingDriver):
         body = self.connector._submit_study(GROUP, study_id="task", input_matrix_type="raw", skip_dimred=True)
         body |= {"s3_id": BUCKET, "batch_info": {"Batch_0": {"matrix": "sample.h5ad", "name": "sample.h5ad"}}}
         task, status = self.connector.submit_task("submit_study_from_s3", body), ""
+        while status not in ("SUCCESS", "ERROR"):
+            status = self.connector.post_request("api/v1/get_submission_log", {"task_id": task})["data"]["status"]
+        self.read_back("sample", self.connector.commit_task(GROUP, task)["uuid"])
+
+    @case("announce_file", "send_chunk", routes=["add_file_upload", "upload_chunk"], name="only our class has them")
+    def h_chunks(self) -> None:
+        file = Path(self.expected.file("sample.h5ad"))
+        half = file.stat().st_size // 2
+        number = self.connector.announce_file("chunks", 2, file.name)
+        told = {"folder_id": "chunks", "id": number, "n_chunks": 2}
+        # The second first, and then once more: each is stored under its number.
+        self.connector.send_chunk({**told, "chunk": 1}, file.name, file, half, file.stat().st_size - half)
+        self.connector.send_chunk({**told, "chunk": 1}, file.name, file, half, file.stat().st_size - half)
+        folder = self.connector.send_chunk({**told, "chunk": 0}, file.name, file, 0, half)
+        body = self.connector._submit_study(GROUP, study_id="chunks", input_matrix_type="raw", skip_dimred=True)
+        body |= {"study_path": folder, "batch_info": [file.name]}
+        task, status = self.connector.submit_task("submit_study_from_local", body), ""
         while status not in ("SUCCESS", "ERROR"):
             status = self.connector.post_request("api/v1/get_submission_log", {"task_id": task})["data"]["status"]
         self.read_back("sample", self.connector.commit_task(GROUP, task)["uuid"])
