@@ -23,7 +23,7 @@ def not_sent(context: Context) -> Iterator[Finding]:
     left = [str(slot) for slot in filled_slots(context.adata) if slot != chosen]
     left += [f"{name}[{key!a}]" for name in _NEVER_SENT for key in getattr(context.adata, name)]
     if left and chosen is not None:
-        message = f"not sent, since the servers read none of it: {len(left):,} slots"
+        message = "not sent, since the servers read none of it"
         yield found(", ".join(dict.fromkeys(name.partition("[")[0] for name in left)), message,
                     count=len(left), examples=tuple(left[:5]))  # fmt: skip
 

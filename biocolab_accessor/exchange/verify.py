@@ -50,7 +50,7 @@ def verified(cells: pd.DataFrame, parts: StudyParts, rows: NDArray[np.intp]) -> 
     for line in changed:
         warnings.warn(f"study {parts.study_id!r}: {line}", stacklevel=5)
     if others:
-        changed.append(f"without pull_metadata(dtypes=report.dtypes) come back {', '.join(others)}")
+        changed.append(f"without pull_metadata(dtypes=report.dtypes) these come back otherwise: {', '.join(others)}")
     return changed
 
 

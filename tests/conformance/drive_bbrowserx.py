@@ -12,8 +12,8 @@ import importlib.util
 import io
 import re
 import urllib.request
-from pathlib import Path
 import uuid
+from pathlib import Path
 from typing import Any
 
 from case import Expected, Report, arguments, case, equal
