@@ -40,36 +40,6 @@ _CLASSES = (
 # No docstring, no summary, parameters that are not told or not there, no example.
 _CODES = {"GL08", "SS01", "PR01", "PR02", "EX01"}
 
-# What is still missing. A name leaves this list when its docstring is whole, and none may come to it.
-_GAPS = {
-    "biocolab_accessor.accessors.adata.AnnDataAccessor",
-    "biocolab_accessor.accessors.frame.DataFrameAccessor",
-    "biocolab_accessor.accessors.frame.DataFrameAccessor.check",
-    "biocolab_accessor.accessors.frame.DataFrameAccessor.expression_summary",
-    "biocolab_accessor.accessors.frame.DataFrameAccessor.submit",
-    "biocolab_accessor.accessors.sending.Sending.to_h5ad",
-    "biocolab_accessor.check.report.Report.raise_for_errors",
-    "biocolab_accessor.check.report.Report.to_frame",
-    "biocolab_accessor.inbound.study.Study.barcodes",
-    "biocolab_accessor.inbound.study.Study.export_study",
-    "biocolab_accessor.inbound.study.Study.features",
-    "biocolab_accessor.inbound.study.Study.lazy",
-    "biocolab_accessor.inbound.study.Study.matrix",
-    "biocolab_accessor.inbound.study.Study.metadata",
-    "biocolab_accessor.inbound.study.Study.provenance",
-    "biocolab_accessor.inbound.study.Study.query_genes",
-    "biocolab_accessor.outbound.plan.Plan",
-    "biocolab_accessor.outbound.submission.Submission",
-    "biocolab_accessor.outbound.submission.Submission.study",
-    "biocolab_accessor.outbound.submission.Submission.wait",
-    "biocolab_accessor.outbound.submit.submit_files",
-    "biocolab_accessor.outbound.submit.submit_from_s3",
-    "biocolab_accessor.storage.cache.Cache.arrays",
-    "biocolab_accessor.storage.cache.Cache.clear",
-    "biocolab_accessor.storage.cache.Cache.file",
-    "biocolab_accessor.storage.cache.Cache.info",
-}
-
 
 def _path(thing: object) -> str:
     return f"{thing.__module__}.{thing.__qualname__}"
@@ -104,15 +74,7 @@ def _problems(path: str) -> list[str]:
 
 @pytest.mark.parametrize("path", sorted(_THINGS))
 def test_a_public_name_has_a_whole_docstring_with_an_example(path: str) -> None:
-    found = _problems(path)
-    if path in _GAPS:
-        assert found, f"{path} is whole now: take it out of _GAPS"
-    else:
-        assert found == []
-
-
-def test_the_gaps_are_names_that_there_are() -> None:
-    assert set(_THINGS) >= _GAPS
+    assert _problems(path) == []
 
 
 def test_properties_say_what_they_are() -> None:

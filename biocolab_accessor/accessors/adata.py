@@ -18,6 +18,12 @@ class AnnDataAccessor(Sending, Exchange, Analysis):
     ----------
     adata
         The object. No method changes it, but those whose purpose that is.
+
+    Examples
+    --------
+    >>> import anndata as ad, numpy as np, biocolab_accessor
+    >>> ad.AnnData(np.eye(3, dtype="float32")).biocolab
+    adata.biocolab of 3 cells and 3 genes: annotate, check, ...
     """
 
     def __init__(self, adata: AnnData) -> None:

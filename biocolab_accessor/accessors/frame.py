@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from biocolab_accessor.exchange.push import Missing
     from biocolab_accessor.exchange.report import MatchReport
     from biocolab_accessor.inbound.study import Study
+    from biocolab_accessor.outbound.plan import Strictness
     from biocolab_accessor.outbound.submission import Submission
 
 __all__ = ["DataFrameAccessor"]
@@ -30,6 +31,12 @@ class DataFrameAccessor:
     ----------
     table
         The data frame. No method changes it.
+
+    Examples
+    --------
+    >>> import pandas as pd, biocolab_accessor
+    >>> pd.DataFrame({"CD3D": [3, 0]}, index=["cell1", "cell2"]).biocolab
+    df.biocolab: to_anndata, check, submit (expression table); submit_metadata; expression_summary (genes)
     """
 
     def __init__(self, table: pd.DataFrame) -> None:
@@ -58,9 +65,21 @@ class DataFrameAccessor:
 
         return to_anndata(self._table)
 
-    def check(self, *, input_matrix_type: MatrixType = "auto") -> Report:
-        """As :meth:`AnnDataAccessor.check`, for an expression table."""
-        return AnnDataAccessor(self.to_anndata()).check(input_matrix_type=input_matrix_type)
+    def check(self, *, input_matrix_type: MatrixType = "auto", species: str | None = None) -> Report:
+        """As :meth:`AnnDataAccessor.check`, for an expression table.
+
+        Parameters
+        ----------
+        input_matrix_type, species
+            As there.
+
+        Examples
+        --------
+        >>> import pandas as pd, biocolab_accessor
+        >>> pd.DataFrame({"CD3D": [3, 0], "LYZ": [0, 5]}, index=["cell1", "cell2"]).biocolab.check().ok
+        True
+        """
+        return AnnDataAccessor(self.to_anndata()).check(input_matrix_type=input_matrix_type, species=species)
 
     def submit(
         self,
@@ -78,11 +97,28 @@ class DataFrameAccessor:
         max_genes: float | None = None,
         mt_percentage: float | None = None,
         skip_dimred: bool = False,
+        check: Strictness = "default",
         to: Server = "bbrowserx",
         chunk_size: int | None = None,
         wait: bool = True,
     ) -> Submission:
-        """As :meth:`AnnDataAccessor.submit`, for an expression table; see there for arguments and errors."""
+        """As :meth:`AnnDataAccessor.submit`, for an expression table; see there for returns and errors.
+
+        Parameters
+        ----------
+        group, study_id, name, authors, abstract, species, input_matrix_type
+            As there.
+        min_counts, min_genes, max_counts, max_genes, mt_percentage, skip_dimred, check, to, chunk_size, wait
+            As there.
+
+        Examples
+        --------
+        >>> import numpy as np, pandas as pd, biocolab_accessor as bc
+        >>> table = pd.DataFrame(np.eye(9, dtype=int) + 1).add_prefix("GENE").rename("cell{}".format)
+        >>> with bc.sandbox():
+        ...     table.biocolab.submit(skip_dimred=True).study().n_obs
+        9
+        """
         return AnnDataAccessor(self.to_anndata()).submit(
             group,
             study_id=study_id,
@@ -97,6 +133,7 @@ class DataFrameAccessor:
             max_genes=max_genes,
             mt_percentage=mt_percentage,
             skip_dimred=skip_dimred,
+            check=check,
             to=to,
             chunk_size=chunk_size,
             wait=wait,
@@ -171,6 +208,14 @@ class DataFrameAccessor:
             Column of gene names; None takes one named ``gene``, ``names``, ``symbol`` or alike, else the index.
         database
             As :func:`biocolab_accessor.database` gives it.
+
+        Examples
+        --------
+        >>> import pandas as pd, biocolab_accessor as bc
+        >>> with bc.sandbox():
+        ...     summary = pd.DataFrame({"gene": ["CD79A", "LYZ"]}).biocolab.expression_summary()
+        >>> summary["gene"].unique().tolist()
+        ['CD79A', 'LYZ']
         """
         from biocolab_accessor.atlas import expression_summary
         from biocolab_accessor.table import genes_of

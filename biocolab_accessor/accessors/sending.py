@@ -241,6 +241,15 @@ class Sending(AnnDataPart):
         ------
         CheckFailed
             The object is not fit to be sent.
+
+        Examples
+        --------
+        >>> import anndata as ad, numpy as np, tempfile, biocolab_accessor
+        >>> adata = ad.AnnData(np.eye(3, dtype="float32"))
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = adata.biocolab.to_h5ad(f"{folder}/x.h5ad")
+        ...     (ad.read_h5ad(path).raw.X != adata.X).sum()
+        np.int64(0)
         """
         from biocolab_accessor.outbound.plan import to_h5ad
 

@@ -135,7 +135,15 @@ class Report(Sequence[Finding]):
         return self._of("note")
 
     def to_frame(self) -> pd.DataFrame:
-        """The findings as a data frame: code, severity, path, message, count, examples, fix."""
+        """The findings as a data frame: code, severity, path, message, count, examples, fix.
+
+        Examples
+        --------
+        >>> import anndata as ad, numpy as np, biocolab_accessor as bc
+        >>> table = bc.check(ad.AnnData(np.array([[1, np.nan]], dtype="float32"))).to_frame()
+        >>> table.loc[table["severity"] == "error", ["code", "path", "count"]].values.tolist()
+        [['BC302', 'X', 1]]
+        """
         columns = ["code", "severity", "path", "message", "count", "examples", "fix"]
         rows = [[getattr(finding, name) for name in columns] for finding in self]
         return pd.DataFrame(rows, columns=columns)
@@ -152,6 +160,15 @@ class Report(Sequence[Finding]):
         ------
         CheckFailed
             One of its subclasses; message and ``.report`` hold the whole report.
+
+        Examples
+        --------
+        >>> import anndata as ad, numpy as np, biocolab_accessor as bc
+        >>> try:
+        ...     bc.check(ad.AnnData(np.array([[1, np.nan]], dtype="float32"))).raise_for_errors()
+        ... except bc.errors.CheckFailed as error:
+        ...     error.report.ok
+        False
         """
         grave = self.errors or (self.warnings if strict else ())
         if not grave:

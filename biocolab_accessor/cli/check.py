@@ -20,6 +20,7 @@ def check(
     files: Annotated[list[Path], typer.Argument(help="h5ad files; each is read piece by piece.")],
     input_matrix_type: Annotated[MatrixType, typer.Option(help="raw insists on counts.")] = MatrixType.auto,
     batch_key: Annotated[str | None, typer.Option(help="Column of obs that will be the batches.")] = None,
+    species: Annotated[str | None, typer.Option(help="Compared with the names of the genes.")] = None,
     as_json: Json = False,
 ) -> None:
     """Say what stands in the way of submitting files; the exit code is 1 if something does.
@@ -35,7 +36,7 @@ def check(
     rows: list[dict[Any, Any]] = []
     ready = True
     for file in files:
-        report = check_(file, input_matrix_type=input_matrix_type.value, batch_key=batch_key)
+        report = check_(file, input_matrix_type=input_matrix_type.value, batch_key=batch_key, species=species)
         ready = ready and report.ok
         found = [{"file": str(file), **row} for row in report.to_frame().to_dict("records")]
         rows += found

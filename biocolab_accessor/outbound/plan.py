@@ -83,6 +83,13 @@ class Plan:
         Estimate of the bytes of all files before compression.
     report
         What the check found.
+
+    Examples
+    --------
+    >>> import anndata as ad, numpy as np, biocolab_accessor as bc
+    >>> plan = ad.AnnData(np.eye(3, dtype="float32")).biocolab.submit(dry_run=True)
+    >>> plan.input_matrix_type, str(plan.slot), plan.n_obs
+    ('raw', 'X', 3)
     """
 
     n_obs: int

@@ -44,6 +44,16 @@ class Submission:
         Where the study will be: group, species, and ``"bbrowserx"`` or ``"talk2data"``.
     study_info
         What the server says about the study once it is committed; empty before.
+
+    Examples
+    --------
+    >>> import anndata as ad, numpy as np, biocolab_accessor as bc
+    >>> adata = ad.AnnData(np.eye(9, dtype="float32") + 1)
+    >>> adata.var_names = [f"GENE{i}" for i in range(9)]
+    >>> with bc.sandbox():
+    ...     submission = adata.biocolab.submit(skip_dimred=True, wait=False)
+    ...     submission.wait().status
+    'SUCCESS'
     """
 
     def __init__(
@@ -159,6 +169,16 @@ class Submission:
             The task ended in an error; the message holds the log's last lines.
         TimedOut
             It is still running; call again to go on waiting.
+
+        Examples
+        --------
+        >>> import anndata as ad, numpy as np, biocolab_accessor as bc
+        >>> adata = ad.AnnData(np.eye(9, dtype="float32") + 1)
+        >>> adata.var_names = [f"GENE{i}" for i in range(9)]
+        >>> with bc.sandbox():
+        ...     submission = adata.biocolab.submit(skip_dimred=True, wait=False)
+        ...     submission.wait().done
+        True
         """
         if timeout is not None and not timeout >= 0:
             msg = f"timeout is {timeout!r}: give seconds, or None for bc.settings.deadline"
@@ -225,6 +245,16 @@ class Submission:
         -------
         Study
             Its ``to_anndata()`` brings the cells back.
+
+        Examples
+        --------
+        >>> import anndata as ad, numpy as np, biocolab_accessor as bc
+        >>> adata = ad.AnnData(np.eye(9, dtype="float32") + 1)
+        >>> adata.var_names = [f"GENE{i}" for i in range(9)]
+        >>> with bc.sandbox():
+        ...     submission = adata.biocolab.submit(skip_dimred=True, wait=False)
+        ...     submission.study().n_obs
+        9
         """
         from biocolab_accessor.catalog import study_of_group
 

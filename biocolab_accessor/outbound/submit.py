@@ -148,6 +148,14 @@ def submit_files(
 
     A call that was broken off is carried on by the same call with the same files, as
     :meth:`~biocolab_accessor.accessors.adata.AnnDataAccessor.submit` does.
+
+    Examples
+    --------
+    >>> import anndata as ad, numpy as np, tempfile, biocolab_accessor as bc
+    >>> with bc.sandbox(), tempfile.TemporaryDirectory() as folder:
+    ...     ad.AnnData(np.eye(9, dtype="float32") + 1).write_h5ad(f"{folder}/x.h5ad")
+    ...     bc.submit(f"{folder}/x.h5ad", skip_dimred=True).study().n_obs
+    9
     """
     filters = Filters(min_counts, min_genes, max_counts, max_genes, mt_percentage)
     request = StudyRequest(group, study_id, name, authors, abstract, species, filters, skip_dimred)
@@ -235,6 +243,15 @@ def submit_from_s3(
         The token sees no such group.
     TaskFailed
         The server could not read or process the files.
+
+    Examples
+    --------
+    >>> import anndata as ad, numpy as np, tempfile, biocolab_accessor as bc
+    >>> with bc.sandbox() as server, tempfile.TemporaryDirectory() as folder:
+    ...     ad.AnnData(np.eye(9, dtype="float32") + 1).write_h5ad(f"{folder}/x.h5ad")
+    ...     bucket = server.add_bucket(folder)  # a folder that stands for one; a real server knows its own
+    ...     bc.submit_from_s3("x.h5ad", s3_id=bucket, skip_dimred=True).study().n_obs
+    9
     """
     filters = Filters(min_counts, min_genes, max_counts, max_genes, mt_percentage)
     request = StudyRequest(group, study_id, name, authors, abstract, species, filters, skip_dimred)

@@ -82,12 +82,32 @@ class Cache:
         return settings.cache_dir / _LAYOUT
 
     def info(self) -> CacheInfo:
-        """What is in the cache."""
+        """What is in the cache.
+
+        Examples
+        --------
+        >>> import numpy as np, tempfile
+        >>> import biocolab_accessor as bc
+        >>> with tempfile.TemporaryDirectory() as folder, bc.settings.override(cache_dir=folder):
+        ...     bc.cache.info().entries
+        0
+        """
         entries = self._entries()
         return CacheInfo(settings.cache_dir, len(entries), sum(size for _, size, _ in entries), settings.cache_size)
 
     def clear(self) -> None:
-        """Forget everything; what is mapped into memory stays readable on systems that allow it."""
+        """Forget everything; what is mapped into memory stays readable on systems that allow it.
+
+        Examples
+        --------
+        >>> import numpy as np, tempfile
+        >>> import biocolab_accessor as bc
+        >>> with tempfile.TemporaryDirectory() as folder, bc.settings.override(cache_dir=folder):
+        ...     _ = bc.cache.arrays({"name": "ones"}, lambda: {"ones": np.ones(3)})
+        ...     bc.cache.clear()
+        ...     bc.cache.info().entries
+        0
+        """
         for _, _, path in self._entries():
             _remove(path)
 
@@ -106,6 +126,15 @@ class Cache:
         dict
             From the cache they are mapped: pages are read when they are touched, and what is written into an array
             changes neither the file nor what others see.
+
+        Examples
+        --------
+        >>> import numpy as np, tempfile
+        >>> import biocolab_accessor as bc
+        >>> with tempfile.TemporaryDirectory() as folder, bc.settings.override(cache_dir=folder):
+        ...     first = bc.cache.arrays({"name": "ones"}, lambda: {"ones": np.ones(3)})
+        ...     bc.cache.arrays({"name": "ones"}, lambda: {"ones": np.zeros(3)})["ones"].tolist()
+        [1.0, 1.0, 1.0]
         """
 
         def build(part: Path) -> Arrays:
@@ -130,6 +159,14 @@ class Cache:
             What it depends on, in JSON; never a token.
         write
             Called with the path to write.
+
+        Examples
+        --------
+        >>> import numpy as np, tempfile
+        >>> import biocolab_accessor as bc
+        >>> with tempfile.TemporaryDirectory() as folder, bc.settings.override(cache_dir=folder):
+        ...     bc.cache.file({"name": "text"}, lambda path: path.write_text("kept")).read_text()
+        'kept'
         """
 
         def build(part: Path) -> Path:
