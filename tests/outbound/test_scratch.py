@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 
@@ -135,7 +136,14 @@ class TestASubmissionThatIsInterrupted:
             "BIOCOLAB_CACHE_DIR": str(bc.settings.cache_dir),
         }
         command = [sys.executable, "-c", _CLIENT, str(path), title]
-        client = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
+        client = subprocess.Popen(
+            command,
+            env=environment,
+            stdout=subprocess.PIPE,
+            text=True,
+            # A shell that starts the tests with & switches SIGINT off for its children.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        )
         assert client.stdout is not None
         assert client.stdout.readline() == "ready\n"
         return client
@@ -143,6 +151,8 @@ class TestASubmissionThatIsInterrupted:
     def stop(self, client: subprocess.Popen[str], number: int) -> int:
         """Give the signal; the call is left within two seconds. How long Python takes to end is not ours."""
         assert client.stdout is not None
+        late = threading.Timer(30, client.kill)
+        late.start()
         start = time.monotonic()
         client.send_signal(number)
         try:
@@ -150,6 +160,7 @@ class TestASubmissionThatIsInterrupted:
             seconds = time.monotonic() - start
             code = client.wait(20)
         finally:
+            late.cancel()
             client.kill()
             client.communicate()
         assert seconds < 2
