@@ -11,7 +11,8 @@ from biocolab_accessor.clients.address import normalise_host
 from biocolab_accessor.clients.bbrowserx import TALK2DATA_HOST, BBrowserXConnector
 from biocolab_accessor.clients.bioflex import BIOFLEX_HOST, BioFlexConnection
 from biocolab_accessor.credentials import Credentials, KeyFile, RedactedDict, Service, resolve
-from biocolab_accessor.errors import InvalidArgument, MissingCredentials
+from biocolab_accessor.errors import ConfigurationError, InvalidArgument, MissingCredentials
+from biocolab_accessor.markup import facts_table
 from biocolab_accessor.secret import Secret
 from biocolab_accessor.studio import STUDIO_HOST, studio_settings
 
@@ -51,6 +52,10 @@ _BIOFLEX = Service(
     advice="(and, as in version 1.0.1, at EConnector's public_token and bio_bbx_public_key of the key file)\n"
     "The token is made in the user settings of BioColab or BioStudio.",
 )
+
+
+Source = Literal["bioflex", "bbrowserx", "talk2data"]
+_SOURCES: tuple[Source, ...] = ("bbrowserx", "talk2data", "bioflex")
 
 
 class EConnector:
@@ -140,6 +145,17 @@ class EConnector:
         given = {**{k: v for k, v in self._hosts.items() if v}, **{k: "****" for k, v in self._tokens.items() if v}}
         return f"EConnector({', '.join(f'{key}={value!r}' for key, value in given.items())})"
 
+    def _repr_html_(self) -> str:
+        facts: list[tuple[str, str]] = []
+        for source in _SOURCES:
+            try:
+                found = self.credentials(source)
+            except ConfigurationError:
+                facts.append((source, "no host or no token is known"))
+            else:
+                facts.append((source, f"{found.host} (token: {found.token.origin})"))
+        return facts_table("Connector", facts)
+
     def get_settings(self) -> RedactedDict:
         """What the key file, or BioStudio with ``use_token_from_api``, holds; its text shows no tokens.
 
@@ -217,7 +233,7 @@ class EConnector:
             _warn_of_old_name("public_token", "bioflex_token")
         return self._client(BioFlexConnection, self._bioflex(bioflex_token or public_token), None)
 
-    def credentials(self, source: Literal["bioflex", "bbrowserx", "talk2data"]) -> Credentials:
+    def credentials(self, source: Source) -> Credentials:
         """Where a server is, and with which token it would be asked; nothing is sent.
 
         Parameters

@@ -161,3 +161,12 @@ def test_connectors_are_made_once_for_each_host_and_token(connector: EConnector)
 def test_a_text_in_place_of_a_list_of_keys_is_refused(connector: EConnector) -> None:
     with pytest.warns(DeprecationWarning, match="1.0.1"), pytest.raises(InvalidArgument, match=r"\['x.h5ad'\]"):
         connector.submit_h5ad("personal", "x.h5ad")
+
+
+def test_a_notebook_shows_where_hosts_and_tokens_are_from_and_no_token() -> None:
+    connector = EConnector(private_host="https://company.example/t2d_index_tool/", private_token="s3cret-token")
+    shown = connector._repr_html_()
+    assert "https://company.example/t2d_index_tool/" in shown
+    assert "private_token" in shown
+    assert "s3cret-token" not in shown
+    assert shown.count("no host or no token is known") == 2  # neither Talk2Data nor BioFlex

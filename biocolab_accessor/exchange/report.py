@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from html import escape
 from typing import Any
+
+from biocolab_accessor.markup import facts_table
 
 __all__ = ["MatchReport"]
 
@@ -74,10 +75,4 @@ class MatchReport:
         return "\n".join([f"MatchReport: study {self.study_id!r}", *lines])
 
     def _repr_html_(self) -> str:
-        left = "text-align:left"
-        rows = "".join(
-            f"<tr><td style='{left}'>{name}</td><td style='{left}'>{escape(text)}</td></tr>"
-            for name, text in self._rows()
-        )
-        caption = f"<caption style='{left};color:inherit'>Cells here and in study {escape(self.study_id)}</caption>"
-        return f"<table style='color:inherit'>{caption}<tbody>{rows}</tbody></table>"
+        return facts_table(f"Cells here and in study {self.study_id}", self._rows())

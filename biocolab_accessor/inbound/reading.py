@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from biocolab_accessor.inbound.matrix import Unit, select_genes, unit_name
 from biocolab_accessor.inbound.metadata import select_fields
 from biocolab_accessor.inbound.parts import StudyParts
 from biocolab_accessor.inbound.source import StudySource
+from biocolab_accessor.markup import facts_table
 
 __all__ = ["Reading"]
 
@@ -40,19 +40,13 @@ class Reading:
         return f'Study(id="{self.id}",title="{self.title}",reference="{self.reference}")'
 
     def _repr_html_(self) -> str:
-        rows = {
-            "title": self.title,
-            "authors": ", ".join(self.authors),
-            "reference": self.reference,
-            "source": self.source,
-        }
-        cells = "".join(
-            f"<tr><td style='text-align:left'>{escape(name)}</td><td style='text-align:left'>{escape(value)}</td></tr>"
-            for name, value in rows.items()
-            if value
-        )
-        head = f"<thead><tr><th colspan='2' style='text-align:left'>Study {escape(self.id)}</th></tr></thead>"
-        return f"<table>{head}{cells}</table>"
+        facts = [
+            ("title", self.title),
+            ("authors", ", ".join(self.authors)),
+            ("reference", self.reference),
+            ("source", self.source),
+        ]
+        return facts_table(f"Study {self.id}", facts)
 
     @property
     def metalist(self) -> Sequence[Any]:

@@ -8,6 +8,7 @@ from typing import NamedTuple, get_args
 
 from biocolab_accessor.errors import InvalidArgument
 from biocolab_accessor.inbound.matrix import Format, Unit, unit_name
+from biocolab_accessor.markup import facts_table
 
 __all__ = ["FetchPlan", "Selection"]
 
@@ -97,18 +98,24 @@ class FetchPlan:
         return self.memory is None or self.memory <= self.available
 
     def __repr__(self) -> str:
-        lines = [
-            f"FetchPlan of {self.study_id}: no values were fetched",
-            f"  cells x genes: {self.n_obs:,} x {self.n_vars:,}",
-            f"  fields: {', '.join(self.fields) or 'none'}",
+        lines = [f"FetchPlan of {self.study_id}: no values were fetched"]
+        return "\n".join([*lines, *(f"  {name}: {text}" for name, text in self._facts())])
+
+    def _repr_html_(self) -> str:
+        return facts_table(f"Plan of a fetch of {self.study_id}: no values were fetched", self._facts())
+
+    def _facts(self) -> list[tuple[str, str]]:
+        facts = [
+            ("cells x genes", f"{self.n_obs:,} x {self.n_vars:,}"),
+            ("fields", ", ".join(self.fields) or "none"),
         ]
         if self.n_bytes is not None:
-            lines.append(f"  to fetch: {self.n_bytes / 1e6:,.1f} MB")
+            facts.append(("to fetch", f"{self.n_bytes / 1e6:,.1f} MB"))
         if self.memory is not None:
-            lines.append(f"  in memory: about {self.memory / 1e6:,.1f} MB of {self.available / 1e6:,.1f} MB")
+            facts.append(("in memory", f"about {self.memory / 1e6:,.1f} MB of {self.available / 1e6:,.1f} MB"))
         if not self.fits:
-            lines.append("  does not fit: use to_h5ad(path), to_anndata(backed=path) or lazy(), or ask for genes=")
-        return "\n".join(lines)
+            facts.append(("does not fit", "use to_h5ad(path), to_anndata(backed=path) or lazy(), or ask for genes="))
+        return facts
 
 
 def _names(names: Sequence[str] | str | None) -> tuple[str, ...] | None:

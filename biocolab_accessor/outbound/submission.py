@@ -7,7 +7,6 @@ import logging
 import threading
 from collections.abc import Generator
 from contextlib import suppress
-from html import escape
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
@@ -15,6 +14,7 @@ from biocolab_accessor.clients.address import is_loopback, same_origin_url
 from biocolab_accessor.clients.bbrowserx import BBrowserXConnector
 from biocolab_accessor.clients.tasks import TaskState, follow_task, task_state
 from biocolab_accessor.errors import BiocolabError, ConfigurationError, InvalidArgument, TaskFailed
+from biocolab_accessor.markup import facts_table
 from biocolab_accessor.outbound import journal
 from biocolab_accessor.progress import progress_bar
 
@@ -80,20 +80,17 @@ class Submission:
 
     def _repr_html_(self) -> str:
         line = self._state.log.rstrip().rpartition("\n")[2]
-        rows = {"study": self.study_id, "group": self.group_id, "status": self._state.status, "log": line}
-        cells = "".join(
-            f"<tr><td style='text-align:left'>{name}</td><td style='text-align:left'>{escape(str(value))}</td></tr>"
-            for name, value in rows.items()
-            if value
-        )
         try:
             url = self.url
         except BiocolabError:
             url = None  # a sandbox that is closed has no page, and showing what is known must not fail
-        if url:
-            link = f"<a href='{escape(url)}' target='_blank' rel='noopener'>{escape(url)}</a>"
-            cells += f"<tr><td style='text-align:left'>page</td><td style='text-align:left'>{link}</td></tr>"
-        return f"<table><thead><tr><th colspan='2' style='text-align:left'>Submission</th></tr></thead>{cells}</table>"
+        facts = [
+            ("study", str(self.study_id)),
+            ("group", str(self.group_id)),
+            ("status", self._state.status),
+            ("log", line),
+        ]
+        return facts_table("Submission", facts, link=("page", url) if url else None)
 
     def __getstate__(self) -> dict[str, Any]:
         # The connector holds a token: the other process makes its own.
