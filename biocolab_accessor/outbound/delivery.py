@@ -105,7 +105,7 @@ def _carried_on(connector: BBrowserXConnector, entry: Entry) -> Submission | Non
             return found
     if known.study_info is not None:
         logger.info("study %s is no longer on %s: it is sent again", known.study_id, known.server)
-        entry.drop()
+        entry.clear()
         return None
     if known.task_id == "":
         return None
@@ -117,7 +117,7 @@ def _carried_on(connector: BBrowserXConnector, entry: Entry) -> Submission | Non
         logger.info("the task of an earlier call is gone: %s", error)
         state = None
     if state is None or state.failed:
-        entry.drop()
+        entry.clear()
         return None
     logger.info("study %s was submitted before and is %s: going on with it", known.study_id, state.status)
     return _submission(connector, known, state)

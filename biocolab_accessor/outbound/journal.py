@@ -153,15 +153,24 @@ class Entry:
         else:
             self.note("commit", study_info=dict(study_info))
 
+    def clear(self) -> None:
+        """Forget everything that was done; this call begins anew."""
+        self.known = Known()
+        if self._path is not None:
+            self._path.write_bytes(b"")  # not removed: other calls have to see that this one is under way
+
     def drop(self) -> None:
-        """Forget everything; the next step begins anew."""
+        """Forget the submission."""
         self.known = Known()
         if self._path is not None:
             self._path.unlink(missing_ok=True)
 
     def close(self) -> None:
-        """Let other calls have it."""
+        """Let other calls have it; of a call that did nothing, nothing stays."""
         if self._lock is not None:
+            if self._path is not None and self.known == Known():
+                with suppress(OSError):
+                    self._path.unlink(missing_ok=True)
             self._lock.release()
             self._lock = None
 
@@ -258,6 +267,7 @@ def _taken(folder: Path, digest: str, *, wait: bool) -> Entry:
                 busy = True
             if not (busy and wait):
                 path = folder / f"{digest}-{uuid.uuid4().hex[:8]}.jsonl"
+                path.touch(mode=0o600)  # from now on, not from its first step on, others see that it is under way
                 return Entry(path, _try_lock(path))
         deadline.check("waiting for the same submission in another call")
         time.sleep(0.1)

@@ -89,7 +89,8 @@ class TestMetadata:
         truth.obs["n_genes"] = truth.obs["n_genes"].astype("int16")
         before = truth.obs.copy()
         truth.obs["percent_mito"] = 0
-        report = truth.biocolab.pull_metadata(study=study, overwrite=True)
+        fields = ["phase", "n_genes", "louvain", "S_score", "percent_mito"]
+        report = truth.biocolab.pull_metadata(fields, study=study, overwrite=True)
         pd.testing.assert_frame_equal(
             truth.obs[["phase", "n_genes", "louvain", "S_score"]], before[["phase", "n_genes", "louvain", "S_score"]]
         )

@@ -138,9 +138,10 @@ def test_what_is_a_month_old_is_removed() -> None:
     with journal.entry({}, wait=False) as entry:
         begin(entry)
     old = time.time() - 31 * 86400
-    os.utime(only_file(), (old, old))
+    file = only_file()
+    os.utime(file, (old, old))
     with journal.entry({"another": "call"}, wait=False):
-        assert only_file().exists()  # it was tidied today
+        assert file.exists()  # it was tidied today
     os.utime(journal._folder() / "tidied", (old, old))
     with journal.entry({}, wait=False) as entry:
         assert entry.known == journal.Known()
@@ -195,3 +196,24 @@ def test_a_disk_that_fails_does_not_stop_the_submission(caplog: pytest.LogCaptur
         entry.note("task", task_id="t")
         assert entry.known.task_id == "t"
     assert caplog.text.count("cannot be resumed") == 1
+
+
+def test_a_call_is_seen_by_others_before_it_has_done_anything() -> None:
+    key = {"content": "seen at once"}
+    with (
+        journal.entry(key, wait=True),
+        bc.settings.override(deadline=0.3),
+        pytest.raises(TimedOut),
+        journal.entry(key, wait=True),
+    ):
+        pytest.fail("two calls have the same submission")
+
+
+def test_a_call_that_begins_anew_is_still_seen() -> None:
+    key = {"content": "begun anew"}
+    with journal.entry(key, wait=True) as entry:
+        entry.note("intent")
+        entry.clear()
+        assert not entry.known.intended
+        with bc.settings.override(deadline=0.3), pytest.raises(TimedOut), journal.entry(key, wait=True):
+            pytest.fail("two calls have the same submission")

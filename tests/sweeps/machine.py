@@ -190,7 +190,7 @@ class Machine(RuleBasedStateMachine):
             return
         self._fails(key, "commit_submission_result", nth=1, kind="lost_answer")
         self._all_sent(call, key)
-        newest = next(task for task in self._tasks() if task.body["title"] == self._title(key))
+        newest = next(task for task in self._tasks() if task.body.get("title") == self._title(key))
         self._asked(call, newest.id)
         assert call.task is not None
         call.task.committed = True
@@ -254,7 +254,7 @@ class Machine(RuleBasedStateMachine):
         """As many chunks, tasks and studies as there must be, and no more."""
         arrived = sum(record.status == 200 for record in self.server.requests.of("upload_chunk"))
         assert arrived == self.sent
-        begun = Counter(task.body["title"] for task in self._tasks())
+        begun = Counter(task.body.get("title") for task in self._tasks())
         there = Counter(record.title for record in self.server._site.catalogue.studies(self.server.email))
         for key, call in self.calls.items():
             assert begun[self._title(key)] == len(call.tasks)
