@@ -17,12 +17,13 @@ from biocolab_accessor.sandbox import sandbox
 
 if TYPE_CHECKING:
     from biocolab_accessor.atlas import database, databases, expression_summary
-    from biocolab_accessor.catalog import groups, studies, study, submission
+    from biocolab_accessor.catalog import groups, studies, study
     from biocolab_accessor.cluster import share_credentials
     from biocolab_accessor.config import settings
     from biocolab_accessor.connection import connect
     from biocolab_accessor.connector import EConnector
     from biocolab_accessor.join import collection
+    from biocolab_accessor.outbound.submission import submission
     from biocolab_accessor.outbound.submit import submit_files as submit
     from biocolab_accessor.outbound.submit import submit_from_s3
     from biocolab_accessor.storage.cache import cache
@@ -60,10 +61,11 @@ _HOME = {
     "connect": ("connection", "connect"),
     "share_credentials": ("cluster", "share_credentials"),
     "settings": ("config", "settings"),
+    "submission": ("outbound.submission", "submission"),
     "submit": ("outbound.submit", "submit_files"),
     "submit_from_s3": ("outbound.submit", "submit_from_s3"),
     **{name: ("atlas", name) for name in ("database", "databases", "expression_summary")},
-    **{name: ("catalog", name) for name in ("groups", "studies", "study", "submission")},
+    **{name: ("catalog", name) for name in ("groups", "studies", "study")},
 }
 
 

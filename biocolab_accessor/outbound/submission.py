@@ -19,9 +19,10 @@ from biocolab_accessor.outbound import journal
 from biocolab_accessor.progress import progress_bar
 
 if TYPE_CHECKING:
+    from biocolab_accessor.catalog import Server
     from biocolab_accessor.inbound.study import Study
 
-__all__ = ["Submission"]
+__all__ = ["Submission", "submission"]
 
 logger = logging.getLogger("biocolab_accessor.outbound")
 
@@ -263,3 +264,61 @@ class Submission:
         if not (self._state.succeeded or self._state.failed):
             self._state = task_state(self.connector, self.task_id)
         return self._state
+
+
+def submission(
+    task_id: str | int,
+    *,
+    group: str | None = None,
+    study_id: str | None = None,
+    species: str | None = None,
+    to: Server = "bbrowserx",
+) -> Submission:
+    """A submission that was begun before, in this process or another, by its task on the server.
+
+    Parameters
+    ----------
+    task_id
+        As ``submission.task_id`` gave it.
+    group, study_id, species
+        What it was submitted with. What is not given is taken from the journal of this machine's submissions, and where
+        they do not know the task: ``"personal"``, not known before it is committed, and ``"human"``.
+    to
+        ``"bbrowserx"`` or ``"talk2data"``.
+
+    Returns
+    -------
+    Submission
+        Its ``wait()`` waits for the server, and commits the study.
+
+    Raises
+    ------
+    ServerError
+        The server does not know the task (:class:`~biocolab_accessor.errors.NotFound`).
+    UnknownGroup
+        The token sees no such group.
+
+    Examples
+    --------
+    >>> import scanpy as sc, biocolab_accessor as bc
+    >>> adata = sc.datasets.pbmc68k_reduced()
+    >>> adata.X = adata.raw.X
+    >>> with bc.sandbox():
+    ...     task = adata.biocolab.submit(study_id="PBMC", skip_dimred=True, wait=False).task_id
+    ...     bc.submission(task).wait().study().n_obs
+    700
+    """
+    from biocolab_accessor.catalog import connector_of, group_id_of
+
+    connector = connector_of(to)
+    known = journal.of_task(connector.host, task_id) or journal.Known(task_id=task_id, group_id="personal")
+    return Submission(
+        connector,
+        task_id=known.task_id,
+        study_id=study_id if study_id is not None else known.study_id,
+        group_id=known.group_id if group is None else group_id_of(connector, group),
+        species=species or known.species or "human",
+        source=to,
+        state=task_state(connector, known.task_id),
+        study_info=known.study_info,
+    )
