@@ -139,7 +139,7 @@ class TestUpload:
         assert self.outside(wire) <= before
 
     def outside(self, wire: Wire) -> set[Path]:
-        """What lies beside the sandbox' folder, but for the folders in which the tests' own temporary files come and go."""
+        """What lies beside the sandbox' folder, but for the tests' own temporary files, which come and go."""
         parent = wire.server.path.parent
         return {
             path
