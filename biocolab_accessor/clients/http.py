@@ -21,6 +21,7 @@ from requests.auth import AuthBase
 
 from biocolab_accessor.clients.address import file_url, is_loopback, origin, same_origin_url
 from biocolab_accessor.clients.answer import decode_json, refusal
+from biocolab_accessor.clients.cause import innermost
 from biocolab_accessor.clients.download import Download, OpenTarget
 from biocolab_accessor.clients.multipart import FilePart
 from biocolab_accessor.clients.retry import Deadline, Retriable, retry_after, retrying
@@ -389,7 +390,7 @@ def _bounded(pieces: Iterable[bytes], url: str) -> bytes:
 def _transport_failure(what: str, error: Exception, silence: float, header: str) -> Retriable:
     """What a failed attempt means, with the token taken out of everything the cause holds on to."""
     _scrub(error, header)
-    text = _root(error)
+    text = innermost(error)
     if isinstance(error, requests.exceptions.SSLError | tls.SSLError):
         failure = TransportError(
             f"{what}: the certificate was not accepted: {text}. "
@@ -408,15 +409,6 @@ def _transport_failure(what: str, error: Exception, silence: float, header: str)
     failure.__cause__ = error
     never_arrived = "NewConnectionError" in repr(error) or isinstance(error, requests.exceptions.ConnectTimeout)
     return Retriable(failure, never_arrived=never_arrived)
-
-
-def _root(error: BaseException) -> str:
-    """The innermost reason, which is the line that helps: requests and urllib3 wrap it up to four times."""
-    while True:
-        inner = getattr(error, "reason", None) or error.__cause__ or error.__context__
-        if not isinstance(inner, BaseException):
-            return str(error) or type(error).__name__
-        error = inner
 
 
 def _scrub(error: BaseException | None, header: str) -> None:

@@ -15,6 +15,7 @@ import requests
 from requests.utils import get_environ_proxies, select_proxy
 
 from biocolab_accessor.clients.address import is_loopback, origin
+from biocolab_accessor.clients.cause import innermost
 
 __all__ = ["Probe", "probe", "proxy_for"]
 
@@ -69,7 +70,7 @@ def probe(host: str, *, ssl: bool | str | Path = True, timeout: float = 10.0) ->
         try:
             response = session.get(host, timeout=timeout, stream=True, allow_redirects=False, verify=verify)
         except (requests.RequestException, OSError) as error:
-            return Probe(_kind(error), _root(error), time.monotonic() - start)
+            return Probe(_kind(error), innermost(error), time.monotonic() - start)
         with response:
             seconds = time.monotonic() - start
             return Probe("", "", seconds, _skew(response, seconds), _certificate_days(response))
@@ -102,14 +103,6 @@ def _kind(error: Exception) -> Failure:
     if "NameResolutionError" in text or "gaierror" in text:
         return "name"
     return "refused" if "NewConnectionError" in text else "other"
-
-
-def _root(error: BaseException) -> str:
-    while True:
-        inner = getattr(error, "reason", None) or error.__cause__ or error.__context__
-        if not isinstance(inner, BaseException):
-            return str(error) or type(error).__name__
-        error = inner
 
 
 def _skew(response: requests.Response, seconds: float) -> float | None:
