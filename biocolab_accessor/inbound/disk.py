@@ -25,7 +25,8 @@ from biocolab_accessor.inbound.parts import StudyParts
 from biocolab_accessor.inbound.provenance import KEY as PROVENANCE
 from biocolab_accessor.inbound.selection import Selection
 from biocolab_accessor.storage.cache import cache
-from biocolab_accessor.storage.h5ad import Compression, write_h5ad
+from biocolab_accessor.storage.csr import Compression
+from biocolab_accessor.storage.h5ad import write_h5ad
 from biocolab_accessor.storage.transpose import Scratch, join_rows, shelve
 
 __all__ = ["file_of_study", "open_backed", "open_lazily", "safe_names", "write_study"]

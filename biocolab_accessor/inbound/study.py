@@ -16,7 +16,7 @@ from biocolab_accessor.inbound.parts import StudyParts
 from biocolab_accessor.inbound.picture import plot_study
 from biocolab_accessor.inbound.reading import Reading
 from biocolab_accessor.inbound.selection import Selection
-from biocolab_accessor.storage.h5ad import Compression
+from biocolab_accessor.storage.csr import Compression
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -23,7 +23,7 @@ from biocolab_accessor.naming import did_you_mean, listing
 from biocolab_accessor.outbound.names import distinct, safe_name
 from biocolab_accessor.outbound.shadow import ShadowObsm, shadow_obsm
 from biocolab_accessor.outbound.tables import Tables
-from biocolab_accessor.storage.h5ad import Compression
+from biocolab_accessor.storage.csr import Compression
 
 __all__ = ["Batch", "Plan", "Strictness", "plan_submission", "to_h5ad", "write_plan"]
 

@@ -63,12 +63,12 @@ def shadow_frame(frame: pd.DataFrame, where: str) -> tuple[pd.DataFrame, list[st
         if verdict.change:
             changes.append(f"{where}[{name!r}]: {verdict.change}")
         arrays.append(verdict.column.array)
-    labels = list(frame.index)
+    labels = frame.index.to_numpy(object)
     plain = frame.index.inferred_type == "string"  # known at once, where asking each label takes a while
     others = Counter() if plain else Counter(type(label).__name__ for label in labels if not isinstance(label, str))
     if others:
         changes.append(f"{where}_names: {', '.join(others)} made text")
-        labels = [str(label) for label in labels]
+        labels = np.array([str(label) for label in labels], object)
     kept = frame.index.name if is_kept(frame) else None
     if frame.index.name is not None and kept is None:
         changes.append(f"{where}.index.name: {frame.index.name!a} is not sent")

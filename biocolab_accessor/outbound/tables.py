@@ -13,7 +13,8 @@ from biocolab_accessor.check.columns import as_frame
 from biocolab_accessor.check.size import stored_dtype
 from biocolab_accessor.check.summary import SlotSummary
 from biocolab_accessor.outbound.shadow import rows_of, shadow_frame, shadow_obsm
-from biocolab_accessor.storage.h5ad import Compression, write_h5ad
+from biocolab_accessor.storage.csr import Compression
+from biocolab_accessor.storage.h5ad import write_h5ad
 
 __all__ = ["Tables"]
 

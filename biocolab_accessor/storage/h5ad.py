@@ -1,33 +1,27 @@
-"""h5ad: writing the file that is sent, block by block and compressed on several threads."""
+"""h5ad: writing the file that is sent."""
 
 from __future__ import annotations
 
-import os
 import uuid
-from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import h5py
 import numpy as np
 import pandas as pd
 from anndata.io import write_elem
-from numpy.typing import NDArray
 from scipy import sparse
 
 from biocolab_accessor.errors import InvalidArgument, InvalidValues
-from biocolab_accessor.storage.deflate import deflate_shuffled
+from biocolab_accessor.storage.csr import Compression, CSRWriter, deflating
 
-__all__ = ["Compression", "replacing", "write_h5ad"]
+__all__ = ["replacing", "write_h5ad"]
 
-Compression = Literal["gzip"] | None
-
-_CHUNK_BYTES = 1 << 20
-_THREADS = min(4, os.cpu_count() or 1)
-_MAX_INT32 = np.iinfo(np.int32).max
+# Enough for the threads to be busy while the tables are written.
+_BLOCKS_AHEAD = 2
 
 
 def write_h5ad(
@@ -85,13 +79,13 @@ def write_h5ad(
         msg = f"compression is {compression!r}: give 'gzip' or None"
         raise InvalidArgument(msg)
     tables = {"compression": "gzip", "compression_opts": 1} if compression else {}
-    with replacing(path) as part, h5py.File(part, "w") as file:
+    with replacing(path) as part, h5py.File(part, "w") as file, deflating() as pool:
         file.attrs.update({"encoding-type": "anndata", "encoding-version": "0.1.0"})
         shape = (len(obs), len(var))
-        _write_matrix(file, "X", _prepared(blocks, dtype, whole=whole), shape, dtype, compression)
+        matrix = CSRWriter(file, "X", shape, dtype, compression, pool)
+        ready = _prepared(blocks, dtype, whole=whole)
+        matrix.extend(islice(ready, _BLOCKS_AHEAD))
         write_elem(file, "layers", {})
-        for key, layer in (layers or {}).items():
-            _write_matrix(file["layers"], key, _prepared(layer, dtype, whole=False), shape, dtype, compression)
         write_elem(file, "obs", obs, dataset_kwargs=tables)
         write_elem(file, "var", var, dataset_kwargs=tables)
         contiguous = {key: np.ascontiguousarray(v) if isinstance(v, np.ndarray) else v for key, v in obsm.items()}
@@ -99,6 +93,12 @@ def write_h5ad(
         write_elem(file, "uns", dict(uns or {}))
         for empty in ("varm", "obsp", "varp"):
             write_elem(file, empty, {})
+        matrix.extend(ready)
+        matrix.finish()
+        for key, values in (layers or {}).items():
+            layer = CSRWriter(file["layers"], key, shape, dtype, compression, pool)
+            layer.extend(_prepared(values, dtype, whole=False))
+            layer.finish()
         if as_raw:
             raw = file.create_group("raw")
             raw.attrs.update({"encoding-type": "raw", "encoding-version": "0.1.0"})
@@ -131,114 +131,3 @@ def _prepared(blocks: Iterable[sparse.csr_matrix], dtype: np.dtype[Any], *, whol
         ready = sparse.csr_matrix(block.shape, dtype=dtype)
         ready.data, ready.indices, ready.indptr = data, block.indices, block.indptr
         yield ready
-
-
-def _write_matrix(
-    parent: h5py.Group,
-    name: str,
-    blocks: Iterator[sparse.csr_matrix],
-    shape: tuple[int, int],
-    dtype: np.dtype[Any],
-    compression: Compression,
-) -> None:
-    group = parent.create_group(name)
-    group.attrs.update({"encoding-type": "csr_matrix", "encoding-version": "0.1.0"})
-    group.attrs["shape"] = np.array(shape, np.int64)
-    indptr = np.zeros(shape[0] + 1, np.int64)
-    row = 0
-    with ThreadPoolExecutor(_THREADS, "biocolab-deflate") as pool:
-        data = _ChunkedArray(group, "data", dtype, compression, pool)
-        indices = _ChunkedArray(group, "indices", np.dtype(np.int32), compression, pool)
-        for block in blocks:
-            rows = block.shape[0]
-            if block.shape[1] != shape[1] or row + rows > shape[0]:
-                row = -1
-                break
-            indptr[row + 1 : row + rows + 1] = indptr[row] + block.indptr[1:]
-            row += rows
-            data.append(block.data)
-            indices.append(block.indices)
-        if row != shape[0]:
-            msg = f"the blocks do not make up a matrix of {shape[0]:,} x {shape[1]:,}"
-            raise InvalidArgument(msg)
-        data.finish()
-        indices.finish()
-    small = indptr[-1] <= _MAX_INT32
-    group.create_dataset("indptr", data=indptr.astype(np.int32) if small else indptr)
-
-
-class _ChunkedArray:
-    """A growing 1-D dataset whose chunks are deflated elsewhere and stored as they are.
-
-    Parameters
-    ----------
-    group, name, dtype, compression
-        Of the dataset.
-    pool
-        Threads that deflate; a few chunks wait for them at most, so that memory stays bounded.
-    """
-
-    def __init__(
-        self, group: h5py.Group, name: str, dtype: np.dtype[Any], compression: Compression, pool: ThreadPoolExecutor
-    ) -> None:
-        self._group, self._name, self._dtype, self._compression = group, name, dtype, compression
-        self._pool = pool
-        self._length = _CHUNK_BYTES // dtype.itemsize
-        self._dataset: h5py.Dataset | None = None
-        self._rest: list[NDArray[Any]] = []
-        self._size = self._written = 0
-        self._waiting: deque[Future[bytes]] = deque()
-
-    def append(self, values: NDArray[Any]) -> None:
-        """Add values at the end."""
-        values = values.astype(self._dtype, copy=False)
-        held = sum(len(piece) for piece in self._rest)
-        start = 0
-        if held:
-            start = min(self._length - held, len(values))
-            self._rest.append(values[:start].copy())
-            if held + start < self._length:
-                return
-            self._put(np.concatenate(self._rest))
-            self._rest = []
-        while start + self._length <= len(values):
-            self._put(values[start : start + self._length])
-            start += self._length
-        if start < len(values):
-            self._rest.append(values[start:].copy())
-
-    def finish(self) -> None:
-        """Write what is left, and cut the dataset to its length."""
-        last = np.concatenate(self._rest) if self._rest else np.zeros(0, self._dtype)
-        total = self._size + len(last)
-        if self._dataset is None and not self._waiting:
-            self._length = max(1, total)  # all of it in one chunk, so that a small matrix makes a small file
-        if len(last):
-            self._put(np.concatenate([last, np.zeros(self._length - len(last), self._dtype)]))
-        while self._waiting:
-            self._store(self._waiting.popleft().result())
-        self._created().resize((total,))
-
-    def _put(self, chunk: NDArray[Any]) -> None:
-        self._size += len(chunk)
-        if self._compression is None:
-            self._store(chunk.tobytes())
-            return
-        self._waiting.append(self._pool.submit(deflate_shuffled, chunk))
-        while len(self._waiting) > 2 * _THREADS:
-            self._store(self._waiting.popleft().result())
-
-    def _store(self, content: bytes) -> None:
-        dataset = self._created()
-        if self._written + self._length > dataset.shape[0]:
-            dataset.resize((2 * self._written + self._length,))  # cut to its length in the end
-        dataset.id.write_direct_chunk((self._written,), content)
-        self._written += self._length
-
-    def _created(self) -> h5py.Dataset:
-        if self._dataset is None:
-            filters = {"compression": "gzip", "compression_opts": 1, "shuffle": True} if self._compression else {}
-            self._dataset = self._group.create_dataset(
-                self._name, shape=(0,), maxshape=(None,), chunks=(self._length,), dtype=self._dtype, **filters
-            )
-        return self._dataset

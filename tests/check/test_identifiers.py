@@ -1,6 +1,8 @@
 """What the names of genes are is told from the names."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from biocolab_accessor.check.identifiers import identify, is_mitochondrial
 
@@ -73,3 +75,20 @@ def test_versions_ids_genomes_and_numbers_are_counted():
 def test_mitochondrial_genes_are_known_by_their_prefix(name, yes):
     assert is_mitochondrial(name) is yes
     assert identify([name]).mitochondrial == ((name,) if yes else ())
+
+
+def test_a_line_break_in_a_name_makes_no_names_of_it():
+    found = identify(["a\n1-Mar", "MT-1\nMT-2", "\n", "7\n8", *HUMAN])
+    assert (found.number, found.mangled, found.numeric) == (4 + len(HUMAN), (), 0)
+    assert found.mitochondrial == ("MT-1 MT-2", "MT-CO1", "MT-CO3")
+
+
+@given(st.lists(st.one_of(st.sampled_from(HUMAN + MOUSE), st.text(), st.from_regex(r"[Mm][Tt]-.?|\d{1,2}-Mar"))))
+def test_looking_at_all_names_at_once_finds_what_looking_at_each_does(names):
+    whole = identify(names)
+    alone = [identify([name]) for name in names]
+    assert whole.number == len(names)
+    assert whole.numeric == sum(found.numeric for found in alone)
+    assert whole.mitochondrial == tuple(name for found in alone for name in found.mitochondrial)
+    assert len(whole.mitochondrial) == sum(map(is_mitochondrial, names))
+    assert whole.ensembl == tuple(name for found in alone for name in found.ensembl)

@@ -13,7 +13,7 @@ from scipy import sparse
 
 from biocolab_accessor.blocks import Source, row_blocks
 from biocolab_accessor.errors import InvalidArgument, InvalidValues
-from biocolab_accessor.storage import h5ad
+from biocolab_accessor.storage import csr, h5ad
 from biocolab_accessor.storage.h5ad import write_h5ad
 
 OBS = pd.DataFrame({"type": pd.Categorical(["B", None, "T"], ["T", "B"])}, index=["a", "b", "c"])
@@ -76,7 +76,7 @@ def test_raw_shares_its_storage_with_x(tmp_path):
 @pytest.mark.parametrize("chunks", [1, 2, 9])
 @pytest.mark.parametrize("compression", ["gzip", None])
 def test_every_length_around_a_chunk(tmp_path, monkeypatch, extra, chunks, compression):
-    monkeypatch.setattr(h5ad, "_CHUNK_BYTES", 64)
+    monkeypatch.setattr(csr, "_CHUNK_BYTES", 64)
     n = 16 * chunks + extra
     matrix = sparse.csr_matrix(np.arange(1, n + 1, dtype=np.float32)[:, None])
     obs = pd.DataFrame(index=np.arange(n).astype(str))
@@ -98,7 +98,7 @@ def test_a_small_matrix_makes_a_small_file(tmp_path):
 
 
 def test_row_pointers_are_wide_where_they_must_be(tmp_path, monkeypatch):
-    monkeypatch.setattr(h5ad, "_MAX_INT32", 2)
+    monkeypatch.setattr(csr, "_MAX_INT32", 2)
     with h5py.File(write(tmp_path / "a")) as file:
         assert (file["X/indptr"].dtype, file["X/indptr"][:].tolist()) == (np.int64, [0, 1, 1, 3])
         assert file["X/indices"].dtype == np.int32
