@@ -1,0 +1,186 @@
+"""CSR: a matrix written block by block, its chunks deflated on several threads."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any, Literal
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from biocolab_accessor.errors import InvalidArgument
+from biocolab_accessor.storage.deflate import deflate_shuffled
+
+__all__ = ["CSRWriter", "Compression", "deflating"]
+
+Compression = Literal["gzip"] | None
+
+_CHUNK_BYTES = 1 << 20
+_THREADS = min(4, os.cpu_count() or 1)
+# Of one array, those that wait to be deflated or to be stored: they bound the memory.
+_MOST_WAITING = 24
+_MAX_INT32 = np.iinfo(np.int32).max
+
+
+@contextmanager
+def deflating() -> Iterator[ThreadPoolExecutor]:
+    """Threads that deflate; when something goes wrong nothing that waits is begun."""
+    pool = ThreadPoolExecutor(_THREADS, "biocolab-deflate")
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+class CSRWriter:
+    """A matrix in the encoding of anndata that grows by blocks of rows.
+
+    Parameters
+    ----------
+    parent, name
+        Where it goes.
+    shape
+        Cells and genes.
+    dtype
+        Of the values.
+    compression
+        ``"gzip"`` or None.
+    pool
+        Threads that deflate.
+    """
+
+    def __init__(
+        self,
+        parent: h5py.Group,
+        name: str,
+        shape: tuple[int, int],
+        dtype: np.dtype[Any],
+        compression: Compression,
+        pool: ThreadPoolExecutor,
+    ) -> None:
+        self._group = parent.create_group(name)
+        self._group.attrs.update({"encoding-type": "csr_matrix", "encoding-version": "0.1.0"})
+        self._group.attrs["shape"] = np.array(shape, np.int64)
+        self._shape = shape
+        self._indptr = np.zeros(shape[0] + 1, np.int64)
+        self._rows = 0
+        self._data = _ChunkedArray(self._group, "data", dtype, compression, pool)
+        self._indices = _ChunkedArray(self._group, "indices", np.dtype(np.int32), compression, pool)
+
+    def extend(self, blocks: Iterable[sparse.csr_matrix]) -> None:
+        """Add rows; the arrays of the blocks must not change before the end.
+
+        Raises
+        ------
+        InvalidArgument
+            These are not the rows of this matrix.
+        """
+        for block in blocks:
+            first, last = self._rows, self._rows + block.shape[0]
+            if block.shape[1] != self._shape[1] or last > self._shape[0]:
+                raise InvalidArgument(self._misfit())
+            self._indptr[first + 1 : last + 1] = self._indptr[first] + block.indptr[1:]
+            self._rows = last
+            self._data.append(block.data)
+            self._indices.append(block.indices)
+
+    def finish(self) -> None:
+        """Write what is left.
+
+        Raises
+        ------
+        InvalidArgument
+            Rows are missing.
+        """
+        if self._rows != self._shape[0]:
+            raise InvalidArgument(self._misfit())
+        self._data.finish()
+        self._indices.finish()
+        small = self._indptr[-1] <= _MAX_INT32
+        self._group.create_dataset("indptr", data=self._indptr.astype(np.int32) if small else self._indptr)
+
+    def _misfit(self) -> str:
+        return f"the blocks do not make up a matrix of {self._shape[0]:,} x {self._shape[1]:,}"
+
+
+class _ChunkedArray:
+    """A growing 1-D dataset whose chunks are deflated elsewhere and stored as they are.
+
+    Parameters
+    ----------
+    group, name, dtype, compression
+        Of the dataset.
+    pool
+        Threads that deflate; some chunks wait for them at most, so that memory stays bounded.
+    """
+
+    def __init__(
+        self, group: h5py.Group, name: str, dtype: np.dtype[Any], compression: Compression, pool: ThreadPoolExecutor
+    ) -> None:
+        self._group, self._name, self._dtype, self._compression = group, name, dtype, compression
+        self._pool = pool
+        self._length = _CHUNK_BYTES // dtype.itemsize
+        self._dataset: h5py.Dataset | None = None
+        self._rest: list[NDArray[Any]] = []
+        self._size = self._written = 0
+        self._waiting: deque[Future[bytes]] = deque()
+
+    def append(self, values: NDArray[Any]) -> None:
+        """Add values at the end."""
+        values = values.astype(self._dtype, copy=False)
+        held = sum(len(piece) for piece in self._rest)
+        start = 0
+        if held:
+            start = min(self._length - held, len(values))
+            self._rest.append(values[:start].copy())
+            if held + start < self._length:
+                return
+            self._put(np.concatenate(self._rest))
+            self._rest = []
+        while start + self._length <= len(values):
+            self._put(values[start : start + self._length])
+            start += self._length
+        if start < len(values):
+            self._rest.append(values[start:].copy())
+
+    def finish(self) -> None:
+        """Write what is left, and cut the dataset to its length."""
+        last = np.concatenate(self._rest) if self._rest else np.zeros(0, self._dtype)
+        total = self._size + len(last)
+        if self._dataset is None and not self._waiting:
+            self._length = max(1, total)  # all of it in one chunk, so that a small matrix makes a small file
+        if len(last):
+            self._put(np.concatenate([last, np.zeros(self._length - len(last), self._dtype)]))
+        while self._waiting:
+            self._store(self._waiting.popleft().result())
+        self._created().resize((total,))
+
+    def _put(self, chunk: NDArray[Any]) -> None:
+        self._size += len(chunk)
+        if self._compression is None:
+            self._store(chunk.tobytes())
+            return
+        self._waiting.append(self._pool.submit(deflate_shuffled, chunk))
+        while len(self._waiting) > _MOST_WAITING:
+            self._store(self._waiting.popleft().result())
+
+    def _store(self, content: bytes) -> None:
+        dataset = self._created()
+        if self._written + self._length > dataset.shape[0]:
+            dataset.resize((2 * self._written + self._length,))  # cut to its length in the end
+        dataset.id.write_direct_chunk((self._written,), content)
+        self._written += self._length
+
+    def _created(self) -> h5py.Dataset:
+        if self._dataset is None:
+            filters = {"compression": "gzip", "compression_opts": 1, "shuffle": True} if self._compression else {}
+            self._dataset = self._group.create_dataset(
+                self._name, shape=(0,), maxshape=(None,), chunks=(self._length,), dtype=self._dtype, **filters
+            )
+        return self._dataset
