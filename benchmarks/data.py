@@ -60,6 +60,25 @@ def study(times: int = 1, fields: int = 6, *, one_in: int = 1) -> Path:
     return path
 
 
+def panel(n_obs: int = 200_000, n_vars: int = 3_000) -> Path:
+    """An h5ad of many cells and few genes, with as many counts as a study of one."""
+    path = folder() / f"panel-{n_obs}-{n_vars}.h5ad"
+    if not path.exists():
+        rng = np.random.default_rng(_SEED)
+        share = NNZ / n_obs / n_vars
+        blocks = [
+            sparse.random(n_obs // 20, n_vars, share, "csr", np.float32, rng, lambda n: 1.0 + rng.poisson(0.7, n))
+            for _ in range(20)
+        ]
+        counts = sparse.vstack(blocks, format="csr", dtype=np.float32)
+        obs = pd.DataFrame(index=pd.Index([f"{i:012X}-1" for i in range(counts.shape[0])], dtype=object))
+        var = pd.DataFrame(index=pd.Index([f"GENE{i:05}" for i in range(n_vars)], dtype=object))
+        part = path.with_suffix(".part")
+        ad.AnnData(counts, obs=obs, var=var).write_h5ad(part)
+        part.replace(path)
+    return path
+
+
 def tiny() -> ad.AnnData:
     """Counts of a few cells, to do something with once before the clock starts."""
     rng = np.random.default_rng(_SEED)

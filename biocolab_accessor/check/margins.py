@@ -14,6 +14,7 @@ from biocolab_accessor.blocks import Source, row_blocks
 __all__ = ["Margins", "count_empty"]
 
 _FIRST_VALUES = 1 << 16
+_INDICES_AT_ONCE = 1 << 20
 
 
 class Margins(NamedTuple):
@@ -49,13 +50,16 @@ def count_empty(source: Source, nnz: int) -> Margins:
         seen[matrix.indices[:_FIRST_VALUES]] = True  # where few genes were measured these have all of them
         if not seen.all():
             seen |= _any(matrix.T)
+    elif lengths is not None:
+        indices = matrix.group["indices"]  # no value is zero, so that none needs to be read
+        for start in range(0, indices.shape[0], _INDICES_AT_ONCE):
+            seen[indices[start : start + _INDICES_AT_ONCE]] = True
+            if seen.all():
+                break
     else:
         for block in row_blocks(source):
-            if lengths is None:
-                cells += int(np.count_nonzero(~_any(block)))
+            cells += int(np.count_nonzero(~_any(block)))
             seen |= _any(_transposed(block))
-            if lengths is not None and seen.all():
-                break
     if lengths is not None:
         cells = int(np.count_nonzero(lengths == 0))
     return Margins(cells, int(np.count_nonzero(~seen)))
