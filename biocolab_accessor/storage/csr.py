@@ -17,96 +17,79 @@ from scipy import sparse
 from biocolab_accessor.errors import InvalidArgument
 from biocolab_accessor.storage.deflate import deflate_shuffled
 
-__all__ = ["CSRWriter", "Compression", "deflating"]
+__all__ = ["Compression", "write_csr"]
 
 Compression = Literal["gzip"] | None
 
 _CHUNK_BYTES = 1 << 20
 _THREADS = min(4, os.cpu_count() or 1)
 # Of one array, those that wait to be deflated or to be stored: they bound the memory.
-_MOST_WAITING = 24
+_MOST_WAITING = 2 * _THREADS
 _MAX_INT32 = np.iinfo(np.int32).max
 
 
-@contextmanager
-def deflating() -> Iterator[ThreadPoolExecutor]:
-    """Threads that deflate; when something goes wrong nothing that waits is begun."""
-    pool = ThreadPoolExecutor(_THREADS, "biocolab-deflate")
-    try:
-        yield pool
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-class CSRWriter:
-    """A matrix in the encoding of anndata that grows by blocks of rows.
+def write_csr(
+    parent: h5py.Group,
+    name: str,
+    blocks: Iterable[sparse.csr_matrix],
+    shape: tuple[int, int],
+    dtype: np.dtype[Any],
+    compression: Compression,
+) -> None:
+    """Write a matrix in the encoding of anndata.
 
     Parameters
     ----------
     parent, name
         Where it goes.
+    blocks
+        Consecutive rows in canonical CSR form and of the right dtype, as many in all as the matrix has.
     shape
         Cells and genes.
     dtype
         Of the values.
     compression
         ``"gzip"`` or None.
-    pool
-        Threads that deflate.
+
+    Raises
+    ------
+    InvalidArgument
+        The blocks are not the rows of this matrix.
     """
-
-    def __init__(
-        self,
-        parent: h5py.Group,
-        name: str,
-        shape: tuple[int, int],
-        dtype: np.dtype[Any],
-        compression: Compression,
-        pool: ThreadPoolExecutor,
-    ) -> None:
-        self._group = parent.create_group(name)
-        self._group.attrs.update({"encoding-type": "csr_matrix", "encoding-version": "0.1.0"})
-        self._group.attrs["shape"] = np.array(shape, np.int64)
-        self._shape = shape
-        self._indptr = np.zeros(shape[0] + 1, np.int64)
-        self._rows = 0
-        self._data = _ChunkedArray(self._group, "data", dtype, compression, pool)
-        self._indices = _ChunkedArray(self._group, "indices", np.dtype(np.int32), compression, pool)
-
-    def extend(self, blocks: Iterable[sparse.csr_matrix]) -> None:
-        """Add rows; the arrays of the blocks must not change before the end.
-
-        Raises
-        ------
-        InvalidArgument
-            These are not the rows of this matrix.
-        """
+    group = parent.create_group(name)
+    group.attrs.update({"encoding-type": "csr_matrix", "encoding-version": "0.1.0"})
+    group.attrs["shape"] = np.array(shape, np.int64)
+    indptr = np.zeros(shape[0] + 1, np.int64)
+    row = 0
+    with _threads() as pool:
+        data = _ChunkedArray(group, "data", dtype, compression, pool)
+        indices = _ChunkedArray(group, "indices", np.dtype(np.int32), compression, pool)
         for block in blocks:
-            first, last = self._rows, self._rows + block.shape[0]
-            if block.shape[1] != self._shape[1] or last > self._shape[0]:
-                raise InvalidArgument(self._misfit())
-            self._indptr[first + 1 : last + 1] = self._indptr[first] + block.indptr[1:]
-            self._rows = last
-            self._data.append(block.data)
-            self._indices.append(block.indices)
+            rows = block.shape[0]
+            if block.shape[1] != shape[1] or row + rows > shape[0]:
+                row = -1
+                break
+            indptr[row + 1 : row + rows + 1] = indptr[row] + block.indptr[1:]
+            row += rows
+            data.append(block.data)
+            indices.append(block.indices)
+        if row != shape[0]:
+            msg = f"the blocks do not make up a matrix of {shape[0]:,} x {shape[1]:,}"
+            raise InvalidArgument(msg)
+        data.finish()
+        indices.finish()
+    small = indptr[-1] <= _MAX_INT32
+    group.create_dataset("indptr", data=indptr.astype(np.int32) if small else indptr)
 
-    def finish(self) -> None:
-        """Write what is left.
 
-        Raises
-        ------
-        InvalidArgument
-            Rows are missing.
-        """
-        if self._rows != self._shape[0]:
-            raise InvalidArgument(self._misfit())
-        self._data.finish()
-        self._indices.finish()
-        small = self._indptr[-1] <= _MAX_INT32
-        self._group.create_dataset("indptr", data=self._indptr.astype(np.int32) if small else self._indptr)
-
-    def _misfit(self) -> str:
-        return f"the blocks do not make up a matrix of {self._shape[0]:,} x {self._shape[1]:,}"
+@contextmanager
+def _threads() -> Iterator[ThreadPoolExecutor]:
+    """Threads that deflate; when something goes wrong nothing that waits is begun."""
+    pool = ThreadPoolExecutor(_THREADS, "biocolab-deflate")
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 class _ChunkedArray:

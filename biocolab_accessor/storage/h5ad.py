@@ -5,7 +5,6 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +15,9 @@ from anndata.io import write_elem
 from scipy import sparse
 
 from biocolab_accessor.errors import InvalidArgument, InvalidValues
-from biocolab_accessor.storage.csr import Compression, CSRWriter, deflating
+from biocolab_accessor.storage.csr import Compression, write_csr
 
 __all__ = ["replacing", "write_h5ad"]
-
-# Enough for the threads to be busy while the tables are written.
-_BLOCKS_AHEAD = 2
 
 
 def write_h5ad(
@@ -79,13 +75,13 @@ def write_h5ad(
         msg = f"compression is {compression!r}: give 'gzip' or None"
         raise InvalidArgument(msg)
     tables = {"compression": "gzip", "compression_opts": 1} if compression else {}
-    with replacing(path) as part, h5py.File(part, "w") as file, deflating() as pool:
+    with replacing(path) as part, h5py.File(part, "w") as file:
         file.attrs.update({"encoding-type": "anndata", "encoding-version": "0.1.0"})
         shape = (len(obs), len(var))
-        matrix = CSRWriter(file, "X", shape, dtype, compression, pool)
-        ready = _prepared(blocks, dtype, whole=whole)
-        matrix.extend(islice(ready, _BLOCKS_AHEAD))
+        write_csr(file, "X", _prepared(blocks, dtype, whole=whole), shape, dtype, compression)
         write_elem(file, "layers", {})
+        for key, layer in (layers or {}).items():
+            write_csr(file["layers"], key, _prepared(layer, dtype, whole=False), shape, dtype, compression)
         write_elem(file, "obs", obs, dataset_kwargs=tables)
         write_elem(file, "var", var, dataset_kwargs=tables)
         contiguous = {key: np.ascontiguousarray(v) if isinstance(v, np.ndarray) else v for key, v in obsm.items()}
@@ -93,12 +89,6 @@ def write_h5ad(
         write_elem(file, "uns", dict(uns or {}))
         for empty in ("varm", "obsp", "varp"):
             write_elem(file, empty, {})
-        matrix.extend(ready)
-        matrix.finish()
-        for key, values in (layers or {}).items():
-            layer = CSRWriter(file["layers"], key, shape, dtype, compression, pool)
-            layer.extend(_prepared(values, dtype, whole=False))
-            layer.finish()
         if as_raw:
             raw = file.create_group("raw")
             raw.attrs.update({"encoding-type": "raw", "encoding-version": "0.1.0"})
