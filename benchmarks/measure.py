@@ -108,7 +108,14 @@ def machine() -> str:
 @contextmanager
 def server(folder: Path, *arguments: str) -> Iterator[str]:
     """A sandbox in a process of its own; gives its address without a last slash."""
-    command = [sys.executable, "-m", "biocolab_accessor", "sandbox", "--path", str(folder), "--control", *arguments]
+    with process_of_server(folder, "--control", *arguments) as (url, _):
+        yield url
+
+
+@contextmanager
+def process_of_server(folder: Path, *arguments: str) -> Iterator[tuple[str, int]]:
+    """As :func:`server`, with the number of its process."""
+    command = [sys.executable, "-m", "biocolab_accessor", "sandbox", "--path", str(folder), *arguments]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     said = ""
     for line in process.stdout or ():
@@ -119,7 +126,7 @@ def server(folder: Path, *arguments: str) -> Iterator[str]:
     if found is None:
         raise SystemExit(said)
     try:
-        yield found[0]
+        yield found[0], process.pid
     finally:
         process.terminate()
         process.wait(20)

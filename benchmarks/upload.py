@@ -10,19 +10,17 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
-import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import bioturing_connector.bbrowserx_connector as official
 import requests
 from requests_toolbelt import MultipartEncoder
 
+from benchmarks.measure import memory, process_of_server
 from biocolab_accessor.clients.bbrowserx import BBrowserXConnector
 from biocolab_accessor.sandbox.store.accounts import DEFAULT_TOKEN
 
@@ -62,15 +60,16 @@ def main() -> None:
         wanted = _write(file)
         print(f"{_BYTES / 1e9:g} GB to a sandbox; resident memory of its process")
         for name, way in _WAYS.items():
-            with _server(Path(folder) / "data") as (host, pid):
-                idle = _memory(pid, "VmRSS")
+            with process_of_server(Path(folder) / "data", "--reset") as (url, pid):
+                host = f"{url}/t2d_index_tool/"
+                idle = memory("VmRSS", pid)
                 Path(f"/proc/{pid}/clear_refs").write_text("5")
                 start = time.perf_counter()
                 where = way(host, file)
                 seconds = time.perf_counter() - start
                 arrived = _digest(sorted(Path(folder, "data", "uploads").glob("*/chunk_*"), key=_number))
                 _submit(host, where)
-                peak = _memory(pid, "VmHWM")
+                peak = memory("VmHWM", pid)
             state = "the same bytes" if arrived == wanted else "OTHER BYTES"
             print(f"  {name:<28} {seconds:6.1f} s   idle {idle:4.0f} MB, peak {peak:4.0f} MB   {state}", flush=True)
 
@@ -108,26 +107,6 @@ def _submit(host: str, where: str) -> None:
         raise SystemExit(state["log"])
 
 
-@contextmanager
-def _server(folder: Path) -> Iterator[tuple[str, int]]:
-    """Host and process of a new sandbox."""
-    command = [sys.executable, "-m", "biocolab_accessor", "sandbox", "--path", str(folder), "--reset"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    said = ""
-    for line in process.stdout or ():
-        said += line
-        if "Ctrl-C ends it" in line:
-            break
-    found = re.search(r"http://127\.0\.0\.1:\d+", said)
-    if found is None:
-        raise SystemExit(said)
-    try:
-        yield f"{found[0]}/t2d_index_tool/", process.pid
-    finally:
-        process.terminate()
-        process.wait(20)
-
-
 def _digest(paths: list[Path]) -> str:
     total = hashlib.sha256()
     for path in paths:
@@ -139,9 +118,3 @@ def _digest(paths: list[Path]) -> str:
 
 def _number(path: Path) -> int:
     return int(path.name.partition("_")[2])
-
-
-def _memory(pid: int, what: str) -> float:
-    """Megabytes."""
-    status = Path(f"/proc/{pid}/status").read_text()
-    return int(status.partition(f"{what}:")[2].split()[0]) * 1024 / 1e6

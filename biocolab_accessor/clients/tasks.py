@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from biocolab_accessor.clients.retry import Deadline
 from biocolab_accessor.errors import InvalidResponse, TaskFailed, TimedOut
-
-if TYPE_CHECKING:
-    from biocolab_accessor.clients.bbrowserx import BBrowserXConnector
 
 __all__ = ["TaskState", "follow_task", "task_state"]
 
@@ -52,7 +49,17 @@ class TaskState:
             raise TaskFailed(msg, task_id=self.task_id, log=self.log)
 
 
-def task_state(connector: BBrowserXConnector, task_id: str | int) -> TaskState:
+class Asked(Protocol):
+    """A connector, as far as it is asked for tasks."""
+
+    host: str
+
+    def post_request(self, api_route: str, data: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """Post, and give the checked envelope."""
+        ...
+
+
+def task_state(connector: Asked, task_id: str | int) -> TaskState:
     """Ask once how a task is doing.
 
     Raises
@@ -69,7 +76,7 @@ def task_state(connector: BBrowserXConnector, task_id: str | int) -> TaskState:
 
 
 def follow_task(
-    connector: BBrowserXConnector,
+    connector: Asked,
     task_id: str | int,
     on_line: Callable[[str], object],
     *,
