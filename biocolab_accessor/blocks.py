@@ -12,9 +12,11 @@ from anndata.abc import CSCDataset, CSRDataset
 from numpy.typing import NDArray
 from scipy import sparse
 
-__all__ = ["Slot", "Source", "filled_slots", "row_blocks", "source_of", "values"]
+__all__ = ["Slot", "Source", "canonical", "filled_slots", "row_blocks", "row_pieces", "source_of", "values"]
 
 _BLOCK_BYTES = 32 << 20
+# Of what is stored dense; while SciPy makes a sparse matrix of it, each value that is not zero takes 24 bytes more.
+_DENSE_BYTES = 8 << 20
 # Each cut of rows out of a matrix that is stored by columns goes through all of it, so those cuts are few and large.
 _COLUMN_STORED_BYTES = 128 << 20
 _VALUES_AT_ONCE = 1 << 20
@@ -146,9 +148,8 @@ def row_blocks(source: Source, rows: Rows | None = None) -> Iterator[sparse.csr_
     scipy.sparse.csr_matrix
         ``(n, n_columns)`` in the dtype of the matrix; together they have every row.
     """
-    part = source.restricted(rows)
-    for piece in _pieces(part):
-        yield _canonical(_csr_of(piece))
+    for piece in row_pieces(source.restricted(rows)):
+        yield canonical(piece)
 
 
 def values(source: Source) -> Iterator[NDArray[Any]]:
@@ -166,7 +167,7 @@ def values(source: Source) -> Iterator[NDArray[Any]]:
             for start in range(0, stored.shape[0], _VALUES_AT_ONCE):
                 yield stored[start : start + _VALUES_AT_ONCE]
             return
-    for piece in _pieces(source):
+    for piece in row_pieces(source):
         flat = piece.tocsr().data if sparse.issparse(piece) else np.asarray(piece).reshape(-1)
         for start in range(0, len(flat), _VALUES_AT_ONCE):
             yield flat[start : start + _VALUES_AT_ONCE]
@@ -183,8 +184,34 @@ def _stored_values(matrix: Any) -> Any:
     return None
 
 
-def _pieces(source: Source) -> Iterator[Any]:
-    """Consecutive rows as SciPy sparse or NumPy, columns cut."""
+def canonical(piece: Any) -> sparse.csr_matrix:
+    """Rows in canonical CSR form; what has to change is changed in a copy.
+
+    Parameters
+    ----------
+    piece
+        SciPy sparse or NumPy, see :func:`row_pieces`.
+    """
+    if not sparse.issparse(piece):
+        piece = np.asarray(piece)
+        piece = piece.astype(piece.dtype.newbyteorder("="), copy=False)  # nor of another machine's byte order
+    if piece.dtype == np.float16:
+        piece = piece.astype(np.float32)  # SciPy has no sparse matrices of half precision
+    block = piece if isinstance(piece, sparse.csr_matrix) else sparse.csr_matrix(piece)
+    if not block.has_canonical_format:
+        block = block.copy()
+        block.sum_duplicates()
+    return block
+
+
+def row_pieces(source: Source) -> Iterator[Any]:
+    """Consecutive rows as SciPy sparse or NumPy, as they are stored, some tens of megabytes at a time.
+
+    Parameters
+    ----------
+    source
+        See :func:`source_of`.
+    """
     matrix, rows, columns = source
     if sparse.issparse(matrix) and matrix.format not in ("csr", "csc", "coo"):
         matrix = matrix.tocsr()  # DIA, BSR, LIL and DOK are not what an AnnData holds; none of them is ever large
@@ -229,7 +256,7 @@ def _bounds(matrix: Any, rows: Rows | None, count: int) -> Iterator[tuple[int, i
         width = max(1, stored // max(1, matrix.shape[0])) * (np.dtype(matrix.dtype).itemsize + 4)
         step = max(1, _COLUMN_STORED_BYTES // width)
     else:
-        step = max(1, _BLOCK_BYTES // max(1, matrix.shape[1] * np.dtype(matrix.dtype).itemsize))
+        step = max(1, _DENSE_BYTES // max(1, matrix.shape[1] * np.dtype(matrix.dtype).itemsize))
     for start in range(0, count, step):
         yield start, min(start + step, count)
 
@@ -311,24 +338,6 @@ def _rows_of_columns(matrix: CSCDataset, window: slice | Rows) -> sparse.csr_mat
         start = stop
     n_rows = window.stop - window.start if isinstance(window, slice) else len(window)
     return sparse.hstack(stripes, format="csr") if stripes else sparse.csr_matrix((n_rows, 0), dtype=matrix.dtype)
-
-
-def _csr_of(piece: Any) -> sparse.csr_matrix:
-    if not sparse.issparse(piece):
-        piece = np.asarray(piece)
-        piece = piece.astype(piece.dtype.newbyteorder("="), copy=False)  # nor of another machine's byte order
-    if piece.dtype == np.float16:
-        piece = piece.astype(np.float32)  # SciPy has no sparse matrices of half precision
-    return piece if isinstance(piece, sparse.csr_matrix) else sparse.csr_matrix(piece)
-
-
-def _canonical(block: sparse.csr_matrix) -> sparse.csr_matrix:
-    """Sorted and without duplicates; what has to change is changed in a copy."""
-    if block.has_canonical_format:
-        return block
-    block = block.copy()
-    block.sum_duplicates()
-    return block
 
 
 def _positions(index: Any, length: int) -> Rows | None:

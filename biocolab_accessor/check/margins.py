@@ -9,7 +9,7 @@ from anndata.abc import CSRDataset
 from numpy.typing import NDArray
 from scipy import sparse
 
-from biocolab_accessor.blocks import Source, row_blocks
+from biocolab_accessor.blocks import Source, canonical, row_pieces
 
 __all__ = ["Margins", "count_empty"]
 
@@ -57,7 +57,13 @@ def count_empty(source: Source, nnz: int) -> Margins:
             if seen.all():
                 break
     else:
-        for block in row_blocks(source):
+        for piece in row_pieces(source):
+            if not sparse.issparse(piece):
+                filled = np.asarray(piece) != 0
+                cells += int(np.count_nonzero(~filled.any(axis=1)))
+                seen |= filled.any(axis=0)
+                continue
+            block = canonical(piece)
             cells += int(np.count_nonzero(~_any(block)))
             seen |= _any(_transposed(block))
     if lengths is not None:
