@@ -80,6 +80,7 @@ def follow_task(
     task_id: str | int,
     on_line: Callable[[str], object],
     *,
+    on_poll: Callable[[], object] = lambda: None,
     timeout: float | None = None,
     stop: threading.Event | None = None,
 ) -> TaskState:
@@ -95,6 +96,8 @@ def follow_task(
         Its id.
     on_line
         Called with each complete line, once; with the last line even where the server did not end it.
+    on_poll
+        Called whenever the server has been asked, also where it had nothing new to say.
     timeout
         Seconds to wait; None means ``bc.settings.deadline``.
     stop
@@ -119,6 +122,7 @@ def follow_task(
         for line in lines[seen:]:
             on_line(line)
         seen = len(lines)
+        on_poll()
         state.raise_if_failed()
         if state.succeeded:
             return state

@@ -27,6 +27,7 @@ __all__ = ["Submission", "submission"]
 logger = logging.getLogger("biocolab_accessor.outbound")
 
 _SECONDS_TO_END = 1.0
+_LONGEST_SHOWN = 24
 
 
 class Submission:
@@ -186,7 +187,10 @@ class Submission:
     def _wait(self, timeout: float | None, stop: threading.Event | None) -> Submission:
         if self.done:
             return self
-        with progress_bar(f"Processing {self.study_id or self.task_id}", unit="step") as bar:
+        what = str(self.study_id or self.task_id)
+        # Of an id that was made here the beginning tells it from others, and leaves room for what the server says.
+        what = what if len(what) <= _LONGEST_SHOWN else f"{what[:8]}…"
+        with progress_bar(f"Processing {what}", unit="step") as bar:
 
             def show(line: str) -> None:
                 logger.info("%s: %s", self.task_id, line)
@@ -194,7 +198,9 @@ class Submission:
                 bar.update()
 
             try:
-                self._state = follow_task(self.connector, self.task_id, show, timeout=timeout, stop=stop)
+                self._state = follow_task(
+                    self.connector, self.task_id, show, on_poll=bar.refresh, timeout=timeout, stop=stop
+                )
             except TaskFailed as error:
                 journal.forget(self.server, self.task_id)
                 self._state = TaskState(str(self.task_id), "ERROR", error.log)

@@ -74,3 +74,11 @@ def test_an_answer_without_status_is_an_error(scripted: Scripted, data: object) 
 
 def test_a_missing_log_is_an_empty_one(scripted: Scripted) -> None:
     assert follow(scripted, state("SUCCESS", None)) == []
+
+
+def test_a_bar_hears_of_each_time_that_the_server_was_asked(scripted: Scripted) -> None:
+    scripted.answers(state("RUNNING", "a\n"), state("RUNNING", "a\n"), state("SUCCESS", "a\n"))
+    heard: list[str] = []
+    connector = BBrowserXConnector(scripted.host, "t")
+    follow_task(connector, "7", heard.append, on_poll=lambda: heard.append("asked"))
+    assert heard == ["a", "asked", "asked", "asked"]
