@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
+from typing import Any
 
 import anndata as ad
 import h5py
+import numpy as np
 from anndata import AnnData
-from anndata.io import read_elem, sparse_dataset
+from anndata.experimental import read_dispatched
+from anndata.io import sparse_dataset
 
 from biocolab_accessor.errors import InvalidFile
 
 __all__ = ["open_h5ad"]
+
+_NAMES_AT_ONCE = 1 << 14
 
 _TROUBLE = (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, IndexError)
 
@@ -62,8 +67,8 @@ def _open(path: Path, file: h5py.File) -> AnnData:
     """As anndata's backed mode, but layers stay on disk too, and what is never sent is not read."""
     if file.attrs.get("encoding-type") != "anndata":
         return ad.read_h5ad(path, backed="r")  # files from before 0.7 need what anndata does for them
-    raw = {"var": read_elem(file["raw/var"])} if "raw/var" in file else None
-    tables = {key: read_elem(file[key]) for key in ("obs", "var", "obsm") if key in file}
+    raw = {"var": _read(file["raw/var"])} if "raw/var" in file else None
+    tables = {key: _read(file[key]) for key in ("obs", "var", "obsm") if key in file}
     adata = AnnData(filename=path, filemode="r", raw=raw, **tables)
     try:
         for key in file.get("layers", ()):
@@ -73,6 +78,20 @@ def _open(path: Path, file: h5py.File) -> AnnData:
         adata.file.close()
         raise
     return adata
+
+
+def _read(stored: h5py.Group) -> Any:
+    """As anndata reads it, but text in pieces: h5py holds all of it twice otherwise, once as bytes."""
+
+    def read(read_it: Any, _name: str, element: Any, iospec: Any) -> Any:
+        if iospec.encoding_type != "string-array" or not isinstance(element, h5py.Dataset) or element.ndim != 1:
+            return read_it(element)
+        text, whole = element.asstr(), np.empty(len(element), object)
+        for start in range(0, len(whole), _NAMES_AT_ONCE):
+            whole[start : start + _NAMES_AT_ONCE] = text[start : start + _NAMES_AT_ONCE]
+        return whole
+
+    return read_dispatched(stored, read)
 
 
 def _refuse_others(path: Path, file: h5py.File) -> None:

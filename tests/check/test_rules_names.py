@@ -7,6 +7,7 @@ import pytest
 
 import biocolab_accessor as bc
 from biocolab_accessor import errors
+from biocolab_accessor.check import rules_names
 
 
 def make(obs_names=("a", "b"), var_names=("g", "h"), **obs):
@@ -179,3 +180,22 @@ def test_an_index_name_that_cannot_be_kept_is_noted(name, kept):
     adata = make(x=[1, 2])
     adata._obs.index.name = name
     assert [found.code for found in bc.check(adata)] == ([] if kept else ["BC108"])
+
+
+def test_looking_for_repeated_names_leaves_no_table_with_the_users_index():
+    adata = ad.AnnData(np.eye(3, dtype=np.float32), obs=pd.DataFrame(index=["a", "b", "a"]))
+    kept = adata.obs_names
+    for _ in range(2):
+        assert [finding.count for finding in adata.biocolab.check() if finding.code == "BC101"] == [1]
+    fresh = ad.AnnData(np.eye(3, dtype=np.float32), obs=pd.DataFrame(index=["a", "b", "c"]))
+    index = pd.Index(["a", "b", "c"], dtype=object)
+    fresh._obs.index = index
+    fresh.biocolab.check()
+    assert not index._engine.is_mapping_populated
+    assert kept.tolist() == ["a", "b", "a"]
+
+
+def test_names_beyond_the_first_pieces_are_looked_at(monkeypatch):
+    monkeypatch.setattr(rules_names, "_NAMES_AT_ONCE", 2)
+    adata = ad.AnnData(np.ones((5, 1), np.float32), obs=pd.DataFrame(index=["a", "b", "c", "d", " "]))
+    assert [finding.code for finding in adata.biocolab.check().errors] == ["BC102"]
