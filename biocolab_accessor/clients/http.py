@@ -26,7 +26,15 @@ from biocolab_accessor.clients.download import Download, OpenTarget
 from biocolab_accessor.clients.multipart import FilePart
 from biocolab_accessor.clients.retry import Deadline, Retriable, retry_after, retrying
 from biocolab_accessor.config import settings
-from biocolab_accessor.errors import BiocolabError, InvalidHost, RedirectRefused, ServerError, TimedOut, TransportError
+from biocolab_accessor.errors import (
+    BiocolabError,
+    InvalidArgument,
+    InvalidHost,
+    RedirectRefused,
+    ServerError,
+    TimedOut,
+    TransportError,
+)
 from biocolab_accessor.secret import Secret
 from biocolab_accessor.storage.budget import expect_room
 
@@ -152,7 +160,7 @@ class HttpClient:
         InvalidResponse
             The answer is not JSON.
         """
-        data = json.dumps(dict(body or {}), allow_nan=False).encode()
+        data = _json_bytes(body or {})
         headers = {"Content-Type": "application/json"}
         return self._json("POST", urljoin(self.host, route), lambda: data, headers, idempotent=idempotent)
 
@@ -228,7 +236,7 @@ class HttpClient:
             It is a web page or a message in place of a file.
         """
         url = file_url(self.host, route) if elsewhere else same_origin_url(self.host, route)
-        data = None if method == "GET" else json.dumps(dict(body or {}), allow_nan=False).encode()
+        data = None if method == "GET" else _json_bytes(body or {})
         headers = {"Accept-Encoding": "identity", "Content-Type": "application/json"}
         deadline = Deadline()
         download = Download(url, open_target, on_bytes)
@@ -258,7 +266,7 @@ class HttpClient:
     def announced_length(self, route: str, body: Mapping[str, Any]) -> int | None:
         """How long the answer to a POST would be, where the server says so; the answer itself is not fetched."""
         url = urljoin(self.host, route)
-        data = json.dumps(dict(body), allow_nan=False).encode()
+        data = _json_bytes(body)
         headers = {"Accept-Encoding": "identity", "Content-Type": "application/json"}
         deadline = Deadline()
 
@@ -352,6 +360,14 @@ class HttpClient:
             if isinstance(error, BiocolabError):
                 raise
             raise _transport_failure(url, error, settings.read_timeout, self.header) from error
+
+
+def _json_bytes(body: Mapping[str, Any]) -> bytes:
+    try:
+        return json.dumps(dict(body), allow_nan=False).encode()
+    except (TypeError, ValueError) as error:  # a number that is none, or what JSON has no word for
+        msg = f"a request cannot be written as JSON: {error}"
+        raise InvalidArgument(msg) from error
 
 
 def _warn_unverified(host: str) -> None:

@@ -151,8 +151,10 @@ class ConnectorSource:
 
     def _embedding_ids(self) -> dict[str, Any]:
         rows = self._connector.list_all_custom_embeddings(self._species, self.uuid)
-        if not isinstance(rows, list) or not all(isinstance(row, Mapping) and "embedding_id" in row for row in rows):
-            msg = f"study {self.study_id}: expected a list of embeddings"
+        if not isinstance(rows, list) or not all(
+            isinstance(row, Mapping) and isinstance(row.get("embedding_id"), str | int) for row in rows
+        ):
+            msg = f"study {self.study_id}: expected a list of embeddings with their ids"
             raise InvalidResponse(msg)
         names = [str(row.get("embedding_name") or row["embedding_id"]) for row in rows]
         if len(set(names)) < len(names):

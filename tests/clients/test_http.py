@@ -18,6 +18,7 @@ from biocolab_accessor.clients.buffer import Buffer
 from biocolab_accessor.clients.http import HttpClient
 from biocolab_accessor.clients.retry import Deadline
 from biocolab_accessor.errors import (
+    InvalidArgument,
     InvalidHost,
     InvalidResponse,
     NotFound,
@@ -312,4 +313,13 @@ def test_a_closed_client_can_be_used_again(scripted: Scripted) -> None:
     http.post("x")
     http.close()
     assert http.post("x") == {}
+    http.close()
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), {1, 2}])
+def test_what_json_has_no_word_for_is_refused_before_anything_is_sent(scripted: Scripted, value: object) -> None:
+    http = client(scripted.host)
+    with pytest.raises(InvalidArgument, match="cannot be written as JSON"):
+        http.post("x", {"a": value})
+    assert scripted.requests == []
     http.close()
