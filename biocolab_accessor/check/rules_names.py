@@ -13,6 +13,8 @@ from biocolab_accessor.check.rules import Context, found, rule
 from biocolab_accessor.errors import InvalidNames
 from biocolab_accessor.escape import escaped, key_as_text, needs_escape
 
+_STAYS_TEXT = "They are text when the study is pulled, too; make them text in a copy to have both alike"
+
 
 def unwritable(name: Any) -> str:
     """Why HDF5 cannot hold a name; empty where it can."""
@@ -122,8 +124,8 @@ def columns_made_text(context: Context) -> Iterator[Finding]:
         numbers = [name for name in frame.columns if key_as_text(name) is not None and not isinstance(name, str)]
         if numbers:
             examples = tuple(repr(int(name)) for name in numbers[:3])
-            message = "names that are numbers: sent as text, and text when the study is pulled"
-            yield found(f"{where}.columns", message, count=len(numbers), examples=examples)
+            message = "names that are numbers: sent as text"
+            yield found(f"{where}.columns", message, count=len(numbers), examples=examples, fix=_STAYS_TEXT)
 
 
 @rule("BC107", "note", changed=True)
@@ -135,7 +137,7 @@ def names_made_text(context: Context) -> Iterator[Finding]:
         others = Counter(type(name).__name__ for name in names if not isinstance(name, str))
         if others and not any(_unspeakable(name) for name in names):
             what = ", ".join(f"{number:,} {kind}" for kind, number in others.most_common())
-            yield found(path, f"{what}: sent as text, and text when the study is pulled", count=sum(others.values()))
+            yield found(path, f"{what}: sent as text", count=sum(others.values()), fix=_STAYS_TEXT)
 
 
 @rule("BC108", "note", changed=True)
