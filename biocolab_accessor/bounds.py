@@ -68,7 +68,12 @@ class Filters:
                 raise InvalidArgument(msg)
 
     def __str__(self) -> str:
-        return ", ".join(f"{name}={value:,g}" for name, value in self.given.items())
+        return ", ".join(map(self.shown, self.given))
+
+    def shown(self, name: str) -> str:
+        """One of the bounds as one writes it, with commas."""
+        value = self.given[name]
+        return f"{name}={value:,}" if isinstance(value, int) else f"{name}={value:,g}"
 
     @property
     def given(self) -> dict[str, float]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from biocolab_accessor.bounds import Filters
 from biocolab_accessor.check.kept import Kept
 from biocolab_accessor.check.report import Finding
 from biocolab_accessor.check.rules import Context, found, rule
@@ -70,9 +71,9 @@ def _said(context: Context, kept: Kept, fix: str = "") -> Finding:
         of += ", of which the sums are no counts"
     left = f"{kept.n_kept:,}" if kept.n_kept else "none"
     message = f"{left} of {kept.n_obs:,} cells would be kept ({100 * kept.share:.1f} %), measured on {of}"
-    given = context.filters.given if context.filters else {}
+    filters = context.filters or Filters()
     removed = tuple(
-        f"{name}={given[name]:,g} removes {number:,}" if name in given else f"the protocol's {name} removes {number:,}"
+        f"{filters.shown(name) if name in filters.given else f'the cap on {name}'} removes {number:,}"
         for name, number in kept.removed.items()
     )
     return found("filters", message, count=kept.n_obs - kept.n_kept, examples=removed, fix=fix)

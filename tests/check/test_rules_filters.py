@@ -66,6 +66,21 @@ def test_few_are_a_warning_and_none_an_error(min_counts, n_kept, code):
     assert ("preview_filters()" in found.fix) == (code != "BC701")
 
 
+def test_bounds_are_written_as_one_reads_them():
+    assert findings(make(), min_counts=1_000_000)["BC703"].examples == ("min_counts=1,000,000 removes 10",)
+    assert findings(make(), mt_percentage=12.5)["BC701"].examples == ("mt_percentage=12.5 removes 3",)
+    assert findings(make(), max_genes=np.int64(2))["BC701"].examples == ("max_genes=2 removes 5",)
+
+
+def test_more_counts_than_the_protocol_lets_through_are_said_to_go():
+    adata = make()
+    adata.X = adata.X * np.float32(1e9)
+    assert findings(adata, min_genes=1)["BC702"].examples == (
+        "the cap on max_counts removes 9",
+        "min_genes=1 removes 0",
+    )
+
+
 def test_none_left_is_refused_before_anything_is_sent(server):
     before = len(server.requests)
     with pytest.raises(errors.EmptyAnnData, match=r"BC703[\s\S]*none of 10 cells would be kept") as caught:

@@ -92,6 +92,21 @@ def test_a_check_never_raises_and_touches_nothing(adata: ad.AnnData) -> None:
 
 
 @sweep
+@given(adatas(), st.integers(0, 400), st.integers(0, 4), st.floats(0, 100))
+def test_what_filters_leave_is_counted_as_the_preview_counts_it(
+    adata: ad.AnnData, counts: int, genes: int, percent: float
+) -> None:
+    filters = {"min_counts": counts, "max_genes": genes, "mt_percentage": percent}
+    before = snapshot(adata)
+    kept = [found for found in bc.check(adata, **filters) if found.code in ("BC701", "BC702", "BC703")]
+    assert_unchanged(adata, before)
+    if plan_of(adata) is not None:
+        preview = adata.biocolab.preview_filters(**filters)
+        assert [found.count for found in kept] == [adata.n_obs - preview.n_kept]
+        assert (kept[0].code == "BC703") == (preview.n_kept == 0)
+
+
+@sweep
 @given(adatas())
 def test_a_report_can_always_be_shown_and_tabulated(adata: ad.AnnData) -> None:
     report = bc.check(adata)
