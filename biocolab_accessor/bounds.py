@@ -143,16 +143,17 @@ def measure(source: Source, mito: NDArray[np.bool_], *, whole: bool) -> Quality:
     genes = np.zeros(n_cells, np.int64)
     every, of_mito = np.ones(n_genes), mito.astype(np.float64)
     start = 0
-    for block in row_blocks(source):
-        data = np.rint(block.data) if whole and block.data.dtype.kind == "f" else block.data
-        sent = sparse.csr_matrix(block.shape, dtype=np.float32)
-        sent.data, sent.indices, sent.indptr = data.astype(np.float32, copy=False), block.indices, block.indptr
-        rows = slice(start, start + block.shape[0])
-        counts[rows], mt_counts[rows] = sent @ every, sent @ of_mito
-        positive = np.concatenate(([0], np.cumsum(sent.data > 0)))
-        genes[rows] = positive[sent.indptr[1:]] - positive[sent.indptr[:-1]]
-        start = rows.stop
-    return Quality(counts, genes, mt_counts / np.where(counts > 0, counts, 1))
+    with np.errstate(over="ignore", invalid="ignore"):  # of values that no server could hold the check tells
+        for block in row_blocks(source):
+            data = np.rint(block.data) if whole and block.data.dtype.kind == "f" else block.data
+            sent = sparse.csr_matrix(block.shape, dtype=np.float32)
+            sent.data, sent.indices, sent.indptr = data.astype(np.float32, copy=False), block.indices, block.indptr
+            rows = slice(start, start + block.shape[0])
+            counts[rows], mt_counts[rows] = sent @ every, sent @ of_mito
+            positive = np.concatenate(([0], np.cumsum(sent.data > 0)))
+            genes[rows] = positive[sent.indptr[1:]] - positive[sent.indptr[:-1]]
+            start = rows.stop
+        return Quality(counts, genes, mt_counts / np.where(counts > 0, counts, 1))
 
 
 def failing(filters: Filters, quality: Quality) -> dict[str, NDArray[np.bool_]]:

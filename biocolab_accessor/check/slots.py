@@ -108,7 +108,7 @@ def _unwritable_list(value: list[Any], path: str) -> Iterator[tuple[str, str]]:
         yield path, "is a list of text and other things, which would all become text"
     else:
         try:
-            array = np.array(value)
+            array = np.array(value[:_MOST_LOOKED_AT])
         except ValueError:
             yield path, "is a list of lists that differ in length"
         else:
@@ -124,7 +124,7 @@ def _unwritable_array(array: np.ndarray[Any, Any], path: str) -> Iterator[tuple[
         if (verdict := judge(flat, path)).column is None:
             yield path, verdict.problem
         elif flat.isna().any():
-            yield path, "holds text and missing values"
+            yield path, "holds objects of which some are missing"
     elif array.dtype.kind in "mM":
         yield path, f"holds {array.dtype} values"
     elif array.dtype.kind == "U" and any("\0" in text for text in array.reshape(-1)[:_MOST_LOOKED_AT]):

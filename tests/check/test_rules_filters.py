@@ -235,6 +235,15 @@ def test_views_backed_files_and_the_object_itself_stay_what_they_are(tmp_path):
     np.testing.assert_array_equal(view.X, before)
 
 
+def test_values_that_no_server_could_hold_are_an_error_and_no_warning_of_numpys():
+    adata = make()
+    adata.X = adata.X.astype(np.float64) * 1e300
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        report = bc.check(adata, min_counts=3, mt_percentage=20)
+    assert "BC312" in {found.code for found in report.errors}
+
+
 def test_the_command_takes_them(tmp_path):
     make().write_h5ad(tmp_path / "x.h5ad")
 
