@@ -115,6 +115,12 @@ def differences(adata: ad.AnnData, again: ad.AnnData, plan: Plan) -> list[str]:
     return found
 
 
+def is_said(place: str, said: list[str]) -> bool:
+    """Whether a place is among what a plan names, which writes some names in ASCII."""
+    plain = place.encode("ascii", "backslashreplace").decode()
+    return any(place in line or plain in line for line in said)
+
+
 def assert_names_come_back(adata: ad.AnnData, again: ad.AnnData) -> None:
     """Undone by nothing but the names themselves, text is what it was."""
     names = [str(name) for name in adata.obs.columns]
