@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from biocolab_accessor.blocks import Slot, source_of
 from biocolab_accessor.bounds import Filters, failing, measure, mitochondrial
-from biocolab_accessor.check.columns import as_frame
+from biocolab_accessor.check.columns import as_frame, labels_of
 from biocolab_accessor.check.counts import choose_matrix
 from biocolab_accessor.errors import InvalidArgument, UnknownField
 from biocolab_accessor.naming import did_you_mean, listing
@@ -240,7 +240,7 @@ def _batches(obs: pd.DataFrame, batch_key: str | None) -> pd.Categorical[Any]:
         msg = f"obs has no column {batch_key!r}{near} for batch_key; it has {listing(obs.columns)}"
         raise UnknownField(msg)
     column = obs[batch_key]
-    labels = column.astype(str)
+    labels = labels_of(column)
     present = dict.fromkeys(labels)
     if isinstance(column.dtype, pd.CategoricalDtype):
         known = dict.fromkeys(map(str, column.cat.categories))

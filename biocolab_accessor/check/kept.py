@@ -10,6 +10,7 @@ from anndata import AnnData
 
 from biocolab_accessor.blocks import source_of
 from biocolab_accessor.bounds import Filters, failing, measure, mitochondrial
+from biocolab_accessor.check.columns import labels_of
 from biocolab_accessor.check.counts import MatrixChoice
 
 __all__ = ["Kept", "count_kept"]
@@ -66,7 +67,7 @@ def count_kept(
     keep = ~np.any([*fails.values(), np.zeros(adata.n_obs, bool)], axis=0)
     emptied: tuple[str, ...] = ()
     if batches is not None:
-        labels = batches.astype(str)
+        labels = labels_of(batches)
         left = set(labels[keep])
         emptied = tuple(label for label in dict.fromkeys(labels) if label not in left)
     return Kept(

@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from biocolab_accessor.check.columns import labels_of
 from biocolab_accessor.check.report import Finding
 from biocolab_accessor.check.rules import Context, found, rule
 from biocolab_accessor.errors import InvalidNames
@@ -200,7 +201,8 @@ def _telling_apart(obs: pd.DataFrame, batch_key: str | None) -> Any:
     for name in [batch_key, *labels] if batch_key in obs.columns else labels:
         column = obs.loc[clash, name]
         if isinstance(column, pd.Series):
-            pairs = pd.DataFrame({"barcode": obs.index[clash].astype(str), "label": column.astype(str).to_numpy()})
+            barcodes = [str(name) for name in obs.index[clash]]
+            pairs = pd.DataFrame({"barcode": barcodes, "label": labels_of(column).to_numpy()})
             # One label per cell would tell any cells apart, and say nothing about samples.
             if not pairs.duplicated().any() and pairs["label"].nunique() <= max(2, len(pairs) // 2):
                 return name
