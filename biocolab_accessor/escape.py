@@ -14,7 +14,16 @@ from urllib.parse import unquote_to_bytes
 
 import numpy as np
 
-__all__ = ["escaped", "key_as_text", "needs_escape", "restored", "sent_name", "unescaped", "unwritable_key"]
+__all__ = [
+    "computed_embedding",
+    "escaped",
+    "key_as_text",
+    "needs_escape",
+    "restored",
+    "sent_name",
+    "unescaped",
+    "unwritable_key",
+]
 
 _MARK = "~biocolab"
 
@@ -25,6 +34,9 @@ _TAKEN = {
     "barcodes": "is what the servers call the cells' barcodes",
     "barcode": "is what the servers call the cells' barcodes",
 }
+
+# What servers compute themselves, by the letters and digits of its name, and where scanpy looks for it.
+_COMPUTED = {"umap": "X_umap", "tsne": "X_tsne", "pca": "X_pca"}
 
 # Lone surrogates are half a character, which no encoding can write.
 _HOSTILE = re.compile("[%/\0-\x1f\x7f\ud800-\udfff]")
@@ -43,38 +55,68 @@ def unwritable_key(name: str) -> str:
     return "means a folder itself in HDF5" if name in (".", "..") else ""
 
 
-def needs_escape(name: str) -> str:
+def computed_embedding(name: str) -> str | None:
+    """The key that scanpy has for an embedding that servers compute themselves; None where the name is of no such one.
+
+    Examples
+    --------
+    >>> computed_embedding("t-SNE"), computed_embedding("X_tsne"), computed_embedding("spatial")
+    ('X_tsne', None, None)
+    """
+    return _COMPUTED.get(re.sub(r"[^a-z0-9]", "", name.lower()))
+
+
+def needs_escape(name: str, *, embedding: bool = False) -> str:
     """Why a name of a column or key cannot be kept as it is; empty where it can.
+
+    Parameters
+    ----------
+    name
+        The name.
+    embedding
+        Whether it is a key of obsm: a server has embeddings of its own, which such a key must not be taken for.
 
     Examples
     --------
     >>> needs_escape("donor/age")
     "holds a '/', which makes a folder in HDF5"
-    >>> needs_escape("donor_age")
-    ''
+    >>> needs_escape("donor_age"), needs_escape("UMAP"), needs_escape("UMAP", embedding=True)
+    ('', '', 'is what the servers call an embedding of their own')
     """
     if reason := unwritable_key(name) or _TAKEN.get(name.casefold()):
         return reason
+    if embedding and computed_embedding(name):
+        return "is what the servers call an embedding of their own"
     # Else a name that looks escaped would come back as what it looks like.
     return "ends like a name that was made safe before" if name.endswith(_MARK) else ""
 
 
-def escaped(name: str) -> str:
+def escaped(name: str, *, embedding: bool = False) -> str:
     """The name under which a column or key is sent: itself where possible.
+
+    Parameters
+    ----------
+    name, embedding
+        As for :func:`needs_escape`.
 
     Examples
     --------
     >>> escaped("donor/age"), escaped(""), escaped("Barcodes"), escaped("50%")
     ('donor%2Fage~biocolab', '~biocolab', 'Barcodes~biocolab', '50%')
     """
-    if not needs_escape(name):
+    if not needs_escape(name, embedding=embedding):
         return name
     pattern = _HOSTILE if name.strip() else re.compile(r"[\s\S]")
     return pattern.sub(lambda found: _percent(found[0]), name) + _MARK
 
 
-def unescaped(name: str) -> str:
+def unescaped(name: str, *, embedding: bool = False) -> str:
     """What :func:`escaped` made a name of; every other name is given back as it is.
+
+    Parameters
+    ----------
+    name, embedding
+        As for :func:`escaped`.
 
     Examples
     --------
@@ -87,13 +129,18 @@ def unescaped(name: str) -> str:
         original = unquote_to_bytes(name.removesuffix(_MARK)).decode("utf-8", "surrogatepass")
     except UnicodeError:
         return name
-    return original if escaped(original) == name else name
+    return original if escaped(original, embedding=embedding) == name else name
 
 
-def restored(names: Iterable[str]) -> dict[str, str]:
+def restored(names: Iterable[str], *, embedding: bool = False) -> dict[str, str]:
     """For each name the one that it had before it was sent.
 
     A name stays as it came where what it stood for is there as well: nothing ever takes the place of another.
+
+    Parameters
+    ----------
+    names, embedding
+        As for :func:`escaped`.
 
     Examples
     --------
@@ -101,7 +148,7 @@ def restored(names: Iterable[str]) -> dict[str, str]:
     {'a%2Fb~biocolab': 'a/b', 'c': 'c'}
     """
     given = list(names)
-    originals = {name: unescaped(name) for name in given}
+    originals = {name: unescaped(name, embedding=embedding) for name in given}
     taken = {name for name, original in originals.items() if name == original}
     # By length, since what a name stands for is shorter, and may itself be the safe name of something.
     for name in sorted(originals.keys() - taken, key=len):
@@ -124,8 +171,13 @@ def key_as_text(name: Any) -> str | None:
     return str(int(name)) if isinstance(name, int | np.integer) and not isinstance(name, bool) else None
 
 
-def sent_name(name: Any) -> str | None:
+def sent_name(name: Any, *, embedding: bool = False) -> str | None:
     """What a column or key is called on its way, whatever it is called here; None where it cannot be sent.
+
+    Parameters
+    ----------
+    name, embedding
+        As for :func:`escaped`.
 
     Examples
     --------
@@ -133,7 +185,7 @@ def sent_name(name: Any) -> str | None:
     ('0', 'a%2Fb~biocolab', None)
     """
     text = key_as_text(name)
-    return None if text is None else escaped(text)
+    return None if text is None else escaped(text, embedding=embedding)
 
 
 def _percent(text: str) -> str:

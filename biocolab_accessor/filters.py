@@ -11,14 +11,13 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 from numpy.typing import NDArray
-from scipy import sparse
 
-from biocolab_accessor.blocks import Slot, Source, row_blocks, source_of
-from biocolab_accessor.check.columns import as_frame
+from biocolab_accessor.blocks import Slot, source_of
+from biocolab_accessor.bounds import Filters, failing, measure, mitochondrial
+from biocolab_accessor.check.columns import as_frame, labels_of
 from biocolab_accessor.check.counts import choose_matrix
 from biocolab_accessor.errors import InvalidArgument, UnknownField
 from biocolab_accessor.naming import did_you_mean, listing
-from biocolab_accessor.outbound.request import Filters
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -88,7 +87,7 @@ class FilterPreview:
     @property
     def bounds(self) -> dict[str, float]:
         """The bounds that were asked about, without those that are None."""
-        return {name: _plain(value) for name in _BOUNDS if (value := getattr(self.filters, name)) is not None}
+        return self.filters.given
 
     def plot(self, *, suggestions: bool = False) -> Figure:
         """Violins of counts, genes and mitochondrial share by batch, and counts against genes, with the bounds drawn.
@@ -121,8 +120,7 @@ class FilterPreview:
     def _headline(self) -> str:
         n_cells = len(self.kept)
         share = f" ({100 * self.n_kept / n_cells:.1f} %)" if n_cells else ""
-        bounds = ", ".join(f"{name}={value:,g}" for name, value in self.bounds.items()) or "no filters"
-        return f"{self.n_kept:,} of {n_cells:,} cells stay{share} with {bounds}"
+        return f"{self.n_kept:,} of {n_cells:,} cells stay{share} with {str(self.filters) or 'no filters'}"
 
     def _remarks(self) -> list[str]:
         remarks = [f"measured on {self.slot}, which is sent as {self.input_matrix_type}"]
@@ -202,13 +200,19 @@ def preview_filters(
     batch = _batches(obs, batch_key)
     choice = choose_matrix(adata, input_matrix_type)
     features = adata.raw.var_names if choice.slot.kind == "raw.X" else adata.var_names
-    mito = np.array([str(name).upper().startswith("MT-") for name in features], bool)
+    mito = mitochondrial(features)
     whole = choice.input_matrix_type == "raw" and choice.chosen.noise > 0
-    counts, genes, share = _measure(source_of(adata, choice.slot), mito, whole=whole)
+    quality = measure(source_of(adata, choice.slot), mito, whole=whole)
     qc = pd.DataFrame(
-        {"batch": batch, "counts": counts, "genes": genes, "mt_percent": 100 * share}, index=adata.obs_names
+        {
+            "batch": batch,
+            "counts": quality.counts,
+            "genes": quality.genes,
+            "mt_percent": 100 * quality.mt_share,
+        },
+        index=adata.obs_names,
     )
-    fails = _fails(filters, counts, genes, share, adata.obs_names)
+    fails = pd.DataFrame(failing(filters, quality), index=adata.obs_names, dtype=bool)
     kept = pd.Series(~fails.to_numpy().any(axis=1), index=adata.obs_names, name="kept")
     groups = _groups(batch, by_batch=batch_key is not None)
     return FilterPreview(
@@ -236,53 +240,12 @@ def _batches(obs: pd.DataFrame, batch_key: str | None) -> pd.Categorical[Any]:
         msg = f"obs has no column {batch_key!r}{near} for batch_key; it has {listing(obs.columns)}"
         raise UnknownField(msg)
     column = obs[batch_key]
-    labels = column.astype(str)
+    labels = labels_of(column)
     present = dict.fromkeys(labels)
     if isinstance(column.dtype, pd.CategoricalDtype):
         known = dict.fromkeys(map(str, column.cat.categories))
         present = dict.fromkeys(label for label in [*known, *present] if label in present)
     return pd.Categorical(labels, categories=list(present))
-
-
-def _measure(
-    source: Source, mito: NDArray[np.bool_], *, whole: bool
-) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.float64]]:
-    """Of each cell the sum, the number of genes above zero, and the mitochondrial share of the sum (0 to 1)."""
-    n_cells, n_genes = source.shape
-    counts, mt_counts = np.zeros(n_cells), np.zeros(n_cells)
-    genes = np.zeros(n_cells, np.int64)
-    every, mitochondrial = np.ones(n_genes), mito.astype(np.float64)
-    start = 0
-    for block in row_blocks(source):
-        data = np.rint(block.data) if whole and block.data.dtype.kind == "f" else block.data
-        sent = sparse.csr_matrix(block.shape, dtype=np.float32)
-        sent.data, sent.indices, sent.indptr = data.astype(np.float32, copy=False), block.indices, block.indptr
-        rows = slice(start, start + block.shape[0])
-        counts[rows], mt_counts[rows] = sent @ every, sent @ mitochondrial
-        positive = np.concatenate(([0], np.cumsum(sent.data > 0)))
-        genes[rows] = positive[sent.indptr[1:]] - positive[sent.indptr[:-1]]
-        start = rows.stop
-    return counts, genes, mt_counts / np.where(counts > 0, counts, 1)
-
-
-def _fails(
-    filters: Filters,
-    counts: NDArray[np.float64],
-    genes: NDArray[np.int64],
-    share: NDArray[np.float64],
-    barcodes: pd.Index,
-) -> pd.DataFrame:
-    """Which bounds a cell does not keep to: those that are given, and the protocol's own cap where it takes effect."""
-    sent = filters.on_the_wire()
-    found = {
-        "min_counts": (sent["min_counts"] > 0) & (counts < sent["min_counts"]),
-        "max_counts": counts > sent["max_counts"],
-        "min_genes": (sent["min_genes"] > 0) & (genes < sent["min_genes"]),
-        "max_genes": genes > sent["max_genes"],
-        "mt_percentage": (sent["mt_percentage"] < 1) & (share > sent["mt_percentage"]),
-    }
-    shown = {name: fails for name, fails in found.items() if getattr(filters, name) is not None or fails.any()}
-    return pd.DataFrame(shown, index=barcodes, dtype=bool)
 
 
 def _groups(batch: pd.Categorical[Any], *, by_batch: bool) -> dict[str, NDArray[np.bool_]]:

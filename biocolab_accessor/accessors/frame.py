@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, overload
 
 import pandas as pd
 from anndata import AnnData
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from biocolab_accessor.exchange.push import Missing
     from biocolab_accessor.exchange.report import MatchReport
     from biocolab_accessor.inbound.study import Study
-    from biocolab_accessor.outbound.plan import Strictness
+    from biocolab_accessor.outbound.plan import Plan, Strictness
     from biocolab_accessor.outbound.submission import Submission
 
 __all__ = ["DataFrameAccessor"]
@@ -65,12 +65,22 @@ class DataFrameAccessor:
 
         return to_anndata(self._table)
 
-    def check(self, *, input_matrix_type: MatrixType = "auto", species: str | None = None) -> Report:
+    def check(
+        self,
+        *,
+        input_matrix_type: MatrixType = "auto",
+        species: str | None = None,
+        min_counts: float | None = None,
+        min_genes: float | None = None,
+        max_counts: float | None = None,
+        max_genes: float | None = None,
+        mt_percentage: float | None = None,
+    ) -> Report:
         """As :meth:`AnnDataAccessor.check`, for an expression table.
 
         Parameters
         ----------
-        input_matrix_type, species
+        input_matrix_type, species, min_counts, min_genes, max_counts, max_genes, mt_percentage
             As there.
 
         Examples
@@ -79,7 +89,63 @@ class DataFrameAccessor:
         >>> pd.DataFrame({"CD3D": [3, 0], "LYZ": [0, 5]}, index=["cell1", "cell2"]).biocolab.check().ok
         True
         """
-        return AnnDataAccessor(self.to_anndata()).check(input_matrix_type=input_matrix_type, species=species)
+        return AnnDataAccessor(self.to_anndata()).check(
+            input_matrix_type=input_matrix_type,
+            species=species,
+            min_counts=min_counts,
+            min_genes=min_genes,
+            max_counts=max_counts,
+            max_genes=max_genes,
+            mt_percentage=mt_percentage,
+        )
+
+    @overload
+    def submit(
+        self,
+        group: str = ...,
+        *,
+        study_id: str | None = ...,
+        name: str | None = ...,
+        authors: Sequence[str] = ...,
+        abstract: str = ...,
+        species: str = ...,
+        input_matrix_type: MatrixType = ...,
+        min_counts: float | None = ...,
+        min_genes: float | None = ...,
+        max_counts: float | None = ...,
+        max_genes: float | None = ...,
+        mt_percentage: float | None = ...,
+        skip_dimred: bool = ...,
+        check: Strictness = ...,
+        to: Server = ...,
+        chunk_size: int | None = ...,
+        wait: bool = ...,
+        dry_run: Literal[False] = ...,
+    ) -> Submission: ...
+
+    @overload
+    def submit(
+        self,
+        group: str = ...,
+        *,
+        study_id: str | None = ...,
+        name: str | None = ...,
+        authors: Sequence[str] = ...,
+        abstract: str = ...,
+        species: str = ...,
+        input_matrix_type: MatrixType = ...,
+        min_counts: float | None = ...,
+        min_genes: float | None = ...,
+        max_counts: float | None = ...,
+        max_genes: float | None = ...,
+        mt_percentage: float | None = ...,
+        skip_dimred: bool = ...,
+        check: Strictness = ...,
+        to: Server = ...,
+        chunk_size: int | None = ...,
+        wait: bool = ...,
+        dry_run: Literal[True],
+    ) -> Plan: ...
 
     def submit(
         self,
@@ -101,15 +167,21 @@ class DataFrameAccessor:
         to: Server = "bbrowserx",
         chunk_size: int | None = None,
         wait: bool = True,
-    ) -> Submission:
+        dry_run: bool = False,
+    ) -> Submission | Plan:
         """As :meth:`AnnDataAccessor.submit`, for an expression table; see there for returns and errors.
 
         Parameters
         ----------
         group, study_id, name, authors, abstract, species, input_matrix_type
             As there.
-        min_counts, min_genes, max_counts, max_genes, mt_percentage, skip_dimred, check, to, chunk_size, wait
+        min_counts, min_genes, max_counts, max_genes, mt_percentage, skip_dimred, check, to, chunk_size, wait, dry_run
             As there.
+
+        Notes
+        -----
+        There is no ``batch_key``, since a table has no obs to take it from. For batches make an AnnData of it with
+        :meth:`to_anndata`, and give that a column.
 
         Examples
         --------
@@ -119,24 +191,20 @@ class DataFrameAccessor:
         ...     table.biocolab.submit(skip_dimred=True).study().n_obs
         9
         """
-        return AnnDataAccessor(self.to_anndata()).submit(
-            group,
-            study_id=study_id,
-            name=name,
-            authors=authors,
-            abstract=abstract,
-            species=species,
+        from biocolab_accessor.outbound.request import Filters, StudyRequest
+        from biocolab_accessor.outbound.submit import submit_anndata
+
+        filters = Filters(min_counts, min_genes, max_counts, max_genes, mt_percentage)
+        request = StudyRequest(group, study_id, name, authors, abstract, species, filters, skip_dimred)
+        return submit_anndata(
+            self.to_anndata(),
+            request,
             input_matrix_type=input_matrix_type,
-            min_counts=min_counts,
-            min_genes=min_genes,
-            max_counts=max_counts,
-            max_genes=max_genes,
-            mt_percentage=mt_percentage,
-            skip_dimred=skip_dimred,
-            check=check,
             to=to,
             chunk_size=chunk_size,
             wait=wait,
+            check=check,
+            dry_run=dry_run,
         )
 
     def submit_metadata(

@@ -23,7 +23,16 @@ class Sending(AnnDataPart):
     """From an object to a server."""
 
     def check(
-        self, *, input_matrix_type: MatrixType = "auto", batch_key: str | None = None, species: str | None = None
+        self,
+        *,
+        input_matrix_type: MatrixType = "auto",
+        batch_key: str | None = None,
+        species: str | None = None,
+        min_counts: float | None = None,
+        min_genes: float | None = None,
+        max_counts: float | None = None,
+        max_genes: float | None = None,
+        mt_percentage: float | None = None,
     ) -> Report:
         """Everything that stands in the way of a submission, at once; nothing is sent.
 
@@ -33,11 +42,20 @@ class Sending(AnnDataPart):
             As for :meth:`submit`.
         species
             As for :meth:`submit`, to be compared with the names of the genes; None compares nothing.
+        min_counts, min_genes, max_counts, max_genes, mt_percentage
+            As for :meth:`submit`; where one is given, the report says how many cells the server would keep. What it is
+            for each batch, and which bounds would suit, is shown by :meth:`preview_filters`.
 
         Returns
         -------
         Report
             Findings with their place, count, examples and mending; ``report.ok`` says whether it can be sent.
+
+        Raises
+        ------
+        InvalidArgument
+            A filter is no number, negative, above 100 percent, or a minimum above its maximum; or
+            ``input_matrix_type`` is something else.
 
         Examples
         --------
@@ -47,7 +65,17 @@ class Sending(AnnDataPart):
         """
         from biocolab_accessor.check import check
 
-        return check(self._adata, input_matrix_type=input_matrix_type, batch_key=batch_key, species=species)
+        return check(
+            self._adata,
+            input_matrix_type=input_matrix_type,
+            batch_key=batch_key,
+            species=species,
+            min_counts=min_counts,
+            min_genes=min_genes,
+            max_counts=max_counts,
+            max_genes=max_genes,
+            mt_percentage=mt_percentage,
+        )
 
     @overload
     def submit(
@@ -139,7 +167,8 @@ class Sending(AnnDataPart):
             raw; where there are none, ``X`` is sent as normalized. ``"raw"`` insists on counts,
             ``"normalized"`` on ``X``.
         min_counts, min_genes, max_counts, max_genes
-            Which cells the server shall keep; bounds are inclusive.
+            Which cells the server shall keep; bounds are inclusive. The check counts them before anything is sent, and
+            refuses bounds that would leave none.
         mt_percentage
             Most counts from mitochondrial genes, in percent.
         skip_dimred

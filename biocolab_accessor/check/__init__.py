@@ -19,6 +19,11 @@ def check(
     input_matrix_type: Any = "auto",
     batch_key: str | None = None,
     species: str | None = None,
+    min_counts: float | None = None,
+    min_genes: float | None = None,
+    max_counts: float | None = None,
+    max_genes: float | None = None,
+    mt_percentage: float | None = None,
 ) -> Report:
     """Find everything that stands in the way of a submission, at once; nothing is sent and nothing is changed.
 
@@ -32,6 +37,9 @@ def check(
         Column of obs that will be the batches.
     species
         ``"human"``, ``"mouse"``, … as it will be submitted, to be compared with the names of the genes.
+    min_counts, min_genes, max_counts, max_genes, mt_percentage
+        The filters of the submission; the report then says how many cells they would leave. That reads the matrix once
+        more, which is not done where all are None.
 
     Returns
     -------
@@ -43,7 +51,8 @@ def check(
     InvalidFile
         The path is not an h5ad file.
     InvalidArgument
-        ``input_matrix_type`` is something else.
+        ``input_matrix_type`` is something else, or a filter is no number, negative, above 100 percent, or a minimum
+        above its maximum.
 
     Examples
     --------
@@ -52,7 +61,18 @@ def check(
     >>> report = bc.check(adata)
     >>> report.ok, report.errors[0].code, report.errors[0].path
     (False, 'BC302', 'X')
+
+    >>> adata.X = np.array([[6, 3], [1, 0]], dtype="float32")
+    >>> [found.message for found in bc.check(adata, min_genes=2) if found.code == "BC701"]
+    ['1 of 2 cells would be kept (50.0 %), measured on X as raw']
     """
+    from biocolab_accessor.bounds import Filters
     from biocolab_accessor.check.run import run_rules
 
-    return run_rules(adata_or_path, input_matrix_type=input_matrix_type, batch_key=batch_key, species=species)
+    return run_rules(
+        adata_or_path,
+        input_matrix_type=input_matrix_type,
+        batch_key=batch_key,
+        species=species,
+        filters=Filters(min_counts, min_genes, max_counts, max_genes, mt_percentage),
+    )

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-__all__ = ["Verdict", "as_frame", "judge", "numeric_verdict"]
+__all__ = ["Verdict", "as_frame", "judge", "labels_of", "numeric_verdict"]
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,14 @@ class Verdict:
 def as_frame(table: Any) -> pd.DataFrame:
     """A table (obs or var) as a data frame; of a lazily opened object it is read."""
     return table if isinstance(table, pd.DataFrame) else table.to_memory()
+
+
+def labels_of(column: pd.Series) -> pd.Series:
+    """A column as text; of bytes, which pandas would decode, as Python prints them."""
+    try:
+        return column.astype(str)
+    except ValueError:
+        return pd.Series([str(value) for value in column], column.index, dtype=object)
 
 
 def judge(column: pd.Series, where: str = "obs") -> Verdict:

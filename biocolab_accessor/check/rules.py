@@ -10,9 +10,11 @@ import pandas as pd
 from anndata import AnnData
 
 from biocolab_accessor.blocks import source_of
+from biocolab_accessor.bounds import Filters
 from biocolab_accessor.check.columns import Verdict, as_frame, judge
 from biocolab_accessor.check.counts import MatrixChoice
 from biocolab_accessor.check.identifiers import Identifiers, identify
+from biocolab_accessor.check.kept import Kept, count_kept
 from biocolab_accessor.check.margins import Margins, count_empty
 from biocolab_accessor.check.report import Finding, Severity
 from biocolab_accessor.errors import CheckFailed
@@ -34,12 +36,15 @@ class Context:
         Column of obs that will be the batches, or None.
     species
         As it will be submitted, or None where that is not known.
+    filters
+        Which cells the server will be asked to keep; None where that is not known.
     """
 
     adata: AnnData
     choice: MatrixChoice | None
     batch_key: str | None = None
     species: str | None = None
+    filters: Filters | None = None
 
     @cached_property
     def tables(self) -> dict[str, pd.DataFrame]:
@@ -59,6 +64,20 @@ class Context:
         if self.choice is None or not all(self.choice.chosen.shape) or self.choice.chosen.kind in ("empty", "invalid"):
             return None
         return count_empty(source_of(self.adata, self.choice.slot), self.choice.chosen.nnz)
+
+    @cached_property
+    def kept(self) -> Kept | None:
+        """What the filters would leave; None without filters, and of what cannot be measured."""
+        choice, obs = self.choice, self.tables["obs"]
+        if choice is None or self.filters is None or not self.filters.given or choice.chosen.kind == "invalid":
+            return None
+        if not all(choice.chosen.shape) or choice.chosen.shape != choice.slot.shape(self.adata):
+            return None
+        batches = obs[self.batch_key] if self.batch_key is not None and self.batch_key in obs.columns else None
+        features = next(frame.index for where, frame in self.tables.items() if where != "obs")
+        return count_kept(
+            self.adata, choice, features, self.filters, batches if isinstance(batches, pd.Series) else None
+        )
 
     @cached_property
     def verdicts(self) -> list[tuple[str, Verdict]]:

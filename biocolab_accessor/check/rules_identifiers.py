@@ -85,7 +85,7 @@ def mitochondrial_genes(context: Context) -> Iterator[Finding]:
     if mitochondrial:
         yield found(path, f"{len(mitochondrial):,} mitochondrial genes, which mt_percentage goes by",
                     count=len(mitochondrial), examples=tuple(map(repr, mitochondrial[:3])))  # fmt: skip
-    elif names.number >= _WHOLE_TRANSCRIPTOME:
+    elif names.number >= _WHOLE_TRANSCRIPTOME and not (context.filters and context.filters.limits_mitochondrial):
         yield found(
             path, "no gene is mitochondrial by its name (MT-…): a filter by mt_percentage would keep every cell"
         )

@@ -9,12 +9,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from biocolab_accessor.check.columns import labels_of
 from biocolab_accessor.check.report import Finding
 from biocolab_accessor.check.rules import Context, found, rule
 from biocolab_accessor.errors import InvalidNames
 from biocolab_accessor.escape import escaped, key_as_text, needs_escape
 
 _NAMES_AT_ONCE = 1 << 15
+_STAYS_TEXT = "They are text when the study is pulled, too; make them text in a copy to have both alike"
 
 
 def unwritable(name: Any) -> str:
@@ -104,8 +106,8 @@ def unwritable_columns(context: Context) -> Iterator[Finding]:
 
 @rule("BC105", "warning", changed=True)
 def renamed_keys(context: Context) -> Iterator[Finding]:
-    """Keys of obsm that would write without an error and could not be read back go under another name."""
-    yield from _renamed("obsm", context.adata.obsm)
+    """Keys of obsm that could not be read back, or would be taken for what a server computes, go under another name."""
+    yield from _renamed("obsm", context.adata.obsm, embedding=True)
 
 
 @rule("BC106", "warning", changed=True)
@@ -123,26 +125,29 @@ def renamed_columns(context: Context) -> Iterator[Finding]:
 
 @rule("BC110", "note", changed=True)
 def columns_made_text(context: Context) -> Iterator[Finding]:
-    """Column names that are numbers are sent as text, since h5ad has no others."""
+    """Column names that are numbers are sent as text, since h5ad has no others, and stay text.
+
+    A name could be marked as a number, as others are marked that are undone on the way back; but the mark would be what
+    people see on the server.
+    """
     for where, frame in context.tables.items():
         numbers = [name for name in frame.columns if key_as_text(name) is not None and not isinstance(name, str)]
         if numbers:
             examples = tuple(repr(int(name)) for name in numbers[:3])
-            yield found(
-                f"{where}.columns", "names that are numbers: sent as text", count=len(numbers), examples=examples
-            )
+            message = "names that are numbers: sent as text"
+            yield found(f"{where}.columns", message, count=len(numbers), examples=examples, fix=_STAYS_TEXT)
 
 
 @rule("BC107", "note", changed=True)
 def names_made_text(context: Context) -> Iterator[Finding]:
-    """Names that are numbers are sent as text, since h5ad has no others."""
+    """Names that are numbers are sent as text, since h5ad has no others, and stay text, as columns do (BC110)."""
     for path, _, names in _names(context):
         if names.inferred_type == "string":
             continue
         others = Counter(type(name).__name__ for name in names if not isinstance(name, str))
         if others and not any(_unspeakable(name) for name in names):
             what = ", ".join(f"{number:,} {kind}" for kind, number in others.most_common())
-            yield found(path, f"{what}: sent as text", count=sum(others.values()))
+            yield found(path, f"{what}: sent as text", count=sum(others.values()), fix=_STAYS_TEXT)
 
 
 @rule("BC108", "note", changed=True)
@@ -164,12 +169,13 @@ def _is_barcodes(name: Any) -> bool:
     return isinstance(name, str) and name.casefold() in ("barcodes", "barcode")
 
 
-def _renamed(where: str, names: Iterable[Any]) -> Iterator[Finding]:
+def _renamed(where: str, names: Iterable[Any], *, embedding: bool = False) -> Iterator[Finding]:
     for name in names:
         text = key_as_text(name)
-        if text is not None and (reason := needs_escape(text)):
+        if text is not None and (reason := needs_escape(text, embedding=embedding)):
             fix = "It has its own name again when the study is pulled; to choose another, rename it in a copy"
-            yield found(f"{where}[{name!a}]", f"the name {reason}: sent as {escaped(text)!r}", fix=fix)
+            sent = escaped(text, embedding=embedding)
+            yield found(f"{where}[{name!a}]", f"the name {reason}: sent as {sent!r}", fix=fix)
 
 
 def _all_fine(names: pd.Index) -> bool:
@@ -210,7 +216,8 @@ def _telling_apart(obs: pd.DataFrame, batch_key: str | None) -> Any:
     for name in [batch_key, *labels] if batch_key in obs.columns else labels:
         column = obs.loc[clash, name]
         if isinstance(column, pd.Series):
-            pairs = pd.DataFrame({"barcode": obs.index[clash].astype(str), "label": column.astype(str).to_numpy()})
+            barcodes = [str(name) for name in obs.index[clash]]
+            pairs = pd.DataFrame({"barcode": barcodes, "label": labels_of(column).to_numpy()})
             # One label per cell would tell any cells apart, and say nothing about samples.
             if not pairs.duplicated().any() and pairs["label"].nunique() <= max(2, len(pairs) // 2):
                 return name

@@ -7,8 +7,10 @@ from typing import Any
 
 from anndata import AnnData
 
+from biocolab_accessor.bounds import Filters
 from biocolab_accessor.check import (
     rules_columns,
+    rules_filters,
     rules_identifiers,
     rules_matrix,
     rules_names,
@@ -25,27 +27,41 @@ from biocolab_accessor.errors import CheckFailed, InvalidArgument
 __all__ = ["check_object", "open_h5ad", "run_rules"]
 
 # The rooms of the rules are imported for what they register; a new one is added here.
-_ROOMS = (rules_names, rules_columns, rules_matrix, rules_identifiers, rules_slots, rules_size)
+_ROOMS = (rules_names, rules_columns, rules_matrix, rules_identifiers, rules_slots, rules_size, rules_filters)
 
 
 def run_rules(
-    adata_or_path: Any, *, input_matrix_type: Any = "auto", batch_key: str | None = None, species: Any = None
+    adata_or_path: Any,
+    *,
+    input_matrix_type: Any = "auto",
+    batch_key: str | None = None,
+    species: Any = None,
+    filters: Filters | None = None,
 ) -> Report:
     """See :func:`biocolab_accessor.check.check`."""
     if isinstance(adata_or_path, str | Path):
         adata = open_h5ad(Path(adata_or_path))
         try:
-            return run_rules(adata, input_matrix_type=input_matrix_type, batch_key=batch_key, species=species)
+            return run_rules(
+                adata, input_matrix_type=input_matrix_type, batch_key=batch_key, species=species, filters=filters
+            )
         finally:
             adata.file.close()
     if not isinstance(adata_or_path, AnnData):
         msg = f"expected an AnnData or the path of an h5ad file, got {type(adata_or_path).__name__}"
         raise InvalidArgument(msg)
-    return check_object(adata_or_path, input_matrix_type=input_matrix_type, batch_key=batch_key, species=species)[0]
+    return check_object(
+        adata_or_path, input_matrix_type=input_matrix_type, batch_key=batch_key, species=species, filters=filters
+    )[0]
 
 
 def check_object(
-    adata: AnnData, *, input_matrix_type: Any = "auto", batch_key: str | None = None, species: Any = None
+    adata: AnnData,
+    *,
+    input_matrix_type: Any = "auto",
+    batch_key: str | None = None,
+    species: Any = None,
+    filters: Filters | None = None,
 ) -> tuple[Report, MatrixChoice | None]:
     """The report on an object, and the matrix that was chosen for it (None where none could be)."""
     findings = misfits(adata)
@@ -57,5 +73,5 @@ def check_object(
     except CheckFailed as error:
         findings.append(Finding("BC300", "error", "X, raw.X, layers", str(error), error=type(error)))
     # The official enum's members are taken too.
-    context = Context(adata, choice, batch_key, getattr(species, "value", species))
+    context = Context(adata, choice, batch_key, getattr(species, "value", species), filters)
     return Report([*findings, *(finding for rule in RULES for finding in rule(context))]), choice

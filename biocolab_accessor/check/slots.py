@@ -75,7 +75,10 @@ def unwritable_parts(value: Any, path: str, depth: int = 0) -> Iterator[tuple[st
     """
     if depth > _DEEPEST:
         return
-    if isinstance(value, Mapping):
+    if sparse.issparse(value):  # of which one kind is a dict as well
+        if value.format not in ("csr", "csc"):
+            yield path, f"is a {type(value).__name__}"
+    elif isinstance(value, Mapping):
         for key in value:
             place = f"{path}[{key!a}]"
             if not isinstance(key, str):
@@ -86,15 +89,12 @@ def unwritable_parts(value: Any, path: str, depth: int = 0) -> Iterator[tuple[st
     elif isinstance(value, list):
         yield from _unwritable_list(value, path)
     elif isinstance(value, pd.DataFrame):
-        for position, name in enumerate(value.columns):
-            if (verdict := judge(value.iloc[:, position], path)).column is None:
-                yield f"{path}[{name!a}]", verdict.problem
+        yield from _unwritable_table(value, path)
     elif isinstance(value, str):
         if "\0" in value:
             yield path, "holds a NUL"
-    elif isinstance(value, np.ndarray) and value.dtype.kind == "O":
-        if (verdict := judge(pd.Series(value.reshape(-1)), path)).column is None:
-            yield path, verdict.problem
+    elif isinstance(value, np.ndarray):
+        yield from _unwritable_array(value, path)
     elif not _is_writable(value):
         yield path, f"is a {type(value).__name__}"
 
@@ -106,15 +106,53 @@ def _unwritable_list(value: list[Any], path: str) -> Iterator[tuple[str, str]]:
         yield path, f"is a list of {', '.join(strange)}"
     elif any(issubclass(kind, str) for kind in kinds) and len(kinds) > 1:
         yield path, "is a list of text and other things, which would all become text"
+    else:
+        try:
+            array = np.array(value[:_MOST_LOOKED_AT])
+        except ValueError:
+            yield path, "is a list of lists that differ in length"
+        else:
+            yield from _unwritable_array(array, path)
+
+
+def _unwritable_array(array: np.ndarray[Any, Any], path: str) -> Iterator[tuple[str, str]]:
+    if array.dtype.names:
+        for name in array.dtype.names:
+            yield from _unwritable_array(array[name], f"{path}[{name!a}]")
+    elif array.dtype.kind == "O":
+        flat = pd.Series(array.reshape(-1), dtype=object)
+        if (verdict := judge(flat, path)).column is None:
+            yield path, verdict.problem
+        elif flat.isna().any():
+            yield path, "holds objects of which some are missing"
+    elif array.dtype.kind in "mM":
+        yield path, f"holds {array.dtype} values"
+    elif array.dtype.kind == "U" and any("\0" in text for text in array.reshape(-1)[:_MOST_LOOKED_AT]):
+        yield path, "holds a NUL"
+
+
+def _unwritable_table(table: pd.DataFrame, path: str) -> Iterator[tuple[str, str]]:
+    for position, name in enumerate(table.columns):
+        if not isinstance(name, str):
+            yield f"{path}[{name!a}]", f"the column name is a {type(name).__name__}, not text"
+        elif (verdict := judge(table.iloc[:, position], path)).column is None:
+            yield f"{path}[{name!a}]", verdict.problem
+    if not table.columns.is_unique:
+        yield path, "has columns of the same name"
+    if judge(pd.Series(table.index.to_numpy(object), dtype=object), path).column is None:
+        yield f"{path}.index", "holds values of mixed types"
 
 
 def _is_writable(value: Any) -> bool:
-    if value is None or isinstance(value, Number | np.generic | AnnData | pd.Categorical):
-        return True
+    if isinstance(value, np.generic):
+        return value.dtype.kind in "biufcU"
+    if isinstance(value, int):
+        return -(2**63) <= value < 2**64
+    if value is None or isinstance(value, Number | AnnData):
+        return not isinstance(value, complex)
     if isinstance(value, pd.api.extensions.ExtensionArray):
-        return True
-    is_array = all(hasattr(value, name) for name in ("dtype", "shape")) and not isinstance(value, pd.Series | pd.Index)
-    return is_array or sparse.issparse(value)
+        return judge(pd.Series(value), "uns").column is not None
+    return all(hasattr(value, name) for name in ("dtype", "shape")) and not isinstance(value, pd.Series | pd.Index)
 
 
 def _unsendable_table(table: pd.DataFrame) -> str:

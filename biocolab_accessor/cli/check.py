@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from rich.text import Text
 
-from biocolab_accessor.cli.options import Json, MatrixType
+from biocolab_accessor.cli.options import Json, MatrixType, MaxCounts, MaxGenes, MinCounts, MinGenes, MtPercentage
 from biocolab_accessor.cli.output import err, out, print_json, print_table
 
 __all__ = ["check"]
@@ -21,13 +21,21 @@ def check(
     input_matrix_type: Annotated[MatrixType, typer.Option(help="raw insists on counts.")] = MatrixType.auto,
     batch_key: Annotated[str | None, typer.Option(help="Column of obs that will be the batches.")] = None,
     species: Annotated[str | None, typer.Option(help="Compared with the names of the genes.")] = None,
+    min_counts: MinCounts = None,
+    min_genes: MinGenes = None,
+    max_counts: MaxCounts = None,
+    max_genes: MaxGenes = None,
+    mt_percentage: MtPercentage = None,
     as_json: Json = False,
 ) -> None:
     """Say what stands in the way of submitting files; the exit code is 1 if something does.
 
-    Nothing is sent and no file is changed. The codes are explained in the documentation's catalogue of checks.
+    Nothing is sent and no file is changed. The codes are explained in the documentation's catalogue of checks. With the
+    filters of the submission it says how many cells they would leave.
 
     Example: biocolab check *.h5ad
+
+    Example: biocolab check x.h5ad --min-genes 200 --mt-percentage 10
 
     Example: biocolab check x.h5ad --json | jq -r '.[] | select(.severity == "error") | .code'
     """
@@ -36,7 +44,17 @@ def check(
     rows: list[dict[Any, Any]] = []
     ready = True
     for file in files:
-        report = check_(file, input_matrix_type=input_matrix_type.value, batch_key=batch_key, species=species)
+        report = check_(
+            file,
+            input_matrix_type=input_matrix_type.value,
+            batch_key=batch_key,
+            species=species,
+            min_counts=min_counts,
+            min_genes=min_genes,
+            max_counts=max_counts,
+            max_genes=max_genes,
+            mt_percentage=mt_percentage,
+        )
         ready = ready and report.ok
         found = [{"file": str(file), **row} for row in report.to_frame().to_dict("records")]
         rows += found

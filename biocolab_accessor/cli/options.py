@@ -7,7 +7,19 @@ from typing import Annotated
 
 import typer
 
-__all__ = ["Json", "MatrixType", "Server", "Source", "Species", "Unit"]
+__all__ = [
+    "Json",
+    "MatrixType",
+    "MaxCounts",
+    "MaxGenes",
+    "MinCounts",
+    "MinGenes",
+    "MtPercentage",
+    "Server",
+    "Source",
+    "Species",
+    "Unit",
+]
 
 
 class Server(StrEnum):
@@ -42,3 +54,9 @@ class Unit(StrEnum):
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 Species = Annotated[str, typer.Option(help="human, mouse, primate or others.")]
+
+MinCounts = Annotated[float | None, typer.Option(help="Keep cells with at least so many counts.")]
+MinGenes = Annotated[float | None, typer.Option(help="Keep cells with at least so many genes.")]
+MaxCounts = Annotated[float | None, typer.Option(help="Keep cells with at most so many counts.")]
+MaxGenes = Annotated[float | None, typer.Option(help="Keep cells with at most so many genes.")]
+MtPercentage = Annotated[float | None, typer.Option(help="Most mitochondrial counts, in percent.")]

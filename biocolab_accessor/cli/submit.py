@@ -7,7 +7,17 @@ from typing import Annotated
 
 import typer
 
-from biocolab_accessor.cli.options import Json, MatrixType, Server, Species
+from biocolab_accessor.cli.options import (
+    Json,
+    MatrixType,
+    MaxCounts,
+    MaxGenes,
+    MinCounts,
+    MinGenes,
+    MtPercentage,
+    Server,
+    Species,
+)
 from biocolab_accessor.cli.output import print_json, print_lines
 
 __all__ = ["submit"]
@@ -23,11 +33,11 @@ def submit(
     abstract: Annotated[str, typer.Option(help="Shown with the study.")] = "",
     species: Species = "human",
     input_matrix_type: Annotated[MatrixType, typer.Option(help="auto looks for counts.")] = MatrixType.auto,
-    min_counts: Annotated[float | None, typer.Option(help="Keep cells with at least so many counts.")] = None,
-    min_genes: Annotated[float | None, typer.Option(help="… so many genes.")] = None,
-    max_counts: Annotated[float | None, typer.Option(help="Keep cells with at most so many counts.")] = None,
-    max_genes: Annotated[float | None, typer.Option(help="… so many genes.")] = None,
-    mt_percentage: Annotated[float | None, typer.Option(help="Most mitochondrial counts, in percent.")] = None,
+    min_counts: MinCounts = None,
+    min_genes: MinGenes = None,
+    max_counts: MaxCounts = None,
+    max_genes: MaxGenes = None,
+    mt_percentage: MtPercentage = None,
     skip_dimred: Annotated[bool, typer.Option("--skip-dimred", help="Compute no embedding, keep the file's.")] = False,
     to: Annotated[Server, typer.Option(help="Which server.")] = Server.bbrowserx,
     wait: Annotated[bool, typer.Option(help="Wait until the study is there.")] = True,

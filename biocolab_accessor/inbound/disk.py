@@ -46,8 +46,8 @@ def write_study(parts: StudyParts, selection: Selection, path: str | Path, compr
     genes = named(parts, selection)
     frame = obs_of(parts, selection)
     frame.columns = pd.Index(map(escaped, frame.columns), dtype=object)
-    arrays, embedding_names = to_obsm(parts.source.embeddings() if selection.obsm else {}, parts.n_obs, parts.study_id)
-    facts = origin(parts, selection, genes, embedding_names)
+    arrays, keys = to_obsm(parts.source.embeddings() if selection.obsm else {}, parts.n_obs, parts.study_id)
+    facts = origin(parts, selection, genes, keys)
     with tempfile.TemporaryDirectory(prefix=".biocolab-", dir=target.parent) as folder, ExitStack() as scratch:
         write_h5ad(
             target,

@@ -9,37 +9,34 @@ import numpy as np
 from numpy.typing import NDArray
 
 from biocolab_accessor.errors import InvalidResponse
-from biocolab_accessor.escape import escaped, restored
+from biocolab_accessor.escape import computed_embedding, needs_escape, restored
 
 __all__ = ["obsm_keys", "to_obsm"]
 
-_KNOWN = {"umap": "X_umap", "tsne": "X_tsne", "pca": "X_pca"}
-
 
 def obsm_keys(names: list[str]) -> dict[str, str]:
-    """For each embedding's name the obsm key that scanpy would look under.
+    """For each embedding's name the key of obsm.
 
-    Names that are keys already (``X_umap``) keep them; ``t-SNE`` becomes ``X_tsne``, ``My map`` becomes ``X_my_map``.
-    A key that was sent under a safe name (:mod:`biocolab_accessor.escape`) is what it was. Where two names meet in one
-    key, the one that is spelled as the key has it, and the other gets a number.
+    What a server computes has the key under which scanpy looks for it: ``t-SNE`` becomes ``X_tsne``. Every other name
+    is the key itself, so that what was sent under ``spatial`` is back as ``spatial``, and a key that was sent under a
+    safe name (:mod:`biocolab_accessor.escape`) is what it was. Of names that no file could hold letters and digits are
+    left: ``a/b`` becomes ``X_a_b``. Where two names meet in one key, the one that is spelled as the key has it, and the
+    other gets a number.
 
     Examples
     --------
-    >>> obsm_keys(["UMAP", "X_umap", "t-SNE"])
-    {'UMAP': 'X_umap_2', 'X_umap': 'X_umap', 't-SNE': 'X_tsne'}
+    >>> obsm_keys(["UMAP", "X_umap", "t-SNE", "spatial", "X_spatial"])
+    {'UMAP': 'X_umap_2', 'X_umap': 'X_umap', 't-SNE': 'X_tsne', 'spatial': 'spatial', 'X_spatial': 'X_spatial'}
     """
-    keys = {
-        name: original
-        for name, original in restored(names).items()
-        if original != name or re.fullmatch(r"X_[A-Za-z0-9_.-]+", name)
-    }
+    computed = {name: key for name in names if (key := computed_embedding(name))}
+    sent = restored((name for name in names if name not in computed), embedding=True)
+    keys = {name: key for name, key in sent.items() if key != name or not needs_escape(name)}
     taken = set(keys.values())
     for name in names:
         if name in keys:
             continue
-        plain = re.sub(r"[^a-z0-9]", "", name.lower())
         slug = re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_") or "embedding"
-        base = key = _KNOWN.get(plain, f"X_{slug}")
+        base = key = computed.get(name, f"X_{slug}")
         number = 2
         while key in taken:
             key = f"{base}_{number}"
@@ -52,7 +49,7 @@ def obsm_keys(names: list[str]) -> dict[str, str]:
 def to_obsm(
     embeddings: Mapping[str, NDArray[np.float32]], n_obs: int, study_id: str
 ) -> tuple[dict[str, NDArray[np.float32]], dict[str, str]]:
-    """Embeddings by obsm key, and the server's name of each key.
+    """Embeddings by obsm key, and for each server's name the key that it became.
 
     Raises
     ------
@@ -64,6 +61,4 @@ def to_obsm(
         if len(coordinates) != n_obs:
             msg = f"study {study_id}: embedding {name!r} has {len(coordinates):,} rows for {n_obs:,} cells"
             raise InvalidResponse(msg)
-    arrays = {keys[name]: array for name, array in embeddings.items()}
-    # A key that was made safe says so itself, and would be no key for the provenance to be written with.
-    return arrays, {key: name for name, key in keys.items() if escaped(key) != name or key == name}
+    return {keys[name]: array for name, array in embeddings.items()}, keys

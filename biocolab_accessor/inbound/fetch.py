@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -15,7 +15,7 @@ from biocolab_accessor.inbound.matrix import select_genes
 from biocolab_accessor.inbound.metadata import select_fields, unique_names
 from biocolab_accessor.inbound.parts import StudyParts
 from biocolab_accessor.inbound.provenance import KEY as PROVENANCE
-from biocolab_accessor.inbound.provenance import origin_of
+from biocolab_accessor.inbound.provenance import names_of_embeddings, origin_of, undone
 from biocolab_accessor.inbound.selection import FetchPlan, Selection
 from biocolab_accessor.storage.budget import budget, expect_room
 
@@ -41,7 +41,7 @@ def fetch(parts: StudyParts, selection: Selection) -> AnnData:
         barcodes.result()
         var = features.result() if genes is None else var_of(genes)
         frame, coordinates = obs.result(), embeddings.result() if embeddings else {}
-    arrays, embedding_names = to_obsm(coordinates, parts.n_obs, parts.study_id)
+    arrays, keys = to_obsm(coordinates, parts.n_obs, parts.study_id)
     x = matrices[selection.unit]
     return AnnData(
         x,
@@ -50,7 +50,7 @@ def fetch(parts: StudyParts, selection: Selection) -> AnnData:
         obsm=arrays,
         # a unit that is also X's is copied: writing into one must not change the other
         layers={name: x.copy() if u == selection.unit else matrices[u] for name, u in selection.layers.items()},
-        uns={PROVENANCE: origin(parts, selection, genes, embedding_names)},
+        uns={PROVENANCE: origin(parts, selection, genes, keys)},
     )
 
 
@@ -86,10 +86,11 @@ def var_of(names: Sequence[str]) -> pd.DataFrame:
 
 
 def origin(
-    parts: StudyParts, selection: Selection, genes: Sequence[str] | None, embeddings: dict[str, str]
+    parts: StudyParts, selection: Selection, genes: Sequence[str] | None, keys: Mapping[str, str]
 ) -> dict[str, Any]:
-    """Provenance of a fetch."""
+    """Provenance of a fetch; ``keys`` has for each name of an embedding its key of obsm."""
     source = parts.source
+    wanted = select_fields(selection.fields, parts.fields, parts.study_id)
     return origin_of(
         source=source.name,
         study_id=source.study_id,
@@ -99,7 +100,8 @@ def origin(
         unit=selection.unit,
         layers=selection.layers or None,
         genes=list(genes) if genes is not None else None,
-        embeddings=embeddings or None,
+        embeddings=names_of_embeddings(keys),
+        renamed=undone(parts.sent_fields(wanted), keys),
     )
 
 

@@ -79,6 +79,11 @@ class StudyParts:
         }
         return pd.DataFrame(columns, index=pd.Index(self.barcodes, dtype=object))
 
+    def sent_fields(self, fields: Sequence[str]) -> dict[str, str]:
+        """For each name on the server the field that it is; of some fields."""
+        wanted = set(fields)
+        return {theirs: ours for theirs, ours in self._original_names.items() if ours in wanted}
+
     def query_genes(self, genes: Sequence[str], unit: str) -> sparse.csc_matrix:
         """Some genes: (n_obs, number of genes)."""
         return expect_shape(self.source.query_genes(genes, unit), self.n_obs, len(genes), self.study_id)

@@ -10,8 +10,9 @@ from typing import Any
 from anndata import AnnData
 
 from biocolab_accessor.errors import UnknownStudy
+from biocolab_accessor.escape import unescaped
 
-__all__ = ["KEY", "origin_of", "read_provenance"]
+__all__ = ["KEY", "names_of_embeddings", "origin_of", "read_provenance", "undone"]
 
 KEY = "biocolab"
 
@@ -27,6 +28,35 @@ def origin_of(**facts: Any) -> dict[str, Any]:
     }
 
 
+def undone(fields: Mapping[str, str], embeddings: Mapping[str, str]) -> dict[str, dict[str, str]] | None:
+    """Which names travelled under others, as values that h5ad can hold; None where none did.
+
+    Parameters
+    ----------
+    fields, embeddings
+        For each name on the server the column of obs, or key of obsm, that it became.
+
+    Returns
+    -------
+    dict or None
+        ``"obs"`` and ``"obsm"``: for each name that was undone what it is again; what cannot be printed of it as Python
+        writes it, since files cannot hold all of that.
+
+    Examples
+    --------
+    >>> undone({"donor%2Fage~biocolab": "donor/age", "sex": "sex"}, {"UMAP": "X_umap"})
+    {'obs': {'donor%2Fage~biocolab': 'donor/age'}}
+    """
+    found = {"obs": _undone(fields), "obsm": _undone(embeddings, embedding=True)}
+    return {where: names for where, names in found.items() if names} or None
+
+
+def names_of_embeddings(keys: Mapping[str, str]) -> dict[str, str] | None:
+    """For each key of obsm what the server calls it, without those of :func:`undone`; None where there are none."""
+    again = _undone(keys, embedding=True)
+    return {key: _printable(name) for name, key in keys.items() if name not in again} or None
+
+
 def read_provenance(adata: AnnData) -> Mapping[str, Any]:
     """What ``uns["biocolab"]`` says.
 
@@ -40,6 +70,18 @@ def read_provenance(adata: AnnData) -> Mapping[str, Any]:
         msg = "this AnnData does not say which study it came from (uns['biocolab'] is missing); use bc.study(…)"
         raise UnknownStudy(msg)
     return facts
+
+
+def _undone(names: Mapping[str, str], *, embedding: bool = False) -> dict[str, str]:
+    return {
+        name: _printable(original)
+        for name, original in names.items()
+        if name != original and unescaped(name, embedding=embedding) == original
+    }
+
+
+def _printable(name: str) -> str:
+    return name if name.isprintable() else name.encode("unicode_escape").decode()
 
 
 def _version(package: str) -> str | None:

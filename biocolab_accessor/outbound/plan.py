@@ -12,6 +12,7 @@ import pandas as pd
 from anndata import AnnData
 
 from biocolab_accessor.blocks import Slot, filled_slots
+from biocolab_accessor.bounds import Filters
 from biocolab_accessor.check.columns import as_frame
 from biocolab_accessor.check.counts import SlotSummary
 from biocolab_accessor.check.report import Report
@@ -123,6 +124,7 @@ class Plan:
             ("size", size),
             ("changed", "; ".join(self.changes)),
             ("left out", ", ".join(self.left_out)),
+            ("filters", "; ".join(found.text for found in self.report.notes if found.path == "filters")),
             ("warnings", "; ".join(str(finding) for finding in self.report.warnings)),
         ]
         return [(name, text) for name, text in rows if text]
@@ -146,6 +148,7 @@ def plan_submission(
     batch_key: str | None = None,
     name: str = "study",
     species: str | None = None,
+    filters: Filters | None = None,
     check: Strictness = "default",
 ) -> Plan:
     """Decide what to send.
@@ -162,6 +165,8 @@ def plan_submission(
         What the file is called where there is one only.
     species
         What the study will be said to be of; the check compares it with the genes.
+    filters
+        Which cells the server will be asked to keep; the check says how many that leaves.
     check
         ``"default"`` refuses errors, ``"strict"`` warnings too.
 
@@ -189,7 +194,9 @@ def plan_submission(
     if check not in ("default", "strict"):
         msg = f"check is {check!r}: give 'default' or 'strict'; what the check refuses could not be sent without it"
         raise InvalidArgument(msg)
-    report, choice = check_object(adata, input_matrix_type=input_matrix_type, batch_key=batch_key, species=species)
+    report, choice = check_object(
+        adata, input_matrix_type=input_matrix_type, batch_key=batch_key, species=species, filters=filters
+    )
     report.raise_for_errors(strict=check == "strict")
     assert choice is not None
     obsm = shadow_obsm(adata)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from biocolab_accessor.bounds import Filters
 from biocolab_accessor.errors import InvalidArgument
 from biocolab_accessor.naming import did_you_mean, listing
 
@@ -15,65 +15,6 @@ __all__ = ["SPECIES", "Filters", "StudyRequest"]
 
 SPECIES = ("human", "mouse", "primate", "others")
 """What the servers know."""
-
-_NO_CAP = 1e9  # what the official client sends for "no upper bound"
-
-
-@dataclass(frozen=True)
-class Filters:
-    """Which cells the server shall keep. None means no bound; bounds are inclusive.
-
-    Attributes
-    ----------
-    min_counts, max_counts
-        Sum of counts of a cell.
-    min_genes, max_genes
-        Number of expressed genes of a cell.
-    mt_percentage
-        Most counts from mitochondrial genes, in percent (0 to 100).
-
-    Raises
-    ------
-    InvalidArgument
-        A bound is not a number, negative, over 100 percent, or a minimum above its maximum.
-
-    Examples
-    --------
-    >>> Filters(min_genes=200, mt_percentage=20).on_the_wire()["mt_percentage"]
-    0.2
-    """
-
-    min_counts: float | None = None
-    min_genes: float | None = None
-    max_counts: float | None = None
-    max_genes: float | None = None
-    mt_percentage: float | None = None
-
-    def __post_init__(self) -> None:
-        for name, value in self.__dict__.items():
-            if value is None:
-                continue
-            if isinstance(value, bool | str) or not _is_finite(value) or value < 0:
-                msg = f"{name} is {value!r}: give a number of 0 or more, or None for no bound"
-                raise InvalidArgument(msg)
-        if self.mt_percentage is not None and self.mt_percentage > 100:
-            msg = f"mt_percentage is {self.mt_percentage!r}: it is in percent, from 0 to 100"
-            raise InvalidArgument(msg)
-        for low, high in (("min_counts", "max_counts"), ("min_genes", "max_genes")):
-            least, most = getattr(self, low), getattr(self, high)
-            if least is not None and most is not None and least > most:
-                msg = f"{low} ({least}) is above {high} ({most}): no cell would be left"
-                raise InvalidArgument(msg)
-
-    def on_the_wire(self) -> dict[str, float]:
-        """The bounds as the servers take them; mitochondrial share as a fraction."""
-        return {
-            "min_counts": _number(self.min_counts, 0),
-            "min_genes": _number(self.min_genes, 0),
-            "max_counts": _number(self.max_counts, _NO_CAP),
-            "max_genes": _number(self.max_genes, _NO_CAP),
-            "mt_percentage": _number(self.mt_percentage, 100) / 100,
-        }
 
 
 @dataclass(frozen=True)
@@ -149,17 +90,3 @@ class StudyRequest:
                 "abstract": self.abstract,
             },
         }
-
-
-def _is_finite(value: Any) -> bool:
-    try:
-        return math.isfinite(value)
-    except TypeError:
-        return False
-
-
-def _number(value: Any, default: float) -> float:
-    if value is None:
-        return default
-    # NumPy scalars are not JSON; whole numbers stay whole.
-    return int(value) if float(value).is_integer() else float(value)

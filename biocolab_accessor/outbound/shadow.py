@@ -121,7 +121,7 @@ def shadow_obsm(adata: AnnData) -> ShadowObsm:
     changes: list[str] = []
     for key in adata.obsm:
         value = adata.obsm[key]
-        name = sent_name(key)
+        name = sent_name(key, embedding=True)
         reason = unsendable(key, value) or ("has the name of another key" if name in sent else "")
         if reason or name is None:
             left[key] = reason

@@ -49,6 +49,7 @@ def submit_anndata(
         # Not by an id that was made here: the file of a call that carries on has to be the file of the one before.
         name="study" if request.id_is_made else str(request.study_id),
         species=request.species,
+        filters=request.filters,
         check=check,
     )
     if dry_run:

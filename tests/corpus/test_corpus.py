@@ -12,7 +12,7 @@ import pytest
 import biocolab_accessor as bc
 from biocolab_accessor.errors import CheckFailed
 from tests.corpus.cases import CASES, NAMES, OBSM, Case
-from tests.corpus.compare import assert_names_come_back, assert_unchanged, differences, snapshot
+from tests.corpus.compare import assert_names_come_back, assert_unchanged, differences, is_said, snapshot
 
 
 def test_the_corpus_is_large_and_every_case_has_its_own_name() -> None:
@@ -61,7 +61,7 @@ def _is_said(place: str, said: list[str]) -> bool:
     """Whether a place is among what a plan names; columns that are called by numbers are told of together."""
     if re.fullmatch(r"obs\[\d+\]", place) and any(line.startswith("obs.columns") for line in said):
         return True
-    return any(place in line or ascii(place)[1:-1] in line for line in said)
+    return is_said(place, said)
 
 
 RENAMED = ("BC105", "BC106", "BC109", "BC110")

@@ -3,16 +3,17 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
+from biocolab_accessor.escape import escaped, unwritable_key
 from biocolab_accessor.inbound.embedding import obsm_keys
 
 
-def test_usual_names_get_scanpys_keys() -> None:
-    assert obsm_keys(["PCA", "t-SNE", "UMAP", "My map!"]) == {
-        "PCA": "X_pca",
-        "t-SNE": "X_tsne",
-        "UMAP": "X_umap",
-        "My map!": "X_my_map",
-    }
+def test_what_servers_compute_gets_scanpys_keys() -> None:
+    assert obsm_keys(["PCA", "t-SNE", "UMAP"]) == {"PCA": "X_pca", "t-SNE": "X_tsne", "UMAP": "X_umap"}
+
+
+def test_other_names_are_keys_themselves() -> None:
+    names = ["spatial", "X_spatial", "My map!", "X_scVI", "50 %"]
+    assert obsm_keys(names) == {name: name for name in names}
 
 
 def test_what_was_submitted_under_a_key_keeps_it() -> None:
@@ -24,4 +25,11 @@ def test_keys_are_all_different_and_can_be_written(names: list[str]) -> None:
     keys = obsm_keys(names)
     assert list(keys) == names
     assert len(set(keys.values())) == len(names)
-    assert all("/" not in key and key.startswith("X_") for key in keys.values())
+    assert not any(unwritable_key(key) for key in keys.values())
+
+
+@given(st.lists(st.text(max_size=5) | st.sampled_from(["umap", "UMAP", "t-SNE", "a/b", "spatial"]), unique=True))
+def test_whatever_was_sent_is_back_whatever_the_server_adds(keys: list[str]) -> None:
+    sent = [escaped(key, embedding=True) for key in keys]
+    back = obsm_keys(["PCA", *sent, "UMAP", "t-SNE"])
+    assert [back[name] for name in sent] == keys

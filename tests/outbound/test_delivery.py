@@ -162,22 +162,24 @@ class TestACallThatHasEnded:
         assert len(studies("deliberate")) == 2
         assert journals() == []
 
-    def test_in_a_failure_is_followed_by_a_new_task(self, faulty: Sandbox, wide: ad.AnnData) -> None:
+    def test_in_a_failure_is_followed_by_a_new_task(self, faulty: Sandbox, wide: ad.AnnData, tmp_path: Path) -> None:
+        file = wide.biocolab.to_h5ad(tmp_path / "x.h5ad")  # of an object such filters are refused before
         tasks = set()
         for _ in range(2):
             with pytest.raises(TaskFailed, match="no cell is left") as caught:
-                submit(wide, "fails", study_id="fails", min_genes=5000)
+                bc.submit(file, study_id="fails", min_genes=5000)
             tasks.add(caught.value.task_id)
             assert journals() == []
         assert len(tasks) == 2
 
     def test_in_a_failure_that_nobody_waited_for_is_followed_by_a_new_task(
-        self, faulty: Sandbox, wide: ad.AnnData
+        self, faulty: Sandbox, wide: ad.AnnData, tmp_path: Path
     ) -> None:
-        first = submit(wide, "fails unseen", min_genes=5000, wait=False)
+        file = wide.biocolab.to_h5ad(tmp_path / "x.h5ad")
+        first = bc.submit(file, name="fails unseen", min_genes=5000, wait=False)
         while first.status != "ERROR":
             pass
-        assert submit(wide, "fails unseen", min_genes=5000, wait=False).task_id != first.task_id
+        assert bc.submit(file, name="fails unseen", min_genes=5000, wait=False).task_id != first.task_id
 
 
 class TestAnswersThatAreLost:

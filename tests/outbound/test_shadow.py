@@ -94,14 +94,20 @@ def make(**obsm):
 
 def test_numeric_arrays_sparse_matrices_and_tables_of_obsm_are_sent():
     table = pd.DataFrame({"CD3": [1, 2, 3], "kind": ["a", "b", "a"]}, index=["0", "1", "2"])
-    adata = make(pca=np.ones((3, 2)), sp=sparse.csc_matrix(np.eye(3)), table=table, half=np.ones((3, 1), np.float16))
+    adata = make(X_pca=np.ones((3, 2)), sp=sparse.csc_matrix(np.eye(3)), table=table, half=np.ones((3, 1), np.float16))
     sent, left, changes = shadow_obsm(adata)
-    assert sent["pca"] is adata.obsm["pca"]
+    assert sent["X_pca"] is adata.obsm["X_pca"]
     assert isinstance(sent["sp"], sparse.csr_matrix)
     assert sent["table"]["kind"].dtype == "category"
     assert sent["half"].dtype == np.float32
     assert (left, changes) == ({}, [])
     assert adata.obsm["table"]["kind"].dtype == object
+
+
+def test_keys_that_a_server_would_give_to_what_it_computes_are_sent_under_names_of_their_own():
+    sent, left, _ = shadow_obsm(make(umap=np.ones((3, 2)), PCA=np.ones((3, 2)), X_umap=np.ones((3, 2))))
+    assert list(sent) == ["umap~biocolab", "PCA~biocolab", "X_umap"]
+    assert left == {}
 
 
 @pytest.mark.parametrize(

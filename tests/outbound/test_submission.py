@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import anndata as ad
 import pytest
@@ -20,6 +21,11 @@ from biocolab_accessor.sandbox.server import Sandbox
 
 def begin(adata: ad.AnnData, title: str, **options: object) -> Submission:
     return adata.biocolab.submit(name=title, skip_dimred=True, wait=False, **options)
+
+
+def begin_what_fails(adata: ad.AnnData, title: str, folder: Path) -> Submission:
+    """A submission of which no cell is left; of an object that would be refused before it is sent, so of a file."""
+    return bc.submit(adata.biocolab.to_h5ad(folder / "x.h5ad"), name=title, min_genes=500, wait=False)
 
 
 def waiting_threads() -> list[str]:
@@ -94,8 +100,8 @@ class TestWaiting:
         with pytest.raises(InvalidArgument, match="timeout is"):
             begin(counts, "nonsense").wait(timeout)
 
-    def test_for_a_failure_leaves_its_log(self, faulty: Sandbox, counts: ad.AnnData) -> None:
-        submission = begin(counts, "failure", min_genes=500)
+    def test_for_a_failure_leaves_its_log(self, faulty: Sandbox, counts: ad.AnnData, tmp_path: Path) -> None:
+        submission = begin_what_fails(counts, "failure", tmp_path)
         with pytest.raises(TaskFailed, match="no cell is left"):
             submission.wait()
         assert submission.status == "ERROR"
@@ -134,9 +140,11 @@ class TestInAnEventLoop:
         assert turns > 10
         assert waiting_threads() == []
 
-    def test_its_failure_is_raised_where_it_is_awaited(self, faulty: Sandbox, counts: ad.AnnData) -> None:
+    def test_its_failure_is_raised_where_it_is_awaited(
+        self, faulty: Sandbox, counts: ad.AnnData, tmp_path: Path
+    ) -> None:
         async def main() -> None:
-            await begin(counts, "awaited failure", min_genes=500)
+            await begin_what_fails(counts, "awaited failure", tmp_path)
 
         with pytest.raises(TaskFailed, match="no cell is left"):
             asyncio.run(main())

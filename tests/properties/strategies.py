@@ -23,6 +23,7 @@ sweep = settings(
 HOSTILE = [
     "", " ", ".", "..", "/", "a/b", "a//b", "_index", "__categories", "barcodes", "Barcode", "a\0", "\ud800",
     "~biocolab", "a%2Fb~biocolab", "%", "%2F", "X", "Batch", "é", "细胞", "🧬", "\n", "nan", "None", "0", "x" * 300,
+    "UMAP", "spatial",
 ]  # fmt: skip
 good_names = st.text("abcXYZ019_- .é细", min_size=1, max_size=8).filter(str.strip)
 hostile_names = st.sampled_from(HOSTILE) | st.text(max_size=6)
