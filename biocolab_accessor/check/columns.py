@@ -108,8 +108,8 @@ def _judge_categories(column: pd.Series, where: str) -> Verdict:
         what = inner.problem or f"{categories.dtype}"
         if isinstance(categories.dtype, pd.IntervalDtype):
             what = "intervals, as of pd.cut"
-        examples = inner.examples or tuple(str(label) for label in categories[:3])
-        return _refused(column, where, f"has categories that h5ad cannot hold ({what})", examples, len(categories))
+        problem = f"has categories that h5ad cannot hold ({what})"
+        return _refused(column, where, problem, inner.examples, len(categories))
     plain = categories.dtype
     if isinstance(plain, np.dtype) and (plain.kind in "iub" or (plain.kind == "f" and plain.itemsize in (4, 8))):
         return Verdict(column)
