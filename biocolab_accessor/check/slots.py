@@ -87,13 +87,13 @@ def unwritable_parts(value: Any, path: str, depth: int = 0) -> Iterator[tuple[st
         yield from _unwritable_list(value, path)
     elif isinstance(value, pd.DataFrame):
         for position, name in enumerate(value.columns):
-            if (verdict := judge(value.iloc[:, position], path)).column is None:
+            if (verdict := judge(value.iloc[:, position])).column is None:
                 yield f"{path}[{name!a}]", verdict.problem
     elif isinstance(value, str):
         if "\0" in value:
             yield path, "holds a NUL"
     elif isinstance(value, np.ndarray) and value.dtype.kind == "O":
-        if (verdict := judge(pd.Series(value.reshape(-1)), path)).column is None:
+        if (verdict := judge(pd.Series(value.reshape(-1)))).column is None:
             yield path, verdict.problem
     elif not _is_writable(value):
         yield path, f"is a {type(value).__name__}"
@@ -125,7 +125,7 @@ def _unsendable_table(table: pd.DataFrame) -> str:
     if len(set(names)) < len(names):
         return "has columns of the same name"
     for position, name in enumerate(table.columns):
-        verdict = judge(table.iloc[:, position], "obsm")
+        verdict = judge(table.iloc[:, position])
         if verdict.column is None:
             return f"column {name!a} holds {verdict.problem}"
     return "" if len(names) else "has no columns"

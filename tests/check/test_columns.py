@@ -1,6 +1,7 @@
 """Every column is written as it is, written with a change that is said, or refused with a mending."""
 
 import datetime as dt
+import decimal
 
 import numpy as np
 import pandas as pd
@@ -256,6 +257,35 @@ def test_a_value_that_cannot_be_shown_is_named_by_its_type():
 
     assert judge(pd.Series([Shy(), "a"])).examples == ("0: Shy", "1: 'a'")
     assert judge(pd.Series([1, "a" * 100])).examples[1] == "1: '" + "a" * 56 + "..."
+
+
+def test_labels_of_booleans_are_both_there_and_false_comes_first():
+    for values in ([True, None], [None, False], [True, False, None]):
+        assert judge(pd.Series(values)).column.cat.categories.tolist() == ["False", "True"]
+
+
+@pytest.mark.parametrize(
+    ("values", "dtype"),
+    [
+        ([-(2**63), 2**63 - 1], "int64"),
+        ([0, 2**64 - 1], "uint64"),
+        ([0, 2**63], "uint64"),
+        ([-1, 2**63], "float64"),
+        ([0, 2**64], "float64"),
+    ],
+)
+def test_whole_numbers_go_into_the_first_dtype_that_holds_them_all(values, dtype):
+    found = judge(pd.Series(values, dtype=object)).column
+    assert (found.dtype, found.tolist()) == (np.dtype(dtype), values)
+
+
+def test_decimals_of_arrow_are_refused_and_its_missing_numbers_become_nan():
+    pa = pytest.importorskip("pyarrow")
+    column = pd.Series([decimal.Decimal("1.5")], dtype=pd.ArrowDtype(pa.decimal128(3, 1)), name="x")
+    assert (judge(column).column, judge(column).problem) == (None, "values that h5ad cannot hold (Decimal 1)")
+    assert "adata.var['x']" in judge(column, "var").fix
+    found = judge(pd.Series([3, None], dtype="int64[pyarrow]")).column
+    assert (found.dtype, found[0], found.isna().tolist()) == (np.dtype(float), 3.0, [False, True])
 
 
 def test_the_column_itself_is_never_changed():

@@ -129,3 +129,5 @@ def test_reports_are_values():
     assert again == REPORT
     assert hash(again) == hash(REPORT)
     assert Report([NOTE]) != REPORT
+    assert len({Report([NOTE]), REPORT, Report([NOTE])}) == 2
+    assert hash(Report([NOTE])) != hash(REPORT)

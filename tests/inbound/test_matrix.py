@@ -41,7 +41,7 @@ def test_a_matrix_of_another_shape_is_refused_with_both_shapes(n_obs: int, n_var
 
 def test_genes_are_taken_once_in_their_order() -> None:
     assert select_genes(["B", "A", "B"], ["A", "B", "C"], "S") == ["B", "A"]
-    assert select_genes("C", ["A", "B", "C"], "S") == ["C"]
+    assert select_genes("CD3D", ["C", "D", "CD3D"], "S") == ["CD3D"]
 
 
 def test_no_genes_are_not_all_genes() -> None:

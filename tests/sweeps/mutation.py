@@ -2,12 +2,13 @@
 
 ::
 
-    python -m tests.sweeps.mutation [upload] [download] [matrix] [check]
+    python -m tests.sweeps.mutation [upload] [download] [matrix] [check] [left]
 
 What is mutated, and which tests are run, stands in pyproject.toml. mutmut leaves decorated functions alone, and so all
 rules of a check and every property; therefore it gets a copy of the tree in which ``@rule(...)`` is written as the call
 that it is. The copy, with the verdicts, is kept in ``build/mutation``: what has a verdict is not tried again until its
-function changes, unless its module is named. Survivors that are left have their reasons in ``survivors.md``.
+function changes, unless its module is named, or ``left``, which is all that nothing noticed. Survivors have their reasons
+in ``survivors.md``.
 """
 
 from __future__ import annotations
@@ -45,7 +46,8 @@ def main(names: list[str]) -> int:
     # Of the plugins only the one is loaded whose options stand in pyproject.toml: they are loaded anew for each mutant.
     environment |= {"CI": "true", "OMP_NUM_THREADS": "1"}
     environment |= {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTEST_PLUGINS": "xdist.plugin"}
-    patterns = [f"{_MODULES[name].removesuffix('.py').replace('/', '.').removesuffix('.*')}.*" for name in names]
+    patterns = [f"{path.removesuffix('.py').replace('/', '.')}.*" for name, path in _MODULES.items() if name in names]
+    patterns += _left() if "left" in names else []
     command = [sys.executable, "-m", "mutmut", "run", "--max-children", "1", *patterns]
     status = subprocess.run(command, cwd=_WORK, env=environment, check=False).returncode
     print(_table())
@@ -100,10 +102,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     seconds = json.loads(stats.read_text())["duration_by_test"] if stats.exists() else {}
     own = "test_" + os.environ.get("MUTANT_UNDER_TEST", "").rpartition(".")[0].rpartition(".")[2]
 
+    rule = own.startswith("test_rules_")
+
     def when(item: pytest.Item) -> tuple[bool, bool, float]:
         took = seconds.get(item.nodeid, 0.0)
         return took > 0.3, not own.startswith(item.path.stem), took
 
+    # A rule cannot be noticed by the tests of other rules.
+    items[:] = [
+        item for item in items if not item.path.stem.startswith("test_rules_") or item.path.stem == own or not rule
+    ]
     items.sort(key=when)
 
 
@@ -118,6 +126,11 @@ def verdicts() -> dict[str, dict[str, str]]:
             codes = json.loads(path.read_text())["exit_code_by_key"]
             found[name].update({mutant: status_by_exit_code[code] for mutant, code in codes.items()})
     return found
+
+
+def _left() -> list[str]:
+    every = [item for found in verdicts().values() for item in found.items()]
+    return [mutant for mutant, verdict in every if verdict not in ("killed", "timeout", "not checked")]
 
 
 def _table() -> str:
