@@ -7,8 +7,8 @@
 What is mutated, and which tests are run, stands in pyproject.toml. mutmut leaves decorated functions alone, and so all
 rules of a check and every property; therefore it gets a copy of the tree in which ``@rule(...)`` is written as the call
 that it is. The copy, with the verdicts, is kept in ``build/mutation``: what has a verdict is not tried again until its
-function changes, unless its module is named, or ``left``, which is all that nothing noticed. Survivors have their reasons
-in ``survivors.md``.
+function changes, unless its module is named, or ``left``: all that was not noticed. For what is left in the end the
+reasons stand in ``survivors.md``.
 """
 
 from __future__ import annotations
@@ -46,7 +46,8 @@ def main(names: list[str]) -> int:
     # Of the plugins only the one is loaded whose options stand in pyproject.toml: they are loaded anew for each mutant.
     environment |= {"CI": "true", "OMP_NUM_THREADS": "1"}
     environment |= {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTEST_PLUGINS": "xdist.plugin"}
-    patterns = [f"{path.removesuffix('.py').replace('/', '.')}.*" for name, path in _MODULES.items() if name in names]
+    folders = [path.removesuffix(".py").removesuffix("/*") for name, path in _MODULES.items() if name in names]
+    patterns = [f"{folder.replace('/', '.')}.*" for folder in folders]
     patterns += _left() if "left" in names else []
     command = [sys.executable, "-m", "mutmut", "run", "--max-children", "1", *patterns]
     status = subprocess.run(command, cwd=_WORK, env=environment, check=False).returncode
@@ -67,8 +68,8 @@ def _copy() -> None:
         if not target.exists() or target.read_bytes() != content:
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(content)
-            # mutmut itself copies what is not mutated only once.
-            (_WORK / "mutants" / target.relative_to(_WORK)).unlink(missing_ok=True) if source not in mutated else None
+            if source not in mutated:  # which mutmut itself would copy only once
+                (_WORK / "mutants" / target.relative_to(_WORK)).unlink(missing_ok=True)
 
 
 def _undecorated(code: str) -> str:
