@@ -257,6 +257,9 @@ def test_a_value_that_cannot_be_shown_is_named_by_its_type():
 
     assert judge(pd.Series([Shy(), "a"])).examples == ("0: Shy", "1: 'a'")
     assert judge(pd.Series([1, "a" * 100])).examples[1] == "1: '" + "a" * 56 + "..."
+    assert judge(pd.Series([1, "a" * 58])).examples[1] == "1: '" + "a" * 58 + "'"
+    assert judge(pd.Series([1, "a" * 59])).examples[1] == "1: '" + "a" * 56 + "..."
+    assert judge(pd.Series([1_000, "é"])).examples == ("0: 1,000", "1: '\\xe9'")
 
 
 def test_labels_of_booleans_are_both_there_and_false_comes_first():

@@ -172,3 +172,36 @@ def test_an_h5ad_with_unreadable_parts_is_refused(path):
         del file["obs"].attrs["_index"]
     with pytest.raises(InvalidFile, match="cannot be read as h5ad"):
         bc.check(path)
+
+
+def test_a_file_from_before_tables_were_groups_is_opened_without_its_matrix(tmp_path):
+    with h5py.File(tmp_path / "old.h5ad", "w") as file:
+        file["X"] = COUNTS.toarray()
+        file["obs"] = np.array([(f"c{i}".encode(), i) for i in range(20)], [("index", "S3"), ("n", "i4")])
+        file["var"] = np.array([(f"g{i}".encode(),) for i in range(10)], [("index", "S3")])
+    adata = open_h5ad(tmp_path / "old.h5ad")
+    try:
+        assert adata.isbacked
+        assert adata.obs["n"].tolist() == list(range(20))
+        assert adata.var_names.tolist() == [f"g{i}" for i in range(10)]
+    finally:
+        adata.file.close()
+    assert bc.check(tmp_path / "old.h5ad").errors == ()
+
+
+def test_a_file_may_have_no_layers_raw_or_embeddings(path):
+    with h5py.File(path, "r+") as file:
+        for name in ("layers", "raw", "obsm"):
+            del file[name]
+    adata = open_h5ad(path)
+    try:
+        assert (list(adata.layers), adata.raw, list(adata.obsm)) == ([], None, [])
+    finally:
+        adata.file.close()
+
+
+@pytest.mark.parametrize(("letters", "is_text"), [(512, True), (511, False)])
+def test_a_file_is_judged_by_its_first_sector(tmp_path, letters, is_text):
+    (tmp_path / "a").write_bytes(b"a" * letters + b"\0")
+    with pytest.raises(InvalidFile, match="it is a text file" if is_text else "it begins with b'aaaaaaaa'"):
+        bc.check(tmp_path / "a")

@@ -204,7 +204,8 @@ def test_a_matrix_that_is_read_in_pieces_is_described_as_one_that_is_read_at_onc
 )
 def test_counts_are_broken_by_a_bad_value_and_nothing_else_is(value, broken):
     assert describe(np.array([[3, value], [0, 1]])).is_broken_counts is broken
-    assert not describe(np.array([[0, value], [0, 0]])).is_broken_counts
+    assert describe(np.array([[1, value], [0, 1]])).is_broken_counts is broken
+    assert describe(np.array([[0, value], [0, 0]])).is_broken_counts is False
 
 
 def test_a_value_that_is_just_off_a_whole_number_is_a_count_and_a_thousandth_is_not():
