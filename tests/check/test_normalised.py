@@ -16,7 +16,7 @@ COUNTS = np.random.default_rng(3).poisson(0.8, (400, 60)).astype(np.float64)
 SCALED = COUNTS / COUNTS.sum(axis=1, keepdims=True)
 
 
-@pytest.mark.parametrize("target", [1e4, 1e6, 2_350.5])
+@pytest.mark.parametrize("target", [1e4, 1e6, 2_350.5, 10])
 @pytest.mark.parametrize(("logarithm", "log"), [("log1p", np.log1p), ("log2(x + 1)", lambda x: np.log2(x + 1))])
 @pytest.mark.parametrize("make", [np.asarray, sparse.csr_matrix])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -40,6 +40,19 @@ def test_the_logarithm_and_the_total_are_found(target, logarithm, log, make, dty
 )
 def test_nothing_is_said_where_totals_differ_or_there_are_too_few_cells(matrix):
     assert scaling_of(Source(matrix)) is None
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [(np.log1p(1e4 * SCALED), "looks normalised (log1p, target sum ≈ 10,000)"), (COUNTS / 3, "looks log-")],
+)
+def test_stored_zeros_are_no_sign_of_anything(values, words):
+    matrix = sparse.csr_matrix(values)
+    stored = sparse.csr_matrix(
+        (np.append(matrix.data, 0.0), np.append(matrix.indices, 0), np.append(matrix.indptr, matrix.nnz + 1))
+    )
+    assert stored.data.min() == 0
+    assert glimpse(Source(stored)).startswith(words)
 
 
 def test_an_empty_cell_does_not_hide_it():

@@ -147,6 +147,10 @@ def test_symbols_are_looked_for_in_columns_of_their_usual_names(columns, named):
     assert [f"var[{named!r}] has their symbols" in each.message for each in found] == ([True] if named else [])
 
 
+def test_one_gene_is_enough_to_have_a_symbol():
+    assert len(findings(IDS[:1], "BC403", var={"symbol": ["A"]})) == 1
+
+
 def test_symbols_of_raw_are_pointed_to_in_raw():
     adata = ad.AnnData(np.log1p(np.ones((2, 1), np.float32)), var=pd.DataFrame({"symbol": ["no"]}, index=["x"]))
     adata.raw = ad.AnnData(np.ones((2, 30), np.float32), var=pd.DataFrame({"gene_name": ["A"] * 30}, index=IDS))

@@ -50,16 +50,16 @@ def test_a_number_and_its_text_are_one_barcode():
         ("", "is empty"),
         ("  ", "is empty"),
         ("a\0b", "holds a NUL"),
-        ("\ud800", "half of a surrogate"),
+        ("\ud800", "holds half of a surrogate pair"),
         (None, "is missing"),
         (np.nan, "is missing"),
-        (b"a", "is a bytes"),
+        (b"a", "is a bytes, not text"),
     ],
 )
 def test_unwritable_barcodes_and_features_are_errors(name, reason):
     found = only(make(obs_names=("b", name)), "BC102")
     assert (found.path, found.count, found.error) == ("obs_names", 1, errors.InvalidNames)
-    assert reason in found.examples[0]
+    assert found.examples == (f"{name!a} {reason}",)
     assert only(make(var_names=("b", name)), "BC102").path == "var_names"
 
 

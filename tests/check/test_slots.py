@@ -29,6 +29,7 @@ def renamed(*names):
         ("protein", TABLE, ""),
         ("protein", renamed(0, 1), ""),
         (None, np.ones((2, 2)), "its key is a NoneType, not text"),
+        ((1, 2), np.ones((2, 2)), "its key is a tuple, not text"),
         ("x", [[1, 2], [3, 4]], "is a list"),
         ("x", np.array([["a"], ["b"]]), "holds <U1 values"),
         ("x", np.ones((2, 2), complex), "holds complex128 values"),
@@ -39,6 +40,7 @@ def renamed(*names):
         ("x", np.ones((2, 0)), "has no columns"),
         ("x", TABLE[[]], "has no columns"),
         ("x", renamed(None, "b"), "column name None is a NoneType, not text"),
+        ("x", renamed("a", 1.5), "column name 1.5 is a float, not text"),
         ("x", renamed(0, "0"), "has columns of the same name"),
         ("x", renamed("a", "a"), "has columns of the same name"),
         ("x", pd.DataFrame({"a": [1, 2], "b": [1, "c"]}), f"column 'b' holds {MIXED}"),
@@ -49,16 +51,18 @@ def test_an_entry_of_obsm_is_sent_or_the_reason_is_said(key, value, reason):
 
 
 def test_a_table_is_known_in_memory_and_lazily_opened():
-    class Lazy:
-        columns = ["a"]
-
+    class Stored:
         def to_memory(self):
             return TABLE
+
+    class Lazy(Stored):
+        columns = ["a"]
 
     assert is_table(TABLE)
     assert is_table(Lazy())
     assert unsendable("x", Lazy()) == ""
-    assert not is_table(np.ones((2, 2)))
+    assert not is_table(Stored())  # as a sparse matrix of a file is
+    assert not is_table(np.rec.array([(1,)], [("columns", int)]))
     assert not is_table(sparse.eye(2))
 
 

@@ -38,21 +38,25 @@ _UNWRAPPED = ("overload", "staticmethod", "classmethod")
 
 def main(names: list[str]) -> int:
     """Run mutmut, and print a table of verdicts and the names of survivors."""
+    folders = [path.removesuffix(".py").removesuffix("/*") for name, path in _MODULES.items() if name in names]
+    patterns = [f"{folder.replace('/', '.')}.*" for folder in folders]
+    status = run([*patterns, *_left()] if "left" in names else patterns)
+    print(_table())
+    return status
+
+
+def run(patterns: list[str]) -> int:
+    """Try the mutants whose names match, or without patterns all that have no verdict; gives mutmut's exit code."""
     _copy()
-    # Hypothesis takes the same examples each time then, and has no deadline; no setting or data of this machine counts.
     environment = {
         name: value for name, value in os.environ.items() if not name.startswith(("BIOCOLAB_", "PYTHONPATH"))
     }
-    # Of the plugins only the one is loaded whose options stand in pyproject.toml: they are loaded anew for each mutant.
+    # With CI, hypothesis takes the same examples each time and has no deadline. Of the plugins only the one is loaded
+    # whose options stand in pyproject.toml: they are set up anew for each mutant.
     environment |= {"CI": "true", "OMP_NUM_THREADS": "1"}
     environment |= {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTEST_PLUGINS": "xdist.plugin"}
-    folders = [path.removesuffix(".py").removesuffix("/*") for name, path in _MODULES.items() if name in names]
-    patterns = [f"{folder.replace('/', '.')}.*" for folder in folders]
-    patterns += _left() if "left" in names else []
     command = [sys.executable, "-m", "mutmut", "run", "--max-children", "1", *patterns]
-    status = subprocess.run(command, cwd=_WORK, env=environment, check=False).returncode
-    print(_table())
-    return status
+    return subprocess.run(command, cwd=_WORK, env=environment, check=False).returncode
 
 
 def _copy() -> None:
