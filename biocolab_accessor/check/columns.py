@@ -111,23 +111,20 @@ def numeric_verdict(column: pd.Series, where: str) -> Verdict:
 
 def _judge_categories(column: pd.Series, where: str) -> Verdict:
     categories = column.cat.categories
-    inner = judge(pd.Series(categories.to_numpy(), name=column.name), where)
+    inner = judge(pd.Series(categories.to_numpy()))
     if isinstance(categories.dtype, pd.IntervalDtype | pd.PeriodDtype) or inner.column is None:
         what = inner.problem or f"{categories.dtype}"
         if isinstance(categories.dtype, pd.IntervalDtype):
             what = "intervals, as of pd.cut"
-        examples = inner.examples or tuple(str(label) for label in categories[:3])
-        return _refused(column, where, f"has categories that h5ad cannot hold ({what})", examples, len(categories))
-    plain = categories.dtype
-    if isinstance(plain, np.dtype) and (plain.kind in "iub" or (plain.kind == "f" and plain.itemsize in (4, 8))):
-        return Verdict(column)
+        problem = f"has categories that h5ad cannot hold ({what})"
+        return _refused(column, where, problem, inner.examples, len(categories))
     # To pandas, categories of text and of objects are different even where they hold the same.
     labels = inner.column
     if isinstance(labels.dtype, pd.CategoricalDtype):
         index = pd.Index(list(labels), dtype=object)
     else:
         index = pd.Index(labels.to_numpy())
-    if isinstance(plain, np.dtype) and plain == index.dtype:
+    if isinstance(categories.dtype, np.dtype) and categories.dtype == index.dtype:
         return Verdict(column)
     codes = column.cat.codes.to_numpy()
     renewed = pd.Categorical.from_codes(codes, categories=index, ordered=column.cat.ordered)
@@ -174,13 +171,10 @@ def _judge_nullable(column: pd.Series, where: str) -> Verdict:
         return _booleans(column.astype(object), missing)
     if missing.any():
         return _numbers(column.astype(object), missing, where)
-    dtype: Any = column.dtype
-    if not hasattr(dtype, "numpy_dtype"):
+    dtype = np.dtype(getattr(column.dtype, "numpy_dtype", object))
+    if dtype.kind == "O":  # Arrow's decimals, and what others bring along
         return _judge_objects(column.astype(object), where)
-    if np.dtype(dtype.numpy_dtype).kind == "O":  # Arrow's decimals
-        return _judge_objects(column.astype(object), where)
-    plain = pd.Series(column.to_numpy(dtype=dtype.numpy_dtype), index=column.index, name=column.name)
-    return numeric_verdict(plain, where)
+    return numeric_verdict(pd.Series(column.to_numpy(dtype=dtype), index=column.index), where)
 
 
 def _booleans(column: pd.Series, missing: pd.Series) -> Verdict:

@@ -39,11 +39,9 @@ def open_h5ad(path: Path) -> AnnData:
         what = "is a folder" if path.is_dir() else "does not exist"
         msg = f"{path} {what}: give the path of an h5ad file"
         raise InvalidFile(msg)
-    with path.open("rb") as content:
-        start = content.read(512)
-    # A user block may stand before the signature, at 512 bytes and powers of two beyond.
-    if not start.startswith(b"\x89HDF\r\n\x1a\n") and not h5py.is_hdf5(path):
-        msg = f"{path} is not an h5ad file: it {_looks_like(start)}"
+    if not h5py.is_hdf5(path):
+        with path.open("rb") as content:
+            msg = f"{path} is not an h5ad file: it {_looks_like(content.read(512))}"
         raise InvalidFile(msg)
     try:
         file = h5py.File(path, "r")

@@ -163,7 +163,7 @@ def _unsendable_table(table: pd.DataFrame) -> str:
     if len(set(names)) < len(names):
         return "has columns of the same name"
     for position, name in enumerate(table.columns):
-        verdict = judge(table.iloc[:, position], "obsm")
+        verdict = judge(table.iloc[:, position])
         if verdict.column is None:
             return f"column {name!a} holds {verdict.problem}"
     return "" if len(names) else "has no columns"

@@ -1,6 +1,7 @@
 """Every column is written as it is, written with a change that is said, or refused with a mending."""
 
 import datetime as dt
+import decimal
 
 import numpy as np
 import pandas as pd
@@ -136,6 +137,109 @@ def test_what_h5ad_cannot_hold_is_refused_with_examples_and_a_mending(values, pr
     assert "adata.obs['x']" in verdict.fix
 
 
+@pytest.mark.parametrize(
+    ("values", "problem", "fix", "examples", "count"),
+    [
+        (
+            pd.period_range("2020", periods=3, freq="M"),
+            "holds period[M], which h5ad cannot hold",
+            "Convert it: adata.var['x'] = adata.var['x'].astype(str)",
+            ("0: Period('2020-01', 'M')", "1: Period('2020-02', 'M')"),
+            3,
+        ),
+        (
+            np.array([1j, 2, 3]),
+            "holds complex128, which h5ad cannot hold",
+            "Convert it: adata.var['x'] = adata.var['x'].astype(str)",
+            ("0: 1j", "1: (2+0j)"),
+            3,
+        ),
+        (
+            pd.cut([1, 2, 3, 9], 4),
+            "has categories that h5ad cannot hold (intervals, as of pd.cut)",
+            "Convert it: adata.var['x'] = adata.var['x'].astype(str)",
+            ("0: Interval(0.992, 3.0, closed='right')", "1: Interval(3.0, 5.0, closed='right')"),
+            4,
+        ),
+        (
+            pd.Categorical(pd.period_range("2020", periods=2, freq="M")),
+            "has categories that h5ad cannot hold (holds period[M], which h5ad cannot hold)",
+            "Convert it: adata.var['x'] = adata.var['x'].astype(str)",
+            ("0: Period('2020-01', 'M')", "1: Period('2020-02', 'M')"),
+            2,
+        ),
+        (
+            pd.Categorical([None, None], pd.PeriodIndex([], freq="M")),
+            "has categories that h5ad cannot hold (period[M])",
+            "Convert it: adata.var['x'] = adata.var['x'].astype(str)",
+            ("0: NaT", "1: NaT"),
+            0,
+        ),
+        (
+            ["a\0b", "c", "\ud800", "d\0", "e\0"],
+            "4 texts hold a NUL or half of a surrogate pair",
+            "Replace them in adata.var['x']",
+            ("'a\\x00b'", "'d\\x00'", "'e\\x00'"),
+            4,
+        ),
+        (
+            [1, "a", 2.5, None, b"b", (1,)],
+            "mixed types that h5ad cannot hold (int 1, str 1, float 1, bytes 1, tuple 1)",
+            "Convert it: adata.var['x'] = adata.var['x'].astype(str)",
+            ("0: 1", "1: 'a'", "2: 2.5"),
+            5,
+        ),
+        (
+            pd.array([2**60 + 1, None, 5, 2**60 + 3], "Int64"),
+            "whole numbers such as 1,152,921,504,606,846,979, which no float holds exactly",
+            "Convert it: adata.var['x'] = adata.var['x'].astype(str)",
+            ("0: 1,152,921,504,606,846,977", "1: <NA>"),
+            1,
+        ),
+    ],
+)
+def test_a_refusal_says_why_where_and_what_to_do(values, problem, fix, examples, count):
+    verdict = judge(pd.Series(values, name="x"), "var")
+    assert verdict.column is None
+    assert (verdict.problem, verdict.fix, verdict.examples, verdict.count) == (problem, fix, examples, count)
+
+
+@pytest.mark.parametrize(
+    ("values", "change", "count"),
+    [
+        ([None, None, None], "only missing values: sent as NaN", 3),
+        ([True, None, None], "booleans with 2 missing: sent as labels 'True' and 'False'", 2),
+        (pd.array([1, None, None], "Int64"), "whole numbers with 2 missing: sent as floats with NaN", 2),
+        (pd.Series([2**70, -1], dtype=object), "whole numbers beyond 64 bits: sent as floats", 1),
+        (pd.arrays.SparseArray([0, 3, 0]), "sparse column made dense", 1),
+        (np.array([1, 2, 3], np.longdouble), f"{np.dtype(np.longdouble)}: sent as float64", 3),
+    ],
+)
+def test_a_change_says_how_many_values_it_concerns(values, change, count):
+    verdict = judge(pd.Series(values))
+    assert (verdict.change, verdict.count, verdict.problem) == (change, count, "")
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        ["b", None],
+        [None, None],
+        [True, None],
+        [True, False],
+        [1, None],
+        [1, 2],
+        pd.array([1, 2], "Int64"),
+        pd.Categorical(pd.array(["b", "a"], "string")),
+        pd.arrays.SparseArray([0, 3]),
+        np.array([1, 2], np.float16),
+    ],
+)
+def test_the_rows_keep_their_names(values):
+    column = pd.Series(values, index=["CELL1", "CELL2"], dtype=None if hasattr(values, "dtype") else object)
+    assert judge(column).column.index.tolist() == ["CELL1", "CELL2"]
+
+
 def test_the_proposed_mending_mends():
     for values in ([1, "a"], pd.to_datetime(["2020-01-01"]), pd.cut([1, 2], 2), [[1], {}]):
         assert judge(pd.Series(values).astype(str)).column is not None
@@ -153,6 +257,38 @@ def test_a_value_that_cannot_be_shown_is_named_by_its_type():
 
     assert judge(pd.Series([Shy(), "a"])).examples == ("0: Shy", "1: 'a'")
     assert judge(pd.Series([1, "a" * 100])).examples[1] == "1: '" + "a" * 56 + "..."
+    assert judge(pd.Series([1, "a" * 58])).examples[1] == "1: '" + "a" * 58 + "'"
+    assert judge(pd.Series([1, "a" * 59])).examples[1] == "1: '" + "a" * 56 + "..."
+    assert judge(pd.Series([1_000, "é"])).examples == ("0: 1,000", "1: '\\xe9'")
+
+
+def test_labels_of_booleans_are_both_there_and_false_comes_first():
+    for values in ([True, None], [None, False], [True, False, None]):
+        assert judge(pd.Series(values)).column.cat.categories.tolist() == ["False", "True"]
+
+
+@pytest.mark.parametrize(
+    ("values", "dtype"),
+    [
+        ([-(2**63), 2**63 - 1], "int64"),
+        ([0, 2**64 - 1], "uint64"),
+        ([0, 2**63], "uint64"),
+        ([-1, 2**63], "float64"),
+        ([0, 2**64], "float64"),
+    ],
+)
+def test_whole_numbers_go_into_the_first_dtype_that_holds_them_all(values, dtype):
+    found = judge(pd.Series(values, dtype=object)).column
+    assert (found.dtype, found.tolist()) == (np.dtype(dtype), values)
+
+
+def test_decimals_of_arrow_are_refused_and_its_missing_numbers_become_nan():
+    pa = pytest.importorskip("pyarrow")
+    column = pd.Series([decimal.Decimal("1.5")], dtype=pd.ArrowDtype(pa.decimal128(3, 1)), name="x")
+    assert (judge(column).column, judge(column).problem) == (None, "values that h5ad cannot hold (Decimal 1)")
+    assert "adata.var['x']" in judge(column, "var").fix
+    found = judge(pd.Series([3, None], dtype="int64[pyarrow]")).column
+    assert (found.dtype, found[0], found.isna().tolist()) == (np.dtype(float), 3.0, [False, True])
 
 
 def test_the_column_itself_is_never_changed():

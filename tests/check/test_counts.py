@@ -8,7 +8,7 @@ import pytest
 from anndata import AnnData
 
 from biocolab_accessor.blocks import Slot
-from biocolab_accessor.check.counts import choose_matrix, decide
+from biocolab_accessor.check.counts import choose_matrix, decide, describe
 from biocolab_accessor.errors import EmptyAnnData, InvalidArgument, InvalidValues, NoCounts
 
 COUNTS = np.array([[3, 0], [0, 1]], np.float32)
@@ -76,7 +76,52 @@ def test_asking_for_counts_that_are_not_there_names_what_each_slot_holds():
     message = str(caught.value)
     assert "raw.X (2 x 2): looks log-normalised (0 % whole numbers, max 1.3863)" in message
     assert "X (2 x 2): looks scaled" in message
-    assert "layers['spliced'] not looked at" in message
+    assert message == (
+        "input_matrix_type='raw' was asked for, but no slot holds counts: "
+        "raw.X (2 x 2): looks log-normalised (0 % whole numbers, max 1.3863); "
+        f"X (2 x 2): {describe(SCALED)._what()} (layers['spliced'] not looked at, for their names). "
+        "Put the counts into adata.layers['counts'], or submit with input_matrix_type='normalized'"
+    )
+
+
+def test_where_no_slot_has_a_name_of_counts_that_is_said():
+    with pytest.raises(
+        NoCounts, match=r"holds counts: nothing that could be counts \(layers\['spliced'\], layers\['u'\] not"
+    ):
+        choose_matrix(make(None, spliced=COUNTS, u=COUNTS), "raw")
+
+
+def test_the_reason_names_each_slot_that_was_looked_at_on_the_way():
+    choice = choose_matrix(make(LOG, raw=LOG, counts=LOG, umi=COUNTS))
+    log = "(2 x 2): looks log-normalised (0 % whole numbers, max 1.3863)"
+    assert choice.reason == (
+        f"layers['umi'] (2 x 2): counts (whole numbers, max 3); not layers['counts'] {log}; "
+        f"not raw.X {log}; not X {log}"
+    )
+    assert [str(summary.slot) for summary in choice.slots] == ["layers['counts']", "raw.X", "X", "layers['umi']"]
+    assert choice.chosen is choice.slots[-1]
+
+
+def test_the_reason_says_what_an_x_of_a_few_cells_looks_like():
+    assert choose_matrix(make(LOG, counts=COUNTS)).reason == (
+        "layers['counts'] (2 x 2): counts (whole numbers, max 3); X looks log-normalised"
+    )
+
+
+def test_true_and_false_that_were_asked_for_say_so():
+    assert choose_matrix(make(COUNTS > 0), "raw").reason == "X (2 x 2): true and false, and 'raw' was asked for"
+
+
+def test_a_scaled_x_is_said_with_the_better_raw_and_without_a_worse_one():
+    better = "; raw.X (2 x 2): looks log-normalised (0 % whole numbers, max 1.3863)"
+    scaled = f"X (2 x 2): {describe(SCALED)._what()}"
+    assert choose_matrix(make(SCALED, raw=LOG), "normalized").reason == scaled + better
+    assert choose_matrix(make(SCALED, raw=LOG)).reason == f"no counts were found; {scaled}{better}"
+    assert choose_matrix(make(SCALED, raw=SCALED), "normalized").reason == scaled
+    assert choose_matrix(make(SCALED), "normalized").reason == scaled
+    assert choose_matrix(make(LOG, raw=LOG), "normalized").reason == (
+        "X (2 x 2): looks log-normalised (0 % whole numbers, max 1.3863)"
+    )
 
 
 def test_zeros_are_no_evidence_of_counts():
@@ -93,8 +138,11 @@ def test_true_and_false_are_counts_only_if_one_insists():
 def test_counts_with_bad_values_are_refused_if_raw_was_asked_for(bad):
     matrix = COUNTS.copy()
     matrix[0, 1] = bad
-    with pytest.raises(InvalidValues, match=r"layers\['counts'\].* 1 "):
+    with pytest.raises(InvalidValues) as caught:
         choose_matrix(make(LOG, counts=matrix), "raw")
+    summary = describe(matrix, "layers['counts']")
+    assert str(caught.value) == f"{summary}. Remove those cells or genes, or mend the values in a copy"
+    assert decide(make(LOG, counts=matrix), "raw").reason == f"{summary}, and 'raw' was asked for"
     assert decide(make(LOG, counts=matrix), "raw").slot == Slot("layer", "counts")
     assert choose_matrix(make(LOG, counts=matrix)).slot == Slot("X")
 
@@ -111,20 +159,29 @@ def test_negative_values_are_allowed_in_normalized_data():
 
 @pytest.mark.parametrize("wanted", ["auto", "raw", "normalized"])
 def test_no_matrix_at_all_is_an_error(wanted):
-    with pytest.raises(EmptyAnnData, match="no matrix"):
+    with pytest.raises(EmptyAnnData) as caught:
         choose_matrix(make(None), wanted)
+    assert str(caught.value) == "this AnnData has no matrix: X is None, and so are raw and layers"
 
 
-@pytest.mark.parametrize("wanted", ["auto", "normalized"])
-def test_a_lone_layer_that_holds_no_counts_is_named(wanted):
-    with pytest.raises(EmptyAnnData, match=r"layers\['counts'\]"):
-        choose_matrix(make(None, counts=LOG), wanted)
+@pytest.mark.parametrize(
+    ("wanted", "held"),
+    [
+        ("auto", "layers['counts'] (2 x 2): looks log-normalised (0 % whole numbers, max 1.3863)"),
+        ("normalized", "layers['counts'], layers['u']"),
+    ],
+)
+def test_lone_layers_that_hold_no_counts_are_named(wanted, held):
+    with pytest.raises(EmptyAnnData) as caught:
+        choose_matrix(make(None, counts=LOG, u=LOG), wanted)
+    assert str(caught.value) == f"X is None, and no other slot holds counts ({held}): put a matrix into X"
 
 
 @pytest.mark.parametrize("wanted", ["counts", "", None, 1, ["raw"], "RAW"])
 def test_other_matrix_types_are_refused(wanted):
-    with pytest.raises(InvalidArgument, match="'auto', 'raw' or 'normalized'"):
+    with pytest.raises(InvalidArgument) as caught:
         choose_matrix(make(COUNTS), wanted)
+    assert str(caught.value) == f"input_matrix_type is {wanted!r}: give 'auto', 'raw' or 'normalized'"
 
 
 def test_a_view_is_judged_by_its_own_part_and_stays_a_view():

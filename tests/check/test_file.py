@@ -62,13 +62,15 @@ def test_an_h5ad_may_have_no_x(tmp_path):
     [
         (b"", "is empty"),
         (b"gene,cell1\nCD3D,3\n", "is a text file"),
-        (gzip.compress(b"x"), "is gzip-compressed"),
+        (b" ~\t\r\n", "is a text file"),
+        (gzip.compress(b"x", mtime=0), "is gzip-compressed; unpack it first"),
         (b"PK\x03\x04", "is a zip archive"),
-        (b"  <!doctype html>", "is a web page"),
-        (b"%%MatrixMarket matrix", "is a Matrix Market file"),
-        (b"RDX3\n", "is an R file"),
-        (b"\x00\x01\x02", "begins with b'\\x00\\x01\\x02'"),
-        (b"\x89HDF\r\n\x1a\n and no more", "broken HDF5"),
+        (b"  <!doctype html>", "is a web page or XML"),
+        (b" %%MatrixMarket matrix", "is a Matrix Market file; use study_type='mtx_10x' with its folder"),
+        (b"RDX3\n\0", "is an R file; use study_type='rds'"),
+        (b"X\n\0", "is an R file; use study_type='rds'"),
+        (b"\x00\x01\x02\x03\x04\x05\x06\x07\x08", r"begins with b'\x00\x01\x02\x03\x04\x05\x06\x07'"),
+        (b"text\x1f", r"begins with b'text\x1f'"),
     ],
 )
 def test_other_files_are_named_for_what_they_are(tmp_path, content, what):
@@ -76,27 +78,85 @@ def test_other_files_are_named_for_what_they_are(tmp_path, content, what):
     path.write_bytes(content)
     with pytest.raises(InvalidFile) as caught:
         bc.check(path)
-    assert what in str(caught.value)
-    assert str(path) in str(caught.value)
+    assert str(caught.value) == f"{path} is not an h5ad file: it {what}"
+
+
+def test_a_file_that_only_begins_like_hdf5_is_broken(tmp_path):
+    path = tmp_path / "a.h5ad"
+    path.write_bytes(b"\x89HDF\r\n\x1a\n and no more")
+    with pytest.raises(InvalidFile) as caught:
+        bc.check(path)
+    assert str(caught.value).startswith(f"{path} is a broken HDF5 file, maybe cut short: ")
+    assert isinstance(caught.value.__cause__, OSError)
 
 
 def test_a_missing_file_and_a_folder_are_refused(tmp_path):
-    with pytest.raises(InvalidFile, match="does not exist"):
-        bc.check(tmp_path / "no.h5ad")
-    with pytest.raises(InvalidFile, match="is a folder"):
-        bc.check(tmp_path)
+    for path, what in ((tmp_path / "no.h5ad", "does not exist"), (tmp_path, "is a folder")):
+        with pytest.raises(InvalidFile) as caught:
+            bc.check(path)
+        assert str(caught.value) == f"{path} {what}: give the path of an h5ad file"
 
 
 @pytest.mark.parametrize(
-    ("groups", "hint"),
-    [(["matrix/barcodes"], "10x file"), (["row_attrs", "col_attrs"], "loom"), (["mod/rna"], "h5mu"), (["x"], "no obs")],
+    ("groups", "what"),
+    [
+        (["matrix/barcodes"], "no obs and no var (it looks like a 10x file: use study_type='h5_10x')"),
+        (
+            ["row_attrs", "col_attrs"],
+            "no obs and no var (it looks like a loom file: read it with anndata.io.read_loom)",
+        ),
+        (["mod/rna"], "no obs and no var (it looks like an h5mu file: take one of its modalities)"),
+        (["x"], "no obs and no var"),
+        (["matrix"], "no obs and no var"),
+        (["barcodes"], "no obs and no var"),
+        (["row_attrs"], "no obs and no var"),
+        (["var"], "no obs"),
+        (["obs"], "no var"),
+    ],
 )
-def test_other_hdf5_files_are_named_for_what_they_are(tmp_path, groups, hint):
+def test_other_hdf5_files_are_named_for_what_they_are(tmp_path, groups, what):
     with h5py.File(tmp_path / "a.h5", "w") as file:
         for group in groups:
             file.create_group(group)
-    with pytest.raises(InvalidFile, match=hint):
+    with pytest.raises(InvalidFile) as caught:
         bc.check(tmp_path / "a.h5")
+    assert str(caught.value) == f"{tmp_path / 'a.h5'} is HDF5 but not h5ad: it has {what}"
+
+
+def test_a_user_block_before_the_file_is_no_hindrance(tmp_path):
+    with h5py.File(tmp_path / "a.h5ad", "w", userblock_size=1024) as file:
+        file.create_group("x")
+    with pytest.raises(InvalidFile, match="is HDF5 but not h5ad"):
+        bc.check(tmp_path / "a.h5ad")
+
+
+def test_what_is_never_sent_is_not_read(path):
+    with h5py.File(path, "r+") as file:
+        file["uns"].create_group("broken").attrs["encoding-type"] = "of the future"
+        file["obsp"].create_group("broken").attrs["encoding-type"] = "of the future"
+    assert bc.check(path).ok
+
+
+def test_what_h5py_shows_of_a_file_is_what_is_checked(path):
+    adata = open_h5ad(path)
+    try:
+        assert np.array_equal(adata.layers["counts"][...].toarray(), COUNTS.toarray())
+        assert np.array_equal(adata.layers["dense"][...], COUNTS.toarray())
+        assert list(adata.layers) == ["counts", "dense"]
+        assert np.array_equal(adata.obsm["X_pca"], np.ones((20, 2)))
+        assert adata.raw.var_names.tolist() == adata.var_names.tolist() == [str(i) for i in range(10)]
+        assert adata.obs_names.tolist() == [str(i) for i in range(20)]
+        assert (adata.uns, adata.file._filemode) == ({}, "r")
+    finally:
+        adata.file.close()
+
+
+def test_a_layer_that_cannot_be_read_leaves_no_file_open(path):
+    with h5py.File(path, "r+") as file:
+        file["layers/counts"].attrs["encoding-type"] = "of the future"
+    with pytest.raises(InvalidFile, match="cannot be read as h5ad"):
+        bc.check(path)
+    assert handles(path) == 0
 
 
 def test_a_file_that_is_cut_short_is_refused(path):
@@ -112,3 +172,36 @@ def test_an_h5ad_with_unreadable_parts_is_refused(path):
         del file["obs"].attrs["_index"]
     with pytest.raises(InvalidFile, match="cannot be read as h5ad"):
         bc.check(path)
+
+
+def test_a_file_from_before_tables_were_groups_is_opened_without_its_matrix(tmp_path):
+    with h5py.File(tmp_path / "old.h5ad", "w") as file:
+        file["X"] = COUNTS.toarray()
+        file["obs"] = np.array([(f"c{i}".encode(), i) for i in range(20)], [("index", "S3"), ("n", "i4")])
+        file["var"] = np.array([(f"g{i}".encode(),) for i in range(10)], [("index", "S3")])
+    adata = open_h5ad(tmp_path / "old.h5ad")
+    try:
+        assert adata.isbacked
+        assert adata.obs["n"].tolist() == list(range(20))
+        assert adata.var_names.tolist() == [f"g{i}" for i in range(10)]
+    finally:
+        adata.file.close()
+    assert bc.check(tmp_path / "old.h5ad").errors == ()
+
+
+def test_a_file_may_have_no_layers_raw_or_embeddings(path):
+    with h5py.File(path, "r+") as file:
+        for name in ("layers", "raw", "obsm"):
+            del file[name]
+    adata = open_h5ad(path)
+    try:
+        assert (list(adata.layers), adata.raw, list(adata.obsm)) == ([], None, [])
+    finally:
+        adata.file.close()
+
+
+@pytest.mark.parametrize(("letters", "is_text"), [(512, True), (511, False)])
+def test_a_file_is_judged_by_its_first_sector(tmp_path, letters, is_text):
+    (tmp_path / "a").write_bytes(b"a" * letters + b"\0")
+    with pytest.raises(InvalidFile, match="it is a text file" if is_text else "it begins with b'aaaaaaaa'"):
+        bc.check(tmp_path / "a")

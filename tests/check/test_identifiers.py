@@ -92,3 +92,54 @@ def test_looking_at_all_names_at_once_finds_what_looking_at_each_does(names):
     assert whole.mitochondrial == tuple(name for found in alone for name in found.mitochondrial)
     assert len(whole.mitochondrial) == sum(map(is_mitochondrial, names))
     assert whole.ensembl == tuple(name for found in alone for name in found.ensembl)
+
+
+def test_the_evidence_says_how_many_names_and_of_which_kind():
+    assert identify(HUMAN).evidence == "24 names are in upper case, as CD3D"
+    assert identify(MOUSE).evidence == "21 names are capitalised, as Cd3d"
+    assert identify([f"ENSMUSG{i:011d}" for i in range(1_200)]).evidence == "1,200 ids start with ENSMUSG"
+
+
+def human(number, first=0):
+    return [f"ENSG{i:011d}" for i in range(first, first + number)]
+
+
+def mouse(number):
+    return [f"ENSMUSG{i:011d}" for i in range(number)]
+
+
+@pytest.mark.parametrize(
+    ("names", "species"),
+    [
+        (human(20), "human"),
+        (human(19), None),
+        (mouse(27) + human(3), "mouse"),  # nine of ten are enough
+        ([f"CD{i}X" for i in range(20)], "human"),
+        ([f"CD{i}X" for i in range(19)], None),
+        ([f"CD{i}X" for i in range(27)] + ["Cd3d", "Cd4x", "Cd8a"], "human"),
+        ([f"CD{i}X" for i in range(26)] + ["Cd3d", "Cd4x", "Cd8a", "Cd9a"], None),
+        ([f"Cd{i}x" for i in range(21)] + [f"CD{i}X" for i in range(9)], "mouse"),  # seven of ten, for Riken genes
+        ([f"Cd{i}x" for i in range(20)] + [f"CD{i}X" for i in range(10)], None),
+    ],
+)
+def test_a_species_is_told_from_twenty_names_of_which_nearly_all_say_so(names, species):
+    assert identify(names).species == species
+
+
+@pytest.mark.parametrize(
+    ("day", "is_date"), [(36_891, False), (36_892, True), (48_213, True), (48_214, False), (4_425, False)]
+)
+def test_days_of_thirty_years_are_dates(day, is_date):
+    assert identify([*HUMAN, str(day)]).mangled == ((str(day),) if is_date else ())
+
+
+def test_a_few_numbers_among_names_may_be_dates_and_more_are_ids():
+    assert identify([*HUMAN, "44256", "44257"]).mangled == ("44256", "44257")
+    assert identify([*HUMAN, "44256", "44257", "44258"]).mangled == ()
+    many = [f"GENE{i}" for i in range(297)]
+    assert len(identify([*many, "44256", "44257", "44258"]).mangled) == 3
+    assert identify([*many[1:], "44256", "44257", "44258"]).mangled == ()
+
+
+def test_genomes_are_counted_the_most_frequent_first():
+    assert identify(["mm10_A", "GRCh38_B", "GRCh38__C"]).genomes == (("GRCh38", 2), ("mm10", 1))

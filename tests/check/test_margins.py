@@ -11,6 +11,7 @@ from hypothesis.extra import numpy as hnp
 from scipy import sparse
 
 from biocolab_accessor.blocks import Slot, Source, source_of
+from biocolab_accessor.check import margins
 from biocolab_accessor.check.margins import count_empty
 
 matrices = hnp.arrays(
@@ -47,3 +48,32 @@ def test_files_and_views_are_counted(tmp_path, make):
         assert count_empty(Source(stored, np.array([1, 3]), np.array([3])), 1) == (1, 0)
     view = ad.AnnData(make(dense))[[0, 1], :3]
     assert count_empty(source_of(view, Slot("X")), 1) == (1, 2)
+
+
+@pytest.mark.parametrize("at_once", [1, 2, 3])
+def test_a_file_is_read_until_every_gene_was_seen(tmp_path, monkeypatch, at_once):
+    monkeypatch.setattr(margins, "_INDICES_AT_ONCE", at_once)
+    for dense in (np.diag([1.0, 0, 2, 3]), np.array([[1.0, 2, 3, 4], [0, 0, 0, 0]]), np.array([[0.0, 0, 0, 5]])):
+        with h5py.File(tmp_path / "m.h5", "w") as file:
+            write_elem(file, "m", sparse.csr_matrix(dense))
+            assert count_empty(Source(sparse_dataset(file["m"])), np.count_nonzero(dense)) == expected(dense)
+
+
+@pytest.mark.parametrize("make", [sparse.csr_matrix, sparse.csc_matrix])
+def test_genes_after_the_first_values_are_seen_too(monkeypatch, make):
+    monkeypatch.setattr(margins, "_FIRST_VALUES", 2)
+    dense = np.array([[1.0, 0, 0, 0], [0, 0, 2, 0], [0, 0, 0, 3]])
+    assert count_empty(Source(make(dense)), 3) == (0, 1)
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.int64, np.float32])
+def test_opposite_values_do_not_cancel_in_any_dtype(dtype):
+    dense = np.array([[1, -1, 0], [-1, 1, 0], [0, 0, 0]], dtype)
+    for make in (np.asarray, sparse.csr_matrix, sparse.csc_matrix):
+        assert count_empty(Source(make(dense)), 4) == (1, 1)
+
+
+def test_stored_zeros_are_seen_where_fewer_values_are_named_than_stored():
+    matrix = sparse.csr_matrix(np.array([[1.0, 2, 0], [3, 0, 0]]))
+    matrix.data[2] = 0
+    assert count_empty(Source(matrix), 2) == (1, 1)

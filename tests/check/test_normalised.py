@@ -8,6 +8,7 @@ from anndata.io import sparse_dataset, write_elem
 from scipy import sparse
 
 from biocolab_accessor.blocks import Source
+from biocolab_accessor.check import normalised
 from biocolab_accessor.check.counts import choose_matrix
 from biocolab_accessor.check.normalised import glimpse, scaling_of
 
@@ -15,7 +16,7 @@ COUNTS = np.random.default_rng(3).poisson(0.8, (400, 60)).astype(np.float64)
 SCALED = COUNTS / COUNTS.sum(axis=1, keepdims=True)
 
 
-@pytest.mark.parametrize("target", [1e4, 1e6, 2_350.5])
+@pytest.mark.parametrize("target", [1e4, 1e6, 2_350.5, 10])
 @pytest.mark.parametrize(("logarithm", "log"), [("log1p", np.log1p), ("log2(x + 1)", lambda x: np.log2(x + 1))])
 @pytest.mark.parametrize("make", [np.asarray, sparse.csr_matrix])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -39,6 +40,19 @@ def test_the_logarithm_and_the_total_are_found(target, logarithm, log, make, dty
 )
 def test_nothing_is_said_where_totals_differ_or_there_are_too_few_cells(matrix):
     assert scaling_of(Source(matrix)) is None
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [(np.log1p(1e4 * SCALED), "looks normalised (log1p, target sum ≈ 10,000)"), (COUNTS / 3, "looks log-")],
+)
+def test_stored_zeros_are_no_sign_of_anything(values, words):
+    matrix = sparse.csr_matrix(values)
+    stored = sparse.csr_matrix(
+        (np.append(matrix.data, 0.0), np.append(matrix.indices, 0), np.append(matrix.indptr, matrix.nnz + 1))
+    )
+    assert stored.data.min() == 0
+    assert glimpse(Source(stored)).startswith(words)
 
 
 def test_an_empty_cell_does_not_hide_it():
@@ -80,3 +94,54 @@ def test_the_reason_for_counts_of_a_layer_says_what_x_is():
         "layers['counts'] (400 x 60): counts (whole numbers, max 6); X looks normalised (log1p, target sum ≈ 10,000)"
     )
     assert "; log1p, target sum ≈ 10,000)" in choose_matrix(adata, "normalized").reason
+
+
+@pytest.mark.parametrize(("cells", "known"), [(10, True), (9, False)])
+def test_ten_cells_are_enough_and_empty_ones_do_not_count(cells, known):
+    matrix = np.vstack([np.log1p(1e4 * SCALED)[:cells], np.zeros((5, 60))])
+    assert (scaling_of(Source(matrix)) is not None) is known
+
+
+def test_one_cell_of_twenty_may_have_another_total():
+    matrix = 1e4 * SCALED[:200]
+    matrix[:9] *= 2
+    assert scaling_of(Source(np.log1p(matrix))).target_sum == pytest.approx(1e4)
+    matrix[:12] *= 2
+    assert scaling_of(Source(np.log1p(matrix))) is None
+
+
+@pytest.mark.parametrize(("off", "known"), [(0.004, True), (0.006, False)])
+def test_totals_may_differ_by_what_rounding_does(off, known):
+    matrix = 1e4 * SCALED[:200]
+    matrix[::3] *= 1 + off
+    matrix[1::3] *= 1 - off
+    assert (scaling_of(Source(np.log1p(matrix))) is not None) is known
+
+
+def test_two_hundred_cells_from_the_first_to_the_last_are_read(monkeypatch):
+    asked = []
+    blocks = normalised.row_blocks
+    monkeypatch.setattr(normalised, "row_blocks", lambda source, rows: asked.append(rows) or blocks(source, rows))
+    scaling_of(Source(np.log1p(SCALED)))
+    scaling_of(Source(np.log1p(SCALED[:7])))
+    assert (len(asked[0]), asked[0][0], asked[0][-1]) == (200, 0, 399)
+    assert asked[1].tolist() == list(range(7))
+
+
+@pytest.mark.parametrize(
+    ("most", "words"), [(25.0, "looks log-normalised"), (25.1, "looks normalised, without a logarithm")]
+)
+def test_no_logarithm_of_counts_is_above_twenty_five(most, words):
+    assert glimpse(Source(np.array([[0.5, most], [0.25, 0]]))) == words
+
+
+def test_of_what_is_computed_later_nothing_is_read():
+    class Lazy:
+        dtype, shape = np.dtype(float), (3, 3)
+
+        def compute(self):
+            raise AssertionError
+
+    assert glimpse(Source(Lazy())) == ""
+    assert scaling_of(Source(Lazy())) is None
+    assert glimpse(Source(sparse.coo_matrix(np.log1p(SCALED)))) == ""

@@ -37,9 +37,13 @@ def test_what_is_sent_in_another_form_is_noted():
 
 def test_more_labels_than_the_servers_can_number_are_a_warning():
     n = 65_536
-    (found,) = bc.check(make(n, x=[str(i) for i in range(n)]))
-    assert (found.code, found.severity, found.count) == ("BC203", "warning", n)
-    assert len(bc.check(make(n, x=[str(i // 2) for i in range(n)], y=range(n)))) == 0
+    numbers = np.arange(n)
+    adata = make(n, many=pd.Categorical(numbers), most=pd.Categorical(np.minimum(numbers, n - 2)), id=numbers)
+    adata.var["of_a_gene"] = pd.Categorical([1], numbers)
+    (found,) = bc.check(adata)
+    assert (found.code, found.severity, found.path, found.count) == ("BC203", "warning", "obs['many']", n)
+    assert found.message == "65,536 labels; the servers can number 65,535"
+    assert found.fix == "Leave the column out of a copy if it is an id of each cell"
 
 
 def test_an_unknown_batch_column_is_an_error_with_near_names():

@@ -109,3 +109,54 @@ def test_genes_are_those_of_the_matrix_that_is_sent():
     assert found.path == "raw.var_names"
     exec(found.fix.removeprefix("In a copy: ").partition(", then")[0], {"copy": adata})
     assert list(adata.raw.var_names) == IDS
+
+
+@pytest.mark.parametrize(("number", "noted"), [(27, True), (26, False)])
+def test_symbols_are_pointed_to_where_nine_of_ten_names_are_ids(number, noted):
+    names = IDS[:number] + [f"A{i}" for i in range(30 - number)]
+    assert bool(findings(names, "BC403", var={"symbol": [f"B{i}" for i in range(30)]})) is noted
+
+
+@pytest.mark.parametrize(("number", "warned"), [(20, True), (19, False)])
+def test_twenty_numbers_are_no_names(number, warned):
+    assert bool(findings([str(i) for i in range(number)], "BC407")) is warned
+
+
+def test_one_gene_with_a_name_among_numbers_is_enough():
+    assert findings([*(str(i) for i in range(30)), "CD3D"], "BC407") == []
+
+
+@pytest.mark.parametrize(("number", "noted"), [(1_000, True), (999, False)])
+def test_a_thousand_genes_are_a_transcriptome(number, noted):
+    assert bool(findings([f"GENE{i}" for i in range(number)], "BC405")) is noted
+
+
+@pytest.mark.parametrize(
+    ("columns", "named"),
+    [
+        ({"symbol": "A", "gene_symbols": "B"}, "gene_symbols"),  # the usual name first, in whatever order they stand
+        ({"gene_symbols": "ENSG00000000001", "symbol": "A"}, "symbol"),
+        ({"gene_symbols": "17", "name": "A"}, "name"),
+        ({"feature_name": "A"}, "feature_name"),
+        ({"gene_name": "A"}, "gene_name"),
+        ({"description": "A"}, None),
+    ],
+)
+def test_symbols_are_looked_for_in_columns_of_their_usual_names(columns, named):
+    found = findings(IDS, "BC403", var={name: [value] * 30 for name, value in columns.items()})
+    assert [f"var[{named!r}] has their symbols" in each.message for each in found] == ([True] if named else [])
+
+
+def test_one_gene_is_enough_to_have_a_symbol():
+    assert len(findings(IDS[:1], "BC403", var={"symbol": ["A"]})) == 1
+
+
+def test_symbols_of_raw_are_pointed_to_in_raw():
+    adata = ad.AnnData(np.log1p(np.ones((2, 1), np.float32)), var=pd.DataFrame({"symbol": ["no"]}, index=["x"]))
+    adata.raw = ad.AnnData(np.ones((2, 30), np.float32), var=pd.DataFrame({"gene_name": ["A"] * 30}, index=IDS))
+    found = next(found for found in bc.check(adata) if found.code == "BC403")
+    assert found.message == "genes go by Ensembl ids; raw.var['gene_name'] has their symbols"
+    assert found.fix == (
+        "To send symbols, in a copy: raw = copy.raw.to_adata(); "
+        "raw.var_names = raw.var['gene_name'].astype(str); copy.raw = raw"
+    )

@@ -116,3 +116,62 @@ def test_digits_that_the_servers_drop_are_noted():
     (found,) = bc.check(adata)
     assert (found.code, found.severity, found.path) == ("BC313", "note", "X, obsm['X_pca']")
     assert len(bc.check(AnnData(COUNTS.astype(np.float64)))) == 0  # counts are exact in either
+
+
+def test_masked_values_are_errors():
+    adata = AnnData(COUNTS.copy())
+    adata._X = np.ma.masked_equal(np.array([[3, 9], [9, 1]], np.float32), 9)
+    (found,) = (found for found in bc.check(adata) if found.code == "BC302")
+    assert (found.message, found.count, found.error) == ("2 masked values", 2, errors.InvalidValues)
+
+
+def test_the_largest_float32_is_no_overflow():
+    largest = float(np.finfo(np.float32).max)
+    for value in (largest, -largest):
+        assert "BC312" not in [found.code for found in bc.check(AnnData(np.array([[0.5, value]])))]
+
+
+def test_gaps_are_counted_by_cell_in_arrays_of_floats_of_any_dimensions():
+    gaps = np.ones((2, 3, 4))
+    gaps[1] = np.nan
+    gaps[0, 0, 0] = np.inf
+    adata = AnnData(COUNTS, obsm={"X_3d": gaps, "X_int": np.ones((2, 2), int), "X_none": np.ones((2, 0))})
+    (found,) = (found for found in bc.check(adata) if found.code == "BC309")
+    assert (found.path, found.count) == ("obsm['X_3d']", 2)
+
+
+def test_of_an_invalid_or_empty_matrix_no_empty_cells_are_counted():
+    for matrix in (np.array([[np.nan, 0], [0, 0]], np.float32), np.zeros((2, 2), np.float32)):
+        assert {"BC310", "BC311"} & {found.code for found in bc.check(AnnData(matrix))} == set()
+
+
+def test_negative_values_are_no_counts_only_where_counts_are_sent():
+    matrix = np.array([[3, -1], [0, 1]], np.float32)
+    assert [found.code for found in bc.check(AnnData(matrix), input_matrix_type="raw").errors] == ["BC303"]
+    assert bc.check(AnnData(matrix)).errors == ()
+    assert bc.check(AnnData(matrix), input_matrix_type="normalized").errors == ()
+
+
+def test_counts_that_are_sent_as_normalized_are_neither_rounded_nor_too_large():
+    noisy = AnnData(COUNTS.astype(float) + np.array([[4e-11, 0], [0, 0]]))
+    assert [found.code for found in bc.check(noisy, input_matrix_type="normalized")] == ["BC313"]
+    large = AnnData(COUNTS * 2**24)
+    assert [found.code for found in bc.check(large, input_matrix_type="normalized")] == []
+
+
+def test_a_layer_of_counts_that_is_sent_is_not_passed_over():
+    layer = COUNTS.copy()
+    layer[1, 0] = -1
+    adata = AnnData(np.log1p(COUNTS), layers={"counts": layer, "umi": layer})
+    paths = [found.path for found in bc.check(adata, input_matrix_type="raw") if found.code == "BC308"]
+    assert paths == ["layers['umi']"]
+    assert [found.path for found in bc.check(adata) if found.code == "BC308"] == ["layers['counts']", "layers['umi']"]
+
+
+def test_a_layer_that_is_called_counts_and_is_a_logarithm_is_no_finding_and_a_scaled_one_is():
+    log = AnnData(np.log1p(COUNTS), layers={"counts": np.log1p(COUNTS)})
+    assert [found.code for found in bc.check(log)] == ["BC501"]
+    scaled = AnnData(np.log1p(COUNTS), layers={"counts": COUNTS - 0.5})
+    (found,) = (found for found in bc.check(scaled) if found.code == "BC308")
+    assert found.message.startswith("not taken for counts: looks scaled (2 negative values")
+    assert found.count == 2

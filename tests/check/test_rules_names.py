@@ -51,16 +51,16 @@ def test_a_number_and_its_text_are_one_barcode():
         ("", "is empty"),
         ("  ", "is empty"),
         ("a\0b", "holds a NUL"),
-        ("\ud800", "half of a surrogate"),
+        ("\ud800", "holds half of a surrogate pair"),
         (None, "is missing"),
         (np.nan, "is missing"),
-        (b"a", "is a bytes"),
+        (b"a", "is a bytes, not text"),
     ],
 )
 def test_unwritable_barcodes_and_features_are_errors(name, reason):
     found = only(make(obs_names=("b", name)), "BC102")
     assert (found.path, found.count, found.error) == ("obs_names", 1, errors.InvalidNames)
-    assert reason in found.examples[0]
+    assert found.examples == (f"{name!a} {reason}",)
     assert only(make(var_names=("b", name)), "BC102").path == "var_names"
 
 
@@ -165,6 +165,38 @@ def test_barcodes_that_clash_between_samples_only_are_mended_by_the_sample():
     by_day = next(found for found in bc.check(adata, batch_key="day") if found.code == "BC101")
     assert "copy.obs['day']" in by_day.fix
     adata._obs["sample"] = ["s1", "s1", "s1", "s2"]
+    assert "obs_names_make_unique" in findings(adata, "BC101")[0].fix
+
+
+@pytest.mark.parametrize(
+    ("barcodes", "labels", "found"),
+    [
+        ("abcabc", "ssstuu", True),  # as many labels as half of the cells
+        ("abab", "sstu", False),
+        ("aa", "st", True),
+        ("aab", "sst", False),  # the two that clash have one label
+        ("abcabcd", "ssstuuv", True),  # a cell whose barcode is its own does not count
+        ("aabbccdd", "stuvwxyz", False),  # a label for each cell tells nothing
+    ],
+)
+def test_a_column_tells_samples_apart_where_it_has_few_labels(barcodes, labels, found):
+    adata = ad.AnnData(np.ones((len(barcodes), 1), np.float32))
+    adata._obs = pd.DataFrame({"n": range(len(barcodes)), "sample": list(labels)}, index=list(barcodes))
+    assert ("copy.obs['sample']" in findings(adata, "BC101")[0].fix) is found
+
+
+def test_a_batch_column_that_does_not_tell_barcodes_apart_is_not_proposed():
+    adata = ad.AnnData(np.ones((4, 1), np.float32))
+    adata._obs = pd.DataFrame({"day": [1, 1, 1, 2], "sample": list("sstt")}, index=list("abab"))
+    (found,) = (found for found in bc.check(adata, batch_key="day") if found.code == "BC101")
+    assert "copy.obs['sample']" in found.fix
+    (found,) = (found for found in bc.check(adata, batch_key="none") if found.code == "BC101")
+    assert "copy.obs['sample']" in found.fix
+
+
+def test_of_two_columns_of_one_name_neither_tells_samples_apart():
+    adata = ad.AnnData(np.ones((4, 1), np.float32))
+    adata._obs = pd.DataFrame([list("ss"), list("ss"), list("tt"), list("tt")], columns=["x", "x"], index=list("abab"))
     assert "obs_names_make_unique" in findings(adata, "BC101")[0].fix
 
 

@@ -10,8 +10,10 @@ import numpy as np
 import pandas as pd
 import pytest
 from anndata import AnnData
+from bioturing_connector.typing import Species
 
 import biocolab_accessor as bc
+from biocolab_accessor.check.run import check_object
 from biocolab_accessor.errors import InvalidArgument, InvalidFile
 
 DATA = Path(os.environ.get("BIOCOLAB_TEST_DATA", Path(__file__).parents[3] / "shared" / "data"))
@@ -71,3 +73,34 @@ def test_importing_the_room_loads_no_rules():
     environment = {**os.environ, "PYTHONPATH": package}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True)
     assert done.stdout.strip() == "False"
+
+
+def test_what_is_asked_for_is_passed_on_for_objects_and_for_files(tmp_path):
+    adata = AnnData(
+        np.log1p(np.ones((2, 30), np.float32)),
+        pd.DataFrame({"sample": ["a", None]}, index=["c1", "c2"]),
+        pd.DataFrame(index=[f"ENSG{i:011d}" for i in range(30)]),
+    )
+    adata.write_h5ad(tmp_path / "a.h5ad")
+    for thing in (adata, tmp_path / "a.h5ad", str(tmp_path / "a.h5ad")):
+        found = bc.check(thing, input_matrix_type="raw", batch_key="sample", species=Species.MOUSE)
+        assert [(each.code, each.path) for each in found] == [
+            ("BC204", "obs['sample']"), ("BC300", "X, raw.X, layers"), ("BC404", "var_names"),
+        ]  # fmt: skip
+
+
+def test_the_matrix_that_was_chosen_is_given_with_the_report():
+    adata = AnnData(np.eye(2, dtype=np.float32))
+    report, choice = check_object(adata)
+    assert (report.ok, str(choice.slot), choice.input_matrix_type) == (True, "X", "raw")
+    assert check_object(AnnData(np.eye(2) / 3), input_matrix_type="raw")[1] is None
+    adata.obsm._data["k"] = np.ones((3, 2))
+    report, choice = check_object(adata)
+    assert ([found.code for found in report], choice) == (["BC503"], None)
+
+
+@pytest.mark.parametrize("thing", [None, 3, np.eye(2)])
+def test_a_refusal_says_what_it_got(thing):
+    with pytest.raises(InvalidArgument) as caught:
+        bc.check(thing)
+    assert str(caught.value) == f"expected an AnnData or the path of an h5ad file, got {type(thing).__name__}"

@@ -1,5 +1,7 @@
 """A summary says what the values of a matrix are, in whatever form it comes."""
 
+from dataclasses import replace
+
 import h5py
 import numpy as np
 import pytest
@@ -137,3 +139,77 @@ def test_the_search_for_fractions_stops_at_the_first_piece_that_has_one(monkeypa
 @pytest.mark.parametrize("make", [sparse.csr_matrix, sparse.csc_matrix, np.asarray])
 def test_a_matrix_without_values_is_empty(shape, make):
     assert describe(make(np.zeros(shape))).kind == "empty"
+
+
+@pytest.mark.parametrize(
+    ("matrix", "words"),
+    [
+        (np.array([[3, 0], [0, 1]]), "counts (whole numbers, max 3)"),
+        (np.array([[3_000, 0], [0, 1]]), "counts (whole numbers, max 3,000)"),
+        (np.eye(2, dtype=bool), "true and false"),
+        (np.zeros((2, 2)), "all zero"),
+        (np.array([[0.25, 1], [0, 2]]), "looks log-normalised (66.7 % whole numbers, max 2)"),
+        (np.array([[0.25, 1234.5], [0, 2]]), "no counts, and too large for a log (33.3 % whole numbers, max 1,234.5)"),
+        (
+            np.array([[-0.25, -1234.5], [0, 2]]),
+            "looks scaled (2 negative values, min -1.23e+03; 33.3 % whole numbers, max 2)",
+        ),
+        (np.array([[-1, -1234], [0, 2]]), "whole numbers, 2 of them negative (min -1,234)"),
+        (np.array([[np.nan, 1]]), "1 NaN"),
+        (np.array([[-np.inf, -1.5]]), "1 infinite values"),
+        (np.full((50, 50), np.nan), "2,500 NaN"),
+        (np.eye(2, dtype=complex), "complex128 values, which are no real numbers"),
+    ],
+)
+def test_a_summary_says_in_words_what_it_looks_like(matrix, words):
+    n, m = matrix.shape
+    assert str(describe(matrix, "layers['x']")) == f"layers['x'] ({n} x {m}): {words}"
+
+
+def test_the_total_of_each_cell_is_said_of_a_log_of_counts():
+    counts = np.random.default_rng(0).poisson(1.0, (50, 20)) + np.eye(50, 20)
+    found = describe(np.log1p(1e4 * counts / counts.sum(axis=1, keepdims=True)))
+    assert str(found).endswith(f"max {found.maximum:,.5g}; log1p, target sum ≈ 10,000)")
+    assert describe(counts).scaling is None
+
+
+@pytest.mark.parametrize(
+    "matrix",
+    [
+        np.array([[5.0, 0, 1, 0, 0, 9], [0, 0, 0, 0, 0, 0], [2, 0, 3, 4, 0, 0]]),
+        np.array([[5.0, np.nan, 1, np.inf, -3, 9], [0, -7, np.nan, np.nan, -np.inf, 0]]),
+        np.array([[np.nan, np.nan, np.nan, np.nan, 1, 2]]),
+        np.array([[1 + 1e-9, 2, 3, 4 - 3e-9, 5, 6 + 2e-9]]),
+        np.array([[2**24 + 1, 0, -5, 1, 2, 3]]),
+        np.array([[0, 0, -5, 1, 2, -(2**24) - 1]]),
+        np.array([[0.5, 1e300, 0.1, 0, 0, 0]]),
+        np.array([[0, 1, 0, 1, 1, 1]], bool),
+    ],
+)
+@pytest.mark.parametrize("at_once", [1, 2, 3, 6])
+def test_a_matrix_that_is_read_in_pieces_is_described_as_one_that_is_read_at_once(monkeypatch, matrix, at_once):
+    whole = describe(matrix)
+    monkeypatch.setattr(blocks, "_VALUES_AT_ONCE", at_once)
+    found = describe(matrix)
+    assert replace(found, integer_share=whole.integer_share) == whole
+    with np.errstate(invalid="ignore"):
+        finite = matrix[np.isfinite(matrix)]
+    assert (found.nnz, found.n_negative) == (np.count_nonzero(matrix), np.count_nonzero(finite < 0))
+    assert (found.minimum, found.maximum) == (min(0, finite.min()), max(0, finite.max()))
+
+
+@pytest.mark.parametrize(
+    ("value", "broken"),
+    [(np.nan, True), (np.inf, True), (-1.0, True), (0.0, False), (-1.5, False)],
+)
+def test_counts_are_broken_by_a_bad_value_and_nothing_else_is(value, broken):
+    assert describe(np.array([[3, value], [0, 1]])).is_broken_counts is broken
+    assert describe(np.array([[1, value], [0, 1]])).is_broken_counts is broken
+    assert describe(np.array([[0, value], [0, 0]])).is_broken_counts is False
+
+
+def test_a_value_that_is_just_off_a_whole_number_is_a_count_and_a_thousandth_is_not():
+    assert describe(np.array([[2.0e7 + 1e-3]])).kind == "counts"
+    assert describe(np.array([[2.0e7 + 2e-3]])).kind == "normalized"
+    assert describe(np.array([[25.0, 0.5]])).kind == "lognorm"
+    assert describe(np.array([[25.1, 0.5]])).kind == "normalized"

@@ -1,0 +1,356 @@
+"""Every rule says what it found, where, how often and what to do, in the words that people read."""
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import pytest
+
+import biocolab_accessor as bc
+from biocolab_accessor.check.report import Finding
+from biocolab_accessor.check.rules import RULES
+from biocolab_accessor.errors import EmptyAnnData, InvalidColumn, InvalidNames, InvalidValues, NoCounts
+
+COUNTS = np.array([[3, 0], [0, 1]], np.float32)
+LOG = np.log1p(COUNTS)
+BROKEN = np.array([[3, -1], [np.nan, np.inf]], np.float32)
+IDS = [f"ENSG{i:011d}" for i in range(30)]
+
+# Objects that anndata would mend or refuse are made behind its back.
+
+
+def make(x=COUNTS, obs_names=("a", "b"), var_names=("g", "h"), obs=None, **slots):
+    adata = ad.AnnData(x.copy(), pd.DataFrame(index=["a", "b"]), pd.DataFrame(index=["g", "h"]), **slots)
+    adata._obs = pd.DataFrame(obs or {}, index=pd.Index(obs_names, dtype=object))
+    adata._var = pd.DataFrame(index=pd.Index(var_names, dtype=object))
+    return adata
+
+
+def genes(names, **var):
+    return ad.AnnData(np.ones((2, len(names)), np.float32), var=pd.DataFrame(var, index=names))
+
+
+def twice(name):
+    adata = make(obs={"x": [1, 2], "y": [1, 2]})
+    adata._obs.columns = [name, name]
+    return adata
+
+
+def joined():
+    adata = ad.AnnData(np.ones((4, 2), np.float32))
+    adata._obs = pd.DataFrame({"sample": ["s1", "s1", "s2", "s2"]}, index=list("abab"))
+    return adata
+
+
+def index_named(name):
+    adata = make(obs={"x": [1, 2]})
+    adata._obs.index.name = name
+    return adata
+
+
+def scaled(raw):
+    adata = make(LOG)
+    if raw:
+        adata.raw = adata
+    adata.X = LOG - 0.5
+    return adata
+
+
+def misfit(name):
+    adata = make()
+    if name == "X":
+        adata._X = np.ones((3, 2), np.float32)
+    else:
+        getattr(adata, name)._data["k"] = np.ones((3, 2))
+    return adata
+
+
+OWN_NAME = "It has its own name again when the study is pulled; to choose another, rename it in a copy"
+
+CASES = {
+    "barcodes twice": (
+        make(obs_names=("a", "a")),
+        Finding("BC101", "error", "obs_names", "barcodes that occur more than once: 1", 1, ("'a'",),
+                "Make them unique: adata.obs_names_make_unique(), or put the sample into the name", InvalidNames),
+    ),
+    "barcodes twice in joined samples": (
+        joined(),
+        Finding("BC101", "error", "obs_names", "barcodes that occur more than once: 2", 2, ("'a'", "'b'"),
+                "They clash between the values of obs['sample'] only: in a copy, "
+                "copy.obs_names = copy.obs['sample'].astype(str) + '_' + copy.obs_names", InvalidNames),
+    ),
+    "barcodes that cannot be written": (
+        make(obs_names=("b", None)),
+        Finding("BC102", "error", "obs_names", "1 names cannot be written", 1, ("None is missing",),
+                "Rename them: adata.obs.index = [...]", InvalidNames),
+    ),
+    "features that cannot be written": (
+        make(var_names=(b"x", "")),
+        Finding("BC102", "error", "var_names", "2 names cannot be written", 2,
+                ("b'x' is a bytes, not text", "'' is empty"), "Rename them: adata.var.index = [...]", InvalidNames),
+    ),
+    "features twice": (
+        make(var_names=("g", "g")),
+        Finding("BC103", "warning", "var_names", "features that occur more than once: 1", 1, ("'g'",),
+                "They are sent as they are; to tell them apart use adata.var_names_make_unique()", InvalidNames),
+    ),
+    "a column called by a float": (
+        make(obs={1.5: [1, 2]}),
+        Finding("BC104", "error", "obs[1.5]", "the column name is a float, not text",
+                fix="Rename it in a copy: adata.obs.columns = [...]", error=InvalidNames),
+    ),
+    "a column twice": (
+        twice("x"),
+        Finding("BC104", "error", "obs", "columns of the same name", 1, ("'x'",),
+                "Rename all but one of them, or leave them out", InvalidNames),
+    ),
+    "the servers' own column": (
+        make(obs={"Barcodes": [1, 2]}),
+        Finding("BC106", "warning", "obs['Barcodes']",
+                "the name is what the servers call the cells' barcodes: sent as 'Barcodes~biocolab'",
+                fix=OWN_NAME, changed=True),
+    ),
+    "numbers as barcodes": (
+        make(obs_names=(10, 11)),
+        Finding("BC107", "note", "obs_names", "2 int: sent as text", 2, changed=True),
+    ),
+    "an index called like a column": (
+        index_named("x"),
+        Finding("BC108", "note", "obs.index.name", "'x' is taken or cannot be written: sent without it", changed=True),
+    ),
+    "a column with a slash": (
+        make(obs={"a/b": [1, 2]}),
+        Finding("BC109", "warning", "obs['a/b']",
+                "the name holds a '/', which makes a folder in HDF5: sent as 'a%2Fb~biocolab'",
+                fix=OWN_NAME, changed=True),
+    ),
+    "columns called by numbers": (
+        make(obs={0: [1, 2], 7: [1, 2]}),
+        Finding("BC110", "note", "obs.columns", "names that are numbers: sent as text", 2, ("0", "7"), changed=True),
+    ),
+    "mixed types": (
+        make(obs={"x": [1, "a"]}),
+        Finding("BC201", "error", "obs['x']", "mixed types that h5ad cannot hold (int 1, str 1)", 2,
+                ("a: 1", "b: 'a'"), "Convert it: adata.obs['x'] = adata.obs['x'].astype(str)", InvalidColumn),
+    ),
+    "booleans with gaps": (
+        make(obs={"x": [True, None]}),
+        Finding("BC202", "note", "obs['x']", "booleans with 1 missing: sent as labels 'True' and 'False'",
+                changed=True),
+    ),
+    "no such batch column": (
+        (make(obs={"sample": [1, 2]}), {"batch_key": "Sample"}),
+        Finding("BC204", "error", "obs",
+                "there is no column 'Sample' (did you mean 'sample'?) for batch_key; obs has 'sample'",
+                fix="Give the name of one column", error=InvalidColumn),
+    ),
+    "two batch columns": (
+        (twice("s"), {"batch_key": "s"}),
+        Finding("BC204", "error", "obs", "there are 2 columns 's' for batch_key; obs has 's', 's'",
+                fix="Give the name of one column", error=InvalidColumn),
+    ),
+    "cells without a batch": (
+        (make(obs={"sample": ["x", None]}), {"batch_key": "sample"}),
+        Finding("BC204", "error", "obs['sample']", "1 cells have no batch", 1, ("'b'",),
+                "Fill it, or leave those cells out", InvalidColumn),
+    ),
+    "no counts": (
+        (make(LOG), {"input_matrix_type": "raw"}),
+        Finding("BC300", "error", "X, raw.X, layers",
+                "input_matrix_type='raw' was asked for, but no slot holds counts: X (2 x 2): looks log-normalised "
+                "(0 % whole numbers, max 1.3863). Put the counts into adata.layers['counts'], or submit with "
+                "input_matrix_type='normalized'", error=NoCounts),
+    ),
+    "no cells": (
+        ad.AnnData(np.zeros((0, 2), np.float32)),
+        Finding("BC301", "error", "X", "there are no cells (0 x 2)", fix="Look at the filters that came before",
+                error=EmptyAnnData),
+    ),
+    "infinite values": (
+        make(np.array([[np.inf, 0], [-np.inf, 1]], np.float32)),
+        Finding("BC302", "error", "X", "2 infinite values", 2,
+                fix="Remove those cells or genes, or fill the values in a copy", error=InvalidValues),
+    ),
+    "complex values": (
+        make(COUNTS.astype(np.complex64)),
+        Finding("BC302", "error", "X", "holds complex64 values: only real numbers can be sent",
+                fix="Convert them: adata.X.astype('float32')", error=InvalidValues),
+    ),
+    "negative counts": (
+        (make(np.array([[3, -1], [0, -2]], np.float32)), {"input_matrix_type": "raw"}),
+        Finding("BC303", "error", "X", "2 negative values (min -2): counts cannot be", 2,
+                fix="Look at how they came about, or submit with input_matrix_type='normalized'", error=InvalidValues),
+    ),
+    "counts beyond float32": (
+        make(COUNTS.astype(np.int64) * 2**24),
+        Finding("BC304", "warning", "X",
+                "counts up to 50,331,648; the servers carry them exactly up to 16,777,216 only",
+                fix="Check that these are counts of molecules"),
+    ),
+    "scaled, with better": (
+        scaled(raw=True),
+        Finding("BC305", "warning", "X", "2 negative values, looks scaled; sent as it is", 2,
+                fix="raw.X looks log-normalised: to send that, use a copy with it as X"),
+    ),
+    "scaled": (
+        scaled(raw=False),
+        Finding("BC305", "warning", "X", "2 negative values, looks scaled; sent as it is", 2),
+    ),
+    "float noise": (
+        make(COUNTS + np.array([[4e-11, 0], [0, 0]])),
+        Finding("BC306", "note", "X", "counts are off whole numbers by up to 4e-11: sent as whole numbers",
+                changed=True),
+    ),
+    "all zero": (
+        make(COUNTS * 0),
+        Finding("BC307", "warning", "X", "all values are zero", fix="Put the matrix you mean into X"),
+    ),
+    "broken counts": (
+        make(LOG, layers={"counts": BROKEN}),
+        Finding("BC308", "warning", "layers['counts']", "not taken for counts: 1 NaN and 1 infinite values", 3,
+                fix="X is sent instead; mend this one if it is what you mean"),
+    ),
+    "counts of zeros": (
+        make(LOG, layers={"counts": COUNTS * 0}),
+        Finding("BC308", "warning", "layers['counts']", "not taken for counts: all zero", 1,
+                fix="X is sent instead; mend this one if it is what you mean"),
+    ),
+    "embeddings with gaps": (
+        make(obsm={"X_u": np.array([[np.nan, 1], [2, np.inf]])}),
+        Finding("BC309", "warning", "obsm['X_u']", "2 cells have NaN or infinite coordinates", 2,
+                fix="Leave the key out of a copy, or fill it"),
+    ),
+    "cells without counts": (
+        make(np.array([[3, 1], [0, 0]], np.float32)),
+        Finding("BC310", "warning", "X", "1 cells are zero throughout", 1,
+                fix="Leave them out: sc.pp.filter_cells(copy, min_counts=1), or submit with min_counts=1"),
+    ),
+    "genes without counts": (
+        make(np.array([[3, 0], [1, 0]], np.float32)),
+        Finding("BC311", "note", "X", "1 genes are zero throughout", 1),
+    ),
+    "beyond float32": (
+        make(LOG.astype(float) + np.diag([1e39, 0])),
+        Finding("BC312", "error", "X", "values up to 1e+39, beyond float32 (3.4e+38)",
+                fix="Look at how they came about; scale or remove them in a copy", error=InvalidValues),
+    ),
+    "far below float32": (
+        make(LOG.astype(float) - np.diag([1e39, 0])),
+        Finding("BC312", "error", "X", "values up to 1e+39, beyond float32 (3.4e+38)",
+                fix="Look at how they came about; scale or remove them in a copy", error=InvalidValues),
+    ),
+    "more digits than the servers keep": (
+        make(LOG.astype(float) + 0.1, obsm={"X_u": np.ones((2, 2)), "X_v": LOG}),
+        Finding("BC313", "note", "X, obsm['X_u']",
+                "sent with all digits of float64; the servers keep float32, about seven digits", 2),
+    ),
+    "ids among symbols": (
+        genes([*IDS, "CD3D", "ACTB"]),
+        Finding("BC401", "note", "var_names", "30 Ensembl ids among 2 other names", 30, ("'ENSG00000000000'",)),
+    ),
+    "versions of ids": (
+        genes([f"{name}.1" for name in IDS]),
+        Finding("BC402", "warning", "var_names", "30 Ensembl ids have a version", 30,
+                tuple(f"'{name}.1'" for name in IDS[:3]),
+                "In a copy: copy.var_names = copy.var_names.str.replace(r'\\.\\d+$', '', regex=True), "
+                "then look for repeated names"),
+    ),
+    "ids whose symbols are known": (
+        genes(IDS, gene_symbols=[f"A{i}" for i in range(30)]),
+        Finding("BC403", "note", "var_names", "genes go by Ensembl ids; var['gene_symbols'] has their symbols",
+                fix="To send symbols, in a copy: copy.var_names = copy.var['gene_symbols'].astype(str)"),
+    ),
+    "genes of human": (
+        (genes(IDS), {"species": "mouse"}),
+        Finding("BC404", "warning", "var_names",
+                "species is 'mouse', but this looks like human: 30 ids start with ENSG",
+                fix="Submit with species='human' if that is what it is"),
+    ),
+    "genes of a fish": (
+        (genes([name.replace("ENSG", "ENSDARG") for name in IDS]), {"species": "mouse"}),
+        Finding("BC404", "warning", "var_names",
+                "species is 'mouse', but this looks like another species: 30 ids start with ENSDARG",
+                fix="Submit with species='others' if that is what it is"),
+    ),
+    "mitochondrial genes": (
+        genes(["MT-1", "mt-2", "MT-3", "MT-4", "x"]),
+        Finding("BC405", "note", "var_names", "4 mitochondrial genes, which mt_percentage goes by", 4,
+                ("'MT-1'", "'mt-2'", "'MT-3'")),
+    ),
+    "no mitochondrial genes": (
+        genes([f"GENE{i}" for i in range(1_000)]),
+        Finding("BC405", "note", "var_names",
+                "no gene is mitochondrial by its name (MT-…): a filter by mt_percentage would keep every cell"),
+    ),
+    "names out of a spreadsheet": (
+        genes(["1-Mar", "2-Sep", "3-Sep", "4-Sep", "x"]),
+        Finding("BC406", "warning", "var_names", "4 names look like days or numbers that a spreadsheet made of genes",
+                4, ("'1-Mar'", "'2-Sep'", "'3-Sep'"),
+                "Take the names from the file that was there before; MARCH1, SEPT2 and DEC1 become days in a "
+                "spreadsheet"),
+    ),
+    "numbers for names": (
+        genes([str(i) for i in range(20)]),
+        Finding("BC407", "warning", "var_names", "all genes are called by numbers", 20,
+                fix="Give the genes their names, in a copy: copy.var_names = [...]"),
+    ),
+    "numbers, with names beside": (
+        genes([str(i) for i in range(20)], symbol=["A"] * 20),
+        Finding("BC407", "warning", "var_names", "all genes are called by numbers", 20,
+                fix="Give the genes their names, in a copy: copy.var_names = [...]; var['symbol'] may have them"),
+    ),
+    "two genomes": (
+        genes(["GRCh38_A", "GRCh38_B", "mm10___C"]),
+        Finding("BC408", "warning", "var_names", "names with a genome in front (GRCh38 2, mm10 1)", 3,
+                fix="In a copy, keep the cells and genes of one species, and cut the genome off the names"),
+    ),
+    "one genome": (
+        genes(["GRCh38_A", "GRCh38_B"]),
+        Finding("BC408", "warning", "var_names", "names with a genome in front (GRCh38 2)", 2,
+                fix="In a copy, cut the genome off the names"),
+    ),
+    "what stays here": (
+        make(layers={"l1": LOG, "l2": LOG, "l3": LOG}, uns={"a": 1, "b": 1}, varm={"PCs": COUNTS}),
+        Finding("BC501", "note", "layers, uns, varm", "not sent, since the servers read none of it", 6,
+                ("layers['l1']", "layers['l2']", "layers['l3']", "uns['a']", "uns['b']")),
+    ),
+    "what breaks files": (
+        make(uns={"x": {1, 2}}),
+        Finding("BC502", "note", "uns['x']", "is a set",
+                fix="It is not sent; but write_h5ad would fail on it, or write what comes back as something else"),
+    ),
+    "a matrix of another shape": (
+        misfit("X"),
+        Finding("BC503", "error", "X", "its shape is 3 x 2, where the object has 2 x 2",
+                fix="Mend it, or leave it out of a copy", error=InvalidValues),
+    ),
+    "an array that is no embedding": (
+        make(obsm={"x": np.ones((2, 2, 2))}),
+        Finding("BC504", "warning", "obsm['x']", "not sent: has 3 dimensions",
+                fix="To send it, make it a numeric array of (cells, dimensions) or a table in a copy"),
+    ),
+    "a table in obsm": (
+        make(obsm={"p": pd.DataFrame({"c": [1, 2]}, index=["a", "b"])}),
+        Finding("BC505", "note", "obsm['p']",
+                "written into the file; servers take embeddings from arrays only, so it does not come back from there"),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("made", "expected"), CASES.values(), ids=CASES)
+def test_a_finding_says_what_where_and_what_to_do(made, expected):
+    adata, arguments = made if isinstance(made, tuple) else (made, {})
+    assert [found for found in bc.check(adata, **arguments) if found.code == expected.code] == [expected]
+
+
+@pytest.mark.parametrize("name", ["obsm", "varm", "obsp", "varp", "layers"])
+def test_a_slot_that_anndata_cannot_show_is_the_only_finding_and_says_how_to_mend_it(name):
+    (found,) = bc.check(misfit(name))
+    assert found.message.startswith("cannot be read: Value passed for key 'k' is of incorrect shape")
+    assert (found.code, found.path, found.error) == ("BC503", name, InvalidValues)
+    assert found.fix == "Set it anew with the cells or genes of the object"
+
+
+def test_every_rule_is_told_in_words_here():
+    known = {expected.code for _, expected in CASES.values()}
+    others = {"BC105", "BC203", "BC601"}  # in test_rules_names, test_rules_columns and test_rules_size
+    assert len(known | others) == len(RULES) + 1  # BC300 is no rule: no matrix could be chosen

@@ -1,0 +1,107 @@
+"""What of obsm can be sent, and what h5ad could hold of uns, is said with its reason."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from anndata import AnnData
+from scipy import sparse
+
+from biocolab_accessor.check.slots import is_table, unsendable, unwritable_parts
+
+TABLE = pd.DataFrame({"CD3": [1, 2], "CD4": [0.5, 1]})
+
+MIXED = "mixed types that h5ad cannot hold (int 1, str 1)"
+SLASH = "holds a '/', which makes a folder in HDF5"
+
+
+def renamed(*names):
+    table = TABLE.copy()
+    table.columns = pd.Index(names, dtype=object)
+    return table
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "reason"),
+    [
+        ("X_pca", np.ones((2, 2)), ""),
+        ("X_pca", np.ones((2, 1), bool), ""),
+        ("X_pca", sparse.csr_matrix(np.ones((2, 3), np.int8)), ""),
+        ("protein", TABLE, ""),
+        ("protein", renamed(0, 1), ""),
+        (None, np.ones((2, 2)), "its key is a NoneType, not text"),
+        ((1, 2), np.ones((2, 2)), "its key is a tuple, not text"),
+        ("x", [[1, 2], [3, 4]], "is a list"),
+        ("x", np.array([["a"], ["b"]]), "holds <U1 values"),
+        ("x", np.ones((2, 2), complex), "holds complex128 values"),
+        ("x", np.ma.masked_equal([[1, 2], [3, 4]], 2), "has masked values"),
+        ("x", np.ma.masked_equal([[1, 2], [3, 4]], 9), ""),
+        ("x", np.ones(2), "has 1 dimensions"),
+        ("x", np.ones((2, 2, 2)), "has 3 dimensions"),
+        ("x", np.ones((2, 0)), "has no columns"),
+        ("x", TABLE[[]], "has no columns"),
+        ("x", renamed(None, "b"), "column name None is a NoneType, not text"),
+        ("x", renamed("a", 1.5), "column name 1.5 is a float, not text"),
+        ("x", renamed(0, "0"), "has columns of the same name"),
+        ("x", renamed("a", "a"), "has columns of the same name"),
+        ("x", pd.DataFrame({"a": [1, 2], "b": [1, "c"]}), f"column 'b' holds {MIXED}"),
+    ],
+)  # fmt: skip
+def test_an_entry_of_obsm_is_sent_or_the_reason_is_said(key, value, reason):
+    assert unsendable(key, value) == reason
+
+
+def test_a_table_is_known_in_memory_and_lazily_opened():
+    class Stored:
+        def to_memory(self):
+            return TABLE
+
+    class Lazy(Stored):
+        columns = ["a"]
+
+    assert is_table(TABLE)
+    assert is_table(Lazy())
+    assert unsendable("x", Lazy()) == ""
+    assert not is_table(Stored())  # as a sparse matrix of a file is
+    assert not is_table(np.rec.array([(1,)], [("columns", int)]))
+    assert not is_table(sparse.eye(2))
+
+
+def nested(depth, value):
+    for _ in range(depth):
+        value = {"k": value}
+    return value
+
+
+@pytest.mark.parametrize(
+    ("value", "found"),
+    [
+        (1, []),
+        ({"a/b": {1}}, [("uns['a/b']", f"the key {SLASH}"), ("uns['a/b']", "is a set")]),
+        ({3: 1, "ok": 2}, [("uns[3]", "the key is a int, not text")]),
+        ({"ok": {"é": object()}}, [("uns['ok']['\\xe9']", "is a object")]),
+        ([1, 2.5, True], []),
+        ([b"a", "b"], [("uns", "is a list of text and other things, which would all become text")]),
+        ([b"a", 1], []),
+        ([{"a": 1}, {1}, "x"], [("uns", "is a list of dict, set")]),
+        ([None], [("uns", "is a list of NoneType")]),
+        ([[1], [2]], []),
+        ("text", []),
+        ("a\0b", [("uns", "holds a NUL")]),
+        (np.array([1, "a"], object), [("uns", MIXED)]),
+        (np.array([["a", "b"], ["c", "d"]], object), []),
+        (pd.DataFrame({"é": [1, "a"], "b": ["x", "y"]}), [("uns['\\xe9']", MIXED)]),
+        (pd.Index([1]), [("uns", "is a Index")]),
+        (np.datetime64("2020-01-01"), []),
+        (AnnData(np.eye(2)), []),
+        ((1,), [("uns", "is a tuple")]),
+        (nested(20, {1}), [("uns" + "['k']" * 20, "is a set")]),
+        (nested(21, {1}), []),  # deeper than any real object
+    ],
+)  # fmt: skip
+def test_places_that_h5ad_cannot_hold_are_named_with_the_reason(value, found):
+    assert list(unwritable_parts(value, "uns")) == found
+
+
+def test_of_a_long_list_the_beginning_is_looked_at():
+    assert list(unwritable_parts([1] * 9_999 + ["a"], "uns")) != []
+    assert list(unwritable_parts([1] * 10_000 + ["a"], "uns")) == []
