@@ -351,7 +351,7 @@ def test_fractions_are_no_places(name: str, tmp_path: Path) -> None:
     content = np.frombuffer(bytearray(path.read_bytes()), np.uint8)
     with pytest.raises(InvalidResponse, match=f"{name} is a 1-d array of float64"):
         csc_from_hdf5(content, "x")
-    with pytest.raises(InvalidResponse, match="float64|do not fit together"):
+    with pytest.raises(InvalidResponse, match=r"float64|do not fit together"):
         list(stripes_of_file(path, "x", 100))
 
 
