@@ -26,7 +26,7 @@ logger = logging.getLogger("biocolab_accessor.sandbox")
 
 Say = Callable[[str], object]
 
-_PATIENCE = 10.0
+_PATIENCE, _SOON = 10.0, 3.0
 
 
 class TaskRunner:
@@ -106,8 +106,7 @@ class TaskRunner:
             while True:
                 self._jobs.get_nowait()
         if worker is not None:
-            worker.kill()
-            worker.wait()
+            _stop(worker)
 
     def close(self) -> None:
         """Stop the worker and the thread; a job that is running ends in ERROR.
@@ -122,13 +121,12 @@ class TaskRunner:
             worker = self._worker
         self._jobs.put(None)
         if worker is not None:
-            worker.kill()
+            _stop(worker)
         self._thread.join(_PATIENCE)
         if self._thread.is_alive():
             msg = f"the sandbox's task thread did not end within {_PATIENCE:g} s"
             raise SandboxError(msg)
         if worker is not None:
-            worker.wait()
             _close_pipes(worker)
 
     def _loop(self) -> None:
@@ -195,6 +193,16 @@ class TaskRunner:
                 env={**os.environ, "PYTHONPATH": paths},
                 start_new_session=True,  # Ctrl-C in the terminal is for the sandbox, which then ends its worker
             )
+
+
+def _stop(worker: subprocess.Popen[str]) -> None:
+    """End the worker: asked to, so that who measures it can write down what was seen, and then made to."""
+    worker.terminate()
+    try:
+        worker.wait(_SOON)
+    except subprocess.TimeoutExpired:
+        worker.kill()
+        worker.wait()
 
 
 def _close_pipes(worker: subprocess.Popen[str]) -> None:
