@@ -14,7 +14,7 @@ import uuid
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from biocolab_accessor.errors import SandboxError
 from biocolab_accessor.sandbox.store.catalogue import Catalogue
@@ -196,8 +196,8 @@ class TaskRunner:
 
 
 def _stop(worker: subprocess.Popen[str]) -> None:
-    """End the worker: asked to, so that who measures it can write down what was seen, and then made to."""
-    worker.terminate()
+    """End the worker as it ends with a sandbox that is gone, by its input; where it does not, at once."""
+    _close(worker.stdin)
     try:
         worker.wait(_SOON)
     except subprocess.TimeoutExpired:
@@ -207,8 +207,12 @@ def _stop(worker: subprocess.Popen[str]) -> None:
 
 def _close_pipes(worker: subprocess.Popen[str]) -> None:
     for pipe in (worker.stdin, worker.stdout):
-        try:
-            if pipe is not None:
-                pipe.close()
-        except BrokenPipeError:
-            logger.debug("the worker was gone before its last line")
+        _close(pipe)
+
+
+def _close(pipe: IO[str] | None) -> None:
+    try:
+        if pipe is not None:
+            pipe.close()
+    except BrokenPipeError:
+        logger.debug("the worker was gone before its last line")
