@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import datetime
 import gc
+import ipaddress
 import os
+import ssl
 import tempfile
 import threading
 import warnings
@@ -130,6 +133,39 @@ def counts() -> ad.AnnData:
     adata = ad.AnnData(matrix, obs=obs, var=var)
     adata.obsm["X_own"] = rng.normal(size=(60, 2)).astype(np.float32)
     return adata
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> tuple[ssl.SSLContext, Path]:
+    """TLS of a server with a certificate of its own for 5 days and a bit, and the bundle that a client needs."""
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.x509.oid import NameOID
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
+    now = datetime.datetime.now(datetime.UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(days=1))
+        .not_valid_after(now + datetime.timedelta(days=5, hours=2))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    bundle, key_file = tmp_path / "ca.pem", tmp_path / "key.pem"
+    bundle.write_bytes(made.public_bytes(serialization.Encoding.PEM))
+    key_file.write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(bundle, key_file)
+    return context, bundle
 
 
 def assert_equal_objects(left: ad.AnnData, right: ad.AnnData) -> None:

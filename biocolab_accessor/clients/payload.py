@@ -308,8 +308,6 @@ def _checked(file: h5py.File, name: str, n_bytes: int, what: str) -> h5py.Datase
 def _values(dataset: h5py.Dataset, view: NDArray[np.uint8]) -> NDArray[Any]:
     start, dtype = dataset.id.get_offset(), dataset.dtype
     if start is not None and dataset.chunks is None and start + dataset.nbytes <= len(view):
-        if not dataset.size:
-            return np.empty(0, dtype)
         own: NDArray[Any] = view[start : start + dataset.nbytes].view(dtype)
         return own if own.flags.aligned else own.copy()
     # What is left beside chunks lies within the header of the dataset.
@@ -331,12 +329,6 @@ class _ReadOnlyView(io.RawIOBase):
     def __init__(self, view: memoryview) -> None:
         super().__init__()
         self._view, self._position = view, 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
 
     def readinto(self, target: Any) -> int:
         piece = self._view[self._position : self._position + len(target)]

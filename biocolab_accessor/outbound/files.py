@@ -73,9 +73,10 @@ def study_type_number(study_type: Any) -> int:
     value = getattr(study_type, "value", study_type)
     if isinstance(value, str) and value.lower() in STUDY_TYPES:
         return STUDY_TYPES[value.lower()]
-    if isinstance(value, int) and value in STUDY_TYPES.values():
-        return value
-    if value in _LENS:
+    known = isinstance(value, int) and not isinstance(value, bool)
+    if known and value in STUDY_TYPES.values():
+        return int(value)
+    if known and value in _LENS:
         getter = "get_lensbulk" if _LENS[value] == "Lens Bulk" else "get_lenssc"
         msg = (
             f"study type {value} goes to a {_LENS[value]} server: use EConnector.{getter}().submit_study_from_local(…)"
@@ -115,7 +116,9 @@ def collect(files: Files, study_type: int) -> Payload:
         return _processed(entries)
     if study_type == STUDY_TYPES["mtx_10x"]:
         return _mtx(entries)
-    paths = [_existing(entry["matrix"] if isinstance(entry, Mapping) else entry) for entry in entries]
+    paths = [
+        _existing(_parts(entry, ("matrix",))["matrix"] if isinstance(entry, Mapping) else entry) for entry in entries
+    ]
     names = tuple(distinct([path.name for path in paths], [path.parent.name for path in paths]))
     return Payload(tuple(paths), names, names)
 
@@ -138,11 +141,7 @@ def _mtx(entries: list[Any]) -> Payload:
 
 def _mtx_parts(entry: Any) -> dict[str, Path]:
     if isinstance(entry, Mapping):
-        missing = [part for part in _MTX_PARTS if part not in entry]
-        if missing:
-            msg = f"a 10x MTX batch needs matrix, features and barcodes; {listing(missing)} not given"
-            raise InvalidArgument(msg)
-        return {part: _existing(entry[part]) for part in _MTX_PARTS}
+        return {part: _existing(path) for part, path in _parts(entry, tuple(_MTX_PARTS)).items()}
     folder = Path(entry)
     if not folder.is_dir():
         msg = (
@@ -160,11 +159,19 @@ def _mtx_parts(entry: Any) -> dict[str, Path]:
     return found
 
 
+def _parts(entry: Mapping[str, StrPath], needed: Sequence[str]) -> dict[str, StrPath]:
+    missing = [part for part in needed if part not in entry]
+    if missing:
+        msg = f"a batch of this study type needs {listing(needed)}; {listing(missing)} not given"
+        raise InvalidArgument(msg)
+    return {part: entry[part] for part in needed}
+
+
 def _processed(entries: list[Any]) -> Payload:
-    folder = Path(entries[0])
-    if len(entries) > 1 or not folder.is_dir():
+    if len(entries) > 1 or isinstance(entries[0], Mapping) or not Path(entries[0]).is_dir():
         msg = "a processed study is one folder"
         raise InvalidFile(msg)
+    folder = Path(entries[0])
     main = tuple(_existing(folder / name) for name in _PROCESSED)
     embeddings = tuple(_existing(path) for path in sorted((folder / "custom_embeddings").glob("*.npy")))
     if not embeddings:

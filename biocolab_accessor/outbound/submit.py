@@ -286,22 +286,22 @@ def submit_from_s3(
 
 def _readable_by_server(paths: Sequence[Path], matrix_type: str, folder: Path) -> tuple[list[Path], bool]:
     """The h5ad files, each as it is where the server can read it so, else as a temporary copy that it can."""
-    choices = {}
+    choices = []
     for path in paths:
         adata = open_h5ad(path)
         try:
-            choices[path] = choose_matrix(adata, matrix_type)
+            choices.append((path, choose_matrix(adata, matrix_type)))
         finally:
             adata.file.close()
-    types = {choice.input_matrix_type for choice in choices.values()}
+    types = {choice.input_matrix_type for _, choice in choices}
     if len(types) > 1:
-        held = "; ".join(f"{path.name}: {choice.reason}" for path, choice in choices.items())
+        held = "; ".join(f"{path.name}: {choice.reason}" for path, choice in choices)
         msg = f"the batches of one study must all be counts or all be normalized: {held}"
         raise InvalidArgument(msg)
     raw = types == {"raw"}
     slot = Slot("raw.X" if raw else "X")
     ready = []
-    for number, (path, choice) in enumerate(choices.items()):
+    for number, (path, choice) in enumerate(choices):
         if choice.slot == slot:
             ready.append(path)
             continue

@@ -236,7 +236,7 @@ class Sandbox(Hosts):
         ------
         InvalidArgument
             There is no such folder, or the store cannot be listed.
-        ModuleNotFoundError
+        ConfigurationError
             The package for such a store is not installed.
 
         Examples
@@ -364,7 +364,7 @@ class Sandbox(Hosts):
             if email not in users:
                 msg = f"there is no user {email!r}{did_you_mean(email, users)}: sandbox.add_user({email!r})"
                 raise InvalidArgument(msg)
-        self._site.accounts.set_group(Group(group_id, name), list(members))
+        self._site.accounts.set_group(Group(group_id, name), list(dict.fromkeys(members)))
 
     def reset(self) -> None:
         """Forget every study, task, upload, fault and request, and start afresh with the seed.

@@ -20,6 +20,8 @@ class TestPictures:
         assert len(result.plot(n_types=1).axes[0].get_xticklabels()) == result.best.nunique()
         with pytest.raises(InvalidArgument, match="give 'dot' or 'heatmap'"):
             result.plot(kind="pie")
+        with pytest.raises(InvalidArgument, match="n_types is 0: give a whole number of 1 or more"):
+            result.plot(n_types=0)
 
     def test_show_markers_in_their_order(self, other: ad.AnnData, database: Database) -> None:
         result = other.biocolab.annotate(

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import ssl
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -28,6 +30,13 @@ class Scripted(ThreadingHTTPServer):
 
     def answers(self, *scripts: Script) -> None:
         self.scripts = list(scripts)
+
+    def speaks_tls(self, context: ssl.SSLContext) -> None:
+        self.socket = context.wrap_socket(self.socket, server_side=True)
+        self.host = self.host.replace("http://", "https://")
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A client that does not like the certificate, or what it gets, hangs up."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -75,11 +84,17 @@ def reset(handler: BaseHTTPRequestHandler) -> None:
 def scripted(monkeypatch: pytest.MonkeyPatch) -> Iterator[Scripted]:
     """A misbehaving server, and no pauses between attempts."""
     monkeypatch.setattr("biocolab_accessor.clients.retry._FIRST_DELAY", 0.01)
+    with a_scripted_server() as server, bc.settings.override(max_retries=2):
+        yield server
+
+
+@contextmanager
+def a_scripted_server() -> Iterator[Scripted]:
+    """One that misbehaves as it is told, and runs."""
     server = Scripted()
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
     thread.start()
-    with bc.settings.override(max_retries=2):
-        yield server
+    yield server
     server.shutdown()
     server.server_close()
     thread.join()

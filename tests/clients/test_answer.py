@@ -5,9 +5,9 @@ import json
 import pytest
 
 import biocolab_accessor as bc
-from biocolab_accessor.clients.answer import decode_json, refusal, unwrap
+from biocolab_accessor.clients.answer import decode_json, expect_exact_length, expect_no_message, refusal, unwrap
 from biocolab_accessor.clients.retry import Retriable
-from biocolab_accessor.errors import InvalidResponse, NotFound, ServerError, TooLarge, Unauthorized
+from biocolab_accessor.errors import InvalidResponse, NotFound, ServerError, TooLarge, TransportError, Unauthorized
 
 
 def test_a_status_may_be_text() -> None:
@@ -102,3 +102,44 @@ def test_json_that_would_not_fit_is_not_parsed() -> None:
 def test_the_page_of_a_proxy_is_named_with_its_status() -> None:
     said = str(refusal("u", 502, b"<html><title>nginx is sad</title>", "Bad Gateway", "argument"))
     assert "Bad Gateway titled 'nginx is sad'" in said
+
+
+def test_a_page_that_begins_with_words_is_still_a_page() -> None:
+    with pytest.raises(InvalidResponse, match=r"web page titled 'Log in', not data"):
+        decode_json("u", b"Please wait <title>Log in</title>", "text/HTML; charset=utf-8")
+
+
+@pytest.mark.parametrize(
+    ("content", "kind", "said"),
+    [
+        (b'{"status": 500, "message": "quota exceeded"}', ServerError, "quota exceeded"),
+        (b'{"detail": "no such file"}', ServerError, "no such file"),
+        (b'{"status": 200, "data": []}', InvalidResponse, "expected a file, got {'status': 200, 'data': \\[\\]}"),
+        (b"{}", InvalidResponse, "expected an object with a status"),
+    ],
+)
+def test_a_message_in_place_of_a_file_is_an_error_with_its_words(content: bytes, kind: type, said: str) -> None:
+    with pytest.raises(kind, match=said):
+        expect_no_message("u", content)
+
+
+@pytest.mark.parametrize("content", [b"{not json", b"{" * 100_000, b"\x89HDF\r\n\x1a\n", b"gene\tcell\n"])
+def test_a_file_that_only_begins_like_a_message_is_a_file(content: bytes) -> None:
+    expect_no_message("u", content)
+
+
+@pytest.mark.parametrize(("status", "words"), [(404, "Not Found"), (599, "refused")])
+def test_a_refusal_without_any_words_gets_those_of_its_status(status: int, words: str) -> None:
+    assert f"HTTP {status}: {words}" in str(refusal("u", status, b"", None, "argument"))
+
+
+@pytest.mark.parametrize(
+    ("taken", "announced", "said"),
+    [(0, None, "empty"), (0, 7, "empty"), (6, 7, "6 bytes arrived of 7"), (8, 7, "8 bytes arrived of 7")],
+)
+def test_another_length_than_announced_may_be_better_next_time(taken: int, announced: int | None, said: str) -> None:
+    with pytest.raises(Retriable) as caught:
+        expect_exact_length("u", taken, announced)
+    assert isinstance(caught.value.error, TransportError)
+    assert said in str(caught.value.error)
+    expect_exact_length("u", 7, announced or 7)

@@ -139,3 +139,31 @@ def test_columns_of_different_lengths_are_refused(scripted: Scripted) -> None:
     scripted.answers(answer(content={"status": 200, "data": {"Barcodes": ["a"], "x": [1, 2]}}))
     with pytest.raises(InvalidResponse, match="different lengths"):
         BBrowserXConnector(scripted.host, "t").get_metadata_columns("human", "u")
+
+
+def test_its_text_shows_the_host_and_nothing_else(connector: BBrowserXConnector, server: Sandbox) -> None:
+    assert repr(connector) == f"BBrowserXConnector(host={server.private_host!r})"
+
+
+@pytest.mark.parametrize("data", [None, [], {"Barcodes": "a"}, {"Barcodes": ["a"], "x": 1}])
+def test_metadata_that_are_no_columns_are_refused(scripted: Scripted, data: object) -> None:
+    scripted.answers(answer(content={"status": 200, "data": data}))
+    with pytest.raises(InvalidResponse, match="metadata of u: expected an object of columns"):
+        BBrowserXConnector(scripted.host, "t").get_metadata_columns("human", "u")
+
+
+@pytest.mark.parametrize("data", [None, {}, {"output_dir": None}, "x"])
+def test_an_upload_that_went_nowhere_is_an_error(scripted: Scripted, data: object, tmp_path: Path) -> None:
+    (tmp_path / "x.h5ad").write_bytes(b"abc")
+    scripted.answers(answer(content={"status": 200, "data": data}))
+    with pytest.raises(InvalidResponse, match=r"took 'x\.h5ad' but did not say where"):
+        BBrowserXConnector(scripted.host, "t").send_chunk({}, "x.h5ad", tmp_path / "x.h5ad", 0, 3)
+
+
+@pytest.mark.parametrize("method", ["get_barcodes", "get_features"])
+@pytest.mark.parametrize("data", [None, "AB", ["A", 1], [None]])
+def test_names_that_are_no_texts_are_refused(scripted: Scripted, method: str, data: object) -> None:
+    scripted.answers(answer(content={"status": 200, "data": data}))
+    with pytest.raises(InvalidResponse, match="of u: expected a list of strings"):
+        getattr(BBrowserXConnector(scripted.host, "t"), method)(Species.HUMAN, "u")
+    assert b'"species": "human"' in scripted.requests[0]["body"]

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import base64
 import io
+from pathlib import Path
 
 import bioflex
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 
 import biocolab_accessor as bc
 from biocolab_accessor.clients.bioflex import BioFlexConnection
+from biocolab_accessor.clients.payload import csc_from_hdf5
 from biocolab_accessor.errors import (
     InvalidArgument,
     InvalidResponse,
@@ -205,3 +207,30 @@ def test_a_download_into_memory_is_stopped_by_the_budget(connection: BioFlexConn
     study = connection.databases()[2].get_study("PBMC68k_reduced")
     with bc.settings.override(memory_budget=100_000), pytest.raises(TooLarge):
         study._post_download("/v1/study/get_matrix", {"unit": "raw"})
+
+
+def test_the_official_headers_hold_no_token(connection: BioFlexConnection) -> None:
+    assert connection._http_headers() == {}
+
+
+@pytest.mark.parametrize("reply", [{}, {"CD3D": []}, {"CD3D": None}, []])
+def test_genes_that_the_answer_leaves_out_are_named(scripted: Scripted, reply: object) -> None:
+    scripted.answers(answer(content=DATABASE), answer(content=reply))
+    with pytest.raises(UnknownGene, match="human database version 1 has no expression of 'CD3D', 'CD3E'"):
+        BioFlexConnection("t", scripted.host).databases()[0].get_celltypes_expression_summary(["CD3D", "CD3E"])
+
+
+def test_names_of_genes_are_texts(connection: BioFlexConnection) -> None:
+    with pytest.raises(InvalidArgument, match="gene_names must be a list of strings"):
+        connection.databases()[2].get_celltypes_expression_summary(["CD3D", 3])
+
+
+def test_a_matrix_goes_into_a_file_where_one_is_given(connection: BioFlexConnection, tmp_path: Path) -> None:
+    study = connection.databases()[2].get_study("PBMC68k_reduced")
+    with (tmp_path / "m.h5").open("w+b") as file:
+        file.write(b"mine")
+        assert study._post_download("/v1/study/get_matrix", {"unit": "raw"}, file) is file
+    content = (tmp_path / "m.h5").read_bytes()
+    assert content[:4] == b"mine"  # what was there before stays
+    found = csc_from_hdf5(np.frombuffer(bytearray(content[4:]), np.uint8), "m.h5")
+    np.testing.assert_array_equal(found.toarray(), study.matrix("raw").toarray())

@@ -3,6 +3,8 @@ from __future__ import annotations
 import logging
 import pickle
 import socket
+import ssl
+import sys
 import time
 import traceback
 import warnings
@@ -31,7 +33,7 @@ from biocolab_accessor.errors import (
 )
 from biocolab_accessor.secret import Secret
 
-from .conftest import Scripted, answer, reset
+from .conftest import Scripted, a_scripted_server, answer, reset
 
 TOKEN = "s3cr3t-token-value"
 
@@ -322,4 +324,100 @@ def test_what_json_has_no_word_for_is_refused_before_anything_is_sent(scripted: 
     with pytest.raises(InvalidArgument, match="cannot be written as JSON"):
         http.post("x", {"a": value})
     assert scripted.requests == []
+    http.close()
+
+
+class TestTheWay:
+    """What stands between here and the server, and says no."""
+
+    def test_a_certificate_of_nobody_is_not_accepted(
+        self, scripted: Scripted, certificate: tuple[ssl.SSLContext, Path]
+    ) -> None:
+        scripted.speaks_tls(certificate[0])
+        scripted.answers(answer(content={"ok": 1}))
+        with (
+            bc.settings.override(max_retries=0),
+            pytest.raises(TransportError, match=r"certificate was not accepted.*ssl='/path/to/ca\.pem'") as caught,
+        ):
+            client(scripted.host).post("x")
+        assert TOKEN not in everything_said(caught.value)
+        assert scripted.requests == []
+        http = HttpClient(scripted.host, Secret(TOKEN, "argument token"), header="btr-api-token", ssl=certificate[1])
+        assert http.post("x") == {"ok": 1}
+        http.close()
+
+    @pytest.mark.skipif(sys.platform != "linux", reason="what a full queue does is the system's")
+    def test_who_does_not_take_the_connection_never_got_the_request(self) -> None:
+        with socket.socket() as full, socket.socket() as first, socket.socket() as second:
+            full.bind(("127.0.0.1", 0))
+            full.listen(0)
+            for waiting in (first, second):  # as many as wait; the system leaves the next one without an answer
+                waiting.setblocking(False)
+                waiting.connect_ex(full.getsockname())
+            time.sleep(0.05)
+            with (
+                bc.settings.override(connect_timeout=0.2, max_retries=1),
+                pytest.raises(
+                    TimedOut, match=r"no connection within 0\.2 s \(bc\.settings\.connect_timeout\)"
+                ) as caught,
+            ):
+                client(f"http://127.0.0.1:{full.getsockname()[1]}/").post("x", idempotent=False)
+            assert caught.value.__notes__ == ["tried 2 times"]
+
+    def test_a_proxy_that_does_not_answer_is_named(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            monkeypatch.setenv("https_proxy", f"http://127.0.0.1:{free.getsockname()[1]}")
+        with (
+            bc.settings.override(max_retries=0),
+            pytest.raises(TransportError, match=r"proxy of the environment did not pass it on.*refused") as caught,
+        ):
+            client("https://server.example/").post("x")
+        assert TOKEN not in everything_said(caught.value)
+
+
+def test_a_file_on_another_server_is_fetched_without_the_token(
+    scripted: Scripted, certificate: tuple[ssl.SSLContext, Path]
+) -> None:
+    with a_scripted_server() as other:
+        other.speaks_tls(certificate[0])
+        other.answers(answer(content=b"\x89HDF"))
+        http = HttpClient(scripted.host, Secret(TOKEN, "argument token"), header="btr-api-token", ssl=certificate[1])
+        buffer = Buffer()
+        http.download("GET", f"{other.host}file.h5", None, open_target=buffer.open, elsewhere=True)
+        http.close()
+        assert buffer.content.tobytes() == b"\x89HDF"
+        assert TOKEN not in str(other.requests)
+        assert scripted.requests == []
+
+
+def test_a_refusal_that_never_ends_is_read_to_a_bound(scripted: Scripted) -> None:
+    sent = 0
+
+    def endless(handler: BaseHTTPRequestHandler) -> None:
+        nonlocal sent
+        handler.wfile.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        with suppress(OSError):
+            while True:
+                sent += handler.wfile.write(b"no! " * 25_000)
+        handler.close_connection = True
+
+    scripted.answers(endless)
+    with pytest.raises(ServerError, match="HTTP 400: Bad Request"):
+        client(scripted.host).post("x")
+    assert sent < 20_000_000
+
+
+def test_the_length_of_an_answer_is_known_where_the_server_says_it(scripted: Scripted) -> None:
+    def unannounced(handler: BaseHTTPRequestHandler) -> None:
+        handler.wfile.write(b"HTTP/1.1 200 OK\r\n\r\nabc")
+        handler.close_connection = True
+
+    scripted.answers(answer(content=b"x" * 12_345), unannounced, answer(404, {"detail": "no such study"}))
+    http = client(scripted.host)
+    assert http.announced_length("x", {"unit": "raw"}) == 12_345
+    assert http.announced_length("x", {}) is None
+    with pytest.raises(NotFound, match="no such study"):
+        http.announced_length("x", {})
+    assert [request["body"] for request in scripted.requests] == [b'{"unit": "raw"}', b"{}", b"{}"]
     http.close()

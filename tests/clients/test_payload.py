@@ -330,3 +330,51 @@ def test_a_chunk_that_is_shorter_than_its_checksum_is_no_crash(length: int) -> N
 
     with pytest.raises(InvalidResponse, match=r"checksum|announces"):
         csc_from_hdf5(hdf5(write), "get_matrix")
+
+
+def test_rows_of_a_gene_come_in_any_order() -> None:
+    answer = broken(indices=encoded(np.array([1, 0, 0]), "<u4"), indptr=encoded(np.array([0, 2, 2, 3]), "<u8"))
+    found = csc_from_base64(answer, "x")
+    np.testing.assert_array_equal(found.toarray(), np.array([[3, 0, 2], [1, 0, 0]], np.float32))
+    assert found.has_sorted_indices
+
+
+@pytest.mark.parametrize("name", ["indices", "indptr"])
+def test_fractions_are_no_places(name: str, tmp_path: Path) -> None:
+    matrix = sparse.random(6, 4, 0.5, format="csc", dtype=np.float32, random_state=0)
+    path = tmp_path / "x.h5"
+    path.write_bytes(file_of(matrix).tobytes())
+    with h5py.File(path, "r+") as file:
+        values = file[name][()].astype("<f8")
+        del file[name]
+        file[name] = values
+    content = np.frombuffer(bytearray(path.read_bytes()), np.uint8)
+    with pytest.raises(InvalidResponse, match=f"{name} is a 1-d array of float64"):
+        csc_from_hdf5(content, "x")
+    with pytest.raises(InvalidResponse, match=r"float64|do not fit together"):
+        list(stripes_of_file(path, "x", 100))
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "said"),
+    [
+        ("indptr", [0, 1, 2], "do not fit together"),
+        ("indptr", [0, 5, 2, 3], "do not rise from 0 to 3"),
+        ("indptr", [1, 1, 2, 3], "do not rise from 0 to 3"),
+        ("indptr", [0, 1, 2, 9], "do not rise from 0 to 3"),
+        ("data", [1, 2], "do not fit together"),
+        ("indices", [0, 1, 2], "a row index lies outside the 2 cells"),
+    ],
+)
+def test_a_file_on_disk_that_contradicts_itself_is_refused(
+    name: str, values: list[int], said: str, tmp_path: Path
+) -> None:
+    content = file_of(sparse.csc_matrix(np.array([[1, 0, 2], [0, 3, 0]], np.float32)))
+    path = tmp_path / "x.h5"
+    path.write_bytes(content.tobytes())
+    with h5py.File(path, "r+") as file:
+        dtype = file[name].dtype
+        del file[name]
+        file[name] = np.array(values, dtype)
+    with pytest.raises(InvalidResponse, match=said):
+        list(stripes_of_file(path, "x", 2))

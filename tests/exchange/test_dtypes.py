@@ -78,8 +78,16 @@ class TestRestore:
             (pd.Series([1, 2]), "string", "cannot become string"),
             (LABELS, "datetime64[ns]", "cannot become datetime64"),
             (LABELS, "nonsense", "'nonsense' is no dtype"),
+            (pd.Series([0.5, 1.0]), "Int64", "values that came as float64 cannot become Int64"),
         ],
     )
     def test_what_would_change_a_value_is_refused(self, came: pd.Series, dtype: object, said: str) -> None:
         with pytest.raises(InvalidColumn, match=said):
             restore(came, dtype)
+
+
+def test_a_category_without_categories_takes_those_that_came() -> None:
+    found = restore(LABELS, pd.CategoricalDtype(ordered=True))
+    assert found.dtype == pd.CategoricalDtype(["a", "b", "unused"], ordered=True)
+    assert found.isna().tolist() == [False, True, False]
+    assert found.dropna().tolist() == ["b", "a"]

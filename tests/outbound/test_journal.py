@@ -217,3 +217,50 @@ def test_a_call_that_begins_anew_is_still_seen() -> None:
         assert not entry.known.intended
         with bc.settings.override(deadline=0.3), pytest.raises(TimedOut), journal.entry(key, wait=True):
             pytest.fail("two calls have the same submission")
+
+
+def test_a_journal_that_cannot_be_written_in_the_end_is_told_and_no_more(caplog: pytest.LogCaptureFixture) -> None:
+    resource = pytest.importorskip("resource")
+    TestTheEnd().entry_with_task(made=False)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (only_file().stat().st_size, hard))
+    try:
+        journal.finish("http://h/", 5, {"uuid": "u"})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert "cannot be written" in caplog.text
+    assert journal.of_task("http://h/", 5).study_info is None
+
+
+def test_a_commit_of_a_named_study_is_the_last_step() -> None:
+    with journal.entry({}, wait=False) as entry:
+        begin(entry)
+        entry.note("study", **{**STUDY, "id_is_made": False})
+        entry.finish({"uuid": "u"})
+    with journal.entry({}, wait=False) as entry:
+        assert entry.known.study_info == {"uuid": "u"}
+
+
+def test_without_a_place_what_was_done_is_known_for_the_call() -> None:
+    entry = journal.Entry(None)
+    begin(entry)
+    assert entry.known.chunks == {0: {0, 1}}
+    entry.clear()
+    assert entry.known == journal.Known()
+    begin(entry)
+    entry.drop()
+    assert entry.known == journal.Known()
+    entry.close()
+
+
+def test_what_another_call_has_open_is_not_tidied_away() -> None:
+    with journal.entry({}, wait=False) as entry:
+        begin(entry)
+        old = time.time() - 31 * 86400
+        for path in (only_file(), journal._folder() / "tidied"):
+            os.utime(path, (old, old))
+        with journal.entry({"another": "call"}, wait=False):
+            assert len(list(journal._folder().glob("*.jsonl"))) == 2
+        entry.note("intent")
+    with journal.entry({}, wait=False) as entry:
+        assert entry.known.intended

@@ -86,6 +86,8 @@ def test_indexes_of_other_kinds_become_text():
 def test_a_column_that_cannot_be_written_is_an_error_with_its_place():
     with pytest.raises(InvalidColumn, match=r"obs\['x'\]: mixed types.*astype\(str\)"):
         shadow_frame(pd.DataFrame({"x": [1, "a"]}), "obs")
+    with pytest.raises(InvalidColumn, match=r"obs: the column name \('a', 'b'\) is a tuple, not text"):
+        shadow_frame(pd.DataFrame({"x": [1]}).set_axis(pd.Index([("a", "b")], tupleize_cols=False), axis=1), "obs")
 
 
 def make(**obsm):

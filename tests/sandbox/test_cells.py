@@ -68,3 +68,30 @@ def test_totals_are_summed_in_float64() -> None:
     found = cell_totals(sparse.csr_matrix(values[None]))
     assert found.dtype == np.float64
     assert found[0] == pytest.approx(math.fsum(values.tolist()), rel=1e-13)
+
+
+def test_one_batch_is_as_it_is() -> None:
+    one = cells([[1, 2]], ["A", "B"])
+    assert join_batches([("one", one)]) is one
+
+
+def test_some_cells_are_taken_with_everything_known_of_them() -> None:
+    some = cells([[1, 0], [0, 2], [3, 3]], ["A", "B"], label=["p", "q", "r"])
+    some.obsm["X"] = np.array([[1.0], [2.0], [3.0]])
+    taken = some.take(np.array([2, 0]))
+    assert taken.matrix.toarray().tolist() == [[3, 3], [1, 0]]
+    assert (taken.barcodes, taken.features) == (["c2", "c0"], ["A", "B"])
+    assert taken.obs["label"].tolist() == ["r", "p"]
+    assert list(taken.obs.index) == [0, 1]
+    assert taken.obsm["X"].tolist() == [[3.0], [1.0]]
+
+
+def test_labels_of_batches_keep_their_order_and_a_column_of_batches_is_the_submitters() -> None:
+    first = cells([[1]], ["A"], "x", Batch=["mine"])
+    second = cells([[2]], ["A"], "y", Batch=["yours"])
+    first.obs["label"] = pd.Categorical(["b"], categories=["b", "a"])
+    second.obs["label"] = pd.Categorical(["c"], categories=["a", "c"])
+    joined = join_batches([("one", first), ("two", second)])
+    assert list(joined.obs["Batch"]) == ["mine", "yours"]
+    assert list(joined.obs["label"].cat.categories) == ["b", "a", "c"]
+    assert list(joined.obs["label"]) == ["b", "c"]

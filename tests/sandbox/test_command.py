@@ -48,8 +48,12 @@ def start() -> Iterator[Start]:
 
     yield begin
     for process in running:
-        process.kill()
-        process.wait(10)
+        process.terminate()
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait(10)
         process.stdout.close()
 
 

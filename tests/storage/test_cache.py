@@ -90,6 +90,56 @@ class TestArrays:
             assert len(cache.arrays({}, numbers)["a"]) == 1000
             assert cache.info().entries == 0
 
+    def test_a_full_disk_costs_the_cache_only(self, folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+        resource = pytest.importorskip("resource")
+        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+        try:
+            made = cache.arrays({"x": 1}, numbers)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        assert made["a"].tolist() == list(range(1000))
+        assert "not kept in the cache: " in caplog.text
+        assert cache.info().entries == 0
+        assert list(folder.glob("1/*.part")) == []
+        cache.arrays({"x": 1}, numbers)
+        assert cache.arrays({"x": 1}, never)["a"][7] == 7
+
+    def test_an_entry_that_another_process_removes_meanwhile_is_not_counted(self, folder: Path) -> None:
+        cache.arrays({"x": 1}, numbers)
+        before = cache.info()
+        cache.arrays({"x": 2}, numbers)
+        gone = next(path for path in folder.glob("1/*/entry.json") if json.loads(path.read_text())["key"] == {"x": 2})
+        (gone.parent / "c.bin").symlink_to(folder / "removed")
+        assert cache.info() == before
+        assert cache.arrays({"x": 1}, never)["a"][7] == 7
+
+
+class TestFiles:
+    def test_the_second_time_it_is_not_written(self) -> None:
+        first = cache.file({"x": 1}, lambda path: path.write_text("kept"))
+        assert cache.file({"x": 1}, lambda path: never()) == first
+        assert first.read_text() == "kept"
+
+    def test_a_file_whose_description_is_gone_is_still_the_file(self) -> None:
+        first = cache.file({"x": 1}, lambda path: path.write_text("kept"))
+        (first.parent / "entry.json").unlink()
+        assert cache.file({"x": 1}, lambda path: never()).read_text() == "kept"
+
+    def test_one_that_is_larger_than_the_cache_stays_and_the_rest_goes(self) -> None:
+        with bc.settings.override(cache_size=3000):
+            cache.arrays({"x": 1}, lambda: numbers(100))
+            large = cache.file({"x": 2}, lambda path: path.write_bytes(bytes(10_000)))
+            assert large.stat().st_size == 10_000
+            assert cache.info().entries == 1
+            with pytest.raises(AssertionError, match="fetched again"):
+                cache.arrays({"x": 1}, never)
+
+    def test_where_nothing_can_be_kept_there_is_none(self, tmp_path: Path) -> None:
+        (tmp_path / "file").write_text("")
+        with bc.settings.override(cache_dir=tmp_path / "file"):
+            assert cache.file({"x": 1}, lambda path: never()) is None
+
 
 class TestSize:
     def test_the_longest_unused_go_first(self, folder: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -57,6 +58,17 @@ def test_stripes_in_memory_are_scipys_own_transpose(
         patch.setattr(transpose, "_RANGES", 41 - pieces)
         if matrix.nnz:
             assert_same(csr_of_csc(matrix.copy(), consume=True), matrix.tocsr())
+
+
+def test_a_scratch_file_that_somebody_cut_is_an_error(tmp_path: Path) -> None:
+    with (tmp_path / "scratch").open("w+b", buffering=0) as file:
+        scratch = Scratch(file)
+        places = [scratch.put(np.arange(100, dtype=np.int32)), scratch.put(np.arange(50, dtype=np.float32))]
+        file.truncate(500)
+        assert scratch.take(places[0], 10, 100).tolist() == list(range(10, 100))
+        assert scratch.take(places[1], 0, 25).tolist() == list(range(25))
+        with pytest.raises(OSError, match="shorter than what was written to it"):
+            scratch.take(places[1], 20, 30)
 
 
 @pytest.mark.parametrize("n_obs", [1, 500])

@@ -141,9 +141,9 @@ def sweep(path: Path, times: int, seed: int = 0, *, progress: Any = None) -> Fou
                 kind = _KINDS[turn % len(_KINDS)]
                 one = clients[dice.randrange(2)]
                 if kind == "end":
-                    one.ending.wait(10)
+                    one.ending.wait(60)  # a machine may be slow, or measured
                 elif kind == "commit":
-                    one.committing.wait(10)
+                    one.committing.wait(60)
                 time.sleep(dice.uniform(0, {"anywhere": _LONGEST, "upload": 0.15, "end": 0.01, "commit": 0.008}[kind]))
             finally:
                 os.kill(pid, signal.SIGKILL)

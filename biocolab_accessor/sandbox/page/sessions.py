@@ -51,7 +51,7 @@ class PageSessions:
         if hostname is None or not (_is_address(hostname) or hostname in ("localhost", self._host)):
             raise Refusal(403, "this host name is not the sandbox's")
         origin = request.headers.get("origin")
-        if request.method == "POST" and origin is not None and urlsplit(origin).netloc != host:
+        if request.method == "POST" and origin is not None and not _is_of(origin, host):
             raise Refusal(403, "the request comes from a page of another site")
 
     def user(self, request: Request) -> str:
@@ -116,6 +116,13 @@ def _is_address(hostname: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def _is_of(origin: str, host: str) -> bool:
+    try:
+        return urlsplit(origin).netloc == host
+    except ValueError:
+        return False
 
 
 def _hostname(url: str) -> str | None:

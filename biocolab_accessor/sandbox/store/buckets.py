@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from biocolab_accessor.errors import InvalidArgument
+from biocolab_accessor.errors import ConfigurationError, InvalidArgument
 from biocolab_accessor.naming import did_you_mean
 from biocolab_accessor.sandbox.refusal import Refusal
 
@@ -82,6 +82,8 @@ class Bucket:
         ------
         InvalidArgument
             It cannot, with what the store said.
+        ConfigurationError
+            The package that speaks to such stores is not installed.
         """
         try:
             store = self._store()
@@ -89,9 +91,9 @@ class Bucket:
                 store.ls(self._path(self.prefix), detail=False)
             except FileNotFoundError:
                 store.ls(self._path(""), detail=False)  # a prefix is there with its first file
-        except ModuleNotFoundError as error:
-            msg = f"{self.url} needs a package that is not installed: pip install 'biocolab_accessor[s3]' ({error})"
-            raise ModuleNotFoundError(msg) from error
+        except ImportError as error:
+            msg = f"{self.url} needs a package that is not installed: {error} (s3: pip install 'biocolab_accessor[s3]')"
+            raise ConfigurationError(msg) from error
         except _failures() as error:
             msg = f"{self.url} cannot be listed: {error}"
             raise InvalidArgument(msg) from error

@@ -14,7 +14,7 @@ import uuid
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from biocolab_accessor.errors import SandboxError
 from biocolab_accessor.sandbox.store.catalogue import Catalogue
@@ -26,7 +26,7 @@ logger = logging.getLogger("biocolab_accessor.sandbox")
 
 Say = Callable[[str], object]
 
-_PATIENCE = 10.0
+_PATIENCE, _SOON = 10.0, 3.0
 
 
 class TaskRunner:
@@ -106,8 +106,7 @@ class TaskRunner:
             while True:
                 self._jobs.get_nowait()
         if worker is not None:
-            worker.kill()
-            worker.wait()
+            _stop(worker)
 
     def close(self) -> None:
         """Stop the worker and the thread; a job that is running ends in ERROR.
@@ -122,13 +121,12 @@ class TaskRunner:
             worker = self._worker
         self._jobs.put(None)
         if worker is not None:
-            worker.kill()
+            _stop(worker)
         self._thread.join(_PATIENCE)
         if self._thread.is_alive():
             msg = f"the sandbox's task thread did not end within {_PATIENCE:g} s"
             raise SandboxError(msg)
         if worker is not None:
-            worker.wait()
             _close_pipes(worker)
 
     def _loop(self) -> None:
@@ -197,10 +195,24 @@ class TaskRunner:
             )
 
 
+def _stop(worker: subprocess.Popen[str]) -> None:
+    """End the worker as it ends with a sandbox that is gone, by its input; where it does not, at once."""
+    _close(worker.stdin)
+    try:
+        worker.wait(_SOON)
+    except subprocess.TimeoutExpired:
+        worker.kill()
+        worker.wait()
+
+
 def _close_pipes(worker: subprocess.Popen[str]) -> None:
     for pipe in (worker.stdin, worker.stdout):
-        try:
-            if pipe is not None:
-                pipe.close()
-        except BrokenPipeError:
-            logger.debug("the worker was gone before its last line")
+        _close(pipe)
+
+
+def _close(pipe: IO[str] | None) -> None:
+    try:
+        if pipe is not None:
+            pipe.close()
+    except BrokenPipeError:
+        logger.debug("the worker was gone before its last line")

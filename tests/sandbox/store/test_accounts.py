@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -111,3 +112,13 @@ def test_an_unknown_group_is_named_with_the_near_one(own: Sandbox, counts: ad.An
     own.add_group("lab", "Our lab", [own.email])
     with pytest.raises(UnknownGroup, match="did you mean 'Our lab'"):
         counts.biocolab.submit(group="Our lob")
+
+
+def test_what_fails_in_the_middle_is_not_kept_at_all(own: Sandbox) -> None:
+    database = own._site._database
+    rows = [("half", "Half"), ("half", "Again")]
+    with pytest.raises(sqlite3.IntegrityError), database.writing() as connection:
+        connection.executemany("insert into groups values (?, ?)", rows)
+    assert database.rows("select * from groups where id = 'half'") == []
+    own.add_group("whole", "Whole", [own.email])
+    assert "whole" in set(bc.groups()["id"])

@@ -1,0 +1,117 @@
+"""In a terminal, where somebody watches, answers are tables and not tab-separated lines."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import anndata as ad
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+import biocolab_accessor as bc
+from biocolab_accessor.cli import app
+from biocolab_accessor.sandbox.server import Sandbox
+
+pty = pytest.importorskip("pty", reason="the system has no pseudo-terminals")
+
+
+def seen(server: Sandbox, *arguments: object, code: int = 0) -> str:
+    """What the command shows in a terminal of 140 columns, colours left out."""
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "biocolab_accessor", *map(str, arguments)]
+    environment = {**os.environ, **server.environment(), "TERM": "xterm-256color", "COLUMNS": "140"}
+    process = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, env=environment)
+    os.close(theirs)
+    shown = b""
+    while True:
+        try:
+            piece = os.read(ours, 65536)
+        except OSError:  # Linux says so when the other side has closed
+            break
+        if not piece:
+            break
+        shown += piece
+    os.close(ours)
+    assert process.wait(30) == code, shown.decode()
+    return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown.decode()).replace("\r\n", "\n")
+
+
+def test_groups_are_a_table(server: Sandbox) -> None:
+    lines = seen(server, "groups").splitlines()
+    rows = [[cell.strip() for cell in re.split("[│┃]", line)[1:-1]] for line in lines]
+    assert ["id", "name"] in rows
+    assert ["personal", "Personal workspace"] in rows
+
+
+def test_findings_are_shown_below_their_file(server: Sandbox, counts: ad.AnnData, tmp_path: Path) -> None:
+    counts.X = np.full(counts.shape, np.nan, np.float32)
+    counts.write_h5ad(tmp_path / "bad.h5ad")
+    shown = seen(server, "check", tmp_path / "bad.h5ad", code=1)
+    assert shown.index("bad.h5ad") < shown.index("BC302")
+    assert "2,400 NaN" in shown
+    assert "\t" not in shown
+
+
+def test_the_doctor_shows_a_mark_and_what_to_do(server: Sandbox) -> None:
+    shown = seen(server, "doctor")
+    assert re.search(r"✓ +BioFlex +", shown)
+    assert "nothing is wrong" in shown
+    assert server.token not in shown
+
+
+def test_one_answer_is_a_line_for_each_of_its_parts(server: Sandbox, tmp_path: Path) -> None:
+    shown = seen(server, "pull", "PBMC68k_reduced", "-o", tmp_path / "x.h5ad", "--genes", "LYZ")
+    parts = dict(
+        re.split(r"  +", line.strip(), maxsplit=1) for line in shown.splitlines() if re.match(r"\w+ +\S", line)
+    )
+    assert (parts["study"], parts["cells"], parts["genes"]) == ("PBMC68k_reduced", "700", "1")
+    assert parts["file"] == str(tmp_path / "x.h5ad")
+
+
+class TestWhereNobodyWatches:
+    def run(self, *arguments: object) -> str:
+        done = CliRunner().invoke(app, [str(argument) for argument in arguments])
+        assert done.exit_code == 0, done.output
+        return done.stdout + done.stderr
+
+    def test_the_version_is_that_of_the_package(self) -> None:
+        from importlib.metadata import version
+
+        assert self.run("--version") == f"biocolab_accessor {version('biocolab_accessor')}\n"
+
+    def test_one_answer_is_a_name_and_a_value_on_each_line(self, server: Sandbox, tmp_path: Path) -> None:
+        said = self.run("pull", "PBMC68k_reduced", "-o", tmp_path / "x.h5ad", "--genes", "LYZ")
+        parts = dict(line.split("\t") for line in said.splitlines() if "\t" in line)
+        assert (parts["study"], parts["cells"], parts["genes"]) == ("PBMC68k_reduced", "700", "1")
+        assert parts["file"] == str(tmp_path / "x.h5ad")
+
+    def test_the_cache_is_told_in_words(self, server: Sandbox, tmp_path: Path) -> None:
+        with bc.settings.override(cache_dir=tmp_path / "cache"):
+            bc.study("PBMC68k_reduced").to_anndata(genes=["LYZ"])
+            entries = bc.cache.info().entries
+            told = dict(line.split("\t") for line in self.run("cache", "info").splitlines())
+            assert told["folder"].startswith(str(tmp_path / "cache"))
+            assert told["entries"] == str(entries)
+            assert f"{entries} entries forgotten, " in self.run("cache", "clear")
+            assert bc.cache.info().entries == 0
+
+    @pytest.mark.skipif(os.name == "nt", reason="Windows has no broken pipes")
+    def test_a_reader_that_goes_away_is_no_error_of_ours(self, server: Sandbox) -> None:
+        reading, writing = os.pipe()
+        os.close(reading)
+        done = subprocess.run(
+            [sys.executable, "-m", "biocolab_accessor", "groups"],
+            env={**os.environ, **server.environment()},
+            stdout=writing,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+        os.close(writing)
+        assert done.returncode == 1
+        assert done.stderr == ""
