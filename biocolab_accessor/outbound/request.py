@@ -6,17 +6,27 @@ import math
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypedDict
 
 from biocolab_accessor.errors import InvalidArgument
 from biocolab_accessor.naming import did_you_mean, listing
 
-__all__ = ["SPECIES", "Filters", "StudyRequest"]
+__all__ = ["SPECIES", "Bounds", "Filters", "StudyRequest"]
 
 SPECIES = ("human", "mouse", "primate", "others")
 """What the servers know."""
 
 _NO_CAP = 1e9  # what the official client sends for "no upper bound"
+
+
+class Bounds(TypedDict, total=False):
+    """Some bounds by the name of the argument, so that a type checker takes ``submit(**bounds)``."""
+
+    min_counts: float
+    min_genes: float
+    max_counts: float
+    max_genes: float
+    mt_percentage: float
 
 
 @dataclass(frozen=True)
