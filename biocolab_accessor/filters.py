@@ -236,7 +236,7 @@ def _batches(obs: pd.DataFrame, batch_key: str | None) -> pd.Categorical[Any]:
         msg = f"obs has no column {batch_key!r}{near} for batch_key; it has {listing(obs.columns)}"
         raise UnknownField(msg)
     column = obs[batch_key]
-    labels = column.astype(str)
+    labels = column.astype(str).fillna("nan")  # pandas 3 leaves what is missing
     present = dict.fromkeys(labels)
     if isinstance(column.dtype, pd.CategoricalDtype):
         known = dict.fromkeys(map(str, column.cat.categories))
