@@ -121,7 +121,8 @@ def filled_slots(adata: AnnData) -> list[Slot]:
     if shown.isbacked:
         if not shown.file.is_open:
             shown.file.open()
-        has_x = "X" in shown.file
+        # Some versions of anndata write an X that there is not as a dataset without a shape.
+        has_x = "X" in shown.file and getattr(shown.file["X"], "shape", ()) is not None
     else:
         has_x = shown.X is not None
     found = [Slot("X")] if has_x else []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,10 +14,20 @@ from scipy import sparse
 from biocolab_accessor.blocks import Source, row_blocks
 from biocolab_accessor.errors import InvalidArgument
 
-__all__ = ["Filters", "Quality", "failing", "measure", "mitochondrial"]
+__all__ = ["Bounds", "Filters", "Quality", "failing", "measure", "mitochondrial"]
 
 _NO_CAP = 1e9  # what the official client sends for "no upper bound"
 _IN_ORDER = ("min_counts", "max_counts", "min_genes", "max_genes", "mt_percentage")
+
+
+class Bounds(TypedDict, total=False):
+    """Some bounds by the name of the argument, so that a type checker takes ``submit(**bounds)``."""
+
+    min_counts: float
+    min_genes: float
+    max_counts: float
+    max_genes: float
+    mt_percentage: float
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from html import escape
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 import pandas as pd
@@ -13,7 +13,7 @@ from anndata import AnnData
 from numpy.typing import NDArray
 
 from biocolab_accessor.blocks import Slot, source_of
-from biocolab_accessor.bounds import Filters, failing, measure, mitochondrial
+from biocolab_accessor.bounds import Bounds, Filters, failing, measure, mitochondrial
 from biocolab_accessor.check.columns import as_frame, labels_of
 from biocolab_accessor.check.counts import choose_matrix
 from biocolab_accessor.errors import InvalidArgument, UnknownField
@@ -79,10 +79,10 @@ class FilterPreview:
         return int(self.kept.sum())
 
     @property
-    def suggested(self) -> dict[str, float]:
+    def suggested(self) -> Bounds:
         """The suggestions for all cells as arguments: ``adata.biocolab.submit(**preview.suggested)``."""
         row = self.suggestions.iloc[-1]
-        return {str(name): _plain(value) for name, value in row.items() if not np.isnan(value)}
+        return cast("Bounds", {name: _plain(value) for name, value in row.items() if not np.isnan(value)})
 
     @property
     def bounds(self) -> dict[str, float]:

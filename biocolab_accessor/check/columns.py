@@ -49,7 +49,7 @@ def as_frame(table: Any) -> pd.DataFrame:
 def labels_of(column: pd.Series) -> pd.Series:
     """A column as text; of bytes, which pandas would decode, as Python prints them."""
     try:
-        return column.astype(str)
+        return column.astype(str).fillna("nan")  # pandas 3 leaves what is missing
     except ValueError:
         return pd.Series([str(value) for value in column], column.index, dtype=object)
 
@@ -111,7 +111,8 @@ def numeric_verdict(column: pd.Series, where: str) -> Verdict:
 
 def _judge_categories(column: pd.Series, where: str) -> Verdict:
     categories = column.cat.categories
-    inner = judge(pd.Series(categories.to_numpy()))
+    labels_dtype = object if categories.dtype == object else None  # pandas 3 would make text of it, or fail to
+    inner = judge(pd.Series(categories.to_numpy(), dtype=labels_dtype))
     if isinstance(categories.dtype, pd.IntervalDtype | pd.PeriodDtype) or inner.column is None:
         what = inner.problem or f"{categories.dtype}"
         if isinstance(categories.dtype, pd.IntervalDtype):
@@ -156,13 +157,15 @@ def _judge_objects(column: pd.Series, where: str) -> Verdict:
 
 
 def _text(column: pd.Series, where: str) -> Verdict:
-    labels = pd.Categorical(column.to_numpy())
-    categories = pd.Index(sorted(labels.categories, key=_natural), dtype=object)
+    # By factorize, which leaves text as it is: half of a surrogate pair cannot be of pandas 3's own dtype of text.
+    codes, labels = pd.factorize(column.to_numpy(dtype=object))
+    categories = pd.Index(sorted(labels, key=_natural), dtype=object)
     broken = [label for label in categories if "\0" in label or not _is_utf8(label)]
     if broken:
         problem = f"{len(broken):,} texts hold a NUL or half of a surrogate pair"
         return _refused(column, where, problem, tuple(ascii(label) for label in broken[:3]), len(broken))
-    return Verdict(pd.Series(labels.set_categories(categories), index=column.index))
+    place = np.append(categories.get_indexer(pd.Index(labels, dtype=object)), -1)
+    return Verdict(pd.Series(pd.Categorical.from_codes(place[codes], categories), index=column.index))
 
 
 def _judge_nullable(column: pd.Series, where: str) -> Verdict:

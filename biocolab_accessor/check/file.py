@@ -14,6 +14,7 @@ from anndata.experimental import read_dispatched
 from anndata.io import sparse_dataset
 
 from biocolab_accessor.errors import InvalidFile
+from biocolab_accessor.naming import listing
 
 __all__ = ["open_h5ad"]
 
@@ -93,6 +94,11 @@ def _read(stored: h5py.Group) -> Any:
 
 
 def _refuse_others(path: Path, file: h5py.File) -> None:
+    if file.attrs.get("encoding-type") == "MuData":  # it has obs and var too: those of all modalities together
+        names = sorted(file.get("mod", ()))
+        first = f"mudata.read_h5ad({str(path)!r}, mod={names[0]!r})" if names else "mdata['rna']"
+        msg = f"{path} is an h5mu file of several modalities ({listing(names)}): take one of them, {first}.biocolab"
+        raise InvalidFile(msg)
     missing = [name for name in ("obs", "var") if name not in file]
     if not missing:
         return

@@ -40,12 +40,17 @@ def bytes_of(summary: SlotSummary, obs: pd.DataFrame, obsm: Iterable[Any]) -> in
     """
     itemsize = stored_dtype(summary, raw=summary.kind in ("counts", "binary")).itemsize
     matrix = summary.nnz * (itemsize + _INDEX_BYTES) + summary.shape[0] * _INDEX_BYTES
-    tables = obs.memory_usage(deep=False).sum() + 8 * summary.shape[1]
+    tables = _frame_bytes(obs) + 8 * summary.shape[1]
     for value in obsm:
-        tables += value.memory_usage().sum() if isinstance(value, pd.DataFrame) else getattr(value, "nbytes", 0)
+        tables += _frame_bytes(value) if isinstance(value, pd.DataFrame) else getattr(value, "nbytes", 0)
     return int(matrix + tables)
 
 
 def server_bytes(summary: SlotSummary) -> int:
     """Rough memory of a server that normalises the matrix and computes embeddings, as the sandbox does."""
     return _MATRICES_AT_ONCE * summary.nnz * (4 + _INDEX_BYTES) + summary.shape[0] * _DENSE_BYTES_EACH_CELL
+
+
+def _frame_bytes(frame: pd.DataFrame) -> int:
+    # Together with the index they would be put under one list of names, which pandas 3 makes text of or fails.
+    return int(frame.index.memory_usage() + frame.memory_usage(index=False).sum())

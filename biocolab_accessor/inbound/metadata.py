@@ -69,7 +69,7 @@ def column(values: Sequence[Any]) -> ObsColumn:
     if not present:
         return pd.Series(np.full(len(values), np.nan))
     texts = [None if value is None else str(value) for value in values]
-    return pd.Categorical(texts)
+    return pd.Categorical(texts, pd.Index(sorted({str(value) for value in present}), dtype=object))
 
 
 def align(columns: Mapping[str, Sequence[Any]], barcodes: Sequence[str], what: str) -> dict[str, list[Any]]:

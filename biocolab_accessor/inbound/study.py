@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Literal, overload
 
 from anndata import AnnData
 
@@ -15,7 +15,7 @@ from biocolab_accessor.inbound.matrix import Format, Unit
 from biocolab_accessor.inbound.parts import StudyParts
 from biocolab_accessor.inbound.picture import plot_study
 from biocolab_accessor.inbound.reading import Reading
-from biocolab_accessor.inbound.selection import Selection
+from biocolab_accessor.inbound.selection import FetchPlan, Selection
 from biocolab_accessor.storage.csr import Compression
 
 if TYPE_CHECKING:
@@ -48,6 +48,36 @@ class Study(Reading):
     (700, 765)
     """
 
+    @overload
+    def to_anndata(
+        self,
+        *,
+        genes: Sequence[str] | str | None = ...,
+        fields: Sequence[str] | str | None = ...,
+        unit: Unit = ...,
+        layers: Sequence[str] = ...,
+        obsm: bool = ...,
+        format: Format = ...,
+        cache: bool = ...,
+        backed: str | Path | None = ...,
+        dry_run: Literal[False] = ...,
+    ) -> AnnData: ...
+
+    @overload
+    def to_anndata(
+        self,
+        *,
+        genes: Sequence[str] | str | None = ...,
+        fields: Sequence[str] | str | None = ...,
+        unit: Unit = ...,
+        layers: Sequence[str] = ...,
+        obsm: bool = ...,
+        format: Format = ...,
+        cache: bool = ...,
+        backed: str | Path | None = ...,
+        dry_run: Literal[True],
+    ) -> FetchPlan: ...
+
     def to_anndata(
         self,
         *,
@@ -60,7 +90,7 @@ class Study(Reading):
         cache: bool = True,
         backed: str | Path | None = None,
         dry_run: bool = False,
-    ) -> Any:
+    ) -> AnnData | FetchPlan:
         """Fetch the study, or a part of it, as an AnnData.
 
         Parameters
@@ -88,7 +118,7 @@ class Study(Reading):
 
         Returns
         -------
-        anndata.AnnData
+        anndata.AnnData or FetchPlan
             (n_obs, n_vars) float32. ``obs_names`` are the barcodes; ``var_names`` the features, repeated ones made
             unique, with the server's names in ``var["feature"]``. ``uns["biocolab"]`` says where it all came from.
 

@@ -58,10 +58,12 @@ def sandbox(
     return Sandbox(path, port=port, host=host, token=token, control=control)
 
 
-def __getattr__(name: str) -> Any:
-    if name == "Sandbox":
-        from biocolab_accessor.sandbox.server import Sandbox
+if not TYPE_CHECKING:  # a type checker would else take any name for one that is here
 
-        return Sandbox
-    msg = f"module {__name__!r} has no attribute {name!r}"
-    raise AttributeError(msg)
+    def __getattr__(name: str) -> Any:
+        if name == "Sandbox":
+            from biocolab_accessor.sandbox.server import Sandbox
+
+            return Sandbox
+        msg = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(msg)

@@ -19,7 +19,7 @@ from biocolab_accessor.check.columns import judge
         np.array([1.5, np.nan], np.float32),
         np.array([np.inf, 2.0]),
         np.array([True, False]),
-        pd.Categorical(["b", "a"], ["z", "b", "a"], ordered=True),
+        pd.Categorical(["b", "a"], pd.Index(["z", "b", "a"], dtype=object), ordered=True),
         pd.Categorical([1, None], [2, 1]),
         pd.Categorical([None, None]),
     ],
@@ -110,9 +110,9 @@ def test_a_changed_column_says_so(values, expected, change):
         ([[1], [2]], "values that h5ad cannot hold (list 2)"),
         ([{"a": 1}, None], "values that h5ad cannot hold (dict 1)"),
         ([b"a", b"b"], "values that h5ad cannot hold (bytes 2)"),
-        (pd.to_datetime(["2020-01-01", None]), "holds datetime64[ns], which h5ad cannot hold"),
-        (pd.to_datetime(["2020-01-01"]).tz_localize("UTC"), "holds datetime64[ns, UTC]"),
-        (pd.to_timedelta([1, 2], "s"), "holds timedelta64[ns]"),
+        (pd.to_datetime(["2020-01-01", None]), "holds datetime64["),
+        (pd.to_datetime(["2020-01-01"]).tz_localize("UTC"), ", UTC], which h5ad cannot hold"),
+        (pd.to_timedelta([1, 2], "s"), "holds timedelta64["),
         (pd.period_range("2020", periods=2, freq="M"), "holds period[M]"),
         (pd.cut([1, 2, 3], 2), "has categories that h5ad cannot hold (intervals, as of pd.cut)"),
         (pd.interval_range(0, 2), "holds interval[int64, right]"),
@@ -121,7 +121,7 @@ def test_a_changed_column_says_so(values, expected, change):
         ([dt.date(2020, 1, 1), dt.date(2021, 1, 1)], "values that h5ad cannot hold (date 2)"),
         (np.array([1j, 2]), "holds complex128, which h5ad cannot hold"),
         (["a\0b", "c"], "1 texts hold a NUL or half of a surrogate pair"),
-        (["\ud800", "c"], "1 texts hold a NUL or half of a surrogate pair"),
+        (pd.Series(["\ud800", "c"], dtype=object), "1 texts hold a NUL or half of a surrogate pair"),
         ([2**70 + 1, 1], "whole numbers such as 1,180,591,620,717,411,303,425, which no float holds exactly"),
         (pd.Series([10**5000, 1.5], dtype=object), "whole numbers such as int, which no float holds exactly"),
         (pd.Series([-(2**53) - 1, 1.5], dtype=object), "which no float holds exactly"),
@@ -292,7 +292,7 @@ def test_decimals_of_arrow_are_refused_and_its_missing_numbers_become_nan():
 
 
 def test_the_column_itself_is_never_changed():
-    column = pd.Series(["b", None, "a"], name="x")
+    column = pd.Series(["b", None, "a"], name="x", dtype=object)
     before = column.copy(deep=True)
     judge(column)
     pd.testing.assert_series_equal(column, before)

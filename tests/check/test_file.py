@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from anndata import AnnData
 from anndata.abc import CSRDataset
+from anndata.io import read_h5ad, write_elem
 from scipy import sparse
 
 import biocolab_accessor as bc
@@ -55,6 +56,14 @@ def test_the_file_is_closed_again(path):
 def test_an_h5ad_may_have_no_x(tmp_path):
     AnnData(layers={"counts": COUNTS}).write_h5ad(tmp_path / "a.h5ad")
     assert bc.check(tmp_path / "a.h5ad").ok
+    with h5py.File(tmp_path / "a.h5ad", "r+") as file:
+        if "X" in file:
+            del file["X"]
+        write_elem(file, "X", None)  # as anndata 0.12.0 does
+    assert bc.check(tmp_path / "a.h5ad").ok
+    adata = read_h5ad(tmp_path / "a.h5ad", backed="r")
+    assert str(adata.biocolab.submit(dry_run=True).slot) == "layers['counts']"
+    adata.file.close()
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 """How much would be sent is said where it is much."""
 
+import re
+
 import numpy as np
 from anndata import AnnData
 from scipy import sparse
@@ -14,9 +16,10 @@ def test_a_large_matrix_is_noted_with_its_size_and_what_a_server_needs():
     )
     (found,) = (found for found in bc.check(AnnData(matrix)) if found.code == "BC601")
     assert (found.severity, found.changed) == ("note", False)
-    assert found.message == (
-        "100,000 cells x 70 genes, 7,000,000 values that are not zero: about 59 MB before compression; a server that "
-        "normalises it and computes embeddings needs some 1.8 GB of memory"
+    assert re.fullmatch(
+        "100,000 cells x 70 genes, 7,000,000 values that are not zero: about (59|60) MB before compression; a server "
+        r"that normalises it and computes embeddings needs some 1\.8 GB of memory",  # names are larger in pandas 3
+        found.message,
     )
 
 

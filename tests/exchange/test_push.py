@@ -302,7 +302,7 @@ class TestTable:
             (pd.DataFrame({"x": ["a", "b"]}, index=["CELL1-1"] * 2), InvalidNames, "more than once"),
             (pd.DataFrame({"x": ["a"]}), InvalidNames, "set_index"),
             (pd.DataFrame([["a", "b"]], columns=["x", "x"], index=["CELL1-1"]), InvalidNames, "all different"),
-            (pd.DataFrame({"\ud800": ["a"]}, index=["CELL1-1"]), InvalidNames, "surrogate pair"),
+            (pd.DataFrame([["a"]], ["CELL1-1"], pd.Index(["\ud800"], dtype=object)), InvalidNames, "surrogate pair"),
             (pd.DataFrame(index=["CELL1-1"]), InvalidColumn, "no columns"),
         ],
     )

@@ -31,8 +31,9 @@ def through_a_file(frame, path):
 def test_a_plain_table_is_shared_and_unchanged():
     frame = pd.DataFrame({"n": [1, 2], "c": pd.Categorical(["b", "a"], ["b", "a"])}, index=["x", "y"])
     shadow, changes = shadow_frame(frame, "obs")
-    pd.testing.assert_frame_equal(shadow, frame)
-    assert changes == []
+    # Names are written as objects, whatever pandas' own dtype of text is.
+    pd.testing.assert_frame_equal(shadow, frame, check_index_type=False, check_column_type=False)
+    assert (changes, shadow.index.dtype, shadow.columns.dtype) == ([], object, object)
     assert np.shares_memory(shadow["n"].to_numpy(), frame["n"].to_numpy())
 
 
@@ -103,7 +104,7 @@ def test_numeric_arrays_sparse_matrices_and_tables_of_obsm_are_sent():
     assert sent["table"]["kind"].dtype == "category"
     assert sent["half"].dtype == np.float32
     assert (left, changes) == ({}, [])
-    assert adata.obsm["table"]["kind"].dtype == object
+    assert adata.obsm["table"]["kind"].dtype == table["kind"].dtype
 
 
 def test_keys_that_a_server_would_give_to_what_it_computes_are_sent_under_names_of_their_own():

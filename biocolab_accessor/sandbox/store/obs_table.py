@@ -151,7 +151,7 @@ class ObsTable:
             full = np.full(len(barcodes), None, object)
             full[rows] = values
             numeric = all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
-            series = pd.Series(full)
+            series = pd.Series(full, dtype=object)
             if numeric:
                 whole = len(given) == len(barcodes) and all(isinstance(value, int) for value in values)
                 series = series.astype("int64" if whole else "float64")
