@@ -81,4 +81,4 @@ if not TYPE_CHECKING:  # a type checker would else take any name for one that is
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*__all__, *(name for name in globals() if name.startswith("__"))})

@@ -9,7 +9,8 @@ import typer
 from rich.text import Text
 
 from biocolab_accessor.cli.options import Json, MatrixType, MaxCounts, MaxGenes, MinCounts, MinGenes, MtPercentage
-from biocolab_accessor.cli.output import err, out, print_json, print_table
+from biocolab_accessor.cli.output import err, out, print_json, print_table, say
+from biocolab_accessor.errors import InvalidFile
 
 __all__ = ["check"]
 
@@ -44,17 +45,22 @@ def check(
     rows: list[dict[Any, Any]] = []
     ready = True
     for file in files:
-        report = check_(
-            file,
-            input_matrix_type=input_matrix_type.value,
-            batch_key=batch_key,
-            species=species,
-            min_counts=min_counts,
-            min_genes=min_genes,
-            max_counts=max_counts,
-            max_genes=max_genes,
-            mt_percentage=mt_percentage,
-        )
+        try:
+            report = check_(
+                file,
+                input_matrix_type=input_matrix_type.value,
+                batch_key=batch_key,
+                species=species,
+                min_counts=min_counts,
+                min_genes=min_genes,
+                max_counts=max_counts,
+                max_genes=max_genes,
+                mt_percentage=mt_percentage,
+            )
+        except InvalidFile as error:
+            say(type(error).__name__, "bold red", error)  # and on with the others, as of all findings of one file
+            ready = False
+            continue
         ready = ready and report.ok
         found = [{"file": str(file), **row} for row in report.to_frame().to_dict("records")]
         rows += found

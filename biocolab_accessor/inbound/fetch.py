@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -22,6 +23,7 @@ from biocolab_accessor.storage.budget import budget, expect_room
 __all__ = ["fetch", "named", "obs_of", "origin", "plan_fetch", "var_of"]
 
 _ALTERNATIVE = "use format='csr', study.to_h5ad(path), study.to_anndata(backed=path) or study.lazy(), or ask for genes="
+_LOOKED_AT = 1 << 20
 
 
 def fetch(parts: StudyParts, selection: Selection) -> AnnData:
@@ -43,6 +45,8 @@ def fetch(parts: StudyParts, selection: Selection) -> AnnData:
         frame, coordinates = obs.result(), embeddings.result() if embeddings else {}
     arrays, keys = to_obsm(coordinates, parts.n_obs, parts.study_id)
     x = matrices[selection.unit]
+    if selection.unit == "raw":
+        _warn_where_no_counts(x, parts.study_id)
     return AnnData(
         x,
         obs=frame,
@@ -103,6 +107,17 @@ def origin(
         embeddings=names_of_embeddings(keys),
         renamed=undone(parts.sent_fields(wanted), keys),
     )
+
+
+def _warn_where_no_counts(matrix: Any, study_id: str) -> None:
+    """Of a study that was submitted without counts the raw values are what was submitted, often log-normalised."""
+    stored = (matrix.reshape(-1) if isinstance(matrix, np.ndarray) else matrix.data)[:_LOOKED_AT]
+    if not np.array_equal(stored, np.rint(stored)):
+        msg = (
+            f"study {study_id}: its raw values are no whole numbers, so it has no counts; "
+            "they are what was submitted, often log-normalised already"
+        )
+        warnings.warn(msg, UserWarning, stacklevel=4)
 
 
 def _matrix(parts: StudyParts, selection: Selection, genes: Sequence[str] | None, unit: str) -> Any:

@@ -201,6 +201,11 @@ class Submission:
                 self._state = follow_task(
                     self.connector, self.task_id, show, on_poll=bar.refresh, timeout=timeout, stop=stop
                 )
+            except KeyboardInterrupt as interrupt:
+                interrupt.add_note(
+                    f"task {self.task_id} goes on on the server: the same call goes on with it, or wait()"
+                )
+                raise
             except TaskFailed as error:
                 journal.forget(self.server, self.task_id)
                 self._state = TaskState(str(self.task_id), "ERROR", error.log)

@@ -44,6 +44,17 @@ def bad_file(counts: ad.AnnData, tmp_path: Path) -> Path:
     return tmp_path / "bad.h5ad"
 
 
+def test_a_file_that_cannot_be_read_does_not_hide_what_is_wrong_with_the_next(
+    file: Path, bad_file: Path, tmp_path: Path
+) -> None:
+    done = run("check", tmp_path / "missing.h5ad", bad_file, tmp_path / "gone.h5ad", file)
+    assert done.exit_code == 1
+    said = done.output
+    assert "missing.h5ad does not exist" in said
+    assert "gone.h5ad does not exist" in said
+    assert "BC302" in said
+
+
 def test_submit_studies_and_pull_are_the_two_roads(file: Path, counts: ad.AnnData, tmp_path: Path) -> None:
     submitted = answer("submit", file, "--study-id", "by_cli", "--skip-dimred", "--author", "A")
     assert (submitted["study_id"], submitted["status"]) == ("by_cli", "SUCCESS")

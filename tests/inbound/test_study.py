@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import warnings
+
 import anndata as ad
 import numpy as np
 import pytest
@@ -33,6 +35,20 @@ class TestToAnnData:
         assert list(adata.obs.columns[:2]) == ["Number of mRNA transcripts", "Number of genes"]
         assert set(counts.obs.columns) <= set(adata.obs.columns)
         assert set(adata.obsm) == (set() if study.source == "bioflex" else {"X_own"})
+
+    @pytest.mark.parametrize("format", ["csr", "csc", "dense"])
+    def test_raw_values_that_are_no_counts_are_warned_of(
+        self, server: Sandbox, counts: ad.AnnData, format: str
+    ) -> None:
+        counts.X = counts.X.log1p()
+        counts.raw, counts.layers = None, {}
+        study = counts.biocolab.submit("All members", skip_dimred=True).study()
+        with pytest.warns(UserWarning, match="raw values are no whole numbers, so it has no counts"):
+            back = study.to_anndata(format=format)
+        np.testing.assert_allclose(np.sum(back.X), counts.X.sum(), rtol=1e-5)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            study.to_anndata(unit="lognorm", format=format)
 
     @pytest.mark.parametrize(
         ("format", "kind"), [("csr", sparse.csr_matrix), ("csc", sparse.csc_matrix), ("dense", np.ndarray)]
