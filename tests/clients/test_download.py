@@ -147,6 +147,13 @@ def test_a_file_that_ends_before_its_own_end_is_fetched_again(scripted: Scripted
     with h5py.File(tmp_path / "x.h5", "w", libver=libver) as file:
         file["data"] = np.arange(1000)
     whole = (tmp_path / "x.h5").read_bytes()
+    download = Download("u", lambda length: bytearray().extend, None)
+    download.begin(200, {})
+    download.take(whole[:-100])
+    with pytest.raises(
+        Retriable, match=f"u: the HDF5 file ends after {len(whole) - 100:,} of its {len(whole):,} bytes"
+    ):
+        download.end()
     scripted.answers(answer(200, whole[:-100]), answer(200, whole))
     assert fetched(scripted)[0] == whole
 
@@ -190,7 +197,7 @@ def test_more_than_announced_is_refused_at_the_first_byte_too_many() -> None:
     download.begin(200, {"Content-Length": "5"})
     download.take(b"abc")
     download.take(b"de")
-    with pytest.raises(Retriable, match="6 bytes arrived of 5 announced"):
+    with pytest.raises(Retriable, match="u: 6 bytes arrived of 5 announced"):
         download.take(b"f")
     assert written == b"abcde"
 
@@ -213,6 +220,36 @@ def test_a_page_that_comes_in_small_pieces_is_known() -> None:
     download.take(b"\n")
     with pytest.raises(InvalidResponse, match="u: the answer is a web page"):
         download.take(b"<html>")
+
+
+def test_a_refusal_that_comes_in_small_pieces_is_known_in_the_end() -> None:
+    download = Download("u", lambda length: bytearray().extend, None)
+    download.begin(200, {})
+    for piece in (b'{"status": 500, ', b'"message": ', b'"disk full"}'):
+        download.take(piece)
+    with pytest.raises(ServerError, match=r"^u: the server refused \(status 500\): disk full"):
+        download.end()
+
+
+def test_of_what_came_only_the_end_is_kept_for_going_on() -> None:
+    download = Download("u", lambda length: bytearray().extend, None)
+    download.begin(200, {"Content-Length": str(10**9)})
+    for number in range(100):
+        download.take(bytes([number]) * 4_096)
+    assert b"".join(download._recent) == b"".join(bytes([number]) * 4_096 for number in range(84, 100))
+
+
+def test_where_nothing_all_or_an_unknown_length_came_the_whole_is_asked_for() -> None:
+    for headers, piece in (
+        ({"Content-Length": "9"}, b""),
+        ({"Content-Length": "3"}, b"abc"),
+        ({}, b"abc"),
+    ):
+        download = Download("u", lambda length: bytearray().extend, None)
+        download.begin(200, headers)
+        if piece:
+            download.take(piece)
+        assert (download.headers(), download.ranged) == ({}, False)
 
 
 def test_what_was_thrown_away_is_taken_off_the_progress_and_asked_for_again() -> None:
@@ -344,7 +381,14 @@ class TestSaving:
         shown = capsys.readouterr().err
         assert "Downloading mine.h5ad: 100%" in shown
         assert "879k/879k" in shown
-        assert [request["path"] for request in scripted.requests] == ["/x", "/x"]
+        assert [(request["path"], request["body"]) for request in scripted.requests] == [("/x", b"")] * 2
+
+    def test_a_link_may_lead_to_another_server_by_https(self, scripted: Scripted, tmp_path: Path) -> None:
+        http = HttpClient(scripted.host, Secret("t"), header="btr-api-token")
+        with pytest.raises(TransportError, match="https://127.0.0.1:1/x"):
+            save(http, "https://127.0.0.1:1/x", tmp_path / "x")
+        http.close()
+        assert (list(tmp_path.iterdir()), scripted.requests) == ([], [])
 
     def test_a_path_may_begin_with_the_home_folder(self, scripted: Scripted) -> None:
         scripted.answers(answer(200, CONTENT))

@@ -55,6 +55,7 @@ def run(patterns: list[str]) -> int:
     # whose options stand in pyproject.toml: they are set up anew for each mutant.
     environment |= {"CI": "true", "OMP_NUM_THREADS": "1"}
     environment |= {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTEST_PLUGINS": "xdist.plugin"}
+    environment["PYTEST_ADDOPTS"] = "--assert=plain"  # nobody reads how a megabyte differs from another
     command = [sys.executable, "-m", "mutmut", "run", "--max-children", "1", *patterns]
     return subprocess.run(command, cwd=_WORK, env=environment, check=False).returncode
 
