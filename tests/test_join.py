@@ -14,7 +14,8 @@ import pytest
 from scipy import sparse
 
 import biocolab_accessor as bc
-from biocolab_accessor.errors import InvalidArgument, UnknownStudy
+from biocolab_accessor.cluster import _arguments, _Credentials
+from biocolab_accessor.errors import InvalidArgument, MissingCredentials, UnknownStudy
 from biocolab_accessor.sandbox.server import Sandbox
 from tests.conftest import assert_equal_objects
 
@@ -157,3 +158,24 @@ class TestCluster:
             cluster.scale(2)
             client.wait_for_workers(2)
             assert_same(bc.collection(studies[:4]).to_anndata(cache=False), serial(studies[:4], "inner"))
+
+
+def test_a_collection_is_the_list_of_its_studies(server: Sandbox) -> None:
+    collection = bc.collection(["PBMC68k_reduced"])
+    assert len(collection) == 1
+    assert [study.id for study in collection] == ["PBMC68k_reduced"]
+    assert repr(collection) == "Collection(['PBMC68k_reduced'])"
+
+
+class TestCredentialsOfACluster:
+    def test_are_those_of_the_servers_that_there_is_a_token_for(self, no_connection: None) -> None:
+        with bc.settings.override(private_host="http://127.0.0.1:9/", private_token="e3b0c44298fc1c149afb"):
+            found = _arguments()
+        assert found == {"private_host": "http://127.0.0.1:9/", "private_token": "e3b0c44298fc1c149afb"}
+
+    def test_are_asked_for_where_there_are_none(self, no_connection: None) -> None:
+        with pytest.raises(MissingCredentials):
+            _arguments()
+
+    def test_are_not_shown(self) -> None:
+        assert repr(_Credentials({"private_token": "e3b0c44298fc1c149afb"})) == "Credentials(****)"

@@ -174,3 +174,12 @@ class TestInAnEventLoop:
         assert [done.study_info["study_hash_id"] for done in asyncio.run(main())] == [
             "gathered_0", "gathered_1", "gathered_2",
         ]  # fmt: skip
+
+
+def test_what_is_known_is_shown_after_the_server_has_gone(counts: ad.AnnData) -> None:
+    with bc.sandbox():
+        submission = counts.biocolab.submit(study_id="shown<b>", wait=False)
+    with bc.settings.override(max_retries=0):
+        page = submission._repr_html_()
+    assert "shown&lt;b&gt;" in page
+    assert "href" not in page

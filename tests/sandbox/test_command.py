@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -102,6 +103,29 @@ def test_a_token_of_ones_own_is_asked_for_and_never_shown(start: Start) -> None:
         for token in ("only-we-know-this", "biocolab-sandbox")
     ]
     assert statuses == [200, 401]
+
+
+@pytest.mark.usefixtures("no_connection")
+def test_its_hosts_are_told_to_a_program_and_its_token_is_not(counts: ad.AnnData, tmp_path: Path) -> None:
+    counts.write_h5ad(tmp_path / "x.h5ad")
+    command = [sys.executable, "-m", "biocolab_accessor", "sandbox", "--json", "--study", f"mine={tmp_path / 'x.h5ad'}"]
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "BIOCOLAB_SANDBOX_TOKEN": "only-we-know-this"},
+    )
+    said = ""
+    while not said.rstrip().endswith("}"):
+        said += process.stdout.readline()
+    hosts = json.loads(said)
+    with bc.settings.override(bioflex_host=hosts["bioflex_host"], bioflex_token="only-we-know-this"):
+        assert bc.study("mine").n_obs == 60
+    process.terminate()
+    rest, told = process.communicate(timeout=10)
+    assert f"added mine from {tmp_path / 'x.h5ad'}" in " ".join(told.split())
+    assert "only-we-know-this" not in said + rest + told
 
 
 def test_a_second_one_on_the_same_path_says_so_and_exits(start: Start, tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+import signal
 import socket
 import threading
 from pathlib import Path
@@ -12,6 +14,7 @@ import requests
 import biocolab_accessor as bc
 from biocolab_accessor.errors import InvalidArgument, InvalidFile, SandboxError
 from biocolab_accessor.sandbox.server import Sandbox
+from biocolab_accessor.sandbox.work import tasks
 
 
 class TestLife:
@@ -53,6 +56,15 @@ class TestLife:
             submission = counts.biocolab.submit(wait=False)
             assert submission.status in ("PENDING", "RUNNING")
         assert not server.path.exists()
+
+    @pytest.mark.skipif(os.name == "nt", reason="Windows has no signal that halts a process")
+    def test_a_worker_that_does_not_end_is_made_to(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(tasks, "_SOON", 0.2)
+        with bc.sandbox() as server:
+            server._site.tasks.warm_up()
+            worker = server._site.tasks._worker
+            os.kill(worker.pid, signal.SIGSTOP)
+        assert worker.poll() == -signal.SIGKILL
 
 
 class TestKept:
