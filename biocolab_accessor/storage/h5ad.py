@@ -111,7 +111,8 @@ def _text_as_objects(frame: pd.DataFrame) -> pd.DataFrame:
         if isinstance(column.dtype, pd.StringDtype):
             plain[name] = column.astype(object)
         elif isinstance(column.dtype, pd.CategoricalDtype) and isinstance(column.cat.categories.dtype, pd.StringDtype):
-            plain[name] = column.cat.rename_categories(column.cat.categories.astype(object))
+            labels, codes = column.cat.categories.astype(object), column.cat.codes.to_numpy()
+            plain[name] = pd.Categorical.from_codes(codes, labels, ordered=column.cat.ordered)
     return plain
 
 
