@@ -122,7 +122,7 @@ class TestTheCallersObjectIsUnchanged:
             adata.biocolab.submit(skip_dimred=True, batch_key="sample")
         assert adata.is_view is was_view
         assert adata.obs.dtypes.to_dict() == dtypes
-        assert adata.obs["text"].dtype == object
+        assert adata.obs["text"].dtype == pd.Series(["text"]).dtype
         assert_equal_objects(adata.copy(), before)
 
 

@@ -60,9 +60,8 @@ class Annotation:
         that they tie.
         """
         first = self.table.drop_duplicates("cluster")
-        return pd.Series(
-            first["cell_type"].to_numpy(object), index=pd.Index(first["cluster"], name=self.groupby), name="cell_type"
-        )
+        clusters = pd.Index(first["cluster"], name=self.groupby)
+        return pd.Series(first["cell_type"].to_numpy(object), index=clusters, name="cell_type", dtype=object)
 
     def plot(
         self, *, kind: Literal["dot", "heatmap"] = "dot", n_types: int | None = None, ax: Axes | None = None

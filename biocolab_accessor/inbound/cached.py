@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import sparse
 
-from biocolab_accessor.inbound.metadata import ObsColumn
+from biocolab_accessor.inbound.metadata import ObsColumn, text_index
 from biocolab_accessor.inbound.source import StudySource
 from biocolab_accessor.storage.cache import Arrays, Cache
 
@@ -151,5 +151,5 @@ def _columns(arrays: Arrays) -> dict[str, ObsColumn]:
         if labels is None:
             columns[name] = pd.Series(values)
         else:
-            columns[name] = pd.Categorical.from_codes(values, categories=pd.Index(labels, dtype=object))
+            columns[name] = pd.Categorical.from_codes(values, categories=text_index(labels))
     return columns

@@ -10,7 +10,6 @@ from pathlib import Path
 import anndata
 import h5py
 import numpy as np
-import pandas as pd
 from anndata import AnnData
 from anndata.io import read_elem
 from scipy import sparse
@@ -21,6 +20,7 @@ from biocolab_accessor.escape import escaped, restored
 from biocolab_accessor.inbound.embedding import to_obsm
 from biocolab_accessor.inbound.fetch import named, obs_of, origin, var_of
 from biocolab_accessor.inbound.matrix import expect_shape
+from biocolab_accessor.inbound.metadata import text_index
 from biocolab_accessor.inbound.parts import StudyParts
 from biocolab_accessor.inbound.provenance import KEY as PROVENANCE
 from biocolab_accessor.inbound.selection import Selection
@@ -45,7 +45,7 @@ def write_study(parts: StudyParts, selection: Selection, path: str | Path, compr
         raise InvalidArgument(msg)
     genes = named(parts, selection)
     frame = obs_of(parts, selection)
-    frame.columns = pd.Index(map(escaped, frame.columns), dtype=object)
+    frame.columns = text_index([escaped(name) for name in frame.columns])
     arrays, keys = to_obsm(parts.source.embeddings() if selection.obsm else {}, parts.n_obs, parts.study_id)
     facts = origin(parts, selection, genes, keys)
     with tempfile.TemporaryDirectory(prefix=".biocolab-", dir=target.parent) as folder, ExitStack() as scratch:
@@ -128,7 +128,7 @@ def safe_names(adata: AnnData) -> AnnData:
 
 
 def _renamed(adata: AnnData, columns: Mapping[str, str], keys: Mapping[str, str]) -> AnnData:
-    adata.obs.columns = pd.Index([columns[name] for name in adata.obs.columns], dtype=object)
+    adata.obs.columns = text_index([columns[name] for name in adata.obs.columns])
     for key, name in keys.items():
         if key != name:
             adata.obsm[name] = adata.obsm[key]

@@ -13,7 +13,7 @@ from anndata import AnnData
 
 from biocolab_accessor.inbound.embedding import to_obsm
 from biocolab_accessor.inbound.matrix import select_genes
-from biocolab_accessor.inbound.metadata import select_fields, unique_names
+from biocolab_accessor.inbound.metadata import select_fields, text_index, unique_names
 from biocolab_accessor.inbound.parts import StudyParts
 from biocolab_accessor.inbound.provenance import KEY as PROVENANCE
 from biocolab_accessor.inbound.provenance import names_of_embeddings, origin_of, undone
@@ -79,14 +79,14 @@ def named(parts: StudyParts, selection: Selection) -> list[str] | None:
 def obs_of(parts: StudyParts, selection: Selection) -> pd.DataFrame:
     """The metadata as obs: names of cells and columns made unique."""
     frame = parts.metadata(select_fields(selection.fields, parts.fields, parts.study_id))
-    frame.index = pd.Index(unique_names(parts.barcodes), dtype=object)
-    frame.columns = pd.Index(unique_names([str(name) for name in frame.columns]), dtype=object)
+    frame.index = text_index(unique_names(parts.barcodes))
+    frame.columns = text_index(unique_names([str(name) for name in frame.columns]))
     return frame
 
 
 def var_of(names: Sequence[str]) -> pd.DataFrame:
     """The features as var, with the server's names in a column."""
-    return pd.DataFrame({"feature": list(names)}, index=pd.Index(unique_names(names), dtype=object))
+    return pd.DataFrame({"feature": list(names)}, index=text_index(unique_names(names)))
 
 
 def origin(

@@ -15,7 +15,7 @@ from biocolab_accessor.naming import did_you_mean, listing
 ObsColumn = pd.Series | pd.Categorical
 """Numbers, or labels."""
 
-__all__ = ["ObsColumn", "align", "categorical", "column", "select_fields", "unique_names"]
+__all__ = ["ObsColumn", "align", "categorical", "column", "select_fields", "text_index", "unique_names"]
 
 
 def categorical(codes: NDArray[np.uint16], categories: Sequence[str]) -> pd.Categorical[Any]:
@@ -32,7 +32,7 @@ def categorical(codes: NDArray[np.uint16], categories: Sequence[str]) -> pd.Cate
     wide = np.asarray(codes, np.int32)
     if len(place) < len(categories):
         wide = np.array([place[label] for label in categories], np.int32)[wide]
-    return pd.Categorical.from_codes(wide, categories=pd.Index(list(place), dtype=object))
+    return pd.Categorical.from_codes(wide, categories=text_index(list(place)))
 
 
 def column(values: Sequence[Any]) -> ObsColumn:
@@ -69,7 +69,7 @@ def column(values: Sequence[Any]) -> ObsColumn:
     if not present:
         return pd.Series(np.full(len(values), np.nan))
     texts = [None if value is None else str(value) for value in values]
-    return pd.Categorical(texts, pd.Index(sorted({str(value) for value in present}), dtype=object))
+    return pd.Categorical(texts)
 
 
 def align(columns: Mapping[str, Sequence[Any]], barcodes: Sequence[str], what: str) -> dict[str, list[Any]]:
@@ -114,6 +114,20 @@ def select_fields(fields: Sequence[str] | str | None, known: Sequence[str], stud
         msg = f"study {study_id!r} has no metadata field {near}. It has {listing(known)}"
         raise UnknownField(msg)
     return wanted
+
+
+def text_index(names: Sequence[str]) -> pd.Index[Any]:
+    """Names as this pandas holds text: as objects until 3, then in a dtype of its own.
+
+    Examples
+    --------
+    >>> text_index(["a", "b"]).tolist()
+    ['a', 'b']
+    """
+    try:
+        return pd.Index(list(names))
+    except UnicodeEncodeError:  # that dtype has no room for half of a surrogate pair
+        return pd.Index(list(names), dtype=object)
 
 
 def unique_names(names: Sequence[str]) -> list[str]:

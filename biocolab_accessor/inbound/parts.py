@@ -13,6 +13,7 @@ from biocolab_accessor.config import settings
 from biocolab_accessor.escape import restored
 from biocolab_accessor.inbound.cached import CachedSource
 from biocolab_accessor.inbound.matrix import expect_shape
+from biocolab_accessor.inbound.metadata import text_index
 from biocolab_accessor.inbound.source import StudySource
 from biocolab_accessor.storage.cache import cache
 
@@ -77,7 +78,9 @@ class StudyParts:
             names[name]: column if isinstance(column, pd.Categorical) else column.to_numpy()
             for name, column in self.source.metadata([sent[name] for name in fields], lambda: self.barcodes).items()
         }
-        return pd.DataFrame(columns, index=pd.Index(self.barcodes, dtype=object))
+        frame = pd.DataFrame(dict(enumerate(columns.values())), index=text_index(self.barcodes))
+        frame.columns = text_index(list(columns))
+        return frame
 
     def sent_fields(self, fields: Sequence[str]) -> dict[str, str]:
         """For each name on the server the field that it is; of some fields."""

@@ -46,7 +46,7 @@ def write_h5ad(
     blocks
         Consecutive rows of the matrix in canonical CSR form, as many in all as obs has.
     obs, var
-        Write-safe tables, see :mod:`biocolab_accessor.outbound.shadow`.
+        Write-safe tables, see :mod:`biocolab_accessor.outbound.shadow`; text may be of any dtype of pandas.
     obsm
         Arrays, CSR matrices and write-safe tables by key, each with the rows of obs.
     dtype
@@ -82,10 +82,9 @@ def write_h5ad(
         write_elem(file, "layers", {})
         for key, layer in (layers or {}).items():
             write_csr(file["layers"], key, _prepared(layer, dtype, whole=False), shape, dtype, compression)
-        write_elem(file, "obs", obs, dataset_kwargs=tables)
-        write_elem(file, "var", var, dataset_kwargs=tables)
-        contiguous = {key: np.ascontiguousarray(v) if isinstance(v, np.ndarray) else v for key, v in obsm.items()}
-        write_elem(file, "obsm", contiguous, dataset_kwargs=tables)
+        write_elem(file, "obs", _text_as_objects(obs), dataset_kwargs=tables)
+        write_elem(file, "var", _text_as_objects(var), dataset_kwargs=tables)
+        write_elem(file, "obsm", {key: _plain(value) for key, value in obsm.items()}, dataset_kwargs=tables)
         write_elem(file, "uns", dict(uns or {}))
         for empty in ("varm", "obsp", "varp"):
             write_elem(file, empty, {})
@@ -94,6 +93,27 @@ def write_h5ad(
             raw.attrs.update({"encoding-type": "raw", "encoding-version": "0.1.0"})
             raw["X"], raw["var"] = file["X"], file["var"]
             write_elem(raw, "varm", {})
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.ndarray):
+        return np.ascontiguousarray(value)
+    return _text_as_objects(value) if isinstance(value, pd.DataFrame) else value
+
+
+def _text_as_objects(frame: pd.DataFrame) -> pd.DataFrame:
+    """A table whose text is objects, since pandas' own dtypes of text are written in an encoding that is new."""
+    plain = frame.copy(deep=False)
+    if isinstance(plain.index.dtype, pd.StringDtype):
+        plain.index = plain.index.astype(object)
+    for name in frame.columns:
+        column = frame[name]
+        if isinstance(column.dtype, pd.StringDtype):
+            plain[name] = column.astype(object)
+        elif isinstance(column.dtype, pd.CategoricalDtype) and isinstance(column.cat.categories.dtype, pd.StringDtype):
+            labels, codes = column.cat.categories.astype(object), column.cat.codes.to_numpy()
+            plain[name] = pd.Categorical.from_codes(codes, labels, ordered=column.cat.ordered)
+    return plain
 
 
 @contextmanager

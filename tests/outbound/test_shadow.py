@@ -29,7 +29,9 @@ def through_a_file(frame, path):
 
 
 def test_a_plain_table_is_shared_and_unchanged():
-    frame = pd.DataFrame({"n": [1, 2], "c": pd.Categorical(["b", "a"], ["b", "a"])}, index=["x", "y"])
+    frame = pd.DataFrame(
+        {"n": [1, 2], "c": pd.Categorical(["b", "a"], pd.Index(["b", "a"], dtype=object))}, index=["x", "y"]
+    )
     shadow, changes = shadow_frame(frame, "obs")
     # Names are written as objects, whatever pandas' own dtype of text is.
     pd.testing.assert_frame_equal(shadow, frame, check_index_type=False, check_column_type=False)

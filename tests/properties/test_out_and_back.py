@@ -297,7 +297,8 @@ def test_what_dask_computes_is_sent(matrix: np.ndarray, chunk: int) -> None:
 @sweep
 @given(counts(6, 3), st.lists(hostile_names.filter(lambda name: "\0" not in name), min_size=6, max_size=6))
 def test_batches_hold_every_cell_once_and_in_order(matrix: np.ndarray, labels: list[str]) -> None:
-    adata = ad.AnnData(matrix, pd.DataFrame({"sample": labels}, index=[f"c{i}" for i in range(6)]))
+    cells = [f"c{i}" for i in range(6)]
+    adata = ad.AnnData(matrix, pd.DataFrame({"sample": pd.Series(labels, cells, dtype=object)}, index=cells))
     plan = plan_of(adata, batch_key="sample")
     if plan is None:
         assert not all(map(_is_text, labels))

@@ -184,3 +184,23 @@ def test_any_matrix_comes_back_as_it_was(tmp_path_factory, rows, compression):
     obs, var = pd.DataFrame(index=np.arange(len(matrix)).astype(str)), pd.DataFrame(index=["x", "y", "z"])
     path = write(tmp_path_factory.mktemp("any") / "a", matrix, obs, var, compression=compression)
     np.testing.assert_array_equal(ad.read_h5ad(path).X.toarray(), matrix)
+
+
+def test_text_of_any_dtype_is_written_as_every_reader_knows_it(tmp_path):
+    names = pd.Index(["a", "b"], dtype="string")
+    obs = pd.DataFrame({"text": pd.array(["x", "y"], "string"), "n": [1, 2]}, index=names)
+    obs["label"] = pd.Categorical.from_codes([1, 0], names, ordered=True)
+    before = obs.copy(deep=True)
+    block = sparse.csr_matrix(np.eye(2, dtype=np.float32))
+    write_h5ad(tmp_path / "x.h5ad", [block], obs, obs[[]], {}, dtype=np.dtype(np.float32))
+    with h5py.File(tmp_path / "x.h5ad") as file:
+        for place in ("obs/_index", "obs/text", "obs/label/categories", "var/_index"):
+            assert file[place].attrs["encoding-type"] == "string-array"
+    back = ad.read_h5ad(tmp_path / "x.h5ad")
+    assert (back.obs["text"].tolist(), back.obs["label"].tolist(), list(back.obs_names)) == (
+        ["x", "y"],
+        ["b", "a"],
+        ["a", "b"],
+    )
+    assert back.obs["label"].cat.ordered
+    pd.testing.assert_frame_equal(obs, before)

@@ -110,8 +110,7 @@ def refused(adata: AnnData) -> list[str]:
         bc.accessor(adata).submit("no such group")
     except bc.errors.UnknownGroup as error:
         said.append(str(error))
-    broken = adata.copy()
-    broken.X = broken.X * np.float32(np.nan)
+    broken = AnnData(np.full(adata.shape, np.nan, np.float32), obs=adata.obs, var=adata.var)
     try:
         bc.accessor(broken).submit()
     except bc.errors.CheckFailed as error:
