@@ -3,6 +3,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
@@ -49,3 +50,23 @@ def test_nan_in_a_file_ends_the_task_with_the_number(server: Sandbox, tmp_path: 
     (tmp_path / "x.tsv").write_text("\tc1\tc2\nA\t1\t\nB\t2\t3\n")
     with pytest.raises(TaskFailed, match="1 NaN or infinite"):
         bc.submit(tmp_path / "x.tsv", study_type="tsv", skip_dimred=True)
+
+
+def test_an_h5ad_without_values_is_a_reason(tmp_path: Path) -> None:
+    ad.AnnData(obs=pd.DataFrame(index=["a"]), var=pd.DataFrame(index=["A"])).write_h5ad(tmp_path / "x.h5ad")
+    for normalize, reason in ((False, "batch: X is missing"), (True, r"batch: adata\.raw is missing")):
+        with pytest.raises(ProcessingError, match=reason):
+            read_batch("batch", 2, {"matrix": tmp_path / "x.h5ad"}, normalize=normalize)
+
+
+def test_an_mtx_whose_files_do_not_fit_together_is_a_reason(tmp_path: Path) -> None:
+    (tmp_path / "m").write_text("%%MatrixMarket matrix coordinate integer general\n2 3 1\n1 1 5\n")
+    (tmp_path / "f").write_text("A\nB\n")
+    (tmp_path / "b").write_text("x\ny\n")
+    files = {"matrix": tmp_path / "m", "features": tmp_path / "f", "barcodes": tmp_path / "b"}
+    with pytest.raises(ProcessingError, match="the matrix is 3 x 2, but there are 2 barcodes and 2 features"):
+        read_batch("batch", 3, files, normalize=True)
+    (tmp_path / "b").write_text("x\ny\nz\n")
+    found = read_batch("batch", 3, files, normalize=True)
+    assert found.matrix.toarray().tolist() == [[5, 0], [0, 0], [0, 0]]
+    assert (found.barcodes, found.features) == (["x", "y", "z"], ["A", "B"])
