@@ -26,7 +26,7 @@ logger = logging.getLogger("biocolab_accessor.sandbox")
 
 Say = Callable[[str], object]
 
-_PATIENCE, _SOON = 10.0, 3.0
+_PATIENCE, _SOON = 10.0, 1.0
 
 
 class TaskRunner:
