@@ -110,7 +110,8 @@ def refused(adata: AnnData) -> list[str]:
         bc.accessor(adata).submit("no such group")
     except bc.errors.UnknownGroup as error:
         said.append(str(error))
-    broken = AnnData(np.full(adata.shape, np.nan, np.float32), obs=adata.obs, var=adata.var)
+    broken = adata.copy()
+    broken.X = np.full(adata.shape, np.nan, np.float32)
     try:
         bc.accessor(broken).submit()
     except bc.errors.CheckFailed as error:
