@@ -262,6 +262,23 @@ def test_a_value_that_cannot_be_shown_is_named_by_its_type():
     assert judge(pd.Series([1_000, "é"])).examples == ("0: 1,000", "1: '\\xe9'")
 
 
+def test_a_missing_time_among_text_is_missing_like_any_other():
+    verdict = judge(pd.Series(["b", pd.NaT, "a"], dtype=object))
+    assert (verdict.column.tolist(), verdict.change) == (["b", np.nan, "a"], "")
+    assert verdict.column.cat.categories.tolist() == ["a", "b"]
+
+
+def test_objects_that_are_floats_or_missing_become_floats():
+    for values in ([1.5, 2.5], [1.5, None], [None, None]):
+        assert judge(pd.Series(values, dtype=object)).column.dtype == np.float64
+
+
+def test_the_mending_of_a_sparse_column_names_it():
+    verdict = judge(pd.Series(pd.arrays.SparseArray([1j, 0]), name="x"), "var")
+    assert (verdict.column, verdict.problem) == (None, "holds complex128, which h5ad cannot hold")
+    assert verdict.fix == "Convert it: adata.var['x'] = adata.var['x'].astype(str)"
+
+
 def test_labels_of_booleans_are_both_there_and_false_comes_first():
     for values in ([True, None], [None, False], [True, False, None]):
         assert judge(pd.Series(values)).column.cat.categories.tolist() == ["False", "True"]
