@@ -106,7 +106,7 @@ def identify(names: Iterable[Any]) -> Identifiers:
         mangled += [name for name in digits if len(name) == 5 and _FIRST_DAY <= int(name) <= _LAST_DAY]
     species, evidence = _by_ensembl(Counter(prefix for _, prefix, _ in ids))
     if species is None:
-        species, evidence = _by_letters(lines)
+        species, evidence = _by_letters(lines, n_ids=sum(not version for _, _, version in ids))
     return Identifiers(
         number=len(texts),
         ensembl=tuple(name for name, _, _ in ids),
@@ -143,8 +143,9 @@ def _by_ensembl(prefixes: Counter[str]) -> tuple[Species | None, str]:
     return species, f"{number:,} ids start with ENS{prefix}G"
 
 
-def _by_letters(lines: str) -> tuple[Species | None, str]:
-    upper, capitalised = len(_UPPER.findall(lines)), len(_CAPITALISED.findall(lines))
+def _by_letters(lines: str, *, n_ids: int) -> tuple[Species | None, str]:
+    # Ids of any species are in upper case, but for those with a version, which no pattern here takes.
+    upper, capitalised = len(_UPPER.findall(lines)) - n_ids, len(_CAPITALISED.findall(lines))
     said = upper + capitalised
     if said < _FEWEST:
         return None, ""

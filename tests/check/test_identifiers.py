@@ -27,6 +27,8 @@ MOUSE = [
         ([f"ENSMUSG{i:011d}.7" for i in range(30)] + HUMAN, "mouse", "ENSMUSG"),
         ([f"ENSDARG{i:011d}" for i in range(30)], "others", "ENSDARG"),
         (HUMAN[:10], None, ""),
+        ([f"ENSMUSG{i:011d}" for i in range(26)] + [f"ENSG{i:011d}" for i in range(4)], None, ""),
+        ([f"ENSMUSG{i:011d}" for i in range(10)] + [f"ENSG{i:011d}" for i in range(20)] + MOUSE, "mouse", "Cd3d"),
         (HUMAN + MOUSE, None, ""),
         ([f"g{i}" for i in range(100)], None, ""),
         ([f"{i}" for i in range(100)], None, ""),
