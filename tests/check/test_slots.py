@@ -91,7 +91,7 @@ def nested(depth, value):
         (np.array([["a", "b"], ["c", "d"]], object), []),
         (pd.DataFrame({"é": [1, "a"], "b": ["x", "y"]}), [("uns['\\xe9']", MIXED)]),
         (pd.Index([1]), [("uns", "is a Index")]),
-        (np.datetime64("2020-01-01"), []),
+        (np.datetime64("2020-01-01"), [("uns", "is a datetime64")]),
         (AnnData(np.eye(2)), []),
         ((1,), [("uns", "is a tuple")]),
         (nested(20, {1}), [("uns" + "['k']" * 20, "is a set")]),
