@@ -60,6 +60,10 @@ def test_real_names_are_not_taken_for_dates(name):
     assert identify([*HUMAN, name]).mangled == ()
 
 
+def test_days_that_became_numbers_are_named_beside_those_that_stayed_dates():
+    assert identify([*HUMAN, "44256", "1-Mar"]).mangled == ("1-Mar", "44256")
+
+
 def test_numbers_of_a_database_are_no_dates():
     assert identify([str(number) for number in range(44_000, 44_300)]).mangled == ()
 

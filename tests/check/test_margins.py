@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import sparse
 
+from biocolab_accessor import blocks
 from biocolab_accessor.blocks import Slot, Source, source_of
 from biocolab_accessor.check import margins
 from biocolab_accessor.check.margins import count_empty
@@ -77,3 +78,16 @@ def test_stored_zeros_are_seen_where_fewer_values_are_named_than_stored():
     matrix = sparse.csr_matrix(np.array([[1.0, 2, 0], [3, 0, 0]]))
     matrix.data[2] = 0
     assert count_empty(Source(matrix), 2) == (1, 1)
+
+
+@pytest.mark.parametrize("kind", [np.asarray, sparse.csr_matrix, sparse.coo_matrix])
+def test_pieces_are_counted_together(monkeypatch, kind):
+    monkeypatch.setattr(blocks, "_BLOCK_BYTES", 16)
+    monkeypatch.setattr(blocks, "_DENSE_BYTES", 16)
+    dense = np.zeros((9, 4), np.float32)
+    dense[1, 0], dense[6, 2] = 3, 1
+    matrix = kind(dense)
+    if kind is sparse.csr_matrix:
+        matrix.data[1] = 0  # a stored zero, so that the values have to be read
+        dense[6, 2] = 0
+    assert count_empty(Source(matrix), int(np.count_nonzero(dense))) == expected(dense)
