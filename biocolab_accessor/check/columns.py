@@ -215,7 +215,10 @@ def _refused(
     column: pd.Series, where: str, problem: str, examples: tuple[str, ...] = (), count: int | None = None
 ) -> Verdict:
     place = f"adata.{where}[{column.name!r}]"
-    fix = f"Convert it: {place} = {place}.astype(str)"
+    # Where something is missing astype would make the text "None" of it.
+    fix = f"Convert it: {place} = {place}" + (
+        ".map(str, na_action='ignore')" if column.isna().any() else ".astype(str)"
+    )
     if "surrogate" in problem:
         fix = f"Replace them in {place}"
     if not examples and len(column):

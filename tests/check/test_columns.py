@@ -3,11 +3,13 @@
 import datetime as dt
 import decimal
 
+import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
 from scipy import sparse
 
+import biocolab_accessor as bc
 from biocolab_accessor.check.columns import judge
 
 
@@ -171,7 +173,7 @@ def test_what_h5ad_cannot_hold_is_refused_with_examples_and_a_mending(values, pr
         (
             pd.Categorical([None, None], pd.PeriodIndex([], freq="M")),
             "has categories that h5ad cannot hold (period[M])",
-            "Convert it: adata.var['x'] = adata.var['x'].astype(str)",
+            "Convert it: adata.var['x'] = adata.var['x'].map(str, na_action='ignore')",
             ("0: NaT", "1: NaT"),
             0,
         ),
@@ -185,14 +187,14 @@ def test_what_h5ad_cannot_hold_is_refused_with_examples_and_a_mending(values, pr
         (
             [1, "a", 2.5, None, b"b", (1,)],
             "mixed types that h5ad cannot hold (int 1, str 1, float 1, bytes 1, tuple 1)",
-            "Convert it: adata.var['x'] = adata.var['x'].astype(str)",
+            "Convert it: adata.var['x'] = adata.var['x'].map(str, na_action='ignore')",
             ("0: 1", "1: 'a'", "2: 2.5"),
             5,
         ),
         (
             pd.array([2**60 + 1, None, 5, 2**60 + 3], "Int64"),
             "whole numbers such as 1,152,921,504,606,846,979, which no float holds exactly",
-            "Convert it: adata.var['x'] = adata.var['x'].astype(str)",
+            "Convert it: adata.var['x'] = adata.var['x'].map(str, na_action='ignore')",
             ("0: 1,152,921,504,606,846,977", "1: <NA>"),
             1,
         ),
@@ -326,3 +328,12 @@ def test_arrow_columns_become_numpys(dtype):
 def test_scipy_sparse_columns_are_dense_on_the_way():
     frame = pd.DataFrame.sparse.from_spmatrix(sparse.eye(3, format="csr"))
     assert judge(frame[0]).column.tolist() == [1, 0, 0]
+
+
+def test_the_conversion_that_is_offered_keeps_missing_values_missing():
+    adata = ad.AnnData(np.eye(3, dtype=np.float32), obs=pd.DataFrame({"x": [31, "unknown", None]}, index=list("abc")))
+    (found,) = bc.check(adata).errors
+    exec(found.fix.removeprefix("Convert it: "), {"adata": adata})
+    assert bc.check(adata).ok
+    assert adata.obs["x"].tolist()[:2] == ["31", "unknown"]
+    assert adata.obs["x"].isna().tolist() == [False, False, True]
