@@ -36,7 +36,7 @@ def unwritable(name: Any) -> str:
 
 def _is_unique(names: pd.Index) -> bool:
     """As pandas says it, but without the hash table that it would keep with the user's object, 40 bytes a name."""
-    hashes = np.fromiter(map(hash, names), np.int64, len(names))
+    hashes = np.fromiter(map(hash, names.tolist()), np.int64, len(names))
     hashes.sort()
     return not (hashes[1:] == hashes[:-1]).any() or names.is_unique
 
