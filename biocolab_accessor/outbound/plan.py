@@ -13,7 +13,7 @@ from anndata import AnnData
 
 from biocolab_accessor.blocks import Slot, filled_slots
 from biocolab_accessor.bounds import Filters
-from biocolab_accessor.check.columns import as_frame
+from biocolab_accessor.check.columns import as_frame, labels_of
 from biocolab_accessor.check.counts import SlotSummary
 from biocolab_accessor.check.report import Report
 from biocolab_accessor.check.run import check_object
@@ -251,7 +251,7 @@ def write_plan(adata: AnnData, plan: Plan, folder: str | Path, *, compression: C
     if plan.batch_key is None:
         tables.write(paths[0], None, compression)
         return paths
-    labels = as_frame(adata.obs)[plan.batch_key].astype(str).to_numpy()
+    labels = labels_of(as_frame(adata.obs)[plan.batch_key]).to_numpy()
     for batch, path in zip(plan.batches, paths, strict=True):
         rows = np.flatnonzero(labels == batch.name)
         if len(rows) != batch.n_obs:
@@ -311,11 +311,12 @@ def _batches(obs: pd.DataFrame, batch_key: str | None, name: str) -> tuple[Batch
     if batch_key is None:
         return (Batch("", f"{safe_name(name)}.h5ad", len(obs)),)
     column = obs[batch_key]
-    counts = column.astype(str).value_counts()
+    labels = labels_of(column)
+    counts = labels.value_counts()
     if isinstance(column.dtype, pd.CategoricalDtype):
         order = [label for label in dict.fromkeys(map(str, column.cat.categories)) if counts.get(label, 0)]
     else:
-        order = list(dict.fromkeys(column.astype(str)))
+        order = list(dict.fromkeys(labels))
     names = distinct([label.replace(".", "_") for label in order])
     return tuple(Batch(label, f"{file}.h5ad", int(counts[label])) for label, file in zip(order, names, strict=True))
 
