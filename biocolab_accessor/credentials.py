@@ -234,5 +234,6 @@ def _refuse(
         if needed:
             lines.append(f"no {what} of {service.title} was found. Looked at:")
             lines += [f"  - {found.place}" for found in places]
-    msg = "\n".join([*lines, service.advice, "To try without an account, start a local server: bc.sandbox()"])
+    trial = "To try without an account, start a local server: bc.sandbox(), or biocolab sandbox in a terminal"
+    msg = "\n".join([*lines, service.advice, trial])
     raise MissingCredentials(msg)

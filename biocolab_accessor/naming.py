@@ -1,11 +1,22 @@
-"""Names: saying which one was probably meant."""
+"""Names: saying which one was probably meant, and how many there are."""
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
 
-__all__ = ["did_you_mean", "listing"]
+__all__ = ["counted", "did_you_mean", "listing"]
+
+
+def counted(number: int, noun: str) -> str:
+    """A number and what it is of: one or several.
+
+    Examples
+    --------
+    >>> counted(1, "gene"), counted(1200, "gene")
+    ('1 gene', '1,200 genes')
+    """
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def did_you_mean(name: str, known: Iterable[str], *, limit: int = 3) -> str:

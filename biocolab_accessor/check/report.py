@@ -10,6 +10,7 @@ from typing import Literal, overload
 import pandas as pd
 
 from biocolab_accessor.errors import CheckFailed
+from biocolab_accessor.naming import counted
 
 __all__ = ["Finding", "Report", "Severity"]
 
@@ -148,13 +149,15 @@ class Report(Sequence[Finding]):
         rows = [[getattr(finding, name) for name in columns] for finding in self]
         return pd.DataFrame(rows, columns=columns)
 
-    def raise_for_errors(self, *, strict: bool = False) -> None:
+    def raise_for_errors(self, *, strict: bool = False, of: str = "this object") -> None:
         """Raise the error that stands for the first finding of that severity, if there is one.
 
         Parameters
         ----------
         strict
             Take warnings for errors.
+        of
+            What the message calls that which was checked, such as the name of a file.
 
         Raises
         ------
@@ -174,7 +177,7 @@ class Report(Sequence[Finding]):
         if not grave:
             return
         what = "cannot be sent" if self.errors else "has warnings, which check='strict' refuses"
-        msg = f"this object {what}\n{self!r}"
+        msg = f"{of} {what}\n{self!r}"
         raise grave[0].error(msg, self)
 
     def _of(self, severity: Severity) -> tuple[Finding, ...]:
@@ -184,8 +187,8 @@ class Report(Sequence[Finding]):
         if not self:
             return "Report: nothing found, ready to be sent"
         numbers = [(len(self._of(severity)), severity) for severity in _ORDER]  # type: ignore[arg-type]
-        counted = ", ".join(f"{number:,} {name}{'s' if number > 1 else ''}" for number, name in numbers if number)
-        return f"Report: {counted}{', ready to be sent' if self.ok else ''}"
+        parts = ", ".join(counted(number, name) for number, name in numbers if number)
+        return f"Report: {parts}{', ready to be sent' if self.ok else ''}"
 
     def __repr__(self) -> str:
         paths = max((min(len(finding.path), 28) for finding in self), default=0)

@@ -9,7 +9,7 @@ import pandas as pd
 from biocolab_accessor.check.report import Finding
 from biocolab_accessor.check.rules import Context, found, rule
 from biocolab_accessor.errors import InvalidColumn
-from biocolab_accessor.naming import did_you_mean, listing
+from biocolab_accessor.naming import counted, did_you_mean, listing
 
 _MOST_CATEGORIES = 65_535
 
@@ -57,4 +57,5 @@ def batch_column(context: Context) -> Iterator[Finding]:
     elif missing := int(obs[key].isna().sum()):
         first = tuple(repr(name) for name in obs.index[obs[key].isna()][:3])
         fix = "Fill it, or leave those cells out"
-        yield found(f"obs[{key!r}]", f"{missing:,} cells have no batch", count=missing, examples=first, fix=fix)
+        message = f"{counted(missing, 'cell')} without a batch"
+        yield found(f"obs[{key!r}]", message, count=missing, examples=first, fix=fix)

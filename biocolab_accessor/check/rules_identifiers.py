@@ -9,6 +9,7 @@ import pandas as pd
 from biocolab_accessor.check.identifiers import Species
 from biocolab_accessor.check.report import Finding
 from biocolab_accessor.check.rules import Context, found, rule
+from biocolab_accessor.naming import counted
 
 # A panel of a few hundred genes is made without mitochondrial ones.
 _WHOLE_TRANSCRIPTOME = 1_000
@@ -97,7 +98,8 @@ def mangled_names(context: Context) -> Iterator[Finding]:
     path, names = _names(context), context.identifiers
     if names.mangled:
         fix = "Take the names from the file that was there before; MARCH1, SEPT2 and DEC1 become days in a spreadsheet"
-        yield found(path, f"{len(names.mangled):,} names look like days or numbers that a spreadsheet made of genes",
+        message = f"{counted(len(names.mangled), 'name')} like days or numbers, which a spreadsheet makes of genes"
+        yield found(path, message,
                     count=len(names.mangled), examples=tuple(map(repr, names.mangled[:3])), fix=fix)  # fmt: skip
 
 

@@ -10,6 +10,7 @@ from biocolab_accessor.blocks import Slot, source_of
 from biocolab_accessor.check.report import Finding
 from biocolab_accessor.check.rules import Context, found, rule
 from biocolab_accessor.errors import EmptyAnnData, InvalidValues
+from biocolab_accessor.naming import counted
 
 _LARGEST_FLOAT32_INTEGER = 2**24
 _LARGEST_FLOAT32 = float(np.finfo(np.float32).max)
@@ -114,7 +115,8 @@ def gaps_in_embeddings(context: Context) -> Iterator[Finding]:
             cells = int((~np.isfinite(value.reshape(len(value), -1))).any(axis=1).sum())
             if cells:
                 fix = "Leave the key out of a copy, or fill it"
-                yield found(f"obsm[{key!a}]", f"{cells:,} cells have NaN or infinite coordinates", count=cells, fix=fix)
+                message = f"NaN or infinite coordinates of {counted(cells, 'cell')}"
+                yield found(f"obsm[{key!a}]", message, count=cells, fix=fix)
 
 
 @rule("BC310", "warning")
@@ -123,7 +125,7 @@ def empty_cells(context: Context) -> Iterator[Finding]:
     if context.choice and context.empty and context.empty.cells:
         number, slot = context.empty.cells, context.choice.slot
         fix = "Leave them out: sc.pp.filter_cells(copy, min_counts=1), or submit with min_counts=1"
-        yield found(str(slot), f"{number:,} cells are zero throughout", count=number, fix=fix)
+        yield found(str(slot), f"all values of {counted(number, 'cell')} are zero", count=number, fix=fix)
 
 
 @rule("BC311", "note")
@@ -131,7 +133,7 @@ def empty_genes(context: Context) -> Iterator[Finding]:
     """A gene that no cell has is sent and costs next to nothing."""
     if context.choice and context.empty and context.empty.genes:
         number = context.empty.genes
-        yield found(str(context.choice.slot), f"{number:,} genes are zero throughout", count=number)
+        yield found(str(context.choice.slot), f"all values of {counted(number, 'gene')} are zero", count=number)
 
 
 @rule("BC312", "error", InvalidValues)

@@ -14,6 +14,7 @@ from biocolab_accessor.check.report import Finding
 from biocolab_accessor.check.rules import Context, found, rule
 from biocolab_accessor.errors import InvalidNames
 from biocolab_accessor.escape import escaped, key_as_text, needs_escape
+from biocolab_accessor.naming import counted
 
 _NAMES_AT_ONCE = 1 << 15
 _STAYS_TEXT = "They are text when the study is pulled, too; make them text in a copy to have both alike"
@@ -68,7 +69,7 @@ def unwritable_names(context: Context) -> Iterator[Finding]:
         if bad:
             yield found(
                 path,
-                f"{len(bad):,} names cannot be written",
+                f"{counted(len(bad), 'name')} that cannot be written",
                 count=len(bad),
                 examples=tuple(f"{name!a} {reason}" for name, reason in bad[:3]),
                 fix=f"Rename them: adata.{where}.index = [...]",

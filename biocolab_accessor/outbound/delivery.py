@@ -16,6 +16,7 @@ from typing import Any
 from biocolab_accessor.clients.bbrowserx import BBrowserXConnector
 from biocolab_accessor.clients.tasks import TaskState, task_state
 from biocolab_accessor.errors import ServerError, Unauthorized
+from biocolab_accessor.notice import notice
 from biocolab_accessor.outbound import journal
 from biocolab_accessor.outbound.journal import Entry, Known
 from biocolab_accessor.outbound.request import StudyRequest
@@ -78,6 +79,8 @@ def delivery(
         found = _carried_on(connector, entry)
         if found is None:
             if not entry.known.study_id:
+                if not request.id_is_made:
+                    _tell_of_namesake(connector, str(request.study_id), body["species"], body["group_id"])
                 entry.note(
                     "study",
                     server=connector.host,
@@ -128,14 +131,29 @@ def _listed(connector: BBrowserXConnector, known: Known) -> dict[str, Any] | Non
     uuid_ = (known.study_info or {}).get("uuid")
     if uuid_ is None and known.study_info is None and not known.id_is_made:
         return None
-    for row in connector.get_all_studies_info_in_group(known.species, known.group_id):
-        if not isinstance(row, Mapping):
-            continue
+    for row in _rows(connector, known.species, known.group_id):
         if uuid_ is not None and str(uuid_) in (str(row.get("uuid")), str(row.get("id"))):
             return dict(row)
         if uuid_ is None and known.study_id in (row.get("study_hash_id"), row.get("accession_id")):
             return dict(row)
     return None
+
+
+def _tell_of_namesake(connector: BBrowserXConnector, study_id: str, species: str, group_id: str) -> None:
+    """Servers take any number of studies of one id, and people find out when they look for theirs."""
+    for row in _rows(connector, species, group_id):
+        if study_id in (row.get("study_hash_id"), row.get("accession_id")):
+            uuid_ = row.get("uuid", row.get("id"))
+            notice(
+                f"group {group_id!r} has a study {study_id!r} already (uuid {uuid_}): this will be a second one of "
+                "that id, told from the first by its uuid only. Give another study_id to avoid that"
+            )
+            return
+
+
+def _rows(connector: BBrowserXConnector, species: str, group_id: str) -> list[Mapping[str, Any]]:
+    rows = connector.get_all_studies_info_in_group(species, group_id)
+    return [row for row in rows if isinstance(row, Mapping)] if isinstance(rows, list) else []
 
 
 def _sent(

@@ -5,14 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
 from anndata import AnnData
 
 from biocolab_accessor.blocks import Slot, filled_slots
-from biocolab_accessor.bounds import Filters
 from biocolab_accessor.check.columns import as_frame, labels_of
 from biocolab_accessor.check.counts import SlotSummary
 from biocolab_accessor.check.report import Report
@@ -20,11 +19,15 @@ from biocolab_accessor.check.run import check_object
 from biocolab_accessor.check.size import bytes_of
 from biocolab_accessor.errors import InvalidArgument, UnknownField
 from biocolab_accessor.escape import sent_name
-from biocolab_accessor.naming import did_you_mean, listing
+from biocolab_accessor.naming import counted, did_you_mean, listing
 from biocolab_accessor.outbound.names import distinct, safe_name
+from biocolab_accessor.outbound.request import StudyRequest
 from biocolab_accessor.outbound.shadow import ShadowObsm, shadow_obsm
 from biocolab_accessor.outbound.tables import Tables
 from biocolab_accessor.storage.csr import Compression
+
+if TYPE_CHECKING:
+    from biocolab_accessor.catalog import Server
 
 __all__ = ["Batch", "Plan", "Strictness", "plan_submission", "to_h5ad", "write_plan"]
 
@@ -58,6 +61,8 @@ class Plan:
 
     Attributes
     ----------
+    to, group, study_id, species
+        Where it would go. Nobody was asked whether there is such a group; an id of None is made when it is sent.
     n_obs, n_vars
         Cells and genes.
     nnz
@@ -93,6 +98,10 @@ class Plan:
     ('raw', 'X', 3)
     """
 
+    to: Server
+    group: str
+    study_id: str | None
+    species: str
     n_obs: int
     n_vars: int
     nnz: int
@@ -111,10 +120,14 @@ class Plan:
 
     def _rows(self) -> list[tuple[str, str]]:
         size = f"about {self.n_bytes / 1e6:,.1f} MB before compression, {self.nnz:,} values that are not zero"
-        shown = [f"{batch.file_name} ({batch.n_obs:,} cells)" for batch in self.batches[:_MOST_SHOWN]]
+        shown = [f"{batch.file_name} ({counted(batch.n_obs, 'cell')})" for batch in self.batches[:_MOST_SHOWN]]
         more = len(self.batches) - len(shown)
         files = ", ".join(shown) + (f", … and {more} more" if more else "")
+        study = f"study {self.study_id!r}" if self.study_id is not None else "a study with an id that is made then"
+        # What is sent in another form is said once, though some of it is a warning too.
+        warned = (found for found in self.report.warnings if not found.changed)
         rows = [
+            ("to", f"{self.to}, group {self.group!r}, {study}, species {self.species}"),
             ("cells x genes", f"{self.n_obs:,} x {self.n_vars:,}"),
             ("matrix", f"{self.slot} as {self.input_matrix_type}"),
             ("because", self.reason),
@@ -125,7 +138,7 @@ class Plan:
             ("changed", "; ".join(self.changes)),
             ("left out", ", ".join(self.left_out)),
             ("filters", "; ".join(found.text for found in self.report.notes if found.path == "filters")),
-            ("warnings", "; ".join(str(finding) for finding in self.report.warnings)),
+            ("warnings", "; ".join(f"{found.code} {found.path}: {found.text}" for found in warned)),
         ]
         return [(name, text) for name, text in rows if text]
 
@@ -144,11 +157,10 @@ class Plan:
 def plan_submission(
     adata: AnnData,
     *,
+    request: StudyRequest | None = None,
+    to: Server = "bbrowserx",
     input_matrix_type: Any = "auto",
     batch_key: str | None = None,
-    name: str = "study",
-    species: str | None = None,
-    filters: Filters | None = None,
     check: Strictness = "default",
 ) -> Plan:
     """Decide what to send.
@@ -157,16 +169,15 @@ def plan_submission(
     ----------
     adata
         Any AnnData: in memory, view, backed, Dask. It is not changed.
+    request
+        What the study shall be. Its filters are counted and its species is compared with the genes; None is a study of
+        any species.
+    to
+        ``"bbrowserx"`` or ``"talk2data"``.
     input_matrix_type
         ``"auto"``, ``"raw"`` or ``"normalized"``.
     batch_key
         Column of obs whose values become the batches, each a file of its own.
-    name
-        What the file is called where there is one only.
-    species
-        What the study will be said to be of; the check compares it with the genes.
-    filters
-        Which cells the server will be asked to keep; the check says how many that leaves.
     check
         ``"default"`` refuses errors, ``"strict"`` warnings too.
 
@@ -195,13 +206,24 @@ def plan_submission(
         msg = f"check is {check!r}: give 'default' or 'strict'; what the check refuses could not be sent without it"
         raise InvalidArgument(msg)
     report, choice = check_object(
-        adata, input_matrix_type=input_matrix_type, batch_key=batch_key, species=species, filters=filters
+        adata,
+        input_matrix_type=input_matrix_type,
+        batch_key=batch_key,
+        species=request.species if request else None,
+        filters=request.filters if request else None,
     )
     report.raise_for_errors(strict=check == "strict")
     assert choice is not None
     obsm = shadow_obsm(adata)
     n_obs, n_vars = choice.slot.shape(adata)
+    asked = request or StudyRequest()
+    # Not by an id that was made here: the file of a call that carries on has to be the file of the one before.
+    study_id = None if asked.id_is_made else asked.study_id
     return Plan(
+        to=to,
+        group=asked.group,
+        study_id=study_id,
+        species=asked.species,
         n_obs=n_obs,
         n_vars=n_vars,
         nnz=choice.chosen.nnz,
@@ -211,7 +233,7 @@ def plan_submission(
         slots=choice.slots,
         obs=tuple(name for name in map(sent_name, obs.columns) if name is not None),
         obsm=tuple(obsm.sent),
-        batches=_batches(obs, batch_key, name),
+        batches=_batches(obs, batch_key, study_id or "study"),
         batch_key=batch_key,
         left_out=_left_out(adata, choice.slot, obsm),
         changes=(*(f"{found.path}: {found.message}" for found in report if found.changed), *obsm.changes),

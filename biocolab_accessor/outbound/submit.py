@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from biocolab_accessor.blocks import Slot
 from biocolab_accessor.catalog import Server, connector_of, group_id_of
-from biocolab_accessor.check.counts import choose_matrix
-from biocolab_accessor.check.run import open_h5ad
 from biocolab_accessor.errors import InvalidArgument
+from biocolab_accessor.notice import notice
 from biocolab_accessor.outbound.delivery import delivery
 from biocolab_accessor.outbound.files import STUDY_TYPES, Files, collect, study_type_number
 from biocolab_accessor.outbound.plan import Plan, Strictness, plan_submission, write_plan
+from biocolab_accessor.outbound.ready import make_ready
 from biocolab_accessor.outbound.request import Filters, StudyRequest
 from biocolab_accessor.outbound.scratch import scratch_folder
 from biocolab_accessor.outbound.submission import Submission
@@ -43,19 +40,12 @@ def submit_anndata(
 ) -> Submission | Plan:
     """Check, serialise, upload and submit an AnnData; see :meth:`AnnDataAccessor.submit` for the arguments."""
     plan = plan_submission(
-        adata,
-        input_matrix_type=input_matrix_type,
-        batch_key=batch_key,
-        # Not by an id that was made here: the file of a call that carries on has to be the file of the one before.
-        name="study" if request.id_is_made else str(request.study_id),
-        species=request.species,
-        filters=request.filters,
-        check=check,
+        adata, request=request, to=to, input_matrix_type=input_matrix_type, batch_key=batch_key, check=check
     )
     if dry_run:
         return plan
     for finding in plan.report.warnings:
-        warnings.warn(str(finding), UserWarning, stacklevel=3)
+        notice(f"{finding.code} {finding.path}: {finding.text}")
     size = chunk_bytes(chunk_size)
     connector = connector_of(to)
     body = {
@@ -135,8 +125,8 @@ def submit_files(
     ------
     InvalidFile
         A file is missing, empty, or not what it is said to be.
-    NoCounts
-        ``"raw"`` was asked for and an h5ad holds no counts.
+    CheckFailed
+        An h5ad is not fit to be sent (:class:`~biocolab_accessor.errors.NoCounts`, …); the message holds the report.
     UnknownGroup
         The token sees no such group.
     TaskFailed
@@ -171,7 +161,7 @@ def submit_files(
         with scratch_folder() as folder:
             paths = list(payload.files)
             if number == STUDY_TYPES["h5ad"]:
-                paths, raw = _readable_by_server(paths, matrix_type, folder)
+                paths, raw = make_ready(paths, request, matrix_type, folder)
             else:
                 raw = number in _COUNTS_BY_DEFINITION if matrix_type == "auto" else matrix_type == "raw"
             sending = [outgoing(path, name_there) for path, name_there in zip(paths, payload.names, strict=True)]
@@ -282,38 +272,6 @@ def submit_from_s3(
         source=to,
     )
     return submission.wait() if wait else submission
-
-
-def _readable_by_server(paths: Sequence[Path], matrix_type: str, folder: Path) -> tuple[list[Path], bool]:
-    """The h5ad files, each as it is where the server can read it so, else as a temporary copy that it can."""
-    choices = []
-    for path in paths:
-        adata = open_h5ad(path)
-        try:
-            choices.append((path, choose_matrix(adata, matrix_type)))
-        finally:
-            adata.file.close()
-    types = {choice.input_matrix_type for _, choice in choices}
-    if len(types) > 1:
-        held = "; ".join(f"{path.name}: {choice.reason}" for path, choice in choices)
-        msg = f"the batches of one study must all be counts or all be normalized: {held}"
-        raise InvalidArgument(msg)
-    raw = types == {"raw"}
-    slot = Slot("raw.X" if raw else "X")
-    ready = []
-    for number, (path, choice) in enumerate(choices):
-        if choice.slot == slot:
-            ready.append(path)
-            continue
-        adata = open_h5ad(path)
-        try:
-            plan = plan_submission(adata, input_matrix_type=matrix_type)
-            copy = folder / str(number)
-            copy.mkdir()
-            ready += write_plan(adata, plan, copy)
-        finally:
-            adata.file.close()
-    return ready, raw
 
 
 def _s3_batches(keys: list[Any], number: int) -> dict[str, dict[str, str]]:

@@ -81,12 +81,12 @@ CASES = {
     ),
     "barcodes that cannot be written": (
         make(obs_names=("b", None)),
-        Finding("BC102", "error", "obs_names", "1 names cannot be written", 1, ("None is missing",),
+        Finding("BC102", "error", "obs_names", "1 name that cannot be written", 1, ("None is missing",),
                 "Rename them: adata.obs.index = [...]", InvalidNames),
     ),
     "features that cannot be written": (
         make(var_names=(b"x", "")),
-        Finding("BC102", "error", "var_names", "2 names cannot be written", 2,
+        Finding("BC102", "error", "var_names", "2 names that cannot be written", 2,
                 ("b'x' is a bytes, not text", "'' is empty"), "Rename them: adata.var.index = [...]", InvalidNames),
     ),
     "features twice": (
@@ -152,7 +152,7 @@ CASES = {
     ),
     "cells without a batch": (
         (make(obs={"sample": ["x", None]}), {"batch_key": "sample"}),
-        Finding("BC204", "error", "obs['sample']", "1 cells have no batch", 1, ("'b'",),
+        Finding("BC204", "error", "obs['sample']", "1 cell without a batch", 1, ("'b'",),
                 "Fill it, or leave those cells out", InvalidColumn),
     ),
     "no counts": (
@@ -218,17 +218,17 @@ CASES = {
     ),
     "embeddings with gaps": (
         make(obsm={"X_u": np.array([[np.nan, 1], [2, np.inf]])}),
-        Finding("BC309", "warning", "obsm['X_u']", "2 cells have NaN or infinite coordinates", 2,
+        Finding("BC309", "warning", "obsm['X_u']", "NaN or infinite coordinates of 2 cells", 2,
                 fix="Leave the key out of a copy, or fill it"),
     ),
     "cells without counts": (
         make(np.array([[3, 1], [0, 0]], np.float32)),
-        Finding("BC310", "warning", "X", "1 cells are zero throughout", 1,
+        Finding("BC310", "warning", "X", "all values of 1 cell are zero", 1,
                 fix="Leave them out: sc.pp.filter_cells(copy, min_counts=1), or submit with min_counts=1"),
     ),
     "genes without counts": (
         make(np.array([[3, 0], [1, 0]], np.float32)),
-        Finding("BC311", "note", "X", "1 genes are zero throughout", 1),
+        Finding("BC311", "note", "X", "all values of 1 gene are zero", 1),
     ),
     "beyond float32": (
         make(LOG.astype(float) + np.diag([1e39, 0])),
@@ -285,7 +285,7 @@ CASES = {
     ),
     "names out of a spreadsheet": (
         genes(["1-Mar", "2-Sep", "3-Sep", "4-Sep", "x"]),
-        Finding("BC406", "warning", "var_names", "4 names look like days or numbers that a spreadsheet made of genes",
+        Finding("BC406", "warning", "var_names", "4 names like days or numbers, which a spreadsheet makes of genes",
                 4, ("'1-Mar'", "'2-Sep'", "'3-Sep'"),
                 "Take the names from the file that was there before; MARCH1, SEPT2 and DEC1 become days in a "
                 "spreadsheet"),

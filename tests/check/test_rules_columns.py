@@ -55,7 +55,7 @@ def test_an_unknown_batch_column_is_an_error_with_near_names():
 def test_cells_without_a_batch_are_an_error():
     (found,) = bc.check(make(sample=["a", None]), batch_key="sample")
     assert (found.path, found.count, found.examples) == ("obs['sample']", 1, ("'c1'",))
-    with pytest.raises(errors.InvalidColumn, match="1 cells have no batch"):
+    with pytest.raises(errors.InvalidColumn, match="1 cell without a batch"):
         bc.check(make(sample=["a", None]), batch_key="sample").raise_for_errors()
 
 

@@ -92,7 +92,7 @@ def test_none_left_is_refused_before_anything_is_sent(server):
 def test_few_left_is_a_python_warning_of_a_submission_and_refused_by_strict(server):
     with pytest.raises(errors.CheckFailed, match=r"check='strict' refuses[\s\S]*BC702"):
         make().biocolab.submit(min_counts=10, check="strict")
-    with pytest.warns(UserWarning, match="BC702 warning filters: 1 of 10 cells") as caught:
+    with pytest.warns(UserWarning, match="BC702 filters: 1 of 10 cells") as caught:
         submission = make().biocolab.submit(min_counts=10, skip_dimred=True)
     assert caught[0].filename == __file__
     assert submission.study().barcodes() == ["c9"]

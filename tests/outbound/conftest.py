@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import anndata as ad
 import numpy as np
@@ -22,6 +23,14 @@ def wide() -> ad.AnnData:
     adata = ad.AnnData(sparse.csr_matrix(rng.integers(0, 2**20, (300, 250)).astype(np.float32)))
     adata.obs_names = [f"CELL{i}-1" for i in range(300)]
     return adata
+
+
+@pytest.fixture
+def unread(tmp_path: Path) -> Path:
+    """A file of a kind that no sandbox can read, and that no check here can look into."""
+    path = tmp_path / "x.rds"
+    path.write_bytes(b"RDX3\nnothing")
+    return path
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import threading
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -156,30 +157,42 @@ class TestACallThatHasEnded:
         )  # fmt: skip
         assert len(studies("named")) == 1
 
+    def test_with_other_cells_under_its_name_is_a_second_study_with_a_warning(
+        self, faulty: Sandbox, wide: ad.AnnData, tmp_path: Path
+    ) -> None:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("error", "group")
+            first = submit(wide, "namesake", study_id="namesake")
+            assert submit(wide, "namesake", study_id="namesake").task_id == first.task_id
+        uuid = first.study_info["uuid"]
+        with pytest.warns(UserWarning, match=rf"'personal' has a study 'namesake' already \(uuid {uuid}\)"):
+            second = submit(wide[:200].copy(), "namesake", study_id="namesake")
+        file = wide[:100].copy().biocolab.to_h5ad(tmp_path / "x.h5ad")
+        with pytest.warns(UserWarning, match="has a study 'namesake' already") as caught:
+            third = bc.submit(file, name="namesake", study_id="namesake", skip_dimred=True)
+        assert {warning.filename for warning in caught} == {__file__}
+        assert set(studies("namesake")) == {uuid, second.study_info["uuid"], third.study_info["uuid"]}
+
     def test_without_a_name_is_followed_by_a_new_study(self, faulty: Sandbox, wide: ad.AnnData) -> None:
         first, second = submit(wide, "deliberate"), submit(wide, "deliberate")
         assert first.study_id != second.study_id
         assert len(studies("deliberate")) == 2
         assert journals() == []
 
-    def test_in_a_failure_is_followed_by_a_new_task(self, faulty: Sandbox, wide: ad.AnnData, tmp_path: Path) -> None:
-        file = wide.biocolab.to_h5ad(tmp_path / "x.h5ad")  # of an object such filters are refused before
+    def test_in_a_failure_is_followed_by_a_new_task(self, faulty: Sandbox, unread: Path) -> None:
         tasks = set()
         for _ in range(2):
-            with pytest.raises(TaskFailed, match="no cell is left") as caught:
-                bc.submit(file, study_id="fails", min_genes=5000)
+            with pytest.raises(TaskFailed, match="cannot read studies of type RDS") as caught:
+                bc.submit(unread, study_id="fails", study_type="rds")
             tasks.add(caught.value.task_id)
             assert journals() == []
         assert len(tasks) == 2
 
-    def test_in_a_failure_that_nobody_waited_for_is_followed_by_a_new_task(
-        self, faulty: Sandbox, wide: ad.AnnData, tmp_path: Path
-    ) -> None:
-        file = wide.biocolab.to_h5ad(tmp_path / "x.h5ad")
-        first = bc.submit(file, name="fails unseen", min_genes=5000, wait=False)
+    def test_in_a_failure_that_nobody_waited_for_is_followed_by_a_new_task(self, faulty: Sandbox, unread: Path) -> None:
+        first = bc.submit(unread, name="fails unseen", study_type="rds", wait=False)
         while first.status != "ERROR":
             pass
-        assert bc.submit(file, name="fails unseen", min_genes=5000, wait=False).task_id != first.task_id
+        assert bc.submit(unread, name="fails unseen", study_type="rds", wait=False).task_id != first.task_id
 
 
 class TestAnswersThatAreLost:

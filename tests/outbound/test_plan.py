@@ -20,6 +20,7 @@ from scipy import sparse
 from biocolab_accessor import errors
 from biocolab_accessor.check.file import open_h5ad
 from biocolab_accessor.outbound.plan import plan_submission, to_h5ad, write_plan
+from biocolab_accessor.outbound.request import StudyRequest
 
 DATA = Path(os.environ.get("BIOCOLAB_TEST_DATA", Path(__file__).parents[3] / "shared" / "data"))
 COUNTS = np.random.default_rng(1).poisson(0.7, (12, 5)).astype(np.float32)
@@ -262,13 +263,13 @@ def test_an_unknown_batch_column_names_the_near_ones():
 
 
 def test_cells_without_a_batch_are_refused():
-    with pytest.raises(errors.InvalidColumn, match="4 cells have no batch"):
+    with pytest.raises(errors.InvalidColumn, match="4 cells without a batch"):
         plan_submission(make(), batch_key="type")
 
 
 def test_the_single_file_is_the_same_by_either_way(tmp_path):
     adata = make()
-    (one,) = write_plan(adata, plan_submission(adata, name="my study"), tmp_path)
+    (one,) = write_plan(adata, plan_submission(adata, request=StudyRequest(study_id="my study")), tmp_path)
     assert one.name == "my_study.h5ad"
     with h5py.File(one) as a, h5py.File(to_h5ad(adata, tmp_path / "other.h5ad")) as b:
         names = [[], []]
@@ -303,6 +304,18 @@ def test_a_plan_reads_well():
         assert part in text
     assert "&lt;b&gt;" in plan._repr_html_()
     assert "<b>" not in plan._repr_html_()
+
+
+def test_a_plan_says_where_to_and_each_thing_once():
+    adata = make()
+    adata.obs["a/b"] = 1
+    request = StudyRequest("my group", study_id="PBMC", species="mouse")
+    text = repr(plan_submission(adata, request=request, to="talk2data"))
+    assert "\n  to: talk2data, group 'my group', study 'PBMC', species mouse\n" in text
+    assert (text.count("obs['a/b']"), text.count("BC109")) == (1, 0)
+    made = plan_submission(adata)
+    assert (made.to, made.group, made.study_id, made.species) == ("bbrowserx", "personal", None, "human")
+    assert "group 'personal', a study with an id that is made then" in repr(made)
 
 
 def test_an_object_that_has_changed_since_is_refused(tmp_path):

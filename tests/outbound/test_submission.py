@@ -23,9 +23,8 @@ def begin(adata: ad.AnnData, title: str, **options: object) -> Submission:
     return adata.biocolab.submit(name=title, skip_dimred=True, wait=False, **options)
 
 
-def begin_what_fails(adata: ad.AnnData, title: str, folder: Path) -> Submission:
-    """A submission of which no cell is left; of an object that would be refused before it is sent, so of a file."""
-    return bc.submit(adata.biocolab.to_h5ad(folder / "x.h5ad"), name=title, min_genes=500, wait=False)
+def begin_what_fails(path: Path, title: str) -> Submission:
+    return bc.submit(path, name=title, study_type="rds", wait=False)
 
 
 def waiting_threads() -> list[str]:
@@ -100,12 +99,12 @@ class TestWaiting:
         with pytest.raises(InvalidArgument, match="timeout is"):
             begin(counts, "nonsense").wait(timeout)
 
-    def test_for_a_failure_leaves_its_log(self, faulty: Sandbox, counts: ad.AnnData, tmp_path: Path) -> None:
-        submission = begin_what_fails(counts, "failure", tmp_path)
-        with pytest.raises(TaskFailed, match="no cell is left"):
+    def test_for_a_failure_leaves_its_log(self, faulty: Sandbox, unread: Path) -> None:
+        submission = begin_what_fails(unread, "failure")
+        with pytest.raises(TaskFailed, match="cannot read studies of type RDS"):
             submission.wait()
         assert submission.status == "ERROR"
-        assert "no cell is left" in submission.log
+        assert "cannot read studies of type RDS" in submission.log
 
     def test_elsewhere_is_an_error(self, faulty: Sandbox, counts: ad.AnnData, monkeypatch: pytest.MonkeyPatch) -> None:
         pickled = pickle.dumps(begin(counts, "elsewhere"))
@@ -140,13 +139,11 @@ class TestInAnEventLoop:
         assert turns > 10
         assert waiting_threads() == []
 
-    def test_its_failure_is_raised_where_it_is_awaited(
-        self, faulty: Sandbox, counts: ad.AnnData, tmp_path: Path
-    ) -> None:
+    def test_its_failure_is_raised_where_it_is_awaited(self, faulty: Sandbox, unread: Path) -> None:
         async def main() -> None:
-            await begin_what_fails(counts, "awaited failure", tmp_path)
+            await begin_what_fails(unread, "awaited failure")
 
-        with pytest.raises(TaskFailed, match="no cell is left"):
+        with pytest.raises(TaskFailed, match="cannot read studies of type RDS"):
             asyncio.run(main())
         assert waiting_threads() == []
 

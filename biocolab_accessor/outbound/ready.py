@@ -1,0 +1,100 @@
+"""Ready: h5ad files on disk that a server can read as they are, or copies of them that it can."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from biocolab_accessor.blocks import Slot
+from biocolab_accessor.check.counts import MatrixChoice
+from biocolab_accessor.check.report import Report
+from biocolab_accessor.check.run import check_object, open_h5ad
+from biocolab_accessor.errors import InvalidArgument
+from biocolab_accessor.notice import notice
+from biocolab_accessor.outbound.plan import plan_submission, write_plan
+from biocolab_accessor.outbound.request import StudyRequest
+
+__all__ = ["make_ready"]
+
+_NO_CELL_KEPT = "BC703"
+
+
+def make_ready(
+    paths: Sequence[Path], request: StudyRequest, input_matrix_type: Any, folder: Path
+) -> tuple[list[Path], bool]:
+    """Check files, and copy those whose matrix is not where the server reads it.
+
+    Parameters
+    ----------
+    paths
+        The files, each a batch. They are not changed.
+    request
+        What the study shall be.
+    input_matrix_type
+        ``"auto"``, ``"raw"`` or ``"normalized"``.
+    folder
+        Where copies are written.
+
+    Returns
+    -------
+    tuple
+        For each path itself or its copy, and whether they hold counts.
+
+    Raises
+    ------
+    CheckFailed
+        A file is not fit to be sent, or no cell of any passes the filters.
+    InvalidArgument
+        Some hold counts and others do not.
+
+    Warns
+    -----
+    UserWarning
+        What the check warns of.
+    """
+    checked = {path: _checked(path, request, input_matrix_type) for path in paths}
+    _refuse({path: report for path, (report, _) in checked.items()})
+    choices: dict[Path, MatrixChoice] = {path: choice for path, (_, choice) in checked.items() if choice is not None}
+    types = {choice.input_matrix_type for choice in choices.values()}
+    if len(types) > 1:
+        held = "; ".join(f"{path.name}: {choice.reason}" for path, choice in choices.items())
+        msg = f"the batches of one study must all be counts or all be normalized: {held}"
+        raise InvalidArgument(msg)
+    raw = types == {"raw"}
+    slot = Slot("raw.X" if raw else "X")
+    ready = []
+    for number, path in enumerate(paths):
+        if choices[path].slot == slot:
+            ready.append(path)
+            continue
+        adata = open_h5ad(path)
+        try:
+            copy = folder / str(number)
+            ready += write_plan(adata, plan_submission(adata, input_matrix_type=input_matrix_type), copy)
+        finally:
+            adata.file.close()
+    return ready, raw
+
+
+def _checked(path: Path, request: StudyRequest, input_matrix_type: Any) -> tuple[Report, MatrixChoice | None]:
+    adata = open_h5ad(path)
+    try:
+        return check_object(
+            adata, input_matrix_type=input_matrix_type, species=request.species, filters=request.filters
+        )
+    finally:
+        adata.file.close()
+
+
+def _refuse(reports: Mapping[Path, Report]) -> None:
+    """Raise for what cannot be sent, and warn of the rest; of several batches some may lose all their cells."""
+    all_lost = all(any(found.code == _NO_CELL_KEPT for found in report) for report in reports.values())
+    for path, report in reports.items():
+        grave = Report([found for found in report if all_lost or found.code != _NO_CELL_KEPT])
+        grave.raise_for_errors(of=str(path))
+    for path, report in reports.items():
+        for found in report:
+            # A file goes as it is, and its copy comes back as the file was: nothing to warn of.
+            if found.severity != "note" and not found.changed:
+                notice(f"{path.name}: {found.code} {found.path}: {found.text}")
