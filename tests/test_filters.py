@@ -12,9 +12,10 @@ import pandas as pd
 import pytest
 from scipy import sparse
 
-import biocolab_accessor as bc
 from biocolab_accessor.bounds import Filters
+from biocolab_accessor.connection import current
 from biocolab_accessor.errors import EmptyAnnData, InvalidArgument, InvalidValues, NoCounts, TaskFailed, UnknownField
+from biocolab_accessor.outbound.plan import plan_submission, write_plan
 from biocolab_accessor.sandbox.cells import Cells, keep_cells
 from biocolab_accessor.sandbox.samples import celltypist_sample, has_celltypist
 from biocolab_accessor.sandbox.server import Sandbox
@@ -29,9 +30,16 @@ def kept_by_server(adata: ad.AnnData, *, batch_key: str | None = None, **filters
         try:
             submission = adata.biocolab.submit(skip_dimred=True, batch_key=batch_key, **filters)
         except EmptyAnnData:
-            # The check says so before; that the server would have said the same is seen of a file that nobody checks.
+            # The check says so before; that the server says the same is seen by a client that asks nobody.
+            plan = plan_submission(adata)
             with tempfile.TemporaryDirectory() as folder, pytest.raises(TaskFailed) as caught:
-                bc.submit(adata.biocolab.to_h5ad(f"{folder}/x.h5ad"), skip_dimred=True, **filters)
+                current().get_bbrowserx().submit_study_from_local(
+                    "personal",
+                    [{"matrix": str(write_plan(adata, plan, folder)[0])}],
+                    input_matrix_type=plan.input_matrix_type,
+                    skip_dimred=True,
+                    **filters,
+                )
             assert "no cell is left" in caught.value.log
             return set()
     return set(submission.study().barcodes())
