@@ -48,6 +48,7 @@ def main(*arguments: str) -> None:
         }
         if soma:
             sides["TileDB-SOMA, local disk"] = lambda: child("fetch", "soma", soma)
+        sides["the matrix' bytes alone, into a buffer"] = lambda: child("fetch", "arrival", **variables)
         sides["ours, from the cache"] = lambda: child("fetch", "cached", **variables, BIOCOLAB_CACHE_DIR=cache)
         sides["ours, from the cache, and read it all"] = lambda: child(
             "fetch", "cached_and_read", **variables, BIOCOLAB_CACHE_DIR=cache
@@ -76,6 +77,19 @@ def ours(**options: Any) -> None:
     bc.study(TINY).to_anndata(cache=False)
     study = bc.study(STUDY)
     timed(lambda: study.to_anndata(cache=False, **options), arrays=arrays)
+
+
+def arrival() -> None:
+    """Receive the answer that the matrix is in, and do nothing with it."""
+    import biocolab_accessor as bc
+
+    def call(study: Any) -> Any:
+        return study._post_buffer("/v1/study/get_matrix", {"unit": "raw"}, "the answer")
+
+    human = bc.database()
+    call(human.get_study(TINY))
+    study = human.get_study(STUDY)
+    timed(lambda: call(study), arrays=lambda content: round(content.nbytes / 1e6, 1))
 
 
 def cached(*, read: bool = False) -> None:
@@ -157,6 +171,7 @@ SIDES = {
     "bioflex": bioflex,
     "read_h5ad": read_h5ad,
     "soma": soma,
+    "arrival": arrival,
     "cached": cached,
     "cached_and_read": lambda: cached(read=True),
 }

@@ -8,6 +8,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import pandas as pd
+
 __all__ = ["Identifiers", "Species", "identify", "is_mitochondrial"]
 
 Species = Literal["human", "mouse", "others"]
@@ -25,7 +27,7 @@ _ENSEMBL = _line(r"ENS([A-Z]{3,4})?G\d{11}(\.\d+)?")
 _HUMAN, _MOUSE = "", "MUS"
 
 # Genes of human are written CD3D, of mouse and rat Cd3d. A name of few letters, a clone or a Riken gene says neither.
-_UPPER = _line(r"[A-Z][A-Z0-9]*[A-Z][A-Z0-9-]*")
+_UPPER = _line(r"[A-Z][0-9]*[A-Z][A-Z0-9-]*")
 _CAPITALISED = _line(r"[A-Z][a-z]{2,}[a-z0-9-]*|[A-Z][a-z]+[0-9][a-z0-9-]*|mt-[A-Z][a-z]+[0-9a-z]*")
 _FEWEST = 20
 _MOST_UPPER, _MOST_CAPITALISED = 0.9, 0.7
@@ -33,10 +35,12 @@ _MOST_UPPER, _MOST_CAPITALISED = 0.9, 0.7
 _MONTH = "Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Sept|Oct|Nov|Dec"
 # Not in lower case, for sep-1 and dec-1 are genes of a worm. A power of ten is what becomes of a Riken gene such as
 # 2310009E13Rik, cut short.
+# The look ahead spares most names the alternatives.
 _MANGLED = _line(
+    r"(?=[\dADFJMNOS])(?:"
     rf"\d{{1,2}}-(?:{_MONTH}|{_MONTH.upper()})|(?:{_MONTH})-\d{{1,2}}"
     r"|\d{4}[-/]\d{1,2}[-/]\d{1,2}(?: 00:00:00)?|\d{1,2}/\d{1,2}/(?:\d{2}|\d{4})"
-    r"|\d(?:\.\d+)?E\+\d{2}"
+    r"|\d(?:\.\d+)?E\+\d{2})"
 )
 # Days since 1900 of the years 2001 to 2031, in which names such as MARCH1 were taken for a day.
 _FIRST_DAY, _LAST_DAY = 36_892, 48_213
@@ -97,8 +101,7 @@ def identify(names: Iterable[Any]) -> Identifiers:
     >>> found.species, len(found.versioned), found.mangled, found.mitochondrial
     ('mouse', 30, ('1-Mar',), ('mt-Nd1',))
     """
-    texts = [name for name in names if isinstance(name, str)]
-    lines = _lines(texts)
+    texts, lines = _lines(names)
     ids = _ENSEMBL.findall(lines)
     digits = _DIGITS.findall(lines)
     mangled = _MANGLED.findall(lines)
@@ -120,12 +123,17 @@ def identify(names: Iterable[Any]) -> Identifiers:
     )
 
 
-def _lines(names: list[str]) -> str:
-    """The names one below the other; what would break a line is a blank there."""
-    lines = "\n".join(names)
-    if lines.count("\n") >= max(1, len(names)):
-        lines = "\n".join(name.replace("\n", " ") for name in names)
-    return f"\n{lines}\n"
+def _lines(names: Iterable[Any]) -> tuple[list[str], str]:
+    """Those names that are text, and all of them one below the other; what would break a line is a blank there."""
+    texts = names.tolist() if isinstance(names, pd.Index) else list(names)
+    try:
+        lines = "\n".join(texts)
+    except TypeError:
+        texts = [name for name in texts if isinstance(name, str)]
+        lines = "\n".join(texts)
+    if lines.count("\n") >= max(1, len(texts)):
+        lines = "\n".join(name.replace("\n", " ") for name in texts)
+    return texts, f"\n{lines}\n"
 
 
 def is_mitochondrial(name: str) -> bool:
