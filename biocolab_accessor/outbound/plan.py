@@ -135,10 +135,10 @@ class Plan:
             ("obsm", ", ".join(self.obsm)),
             ("files", files),
             ("size", size),
-            ("changed", "; ".join(self.changes)),
+            *(("changed", change) for change in self.changes),
             ("left out", ", ".join(self.left_out)),
             ("filters", "; ".join(found.text for found in self.report.notes if found.path == "filters")),
-            ("warnings", "; ".join(f"{found.code} {found.path}: {found.text}" for found in warned)),
+            *(("warning", f"{found.code} {found.path}: {found.text}") for found in warned),
         ]
         return [(name, text) for name, text in rows if text]
 
