@@ -81,6 +81,44 @@ def test_a_zarr_store_holds_them_all(studies: list[str], tmp_path: Path) -> None
         bc.collection(studies[:3]).to_zarr(path)
 
 
+def test_studies_whose_ids_no_file_can_hold_are_kept_under_ids_that_it_can(
+    server: Sandbox, counts: ad.AnnData, tmp_path: Path
+) -> None:
+    server.add_study("lab/one", counts)
+    server.add_study("lab/two", counts)
+    found = bc.collection(["lab/one", "lab/two"])
+    found.to_anndata().write_h5ad(tmp_path / "joined.h5ad")
+    read = ad.read_h5ad(tmp_path / "joined.h5ad"), ad.read_zarr(found.to_zarr(tmp_path / "joined.zarr"))
+    for joined in read:
+        origins = joined.uns["biocolab"]["studies"]
+        assert [origin["study_id"] for origin in origins.values()] == ["lab/one", "lab/two"]
+        assert list(origins) == ["lab%2Fone~biocolab", "lab%2Ftwo~biocolab"]
+        assert list(joined.obs["study"].cat.categories) == ["lab/one", "lab/two"]
+        assert joined.obs_names[60] == "CELL0-1-lab/two"
+
+
+def test_studies_that_share_their_id_are_told_apart_and_one_that_is_there_twice_is_refused(
+    server: Sandbox, counts: ad.AnnData
+) -> None:
+    halves = counts[:30].copy(), counts[30:].copy()
+    uuids = [half.biocolab.submit(study_id="namesake", skip_dimred=True).study_info["uuid"] for half in halves]
+    joined = bc.collection(uuids, source="bbrowserx").to_anndata(genes=iter(["GENE1"]), fields="label")
+    assert list(joined.obs["study"].cat.categories) == ["namesake", "namesake-1"]
+    assert [origin["study_uuid"] for origin in joined.uns["biocolab"]["studies"].values()] == uuids
+    counts.biocolab.submit(study_id="only_one", skip_dimred=True)
+    uuid = bc.studies().set_index("study_id").loc["only_one", "uuid"]
+    with pytest.raises(InvalidArgument, match="is there twice"):
+        bc.collection(["only_one", uuid], source="bbrowserx")
+
+
+def test_a_label_never_takes_the_place_of_a_field(server: Sandbox, tmp_path: Path) -> None:
+    found = bc.collection(["PBMC68k_reduced"])
+    for join in (found.to_anndata, found.lazy, lambda **kw: found.to_zarr(tmp_path / "joined.zarr", **kw)):
+        with pytest.raises(InvalidArgument, match="has a field 'bulk_labels', where label= would go"):
+            join(label="bulk_labels")
+    assert list(found.to_anndata(label="bulk_labels", fields=["phase"]).obs) == ["phase", "bulk_labels"]
+
+
 def test_bad_input_is_refused(studies: list[str]) -> None:
     with pytest.raises(InvalidArgument, match="at least one"):
         bc.collection([])

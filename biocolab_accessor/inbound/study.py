@@ -261,8 +261,9 @@ class Study(Reading):
         basis
             ``"umap"``, ``"X_umap"`` or the server's name; None means the UMAP, else t-SNE, else the first there is.
         palette
-            Colours by category or in order, such as ``adata.uns["leiden_colors"]``; None takes up to seven that
-            colour-blind eyes can tell apart, and scanpy's for more.
+            Colours by category, or in the order of the legend, which is natural (cluster 2 before 10) and so that of
+            ``adata.uns["leiden_colors"]``; None takes up to seven that colour-blind eyes can tell apart, and scanpy's
+            for more.
         cmap
             Colour map of numbers.
         size
