@@ -27,6 +27,7 @@ from biocolab_accessor.inbound.selection import Selection
 from biocolab_accessor.storage.cache import cache
 from biocolab_accessor.storage.csr import Compression
 from biocolab_accessor.storage.h5ad import write_h5ad
+from biocolab_accessor.storage.place import place_of
 from biocolab_accessor.storage.transpose import Scratch, join_rows, shelve
 
 __all__ = ["file_of_study", "open_backed", "open_lazily", "safe_names", "write_study"]
@@ -39,10 +40,7 @@ _CHUNK_BYTES = 64 << 20
 
 def write_study(parts: StudyParts, selection: Selection, path: str | Path, compression: Compression = "gzip") -> Path:
     """See :meth:`Study.to_h5ad`."""
-    target = Path(path).expanduser()
-    if not target.parent.is_dir() or target.is_dir():
-        msg = f"{target} is a folder" if target.is_dir() else f"there is no folder {target.parent}"
-        raise InvalidArgument(msg)
+    target = place_of(path)
     genes = named(parts, selection)
     frame = obs_of(parts, selection)
     frame.columns = text_index([escaped(name) for name in frame.columns])
