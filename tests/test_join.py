@@ -211,6 +211,16 @@ class TestCredentialsOfACluster:
             found = _arguments()
         assert found == {"private_host": "http://127.0.0.1:9/", "private_token": "e3b0c44298fc1c149afb"}
 
+    def test_come_with_the_authorities_that_vouch_for_the_server(self, no_connection: None, tmp_path: Path) -> None:
+        bundle = tmp_path / "ca.pem"
+        bundle.touch()
+        bc.connect(private_host="https://lab.example/", private_token="e3b0c44298fc1c149afb", ssl=bundle)
+        assert _arguments() == {
+            "private_host": "https://lab.example/",
+            "private_token": "e3b0c44298fc1c149afb",
+            "ssl": bundle,
+        }
+
     def test_are_asked_for_where_there_are_none(self, no_connection: None) -> None:
         with pytest.raises(MissingCredentials):
             _arguments()
