@@ -213,7 +213,9 @@ class Study(Reading):
         Parameters
         ----------
         path
-            h5ad to write and to read from; None means one in ``bc.cache``, which is possible for studies of BioFlex.
+            h5ad to write and to read from; None means one in ``bc.cache``, which is possible for studies of BioFlex. It
+            has to stay there as long as the AnnData is used: ``bc.cache.clear()`` removes it, and so do newer entries
+            where all do not fit into ``bc.settings.cache_size``.
         fields, unit, layers, obsm
             As for :meth:`to_anndata`.
 
