@@ -52,8 +52,7 @@ def fetch(parts: StudyParts, selection: Selection) -> AnnData:
         obs=frame,
         var=var,
         obsm=arrays,
-        # a unit that is also X's is copied: writing into one must not change the other
-        layers={name: x.copy() if u == selection.unit else matrices[u] for name, u in selection.layers.items()},
+        layers=_layers(matrices, selection),
         uns={PROVENANCE: origin(parts, selection, genes, keys)},
     )
 
@@ -107,6 +106,15 @@ def origin(
         embeddings=names_of_embeddings(keys),
         renamed=undone(parts.sent_fields(wanted), keys),
     )
+
+
+def _layers(matrices: Mapping[str, Any], selection: Selection) -> dict[str, Any]:
+    """Each layer with a matrix of its own: writing into one must change neither X nor another."""
+    taken, layers = {selection.unit}, {}
+    for name, unit in selection.layers.items():
+        layers[name] = matrices[unit].copy() if unit in taken else matrices[unit]
+        taken.add(unit)
+    return layers
 
 
 def _warn_where_no_counts(matrix: Any, study_id: str) -> None:

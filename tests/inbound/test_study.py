@@ -67,6 +67,11 @@ class TestToAnnData:
         adata.X.data *= 2
         assert adata.X.max() == 2 * adata.layers["lognorm"].max()
 
+    def test_two_layers_of_one_unit_do_not_share_their_values(self, study: Study, counts: ad.AnnData) -> None:
+        adata = study.to_anndata(unit="lognorm", layers=["raw", "counts"])
+        adata.layers["raw"].data[:] = 0
+        np.testing.assert_array_equal(adata.layers["counts"].toarray(), counts.X.toarray())
+
     def test_genes_and_fields_are_a_selection_in_their_order(self, study: Study, counts: ad.AnnData) -> None:
         adata = study.to_anndata(genes=["GENE7", "MT-ND1", "GENE2", "GENE7"], fields=["label", "sample"])
         assert list(adata.var_names) == ["GENE7", "MT-ND1", "GENE2"]
