@@ -286,6 +286,8 @@ class Study(Reading):
             The server has no such embedding of the study, or none at all, as BioFlex.
         UnknownField
             The study has no such field and no such gene; near names are given.
+        AmbiguousName
+            Several features of the study have this name.
         InvalidArgument
             The field has too many values for colours, or an argument is none of its values.
 
