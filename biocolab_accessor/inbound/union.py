@@ -88,7 +88,7 @@ def _even_columns(parts: Sequence[AnnData], join: Join) -> None:
                 part.obs[name] = part.obs[name].astype("boolean")
     if mixed:
         msg = f"columns {listing(mixed)} are not of one kind in all studies: numbers and bools became labels in them"
-        warnings.warn(msg, UserWarning, stacklevel=5)
+        warnings.warn(msg, UserWarning, stacklevel=4)
 
 
 def _kind(column: pd.Series) -> str:
