@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from anndata import AnnData
+from numpy.typing import NDArray
 
 from biocolab_accessor.inbound.embedding import to_obsm
 from biocolab_accessor.inbound.matrix import select_genes
@@ -20,10 +21,11 @@ from biocolab_accessor.inbound.provenance import names_of_embeddings, origin_of,
 from biocolab_accessor.inbound.selection import FetchPlan, Selection
 from biocolab_accessor.storage.budget import budget, expect_room
 
-__all__ = ["fetch", "named", "obs_of", "origin", "plan_fetch", "var_of"]
+__all__ = ["LOOKED_AT", "fetch", "named", "obs_of", "origin", "plan_fetch", "var_of", "warn_where_no_counts"]
 
 _ALTERNATIVE = "use format='csr', study.to_h5ad(path), study.to_anndata(backed=path) or study.lazy(), or ask for genes="
-_LOOKED_AT = 1 << 20
+LOOKED_AT = 1 << 20
+"""Values that tell whether there are counts."""
 
 
 def fetch(parts: StudyParts, selection: Selection) -> AnnData:
@@ -46,7 +48,8 @@ def fetch(parts: StudyParts, selection: Selection) -> AnnData:
     arrays, keys = to_obsm(coordinates, parts.n_obs, parts.study_id)
     x = matrices[selection.unit]
     if selection.unit == "raw":
-        _warn_where_no_counts(x, parts.study_id)
+        values = x.reshape(-1) if isinstance(x, np.ndarray) else x.data
+        warn_where_no_counts(values[:LOOKED_AT], parts.study_id)
     return AnnData(
         x,
         obs=frame,
@@ -117,15 +120,22 @@ def _layers(matrices: Mapping[str, Any], selection: Selection) -> dict[str, Any]
     return layers
 
 
-def _warn_where_no_counts(matrix: Any, study_id: str) -> None:
-    """Of a study that was submitted without counts the raw values are what was submitted, often log-normalised."""
-    stored = (matrix.reshape(-1) if isinstance(matrix, np.ndarray) else matrix.data)[:_LOOKED_AT]
+def warn_where_no_counts(stored: NDArray[Any], study_id: str) -> None:
+    """Of a study that was submitted without counts the raw values are what was submitted, often log-normalised.
+
+    Parameters
+    ----------
+    stored
+        Some of the raw values; :data:`LOOKED_AT` are enough.
+    study_id
+        For the message.
+    """
     if not np.array_equal(stored, np.rint(stored)):
         msg = (
             f"study {study_id}: its raw values are no whole numbers, so it has no counts; "
             "they are what was submitted, often log-normalised already"
         )
-        warnings.warn(msg, UserWarning, stacklevel=4)
+        warnings.warn(msg, UserWarning, stacklevel=4)  # the user's line: above this, its caller, and the method
 
 
 def _matrix(parts: StudyParts, selection: Selection, genes: Sequence[str] | None, unit: str) -> Any:

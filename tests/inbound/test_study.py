@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import warnings
+from pathlib import Path
 
 import anndata as ad
 import numpy as np
@@ -49,6 +50,26 @@ class TestToAnnData:
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             study.to_anndata(unit="lognorm", format=format)
+
+    def test_they_are_warned_of_on_disk_as_well_where_the_user_called(
+        self, server: Sandbox, counts: ad.AnnData, tmp_path: Path
+    ) -> None:
+        counts.X = counts.X.log1p()
+        server.add_study("no_counts", counts)
+        study = bc.study("no_counts")
+        for call in (
+            lambda: study.to_h5ad(tmp_path / "x.h5ad"),
+            lambda: study.to_anndata(backed=tmp_path / "y.h5ad"),
+            lambda: study.lazy(tmp_path / "z.h5ad"),
+            lambda: study.lazy(),
+            lambda: study.lazy(),
+        ):
+            with pytest.warns(UserWarning, match="study no_counts: its raw values are no whole numbers") as caught:
+                call()
+            assert [Path(warning.filename).name for warning in caught] == ["test_study.py"]
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            study.to_h5ad(tmp_path / "x.h5ad", unit="lognorm")
 
     @pytest.mark.parametrize(
         ("format", "kind"), [("csr", sparse.csr_matrix), ("csc", sparse.csc_matrix), ("dense", np.ndarray)]
