@@ -16,7 +16,7 @@ from biocolab_accessor.inbound.disk import safe_names
 from biocolab_accessor.inbound.matrix import Unit
 from biocolab_accessor.inbound.metadata import select_fields, unique_names
 from biocolab_accessor.inbound.selection import Selection
-from biocolab_accessor.inbound.study import Study
+from biocolab_accessor.inbound.study import Study, address_of
 from biocolab_accessor.inbound.union import Join, expect_join, union
 from biocolab_accessor.naming import listing
 
@@ -70,7 +70,7 @@ def collection(
     for name in names:
         each = study(name, database=database, source=source, species=species, group=group)
         # An id and a uuid may be of one study.
-        if any(_origin(each) == _origin(other) for other in found):
+        if any(address_of(each) == address_of(other) for other in found):
             msg = f"study {name!r} is there twice: {listing(names)}"
             raise InvalidArgument(msg)
         found.append(each)
@@ -170,7 +170,7 @@ class Collection:
             "obsm": obsm,
             "cache": cache,
         }
-        return union(_compute([(_origin(each), options) for each in self.studies]), self._names, join, label)
+        return union(_compute([(address_of(each), options) for each in self.studies]), self._names, join, label)
 
     def lazy(
         self,
@@ -286,12 +286,9 @@ class Collection:
 
 def fetch_part(origin: Mapping[str, Any], options: Mapping[str, Any]) -> AnnData:
     """One study, fetched wherever this runs, with the tokens that are there."""
+    # Not the study itself: Dask's scheduler unpickles what it hands on, and has no tokens to look it up with.
     adata: AnnData = study_of_origin(origin).to_anndata(**options)
     return adata
-
-
-def _origin(study: Study) -> dict[str, Any]:
-    return {**study.provenance(), "source": study.source, "study_id": study.id}
 
 
 def _compute(tasks: list[tuple[dict[str, Any], dict[str, Any]]]) -> list[AnnData]:

@@ -111,6 +111,13 @@ def test_studies_that_share_their_id_are_told_apart_and_one_that_is_there_twice_
         bc.collection(["only_one", uuid], source="bbrowserx")
 
 
+def test_which_of_its_studies_is_meant_has_to_be_said(studies: list[str]) -> None:
+    joined = bc.collection(studies[:2]).to_anndata(genes="GENE5")
+    for ask in (lambda: joined.biocolab.study, joined.biocolab.pull_metadata):
+        with pytest.raises(UnknownStudy, match=r"is of 2 studies \('PART00', 'PART01'\): use bc.study"):
+            ask()
+
+
 def test_a_label_never_takes_the_place_of_a_field(server: Sandbox, tmp_path: Path) -> None:
     found = bc.collection(["PBMC68k_reduced"])
     for join in (found.to_anndata, found.lazy, lambda **kw: found.to_zarr(tmp_path / "joined.zarr", **kw)):
@@ -173,7 +180,7 @@ class TestCluster:
 
         from biocolab_accessor import join
 
-        origin = join._origin(bc.study(studies[0]))
+        origin = join.address_of(bc.study(studies[0]))
         graph = delayed(join.fetch_part, pure=False)(origin, {"cache": False})
         assert server.token.encode() not in pickle.dumps(dict(graph.dask))
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, overload
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 from anndata import AnnData
 
@@ -24,11 +24,13 @@ if TYPE_CHECKING:
 
     from biocolab_accessor.plotting.embedding import LegendLoc
 
-__all__ = ["Study", "parts_of"]
+__all__ = ["Study", "address_of", "parts_of"]
 
 
 class Study(Reading):
     """A study of BioFlex, BBrowserX or Talk2Data; made by :func:`biocolab_accessor.study`.
+
+    It pickles without a token: in another process it is looked up on the server that is connected to there.
 
     Attributes
     ----------
@@ -47,6 +49,11 @@ class Study(Reading):
     ...     study.n_obs, study.n_vars
     (700, 765)
     """
+
+    def __reduce__(self) -> tuple[Callable[[dict[str, Any]], Study], tuple[dict[str, Any]]]:
+        from biocolab_accessor.catalog import study_of_origin
+
+        return study_of_origin, (address_of(self),)
 
     @overload
     def to_anndata(
@@ -303,6 +310,11 @@ class Study(Reading):
         return plot_study(
             self._parts, color, basis=basis, palette=palette, cmap=cmap, size=size, legend_loc=legend_loc, ax=ax
         )
+
+
+def address_of(study: Study) -> dict[str, Any]:
+    """What finds a study again in any process that is connected to its server; never a token."""
+    return {**study.provenance(), "source": study.source, "study_id": study.id}
 
 
 def parts_of(study: Study) -> StudyParts:

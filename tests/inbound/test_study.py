@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pickle
 import warnings
 from pathlib import Path
 
@@ -9,7 +10,14 @@ import pytest
 from scipy import sparse
 
 import biocolab_accessor as bc
-from biocolab_accessor.errors import AmbiguousName, InvalidArgument, InvalidResponse, UnknownField, UnknownGene
+from biocolab_accessor.errors import (
+    AmbiguousName,
+    ConfigurationError,
+    InvalidArgument,
+    InvalidResponse,
+    UnknownField,
+    UnknownGene,
+)
 from biocolab_accessor.inbound.bioflex_source import BioFlexSource
 from biocolab_accessor.inbound.connector_source import ConnectorSource
 from biocolab_accessor.inbound.study import Study
@@ -22,6 +30,19 @@ def study(request: pytest.FixtureRequest, server: Sandbox, counts: ad.AnnData) -
     counts.biocolab.submit("All members", study_id="both_ways", skip_dimred=True)
     newest = bc.studies("all_members").set_index("study_id").loc[["both_ways"], "uuid"].iloc[0]
     return bc.study(newest, source=request.param)
+
+
+class TestPickle:
+    def test_finds_the_study_again_and_holds_no_token(self, study: Study, server: Sandbox) -> None:
+        content = pickle.dumps(study)
+        assert server.token.encode() not in content
+        again = pickle.loads(content)
+        assert (again.id, again.source, again.barcodes()) == (study.id, study.source, study.barcodes())
+
+    def test_is_of_its_own_server_and_no_other(self, study: Study, tmp_path: Path) -> None:
+        content = pickle.dumps(study)
+        with bc.sandbox(tmp_path / "other"), pytest.raises(ConfigurationError, match="the current connection is to"):
+            pickle.loads(content)
 
 
 class TestToAnnData:
