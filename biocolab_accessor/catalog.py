@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import pandas as pd
 
@@ -20,6 +20,7 @@ from biocolab_accessor.errors import (
     UnknownStudy,
 )
 from biocolab_accessor.naming import did_you_mean, listing
+from biocolab_accessor.species import known_species
 
 if TYPE_CHECKING:
     from biocolab_accessor.clients.bbrowserx import BBrowserXConnector
@@ -98,6 +99,8 @@ def studies(group: str = "personal", *, species: str = "human", source: Server =
     ------
     UnknownGroup
         The token sees no such group.
+    InvalidArgument
+        There is no such species.
     InvalidResponse
         The server's list is none.
 
@@ -153,6 +156,8 @@ def study(
         There is none; near ids are given where the server lists its studies.
     AmbiguousName
         Several studies have this id; their uuids are listed.
+    InvalidArgument
+        There is no such source or species, or a group of BioFlex, or a database of another server, is asked for.
 
     Examples
     --------
@@ -167,6 +172,16 @@ def study(
         msg = f"study_id is {study_id!r}: give the study's id, such as 'GSE96583_batch2'"
         raise InvalidArgument(msg)
     species = getattr(species, "value", species)
+    sources = get_args(Source)
+    if source not in sources:
+        msg = f"source is {source!r}{did_you_mean(str(source), sources)}: give one of {listing(sources)}"
+        raise InvalidArgument(msg)
+    if group is not None and source == "bioflex":
+        msg = f"group is {group!r}, but BioFlex has databases and no groups: give source='bbrowserx' or 'talk2data'"
+        raise InvalidArgument(msg)
+    if database is not None and source != "bioflex":
+        msg = f"source is {source!r}, which has groups and no databases: give source='bioflex', or no database"
+        raise InvalidArgument(msg)
     if source == "bioflex":
         from biocolab_accessor.inbound.bioflex_source import BioFlexSource
 
@@ -296,8 +311,7 @@ def _groups(connector: BBrowserXConnector) -> list[dict[str, str]]:
 
 
 def _studies(connector: BBrowserXConnector, group_id: str, species: str) -> list[dict[str, Any]]:
-    species = getattr(species, "value", species)
-    rows = connector.get_all_studies_info_in_group(species, group_id)
+    rows = connector.get_all_studies_info_in_group(known_species(species), group_id)
     return [
         {
             "study_id": str(_either(row, ("study_hash_id", "accession_id", "uuid"))),

@@ -38,7 +38,8 @@ class _Credentials:
 def share_credentials(client: Any) -> None:
     """Give the workers of a cluster the hosts and tokens of this session.
 
-    Workers that have ``BIOCOLAB_BIOFLEX_TOKEN`` and the like in their own environment do not need this.
+    Workers that have ``BIOCOLAB_BIOFLEX_TOKEN`` and the like in their own environment do not need this. A bundle of
+    certificate authorities that was given as ``ssl`` has to be at the same path on every worker.
 
     Parameters
     ----------
@@ -90,6 +91,8 @@ def _arguments() -> dict[str, Any]:
             missing.append(error)
             continue
         arguments |= {f"{name}_host": http.host, f"{name}_token": http.token.reveal()}
+        if http.ssl is not True:
+            arguments["ssl"] = http.ssl
     if not arguments:
         raise missing[0]
     return arguments

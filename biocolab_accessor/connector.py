@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
@@ -13,6 +12,7 @@ from biocolab_accessor.clients.bioflex import BIOFLEX_HOST, BioFlexConnection
 from biocolab_accessor.credentials import Credentials, KeyFile, RedactedDict, Service, resolve
 from biocolab_accessor.errors import ConfigurationError, InvalidArgument, MissingCredentials
 from biocolab_accessor.markup import facts_table
+from biocolab_accessor.notice import notice
 from biocolab_accessor.secret import Secret
 from biocolab_accessor.studio import STUDIO_HOST, studio_settings
 
@@ -115,10 +115,9 @@ class EConnector:
         token: str = "",
     ) -> None:
         if host or token:
-            warnings.warn(
+            notice(
                 "host and token are the spelling of biocolabsdk 1.0.1: write private_host and private_token",
                 DeprecationWarning,
-                stacklevel=2,
             )
         self._hosts = {
             "private_host": private_host or host,
@@ -349,10 +348,9 @@ class EConnector:
         Traceback (most recent call last):
         biocolab_accessor.errors.InvalidArgument: study_s3_keys is the text 'GSE128223_1.h5ad': give a list, ...
         """
-        warnings.warn(
+        notice(
             "submit_h5ad is the spelling of biocolabsdk 1.0.1: write get_bbrowserx().submit_study_from_s3(…)",
             DeprecationWarning,
-            stacklevel=2,
         )
         if isinstance(study_s3_keys, str):
             msg = f"study_s3_keys is the text {study_s3_keys!r}: give a list, [{study_s3_keys!r}]"
@@ -428,6 +426,4 @@ class EConnector:
 
 
 def _warn_of_old_name(old: str, name: str) -> None:
-    warnings.warn(
-        f"{old} serves as BioFlex's token, as in biocolabsdk 1.0.1: write {name}", DeprecationWarning, stacklevel=4
-    )
+    notice(f"{old} serves as BioFlex's token, as in biocolabsdk 1.0.1: write {name}", DeprecationWarning)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import os
 import stat
-import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from typing import Any, NoReturn
 from biocolab_accessor.clients.address import normalise_host
 from biocolab_accessor.config import settings
 from biocolab_accessor.errors import InvalidSettingsFile, MissingCredentials
+from biocolab_accessor.notice import notice
 from biocolab_accessor.secret import Secret
 
 __all__ = ["Credentials", "KeyFile", "RedactedDict", "Service", "resolve"]
@@ -88,11 +88,7 @@ class KeyFile:
             msg = f"{self.path} belongs to another user (uid {info.st_uid}): its hosts and tokens are not used"
             raise InvalidSettingsFile(msg)
         if stat.S_IMODE(info.st_mode) & 0o077:
-            warnings.warn(
-                f"{self.path} can be read or written by other users: run chmod 600 {self.path}",
-                UserWarning,
-                stacklevel=2,
-            )
+            notice(f"{self.path} can be read or written by other users: run chmod 600 {self.path}")
 
 
 @dataclass(frozen=True)
@@ -196,11 +192,9 @@ def resolve(
     if host is None or token is None:
         _refuse(service, hosts, tokens, need_host=host is None, need_token=token is None)
     if host.source != token.source:
-        warnings.warn(
+        notice(
             f"{service.title}: the token from {token.place} is sent to the host from {host.place} ({host.value}). "
-            "Give both in one place to be sure that they belong together.",
-            UserWarning,
-            stacklevel=4,
+            "Give both in one place to be sure that they belong together."
         )
     return Credentials(normalise_host(host.value, host.place), Secret(token.value, token.place), host.place)
 

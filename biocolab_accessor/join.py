@@ -6,25 +6,24 @@ import tempfile
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-import anndata
 from anndata import AnnData
 
 from biocolab_accessor.catalog import Source, study, study_of_origin
 from biocolab_accessor.errors import ConfigurationError, InvalidArgument
 from biocolab_accessor.inbound.disk import safe_names
 from biocolab_accessor.inbound.matrix import Unit
-from biocolab_accessor.inbound.provenance import KEY as PROVENANCE
+from biocolab_accessor.inbound.metadata import select_fields, unique_names
 from biocolab_accessor.inbound.selection import Selection
-from biocolab_accessor.inbound.study import Study
+from biocolab_accessor.inbound.study import Study, address_of
+from biocolab_accessor.inbound.union import Join, expect_join, union
+from biocolab_accessor.naming import listing
 
 __all__ = ["Collection", "collection"]
 
 _AT_ONCE = 4
 _RETRIES = 3
-
-Join = Literal["inner", "outer"]
 
 
 def collection(
@@ -64,10 +63,18 @@ def collection(
     (700, 1)
     """
     names = [ids] if isinstance(ids, str) else list(ids)
-    if not names or len(set(names)) < len(names):
-        msg = "a collection needs at least one study" if not names else f"a study is there twice: {names}"
+    if not names:
+        msg = "a collection needs at least one study"
         raise InvalidArgument(msg)
-    return Collection([study(name, database=database, source=source, species=species, group=group) for name in names])
+    found: list[Study] = []
+    for name in names:
+        each = study(name, database=database, source=source, species=species, group=group)
+        # An id and a uuid may be of one study.
+        if any(address_of(each) == address_of(other) for other in found):
+            msg = f"study {name!r} is there twice: {listing(names)}"
+            raise InvalidArgument(msg)
+        found.append(each)
+    return Collection(found)
 
 
 class Collection:
@@ -119,19 +126,26 @@ class Collection:
         Parameters
         ----------
         join
-            Genes that all studies have (``"inner"``), or all genes (``"outer"``); what a study lacks is zero.
+            Genes and fields that all studies have (``"inner"``), or all that some have (``"outer"``). Expression that
+            a study lacks is zero; a field or an embedding is missing (NaN) in its cells.
         label
-            Column of obs that names the study.
+            Column of obs that names the study; of several studies with one id the later ones get a number.
         genes, fields, unit, layers, obsm, cache
             As for :meth:`Study.to_anndata`.
 
         Returns
         -------
         anndata.AnnData
-            Cells of all studies in order, their names followed by the study's.
+            Cells of all studies in order, their names followed by the study's. A field that is numbers in some studies
+            and labels in others is labels in all, and warned of. ``uns["biocolab"]["studies"]`` says where each came
+            from; it can be written (a ``/`` in an id is escaped, see :mod:`biocolab_accessor.escape`).
 
         Raises
         ------
+        InvalidArgument
+            A study has a field named as ``label``, or an inner join finds no gene that all have.
+        UnknownField, UnknownGene
+            A study has no such field or gene.
         ConfigurationError
             Dask is not installed, or a worker has no token for the server.
 
@@ -145,9 +159,18 @@ class Collection:
         >>> adata.shape, adata.obs["from"].value_counts().to_dict()
         ((1400, 1), {'PBMC68k_reduced': 700, 'AGAIN': 700})
         """
-        options = {"genes": genes, "fields": fields, "unit": unit, "layers": layers, "obsm": obsm, "cache": cache}
-        Selection.of(genes=genes, fields=fields, unit=unit, layers=layers, obsm=obsm)
-        return _joined(_compute([(_origin(each), options) for each in self.studies]), self._ids, join, label)
+        wanted = self._selection(
+            join, label, Selection.of(genes=genes, fields=fields, unit=unit, layers=layers, obsm=obsm)
+        )
+        options = {
+            "genes": wanted.genes,
+            "fields": wanted.fields,
+            "unit": wanted.unit,
+            "layers": list(wanted.layers),
+            "obsm": obsm,
+            "cache": cache,
+        }
+        return union(_compute([(address_of(each), options) for each in self.studies]), self._names, join, label)
 
     def lazy(
         self,
@@ -183,14 +206,19 @@ class Collection:
         ...     type(adata.X).__module__, adata.shape
         ('dask.array.core', (700, 765))
         """
+        wanted = self._selection(join, label, Selection.of(fields=fields, unit=unit, layers=layers, obsm=obsm))
         kept = None if folder is None else Path(folder).expanduser()
         parts = [
             each.lazy(
-                None if kept is None else kept / f"{number}.h5ad", fields=fields, unit=unit, layers=layers, obsm=obsm
+                None if kept is None else kept / f"{number}.h5ad",
+                fields=wanted.fields,
+                unit=unit,
+                layers=list(wanted.layers),
+                obsm=obsm,
             )
             for number, each in enumerate(self.studies)
         ]
-        return _joined(parts, self._ids, join, label)
+        return union(parts, self._names, join, label)
 
     def to_zarr(
         self,
@@ -242,18 +270,25 @@ class Collection:
         return target
 
     @property
-    def _ids(self) -> list[str]:
-        return [study.id for study in self.studies]
+    def _names(self) -> list[str]:
+        """Of studies that share the id that people see, the later ones get a number."""
+        return unique_names([study.id for study in self.studies])
+
+    def _selection(self, join: Join, label: str, selection: Selection) -> Selection:
+        """Give the selection back if all studies have it, and room for the label; before anything is fetched."""
+        expect_join(join)
+        for each in self.studies:
+            if label in select_fields(selection.fields, each.fields, each.id):
+                msg = f"study {each.id!r} has a field {label!r}, where label= would go: give another label, or fields="
+                raise InvalidArgument(msg)
+        return selection
 
 
 def fetch_part(origin: Mapping[str, Any], options: Mapping[str, Any]) -> AnnData:
     """One study, fetched wherever this runs, with the tokens that are there."""
+    # Not the study itself: Dask's scheduler unpickles what it hands on, and has no tokens to look it up with.
     adata: AnnData = study_of_origin(origin).to_anndata(**options)
     return adata
-
-
-def _origin(study: Study) -> dict[str, Any]:
-    return {**study.provenance(), "source": study.source, "study_id": study.id}
 
 
 def _compute(tasks: list[tuple[dict[str, Any], dict[str, Any]]]) -> list[AnnData]:
@@ -284,13 +319,3 @@ def _client() -> Any:
         return get_client()
     except ValueError:
         return None
-
-
-def _joined(parts: Sequence[AnnData], ids: Sequence[str], join: Join, label: str) -> AnnData:
-    if join not in ("inner", "outer"):
-        msg = f"join is {join!r}: give 'inner' or 'outer'"
-        raise InvalidArgument(msg)
-    origins = {name: dict(part.uns[PROVENANCE]) for name, part in zip(ids, parts, strict=True)}
-    joined = anndata.concat(parts, join=join, label=label, keys=list(ids), index_unique="-", fill_value=0)
-    joined.uns[PROVENANCE] = {"studies": origins}
-    return joined

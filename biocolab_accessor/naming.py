@@ -1,11 +1,12 @@
-"""Names: saying which one was probably meant, and how many there are."""
+"""Names: saying which one was probably meant, how many there are, and putting them in order."""
 
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 
-__all__ = ["counted", "did_you_mean", "listing"]
+__all__ = ["counted", "did_you_mean", "listing", "natural_key"]
 
 
 def counted(number: int, noun: str) -> str:
@@ -38,3 +39,17 @@ def listing(names: Iterable[object], *, limit: int = 8) -> str:
     every = [repr(n) for n in names]
     more = f", … and {len(every) - limit} more" if len(every) > limit else ""
     return ", ".join(every[:limit]) + more
+
+
+def natural_key(text: str) -> tuple[list[tuple[int, str]], str]:
+    """Sorts cluster 2 before cluster 10, as anndata sorts the categories that it makes of text.
+
+    Examples
+    --------
+    >>> sorted(["10", "T2", "2", "T10"], key=natural_key)
+    ['2', '10', 'T2', 'T10']
+    """
+    parts = re.split(r"([0-9]+)", text)
+    # Digits by their number first: int() refuses more than some thousand of them.
+    numbers = [part.lstrip("0") if i % 2 else part for i, part in enumerate(parts)]
+    return [(len(part) if i % 2 else 0, part) for i, part in enumerate(numbers)], text

@@ -10,7 +10,7 @@ __all__ = ["notice"]
 _PACKAGE = __name__.partition(".")[0]
 
 
-def notice(message: str) -> None:
+def notice(message: str, category: type[Warning] = UserWarning) -> None:
     """Warn of something the user should know, by the line that called the package, however deep this is.
 
     Examples
@@ -28,4 +28,4 @@ def notice(message: str) -> None:
         if str(frame.f_globals.get("__name__", "")).partition(".")[0] == _PACKAGE:
             outermost = depth
         frame = frame.f_back
-    warnings.warn(message, UserWarning, stacklevel=outermost + 1)
+    warnings.warn(message, category, stacklevel=outermost + 1)

@@ -74,6 +74,29 @@ def test_an_unknown_database_comes_with_those_there_are(species: str, version: i
         bc.database(species, version)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"source": "bioflx"}, r"did you mean 'bioflex'.*give one of 'bioflex', 'bbrowserx', 'talk2data'"),
+        ({"group": "personal"}, "BioFlex has databases and no groups: give source='bbrowserx'"),
+        ({"source": "bbrowserx", "species": "humn"}, r"species is 'humn' \(did you mean 'human'"),
+    ],
+)
+def test_nothing_that_says_where_to_look_is_passed_over(arguments: dict, said: str) -> None:
+    with pytest.raises(InvalidArgument, match=said):
+        bc.study("PBMC68k_reduced", **arguments)
+
+
+def test_a_database_is_not_passed_over_where_there_are_groups_only() -> None:
+    with pytest.raises(InvalidArgument, match="no databases: give source='bioflex'"):
+        bc.study("PBMC68k_reduced", source="bbrowserx", database=bc.database())
+
+
+def test_a_species_that_there_is_not_is_no_empty_list_of_studies() -> None:
+    with pytest.raises(InvalidArgument, match=r"species is 'Human' \(did you mean 'human'"):
+        bc.studies(species="Human")
+
+
 def test_an_unknown_study_comes_with_near_ids(counts: ad.AnnData) -> None:
     counts.biocolab.submit(study_id="near_miss_study", skip_dimred=True)
     with pytest.raises(UnknownStudy, match="did you mean 'near_miss_study'"):

@@ -81,6 +81,51 @@ def test_a_zarr_store_holds_them_all(studies: list[str], tmp_path: Path) -> None
         bc.collection(studies[:3]).to_zarr(path)
 
 
+def test_studies_whose_ids_no_file_can_hold_are_kept_under_ids_that_it_can(
+    server: Sandbox, counts: ad.AnnData, tmp_path: Path
+) -> None:
+    server.add_study("lab/one", counts)
+    server.add_study("lab/two", counts)
+    found = bc.collection(["lab/one", "lab/two"])
+    found.to_anndata().write_h5ad(tmp_path / "joined.h5ad")
+    read = ad.read_h5ad(tmp_path / "joined.h5ad"), ad.read_zarr(found.to_zarr(tmp_path / "joined.zarr"))
+    for joined in read:
+        origins = joined.uns["biocolab"]["studies"]
+        assert [origin["study_id"] for origin in origins.values()] == ["lab/one", "lab/two"]
+        assert list(origins) == ["lab%2Fone~biocolab", "lab%2Ftwo~biocolab"]
+        assert list(joined.obs["study"].cat.categories) == ["lab/one", "lab/two"]
+        assert joined.obs_names[60] == "CELL0-1-lab/two"
+
+
+def test_studies_that_share_their_id_are_told_apart_and_one_that_is_there_twice_is_refused(
+    server: Sandbox, counts: ad.AnnData
+) -> None:
+    halves = counts[:30].copy(), counts[30:].copy()
+    uuids = [half.biocolab.submit(study_id="namesake", skip_dimred=True).study_info["uuid"] for half in halves]
+    joined = bc.collection(uuids, source="bbrowserx").to_anndata(genes=iter(["GENE1"]), fields="label")
+    assert list(joined.obs["study"].cat.categories) == ["namesake", "namesake-1"]
+    assert [origin["study_uuid"] for origin in joined.uns["biocolab"]["studies"].values()] == uuids
+    counts.biocolab.submit(study_id="only_one", skip_dimred=True)
+    uuid = bc.studies().set_index("study_id").loc["only_one", "uuid"]
+    with pytest.raises(InvalidArgument, match="is there twice"):
+        bc.collection(["only_one", uuid], source="bbrowserx")
+
+
+def test_which_of_its_studies_is_meant_has_to_be_said(studies: list[str]) -> None:
+    joined = bc.collection(studies[:2]).to_anndata(genes="GENE5")
+    for ask in (lambda: joined.biocolab.study, joined.biocolab.pull_metadata):
+        with pytest.raises(UnknownStudy, match=r"is of 2 studies \('PART00', 'PART01'\): use bc.study"):
+            ask()
+
+
+def test_a_label_never_takes_the_place_of_a_field(server: Sandbox, tmp_path: Path) -> None:
+    found = bc.collection(["PBMC68k_reduced"])
+    for join in (found.to_anndata, found.lazy, lambda **kw: found.to_zarr(tmp_path / "joined.zarr", **kw)):
+        with pytest.raises(InvalidArgument, match="has a field 'bulk_labels', where label= would go"):
+            join(label="bulk_labels")
+    assert list(found.to_anndata(label="bulk_labels", fields=["phase"]).obs) == ["phase", "bulk_labels"]
+
+
 def test_bad_input_is_refused(studies: list[str]) -> None:
     with pytest.raises(InvalidArgument, match="at least one"):
         bc.collection([])
@@ -135,7 +180,7 @@ class TestCluster:
 
         from biocolab_accessor import join
 
-        origin = join._origin(bc.study(studies[0]))
+        origin = join.address_of(bc.study(studies[0]))
         graph = delayed(join.fetch_part, pure=False)(origin, {"cache": False})
         assert server.token.encode() not in pickle.dumps(dict(graph.dask))
 
@@ -172,6 +217,16 @@ class TestCredentialsOfACluster:
         with bc.settings.override(private_host="http://127.0.0.1:9/", private_token="e3b0c44298fc1c149afb"):
             found = _arguments()
         assert found == {"private_host": "http://127.0.0.1:9/", "private_token": "e3b0c44298fc1c149afb"}
+
+    def test_come_with_the_authorities_that_vouch_for_the_server(self, no_connection: None, tmp_path: Path) -> None:
+        bundle = tmp_path / "ca.pem"
+        bundle.touch()
+        bc.connect(private_host="https://lab.example/", private_token="e3b0c44298fc1c149afb", ssl=bundle)
+        assert _arguments() == {
+            "private_host": "https://lab.example/",
+            "private_token": "e3b0c44298fc1c149afb",
+            "ssl": bundle,
+        }
 
     def test_are_asked_for_where_there_are_none(self, no_connection: None) -> None:
         with pytest.raises(MissingCredentials):

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from biocolab_accessor.naming import did_you_mean, listing
+from biocolab_accessor.naming import did_you_mean, listing, natural_key
 
 
 def test_case_comes_before_spelling() -> None:
@@ -12,3 +12,9 @@ def test_case_comes_before_spelling() -> None:
 def test_long_lists_are_cut_with_their_number() -> None:
     assert listing("abc") == "'a', 'b', 'c'"
     assert listing(range(10), limit=2) == "0, 1, … and 8 more"
+
+
+def test_numbers_in_names_are_in_order_of_size_however_long_they_are() -> None:
+    long = "9" * 5_000
+    names = ["b", "10", "", "2", long, "02", "T cell 10", "T cell 9", "1a"]
+    assert sorted(names, key=natural_key) == ["", "1a", "02", "2", "10", long, "T cell 9", "T cell 10", "b"]

@@ -121,7 +121,7 @@ class Annotation:
         return figure
 
     def plot_markers(
-        self, clusters: Sequence[str] | str | None = None, *, n_genes: int = 3, ax: Axes | None = None
+        self, clusters: Sequence[str | int] | str | int | None = None, *, n_genes: int = 3, ax: Axes | None = None
     ) -> Figure:
         """Dot plot of the clusters' first markers over the cell types of the database.
 
@@ -143,17 +143,26 @@ class Annotation:
         ------
         UnknownField
             There is no such cluster.
+        InvalidArgument
+            There is nothing to draw: the database knows no marker of these clusters, or ``n_genes`` is below 1.
         """
         from biocolab_accessor.plotting.dots import expression_dotplot
 
-        wanted = list(self.markers) if clusters is None else [clusters] if isinstance(clusters, str) else list(clusters)
+        if n_genes < 1:
+            msg = f"n_genes is {n_genes!r}: give a whole number of 1 or more"
+            raise InvalidArgument(msg)
+        given = [clusters] if isinstance(clusters, str | int) else self.markers if clusters is None else clusters
+        wanted = [str(name) for name in given]
         for name in wanted:
             if name not in self.markers:
-                near = did_you_mean(str(name), self.markers)
+                near = did_you_mean(name, self.markers)
                 msg = f"there is no cluster {name!r}{near}; there are {listing(self.markers)}"
                 raise UnknownField(msg)
         known = set(self.summary["gene"])
         genes = [gene for name in wanted for gene in [g for g in self.markers[name] if g in known][:n_genes]]
+        if not genes:
+            msg = f"there is nothing to draw: the database knows no marker of clusters {listing(wanted)}"
+            raise InvalidArgument(msg)
         shown = self.summary[self.summary["gene"].isin(genes)]
         return expression_dotplot(shown, genes=list(dict.fromkeys(genes)), ax=ax)
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
+from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -16,6 +16,7 @@ from biocolab_accessor.annotate.score import ranks_by_gene, score_types
 from biocolab_accessor.atlas import database as newest
 from biocolab_accessor.check.columns import as_frame
 from biocolab_accessor.errors import InvalidArgument
+from biocolab_accessor.naming import natural_key
 
 if TYPE_CHECKING:
     from biocolab_accessor.clients.bioflex import Database
@@ -50,7 +51,7 @@ def annotate(
 ) -> Annotation:
     """Name clusters; see :meth:`AnnDataAccessor.annotate` for arguments and errors."""
     for name, value in (("n_genes", n_genes), ("n_resamples", n_resamples)):
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
             msg = f"{name} is {value!r}: give a whole number of 1 or more"
             raise InvalidArgument(msg)
     clusters = _clusters(as_frame(adata.obs), groupby)
@@ -108,13 +109,8 @@ def _clusters(obs: pd.DataFrame, groupby: str) -> pd.Categorical[Any] | None:
         used = set(present)
         labels = [str(label) for label in column.cat.categories if label in used]
     else:
-        labels = sorted(map(str, present), key=_natural)
+        labels = sorted(map(str, present), key=natural_key)
     return pd.Categorical(column.astype(object).map(str, na_action="ignore"), categories=list(dict.fromkeys(labels)))
-
-
-def _natural(text: str) -> list[Any]:
-    """A key that puts ``"2"`` before ``"10"``."""
-    return [int(part) if i % 2 else part for i, part in enumerate(re.split(r"([0-9]+)", text))]
 
 
 def _tidy(parts: Sequence[pd.DataFrame]) -> pd.DataFrame:

@@ -74,7 +74,9 @@ def markers_of(
         raise UnknownField(msg)
     if clusters is None:
         columns = [str(name) for name in adata.obs.columns]
-        msg = f"obs has no column {groupby!r}{did_you_mean(groupby, columns)} for groupby; it has {listing(columns)}"
+        msg = (
+            f"obs has no column {groupby!r}{did_you_mean(str(groupby), columns)} for groupby; it has {listing(columns)}"
+        )
         raise UnknownField(msg)
     if markers is not None:
         result = _from_result(adata.uns[markers], markers, n_genes)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
+
+from biocolab_accessor.naming import natural_key
 
 __all__ = ["Verdict", "as_frame", "judge", "labels_of", "numeric_verdict"]
 
@@ -159,7 +160,7 @@ def _judge_objects(column: pd.Series, where: str) -> Verdict:
 def _text(column: pd.Series, where: str) -> Verdict:
     # By factorize, which leaves text as it is: half of a surrogate pair cannot be of pandas 3's own dtype of text.
     codes, labels = pd.factorize(column.to_numpy(dtype=object))
-    categories = pd.Index(sorted(labels, key=_natural), dtype=object)
+    categories = pd.Index(sorted(labels, key=natural_key), dtype=object)
     broken = [label for label in categories if "\0" in label or not _is_utf8(label)]
     if broken:
         problem = f"{len(broken):,} texts hold a NUL or half of a surrogate pair"
@@ -224,12 +225,6 @@ def _refused(
     if not examples and len(column):
         examples = tuple(f"{label}: {_shown(value)}" for label, value in column.head(2).items())
     return Verdict(None, problem=problem, fix=fix, examples=examples, count=len(column) if count is None else count)
-
-
-def _natural(text: str) -> tuple[list[tuple[int, str]], str]:
-    """Sorts cluster 2 before cluster 10, as anndata sorts the categories that it makes of text."""
-    parts = re.split(r"([0-9]+)", text)
-    return [(int(part), "") if i % 2 else (0, part) for i, part in enumerate(parts)], text
 
 
 def _shown(value: Any) -> str:

@@ -263,8 +263,6 @@ class Metadata(metadata.Metadata, _Scoped):
 
     Attributes
     ----------
-    values
-        None until :meth:`fetch`; then (n_cells,) float32, or the label of each cell.
     codes, categories
         Of a category field after :meth:`fetch`: (n_cells,) uint16 into the labels.
     """
@@ -272,6 +270,24 @@ class Metadata(metadata.Metadata, _Scoped):
     name: str
     codes: NDArray[np.uint16] | None = None
     categories: list[str] | None = None
+    _values: NDArray[Any] | None = None
+
+    @property
+    def values(self) -> NDArray[Any] | None:
+        """None until :meth:`fetch`; then (n_cells,) float32, or the label of each cell, made when it is asked for.
+
+        Raises
+        ------
+        TooLarge
+            The labels would not fit into memory: NumPy gives every text the room of the longest.
+        """
+        if self._values is None and self.codes is not None and self.categories is not None:
+            what = f"metadata {self.name!r} of {self.study.hash_id}"
+            expect_room(
+                4 * max(map(len, self.categories), default=0) * len(self.codes), what, "use codes and categories"
+            )
+            self._values = self._cluster_names[self.codes] if self.categories else np.array([], dtype=str)
+        return self._values
 
     def __init__(self, study: Study, id: int, name: str, type: int) -> None:
         super().__init__(study, id, name, NUMBER)
@@ -304,7 +320,7 @@ class Metadata(metadata.Metadata, _Scoped):
             raise InvalidResponse(msg)
         if self._type == NUMBER:
             self.codes = self.categories = None
-            self.values = decode_array(values, "<f4", what)
+            self._values = decode_array(values, "<f4", what)
         else:
             names = strings(_field(answer, "cluster_names", what), f"{what}: cluster_names")
             codes = decode_array(values, "<u2", what)
@@ -315,12 +331,10 @@ class Metadata(metadata.Metadata, _Scoped):
             if not isinstance(lengths, list) or not set(map(type, lengths)) <= {int, float}:
                 msg = f"{what}: cluster_lengths are no list of numbers"
                 raise InvalidResponse(msg)
-            self.codes, self.categories = codes, names
-            # NumPy gives every text the room of the longest.
-            expect_room(4 * max(map(len, names), default=0) * (len(names) + len(codes)), what, _ALTERNATIVES)
+            expect_room(4 * max(map(len, names), default=0) * len(names), what, _ALTERNATIVES)
             self._cluster_names, self._clusters = np.array(names), codes
             self._cluster_lengths = np.array(lengths, dtype=float)
-            self.values = self._cluster_names[codes] if names else np.array([], dtype=str)
+            self.codes, self.categories, self._values = codes, names, None
 
 
 class _WithinBudget:

@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import re
-import uuid
 from collections import deque
 from collections.abc import Callable, Mapping
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 from biocolab_accessor.clients.answer import expect_exact_length, expect_no_message, expect_no_page, expect_whole_file
 from biocolab_accessor.clients.retry import Retriable
-from biocolab_accessor.errors import InvalidArgument, TransportError
-from biocolab_accessor.progress import progress_bar
+from biocolab_accessor.errors import TransportError
 
-if TYPE_CHECKING:
-    from biocolab_accessor.clients.http import HttpClient
-
-__all__ = ["Download", "OpenTarget", "save"]
+__all__ = ["Download", "OpenTarget"]
 
 OpenTarget = Callable[[int | None], Callable[[memoryview], object]]
 """Called with the announced length whenever the answer begins from its first byte; gives what takes the pieces."""
@@ -157,47 +149,3 @@ class Download:
         expect_whole_file(self._url, self._head, self._kept)
         if self._kept < _HEAD:
             expect_no_message(self._url, self._head)
-
-
-def save(client: HttpClient, link: str, path: str | Path) -> Path:
-    """Fetch a file that the server named; it is at its path when it is whole, and not before.
-
-    Parameters
-    ----------
-    client
-        The server.
-    link
-        What the server said; a name in it is never used for a file here.
-    path
-        Where to; a file that is there is replaced.
-
-    Raises
-    ------
-    InvalidArgument
-        The path is a folder, or in none.
-    InvalidResponse
-        The link leads to another server by plain http, or a web page came in place of a file.
-    TransportError
-        The file did not come whole.
-    """
-    target = Path(path).expanduser()
-    if not target.parent.is_dir() or target.is_dir():
-        msg = f"{target} is a folder" if target.is_dir() else f"there is no folder {target.parent}"
-        raise InvalidArgument(msg)
-    part = target.with_name(f".{uuid.uuid4().hex}.part")
-    try:
-        with part.open("xb") as file, progress_bar(f"Downloading {target.name}") as bar:
-
-            def open_target(length: int | None) -> Callable[[memoryview], object]:
-                bar.total = length
-                file.seek(0)
-                file.truncate()
-                return file.write
-
-            client.download("GET", link, None, open_target=open_target, on_bytes=bar.update, elsewhere=True)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(target)
-    finally:
-        part.unlink(missing_ok=True)
-    return target

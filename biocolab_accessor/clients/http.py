@@ -35,6 +35,7 @@ from biocolab_accessor.errors import (
     TimedOut,
     TransportError,
 )
+from biocolab_accessor.notice import notice
 from biocolab_accessor.secret import Secret
 from biocolab_accessor.storage.budget import expect_room
 
@@ -379,11 +380,9 @@ def _warn_unverified(host: str) -> None:
         _unverified.add(host)
         pattern = f".*host '{re.escape(name)}'"
         warnings.filterwarnings("ignore", pattern, urllib3.exceptions.InsecureRequestWarning)
-    warnings.warn(
+    notice(
         f"certificates of {host} are not verified (ssl=False): anyone on the way can read the token. "
-        "Give ssl='/path/to/your-ca.pem' instead.",
-        UserWarning,
-        stacklevel=5,
+        "Give ssl='/path/to/your-ca.pem' instead."
     )
 
 

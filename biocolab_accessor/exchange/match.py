@@ -87,7 +87,7 @@ def barcodes_of(adata: AnnData, on: str | None) -> Barcodes:
     Raises
     ------
     InvalidColumn
-        There is no such column.
+        There is no such column, or some cells have nothing in it.
     """
     obs: pd.DataFrame = adata.obs
     if on is None:
@@ -96,6 +96,13 @@ def barcodes_of(adata: AnnData, on: str | None) -> Barcodes:
         msg = f"obs has no column {on!r}{did_you_mean(str(on), map(str, obs.columns))}"
         raise InvalidColumn(msg)
     names: Barcodes = pd.Index(obs[on].astype(object), name=None)
+    if absent := int(obs[on].isna().sum()):
+        column = f"adata.obs[{on!r}]"
+        msg = (
+            f"{column} has no barcode for {absent:,} cells. Where the study does not have them, give them names of "
+            f"their own: {column} = {column}.astype(object).fillna(adata.obs_names.to_series())"
+        )
+        raise InvalidColumn(msg)
     return names
 
 

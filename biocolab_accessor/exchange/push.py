@@ -11,6 +11,7 @@ from anndata import AnnData
 from numpy.typing import NDArray
 
 from biocolab_accessor.errors import AmbiguousName, InvalidArgument, InvalidColumn, InvalidNames, UnknownName
+from biocolab_accessor.escape import escaped
 from biocolab_accessor.exchange.match import OBS_REMEDY, Match, barcodes_of, match
 from biocolab_accessor.exchange.report import MatchReport
 from biocolab_accessor.exchange.values import encode, is_plain
@@ -92,8 +93,11 @@ def _push(
     _expect_addressable(np.arange(len(found.there)) if replaced else found.rows[found.found], parts)
     cells = table[found.found]
     barcodes = np.array(parts.barcodes, object)
+    there = {ours: theirs for theirs, ours in parts.sent_fields(names).items()}
     for rows, columns in _requests(cells, found, parts, replaced, missing):
-        parts.source.add_metadata({"barcodes": barcodes[rows].tolist(), **columns})
+        # Under the name that the study has for it: under its own one it would be another field.
+        sent = {there.get(name, escaped(name)): values for name, values in columns.items()}
+        parts.source.add_metadata({"barcodes": barcodes[rows].tolist(), **sent})
     notes = _notes(cells, found, replaced)
     if verify:
         notes += verified(cells, parts, found.rows[found.found])

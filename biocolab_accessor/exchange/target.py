@@ -45,9 +45,6 @@ def origin_or(adata: AnnData, target: Target | None, *, group: str | None, speci
     try:
         origin = read_provenance(adata)
     except UnknownStudy as error:
-        msg = (
-            "this AnnData does not say which study it belongs to (uns['biocolab'] is missing): give study=, "
-            "which is a study, a submission or an id"
-        )
+        msg = f"{error}, or give study=: a study, a submission, or the id of a study"
         raise UnknownStudy(msg) from error
     return study_of_origin(origin)

@@ -44,9 +44,12 @@ def encode(column: pd.Series) -> tuple[list[Any], NDArray[np.bool_]]:
     if is_numeric_dtype(present.dtype):
         return _numbers(present, name), missing
     texts = present.astype(object).tolist()
-    strange = {type(value).__name__ for value in texts} - {"str"}
+    strange = {type(value).__name__ for value in texts if not isinstance(value, str)}
     if strange:
-        msg = f"column {name!r} holds {', '.join(sorted(strange))}: convert it, df[{name!r}].astype(str)"
+        # Where something is missing astype would make the text "None" of it.
+        text = "map(str, na_action='ignore')" if missing.any() else "astype(str)"
+        fix = "astype('boolean')" if strange == {"bool"} else text
+        msg = f"column {name!r} holds {', '.join(sorted(strange))}: convert it, df[{name!r}].{fix}"
         raise InvalidColumn(msg)
     return _utf8(texts, name), missing
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import numpy as np
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 from biocolab_accessor.errors import InvalidColumn
 from biocolab_accessor.exchange.dtypes import restore, take
 from biocolab_accessor.inbound.parts import StudyParts
+from biocolab_accessor.notice import notice
 
 __all__ = ["verified"]
 
@@ -48,7 +48,7 @@ def verified(cells: pd.DataFrame, parts: StudyParts, rows: NDArray[np.intp]) -> 
         elif not _same_kind(back[name].dtype, sent.dtype):
             others.append(f"{name!r} ({_kind(sent.dtype)}) as {back[name].dtype}")
     for line in changed:
-        warnings.warn(f"study {parts.study_id!r}: {line}", stacklevel=5)
+        notice(f"study {parts.study_id!r}: {line}")
     if others:
         changed.append(f"without pull_metadata(dtypes=report.dtypes) these come back otherwise: {', '.join(others)}")
     return changed

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from biocolab_accessor.clients.bioflex import Metadata, Study
-from biocolab_accessor.clients.download import save
+from biocolab_accessor.clients.save import save
 from biocolab_accessor.errors import InvalidArgument, InvalidResponse
 from biocolab_accessor.inbound.metadata import ObsColumn, categorical
 from biocolab_accessor.storage.transpose import csr_of_csc

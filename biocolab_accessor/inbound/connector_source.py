@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from biocolab_accessor.clients.bbrowserx import BBrowserXConnector
-from biocolab_accessor.clients.download import save
+from biocolab_accessor.clients.save import save
 from biocolab_accessor.clients.tasks import follow_task
 from biocolab_accessor.errors import InvalidArgument, InvalidResponse
 from biocolab_accessor.inbound.metadata import ObsColumn, align, column

@@ -18,7 +18,7 @@ from biocolab_accessor.config import settings
 from biocolab_accessor.errors import ConfigurationError, InvalidArgument
 from biocolab_accessor.escape import escaped, restored
 from biocolab_accessor.inbound.embedding import to_obsm
-from biocolab_accessor.inbound.fetch import named, obs_of, origin, var_of
+from biocolab_accessor.inbound.fetch import LOOKED_AT, named, obs_of, origin, var_of, warn_where_no_counts
 from biocolab_accessor.inbound.matrix import expect_shape
 from biocolab_accessor.inbound.metadata import text_index
 from biocolab_accessor.inbound.parts import StudyParts
@@ -27,6 +27,7 @@ from biocolab_accessor.inbound.selection import Selection
 from biocolab_accessor.storage.cache import cache
 from biocolab_accessor.storage.csr import Compression
 from biocolab_accessor.storage.h5ad import write_h5ad
+from biocolab_accessor.storage.place import place_of
 from biocolab_accessor.storage.transpose import Scratch, join_rows, shelve
 
 __all__ = ["file_of_study", "open_backed", "open_lazily", "safe_names", "write_study"]
@@ -39,10 +40,15 @@ _CHUNK_BYTES = 64 << 20
 
 def write_study(parts: StudyParts, selection: Selection, path: str | Path, compression: Compression = "gzip") -> Path:
     """See :meth:`Study.to_h5ad`."""
-    target = Path(path).expanduser()
-    if not target.parent.is_dir() or target.is_dir():
-        msg = f"{target} is a folder" if target.is_dir() else f"there is no folder {target.parent}"
-        raise InvalidArgument(msg)
+    target = _written(parts, selection, path, compression)
+    if selection.unit == "raw":
+        with h5py.File(target, "r") as file:
+            warn_where_no_counts(file["X/data"][:LOOKED_AT], parts.study_id)
+    return target
+
+
+def _written(parts: StudyParts, selection: Selection, path: str | Path, compression: Compression) -> Path:
+    target = place_of(path)
     genes = named(parts, selection)
     frame = obs_of(parts, selection)
     frame.columns = text_index([escaped(name) for name in frame.columns])
@@ -74,13 +80,13 @@ def file_of_study(parts: StudyParts, selection: Selection, path: str | Path | No
         No path is given, and the study cannot be kept in the cache.
     """
     if path is not None:
-        return write_study(parts, selection, path)
+        return _written(parts, selection, path, "gzip")
     key = parts.source.cache_key()
     found = None
     if key is not None and settings.cache_size:
         wanted = {**key, "part": "h5ad", "selection": selection._asdict()}
         # Plain: blocks are read again and again, each time by way of what compressed them.
-        found = cache.file(wanted, lambda place: write_study(parts, selection, place, None))
+        found = cache.file(wanted, lambda place: _written(parts, selection, place, None))
     if found is None:
         msg = f"study {parts.study_id} cannot be kept in the cache: give a path, study.lazy('study.h5ad')"
         raise InvalidArgument(msg)
@@ -113,6 +119,9 @@ def open_lazily(path: Path) -> AnnData:
             layers={key: read_elem_lazy(file["layers"][key], chunks=chunks) for key in file["layers"]},
             uns=read_elem(file["uns"]),
         )
+        facts = adata.uns[PROVENANCE]
+        if facts["unit"] == "raw":
+            warn_where_no_counts(file["X/data"][:LOOKED_AT], facts["study_id"])
     return _renamed(adata, restored(adata.obs.columns), restored(adata.obsm))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from anndata import AnnData
+from numpy.typing import NDArray
 
 from biocolab_accessor.inbound.embedding import to_obsm
 from biocolab_accessor.inbound.matrix import select_genes
@@ -18,12 +18,14 @@ from biocolab_accessor.inbound.parts import StudyParts
 from biocolab_accessor.inbound.provenance import KEY as PROVENANCE
 from biocolab_accessor.inbound.provenance import names_of_embeddings, origin_of, undone
 from biocolab_accessor.inbound.selection import FetchPlan, Selection
+from biocolab_accessor.notice import notice
 from biocolab_accessor.storage.budget import budget, expect_room
 
-__all__ = ["fetch", "named", "obs_of", "origin", "plan_fetch", "var_of"]
+__all__ = ["LOOKED_AT", "fetch", "named", "obs_of", "origin", "plan_fetch", "var_of", "warn_where_no_counts"]
 
 _ALTERNATIVE = "use format='csr', study.to_h5ad(path), study.to_anndata(backed=path) or study.lazy(), or ask for genes="
-_LOOKED_AT = 1 << 20
+LOOKED_AT = 1 << 20
+"""Values that tell whether there are counts."""
 
 
 def fetch(parts: StudyParts, selection: Selection) -> AnnData:
@@ -46,14 +48,14 @@ def fetch(parts: StudyParts, selection: Selection) -> AnnData:
     arrays, keys = to_obsm(coordinates, parts.n_obs, parts.study_id)
     x = matrices[selection.unit]
     if selection.unit == "raw":
-        _warn_where_no_counts(x, parts.study_id)
+        values = x.reshape(-1) if isinstance(x, np.ndarray) else x.data
+        warn_where_no_counts(values[:LOOKED_AT], parts.study_id)
     return AnnData(
         x,
         obs=frame,
         var=var,
         obsm=arrays,
-        # a unit that is also X's is copied: writing into one must not change the other
-        layers={name: x.copy() if u == selection.unit else matrices[u] for name, u in selection.layers.items()},
+        layers=_layers(matrices, selection),
         uns={PROVENANCE: origin(parts, selection, genes, keys)},
     )
 
@@ -109,15 +111,31 @@ def origin(
     )
 
 
-def _warn_where_no_counts(matrix: Any, study_id: str) -> None:
-    """Of a study that was submitted without counts the raw values are what was submitted, often log-normalised."""
-    stored = (matrix.reshape(-1) if isinstance(matrix, np.ndarray) else matrix.data)[:_LOOKED_AT]
+def _layers(matrices: Mapping[str, Any], selection: Selection) -> dict[str, Any]:
+    """Each layer with a matrix of its own: writing into one must change neither X nor another."""
+    taken, layers = {selection.unit}, {}
+    for name, unit in selection.layers.items():
+        layers[name] = matrices[unit].copy() if unit in taken else matrices[unit]
+        taken.add(unit)
+    return layers
+
+
+def warn_where_no_counts(stored: NDArray[Any], study_id: str) -> None:
+    """Of a study that was submitted without counts the raw values are what was submitted, often log-normalised.
+
+    Parameters
+    ----------
+    stored
+        Some of the raw values; :data:`LOOKED_AT` are enough.
+    study_id
+        For the message.
+    """
     if not np.array_equal(stored, np.rint(stored)):
         msg = (
             f"study {study_id}: its raw values are no whole numbers, so it has no counts; "
             "they are what was submitted, often log-normalised already"
         )
-        warnings.warn(msg, UserWarning, stacklevel=4)
+        notice(msg)
 
 
 def _matrix(parts: StudyParts, selection: Selection, genes: Sequence[str] | None, unit: str) -> Any:

@@ -30,7 +30,7 @@ def unit_name(unit: Any) -> str:
         It is neither.
     """
     text = getattr(unit, "value", unit)
-    if text not in _UNITS:
+    if not isinstance(text, str) or text not in _UNITS:
         msg = f"unit is {unit!r}: give 'raw' (the counts) or 'lognorm'"
         raise InvalidArgument(msg)
     return _UNITS[text]
@@ -90,4 +90,4 @@ def select_genes(genes: Sequence[str] | str, features: Sequence[str], study_id: 
             "fetch it without genes= and select by var['feature']"
         )
         raise AmbiguousName(msg)
-    return wanted
+    return [str(gene) for gene in wanted]  # NumPy's own texts are not to be seen in var_names

@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from biocolab_accessor.errors import InvalidResponse, UnknownField
-from biocolab_accessor.naming import did_you_mean, listing
+from biocolab_accessor.naming import did_you_mean, listing, natural_key
 
 ObsColumn = pd.Series | pd.Categorical
 """Numbers, or labels."""
@@ -39,7 +39,8 @@ def column(values: Sequence[Any]) -> ObsColumn:
     """A JSON column as an obs column: bool, int64, float64, or a Categorical of strings.
 
     The JSON type decides, never what a text looks like: ``"001"`` stays a string. ``null`` is missing: NaN in numbers
-    (which makes whole numbers floats), no category in strings and booleans.
+    (which makes whole numbers floats), no category in strings and booleans. The order of categories does not travel;
+    they are in the natural one, as anndata has it, with cluster 2 before cluster 10.
 
     Parameters
     ----------
@@ -68,8 +69,8 @@ def column(values: Sequence[Any]) -> ObsColumn:
         return pd.Series(values, dtype=bool)
     if not present:
         return pd.Series(np.full(len(values), np.nan))
-    texts = [None if value is None else str(value) for value in values]
-    return pd.Categorical(texts)
+    found = pd.Categorical([None if value is None else str(value) for value in values])
+    return pd.Categorical(found, categories=text_index(sorted(found.categories, key=natural_key)))
 
 
 def align(columns: Mapping[str, Sequence[Any]], barcodes: Sequence[str], what: str) -> dict[str, list[Any]]:
@@ -113,7 +114,7 @@ def select_fields(fields: Sequence[str] | str | None, known: Sequence[str], stud
         near = "; ".join(f"{name!r}{did_you_mean(str(name), known)}" for name in missing)
         msg = f"study {study_id!r} has no metadata field {near}. It has {listing(known)}"
         raise UnknownField(msg)
-    return wanted
+    return [str(name) for name in wanted]
 
 
 def text_index(names: Sequence[str]) -> pd.Index[Any]:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from biocolab_accessor.errors import UnknownEmbedding, UnknownField
 from biocolab_accessor.inbound.embedding import obsm_keys
+from biocolab_accessor.inbound.matrix import select_genes
 from biocolab_accessor.inbound.parts import StudyParts
 from biocolab_accessor.naming import did_you_mean, listing
 
@@ -85,7 +86,8 @@ def _values(parts: StudyParts, color: str) -> tuple[pd.Series, str]:
     if color in parts.fields:
         return parts.metadata([color])[color], ""
     if color in parts.features:
-        return pd.Series(parts.query_genes([color], "lognorm").toarray()[:, 0]), "expression (lognorm)"
+        wanted = select_genes(color, parts.features, parts.study_id)
+        return pd.Series(parts.query_genes(wanted, "lognorm").toarray()[:, 0]), "expression (lognorm)"
     near = did_you_mean(str(color), [*parts.fields, *parts.features])
     msg = f"study {parts.study_id} has no field and no gene {color!r}{near}; its fields are {listing(parts.fields)}"
     raise UnknownField(msg)

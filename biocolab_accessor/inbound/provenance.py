@@ -11,6 +11,7 @@ from anndata import AnnData
 
 from biocolab_accessor.errors import UnknownStudy
 from biocolab_accessor.escape import unescaped
+from biocolab_accessor.naming import listing
 
 __all__ = ["KEY", "names_of_embeddings", "origin_of", "read_provenance", "undone"]
 
@@ -63,11 +64,17 @@ def read_provenance(adata: AnnData) -> Mapping[str, Any]:
     Raises
     ------
     UnknownStudy
-        The object does not come from a study, or no longer says so.
+        The object does not come from one study, or no longer says so.
     """
     facts = adata.uns.get(KEY)
     if not isinstance(facts, Mapping) or "study_id" not in facts:
-        msg = "this AnnData does not say which study it came from (uns['biocolab'] is missing); use bc.study(…)"
+        several = facts.get("studies") if isinstance(facts, Mapping) else None
+        why = (
+            f"is of {len(several)} studies ({listing(unescaped(name) for name in several)})"
+            if isinstance(several, Mapping)
+            else "does not say which study it came from (uns['biocolab'] is missing)"
+        )
+        msg = f"this AnnData {why}: use bc.study(study_id)"
         raise UnknownStudy(msg)
     return facts
 

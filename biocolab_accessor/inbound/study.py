@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, overload
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 from anndata import AnnData
 
@@ -24,11 +24,13 @@ if TYPE_CHECKING:
 
     from biocolab_accessor.plotting.embedding import LegendLoc
 
-__all__ = ["Study", "parts_of"]
+__all__ = ["Study", "address_of", "parts_of"]
 
 
 class Study(Reading):
     """A study of BioFlex, BBrowserX or Talk2Data; made by :func:`biocolab_accessor.study`.
+
+    It pickles without a token: in another process it is looked up on the server that is connected to there.
 
     Attributes
     ----------
@@ -47,6 +49,11 @@ class Study(Reading):
     ...     study.n_obs, study.n_vars
     (700, 765)
     """
+
+    def __reduce__(self) -> tuple[Callable[[dict[str, Any]], Study], tuple[dict[str, Any]]]:
+        from biocolab_accessor.catalog import study_of_origin
+
+        return study_of_origin, (address_of(self),)
 
     @overload
     def to_anndata(
@@ -213,7 +220,9 @@ class Study(Reading):
         Parameters
         ----------
         path
-            h5ad to write and to read from; None means one in ``bc.cache``, which is possible for studies of BioFlex.
+            h5ad to write and to read from; None means one in ``bc.cache``, which is possible for studies of BioFlex. It
+            has to stay there as long as the AnnData is used: ``bc.cache.clear()`` removes it, and so do newer entries
+            where all do not fit into ``bc.settings.cache_size``.
         fields, unit, layers, obsm
             As for :meth:`to_anndata`.
 
@@ -261,8 +270,9 @@ class Study(Reading):
         basis
             ``"umap"``, ``"X_umap"`` or the server's name; None means the UMAP, else t-SNE, else the first there is.
         palette
-            Colours by category or in order, such as ``adata.uns["leiden_colors"]``; None takes up to seven that
-            colour-blind eyes can tell apart, and scanpy's for more.
+            Colours by category, or in the order of the legend, which is natural (cluster 2 before 10) and so that of
+            ``adata.uns["leiden_colors"]``; None takes up to seven that colour-blind eyes can tell apart, and scanpy's
+            for more.
         cmap
             Colour map of numbers.
         size
@@ -283,6 +293,8 @@ class Study(Reading):
             The server has no such embedding of the study, or none at all, as BioFlex.
         UnknownField
             The study has no such field and no such gene; near names are given.
+        AmbiguousName
+            Several features of the study have this name.
         InvalidArgument
             The field has too many values for colours, or an argument is none of its values.
 
@@ -298,6 +310,11 @@ class Study(Reading):
         return plot_study(
             self._parts, color, basis=basis, palette=palette, cmap=cmap, size=size, legend_loc=legend_loc, ax=ax
         )
+
+
+def address_of(study: Study) -> dict[str, Any]:
+    """What finds a study again in any process that is connected to its server; never a token."""
+    return {**study.provenance(), "source": study.source, "study_id": study.id}
 
 
 def parts_of(study: Study) -> StudyParts:

@@ -25,6 +25,7 @@ from biocolab_accessor.outbound.request import StudyRequest
 from biocolab_accessor.outbound.shadow import ShadowObsm, shadow_obsm
 from biocolab_accessor.outbound.tables import Tables
 from biocolab_accessor.storage.csr import Compression
+from biocolab_accessor.storage.place import place_of
 
 if TYPE_CHECKING:
     from biocolab_accessor.catalog import Server
@@ -311,10 +312,7 @@ def to_h5ad(
     InvalidArgument
         The folder does not exist, or the path is one.
     """
-    target = Path(path).expanduser()
-    if not target.parent.is_dir() or target.is_dir():
-        msg = f"{target} is a folder" if target.is_dir() else f"there is no folder {target.parent}"
-        raise InvalidArgument(msg)
+    target = place_of(path)
     plan = plan_submission(adata, input_matrix_type=input_matrix_type)
     _tables(adata, plan).write(target, None, compression)
     return target

@@ -9,12 +9,9 @@ from typing import Any
 
 from biocolab_accessor.bounds import Filters
 from biocolab_accessor.errors import InvalidArgument
-from biocolab_accessor.naming import did_you_mean, listing
+from biocolab_accessor.species import known_species
 
-__all__ = ["SPECIES", "Filters", "StudyRequest"]
-
-SPECIES = ("human", "mouse", "primate", "others")
-"""What the servers know."""
+__all__ = ["Filters", "StudyRequest"]
 
 
 @dataclass(frozen=True)
@@ -54,10 +51,7 @@ class StudyRequest:
     id_is_made: bool = field(init=False, default=False)
 
     def __post_init__(self) -> None:
-        species = getattr(self.species, "value", self.species)
-        if species not in SPECIES:
-            msg = f"species is {species!r}{did_you_mean(str(species), SPECIES)}: give one of {listing(SPECIES)}"
-            raise InvalidArgument(msg)
+        species = known_species(self.species)
         if isinstance(self.authors, str) or not all(isinstance(author, str) for author in self.authors):
             msg = f"authors is {self.authors!r}: give a list of names, ['Ada Lovelace']"
             raise InvalidArgument(msg)

@@ -41,6 +41,9 @@ def category_colors(
     """
     from matplotlib.colors import is_color_like
 
+    if isinstance(palette, str):
+        msg = f"palette is the text {palette!r}: give a list of colours, or a dict of them by category"
+        raise InvalidArgument(msg)
     if palette is None:
         return dict(zip(categories, _default(len(categories)), strict=False))
     given = dict(palette) if isinstance(palette, Mapping) else dict(zip(categories, palette, strict=False))

@@ -246,6 +246,9 @@ def _chosen(wanted: Sequence[str] | None, there: pd.Series, what: str) -> list[s
     if wanted is None:
         return known
     names = list(dict.fromkeys([wanted] if isinstance(wanted, str) else wanted))
+    if not names:
+        msg = f"there is no {what} to draw: give names, or None for all"
+        raise InvalidArgument(msg)
     for name in names:
         if name not in known:
             near = did_you_mean(str(name), known)

@@ -1,10 +1,8 @@
-"""h5ad: writing the file that is sent."""
+"""h5ad: writing a file that any reader takes."""
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +14,9 @@ from scipy import sparse
 
 from biocolab_accessor.errors import InvalidArgument, InvalidValues
 from biocolab_accessor.storage.csr import Compression, write_csr
+from biocolab_accessor.storage.place import replacing
 
-__all__ = ["replacing", "write_h5ad"]
+__all__ = ["write_h5ad"]
 
 
 def write_h5ad(
@@ -114,17 +113,6 @@ def _text_as_objects(frame: pd.DataFrame) -> pd.DataFrame:
             labels, codes = column.cat.categories.astype(object), column.cat.codes.to_numpy()
             plain[name] = pd.Categorical.from_codes(codes, labels, ordered=column.cat.ordered)
     return plain
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A path beside ``path`` that takes its place when the block ends well, and is removed when it does not."""
-    part = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
-    try:
-        yield part
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _prepared(blocks: Iterable[sparse.csr_matrix], dtype: np.dtype[Any], *, whole: bool) -> Iterator[sparse.csr_matrix]:

@@ -29,8 +29,16 @@ class TestPictures:
         )
         axes = result.plot_markers("4", n_genes=2).axes[0]
         assert [label.get_text() for label in axes.get_xticklabels()] == ["MS4A1", "CD79A"]
+        assert len(result.plot_markers(4).axes[0].get_xticklabels()) == 3
         with pytest.raises(UnknownField, match="there is no cluster '5'"):
             result.plot_markers("5")
+        with pytest.raises(InvalidArgument, match="n_genes is 0"):
+            result.plot_markers(n_genes=0)
+
+    def test_of_markers_that_nobody_knows_are_refused(self, other: ad.AnnData, database: Database) -> None:
+        result = other.biocolab.annotate("louvain", markers={"3": ["NOPE"], "4": ["CD79A"]}, database=database)
+        with pytest.raises(InvalidArgument, match="the database knows no marker of clusters '3'"):
+            result.plot_markers("3")
 
     def test_of_a_summary_take_the_objects_genes(self, other: ad.AnnData, database: Database) -> None:
         few = other[:, ["CD3D", "LYZ"]]

@@ -88,7 +88,7 @@ class TestTheResult:
         adata.var_names = [f"ENSG{i:011d}" for i in range(adata.n_vars)]
         with pytest.raises(UnknownGene, match="gene_symbols="):
             adata.biocolab.annotate("louvain", database=database, n_genes=3)
-        named = adata.biocolab.annotate("louvain", database=database, gene_symbols="symbol")
+        named = adata.biocolab.annotate("louvain", database=database, gene_symbols="symbol", n_genes=np.int64(25))
         assert named.best.to_dict() == other.biocolab.annotate("louvain", database=database).best.to_dict()
 
 
@@ -97,6 +97,8 @@ class TestRefusals:
         annotate = other.biocolab.annotate
         with pytest.raises(UnknownField, match="did you mean 'louvain'"):
             annotate("louvian", database=database)
+        with pytest.raises(UnknownField, match="obs has no column 7"):
+            annotate(7, database=database)
         with pytest.raises(InvalidArgument, match="n_genes is 0"):
             annotate("louvain", n_genes=0, database=database)
         with pytest.raises(InvalidArgument, match="key_added is 'louvain'"):

@@ -98,3 +98,9 @@ def a_scripted_server() -> Iterator[Scripted]:
     server.shutdown()
     server.server_close()
     thread.join()
+
+
+@pytest.fixture
+def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No pause before an attempt."""
+    monkeypatch.setattr("biocolab_accessor.clients.retry._FIRST_DELAY", 0.01)

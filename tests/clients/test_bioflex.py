@@ -50,6 +50,8 @@ def test_fetched_labels_come_with_their_codes(connection: BioFlexConnection) -> 
     assert field.values is None
     field.fetch()
     assert field.categories[field.codes[0]] == field.values[0]
+    assert len(field.values) == 700
+    assert field.values is field.values
 
 
 def test_the_official_download_into_a_file_works(connection: BioFlexConnection) -> None:
@@ -168,8 +170,11 @@ def test_one_long_label_does_not_take_the_memory_of_all_cells(scripted: Scripted
     codes = base64.b64encode(np.zeros(10_000, "<u2").tobytes()).decode()
     reply = label_reply(metadata_values=codes, cluster_names=["y" * 100_000], cluster_lengths=[])
     study = study_with(scripted, FIELDS, answer(content=reply))
-    with bc.settings.override(memory_budget=100_000_000), pytest.raises(TooLarge, match=r"4\.0 GB"):
+    with bc.settings.override(memory_budget=100_000_000):
         study.metalist[0].fetch()
+        assert (study.metalist[0].categories, study.metalist[0].codes.sum()) == (["y" * 100_000], 0)
+        with pytest.raises(TooLarge, match=r"4\.0 GB.*use codes and categories"):
+            _ = study.metalist[0].values
 
 
 @pytest.mark.parametrize(

@@ -136,6 +136,17 @@ class TestBarcodes:
         with pytest.raises(InvalidColumn, match=r"no column 'barcodes' \(did you mean 'barcode'"):
             pbmc.biocolab.pull_metadata("louvain", study=study, on="barcodes")
 
+    def test_cells_without_a_name_get_one_as_the_message_says(
+        self, pbmc: ad.AnnData, truth: ad.AnnData, study: Study
+    ) -> None:
+        pbmc.obs["barcode"] = pbmc.obs_names.to_series().where(np.arange(700) < 600)
+        pbmc.obs_names = [f"own{i}" for i in range(700)]
+        with pytest.raises(InvalidColumn, match="has no barcode for 100 cells") as caught:
+            pbmc.biocolab.pull_metadata("phase", study=study, on="barcode")
+        exec(str(caught.value).partition("their own: ")[2], {"adata": pbmc})
+        assert pbmc.biocolab.pull_metadata("phase", study=study, on="barcode").only_here == 100
+        assert pbmc.obs["phase"].tolist()[:600] == truth.obs["phase"].tolist()[:600]
+
     @pytest.mark.filterwarnings("ignore:Observation names are not unique")
     def test_only_the_names_that_are_joined_by_must_differ(
         self, pbmc: ad.AnnData, truth: ad.AnnData, study: Study

@@ -219,6 +219,25 @@ class TestWhatIsSent:
         if kind == "backed":
             adata.file.close()
 
+    @pytest.mark.filterwarnings("ignore:BC1")
+    def test_a_field_that_travelled_under_a_safe_name_is_replaced_and_not_doubled(
+        self, counts: ad.AnnData, server: Sandbox
+    ) -> None:
+        counts.obs = pd.DataFrame({"donor/age": np.arange(60)}, index=counts.obs_names)
+        submission = counts.biocolab.submit(skip_dimred=True)
+        before = submission.study().fields
+        half = ad.AnnData(obs=counts.obs[30:] + 100)
+        half.biocolab.push_metadata("donor/age", study=submission.study(), overwrite=True, verify=True)
+        after = submission.study()
+        assert after.fields == before
+        assert after.metadata("donor/age")["donor/age"].tolist() == [*range(30), *range(130, 160)]
+
+    @pytest.mark.parametrize("name", ["a/b", "a%2Fb~biocolab", "50%", "~biocolab"])
+    def test_any_name_comes_back_as_it_is(self, pbmc: ad.AnnData, study: Study, name: str) -> None:
+        pbmc.obs[name] = np.arange(700)
+        pbmc.biocolab.push_metadata(name, study=study, overwrite=True)
+        assert study.metadata(name)[name].tolist() == list(range(700))
+
     def test_all_that_cannot_be_sent_is_named_at_once(self, pbmc: ad.AnnData, study: Study) -> None:
         pbmc.obs["bad_when"] = pd.Timestamp("2020-01-01")
         pbmc.obs["bad_inf"] = np.inf

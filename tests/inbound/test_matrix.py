@@ -22,6 +22,8 @@ def test_another_unit_is_refused_with_those_that_there_are() -> None:
     with pytest.raises(InvalidArgument) as caught:
         unit_name("normalized")
     assert str(caught.value) == "unit is 'normalized': give 'raw' (the counts) or 'lognorm'"
+    with pytest.raises(InvalidArgument, match="unit is \\['raw'\\]"):
+        unit_name(["raw"])
 
 
 @pytest.mark.parametrize("make", [sparse.csc_matrix, sparse.csr_matrix])
@@ -42,6 +44,11 @@ def test_a_matrix_of_another_shape_is_refused_with_both_shapes(n_obs: int, n_var
 def test_genes_are_taken_once_in_their_order() -> None:
     assert select_genes(["B", "A", "B"], ["A", "B", "C"], "S") == ["B", "A"]
     assert select_genes("CD3D", ["C", "D", "CD3D"], "S") == ["CD3D"]
+
+
+def test_genes_are_plain_text_whatever_they_were_asked_with() -> None:
+    found = select_genes(np.array(["B", "A"]), ["A", "B"], "S")
+    assert (found, {type(name) for name in found}) == (["B", "A"], {str})
 
 
 def test_no_genes_are_not_all_genes() -> None:

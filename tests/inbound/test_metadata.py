@@ -37,6 +37,12 @@ def test_floats_are_exact(values: list[float]) -> None:
     assert list(column(values)) == values
 
 
+def test_clusters_are_in_the_order_in_which_scanpy_has_them() -> None:
+    found = column([None, *(str(i) for i in (10, 2, 1, 0, 10))])
+    assert list(found.categories) == ["0", "1", "2", "10"]
+    assert pd.Series(found).astype(object).fillna("").tolist() == ["", "10", "2", "1", "0", "10"]
+
+
 def test_a_label_that_occurs_twice_is_one_category() -> None:
     found = categorical(np.array([0, 1, 2, 2], np.uint16), ["a", "b", "a"])
     assert (list(found), list(found.categories)) == (["a", "b", "a", "a"], ["a", "b"])

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import pickle
 import warnings
+from pathlib import Path
 
 import anndata as ad
 import numpy as np
@@ -8,7 +10,14 @@ import pytest
 from scipy import sparse
 
 import biocolab_accessor as bc
-from biocolab_accessor.errors import AmbiguousName, InvalidArgument, InvalidResponse, UnknownField, UnknownGene
+from biocolab_accessor.errors import (
+    AmbiguousName,
+    ConfigurationError,
+    InvalidArgument,
+    InvalidResponse,
+    UnknownField,
+    UnknownGene,
+)
 from biocolab_accessor.inbound.bioflex_source import BioFlexSource
 from biocolab_accessor.inbound.connector_source import ConnectorSource
 from biocolab_accessor.inbound.study import Study
@@ -21,6 +30,19 @@ def study(request: pytest.FixtureRequest, server: Sandbox, counts: ad.AnnData) -
     counts.biocolab.submit("All members", study_id="both_ways", skip_dimred=True)
     newest = bc.studies("all_members").set_index("study_id").loc[["both_ways"], "uuid"].iloc[0]
     return bc.study(newest, source=request.param)
+
+
+class TestPickle:
+    def test_finds_the_study_again_and_holds_no_token(self, study: Study, server: Sandbox) -> None:
+        content = pickle.dumps(study)
+        assert server.token.encode() not in content
+        again = pickle.loads(content)
+        assert (again.id, again.source, again.barcodes()) == (study.id, study.source, study.barcodes())
+
+    def test_is_of_its_own_server_and_no_other(self, study: Study, tmp_path: Path) -> None:
+        content = pickle.dumps(study)
+        with bc.sandbox(tmp_path / "other"), pytest.raises(ConfigurationError, match="the current connection is to"):
+            pickle.loads(content)
 
 
 class TestToAnnData:
@@ -50,6 +72,26 @@ class TestToAnnData:
             warnings.simplefilter("error")
             study.to_anndata(unit="lognorm", format=format)
 
+    def test_they_are_warned_of_on_disk_as_well_where_the_user_called(
+        self, server: Sandbox, counts: ad.AnnData, tmp_path: Path
+    ) -> None:
+        counts.X = counts.X.log1p()
+        server.add_study("no_counts", counts)
+        study = bc.study("no_counts")
+        for call in (
+            lambda: study.to_h5ad(tmp_path / "x.h5ad"),
+            lambda: study.to_anndata(backed=tmp_path / "y.h5ad"),
+            lambda: study.lazy(tmp_path / "z.h5ad"),
+            lambda: study.lazy(),
+            lambda: study.lazy(),
+        ):
+            with pytest.warns(UserWarning, match="study no_counts: its raw values are no whole numbers") as caught:
+                call()
+            assert [Path(warning.filename).name for warning in caught] == ["test_study.py"]
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            study.to_h5ad(tmp_path / "x.h5ad", unit="lognorm")
+
     @pytest.mark.parametrize(
         ("format", "kind"), [("csr", sparse.csr_matrix), ("csc", sparse.csc_matrix), ("dense", np.ndarray)]
     )
@@ -66,6 +108,11 @@ class TestToAnnData:
         np.testing.assert_array_equal(adata.layers["lognorm"].toarray(), adata.X.toarray())
         adata.X.data *= 2
         assert adata.X.max() == 2 * adata.layers["lognorm"].max()
+
+    def test_two_layers_of_one_unit_do_not_share_their_values(self, study: Study, counts: ad.AnnData) -> None:
+        adata = study.to_anndata(unit="lognorm", layers=["raw", "counts"])
+        adata.layers["raw"].data[:] = 0
+        np.testing.assert_array_equal(adata.layers["counts"].toarray(), counts.X.toarray())
 
     def test_genes_and_fields_are_a_selection_in_their_order(self, study: Study, counts: ad.AnnData) -> None:
         adata = study.to_anndata(genes=["GENE7", "MT-ND1", "GENE2", "GENE7"], fields=["label", "sample"])

@@ -19,5 +19,7 @@ class TestColors:
         assert category_colors(["a", "b"], {"b": "red", "a": "#00ff00"}) == {"a": "#00ff00", "b": "red"}
         with pytest.raises(InvalidArgument, match="no colour for 'b' \\(1 colours for 2 categories\\)"):
             category_colors(["a", "b"], ["red"])
+        with pytest.raises(InvalidArgument, match="the text 'Set1': give a list"):
+            category_colors(["a"], "Set1")
         with pytest.raises(InvalidArgument, match="'rde', which is no colour"):
             category_colors(["a"], ["rde"])

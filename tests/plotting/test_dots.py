@@ -44,6 +44,8 @@ class TestExpression:
             expression_dotplot(frame, cell_types=["y"])
         with pytest.raises(InvalidArgument, match="has no column 'rate'"):
             expression_dotplot(frame.drop(columns="rate"))
+        with pytest.raises(InvalidArgument, match="no gene to draw"):
+            expression_dotplot(frame, genes=[])
         with pytest.raises(InvalidArgument, match="is empty"):
             expression_dotplot(frame.iloc[:0])
         with pytest.raises(InvalidArgument, match="standard_scale is 'var'"):

@@ -1,0 +1,122 @@
+"""Union: the AnnData of several studies as one that any file can hold."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal, get_args
+
+import anndata
+import numpy as np
+import pandas as pd
+from anndata import AnnData
+from pandas.api.types import is_bool_dtype
+
+from biocolab_accessor.errors import InvalidArgument
+from biocolab_accessor.escape import escaped
+from biocolab_accessor.inbound.provenance import KEY as PROVENANCE
+from biocolab_accessor.naming import listing
+from biocolab_accessor.notice import notice
+
+__all__ = ["Join", "expect_join", "union"]
+
+Join = Literal["inner", "outer"]
+
+
+def expect_join(join: str) -> None:
+    """Refuse what is no way to join.
+
+    Raises
+    ------
+    InvalidArgument
+        It is neither ``"inner"`` nor ``"outer"``.
+    """
+    if join not in get_args(Join):
+        msg = f"join is {join!r}: give 'inner' or 'outer'"
+        raise InvalidArgument(msg)
+
+
+def union(parts: Sequence[AnnData], names: Sequence[str], join: Join, label: str) -> AnnData:
+    """Studies one below the other; see :meth:`Collection.to_anndata`.
+
+    Parameters
+    ----------
+    parts
+        One AnnData of each study, as :meth:`Study.to_anndata` or :meth:`Study.lazy` gives it; obs and obsm change.
+    names
+        Of the studies, each once.
+    join
+        ``"inner"`` or ``"outer"``.
+    label
+        Column of obs for the names.
+
+    Raises
+    ------
+    InvalidArgument
+        An inner join finds no gene that all have.
+    """
+    origins = {escaped(name): dict(part.uns[PROVENANCE]) for name, part in zip(names, parts, strict=True)}
+    _even_columns(parts, join)
+    if join == "outer":
+        _even_embeddings(parts)
+    joined = anndata.concat(parts, join=join, label=label, keys=list(names), index_unique="-", fill_value=0)
+    if not joined.n_vars:
+        first = "; ".join(
+            f"{name!r} has {listing(part.var_names, limit=3)}" for name, part in zip(names, parts, strict=True)
+        )
+        msg = f"the studies have no gene in common ({first}): give join='outer', or studies whose genes are named alike"
+        raise InvalidArgument(msg)
+    joined.uns[PROVENANCE] = {"studies": origins}
+    return joined
+
+
+def _even_columns(parts: Sequence[AnnData], join: Join) -> None:
+    """Columns of one name in one kind: pandas would make objects of labels beside numbers, which no file holds."""
+    mixed = []
+    for name in dict.fromkeys(name for part in parts for name in part.obs.columns):
+        having = [part for part in parts if name in part.obs.columns]
+        if join == "inner" and len(having) < len(parts):
+            continue
+        kinds = {_kind(part.obs[name]) for part in having}
+        known = kinds - {""}
+        if len(known) > 1:
+            mixed.append(name)
+        if "labels" in known or len(known) > 1:
+            for part in having:
+                part.obs[name] = _as_labels(part.obs[name])
+        elif known == {"truth"} and ("" in kinds or len(having) < len(parts)):
+            for part in having:
+                part.obs[name] = part.obs[name].astype("boolean")
+    if mixed:
+        msg = f"columns {listing(mixed)} are not of one kind in all studies: numbers and bools became labels in them"
+        notice(msg)
+
+
+def _kind(column: pd.Series) -> str:
+    """``"labels"``, ``"truth"`` or ``"numbers"``; empty where there is no value that would tell."""
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        return "labels"
+    if column.isna().all():
+        return ""
+    return "truth" if is_bool_dtype(column.dtype) else "numbers"
+
+
+def _as_labels(column: pd.Series) -> pd.Series:
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        return column
+    labelled = column.astype("category")
+    values: Any = labelled.cat.categories.to_numpy()
+    return labelled.cat.rename_categories([str(value).removesuffix(".0") for value in values])
+
+
+def _even_embeddings(parts: Sequence[AnnData]) -> None:
+    """Embeddings of one name in one width; cells that have none are nowhere, and not at the origin."""
+    widths: dict[str, int] = {}
+    for part in parts:
+        for key, array in part.obsm.items():
+            widths[key] = max(array.shape[1], widths.get(key, 0))
+    for part in parts:
+        for key, width in widths.items():
+            even = np.full((part.n_obs, width), np.nan, np.float32)
+            if key in part.obsm:
+                even[:, : part.obsm[key].shape[1]] = part.obsm[key]
+            part.obsm[key] = even

@@ -1,0 +1,39 @@
+"""Place: where a file goes, and that it is there when it is whole and not before."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from biocolab_accessor.errors import InvalidArgument
+
+__all__ = ["place_of", "replacing"]
+
+
+def place_of(path: str | Path) -> Path:
+    """The path of a file to be written, ``~`` resolved.
+
+    Raises
+    ------
+    InvalidArgument
+        It is a folder, or in none.
+    """
+    target = Path(path).expanduser()
+    if not target.parent.is_dir() or target.is_dir():
+        msg = f"{target} is a folder" if target.is_dir() else f"there is no folder {target.parent}"
+        raise InvalidArgument(msg)
+    return target
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A path beside ``path`` that takes its place when the block ends well, and is removed when it does not."""
+    # Not named after it: a name may be as long as the file system takes.
+    part = path.with_name(f".{uuid.uuid4().hex}.part")
+    try:
+        yield part
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)

@@ -1,0 +1,79 @@
+"""Union: what several studies say of their cells is one object that any file holds."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import pytest
+
+from biocolab_accessor.errors import InvalidArgument
+from biocolab_accessor.inbound.union import union
+
+
+def part(genes: str = "AB", obsm: dict[str, Any] | None = None, **columns: Any) -> ad.AnnData:
+    """Three cells as a study gives them."""
+    obs = pd.DataFrame(columns, index=["C0", "C1", "C2"])
+    var = pd.DataFrame(index=list(genes))
+    adata = ad.AnnData(np.ones((3, len(genes)), np.float32), obs=obs, var=var, uns={"biocolab": {"study_id": "S"}})
+    for key, array in (obsm or {}).items():
+        adata.obsm[key] = array
+    return adata
+
+
+def kept(joined: ad.AnnData, path: Path) -> ad.AnnData:
+    """What a file makes of it."""
+    joined.write_h5ad(path)
+    return ad.read_h5ad(path)
+
+
+class TestColumns:
+    def test_of_labels_here_and_numbers_there_are_labels_and_warned_of(self, tmp_path: Path) -> None:
+        numbers, labels = np.array([1, 2.5, np.nan], np.float32), pd.Categorical(["T", "B", "T"])
+        with pytest.warns(UserWarning, match="'leiden' are not of one kind"):
+            joined = union([part(leiden=numbers), part(leiden=labels)], ["one", "two"], "inner", "study")
+        back = kept(joined, tmp_path / "joined.h5ad").obs["leiden"]
+        assert isinstance(back.dtype, pd.CategoricalDtype)
+        assert back.astype(object).where(back.notna(), None).tolist() == ["1", "2.5", None, "T", "B", "T"]
+
+    def test_without_values_in_a_study_are_what_they_are_in_the_others(self, tmp_path: Path) -> None:
+        nothing = np.full(3, np.nan)
+        first = part(label=nothing, flag=nothing, number=nothing)
+        second = part(label=pd.Categorical(["T", "B", "T"]), flag=[True, False, True], number=[1.0, 2.0, 3.0])
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            back = kept(union([first, second], ["one", "two"], "inner", "study"), tmp_path / "joined.h5ad").obs
+        assert back["label"].isna().tolist() == [True] * 3 + [False] * 3
+        assert back["label"].tolist()[3:] == ["T", "B", "T"]
+        assert back["flag"].dtype == "boolean"
+        assert back["flag"].tolist() == [pd.NA] * 3 + [True, False, True]
+        assert back["number"].dtype == np.float64
+
+    def test_of_bools_that_a_study_lacks_are_missing_in_its_cells(self, tmp_path: Path) -> None:
+        joined = union([part(flag=[True, False, True]), part()], ["one", "two"], "outer", "study")
+        assert kept(joined, tmp_path / "joined.h5ad").obs["flag"].tolist() == [True, False, True] + [pd.NA] * 3
+
+    def test_that_are_not_in_the_result_are_not_warned_of(self) -> None:
+        parts = [part(x=[1.0, 2.0, 3.0]), part(x=pd.Categorical(["a"] * 3)), part()]
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            assert list(union(parts, ["one", "two", "three"], "inner", "study").obs) == ["study"]
+
+
+def test_cells_without_an_embedding_are_nowhere_and_not_at_the_origin() -> None:
+    first = part(obsm={"X_umap": np.ones((3, 2), np.float32)})
+    second = part(obsm={"X_pca": np.ones((3, 3), np.float32), "X_umap": np.full((3, 3), 2, np.float32)})
+    joined = union([first, second], ["one", "two"], "outer", "study")
+    nan = np.nan
+    np.testing.assert_array_equal(joined.obsm["X_umap"], [[1, 1, nan]] * 3 + [[2, 2, 2]] * 3)
+    np.testing.assert_array_equal(joined.obsm["X_pca"], [[nan] * 3] * 3 + [[1] * 3] * 3)
+
+
+def test_genes_that_no_two_studies_share_are_no_object_without_genes() -> None:
+    with pytest.raises(InvalidArgument, match=r"no gene in common \('one' has 'A', 'B'; 'two' has 'C', 'D'\)"):
+        union([part("AB"), part("CD")], ["one", "two"], "inner", "study")
+    assert union([part("AB"), part("CD")], ["one", "two"], "outer", "study").n_vars == 4

@@ -1,0 +1,43 @@
+"""Place: a file is there when it is whole, whatever its name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from biocolab_accessor.errors import InvalidArgument
+from biocolab_accessor.storage.place import place_of, replacing
+
+
+@pytest.mark.parametrize("name", ["x", "n" * 255, "é" * 127])
+def test_a_name_may_be_as_long_as_the_file_system_takes(name: str, tmp_path: Path) -> None:
+    with replacing(tmp_path / name) as part:
+        part.write_text("whole")
+        assert not (tmp_path / name).exists()
+    assert (tmp_path / name).read_text() == "whole"
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_what_is_there_stays_where_the_new_one_does_not_get_whole(tmp_path: Path) -> None:
+    target = tmp_path / "x"
+    target.write_text("before")
+
+    def write() -> None:
+        with replacing(target) as part:
+            part.write_text("hal")
+            raise OSError
+
+    with pytest.raises(OSError):  # noqa: PT011 - bare, as raised above
+        write()
+    assert target.read_text() == "before"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_place_is_a_file_in_a_folder_that_is_there(tmp_path: Path) -> None:
+    assert place_of(str(tmp_path / "x")) == tmp_path / "x"
+    assert place_of("~/x") == Path.home() / "x"
+    with pytest.raises(InvalidArgument, match="is a folder"):
+        place_of(tmp_path)
+    with pytest.raises(InvalidArgument, match="there is no folder"):
+        place_of(tmp_path / "nowhere" / "x")
