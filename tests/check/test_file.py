@@ -132,6 +132,24 @@ def test_other_hdf5_files_are_named_for_what_they_are(tmp_path, groups, what):
     assert str(caught.value) == f"{tmp_path / 'a.h5'} is HDF5 but not h5ad: it has {what}"
 
 
+def test_an_h5mu_file_is_named_with_its_modalities_though_it_has_obs_and_var(tmp_path):
+    path = tmp_path / "a.h5mu"
+    with h5py.File(path, "w") as file:
+        file.attrs["encoding-type"] = "MuData"
+        for group in ("obs", "var", "mod/rna", "mod/atac"):
+            file.create_group(group)
+    of = f"{path} is an h5mu file of several modalities"
+    with pytest.raises(InvalidFile) as caught:
+        bc.check(path)
+    take = f"take one of them, mudata.read_h5ad({str(path)!r}, mod='atac').biocolab"
+    assert str(caught.value) == f"{of} ('atac', 'rna'): {take}"
+    with h5py.File(path, "a") as file:
+        del file["mod"]
+    with pytest.raises(InvalidFile) as caught:
+        bc.check(path)
+    assert str(caught.value) == f"{of} (): take one of them, mdata['rna'].biocolab"
+
+
 def test_a_user_block_before_the_file_is_no_hindrance(tmp_path):
     with h5py.File(tmp_path / "a.h5ad", "w", userblock_size=1024) as file:
         file.create_group("x")

@@ -91,3 +91,17 @@ def test_pieces_are_counted_together(monkeypatch, kind):
         matrix.data[1] = 0  # a stored zero, so that the values have to be read
         dense[6, 2] = 0
     assert count_empty(Source(matrix), int(np.count_nonzero(dense))) == expected(dense)
+
+
+@settings(max_examples=60, deadline=None)
+@given(matrices, st.integers(1, 4))
+def test_a_large_matrix_is_measured_on_threads_and_gives_the_same(dense, n_threads):
+    matrix = sparse.csr_matrix(dense)
+    before = [array.copy() for array in (matrix.data, matrix.indices, matrix.indptr)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(margins, "_WORTH_THREADS", 0)
+        patch.setattr(margins, "_FIRST_VALUES", 0)
+        patch.setattr(margins, "_THREADS", n_threads)
+        assert count_empty(Source(matrix), int(np.count_nonzero(dense))) == expected(dense)
+    for array, old in zip((matrix.data, matrix.indices, matrix.indptr), before, strict=True):
+        np.testing.assert_array_equal(array, old)

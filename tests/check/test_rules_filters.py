@@ -107,6 +107,33 @@ def test_a_fraction_in_the_place_of_percent_is_guessed():
     assert "in percent" not in findings(make(), mt_percentage=0, min_counts=12)["BC703"].fix
 
 
+def test_a_fraction_is_guessed_from_more_than_0_to_1_that_removes_half_of_the_cells():
+    adata = make()  # of the odd cells, from a half to a tenth of the counts are mitochondrial
+    assert (
+        "mt_percentage is in percent: 1 is 1 %, not 100 %"
+        in findings(adata, mt_percentage=1, min_counts=12)["BC703"].fix
+    )
+    for most in (0, 1.5):
+        assert "in percent" not in findings(adata, mt_percentage=most, min_counts=12)["BC703"].fix
+    adata.X[1, 2] = 0
+    assert findings(adata, mt_percentage=0.5, min_counts=12)["BC703"].fix.endswith("preview_filters() suggests some")
+
+
+@pytest.mark.parametrize(("name", "said"), [("min_counts", True), ("max_counts", True), ("min_genes", False)])
+def test_that_sums_of_normalized_values_are_no_counts_is_said_of_bounds_on_counts(name, said):
+    adata = make()
+    adata.X = np.log1p(adata.X)
+    (found,) = findings(adata, **{name: 1}).values()
+    assert found.message.endswith("as normalized, of which the sums are no counts" if said else "as normalized")
+
+
+def test_counts_with_float_noise_are_measured_as_the_whole_numbers_that_are_sent():
+    adata = make()
+    adata.X = adata.X.astype(np.float64)
+    adata.X[3, 0] -= 1e-7
+    assert findings(adata, min_counts=5)["BC701"].count == findings(make(), min_counts=5)["BC701"].count == 3
+
+
 def test_batches_without_a_cell_left_are_named():
     adata = make(obs=pd.DataFrame({"sample": list("aaabbbcccc")}, index=list("0123456789")))
     found = findings(adata, min_counts=6, batch_key="sample")
