@@ -8,21 +8,39 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tqdm import tqdm
 
-__all__ = ["progress_bar"]
+__all__ = ["progress_bar", "task_bar"]
+
+# What is over sooner leaves no bar behind.
+_SECONDS_UNSEEN = 0.5
 
 
-def progress_bar(description: str, total: int | None = None, *, unit: str = "B") -> tqdm[Any]:
-    """A tqdm bar that follows ``bc.settings.progress``.
+def progress_bar(description: str, total: int | None = None) -> tqdm[Any]:
+    """A bar for bytes, with rate and the time that is left.
 
     Parameters
     ----------
     description
         What is going on, as the user would say it.
     total
-        Units in all; None where it is not known.
-    unit
-        ``"B"`` for bytes (shown as MiB and so on) or any word.
+        Bytes in all; None where it is not known.
     """
+    return _bar(desc=description, total=total, unit="B", unit_scale=True, unit_divisor=1024)
+
+
+def task_bar(description: str) -> tqdm[Any]:
+    """A line for work of a server: for how long it goes on, and, as its postfix, at what the server is.
+
+    Parameters
+    ----------
+    description
+        What is going on, as the user would say it.
+    """
+    # How many steps there will be no server says, and a rate of steps tells nobody anything.
+    return _bar(desc=description, bar_format="{desc}: {elapsed}{postfix}")
+
+
+def _bar(**options: Any) -> tqdm[Any]:
+    """A tqdm bar that follows ``bc.settings.progress``."""
     with warnings.catch_warnings():
         # Without ipywidgets a notebook gets text bars, which are no worse; tqdm warns of it in every notebook.
         warnings.simplefilter("ignore")
@@ -32,13 +50,5 @@ def progress_bar(description: str, total: int | None = None, *, unit: str = "B")
 
     # disable=None switches the bar off where the output is no terminal; notebooks are recognised by tqdm.auto.
     disable = {"auto": None, "on": False, "off": True}[settings.progress]
-    bytes_ = unit == "B"
-    bar: tqdm[Any] = tqdm(
-        desc=description,
-        total=total,
-        unit=unit,
-        unit_scale=bytes_,
-        unit_divisor=1024 if bytes_ else 1000,
-        disable=disable,
-    )
+    bar: tqdm[Any] = tqdm(disable=disable, delay=_SECONDS_UNSEEN, **options)
     return bar

@@ -1,13 +1,41 @@
 from __future__ import annotations
 
+import time
+
 import pytest
 
 import biocolab_accessor as bc
-from biocolab_accessor.progress import progress_bar
+from biocolab_accessor import progress
+from biocolab_accessor.progress import progress_bar, task_bar
 
 
 @pytest.mark.parametrize(("setting", "shown"), [("off", False), ("auto", False), ("on", True)])
-def test_bars_are_shown_where_somebody_looks(setting: str, shown: bool, capsys: pytest.CaptureFixture[str]) -> None:
+def test_bars_are_shown_where_somebody_looks(
+    setting: str, shown: bool, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(progress, "_SECONDS_UNSEEN", 0)
     with bc.settings.override(progress=setting), progress_bar("Uploading", 2048) as bar:
         bar.update(1024)
     assert ("Uploading" in capsys.readouterr().err) is shown
+
+
+def test_what_is_over_soon_leaves_no_bar(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    with bc.settings.override(progress="on"):
+        with progress_bar("Downloading", 10) as bar:
+            bar.update(10)
+        assert capsys.readouterr().err == ""
+        monkeypatch.setattr(progress, "_SECONDS_UNSEEN", 0.05)
+        with progress_bar("Downloading", 2 << 20) as bar:
+            time.sleep(0.1)
+            bar.update(1 << 20)
+        assert "50%" in capsys.readouterr().err
+
+
+def test_a_task_is_a_line_with_its_time_and_stage_and_without_a_rate(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(progress, "_SECONDS_UNSEEN", 0)
+    with bc.settings.override(progress="on"), task_bar("Processing PBMC") as bar:
+        bar.set_postfix_str("Running UMAP")
+        bar.update()
+    assert capsys.readouterr().err.rstrip().endswith("Processing PBMC: 00:00, Running UMAP")

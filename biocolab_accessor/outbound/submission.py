@@ -16,7 +16,7 @@ from biocolab_accessor.clients.tasks import TaskState, follow_task, task_state
 from biocolab_accessor.errors import BiocolabError, ConfigurationError, InvalidArgument, TaskFailed
 from biocolab_accessor.markup import facts_table
 from biocolab_accessor.outbound import journal
-from biocolab_accessor.progress import progress_bar
+from biocolab_accessor.progress import task_bar
 
 if TYPE_CHECKING:
     from biocolab_accessor.catalog import Server
@@ -190,7 +190,7 @@ class Submission:
         what = str(self.study_id or self.task_id)
         # Of an id that was made here the beginning tells it from others, and leaves room for what the server says.
         what = what if len(what) <= _LONGEST_SHOWN else f"{what[:8]}…"
-        with progress_bar(f"Processing {what}", unit="step") as bar:
+        with task_bar(f"Processing {what}") as bar:
 
             def show(line: str) -> None:
                 logger.info("%s: %s", self.task_id, line)

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import weakref
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from biocolab_accessor.naming import counted
+from biocolab_accessor.notice import notice
 
 if TYPE_CHECKING:
     from biocolab_accessor.sandbox.server import Sandbox
 
 __all__ = ["Sandbox", "sandbox"]
+
+_newest: weakref.ref[Sandbox] | None = None
 
 
 def sandbox(
@@ -46,6 +52,12 @@ def sandbox(
     InvalidArgument
         Other machines would reach it with the well-known token.
 
+    Warns
+    -----
+    UserWarning
+        The one before it is still open, outside a ``with`` block, and was sent studies: a cell of a notebook that is run
+        again starts another sandbox.
+
     Examples
     --------
     >>> import biocolab_accessor as bc
@@ -55,7 +67,16 @@ def sandbox(
     """
     from biocolab_accessor.sandbox.server import Sandbox
 
-    return Sandbox(path, port=port, host=host, token=token, control=control)
+    global _newest
+    earlier = _newest() if _newest is not None else None
+    started = Sandbox(path, port=port, host=host, token=token, control=control)
+    _newest = weakref.ref(started)
+    if earlier is not None and (number := earlier.left_behind()):
+        notice(
+            f"the sandbox at {earlier.url} is still open, with {counted(number, 'submission')} that this new one at "
+            f"{started.url} knows nothing of. To go back to it, close() this one; bc.sandbox(path) keeps its studies"
+        )
+    return started
 
 
 if not TYPE_CHECKING:  # a type checker would else take any name for one that is here

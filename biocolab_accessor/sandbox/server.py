@@ -106,7 +106,7 @@ class Sandbox(Hosts):
         self._temporary = path is None
         self.path = Path(tempfile.mkdtemp(prefix="biocolab-sandbox-") if path is None else path).absolute()
         self.email = _USER
-        self._closed = False
+        self._closed = self._in_block = False
         with ExitStack() as undo:
             if self._temporary:
                 undo.callback(shutil.rmtree, self.path, ignore_errors=True)
@@ -140,6 +140,7 @@ class Sandbox(Hosts):
         )
 
     def __enter__(self) -> Sandbox:
+        self._in_block = True
         return self
 
     def __exit__(
@@ -384,6 +385,15 @@ class Sandbox(Hosts):
         self._site.clear()
         self.requests.clear()
         seed(self._site)
+
+    def left_behind(self) -> int:
+        """How many of its user's submissions would be out of sight if another one took its place.
+
+        None of a sandbox that is closed, or that ends with its block.
+        """
+        if self._closed or self._in_block:
+            return 0
+        return len(self._site.catalogue.tasks(self.email))
 
     def close(self) -> None:
         """Stop the server; what it worked on ends. Closing once more is no harm.

@@ -79,8 +79,9 @@ def test_an_answer_that_begins_anew_leaves_nothing_of_the_first(scripted: Script
 
 
 def test_the_progress_bar_is_named_for_the_file_and_full_in_the_end(
-    scripted: Scripted, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    scripted: Scripted, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("biocolab_accessor.progress._SECONDS_UNSEEN", 0)
     scripted.answers(cut(512_000), rest())
     http = HttpClient(scripted.host, Secret("t"), header="btr-api-token")
     with bc.settings.override(progress="on"):

@@ -4,6 +4,7 @@ import os
 import signal
 import socket
 import threading
+import warnings
 from pathlib import Path
 
 import anndata as ad
@@ -65,6 +66,34 @@ class TestLife:
             worker = server._site.tasks._worker
             os.kill(worker.pid, signal.SIGSTOP)
         assert worker.poll() == -signal.SIGKILL
+
+
+class TestAnother:
+    def test_tells_of_submissions_to_the_one_before_it_and_closing_it_goes_back(self, counts: ad.AnnData) -> None:
+        first = bc.sandbox()
+        submission = counts.biocolab.submit(study_id="sent", skip_dimred=True)
+        with pytest.warns(UserWarning, match=rf"{first.url} is still open, with 1 submission that") as caught:
+            second = bc.sandbox()
+        assert [warning.filename for warning in caught] == [__file__]
+        assert list(bc.studies()["study_id"]) == []
+        second.close()
+        assert list(bc.studies()["uuid"]) == [submission.study_info["uuid"]]
+        first.close()
+
+    def test_tells_nothing_where_nothing_is_left_behind(self, counts: ad.AnnData) -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            bare = bc.sandbox()
+            with bc.sandbox() as block:
+                counts.biocolab.submit(study_id="sent", skip_dimred=True)
+                with bc.sandbox():
+                    pass
+            closed = bc.sandbox()
+            counts.biocolab.submit(study_id="sent", skip_dimred=True)
+            closed.close()
+            bc.sandbox().close()
+        assert block.left_behind() == closed.left_behind() == bare.left_behind() == 0
+        bare.close()
 
 
 class TestKept:
