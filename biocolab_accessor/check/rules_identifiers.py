@@ -84,7 +84,7 @@ def mitochondrial_genes(context: Context) -> Iterator[Finding]:
     path, names = _names(context), context.identifiers
     mitochondrial = names.mitochondrial
     if mitochondrial:
-        yield found(path, f"{len(mitochondrial):,} mitochondrial genes, which mt_percentage goes by",
+        yield found(path, f"{counted(len(mitochondrial), 'mitochondrial gene')}, which mt_percentage goes by",
                     count=len(mitochondrial), examples=tuple(map(repr, mitochondrial[:3])))  # fmt: skip
     elif names.number >= _WHOLE_TRANSCRIPTOME and not (context.filters and context.filters.limits_mitochondrial):
         yield found(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -19,6 +18,7 @@ from biocolab_accessor.check.run import check_object
 from biocolab_accessor.check.size import bytes_of
 from biocolab_accessor.errors import InvalidArgument, UnknownField
 from biocolab_accessor.escape import sent_name
+from biocolab_accessor.markup import facts_table
 from biocolab_accessor.naming import counted, did_you_mean, listing
 from biocolab_accessor.outbound.names import distinct, safe_name
 from biocolab_accessor.outbound.request import StudyRequest
@@ -147,12 +147,7 @@ class Plan:
         return "\n".join(["Plan: nothing has been sent", *(f"  {name}: {text}" for name, text in self._rows())])
 
     def _repr_html_(self) -> str:
-        cells = "".join(
-            f"<tr><td style='text-align:left'>{name}</td><td style='text-align:left'>{escape(text)}</td></tr>"
-            for name, text in self._rows()
-        )
-        head = "<thead><tr><th colspan='2' style='text-align:left'>Plan: nothing has been sent</th></tr></thead>"
-        return f"<table>{head}{cells}</table>"
+        return facts_table("Plan: nothing has been sent", self._rows())
 
 
 def plan_submission(

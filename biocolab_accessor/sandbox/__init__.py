@@ -55,7 +55,7 @@ def sandbox(
     Warns
     -----
     UserWarning
-        The one before it is still open, outside a ``with`` block, and was sent studies: a cell of a notebook that is run
+        The one before it is still open, outside a ``with`` block, and was sent studies: a notebook's cell that is run
         again starts another sandbox.
 
     Examples
