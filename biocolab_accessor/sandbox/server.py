@@ -390,6 +390,13 @@ class Sandbox(Hosts):
         """How many of its user's submissions would be out of sight if another one took its place.
 
         None of a sandbox that is closed, or that ends with its block.
+
+        Examples
+        --------
+        >>> import biocolab_accessor as bc
+        >>> with bc.sandbox() as server:
+        ...     server.left_behind()
+        0
         """
         if self._closed or self._in_block:
             return 0

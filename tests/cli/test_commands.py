@@ -175,21 +175,25 @@ def test_stdout_is_clean_for_programs_even_with_progress_and_warnings(server: Sa
     (tmp_path / ".bioapi.key").chmod(0o644)
     environment = {**os.environ, **server.environment(), "BIOCOLAB_PROGRESS": "on", "HOME": str(tmp_path)}
     del environment["BIOCOLAB_PUBLIC_TOKEN"]
-    done = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "biocolab_accessor",
-            "pull",
-            "PBMC68k_reduced",
-            "-o",
-            str(tmp_path / "x.h5ad"),
-            "--json",
-        ],
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    server.faults.add("v1/study/get_matrix", kind="delay", seconds=0.8)  # what is over sooner has no bar
+    try:
+        done = subprocess.run(
+            [
+                sys.executable,
+                "-m",
+                "biocolab_accessor",
+                "pull",
+                "PBMC68k_reduced",
+                "-o",
+                str(tmp_path / "x.h5ad"),
+                "--json",
+            ],
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    finally:
+        server.faults.clear()
     assert json.loads(done.stdout)["cells"] == 700
     assert "B/s" in done.stderr  # the bar

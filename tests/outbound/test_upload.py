@@ -37,8 +37,9 @@ def test_a_file_is_known_by_its_content_size_and_time(tmp_path: Path) -> None:
 
 
 def test_a_call_after_a_broken_one_sends_only_the_chunks_that_are_missing(
-    faulty: Sandbox, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    faulty: Sandbox, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("biocolab_accessor.progress._SECONDS_UNSEEN", 0)
     content = bytes(range(256)) * (5 * CHUNK // 512)  # two chunks and a half
     (tmp_path / "x.bin").write_bytes(content)
     files, entry = [outgoing(tmp_path / "x.bin", "x.bin")], Entry(None)
