@@ -12,7 +12,7 @@ from anndata import AnnData
 
 from biocolab_accessor.blocks import Slot, filled_slots
 from biocolab_accessor.check.columns import as_frame, labels_of
-from biocolab_accessor.check.counts import SlotSummary
+from biocolab_accessor.check.counts import MatrixChoice, SlotSummary
 from biocolab_accessor.check.report import Report
 from biocolab_accessor.check.run import check_object
 from biocolab_accessor.check.size import bytes_of
@@ -30,7 +30,7 @@ from biocolab_accessor.storage.place import place_of
 if TYPE_CHECKING:
     from biocolab_accessor.catalog import Server
 
-__all__ = ["Batch", "Plan", "Strictness", "plan_submission", "to_h5ad", "write_plan"]
+__all__ = ["Batch", "Plan", "Strictness", "plan_of", "plan_submission", "to_h5ad", "write_plan"]
 
 Strictness = Literal["default", "strict"]
 
@@ -210,7 +210,28 @@ def plan_submission(
     )
     report.raise_for_errors(strict=check == "strict")
     assert choice is not None
-    obsm = shadow_obsm(adata)
+    return plan_of(adata, report, choice, request=request, to=to, batch_key=batch_key)
+
+
+def plan_of(
+    adata: AnnData,
+    report: Report,
+    choice: MatrixChoice,
+    *,
+    request: StudyRequest | None = None,
+    to: Server = "bbrowserx",
+    batch_key: str | None = None,
+) -> Plan:
+    """The plan for an object that was checked already; see :func:`plan_submission` for the other arguments.
+
+    Parameters
+    ----------
+    adata
+        The object.
+    report, choice
+        What the check said of it, and the matrix that is sent.
+    """
+    obs, obsm = as_frame(adata.obs), shadow_obsm(adata)
     n_obs, n_vars = choice.slot.shape(adata)
     asked = request or StudyRequest()
     # Not by an id that was made here: the file of a call that carries on has to be the file of the one before.

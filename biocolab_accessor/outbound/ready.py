@@ -12,7 +12,7 @@ from biocolab_accessor.check.report import Report
 from biocolab_accessor.check.run import check_object, open_h5ad
 from biocolab_accessor.errors import InvalidArgument
 from biocolab_accessor.notice import notice
-from biocolab_accessor.outbound.plan import plan_submission, write_plan
+from biocolab_accessor.outbound.plan import plan_of, write_plan
 from biocolab_accessor.outbound.request import StudyRequest
 
 __all__ = ["make_ready"]
@@ -53,7 +53,7 @@ def make_ready(
     UserWarning
         What the check warns of.
     """
-    checked = {path: _checked(path, request, input_matrix_type) for path in paths}
+    checked = {path: _checked(path, request, input_matrix_type) for path in dict.fromkeys(paths)}
     _refuse({path: report for path, (report, _) in checked.items()})
     choices: dict[Path, MatrixChoice] = {path: choice for path, (_, choice) in checked.items() if choice is not None}
     types = {choice.input_matrix_type for choice in choices.values()}
@@ -71,7 +71,7 @@ def make_ready(
         adata = open_h5ad(path)
         try:
             copy = folder / str(number)
-            ready += write_plan(adata, plan_submission(adata, input_matrix_type=input_matrix_type), copy)
+            ready += write_plan(adata, plan_of(adata, checked[path][0], choices[path]), copy)
         finally:
             adata.file.close()
     return ready, raw
