@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-import os
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
@@ -13,12 +11,12 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from biocolab_accessor.blocks import Source, canonical, row_pieces
+from biocolab_accessor.threads import THREADS, shares
 
 __all__ = ["Margins", "count_empty"]
 
 _FIRST_VALUES = 1 << 16
 _INDICES_AT_ONCE = 1 << 20
-_THREADS = min(4, os.cpu_count() or 1)
 _WORTH_THREADS = 1 << 20
 
 
@@ -92,7 +90,6 @@ def _measured(matrix: sparse.csr_matrix) -> NDArray[np.bool_]:
     """Whether a column has a value, of ranges of rows side by side: SciPy's product lets other threads run."""
     if len(matrix.data) < _WORTH_THREADS:
         return _any(matrix.T)
-    ends = np.searchsorted(matrix.indptr, np.linspace(0, matrix.indptr[-1], _THREADS + 1))
 
     def one(first: int, last: int) -> NDArray[np.bool_]:
         low, high = matrix.indptr[first], matrix.indptr[last]
@@ -101,8 +98,8 @@ def _measured(matrix: sparse.csr_matrix) -> NDArray[np.bool_]:
         part.indptr = matrix.indptr[first : last + 1] - low
         return _any(_transposed(part))
 
-    with ThreadPoolExecutor(_THREADS, "biocolab-margins") as pool:
-        parts = list(pool.map(one, *zip(*itertools.pairwise(map(int, ends)), strict=True)))
+    with ThreadPoolExecutor(THREADS, "biocolab-margins") as pool:
+        parts = list(pool.map(one, *zip(*shares(matrix.indptr), strict=True)))
     found: NDArray[np.bool_] = np.logical_or.reduce(parts)
     return found
 

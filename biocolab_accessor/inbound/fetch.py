@@ -30,8 +30,9 @@ LOOKED_AT = 1 << 20
 
 def fetch(parts: StudyParts, selection: Selection) -> AnnData:
     """See :meth:`Study.to_anndata`."""
-    # Requests that do not wait for each other; the matrix, which is the long one, is fetched in this thread.
-    with ThreadPoolExecutor(4, "biocolab-fetch") as pool:
+    # Requests that do not wait for each other; the matrix, which is the long one, is fetched in this thread. What goes
+    # around it is put together meanwhile.
+    with ThreadPoolExecutor(5, "biocolab-fetch") as pool:
         features = pool.submit(lambda: var_of(parts.features) if selection.genes is None else None)
         barcodes = pool.submit(lambda: parts.barcodes)
         obs = pool.submit(obs_of, parts, selection)
@@ -41,23 +42,25 @@ def fetch(parts: StudyParts, selection: Selection) -> AnnData:
             n_vars = parts.n_vars if genes is None else len(genes)
             needed = parts.n_obs * n_vars * np.dtype(np.float32).itemsize * len(selection.units)
             expect_room(needed, f"study {parts.study_id} as dense arrays", _ALTERNATIVE)
+
+        def around() -> AnnData:
+            barcodes.result()
+            var = features.result() if genes is None else var_of(genes)
+            frame, coordinates = obs.result(), embeddings.result() if embeddings else {}
+            arrays, keys = to_obsm(coordinates, parts.n_obs, parts.study_id)
+            return AnnData(obs=frame, var=var, obsm=arrays, uns={PROVENANCE: origin(parts, selection, genes, keys)})
+
+        empty = pool.submit(around)
         matrices = {unit: _matrix(parts, selection, genes, unit) for unit in selection.units}
-        barcodes.result()
-        var = features.result() if genes is None else var_of(genes)
-        frame, coordinates = obs.result(), embeddings.result() if embeddings else {}
-    arrays, keys = to_obsm(coordinates, parts.n_obs, parts.study_id)
+        adata = empty.result()
     x = matrices[selection.unit]
     if selection.unit == "raw":
         values = x.reshape(-1) if isinstance(x, np.ndarray) else x.data
         warn_where_no_counts(values[:LOOKED_AT], parts.study_id)
-    return AnnData(
-        x,
-        obs=frame,
-        var=var,
-        obsm=arrays,
-        layers=_layers(matrices, selection),
-        uns={PROVENANCE: origin(parts, selection, genes, keys)},
-    )
+    adata.X = x
+    for name, layer in _layers(matrices, selection).items():
+        adata.layers[name] = layer
+    return adata
 
 
 def plan_fetch(parts: StudyParts, selection: Selection) -> FetchPlan:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -16,15 +15,15 @@ from scipy import sparse
 
 from biocolab_accessor.errors import InvalidArgument
 from biocolab_accessor.storage.deflate import deflate_shuffled
+from biocolab_accessor.threads import THREADS
 
 __all__ = ["Compression", "write_csr"]
 
 Compression = Literal["gzip"] | None
 
 _CHUNK_BYTES = 1 << 20
-_THREADS = min(4, os.cpu_count() or 1)
 # Of one array, those that wait to be deflated or to be stored: they bound the memory.
-_MOST_WAITING = 2 * _THREADS
+_MOST_WAITING = 2 * THREADS
 _MAX_INT32 = np.iinfo(np.int32).max
 
 
@@ -85,7 +84,7 @@ def write_csr(
 @contextmanager
 def _threads() -> Iterator[ThreadPoolExecutor]:
     """Threads that deflate; when something goes wrong nothing that waits is begun."""
-    pool = ThreadPoolExecutor(_THREADS, "biocolab-deflate")
+    pool = ThreadPoolExecutor(THREADS, "biocolab-deflate")
     try:
         yield pool
     finally:

@@ -5,7 +5,6 @@ A chunk that is not what its dataset says takes HDF5's filters, and with them th
 
 from __future__ import annotations
 
-import os
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -14,9 +13,10 @@ import numpy as np
 from isal import isal_zlib
 from numpy.typing import NDArray
 
+from biocolab_accessor.threads import THREADS
+
 __all__ = ["can_inflate", "filters_of", "read_deflated"]
 
-_THREADS = min(4, os.cpu_count() or 1)
 _DEFLATE, _SHUFFLE, _FLETCHER = h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32
 _PIPELINES = [[], [_DEFLATE], [_SHUFFLE], [_SHUFFLE, _DEFLATE]]
 _PIPELINES += [[*pipeline, _FLETCHER] for pipeline in _PIPELINES]
@@ -52,7 +52,7 @@ def read_deflated(dataset: h5py.Dataset, start: int = 0, stop: int | None = None
         low, high = max(first, start), min(first + length, stop)
         values[low - start : high - start] = chunk[low - first : high - first]
 
-    with ThreadPoolExecutor(_THREADS, "biocolab-inflate") as pool:
+    with ThreadPoolExecutor(THREADS, "biocolab-inflate") as pool:
         waiting = []
         for first in range(start // length * length, stop, length):
             try:
@@ -61,7 +61,7 @@ def read_deflated(dataset: h5py.Dataset, start: int = 0, stop: int | None = None
                 msg = f"dataset {dataset.name!r}: the chunk at {first:,} is not there"
                 raise ValueError(msg) from error
             waiting.append(pool.submit(inflate, first, mask, raw))
-            if len(waiting) > 4 * _THREADS:
+            if len(waiting) > 4 * THREADS:
                 waiting.pop(0).result()
         for future in waiting:
             future.result()

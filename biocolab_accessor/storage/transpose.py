@@ -7,7 +7,6 @@ read. A matrix that does not fit keeps its stripes in a scratch file.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import IO, Any, NamedTuple
@@ -18,10 +17,10 @@ from scipy import sparse
 from scipy.sparse import _sparsetools
 
 from biocolab_accessor.storage.pages import empty_pages, release
+from biocolab_accessor.threads import THREADS
 
 __all__ = ["Scratch", "Shelved", "csr_of_csc", "join_rows", "shelve"]
 
-_THREADS = min(4, os.cpu_count() or 1)
 _SMALL = 2 << 20
 _STRIPES, _RANGES = 16, 16
 _MAX_INT32 = np.iinfo(np.int32).max
@@ -62,7 +61,7 @@ def csr_of_csc(matrix: sparse.csc_matrix, *, consume: bool = False) -> sparse.cs
     result = sparse.csr_matrix(matrix.shape, dtype=matrix.dtype)
     result.data, result.indices = np.empty(nnz, matrix.dtype), np.empty(nnz, index)
 
-    with ThreadPoolExecutor(_THREADS, "biocolab-transpose") as pool:
+    with ThreadPoolExecutor(THREADS, "biocolab-transpose") as pool:
         stripes = list(pool.map(turn, *zip(*genes, strict=True)))
         release(matrix.indices)
         release(matrix.data)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import sparse
 
-from biocolab_accessor import blocks
+from biocolab_accessor import blocks, threads
 from biocolab_accessor.blocks import Slot, Source, source_of
 from biocolab_accessor.check import margins
 from biocolab_accessor.check.margins import count_empty
@@ -101,7 +101,7 @@ def test_a_large_matrix_is_measured_on_threads_and_gives_the_same(dense, n_threa
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(margins, "_WORTH_THREADS", 0)
         patch.setattr(margins, "_FIRST_VALUES", 0)
-        patch.setattr(margins, "_THREADS", n_threads)
+        patch.setattr(threads, "THREADS", n_threads)
         assert count_empty(Source(matrix), int(np.count_nonzero(dense))) == expected(dense)
     for array, old in zip((matrix.data, matrix.indices, matrix.indptr), before, strict=True):
         np.testing.assert_array_equal(array, old)

@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 from scipy import sparse
 
 import biocolab_accessor as bc
+from biocolab_accessor import threads
+from biocolab_accessor.clients import payload
 from biocolab_accessor.clients.matrix_file import stripes_of_file
 from biocolab_accessor.clients.payload import csc_from_arrays, csc_from_base64, csc_from_hdf5, decode_array, strings
 from biocolab_accessor.errors import InvalidResponse, TooLarge
@@ -330,6 +332,32 @@ def test_a_chunk_that_is_shorter_than_its_checksum_is_no_crash(length: int) -> N
 
     with pytest.raises(InvalidResponse, match=r"checksum|announces"):
         csc_from_hdf5(hdf5(write), "get_matrix")
+
+
+@given(matrices, st.integers(1, 4), st.integers(0, 2**32 - 1))
+def test_large_matrices_are_looked_at_on_threads_and_are_the_same(
+    matrix: sparse.csc_matrix, n_threads: int, seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    shuffled = matrix.copy()
+    for gene in range(matrix.shape[1]):
+        own = slice(*matrix.indptr[gene : gene + 2])
+        order = rng.permutation(own.stop - own.start)
+        shuffled.indices[own], shuffled.data[own] = matrix.indices[own][order], matrix.data[own][order]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(payload, "_WORTH_THREADS", 0)
+        patch.setattr(threads, "THREADS", n_threads)
+        for sent in (matrix, shuffled):
+            found = csc_from_base64(answer_of(sent), "x", shape=matrix.shape)
+            assert found.has_canonical_format
+            np.testing.assert_array_equal(found.indices, matrix.indices)
+            np.testing.assert_array_equal(found.data, matrix.data)
+        twice = [gene for gene in range(matrix.shape[1]) if np.diff(matrix.indptr)[gene] > 1]
+        if twice:
+            start = matrix.indptr[twice[-1]]
+            shuffled.indices[start] = shuffled.indices[start + 1]
+            with pytest.raises(InvalidResponse, match="a gene holds the same cell twice"):
+                csc_from_base64(answer_of(shuffled), "x", shape=matrix.shape)
 
 
 def test_rows_of_a_gene_come_in_any_order() -> None:
