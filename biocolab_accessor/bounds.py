@@ -129,10 +129,11 @@ def mitochondrial(features: Iterable[Any]) -> NDArray[np.bool_]:
     return np.array([str(name).upper().startswith("MT-") for name in features], bool)
 
 
-def measure(source: Source, mito: NDArray[np.bool_], *, whole: bool) -> Quality:
+def measure(source: Source, mito: NDArray[np.bool_]) -> Quality:
     """Measure each cell as a server does that got the matrix: everything in float32, sums in float64.
 
-    The matrix is read once, some tens of megabytes at a time.
+    The matrix is read once, some tens of megabytes at a time. Counts with float noise are whole in float32, or they
+    would not be taken for counts.
 
     Parameters
     ----------
@@ -140,12 +141,10 @@ def measure(source: Source, mito: NDArray[np.bool_], *, whole: bool) -> Quality:
         A matrix of finite real numbers.
     mito
         Which genes are mitochondrial.
-    whole
-        Whether it is sent as whole numbers: counts with float noise.
 
     Examples
     --------
-    >>> measure(Source(np.array([[6, 3, 1], [0, 0, 2]])), mitochondrial(["CD3D", "LYZ", "mt-Co1"]), whole=False).genes
+    >>> measure(Source(np.array([[6, 3, 1], [0, 0, 2]])), mitochondrial(["CD3D", "LYZ", "mt-Co1"])).genes
     array([3, 1])
     """
     n_cells, n_genes = source.shape
@@ -155,9 +154,9 @@ def measure(source: Source, mito: NDArray[np.bool_], *, whole: bool) -> Quality:
     start = 0
     with np.errstate(over="ignore", invalid="ignore"):  # of values that no server could hold the check tells
         for block in row_blocks(source):
-            data = np.rint(block.data) if whole and block.data.dtype.kind == "f" else block.data
             sent = sparse.csr_matrix(block.shape, dtype=np.float32)
-            sent.data, sent.indices, sent.indptr = data.astype(np.float32, copy=False), block.indices, block.indptr
+            sent.data = block.data.astype(np.float32, copy=False)
+            sent.indices, sent.indptr = block.indices, block.indptr
             rows = slice(start, start + block.shape[0])
             counts[rows], mt_counts[rows] = sent @ every, sent @ of_mito
             positive = np.concatenate(([0], np.cumsum(sent.data > 0)))

@@ -189,8 +189,8 @@ def preview_filters(
 ) -> FilterPreview:
     """Which cells a server keeps; see :meth:`AnnDataAccessor.preview_filters` for arguments and errors.
 
-    The matrix is read once, some tens of megabytes at a time, and measured as it arrives there: counts with float noise
-    as whole numbers, everything in float32, sums in float64.
+    The matrix is read once, some tens of megabytes at a time, and measured as it arrives there: everything in float32,
+    sums in float64.
     """
     for name, value in (("n_mads", n_mads), ("n_mads_mt", n_mads_mt)):
         if isinstance(value, bool | str) or not value > 0:
@@ -201,8 +201,7 @@ def preview_filters(
     choice = choose_matrix(adata, input_matrix_type)
     features = adata.raw.var_names if choice.slot.kind == "raw.X" else adata.var_names
     mito = mitochondrial(features)
-    whole = choice.input_matrix_type == "raw" and choice.chosen.noise > 0
-    quality = measure(source_of(adata, choice.slot), mito, whole=whole)
+    quality = measure(source_of(adata, choice.slot), mito)
     qc = pd.DataFrame(
         {
             "batch": batch,

@@ -62,8 +62,7 @@ def count_kept(
         Label of each cell, or None.
     """
     mito = mitochondrial(features)
-    whole = choice.input_matrix_type == "raw" and choice.chosen.noise > 0
-    fails = failing(filters, measure(source_of(adata, choice.slot), mito, whole=whole))
+    fails = failing(filters, measure(source_of(adata, choice.slot), mito))
     keep = ~np.any([*fails.values(), np.zeros(adata.n_obs, bool)], axis=0)
     emptied: tuple[str, ...] = ()
     if batches is not None:

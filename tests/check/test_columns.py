@@ -10,7 +10,7 @@ import pytest
 from scipy import sparse
 
 import biocolab_accessor as bc
-from biocolab_accessor.check.columns import judge
+from biocolab_accessor.check.columns import judge, labels_of
 
 
 @pytest.mark.parametrize(
@@ -279,6 +279,22 @@ def test_the_mending_of_a_sparse_column_names_it():
     verdict = judge(pd.Series(pd.arrays.SparseArray([1j, 0]), name="x"), "var")
     assert (verdict.column, verdict.problem) == (None, "holds complex128, which h5ad cannot hold")
     assert verdict.fix == "Convert it: adata.var['x'] = adata.var['x'].astype(str)"
+
+
+@pytest.mark.parametrize(
+    ("values", "texts"),
+    [
+        ([b"\xff", b"a"], ["b'\\xff'", "b'a'"]),
+        ([1.5, np.nan], ["1.5", "nan"]),
+        (pd.Categorical(["x", None]), ["x", "nan"]),
+        ([True, 2], ["True", "2"]),
+    ],
+)
+def test_labels_are_the_values_as_text_by_the_same_names(values, texts):
+    column = pd.Series(values, index=["c7", "c2"])
+    labels = labels_of(column)
+    assert labels.tolist() == texts
+    assert labels.index.tolist() == ["c7", "c2"]
 
 
 def test_labels_of_booleans_are_both_there_and_false_comes_first():

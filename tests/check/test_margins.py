@@ -93,6 +93,18 @@ def test_pieces_are_counted_together(monkeypatch, kind):
     assert count_empty(Source(matrix), int(np.count_nonzero(dense))) == expected(dense)
 
 
+def test_cells_and_genes_of_all_pieces_are_counted(monkeypatch):
+    monkeypatch.setattr(blocks, "_BLOCK_BYTES", 16)
+    dense = np.zeros((12, 30), np.float32)
+    for cell in (0, 1, 4, 5, 9):
+        dense[cell, 2 * cell : 2 * cell + 6] = 1
+    matrix = sparse.csr_matrix(dense)
+    matrix.data[:3] = 0  # stored zeros, so that the values have to be read
+    dense[0, :3] = 0
+    assert len(list(blocks.row_pieces(Source(matrix)))) > 3
+    assert count_empty(Source(matrix), np.count_nonzero(dense)) == expected(dense) == (7, 10)
+
+
 @settings(max_examples=60, deadline=None)
 @given(matrices, st.integers(1, 4))
 def test_a_large_matrix_is_measured_on_threads_and_gives_the_same(dense, n_threads):

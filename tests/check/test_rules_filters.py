@@ -141,7 +141,11 @@ def test_batches_without_a_cell_left_are_named():
     warning = found["BC704"]
     assert (warning.severity, warning.message, warning.count) == ("warning", "no cell would be kept of a batch", 1)
     assert warning.examples == ("'a'",)
-    assert findings(adata, min_counts=9, batch_key="sample")["BC704"].examples == ("'a'", "'b'")
+    assert warning.fix == "See adata.biocolab.preview_filters(batch_key='sample')"
+    assert warning.path == "filters"
+    warning = findings(adata, min_counts=9, batch_key="sample")["BC704"]
+    assert (warning.message, warning.count) == ("no cell would be kept of 2 batches", 2)
+    assert warning.examples == ("'a'", "'b'")
     assert list(findings(adata, min_counts=6)) == ["BC701"]
     # Where none is left at all that is said once; and batches that are no batches are another rule's.
     assert list(findings(adata, min_counts=100, batch_key="sample")) == ["BC703"]
@@ -156,6 +160,8 @@ def test_a_share_of_mitochondrial_counts_needs_genes_to_go_by():
     assert (found["BC705"].severity, found["BC705"].message) == (
         "warning", "mt_percentage=10 removes nothing: no gene is named MT-…",
     )  # fmt: skip
+    assert found["BC705"].path == "filters"
+    assert found["BC705"].fix == "Give the genes their symbols in a copy, or filter by another list of genes before"
     assert list(findings(adata, mt_percentage=100)) == ["BC701"]
     assert list(findings(adata, mt_percentage=0)) == ["BC705", "BC701"]
     adata.var_names = [f"ENSG{i:011d}" for i in range(3)]
