@@ -179,7 +179,7 @@ def _stored_values(matrix: Any) -> Any:
     if isinstance(matrix, CSRDataset | CSCDataset):
         return matrix.group["data"]
     if sparse.issparse(matrix) and matrix.format in ("csr", "csc", "coo"):
-        return matrix.data
+        return matrix.data[: matrix.nnz]  # the arrays may be longer than what is in use
     if isinstance(matrix, np.ndarray) and (matrix.flags.c_contiguous or matrix.flags.f_contiguous):
         return matrix.reshape(-1, order="C" if matrix.flags.c_contiguous else "F")
     return None

@@ -189,7 +189,7 @@ def failing(filters: Filters, quality: Quality) -> dict[str, NDArray[np.bool_]]:
 def _is_finite(value: Any) -> bool:
     try:
         return math.isfinite(value)
-    except TypeError:
+    except (TypeError, OverflowError):
         return False
 
 

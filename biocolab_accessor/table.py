@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from anndata import AnnData
@@ -12,6 +14,8 @@ from biocolab_accessor.naming import listing
 
 __all__ = ["genes_of", "to_anndata"]
 
+_VALUES_AT_ONCE = 1 << 22
+_LARGEST_WHOLE = 2**53
 _GENE_COLUMNS = ("gene", "genes", "gene_name", "symbol", "names", "feature")
 
 
@@ -26,12 +30,13 @@ def to_anndata(table: pd.DataFrame) -> AnnData:
     Returns
     -------
     anndata.AnnData
-        ``X`` is CSR float32. The table is not changed and shares nothing with it.
+        ``X`` is CSR float32; int64 or float64 where that could not hold a count or the size of a value. The table is
+        not changed and shares nothing with it.
 
     Raises
     ------
     InvalidColumn
-        A column holds something else than numbers.
+        A column holds something else than real numbers.
     InvalidValues
         Values are missing.
     InvalidNames
@@ -44,23 +49,52 @@ def to_anndata(table: pd.DataFrame) -> AnnData:
             )
             raise InvalidNames(msg)
     kinds = table.dtypes
-    numeric = [pd.api.types.is_numeric_dtype(kind) or pd.api.types.is_bool_dtype(kind) for kind in kinds]
+    numeric = [_is_real(kind) for kind in kinds]
     if not all(numeric):
         bad = [f"{name!r} ({kind})" for name, kind, good in zip(table.columns, kinds, numeric, strict=True) if not good]
         msg = (
-            f"{len(bad)} columns hold no numbers: {', '.join(bad[:5])}. An expression table is cells by genes; "
+            f"{len(bad)} columns hold no real numbers: {', '.join(bad[:5])}. An expression table is cells by genes; "
             "take other columns out first (for metadata use df.biocolab.submit_metadata)"
         )
         raise InvalidColumn(msg)
-    values = table.to_numpy(dtype=np.float32, na_value=np.nan)
-    if missing := int(np.isnan(values).sum()):
-        columns = listing(table.columns[np.isnan(values).any(axis=0)], limit=5)
+    matrix = _matrix(table)
+    gone = np.isnan(matrix.data)
+    if missing := int(gone.sum()):
+        columns = listing(table.columns[np.unique(matrix.indices[gone])], limit=5)
         msg = f"{missing:,} values are missing (in columns {columns}): fill them (df.fillna(0)) or drop those cells"
         raise InvalidValues(msg)
-    obs = pd.DataFrame(index=table.index.astype(str))
-    var = pd.DataFrame(index=table.columns.astype(str))
-    obs.index.name = var.index.name = None
-    return AnnData(sparse.csr_matrix(values), obs=obs, var=var)
+    return AnnData(matrix, pd.DataFrame(index=_names(table.index)), pd.DataFrame(index=_names(table.columns)))
+
+
+def _is_real(kind: Any) -> bool:
+    """Whether a column of this dtype holds real numbers, or true and false."""
+    numeric = pd.api.types.is_numeric_dtype(kind) and not pd.api.types.is_complex_dtype(kind)
+    return bool(numeric or pd.api.types.is_bool_dtype(kind))
+
+
+def _matrix(table: pd.DataFrame) -> sparse.csr_matrix:
+    """The numbers, some columns at a time, so that a table of mostly zeros is never there as a dense copy."""
+    step = max(1, _VALUES_AT_ONCE // max(1, len(table)))
+    parts = [
+        sparse.csc_matrix(table.iloc[:, start : start + step].to_numpy(np.float64, na_value=np.nan))
+        for start in range(0, table.shape[1], step)
+    ]
+    matrix = sparse.hstack(parts, format="csr") if parts else sparse.csr_matrix(table.shape)
+    with np.errstate(over="ignore", under="ignore"):
+        single = matrix.data.astype(np.float32)
+    whole = np.rint(matrix.data) == matrix.data
+    # Fractions lose digits in float32, as they do on a server; a count must not, and nothing may become infinite.
+    if np.array_equal(single[whole], matrix.data[whole]) and not (np.isinf(single) & ~whole).any():
+        matrix.data = single
+    elif whole.all() and np.abs(matrix.data).max() < _LARGEST_WHOLE:
+        matrix.data = matrix.data.astype(np.int64)  # counts, which the check warns of
+    return matrix
+
+
+def _names(index: pd.Index) -> pd.Index:
+    """Labels as text; what is missing stays so, for the check to tell."""
+    pairs = zip(index.astype(str), index.isna(), strict=True)
+    return pd.Index([None if missing else text for text, missing in pairs], dtype=object)
 
 
 def genes_of(table: pd.DataFrame, column: str | None = None) -> list[str]:

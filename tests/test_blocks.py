@@ -24,6 +24,19 @@ def small_blocks(monkeypatch):
     monkeypatch.setattr(blocks, "_VALUES_AT_ONCE", 64)
 
 
+@pytest.mark.parametrize("form", [sparse.csr_matrix, sparse.csc_matrix])
+def test_what_lies_behind_the_values_in_use_is_none_of_them(form):
+    matrix = form(DENSE)
+    longer = form(matrix.shape, dtype=matrix.dtype)
+    longer.indptr = matrix.indptr
+    longer.data, longer.indices = (
+        np.append(matrix.data, np.float32(np.nan)),
+        np.append(matrix.indices, matrix.indices[:1]),
+    )
+    np.testing.assert_array_equal(np.concatenate(list(values(Source(longer)))), matrix.data)
+    np.testing.assert_array_equal(stacked(row_blocks(Source(longer))), DENSE)
+
+
 def stacked(found):
     found = list(found)
     assert all(isinstance(block, sparse.csr_matrix) and block.has_canonical_format for block in found)

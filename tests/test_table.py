@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -24,12 +26,43 @@ class TestExpressionTable:
         np.testing.assert_array_equal(table.biocolab.to_anndata().X.toarray(), [[1, 0], [0, 1]])
 
     def test_text_columns_are_named(self) -> None:
-        with pytest.raises(InvalidColumn, match=r"1 columns hold no numbers: 'cell_type'.*submit_metadata"):
+        with pytest.raises(InvalidColumn, match=r"1 columns hold no real numbers: 'cell_type'.*submit_metadata"):
             pd.DataFrame({"A": [1], "cell_type": ["T"]}).biocolab.to_anndata()
 
     def test_missing_values_are_counted(self) -> None:
         with pytest.raises(InvalidValues, match=r"2 values are missing \(in columns 'B', 'C'\)"):
             pd.DataFrame({"A": [1, 2], "B": [None, 1], "C": [1, None]}).biocolab.to_anndata()
+
+    def test_complex_numbers_do_not_lose_a_part(self) -> None:
+        with pytest.raises(InvalidColumn, match=r"no real numbers: 'A' \(complex128\)"):
+            pd.DataFrame({"A": [1 + 2j, 3]}).biocolab.to_anndata()
+
+    def test_counts_beyond_float32_stay_exact_and_are_warned_of(self) -> None:
+        table = pd.DataFrame({"A": [2**24 + 1, 3], "B": [0, 1]}, index=["x", "y"])
+        assert table.biocolab.to_anndata().X.toarray().tolist() == [[2**24 + 1, 0], [3, 1]]
+        report = table.biocolab.check()
+        assert [finding.code for finding in report.warnings] == ["BC304"]
+
+    def test_values_beyond_float32_are_not_called_infinite(self) -> None:
+        report = pd.DataFrame({"A": [1e300, 0.5]}, index=["x", "y"]).biocolab.check()
+        assert [finding.code for finding in report.errors] == ["BC312"]
+
+    def test_a_missing_name_is_not_made_text(self) -> None:
+        table = pd.DataFrame([[1, 2], [3, 4]], index=["x", np.nan], columns=["A", np.nan])
+        found = table.biocolab.check().errors
+        assert [(finding.code, finding.path) for finding in found] == [("BC102", "obs_names"), ("BC102", "var_names")]
+
+    def test_a_sparse_table_is_never_made_dense(self) -> None:
+        counts = sparse.random(4000, 3000, density=0.01, format="csr", dtype=np.float32, random_state=0)
+        table = pd.DataFrame.sparse.from_spmatrix(counts)
+        tracemalloc.start()
+        try:
+            adata = table.biocolab.to_anndata()
+            peak = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+        assert (counts != adata.X).nnz == 0
+        assert peak < 48e6 < counts.shape[0] * counts.shape[1] * 8  # bytes of it all as numbers of 8 bytes
 
     def test_levels_are_refused(self) -> None:
         with pytest.raises(InvalidNames, match="2 levels"):

@@ -48,10 +48,12 @@ class DataFrameAccessor:
     def to_anndata(self) -> AnnData:
         """An expression table (barcodes in the index, genes as columns) as AnnData with CSR float32 ``X``.
 
+        ``X`` is int64 or float64 where float32 could not hold a count or the size of a value.
+
         Raises
         ------
         InvalidColumn
-            A column holds something else than numbers.
+            A column holds something else than real numbers.
         InvalidValues
             Values are missing.
 

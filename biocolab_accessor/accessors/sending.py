@@ -55,7 +55,7 @@ class Sending(AnnDataPart):
         ------
         InvalidArgument
             A filter is no number, negative, above 100 percent, or a minimum above its maximum; or
-            ``input_matrix_type`` is something else.
+            ``input_matrix_type`` or ``species`` is something else.
 
         Examples
         --------

@@ -51,8 +51,8 @@ def check(
     InvalidFile
         The path is not an h5ad file.
     InvalidArgument
-        ``input_matrix_type`` is something else, or a filter is no number, negative, above 100 percent, or a minimum
-        above its maximum.
+        ``input_matrix_type`` or ``species`` is something else, or a filter is no number, negative, above 100 percent,
+        or a minimum above its maximum.
 
     Examples
     --------

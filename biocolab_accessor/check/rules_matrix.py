@@ -9,6 +9,7 @@ import numpy as np
 from biocolab_accessor.blocks import Slot, source_of
 from biocolab_accessor.check.report import Finding
 from biocolab_accessor.check.rules import Context, found, rule
+from biocolab_accessor.check.slots import is_table
 from biocolab_accessor.errors import EmptyAnnData, InvalidValues
 from biocolab_accessor.naming import counted
 
@@ -71,8 +72,10 @@ def scaled_matrix(context: Context) -> Iterator[Finding]:
     """A scaled matrix is taken as it is, which is seldom what one wants to see on the server."""
     choice = context.choice
     if choice and choice.input_matrix_type == "normalized" and choice.chosen.n_negative:
-        better = next((str(s.slot) for s in choice.slots if s.kind in ("lognorm", "normalized")), "")
-        fix = f"{better} looks log-normalised: to send that, use a copy with it as X" if better else ""
+        better = next((s.slot for s in choice.slots if s.kind in ("lognorm", "normalized")), None)
+        # The genes of raw.X are others than those of X, where it was cut to variable ones.
+        instead = "submit adata.raw.to_adata()" if better == Slot("raw.X") else "use a copy with it as X"
+        fix = f"{better} looks log-normalised: to send that, {instead}" if better else ""
         count = choice.chosen.n_negative
         yield found(str(choice.slot), f"{count:,} negative values, looks scaled; sent as it is", count=count, fix=fix)
 
@@ -124,7 +127,8 @@ def empty_cells(context: Context) -> Iterator[Finding]:
     """A cell without counts cannot be normalised, and lies anywhere in an embedding."""
     if context.choice and context.empty and context.empty.cells:
         number, slot = context.empty.cells, context.choice.slot
-        fix = "Leave them out: sc.pp.filter_cells(copy, min_counts=1), or submit with min_counts=1"
+        way = ": sc.pp.filter_cells(copy, min_counts=1)" if slot == Slot("X") else " of a copy"  # it goes by X alone
+        fix = f"Leave them out{way}, or submit with min_counts=1"
         yield found(str(slot), f"all values of {counted(number, 'cell')} are zero", count=number, fix=fix)
 
 
@@ -151,7 +155,9 @@ def narrowed_on_servers(context: Context) -> Iterator[Finding]:
     """Files keep every digit, the servers seven of them."""
     choice = context.choice
     paths = [
-        f"obsm[{key!a}]" for key, value in context.adata.obsm.items() if getattr(value, "dtype", None) == np.float64
+        f"obsm[{key!a}]"
+        for key, value in context.adata.obsm.items()
+        if not is_table(value) and getattr(value, "dtype", None) == np.float64
     ]
     if choice and choice.input_matrix_type == "normalized" and not choice.chosen.fits_float32:
         paths.insert(0, str(choice.slot))

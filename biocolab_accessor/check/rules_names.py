@@ -214,7 +214,7 @@ def _telling_apart(obs: pd.DataFrame, batch_key: str | None) -> Any:
         for position, name in enumerate(obs.columns)
         if pd.api.types.is_string_dtype(dtype := obs.dtypes.iloc[position]) or isinstance(dtype, pd.CategoricalDtype)
     ]
-    for name in [batch_key, *labels] if batch_key in obs.columns else labels:
+    for name in [batch_key, *labels] if isinstance(batch_key, str) and batch_key in obs.columns else labels:
         column = obs.loc[clash, name]
         if isinstance(column, pd.Series):
             barcodes = [str(name) for name in obs.index[clash]]

@@ -23,6 +23,7 @@ from biocolab_accessor.check.report import Finding, Report
 from biocolab_accessor.check.rules import RULES, Context
 from biocolab_accessor.check.rules_slots import misfits
 from biocolab_accessor.errors import CheckFailed, InvalidArgument
+from biocolab_accessor.species import known_species
 
 __all__ = ["check_object", "open_h5ad", "run_rules"]
 
@@ -64,6 +65,7 @@ def check_object(
     filters: Filters | None = None,
 ) -> tuple[Report, MatrixChoice | None]:
     """The report on an object, and the matrix that was chosen for it (None where none could be)."""
+    species = None if species is None else known_species(species)
     findings = misfits(adata)
     if findings:
         return Report(findings), None
@@ -72,6 +74,5 @@ def check_object(
         choice = decide(adata, input_matrix_type)
     except CheckFailed as error:
         findings.append(Finding("BC300", "error", "X, raw.X, layers", str(error), error=type(error)))
-    # The official enum's members are taken too.
-    context = Context(adata, choice, batch_key, getattr(species, "value", species), filters)
+    context = Context(adata, choice, batch_key, species, filters)
     return Report([*findings, *(finding for rule in RULES for finding in rule(context))]), choice

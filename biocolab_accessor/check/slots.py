@@ -165,5 +165,5 @@ def _unsendable_table(table: pd.DataFrame) -> str:
     for position, name in enumerate(table.columns):
         verdict = judge(table.iloc[:, position])
         if verdict.column is None:
-            return f"column {name!a} holds {verdict.problem}"
+            return f"column {name!a}: {verdict.problem}"
     return "" if len(names) else "has no columns"

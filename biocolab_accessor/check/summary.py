@@ -16,6 +16,7 @@ __all__ = ["Kind", "SlotSummary", "describe"]
 # log1p of counts scaled to a few ten thousand stays below this; raw counts of real cells do not.
 _HIGHEST_LOG = 25.0
 # Beyond 2**24 every float32 is whole, so that casting alone would take 2e7 + 0.5 for a count.
+_LAST_FRACTION = 2**24
 _MOST_NOISE = 1e-3
 
 Kind = Literal["counts", "binary", "lognorm", "normalized", "scaled", "empty", "invalid"]
@@ -40,7 +41,7 @@ class SlotSummary:
     n_nan, n_infinite, n_negative
         How many values are NaN, infinite, negative.
     integer
-        Whether every finite value is whole as float32, the precision of the servers.
+        Whether every finite value is whole, but for noise that float32, the precision of the servers, does not show.
     integer_share
         Share of whole numbers among what is not zero in the million values where the first miss was; 1 without a miss.
     noise
@@ -204,6 +205,7 @@ class _Tally:
             self.share = _share(whole, piece)
             return
         off = np.abs(piece - nearest)
+        whole |= np.abs(nearest) > _LAST_FRACTION  # there float32 leaves out whole numbers too
         self.share = _share(whole & (off <= _MOST_NOISE), piece)
         if self.share == 1.0:
             self.noise = max(self.noise, float(off.max()))

@@ -8,6 +8,8 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
+from biocolab_accessor.errors import InvalidFile
+
 __all__ = ["FilePart"]
 
 
@@ -58,7 +60,13 @@ class FilePart:
         return iter(lambda: self.read(256 * 1024), b"")
 
     def read(self, size: int = -1, /) -> bytes:
-        """Up to ``size`` bytes of the body; empty at its end."""
+        """Up to ``size`` bytes of the body; empty at its end.
+
+        Raises
+        ------
+        InvalidFile
+            The file has fewer bytes than were announced.
+        """
         if size is None or size < 0:
             size = self._size
         if piece := self._head.read(size):
@@ -66,8 +74,9 @@ class FilePart:
         if self._left:
             piece = self._file.read(min(size, self._left))
             if not piece:
-                msg = f"{self._file.name} became shorter while it was sent"
-                raise OSError(msg)
+                # Not an OSError, which the transport would take for one of its own, and try again.
+                msg = f"{self._file.name} became shorter while it was sent: call again to send it as it is now"
+                raise InvalidFile(msg)
             self._left -= len(piece)
             if self._on_bytes:
                 self._on_bytes(len(piece))

@@ -322,7 +322,9 @@ def _append(path: Path, line: Mapping[str, Any], *, sync: bool) -> None:
     content = (json.dumps(line) + "\n").encode()
     descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     try:
-        os.write(descriptor, content)
+        if os.write(descriptor, content) < len(content):
+            msg = f"{path} took only a part of a line"
+            raise OSError(msg)
         if sync:
             os.fsync(descriptor)
     finally:

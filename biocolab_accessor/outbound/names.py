@@ -7,16 +7,23 @@ from collections.abc import Sequence
 
 __all__ = ["distinct", "safe_name"]
 
+_LONGEST = 100
+# By their endings servers tell what files are: of .tsv.gz both.
+_ENDING = re.compile(r"(?:\.[A-Za-z0-9]{1,10}){1,2}\Z")
+
 
 def safe_name(name: str) -> str:
-    """A name of characters that mean nothing to any shell, server or file system.
+    """A name of characters that mean nothing to any shell, server or file system; it keeps its ending.
 
     Examples
     --------
-    >>> safe_name("../T cells; rm")
-    'T_cells_rm'
+    >>> safe_name("../T cells; rm"), safe_name("样本.h5ad")
+    ('T_cells_rm', 'batch.h5ad')
     """
-    return re.sub(r"[^A-Za-z0-9._-]+", "_", name).strip("._")[:100] or "batch"
+    found = _ENDING.search(name)
+    ending = found[0] if found else ""
+    stem = re.sub(r"[^A-Za-z0-9._-]+", "_", name.removesuffix(ending)).strip("._")[: _LONGEST - len(ending)]
+    return (stem or "batch") + ending
 
 
 def distinct(names: Sequence[str], folders: Sequence[str] | None = None) -> list[str]:

@@ -194,7 +194,7 @@ def plan_submission(
     ('raw', 'X')
     """
     obs = as_frame(adata.obs)
-    if batch_key is not None and batch_key not in obs.columns:
+    if batch_key is not None and not (isinstance(batch_key, str) and batch_key in obs.columns):
         near = did_you_mean(str(batch_key), [str(column) for column in obs.columns])
         msg = f"obs has no column {batch_key!r}{near} for batch_key; it has {listing(obs.columns)}"
         raise UnknownField(msg)
@@ -350,7 +350,9 @@ def _batches(obs: pd.DataFrame, batch_key: str | None, name: str) -> tuple[Batch
     labels = labels_of(column)
     counts = labels.value_counts()
     if isinstance(column.dtype, pd.CategoricalDtype):
-        order = [label for label in dict.fromkeys(map(str, column.cat.categories)) if counts.get(label, 0)]
+        # By a cell of each: what a category prints alone may differ, as 0.1 in float32 does.
+        first = np.unique(column.cat.codes.to_numpy(), return_index=True)[1]
+        order = list(dict.fromkeys(labels.iloc[first]))
     else:
         order = list(dict.fromkeys(labels))
     names = distinct([label.replace(".", "_") for label in order])

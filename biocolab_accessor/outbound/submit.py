@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from biocolab_accessor.catalog import Server, connector_of, group_id_of
 from biocolab_accessor.errors import InvalidArgument
@@ -39,6 +39,10 @@ def submit_anndata(
     dry_run: bool = False,
 ) -> Submission | Plan:
     """Check, serialise, upload and submit an AnnData; see :meth:`AnnDataAccessor.submit` for the arguments."""
+    if to not in get_args(Server):
+        msg = f"to is {to!r}: give 'bbrowserx' or 'talk2data'"
+        raise InvalidArgument(msg)
+    size = chunk_bytes(chunk_size)
     plan = plan_submission(
         adata, request=request, to=to, input_matrix_type=input_matrix_type, batch_key=batch_key, check=check
     )
@@ -46,7 +50,6 @@ def submit_anndata(
         return plan
     for finding in plan.report.warnings:
         notice(f"{finding.code} {finding.path}: {finding.text}")
-    size = chunk_bytes(chunk_size)
     connector = connector_of(to)
     body = {
         **request.body(group_id_of(connector, request.group)),

@@ -30,6 +30,7 @@ def place_of(path: str | Path) -> Path:
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """A path beside ``path`` that takes its place when the block ends well, and is removed when it does not."""
+    path = path.resolve() if path.is_symlink() else path  # else the link would go, and what it stands for stay old
     # Not named after it: a name may be as long as the file system takes.
     part = path.with_name(f".{uuid.uuid4().hex}.part")
     try:

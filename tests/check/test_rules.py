@@ -191,7 +191,7 @@ CASES = {
     "scaled, with better": (
         scaled(raw=True),
         Finding("BC305", "warning", "X", "2 negative values, looks scaled; sent as it is", 2,
-                fix="raw.X looks log-normalised: to send that, use a copy with it as X"),
+                fix="raw.X looks log-normalised: to send that, submit adata.raw.to_adata()"),
     ),
     "scaled": (
         scaled(raw=False),

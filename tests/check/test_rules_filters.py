@@ -291,3 +291,8 @@ def test_the_command_takes_them(tmp_path):
     none = run("--min-counts", "100")
     assert none.returncode == 1
     assert "none of 10 cells would be kept" in none.stdout
+
+
+def test_a_bound_that_no_float_can_be_is_refused():
+    with pytest.raises(errors.InvalidArgument, match="give a number of 0 or more"):
+        bc.check(ad.AnnData(np.eye(2, dtype=np.float32)), min_counts=10**400)

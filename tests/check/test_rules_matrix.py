@@ -175,3 +175,25 @@ def test_a_layer_that_is_called_counts_and_is_a_logarithm_is_no_finding_and_a_sc
     (found,) = (found for found in bc.check(scaled) if found.code == "BC308")
     assert found.message.startswith("not taken for counts: looks scaled (2 negative values")
     assert found.count == 2
+
+
+def test_the_way_to_send_log_normalised_values_can_be_gone_where_raw_has_more_genes():
+    whole = AnnData(np.log1p(np.array([[3, 0, 2], [0, 1, 5]], np.float32)))
+    adata = whole[:, :2].copy()
+    adata.raw = whole
+    adata.X = adata.X - 0.5
+    assert "submit adata.raw.to_adata()" in only(adata, "BC305").fix
+    assert adata.raw.to_adata().biocolab.submit(dry_run=True).n_vars == 3
+
+
+@pytest.mark.parametrize(("slot", "way"), [("X", "sc.pp.filter_cells(copy, min_counts=1)"), ("layer", "of a copy")])
+def test_the_way_to_leave_out_empty_cells_goes_by_the_slot_that_has_them(slot, way):
+    counts = np.array([[3, 1], [0, 0]], np.float32)
+    adata = AnnData(counts) if slot == "X" else AnnData(np.log1p(counts), layers={"counts": counts})
+    (found,) = [found for found in bc.check(adata) if found.code == "BC310"]
+    assert found.fix == f"Leave them out{':' if slot == 'X' else ''} {way}, or submit with min_counts=1"
+
+
+def test_a_table_of_obsm_may_have_columns_of_any_name():
+    table = pd.DataFrame({"dtype": [1.0, 2.0], "shape": [1, 2]}, index=["0", "1"])
+    assert bc.check(AnnData(COUNTS.copy(), obsm={"table": table})).ok

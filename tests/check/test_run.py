@@ -104,3 +104,9 @@ def test_a_refusal_says_what_it_got(thing):
     with pytest.raises(InvalidArgument) as caught:
         bc.check(thing)
     assert str(caught.value) == f"expected an AnnData or the path of an h5ad file, got {type(thing).__name__}"
+
+
+@pytest.mark.parametrize("species", ["humn", ["human"], 9606])
+def test_a_species_that_no_server_knows_is_refused_as_submit_does(species):
+    with pytest.raises(InvalidArgument, match="species is "):
+        bc.check(AnnData(np.eye(2, dtype=np.float32)), species=species)

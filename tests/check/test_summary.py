@@ -108,6 +108,17 @@ def test_whether_float32_is_exact_is_known(matrix, fits):
     assert describe(matrix).fits_float32 is fits
 
 
+@pytest.mark.parametrize("noise", [0, 4e-9])
+@pytest.mark.parametrize("dtype", ["int64", "float64", "longdouble"])
+def test_counts_that_float32_cannot_hold_are_counts_in_every_dtype_that_can(dtype, noise):
+    matrix = np.array([[2**24 + 1, 3], [0, 2**31 + 1]]).astype(dtype)
+    if noise and dtype != "int64":
+        matrix[matrix > 0] += matrix.dtype.type(noise)
+    found = describe(matrix)
+    assert (found.kind, found.fits_float32) == ("counts", False)
+    assert describe(np.array([[2e7 + 0.5, 3]])).kind == "normalized"
+
+
 def test_noise_is_the_largest_distance_to_a_whole_number():
     assert describe(np.array([[3 + 4e-11, 5 - 1e-10, 0]])).noise == pytest.approx(1e-10, rel=1e-3)
     assert describe(np.array([[3, 5, 0]], np.float32)).noise == 0

@@ -198,6 +198,22 @@ def test_a_disk_that_fails_does_not_stop_the_submission(caplog: pytest.LogCaptur
     assert caplog.text.count("cannot be resumed") == 1
 
 
+def test_a_line_of_which_the_disk_took_a_part_only_is_not_written_on_behind(caplog: pytest.LogCaptureFixture) -> None:
+    resource = pytest.importorskip("resource")
+    with journal.entry({}, wait=False) as entry:
+        begin(entry)
+        path = only_file()
+        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + 10, hard))
+        try:
+            entry.note("intent")
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        entry.note("task", task_id="t")
+        assert not path.exists()
+    assert caplog.text.count("cannot be resumed") == 1
+
+
 def test_a_call_is_seen_by_others_before_it_has_done_anything() -> None:
     key = {"content": "seen at once"}
     with (

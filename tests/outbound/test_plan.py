@@ -235,6 +235,15 @@ def test_batches_of_categories_come_in_their_order_and_empty_ones_are_none():
     assert plan.batches[0].name == "s2"
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.uint8])
+def test_batches_of_categories_that_are_numbers_have_all_cells(tmp_path, dtype):
+    adata = make()
+    adata.obs["sample"] = pd.Categorical(np.array([0.1, 2, 3] * 4, dtype))
+    plan = plan_submission(adata, batch_key="sample")
+    paths = write_plan(adata, plan, tmp_path)
+    assert [ad.read_h5ad(path).n_obs for path in paths] == [batch.n_obs for batch in plan.batches] == [4, 4, 4]
+
+
 @pytest.mark.parametrize("values", [[1, 2, 3], [True, False, True], [1.0, 2.5, 3.0]])
 def test_batches_may_be_numbers(tmp_path, values):
     adata = make()
@@ -260,6 +269,18 @@ def test_names_of_batch_files_are_safe_and_all_different(tmp_path, names):
 def test_an_unknown_batch_column_names_the_near_ones():
     with pytest.raises(errors.UnknownField, match=r"'Sample' \(did you mean 'sample'\?\)"):
         plan_submission(make(), batch_key="Sample")
+
+
+@pytest.mark.parametrize("key", [["sample"], 0, {}])
+def test_a_batch_column_that_is_no_name_is_refused(key):
+    with pytest.raises(errors.UnknownField, match="for batch_key; it has 'sample', 'n', 'type'"):
+        plan_submission(make(), batch_key=key)
+
+
+@pytest.mark.parametrize("arguments", [{"to": "bioflex"}, {"chunk_size": 5}])
+def test_a_dry_run_refuses_what_the_submission_would(arguments):
+    with pytest.raises(errors.InvalidArgument, match=f"{next(iter(arguments))} is "):
+        make().biocolab.submit(dry_run=True, **arguments)
 
 
 def test_cells_without_a_batch_are_refused():

@@ -94,6 +94,19 @@ def test_a_file_that_changes_while_it_is_sent_is_refused(faulty: Sandbox, tmp_pa
     assert str(caught.value) == f"{path} was changed while it was sent: call again to send it as it is now"
 
 
+def test_a_file_that_becomes_shorter_is_refused_at_once_and_not_taken_for_a_bad_line(
+    faulty: Sandbox, tmp_path: Path
+) -> None:
+    path = tmp_path / "x"
+    path.write_bytes(bytes(3 * CHUNK))
+    file = outgoing(path, "x")
+    os.truncate(path, CHUNK + 5)
+    with pytest.raises(InvalidFile, match="became shorter while it was sent: call again"):
+        upload(connector_of("bbrowserx"), [file], Entry(None), CHUNK)
+    path.write_bytes(bytes(CHUNK))
+    upload(connector_of("bbrowserx"), [outgoing(path, "y")], Entry(None), CHUNK)  # the connection was not left half-way
+
+
 @pytest.mark.parametrize(("content", "later"), [(b"abcd", 0), (b"abd", 1)])
 def test_another_size_or_another_time_is_another_file(tmp_path: Path, content: bytes, later: int) -> None:
     path = tmp_path / "x"

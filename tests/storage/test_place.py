@@ -41,3 +41,19 @@ def test_a_place_is_a_file_in_a_folder_that_is_there(tmp_path: Path) -> None:
         place_of(tmp_path)
     with pytest.raises(InvalidArgument, match="there is no folder"):
         place_of(tmp_path / "nowhere" / "x")
+
+
+def test_a_link_stays_one_and_what_it_stands_for_is_replaced(tmp_path: Path) -> None:
+    real, link = tmp_path / "data" / "real", tmp_path / "link"
+    real.parent.mkdir()
+    real.write_text("old")
+    try:
+        link.symlink_to(real)
+    except OSError:
+        pytest.skip("no links here")
+    with replacing(link) as part:
+        part.write_text("new")
+        assert real.read_text() == "old"
+    assert link.is_symlink()
+    assert real.read_text() == "new"
+    assert [path.name for path in real.parent.iterdir()] == ["real"]

@@ -1,0 +1,27 @@
+"""Names of files are safe everywhere, all different, and say what the files are."""
+
+import pytest
+
+from biocolab_accessor.outbound.names import distinct, safe_name
+
+
+@pytest.mark.parametrize(
+    ("name", "ending"),
+    [("a" * 120 + ".h5ad", ".h5ad"), ("a" * 120 + ".tsv.gz", ".tsv.gz"), ("样本.h5ad", ".h5ad"), (".h5ad", ".h5ad")],
+)
+def test_a_name_keeps_its_ending_whatever_is_cut_off_it(name, ending):
+    safe = safe_name(name)
+    assert safe.endswith(ending)
+    assert len(ending) < len(safe) <= 100
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "../..", "x.h5ad\n", "a/b.c d", "x." + "y" * 200, "a\\b.h5ad"])
+def test_a_name_means_nothing_to_a_shell_or_a_file_system(name):
+    safe = safe_name(name)
+    assert set(safe) <= set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-")
+    assert 0 < len(safe) <= 100
+    assert not safe.startswith(".")
+
+
+def test_names_that_were_cut_to_the_same_differ_before_their_ending():
+    assert distinct(["a" * 120 + ".h5ad", "a" * 121 + ".h5ad"]) == ["a" * 95 + ".h5ad", "a" * 95 + "_2.h5ad"]
