@@ -14,9 +14,10 @@ from scipy import sparse
 from biocolab_accessor.blocks import Source, row_blocks
 from biocolab_accessor.errors import InvalidArgument
 
-__all__ = ["Bounds", "Filters", "Quality", "failing", "measure", "mitochondrial"]
+__all__ = ["NO_CAP", "Bounds", "Filters", "Quality", "failing", "measure", "mitochondrial"]
 
-_NO_CAP = 1e9  # what the official client sends for "no upper bound"
+NO_CAP = 1e9
+"""What the official client sends where there is no upper bound; a cell that has more is left out all the same."""
 _IN_ORDER = ("min_counts", "max_counts", "min_genes", "max_genes", "mt_percentage")
 
 
@@ -100,8 +101,8 @@ class Filters:
         return {
             "min_counts": _number(self.min_counts, 0),
             "min_genes": _number(self.min_genes, 0),
-            "max_counts": _number(self.max_counts, _NO_CAP),
-            "max_genes": _number(self.max_genes, _NO_CAP),
+            "max_counts": _number(self.max_counts, NO_CAP),
+            "max_genes": _number(self.max_genes, NO_CAP),
             "mt_percentage": _number(self.mt_percentage, 100) / 100,
         }
 

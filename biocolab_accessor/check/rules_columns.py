@@ -30,6 +30,18 @@ def changed_values(context: Context) -> Iterator[Finding]:
             yield found(path, verdict.change, count=verdict.count)
 
 
+@rule("BC205", "note")
+def order_of_labels(context: Context) -> Iterator[Finding]:
+    """The servers keep labels, and not the order in which a category has them."""
+    for path, verdict in context.verdicts:
+        column = verdict.column
+        if path.startswith("obs[") and column is not None and isinstance(column.dtype, pd.CategoricalDtype):
+            labels = [str(label) for label in column.cat.categories]
+            if column.cat.ordered and len(labels) > 1:
+                yield found(path, f"ordered labels ({' < '.join(labels[:3])}{' < …' if len(labels) > 3 else ''}); "
+                            "the servers keep no order")  # fmt: skip
+
+
 @rule("BC203", "warning")
 def too_many_categories(context: Context) -> Iterator[Finding]:
     """The servers number labels with 16 bits."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 import pandas as pd
@@ -14,6 +15,10 @@ from biocolab_accessor.naming import counted
 # A panel of a few hundred genes is made without mitochondrial ones.
 _WHOLE_TRANSCRIPTOME = 1_000
 _FEWEST = 20
+_LOOKED_AT = 200
+# Alone or with a sample's name and a number around it. Guides have longer sequences.
+_BARCODE = re.compile(r"(?:.*[_#:.-])?[ACGT]{14,18}(?:[-_.]\w+)?")
+_ENSEMBL_ID = re.compile(r"ENS[A-Z]{0,4}G\d{11}(?:\.\d+)?")
 # Primates are written as human; of other species nothing is known.
 _CONFLICTS: dict[Species, tuple[str, ...]] = {
     "human": ("mouse",),
@@ -125,6 +130,23 @@ def genomes_in_names(context: Context) -> Iterator[Finding]:
         fix = f"In a copy, {several}cut the genome off the names"
         number = sum(times for _, times in names.genomes)
         yield found(path, f"names with a genome in front ({counted})", count=number, fix=fix)
+
+
+@rule("BC409", "warning")
+def cells_for_genes(context: Context) -> Iterator[Finding]:
+    """An AnnData has cells as rows; tables of counts often have them as columns."""
+    path = _names(context)
+    genes, cells = context.tables[path.removesuffix("_names")].index, context.tables["obs"].index
+    if (_share(_BARCODE, genes) > 0.9 and _share(_BARCODE, cells) < 0.1) or _share(_ENSEMBL_ID, cells) > 0.9:
+        examples = (f"a cell {str(cells[0])!r}", f"a gene {str(genes[0])!r}")
+        fix = "An AnnData has cells as rows and genes as columns: adata.T.copy(), or df.T of a table"
+        yield found(path, "cells seem to be where genes are", examples=examples, fix=fix)
+
+
+def _share(pattern: re.Pattern[str], names: pd.Index) -> float:
+    """Of how many of the first names it is true; 0 where there are too few to tell."""
+    first = [str(name) for name in names[:_LOOKED_AT]]
+    return sum(pattern.fullmatch(name) is not None for name in first) / len(first) if len(first) >= _FEWEST else 0.0
 
 
 def _names(context: Context) -> str:

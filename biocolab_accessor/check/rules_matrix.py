@@ -7,6 +7,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from biocolab_accessor.blocks import Slot, source_of
+from biocolab_accessor.bounds import NO_CAP
+from biocolab_accessor.check.places import first_places
 from biocolab_accessor.check.report import Finding
 from biocolab_accessor.check.rules import Context, found, rule
 from biocolab_accessor.check.slots import is_table
@@ -14,6 +16,8 @@ from biocolab_accessor.errors import EmptyAnnData, InvalidValues
 from biocolab_accessor.naming import counted
 
 _LARGEST_FLOAT32_INTEGER = 2**24
+# Of log-normalised values next to none is whole but by chance; of counts with a few fractions most are.
+_MOSTLY_WHOLE = 0.5
 _LARGEST_FLOAT32 = float(np.finfo(np.float32).max)
 
 
@@ -38,11 +42,17 @@ def unusable_values(context: Context) -> Iterator[Finding]:
         fix = "Convert them: adata.X.astype('float32')"
         yield found(str(summary.slot), f"holds {summary.dtype} values: only real numbers can be sent", fix=fix)
     matrix = source_of(context.adata, summary.slot).matrix
+    fix = "Remove those cells or genes, or fill the values in a copy"
     masked = int(np.ma.getmaskarray(matrix).sum()) if isinstance(matrix, np.ma.MaskedArray) else 0
-    for number, what in ((masked, "masked values"), (summary.n_nan, "NaN"), (summary.n_infinite, "infinite values")):
+    if masked:
+        yield found(str(summary.slot), f"{masked:,} masked values", count=masked, fix=fix)
+    for number, what, wanted in (
+        (summary.n_nan, "NaN", np.isnan),
+        (summary.n_infinite, "infinite values", np.isinf),
+    ):
         if number:
-            fix = "Remove those cells or genes, or fill the values in a copy"
-            yield found(str(summary.slot), f"{number:,} {what}", count=number, fix=fix)
+            places = first_places(context.adata, summary.slot, wanted)
+            yield found(str(summary.slot), f"{number:,} {what}", count=number, examples=places, fix=fix)
 
 
 @rule("BC303", "error", InvalidValues)
@@ -54,6 +64,7 @@ def negative_counts(context: Context) -> Iterator[Finding]:
             str(choice.slot),
             f"{choice.chosen.n_negative:,} negative values (min {choice.chosen.minimum:,.0f}): counts cannot be",
             count=choice.chosen.n_negative,
+            examples=first_places(context.adata, choice.slot, lambda values: values < 0),
             fix="Look at how they came about, or submit with input_matrix_type='normalized'",
         )
 
@@ -64,6 +75,8 @@ def beyond_float32(context: Context) -> Iterator[Finding]:
     choice = context.choice
     if choice and choice.input_matrix_type == "raw" and choice.chosen.maximum > _LARGEST_FLOAT32_INTEGER:
         message = f"counts up to {choice.chosen.maximum:,.0f}; the servers carry them exactly up to 16,777,216 only"
+        if choice.chosen.maximum > NO_CAP:
+            message += f", and leave out cells of more than {NO_CAP:,.0f}"
         yield found(str(choice.slot), message, fix="Check that these are counts of molecules")
 
 
@@ -78,6 +91,22 @@ def scaled_matrix(context: Context) -> Iterator[Finding]:
         fix = f"{better} looks log-normalised: to send that, {instead}" if better else ""
         count = choice.chosen.n_negative
         yield found(str(choice.slot), f"{count:,} negative values, looks scaled; sent as it is", count=count, fix=fix)
+
+
+@rule("BC314", "warning")
+def neither_counts_nor_log(context: Context) -> Iterator[Finding]:
+    """Where there are no counts the servers take the values for log-normalised, and serve them as they are."""
+    choice = context.choice
+    if not choice or choice.input_matrix_type != "normalized" or choice.chosen.kind not in ("lognorm", "normalized"):
+        return
+    summary = choice.chosen
+    if summary.kind == "lognorm" and (summary.scaling is not None or summary.integer_share < _MOSTLY_WHOLE):
+        return
+    if summary.maximum > _LARGEST_FLOAT32:
+        return  # which is worse
+    share = f"{100 * summary.integer_share:.3g} % whole numbers, max {summary.maximum:,.5g}"
+    fix = "Put whole counts into layers['counts'], or log-normalise a copy: sc.pp.normalize_total, sc.pp.log1p"
+    yield found(str(choice.slot), f"neither counts nor log-normalised ({share}); sent as it is", fix=fix)
 
 
 @rule("BC306", "note", changed=True)

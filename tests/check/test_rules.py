@@ -29,6 +29,14 @@ def genes(names, **var):
     return ad.AnnData(np.ones((2, len(names)), np.float32), var=pd.DataFrame(var, index=names))
 
 
+def transposed():
+    letters = ["".join("ACGT"[number >> 2 * place & 3] for place in range(6)) for number in range(27, 52)]
+    barcodes = [f"AAACATTG{ending}-1" for ending in letters]
+    return ad.AnnData(
+        np.ones((30, 25), np.float32), pd.DataFrame(index=[f"G{i}" for i in range(30)]), pd.DataFrame(index=barcodes)
+    )
+
+
 def twice(name):
     adata = make(obs={"x": [1, 2], "y": [1, 2]})
     adata._obs.columns = [name, name]
@@ -64,6 +72,7 @@ def misfit(name):
     return adata
 
 
+NO_LOG = "Put whole counts into layers['counts'], or log-normalise a copy: sc.pp.normalize_total, sc.pp.log1p"
 STAYS_TEXT = "They are text when the study is pulled, too; make them text in a copy to have both alike"
 OWN_NAME = "It has its own name again when the study is pulled; to choose another, rename it in a copy"
 
@@ -139,6 +148,10 @@ CASES = {
         Finding("BC202", "note", "obs['x']", "booleans with 1 missing: sent as labels 'True' and 'False'",
                 changed=True),
     ),
+    "labels in an order": (
+        make(obs={"stage": pd.Categorical(["lo", "hi"], ["lo", "mid", "hi", "top"], ordered=True)}),
+        Finding("BC205", "note", "obs['stage']", "ordered labels (lo < mid < hi < …); the servers keep no order"),
+    ),
     "no such batch column": (
         (make(obs={"sample": [1, 2]}), {"batch_key": "Sample"}),
         Finding("BC204", "error", "obs",
@@ -169,7 +182,7 @@ CASES = {
     ),
     "infinite values": (
         make(np.array([[np.inf, 0], [-np.inf, 1]], np.float32)),
-        Finding("BC302", "error", "X", "2 infinite values", 2,
+        Finding("BC302", "error", "X", "2 infinite values", 2, ("cell 'a' gene 'g'", "cell 'b' gene 'g'"),
                 fix="Remove those cells or genes, or fill the values in a copy", error=InvalidValues),
     ),
     "complex values": (
@@ -180,6 +193,7 @@ CASES = {
     "negative counts": (
         (make(np.array([[3, -1], [0, -2]], np.float32)), {"input_matrix_type": "raw"}),
         Finding("BC303", "error", "X", "2 negative values (min -2): counts cannot be", 2,
+                ("cell 'a' gene 'h'", "cell 'b' gene 'h'"),
                 fix="Look at how they came about, or submit with input_matrix_type='normalized'", error=InvalidValues),
     ),
     "counts beyond float32": (
@@ -196,6 +210,18 @@ CASES = {
     "scaled": (
         scaled(raw=False),
         Finding("BC305", "warning", "X", "2 negative values, looks scaled; sent as it is", 2),
+    ),
+    "too large for a log": (
+        make(LOG * 100),
+        Finding("BC314", "warning", "X",
+                "neither counts nor log-normalised (0 % whole numbers, max 138.63); sent as it is",
+                fix=NO_LOG),
+    ),
+    "counts with a fraction": (
+        make(np.array([[3, 1.5], [2, 4]], np.float32)),
+        Finding("BC314", "warning", "X",
+                "neither counts nor log-normalised (75 % whole numbers, max 4); sent as it is",
+                fix=NO_LOG),
     ),
     "float noise": (
         make(COUNTS + np.array([[4e-11, 0], [0, 0]])),
@@ -304,6 +330,12 @@ CASES = {
         genes(["GRCh38_A", "GRCh38_B", "mm10___C"]),
         Finding("BC408", "warning", "var_names", "names with a genome in front (GRCh38 2, mm10 1)", 3,
                 fix="In a copy, keep the cells and genes of one species, and cut the genome off the names"),
+    ),
+    "cells where genes are": (
+        transposed(),
+        Finding("BC409", "warning", "var_names", "cells seem to be where genes are",
+                examples=("a cell 'G0'", "a gene 'AAACATTGTGCAAA-1'"),
+                fix="An AnnData has cells as rows and genes as columns: adata.T.copy(), or df.T of a table"),
     ),
     "one genome": (
         genes(["GRCh38_A", "GRCh38_B"]),
