@@ -38,7 +38,9 @@ def test_what_is_sent_in_another_form_is_noted():
 def test_more_labels_than_the_servers_can_number_are_a_warning():
     n = 65_536
     numbers = np.arange(n)
-    adata = make(n, many=pd.Categorical(numbers), most=pd.Categorical(np.minimum(numbers, n - 2)), id=numbers)
+    adata = make(
+        n, first=numbers, many=pd.Categorical(numbers), most=pd.Categorical(np.minimum(numbers, n - 2)), id=numbers
+    )
     adata.var["of_a_gene"] = pd.Categorical([1], numbers)
     (found,) = bc.check(adata)
     assert (found.code, found.severity, found.path, found.count) == ("BC203", "warning", "obs['many']", n)

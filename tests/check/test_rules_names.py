@@ -155,6 +155,20 @@ def test_keys_of_obsm_that_could_not_be_read_back_are_sent_under_another(key):
     assert "~biocolab" in found.message
 
 
+@pytest.mark.parametrize("key", ["UMAP", "t-SNE", "pca"])
+def test_keys_that_servers_give_their_own_embeddings_are_sent_under_another(key):
+    adata = make()
+    adata.obsm[key] = np.ones((2, 2), np.float32)
+    assert f"sent as '{key}~biocolab'" in only(adata, "BC105").message
+    # As a column of obs the same name is one like any other.
+    assert findings(make(**{key: [1, 2]}), "BC109") == []
+
+
+def test_numbers_among_the_names_are_told_wherever_they_are():
+    assert [found.path for found in findings(make(var_names=(1, 2)), "BC107")] == ["var_names"]
+    assert [found.path for found in findings(make(obs_names=(1, 2)), "BC107")] == ["obs_names"]
+
+
 @pytest.mark.parametrize("name", ["barcodes", "Barcodes", "barcode"])
 def test_the_servers_barcode_column_is_reserved(name):
     found = only(make(**{name: [1, 2]}), "BC106")
