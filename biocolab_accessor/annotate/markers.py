@@ -20,6 +20,7 @@ from biocolab_accessor.naming import did_you_mean, listing
 __all__ = ["Markers", "markers_of", "rank_genes", "translate"]
 
 _RESULT = "rank_genes_groups"
+_LEAST_HIGHER = 0.9
 _TARGET = 1e4
 
 
@@ -84,7 +85,9 @@ def markers_of(
         return result
     stored = adata.uns.get(_RESULT)
     if _is_about(stored, clusters, groupby):
-        return _from_result(stored, _RESULT, n_genes)
+        result = _from_result(stored, _RESULT, n_genes)
+        if _are_higher(adata, clusters, result, stored["params"].get("layer")):
+            return result
     return _found(adata, clusters, n_genes)
 
 
@@ -211,6 +214,20 @@ def _is_about(result: Any, clusters: pd.Categorical[Any], groupby: str) -> bool:
         and groups is not None
         and set(groups) == set(map(str, clusters.categories))
     )
+
+
+def _are_higher(adata: AnnData, clusters: pd.Categorical[Any], markers: Markers, layer: Any) -> bool:
+    """Whether markers are higher in their clusters as far as they are there: new clusters often have the old names."""
+    slot = Slot("raw.X") if markers.of_raw else Slot("layer", str(layer)) if layer else Slot("X")
+    if slot not in filled_slots(adata):
+        return True
+    place = {str(name): i for i, name in enumerate(adata.raw.var_names if markers.of_raw else adata.var_names)}
+    scores = rank_genes(adata, slot, clusters, counts=False)
+    higher = [
+        scores[code, [place[gene] for gene in markers.genes[str(label)] if gene in place]] > 0
+        for code, label in enumerate(clusters.categories)
+    ]
+    return all(each.mean() >= _LEAST_HIGHER for each in higher if len(each))
 
 
 def _from_result(result: Any, key: str, n_genes: int) -> Markers:

@@ -94,6 +94,28 @@ class TestWhereTheyComeFrom:
         merged = pd.Categorical(adata.obs["louvain"].astype(str).replace({"10": "9"}))
         assert "Welch" in markers_of(adata, merged, "louvain", None, 4).origin
 
+    @pytest.mark.parametrize("use_raw", [True, False])
+    def test_a_result_in_uns_about_other_clusters_of_the_same_names_is_not_taken(self, use_raw: bool) -> None:
+        adata = sc.datasets.pbmc68k_reduced()
+        b_cells, dendritic = (
+            pd.Categorical(np.where(adata.obs["bulk_labels"] == name, "0", "1")) for name in ("CD19+ B", "Dendritic")
+        )
+        adata.obs["cluster"] = b_cells
+        sc.tl.rank_genes_groups(adata, "cluster", method="wilcoxon", use_raw=use_raw)
+        assert "CD79A" in markers_of(adata, b_cells, "cluster", None, 25).genes["0"]
+        assert markers_of(adata, b_cells, "cluster", None, 25).origin == "uns['rank_genes_groups']"
+        adata.obs["cluster"] = dendritic
+        found = markers_of(adata, dendritic, "cluster", None, 25)
+        assert "Welch" in found.origin
+        assert "CD79A" not in found.genes["0"]
+
+    def test_a_result_in_uns_whose_genes_are_no_longer_there_is_taken(self) -> None:
+        adata = sc.datasets.pbmc68k_reduced()
+        sc.tl.rank_genes_groups(adata, "louvain", method="t-test")
+        del adata.raw
+        few = adata[:, :0].copy()
+        assert markers_of(few, few.obs["louvain"].array, "louvain", None, 4).origin == "uns['rank_genes_groups']"
+
     def test_genes_that_are_lower_in_the_cluster_are_no_markers(self) -> None:
         adata = ad.AnnData(
             np.array([[3, 0], [4, 0], [3, 0], [0, 3], [0, 4], [0, 5]], np.float32),
