@@ -82,6 +82,16 @@ def test_pull_takes_genes_with_commas_and_fields_one_by_one(tmp_path: Path) -> N
     np.testing.assert_array_equal(part.X.toarray(), whole.X.toarray())
 
 
+def test_pull_takes_a_version_of_the_database(tmp_path: Path) -> None:
+    pulled = answer("pull", "PBMC68k_reduced", "-o", tmp_path / "x.h5ad", "--version", 2, "--genes", "LYZ")
+    assert pulled["cells"] == 700
+    assert ad.read_h5ad(tmp_path / "x.h5ad").uns["biocolab"]["version"] == 2
+    assert run("pull", "PBMC68k_reduced", "--dry-run", "--version", 99).exit_code == 1
+    refused = run("pull", "PBMC68k_reduced", "--dry-run", "--version", 2, "--source", "bbrowserx")
+    assert refused.exit_code == 2
+    assert "no databases" in refused.stderr
+
+
 def test_a_dry_run_of_pull_says_how_large_it_is_and_writes_nothing(tmp_path: Path) -> None:
     plan = answer("pull", "PBMC68k_reduced", "--dry-run")
     assert (plan["study_id"], plan["n_obs"], plan["n_vars"], plan["fits"]) == ("PBMC68k_reduced", 700, 765, True)
