@@ -142,7 +142,7 @@ def rank_genes(adata: AnnData, slot: Slot, clusters: pd.Categorical[Any], *, cou
 
 
 def translate(adata: AnnData, markers: Markers, gene_symbols: str) -> Markers:
-    """The markers by the names in a column of var.
+    """The markers by the names in a column of var; those that have none there keep theirs.
 
     Raises
     ------
@@ -156,7 +156,8 @@ def translate(adata: AnnData, markers: Markers, gene_symbols: str) -> Markers:
         near = did_you_mean(gene_symbols, columns)
         msg = f"{where} has no column {gene_symbols!r}{near} for gene_symbols; it has {listing(columns)}"
         raise UnknownField(msg)
-    symbol = dict(zip(map(str, var.index), var[gene_symbols].astype(str), strict=True))
+    known = var[gene_symbols].astype(object)
+    symbol = {str(gene): str(name) for gene, name in known[known.notna() & (known != "")].items()}
     genes = {
         name: list(dict.fromkeys(symbol.get(gene, gene) for gene in every)) for name, every in markers.genes.items()
     }

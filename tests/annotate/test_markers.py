@@ -10,7 +10,7 @@ import pytest
 import scanpy as sc
 from scipy import sparse
 
-from biocolab_accessor.annotate.markers import markers_of, rank_genes, translate
+from biocolab_accessor.annotate.markers import Markers, markers_of, rank_genes, translate
 from biocolab_accessor.blocks import Slot
 from biocolab_accessor.errors import InvalidArgument, UnknownField
 from tests.conftest import assert_equal_objects
@@ -131,6 +131,13 @@ class TestWhereTheyComeFrom:
     def test_given_ones_keep_their_order_once_each(self, counts: ad.AnnData) -> None:
         found = markers_of(counts, None, "leiden", {"0": ["B", "A", "B", "C", "D"], 1: "E"}, 3)
         assert found.genes == {"0": ["B", "A", "C"], "1": ["E"]}
+
+    @pytest.mark.parametrize("missing", [None, np.nan, ""])
+    def test_genes_without_a_symbol_keep_their_names(self, missing: object) -> None:
+        adata = ad.AnnData(np.eye(3, dtype=np.float32), var=pd.DataFrame(index=["ENSG1", "ENSG2", "ENSG3"]))
+        adata.var["symbol"] = np.array(["LYZ", missing, missing], object)
+        found = translate(adata, Markers({"0": ["ENSG1", "ENSG2", "ENSG3"]}, "given"), "symbol")
+        assert found.genes == {"0": ["LYZ", "ENSG2", "ENSG3"]}
 
     def test_names_are_translated(self, counts: ad.AnnData) -> None:
         found = markers_of(counts, None, "", {"0": ["GENE1", "GENE3", "nowhere"]}, 5)
