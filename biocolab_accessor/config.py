@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from platformdirs import user_cache_path
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from biocolab_accessor.errors import ConfigurationError
@@ -33,7 +33,9 @@ class Settings(BaseSettings):
     0
     """
 
-    model_config = SettingsConfigDict(env_prefix=_PREFIX, validate_assignment=True, extra="forbid")
+    model_config = SettingsConfigDict(
+        env_prefix=_PREFIX, validate_assignment=True, extra="forbid", hide_input_in_errors=True
+    )
 
     private_host: str = ""
     """Address of a BBrowserX private server, ``https://company/t2d_index_tool/``."""
@@ -59,7 +61,9 @@ class Settings(BaseSettings):
     """Bytes of one upload chunk."""
     progress: Literal["auto", "on", "off"] = "auto"
     """Progress bars: ``auto`` shows them in a terminal or notebook."""
-    cache_dir: Path = Field(default_factory=lambda: user_cache_path("biocolab_accessor"))
+    cache_dir: Annotated[Path, AfterValidator(Path.expanduser)] = Field(
+        default_factory=lambda: user_cache_path("biocolab_accessor")
+    )
     """Folder for what is kept between sessions."""
     cache_size: int = Field(default=10 * 1024 * _MIB, ge=0)
     """Most bytes kept in ``cache_dir``."""

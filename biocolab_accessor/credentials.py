@@ -48,7 +48,7 @@ class KeyFile:
 
     def __init__(self, path: str | os.PathLike[str] | None = None) -> None:
         named = path or os.environ.get("BIOCOLAB_KEY_FILE")
-        self.path = Path(named) if named else Path.home() / ".bioapi.key"
+        self.path = Path(named).expanduser() if named else Path.home() / ".bioapi.key"
 
     def __str__(self) -> str:
         return str(self.path)

@@ -14,10 +14,12 @@ from anndata import AnnData
 from scipy import sparse
 
 import biocolab_accessor as bc
-from biocolab_accessor.errors import ServerError
+from biocolab_accessor.errors import InvalidArgument, ServerError
 from biocolab_accessor.inbound.study import Study
+from biocolab_accessor.naming import listing
 from biocolab_accessor.outbound.submission import Submission
 from biocolab_accessor.sandbox.samples import celltypist_sample
+from biocolab_accessor.storage.place import place_of
 from biocolab_accessor.table import to_anndata
 
 __all__ = ["DemoResult", "run_demo"]
@@ -66,10 +68,13 @@ def run_demo(picture: Path, say: Say, stage: Say) -> DemoResult:
 
     Raises
     ------
+    InvalidArgument
+        The picture cannot be saved there.
     ModuleNotFoundError
         CellTypist, which brings the cells, is not installed (extra ``demo``).
     """
     start = time.monotonic()
+    _expect_picture(picture)
     stage("starting the sandbox")
     with bc.sandbox() as server, bc.settings.override(progress="off"):
         connector = server.connect().get_bbrowserx()
@@ -100,6 +105,16 @@ def run_demo(picture: Path, say: Say, stage: Say) -> DemoResult:
         _draw(back, picture)
         say(f"scanpy pipeline done, UMAP saved to {picture}")
     return DemoResult(adata.n_obs, adata.n_vars, len(ways) * int(adata.X.nnz), exact, picture, time.monotonic() - start)
+
+
+def _expect_picture(path: Path) -> None:
+    """Refuse what would fail when everything else is done."""
+    from matplotlib.figure import Figure
+
+    known = Figure().canvas.get_supported_filetypes()
+    if place_of(path).suffix.removeprefix(".").lower() not in known:
+        msg = f"{path} is the name of no picture: let it end in .png, or in one of {listing(known, limit=20)}"
+        raise InvalidArgument(msg)
 
 
 def _warm_up() -> None:

@@ -11,12 +11,13 @@ from typing import Any
 from anndata import AnnData
 
 from biocolab_accessor.catalog import Source, study, study_of_origin
+from biocolab_accessor.config import settings
 from biocolab_accessor.errors import ConfigurationError, InvalidArgument
-from biocolab_accessor.inbound.disk import safe_names
+from biocolab_accessor.inbound.disk import file_of_study, open_lazily, safe_names
 from biocolab_accessor.inbound.matrix import Unit
 from biocolab_accessor.inbound.metadata import select_fields, unique_names
 from biocolab_accessor.inbound.selection import Selection
-from biocolab_accessor.inbound.study import Study, address_of
+from biocolab_accessor.inbound.study import Study, address_of, parts_of
 from biocolab_accessor.inbound.union import Join, expect_join, union
 from biocolab_accessor.naming import listing
 
@@ -197,6 +198,13 @@ class Collection:
         anndata.AnnData
             ``X`` and layers are Dask arrays.
 
+        Raises
+        ------
+        InvalidArgument
+            The cache cannot keep all of them, or as for :meth:`to_anndata`.
+        UnknownField, ConfigurationError
+            As for :meth:`to_anndata`.
+
         Examples
         --------
         >>> import biocolab_accessor as bc
@@ -208,16 +216,17 @@ class Collection:
         """
         wanted = self._selection(join, label, Selection.of(fields=fields, unit=unit, layers=layers, obsm=obsm))
         kept = None if folder is None else Path(folder).expanduser()
-        parts = [
-            each.lazy(
-                None if kept is None else kept / f"{number}.h5ad",
-                fields=wanted.fields,
-                unit=unit,
-                layers=list(wanted.layers),
-                obsm=obsm,
-            )
+        paths = [
+            file_of_study(parts_of(each), wanted, None if kept is None else kept / f"{number}.h5ad")
             for number, each in enumerate(self.studies)
         ]
+        if gone := [each.id for each, path in zip(self.studies, paths, strict=True) if not path.exists()]:
+            msg = (
+                f"the studies cannot all be kept in the cache of bc.settings.cache_size={settings.cache_size:,} bytes "
+                f"(there is no more room for {listing(gone)}): give a folder, lazy(folder=…), or a larger cache_size"
+            )
+            raise InvalidArgument(msg)
+        parts = [open_lazily(path) for path in paths]
         return union(parts, self._names, join, label)
 
     def to_zarr(

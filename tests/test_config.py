@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from pydantic import ValidationError
 
@@ -47,3 +49,19 @@ def test_what_the_environment_cannot_mean_is_said_without_its_value(monkeypatch:
     assert "for ever" not in str(caught.value)
     assert caught.value.__cause__ is None
     assert bc.settings.read_timeout == before
+
+
+def test_a_home_folder_is_the_users_and_no_folder_of_that_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    with bc.settings.override(cache_dir="~/kept"):
+        assert bc.settings.cache_dir == tmp_path / "kept"
+    monkeypatch.setenv("BIOCOLAB_CACHE_DIR", "~/kept")
+    bc.settings.reset()
+    assert bc.settings.cache_dir == tmp_path / "kept"
+
+
+def test_a_token_that_is_no_text_is_refused_without_being_shown() -> None:
+    with pytest.raises(ValidationError) as caught:
+        bc.settings.private_token = 70211234
+    assert "70211234" not in str(caught.value)

@@ -46,6 +46,12 @@ class TestOrder:
         assert (talk2data.host, talk2data.http.token.reveal()) == (TALK2DATA_HOST, "file-public")
         assert connector.get_bioflex().http.token.reveal() == "file-bioflex"
 
+    def test_a_key_file_of_another_name_may_be_in_the_home_folder(
+        self, key_file: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("BIOCOLAB_KEY_FILE", f"~/{key_file.name}")
+        assert KeyFile().path == key_file
+
     def test_the_environment_wins_over_the_file(self, key_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         write(key_file, ALL)
         monkeypatch.setenv("BIOCOLAB_PRIVATE_HOST", "https://env.example/")

@@ -6,6 +6,7 @@ import pytest
 from PIL import Image
 
 from biocolab_accessor.demo import run_demo
+from biocolab_accessor.errors import InvalidArgument
 from biocolab_accessor.sandbox.samples import has_celltypist
 
 
@@ -20,3 +21,11 @@ def test_the_round_trip_is_exact_and_ends_with_a_picture(tmp_path: Path) -> None
         assert picture.size > (600, 400)
     assert any("Running UMAP" in stage for stage in stages)
     assert "exact" in said[-2]
+
+
+@pytest.mark.parametrize(("name", "said"), [("no/umap.png", "no folder"), ("umap", "no picture"), ("umap.csv", "csv")])
+def test_a_picture_that_cannot_be_saved_is_refused_before_anything_is_run(name: str, said: str, tmp_path: Path) -> None:
+    stages: list[str] = []
+    with pytest.raises(InvalidArgument, match=said):
+        run_demo(tmp_path / name, stages.append, stages.append)
+    assert stages == []

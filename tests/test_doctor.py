@@ -87,6 +87,26 @@ class TestCredentials:
         assert the(found, "credentials", "Talk2Data").message == "not set up: no token"
         assert of(found, "server") == []
 
+    @pytest.mark.parametrize(
+        ("values", "title", "missing"),
+        [
+            ({"private_host": "https://company.example/"}, "BBrowserX", "no token"),
+            ({"private_token": _TOKEN}, "BBrowserX", "no host"),
+            ({"public_host": "https://company.example/"}, "Talk2Data", "no token"),
+            ({"bioflex_host": "https://company.example/"}, "BioFlex", "no token"),
+        ],
+    )
+    def test_a_server_of_which_one_half_is_set_is_warned_of(
+        self, values: dict[str, str], title: str, missing: str, no_connection: None
+    ) -> None:
+        other = {"public_token": _TOKEN} if title != "Talk2Data" else {"bioflex_token": _TOKEN}
+        with bc.settings.override(**values, **other):
+            found = examine(network=False)
+        seen = the(found, "credentials", title)
+        assert (seen.state, seen.message) == ("warning", f"half set up: {missing}")
+        assert [seen.state for seen in of(found, "credentials") if seen.state == "broken"] == []
+        assert _TOKEN not in repr(found)
+
     def test_places_are_named_and_tokens_are_not(self, private: Callable[..., None]) -> None:
         private("https://company.example/t2d_index_tool")
         found = examine(network=False)

@@ -71,6 +71,15 @@ def test_lazily_joined_is_the_same_when_it_is_computed(studies: list[str], tmp_p
         assert list(computed.obs_names) == list(serial(studies[:3], "outer").obs_names)
 
 
+def test_studies_that_the_cache_has_no_room_for_are_no_object_without_files(studies: list[str], tmp_path: Path) -> None:
+    with bc.settings.override(cache_dir=tmp_path / "cache", cache_size=60_000):
+        several = bc.collection(studies[:3])
+        with pytest.raises(InvalidArgument, match=r"cannot all be kept in the cache.* give a folder"):
+            several.lazy()
+        (tmp_path / "kept").mkdir()
+        assert several.lazy(folder=tmp_path / "kept").to_memory().n_obs == 30 + 31 + 32
+
+
 def test_a_zarr_store_holds_them_all(studies: list[str], tmp_path: Path) -> None:
     path = bc.collection(studies[:3]).to_zarr(tmp_path / "all.zarr")
     read = ad.read_zarr(path)

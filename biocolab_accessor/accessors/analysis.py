@@ -111,7 +111,7 @@ class Analysis(AnnDataPart):
         Each marker gene ranks the database's cell types by its mean expression over all their cells: 1 is the type that
         has most of it, 0 the one that has least, ties share the mean. The score of a cell type is the mean rank over
         the markers; 0.5 is what chance gives. To say how sure that is, the markers are drawn anew with replacement
-        many times, together with two that say nothing (so that one or two markers never look sure), and ``support`` is
+        many times, together with two that say nothing (so that a single marker never looks sure), and ``support`` is
         the share of draws in which the type comes first.
 
         Parameters
@@ -120,8 +120,9 @@ class Analysis(AnnDataPart):
             Column of obs with the clusters.
         markers
             Marker genes by cluster, best first; or the key in uns of a result of ``scanpy.tl.rank_genes_groups``. None
-            takes such a result from ``uns["rank_genes_groups"]`` if it is about the clusters as they are now, else
-            finds markers by Welch's t-test on log-normalised expression, and keeps them to itself.
+            takes such a result from ``uns["rank_genes_groups"]`` if it is about the clusters as they are now (of these
+            names, and its genes higher in them), else finds markers by Welch's t-test on log-normalised expression, and
+            keeps them to itself.
         n_genes
             How many markers of each cluster to use.
         database
@@ -150,6 +151,11 @@ class Analysis(AnnDataPart):
             The database has none of the markers.
         InvalidArgument
             An argument is out of its range, or there are fewer than two clusters to find markers between.
+
+        Warns
+        -----
+        UserWarning
+            The database lacks most of the markers.
 
         Examples
         --------

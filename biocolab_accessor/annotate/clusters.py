@@ -16,7 +16,8 @@ from biocolab_accessor.annotate.score import ranks_by_gene, score_types
 from biocolab_accessor.atlas import database as newest
 from biocolab_accessor.check.columns import as_frame
 from biocolab_accessor.errors import InvalidArgument
-from biocolab_accessor.naming import natural_key
+from biocolab_accessor.naming import listing, natural_key
+from biocolab_accessor.notice import notice
 
 if TYPE_CHECKING:
     from biocolab_accessor.clients.bioflex import Database
@@ -70,6 +71,13 @@ def annotate(
         msg = f"no cluster of {groupby!r} has a marker gene ({found.origin})"
         raise InvalidArgument(msg)
     summary, missing = summaries_of(every, source)
+    if 2 * len(missing) > len(every):
+        msg = (
+            f"the database ({source.species} version {source.version}) lacks {len(missing)} of the {len(every)} marker "
+            f"genes, such as {listing(missing, limit=3)}, so that the cell types rest on few: is it of the right "
+            "species, and are these gene symbols? gene_symbols= names a column of var that has them"
+        )
+        notice(msg)
     ranks, unknown = ranks_by_gene(summary), set(missing)
     parts = []
     for cluster, genes in found.genes.items():

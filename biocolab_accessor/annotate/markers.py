@@ -20,6 +20,7 @@ from biocolab_accessor.naming import did_you_mean, listing
 __all__ = ["Markers", "markers_of", "rank_genes", "translate"]
 
 _RESULT = "rank_genes_groups"
+_LEAST_HIGHER = 0.9
 _TARGET = 1e4
 
 
@@ -84,7 +85,9 @@ def markers_of(
         return result
     stored = adata.uns.get(_RESULT)
     if _is_about(stored, clusters, groupby):
-        return _from_result(stored, _RESULT, n_genes)
+        result = _from_result(stored, _RESULT, n_genes)
+        if _are_higher(adata, clusters, result, stored["params"].get("layer")):
+            return result
     return _found(adata, clusters, n_genes)
 
 
@@ -139,7 +142,7 @@ def rank_genes(adata: AnnData, slot: Slot, clusters: pd.Categorical[Any], *, cou
 
 
 def translate(adata: AnnData, markers: Markers, gene_symbols: str) -> Markers:
-    """The markers by the names in a column of var.
+    """The markers by the names in a column of var; those that have none there keep theirs.
 
     Raises
     ------
@@ -153,7 +156,8 @@ def translate(adata: AnnData, markers: Markers, gene_symbols: str) -> Markers:
         near = did_you_mean(gene_symbols, columns)
         msg = f"{where} has no column {gene_symbols!r}{near} for gene_symbols; it has {listing(columns)}"
         raise UnknownField(msg)
-    symbol = dict(zip(map(str, var.index), var[gene_symbols].astype(str), strict=True))
+    known = var[gene_symbols].astype(object)
+    symbol = {str(gene): str(name) for gene, name in known[known.notna() & (known != "")].items()}
     genes = {
         name: list(dict.fromkeys(symbol.get(gene, gene) for gene in every)) for name, every in markers.genes.items()
     }
@@ -211,6 +215,20 @@ def _is_about(result: Any, clusters: pd.Categorical[Any], groupby: str) -> bool:
         and groups is not None
         and set(groups) == set(map(str, clusters.categories))
     )
+
+
+def _are_higher(adata: AnnData, clusters: pd.Categorical[Any], markers: Markers, layer: Any) -> bool:
+    """Whether markers are higher in their clusters as far as they are there: new clusters often have the old names."""
+    slot = Slot("raw.X") if markers.of_raw else Slot("layer", str(layer)) if layer else Slot("X")
+    if slot not in filled_slots(adata):
+        return True
+    place = {str(name): i for i, name in enumerate(adata.raw.var_names if markers.of_raw else adata.var_names)}
+    scores = rank_genes(adata, slot, clusters, counts=False)
+    higher = [
+        scores[code, [place[gene] for gene in markers.genes[str(label)] if gene in place]] > 0
+        for code, label in enumerate(clusters.categories)
+    ]
+    return all(each.mean() >= _LEAST_HIGHER for each in higher if len(each))
 
 
 def _from_result(result: Any, key: str, n_genes: int) -> Markers:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 __all__ = ["ranks_by_gene", "score_types"]
 
 _CHANCE = 0.5
-# Markers that say nothing, drawn along with the others: a list of one or two markers must not look sure.
+# Markers that say nothing, drawn along with the others: a single marker must not look sure.
 _NEUTRAL = 2
 
 
@@ -56,7 +56,7 @@ def score_types(ranks: pd.DataFrame, *, n_resamples: int, seed: int) -> pd.DataF
         that was hardly measured cannot win by a few genes.
     n_resamples
         How often the markers are drawn anew, with replacement, and with two among them that say nothing, so that a
-        list of one or two markers does not look sure.
+        single marker does not look sure.
     seed
         Of these draws.
 

@@ -114,6 +114,6 @@ def _transposed(block: sparse.csr_matrix) -> sparse.csc_matrix:
 def _any(block: sparse.spmatrix) -> NDArray[np.bool_]:
     """Whether a row has a value; what is negative cannot cancel out, and a stored zero is none."""
     if block.data.dtype.kind in "fi" and len(block.data) and block.data.min() < 0:
-        block = abs(block)
+        block = block.astype(bool)  # not by abs, which leaves the least whole number of a dtype negative
     found: NDArray[np.bool_] = (block @ np.ones(block.shape[1], np.float32)) > 0
     return found

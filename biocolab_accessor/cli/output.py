@@ -20,8 +20,12 @@ Row = Mapping[Any, Any]
 
 
 def print_json(answer: Any) -> None:
-    """An answer for a program: JSON, whatever the width of the terminal; what JSON has no type for is text."""
-    typer.echo(json.dumps(answer, indent=2, default=_plain))
+    """An answer for a program: JSON, whatever the width of the terminal; what JSON has no type for is text.
+
+    NaN and infinity, which JSON has not either, are null.
+    """
+    plain = json.loads(json.dumps(answer, default=_plain), parse_constant=lambda _: None)
+    typer.echo(json.dumps(plain, indent=2))
 
 
 def print_table(rows: Sequence[Row], *, title: str = "", numbers: Sequence[str] = (), empty: str = "") -> None:
@@ -39,7 +43,7 @@ def print_table(rows: Sequence[Row], *, title: str = "", numbers: Sequence[str] 
         Said on stderr where there are no rows.
     """
     if not rows:
-        err.print(empty or "nothing there")
+        err.print(empty or "nothing there", markup=False)
         return
     if not out.is_terminal:
         for line in (list(rows[0]), *(list(row.values()) for row in rows)):

@@ -21,6 +21,7 @@ def pull(
     ] = None,
     source: Annotated[Source, typer.Option(help="Which server.")] = Source.bioflex,
     species: Species = "human",
+    version: Annotated[int | None, typer.Option(help="Of the BioFlex database; the newest else.")] = None,
     group: Annotated[str | None, typer.Option(help="Id or name of the group; all are looked through else.")] = None,
     unit: Annotated[Unit, typer.Option(help="What X holds: counts, or log-normalised values.")] = Unit.raw,
     layers: Annotated[list[Unit] | None, typer.Option(help="Another unit besides, as a layer.")] = None,
@@ -45,8 +46,12 @@ def pull(
     if output is None and not dry_run:
         msg = "where to? Give --output FILE.h5ad, or --dry-run to see how large it is"
         raise InvalidArgument(msg)
+    if version is not None and source is not Source.bioflex:
+        msg = f"version is {version}, but {source.value} has groups and no databases: leave it out, or --source bioflex"
+        raise InvalidArgument(msg)
+    database = None if version is None else bc.database(species, version)
     names = None if genes is None else [name.strip() for each in genes for name in each.split(",") if name.strip()]
-    study = bc.study(study_id, source=source.value, species=species, group=group)
+    study = bc.study(study_id, database=database, source=source.value, species=species, group=group)
     others = [layer.value for layer in layers or ()]
     if output is None or dry_run:
         plan = study.to_anndata(

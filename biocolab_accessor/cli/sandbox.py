@@ -40,7 +40,7 @@ def sandbox(
         for entry in study or []:
             study_id, _, file = entry.partition("=")
             server.add_study(study_id, file, title=title or None, reference=reference)
-            (err if as_json else out).print(f"added {study_id} from {file}", soft_wrap=True)
+            (err if as_json else out).print(f"added {study_id} from {file}", markup=False, soft_wrap=True)
         if as_json:
             hosts = ("url", "private_host", "public_host", "bioflex_host", "path")
             print_json({name: getattr(server, name) for name in hosts})

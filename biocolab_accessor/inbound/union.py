@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import Any, Literal, get_args
 
@@ -9,10 +10,11 @@ import anndata
 import numpy as np
 import pandas as pd
 from anndata import AnnData
-from pandas.api.types import is_bool_dtype
+from pandas.api.types import is_bool_dtype, is_integer_dtype
 
 from biocolab_accessor.errors import InvalidArgument
 from biocolab_accessor.escape import escaped
+from biocolab_accessor.inbound.metadata import text_index, unique_names
 from biocolab_accessor.inbound.provenance import KEY as PROVENANCE
 from biocolab_accessor.naming import listing
 from biocolab_accessor.notice import notice
@@ -20,6 +22,8 @@ from biocolab_accessor.notice import notice
 __all__ = ["Join", "expect_join", "union"]
 
 Join = Literal["inner", "outer"]
+
+_EXACT = 2**53
 
 
 def expect_join(join: str) -> None:
@@ -41,7 +45,7 @@ def union(parts: Sequence[AnnData], names: Sequence[str], join: Join, label: str
     Parameters
     ----------
     parts
-        One AnnData of each study, as :meth:`Study.to_anndata` or :meth:`Study.lazy` gives it; obs and obsm change.
+        One AnnData of each study, as :meth:`Study.to_anndata` or :meth:`Study.lazy` gives it; all but X may change.
     names
         Of the studies, each once.
     join
@@ -55,10 +59,15 @@ def union(parts: Sequence[AnnData], names: Sequence[str], join: Join, label: str
         An inner join finds no gene that all have.
     """
     origins = {escaped(name): dict(part.uns[PROVENANCE]) for name, part in zip(names, parts, strict=True)}
+    _tell_features_apart(parts)
     _even_columns(parts, join)
     if join == "outer":
         _even_embeddings(parts)
-    joined = anndata.concat(parts, join=join, label=label, keys=list(names), index_unique="-", fill_value=0)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Observation names are not unique", UserWarning)
+        joined = anndata.concat(parts, join=join, label=label, keys=list(names), index_unique="-", fill_value=0)
+    if not joined.obs_names.is_unique:  # "A-x" of study "y", and "A" of study "x-y"
+        joined.obs_names = text_index(unique_names(list(joined.obs_names)))
     if not joined.n_vars:
         first = "; ".join(
             f"{name!r} has {listing(part.var_names, limit=3)}" for name, part in zip(names, parts, strict=True)
@@ -67,6 +76,15 @@ def union(parts: Sequence[AnnData], names: Sequence[str], join: Join, label: str
         raise InvalidArgument(msg)
     joined.uns[PROVENANCE] = {"studies": origins}
     return joined
+
+
+def _tell_features_apart(parts: Sequence[AnnData]) -> None:
+    """No name that was made up for a repeated feature is one that another study's feature has."""
+    taken = list(dict.fromkeys(feature for part in parts for feature in part.var["feature"]))
+    for part in parts:
+        if not part.var["feature"].is_unique:
+            names = unique_names([*part.var["feature"], *taken])
+            part.var_names = text_index(names[: part.n_vars])
 
 
 def _even_columns(parts: Sequence[AnnData], join: Join) -> None:
@@ -83,9 +101,10 @@ def _even_columns(parts: Sequence[AnnData], join: Join) -> None:
         if "labels" in known or len(known) > 1:
             for part in having:
                 part.obs[name] = _as_labels(part.obs[name])
-        elif known == {"truth"} and ("" in kinds or len(having) < len(parts)):
-            for part in having:
-                part.obs[name] = part.obs[name].astype("boolean")
+        elif "" in kinds or len(having) < len(parts):
+            nullable = _nullable([part.obs[name] for part in having])
+            for part in having if nullable else ():
+                part.obs[name] = part.obs[name].astype(nullable)
     if mixed:
         msg = f"columns {listing(mixed)} are not of one kind in all studies: numbers and bools became labels in them"
         notice(msg)
@@ -98,6 +117,15 @@ def _kind(column: pd.Series) -> str:
     if column.isna().all():
         return ""
     return "truth" if is_bool_dtype(column.dtype) else "numbers"
+
+
+def _nullable(columns: Sequence[pd.Series]) -> str:
+    """The dtype in which values stay exact beside cells that have none; empty where floats do it."""
+    present = [column for column in columns if _kind(column)]
+    if present and all(is_bool_dtype(column.dtype) for column in present):
+        return "boolean"
+    whole = all(is_integer_dtype(column.dtype) for column in present)
+    return "Int64" if whole and any((~column.between(-_EXACT, _EXACT)).any() for column in present) else ""
 
 
 def _as_labels(column: pd.Series) -> pd.Series:

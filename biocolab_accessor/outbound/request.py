@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -52,7 +52,10 @@ class StudyRequest:
 
     def __post_init__(self) -> None:
         species = known_species(self.species)
-        if isinstance(self.authors, str) or not all(isinstance(author, str) for author in self.authors):
+        # Taken once: what is not a list may be there once only.
+        several = isinstance(self.authors, Iterable) and not isinstance(self.authors, str)
+        authors = tuple(self.authors) if several else (None,)
+        if not all(isinstance(author, str) for author in authors):
             msg = f"authors is {self.authors!r}: give a list of names, ['Ada Lovelace']"
             raise InvalidArgument(msg)
         for name in ("group", "study_id", "name", "abstract"):
@@ -67,7 +70,7 @@ class StudyRequest:
         object.__setattr__(self, "species", species)
         object.__setattr__(self, "id_is_made", self.study_id is None)
         object.__setattr__(self, "study_id", study_id)
-        object.__setattr__(self, "authors", tuple(self.authors))
+        object.__setattr__(self, "authors", authors)
 
     def body(self, group_id: str) -> dict[str, Any]:
         """The part of a submit call's body that all of them share."""

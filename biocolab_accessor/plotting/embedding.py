@@ -167,9 +167,10 @@ def _draw_categories(
 
 def _write_names(target: Axes, coordinates: NDArray[Any], codes: NDArray[Any], names: Sequence[str]) -> None:
     for code, name in enumerate(names):
-        cells = coordinates[codes == code]
+        cells = coordinates[codes == code, :2]
+        cells = cells[np.isfinite(cells).all(axis=1)]
         if len(cells):
-            x, y = np.median(cells[:, :2], axis=0)
+            x, y = np.median(cells, axis=0)
             outline = [withStroke(linewidth=2.5, foreground="white")]
             target.text(x, y, name, ha="center", va="center", fontsize="small", weight="bold", path_effects=outline)
 

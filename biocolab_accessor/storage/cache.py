@@ -7,6 +7,7 @@ number of processes. Whatever goes wrong with the disk, the answer is fetched an
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import logging
@@ -14,6 +15,7 @@ import os
 import shutil
 import uuid
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -34,6 +36,7 @@ Key = Mapping[str, Any]
 _LAYOUT = "1"
 _ENTRY = "entry.json"
 _FILE = "content"
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 class CacheInfo(NamedTuple):
@@ -110,6 +113,7 @@ class Cache:
         """
         for _, _, path in self._entries():
             _remove(path)
+        self._sweep()
 
     def arrays(self, key: Key, make: Callable[[], Arrays]) -> Arrays:
         """Arrays of a key, from the cache or made and kept.
@@ -169,10 +173,17 @@ class Cache:
         'kept'
         """
 
-        def build(part: Path) -> Path:
-            part.mkdir(mode=0o700)
-            write(part / _FILE)
-            (part / _ENTRY).write_text(json.dumps({"key": key, "arrays": {}}, sort_keys=True))
+        def build(part: Path) -> Path | None:
+            try:
+                part.mkdir(mode=0o700)
+                write(part / _FILE)
+                (part / _ENTRY).write_text(json.dumps({"key": key, "arrays": {}}, sort_keys=True))
+            except OSError as error:
+                if error.errno not in _FULL:  # what went wrong may be the fetch, too
+                    raise
+                logger.warning("not kept in the cache: %s", error)
+                shutil.rmtree(part, ignore_errors=True)
+                return None
             return part / _FILE
 
         found: Path | None = self._get(
@@ -216,6 +227,7 @@ class Cache:
 
     def _evict(self, newest: Path) -> None:
         """Remove what was not used for longest, until the rest fits."""
+        self._sweep(newest.name)
         entries = self._entries()
         total = sum(size for _, size, _ in entries)
         for _, size, path in entries:
@@ -224,6 +236,17 @@ class Cache:
             if path != newest:
                 _remove(path)
                 total -= size
+
+    def _sweep(self, held: str = "") -> None:
+        """Remove what processes that were killed have left; one that is at work has the lock, as we have the held."""
+        for part in self.folder.glob("*.part"):
+            name = part.name.partition(".")[0]
+            lock = FileLock(self.folder / "locks" / f"{name}.lock", timeout=0)
+            try:
+                with nullcontext() if name == held else lock:
+                    shutil.rmtree(part, ignore_errors=True)
+            except (OSError, LockTimeout):
+                continue
 
     def _entries(self) -> list[tuple[float, int, Path]]:
         """When each was used last, its bytes and path; the longest unused first."""

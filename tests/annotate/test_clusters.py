@@ -40,6 +40,12 @@ class TestOtherCellsOfRealStudies:
 
 
 class TestTheResult:
+    def test_markers_that_the_database_mostly_lacks_are_warned_of(self, other: ad.AnnData, database: Database) -> None:
+        markers = {"CD19+ B": ["CD79A", "Ms4a1", "Cd79b"], "CD56+ NK": ["Gnly", "Nkg7"]}
+        with pytest.warns(UserWarning, match="lacks 4 of the 5 marker genes"):
+            found = other.biocolab.annotate("bulk_labels", markers=markers, database=database)
+        assert found.best.tolist() == ["CD19+ B", None]
+
     def test_is_tidy(self, other: ad.AnnData, database: Database) -> None:
         markers = {"0": ["CD3D", "CD3E", "NOPE"], "3": ["NKG7", "GNLY"], "4": ["not_a_gene"]}
         result = other.biocolab.annotate("louvain", markers=markers, database=database)

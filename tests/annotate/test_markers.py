@@ -10,7 +10,7 @@ import pytest
 import scanpy as sc
 from scipy import sparse
 
-from biocolab_accessor.annotate.markers import markers_of, rank_genes, translate
+from biocolab_accessor.annotate.markers import Markers, markers_of, rank_genes, translate
 from biocolab_accessor.blocks import Slot
 from biocolab_accessor.errors import InvalidArgument, UnknownField
 from tests.conftest import assert_equal_objects
@@ -94,6 +94,28 @@ class TestWhereTheyComeFrom:
         merged = pd.Categorical(adata.obs["louvain"].astype(str).replace({"10": "9"}))
         assert "Welch" in markers_of(adata, merged, "louvain", None, 4).origin
 
+    @pytest.mark.parametrize("use_raw", [True, False])
+    def test_a_result_in_uns_about_other_clusters_of_the_same_names_is_not_taken(self, use_raw: bool) -> None:
+        adata = sc.datasets.pbmc68k_reduced()
+        b_cells, dendritic = (
+            pd.Categorical(np.where(adata.obs["bulk_labels"] == name, "0", "1")) for name in ("CD19+ B", "Dendritic")
+        )
+        adata.obs["cluster"] = b_cells
+        sc.tl.rank_genes_groups(adata, "cluster", method="wilcoxon", use_raw=use_raw)
+        assert "CD79A" in markers_of(adata, b_cells, "cluster", None, 25).genes["0"]
+        assert markers_of(adata, b_cells, "cluster", None, 25).origin == "uns['rank_genes_groups']"
+        adata.obs["cluster"] = dendritic
+        found = markers_of(adata, dendritic, "cluster", None, 25)
+        assert "Welch" in found.origin
+        assert "CD79A" not in found.genes["0"]
+
+    def test_a_result_in_uns_whose_genes_are_no_longer_there_is_taken(self) -> None:
+        adata = sc.datasets.pbmc68k_reduced()
+        sc.tl.rank_genes_groups(adata, "louvain", method="t-test")
+        del adata.raw
+        few = adata[:, :0].copy()
+        assert markers_of(few, few.obs["louvain"].array, "louvain", None, 4).origin == "uns['rank_genes_groups']"
+
     def test_genes_that_are_lower_in_the_cluster_are_no_markers(self) -> None:
         adata = ad.AnnData(
             np.array([[3, 0], [4, 0], [3, 0], [0, 3], [0, 4], [0, 5]], np.float32),
@@ -109,6 +131,13 @@ class TestWhereTheyComeFrom:
     def test_given_ones_keep_their_order_once_each(self, counts: ad.AnnData) -> None:
         found = markers_of(counts, None, "leiden", {"0": ["B", "A", "B", "C", "D"], 1: "E"}, 3)
         assert found.genes == {"0": ["B", "A", "C"], "1": ["E"]}
+
+    @pytest.mark.parametrize("missing", [None, np.nan, ""])
+    def test_genes_without_a_symbol_keep_their_names(self, missing: object) -> None:
+        adata = ad.AnnData(np.eye(3, dtype=np.float32), var=pd.DataFrame(index=["ENSG1", "ENSG2", "ENSG3"]))
+        adata.var["symbol"] = np.array(["LYZ", missing, missing], object)
+        found = translate(adata, Markers({"0": ["ENSG1", "ENSG2", "ENSG3"]}, "given"), "symbol")
+        assert found.genes == {"0": ["LYZ", "ENSG2", "ENSG3"]}
 
     def test_names_are_translated(self, counts: ad.AnnData) -> None:
         found = markers_of(counts, None, "", {"0": ["GENE1", "GENE3", "nowhere"]}, 5)

@@ -13,6 +13,7 @@ from typer.testing import CliRunner, Result
 
 import biocolab_accessor as bc
 from biocolab_accessor.cli import app
+from biocolab_accessor.cli.output import print_json
 from biocolab_accessor.sandbox.server import Sandbox
 
 pytestmark = pytest.mark.usefixtures("server")
@@ -81,6 +82,16 @@ def test_pull_takes_genes_with_commas_and_fields_one_by_one(tmp_path: Path) -> N
     np.testing.assert_array_equal(part.X.toarray(), whole.X.toarray())
 
 
+def test_pull_takes_a_version_of_the_database(tmp_path: Path) -> None:
+    pulled = answer("pull", "PBMC68k_reduced", "-o", tmp_path / "x.h5ad", "--version", 2, "--genes", "LYZ")
+    assert pulled["cells"] == 700
+    assert ad.read_h5ad(tmp_path / "x.h5ad").uns["biocolab"]["version"] == 2
+    assert run("pull", "PBMC68k_reduced", "--dry-run", "--version", 99).exit_code == 1
+    refused = run("pull", "PBMC68k_reduced", "--dry-run", "--version", 2, "--source", "bbrowserx")
+    assert refused.exit_code == 2
+    assert "no databases" in refused.stderr
+
+
 def test_a_dry_run_of_pull_says_how_large_it_is_and_writes_nothing(tmp_path: Path) -> None:
     plan = answer("pull", "PBMC68k_reduced", "--dry-run")
     assert (plan["study_id"], plan["n_obs"], plan["n_vars"], plan["fits"]) == ("PBMC68k_reduced", 700, 765, True)
@@ -99,6 +110,20 @@ def test_nothing_there_is_said_on_stderr() -> None:
     done = run("studies", "--species", "others")
     assert (done.exit_code, done.stdout) == (0, "")
     assert "no others study in 'personal'" in done.stderr
+
+
+def test_the_name_of_a_group_is_no_markup() -> None:
+    with bc.sandbox() as server:
+        server.add_group("odd", "Lab [/red] [b]", members=[server.email])
+        done = run("studies", "Lab [/red] [b]")
+    assert done.exit_code == 0
+    assert "no human study in 'Lab [/red] [b]'" in done.stderr.replace("\n", " ")
+
+
+def test_what_json_has_no_number_for_is_null(capsys: pytest.CaptureFixture[str]) -> None:
+    print_json([{"a": float("nan"), "b": [np.float32("inf"), 1], "c": {"d": float("-inf")}, "e": np.int64(7)}])
+    shown = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
+    assert shown == [{"a": None, "b": [None, 1], "c": {"d": None}, "e": 7}]
 
 
 def test_summary_sorts_by_rate_within_each_gene() -> None:

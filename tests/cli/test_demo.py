@@ -20,10 +20,11 @@ def ended(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> object:
         def result(picture: Path, say: demo.Say, stage: demo.Say) -> demo.DemoResult:
             stage("running UMAP")
             say("559 cells went out")
+            say(f"saved to {picture}")
             return demo.DemoResult(559, 32_786, 3_083_577, exact, picture, 12.3)
 
         monkeypatch.setattr(demo, "run_demo", result)
-        return CliRunner().invoke(app, ["demo", "--picture", str(tmp_path / "umap.png"), *arguments])
+        return CliRunner().invoke(app, ["demo", "--picture", str(tmp_path / "umap [b] [/i].png"), *arguments])
 
     return run
 
@@ -33,13 +34,13 @@ def test_a_round_trip_that_was_exact_is_told_with_its_numbers(ended: object, tmp
     assert done.exit_code == 0
     assert "✓ 559 cells went out" in done.stdout
     assert "exact: 559 cells x 32,786 genes, 3,083,577 counts compared bit for bit, in 12 s" in done.stdout
-    assert str(tmp_path / "umap.png") in done.stdout
+    assert str(tmp_path / "umap [b] [/i].png") in done.stdout
 
 
 def test_for_a_program_it_is_json_and_nothing_else(ended: object, tmp_path: Path) -> None:
     done = ended("--json", exact=True)
     told = json.loads(done.stdout)
-    assert (told["n_obs"], told["exact"], told["picture"]) == (559, True, str(tmp_path / "umap.png"))
+    assert (told["n_obs"], told["exact"], told["picture"]) == (559, True, str(tmp_path / "umap [b] [/i].png"))
     assert "✓ 559 cells went out" in done.stderr
 
 

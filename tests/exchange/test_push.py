@@ -55,6 +55,15 @@ class TestRoundTrip:
         assert pulled.notes == ()
         pd.testing.assert_frame_equal(other.obs.loc[pbmc.obs_names], pbmc.obs)
 
+    def test_what_is_replaced_is_not_taken_from_the_cache_of_bioflex(self) -> None:
+        adata = ad.AnnData(np.eye(6, dtype=np.float32) + 1, obs=pd.DataFrame({"v": np.arange(6)}, list("abcdef")))
+        with bc.sandbox():
+            submission = adata.biocolab.submit(study_id="replaced", skip_dimred=True)
+            assert bc.study("replaced").to_anndata().obs["v"].tolist() == [0, 1, 2, 3, 4, 5]
+            adata.obs["v"] += 100
+            adata.biocolab.push_metadata("v", study=submission, overwrite=True)
+            assert bc.study("replaced").to_anndata().obs["v"].tolist() == [100, 101, 102, 103, 104, 105]
+
     def test_what_comes_back_otherwise_without_dtypes_is_said(self, pbmc: ad.AnnData, study: Study) -> None:
         names = fill(pbmc, "said_")
         pushed = pbmc.biocolab.push_metadata(names, study=study)

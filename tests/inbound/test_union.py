@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +13,16 @@ import pandas as pd
 import pytest
 
 from biocolab_accessor.errors import InvalidArgument
+from biocolab_accessor.inbound.fetch import var_of
 from biocolab_accessor.inbound.union import union
 
 
-def part(genes: str = "AB", obsm: dict[str, Any] | None = None, **columns: Any) -> ad.AnnData:
+def part(genes: Sequence[str] = "AB", obsm: dict[str, Any] | None = None, **columns: Any) -> ad.AnnData:
     """Three cells as a study gives them."""
     obs = pd.DataFrame(columns, index=["C0", "C1", "C2"])
-    var = pd.DataFrame(index=list(genes))
-    adata = ad.AnnData(np.ones((3, len(genes)), np.float32), obs=obs, var=var, uns={"biocolab": {"study_id": "S"}})
+    # Each gene has a value of its own, by which it is known in what is joined.
+    x = np.tile(np.arange(1, len(genes) + 1, dtype=np.float32), (3, 1))
+    adata = ad.AnnData(x, obs=obs, var=var_of(list(genes)), uns={"biocolab": {"study_id": "S"}})
     for key, array in (obsm or {}).items():
         adata.obsm[key] = array
     return adata
@@ -57,6 +60,15 @@ class TestColumns:
         joined = union([part(flag=[True, False, True]), part()], ["one", "two"], "outer", "study")
         assert kept(joined, tmp_path / "joined.h5ad").obs["flag"].tolist() == [True, False, True] + [pd.NA] * 3
 
+    @pytest.mark.parametrize("others", [{}, {"big": np.full(3, np.nan)}], ids=["lacking", "without values"])
+    def test_of_whole_numbers_that_floats_cannot_tell_apart_stay_exact(self, others: dict, tmp_path: Path) -> None:
+        joined = union([part(big=[2**53 + 1, 2, 3]), part(**others)], ["one", "two"], "outer", "study")
+        assert kept(joined, tmp_path / "joined.h5ad").obs["big"].tolist() == [2**53 + 1, 2, 3] + [pd.NA] * 3
+
+    def test_of_small_whole_numbers_are_the_floats_that_they_would_be(self) -> None:
+        joined = union([part(small=[1, 2, 3]), part()], ["one", "two"], "outer", "study")
+        assert joined.obs["small"].dtype == np.float64
+
     def test_that_are_not_in_the_result_are_not_warned_of(self) -> None:
         parts = [part(x=[1.0, 2.0, 3.0]), part(x=pd.Categorical(["a"] * 3)), part()]
         with warnings.catch_warnings():
@@ -77,3 +89,28 @@ def test_genes_that_no_two_studies_share_are_no_object_without_genes() -> None:
     with pytest.raises(InvalidArgument, match=r"no gene in common \('one' has 'A', 'B'; 'two' has 'C', 'D'\)"):
         union([part("AB"), part("CD")], ["one", "two"], "inner", "study")
     assert union([part("AB"), part("CD")], ["one", "two"], "outer", "study").n_vars == 4
+
+
+@pytest.mark.parametrize("join", ["inner", "outer"])
+def test_a_feature_that_is_there_twice_never_takes_the_place_of_another_studys_own(join: str) -> None:
+    first, second = part(["TBCE", "TBCE", "X"]), part(["TBCE-1", "TBCE", "X"])
+    assert list(first.var_names) == ["TBCE", "TBCE-1", "X"]
+    joined = union([first, second], ["one", "two"], join, "study").to_df()
+    assert joined.loc["C0-one", "TBCE"] == 1
+    assert joined.loc["C0-two", "TBCE"] == 2
+    if join == "inner":
+        assert list(joined) == ["TBCE", "X"]
+    else:
+        assert joined.loc[["C0-one", "C0-two"], "TBCE-1"].tolist() == [0, 1]
+        assert joined.loc[["C0-one", "C0-two"], "TBCE-2"].tolist() == [2, 0]
+
+
+def test_cells_are_told_apart_also_where_names_of_cell_and_study_run_into_each_other() -> None:
+    first, second = part(), part()
+    first.obs_names = ["A-x", "B", "C"]
+    second.obs_names = ["A", "B", "C"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        joined = union([first, second], ["y", "x-y"], "inner", "study")
+    assert list(joined.obs_names) == ["A-x-y", "B-y", "C-y", "A-x-y-1", "B-x-y", "C-x-y"]
+    assert joined.obs["study"].tolist() == ["y"] * 3 + ["x-y"] * 3

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -40,6 +42,15 @@ class TestEmbedding:
         axes = draw_embedding(at, pd.Series(["a", "a", "b"]), axis_name="UMAP", legend_loc="on data").axes[0]
         assert {text.get_text(): text.get_position() for text in axes.texts} == {"a": (1, 1), "b": (9, 9)}
         assert axes.get_legend() is None
+
+    def test_names_are_written_where_cells_without_a_place_leave_them(self) -> None:
+        nan = np.nan
+        at = np.array([[0, 0], [2, 2], [nan, nan], [nan, nan]])
+        labels = pd.Series(["a", "a", "a", "nowhere"])
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            axes = draw_embedding(at, labels, axis_name="UMAP", legend_loc="on data").axes[0]
+        assert {text.get_text(): text.get_position() for text in axes.texts} == {"a": (1, 1)}
 
     def test_too_many_categories_are_refused(self) -> None:
         with pytest.raises(InvalidArgument, match="barcode has 600 different values"):

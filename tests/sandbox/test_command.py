@@ -107,8 +107,16 @@ def test_a_token_of_ones_own_is_asked_for_and_never_shown(start: Start) -> None:
 
 @pytest.mark.usefixtures("no_connection")
 def test_its_hosts_are_told_to_a_program_and_its_token_is_not(counts: ad.AnnData, tmp_path: Path) -> None:
-    counts.write_h5ad(tmp_path / "x.h5ad")
-    command = [sys.executable, "-m", "biocolab_accessor", "sandbox", "--json", "--study", f"mine={tmp_path / 'x.h5ad'}"]
+    counts.write_h5ad(tmp_path / "x [b].h5ad")
+    command = [
+        sys.executable,
+        "-m",
+        "biocolab_accessor",
+        "sandbox",
+        "--json",
+        "--study",
+        f"mine={tmp_path / 'x [b].h5ad'}",
+    ]
     process = subprocess.Popen(
         command,
         stdout=subprocess.PIPE,
@@ -124,7 +132,7 @@ def test_its_hosts_are_told_to_a_program_and_its_token_is_not(counts: ad.AnnData
         assert bc.study("mine").n_obs == 60
     process.terminate()
     rest, told = process.communicate(timeout=10)
-    assert f"added mine from {tmp_path / 'x.h5ad'}" in " ".join(told.split())
+    assert f"added mine from {tmp_path / 'x [b].h5ad'}" in " ".join(told.split())
     assert "only-we-know-this" not in said + rest + told
 
 

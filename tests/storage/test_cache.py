@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import signal
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -139,6 +141,68 @@ class TestFiles:
         (tmp_path / "file").write_text("")
         with bc.settings.override(cache_dir=tmp_path / "file"):
             assert cache.file({"x": 1}, lambda path: never()) is None
+
+    def test_where_the_disk_is_full_there_is_none_and_nothing_is_left(self, folder: Path) -> None:
+        resource = pytest.importorskip("resource")
+        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+        try:
+            assert cache.file({"x": 1}, lambda path: path.write_bytes(bytes(10_000))) is None
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        assert list(folder.glob("1/*.part")) == []
+
+    def test_a_failed_fetch_is_the_callers_to_see(self) -> None:
+        def fail(path: Path) -> None:
+            raise ConnectionResetError("gone")
+
+        with pytest.raises(ConnectionResetError):
+            cache.file({"x": 1}, fail)
+
+
+def _killed(folder: Path) -> None:
+    """Writes a file of the cache, and is killed before it is whole."""
+
+    def write(path: Path) -> None:
+        path.write_bytes(bytes(5000))
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    with bc.settings.override(cache_dir=folder):
+        cache.file({"killed": 1}, write)
+
+
+class TestLeftovers:
+    @pytest.fixture
+    def leftover(self, folder: Path) -> Path:
+        process = multiprocessing.get_context("spawn").Process(target=_killed, args=(folder,))
+        process.start()
+        process.join(60)
+        assert process.exitcode == -signal.SIGKILL
+        (part,) = folder.glob("1/*.part")
+        return part
+
+    def test_of_a_process_that_was_killed_go_with_the_next_entry(self, leftover: Path) -> None:
+        cache.arrays({"x": 1}, numbers)
+        assert not leftover.exists()
+        assert cache.arrays({"x": 1}, never)["a"][7] == 7
+
+    def test_go_with_the_same_entry(self, leftover: Path) -> None:
+        assert cache.file({"killed": 1}, lambda path: path.write_text("whole")).read_text() == "whole"
+        assert not leftover.exists()
+
+    def test_go_where_the_cache_is_cleared(self, leftover: Path) -> None:
+        cache.clear()
+        assert not leftover.exists()
+
+    def test_what_is_being_written_is_none(self, folder: Path) -> None:
+        def write(path: Path) -> None:
+            path.write_text("whole")
+            for clear in (cache.clear, lambda: cache.arrays({"x": 1}, numbers)):
+                other = threading.Thread(target=clear)
+                other.start()
+                other.join()
+
+        assert cache.file({"x": 2}, write).read_text() == "whole"
 
 
 class TestSize:

@@ -64,13 +64,14 @@ def celltypes(site: Site, user: str, body: Body) -> Any:
 def get_study(site: Site, user: str, body: Body) -> Any:
     """A study by the id that people see."""
     record = site.visible(user, text(body, "hash_id", longest=500), species=_species(body))
+    folder = site.open(record)
     fields = [
         {
             "id": i,
             "name": name,
             "type": _NUMBER if column.labels is None and column.values.dtype.kind != "b" else _CATEGORY,
         }
-        for i, (name, column) in enumerate(site.open(record).obs.columns.items())
+        for i, (name, column) in enumerate(folder.obs.columns.items())
     ]
     same = [other for other in site.catalogue.studies(user, species=record.species) if other.hash_id == record.hash_id]
     return {
@@ -80,8 +81,9 @@ def get_study(site: Site, user: str, body: Body) -> Any:
         "authors": list(record.authors),
         "reference": record.reference,
         "metalist": fields,
-        # Not of the protocol: a sandbox may be emptied and filled again, while a database's version stays as it is.
-        "revision": record.uuid,
+        # Not of the protocol: a sandbox may be emptied and filled again, and shows studies of groups, which get other
+        # metadata, while a database's version stays as it is.
+        "revision": "-".join(map(str, (record.uuid, *folder.stamp))),
     }
 
 

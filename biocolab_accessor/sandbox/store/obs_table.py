@@ -43,6 +43,10 @@ class Column:
         series = column if isinstance(column, pd.Series) else pd.Series(column)
         if isinstance(series.dtype, np.dtype) and series.dtype.kind in "iufb":
             return cls(series.to_numpy())
+        if series.dtype.kind in "iuf":  # pandas' nullable numbers
+            return cls(series.to_numpy(np.float64, na_value=np.nan) if series.hasnans else np.array(series.tolist()))
+        if series.dtype.kind == "b" and not series.hasnans:
+            return cls(series.to_numpy(bool))
         labels = series.cat if isinstance(series.dtype, pd.CategoricalDtype) else series.astype("category").cat
         return cls(labels.codes.to_numpy().astype(np.int32), tuple(str(label) for label in labels.categories))
 

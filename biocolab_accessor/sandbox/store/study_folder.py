@@ -101,12 +101,16 @@ class StudyFolder:
     @property
     def obs(self) -> ObsTable:
         """Metadata, read anew after a change, which may be another process' one."""
-        path = self.path / "obs.npz"
-        found = path.stat()
-        stamp = (found.st_ino, found.st_mtime_ns, found.st_size)
+        stamp = self.stamp
         if self._obs is None or self._obs[0] != stamp:
-            self._obs = (stamp, ObsTable.read(path))
+            self._obs = (stamp, ObsTable.read(self.path / "obs.npz"))
         return self._obs[1]
+
+    @property
+    def stamp(self) -> tuple[int, int, int]:
+        """Another one after each change of the metadata; nothing else of a study changes."""
+        found = (self.path / "obs.npz").stat()
+        return found.st_ino, found.st_mtime_ns, found.st_size
 
     def change_obs(self, change: Callable[[ObsTable], ObsTable]) -> None:
         """Replace the metadata by what ``change`` makes of them; one change after another."""

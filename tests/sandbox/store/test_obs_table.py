@@ -31,6 +31,15 @@ def test_values_are_kept_exactly_in_their_kind(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [tmp_path / "obs.npz"]
 
 
+def test_nullable_numbers_are_numbers_and_no_labels() -> None:
+    missing, whole = (Column.of(pd.Series(pd.array(values, dtype="Int64"))) for values in ([1, None], [2**53 + 1, 2]))
+    assert (missing.labels, missing.as_json()) == (None, [1.0, None])
+    assert (whole.labels, whole.as_json()) == (None, [2**53 + 1, 2])
+    assert Column.of(pd.Series(pd.array([1.5, None], dtype="Float64"))).as_json() == [1.5, None]
+    assert Column.of(pd.Series(pd.array([True, False], dtype="boolean"))).as_json() == [True, False]
+    assert Column.of(pd.Series(pd.array([True, None], dtype="boolean"))).as_json() == ["True", None]
+
+
 def test_a_missing_label_gets_a_label_that_is_not_taken() -> None:
     column = Column.of(pd.Series(["Unassigned", None, "x"], dtype=object))
     labels, codes = column.as_category()
