@@ -11,7 +11,6 @@ import errno
 import hashlib
 import json
 import logging
-import os
 import shutil
 import uuid
 from collections.abc import Callable, Mapping
@@ -19,22 +18,19 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 from filelock import FileLock
 from filelock import Timeout as LockTimeout
-from numpy.typing import NDArray
 
 from biocolab_accessor.config import settings
+from biocolab_accessor.storage.entry import ENTRY, Arrays, describe, mapped, settle, touch, write
 
 __all__ = ["Arrays", "Cache", "CacheInfo", "cache"]
 
 logger = logging.getLogger(__name__)
 
-Arrays = Mapping[str, NDArray[Any]]
 Key = Mapping[str, Any]
 
 _LAYOUT = "1"
-_ENTRY = "entry.json"
 _FILE = "content"
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
@@ -145,23 +141,23 @@ class Cache:
             made = make()
             if sum(array.nbytes for array in made.values()) <= settings.cache_size:
                 try:
-                    _write(part, key, made)
+                    write(part, key, made)
                 except OSError as error:
                     logger.warning("not kept in the cache: %s", error)
                     shutil.rmtree(part, ignore_errors=True)
             return made
 
-        found: Arrays = self._get(key, _mapped, build, make)
+        found: Arrays = self._get(key, mapped, build, make)
         return found
 
-    def file(self, key: Key, write: Callable[[Path], object]) -> Path | None:
+    def file(self, key: Key, write_file: Callable[[Path], object]) -> Path | None:
         """The path of a file of a key, written if it is not there; None where nothing can be kept.
 
         Parameters
         ----------
         key
             What it depends on, in JSON; never a token.
-        write
+        write_file
             Called with the path to write.
 
         Examples
@@ -176,8 +172,9 @@ class Cache:
         def build(part: Path) -> Path | None:
             try:
                 part.mkdir(mode=0o700)
-                write(part / _FILE)
-                (part / _ENTRY).write_text(json.dumps({"key": key, "arrays": {}}, sort_keys=True))
+                write_file(part / _FILE)
+                settle(part / _FILE)
+                describe(part, key, {})
             except OSError as error:
                 if error.errno not in _FULL:  # what went wrong may be the fetch, too
                     raise
@@ -196,7 +193,7 @@ class Cache:
         place = self._place(key)
         try:
             if (found := load(place)) is not None:
-                _touch(place)
+                touch(place)
                 return found
             (self.folder / "locks").mkdir(mode=0o700, parents=True, exist_ok=True)
             lock = FileLock(self.folder / "locks" / f"{place.name}.lock", timeout=settings.deadline)
@@ -207,7 +204,7 @@ class Cache:
         part = self.folder / f"{place.name}.{uuid.uuid4().hex}.part"
         try:
             if (found := load(place)) is not None:  # another process made it meanwhile
-                _touch(place)
+                touch(place)
                 return found
             made = build(part)
             if part.exists():
@@ -251,7 +248,7 @@ class Cache:
     def _entries(self) -> list[tuple[float, int, Path]]:
         """When each was used last, its bytes and path; the longest unused first."""
         found = []
-        for entry in self.folder.glob(f"*/{_ENTRY}"):
+        for entry in self.folder.glob(f"*/{ENTRY}"):
             if entry.parent.suffix == ".part":
                 continue
             try:
@@ -263,37 +260,6 @@ class Cache:
 
     def _place(self, key: Key) -> Path:
         return self.folder / hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
-
-
-def _write(part: Path, key: Key, arrays: Arrays) -> None:
-    part.mkdir(mode=0o700, parents=True)
-    for name, array in arrays.items():
-        with (part / f"{name}.bin").open("wb") as file:
-            file.write(np.ascontiguousarray(array).view(np.uint8).data)
-    described = {name: [array.dtype.str, len(array)] for name, array in arrays.items()}
-    (part / _ENTRY).write_text(json.dumps({"key": key, "arrays": described}, sort_keys=True))
-
-
-def _mapped(place: Path) -> Arrays | None:
-    """The arrays of an entry; None where there is no whole one."""
-    try:
-        described = json.loads((place / _ENTRY).read_text())["arrays"]
-        arrays: dict[str, NDArray[Any]] = {}
-        for name, (dtype, length) in described.items():
-            path = place / f"{name}.bin"
-            if path.stat().st_size != length * np.dtype(dtype).itemsize:
-                return None
-            arrays[name] = np.memmap(path, dtype, "c").view(np.ndarray) if length else np.empty(0, dtype)
-        return arrays
-    except (FileNotFoundError, AttributeError, KeyError, TypeError, ValueError):
-        return None
-
-
-def _touch(place: Path) -> None:
-    try:
-        os.utime(place / _ENTRY)
-    except OSError as error:
-        logger.debug("not marked as used: %s", error)
 
 
 def _remove(path: Path) -> None:

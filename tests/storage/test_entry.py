@@ -1,0 +1,99 @@
+"""What the power took away is noticed, and what is whole is looked at once."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from biocolab_accessor.storage import entry
+from biocolab_accessor.storage.entry import ENTRY, mapped, write
+
+ARRAYS = {"a": np.arange(5000, dtype=np.int32), "none": np.empty(0, np.float32), "b": np.ones(3)}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    write(tmp_path / "e", {"x": 1}, ARRAYS)
+    return tmp_path / "e"
+
+
+def restart(patch: pytest.MonkeyPatch, start: str = "another") -> None:
+    patch.setattr(entry, "_start", lambda: start)
+
+
+def counted(patch: pytest.MonkeyPatch) -> list[int]:
+    """Bytes that are summed from now on."""
+    seen: list[int] = []
+    plain = entry.isal_zlib.crc32
+
+    class Counting:
+        @staticmethod
+        def crc32(octets: np.ndarray) -> int:
+            seen.append(octets.nbytes)
+            return plain(octets)
+
+    patch.setattr(entry, "isal_zlib", Counting)
+    return seen
+
+
+@pytest.mark.parametrize("name", ["a", "b"])
+def test_zeros_in_full_length_are_found_after_a_restart(
+    folder: Path, name: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = folder / f"{name}.bin"
+    path.write_bytes(bytes(path.stat().st_size))
+    restart(monkeypatch)
+    assert mapped(folder) is None
+    assert "e of the cache is damaged" in caplog.text
+    assert mapped(folder) is None
+
+
+def test_what_is_whole_is_looked_at_once_after_a_restart(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = counted(monkeypatch)
+    assert mapped(folder) is not None
+    assert seen == []
+    restart(monkeypatch)
+    for _ in range(3):
+        arrays = mapped(folder)
+        assert arrays is not None
+        assert {name: array.tolist() for name, array in arrays.items()} == {
+            name: array.tolist() for name, array in ARRAYS.items()
+        }
+    assert sorted(seen) == [0, 24, 20_000]
+    assert json.loads((folder / ENTRY).read_text())["key"] == {"x": 1}
+    assert sorted(path.name for path in folder.iterdir()) == ["a.bin", "b.bin", ENTRY, "none.bin"]
+
+
+def test_where_it_cannot_be_marked_it_is_looked_at_again(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    restart(monkeypatch)
+    monkeypatch.setattr(entry, "describe", full)
+    seen = counted(monkeypatch)
+    assert mapped(folder) is not None
+    assert mapped(folder) is not None
+    assert len(seen) == 6
+
+
+def test_where_the_system_does_not_say_when_it_started_the_disk_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    restart(monkeypatch, "")
+    waited: list[str] = []
+    monkeypatch.setattr(entry, "settle", lambda path: waited.append(path.name))
+    write(tmp_path / "e", {}, ARRAYS)
+    assert waited == ["a.bin", "none.bin", "b.bin"]
+    seen = counted(monkeypatch)
+    assert mapped(tmp_path / "e") is not None
+    assert seen == []
+
+
+def test_an_entry_of_before_there_were_sums_is_none(folder: Path) -> None:
+    described = json.loads((folder / ENTRY).read_text())
+    described["arrays"] = {name: parts[:2] for name, parts in described["arrays"].items()}
+    (folder / ENTRY).write_text(json.dumps(described))
+    assert mapped(folder) is None
