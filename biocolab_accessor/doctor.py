@@ -28,6 +28,7 @@ State = Literal["ok", "note", "warning", "broken"]
 _Source = Literal["bioflex", "bbrowserx", "talk2data"]
 
 _TITLES: dict[_Source, str] = {"bioflex": "BioFlex", "bbrowserx": "BBrowserX", "talk2data": "Talk2Data"}
+_SETTINGS: dict[_Source, str] = {"bioflex": "bioflex", "bbrowserx": "private", "talk2data": "public"}
 _PACKAGES = ("biocolab_accessor", "anndata", "scanpy", "h5py", "pandas", "numpy", "scipy", "bioflex")
 _CLIENTS = ("bioturing-connector",)
 _NOT_SETTINGS = {"BIOCOLAB_KEY_FILE", "BIOCOLAB_SANDBOX_TOKEN", "BIOCOLAB_TEST_DATA"}
@@ -187,10 +188,13 @@ def _credentials(source: _Source) -> tuple[list[Observation], Credentials | None
         try:
             found = current().credentials(source)
         except MissingCredentials as error:
-            missing = " and no ".join(what for what in ("host", "token") if f"no {what} of" in str(error))
+            missing = [f"no {what}" for what in ("host", "token") if f"no {what} of" in str(error)]
             advice = next(line for line in reversed(str(error).splitlines()) if line.startswith("The token is made"))
             places = f"Places: {_places(source)}. {advice}"
-            return [Observation("credentials", title, "note", f"not set up: no {missing}", places)], None
+            # Talk2Data and BioFlex have a host of their own, so that one that is set was set on purpose.
+            half = len(missing) == 1 and (source == "bbrowserx" or getattr(settings, f"{_SETTINGS[source]}_host"))
+            message = f"{'half' if half else 'not'} set up: {' and '.join(missing)}"
+            return [Observation("credentials", title, "warning" if half else "note", message, places)], None
         except BiocolabError as error:
             fix = "Set it again where it was found"
             return [Observation("credentials", title, "broken", f"{type(error).__name__}: {error}", fix)], None
@@ -204,7 +208,7 @@ def _credentials(source: _Source) -> tuple[list[Observation], Credentials | None
 
 
 def _places(source: _Source) -> str:
-    name = {"bioflex": "BIOFLEX", "bbrowserx": "PRIVATE", "talk2data": "PUBLIC"}[source]
+    name = _SETTINGS[source].upper()
     return f"$BIOCOLAB_{name}_HOST, $BIOCOLAB_{name}_TOKEN, {KeyFile()}"
 
 
