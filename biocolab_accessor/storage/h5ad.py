@@ -15,6 +15,7 @@ from scipy import sparse
 from biocolab_accessor.errors import InvalidArgument, InvalidValues
 from biocolab_accessor.storage.csr import Compression, write_csr
 from biocolab_accessor.storage.place import replacing
+from biocolab_accessor.storage.sink import Sink
 
 __all__ = ["write_h5ad"]
 
@@ -74,13 +75,14 @@ def write_h5ad(
         msg = f"compression is {compression!r}: give 'gzip' or None"
         raise InvalidArgument(msg)
     tables = {"compression": "gzip", "compression_opts": 1} if compression else {}
-    with replacing(path) as part, h5py.File(part, "w") as file:
+    with replacing(path) as part, Sink(part) as sink, h5py.File(sink, "w") as file:
         file.attrs.update({"encoding-type": "anndata", "encoding-version": "0.1.0"})
         shape = (len(obs), len(var))
-        write_csr(file, "X", _prepared(blocks, dtype, whole=whole), shape, dtype, compression)
+        write_csr(file, "X", sink.watched(_prepared(blocks, dtype, whole=whole)), shape, dtype, compression)
         write_elem(file, "layers", {})
         for key, layer in (layers or {}).items():
-            write_csr(file["layers"], key, _prepared(layer, dtype, whole=False), shape, dtype, compression)
+            rows = sink.watched(_prepared(layer, dtype, whole=False))
+            write_csr(file["layers"], key, rows, shape, dtype, compression)
         write_elem(file, "obs", _text_as_objects(obs), dataset_kwargs=tables)
         write_elem(file, "var", _text_as_objects(var), dataset_kwargs=tables)
         write_elem(file, "obsm", {key: _plain(value) for key, value in obsm.items()}, dataset_kwargs=tables)

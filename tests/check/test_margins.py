@@ -40,6 +40,13 @@ def test_a_stored_zero_is_no_value_and_opposite_values_do_not_cancel(make):
 
 
 @pytest.mark.parametrize("make", [sparse.csr_matrix, sparse.csc_matrix, np.asarray])
+@pytest.mark.parametrize("dtype", [np.int8, np.int16, np.int32, np.int64])
+def test_the_least_number_of_a_dtype_is_a_value(make, dtype):
+    dense = np.array([[np.iinfo(dtype).min, 0], [0, 0]], dtype)
+    assert count_empty(Source(make(dense)), 1) == (1, 1)
+
+
+@pytest.mark.parametrize("make", [sparse.csr_matrix, sparse.csc_matrix, np.asarray])
 def test_files_and_views_are_counted(tmp_path, make):
     dense = np.diag([1.0, 0, 2, 3])
     with h5py.File(tmp_path / "m.h5", "w") as file:

@@ -148,6 +148,7 @@ class TestH5ad:
             ("x", {"species": "humen"}, "did you mean 'human'"),
             ("x", {"authors": "Ada Lovelace"}, "give a list of names"),
             ("x", {"authors": [1]}, "give a list of names"),
+            ("x", {"authors": None}, "give a list of names"),
             ("x", {"name": 5}, "name is a int: give text"),
             ("x", {"group": None, "abstract": b""}, "abstract is a bytes: give text"),
             ("x", {"study_id": " "}, "1 to 200 printable characters"),
