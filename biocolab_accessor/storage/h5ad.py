@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import h5py
 import numpy as np
 import pandas as pd
-from anndata.io import write_elem
+from anndata.experimental import write_dispatched
 from scipy import sparse
 
 from biocolab_accessor.errors import InvalidArgument, InvalidValues
 from biocolab_accessor.storage.csr import Compression, write_csr
 from biocolab_accessor.storage.place import replacing
 from biocolab_accessor.storage.sink import Sink
+from biocolab_accessor.threads import aside
 
 __all__ = ["write_h5ad"]
 
@@ -74,26 +77,39 @@ def write_h5ad(
     if compression not in ("gzip", None):
         msg = f"compression is {compression!r}: give 'gzip' or None"
         raise InvalidArgument(msg)
-    tables = {"compression": "gzip", "compression_opts": 1} if compression else {}
-    with replacing(path) as part, Sink(part) as sink, h5py.File(sink, "w") as file:
-        file.attrs.update({"encoding-type": "anndata", "encoding-version": "0.1.0"})
-        shape = (len(obs), len(var))
-        write_csr(file, "X", sink.watched(_prepared(blocks, dtype, whole=whole)), shape, dtype, compression)
-        write_elem(file, "layers", {})
-        for key, layer in (layers or {}).items():
-            rows = sink.watched(_prepared(layer, dtype, whole=False))
-            write_csr(file["layers"], key, rows, shape, dtype, compression)
-        write_elem(file, "obs", _text_as_objects(obs), dataset_kwargs=tables)
-        write_elem(file, "var", _text_as_objects(var), dataset_kwargs=tables)
-        write_elem(file, "obsm", {key: _plain(value) for key, value in obsm.items()}, dataset_kwargs=tables)
-        write_elem(file, "uns", dict(uns or {}))
-        for empty in ("varm", "obsp", "varp"):
-            write_elem(file, empty, {})
-        if as_raw:
-            raw = file.create_group("raw")
-            raw.attrs.update({"encoding-type": "raw", "encoding-version": "0.1.0"})
-            raw["X"], raw["var"] = file["X"], file["var"]
-            write_elem(raw, "varm", {})
+    gzip = {"compression": "gzip", "compression_opts": 1} if compression else {}
+    shape = (len(obs), len(var))
+
+    def write(part: Path, stop: Event) -> None:
+        with Sink(part, stop) as sink, h5py.File(sink, "w") as file:
+
+            def put(key: str, element: Any) -> None:
+                write_dispatched(file, key, element, step, dataset_kwargs=gzip)
+
+            def step(write: Any, group: Any, key: str, element: Any, *, dataset_kwargs: Any, iospec: Any) -> None:
+                sink.expect_wanted()
+                write(group, key, element, dataset_kwargs=dataset_kwargs)
+
+            file.attrs.update({"encoding-type": "anndata", "encoding-version": "0.1.0"})
+            write_csr(file, "X", sink.watched(_prepared(blocks, dtype, whole=whole)), shape, dtype, compression)
+            put("layers", {})
+            for key, layer in (layers or {}).items():
+                rows = sink.watched(_prepared(layer, dtype, whole=False))
+                write_csr(file["layers"], key, rows, shape, dtype, compression)
+            put("obs", _text_as_objects(obs))
+            put("var", _text_as_objects(var))
+            put("obsm", {key: _plain(value) for key, value in obsm.items()})
+            put("uns", dict(uns or {}))
+            for empty in ("varm", "obsp", "varp"):
+                put(empty, {})
+            if as_raw:
+                raw = file.create_group("raw")
+                raw.attrs.update({"encoding-type": "raw", "encoding-version": "0.1.0"})
+                raw["X"], raw["var"] = file["X"], file["var"]
+                put("raw/varm", {})
+
+    with replacing(path) as part:
+        aside(partial(write, part))
 
 
 def _plain(value: Any) -> Any:

@@ -1,13 +1,16 @@
 """Sink: the file that HDF5 writes to, of which a full disk is an error and not the end of the process.
 
 HDF5 cannot close a file that it could not write to: it fails once more, keeps what it holds, and takes the process
-down when that is let go. So it is told that all went well, and what went wrong is raised when it is done.
+down when that is let go. So it is told that all went well, and what went wrong is raised when it is done. Nothing else
+may be raised in what HDF5 calls, Ctrl-C neither: see :func:`biocolab_accessor.threads.aside`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import CancelledError
 from pathlib import Path
+from threading import Event
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -23,6 +26,8 @@ class Sink:
     ----------
     path
         Where; what is there is lost.
+    stop
+        Set when the file is not wanted any more.
 
     Raises
     ------
@@ -30,8 +35,8 @@ class Sink:
         Something could not be written; at the end of the block.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, path: Path, stop: Event | None = None) -> None:
+        self._path, self._stop = path, stop or Event()
         self._file = path.open("w+b", buffering=0)
         self._error: OSError | None = None
         self._unwritten: list[tuple[int, bytes]] = []
@@ -46,10 +51,25 @@ class Sink:
             raise self._error from error
 
     def watched(self, items: Iterable[_Item]) -> Iterator[_Item]:
-        """The same items, as long as what was made of those before could be written."""
+        """The same items, as long as what was made of those before could be written and is wanted."""
         for item in items:
-            self._expect_written()
+            self.expect_wanted()
             yield item
+
+    def expect_wanted(self) -> None:
+        """To be called between two steps.
+
+        Raises
+        ------
+        OSError
+            What was written so far could not be.
+        CancelledError
+            The file is not wanted any more.
+        """
+        if self._error is not None:
+            raise self._error
+        if self._stop.is_set():
+            raise CancelledError
 
     def seek(self, offset: int, whence: int = 0) -> int:
         """As of any file."""
@@ -101,7 +121,3 @@ class Sink:
             except OSError as error:
                 error.filename = str(self._path)  # else nobody knows which disk is full
                 self._error = error
-
-    def _expect_written(self) -> None:
-        if self._error is not None:
-            raise self._error
