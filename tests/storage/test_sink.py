@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import errno
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -67,3 +70,47 @@ def test_an_error_of_the_one_who_writes_stays_that(tmp_path: Path) -> None:
 
     with pytest.raises(KeyError):
         write()
+
+
+_INTERRUPTED = """
+import os, random, signal, sys, threading, time
+from pathlib import Path
+import anndata as ad, numpy as np
+from scipy import sparse
+import biocolab_accessor
+
+folder, chance = Path(sys.argv[1]), random.Random(7)
+counts = sparse.random(8000, 2000, 0.05, "csr", np.float32, random_state=0)
+counts.data = np.ceil(counts.data * 9)
+adata = ad.AnnData(counts)
+adata.obs["label"] = "text"
+adata.biocolab.to_h5ad(folder / "whole.h5ad")
+start = time.perf_counter()
+adata.biocolab.to_h5ad(folder / "whole.h5ad")
+usual = time.perf_counter() - start
+interrupted = 0
+for _ in range(60):
+    timer = threading.Timer(chance.random() * usual, signal.raise_signal, (signal.SIGINT,))
+    try:
+        timer.start()
+        adata.biocolab.to_h5ad(folder / "x.h5ad")
+        timer.join()
+        time.sleep(0.05)
+    except KeyboardInterrupt:
+        interrupted += 1
+    assert {path.name for path in folder.iterdir()} <= {"whole.h5ad", "x.h5ad"}
+adata.biocolab.to_h5ad(folder / "x.h5ad")
+assert (ad.read_h5ad(folder / "x.h5ad").X != counts).nnz == 0
+print(interrupted, threading.active_count())
+"""
+
+
+def test_ctrl_c_at_any_moment_is_a_keyboard_interrupt_and_leaves_nothing(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", _INTERRUPTED, tmp_path],
+        capture_output=True, text=True, timeout=120,
+        # A shell that starts the tests with & switches SIGINT off for its children.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.split() == ["60", "1"]
