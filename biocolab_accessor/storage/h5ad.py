@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from threading import Event
 from typing import Any
 
 import h5py
@@ -14,11 +13,11 @@ import pandas as pd
 from anndata.experimental import write_dispatched
 from scipy import sparse
 
+from biocolab_accessor.aside import Waiting, aside
 from biocolab_accessor.errors import InvalidArgument, InvalidValues
 from biocolab_accessor.storage.csr import Compression, write_csr
 from biocolab_accessor.storage.place import replacing
 from biocolab_accessor.storage.sink import Sink
-from biocolab_accessor.threads import aside
 
 __all__ = ["write_h5ad"]
 
@@ -80,21 +79,23 @@ def write_h5ad(
     gzip = {"compression": "gzip", "compression_opts": 1} if compression else {}
     shape = (len(obs), len(var))
 
-    def write(part: Path, stop: Event) -> None:
-        with Sink(part, stop) as sink, h5py.File(sink, "w") as file:
+    def write(part: Path, waiting: Waiting) -> None:
+        with Sink(part) as sink, h5py.File(sink, "w") as file:
 
             def put(key: str, element: Any) -> None:
                 write_dispatched(file, key, element, step, dataset_kwargs=gzip)
 
             def step(write: Any, group: Any, key: str, element: Any, *, dataset_kwargs: Any, iospec: Any) -> None:
-                sink.expect_wanted()
+                sink.expect()
+                waiting.expect()
                 write(group, key, element, dataset_kwargs=dataset_kwargs)
 
             file.attrs.update({"encoding-type": "anndata", "encoding-version": "0.1.0"})
-            write_csr(file, "X", sink.watched(_prepared(blocks, dtype, whole=whole)), shape, dtype, compression)
+            rows = _prepared(sink.watched(waiting.served(blocks)), dtype, whole=whole)
+            write_csr(file, "X", rows, shape, dtype, compression)
             put("layers", {})
             for key, layer in (layers or {}).items():
-                rows = sink.watched(_prepared(layer, dtype, whole=False))
+                rows = _prepared(sink.watched(waiting.served(layer)), dtype, whole=False)
                 write_csr(file["layers"], key, rows, shape, dtype, compression)
             put("obs", _text_as_objects(obs))
             put("var", _text_as_objects(var))

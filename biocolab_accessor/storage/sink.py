@@ -2,15 +2,13 @@
 
 HDF5 cannot close a file that it could not write to: it fails once more, keeps what it holds, and takes the process
 down when that is let go. So it is told that all went well, and what went wrong is raised when it is done. Nothing else
-may be raised in what HDF5 calls, Ctrl-C neither: see :func:`biocolab_accessor.threads.aside`.
+may be raised in what HDF5 calls, Ctrl-C neither: see :mod:`biocolab_accessor.aside`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import CancelledError
 from pathlib import Path
-from threading import Event
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -26,8 +24,6 @@ class Sink:
     ----------
     path
         Where; what is there is lost.
-    stop
-        Set when the file is not wanted any more.
 
     Raises
     ------
@@ -35,8 +31,8 @@ class Sink:
         Something could not be written; at the end of the block.
     """
 
-    def __init__(self, path: Path, stop: Event | None = None) -> None:
-        self._path, self._stop = path, stop or Event()
+    def __init__(self, path: Path) -> None:
+        self._path = path
         self._file = path.open("w+b", buffering=0)
         self._error: OSError | None = None
         self._unwritten: list[tuple[int, bytes]] = []
@@ -51,25 +47,21 @@ class Sink:
             raise self._error from error
 
     def watched(self, items: Iterable[_Item]) -> Iterator[_Item]:
-        """The same items, as long as what was made of those before could be written and is wanted."""
+        """The same items, as long as what was made of those before could be written."""
         for item in items:
-            self.expect_wanted()
+            self.expect()
             yield item
 
-    def expect_wanted(self) -> None:
+    def expect(self) -> None:
         """To be called between two steps.
 
         Raises
         ------
         OSError
             What was written so far could not be.
-        CancelledError
-            The file is not wanted any more.
         """
         if self._error is not None:
             raise self._error
-        if self._stop.is_set():
-            raise CancelledError
 
     def seek(self, offset: int, whence: int = 0) -> int:
         """As of any file."""
