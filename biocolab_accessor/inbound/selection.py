@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, get_args
 
+import numpy as np
+
 from biocolab_accessor.errors import InvalidArgument
 from biocolab_accessor.inbound.matrix import Format, Unit, unit_name
 from biocolab_accessor.markup import facts_table
@@ -47,8 +49,14 @@ class Selection(NamedTuple):
         Raises
         ------
         InvalidArgument
-            A unit or format that does not exist.
+            A unit or format that does not exist, or an ``obsm`` that is no bool.
         """
+        if not isinstance(obsm, bool | np.bool_):
+            msg = (
+                f"obsm is {obsm!r}: give True for all embeddings or False for none; some of them come with "
+                "adata.biocolab.pull_embeddings(keys=[…])"
+            )
+            raise InvalidArgument(msg)
         if format not in get_args(Format):
             msg = f"format is {format!r}: give 'csr', 'csc' or 'dense'"
             raise InvalidArgument(msg)
