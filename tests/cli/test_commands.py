@@ -138,6 +138,21 @@ def test_check_says_what_stands_in_the_way_of_each_file(file: Path, bad_file: Pa
     assert [(row["file"], row["severity"], row["count"]) for row in rows] == [(str(bad_file), "error", 2400)]
 
 
+def test_a_file_that_cannot_be_read_is_in_the_json_as_an_error(file: Path, tmp_path: Path) -> None:
+    (tmp_path / "junk.h5ad").write_text("this is no HDF5")
+    done = run("check", file, tmp_path / "junk.h5ad", tmp_path / "gone.h5ad", "--json")
+    assert done.exit_code == 1
+    rows = json.loads(done.stdout)
+    assert {row["file"] for row in rows} == {str(file), str(tmp_path / "junk.h5ad"), str(tmp_path / "gone.h5ad")}
+    errors = [(row["file"], row["code"], row["message"]) for row in rows if row["severity"] == "error"]
+    junk, gone = str(tmp_path / "junk.h5ad"), str(tmp_path / "gone.h5ad")
+    assert errors == [
+        (junk, "InvalidFile", f"{junk} is not an h5ad file: it is a text file"),
+        (gone, "InvalidFile", f"{gone} does not exist: give the path of an h5ad file"),
+    ]
+    assert len({tuple(row) for row in rows}) == 1  # each has the same keys
+
+
 def test_check_of_batches_names_the_column(file: Path) -> None:
     assert run("check", file, "--batch-key", "sample").exit_code == 0
     done = run("check", file, "--batch-key", "sampel", "--json")
