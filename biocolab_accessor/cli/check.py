@@ -89,4 +89,5 @@ def _rows(file: Path, report: Report) -> list[dict[Any, Any]]:
 
 def _shown(finding: Finding) -> dict[str, Any]:
     style = _STYLES[finding.severity]
-    return {"code": Text(finding.code, style), "where": finding.path, "what, and what to do": finding.text}
+    shown = {"code": Text(finding.code, style), "severity": Text(finding.severity, style)}
+    return {**shown, "where": finding.path, "what, and what to do": finding.text}
