@@ -34,8 +34,9 @@ def check(
 ) -> None:
     """Say what stands in the way of submitting files; the exit code is 1 if something does.
 
-    Nothing is sent and no file is changed. The codes are explained in the documentation's catalogue of checks; that of a
-    file which cannot be read is InvalidFile. With the filters of the submission it says how many cells they would leave.
+    Nothing is sent and no file is changed. The codes are explained in the documentation's catalogue of checks; in the
+    JSON, InvalidFile is a file that cannot be read. With the filters of the submission it says how many cells they
+    would leave.
 
     Example: biocolab check *.h5ad
 

@@ -202,8 +202,10 @@ class Submission:
                     self.connector, self.task_id, show, on_poll=bar.refresh, timeout=timeout, stop=stop
                 )
             except KeyboardInterrupt as interrupt:
+                where = "" if self.source == "bbrowserx" else f", to={self.source!r}"
                 interrupt.add_note(
-                    f"task {self.task_id} goes on on the server: the same call goes on with it, or wait()"
+                    f"task {self.task_id} goes on on the server. To go on with it, do the same again, or in Python "
+                    f"bc.submission({self.task_id!r}{where}).wait()"
                 )
                 raise
             except TaskFailed as error:

@@ -185,7 +185,7 @@ class TestWhatIsInMemory:
             assert "df.biocolab.submit(…)" in str(caught.value)
 
     def test_is_no_reason_to_refuse_paths_in_a_series(self, function: Callable[..., object], server: Sandbox) -> None:
-        with pytest.raises((InvalidFile, TaskFailed, ServerError), match="nowhere|bucket"):
+        with pytest.raises((InvalidFile, TaskFailed, ServerError), match=r"nowhere|bucket"):
             function(pd.Series(["nowhere.h5ad"]))
 
 
