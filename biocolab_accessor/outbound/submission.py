@@ -13,6 +13,7 @@ from urllib.parse import quote, urlsplit
 from biocolab_accessor.clients.address import is_loopback, same_origin_url
 from biocolab_accessor.clients.bbrowserx import BBrowserXConnector
 from biocolab_accessor.clients.tasks import TaskState, follow_task, task_state
+from biocolab_accessor.connection import how_to_return
 from biocolab_accessor.errors import BiocolabError, ConfigurationError, InvalidArgument, TaskFailed
 from biocolab_accessor.markup import facts_table
 from biocolab_accessor.outbound import journal
@@ -112,7 +113,10 @@ class Submission:
 
             connector = connector_of(self.source)
             if connector.host != self.server:
-                msg = f"this submission is on {self.server}, but the current connection is to {connector.host}"
+                msg = (
+                    f"this submission is on {self.server}, but the current connection is to {connector.host}: connect "
+                    f"to that server again, {how_to_return(self.source, self.server)}"
+                )
                 raise ConfigurationError(msg)
             self._connector = connector
         return self._connector

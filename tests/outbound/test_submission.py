@@ -114,8 +114,9 @@ class TestWaiting:
         bc.connect(private_host="http://127.0.0.1:1/t2d_index_tool/", private_token="t" * 20)
         with pytest.raises(
             ConfigurationError, match=r"is on http.*but the current connection is to http://127\.0\.0\.1:1/"
-        ):
+        ) as caught:
             pickle.loads(pickled).wait()
+        assert f"bc.connect(private_host='{faulty.private_host}', private_token=…)" in str(caught.value)
 
 
 class TestInterrupted:
