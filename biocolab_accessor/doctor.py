@@ -187,7 +187,7 @@ def _credentials(source: _Source) -> tuple[list[Observation], Credentials | None
         try:
             found = current().credentials(source)
         except MissingCredentials as error:
-            missing = " and no ".join(what for what in ("host", "token") if f"no {what} of" in str(error))
+            missing = " and no ".join(error.missing)
             advice = next(line for line in reversed(str(error).splitlines()) if line.startswith("The token is made"))
             places = f"Places: {_places(source)}. {advice}"
             return [Observation("credentials", title, "note", f"not set up: no {missing}", places)], None
