@@ -14,7 +14,7 @@ from biocolab_accessor.clients.address import is_loopback, same_origin_url
 from biocolab_accessor.clients.bbrowserx import BBrowserXConnector
 from biocolab_accessor.clients.tasks import TaskState, follow_task, task_state
 from biocolab_accessor.connection import how_to_return
-from biocolab_accessor.errors import BiocolabError, ConfigurationError, InvalidArgument, TaskFailed
+from biocolab_accessor.errors import BiocolabError, ConfigurationError, InvalidArgument, NotFound, TaskFailed
 from biocolab_accessor.markup import facts_table
 from biocolab_accessor.outbound import journal
 from biocolab_accessor.progress import task_bar
@@ -329,6 +329,14 @@ def submission(
 
     connector = connector_of(to)
     known = journal.of_task(connector.host, task_id) or journal.Known(task_id=task_id, group_id="personal")
+    try:
+        state = task_state(connector, known.task_id)
+    except NotFound as error:
+        msg = (
+            f"{error}. Give what submission.task_id was, on the same server and with the same token; "
+            "bc.studies(group) lists what is finished"
+        )
+        raise NotFound(msg, status=error.status, detail=error.detail) from error
     return Submission(
         connector,
         task_id=known.task_id,
@@ -336,6 +344,6 @@ def submission(
         group_id=known.group_id if group is None else group_id_of(connector, group),
         species=species or known.species or "human",
         source=to,
-        state=task_state(connector, known.task_id),
+        state=state,
         study_info=known.study_info,
     )
