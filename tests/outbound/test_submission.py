@@ -78,9 +78,7 @@ class TestByItsTask:
         assert again.study().n_obs == 60
 
     def test_what_the_server_does_not_know_is_an_error(self, server: Sandbox) -> None:
-        with pytest.raises(
-            NotFound, match="there is no task 'nonsense'. A task_id is what submission.task_id"
-        ) as caught:
+        with pytest.raises(NotFound, match=r"no task 'nonsense'\. Give what submission\.task_id was") as caught:
             bc.submission("nonsense")
         assert (caught.value.status, caught.value.detail) == (404, "there is no task 'nonsense'")
 
