@@ -101,6 +101,16 @@ def test_nothing_there_is_said_on_stderr() -> None:
     assert "no others study in 'personal'" in done.stderr
 
 
+def test_studies_take_the_group_as_an_argument_and_as_the_option_of_other_commands(file: Path) -> None:
+    submitted = answer("submit", file, "--group", "All members", "--study-id", "of_a_group", "--skip-dimred")
+    for given in (["All members"], ["--group", "all_members"], ["all_members", "--group", "all_members"]):
+        assert submitted["uuid"] in [row["uuid"] for row in answer("studies", *given)]
+    assert submitted["uuid"] not in [row["uuid"] for row in answer("studies")]
+    both = run("studies", "personal", "--group", "All members")
+    assert both.exit_code == 2
+    assert "the group is 'personal', and --group is 'All members': give one of them" in " ".join(both.stderr.split())
+
+
 def test_summary_sorts_by_rate_within_each_gene() -> None:
     rows = answer("summary", "LYZ", "CD3D")
     table = bc.expression_summary(["LYZ", "CD3D"])
