@@ -17,9 +17,7 @@ __all__ = ["sandbox"]
 def sandbox(
     path: Annotated[Path | None, typer.Option(help="Folder for its data; without one they go with it.")] = None,
     port: Annotated[int, typer.Option(help="0 takes a free one.")] = 0,
-    host: Annotated[
-        str, typer.Option(help="Where to listen; elsewhere than here needs a token of its own.")
-    ] = "127.0.0.1",
+    host: Annotated[str, typer.Option(help="Where to listen; elsewhere than here needs a token.")] = "127.0.0.1",
     reset: Annotated[bool, typer.Option("--reset", help="Forget the studies, uploads and tasks in --path.")] = False,
     control: Annotated[bool, typer.Option("--control", help="Offer faults, ledger, reset over HTTP.")] = False,
     study: Annotated[
