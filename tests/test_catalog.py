@@ -167,6 +167,13 @@ def test_an_unknown_gene_of_a_summary_comes_with_near_names() -> None:
         bc.expression_summary([])
 
 
+def test_an_id_that_is_not_there_is_named_once_with_near_ones(server: Sandbox) -> None:
+    with pytest.raises(UnknownStudy) as caught:
+        bc.study("PBMC68k_reducd")
+    said = "human database version 3 has no study 'PBMC68k_reducd' (did you mean 'PBMC68k_reduced'?)"
+    assert str(caught.value) == said
+
+
 def test_a_wrong_token_says_so(server: Sandbox) -> None:
     bc.connect("wrong", private_host=server.private_host, private_token="wrong", bioflex_host=server.bioflex_host)
     try:
