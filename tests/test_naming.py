@@ -11,10 +11,8 @@ def test_case_comes_before_spelling() -> None:
 
 def test_one_word_of_a_name_is_enough() -> None:
     assert did_you_mean("leiden", ["phase", "Leiden clustering"]) == " (did you mean 'Leiden clustering'?)"
-    assert (
     named = ["seurat_cluster.0", "clusters"]
     assert did_you_mean("Cluster", named) == " (did you mean 'seurat_cluster.0' or 'clusters'?)"
-    )
     assert did_you_mean("eid", ["Leiden clustering"]) == ""
     assert did_you_mean("", ["_index", "a b"]) == ""
 
