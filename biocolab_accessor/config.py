@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from platformdirs import user_cache_path
 from pydantic import Field, SecretStr, ValidationError
@@ -67,15 +67,17 @@ class Settings(BaseSettings):
     memory_budget: int = Field(default=0, ge=0)
     """Most bytes that one fetched object may take; 0 means what the machine has available."""
 
-    def __setattr__(self, name: str, value: Any) -> None:
-        _expect_known(name)
-        try:
-            super().__setattr__(name, value)
-        except ValidationError as error:
-            # The error itself would show what was given, which may be a token.
-            given = "" if name.endswith("_token") else f" is {value!r}"
-            msg = f"bc.settings.{name}{given}: {error.errors(include_input=False)[0]['msg']}"
-            raise InvalidArgument(msg) from None
+    if not TYPE_CHECKING:  # a type checker would else take any name for a setting
+
+        def __setattr__(self, name: str, value: Any) -> None:
+            _expect_known(name)
+            try:
+                super().__setattr__(name, value)
+            except ValidationError as error:
+                # The error itself would show what was given, which may be a token.
+                given = "" if name.endswith("_token") else f" is {value!r}"
+                msg = f"bc.settings.{name}{given}: {error.errors(include_input=False)[0]['msg']}"
+                raise InvalidArgument(msg) from None
 
     @contextmanager
     def override(self, **values: object) -> Iterator[Settings]:
