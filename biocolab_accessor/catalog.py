@@ -9,7 +9,7 @@ import pandas as pd
 
 from biocolab_accessor.atlas import database as newest
 from biocolab_accessor.atlas import databases
-from biocolab_accessor.connection import current
+from biocolab_accessor.connection import current, how_to_return
 from biocolab_accessor.errors import (
     AmbiguousName,
     ConfigurationError,
@@ -213,7 +213,11 @@ def study_of_origin(origin: Mapping[str, Any]) -> Study:
     source, species = str(origin["source"]), str(origin["species"])
     client = current().get_bioflex() if source == "bioflex" else connector_of(source)
     if client.http.host != origin["server"]:
-        msg = f"this object came from {origin['server']}, but the current connection is to {client.http.host}"
+        msg = (
+            f"this object came from {origin['server']}, but the current connection is to {client.http.host}: connect "
+            f"to that server again, {how_to_return(source, str(origin['server']))}, or fetch the study anew with "
+            "bc.study(…)"
+        )
         raise ConfigurationError(msg)
     if source != "bioflex":
         uuid, group_id = str(origin["study_uuid"]), str(origin["group_id"])

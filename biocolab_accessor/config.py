@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from platformdirs import user_cache_path
 from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from biocolab_accessor.errors import ConfigurationError
+from biocolab_accessor.errors import ConfigurationError, InvalidArgument
+from biocolab_accessor.naming import did_you_mean, listing
 
 __all__ = ["Settings", "settings"]
 
@@ -70,6 +71,18 @@ class Settings(BaseSettings):
     memory_budget: int = Field(default=0, ge=0)
     """Most bytes that one fetched object may take; 0 means what the machine has available."""
 
+    if not TYPE_CHECKING:  # a type checker would else take any name for a setting
+
+        def __setattr__(self, name: str, value: Any) -> None:
+            _expect_known(name)
+            try:
+                super().__setattr__(name, value)
+            except ValidationError as error:
+                # The error itself would show what was given, which may be a token.
+                given = "" if name.endswith("_token") else f" is {value!r}"
+                msg = f"bc.settings.{name}{given}: {error.errors(include_input=False)[0]['msg']}"
+                raise InvalidArgument(msg) from None
+
     @contextmanager
     def override(self, **values: object) -> Iterator[Settings]:
         """Set some values for the duration of a ``with`` block.
@@ -84,6 +97,11 @@ class Settings(BaseSettings):
         Settings
             These settings, with the values in force.
 
+        Raises
+        ------
+        InvalidArgument
+            There is no such setting, or it cannot have this value.
+
         Examples
         --------
         >>> import biocolab_accessor as bc
@@ -94,6 +112,8 @@ class Settings(BaseSettings):
         >>> bc.settings.read_timeout == before
         True
         """
+        for name in values:
+            _expect_known(name)
         before = {name: getattr(self, name) for name in values}
         try:
             for name, value in values.items():
@@ -119,6 +139,13 @@ class Settings(BaseSettings):
         fresh = _from_environment()
         for name in type(self).model_fields:
             setattr(self, name, getattr(fresh, name))
+
+
+def _expect_known(name: str) -> None:
+    known = Settings.model_fields
+    if name not in known:
+        msg = f"there is no setting {name!r}{did_you_mean(name, known)}; bc.settings has {listing(known, limit=20)}"
+        raise InvalidArgument(msg)
 
 
 def _from_environment() -> Settings:

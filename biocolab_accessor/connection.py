@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from biocolab_accessor.connector import EConnector
 
-__all__ = ["connect", "current", "drop_default", "push_default"]
+__all__ = ["connect", "current", "drop_default", "how_to_return", "push_default"]
+
+_PREFIXES = {"bioflex": "bioflex", "bbrowserx": "private", "talk2data": "public"}
 
 _lock = threading.Lock()
 _stack: list[EConnector] = []
@@ -108,3 +110,15 @@ def drop_default(connector: EConnector) -> None:
     with _lock:
         if connector in _stack:
             _stack.remove(connector)
+
+
+def how_to_return(source: str, host: str) -> str:
+    """The call that connects to a server again, for messages.
+
+    Examples
+    --------
+    >>> how_to_return("bbrowserx", "https://company/t2d_index_tool/")
+    "bc.connect(private_host='https://company/t2d_index_tool/', private_token=…)"
+    """
+    prefix = _PREFIXES[source]
+    return f"bc.connect({prefix}_host={host!r}, {prefix}_token=…)"

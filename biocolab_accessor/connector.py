@@ -149,8 +149,11 @@ class EConnector:
         for source in _SOURCES:
             try:
                 found = self.credentials(source)
-            except ConfigurationError:
-                facts.append((source, "no host or no token is known"))
+            except MissingCredentials as error:
+                missing = " and no ".join(error.missing)
+                facts.append((source, f"no {missing} is known" if missing else str(error)))
+            except ConfigurationError as error:
+                facts.append((source, f"{type(error).__name__}: {error}"))
             else:
                 facts.append((source, f"{found.host} (token: {found.token.origin})"))
         return facts_table("Connector", facts)

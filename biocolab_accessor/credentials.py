@@ -223,11 +223,12 @@ def _stored(content: Mapping[str, Any], keys: tuple[str, ...], name: str) -> _Fo
 def _refuse(
     service: Service, hosts: list[_Found], tokens: list[_Found], *, need_host: bool, need_token: bool
 ) -> NoReturn:
-    lines = []
+    lines, missing = [], []
     for needed, what, places in ((need_host, "host", hosts), (need_token, "token", tokens)):
         if needed:
+            missing.append(what)
             lines.append(f"no {what} of {service.title} was found. Looked at:")
             lines += [f"  - {found.place}" for found in places]
     trial = "To try without an account, start a local server: bc.sandbox(), or biocolab sandbox in a terminal"
     msg = "\n".join([*lines, service.advice, trial])
-    raise MissingCredentials(msg)
+    raise MissingCredentials(msg, tuple(missing))

@@ -18,7 +18,7 @@ from biocolab_accessor.clients.probe import Probe, probe, proxy_for
 from biocolab_accessor.config import Settings, settings
 from biocolab_accessor.connection import current
 from biocolab_accessor.credentials import Credentials, KeyFile
-from biocolab_accessor.errors import BiocolabError, InvalidSettingsFile, MissingCredentials, Unauthorized
+from biocolab_accessor.errors import BiocolabError, InvalidSettingsFile, MissingCredentials, ServerError, Unauthorized
 from biocolab_accessor.naming import did_you_mean
 from biocolab_accessor.storage.cache import cache
 
@@ -188,7 +188,7 @@ def _credentials(source: _Source) -> tuple[list[Observation], Credentials | None
         try:
             found = current().credentials(source)
         except MissingCredentials as error:
-            missing = [f"no {what}" for what in ("host", "token") if f"no {what} of" in str(error)]
+            missing = [f"no {what}" for what in error.missing]
             advice = next(line for line in reversed(str(error).splitlines()) if line.startswith("The token is made"))
             places = f"Places: {_places(source)}. {advice}"
             # Talk2Data and BioFlex have a host of their own, so that one that is set was set on purpose.
@@ -253,12 +253,14 @@ def _token(title: str, client: Any, first: Probe) -> Observation:
     )
     try:
         ask()
-    except Unauthorized as error:
-        fix = "Make a new token in the server's user settings, and set it where this one was found"
-        return Observation("server", title, "broken", f"{host} does not accept the token: {error.detail}", fix)
     except BiocolabError as error:
-        fix = "Is this the address of the API, such as https://company/t2d_index_tool/?"
-        return Observation("server", title, "broken", str(error), fix)
+        if isinstance(error, Unauthorized):
+            fix = "Make a new token in the server's user settings, and set it where this one was found"
+        else:
+            fix = "Is this the address of the API, such as https://company/t2d_index_tool/?"
+        # In the server's own words: ours would say the same twice.
+        said = f"{host} says no: {error.detail}" if isinstance(error, ServerError) else str(error)
+        return Observation("server", title, "broken", said, fix)
     return Observation(
         "server", title, "ok", f"{host} answers in {first.seconds * 1000:,.0f} ms, the token is accepted"
     )

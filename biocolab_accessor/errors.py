@@ -56,7 +56,17 @@ class ConfigurationError(BiocolabError, ValueError):
 
 
 class MissingCredentials(ConfigurationError, LookupError):
-    """No host or no token was found; the message lists every place that was looked at."""
+    """No host or no token was found; the message lists every place that was looked at.
+
+    Attributes
+    ----------
+    missing
+        ``"host"``, ``"token"`` or both, where it is one of these.
+    """
+
+    def __init__(self, message: str, missing: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.missing = missing
 
 
 class InvalidHost(ConfigurationError):

@@ -1,4 +1,4 @@
-"""Names: saying which one was probably meant, how many there are, and putting them in order."""
+"""Names: saying which one was probably meant, how many or how much there is, and putting them in order."""
 
 from __future__ import annotations
 
@@ -6,7 +6,18 @@ import difflib
 import re
 from collections.abc import Iterable
 
-__all__ = ["counted", "did_you_mean", "listing", "natural_key"]
+__all__ = ["about_megabytes", "counted", "did_you_mean", "listing", "natural_key"]
+
+
+def about_megabytes(n_bytes: int) -> str:
+    """An estimate of a size, for people.
+
+    Examples
+    --------
+    >>> about_megabytes(5_712_345), about_megabytes(7_000)
+    ('about 5.7 MB', 'less than 0.1 MB')
+    """
+    return f"about {n_bytes / 1e6:,.1f} MB" if n_bytes >= 1e5 else "less than 0.1 MB"
 
 
 def counted(number: int, noun: str) -> str:
@@ -23,14 +34,20 @@ def counted(number: int, noun: str) -> str:
 def did_you_mean(name: str, known: Iterable[str], *, limit: int = 3) -> str:
     """A clause ``" (did you mean 'CD3D'?)"`` with the nearest known names, or an empty string.
 
+    Nearest is the name in other capitals, else those of several words of which it is one, and those spelled alike.
+
     Examples
     --------
     >>> did_you_mean("cd3d", ["CD3D", "MS4A1"])
     " (did you mean 'CD3D'?)"
+    >>> did_you_mean("leiden", ["Leiden clustering", "phase"])
+    " (did you mean 'Leiden clustering'?)"
     """
-    names = list(known)
-    by_case = [k for k in names if k.casefold() == name.casefold()]
-    near = by_case or difflib.get_close_matches(name, names, n=limit, cutoff=0.6)
+    names, wanted = list(known), name.casefold()
+    by_case = [k for k in names if k.casefold() == wanted]
+    by_word = [k for k in names if wanted and wanted in k.casefold() and wanted in re.split(r"[\W_]+", k.casefold())]
+    alike = difflib.get_close_matches(name, names, n=limit, cutoff=0.6)
+    near = by_case or list(dict.fromkeys([*by_word, *alike]))[:limit]
     return f" (did you mean {' or '.join(repr(k) for k in near)}?)" if near else ""
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import gc
 import pickle
+import re
 import subprocess
 import sys
 import textwrap
@@ -14,6 +15,7 @@ import pandas as pd
 import pytest
 
 import biocolab_accessor as bc
+from biocolab_accessor import connection
 from biocolab_accessor.accessors import AnnDataAccessor, DataFrameAccessor
 from biocolab_accessor.errors import ConfigurationError, MissingCredentials, UnknownStudy
 from biocolab_accessor.outbound.plan import Plan
@@ -150,6 +152,24 @@ class TestSubmit:
 
 
 class TestStudy:
+    @pytest.mark.parametrize("source", ["bioflex", "bbrowserx", "talk2data"])
+    def test_an_object_of_another_server_says_how_to_get_back_there(
+        self, server: Sandbox, counts: ad.AnnData, source: str
+    ) -> None:
+        if source == "bioflex":
+            adata = bc.study("PBMC68k_reduced").to_anndata(genes=["LYZ"], unit="lognorm")
+        else:
+            adata = counts.biocolab.submit(to=source, skip_dimred=True).study().to_anndata()
+        with bc.sandbox():
+            with pytest.raises(ConfigurationError, match="or fetch the study anew") as caught:
+                _ = adata.biocolab.study
+            call = re.search(r"connect to that server again, (bc\.connect\(.*=…\)), or", str(caught.value))[1]
+            connector = eval(call.replace("…", repr(server.token)))
+            try:
+                assert adata.biocolab.study.id == adata.uns["biocolab"]["study_id"]
+            finally:
+                connection.drop_default(connector)
+
     def test_an_object_knows_its_study_even_from_h5ad(self, server: Sandbox, tmp_path: object) -> None:
         adata = bc.study("PBMC68k_reduced").to_anndata(genes=["CD3D", "LYZ"], layers=["lognorm"])
         adata.write_h5ad(tmp_path / "x.h5ad")

@@ -167,12 +167,22 @@ def test_an_unknown_gene_of_a_summary_comes_with_near_names() -> None:
         bc.expression_summary([])
 
 
+def test_an_id_that_is_not_there_is_named_once_with_near_ones(server: Sandbox) -> None:
+    with pytest.raises(UnknownStudy) as caught:
+        bc.study("PBMC68k_reducd")
+    said = "human database version 3 has no study 'PBMC68k_reducd' (did you mean 'PBMC68k_reduced'?)"
+    assert str(caught.value) == said
+
+
 def test_a_wrong_token_says_so(server: Sandbox) -> None:
     bc.connect("wrong", private_host=server.private_host, private_token="wrong", bioflex_host=server.bioflex_host)
     try:
-        with pytest.raises(Unauthorized, match="EConnector's private_token is not accepted"):
+        with pytest.raises(
+            Unauthorized,
+            match=r"401: the token is not accepted\. The token from EConnector's private_token will not do: create one",
+        ):
             bc.groups()
-        with pytest.raises(Unauthorized, match="EConnector's bioflex_token is not accepted"):
+        with pytest.raises(Unauthorized, match="The token from EConnector's bioflex_token will not do"):
             bc.databases()
     finally:
         bc.connection.drop_default(bc.connection.current())

@@ -3,10 +3,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from pydantic import ValidationError
 
 import biocolab_accessor as bc
-from biocolab_accessor.errors import ConfigurationError
+from biocolab_accessor.errors import ConfigurationError, InvalidArgument
 
 
 def test_the_environment_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -30,14 +29,34 @@ def test_an_override_ends_with_its_block_even_by_an_error() -> None:
 @pytest.mark.parametrize("values", [{"read_timeout": 0}, {"progress": "maybe"}, {"max_retries": -1}, {"chunk_size": 1}])
 def test_values_out_of_range_are_refused_and_change_nothing(values: dict) -> None:
     before = bc.settings.model_dump()
-    with pytest.raises(ValidationError), bc.settings.override(**values):
+    ((name, value),) = values.items()
+    with pytest.raises(InvalidArgument, match=rf"bc\.settings\.{name} is {value!r}: Input should be "):
+        setattr(bc.settings, name, value)
+    with pytest.raises(ValueError, match="Input should be "), bc.settings.override(deadline=5, **values):
         pass
     assert bc.settings.model_dump() == before
 
 
-def test_a_setting_that_does_not_exist_is_refused() -> None:
-    with pytest.raises(AttributeError), bc.settings.override(colour="red"):
+def test_a_value_that_cannot_be_comes_with_those_that_can() -> None:
+    with pytest.raises(InvalidArgument) as caught, bc.settings.override(progress="of"):
         pass
+    assert str(caught.value) == "bc.settings.progress is 'of': Input should be 'auto', 'on' or 'off'"
+
+
+def test_a_token_that_is_none_is_refused_and_not_shown() -> None:
+    with pytest.raises(InvalidArgument, match=r"^bc\.settings\.private_token: ") as caught:
+        bc.settings.private_token = 7021042
+    assert "7021042" not in str(caught.value)
+    assert caught.value.__cause__ is None
+
+
+def test_a_setting_that_does_not_exist_comes_with_the_one_that_was_meant() -> None:
+    with pytest.raises(InvalidArgument, match=r"no setting 'read_timout' \(did you mean 'read_timeout'"):
+        bc.settings.read_timout = 3
+    with pytest.raises(InvalidArgument, match="did you mean 'read_timeout'"), bc.settings.override(read_timout=3):
+        pass
+    with pytest.raises(InvalidArgument, match=r"no setting 'colour'; bc\.settings has 'private_host', "):
+        bc.settings.colour = "red"
 
 
 def test_what_the_environment_cannot_mean_is_said_without_its_value(monkeypatch: pytest.MonkeyPatch) -> None:

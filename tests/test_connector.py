@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pickle
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from bioturing_connector.lens_bulk_connector import LensBulkConnector
 from bioturing_connector.lens_sc_connector import LensSCConnector
 from bioturing_connector.typing import InputMatrixType, Species, StudyType
 
+import biocolab_accessor as bc
 from biocolab_accessor.connector import EConnector
 from biocolab_accessor.errors import InsecureHost, InvalidArgument, InvalidHost, InvalidToken
 from biocolab_accessor.sandbox.server import Sandbox
@@ -169,4 +171,24 @@ def test_a_notebook_shows_where_hosts_and_tokens_are_from_and_no_token() -> None
     assert "https://company.example/t2d_index_tool/" in shown
     assert "private_token" in shown
     assert "s3cret-token" not in shown
-    assert shown.count("no host or no token is known") == 2  # neither Talk2Data nor BioFlex
+    assert shown.count("no token is known") == 2  # neither Talk2Data nor BioFlex
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"private_host": "https://company.example/t2d/"}, "no token is known"),
+        ({"private_token": "s3cret-token"}, "no host is known"),
+        ({}, "no host and no token is known"),
+    ],
+)
+def test_a_notebook_shows_which_of_host_and_token_is_missing(given: dict[str, str], said: str) -> None:
+    shown = EConnector(**given)._repr_html_()
+    facts = dict(re.findall(r"<td[^>]*>(\w+)</td><td[^>]*>([^<]*)</td>", shown))
+    assert facts["bbrowserx"] == said
+    assert facts["talk2data"] == facts["bioflex"] == "no token is known"
+
+
+def test_a_notebook_shows_why_a_host_cannot_be_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bc.settings, "private_host", "http://company.example/t2d/")
+    assert "InsecureHost: " in EConnector(private_token="s3cret-token")._repr_html_()

@@ -140,6 +140,26 @@ def test_every_module_is_listed_with_its_noun(catalogue: ModuleType) -> None:
         assert re.search(rf"^\| `{name}` \| \S", page, re.MULTILINE), name
 
 
+def test_the_command_that_builds_the_pages_brings_what_they_need() -> None:
+    (command,) = (code for _, comment, code in blocks(_ROOT / "README.md", "bash") if comment == "<!-- docs -->")
+    steps = command.strip().split(" && ")
+    installed = [step.removeprefix(".venv/bin/pip install -q ") for step in steps if "pip install" in step]
+    assert installed == ["-U pip", "-e . --group docs"]  # --group is of pip 25.1 on, and the pages import the package
+    assert steps[-1] == ".venv/bin/sphinx-build -W -b html docs docs/_build/html"
+
+
+def test_the_pages_are_made_without_what_only_the_tests_need() -> None:
+    others = ("pytest", "dask", "celltypist", "hypothesis", "moto", "s3fs")
+    script = f"""
+import sys
+sys.modules.update(dict.fromkeys({others}))
+sys.path.insert(0, {str(_DOCS)!r})
+import catalogue
+assert "| `pytest_plugin` | Fixtures for projects" in catalogue.pages()["modules.md"]
+"""
+    subprocess.run([sys.executable, "-c", script], cwd=_ROOT, check=True)
+
+
 def test_a_missing_anchor_of_the_built_pages_is_found(catalogue: ModuleType, tmp_path: Path) -> None:
     (tmp_path / "generated").mkdir()
     anchors = [f'<span id="{kind.__name__.lower()}"></span>' for kind in catalogue.error_classes()]

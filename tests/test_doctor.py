@@ -172,7 +172,7 @@ class TestServers:
         found = examine()
         seen = the(found, "server", "BBrowserX")
         assert seen.state == "broken"
-        assert "does not accept the token" in seen.message
+        assert seen.message == f"{server.private_host} says no: the token is not accepted"
         assert "Make a new token" in seen.fix
         assert _TOKEN not in repr(found)
 

@@ -148,6 +148,14 @@ def test_bad_input_is_refused(studies: list[str]) -> None:
         bc.collection(["PART01"]).to_anndata(unit="tpm")
 
 
+def test_names_for_obsm_are_refused(studies: list[str], tmp_path: Path) -> None:
+    joined = bc.collection(studies[:2])
+    for call in (joined.to_anndata, joined.lazy, lambda obsm: joined.to_zarr(tmp_path / "x.zarr", obsm=obsm)):
+        with pytest.raises(InvalidArgument, match=r"obsm is \['UMAP'\]: give True .* or False"):
+            call(obsm=["UMAP"])
+    assert list(tmp_path.iterdir()) == []
+
+
 class TestCluster:
     @pytest.fixture
     def client(self, connected: None, tmp_path: Path) -> Iterator[object]:

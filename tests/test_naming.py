@@ -9,6 +9,14 @@ def test_case_comes_before_spelling() -> None:
     assert did_you_mean("XYZ", ["CD3D"]) == ""
 
 
+def test_one_word_of_a_name_is_enough() -> None:
+    assert did_you_mean("leiden", ["phase", "Leiden clustering"]) == " (did you mean 'Leiden clustering'?)"
+    named = ["seurat_cluster.0", "clusters"]
+    assert did_you_mean("Cluster", named) == " (did you mean 'seurat_cluster.0' or 'clusters'?)"
+    assert did_you_mean("eid", ["Leiden clustering"]) == ""
+    assert did_you_mean("", ["_index", "a b"]) == ""
+
+
 def test_long_lists_are_cut_with_their_number() -> None:
     assert listing("abc") == "'a', 'b', 'c'"
     assert listing(range(10), limit=2) == "0, 1, … and 8 more"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.text import Text
@@ -11,6 +11,9 @@ from rich.text import Text
 from biocolab_accessor.cli.options import Json, MatrixType, MaxCounts, MaxGenes, MinCounts, MinGenes, MtPercentage
 from biocolab_accessor.cli.output import err, out, print_json, print_table, say
 from biocolab_accessor.errors import InvalidFile
+
+if TYPE_CHECKING:
+    from biocolab_accessor.check.report import Finding, Report
 
 __all__ = ["check"]
 
@@ -31,8 +34,9 @@ def check(
 ) -> None:
     """Say what stands in the way of submitting files; the exit code is 1 if something does.
 
-    Nothing is sent and no file is changed. The codes are explained in the documentation's catalogue of checks. With the
-    filters of the submission it says how many cells they would leave.
+    Nothing is sent and no file is changed. The codes are explained in the documentation's catalogue of checks; in the
+    JSON, InvalidFile is a file that cannot be read. With the filters of the submission it says how many cells they
+    would leave.
 
     Example: biocolab check *.h5ad
 
@@ -41,6 +45,7 @@ def check(
     Example: biocolab check x.h5ad --json | jq -r '.[] | select(.severity == "error") | .code'
     """
     from biocolab_accessor.check import check as check_
+    from biocolab_accessor.check.report import Finding, Report
 
     rows: list[dict[Any, Any]] = []
     ready = True
@@ -60,16 +65,17 @@ def check(
         except InvalidFile as error:
             say(type(error).__name__, "bold red", error)  # and on with the others, as of all findings of one file
             ready = False
+            if as_json:  # what reads it sees no stderr
+                rows += _rows(file, Report([Finding(type(error).__name__, "error", "", str(error))]))
             continue
         ready = ready and report.ok
-        found = [{"file": str(file), **row} for row in report.to_frame().to_dict("records")]
-        rows += found
+        rows += _rows(file, report)
         if not as_json:
             headline = repr(report).partition("\n")[0].removeprefix("Report: ")
             (out if out.is_terminal else err).print(
                 Text(f"{file}: ", "bold") + Text(headline, "" if report.ok else "bold red"), soft_wrap=True
             )
-            if out.is_terminal and found:
+            if out.is_terminal and report:
                 print_table([_shown(finding) for finding in report])
     if as_json:
         print_json(rows)
@@ -78,6 +84,11 @@ def check(
     raise typer.Exit(0 if ready else 1)
 
 
-def _shown(finding: Any) -> dict[str, Any]:
+def _rows(file: Path, report: Report) -> list[dict[Any, Any]]:
+    return [{"file": str(file), **row} for row in report.to_frame().to_dict("records")]
+
+
+def _shown(finding: Finding) -> dict[str, Any]:
     style = _STYLES[finding.severity]
-    return {"code": Text(finding.code, style), "where": finding.path, "what, and what to do": finding.text}
+    shown = {"code": Text(finding.code, style), "severity": Text(finding.severity, style)}
+    return {**shown, "where": finding.path, "what, and what to do": finding.text}

@@ -10,6 +10,7 @@ from rich.text import Text
 
 from biocolab_accessor.cli.options import Json
 from biocolab_accessor.cli.output import err, out, print_json, print_table
+from biocolab_accessor.naming import counted
 
 if TYPE_CHECKING:
     from biocolab_accessor.doctor import Observation
@@ -33,8 +34,7 @@ def doctor(
     from biocolab_accessor.doctor import examine
 
     found = examine(network=network, timeout=timeout)
-    broken = sum(seen.state == "broken" for seen in found)
-    warned = sum(seen.state == "warning" for seen in found)
+    broken, warned, noted = (sum(seen.state == state for seen in found) for state in ("broken", "warning", "note"))
     if as_json:
         print_json([asdict(seen) for seen in found])
     elif not out.is_terminal:
@@ -42,8 +42,10 @@ def doctor(
     else:
         _say(found)
     if not as_json:
-        said = f"{broken} broken, {warned} to look at" if broken or warned else "nothing is wrong"
-        err.print(f"[{'bold red' if broken else 'yellow' if warned else 'bold green'}]{said}[/]")
+        numbers = {f"{broken} broken": broken, counted(warned, "warning"): warned, counted(noted, "note"): noted}
+        said = [] if broken or warned else ["nothing is wrong"]
+        said += [text for text, number in numbers.items() if number]
+        err.print(f"[{'bold red' if broken else 'yellow' if warned else 'bold green'}]{', '.join(said)}[/]")
     raise typer.Exit(1 if broken else 0)
 
 

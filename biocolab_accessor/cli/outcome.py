@@ -63,8 +63,9 @@ def _said_plainly(*, debug: bool) -> Iterator[None]:
         warnings.showwarning = _warn
         try:
             yield
-        except KeyboardInterrupt:
-            err.print("interrupted")
+        except KeyboardInterrupt as interrupt:
+            said = ": ".join(["interrupted", *getattr(interrupt, "__notes__", ())])
+            err.print(said, markup=False, soft_wrap=not err.is_terminal)
             raise typer.Exit(_INTERRUPTED) from None
         except (BiocolabError, ModuleNotFoundError, OSError) as error:
             if isinstance(error, OSError) and error.errno == errno.EPIPE:

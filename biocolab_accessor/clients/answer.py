@@ -24,6 +24,7 @@ __all__ = [
 ]
 
 _LONGEST_DETAIL = 1000
+_ROUTE = re.compile(r"/v1/[a-z_/]+$")
 _NO_TEXT = re.compile(rb"\\u(?:[dD][89a-fA-F]|0000)")
 
 # Bytes that a JSON value takes in memory, by the character that stands for it; a hostile one is 30 times its text.
@@ -159,17 +160,27 @@ def refusal(url: str, status: int, content: bytes, reason: str | None, token_ori
     token_origin
         Where the token was found, named when it is not accepted.
     """
-    detail = _detail(content) or (reason or _phrase(status)) + _titled(content.decode("utf-8", "replace"))
+    named = _detail(content)
+    detail = named or (reason or _phrase(status)) + _titled(content.decode("utf-8", "replace"))
     detail = detail if len(detail) <= _LONGEST_DETAIL else detail[:_LONGEST_DETAIL] + " …"
     text = f"{url}: HTTP {status}: {detail}"
     if status in (401, 403):
-        text += f". The token from {token_origin} is not accepted: create one in the server's user settings"
+        text += f". The token from {token_origin} will not do: create one in the server's user settings"
         return Unauthorized(text, status=status, detail=detail)
     if status == 404:
+        if _is_of_route(url, named):
+            example = "https://company/t2d_index_tool/" if "/api/v1/" in url else "https://api.bioturing.com/"
+            text += f". The host has to be the address of the API, such as {example}"
         return NotFound(text, status=status, detail=detail)
     if status == 413:
         text += ". The request is too large for the server or a proxy: give a smaller chunk_size"
     return ServerError(text, status=status, detail=detail)
+
+
+def _is_of_route(url: str, named: str) -> bool:
+    """Whether a 404 is about the route, and not about something that the route was asked for."""
+    about_nothing = named.casefold() in ("", "not found") or named.startswith("there is no such route")
+    return about_nothing and _ROUTE.search(url) is not None
 
 
 def unwrap(url: str, answer: Any) -> dict[str, Any]:

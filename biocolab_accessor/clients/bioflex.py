@@ -156,7 +156,10 @@ class Database(database.Database, _Scoped):
         try:
             answer = self._post_request("/v1/study/get", {"hash_id": study_hash_id})
         except NotFound as error:
-            msg = f"{self.species} database version {self.version} has no study {study_hash_id!r}: {error.detail}"
+            # A sandbox says the same before it says which one may have been meant.
+            said = error.detail.removeprefix(f"there is no study {study_hash_id!r}")
+            more = said if said != error.detail else f": {said}"
+            msg = f"{self.species} database version {self.version} has no study {study_hash_id!r}{more}"
             raise UnknownStudy(msg) from error
         return Study(self, answer, study_hash_id)
 

@@ -42,7 +42,7 @@ def plot_study(
     from biocolab_accessor.plotting.embedding import draw_embedding
 
     values, unit = (None, "") if color is None else _values(parts, color)
-    key, coordinates = _embedding(parts, basis)
+    key, coordinates = _embedding(parts, basis, color)
     return draw_embedding(
         coordinates,
         values,
@@ -57,7 +57,7 @@ def plot_study(
     )
 
 
-def _embedding(parts: StudyParts, basis: str | None) -> tuple[str, NDArray[np.float32]]:
+def _embedding(parts: StudyParts, basis: str | None, color: str | None) -> tuple[str, NDArray[np.float32]]:
     """The embedding that is asked for, or the best known, by its obsm key; no other one is fetched."""
     keys = obsm_keys(parts.source.embedding_names())
     named = {key: name for name, key in keys.items()}
@@ -74,11 +74,27 @@ def _embedding(parts: StudyParts, basis: str | None) -> tuple[str, NDArray[np.fl
     if basis is not None and named:
         msg = f"study {parts.study_id} has no embedding {basis!r}{did_you_mean(basis, named)}; it has {listing(named)}"
         raise UnknownEmbedding(msg)
-    msg = (
-        f"study {parts.study_id} has no embedding on its server to draw (BioFlex keeps none): "
-        "adata = study.to_anndata(), then sc.pp.neighbors(adata), sc.tl.umap(adata) and sc.pl.umap(adata)"
+    msg = f"study {parts.study_id} has no embedding on its server to draw (BioFlex keeps none). Compute one:\n"
+    raise UnknownEmbedding(msg + _with_scanpy(parts, color))
+
+
+def _with_scanpy(parts: StudyParts, color: str | None) -> str:
+    """Lines to paste that fetch the study, compute a UMAP and draw it."""
+    source, facts = parts.source, parts.source.provenance()
+    if source.name == "bioflex":
+        study = f"bc.study({parts.study_id!r}, database=bc.database({facts['species']!r}, {facts['version']}))"
+    else:
+        study = f"bc.study({facts['study_uuid']!r}, source={source.name!r}, species={facts['species']!r})"
+    lines = (
+        "import biocolab_accessor as bc",
+        "import scanpy as sc",
+        f"adata = {study}.to_anndata(unit='lognorm')",
+        "sc.pp.pca(adata)",
+        "sc.pp.neighbors(adata)",
+        "sc.tl.umap(adata)",
+        f"sc.pl.umap(adata, color={color!r})",
     )
-    raise UnknownEmbedding(msg)
+    return "\n".join(lines)
 
 
 def _values(parts: StudyParts, color: str) -> tuple[pd.Series, str]:

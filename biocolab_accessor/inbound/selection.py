@@ -6,9 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, get_args
 
+import numpy as np
+
 from biocolab_accessor.errors import InvalidArgument
 from biocolab_accessor.inbound.matrix import Format, Unit, unit_name
 from biocolab_accessor.markup import facts_table
+from biocolab_accessor.naming import about_megabytes
 
 __all__ = ["FetchPlan", "Selection"]
 
@@ -47,8 +50,14 @@ class Selection(NamedTuple):
         Raises
         ------
         InvalidArgument
-            A unit or format that does not exist.
+            A unit or format that does not exist, or an ``obsm`` that is no bool.
         """
+        if not isinstance(obsm, bool | np.bool_):
+            msg = (
+                f"obsm is {obsm!r}: give True for all embeddings or False for none; some of them come with "
+                "adata.biocolab.pull_embeddings(keys=[…])"
+            )
+            raise InvalidArgument(msg)
         if format not in get_args(Format):
             msg = f"format is {format!r}: give 'csr', 'csc' or 'dense'"
             raise InvalidArgument(msg)
@@ -112,7 +121,7 @@ class FetchPlan:
         if self.n_bytes is not None:
             facts.append(("to fetch", f"{self.n_bytes / 1e6:,.1f} MB"))
         if self.memory is not None:
-            facts.append(("in memory", f"about {self.memory / 1e6:,.1f} MB of {self.available / 1e6:,.1f} MB"))
+            facts.append(("in memory", f"{about_megabytes(self.memory)} of {self.available / 1e6:,.1f} MB"))
         if not self.fits:
             facts.append(("does not fit", "use to_h5ad(path), to_anndata(backed=path) or lazy(), or ask for genes="))
         return facts

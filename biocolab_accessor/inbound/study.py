@@ -111,7 +111,7 @@ class Study(Reading):
         layers
             Units to fetch besides, each under its own name: ``["lognorm"]``, ``["counts"]``.
         obsm
-            Whether to fetch the embeddings (BBrowserX and Talk2Data; BioFlex has none).
+            Whether to fetch the embeddings (BBrowserX and Talk2Data; BioFlex has none): True or False, no names.
         format
             ``"csr"``, ``"csc"`` (the wire's own layout, which costs no transpose) or ``"dense"``.
         cache
@@ -134,7 +134,7 @@ class Study(Reading):
         UnknownGene, UnknownField
             The study has no such gene or field.
         InvalidArgument
-            A unit or format that does not exist.
+            A unit or format that does not exist, or an ``obsm`` that is no bool.
         TooLarge
             It would not fit into memory; the sizes and the alternatives are given.
         InvalidResponse

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import pandas as pd
+from anndata import AnnData
 
 from biocolab_accessor.errors import InvalidArgument, InvalidFile
 from biocolab_accessor.naming import did_you_mean, listing
 from biocolab_accessor.outbound.names import distinct
 
-__all__ = ["STUDY_TYPES", "Payload", "collect", "study_type_number"]
+__all__ = ["STUDY_TYPES", "Payload", "collect", "each_of", "study_type_number"]
 
 STUDY_TYPES = {
     "bbrowser": 0,
@@ -87,6 +90,36 @@ def study_type_number(study_type: Any) -> int:
     raise InvalidArgument(msg)
 
 
+def each_of(given: Any, takes: str, kinds: Any) -> list[Any]:
+    """One or several of what names files, as a list.
+
+    Parameters
+    ----------
+    given
+        One of ``kinds``, or several.
+    takes
+        For the message: what the function takes.
+    kinds
+        Types of what names files.
+
+    Raises
+    ------
+    InvalidArgument
+        It is something else, such as an object in memory.
+    """
+    # Of a table Python would go through the names of the columns.
+    one = isinstance(given, kinds | bytes | AnnData | pd.DataFrame) or not isinstance(given, Iterable)
+    entries = [given] if one else list(given)
+    wrong = [type(entry).__name__ for entry in entries if not isinstance(entry, kinds)]
+    if wrong:
+        msg = (
+            f"{takes}, and no {wrong[0]}: an object in memory goes with adata.biocolab.submit(…), "
+            "a table of expression with df.biocolab.submit(…)"
+        )
+        raise InvalidArgument(msg)
+    return entries
+
+
 def collect(files: Files, study_type: int) -> Payload:
     """Find what belongs to a submission, and name it so that nothing overwrites anything on the server.
 
@@ -103,9 +136,9 @@ def collect(files: Files, study_type: int) -> Payload:
     InvalidFile
         Something is missing or empty.
     InvalidArgument
-        Nothing was given, or this kind cannot be uploaded.
+        Nothing was given, or something else than paths, or this kind cannot be uploaded.
     """
-    entries: list[Any] = [files] if isinstance(files, str | os.PathLike | Mapping) else list(files)
+    entries = each_of(files, "bc.submit takes paths of files", str | os.PathLike | Mapping)
     if not entries:
         msg = "files is empty: give at least one path"
         raise InvalidArgument(msg)

@@ -19,7 +19,7 @@ from biocolab_accessor.check.size import bytes_of
 from biocolab_accessor.errors import InvalidArgument, UnknownField
 from biocolab_accessor.escape import sent_name
 from biocolab_accessor.markup import facts_table
-from biocolab_accessor.naming import counted, did_you_mean, listing
+from biocolab_accessor.naming import about_megabytes, counted, did_you_mean, listing
 from biocolab_accessor.outbound.names import distinct, safe_name
 from biocolab_accessor.outbound.request import StudyRequest
 from biocolab_accessor.outbound.shadow import ShadowObsm, shadow_obsm
@@ -120,11 +120,11 @@ class Plan:
     report: Report
 
     def _rows(self) -> list[tuple[str, str]]:
-        size = f"about {self.n_bytes / 1e6:,.1f} MB before compression, {self.nnz:,} values that are not zero"
+        size = f"{about_megabytes(self.n_bytes)} before compression, {self.nnz:,} values that are not zero"
         shown = [f"{batch.file_name} ({counted(batch.n_obs, 'cell')})" for batch in self.batches[:_MOST_SHOWN]]
         more = len(self.batches) - len(shown)
         files = ", ".join(shown) + (f", … and {more} more" if more else "")
-        study = f"study {self.study_id!r}" if self.study_id is not None else "a study with an id that is made then"
+        study = f"study {self.study_id!r}" if self.study_id is not None else "a new study (its id is made on sending)"
         # What is sent in another form is said once, though some of it is a warning too.
         warned = (found for found in self.report.warnings if not found.changed)
         rows = [

@@ -13,7 +13,8 @@ from urllib.parse import quote, urlsplit
 from biocolab_accessor.clients.address import is_loopback, same_origin_url
 from biocolab_accessor.clients.bbrowserx import BBrowserXConnector
 from biocolab_accessor.clients.tasks import TaskState, follow_task, task_state
-from biocolab_accessor.errors import BiocolabError, ConfigurationError, InvalidArgument, TaskFailed
+from biocolab_accessor.connection import how_to_return
+from biocolab_accessor.errors import BiocolabError, ConfigurationError, InvalidArgument, NotFound, TaskFailed
 from biocolab_accessor.markup import facts_table
 from biocolab_accessor.outbound import journal
 from biocolab_accessor.progress import task_bar
@@ -112,7 +113,10 @@ class Submission:
 
             connector = connector_of(self.source)
             if connector.host != self.server:
-                msg = f"this submission is on {self.server}, but the current connection is to {connector.host}"
+                msg = (
+                    f"this submission is on {self.server}, but the current connection is to {connector.host}: connect "
+                    f"to that server again, {how_to_return(self.source, self.server)}"
+                )
                 raise ConfigurationError(msg)
             self._connector = connector
         return self._connector
@@ -202,8 +206,10 @@ class Submission:
                     self.connector, self.task_id, show, on_poll=bar.refresh, timeout=timeout, stop=stop
                 )
             except KeyboardInterrupt as interrupt:
+                where = "" if self.source == "bbrowserx" else f", to={self.source!r}"
                 interrupt.add_note(
-                    f"task {self.task_id} goes on on the server: the same call goes on with it, or wait()"
+                    f"task {self.task_id} goes on on the server. To go on with it, do the same again, or in Python "
+                    f"bc.submission({self.task_id!r}{where}).wait()"
                 )
                 raise
             except TaskFailed as error:
@@ -323,6 +329,14 @@ def submission(
 
     connector = connector_of(to)
     known = journal.of_task(connector.host, task_id) or journal.Known(task_id=task_id, group_id="personal")
+    try:
+        state = task_state(connector, known.task_id)
+    except NotFound as error:
+        msg = (
+            f"{error}. Give what submission.task_id was, on the same server and with the same token; "
+            "bc.studies(group) lists what is finished"
+        )
+        raise NotFound(msg, status=error.status, detail=error.detail) from error
     return Submission(
         connector,
         task_id=known.task_id,
@@ -330,6 +344,6 @@ def submission(
         group_id=known.group_id if group is None else group_id_of(connector, group),
         species=species or known.species or "human",
         source=to,
-        state=task_state(connector, known.task_id),
+        state=state,
         study_info=known.study_info,
     )

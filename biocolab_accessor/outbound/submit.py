@@ -10,7 +10,7 @@ from biocolab_accessor.catalog import Server, connector_of, group_id_of
 from biocolab_accessor.errors import InvalidArgument
 from biocolab_accessor.notice import notice
 from biocolab_accessor.outbound.delivery import delivery
-from biocolab_accessor.outbound.files import STUDY_TYPES, Files, collect, study_type_number
+from biocolab_accessor.outbound.files import STUDY_TYPES, Files, collect, each_of, study_type_number
 from biocolab_accessor.outbound.plan import Plan, Strictness, plan_submission, write_plan
 from biocolab_accessor.outbound.ready import make_ready
 from biocolab_accessor.outbound.request import Filters, StudyRequest
@@ -128,6 +128,8 @@ def submit_files(
     ------
     InvalidFile
         A file is missing, empty, or not what it is said to be.
+    InvalidArgument
+        What is given is no path, such as an object in memory, or an argument is none of its values.
     CheckFailed
         An h5ad is not fit to be sent (:class:`~biocolab_accessor.errors.NoCounts`, …); the message holds the report.
     UnknownGroup
@@ -232,7 +234,7 @@ def submit_from_s3(
     Raises
     ------
     InvalidArgument
-        No key, an unknown study type, or two batches of one name.
+        No key, or something else than keys, an unknown study type, or two batches of one name.
     UnknownGroup
         The token sees no such group.
     TaskFailed
@@ -254,7 +256,7 @@ def submit_from_s3(
     if matrix_type not in ("raw", "normalized"):
         msg = f"input_matrix_type is {input_matrix_type!r}: give 'raw' or 'normalized'"
         raise InvalidArgument(msg)
-    batches = _s3_batches([keys] if isinstance(keys, str | Mapping) else list(keys), number)
+    batches = _s3_batches(each_of(keys, "bc.submit_from_s3 takes keys of files in a bucket", str | Mapping), number)
     connector = connector_of(to)
     group_id = group_id_of(connector, request.group)
     body = {

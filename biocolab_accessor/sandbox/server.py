@@ -101,7 +101,10 @@ class Sandbox(Hosts):
     ) -> None:
         self.token = token or DEFAULT_TOKEN
         if not is_loopback(host) and self.token == DEFAULT_TOKEN:
-            msg = f"on {host} other machines reach the sandbox: give a token that only its users know"
+            msg = (
+                f"on {host} other machines reach the sandbox: give a token that only its users know, as token= or, for "
+                "the command biocolab sandbox, in the variable BIOCOLAB_SANDBOX_TOKEN"
+            )
             raise InvalidArgument(msg)
         self._temporary = path is None
         self.path = Path(tempfile.mkdtemp(prefix="biocolab-sandbox-") if path is None else path).absolute()

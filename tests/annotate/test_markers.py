@@ -150,6 +150,9 @@ class TestRefusals:
     def test_say_what_to_give(self, counts: ad.AnnData, groups: pd.Categorical) -> None:
         with pytest.raises(UnknownField, match=r"obs has no column 'sampl' \(did you mean 'sample'\?\) for groupby"):
             markers_of(counts, None, "sampl", None, 5)
+        counts.obs["Leiden clustering"] = "0"
+        with pytest.raises(UnknownField, match=r"no column 'leiden' \(did you mean 'Leiden clustering'\?\)"):
+            markers_of(counts, None, "leiden", None, 5)
         with pytest.raises(UnknownField, match="a cluster 's9', which obs\\['sample'\\] has not"):
             markers_of(counts, groups, "sample", {"s9": ["A"]}, 5)
         with pytest.raises(UnknownField, match="uns has no 'ranked'"):

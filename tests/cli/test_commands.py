@@ -126,6 +126,16 @@ def test_what_json_has_no_number_for_is_null(capsys: pytest.CaptureFixture[str])
     assert shown == [{"a": None, "b": [None, 1], "c": {"d": None}, "e": 7}]
 
 
+def test_studies_take_the_group_as_an_argument_and_as_the_option_of_other_commands(file: Path) -> None:
+    submitted = answer("submit", file, "--group", "All members", "--study-id", "of_a_group", "--skip-dimred")
+    for given in (["All members"], ["--group", "all_members"], ["all_members", "--group", "all_members"]):
+        assert submitted["uuid"] in [row["uuid"] for row in answer("studies", *given)]
+    assert submitted["uuid"] not in [row["uuid"] for row in answer("studies")]
+    both = run("studies", "personal", "--group", "All members")
+    assert both.exit_code == 2
+    assert "the group is 'personal', and --group is 'All members': give one of them" in " ".join(both.stderr.split())
+
+
 def test_summary_sorts_by_rate_within_each_gene() -> None:
     rows = answer("summary", "LYZ", "CD3D")
     table = bc.expression_summary(["LYZ", "CD3D"])
@@ -161,6 +171,21 @@ def test_check_says_what_stands_in_the_way_of_each_file(file: Path, bad_file: Pa
     assert (found["file"], found["code"], found["message"]) == (str(bad_file), "BC302", "2,400 NaN")
     rows = [row for row in json.loads(run("check", file, bad_file, "--json").stdout) if row["severity"] == "error"]
     assert [(row["file"], row["severity"], row["count"]) for row in rows] == [(str(bad_file), "error", 2400)]
+
+
+def test_a_file_that_cannot_be_read_is_in_the_json_as_an_error(file: Path, tmp_path: Path) -> None:
+    (tmp_path / "junk.h5ad").write_text("this is no HDF5")
+    done = run("check", file, tmp_path / "junk.h5ad", tmp_path / "gone.h5ad", "--json")
+    assert done.exit_code == 1
+    rows = json.loads(done.stdout)
+    assert {row["file"] for row in rows} == {str(file), str(tmp_path / "junk.h5ad"), str(tmp_path / "gone.h5ad")}
+    errors = [(row["file"], row["code"], row["message"]) for row in rows if row["severity"] == "error"]
+    junk, gone = str(tmp_path / "junk.h5ad"), str(tmp_path / "gone.h5ad")
+    assert errors == [
+        (junk, "InvalidFile", f"{junk} is not an h5ad file: it is a text file"),
+        (gone, "InvalidFile", f"{gone} does not exist: give the path of an h5ad file"),
+    ]
+    assert len({tuple(row) for row in rows}) == 1  # each has the same keys
 
 
 def test_check_of_batches_names_the_column(file: Path) -> None:

@@ -6,6 +6,7 @@ from typer.testing import CliRunner
 
 import biocolab_accessor as bc
 from biocolab_accessor.cli import app
+from biocolab_accessor.naming import counted
 from biocolab_accessor.sandbox.server import Sandbox
 
 
@@ -13,7 +14,8 @@ def test_doctor_is_0_where_nothing_is_broken_and_1_where_something_is(server: Sa
     done = CliRunner().invoke(app, ["doctor"])
     assert done.exit_code == 0
     assert done.stdout.splitlines()[0] == "topic\tsubject\tstate\tmessage\tfix"
-    assert done.stderr.strip() == "nothing is wrong"
+    notes = [line.split("\t")[2] for line in done.stdout.splitlines()].count("note")
+    assert done.stderr.strip() == ("nothing is wrong" if not notes else f"nothing is wrong, {counted(notes, 'note')}")
 
 
 def test_doctor_says_what_to_do_and_no_token(no_connection: None) -> None:
@@ -24,3 +26,11 @@ def test_doctor_says_what_to_do_and_no_token(no_connection: None) -> None:
     assert [(row["topic"], row["subject"]) for row in broken] == [("server", "BBrowserX")]
     assert broken[0]["fix"]
     assert "e3b0c44298fc1c149afb" not in done.output
+
+
+def test_doctor_sums_up_every_kind_that_it_shows(no_connection: None) -> None:
+    done = CliRunner().invoke(app, ["doctor", "--no-network"])
+    states = [line.split("\t")[2] for line in done.stdout.splitlines()]
+    assert states.count("broken") == 1
+    assert states.count("note") >= 4  # no key file, and none of the three servers is set up
+    assert done.stderr.strip() == f"1 broken, {states.count('note')} notes"

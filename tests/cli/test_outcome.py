@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import sys
@@ -64,6 +65,21 @@ def test_a_server_that_says_no_is_code_5(no_connection: None, server: Sandbox) -
     assert done.exit_code == 5
     assert "Unauthorized: " in done.stderr
     assert "not-this-one" not in done.output
+
+
+def test_a_host_without_the_path_of_the_api_says_what_it_has_to_be(no_connection: None, server: Sandbox) -> None:
+    with bc.settings.override(private_host=f"{server.url}/", private_token=server.token):
+        done = run("groups")
+        told = next(row for row in json.loads(run("doctor", "--json").stdout) if row["state"] == "broken")
+    assert done.exit_code == 5
+    said = " ".join(done.stderr.split())
+    assert said.endswith("The host has to be the address of the API, such as https://company/t2d_index_tool/")
+    assert "there is no such route: /api/v1/get_user_groups" in said
+    # The doctor says it once.
+    assert (told["message"], told["fix"]) == (
+        f"{server.url}/ says no: there is no such route: /api/v1/test_connection",
+        "Is this the address of the API, such as https://company/t2d_index_tool/?",
+    )
 
 
 @pytest.mark.parametrize("arguments", [["--debug", "studies", "nobody"], ["studies", "nobody", "--debug"]])

@@ -57,6 +57,17 @@ def test_findings_are_shown_below_their_file(server: Sandbox, counts: ad.AnnData
     assert "\t" not in shown
 
 
+def test_an_error_is_told_from_a_warning_without_colours(server: Sandbox, counts: ad.AnnData, tmp_path: Path) -> None:
+    counts.X = np.full(counts.shape, np.nan, np.float32)
+    counts.var_names = ["GENE0", *counts.var_names[:-1]]
+    counts.write_h5ad(tmp_path / "bad.h5ad")
+    shown = seen(server, "check", tmp_path / "bad.h5ad", code=1)
+    rows = [[cell.strip() for cell in re.split("[│┃]", line)[1:3]] for line in shown.splitlines()]
+    assert ["code", "severity"] in rows
+    assert ["BC302", "error"] in rows
+    assert ["BC103", "warning"] in rows
+
+
 def test_the_doctor_shows_a_mark_and_what_to_do(server: Sandbox) -> None:
     shown = seen(server, "doctor")
     assert re.search(r"✓ +BioFlex +", shown)

@@ -133,6 +133,27 @@ def test_a_refusal_without_any_words_gets_those_of_its_status(status: int, words
     assert f"HTTP {status}: {words}" in str(refusal("u", status, b"", None, "argument"))
 
 
+@pytest.mark.parametrize("content", [b"", b"<html><title>nginx</title>", b'{"detail": "Not Found"}'])
+def test_a_route_that_is_not_there_says_what_the_host_has_to_be(content: bytes) -> None:
+    of_bbrowserx = str(refusal("https://h/api/v1/get_user_groups", 404, content, "Not Found", "argument"))
+    assert of_bbrowserx.endswith(". The host has to be the address of the API, such as https://company/t2d_index_tool/")
+    of_bioflex = str(refusal("https://h/x/v1/database/list", 404, content, "Not Found", "argument"))
+    assert of_bioflex.endswith(". The host has to be the address of the API, such as https://api.bioturing.com/")
+
+
+@pytest.mark.parametrize(
+    ("url", "content"),
+    [
+        ("https://h/t2d_index_tool/api/v1/get_submission_log", b'{"detail": "there is no task \'x\'"}'),
+        ("https://h/v1/study/get", b'{"message": "no such study"}'),
+        ("https://bucket/v1/studies/x.h5ad?signed", b"<Error>NoSuchKey</Error>"),
+        ("https://h/downloads/x.h5ad", b""),
+    ],
+)
+def test_another_404_is_not_laid_to_the_host(url: str, content: bytes) -> None:
+    assert "address of the API" not in str(refusal(url, 404, content, "Not Found", "argument"))
+
+
 @pytest.mark.parametrize(
     ("taken", "announced", "said"),
     [(0, None, "empty"), (0, 7, "empty"), (6, 7, "6 bytes arrived of 7"), (8, 7, "8 bytes arrived of 7")],

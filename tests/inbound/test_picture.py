@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import anndata as ad
 import numpy as np
 import pytest
@@ -47,3 +49,22 @@ def test_what_is_not_there_is_said(study: Study, server: Sandbox) -> None:
         study.plot(basis="line")
     with pytest.raises(UnknownEmbedding, match="BioFlex keeps none"):
         bc.study("PBMC68k_reduced").plot()
+
+
+@pytest.mark.parametrize("source", ["bioflex", "bbrowserx"])
+def test_what_to_do_without_embeddings_works_when_pasted(source: str, counts: ad.AnnData, server: Sandbox) -> None:
+    if source == "bioflex":
+        study, color = bc.study("PBMC68k_reduced"), "LYZ"
+    else:
+        del counts.obsm["X_own"]
+        study, color = counts.biocolab.submit(skip_dimred=True).study(), "sample"
+    with pytest.raises(UnknownEmbedding, match="Compute one:\n") as caught:
+        study.plot(color)
+    names: dict[str, Any] = {}
+    # All but the drawing itself, which opens a window where there is one.
+    code = str(caught.value).partition("Compute one:\n")[2].replace(f"color={color!r}", f"color={color!r}, show=False")
+    exec(code, names)
+    adata = names["adata"]
+    assert adata.uns["biocolab"]["unit"] == "lognorm"
+    assert adata.uns["biocolab"]["study_id"] == study.id
+    assert adata.obsm["X_umap"].shape == (study.n_obs, 2)

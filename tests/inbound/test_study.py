@@ -144,6 +144,21 @@ class TestToAnnData:
         with pytest.raises(UnknownField, match=r"no metadata field 'labell' \(did you mean 'label'\?\)"):
             study.to_anndata(fields=["labell"])
 
+    @pytest.mark.parametrize("obsm", [["nope"], ["X_own"], "X_own", "", (), 1, None])
+    def test_names_for_obsm_are_refused_and_not_taken_for_all_or_none(
+        self, study: Study, obsm: object, tmp_path: Path
+    ) -> None:
+        for call in (
+            lambda: study.to_anndata(obsm=obsm),
+            lambda: study.to_anndata(obsm=obsm, dry_run=True),
+            lambda: study.to_h5ad(tmp_path / "x.h5ad", obsm=obsm),
+            lambda: study.lazy(tmp_path / "x.h5ad", obsm=obsm),
+        ):
+            with pytest.raises(InvalidArgument, match="give True for all embeddings or False for none") as caught:
+                call()
+            assert str(caught.value).startswith(f"obsm is {obsm!r}: ")
+        assert list(tmp_path.iterdir()) == []
+
     @pytest.mark.parametrize("arguments", [{"unit": "tpm"}, {"layers": ["x"]}, {"format": "coo"}, {"genes": []}])
     def test_bad_arguments_are_refused(self, study: Study, arguments: dict) -> None:
         with pytest.raises(InvalidArgument):

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import gzip
+from collections.abc import Callable
 from pathlib import Path
 
 import anndata as ad
 import numpy as np
+import pandas as pd
 import pytest
 from bioturing_connector.typing import StudyType
 from scipy import io, sparse
 
 import biocolab_accessor as bc
-from biocolab_accessor.errors import InvalidArgument, InvalidFile, TaskFailed
+from biocolab_accessor.errors import InvalidArgument, InvalidFile, ServerError, TaskFailed
 from biocolab_accessor.outbound.files import STUDY_TYPES, collect, study_type_number
 from biocolab_accessor.sandbox.server import Sandbox
 
@@ -169,6 +171,23 @@ class TestH5ad:
         counts.write_h5ad(tmp_path / "x.h5ad")
         with pytest.raises(InvalidArgument, match="input_matrix_type is 'counts': give 'auto', 'raw' or 'normalized'"):
             bc.submit(tmp_path / "x.h5ad", input_matrix_type="counts")
+
+
+@pytest.mark.parametrize("function", [bc.submit, bc.submit_from_s3])
+class TestWhatIsInMemory:
+    """An object is no path: where it goes is said, before anything is looked for."""
+
+    def test_is_told_of_the_accessor(self, function: Callable[..., object], counts: ad.AnnData) -> None:
+        frame = counts.to_df()
+        for given, kind in ((counts, "AnnData"), ([counts], "AnnData"), (frame, "DataFrame"), (5, "int")):
+            with pytest.raises(InvalidArgument, match=rf"bc\.submit.* and no {kind}: an object in memory") as caught:
+                function(given)
+            assert "adata.biocolab.submit(…)" in str(caught.value)
+            assert "df.biocolab.submit(…)" in str(caught.value)
+
+    def test_is_no_reason_to_refuse_paths_in_a_series(self, function: Callable[..., object], server: Sandbox) -> None:
+        with pytest.raises((InvalidFile, TaskFailed, ServerError), match=r"nowhere|bucket"):
+            function(pd.Series(["nowhere.h5ad"]))
 
 
 class TestKeys:

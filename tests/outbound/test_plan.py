@@ -336,7 +336,13 @@ def test_a_plan_says_where_to_and_each_thing_once():
     assert (text.count("obs['a/b']"), text.count("BC109")) == (1, 0)
     made = plan_submission(adata)
     assert (made.to, made.group, made.study_id, made.species) == ("bbrowserx", "personal", None, "human")
-    assert "group 'personal', a study with an id that is made then" in repr(made)
+    assert "group 'personal', a new study (its id is made on sending)" in repr(made)
+
+
+def test_a_small_plan_is_not_of_no_size_at_all():
+    plan = plan_submission(make())
+    assert 0 < plan.n_bytes < 50_000
+    assert "\n  size: less than 0.1 MB before compression, " in repr(plan)
 
 
 def test_an_object_that_has_changed_since_is_refused(tmp_path):

@@ -3,6 +3,8 @@ from __future__ import annotations
 import asyncio
 import os
 import pickle
+import re
+import signal
 import subprocess
 import sys
 import threading
@@ -76,8 +78,9 @@ class TestByItsTask:
         assert again.study().n_obs == 60
 
     def test_what_the_server_does_not_know_is_an_error(self, server: Sandbox) -> None:
-        with pytest.raises(NotFound, match="there is no task"):
+        with pytest.raises(NotFound, match=r"no task 'nonsense'\. Give what submission\.task_id was") as caught:
             bc.submission("nonsense")
+        assert (caught.value.status, caught.value.detail) == (404, "there is no task 'nonsense'")
 
     def test_an_unknown_group_is_an_error(self, faulty: Sandbox, counts: ad.AnnData) -> None:
         with pytest.raises(UnknownGroup, match="nobody"):
@@ -112,8 +115,54 @@ class TestWaiting:
         bc.connect(private_host="http://127.0.0.1:1/t2d_index_tool/", private_token="t" * 20)
         with pytest.raises(
             ConfigurationError, match=r"is on http.*but the current connection is to http://127\.0\.0\.1:1/"
-        ):
+        ) as caught:
             pickle.loads(pickled).wait()
+        assert f"bc.connect(private_host='{faulty.private_host}', private_token=…)" in str(caught.value)
+
+
+class TestInterrupted:
+    def test_in_a_terminal_says_that_the_task_goes_on_and_how_to_go_on_with_it(
+        self, faulty: Sandbox, counts: ad.AnnData, tmp_path: Path
+    ) -> None:
+        counts.write_h5ad(tmp_path / "x.h5ad")
+        faulty.faults.add("get_submission_log", nth=range(1, 500), kind="unknown_state", state="QUEUED")
+        with subprocess.Popen(
+            [sys.executable, "-m", "biocolab_accessor", "submit", str(tmp_path / "x.h5ad"), "--skip-dimred"],
+            env={**os.environ, **faulty.environment(), "PYTHONPATH": os.pathsep.join(sys.path)},
+            stderr=subprocess.PIPE,
+            text=True,
+            # A shell that starts the tests with & switches SIGINT off for its children.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        ) as process:
+            while not any(request.route.endswith("get_submission_log") for request in faulty.requests):
+                assert process.poll() is None
+                time.sleep(0.05)
+            time.sleep(0.3)
+            process.send_signal(signal.SIGINT)
+            _, said = process.communicate(timeout=30)
+        assert process.returncode == 130
+        (last,) = (line for line in said.splitlines() if line.startswith("interrupted"))
+        told = re.fullmatch(r"interrupted: task (\w+) goes on on the server\. To go on with it, .*in Python (.+)", last)
+        assert told[2] == f"bc.submission('{told[1]}').wait()"
+        faulty.faults.clear()
+        assert eval(told[2]).study().n_obs == 60
+
+    def test_names_the_server_where_it_is_another_than_usual(self, faulty: Sandbox, counts: ad.AnnData) -> None:
+        faulty.faults.add("get_submission_log", nth=range(1, 500), kind="unknown_state", state="QUEUED")
+        submission = begin(counts, "interrupted", to="talk2data")
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)
+        timer = threading.Timer(0.3, signal.pthread_kill, [threading.main_thread().ident, signal.SIGINT])
+        timer.start()
+        try:
+            with pytest.raises(KeyboardInterrupt) as caught:
+                submission.wait(timeout=30)
+        finally:
+            timer.join()
+            signal.signal(signal.SIGINT, before)
+            faulty.faults.clear()
+        (note,) = caught.value.__notes__
+        assert note.endswith(f"bc.submission('{submission.task_id}', to='talk2data').wait()")
+        assert eval(note.rpartition(" in Python ")[2]).study().n_obs == 60
 
 
 class TestInAnEventLoop:

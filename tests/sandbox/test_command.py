@@ -163,7 +163,7 @@ def test_reset_forgets_what_the_path_held(start: Start, counts: ad.AnnData, tmp_
     ("arguments", "code", "words"),
     [
         (["--reset"], 2, "--reset is about the data of a --path"),
-        (["--host", "0.0.0.0"], 2, "give a token that only its users know"),
+        (["--host", "0.0.0.0"], 2, "in the variable BIOCOLAB_SANDBOX_TOKEN"),
         (["--port", "99999"], 1, "cannot be used"),
     ],
 )

@@ -63,6 +63,23 @@ def test_the_values_that_the_page_draws_are_those_of_the_study(server: Sandbox, 
     assert np.array_equal(values, adata[:, gene["name"]].X.toarray().ravel())
 
 
+def test_clusters_are_in_natural_order_with_their_own_cells(server: Sandbox, signed_in: requests.Session) -> None:
+    rng = np.random.default_rng(3)
+    clusters = [None, *map(str, rng.integers(0, 13, 200)), *map(str, range(13)), None]
+    adata = ad.AnnData(np.ones((len(clusters), 3), np.float32), obs={"cluster": clusters, "none": [np.nan] * 215})
+    adata.obs["none"] = pd.Categorical(adata.obs["none"])
+    server.add_study("CLUSTERS", adata)
+    path = f"study/{_public(server, signed_in, 'CLUSTERS')}"
+    names = [field["name"] for field in _data(server, signed_in, path)["fields"]]
+    field = _data(server, signed_in, f"{path}/field/{names.index('cluster')}")
+    codes = np.frombuffer(_data(server, signed_in, f"{path}/field/{names.index('cluster')}/values"), "<u2")
+    assert field["labels"] == [str(number) for number in range(13)]
+    assert [None if code == 65_535 else field["labels"][code] for code in codes] == clusters
+    assert field["counts"] == [clusters.count(label) for label in field["labels"]]
+    empty = np.frombuffer(_data(server, signed_in, f"{path}/field/{names.index('none')}/values"), "<u2")
+    assert set(empty) == {65_535}
+
+
 def test_an_embedding_is_drawn_where_the_study_has_it(server: Sandbox, signed_in: requests.Session) -> None:
     uuid = _public(server, signed_in, "PBMC68k_reduced")
     place = next(row for row in _data(server, signed_in, f"study/{uuid}")["embeddings"] if row["name"] == "X_umap")
