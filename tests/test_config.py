@@ -81,6 +81,7 @@ def test_a_home_folder_is_the_users_and_no_folder_of_that_name(monkeypatch: pyte
 
 
 def test_a_token_that_is_no_text_is_refused_without_being_shown() -> None:
-    with pytest.raises(ValidationError) as caught:
+    with pytest.raises(InvalidArgument) as caught:
         bc.settings.private_token = 70211234
-    assert "70211234" not in str(caught.value)
+    for error in (caught.value, caught.value.__cause__, caught.value.__context__):
+        assert "70211234" not in repr(error)
