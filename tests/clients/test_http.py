@@ -21,6 +21,7 @@ from biocolab_accessor.clients.http import HttpClient
 from biocolab_accessor.clients.retry import Deadline
 from biocolab_accessor.errors import (
     InvalidArgument,
+    InvalidFile,
     InvalidHost,
     InvalidResponse,
     NotFound,
@@ -267,7 +268,7 @@ class TestUploads:
         path = tmp_path / "x"
         path.write_bytes(b"abc")
         scripted.answers(answer(content={}))
-        with pytest.raises(TransportError):
+        with pytest.raises(InvalidFile, match="became shorter while it was sent"):
             client(scripted.host).post_file_part("up", {}, "x", path, 0, 10)
 
 

@@ -56,7 +56,7 @@ def test_a_personal_workspace_is_private(own: Sandbox, counts: ad.AnnData) -> No
         answer = requests.post(f"{own.private_host}api/v1/{route}", json=body, headers=headers, timeout=10)
         assert answer.status_code == 404
     database = EConnector(bioflex_host=own.bioflex_host, bioflex_token=token).get_bioflex().databases()[2]
-    with pytest.raises(UnknownStudy, match="there is no study"):
+    with pytest.raises(UnknownStudy, match="has no study"):
         database.get_study(submission.study_id)
 
 
