@@ -65,3 +65,15 @@ def test_a_batch_column_that_is_there_twice_is_an_error():
     adata = make(a=["u", "v"], b=["u", "v"])
     adata._obs.columns = ["s", "s"]
     assert {found.code for found in bc.check(adata, batch_key="s").errors} == {"BC104", "BC204"}
+
+
+def test_an_order_is_told_of_columns_of_cells_that_have_one():
+    ordered = pd.Categorical(["b", "a"], ["b", "a"], ordered=True)
+    adata = make(
+        first=[1, 2], plain=pd.Categorical(["x", "y"]), one=pd.Categorical(["x", "x"], ordered=True), stage=ordered
+    )
+    adata.var["of_genes"] = pd.Categorical(["b"], ordered=True)
+    found = [found for found in bc.check(adata) if found.code == "BC205"]
+    assert [(each.path, each.message) for each in found] == [
+        ("obs['stage']", "ordered labels (b < a); the servers keep no order")
+    ]

@@ -160,3 +160,30 @@ def test_symbols_of_raw_are_pointed_to_in_raw():
         "To send symbols, in a copy: raw = copy.raw.to_adata(); "
         "raw.var_names = raw.var['gene_name'].astype(str); copy.raw = raw"
     )
+
+
+def named(cells, genes):
+    adata = ad.AnnData(np.ones((len(cells), len(genes)), np.float32))
+    adata.obs_names, adata.var_names = cells, genes
+    return [found.code for found in bc.check(adata) if found.code == "BC409"]
+
+
+def barcodes(number, after="-1"):
+    return [f"ACGTACGTAC{''.join('ACGT'[i >> 2 * place & 3] for place in range(4))}{after}" for i in range(number)]
+
+
+@pytest.mark.parametrize("after", ["", "-1", "-12_b"])
+def test_barcodes_for_genes_are_told_unless_cells_have_them_too(after):
+    cells = [f"cell {i}" for i in range(30)]
+    assert named(cells, barcodes(30, after)) == ["BC409"]
+    assert named([f"s1_{name}" for name in barcodes(30)], barcodes(30, after)) == []
+    assert named(cells, barcodes(19, after)) == []  # too few to tell
+    assert named(cells, barcodes(20, after)) == ["BC409"]
+    assert named(cells, [f"CD{i}" for i in range(10)] + barcodes(20, after)) == []
+
+
+def test_ids_of_genes_for_cells_are_told_whatever_the_genes_are_called():
+    ids = [f"ENSMUSG{i:011d}.2" for i in range(25)]
+    assert named(ids, [f"cell {i}" for i in range(25)]) == ["BC409"]
+    assert named(ids[:10] + [f"cell {i}" for i in range(15)], ids) == []
+    assert named([f"cell {i}" for i in range(25)], ids) == []

@@ -197,3 +197,12 @@ def test_the_way_to_leave_out_empty_cells_goes_by_the_slot_that_has_them(slot, w
 def test_a_table_of_obsm_may_have_columns_of_any_name():
     table = pd.DataFrame({"dtype": [1.0, 2.0], "shape": [1, 2]}, index=["0", "1"])
     assert bc.check(AnnData(COUNTS.copy(), obsm={"table": table})).ok
+
+
+def test_cells_that_the_servers_leave_out_are_told():
+    def message(most):
+        (found,) = [found for found in bc.check(AnnData(np.array([[most, 1], [2, 3]], float))) if found.code == "BC304"]
+        return found.message
+
+    assert message(1e9) == "counts up to 1,000,000,000; the servers carry them exactly up to 16,777,216 only"
+    assert message(2e9).endswith("16,777,216 only, and leave out cells of more than 1,000,000,000")
