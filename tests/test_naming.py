@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from biocolab_accessor.errors import InvalidArgument
-from biocolab_accessor.naming import did_you_mean, given_names, listing, natural_key
+from biocolab_accessor.naming import counted, did_you_mean, given_names, listing, natural_key
 
 
 def test_case_comes_before_spelling() -> None:
@@ -24,9 +24,14 @@ def test_one_word_of_a_name_is_enough() -> None:
     assert did_you_mean("", ["_index", "a b"]) == ""
 
 
+def test_one_is_no_plural() -> None:
+    assert [counted(n, "cell") for n in (0, 1, 2, 1234)] == ["0 cells", "1 cell", "2 cells", "1,234 cells"]
+
+
 def test_long_lists_are_cut_with_their_number() -> None:
     assert listing("abc") == "'a', 'b', 'c'"
     assert listing(range(10), limit=2) == "0, 1, … and 8 more"
+    assert listing(range(8)) == "0, 1, 2, 3, 4, 5, 6, 7"
 
 
 def test_numbers_in_names_are_in_order_of_size_however_long_they_are() -> None:
