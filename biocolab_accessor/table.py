@@ -83,8 +83,8 @@ def _matrix(table: pd.DataFrame) -> sparse.csr_matrix:
     with np.errstate(over="ignore", under="ignore"):
         single = matrix.data.astype(np.float32)
     whole = np.rint(matrix.data) == matrix.data
-    # Fractions lose digits in float32, as they do on a server; a count must not, and nothing may become infinite.
-    if np.array_equal(single[whole], matrix.data[whole]) and not (np.isinf(single) & ~whole).any():
+    # Fractions lose digits in float32, as they do on a server; a count must not. What would become infinite is whole.
+    if np.array_equal(single[whole], matrix.data[whole]):
         matrix.data = single
     elif whole.all() and np.abs(matrix.data).max() < _LARGEST_WHOLE:
         matrix.data = matrix.data.astype(np.int64)  # counts, which the check warns of

@@ -43,6 +43,17 @@ class TestExpressionTable:
         report = table.biocolab.check()
         assert [finding.code for finding in report.warnings] == ["BC304"]
 
+    @pytest.mark.parametrize("large", [2.0**24 + 1, 2.0**53 + 2, 1e39, 1e300, -1e39])
+    def test_beside_fractions_too_large_numbers_stay_exact(self, large: float) -> None:
+        adata = pd.DataFrame({"A": [large, 0.5]}, index=["x", "y"]).biocolab.to_anndata()
+        assert adata.X.dtype == np.float64
+        assert adata.X.toarray().tolist() == [[large], [0.5]]
+
+    def test_infinite_values_stay_what_they_are_for_the_check_to_tell(self) -> None:
+        table = pd.DataFrame({"A": [np.inf, 0.1]}, index=["x", "y"])
+        np.testing.assert_array_equal(table.biocolab.to_anndata().X.toarray(), np.float32([[np.inf], [0.1]]))
+        assert not table.biocolab.check().ok
+
     def test_values_beyond_float32_are_not_called_infinite(self) -> None:
         report = pd.DataFrame({"A": [1e300, 0.5]}, index=["x", "y"]).biocolab.check()
         assert [finding.code for finding in report.errors] == ["BC312"]

@@ -62,6 +62,20 @@ def test_chunks_are_plain_zlib_with_byte_shuffle(tmp_path):
     np.testing.assert_array_equal(np.ascontiguousarray(shuffled.T).view(np.float32).ravel(), [3, 1, 2])
 
 
+@pytest.mark.parametrize("compression", ["gzip", None])
+def test_tables_layers_and_embeddings_are_compressed_as_the_matrix_is(tmp_path, compression):
+    layers, obsm = {"other": row_blocks(Source(2 * MATRIX))}, {"X_umap": np.ones((3, 2))}
+    path = write(tmp_path / "a.h5ad", obsm=obsm, layers=layers, uns={"why": "a test"}, compression=compression)
+    with h5py.File(path) as file:
+        for name in ("X/data", "layers/other/data", "obs/type/codes", "var/n", "obsm/X_umap"):
+            assert file[name].compression == compression, name
+            assert file[name].compression_opts == (1 if compression else None), name
+    again = ad.read_h5ad(path)
+    assert (again.layers["other"] != 2 * MATRIX).nnz == 0
+    assert again.layers["other"].dtype == np.float32
+    assert again.uns["why"] == "a test"
+
+
 def test_raw_shares_its_storage_with_x(tmp_path):
     with h5py.File(write(tmp_path / "a.h5ad", as_raw=True)) as file:
         for name in ("X", "var"):
