@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from anndata import AnnData
 from scipy import sparse
 
-from biocolab_accessor.blocks import filled_slots, source_of
+from biocolab_accessor.blocks import Slot, expect_whole, filled_slots, source_of
 from biocolab_accessor.check.report import Finding
 from biocolab_accessor.check.rules import Context, found, rule
 from biocolab_accessor.check.slots import is_table, unsendable, unwritable_parts
@@ -64,7 +64,7 @@ def no_coordinates(context: Context) -> Iterator[Finding]:
 
 
 def misfits(adata: AnnData) -> list[Finding]:
-    """Slots whose entries do not have the length of the object; anndata shows nothing of them, so no rule can look."""
+    """Slots that no rule can look at: anndata shows nothing of them, or a sparse matrix is not what it says."""
     result = []
     for name in ("obsm", "varm", "obsp", "varp", "layers"):
         try:
@@ -72,7 +72,18 @@ def misfits(adata: AnnData) -> list[Finding]:
         except ValueError as error:
             fix = "Set it anew with the cells or genes of the object"
             result.append(Finding("BC503", "error", name, f"cannot be read: {error}", fix=fix, error=InvalidValues))
+    for slot in [] if result else filled_slots(adata):
+        try:
+            expect_whole(source_of(adata, slot).matrix)
+        except InvalidValues as error:
+            result.append(damage(slot, error))
     return result
+
+
+def damage(slot: Slot, error: InvalidValues) -> Finding:
+    """What reading a matrix came upon."""
+    fix = "Take it from where it came from once more, or write it anew"
+    return Finding("BC503", "error", str(slot), f"cannot be read: {error}", fix=fix, error=InvalidValues)
 
 
 @rule("BC504", "warning")
