@@ -288,7 +288,7 @@ def expect_within(indices: NDArray[Any], length: int) -> None:
     least, most = int(indices.min()), int(indices.max())
     if least < 0 or most >= length:
         index = least if least < 0 else most
-        msg = f"it is sparse and has an index of {index:,}, where 0 to {length - 1:,} can be (do its indices begin at 1?)"
+        msg = f"it is sparse and has an index of {index:,}, where 0 to {length - 1:,} can be"
         raise InvalidValues(msg)
 
 

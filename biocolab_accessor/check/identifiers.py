@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import pandas as pd
 
-__all__ = ["Identifiers", "Species", "identify", "is_mitochondrial"]
+__all__ = ["Identifiers", "Species", "identify"]
 
 Species = Literal["human", "mouse", "others"]
 
@@ -134,11 +134,6 @@ def _lines(names: Iterable[Any]) -> tuple[list[str], str]:
     if lines.count("\n") >= max(1, len(texts)):
         lines = "\n".join(name.replace("\n", " ") for name in texts)
     return texts, f"\n{lines}\n"
-
-
-def is_mitochondrial(name: str) -> bool:
-    """Whether a filter by mitochondrial genes counts this one, as it does by the ``MT-`` in front."""
-    return name[:3].upper() == "MT-"
 
 
 def _by_ensembl(prefixes: Counter[str]) -> tuple[Species | None, str]:

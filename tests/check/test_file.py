@@ -150,6 +150,16 @@ def test_an_h5mu_file_is_named_with_its_modalities_though_it_has_obs_and_var(tmp
     assert str(caught.value) == f"{of} (): take one of them, mdata['rna'].biocolab"
 
 
+@pytest.mark.parametrize(("bare", "what"), [(["obs", "var"], "obs and var"), (["var"], "var")])
+def test_tables_that_h5py_wrote_are_named_for_what_they_lack(path, bare, what):
+    with h5py.File(path, "r+") as file:
+        for name in bare:
+            del file[name].attrs["encoding-type"]
+    with pytest.raises(InvalidFile) as caught:
+        bc.check(path)
+    assert str(caught.value).startswith(f"{path} is HDF5 but not h5ad: {what} without an encoding-type")
+
+
 def test_a_user_block_before_the_file_is_no_hindrance(tmp_path):
     with h5py.File(tmp_path / "a.h5ad", "w", userblock_size=1024) as file:
         file.create_group("x")
@@ -264,9 +274,7 @@ def test_a_damaged_matrix_is_an_error_that_says_where_and_takes_nothing_down(tmp
         change(file[slot])
     for filters in ({}, {"min_genes": 1, "mt_percentage": 5}):
         errors = bc.check(path, **filters).errors
-        assert [(found.code, found.path) for found in errors] == [
-            ("BC503", "X" if slot == "X" else "layers['counts']")
-        ]
+        assert [(found.code, found.path) for found in errors] == [("BC503", "X" if slot == "X" else "layers['counts']")]
         assert what.format(9 if axis == "csr" else 19) in errors[0].message
 
 
