@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from biocolab_accessor.escape import unwritable_text
 from biocolab_accessor.naming import natural_key
 
 __all__ = ["Verdict", "as_frame", "batches_of", "judge", "labels_of", "numeric_verdict"]
@@ -183,7 +184,7 @@ def _text(column: pd.Series, where: str) -> Verdict:
     # By factorize, which leaves text as it is: half of a surrogate pair cannot be of pandas 3's own dtype of text.
     codes, labels = pd.factorize(column.to_numpy(dtype=object))
     categories = pd.Index(sorted(labels, key=natural_key), dtype=object)
-    broken = [label for label in categories if "\0" in label or not _is_utf8(label)]
+    broken = [label for label in categories if unwritable_text(label)]
     if broken:
         problem = f"{len(broken):,} texts hold a NUL or half of a surrogate pair"
         return _refused(column, where, problem, tuple(ascii(label) for label in broken[:3]), len(broken))
@@ -264,11 +265,3 @@ def _is_exact(number: int) -> bool:
         return int(float(number)) == number
     except OverflowError:
         return False
-
-
-def _is_utf8(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
