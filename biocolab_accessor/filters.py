@@ -101,6 +101,11 @@ class FilterPreview:
         -------
         matplotlib.figure.Figure
             It belongs to nobody else: pyplot does not know it. A notebook shows it, and ``savefig`` saves it.
+
+        Raises
+        ------
+        InvalidArgument
+            There are more than 500 batches.
         """
         from biocolab_accessor.plotting.violins import plot_filters
 

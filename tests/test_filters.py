@@ -323,6 +323,13 @@ class TestWhatIsShown:
         kept = [text.get_text() for text in axes[3].get_legend().get_texts()]
         assert kept == [f"kept ({preview.n_kept})", f"removed ({559 - preview.n_kept})"]
 
+    def test_a_column_of_ids_is_not_drawn_for_minutes(self) -> None:
+        adata = ad.AnnData(np.ones((501, 1), np.float32))
+        adata.obs["id"] = [f"cell {i}" for i in range(501)]
+        preview = adata.biocolab.preview_filters(batch_key="id")
+        with pytest.raises(InvalidArgument, match="there are 501 batches, and a picture has room for 500: choose"):
+            preview.plot()
+
     def test_every_kind_of_numbers_can_be_drawn(self) -> None:
         for matrix in (np.zeros((1, 1)), -np.ones((3, 2)), np.diag([1, 2, 1e7])):
             ad.AnnData(matrix.astype(np.float32)).biocolab.preview_filters(max_counts=5).plot()._repr_png_()
