@@ -69,7 +69,7 @@ def check_file(
     Raises
     ------
     InvalidFile
-        It is none, or damaged.
+        It is none, or a part of it cannot be read.
     """
     adata = open_h5ad(path)
     try:
@@ -77,7 +77,7 @@ def check_file(
             adata, input_matrix_type=input_matrix_type, batch_key=batch_key, species=species, filters=filters
         )
     except OSError as error:
-        msg = f"{path} is damaged: a part of it cannot be read ({error}). Take it from where it came from once more"
+        msg = f"{path} cannot be read to its end, so it may be damaged: {error}. Take it from where it came from once more"
         raise InvalidFile(msg) from error
     finally:
         adata.file.close()
