@@ -250,7 +250,7 @@ def expect_whole(matrix: Any) -> None:
         return
     names = ("indptr", "indices", "data")
     pointers, indices, data = (matrix.group[name] if on_disk else getattr(matrix, name) for name in names)
-    pointers, n_values = pointers[...], min(len(indices), len(data))
+    pointers, n_values = pointers[...], min(indices.shape[0], data.shape[0])  # arrays of Zarr have no len
     n_lines = matrix.shape[0 if matrix.format == "csr" else 1]
     if not data.dtype.isnative or data.dtype == np.float16:
         msg = f"it is sparse and holds {data.dtype} values, which SciPy cannot read: write it as float32"

@@ -262,3 +262,18 @@ def test_pointers_that_do_not_fit_are_refused_before_anything_is_read():
         next(row_pieces(Source(matrix)))
     with pytest.raises(InvalidValues, match="its indptr does not rise"):
         count_empty(Source(matrix), 10)
+
+
+@pytest.mark.parametrize("axis", ["csr", "csc"])
+def test_a_sparse_matrix_of_zarr_is_read_and_refused_like_one_of_hdf5(axis, tmp_path):
+    zarr = pytest.importorskip("zarr")
+    store = zarr.open_group(tmp_path / "a.zarr", mode="w")
+    write_elem(store, "x", sparse.csr_matrix(DENSE).asformat(axis))
+    matrix = sparse_dataset(store["x"])
+    np.testing.assert_array_equal(stacked(row_blocks(Source(matrix))), DENSE)
+    assert sorted(np.concatenate(list(values(Source(matrix))))) == sorted(DENSE[DENSE != 0])
+    nnz = np.count_nonzero(DENSE)
+    assert tuple(count_empty(Source(matrix), nnz)) == tuple((DENSE == 0).all(axis=n).sum() for n in (1, 0))
+    store["x/indices"][3] = 99
+    with pytest.raises(InvalidValues, match="an index of 99"):
+        list(row_blocks(Source(sparse_dataset(store["x"]))))

@@ -77,7 +77,7 @@ def check_file(
             adata, input_matrix_type=input_matrix_type, batch_key=batch_key, species=species, filters=filters
         )
     except OSError as error:
-        msg = f"{path} cannot be read to its end, so it may be damaged: {error}. Take it from where it came from once more"
+        msg = f"{path} cannot be read to its end and may be damaged: {error}. Take it from where it came from once more"
         raise InvalidFile(msg) from error
     finally:
         adata.file.close()

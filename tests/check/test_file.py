@@ -289,7 +289,7 @@ def test_a_file_of_which_a_chunk_is_damaged_is_refused_by_its_name(path, name):
         file.write(b"\xff" * (chunk.size // 4))
     with pytest.raises(InvalidFile) as caught:
         bc.check(path, min_genes=1)
-    assert str(caught.value).startswith(f"{path} cannot be read to its end, so it may be damaged: ")
+    assert str(caught.value).startswith(f"{path} cannot be read to its end and may be damaged: ")
     assert isinstance(caught.value.__cause__, OSError)
     assert handles(path) == 0
 
