@@ -12,7 +12,20 @@ from anndata.abc import CSCDataset, CSRDataset
 from numpy.typing import NDArray
 from scipy import sparse
 
-__all__ = ["Slot", "Source", "canonical", "filled_slots", "row_blocks", "row_pieces", "source_of", "values"]
+from biocolab_accessor.errors import InvalidValues
+
+__all__ = [
+    "Slot",
+    "Source",
+    "canonical",
+    "expect_whole",
+    "expect_within",
+    "filled_slots",
+    "row_blocks",
+    "row_pieces",
+    "source_of",
+    "values",
+]
 
 _BLOCK_BYTES = 32 << 20
 # Of what is stored dense; while SciPy makes a sparse matrix of it, each value that is not zero takes 24 bytes more.
@@ -148,6 +161,11 @@ def row_blocks(source: Source, rows: Rows | None = None) -> Iterator[sparse.csr_
     ------
     scipy.sparse.csr_matrix
         ``(n, n_columns)`` in the dtype of the matrix; together they have every row.
+
+    Raises
+    ------
+    InvalidValues
+        A sparse matrix is damaged, see :func:`expect_whole` and :func:`expect_within`.
     """
     for piece in row_pieces(source.restricted(rows)):
         yield canonical(piece)
@@ -163,10 +181,13 @@ def values(source: Source) -> Iterator[NDArray[Any]]:
     """
     matrix = source.matrix
     if source.rows is None and source.columns is None:
-        stored = _stored_values(matrix)
+        on_disk = isinstance(matrix, CSRDataset | CSCDataset)
+        stored = matrix.group["data"] if on_disk else _stored_values(matrix)
         if stored is not None:
-            for start in range(0, stored.shape[0], _VALUES_AT_ONCE):
-                yield stored[start : start + _VALUES_AT_ONCE]
+            # On disk too the arrays may be longer than what is in use.
+            length = min(stored.shape[0], int(matrix.group["indptr"][-1])) if on_disk else stored.shape[0]
+            for start in range(0, length, _VALUES_AT_ONCE):
+                yield stored[start : min(start + _VALUES_AT_ONCE, length)]
             return
     for piece in row_pieces(source):
         flat = piece.tocsr().data if sparse.issparse(piece) else np.asarray(piece).reshape(-1)
@@ -175,9 +196,7 @@ def values(source: Source) -> Iterator[NDArray[Any]]:
 
 
 def _stored_values(matrix: Any) -> Any:
-    """A 1-D array or dataset of all values, without a copy; None where there is none."""
-    if isinstance(matrix, CSRDataset | CSCDataset):
-        return matrix.group["data"]
+    """A 1-D array of all values in memory, without a copy; None where there is none."""
     if sparse.issparse(matrix) and matrix.format in ("csr", "csc", "coo"):
         return matrix.data[: matrix.nnz]  # the arrays may be longer than what is in use
     if isinstance(matrix, np.ndarray) and (matrix.flags.c_contiguous or matrix.flags.f_contiguous):
@@ -192,6 +211,11 @@ def canonical(piece: Any) -> sparse.csr_matrix:
     ----------
     piece
         SciPy sparse or NumPy, see :func:`row_pieces`.
+
+    Raises
+    ------
+    InvalidValues
+        A column index lies outside.
     """
     if not sparse.issparse(piece):
         piece = np.asarray(piece)
@@ -202,7 +226,73 @@ def canonical(piece: Any) -> sparse.csr_matrix:
     if not block.has_canonical_format:
         block = block.copy()
         block.sum_duplicates()
+    starts, ends = block.indptr[:-1], block.indptr[1:]
+    filled = starts < ends
+    # Of a row in order the first and the last tell; to look at all would take as long as much of the writing.
+    expect_within(block.indices[np.concatenate([starts[filled], ends[filled] - 1])], block.shape[1])
     return block
+
+
+def expect_whole(matrix: Any) -> None:
+    """Refuse a sparse matrix whose pointers do not fit its values: SciPy believes them, and takes the process down.
+
+    Its indices are not read, see :func:`expect_within`.
+
+    Parameters
+    ----------
+    matrix
+        Of a :class:`Source`; only of those that are stored by rows or columns something is looked at.
+
+    Raises
+    ------
+    InvalidValues
+        It is damaged, or holds numbers that SciPy has no sparse matrices of.
+    """
+    on_disk = isinstance(matrix, CSRDataset | CSCDataset)
+    if not on_disk and not (sparse.issparse(matrix) and matrix.format in ("csr", "csc")):
+        return
+    names = ("indptr", "indices", "data")
+    pointers, indices, data = (matrix.group[name] if on_disk else getattr(matrix, name) for name in names)
+    pointers, n_values = pointers[...], min(indices.shape[0], data.shape[0])  # arrays of Zarr have no len
+    n_lines = matrix.shape[0 if matrix.format == "csr" else 1]
+    if not data.dtype.isnative or data.dtype == np.float16:
+        msg = f"it is sparse and holds {data.dtype} values, which SciPy cannot read: write it as float32"
+    elif pointers.dtype.kind not in "iu" or len(pointers) != n_lines + 1 or pointers[0] != 0:
+        lines = "rows" if matrix.format == "csr" else "columns"
+        msg = f"its indptr is not that of {n_lines:,} {lines}: {len(pointers):,} numbers ({pointers.dtype})"
+    elif (pointers[1:] < pointers[:-1]).any() or pointers[-1] > n_values:
+        msg = f"its indptr does not rise from 0 to at most {n_values:,}, the number of values"
+    else:
+        return
+    raise InvalidValues(msg)
+
+
+def expect_within(indices: NDArray[Any], length: int) -> None:
+    """Refuse indices of a sparse matrix that lie outside of it: SciPy would read and write in memory of others.
+
+    Parameters
+    ----------
+    indices
+        Of columns, or of rows.
+    length
+        How many of those there are.
+
+    Raises
+    ------
+    InvalidValues
+        One is below 0, or too large.
+
+    Examples
+    --------
+    >>> expect_within(np.array([0, 4]), 5)
+    """
+    if not len(indices):
+        return
+    least, most = int(indices.min()), int(indices.max())
+    if least < 0 or most >= length:
+        index = least if least < 0 else most
+        msg = f"it is sparse and has an index of {index:,}, where 0 to {length - 1:,} can be"
+        raise InvalidValues(msg)
 
 
 def row_pieces(source: Source) -> Iterator[Any]:
@@ -214,6 +304,9 @@ def row_pieces(source: Source) -> Iterator[Any]:
         See :func:`source_of`.
     """
     matrix, rows, columns = source
+    expect_whole(matrix)
+    if sparse.issparse(matrix) and matrix.format == "csc":
+        expect_within(matrix.indices[: matrix.nnz], matrix.shape[0])  # rows that there are not would be passed over
     if sparse.issparse(matrix) and matrix.format not in ("csr", "csc", "coo"):
         matrix = matrix.tocsr()  # DIA, BSR, LIL and DOK are not what an AnnData holds; none of them is ever large
     for window in _windows(matrix, rows):
@@ -335,7 +428,9 @@ def _rows_of_columns(matrix: CSCDataset, window: slice | Rows) -> sparse.csr_mat
     start, n_columns = 0, matrix.shape[1]
     while start < n_columns:
         stop = max(start + 1, int(np.searchsorted(indptr, indptr[start] + most, side="right")) - 1)
-        stripes.append(sparse.csr_matrix(matrix[:, start:stop][window]))
+        stripe = matrix[:, start:stop]
+        expect_within(stripe.indices, matrix.shape[0])
+        stripes.append(sparse.csr_matrix(stripe[window]))
         start = stop
     n_rows = window.stop - window.start if isinstance(window, slice) else len(window)
     return sparse.hstack(stripes, format="csr") if stripes else sparse.csr_matrix((n_rows, 0), dtype=matrix.dtype)

@@ -14,7 +14,7 @@ from scipy import sparse
 from biocolab_accessor.blocks import Source, row_blocks
 from biocolab_accessor.errors import InvalidArgument
 
-__all__ = ["NO_CAP", "Bounds", "Filters", "Quality", "failing", "measure", "mitochondrial"]
+__all__ = ["NO_CAP", "Bounds", "Filters", "Quality", "failing", "is_finite", "measure", "mitochondrial"]
 
 NO_CAP = 1e9
 """What the official client sends where there is no upper bound; a cell that has more is left out all the same."""
@@ -66,7 +66,7 @@ class Filters:
         for name, value in self.__dict__.items():
             if value is None:
                 continue
-            if isinstance(value, bool | str) or not _is_finite(value) or value < 0:
+            if isinstance(value, bool | np.bool_ | str) or not is_finite(value) or value < 0:
                 msg = f"{name} is {value!r}: give a number of 0 or more, or None for no bound"
                 raise InvalidArgument(msg)
         if self.mt_percentage is not None and self.mt_percentage > 100:
@@ -187,7 +187,8 @@ def failing(filters: Filters, quality: Quality) -> dict[str, NDArray[np.bool_]]:
     return {name: cells for name, cells in found.items() if name in filters.given or cells.any()}
 
 
-def _is_finite(value: Any) -> bool:
+def is_finite(value: Any) -> bool:
+    """Whether something is a number, and neither infinite nor NaN."""
     try:
         return math.isfinite(value)
     except (TypeError, OverflowError):

@@ -23,6 +23,7 @@ __all__ = [
     "sent_name",
     "unescaped",
     "unwritable_key",
+    "unwritable_text",
 ]
 
 _MARK = "~biocolab"
@@ -48,11 +49,20 @@ def unwritable_key(name: str) -> str:
         return "is empty"
     if "/" in name:
         return "holds a '/', which makes a folder in HDF5"
-    if "\0" in name:
+    if name in (".", ".."):
+        return "means a folder itself in HDF5"
+    return unwritable_text(name)
+
+
+def unwritable_text(text: str) -> str:
+    """Why HDF5 cannot hold a text; empty where it can."""
+    if "\0" in text:
         return "holds a NUL"
-    if re.search("[\ud800-\udfff]", name):
+    try:
+        text.encode()
+    except UnicodeEncodeError:
         return "holds half of a surrogate pair"
-    return "means a folder itself in HDF5" if name in (".", "..") else ""
+    return ""
 
 
 def computed_embedding(name: str) -> str | None:

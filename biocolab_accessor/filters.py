@@ -13,10 +13,10 @@ from anndata import AnnData
 from numpy.typing import NDArray
 
 from biocolab_accessor.blocks import Slot, source_of
-from biocolab_accessor.bounds import Bounds, Filters, failing, measure, mitochondrial
-from biocolab_accessor.check.columns import as_frame, labels_of
+from biocolab_accessor.bounds import Bounds, Filters, failing, is_finite, measure, mitochondrial
+from biocolab_accessor.check.columns import as_frame, batches_of
 from biocolab_accessor.check.counts import choose_matrix
-from biocolab_accessor.errors import InvalidArgument, UnknownField
+from biocolab_accessor.errors import AmbiguousName, InvalidArgument, UnknownField
 from biocolab_accessor.naming import did_you_mean, listing
 
 if TYPE_CHECKING:
@@ -101,6 +101,11 @@ class FilterPreview:
         -------
         matplotlib.figure.Figure
             It belongs to nobody else: pyplot does not know it. A notebook shows it, and ``savefig`` saves it.
+
+        Raises
+        ------
+        InvalidArgument
+            There are more than 500 batches.
         """
         from biocolab_accessor.plotting.violins import plot_filters
 
@@ -193,8 +198,8 @@ def preview_filters(
     sums in float64.
     """
     for name, value in (("n_mads", n_mads), ("n_mads_mt", n_mads_mt)):
-        if isinstance(value, bool | str) or not value > 0:
-            msg = f"{name} is {value!r}: give a number above 0"
+        if isinstance(value, bool | str) or not is_finite(value) or value <= 0:
+            msg = f"{name} is {value!r}: give a finite number above 0"
             raise InvalidArgument(msg)
     obs = as_frame(adata.obs)
     batch = _batches(obs, batch_key)
@@ -235,16 +240,15 @@ def _batches(obs: pd.DataFrame, batch_key: str | None) -> pd.Categorical[Any]:
     if batch_key is None:
         return pd.Categorical([_ALL] * len(obs), categories=[_ALL])
     if batch_key not in obs.columns:
-        near = did_you_mean(str(batch_key), [str(column) for column in obs.columns])
+        near = did_you_mean(str(batch_key), (name for name in obs.columns if isinstance(name, str)))
         msg = f"obs has no column {batch_key!r}{near} for batch_key; it has {listing(obs.columns)}"
         raise UnknownField(msg)
     column = obs[batch_key]
-    labels = labels_of(column)
-    present = dict.fromkeys(labels)
-    if isinstance(column.dtype, pd.CategoricalDtype):
-        known = dict.fromkeys(map(str, column.cat.categories))
-        present = dict.fromkeys(label for label in [*known, *present] if label in present)
-    return pd.Categorical(labels, categories=list(present))
+    if isinstance(column, pd.DataFrame):
+        msg = f"obs has {column.shape[1]} columns {batch_key!r} for batch_key: rename all but one of them in a copy"
+        raise AmbiguousName(msg)
+    labels, order = batches_of(column)
+    return pd.Categorical(labels, categories=order)
 
 
 def _groups(batch: pd.Categorical[Any], *, by_batch: bool) -> dict[str, NDArray[np.bool_]]:
@@ -279,7 +283,9 @@ def _suggestions(
             middle, spread = _median_and_mad(np.log1p(part[name].to_numpy()))
             span = n_mads * spread if spread > 0 and counted else np.nan
             row[f"min_{name}"] = np.floor(np.expm1(max(middle - span, 0.0)))
-            row[f"max_{name}"] = np.ceil(np.expm1(middle + span))
+            with np.errstate(over="ignore"):
+                most = np.ceil(np.expm1(middle + span))
+            row[f"max_{name}"] = most if np.isfinite(most) else np.nan
         middle, spread = _median_and_mad(part["mt_percent"].to_numpy())
         most = np.ceil(100 * (middle + n_mads_mt * spread)) / 100
         row["mt_percentage"] = most if spread > 0 and most < 100 and counted else np.nan

@@ -103,13 +103,17 @@ def genes_of(table: pd.DataFrame, column: str | None = None) -> list[str]:
     Raises
     ------
     InvalidColumn
-        The named column does not exist, or what was found is not text.
+        The named column does not exist or is there twice, or what was found is not text.
     """
     if column is not None and column not in table.columns:
         msg = f"there is no column {column!r}; the table has {listing(table.columns)}"
         raise InvalidColumn(msg)
-    found = column or next((name for name in _GENE_COLUMNS if name in table.columns), None)
-    names = list(table.index if found is None else table[found].dropna())
+    found = next((name for name in _GENE_COLUMNS if name in table.columns), None) if column is None else column
+    listed = table.index if found is None else table[found]
+    if isinstance(listed, pd.DataFrame):
+        msg = f"there are {listed.shape[1]} columns {found!r}: give the genes in one, or their names as a list"
+        raise InvalidColumn(msg)
+    names = list(listed.dropna() if found is not None else listed)
     if not names or not all(isinstance(name, str) for name in names):
         where = "the index" if found is None else f"column {found!r}"
         msg = f"{where} holds no gene names: give column="

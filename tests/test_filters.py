@@ -12,9 +12,18 @@ import pandas as pd
 import pytest
 from scipy import sparse
 
+import biocolab_accessor as bc
 from biocolab_accessor.bounds import Filters
 from biocolab_accessor.connection import current
-from biocolab_accessor.errors import EmptyAnnData, InvalidArgument, InvalidValues, NoCounts, TaskFailed, UnknownField
+from biocolab_accessor.errors import (
+    AmbiguousName,
+    EmptyAnnData,
+    InvalidArgument,
+    InvalidValues,
+    NoCounts,
+    TaskFailed,
+    UnknownField,
+)
 from biocolab_accessor.outbound.plan import plan_submission, write_plan
 from biocolab_accessor.sandbox.cells import Cells, keep_cells
 from biocolab_accessor.sandbox.samples import celltypist_sample, has_celltypist
@@ -164,6 +173,23 @@ class TestTheTables:
         assert list(preview.table.index) == ["a", "b", "all cells"]
         assert preview.colors == ("#ff0000", "#00ff00")
 
+    @pytest.mark.parametrize("dtype", ["object", "string", "category", "string[pyarrow]"])
+    def test_cells_without_a_batch_have_one_name_in_every_dtype(self, dtype: str) -> None:
+        adata = ad.AnnData(np.ones((3, 1), np.float32))
+        adata.obs["batch"] = pd.Series(["x", None, "x"], adata.obs_names, dtype=dtype)
+        assert adata.biocolab.preview_filters(batch_key="batch").table.index.tolist() == ["x", "nan", "all cells"]
+
+    def test_have_batches_in_the_order_in_which_they_are_sent(self) -> None:
+        adata = ad.AnnData(np.ones((3, 1), np.float32))
+        adata.obs["dose"] = pd.Categorical(np.array([0.2, 0.1, 0.2], np.float32))
+        batches = adata.biocolab.submit(batch_key="dose", dry_run=True).batches
+        assert adata.biocolab.preview_filters(batch_key="dose").table.index[:-1].tolist() == [b.name for b in batches]
+
+    def test_suggest_no_bound_that_no_cell_could_pass_or_fail(self, counts: ad.AnnData) -> None:
+        suggested = counts.biocolab.preview_filters(n_mads=1e6).suggested
+        assert suggested.keys() & {"min_counts", "max_counts", "min_genes", "max_genes"} == {"min_counts", "min_genes"}
+        counts.biocolab.preview_filters(**suggested)
+
     def test_keep_a_batch_apart_that_is_named_like_the_sum(self, three: ad.AnnData) -> None:
         three.obs["run"] = "all cells"
         assert list(three.biocolab.preview_filters(batch_key="run").table.index) == ["all cells", "all cells (total)"]
@@ -242,6 +268,9 @@ class TestRefusals:
             ({"mt_percentage": 101}, InvalidArgument, "in percent"),
             ({"min_genes": 9, "max_genes": 3}, InvalidArgument, "no cell would be left"),
             ({"n_mads": 0}, InvalidArgument, "n_mads is 0"),
+            ({"n_mads": float("inf")}, InvalidArgument, "n_mads is inf: give a finite number"),
+            ({"n_mads_mt": None}, InvalidArgument, "n_mads_mt is None: give a finite number"),
+            ({"min_counts": np.True_}, InvalidArgument, "min_counts is np.True_"),
             ({"input_matrix_type": "counts"}, InvalidArgument, "give 'auto', 'raw' or 'normalized'"),
         ],
     )
@@ -250,6 +279,20 @@ class TestRefusals:
     ) -> None:
         with pytest.raises(error, match=words):
             counts.biocolab.preview_filters(**arguments)
+
+    def test_a_column_that_is_there_twice_is_no_column_of_batches(self) -> None:
+        adata = ad.AnnData(np.ones((2, 1), np.float32))
+        adata.obs = pd.DataFrame([["a", "b"]] * 2, adata.obs_names, ["sample", "sample"])
+        with pytest.raises(AmbiguousName, match="obs has 2 columns 'sample' for batch_key: rename all but one"):
+            adata.biocolab.preview_filters(batch_key="sample")
+
+    def test_a_column_that_is_called_by_a_number_is_not_proposed_for_its_text(self) -> None:
+        adata = ad.AnnData(np.ones((2, 1), np.float32))
+        adata.obs = pd.DataFrame({0: ["a", "b"]}, index=adata.obs_names)
+        with pytest.raises(UnknownField, match=r"obs has no column '0' for batch_key; it has 0$"):
+            adata.biocolab.preview_filters(batch_key="0")
+        (found,) = bc.check(adata, batch_key="0").errors
+        assert found.message == "there is no column '0' for batch_key; obs has 0"
 
     def test_are_those_of_a_submission(self) -> None:
         with pytest.raises(InvalidValues, match="1 NaN"):
@@ -279,6 +322,13 @@ class TestWhatIsShown:
         assert [label.get_text() for label in axes[0].get_yticklabels()] == ["donor 0", "donor 1", "donor 2"]
         kept = [text.get_text() for text in axes[3].get_legend().get_texts()]
         assert kept == [f"kept ({preview.n_kept})", f"removed ({559 - preview.n_kept})"]
+
+    def test_a_column_of_ids_is_not_drawn_for_minutes(self) -> None:
+        adata = ad.AnnData(np.ones((501, 1), np.float32))
+        adata.obs["id"] = [f"cell {i}" for i in range(501)]
+        preview = adata.biocolab.preview_filters(batch_key="id")
+        with pytest.raises(InvalidArgument, match="there are 501 batches, and a picture has room for 500: choose"):
+            preview.plot()
 
     def test_every_kind_of_numbers_can_be_drawn(self) -> None:
         for matrix in (np.zeros((1, 1)), -np.ones((3, 2)), np.diag([1, 2, 1e7])):

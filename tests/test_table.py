@@ -9,6 +9,7 @@ from scipy import sparse
 
 from biocolab_accessor.errors import InvalidColumn, InvalidNames, InvalidValues
 from biocolab_accessor.sandbox.server import Sandbox
+from biocolab_accessor.table import genes_of
 
 
 class TestExpressionTable:
@@ -105,3 +106,14 @@ class TestListOfGenes:
     def test_numbers_are_no_genes(self) -> None:
         with pytest.raises(InvalidColumn, match="no gene names"):
             pd.DataFrame({"x": [1]}).biocolab.expression_summary()
+
+    def test_a_column_that_is_there_twice_is_refused(self) -> None:
+        twice = pd.DataFrame([["CD3D", "LYZ"]], columns=["gene", "gene"])
+        levels = pd.DataFrame([["CD3D", "LYZ"]], columns=pd.MultiIndex.from_product([["gene"], ["x", "y"]]))
+        for table in (twice, levels):
+            for column in (None, "gene"):
+                with pytest.raises(InvalidColumn, match="there are 2 columns 'gene': give the genes in one"):
+                    genes_of(table, column)
+
+    def test_a_column_may_be_called_by_a_number_as_without_a_header(self) -> None:
+        assert genes_of(pd.DataFrame({0: ["CD3D", "LYZ"]}), 0) == ["CD3D", "LYZ"]  # type: ignore[arg-type]

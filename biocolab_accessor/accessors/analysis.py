@@ -64,6 +64,8 @@ class Analysis(AnnDataPart):
             A bound is no number, negative, above 100 percent, or a minimum above its maximum.
         UnknownField
             obs has no column ``batch_key``; near names are given.
+        AmbiguousName
+            obs has several columns ``batch_key``.
         CheckFailed
             There is no matrix that could be sent (:class:`~biocolab_accessor.errors.NoCounts`, …).
 

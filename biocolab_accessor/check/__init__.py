@@ -49,7 +49,7 @@ def check(
     Raises
     ------
     InvalidFile
-        The path is not an h5ad file.
+        The path is not an h5ad file, or a part of it cannot be read.
     InvalidArgument
         ``input_matrix_type`` or ``species`` is something else, or a filter is no number, negative, above 100 percent,
         or a minimum above its maximum.

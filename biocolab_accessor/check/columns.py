@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from biocolab_accessor.escape import unwritable_text
 from biocolab_accessor.naming import natural_key
 
-__all__ = ["Verdict", "as_frame", "judge", "labels_of", "numeric_verdict"]
+__all__ = ["Verdict", "as_frame", "batches_of", "judge", "labels_of", "numeric_verdict"]
 
 
 @dataclass(frozen=True)
@@ -48,11 +49,33 @@ def as_frame(table: Any) -> pd.DataFrame:
 
 
 def labels_of(column: pd.Series) -> pd.Series:
-    """A column as text; of bytes, which pandas would decode, as Python prints them."""
+    """A column as text: what is missing, in any dtype, is ``nan``; bytes that are no UTF-8 are as Python shows them.
+
+    They are what batches are called by.
+    """
     try:
-        return column.astype(str).fillna("nan")  # pandas 3 leaves what is missing
+        labels = column.astype(str)
     except ValueError:
-        return pd.Series([str(value) for value in column], column.index, dtype=object)
+        labels = pd.Series([str(value) for value in column], column.index, dtype=object)
+    return labels.mask(column.isna(), "nan")
+
+
+def batches_of(column: pd.Series) -> tuple[pd.Series, list[str]]:
+    """The label of each cell, and those that occur in the order of the categories, else as they come.
+
+    Examples
+    --------
+    >>> labels, order = batches_of(pd.Series(pd.Categorical(["b", "a"], ["b", "unused", "a"])))
+    >>> labels.tolist(), order
+    (['b', 'a'], ['b', 'a'])
+    """
+    labels = labels_of(column)
+    first = labels
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        # By a cell of each: what a category prints alone may differ, as 0.1 in float32 does.
+        codes, places = np.unique(column.cat.codes.to_numpy(), return_index=True)
+        first = labels.iloc[np.append(places[codes >= 0], places[codes < 0])]
+    return labels, list(dict.fromkeys(first))
 
 
 def judge(column: pd.Series, where: str = "obs") -> Verdict:
@@ -161,7 +184,7 @@ def _text(column: pd.Series, where: str) -> Verdict:
     # By factorize, which leaves text as it is: half of a surrogate pair cannot be of pandas 3's own dtype of text.
     codes, labels = pd.factorize(column.to_numpy(dtype=object))
     categories = pd.Index(sorted(labels, key=natural_key), dtype=object)
-    broken = [label for label in categories if "\0" in label or not _is_utf8(label)]
+    broken = [label for label in categories if unwritable_text(label)]
     if broken:
         problem = f"{len(broken):,} texts hold a NUL or half of a surrogate pair"
         return _refused(column, where, problem, tuple(ascii(label) for label in broken[:3]), len(broken))
@@ -242,11 +265,3 @@ def _is_exact(number: int) -> bool:
         return int(float(number)) == number
     except OverflowError:
         return False
-
-
-def _is_utf8(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

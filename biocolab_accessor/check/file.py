@@ -101,6 +101,13 @@ def _refuse_others(path: Path, file: h5py.File) -> None:
         msg = f"{path} is an h5mu file of several modalities ({listing(names)}): take one of them, {first}.biocolab"
         raise InvalidFile(msg)
     missing = [name for name in ("obs", "var") if name not in file]
+    bare = [name for name in ("obs", "var") if not missing and _is_bare(file[name])]
+    if bare:
+        msg = (
+            f"{path} is HDF5 but not h5ad: {' and '.join(bare)} without an encoding-type, which anndata would write; "
+            "read it with what wrote it, and write it with anndata"
+        )
+        raise InvalidFile(msg)
     if not missing:
         return
     hint = ""
@@ -112,6 +119,11 @@ def _refuse_others(path: Path, file: h5py.File) -> None:
         hint = " (it looks like an h5mu file: take one of its modalities)"
     msg = f"{path} is HDF5 but not h5ad: it has no {' and no '.join(missing)}{hint}"
     raise InvalidFile(msg)
+
+
+def _is_bare(stored: h5py.Group | h5py.Dataset) -> bool:
+    """Whether it is a group that does not say what it is; tables of old files are datasets."""
+    return isinstance(stored, h5py.Group) and "encoding-type" not in stored.attrs
 
 
 def _looks_like(start: bytes) -> str:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import pandas as pd
 
-__all__ = ["Identifiers", "Species", "identify", "is_mitochondrial"]
+__all__ = ["ENSEMBL", "Identifiers", "Species", "identify"]
 
 Species = Literal["human", "mouse", "others"]
 
@@ -23,7 +23,9 @@ def _line(group: str, after: str = "") -> re.Pattern[str]:
     return re.compile(rf"\n({group}){after}(?=\n)")
 
 
-_ENSEMBL = _line(r"ENS([A-Z]{3,4})?G\d{11}(\.\d+)?")
+ENSEMBL = r"ENS([A-Z]{3,4})?G\d{11}(\.\d+)?"
+"""Ensembl's id of a gene: letters for its species, none for human, and maybe a version."""
+_ENSEMBL = _line(ENSEMBL)
 _HUMAN, _MOUSE = "", "MUS"
 
 # Genes of human are written CD3D, of mouse and rat Cd3d. A name of few letters, a clone or a Riken gene says neither.
@@ -134,11 +136,6 @@ def _lines(names: Iterable[Any]) -> tuple[list[str], str]:
     if lines.count("\n") >= max(1, len(texts)):
         lines = "\n".join(name.replace("\n", " ") for name in texts)
     return texts, f"\n{lines}\n"
-
-
-def is_mitochondrial(name: str) -> bool:
-    """Whether a filter by mitochondrial genes counts this one, as it does by the ``MT-`` in front."""
-    return name[:3].upper() == "MT-"
 
 
 def _by_ensembl(prefixes: Counter[str]) -> tuple[Species | None, str]:

@@ -10,7 +10,7 @@ from anndata.abc import CSRDataset
 from numpy.typing import NDArray
 from scipy import sparse
 
-from biocolab_accessor.blocks import Source, canonical, row_pieces
+from biocolab_accessor.blocks import Source, canonical, expect_whole, expect_within, row_pieces
 from biocolab_accessor.threads import THREADS, shares
 
 __all__ = ["Margins", "count_empty"]
@@ -37,6 +37,11 @@ def count_empty(source: Source, nnz: int) -> Margins:
     nnz
         How many of its values are not zero; where all stored ones are, most of it need not be looked at.
 
+    Raises
+    ------
+    InvalidValues
+        A sparse matrix is damaged.
+
     Examples
     --------
     >>> import numpy as np
@@ -45,18 +50,24 @@ def count_empty(source: Source, nnz: int) -> Margins:
     """
     matrix, rows, columns = source
     whole = rows is None and columns is None
+    expect_whole(matrix)
     if whole and sparse.issparse(matrix) and matrix.format == "csc":
         return Margins(*reversed(count_empty(Source(matrix.T), nnz)))  # the same arrays, read as rows
     lengths = _row_lengths(matrix, nnz) if whole else None
     cells, seen = 0, np.zeros(source.shape[1], bool)
     if lengths is not None and sparse.issparse(matrix):
-        seen[matrix.indices[:_FIRST_VALUES]] = True  # where few genes were measured these have all of them
+        first = matrix.indices[: min(_FIRST_VALUES, nnz)]  # where few genes were measured these have all of them
+        expect_within(first, len(seen))
+        seen[first] = True
         if not seen.all():
+            expect_within(matrix.indices[:nnz], len(seen))
             seen |= _measured(matrix)
     elif lengths is not None:
         indices = matrix.group["indices"]  # no value is zero, so that none needs to be read
-        for start in range(0, indices.shape[0], _INDICES_AT_ONCE):
-            seen[indices[start : start + _INDICES_AT_ONCE]] = True
+        for start in range(0, nnz, _INDICES_AT_ONCE):
+            some = indices[start : min(start + _INDICES_AT_ONCE, nnz)]
+            expect_within(some, len(seen))
+            seen[some] = True
             if seen.all():
                 break
     else:
@@ -77,13 +88,13 @@ def count_empty(source: Source, nnz: int) -> Margins:
 def _row_lengths(matrix: Any, nnz: int) -> NDArray[Any] | None:
     """Number of values of each row, where that is known without reading them."""
     if isinstance(matrix, CSRDataset):
-        stored, indptr = matrix.group["data"].shape[0], matrix.group["indptr"][...]
+        indptr = matrix.group["indptr"][...]
     elif sparse.issparse(matrix) and matrix.format == "csr":
-        stored, indptr = len(matrix.data), matrix.indptr
+        indptr = matrix.indptr
     else:
         return None
     lengths: NDArray[Any] = np.diff(indptr)
-    return lengths if stored == nnz else None
+    return lengths if indptr[-1] == nnz else None
 
 
 def _measured(matrix: sparse.csr_matrix) -> NDArray[np.bool_]:

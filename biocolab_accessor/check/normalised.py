@@ -11,13 +11,13 @@ from scipy import sparse
 
 from biocolab_accessor.blocks import Source, row_blocks
 
-__all__ = ["Scaling", "glimpse", "scaling_of"]
+__all__ = ["HIGHEST_LOG", "Scaling", "glimpse", "scaling_of"]
 
 _MOST_CELLS, _FEWEST_CELLS = 200, 10
 # Float32 and rounding of the logarithm leave a few millionths; other ways to normalise differ by far more.
 _SPREAD = 5e-3
-# Above, no logarithm of counts lies, and its inverse has no meaning.
-_HIGHEST_LOG = 25.0
+HIGHEST_LOG = 25.0
+"""log1p of counts scaled to a few ten thousand stays below, counts of real cells do not; its inverse has no meaning."""
 
 
 class Scaling(NamedTuple):
@@ -83,7 +83,7 @@ def glimpse(source: Source) -> str:
         return "looks scaled"
     if found := _scaling(sample):
         return f"looks normalised ({found})"
-    return "looks log-normalised" if values.max() <= _HIGHEST_LOG else "looks normalised, without a logarithm"
+    return "looks log-normalised" if values.max() <= HIGHEST_LOG else "looks normalised, without a logarithm"
 
 
 def _sample(source: Source) -> sparse.csr_matrix | None:
@@ -97,7 +97,7 @@ def _sample(source: Source) -> sparse.csr_matrix | None:
 
 
 def _scaling(sample: sparse.csr_matrix) -> Scaling | None:
-    if not sample.nnz or sample.data.min() < 0 or sample.data.max() > _HIGHEST_LOG:
+    if not sample.nnz or sample.data.min() < 0 or sample.data.max() > HIGHEST_LOG:
         return None
     for logarithm, values in (("log1p", np.expm1(sample.data)), ("log2(x + 1)", np.exp2(sample.data) - 1)):
         total = _common_total(values, sample)

@@ -63,7 +63,7 @@ def batch_column(context: Context) -> Iterator[Finding]:
         return
     times = sum(1 for name in obs.columns if isinstance(name, str) and name == key)
     if times != 1:
-        near = did_you_mean(str(key), [str(name) for name in obs.columns])
+        near = did_you_mean(str(key), (name for name in obs.columns if isinstance(name, str)))
         what = f"there is no column {key!r}{near}" if not times else f"there are {times} columns {key!r}"
         yield found("obs", f"{what} for batch_key; obs has {listing(obs.columns)}", fix="Give the name of one column")
     elif missing := int(obs[key].isna().sum()):

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pandas as pd
 
-from biocolab_accessor.check.identifiers import Species
+from biocolab_accessor.check.identifiers import ENSEMBL, Species
 from biocolab_accessor.check.report import Finding
 from biocolab_accessor.check.rules import Context, found, rule
 from biocolab_accessor.naming import counted
@@ -18,7 +18,8 @@ _FEWEST = 20
 _LOOKED_AT = 200
 # Alone or with a sample's name and a number around it. Guides have longer sequences.
 _BARCODE = re.compile(r"(?:.*[_#:.-])?[ACGT]{14,18}(?:[-_.]\w+)?")
-_ENSEMBL_ID = re.compile(r"ENS[A-Z]{0,4}G\d{11}(?:\.\d+)?")
+_ENSEMBL_ID = re.compile(ENSEMBL)
+_ANY_ENSEMBL_ID = re.compile(r"ENS[A-Z]*\d{11}.*")  # of transcripts and proteins, too; ENSA is the symbol of a gene
 # Primates are written as human; of other species nothing is known.
 _CONFLICTS: dict[Species, tuple[str, ...]] = {
     "human": ("mouse",),
@@ -164,8 +165,8 @@ def _symbol_column(var: pd.DataFrame) -> str | None:
     """The first column of var that holds symbols of genes; text, and not ids again."""
     for name in _SYMBOL_COLUMNS:
         column = var.get(name)
-        if isinstance(column, pd.Series) and len(column):
-            first = str(column.iloc[0])
-            if not first.startswith("ENS") and not first.isdecimal():
+        if isinstance(column, pd.Series) and len(known := column.dropna()):
+            first = str(known.iloc[0])
+            if not _ANY_ENSEMBL_ID.fullmatch(first) and not first.isdecimal():
                 return name
     return None

@@ -13,7 +13,7 @@ from biocolab_accessor.check.columns import labels_of
 from biocolab_accessor.check.report import Finding
 from biocolab_accessor.check.rules import Context, found, rule
 from biocolab_accessor.errors import InvalidNames
-from biocolab_accessor.escape import escaped, key_as_text, needs_escape
+from biocolab_accessor.escape import escaped, key_as_text, needs_escape, unwritable_text
 from biocolab_accessor.naming import counted
 
 _NAMES_AT_ONCE = 1 << 15
@@ -24,15 +24,7 @@ def unwritable(name: Any) -> str:
     """Why HDF5 cannot hold a name; empty where it can."""
     if not isinstance(name, str):
         return f"is a {type(name).__name__}, not text"
-    if not name.strip():
-        return "is empty"
-    if "\0" in name:
-        return "holds a NUL"
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return "holds half of a surrogate pair"
-    return ""
+    return unwritable_text(name) if name.strip() else "is empty"
 
 
 def _is_unique(names: pd.Index) -> bool:

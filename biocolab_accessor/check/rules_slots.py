@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
+import h5py
 from anndata import AnnData
 from scipy import sparse
 
-from biocolab_accessor.blocks import filled_slots, source_of
+from biocolab_accessor.blocks import Slot, expect_whole, filled_slots, source_of
 from biocolab_accessor.check.report import Finding
 from biocolab_accessor.check.rules import Context, found, rule
 from biocolab_accessor.check.slots import is_table, unsendable, unwritable_parts
@@ -21,11 +23,18 @@ def not_sent(context: Context) -> Iterator[Finding]:
     """The servers read one matrix, obs, var names and embeddings; the rest stays here."""
     chosen = context.choice.slot if context.choice else None
     left = [str(slot) for slot in filled_slots(context.adata) if slot != chosen]
-    left += [f"{name}[{key!a}]" for name in _NEVER_SENT for key in getattr(context.adata, name)]
+    left += [f"{name}[{key!a}]" for name in _NEVER_SENT for key in _keys(context.adata, name)]
     if left and chosen is not None:
         message = "not sent, since the servers read none of it"
         yield found(", ".join(dict.fromkeys(name.partition("[")[0] for name in left)), message,
                     count=len(left), examples=tuple(left[:5]))  # fmt: skip
+
+
+def _keys(adata: AnnData, name: str) -> list[Any]:
+    """Of a slot, also where it was left in the file."""
+    keys = list(getattr(adata, name))
+    on_disk = adata.file[name] if not keys and adata.isbacked and name in adata.file else None
+    return list(on_disk) if isinstance(on_disk, h5py.Group) else keys
 
 
 @rule("BC502", "note")
@@ -64,7 +73,7 @@ def no_coordinates(context: Context) -> Iterator[Finding]:
 
 
 def misfits(adata: AnnData) -> list[Finding]:
-    """Slots whose entries do not have the length of the object; anndata shows nothing of them, so no rule can look."""
+    """Slots that no rule can look at: anndata shows nothing of them, or a sparse matrix is not what it says."""
     result = []
     for name in ("obsm", "varm", "obsp", "varp", "layers"):
         try:
@@ -72,7 +81,18 @@ def misfits(adata: AnnData) -> list[Finding]:
         except ValueError as error:
             fix = "Set it anew with the cells or genes of the object"
             result.append(Finding("BC503", "error", name, f"cannot be read: {error}", fix=fix, error=InvalidValues))
+    for slot in [] if result else filled_slots(adata):
+        try:
+            expect_whole(source_of(adata, slot).matrix)
+        except InvalidValues as error:
+            result.append(damage(slot, error))
     return result
+
+
+def damage(slot: Slot, error: InvalidValues) -> Finding:
+    """What reading a matrix came upon."""
+    fix = "Take it from where it came from once more; if it is the same there, write it anew, with indices from 0"
+    return Finding("BC503", "error", str(slot), f"cannot be read: {error}", fix=fix, error=InvalidValues)
 
 
 @rule("BC504", "warning")

@@ -21,11 +21,11 @@ from biocolab_accessor.check.counts import MatrixChoice, decide
 from biocolab_accessor.check.file import open_h5ad
 from biocolab_accessor.check.report import Finding, Report
 from biocolab_accessor.check.rules import RULES, Context
-from biocolab_accessor.check.rules_slots import misfits
-from biocolab_accessor.errors import CheckFailed, InvalidArgument
+from biocolab_accessor.check.rules_slots import damage, misfits
+from biocolab_accessor.errors import CheckFailed, InvalidArgument, InvalidFile, InvalidValues
 from biocolab_accessor.species import known_species
 
-__all__ = ["check_object", "open_h5ad", "run_rules"]
+__all__ = ["check_file", "check_object", "open_h5ad", "run_rules"]
 
 # The rooms of the rules are imported for what they register; a new one is added here.
 _ROOMS = (rules_names, rules_columns, rules_matrix, rules_identifiers, rules_slots, rules_size, rules_filters)
@@ -41,19 +41,46 @@ def run_rules(
 ) -> Report:
     """See :func:`biocolab_accessor.check.check`."""
     if isinstance(adata_or_path, str | Path):
-        adata = open_h5ad(Path(adata_or_path))
-        try:
-            return run_rules(
-                adata, input_matrix_type=input_matrix_type, batch_key=batch_key, species=species, filters=filters
-            )
-        finally:
-            adata.file.close()
+        return check_file(
+            Path(adata_or_path),
+            input_matrix_type=input_matrix_type,
+            batch_key=batch_key,
+            species=species,
+            filters=filters,
+        )[0]
     if not isinstance(adata_or_path, AnnData):
         msg = f"expected an AnnData or the path of an h5ad file, got {type(adata_or_path).__name__}"
         raise InvalidArgument(msg)
     return check_object(
         adata_or_path, input_matrix_type=input_matrix_type, batch_key=batch_key, species=species, filters=filters
     )[0]
+
+
+def check_file(
+    path: Path,
+    *,
+    input_matrix_type: Any = "auto",
+    batch_key: str | None = None,
+    species: Any = None,
+    filters: Filters | None = None,
+) -> tuple[Report, MatrixChoice | None]:
+    """As :func:`check_object`, of an h5ad file.
+
+    Raises
+    ------
+    InvalidFile
+        It is none, or a part of it cannot be read.
+    """
+    adata = open_h5ad(path)
+    try:
+        return check_object(
+            adata, input_matrix_type=input_matrix_type, batch_key=batch_key, species=species, filters=filters
+        )
+    except OSError as error:
+        msg = f"{path} cannot be read to its end and may be damaged: {error}. Take it from where it came from once more"
+        raise InvalidFile(msg) from error
+    finally:
+        adata.file.close()
 
 
 def check_object(
@@ -75,4 +102,10 @@ def check_object(
     except CheckFailed as error:
         findings.append(Finding("BC300", "error", "X, raw.X, layers", str(error), error=type(error)))
     context = Context(adata, choice, batch_key, species, filters)
-    return Report([*findings, *(finding for rule in RULES for finding in rule(context))]), choice
+    damaged: Finding | None = None
+    for rule in RULES:
+        try:
+            findings += rule(context)
+        except InvalidValues as error:  # by who read the chosen matrix first; others read it, too
+            damaged = damage(choice.slot, error) if choice else None
+    return Report([*findings, *([damaged] if damaged else [])]), choice

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy import sparse
 
 from biocolab_accessor.check.summary import SlotSummary
 
@@ -42,13 +43,21 @@ def bytes_of(summary: SlotSummary, obs: pd.DataFrame, obsm: Iterable[Any]) -> in
     matrix = summary.nnz * (itemsize + _INDEX_BYTES) + summary.shape[0] * _INDEX_BYTES
     tables = _frame_bytes(obs) + 8 * summary.shape[1]
     for value in obsm:
-        tables += _frame_bytes(value) if isinstance(value, pd.DataFrame) else getattr(value, "nbytes", 0)
+        tables += _value_bytes(value)
     return int(matrix + tables)
 
 
 def server_bytes(summary: SlotSummary) -> int:
     """Rough memory of a server that normalises the matrix and computes embeddings, as the sandbox does."""
     return _MATRICES_AT_ONCE * summary.nnz * (4 + _INDEX_BYTES) + summary.shape[0] * _DENSE_BYTES_EACH_CELL
+
+
+def _value_bytes(value: Any) -> int:
+    if isinstance(value, pd.DataFrame):
+        return _frame_bytes(value)
+    if sparse.issparse(value):
+        return int(value.nnz * (value.dtype.itemsize + _INDEX_BYTES) + value.shape[0] * _INDEX_BYTES)
+    return int(getattr(value, "nbytes", 0))
 
 
 def _frame_bytes(frame: pd.DataFrame) -> int:

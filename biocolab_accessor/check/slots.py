@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from anndata import AnnData
+from anndata import AnnData, settings
+from pandas.arrays import NumpyExtensionArray
 from scipy import sparse
 
 from biocolab_accessor.check.columns import as_frame, judge
-from biocolab_accessor.escape import key_as_text, sent_name, unwritable_key
+from biocolab_accessor.escape import key_as_text, sent_name, unwritable_key, unwritable_text
 
 __all__ = ["is_table", "unsendable", "unwritable_parts"]
 
@@ -79,6 +80,8 @@ def unwritable_parts(value: Any, path: str, depth: int = 0) -> Iterator[tuple[st
         if value.format not in ("csr", "csc"):
             yield path, f"is a {type(value).__name__}"
     elif isinstance(value, Mapping):
+        if depth and type(value) is not dict:  # what anndata itself hands out is another mapping
+            yield path, f"is a {type(value).__name__}"
         for key in value:
             place = f"{path}[{key!a}]"
             if not isinstance(key, str):
@@ -90,11 +93,14 @@ def unwritable_parts(value: Any, path: str, depth: int = 0) -> Iterator[tuple[st
         yield from _unwritable_list(value, path)
     elif isinstance(value, pd.DataFrame):
         yield from _unwritable_table(value, path)
-    elif isinstance(value, str):
-        if "\0" in value:
-            yield path, "holds a NUL"
+    elif type(value) is str:
+        if reason := unwritable_text(value):
+            yield path, reason
     elif isinstance(value, np.ndarray):
         yield from _unwritable_array(value, path)
+    elif isinstance(value, pd.api.extensions.ExtensionArray) and type(value) is not NumpyExtensionArray:
+        if reason := _unwritable_values(pd.Series(value), path):
+            yield path, reason
     elif not _is_writable(value):
         yield path, f"is a {type(value).__name__}"
 
@@ -120,11 +126,8 @@ def _unwritable_array(array: np.ndarray[Any, Any], path: str) -> Iterator[tuple[
         for name in array.dtype.names:
             yield from _unwritable_array(array[name], f"{path}[{name!a}]")
     elif array.dtype.kind == "O":
-        flat = pd.Series(array.reshape(-1), dtype=object)
-        if (verdict := judge(flat, path)).column is None:
-            yield path, verdict.problem
-        elif flat.isna().any():
-            yield path, "holds objects of which some are missing"
+        if reason := _unwritable_values(pd.Series(array.reshape(-1), dtype=object), path):
+            yield path, reason
     elif array.dtype.kind in "mM":
         yield path, f"holds {array.dtype} values"
     elif array.dtype.kind == "U" and any("\0" in text for text in array.reshape(-1)[:_MOST_LOOKED_AT]):
@@ -135,24 +138,47 @@ def _unwritable_table(table: pd.DataFrame, path: str) -> Iterator[tuple[str, str
     for position, name in enumerate(table.columns):
         if not isinstance(name, str):
             yield f"{path}[{name!a}]", f"the column name is a {type(name).__name__}, not text"
-        elif (verdict := judge(table.iloc[:, position], path)).column is None:
-            yield f"{path}[{name!a}]", verdict.problem
+        elif name == "_index":
+            yield f"{path}[{name!a}]", "the column name is the one that h5ad uses for the index"
+        elif reason := _unwritable_values(table.iloc[:, position], path):
+            yield f"{path}[{name!a}]", reason
     if not table.columns.is_unique:
         yield path, "has columns of the same name"
+    elif table.index.name in table.columns and not table.index.equals(pd.Index(table[table.index.name])):
+        yield f"{path}.index.name", "is the name of a column with other values"
     if judge(pd.Series(table.index.to_numpy(object), dtype=object), path).column is None:
         yield f"{path}.index", "holds values of mixed types"
+
+
+def _unwritable_values(values: pd.Series, path: str) -> str:
+    """Why anndata would not write a column or array; much of it a submission can send, since it changes it first."""
+    if (verdict := judge(values, path)).column is None:
+        return verdict.problem
+    array, dtype = values.array, values.dtype
+    if isinstance(array, pd.Categorical):
+        text = pd.api.types.infer_dtype(array.categories) in ("string", "empty")
+        return "" if text or array.categories.dtype != object else "has categories that are objects and no text"
+    if isinstance(dtype, np.dtype) and dtype.kind == "O":
+        if pd.api.types.infer_dtype(values, skipna=False) in ("string", "empty") or not len(values):
+            return ""
+        return f"holds objects {'of which some are missing' if values.isna().any() else 'that are no text'}"
+    if isinstance(dtype, np.dtype) or isinstance(array, pd.arrays.IntegerArray | pd.arrays.BooleanArray):
+        return ""
+    if isinstance(dtype, pd.StringDtype) and getattr(settings, "allow_write_nullable_strings", True) is not False:
+        return ""
+    return f"holds {dtype} values, which anndata does not write"
 
 
 def _is_writable(value: Any) -> bool:
     if isinstance(value, np.generic):
         return value.dtype.kind in "biufcU"
-    if isinstance(value, int):
+    if type(value) is int:
         return -(2**63) <= value < 2**64
-    if value is None or isinstance(value, Number | AnnData):
-        return not isinstance(value, complex)
-    if isinstance(value, pd.api.extensions.ExtensionArray):
-        return judge(pd.Series(value), "uns").column is not None
-    return all(hasattr(value, name) for name in ("dtype", "shape")) and not isinstance(value, pd.Series | pd.Index)
+    if value is None or isinstance(value, bool | AnnData) or type(value) is float:
+        return True
+    return all(hasattr(value, name) for name in ("dtype", "shape")) and not isinstance(
+        value, pd.Series | pd.Index | NumpyExtensionArray
+    )
 
 
 def _unsendable_table(table: pd.DataFrame) -> str:

@@ -9,12 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from biocolab_accessor.blocks import Slot, Source, values
-from biocolab_accessor.check.normalised import Scaling, scaling_of
+from biocolab_accessor.check.normalised import HIGHEST_LOG, Scaling, scaling_of
 
 __all__ = ["Kind", "SlotSummary", "describe"]
 
-# log1p of counts scaled to a few ten thousand stays below this; raw counts of real cells do not.
-_HIGHEST_LOG = 25.0
 # Beyond 2**24 every float32 is whole, so that casting alone would take 2e7 + 0.5 for a count.
 _LAST_FRACTION = 2**24
 _MOST_NOISE = 1e-3
@@ -91,7 +89,7 @@ class SlotSummary:
             return "scaled"
         if self.integer and self.maximum >= 1:
             return "counts"
-        return "lognorm" if self.maximum <= _HIGHEST_LOG else "normalized"
+        return "lognorm" if self.maximum <= HIGHEST_LOG else "normalized"
 
     def __str__(self) -> str:
         return f"{self.slot} ({self.shape[0]:,} x {self.shape[1]:,}): {self._what()}"

@@ -11,7 +11,7 @@ import pandas as pd
 from anndata import AnnData
 
 from biocolab_accessor.blocks import Slot, filled_slots
-from biocolab_accessor.check.columns import as_frame, labels_of
+from biocolab_accessor.check.columns import as_frame, batches_of, labels_of
 from biocolab_accessor.check.counts import MatrixChoice, SlotSummary
 from biocolab_accessor.check.report import Report
 from biocolab_accessor.check.run import check_object
@@ -346,15 +346,8 @@ def _tables(adata: AnnData, plan: Plan) -> Tables:
 def _batches(obs: pd.DataFrame, batch_key: str | None, name: str) -> tuple[Batch, ...]:
     if batch_key is None:
         return (Batch("", f"{safe_name(name)}.h5ad", len(obs)),)
-    column = obs[batch_key]
-    labels = labels_of(column)
+    labels, order = batches_of(obs[batch_key])
     counts = labels.value_counts()
-    if isinstance(column.dtype, pd.CategoricalDtype):
-        # By a cell of each: what a category prints alone may differ, as 0.1 in float32 does.
-        first = np.unique(column.cat.codes.to_numpy(), return_index=True)[1]
-        order = list(dict.fromkeys(labels.iloc[first]))
-    else:
-        order = list(dict.fromkeys(labels))
     names = distinct([label.replace(".", "_") for label in order])
     return tuple(Batch(label, f"{file}.h5ad", int(counts[label])) for label, file in zip(order, names, strict=True))
 

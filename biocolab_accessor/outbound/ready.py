@@ -9,7 +9,7 @@ from typing import Any
 from biocolab_accessor.blocks import Slot
 from biocolab_accessor.check.counts import MatrixChoice
 from biocolab_accessor.check.report import Report
-from biocolab_accessor.check.run import check_object, open_h5ad
+from biocolab_accessor.check.run import check_file, open_h5ad
 from biocolab_accessor.errors import InvalidArgument
 from biocolab_accessor.notice import notice
 from biocolab_accessor.outbound.plan import plan_of, write_plan
@@ -53,7 +53,10 @@ def make_ready(
     UserWarning
         What the check warns of.
     """
-    checked = {path: _checked(path, request, input_matrix_type) for path in dict.fromkeys(paths)}
+    checked = {
+        path: check_file(path, input_matrix_type=input_matrix_type, species=request.species, filters=request.filters)
+        for path in dict.fromkeys(paths)
+    }
     _refuse({path: report for path, (report, _) in checked.items()})
     choices: dict[Path, MatrixChoice] = {path: choice for path, (_, choice) in checked.items() if choice is not None}
     types = {choice.input_matrix_type for choice in choices.values()}
@@ -75,16 +78,6 @@ def make_ready(
         finally:
             adata.file.close()
     return ready, raw
-
-
-def _checked(path: Path, request: StudyRequest, input_matrix_type: Any) -> tuple[Report, MatrixChoice | None]:
-    adata = open_h5ad(path)
-    try:
-        return check_object(
-            adata, input_matrix_type=input_matrix_type, species=request.species, filters=request.filters
-        )
-    finally:
-        adata.file.close()
 
 
 def _refuse(reports: Mapping[Path, Report]) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from biocolab_accessor.errors import InvalidArgument
+from biocolab_accessor.naming import did_you_mean
 
-__all__ = ["KEPT", "MISSING", "REMOVED", "category_colors"]
+__all__ = ["KEPT", "MISSING", "REMOVED", "category_colors", "expect_cmap"]
 
 # Okabe and Ito's colours, which stay apart for colour-blind eyes; black is left to text and lines.
 _FEW = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442")
@@ -46,7 +48,8 @@ def category_colors(
         raise InvalidArgument(msg)
     if palette is None:
         return dict(zip(categories, _default(len(categories)), strict=False))
-    given = dict(palette) if isinstance(palette, Mapping) else dict(zip(categories, palette, strict=False))
+    by_name = palette if isinstance(palette, Mapping) else dict(zip(categories, palette, strict=False))
+    given = {str(name): color for name, color in by_name.items()}  # categories that are numbers are text here
     missing = [name for name in categories if name not in given]
     if missing:
         msg = f"palette has no colour for {missing[0]!r} ({len(given)} colours for {len(categories)} categories)"
@@ -56,6 +59,21 @@ def category_colors(
         msg = f"palette has {wrong[0]!r}, which is no colour: give names or '#rrggbb'"
         raise InvalidArgument(msg)
     return {name: given[name] for name in categories}
+
+
+def expect_cmap(cmap: Any) -> None:
+    """Refuse the name of a colour map that matplotlib does not have.
+
+    Raises
+    ------
+    InvalidArgument
+        There is none of that name.
+    """
+    from matplotlib import colormaps
+
+    if isinstance(cmap, str) and cmap not in colormaps:
+        msg = f"cmap is {cmap!r}{did_you_mean(cmap, colormaps)}: give the name of a colour map of matplotlib"
+        raise InvalidArgument(msg)
 
 
 def _default(count: int) -> Sequence[str]:

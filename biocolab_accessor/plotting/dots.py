@@ -14,7 +14,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from biocolab_accessor.errors import InvalidArgument, UnknownGene
-from biocolab_accessor.naming import did_you_mean, given_names, listing
+from biocolab_accessor.naming import did_you_mean, listing
+from biocolab_accessor.plotting.colors import expect_cmap
 from biocolab_accessor.plotting.figure import axes_of, figure_of, inches_from_corner, label_width
 
 __all__ = ["draw_dots", "draw_heatmap", "expression_dotplot"]
@@ -82,13 +83,13 @@ def expression_dotplot(
     if standard_scale not in ("gene", None):
         msg = f"standard_scale is {standard_scale!r}: give 'gene' or None"
         raise InvalidArgument(msg)
+    expect_cmap(cmap)
     columns = _chosen(genes, summary["gene"], "gene")
     rows = _chosen(cell_types, summary["cell_type"], "cell type")
-    flat = summary.assign(level=summary["mean"] * summary["rate"])
+    names = {name: list(map(str, summary[name])) for name in ("gene", "cell_type")}  # clusters may be numbers
+    flat = summary.assign(level=summary["mean"] * summary["rate"], **names)
     rate, level = (
-        flat.pivot_table(index="cell_type", columns="gene", values=name, observed=True).reindex(
-            index=rows, columns=columns
-        )
+        flat.pivot_table(index="cell_type", columns="gene", values=name).reindex(index=rows, columns=columns)
         for name in ("rate", "level")
     )
     title = "mean expression\nin cell type"
@@ -245,13 +246,13 @@ def _chosen(wanted: Sequence[str] | None, there: pd.Series, what: str) -> list[s
     known = list(dict.fromkeys(map(str, there)))
     if wanted is None:
         return known
-    names = list(dict.fromkeys(given_names(wanted, f"the {what}s to draw")))
+    names = list(dict.fromkeys([wanted] if isinstance(wanted, str) else map(str, wanted)))
     if not names:
         msg = f"there is no {what} to draw: give names, or None for all"
         raise InvalidArgument(msg)
     for name in names:
         if name not in known:
-            near = did_you_mean(str(name), known)
+            near = did_you_mean(name, known)
             msg = f"the table has no {what} {name!r}{near}; it has {listing(known)}"
             raise UnknownGene(msg) if what == "gene" else InvalidArgument(msg)
     return names

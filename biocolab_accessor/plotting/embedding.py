@@ -15,7 +15,7 @@ from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 
 from biocolab_accessor.errors import InvalidArgument
-from biocolab_accessor.plotting.colors import KEPT, MISSING, category_colors
+from biocolab_accessor.plotting.colors import KEPT, MISSING, category_colors, expect_cmap
 from biocolab_accessor.plotting.figure import axes_of, figure_of, inches_from_corner, label_width
 
 __all__ = ["LegendLoc", "draw_embedding"]
@@ -76,11 +76,13 @@ def draw_embedding(
     Raises
     ------
     InvalidArgument
-        The palette has too few colours, there are more than 102 categories, or the legend's place is not known.
+        The palette has too few colours, there are more than 102 categories, or the legend's place or the colour map is
+        not known.
     """
     if legend_loc not in ("right margin", "on data", "none"):
         msg = f"legend_loc is {legend_loc!r}: give 'right margin', 'on data' or 'none'"
         raise InvalidArgument(msg)
+    expect_cmap(cmap)
     area = size if size is not None else float(np.clip(120_000 / max(len(coordinates), 1), 0.1, 60))
     dots: dict[str, Any] = {"s": area, "linewidths": 0, "rasterized": True}
     if values is None:
@@ -130,9 +132,9 @@ def _draw_categories(
     colors = category_colors(names, palette)
     codes = np.asarray(labels.codes)
     has = codes >= 0
-    entries = names + ([_NO_VALUE] if not has.all() else [])
+    entries = [*colors.items(), *([(_NO_VALUE, MISSING)] if not has.all() else [])]
     n_columns = -(-len(entries) // _MOST_ROWS)
-    beside = n_columns * (label_width(entries) + 0.4) + 0.2 if legend_loc == "right margin" else 0.0
+    beside = n_columns * (label_width(name for name, _ in entries) + 0.4) + 0.2 if legend_loc == "right margin" else 0.0
     n_rows = -(-len(entries) // n_columns) if entries else 0
     target = axes_of(ax, _SIDE + beside, max(_SIDE, _ROW * n_rows + 0.6))
     target.scatter(coordinates[~has, 0], coordinates[~has, 1], color=MISSING, **dots)
@@ -143,10 +145,9 @@ def _draw_categories(
     if legend_loc == "on data":
         _write_names(target, coordinates, codes, names)
     elif legend_loc == "right margin":
-        shown = {**colors, _NO_VALUE: MISSING} if len(entries) > len(names) else colors
         handles = [
-            Line2D([], [], linestyle="none", marker="o", markersize=6, color=shown[entry], label=entry)
-            for entry in entries
+            Line2D([], [], linestyle="none", marker="o", markersize=6, color=color, label=name)
+            for name, color in entries
         ]
         target.legend(
             handles=handles,

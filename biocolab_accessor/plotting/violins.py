@@ -12,12 +12,14 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 from numpy.typing import NDArray
 
+from biocolab_accessor.errors import InvalidArgument
 from biocolab_accessor.plotting.colors import KEPT, REMOVED
 from biocolab_accessor.plotting.figure import Picture, label_width
 
 __all__ = ["plot_filters"]
 
 _MOST_POINTS = 20_000
+_MOST_BATCHES = 500
 _MOST_FOR_DENSITY = 5_000
 _SCATTER_HEIGHT = 3.6
 _BOUNDS_OF = {
@@ -57,8 +59,19 @@ def plot_filters(
     -------
     matplotlib.figure.Figure
         Of at most 20,000 cells the points are drawn, of more a random choice; violins are of all batches.
+
+    Raises
+    ------
+    InvalidArgument
+        There are more than 500 batches.
     """
     batches = list(qc["batch"].cat.categories)
+    if len(batches) > _MOST_BATCHES:
+        msg = (
+            f"there are {len(batches):,} batches, and a picture has room for {_MOST_BATCHES}: "
+            "choose another batch_key, or look at preview.table"
+        )
+        raise InvalidArgument(msg)
     row = 0.75 if len(batches) <= 6 else 0.42
     height = max(_SCATTER_HEIGHT, row * len(batches) + 0.9)
     figure = Picture(figsize=(12.5 + min(label_width(batches), 3.0), height), layout="constrained")

@@ -11,9 +11,10 @@ from biocolab_accessor.errors import TooLarge
 
 __all__ = ["budget", "expect_room"]
 
+# Folder, limit, what is used, and what of that is files which the system drops when it needs room.
 _CGROUPS = (
-    (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")),
-    (Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"), Path("/sys/fs/cgroup/memory/memory.usage_in_bytes")),
+    (Path("/sys/fs/cgroup"), "memory.max", "memory.current", "inactive_file"),
+    (Path("/sys/fs/cgroup/memory"), "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
 )
 
 
@@ -22,9 +23,10 @@ def budget() -> int:
     if settings.memory_budget:
         return settings.memory_budget
     left = int(psutil.virtual_memory().available)
-    for limit, used in _CGROUPS:
+    for folder, limit, used, cached in _CGROUPS:
         try:
-            left = min(left, int(limit.read_text()) - int(used.read_text()))
+            held = int((folder / used).read_text()) - _statistic(folder / "memory.stat", cached)
+            left = min(left, int((folder / limit).read_text()) - held)
         except (OSError, ValueError):  # no such container, or one without a limit
             continue
     return max(left, 0)
@@ -52,6 +54,13 @@ def expect_room(needed: int, what: str, alternative: str) -> None:
         source = "bc.settings.memory_budget" if settings.memory_budget else "what this machine has left"
         msg = f"{what} needs about {_size(needed)} of memory, {source} is {_size(room)}: {alternative}"
         raise TooLarge(msg)
+
+
+def _statistic(path: Path, name: str) -> int:
+    try:
+        return int(dict(line.split() for line in path.read_text().splitlines()).get(name, 0))
+    except (OSError, ValueError):
+        return 0
 
 
 def _size(count: int) -> str:

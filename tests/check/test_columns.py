@@ -288,6 +288,11 @@ def test_the_mending_of_a_sparse_column_names_it():
         ([1.5, np.nan], ["1.5", "nan"]),
         (pd.Categorical(["x", None]), ["x", "nan"]),
         ([True, 2], ["True", "2"]),
+        (["x", None], ["x", "nan"]),
+        (["x", pd.NaT], ["x", "nan"]),
+        (pd.array(["x", None], "string"), ["x", "nan"]),
+        (pd.array([True, None], "boolean"), ["True", "nan"]),
+        ([b"\xff", None], ["b'\\xff'", "nan"]),
     ],
 )
 def test_labels_are_the_values_as_text_by_the_same_names(values, texts):

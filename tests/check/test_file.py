@@ -158,6 +158,16 @@ def test_an_h5mu_file_is_named_with_its_modalities_though_it_has_obs_and_var(tmp
     assert str(caught.value) == f"{of} (): take one of them, mdata['rna'].biocolab"
 
 
+@pytest.mark.parametrize(("bare", "what"), [(["obs", "var"], "obs and var"), (["var"], "var")])
+def test_tables_that_h5py_wrote_are_named_for_what_they_lack(path, bare, what):
+    with h5py.File(path, "r+") as file:
+        for name in bare:
+            del file[name].attrs["encoding-type"]
+    with pytest.raises(InvalidFile) as caught:
+        bc.check(path)
+    assert str(caught.value).startswith(f"{path} is HDF5 but not h5ad: {what} without an encoding-type")
+
+
 def test_a_user_block_before_the_file_is_no_hindrance(tmp_path):
     with h5py.File(tmp_path / "a.h5ad", "w", userblock_size=1024) as file:
         file.create_group("x")
@@ -233,6 +243,74 @@ def test_a_file_may_have_no_layers_raw_or_embeddings(path):
         assert (list(adata.layers), adata.raw, list(adata.obsm)) == ([], None, [])
     finally:
         adata.file.close()
+
+
+def _replaced(file, name, values):
+    del file[name]
+    file[name] = values
+
+
+def _set(name, position, value):
+    def change(file):
+        file[name][position] = value
+
+    return change
+
+
+@pytest.mark.parametrize("slot", ["X", "layers/counts"])
+@pytest.mark.parametrize("axis", ["csr", "csc"])
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [
+        (_set("indices", 5, 30), "an index of 30, where 0 to {} can be"),
+        (_set("indices", 5, -3), "an index of -3, where 0 to {} can be"),
+        (_set("indptr", 5, 10**6), "its indptr does not rise from 0 to at most 60, the number of values"),
+        (_set("indptr", 5, 0), "its indptr does not rise from 0 to at most 60, the number of values"),
+        (_set("indptr", 0, 1), "its indptr is not that of "),
+        (lambda group: _replaced(group, "data", group["data"][:-1]), "at most 59, the number of values"),
+        (lambda group: _replaced(group, "indices", group["indices"][:-1]), "at most 59, the number of values"),
+        (lambda group: _replaced(group, "indptr", group["indptr"][:].astype(float)), "numbers (float64)"),
+        (lambda group: _replaced(group, "data", group["data"][:].astype("f2")), "holds float16 values"),
+        (lambda group: _replaced(group, "data", group["data"][:].astype(">f4")), "holds >f4 values"),
+    ],
+)
+def test_a_damaged_matrix_is_an_error_that_says_where_and_takes_nothing_down(tmp_path, slot, axis, change, what):
+    path = tmp_path / "a.h5ad"
+    matrix = COUNTS.asformat(axis)
+    AnnData(matrix if slot == "X" else None, layers={} if slot == "X" else {"counts": matrix}).write_h5ad(path)
+    with h5py.File(path, "r+") as file:
+        change(file[slot])
+    for filters in ({}, {"min_genes": 1, "mt_percentage": 5}):
+        errors = bc.check(path, **filters).errors
+        assert [(found.code, found.path) for found in errors] == [("BC503", "X" if slot == "X" else "layers['counts']")]
+        assert what.format(9 if axis == "csr" else 19) in errors[0].message
+
+
+@pytest.mark.parametrize("name", ["X", "layers/counts/data", "layers/counts/indices", "layers/counts/indptr"])
+def test_a_file_of_which_a_chunk_is_damaged_is_refused_by_its_name(path, name):
+    adata = read_h5ad(path)
+    adata.write_h5ad(path, compression="gzip")
+    with h5py.File(path) as file:
+        chunk = file[name].id.get_chunk_info(0)
+    with path.open("r+b") as file:
+        file.seek(chunk.byte_offset + chunk.size // 2)
+        file.write(b"\xff" * (chunk.size // 4))
+    with pytest.raises(InvalidFile) as caught:
+        bc.check(path, min_genes=1)
+    assert str(caught.value).startswith(f"{path} cannot be read to its end and may be damaged: ")
+    assert isinstance(caught.value.__cause__, OSError)
+    assert handles(path) == 0
+
+
+@pytest.mark.parametrize("axis", ["csr", "csc"])
+def test_what_is_stored_behind_the_last_value_is_no_part_of_the_matrix(tmp_path, axis):
+    plain, longer = tmp_path / "plain.h5ad", tmp_path / "longer.h5ad"
+    for path in (plain, longer):
+        AnnData(COUNTS.asformat(axis)).write_h5ad(path)
+    with h5py.File(longer, "r+") as file:
+        _replaced(file["X"], "data", np.append(file["X/data"][:], np.float32(0.5)))
+        _replaced(file["X"], "indices", np.append(file["X/indices"][:], np.int32(99)))
+    assert list(bc.check(longer, min_genes=1)) == list(bc.check(plain, min_genes=1))
 
 
 @pytest.mark.parametrize(("letters", "is_text"), [(512, True), (511, False)])

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from biocolab_accessor.check.identifiers import identify, is_mitochondrial
+from biocolab_accessor.bounds import mitochondrial
+from biocolab_accessor.check.identifiers import identify
 
 HUMAN = [
     "MALAT1", "B2M", "TMSB4X", "EEF1A1", "RPLP1", "RPL13", "MT-CO1", "MT-CO3", "RPS27", "CD74", "HLA-DRA", "CD3D",
@@ -79,7 +80,7 @@ def test_versions_ids_genomes_and_numbers_are_counted():
 
 @pytest.mark.parametrize(("name", "yes"), [("MT-ND1", True), ("mt-Nd1", True), ("MTOR", False), ("MT1X", False)])
 def test_mitochondrial_genes_are_known_by_their_prefix(name, yes):
-    assert is_mitochondrial(name) is yes
+    assert mitochondrial([name]).tolist() == [yes]
     assert identify([name]).mitochondrial == ((name,) if yes else ())
 
 
@@ -96,7 +97,7 @@ def test_looking_at_all_names_at_once_finds_what_looking_at_each_does(names):
     assert whole.number == len(names)
     assert whole.numeric == sum(found.numeric for found in alone)
     assert whole.mitochondrial == tuple(name for found in alone for name in found.mitochondrial)
-    assert len(whole.mitochondrial) == sum(map(is_mitochondrial, names))
+    assert len(whole.mitochondrial) == mitochondrial(names).sum()
     assert whole.ensembl == tuple(name for found in alone for name in found.ensembl)
 
 

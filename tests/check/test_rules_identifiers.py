@@ -147,6 +147,20 @@ def test_symbols_are_looked_for_in_columns_of_their_usual_names(columns, named):
     assert [f"var[{named!r}] has their symbols" in each.message for each in found] == ([True] if named else [])
 
 
+@pytest.mark.parametrize(
+    ("values", "has"),
+    [
+        ([np.nan] * 30, False),
+        ([None, *(f"B{i}" for i in range(29))], True),
+        ([None, *IDS[1:]], False),
+        (["ENSA", *(f"B{i}" for i in range(29))], True),
+        ([f"ENSMUST{i:011d}.1" for i in range(30)], False),
+    ],
+)
+def test_the_first_symbol_that_is_there_says_whether_they_are_symbols(values, has):
+    assert bool(findings(IDS, "BC403", var={"symbol": pd.Series(values, IDS, dtype=object)})) is has
+
+
 def test_one_gene_is_enough_to_have_a_symbol():
     assert len(findings(IDS[:1], "BC403", var={"symbol": ["A"]})) == 1
 

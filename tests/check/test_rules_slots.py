@@ -133,3 +133,13 @@ def test_a_view_is_looked_at_without_being_copied():
     adata = make(layers={"log": np.log1p(COUNTS)}, uns={"a/b": 1})[:1]
     assert {found.code for found in bc.check(adata)} == {"BC311", "BC501", "BC502"}
     assert adata.is_view
+
+
+def test_of_a_file_the_same_is_noted_as_of_what_it_holds(tmp_path):
+    adata = make(
+        uns={"a": 1, "b": {"c": 2}}, varm={"PCs": COUNTS}, obsp={"n": sparse.eye(2).tocsr()}, varp={"v": COUNTS}
+    )
+    adata.write_h5ad(tmp_path / "a.h5ad")
+    (found,) = findings(tmp_path / "a.h5ad", "BC501")
+    assert found == findings(adata, "BC501")[0]
+    assert found.examples == ("uns['a']", "uns['b']", "varm['PCs']", "obsp['n']", "varp['v']")

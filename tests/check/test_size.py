@@ -17,7 +17,8 @@ def test_values_with_their_indices_and_tables_and_embeddings_are_counted():
     assert bytes_of(EYE, OBS, []) == 7 * (4 + 4) + 10 * 4 + tables
     frame = pd.DataFrame({"CD3": np.ones(10)}, index=pd.RangeIndex(10))
     more = [np.ones((10, 2)), frame, sparse.eye(10), np.ones((10, 3), np.float32)]
-    assert bytes_of(EYE, OBS, more) == bytes_of(EYE, OBS, []) + 160 + frame.memory_usage().sum() + 120
+    in_sparse = 10 * (8 + 4) + 10 * 4
+    assert bytes_of(EYE, OBS, more) == bytes_of(EYE, OBS, []) + 160 + frame.memory_usage().sum() + in_sparse + 120
     wide = describe(sparse.csr_matrix(np.eye(10, 7) * 0.1))
     assert bytes_of(wide, OBS, []) == bytes_of(EYE, OBS, []) + 7 * 4
 

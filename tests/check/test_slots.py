@@ -1,9 +1,15 @@
 """What of obsm can be sent, and what h5ad could hold of uns, is said with its reason."""
 
+from collections import OrderedDict
+from fractions import Fraction
+
+import anndata
+import h5py
 import numpy as np
 import pandas as pd
 import pytest
 from anndata import AnnData
+from anndata.io import write_elem
 from scipy import sparse
 
 from biocolab_accessor.check.slots import is_table, unsendable, unwritable_parts
@@ -105,12 +111,79 @@ def nested(depth, value):
         (pd.DataFrame([[1, 2]], columns=["a", "a"]), [("uns", "has columns of the same name")]),
         (pd.DataFrame({"a": [1, 2]}, index=[1, "b"]), [("uns.index", "holds values of mixed types")]),
         ((1,), [("uns", "is a tuple")]),
+        (pd.array([1.5, 2.5], "Float64"), [("uns", "holds Float64 values, which anndata does not write")]),
+        (pd.DataFrame({"a": pd.array([1.5], "Float64")}),
+         [("uns['a']", "holds Float64 values, which anndata does not write")]),
+        (pd.DataFrame({"a": pd.array([1], "int64[pyarrow]")}),
+         [("uns['a']", "holds int64[pyarrow] values, which anndata does not write")]),
+        (pd.DataFrame({"a": pd.array([1, None], "Int64"), "b": [1j, 2], "c": pd.array([True, None], "boolean")}),
+         [("uns['b']", "holds complex128, which h5ad cannot hold")]),
+        (np.array([1, 2], object), [("uns", "holds objects that are no text")]),
+        (np.array(["a", None], object), [("uns", "holds objects of which some are missing")]),
+        (pd.DataFrame({"a": ["x", None]}), [("uns['a']", "holds objects of which some are missing")]),
+        (pd.Categorical([1, 2], pd.Index([1, 2], dtype=object)),
+         [("uns", "has categories that are objects and no text")]),
+        (pd.Categorical(["a", None]), []),
+        (pd.Categorical([None]), []),
+        (np.array([], object), []),
+        (pd.DataFrame({"a": [1]}, index=pd.Index(["x"], name="a")),
+         [("uns.index.name", "is the name of a column with other values")]),
+        (pd.DataFrame({"a": ["x"]}, index=pd.Index(["x"], name="a")), []),
+        (pd.DataFrame({"_index": [1]}),
+         [("uns['_index']", "the column name is the one that h5ad uses for the index")]),
+        ("\ud800", [("uns", "holds half of a surrogate pair")]),
+        (Fraction(1, 2), [("uns", "is a Fraction")]),
+        ({"a": OrderedDict(b=1)}, [("uns['a']", "is a OrderedDict")]),
         (nested(20, {1}), [("uns" + "['k']" * 20, "is a set")]),
         (nested(21, {1}), []),  # deeper than any real object
     ],
 )  # fmt: skip
 def test_places_that_h5ad_cannot_hold_are_named_with_the_reason(value, found):
     assert list(unwritable_parts(value, "uns")) == found
+
+
+@pytest.mark.parametrize("kind", ["array", "column"])
+@pytest.mark.parametrize(
+    "values",
+    [
+        pd.array([1, None], "Int64"),
+        pd.array([True, None], "boolean"),
+        pd.array([1.5, None], "Float64"),
+        pd.array(["a", None], "string"),
+        pd.array([1, None], "int64[pyarrow]"),
+        pd.arrays.SparseArray([0, 1]),
+        pd.Categorical(["a", None]),
+        pd.Categorical([1.5, 2.5], ordered=True),
+        pd.Categorical([1, 2], pd.Index([1, 2], dtype=object)),
+        pd.Categorical(pd.array(["a"], "string")),
+        np.array([1, 2], object),
+        np.array(["a", "b"], object),
+        np.array(["a", None], object),
+        np.array([True, False], object),
+        np.array([None, None], object),
+        np.ones(2, np.float16),
+        np.array(["2020-01-01"], "datetime64[ns]"),
+    ],
+    ids=lambda values: f"{values.dtype}",
+)
+def test_it_is_said_of_what_anndata_does_not_write_and_of_nothing_else(values, kind):
+    value = values if kind == "array" else pd.DataFrame({"a": values})
+    with h5py.File.in_memory() as file:
+        try:
+            write_elem(file, "k", value)
+            written = True
+        except Exception:  # noqa: BLE001  # of many classes
+            written = False
+    assert (list(unwritable_parts({"k": value}, "uns")) == []) is written
+
+
+@pytest.mark.parametrize("dtype", ["string", "string[pyarrow]"])
+def test_text_of_a_dtype_that_anndata_writes_only_when_it_is_told_to_is_said_until_it_is(dtype):
+    values, tabled = pd.array(["a", None], dtype), pd.DataFrame({"a": pd.array(["a", None], dtype)})
+    said = "holds string values, which anndata does not write"
+    for told, found in ((False, [("uns", said), ("t['a']", said)]), (True, [])):
+        with anndata.settings.override(allow_write_nullable_strings=told):
+            assert [*unwritable_parts(values, "uns"), *unwritable_parts(tabled, "t")] == found
 
 
 def test_of_a_long_list_the_beginning_is_looked_at():

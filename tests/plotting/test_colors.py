@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from biocolab_accessor.errors import InvalidArgument
-from biocolab_accessor.plotting.colors import category_colors
+from biocolab_accessor.plotting.colors import category_colors, expect_cmap
 
 
 class TestColors:
@@ -23,3 +23,11 @@ class TestColors:
             category_colors(["a"], "Set1")
         with pytest.raises(InvalidArgument, match="'rde', which is no colour"):
             category_colors(["a"], ["rde"])
+
+    def test_categories_that_are_numbers_may_be_named_by_them(self) -> None:
+        assert category_colors(["1", "2"], {2: "red", 1: "blue"}) == {"1": "blue", "2": "red"}  # type: ignore[dict-item]
+
+    def test_a_colour_map_has_a_name(self) -> None:
+        expect_cmap("viridis")
+        with pytest.raises(InvalidArgument, match=r"cmap is 'viridsi' \(did you mean 'viridis'"):
+            expect_cmap("viridsi")

@@ -30,6 +30,18 @@ class TestExpression:
         frame = pd.DataFrame(rows, columns=["gene", "cell_type", "mean", "rate"])
         assert len(expression_dotplot(frame).axes[0].collections[0].get_offsets()) == 3
 
+    def test_clusters_may_be_numbers(self) -> None:
+        rows = [("g", 1, 1.0, 0.5), ("g", 2, 2.0, 0.5)]
+        frame = pd.DataFrame(rows, columns=["gene", "cell_type", "mean", "rate"])
+        for types in (None, [1, 2], ["1", "2"]):
+            axes = expression_dotplot(frame, cell_types=types).axes[0]  # type: ignore[arg-type]
+            assert [label.get_text() for label in axes.get_yticklabels()] == ["1", "2"]
+            np.testing.assert_allclose(axes.collections[0].get_offsets(), [[0, 0], [0, 1]])
+
+    def test_a_colour_map_that_is_none_is_refused(self) -> None:
+        with pytest.raises(InvalidArgument, match="cmap is 'rde'"):
+            expression_dotplot(summary(["x"], ["A"]), cmap="rde")
+
     def test_order_is_the_one_asked_for(self) -> None:
         figure = expression_dotplot(summary(["x", "y", "z"], ["A", "B"]), genes=["B", "A"], cell_types=["z", "x"])
         axes = figure.axes[0]

@@ -28,6 +28,21 @@ class TestEmbedding:
         assert found == {0.0: "#0000ff", 1.0: MISSING.lower(), 2.0: "#ff0000", 3.0: "#0000ff"}
         assert [text.get_text() for text in axes.get_legend().get_texts()] == ["a", "b", "NA"]
 
+    def test_a_category_that_is_called_na_is_not_that_of_cells_without_one(self) -> None:
+        axes = draw_embedding(
+            points()[:3], pd.Series(["NA", None, "x"]), axis_name="UMAP", palette=["red", "blue"]
+        ).axes[0]
+        handles = axes.get_legend().legend_handles
+        assert [(each.get_label(), each.get_color()) for each in handles] == [
+            ("NA", "red"),
+            ("x", "blue"),
+            ("NA", MISSING),
+        ]
+
+    def test_a_colour_map_that_is_none_is_refused(self) -> None:
+        with pytest.raises(InvalidArgument, match="cmap is 'rde'"):
+            draw_embedding(points(), None, axis_name="UMAP", cmap="rde")
+
     def test_the_highest_numbers_lie_on_top(self) -> None:
         values = pd.Series([5.0, np.nan, 1.0, 9.0])
         drawn = draw_embedding(np.arange(8.0).reshape(4, 2), values, axis_name="PC").axes[0].collections[-1]
