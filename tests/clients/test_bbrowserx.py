@@ -58,7 +58,7 @@ def test_the_official_submit_takes_enum_members_and_paths_and_leaves_its_argumen
 
 def test_a_wrong_argument_is_an_error_and_no_text(connector: BBrowserXConnector) -> None:
     with pytest.raises(InvalidArgument, match="ChunkSize"):
-        connector.submit_study_from_local("personal", [], chunk_size=7)
+        connector.submit_study_from_local("personal", [{"matrix": "x.h5ad"}], chunk_size=7)
 
 
 def test_a_failed_task_is_an_error_and_not_false(connector: BBrowserXConnector, tmp_path: Path) -> None:
