@@ -13,7 +13,7 @@ from biocolab_accessor.errors import InvalidArgument
 from biocolab_accessor.naming import listing
 from biocolab_accessor.species import known_species
 
-__all__ = ["expect_distinct", "expect_study_type", "names_of_genes", "plain", "submit_arguments"]
+__all__ = ["expect_distinct", "expect_study_type", "name_list", "plain", "submit_arguments"]
 
 _BOUNDS = ("min_counts", "min_genes", "max_counts", "max_genes", "mt_percentage")
 _MATRIX_TYPES = ("raw", "normalized")
@@ -110,22 +110,29 @@ def expect_distinct(names: Sequence[str]) -> None:
         raise InvalidArgument(msg)
 
 
-def names_of_genes(gene_names: Iterable[str]) -> list[str]:
-    """Names of genes as a list, from whatever holds them.
+def name_list(given: Iterable[str], argument: str) -> list[str]:
+    """Names as a list, from whatever holds them.
+
+    Parameters
+    ----------
+    given
+        The names.
+    argument
+        What they were given as, for messages.
 
     Raises
     ------
     InvalidArgument
         It is one text, whose letters would be asked for, or holds something else than texts.
     """
-    if isinstance(gene_names, str):
-        msg = f"gene_names is the text {gene_names!r}: give a list, [{gene_names!r}]"
+    if isinstance(given, str):
+        msg = f"{argument} is the text {given!r}: give a list, [{given!r}]"
         raise InvalidArgument(msg)
-    names = list(gene_names)
-    if not all(isinstance(name, str) for name in names):
-        msg = "gene_names must be a list of strings"
+    listed = list(given)
+    if not all(isinstance(name, str) for name in listed):
+        msg = f"{argument} must be a list of strings"
         raise InvalidArgument(msg)
-    return names
+    return listed
 
 
 def _batches(batch_info: Any, study_type: Any) -> list[dict[str, Any]]:

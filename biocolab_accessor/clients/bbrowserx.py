@@ -24,7 +24,7 @@ from biocolab_accessor.clients.answer import unwrap
 from biocolab_accessor.clients.arguments import (
     expect_distinct,
     expect_study_type,
-    names_of_genes,
+    name_list,
     plain,
     submit_arguments,
 )
@@ -128,7 +128,7 @@ class BBrowserXConnector(_Official):
         self, species: str, study_id: str, gene_names: Sequence[str], unit: str = "raw"
     ) -> sparse.csc_matrix:
         """Expression of some genes, or of all with an empty list: (n_cells, n_genes) float32."""
-        genes = names_of_genes(gene_names)
+        genes = name_list(gene_names, "gene_names")
         body = {"species": species, "study_id": study_id, "gene_names": genes, "unit": unit}
         answer = self.post_request("api/v1/study/query_genes", body)
         shape = (None, len(genes) if genes else None)
@@ -142,11 +142,17 @@ class BBrowserXConnector(_Official):
         """Gene names, in the order of the matrix' columns."""
         return strings(super().get_features(plain(species), study_id), f"features of {study_id}")
 
+    def get_metadata(
+        self, species: str, study_id: str, group_id: str | None = None, fields: Sequence[str] = ()
+    ) -> pd.DataFrame:
+        """Metadata as a table, barcodes in its first column; no fields means all."""
+        return pd.DataFrame(self.get_metadata_columns(species, study_id, group_id, fields))
+
     def get_metadata_columns(
         self, species: str, study_id: str, group_id: str | None = None, fields: Sequence[str] = ()
     ) -> dict[str, list[Any]]:
         """Metadata as the server sends it, column by column, barcodes among them; no fields means all."""
-        body = {"species": species, "study_id": study_id, "group_id": group_id, "fields": list(fields)}
+        body = {"species": species, "study_id": study_id, "group_id": group_id, "fields": name_list(fields, "fields")}
         columns = self.post_request("api/v1/study/get_metadata", body).get("data")
         if not isinstance(columns, dict) or not all(isinstance(column, list) for column in columns.values()):
             msg = f"metadata of {study_id}: expected an object of columns"

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from biocolab_accessor.clients.address import normalise_host
-from biocolab_accessor.clients.arguments import names_of_genes
+from biocolab_accessor.clients.arguments import name_list
 from biocolab_accessor.clients.buffer import Buffer
 from biocolab_accessor.clients.http import HttpClient
 from biocolab_accessor.clients.matrix_file import stripes_of_file
@@ -174,7 +174,7 @@ class Database(database.Database, _Scoped):
         UnknownGene
             The database lacks some of them; all are named.
         """
-        genes = names_of_genes(gene_names)
+        genes = name_list(gene_names, "gene_names")
         try:
             answer = self._post_request("/v1/expression/celltypes", {"gene_names": genes})
         except NotFound as error:
@@ -223,7 +223,7 @@ class Study(study.Study, _Scoped):
         InvalidResponse
             The answer has another number of columns, so that they cannot be told apart.
         """
-        genes, unit = names_of_genes(gene_names), _unit(unit)
+        genes, unit = name_list(gene_names, "gene_names"), _unit(unit)
         try:
             answer = self._post_request("/v1/study/query_genes", {"gene_names": genes, "unit": unit})
         except NotFound as error:

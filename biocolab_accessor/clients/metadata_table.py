@@ -16,8 +16,8 @@ from biocolab_accessor.values import encode
 
 __all__ = ["columns_on_the_wire", "read_table"]
 
-# A number as programs write it. What begins with a zero, holds a blank or an underscore is a label.
-_NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]*)?(?:[eE][+-]?[0-9]+)?|-?\.[0-9]+")
+# A number as programs write it. What begins with a zero, or has more digits than a number keeps, is a label.
+_NUMBER = re.compile(r"-?(?:0|[1-9][0-9]{0,17})(?:\.[0-9]*)?(?:[eE][+-]?[0-9]+)?|-?\.[0-9]+")
 _MISSING = frozenset({"", "NA", "NaN", "nan"})
 
 
@@ -62,9 +62,9 @@ def columns_on_the_wire(table: Any) -> list[dict[str, list[Any]]]:
     barcodes = table.index.map(str)
     groups: dict[bytes, dict[str, list[Any]]] = {}
     for number, name in enumerate(names):
-        values, missing = encode(table.iloc[:, number])
+        values, missing = encode(table.iloc[:, number].infer_objects())
         if not values:
-            msg = f"column {name!r} has no values"
+            msg = f"column {name!r} has no values: leave it out"
             raise InvalidColumn(msg)
         group = groups.setdefault(missing.tobytes(), {"barcodes": barcodes[~missing].tolist()})
         group[name] = values
@@ -84,13 +84,18 @@ def read_table(path: str | Path) -> pd.DataFrame:
     """
     path = Path(path)
     try:
-        texts = pd.read_csv(path, sep=_separator(path), index_col=0, dtype=str, keep_default_na=False, na_filter=False)
+        # With an index column pandas would make numbers of barcodes.
+        texts = pd.read_csv(path, sep=_separator(path), dtype=str, keep_default_na=False, na_filter=False)
     except (OSError, ValueError) as error:
         msg = f"{path} cannot be read as a table of metadata: {error}"
         raise InvalidFile(msg) from error
-    if not len(texts.columns):
+    if not isinstance(texts.index, pd.RangeIndex):
+        msg = f"{path} has fewer names in its first line than columns below: name the column of the barcodes too"
+        raise InvalidFile(msg)
+    if len(texts.columns) < 2:
         msg = f"{path} has one column only: barcodes come first, the metadata after them"
         raise InvalidFile(msg)
+    texts = texts.set_index(texts.columns[0])
     return pd.DataFrame({name: _typed(texts[name]) for name in texts.columns}, index=texts.index)
 
 
