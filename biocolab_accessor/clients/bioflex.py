@@ -193,7 +193,7 @@ class Study(study.Study, _Scoped):
 
     metalist: list[Metadata]
 
-    def __init__(self, db: Database, response: Any, hash_id: str) -> None:
+    def __init__(self, db: Database, response: Any, hash_id: str = "") -> None:
         known = {
             "id": _field(response, "id", "study", int | str),
             "title": _field(response, "title", "study", str | None),
@@ -201,7 +201,7 @@ class Study(study.Study, _Scoped):
             "reference": _field(response, "reference", "study", str | None),
         }
         super().__init__(db, {**known, "metalist": []})
-        self.hash_id = str(response.get("hash_id") or hash_id)
+        self.hash_id = str(response.get("hash_id") or hash_id or known["id"])
         self.revision = str(response.get("revision") or "")
         self.metalist = [
             Metadata(
