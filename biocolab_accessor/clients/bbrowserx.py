@@ -388,8 +388,8 @@ class BBrowserXConnector(_Official):
         if dest_path is not None:
             place_of(dest_path)  # before the server is made to work
         found = self.get_download_study_url(group_id, study_id, study_type, species)["data"]
-        # A server may name what it likes: only a name counts, never a place.
-        own = PurePosixPath(found["file_name"].replace("\\", "/")).name or f"{study_id}.h5ad"
+        # A server may name what it likes: only a name counts, never a place or a hidden file.
+        own = PurePosixPath(found["file_name"].replace("\\", "/")).name.lstrip(".") or f"{study_id}.h5ad"
         print("Downloading")  # noqa: T201 - as the official connector
         save(self.http, found["url"], own if dest_path is None else dest_path)
         print("DONE!")  # noqa: T201 - as above

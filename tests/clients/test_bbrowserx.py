@@ -217,7 +217,7 @@ def test_a_download_is_whole_and_where_it_was_asked_for(
         connector.download_study(*call, tmp_path / "nowhere" / "x.h5ad")
 
 
-@pytest.mark.parametrize("file_name", ["../../up.h5ad", "/etc/up.h5ad", "C:\\up.h5ad", "up.h5ad"])
+@pytest.mark.parametrize("file_name", ["../../up.h5ad", "/etc/up.h5ad", "C:\\up.h5ad", "../.up.h5ad", "up.h5ad"])
 def test_a_servers_name_for_a_file_is_a_name_and_no_place(
     scripted: Scripted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file_name: str
 ) -> None:
