@@ -147,7 +147,8 @@ class TestUpload:
         return {
             path
             for path in parent.rglob("*")
-            if wire.server.path not in path.parents and not path.relative_to(parent).parts[0].startswith(("temporary", "home"))
+            if wire.server.path not in path.parents
+            and not path.relative_to(parent).parts[0].startswith(("temporary", "home"))
         }
 
     @pytest.mark.parametrize("n_chunks", [0, -1, 10**9, "3", None, True, 1.5])
