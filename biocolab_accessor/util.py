@@ -19,7 +19,7 @@ __all__ = [
 ]
 
 
-def empty(value: str | None) -> bool:
+def empty(data: str | None) -> bool:
     """Whether a text is None or has no characters.
 
     Examples
@@ -27,7 +27,7 @@ def empty(value: str | None) -> bool:
     >>> empty(""), empty(None), empty("x")
     (True, True, False)
     """
-    return value is None or (isinstance(value, str) and not value)
+    return data is None or (isinstance(data, str) and not data)
 
 
 def get_system_user() -> str:

@@ -165,7 +165,8 @@ def refusal(url: str, status: int, content: bytes, reason: str | None, token_ori
     detail = detail if len(detail) <= _LONGEST_DETAIL else detail[:_LONGEST_DETAIL] + " …"
     text = f"{url}: HTTP {status}: {detail}"
     if status in (401, 403):
-        text += f". The token from {token_origin} will not do: create one in the server's user settings"
+        will = "will not do" if status == 401 else "does not allow this, or has expired"
+        text += f". The token from {token_origin} {will}: create one in the server's user settings"
         return Unauthorized(text, status=status, detail=detail)
     if status == 404:
         if _is_of_route(url, named):

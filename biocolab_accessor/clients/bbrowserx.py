@@ -7,29 +7,43 @@ differs is how they fail and what they cost: refusals are typed errors, uploads 
 from __future__ import annotations
 
 import functools
-import os
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar, cast
+from urllib.parse import urljoin
 
 import numpy as np
-from bioturing_connector import bbrowserx_connector
+import pandas as pd
+from bioturing_connector.bbrowserx_connector import BBrowserXConnector as _Official
 from numpy.typing import NDArray
 from scipy import sparse
 
 from biocolab_accessor.clients.address import normalise_host
 from biocolab_accessor.clients.answer import unwrap
+from biocolab_accessor.clients.arguments import (
+    expect_distinct,
+    expect_study_type,
+    name_list,
+    plain,
+    submit_arguments,
+)
 from biocolab_accessor.clients.http import HttpClient
+from biocolab_accessor.clients.metadata_table import columns_on_the_wire, read_table
 from biocolab_accessor.clients.payload import csc_from_base64, decode_array, strings
+from biocolab_accessor.clients.save import save
 from biocolab_accessor.clients.tasks import follow_task
 from biocolab_accessor.errors import InvalidArgument, InvalidFile, InvalidResponse
 from biocolab_accessor.secret import Secret
+from biocolab_accessor.storage.place import place_of
 
-__all__ = ["TALK2DATA_HOST", "BBrowserXConnector", "expect_distinct"]
+__all__ = ["TALK2DATA_HOST", "BBrowserXConnector"]
 
 TALK2DATA_HOST = "https://talk2data.bioturing.com/t2d_index_tool/"
 """Where Talk2Data is, the address that the SDK has built in."""
+
+_H5AD = 2
+_CHUNK = 100 * 1024 * 1024
 
 # These start something on the server: sent twice they might do it twice.
 _NOT_IDEMPOTENT = frozenset(
@@ -47,12 +61,13 @@ _NOT_IDEMPOTENT = frozenset(
 _Method = TypeVar("_Method", bound=Callable[..., Any])
 
 
-def _with_plain_arguments(method: _Method) -> _Method:
-    """Let an official submit method take enum members and paths, and keep its hands off the caller's batch_info."""
+def _checked(method: _Method) -> _Method:
+    """Let an official submit method take enum members and paths, refuse what it would send on, and change nothing."""
 
     @functools.wraps(method)
     def call(self: BBrowserXConnector, *args: Any, **kwargs: Any) -> Any:
-        result = method(self, *_plain(args), **_plain(kwargs))
+        arguments = submit_arguments(method, self, args, kwargs)
+        result = method(self, **arguments)
         if isinstance(result, str):  # the official way to say that an argument is wrong
             raise InvalidArgument(result)
         return result
@@ -68,10 +83,10 @@ class _Agent:
 
     def post(self, url: str, body: Mapping[str, Any] | None = None, check_error: bool = True) -> dict[str, Any]:
         route = url.removeprefix(self._http.host)
-        return unwrap(url, self._http.post(url, _plain(body or {}), idempotent=route not in _NOT_IDEMPOTENT))
+        return unwrap(url, self._http.post(url, plain(body or {}), idempotent=route not in _NOT_IDEMPOTENT))
 
 
-class BBrowserXConnector(bbrowserx_connector.BBrowserXConnector):
+class BBrowserXConnector(_Official):
     """A connector to a BBrowserX private server or to Talk2Data.
 
     Parameters
@@ -99,17 +114,21 @@ class BBrowserXConnector(bbrowserx_connector.BBrowserXConnector):
     def __repr__(self) -> str:
         return f"BBrowserXConnector(host={self.host!r})"
 
-    submit_study_from_local = _with_plain_arguments(bbrowserx_connector.BBrowserXConnector.submit_study_from_local)
-    submit_study_from_s3 = _with_plain_arguments(bbrowserx_connector.BBrowserXConnector.submit_study_from_s3)
-    submit_study_from_shared_s3 = _with_plain_arguments(
-        bbrowserx_connector.BBrowserXConnector.submit_study_from_shared_s3
-    )
+    submit_study_from_local = _checked(_Official.submit_study_from_local)
+    submit_study_from_s3 = _checked(_Official.submit_study_from_s3)
+    submit_study_from_shared_s3 = _checked(_Official.submit_study_from_shared_s3)
+    submit_study_from_sever = _checked(_Official.submit_study_from_sever)
+    submit_study_from_server = submit_study_from_sever
+    submit_processed_study_from_local = _checked(_Official.submit_processed_study_from_local)
+
+    def _check_study_type(self, study_type: Any) -> None:
+        expect_study_type(study_type)
 
     def query_genes(
         self, species: str, study_id: str, gene_names: Sequence[str], unit: str = "raw"
     ) -> sparse.csc_matrix:
         """Expression of some genes, or of all with an empty list: (n_cells, n_genes) float32."""
-        genes = list(gene_names)
+        genes = name_list(gene_names, "gene_names")
         body = {"species": species, "study_id": study_id, "gene_names": genes, "unit": unit}
         answer = self.post_request("api/v1/study/query_genes", body)
         shape = (None, len(genes) if genes else None)
@@ -117,17 +136,23 @@ class BBrowserXConnector(bbrowserx_connector.BBrowserXConnector):
 
     def get_barcodes(self, species: str, study_id: str) -> list[str]:
         """Cell barcodes, in the order of the matrix' rows."""
-        return strings(super().get_barcodes(_plain(species), study_id), f"barcodes of {study_id}")
+        return strings(super().get_barcodes(plain(species), study_id), f"barcodes of {study_id}")
 
     def get_features(self, species: str, study_id: str) -> list[str]:
         """Gene names, in the order of the matrix' columns."""
-        return strings(super().get_features(_plain(species), study_id), f"features of {study_id}")
+        return strings(super().get_features(plain(species), study_id), f"features of {study_id}")
+
+    def get_metadata(
+        self, species: str, study_id: str, group_id: str | None = None, fields: Sequence[str] = ()
+    ) -> pd.DataFrame:
+        """Metadata as a table, barcodes in its first column; no fields means all."""
+        return pd.DataFrame(self.get_metadata_columns(species, study_id, group_id, fields))
 
     def get_metadata_columns(
         self, species: str, study_id: str, group_id: str | None = None, fields: Sequence[str] = ()
     ) -> dict[str, list[Any]]:
         """Metadata as the server sends it, column by column, barcodes among them; no fields means all."""
-        body = {"species": species, "study_id": study_id, "group_id": group_id, "fields": list(fields)}
+        body = {"species": species, "study_id": study_id, "group_id": group_id, "fields": name_list(fields, "fields")}
         columns = self.post_request("api/v1/study/get_metadata", body).get("data")
         if not isinstance(columns, dict) or not all(isinstance(column, list) for column in columns.values()):
             msg = f"metadata of {study_id}: expected an object of columns"
@@ -154,6 +179,35 @@ class BBrowserXConnector(bbrowserx_connector.BBrowserXConnector):
             raise InvalidResponse(msg)
         coordinates = decode_array(data.get("coord_arr"), "<f4", what, length=shape[0] * shape[1])
         return cast("NDArray[np.float32]", coordinates.reshape(shape))
+
+    def submit_metadata_from_dataframe(self, species: str, study_id: str, group_id: str, df: pd.DataFrame) -> bool:
+        """Add the columns of a table to a study; barcodes are its index.
+
+        Numbers are sent as numbers and text as text, whatever it looks like; cells without a value are left out. A
+        table of whose columns some lack values in other cells than others goes in several requests.
+
+        Raises
+        ------
+        InvalidArgument, InvalidNames, InvalidColumn
+            The table cannot be sent as it is.
+        """
+        body = {"species": plain(species), "study_id": study_id, "group_id": group_id}
+        for columns in columns_on_the_wire(df):
+            self.post_request("api/v1/submit_metadata_dataframe", {**body, "metadata_dct": columns})
+        print("Successful")  # noqa: T201 - as the official connector
+        return True
+
+    def submit_metadata_from_local(self, species: str, study_id: str, group_id: str, file_path: str | Path) -> bool:
+        """Add the columns of a csv or tsv file to a study; barcodes are its first column.
+
+        Raises
+        ------
+        InvalidFile
+            It is not there, or no table.
+        InvalidArgument, InvalidNames, InvalidColumn
+            The table cannot be sent as it is.
+        """
+        return self.submit_metadata_from_dataframe(species, study_id, group_id, read_table(file_path))
 
     def upload_chunk(
         self,
@@ -255,7 +309,7 @@ class BBrowserXConnector(bbrowserx_connector.BBrowserXConnector):
             Whether it may be sent again when its answer was lost.
         """
         url = f"{self.host}api/v1/{route}"
-        data = unwrap(url, self.http.post(url, _plain(body), idempotent=idempotent)).get("data")
+        data = unwrap(url, self.http.post(url, plain(body), idempotent=idempotent)).get("data")
         task_id = data.get("id") if isinstance(data, dict) else None
         if not isinstance(task_id, str | int) or task_id == "":
             msg = f"{self.host}: {route} gave no task id"
@@ -281,35 +335,71 @@ class BBrowserXConnector(bbrowserx_connector.BBrowserXConnector):
         print("Study submitted successfully!")  # noqa: T201 - as above
         return {"status": True, "study_info": info}
 
+    def get_export_log(self, group_id: str, task_id: str) -> dict[str, Any]:
+        """Print the log of an export while it runs; then where its file is, and what the server calls it.
+
+        Raises
+        ------
+        TaskFailed
+            The task ended in an error.
+        """
+        follow_task(self, task_id, print)  # as the official connector
+        answer = self.post_request("api/v1/get_export_result", {"group_id": group_id, "task_id": task_id})
+        data = answer.get("data")
+        if not isinstance(data, dict) or not all(isinstance(data.get(key), str) for key in ("file_path", "file_name")):
+            msg = f"{self.host}: the server did not say where the file of task {task_id} is"
+            raise InvalidResponse(msg)
+        url = urljoin(self.host, data["file_path"].lstrip("/"))
+        return {"status": True, "data": {"url": url, "file_name": data["file_name"]}}
+
+    def download_study(
+        self,
+        group_id: str,
+        study_id: str,
+        study_type: int = _H5AD,
+        species: str = "human",
+        dest_path: str | Path | None = None,
+        chunk_size: int = _CHUNK,
+    ) -> bool:
+        """Have a study exported, and fetch the file: whole or not at all.
+
+        Parameters
+        ----------
+        group_id, study_id
+            The study is given by its uuid.
+        study_type
+            ``2`` for h5ad, ``5`` for rds; a sandbox makes h5ad only.
+        species
+            Of the study.
+        dest_path
+            Where to; None takes the server's name for it, in the current folder. A file that is there is replaced.
+        chunk_size
+            Accepted for the sake of old code: pieces are taken as they come.
+
+        Raises
+        ------
+        TaskFailed
+            The export ended in an error.
+        InvalidArgument
+            ``dest_path`` is a folder, or in none.
+        TransportError
+            The file did not come whole.
+        """
+        if dest_path is not None:
+            place_of(dest_path)  # before the server is made to work
+        found = self.get_download_study_url(group_id, study_id, study_type, species)["data"]
+        # A server may name what it likes: only a name counts, never a place or a hidden file.
+        own = PurePosixPath(found["file_name"].replace("\\", "/")).name.lstrip(".") or f"{study_id}.h5ad"
+        print("Downloading")  # noqa: T201 - as the official connector
+        save(self.http, found["url"], own if dest_path is None else dest_path)
+        print("DONE!")  # noqa: T201 - as above
+        return True
+
     def post_request(
         self, api_route: str, data: Mapping[str, Any] | None = None, check_error: bool = True
     ) -> dict[str, Any]:
         """Post to a route below the host, ``api/v1/…``, and give the checked envelope."""
         return cast("dict[str, Any]", super().post_request(api_route, dict(data or {}), check_error))
-
-
-def _plain(value: Any) -> Any:
-    """A copy with enum members as their values and paths as text, which the official client would fail on."""
-    if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    if isinstance(value, os.PathLike):
-        return os.fspath(value)
-    return getattr(value, "value", value) if not isinstance(value, str | int | float | bool | None) else value
-
-
-def expect_distinct(names: Sequence[str]) -> None:
-    """Refuse names of which two are one on a server that does not tell capitals apart.
-
-    Raises
-    ------
-    InvalidArgument
-        There are such names.
-    """
-    if len({name.casefold() for name in names}) < len(names):
-        msg = f"two files would have the same name on the server and overwrite each other: {sorted(names)}"
-        raise InvalidArgument(msg)
 
 
 def _size(path: Path) -> int:

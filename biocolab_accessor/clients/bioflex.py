@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from biocolab_accessor.clients.address import normalise_host
+from biocolab_accessor.clients.arguments import name_list
 from biocolab_accessor.clients.buffer import Buffer
 from biocolab_accessor.clients.http import HttpClient
 from biocolab_accessor.clients.matrix_file import stripes_of_file
@@ -173,7 +174,7 @@ class Database(database.Database, _Scoped):
         UnknownGene
             The database lacks some of them; all are named.
         """
-        genes = _names(gene_names)
+        genes = name_list(gene_names, "gene_names")
         try:
             answer = self._post_request("/v1/expression/celltypes", {"gene_names": genes})
         except NotFound as error:
@@ -192,7 +193,7 @@ class Study(study.Study, _Scoped):
 
     metalist: list[Metadata]
 
-    def __init__(self, db: Database, response: Any, hash_id: str) -> None:
+    def __init__(self, db: Database, response: Any, hash_id: str = "") -> None:
         known = {
             "id": _field(response, "id", "study", int | str),
             "title": _field(response, "title", "study", str | None),
@@ -200,7 +201,7 @@ class Study(study.Study, _Scoped):
             "reference": _field(response, "reference", "study", str | None),
         }
         super().__init__(db, {**known, "metalist": []})
-        self.hash_id = str(response.get("hash_id") or hash_id)
+        self.hash_id = str(response.get("hash_id") or hash_id or known["id"])
         self.revision = str(response.get("revision") or "")
         self.metalist = [
             Metadata(
@@ -222,7 +223,7 @@ class Study(study.Study, _Scoped):
         InvalidResponse
             The answer has another number of columns, so that they cannot be told apart.
         """
-        genes, unit = _names(gene_names), _unit(unit)
+        genes, unit = name_list(gene_names, "gene_names"), _unit(unit)
         try:
             answer = self._post_request("/v1/study/query_genes", {"gene_names": genes, "unit": unit})
         except NotFound as error:
@@ -382,17 +383,6 @@ def _summary(row: Any, gene: str) -> database.ExpressionSummary:
             msg = f"{what}: {key} is beyond what a number holds"
             raise InvalidResponse(msg)
     return database.ExpressionSummary(row)
-
-
-def _names(gene_names: Sequence[str]) -> list[str]:
-    if isinstance(gene_names, str):
-        msg = f"gene_names is the text {gene_names!r}: give a list, [{gene_names!r}]"
-        raise InvalidArgument(msg)
-    names = list(gene_names)
-    if not all(isinstance(name, str) for name in names):
-        msg = "gene_names must be a list of strings"
-        raise InvalidArgument(msg)
-    return names
 
 
 def _unit(unit: Any) -> str:

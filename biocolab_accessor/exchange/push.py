@@ -14,12 +14,12 @@ from biocolab_accessor.errors import AmbiguousName, InvalidArgument, InvalidColu
 from biocolab_accessor.escape import escaped
 from biocolab_accessor.exchange.match import OBS_REMEDY, Match, barcodes_of, match
 from biocolab_accessor.exchange.report import MatchReport
-from biocolab_accessor.exchange.values import encode, is_plain
 from biocolab_accessor.exchange.verify import verified
 from biocolab_accessor.inbound.metadata import unique_names
 from biocolab_accessor.inbound.parts import StudyParts
 from biocolab_accessor.inbound.study import Study, parts_of
 from biocolab_accessor.naming import did_you_mean, listing
+from biocolab_accessor.values import encode, is_plain
 
 __all__ = ["Missing", "push_metadata", "submit_metadata"]
 

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from biocolab_accessor.clients.bbrowserx import BBrowserXConnector, expect_distinct
+from biocolab_accessor.clients.arguments import expect_distinct
+from biocolab_accessor.clients.bbrowserx import BBrowserXConnector
 from biocolab_accessor.config import settings
 from biocolab_accessor.errors import InvalidArgument, InvalidFile
 from biocolab_accessor.outbound.journal import Entry

@@ -128,6 +128,16 @@ def test_a_file_that_only_begins_like_a_message_is_a_file(content: bytes) -> Non
     expect_no_message("u", content)
 
 
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [(401, "from here will not do: create one"), (403, "from here does not allow this, or has expired")],
+)
+def test_a_token_that_is_not_known_is_told_from_one_that_may_not(status: int, words: str) -> None:
+    refused = refusal("u", status, b'{"detail": "no"}', None, "here")
+    assert isinstance(refused, Unauthorized)
+    assert str(refused).startswith(f"u: HTTP {status}: no. The token {words}")
+
+
 @pytest.mark.parametrize(("status", "words"), [(404, "Not Found"), (599, "refused")])
 def test_a_refusal_without_any_words_gets_those_of_its_status(status: int, words: str) -> None:
     assert f"HTTP {status}: {words}" in str(refusal("u", status, b"", None, "argument"))

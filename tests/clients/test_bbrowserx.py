@@ -4,9 +4,11 @@ from pathlib import Path
 
 import anndata as ad
 import numpy as np
+import pandas as pd
 import pytest
 from bioturing_connector import bbrowserx_connector
 from bioturing_connector.typing import ChunkSize, InputMatrixType, Species, StudyType
+from scipy import io
 
 from biocolab_accessor.clients.bbrowserx import BBrowserXConnector
 from biocolab_accessor.errors import (
@@ -15,11 +17,12 @@ from biocolab_accessor.errors import (
     InvalidResponse,
     ServerError,
     TaskFailed,
+    TransportError,
     Unauthorized,
 )
 from biocolab_accessor.sandbox.server import Sandbox
 
-from .conftest import Scripted, answer
+from .conftest import Script, Scripted, answer
 
 
 @pytest.fixture
@@ -58,7 +61,7 @@ def test_the_official_submit_takes_enum_members_and_paths_and_leaves_its_argumen
 
 def test_a_wrong_argument_is_an_error_and_no_text(connector: BBrowserXConnector) -> None:
     with pytest.raises(InvalidArgument, match="ChunkSize"):
-        connector.submit_study_from_local("personal", [], chunk_size=7)
+        connector.submit_study_from_local("personal", [{"matrix": "x.h5ad"}], chunk_size=7)
 
 
 def test_a_failed_task_is_an_error_and_not_false(connector: BBrowserXConnector, tmp_path: Path) -> None:
@@ -167,3 +170,140 @@ def test_names_that_are_no_texts_are_refused(scripted: Scripted, method: str, da
     with pytest.raises(InvalidResponse, match="of u: expected a list of strings"):
         getattr(BBrowserXConnector(scripted.host, "t"), method)(Species.HUMAN, "u")
     assert b'"species": "human"' in scripted.requests[0]["body"]
+
+
+@pytest.fixture
+def own_study(connector: BBrowserXConnector, counts: ad.AnnData, tmp_path: Path) -> str:
+    """The uuid of a study of 60 cells in the personal group."""
+    counts.raw = counts
+    counts.write_h5ad(tmp_path / "own.h5ad")
+    done = connector.submit_study_from_local(
+        "personal", [{"matrix": tmp_path / "own.h5ad"}], "own", input_matrix_type="raw", skip_dimred=True
+    )
+    return str(done["study_info"]["uuid"])
+
+
+def test_metadata_arrive_as_they_are_and_not_as_they_look(
+    connector: BBrowserXConnector, own_study: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = pd.DataFrame({"lane": ["001", "002"], "share": [0.25, None]}, index=["CELL3-1", "CELL1-1"])
+    assert connector.submit_metadata_from_dataframe(Species.HUMAN, own_study, "personal", table) is True
+    table.rename(columns=lambda name: f"{name} of a file").to_csv(tmp_path / "x.csv")
+    assert connector.submit_metadata_from_local("human", own_study, "personal", tmp_path / "x.csv") is True
+    assert capsys.readouterr().out.splitlines() == ["Successful"] * 2
+    found = connector.get_metadata("human", own_study).set_index("Barcodes")
+    for suffix in ("", " of a file"):
+        assert found.loc[["CELL3-1", "CELL1-1"], f"lane{suffix}"].tolist() == ["001", "002"]
+        assert found[f"share{suffix}"].dropna().to_dict() == {"CELL3-1": 0.25}
+
+
+def test_a_download_is_whole_and_where_it_was_asked_for(
+    connector: BBrowserXConnector,
+    own_study: str,
+    counts: ad.AnnData,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    call = ("personal", own_study, StudyType.H5AD, Species.HUMAN)
+    assert connector.download_study(*call) is True
+    assert connector.download_study(*call, tmp_path / "mine.h5ad", ChunkSize.CHUNK_5_MB) is True
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[-3:] == [printed[0], "Downloading", "DONE!"]
+    for name in ("own.h5ad", "mine.h5ad"):
+        np.testing.assert_array_equal(ad.read_h5ad(name).layers["counts"].toarray(), counts.X.toarray())
+    with pytest.raises(InvalidArgument, match="there is no folder"):
+        connector.download_study(*call, tmp_path / "nowhere" / "x.h5ad")
+
+
+@pytest.mark.parametrize("file_name", ["../../up.h5ad", "/etc/up.h5ad", "C:\\up.h5ad", "../.up.h5ad", "up.h5ad"])
+def test_a_servers_name_for_a_file_is_a_name_and_no_place(
+    scripted: Scripted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file_name: str
+) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    scripted.answers(*_export(file_name), answer(content=b"the file"))
+    BBrowserXConnector(scripted.host, "t").download_study("personal", "u")
+    assert [path.relative_to(tmp_path) for path in tmp_path.rglob("*.h5ad")] == [Path("here/up.h5ad")]
+    assert (tmp_path / "here" / "up.h5ad").read_bytes() == b"the file"
+
+
+@pytest.mark.parametrize(
+    "last",
+    [answer(content=b"the fi", length=8), answer(content={"status": 500, "message": "gone"}), answer(status=502)],
+)
+def test_a_download_that_fails_leaves_the_file_that_was_there(scripted: Scripted, tmp_path: Path, last: Script) -> None:
+    (tmp_path / "x.h5ad").write_bytes(b"before")
+    scripted.answers(*_export("x.h5ad"), last)
+    with pytest.raises((TransportError, ServerError)):
+        BBrowserXConnector(scripted.host, "t").download_study("personal", "u", dest_path=tmp_path / "x.h5ad")
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"before"]
+
+
+def test_an_export_that_failed_says_why_and_does_not_poll_for_ever(scripted: Scripted) -> None:
+    log = {"status": "FAILURE", "log": "[2026-01-01 00:00] no room\n"}
+    scripted.answers(answer(content={"status": 200, "data": {"id": "7"}}), answer(content={"status": 200, "data": log}))
+    with pytest.raises(TaskFailed, match="no room"):
+        BBrowserXConnector(scripted.host, "t").download_study("personal", "u")
+    assert len(scripted.requests) == 2
+
+
+@pytest.mark.parametrize("data", [None, {}, {"file_path": "a"}, {"file_path": 1, "file_name": "x"}])
+def test_an_export_without_a_place_is_an_error(scripted: Scripted, data: object) -> None:
+    done = answer(content={"status": 200, "data": {"status": "SUCCESS", "log": ""}})
+    scripted.answers(done, answer(content={"status": 200, "data": data}))
+    with pytest.raises(InvalidResponse, match="did not say where the file of task 7 is"):
+        BBrowserXConnector(scripted.host, "t").get_export_log("personal", "7")
+
+
+def _export(file_name: str) -> list[Script]:
+    """What a server answers before it gives the file."""
+    return [
+        answer(content={"status": 200, "data": {"id": "7"}}),
+        answer(content={"status": 200, "data": {"status": "SUCCESS", "log": "done\n"}}),
+        answer(content={"status": 200, "data": {"file_path": "/api/export/7", "file_name": file_name}}),
+    ]
+
+
+def test_a_folder_of_the_server_takes_members_and_paths_under_both_spellings(
+    connector: BBrowserXConnector, server: Sandbox, counts: ad.AnnData, tmp_path: Path
+) -> None:
+    counts.raw = counts
+    for lane, rows in (("a", slice(0, 20)), ("b", slice(20, 60))):
+        counts[rows].copy().write_h5ad(tmp_path / f"{lane}.h5ad")
+    folder = server.add_folder(tmp_path)
+    batches = [{"matrix": folder / "a.h5ad"}, {"matrix": folder / "b.h5ad"}]
+    for submit in (connector.submit_study_from_server, connector.submit_study_from_sever):
+        done = submit(
+            "personal", batches, folder, species=Species.HUMAN, input_matrix_type=InputMatrixType.RAW, skip_dimred=True
+        )
+        uuid = done["study_info"]["uuid"]
+        np.testing.assert_array_equal(connector.query_genes("human", uuid, []).toarray(), counts.X.toarray())
+        assert connector.get_metadata("human", uuid)["Batch"].tolist() == ["a"] * 20 + ["b"] * 40
+    assert batches[0] == {"matrix": folder / "a.h5ad"}
+
+
+def test_an_mtx_batch_is_named_by_its_folder_where_it_has_no_name(
+    connector: BBrowserXConnector, counts: ad.AnnData, tmp_path: Path
+) -> None:
+    batches = []
+    for lane, rows in (("lane_1", slice(0, 20)), ("lane_2", slice(20, 60))):
+        (tmp_path / lane).mkdir()
+        io.mmwrite(tmp_path / lane / "matrix.mtx", counts.X[rows].T)
+        (tmp_path / lane / "features.tsv").write_text("\n".join(counts.var_names))
+        (tmp_path / lane / "barcodes.tsv").write_text("\n".join(counts.obs_names[rows]))
+        parts = {"matrix": "matrix.mtx", "features": "features.tsv", "barcodes": "barcodes.tsv"}
+        batches.append({part: tmp_path / lane / name for part, name in parts.items()})
+    done = connector.submit_study_from_local("personal", batches, study_type=StudyType.MTX_10X, skip_dimred=True)
+    uuid = done["study_info"]["uuid"]
+    np.testing.assert_array_equal(connector.query_genes("human", uuid, []).toarray(), counts.X.toarray())
+    assert connector.get_metadata("human", uuid)["Batch"].tolist() == ["lane_1"] * 20 + ["lane_2"] * 40
+
+
+@pytest.mark.parametrize("call", ["query_genes", "get_metadata"])
+def test_one_text_is_not_taken_for_a_list_of_letters(scripted: Scripted, call: str) -> None:
+    arguments = {"query_genes": {"gene_names": "CD3D"}, "get_metadata": {"fields": "CD3D"}}[call]
+    with pytest.raises(InvalidArgument, match=r"is the text 'CD3D': give a list, \['CD3D'\]"):
+        getattr(BBrowserXConnector(scripted.host, "t"), call)("human", "u", **arguments)
+    assert scripted.requests == []

@@ -89,3 +89,9 @@ def test_unknown_genes_are_refused_with_near_names(connection: bioflex.Connectio
         database.get_celltypes_expression_summary(["CD3DD"])
     with pytest.raises(requests.HTTPError, match=r"no gene 'cd3d' \(did you mean 'CD3D'"):
         database.get_study("PBMC68k_reduced").query_genes(["cd3d"], bioflex.UNIT_RAW)
+
+
+def test_a_gene_that_is_asked_for_twice_is_summed_once(connection: bioflex.Connection) -> None:
+    database = connection.databases()[2]
+    once, twice = (database.get_celltypes_expression_summary(genes) for genes in (["CD3D"], ["CD3D", "CD3D"]))
+    assert repr(twice) == repr(once)

@@ -34,7 +34,7 @@ def databases(site: Site, user: str, body: Body) -> Any:
 
 def celltypes(site: Site, user: str, body: Body) -> Any:
     """Log-normalised expression of genes by cell type, over the public studies that have cell types."""
-    species, names = _species(body), texts(body, "gene_names")
+    species, names = _species(body), list(dict.fromkeys(texts(body, "gene_names")))
     tables: dict[str, dict[str, list[float]]] = {name: {} for name in names}
     known: set[str] = set()
     for record in site.catalogue.studies(species=species):

@@ -11,7 +11,7 @@ import pandas as pd
 from biocolab_accessor.naming import did_you_mean
 from biocolab_accessor.sandbox.genes import gene_numbers
 from biocolab_accessor.sandbox.refusal import Refusal, text, texts
-from biocolab_accessor.sandbox.routes.account import ok
+from biocolab_accessor.sandbox.routes.account import expect_group, ok
 from biocolab_accessor.sandbox.routes.bioflex import unit
 from biocolab_accessor.sandbox.site import Site
 from biocolab_accessor.sandbox.store.catalogue import PUBLIC, StudyRecord
@@ -141,6 +141,9 @@ def _add(folder: StudyFolder, barcodes: list[str], columns: dict[str, Any]) -> N
 
 
 def _study(site: Site, user: str, body: Body) -> tuple[StudyRecord, StudyFolder]:
+    # Optional where a study is read; clients before 1.5.3 do not name one where it is written to.
+    if body.get("group_id") is not None:
+        expect_group(site, user, body, public=True)
     record = site.by_uuid(user, text(body, "study_id", longest=100))
     return record, site.open(record)
 

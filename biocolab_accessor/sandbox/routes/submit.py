@@ -116,6 +116,7 @@ def commit_submission_result(site: Site, user: str, body: Body) -> Any:
 
 def export_study(site: Site, user: str, body: Body) -> Any:
     """Make a file of a study, as a task."""
+    expect_group(site, user, body, public=True)
     record = site.by_uuid(user, text(body, "study_id", longest=100))
     if body.get("study_type", _H5AD) != _H5AD:
         raise Refusal(422, "the sandbox exports h5ad (study_type 2) only")

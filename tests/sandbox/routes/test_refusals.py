@@ -71,7 +71,13 @@ class TestOfAStudy:
             ("submit_metadata_dataframe", {"metadata_dct": []}, 422, "must be an object with barcodes"),
             ("submit_metadata_dataframe", {"metadata_dct": {"barcodes": "0"}}, 422, "must be an object with barcodes"),
             ("submit_metadata_dataframe", {"metadata_dct": {"barcodes": ["0", "0"]}}, 422, "barcodes are repeated"),
-            ("export_study", {"study_type": 5}, 422, "exports h5ad (study_type 2) only"),
+            ("study/get_metadata", {"group_id": "persnal"}, 404, "no group 'persnal' (did you mean 'personal'?)"),
+            ("study/get_metadata_fields", {"group_id": 7}, 422, "group_id must be a text"),
+            ("submit_metadata_dataframe", {"group_id": "persnal"}, 404, "no group 'persnal'"),
+            ("submit_metadata_s3", {"group_id": "persnal", "file_path": "x.csv"}, 404, "no group 'persnal'"),
+            ("export_study", {"group_id": "persnal", "study_type": 2}, 404, "no group 'persnal'"),
+            ("export_study", {"study_type": 2}, 422, "group_id must be a text"),
+            ("export_study", {"group_id": "personal", "study_type": 5}, 422, "exports h5ad (study_type 2) only"),
             ("submit_metadata_s3", {"file_path": "x.csv"}, 404, "no bucket is configured"),
         ],
     )
@@ -267,7 +273,8 @@ class TestOfAServerThatFails:
 
     def test_in_a_task(self, own: Sandbox, broken: str) -> None:
         wire = Wire(own)
-        task = wire.data("export_study", {"species": "human", "study_id": broken, "study_type": 2})["id"]
+        body = {"species": "human", "group_id": "personal", "study_id": broken, "study_type": 2}
+        task = wire.data("export_study", body)["id"]
         status, log = wire.finish(task)
         assert status == "ERROR"
         assert "lognorm.h5" in log

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from biocolab_accessor.errors import InvalidColumn
-from biocolab_accessor.exchange.values import encode
+from biocolab_accessor.values import encode
 
 
 @pytest.mark.parametrize(

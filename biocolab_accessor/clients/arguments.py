@@ -1,0 +1,166 @@
+"""Arguments: what a caller of an official method gave, checked before anything is sent."""
+
+from __future__ import annotations
+
+import inspect
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import PurePath
+from typing import Any
+
+from biocolab_accessor.bounds import Filters
+from biocolab_accessor.errors import InvalidArgument
+from biocolab_accessor.naming import listing
+from biocolab_accessor.species import known_species
+
+__all__ = ["expect_distinct", "expect_study_type", "name_list", "plain", "submit_arguments"]
+
+_BOUNDS = ("min_counts", "min_genes", "max_counts", "max_genes", "mt_percentage")
+_MATRIX_TYPES = ("raw", "normalized")
+_STUDY_TYPES = (0, 1, 2, 3, 4, 5, 6, 15)
+_MTX_10X, _TILE_DB = 3, 15
+
+
+def plain(value: Any) -> Any:
+    """A copy with enum members as their values and paths as text, which the official client would fail on."""
+    if isinstance(value, Mapping):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    return getattr(value, "value", value) if not isinstance(value, str | int | float | bool | None) else value
+
+
+def submit_arguments(
+    method: Callable[..., Any], connector: Any, args: Sequence[Any], given: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The arguments of a call of an official submit method, by name.
+
+    Parameters
+    ----------
+    method
+        The method, not bound.
+    connector, args, given
+        What it is called with.
+
+    Returns
+    -------
+    dict
+        Without the connector; the caller's own lists and dicts are left alone.
+
+    Raises
+    ------
+    InvalidArgument
+        The server would refuse one of them after the upload, or take it for something else.
+    """
+    bound = inspect.signature(method).bind(connector, *args, **given)
+    bound.apply_defaults()
+    _, *named = bound.arguments.items()
+    arguments = {name: plain(value) for name, value in named}
+    arguments["species"] = known_species(arguments["species"])
+    authors = arguments["authors"]
+    if authors is not None and not (isinstance(authors, list) and all(isinstance(author, str) for author in authors)):
+        msg = f"authors is {authors!r}: give a list of names, ['Ada Lovelace']"
+        raise InvalidArgument(msg)
+    if "input_matrix_type" in arguments and arguments["input_matrix_type"] not in _MATRIX_TYPES:
+        # The official client takes all that is not "raw" for "normalized".
+        msg = f"input_matrix_type is {arguments['input_matrix_type']!r}: give 'raw' or 'normalized'"
+        raise InvalidArgument(msg)
+    Filters(**{name: arguments[name] for name in _BOUNDS if name in arguments})
+    if "batch_info" in arguments:
+        if arguments["study_type"] == _TILE_DB and not {"s3_id", "shared_s3_id"} & arguments.keys():
+            msg = "TileDB studies are read from S3 only: use submit_study_from_s3 or submit_study_from_shared_s3"
+            raise InvalidArgument(msg)
+        batches = arguments["batch_info"] = _batches(arguments["batch_info"], arguments["study_type"])
+        if "shared_folder_path" in arguments:
+            # They travel as an object by name, in which the first of two of one name would be lost.
+            mtx = arguments["study_type"] == _MTX_10X
+            expect_distinct([batch["name"] if mtx else PurePath(batch["matrix"]).name for batch in batches])
+    return arguments
+
+
+def expect_study_type(study_type: Any) -> None:
+    """Refuse a study type that BBrowserX and Talk2Data do not take.
+
+    Raises
+    ------
+    InvalidArgument
+        It is one; the message says where spatial studies go.
+    """
+    if isinstance(study_type, bool) or study_type not in _STUDY_TYPES:
+        msg = (
+            f"study_type is {study_type!r}: give one of {listing(_STUDY_TYPES)}, or a member of StudyType; spatial "
+            "studies go to EConnector.get_lensbulk() or get_lenssc(), a processed folder to "
+            "submit_processed_study_from_local"
+        )
+        raise InvalidArgument(msg)
+
+
+def expect_distinct(names: Sequence[str]) -> None:
+    """Refuse names of which two are one on a server that does not tell capitals apart.
+
+    Raises
+    ------
+    InvalidArgument
+        There are such names.
+    """
+    if len({name.casefold() for name in names}) < len(names):
+        msg = f"two files would have the same name on the server and overwrite each other: {sorted(names)}"
+        raise InvalidArgument(msg)
+
+
+def name_list(given: Iterable[str], argument: str) -> list[str]:
+    """Names as a list, from whatever holds them.
+
+    Parameters
+    ----------
+    given
+        The names.
+    argument
+        What they were given as, for messages.
+
+    Raises
+    ------
+    InvalidArgument
+        It is one text, whose letters would be asked for, or holds something else than texts.
+    """
+    if isinstance(given, str):
+        msg = f"{argument} is the text {given!r}: give a list, [{given!r}]"
+        raise InvalidArgument(msg)
+    listed = list(given)
+    if not all(isinstance(name, str) for name in listed):
+        msg = f"{argument} must be a list of strings"
+        raise InvalidArgument(msg)
+    return listed
+
+
+def _batches(batch_info: Any, study_type: Any) -> list[dict[str, Any]]:
+    expect_study_type(study_type)
+    if not isinstance(batch_info, list) or not all(isinstance(batch, Mapping) for batch in batch_info):
+        msg = f"batch_info is {batch_info!r:.100}: give a list with a dict for each batch, [{{'matrix': 'x.h5ad'}}]"
+        raise InvalidArgument(msg)
+    if not batch_info:
+        msg = "batch_info is empty: give at least one batch, [{'matrix': 'x.h5ad'}]"
+        raise InvalidArgument(msg)
+    needed: tuple[str, ...] = ("matrix", "features", "barcodes") if study_type == _MTX_10X else ("matrix",)
+    needed = ("folder",) if study_type == _TILE_DB else needed
+    for number, batch in enumerate(batch_info, 1):
+        missing = [part for part in needed if not isinstance(batch.get(part), str) or not batch[part]]
+        if missing:
+            msg = f"batch {number} of batch_info lacks {listing(missing)}: of this study type one has {listing(needed)}"
+            raise InvalidArgument(msg)
+    if study_type != _MTX_10X:
+        return batch_info
+    # From a bucket the official client names them so, too.
+    return [
+        {**batch, "name": _batch_name(batch.get("name") or PurePath(batch["matrix"]).parent.name or f"Batch {number}")}
+        for number, batch in enumerate(batch_info, 1)
+    ]
+
+
+def _batch_name(name: Any) -> str:
+    if not isinstance(name, str) or not name.isprintable() or not {"/", "\\"}.isdisjoint(name):
+        msg = f"the batch name {name!r} would be part of a file's name on the server: give one without / and \\"
+        raise InvalidArgument(msg)
+    return name
