@@ -189,8 +189,8 @@ class Collection:
         Parameters
         ----------
         folder
-            Where each study is kept as an h5ad, made if it is not there; None means ``bc.cache``, which keeps studies of
-            BioFlex only. The files have to stay there as long as the AnnData is used.
+            Where each study is kept as an h5ad, for as long as the AnnData is used; made if it is not there. None means
+            ``bc.cache``, which keeps studies of BioFlex only.
         join, label, fields, unit, layers, obsm
             As for :meth:`to_anndata`.
 
@@ -276,7 +276,8 @@ class Collection:
         """
         target = Path(path).expanduser()
         if target.exists() or not target.parent.is_dir():
-            msg = f"{target} is there already: remove it, or give another path" if target.exists() else f"there is no folder {target.parent}"
+            there = f"{target} is there already: remove it, or give another path"
+            msg = there if target.exists() else f"there is no folder {target.parent}"
             raise InvalidArgument(msg)
         with tempfile.TemporaryDirectory(prefix=".biocolab-", dir=target.parent) as folder:
             joined = self.lazy(join, label=label, folder=folder, fields=fields, unit=unit, layers=layers, obsm=obsm)
