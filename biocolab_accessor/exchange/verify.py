@@ -64,12 +64,11 @@ def _otherwise(came: Any, sent: Any) -> str:
     if not all(isinstance(category, str) for category in categories):
         return f"(category of {sent.categories.dtype}) as category of texts"
     # What only other cells of the study have is none of this column's.
-    known = set(categories)
-    there = [category for category in came.categories if category in known]
+    there = list(came.categories[came.categories.isin(categories)])
     if there == categories:
         return ""
     # Scanpy colours categories by their place.
-    kept = [category for category in categories if category in set(there)]
+    kept = list(sent.categories[sent.categories.isin(there)])
     return "with fewer categories" if there == kept else "with its categories in another order"
 
 
