@@ -299,7 +299,8 @@ def study_of_group(
     if not found:
         near = did_you_mean(study_id, [str(row["study_id"]) for row, _ in every])
         where = f"{connector.host} (groups {listing(group_ids)})"
-        msg = f"there is no {species} study {study_id!r} on {where}{near}; see bc.studies()"
+        more = "see bc.studies(), and give species= if it is of another"
+        msg = f"there is no {species} study {study_id!r} on {where}{near}; {more}"
         raise UnknownStudy(msg)
     row, group = next(iter(found.values()))
     return Study(ConnectorSource(connector, row, group_id=group, species=species, name=source))

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from platformdirs import user_cache_path
-from pydantic import AfterValidator, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from biocolab_accessor.errors import ConfigurationError, InvalidArgument
@@ -18,6 +18,10 @@ __all__ = ["Settings", "settings"]
 
 _MIB = 1024 * 1024
 _PREFIX = "BIOCOLAB_"
+
+
+def _switch(value: object) -> object:
+    return {True: "on", False: "off"}[value] if isinstance(value, bool) else value
 
 
 class Settings(BaseSettings):
@@ -60,8 +64,8 @@ class Settings(BaseSettings):
     """How often an idempotent request is tried again."""
     chunk_size: int = Field(default=16 * _MIB, ge=64 * 1024)
     """Bytes of one upload chunk."""
-    progress: Literal["auto", "on", "off"] = "auto"
-    """Progress bars: ``auto`` shows them in a terminal or notebook."""
+    progress: Annotated[Literal["auto", "on", "off"], BeforeValidator(_switch)] = "auto"
+    """Progress bars: ``auto`` shows them in a terminal or notebook; True and False mean ``on`` and ``off``."""
     cache_dir: Annotated[Path, AfterValidator(Path.expanduser)] = Field(
         default_factory=lambda: user_cache_path("biocolab_accessor")
     )

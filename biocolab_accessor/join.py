@@ -189,7 +189,8 @@ class Collection:
         Parameters
         ----------
         folder
-            Where each study is kept as an h5ad; None means ``bc.cache``.
+            Where each study is kept as an h5ad, for as long as the AnnData is used; made if it is not there. None means
+            ``bc.cache``, which keeps studies of BioFlex only.
         join, label, fields, unit, layers, obsm
             As for :meth:`to_anndata`.
 
@@ -216,6 +217,15 @@ class Collection:
         """
         wanted = self._selection(join, label, Selection.of(fields=fields, unit=unit, layers=layers, obsm=obsm))
         kept = None if folder is None else Path(folder).expanduser()
+        if kept is not None:
+            _make_folder(kept)
+        elif not settings.cache_size or any(parts_of(each).source.cache_key() is None for each in self.studies):
+            why = "studies of groups are not, since they change" if settings.cache_size else "its cache_size is 0"
+            msg = (
+                f"studies {listing([each.id for each in self.studies])} cannot be kept in the cache ({why}): give a "
+                "folder for their files, lazy(folder='studies')"
+            )
+            raise InvalidArgument(msg)
         paths = [
             file_of_study(parts_of(each), wanted, None if kept is None else kept / f"{number}.h5ad")
             for number, each in enumerate(self.studies)
@@ -266,7 +276,8 @@ class Collection:
         """
         target = Path(path).expanduser()
         if target.exists() or not target.parent.is_dir():
-            msg = f"{target} is there already" if target.exists() else f"there is no folder {target.parent}"
+            there = f"{target} is there already: remove it, or give another path"
+            msg = there if target.exists() else f"there is no folder {target.parent}"
             raise InvalidArgument(msg)
         with tempfile.TemporaryDirectory(prefix=".biocolab-", dir=target.parent) as folder:
             joined = self.lazy(join, label=label, folder=folder, fields=fields, unit=unit, layers=layers, obsm=obsm)
@@ -316,6 +327,14 @@ def _compute(tasks: list[tuple[dict[str, Any], dict[str, Any]]]) -> list[AnnData
         return list(client.gather(futures))
     finally:
         client.cancel(futures)
+
+
+def _make_folder(path: Path) -> None:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        msg = f"folder is {path}, which is a file or lies in one: give another"
+        raise InvalidArgument(msg) from error
 
 
 def _client() -> Any:

@@ -37,6 +37,13 @@ def test_values_out_of_range_are_refused_and_change_nothing(values: dict) -> Non
     assert bc.settings.model_dump() == before
 
 
+def test_progress_can_be_switched_as_a_bool() -> None:
+    with bc.settings.override(progress=False):
+        assert bc.settings.progress == "off"
+        bc.settings.progress = True
+        assert bc.settings.progress == "on"
+
+
 def test_a_value_that_cannot_be_comes_with_those_that_can() -> None:
     with pytest.raises(InvalidArgument) as caught, bc.settings.override(progress="of"):
         pass

@@ -77,8 +77,26 @@ def test_studies_that_the_cache_has_no_room_for_are_no_object_without_files(stud
         several = bc.collection(studies[:3])
         with pytest.raises(InvalidArgument, match=r"cannot all be kept in the cache.* give a folder"):
             several.lazy()
-        (tmp_path / "kept").mkdir()
         assert several.lazy(folder=tmp_path / "kept").to_memory().n_obs == 30 + 31 + 32
+
+
+def test_studies_that_the_cache_does_not_keep_ask_for_a_folder(server: Sandbox, counts: ad.AnnData) -> None:
+    for name in ("kept_nowhere_1", "kept_nowhere_2"):
+        counts.biocolab.submit(study_id=name, skip_dimred=True)
+    of_groups = bc.collection(["kept_nowhere_1", "kept_nowhere_2"], source="bbrowserx")
+    with pytest.raises(InvalidArgument, match=r"since they change\): give a folder for their files, lazy\(folder="):
+        of_groups.lazy()
+    public = bc.collection(["PBMC68k_reduced"])
+    with bc.settings.override(cache_size=0), pytest.raises(InvalidArgument, match=r"cache_size is 0\): give a folder"):
+        public.lazy()
+
+
+def test_a_folder_that_cannot_be_is_named(studies: list[str], tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for folder in (tmp_path / "file", tmp_path / "file" / "in_it"):
+        with pytest.raises(InvalidArgument, match="which is a file or lies in one"):
+            bc.collection(studies[:1]).lazy(folder=folder)
+    assert bc.collection(studies[:1]).lazy(folder=tmp_path / "new" / "deeper").n_obs == 30
 
 
 def test_a_zarr_store_holds_them_all(studies: list[str], tmp_path: Path) -> None:

@@ -159,7 +159,7 @@ class Sending(AnnDataPart):
         study_id
             The id that people will see; None makes one.
         name, authors, abstract
-            Shown with the study.
+            Shown with the study; without a name ``study_id`` is its title.
         species
             ``"human"``, ``"mouse"``, ``"primate"`` or ``"others"``.
         input_matrix_type

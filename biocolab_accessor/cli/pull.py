@@ -46,6 +46,9 @@ def pull(
     if output is None and not dry_run:
         msg = "where to? Give --output FILE.h5ad, or --dry-run to see how large it is"
         raise InvalidArgument(msg)
+    if output is not None and output.suffix == ".zarr":
+        msg = f"{output} is named like a Zarr store, but this writes h5ad: --output {output.with_suffix('.h5ad')}"
+        raise InvalidArgument(msg)
     if version is not None and source is not Source.bioflex:
         msg = f"version is {version}, but {source.value} has groups and no databases: leave it out, or --source bioflex"
         raise InvalidArgument(msg)

@@ -28,7 +28,7 @@ def submit(
     group: Annotated[str, typer.Option(help="Id or name of the group.")] = "personal",
     study_type: Annotated[str, typer.Option(help="h5ad, h5_10x, mtx_10x, tsv, rds, …")] = "h5ad",
     study_id: Annotated[str | None, typer.Option(help="The id that people will see.")] = None,
-    name: Annotated[str | None, typer.Option(help="Title of the study.")] = None,
+    name: Annotated[str | None, typer.Option(help="Title of the study; else its --study-id.")] = None,
     author: Annotated[list[str] | None, typer.Option(help="Can be repeated.")] = None,
     abstract: Annotated[str, typer.Option(help="Shown with the study.")] = "",
     species: Species = "human",

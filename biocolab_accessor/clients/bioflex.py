@@ -160,6 +160,7 @@ class Database(database.Database, _Scoped):
             # A sandbox says the same before it says which one may have been meant.
             said = error.detail.removeprefix(f"there is no study {study_hash_id!r}")
             more = said if said != error.detail else f": {said}"
+            more = more or "; give species= if it is of another"
             msg = f"{self.species} database version {self.version} has no study {study_hash_id!r}{more}"
             raise UnknownStudy(msg) from error
         return Study(self, answer, study_hash_id)

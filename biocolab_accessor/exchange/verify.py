@@ -45,8 +45,8 @@ def verified(cells: pd.DataFrame, parts: StudyParts, rows: NDArray[np.intp]) -> 
             difference = str(error)
         if difference:
             changed.append(f"{name!r} comes back changed: {difference}")
-        elif not _same_kind(back[name].dtype, sent.dtype):
-            others.append(f"{name!r} ({_kind(sent.dtype)}) as {back[name].dtype}")
+        elif otherwise := _otherwise(back[name].dtype, sent.dtype):
+            others.append(f"{name!r} {otherwise}")
     for line in changed:
         notice(f"study {parts.study_id!r}: {line}")
     if others:
@@ -54,13 +54,22 @@ def verified(cells: pd.DataFrame, parts: StudyParts, rows: NDArray[np.intp]) -> 
     return changed
 
 
-def _same_kind(came: Any, sent: Any) -> bool:
-    both = isinstance(came, pd.CategoricalDtype) and isinstance(sent, pd.CategoricalDtype)
-    return not sent.ordered if both else bool(came == sent)
-
-
-def _kind(dtype: Any) -> str:
-    return "ordered category" if isinstance(dtype, pd.CategoricalDtype) else str(dtype)
+def _otherwise(came: Any, sent: Any) -> str:
+    """How a column comes back without its dtype; empty where it comes back as it was."""
+    if not isinstance(sent, pd.CategoricalDtype):
+        return "" if came == sent else f"({sent}) as {came}"
+    if sent.ordered or not isinstance(came, pd.CategoricalDtype):
+        return f"({'ordered ' if sent.ordered else ''}category) as {came}"
+    categories = list(sent.categories)
+    if not all(isinstance(category, str) for category in categories):
+        return f"(category of {sent.categories.dtype}) as category of texts"
+    # What only other cells of the study have is none of this column's.
+    there = list(came.categories[came.categories.isin(categories)])
+    if there == categories:
+        return ""
+    # Scanpy colours categories by their place.
+    kept = list(sent.categories[sent.categories.isin(there)])
+    return "with fewer categories" if there == kept else "with its categories in another order"
 
 
 def _difference(sent: pd.Series, came: pd.Series) -> str:

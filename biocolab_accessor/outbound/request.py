@@ -26,7 +26,8 @@ class StudyRequest:
         The id that people will see. Made here (uuid4) where it is not given, so that a repeated request means the same
         study.
     name, authors, abstract, species
-        Shown with the study.
+        Shown with the study. Without a name ``study_id`` is its title; where that is made too, the official clients'
+        "TBD".
     filters
         Which cells to keep.
     skip_dimred
@@ -82,7 +83,7 @@ class StudyRequest:
             "skip_dimred": self.skip_dimred,
             "study_info": {
                 "study_hash_id": self.study_id,
-                "name": self.name or "TBD",
+                "name": self.name or ("TBD" if self.id_is_made else self.study_id),
                 "authors": list(self.authors),
                 "abstract": self.abstract,
             },

@@ -102,7 +102,7 @@ def submit_files(
     study_id
         The id that people will see; None makes one.
     name, authors, abstract, species
-        Shown with the study.
+        Shown with the study; without a name ``study_id`` is its title.
     input_matrix_type
         ``"raw"`` (the server log-normalises) or ``"normalized"``. ``"auto"`` looks into h5ad files, takes 10x files for
         counts and everything else for normalized, as the official client does.

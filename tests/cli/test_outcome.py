@@ -29,6 +29,7 @@ def run(*arguments: str) -> Result:
         (["submit", "nowhere.h5ad"], 1, "InvalidFile: there is no file nowhere.h5ad"),
         (["check", "nowhere.h5ad"], 1, "InvalidFile: "),
         (["pull", "PBMC68k_reduced"], 2, "InvalidArgument: where to? Give --output FILE.h5ad"),
+        (["pull", "PBMC68k_reduced", "-o", "x.zarr"], 2, "but this writes h5ad: --output x.h5ad"),
         (["sandbox", "--reset"], 2, "InvalidArgument: --reset is about the data of a --path"),
         (["groups", "--source", "bioflex"], 2, "'bioflex' is not one of"),
         (["nonsense"], 2, "No such command 'nonsense'"),

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
+from typing import Any
 
 import anndata as ad
 import numpy as np
@@ -63,6 +64,29 @@ class TestRoundTrip:
             adata.obs["v"] += 100
             adata.biocolab.push_metadata("v", study=submission, overwrite=True)
             assert bc.study("replaced").to_anndata().obs["v"].tolist() == [100, 101, 102, 103, 104, 105]
+
+    @pytest.mark.parametrize(
+        ("categories", "said"),
+        [
+            (["a", "b"], ""),
+            (["b", "a"], "'{}' with its categories in another order"),
+            (["a", "b", "none"], "'{}' with fewer categories"),
+            ([1, 0], "'{}' (category of int64) as category of texts"),
+        ],
+    )
+    def test_categories_that_come_back_otherwise_are_said(
+        self, pbmc: ad.AnnData, study: Study, categories: list[Any], said: str
+    ) -> None:
+        name = f"categories_{len(categories)}_{categories[0]}"
+        pbmc.obs[name] = pd.Categorical.from_codes(np.arange(pbmc.n_obs) % 2, categories)
+        pushed = pbmc.biocolab.push_metadata(name, study=study)
+        back = study.to_anndata(genes=["CD3D"], fields=[], unit="lognorm")
+        back.biocolab.pull_metadata(name, study=study)
+        assert (list(back.obs[name].cat.categories) == categories) == (not said)
+        assert "".join(pushed.notes).partition("otherwise: ")[2] == said.format(name)
+        again = study.to_anndata(genes=["CD3D"], fields=[], unit="lognorm")
+        again.biocolab.pull_metadata(name, study=study, dtypes=pushed.dtypes)
+        assert list(again.obs[name].cat.categories) == categories
 
     def test_what_comes_back_otherwise_without_dtypes_is_said(self, pbmc: ad.AnnData, study: Study) -> None:
         names = fill(pbmc, "said_")

@@ -170,7 +170,7 @@ class TestParts:
         assert (study.n_obs, study.n_vars) == (60, 40)
         assert study.barcodes() == list(counts.obs_names)
         assert study.features() == list(counts.var_names)
-        assert repr(study) == 'Study(id="both_ways",title="TBD",reference="")'
+        assert repr(study) == 'Study(id="both_ways",title="both_ways",reference="")'
         matrix = study.query_genes(["GENE3"], "raw")
         assert isinstance(matrix, sparse.csc_matrix)
         np.testing.assert_array_equal(matrix.toarray(), counts[:, ["GENE3"]].X.toarray())
