@@ -10,7 +10,8 @@ from anndata.abc import CSRDataset
 from numpy.typing import NDArray
 from scipy import sparse
 
-from biocolab_accessor.blocks import Source, canonical, expect_whole, expect_within, row_pieces
+from biocolab_accessor.blocks import Source, canonical, row_pieces
+from biocolab_accessor.soundness import expect_whole, expect_within
 from biocolab_accessor.threads import THREADS, shares
 
 __all__ = ["Margins", "count_empty"]

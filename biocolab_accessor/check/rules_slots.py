@@ -9,11 +9,12 @@ import h5py
 from anndata import AnnData
 from scipy import sparse
 
-from biocolab_accessor.blocks import Slot, expect_whole, filled_slots, source_of
+from biocolab_accessor.blocks import Slot, filled_slots, source_of
 from biocolab_accessor.check.report import Finding
 from biocolab_accessor.check.rules import Context, found, rule
 from biocolab_accessor.check.slots import is_table, unsendable, unwritable_parts
 from biocolab_accessor.errors import InvalidValues
+from biocolab_accessor.soundness import expect_whole
 
 _NEVER_SENT = ("uns", "varm", "obsp", "varp")
 

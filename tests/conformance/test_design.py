@@ -219,7 +219,7 @@ CALLS: dict[str, Callable[[World], None]] = {
     ),
     "bc.check": lambda w: same([bc.check(w.adata).ok, bc.check(w.folder / "x.h5ad").ok], [True, True]),
     "Study.id": lambda w: same(w.study.id, "OWN"),
-    "Study.title": lambda w: same(w.study.title, "TBD"),
+    "Study.title": lambda w: same(w.study.title, "OWN"),
     "Study.authors": lambda w: same(bc.study(PBMC).authors, ["Zheng et al."]),
     "Study.reference": lambda w: same(bc.study(PBMC).reference, "https://www.nature.com/articles/ncomms14049"),
     "Study.source": lambda w: same([w.study.source, bc.study(PBMC).source], ["bbrowserx", "bioflex"]),
