@@ -61,7 +61,6 @@ def count_empty(source: Source, nnz: int) -> Margins:
         expect_within(first, len(seen))
         seen[first] = True
         if not seen.all():
-            expect_within(matrix.indices[:nnz], len(seen))
             seen |= _measured(matrix)
     elif lengths is not None:
         indices = matrix.group["indices"]  # no value is zero, so that none needs to be read
@@ -100,16 +99,17 @@ def _row_lengths(matrix: Any, nnz: int) -> NDArray[Any] | None:
 
 def _measured(matrix: sparse.csr_matrix) -> NDArray[np.bool_]:
     """Whether a column has a value, of ranges of rows side by side: SciPy's product lets other threads run."""
-    if len(matrix.data) < _WORTH_THREADS:
-        return _any(matrix.T)
 
     def one(first: int, last: int) -> NDArray[np.bool_]:
         low, high = matrix.indptr[first], matrix.indptr[last]
         part = sparse.csr_matrix((last - first, matrix.shape[1]), dtype=matrix.dtype)
         part.data, part.indices = matrix.data[low:high], matrix.indices[low:high]
         part.indptr = matrix.indptr[first : last + 1] - low
+        expect_within(part.indices, matrix.shape[1])
         return _any(_transposed(part))
 
+    if matrix.nnz < _WORTH_THREADS:
+        return one(0, matrix.shape[0])
     with ThreadPoolExecutor(THREADS, "biocolab-margins") as pool:
         parts = list(pool.map(one, *zip(*shares(matrix.indptr), strict=True)))
     found: NDArray[np.bool_] = np.logical_or.reduce(parts)
