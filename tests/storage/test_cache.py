@@ -66,7 +66,7 @@ class TestArrays:
     @pytest.mark.parametrize("damage", ["truncate", "remove", "json", "no json"])
     def test_a_damaged_entry_is_fetched_again(self, folder: Path, damage: str) -> None:
         cache.arrays({}, numbers)
-        file, entry = next(folder.glob("1/*/a.bin")), next(folder.glob("1/*/entry.json"))
+        file, entry = next(folder.glob("1/*/arrays.bin")), next(folder.glob("1/*/entry.json"))
         if damage == "truncate":
             os.truncate(file, 100)
         elif damage == "remove":
