@@ -41,7 +41,7 @@ Each is also the builtin in parentheses, so ``except ValueError`` and ``except C
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from biocolab_accessor.check.report import Report
@@ -49,6 +49,10 @@ if TYPE_CHECKING:
 
 class BiocolabError(Exception):
     """Base of every error of this package."""
+
+    def __reduce__(self) -> tuple[type[BiocolabError], tuple[Any, ...], dict[str, Any]]:
+        # Dask takes errors without one of their own apart, and cannot make those again that are also a builtin.
+        return type(self), self.args, self.__dict__
 
 
 class ConfigurationError(BiocolabError, ValueError):
@@ -211,7 +215,7 @@ class TaskFailed(ServerError):
         The whole log of the task.
     """
 
-    def __init__(self, message: str, *, task_id: str, log: str = "") -> None:
+    def __init__(self, message: str, *, task_id: str = "", log: str = "") -> None:
         super().__init__(message, detail=log)
         self.task_id = task_id
         self.log = log
