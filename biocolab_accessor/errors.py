@@ -164,7 +164,17 @@ class InvalidFile(BiocolabError, ValueError):
 
 
 class TooLarge(BiocolabError, MemoryError):
-    """The object would not fit into memory; the message has the sizes and what to use instead."""
+    """The object would not fit into memory; the message has the sizes and what to use instead.
+
+    Attributes
+    ----------
+    sizes
+        What it needs and what there is; empty where no other way to ask for it would help.
+    """
+
+    def __init__(self, message: str, sizes: str = "") -> None:
+        super().__init__(message)
+        self.sizes = sizes
 
 
 class TransportError(BiocolabError, ConnectionError):

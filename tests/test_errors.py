@@ -20,7 +20,7 @@ def every(kind: type[BiocolabError] = BiocolabError) -> Iterator[type[BiocolabEr
             yield from every(more)
 
 
-@pytest.mark.parametrize("kind", every(), ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", list(every()), ids=lambda kind: kind.__name__)
 def test_every_error_is_itself_where_dask_takes_it(kind: type[BiocolabError]) -> None:
     core = pytest.importorskip("distributed.core")
     with pytest.raises(kind) as caught:
@@ -48,7 +48,8 @@ def test_without_dask_as_well() -> None:
         "import pickle, importlib.util, sys; sys.modules['tblib'] = None\n"
         "from biocolab_accessor.errors import TaskFailed, Unauthorized\n"
         "for error in (TaskFailed('a', task_id='t', log='l'), Unauthorized('b', status=401)):\n"
-        "    again = pickle.loads(pickle.dumps(error)); print(type(again).__name__, again, sorted(again.__dict__.items()))"
+        "    again = pickle.loads(pickle.dumps(error))\n"
+        "    print(type(again).__name__, again, sorted(again.__dict__.items()))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout.splitlines() == [

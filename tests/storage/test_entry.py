@@ -115,7 +115,11 @@ def test_arrays_that_are_held_keep_one_file_open_at_most(tmp_path: Path, length:
 
 @pytest.mark.parametrize("length", [0, 1, 17, 65_535, 65_536, 200_000])
 def test_arrays_lie_where_their_dtype_wants_them(tmp_path: Path, length: int) -> None:
-    wanted = {"bytes": np.ones(length, np.uint8), "long": np.arange(length), "short": np.arange(length, dtype=np.uint16)}
+    wanted = {
+        "bytes": np.ones(length, np.uint8),
+        "long": np.arange(length),
+        "short": np.arange(length, dtype=np.uint16),
+    }
     write(tmp_path / "e", {}, wanted)
     arrays = mapped(tmp_path / "e")
     assert arrays is not None
