@@ -41,9 +41,11 @@ Each is also the builtin in parentheses, so ``except ValueError`` and ``except C
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from typing import Any
+
     from biocolab_accessor.check.report import Report
 
 
