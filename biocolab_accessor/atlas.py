@@ -9,7 +9,7 @@ import pandas as pd
 
 from biocolab_accessor.connection import current
 from biocolab_accessor.errors import InvalidArgument, UnknownDatabase
-from biocolab_accessor.naming import listing
+from biocolab_accessor.naming import given_names, listing
 
 if TYPE_CHECKING:
     from biocolab_accessor.clients.bioflex import Database
@@ -83,6 +83,8 @@ def expression_summary(genes: Sequence[str] | str, *, database: Database | None 
 
     Raises
     ------
+    InvalidArgument
+        There is no gene, or something else than names.
     UnknownGene
         The database has no such genes.
 
@@ -94,7 +96,7 @@ def expression_summary(genes: Sequence[str] | str, *, database: Database | None 
     >>> list(table.columns)
     ['gene', 'cell_type', 'sum', 'mean', 'rate', 'count', 'total']
     """
-    names = list(dict.fromkeys([genes] if isinstance(genes, str) else genes))
+    names = list(dict.fromkeys(given_names(genes, "genes")))
     if not names:
         msg = "genes is empty: give at least one name"
         raise InvalidArgument(msg)

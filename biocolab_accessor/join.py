@@ -19,7 +19,7 @@ from biocolab_accessor.inbound.metadata import select_fields, unique_names
 from biocolab_accessor.inbound.selection import Selection
 from biocolab_accessor.inbound.study import Study, address_of, parts_of
 from biocolab_accessor.inbound.union import Join, expect_join, union
-from biocolab_accessor.naming import listing
+from biocolab_accessor.naming import given_names, listing
 from biocolab_accessor.storage.budget import expect_room, instead
 
 __all__ = ["Collection", "collection"]
@@ -54,7 +54,7 @@ def collection(
     Raises
     ------
     InvalidArgument
-        There is no id, or one of them is there twice.
+        There is no id, one of them is there twice, or something is no id.
     UnknownStudy
         There is no such study.
 
@@ -65,7 +65,7 @@ def collection(
     ...     bc.collection(["PBMC68k_reduced"]).to_anndata(genes=["CD3D"]).shape
     (700, 1)
     """
-    names = [ids] if isinstance(ids, str) else list(ids)
+    names = given_names(ids, "ids")
     if not names:
         msg = "a collection needs at least one study"
         raise InvalidArgument(msg)

@@ -165,6 +165,8 @@ def test_an_unknown_gene_of_a_summary_comes_with_near_names() -> None:
         bc.expression_summary(["CD3D", "CD79AA"])
     with pytest.raises(InvalidArgument, match="empty"):
         bc.expression_summary([])
+    with pytest.raises(InvalidArgument, match="genes is of type DataFrame"):
+        bc.expression_summary(pd.DataFrame({"CD3D": [1]}))  # type: ignore[arg-type]
 
 
 def test_an_id_that_is_not_there_is_named_once_with_near_ones(server: Sandbox) -> None:

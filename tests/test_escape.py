@@ -75,3 +75,10 @@ def test_a_name_that_is_taken_is_not_restored():
 )
 def test_whole_numbers_are_the_only_keys_that_become_text(key, text):
     assert key_as_text(key) == text
+
+
+def test_a_safe_name_of_a_safe_name_never_meets_what_it_stands_for() -> None:
+    once = escaped("a/b")
+    twice = escaped(once)
+    assert restored([twice, once]) == {twice: once, once: "a/b"}
+    assert restored([twice, once, "a/b"]) == {twice: twice, once: once, "a/b": "a/b"}

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import anndata as ad
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import sparse
 
@@ -118,6 +119,15 @@ def test_studies_that_share_their_id_are_told_apart_and_one_that_is_there_twice_
     uuid = bc.studies().set_index("study_id").loc["only_one", "uuid"]
     with pytest.raises(InvalidArgument, match="is there twice"):
         bc.collection(["only_one", uuid], source="bbrowserx")
+
+
+def test_a_table_is_not_taken_for_the_ids_in_its_header(studies: list[str]) -> None:
+    table = pd.DataFrame({name: [1] for name in studies})
+    with pytest.raises(InvalidArgument, match="ids is of type DataFrame: give a name, or a list of names"):
+        bc.collection(table)  # type: ignore[arg-type]
+    joined = bc.collection(pd.Series(studies[:2])).to_anndata(genes=pd.Index(["GENE5"]))  # type: ignore[arg-type]
+    assert list(joined.obs["study"].cat.categories) == studies[:2]
+    assert list(joined.var_names) == ["GENE5"]
 
 
 def test_which_of_its_studies_is_meant_has_to_be_said(studies: list[str]) -> None:

@@ -15,7 +15,7 @@ from biocolab_accessor.blocks import Slot, filled_slots, row_blocks, source_of
 from biocolab_accessor.check.columns import as_frame
 from biocolab_accessor.check.counts import choose_matrix, describe
 from biocolab_accessor.errors import InvalidArgument, UnknownField
-from biocolab_accessor.naming import did_you_mean, listing
+from biocolab_accessor.naming import did_you_mean, given_names, listing
 
 __all__ = ["Markers", "markers_of", "rank_genes", "translate"]
 
@@ -64,7 +64,10 @@ def markers_of(
         As for :meth:`AnnDataAccessor.annotate`.
     """
     if isinstance(markers, Mapping):
-        given = {str(name): _listed(genes, str(name))[:n_genes] for name, genes in markers.items()}
+        given = {
+            str(name): list(dict.fromkeys(given_names(genes, f"markers[{str(name)!r}]")))[:n_genes]
+            for name, genes in markers.items()
+        }
         _expect_clusters(given, clusters, groupby, "markers")
         return Markers(given, "given")
     if markers is not None and not isinstance(markers, str):
@@ -248,14 +251,6 @@ def _from_result(result: Any, key: str, n_genes: int) -> Markers:
         genes[str(group)] = [str(name) for name in dict.fromkeys(names[group][higher])][:n_genes]
     of_raw = bool(result.get("params", {}).get("use_raw", False))
     return Markers(genes, f"uns[{key!r}]", of_raw)
-
-
-def _listed(genes: Any, cluster: str) -> list[str]:
-    every = [genes] if isinstance(genes, str) else list(genes)
-    if not all(isinstance(gene, str) for gene in every):
-        msg = f"markers[{cluster!r}] holds something that is no text: give names of genes"
-        raise InvalidArgument(msg)
-    return list(dict.fromkeys(every))
 
 
 def _expect_clusters(genes: Mapping[str, Any], clusters: pd.Categorical[Any] | None, groupby: str, where: str) -> None:

@@ -36,6 +36,7 @@ def open_h5ad(path: Path) -> AnnData:
     InvalidFile
         It is missing, or something else; the message says what it looks like.
     """
+    path = path.expanduser()
     if not path.is_file():
         what = "is a folder" if path.is_dir() else "does not exist"
         msg = f"{path} {what}: give the path of an h5ad file"

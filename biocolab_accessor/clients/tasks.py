@@ -129,7 +129,7 @@ def follow_task(
         if deadline.left() <= 0 or stop.is_set():
             msg = (
                 f"task {task_id} is still {state.status} after {deadline.seconds:g} s; it goes on on the server: "
-                "call wait() again to go on waiting"
+                "the same call waits for it again"
             )
             raise TimedOut(msg)
         stop.wait(min(pause, deadline.left()))

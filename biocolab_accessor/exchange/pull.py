@@ -17,7 +17,7 @@ from biocolab_accessor.inbound.embedding import obsm_keys
 from biocolab_accessor.inbound.metadata import select_fields, unique_names
 from biocolab_accessor.inbound.parts import StudyParts
 from biocolab_accessor.inbound.study import Study, parts_of
-from biocolab_accessor.naming import did_you_mean, listing
+from biocolab_accessor.naming import did_you_mean, given_names, listing
 
 __all__ = ["pull_embeddings", "pull_metadata"]
 
@@ -74,7 +74,7 @@ def pull_embeddings(
     if keys is None:
         wanted = [name for name in known if overwrite or name not in there]
     else:
-        wanted = [_embedding_meant(key, known, study.id) for key in ([keys] if isinstance(keys, str) else keys)]
+        wanted = [_embedding_meant(key, known, study.id) for key in given_names(keys, "keys")]
         _expect_free("obsm has keys", [known[name] for name in wanted if name in there], overwrite, "other keys=")
     found = _match(adata, on, parts)
     came = parts.source.embeddings(wanted) if wanted else {}

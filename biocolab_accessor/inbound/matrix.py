@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeVar
 from scipy import sparse
 
 from biocolab_accessor.errors import AmbiguousName, InvalidArgument, InvalidResponse, UnknownGene
-from biocolab_accessor.naming import did_you_mean, listing
+from biocolab_accessor.naming import did_you_mean, given_names, listing
 
 __all__ = ["Format", "Unit", "expect_shape", "gene_stripes", "select_genes", "unit_name"]
 
@@ -72,7 +72,7 @@ def select_genes(genes: Sequence[str] | str, features: Sequence[str], study_id: 
     AmbiguousName
         Several features have the same name, so that the server's answer could be about any of them.
     """
-    wanted = list(dict.fromkeys([genes] if isinstance(genes, str) else genes))
+    wanted = list(dict.fromkeys(given_names(genes, "genes")))
     if not wanted:
         msg = "genes is empty: give names, or None for all genes"
         raise InvalidArgument(msg)
@@ -90,7 +90,7 @@ def select_genes(genes: Sequence[str] | str, features: Sequence[str], study_id: 
             "fetch it without genes= and select by var['feature']"
         )
         raise AmbiguousName(msg)
-    return [str(gene) for gene in wanted]  # NumPy's own texts are not to be seen in var_names
+    return wanted
 
 
 def gene_stripes(

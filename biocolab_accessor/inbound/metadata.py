@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from biocolab_accessor.errors import InvalidResponse, UnknownField
-from biocolab_accessor.naming import did_you_mean, listing, natural_key
+from biocolab_accessor.naming import did_you_mean, given_names, listing, natural_key
 
 ObsColumn = pd.Series | pd.Categorical
 """Numbers, or labels."""
@@ -108,13 +108,13 @@ def select_fields(fields: Sequence[str] | str | None, known: Sequence[str], stud
     """
     if fields is None:
         return list(known)
-    wanted = list(dict.fromkeys([fields] if isinstance(fields, str) else fields))
+    wanted = list(dict.fromkeys(given_names(fields, "fields")))
     missing = [name for name in wanted if name not in known]
     if missing:
         near = "; ".join(f"{name!r}{did_you_mean(str(name), known)}" for name in missing)
         msg = f"study {study_id!r} has no metadata field {near}. It has {listing(known)}"
         raise UnknownField(msg)
-    return [str(name) for name in wanted]
+    return wanted
 
 
 def text_index(names: Sequence[str]) -> pd.Index[Any]:

@@ -11,7 +11,7 @@ import numpy as np
 from biocolab_accessor.errors import InvalidArgument
 from biocolab_accessor.inbound.matrix import Format, Unit, unit_name
 from biocolab_accessor.markup import facts_table
-from biocolab_accessor.naming import about_megabytes
+from biocolab_accessor.naming import about_megabytes, given_names
 
 __all__ = ["FetchPlan", "Selection"]
 
@@ -50,7 +50,7 @@ class Selection(NamedTuple):
         Raises
         ------
         InvalidArgument
-            A unit or format that does not exist, or an ``obsm`` that is no bool.
+            A unit or format that does not exist, an ``obsm`` that is no bool, or genes or fields that are no names.
         """
         if not isinstance(obsm, bool | np.bool_):
             msg = (
@@ -64,7 +64,12 @@ class Selection(NamedTuple):
         if isinstance(layers, str):
             layers = [layers]
         return cls(
-            _names(genes), _names(fields), unit_name(unit), {name: unit_name(name) for name in layers}, obsm, format
+            _names(genes, "genes"),
+            _names(fields, "fields"),
+            unit_name(unit),
+            {name: unit_name(name) for name in layers},
+            obsm,
+            format,
         )
 
     @property
@@ -129,5 +134,5 @@ class FetchPlan:
         return facts
 
 
-def _names(names: Sequence[str] | str | None) -> tuple[str, ...] | None:
-    return None if names is None else (names,) if isinstance(names, str) else tuple(names)
+def _names(names: Sequence[str] | str | None, what: str) -> tuple[str, ...] | None:
+    return None if names is None else tuple(given_names(names, what))

@@ -175,7 +175,7 @@ def _mtx(entries: list[Any]) -> Payload:
 def _mtx_parts(entry: Any) -> dict[str, Path]:
     if isinstance(entry, Mapping):
         return {part: _existing(path) for part, path in _parts(entry, tuple(_MTX_PARTS)).items()}
-    folder = Path(entry)
+    folder = Path(entry).expanduser()
     if not folder.is_dir():
         msg = (
             f"{folder} is no folder: a 10x MTX batch is a folder with matrix, features and barcodes, or a dict of them"
@@ -201,10 +201,10 @@ def _parts(entry: Mapping[str, StrPath], needed: Sequence[str]) -> dict[str, Str
 
 
 def _processed(entries: list[Any]) -> Payload:
-    if len(entries) > 1 or isinstance(entries[0], Mapping) or not Path(entries[0]).is_dir():
+    folder = None if isinstance(entries[0], Mapping) else Path(entries[0]).expanduser()
+    if len(entries) > 1 or folder is None or not folder.is_dir():
         msg = "a processed study is one folder"
         raise InvalidFile(msg)
-    folder = Path(entries[0])
     main = tuple(_existing(folder / name) for name in _PROCESSED)
     embeddings = tuple(_existing(path) for path in sorted((folder / "custom_embeddings").glob("*.npy")))
     if not embeddings:
@@ -214,7 +214,7 @@ def _processed(entries: list[Any]) -> Payload:
 
 
 def _existing(path: StrPath) -> Path:
-    found = Path(path)
+    found = Path(path).expanduser()
     if not found.is_file():
         msg = f"there is no file {found}"
         raise InvalidFile(msg)

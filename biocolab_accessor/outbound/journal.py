@@ -138,13 +138,8 @@ class Entry:
         line = {"step": step, **what}
         self.known.take(line)
         if self._path is not None:
-            try:
+            with self._resumable():
                 _append(self._path, line, sync=step in ("intent", "commit"))
-            except OSError as error:
-                logger.warning("the journal of this submission cannot be written, so it cannot be resumed: %s", error)
-                with suppress(OSError):
-                    self._path.unlink(missing_ok=True)  # what is no longer kept up must not be carried on
-                self._path = None
 
     def finish(self, study_info: Mapping[str, Any]) -> None:
         """The study was committed: it is remembered where the user named it, and else forgotten."""
@@ -157,13 +152,15 @@ class Entry:
         """Forget everything that was done; this call begins anew."""
         self.known = Known()
         if self._path is not None:
-            self._path.write_bytes(b"")  # not removed: other calls have to see that this one is under way
+            with self._resumable():
+                self._path.write_bytes(b"")  # not removed: other calls have to see that this one is under way
 
     def drop(self) -> None:
         """Forget the submission."""
         self.known = Known()
         if self._path is not None:
-            self._path.unlink(missing_ok=True)
+            with self._resumable():
+                self._path.unlink(missing_ok=True)
 
     def close(self) -> None:
         """Let other calls have it; of a call that did nothing, nothing stays."""
@@ -173,6 +170,18 @@ class Entry:
                     self._path.unlink(missing_ok=True)
             self._lock.release()
             self._lock = None
+
+    @contextmanager
+    def _resumable(self) -> Iterator[None]:
+        """A journal that can no longer be kept up is given up: it must not be carried on, and stops no submission."""
+        try:
+            yield
+        except OSError as error:
+            logger.warning("the journal of this submission cannot be written, so it cannot be resumed: %s", error)
+            if self._path is not None:
+                with suppress(OSError):
+                    self._path.unlink(missing_ok=True)
+            self._path = None
 
 
 @contextmanager

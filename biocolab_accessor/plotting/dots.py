@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from biocolab_accessor.errors import InvalidArgument, UnknownGene
-from biocolab_accessor.naming import did_you_mean, listing
+from biocolab_accessor.naming import did_you_mean, given_names, listing
 from biocolab_accessor.plotting.figure import axes_of, figure_of, inches_from_corner, label_width
 
 __all__ = ["draw_dots", "draw_heatmap", "expression_dotplot"]
@@ -245,7 +245,7 @@ def _chosen(wanted: Sequence[str] | None, there: pd.Series, what: str) -> list[s
     known = list(dict.fromkeys(map(str, there)))
     if wanted is None:
         return known
-    names = list(dict.fromkeys([wanted] if isinstance(wanted, str) else wanted))
+    names = list(dict.fromkeys(given_names(wanted, f"the {what}s to draw")))
     if not names:
         msg = f"there is no {what} to draw: give names, or None for all"
         raise InvalidArgument(msg)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import uuid
 from collections.abc import Callable, Sequence
 from datetime import datetime
@@ -58,7 +59,8 @@ def add_public(
     Raises
     ------
     InvalidArgument
-        There is a public study of this id already, no such column, or no database of the species.
+        There is a public study of this id already, no such column, no database of the species, or something else than
+        cells.
     InvalidFile
         The path is not an h5ad, or barcodes are repeated.
     """
@@ -67,6 +69,9 @@ def add_public(
         raise InvalidArgument(msg)
     if species not in SPECIES:
         msg = f"the sandbox has no database of species {species!r}{did_you_mean(species, SPECIES)}"
+        raise InvalidArgument(msg)
+    if not isinstance(adata_or_path, AnnData | str | os.PathLike):
+        msg = f"a study is an AnnData or the path of an h5ad file, and no {type(adata_or_path).__name__}"
         raise InvalidArgument(msg)
     cells = _cells_of(adata_or_path) if isinstance(adata_or_path, AnnData) else _cells_in(Path(adata_or_path))
     field = _cell_type_field([str(name) for name in cells.obs.columns], cell_type)

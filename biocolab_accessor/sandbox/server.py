@@ -183,7 +183,8 @@ class Sandbox(Hosts):
         Raises
         ------
         InvalidArgument
-            There is a public study of this id already, no such column, or no database of the species.
+            There is a public study of this id already, no such column, no database of the species, or something else
+            than cells.
         InvalidFile
             The path is not an h5ad.
 

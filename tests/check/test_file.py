@@ -106,6 +106,14 @@ def test_a_missing_file_and_a_folder_are_refused(tmp_path):
         assert str(caught.value) == f"{path} {what}: give the path of an h5ad file"
 
 
+def test_a_path_may_begin_with_the_home_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    AnnData(np.eye(3, dtype="float32")).write_h5ad(tmp_path / "x.h5ad")
+    assert bc.check("~/x.h5ad").ok
+    with pytest.raises(InvalidFile, match=f"{tmp_path}/y.h5ad does not exist"):
+        bc.check("~/y.h5ad")
+
+
 @pytest.mark.parametrize(
     ("groups", "what"),
     [

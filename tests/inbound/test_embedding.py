@@ -33,3 +33,13 @@ def test_whatever_was_sent_is_back_whatever_the_server_adds(keys: list[str]) -> 
     sent = [escaped(key, embedding=True) for key in keys]
     back = obsm_keys(["PCA", *sent, "UMAP", "t-SNE"])
     assert [back[name] for name in sent] == keys
+
+
+def test_of_names_that_no_file_could_hold_letters_and_digits_are_left() -> None:
+    assert obsm_keys(["a/b", "../My Map_1/", "X/x", "//", "/"]) == {
+        "a/b": "X_a_b",
+        "../My Map_1/": "X_my_map_1",
+        "X/x": "X_x_x",
+        "//": "X_embedding",
+        "/": "X_embedding_2",
+    }

@@ -71,8 +71,8 @@ def test_of_many_missing_genes_eight_are_named(number: int, more: str) -> None:
     assert str(caught.value) == f"study 'S' has no gene {named}{more}; see study.features()"
 
 
-def test_a_name_that_is_no_text_is_missing_like_any_other() -> None:
-    with pytest.raises(UnknownGene, match="has no gene 17;"):
+def test_a_name_that_is_no_text_is_refused() -> None:
+    with pytest.raises(InvalidArgument, match="genes has 17 in it, which is no text"):
         select_genes([17], ["ACTB"], "S")
 
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from biocolab_accessor.errors import InvalidResponse
-from biocolab_accessor.inbound.metadata import align, categorical, column, unique_names
+from biocolab_accessor.inbound.metadata import align, categorical, column, text_index, unique_names
 
 
 @pytest.mark.parametrize(
@@ -76,3 +76,28 @@ def test_unique_names_are_unique_and_first_ones_are_kept(names: list[str]) -> No
 def test_what_is_no_value_is_an_error(values: list, said: str) -> None:
     with pytest.raises(InvalidResponse, match=said):
         column(values)
+
+
+@pytest.mark.parametrize("name", ["barcode", "Barcode", "BARCODES"])
+def test_the_column_of_barcodes_is_known_in_any_spelling(name: str) -> None:
+    assert align({name: ["b", "a"], "x": [2, 1]}, ["a", "b"], "x") == {"x": [1, 2]}
+
+
+def test_it_is_said_how_columns_are_about_other_cells() -> None:
+    with pytest.raises(InvalidResponse) as caught:
+        align({"x": [1], "y": [1]}, ["a", "b"], "metadata of S")
+    assert str(caught.value) == "metadata of S: 1 rows for 2 cells"
+    with pytest.raises(InvalidResponse) as caught:
+        align({"Barcodes": ["a", "c"]}, ["a", "b"], "metadata of S")
+    assert str(caught.value) == "metadata of S: its barcodes are not those of the matrix"
+
+
+def test_whole_numbers_stay_exact_as_far_as_64_bits_go() -> None:
+    ends = [-(2**63), 2**63 - 1]
+    found = pd.Series(column(ends))
+    assert (str(found.dtype), found.tolist()) == ("int64", ends)
+    assert str(pd.Series(column([-(2**63) - 1])).dtype) == "float64"
+
+
+def test_half_of_a_surrogate_pair_is_a_name_like_any_other() -> None:
+    assert text_index(["a", "\ud800"]).tolist() == ["a", "\ud800"]

@@ -69,6 +69,20 @@ class TestColumns:
         joined = union([part(small=[1, 2, 3]), part()], ["one", "two"], "outer", "study")
         assert joined.obs["small"].dtype == np.float64
 
+    def test_of_truth_here_and_numbers_there_are_labels_and_warned_of(self) -> None:
+        parts = [part(flag=[True, False, True]), part(flag=[1, 2, 3]), part(flag=[0.5, 1.0, np.nan])]
+        with pytest.warns(UserWarning, match="'flag' are not of one kind"):
+            joined = union(parts, ["one", "two", "three"], "inner", "study")
+        labels = joined.obs["flag"].astype(object)
+        assert labels.where(labels.notna(), None).tolist() == ["True", "False", "True", *"123", "0.5", "1", None]
+
+    def test_after_one_that_not_all_have_are_evened_as_well(self) -> None:
+        parts = [part(some=[1, 2, 3], label=[1, 2, 3]), part(label=pd.Categorical(["T", "B", "T"]))]
+        with pytest.warns(UserWarning, match="'label' are not of one kind"):
+            joined = union(parts, ["one", "two"], "inner", "study")
+        assert list(joined.obs) == ["label", "study"]
+        assert joined.obs["label"].tolist() == ["1", "2", "3", "T", "B", "T"]
+
     def test_that_are_not_in_the_result_are_not_warned_of(self) -> None:
         parts = [part(x=[1.0, 2.0, 3.0]), part(x=pd.Categorical(["a"] * 3)), part()]
         with warnings.catch_warnings():
@@ -114,3 +128,18 @@ def test_cells_are_told_apart_also_where_names_of_cell_and_study_run_into_each_o
         joined = union([first, second], ["y", "x-y"], "inner", "study")
     assert list(joined.obs_names) == ["A-x-y", "B-y", "C-y", "A-x-y-1", "B-x-y", "C-x-y"]
     assert joined.obs["study"].tolist() == ["y"] * 3 + ["x-y"] * 3
+
+
+def test_where_the_cells_come_from_is_kept_by_study() -> None:
+    parts = [part(), part()]
+    parts[1].uns["biocolab"] = {"study_id": "T"}
+    joined = union(parts, ["one", "lab/two"], "inner", "study")
+    assert joined.uns["biocolab"] == {"studies": {"one": {"study_id": "S"}, "lab%2Ftwo~biocolab": {"study_id": "T"}}}
+    assert joined.obs["study"].tolist() == ["one"] * 3 + ["lab/two"] * 3
+    assert joined.obs_names.tolist() == [f"C{i}-{name}" for name in ("one", "lab/two") for i in range(3)]
+
+
+def test_an_embedding_stays_float32_beside_cells_that_have_none() -> None:
+    joined = union([part(obsm={"X_pca": np.ones((3, 1), np.float32)}), part()], ["one", "two"], "outer", "study")
+    assert joined.obsm["X_pca"].shape == (6, 1)
+    assert joined.obsm["X_pca"].dtype == np.float32

@@ -115,6 +115,19 @@ class TestProcessedFolder:
             collect(folder, STUDY_TYPES["processed_folder"])
 
 
+def test_a_path_may_begin_with_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "x.h5ad").write_bytes(b"cells")
+    folder = tmp_path / "sample"
+    folder.mkdir()
+    for name in ("matrix.mtx", "features.tsv", "barcodes.tsv"):
+        (folder / name).write_bytes(b"1")
+    assert collect("~/x.h5ad", STUDY_TYPES["h5ad"]).files == (tmp_path / "x.h5ad",)
+    assert collect("~/sample", STUDY_TYPES["mtx_10x"]).files[0] == folder / "matrix.mtx"
+    named = {"matrix": "~/x.h5ad", "features": "~/x.h5ad", "barcodes": "~/x.h5ad"}
+    assert set(collect(named, STUDY_TYPES["mtx_10x"]).files) == {tmp_path / "x.h5ad"}
+
+
 class TestH5ad:
     def test_counts_that_lie_elsewhere_are_sent_in_a_copy(
         self, server: Sandbox, counts: ad.AnnData, tmp_path: Path

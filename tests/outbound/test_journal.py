@@ -198,6 +198,21 @@ def test_a_disk_that_fails_does_not_stop_the_submission(caplog: pytest.LogCaptur
     assert caplog.text.count("cannot be resumed") == 1
 
 
+@pytest.mark.parametrize("forget", ["clear", "drop"])
+def test_a_disk_that_fails_when_all_is_forgotten_does_not_stop_it_either(
+    forget: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with journal.entry({}, wait=False) as entry:
+        begin(entry)
+        path = only_file()
+        path.unlink()
+        path.mkdir()
+        getattr(entry, forget)()
+        assert entry.known == journal.Known()
+        entry.note("task", task_id="t")
+    assert caplog.text.count("cannot be resumed") == 1
+
+
 def test_a_line_of_which_the_disk_took_a_part_only_is_not_written_on_behind(caplog: pytest.LogCaptureFixture) -> None:
     resource = pytest.importorskip("resource")
     with journal.entry({}, wait=False) as entry:

@@ -189,3 +189,25 @@ def test_any_table_of_clean_columns_is_written_and_read_back(tmp_path_factory, c
             else:
                 assert now == was or now == str(was)
     pd.testing.assert_frame_equal(frame, before)
+
+
+def test_numbers_of_embeddings_are_those_that_files_have_and_what_is_narrowed_is_said():
+    adata = ad.AnnData(np.eye(3, dtype="float32"))
+    adata.obsm["half"] = np.array([[0.1, 2], [3, 4], [5, 6]], np.float16)
+    adata.obsm["long"] = np.ones((3, 2), np.longdouble)
+    adata.obsm["table"] = pd.DataFrame({"a/b": [1, 2, 3]}, index=adata.obs_names)
+    adata.obsm["other"] = pd.DataFrame({"c/d": [1, 2, 3]}, index=adata.obs_names)
+    adata.obsm["double"] = np.ones((3, 2))
+    adata.obsm["sparse"] = sparse.csc_matrix(np.eye(3))
+    sent, left, changes = shadow_obsm(adata)
+    assert not left
+    assert {key: str(sent[key].dtype) for key in ("half", "long", "double", "sparse")} == {
+        "half": "float32", "long": "float64", "double": "float64", "sparse": "float64",
+    }  # fmt: skip
+    np.testing.assert_array_equal(sent["half"], adata.obsm["half"].astype(np.float32))
+    assert sent["sparse"].format == "csr"
+    assert changes == [
+        f"obsm['long']: {np.dtype(np.longdouble)} sent as float64",
+        "obsm['table']['a/b']: sent as 'a%2Fb~biocolab'",
+        "obsm['other']['c/d']: sent as 'c%2Fd~biocolab'",
+    ]

@@ -151,6 +151,12 @@ class TestAddStudy:
         with pytest.raises(InvalidFile, match="is a text file"):
             server.add_study("text", tmp_path / "x.h5ad")
 
+    def test_what_holds_no_cells_is_refused(self, counts: ad.AnnData, server: Sandbox) -> None:
+        with pytest.raises(
+            InvalidArgument, match="a study is an AnnData or the path of an h5ad file, and no DataFrame"
+        ):
+            server.add_study("table", counts.obs)  # type: ignore[arg-type]
+
     def test_its_cell_types_are_summarised(self, counts: ad.AnnData, server: Sandbox) -> None:
         counts.var_names = [f"ONLYHERE{i}" for i in range(40)]
         server.add_study("typed", counts, cell_type="label")
