@@ -44,11 +44,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from typing import Any
+
     from biocolab_accessor.check.report import Report
 
 
 class BiocolabError(Exception):
     """Base of every error of this package."""
+
+    def __reduce__(self) -> tuple[type[BiocolabError], tuple[Any, ...], dict[str, Any]]:
+        # Dask takes errors without one of their own apart, and cannot make those again that are also a builtin.
+        return type(self), self.args, self.__dict__
 
 
 class ConfigurationError(BiocolabError, ValueError):
@@ -160,7 +166,17 @@ class InvalidFile(BiocolabError, ValueError):
 
 
 class TooLarge(BiocolabError, MemoryError):
-    """The object would not fit into memory; the message has the sizes and what to use instead."""
+    """The object would not fit into memory; the message has the sizes and what to use instead.
+
+    Attributes
+    ----------
+    sizes
+        What it needs and what there is; empty where no other way to ask for it would help.
+    """
+
+    def __init__(self, message: str, sizes: str = "") -> None:
+        super().__init__(message)
+        self.sizes = sizes
 
 
 class TransportError(BiocolabError, ConnectionError):
@@ -211,7 +227,7 @@ class TaskFailed(ServerError):
         The whole log of the task.
     """
 
-    def __init__(self, message: str, *, task_id: str, log: str = "") -> None:
+    def __init__(self, message: str, *, task_id: str = "", log: str = "") -> None:
         super().__init__(message, detail=log)
         self.task_id = task_id
         self.log = log

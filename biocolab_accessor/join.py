@@ -20,11 +20,13 @@ from biocolab_accessor.inbound.selection import Selection
 from biocolab_accessor.inbound.study import Study, address_of, parts_of
 from biocolab_accessor.inbound.union import Join, expect_join, union
 from biocolab_accessor.naming import given_names, listing
+from biocolab_accessor.storage.budget import expect_room, instead
 
 __all__ = ["Collection", "collection"]
 
 _AT_ONCE = 4
 _RETRIES = 3
+_ALTERNATIVE = "use collection.lazy(folder=folder) or collection.to_zarr(path), or ask for genes="
 
 
 def collection(
@@ -145,6 +147,8 @@ class Collection:
         ------
         InvalidArgument
             A study has a field named as ``label``, or an inner join finds no gene that all have.
+        TooLarge
+            What is made of them would not fit into memory.
         UnknownField, UnknownGene
             A study has no such field or gene.
         ConfigurationError
@@ -171,7 +175,9 @@ class Collection:
             "obsm": obsm,
             "cache": cache,
         }
-        return union(_compute([(address_of(each), options) for each in self.studies]), self._names, join, label)
+        with instead(_ALTERNATIVE):
+            parts = _compute([(address_of(each), options) for each in self.studies])
+            return union(parts, self._names, join, label)
 
     def lazy(
         self,
@@ -321,10 +327,19 @@ def _compute(tasks: list[tuple[dict[str, Any], dict[str, Any]]]) -> list[AnnData
     parts = [delayed(fetch_part, pure=False)(origin, options) for origin, options in tasks]
     client = _client()
     if client is None:
-        return list(compute(*parts, scheduler="threads", num_workers=_AT_ONCE))
-    futures = client.compute(parts, retries=_RETRIES)
+        held: list[int] = []
+
+        def taken(part: AnnData) -> AnnData:
+            held.append(_bytes_of(part))
+            _expect_joined(held, len(tasks))
+            return part
+
+        kept = [delayed(taken, pure=False)(part) for part in parts]
+        return list(compute(*kept, scheduler="threads", num_workers=_AT_ONCE))
+    futures = client.compute([*parts, *(delayed(_bytes_of, pure=False)(part) for part in parts)], retries=_RETRIES)
     try:
-        return list(client.gather(futures))
+        _expect_joined(client.gather(futures[len(parts) :]), len(parts))
+        return list(client.gather(futures[: len(parts)]))
     finally:
         client.cancel(futures)
 
@@ -335,6 +350,16 @@ def _make_folder(path: Path) -> None:
     except (FileExistsError, NotADirectoryError) as error:
         msg = f"folder is {path}, which is a file or lies in one: give another"
         raise InvalidArgument(msg) from error
+
+
+def _expect_joined(sizes: Sequence[int], number: int) -> None:
+    """Refuse the rest as soon as what is made of all would be too large."""
+    expect_room(sum(sizes), f"what is made of {len(sizes)} of {number} studies", _ALTERNATIVE)
+
+
+def _bytes_of(part: AnnData) -> int:
+    matrices = [part.X, *(part.layers[key] for key in part.layers if key is not None)]
+    return sum(int(array.nbytes) for m in matrices for array in (m.data, m.indices, m.indptr))
 
 
 def _client() -> Any:

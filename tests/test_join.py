@@ -16,7 +16,7 @@ from scipy import sparse
 
 import biocolab_accessor as bc
 from biocolab_accessor.cluster import _arguments, _Credentials
-from biocolab_accessor.errors import InvalidArgument, MissingCredentials, UnknownStudy
+from biocolab_accessor.errors import InvalidArgument, MissingCredentials, TooLarge, UnknownStudy
 from biocolab_accessor.sandbox.server import Sandbox
 from tests.conftest import assert_equal_objects
 
@@ -163,6 +163,22 @@ def test_a_label_never_takes_the_place_of_a_field(server: Sandbox, tmp_path: Pat
     assert list(found.to_anndata(label="bulk_labels", fields=["phase"]).obs) == ["phase", "bulk_labels"]
 
 
+def test_what_all_of_them_would_take_is_refused_with_what_can_be_done(studies: list[str], tmp_path: Path) -> None:
+    found, plain = bc.collection(studies), serial(studies, "inner").X.toarray()
+    with bc.settings.override(memory_budget=60_000):
+        assert all(study.to_anndata(cache=False).n_obs for study in found)
+        with pytest.raises(
+            TooLarge, match=r"made of \d+ of 20 studies needs about .* bc.settings.memory_budget is"
+        ) as caught:
+            found.to_anndata(cache=False)
+        for written in ("collection.lazy(folder=folder)", "collection.to_zarr(path)"):
+            assert written in str(caught.value)
+            made = eval(written, {"collection": found, "folder": tmp_path, "path": tmp_path / "x.zarr"})
+            joined = ad.read_zarr(made) if isinstance(made, Path) else made.to_memory()
+            np.testing.assert_array_equal(joined.X.toarray(), plain)
+        assert found.to_anndata(cache=False, genes=["GENE5"]).n_obs == len(plain)
+
+
 def test_bad_input_is_refused(studies: list[str]) -> None:
     with pytest.raises(InvalidArgument, match="at least one"):
         bc.collection([])
@@ -217,6 +233,19 @@ class TestCluster:
         killer.join()
         assert killed
         assert_same(joined, plain)
+
+    def test_what_does_not_fit_is_refused_there_and_here_in_the_same_words(self, client, studies: list[str]) -> None:
+        def budget(n_bytes: int) -> None:
+            bc.settings.memory_budget = n_bytes
+
+        found = bc.collection(studies)
+        client.run(budget, 1000)
+        with pytest.raises(TooLarge, match=r"PART\d\d raw needs about .*: use collection.lazy\(folder=folder\) or"):
+            found.to_anndata(cache=False)
+        client.run(budget, 0)
+        with bc.settings.override(memory_budget=50_000), pytest.raises(TooLarge, match=r"of 20 of 20 studies needs"):
+            found.to_anndata(cache=False)
+        assert_same(found.to_anndata(cache=False), serial(studies, "inner"))
 
     def test_the_graph_holds_no_token(self, client, studies: list[str], server: Sandbox) -> None:
         import pickle

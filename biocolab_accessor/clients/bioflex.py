@@ -39,7 +39,7 @@ _LARGEST = 2**63
 
 # An answer in memory, and the cells-major matrix that is made of it while it is given back.
 _PEAK = 1.4
-_ALTERNATIVES = "use study.to_h5ad(path), study.to_anndata(backed=path) or study.lazy(), or ask for genes="
+_ALTERNATIVES = "use study.to_h5ad(path), study.to_anndata(backed=path) or study.lazy(path), or ask for genes="
 
 
 class BioFlexConnection(connection.Connection):

@@ -178,7 +178,7 @@ def csc_from_arrays(
         raise InvalidResponse(msg)
     if n_obs > len(data):
         # Cells without a value take room once the matrix is cells-major: a shape that lies is not given it.
-        expect_room(8 * n_obs, f"{what}: {n_obs:,} cells", "the server's shape cannot be right")
+        expect_room(8 * n_obs, f"{what}: {n_obs:,} cells", "the server's shape cannot be right", believed=False)
     small = max(n_obs, len(data)) <= _MAX_INT32
     # Given to the constructor, arrays that are views of a larger one would be copied.
     matrix = sparse.csc_matrix((n_obs, n_vars), dtype=np.float32)

@@ -17,7 +17,9 @@ from biocolab_accessor.clients.bbrowserx import BBrowserXConnector
 from biocolab_accessor.clients.save import save
 from biocolab_accessor.clients.tasks import follow_task
 from biocolab_accessor.errors import InvalidArgument, InvalidResponse
+from biocolab_accessor.inbound.matrix import gene_stripes
 from biocolab_accessor.inbound.metadata import ObsColumn, align, column
+from biocolab_accessor.storage.budget import instead
 from biocolab_accessor.storage.transpose import csr_of_csc
 
 __all__ = ["ConnectorSource"]
@@ -91,18 +93,13 @@ class ConnectorSource:
         return csr_of_csc(self.matrix(unit), consume=True)
 
     def stripes(self, unit: str, folder: Path, most: int) -> Iterator[sparse.csc_matrix]:
-        """See StudySource: requests of as many genes as the last ones let expect."""
+        """See StudySource."""
         genes = self.features()
-        if len(set(genes)) < len(genes):
-            # Genes of one name cannot be asked for one by one.
-            yield self.matrix(unit)
+        if len(set(genes)) == len(genes):
+            yield from gene_stripes(lambda some: self.query_genes(some, unit), genes, _FIRST_GENES, most)
             return
-        start, step = 0, _FIRST_GENES
-        while start < len(genes):
-            stripe = self.query_genes(genes[start : start + step], unit)
-            yield stripe
-            start += step
-            step = max(1, min(4 * step, int(step * most / max(stripe.nnz, 1))))
+        with instead("it has genes of one name, which cannot be asked for in parts; use study.export_study(path=path)"):
+            yield self.matrix(unit)
 
     def matrix_bytes(self, unit: str) -> int | None:
         """See StudySource: the answer is JSON, of a length that is not announced."""

@@ -19,7 +19,7 @@ from biocolab_accessor.errors import ConfigurationError, InvalidArgument
 from biocolab_accessor.escape import escaped, restored
 from biocolab_accessor.inbound.embedding import to_obsm
 from biocolab_accessor.inbound.fetch import LOOKED_AT, named, obs_of, origin, var_of, warn_where_no_counts
-from biocolab_accessor.inbound.matrix import expect_shape
+from biocolab_accessor.inbound.matrix import expect_shape, gene_stripes
 from biocolab_accessor.inbound.metadata import text_index
 from biocolab_accessor.inbound.parts import StudyParts
 from biocolab_accessor.inbound.provenance import KEY as PROVENANCE
@@ -149,14 +149,15 @@ def _blocks(
     parts: StudyParts, genes: Sequence[str] | None, unit: str, folder: Path, scratch: ExitStack
 ) -> Iterator[sparse.csr_matrix]:
     """Rows of the matrix; nothing is fetched before the first is asked for."""
-    if genes is not None:
-        yield parts.query_genes(genes, unit).tocsr()
-        return
     most = max(_LEAST, min(_MOST, settings.memory_budget // (8 * _BYTES_EACH))) if settings.memory_budget else _MOST
-    n_obs, n_vars = parts.n_obs, parts.n_vars
+    n_obs, n_vars = parts.n_obs, parts.n_vars if genes is None else len(genes)
+    if genes is None:
+        stripes = parts.source.stripes(unit, folder, most)
+    else:
+        stripes = gene_stripes(lambda some: parts.query_genes(some, unit), genes, max(1, most // max(1, n_obs)), most)
     with tempfile.TemporaryFile(dir=folder, buffering=0) as file:
         kept = Scratch(file)
-        shelved = shelve(_checked(parts.source.stripes(unit, folder, most), n_obs, parts.study_id), n_obs, kept)
+        shelved = shelve(_checked(stripes, n_obs, parts.study_id), n_obs, kept)
         expect_shape(sparse.csr_matrix(shelved.shape), n_obs, n_vars, parts.study_id)
         yield from join_rows(shelved, kept, most)
 

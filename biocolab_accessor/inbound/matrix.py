@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal, TypeVar
 
 from scipy import sparse
@@ -11,7 +11,7 @@ from scipy import sparse
 from biocolab_accessor.errors import AmbiguousName, InvalidArgument, InvalidResponse, UnknownGene
 from biocolab_accessor.naming import did_you_mean, given_names, listing
 
-__all__ = ["Format", "Unit", "expect_shape", "select_genes", "unit_name"]
+__all__ = ["Format", "Unit", "expect_shape", "gene_stripes", "select_genes", "unit_name"]
 
 Unit = Literal["raw", "lognorm"]
 Format = Literal["csr", "csc", "dense"]
@@ -91,3 +91,27 @@ def select_genes(genes: Sequence[str] | str, features: Sequence[str], study_id: 
         )
         raise AmbiguousName(msg)
     return wanted
+
+
+def gene_stripes(
+    query: Callable[[Sequence[str]], sparse.csc_matrix], genes: Sequence[str], first: int, most: int
+) -> Iterator[sparse.csc_matrix]:
+    """Consecutive genes of a study, as many at a time as the last ones let expect.
+
+    Parameters
+    ----------
+    query
+        Asks for some genes.
+    genes
+        All that are wanted.
+    first
+        How many to begin with.
+    most
+        Non-zeros at a time, about; a single gene may have more.
+    """
+    start, step = 0, first
+    while start < len(genes):
+        stripe = query(genes[start : start + step])
+        yield stripe
+        start += step
+        step = max(1, min(4 * step, int(step * most / max(stripe.nnz, 1))))

@@ -15,9 +15,14 @@ from biocolab_accessor.inbound.cached import CachedSource
 from biocolab_accessor.inbound.matrix import expect_shape
 from biocolab_accessor.inbound.metadata import text_index
 from biocolab_accessor.inbound.source import StudySource
+from biocolab_accessor.storage.budget import instead
 from biocolab_accessor.storage.cache import cache
 
 __all__ = ["StudyParts"]
+
+_OF_ALL = "use study.to_h5ad(path), study.to_anndata(backed=path) or study.lazy(path), or ask for genes="
+_OF_GENES = "ask for fewer genes, or use study.to_h5ad(path, genes=…)"
+_OF_FIELDS = "ask for some of the fields with fields="
 
 
 class StudyParts:
@@ -74,9 +79,11 @@ class StudyParts:
         """Fields as a table, indexed by barcode."""
         names = self._original_names if fields else {}
         sent = {ours: theirs for theirs, ours in names.items()}
+        with instead(_OF_FIELDS):
+            found = self.source.metadata([sent[name] for name in fields], lambda: self.barcodes)
         columns: dict[str, Any] = {
             names[name]: column if isinstance(column, pd.Categorical) else column.to_numpy()
-            for name, column in self.source.metadata([sent[name] for name in fields], lambda: self.barcodes).items()
+            for name, column in found.items()
         }
         frame = pd.DataFrame(dict(enumerate(columns.values())), index=text_index(self.barcodes))
         frame.columns = text_index(list(columns))
@@ -89,15 +96,18 @@ class StudyParts:
 
     def query_genes(self, genes: Sequence[str], unit: str) -> sparse.csc_matrix:
         """Some genes: (n_obs, number of genes)."""
-        return expect_shape(self.source.query_genes(genes, unit), self.n_obs, len(genes), self.study_id)
+        with instead(_OF_GENES):
+            return expect_shape(self.source.query_genes(genes, unit), self.n_obs, len(genes), self.study_id)
 
     def matrix(self, unit: str) -> sparse.csc_matrix:
         """All genes, genes-major."""
-        return expect_shape(self.source.matrix(unit), self.n_obs, self.n_vars, self.study_id)
+        with instead(_OF_ALL):
+            return expect_shape(self.source.matrix(unit), self.n_obs, self.n_vars, self.study_id)
 
     def rows(self, unit: str) -> sparse.csr_matrix:
         """All genes, cells-major."""
-        return expect_shape(self.source.rows(unit), self.n_obs, self.n_vars, self.study_id)
+        with instead(_OF_ALL):
+            return expect_shape(self.source.rows(unit), self.n_obs, self.n_vars, self.study_id)
 
     @property
     def _original_names(self) -> dict[str, str]:

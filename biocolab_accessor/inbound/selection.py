@@ -128,7 +128,9 @@ class FetchPlan:
         if self.memory is not None:
             facts.append(("in memory", f"{about_megabytes(self.memory)} of {self.available / 1e6:,.1f} MB"))
         if not self.fits:
-            facts.append(("does not fit", "use to_h5ad(path), to_anndata(backed=path) or lazy(), or ask for genes="))
+            facts.append(
+                ("does not fit", "use to_h5ad(path), to_anndata(backed=path) or lazy(path), or ask for genes=")
+            )
         return facts
 
 

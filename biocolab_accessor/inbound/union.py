@@ -70,7 +70,8 @@ def union(parts: Sequence[AnnData], names: Sequence[str], join: Join, label: str
         joined.obs_names = text_index(unique_names(list(joined.obs_names)))
     if not joined.n_vars:
         first = "; ".join(
-            f"{name!r} has {listing(part.var_names, limit=3)}" for name, part in zip(names, parts, strict=True)
+            f"{name!r} has {listing(part.var_names, limit=3) or 'none'}"
+            for name, part in zip(names, parts, strict=True)
         )
         msg = f"the studies have no gene in common ({first}): give join='outer', or studies whose genes are named alike"
         raise InvalidArgument(msg)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
@@ -9,7 +12,10 @@ import psutil
 from biocolab_accessor.config import settings
 from biocolab_accessor.errors import TooLarge
 
-__all__ = ["budget", "expect_room"]
+if sys.platform != "win32":
+    import resource
+
+__all__ = ["budget", "expect_room", "instead"]
 
 # Folder, limit, what is used, and what of that is files which the system drops when it needs room.
 _CGROUPS = (
@@ -19,7 +25,7 @@ _CGROUPS = (
 
 
 def budget() -> int:
-    """Bytes that one object may take: ``bc.settings.memory_budget``, else what the machine or container has left."""
+    """Bytes that one object may take: ``bc.settings.memory_budget``, else what this process would be given."""
     if settings.memory_budget:
         return settings.memory_budget
     left = int(psutil.virtual_memory().available)
@@ -29,10 +35,23 @@ def budget() -> int:
             left = min(left, int((folder / limit).read_text()) - held)
         except (OSError, ValueError):  # no such container, or one without a limit
             continue
-    return max(left, 0)
+    return max(min(left, *_left_of_limits()), 0)
 
 
-def expect_room(needed: int, what: str, alternative: str) -> None:
+def _left_of_limits() -> list[int]:
+    """What the limits of this process leave it, as clusters set them with ``ulimit``."""
+    if sys.platform == "win32":
+        return [sys.maxsize]
+    limits = {"vms": resource.getrlimit(resource.RLIMIT_AS)[0], "data": resource.getrlimit(resource.RLIMIT_DATA)[0]}
+    left = [sys.maxsize]
+    for used, limit in limits.items():
+        if limit != resource.RLIM_INFINITY:
+            # Not all systems say how much data there is.
+            left.append(limit - getattr(psutil.Process().memory_info(), used, 0))
+    return left
+
+
+def expect_room(needed: int, what: str, alternative: str, *, believed: bool = True) -> None:
     """Refuse what does not fit.
 
     Parameters
@@ -43,6 +62,8 @@ def expect_room(needed: int, what: str, alternative: str) -> None:
         What needs them, for the message.
     alternative
         What to do instead.
+    believed
+        Whether it may be as large as that. What a server made up is not to be asked for in another way.
 
     Raises
     ------
@@ -52,8 +73,42 @@ def expect_room(needed: int, what: str, alternative: str) -> None:
     room = budget()
     if needed > room:
         source = "bc.settings.memory_budget" if settings.memory_budget else "what this machine has left"
-        msg = f"{what} needs about {_size(needed)} of memory, {source} is {_size(room)}: {alternative}"
-        raise TooLarge(msg)
+        sizes = f"{what} needs about {_size(needed)} of memory, {source} is {_size(room)}"
+        msg = f"{sizes}: {alternative}"
+        raise TooLarge(msg, sizes if believed else "")
+
+
+@contextmanager
+def instead(alternative: str) -> Iterator[None]:
+    """What does not fit within the block is refused with what its caller can do instead.
+
+    Parameters
+    ----------
+    alternative
+        As one writes it.
+
+    Raises
+    ------
+    TooLarge
+        It does not fit, or the system has no memory for it.
+
+    Examples
+    --------
+    >>> with instead("ask for some of it"):
+    ...     expect_room(10**18, "all of it", "do without")
+    Traceback (most recent call last):
+    biocolab_accessor.errors.TooLarge: all of it needs about 1,000,000,000.0 GB of memory, ...: ask for some of it
+    """
+    try:
+        yield
+    except TooLarge as error:
+        if error.sizes:
+            error.args = (f"{error.sizes}: {alternative}",)
+        raise
+    except MemoryError as error:
+        sizes = str(error) or "there is no more memory"
+        msg = f"{sizes}: {alternative}"
+        raise TooLarge(msg, sizes) from error
 
 
 def _statistic(path: Path, name: str) -> int:

@@ -14,7 +14,7 @@ import logging
 import shutil
 import uuid
 from collections.abc import Callable, Mapping
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -97,6 +97,8 @@ class Cache:
     def clear(self) -> None:
         """Forget everything; what is mapped into memory stays readable on systems that allow it.
 
+        What cannot be removed, since the folder may only be read, is warned of in the log.
+
         Examples
         --------
         >>> import numpy as np, tempfile
@@ -110,6 +112,10 @@ class Cache:
         for _, _, path in self._entries():
             _remove(path)
         self._sweep()
+        for lock in (self.folder / "locks").glob("*.lock"):
+            # Whoever waits for it sees that it is gone, and makes another.
+            with suppress(OSError, LockTimeout), FileLock(lock, timeout=0):
+                lock.unlink()
 
     def arrays(self, key: Key, make: Callable[[], Arrays]) -> Arrays:
         """Arrays of a key, from the cache or made and kept.
@@ -191,10 +197,9 @@ class Cache:
 
     def _get(self, key: Key, load: Callable[[Path], Any], build: Callable[[Path], Any], plain: Any) -> Any:
         place = self._place(key)
+        if (found := _loaded(load, place)) is not None:
+            return found
         try:
-            if (found := load(place)) is not None:
-                touch(place)
-                return found
             (self.folder / "locks").mkdir(mode=0o700, parents=True, exist_ok=True)
             lock = FileLock(self.folder / "locks" / f"{place.name}.lock", timeout=settings.deadline)
             lock.acquire()
@@ -203,8 +208,7 @@ class Cache:
             return plain() if plain is not None else None
         part = self.folder / f"{place.name}.{uuid.uuid4().hex}.part"
         try:
-            if (found := load(place)) is not None:  # another process made it meanwhile
-                touch(place)
+            if (found := _loaded(load, place)) is not None:  # another process made it meanwhile
                 return found
             made = build(part)
             if part.exists():
@@ -262,12 +266,26 @@ class Cache:
         return self.folder / hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
 
 
+def _loaded(load: Callable[[Path], Any], place: Path) -> Any:
+    try:
+        found = load(place)
+    except OSError as error:
+        logger.warning("an entry of the cache cannot be read: %s", error)
+        return None
+    if found is not None:
+        touch(place)
+    return found
+
+
 def _remove(path: Path) -> None:
     """Out of its place at once, then piece by piece: nobody finds half an entry."""
     gone = path.with_name(f"{path.name}.{uuid.uuid4().hex}.part")
     try:
         path.rename(gone)
-    except OSError:
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        logger.warning("not removed from the cache: %s", error)
         return
     shutil.rmtree(gone, ignore_errors=True)
 

@@ -1,5 +1,7 @@
 """Entry: the arrays of one answer in a folder of the cache, mapped into memory and not read.
 
+They lie in one file: what is mapped holds it open, and a process may have a few hundred files open, on some systems.
+
 Files that were written shortly before the power went may be there in full length and hold zeros. To wait for the disk
 would cost every fetch; instead the sums of all arrays are kept, and looked at once after each start of the machine.
 """
@@ -27,6 +29,10 @@ Arrays = Mapping[str, NDArray[Any]]
 
 ENTRY = "entry.json"
 """The file that says what an entry holds; there is no entry without it."""
+_ARRAYS = "arrays.bin"
+_ALIGNED = 64
+# What is smaller is read, and its file closed again.
+_MAPPED = 1 << 16
 
 
 def write(folder: Path, key: Mapping[str, Any], arrays: Arrays) -> None:
@@ -42,19 +48,20 @@ def write(folder: Path, key: Mapping[str, Any], arrays: Arrays) -> None:
         1-D each.
     """
     folder.mkdir(mode=0o700, parents=True)
-    described = {}
-    for name, array in arrays.items():
-        octets = np.ascontiguousarray(array).view(np.uint8)
-        path = folder / f"{name}.bin"
-        path.write_bytes(octets.data)
-        described[name] = [array.dtype.str, len(array), isal_zlib.crc32(octets)]
-        if not _start():
-            settle(path)
+    described, path = {}, folder / _ARRAYS
+    with path.open("wb") as file:
+        for name, array in arrays.items():
+            octets = np.ascontiguousarray(array).view(np.uint8)
+            start = file.seek(-(-file.tell() // _ALIGNED) * _ALIGNED)
+            file.write(octets.data)
+            described[name] = [array.dtype.str, len(array), start, isal_zlib.crc32(octets)]
+    if not _start():
+        settle(path)
     describe(folder, key, described)
 
 
 def describe(folder: Path, key: Mapping[str, Any], described: Mapping[str, Any]) -> None:
-    """Make a folder an entry: dtype, length and sum of each array, sure since this start of the machine."""
+    """Make a folder an entry: dtype, length, place and sum of each array, sure since this start of the machine."""
     part = folder / f"{uuid.uuid4().hex}.json"
     part.write_text(json.dumps({"key": key, "arrays": described, "start": _start()}, sort_keys=True))
     part.replace(folder / ENTRY)
@@ -64,15 +71,15 @@ def mapped(folder: Path) -> Arrays | None:
     """The arrays of an entry; None where there is no whole one. What is written into them changes no file."""
     try:
         entry = json.loads((folder / ENTRY).read_text())
+        octets = _octets(folder / _ARRAYS)
         arrays: dict[str, NDArray[Any]] = {}
-        for name, (dtype, length, _) in entry["arrays"].items():
-            path = folder / f"{name}.bin"
-            if path.stat().st_size != length * np.dtype(dtype).itemsize:
+        for name, (dtype, length, start, _) in entry["arrays"].items():
+            arrays[name] = octets[start : start + length * np.dtype(dtype).itemsize].view(dtype)
+            if len(arrays[name]) != length:
                 return None
-            arrays[name] = np.memmap(path, dtype, "c").view(np.ndarray) if length else np.empty(0, dtype)
         if entry["start"] == _start():
             return arrays
-        if any(isal_zlib.crc32(arrays[name].view(np.uint8)) != entry["arrays"][name][2] for name in arrays):
+        if any(isal_zlib.crc32(arrays[name].view(np.uint8)) != entry["arrays"][name][3] for name in arrays):
             logger.warning("the entry %s of the cache is damaged, and fetched again", folder.name)
             return None
     except (FileNotFoundError, AttributeError, KeyError, TypeError, ValueError):
@@ -82,6 +89,12 @@ def mapped(folder: Path) -> Arrays | None:
     except OSError as error:  # another user's, or removed meanwhile
         logger.debug("not marked as looked at: %s", error)
     return arrays
+
+
+def _octets(path: Path) -> NDArray[np.uint8]:
+    if path.stat().st_size < _MAPPED:
+        return np.fromfile(path, np.uint8)
+    return np.memmap(path, np.uint8, "c").view(np.ndarray)
 
 
 def settle(path: Path) -> None:

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from biocolab_accessor.errors import TooLarge
+
 __all__ = ["empty_pages", "release"]
 
 _CAN_RELEASE = hasattr(mmap.mmap, "madvise") and hasattr(mmap, "MADV_DONTNEED") and hasattr(mmap, "MAP_ANONYMOUS")
@@ -19,10 +21,21 @@ class _Pages(mmap.mmap):
 
 
 def empty_pages(length: int) -> NDArray[np.uint8]:
-    """``length`` bytes of which each page is taken from the system when it is first written to."""
+    """``length`` bytes of which each page is taken from the system when it is first written to.
+
+    Raises
+    ------
+    TooLarge
+        The system has not as much.
+    """
     if not length or not _CAN_RELEASE:
         return np.empty(length, np.uint8)
-    pages = _Pages(-1, length, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    try:
+        pages = _Pages(-1, length, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    except OSError as error:  # what anything else calls a MemoryError
+        sizes = f"the system does not give {length:,} bytes of memory"
+        msg = f"{sizes}: ask for less at a time"
+        raise TooLarge(msg, sizes) from error
     if hasattr(mmap, "MADV_HUGEPAGE") and length >= _LARGE:
         pages.madvise(mmap.MADV_HUGEPAGE)  # as NumPy does: one fault for 2 MB in place of 512
     return np.frombuffer(pages, np.uint8)

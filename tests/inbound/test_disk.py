@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import anndata as ad
@@ -88,6 +89,50 @@ def test_what_does_not_fit_is_refused_with_the_alternatives(tmp_path: Path) -> N
         whole = ad.read_h5ad(study.to_h5ad(tmp_path / "x.h5ad"))
     assert bc.study("PBMC68k_reduced").to_anndata(dry_run=True).fits
     np.testing.assert_array_equal(whole.X.toarray(), study.to_anndata().X.toarray())
+
+
+@pytest.mark.parametrize("unit", ["raw", "lognorm"])
+@pytest.mark.parametrize("most", [1, 3000, 2 << 20])
+def test_genes_are_fetched_some_at_a_time(study, tmp_path: Path, monkeypatch, unit: str, most: int) -> None:
+    genes = study.features()[40:0:-1]
+    plain = study.to_anndata(genes=genes, unit=unit, cache=False)
+    asked, source = [], type(study._parts.source)
+    query = source.query_genes
+
+    def counted(self, some, unit):
+        asked.append(len(some))
+        return query(self, some, unit)
+
+    monkeypatch.setattr(source, "query_genes", counted)
+    monkeypatch.setattr(disk, "_MOST", most)
+    monkeypatch.setattr(disk, "_LEAST", 1)
+    written = ad.read_h5ad(study.to_h5ad(tmp_path / "x.h5ad", genes=genes, unit=unit))
+    assert_equal_objects(without_time(written), without_time(plain))
+    assert sum(asked) == 40
+    assert asked[0] == min(40, max(1, most // 700))
+    assert max(asked) == {1: 1, 3000: max(asked), 2 << 20: 40}[most]
+
+
+def test_what_stands_in_the_place_of_what_does_not_fit_can_be_pasted(study, tmp_path: Path) -> None:
+    """Of each refusal every call that it names, with a path for ``path``."""
+    genes = study.features()
+    refused = {
+        "all": lambda: study.to_anndata(cache=False),
+        "columns": lambda: study.to_anndata(cache=False, format="csc"),
+        "genes": lambda: study.to_anndata(cache=False, genes=genes),
+    }
+    whole = study.to_anndata(cache=False).X.toarray()
+    for way, call in refused.items():
+        with bc.settings.override(memory_budget=400_000), pytest.raises(TooLarge, match=r"needs about .* MB") as caught:
+            call()
+        calls = re.findall(r"study\.\w+\([^)]*\)", str(caught.value))
+        assert len(calls) == (1 if way == "genes" else 3)
+        for number, written in enumerate(calls):
+            path = tmp_path / f"{way}{number}.h5ad"
+            made = eval(written.replace("genes=…", "genes=genes"), {"study": study, "path": path, "genes": genes})
+            np.testing.assert_array_equal(ad.read_h5ad(path).X.toarray(), whole)
+            if isinstance(made, ad.AnnData) and made.isbacked:
+                made.file.close()
 
 
 def test_a_dry_run_fetches_no_values(server: Sandbox) -> None:

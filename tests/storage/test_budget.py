@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 import biocolab_accessor as bc
 from biocolab_accessor.errors import TooLarge
-from biocolab_accessor.storage.budget import budget, expect_room
+from biocolab_accessor.storage.budget import budget, expect_room, instead
 
 
 def test_a_setting_wins_over_what_the_machine_has() -> None:
@@ -45,3 +47,40 @@ def test_files_that_the_system_has_at_hand_take_no_room(
     assert budget() == 100_000
     (tmp_path / limit).write_text("max\n")
     assert budget() > 1_000_000
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="other systems do not keep to these limits")
+@pytest.mark.parametrize("limit", ["RLIMIT_AS", "RLIMIT_DATA"])
+def test_what_a_limit_leaves_to_the_process_is_all_there_is(limit: str) -> None:
+    code = (
+        "import resource, numpy, biocolab_accessor as bc\n"
+        "from biocolab_accessor.storage.budget import budget\n"
+        "from biocolab_accessor.storage.pages import empty_pages\n"
+        f"resource.setrlimit(resource.{limit}, (3 * 10**9, 3 * 10**9))\n"
+        "before = budget()\n"
+        "held = numpy.empty(10**9, numpy.uint8)\n"
+        "print(before - budget())\n"
+        "try: empty_pages(3 * 10**9)\n"
+        "except bc.errors.TooLarge as error: print(error)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    taken, said = done.stdout.splitlines()
+    assert 0.99e9 < int(taken) < 1.1e9
+    assert said == "the system does not give 3,000,000,000 bytes of memory: ask for less at a time"
+
+
+def test_who_asked_says_what_to_do_instead_and_not_of_sizes_that_are_made_up() -> None:
+    with pytest.raises(TooLarge, match=r"^all needs about .*has left is .*: ask for some$"), instead("ask for some"):
+        expect_room(10**15, "all", "do without")
+    with pytest.raises(TooLarge, match=r"^all needs about .*: it lies$"), instead("ask for some"):
+        expect_room(10**15, "all", "it lies", believed=False)
+
+
+@pytest.mark.parametrize(
+    ("raised", "said"), [(MemoryError(), "there is no more memory"), (MemoryError("1 GiB"), "1 GiB")]
+)
+def test_memory_that_ran_out_is_said_in_the_same_words(raised: MemoryError, said: str) -> None:
+    with pytest.raises(TooLarge) as caught, instead("ask for some"):
+        raise raised
+    assert str(caught.value) == f"{said}: ask for some"
+    assert caught.value.__cause__ is raised

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import biocolab_accessor as bc
+from biocolab_accessor.storage import cache as cache_module
 from biocolab_accessor.storage.cache import Cache, cache
 
 
@@ -66,7 +67,7 @@ class TestArrays:
     @pytest.mark.parametrize("damage", ["truncate", "remove", "json", "no json"])
     def test_a_damaged_entry_is_fetched_again(self, folder: Path, damage: str) -> None:
         cache.arrays({}, numbers)
-        file, entry = next(folder.glob("1/*/a.bin")), next(folder.glob("1/*/entry.json"))
+        file, entry = next(folder.glob("1/*/arrays.bin")), next(folder.glob("1/*/entry.json"))
         if damage == "truncate":
             os.truncate(file, 100)
         elif damage == "remove":
@@ -115,6 +116,38 @@ class TestArrays:
         (gone.parent / "c.bin").symlink_to(folder / "removed")
         assert cache.info() == before
         assert cache.arrays({"x": 1}, never)["a"][7] == 7
+
+    def test_what_another_made_meanwhile_and_cannot_be_read_is_fetched(
+        self, folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        plain, looked = cache_module.mapped, []
+
+        def broken(path: Path) -> object:
+            looked.append(path)
+            if len(looked) == 2:
+                raise OSError(24, "Too many open files")
+            return plain(path)
+
+        monkeypatch.setattr(cache_module, "mapped", broken)
+        assert cache.arrays({"x": 1}, numbers)["a"].tolist() == list(range(1000))
+        assert "cannot be read: [Errno 24] Too many open files" in caplog.text
+        assert cache.arrays({"x": 1}, never)["a"][7] == 7
+
+    def test_what_cannot_be_removed_is_told(
+        self, folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        cache.arrays({"x": 1}, numbers)
+
+        def refuse(self: Path, target: Path) -> Path:
+            raise OSError(30, "Read-only file system", str(self))
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "rename", refuse)
+            cache.clear()
+        assert caplog.text.count("not removed from the cache: [Errno 30] Read-only file system") == 1
+        assert cache.info().entries == 1
+        cache.clear()
+        assert cache.info().entries == 0
 
 
 class TestFiles:
@@ -227,11 +260,12 @@ class TestSize:
             assert len(cache.arrays({}, numbers)["a"]) == 1000
             assert cache.info().entries == 0
 
-    def test_clearing_leaves_what_is_mapped_readable(self) -> None:
+    def test_clearing_leaves_what_is_mapped_readable(self, folder: Path) -> None:
         cache.arrays({}, numbers)
         mapped = cache.arrays({}, never)["a"]
         cache.clear()
         assert cache.info().entries == 0
+        assert list(folder.rglob("*.lock")) == []
         assert mapped[999] == 999
         assert "0 entries" in repr(Cache())
 

@@ -43,8 +43,11 @@ def counted(patch: pytest.MonkeyPatch) -> list[int]:
 def test_zeros_in_full_length_are_found_after_a_restart(
     folder: Path, name: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    path = folder / f"{name}.bin"
-    path.write_bytes(bytes(path.stat().st_size))
+    path = folder / "arrays.bin"
+    content = bytearray(path.read_bytes())
+    start = json.loads((folder / ENTRY).read_text())["arrays"][name][2]
+    content[start : start + ARRAYS[name].nbytes] = bytes(ARRAYS[name].nbytes)
+    path.write_bytes(content)
     restart(monkeypatch)
     assert mapped(folder) is None
     assert "e of the cache is damaged" in caplog.text
@@ -64,7 +67,7 @@ def test_what_is_whole_is_looked_at_once_after_a_restart(folder: Path, monkeypat
         }
     assert sorted(seen) == [0, 24, 20_000]
     assert json.loads((folder / ENTRY).read_text())["key"] == {"x": 1}
-    assert sorted(path.name for path in folder.iterdir()) == ["a.bin", "b.bin", ENTRY, "none.bin"]
+    assert sorted(path.name for path in folder.iterdir()) == ["arrays.bin", ENTRY]
 
 
 def test_where_it_cannot_be_marked_it_is_looked_at_again(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -86,7 +89,7 @@ def test_where_the_system_does_not_say_when_it_started_the_disk_is_waited_for(
     waited: list[str] = []
     monkeypatch.setattr(entry, "settle", lambda path: waited.append(path.name))
     write(tmp_path / "e", {}, ARRAYS)
-    assert waited == ["a.bin", "none.bin", "b.bin"]
+    assert waited == ["arrays.bin"]
     seen = counted(monkeypatch)
     assert mapped(tmp_path / "e") is not None
     assert seen == []
@@ -97,3 +100,30 @@ def test_an_entry_of_before_there_were_sums_is_none(folder: Path) -> None:
     described["arrays"] = {name: parts[:2] for name, parts in described["arrays"].items()}
     (folder / ENTRY).write_text(json.dumps(described))
     assert mapped(folder) is None
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="the system does not list open files")
+@pytest.mark.parametrize(("length", "held"), [(10, 0), (100_000, 1)])
+def test_arrays_that_are_held_keep_one_file_open_at_most(tmp_path: Path, length: int, held: int) -> None:
+    write(tmp_path / "e", {}, {name: np.arange(length) for name in "abcd"})
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    arrays = mapped(tmp_path / "e")
+    assert arrays is not None
+    assert len(list(Path("/proc/self/fd").iterdir())) == before + held
+    assert [int(array.sum()) for array in arrays.values()] == [length * (length - 1) // 2] * 4
+
+
+@pytest.mark.parametrize("length", [0, 1, 17, 65_535, 65_536, 200_000])
+def test_arrays_lie_where_their_dtype_wants_them(tmp_path: Path, length: int) -> None:
+    wanted = {
+        "bytes": np.ones(length, np.uint8),
+        "long": np.arange(length),
+        "short": np.arange(length, dtype=np.uint16),
+    }
+    write(tmp_path / "e", {}, wanted)
+    arrays = mapped(tmp_path / "e")
+    assert arrays is not None
+    for name, array in wanted.items():
+        assert arrays[name].flags.aligned
+        assert arrays[name].flags.writeable
+        np.testing.assert_array_equal(arrays[name], array)

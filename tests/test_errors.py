@@ -1,0 +1,58 @@
+"""Errors: each is what it was in another process, a worker of Dask as well."""
+
+from __future__ import annotations
+
+import pickle
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from biocolab_accessor import errors
+from biocolab_accessor.errors import BiocolabError, CheckFailed, MissingCredentials, ServerError, TaskFailed, TooLarge
+
+
+def every(kind: type[BiocolabError] = BiocolabError) -> Iterator[type[BiocolabError]]:
+    yield kind
+    for more in kind.__subclasses__():
+        if more.__module__ == errors.__name__:
+            yield from every(more)
+
+
+@pytest.mark.parametrize("kind", list(every()), ids=lambda kind: kind.__name__)
+def test_every_error_is_itself_where_dask_takes_it(kind: type[BiocolabError]) -> None:
+    core = pytest.importorskip("distributed.core")
+    with pytest.raises(kind) as caught:
+        raise kind("said")
+    _, again, _ = core.clean_exception(core.error_message(caught.value)["exception"].data)
+    assert (type(again), str(again), again.__dict__) == (kind, "said", caught.value.__dict__)
+
+
+def test_what_an_error_knows_goes_with_it() -> None:
+    made = [
+        TaskFailed("a", task_id="t", log="l"),
+        ServerError("b", status=503, detail="busy"),
+        MissingCredentials("c", ("host",)),
+        CheckFailed("d"),
+        TooLarge("e"),
+    ]
+    made[1].add_note("noted")
+    for error in made:
+        again = pickle.loads(pickle.dumps(error))
+        assert (type(again), again.args, again.__dict__) == (type(error), error.args, error.__dict__)
+
+
+def test_without_dask_as_well() -> None:
+    code = (
+        "import pickle, importlib.util, sys; sys.modules['tblib'] = None\n"
+        "from biocolab_accessor.errors import TaskFailed, Unauthorized\n"
+        "for error in (TaskFailed('a', task_id='t', log='l'), Unauthorized('b', status=401)):\n"
+        "    again = pickle.loads(pickle.dumps(error))\n"
+        "    print(type(again).__name__, again, sorted(again.__dict__.items()))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.splitlines() == [
+        "TaskFailed a [('detail', 'l'), ('log', 'l'), ('status', None), ('task_id', 't')]",
+        "Unauthorized b [('detail', ''), ('status', 401)]",
+    ]
