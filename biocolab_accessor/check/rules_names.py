@@ -44,13 +44,16 @@ def _names(context: Context) -> Iterator[tuple[str, str, pd.Index]]:
 def duplicate_barcodes(context: Context) -> Iterator[Finding]:
     """Cells of one name cannot be told apart on the server."""
     obs = context.tables["obs"]
+    twice = _repeated(obs.index)
+    if not len(twice):
+        return
     fix = "Make them unique: adata.obs_names_make_unique(), or put the sample into the name"
-    if not _is_unique(obs.index) and (column := _telling_apart(obs, context.batch_key)) is not None:
+    if (column := _telling_apart(obs, context.batch_key)) is not None:
         fix = (
             f"They clash between the values of obs[{column!r}] only: in a copy, "
             f"copy.obs_names = copy.obs[{column!r}].astype(str) + '_' + copy.obs_names"
         )
-    yield from _duplicates("obs_names", obs.index, "barcodes", fix)
+    yield _found_repeated("obs_names", twice, "barcodes", fix)
 
 
 @rule("BC102", "error", InvalidNames)
@@ -72,9 +75,9 @@ def unwritable_names(context: Context) -> Iterator[Finding]:
 def duplicate_features(context: Context) -> Iterator[Finding]:
     """Genes of one name are sent as they are; the server may take the first of them for all."""
     for path, where, names in _names(context):
-        if where != "obs":
+        if where != "obs" and len(twice := _repeated(names)):
             fix = "They are sent as they are; to tell them apart use adata.var_names_make_unique()"
-            yield from _duplicates(path, names, "features", fix)
+            yield _found_repeated(path, twice, "features", fix)
 
 
 @rule("BC104", "error", InvalidNames)
@@ -188,19 +191,28 @@ def _fine(names: list[Any]) -> bool:
     return "\0" not in joined and all(map(str.strip, names))
 
 
-def _duplicates(path: str, names: pd.Index, what: str, fix: str) -> Iterator[Finding]:
-    if names.inferred_type != "string":
-        names = pd.Index([str(name) for name in names], dtype=object)  # 1 and '1' are one name in a file
-    if _is_unique(names):
-        return
-    twice = names[names.duplicated()].unique()
+def _as_text(names: pd.Index) -> pd.Index:
+    """Names as a file has them, where 1 and '1' are one."""
+    return names if names.inferred_type == "string" else pd.Index([str(name) for name in names], dtype=object)
+
+
+def _repeated(names: pd.Index) -> pd.Index:
+    """The names that occur more than once."""
+    texts = _as_text(names)
+    return texts[:0] if _is_unique(texts) else texts[texts.duplicated()].unique()
+
+
+def _found_repeated(path: str, twice: pd.Index, what: str, fix: str) -> Finding:
     examples = tuple(repr(name) for name in twice[:3])
-    yield found(path, f"{what} that occur more than once: {len(twice):,}", count=len(twice), examples=examples, fix=fix)
+    return found(
+        path, f"{what} that occur more than once: {len(twice):,}", count=len(twice), examples=examples, fix=fix
+    )
 
 
 def _telling_apart(obs: pd.DataFrame, batch_key: str | None) -> Any:
     """The column of labels within whose values every barcode is unique, as after joining samples; None without one."""
-    clash = obs.index.duplicated(keep=False)
+    barcodes = _as_text(obs.index)
+    clash = barcodes.duplicated(keep=False)
     labels = [
         name
         for position, name in enumerate(obs.columns)
@@ -209,8 +221,7 @@ def _telling_apart(obs: pd.DataFrame, batch_key: str | None) -> Any:
     for name in [batch_key, *labels] if isinstance(batch_key, str) and batch_key in obs.columns else labels:
         column = obs.loc[clash, name]
         if isinstance(column, pd.Series):
-            barcodes = [str(name) for name in obs.index[clash]]
-            pairs = pd.DataFrame({"barcode": barcodes, "label": labels_of(column).to_numpy()})
+            pairs = pd.DataFrame({"barcode": barcodes[clash], "label": labels_of(column).to_numpy()})
             # One label per cell would tell any cells apart, and say nothing about samples.
             if not pairs.duplicated().any() and pairs["label"].nunique() <= max(2, len(pairs) // 2):
                 return name

@@ -27,6 +27,7 @@ from biocolab_accessor.errors import InvalidArgument, InvalidResponse, NotFound,
 from biocolab_accessor.progress import progress_bar
 from biocolab_accessor.secret import Secret
 from biocolab_accessor.storage.budget import expect_room
+from biocolab_accessor.storage.transpose import PEAK
 
 __all__ = ["BIOFLEX_HOST", "BioFlexConnection", "Database", "Metadata", "Study"]
 
@@ -37,8 +38,6 @@ _UNITS = ("raw", "lognorm")
 
 _LARGEST = 2**63
 
-# An answer in memory, and the cells-major matrix that is made of it while it is given back.
-_PEAK = 1.4
 _ALTERNATIVES = "use study.to_h5ad(path), study.to_anndata(backed=path) or study.lazy(path), or ask for genes="
 
 
@@ -121,7 +120,7 @@ class BioFlexConnection(connection.Connection):
 
             def open_target(length: int | None) -> Callable[[memoryview], object]:
                 bar.total = length
-                expect_room(int(_PEAK * (length or 0)), description, _ALTERNATIVES)
+                expect_room(int(PEAK * (length or 0)), description, _ALTERNATIVES)
                 return buffer.open(length)
 
             self.http.download("POST", path, params, open_target=open_target, on_bytes=bar.update)

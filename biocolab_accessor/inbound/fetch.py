@@ -20,10 +20,13 @@ from biocolab_accessor.inbound.provenance import names_of_embeddings, origin_of,
 from biocolab_accessor.inbound.selection import FetchPlan, Selection
 from biocolab_accessor.notice import notice
 from biocolab_accessor.storage.budget import budget, expect_room
+from biocolab_accessor.storage.transpose import PEAK
 
 __all__ = ["LOOKED_AT", "fetch", "named", "obs_of", "origin", "plan_fetch", "var_of", "warn_where_no_counts"]
 
-_ALTERNATIVE = "use format='csr', study.to_h5ad(path), study.to_anndata(backed=path) or study.lazy(), or ask for genes="
+_ALTERNATIVE = (
+    "use format='csr', study.to_h5ad(path), study.to_anndata(backed=path) or study.lazy(path), or ask for genes="
+)
 LOOKED_AT = 1 << 20
 """Values that tell whether there are counts."""
 
@@ -72,7 +75,8 @@ def plan_fetch(parts: StudyParts, selection: Selection) -> FetchPlan:
     known = [size for size in sizes if size is not None]
     n_bytes = sum(known) if len(known) == len(sizes) else None
     dense = parts.n_obs * n_vars * np.dtype(np.float32).itemsize * len(selection.units)
-    memory = dense if selection.format == "dense" else n_bytes
+    sparse = None if n_bytes is None else int(PEAK * n_bytes)
+    memory = dense if selection.format == "dense" else sparse
     return FetchPlan(parts.study_id, parts.n_obs, n_vars, tuple(fields), n_bytes, memory, budget())
 
 

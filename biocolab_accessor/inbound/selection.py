@@ -93,7 +93,7 @@ class FetchPlan:
     n_bytes
         Bytes of the matrices on the wire; None where the server does not say so beforehand.
     memory
-        Estimate of the bytes of the result's matrices in memory; None where it cannot be known.
+        Estimate of the bytes that the matrices take in memory while they are fetched; None where it cannot be known.
     available
         What there is for them, see ``bc.settings.memory_budget``.
     """

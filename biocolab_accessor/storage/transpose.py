@@ -19,8 +19,10 @@ from scipy.sparse import _sparsetools
 from biocolab_accessor.storage.pages import empty_pages, release
 from biocolab_accessor.threads import THREADS
 
-__all__ = ["Scratch", "Shelved", "csr_of_csc", "join_rows", "shelve"]
+__all__ = ["PEAK", "Scratch", "Shelved", "csr_of_csc", "join_rows", "shelve"]
 
+PEAK = 1.4
+"""What a matrix takes at the most while :func:`csr_of_csc` makes another of it and gives it back, of its own size."""
 _SMALL = 2 << 20
 _STRIPES, _RANGES = 16, 16
 _MAX_INT32 = np.iinfo(np.int32).max

@@ -176,6 +176,14 @@ def test_the_servers_barcode_column_is_reserved(name):
     assert f"sent as '{name}~biocolab'" in found.message
 
 
+def test_names_that_are_lists_are_told_and_nothing_else_happens():
+    adata = make()
+    adata.obs.index = pd.Index([["a"], ["a"]])
+    found = {found.code: found for found in bc.check(adata).errors}
+    assert set(found) == {"BC101", "BC102"}
+    assert found["BC101"].examples == ("\"['a']\"",)
+
+
 def test_barcodes_that_clash_between_samples_only_are_mended_by_the_sample():
     adata = ad.AnnData(np.ones((4, 2), np.float32))
     adata._obs = pd.DataFrame({"day": [1, 1, 2, 2], "sample": ["s1", "s1", "s2", "s2"]}, index=list("abab"))

@@ -88,6 +88,16 @@ def test_what_does_not_fit_is_refused_with_the_alternatives(tmp_path: Path) -> N
         assert study.to_anndata(genes=["CD3D"]).shape == (700, 1)
         whole = ad.read_h5ad(study.to_h5ad(tmp_path / "x.h5ad"))
     assert bc.study("PBMC68k_reduced").to_anndata(dry_run=True).fits
+    needed = plan.memory
+    assert needed is not None
+    assert needed > (plan.n_bytes or needed)
+    with bc.settings.override(memory_budget=needed - 1):
+        assert not study.to_anndata(dry_run=True).fits
+        with pytest.raises(TooLarge):
+            study.to_anndata(cache=False)
+    with bc.settings.override(memory_budget=needed):
+        assert study.to_anndata(dry_run=True).fits
+        assert study.to_anndata(cache=False).shape == (700, 765)
     np.testing.assert_array_equal(whole.X.toarray(), study.to_anndata().X.toarray())
 
 
