@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import tempfile
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from anndata import AnnData
 
-from biocolab_accessor.catalog import Source, study, study_of_origin
+from biocolab_accessor.catalog import Source, study
 from biocolab_accessor.config import settings
-from biocolab_accessor.errors import ConfigurationError, InvalidArgument
+from biocolab_accessor.errors import InvalidArgument
 from biocolab_accessor.inbound.disk import file_of_study, open_lazily, safe_names
 from biocolab_accessor.inbound.matrix import Unit
 from biocolab_accessor.inbound.metadata import select_fields, unique_names
@@ -20,12 +20,11 @@ from biocolab_accessor.inbound.selection import Selection
 from biocolab_accessor.inbound.study import Study, address_of, parts_of
 from biocolab_accessor.inbound.union import Join, expect_join, union
 from biocolab_accessor.naming import given_names, listing
-from biocolab_accessor.storage.budget import expect_room, instead
+from biocolab_accessor.spread import fetch_all, write_all
+from biocolab_accessor.storage.budget import instead
 
 __all__ = ["Collection", "collection"]
 
-_AT_ONCE = 4
-_RETRIES = 3
 _ALTERNATIVE = "use collection.lazy(folder=folder) or collection.to_zarr(path), or ask for genes="
 
 
@@ -176,8 +175,7 @@ class Collection:
             "cache": cache,
         }
         with instead(_ALTERNATIVE):
-            parts = _compute([(address_of(each), options) for each in self.studies])
-            return union(parts, self._names, join, label)
+            return union(fetch_all(self.studies, options, _ALTERNATIVE), self._names, join, label)
 
     def lazy(
         self,
@@ -191,6 +189,9 @@ class Collection:
         obsm: bool = True,
     ) -> AnnData:
         """Join all studies over Dask, without their matrices in memory.
+
+        With a ``dask.distributed.Client`` its workers write the files into the folder, which they have to see anyway
+        when they compute; where they do not, the files are written from here, one after another.
 
         Parameters
         ----------
@@ -222,28 +223,26 @@ class Collection:
         ('dask.array.core', (700, 765))
         """
         wanted = self._selection(join, label, Selection.of(fields=fields, unit=unit, layers=layers, obsm=obsm))
-        kept = None if folder is None else Path(folder).expanduser()
-        if kept is not None:
+        if folder is not None:
+            kept = Path(folder).expanduser().absolute()
             _make_folder(kept)
-        elif not settings.cache_size or any(parts_of(each).source.cache_key() is None for each in self.studies):
+            paths = write_all(self.studies, wanted, kept)
+            return union([open_lazily(path) for path in paths], self._names, join, label)
+        if not settings.cache_size or any(parts_of(each).source.cache_key() is None for each in self.studies):
             why = "studies of groups are not, since they change" if settings.cache_size else "its cache_size is 0"
             msg = (
                 f"studies {listing([each.id for each in self.studies])} cannot be kept in the cache ({why}): give a "
                 "folder for their files, lazy(folder='studies')"
             )
             raise InvalidArgument(msg)
-        paths = [
-            file_of_study(parts_of(each), wanted, None if kept is None else kept / f"{number}.h5ad")
-            for number, each in enumerate(self.studies)
-        ]
+        paths = [file_of_study(parts_of(each), wanted, None) for each in self.studies]
         if gone := [each.id for each, path in zip(self.studies, paths, strict=True) if not path.exists()]:
             msg = (
                 f"the studies cannot all be kept in the cache of bc.settings.cache_size={settings.cache_size:,} bytes "
                 f"(there is no more room for {listing(gone)}): give a folder, lazy(folder=…), or a larger cache_size"
             )
             raise InvalidArgument(msg)
-        parts = [open_lazily(path) for path in paths]
-        return union(parts, self._names, join, label)
+        return union([open_lazily(path) for path in paths], self._names, join, label)
 
     def to_zarr(
         self,
@@ -310,65 +309,9 @@ class Collection:
         return selection
 
 
-def fetch_part(origin: Mapping[str, Any], options: Mapping[str, Any]) -> AnnData:
-    """One study, fetched wherever this runs, with the tokens that are there."""
-    # Not the study itself: Dask's scheduler unpickles what it hands on, and has no tokens to look it up with.
-    adata: AnnData = study_of_origin(origin).to_anndata(**options)
-    return adata
-
-
-def _compute(tasks: list[tuple[dict[str, Any], dict[str, Any]]]) -> list[AnnData]:
-    try:
-        from dask.base import compute
-        from dask.delayed import delayed
-    except ImportError as error:
-        msg = "a collection needs Dask: pip install 'biocolab_accessor[dask]'"
-        raise ConfigurationError(msg) from error
-    parts = [delayed(fetch_part, pure=False)(origin, options) for origin, options in tasks]
-    client = _client()
-    if client is None:
-        held: list[int] = []
-
-        def taken(part: AnnData) -> AnnData:
-            held.append(_bytes_of(part))
-            _expect_joined(held, len(tasks))
-            return part
-
-        kept = [delayed(taken, pure=False)(part) for part in parts]
-        return list(compute(*kept, scheduler="threads", num_workers=_AT_ONCE))
-    futures = client.compute([*parts, *(delayed(_bytes_of, pure=False)(part) for part in parts)], retries=_RETRIES)
-    try:
-        _expect_joined(client.gather(futures[len(parts) :]), len(parts))
-        return list(client.gather(futures[: len(parts)]))
-    finally:
-        client.cancel(futures)
-
-
 def _make_folder(path: Path) -> None:
     try:
         path.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError) as error:
         msg = f"folder is {path}, which is a file or lies in one: give another"
         raise InvalidArgument(msg) from error
-
-
-def _expect_joined(sizes: Sequence[int], number: int) -> None:
-    """Refuse the rest as soon as what is made of all would be too large."""
-    expect_room(sum(sizes), f"what is made of {len(sizes)} of {number} studies", _ALTERNATIVE)
-
-
-def _bytes_of(part: AnnData) -> int:
-    matrices = [part.X, *(part.layers[key] for key in part.layers if key is not None)]
-    return sum(int(array.nbytes) for m in matrices for array in (m.data, m.indices, m.indptr))
-
-
-def _client() -> Any:
-    """The distributed client of this session, if there is one."""
-    try:
-        from distributed import get_client
-    except ImportError:
-        return None
-    try:
-        return get_client()
-    except ValueError:
-        return None

@@ -38,6 +38,20 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
         yield running
 
 
+@pytest.fixture(scope="session")
+def studies(server: Sandbox) -> list[str]:
+    """Twenty public studies with some genes in common."""
+    names = [f"PART{number:02}" for number in range(20)]
+    for number, name in enumerate(names):
+        rng = np.random.default_rng(number)
+        adata = ad.AnnData(sparse.csr_matrix(rng.poisson(0.5, (30 + number, 40)).astype(np.float32)))
+        adata.obs_names = [f"CELL{i}" for i in range(adata.n_obs)]
+        adata.var_names = [f"GENE{i + number % 3}" for i in range(40)]
+        adata.obs["batch"] = [f"b{i % 2}" for i in range(adata.n_obs)]
+        server.add_study(name, adata)
+    return names
+
+
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
     """No settings of the machine: neither variables nor a key file in the home folder."""

@@ -2,46 +2,18 @@
 
 from __future__ import annotations
 
-import os
-import threading
-import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
-from scipy import sparse
 
 import biocolab_accessor as bc
 from biocolab_accessor.cluster import _arguments, _Credentials
 from biocolab_accessor.errors import InvalidArgument, MissingCredentials, TooLarge, UnknownStudy
 from biocolab_accessor.sandbox.server import Sandbox
 from tests.conftest import assert_equal_objects
-
-N = 20
-
-
-@pytest.fixture(scope="module")
-def studies(server: Sandbox) -> list[str]:
-    """Twenty public studies with some genes in common."""
-    names = [f"PART{number:02}" for number in range(N)]
-    for number, name in enumerate(names):
-        rng = np.random.default_rng(number)
-        adata = ad.AnnData(sparse.csr_matrix(rng.poisson(0.5, (30 + number, 40)).astype(np.float32)))
-        adata.obs_names = [f"CELL{i}" for i in range(adata.n_obs)]
-        adata.var_names = [f"GENE{i + number % 3}" for i in range(40)]
-        adata.obs["batch"] = [f"b{i % 2}" for i in range(adata.n_obs)]
-        server.add_study(name, adata)
-    return names
-
-
-@pytest.fixture
-def connected(server: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a worker has in its environment."""
-    for name, value in server.environment().items():
-        monkeypatch.setenv(name, value)
 
 
 def serial(names: list[str], join: str) -> ad.AnnData:
@@ -198,85 +170,6 @@ def test_names_for_obsm_are_refused(studies: list[str], tmp_path: Path) -> None:
         with pytest.raises(InvalidArgument, match=r"obsm is \['UMAP'\]: give True .* or False"):
             call(obsm=["UMAP"])
     assert list(tmp_path.iterdir()) == []
-
-
-class TestCluster:
-    @pytest.fixture
-    def client(self, connected: None, tmp_path: Path) -> Iterator[object]:
-        import dask
-        from distributed import Client, LocalCluster
-
-        with (
-            dask.config.set({"temporary-directory": str(tmp_path)}),
-            LocalCluster(
-                n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, local_directory=tmp_path
-            ) as cluster,
-            Client(cluster) as client,
-        ):
-            yield client
-
-    def test_two_workers_give_what_one_gives_also_when_one_is_killed(self, client, studies: list[str]) -> None:
-        plain = serial(studies, "inner")
-        assert_same(bc.collection(studies).to_anndata(cache=False), plain)
-        pids = client.run(os.getpid)
-        assert len(set(pids.values())) == 2
-        killed = []
-
-        def kill() -> None:
-            time.sleep(0.15)
-            os.kill(next(iter(pids.values())), 9)
-            killed.append(True)
-
-        killer = threading.Thread(target=kill)
-        killer.start()
-        joined = bc.collection(studies).to_anndata(cache=False)
-        killer.join()
-        assert killed
-        assert_same(joined, plain)
-
-    def test_what_does_not_fit_is_refused_there_and_here_in_the_same_words(self, client, studies: list[str]) -> None:
-        def budget(n_bytes: int) -> None:
-            bc.settings.memory_budget = n_bytes
-
-        found = bc.collection(studies)
-        client.run(budget, 1000)
-        with pytest.raises(TooLarge, match=r"PART\d\d raw needs about .*: use collection.lazy\(folder=folder\) or"):
-            found.to_anndata(cache=False)
-        client.run(budget, 0)
-        with bc.settings.override(memory_budget=50_000), pytest.raises(TooLarge, match=r"of 20 of 20 studies needs"):
-            found.to_anndata(cache=False)
-        assert_same(found.to_anndata(cache=False), serial(studies, "inner"))
-
-    def test_the_graph_holds_no_token(self, client, studies: list[str], server: Sandbox) -> None:
-        import pickle
-
-        from dask.delayed import delayed
-
-        from biocolab_accessor import join
-
-        origin = join.address_of(bc.study(studies[0]))
-        graph = delayed(join.fetch_part, pure=False)(origin, {"cache": False})
-        assert server.token.encode() not in pickle.dumps(dict(graph.dask))
-
-    def test_shared_credentials_reach_workers_that_come_later(
-        self, studies: list[str], server: Sandbox, tmp_path: Path
-    ) -> None:
-        import dask
-        from distributed import Client, LocalCluster
-
-        with (
-            dask.config.set({"temporary-directory": str(tmp_path)}),
-            LocalCluster(
-                n_workers=1, threads_per_worker=1, processes=True, dashboard_address=None, local_directory=tmp_path
-            ) as cluster,
-            Client(cluster) as client,
-        ):
-            with pytest.raises(Exception, match="token"):
-                bc.collection(studies[:2]).to_anndata(cache=False)
-            bc.share_credentials(client)
-            cluster.scale(2)
-            client.wait_for_workers(2)
-            assert_same(bc.collection(studies[:4]).to_anndata(cache=False), serial(studies[:4], "inner"))
 
 
 def test_a_collection_is_the_list_of_its_studies(server: Sandbox) -> None:
