@@ -264,12 +264,13 @@ def test_without_a_place_for_the_journal_it_is_sent_all_the_same(
     assert studies("no journal") == [done.study_info["uuid"]]
 
 
-def forget(server: Sandbox) -> None:
-    """Let the server lose what was submitted, as if it was set up anew."""
+def forget(server: Sandbox, title: str) -> None:
+    """Let the server lose what was submitted, as if it was set up anew; but not the studies of other tests."""
     with server._site.catalogue._database.writing() as connection:
-        for table in ("uploads", "chunks", "tasks"):
+        for table in ("uploads", "chunks"):
             connection.execute(f"delete from {table}")
-        connection.execute("delete from studies where group_id = 'personal'")
+        connection.execute("delete from tasks where body like ?", (f'%"{title}"%',))
+        connection.execute("delete from studies where title = ?", (title,))
 
 
 class TestAServerThatForgot:
@@ -277,7 +278,7 @@ class TestAServerThatForgot:
     def test_gets_all_of_it_again(self, faulty: Sandbox, wide: ad.AnnData, route: str) -> None:
         break_off(faulty, wide, "forgotten", route, nth=3 if route == "upload_chunk" else 1)
         study_id = journals()[0].study_id
-        forget(faulty)
+        forget(faulty, "forgotten")
         done = submit(wide, "forgotten")
         assert studies("forgotten") == [done.study_info["uuid"]]
         assert done.study_id == study_id or route == "get_submission_log"
@@ -285,7 +286,7 @@ class TestAServerThatForgot:
 
     def test_gets_a_study_that_was_named_again(self, faulty: Sandbox, wide: ad.AnnData) -> None:
         submit(wide, "gone", study_id="gone")
-        forget(faulty)
+        forget(faulty, "gone")
         done = submit(wide, "gone", study_id="gone")
         assert studies("gone") == [done.study_info["uuid"]]
 
