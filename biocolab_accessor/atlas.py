@@ -9,7 +9,8 @@ import pandas as pd
 
 from biocolab_accessor.connection import current
 from biocolab_accessor.errors import InvalidArgument, UnknownDatabase
-from biocolab_accessor.naming import given_names, listing
+from biocolab_accessor.given import given_names
+from biocolab_accessor.naming import listing
 
 if TYPE_CHECKING:
     from biocolab_accessor.clients.bioflex import Database

@@ -13,13 +13,14 @@ from anndata import AnnData
 from biocolab_accessor.catalog import Source, study
 from biocolab_accessor.config import settings
 from biocolab_accessor.errors import InvalidArgument
+from biocolab_accessor.given import given_names
 from biocolab_accessor.inbound.disk import file_of_study, open_lazily, safe_names
 from biocolab_accessor.inbound.matrix import Unit
 from biocolab_accessor.inbound.metadata import select_fields, unique_names
 from biocolab_accessor.inbound.selection import Selection
 from biocolab_accessor.inbound.study import Study, address_of, parts_of
 from biocolab_accessor.inbound.union import Join, expect_join, union
-from biocolab_accessor.naming import given_names, listing
+from biocolab_accessor.naming import listing
 from biocolab_accessor.spread import fetch_all, write_all
 from biocolab_accessor.storage.budget import instead
 

@@ -5,11 +5,8 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable
-from typing import Any
 
-from biocolab_accessor.errors import InvalidArgument
-
-__all__ = ["about_megabytes", "counted", "did_you_mean", "given_names", "listing", "natural_key"]
+__all__ = ["about_megabytes", "counted", "did_you_mean", "listing", "natural_key"]
 
 
 def about_megabytes(n_bytes: int) -> str:
@@ -52,39 +49,6 @@ def did_you_mean(name: str, known: Iterable[str], *, limit: int = 3) -> str:
     alike = difflib.get_close_matches(name, names, n=limit, cutoff=0.6)
     near = by_case or list(dict.fromkeys([*by_word, *alike]))[:limit]
     return f" (did you mean {' or '.join(repr(k) for k in near)}?)" if near else ""
-
-
-def given_names(given: Any, what: str) -> list[str]:
-    """Names that an argument gives, in their order; one text is one name.
-
-    Parameters
-    ----------
-    given
-        A text, or several in anything of one dimension.
-    what
-        The argument, for the message.
-
-    Raises
-    ------
-    InvalidArgument
-        It is a table, whose columns Python would take for the names, or something in it is no text.
-
-    Examples
-    --------
-    >>> given_names("CD3D", "genes"), given_names(("CD3D", "CD3E"), "genes")
-    (['CD3D'], ['CD3D', 'CD3E'])
-    """
-    if isinstance(given, str):
-        return [str(given)]
-    remedy = "give a name, or a list of names"
-    if isinstance(given, bytes) or not isinstance(given, Iterable) or getattr(given, "ndim", 1) != 1:
-        msg = f"{what} is of type {type(given).__name__}: {remedy}"
-        raise InvalidArgument(msg)
-    names = list(given)
-    if wrong := [name for name in names if not isinstance(name, str)]:
-        msg = f"{what} has {wrong[0]!r:.80} in it, which is no text: {remedy}"
-        raise InvalidArgument(msg)
-    return [str(name) for name in names]  # NumPy's own texts are not to be seen in var_names
 
 
 def listing(names: Iterable[object], *, limit: int = 8) -> str:

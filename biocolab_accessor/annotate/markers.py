@@ -15,7 +15,8 @@ from biocolab_accessor.blocks import Slot, filled_slots, row_blocks, source_of
 from biocolab_accessor.check.columns import as_frame
 from biocolab_accessor.check.counts import choose_matrix, describe
 from biocolab_accessor.errors import InvalidArgument, UnknownField
-from biocolab_accessor.naming import did_you_mean, given_names, listing
+from biocolab_accessor.given import given_names
+from biocolab_accessor.naming import did_you_mean, listing
 
 __all__ = ["Markers", "markers_of", "rank_genes", "translate"]
 

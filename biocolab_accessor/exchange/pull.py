@@ -13,11 +13,12 @@ from biocolab_accessor.errors import InvalidArgument, InvalidColumn, InvalidResp
 from biocolab_accessor.exchange.dtypes import TRUTH, restore, take
 from biocolab_accessor.exchange.match import OBS_REMEDY, Match, barcodes_of, match
 from biocolab_accessor.exchange.report import MatchReport
+from biocolab_accessor.given import given_names
 from biocolab_accessor.inbound.embedding import obsm_keys
 from biocolab_accessor.inbound.metadata import select_fields, unique_names
 from biocolab_accessor.inbound.parts import StudyParts
 from biocolab_accessor.inbound.study import Study, parts_of
-from biocolab_accessor.naming import did_you_mean, given_names, listing
+from biocolab_accessor.naming import did_you_mean, listing
 
 __all__ = ["pull_embeddings", "pull_metadata"]
 

@@ -9,7 +9,8 @@ from typing import Any, Literal, TypeVar
 from scipy import sparse
 
 from biocolab_accessor.errors import AmbiguousName, InvalidArgument, InvalidResponse, UnknownGene
-from biocolab_accessor.naming import did_you_mean, given_names, listing
+from biocolab_accessor.given import given_names
+from biocolab_accessor.naming import did_you_mean, listing
 
 __all__ = ["Format", "Unit", "expect_shape", "gene_stripes", "select_genes", "unit_name"]
 

@@ -10,7 +10,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from biocolab_accessor.errors import InvalidResponse, UnknownField
-from biocolab_accessor.naming import did_you_mean, given_names, listing, natural_key
+from biocolab_accessor.given import given_names
+from biocolab_accessor.naming import did_you_mean, listing, natural_key
 
 ObsColumn = pd.Series | pd.Categorical
 """Numbers, or labels."""

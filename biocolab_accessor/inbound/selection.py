@@ -9,9 +9,10 @@ from typing import NamedTuple, get_args
 import numpy as np
 
 from biocolab_accessor.errors import InvalidArgument
+from biocolab_accessor.given import given_names
 from biocolab_accessor.inbound.matrix import Format, Unit, unit_name
 from biocolab_accessor.markup import facts_table
-from biocolab_accessor.naming import about_megabytes, given_names
+from biocolab_accessor.naming import about_megabytes
 
 __all__ = ["FetchPlan", "Selection"]
 
