@@ -332,7 +332,8 @@ class Metadata(metadata.Metadata, _Scoped):
                 msg = f"{what}: code {int(codes.max())} but only {len(names)} labels"
                 raise InvalidResponse(msg)
             lengths = answer.get("cluster_lengths") or []
-            if not isinstance(lengths, list) or not set(map(type, lengths)) <= {int, float}:
+            numbers = isinstance(lengths, list) and set(map(type, lengths)) <= {int, float}
+            if not numbers or any(abs(length) >= _LARGEST for length in lengths):
                 msg = f"{what}: cluster_lengths are no list of numbers"
                 raise InvalidResponse(msg)
             expect_room(4 * max(map(len, names), default=0) * len(names), what, _ALTERNATIVES)

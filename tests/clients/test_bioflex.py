@@ -151,6 +151,7 @@ FIELDS = [{"id": 0, "name": "x", "type": 1}, {"id": 1, "name": "y", "type": 1}]
         ({"cluster_names": "ab"}, "expected a list of strings"),
         ({"cluster_lengths": [[1], [1, 2]]}, "no list of numbers"),
         ({"cluster_lengths": "x"}, "no list of numbers"),
+        ({"cluster_lengths": [1, 10**400]}, "no list of numbers"),
         ({"metadata_values": None}, "base64 string"),
     ],
 )
