@@ -107,5 +107,7 @@ def check_object(
         try:
             findings += rule(context)
         except InvalidValues as error:  # by who read the chosen matrix first; others read it, too
-            damaged = damage(choice.slot, error) if choice else None
+            if choice is None:
+                raise
+            damaged = damage(choice.slot, error)
     return Report([*findings, *([damaged] if damaged else [])]), choice

@@ -10,6 +10,7 @@ from typing import Any
 
 from biocolab_accessor.bounds import Filters
 from biocolab_accessor.errors import InvalidArgument
+from biocolab_accessor.given import given_names
 from biocolab_accessor.naming import listing
 from biocolab_accessor.species import known_species
 
@@ -123,16 +124,12 @@ def name_list(given: Iterable[str], argument: str) -> list[str]:
     Raises
     ------
     InvalidArgument
-        It is one text, whose letters would be asked for, or holds something else than texts.
+        It is one text, whose letters would be asked for, or something else than texts.
     """
     if isinstance(given, str):
         msg = f"{argument} is the text {given!r}: give a list, [{given!r}]"
         raise InvalidArgument(msg)
-    listed = list(given)
-    if not all(isinstance(name, str) for name in listed):
-        msg = f"{argument} must be a list of strings"
-        raise InvalidArgument(msg)
-    return listed
+    return given_names(given, argument)
 
 
 def _batches(batch_info: Any, study_type: Any) -> list[dict[str, Any]]:

@@ -227,7 +227,7 @@ def test_genes_that_the_answer_leaves_out_are_named(scripted: Scripted, reply: o
 
 
 def test_names_of_genes_are_texts(connection: BioFlexConnection) -> None:
-    with pytest.raises(InvalidArgument, match="gene_names must be a list of strings"):
+    with pytest.raises(InvalidArgument, match="gene_names has 3 in it, which is no text"):
         connection.databases()[2].get_celltypes_expression_summary(["CD3D", 3])
 
 
