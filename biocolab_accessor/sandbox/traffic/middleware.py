@@ -7,6 +7,7 @@ import json
 import socket
 import struct
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -144,7 +145,7 @@ class Traffic:
             if fault is None:
                 await self._app(scope, watched.receive, send_and_write)
             else:
-                await _play(fault, self._app, scope, watched.receive, send_and_write)
+                await _play(fault, self._app, scope, watched.receive, send_and_write, write)
         except asyncio.CancelledError:
             # The server closes and does not wait any longer: who waits for this answer is cut off.
             await _reset(scope.get("state", {}).get("transport"))
@@ -152,15 +153,23 @@ class Traffic:
             write()
 
 
-async def _play(fault: Fault, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
+async def _play(
+    fault: Fault, app: ASGIApp, scope: Scope, receive: Receive, send: Send, write: Callable[[], None]
+) -> None:
     options, transport = fault.options, scope.get("state", {}).get("transport")
+
+    async def cut_off() -> None:
+        # As with an answer: the client goes on at once, and its next request must not be in the ledger before this one.
+        write()
+        await _reset(transport)
+
     if fault.kind == "reset":
         await _drain(receive)
-        await _reset(transport)
+        await cut_off()
         return
     if fault.kind == "hang":
         await _wait(receive, options["seconds"])
-        await _reset(transport)
+        await cut_off()
         return
     if fault.kind == "delay":
         await asyncio.sleep(options["seconds"])
@@ -176,7 +185,7 @@ async def _play(fault: Fault, app: ASGIApp, scope: Scope, receive: Receive, send
     body = bytes(answer.body)
     half = body[: len(body) // 2]
     if fault.kind == "lost_answer":
-        await _reset(transport)
+        await cut_off()
     elif fault.kind == "trickle":
         await _trickle(send, answer, body, options["seconds"], options["pieces"])
     elif fault.kind in ("reset_midway", "truncate"):
@@ -184,11 +193,13 @@ async def _play(fault: Fault, app: ASGIApp, scope: Scope, receive: Receive, send
         await send({"type": "http.response.body", "body": half, "more_body": True})
         if fault.kind == "reset_midway":
             await asyncio.sleep(0.05)  # so that the half arrives first
-            await _reset(transport)
+            await cut_off()
         elif transport is not None:
+            write()
             transport.close()
     elif fault.kind == "truncate_unannounced":
         if transport is not None:
+            write()
             transport.write(
                 b"HTTP/1.1 200 OK\r\ncontent-type: application/octet-stream\r\nconnection: close\r\n\r\n" + half
             )

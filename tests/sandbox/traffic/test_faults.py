@@ -7,6 +7,7 @@ import re
 import socket
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 
 import anndata as ad
 import numpy as np
@@ -124,6 +125,16 @@ class TestConnections:
         with pytest.raises(requests.ConnectionError) as caught:
             post(own, "get_user_groups")
         assert "reset" in str(caught.value).lower()
+
+    @pytest.mark.parametrize("kind", ["reset", "lost_answer", "reset_midway", "truncate", "truncate_unannounced"])
+    def test_what_was_cut_off_is_in_the_ledger_when_the_client_sees_it(self, own: Sandbox, kind: str) -> None:
+        for _ in range(10):
+            fault = own.faults.add("get_user_groups", kind=kind)
+            with suppress(requests.RequestException):
+                post(own, "get_user_groups")
+            assert [record.fault for record in own.requests.of("get_user_groups")] == [kind]
+            own.faults.remove(fault)
+            own.requests.clear()
 
     def test_a_lost_answer_is_of_work_that_was_done_and_a_reset_is_not(self, own: Sandbox) -> None:
         body = {"folder_id": "lost", "n_chunks": 1, "original_file_name": "x"}
