@@ -33,6 +33,7 @@ _UPPER = _line(r"[A-Z][0-9]*[A-Z][A-Z0-9-]*")
 _CAPITALISED = _line(r"[A-Z][a-z]{2,}[a-z0-9-]*|[A-Z][a-z]+[0-9][a-z0-9-]*|mt-[A-Z][a-z]+[0-9a-z]*")
 _FEWEST = 20
 _MOST_UPPER, _MOST_CAPITALISED = 0.9, 0.7
+_ENOUGH = 5_000
 
 _MONTH = "Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Sept|Oct|Nov|Dec"
 # Not in lower case, for sep-1 and dec-1 are genes of a worm. A power of ten is what becomes of a Riken gene such as
@@ -111,7 +112,7 @@ def identify(names: Iterable[Any]) -> Identifiers:
         mangled += [name for name in digits if len(name) == 5 and _FIRST_DAY <= int(name) <= _LAST_DAY]
     species, evidence = _by_ensembl(Counter(prefix for _, prefix, _ in ids))
     if species is None:
-        species, evidence = _by_letters(lines, n_ids=sum(not version for _, _, version in ids))
+        species, evidence = _by_letters(texts)
     return Identifiers(
         number=len(texts),
         ensembl=tuple(name for name, _, _ in ids),
@@ -119,7 +120,7 @@ def identify(names: Iterable[Any]) -> Identifiers:
         mitochondrial=tuple(_MITOCHONDRIAL.findall(lines)),
         mangled=tuple(mangled),
         numeric=len(digits),
-        genomes=tuple(Counter(_GENOME.findall(lines)).most_common()),
+        genomes=tuple(Counter(_GENOME.findall(lines) if "_" in lines else ()).most_common()),
         species=species,
         evidence=evidence,
     )
@@ -148,14 +149,18 @@ def _by_ensembl(prefixes: Counter[str]) -> tuple[Species | None, str]:
     return species, f"{number:,} ids start with ENS{prefix}G"
 
 
-def _by_letters(lines: str, *, n_ids: int) -> tuple[Species | None, str]:
+def _by_letters(texts: list[str]) -> tuple[Species | None, str]:
+    # Some thousand names from all over the list say what all of them would.
+    some, lines = _lines(texts[:: max(1, len(texts) // _ENOUGH)])
+    looked_at = f" of {len(some):,} looked at" if len(some) < len(texts) else ""
     # Ids of any species are in upper case, but for those with a version, which no pattern here takes.
+    n_ids = sum(not version for _, _, version in _ENSEMBL.findall(lines))
     upper, capitalised = len(_UPPER.findall(lines)) - n_ids, len(_CAPITALISED.findall(lines))
     said = upper + capitalised
     if said < _FEWEST:
         return None, ""
     if upper >= _MOST_UPPER * said:
-        return "human", f"{upper:,} names are in upper case, as CD3D"
+        return "human", f"{upper:,} names{looked_at} are in upper case, as CD3D"
     if capitalised >= _MOST_CAPITALISED * said:
-        return "mouse", f"{capitalised:,} names are capitalised, as Cd3d"
+        return "mouse", f"{capitalised:,} names{looked_at} are capitalised, as Cd3d"
     return None, ""

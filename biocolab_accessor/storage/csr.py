@@ -22,8 +22,9 @@ __all__ = ["Compression", "write_csr"]
 Compression = Literal["gzip"] | None
 
 _CHUNK_BYTES = 1 << 20
-# Of one array, those that wait to be deflated or to be stored: they bound the memory.
-_MOST_WAITING = 2 * THREADS
+# Of one array, those that wait to be deflated or to be stored: they bound the memory, and are what the threads work at
+# while tables are written.
+_MOST_WAITING = 16
 _MAX_INT32 = np.iinfo(np.int32).max
 
 
@@ -34,6 +35,7 @@ def write_csr(
     shape: tuple[int, int],
     dtype: np.dtype[Any],
     compression: Compression,
+    between: Iterator[None] | None = None,
 ) -> None:
     """Write a matrix in the encoding of anndata.
 
@@ -49,6 +51,10 @@ def write_csr(
         Of the values.
     compression
         ``"gzip"`` or None.
+    between
+        Something else to write to the file, a step of it after each block while its chunks are deflated; what is left
+        of it is not begun. HDF5 writes one thing at a time, and where a file has what must not depend on how fast that
+        goes.
 
     Raises
     ------
@@ -72,6 +78,8 @@ def write_csr(
             row += rows
             data.append(block.data)
             indices.append(block.indices)
+            if between is not None:
+                next(between, None)
         if row != shape[0]:
             msg = f"the blocks do not make up a matrix of {shape[0]:,} x {shape[1]:,}"
             raise InvalidArgument(msg)
@@ -146,13 +154,13 @@ class _ChunkedArray:
     def _put(self, chunk: NDArray[Any]) -> None:
         self._size += len(chunk)
         if self._compression is None:
-            self._store(chunk.tobytes())
+            self._store(chunk.view(np.uint8).data)
             return
         self._waiting.append(self._pool.submit(deflate_shuffled, chunk))
         while len(self._waiting) > _MOST_WAITING:
             self._store(self._waiting.popleft().result())
 
-    def _store(self, content: bytes) -> None:
+    def _store(self, content: bytes | memoryview) -> None:
         dataset = self._created()
         if self._written + self._length > dataset.shape[0]:
             dataset.resize((2 * self._written + self._length,))  # cut to its length in the end

@@ -19,7 +19,7 @@ __all__ = ["deflate_shuffled"]
 
 _ADLER = 65_521
 _LONGEST_STORED = 65_535
-_TRIAL = 8192
+_TRIAL = 4096
 # What a trial piece shrinks by less than this is stored: deflating noise is most of the time that deflating takes.
 _PAYS = 0.97
 _HEADER, _LAST_BLOCK = b"\x78\x01", b"\x03\x00"
@@ -40,26 +40,26 @@ def deflate_shuffled(chunk: NDArray[Any]) -> bytes:
     b'\x01\x02\x00\x01'
     """
     length = len(chunk)
-    octets = chunk.view(np.uint8).reshape(length, chunk.dtype.itemsize)
-    pieces = [_HEADER]
+    words: NDArray[Any] = chunk.view(f"<u{chunk.dtype.itemsize}")
+    pieces: list[bytes | memoryview] = [_HEADER]
     check = 1
-    for number, used in enumerate(_used_bits(chunk) if length else ()):
+    for number, used in enumerate(_used_bits(words) if length else ()):
         if not used:
             check = _check_of_zeros(check, length)
-            pieces.append(_zeros(length))
+            pieces += _zeros(length)
             continue
-        plane = np.ascontiguousarray(octets[:, number])
+        # Not by taking every fourth byte: NumPy cuts numbers short with vector instructions, and that it does not.
+        plane = (words >> words.dtype.type(8 * number) if number else words).astype(np.uint8)
         check = isal_zlib.adler32(plane, check)
-        pieces += [_deflated(plane)] if _pays(plane) else _stored(plane)
+        pieces += _deflated(plane) if _pays(plane) else _stored(plane)
     pieces += [_LAST_BLOCK, check.to_bytes(4, "big")]
     return b"".join(pieces)
 
 
-def _used_bits(chunk: NDArray[Any]) -> bytes:
+def _used_bits(words: NDArray[Any]) -> bytes:
     """For each byte of a value, which of its bits are set anywhere: by one look at whole values."""
-    words: NDArray[Any] = chunk.view(f"u{chunk.dtype.itemsize}")
     used: np.unsignedinteger[Any] = np.bitwise_or.reduce(words)
-    return used.tobytes()
+    return int(used).to_bytes(words.dtype.itemsize, "little")
 
 
 def _pays(plane: NDArray[np.uint8]) -> bool:
@@ -68,26 +68,24 @@ def _pays(plane: NDArray[np.uint8]) -> bool:
     return len(isal_zlib.compress(trial, 1)) < _PAYS * len(trial)
 
 
-def _deflated(plane: NDArray[np.uint8]) -> bytes:
+def _deflated(plane: NDArray[np.uint8]) -> list[bytes | memoryview]:
     """Blocks that end at a whole byte and look back at nothing before them."""
     stream = isal_zlib.compressobj(1, isal_zlib.DEFLATED, -15)
-    body: bytes = stream.compress(plane)
-    tail: bytes = stream.flush(isal_zlib.Z_FULL_FLUSH)
-    return body + tail
+    return [stream.compress(plane), stream.flush(isal_zlib.Z_FULL_FLUSH)]
 
 
-def _stored(plane: NDArray[np.uint8]) -> list[bytes]:
-    pieces = []
+def _stored(plane: NDArray[np.uint8]) -> list[bytes | memoryview]:
+    pieces: list[bytes | memoryview] = []
     for start in range(0, len(plane), _LONGEST_STORED):
         piece = plane[start : start + _LONGEST_STORED]
         length = len(piece)
-        pieces += [b"\x00" + length.to_bytes(2, "little") + (length ^ 0xFFFF).to_bytes(2, "little"), piece.tobytes()]
+        pieces += [b"\x00" + length.to_bytes(2, "little") + (length ^ 0xFFFF).to_bytes(2, "little"), piece.data]
     return pieces
 
 
 @lru_cache(maxsize=16)
-def _zeros(length: int) -> bytes:
-    return _deflated(np.zeros(length, np.uint8))
+def _zeros(length: int) -> tuple[bytes | memoryview, ...]:
+    return tuple(_deflated(np.zeros(length, np.uint8)))
 
 
 def _check_of_zeros(check: int, length: int) -> int:

@@ -15,9 +15,11 @@ from scipy import sparse
 
 from biocolab_accessor.aside import Waiting, aside
 from biocolab_accessor.errors import InvalidArgument, InvalidValues
+from biocolab_accessor.storage.array import write_array
 from biocolab_accessor.storage.csr import Compression, write_csr
 from biocolab_accessor.storage.place import replacing
 from biocolab_accessor.storage.sink import Sink
+from biocolab_accessor.storage.text import write_text
 
 __all__ = ["write_h5ad"]
 
@@ -88,21 +90,32 @@ def write_h5ad(
             def step(write: Any, group: Any, key: str, element: Any, *, dataset_kwargs: Any, iospec: Any) -> None:
                 sink.expect()
                 waiting.expect()
+                if isinstance(element, np.ndarray):
+                    if iospec.encoding_type == "string-array" and write_text(group, key, element, dataset_kwargs):
+                        return
+                    if iospec.encoding_type == "array" and compression and write_array(group, key, element):
+                        return
                 write(group, key, element, dataset_kwargs=dataset_kwargs)
+
+            def tables() -> Iterator[None]:
+                put("obs", _text_as_objects(obs))
+                yield
+                put("var", _text_as_objects(var))
+                yield
+                put("obsm", {key: _plain(value) for key, value in obsm.items()})
+                put("uns", dict(uns or {}))
+                for empty in ("layers", "varm", "obsp", "varp"):
+                    put(empty, {})
 
             file.attrs.update({"encoding-type": "anndata", "encoding-version": "0.1.0"})
             rows = _prepared(sink.watched(waiting.served(blocks)), dtype, whole=whole)
-            write_csr(file, "X", rows, shape, dtype, compression)
-            put("layers", {})
+            between = tables()
+            write_csr(file, "X", rows, shape, dtype, compression, between)
+            for _ in between:  # the steps that are left
+                pass
             for key, layer in (layers or {}).items():
                 rows = _prepared(sink.watched(waiting.served(layer)), dtype, whole=False)
                 write_csr(file["layers"], key, rows, shape, dtype, compression)
-            put("obs", _text_as_objects(obs))
-            put("var", _text_as_objects(var))
-            put("obsm", {key: _plain(value) for key, value in obsm.items()})
-            put("uns", dict(uns or {}))
-            for empty in ("varm", "obsp", "varp"):
-                put(empty, {})
             if as_raw:
                 raw = file.create_group("raw")
                 raw.attrs.update({"encoding-type": "raw", "encoding-version": "0.1.0"})

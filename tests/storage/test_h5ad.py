@@ -1,5 +1,6 @@
 """The file is a plain h5ad, whole or not there at all."""
 
+import time
 import zlib
 
 import anndata as ad
@@ -97,6 +98,34 @@ def test_every_length_around_a_chunk(tmp_path, monkeypatch, extra, chunks, compr
     blocks = (matrix[start : start + 5] for start in range(0, n, 5))
     write_h5ad(tmp_path / "a", blocks, obs, VAR[:1], {}, dtype=FLOAT, compression=compression)
     assert ad.read_h5ad(tmp_path / "a").X.toarray().ravel().tolist() == list(range(1, n + 1))
+
+
+@pytest.mark.parametrize("n_blocks", [1, 2, 5, 40])
+def test_the_same_is_written_as_the_same_bytes_however_fast_it_is_deflated(tmp_path, monkeypatch, n_blocks):
+    monkeypatch.setattr(csr, "_CHUNK_BYTES", 4096)
+    n = 20_000
+    matrix = sparse.csr_matrix(np.random.default_rng(0).poisson(0.5, (n, 3)).astype(np.float32))
+    types = pd.Categorical(["B", "T"] * (n // 2))
+    obs = pd.DataFrame({"x": np.arange(n), "type": types}, index=np.arange(n).astype(str))
+    var = pd.DataFrame({"n": [1, 2, 3]}, index=["g", "h", "i"])
+    obsm = {"X_pca": np.random.default_rng(1).random((n, 20))}
+    deflate = csr.deflate_shuffled
+
+    def tardy(chunk):
+        time.sleep(0.002 * (len(chunk) % 3))
+        return deflate(chunk)
+
+    for name, how in (("quick", deflate), ("tardy", tardy)):
+        monkeypatch.setattr(csr, "deflate_shuffled", how)
+        blocks = (matrix[rows] for rows in np.array_split(np.arange(n), n_blocks))
+        write_h5ad(tmp_path / name, blocks, obs, var, obsm, dtype=FLOAT, as_raw=True, uns={"a": np.arange(9)})
+    assert (tmp_path / "quick").read_bytes() == (tmp_path / "tardy").read_bytes()
+    again = ad.read_h5ad(tmp_path / "tardy")
+    np.testing.assert_array_equal(again.X.toarray(), matrix.toarray())
+    pd.testing.assert_frame_equal(again.obs, obs)
+    pd.testing.assert_frame_equal(again.var, var)
+    np.testing.assert_array_equal(again.obsm["X_pca"], obsm["X_pca"])
+    assert again.uns["a"].tolist() == list(range(9))
 
 
 @pytest.mark.parametrize("shape", [(3, 2), (0, 2), (3, 0)])
