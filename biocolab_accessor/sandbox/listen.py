@@ -70,6 +70,7 @@ class Serving:
         config = uvicorn.Config(
             app,
             http=protocol,
+            loop="asyncio",  # others cannot let the system send a file
             ws="none",
             proxy_headers=False,
             log_config=None,

@@ -31,7 +31,8 @@ from biocolab_accessor.sandbox.store.accounts import ALL_MEMBERS, DEFAULT_TOKEN,
 from biocolab_accessor.sandbox.store.catalogue import PUBLIC
 from biocolab_accessor.sandbox.traffic.faults import Faults
 from biocolab_accessor.sandbox.traffic.ledger import Ledger
-from biocolab_accessor.sandbox.traffic.middleware import Protocol, Traffic
+from biocolab_accessor.sandbox.traffic.middleware import Traffic
+from biocolab_accessor.sandbox.traffic.protocol import Protocol
 
 if TYPE_CHECKING:
     from biocolab_accessor.inbound.study import Study

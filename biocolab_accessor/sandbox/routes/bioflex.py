@@ -122,14 +122,14 @@ def get_matrix(site: Site, user: str, body: Body) -> Response:
     return LargeFile(folder.matrix_file(unit(body)), media_type="application/octet-stream")
 
 
-def get_features(site: Site, user: str, body: Body) -> Any:
+def get_features(site: Site, user: str, body: Body) -> Response:
     """Gene names in order."""
-    return _study(site, user, body)[1].features
+    return LargeFile(_study(site, user, body)[1].features_file, media_type="application/json")
 
 
-def get_barcodes(site: Site, user: str, body: Body) -> Any:
+def get_barcodes(site: Site, user: str, body: Body) -> Response:
     """Barcodes in order."""
-    return _study(site, user, body)[1].barcodes
+    return LargeFile(_study(site, user, body)[1].barcodes_file, media_type="application/json")
 
 
 def export_study(site: Site, user: str, body: Body) -> Any:

@@ -23,6 +23,8 @@ from biocolab_accessor.sandbox.store.obs_table import ObsTable
 
 __all__ = ["StudyFolder", "encode"]
 
+_BARCODES, _FEATURES = "barcodes.json", "features.json"
+
 
 class StudyFolder:
     """A processed study.
@@ -63,8 +65,8 @@ class StudyFolder:
             Computed labels by name.
         """
         path.mkdir(parents=True)
-        (path / "barcodes.json").write_text(json.dumps(cells.barcodes))
-        (path / "features.json").write_text(json.dumps(cells.features))
+        (path / _BARCODES).write_text(json.dumps(cells.barcodes))
+        (path / _FEATURES).write_text(json.dumps(cells.features))
         _write_matrix(path / "raw.h5", cells.matrix)
         if lognorm is None:
             os.link(path / "raw.h5", path / "lognorm.h5")
@@ -89,13 +91,13 @@ class StudyFolder:
     @cached_property
     def barcodes(self) -> list[str]:
         """Cells in order."""
-        found: list[str] = json.loads((self.path / "barcodes.json").read_text())
+        found: list[str] = json.loads(self.barcodes_file.read_text())
         return found
 
     @cached_property
     def features(self) -> list[str]:
         """Genes in order."""
-        found: list[str] = json.loads((self.path / "features.json").read_text())
+        found: list[str] = json.loads(self.features_file.read_text())
         return found
 
     @property
@@ -129,6 +131,16 @@ class StudyFolder:
             return None
         path = self.path / f"embedding_{int(embedding_id, 16)}.npy"
         return np.load(path) if path.exists() else None
+
+    @property
+    def barcodes_file(self) -> Path:
+        """Cells in order, as ``get_barcodes`` sends them."""
+        return self.path / _BARCODES
+
+    @property
+    def features_file(self) -> Path:
+        """Genes in order, as ``get_features`` sends them."""
+        return self.path / _FEATURES
 
     def matrix_file(self, unit: str) -> Path:
         """The HDF5 file of a unit, as ``get_matrix`` sends it."""

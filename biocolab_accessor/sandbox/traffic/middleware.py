@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import socket
 import struct
 import time
@@ -13,31 +14,19 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from biocolab_accessor.sandbox.traffic.faults import Fault, Faults
 from biocolab_accessor.sandbox.traffic.ledger import Ledger, RequestRecord, masked, route_name
+from biocolab_accessor.sandbox.traffic.protocol import Protocol
 from biocolab_accessor.sandbox.traffic.spoil import spoil
 
-__all__ = ["CONTROL", "Protocol", "Traffic"]
+__all__ = ["CONTROL", "Traffic"]
 
 CONTROL = "/_sandbox/"
 """Where the sandbox itself is asked, which no fault concerns."""
 
 _TOKENS = (b"bioturing-api-token", b"btr-api-token", b"x-user-token")
 _PAGE = b"<!DOCTYPE html><html><head><title>Proxy</title></head><body><h1>Please log in</h1></body></html>"
-
-
-class Protocol(HttpToolsProtocol):
-    """HTTP whose connection the app can reset."""
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Let each request's scope lead to its connection."""
-        super().connection_made(transport)
-        # asyncio does this only for sockets that were made with the protocol's number. Without it an answer's last
-        # piece waits 40 ms for the client to acknowledge the one before.
-        transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.app_state = {**self.app_state, "transport": transport}
 
 
 @dataclass
@@ -132,6 +121,9 @@ class Traffic:
                 )
 
         async def send_and_write(message: Message) -> None:
+            if message["type"] == "http.response.pathsend":
+                await _send_file(message["path"], scope["state"]["transport"].get_protocol(), watched, send_and_write)
+                return
             last = message["type"] == "http.response.body" and not message.get("more_body")
             if last:
                 # Before the client has it all: who then looks at the ledger must find it there.
@@ -143,7 +135,8 @@ class Traffic:
 
         try:
             if fault is None:
-                await self._app(scope, watched.receive, send_and_write)
+                can = {"extensions": {**scope.get("extensions", {}), "http.response.pathsend": {}}}
+                await self._app({**scope, **can}, watched.receive, send_and_write)
             else:
                 await _play(fault, self._app, scope, watched.receive, send_and_write, write)
         except asyncio.CancelledError:
@@ -151,6 +144,13 @@ class Traffic:
             await _reset(scope.get("state", {}).get("transport"))
         finally:
             write()
+
+
+async def _send_file(path: str, protocol: Protocol, watched: _Watched, send: Send) -> None:
+    """Send a file as the whole body, its last byte as any other answer's, so that what belongs to an end is done."""
+    with open(path, "rb") as file:
+        watched.sent += await protocol.send_file(file, max(0, os.fstat(file.fileno()).st_size - 1))
+        await send({"type": "http.response.body", "body": file.read(1)})
 
 
 async def _play(

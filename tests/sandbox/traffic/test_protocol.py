@@ -1,0 +1,93 @@
+"""Files that the system sends arrive whole, and the connection is as good as before."""
+
+from __future__ import annotations
+
+import json
+import socket
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import anndata as ad
+import numpy as np
+import pytest
+import requests
+
+import biocolab_accessor as bc
+from biocolab_accessor.sandbox.databases import DATABASE_ID
+from biocolab_accessor.sandbox.server import Sandbox
+
+
+@pytest.fixture(scope="module")
+def large() -> Iterator[Sandbox]:
+    """A sandbox with a matrix that no socket's buffer holds."""
+    counts = np.random.default_rng(0).integers(1, 9, (2000, 2000)).astype(np.float32)
+    with bc.sandbox() as server:
+        server.add_study("LARGE", ad.AnnData(counts))
+        yield server
+
+
+def asked(server: Sandbox, session: requests.Session, route: str, **options: object) -> requests.Response:
+    headers = {"btr-api-token": server.token, **options.pop("headers", {})}  # type: ignore[dict-item]
+    url = f"{server.url}/v1/study/{route}"
+    return session.post(url, json=body(server), headers=headers, timeout=20, **options)
+
+
+def body(server: Sandbox) -> dict[str, object]:
+    return {"database": DATABASE_ID, "species": "human", "version": 1, "study_idx": uuid_of(server), "unit": "raw"}
+
+
+def uuid_of(server: Sandbox) -> str:
+    [uuid] = [record.uuid for record in server._site.catalogue.studies() if record.hash_id == "LARGE"]
+    return uuid
+
+
+def matrix_of(server: Sandbox) -> bytes:
+    return (server.path / "studies" / uuid_of(server) / "raw.h5").read_bytes()
+
+
+def test_it_is_whole_and_the_next_answer_comes_over_the_same_connection(large: Sandbox) -> None:
+    with requests.Session() as session:
+        for _ in range(3):
+            answer = asked(large, session, "get_matrix")
+            assert answer.content == matrix_of(large)
+            assert answer.headers["content-length"] == str(len(answer.content))
+            assert asked(large, session, "get_features").json() == [str(n) for n in range(2000)]
+        [pool] = session.adapters["http://"].poolmanager.pools._container.values()
+        assert pool.num_connections == 1
+    record = large.requests.of("v1/study/get_matrix")[-1]
+    assert (record.status, record.sent) == (200, len(matrix_of(large)))
+
+
+def test_a_range_of_it_is_that_range(large: Sandbox) -> None:
+    with requests.Session() as session:
+        answer = asked(large, session, "get_matrix", headers={"range": "bytes=1000-1999"})
+    assert (answer.status_code, answer.content) == (206, matrix_of(large)[1000:2000])
+
+
+def test_a_client_that_goes_away_is_written_down_and_hurts_nobody(large: Sandbox) -> None:
+    large.requests.clear()
+    wanted = json.dumps(body(large))
+    head = f"btr-api-token: {large.token}\r\ncontent-type: application/json\r\ncontent-length: {len(wanted)}"
+    port = int(large.url.rpartition(":")[2])
+    with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
+        connection.sendall(f"POST /v1/study/get_matrix HTTP/1.1\r\nhost: x\r\n{head}\r\n\r\n{wanted}".encode())
+        assert connection.recv(4096).startswith(b"HTTP/1.1 200")
+    size = len(matrix_of(large))
+    for _ in range(200):
+        if large.requests.of("v1/study/get_matrix"):
+            break
+        time.sleep(0.05)
+    [record] = large.requests.of("v1/study/get_matrix")
+    assert 0 < record.sent < size
+    with requests.Session() as session:
+        assert len(asked(large, session, "get_matrix").content) == size
+
+
+def test_many_at_the_same_time_are_each_whole(large: Sandbox) -> None:
+    def one(_: int) -> bool:
+        with requests.Session() as session:
+            return asked(large, session, "get_matrix").content == matrix_of(large)
+
+    with ThreadPoolExecutor(6) as pool:
+        assert all(pool.map(one, range(12)))
