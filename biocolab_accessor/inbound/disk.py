@@ -28,7 +28,7 @@ from biocolab_accessor.storage.cache import cache
 from biocolab_accessor.storage.csr import Compression
 from biocolab_accessor.storage.h5ad import write_h5ad
 from biocolab_accessor.storage.place import place_of
-from biocolab_accessor.storage.transpose import Scratch, join_rows, shelve
+from biocolab_accessor.storage.shelf import Scratch, join_rows, shelve
 
 __all__ = ["file_of_study", "open_backed", "open_lazily", "safe_names", "write_study"]
 

@@ -95,7 +95,10 @@ def obs_of(parts: StudyParts, selection: Selection) -> pd.DataFrame:
 
 def var_of(names: Sequence[str]) -> pd.DataFrame:
     """The features as var, with the server's names in a column."""
-    return pd.DataFrame({"feature": list(names)}, index=text_index(unique_names(names)))
+    features = text_index(names)
+    var = features.to_frame(index=False, name="feature")
+    var.index = features if len(set(names)) == len(names) else text_index(unique_names(names))
+    return var
 
 
 def origin(

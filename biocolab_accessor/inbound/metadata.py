@@ -127,7 +127,8 @@ def text_index(names: Sequence[str]) -> pd.Index[Any]:
     ['a', 'b']
     """
     try:
-        return pd.Index(list(names))
+        index: pd.Index[Any] = pd.Index(np.array(names, dtype=object))
+        return index
     except UnicodeEncodeError:  # that dtype has no room for half of a surrogate pair
         return pd.Index(list(names), dtype=object)
 

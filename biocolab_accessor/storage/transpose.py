@@ -1,34 +1,35 @@
-"""Transpose: from genes-major to cells-major with little more memory than the result, or with a bound on it.
+"""Transpose: from genes-major to cells-major with little more memory than the result.
 
-The matrix is cut into stripes of genes. Each stripe is transposed on its own by SciPy's C code, which lets other
-threads run; then the rows of all stripes are joined, a range of cells at a time. What was read is given back as it is
-read. A matrix that does not fit keeps its stripes in a scratch file.
+The matrix is cut into stripes of genes, which are transposed side by side; then the rows of all stripes are joined, a
+range of cells at a time. What was read is given back as it is read. How fast this goes is a matter of how many bytes
+pass through memory: of a stripe, genes and counts fit into half the bytes that they have before and after.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import threading
 from concurrent.futures import ThreadPoolExecutor
-from typing import IO, Any, NamedTuple
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 from scipy import sparse
-from scipy.sparse import _sparsetools
 
 from biocolab_accessor.storage.pages import empty_pages, release
+from biocolab_accessor.storage.stripes import put_side_by_side, spans, turn
 from biocolab_accessor.threads import THREADS
 
-__all__ = ["PEAK", "Scratch", "Shelved", "csr_of_csc", "join_rows", "shelve"]
+__all__ = ["PEAK", "csr_of_csc"]
 
 PEAK = 1.4
 """What a matrix takes at the most while :func:`csr_of_csc` makes another of it and gives it back, of its own size."""
 _SMALL = 2 << 20
-_STRIPES, _RANGES = 16, 16
+_STRIPES, _RANGES = 24, 32
+# So many ranges are joined before what they were joined of is given back: that costs, more often than it is worth.
+_GIVEN_BACK = 8
+_LOOKED_AT = 1 << 18
+_SHORT = np.dtype(np.uint16)
 _MAX_INT32 = np.iinfo(np.int32).max
-
-Compressed = tuple[NDArray[Any], NDArray[Any], NDArray[Any]]
-"""indptr, indices and data."""
 
 
 def csr_of_csc(matrix: sparse.csc_matrix, *, consume: bool = False) -> sparse.csr_matrix:
@@ -47,204 +48,89 @@ def csr_of_csc(matrix: sparse.csc_matrix, *, consume: bool = False) -> sparse.cs
     n_obs, n_vars = matrix.shape
     nnz = int(matrix.indptr[-1])
     index = np.dtype(np.int32 if max(nnz, n_vars) <= _MAX_INT32 else np.int64)
-    genes = _bounds(matrix.indptr, -(-nnz // _STRIPES))
+    genes = spans(matrix.indptr, -(-nnz // _STRIPES))
+    widths = np.array([last - first for first, last in genes], index)
+    starts = [int(matrix.indptr[first]) for first, _ in genes]
     # All stripes side by side in one piece of memory, which the system gives and takes in large pages.
-    indices, data = (empty_pages(nnz * size.itemsize).view(size) for size in (index, matrix.dtype))
+    indices = _pages(nnz, _SHORT if widths.max() <= 1 << 16 else index)
+    some = matrix.data[:: max(1, nnz // _LOOKED_AT)]
+    data = _pages(nnz, _SHORT if _fit(some, np.empty(len(some), _SHORT)) else matrix.dtype)
+    desk = _Desk()
 
-    def turn(first: int, last: int) -> NDArray[Any]:
+    def turned(first: int, last: int) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Transpose a stripe; gives its row pointers, and where its values are."""
         low, high = int(matrix.indptr[first]), int(matrix.indptr[last])
-        pointers = matrix.indptr[first : last + 1] - matrix.indptr[first]
-        stripe = pointers, matrix.indices[low:high], matrix.data[low:high]
-        turned, _, _ = _turned(stripe, n_obs, indices[low:high], data[low:high])
+        values, own = matrix.data[low:high], data[low:high]
+        if own.dtype == _SHORT:
+            fit = desk.room("data", high - low, _SHORT)
+            values, own = (fit, own) if _fit(values, fit) else (values, np.empty_like(values))
+        room = indices[low:high] if indices.dtype == index else desk.room("indices", high - low, index)
+        stripe = matrix.indptr[first : last + 1] - low, matrix.indices[low:high], values
+        pointers = turn(stripe, n_obs, room, own)
+        np.copyto(indices[low:high], room, casting="unsafe")  # genes of a stripe are counted from its first
         release(matrix.indices[low:high])
-        release(matrix.data[low:high])
-        return turned
+        return pointers, own
 
     result = sparse.csr_matrix(matrix.shape, dtype=matrix.dtype)
-    result.data, result.indices = np.empty(nnz, matrix.dtype), np.empty(nnz, index)
+    # When all stripes are turned, the values are where they were and in the stripes: one place is as good as a new one.
+    result.data = matrix.data[:nnz] if matrix.data.flags.writeable else np.empty(nnz, matrix.dtype)
+    result.indices = np.empty(nnz, index)
 
     with ThreadPoolExecutor(THREADS, "biocolab-transpose") as pool:
-        stripes = list(pool.map(turn, *zip(*genes, strict=True)))
+        rows, values = zip(*pool.map(turned, *zip(*genes, strict=True)), strict=True)
         release(matrix.indices)
-        release(matrix.data)
-        pointers = np.stack(stripes)
+        pointers = np.stack(rows)
         result.indptr = pointers.sum(axis=0, dtype=index)
-        widths = np.array([last - first for first, last in genes], index)
-        starts = matrix.indptr[[first for first, _ in genes]].astype(np.int64)
+        common = np.result_type(*values)
 
         def join(first: int, last: int) -> None:
             low, high = int(result.indptr[first]), int(result.indptr[last])
-            turned = pointers[:, first : last + 1], indices, data
-            _joined(turned, pointers[:, -1], widths, result.indices[low:high], result.data[low:high])
-            for start, own in zip(starts, pointers, strict=True):
-                release(indices[start + own[first] : start + own[last]])
-                release(data[start + own[first] : start + own[last]])
+            steps = pointers[:, first : last + 1]
+            theirs, kept = desk.room("indices", high - low, index), desk.room("data", high - low, common)
+            at = 0
+            for start, own, step in zip(starts, values, steps, strict=True):
+                head, tail = int(step[0]), int(step[-1])
+                part = slice(at, at := at + tail - head)
+                theirs[part], kept[part] = indices[start + head : start + tail], own[head:tail]
+            room = result.data[low:high] if common == matrix.dtype else desk.room("joined", high - low, common)
+            put_side_by_side(steps - steps[:, :1], (theirs, kept), widths, result.indices[low:high], room)
+            np.copyto(result.data[low:high], room, casting="unsafe")
 
-        list(pool.map(join, *zip(*_bounds(result.indptr, -(-nnz // _RANGES)), strict=True)))
+        ranges = spans(result.indptr, -(-nnz // _RANGES))
+        for some in (ranges[at : at + _GIVEN_BACK] for at in range(0, len(ranges), _GIVEN_BACK)):
+            list(pool.map(join, *zip(*some, strict=True)))
+            for start, own, step in zip(starts, values, pointers, strict=True):
+                head, tail = int(step[some[0][0]]), int(step[some[-1][-1]])
+                release(indices[start + head : start + tail])
+                release(own[head:tail])
     result.has_sorted_indices = result.has_canonical_format = True
     return result
 
 
-class _Place(NamedTuple):
-    """Where an array lies in a scratch file."""
+class _Desk(threading.local):
+    """Room for each thread's work at hand, used again: what the system gives anew it has to fill with zeros first."""
 
-    start: int
-    dtype: np.dtype[Any]
+    def __init__(self) -> None:
+        self._rooms: dict[str, NDArray[np.uint8]] = {}
 
-
-class Scratch:
-    """Arrays in a file, put whole and taken in parts.
-
-    Parameters
-    ----------
-    file
-        Open for reading and writing, without a buffer of its own.
-    """
-
-    def __init__(self, file: IO[bytes]) -> None:
-        self._file = file
-        self._end = 0
-
-    def put(self, array: NDArray[Any]) -> _Place:
-        """Keep an array."""
-        place = _Place(self._end, array.dtype)
-        view, written = np.ascontiguousarray(array).view(np.uint8).data, 0
-        self._file.seek(self._end)
-        while written < len(view):
-            written += self._file.write(view[written:])
-        self._end += array.nbytes
-        return place
-
-    def take(self, place: _Place, start: int, stop: int) -> NDArray[Any]:
-        """Part of an array that was put here."""
-        part = np.empty(stop - start, place.dtype)
-        self._file.seek(place.start + start * place.dtype.itemsize)
-        view, filled = part.view(np.uint8).data, 0
-        while filled < len(view):
-            count = self._file.readinto(view[filled:])  # type: ignore[attr-defined]
-            if not count:
-                msg = "a scratch file is shorter than what was written to it"
-                raise OSError(msg)
-            filled += count
-        return part
+    def room(self, use: str, length: int, dtype: DTypeLike) -> NDArray[Any]:
+        """An array of that length, with anything in it; the next of the same use takes its place."""
+        n_bytes = length * np.dtype(dtype).itemsize
+        if use not in self._rooms or len(self._rooms[use]) < n_bytes:
+            self._rooms[use] = np.empty(n_bytes, np.uint8)
+        return self._rooms[use][:n_bytes].view(dtype)
 
 
-class Shelved(NamedTuple):
-    """A matrix in a scratch file, in transposed stripes.
-
-    Attributes
-    ----------
-    shape
-        Cells and genes.
-    indptr
-        (n_obs + 1,) int64 row pointers of the whole matrix.
-    stripes
-        Of each stripe the number of genes, and where its indptr, indices and data are.
-    """
-
-    shape: tuple[int, int]
-    indptr: NDArray[np.int64]
-    stripes: list[tuple[int, _Place, _Place, _Place]]
+def _pages(length: int, dtype: DTypeLike) -> NDArray[Any]:
+    return empty_pages(length * np.dtype(dtype).itemsize).view(dtype)
 
 
-def shelve(stripes: Iterable[sparse.csc_matrix], n_obs: int, scratch: Scratch) -> Shelved:
-    """Transpose stripes into a scratch file, one after another.
-
-    Parameters
-    ----------
-    stripes
-        (n_obs, any) float32 each, consecutive genes in canonical form.
-    n_obs
-        Number of cells.
-    scratch
-        Where to.
-    """
-    total = np.zeros(n_obs + 1, np.int64)
-    kept = []
-    for stripe in stripes:
-        index = stripe.indices.dtype
-        arrays = stripe.indptr.astype(index), stripe.indices, stripe.data
-        turned = _turned(arrays, n_obs, np.empty(stripe.nnz, index), np.empty(stripe.nnz, stripe.dtype))
-        total += turned[0]
-        kept.append((stripe.shape[1], *(scratch.put(array) for array in turned)))
-    return Shelved((n_obs, sum(width for width, *_ in kept)), total, kept)
-
-
-def join_rows(shelved: Shelved, scratch: Scratch, most: int) -> Iterator[sparse.csr_matrix]:
-    """Consecutive rows of all stripes, in canonical CSR form.
-
-    Parameters
-    ----------
-    shelved, scratch
-        As :func:`shelve` left them.
-    most
-        Non-zeros of one range of cells; a single cell may have more.
-    """
-    widths = np.array([width for width, *_ in shelved.stripes])
-    for first, last in _bounds(shelved.indptr, most):
-        parts: list[Compressed] = []
-        for _, pointers, indices, data in shelved.stripes:
-            own = scratch.take(pointers, first, last + 1)
-            low, high = int(own[0]), int(own[-1])
-            parts.append((own - own[0], scratch.take(indices, low, high), scratch.take(data, low, high)))
-        block = sparse.csr_matrix((last - first, shelved.shape[1]), dtype=np.float32)
-        nnz = int(shelved.indptr[last] - shelved.indptr[first])
-        block.indices, block.data = np.empty(nnz, block.indices.dtype), np.empty(nnz, np.float32)
-        if parts:
-            rows = np.stack([own for own, _, _ in parts])
-            turned = rows, np.concatenate([part[1] for part in parts]), np.concatenate([part[2] for part in parts])
-            block.indptr = _joined(turned, rows[:, -1], widths, block.indices, block.data)
-        block.has_sorted_indices = block.has_canonical_format = True
-        yield block
-
-
-def _bounds(indptr: NDArray[Any], most: int) -> list[tuple[int, int]]:
-    """Consecutive ranges of compressed rows with at most so many values, or of one row."""
-    bounds, first, end = [], 0, len(indptr) - 1
-    while first < end:
-        last = int(np.searchsorted(indptr, int(indptr[first]) + most, side="right")) - 1
-        last = min(max(first + 1, last), end)
-        bounds.append((first, last))
-        first = last
-    return bounds
-
-
-def _turned(stripe: Compressed, n_obs: int, indices: NDArray[Any], data: NDArray[Any]) -> Compressed:
-    """A CSC stripe as CSR; what ``tocsr`` calls, but into memory of the caller's."""
-    pointers = np.empty(n_obs + 1, indices.dtype)
-    own = tuple(array.astype(indices.dtype, copy=False) for array in stripe[:2])
-    _sparsetools.csr_tocsc(len(own[0]) - 1, n_obs, *own, stripe[2], pointers, indices, data)
-    return pointers, indices, data
-
-
-def _joined(
-    stripes: Compressed,
-    sizes: NDArray[Any],
-    widths: NDArray[Any],
-    indices: NDArray[Any],
-    data: NDArray[Any],
-) -> NDArray[Any]:
-    """A range of rows of all stripes side by side, into ``indices`` and ``data``; gives the row pointers.
-
-    What ``hstack`` calls, but without cutting the range out of the stripes first. That C code finds a stripe by the
-    last pointers of those before it; a stripe without rows after each one leads it over what follows the range.
-
-    Parameters
-    ----------
-    stripes
-        (n_stripes, n_rows + 1) pointers, each into its own stripe; indices and data of all stripes, end to end.
-    sizes
-        Non-zeros of each whole stripe.
-    widths
-        Genes of each stripe.
-    """
-    pointers, theirs, values = stripes
-    index = indices.dtype
-    steps = np.empty((2 * len(pointers), pointers.shape[1]), index)
-    steps[::2], steps[1::2] = pointers, (sizes - pointers[:, -1])[:, None]
-    columns = np.zeros(len(steps), index)
-    columns[::2] = widths
-    joined = np.empty(pointers.shape[1], index)
-    own = theirs.astype(index, copy=False)
-    _sparsetools.csr_hstack(len(steps), len(joined) - 1, columns, steps.ravel(), own, values, joined, indices, data)
-    return joined
+def _fit(values: NDArray[Any], short: NDArray[np.uint16]) -> bool:
+    """Put the same numbers into half the bytes; False where they are no counts, or zero, which may be negative."""
+    for start in range(0, len(values), _LOOKED_AT):
+        part = slice(start, start + _LOOKED_AT)
+        with np.errstate(invalid="ignore"):
+            np.copyto(short[part], values[part], casting="unsafe")
+        if not (short[part].min() and (short[part] == values[part]).all()):
+            return False
+    return True
