@@ -8,8 +8,9 @@ pass through memory: of a stripe, genes and counts fit into half the bytes that 
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -24,9 +25,9 @@ __all__ = ["PEAK", "csr_of_csc"]
 PEAK = 1.4
 """What a matrix takes at the most while :func:`csr_of_csc` makes another of it and gives it back, of its own size."""
 _SMALL = 2 << 20
-_STRIPES, _RANGES = 24, 32
+_STRIPES, _RANGES = 32, 64
 # So many ranges are joined before what they were joined of is given back: that costs, more often than it is worth.
-_GIVEN_BACK = 8
+_GIVEN_BACK = 4
 _LOOKED_AT = 1 << 18
 _SHORT = np.dtype(np.uint16)
 _MAX_INT32 = np.iinfo(np.int32).max
@@ -40,69 +41,100 @@ def csr_of_csc(matrix: sparse.csc_matrix, *, consume: bool = False) -> sparse.cs
     matrix
         (n_obs, n_vars) float32 in canonical form.
     consume
-        Whether its arrays may be given back to the system meanwhile. Then the peak is little above the size of one
+        Whether its arrays may be written to and given back to the system. Then the peak is little above the size of one
         matrix, where ``tocsr`` holds two, and all cores work; the matrix must not be used again.
     """
     if not consume or matrix.nnz < _SMALL:
         return matrix.tocsr()
+    with ThreadPoolExecutor(THREADS, "biocolab-transpose") as pool:
+        return _joined(pool, _turned(pool, matrix), matrix)
+
+
+class _Stripes(NamedTuple):
+    """All of a matrix in stripes of genes, each in CSR form.
+
+    Attributes
+    ----------
+    widths, starts
+        Genes of each, and where its indices begin.
+    pointers
+        (n_stripes, n_obs + 1), each from 0.
+    indices
+        Genes, counted from the first of the stripe; those of all stripes end to end.
+    values
+        Those of each stripe.
+    """
+
+    widths: NDArray[Any]
+    starts: list[int]
+    pointers: NDArray[Any]
+    indices: NDArray[Any]
+    values: Sequence[NDArray[Any]]
+
+
+def _turned(pool: ThreadPoolExecutor, matrix: sparse.csc_matrix) -> _Stripes:
+    """The stripes of a matrix; its indices are given back on the way."""
     n_obs, n_vars = matrix.shape
     nnz = int(matrix.indptr[-1])
     index = np.dtype(np.int32 if max(nnz, n_vars) <= _MAX_INT32 else np.int64)
     genes = spans(matrix.indptr, -(-nnz // _STRIPES))
     widths = np.array([last - first for first, last in genes], index)
-    starts = [int(matrix.indptr[first]) for first, _ in genes]
+    some = matrix.data[:: max(1, nnz // _LOOKED_AT)]
     # All stripes side by side in one piece of memory, which the system gives and takes in large pages.
     indices = _pages(nnz, _SHORT if widths.max() <= 1 << 16 else index)
-    some = matrix.data[:: max(1, nnz // _LOOKED_AT)]
     data = _pages(nnz, _SHORT if _fit(some, np.empty(len(some), _SHORT)) else matrix.dtype)
     desk = _Desk()
 
-    def turned(first: int, last: int) -> tuple[NDArray[Any], NDArray[Any]]:
-        """Transpose a stripe; gives its row pointers, and where its values are."""
+    def one(first: int, last: int) -> tuple[NDArray[Any], NDArray[Any]]:
         low, high = int(matrix.indptr[first]), int(matrix.indptr[last])
         values, own = matrix.data[low:high], data[low:high]
         if own.dtype == _SHORT:
-            fit = desk.room("data", high - low, _SHORT)
-            values, own = (fit, own) if _fit(values, fit) else (values, np.empty_like(values))
+            short = desk.room("data", high - low, _SHORT)
+            values, own = (short, own) if _fit(values, short) else (values, np.empty_like(values))
         room = indices[low:high] if indices.dtype == index else desk.room("indices", high - low, index)
         stripe = matrix.indptr[first : last + 1] - low, matrix.indices[low:high], values
         pointers = turn(stripe, n_obs, room, own)
-        np.copyto(indices[low:high], room, casting="unsafe")  # genes of a stripe are counted from its first
+        np.copyto(indices[low:high], room, casting="unsafe")
         release(matrix.indices[low:high])
         return pointers, own
 
+    pointers, values = zip(*pool.map(one, *zip(*genes, strict=True)), strict=True)
+    release(matrix.indices)
+    return _Stripes(widths, [int(matrix.indptr[first]) for first, _ in genes], np.stack(pointers), indices, values)
+
+
+def _joined(pool: ThreadPoolExecutor, stripes: _Stripes, matrix: sparse.csc_matrix) -> sparse.csr_matrix:
+    """The rows of all stripes; they are given back on the way."""
+    widths, starts, pointers, indices, values = stripes
     result = sparse.csr_matrix(matrix.shape, dtype=matrix.dtype)
-    # When all stripes are turned, the values are where they were and in the stripes: one place is as good as a new one.
+    result.indptr = pointers.sum(axis=0, dtype=widths.dtype)
+    nnz = int(result.indptr[-1])
+    result.indices = np.empty(nnz, widths.dtype)
+    # What the values were read of has no use any more, and memory that was filled once need not be filled again.
     result.data = matrix.data[:nnz] if matrix.data.flags.writeable else np.empty(nnz, matrix.dtype)
-    result.indices = np.empty(nnz, index)
+    common = np.result_type(*values)
+    desk = _Desk()
 
-    with ThreadPoolExecutor(THREADS, "biocolab-transpose") as pool:
-        rows, values = zip(*pool.map(turned, *zip(*genes, strict=True)), strict=True)
-        release(matrix.indices)
-        pointers = np.stack(rows)
-        result.indptr = pointers.sum(axis=0, dtype=index)
-        common = np.result_type(*values)
+    def one(first: int, last: int) -> None:
+        low, high = int(result.indptr[first]), int(result.indptr[last])
+        steps = pointers[:, first : last + 1]
+        theirs, kept = desk.room("indices", high - low, widths.dtype), desk.room("data", high - low, common)
+        at = 0
+        for start, own, step in zip(starts, values, steps, strict=True):
+            head, tail = int(step[0]), int(step[-1])
+            part = slice(at, at := at + tail - head)
+            theirs[part], kept[part] = indices[start + head : start + tail], own[head:tail]
+        room = result.data[low:high] if common == matrix.dtype else desk.room("joined", high - low, common)
+        put_side_by_side(steps - steps[:, :1], (theirs, kept), widths, result.indices[low:high], room)
+        np.copyto(result.data[low:high], room, casting="unsafe")
 
-        def join(first: int, last: int) -> None:
-            low, high = int(result.indptr[first]), int(result.indptr[last])
-            steps = pointers[:, first : last + 1]
-            theirs, kept = desk.room("indices", high - low, index), desk.room("data", high - low, common)
-            at = 0
-            for start, own, step in zip(starts, values, steps, strict=True):
-                head, tail = int(step[0]), int(step[-1])
-                part = slice(at, at := at + tail - head)
-                theirs[part], kept[part] = indices[start + head : start + tail], own[head:tail]
-            room = result.data[low:high] if common == matrix.dtype else desk.room("joined", high - low, common)
-            put_side_by_side(steps - steps[:, :1], (theirs, kept), widths, result.indices[low:high], room)
-            np.copyto(result.data[low:high], room, casting="unsafe")
-
-        ranges = spans(result.indptr, -(-nnz // _RANGES))
-        for some in (ranges[at : at + _GIVEN_BACK] for at in range(0, len(ranges), _GIVEN_BACK)):
-            list(pool.map(join, *zip(*some, strict=True)))
-            for start, own, step in zip(starts, values, pointers, strict=True):
-                head, tail = int(step[some[0][0]]), int(step[some[-1][-1]])
-                release(indices[start + head : start + tail])
-                release(own[head:tail])
+    ranges = spans(result.indptr, -(-nnz // _RANGES))
+    for some in (ranges[at : at + _GIVEN_BACK] for at in range(0, len(ranges), _GIVEN_BACK)):
+        list(pool.map(one, *zip(*some, strict=True)))
+        for start, own, step in zip(starts, values, pointers, strict=True):
+            head, tail = int(step[some[0][0]]), int(step[some[-1][-1]])
+            release(indices[start + head : start + tail])
+            release(own[head:tail])
     result.has_sorted_indices = result.has_canonical_format = True
     return result
 

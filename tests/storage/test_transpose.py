@@ -48,17 +48,53 @@ def test_stripes_in_a_file_are_scipys_own_transpose(
         assert_same(sparse.vstack(blocks, format="csr", dtype=np.float32), matrix.tocsr())
 
 
-@given(st.integers(0, 99), st.integers(1, 60), st.integers(1, 60), st.sampled_from([0.05, 0.6]), st.integers(1, 40))
+# What fits into two bytes, what does not, and what seems to: the sign of a zero is lost there.
+VALUES = [
+    [1, 2, 3],
+    [1, 65535],
+    [1, 65536],
+    [2.5, 1],
+    [0, 1],
+    [-0.0, 1],
+    [-1, 7],
+    [np.nan, 1],
+    [np.inf, 4],
+    [1e-45, 3e38],
+]
+
+
+@given(
+    st.integers(0, 99), st.integers(1, 60), st.integers(1, 60), st.sampled_from([0.05, 0.6]), st.integers(1, 40),
+    st.sampled_from(VALUES), st.sampled_from([1, 7, 1 << 18]), st.booleans(),
+)  # fmt: skip
 def test_stripes_in_memory_are_scipys_own_transpose(
-    seed: int, n_obs: int, n_vars: int, density: float, pieces: int
+    seed: int, n_obs: int, n_vars: int, density: float, pieces: int, values: list[float], look: int, writeable: bool
 ) -> None:
     matrix = matrix_of(seed, n_obs, n_vars, density)
+    # Most of it counts, so that stripes differ in what they hold.
+    odd = np.random.default_rng(seed).random(matrix.nnz) < 0.05
+    matrix.data[odd] = np.random.default_rng(seed).choice(np.array(values, np.float32), odd.sum())
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(transpose, "_SMALL", 0)
         patch.setattr(transpose, "_STRIPES", pieces)
         patch.setattr(transpose, "_RANGES", 41 - pieces)
+        patch.setattr(transpose, "_GIVEN_BACK", 1 + seed % 9)
+        patch.setattr(transpose, "_LOOKED_AT", look)
         if matrix.nnz:
-            assert_same(csr_of_csc(matrix.copy(), consume=True), matrix.tocsr())
+            ours = matrix.copy()
+            ours.data.flags.writeable = writeable
+            assert_same(csr_of_csc(ours, consume=True), matrix.tocsr())
+
+
+def test_a_stripe_of_more_genes_than_two_bytes_count_is_transposed_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(transpose, "_SMALL", 0)
+    monkeypatch.setattr(transpose, "_STRIPES", 1)
+    for n_vars in (65_535, 65_536, 65_537, 150_000):
+        last = sparse.csc_matrix(([np.float32(7)], ([2], [n_vars - 1])), (3, n_vars))
+        matrix = matrix_of(0, 3, n_vars, 0.01).maximum(last)
+        assert_same(csr_of_csc(matrix.copy(), consume=True), matrix.tocsr())
 
 
 def test_a_scratch_file_that_somebody_cut_is_an_error(tmp_path: Path) -> None:
