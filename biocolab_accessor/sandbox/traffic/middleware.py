@@ -93,6 +93,7 @@ class Traffic:
             await self._app(scope, receive, send)
             return
         number, route = self._ledger.begin(), route_name(scope["path"])
+        transport = scope.get("state", {}).get("transport")
         fault = None if scope["path"].startswith(CONTROL) else self._faults.take(route)
         watched = _Watched(receive, send)
         headers = dict(scope["headers"])
@@ -122,7 +123,7 @@ class Traffic:
 
         async def send_and_write(message: Message) -> None:
             if message["type"] == "http.response.pathsend":
-                await _send_file(message["path"], scope["state"]["transport"].get_protocol(), watched, send_and_write)
+                await _send_file(message["path"], transport.get_protocol(), watched, send_and_write)
                 return
             last = message["type"] == "http.response.body" and not message.get("more_body")
             if last:
@@ -135,13 +136,14 @@ class Traffic:
 
         try:
             if fault is None:
-                can = {"extensions": {**scope.get("extensions", {}), "http.response.pathsend": {}}}
-                await self._app({**scope, **can}, watched.receive, send_and_write)
+                can = {"http.response.pathsend": {}} if transport is not None else {}
+                extended = {**scope, "extensions": {**scope.get("extensions", {}), **can}}
+                await self._app(extended, watched.receive, send_and_write)
             else:
                 await _play(fault, self._app, scope, watched.receive, send_and_write, write)
         except asyncio.CancelledError:
             # The server closes and does not wait any longer: who waits for this answer is cut off.
-            await _reset(scope.get("state", {}).get("transport"))
+            await _reset(transport)
         finally:
             write()
 
