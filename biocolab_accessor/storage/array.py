@@ -54,10 +54,12 @@ def write_array(group: h5py.Group, name: str, values: NDArray[Any]) -> bool:
     elsewhere = (0,) * (values.ndim - 1)
 
     def deflated(start: int) -> bytes:
-        part = np.ascontiguousarray(values[start : start + rows])
+        part = values[start : start + rows]
         if len(part) < rows:  # a chunk of HDF5 is always whole
-            part = np.concatenate([part, np.zeros((rows - len(part), *part.shape[1:]), part.dtype)])
-        return deflate_shuffled(part.reshape(-1))
+            whole = np.zeros((rows, *part.shape[1:]), part.dtype)
+            whole[: len(part)] = part
+            part = whole
+        return deflate_shuffled(np.ascontiguousarray(part).reshape(-1))
 
     starts = range(0, len(values), rows)
     if len(starts) == 1:

@@ -136,9 +136,9 @@ class Traffic:
 
         try:
             if fault is None:
-                can = {"http.response.pathsend": {}} if transport is not None else {}
-                extended = {**scope, "extensions": {**scope.get("extensions", {}), **can}}
-                await self._app(extended, watched.receive, send_and_write)
+                if transport is not None:
+                    scope = {**scope, "extensions": {**scope.get("extensions", {}), "http.response.pathsend": {}}}
+                await self._app(scope, watched.receive, send_and_write)
             else:
                 await _play(fault, self._app, scope, watched.receive, send_and_write, write)
         except asyncio.CancelledError:
