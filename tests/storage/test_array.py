@@ -8,7 +8,7 @@ import h5py
 import numpy as np
 import pytest
 from anndata.experimental import read_elem
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -22,6 +22,7 @@ def memory() -> h5py.File:
     return h5py.File("array.h5", "w", driver="core", backing_store=False)
 
 
+@example(np.ones(5, ">f4"), 16, np.ascontiguousarray)  # a last chunk that is padded, in another byte order
 @given(
     st.sampled_from(DTYPES).flatmap(lambda dtype: hnp.arrays(dtype, hnp.array_shapes(max_dims=3, max_side=9))),
     st.sampled_from([1, 16, 100, 1 << 20]),
