@@ -9,7 +9,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from biocolab_accessor.storage.deflate import deflate_shuffled
+from biocolab_accessor.storage.deflate import GZIP, deflate_shuffled
 from biocolab_accessor.threads import THREADS
 
 __all__ = ["write_array"]
@@ -40,15 +40,13 @@ def write_array(group: h5py.Group, name: str, values: NDArray[Any]) -> bool:
     if values.dtype.kind not in "biuf" or values.dtype.itemsize > 8 or values.nbytes < _WORTH_IT:
         return False
     rows = min(len(values), max(1, _CHUNK_BYTES // (values.nbytes // len(values))))
-    shuffle = values.dtype.itemsize > 1
     dataset = group.create_dataset(
         name,
         shape=values.shape,
         dtype=values.dtype,
         chunks=(rows, *values.shape[1:]),
-        compression="gzip",
-        compression_opts=1,
-        shuffle=shuffle,
+        shuffle=values.dtype.itemsize > 1,
+        **GZIP,
     )
     dataset.attrs.update({"encoding-type": "array", "encoding-version": "0.2.0"})
     elsewhere = (0,) * (values.ndim - 1)

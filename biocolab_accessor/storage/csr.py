@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from biocolab_accessor.errors import InvalidArgument
-from biocolab_accessor.storage.deflate import deflate_shuffled
+from biocolab_accessor.storage.deflate import GZIP, deflate_shuffled
 from biocolab_accessor.threads import THREADS
 
 __all__ = ["Compression", "write_csr"]
@@ -169,7 +169,7 @@ class _ChunkedArray:
 
     def _created(self) -> h5py.Dataset:
         if self._dataset is None:
-            filters = {"compression": "gzip", "compression_opts": 1, "shuffle": True} if self._compression else {}
+            filters = {**GZIP, "shuffle": True} if self._compression else {}
             self._dataset = self._group.create_dataset(
                 self._name, shape=(0,), maxshape=(None,), chunks=(self._length,), dtype=self._dtype, **filters
             )

@@ -15,7 +15,10 @@ import numpy as np
 from isal import isal_zlib
 from numpy.typing import NDArray
 
-__all__ = ["deflate_shuffled"]
+__all__ = ["GZIP", "deflate_shuffled"]
+
+GZIP = {"compression": "gzip", "compression_opts": 1}
+"""What h5py is told of datasets that are deflated here, or by itself; with shuffle where values have several bytes."""
 
 _ADLER = 65_521
 _LONGEST_STORED = 65_535

@@ -17,6 +17,7 @@ from biocolab_accessor.aside import Waiting, aside
 from biocolab_accessor.errors import InvalidArgument, InvalidValues
 from biocolab_accessor.storage.array import write_array
 from biocolab_accessor.storage.csr import Compression, write_csr
+from biocolab_accessor.storage.deflate import GZIP
 from biocolab_accessor.storage.place import replacing
 from biocolab_accessor.storage.sink import Sink
 from biocolab_accessor.storage.text import write_text
@@ -78,7 +79,7 @@ def write_h5ad(
     if compression not in ("gzip", None):
         msg = f"compression is {compression!r}: give 'gzip' or None"
         raise InvalidArgument(msg)
-    gzip = {"compression": "gzip", "compression_opts": 1} if compression else {}
+    gzip = GZIP if compression else {}
     shape = (len(obs), len(var))
 
     def write(part: Path, waiting: Waiting) -> None:

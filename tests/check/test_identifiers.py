@@ -150,3 +150,12 @@ def test_a_few_numbers_among_names_may_be_dates_and_more_are_ids():
 
 def test_genomes_are_counted_the_most_frequent_first():
     assert identify(["mm10_A", "GRCh38_B", "GRCh38__C"]).genomes == (("GRCh38", 2), ("mm10", 1))
+
+
+def test_of_a_long_list_some_names_from_all_of_it_tell_the_species():
+    genes = [f"GENE{number}" for number in range(25_000)]
+    assert identify(genes).evidence == "5,000 names of 5,000 looked at are in upper case, as CD3D"
+    # At the front as many as are looked at in all, and yet few.
+    found = identify([f"Gene{number}" for number in range(5_000)] + genes * 3)
+    assert (found.species, found.number) == ("human", 80_000)
+    assert found.evidence == "4,687 names of 5,000 looked at are in upper case, as CD3D"

@@ -258,3 +258,21 @@ def test_names_beyond_the_first_pieces_are_looked_at(monkeypatch):
     monkeypatch.setattr(rules_names, "_NAMES_AT_ONCE", 2)
     adata = ad.AnnData(np.ones((5, 1), np.float32), obs=pd.DataFrame(index=["a", "b", "c", "d", " "]))
     assert [finding.code for finding in adata.biocolab.check().errors] == ["BC102"]
+
+
+@pytest.mark.parametrize("most", [0, 1 << 17])
+def test_repeated_names_are_found_by_a_set_and_by_sorting_alike(most, monkeypatch):
+    monkeypatch.setattr(rules_names, "_FIT_A_SET", most)
+    for names in ([], ["a"], ["a", "b"], ["a", "b", "a"], ["a"] * 3, list(map(str, range(1000))), [*"abcdefgh", "h"]):
+        index = pd.Index(names, dtype=object)
+        assert rules_names._is_unique(index) == index.is_unique, names
+    # Names of one hash are not one name.
+    alike = [SameHash("a"), SameHash("b")]
+    assert rules_names._is_unique(pd.Index(alike, dtype=object))
+
+
+class SameHash(str):
+    __slots__ = ()
+
+    def __hash__(self):
+        return 1
