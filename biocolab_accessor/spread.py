@@ -12,6 +12,7 @@ from anndata import AnnData
 from biocolab_accessor.catalog import study_of_origin
 from biocolab_accessor.errors import ConfigurationError
 from biocolab_accessor.inbound.disk import file_of_study
+from biocolab_accessor.inbound.fetch import bytes_of
 from biocolab_accessor.inbound.selection import Selection
 from biocolab_accessor.inbound.study import Study, address_of, parts_of
 from biocolab_accessor.storage.budget import expect_room
@@ -125,8 +126,7 @@ def write_all(studies: Sequence[Study], selection: Selection, folder: Path) -> l
 
 
 def _bytes_of(part: AnnData) -> int:
-    matrices = [part.X, *(part.layers[key] for key in part.layers if key is not None)]
-    return sum(int(array.nbytes) for m in matrices for array in (m.data, m.indices, m.indptr))
+    return sum(map(bytes_of, [part.X, *(part.layers[key] for key in part.layers if key is not None)]))
 
 
 def _client() -> Any:

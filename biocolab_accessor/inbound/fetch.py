@@ -22,7 +22,17 @@ from biocolab_accessor.notice import notice
 from biocolab_accessor.storage.budget import budget, expect_room
 from biocolab_accessor.storage.transpose import PEAK
 
-__all__ = ["LOOKED_AT", "fetch", "named", "obs_of", "origin", "plan_fetch", "var_of", "warn_where_no_counts"]
+__all__ = [
+    "LOOKED_AT",
+    "bytes_of",
+    "fetch",
+    "named",
+    "obs_of",
+    "origin",
+    "plan_fetch",
+    "var_of",
+    "warn_where_no_counts",
+]
 
 _ALTERNATIVE = (
     "use format='csr', study.to_h5ad(path), study.to_anndata(backed=path) or study.lazy(path), or ask for genes="
@@ -43,8 +53,7 @@ def fetch(parts: StudyParts, selection: Selection) -> AnnData:
         genes = named(parts, selection)
         if selection.format == "dense":
             n_vars = parts.n_vars if genes is None else len(genes)
-            needed = parts.n_obs * n_vars * np.dtype(np.float32).itemsize * len(selection.units)
-            expect_room(needed, f"study {parts.study_id} as dense arrays", _ALTERNATIVE)
+            expect_room(_dense_bytes(parts, selection, n_vars), f"study {parts.study_id} as dense arrays", _ALTERNATIVE)
 
         def around() -> AnnData:
             barcodes.result()
@@ -54,7 +63,10 @@ def fetch(parts: StudyParts, selection: Selection) -> AnnData:
             return AnnData(obs=frame, var=var, obsm=arrays, uns={PROVENANCE: origin(parts, selection, genes, keys)})
 
         empty = pool.submit(around)
-        matrices = {unit: _matrix(parts, selection, genes, unit) for unit in selection.units}
+        matrices: dict[str, Any] = {}
+        for unit in selection.units:
+            matrices[unit] = _matrix(parts, selection, genes, unit)
+            _expect_room_for_rest(matrices, selection, parts.study_id)
         adata = empty.result()
     x = matrices[selection.unit]
     if selection.unit == "raw":
@@ -74,10 +86,19 @@ def plan_fetch(parts: StudyParts, selection: Selection) -> FetchPlan:
     sizes = [parts.source.matrix_bytes(unit) for unit in selection.units] if genes is None else [None]
     known = [size for size in sizes if size is not None]
     n_bytes = sum(known) if len(known) == len(sizes) else None
-    dense = parts.n_obs * n_vars * np.dtype(np.float32).itemsize * len(selection.units)
-    sparse = None if n_bytes is None else int(PEAK * n_bytes)
-    memory = dense if selection.format == "dense" else sparse
+    memory = None
+    if selection.format == "dense":
+        memory = _dense_bytes(parts, selection, n_vars)
+    elif n_bytes is not None:
+        by_unit = dict(zip(selection.units, known, strict=True))
+        memory = sum(by_unit[unit] for unit in selection.matrices) + _aside(max(known))
     return FetchPlan(parts.study_id, parts.n_obs, n_vars, tuple(fields), n_bytes, memory, budget())
+
+
+def bytes_of(matrix: Any) -> int:
+    """Bytes of a matrix in memory, dense or compressed."""
+    arrays = [matrix] if isinstance(matrix, np.ndarray) else [matrix.data, matrix.indices, matrix.indptr]
+    return sum(array.nbytes for array in arrays)
 
 
 def named(parts: StudyParts, selection: Selection) -> list[str] | None:
@@ -119,6 +140,26 @@ def origin(
         embeddings=names_of_embeddings(keys),
         renamed=undone(parts.sent_fields(wanted), keys),
     )
+
+
+def _expect_room_for_rest(fetched: Mapping[str, Any], selection: Selection, study_id: str) -> None:
+    """Refuse more matrices than fit, as soon as one tells the size of all; of dense ones it was known before."""
+    held = [bytes_of(matrix) for matrix in fetched.values()]
+    copies = len(selection.matrices)
+    if selection.format != "dense" and copies > len(held):
+        waiting = _aside(max(held)) if len(held) < len(selection.units) else 0
+        needed = sum(held) + (copies - len(held)) * max(held) + waiting
+        what = f"study {study_id} with {copies} matrices (X and layers)"
+        expect_room(needed, what, f"ask for fewer layers, or {_ALTERNATIVE}", held=sum(held))
+
+
+def _dense_bytes(parts: StudyParts, selection: Selection, n_vars: int) -> int:
+    return parts.n_obs * n_vars * np.dtype(np.float32).itemsize * len(selection.matrices)
+
+
+def _aside(n_bytes: int) -> int:
+    """What a matrix of that size takes beside itself while it is fetched."""
+    return int((PEAK - 1) * n_bytes)
 
 
 def _layers(matrices: Mapping[str, Any], selection: Selection) -> dict[str, Any]:

@@ -74,9 +74,14 @@ class Selection(NamedTuple):
         )
 
     @property
+    def matrices(self) -> list[str]:
+        """The unit of every matrix of the result: that of X, then those of the layers."""
+        return [self.unit, *self.layers.values()]
+
+    @property
     def units(self) -> list[str]:
         """Every unit that is wanted, once."""
-        return list(dict.fromkeys([self.unit, *self.layers.values()]))
+        return list(dict.fromkeys(self.matrices))
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullLocator
+from matplotlib.ticker import FuncFormatter, Locator, NullLocator
 from numpy.typing import NDArray
 
 from biocolab_accessor.errors import InvalidArgument
@@ -21,6 +21,7 @@ __all__ = ["plot_filters"]
 _MOST_POINTS = 20_000
 _MOST_BATCHES = 500
 _MOST_FOR_DENSITY = 5_000
+_LEAST_TICKS = 3
 _SCATTER_HEIGHT = 3.6
 _BOUNDS_OF = {
     "counts": ("min_counts", "max_counts"),
@@ -83,7 +84,8 @@ def plot_filters(
         hspace=0,
     )
     drawn = _choice(len(qc), _MOST_POINTS)
-    titles = {"counts": f"{what} per cell", "genes": "genes per cell", "mt_percent": "mitochondrial counts (%)"}
+    none = ": none" if len(qc) and not qc["mt_percent"].any() else ""
+    titles = {"counts": f"{what} per cell", "genes": "genes per cell", "mt_percent": f"mitochondrial counts (%){none}"}
     shared: Axes | None = None
     for column, (measure, title) in enumerate(titles.items()):
         ax = figure.add_subplot(grid[:, column], sharey=shared)
@@ -139,20 +141,30 @@ class _Scale:
             low = max(low, -0.05)
         if not self.linear:
             (ax.set_xscale if axis == "x" else ax.set_yscale)("symlog", linthresh=1, linscale=1 / np.log(10))
-            ticks = _ticks(low, high)
             which = ax.xaxis if axis == "x" else ax.yaxis
-            which.set_ticks(ticks, [_brief(value) for value in ticks])
+            which.set_major_locator(_RoundNumbers())
+            which.set_major_formatter(FuncFormatter(lambda value, _: _brief(value)))
             which.set_minor_locator(NullLocator())
         limits = self.back(np.array([low, high]))
         (ax.set_xlim if axis == "x" else ax.set_ylim)(*limits)
 
 
-def _ticks(low: float, high: float) -> list[float]:
-    """Round numbers between two places of the logarithmic scale, closer together where it spans little."""
-    steps = (1, 2, 5) if high - low < 2.2 else (1,)
-    every = [0.0, *(step * 10.0**power for power in range(12) for step in steps)]
-    places = _Scale(linear=False).there(np.array(every))
-    return [value for value, place in zip(every, places, strict=True) if low - 2 <= place <= high + 2]
+class _RoundNumbers(Locator):
+    """Marks of the logarithmic scale, closer together where the axis spans little; found when it is drawn."""
+
+    def __call__(self) -> list[float]:
+        assert self.axis is not None
+        low, high = sorted(self.axis.get_view_interval())
+        return self.tick_values(low, high)
+
+    def tick_values(self, vmin: float, vmax: float) -> list[float]:
+        inside: list[float] = []
+        for steps in ((1,), (1, 2, 5), (1, 1.5, 2, 3, 4, 5, 6, 8), np.arange(1, 10, 0.5), np.arange(1, 10, 0.1)):
+            every = np.array([0.0, *(step * 10.0**power for power in range(12) for step in steps)])
+            inside = every[(vmin <= every) & (every <= vmax)].tolist()
+            if len(inside) >= _LEAST_TICKS:
+                break
+        return inside
 
 
 def _brief(value: float) -> str:

@@ -51,7 +51,7 @@ def _left_of_limits() -> list[int]:
     return left
 
 
-def expect_room(needed: int, what: str, alternative: str, *, believed: bool = True) -> None:
+def expect_room(needed: int, what: str, alternative: str, *, held: int = 0, believed: bool = True) -> None:
     """Refuse what does not fit.
 
     Parameters
@@ -62,6 +62,8 @@ def expect_room(needed: int, what: str, alternative: str, *, believed: bool = Tr
         What needs them, for the message.
     alternative
         What to do instead.
+    held
+        Bytes of those that are taken already, and no longer among what the machine has left.
     believed
         Whether it may be as large as that. What a server made up is not to be asked for in another way.
 
@@ -70,9 +72,10 @@ def expect_room(needed: int, what: str, alternative: str, *, believed: bool = Tr
     TooLarge
         It does not fit into :func:`budget`.
     """
-    room = budget()
+    room = budget() + (0 if settings.memory_budget else held)
     if needed > room:
-        source = "bc.settings.memory_budget" if settings.memory_budget else "what this machine has left"
+        left = "what this machine has for it" if held else "what this machine has left"
+        source = "bc.settings.memory_budget" if settings.memory_budget else left
         sizes = f"{what} needs about {_size(needed)} of memory, {source} is {_size(room)}"
         msg = f"{sizes}: {alternative}"
         raise TooLarge(msg, sizes if believed else "")

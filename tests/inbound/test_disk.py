@@ -12,7 +12,7 @@ import pytest
 
 import biocolab_accessor as bc
 from biocolab_accessor.errors import InvalidArgument, TooLarge, UnknownGene
-from biocolab_accessor.inbound import disk
+from biocolab_accessor.inbound import disk, fetch
 from biocolab_accessor.sandbox.server import Sandbox
 from tests.conftest import assert_equal_objects
 
@@ -99,6 +99,24 @@ def test_what_does_not_fit_is_refused_with_the_alternatives(tmp_path: Path) -> N
         assert study.to_anndata(dry_run=True).fits
         assert study.to_anndata(cache=False).shape == (700, 765)
     np.testing.assert_array_equal(whole.X.toarray(), study.to_anndata().X.toarray())
+
+
+@pytest.mark.parametrize("cache", [True, False])
+@pytest.mark.parametrize("format", ["csr", "csc", "dense"])
+@pytest.mark.parametrize("layers", [["lognorm"], ["raw", "counts"], ["counts", "lognorm"]])
+def test_every_layer_counts_against_the_budget(study, layers: list[str], format: str, cache: bool) -> None:
+    asked = {"layers": layers, "format": format, "cache": cache, "obsm": False}
+    whole = study.to_anndata(**asked)
+    taken = sum(fetch.bytes_of(matrix) for matrix in (whole.X, *whole.layers.values()))
+    with bc.settings.override(memory_budget=taken - 1):
+        with pytest.raises(TooLarge, match=r"dense arrays|matrices \(X and layers\) needs .*: ask for fewer layers"):
+            study.to_anndata(**asked)
+        assert study.to_anndata(cache=False, fields=[], obsm=False, genes=["CD3D"]).n_vars == 1
+    plan = study.to_anndata(**asked, dry_run=True)
+    if plan.memory is not None:
+        assert taken <= plan.memory < taken * 1.5
+        with bc.settings.override(memory_budget=plan.memory):
+            study.to_anndata(**asked)
 
 
 @pytest.mark.parametrize("unit", ["raw", "lognorm"])

@@ -26,6 +26,15 @@ def test_a_setting_wins_over_what_the_machine_has() -> None:
         expect_room(10**15, "this", "that")
 
 
+def test_what_is_held_already_is_not_asked_of_the_machine_again() -> None:
+    left = budget()
+    expect_room(left + 10**9, "this", "that", held=2 * 10**9)
+    with pytest.raises(TooLarge, match="what this machine has for it"):
+        expect_room(left + 10**11, "this", "that", held=10**9)
+    with bc.settings.override(memory_budget=5_000_000), pytest.raises(TooLarge, match=r"memory_budget is 5\.0 MB"):
+        expect_room(5_100_000, "this", "that", held=5_000_000)
+
+
 @pytest.mark.parametrize(
     ("limit", "used", "cached"),
     [
