@@ -15,7 +15,7 @@ from biocolab_accessor.config import settings
 from biocolab_accessor.errors import InvalidArgument
 from biocolab_accessor.given import given_names
 from biocolab_accessor.inbound.disk import file_of_study, open_lazily, safe_names
-from biocolab_accessor.inbound.matrix import Unit
+from biocolab_accessor.inbound.matrix import Unit, select_genes
 from biocolab_accessor.inbound.metadata import select_fields, unique_names
 from biocolab_accessor.inbound.selection import Selection
 from biocolab_accessor.inbound.study import Study, address_of, parts_of
@@ -133,15 +133,19 @@ class Collection:
             a study lacks is zero; a field or an embedding is missing (NaN) in its cells.
         label
             Column of obs that names the study; of several studies with one id the later ones get a number.
-        genes, fields, unit, layers, obsm, cache
+        genes, fields
+            As for :meth:`Study.to_anndata`; of an outer join each has to be of one study at least.
+        unit, layers, obsm, cache
             As for :meth:`Study.to_anndata`.
 
         Returns
         -------
         anndata.AnnData
             Cells of all studies in order, their names followed by the study's. A field that is numbers in some studies
-            and labels in others is labels in all, and warned of. ``uns["biocolab"]["studies"]`` says where each came
-            from; it can be written (a ``/`` in an id is escaped, see :mod:`biocolab_accessor.escape`).
+            and labels in others is labels in all, and warned of; an embedding that has not the same dimensions in all
+            of them is left out, and warned of. ``var["feature"]`` has the server's names.
+            ``uns["biocolab"]["studies"]`` says where each came from; it can be written (a ``/`` in an id is escaped,
+            see :mod:`biocolab_accessor.escape`).
 
         Raises
         ------
@@ -150,7 +154,7 @@ class Collection:
         TooLarge
             What is made of them would not fit into memory.
         UnknownField, UnknownGene
-            A study has no such field or gene.
+            A study, or for an outer join each of them, has no such field or gene.
         ConfigurationError
             Dask is not installed, or a worker has no token for the server.
 
@@ -164,19 +168,14 @@ class Collection:
         >>> adata.shape, adata.obs["from"].value_counts().to_dict()
         ((1400, 1), {'PBMC68k_reduced': 700, 'AGAIN': 700})
         """
-        wanted = self._selection(
-            join, label, Selection.of(genes=genes, fields=fields, unit=unit, layers=layers, obsm=obsm)
-        )
-        options = {
-            "genes": wanted.genes,
-            "fields": wanted.fields,
-            "unit": wanted.unit,
-            "layers": list(wanted.layers),
-            "obsm": obsm,
-            "cache": cache,
-        }
+        wanted = Selection.of(genes=genes, fields=fields, unit=unit, layers=layers, obsm=obsm)
         with instead(_ALTERNATIVE):
-            return union(fetch_all(self.studies, options, _ALTERNATIVE), self._names, join, label)
+            parts = fetch_all(self.studies, self._selections(join, label, wanted), _ALTERNATIVE, cache=cache)
+            joined = union(parts, self._names, join, label)
+        if wanted.genes is not None and join == "outer":
+            # Concatenated, they are in the order of the alphabet.
+            joined = joined[:, list(dict.fromkeys(wanted.genes))].copy()
+        return joined
 
     def lazy(
         self,
@@ -197,8 +196,9 @@ class Collection:
         Parameters
         ----------
         folder
-            Where each study is kept as an h5ad, for as long as the AnnData is used; made if it is not there. None means
-            ``bc.cache``, which keeps studies of BioFlex only.
+            Where each study is kept as an h5ad, for as long as the AnnData is used; made if it is not there. It can be
+            shared: files of other studies and units have other names. None means ``bc.cache``, which keeps studies of
+            BioFlex only.
         join, label, fields, unit, layers, obsm
             As for :meth:`to_anndata`.
 
@@ -223,7 +223,8 @@ class Collection:
         ...     type(adata.X).__module__, adata.shape
         ('dask.array.core', (700, 765))
         """
-        wanted = self._selection(join, label, Selection.of(fields=fields, unit=unit, layers=layers, obsm=obsm))
+        selection = Selection.of(fields=fields, unit=unit, layers=layers, obsm=obsm)
+        wanted = self._selections(join, label, selection)
         if folder is not None:
             kept = Path(folder).expanduser().absolute()
             _make_folder(kept)
@@ -236,7 +237,7 @@ class Collection:
                 "folder for their files, lazy(folder='studies')"
             )
             raise InvalidArgument(msg)
-        paths = [file_of_study(parts_of(each), wanted, None) for each in self.studies]
+        paths = [file_of_study(parts_of(each), own, None) for each, own in zip(self.studies, wanted, strict=True)]
         if gone := [each.id for each, path in zip(self.studies, paths, strict=True) if not path.exists()]:
             msg = (
                 f"the studies cannot all be kept in the cache of bc.settings.cache_size={settings.cache_size:,} bytes "
@@ -300,14 +301,42 @@ class Collection:
         """Of studies that share the id that people see, the later ones get a number."""
         return unique_names([study.id for study in self.studies])
 
-    def _selection(self, join: Join, label: str, selection: Selection) -> Selection:
-        """Give the selection back if all studies have it, and room for the label; before anything is fetched."""
+    def _selections(self, join: Join, label: str, selection: Selection) -> list[Selection]:
+        """What to ask of each study: all of it, or for an outer join what it has. Nothing is fetched before.
+
+        Raises
+        ------
+        InvalidArgument
+            There is no room for the label.
+        UnknownField, UnknownGene
+            A study lacks a field, or for an outer join each of them a field or gene.
+        """
         expect_join(join)
-        for each in self.studies:
-            if label in select_fields(selection.fields, each.fields, each.id):
+        found = [selection] * len(self.studies)
+        if join == "outer":
+            several = self.studies[0].id + (f" or {len(self.studies) - 1} more" if len(self.studies) > 1 else "")
+            if selection.genes is not None:
+                known = [each.features() for each in self.studies]
+                wanted = select_genes(selection.genes, _every(known), several)
+                found = [own._replace(genes=_owned(wanted, names)) for own, names in zip(found, known, strict=True)]
+            if selection.fields is not None:
+                known = [each.fields for each in self.studies]
+                wanted = select_fields(selection.fields, _every(known), several)
+                found = [own._replace(fields=_owned(wanted, names)) for own, names in zip(found, known, strict=True)]
+        for each, own in zip(self.studies, found, strict=True):
+            if label in select_fields(own.fields, each.fields, each.id):
                 msg = f"study {each.id!r} has a field {label!r}, where label= would go: give another label, or fields="
                 raise InvalidArgument(msg)
-        return selection
+        return found
+
+
+def _every(known: Sequence[Sequence[str]]) -> list[str]:
+    return list(dict.fromkeys(name for names in known for name in names))
+
+
+def _owned(wanted: Sequence[str], known: Sequence[str]) -> tuple[str, ...]:
+    names = set(known)
+    return tuple(name for name in wanted if name in names)
 
 
 def _make_folder(path: Path) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +18,8 @@ from biocolab_accessor.inbound.disk import file_of_study
 from biocolab_accessor.inbound.fetch import bytes_of
 from biocolab_accessor.inbound.selection import Selection
 from biocolab_accessor.inbound.study import Study, address_of, parts_of
-from biocolab_accessor.storage.budget import expect_room
+from biocolab_accessor.outbound.names import safe_name
+from biocolab_accessor.storage.budget import SharedBudget, expect_room
 
 __all__ = ["fetch_all", "fetch_part", "write_all", "write_part"]
 
@@ -23,10 +27,15 @@ _AT_ONCE = 4
 _RETRIES = 3
 
 
-def fetch_part(origin: Mapping[str, Any], options: Mapping[str, Any]) -> AnnData:
+def fetch_part(origin: Mapping[str, Any], selection: Selection, cache: bool) -> AnnData:
     """One study, fetched wherever this runs, with the tokens that are there."""
     # Not the study itself: Dask's scheduler unpickles what it hands on, and has no tokens to look it up with.
-    adata: AnnData = study_of_origin(origin).to_anndata(**options)
+    study = study_of_origin(origin)
+    options = {**selection._asdict(), "layers": list(selection.layers), "cache": cache}
+    if selection.genes == ():
+        # The cells alone, of a study that has none of the genes: no server can be asked for no gene.
+        return study.to_anndata(**{**options, "genes": study.features()[:1]})[:, :0].copy()
+    adata: AnnData = study.to_anndata(**options)
     return adata
 
 
@@ -36,24 +45,28 @@ def write_part(origin: Mapping[str, Any], selection: Selection, path: str) -> No
         file_of_study(parts_of(study_of_origin(origin)), selection, path)
 
 
-def fetch_all(studies: Sequence[Study], options: Mapping[str, Any], alternative: str) -> list[AnnData]:
+def fetch_all(
+    studies: Sequence[Study], selections: Sequence[Selection], alternative: str, *, cache: bool
+) -> list[AnnData]:
     """Each study in memory.
 
     Parameters
     ----------
     studies
         Which.
-    options
-        Of :meth:`Study.to_anndata`.
+    selections
+        What of each; of no gene its cells.
+    cache
+        As for :meth:`Study.to_anndata`.
     alternative
         What to do where all together would not fit, for the message.
 
     Raises
     ------
     TooLarge
-        What is to be made of them would not fit; the rest is not fetched then.
+        What is to be made of them would not fit; what has not begun by then is not fetched.
     ConfigurationError
-        Dask is not installed.
+        Dask is not installed, or a worker cannot reach the studies.
     """
     try:
         from dask.base import compute
@@ -62,30 +75,35 @@ def fetch_all(studies: Sequence[Study], options: Mapping[str, Any], alternative:
         msg = "a collection needs Dask: pip install 'biocolab_accessor[dask]'"
         raise ConfigurationError(msg) from error
 
-    def expect_joined(sizes: Sequence[int]) -> None:
-        expect_room(sum(sizes), f"what is made of {len(sizes)} of {len(studies)} studies", alternative)
-
-    parts = [delayed(fetch_part, pure=False)(address_of(each), options) for each in studies]
+    wanted = list(zip(studies, selections, strict=True))
+    what = "what is made of {} of " + f"{len(studies)} studies"
     client = _client()
     if client is None:
-        held: list[int] = []
+        room, held = SharedBudget(), []
 
-        def taken(part: AnnData) -> AnnData:
-            held.append(_bytes_of(part))
-            expect_joined(held)
+        def fetched(origin: Mapping[str, Any], selection: Selection) -> AnnData:
+            with room.share() as keep:
+                part = fetch_part(origin, selection, cache)
+                keep(n_bytes := _bytes_of(part))
+            held.append(n_bytes)
+            # The parts are there until all of them are joined.
+            expect_room(2 * sum(held), what.format(len(held)), alternative, held=sum(held))
             return part
 
-        kept = [delayed(taken, pure=False)(part) for part in parts]
-        return list(compute(*kept, scheduler="threads", num_workers=_AT_ONCE))
+        tasks = [delayed(fetched, pure=False)(address_of(each), selection) for each, selection in wanted]
+        return list(compute(*tasks, scheduler="threads", num_workers=_AT_ONCE))
+    parts = [delayed(fetch_part, pure=False)(address_of(each), selection, cache) for each, selection in wanted]
     futures = client.compute([*parts, *(delayed(_bytes_of, pure=False)(part) for part in parts)], retries=_RETRIES)
     try:
-        expect_joined(client.gather(futures[len(parts) :]))
-        return list(client.gather(futures[: len(parts)]))
+        with _on_workers():
+            sizes = client.gather(futures[len(parts) :])
+            expect_room(2 * sum(sizes), what.format(len(sizes)), alternative)
+            return list(client.gather(futures[: len(parts)]))
     finally:
         client.cancel(futures)
 
 
-def write_all(studies: Sequence[Study], selection: Selection, folder: Path) -> list[Path]:
+def write_all(studies: Sequence[Study], selections: Sequence[Selection], folder: Path) -> list[Path]:
     """Each study as an h5ad in a folder.
 
     Workers of a cluster write those that they can: into the folder, where they see it. The others are written from
@@ -95,12 +113,12 @@ def write_all(studies: Sequence[Study], selection: Selection, folder: Path) -> l
     ----------
     studies
         Which.
-    selection
-        What of them.
+    selections
+        What of each.
     folder
-        Files that are there under the same names are replaced, each once the new one is complete.
+        A file of the same study and units is replaced, once the new one is complete; what else is there stays.
     """
-    paths = [folder / f"{number}.h5ad" for number in range(len(studies))]
+    paths = [folder / _file_name(each, selection) for each, selection in zip(studies, selections, strict=True)]
     client = _client()
     with tempfile.TemporaryDirectory(prefix=".biocolab-", dir=folder) as scratch:
         # Under names that are new: an older file would be taken for one that a worker of another machine has written.
@@ -110,19 +128,45 @@ def write_all(studies: Sequence[Study], selection: Selection, folder: Path) -> l
 
             tasks = [
                 delayed(write_part, pure=False)(address_of(each), selection, str(part))
-                for each, part in zip(studies, parts, strict=True)
+                for each, selection, part in zip(studies, selections, parts, strict=True)
             ]
             futures = client.compute(tasks, retries=_RETRIES)
             try:
-                client.gather(futures)
+                with _on_workers():
+                    client.gather(futures)
             finally:
                 client.cancel(futures)
-        for each, part, path in zip(studies, parts, paths, strict=True):
+        for each, selection, part, path in zip(studies, selections, parts, paths, strict=True):
             if part.exists():
                 part.replace(path)
             else:
                 file_of_study(parts_of(each), selection, path)
     return paths
+
+
+def _file_name(study: Study, selection: Selection) -> str:
+    """A name for what is read from the file later on: of another study or unit nothing may ever take its place."""
+    content = json.dumps([address_of(study), selection.genes, selection.unit, selection.layers], sort_keys=True)
+    return f"{safe_name(study.id)}-{hashlib.sha256(content.encode()).hexdigest()[:16]}.h5ad"
+
+
+@contextmanager
+def _on_workers() -> Iterator[None]:
+    """What workers lack is said to be theirs: here it may be there.
+
+    Raises
+    ------
+    ConfigurationError
+        A worker has no token for a server, or is connected to another one.
+    """
+    try:
+        yield
+    except ConfigurationError as error:
+        msg = (
+            f"a worker of the cluster cannot reach the studies: bc.share_credentials(client) gives workers the tokens "
+            f"of this session. There: {error}"
+        )
+        raise ConfigurationError(msg) from error
 
 
 def _bytes_of(part: AnnData) -> int:

@@ -11,14 +11,24 @@ import pytest
 
 import biocolab_accessor as bc
 from biocolab_accessor.cluster import _arguments, _Credentials
-from biocolab_accessor.errors import InvalidArgument, MissingCredentials, TooLarge, UnknownStudy
+from biocolab_accessor.errors import (
+    InvalidArgument,
+    MissingCredentials,
+    TooLarge,
+    UnknownField,
+    UnknownGene,
+    UnknownStudy,
+)
 from biocolab_accessor.sandbox.server import Sandbox
+from biocolab_accessor.storage.transpose import PEAK
 from tests.conftest import assert_equal_objects
 
 
 def serial(names: list[str], join: str) -> ad.AnnData:
     parts = [bc.study(name).to_anndata(cache=False) for name in names]
-    return ad.concat(parts, join=join, label="study", keys=names, index_unique="-", fill_value=0)
+    joined = ad.concat(parts, join=join, label="study", keys=names, index_unique="-", fill_value=0)
+    joined.var["feature"] = joined.var_names
+    return joined
 
 
 def assert_same(ours: ad.AnnData, plain: ad.AnnData) -> None:
@@ -42,6 +52,42 @@ def test_lazily_joined_is_the_same_when_it_is_computed(studies: list[str], tmp_p
         computed = joined.to_memory()
         np.testing.assert_array_equal(computed.X.toarray(), serial(studies[:3], "outer").X.toarray())
         assert list(computed.obs_names) == list(serial(studies[:3], "outer").obs_names)
+
+
+def test_in_one_folder_nothing_takes_the_place_of_what_another_object_reads(studies: list[str], tmp_path: Path) -> None:
+    asked = [(studies[:2], "raw"), (studies[2:4], "raw"), (studies[:2], "lognorm")]
+    lazy = [bc.collection(names).lazy(folder=tmp_path, unit=unit) for names, unit in asked]
+    for (names, unit), joined in zip(asked, lazy, strict=True):
+        now = bc.collection(names).to_anndata(unit=unit)
+        np.testing.assert_array_equal(joined.X.compute().toarray(), now.X.toarray())
+    assert len(list(tmp_path.iterdir())) == 6
+
+
+def test_an_outer_join_takes_genes_and_fields_that_some_have(
+    server: Sandbox, studies: list[str], tmp_path: Path
+) -> None:
+    """GENE0 is of PART00 and PART03, GENE41 of PART02 only; neither is of PART01."""
+    names = studies[:4]
+    plain = bc.collection(names).to_anndata("outer", layers=["lognorm"])[:, ["GENE41", "GENE0"]]
+    joined = bc.collection(names).to_anndata("outer", genes=["GENE41", "GENE0"], layers=["lognorm"])
+    assert list(joined.var_names) == list(joined.var["feature"]) == ["GENE41", "GENE0"]
+    np.testing.assert_array_equal(joined.X.toarray(), plain.X.toarray())
+    np.testing.assert_array_equal(joined.layers["lognorm"].toarray(), plain.layers["lognorm"].toarray())
+    assert list(joined.obs_names) == list(plain.obs_names)
+    mixed = bc.collection([names[0], "PBMC68k_reduced"])
+    for each in (
+        mixed.to_anndata("outer", fields=["batch", "phase"]),
+        mixed.lazy("outer", fields=["batch", "phase"], folder=tmp_path),
+    ):
+        assert list(each.obs) == ["batch", "phase", "study"]
+        assert each.obs["batch"].notna().tolist() == [True] * 30 + [False] * 700
+        assert each.obs["phase"].notna().tolist() == [False] * 30 + [True] * 700
+    with pytest.raises(UnknownGene, match="study 'PART00 or 3 more' has no gene 'GENE42'"):
+        bc.collection(names).to_anndata("outer", genes=["GENE41", "GENE42"])
+    with pytest.raises(UnknownField, match="'PART00 or 3 more' has no metadata field 'batc'"):
+        bc.collection(names).to_anndata("outer", fields=["batc"])
+    with pytest.raises(UnknownGene, match=r"study 'PART0\d' has no gene 'GENE41'"):
+        bc.collection(names).to_anndata("inner", genes=["GENE41"])
 
 
 def test_studies_that_the_cache_has_no_room_for_are_no_object_without_files(studies: list[str], tmp_path: Path) -> None:
@@ -149,6 +195,15 @@ def test_what_all_of_them_would_take_is_refused_with_what_can_be_done(studies: l
             joined = ad.read_zarr(made) if isinstance(made, Path) else made.to_memory()
             np.testing.assert_array_equal(joined.X.toarray(), plain)
         assert found.to_anndata(cache=False, genes=["GENE5"]).n_obs == len(plain)
+
+
+def test_studies_side_by_side_share_one_budget(studies: list[str]) -> None:
+    """Each would fit on its own, at the moment when four ask at once."""
+    sizes = [PEAK * study._parts.source.matrix_bytes("raw") for study in bc.collection(studies[:4])]
+    with bc.settings.override(memory_budget=int(1.5 * max(sizes))):
+        with pytest.raises(TooLarge, match=r"for what is fetched with it|made of \d of 4 studies"):
+            bc.collection(studies[:4]).to_anndata(cache=False)
+        assert bc.collection(studies[:1]).to_anndata(cache=False).n_obs == 30
 
 
 def test_bad_input_is_refused(studies: list[str]) -> None:

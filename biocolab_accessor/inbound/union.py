@@ -61,8 +61,7 @@ def union(parts: Sequence[AnnData], names: Sequence[str], join: Join, label: str
     origins = {escaped(name): dict(part.uns[PROVENANCE]) for name, part in zip(names, parts, strict=True)}
     _tell_features_apart(parts)
     _even_columns(parts, join)
-    if join == "outer":
-        _even_embeddings(parts)
+    _even_embeddings(parts, join)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Observation names are not unique", UserWarning)
         joined = anndata.concat(parts, join=join, label=label, keys=list(names), index_unique="-", fill_value=0)
@@ -73,8 +72,13 @@ def union(parts: Sequence[AnnData], names: Sequence[str], join: Join, label: str
             f"{name!r} has {listing(part.var_names, limit=3) or 'none'}"
             for name, part in zip(names, parts, strict=True)
         )
-        msg = f"the studies have no gene in common ({first}): give join='outer', or studies whose genes are named alike"
+        common = "the studies have no gene in common" if join == "inner" else "none of the studies has a gene"
+        way = "give join='outer', or studies whose genes are named alike" if join == "inner" else "give other studies"
+        msg = f"{common} ({first}): {way}"
         raise InvalidArgument(msg)
+    # Columns of var do not come through a concatenation, and of a repeated feature the name in var_names is made up.
+    features = {name: feature for part in parts for name, feature in part.var["feature"].items()}
+    joined.var["feature"] = text_index([features[name] for name in joined.var_names])
     joined.uns[PROVENANCE] = {"studies": origins}
     return joined
 
@@ -137,15 +141,18 @@ def _as_labels(column: pd.Series) -> pd.Series:
     return labelled.cat.rename_categories([str(value).removesuffix(".0") for value in values])
 
 
-def _even_embeddings(parts: Sequence[AnnData]) -> None:
+def _even_embeddings(parts: Sequence[AnnData], join: Join) -> None:
     """Embeddings of one name in one width; cells that have none are nowhere, and not at the origin."""
-    widths: dict[str, int] = {}
+    widths: dict[str, set[int]] = {}
     for part in parts:
         for key, array in part.obsm.items():
-            widths[key] = max(array.shape[1], widths.get(key, 0))
+            widths.setdefault(key, set()).add(array.shape[1])
+    uneven = [key for key, found in widths.items() if len(found) > 1]
     for part in parts:
-        for key, width in widths.items():
-            even = np.full((part.n_obs, width), np.nan, np.float32)
-            if key in part.obsm:
-                even[:, : part.obsm[key].shape[1]] = part.obsm[key]
-            part.obsm[key] = even
+        for key in uneven:
+            part.obsm.pop(key, None)
+        for key, found in widths.items() if join == "outer" else ():
+            if key not in uneven and key not in part.obsm:
+                part.obsm[key] = np.full((part.n_obs, *found), np.nan, np.float32)
+    if uneven:
+        notice(f"embeddings {listing(uneven)} have not the same dimensions in all studies, and are left out")

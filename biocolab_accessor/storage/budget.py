@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 
 import psutil
@@ -15,7 +17,7 @@ from biocolab_accessor.errors import TooLarge
 if sys.platform != "win32":
     import resource
 
-__all__ = ["budget", "expect_room", "instead"]
+__all__ = ["SharedBudget", "budget", "expect_room", "instead"]
 
 # Folder, limit, what is used, and what of that is files which the system drops when it needs room.
 _CGROUPS = (
@@ -72,13 +74,70 @@ def expect_room(needed: int, what: str, alternative: str, *, held: int = 0, beli
     TooLarge
         It does not fit into :func:`budget`.
     """
-    room = budget() + (0 if settings.memory_budget else held)
-    if needed > room:
-        left = "what this machine has for it" if held else "what this machine has left"
+    room, others = budget() + (0 if settings.memory_budget else held), 0
+    if sharing := _sharing.get():
+        room, others = sharing.granted(needed, room)
+    if needed + others > room:
+        left = "what this machine has for it" if held or others else "what this machine has left"
         source = "bc.settings.memory_budget" if settings.memory_budget else left
-        sizes = f"{what} needs about {_size(needed)} of memory, {source} is {_size(room)}"
+        beside = f" beside {_size(others)} for what is fetched with it" if others else ""
+        sizes = f"{what} needs about {_size(needed)} of memory{beside}, {source} is {_size(room)}"
         msg = f"{sizes}: {alternative}"
         raise TooLarge(msg, sizes if believed else "")
+
+
+class SharedBudget:
+    """One budget for what is fetched side by side: each is held against it together with the others.
+
+    On its own each would find the same memory free, and take it.
+    """
+
+    def __init__(self) -> None:
+        self._room = budget()
+        self._lock = threading.Lock()
+        self._taken: dict[object, int] = {}
+
+    @contextmanager
+    def share(self) -> Iterator[Callable[[int], None]]:
+        """In this thread, within the block, :func:`expect_room` knows of the others.
+
+        The function that it gives says how many bytes stay taken after the block. After an error it is none.
+        """
+        share = _Share(self)
+        before = _sharing.set(share)
+        try:
+            yield share.keep
+        finally:
+            _sharing.reset(before)
+            share.close()
+
+
+class _Share:
+    """What one of those that share a budget takes of it: the most that it has asked for, then what it keeps."""
+
+    def __init__(self, whole: SharedBudget) -> None:
+        self._whole, self._kept = whole, 0
+
+    def granted(self, needed: int, left: int) -> tuple[int, int]:
+        """The room that there is, and what others take of it; what fits is theirs from then on."""
+        whole = self._whole
+        with whole._lock:
+            others = sum(taken for share, taken in whole._taken.items() if share is not self)
+            if needed > left:
+                return left, 0
+            if needed + others <= whole._room:
+                whole._taken[self] = max(needed, whole._taken.get(self, 0))
+            return whole._room, others
+
+    def keep(self, n_bytes: int) -> None:
+        self._kept = n_bytes
+
+    def close(self) -> None:
+        with self._whole._lock:
+            self._whole._taken[self] = self._kept
+
+
+_sharing: ContextVar[_Share | None] = ContextVar("biocolab_sharing", default=None)
 
 
 @contextmanager

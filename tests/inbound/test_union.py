@@ -92,11 +92,19 @@ class TestColumns:
 
 def test_cells_without_an_embedding_are_nowhere_and_not_at_the_origin() -> None:
     first = part(obsm={"X_umap": np.ones((3, 2), np.float32)})
-    second = part(obsm={"X_pca": np.ones((3, 3), np.float32), "X_umap": np.full((3, 3), 2, np.float32)})
+    second = part(obsm={"X_pca": np.ones((3, 3), np.float32), "X_umap": np.full((3, 2), 2, np.float32)})
     joined = union([first, second], ["one", "two"], "outer", "study")
-    nan = np.nan
-    np.testing.assert_array_equal(joined.obsm["X_umap"], [[1, 1, nan]] * 3 + [[2, 2, 2]] * 3)
-    np.testing.assert_array_equal(joined.obsm["X_pca"], [[nan] * 3] * 3 + [[1] * 3] * 3)
+    np.testing.assert_array_equal(joined.obsm["X_umap"], [[1, 1]] * 3 + [[2, 2]] * 3)
+    np.testing.assert_array_equal(joined.obsm["X_pca"], [[np.nan] * 3] * 3 + [[1] * 3] * 3)
+
+
+@pytest.mark.parametrize("join", ["inner", "outer"])
+def test_embeddings_of_other_dimensions_are_neither_cut_nor_filled(join: str) -> None:
+    plane, space = np.ones((3, 2), np.float32), np.ones((3, 3), np.float32)
+    parts = [part(obsm={"X_umap": plane, "X_own": plane}), part(obsm={"X_umap": space, "X_own": plane})]
+    with pytest.warns(UserWarning, match="embeddings 'X_umap' have not the same dimensions in all studies"):
+        joined = union(parts, ["one", "two"], join, "study")
+    assert list(joined.obsm) == ["X_own"]
 
 
 def test_genes_that_no_two_studies_share_are_no_object_without_genes() -> None:
@@ -143,3 +151,10 @@ def test_an_embedding_stays_float32_beside_cells_that_have_none() -> None:
     joined = union([part(obsm={"X_pca": np.ones((3, 1), np.float32)}), part()], ["one", "two"], "outer", "study")
     assert joined.obsm["X_pca"].shape == (6, 1)
     assert joined.obsm["X_pca"].dtype == np.float32
+
+
+def test_features_are_named_as_the_server_names_them_whatever_was_made_of_a_repeated_name() -> None:
+    for join in ("inner", "outer"):
+        joined = union([part("ABA"), part("ABAC")], ["one", "two"], join, "study")
+        assert dict(joined.var["feature"]) == {name: name[0] for name in joined.var_names}
+        assert len(joined.var_names) == len(set(joined.var_names)) == (3 if join == "inner" else 4)

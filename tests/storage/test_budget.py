@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 import biocolab_accessor as bc
 from biocolab_accessor.errors import TooLarge
-from biocolab_accessor.storage.budget import budget, expect_room, instead
+from biocolab_accessor.storage.budget import SharedBudget, budget, expect_room, instead
 
 
 def test_a_setting_wins_over_what_the_machine_has() -> None:
@@ -33,6 +35,47 @@ def test_what_is_held_already_is_not_asked_of_the_machine_again() -> None:
         expect_room(left + 10**11, "this", "that", held=10**9)
     with bc.settings.override(memory_budget=5_000_000), pytest.raises(TooLarge, match=r"memory_budget is 5\.0 MB"):
         expect_room(5_100_000, "this", "that", held=5_000_000)
+
+
+class TestSharedBudget:
+    def test_what_one_was_granted_is_not_granted_to_another(self) -> None:
+        granted, asked, ended = threading.Event(), threading.Event(), threading.Event()
+
+        def first(room: SharedBudget) -> None:
+            with room.share() as keep:
+                expect_room(60, "one", "less")
+                expect_room(20, "one", "less")
+                granted.set()
+                asked.wait(20)
+                keep(30)
+            ended.set()
+
+        with bc.settings.override(memory_budget=100):
+            room = SharedBudget()
+            thread = threading.Thread(target=first, args=(room,))
+            thread.start()
+            granted.wait(20)
+            with room.share():
+                expect_room(40, "another", "less")
+                with pytest.raises(TooLarge, match=r"another needs about 0\.0 MB of memory beside 0\.0 MB for what is"):
+                    expect_room(41, "another", "less")
+            asked.set()
+            thread.join(20)
+            with room.share():
+                expect_room(70, "a third", "less")
+                with pytest.raises(TooLarge, match="beside"):
+                    expect_room(71, "a third", "less")
+            expect_room(100, "outside of them", "less")
+        assert ended.is_set()
+
+    def test_what_failed_has_taken_nothing(self) -> None:
+        with bc.settings.override(memory_budget=100):
+            room = SharedBudget()
+            with suppress(ValueError), room.share():
+                expect_room(90, "one", "less")
+                raise ValueError
+            with room.share():
+                expect_room(100, "another", "less")
 
 
 @pytest.mark.parametrize(
