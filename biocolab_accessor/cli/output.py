@@ -18,6 +18,8 @@ err = Console(stderr=True, highlight=False)
 
 Row = Mapping[Any, Any]
 
+_IN_ONE_LINE = ("id", "uuid")
+
 
 def print_json(answer: Any) -> None:
     """An answer for a program: JSON, whatever the width of the terminal; what JSON has no type for is text.
@@ -51,8 +53,10 @@ def print_table(rows: Sequence[Row], *, title: str = "", numbers: Sequence[str] 
         return
     table = Table(title=title or None, title_justify="left", header_style="bold", title_style="bold")
     for name in rows[0]:
-        # Folded and not cut: an id that lost its end is of no use.
-        table.add_column(str(name), overflow="fold", justify="right" if name in numbers else "left")
+        # Folded and not cut: an id that lost its end is of no use, and one in two lines cannot be copied.
+        table.add_column(
+            str(name), overflow="fold", justify="right" if name in numbers else "left", no_wrap=name in _IN_ONE_LINE
+        )
     for row in rows:
         table.add_row(*(value if isinstance(value, Text) else Text(str(value)) for value in row.values()))
     out.print(table)

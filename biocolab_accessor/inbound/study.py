@@ -105,7 +105,8 @@ class Study(Reading):
         genes
             Names of genes, in the order of the result; None means all.
         fields
-            Names of metadata fields for obs; None means all, an empty list none.
+            Names of metadata fields for obs; None means all, an empty list none. Of BioFlex numbers are float32, so that
+            whole ones are exact up to 16,777,216, and truth values are labels: its wire has no other kinds.
         unit
             What ``X`` holds: ``"raw"`` (counts) or ``"lognorm"``.
         layers

@@ -170,7 +170,8 @@ class Sandbox(Hosts):
         study_id
             The id that people see, ``"GSE96583_batch2"``.
         adata_or_path
-            The cells. Counts are taken where there are some (as ``submit`` finds them), else ``X`` as it is.
+            The cells. Counts are taken where there are some (as ``submit`` finds them), else ``X`` as it is. Cells
+            without a label are ``"Unassigned"`` for BioFlex, whose protocol has no missing labels.
         title, authors, reference, species
             Shown with the study.
         cell_type
