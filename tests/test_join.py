@@ -87,7 +87,7 @@ def test_an_outer_join_takes_genes_and_fields_that_some_have(
     with pytest.raises(UnknownField, match="'PART00 or 3 more' has no metadata field 'batc'"):
         bc.collection(names).to_anndata("outer", fields=["batc"])
     with pytest.raises(UnknownGene, match=r"study 'PART0\d' has no gene 'GENE41'"):
-        bc.collection(names).to_anndata("inner", genes=["GENE41"])
+        bc.collection(names[:1]).to_anndata("inner", genes=["GENE41"])
 
 
 def test_studies_that_the_cache_has_no_room_for_are_no_object_without_files(studies: list[str], tmp_path: Path) -> None:

@@ -67,7 +67,7 @@ class BioFlexSource:
         """See StudySource."""
         return csr_of_csc(self._study.matrix(unit), consume=True)
 
-    def stripes(self, unit: str, folder: Path, most: int) -> Iterator[sparse.csc_matrix]:
+    def stripes(self, unit: str, folder: Path, most: int, n_obs: int) -> Iterator[sparse.csc_matrix]:
         """See StudySource."""
         return self._study.matrix_stripes(unit, folder, most)
 

@@ -85,9 +85,9 @@ class CachedSource:
         """See StudySource."""
         self._source.refresh()
 
-    def stripes(self, unit: str, folder: Path, most: int) -> Iterator[sparse.csc_matrix]:
+    def stripes(self, unit: str, folder: Path, most: int, n_obs: int) -> Iterator[sparse.csc_matrix]:
         """See StudySource."""
-        return self._source.stripes(unit, folder, most)
+        return self._source.stripes(unit, folder, most, n_obs)
 
     def matrix_bytes(self, unit: str) -> int | None:
         """See StudySource."""

@@ -24,7 +24,6 @@ from biocolab_accessor.storage.transpose import csr_of_csc
 
 __all__ = ["ConnectorSource"]
 
-_FIRST_GENES = 128
 _EXPORT_TYPES = {"h5ad": 2, "seurat": 5, "rds": 5}
 
 
@@ -56,10 +55,11 @@ class ConnectorSource:
         self.authors = [str(author) for author in authors] if isinstance(authors, list) else []
         self.reference = str(row.get("reference") or "")
         self._connector, self._group_id, self._species = connector, group_id, species
+        self._fields: dict[str, ConnectorField] = {}
 
     @cached_property
     def metalist(self) -> list[ConnectorField]:
-        """Fields by name; their type is known once they are fetched."""
+        """Fields by name; their type is known once they are fetched. Those that stay are the same objects."""
         answer = self._connector.get_metadata_fields(self._species, self.uuid, self._group_id)
         if isinstance(answer, Mapping):
             answer = list(answer)
@@ -67,7 +67,10 @@ class ConnectorSource:
             msg = f"study {self.study_id}: expected a list of field names"
             raise InvalidResponse(msg)
         names = [name for name in answer if name.casefold() not in ("barcodes", "barcode")]
-        return [ConnectorField(self, i, name) for i, name in enumerate(names)]
+        self._fields = {name: self._fields.get(name) or ConnectorField(self, name) for name in names}
+        for number, field in enumerate(self._fields.values()):
+            field.id = number
+        return list(self._fields.values())
 
     def barcodes(self) -> list[str]:
         """See StudySource."""
@@ -92,11 +95,11 @@ class ConnectorSource:
         """See StudySource."""
         return csr_of_csc(self.matrix(unit), consume=True)
 
-    def stripes(self, unit: str, folder: Path, most: int) -> Iterator[sparse.csc_matrix]:
+    def stripes(self, unit: str, folder: Path, most: int, n_obs: int) -> Iterator[sparse.csc_matrix]:
         """See StudySource."""
         genes = self.features()
         if len(set(genes)) == len(genes):
-            yield from gene_stripes(lambda some: self.query_genes(some, unit), genes, _FIRST_GENES, most)
+            yield from gene_stripes(lambda some: self.query_genes(some, unit), genes, most // max(1, n_obs), most)
             return
         with instead("it has genes of one name, which cannot be asked for in parts; use study.export_study(path=path)"):
             yield self.matrix(unit)
@@ -203,8 +206,8 @@ class ConnectorField:
         None until :meth:`fetch`; then one value per cell.
     """
 
-    def __init__(self, source: ConnectorSource, id: int, name: str) -> None:
-        self.id, self.name, self.type = id, name, "Unknown"
+    def __init__(self, source: ConnectorSource, name: str) -> None:
+        self.id, self.name, self.type = -1, name, "Unknown"
         self.values: Any = None
         self._source = source
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack
 from pathlib import Path
 
 import anndata
@@ -30,12 +29,14 @@ from biocolab_accessor.storage.h5ad import write_h5ad
 from biocolab_accessor.storage.place import place_of
 from biocolab_accessor.storage.shelf import Scratch, join_rows, shelve
 
-__all__ = ["file_of_study", "open_backed", "open_lazily", "safe_names", "write_study"]
+__all__ = ["expect_same", "file_of_study", "open_backed", "open_lazily", "safe_names", "write_study"]
 
 # Non-zeros at a time. Each takes 8 bytes as it comes, 8 transposed and 8 while it is written.
 _MOST, _LEAST = 2 << 20, 64 << 10
 _BYTES_EACH = 32
 _CHUNK_BYTES = 64 << 20
+# What provenance says besides the matrices.
+_CHANGING = {"packages", "fetched_at", "embeddings", "renamed", "title", "reference", "species"}
 
 
 def write_study(parts: StudyParts, selection: Selection, path: str | Path, compression: Compression = "gzip") -> Path:
@@ -54,18 +55,16 @@ def _written(parts: StudyParts, selection: Selection, path: str | Path, compress
     frame.columns = text_index([escaped(name) for name in frame.columns])
     arrays, keys = to_obsm(parts.source.embeddings() if selection.obsm else {}, parts.n_obs, parts.study_id)
     facts = origin(parts, selection, genes, keys)
-    with tempfile.TemporaryDirectory(prefix=".biocolab-", dir=target.parent) as folder, ExitStack() as scratch:
+    with tempfile.TemporaryDirectory(prefix=".biocolab-", dir=target.parent) as folder:
         write_h5ad(
             target,
-            _blocks(parts, genes, selection.unit, Path(folder), scratch),
+            _blocks(parts, genes, selection.unit, Path(folder)),
             frame,
             var_of(parts.features if genes is None else genes),
             {escaped(key): array for key, array in arrays.items()},
             dtype=np.dtype(np.float32),
             compression=compression,
-            layers={
-                name: _blocks(parts, genes, unit, Path(folder), scratch) for name, unit in selection.layers.items()
-            },
+            layers={name: _blocks(parts, genes, unit, Path(folder)) for name, unit in selection.layers.items()},
             uns={PROVENANCE: facts},
         )
     return target
@@ -91,6 +90,31 @@ def file_of_study(parts: StudyParts, selection: Selection, path: str | Path | No
         msg = f"study {parts.study_id} cannot be kept in the cache: give a path, study.lazy('study.h5ad')"
         raise InvalidArgument(msg)
     return found
+
+
+def expect_same(path: str | Path, parts: StudyParts, selection: Selection) -> None:
+    """Refuse to replace a file from which another object may go on reading, as if it were the same.
+
+    Raises
+    ------
+    InvalidArgument
+        There is a file at the path that is not of this study, unit and layers.
+    """
+    target = place_of(path)
+    if not target.exists():
+        return
+    wanted = origin(parts, selection._replace(fields=()), None, {})
+    try:
+        with h5py.File(target, "r") as file:
+            facts = read_elem(file[f"uns/{PROVENANCE}"])
+    except (OSError, KeyError):
+        facts = {}
+    if any(facts.get(name) != wanted.get(name) for name in {*facts, *wanted} - _CHANGING):
+        msg = (
+            f"{target} is there, and not of study {parts.study_id} with this unit and these layers; objects may be "
+            "reading from it: give another path, or remove it"
+        )
+        raise InvalidArgument(msg)
 
 
 def open_lazily(path: Path) -> AnnData:
@@ -145,16 +169,14 @@ def _renamed(adata: AnnData, columns: Mapping[str, str], keys: Mapping[str, str]
     return adata
 
 
-def _blocks(
-    parts: StudyParts, genes: Sequence[str] | None, unit: str, folder: Path, scratch: ExitStack
-) -> Iterator[sparse.csr_matrix]:
+def _blocks(parts: StudyParts, genes: Sequence[str] | None, unit: str, folder: Path) -> Iterator[sparse.csr_matrix]:
     """Rows of the matrix; nothing is fetched before the first is asked for."""
     most = max(_LEAST, min(_MOST, settings.memory_budget // (8 * _BYTES_EACH))) if settings.memory_budget else _MOST
     n_obs, n_vars = parts.n_obs, parts.n_vars if genes is None else len(genes)
     if genes is None:
-        stripes = parts.source.stripes(unit, folder, most)
+        stripes = parts.source.stripes(unit, folder, most, n_obs)
     else:
-        stripes = gene_stripes(lambda some: parts.query_genes(some, unit), genes, max(1, most // max(1, n_obs)), most)
+        stripes = gene_stripes(lambda some: parts.query_genes(some, unit), genes, most // max(1, n_obs), most)
     with tempfile.TemporaryFile(dir=folder, buffering=0) as file:
         kept = Scratch(file)
         shelved = shelve(_checked(stripes, n_obs, parts.study_id), n_obs, kept)

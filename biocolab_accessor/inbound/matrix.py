@@ -22,7 +22,7 @@ _Matrix = TypeVar("_Matrix", sparse.csc_matrix, sparse.csr_matrix)
 _UNITS = {"raw": "raw", "counts": "raw", "lognorm": "lognorm"}
 
 
-def unit_name(unit: Any) -> str:
+def unit_name(unit: Any, what: str = "unit") -> str:
     """The wire's name of a unit: ``raw`` (also spelled ``counts``) or ``lognorm``; enum members are taken too.
 
     Raises
@@ -32,7 +32,7 @@ def unit_name(unit: Any) -> str:
     """
     text = getattr(unit, "value", unit)
     if not isinstance(text, str) or text not in _UNITS:
-        msg = f"unit is {unit!r}: give 'raw' (the counts) or 'lognorm'"
+        msg = f"{what} is {unit!r}: give 'raw' (the counts) or 'lognorm'"
         raise InvalidArgument(msg)
     return _UNITS[text]
 
@@ -110,7 +110,7 @@ def gene_stripes(
     most
         Non-zeros at a time, about; a single gene may have more.
     """
-    start, step = 0, first
+    start, step = 0, max(1, first)
     while start < len(genes):
         stripe = query(genes[start : start + step])
         yield stripe

@@ -82,7 +82,9 @@ def align(columns: Mapping[str, Sequence[Any]], barcodes: Sequence[str], what: s
     InvalidResponse
         The columns are about other cells.
     """
-    key = next((name for name in columns if name.casefold() in ("barcodes", "barcode")), None)
+    # Two names may be taken for it: the protocol's own goes first.
+    likely = [name for name in columns if name.casefold() in ("barcodes", "barcode")]
+    key = min(likely, key=lambda name: (name != "barcodes", name.casefold() != "barcodes"), default=None)
     lengths = {len(values) for values in columns.values()}
     if lengths - {len(barcodes)}:
         msg = f"{what}: {max(lengths):,} rows for {len(barcodes):,} cells"

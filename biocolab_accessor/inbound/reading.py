@@ -55,7 +55,8 @@ class Reading:
 
     @property
     def fields(self) -> list[str]:
-        """Names of the metadata fields."""
+        """Names of the metadata fields, as they are now: anybody in a group may add some."""
+        self._parts.source.refresh()
         return self._parts.fields
 
     @property

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, get_args
 
@@ -42,7 +42,7 @@ class Selection(NamedTuple):
         genes: Sequence[str] | str | None = None,
         fields: Sequence[str] | str | None = None,
         unit: Unit = "raw",
-        layers: Sequence[str] = (),
+        layers: Sequence[str] | None = (),
         obsm: bool = True,
         format: Format = "csr",
     ) -> Selection:
@@ -62,14 +62,15 @@ class Selection(NamedTuple):
         if format not in get_args(Format):
             msg = f"format is {format!r}: give 'csr', 'csc' or 'dense'"
             raise InvalidArgument(msg)
-        if isinstance(layers, str):
-            layers = [layers]
+        if not isinstance(layers, Iterable) or isinstance(layers, str):
+            layers = [] if layers is None else [layers]
+        asked = given_names([getattr(layer, "value", layer) for layer in layers], "layers")
         return cls(
             _names(genes, "genes"),
             _names(fields, "fields"),
             unit_name(unit),
-            {name: unit_name(name) for name in layers},
-            obsm,
+            {name: unit_name(name, "one of layers") for name in asked},
+            bool(obsm),
             format,
         )
 

@@ -51,8 +51,11 @@ class StudySource(Protocol):
     def rows(self, unit: str) -> sparse.csr_matrix:
         """The whole matrix cells-major: (n_cells, n_genes) float32."""
 
-    def stripes(self, unit: str, folder: Path, most: int) -> Iterator[sparse.csc_matrix]:
-        """The whole matrix a few genes at a time, about ``most`` non-zeros each; scratch files go to ``folder``."""
+    def stripes(self, unit: str, folder: Path, most: int, n_obs: int) -> Iterator[sparse.csc_matrix]:
+        """The whole matrix a few genes at a time, about ``most`` non-zeros each; scratch files go to ``folder``.
+
+        ``n_obs`` is the number of cells, so that the first request can be no larger than that either.
+        """
 
     def matrix_bytes(self, unit: str) -> int | None:
         """Bytes of the whole matrix on the wire, without fetching it; None where that cannot be known."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 from anndata import AnnData
 
 from biocolab_accessor.errors import InvalidArgument
-from biocolab_accessor.inbound.disk import file_of_study, open_backed, open_lazily, write_study
+from biocolab_accessor.inbound.disk import expect_same, file_of_study, open_backed, open_lazily, write_study
 from biocolab_accessor.inbound.fetch import fetch, plan_fetch
 from biocolab_accessor.inbound.matrix import Format, Unit
 from biocolab_accessor.inbound.parts import StudyParts
@@ -105,8 +105,8 @@ class Study(Reading):
         genes
             Names of genes, in the order of the result; None means all.
         fields
-            Names of metadata fields for obs; None means all, an empty list none. Of BioFlex numbers are float32, so that
-            whole ones are exact up to 16,777,216, and truth values are labels: its wire has no other kinds.
+            Names of metadata fields for obs; None means all, an empty list none. Of BioFlex numbers are float32, exact
+            up to 16,777,216 where they are whole, and truth values are labels: its wire has no other kinds.
         unit
             What ``X`` holds: ``"raw"`` (counts) or ``"lognorm"``.
         layers
@@ -150,14 +150,15 @@ class Study(Reading):
         ((700, 2), ['CD3D', 'CD79A'], 'category')
         """
         selection = Selection.of(genes=genes, fields=fields, unit=unit, layers=layers, obsm=obsm, format=format)
+        self._parts.source.refresh()
         parts = self._parts.cached() if cache else self._parts
+        if backed is not None and selection.format != "csr":
+            msg = f"format is {format!r}: an AnnData that is backed by a file holds 'csr'"
+            raise InvalidArgument(msg)
         if dry_run:
             return plan_fetch(parts, selection)
         if backed is None:
             return fetch(parts, selection)
-        if selection.format != "csr":
-            msg = f"format is {format!r}: an AnnData that is backed by a file holds 'csr'"
-            raise InvalidArgument(msg)
         return open_backed(write_study(parts, selection, backed))
 
     def to_h5ad(
@@ -205,6 +206,7 @@ class Study(Reading):
         (700, 765)
         """
         selection = Selection.of(genes=genes, fields=fields, unit=unit, layers=layers, obsm=obsm)
+        self._parts.source.refresh()
         return write_study(self._parts, selection, path, compression)
 
     def lazy(
@@ -221,9 +223,10 @@ class Study(Reading):
         Parameters
         ----------
         path
-            h5ad to write and to read from; None means one in ``bc.cache``, which is possible for studies of BioFlex. It
-            has to stay there as long as the AnnData is used: ``bc.cache.clear()`` removes it, and so do newer entries
-            where all do not fit into ``bc.settings.cache_size``.
+            h5ad to write and to read from. One that is there is replaced if it is of the same study, unit and layers;
+            what others read from it stays what it was. None means one in ``bc.cache``, which is possible for studies of
+            BioFlex. It has to stay there as long as the AnnData is used: ``bc.cache.clear()`` removes it, and so do
+            newer entries where all do not fit into ``bc.settings.cache_size``.
         fields, unit, layers, obsm
             As for :meth:`to_anndata`.
 
@@ -237,7 +240,7 @@ class Study(Reading):
         ConfigurationError
             Dask is not installed.
         InvalidArgument
-            The study cannot be kept in the cache, and no path is given.
+            The study cannot be kept in the cache, and no path is given; or there is another file at the path.
 
         Examples
         --------
@@ -249,6 +252,9 @@ class Study(Reading):
         ('dask.array.core', (5, 765))
         """
         selection = Selection.of(fields=fields, unit=unit, layers=layers, obsm=obsm)
+        self._parts.source.refresh()
+        if path is not None:
+            expect_same(path, self._parts, selection)
         return open_lazily(file_of_study(self._parts, selection, path))
 
     def plot(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -35,6 +36,8 @@ def replacing(path: Path) -> Iterator[Path]:
     part = path.with_name(f".{uuid.uuid4().hex}.part")
     try:
         yield part
+        if path.exists():
+            shutil.copymode(path, part)  # who may read it was decided about the file that is there
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)

@@ -163,6 +163,32 @@ def test_what_stands_in_the_place_of_what_does_not_fit_can_be_pasted(study, tmp_
                 made.file.close()
 
 
+def test_a_lazy_study_never_takes_the_file_from_under_another(study, tmp_path: Path) -> None:
+    path = tmp_path / "x.h5ad"
+    first = study.lazy(path)
+    before = first.X.compute().toarray()
+    other = bc.study("CellTypist_sample" if study.id == "PBMC68k_reduced" else "PBMC68k_reduced")
+    for call in (
+        lambda: study.lazy(path, unit="lognorm"),
+        lambda: study.lazy(path, layers=["lognorm"]),
+        lambda: other.lazy(path),
+    ):
+        with pytest.raises(InvalidArgument, match=r"x\.h5ad is there, and not of study .*: give another"):
+            call()
+    again = study.lazy(path, fields=[], obsm=False)
+    for joined in (first, again):
+        np.testing.assert_array_equal(joined.X.compute().toarray(), before)
+    path.write_text("notes")
+    with pytest.raises(InvalidArgument, match="is there, and not of"):
+        study.lazy(path)
+    assert path.read_text() == "notes"
+
+
+def test_a_format_that_no_backed_file_has_is_refused_before_anything_is_planned(study, tmp_path: Path) -> None:
+    with pytest.raises(InvalidArgument, match="backed by a file holds 'csr'"):
+        study.to_anndata(backed=tmp_path / "x.h5ad", format="dense", dry_run=True)
+
+
 def test_a_dry_run_fetches_no_values(server: Sandbox) -> None:
     study = bc.study("PBMC68k_reduced")
     plan = study.to_anndata(dry_run=True, fields=["bulk_labels"])

@@ -101,3 +101,14 @@ def test_whole_numbers_stay_exact_as_far_as_64_bits_go() -> None:
 
 def test_half_of_a_surrogate_pair_is_a_name_like_any_other() -> None:
     assert text_index(["a", "\ud800"]).tolist() == ["a", "\ud800"]
+
+
+@pytest.mark.parametrize("other", ["barcode", "Barcodes", "BARCODE"])
+def test_of_two_columns_that_may_be_the_barcodes_the_protocols_own_is(other: str) -> None:
+    for columns in (
+        {other: ["x", "y"], "barcodes": ["b", "a"], "n": [1, 2]},
+        {"barcodes": ["b", "a"], other: "xy", "n": [1, 2]},
+    ):
+        found = align(columns, ["a", "b"], "metadata")
+        assert found["n"] == [2, 1]
+        assert found[other] == ["y", "x"]

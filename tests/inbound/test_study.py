@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pickle
 import warnings
+from enum import Enum
 from pathlib import Path
 
 import anndata as ad
@@ -159,6 +160,17 @@ class TestToAnnData:
             assert str(caught.value).startswith(f"obsm is {obsm!r}: ")
         assert list(tmp_path.iterdir()) == []
 
+    def test_layers_are_names_or_members_of_an_enum_or_none(self, study: Study) -> None:
+        unit = Enum("unit", {"LOGNORM": "lognorm"})
+        for layers in ([unit.LOGNORM], unit.LOGNORM, "lognorm"):
+            assert list(study.to_anndata(layers=layers, fields=[]).layers) == ["lognorm"]
+        assert list(study.to_anndata(layers=None, fields=[]).layers) == []
+        with pytest.raises(InvalidArgument, match="one of layers is 'log': give"):
+            study.to_anndata(layers=["log"])
+
+    def test_obsm_may_be_a_bool_of_numpy(self, study: Study, tmp_path: Path) -> None:
+        assert list(study.lazy(tmp_path / "x.h5ad", obsm=np.False_, fields=[]).obsm) == []
+
     @pytest.mark.parametrize("arguments", [{"unit": "tpm"}, {"layers": ["x"]}, {"format": "coo"}, {"genes": []}])
     def test_bad_arguments_are_refused(self, study: Study, arguments: dict) -> None:
         with pytest.raises(InvalidArgument):
@@ -230,6 +242,9 @@ class _Fake:
     def cache_key(self) -> None:
         return None
 
+    def refresh(self) -> None:
+        pass
+
     def metadata(self, fields: object, barcodes: object) -> dict:
         return {}
 
@@ -267,3 +282,18 @@ def test_parts_that_do_not_fit_together_are_refused(parts: dict) -> None:
 def test_both_kinds_of_server_are_sources() -> None:
     members = [name for name in dir(BioFlexSource) if not name.startswith("_")]
     assert set(members) <= {*dir(ConnectorSource), "name", "title", "study_id", "authors", "reference"}
+
+
+def test_a_study_of_a_group_has_the_fields_that_were_added_since(server: Sandbox, counts: ad.AnnData) -> None:
+    counts.biocolab.submit(study_id="grows", skip_dimred=True)
+    study = bc.study("grows", source="bbrowserx")
+    first = study.to_anndata()
+    field = study.metalist[0]
+    counts.obs["late"] = range(60)
+    counts.biocolab.push_metadata("late", study="grows")
+    assert "late" not in first.obs
+    assert "late" in study.fields
+    assert study.to_anndata(fields=["late"]).obs["late"].tolist() == list(range(60))
+    assert "late" in study.to_anndata().obs
+    assert study.metalist[0] is field
+    assert [each.id for each in study.metalist] == list(range(len(study.fields)))

@@ -57,3 +57,12 @@ def test_a_link_stays_one_and_what_it_stands_for_is_replaced(tmp_path: Path) -> 
     assert link.is_symlink()
     assert real.read_text() == "new"
     assert [path.name for path in real.parent.iterdir()] == ["real"]
+
+
+def test_who_may_read_a_file_is_as_it_was_decided(tmp_path: Path) -> None:
+    target = tmp_path / "x"
+    target.write_text("before")
+    target.chmod(0o600)
+    with replacing(target) as part:
+        part.write_text("after")
+    assert (target.read_text(), target.stat().st_mode & 0o777) == ("after", 0o600)
