@@ -30,7 +30,13 @@ def place_of(path: str | Path) -> Path:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A path beside ``path`` that takes its place when the block ends well, and is removed when it does not."""
+    """A path beside ``path`` that takes its place when the block ends well, and is removed when it does not.
+
+    Raises
+    ------
+    OSError
+        It cannot be written; the error names it.
+    """
     path = path.resolve() if path.is_symlink() else path  # else the link would go, and what it stands for stay old
     # Not named after it: a name may be as long as the file system takes.
     part = path.with_name(f".{uuid.uuid4().hex}.part")
@@ -39,5 +45,10 @@ def replacing(path: Path) -> Iterator[Path]:
         if path.exists():
             shutil.copymode(path, part)  # who may read it was decided about the file that is there
         part.replace(path)
+    except OSError as error:
+        # As where the disk is full: the name that the user gave, and not one that is gone by now.
+        if error.errno is not None and error.filename in (None, str(part)):
+            error.filename = str(path)
+        raise
     finally:
         part.unlink(missing_ok=True)

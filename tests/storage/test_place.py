@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 import pytest
@@ -66,3 +67,12 @@ def test_who_may_read_a_file_is_as_it_was_decided(tmp_path: Path) -> None:
     with replacing(target) as part:
         part.write_text("after")
     assert (target.read_text(), target.stat().st_mode & 0o777) == ("after", 0o600)
+
+
+def test_what_cannot_be_written_is_named(tmp_path: Path) -> None:
+    for named in (False, True):
+        with (
+            pytest.raises(OSError, match=r"No space left on device: '.*x\.h5ad'"),
+            replacing(tmp_path / "x.h5ad") as part,
+        ):
+            raise OSError(errno.ENOSPC, "No space left on device", *([str(part)] if named else []))
