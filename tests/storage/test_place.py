@@ -70,9 +70,7 @@ def test_who_may_read_a_file_is_as_it_was_decided(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_written_is_named(tmp_path: Path) -> None:
+    target = tmp_path / "x.h5ad"
     for named in (False, True):
-        with (
-            pytest.raises(OSError, match=r"No space left on device: '.*x\.h5ad'"),
-            replacing(tmp_path / "x.h5ad") as part,
-        ):
+        with pytest.raises(OSError, match=r"No space left on device: '.*x\.h5ad'"), replacing(target) as part:
             raise OSError(errno.ENOSPC, "No space left on device", *([str(part)] if named else []))
