@@ -11,18 +11,18 @@ import threading
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urljoin
 
 import requests
 import urllib3
-from requests.adapters import HTTPAdapter
 from requests.auth import AuthBase
 
 from biocolab_accessor.clients.address import file_url, is_loopback, origin, same_origin_url
 from biocolab_accessor.clients.answer import decode_json, refusal
 from biocolab_accessor.clients.cause import innermost
 from biocolab_accessor.clients.download import Download, OpenTarget
+from biocolab_accessor.clients.line import Adapter, line
 from biocolab_accessor.clients.multipart import FilePart
 from biocolab_accessor.clients.retry import Deadline, Retriable, retry_after, retrying
 from biocolab_accessor.config import settings
@@ -40,6 +40,8 @@ from biocolab_accessor.secret import Secret
 from biocolab_accessor.storage.budget import expect_room
 
 __all__ = ["HttpClient"]
+
+_Result = TypeVar("_Result")
 
 # What servers say that know no ranges, or none of this length any more.
 _RANGE_REFUSED = frozenset({400, 405, 412, 416, 422, 501})
@@ -60,13 +62,6 @@ class _TokenAuth(AuthBase):
         if origin(request.url or "") == self._origin:
             request.headers[self._header] = self._token.reveal()
         return request
-
-
-class _Adapter(HTTPAdapter):
-    """requests' adapter with larger blocks: http.client reads upload bodies 16 kB at a time otherwise."""
-
-    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-        super().init_poolmanager(*args, **kwargs, blocksize=256 * 1024)
 
 
 class HttpClient:
@@ -117,7 +112,7 @@ class HttpClient:
         """The pooled session, made anew in a forked process: two processes must not share a socket."""
         if self._session is None or self._pid != os.getpid():
             session = requests.Session()
-            adapter = _Adapter(pool_connections=4, pool_maxsize=32, max_retries=0)
+            adapter = Adapter(pool_connections=4, pool_maxsize=32, max_retries=0)
             session.mount("https://", adapter)
             session.mount("http://", adapter)
             session.auth = _TokenAuth(self.host, self.header, self.token)
@@ -258,7 +253,7 @@ class HttpClient:
         while True:
             resumed_at = download.resumed_at
             try:
-                return retrying(attempt, what=f"{method} {url}", idempotent=True, deadline=deadline)
+                return _retrying(attempt, f"{method} {url}", deadline)
             except TransportError:
                 # As long as something comes each time, a bad line is no reason to give up.
                 if download.resumed_at <= resumed_at or not deadline.left():
@@ -276,7 +271,7 @@ class HttpClient:
                 announced = response.headers.get("Content-Length", "")
                 return int(announced) if announced.isdecimal() else None
 
-        return retrying(attempt, what=f"POST {url}", idempotent=True, deadline=deadline)
+        return _retrying(attempt, f"POST {url}", deadline)
 
     def _json(
         self, method: str, url: str, fresh_body: Callable[[], Any], headers: Mapping[str, str], *, idempotent: bool
@@ -294,7 +289,7 @@ class HttpClient:
                 if isinstance(body, FilePart):
                     body.close()
 
-        return retrying(attempt, what=f"{method} {url}", idempotent=idempotent, deadline=deadline)
+        return _retrying(attempt, f"{method} {url}", deadline, idempotent=idempotent)
 
     def _answer(
         self, method: str, url: str, body: Any, headers: Mapping[str, str], deadline: Deadline
@@ -302,7 +297,7 @@ class HttpClient:
         """One attempt up to the headers of a successful answer; the caller closes it."""
         for _ in range(_MOST_REDIRECTS):
             deadline.check(f"{method} {url}")
-            silence = min(settings.read_timeout, deadline.left())
+            silence = max(0.01, min(settings.read_timeout, deadline.left()))
             try:
                 response = self.session.request(
                     method,
@@ -361,6 +356,14 @@ class HttpClient:
             if isinstance(error, BiocolabError):
                 raise
             raise _transport_failure(url, error, settings.read_timeout, self.header) from error
+
+
+def _retrying(attempt: Callable[[], _Result], what: str, deadline: Deadline, *, idempotent: bool = True) -> _Result:
+    def one() -> _Result:
+        with line():
+            return attempt()
+
+    return retrying(one, what=what, idempotent=idempotent, deadline=deadline)
 
 
 def _json_bytes(body: Mapping[str, Any]) -> bytes:

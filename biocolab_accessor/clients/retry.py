@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from biocolab_accessor.config import settings
+from biocolab_accessor.crew import given_up, pause
 from biocolab_accessor.errors import BiocolabError, TimedOut
 
 __all__ = ["Deadline", "Retriable", "retrying"]
@@ -24,7 +25,7 @@ _LONGEST_ASKED = 600.0
 
 @dataclass
 class Deadline:
-    """The time by which one operation must have ended."""
+    """The time by which one operation must have ended; at once, where nobody waits for it any more."""
 
     seconds: float = field(default_factory=lambda: settings.deadline)
 
@@ -33,7 +34,7 @@ class Deadline:
 
     def left(self) -> float:
         """Seconds left, never below zero."""
-        return max(0.0, self._end - time.monotonic())
+        return 0.0 if given_up() else max(0.0, self._end - time.monotonic())
 
     def check(self, what: str) -> None:
         """Raise TimedOut when the time is over.
@@ -108,23 +109,23 @@ def retrying(
             return attempt()
         except Retriable as failure:
             tries, since_moved = tries + 1, 1 if failure.moved else since_moved + 1
-            pause = failure.retry_after
-            if pause is None:
-                pause = min(_LONGEST_DELAY, _FIRST_DELAY * 2 ** (since_moved - 1)) * random.uniform(0.5, 1.0)
-            elif pause > _LONGEST_ASKED:
-                failure.error.add_note(f"the server asks not to be called again for {pause:,.0f} s")
+            delay = failure.retry_after
+            if delay is None:
+                delay = min(_LONGEST_DELAY, _FIRST_DELAY * 2 ** (since_moved - 1)) * random.uniform(0.5, 1.0)
+            elif delay > _LONGEST_ASKED:
+                failure.error.add_note(f"the server asks not to be called again for {delay:,.0f} s")
             again = (
                 since_moved <= retries
                 and (idempotent or failure.never_arrived)
-                and pause < deadline.left()
-                and pause <= _LONGEST_ASKED
+                and delay < deadline.left()
+                and delay <= _LONGEST_ASKED
             )
             if not again:
                 if tries > 1:
                     failure.error.add_note(f"tried {tries} times")
                 raise failure.error from failure.error.__cause__
-            logger.info("%s: %s; trying again in %.1f s (%d of %d)", what, failure.error, pause, since_moved, retries)
-        time.sleep(pause)
+            logger.info("%s: %s; trying again in %.1f s (%d of %d)", what, failure.error, delay, since_moved, retries)
+        pause(delay)
 
 
 def retry_after(header: str | None) -> float | None:
