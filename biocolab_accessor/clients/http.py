@@ -47,9 +47,19 @@ _Result = TypeVar("_Result")
 _RANGE_REFUSED = frozenset({400, 405, 412, 416, 422, 501})
 _RETRIABLE_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
 _PIECE = 1024 * 1024
+_MOST_REDIRECTS = 5
 _lock = threading.Lock()
 _unverified: set[str] = set()
-_MOST_REDIRECTS = 5
+
+
+def _renew_lock() -> None:
+    """In a forked process: whoever held the lock is not there to let it go."""
+    global _lock
+    _lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_lock)
 
 
 class _TokenAuth(AuthBase):
@@ -110,25 +120,30 @@ class HttpClient:
     @property
     def session(self) -> requests.Session:
         """The pooled session, made anew in a forked process: two processes must not share a socket."""
-        if self._session is None or self._pid != os.getpid():
-            session = requests.Session()
-            adapter = Adapter(pool_connections=4, pool_maxsize=32, max_retries=0)
-            session.mount("https://", adapter)
-            session.mount("http://", adapter)
-            session.auth = _TokenAuth(self.host, self.header, self.token)
-            session.cookies.set_policy(http.cookiejar.DefaultCookiePolicy(allowed_domains=[]))
-            session.headers.update(self._extra_headers)
-            session.verify = str(self.ssl) if isinstance(self.ssl, Path) else self.ssl
-            # A token for this machine must never be handed to a proxy that the environment names.
-            session.trust_env = not is_loopback(origin(self.host)[1])
-            self._session, self._pid = session, os.getpid()
-        return self._session
+        with _lock:
+            if self._session is None or self._pid != os.getpid():
+                self._session, self._pid = self._new_session(), os.getpid()
+            return self._session
+
+    def _new_session(self) -> requests.Session:
+        session = requests.Session()
+        adapter = Adapter(pool_connections=4, pool_maxsize=32, max_retries=0)
+        session.mount("https://", adapter)
+        session.mount("http://", adapter)
+        session.auth = _TokenAuth(self.host, self.header, self.token)
+        session.cookies.set_policy(http.cookiejar.DefaultCookiePolicy(allowed_domains=[]))
+        session.headers.update(self._extra_headers)
+        session.verify = str(self.ssl) if isinstance(self.ssl, Path) else self.ssl
+        # A token for this machine must never be handed to a proxy that the environment names.
+        session.trust_env = not is_loopback(origin(self.host)[1])
+        return session
 
     def close(self) -> None:
         """Close the pooled connections; the next request opens new ones."""
-        if self._session is not None:
-            self._session.close()
-            self._session = None
+        with _lock:
+            session, self._session = self._session, None
+        if session is not None:
+            session.close()
 
     def post(self, route: str, body: Mapping[str, Any] | None = None, *, idempotent: bool = True) -> Any:
         """Post JSON, get JSON.
