@@ -6,7 +6,6 @@ import http.cookiejar
 import json
 import os
 import re
-import ssl as tls
 import threading
 import warnings
 from collections.abc import Callable, Iterable, Mapping
@@ -20,9 +19,10 @@ from requests.auth import AuthBase
 
 from biocolab_accessor.clients.address import file_url, is_loopback, origin, same_origin_url
 from biocolab_accessor.clients.answer import decode_json, refusal
-from biocolab_accessor.clients.cause import innermost
 from biocolab_accessor.clients.download import Download, OpenTarget
+from biocolab_accessor.clients.failure import transport_failure
 from biocolab_accessor.clients.line import Adapter, line
+from biocolab_accessor.clients.mask import hidden, masking, without_frames
 from biocolab_accessor.clients.multipart import FilePart
 from biocolab_accessor.clients.retry import Deadline, Retriable, retry_after, retrying
 from biocolab_accessor.config import settings
@@ -32,7 +32,6 @@ from biocolab_accessor.errors import (
     InvalidHost,
     RedirectRefused,
     ServerError,
-    TimedOut,
     TransportError,
 )
 from biocolab_accessor.notice import notice
@@ -246,7 +245,8 @@ class HttpClient:
         InvalidResponse
             It is a web page or a message in place of a file.
         """
-        url = file_url(self.host, route) if elsewhere else same_origin_url(self.host, route)
+        with masking(self.token):
+            url = file_url(self.host, route) if elsewhere else same_origin_url(self.host, route)
         data = None if method == "GET" else _json_bytes(body or {})
         headers = {"Accept-Encoding": "identity", "Content-Type": "application/json"}
         deadline = Deadline()
@@ -268,7 +268,7 @@ class HttpClient:
         while True:
             resumed_at = download.resumed_at
             try:
-                return _retrying(attempt, f"{method} {url}", deadline)
+                return self._retrying(attempt, f"{method} {url}", deadline)
             except TransportError:
                 # As long as something comes each time, a bad line is no reason to give up.
                 if download.resumed_at <= resumed_at or not deadline.left():
@@ -286,7 +286,16 @@ class HttpClient:
                 announced = response.headers.get("Content-Length", "")
                 return int(announced) if announced.isdecimal() else None
 
-        return _retrying(attempt, f"POST {url}", deadline)
+        return self._retrying(attempt, f"POST {url}", deadline)
+
+    def _retrying(
+        self, attempt: Callable[[], _Result], what: str, deadline: Deadline, *, idempotent: bool = True
+    ) -> _Result:
+        def one() -> _Result:
+            with masking(self.token), line():
+                return attempt()
+
+        return retrying(one, what=hidden(what, self.token), idempotent=idempotent, deadline=deadline)
 
     def _json(
         self, method: str, url: str, fresh_body: Callable[[], Any], headers: Mapping[str, str], *, idempotent: bool
@@ -304,7 +313,7 @@ class HttpClient:
                 if isinstance(body, FilePart):
                     body.close()
 
-        return _retrying(attempt, f"{method} {url}", deadline, idempotent=idempotent)
+        return self._retrying(attempt, f"{method} {url}", deadline, idempotent=idempotent)
 
     def _answer(
         self, method: str, url: str, body: Any, headers: Mapping[str, str], deadline: Deadline
@@ -325,7 +334,10 @@ class HttpClient:
                 )
             except requests.RequestException as error:
                 what = f"{method} {url}"
-                raise _transport_failure(what, error, silence, self.header) from error
+                raise transport_failure(what, error, silence, self.header) from error
+            except BaseException as error:  # Ctrl-C, or of the file that was sent
+                without_frames(error, self.header)
+                raise error
             # Sent is sent: no traceback, debugger or log of the answer needs the token.
             response.request.headers[self.header] = "****"
             if response.status_code < 300:
@@ -370,15 +382,7 @@ class HttpClient:
         except (urllib3.exceptions.HTTPError, OSError) as error:
             if isinstance(error, BiocolabError):
                 raise
-            raise _transport_failure(url, error, settings.read_timeout, self.header) from error
-
-
-def _retrying(attempt: Callable[[], _Result], what: str, deadline: Deadline, *, idempotent: bool = True) -> _Result:
-    def one() -> _Result:
-        with line():
-            return attempt()
-
-    return retrying(one, what=what, idempotent=idempotent, deadline=deadline)
+            raise transport_failure(url, error, settings.read_timeout, self.header) from error
 
 
 def _json_bytes(body: Mapping[str, Any]) -> bytes:
@@ -418,39 +422,3 @@ def _bounded(pieces: Iterable[bytes], url: str) -> bytes:
         return b"".join(held)
     finally:
         held.clear()  # an error that somebody keeps, keeps this frame
-
-
-def _transport_failure(what: str, error: Exception, silence: float, header: str) -> Retriable:
-    """What a failed attempt means, with the token taken out of everything the cause holds on to."""
-    _scrub(error, header)
-    text = innermost(error)
-    if isinstance(error, requests.exceptions.SSLError | tls.SSLError):
-        failure = TransportError(
-            f"{what}: the certificate was not accepted: {text}. "
-            "For a server with its own authority give ssl='/path/to/ca.pem'"
-        )
-    elif isinstance(error, requests.exceptions.ConnectTimeout):
-        failure = TimedOut(f"{what}: no connection within {settings.connect_timeout:g} s (bc.settings.connect_timeout)")
-    elif isinstance(error, requests.exceptions.Timeout | urllib3.exceptions.ReadTimeoutError | TimeoutError):
-        failure = TimedOut(f"{what}: no answer within {silence:g} s (bc.settings.read_timeout)")
-    elif isinstance(error, requests.exceptions.ProxyError):
-        failure = TransportError(f"{what}: the proxy of the environment did not pass it on: {text}")
-    elif isinstance(error, requests.exceptions.ConnectionError):
-        failure = TransportError(f"{what}: no connection: {text}. Is the server up, and the host right?")
-    else:
-        failure = TransportError(f"{what}: the answer broke off: {text}")
-    failure.__cause__ = error
-    never_arrived = "NewConnectionError" in repr(error) or isinstance(error, requests.exceptions.ConnectTimeout)
-    return Retriable(failure, never_arrived=never_arrived)
-
-
-def _scrub(error: BaseException | None, header: str) -> None:
-    """Take headers and frames, whose locals hold the token, out of an exception chain; type and text stay."""
-    seen: set[int] = set()
-    while error is not None and id(error) not in seen:
-        seen.add(id(error))
-        error.__traceback__ = None
-        request = getattr(error, "request", None)
-        if request is not None and header in getattr(request, "headers", {}):
-            request.headers[header] = "****"
-        error = error.__cause__ or error.__context__
