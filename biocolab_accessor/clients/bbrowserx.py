@@ -405,7 +405,7 @@ class BBrowserXConnector(_Official):
         self, api_route: str, data: Mapping[str, Any] | None = None, check_error: bool = True
     ) -> dict[str, Any]:
         """Post to a route below the host, ``api/v1/…``, and give the checked envelope."""
-        return cast("dict[str, Any]", super().post_request(api_route, dict(data or {}), check_error))
+        return cast("dict[str, Any]", super().post_request(api_route.lstrip("/"), dict(data or {}), check_error))
 
 
 def _size(path: Path) -> int:

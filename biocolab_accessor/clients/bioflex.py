@@ -17,7 +17,7 @@ from bioflex.constants import CATEGORY, EXPORT_H5AD, METADATA_TYPES, NUMBER
 from numpy.typing import NDArray
 from scipy import sparse
 
-from biocolab_accessor.clients.address import normalise_host
+from biocolab_accessor.clients.address import normalise_host, route_url
 from biocolab_accessor.clients.arguments import name_list
 from biocolab_accessor.clients.buffer import Buffer
 from biocolab_accessor.clients.http import HttpClient
@@ -88,7 +88,7 @@ class BioFlexConnection(connection.Connection):
 
     def _post_request(self, path: str, params: Mapping[str, Any] | None = None) -> Any:
         with masking(self.http.token):
-            return _accepted(self.http.post(path, params), f"{self.http.host.rstrip('/')}{path}")
+            return _accepted(self.http.post(path, params), route_url(self.http.host, path))
 
     def _post_download(
         self, path: str, params: Mapping[str, Any] | None = None, dst_file: io.IOBase | None = None

@@ -17,7 +17,7 @@ import requests
 import urllib3
 from requests.auth import AuthBase
 
-from biocolab_accessor.clients.address import file_url, is_loopback, origin, same_origin_url
+from biocolab_accessor.clients.address import file_url, is_loopback, origin, route_url, same_origin_url
 from biocolab_accessor.clients.answer import decode_json, refusal
 from biocolab_accessor.clients.download import Download, OpenTarget
 from biocolab_accessor.clients.failure import transport_failure
@@ -150,7 +150,7 @@ class HttpClient:
         Parameters
         ----------
         route
-            Path below the host, ``api/v1/get_user_groups`` or ``/v1/database/list``.
+            Path below the host, ``api/v1/get_user_groups`` or ``/v1/database/list``; the host's own path stays.
         body
             JSON object; none is sent as ``{}``.
         idempotent
@@ -172,11 +172,11 @@ class HttpClient:
         """
         data = _json_bytes(body or {})
         headers = {"Content-Type": "application/json"}
-        return self._json("POST", urljoin(self.host, route), lambda: data, headers, idempotent=idempotent)
+        return self._json("POST", route_url(self.host, route), lambda: data, headers, idempotent=idempotent)
 
     def get(self, route: str) -> Any:
         """Get JSON. Raises as :meth:`post` does."""
-        return self._json("GET", urljoin(self.host, route), lambda: None, {}, idempotent=True)
+        return self._json("GET", route_url(self.host, route), lambda: None, {}, idempotent=True)
 
     def post_file_part(
         self,
@@ -210,7 +210,7 @@ class HttpClient:
                 count(-sent)
             return FilePart(params, file_name, path, offset, length, count)
 
-        return self._json("POST", urljoin(self.host, route), fresh_body, {}, idempotent=True)
+        return self._json("POST", route_url(self.host, route), fresh_body, {}, idempotent=True)
 
     def download(
         self,
@@ -229,7 +229,7 @@ class HttpClient:
         Parameters
         ----------
         method, route, body
-            The request. A route may be an address that the server named, on its own origin.
+            The request. For a GET the route is what the server named, an address or a path on its own origin.
         open_target
             Called with the announced length (None where there is none) when the first bytes have come, and again where
             an answer begins afresh; gives the function that takes the pieces.
@@ -246,7 +246,10 @@ class HttpClient:
             It is a web page or a message in place of a file.
         """
         with masking(self.token):
-            url = file_url(self.host, route) if elsewhere else same_origin_url(self.host, route)
+            if method == "POST":
+                url = route_url(self.host, route)
+            else:
+                url = file_url(self.host, route) if elsewhere else same_origin_url(self.host, route)
         data = None if method == "GET" else _json_bytes(body or {})
         headers = {"Accept-Encoding": "identity", "Content-Type": "application/json"}
         deadline = Deadline()
@@ -276,7 +279,7 @@ class HttpClient:
 
     def announced_length(self, route: str, body: Mapping[str, Any]) -> int | None:
         """How long the answer to a POST would be, where the server says so; the answer itself is not fetched."""
-        url = urljoin(self.host, route)
+        url = route_url(self.host, route)
         data = _json_bytes(body)
         headers = {"Accept-Encoding": "identity", "Content-Type": "application/json"}
         deadline = Deadline()
