@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import pairwise
@@ -20,6 +20,7 @@ from scipy.sparse import _sparsetools
 from biocolab_accessor.errors import BiocolabError, InvalidResponse
 from biocolab_accessor.storage.budget import expect_room
 from biocolab_accessor.storage.inflate import can_inflate, filters_of, read_deflated
+from biocolab_accessor.storage.transpose import PEAK
 from biocolab_accessor.threads import THREADS, shares
 
 __all__ = [
@@ -128,11 +129,21 @@ def csc_from_hdf5(
         raise InvalidResponse(msg)
     with reading_hdf5(what), h5py.File(_ReadOnlyView(view.data), "r") as file:
         datasets = checked_datasets(file, len(view), what)
-        expect_room(sum(int(each.nbytes) for each in datasets.values() if each.chunks), what, "ask for genes=")
+        _expect_inflated(datasets.values(), len(view), what)
         arrays = {name: _values(dataset, view) for name, dataset in datasets.items()}
     return csc_from_arrays(
         arrays["data"], arrays["indices"], arrays["indptr"], arrays["shape"].tolist(), what, expected=shape
     )
+
+
+def _expect_inflated(datasets: Collection[h5py.Dataset], held: int, what: str) -> None:
+    """Ask for what the datasets in chunks take beside the file: while they are read, and then turned."""
+    chunked = [each for each in datasets if each.chunks]
+    if not chunked:
+        return
+    whole = sum(int(each.nbytes) for each in chunked)
+    at_work = max(min(THREADS * each.chunks[0] * each.dtype.itemsize, int(each.nbytes)) for each in chunked)
+    expect_room(held + max(int(PEAK * whole), whole + at_work), what, "ask for genes=", held=held)
 
 
 def csc_from_arrays(
