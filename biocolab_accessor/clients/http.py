@@ -46,6 +46,7 @@ _Result = TypeVar("_Result")
 _RANGE_REFUSED = frozenset({400, 405, 412, 416, 422, 501})
 _RETRIABLE_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
 _PIECE = 1024 * 1024
+_LESS = "ask for less at a time"
 _MOST_REDIRECTS = 5
 _lock = threading.Lock()
 _unverified: set[str] = set()
@@ -286,8 +287,7 @@ class HttpClient:
 
         def attempt() -> int | None:
             with self._answer("POST", url, data, headers, deadline) as response:
-                announced = response.headers.get("Content-Length", "")
-                return int(announced) if announced.isdecimal() else None
+                return _announced(response)
 
         return self._retrying(attempt, f"POST {url}", deadline)
 
@@ -310,7 +310,7 @@ class HttpClient:
             content_type = {"Content-Type": body.content_type} if isinstance(body, FilePart) else {}
             try:
                 with self._answer(method, url, body, {**headers, **content_type}, deadline) as response:
-                    content = _bounded(self._pieces(response, url, deadline), url)
+                    content = _whole(self._pieces(response, url, deadline), url, _announced(response))
                     return decode_json(url, content, response.headers.get("Content-Type", ""))
             finally:
                 if isinstance(body, FilePart):
@@ -411,17 +411,25 @@ def _warn_unverified(host: str) -> None:
     )
 
 
-def _bounded(pieces: Iterable[bytes], url: str) -> bytes:
-    """Pieces as one; a server that never stops is stopped at the budget."""
-    held: list[bytes] = []
-    taken, looked = 0, _PIECE
+def _announced(response: requests.Response) -> int | None:
+    """Bytes of the body as they are on the way, encoded or not."""
+    announced = response.headers.get("Content-Length", "")
+    return int(announced) if announced.isdecimal() else None
+
+
+def _whole(pieces: Iterable[bytes], url: str, announced: int | None) -> bytearray:
+    """Pieces as one; a server that sends, or says that it will send, more than fits is stopped at the budget."""
+    content, looked = bytearray(), _PIECE
     try:
+        if announced is not None and announced > looked:
+            expect_room(2 * announced, url, _LESS)  # as its bytes and its text
+            looked = announced
         for piece in pieces:
-            held.append(piece)
-            taken += len(piece)
-            if taken > looked:
-                looked = 2 * taken
-                expect_room(2 * taken, url, "ask for less at a time")
-        return b"".join(held)
-    finally:
-        held.clear()  # an error that somebody keeps, keeps this frame
+            content += piece
+            if len(content) > looked:
+                looked = 2 * len(content)
+                expect_room(looked, url, _LESS, held=len(content))
+    except BaseException:
+        content.clear()  # an error that somebody keeps, keeps this frame
+        raise
+    return content

@@ -315,6 +315,13 @@ def test_an_answer_that_never_ends_is_stopped_by_the_budget(scripted: Scripted) 
         client(scripted.host).download("POST", "x", {}, open_target=Buffer().open)
 
 
+def test_an_answer_that_says_that_it_is_too_large_is_not_read(scripted: Scripted) -> None:
+    scripted.answers(answer(content=b"[", length=11_000_000))
+    with bc.settings.override(memory_budget=20_000_000), pytest.raises(TooLarge, match=r"22\.0 MB.*less at a time"):
+        client(scripted.host).post("x")
+    assert len(scripted.requests) == 1
+
+
 def test_threads_that_begin_at_once_share_one_session(scripted: Scripted, monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[requests.Session] = []
     real = requests.Session.__init__

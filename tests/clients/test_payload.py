@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import base64
 import io
+import tracemalloc
 from pathlib import Path
 
 import h5py
@@ -110,6 +111,35 @@ def test_contiguous_datasets_are_viewed_and_can_be_written_to() -> None:
     assert np.shares_memory(matrix.data, content)
     assert np.shares_memory(matrix.indices, content)
     matrix.data *= 2
+
+
+@given(st.text("AQg/+=", max_size=40) | st.text("AQ=é \n-", max_size=12), st.sampled_from([4, 8, 12, 1 << 20]))
+def test_base64_is_taken_and_refused_as_python_does_whatever_its_pieces(text: str, piece: int) -> None:
+    try:
+        expected = base64.b64decode(text, validate=True)
+    except ValueError:
+        expected = None
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(payload, "_BASE64_PIECE", piece)
+        if expected is None:
+            with pytest.raises(InvalidResponse, match="x: not valid base64"):
+                decode_array(text, "<u1", "x")
+        else:
+            assert decode_array(text, "<u1", "x").tobytes() == expected
+
+
+def test_an_array_is_decoded_once_and_can_be_written_to() -> None:
+    array = np.arange(2_000_000, dtype=np.float32)
+    text = encoded(array, "<f4")
+    tracemalloc.start()
+    try:
+        found = decode_array(text, "<f4", "x", length=len(array))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    np.testing.assert_array_equal(found, array)
+    assert peak < 1.4 * array.nbytes  # pieces, and where the system has no pages the array
+    found += 1
 
 
 def broken(**changes: object) -> dict:
