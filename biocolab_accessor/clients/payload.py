@@ -29,6 +29,7 @@ __all__ = [
     "csc_from_base64",
     "csc_from_hdf5",
     "decode_array",
+    "expect_pointers",
     "reading_hdf5",
     "sizes",
     "strings",
@@ -92,13 +93,13 @@ def _octets(text: str) -> NDArray[np.uint8]:
     filled = 0
     for start in range(0, len(text), _BASE64_PIECE):
         piece = binascii.a2b_base64(text[start : start + _BASE64_PIECE], strict_mode=True)
-        # Each piece may end as only the last one should.
-        if filled != start // 4 * 3 or len(piece) > len(octets) - filled:
-            msg = "there is padding before its end"
+        # Each piece may end as only the last one should, and Python takes more padding than there can be.
+        if len(piece) != min(_BASE64_PIECE // 4 * 3, len(octets) - filled):
+            msg = "its padding is wrong"
             raise ValueError(msg)
         octets[filled : filled + len(piece)] = np.frombuffer(piece, np.uint8)
         filled += len(piece)
-    return octets[:filled]
+    return octets
 
 
 def csc_from_base64(
@@ -118,9 +119,7 @@ def csc_from_base64(
     )
 
 
-def csc_from_hdf5(
-    content: bytearray | NDArray[np.uint8], what: str, *, shape: tuple[int | None, int | None] = (None, None)
-) -> sparse.csc_matrix:
+def csc_from_hdf5(content: bytearray | NDArray[np.uint8], what: str) -> sparse.csc_matrix:
     """The matrix of a ``get_matrix`` answer: HDF5 with ``data``, ``indices``, ``indptr`` and ``shape`` at its root.
 
     Contiguous datasets are viewed in place, so that the matrix lives in ``content`` and costs no second copy.
@@ -131,8 +130,6 @@ def csc_from_hdf5(
         The whole file, in memory that stays valid as long as the matrix.
     what
         The request, for messages.
-    shape
-        Cells and genes that there must be, where known.
 
     Raises
     ------
@@ -147,9 +144,7 @@ def csc_from_hdf5(
         datasets = checked_datasets(file, len(view), what)
         _expect_inflated(datasets.values(), len(view), what)
         arrays = {name: _values(dataset, view) for name, dataset in datasets.items()}
-    return csc_from_arrays(
-        arrays["data"], arrays["indices"], arrays["indptr"], arrays["shape"].tolist(), what, expected=shape
-    )
+    return csc_from_arrays(arrays["data"], arrays["indices"], arrays["indptr"], arrays["shape"].tolist(), what)
 
 
 def _expect_inflated(datasets: Collection[h5py.Dataset], held: int, what: str) -> None:
@@ -191,15 +186,7 @@ def csc_from_arrays(
         if array.ndim != 1 or array.dtype.kind not in kinds:
             msg = f"{what}: {name} is a {array.ndim}-d array of {array.dtype}"
             raise InvalidResponse(msg)
-    if len(indptr) != n_vars + 1:
-        msg = f"{what}: {n_vars:,} genes need {n_vars + 1:,} column pointers, got {len(indptr):,}"
-        raise InvalidResponse(msg)
-    if len(data) != len(indices):
-        msg = f"{what}: {len(data):,} values but {len(indices):,} indices"
-        raise InvalidResponse(msg)
-    if indptr[0] != 0 or indptr[-1] != len(data) or bool(np.any(indptr[1:] < indptr[:-1])):
-        msg = f"{what}: the column pointers do not rise from 0 to {len(data):,}"
-        raise InvalidResponse(msg)
+    expect_pointers(indptr, n_vars, len(data), len(indices), what)
     if len(indices) and (int(indices.max()) >= n_obs or (indices.dtype.kind == "i" and int(indices.min()) < 0)):
         msg = f"{what}: a row index lies outside the {n_obs:,} cells"
         raise InvalidResponse(msg)
@@ -217,6 +204,25 @@ def csc_from_arrays(
             msg = f"{what}: a gene holds the same cell twice"
             raise InvalidResponse(msg)
     return matrix
+
+
+def expect_pointers(indptr: NDArray[Any], n_vars: int, n_values: int, n_indices: int, what: str) -> None:
+    """Refuse column pointers that do not rise from 0 to the number of values, or are not one more than the genes.
+
+    Raises
+    ------
+    InvalidResponse
+        They are; or there are not as many indices as values.
+    """
+    if len(indptr) != n_vars + 1:
+        msg = f"{what}: {n_vars:,} genes need {n_vars + 1:,} column pointers, got {len(indptr):,}"
+        raise InvalidResponse(msg)
+    if n_values != n_indices:
+        msg = f"{what}: {n_values:,} values but {n_indices:,} indices"
+        raise InvalidResponse(msg)
+    if indptr[0] != 0 or indptr[-1] != n_values or bool(np.any(indptr[1:] < indptr[:-1])):
+        msg = f"{what}: the column pointers do not rise from 0 to {n_values:,}"
+        raise InvalidResponse(msg)
 
 
 def _is_canonical(matrix: sparse.csc_matrix) -> bool:
