@@ -7,7 +7,7 @@ from urllib.parse import urljoin, urlsplit
 
 from biocolab_accessor.errors import InsecureHost, InvalidHost, InvalidResponse
 
-__all__ = ["file_url", "is_loopback", "normalise_host", "origin", "same_origin_url"]
+__all__ = ["file_url", "is_loopback", "normalise_host", "origin", "route_url", "same_origin_url"]
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
@@ -86,6 +86,24 @@ def origin(url: str) -> tuple[str, str, int]:
     parts = urlsplit(url)
     scheme = parts.scheme.lower()
     return scheme, (parts.hostname or "").lower(), parts.port or _DEFAULT_PORTS.get(scheme, 0)
+
+
+def route_url(host: str, route: str) -> str:
+    """The address of a route, below the path of the host: a slash at its beginning does not mean the server's root.
+
+    Parameters
+    ----------
+    host
+        As :func:`normalise_host` gives it.
+    route
+        With or without the host before it.
+
+    Examples
+    --------
+    >>> route_url("https://company.example/gateway/", "/v1/database/list")
+    'https://company.example/gateway/v1/database/list'
+    """
+    return host + route.removeprefix(host).lstrip("/")
 
 
 def same_origin_url(host: str, path: str) -> str:

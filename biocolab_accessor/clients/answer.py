@@ -25,6 +25,8 @@ __all__ = [
 
 _LONGEST_DETAIL = 1000
 _ROUTE = re.compile(r"/v1/[a-z_/]+$")
+_SOMETHING = re.compile(rb"\S")
+_WIDE = re.compile(rb"[\xf0-\xf4]")
 _NO_TEXT = re.compile(rb"\\u(?:[dD][89a-fA-F]|0000)")
 
 # Bytes that a JSON value takes in memory, by the character that stands for it; a hostile one is 30 times its text.
@@ -53,8 +55,17 @@ class Envelope(dict[str, Any]):
         raise InvalidResponse(msg)
 
 
-def decode_json(url: str, content: bytes, content_type: str) -> Any:
+def decode_json(url: str, content: bytearray, content_type: str) -> Any:
     """The JSON of an answer.
+
+    Parameters
+    ----------
+    url
+        Of the answer.
+    content
+        The answer; empty afterwards, so that its text is not there twice while it is parsed.
+    content_type
+        What the server calls it.
 
     Raises
     ------
@@ -65,20 +76,27 @@ def decode_json(url: str, content: bytes, content_type: str) -> Any:
     TooLarge
         Its values would not fit into memory.
     """
-    if not content.strip():
+    if not _SOMETHING.search(content):
         raise Retriable(InvalidResponse(f"{url}: the answer is empty"))
-    if len(content) > _SMALL:
-        expect_room(len(content) + sum(content.count(sign) * cost for sign, cost in _COSTS), url, _LESS)
-    expect_no_page(url, content[:2000])
+    size = len(content)
+    if size > _SMALL:
+        # Its text with what it is decoded from, and then with its values.
+        width = 1 if content.isascii() else 4 if _WIDE.search(content) else 2
+        values = size + sum(content.count(sign) * cost for sign, cost in _COSTS)
+        expect_room(width * size + values, url, _LESS, held=size)
+    start, no_text = bytes(content[:2000]), _NO_TEXT.search(content) is not None
+    expect_no_page(url, start)
     try:
-        answer = json.loads(content.decode("utf-8-sig"))
+        text = content.decode("utf-8-sig")
+        content.clear()
+        answer = json.loads(text)
     except (ValueError, RecursionError) as error:
-        start = content[:80].decode("utf-8", "replace")
+        begins = start[:80].decode("utf-8", "replace")
         if "html" in content_type.lower():
-            raise _page(url, start) from None
-        broken = InvalidResponse(f"{url}: the answer is not JSON ({error}); it begins {start!r}")
+            raise _page(url, begins) from None
+        broken = InvalidResponse(f"{url}: the answer is not JSON ({error}); it begins {begins!r}")
         raise Retriable(broken) from None
-    if _NO_TEXT.search(content):
+    if no_text:
         _expect_text(url, answer)
     return answer
 

@@ -29,6 +29,7 @@ from biocolab_accessor.clients.arguments import (
     submit_arguments,
 )
 from biocolab_accessor.clients.http import HttpClient
+from biocolab_accessor.clients.mask import masking
 from biocolab_accessor.clients.metadata_table import columns_on_the_wire, read_table
 from biocolab_accessor.clients.payload import csc_from_base64, decode_array, strings
 from biocolab_accessor.clients.save import save
@@ -83,7 +84,8 @@ class _Agent:
 
     def post(self, url: str, body: Mapping[str, Any] | None = None, check_error: bool = True) -> dict[str, Any]:
         route = url.removeprefix(self._http.host)
-        return unwrap(url, self._http.post(url, plain(body or {}), idempotent=route not in _NOT_IDEMPOTENT))
+        with masking(self._http.token):
+            return unwrap(url, self._http.post(url, plain(body or {}), idempotent=route not in _NOT_IDEMPOTENT))
 
 
 class BBrowserXConnector(_Official):
@@ -295,8 +297,11 @@ class BBrowserXConnector(_Official):
         on_bytes
             Called with the number of bytes sent, and with a negative one when an attempt is thrown away.
         """
-        answer = self.http.post_file_part("api/v1/upload_chunk", params, name, path, offset, length, on_bytes)
-        return _output_dir(unwrap(f"{self.host}api/v1/upload_chunk", answer), name)
+        route = "api/v1/upload_chunk"
+        url = f"{self.host}{route}"
+        with masking(self.http.token):
+            said = unwrap(url, self.http.post_file_part(route, params, name, path, offset, length, on_bytes))
+        return _output_dir(said, name)
 
     def submit_task(self, route: str, body: Mapping[str, Any], *, idempotent: bool = False) -> str | int:
         """Post a submission and give the id of its task on the server.
@@ -309,7 +314,8 @@ class BBrowserXConnector(_Official):
             Whether it may be sent again when its answer was lost.
         """
         url = f"{self.host}api/v1/{route}"
-        data = unwrap(url, self.http.post(url, plain(body), idempotent=idempotent)).get("data")
+        with masking(self.http.token):
+            data = unwrap(url, self.http.post(url, plain(body), idempotent=idempotent)).get("data")
         task_id = data.get("id") if isinstance(data, dict) else None
         if not isinstance(task_id, str | int) or task_id == "":
             msg = f"{self.host}: {route} gave no task id"
@@ -399,7 +405,7 @@ class BBrowserXConnector(_Official):
         self, api_route: str, data: Mapping[str, Any] | None = None, check_error: bool = True
     ) -> dict[str, Any]:
         """Post to a route below the host, ``api/v1/…``, and give the checked envelope."""
-        return cast("dict[str, Any]", super().post_request(api_route, dict(data or {}), check_error))
+        return cast("dict[str, Any]", super().post_request(api_route.lstrip("/"), dict(data or {}), check_error))
 
 
 def _size(path: Path) -> int:

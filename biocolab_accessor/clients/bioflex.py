@@ -17,10 +17,11 @@ from bioflex.constants import CATEGORY, EXPORT_H5AD, METADATA_TYPES, NUMBER
 from numpy.typing import NDArray
 from scipy import sparse
 
-from biocolab_accessor.clients.address import normalise_host
+from biocolab_accessor.clients.address import normalise_host, route_url
 from biocolab_accessor.clients.arguments import name_list
 from biocolab_accessor.clients.buffer import Buffer
 from biocolab_accessor.clients.http import HttpClient
+from biocolab_accessor.clients.mask import masking
 from biocolab_accessor.clients.matrix_file import stripes_of_file
 from biocolab_accessor.clients.payload import csc_from_base64, csc_from_hdf5, decode_array, strings
 from biocolab_accessor.errors import InvalidArgument, InvalidResponse, NotFound, ServerError, UnknownGene, UnknownStudy
@@ -86,11 +87,8 @@ class BioFlexConnection(connection.Connection):
         return {}
 
     def _post_request(self, path: str, params: Mapping[str, Any] | None = None) -> Any:
-        answer = self.http.post(path, params)
-        if isinstance(answer, Mapping) and answer.keys() == {"detail"}:
-            msg = f"{self.http.host.rstrip('/')}{path}: the server refused: {answer['detail']!s:.1000}"
-            raise ServerError(msg, detail=str(answer["detail"]))
-        return answer
+        with masking(self.http.token):
+            return _accepted(self.http.post(path, params), route_url(self.http.host, path))
 
     def _post_download(
         self, path: str, params: Mapping[str, Any] | None = None, dst_file: io.IOBase | None = None
@@ -353,6 +351,13 @@ class _WithinBudget:
             self._looked = 2 * (self._target.tell() + len(piece))
             expect_room(self._looked, self._what, "give a dst_file on disk")
         return self._target.write(piece)
+
+
+def _accepted(answer: Any, url: str) -> Any:
+    if isinstance(answer, Mapping) and answer.keys() == {"detail"}:
+        msg = f"{url}: the server refused: {answer['detail']!s:.1000}"
+        raise ServerError(msg, detail=str(answer["detail"]))
+    return answer
 
 
 def _is_kind(value: Any) -> bool:

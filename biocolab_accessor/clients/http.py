@@ -6,23 +6,23 @@ import http.cookiejar
 import json
 import os
 import re
-import ssl as tls
 import threading
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urljoin
 
 import requests
 import urllib3
-from requests.adapters import HTTPAdapter
 from requests.auth import AuthBase
 
-from biocolab_accessor.clients.address import file_url, is_loopback, origin, same_origin_url
+from biocolab_accessor.clients.address import file_url, is_loopback, origin, route_url, same_origin_url
 from biocolab_accessor.clients.answer import decode_json, refusal
-from biocolab_accessor.clients.cause import innermost
 from biocolab_accessor.clients.download import Download, OpenTarget
+from biocolab_accessor.clients.failure import transport_failure
+from biocolab_accessor.clients.line import Adapter, line
+from biocolab_accessor.clients.mask import hidden, masking, without_frames
 from biocolab_accessor.clients.multipart import FilePart
 from biocolab_accessor.clients.retry import Deadline, Retriable, retry_after, retrying
 from biocolab_accessor.config import settings
@@ -32,7 +32,6 @@ from biocolab_accessor.errors import (
     InvalidHost,
     RedirectRefused,
     ServerError,
-    TimedOut,
     TransportError,
 )
 from biocolab_accessor.notice import notice
@@ -41,13 +40,26 @@ from biocolab_accessor.storage.budget import expect_room
 
 __all__ = ["HttpClient"]
 
+_Result = TypeVar("_Result")
+
 # What servers say that know no ranges, or none of this length any more.
 _RANGE_REFUSED = frozenset({400, 405, 412, 416, 422, 501})
 _RETRIABLE_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
 _PIECE = 1024 * 1024
+_LESS = "ask for less at a time"
+_MOST_REDIRECTS = 5
 _lock = threading.Lock()
 _unverified: set[str] = set()
-_MOST_REDIRECTS = 5
+
+
+def _renew_lock() -> None:
+    """In a forked process: whoever held the lock is not there to let it go."""
+    global _lock
+    _lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_lock)
 
 
 class _TokenAuth(AuthBase):
@@ -60,13 +72,6 @@ class _TokenAuth(AuthBase):
         if origin(request.url or "") == self._origin:
             request.headers[self._header] = self._token.reveal()
         return request
-
-
-class _Adapter(HTTPAdapter):
-    """requests' adapter with larger blocks: http.client reads upload bodies 16 kB at a time otherwise."""
-
-    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-        super().init_poolmanager(*args, **kwargs, blocksize=256 * 1024)
 
 
 class HttpClient:
@@ -115,25 +120,30 @@ class HttpClient:
     @property
     def session(self) -> requests.Session:
         """The pooled session, made anew in a forked process: two processes must not share a socket."""
-        if self._session is None or self._pid != os.getpid():
-            session = requests.Session()
-            adapter = _Adapter(pool_connections=4, pool_maxsize=32, max_retries=0)
-            session.mount("https://", adapter)
-            session.mount("http://", adapter)
-            session.auth = _TokenAuth(self.host, self.header, self.token)
-            session.cookies.set_policy(http.cookiejar.DefaultCookiePolicy(allowed_domains=[]))
-            session.headers.update(self._extra_headers)
-            session.verify = str(self.ssl) if isinstance(self.ssl, Path) else self.ssl
-            # A token for this machine must never be handed to a proxy that the environment names.
-            session.trust_env = not is_loopback(origin(self.host)[1])
-            self._session, self._pid = session, os.getpid()
-        return self._session
+        with _lock:
+            if self._session is None or self._pid != os.getpid():
+                self._session, self._pid = self._new_session(), os.getpid()
+            return self._session
+
+    def _new_session(self) -> requests.Session:
+        session = requests.Session()
+        adapter = Adapter(pool_connections=4, pool_maxsize=32, max_retries=0)
+        session.mount("https://", adapter)
+        session.mount("http://", adapter)
+        session.auth = _TokenAuth(self.host, self.header, self.token)
+        session.cookies.set_policy(http.cookiejar.DefaultCookiePolicy(allowed_domains=[]))
+        session.headers.update(self._extra_headers)
+        session.verify = str(self.ssl) if isinstance(self.ssl, Path) else self.ssl
+        # A token for this machine must never be handed to a proxy that the environment names.
+        session.trust_env = not is_loopback(origin(self.host)[1])
+        return session
 
     def close(self) -> None:
         """Close the pooled connections; the next request opens new ones."""
-        if self._session is not None:
-            self._session.close()
-            self._session = None
+        with _lock:
+            session, self._session = self._session, None
+        if session is not None:
+            session.close()
 
     def post(self, route: str, body: Mapping[str, Any] | None = None, *, idempotent: bool = True) -> Any:
         """Post JSON, get JSON.
@@ -141,7 +151,7 @@ class HttpClient:
         Parameters
         ----------
         route
-            Path below the host, ``api/v1/get_user_groups`` or ``/v1/database/list``.
+            Path below the host, ``api/v1/get_user_groups`` or ``/v1/database/list``; the host's own path stays.
         body
             JSON object; none is sent as ``{}``.
         idempotent
@@ -163,11 +173,11 @@ class HttpClient:
         """
         data = _json_bytes(body or {})
         headers = {"Content-Type": "application/json"}
-        return self._json("POST", urljoin(self.host, route), lambda: data, headers, idempotent=idempotent)
+        return self._json("POST", route_url(self.host, route), lambda: data, headers, idempotent=idempotent)
 
     def get(self, route: str) -> Any:
         """Get JSON. Raises as :meth:`post` does."""
-        return self._json("GET", urljoin(self.host, route), lambda: None, {}, idempotent=True)
+        return self._json("GET", route_url(self.host, route), lambda: None, {}, idempotent=True)
 
     def post_file_part(
         self,
@@ -201,7 +211,7 @@ class HttpClient:
                 count(-sent)
             return FilePart(params, file_name, path, offset, length, count)
 
-        return self._json("POST", urljoin(self.host, route), fresh_body, {}, idempotent=True)
+        return self._json("POST", route_url(self.host, route), fresh_body, {}, idempotent=True)
 
     def download(
         self,
@@ -220,7 +230,7 @@ class HttpClient:
         Parameters
         ----------
         method, route, body
-            The request. A route may be an address that the server named, on its own origin.
+            The request. For a GET the route is what the server named, an address or a path on its own origin.
         open_target
             Called with the announced length (None where there is none) when the first bytes have come, and again where
             an answer begins afresh; gives the function that takes the pieces.
@@ -236,7 +246,11 @@ class HttpClient:
         InvalidResponse
             It is a web page or a message in place of a file.
         """
-        url = file_url(self.host, route) if elsewhere else same_origin_url(self.host, route)
+        with masking(self.token):
+            if method == "POST":
+                url = route_url(self.host, route)
+            else:
+                url = file_url(self.host, route) if elsewhere else same_origin_url(self.host, route)
         data = None if method == "GET" else _json_bytes(body or {})
         headers = {"Accept-Encoding": "identity", "Content-Type": "application/json"}
         deadline = Deadline()
@@ -258,7 +272,7 @@ class HttpClient:
         while True:
             resumed_at = download.resumed_at
             try:
-                return retrying(attempt, what=f"{method} {url}", idempotent=True, deadline=deadline)
+                return self._retrying(attempt, f"{method} {url}", deadline)
             except TransportError:
                 # As long as something comes each time, a bad line is no reason to give up.
                 if download.resumed_at <= resumed_at or not deadline.left():
@@ -266,17 +280,25 @@ class HttpClient:
 
     def announced_length(self, route: str, body: Mapping[str, Any]) -> int | None:
         """How long the answer to a POST would be, where the server says so; the answer itself is not fetched."""
-        url = urljoin(self.host, route)
+        url = route_url(self.host, route)
         data = _json_bytes(body)
         headers = {"Accept-Encoding": "identity", "Content-Type": "application/json"}
         deadline = Deadline()
 
         def attempt() -> int | None:
             with self._answer("POST", url, data, headers, deadline) as response:
-                announced = response.headers.get("Content-Length", "")
-                return int(announced) if announced.isdecimal() else None
+                return _announced(response)
 
-        return retrying(attempt, what=f"POST {url}", idempotent=True, deadline=deadline)
+        return self._retrying(attempt, f"POST {url}", deadline)
+
+    def _retrying(
+        self, attempt: Callable[[], _Result], what: str, deadline: Deadline, *, idempotent: bool = True
+    ) -> _Result:
+        def one() -> _Result:
+            with masking(self.token), line():
+                return attempt()
+
+        return retrying(one, what=hidden(what, self.token), idempotent=idempotent, deadline=deadline)
 
     def _json(
         self, method: str, url: str, fresh_body: Callable[[], Any], headers: Mapping[str, str], *, idempotent: bool
@@ -288,13 +310,13 @@ class HttpClient:
             content_type = {"Content-Type": body.content_type} if isinstance(body, FilePart) else {}
             try:
                 with self._answer(method, url, body, {**headers, **content_type}, deadline) as response:
-                    content = _bounded(self._pieces(response, url, deadline), url)
+                    content = _whole(self._pieces(response, url, deadline), url, _announced(response))
                     return decode_json(url, content, response.headers.get("Content-Type", ""))
             finally:
                 if isinstance(body, FilePart):
                     body.close()
 
-        return retrying(attempt, what=f"{method} {url}", idempotent=idempotent, deadline=deadline)
+        return self._retrying(attempt, f"{method} {url}", deadline, idempotent=idempotent)
 
     def _answer(
         self, method: str, url: str, body: Any, headers: Mapping[str, str], deadline: Deadline
@@ -302,7 +324,7 @@ class HttpClient:
         """One attempt up to the headers of a successful answer; the caller closes it."""
         for _ in range(_MOST_REDIRECTS):
             deadline.check(f"{method} {url}")
-            silence = min(settings.read_timeout, deadline.left())
+            silence = max(0.01, min(settings.read_timeout, deadline.left()))
             try:
                 response = self.session.request(
                     method,
@@ -315,7 +337,10 @@ class HttpClient:
                 )
             except requests.RequestException as error:
                 what = f"{method} {url}"
-                raise _transport_failure(what, error, silence, self.header) from error
+                raise transport_failure(what, error, silence, self.header) from error
+            except BaseException as error:  # Ctrl-C, or of the file that was sent
+                without_frames(error, self.header)
+                raise error
             # Sent is sent: no traceback, debugger or log of the answer needs the token.
             response.request.headers[self.header] = "****"
             if response.status_code < 300:
@@ -360,7 +385,7 @@ class HttpClient:
         except (urllib3.exceptions.HTTPError, OSError) as error:
             if isinstance(error, BiocolabError):
                 raise
-            raise _transport_failure(url, error, settings.read_timeout, self.header) from error
+            raise transport_failure(url, error, settings.read_timeout, self.header) from error
 
 
 def _json_bytes(body: Mapping[str, Any]) -> bytes:
@@ -386,53 +411,25 @@ def _warn_unverified(host: str) -> None:
     )
 
 
-def _bounded(pieces: Iterable[bytes], url: str) -> bytes:
-    """Pieces as one; a server that never stops is stopped at the budget."""
-    held: list[bytes] = []
-    taken, looked = 0, _PIECE
+def _announced(response: requests.Response) -> int | None:
+    """Bytes of the body as they are on the way, encoded or not."""
+    announced = response.headers.get("Content-Length", "")
+    return int(announced) if announced.isdecimal() else None
+
+
+def _whole(pieces: Iterable[bytes], url: str, announced: int | None) -> bytearray:
+    """Pieces as one; a server that sends, or says that it will send, more than fits is stopped at the budget."""
+    content, looked = bytearray(), _PIECE
     try:
+        if announced is not None and announced > looked:
+            expect_room(2 * announced, url, _LESS)  # as its bytes and its text
+            looked = announced
         for piece in pieces:
-            held.append(piece)
-            taken += len(piece)
-            if taken > looked:
-                looked = 2 * taken
-                expect_room(2 * taken, url, "ask for less at a time")
-        return b"".join(held)
-    finally:
-        held.clear()  # an error that somebody keeps, keeps this frame
-
-
-def _transport_failure(what: str, error: Exception, silence: float, header: str) -> Retriable:
-    """What a failed attempt means, with the token taken out of everything the cause holds on to."""
-    _scrub(error, header)
-    text = innermost(error)
-    if isinstance(error, requests.exceptions.SSLError | tls.SSLError):
-        failure = TransportError(
-            f"{what}: the certificate was not accepted: {text}. "
-            "For a server with its own authority give ssl='/path/to/ca.pem'"
-        )
-    elif isinstance(error, requests.exceptions.ConnectTimeout):
-        failure = TimedOut(f"{what}: no connection within {settings.connect_timeout:g} s (bc.settings.connect_timeout)")
-    elif isinstance(error, requests.exceptions.Timeout | urllib3.exceptions.ReadTimeoutError | TimeoutError):
-        failure = TimedOut(f"{what}: no answer within {silence:g} s (bc.settings.read_timeout)")
-    elif isinstance(error, requests.exceptions.ProxyError):
-        failure = TransportError(f"{what}: the proxy of the environment did not pass it on: {text}")
-    elif isinstance(error, requests.exceptions.ConnectionError):
-        failure = TransportError(f"{what}: no connection: {text}. Is the server up, and the host right?")
-    else:
-        failure = TransportError(f"{what}: the answer broke off: {text}")
-    failure.__cause__ = error
-    never_arrived = "NewConnectionError" in repr(error) or isinstance(error, requests.exceptions.ConnectTimeout)
-    return Retriable(failure, never_arrived=never_arrived)
-
-
-def _scrub(error: BaseException | None, header: str) -> None:
-    """Take headers and frames, whose locals hold the token, out of an exception chain; type and text stay."""
-    seen: set[int] = set()
-    while error is not None and id(error) not in seen:
-        seen.add(id(error))
-        error.__traceback__ = None
-        request = getattr(error, "request", None)
-        if request is not None and header in getattr(request, "headers", {}):
-            request.headers[header] = "****"
-        error = error.__cause__ or error.__context__
+            content += piece
+            if len(content) > looked:
+                looked = 2 * len(content)
+                expect_room(looked, url, _LESS, held=len(content))
+    except BaseException:
+        content.clear()  # an error that somebody keeps, keeps this frame
+        raise
+    return content

@@ -11,10 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from biocolab_accessor.clients.payload import checked_datasets, csc_from_arrays, reading_hdf5, sizes
+from biocolab_accessor.clients.payload import checked_datasets, csc_from_arrays, expect_pointers, reading_hdf5, sizes
 from biocolab_accessor.errors import InvalidResponse
 from biocolab_accessor.storage.budget import expect_room
 from biocolab_accessor.storage.inflate import can_inflate, read_deflated
+from biocolab_accessor.storage.stripes import spans
 
 __all__ = ["stripes_of_file"]
 
@@ -43,21 +44,15 @@ def stripes_of_file(path: Path, what: str, most: int) -> Iterator[sparse.csc_mat
         n_obs, n_vars = sizes(datasets["shape"][()].tolist(), what)
         expect_room(2 * int(datasets["indptr"].nbytes), what, "the server's shape cannot be right", believed=False)
         pointers = datasets["indptr"][()]
-        if pointers.dtype.kind not in "iu" or len(pointers) != n_vars + 1 or len(data) != len(indices):
-            msg = f"{what}: shape, indptr, indices and data of the matrix do not fit together"
+        if pointers.dtype.kind not in "iu":
+            msg = f"{what}: indptr is a 1-d array of {pointers.dtype}"
             raise InvalidResponse(msg)
-        if pointers[0] != 0 or pointers[-1] != len(data) or bool(np.any(pointers[1:] < pointers[:-1])):
-            msg = f"{what}: the column pointers do not rise from 0 to {len(data):,}"
-            raise InvalidResponse(msg)
+        expect_pointers(pointers, n_vars, len(data), len(indices), what)
         pointers = pointers.astype(np.int64)
-        first = 0
-        while first < n_vars:
-            last = int(np.searchsorted(pointers, pointers[first] + most, side="right")) - 1
-            last = max(first + 1, last)
+        for first, last in spans(pointers, most):
             low, high = int(pointers[first]), int(pointers[last])
             own = pointers[first : last + 1] - low
             yield csc_from_arrays(_part(data, low, high), _part(indices, low, high), own, [n_obs, last - first], what)
-            first = last
 
 
 def _part(dataset: h5py.Dataset, start: int, stop: int) -> NDArray[Any]:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import base64
 import binascii
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import pairwise
@@ -20,6 +19,8 @@ from scipy.sparse import _sparsetools
 from biocolab_accessor.errors import BiocolabError, InvalidResponse
 from biocolab_accessor.storage.budget import expect_room
 from biocolab_accessor.storage.inflate import can_inflate, filters_of, read_deflated
+from biocolab_accessor.storage.pages import empty_pages
+from biocolab_accessor.storage.transpose import PEAK
 from biocolab_accessor.threads import THREADS, shares
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "csc_from_base64",
     "csc_from_hdf5",
     "decode_array",
+    "expect_pointers",
     "reading_hdf5",
     "sizes",
     "strings",
@@ -45,6 +47,7 @@ _UNREADABLE = (
     MemoryError,
 )
 _SMALL = 16 << 20
+_BASE64_PIECE = 1 << 20
 _WORTH_THREADS = 1 << 20
 _MAX_INT32 = np.iinfo(np.int32).max
 
@@ -72,8 +75,8 @@ def decode_array(text: Any, dtype: str, what: str, *, length: int | None = None)
         msg = f"{what}: expected a base64 string, got {type(text).__name__}"
         raise InvalidResponse(msg)
     try:
-        raw = bytearray(base64.b64decode(text, validate=True))
-    except (binascii.Error, ValueError) as error:
+        raw = _octets(text)
+    except ValueError as error:
         msg = f"{what}: not valid base64: {error}"
         raise InvalidResponse(msg) from error
     size = np.dtype(dtype).itemsize
@@ -81,7 +84,22 @@ def decode_array(text: Any, dtype: str, what: str, *, length: int | None = None)
         wanted = f"{length:,} values" if length is not None else "a whole number of values"
         msg = f"{what}: expected {wanted} of {size} bytes, got {len(raw):,} bytes"
         raise InvalidResponse(msg)
-    return np.frombuffer(raw, dtype=dtype)
+    return raw.view(dtype)
+
+
+def _octets(text: str) -> NDArray[np.uint8]:
+    """What base64 stands for, piece by piece into one array: decoded at once, it would be there three times."""
+    octets = empty_pages(max(0, len(text) // 4 * 3 - text[-2:].count("=")))
+    filled = 0
+    for start in range(0, len(text), _BASE64_PIECE):
+        piece = binascii.a2b_base64(text[start : start + _BASE64_PIECE], strict_mode=True)
+        # Each piece may end as only the last one should, and Python takes more padding than there can be.
+        if len(piece) != min(_BASE64_PIECE // 4 * 3, len(octets) - filled):
+            msg = "its padding is wrong"
+            raise ValueError(msg)
+        octets[filled : filled + len(piece)] = np.frombuffer(piece, np.uint8)
+        filled += len(piece)
+    return octets
 
 
 def csc_from_base64(
@@ -101,9 +119,7 @@ def csc_from_base64(
     )
 
 
-def csc_from_hdf5(
-    content: bytearray | NDArray[np.uint8], what: str, *, shape: tuple[int | None, int | None] = (None, None)
-) -> sparse.csc_matrix:
+def csc_from_hdf5(content: bytearray | NDArray[np.uint8], what: str) -> sparse.csc_matrix:
     """The matrix of a ``get_matrix`` answer: HDF5 with ``data``, ``indices``, ``indptr`` and ``shape`` at its root.
 
     Contiguous datasets are viewed in place, so that the matrix lives in ``content`` and costs no second copy.
@@ -114,8 +130,6 @@ def csc_from_hdf5(
         The whole file, in memory that stays valid as long as the matrix.
     what
         The request, for messages.
-    shape
-        Cells and genes that there must be, where known.
 
     Raises
     ------
@@ -128,11 +142,19 @@ def csc_from_hdf5(
         raise InvalidResponse(msg)
     with reading_hdf5(what), h5py.File(_ReadOnlyView(view.data), "r") as file:
         datasets = checked_datasets(file, len(view), what)
-        expect_room(sum(int(each.nbytes) for each in datasets.values() if each.chunks), what, "ask for genes=")
+        _expect_inflated(datasets.values(), len(view), what)
         arrays = {name: _values(dataset, view) for name, dataset in datasets.items()}
-    return csc_from_arrays(
-        arrays["data"], arrays["indices"], arrays["indptr"], arrays["shape"].tolist(), what, expected=shape
-    )
+    return csc_from_arrays(arrays["data"], arrays["indices"], arrays["indptr"], arrays["shape"].tolist(), what)
+
+
+def _expect_inflated(datasets: Collection[h5py.Dataset], held: int, what: str) -> None:
+    """Ask for what the datasets in chunks take beside the file: while they are read, and then turned."""
+    chunked = [each for each in datasets if each.chunks]
+    if not chunked:
+        return
+    whole = sum(int(each.nbytes) for each in chunked)
+    at_work = max(min(THREADS * each.chunks[0] * each.dtype.itemsize, int(each.nbytes)) for each in chunked)
+    expect_room(held + max(int(PEAK * whole), whole + at_work), what, "ask for genes=", held=held)
 
 
 def csc_from_arrays(
@@ -164,15 +186,7 @@ def csc_from_arrays(
         if array.ndim != 1 or array.dtype.kind not in kinds:
             msg = f"{what}: {name} is a {array.ndim}-d array of {array.dtype}"
             raise InvalidResponse(msg)
-    if len(indptr) != n_vars + 1:
-        msg = f"{what}: {n_vars:,} genes need {n_vars + 1:,} column pointers, got {len(indptr):,}"
-        raise InvalidResponse(msg)
-    if len(data) != len(indices):
-        msg = f"{what}: {len(data):,} values but {len(indices):,} indices"
-        raise InvalidResponse(msg)
-    if indptr[0] != 0 or indptr[-1] != len(data) or bool(np.any(indptr[1:] < indptr[:-1])):
-        msg = f"{what}: the column pointers do not rise from 0 to {len(data):,}"
-        raise InvalidResponse(msg)
+    expect_pointers(indptr, n_vars, len(data), len(indices), what)
     if len(indices) and (int(indices.max()) >= n_obs or (indices.dtype.kind == "i" and int(indices.min()) < 0)):
         msg = f"{what}: a row index lies outside the {n_obs:,} cells"
         raise InvalidResponse(msg)
@@ -190,6 +204,25 @@ def csc_from_arrays(
             msg = f"{what}: a gene holds the same cell twice"
             raise InvalidResponse(msg)
     return matrix
+
+
+def expect_pointers(indptr: NDArray[Any], n_vars: int, n_values: int, n_indices: int, what: str) -> None:
+    """Refuse column pointers that do not rise from 0 to the number of values, or are not one more than the genes.
+
+    Raises
+    ------
+    InvalidResponse
+        They are; or there are not as many indices as values.
+    """
+    if len(indptr) != n_vars + 1:
+        msg = f"{what}: {n_vars:,} genes need {n_vars + 1:,} column pointers, got {len(indptr):,}"
+        raise InvalidResponse(msg)
+    if n_values != n_indices:
+        msg = f"{what}: {n_values:,} values but {n_indices:,} indices"
+        raise InvalidResponse(msg)
+    if indptr[0] != 0 or indptr[-1] != n_values or bool(np.any(indptr[1:] < indptr[:-1])):
+        msg = f"{what}: the column pointers do not rise from 0 to {n_values:,}"
+        raise InvalidResponse(msg)
 
 
 def _is_canonical(matrix: sparse.csc_matrix) -> bool:

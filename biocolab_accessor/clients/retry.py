@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from biocolab_accessor.config import settings
+from biocolab_accessor.crew import given_up, pause
 from biocolab_accessor.errors import BiocolabError, TimedOut
 
 __all__ = ["Deadline", "Retriable", "retrying"]
@@ -24,7 +25,7 @@ _LONGEST_ASKED = 600.0
 
 @dataclass
 class Deadline:
-    """The time by which one operation must have ended."""
+    """The time by which one operation must have ended; at once, where nobody waits for it any more."""
 
     seconds: float = field(default_factory=lambda: settings.deadline)
 
@@ -33,7 +34,7 @@ class Deadline:
 
     def left(self) -> float:
         """Seconds left, never below zero."""
-        return max(0.0, self._end - time.monotonic())
+        return 0.0 if given_up() else max(0.0, self._end - time.monotonic())
 
     def check(self, what: str) -> None:
         """Raise TimedOut when the time is over.
@@ -59,8 +60,6 @@ class Retriable(Exception):
         Seconds that the server asked for.
     never_arrived
         The server cannot have acted on the request, so that even a request that is not idempotent may be sent again.
-    moved
-        Bytes arrived that the next attempt need not move again: the tries are counted anew.
     """
 
     def __init__(
@@ -69,19 +68,15 @@ class Retriable(Exception):
         *,
         retry_after: float | None = None,
         never_arrived: bool = False,
-        moved: bool = False,
     ) -> None:
         super().__init__(str(error))
         self.error = error
         self.retry_after = retry_after
         self.never_arrived = never_arrived
-        self.moved = moved
 
 
-def retrying(
-    attempt: Callable[[], _Result], *, what: str, idempotent: bool, deadline: Deadline, retries: int | None = None
-) -> _Result:
-    """Call ``attempt`` until it succeeds, gives a final error, or no try or time is left.
+def retrying(attempt: Callable[[], _Result], *, what: str, idempotent: bool, deadline: Deadline) -> _Result:
+    """Call ``attempt`` until it succeeds, gives a final error, or no try (``bc.settings.max_retries``) or time is left.
 
     Parameters
     ----------
@@ -93,38 +88,35 @@ def retrying(
         Whether the server may get the request twice without harm.
     deadline
         Bound on all attempts and pauses together.
-    retries
-        Attempts after the first, or after the last that brought something on; None means ``bc.settings.max_retries``.
 
     Raises
     ------
     BiocolabError
         The last attempt's error, with the number of attempts as a note.
     """
-    retries = settings.max_retries if retries is None else retries
-    tries = since_moved = 0
+    retries, tries = settings.max_retries, 0
     while True:
         try:
             return attempt()
         except Retriable as failure:
-            tries, since_moved = tries + 1, 1 if failure.moved else since_moved + 1
-            pause = failure.retry_after
-            if pause is None:
-                pause = min(_LONGEST_DELAY, _FIRST_DELAY * 2 ** (since_moved - 1)) * random.uniform(0.5, 1.0)
-            elif pause > _LONGEST_ASKED:
-                failure.error.add_note(f"the server asks not to be called again for {pause:,.0f} s")
+            tries += 1
+            delay = failure.retry_after
+            if delay is None:
+                delay = min(_LONGEST_DELAY, _FIRST_DELAY * 2 ** (tries - 1)) * random.uniform(0.5, 1.0)
+            elif delay > _LONGEST_ASKED:
+                failure.error.add_note(f"the server asks not to be called again for {delay:,.0f} s")
             again = (
-                since_moved <= retries
+                tries <= retries
                 and (idempotent or failure.never_arrived)
-                and pause < deadline.left()
-                and pause <= _LONGEST_ASKED
+                and delay < deadline.left()
+                and delay <= _LONGEST_ASKED
             )
             if not again:
                 if tries > 1:
                     failure.error.add_note(f"tried {tries} times")
                 raise failure.error from failure.error.__cause__
-            logger.info("%s: %s; trying again in %.1f s (%d of %d)", what, failure.error, pause, since_moved, retries)
-        time.sleep(pause)
+            logger.info("%s: %s; trying again in %.1f s (%d of %d)", what, failure.error, delay, tries, retries)
+        pause(delay)
 
 
 def retry_after(header: str | None) -> float | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from scipy import sparse
 
 from biocolab_accessor.clients.bioflex import Metadata, Study
 from biocolab_accessor.clients.save import save
+from biocolab_accessor.crew import Crew
 from biocolab_accessor.errors import InvalidArgument, InvalidResponse
 from biocolab_accessor.inbound.metadata import ObsColumn, categorical
 from biocolab_accessor.storage.transpose import csr_of_csc
@@ -89,10 +89,11 @@ class BioFlexSource:
                 return categorical(field.codes, field.categories)
             return pd.Series(np.asarray(field.values, np.float32))
 
-        with ThreadPoolExecutor(_FIELDS_AT_ONCE, "biocolab-metadata") as pool:
+        with Crew(_FIELDS_AT_ONCE, "biocolab-metadata") as crew:
             # Once, and not by each field: barcodes that do not come are waited for once.
-            cells = pool.submit(barcodes)
-            columns = dict(zip(fields, pool.map(fetch, wanted), strict=True))
+            cells = crew.ask(barcodes)
+            fetched = [crew.ask(fetch, field) for field in wanted]
+            columns = dict(zip(fields, [each.result() for each in fetched], strict=True))
             n_obs = len(cells.result())
         for name, column in columns.items():
             if len(column) != n_obs:

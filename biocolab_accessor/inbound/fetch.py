@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -11,6 +10,7 @@ import pandas as pd
 from anndata import AnnData
 from numpy.typing import NDArray
 
+from biocolab_accessor.crew import Crew
 from biocolab_accessor.inbound.embedding import to_obsm
 from biocolab_accessor.inbound.matrix import select_genes
 from biocolab_accessor.inbound.metadata import select_fields, text_index, unique_names
@@ -45,11 +45,11 @@ def fetch(parts: StudyParts, selection: Selection) -> AnnData:
     """See :meth:`Study.to_anndata`."""
     # Requests that do not wait for each other; the matrix, which is the long one, is fetched in this thread. What goes
     # around it is put together meanwhile.
-    with ThreadPoolExecutor(5, "biocolab-fetch") as pool:
-        features = pool.submit(lambda: var_of(parts.features) if selection.genes is None else None)
-        barcodes = pool.submit(lambda: parts.barcodes)
-        obs = pool.submit(obs_of, parts, selection)
-        embeddings = pool.submit(parts.source.embeddings) if selection.obsm else None
+    with Crew(5, "biocolab-fetch") as crew:
+        features = crew.ask(lambda: var_of(parts.features) if selection.genes is None else None)
+        barcodes = crew.ask(lambda: parts.barcodes)
+        obs = crew.ask(obs_of, parts, selection)
+        embeddings = crew.ask(parts.source.embeddings) if selection.obsm else None
         genes = named(parts, selection)
         if selection.format == "dense":
             n_vars = parts.n_vars if genes is None else len(genes)
@@ -62,7 +62,7 @@ def fetch(parts: StudyParts, selection: Selection) -> AnnData:
             arrays, keys = to_obsm(coordinates, parts.n_obs, parts.study_id)
             return AnnData(obs=frame, var=var, obsm=arrays, uns={PROVENANCE: origin(parts, selection, genes, keys)})
 
-        empty = pool.submit(around)
+        empty = crew.ask(around)
         matrices: dict[str, Any] = {}
         for unit in selection.units:
             matrices[unit] = _matrix(parts, selection, genes, unit)

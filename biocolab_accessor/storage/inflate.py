@@ -13,6 +13,7 @@ import numpy as np
 from isal import isal_zlib
 from numpy.typing import NDArray
 
+from biocolab_accessor.storage.pages import empty_pages
 from biocolab_accessor.threads import THREADS
 
 __all__ = ["can_inflate", "filters_of", "read_deflated"]
@@ -43,14 +44,25 @@ def read_deflated(dataset: h5py.Dataset, start: int = 0, stop: int | None = None
         A chunk is missing, damaged, or of another length than the dataset says.
     """
     stop = len(dataset) if stop is None else stop
-    values = np.empty(stop - start, dataset.dtype)
+    dtype = dataset.dtype
+    n_bytes = (stop - start) * dtype.itemsize
+    # A whole one may be transposed, and is given back meanwhile.
+    room = empty_pages(n_bytes) if stop - start == len(dataset) else np.empty(n_bytes, np.uint8)
+    values: NDArray[Any] = room.view(dtype)
     length = dataset.chunks[0]
     filters = filters_of(dataset)
 
     def inflate(first: int, mask: int, raw: bytes) -> None:
-        chunk = _chunk(raw, mask, dataset.dtype, length, filters)
+        octets, shuffled = _chunk(raw, mask, length * dtype.itemsize, filters)
         low, high = max(first, start), min(first + length, stop)
-        values[low - start : high - start] = chunk[low - first : high - first]
+        wanted, own = slice(low - first, high - first), values[low - start : high - start]
+        if not shuffled:
+            own[:] = octets.view(dtype)[wanted]
+            return
+        # First bytes of all values, second bytes of all values, …
+        places = own.view(np.uint8).reshape(-1, dtype.itemsize)
+        for number, plane in enumerate(octets.reshape(dtype.itemsize, length)):
+            places[:, number] = plane[wanted]
 
     with ThreadPoolExecutor(THREADS, "biocolab-inflate") as pool:
         waiting = []
@@ -68,9 +80,9 @@ def read_deflated(dataset: h5py.Dataset, start: int = 0, stop: int | None = None
     return values
 
 
-def _chunk(raw: bytes, mask: int, dtype: np.dtype[Any], length: int, filters: list[int]) -> NDArray[Any]:
-    size = length * dtype.itemsize
-    planes = False
+def _chunk(raw: bytes, mask: int, size: int, filters: list[int]) -> tuple[NDArray[np.uint8], bool]:
+    """The bytes of a chunk, and whether they are shuffled."""
+    shuffled = False
     for place, number in reversed(list(enumerate(filters))):
         # The mask has a bit for each filter, in order, that was left out for this chunk.
         if mask >> place & 1:
@@ -80,17 +92,11 @@ def _chunk(raw: bytes, mask: int, dtype: np.dtype[Any], length: int, filters: li
         elif number == _DEFLATE:
             raw = _inflated(raw, size)
         else:
-            planes = True
+            shuffled = True
     if len(raw) != size:
         msg = f"a chunk has {len(raw):,} bytes in place of {size:,}"
         raise ValueError(msg)
-    octets = np.frombuffer(raw, np.uint8)
-    if not planes:
-        return octets.view(dtype)
-    values = np.empty((length, dtype.itemsize), np.uint8)
-    for number, plane in enumerate(octets.reshape(dtype.itemsize, length)):
-        values[:, number] = plane
-    return values.reshape(-1).view(dtype)
+    return np.frombuffer(raw, np.uint8), shuffled
 
 
 def _inflated(raw: bytes, size: int) -> bytes:

@@ -13,7 +13,7 @@ from biocolab_accessor.errors import TooLarge
 __all__ = ["empty_pages", "release"]
 
 _CAN_RELEASE = hasattr(mmap.mmap, "madvise") and hasattr(mmap, "MADV_DONTNEED") and hasattr(mmap, "MAP_ANONYMOUS")
-_LARGE = 4 << 20
+_LEAST, _LARGE = 1 << 20, 4 << 20
 
 
 class _Pages(mmap.mmap):
@@ -23,12 +23,14 @@ class _Pages(mmap.mmap):
 def empty_pages(length: int) -> NDArray[np.uint8]:
     """``length`` bytes of which each page is taken from the system when it is first written to.
 
+    What is small is NumPy's own: the system has not as many pieces of memory for a process as there may be arrays.
+
     Raises
     ------
     TooLarge
         The system has not as much.
     """
-    if not length or not _CAN_RELEASE:
+    if length < _LEAST or not _CAN_RELEASE:
         return np.empty(length, np.uint8)
     try:
         pages = _Pages(-1, length, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)

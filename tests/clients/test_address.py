@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from biocolab_accessor.clients.address import is_loopback, normalise_host, origin, same_origin_url
+from biocolab_accessor.clients.address import is_loopback, normalise_host, origin, route_url, same_origin_url
 from biocolab_accessor.errors import InsecureHost, InvalidHost, InvalidResponse
 
 
@@ -73,3 +73,9 @@ def test_a_path_cannot_lead_to_another_server(path: str) -> None:
 
 def test_a_path_of_the_server_is_joined() -> None:
     assert same_origin_url("https://h.example/t2d/", "api/export/x") == "https://h.example/t2d/api/export/x"
+
+
+@pytest.mark.parametrize("route", ["v1/list", "/v1/list", "https://h/gateway/v1/list"])
+def test_a_route_is_below_the_path_of_its_host(route: str) -> None:
+    assert route_url("https://h/gateway/", route) == "https://h/gateway/v1/list"
+    assert route_url("https://h/", route.replace("/gateway", "")) == "https://h/v1/list"

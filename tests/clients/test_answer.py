@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 
 import pytest
 
@@ -77,26 +78,51 @@ def test_what_an_envelope_lacks_is_named_to_whoever_looks_for_it() -> None:
 )
 def test_what_no_file_can_hold_is_refused(content: bytes, said: str) -> None:
     with pytest.raises(InvalidResponse, match=said):
-        decode_json("u", content, "application/json")
+        decode_json("u", bytearray(content), "application/json")
 
 
 @pytest.mark.parametrize("content", [b"", b" ", b"{", b"[" * 100_000, b'["\xed\xa0\x80"]', b"1" * 5000, b"\xff\xfe"])
 def test_what_may_be_better_next_time_is_tried_again(content: bytes) -> None:
     with pytest.raises(Retriable) as caught:
-        decode_json("u", content, "application/json")
+        decode_json("u", bytearray(content), "application/json")
     assert isinstance(caught.value.error, InvalidResponse)
 
 
 def test_texts_of_all_scripts_are_kept() -> None:
     text = ["é", "細胞", "\U0001f9ec", "\\u0000", "\ufeff"]
-    assert decode_json("u", json.dumps(text).encode(), "") == text
-    assert decode_json("u", b"\xef\xbb\xbf" + json.dumps(text, ensure_ascii=False).encode(), "") == text
+    assert decode_json("u", bytearray(json.dumps(text).encode()), "") == text
+    assert decode_json("u", bytearray(json.dumps(text, ensure_ascii=False).encode("utf-8-sig")), "") == text
 
 
 def test_json_that_would_not_fit_is_not_parsed() -> None:
     content = b"[" + b"{}," * 1_000_000 + b"{}]"
     with bc.settings.override(memory_budget=50_000_000), pytest.raises(TooLarge, match="fewer genes or fields"):
-        decode_json("u", content, "application/json")
+        decode_json("u", bytearray(content), "application/json")
+
+
+@pytest.mark.parametrize(("letter", "width"), [("A", 1), ("é", 2), ("細", 2), ("\U0001f9ec", 4)])
+def test_what_is_asked_for_is_what_parsing_takes(letter: str, width: int) -> None:
+    text = letter * 1_500_000
+    content = json.dumps([text], ensure_ascii=False).encode()
+    needed = (width + 1) * len(content) + 96
+    with bc.settings.override(memory_budget=needed):
+        assert decode_json("u", bytearray(content), "") == [text]
+    with bc.settings.override(memory_budget=needed - 1), pytest.raises(TooLarge, match="fewer genes or fields"):
+        decode_json("u", bytearray(content), "")
+
+
+def test_an_answer_is_there_twice_at_the_most_while_it_is_parsed() -> None:
+    tracemalloc.start()
+    try:
+        content = bytearray(b'{"data": "' + b"A" * 4_000_000 + b'", "indices": "' + b"B" * 4_000_000 + b'"}')
+        tracemalloc.reset_peak()
+        found = decode_json("u", content, "")
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 2.1 * 8_000_000
+    assert found == {"data": "A" * 4_000_000, "indices": "B" * 4_000_000}
+    assert content == b""
 
 
 def test_the_page_of_a_proxy_is_named_with_its_status() -> None:
@@ -106,7 +132,7 @@ def test_the_page_of_a_proxy_is_named_with_its_status() -> None:
 
 def test_a_page_that_begins_with_words_is_still_a_page() -> None:
     with pytest.raises(InvalidResponse, match=r"web page titled 'Log in', not data"):
-        decode_json("u", b"Please wait <title>Log in</title>", "text/HTML; charset=utf-8")
+        decode_json("u", bytearray(b"Please wait <title>Log in</title>"), "text/HTML; charset=utf-8")
 
 
 @pytest.mark.parametrize(

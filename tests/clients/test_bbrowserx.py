@@ -39,6 +39,20 @@ def test_a_host_without_its_last_slash_is_the_same(server: Sandbox) -> None:
     assert len(BBrowserXConnector(server.private_host.rstrip("/"), server.token).get_user_groups()) == 2
 
 
+@pytest.mark.parametrize("path", ["gateway/t2d_index_tool", "gateway/t2d_index_tool/"])
+def test_the_path_of_a_host_stays_whatever_is_asked_for(scripted: Scripted, path: str, tmp_path: Path) -> None:
+    (tmp_path / "x").write_bytes(b"abc")
+    scripted.answers(answer(content={"status": 200, "data": {"id": 7, "output_dir": "/d"}}))
+    connector = BBrowserXConnector(scripted.host + path, "t")
+    for route in ("api/v1/x", "/api/v1/x", f"{connector.host}api/v1/x"):
+        connector.post_request(route)
+    connector.submit_task("x", {})
+    connector.send_chunk({}, "x", tmp_path / "x", 0, 3)
+    connector.http.get("/api/v1/x")
+    expected = [f"/gateway/t2d_index_tool/api/v1/{route}" for route in ("x", "x", "x", "x", "upload_chunk", "x")]
+    assert [request["path"] for request in scripted.requests] == expected
+
+
 def test_the_official_submit_takes_enum_members_and_paths_and_leaves_its_arguments_alone(
     connector: BBrowserXConnector, counts: ad.AnnData, tmp_path: Path
 ) -> None:

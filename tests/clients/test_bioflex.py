@@ -40,6 +40,21 @@ def test_the_objects_are_the_official_ones(connection: BioFlexConnection) -> Non
     assert study.hash_id == "PBMC68k_reduced"
 
 
+@pytest.mark.parametrize("path", ["gateway/bioflex", "gateway/bioflex/"])
+def test_the_path_of_a_host_stays_whatever_is_asked_for(scripted: Scripted, path: str) -> None:
+    row = {"id": "d", "name": "n", "species": "human", "version": 1}
+    scripted.answers(
+        answer(content=[row]), answer(content={"id": 1, "title": "", "authors": [], "reference": "", "metalist": []})
+    )
+    study = BioFlexConnection("t", scripted.host + path).databases()[0].get_study("s")
+    scripted.answers(answer(content=b"\x89HDF"))
+    assert study.matrix_bytes("raw") == 4
+    study._post_download("/v1/study/get_matrix", {"unit": "raw"}, io.BytesIO())
+    study._post_buffer("/v1/study/get_matrix", {"unit": "raw"}, "")
+    routes = ["database/list", "study/get", *["study/get_matrix"] * 3]
+    assert [request["path"] for request in scripted.requests] == [f"/gateway/bioflex/v1/{route}" for route in routes]
+
+
 def test_no_attribute_of_any_object_shows_the_token(server: Sandbox, connection: BioFlexConnection) -> None:
     study = connection.databases()[2].get_study("PBMC68k_reduced")
     assert server.token not in repr(vars(connection)) + repr(vars(study)) + repr(connection)

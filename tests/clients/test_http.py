@@ -1,21 +1,26 @@
 from __future__ import annotations
 
 import logging
+import os
 import pickle
+import signal
 import socket
 import ssl
 import sys
 import time
 import traceback
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import numpy as np
 import pytest
+import requests
 
 import biocolab_accessor as bc
+from biocolab_accessor.clients import http as module_of_http
 from biocolab_accessor.clients.buffer import Buffer
 from biocolab_accessor.clients.http import HttpClient
 from biocolab_accessor.clients.retry import Deadline
@@ -308,6 +313,46 @@ def test_an_answer_that_never_ends_is_stopped_by_the_budget(scripted: Scripted) 
         client(scripted.host).post("x")
     with bc.settings.override(memory_budget=20_000_000), pytest.raises(TooLarge):
         client(scripted.host).download("POST", "x", {}, open_target=Buffer().open)
+
+
+def test_an_answer_that_says_that_it_is_too_large_is_not_read(scripted: Scripted) -> None:
+    scripted.answers(answer(content=b"[", length=11_000_000))
+    with bc.settings.override(memory_budget=20_000_000), pytest.raises(TooLarge, match=r"22\.0 MB.*less at a time"):
+        client(scripted.host).post("x")
+    assert len(scripted.requests) == 1
+
+
+def test_threads_that_begin_at_once_share_one_session(scripted: Scripted, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[requests.Session] = []
+    real = requests.Session.__init__
+
+    def slowly(session: requests.Session) -> None:
+        made.append(session)
+        time.sleep(0.02)
+        real(session)
+
+    monkeypatch.setattr(requests.Session, "__init__", slowly)
+    http = client(scripted.host)
+    with ThreadPoolExecutor(8) as pool:
+        seen = list(pool.map(lambda _: http.session, range(8)))
+    assert len(made) == 1
+    assert set(map(id, seen)) == {id(made[0])}
+    http.close()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the system knows no fork")
+def test_a_forked_process_has_a_session_of_its_own_whoever_held_the_lock(scripted: Scripted) -> None:
+    http = client(scripted.host)
+    before = http.session
+    with module_of_http._lock, warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of forking beside threads
+        child = os.fork()
+        if not child:
+            signal.alarm(5)
+            os._exit(0 if http.session is not before else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert http.session is before
+    http.close()
 
 
 def test_a_closed_client_can_be_used_again(scripted: Scripted) -> None:

@@ -1,0 +1,75 @@
+"""A request that nobody waits for any more is cut, over TLS too, and no other one is."""
+
+from __future__ import annotations
+
+import ssl
+import threading
+import time
+from contextlib import suppress
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+
+import pytest
+
+from biocolab_accessor.clients.http import HttpClient
+from biocolab_accessor.crew import Crew
+from biocolab_accessor.errors import TimedOut, TransportError
+from biocolab_accessor.secret import Secret
+
+from .conftest import Scripted, answer
+
+
+@pytest.mark.parametrize("tls", [False, True])
+@pytest.mark.parametrize("begun", [False, True])
+def test_silence_is_not_waited_out(
+    scripted: Scripted, certificate: tuple[ssl.SSLContext, Path], tls: bool, begun: bool
+) -> None:
+    asked, over = threading.Event(), threading.Event()
+
+    def silent(handler: BaseHTTPRequestHandler) -> None:
+        if begun:  # an answer of which no more comes
+            handler.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n[1,")
+        asked.set()
+        over.wait(8)
+        handler.close_connection = True
+
+    if tls:
+        scripted.speaks_tls(certificate[0])
+    scripted.answers(answer(content=[]), silent)
+    http = HttpClient(scripted.host, Secret("a-token"), header="h", ssl=certificate[1])
+    http.post("x")
+    start = time.monotonic()
+    with suppress(InterruptedError), Crew(1, "biocolab-test") as crew:
+        answered = crew.ask(http.post, "x")
+        asked.wait(5)
+        time.sleep(0.2 if begun else 0.05)
+        raise InterruptedError
+    assert time.monotonic() - start < 0.9  # a thread that could not be stopped would be left after 1 s
+    assert isinstance(answered.exception(0), TransportError | TimedOut)
+    assert len(scripted.requests) == 2  # and it is not sent again
+    over.set()
+    scripted.answers(answer(content=[2]))
+    assert http.post("x") == [2]
+    http.close()
+
+
+def test_a_request_of_no_crew_is_not_cut(scripted: Scripted) -> None:
+    asked = threading.Event()
+
+    def slow(handler: BaseHTTPRequestHandler) -> None:
+        asked.set()
+        time.sleep(0.5)
+        answer(content=[1])(handler)
+
+    scripted.answers(slow)
+    http = HttpClient(scripted.host, Secret("a-token"), header="h")
+    with suppress(InterruptedError), Crew(2, "biocolab-test") as crew:
+        crew.ask(http.post, "x")
+        asked.wait(5)
+        others: list[object] = []
+        other = threading.Thread(target=lambda: others.append(http.post("y")))
+        other.start()
+        raise InterruptedError
+    other.join()
+    assert others == [[1]]
+    http.close()
