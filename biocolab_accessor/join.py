@@ -1,4 +1,4 @@
-"""Join: several studies as one AnnData, fetched side by side by Dask, on this machine or on many."""
+"""Join: several studies as one AnnData, fetched side by side, on this machine or on many."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ class Collection:
     ) -> AnnData:
         """Fetch all studies and join them.
 
-        Each study is a task of Dask. With a ``dask.distributed.Client`` the tasks run on its workers, which take their
+        With a ``dask.distributed.Client`` each study is a task of Dask, which runs on its workers. They take their
         tokens from their own environment or from :func:`biocolab_accessor.share_credentials`; the tasks themselves
         hold none. A task whose worker is lost runs again elsewhere.
 
@@ -156,7 +156,7 @@ class Collection:
         UnknownField, UnknownGene
             A study, or for an outer join each of them, has no such field or gene.
         ConfigurationError
-            Dask is not installed, or a worker has no token for the server.
+            A worker has no token for the server.
 
         Examples
         --------

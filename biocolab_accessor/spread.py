@@ -1,4 +1,4 @@
-"""Spread: several studies fetched side by side as tasks of Dask, on this machine or on many."""
+"""Spread: several studies fetched side by side, on this machine, or as tasks of Dask on many."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import hashlib
 import json
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_EXCEPTION, wait
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 from anndata import AnnData
 
 from biocolab_accessor.catalog import study_of_origin
+from biocolab_accessor.crew import Crew
 from biocolab_accessor.errors import ConfigurationError
 from biocolab_accessor.inbound.disk import file_of_study
 from biocolab_accessor.inbound.fetch import bytes_of
@@ -66,15 +68,8 @@ def fetch_all(
     TooLarge
         What is to be made of them would not fit; what has not begun by then is not fetched.
     ConfigurationError
-        Dask is not installed, or a worker cannot reach the studies.
+        A worker of a cluster cannot reach the studies.
     """
-    try:
-        from dask.base import compute
-        from dask.delayed import delayed
-    except ImportError as error:
-        msg = "a collection needs Dask: pip install 'biocolab_accessor[dask]'"
-        raise ConfigurationError(msg) from error
-
     wanted = list(zip(studies, selections, strict=True))
     what = "what is made of {} of " + f"{len(studies)} studies"
     client = _client()
@@ -90,8 +85,14 @@ def fetch_all(
             expect_room(2 * sum(held), what.format(len(held)), alternative, held=sum(held))
             return part
 
-        tasks = [delayed(fetched, pure=False)(address_of(each), selection) for each, selection in wanted]
-        return list(compute(*tasks, scheduler="threads", num_workers=_AT_ONCE))
+        with Crew(_AT_ONCE, "biocolab-collection") as crew:
+            asked = [crew.ask(fetched, address_of(each), selection) for each, selection in wanted]
+            done, _ = wait(asked, return_when=FIRST_EXCEPTION)
+            for each in done:
+                each.result()  # raises, also while one before it is still under way
+            return [each.result() for each in asked]
+    from dask.delayed import delayed
+
     parts = [delayed(fetch_part, pure=False)(address_of(each), selection, cache) for each, selection in wanted]
     futures = client.compute([*parts, *(delayed(_bytes_of, pure=False)(part) for part in parts)], retries=_RETRIES)
     try:

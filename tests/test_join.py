@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import anndata as ad
@@ -195,6 +196,18 @@ def test_what_all_of_them_would_take_is_refused_with_what_can_be_done(studies: l
             joined = ad.read_zarr(made) if isinstance(made, Path) else made.to_memory()
             np.testing.assert_array_equal(joined.X.toarray(), plain)
         assert found.to_anndata(cache=False, genes=["GENE5"]).n_obs == len(plain)
+
+
+def test_what_one_study_lacks_is_said_while_another_hangs(server: Sandbox, studies: list[str]) -> None:
+    found = bc.collection([studies[0], "PBMC68k_reduced"])
+    server.faults.add("*query_genes", kind="hang", seconds=8)
+    began = time.monotonic()
+    try:
+        with pytest.raises(UnknownGene, match="study 'PBMC68k_reduced' has no gene 'GENE5'"):
+            found.to_anndata(genes="GENE5", cache=False)
+    finally:
+        server.faults.clear()
+    assert time.monotonic() - began < 4
 
 
 def test_studies_side_by_side_share_one_budget(studies: list[str]) -> None:
