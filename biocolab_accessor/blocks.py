@@ -163,8 +163,8 @@ def row_blocks(source: Source, rows: Rows | None = None) -> Iterator[sparse.csr_
 def values(source: Source) -> Iterator[NDArray[Any]]:
     """The stored values in pieces of about a million, in no order; of dense matrices all values, zeros too.
 
-    In memory, entries of one place are one value, their sum, as they are in :func:`row_blocks`. On disk those of a whole
-    matrix come as they are stored: to see which are of one place would take as long again.
+    In memory, entries of one place are one value, their sum, as they are in :func:`row_blocks`. Those of a whole matrix
+    on disk come as they are stored: to see which are of one place would take as long again.
 
     Parameters
     ----------

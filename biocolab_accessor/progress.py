@@ -48,11 +48,11 @@ def _bar(**options: Any) -> tqdm[Any]:
     from biocolab_accessor.config import settings
 
     with _IMPORTING:
-        tqdm = _imported()
+        kind = _imported()
 
     # disable=None switches the bar off where the output is no terminal; notebooks are recognised by tqdm.auto.
     disable = {"auto": None, "on": False, "off": True}[settings.progress]
-    bar: tqdm[Any] = tqdm(disable=disable, delay=_SECONDS_UNSEEN, **options)
+    bar: tqdm[Any] = kind(disable=disable, delay=_SECONDS_UNSEEN, **options)
     return bar
 
 
