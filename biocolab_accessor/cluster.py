@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from biocolab_accessor.connection import connect, current
-from biocolab_accessor.errors import ConfigurationError, MissingCredentials
+from biocolab_accessor.errors import ConfigurationError, InvalidArgument, MissingCredentials
 
 __all__ = ["share_credentials"]
 
@@ -18,8 +18,7 @@ class _Credentials:
     (``distributed.security``) where others can listen.
     """
 
-    name = "biocolab-credentials"
-    idempotent = True
+    name = "biocolab-credentials"  # Dask puts what has the same name in the place of what was given before
 
     def __init__(self, arguments: dict[str, Any]) -> None:
         self._arguments = arguments
@@ -39,7 +38,8 @@ def share_credentials(client: Any) -> None:
     """Give the workers of a cluster the hosts and tokens of this session.
 
     Workers that have ``BIOCOLAB_BIOFLEX_TOKEN`` and the like in their own environment do not need this. A bundle of
-    certificate authorities that was given as ``ssl`` has to be at the same path on every worker.
+    certificate authorities that was given as ``ssl`` has to be at the same path on every worker. Called again, after
+    another ``connect`` or with a new token, it takes the place of what was shared before.
 
     Parameters
     ----------
@@ -50,6 +50,8 @@ def share_credentials(client: Any) -> None:
     ------
     ConfigurationError
         Dask's distributed scheduler is not installed.
+    InvalidArgument
+        ``client`` is no client of it.
     MissingCredentials
         This session has no credentials to share.
 
@@ -66,10 +68,13 @@ def share_credentials(client: Any) -> None:
     (700, 1)
     """
     try:
-        from distributed import WorkerPlugin
+        from distributed import Client, WorkerPlugin
     except ImportError as error:
         msg = "a cluster needs Dask's distributed scheduler: pip install 'biocolab_accessor[dask]'"
         raise ConfigurationError(msg) from error
+    if not isinstance(client, Client):
+        msg = f"client is {type(client).__name__}: give the dask.distributed.Client of the cluster"
+        raise InvalidArgument(msg)
     plugin = type("Credentials", (_Credentials, WorkerPlugin), {"__module__": __name__})
     client.register_plugin(plugin(_arguments()))
 

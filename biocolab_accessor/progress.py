@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 import warnings
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -10,6 +12,8 @@ if TYPE_CHECKING:
 
 __all__ = ["progress_bar", "task_bar"]
 
+# One thread that restores the filters of warnings before another that began later leaves those of the other for good.
+_IMPORTING = threading.Lock()
 # What is over sooner leaves no bar behind.
 _SECONDS_UNSEEN = 0.5
 
@@ -41,14 +45,21 @@ def task_bar(description: str) -> tqdm[Any]:
 
 def _bar(**options: Any) -> tqdm[Any]:
     """A tqdm bar that follows ``bc.settings.progress``."""
+    from biocolab_accessor.config import settings
+
+    with _IMPORTING:
+        kind = _imported()
+
+    # disable=None switches the bar off where the output is no terminal; notebooks are recognised by tqdm.auto.
+    disable = {"auto": None, "on": False, "off": True}[settings.progress]
+    bar: tqdm[Any] = kind(disable=disable, delay=_SECONDS_UNSEEN, **options)
+    return bar
+
+
+@cache
+def _imported() -> Any:
     with warnings.catch_warnings():
         # Without ipywidgets a notebook gets text bars, which are no worse; tqdm warns of it in every notebook.
         warnings.simplefilter("ignore")
         from tqdm.auto import tqdm
-
-    from biocolab_accessor.config import settings
-
-    # disable=None switches the bar off where the output is no terminal; notebooks are recognised by tqdm.auto.
-    disable = {"auto": None, "on": False, "off": True}[settings.progress]
-    bar: tqdm[Any] = tqdm(disable=disable, delay=_SECONDS_UNSEEN, **options)
-    return bar
+    return tqdm

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import sys
 import time
+import warnings
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -39,3 +42,26 @@ def test_a_task_is_a_line_with_its_time_and_stage_and_without_a_rate(
         bar.set_postfix_str("Running UMAP")
         bar.update()
     assert capsys.readouterr().err.rstrip().endswith("Processing PBMC: 00:00, Running UMAP")
+
+
+def test_bars_of_several_threads_leave_the_filters_of_warnings_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    progress._imported.cache_clear()
+    for name in [name for name in sys.modules if name.startswith("tqdm")]:
+        monkeypatch.delitem(sys.modules, name)  # as before the first bar
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+
+    def bars(_: int) -> None:
+        for _ in range(200):
+            progress_bar("Downloading").close()
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        before = list(warnings.filters)
+        try:
+            with ThreadPoolExecutor(8) as pool:
+                list(pool.map(bars, range(8)))
+        finally:
+            sys.setswitchinterval(interval)
+            progress._imported.cache_clear()
+        assert list(warnings.filters) == before

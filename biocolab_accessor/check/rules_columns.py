@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
 import pandas as pd
 
+from biocolab_accessor.check.columns import labels_of
 from biocolab_accessor.check.report import Finding
 from biocolab_accessor.check.rules import Context, found, rule
 from biocolab_accessor.errors import InvalidColumn
@@ -42,6 +44,20 @@ def order_of_labels(context: Context) -> Iterator[Finding]:
                             "the servers keep no order")  # fmt: skip
 
 
+@rule("BC206", "warning")
+def infinite_numbers(context: Context) -> Iterator[Finding]:
+    """The file holds infinite numbers as they are; what comes back from the servers, and is seen there, is NaN."""
+    for path, verdict in context.verdicts:
+        column = verdict.column
+        if not path.startswith("obs[") or column is None or getattr(column.dtype, "kind", "") != "f":
+            continue
+        infinite = np.isinf(column.to_numpy())
+        if number := int(infinite.sum()):
+            names = tuple(repr(name) for name in column.index[infinite][:3])
+            message = f"infinite numbers in {counted(number, 'cell')}; the servers have NaN there"
+            yield found(path, message, count=number, examples=names, fix="Replace them in a copy by finite ones")
+
+
 @rule("BC203", "warning")
 def too_many_categories(context: Context) -> Iterator[Finding]:
     """The servers number labels with 16 bits."""
@@ -71,3 +87,23 @@ def batch_column(context: Context) -> Iterator[Finding]:
         fix = "Fill it, or leave those cells out"
         message = f"{counted(missing, 'cell')} without a batch"
         yield found(f"obs[{key!r}]", message, count=missing, examples=first, fix=fix)
+
+
+@rule("BC207", "warning")
+def batches_of_values(context: Context) -> Iterator[Finding]:
+    """Each batch becomes a file of its own; measured values make one of nearly every cell."""
+    key, obs = context.batch_key, context.tables["obs"]
+    column = obs[key] if key is not None and key in obs.columns else None
+    if not isinstance(column, pd.Series) or column.isna().any():
+        return  # of which BC204 tells
+    cells = labels_of(column).value_counts()
+    single = int((cells == 1).sum())
+    fix = "Give a column whose values name samples, donors or runs"
+    if len(cells) < 2:
+        return
+    if single > len(cells) / 2:
+        of_one = "each of" if single == len(cells) else f"{single:,} of them of"
+        yield found(f"obs[{key!r}]", f"{len(cells):,} batches, {of_one} one cell", count=single, fix=fix)
+    elif getattr(column.dtype, "kind", "") == "f" and (column % 1 != 0).any():
+        message = f"{len(cells):,} batches by numbers that are not whole"
+        yield found(f"obs[{key!r}]", message, count=len(cells), fix=fix)

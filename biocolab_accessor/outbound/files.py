@@ -149,9 +149,8 @@ def collect(files: Files, study_type: int) -> Payload:
         return _processed(entries)
     if study_type == STUDY_TYPES["mtx_10x"]:
         return _mtx(entries)
-    paths = [
-        _existing(_parts(entry, ("matrix",))["matrix"] if isinstance(entry, Mapping) else entry) for entry in entries
-    ]
+    given = [_parts(entry, ("matrix",))["matrix"] if isinstance(entry, Mapping) else entry for entry in entries]
+    paths = [_existing(_no_folder(path)) for path in given]
     names = tuple(distinct([path.name for path in paths], [path.parent.name for path in paths]))
     return Payload(tuple(paths), names, names)
 
@@ -213,10 +212,32 @@ def _processed(entries: list[Any]) -> Payload:
     return Payload(main, _PROCESSED, (), embeddings)
 
 
+def _no_folder(path: StrPath) -> StrPath:
+    """The path, unless it is a folder: of those another study type, or another call, is meant."""
+    folder = Path(path).expanduser()
+    if not folder.is_dir():
+        return path
+    names = {entry.name for entry in folder.iterdir()}
+    if any(name.removesuffix(".gz").endswith(_MTX_PARTS["matrix"]) for name in names):
+        what = f"of a 10x matrix: {_as_type('mtx_10x')}"
+    elif names.issuperset(_PROCESSED):
+        what = f"of a processed study: {_as_type('processed_folder')}"
+    elif folder.suffix == ".zarr" or names & {"zarr.json", ".zgroup"}:
+        what = "of Zarr, which servers do not read: submit the object, anndata.read_zarr(…).biocolab.submit(…)"
+    else:
+        what = f"and no file: give the files in it; of 10x matrices {_as_type('mtx_10x')}"
+    msg = f"{folder} is a folder {what}"
+    raise InvalidFile(msg)
+
+
+def _as_type(study_type: str) -> str:
+    return f"submit it with study_type={study_type!r}, in a terminal with --study-type {study_type}"
+
+
 def _existing(path: StrPath) -> Path:
     found = Path(path).expanduser()
     if not found.is_file():
-        msg = f"there is no file {found}"
+        msg = f"{found} is a folder, where a file is wanted" if found.is_dir() else f"there is no file {found}"
         raise InvalidFile(msg)
     if not found.stat().st_size:
         msg = f"{found} is empty"

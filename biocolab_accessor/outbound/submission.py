@@ -226,9 +226,10 @@ class Submission:
         """Wait in a thread of its own, which ends when the waiting is cancelled."""
         loop = asyncio.get_running_loop()
         ended: asyncio.Future[Submission] = loop.create_future()
-        stop = threading.Event()
+        stop, over = threading.Event(), asyncio.Event()
 
         def tell(error: BaseException | None) -> None:
+            over.set()
             if not ended.done():
                 if error is None:
                     ended.set_result(self)
@@ -248,10 +249,16 @@ class Submission:
         thread.start()
         try:
             return await ended
+        except asyncio.CancelledError:
+            stop.set()
+            # A request that is under way is not cut off; one that hangs is left behind.
+            with suppress(TimeoutError):
+                await asyncio.wait_for(over.wait(), _SECONDS_TO_END)
+            raise
         finally:
             stop.set()
-            # A request that is under way is not cut off; one that hangs is left behind rather than the event loop held.
-            thread.join(_SECONDS_TO_END)
+            if over.is_set():  # to say so was the last that the thread did
+                thread.join()
 
     def study(self) -> Study:
         """The study that this submission became; waits for it first.

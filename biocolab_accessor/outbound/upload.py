@@ -6,6 +6,7 @@ import hashlib
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from pathlib import Path
 
 from biocolab_accessor.clients.arguments import expect_distinct
@@ -79,13 +80,13 @@ def chunk_bytes(chunk_size: int | None) -> int:
     Raises
     ------
     InvalidArgument
-        It is too small, or no number.
+        It is too small, or no whole number.
     """
-    size = getattr(chunk_size, "value", chunk_size) or settings.chunk_size
-    if not isinstance(size, int) or size < _SMALLEST_CHUNK:
-        msg = f"chunk_size is {chunk_size!r}: give at least {_SMALLEST_CHUNK:,} bytes"
+    size = settings.chunk_size if chunk_size is None else getattr(chunk_size, "value", chunk_size)
+    if not isinstance(size, Integral) or size < _SMALLEST_CHUNK:
+        msg = f"chunk_size is {chunk_size!r}: give a whole number of bytes, at least {_SMALLEST_CHUNK:,}, or None"
         raise InvalidArgument(msg)
-    return size
+    return int(size)
 
 
 def upload(connector: BBrowserXConnector, files: Sequence[Outgoing], entry: Entry, chunk_size: int) -> str:

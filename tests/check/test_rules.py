@@ -152,6 +152,16 @@ CASES = {
         make(obs={"stage": pd.Categorical(["lo", "hi"], ["lo", "mid", "hi", "top"], ordered=True)}),
         Finding("BC205", "note", "obs['stage']", "ordered labels (lo < mid < hi < …); the servers keep no order"),
     ),
+    "infinite numbers of cells": (
+        make(obs={"ratio": [np.inf, 1.5]}),
+        Finding("BC206", "warning", "obs['ratio']", "infinite numbers in 1 cell; the servers have NaN there", 1,
+                ("'a'",), "Replace them in a copy by finite ones"),
+    ),
+    "a batch of each cell": (
+        (make(obs={"score": [0.5, 1.5]}), {"batch_key": "score"}),
+        Finding("BC207", "warning", "obs['score']", "2 batches, each of one cell", 2,
+                fix="Give a column whose values name samples, donors or runs"),
+    ),
     "no such batch column": (
         (make(obs={"sample": [1, 2]}), {"batch_key": "Sample"}),
         Finding("BC204", "error", "obs",

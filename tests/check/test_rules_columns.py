@@ -77,3 +77,41 @@ def test_an_order_is_told_of_columns_of_cells_that_have_one():
     assert [(each.path, each.message) for each in found] == [
         ("obs['stage']", "ordered labels (b < a); the servers keep no order")
     ]
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64", "Float64", object])
+def test_infinite_numbers_of_cells_are_a_warning_with_how_many_and_where(dtype):
+    adata = make(4, ratio=pd.array([np.inf, 1.0, -np.inf, np.nan], dtype), fine=[1.0, np.nan, 2.0, 3.0])
+    adata.var["of_a_gene"] = [np.inf]
+    (found,) = [found for found in bc.check(adata) if found.code == "BC206"]
+    assert (found.severity, found.path, found.count, found.examples) == ("warning", "obs['ratio']", 2, ("'c0'", "'c2'"))
+    assert found.message == "infinite numbers in 2 cells; the servers have NaN there"
+
+
+def test_infinite_numbers_are_nan_when_they_come_back(server):
+    adata = make(9, ratio=np.where(np.arange(9) < 2, np.inf, 1.5))
+    adata.var_names = ["CD3D"]
+    with pytest.warns(UserWarning, match="infinite numbers in 2 cells; the servers have NaN there"):
+        submission = adata.biocolab.submit(skip_dimred=True)
+    back = submission.study().to_anndata()
+    np.testing.assert_array_equal(back.obs["ratio"], [np.nan, np.nan] + [1.5] * 7)
+
+
+@pytest.mark.parametrize(
+    ("batches", "message"),
+    [
+        (np.linspace(0, 1, 9), "9 batches, each of one cell"),
+        ([f"c{n}" for n in range(9)], "9 batches, each of one cell"),
+        (["a"] * 5 + list("bcde"), "5 batches, 4 of them of one cell"),
+        (np.repeat([0.1, 0.5, 0.7], 3), "3 batches by numbers that are not whole"),
+    ],
+)
+def test_values_of_single_cells_are_no_batches(batches, message):
+    (found,) = [found for found in bc.check(make(9, key=batches), batch_key="key") if found.code == "BC207"]
+    assert (found.severity, found.path, found.message) == ("warning", "obs['key']", message)
+    assert found.fix == "Give a column whose values name samples, donors or runs"
+
+
+@pytest.mark.parametrize("batches", [["a"] * 9, list("aabbccdde"), np.repeat([1.0, 2.0, 3.0], 3), [0.5] * 9])
+def test_samples_are_batches_though_one_has_a_single_cell_or_they_are_numbered(batches):
+    assert "BC207" not in {found.code for found in bc.check(make(9, key=batches), batch_key="key")}

@@ -20,6 +20,15 @@ def run(*arguments: str) -> Result:
     return CliRunner().invoke(app, list(arguments))
 
 
+def test_a_folder_of_10x_is_told_the_option_that_it_needs(tmp_path: Path) -> None:
+    (tmp_path / "matrix.mtx.gz").write_bytes(b"1")
+    done = run("submit", str(tmp_path))
+    assert done.exit_code == 1
+    said = " ".join(done.stderr.split())
+    assert "is a folder of a 10x matrix" in said
+    assert "--study-type mtx_10x" in said
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [

@@ -256,7 +256,7 @@ OBS = [
     Case("sparse text", obs(pd.arrays.SparseArray(["a", "b"] * 6, fill_value="a")), "changed", "BC202"),
     Case("float16", obs(np.linspace(0, 1, N).astype(np.float16)), "exact"),
     Case("long double", obs(np.linspace(0, 1, N).astype(np.longdouble)), "changed", "BC202"),
-    Case("NaN and infinite numbers", obs(np.array([np.nan, np.inf, -np.inf, 0] * 3)), "exact"),
+    Case("NaN and infinite numbers", obs(np.array([np.nan, np.inf, -np.inf, 0] * 3)), "exact", "BC206"),
     Case("int8 at its ends", obs(np.array([-128, 127] * 6, np.int8)), "exact"),
     Case("int64 at its ends", obs(np.array([-(2**63), 2**63 - 1] * 6)), "exact"),
     Case("big endian numbers", obs(np.arange(N, dtype=">i4")), "exact"),

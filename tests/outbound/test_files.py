@@ -115,6 +115,39 @@ class TestProcessedFolder:
             collect(folder, STUDY_TYPES["processed_folder"])
 
 
+class TestAFolderWhereFilesAreMeant:
+    """It is there, so that nobody is told that it is not; and what to do with it depends on what is in it."""
+
+    @pytest.mark.parametrize(
+        ("inside", "said"),
+        [
+            (["matrix.mtx.gz", "features.tsv.gz"], "of a 10x matrix: submit it with study_type='mtx_10x'"),
+            (["GSM1_matrix.mtx"], "of a 10x matrix: submit it with study_type='mtx_10x'"),
+            (["coords.npy", "embeddings.db", "matrix.hdf5", "metadata.db"], "study_type='processed_folder'"),
+            ([".zgroup", ".zattrs"], r"of Zarr, .*anndata\.read_zarr\(…\)\.biocolab\.submit\(…\)"),
+            (["zarr.json"], r"of Zarr, .*anndata\.read_zarr"),
+            (["a.h5ad", "b.h5ad"], "and no file: give the files in it"),
+        ],
+    )
+    def test_is_named_as_what_it_is(self, tmp_path: Path, inside: list[str], said: str) -> None:
+        folder = tmp_path / "sample"
+        folder.mkdir()
+        for name in inside:
+            (folder / name).write_bytes(b"1")
+        for given in (folder, {"matrix": folder}, [str(folder)]):
+            with pytest.raises(InvalidFile, match=rf"sample is a folder {said}|sample is a folder .*{said}"):
+                bc.submit(given)
+
+    def test_an_empty_zarr_is_known_by_its_name(self, tmp_path: Path) -> None:
+        (tmp_path / "x.zarr").mkdir()
+        with pytest.raises(InvalidFile, match=r"x\.zarr is a folder of Zarr"):
+            bc.submit(tmp_path / "x.zarr", study_type="tsv")
+
+    def test_in_place_of_a_part_is_no_file(self, tmp_path: Path) -> None:
+        with pytest.raises(InvalidFile, match="is a folder, where a file is wanted"):
+            bc.submit({"matrix": tmp_path, "features": tmp_path, "barcodes": tmp_path}, study_type="mtx_10x")
+
+
 def test_a_path_may_begin_with_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "x.h5ad").write_bytes(b"cells")

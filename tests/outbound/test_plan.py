@@ -422,3 +422,16 @@ def test_celltypists_sample_is_counts():
     plan = plan_submission(ad.AnnData(table.to_numpy()))
     assert plan.input_matrix_type == "raw"
     assert re.fullmatch(r"X: counts are off whole numbers by up to \de-1\d: sent as whole numbers", plan.changes[0])
+
+
+@pytest.mark.parametrize(("first", "second"), [(5, -2), (0.5, 0.5), (2**24, 1)])
+def test_what_is_judged_of_entries_of_one_place_is_what_is_written(tmp_path, first, second):
+    matrix = sparse.csr_matrix((2, 2))
+    matrix.data = np.array([first, second, 3.0])
+    matrix.indices, matrix.indptr = np.array([0, 0, 1], np.int32), np.array([0, 2, 3], np.int32)
+    adata = ad.AnnData(matrix)
+    plan = plan_submission(adata)
+    assert (plan.input_matrix_type, plan.slots[0].kind, plan.nnz) == ("raw", "counts", 2)
+    again = ad.read_h5ad(to_h5ad(adata, tmp_path / "a.h5ad"))
+    np.testing.assert_array_equal(dense(again.X), [[first + second, 0], [0, 3]])
+    assert adata.X.nnz == 3

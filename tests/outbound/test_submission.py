@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import anndata as ad
@@ -211,6 +212,37 @@ class TestInAnEventLoop:
             return await submission
 
         assert asyncio.run(main()).study().n_obs == 60
+        assert waiting_threads() == []
+
+    def test_cancelled_while_the_server_hangs_it_does_not_stop_the_others(
+        self, faulty: Sandbox, counts: ad.AnnData
+    ) -> None:
+        submission = begin(counts, "hanging")
+        faulty.faults.add("get_submission_log", kind="hang", seconds=2.5)
+
+        async def main() -> float:
+            turns = [time.monotonic()]
+
+            async def others() -> None:
+                while True:
+                    await asyncio.sleep(0.01)
+                    turns.append(time.monotonic())
+
+            running = asyncio.create_task(others())
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(submission, 0.3)
+            running.cancel()
+            turns.append(time.monotonic())
+            assert turns[-1] - turns[0] < 2.4  # not when the server let go, but before
+            return max(after - before for before, after in pairwise(turns))
+
+        try:
+            assert asyncio.run(main()) < 0.5
+        finally:
+            faulty.faults.clear()
+            for thread in threading.enumerate():
+                if thread.name == "biocolab-submission":
+                    thread.join(10)
         assert waiting_threads() == []
 
     def test_several_are_awaited_at_once(self, faulty: Sandbox, counts: ad.AnnData) -> None:

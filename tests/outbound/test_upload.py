@@ -4,6 +4,7 @@ import hashlib
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 from bioturing_connector.typing import ChunkSize
 
@@ -137,15 +138,16 @@ def test_names_that_are_one_on_the_server_are_refused(server: Sandbox, tmp_path:
         upload(connector_of("bbrowserx"), files, Entry(None), CHUNK)
 
 
-@pytest.mark.parametrize("size", [1, CHUNK - 1, "5", 70000.0])
-def test_chunks_that_are_too_small_or_no_number_are_refused(size: object) -> None:
+@pytest.mark.parametrize("size", [0, 1, CHUNK - 1, "5", "", 70000.0, False, -CHUNK])
+def test_chunks_that_are_too_small_or_no_whole_number_are_refused(size: object) -> None:
     with pytest.raises(InvalidArgument) as caught:
         chunk_bytes(size)
-    assert str(caught.value) == f"chunk_size is {size!r}: give at least 65,536 bytes"
+    assert str(caught.value) == f"chunk_size is {size!r}: give a whole number of bytes, at least 65,536, or None"
 
 
 def test_the_smallest_chunk_and_the_official_sizes_are_taken() -> None:
     assert chunk_bytes(65_536) == 65_536
+    assert chunk_bytes(np.int64(65_536)) == 65_536
     assert chunk_bytes(ChunkSize.CHUNK_5_MB) == 5 * 1024 * 1024
 
 

@@ -26,6 +26,8 @@ CONTROL = "/_sandbox/"
 """Where the sandbox itself is asked, which no fault concerns."""
 
 _TOKENS = (b"bioturing-api-token", b"btr-api-token", b"x-user-token")
+# Of a connection that is gone the server hears in the next turn of the loop.
+_HEARD = 0.01
 _PAGE = b"<!DOCTYPE html><html><head><title>Proxy</title></head><body><h1>Please log in</h1></body></html>"
 
 
@@ -151,7 +153,13 @@ class Traffic:
 async def _send_file(path: str, protocol: Protocol, watched: _Watched, send: Send) -> None:
     """Send a file as the whole body, its last byte as any other answer's, so that what belongs to an end is done."""
     with open(path, "rb") as file:
-        watched.sent += await protocol.send_file(file, max(0, os.fstat(file.fileno()).st_size - 1))
+        count = max(0, os.fstat(file.fileno()).st_size - 1)
+        sent = await protocol.send_file(file, count)
+        watched.sent += sent
+        if sent < count:
+            # The client went away, which is no mistake of the server's: it is told before it looks for an end.
+            await asyncio.sleep(_HEARD)
+            return
         await send({"type": "http.response.body", "body": file.read(1)})
 
 
@@ -270,5 +278,5 @@ async def _reset(transport: asyncio.Transport | None) -> None:
         # With no time to linger the system sends a reset instead of an orderly end.
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     transport.abort()
-    # The server hears of it in the next turn of the loop, and must not take the silence for a mistake.
-    await asyncio.sleep(0.01)
+    # The server must not take the silence for a mistake.
+    await asyncio.sleep(_HEARD)

@@ -44,7 +44,7 @@ class TaskRunner:
 
     def __init__(self, catalogue: Catalogue, folder: Path, log_path: Path) -> None:
         self._catalogue, self._folder, self._log_path = catalogue, folder, log_path
-        self._jobs: queue.Queue[Callable[[], None] | None] = queue.Queue()
+        self._jobs: queue.Queue[tuple[str, Callable[[], None]] | None] = queue.Queue()
         self._worker: subprocess.Popen[str] | None = None
         self._lock = threading.Lock()
         self._closed = False
@@ -79,23 +79,18 @@ class TaskRunner:
         """
         self._catalogue.log_line(task_id, "Waiting in queue")
         self.warm_up()
-        self._jobs.put(lambda: self._process(task_id, job, prepare, finish))
+        self._jobs.put((task_id, lambda: self._process(task_id, job, prepare, finish)))
 
     def run(self, task_id: str, work: Callable[[], Mapping[str, Any]]) -> None:
         """Run some work of the server's own as a task; its task ends with what it returns."""
 
         def job() -> None:
             self._catalogue.set_task(task_id, "RUNNING")
-            try:
-                result = work()
-            except Exception as error:
-                logger.exception("task %s", task_id)
-                self._fail(task_id, f"{type(error).__name__}: {error}")
-            else:
-                self._catalogue.log_line(task_id, "DONE !!!")
-                self._catalogue.set_task(task_id, "SUCCESS", result)
+            result = work()
+            self._catalogue.log_line(task_id, "DONE !!!")
+            self._catalogue.set_task(task_id, "SUCCESS", result)
 
-        self._jobs.put(job)
+        self._jobs.put((task_id, job))
 
     def cancel_all(self) -> None:
         """Drop what waits and what is running; nothing of it appears any more."""
@@ -130,17 +125,26 @@ class TaskRunner:
             _close_pipes(worker)
 
     def _loop(self) -> None:
-        while (job := self._jobs.get()) is not None and not self._closed:
-            job()
+        while (next_one := self._jobs.get()) is not None and not self._closed:
+            task_id, job = next_one
+            # Whatever goes wrong with one task, those after it have no other thread.
+            try:
+                job()
+            except Exception as problem:
+                logger.exception("task %s", task_id)
+                try:
+                    self._fail(task_id, self._words_for(problem))
+                except Exception:
+                    logger.exception("task %s: its end could not be written down", task_id)
 
     def _process(
         self, task_id: str, job: Mapping[str, Any], prepare: Callable[[Say], None], finish: Callable[[], None]
     ) -> None:
         study, generation = uuid.uuid4().hex, self._generation
         part = self._folder / f"{study}.part"
-        self._catalogue.set_task(task_id, "RUNNING")
-        self.warm_up()
         try:
+            self._catalogue.set_task(task_id, "RUNNING")
+            self.warm_up()
             prepare(lambda line: self._catalogue.log_line(task_id, line))
             error = self._converse(task_id, {**job, "target": str(part)})
             if generation != self._generation:
@@ -152,9 +156,12 @@ class TaskRunner:
                 return
         except Exception as problem:
             logger.warning("task %s", task_id, exc_info=problem)
-            error = "the server was stopped" if self._closed else f"{type(problem).__name__}: {problem}"
+            error = self._words_for(problem)
         finally:
-            finish()
+            try:
+                finish()
+            except Exception:  # of the clean-up, which changes nothing of how the task ended
+                logger.exception("task %s: what it leaves behind", task_id)
         shutil.rmtree(part, ignore_errors=True)
         self._fail(task_id, error)
 
@@ -178,6 +185,9 @@ class TaskRunner:
     def _fail(self, task_id: str, reason: str) -> None:
         self._catalogue.log_line(task_id, f"ERROR: {reason}")
         self._catalogue.set_task(task_id, "ERROR")
+
+    def _words_for(self, problem: Exception) -> str:
+        return "the server was stopped" if self._closed else f"{type(problem).__name__}: {problem}"
 
     def _start(self) -> subprocess.Popen[str]:
         # The worker must import what this process imported, wherever that was found.

@@ -65,7 +65,9 @@ def test_a_range_of_it_is_that_range(large: Sandbox) -> None:
     assert (answer.status_code, answer.content) == (206, matrix_of(large)[1000:2000])
 
 
-def test_a_client_that_goes_away_is_written_down_and_hurts_nobody(large: Sandbox) -> None:
+def test_a_client_that_goes_away_is_written_down_and_hurts_nobody(
+    large: Sandbox, caplog: pytest.LogCaptureFixture
+) -> None:
     large.requests.clear()
     wanted = json.dumps(body(large))
     head = f"btr-api-token: {large.token}\r\ncontent-type: application/json\r\ncontent-length: {len(wanted)}"
@@ -82,6 +84,19 @@ def test_a_client_that_goes_away_is_written_down_and_hurts_nobody(large: Sandbox
     assert 0 < record.sent < size
     with requests.Session() as session:
         assert len(asked(large, session, "get_matrix").content) == size
+    time.sleep(0.1)  # what the server would say of the first, it says after it was written down
+    assert caplog.records == []
+
+
+def test_a_dry_run_which_reads_no_more_than_the_size_prints_nothing(
+    large: Sandbox, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    study = bc.study("LARGE")
+    for _ in range(3):
+        assert study.to_anndata(dry_run=True).n_bytes > 16_000_000
+    time.sleep(0.1)
+    assert [record for record in caplog.records if record.levelname in ("WARNING", "ERROR")] == []
+    assert capfd.readouterr().err == ""
 
 
 def test_many_at_the_same_time_are_each_whole(large: Sandbox) -> None:

@@ -1,0 +1,54 @@
+"""Cluster: workers are connected as the session was when the credentials were last shared."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import biocolab_accessor as bc
+from biocolab_accessor.errors import InvalidArgument
+
+
+@pytest.fixture
+def client(tmp_path: Path) -> Iterator[object]:
+    """A cluster with a worker that is a process of its own."""
+    import dask
+    from distributed import Client, LocalCluster
+
+    with (
+        dask.config.set({"temporary-directory": str(tmp_path)}),
+        LocalCluster(
+            n_workers=1, threads_per_worker=1, processes=True, dashboard_address=None, local_directory=tmp_path
+        ) as cluster,
+        Client(cluster) as connected,
+    ):
+        yield connected
+
+
+def connection() -> tuple[str, str]:
+    from biocolab_accessor.connection import current
+
+    http = current().get_bioflex().http
+    return http.host, http.token.reveal()
+
+
+@pytest.mark.usefixtures("server")
+def test_shared_again_they_take_the_place_of_those_before_also_on_workers_that_come_later(client) -> None:
+    with bc.sandbox(token="token-before-1") as first:
+        bc.share_credentials(client)
+        assert list(client.run(connection).values()) == [(f"{first.url}/", "token-before-1")]
+    with bc.sandbox(token="token-after-2") as second:
+        bc.share_credentials(client)
+        client.cluster.scale(2)
+        client.wait_for_workers(2)
+        assert list(client.run(connection).values()) == [(f"{second.url}/", "token-after-2")] * 2
+        adata = bc.collection(["PBMC68k_reduced"]).to_anndata(genes=["LYZ"], cache=False)
+    assert adata.shape == (700, 1)
+
+
+@pytest.mark.parametrize("given", [None, "tcp://127.0.0.1:8786"])
+def test_what_is_no_client_is_refused_with_words(given: object) -> None:
+    with pytest.raises(InvalidArgument, match=r"client is \w+: give the dask\.distributed\.Client of the cluster"):
+        bc.share_credentials(given)
