@@ -163,18 +163,10 @@ def row_blocks(source: Source, rows: Rows | None = None) -> Iterator[sparse.csr_
 def values(source: Source) -> Iterator[NDArray[Any]]:
     """The stored values in pieces of about a million, in no order; of dense matrices all values, zeros too.
 
-    In memory, entries of one place are one value, their sum, as they are in :func:`row_blocks`. Those of a whole matrix
-    on disk come as they are stored: to see which are of one place would take as long again.
-
     Parameters
     ----------
     source
         See :func:`source_of`.
-
-    Raises
-    ------
-    InvalidValues
-        A sparse matrix in memory is damaged.
     """
     matrix = source.matrix
     if source.rows is None and source.columns is None:
@@ -186,30 +178,19 @@ def values(source: Source) -> Iterator[NDArray[Any]]:
             for start in range(0, length, _VALUES_AT_ONCE):
                 yield stored[start : min(start + _VALUES_AT_ONCE, length)]
             return
-        if sparse.issparse(matrix) and matrix.format == "csc":
-            source = Source(_lines(matrix))  # which entries are of one place shows by columns as well
     for piece in row_pieces(source):
-        flat = canonical(piece).data if sparse.issparse(piece) else np.asarray(piece).reshape(-1)
+        flat = piece.tocsr().data if sparse.issparse(piece) else np.asarray(piece).reshape(-1)
         for start in range(0, len(flat), _VALUES_AT_ONCE):
             yield flat[start : start + _VALUES_AT_ONCE]
 
 
 def _stored_values(matrix: Any) -> Any:
     """A 1-D array of all values in memory, without a copy; None where there is none."""
-    if sparse.issparse(matrix) and matrix.format in ("csr", "csc"):
-        expect_whole(matrix)
-        # The arrays may be longer than what is in use.
-        return matrix.data[: matrix.nnz] if _lines(matrix).has_canonical_format else None
+    if sparse.issparse(matrix) and matrix.format in ("csr", "csc", "coo"):
+        return matrix.data[: matrix.nnz]  # the arrays may be longer than what is in use
     if isinstance(matrix, np.ndarray) and (matrix.flags.c_contiguous or matrix.flags.f_contiguous):
         return matrix.reshape(-1, order="C" if matrix.flags.c_contiguous else "F")
     return None
-
-
-def _lines(matrix: Any) -> sparse.csr_matrix:
-    """The same arrays, read as rows also where they are stored by columns, in an object that knows nothing of them."""
-    lines = sparse.csr_matrix(matrix.shape[:: 1 if matrix.format == "csr" else -1], dtype=matrix.dtype)
-    lines.data, lines.indices, lines.indptr = matrix.data, matrix.indices, matrix.indptr
-    return lines
 
 
 def canonical(piece: Any) -> sparse.csr_matrix:

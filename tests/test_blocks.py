@@ -37,41 +37,6 @@ def test_what_lies_behind_the_values_in_use_is_none_of_them(form):
     np.testing.assert_array_equal(stacked(row_blocks(Source(longer))), DENSE)
 
 
-def of_one_place(form, first, second, dtype=np.float64):
-    """A matrix that holds two entries of its first place, in either order of lines."""
-    matrix = form((3, 3), dtype=dtype)
-    matrix.data = np.array([first, second, 3, 1], dtype)
-    matrix.indices, matrix.indptr = np.array([0, 0, 1, 0], np.int32), np.array([0, 2, 3, 4], np.int32)
-    return matrix
-
-
-@pytest.mark.parametrize("form", [sparse.csr_matrix, sparse.csc_matrix, sparse.csr_array])
-@pytest.mark.parametrize(
-    ("first", "second", "dtype"), [(0.5, 0.5, "f8"), (5, -2, "f4"), (2**24, 1, "f8"), (100, 100, "i1")]
-)
-def test_entries_of_one_place_are_one_value_as_they_are_written(form, first, second, dtype):
-    matrix = of_one_place(form, first, second, dtype)
-    before = matrix.copy()
-    found, written = np.concatenate(list(values(Source(matrix)))), stacked(row_blocks(Source(matrix)))
-    assert found.dtype == matrix.dtype
-    np.testing.assert_array_equal(np.sort(found), np.sort(written[written != 0]))
-    np.testing.assert_array_equal(written, matrix.toarray())
-    part = Source(matrix, np.arange(2), np.arange(2))
-    np.testing.assert_array_equal(np.concatenate(list(values(part))).sum(), matrix.toarray()[:2, :2].sum())
-    np.testing.assert_array_equal(matrix.data, before.data)
-
-
-@pytest.mark.parametrize("form", [sparse.csr_matrix, sparse.csc_matrix])
-def test_of_a_matrix_in_order_the_values_are_its_own_and_no_copy(form):
-    matrix = form(DENSE)
-    assert all(np.shares_memory(piece, matrix.data) for piece in values(Source(matrix)))
-
-
-def test_entries_of_one_place_are_one_value_of_coordinates_too():
-    matrix = sparse.coo_matrix(([5.0, -2.0, 1.0], ([0, 0, 1], [0, 0, 1])), shape=(2, 2))
-    assert sorted(np.concatenate(list(values(Source(matrix)))).tolist()) == [1, 3]
-
-
 def stacked(found):
     found = list(found)
     assert all(isinstance(block, sparse.csr_matrix) and block.has_canonical_format for block in found)
