@@ -14,7 +14,17 @@ from scipy import sparse
 
 from biocolab_accessor.soundness import expect_whole, expect_within
 
-__all__ = ["Slot", "Source", "canonical", "filled_slots", "row_blocks", "row_pieces", "source_of", "values"]
+__all__ = [
+    "Slot",
+    "Source",
+    "canonical",
+    "filled_slots",
+    "may_repeat",
+    "row_blocks",
+    "row_pieces",
+    "source_of",
+    "values",
+]
 
 _BLOCK_BYTES = 32 << 20
 # Of what is stored dense; while SciPy makes a sparse matrix of it, each value that is not zero takes 24 bytes more.
@@ -163,6 +173,8 @@ def row_blocks(source: Source, rows: Rows | None = None) -> Iterator[sparse.csr_
 def values(source: Source) -> Iterator[NDArray[Any]]:
     """The stored values in pieces of about a million, in no order; of dense matrices all values, zeros too.
 
+    Several values of one place come one by one where a whole sparse matrix is read, see :func:`may_repeat`.
+
     Parameters
     ----------
     source
@@ -179,14 +191,51 @@ def values(source: Source) -> Iterator[NDArray[Any]]:
                 yield stored[start : min(start + _VALUES_AT_ONCE, length)]
             return
     for piece in row_pieces(source):
-        flat = piece.tocsr().data if sparse.issparse(piece) else np.asarray(piece).reshape(-1)
+        flat = canonical(piece).data if sparse.issparse(piece) else np.asarray(piece).reshape(-1)
         for start in range(0, len(flat), _VALUES_AT_ONCE):
             yield flat[start : start + _VALUES_AT_ONCE]
 
 
+def may_repeat(source: Source) -> bool:
+    """Whether a whole sparse matrix may have several values, which mean their sum, for one place: it is not canonical.
+
+    Only its indices are read, of a matrix on disk a few tens of megabytes at a time, up to the first that is so.
+
+    Parameters
+    ----------
+    source
+        See :func:`source_of`. Of a part, and of what is not stored by rows or columns, :func:`values` are sums already.
+
+    Raises
+    ------
+    InvalidValues
+        The matrix is damaged.
+    """
+    matrix = source.matrix
+    on_disk = isinstance(matrix, CSRDataset | CSCDataset)
+    stored = on_disk or (sparse.issparse(matrix) and matrix.format in ("csr", "csc"))
+    if not stored or source.rows is not None or source.columns is not None:
+        return False
+    expect_whole(matrix)
+    indptr = np.asarray(matrix.group["indptr"][...] if on_disk else matrix.indptr, np.int64)
+    indices = matrix.group["indices"] if on_disk else matrix.indices
+    start, most = 0, _BLOCK_BYTES // indices.dtype.itemsize
+    while start < len(indptr) - 1:
+        stop = max(start + 1, int(np.searchsorted(indptr, indptr[start] + most, side="right")) - 1)
+        # Of its own, for SciPy notes the answer at the matrix, where it outlives a change of the arrays.
+        lines = sparse.csr_matrix((stop - start, 1), dtype=np.int8)
+        some = indices[int(indptr[start]) : int(indptr[stop])]
+        lines.indices = some if some.dtype == np.int32 else some.astype(np.int64, copy=False)
+        lines.indptr = (indptr[start : stop + 1] - indptr[start]).astype(lines.indices.dtype)
+        if not lines.has_canonical_format:
+            return True
+        start = stop
+    return False
+
+
 def _stored_values(matrix: Any) -> Any:
     """A 1-D array of all values in memory, without a copy; None where there is none."""
-    if sparse.issparse(matrix) and matrix.format in ("csr", "csc", "coo"):
+    if sparse.issparse(matrix) and matrix.format in ("csr", "csc"):
         return matrix.data[: matrix.nnz]  # the arrays may be longer than what is in use
     if isinstance(matrix, np.ndarray) and (matrix.flags.c_contiguous or matrix.flags.f_contiguous):
         return matrix.reshape(-1, order="C" if matrix.flags.c_contiguous else "F")

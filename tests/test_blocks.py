@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy import sparse
 
 from biocolab_accessor import blocks
-from biocolab_accessor.blocks import Slot, Source, filled_slots, row_blocks, source_of, values
+from biocolab_accessor.blocks import Slot, Source, filled_slots, may_repeat, row_blocks, source_of, values
 
 DENSE = np.where(np.random.default_rng(0).random((50, 20)) < 0.3, np.arange(1000).reshape(50, 20), 0).astype(np.float32)
 X = Slot("X")
@@ -240,3 +240,44 @@ def test_any_rows_of_any_matrix_in_any_form(data):
     columns = data.draw(st.none() | st.lists(st.integers(0, m - 1), min_size=1).map(np.array))
     got = stacked(row_blocks(Source(form(dense), rows, columns)))
     np.testing.assert_array_equal(got, expected(dense, rows, columns))
+
+
+def with_repeats(form, *, last_line_only=False):
+    """DENSE, with the values of some places in two parts."""
+    matrix = form(DENSE)
+    where = np.flatnonzero(np.diff(matrix.indptr))[-1 if last_line_only else 0]
+    at = matrix.indptr[where]
+    repeated = form(matrix.shape, dtype=matrix.dtype)
+    repeated.data, repeated.indices = np.insert(matrix.data, at, 1), np.insert(matrix.indices, at, matrix.indices[at])
+    repeated.data[at + 1] -= 1
+    repeated.indptr = matrix.indptr + (np.arange(len(matrix.indptr)) > where)
+    repeated.indptr = repeated.indptr.astype(matrix.indptr.dtype)
+    np.testing.assert_array_equal(repeated.toarray(), DENSE)
+    return repeated
+
+
+@pytest.mark.parametrize("form", [sparse.csr_matrix, sparse.csc_matrix])
+@pytest.mark.parametrize("last_line_only", [True, False])
+@pytest.mark.parametrize("on_disk", [True, False])
+def test_whether_one_place_may_have_several_values(form, last_line_only, on_disk, tmp_path):
+    plain, repeated = form(DENSE), with_repeats(form, last_line_only=last_line_only)
+    if on_disk:
+        with h5py.File(tmp_path / "m.h5", "w") as file:
+            write_elem(file, "plain", plain)
+            write_elem(file, "repeated", repeated)
+            assert not may_repeat(Source(sparse_dataset(file["plain"])))
+            assert may_repeat(Source(sparse_dataset(file["repeated"])))
+        return
+    assert not may_repeat(Source(plain))
+    assert may_repeat(Source(repeated))
+    plain.has_canonical_format  # noqa: B018 - SciPy notes the answer here
+    plain.data, plain.indices, plain.indptr = repeated.data, repeated.indices, repeated.indptr
+    assert may_repeat(Source(plain))
+    assert not may_repeat(Source(DENSE))
+    np.testing.assert_array_equal(stacked(row_blocks(Source(repeated))), DENSE)
+
+
+def test_values_of_a_part_are_sums():
+    repeated = with_repeats(sparse.csr_matrix)
+    found = np.concatenate(list(values(Source(repeated, np.arange(50)[::-1]))))
+    assert sorted(found[found != 0]) == sorted(DENSE[DENSE != 0])

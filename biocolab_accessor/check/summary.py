@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from biocolab_accessor.blocks import Slot, Source, values
+from biocolab_accessor.blocks import Slot, Source, may_repeat, row_blocks, values
 from biocolab_accessor.check.normalised import HIGHEST_LOG, Scaling, scaling_of
 
 __all__ = ["Kind", "SlotSummary", "describe"]
@@ -16,6 +17,8 @@ __all__ = ["Kind", "SlotSummary", "describe"]
 # Beyond 2**24 every float32 is whole, so that casting alone would take 2e7 + 0.5 for a count.
 _LAST_FRACTION = 2**24
 _MOST_NOISE = 1e-3
+# Counts that have several values for one place, which is rare, have few of them.
+_MOST_REPEATS = 256
 
 Kind = Literal["counts", "binary", "lognorm", "normalized", "scaled", "empty", "invalid"]
 
@@ -135,12 +138,28 @@ def describe(matrix: Any, name: Slot | str = "X") -> SlotSummary:
     layers['log'] (2 x 2): looks log-normalised (0 % whole numbers, max 1.3863)
     """
     source = matrix if isinstance(matrix, Source) else Source(matrix)
+    slot = name if isinstance(name, Slot) else Slot(name)
+    summary = _summary(values(source) if source.dtype.kind in "fiub" else (), source, slot)
+    if _may_differ_summed(summary) and may_repeat(source):
+        summary = _summary((block.data for block in row_blocks(source)), source, slot)
+    return replace(summary, scaling=scaling_of(source)) if summary.kind == "lognorm" else summary
+
+
+def _may_differ_summed(summary: SlotSummary) -> bool:
+    """Whether it would matter if some of the values belonged to one place: sums of counts are counts, within limits."""
+    if summary.kind != "counts":
+        return summary.kind not in ("binary", "empty", "invalid")
+    dtype = np.dtype(summary.dtype)
+    limit = _LAST_FRACTION if dtype.kind == "f" else min(_LAST_FRACTION, np.iinfo(dtype).max)
+    return summary.maximum > limit / _MOST_REPEATS
+
+
+def _summary(pieces: Iterable[NDArray[Any]], source: Source, slot: Slot) -> SlotSummary:
     tally = _Tally()
-    if source.dtype.kind in "fiub":
-        for piece in values(source):
-            tally.add(piece)
-    summary = SlotSummary(
-        slot=name if isinstance(name, Slot) else Slot(name),
+    for piece in pieces:
+        tally.add(piece)
+    return SlotSummary(
+        slot=slot,
         shape=source.shape,
         dtype=str(source.dtype),
         nnz=tally.nnz,
@@ -154,7 +173,6 @@ def describe(matrix: Any, name: Slot | str = "X") -> SlotSummary:
         noise=tally.noise,
         fits_float32=tally.fits,
     )
-    return replace(summary, scaling=scaling_of(source)) if summary.kind == "lognorm" else summary
 
 
 class _Tally:

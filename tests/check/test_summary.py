@@ -224,3 +224,51 @@ def test_a_value_that_is_just_off_a_whole_number_is_a_count_and_a_thousandth_is_
     assert describe(np.array([[2.0e7 + 2e-3]])).kind == "normalized"
     assert describe(np.array([[25.0, 0.5]])).kind == "lognorm"
     assert describe(np.array([[25.1, 0.5]])).kind == "normalized"
+
+
+def twice(first, second, dtype="f8"):
+    """A matrix that has two values for its first place."""
+    matrix = sparse.csr_matrix((3, 2), dtype=dtype)
+    matrix.data, matrix.indices = np.array([first, second, 3, 1], dtype), np.array([0, 0, 1, 0], "i4")
+    matrix.indptr = np.array([0, 2, 3, 4], "i4")
+    return matrix
+
+
+@pytest.mark.parametrize("form", ["csr", "csc", "on disk", "part"])
+@pytest.mark.parametrize("values", [(5, -2), (0.5, 0.5), (5, -5)])
+def test_values_of_one_place_are_judged_by_their_sum(values, form, tmp_path):
+    matrix = twice(*values)
+    if form == "csc":
+        # Not by way of tocsc, which would be in order.
+        rows, columns, data = np.array([0, 0, 2, 1]), np.array([0, 3, 4]), np.array([*values, 1, 3], "f8")
+        turned = sparse.csc_matrix((3, 2))
+        turned.data, turned.indices, turned.indptr = data, rows.astype("i4"), columns.astype("i4")
+        np.testing.assert_array_equal(turned.toarray(), matrix.toarray())
+        matrix = turned
+    if form == "on disk":
+        with h5py.File(tmp_path / "m.h5", "w") as file:
+            write_elem(file, "m", matrix)
+            found = describe(sparse_dataset(file["m"]))
+    else:
+        found = describe(Source(matrix, np.arange(3)) if form == "part" else matrix)
+    assert (found.kind, found.n_negative, found.maximum) == ("counts", 0, 3)
+    assert found.nnz == np.count_nonzero(twice(*values).toarray())
+
+
+@pytest.mark.parametrize(
+    ("values", "dtype", "kind", "fits"),
+    [
+        ((2**24, 1), "f8", "counts", False),
+        ((2**24, 1), "i4", "counts", False),
+        ((2**24, 2), "f8", "counts", True),
+        ((100, 100), "i1", "scaled", True),  # it is -56 to SciPy, and would be in the file
+    ],
+)
+def test_sums_that_float32_or_their_own_dtype_does_not_hold_are_seen(values, dtype, kind, fits):
+    found = describe(twice(*values, dtype))
+    assert (found.kind, found.fits_float32) == (kind, fits)
+
+
+def test_what_is_plainly_counts_is_read_no_further(monkeypatch):
+    monkeypatch.setattr(summary_module, "may_repeat", lambda source: pytest.fail("the indices were read"))
+    assert describe(sparse.csr_matrix(np.array([[3.0, 0], [0, 200]]))).kind == "counts"
