@@ -87,7 +87,8 @@ def file_of_study(parts: StudyParts, selection: Selection, path: str | Path | No
         # Plain: blocks are read again and again, each time by way of what compressed them.
         found = cache.file(wanted, lambda place: _written(parts, selection, place, None))
     if found is None:
-        msg = f"study {parts.study_id} cannot be kept in the cache: give a path, study.lazy('study.h5ad')"
+        most = f", which may take {settings.cache_size:,} bytes (bc.settings.cache_size)" if key is not None else ""
+        msg = f"study {parts.study_id} cannot be kept in the cache{most}: give a path, study.lazy('study.h5ad')"
         raise InvalidArgument(msg)
     return found
 

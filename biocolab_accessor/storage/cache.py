@@ -158,7 +158,7 @@ class Cache:
         return found
 
     def file(self, key: Key, write_file: Callable[[Path], object]) -> Path | None:
-        """The path of a file of a key, written if it is not there; None where nothing can be kept.
+        """The path of a file of a key, written if it is not there; None where it cannot be kept.
 
         Parameters
         ----------
@@ -182,6 +182,7 @@ class Cache:
                 write_file(part / _FILE)
                 settle(part / _FILE)
                 describe(part, key, {})
+                _expect_room(part)
             except OSError as error:
                 if error.errno not in _FULL:  # what went wrong may be the fetch, too
                     raise
@@ -276,6 +277,14 @@ def _loaded(load: Callable[[Path], Any], place: Path) -> Any:
     if found is not None:
         touch(place)
     return found
+
+
+def _expect_room(part: Path) -> None:
+    """Refuse as a full disk does what alone takes more than the cache may; of a file that shows once it is written."""
+    size, most = sum(file.stat().st_size for file in part.iterdir()), settings.cache_size
+    if size > most:
+        msg = f"it takes {size:,} bytes, and bc.settings.cache_size is {most:,}"
+        raise OSError(errno.EFBIG, msg)
 
 
 def _remove(path: Path) -> None:

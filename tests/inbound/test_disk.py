@@ -75,6 +75,17 @@ def test_a_study_that_changes_needs_a_path(server: Sandbox, study) -> None:
             study.lazy()
 
 
+def test_a_study_that_is_larger_than_the_cache_needs_a_path(server: Sandbox, tmp_path: Path) -> None:
+    study = bc.study("PBMC68k_reduced")
+    with bc.settings.override(cache_dir=tmp_path / "cache", cache_size=100_000):
+        study.lazy(tmp_path / "x.h5ad", obsm=False)
+        before = bc.cache.info()
+        with pytest.raises(InvalidArgument, match=r"may take 100,000 bytes \(bc\.settings\.cache_size\): give a path"):
+            study.lazy(obsm=False)
+        assert bc.cache.info().entries == before.entries
+        assert bc.cache.info().n_bytes <= 100_000
+
+
 def test_what_does_not_fit_is_refused_with_the_alternatives(tmp_path: Path) -> None:
     study = bc.study("PBMC68k_reduced")
     with bc.settings.override(memory_budget=500_000):
@@ -141,6 +152,31 @@ def test_genes_are_fetched_some_at_a_time(study, tmp_path: Path, monkeypatch, un
     assert sum(asked) == 40
     assert asked[0] == min(40, max(1, most // 700))
     assert max(asked) == {1: 1, 3000: max(asked), 2 << 20: 40}[most]
+
+
+def test_all_genes_of_a_study_are_fetched_without_one_request_for_too_much(
+    server: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counts = np.random.default_rng(0).poisson(9, (400, 300)).astype(np.float32)  # hardly a zero in it
+    adata = ad.AnnData(counts)
+    adata.var_names = [f"GENE{i}" for i in range(300)]
+    study = adata.biocolab.submit(study_id="dense", skip_dimred=True).study()
+    source, sizes = study._parts.source, []
+    query = source.query_genes
+
+    def counted(some, unit):
+        stripe = query(some, unit)
+        sizes.append(stripe.nnz)
+        return stripe
+
+    monkeypatch.setattr(source, "query_genes", counted)
+    monkeypatch.setattr(disk, "_MOST", 5000)
+    monkeypatch.setattr(disk, "_LEAST", 1)
+    written = ad.read_h5ad(study.to_h5ad(tmp_path / "x.h5ad", obsm=False))
+    np.testing.assert_array_equal(written.X.toarray(), counts)
+    assert sum(sizes) == np.count_nonzero(counts)
+    assert max(sizes) <= 5000
+    assert len(sizes) < 30
 
 
 def test_what_stands_in_the_place_of_what_does_not_fit_can_be_pasted(study, tmp_path: Path) -> None:

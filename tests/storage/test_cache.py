@@ -161,15 +161,6 @@ class TestFiles:
         (first.parent / "entry.json").unlink()
         assert cache.file({"x": 1}, lambda path: never()).read_text() == "kept"
 
-    def test_one_that_is_larger_than_the_cache_stays_and_the_rest_goes(self) -> None:
-        with bc.settings.override(cache_size=3000):
-            cache.arrays({"x": 1}, lambda: numbers(100))
-            large = cache.file({"x": 2}, lambda path: path.write_bytes(bytes(10_000)))
-            assert large.stat().st_size == 10_000
-            assert cache.info().entries == 1
-            with pytest.raises(AssertionError, match="fetched again"):
-                cache.arrays({"x": 1}, never)
-
     def test_where_nothing_can_be_kept_there_is_none(self, tmp_path: Path) -> None:
         (tmp_path / "file").write_text("")
         with bc.settings.override(cache_dir=tmp_path / "file"):
@@ -259,6 +250,21 @@ class TestSize:
         with bc.settings.override(cache_size=3_000):
             assert len(cache.arrays({}, numbers)["a"]) == 1000
             assert cache.info().entries == 0
+
+    def test_a_file_that_is_larger_than_the_cache_is_not_kept_and_drives_nothing_out(
+        self, folder: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        with bc.settings.override(cache_size=12_000):
+            cache.arrays({"n": 0}, numbers)
+            kept = cache.info()
+            assert cache.file({"n": 1}, lambda path: path.write_bytes(bytes(12_000))) is None
+            assert cache.info() == kept
+            cache.arrays({"n": 0}, never)
+            assert "bc.settings.cache_size is 12,000" in caplog.text
+            assert not list(folder.rglob("*.part"))
+            found = cache.file({"n": 2}, lambda path: path.write_bytes(bytes(2_000)))
+            assert found is not None
+            assert found.stat().st_size == 2_000
 
     def test_clearing_leaves_what_is_mapped_readable(self, folder: Path) -> None:
         cache.arrays({}, numbers)
