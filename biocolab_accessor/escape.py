@@ -17,6 +17,7 @@ import numpy as np
 __all__ = [
     "computed_embedding",
     "escaped",
+    "is_barcodes",
     "key_as_text",
     "needs_escape",
     "restored",
@@ -28,12 +29,13 @@ __all__ = [
 
 _MARK = "~biocolab"
 
+_BARCODES = ("barcodes", "barcode")
+
 # What HDF5, h5ad or the servers take for something else, and why. Compared without case, since the servers do so.
 _TAKEN = {
     "_index": "is the name that h5ad uses for the index",
     "__categories": "is a name that old h5ad files use",
-    "barcodes": "is what the servers call the cells' barcodes",
-    "barcode": "is what the servers call the cells' barcodes",
+    **dict.fromkeys(_BARCODES, "is what the servers call the cells' barcodes"),
 }
 
 # What servers compute themselves, by the letters and digits of its name, and where scanpy looks for it.
@@ -41,6 +43,17 @@ _COMPUTED = {"umap": "X_umap", "tsne": "X_tsne", "pca": "X_pca"}
 
 # Lone surrogates are half a character, which no encoding can write.
 _HOSTILE = re.compile("[%/\0-\x1f\x7f\ud800-\udfff]")
+
+
+def is_barcodes(name: Any) -> bool:
+    """Whether servers take a column of that name for the cells' barcodes.
+
+    Examples
+    --------
+    >>> is_barcodes("Barcodes"), is_barcodes("barcode"), is_barcodes("batch")
+    (True, True, False)
+    """
+    return isinstance(name, str) and name.casefold() in _BARCODES
 
 
 def unwritable_key(name: str) -> str:

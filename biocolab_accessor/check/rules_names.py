@@ -13,7 +13,7 @@ from biocolab_accessor.check.columns import labels_of
 from biocolab_accessor.check.report import Finding
 from biocolab_accessor.check.rules import Context, found, rule
 from biocolab_accessor.errors import InvalidNames
-from biocolab_accessor.escape import escaped, key_as_text, needs_escape, unwritable_text
+from biocolab_accessor.escape import escaped, is_barcodes, key_as_text, needs_escape, unwritable_text
 from biocolab_accessor.naming import counted
 
 _NAMES_AT_ONCE = 1 << 15
@@ -113,14 +113,14 @@ def renamed_keys(context: Context) -> Iterator[Finding]:
 @rule("BC106", "warning", changed=True)
 def barcode_column(context: Context) -> Iterator[Finding]:
     """A column named like the servers' barcode column would take its place."""
-    yield from _renamed("obs", filter(_is_barcodes, context.tables["obs"].columns))
+    yield from _renamed("obs", filter(is_barcodes, context.tables["obs"].columns))
 
 
 @rule("BC109", "warning", changed=True)
 def renamed_columns(context: Context) -> Iterator[Finding]:
     """Columns that h5ad cannot hold by their name go under another, which is undone on the way back."""
     for where, frame in context.tables.items():
-        yield from _renamed(where, (name for name in frame.columns if where != "obs" or not _is_barcodes(name)))
+        yield from _renamed(where, (name for name in frame.columns if where != "obs" or not is_barcodes(name)))
 
 
 @rule("BC110", "note", changed=True)
@@ -162,11 +162,7 @@ def index_name(context: Context) -> Iterator[Finding]:
 def is_kept(frame: pd.DataFrame) -> bool:
     """Whether the index of a table can keep its name in h5ad."""
     name = frame.index.name
-    return isinstance(name, str) and (_is_barcodes(name) or not needs_escape(name)) and name not in frame.columns
-
-
-def _is_barcodes(name: Any) -> bool:
-    return isinstance(name, str) and name.casefold() in ("barcodes", "barcode")
+    return isinstance(name, str) and (is_barcodes(name) or not needs_escape(name)) and name not in frame.columns
 
 
 def _renamed(where: str, names: Iterable[Any], *, embedding: bool = False) -> Iterator[Finding]:

@@ -11,7 +11,7 @@ from anndata import AnnData
 from numpy.typing import NDArray
 
 from biocolab_accessor.errors import AmbiguousName, InvalidArgument, InvalidColumn, InvalidNames, UnknownName
-from biocolab_accessor.escape import escaped
+from biocolab_accessor.escape import escaped, is_barcodes
 from biocolab_accessor.exchange.match import OBS_REMEDY, Match, barcodes_of, match
 from biocolab_accessor.exchange.report import MatchReport
 from biocolab_accessor.exchange.verify import verified
@@ -124,7 +124,7 @@ def _field_names(table: pd.DataFrame) -> list[str]:
     if broken := [name for name in names if not is_plain(name)]:
         msg = f"column name {broken[0]!r} holds NUL or half a surrogate pair: rename it"
         raise InvalidNames(msg)
-    reserved = [name for name in names if name.casefold() in ("barcodes", "barcode")]
+    reserved = [name for name in names if is_barcodes(name)]
     if reserved:
         msg = f"column {reserved[0]!r} would take the place of the barcodes: rename it (barcodes belong into the index)"
         raise InvalidNames(msg)

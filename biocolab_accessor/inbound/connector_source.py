@@ -17,6 +17,7 @@ from biocolab_accessor.clients.bbrowserx import BBrowserXConnector
 from biocolab_accessor.clients.save import save
 from biocolab_accessor.clients.tasks import follow_task
 from biocolab_accessor.errors import InvalidArgument, InvalidResponse
+from biocolab_accessor.escape import is_barcodes
 from biocolab_accessor.inbound.matrix import gene_stripes
 from biocolab_accessor.inbound.metadata import ObsColumn, align, column
 from biocolab_accessor.storage.budget import instead
@@ -66,7 +67,7 @@ class ConnectorSource:
         if not isinstance(answer, list) or not all(isinstance(name, str) for name in answer):
             msg = f"study {self.study_id}: expected a list of field names"
             raise InvalidResponse(msg)
-        names = [name for name in answer if name.casefold() not in ("barcodes", "barcode")]
+        names = [name for name in answer if not is_barcodes(name)]
         self._fields = {name: self._fields.get(name) or ConnectorField(self, name) for name in names}
         for number, field in enumerate(self._fields.values()):
             field.id = number

@@ -10,6 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from biocolab_accessor.errors import InvalidResponse, UnknownField
+from biocolab_accessor.escape import is_barcodes
 from biocolab_accessor.given import given_names
 from biocolab_accessor.naming import did_you_mean, listing, natural_key
 
@@ -82,15 +83,15 @@ def align(columns: Mapping[str, Sequence[Any]], barcodes: Sequence[str], what: s
     InvalidResponse
         The columns are about other cells.
     """
-    # Two names may be taken for it: the protocol's own goes first.
-    likely = [name for name in columns if name.casefold() in ("barcodes", "barcode")]
-    key = min(likely, key=lambda name: (name != "barcodes", name.casefold() != "barcodes"), default=None)
+    # Of several that could be meant it is the one that is named most like ``barcodes``, as the protocol has it.
+    named = sorted(filter(is_barcodes, columns), key=lambda name: (name != "barcodes", name.casefold() != "barcodes"))
+    key = named[0] if named else None
     lengths = {len(values) for values in columns.values()}
     if lengths - {len(barcodes)}:
         msg = f"{what}: {max(lengths):,} rows for {len(barcodes):,} cells"
         raise InvalidResponse(msg)
     rest = {name: list(values) for name, values in columns.items() if name != key}
-    own = list(columns[key]) if key else list(barcodes)
+    own = list(columns[key]) if key is not None else list(barcodes)
     if own == list(barcodes):
         return rest
     place = {str(barcode): i for i, barcode in enumerate(own)}

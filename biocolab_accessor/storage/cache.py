@@ -47,8 +47,7 @@ class CacheInfo(NamedTuple):
     n_bytes
         What they take.
     most
-        What they may take (``bc.settings.cache_size``); the longest unused go first, and the newest file stays, even
-        where it alone takes more: somebody reads from it.
+        What they may take (``bc.settings.cache_size``); the longest unused go first. What takes more on its own is not kept.
     """
 
     folder: Path

@@ -83,6 +83,15 @@ def test_the_column_of_barcodes_is_known_in_any_spelling(name: str) -> None:
     assert align({name: ["b", "a"], "x": [2, 1]}, ["a", "b"], "x") == {"x": [1, 2]}
 
 
+@pytest.mark.parametrize(
+    ("name", "other"),
+    [("barcodes", "barcode"), ("barcodes", "Barcode"), ("barcodes", "BARCODES"), ("Barcodes", "barcode")],
+)
+def test_of_several_the_column_of_barcodes_is_the_one_that_the_protocol_names(name: str, other: str) -> None:
+    for columns in ({other: ["x1", "x2"], name: ["b", "a"]}, {name: ["b", "a"], other: ["x1", "x2"]}):
+        assert align({**columns, "n": [1, 2]}, ["a", "b"], "x") == {other: ["x2", "x1"], "n": [2, 1]}
+
+
 def test_it_is_said_how_columns_are_about_other_cells() -> None:
     with pytest.raises(InvalidResponse) as caught:
         align({"x": [1], "y": [1]}, ["a", "b"], "metadata of S")
