@@ -362,7 +362,11 @@ def _take(matrix: Any, window: slice | Rows) -> Any:
     if isinstance(matrix, CSCDataset):
         return _rows_of_columns(matrix, window)
     if hasattr(matrix, "compute"):
-        part = matrix[window].compute()
+        again: Any = slice(None)
+        if not isinstance(window, slice) and len(distinct := np.unique(window)) < len(window):
+            # Dask fails where rows are repeated and its chunks hold less than one on average.
+            window, again = distinct, np.searchsorted(distinct, window)
+        part = matrix[window].compute()[again]
         return part if sparse.issparse(part) else np.asarray(part)
     if isinstance(matrix, np.ndarray) or isinstance(window, slice):
         return matrix[window]

@@ -281,3 +281,12 @@ def test_values_of_a_part_are_sums():
     repeated = with_repeats(sparse.csr_matrix)
     found = np.concatenate(list(values(Source(repeated, np.arange(50)[::-1]))))
     assert sorted(found[found != 0]) == sorted(DENSE[DENSE != 0])
+
+
+def test_rows_that_are_repeated_are_taken_of_chunks_that_hold_none() -> None:
+    array = pytest.importorskip("dask.array")
+    for chunks in ((0, 1), (1, 0), (0, 2, 0)):
+        values = np.arange(1.0, 3.0 * sum(chunks) + 1).reshape(-1, 3)
+        rows = np.array([*range(len(values)), 0, 0])
+        found = list(row_blocks(Source(array.from_array(values, chunks=(chunks, (3,))), rows)))
+        np.testing.assert_array_equal(sparse.vstack(found).toarray(), values[rows])

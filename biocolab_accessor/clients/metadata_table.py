@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from biocolab_accessor.errors import InvalidArgument, InvalidColumn, InvalidFile, InvalidNames
+from biocolab_accessor.escape import is_barcodes
 from biocolab_accessor.naming import listing
 from biocolab_accessor.values import encode
 
@@ -56,7 +57,7 @@ def columns_on_the_wire(table: Any) -> list[dict[str, list[Any]]]:
     if len(set(names)) < len(names) or not names:
         msg = f"columns must be there, and of different names: {listing(names)}"
         raise InvalidNames(msg)
-    if taken := [name for name in names if name.casefold() in ("barcodes", "barcode")]:
+    if taken := [name for name in names if is_barcodes(name)]:
         msg = f"column {taken[0]!r} would take the place of the barcodes: rename it (barcodes belong into the index)"
         raise InvalidNames(msg)
     barcodes = table.index.map(str)

@@ -47,7 +47,8 @@ class CacheInfo(NamedTuple):
     n_bytes
         What they take.
     most
-        What they may take (``bc.settings.cache_size``); the longest unused go first. What takes more on its own is not kept.
+        What they may take (``bc.settings.cache_size``); the longest unused go first, and what alone takes more is not
+        kept.
     """
 
     folder: Path
