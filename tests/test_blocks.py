@@ -67,6 +67,14 @@ def test_of_a_matrix_in_order_the_values_are_its_own_and_no_copy(form):
     assert all(np.shares_memory(piece, matrix.data) for piece in values(Source(matrix)))
 
 
+@pytest.mark.parametrize("form", [np.asarray, sparse.csr_matrix])
+def test_rows_of_dask_with_more_chunks_than_rows(form):
+    import dask.array as da
+
+    matrix = da.from_array(form(DENSE[:1]), chunks=((0, 1), (20,)), asarray=False)
+    np.testing.assert_array_equal(stacked(row_blocks(Source(matrix, np.array([0, 0])))), DENSE[[0, 0]])
+
+
 def test_entries_of_one_place_are_one_value_of_coordinates_too():
     matrix = sparse.coo_matrix(([5.0, -2.0, 1.0], ([0, 0, 1], [0, 0, 1])), shape=(2, 2))
     assert sorted(np.concatenate(list(values(Source(matrix)))).tolist()) == [1, 3]
