@@ -362,11 +362,10 @@ def _take(matrix: Any, window: slice | Rows) -> Any:
     if isinstance(matrix, CSCDataset):
         return _rows_of_columns(matrix, window)
     if hasattr(matrix, "compute"):
-        again: Any = slice(None)
-        if not isinstance(window, slice) and len(distinct := np.unique(window)) < len(window):
-            # Dask fails where rows are repeated and its chunks hold less than one on average.
-            window, again = distinct, np.searchsorted(distinct, window)
-        part = matrix[window].compute()[again]
+        if not isinstance(window, slice) and 0 in matrix.chunks[0]:
+            # Dask divides by the mean of the chunks' lengths, which may be 0 with empty ones among them.
+            matrix = matrix.rechunk({0: tuple(length for length in matrix.chunks[0] if length)})
+        part = matrix[window].compute()
         return part if sparse.issparse(part) else np.asarray(part)
     if isinstance(matrix, np.ndarray) or isinstance(window, slice):
         return matrix[window]

@@ -93,7 +93,7 @@ def batch_column(context: Context) -> Iterator[Finding]:
 def batches_of_values(context: Context) -> Iterator[Finding]:
     """Each batch becomes a file of its own; measured values make one of nearly every cell."""
     key, obs = context.batch_key, context.tables["obs"]
-    column = obs[key] if key is not None and key in obs.columns else None
+    column = obs[key] if isinstance(key, str) and key in obs.columns else None
     if not isinstance(column, pd.Series) or column.isna().any():
         return  # of which BC204 tells
     cells = labels_of(column).value_counts()

@@ -54,6 +54,13 @@ def test_an_unknown_batch_column_is_an_error_with_near_names():
     assert "did you mean 'sample'?" in found.message
 
 
+@pytest.mark.parametrize("key", [["sample"], 3])
+def test_a_batch_column_that_is_no_name_is_an_error(key):
+    (found,) = bc.check(make(sample=["a", "b"]), batch_key=key)
+    assert found.code == "BC204"
+    assert found.message.startswith(f"there is no column {key!r}")
+
+
 def test_cells_without_a_batch_are_an_error():
     (found,) = bc.check(make(sample=["a", None]), batch_key="sample")
     assert (found.path, found.count, found.examples) == ("obs['sample']", 1, ("'c1'",))
