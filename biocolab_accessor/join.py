@@ -116,7 +116,7 @@ class Collection:
         genes: Sequence[str] | str | None = None,
         fields: Sequence[str] | str | None = None,
         unit: Unit = "raw",
-        layers: Sequence[str] = (),
+        layers: Sequence[str] | None = (),
         obsm: bool = True,
         cache: bool = True,
     ) -> AnnData:
@@ -171,11 +171,7 @@ class Collection:
         wanted = Selection.of(genes=genes, fields=fields, unit=unit, layers=layers, obsm=obsm)
         with instead(_ALTERNATIVE):
             parts = fetch_all(self.studies, self._selections(join, label, wanted), _ALTERNATIVE, cache=cache)
-            joined = union(parts, self._names, join, label)
-        if wanted.genes is not None and join == "outer":
-            # Concatenated, they are in the order of the alphabet.
-            joined = joined[:, list(dict.fromkeys(wanted.genes))].copy()
-        return joined
+            return self._joined(parts, join, label, wanted)
 
     def lazy(
         self,
@@ -183,9 +179,10 @@ class Collection:
         *,
         label: str = "study",
         folder: str | Path | None = None,
+        genes: Sequence[str] | str | None = None,
         fields: Sequence[str] | str | None = None,
         unit: Unit = "raw",
-        layers: Sequence[str] = (),
+        layers: Sequence[str] | None = (),
         obsm: bool = True,
     ) -> AnnData:
         """Join all studies over Dask, without their matrices in memory.
@@ -199,7 +196,7 @@ class Collection:
             Where each study is kept as an h5ad, for as long as the AnnData is used; made if it is not there. It can be
             shared: files of other studies and units have other names. None means ``bc.cache``, which keeps studies of
             BioFlex only.
-        join, label, fields, unit, layers, obsm
+        join, label, genes, fields, unit, layers, obsm
             As for :meth:`to_anndata`.
 
         Returns
@@ -211,7 +208,7 @@ class Collection:
         ------
         InvalidArgument
             The cache cannot keep all of them, or as for :meth:`to_anndata`.
-        UnknownField, ConfigurationError
+        UnknownField, UnknownGene, ConfigurationError
             As for :meth:`to_anndata`.
 
         Examples
@@ -223,13 +220,13 @@ class Collection:
         ...     type(adata.X).__module__, adata.shape
         ('dask.array.core', (700, 765))
         """
-        selection = Selection.of(fields=fields, unit=unit, layers=layers, obsm=obsm)
+        selection = Selection.of(genes=genes, fields=fields, unit=unit, layers=layers, obsm=obsm)
         wanted = self._selections(join, label, selection)
         if folder is not None:
             kept = Path(folder).expanduser().absolute()
             _make_folder(kept)
             paths = write_all(self.studies, wanted, kept)
-            return union([open_lazily(path) for path in paths], self._names, join, label)
+            return self._joined([open_lazily(path) for path in paths], join, label, selection)
         if not settings.cache_size or any(parts_of(each).source.cache_key() is None for each in self.studies):
             why = "studies of groups are not, since they change" if settings.cache_size else "its cache_size is 0"
             msg = (
@@ -244,7 +241,7 @@ class Collection:
                 f"(there is no more room for {listing(gone)}): give a folder, lazy(folder=…), or a larger cache_size"
             )
             raise InvalidArgument(msg)
-        return union([open_lazily(path) for path in paths], self._names, join, label)
+        return self._joined([open_lazily(path) for path in paths], join, label, selection)
 
     def to_zarr(
         self,
@@ -252,9 +249,10 @@ class Collection:
         join: Join = "inner",
         *,
         label: str = "study",
+        genes: Sequence[str] | str | None = None,
         fields: Sequence[str] | str | None = None,
         unit: Unit = "raw",
-        layers: Sequence[str] = (),
+        layers: Sequence[str] | None = (),
         obsm: bool = True,
     ) -> Path:
         """Join all studies in a Zarr store, a block of cells at a time.
@@ -263,7 +261,7 @@ class Collection:
         ----------
         path
             Folder to write; it must not be there yet. ``anndata.settings.zarr_write_format`` is the format.
-        join, label, fields, unit, layers, obsm
+        join, label, genes, fields, unit, layers, obsm
             As for :meth:`to_anndata`.
 
         Raises
@@ -287,7 +285,9 @@ class Collection:
             msg = there if target.exists() else f"there is no folder {target.parent}"
             raise InvalidArgument(msg)
         with tempfile.TemporaryDirectory(prefix=".biocolab-", dir=target.parent) as folder:
-            joined = self.lazy(join, label=label, folder=folder, fields=fields, unit=unit, layers=layers, obsm=obsm)
+            joined = self.lazy(
+                join, label=label, folder=folder, genes=genes, fields=fields, unit=unit, layers=layers, obsm=obsm
+            )
             part = Path(folder) / "joined.zarr"
             with warnings.catch_warnings():
                 # anndata announces another default at each store; which format it is, anndata.settings say.
@@ -300,6 +300,13 @@ class Collection:
     def _names(self) -> list[str]:
         """Of studies that share the id that people see, the later ones get a number."""
         return unique_names([study.id for study in self.studies])
+
+    def _joined(self, parts: Sequence[AnnData], join: Join, label: str, selection: Selection) -> AnnData:
+        joined = union(parts, self._names, join, label)
+        if selection.genes is not None and join == "outer":
+            # Concatenated, they are in the order of the alphabet.
+            joined = joined[:, list(dict.fromkeys(selection.genes))].copy()
+        return joined
 
     def _selections(self, join: Join, label: str, selection: Selection) -> list[Selection]:
         """What to ask of each study: all of it, or for an outer join what it has. Nothing is fetched before.

@@ -17,7 +17,7 @@ from biocolab_accessor.catalog import study_of_origin
 from biocolab_accessor.crew import Crew
 from biocolab_accessor.errors import ConfigurationError
 from biocolab_accessor.inbound.disk import file_of_study
-from biocolab_accessor.inbound.fetch import bytes_of
+from biocolab_accessor.inbound.fetch import bytes_of, fetch
 from biocolab_accessor.inbound.selection import Selection
 from biocolab_accessor.inbound.study import Study, address_of, parts_of
 from biocolab_accessor.outbound.names import safe_name
@@ -32,13 +32,8 @@ _RETRIES = 3
 def fetch_part(origin: Mapping[str, Any], selection: Selection, cache: bool) -> AnnData:
     """One study, fetched wherever this runs, with the tokens that are there."""
     # Not the study itself: Dask's scheduler unpickles what it hands on, and has no tokens to look it up with.
-    study = study_of_origin(origin)
-    options = {**selection._asdict(), "layers": list(selection.layers), "cache": cache}
-    if selection.genes == ():
-        # The cells alone, of a study that has none of the genes: no server can be asked for no gene.
-        return study.to_anndata(**{**options, "genes": study.features()[:1]})[:, :0].copy()
-    adata: AnnData = study.to_anndata(**options)
-    return adata
+    parts = parts_of(study_of_origin(origin))
+    return fetch(parts.cached() if cache else parts, selection)
 
 
 def write_part(origin: Mapping[str, Any], selection: Selection, path: str) -> None:

@@ -67,7 +67,7 @@ def test_in_one_folder_nothing_takes_the_place_of_what_another_object_reads(stud
 def test_an_outer_join_takes_genes_and_fields_that_some_have(
     server: Sandbox, studies: list[str], tmp_path: Path
 ) -> None:
-    """GENE0 is of PART00 and PART03, GENE41 of PART02 only; neither is of PART01."""
+    """GENE0 is of PART00 and PART03, GENE41 of PART02 only; PART01 has none of them."""
     names = studies[:4]
     plain = bc.collection(names).to_anndata("outer", layers=["lognorm"])[:, ["GENE41", "GENE0"]]
     joined = bc.collection(names).to_anndata("outer", genes=["GENE41", "GENE0"], layers=["lognorm"])
@@ -75,6 +75,14 @@ def test_an_outer_join_takes_genes_and_fields_that_some_have(
     np.testing.assert_array_equal(joined.X.toarray(), plain.X.toarray())
     np.testing.assert_array_equal(joined.layers["lognorm"].toarray(), plain.layers["lognorm"].toarray())
     assert list(joined.obs_names) == list(plain.obs_names)
+    folder = tmp_path / "lazy"
+    lazy = bc.collection(names).lazy("outer", genes=["GENE41", "GENE0"], folder=folder)
+    stored = ad.read_zarr(bc.collection(names).to_zarr(tmp_path / "x.zarr", "outer", genes=["GENE41", "GENE0"]))
+    for same in (lazy, stored):
+        assert list(same.var_names) == ["GENE41", "GENE0"]
+        assert list(same.obs_names) == list(plain.obs_names)
+    np.testing.assert_array_equal(lazy.X.compute().toarray(), plain.X.toarray())
+    np.testing.assert_array_equal(stored.X.toarray(), plain.X.toarray())
     mixed = bc.collection([names[0], "PBMC68k_reduced"])
     for each in (
         mixed.to_anndata("outer", fields=["batch", "phase"]),

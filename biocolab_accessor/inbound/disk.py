@@ -99,20 +99,22 @@ def expect_same(path: str | Path, parts: StudyParts, selection: Selection) -> No
     Raises
     ------
     InvalidArgument
-        There is a file at the path that is not of this study, unit and layers.
+        There is a file at the path that is not of this study with these genes, unit and layers.
     """
     target = place_of(path)
     if not target.exists():
         return
-    wanted = origin(parts, selection._replace(fields=()), None, {})
+    wanted = origin(parts, selection._replace(fields=()), named(parts, selection), {})
     try:
         with h5py.File(target, "r") as file:
             facts = read_elem(file[f"uns/{PROVENANCE}"])
     except (OSError, KeyError):
         facts = {}
+    if "genes" in facts:
+        facts["genes"] = list(facts["genes"])
     if any(facts.get(name) != wanted.get(name) for name in {*facts, *wanted} - _CHANGING):
         msg = (
-            f"{target} is there, and not of study {parts.study_id} with this unit and these layers; objects may be "
+            f"{target} is there, and not of study {parts.study_id} with these genes, unit and layers; objects may be "
             "reading from it: give another path, or remove it"
         )
         raise InvalidArgument(msg)

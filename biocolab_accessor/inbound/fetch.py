@@ -103,7 +103,9 @@ def bytes_of(matrix: Any) -> int:
 
 def named(parts: StudyParts, selection: Selection) -> list[str] | None:
     """The genes that were asked for by name, checked; None where all are wanted."""
-    return None if selection.genes is None else select_genes(selection.genes, parts.features, parts.study_id)
+    if not selection.genes:
+        return None if selection.genes is None else []
+    return select_genes(selection.genes, parts.features, parts.study_id)
 
 
 def obs_of(parts: StudyParts, selection: Selection) -> pd.DataFrame:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from threading import Lock
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from scipy import sparse
 
@@ -96,6 +97,8 @@ class StudyParts:
 
     def query_genes(self, genes: Sequence[str], unit: str) -> sparse.csc_matrix:
         """Some genes: (n_obs, number of genes)."""
+        if not genes:  # to a server an empty list would mean all of them
+            return sparse.csc_matrix((self.n_obs, 0), dtype=np.float32)
         with instead(_OF_GENES):
             return expect_shape(self.source.query_genes(genes, unit), self.n_obs, len(genes), self.study_id)
 

@@ -26,6 +26,8 @@ class Selection(NamedTuple):
         The wire's name of what X holds.
     layers
         The wire's name of what each layer holds, by the layer's name.
+    genes
+        None means all; none are left where a study has not one of those that others have.
     """
 
     genes: tuple[str, ...] | None
@@ -51,7 +53,8 @@ class Selection(NamedTuple):
         Raises
         ------
         InvalidArgument
-            A unit or format that does not exist, an ``obsm`` that is no bool, or genes or fields that are no names.
+            A unit or format that does not exist, an ``obsm`` that is no bool, no gene, or genes or fields that are no
+            names.
         """
         if not isinstance(obsm, bool | np.bool_):
             msg = (
@@ -64,9 +67,13 @@ class Selection(NamedTuple):
             raise InvalidArgument(msg)
         if not isinstance(layers, Iterable) or isinstance(layers, str):
             layers = [] if layers is None else [layers]
+        wanted = _names(genes, "genes")
+        if wanted == ():
+            msg = "genes is empty: give names, or None for all genes"
+            raise InvalidArgument(msg)
         asked = given_names([getattr(layer, "value", layer) for layer in layers], "layers")
         return cls(
-            _names(genes, "genes"),
+            wanted,
             _names(fields, "fields"),
             unit_name(unit),
             {name: unit_name(name, "one of layers") for name in asked},

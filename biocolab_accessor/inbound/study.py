@@ -62,7 +62,7 @@ class Study(Reading):
         genes: Sequence[str] | str | None = ...,
         fields: Sequence[str] | str | None = ...,
         unit: Unit = ...,
-        layers: Sequence[str] = ...,
+        layers: Sequence[str] | None = ...,
         obsm: bool = ...,
         format: Format = ...,
         cache: bool = ...,
@@ -77,7 +77,7 @@ class Study(Reading):
         genes: Sequence[str] | str | None = ...,
         fields: Sequence[str] | str | None = ...,
         unit: Unit = ...,
-        layers: Sequence[str] = ...,
+        layers: Sequence[str] | None = ...,
         obsm: bool = ...,
         format: Format = ...,
         cache: bool = ...,
@@ -91,7 +91,7 @@ class Study(Reading):
         genes: Sequence[str] | str | None = None,
         fields: Sequence[str] | str | None = None,
         unit: Unit = "raw",
-        layers: Sequence[str] = (),
+        layers: Sequence[str] | None = (),
         obsm: bool = True,
         format: Format = "csr",
         cache: bool = True,
@@ -168,7 +168,7 @@ class Study(Reading):
         genes: Sequence[str] | str | None = None,
         fields: Sequence[str] | str | None = None,
         unit: Unit = "raw",
-        layers: Sequence[str] = (),
+        layers: Sequence[str] | None = (),
         obsm: bool = True,
         compression: Compression = "gzip",
     ) -> Path:
@@ -213,9 +213,10 @@ class Study(Reading):
         self,
         path: str | Path | None = None,
         *,
+        genes: Sequence[str] | str | None = None,
         fields: Sequence[str] | str | None = None,
         unit: Unit = "raw",
-        layers: Sequence[str] = (),
+        layers: Sequence[str] | None = (),
         obsm: bool = True,
     ) -> AnnData:
         """The study as an AnnData over Dask: its matrices stay on disk, and scanpy's Dask-aware functions take them.
@@ -223,11 +224,11 @@ class Study(Reading):
         Parameters
         ----------
         path
-            h5ad to write and to read from. One that is there is replaced if it is of the same study, unit and layers;
-            what others read from it stays what it was. None means one in ``bc.cache``, which is possible for studies of
-            BioFlex. It has to stay there as long as the AnnData is used: ``bc.cache.clear()`` removes it, and so do
-            newer entries where all do not fit into ``bc.settings.cache_size``.
-        fields, unit, layers, obsm
+            h5ad to write and to read from. One that is there is replaced if it is of the same study, genes, unit and
+            layers; what others read from it stays what it was. None means one in ``bc.cache``, which is possible for
+            studies of BioFlex. It has to stay there as long as the AnnData is used: ``bc.cache.clear()`` removes it,
+            and so do newer entries where all do not fit into ``bc.settings.cache_size``.
+        genes, fields, unit, layers, obsm
             As for :meth:`to_anndata`.
 
         Returns
@@ -251,7 +252,7 @@ class Study(Reading):
         ...     type(adata.X).__module__, adata.X[:5].compute().shape
         ('dask.array.core', (5, 765))
         """
-        selection = Selection.of(fields=fields, unit=unit, layers=layers, obsm=obsm)
+        selection = Selection.of(genes=genes, fields=fields, unit=unit, layers=layers, obsm=obsm)
         self._parts.source.refresh()
         if path is not None:
             expect_same(path, self._parts, selection)

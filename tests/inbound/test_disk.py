@@ -209,6 +209,7 @@ def test_a_lazy_study_never_takes_the_file_from_under_another(study, tmp_path: P
     for call in (
         lambda: study.lazy(path, unit="lognorm"),
         lambda: study.lazy(path, layers=["lognorm"]),
+        lambda: study.lazy(path, genes=["CD3D"]),
         lambda: other.lazy(path),
     ):
         with pytest.raises(InvalidArgument, match=r"x\.h5ad is there, and not of study .*: give another"):
@@ -216,6 +217,12 @@ def test_a_lazy_study_never_takes_the_file_from_under_another(study, tmp_path: P
     again = study.lazy(path, fields=[], obsm=False)
     for joined in (first, again):
         np.testing.assert_array_equal(joined.X.compute().toarray(), before)
+    some = tmp_path / "some.h5ad"
+    for _ in range(2):
+        few = study.lazy(some, genes=["LYZ", "CD3D"])
+        np.testing.assert_array_equal(few.X.compute().toarray(), first[:, ["LYZ", "CD3D"]].X.compute().toarray())
+    with pytest.raises(InvalidArgument, match=r"some\.h5ad is there, and not of"):
+        study.lazy(some, genes=["CD3D", "LYZ"])
     path.write_text("notes")
     with pytest.raises(InvalidArgument, match="is there, and not of"):
         study.lazy(path)
