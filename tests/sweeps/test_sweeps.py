@@ -16,7 +16,7 @@ from tests.sweeps import faults, fuzz, hostile, kill, secrets
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="the sweep forks the server")
 def test_what_was_committed_outlives_kills(tmp_path: Path) -> None:
-    found = kill.sweep(tmp_path / "sandbox", 6, seed=1)
+    found = kill.sweep(tmp_path / "sandbox", 4, seed=1)
     assert found.wrong == []
     assert found.committed > 0
 
@@ -29,7 +29,7 @@ def test_no_request_breaks_the_server_or_leaves_the_folder(
     outer.mkdir()
     # The process of the server needs what this one finds.
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(path for path in sys.path if path))
-    found = way(outer, 150, 7)
+    found = way(outer, 100, 7)
     assert found.wrong == []
     assert fuzz.strays(outer) == []
     assert found.statuses[200] > 10
