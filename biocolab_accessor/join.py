@@ -319,7 +319,7 @@ class Collection:
             A study lacks a field, or for an outer join each of them a field or gene.
         """
         expect_join(join)
-        found = [selection] * len(self.studies)
+        found, fields = [selection] * len(self.studies), [each.fields for each in self.studies]
         if join == "outer":
             several = self.studies[0].id + (f" or {len(self.studies) - 1} more" if len(self.studies) > 1 else "")
             if selection.genes is not None:
@@ -327,11 +327,10 @@ class Collection:
                 wanted = select_genes(selection.genes, _every(known), several)
                 found = [own._replace(genes=_owned(wanted, names)) for own, names in zip(found, known, strict=True)]
             if selection.fields is not None:
-                known = [each.fields for each in self.studies]
-                wanted = select_fields(selection.fields, _every(known), several)
-                found = [own._replace(fields=_owned(wanted, names)) for own, names in zip(found, known, strict=True)]
-        for each, own in zip(self.studies, found, strict=True):
-            if label in select_fields(own.fields, each.fields, each.id):
+                wanted = select_fields(selection.fields, _every(fields), several)
+                found = [own._replace(fields=_owned(wanted, names)) for own, names in zip(found, fields, strict=True)]
+        for each, own, names in zip(self.studies, found, fields, strict=True):
+            if label in select_fields(own.fields, names, each.id):
                 msg = f"study {each.id!r} has a field {label!r}, where label= would go: give another label, or fields="
                 raise InvalidArgument(msg)
         return found

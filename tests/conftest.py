@@ -12,7 +12,7 @@ import threading
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import anndata as ad
@@ -97,6 +97,22 @@ def _open_files() -> Counter[str]:
 def no_connection(monkeypatch: pytest.MonkeyPatch) -> None:
     """As in a fresh session: nothing is connected to."""
     monkeypatch.setattr(connection, "_stack", [])
+
+
+@contextmanager
+def dask_client(folder: Path, n_workers: int) -> Iterator[object]:
+    """A client of a cluster on this machine whose workers are processes of one thread."""
+    import dask
+    from distributed import Client, LocalCluster
+
+    with (
+        dask.config.set({"temporary-directory": str(folder)}),
+        LocalCluster(
+            n_workers=n_workers, threads_per_worker=1, processes=True, dashboard_address=None, local_directory=folder
+        ) as cluster,
+        Client(cluster) as client,
+    ):
+        yield client
 
 
 @pytest.fixture

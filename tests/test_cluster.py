@@ -9,21 +9,13 @@ import pytest
 
 import biocolab_accessor as bc
 from biocolab_accessor.errors import InvalidArgument
+from tests.conftest import dask_client
 
 
 @pytest.fixture
 def client(tmp_path: Path) -> Iterator[object]:
     """A cluster with a worker that is a process of its own."""
-    import dask
-    from distributed import Client, LocalCluster
-
-    with (
-        dask.config.set({"temporary-directory": str(tmp_path)}),
-        LocalCluster(
-            n_workers=1, threads_per_worker=1, processes=True, dashboard_address=None, local_directory=tmp_path
-        ) as cluster,
-        Client(cluster) as connected,
-    ):
+    with dask_client(tmp_path, 1) as connected:
         yield connected
 
 

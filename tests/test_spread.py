@@ -17,6 +17,7 @@ from biocolab_accessor import spread
 from biocolab_accessor.errors import ConfigurationError, TooLarge
 from biocolab_accessor.inbound.selection import Selection
 from biocolab_accessor.sandbox.server import Sandbox
+from tests.conftest import dask_client
 
 from .test_join import assert_same, serial
 
@@ -41,16 +42,7 @@ def test_where_the_folder_cannot_be_seen_nothing_is_written(studies: list[str], 
 class TestCluster:
     @pytest.fixture
     def client(self, connected: None, tmp_path: Path) -> Iterator[object]:
-        import dask
-        from distributed import Client, LocalCluster
-
-        with (
-            dask.config.set({"temporary-directory": str(tmp_path)}),
-            LocalCluster(
-                n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, local_directory=tmp_path
-            ) as cluster,
-            Client(cluster) as client,
-        ):
+        with dask_client(tmp_path, 2) as client:
             yield client
 
     def test_two_workers_give_what_one_gives_also_when_one_is_killed(self, client, studies: list[str]) -> None:

@@ -53,10 +53,10 @@ def print_table(rows: Sequence[Row], *, title: str = "", numbers: Sequence[str] 
         return
     table = Table(title=title or None, title_justify="left", header_style="bold", title_style="bold")
     for name in rows[0]:
-        # Folded and not cut: an id that lost its end is of no use, and one in two lines cannot be copied.
-        table.add_column(
-            str(name), overflow="fold", justify="right" if name in numbers else "left", no_wrap=name in _IN_ONE_LINE
-        )
+        # Folded and not cut: an id that lost its end is of no use. In two lines it cannot be copied, so that it is in
+        # one where the other columns have as much room.
+        one_line = name in _IN_ONE_LINE and 2 * max(len(str(row[name])) for row in rows) <= out.width
+        table.add_column(str(name), overflow="fold", justify="right" if name in numbers else "left", no_wrap=one_line)
     for row in rows:
         table.add_row(*(value if isinstance(value, Text) else Text(str(value)) for value in row.values()))
     out.print(table)

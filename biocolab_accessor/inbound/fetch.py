@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -65,8 +65,7 @@ def fetch(parts: StudyParts, selection: Selection) -> AnnData:
         empty = crew.ask(around)
         matrices: dict[str, Any] = {}
         for unit in selection.units:
-            matrices[unit] = _matrix(parts, selection, genes, unit)
-            _expect_room_for_rest(matrices, selection, parts.study_id)
+            matrices[unit] = _matrix(parts, selection, genes, unit, matrices.values())
         adata = empty.result()
     x = matrices[selection.unit]
     if selection.unit == "raw":
@@ -88,7 +87,7 @@ def plan_fetch(parts: StudyParts, selection: Selection) -> FetchPlan:
     n_bytes = sum(known) if len(known) == len(sizes) else None
     memory = None
     if selection.format == "dense":
-        memory = _dense_bytes(parts, selection, n_vars)
+        memory = _dense_bytes(parts, selection, n_vars) + int(PEAK * max(known, default=0))
     elif n_bytes is not None:
         by_unit = dict(zip(selection.units, known, strict=True))
         memory = sum(by_unit[unit] for unit in selection.matrices) + _aside(max(known))
@@ -144,15 +143,18 @@ def origin(
     )
 
 
-def _expect_room_for_rest(fetched: Mapping[str, Any], selection: Selection, study_id: str) -> None:
-    """Refuse more matrices than fit, as soon as one tells the size of all; of dense ones it was known before."""
-    held = [bytes_of(matrix) for matrix in fetched.values()]
-    copies = len(selection.matrices)
-    if selection.format != "dense" and copies > len(held):
-        waiting = _aside(max(held)) if len(held) < len(selection.units) else 0
-        needed = sum(held) + (copies - len(held)) * max(held) + waiting
-        what = f"study {study_id} with {copies} matrices (X and layers)"
-        expect_room(needed, what, f"ask for fewer layers, or {_ALTERNATIVE}", held=sum(held))
+def _expect_room_beside(matrix: Any, others: Collection[Any], parts: StudyParts, selection: Selection) -> None:
+    """Refuse more matrices than fit, as soon as one of them, as it came, tells the size of all."""
+    own, held = bytes_of(matrix), [bytes_of(each) for each in others]
+    copies, taken = len(selection.matrices), own + sum(held)
+    what = f"study {parts.study_id} with {copies} matrices (X and layers)"
+    if selection.format == "dense":
+        needed = _dense_bytes(parts, selection, matrix.shape[1]) + own
+        expect_room(needed, f"study {parts.study_id} as dense arrays", _ALTERNATIVE, held=taken)
+    elif copies > len(held) + 1:
+        waiting = _aside(own) if len(held) + 1 < len(selection.units) else 0
+        needed = taken + (copies - len(held) - 1) * max(own, *held, 0) + waiting
+        expect_room(needed, what, f"ask for fewer layers, or {_ALTERNATIVE}", held=taken)
 
 
 def _dense_bytes(parts: StudyParts, selection: Selection, n_vars: int) -> int:
@@ -191,11 +193,14 @@ def warn_where_no_counts(stored: NDArray[Any], study_id: str) -> None:
         notice(msg)
 
 
-def _matrix(parts: StudyParts, selection: Selection, genes: Sequence[str] | None, unit: str) -> Any:
+def _matrix(
+    parts: StudyParts, selection: Selection, genes: Sequence[str] | None, unit: str, others: Collection[Any]
+) -> Any:
+    """One matrix in the format that is wanted, where it and all that are still to come fit beside the others."""
     if genes is not None:
         matrix = parts.query_genes(genes, unit)
-        return {"csr": matrix.tocsr, "csc": lambda: matrix, "dense": matrix.toarray}[selection.format]()
-    if selection.format == "csc":
-        return parts.matrix(unit)
-    rows = parts.rows(unit)
-    return rows.toarray() if selection.format == "dense" else rows
+        matrix = matrix.tocsr() if selection.format == "csr" else matrix
+    else:
+        matrix = parts.matrix(unit) if selection.format == "csc" else parts.rows(unit)
+    _expect_room_beside(matrix, others, parts, selection)
+    return matrix.toarray() if selection.format == "dense" else matrix

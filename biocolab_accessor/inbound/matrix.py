@@ -12,7 +12,7 @@ from biocolab_accessor.errors import AmbiguousName, InvalidArgument, InvalidResp
 from biocolab_accessor.given import given_names
 from biocolab_accessor.naming import did_you_mean, listing
 
-__all__ = ["Format", "Unit", "expect_shape", "gene_stripes", "select_genes", "unit_name"]
+__all__ = ["Format", "Unit", "expect_shape", "gene_names", "gene_stripes", "select_genes", "unit_name"]
 
 Unit = Literal["raw", "lognorm"]
 Format = Literal["csr", "csc", "dense"]
@@ -52,6 +52,21 @@ def expect_shape(matrix: _Matrix, n_obs: int, n_vars: int, study_id: str) -> _Ma
     return matrix
 
 
+def gene_names(genes: Sequence[str] | str) -> list[str]:
+    """Names of genes that an argument gives, each once.
+
+    Raises
+    ------
+    InvalidArgument
+        There is none, or something is no name.
+    """
+    wanted = list(dict.fromkeys(given_names(genes, "genes")))
+    if not wanted:
+        msg = "genes is empty: give names, or None for all genes"
+        raise InvalidArgument(msg)
+    return wanted
+
+
 def select_genes(genes: Sequence[str] | str, features: Sequence[str], study_id: str) -> list[str]:
     """The genes asked for, each once, in their order.
 
@@ -73,10 +88,7 @@ def select_genes(genes: Sequence[str] | str, features: Sequence[str], study_id: 
     AmbiguousName
         Several features have the same name, so that the server's answer could be about any of them.
     """
-    wanted = list(dict.fromkeys(given_names(genes, "genes")))
-    if not wanted:
-        msg = "genes is empty: give names, or None for all genes"
-        raise InvalidArgument(msg)
+    wanted = gene_names(genes)
     counts = Counter(features)
     missing = [gene for gene in wanted if gene not in counts]
     if missing:

@@ -10,7 +10,7 @@ import numpy as np
 
 from biocolab_accessor.errors import InvalidArgument
 from biocolab_accessor.given import given_names
-from biocolab_accessor.inbound.matrix import Format, Unit, unit_name
+from biocolab_accessor.inbound.matrix import Format, Unit, gene_names, unit_name
 from biocolab_accessor.markup import facts_table
 from biocolab_accessor.naming import about_megabytes
 
@@ -67,14 +67,10 @@ class Selection(NamedTuple):
             raise InvalidArgument(msg)
         if not isinstance(layers, Iterable) or isinstance(layers, str):
             layers = [] if layers is None else [layers]
-        wanted = _names(genes, "genes")
-        if wanted == ():
-            msg = "genes is empty: give names, or None for all genes"
-            raise InvalidArgument(msg)
         asked = given_names([getattr(layer, "value", layer) for layer in layers], "layers")
         return cls(
-            wanted,
-            _names(fields, "fields"),
+            None if genes is None else tuple(gene_names(genes)),
+            None if fields is None else tuple(given_names(fields, "fields")),
             unit_name(unit),
             {name: unit_name(name, "one of layers") for name in asked},
             bool(obsm),
@@ -146,7 +142,3 @@ class FetchPlan:
                 ("does not fit", "use to_h5ad(path), to_anndata(backed=path) or lazy(path), or ask for genes=")
             )
         return facts
-
-
-def _names(names: Sequence[str] | str | None, what: str) -> tuple[str, ...] | None:
-    return None if names is None else tuple(given_names(names, what))

@@ -72,9 +72,10 @@ def union(parts: Sequence[AnnData], names: Sequence[str], join: Join, label: str
             f"{name!r} has {listing(part.var_names, limit=3) or 'none'}"
             for name, part in zip(names, parts, strict=True)
         )
-        common = "the studies have no gene in common" if join == "inner" else "none of the studies has a gene"
-        way = "give join='outer', or studies whose genes are named alike" if join == "inner" else "give other studies"
-        msg = f"{common} ({first}): {way}"
+        msg = f"none of the studies has a gene ({first}): give other studies"
+        if join == "inner":
+            way = "give join='outer', or studies whose genes are named alike"
+            msg = f"the studies have no gene in common ({first}): {way}"
         raise InvalidArgument(msg)
     # Columns of var do not come through a concatenation, and of a repeated feature the name in var_names is made up.
     features = {name: feature for part in parts for name, feature in part.var["feature"].items()}
