@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -56,9 +54,8 @@ def test_a_run_that_asks_for_no_sandbox_does_not_import_the_package(pytester: py
     pytester.runpytest_subprocess().assert_outcomes(passed=1)
 
 
-def test_pytest_lists_the_fixtures_with_what_they_are() -> None:
-    command = [sys.executable, "-m", "pytest", "--fixtures", "-q", str(Path(__file__).parent / "__init__.py")]
-    said = subprocess.run(command, capture_output=True, text=True, check=False).stdout
+def test_pytest_lists_the_fixtures_with_what_they_are(pytester: pytest.Pytester) -> None:
+    said = str(pytester.runpytest_subprocess("--fixtures", "-q").stdout)
     assert "biocolab_sandbox_session [session scope]" in said
     assert "A BioTuring sandbox of this test's own" in said
 

@@ -14,6 +14,7 @@ from scipy import sparse
 
 from biocolab_accessor.sandbox.cells import ProcessingError, join_batches, keep_cells, lognorm
 from biocolab_accessor.sandbox.store.study_folder import StudyFolder
+from biocolab_accessor.sandbox.work import umap_learn
 from biocolab_accessor.sandbox.work.readers import read_batch
 
 __all__ = ["process"]
@@ -93,6 +94,7 @@ def _analyse(matrix: sparse.csr_matrix, say: Say) -> tuple[dict[str, NDArray[Any
     scanpy.pp.pca(adata, n_comps=n_comps)
     embeddings = {"PCA": adata.obsm["X_pca"]}
     say("Running kNN")
+    umap_learn.load()
     n_neighbors = min(_NEIGHBORS, n_obs - 1)
     transformer = _transformer(n_neighbors) if n_obs >= _EXACT_BELOW else None
     scanpy.pp.neighbors(adata, n_neighbors=n_neighbors, transformer=transformer, random_state=0)
