@@ -53,7 +53,7 @@ class TaskRunner:
         self._thread.start()
 
     def warm_up(self) -> None:
-        """Start the worker, which takes seconds to load scanpy, before there is something to do."""
+        """Start the worker, which takes a second or two, before there is something to do."""
         with self._lock:
             if self._closed or (self._worker is not None and self._worker.poll() is None):
                 return

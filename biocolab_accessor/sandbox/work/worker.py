@@ -23,16 +23,10 @@ def main() -> None:
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
 
-    # Scanpy takes seconds to load: that happens while the files are still on their way, and not every job needs it.
-    threading.Thread(target=_load, daemon=True).start()
     jobs: queue.Queue[dict[str, Any]] = queue.Queue()
     threading.Thread(target=_listen, args=(jobs,), daemon=True).start()
     while True:
         _run(jobs.get(), answers)
-
-
-def _load() -> None:
-    import scanpy  # noqa: F401
 
 
 def _listen(jobs: queue.Queue[dict[str, Any]]) -> None:
