@@ -1,15 +1,21 @@
-"""Threads: how many of them, and an even share of a matrix for each."""
+"""Threads: how many of them, an even share of a matrix for each, and work in an order."""
 
 from __future__ import annotations
 
 import os
+from collections import deque
+from collections.abc import Callable, Generator, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import pairwise
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["THREADS", "shares"]
+__all__ = ["THREADS", "in_order", "shares"]
+
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
 
 THREADS = min(4, os.cpu_count() or 1)
 """For work that is done in C beside Python's lock; more of them would wait for memory."""
@@ -31,3 +37,39 @@ def shares(indptr: NDArray[Any]) -> list[tuple[int, int]]:
     """
     inner = np.searchsorted(indptr, np.linspace(0, int(indptr[-1]), THREADS + 1)[1:-1])
     return list(pairwise([0, *map(int, inner), len(indptr) - 1]))
+
+
+def in_order(
+    call: Callable[[_Item], _Result], items: Iterable[_Item], name: str, at_once: int = THREADS
+) -> Generator[_Result, None, None]:
+    """What a function that lets other threads run makes of each item, in threads of their own.
+
+    Parameters
+    ----------
+    call
+        The function.
+    items
+        Are taken in the caller's thread, one more than are in work, so that memory stays bounded.
+    name
+        Of the threads.
+    at_once
+        How many of them.
+
+    Examples
+    --------
+    >>> list(in_order(abs, [-3, 2, -1], "example"))
+    [3, 2, 1]
+    """
+    waiting: deque[Future[_Result]] = deque()
+    with ThreadPoolExecutor(at_once, name) as pool:
+        try:
+            for item in items:
+                if len(waiting) == at_once:
+                    yield waiting.popleft().result()
+                waiting.append(pool.submit(call, item))
+                del item  # else it is held while the next is made
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for one in waiting:
+                one.cancel()

@@ -7,15 +7,20 @@ range of cells at a time.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import closing
 from typing import IO, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from biocolab_accessor.storage.stripes import put_side_by_side, spans, turn
+from biocolab_accessor.storage.stripes import SHORT, put_side_by_side, shorten, spans, turn
+from biocolab_accessor.threads import in_order
 
 __all__ = ["Scratch", "Shelved", "join_rows", "shelve"]
+
+# Stripes that are transposed at once, while the next is read: each is there twice.
+_AT_ONCE = 2
 
 
 class _Place(NamedTuple):
@@ -93,15 +98,25 @@ def shelve(stripes: Iterable[sparse.csc_matrix], n_obs: int, scratch: Scratch) -
         Where to.
     """
     total = np.zeros(n_obs + 1, np.int64)
-    kept = []
-    for stripe in stripes:
-        index = stripe.indices.dtype
-        arrays = stripe.indptr.astype(index), stripe.indices, stripe.data
-        indices, data = np.empty(stripe.nnz, index), np.empty(stripe.nnz, stripe.dtype)
-        pointers = turn(arrays, n_obs, indices, data)
-        total += pointers
-        kept.append((stripe.shape[1], *(scratch.put(array) for array in (pointers, indices, data))))
+    kept: list[tuple[int, _Place, _Place, _Place]] = []
+    # Closed also where the disk is full: an error that somebody keeps would keep the threads.
+    with closing(in_order(_turned, stripes, "biocolab-shelve", _AT_ONCE)) as turned:
+        for width, pointers, indices, data in turned:
+            total += pointers
+            kept.append((width, scratch.put(pointers), scratch.put(indices), scratch.put(data)))
     return Shelved((n_obs, sum(width for width, *_ in kept)), total, kept)
+
+
+def _turned(stripe: sparse.csc_matrix) -> tuple[int, NDArray[Any], NDArray[Any], NDArray[Any]]:
+    """Its number of genes, and itself in CSR form; in half the bytes where that holds the same."""
+    n_obs, width = stripe.shape
+    index = stripe.indices.dtype
+    indices, data = np.empty(stripe.nnz, index), np.empty(stripe.nnz, stripe.dtype)
+    pointers = turn((stripe.indptr.astype(index), stripe.indices, stripe.data), n_obs, indices, data)
+    if width <= np.iinfo(SHORT).max + 1:
+        indices = indices.astype(SHORT)
+    short = np.empty(stripe.nnz, SHORT)
+    return width, pointers, indices, short if shorten(data, short) else data
 
 
 def join_rows(shelved: Shelved, scratch: Scratch, most: int) -> Iterator[sparse.csr_matrix]:
@@ -122,11 +137,11 @@ def join_rows(shelved: Shelved, scratch: Scratch, most: int) -> Iterator[sparse.
             low, high = int(own[0]), int(own[-1])
             parts.append((own - own[0], scratch.take(indices, low, high), scratch.take(data, low, high)))
         block = sparse.csr_matrix((last - first, shelved.shape[1]), dtype=np.float32)
-        nnz = int(shelved.indptr[last] - shelved.indptr[first])
-        block.indices, block.data = np.empty(nnz, block.indices.dtype), np.empty(nnz, np.float32)
         if parts:
             rows, theirs, values = zip(*parts, strict=True)
-            ends = np.concatenate(theirs), np.concatenate(values)
+            index, nnz = block.indices.dtype, sum(map(len, values))
+            ends = np.concatenate(theirs, dtype=index), np.concatenate(values, dtype=np.float32, casting="unsafe")
+            block.indices, block.data = np.empty(nnz, index), np.empty(nnz, np.float32)
             block.indptr = put_side_by_side(np.stack(rows), ends, widths, block.indices, block.data)
         block.has_sorted_indices = block.has_canonical_format = True
         yield block

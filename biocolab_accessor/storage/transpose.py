@@ -17,7 +17,7 @@ from numpy.typing import DTypeLike, NDArray
 from scipy import sparse
 
 from biocolab_accessor.storage.pages import empty_pages, release
-from biocolab_accessor.storage.stripes import put_side_by_side, spans, turn
+from biocolab_accessor.storage.stripes import SHORT, put_side_by_side, shorten, spans, turn
 from biocolab_accessor.threads import THREADS
 
 __all__ = ["PEAK", "csr_of_csc"]
@@ -29,7 +29,6 @@ _STRIPES, _RANGES = 32, 64
 # So many ranges are joined before what they were joined of is given back: that costs, more often than it is worth.
 _GIVEN_BACK = 4
 _LOOKED_AT = 1 << 18
-_SHORT = np.dtype(np.uint16)
 _MAX_INT32 = np.iinfo(np.int32).max
 
 
@@ -81,16 +80,16 @@ def _turned(pool: ThreadPoolExecutor, matrix: sparse.csc_matrix) -> _Stripes:
     widths = np.array([last - first for first, last in genes], index)
     some = matrix.data[:: max(1, nnz // _LOOKED_AT)]
     # All stripes side by side in one piece of memory, which the system gives and takes in large pages.
-    indices = _pages(nnz, _SHORT if widths.max() <= 1 << 16 else index)
-    data = _pages(nnz, _SHORT if _fit(some, np.empty(len(some), _SHORT)) else matrix.dtype)
+    indices = _pages(nnz, SHORT if widths.max() <= 1 << 16 else index)
+    data = _pages(nnz, SHORT if shorten(some, np.empty(len(some), SHORT)) else matrix.dtype)
     desk = _Desk()
 
     def one(first: int, last: int) -> tuple[NDArray[Any], NDArray[Any]]:
         low, high = int(matrix.indptr[first]), int(matrix.indptr[last])
         values, own = matrix.data[low:high], data[low:high]
-        if own.dtype == _SHORT:
-            short = desk.room("data", high - low, _SHORT)
-            values, own = (short, own) if _fit(values, short) else (values, np.empty_like(values))
+        if own.dtype == SHORT:
+            short = desk.room("data", high - low, SHORT)
+            values, own = (short, own) if shorten(values, short) else (values, np.empty_like(values))
         room = indices[low:high] if indices.dtype == index else desk.room("indices", high - low, index)
         stripe = matrix.indptr[first : last + 1] - low, matrix.indices[low:high], values
         pointers = turn(stripe, n_obs, room, own)
@@ -155,14 +154,3 @@ class _Desk(threading.local):
 
 def _pages(length: int, dtype: DTypeLike) -> NDArray[Any]:
     return empty_pages(length * np.dtype(dtype).itemsize).view(dtype)
-
-
-def _fit(values: NDArray[Any], short: NDArray[np.uint16]) -> bool:
-    """Put the same numbers into half the bytes; False where they are no counts, or zero, which may be negative."""
-    for start in range(0, len(values), _LOOKED_AT):
-        part = slice(start, start + _LOOKED_AT)
-        with np.errstate(invalid="ignore"):
-            np.copyto(short[part], values[part], casting="unsafe")
-        if not (short[part].min() and (short[part] == values[part]).all()):
-            return False
-    return True
