@@ -64,6 +64,7 @@ class TestCluster:
         assert killed
         assert_same(joined, plain)
 
+    @pytest.mark.long
     def test_files_are_written_by_the_workers_also_when_one_is_killed(
         self, client, studies: list[str], tmp_path: Path, server: Sandbox
     ) -> None:

@@ -26,6 +26,7 @@ def test_the_official_clients_that_are_installed_find_every_value(expected: Path
     assert count([run])[OK] > 35
 
 
+@pytest.mark.long
 def test_ours_find_every_value_too(expected: Path) -> None:
     run = drive_ours(expected, "--impatient")
     assert failures([run]) == []
