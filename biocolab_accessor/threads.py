@@ -40,7 +40,7 @@ def shares(indptr: NDArray[Any]) -> list[tuple[int, int]]:
 
 
 def in_order(
-    call: Callable[[_Item], _Result], items: Iterable[_Item], name: str, at_once: int = THREADS
+    call: Callable[[_Item], _Result], items: Iterable[_Item], name: str, at_once: int
 ) -> Generator[_Result, None, None]:
     """What a function that lets other threads run makes of each item, in threads of their own.
 
@@ -57,7 +57,7 @@ def in_order(
 
     Examples
     --------
-    >>> list(in_order(abs, [-3, 2, -1], "example"))
+    >>> list(in_order(abs, [-3, 2, -1], "example", 2))
     [3, 2, 1]
     """
     waiting: deque[Future[_Result]] = deque()

@@ -12,7 +12,7 @@ import numpy as np
 import biocolab_accessor as bc
 from biocolab_accessor.sandbox.server import Sandbox
 
-_PROCESSES, _THREADS = 4, 8
+_PROCESSES, _THREADS = 8, 4
 
 _SCRIPT = textwrap.dedent(
     """
@@ -43,7 +43,7 @@ _SCRIPT = textwrap.dedent(
 )
 
 
-def test_thirty_two_submissions_from_four_processes_are_thirty_two_studies(server: Sandbox) -> None:
+def test_thirty_two_submissions_from_eight_processes_are_thirty_two_studies(server: Sandbox) -> None:
     variables = {**environ, **server.environment(), "BIOCOLAB_PROGRESS": "off"}
     crowd = [
         subprocess.Popen(

@@ -94,7 +94,7 @@ def _analyse(matrix: sparse.csr_matrix, say: Say) -> tuple[dict[str, NDArray[Any
     scanpy.pp.pca(adata, n_comps=n_comps)
     embeddings = {"PCA": adata.obsm["X_pca"]}
     say("Running kNN")
-    umap_learn.load()
+    umap_learn.load()  # before scanpy does, which would wait for pynndescent to be compiled
     n_neighbors = min(_NEIGHBORS, n_obs - 1)
     transformer = _transformer(n_neighbors) if n_obs >= _EXACT_BELOW else None
     scanpy.pp.neighbors(adata, n_neighbors=n_neighbors, transformer=transformer, random_state=0)

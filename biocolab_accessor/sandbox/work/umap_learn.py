@@ -19,7 +19,7 @@ _lock = threading.Lock()
 
 
 def load() -> None:
-    """Import umap-learn, as long as nobody has."""
+    """Import umap-learn, unless it was imported already."""
     with _lock:
         if "umap" in sys.modules:
             return
