@@ -31,8 +31,8 @@ from biocolab_accessor.storage.shelf import Scratch, join_rows, shelve
 
 __all__ = ["expect_same", "file_of_study", "open_backed", "open_lazily", "safe_names", "write_study"]
 
-# Non-zeros of a stripe. Each takes 8 bytes as it comes, 8 transposed and at most 8 while it is written; three stripes are
-# in work at once, which is what an eighth of the budget for each leaves room for.
+# Non-zeros of a stripe. Each takes 8 bytes as it comes, 8 transposed and at most 8 while it is written; three stripes
+# are in work at once, which is what an eighth of the budget for each leaves room for.
 _MOST, _LEAST = 2 << 20, 64 << 10
 _BYTES_EACH = 32
 _CHUNK_BYTES = 64 << 20
