@@ -191,11 +191,13 @@ def test_a_label_never_takes_the_place_of_a_field(server: Sandbox, tmp_path: Pat
 
 
 def test_what_all_of_them_would_take_is_refused_with_what_can_be_done(studies: list[str], tmp_path: Path) -> None:
-    found, plain = bc.collection(studies), serial(studies, "inner").X.toarray()
-    with bc.settings.override(memory_budget=60_000):
+    # Which of two refusals comes first is a matter of the threads: of the next part, or of the parts and the whole.
+    some = studies[:10]
+    found, plain = bc.collection(some), serial(some, "inner").X.toarray()
+    with bc.settings.override(memory_budget=50_000):
         assert all(study.to_anndata(cache=False).n_obs for study in found)
         with pytest.raises(
-            TooLarge, match=r"made of \d+ of 20 studies needs about .* bc.settings.memory_budget is"
+            TooLarge, match=r"(made of \d+ of 10 studies|PART\d\d raw) needs about .* bc.settings.memory_budget is"
         ) as caught:
             found.to_anndata(cache=False)
         for written in ("collection.lazy(folder=folder)", "collection.to_zarr(path)"):
