@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import CancelledError
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from anndata.experimental import write_dispatched
 from scipy import sparse
 
 from biocolab_accessor.aside import Waiting, aside
-from biocolab_accessor.errors import InvalidArgument, InvalidValues
+from biocolab_accessor.errors import BiocolabError, InvalidArgument, InvalidValues
 from biocolab_accessor.storage.array import write_array
 from biocolab_accessor.storage.csr import Compression, write_csr
 from biocolab_accessor.storage.deflate import GZIP
@@ -72,7 +73,7 @@ def write_h5ad(
     InvalidArgument
         There is no such compression, or the blocks do not have the rows of obs.
     InvalidValues
-        A value is not exact in ``dtype``.
+        A value is not exact in ``dtype``, or anndata cannot write an element; the message names it.
     OSError
         The file cannot be written; nothing is left behind then.
     """
@@ -85,8 +86,15 @@ def write_h5ad(
     def write(part: Path, waiting: Waiting) -> None:
         with Sink(part) as sink, h5py.File(sink, "w") as file:
 
-            def put(key: str, element: Any) -> None:
-                write_dispatched(file, key, element, step, dataset_kwargs=gzip)
+            def put(key: str, element: Any, group: h5py.Group = file) -> None:
+                try:
+                    write_dispatched(group, key, element, step, dataset_kwargs=gzip)
+                except (BiocolabError, OSError, CancelledError):
+                    raise
+                except Exception as error:
+                    place = f"{group.name.strip('/')}/{key}".strip("/")
+                    msg = f"{place} cannot be written to h5ad: {error}"
+                    raise InvalidValues(msg) from error
 
             def step(write: Any, group: Any, key: str, element: Any, *, dataset_kwargs: Any, iospec: Any) -> None:
                 sink.expect()
@@ -121,7 +129,7 @@ def write_h5ad(
                 raw = file.create_group("raw")
                 raw.attrs.update({"encoding-type": "raw", "encoding-version": "0.1.0"})
                 raw["X"], raw["var"] = file["X"], file["var"]
-                put("raw/varm", {})
+                put("varm", {}, raw)
 
     with replacing(path) as part:
         aside(partial(write, part))
