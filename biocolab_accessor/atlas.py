@@ -11,6 +11,7 @@ from biocolab_accessor.connection import current
 from biocolab_accessor.errors import InvalidArgument, UnknownDatabase
 from biocolab_accessor.given import given_names
 from biocolab_accessor.naming import listing
+from biocolab_accessor.values import table_of
 
 if TYPE_CHECKING:
     from biocolab_accessor.clients.bioflex import Database
@@ -108,7 +109,7 @@ def expression_summary(genes: Sequence[str] | str, *, database: Database | None 
         for gene, items in summaries.items()
         for item in items
     ]
-    frame = pd.DataFrame(rows, columns=["gene", "cell_type", "sum", "mean", "rate", "count", "total"])
+    frame = table_of(rows, ["gene", "cell_type", "sum", "mean", "rate", "count", "total"])
     whole = ["count", "total"]  # the server sends them as floats, or one so and one so
     return frame.astype({name: "int64" for name in whole if (frame[name] % 1 == 0).all()})
 

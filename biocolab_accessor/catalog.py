@@ -21,6 +21,7 @@ from biocolab_accessor.errors import (
 )
 from biocolab_accessor.naming import did_you_mean, listing
 from biocolab_accessor.species import known_species
+from biocolab_accessor.values import table_of
 
 if TYPE_CHECKING:
     from biocolab_accessor.clients.bbrowserx import BBrowserXConnector
@@ -75,7 +76,7 @@ def groups(*, source: Server = "bbrowserx") -> pd.DataFrame:
     0  all_members         All members
     1     personal  Personal workspace
     """
-    return pd.DataFrame(_groups(connector_of(source)), columns=["id", "name"])
+    return table_of(_groups(connector_of(source)), ["id", "name"])
 
 
 def studies(group: str = "personal", *, species: str = "human", source: Server = "bbrowserx") -> pd.DataFrame:
@@ -114,7 +115,7 @@ def studies(group: str = "personal", *, species: str = "human", source: Server =
     connector = connector_of(source)
     rows = _studies(connector, group_id_of(connector, group), species)
     try:
-        frame = pd.DataFrame(rows)
+        frame = table_of(rows)
     except OverflowError as error:
         msg = f"the list of studies of group {group!r} holds a number beyond what a float holds"
         raise InvalidResponse(msg) from error

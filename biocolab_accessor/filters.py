@@ -18,6 +18,7 @@ from biocolab_accessor.check.columns import as_frame, batches_of
 from biocolab_accessor.check.counts import choose_matrix
 from biocolab_accessor.errors import AmbiguousName, InvalidArgument, UnknownField
 from biocolab_accessor.naming import did_you_mean, listing
+from biocolab_accessor.values import labelled
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -248,7 +249,7 @@ def _batches(obs: pd.DataFrame, batch_key: str | None) -> pd.Categorical[Any]:
         msg = f"obs has {column.shape[1]} columns {batch_key!r} for batch_key: rename all but one of them in a copy"
         raise AmbiguousName(msg)
     labels, order = batches_of(column)
-    return pd.Categorical(labels, categories=order)
+    return labelled(labels, order)
 
 
 def _groups(batch: pd.Categorical[Any], *, by_batch: bool) -> dict[str, NDArray[np.bool_]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -11,7 +13,7 @@ from pandas.api.types import is_bool_dtype, is_numeric_dtype
 
 from biocolab_accessor.errors import InvalidColumn
 
-__all__ = ["encode", "is_plain"]
+__all__ = ["encode", "is_plain", "labelled", "table_of", "text_index"]
 
 
 def encode(column: pd.Series) -> tuple[list[Any], NDArray[np.bool_]]:
@@ -98,3 +100,45 @@ def _numbers(present: pd.Series, name: Any) -> list[Any]:
         raise InvalidColumn(msg)
     listed: list[Any] = values.tolist()
     return listed
+
+
+def text_index(names: Sequence[str]) -> pd.Index[Any]:
+    """Names as this pandas holds text: as objects until 3, then in a dtype of its own.
+
+    Examples
+    --------
+    >>> text_index(["a", "b"]).tolist()
+    ['a', 'b']
+    """
+    try:
+        index: pd.Index[Any] = pd.Index(np.array(names, dtype=object))
+        return index
+    except UnicodeEncodeError:  # that dtype has no room for half of a surrogate pair
+        return pd.Index(list(names), dtype=object)
+
+
+def labelled(labels: Iterable[Any], categories: Sequence[str]) -> pd.Categorical[Any]:
+    """A categorical of text; what is not one of the categories is missing.
+
+    pandas 3 makes its own dtype of such text, which cannot hold half of a surrogate pair: see :func:`text_index`.
+
+    Examples
+    --------
+    >>> labelled(["b", None, "a"], ["b", "a"]).codes.tolist()
+    [0, -1, 1]
+    """
+    place = {category: code for code, category in enumerate(categories)}
+    codes = np.array([place.get(label, -1) for label in labels], np.intp)
+    return pd.Categorical.from_codes(codes, categories=text_index(categories))
+
+
+def table_of(rows: Sequence[Any], columns: Sequence[str] | None = None) -> pd.DataFrame:
+    """A data frame of what a server sent, its text in the dtype of this pandas where that can hold it."""
+    try:
+        return pd.DataFrame(rows, columns=columns)
+    except UnicodeEncodeError:  # half of a surrogate pair in one of its columns
+        frame = pd.DataFrame(rows, columns=columns, dtype=object)
+    for name in frame.columns:
+        with suppress(UnicodeEncodeError):
+            frame[name] = frame[name].infer_objects()
+    return frame

@@ -18,6 +18,7 @@ from biocolab_accessor.check.columns import as_frame
 from biocolab_accessor.errors import InvalidArgument
 from biocolab_accessor.naming import listing, natural_key
 from biocolab_accessor.notice import notice
+from biocolab_accessor.values import labelled
 
 if TYPE_CHECKING:
     from biocolab_accessor.clients.bioflex import Database
@@ -118,7 +119,8 @@ def _clusters(obs: pd.DataFrame, groupby: str) -> pd.Categorical[Any] | None:
         labels = [str(label) for label in column.cat.categories if label in used]
     else:
         labels = sorted(map(str, present), key=natural_key)
-    return pd.Categorical(column.astype(object).map(str, na_action="ignore"), categories=list(dict.fromkeys(labels)))
+    texts = [None if missing else str(label) for label, missing in zip(column, column.isna(), strict=True)]
+    return labelled(texts, list(dict.fromkeys(labels)))
 
 
 def _tidy(parts: Sequence[pd.DataFrame]) -> pd.DataFrame:
@@ -130,4 +132,4 @@ def _tidy(parts: Sequence[pd.DataFrame]) -> pd.DataFrame:
 def _column(best: pd.Series, clusters: pd.Categorical[Any]) -> pd.Categorical[Any]:
     names = {str(cluster): name for cluster, name in best.items()}
     order = list(dict.fromkeys(name for name in best if isinstance(name, str)))
-    return pd.Categorical([names.get(label) for label in clusters], categories=order)
+    return labelled([names.get(label) for label in clusters], order)

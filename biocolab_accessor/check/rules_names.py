@@ -221,7 +221,8 @@ def _telling_apart(obs: pd.DataFrame, batch_key: str | None) -> Any:
     for name in [batch_key, *labels] if isinstance(batch_key, str) and batch_key in obs.columns else labels:
         column = obs.loc[clash, name]
         if isinstance(column, pd.Series):
-            pairs = pd.DataFrame({"barcode": barcodes[clash], "label": labels_of(column).to_numpy()})
+            # As objects: pandas 3 would make its own text of them, which cannot hold half of a surrogate pair.
+            pairs = pd.DataFrame({"barcode": barcodes[clash], "label": labels_of(column).to_numpy()}, dtype=object)
             # One label per cell would tell any cells apart, and say nothing about samples.
             if not pairs.duplicated().any() and pairs["label"].nunique() <= max(2, len(pairs) // 2):
                 return name

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import h5py
+import pandas as pd
 from anndata import AnnData
 from scipy import sparse
 
@@ -17,6 +18,8 @@ from biocolab_accessor.errors import InvalidValues
 from biocolab_accessor.soundness import expect_whole
 
 _NEVER_SENT = ("uns", "varm", "obsp", "varp")
+_AXES = {"obsm": ("obs",), "varm": ("var",), "obsp": ("obs", "obs"), "varp": ("var", "var"), "layers": ("obs", "var")}
+_WORDS = {"obs": "cells", "var": "genes"}
 
 
 @rule("BC501", "note")
@@ -56,7 +59,7 @@ def wrong_shape(context: Context) -> Iterator[Finding]:
         slot = context.choice.slot
         shapes = source_of(context.adata, slot).shape, slot.shape(context.adata)
         if shapes[0] != shapes[1]:
-            has, needs = (" x ".join(f"{number:,}" for number in shape) for shape in shapes)
+            has, needs = map(_by, shapes)
             fix = "Mend it, or leave it out of a copy"
             yield found(str(slot), f"its shape is {has}, where the object has {needs}", fix=fix)
 
@@ -74,20 +77,53 @@ def no_coordinates(context: Context) -> Iterator[Finding]:
 
 
 def misfits(adata: AnnData) -> list[Finding]:
-    """Slots that no rule can look at: anndata shows nothing of them, or a sparse matrix is not what it says."""
-    result = []
-    for name in ("obsm", "varm", "obsp", "varp", "layers"):
-        try:
-            getattr(adata, name)
-        except ValueError as error:
-            fix = "Set it anew with the cells or genes of the object"
-            result.append(Finding("BC503", "error", name, f"cannot be read: {error}", fix=fix, error=InvalidValues))
+    """Slots that no rule can look at: they do not have the object's cells or genes, or a sparse matrix is damaged."""
+    result = [finding for name in _AXES for finding in _misfits_of(adata, name)]
     for slot in [] if result else filled_slots(adata):
         try:
             expect_whole(source_of(adata, slot).matrix)
         except InvalidValues as error:
             result.append(damage(slot, error))
     return result
+
+
+def _misfits_of(adata: AnnData, name: str) -> Iterator[Finding]:
+    """Entries of a slot with other cells or genes than the object."""
+    whole = adata._adata_ref if adata.is_view else adata  # a look at an entry of a view would copy a part of it
+    refusal = None
+    try:
+        entries = getattr(whole, name)
+    except ValueError as error:  # anndata 0.12 shows nothing of a slot with a misfit, and 0.13 shows the misfit
+        refusal, entries = error, getattr(whole, f"_{name}")
+    needs = tuple(len(getattr(whole, f"{axis}_names")) for axis in _AXES[name])
+    names = getattr(whole, f"{_AXES[name][0]}_names")
+    found_any = False
+    for key in entries:
+        value = None if key is None else entries[key]  # None is how anndata 0.13 calls X
+        has = tuple(getattr(value, "shape", needs))[: len(needs)]
+        if has != needs:
+            problem = f"its shape is {_by(value.shape)}, but the object has {_objects(name, needs)}"
+        elif isinstance(value, pd.DataFrame) and not value.index.equals(names):
+            problem = f"its rows are not named as the {_WORDS[_AXES[name][0]]} of the object are, or in another order"
+        else:
+            continue
+        found_any = True
+        yield _misfit(f"{name}[{key!a}]", problem)
+    if refusal is not None and not found_any:
+        yield _misfit(name, f"cannot be read: {refusal}")
+
+
+def _misfit(path: str, problem: str) -> Finding:
+    fix = "Set it again with the cells or genes of the object, or drop it from a copy"
+    return Finding("BC503", "error", path, problem, fix=fix, error=InvalidValues)
+
+
+def _by(shape: tuple[int, ...]) -> str:
+    return " x ".join(f"{length:,}" for length in shape)
+
+
+def _objects(name: str, needs: tuple[int, ...]) -> str:
+    return " x ".join(f"{length:,} {_WORDS[axis]}" for axis, length in zip(_AXES[name], needs, strict=True))
 
 
 def damage(slot: Slot, error: InvalidValues) -> Finding:

@@ -140,6 +140,8 @@ def _unwritable_table(table: pd.DataFrame, path: str) -> Iterator[tuple[str, str
             yield f"{path}[{name!a}]", f"the column name is a {type(name).__name__}, not text"
         elif name == "_index":
             yield f"{path}[{name!a}]", "the column name is the one that h5ad uses for the index"
+        elif "/" in name:  # anndata 0.12 writes it with a warning, and 0.13 does not
+            yield f"{path}[{name!a}]", f"the column name {unwritable_key(name)}"
         elif reason := _unwritable_values(table.iloc[:, position], path):
             yield f"{path}[{name!a}]", reason
     if not table.columns.is_unique:

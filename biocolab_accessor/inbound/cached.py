@@ -12,9 +12,10 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import sparse
 
-from biocolab_accessor.inbound.metadata import ObsColumn, text_index
+from biocolab_accessor.inbound.metadata import ObsColumn
 from biocolab_accessor.inbound.source import StudySource
 from biocolab_accessor.storage.cache import Arrays, Cache
+from biocolab_accessor.values import text_index
 
 __all__ = ["CachedSource"]
 

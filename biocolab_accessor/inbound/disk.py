@@ -19,7 +19,6 @@ from biocolab_accessor.escape import escaped, restored
 from biocolab_accessor.inbound.embedding import to_obsm
 from biocolab_accessor.inbound.fetch import LOOKED_AT, named, obs_of, origin, var_of, warn_where_no_counts
 from biocolab_accessor.inbound.matrix import expect_shape, gene_stripes
-from biocolab_accessor.inbound.metadata import text_index
 from biocolab_accessor.inbound.parts import StudyParts
 from biocolab_accessor.inbound.provenance import KEY as PROVENANCE
 from biocolab_accessor.inbound.selection import Selection
@@ -28,6 +27,7 @@ from biocolab_accessor.storage.csr import Compression
 from biocolab_accessor.storage.h5ad import write_h5ad
 from biocolab_accessor.storage.place import place_of
 from biocolab_accessor.storage.shelf import Scratch, join_rows, shelve
+from biocolab_accessor.values import text_index
 
 __all__ = ["expect_same", "file_of_study", "open_backed", "open_lazily", "safe_names", "write_study"]
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from biocolab_accessor.crew import Crew
 from biocolab_accessor.inbound.embedding import to_obsm
 from biocolab_accessor.inbound.matrix import select_genes
-from biocolab_accessor.inbound.metadata import select_fields, text_index, unique_names
+from biocolab_accessor.inbound.metadata import select_fields, unique_names
 from biocolab_accessor.inbound.parts import StudyParts
 from biocolab_accessor.inbound.provenance import KEY as PROVENANCE
 from biocolab_accessor.inbound.provenance import names_of_embeddings, origin_of, undone
@@ -21,6 +21,7 @@ from biocolab_accessor.inbound.selection import FetchPlan, Selection
 from biocolab_accessor.notice import notice
 from biocolab_accessor.storage.budget import budget, expect_room
 from biocolab_accessor.storage.transpose import PEAK
+from biocolab_accessor.values import text_index
 
 __all__ = [
     "LOOKED_AT",

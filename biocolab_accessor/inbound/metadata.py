@@ -13,11 +13,12 @@ from biocolab_accessor.errors import InvalidResponse, UnknownField
 from biocolab_accessor.escape import is_barcodes
 from biocolab_accessor.given import given_names
 from biocolab_accessor.naming import did_you_mean, listing, natural_key
+from biocolab_accessor.values import labelled, text_index
 
 ObsColumn = pd.Series | pd.Categorical
 """Numbers, or labels."""
 
-__all__ = ["ObsColumn", "align", "categorical", "column", "select_fields", "text_index", "unique_names"]
+__all__ = ["ObsColumn", "align", "categorical", "column", "select_fields", "unique_names"]
 
 
 def categorical(codes: NDArray[np.uint16], categories: Sequence[str]) -> pd.Categorical[Any]:
@@ -71,8 +72,8 @@ def column(values: Sequence[Any]) -> ObsColumn:
         return pd.Series(values, dtype=bool)
     if not present:
         return pd.Series(np.full(len(values), np.nan))
-    found = pd.Categorical([None if value is None else str(value) for value in values])
-    return pd.Categorical(found, categories=text_index(sorted(found.categories, key=natural_key)))
+    labels = [None if value is None else str(value) for value in values]
+    return labelled(labels, sorted({label for label in labels if label is not None}, key=natural_key))
 
 
 def align(columns: Mapping[str, Sequence[Any]], barcodes: Sequence[str], what: str) -> dict[str, list[Any]]:
@@ -119,21 +120,6 @@ def select_fields(fields: Sequence[str] | str | None, known: Sequence[str], stud
         msg = f"study {study_id!r} has no metadata field {near}. It has {listing(known)}"
         raise UnknownField(msg)
     return wanted
-
-
-def text_index(names: Sequence[str]) -> pd.Index[Any]:
-    """Names as this pandas holds text: as objects until 3, then in a dtype of its own.
-
-    Examples
-    --------
-    >>> text_index(["a", "b"]).tolist()
-    ['a', 'b']
-    """
-    try:
-        index: pd.Index[Any] = pd.Index(np.array(names, dtype=object))
-        return index
-    except UnicodeEncodeError:  # that dtype has no room for half of a surrogate pair
-        return pd.Index(list(names), dtype=object)
 
 
 def unique_names(names: Sequence[str]) -> list[str]:

@@ -14,10 +14,10 @@ from biocolab_accessor.config import settings
 from biocolab_accessor.escape import restored
 from biocolab_accessor.inbound.cached import CachedSource
 from biocolab_accessor.inbound.matrix import expect_shape
-from biocolab_accessor.inbound.metadata import text_index
 from biocolab_accessor.inbound.source import StudySource
 from biocolab_accessor.storage.budget import instead
 from biocolab_accessor.storage.cache import cache
+from biocolab_accessor.values import text_index
 
 __all__ = ["StudyParts"]
 

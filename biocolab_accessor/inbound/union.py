@@ -14,10 +14,11 @@ from pandas.api.types import is_bool_dtype, is_integer_dtype
 
 from biocolab_accessor.errors import InvalidArgument
 from biocolab_accessor.escape import escaped
-from biocolab_accessor.inbound.metadata import text_index, unique_names
+from biocolab_accessor.inbound.metadata import unique_names
 from biocolab_accessor.inbound.provenance import KEY as PROVENANCE
 from biocolab_accessor.naming import listing
 from biocolab_accessor.notice import notice
+from biocolab_accessor.values import text_index
 
 __all__ = ["Join", "expect_join", "union"]
 

@@ -201,7 +201,9 @@ def test_what_h5ad_cannot_hold_is_refused_with_examples_and_a_mending(values, pr
     ],
 )
 def test_a_refusal_says_why_where_and_what_to_do(values, problem, fix, examples, count):
-    verdict = judge(pd.Series(values, name="x"), "var")
+    # As objects where they are text: pandas 3 infers a dtype that cannot hold half of a surrogate pair.
+    dtype = object if isinstance(values, list) else None
+    verdict = judge(pd.Series(values, name="x", dtype=dtype), "var")
     assert verdict.column is None
     assert (verdict.problem, verdict.fix, verdict.examples, verdict.count) == (problem, fix, examples, count)
 

@@ -13,6 +13,7 @@ from scipy import sparse
 import biocolab_accessor as bc
 from biocolab_accessor import errors
 from biocolab_accessor.check import kept
+from tests.builders import set_matrix
 
 CODES = ("BC701", "BC702", "BC703", "BC704", "BC705")
 
@@ -199,9 +200,9 @@ def test_what_cannot_be_measured_is_not(broken):
     if broken == "nan":
         adata.X[0, 0] = np.nan
     elif broken == "text":
-        adata._X = adata.X.astype(str)
+        set_matrix(adata, adata.X.astype(str))
     elif broken == "shape":
-        adata._X = np.ones((3, 2), np.float32)
+        set_matrix(adata, np.ones((3, 2), np.float32))
     elif broken == "none":
         adata.X = None
     else:
@@ -218,7 +219,7 @@ def test_it_is_what_preview_filters_says_in_any_form(form, tmp_path):
     adata = ad.AnnData(rng.poisson(0.8, (80, 12)).astype(np.float32), obs)
     adata.obs_names = [f"c{i}" for i in range(80)]
     adata.var_names = ["MT-A", "mt-b", *(f"G{i}" for i in range(10))]
-    adata._X = form(adata.X)
+    set_matrix(adata, form(adata.X))
     filters = {"min_counts": 6, "max_counts": 15, "min_genes": 4, "max_genes": 9, "mt_percentage": 30}
     preview = adata.biocolab.preview_filters(batch_key="s", **filters)
     note = findings(adata, batch_key="s", **filters)["BC701"]

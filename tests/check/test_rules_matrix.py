@@ -8,6 +8,7 @@ from scipy import sparse
 
 import biocolab_accessor as bc
 from biocolab_accessor import errors
+from tests.builders import set_matrix
 
 COUNTS = np.array([[3, 0], [0, 1]], np.float32)
 
@@ -120,7 +121,7 @@ def test_digits_that_the_servers_drop_are_noted():
 
 def test_masked_values_are_errors():
     adata = AnnData(COUNTS.copy())
-    adata._X = np.ma.masked_equal(np.array([[3, 9], [9, 1]], np.float32), 9)
+    set_matrix(adata, np.ma.masked_equal(np.array([[3, 9], [9, 1]], np.float32), 9))
     (found,) = (found for found in bc.check(adata) if found.code == "BC302")
     assert (found.message, found.count, found.error) == ("2 masked values", 2, errors.InvalidValues)
 

@@ -11,6 +11,7 @@ from scipy import sparse
 
 import biocolab_accessor as bc
 from biocolab_accessor import errors
+from tests.builders import set_matrix
 
 COUNTS = np.array([[3, 0], [0, 1]], np.float32)
 
@@ -86,20 +87,36 @@ def test_keys_of_other_slots_that_break_files_are_noted(name):
     assert found.path == f"{name}['a/b']"
 
 
-@pytest.mark.parametrize("name", ["obsm", "varm", "obsp", "varp", "layers"])
-def test_wrong_lengths_are_errors(name):
+@pytest.mark.parametrize(
+    ("name", "needs"),
+    [
+        ("obsm", "2 cells"), ("varm", "2 genes"), ("obsp", "2 cells x 2 cells"), ("varp", "2 genes x 2 genes"),
+        ("layers", "2 cells x 2 genes"),
+    ],
+)  # fmt: skip
+def test_an_entry_of_wrong_length_is_an_error_that_names_it(name, needs):
     adata = make()
-    getattr(adata, name)._data["k"] = np.ones((3, 2))
+    getattr(adata, name)._data["k"] = np.ones((3, 5))
     (found,) = bc.check(adata)
-    assert (found.code, found.severity, found.error, found.path) == ("BC503", "error", errors.InvalidValues, name)
-    assert "'k' is of incorrect shape" in found.message
+    assert (found.code, found.severity, found.error) == ("BC503", "error", errors.InvalidValues)
+    assert (found.path, found.message) == (f"{name}['k']", f"its shape is 3 x 5, but the object has {needs}")
     with pytest.raises(errors.InvalidValues, match="BC503"):
         adata.biocolab.submit(dry_run=True)
 
 
+@pytest.mark.parametrize("axis", ["obs", "var"])
+def test_a_table_whose_rows_are_named_otherwise_is_an_error(axis):
+    adata = make()
+    names = getattr(adata, f"{axis}_names")
+    getattr(adata, f"{axis}m")._data["k"] = pd.DataFrame({"a": [1.0, 2.0]}, index=names[::-1])
+    (found,) = bc.check(adata)
+    assert (found.code, found.path) == ("BC503", f"{axis}m['k']")
+    assert "rows are not named as" in found.message
+
+
 def test_a_matrix_of_another_shape_is_an_error():
     adata = make()
-    adata._X = np.ones((3, 2), np.float32)
+    set_matrix(adata, np.ones((3, 2), np.float32))
     (found,) = findings(adata, "BC503")
     assert (found.path, found.message) == ("X", "its shape is 3 x 2, where the object has 2 x 2")
 

@@ -120,7 +120,7 @@ def nested(depth, value):
          [("uns['b']", "holds complex128, which h5ad cannot hold")]),
         (np.array([1, 2], object), [("uns", "holds objects that are no text")]),
         (np.array(["a", None], object), [("uns", "holds objects of which some are missing")]),
-        (pd.DataFrame({"a": ["x", None]}), [("uns['a']", "holds objects of which some are missing")]),
+        (pd.DataFrame({"a": ["x", None]}, dtype=object), [("uns['a']", "holds objects of which some are missing")]),
         (pd.Categorical([1, 2], pd.Index([1, 2], dtype=object)),
          [("uns", "has categories that are objects and no text")]),
         (pd.Categorical(["a", None]), []),

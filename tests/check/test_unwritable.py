@@ -78,11 +78,18 @@ def test_what_anndata_cannot_write_is_found_with_its_place(value: Any, path: str
     assert not is_written(value, tmp_path)
 
 
+def test_a_column_name_with_a_slash_is_found_since_anndata_0_13_does_not_write_it(tmp_path: Path) -> None:
+    table = pd.DataFrame({"a/b": [1]})
+    assert found(table) == [("uns['x']['a/b']", "the column name holds a '/', which makes a folder in HDF5")]
+    with ad.settings.override(disallow_forward_slash_in_h5ad=True):
+        assert not is_written(table, tmp_path)
+
+
 @pytest.mark.parametrize(
     "value",
     [
         structured("a", "b"), np.array([1j]), np.complex64(1), np.float16(1), np.str_("a"), [1, np.nan], [], [[1], [2]],
-        np.array([b"a"]), pd.DataFrame({"a/b": [1]}), pd.DataFrame({"a": [1]}, index=[7]), pd.DataFrame(),
+        np.array([b"a"]), pd.DataFrame({"a": [1]}, index=[7]), pd.DataFrame(),
         sparse.csc_matrix(np.eye(2)), sparse.csr_array(np.eye(2)), 2**63, -(2**63), float("nan"),
         pd.array([True, None], "boolean"), np.array([], object),
     ],

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from biocolab_accessor.errors import InvalidResponse
-from biocolab_accessor.inbound.metadata import align, categorical, column, text_index, unique_names
+from biocolab_accessor.inbound.metadata import align, categorical, column, unique_names
+from biocolab_accessor.values import text_index
 
 
 @pytest.mark.parametrize(

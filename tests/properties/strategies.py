@@ -12,6 +12,8 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from scipy import sparse
 
+from tests.builders import set_matrix
+
 # The quick suite tries a few; python -m tests.sweeps.properties tries many.
 EXAMPLES = int(os.environ.get("PROPERTY_EXAMPLES", "15"))
 sweep = settings(
@@ -126,7 +128,7 @@ def adatas(draw: st.DrawFn, *, sane: bool = False, view: bool = True) -> ad.AnnD
     genes = draw(st.lists(good_names, min_size=n_vars, max_size=n_vars, unique=True))
     adata = ad.AnnData(np.zeros((n_obs, n_vars), np.float32), pd.DataFrame(index=cells), pd.DataFrame(index=genes))
     # Behind anndata's back, which would change or refuse some of it.
-    adata._X = draw(matrices(n_obs, n_vars, sane=sane))
+    set_matrix(adata, draw(matrices(n_obs, n_vars, sane=sane)))
     adata._obs = draw(tables(n_obs, cells, sane=sane))
     adata._var = draw(tables(n_vars, genes, sane=sane))
     keys = draw(st.lists(good_names if sane else hostile_names, max_size=3, unique=True))

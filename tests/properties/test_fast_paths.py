@@ -30,12 +30,14 @@ from biocolab_accessor.clients.payload import csc_from_hdf5
 from biocolab_accessor.inbound.cached import CachedSource
 from biocolab_accessor.inbound.fetch import var_of
 from biocolab_accessor.inbound.matrix import gene_stripes
-from biocolab_accessor.inbound.metadata import categorical, text_index
+from biocolab_accessor.inbound.metadata import categorical
 from biocolab_accessor.inbound.union import union
 from biocolab_accessor.outbound.plan import to_h5ad
 from biocolab_accessor.storage import csr
 from biocolab_accessor.storage.cache import Cache
 from biocolab_accessor.storage.h5ad import write_h5ad
+from biocolab_accessor.values import text_index
+from tests.builders import set_matrix
 from tests.properties.strategies import sweep
 from tests.properties.test_out_and_back import folder
 
@@ -171,7 +173,7 @@ def test_counts_are_made_smaller_only_where_that_is_exact(numbers: list[int], dt
         counts = np.minimum(counts, 2**31 - 1)
     counts = counts.astype(dtype)
     adata = ad.AnnData(np.zeros((3, 2), np.float32))
-    adata._X = make(counts)
+    set_matrix(adata, make(counts))
     with folder() as path:
         again = ad.read_h5ad(to_h5ad(adata, path / "a.h5ad", input_matrix_type="raw"))
     assert again.X.toarray().astype(object).tolist() == counts.astype(object).tolist()

@@ -22,6 +22,7 @@ import biocolab_accessor as bc
 from biocolab_accessor.errors import CheckFailed, InvalidNames
 from biocolab_accessor.escape import sent_name, unescaped
 from biocolab_accessor.outbound.plan import Plan, plan_submission, to_h5ad, write_plan
+from tests.builders import set_matrix
 from tests.corpus.compare import assert_unchanged, differences, is_said, snapshot
 from tests.properties.strategies import COUNT_DTYPES, FORMS, adatas, counts, good_names, hostile_names, sweep
 
@@ -250,7 +251,7 @@ def test_a_view_is_sent_as_its_copy_is(adata: ad.AnnData, data: st.DataObject) -
 @given(counts(4, 3), st.sampled_from(sorted(FORMS)), st.sampled_from(COUNT_DTYPES))
 def test_the_form_and_dtype_of_counts_do_not_matter(matrix: np.ndarray, form: str, dtype: type) -> None:
     adata = ad.AnnData(matrix)
-    adata._X = FORMS[form](matrix.astype(dtype))
+    set_matrix(adata, FORMS[form](matrix.astype(dtype)))
     assert files_alike(adata, ad.AnnData(matrix))
 
 
