@@ -6,7 +6,12 @@ from typing import Any
 
 import anndata as ad
 
-__all__ = ["set_matrix"]
+__all__ = ["layer_names", "set_matrix"]
+
+
+def layer_names(adata: ad.AnnData) -> list[str]:
+    """Keys of the layers but None, under which anndata 0.13 lists X."""
+    return [key for key in adata.layers if key is not None]
 
 
 def set_matrix(adata: ad.AnnData, matrix: Any) -> None:

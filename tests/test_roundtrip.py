@@ -36,7 +36,7 @@ def assert_same_obs(sent: pd.DataFrame, back: pd.DataFrame) -> None:
     """Every value is the same; labels and text come back as labels."""
     for name in sent.columns:
         ours, theirs = sent[name], back[name]
-        if isinstance(ours.dtype, pd.CategoricalDtype) or ours.dtype == object:
+        if isinstance(ours.dtype, pd.CategoricalDtype) or pd.api.types.is_string_dtype(ours.dtype):
             assert list(theirs.astype(object)) == [str(value) for value in ours], name
         else:
             np.testing.assert_array_equal(theirs.to_numpy(), ours.to_numpy(), err_msg=name)

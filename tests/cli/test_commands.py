@@ -15,6 +15,7 @@ import biocolab_accessor as bc
 from biocolab_accessor.cli import app
 from biocolab_accessor.cli.output import print_json
 from biocolab_accessor.sandbox.server import Sandbox
+from tests.builders import layer_names
 
 pytestmark = pytest.mark.usefixtures("server")
 
@@ -67,7 +68,7 @@ def test_submit_studies_and_pull_are_the_two_roads(file: Path, counts: ad.AnnDat
     back = ad.read_h5ad(target)
     np.testing.assert_array_equal(back.X.toarray(), counts.X.toarray())
     np.testing.assert_array_equal(back.obsm["X_own"], counts.obsm["X_own"])
-    assert list(back.layers) == ["lognorm"]
+    assert layer_names(back) == ["lognorm"]
 
 
 def test_pull_takes_genes_with_commas_and_fields_one_by_one(tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from biocolab_accessor.inbound.bioflex_source import BioFlexSource
 from biocolab_accessor.inbound.connector_source import ConnectorSource
 from biocolab_accessor.inbound.study import Study
 from biocolab_accessor.sandbox.server import Sandbox
+from tests.builders import layer_names
 
 
 @pytest.fixture(params=["bioflex", "bbrowserx"])
@@ -163,8 +164,8 @@ class TestToAnnData:
     def test_layers_are_names_or_members_of_an_enum_or_none(self, study: Study) -> None:
         unit = Enum("unit", {"LOGNORM": "lognorm"})
         for layers in ([unit.LOGNORM], unit.LOGNORM, "lognorm"):
-            assert list(study.to_anndata(layers=layers, fields=[]).layers) == ["lognorm"]
-        assert list(study.to_anndata(layers=None, fields=[]).layers) == []
+            assert layer_names(study.to_anndata(layers=layers, fields=[])) == ["lognorm"]
+        assert layer_names(study.to_anndata(layers=None, fields=[])) == []
         with pytest.raises(InvalidArgument, match="one of layers is 'log': give"):
             study.to_anndata(layers=["log"])
 

@@ -48,7 +48,7 @@ class TestColumns:
         first = part(label=nothing, flag=nothing, number=nothing)
         second = part(label=pd.Categorical(["T", "B", "T"]), flag=[True, False, True], number=[1.0, 2.0, 3.0])
         with warnings.catch_warnings():
-            warnings.simplefilter("error")
+            warnings.simplefilter("error", UserWarning)
             back = kept(union([first, second], ["one", "two"], "inner", "study"), tmp_path / "joined.h5ad").obs
         assert back["label"].isna().tolist() == [True] * 3 + [False] * 3
         assert back["label"].tolist()[3:] == ["T", "B", "T"]
@@ -86,7 +86,7 @@ class TestColumns:
     def test_that_are_not_in_the_result_are_not_warned_of(self) -> None:
         parts = [part(x=[1.0, 2.0, 3.0]), part(x=pd.Categorical(["a"] * 3)), part()]
         with warnings.catch_warnings():
-            warnings.simplefilter("error")
+            warnings.simplefilter("error", UserWarning)
             assert list(union(parts, ["one", "two", "three"], "inner", "study").obs) == ["study"]
 
 
@@ -132,7 +132,7 @@ def test_cells_are_told_apart_also_where_names_of_cell_and_study_run_into_each_o
     first.obs_names = ["A-x", "B", "C"]
     second.obs_names = ["A", "B", "C"]
     with warnings.catch_warnings():
-        warnings.simplefilter("error")
+        warnings.simplefilter("error", UserWarning)
         joined = union([first, second], ["y", "x-y"], "inner", "study")
     assert list(joined.obs_names) == ["A-x-y", "B-y", "C-y", "A-x-y-1", "B-x-y", "C-x-y"]
     assert joined.obs["study"].tolist() == ["y"] * 3 + ["x-y"] * 3

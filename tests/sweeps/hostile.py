@@ -216,7 +216,7 @@ def parts(value: Any) -> dict[str, str]:
         found = {"X": _digest(value.X), "cells": _digest(list(value.obs_names)), "var": _digest(value.var)}
         found |= {f"obs {name}": _digest(value.obs[name]) for name in value.obs}
         found |= {f"obsm {name}": _digest(value.obsm[name]) for name in value.obsm}
-        found |= {f"layer {name}": _digest(value.layers[name]) for name in value.layers}
+        found |= {f"layer {name}": _digest(value.layers[name]) for name in value.layers if name is not None}
         facts = {name: fact for name, fact in value.uns.get("biocolab", {}).items() if name != "fetched_at"}
         return found | {"uns": _digest(json.dumps(facts, default=str))}
     if isinstance(value, pd.DataFrame):
