@@ -17,6 +17,7 @@ from biocolab_accessor.crew import Crew
 from biocolab_accessor.errors import InvalidArgument, InvalidResponse
 from biocolab_accessor.inbound.metadata import ObsColumn, categorical
 from biocolab_accessor.storage.transpose import csr_of_csc
+from biocolab_accessor.waits import result
 
 __all__ = ["BioFlexSource"]
 
@@ -93,8 +94,8 @@ class BioFlexSource:
             # Once, and not by each field: barcodes that do not come are waited for once.
             cells = crew.ask(barcodes)
             fetched = [crew.ask(fetch, field) for field in wanted]
-            columns = dict(zip(fields, [each.result() for each in fetched], strict=True))
-            n_obs = len(cells.result())
+            columns = dict(zip(fields, [result(each) for each in fetched], strict=True))
+            n_obs = len(result(cells))
         for name, column in columns.items():
             if len(column) != n_obs:
                 msg = f"metadata {name!r} of {self.study_id}: {len(column):,} values for {n_obs:,} cells"

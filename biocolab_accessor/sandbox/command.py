@@ -13,6 +13,7 @@ from types import FrameType
 
 from biocolab_accessor.errors import InvalidArgument
 from biocolab_accessor.sandbox.server import DEFAULT_TOKEN, Sandbox
+from biocolab_accessor.waits import until
 
 __all__ = ["TOKEN", "lines_to_paste", "serving", "wait"]
 
@@ -60,7 +61,7 @@ def serving(
 
 def wait() -> None:
     """Wait for the KeyboardInterrupt that ends the block of :func:`serving`."""
-    threading.Event().wait()
+    until(threading.Event().wait)
 
 
 def lines_to_paste(sandbox: Sandbox) -> tuple[list[str], list[str]]:
