@@ -107,8 +107,7 @@ def examine(*, network: bool = True, timeout: float = 10.0) -> list[Observation]
         asked = [(_TITLES[source], _client_of(source), timeout) for source in known]
         limits = {"connect_timeout": timeout, "read_timeout": timeout, "deadline": 3 * timeout, "max_retries": 0}
         with settings.override(**limits), Crew(len(asked), "biocolab-doctor") as crew:
-            for answer in [crew.ask(_server, *one) for one in asked]:
-                answers += result(answer)
+            answers = [seen for answer in [crew.ask(_server, *one) for one in asked] for seen in result(answer)]
     order = ["server", "clock", "tls"]
     return [*found, *sorted(answers, key=lambda seen: order.index(seen.topic)), *_cache()]
 

@@ -105,8 +105,8 @@ def link(source: Path, target: Path) -> None:
 
 def detached() -> dict[str, Any]:
     """Arguments of Popen for a process that Ctrl-C in this terminal is not for, and that opens no window."""
-    group = getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", None)
-    return {"start_new_session": True} if group is None else {"creationflags": group | subprocess.CREATE_NO_WINDOW}
+    flags = [getattr(subprocess, name, 0) for name in ("CREATE_NEW_PROCESS_GROUP", "CREATE_NO_WINDOW")]
+    return {"creationflags": sum(flags)} if all(flags) else {"start_new_session": True}
 
 
 def own_address(listener: socket.socket) -> None:

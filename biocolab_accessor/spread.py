@@ -20,6 +20,7 @@ from biocolab_accessor.inbound.fetch import bytes_of, fetch
 from biocolab_accessor.inbound.selection import Selection
 from biocolab_accessor.inbound.study import Study, address_of, parts_of
 from biocolab_accessor.outbound.names import safe_name
+from biocolab_accessor.platforms import replace
 from biocolab_accessor.storage.budget import SharedBudget, expect_room
 from biocolab_accessor.waits import first_error, result
 
@@ -114,7 +115,7 @@ def write_all(studies: Sequence[Study], selections: Sequence[Selection], folder:
     """
     paths = [folder / _file_name(each, selection) for each, selection in zip(studies, selections, strict=True)]
     client = _client()
-    with tempfile.TemporaryDirectory(prefix=".biocolab-", dir=folder) as scratch:
+    with tempfile.TemporaryDirectory(prefix=".biocolab-", dir=folder, ignore_cleanup_errors=True) as scratch:
         # Under names that are new: an older file would be taken for one that a worker of another machine has written.
         parts = [Path(scratch) / path.name for path in paths]
         if client is not None:
@@ -132,7 +133,7 @@ def write_all(studies: Sequence[Study], selections: Sequence[Selection], folder:
                 client.cancel(futures)
         for each, selection, part, path in zip(studies, selections, parts, paths, strict=True):
             if part.exists():
-                part.replace(path)
+                replace(part, path)
             else:
                 file_of_study(parts_of(each), selection, path)
     return paths

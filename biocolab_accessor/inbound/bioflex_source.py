@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +68,7 @@ class BioFlexSource:
         """See StudySource."""
         return csr_of_csc(self._study.matrix(unit), consume=True)
 
-    def stripes(self, unit: str, folder: Path, most: int, n_obs: int) -> Iterator[sparse.csc_matrix]:
+    def stripes(self, unit: str, folder: Path, most: int, n_obs: int) -> Generator[sparse.csc_matrix, None, None]:
         """See StudySource."""
         return self._study.matrix_stripes(unit, folder, most)
 

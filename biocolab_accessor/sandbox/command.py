@@ -48,7 +48,9 @@ def serving(
     def end(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, end)
+    # SIGBREAK is what a program on Windows can send to one that it started.
+    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGBREAK") if hasattr(signal, name)]
+    before = {number: signal.signal(number, end) for number in numbers}
     try:
         with Sandbox(path, port=port, host=host, token=os.environ.get(TOKEN) or None, control=control) as sandbox:
             if reset:
@@ -56,7 +58,8 @@ def serving(
             with suppress(KeyboardInterrupt):
                 yield sandbox
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def wait() -> None:
