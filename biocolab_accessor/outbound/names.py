@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Sequence
 
 __all__ = ["distinct", "safe_name"]
@@ -20,6 +21,7 @@ def safe_name(name: str) -> str:
     >>> safe_name("../T cells; rm"), safe_name("样本.h5ad")
     ('T_cells_rm', 'batch.h5ad')
     """
+    name = unicodedata.normalize("NFC", name)  # macOS may list é as two characters
     found = _ENDING.search(name)
     ending = found[0] if found else ""
     stem = re.sub(r"[^A-Za-z0-9._-]+", "_", name.removesuffix(ending)).strip("._")[: _LONGEST - len(ending)]
