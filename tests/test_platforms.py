@@ -15,6 +15,7 @@ import unicodedata
 from collections.abc import Callable
 from pathlib import Path, PureWindowsPath
 
+import anndata as ad
 import numpy as np
 import pytest
 
@@ -175,6 +176,12 @@ def test_where_there_are_no_users_and_limits_nothing_asks_for_them(
 )
 def test_a_name_of_a_server_is_one_that_every_file_system_takes(given: str, safe: str) -> None:
     assert safe_file_name(given) == safe
+
+
+def test_a_batch_that_is_called_as_a_device_has_a_file_that_can_be_written(counts: ad.AnnData) -> None:
+    counts.obs["sample"] = np.where(np.arange(60) < 20, "con", "NUL")
+    plan = counts.biocolab.submit(batch_key="sample", dry_run=True)
+    assert {batch.name: batch.file_name for batch in plan.batches} == {"con": "con_.h5ad", "NUL": "NUL_.h5ad"}
 
 
 def test_names_are_the_same_whichever_way_a_file_system_writes_an_accent() -> None:

@@ -21,7 +21,7 @@ _DEVICES = {"con", "prn", "aux", "nul", *(f"{port}{number}" for port in ("com", 
 
 
 def assert_portable(folder: Path) -> None:
-    """Every name below a folder is one on any file system, and no two of a folder are one where capitals do not count."""
+    """Names below a folder are names on any file system, and different where capitals do not count."""
     for place, folders, files in os.walk(folder):
         names = [*folders, *files]
         assert len({unicodedata.normalize("NFC", name).casefold() for name in names}) == len(names), place
