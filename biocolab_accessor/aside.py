@@ -12,6 +12,8 @@ from queue import SimpleQueue
 from threading import Thread
 from typing import Any, TypeVar
 
+from biocolab_accessor.waits import ended, result, settled, taken
+
 __all__ = ["Waiting", "aside"]
 
 _Item = TypeVar("_Item")
@@ -83,12 +85,12 @@ def aside(work: Callable[[Waiting], _Result]) -> _Result:
     try:
         thread.start()
         _serve(waiting)
-        thread.join()
-        return done.result()
+        ended(thread)
+        return result(done)
     finally:
         waiting.gone = True
         if not done.cancel():  # it has begun, also where Ctrl-C came while the thread was started
-            wait([done])
+            settled(done)
         del done  # as above
 
 
@@ -103,7 +105,7 @@ def _run(done: Future[_Result], work: Callable[[Waiting], _Result], waiting: Wai
 
 
 def _serve(waiting: Waiting) -> None:
-    while (asked := waiting.asked.get()) is not None:
+    while (asked := taken(waiting.asked)) is not None:
         answer, call = asked
         try:
             answer.set_result(call())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -10,6 +11,8 @@ from contextlib import contextmanager
 from queue import SimpleQueue
 from types import TracebackType
 from typing import Any, ParamSpec, TypeVar
+
+from biocolab_accessor.waits import ended
 
 __all__ = ["Crew", "given_up", "pause", "stopped_by"]
 
@@ -43,9 +46,10 @@ class Crew:
 
     Examples
     --------
+    >>> from biocolab_accessor.waits import result
     >>> with Crew(2, "sums") as crew:
     ...     sums = [crew.ask(sum, some) for some in ([1, 2], [3, 4])]
-    ...     [each.result() for each in sums]
+    ...     [result(each) for each in sums]
     [3, 7]
     """
 
@@ -74,7 +78,7 @@ class Crew:
         self._waiting.put(None)
         end = time.monotonic() + _SECONDS_TO_END
         for thread in self._threads:
-            thread.join(None if kind is None else max(0.0, end - time.monotonic()))
+            ended(thread, math.inf if kind is None else max(0.0, end - time.monotonic()))
 
     def ask(
         self, function: Callable[_Given, _Result], *arguments: _Given.args, **named: _Given.kwargs

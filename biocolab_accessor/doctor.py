@@ -9,7 +9,6 @@ import shutil
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -18,9 +17,11 @@ from biocolab_accessor.clients.probe import Probe, probe, proxy_for
 from biocolab_accessor.config import Settings, settings
 from biocolab_accessor.connection import current
 from biocolab_accessor.credentials import Credentials, KeyFile
+from biocolab_accessor.crew import Crew
 from biocolab_accessor.errors import BiocolabError, InvalidSettingsFile, MissingCredentials, ServerError, Unauthorized
 from biocolab_accessor.naming import did_you_mean
 from biocolab_accessor.storage.cache import cache
+from biocolab_accessor.waits import result
 
 __all__ = ["Observation", "State", "examine"]
 
@@ -105,9 +106,8 @@ def examine(*, network: bool = True, timeout: float = 10.0) -> list[Observation]
     if network and known:
         asked = [(_TITLES[source], _client_of(source), timeout) for source in known]
         limits = {"connect_timeout": timeout, "read_timeout": timeout, "deadline": 3 * timeout, "max_retries": 0}
-        with settings.override(**limits), ThreadPoolExecutor(len(asked)) as pool:
-            for observations in pool.map(lambda one: _server(*one), asked):
-                answers += observations
+        with settings.override(**limits), Crew(len(asked), "biocolab-doctor") as crew:
+            answers = [seen for answer in [crew.ask(_server, *one) for one in asked] for seen in result(answer)]
     order = ["server", "clock", "tls"]
     return [*found, *sorted(answers, key=lambda seen: order.index(seen.topic)), *_cache()]
 

@@ -21,6 +21,7 @@ from biocolab_accessor.inbound.selection import Selection
 from biocolab_accessor.inbound.study import Study, address_of, parts_of
 from biocolab_accessor.inbound.union import Join, expect_join, union
 from biocolab_accessor.naming import listing
+from biocolab_accessor.platforms import replace
 from biocolab_accessor.spread import fetch_all, write_all
 from biocolab_accessor.storage.budget import instead
 
@@ -284,7 +285,7 @@ class Collection:
             there = f"{target} is there already: remove it, or give another path"
             msg = there if target.exists() else f"there is no folder {target.parent}"
             raise InvalidArgument(msg)
-        with tempfile.TemporaryDirectory(prefix=".biocolab-", dir=target.parent) as folder:
+        with tempfile.TemporaryDirectory(prefix=".biocolab-", dir=target.parent, ignore_cleanup_errors=True) as folder:
             joined = self.lazy(
                 join, label=label, folder=folder, genes=genes, fields=fields, unit=unit, layers=layers, obsm=obsm
             )
@@ -293,7 +294,7 @@ class Collection:
                 # anndata announces another default at each store; which format it is, anndata.settings say.
                 warnings.filterwarnings("ignore", "Writing zarr v2 data", UserWarning)
                 safe_names(joined).write_zarr(part)
-            part.rename(target)
+            replace(part, target)
         return target
 
     @property

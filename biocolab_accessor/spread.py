@@ -6,7 +6,6 @@ import hashlib
 import json
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_EXCEPTION, wait
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,9 @@ from biocolab_accessor.inbound.fetch import bytes_of, fetch
 from biocolab_accessor.inbound.selection import Selection
 from biocolab_accessor.inbound.study import Study, address_of, parts_of
 from biocolab_accessor.outbound.names import safe_name
+from biocolab_accessor.platforms import replace
 from biocolab_accessor.storage.budget import SharedBudget, expect_room
+from biocolab_accessor.waits import first_error, result
 
 __all__ = ["fetch_all", "fetch_part", "write_all", "write_part"]
 
@@ -82,10 +83,8 @@ def fetch_all(
 
         with Crew(_AT_ONCE, "biocolab-collection") as crew:
             asked = [crew.ask(fetched, address_of(each), selection) for each, selection in wanted]
-            done, _ = wait(asked, return_when=FIRST_EXCEPTION)
-            for each in done:
-                each.result()  # raises, also while one before it is still under way
-            return [each.result() for each in asked]
+            first_error(asked)  # raises, also while one before it is still under way
+            return [result(each) for each in asked]
     from dask.delayed import delayed
 
     parts = [delayed(fetch_part, pure=False)(address_of(each), selection, cache) for each, selection in wanted]
@@ -116,7 +115,7 @@ def write_all(studies: Sequence[Study], selections: Sequence[Selection], folder:
     """
     paths = [folder / _file_name(each, selection) for each, selection in zip(studies, selections, strict=True)]
     client = _client()
-    with tempfile.TemporaryDirectory(prefix=".biocolab-", dir=folder) as scratch:
+    with tempfile.TemporaryDirectory(prefix=".biocolab-", dir=folder, ignore_cleanup_errors=True) as scratch:
         # Under names that are new: an older file would be taken for one that a worker of another machine has written.
         parts = [Path(scratch) / path.name for path in paths]
         if client is not None:
@@ -134,7 +133,7 @@ def write_all(studies: Sequence[Study], selections: Sequence[Selection], folder:
                 client.cancel(futures)
         for each, selection, part, path in zip(studies, selections, parts, paths, strict=True):
             if part.exists():
-                part.replace(path)
+                replace(part, path)
             else:
                 file_of_study(parts_of(each), selection, path)
     return paths

@@ -12,6 +12,8 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from biocolab_accessor.waits import result
+
 __all__ = ["THREADS", "in_order", "shares"]
 
 _Item = TypeVar("_Item")
@@ -65,11 +67,11 @@ def in_order(
         try:
             for item in items:
                 if len(waiting) == at_once:
-                    yield waiting.popleft().result()
+                    yield result(waiting.popleft())
                 waiting.append(pool.submit(call, item))
                 del item  # else it is held while the next is made
             while waiting:
-                yield waiting.popleft().result()
+                yield result(waiting.popleft())
         finally:
             for one in waiting:
                 one.cancel()

@@ -13,6 +13,7 @@ from scipy import sparse
 from biocolab_accessor.blocks import Source, canonical, row_pieces
 from biocolab_accessor.soundness import expect_whole, expect_within
 from biocolab_accessor.threads import THREADS, shares
+from biocolab_accessor.waits import each
 
 __all__ = ["Margins", "count_empty"]
 
@@ -111,7 +112,7 @@ def _measured(matrix: sparse.csr_matrix) -> NDArray[np.bool_]:
     if matrix.nnz < _WORTH_THREADS:
         return one(0, matrix.shape[0])
     with ThreadPoolExecutor(THREADS, "biocolab-margins") as pool:
-        parts = list(pool.map(one, *zip(*shares(matrix.indptr), strict=True)))
+        parts = each(pool, one, *zip(*shares(matrix.indptr), strict=True))
     found: NDArray[np.bool_] = np.logical_or.reduce(parts)
     return found
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import io
+import sys
 import traceback
 import warnings
 from collections.abc import Iterator
@@ -44,6 +46,9 @@ class Commands(TyperGroup):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Put ``--debug`` where click looks for it."""
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            # As Python does on stderr: a pipe on Windows may have no character for what a study is called.
+            sys.stdout.reconfigure(errors="backslashreplace")
         own = args[: args.index("--")] if "--" in args else args
         if "--debug" in own:
             args = ["--debug", *(arg for arg in own if arg != "--debug"), *args[len(own) :]]

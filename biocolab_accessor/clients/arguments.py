@@ -29,7 +29,8 @@ def plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [plain(item) for item in value]
     if isinstance(value, os.PathLike):
-        return os.fspath(value)
+        # Of a folder of the server, which takes / also where this is Windows.
+        return value.as_posix() if isinstance(value, PurePath) else os.fspath(value)
     return getattr(value, "value", value) if not isinstance(value, str | int | float | bool | None) else value
 
 

@@ -35,6 +35,7 @@ from biocolab_accessor.clients.payload import csc_from_base64, decode_array, str
 from biocolab_accessor.clients.save import save
 from biocolab_accessor.clients.tasks import follow_task
 from biocolab_accessor.errors import InvalidArgument, InvalidFile, InvalidResponse
+from biocolab_accessor.platforms import safe_file_name
 from biocolab_accessor.secret import Secret
 from biocolab_accessor.storage.place import place_of
 
@@ -395,7 +396,8 @@ class BBrowserXConnector(_Official):
             place_of(dest_path)  # before the server is made to work
         found = self.get_download_study_url(group_id, study_id, study_type, species)["data"]
         # A server may name what it likes: only a name counts, never a place or a hidden file.
-        own = PurePosixPath(found["file_name"].replace("\\", "/")).name.lstrip(".") or f"{study_id}.h5ad"
+        given = PurePosixPath(found["file_name"].replace("\\", "/")).name.lstrip(".")
+        own = safe_file_name(given) or f"{safe_file_name(str(study_id))}.h5ad"
         print("Downloading")  # noqa: T201 - as the official connector
         save(self.http, found["url"], own if dest_path is None else dest_path)
         print("DONE!")  # noqa: T201 - as above

@@ -6,7 +6,7 @@ The classes are subclasses of bioflex's own, so that ``isinstance`` and everythi
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -233,7 +233,7 @@ class Study(study.Study, _Scoped):
         buffer = self._post_buffer("/v1/study/get_matrix", {"unit": _unit(unit)}, f"{self.hash_id} {unit}")
         return csc_from_hdf5(buffer, f"get_matrix of {self.hash_id}")
 
-    def matrix_stripes(self, unit: str, folder: Path, most: int) -> Iterator[sparse.csc_matrix]:
+    def matrix_stripes(self, unit: str, folder: Path, most: int) -> Generator[sparse.csc_matrix, None, None]:
         """The whole matrix by way of a file: consecutive genes, ``most`` non-zeros at a time."""
         path = folder / f"{_unit(unit)}.h5"
         with path.open("wb") as file:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from biocolab_accessor.storage.stripes import spans
 __all__ = ["stripes_of_file"]
 
 
-def stripes_of_file(path: Path, what: str, most: int) -> Iterator[sparse.csc_matrix]:
+def stripes_of_file(path: Path, what: str, most: int) -> Generator[sparse.csc_matrix, None, None]:
     """Consecutive genes of a ``get_matrix`` answer, each stripe checked before SciPy sees it.
 
     Parameters

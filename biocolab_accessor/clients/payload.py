@@ -22,6 +22,7 @@ from biocolab_accessor.storage.inflate import can_inflate, filters_of, read_defl
 from biocolab_accessor.storage.pages import empty_pages
 from biocolab_accessor.storage.transpose import PEAK
 from biocolab_accessor.threads import THREADS, shares
+from biocolab_accessor.waits import each
 
 __all__ = [
     "checked_datasets",
@@ -236,7 +237,7 @@ def _is_canonical(matrix: sparse.csc_matrix) -> bool:
         fine = one(0, matrix.shape[1])
     else:
         with ThreadPoolExecutor(THREADS, "biocolab-order") as pool:
-            fine = all(pool.map(one, *zip(*shares(matrix.indptr), strict=True)))
+            fine = all(each(pool, one, *zip(*shares(matrix.indptr), strict=True)))
     if fine:
         matrix.has_canonical_format = True
     return fine

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from biocolab_accessor.clients.retry import Deadline
 from biocolab_accessor.errors import InvalidResponse, TaskFailed, TimedOut
+from biocolab_accessor.waits import until
 
 __all__ = ["TaskState", "follow_task", "task_state"]
 
@@ -132,5 +133,5 @@ def follow_task(
                 "the same call waits for it again"
             )
             raise TimedOut(msg)
-        stop.wait(min(pause, deadline.left()))
+        until(stop.wait, min(pause, deadline.left()))
         pause = min(pause * 1.3, _LONGEST_PAUSE)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from biocolab_accessor.crew import Crew
 from biocolab_accessor.errors import InvalidArgument, InvalidResponse
 from biocolab_accessor.inbound.metadata import ObsColumn, categorical
 from biocolab_accessor.storage.transpose import csr_of_csc
+from biocolab_accessor.waits import result
 
 __all__ = ["BioFlexSource"]
 
@@ -67,7 +68,7 @@ class BioFlexSource:
         """See StudySource."""
         return csr_of_csc(self._study.matrix(unit), consume=True)
 
-    def stripes(self, unit: str, folder: Path, most: int, n_obs: int) -> Iterator[sparse.csc_matrix]:
+    def stripes(self, unit: str, folder: Path, most: int, n_obs: int) -> Generator[sparse.csc_matrix, None, None]:
         """See StudySource."""
         return self._study.matrix_stripes(unit, folder, most)
 
@@ -93,8 +94,8 @@ class BioFlexSource:
             # Once, and not by each field: barcodes that do not come are waited for once.
             cells = crew.ask(barcodes)
             fetched = [crew.ask(fetch, field) for field in wanted]
-            columns = dict(zip(fields, [each.result() for each in fetched], strict=True))
-            n_obs = len(cells.result())
+            columns = dict(zip(fields, [result(each) for each in fetched], strict=True))
+            n_obs = len(result(cells))
         for name, column in columns.items():
             if len(column) != n_obs:
                 msg = f"metadata {name!r} of {self.study_id}: {len(column):,} values for {n_obs:,} cells"

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import anndata
@@ -56,16 +57,24 @@ def _written(parts: StudyParts, selection: Selection, path: str | Path, compress
     frame.columns = text_index([escaped(name) for name in frame.columns])
     arrays, keys = to_obsm(parts.source.embeddings() if selection.obsm else {}, parts.n_obs, parts.study_id)
     facts = origin(parts, selection, genes, keys)
-    with tempfile.TemporaryDirectory(prefix=".biocolab-", dir=target.parent) as folder:
+    with (
+        tempfile.TemporaryDirectory(prefix=".biocolab-", dir=target.parent, ignore_cleanup_errors=True) as folder,
+        ExitStack() as opened,
+    ):
+
+        def blocks(unit: str) -> Iterator[sparse.csr_matrix]:
+            # Closed before the folder goes, in which its file is open: Windows removes no such file.
+            return opened.enter_context(closing(_blocks(parts, genes, unit, Path(folder))))
+
         write_h5ad(
             target,
-            _blocks(parts, genes, selection.unit, Path(folder)),
+            blocks(selection.unit),
             frame,
             var_of(parts.features if genes is None else genes),
             {escaped(key): array for key, array in arrays.items()},
             dtype=np.dtype(np.float32),
             compression=compression,
-            layers={name: _blocks(parts, genes, unit, Path(folder)) for name, unit in selection.layers.items()},
+            layers={name: blocks(unit) for name, unit in selection.layers.items()},
             uns={PROVENANCE: facts},
         )
     return target
@@ -173,7 +182,9 @@ def _renamed(adata: AnnData, columns: Mapping[str, str], keys: Mapping[str, str]
     return adata
 
 
-def _blocks(parts: StudyParts, genes: Sequence[str] | None, unit: str, folder: Path) -> Iterator[sparse.csr_matrix]:
+def _blocks(
+    parts: StudyParts, genes: Sequence[str] | None, unit: str, folder: Path
+) -> Generator[sparse.csr_matrix, None, None]:
     """Rows of the matrix; nothing is fetched before the first is asked for."""
     most = max(_LEAST, min(_MOST, settings.memory_budget // (8 * _BYTES_EACH))) if settings.memory_budget else _MOST
     n_obs, n_vars = parts.n_obs, parts.n_vars if genes is None else len(genes)
@@ -181,7 +192,7 @@ def _blocks(parts: StudyParts, genes: Sequence[str] | None, unit: str, folder: P
         stripes = parts.source.stripes(unit, folder, most, n_obs)
     else:
         stripes = gene_stripes(lambda some: parts.query_genes(some, unit), genes, most // max(1, n_obs), most)
-    with tempfile.TemporaryFile(dir=folder, buffering=0) as file:
+    with closing(stripes), tempfile.TemporaryFile(dir=folder, buffering=0) as file:
         kept = Scratch(file)
         shelved = shelve(_checked(stripes, n_obs, parts.study_id), n_obs, kept)
         expect_shape(sparse.csr_matrix(shelved.shape), n_obs, n_vars, parts.study_id)

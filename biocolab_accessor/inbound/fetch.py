@@ -22,6 +22,7 @@ from biocolab_accessor.notice import notice
 from biocolab_accessor.storage.budget import budget, expect_room
 from biocolab_accessor.storage.transpose import PEAK
 from biocolab_accessor.values import text_index
+from biocolab_accessor.waits import result
 
 __all__ = [
     "LOOKED_AT",
@@ -57,9 +58,9 @@ def fetch(parts: StudyParts, selection: Selection) -> AnnData:
             expect_room(_dense_bytes(parts, selection, n_vars), f"study {parts.study_id} as dense arrays", _ALTERNATIVE)
 
         def around() -> AnnData:
-            barcodes.result()
-            var = features.result() if genes is None else var_of(genes)
-            frame, coordinates = obs.result(), embeddings.result() if embeddings else {}
+            result(barcodes)
+            var = result(features) if genes is None else var_of(genes)
+            frame, coordinates = result(obs), result(embeddings) if embeddings else {}
             arrays, keys = to_obsm(coordinates, parts.n_obs, parts.study_id)
             return AnnData(obs=frame, var=var, obsm=arrays, uns={PROVENANCE: origin(parts, selection, genes, keys)})
 
@@ -67,7 +68,7 @@ def fetch(parts: StudyParts, selection: Selection) -> AnnData:
         matrices: dict[str, Any] = {}
         for unit in selection.units:
             matrices[unit] = _matrix(parts, selection, genes, unit, matrices.values())
-        adata = empty.result()
+        adata = result(empty)
     x = matrices[selection.unit]
     if selection.unit == "raw":
         values = x.reshape(-1) if isinstance(x, np.ndarray) else x.data

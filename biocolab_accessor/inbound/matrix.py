@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from typing import Any, Literal, TypeVar
 
 from scipy import sparse
@@ -108,7 +108,7 @@ def select_genes(genes: Sequence[str] | str, features: Sequence[str], study_id: 
 
 def gene_stripes(
     query: Callable[[Sequence[str]], sparse.csc_matrix], genes: Sequence[str], first: int, most: int
-) -> Iterator[sparse.csc_matrix]:
+) -> Generator[sparse.csc_matrix, None, None]:
     """Consecutive genes of a study, as many at a time as the last ones let expect.
 
     Parameters

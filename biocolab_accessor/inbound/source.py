@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -51,7 +51,7 @@ class StudySource(Protocol):
     def rows(self, unit: str) -> sparse.csr_matrix:
         """The whole matrix cells-major: (n_cells, n_genes) float32."""
 
-    def stripes(self, unit: str, folder: Path, most: int, n_obs: int) -> Iterator[sparse.csc_matrix]:
+    def stripes(self, unit: str, folder: Path, most: int, n_obs: int) -> Generator[sparse.csc_matrix, None, None]:
         """The whole matrix a few genes at a time, about ``most`` non-zeros each; scratch files go to ``folder``.
 
         ``n_obs`` is the number of cells, so that the first request can be no larger than that either.

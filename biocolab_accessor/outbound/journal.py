@@ -25,6 +25,7 @@ from filelock import Timeout as LockTimeout
 from biocolab_accessor.clients.retry import Deadline
 from biocolab_accessor.config import settings
 from biocolab_accessor.errors import BiocolabError
+from biocolab_accessor.platforms import remove_file
 
 __all__ = ["Entry", "Known", "entry", "finish", "forget", "of_task"]
 
@@ -160,14 +161,14 @@ class Entry:
         self.known = Known()
         if self._path is not None:
             with self._resumable():
-                self._path.unlink(missing_ok=True)
+                remove_file(self._path)
 
     def close(self) -> None:
         """Let other calls have it; of a call that did nothing, nothing stays."""
         if self._lock is not None:
             if self._path is not None and self.known == Known():
                 with suppress(OSError):
-                    self._path.unlink(missing_ok=True)
+                    remove_file(self._path)
             self._lock.release()
             self._lock = None
 
@@ -180,7 +181,7 @@ class Entry:
             logger.warning("the journal of this submission cannot be written, so it cannot be resumed: %s", error)
             if self._path is not None:
                 with suppress(OSError):
-                    self._path.unlink(missing_ok=True)
+                    remove_file(self._path)
             self._path = None
 
 
@@ -231,7 +232,7 @@ def finish(server: str, task_id: str | int, study_info: Mapping[str, Any]) -> No
 
     def end(path: Path, known: Known) -> None:
         if known.id_is_made:
-            path.unlink(missing_ok=True)
+            remove_file(path)
         elif known.study_info is None:
             _append(path, {"step": "commit", "study_info": dict(study_info)}, sync=True)
 
@@ -240,7 +241,7 @@ def finish(server: str, task_id: str | int, study_info: Mapping[str, Any]) -> No
 
 def forget(server: str, task_id: str | int) -> None:
     """A task has failed: the next call begins anew."""
-    _end(server, task_id, lambda path, _: path.unlink(missing_ok=True))
+    _end(server, task_id, lambda path, _: remove_file(path))
 
 
 def _end(server: str, task_id: str | int, end: Callable[[Path, Known], None]) -> None:
@@ -253,7 +254,11 @@ def _end(server: str, task_id: str | int, end: Callable[[Path, Known], None]) ->
 
 def _of_task(server: str, task_id: str | int) -> Iterator[tuple[Path, Known]]:
     for path in _folder().glob("*.jsonl"):
-        known, _ = _read(path)
+        try:
+            known, _ = _read(path)
+        except OSError as error:  # on Windows, where another process removes it just now
+            logger.debug("%s cannot be read: %s", path, error)
+            continue
         if str(task_id) and (known.server, str(known.task_id)) == (server, str(task_id)):
             yield path, known
 
@@ -329,15 +334,12 @@ def _read(path: Path) -> tuple[Known, int]:
 
 def _append(path: Path, line: Mapping[str, Any], *, sync: bool) -> None:
     content = (json.dumps(line) + "\n").encode()
-    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-    try:
-        if os.write(descriptor, content) < len(content):
+    with open(path, "ab", buffering=0, opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
+        if file.write(content) < len(content):
             msg = f"{path} took only a part of a line"
             raise OSError(msg)
         if sync:
-            os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+            os.fsync(file.fileno())
 
 
 def _text(value: Any) -> str:

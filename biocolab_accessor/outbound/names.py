@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Sequence
+
+from biocolab_accessor.platforms import safe_file_name
 
 __all__ = ["distinct", "safe_name"]
 
@@ -17,13 +20,14 @@ def safe_name(name: str) -> str:
 
     Examples
     --------
-    >>> safe_name("../T cells; rm"), safe_name("样本.h5ad")
-    ('T_cells_rm', 'batch.h5ad')
+    >>> safe_name("../T cells; rm"), safe_name("样本.h5ad"), safe_name("con")
+    ('T_cells_rm', 'batch.h5ad', 'con_')
     """
+    name = unicodedata.normalize("NFC", name)  # macOS may list é as two characters
     found = _ENDING.search(name)
     ending = found[0] if found else ""
     stem = re.sub(r"[^A-Za-z0-9._-]+", "_", name.removesuffix(ending)).strip("._")[: _LONGEST - len(ending)]
-    return (stem or "batch") + ending
+    return safe_file_name((stem or "batch") + ending)  # some are devices of Windows
 
 
 def distinct(names: Sequence[str], folders: Sequence[str] | None = None) -> list[str]:

@@ -58,6 +58,7 @@ def _remove_abandoned(folder: Path) -> None:
                 continue
             with FileLock(path / _LOCK, mode=0o600).acquire(timeout=0):
                 shutil.rmtree(path, ignore_errors=True)
+            shutil.rmtree(path, ignore_errors=True)  # Windows removes the lock when it is released
         except (OSError, LockTimeout, NotImplementedError):
             continue
 

@@ -258,7 +258,7 @@ class Submission:
         finally:
             stop.set()
             if over.is_set():  # to say so was the last that the thread did
-                thread.join()
+                thread.join(_SECONDS_TO_END)
 
     def study(self) -> Study:
         """The study that this submission became; waits for it first.

@@ -22,6 +22,7 @@ from biocolab_accessor.sandbox.routes import account, bioflex, study, submit, te
 from biocolab_accessor.sandbox.routes.page import page_routes
 from biocolab_accessor.sandbox.routes.studio import studio_routes
 from biocolab_accessor.sandbox.site import Site
+from biocolab_accessor.sandbox.store.durable import remove
 from biocolab_accessor.sandbox.store.uploads import receive
 from biocolab_accessor.sandbox.traffic.ledger import route_name
 
@@ -120,7 +121,7 @@ def _upload_endpoint(site: Site, take: Take) -> Endpoint:
         except ClientDisconnect:
             return Response(status_code=499)
         finally:
-            part.unlink(missing_ok=True)
+            remove(part)
 
     return endpoint
 

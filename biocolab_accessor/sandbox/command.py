@@ -13,6 +13,7 @@ from types import FrameType
 
 from biocolab_accessor.errors import InvalidArgument
 from biocolab_accessor.sandbox.server import DEFAULT_TOKEN, Sandbox
+from biocolab_accessor.waits import until
 
 __all__ = ["TOKEN", "lines_to_paste", "serving", "wait"]
 
@@ -47,7 +48,9 @@ def serving(
     def end(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, end)
+    # SIGBREAK is what a program on Windows can send to one that it started.
+    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGBREAK") if hasattr(signal, name)]
+    before = {number: signal.signal(number, end) for number in numbers}
     try:
         with Sandbox(path, port=port, host=host, token=os.environ.get(TOKEN) or None, control=control) as sandbox:
             if reset:
@@ -55,12 +58,13 @@ def serving(
             with suppress(KeyboardInterrupt):
                 yield sandbox
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def wait() -> None:
     """Wait for the KeyboardInterrupt that ends the block of :func:`serving`."""
-    threading.Event().wait()
+    until(threading.Event().wait)
 
 
 def lines_to_paste(sandbox: Sandbox) -> tuple[list[str], list[str]]:

@@ -12,6 +12,8 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from biocolab_accessor.errors import SandboxError
+from biocolab_accessor.platforms import own_address
+from biocolab_accessor.waits import ended
 
 __all__ = ["LOOPBACK", "Serving", "listen", "reached_at"]
 
@@ -37,8 +39,8 @@ def listen(host: str, port: int) -> socket.socket:
         The port or the address cannot be used.
     """
     listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
+        own_address(listener)
         listener.bind((host, port))
     except (OSError, OverflowError) as error:
         listener.close()
@@ -102,10 +104,10 @@ class Serving:
         log = logging.getLogger("uvicorn.error")
         log.addFilter(_is_news)
         self._server.should_exit = True
-        self._thread.join(_PATIENCE)
+        over = ended(self._thread, _PATIENCE)
         log.removeFilter(_is_news)
         self._listener.close()
-        if self._thread.is_alive():
+        if not over:
             msg = f"the sandbox's server did not end within {_PATIENCE:g} s"
             raise SandboxError(msg)
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import shutil
 import threading
 import uuid
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from biocolab_accessor.naming import did_you_mean
@@ -15,12 +15,13 @@ from biocolab_accessor.sandbox.store.accounts import Accounts
 from biocolab_accessor.sandbox.store.buckets import Buckets
 from biocolab_accessor.sandbox.store.catalogue import Catalogue, StudyRecord
 from biocolab_accessor.sandbox.store.database import Database
-from biocolab_accessor.sandbox.store.durable import publish
+from biocolab_accessor.sandbox.store.durable import publish, remove
 from biocolab_accessor.sandbox.store.study_folder import StudyFolder
 from biocolab_accessor.sandbox.store.sweep import sweep
 from biocolab_accessor.sandbox.store.terms import Terms
 from biocolab_accessor.sandbox.store.uploads import Uploads
 from biocolab_accessor.sandbox.work.tasks import TaskRunner
+from biocolab_accessor.waits import until
 
 __all__ = ["Site"]
 
@@ -59,8 +60,8 @@ class Site:
         """End the tasks, wait for studies that are being made, and close the catalogue."""
         self.tasks.close()
         for making in list(self._making.values()):
-            with making:
-                pass
+            until(partial(making.acquire, True))
+            making.release()
         self._database.close()
 
     def clear(self) -> None:
@@ -72,9 +73,8 @@ class Site:
             self.catalogue.clear()
             self.terms.clear()
             self.uploads.clear()
-            for path in (self._studies, self._exports):
-                shutil.rmtree(path)
-                path.mkdir()
+            for path in (*self._studies.iterdir(), *self._exports.iterdir()):
+                remove(path)
 
     def open(self, record: StudyRecord) -> StudyFolder:
         """The folder of a study; one that is made on first use is made now."""

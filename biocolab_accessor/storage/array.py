@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from biocolab_accessor.storage.deflate import GZIP, deflate_shuffled
 from biocolab_accessor.threads import THREADS
+from biocolab_accessor.waits import each
 
 __all__ = ["write_array"]
 
@@ -66,6 +67,6 @@ def write_array(group: h5py.Group, name: str, values: NDArray[Any]) -> bool:
     with ThreadPoolExecutor(THREADS, "biocolab-deflate") as pool:
         for first in range(0, len(starts), _MOST_WAITING):
             some = starts[first : first + _MOST_WAITING]
-            for start, content in zip(some, pool.map(deflated, some), strict=True):
+            for start, content in zip(some, each(pool, deflated, some), strict=True):
                 dataset.id.write_direct_chunk((start, *elsewhere), content)
     return True

@@ -33,8 +33,8 @@ def budget() -> int:
     left = int(psutil.virtual_memory().available)
     for folder, limit, used, cached in _CGROUPS:
         try:
-            held = int((folder / used).read_text()) - _statistic(folder / "memory.stat", cached)
-            left = min(left, int((folder / limit).read_text()) - held)
+            held = int((folder / used).read_text(encoding="ascii")) - _statistic(folder / "memory.stat", cached)
+            left = min(left, int((folder / limit).read_text(encoding="ascii")) - held)
         except (OSError, ValueError):  # no such container, or one without a limit
             continue
     return max(min(left, *_left_of_limits()), 0)
@@ -175,7 +175,7 @@ def instead(alternative: str) -> Iterator[None]:
 
 def _statistic(path: Path, name: str) -> int:
     try:
-        return int(dict(line.split() for line in path.read_text().splitlines()).get(name, 0))
+        return int(dict(line.split() for line in path.read_text(encoding="ascii").splitlines()).get(name, 0))
     except (OSError, ValueError):
         return 0
 

@@ -22,7 +22,8 @@ from filelock import FileLock
 from filelock import Timeout as LockTimeout
 
 from biocolab_accessor.config import settings
-from biocolab_accessor.storage.entry import ENTRY, Arrays, describe, mapped, settle, touch, write
+from biocolab_accessor.platforms import is_open_elsewhere, replace, sync
+from biocolab_accessor.storage.entry import ENTRY, Arrays, describe, mapped, touch, write
 
 __all__ = ["Arrays", "Cache", "CacheInfo", "cache"]
 
@@ -96,9 +97,10 @@ class Cache:
         return CacheInfo(settings.cache_dir, len(entries), sum(size for _, size, _ in entries), settings.cache_size)
 
     def clear(self) -> None:
-        """Forget everything; what is mapped into memory stays readable on systems that allow it.
+        """Forget everything; what is mapped into memory stays readable.
 
-        What cannot be removed, since the folder may only be read, is warned of in the log.
+        What cannot be removed, since the folder may only be read, is warned of in the log. On Windows an entry also
+        stays as long as an object reads from it.
 
         Examples
         --------
@@ -180,7 +182,7 @@ class Cache:
             try:
                 part.mkdir(mode=0o700)
                 write_file(part / _FILE)
-                settle(part / _FILE)
+                sync(part / _FILE)
                 describe(part, key, {})
                 _expect_room(part)
             except OSError as error:
@@ -223,7 +225,7 @@ class Cache:
     def _publish(self, part: Path, place: Path) -> None:
         try:
             _remove(place)  # an entry that could not be loaded
-            part.rename(place)
+            replace(part, place)
         except OSError as error:
             logger.warning("not kept in the cache: %s", error)
         self._evict(place)
@@ -236,8 +238,7 @@ class Cache:
         for _, size, path in entries:
             if total <= settings.cache_size:
                 return
-            if path != newest:
-                _remove(path)
+            if path != newest and _remove(path):
                 total -= size
 
     def _sweep(self, held: str = "") -> None:
@@ -287,17 +288,19 @@ def _expect_room(part: Path) -> None:
         raise OSError(errno.EFBIG, msg)
 
 
-def _remove(path: Path) -> None:
-    """Out of its place at once, then piece by piece: nobody finds half an entry."""
+def _remove(path: Path) -> bool:
+    """Out of its place at once, then piece by piece: nobody finds half an entry. Says whether it is gone."""
     gone = path.with_name(f"{path.name}.{uuid.uuid4().hex}.part")
     try:
         path.rename(gone)
     except FileNotFoundError:
-        return
+        return True
     except OSError as error:
-        logger.warning("not removed from the cache: %s", error)
-        return
+        level = logging.DEBUG if is_open_elsewhere(error) else logging.WARNING
+        logger.log(level, "not removed from the cache: %s", error)
+        return False
     shutil.rmtree(gone, ignore_errors=True)
+    return True
 
 
 cache = Cache()

@@ -16,6 +16,7 @@ from scipy import sparse
 from biocolab_accessor.errors import InvalidArgument
 from biocolab_accessor.storage.deflate import GZIP, deflate_shuffled
 from biocolab_accessor.threads import THREADS
+from biocolab_accessor.waits import result
 
 __all__ = ["Compression", "write_csr"]
 
@@ -148,7 +149,7 @@ class _ChunkedArray:
         if len(last):
             self._put(np.concatenate([last, np.zeros(self._length - len(last), self._dtype)]))
         while self._waiting:
-            self._store(self._waiting.popleft().result())
+            self._store(result(self._waiting.popleft()))
         self._created().resize((total,))
 
     def _put(self, chunk: NDArray[Any]) -> None:
@@ -158,7 +159,7 @@ class _ChunkedArray:
             return
         self._waiting.append(self._pool.submit(deflate_shuffled, chunk))
         while len(self._waiting) > _MOST_WAITING:
-            self._store(self._waiting.popleft().result())
+            self._store(result(self._waiting.popleft()))
 
     def _store(self, content: bytes | memoryview) -> None:
         dataset = self._created()

@@ -21,7 +21,9 @@ import numpy as np
 from isal import isal_zlib
 from numpy.typing import NDArray
 
-__all__ = ["ENTRY", "Arrays", "describe", "mapped", "settle", "touch", "write"]
+from biocolab_accessor.platforms import replace, sync
+
+__all__ = ["ENTRY", "Arrays", "describe", "mapped", "touch", "write"]
 
 logger = logging.getLogger(__name__)
 
@@ -56,21 +58,22 @@ def write(folder: Path, key: Mapping[str, Any], arrays: Arrays) -> None:
             file.write(octets.data)
             described[name] = [array.dtype.str, len(array), start, isal_zlib.crc32(octets)]
     if not _start():
-        settle(path)
+        sync(path)
     describe(folder, key, described)
 
 
 def describe(folder: Path, key: Mapping[str, Any], described: Mapping[str, Any]) -> None:
     """Make a folder an entry: dtype, length, place and sum of each array, sure since this start of the machine."""
     part = folder / f"{uuid.uuid4().hex}.json"
-    part.write_text(json.dumps({"key": key, "arrays": described, "start": _start()}, sort_keys=True))
-    part.replace(folder / ENTRY)
+    described_as = {"key": key, "arrays": described, "start": _start()}
+    part.write_text(json.dumps(described_as, sort_keys=True), encoding="utf-8")
+    replace(part, folder / ENTRY)
 
 
 def mapped(folder: Path) -> Arrays | None:
     """The arrays of an entry; None where there is no whole one. What is written into them changes no file."""
     try:
-        entry = json.loads((folder / ENTRY).read_text())
+        entry = json.loads((folder / ENTRY).read_text(encoding="utf-8"))
         octets = _octets(folder / _ARRAYS)
         arrays: dict[str, NDArray[Any]] = {}
         for name, (dtype, length, start, _) in entry["arrays"].items():
@@ -97,12 +100,6 @@ def _octets(path: Path) -> NDArray[np.uint8]:
     return np.memmap(path, np.uint8, "c").view(np.ndarray)
 
 
-def settle(path: Path) -> None:
-    """Wait until the disk has a file."""
-    with path.open("rb+") as file:
-        os.fsync(file.fileno())
-
-
 def touch(folder: Path) -> None:
     """Mark an entry as used now."""
     try:
@@ -115,6 +112,6 @@ def touch(folder: Path) -> None:
 def _start() -> str:
     """Which start of the machine this is; empty where the system does not say, and files have to be waited for."""
     try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
     except OSError:
         return ""

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from biocolab_accessor.storage.pages import empty_pages
 from biocolab_accessor.threads import THREADS
+from biocolab_accessor.waits import result
 
 __all__ = ["can_inflate", "filters_of", "read_deflated"]
 
@@ -74,9 +75,9 @@ def read_deflated(dataset: h5py.Dataset, start: int = 0, stop: int | None = None
                 raise ValueError(msg) from error
             waiting.append(pool.submit(inflate, first, mask, raw))
             if len(waiting) > 4 * THREADS:
-                waiting.pop(0).result()
+                result(waiting.pop(0))
         for future in waiting:
-            future.result()
+            result(future)
     return values
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import shutil
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from biocolab_accessor.errors import InvalidArgument
+from biocolab_accessor.platforms import is_open_elsewhere, replace
 
 __all__ = ["place_of", "replacing"]
 
@@ -44,11 +45,21 @@ def replacing(path: Path) -> Iterator[Path]:
         yield part
         if path.exists():
             shutil.copymode(path, part)  # who may read it was decided about the file that is there
-        part.replace(path)
+        _move(part, path)
     except OSError as error:
         # As where the disk is full: the name that the user gave, and not one that is gone by now.
         if error.errno is not None and error.filename in (None, str(part)):
             error.filename = str(path)
         raise
     finally:
-        part.unlink(missing_ok=True)
+        with suppress(PermissionError):  # on Windows, while the error that ends the block holds the file open
+            part.unlink(missing_ok=True)
+
+
+def _move(part: Path, path: Path) -> None:
+    try:
+        replace(part, path)
+    except OSError as error:
+        if is_open_elsewhere(error):
+            error.strerror = f"{error.strerror}: close what reads from the file that is there, or write to another path"
+        raise

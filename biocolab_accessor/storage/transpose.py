@@ -19,6 +19,7 @@ from scipy import sparse
 from biocolab_accessor.storage.pages import empty_pages, release
 from biocolab_accessor.storage.stripes import SHORT, put_side_by_side, shorten, spans, turn
 from biocolab_accessor.threads import THREADS
+from biocolab_accessor.waits import each
 
 __all__ = ["PEAK", "csr_of_csc"]
 
@@ -97,7 +98,7 @@ def _turned(pool: ThreadPoolExecutor, matrix: sparse.csc_matrix) -> _Stripes:
         release(matrix.indices[low:high])
         return pointers, own
 
-    pointers, values = zip(*pool.map(one, *zip(*genes, strict=True)), strict=True)
+    pointers, values = zip(*each(pool, one, *zip(*genes, strict=True)), strict=True)
     release(matrix.indices)
     return _Stripes(widths, [int(matrix.indptr[first]) for first, _ in genes], np.stack(pointers), indices, values)
 
@@ -129,7 +130,7 @@ def _joined(pool: ThreadPoolExecutor, stripes: _Stripes, matrix: sparse.csc_matr
 
     ranges = spans(result.indptr, -(-nnz // _RANGES))
     for some in (ranges[at : at + _GIVEN_BACK] for at in range(0, len(ranges), _GIVEN_BACK)):
-        list(pool.map(one, *zip(*some, strict=True)))
+        each(pool, one, *zip(*some, strict=True))
         for start, own, step in zip(starts, values, pointers, strict=True):
             head, tail = int(step[some[0][0]]), int(step[some[-1][-1]])
             release(indices[start + head : start + tail])

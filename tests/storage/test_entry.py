@@ -87,7 +87,7 @@ def test_where_the_system_does_not_say_when_it_started_the_disk_is_waited_for(
 ) -> None:
     restart(monkeypatch, "")
     waited: list[str] = []
-    monkeypatch.setattr(entry, "settle", lambda path: waited.append(path.name))
+    monkeypatch.setattr(entry, "sync", lambda path: waited.append(path.name))
     write(tmp_path / "e", {}, ARRAYS)
     assert waited == ["arrays.bin"]
     seen = counted(monkeypatch)

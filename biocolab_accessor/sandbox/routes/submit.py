@@ -11,6 +11,7 @@ from biocolab_accessor.sandbox.refusal import Refusal, number, optional_text, te
 from biocolab_accessor.sandbox.routes.account import expect_group, ok
 from biocolab_accessor.sandbox.site import Site
 from biocolab_accessor.sandbox.store.catalogue import StudyRecord, TaskRecord
+from biocolab_accessor.sandbox.store.durable import remove
 from biocolab_accessor.sandbox.store.export import write_export
 from biocolab_accessor.sandbox.work.batches import (
     Batch,
@@ -180,7 +181,7 @@ def _start(site: Site, user: str, body: Body, batches: list[Batch], study_path: 
 
         def finish() -> None:
             for path in fetched(batches):
-                path.unlink(missing_ok=True)
+                remove(path)
             site.uploads.drop(user, study_path)
 
         site.tasks.submit(task.id, job, lambda say: fetch(batches, say), finish)

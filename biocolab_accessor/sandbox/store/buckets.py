@@ -8,11 +8,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 from biocolab_accessor.errors import ConfigurationError, InvalidArgument
 from biocolab_accessor.naming import did_you_mean
 from biocolab_accessor.sandbox.refusal import Refusal
+from biocolab_accessor.sandbox.store.durable import remove
 
 __all__ = ["Bucket", "Buckets"]
 
@@ -73,7 +75,7 @@ class Bucket:
             self.fetch(key, path)
             yield path
         finally:
-            path.unlink(missing_ok=True)
+            remove(path)
 
     def check(self) -> None:
         """Look whether the store can be reached.
@@ -143,7 +145,7 @@ class Buckets:
         seen_by = None if groups is None else tuple(groups)
         scheme = urlsplit(str(place)).scheme if isinstance(place, str) and "://" in place else ""
         if scheme in ("", "file"):
-            folder = Path(unquote(urlsplit(str(place)).path)) if scheme else Path(place)
+            folder = Path(url2pathname(urlsplit(str(place)).path)) if scheme else Path(place)
             if not folder.is_dir():
                 msg = f"there is no folder {folder}"
                 raise InvalidArgument(msg)
@@ -201,7 +203,9 @@ def inside(folder: Path, name: str, where: str) -> Path:
     """
     root = folder.resolve()
     try:
-        path = (root / name.lstrip("/")).resolve()
+        joined = root / name.lstrip("/")
+        # Looked at before the system is asked: on Windows a name may be that of a drive or of another machine.
+        path = joined.resolve() if joined.is_relative_to(root) else joined
         found = path.is_relative_to(root) and path.is_file()
     except (OSError, ValueError):  # longer than the file system takes, or with a NUL
         found = False

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from pathlib import Path
 
-__all__ = ["publish", "remove", "sync"]
+from biocolab_accessor.platforms import is_open_elsewhere, replace, sync
+
+__all__ = ["publish", "remove"]
 
 
 def publish(part: Path, place: Path) -> None:
@@ -19,24 +20,17 @@ def publish(part: Path, place: Path) -> None:
     """
     for path in [*part.rglob("*"), part] if part.is_dir() else [part]:
         sync(path)
-    os.replace(part, place)
+    replace(part, place)
     sync(place.parent)
 
 
-def sync(path: Path) -> None:
-    """Wait until a file, or the names in a folder, are on disk."""
-    if path.is_dir() and os.name == "nt":
-        return  # Windows has no way to open a folder for this
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def remove(path: Path) -> None:
-    """Remove a file or a folder, if it is there."""
+    """Remove a file or a folder, if it is there; what is being read stays on Windows, for the next start to remove."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
-    else:
+        return
+    try:
         path.unlink(missing_ok=True)
+    except PermissionError as error:
+        if not is_open_elsewhere(error):
+            raise

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 import re
 import threading
 from collections.abc import Callable, Sequence
@@ -18,6 +17,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import sparse
 
+from biocolab_accessor.platforms import link
 from biocolab_accessor.sandbox.cells import Cells, cell_totals
 from biocolab_accessor.sandbox.store.obs_table import ObsTable
 
@@ -65,11 +65,11 @@ class StudyFolder:
             Computed labels by name.
         """
         path.mkdir(parents=True)
-        (path / _BARCODES).write_text(json.dumps(cells.barcodes))
-        (path / _FEATURES).write_text(json.dumps(cells.features))
+        (path / _BARCODES).write_text(json.dumps(cells.barcodes), encoding="utf-8")
+        (path / _FEATURES).write_text(json.dumps(cells.features), encoding="utf-8")
         _write_matrix(path / "raw.h5", cells.matrix)
         if lognorm is None:
-            os.link(path / "raw.h5", path / "lognorm.h5")
+            link(path / "raw.h5", path / "lognorm.h5")
         else:
             _write_matrix(path / "lognorm.h5", lognorm)
         matrix = cells.matrix
@@ -85,19 +85,19 @@ class StudyFolder:
         for number, (name, array) in enumerate([*cells.obsm.items(), *embeddings.items()]):
             np.save(path / f"embedding_{number}.npy", np.asarray(array, np.float32))
             listed.append({"embedding_id": f"{number:032x}", "embedding_name": name})
-        (path / "embeddings.json").write_text(json.dumps(listed))
+        (path / "embeddings.json").write_text(json.dumps(listed), encoding="utf-8")
         return cls(path)
 
     @cached_property
     def barcodes(self) -> list[str]:
         """Cells in order."""
-        found: list[str] = json.loads(self.barcodes_file.read_text())
+        found: list[str] = json.loads(self.barcodes_file.read_text(encoding="utf-8"))
         return found
 
     @cached_property
     def features(self) -> list[str]:
         """Genes in order."""
-        found: list[str] = json.loads(self.features_file.read_text())
+        found: list[str] = json.loads(self.features_file.read_text(encoding="utf-8"))
         return found
 
     @property
@@ -122,7 +122,7 @@ class StudyFolder:
     @property
     def embeddings(self) -> list[dict[str, str]]:
         """``embedding_id`` and ``embedding_name`` of each."""
-        found: list[dict[str, str]] = json.loads((self.path / "embeddings.json").read_text())
+        found: list[dict[str, str]] = json.loads((self.path / "embeddings.json").read_text(encoding="utf-8"))
         return found
 
     def embedding(self, embedding_id: str) -> NDArray[np.float32] | None:

@@ -12,6 +12,7 @@ from typing import Any
 
 from multipart import MultipartError, MultipartSegment, PushMultipartParser, parse_options_header
 
+from biocolab_accessor.platforms import replace
 from biocolab_accessor.sandbox.refusal import Refusal, json_object, text
 from biocolab_accessor.sandbox.store.catalogue import UPLOAD_PREFIX, Catalogue, UploadRecord
 from biocolab_accessor.sandbox.store.durable import publish, remove
@@ -82,7 +83,7 @@ class Uploads:
         place = self._chunk(record, chunk)
         place.parent.mkdir(exist_ok=True)
         size = part.stat().st_size
-        part.replace(place)
+        replace(part, place)
         self._catalogue.set_chunk(record.id, chunk, size)
         return UPLOAD_PREFIX + record.folder_id
 
@@ -110,8 +111,8 @@ class Uploads:
 
     def clear(self) -> None:
         """Forget every byte."""
-        shutil.rmtree(self._folder)
-        self._folder.mkdir()
+        for path in self._folder.iterdir():
+            remove(path)
 
     def _chunk(self, record: UploadRecord, chunk: int) -> Path:
         return self._folder / record.id / f"chunk_{chunk}"

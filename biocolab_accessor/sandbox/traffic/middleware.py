@@ -6,7 +6,6 @@ import asyncio
 import json
 import os
 import socket
-import struct
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -15,6 +14,7 @@ from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from biocolab_accessor.platforms import linger
 from biocolab_accessor.sandbox.traffic.faults import Fault, Faults
 from biocolab_accessor.sandbox.traffic.ledger import Ledger, RequestRecord, masked, route_name
 from biocolab_accessor.sandbox.traffic.protocol import Protocol
@@ -276,7 +276,7 @@ async def _reset(transport: asyncio.Transport | None) -> None:
     connection = transport.get_extra_info("socket")
     if connection is not None:
         # With no time to linger the system sends a reset instead of an orderly end.
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger(0))
     transport.abort()
     # The server must not take the silence for a mistake.
     await asyncio.sleep(_HEARD)

@@ -10,6 +10,8 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 __all__ = ["Protocol"]
 
+_MOST_AT_ONCE = 1 << 30  # Windows does not send 2 GB in one go
+
 
 class Protocol(HttpToolsProtocol):
     """What uvicorn speaks, with a way to the connection in each request's scope."""
@@ -41,7 +43,8 @@ class Protocol(HttpToolsProtocol):
         """
         if count and not self.transport.is_closing():
             try:
-                await self.loop.sendfile(self.transport, file, 0, count)
+                for start in range(0, count, _MOST_AT_ONCE):
+                    await self.loop.sendfile(self.transport, file, start, min(_MOST_AT_ONCE, count - start))
             except ConnectionError:
                 self.transport.abort()
         sent = file.tell()

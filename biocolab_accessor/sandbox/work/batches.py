@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from biocolab_accessor.sandbox.refusal import Refusal, text
 from biocolab_accessor.sandbox.store.buckets import Bucket, inside
 from biocolab_accessor.sandbox.work.readers import MTX_10X, READABLE
 
-__all__ = ["Batch", "bucket_batches", "fetch", "fetched", "folder_batches", "uploaded_batches"]
+__all__ = ["Batch", "bucket_batches", "fetch", "fetched", "folder_batches", "key_of", "uploaded_batches"]
 
 _ENDINGS = {"matrix": "matrix.mtx", "features": "features.tsv", "barcodes": "barcodes.csv"}
 
@@ -92,7 +92,7 @@ def folder_batches(folder: Path, info: Any, study_type: Any) -> list[Batch]:
     """
 
     def find(name: str) -> Path:
-        return inside(folder, name.removeprefix(str(folder)), f"folder {str(folder)!r}")
+        return inside(folder, key_of(folder, name), f"folder {str(folder)!r}")
 
     return _labelled(
         [
@@ -100,6 +100,19 @@ def folder_batches(folder: Path, info: Any, study_type: Any) -> list[Batch]:
             for name, keys in _named(info, study_type)
         ]
     )
+
+
+def key_of(folder: PurePath, name: str) -> str:
+    """What a client calls a file of a folder, without the folder in front.
+
+    Examples
+    --------
+    >>> from pathlib import PureWindowsPath
+    >>> key_of(PureWindowsPath("C:/Data"), "c:/data/run/x.h5ad"), key_of(PurePath("/data"), "x.h5ad")
+    ('run/x.h5ad', 'x.h5ad')
+    """
+    path = type(folder)(name)
+    return path.relative_to(folder).as_posix() if path.is_relative_to(folder) else name
 
 
 def fetch(batches: Sequence[Batch], say: Callable[[str], object]) -> None:

@@ -13,12 +13,15 @@ import threading
 import uuid
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from multiprocessing.spawn import get_executable  # sys.executable, or what a program that embeds Python says it is
 from pathlib import Path
 from typing import IO, Any
 
 from biocolab_accessor.errors import SandboxError
+from biocolab_accessor.platforms import detached
 from biocolab_accessor.sandbox.store.catalogue import Catalogue
 from biocolab_accessor.sandbox.store.durable import publish
+from biocolab_accessor.waits import ended
 
 __all__ = ["TaskRunner"]
 
@@ -117,8 +120,7 @@ class TaskRunner:
         self._jobs.put(None)
         if worker is not None:
             _stop(worker)
-        self._thread.join(_PATIENCE)
-        if self._thread.is_alive():
+        if not ended(self._thread, _PATIENCE):
             msg = f"the sandbox's task thread did not end within {_PATIENCE:g} s"
             raise SandboxError(msg)
         if worker is not None:
@@ -194,14 +196,15 @@ class TaskRunner:
         paths = os.pathsep.join(path for path in sys.path if path)
         with self._log_path.open("a", encoding="utf-8") as log:
             return subprocess.Popen(
-                [sys.executable, "-m", "biocolab_accessor.sandbox.work.worker"],
+                [os.fsdecode(get_executable()), "-m", "biocolab_accessor.sandbox.work.worker"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
                 text=True,
                 encoding="utf-8",
-                env={**os.environ, "PYTHONPATH": paths},
-                start_new_session=True,  # Ctrl-C in the terminal is for the sandbox, which then ends its worker
+                # What a library prints must not fail where the language of the system has no such character.
+                env={**os.environ, "PYTHONPATH": paths, "PYTHONUTF8": "1"},
+                **detached(),  # Ctrl-C in the terminal is for the sandbox, which then ends its worker
             )
 
 
@@ -224,5 +227,5 @@ def _close(pipe: IO[str] | None) -> None:
     try:
         if pipe is not None:
             pipe.close()
-    except BrokenPipeError:
+    except OSError:  # of a pipe without a reader, which Windows calls an invalid argument
         logger.debug("the worker was gone before its last line")

@@ -1,0 +1,136 @@
+"""Platforms: what Linux, macOS and Windows do differently, in one place.
+
+Each function looks at what the system offers or refuses, and not at its name, so that tests can emulate another one.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import shutil
+import socket
+import struct
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+__all__ = [
+    "detached",
+    "is_open_elsewhere",
+    "linger",
+    "link",
+    "own_address",
+    "remove_file",
+    "replace",
+    "safe_file_name",
+    "sync",
+]
+
+# Another program, such as a virus scanner, or a reader in another thread has a file open for a moment only.
+_PATIENCE, _PAUSE = 1.0, 0.02
+# What Windows says of a file that is open or mapped: access denied, sharing violation, user-mapped section open.
+_IN_USE = (5, 32, 1224)
+# Names of devices, whatever ending follows.
+_DEVICE = re.compile(r"(?:CON|PRN|AUX|NUL|COM[0-9¹²³]|LPT[0-9¹²³])(?=\.|\Z)", re.IGNORECASE)
+
+
+def is_open_elsewhere(error: OSError) -> bool:
+    """Whether Windows refused to move or remove a file since somebody has it open; elsewhere never."""
+    return getattr(error, "winerror", None) in _IN_USE
+
+
+def replace(source: Path, target: Path) -> None:
+    """Move a file over another one, or a folder to a new place, in one step.
+
+    Raises
+    ------
+    OSError
+        It cannot be moved. On Windows also where one of them stays open.
+    """
+    _patiently(lambda: os.replace(source, target))
+
+
+def remove_file(path: Path) -> None:
+    """Remove a file, if it is there.
+
+    Raises
+    ------
+    OSError
+        It cannot be removed. On Windows also where it stays open.
+    """
+    _patiently(lambda: path.unlink(missing_ok=True))
+
+
+def _patiently(step: Callable[[], object]) -> None:
+    end = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            step()
+        except PermissionError as error:
+            if not is_open_elsewhere(error) or time.monotonic() > end:
+                raise
+        else:
+            return
+        time.sleep(_PAUSE)
+
+
+def sync(path: Path) -> None:
+    """Wait until a file, or the names in a folder, are on disk; Windows has no way to do that for a folder."""
+    if path.is_dir():
+        try:
+            descriptor = os.open(path, os.O_RDONLY)
+        except PermissionError:
+            return
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        return
+    with path.open("rb+") as file:  # Windows flushes what is open for writing only
+        os.fsync(file.fileno())
+
+
+def link(source: Path, target: Path) -> None:
+    """Give a file a second name, or copy it where the file system has no hard links."""
+    try:
+        os.link(source, target)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        shutil.copyfile(source, target)
+
+
+def detached() -> dict[str, Any]:
+    """Arguments of Popen for a process that Ctrl-C in this terminal is not for, and that opens no window."""
+    flags = [getattr(subprocess, name, 0) for name in ("CREATE_NEW_PROCESS_GROUP", "CREATE_NO_WINDOW")]
+    return {"creationflags": sum(flags)} if all(flags) else {"start_new_session": True}
+
+
+def own_address(listener: socket.socket) -> None:
+    """Let a socket have an address of its own, also right after another one had it.
+
+    SO_REUSEADDR says that on POSIX. On Windows it would let any other process take the address away.
+    """
+    exclusive = getattr(socket, "SO_EXCLUSIVEADDRUSE", None)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR if exclusive is None else exclusive, 1)
+
+
+def linger(seconds: int) -> bytes:
+    """The value of SO_LINGER; with 0 seconds a connection that is closed is reset."""
+    return struct.pack("hh" if hasattr(socket, "SO_EXCLUSIVEADDRUSE") else "ii", 1, seconds)
+
+
+def safe_file_name(name: str) -> str:
+    """A name, such as a server gives to a file, in characters that every file system takes; empty where none is left.
+
+    Examples
+    --------
+    >>> safe_file_name("GSE1: T cells?.h5ad"), safe_file_name("nul.h5ad"), safe_file_name("ends. ")
+    ('GSE1_ T cells_.h5ad', 'nul_.h5ad', 'ends')
+    """
+    found = re.sub(r'[<>:"/\\|?*\x00-\x1f]', "_", name).rstrip(". ")
+    device = _DEVICE.match(found)
+    return f"{device[0]}_{found[device.end() :]}" if device else found
