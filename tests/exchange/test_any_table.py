@@ -72,7 +72,7 @@ def test_a_table_that_was_pushed_and_pulled_is_equal(
     table = pd.DataFrame(data, index=barcodes).iloc[order]
     before = table.copy(deep=True)
     with warnings.catch_warnings():
-        warnings.simplefilter("error")
+        warnings.simplefilter("error", UserWarning)
         pushed = ad.AnnData(obs=table).biocolab.push_metadata(list(table.columns), study=small, overwrite=True)
         back = ad.AnnData(obs=pd.DataFrame(index=barcodes[others]))
         pulled = back.biocolab.pull_metadata(list(table.columns), study=small, dtypes=pushed.dtypes)

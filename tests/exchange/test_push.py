@@ -123,7 +123,7 @@ class TestRoundTrip:
         assert "'gap_real' has 234 missing" in str(caught.value)
         assert "gap_none" not in bc.study("exchange", source="bbrowserx").fields
         with warnings.catch_warnings():
-            warnings.simplefilter("error")
+            warnings.simplefilter("error", UserWarning)
             pushed = pbmc.biocolab.push_metadata(names, study=study, missing="omit")
         assert pushed.notes[0] == "'gap_text' sent without 350 cells that have no value here"
         back = ad.AnnData(obs=pbmc.obs[[]])

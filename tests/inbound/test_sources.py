@@ -144,7 +144,7 @@ def test_without_dask_it_is_said_what_to_install(monkeypatch: pytest.MonkeyPatch
         bc.share_credentials(None)
 
 
-def test_one_layer_may_be_given_as_text() -> None:
+def test_one_layer_may_be_given_as_text(server: Sandbox) -> None:
     adata = bc.study("PBMC68k_reduced").to_anndata(genes=["CD3D"], layers="lognorm")
     assert layer_names(adata) == ["lognorm"]
 

@@ -71,7 +71,7 @@ class TestToAnnData:
             back = study.to_anndata(format=format)
         np.testing.assert_allclose(np.sum(back.X), counts.X.sum(), rtol=1e-5)
         with warnings.catch_warnings():
-            warnings.simplefilter("error")
+            warnings.simplefilter("error", UserWarning)
             study.to_anndata(unit="lognorm", format=format)
 
     def test_they_are_warned_of_on_disk_as_well_where_the_user_called(
@@ -91,7 +91,7 @@ class TestToAnnData:
                 call()
             assert [Path(warning.filename).name for warning in caught] == ["test_study.py"]
         with warnings.catch_warnings():
-            warnings.simplefilter("error")
+            warnings.simplefilter("error", UserWarning)
             study.to_h5ad(tmp_path / "x.h5ad", unit="lognorm")
 
     @pytest.mark.parametrize(

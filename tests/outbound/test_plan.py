@@ -29,7 +29,7 @@ COUNTS = np.random.default_rng(1).poisson(0.7, (12, 5)).astype(np.float32)
 @pytest.fixture(autouse=True)
 def no_warning_is_ours():
     with warnings.catch_warnings():
-        warnings.simplefilter("error")
+        warnings.simplefilter("error", UserWarning)
         yield
 
 

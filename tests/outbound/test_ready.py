@@ -61,5 +61,5 @@ def test_names_that_are_mended_on_the_way_are_not_warned_of(tmp_path: Path) -> N
     path = write(tmp_path / "x.h5ad", VALUES, obs=obs)
     assert [found.code for found in bc.check(path).warnings] == ["BC106"]
     with warnings.catch_warnings():
-        warnings.simplefilter("error")
+        warnings.simplefilter("error", UserWarning)
         assert make_ready([path, path], StudyRequest(), "auto", tmp_path) == ([path, path], True)

@@ -63,7 +63,7 @@ class TestEmbedding:
         at = np.array([[0, 0], [2, 2], [nan, nan], [nan, nan]])
         labels = pd.Series(["a", "a", "a", "nowhere"])
         with warnings.catch_warnings():
-            warnings.simplefilter("error")
+            warnings.simplefilter("error", UserWarning)
             axes = draw_embedding(at, labels, axis_name="UMAP", legend_loc="on data").axes[0]
         assert {text.get_text(): text.get_position() for text in axes.texts} == {"a": (1, 1)}
 
