@@ -69,14 +69,17 @@ class TestTries:
         assert pauses == []
 
     def test_the_deadline_ends_them_too(self) -> None:
+        tries = 0
+
         def attempt() -> None:
+            nonlocal tries
+            tries += 1
             time.sleep(0.02)
             raise Retriable(TransportError("again"), retry_after=0.0)
 
-        start = time.monotonic()
         with bc.settings.override(max_retries=1000), pytest.raises(TransportError, match="again"):
             retrying(attempt, what="x", idempotent=True, deadline=Deadline(0.2))
-        assert time.monotonic() - start < 0.5
+        assert 1 <= tries <= 10  # each takes a tenth of the time at least
 
     def test_what_may_have_been_done_is_not_done_twice(self, pauses: list[float]) -> None:
         with pytest.raises(TransportError, match="failure 1"):

@@ -29,6 +29,7 @@ from biocolab_accessor.sandbox import app
 from biocolab_accessor.sandbox.listen import Serving, listen
 from biocolab_accessor.sandbox.page import sessions
 from biocolab_accessor.sandbox.server import Sandbox
+from tests.patience import until
 from tests.sandbox.wire import Wire
 
 
@@ -195,10 +196,7 @@ def _half_a_request(server: Sandbox, head: str) -> socket.socket:
 
 def _answered(server: Sandbox, route: str) -> int | None:
     """The status of the latest request of a route, once it is over."""
-    end = time.monotonic() + 10
-    while not server.requests.of(route):
-        assert time.monotonic() < end
-        time.sleep(0.01)
+    until(lambda: server.requests.of(route))
     return server.requests.of(route)[-1].status
 
 
@@ -391,9 +389,7 @@ class TestOfTheSandbox:
 
     def test_a_reset_stops_what_is_under_way(self, own: Sandbox, counts: ad.AnnData) -> None:
         submission = counts.biocolab.submit(wait=False)
-        end = time.monotonic() + 30
-        while "Reading batch" not in submission.log and time.monotonic() < end:
-            submission = bc.submission(submission.task_id)
+        until(lambda: "Reading batch" in bc.submission(submission.task_id).log)
         own.reset()
         with pytest.raises(NotFound, match="there is no task"):
             bc.submission(submission.task_id)

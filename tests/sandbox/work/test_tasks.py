@@ -33,7 +33,7 @@ def submit(counts: ad.AnnData, study_id: str, value: float) -> bc.Submission:
     return changed.biocolab.submit(study_id=study_id, skip_dimred=True, wait=False)
 
 
-@pytest.mark.usefixtures("own")
+@pytest.mark.usefixtures("cold_workers", "own")
 def test_clean_up_that_fails_changes_nothing_of_the_task_and_of_the_next(
     counts: ad.AnnData, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
