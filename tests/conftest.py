@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import functools
 import gc
 import ipaddress
 import itertools
@@ -98,19 +97,15 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch, folders: Callable[[], Pat
     home = folders()
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.setattr(connection, "_ambient", None)
-    for name, value in _settings().items():
+    # As reset() does, without its millisecond of looking for variables that are not there.
+    for name, field in Settings.model_fields.items():
+        value = field.get_default(call_default_factory=True)
         if getattr(bc.settings, name) != value:
             setattr(bc.settings, name, value)
     bc.settings.progress = "off"
     yield
     with suppress(OSError):  # what a test wrote there is left for who looks into a failure
         home.rmdir()
-
-
-@functools.cache
-def _settings() -> dict[str, object]:
-    """What ``bc.settings.reset()`` gives without variables, which it takes more than a millisecond to look for."""
-    return Settings().model_dump()
 
 
 @pytest.fixture(autouse=True)
