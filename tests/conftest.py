@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime
 import gc
 import ipaddress
@@ -11,6 +12,7 @@ import ssl
 import stat
 import tempfile
 import threading
+import types
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -21,10 +23,12 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
+import uvicorn.server
 from scipy import sparse
 
 import biocolab_accessor as bc
 from biocolab_accessor import connection
+from biocolab_accessor.clients import tasks as following
 from biocolab_accessor.config import Settings
 from biocolab_accessor.sandbox.server import Sandbox
 from biocolab_accessor.sandbox.work import tasks
@@ -39,9 +43,15 @@ _DATA = Path(os.environ.get("BIOCOLAB_TEST_DATA", Path(__file__).parents[2] / "s
 
 
 @pytest.fixture(scope="session", autouse=True)
-def warm_workers() -> Iterator[None]:
-    """Sandboxes of this process compute in workers that have loaded scanpy, where the system can fork."""
+def quick_sandboxes() -> Iterator[None]:
+    """Sandboxes of this process close, and are asked how a task is, without pauses that are for people.
+
+    Where the system can fork, they compute in workers that have loaded scanpy.
+    """
+    hasty = types.SimpleNamespace(**{**vars(asyncio), "sleep": lambda seconds: asyncio.sleep(seconds / 10)})
     with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(uvicorn.server, "asyncio", hasty)
+        monkeypatch.setattr(following, "_FIRST_PAUSE", 0.02)
         if warm.AVAILABLE:
             warm.prepare()
             monkeypatch.setattr(tasks, "start_worker", warm.Worker)
