@@ -34,20 +34,30 @@ def faulty(server: Sandbox, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbox
 
 @pytest.fixture
 def interrupt() -> Iterator[Callable[[Fault], None]]:
-    """Ctrl-C as soon as a request has met a fault."""
-    threads = []
+    """Ctrl-C as soon as a request has met a fault, and again until it is seen: Python looks, and then waits."""
+    raised, threads = [], []
+
+    def once(*_: object) -> None:
+        if not raised:
+            raised.append(True)
+            raise KeyboardInterrupt
 
     def as_it_waits(fault: Fault) -> None:
         until(lambda: fault.hits)
-        os.kill(os.getpid(), signal.SIGINT)
+        while not raised:
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.05)
 
     def soon(fault: Fault) -> None:
         threads.append(threading.Thread(target=as_it_waits, args=(fault,)))
         threads[0].start()
 
+    before = signal.signal(signal.SIGINT, once)
     yield soon
+    raised.append(True)
     for thread in threads:
         thread.join()
+    signal.signal(signal.SIGINT, before)
 
 
 def of_fetches() -> list[str]:
