@@ -45,8 +45,8 @@ def interrupt() -> Iterator[Callable[[Fault], None]]:
     def as_it_waits(fault: Fault) -> None:
         until(lambda: fault.hits)
         while not raised:
-            os.kill(os.getpid(), signal.SIGINT)
             time.sleep(0.05)
+            os.kill(os.getpid(), signal.SIGINT)
 
     def soon(fault: Fault) -> None:
         threads.append(threading.Thread(target=as_it_waits, args=(fault,)))
