@@ -20,6 +20,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import anndata as ad
+import hypothesis
 import numpy as np
 import pandas as pd
 import pytest
@@ -35,6 +36,10 @@ from biocolab_accessor.sandbox.work import tasks
 from tests import warm
 
 pytest_plugins = ["pytester"]
+
+# A busy machine takes longer for an example. All else is as usual: with CI the same examples each time.
+hypothesis.settings.register_profile("patient", hypothesis.settings(), deadline=None)
+hypothesis.settings.load_profile("patient")
 
 _NOT_OURS = (".py", ".pyc", ".so", ".ipynb", ".ttf")
 _START_WORKER = tasks.start_worker
