@@ -123,7 +123,7 @@ def test_ctrl_c_breaks_into_the_waiting_and_not_into_the_work() -> None:
 
     def work(waiting: Waiting) -> None:
         os.kill(os.getpid(), signal.SIGINT)
-        for _ in range(1000):
+        for _ in range(int(PATIENCE * 100)):
             time.sleep(0.01)
             try:
                 waiting.expect()
