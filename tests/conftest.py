@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime
 import gc
 import ipaddress
+import itertools
 import os
 import ssl
+import stat
 import tempfile
 import threading
+import types
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -16,19 +20,53 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import anndata as ad
+import hypothesis
 import numpy as np
 import pandas as pd
 import pytest
+import uvicorn.server
 from scipy import sparse
 
 import biocolab_accessor as bc
 from biocolab_accessor import connection
+from biocolab_accessor.clients import tasks as following
+from biocolab_accessor.config import Settings
 from biocolab_accessor.sandbox.server import Sandbox
+from biocolab_accessor.sandbox.work import tasks
+from tests import warm
 
 pytest_plugins = ["pytester"]
 
-_NOT_OURS = frozenset({".py", ".pyc", ".so", ".ipynb", ".ttf"})
+# A busy machine takes longer for an example. All else is as usual: with CI the same examples each time.
+hypothesis.settings.register_profile("patient", hypothesis.settings(), deadline=None)
+hypothesis.settings.load_profile("patient")
+
+_NOT_OURS = (".py", ".pyc", ".so", ".ipynb", ".ttf")
+_START_WORKER = tasks.start_worker
+_OPEN = "/proc/self/fd"
 _DATA = Path(os.environ.get("BIOCOLAB_TEST_DATA", Path(__file__).parents[2] / "shared" / "data"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def quick_sandboxes() -> Iterator[None]:
+    """Sandboxes of this process close, and are asked how a task is, without pauses that are for people.
+
+    Where the system can fork, they compute in workers that have loaded scanpy.
+    """
+    hasty = types.SimpleNamespace(**{**vars(asyncio), "sleep": lambda seconds: asyncio.sleep(seconds / 10)})
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(uvicorn.server, "asyncio", hasty)
+        monkeypatch.setattr(following, "_FIRST_PAUSE", 0.02)
+        if warm.AVAILABLE:
+            warm.prepare()
+            monkeypatch.setattr(tasks, "start_worker", warm.Worker)
+        yield
+
+
+@pytest.fixture
+def cold_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers as users have them: an interpreter that begins with nothing."""
+    monkeypatch.setattr(tasks, "start_worker", _START_WORKER)
 
 
 @pytest.fixture(scope="session")
@@ -52,30 +90,52 @@ def studies(server: Sandbox) -> list[str]:
     return names
 
 
+@pytest.fixture(scope="session")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Path]:
+    """Makes empty folders; pytest's own mktemp looks through all earlier ones each time."""
+    base, numbers = tmp_path_factory.mktemp("folders"), itertools.count()
+
+    def make() -> Path:
+        folder = base / str(next(numbers))
+        folder.mkdir()
+        return folder
+
+    return make
+
+
 @pytest.fixture(autouse=True)
-def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+def clean_environment(monkeypatch: pytest.MonkeyPatch, folders: Callable[[], Path]) -> Iterator[None]:
     """No settings of the machine: neither variables nor a key file in the home folder."""
     for name in list(os.environ):
         if (name.startswith("BIOCOLAB_") and name != "BIOCOLAB_TEST_DATA") or name.lower().endswith("_proxy"):
             monkeypatch.delenv(name)
-    monkeypatch.setenv("HOME", str(tmp_path_factory.mktemp("home")))
+    home = folders()
+    monkeypatch.setenv("HOME", str(home))
     monkeypatch.setattr(connection, "_ambient", None)
-    bc.settings.reset()
+    # As reset() does, without its millisecond of looking for variables that are not there.
+    for name, field in Settings.model_fields.items():
+        value = field.get_default(call_default_factory=True)
+        if getattr(bc.settings, name) != value:
+            setattr(bc.settings, name, value)
     bc.settings.progress = "off"
+    yield
+    with suppress(OSError):  # what a test wrote there is left for who looks into a failure
+        home.rmdir()
 
 
 @pytest.fixture(autouse=True)
-def nothing_left_behind(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def nothing_left_behind(folders: Callable[[], Path], monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """No temporary file, open file or thread of ours outlives a test; those of the shared sandbox belong to it."""
-    folder = tmp_path_factory.mktemp("temporary")
+    folder = folders()
     monkeypatch.setattr(tempfile, "tempdir", str(folder))
     before = set(threading.enumerate())
     opened = _open_files()
     yield
     if _open_files() - opened:
         gc.collect()  # an AnnData that is backed by a file is part of a cycle
-    assert _open_files() - opened == Counter()
+        assert _open_files() - opened == Counter()
     assert list(folder.iterdir()) == []
+    folder.rmdir()
     left = [t.name for t in set(threading.enumerate()) - before if t.name.startswith("biocolab-") and t.is_alive()]
     assert [name for name in left if not name.startswith("biocolab-sandbox")] == []
 
@@ -83,13 +143,12 @@ def nothing_left_behind(tmp_path_factory: pytest.TempPathFactory, monkeypatch: p
 def _open_files() -> Counter[str]:
     """Regular files that this process has open, where the system tells; not those of a sandbox or of Python."""
     found: Counter[str] = Counter()
-    folder = Path("/proc/self/fd")
-    for entry in folder.iterdir() if folder.is_dir() else ():
+    for entry in os.listdir(_OPEN) if os.path.isdir(_OPEN) else ():
         with suppress(OSError):  # the one that lists the folder is closed by now
-            target = entry.readlink()
-            ours = target.is_absolute() and target.is_file() and target.suffix not in _NOT_OURS
-            if ours and not any("sandbox" in part for part in target.parts):
-                found[str(target)] += 1
+            target = os.readlink(f"{_OPEN}/{entry}")
+            ours = target.startswith("/") and "sandbox" not in target and not target.endswith(_NOT_OURS)
+            if ours and stat.S_ISREG(os.stat(target).st_mode):
+                found[target] += 1
     return found
 
 

@@ -16,6 +16,7 @@ import pytest
 
 from biocolab_accessor import aside as module
 from biocolab_accessor.aside import Waiting, aside
+from tests.patience import PATIENCE
 
 MAIN = threading.main_thread()
 
@@ -122,7 +123,7 @@ def test_ctrl_c_breaks_into_the_waiting_and_not_into_the_work() -> None:
 
     def work(waiting: Waiting) -> None:
         os.kill(os.getpid(), signal.SIGINT)
-        for _ in range(1000):
+        for _ in range(int(PATIENCE * 100)):
             time.sleep(0.01)
             try:
                 waiting.expect()
@@ -140,14 +141,14 @@ def test_ctrl_c_while_an_item_is_made_ends_that_at_once_and_the_work_soon() -> N
     def items() -> Iterator[int]:
         yield 1
         os.kill(os.getpid(), signal.SIGINT)
-        time.sleep(30)
+        time.sleep(PATIENCE)
         yield 2
 
     taken: list[int] = []
     start = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
         aside(lambda waiting: taken.extend(waiting.served(items())))
-    assert time.monotonic() - start < 2
+    assert time.monotonic() - start < PATIENCE
     assert taken == [1]
 
 

@@ -229,7 +229,7 @@ def test_slots_that_are_empty_are_not_listed():
     assert [str(slot) for slot in filled_slots(make(a=DENSE)[:3])] == ["X", "raw.X", "layers['a']"]
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_any_rows_of_any_matrix_in_any_form(data):
     n, m = data.draw(st.integers(1, 40)), data.draw(st.integers(1, 12))

@@ -19,6 +19,7 @@ from scipy import sparse
 
 import biocolab_accessor as bc
 from biocolab_accessor.sandbox.server import Sandbox
+from tests.patience import PATIENCE, until
 
 
 def small() -> ad.AnnData:
@@ -65,10 +66,7 @@ def test_a_closed_connector_leaves_no_socket(server: Sandbox) -> None:
     assert len(connector.get_bioflex().databases()) > 1
     assert _sockets() > before
     connector.close()
-    end = time.monotonic() + 5
-    while _sockets() > before and time.monotonic() < end:  # the sandbox' own ends are closed by its own thread
-        time.sleep(0.02)
-    assert _sockets() <= before
+    until(lambda: _sockets() <= before)  # the sandbox' own ends are closed by its own thread
 
 
 def test_threads_share_a_connection(server: Sandbox) -> None:
@@ -77,7 +75,7 @@ def test_threads_share_a_connection(server: Sandbox) -> None:
     barrier = threading.Barrier(8)
 
     def fetch(gene: str) -> np.ndarray:
-        barrier.wait(10)
+        barrier.wait(PATIENCE)
         return study.query_genes([gene], "raw").toarray()
 
     whole = study.query_genes(genes, "raw").toarray()
@@ -122,7 +120,7 @@ def test_forked_processes_use_sockets_of_their_own(server: Sandbox, tmp_path: Pa
     with multiprocessing.get_context("fork").Pool(4) as pool:
         waiting = pool.map_async(_fetch_inherited, [str(tmp_path / "cache")] * 4)
         here = [float(study.to_anndata(cache=False).X.sum()) for _ in range(3)]
-        found = waiting.get(60)
+        found = waiting.get(PATIENCE)
     assert found == [whole] * 4
     assert here == [whole] * 3
     assert len(server.requests.of("v1/study/get_matrix")) == 3 + 1

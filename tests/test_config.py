@@ -92,3 +92,9 @@ def test_a_token_that_is_no_text_is_refused_without_being_shown() -> None:
         bc.settings.private_token = 70211234
     for error in (caught.value, caught.value.__cause__, caught.value.__context__):
         assert "70211234" not in repr(error)
+
+
+def test_each_test_begins_with_what_reset_gives() -> None:
+    given = bc.settings.model_dump()
+    bc.settings.reset()
+    assert given == {**bc.settings.model_dump(), "progress": "off"}

@@ -17,6 +17,7 @@ import pytest
 import biocolab_accessor as bc
 from biocolab_accessor.doctor import Observation, examine
 from biocolab_accessor.sandbox.server import Sandbox
+from tests.patience import PATIENCE
 
 _TOKEN = "e3b0c44298fc1c149afb"
 
@@ -43,15 +44,17 @@ def private(no_connection: None) -> Iterator[Callable[[str], None]]:
 
 @contextmanager
 def http_server(
-    body: bytes, *, date: str = "", context: ssl.SSLContext | None = None, seconds: float = 0.0
+    body: bytes, *, date: str = "", context: ssl.SSLContext | None = None, silent: bool = False
 ) -> Iterator[str]:
-    """A server that gives one answer to everything; gives its address."""
+    """A server that gives one answer to everything, or none while the block lasts; gives its address."""
+    over = threading.Event()
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
         def do_GET(self) -> None:
-            threading.Event().wait(seconds)
+            if silent:
+                over.wait(PATIENCE)
             self.send_response_only(200)
             self.send_header("Date", date or self.date_time_string())
             self.send_header("Content-Type", "text/html" if body.startswith(b"<") else "application/json")
@@ -71,6 +74,7 @@ def http_server(
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
     thread.start()
     yield f"http{'s' if context else ''}://127.0.0.1:{server.server_port}/t2d_index_tool/"
+    over.set()
     server.shutdown()
     server.server_close()
     thread.join()
@@ -198,7 +202,7 @@ class TestServers:
         assert "there is no such host name" in seen.message
 
     def test_a_silent_server_is_given_up_in_time(self, private: Callable[..., None]) -> None:
-        with http_server(b"{}", seconds=0.6) as host:
+        with http_server(b"{}", silent=True) as host:
             private(host)
             seen = the(examine(timeout=0.2), "server", "BBrowserX")
         assert "no answer within 0.2 s" in seen.message

@@ -11,6 +11,7 @@ import pytest
 
 from biocolab_accessor import errors
 from biocolab_accessor.errors import BiocolabError, CheckFailed, MissingCredentials, ServerError, TaskFailed, TooLarge
+from tests.patience import PATIENCE
 
 
 def every(kind: type[BiocolabError] = BiocolabError) -> Iterator[type[BiocolabError]]:
@@ -51,7 +52,7 @@ def test_without_dask_as_well() -> None:
         "    again = pickle.loads(pickle.dumps(error))\n"
         "    print(type(again).__name__, again, sorted(again.__dict__.items()))"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENCE, check=True)
     assert done.stdout.splitlines() == [
         "TaskFailed a [('detail', 'l'), ('log', 'l'), ('status', None), ('task_id', 't')]",
         "Unauthorized b [('detail', ''), ('status', 401)]",

@@ -24,6 +24,7 @@ def quick_kernels(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.Temp
     monkeypatch.setenv("IPYTHONDIR", str(folder))
 
 
+@pytest.mark.notebooks
 @pytest.mark.usefixtures("quick_kernels")
 @pytest.mark.parametrize("path", _NOTEBOOKS, ids=lambda path: path.stem)
 def test_notebooks_run_from_start_to_end(path: Path, tmp_path: Path) -> None:

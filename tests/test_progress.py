@@ -23,6 +23,7 @@ def test_bars_are_shown_where_somebody_looks(
 
 
 def test_what_is_over_soon_leaves_no_bar(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress, "_SECONDS_UNSEEN", 3600)
     with bc.settings.override(progress="on"):
         with progress_bar("Downloading", 10) as bar:
             bar.update(10)

@@ -26,7 +26,7 @@ def expected(dense):
     return int((dense == 0).all(axis=1).sum()), int((dense == 0).all(axis=0).sum())
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(matrices, st.sampled_from([np.asarray, sparse.csr_matrix, sparse.csc_matrix, sparse.coo_matrix]))
 def test_every_kind_of_matrix(dense, make):
     assert count_empty(Source(make(dense)), int(np.count_nonzero(dense))) == expected(dense)
@@ -112,7 +112,7 @@ def test_cells_and_genes_of_all_pieces_are_counted(monkeypatch):
     assert count_empty(Source(matrix), np.count_nonzero(dense)) == expected(dense) == (7, 10)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(matrices, st.integers(1, 4))
 def test_a_large_matrix_is_measured_on_threads_and_gives_the_same(dense, n_threads):
     matrix = sparse.csr_matrix(dense)

@@ -1,7 +1,5 @@
 """A report says what the filters of a submission would leave, and nothing is measured where there are none."""
 
-import subprocess
-import sys
 import warnings
 
 import anndata as ad
@@ -9,10 +7,12 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy import sparse
+from typer.testing import CliRunner
 
 import biocolab_accessor as bc
 from biocolab_accessor import errors
 from biocolab_accessor.check import kept
+from biocolab_accessor.cli import app
 from tests.builders import set_matrix
 
 CODES = ("BC701", "BC702", "BC703", "BC704", "BC705")
@@ -282,15 +282,14 @@ def test_the_command_takes_them(tmp_path):
     make().write_h5ad(tmp_path / "x.h5ad")
 
     def run(*options):
-        command = [sys.executable, "-m", "biocolab_accessor", "check", str(tmp_path / "x.h5ad"), *options]
-        return subprocess.run(command, capture_output=True, text=True, check=False)
+        return CliRunner().invoke(app, ["check", str(tmp_path / "x.h5ad"), *options])
 
     kept = run("--min-counts", "3", "--mt-percentage", "20")
-    assert kept.returncode == 0
+    assert kept.exit_code == 0
     assert "BC701" in kept.stdout
     assert "8 of 10 cells would be kept" in kept.stdout
     none = run("--min-counts", "100")
-    assert none.returncode == 1
+    assert none.exit_code == 1
     assert "none of 10 cells would be kept" in none.stdout
 
 

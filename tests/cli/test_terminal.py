@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 import biocolab_accessor as bc
 from biocolab_accessor.cli import app
 from biocolab_accessor.sandbox.server import Sandbox
+from tests.patience import PATIENCE
 
 pty = pytest.importorskip("pty", reason="the system has no pseudo-terminals")
 
@@ -37,7 +38,7 @@ def seen(server: Sandbox, *arguments: object, code: int = 0) -> str:
             break
         shown += piece
     os.close(ours)
-    assert process.wait(30) == code, shown.decode()
+    assert process.wait(PATIENCE) == code, shown.decode()
     return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown.decode()).replace("\r\n", "\n")
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import time
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
@@ -19,6 +18,7 @@ from biocolab_accessor.clients.retry import Retriable
 from biocolab_accessor.errors import InvalidResponse, ServerError, TransportError
 from biocolab_accessor.sandbox.server import Sandbox
 from biocolab_accessor.secret import Secret
+from tests.patience import until
 
 from .conftest import Script, Scripted, answer
 
@@ -301,9 +301,7 @@ def test_a_matrix_of_the_sandbox_is_gone_on_with(server: Sandbox, kind: str, no_
     finally:
         server.faults.clear()
     # Recorded when they end: the one that broke off may be noticed after the one that went on, or after this call.
-    deadline = time.monotonic() + 5
-    while len(server.requests.of("v1/study/get_matrix")) < 2 and time.monotonic() < deadline:
-        time.sleep(0.01)
+    until(lambda: len(server.requests.of("v1/study/get_matrix")) == 2)
     first, second = sorted(server.requests.of("v1/study/get_matrix"), key=lambda record: record.status)
     assert (first.status, second.status) == (200, 206)
     assert second.sent < 0.6 * (whole.data.nbytes + whole.indices.nbytes)

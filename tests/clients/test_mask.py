@@ -125,7 +125,7 @@ def test_ctrl_c_leaves_no_header_behind(scripted: Scripted) -> None:
 
     def interrupting(handler: object) -> None:
         os.kill(os.getpid(), signal.SIGINT)
-        over.wait(5)
+        over.wait(5)  # a signal that comes just before Python waits is seen after it
         handler.close_connection = True
 
     scripted.answers(interrupting)

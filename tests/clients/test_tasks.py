@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import threading
-import time
 
 import pytest
 
+from biocolab_accessor.clients import tasks
 from biocolab_accessor.clients.bbrowserx import BBrowserXConnector
 from biocolab_accessor.clients.tasks import follow_task
 from biocolab_accessor.errors import InvalidResponse, TaskFailed, TimedOut
+from tests.patience import PATIENCE
 
 from .conftest import Scripted, answer
 
@@ -54,16 +55,24 @@ def test_an_unknown_state_is_not_waited_for_for_ever(scripted: Scripted) -> None
         follow(scripted, state("THINKING"), timeout=0.3)
 
 
-def test_another_thread_can_end_the_waiting(scripted: Scripted) -> None:
+def test_another_thread_can_end_the_waiting(scripted: Scripted, monkeypatch: pytest.MonkeyPatch) -> None:
+    waiting, stopped = threading.Event(), []
+
+    class Stop(threading.Event):
+        def wait(self, timeout: float | None = None) -> bool:
+            waiting.set()
+            stopped.append(super().wait(timeout))
+            return stopped[-1]
+
+    monkeypatch.setattr(tasks, "_FIRST_PAUSE", PATIENCE)
     scripted.answers(state("THINKING"))
-    stop = threading.Event()
-    timer = threading.Timer(0.2, stop.set)
-    timer.start()
-    start = time.monotonic()
+    stop = Stop()
+    other = threading.Thread(target=lambda: waiting.wait(PATIENCE) and stop.set())
+    other.start()
     with pytest.raises(TimedOut, match="still THINKING"):
-        follow_task(BBrowserXConnector(scripted.host, "t"), "7", print, timeout=30, stop=stop)
-    assert time.monotonic() - start < 1
-    timer.join()
+        follow_task(BBrowserXConnector(scripted.host, "t"), "7", print, timeout=2 * PATIENCE, stop=stop)
+    other.join()
+    assert stopped == [True]  # the pause was ended, and no other one begun
 
 
 @pytest.mark.parametrize("data", [None, [], {}, {"status": 5}])

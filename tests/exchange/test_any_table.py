@@ -60,7 +60,7 @@ tables = st.dictionaries(
     max_size=4,
 )
 
-slow = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+slow = settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @slow

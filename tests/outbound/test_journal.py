@@ -12,6 +12,7 @@ import pytest
 import biocolab_accessor as bc
 from biocolab_accessor.errors import TimedOut
 from biocolab_accessor.outbound import journal
+from tests.patience import PATIENCE
 
 STUDY = {
     "server": "http://h/", "source": "bbrowserx", "group_id": "g", "species": "human", "study_id": "s",
@@ -119,7 +120,7 @@ def test_a_call_that_waits_takes_over_when_the_other_has_ended() -> None:
         inside.set()
         time.sleep(0.3)
         assert seen == []
-    thread.join(5)
+    thread.join(PATIENCE)
     assert seen == ["s"]
 
 

@@ -174,7 +174,7 @@ cells = st.one_of(
 )
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(columns=st.dictionaries(st.sampled_from("abcdef"), cells), nullable=st.booleans())
 def test_any_table_of_clean_columns_is_written_and_read_back(tmp_path_factory, columns, nullable):
     frame = pd.DataFrame({name: pd.Series(values, dtype=object) for name, values in columns.items()}, index=range(4))

@@ -18,7 +18,6 @@ from tests.builders import set_matrix
 EXAMPLES = int(os.environ.get("PROPERTY_EXAMPLES", "15"))
 sweep = settings(
     max_examples=EXAMPLES,
-    deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much],
 )
 

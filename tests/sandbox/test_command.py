@@ -9,7 +9,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -19,6 +18,7 @@ import pytest
 import requests
 
 import biocolab_accessor as bc
+from tests.patience import PATIENCE
 
 Start = Callable[..., tuple[subprocess.Popen[str], str]]
 
@@ -51,10 +51,10 @@ def start() -> Iterator[Start]:
     for process in running:
         process.terminate()
         try:
-            process.wait(10)
+            process.wait(PATIENCE)
         except subprocess.TimeoutExpired:
             process.kill()
-            process.wait(10)
+            process.wait(PATIENCE)
         process.stdout.close()
 
 
@@ -63,15 +63,13 @@ def _url(said: str) -> str:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_it_ends_within_seconds_and_without_a_traceback(start: Start, number: signal.Signals) -> None:
+def test_it_ends_with_a_signal_and_without_a_traceback(start: Start, number: signal.Signals) -> None:
     process, said = start()
     folder = Path(re.search(r"data in (\S+)", said)[1])
     assert folder.is_dir()
-    begin = time.monotonic()
     process.send_signal(number)
     rest = process.stdout.read()
-    assert process.wait(10) == 0
-    assert time.monotonic() - begin < 5
+    assert process.wait(PATIENCE) == 0
     assert rest.strip() in ("", "^C")
     assert not folder.exists()
 
@@ -87,7 +85,7 @@ def test_its_lines_work_where_they_are_pasted(start: Start, counts: ad.AnnData, 
         [sys.executable, "-c", f"{python}\n{fetch}"],
     ):
         if command:
-            subprocess.run(command, check=True, capture_output=True, timeout=120)
+            subprocess.run(command, check=True, capture_output=True, timeout=PATIENCE)
             np.testing.assert_array_equal(ad.read_h5ad(tmp_path / "back.h5ad").X.toarray(), counts.X.toarray())
             (tmp_path / "back.h5ad").unlink()
 
@@ -131,7 +129,7 @@ def test_its_hosts_are_told_to_a_program_and_its_token_is_not(counts: ad.AnnData
     with bc.settings.override(bioflex_host=hosts["bioflex_host"], bioflex_token="only-we-know-this"):
         assert bc.study("mine").n_obs == 60
     process.terminate()
-    rest, told = process.communicate(timeout=10)
+    rest, told = process.communicate(timeout=PATIENCE)
     assert f"added mine from {tmp_path / 'x [b].h5ad'}" in " ".join(told.split())
     assert "only-we-know-this" not in said + rest + told
 
@@ -139,7 +137,7 @@ def test_its_hosts_are_told_to_a_program_and_its_token_is_not(counts: ad.AnnData
 def test_a_second_one_on_the_same_path_says_so_and_exits(start: Start, tmp_path: Path) -> None:
     start("--path", tmp_path)
     second, said = start("--path", tmp_path)
-    assert second.wait(30) == 1
+    assert second.wait(PATIENCE) == 1
     assert f"another sandbox uses {tmp_path}: close it, or give another path" in said
 
 
@@ -151,7 +149,7 @@ def test_reset_forgets_what_the_path_held(start: Start, counts: ad.AnnData, tmp_
     with bc.settings.override(bioflex_host=f"{_url(said)}/", bioflex_token="biocolab-sandbox"):
         assert bc.study("kept").to_anndata().shape == counts.shape
     kept.send_signal(signal.SIGTERM)
-    kept.wait(10)
+    kept.wait(PATIENCE)
     _, said = start("--path", tmp_path, "--reset")
     with bc.settings.override(bioflex_host=f"{_url(said)}/", bioflex_token="biocolab-sandbox"):
         with pytest.raises(bc.errors.UnknownStudy):
@@ -169,6 +167,6 @@ def test_reset_forgets_what_the_path_held(start: Start, counts: ad.AnnData, tmp_
 )
 def test_what_cannot_be_is_said_plainly(start: Start, arguments: list[str], code: int, words: str) -> None:
     process, said = start(*arguments)
-    assert process.wait(30) == code
+    assert process.wait(PATIENCE) == code
     assert words in " ".join(said.split())
     assert "Traceback" not in said

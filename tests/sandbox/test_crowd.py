@@ -11,6 +11,7 @@ import numpy as np
 
 import biocolab_accessor as bc
 from biocolab_accessor.sandbox.server import Sandbox
+from tests.patience import PATIENCE
 
 _PROCESSES, _THREADS = 8, 4
 
@@ -60,7 +61,7 @@ def test_thirty_two_submissions_from_eight_processes_are_thirty_two_studies(serv
         one.stdin.flush()
     found = {}
     for process, one in enumerate(crowd):
-        said, _ = one.communicate(timeout=120)
+        said, _ = one.communicate(timeout=5 * PATIENCE)
         assert one.returncode == 0
         found |= {(process, thread): uuid for thread, uuid in enumerate(said.split())}
     assert len(set(found.values())) == _PROCESSES * _THREADS

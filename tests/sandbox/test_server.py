@@ -18,6 +18,7 @@ from biocolab_accessor.sandbox.server import Sandbox
 from biocolab_accessor.sandbox.work import tasks
 
 
+@pytest.mark.usefixtures("cold_workers")
 class TestLife:
     def test_nothing_is_left_after_closing(self) -> None:
         before = set(threading.enumerate())

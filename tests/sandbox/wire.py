@@ -8,6 +8,7 @@ import uuid
 import requests
 
 from biocolab_accessor.sandbox.server import Sandbox
+from tests.patience import PATIENCE
 
 __all__ = ["BODY", "Wire"]
 
@@ -34,7 +35,7 @@ class Wire:
         if "data" not in options and "files" not in options:
             options["json"] = {} if body is None else body
         return requests.post(
-            base + route, headers={**self.headers, **options.pop("headers", {})}, timeout=30, **options
+            base + route, headers={**self.headers, **options.pop("headers", {})}, timeout=PATIENCE, **options
         )
 
     def data(self, route: str, body: object = None, **options: object) -> object:

@@ -13,6 +13,7 @@ import pytest
 import biocolab_accessor as bc
 from biocolab_accessor.errors import TooLarge
 from biocolab_accessor.storage.budget import SharedBudget, budget, expect_room, instead
+from tests.patience import PATIENCE
 
 
 def test_a_setting_wins_over_what_the_machine_has() -> None:
@@ -46,7 +47,7 @@ class TestSharedBudget:
                 expect_room(60, "one", "less")
                 expect_room(20, "one", "less")
                 granted.set()
-                asked.wait(20)
+                asked.wait(PATIENCE)
                 keep(30)
             ended.set()
 
@@ -54,13 +55,13 @@ class TestSharedBudget:
             room = SharedBudget()
             thread = threading.Thread(target=first, args=(room,))
             thread.start()
-            granted.wait(20)
+            granted.wait(PATIENCE)
             with room.share():
                 expect_room(40, "another", "less")
                 with pytest.raises(TooLarge, match=r"another needs about 0\.0 MB of memory beside 0\.0 MB for what is"):
                     expect_room(41, "another", "less")
             asked.set()
-            thread.join(20)
+            thread.join(PATIENCE)
             with room.share():
                 expect_room(70, "a third", "less")
                 with pytest.raises(TooLarge, match="beside"):
@@ -115,7 +116,7 @@ def test_what_a_limit_leaves_to_the_process_is_all_there_is(limit: str) -> None:
         "try: empty_pages(3 * 10**9)\n"
         "except bc.errors.TooLarge as error: print(error)\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENCE, check=True)
     taken, said = done.stdout.splitlines()
     assert 0.99e9 < int(taken) < 1.1e9
     assert said == "the system does not give 3,000,000,000 bytes of memory: ask for less at a time"

@@ -217,7 +217,7 @@ def test_noise_is_taken_off_counts_and_not_off_the_callers_matrix(tmp_path):
     assert matrix.data.tolist() == [3 + 4e-11, 1 - 4e-11]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     rows=st.lists(st.lists(st.floats(allow_nan=False, width=32), min_size=3, max_size=3), min_size=1, max_size=30),
     compression=st.sampled_from(["gzip", None]),

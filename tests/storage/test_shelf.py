@@ -14,7 +14,7 @@ from biocolab_accessor.storage.shelf import Scratch, join_rows, shelve
 _VALUES = (1.0, 2.0, 65_535.0, 65_536.0, 0.5, -3.0, -0.0, np.nan)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     n_obs=st.integers(1, 9),
     widths=st.lists(st.sampled_from([1, 2, 5, 65_536, 65_537, 70_000]), max_size=5),

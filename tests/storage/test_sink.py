@@ -18,6 +18,7 @@ import pytest
 from scipy import sparse
 
 from biocolab_accessor.storage.sink import Sink
+from tests.patience import PATIENCE
 
 resource = pytest.importorskip("resource")
 
@@ -108,7 +109,7 @@ print(interrupted, threading.active_count())
 def test_ctrl_c_at_any_moment_is_a_keyboard_interrupt_and_leaves_nothing(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", _INTERRUPTED, tmp_path],
-        capture_output=True, text=True, timeout=120,
+        capture_output=True, text=True, timeout=5 * PATIENCE,
         # A shell that starts the tests with & switches SIGINT off for its children.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip

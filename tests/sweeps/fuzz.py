@@ -17,6 +17,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -355,6 +356,7 @@ def over_socket(outer: Path, number: int, seeded: int = 0) -> Found:
     found, ready = Found(), multiprocessing.Pipe()
     process = multiprocessing.get_context("spawn").Process(target=_serve, args=(outer, ready[1]), daemon=True)
     process.start()
+    ready[1].close()  # the child has it: where that dies, there is an end to what is waited for
     port, routes, known = ready[0].recv()
     signed_in = requests.post(f"http://127.0.0.1:{port}/signin", timeout=30)
     cookie = signed_in.headers["set-cookie"].partition(";")[0].encode()
@@ -377,9 +379,11 @@ def over_socket(outer: Path, number: int, seeded: int = 0) -> Found:
         elif _send(port, _LIST) != 200:
             found.wrong.append("the server does not answer any more")
     finally:
-        ready[0].send("enough")
+        with suppress(OSError):  # a server that is gone
+            ready[0].send("enough")
         process.join(20)
         process.kill()
+        process.join()
     if len(resident) > 1:
         found.grown = resident[-1] - resident[0]
     return found

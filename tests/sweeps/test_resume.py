@@ -10,6 +10,8 @@ import pytest
 from biocolab_accessor.sandbox.server import Sandbox
 from tests.sweeps import client_kill, machine
 
+pytestmark = pytest.mark.sweeps
+
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="the sweep forks its clients")
 def test_a_client_that_is_killed_is_carried_on_by_the_same_call(tmp_path: Path) -> None:

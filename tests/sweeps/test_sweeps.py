@@ -13,6 +13,8 @@ import pytest
 from biocolab_accessor.sandbox.server import Sandbox
 from tests.sweeps import faults, fuzz, hostile, kill, secrets
 
+pytestmark = pytest.mark.sweeps
+
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="the sweep forks the server")
 def test_what_was_committed_outlives_kills(tmp_path: Path) -> None:

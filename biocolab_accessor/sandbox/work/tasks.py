@@ -62,7 +62,7 @@ class TaskRunner:
                 return
             if self._worker is not None:
                 _close_pipes(self._worker)
-            self._worker = self._start()
+            self._worker = start_worker(self._log_path)
 
     def submit(
         self, task_id: str, job: Mapping[str, Any], prepare: Callable[[Say], None], finish: Callable[[], None]
@@ -191,21 +191,23 @@ class TaskRunner:
     def _words_for(self, problem: Exception) -> str:
         return "the server was stopped" if self._closed else f"{type(problem).__name__}: {problem}"
 
-    def _start(self) -> subprocess.Popen[str]:
-        # The worker must import what this process imported, wherever that was found.
-        paths = os.pathsep.join(path for path in sys.path if path)
-        with self._log_path.open("a", encoding="utf-8") as log:
-            return subprocess.Popen(
-                [os.fsdecode(get_executable()), "-m", "biocolab_accessor.sandbox.work.worker"],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                text=True,
-                encoding="utf-8",
-                # What a library prints must not fail where the language of the system has no such character.
-                env={**os.environ, "PYTHONPATH": paths, "PYTHONUTF8": "1"},
-                **detached(),  # Ctrl-C in the terminal is for the sandbox, which then ends its worker
-            )
+
+def start_worker(log_path: Path) -> subprocess.Popen[str]:
+    """Start a worker that writes what its libraries print to the log; tests put another way in its place."""
+    # The worker must import what this process imported, wherever that was found.
+    paths = os.pathsep.join(path for path in sys.path if path)
+    with log_path.open("a", encoding="utf-8") as log:
+        return subprocess.Popen(
+            [os.fsdecode(get_executable()), "-m", "biocolab_accessor.sandbox.work.worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
+            encoding="utf-8",
+            # What a library prints must not fail where the language of the system has no such character.
+            env={**os.environ, "PYTHONPATH": paths, "PYTHONUTF8": "1"},
+            **detached(),  # Ctrl-C in the terminal is for the sandbox, which then ends its worker
+        )
 
 
 def _stop(worker: subprocess.Popen[str]) -> None:

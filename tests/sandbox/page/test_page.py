@@ -16,6 +16,7 @@ from scipy import sparse
 import biocolab_accessor as bc
 from biocolab_accessor.sandbox.samples import celltypist_sample
 from biocolab_accessor.sandbox.server import Sandbox
+from tests.patience import PATIENCE
 
 
 @pytest.fixture
@@ -29,13 +30,13 @@ def own() -> Iterator[Sandbox]:
 def signed_in(server: Sandbox) -> Iterator[requests.Session]:
     """A session as a browser has it after the first visit."""
     with requests.Session() as session:
-        answer = session.post(f"{server.url}/signin", timeout=10)
+        answer = session.post(f"{server.url}/signin", timeout=PATIENCE)
         assert answer.json() == {"user": server.email}
         yield session
 
 
 def _data(server: Sandbox, session: requests.Session, path: str) -> Any:
-    answer = session.get(f"{server.url}/page/data/{path}", timeout=30)
+    answer = session.get(f"{server.url}/page/data/{path}", timeout=PATIENCE)
     assert answer.status_code == 200, answer.text
     return answer.json() if answer.headers["content-type"] == "application/json" else answer.content
 
@@ -91,8 +92,8 @@ def test_an_embedding_is_drawn_where_the_study_has_it(server: Sandbox, signed_in
 
 def test_a_download_is_the_study(server: Sandbox, signed_in: requests.Session, tmp_path: Any) -> None:
     uuid = _public(server, signed_in, "PBMC68k_reduced")
-    made = signed_in.post(f"{server.url}/page/data/study/{uuid}/export", timeout=60).json()
-    answer = signed_in.get(server.url + made["url"], timeout=60)
+    made = signed_in.post(f"{server.url}/page/data/study/{uuid}/export", timeout=PATIENCE).json()
+    answer = signed_in.get(server.url + made["url"], timeout=PATIENCE)
     assert 'filename="PBMC68k_reduced.h5ad"' in answer.headers["content-disposition"]
     assert len(answer.content) == made["bytes"]
     (tmp_path / "study.h5ad").write_bytes(answer.content)
@@ -102,21 +103,22 @@ def test_a_download_is_the_study(server: Sandbox, signed_in: requests.Session, t
 
 def test_nothing_is_shown_to_who_is_not_signed_in(server: Sandbox) -> None:
     for path in ("home", "session", "study/x", "task/x"):
-        assert requests.get(f"{server.url}/page/data/{path}", timeout=10).status_code == 401
+        assert requests.get(f"{server.url}/page/data/{path}", timeout=PATIENCE).status_code == 401
 
 
 def test_signing_out_ends_the_session_on_the_server(server: Sandbox, signed_in: requests.Session) -> None:
     cookies = dict(signed_in.cookies)
-    signed_in.post(f"{server.url}/signout", timeout=10)
-    assert requests.get(f"{server.url}/page/data/home", cookies=cookies, timeout=10).status_code == 401
+    signed_in.post(f"{server.url}/signout", timeout=PATIENCE)
+    assert requests.get(f"{server.url}/page/data/home", cookies=cookies, timeout=PATIENCE).status_code == 401
 
 
 def test_a_visitor_needs_a_token_where_there_is_another_user(own: Sandbox) -> None:
     token = own.add_user("colleague@lab")
-    assert requests.post(f"{own.url}/signin", timeout=10).status_code == 401
-    assert requests.post(f"{own.url}/signin", data={"token": "wrong"}, timeout=10).status_code == 401
+    assert requests.post(f"{own.url}/signin", timeout=PATIENCE).status_code == 401
+    assert requests.post(f"{own.url}/signin", data={"token": "wrong"}, timeout=PATIENCE).status_code == 401
     with requests.Session() as session:
-        assert session.post(f"{own.url}/signin", data={"token": token}, timeout=10).json() == {"user": "colleague@lab"}
+        answer = session.post(f"{own.url}/signin", data={"token": token}, timeout=PATIENCE)
+        assert answer.json() == {"user": "colleague@lab"}
         assert token not in str(dict(session.cookies))
 
 
@@ -125,33 +127,33 @@ def test_a_personal_study_is_not_shown_to_another_user(own: Sandbox) -> None:
     submission = ad.AnnData(counts).biocolab.submit(group="personal", study_id="private", skip_dimred=True)
     token = own.add_user("colleague@lab")
     with requests.Session() as session:
-        session.post(f"{own.url}/signin", data={"token": token}, timeout=10)
+        session.post(f"{own.url}/signin", data={"token": token}, timeout=PATIENCE)
         home = _data(own, session, "home")
         assert [study["id"] for group in home["groups"] for study in group["studies"]].count("private") == 0
         uuid = submission.study_info["uuid"]
         for path in (f"study/{uuid}", f"study/{uuid}/barcodes", f"task/{submission.task_id}"):
-            assert session.get(f"{own.url}/page/data/{path}", timeout=10).status_code == 404
-        assert session.post(f"{own.url}/page/data/study/{uuid}/export", timeout=10).status_code == 404
+            assert session.get(f"{own.url}/page/data/{path}", timeout=PATIENCE).status_code == 404
+        assert session.post(f"{own.url}/page/data/study/{uuid}/export", timeout=PATIENCE).status_code == 404
 
 
 @pytest.mark.parametrize("header", [{"Host": "evil.example"}, {"Host": "evil.example:80"}, {"Host": "127.0.0.1.evil"}])
 def test_a_name_of_somebody_else_does_not_lead_to_the_page(server: Sandbox, header: dict[str, str]) -> None:
-    assert requests.post(f"{server.url}/signin", headers=header, timeout=10).status_code == 403
+    assert requests.post(f"{server.url}/signin", headers=header, timeout=PATIENCE).status_code == 403
 
 
 def test_another_site_cannot_post(server: Sandbox, signed_in: requests.Session) -> None:
     foreign = {"Origin": "http://evil.example"}
     uuid = _public(server, signed_in, "PBMC68k_reduced")
     for path in ("/signin", "/signout", f"/page/data/study/{uuid}/export"):
-        assert signed_in.post(server.url + path, headers=foreign, timeout=10).status_code == 403
+        assert signed_in.post(server.url + path, headers=foreign, timeout=PATIENCE).status_code == 403
 
 
 def test_the_page_loads_nothing_from_elsewhere(server: Sandbox) -> None:
-    answer = requests.get(server.url, timeout=10)
+    answer = requests.get(server.url, timeout=PATIENCE)
     assert answer.headers["content-security-policy"].startswith("default-src 'self'")
     assert "//" not in answer.text
     for name in ("../server.py", "%2e%2e/server.py", "nothing.js"):
-        assert requests.get(f"{server.url}/page/{name}", timeout=10).status_code == 404
+        assert requests.get(f"{server.url}/page/{name}", timeout=PATIENCE).status_code == 404
 
 
 def test_a_submission_leads_to_its_page_before_and_after_the_commit(server: Sandbox) -> None:

@@ -29,6 +29,7 @@ from biocolab_accessor.sandbox import app
 from biocolab_accessor.sandbox.listen import Serving, listen
 from biocolab_accessor.sandbox.page import sessions
 from biocolab_accessor.sandbox.server import Sandbox
+from tests.patience import PATIENCE, until
 from tests.sandbox.wire import Wire
 
 
@@ -195,10 +196,7 @@ def _half_a_request(server: Sandbox, head: str) -> socket.socket:
 
 def _answered(server: Sandbox, route: str) -> int | None:
     """The status of the latest request of a route, once it is over."""
-    end = time.monotonic() + 10
-    while not server.requests.of(route):
-        assert time.monotonic() < end
-        time.sleep(0.01)
+    until(lambda: server.requests.of(route))
     return server.requests.of(route)[-1].status
 
 
@@ -238,7 +236,7 @@ class TestOfAConnection:
         assert Wire(own).post("test_connection", {"x": "y"}).status_code == 200
 
     def test_a_link_that_leads_to_no_file_is_refused(self, server: Sandbox) -> None:
-        answer = requests.get(f"{server.url}/api/export/{'0' * 32}", timeout=10)
+        answer = requests.get(f"{server.url}/api/export/{'0' * 32}", timeout=PATIENCE)
         assert (answer.status_code, answer.json()["detail"]) == (404, "there is no such file")
 
 
@@ -264,12 +262,12 @@ class TestOfAServerThatFails:
 
     def test_by_the_page(self, own: Sandbox, broken: str, caplog: pytest.LogCaptureFixture) -> None:
         with requests.Session() as session:
-            session.post(f"{own.url}/signin", timeout=10)
-            answer = session.get(f"{own.url}/page/data/study/{broken}/gene/0", timeout=10)
+            session.post(f"{own.url}/signin", timeout=PATIENCE)
+            answer = session.get(f"{own.url}/page/data/study/{broken}/gene/0", timeout=PATIENCE)
             assert answer.status_code == 500
             assert "this is a mistake of the sandbox, see its log" in answer.json()["detail"]
             assert "lognorm.h5" in caplog.text
-            assert len(session.get(f"{own.url}/page/data/study/{broken}/barcodes", timeout=10).json()) == 60
+            assert len(session.get(f"{own.url}/page/data/study/{broken}/barcodes", timeout=PATIENCE).json()) == 60
 
     def test_in_a_task(self, own: Sandbox, broken: str) -> None:
         wire = Wire(own)
@@ -313,8 +311,8 @@ class TestOfThePage:
     @pytest.fixture
     def get(self, server: Sandbox, study: str) -> Iterator[Callable[[str], requests.Response]]:
         with requests.Session() as session:
-            session.post(f"{server.url}/signin", timeout=10)
-            yield lambda path: session.get(f"{server.url}/page/data/study/{study}{path}", timeout=10)
+            session.post(f"{server.url}/signin", timeout=PATIENCE)
+            yield lambda path: session.get(f"{server.url}/page/data/study/{study}{path}", timeout=PATIENCE)
 
     @pytest.mark.parametrize(
         ("path", "says"),
@@ -344,19 +342,19 @@ class TestOfThePage:
         assert np.frombuffer(get(f"/field/{number['truth']}/values").content, "<u2").tolist() == [1, 0, 1]
 
     def test_a_form_that_is_too_long_is_refused(self, server: Sandbox) -> None:
-        answer = requests.post(f"{server.url}/signin", data={"token": "x" * 20_000}, timeout=10)
+        answer = requests.post(f"{server.url}/signin", data={"token": "x" * 20_000}, timeout=PATIENCE)
         assert (answer.status_code, answer.json()["detail"]) == (413, "the form is too long")
 
     @pytest.mark.parametrize("headers", [{"Host": "["}, {"Origin": "http://["}])
     def test_an_address_that_is_none_is_another_site(self, server: Sandbox, headers: dict[str, str]) -> None:
-        assert requests.post(f"{server.url}/signin", headers=headers, timeout=10).status_code in (400, 403)
+        assert requests.post(f"{server.url}/signin", headers=headers, timeout=PATIENCE).status_code in (400, 403)
 
     def test_of_too_many_sessions_the_first_ends(self, own: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(sessions, "_MOST", 2)
         visitors = [requests.Session() for _ in range(3)]
         for visitor in visitors:
-            visitor.post(f"{own.url}/signin", timeout=10)
-        seen = [visitor.get(f"{own.url}/page/data/session", timeout=10).status_code for visitor in visitors]
+            visitor.post(f"{own.url}/signin", timeout=PATIENCE)
+        seen = [visitor.get(f"{own.url}/page/data/session", timeout=PATIENCE).status_code for visitor in visitors]
         assert seen == [401, 200, 200]
         for visitor in visitors:
             visitor.close()
@@ -391,9 +389,7 @@ class TestOfTheSandbox:
 
     def test_a_reset_stops_what_is_under_way(self, own: Sandbox, counts: ad.AnnData) -> None:
         submission = counts.biocolab.submit(wait=False)
-        end = time.monotonic() + 30
-        while "Reading batch" not in submission.log and time.monotonic() < end:
-            submission = bc.submission(submission.task_id)
+        until(lambda: "Reading batch" in bc.submission(submission.task_id).log)
         own.reset()
         with pytest.raises(NotFound, match="there is no task"):
             bc.submission(submission.task_id)
@@ -408,8 +404,8 @@ class TestOfTheSandbox:
             bc.groups()
             for what in ("faults", "requests"):
                 base = f"{own.url}/_sandbox/{what}"
-                assert len(requests.get(base, headers=headers, timeout=10).json()) >= 1
-                assert requests.delete(base, headers=headers, timeout=10).json() == []
+                assert len(requests.get(base, headers=headers, timeout=PATIENCE).json()) >= 1
+                assert requests.delete(base, headers=headers, timeout=PATIENCE).json() == []
             assert len(own.faults) == 0
 
     def test_a_numeric_field_is_no_cell_type(self, own: Sandbox) -> None:

@@ -6,8 +6,8 @@ import os
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import anndata as ad
@@ -20,6 +20,7 @@ import s3fs
 import biocolab_accessor as bc
 from biocolab_accessor.errors import BiocolabError, InvalidArgument
 from biocolab_accessor.sandbox.server import Sandbox
+from tests.patience import PATIENCE, until
 
 _KEY, _SECRET = "the-key-of-the-store", "the-secret-of-the-store"
 
@@ -32,18 +33,18 @@ def store() -> Iterator[str]:
         port = probe.getsockname()[1]
     command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    url, end = f"http://127.0.0.1:{port}", time.monotonic() + 60
-    while True:
-        try:
-            requests.get(url, timeout=5)
-            break
-        except requests.ConnectionError:
-            assert process.poll() is None
-            assert time.monotonic() < end
-            time.sleep(0.1)
+    url = f"http://127.0.0.1:{port}"
+
+    def answers() -> bool:
+        assert process.poll() is None
+        with suppress(requests.ConnectionError):
+            return requests.get(url, timeout=PATIENCE).ok
+        return False
+
+    until(answers)
     yield url
     process.terminate()
-    process.wait(20)
+    process.wait(PATIENCE)
 
 
 @pytest.fixture

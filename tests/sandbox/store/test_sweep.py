@@ -8,7 +8,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 import uuid
 from pathlib import Path
 
@@ -21,6 +20,7 @@ import biocolab_accessor as bc
 from biocolab_accessor.sandbox.server import Sandbox
 from biocolab_accessor.sandbox.site import Site
 from biocolab_accessor.sandbox.store.accounts import DEFAULT_TOKEN
+from tests.patience import PATIENCE, until
 from tests.sandbox.wire import BODY, Wire
 
 
@@ -96,12 +96,9 @@ def test_the_worker_ends_with_a_server_that_is_killed(tmp_path: Path) -> None:
     requests.post(route, json=body, headers={"bioturing-api-token": DEFAULT_TOKEN}, timeout=10).raise_for_status()
     (worker,) = _children(process.pid)
     process.send_signal(signal.SIGKILL)
-    process.wait(10)
+    process.wait(PATIENCE)
     process.stdout.close()
-    end = time.monotonic() + 10
-    while Path(f"/proc/{worker}").exists() and _state(worker) != "Z":
-        assert time.monotonic() < end
-        time.sleep(0.05)
+    until(lambda: _state(worker) == "Z")
 
 
 def _children(pid: int) -> list[int]:

@@ -16,6 +16,7 @@ import requests
 import biocolab_accessor as bc
 from biocolab_accessor.sandbox.databases import DATABASE_ID
 from biocolab_accessor.sandbox.server import Sandbox
+from tests.patience import PATIENCE, until
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +31,7 @@ def large() -> Iterator[Sandbox]:
 def asked(server: Sandbox, session: requests.Session, route: str, **options: object) -> requests.Response:
     headers = {"btr-api-token": server.token, **options.pop("headers", {})}  # type: ignore[dict-item]
     url = f"{server.url}/v1/study/{route}"
-    return session.post(url, json=body(server), headers=headers, timeout=20, **options)
+    return session.post(url, json=body(server), headers=headers, timeout=PATIENCE, **options)
 
 
 def body(server: Sandbox) -> dict[str, object]:
@@ -72,14 +73,11 @@ def test_a_client_that_goes_away_is_written_down_and_hurts_nobody(
     wanted = json.dumps(body(large))
     head = f"btr-api-token: {large.token}\r\ncontent-type: application/json\r\ncontent-length: {len(wanted)}"
     port = int(large.url.rpartition(":")[2])
-    with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
+    with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE) as connection:
         connection.sendall(f"POST /v1/study/get_matrix HTTP/1.1\r\nhost: x\r\n{head}\r\n\r\n{wanted}".encode())
         assert connection.recv(4096).startswith(b"HTTP/1.1 200")
     size = len(matrix_of(large))
-    for _ in range(200):
-        if large.requests.of("v1/study/get_matrix"):
-            break
-        time.sleep(0.05)
+    until(lambda: large.requests.of("v1/study/get_matrix"))
     [record] = large.requests.of("v1/study/get_matrix")
     assert 0 < record.sent < size
     with requests.Session() as session:

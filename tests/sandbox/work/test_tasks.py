@@ -14,6 +14,7 @@ from biocolab_accessor.errors import TaskFailed
 from biocolab_accessor.sandbox.server import Sandbox
 from biocolab_accessor.sandbox.store import uploads
 from biocolab_accessor.sandbox.store.catalogue import Catalogue
+from tests.patience import PATIENCE
 
 
 @pytest.fixture
@@ -33,16 +34,16 @@ def submit(counts: ad.AnnData, study_id: str, value: float) -> bc.Submission:
     return changed.biocolab.submit(study_id=study_id, skip_dimred=True, wait=False)
 
 
-@pytest.mark.usefixtures("own")
+@pytest.mark.usefixtures("cold_workers", "own")
 def test_clean_up_that_fails_changes_nothing_of_the_task_and_of_the_next(
     counts: ad.AnnData, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     with monkeypatch.context() as broken:
         broken.setattr(uploads, "remove", no_room)
         first = submit(counts, "first", 2)
-        assert first.wait(60).status == "SUCCESS"
+        assert first.wait(PATIENCE).status == "SUCCESS"
         second = submit(counts, "second", 3)
-        assert second.wait(60).status == "SUCCESS"
+        assert second.wait(PATIENCE).status == "SUCCESS"
     assert str(first.task_id) in caplog.records[0].getMessage()
     assert caplog.records[0].exc_info[0] is PermissionError
     assert set(bc.studies()["study_id"]) == {"first", "second"}
@@ -64,8 +65,8 @@ def test_a_task_that_cannot_begin_fails_with_words_and_the_next_runs(
         broken.setattr(Catalogue, "set_task", locked)
         first = submit(counts, "first", 2)
         with pytest.raises(TaskFailed, match="OperationalError: database is locked"):
-            first.wait(60)
-    assert submit(counts, "second", 3).wait(60).status == "SUCCESS"
+            first.wait(PATIENCE)
+    assert submit(counts, "second", 3).wait(PATIENCE).status == "SUCCESS"
     assert any(str(first.task_id) in record.getMessage() for record in caplog.records)
 
 
@@ -78,5 +79,5 @@ def test_not_even_an_end_that_cannot_be_written_ends_the_thread(
             broken.setattr(Catalogue, name, no_room)
         tasks.run("1", dict)
         tasks._jobs.put(("2", ran.set))
-        assert ran.wait(10)
+        assert ran.wait(PATIENCE)
     assert "task 1: its end could not be written down" in caplog.text
