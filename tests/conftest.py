@@ -25,7 +25,7 @@ import biocolab_accessor as bc
 from biocolab_accessor import connection
 from biocolab_accessor.sandbox.server import Sandbox
 
-pytest_plugins = ["pytester"]
+pytest_plugins = ["pytester", "tests.skips"]
 
 _NOT_OURS = frozenset({".py", ".pyc", ".so", ".ipynb", ".ttf"})
 _DATA = Path(os.environ.get("BIOCOLAB_TEST_DATA", Path(__file__).parents[2] / "shared" / "data"))
