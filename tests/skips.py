@@ -52,6 +52,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     lines = _unexpected(config)
     if lines:
         terminalreporter.section("skips that are not expected in CI", red=True)
-        terminalreporter.write_line(f"{len(lines)} tests were skipped that should run here; tests/skips.py has the list")
+        terminalreporter.write_line(
+            f"{len(lines)} tests were skipped that should run here; tests/skips.py has the list"
+        )
         for line in lines:
             terminalreporter.write_line(f"UNEXPECTED SKIP {line}")

@@ -27,7 +27,9 @@ SOME = """
 def ran(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> object:
     """The result of a session of its own with one test that runs, and two and a module that are skipped."""
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")  # ours imports the package
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")]))
+    monkeypatch.setenv(
+        "PYTHONPATH", os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
+    )
     pytester.makepyfile(test_some=SOME, test_module="import pytest\npytest.importorskip('no_such_package')")
 
     def run(*arguments: str, ci: str, data: Path) -> pytest.RunResult:

@@ -16,6 +16,8 @@ import biocolab_accessor as bc
 from biocolab_accessor.check.file import open_h5ad
 from biocolab_accessor.errors import InvalidFile
 
+pytestmark = pytest.mark.smoke
+
 COUNTS = sparse.random(20, 10, density=0.3, format="csr", random_state=0, dtype=np.float32)
 COUNTS.data = np.ceil(COUNTS.data * 9)
 

@@ -16,7 +16,7 @@ from biocolab_accessor.cli import app
 from biocolab_accessor.cli.output import print_json
 from biocolab_accessor.sandbox.server import Sandbox
 
-pytestmark = pytest.mark.usefixtures("server")
+pytestmark = [pytest.mark.smoke, pytest.mark.usefixtures("server")]
 
 _COMMANDS = ("demo", "sandbox", "check", "submit", "pull", "groups", "studies", "summary", "doctor")
 

@@ -64,6 +64,7 @@ def bucket(server: Sandbox, store: str, files: s3fs.S3FileSystem) -> Iterator[st
     server.remove_bucket(id_)
 
 
+@pytest.mark.smoke
 def test_a_submission_from_s3_is_read_back_bit_for_bit(
     server: Sandbox, bucket: str, files: s3fs.S3FileSystem, counts: ad.AnnData, tmp_path: Path
 ) -> None:
