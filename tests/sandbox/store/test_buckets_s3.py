@@ -32,18 +32,19 @@ def store() -> Iterator[str]:
         port = probe.getsockname()[1]
     command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    url, end = f"http://127.0.0.1:{port}", time.monotonic() + 60
-    while True:
-        try:
-            requests.get(url, timeout=5)
-            break
-        except requests.ConnectionError:
-            assert process.poll() is None
-            assert time.monotonic() < end
-            time.sleep(0.1)
-    yield url
-    process.terminate()
-    process.wait(20)
+    url = f"http://127.0.0.1:{port}"
+    try:
+        while True:
+            try:
+                requests.get(url, timeout=60)
+                break
+            except requests.ConnectionError:  # it has not come up yet
+                assert process.poll() is None
+                time.sleep(0.1)
+        yield url
+    finally:
+        process.terminate()
+        process.wait()
 
 
 @pytest.fixture
