@@ -35,7 +35,7 @@ from biocolab_accessor.sandbox.server import Sandbox
 from biocolab_accessor.sandbox.work import tasks
 from tests import warm
 
-pytest_plugins = ["pytester"]
+pytest_plugins = ["pytester", "tests.skips"]
 
 # A busy machine takes longer for an example. All else is as usual: with CI the same examples each time.
 hypothesis.settings.register_profile("patient", hypothesis.settings(), deadline=None)

@@ -23,6 +23,8 @@ from biocolab_accessor.sandbox.server import Sandbox
 
 from .conftest import assert_equal_objects
 
+pytestmark = pytest.mark.smoke
+
 
 class TestRegistration:
     def test_class_access_gives_the_class(self) -> None:

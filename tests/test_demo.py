@@ -10,6 +10,7 @@ from biocolab_accessor.errors import InvalidArgument
 from biocolab_accessor.sandbox.samples import has_celltypist
 
 
+@pytest.mark.smoke
 @pytest.mark.skipif(not has_celltypist(), reason="CellTypist's sample is not installed (extra demo)")
 def test_the_round_trip_is_exact_and_ends_with_a_picture(tmp_path: Path) -> None:
     said: list[str] = []

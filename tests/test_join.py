@@ -39,6 +39,7 @@ def assert_same(ours: ad.AnnData, plain: ad.AnnData) -> None:
     assert_equal_objects(ours, plain)
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize("join", ["inner", "outer"])
 def test_joined_is_what_anndata_joins(studies: list[str], join: str) -> None:
     joined = bc.collection(studies[:5]).to_anndata(join=join)
@@ -47,6 +48,7 @@ def test_joined_is_what_anndata_joins(studies: list[str], join: str) -> None:
     assert joined.uns["biocolab"]["studies"]["PART03"]["study_id"] == "PART03"
 
 
+@pytest.mark.smoke
 def test_lazily_joined_is_the_same_when_it_is_computed(studies: list[str], tmp_path: Path) -> None:
     for folder in (None, tmp_path):
         joined = bc.collection(studies[:3]).lazy("outer", folder=folder)
@@ -127,6 +129,7 @@ def test_a_folder_that_cannot_be_is_named(studies: list[str], tmp_path: Path) ->
     assert bc.collection(studies[:1]).lazy(folder=tmp_path / "new" / "deeper").n_obs == 30
 
 
+@pytest.mark.smoke
 def test_a_zarr_store_holds_them_all(studies: list[str], tmp_path: Path) -> None:
     path = bc.collection(studies[:3]).to_zarr(tmp_path / "all.zarr")
     read = ad.read_zarr(path)

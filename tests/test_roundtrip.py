@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 
 import anndata as ad
 import numpy as np
@@ -16,6 +17,8 @@ import biocolab_accessor as bc
 from biocolab_accessor.errors import InvalidValues
 from biocolab_accessor.sandbox.samples import celltypist_sample, has_celltypist
 from biocolab_accessor.sandbox.server import Sandbox
+
+pytestmark = pytest.mark.smoke
 
 Reader = Callable[[str], ad.AnnData]
 
@@ -148,3 +151,22 @@ def test_talk2data_takes_submissions_as_well(counts: ad.AnnData, server: Sandbox
     study = bc.study("t2d", source="talk2data")
     assert study.source == submission.study().source == "talk2data"
     np.testing.assert_array_equal(dense(study.to_anndata().X), dense(counts.X))
+
+
+@pytest.mark.parametrize("store", ["h5ad", "zarr"])
+def test_an_object_that_is_read_lazily_goes_out_and_comes_back(
+    store: str, counts: ad.AnnData, server: Sandbox, tmp_path: Path
+) -> None:
+    pytest.importorskip("xarray", reason="xarray is not installed (extra lazy)")
+    path = tmp_path / f"counts.{store}"
+    getattr(counts, f"write_{store}")(path)
+    lazy = ad.experimental.read_lazy(path)
+    submission = lazy.biocolab.submit(skip_dimred=True)
+    back = submission.study().to_anndata()
+    np.testing.assert_array_equal(dense(back.X), dense(counts.X))
+    assert_same_obs(counts.obs, back.obs)
+    # It is as lazy as before.
+    assert type(lazy.X).__module__.startswith("dask")
+    assert type(lazy.obs).__name__ == "Dataset2D"
+    if store == "h5ad":
+        lazy.file.close()

@@ -15,7 +15,6 @@ from urllib.parse import urljoin
 
 import numpy as np
 import pandas as pd
-from bioturing_connector.bbrowserx_connector import BBrowserXConnector as _Official
 from numpy.typing import NDArray
 from scipy import sparse
 
@@ -31,9 +30,10 @@ from biocolab_accessor.clients.arguments import (
 from biocolab_accessor.clients.http import HttpClient
 from biocolab_accessor.clients.mask import masking
 from biocolab_accessor.clients.metadata_table import columns_on_the_wire, read_table
+from biocolab_accessor.clients.official import OfficialConnector
 from biocolab_accessor.clients.payload import csc_from_base64, decode_array, strings
 from biocolab_accessor.clients.save import save
-from biocolab_accessor.clients.tasks import follow_task
+from biocolab_accessor.clients.tasks import follow_task, started_task
 from biocolab_accessor.errors import InvalidArgument, InvalidFile, InvalidResponse
 from biocolab_accessor.platforms import safe_file_name
 from biocolab_accessor.secret import Secret
@@ -89,7 +89,7 @@ class _Agent:
             return unwrap(url, self._http.post(url, plain(body or {}), idempotent=route not in _NOT_IDEMPOTENT))
 
 
-class BBrowserXConnector(_Official):
+class BBrowserXConnector(OfficialConnector):
     """A connector to a BBrowserX private server or to Talk2Data.
 
     Parameters
@@ -117,12 +117,12 @@ class BBrowserXConnector(_Official):
     def __repr__(self) -> str:
         return f"BBrowserXConnector(host={self.host!r})"
 
-    submit_study_from_local = _checked(_Official.submit_study_from_local)
-    submit_study_from_s3 = _checked(_Official.submit_study_from_s3)
-    submit_study_from_shared_s3 = _checked(_Official.submit_study_from_shared_s3)
-    submit_study_from_sever = _checked(_Official.submit_study_from_sever)
+    submit_study_from_local = _checked(OfficialConnector.submit_study_from_local)
+    submit_study_from_s3 = _checked(OfficialConnector.submit_study_from_s3)
+    submit_study_from_shared_s3 = _checked(OfficialConnector.submit_study_from_shared_s3)
+    submit_study_from_sever = _checked(OfficialConnector.submit_study_from_sever)
     submit_study_from_server = submit_study_from_sever
-    submit_processed_study_from_local = _checked(_Official.submit_processed_study_from_local)
+    submit_processed_study_from_local = _checked(OfficialConnector.submit_processed_study_from_local)
 
     def _check_study_type(self, study_type: Any) -> None:
         expect_study_type(study_type)
@@ -316,12 +316,8 @@ class BBrowserXConnector(_Official):
         """
         url = f"{self.host}api/v1/{route}"
         with masking(self.http.token):
-            data = unwrap(url, self.http.post(url, plain(body), idempotent=idempotent)).get("data")
-        task_id = data.get("id") if isinstance(data, dict) else None
-        if not isinstance(task_id, str | int) or task_id == "":
-            msg = f"{self.host}: {route} gave no task id"
-            raise InvalidResponse(msg)
-        return task_id
+            answer = unwrap(url, self.http.post(url, plain(body), idempotent=idempotent))
+        return started_task(answer, url)
 
     def commit_task(self, group_id: str, task_id: str | int) -> dict[str, Any]:
         """Make the result of a finished task a study of the group; gives what the server says about the study."""

@@ -11,7 +11,7 @@ from biocolab_accessor.clients.retry import Deadline
 from biocolab_accessor.errors import InvalidResponse, TaskFailed, TimedOut
 from biocolab_accessor.waits import until
 
-__all__ = ["TaskState", "follow_task", "task_state"]
+__all__ = ["TaskState", "follow_task", "started_task", "task_state"]
 
 _FAILED = frozenset({"ERROR", "FAILURE", "FAILED", "REVOKED", "CANCELLED", "CANCELED", "ABORTED", "KILLED", "TIMEOUT"})
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0
@@ -58,6 +58,22 @@ class Asked(Protocol):
     def post_request(self, api_route: str, data: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Post, and give the checked envelope."""
         ...
+
+
+def started_task(answer: Mapping[str, Any], where: str) -> str | int:
+    """The id of the task that a server started, from its answer; ``where`` is the route or URL for the message.
+
+    Raises
+    ------
+    InvalidResponse
+        The answer has no id.
+    """
+    data = answer.get("data")
+    task_id = data.get("id") if isinstance(data, dict) else None
+    if not isinstance(task_id, str | int) or task_id == "":
+        msg = f"{where} gave no task id"
+        raise InvalidResponse(msg)
+    return task_id
 
 
 def task_state(connector: Asked, task_id: str | int) -> TaskState:

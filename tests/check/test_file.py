@@ -17,6 +17,8 @@ from biocolab_accessor.check.file import open_h5ad
 from biocolab_accessor.errors import InvalidFile
 from tests.builders import layer_names
 
+pytestmark = pytest.mark.smoke
+
 COUNTS = sparse.random(20, 10, density=0.3, format="csr", random_state=0, dtype=np.float32)
 COUNTS.data = np.ceil(COUNTS.data * 9)
 

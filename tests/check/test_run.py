@@ -16,6 +16,8 @@ import biocolab_accessor as bc
 from biocolab_accessor.check.run import check_object
 from biocolab_accessor.errors import InvalidArgument, InvalidFile
 
+pytestmark = pytest.mark.smoke
+
 DATA = Path(os.environ.get("BIOCOLAB_TEST_DATA", Path(__file__).parents[3] / "shared" / "data"))
 
 

@@ -17,7 +17,7 @@ from biocolab_accessor.cli.output import print_json
 from biocolab_accessor.sandbox.server import Sandbox
 from tests.builders import layer_names
 
-pytestmark = pytest.mark.usefixtures("server")
+pytestmark = [pytest.mark.smoke, pytest.mark.usefixtures("server")]
 
 _COMMANDS = ("demo", "sandbox", "check", "submit", "pull", "groups", "studies", "summary", "doctor")
 

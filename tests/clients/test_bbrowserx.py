@@ -24,6 +24,8 @@ from biocolab_accessor.sandbox.server import Sandbox
 
 from .conftest import Script, Scripted, answer
 
+pytestmark = pytest.mark.smoke
+
 
 @pytest.fixture
 def connector(server: Sandbox) -> BBrowserXConnector:

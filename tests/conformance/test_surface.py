@@ -52,6 +52,7 @@ DEFAULTS_OF_OURS = {
     ("Study.matrix", "unit"): "lognorm",
     # Lists that all calls would share.
     ("BBrowserXConnector.get_metadata", "fields"): (),
+    ("BBrowserXConnector.submit_study_from_sever", "authors"): (),
     ("BBrowserXConnector.post_request", "data"): None,
 }
 

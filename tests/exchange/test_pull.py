@@ -21,6 +21,8 @@ from biocolab_accessor.inbound.study import Study
 from biocolab_accessor.outbound.submission import Submission
 from biocolab_accessor.sandbox.server import Sandbox
 
+pytestmark = pytest.mark.smoke
+
 
 def labels(column: pd.Series) -> list[object]:
     return list(column.astype(object))

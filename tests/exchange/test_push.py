@@ -46,6 +46,7 @@ def fill(adata: ad.AnnData, prefix: str) -> list[str]:
     return [f"{prefix}{name}" for name in EVERY_KIND]
 
 
+@pytest.mark.smoke
 class TestRoundTrip:
     def test_every_kind_of_column_comes_back_equal(self, pbmc: ad.AnnData, study: Study) -> None:
         names = fill(pbmc, "all_")

@@ -37,6 +37,7 @@ def without_time(adata: ad.AnnData) -> ad.AnnData:
     return adata
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize("options", [{}, {"layers": ["lognorm"], "compression": None}, {"genes": ["CD3D", "LYZ"]}])
 def test_the_file_is_what_would_be_in_memory(study, tmp_path: Path, options: dict, monkeypatch) -> None:
     monkeypatch.setattr(disk, "_MOST", 5000)
@@ -55,6 +56,7 @@ def test_backed_is_the_file(study, tmp_path: Path) -> None:
         study.to_anndata(backed=tmp_path / "x.h5ad", format="csc")
 
 
+@pytest.mark.smoke
 def test_lazy_is_taken_by_scanpys_own_functions(study, tmp_path: Path) -> None:
     import scanpy as sc
 

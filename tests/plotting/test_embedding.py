@@ -11,6 +11,8 @@ from biocolab_accessor.errors import InvalidArgument
 from biocolab_accessor.plotting.colors import MISSING
 from biocolab_accessor.plotting.embedding import draw_embedding
 
+pytestmark = pytest.mark.smoke
+
 
 def points() -> np.ndarray:
     return np.random.default_rng(0).normal(size=(600, 2))

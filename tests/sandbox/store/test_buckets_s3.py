@@ -34,17 +34,19 @@ def store() -> Iterator[str]:
     command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     url = f"http://127.0.0.1:{port}"
+    try:
 
-    def answers() -> bool:
-        assert process.poll() is None
-        with suppress(requests.ConnectionError):
-            return requests.get(url, timeout=PATIENCE).ok
-        return False
+        def answers() -> bool:
+            assert process.poll() is None
+            with suppress(requests.ConnectionError):
+                return requests.get(url, timeout=PATIENCE).ok
+            return False
 
-    until(answers)
-    yield url
-    process.terminate()
-    process.wait(PATIENCE)
+        until(answers)
+        yield url
+    finally:
+        process.terminate()
+        process.wait(PATIENCE)
 
 
 @pytest.fixture
@@ -65,6 +67,7 @@ def bucket(server: Sandbox, store: str, files: s3fs.S3FileSystem) -> Iterator[st
     server.remove_bucket(id_)
 
 
+@pytest.mark.smoke
 def test_a_submission_from_s3_is_read_back_bit_for_bit(
     server: Sandbox, bucket: str, files: s3fs.S3FileSystem, counts: ad.AnnData, tmp_path: Path
 ) -> None:
