@@ -12,12 +12,22 @@ from pathlib import Path
 from biocolab_accessor.errors import InvalidFile
 from biocolab_accessor.naming import listing
 
-__all__ = ["COSMX", "COSMX_V2", "VIZGEN", "VIZGEN_V2", "XENIUM", "Content", "batch_content", "write_archive"]
+__all__ = [
+    "COSMX",
+    "COSMX_V2",
+    "REQUIRED",
+    "VIZGEN",
+    "VIZGEN_V2",
+    "XENIUM",
+    "Content",
+    "batch_content",
+    "write_archive",
+]
 
 VIZGEN, COSMX, XENIUM, VIZGEN_V2, COSMX_V2 = 9, 10, 11, 14, 19
 
 # By what their names end with, whatever the case: files, and folders with all that is in them.
-_REQUIRED: dict[int, tuple[tuple[str, ...], tuple[str, ...]]] = {
+REQUIRED: dict[int, tuple[tuple[str, ...], tuple[str, ...]]] = {
     COSMX: (("tx_file.csv", "fov_positions_file.csv"), ("celllabels", "rawmorphologyimages")),
     COSMX_V2: ((), ("cellstatsdir", "analysisresults", "runsummary")),
     VIZGEN: (("detected_transcripts.csv",), ("cell_boundaries", "images")),
@@ -71,7 +81,7 @@ def batch_content(folder: Path, platform: int) -> Content:
     seen = sorted(path for path in _listed(folder) if not path.name.startswith("."))
     if platform == VIZGEN and any(path.name.lower().endswith(".parquet") for path in seen):
         platform = VIZGEN_V2
-    files, folders = _REQUIRED[platform]
+    files, folders = REQUIRED[platform]
     found = [_only([p for p in seen if p.is_file()], end, folder, "file") for end in files]
     found += [_only([p for p in seen if p.is_dir()], end, folder, "folder") for end in folders]
     entries = [entry for path in found for entry in _entries(path, path.name, (os.path.realpath(folder),))]
