@@ -133,7 +133,8 @@ def write_archive(content: Content, target: Path, on_bytes: Callable[[int], obje
 def _add(archive: zipfile.ZipFile, info: zipfile.ZipInfo, path: Path, on_bytes: Callable[[int], object]) -> None:
     before, size = path.stat(), 0
     with path.open("rb") as source, archive.open(info, "w") as member:
-        while piece := source.read(_PIECE):
+        # A file that grows as fast as it is read would never end.
+        while size <= before.st_size and (piece := source.read(_PIECE)):
             member.write(piece)
             size += len(piece)
             on_bytes(len(piece))

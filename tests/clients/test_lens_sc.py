@@ -9,8 +9,9 @@ import signal
 import stat
 import subprocess
 import tempfile
+import threading
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
@@ -90,10 +91,10 @@ def connector(server: Sandbox) -> LensSCConnector:
 
 
 @pytest.fixture
-def lens(scripted: Scripted) -> Iterator[LensSCConnector]:
+def lens(scripted: Scripted) -> LensSCConnector:
     """A connector to a server that takes everything and keeps the requests."""
     scripted.answers(lens_server)
-    yield LensSCConnector(scripted.host, "a token of the tests")
+    return LensSCConnector(scripted.host, "a token of the tests")
 
 
 def state(folder: Path) -> dict[str, tuple[bytes, int]]:
@@ -375,8 +376,6 @@ def test_a_group_that_is_not_there_and_a_task_that_fails_are_typed_errors(
 
 
 def test_a_server_that_stays_silent_is_given_up(lens: LensSCConnector, scripted: Scripted) -> None:
-    import threading
-
     over = threading.Event()
 
     def wait(_: BaseHTTPRequestHandler) -> None:
