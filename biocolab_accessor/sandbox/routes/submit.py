@@ -151,7 +151,7 @@ def _from_bucket(site: Site, user: str, body: Body, bucket_id: Any) -> Any:
 def _study_type(body: Body) -> int:
     study_type = body.get("study_type")
     if not isinstance(study_type, int) or study_type not in STUDY_TYPES:
-        detail = f"study_type {study_type!r} cannot be submitted: BBrowserX does not do spatial studies, which go to Lens"
+        detail = f"study_type {study_type!r} is not taken: BBrowserX does not do spatial studies, which go to Lens"
         raise Refusal(422, detail)
     return study_type
 
