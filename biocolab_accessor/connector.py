@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 
@@ -17,12 +19,12 @@ from biocolab_accessor.secret import Secret
 from biocolab_accessor.studio import STUDIO_HOST, studio_settings
 
 if TYPE_CHECKING:
-    from bioturing_connector.lens_bulk_connector import LensBulkConnector
-    from bioturing_connector.lens_sc_connector import LensSCConnector
+    from biocolab_accessor.clients.lens_bulk import LensBulkConnector
+    from biocolab_accessor.clients.lens_sc import LensSCConnector
 
 __all__ = ["EConnector"]
 
-_Client = TypeVar("_Client", BBrowserXConnector, BioFlexConnection)
+_Client = TypeVar("_Client")
 
 _PRIVATE = Service(
     title="the BBrowserX private server",
@@ -53,7 +55,7 @@ _BIOFLEX = Service(
     "The token is made in the user settings of BioColab or BioStudio.",
 )
 
-
+_T2D = "/t2d_index_tool/"
 Source = Literal["bioflex", "bbrowserx", "talk2data"]
 _SOURCES: tuple[Source, ...] = ("bbrowserx", "talk2data", "bioflex")
 
@@ -138,7 +140,7 @@ class EConnector:
         self._studio_token = Secret(studio_token, "argument studio_token") if studio_token else None
         self._use_token_from_api = use_token_from_api
         self._ssl = ssl
-        self._clients: dict[tuple[type, str, Secret, Any], Any] = {}
+        self._clients: dict[tuple[Callable[..., Any], str, Secret, Any], Any] = {}
 
     def __repr__(self) -> str:
         given = {**{k: v for k, v in self._hosts.items() if v}, **{k: "****" for k, v in self._tokens.items() if v}}
@@ -268,44 +270,46 @@ class EConnector:
     def get_lensbulk(
         self, private_host: str = "", private_token: str = "", ssl: bool | str | Path | None = None
     ) -> LensBulkConnector:
-        """The official connector to a Lens Bulk server; its address (``…/lens_bulk/``) has to be given.
+        """A connector to a Lens Bulk server.
 
         Parameters
         ----------
-        private_host, private_token, ssl
-            As for :meth:`get_bbrowserx`.
+        private_host
+            ``https://company/lens_bulk/``. Without it, the private host of this object, where
+            ``…/t2d_index_tool/`` becomes ``…/lens_bulk/``.
+        private_token, ssl
+            As for :meth:`get_bbrowserx`, which says what it raises.
 
         Examples
         --------
         >>> import biocolab_accessor as bc
         >>> connector = bc.EConnector(private_token="70d2acfd")
-        >>> type(connector.get_lensbulk("https://company.example/lens_bulk/", "70d2acfd")).__name__
-        'LensBulkConnector'
+        >>> connector.get_lensbulk("https://company.example/lens_bulk/")
+        LensBulkConnector(host='https://company.example/lens_bulk/')
         """
-        from bioturing_connector.lens_bulk_connector import LensBulkConnector
-
-        return self._lens(LensBulkConnector, private_host, private_token, ssl)
+        return cast("LensBulkConnector", self._lens("lens_bulk", "LensBulkConnector", private_host, private_token, ssl))
 
     def get_lenssc(
         self, private_host: str = "", private_token: str = "", ssl: bool | str | Path | None = None
     ) -> LensSCConnector:
-        """The official connector to a Lens SC server; its address (``…/lens_sc/``) has to be given.
+        """A connector to a Lens SC server.
 
         Parameters
         ----------
-        private_host, private_token, ssl
-            As for :meth:`get_bbrowserx`.
+        private_host
+            ``https://company/lens_sc/``. Without it, the private host of this object, where ``…/t2d_index_tool/``
+            becomes ``…/lens_sc/``.
+        private_token, ssl
+            As for :meth:`get_bbrowserx`, which says what it raises.
 
         Examples
         --------
         >>> import biocolab_accessor as bc
         >>> connector = bc.EConnector(private_token="70d2acfd")
-        >>> type(connector.get_lenssc("https://company.example/lens_sc/", "70d2acfd")).__name__
-        'LensSCConnector'
+        >>> connector.get_lenssc("https://company.example/lens_sc/")
+        LensSCConnector(host='https://company.example/lens_sc/')
         """
-        from bioturing_connector.lens_sc_connector import LensSCConnector
-
-        return self._lens(LensSCConnector, private_host, private_token, ssl)
+        return cast("LensSCConnector", self._lens("lens_sc", "LensSCConnector", private_host, private_token, ssl))
 
     def submit_h5ad(
         self,
@@ -415,17 +419,24 @@ class EConnector:
         stored_name = f"BioStudio at {self._studio_host}" if self._use_token_from_api else str(KeyFile())
         return resolve(service, arguments, self.get_settings, stored_name)
 
-    def _client(self, kind: type[_Client], found: Credentials, ssl: bool | str | Path | None) -> _Client:
+    def _client(self, kind: Callable[..., _Client], found: Credentials, ssl: bool | str | Path | None) -> _Client:
         ssl = self._ssl if ssl is None else ssl
         key = (kind, found.host, found.token, str(ssl))
         if key not in self._clients:
             self._clients[key] = kind(host=found.host, token=found.token, ssl=ssl)
         return cast("_Client", self._clients[key])
 
-    def _lens(self, kind: Callable[..., Any], host: str, token: str, ssl: bool | str | Path | None) -> Any:
+    def _lens(self, server: str, name: str, host: str, token: str, ssl: bool | str | Path | None) -> Any:
+        try:
+            kind = getattr(import_module(f"biocolab_accessor.clients.{server}"), name)
+        except ModuleNotFoundError as error:
+            msg = f"the installed bioturing_connector has no {name}: pip install -U bioturing-connector"
+            raise ConfigurationError(msg) from error
         found = self._resolve(_PRIVATE, host, token)
-        ssl = self._ssl if ssl is None else ssl
-        return kind(host=found.host, token=found.token.reveal(), ssl=str(ssl) if isinstance(ssl, Path) else ssl)
+        if not host and found.host.endswith(_T2D):
+            # The servers of one company lie side by side, and the one of BBrowserX is never the one of Lens.
+            found = replace(found, host=f"{found.host.removesuffix(_T2D)}/{server}/")
+        return self._client(kind, found, ssl)
 
 
 def _warn_of_old_name(old: str, name: str) -> None:

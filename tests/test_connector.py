@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pickle
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from bioturing_connector.typing import InputMatrixType, Species, StudyType
 
 import biocolab_accessor as bc
 from biocolab_accessor.connector import EConnector
-from biocolab_accessor.errors import InsecureHost, InvalidArgument, InvalidHost, InvalidToken
+from biocolab_accessor.errors import ConfigurationError, InsecureHost, InvalidArgument, InvalidHost, InvalidToken
 from biocolab_accessor.sandbox.server import Sandbox
 
 
@@ -127,6 +128,26 @@ def test_lens_connectors_are_the_official_ones() -> None:
     connector = EConnector(private_host="https://h.example/lens_sc", private_token="t")
     assert isinstance(connector.get_lenssc(), LensSCConnector)
     assert isinstance(connector.get_lensbulk(), LensBulkConnector)
+
+
+def test_a_lens_server_is_looked_for_beside_bbrowserx_where_no_address_is_given() -> None:
+    connector = EConnector(private_host="https://h.example/a/t2d_index_tool", private_token="t")
+    assert connector.get_lenssc().host == "https://h.example/a/lens_sc/"
+    assert connector.get_lensbulk().host == "https://h.example/a/lens_bulk/"
+    assert connector.get_lensbulk("https://h.example/t2d_index_tool/").host == "https://h.example/t2d_index_tool/"
+    assert connector.get_bbrowserx().host == "https://h.example/a/t2d_index_tool/"
+    assert connector.get_lenssc() is connector.get_lenssc()
+
+
+def test_a_connector_package_without_lens_is_a_typed_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("bioturing_connector.lens_sc_connector", "bioturing_connector.lens_bulk_connector"):
+        monkeypatch.setitem(sys.modules, name, None)
+    for name in ("lens_sc", "lens_bulk"):
+        monkeypatch.delitem(sys.modules, f"biocolab_accessor.clients.{name}", raising=False)
+    connector = EConnector(private_host="https://h.example/lens_sc", private_token="t")
+    for getter in (connector.get_lenssc, connector.get_lensbulk):
+        with pytest.raises(ConfigurationError, match=r"has no Lens\w+Connector: pip install -U"):
+            getter()
 
 
 @pytest.mark.parametrize(

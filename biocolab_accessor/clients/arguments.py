@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
+import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import PurePath
 from typing import Any
@@ -14,7 +15,7 @@ from biocolab_accessor.given import given_names
 from biocolab_accessor.naming import listing
 from biocolab_accessor.species import known_species
 
-__all__ = ["expect_distinct", "expect_study_type", "name_list", "plain", "submit_arguments"]
+__all__ = ["batch_name", "described", "expect_distinct", "expect_study_type", "name_list", "plain", "submit_arguments"]
 
 _BOUNDS = ("min_counts", "min_genes", "max_counts", "max_genes", "mt_percentage")
 _MATRIX_TYPES = ("raw", "normalized")
@@ -61,10 +62,7 @@ def submit_arguments(
     _, *named = bound.arguments.items()
     arguments = {name: plain(value) for name, value in named}
     arguments["species"] = known_species(arguments["species"])
-    authors = arguments["authors"]
-    if authors is not None and not (isinstance(authors, list) and all(isinstance(author, str) for author in authors)):
-        msg = f"authors is {authors!r}: give a list of names, ['Ada Lovelace']"
-        raise InvalidArgument(msg)
+    _expect_names(arguments["authors"])
     if "input_matrix_type" in arguments and arguments["input_matrix_type"] not in _MATRIX_TYPES:
         # The official client takes all that is not "raw" for "normalized".
         msg = f"input_matrix_type is {arguments['input_matrix_type']!r}: give 'raw' or 'normalized'"
@@ -80,6 +78,34 @@ def submit_arguments(
             mtx = arguments["study_type"] == _MTX_10X
             expect_distinct([batch["name"] if mtx else PurePath(batch["matrix"]).name for batch in batches])
     return arguments
+
+
+def described(group_id: Any, study_id: Any, name: Any, authors: Any, abstract: Any, species: Any) -> dict[str, Any]:
+    """What a submission to Lens says about the study and where it goes to.
+
+    Raises
+    ------
+    InvalidArgument
+        The server would refuse one of them after the upload, or take it for something else.
+    """
+    given = {"group_id": group_id, "name": name, "abstract": abstract}
+    given |= {} if study_id is None else {"study_id": study_id}
+    for argument, value in given.items():
+        if not isinstance(plain(value), str) or (argument.endswith("_id") and not plain(value)):
+            msg = f"{argument} is {value!r:.100}: give a text"
+            raise InvalidArgument(msg)
+    names = plain(authors)
+    _expect_names(names)
+    return {
+        "species": known_species(species),
+        "group_id": plain(group_id),
+        "study_info": {
+            "study_hash_id": uuid.uuid4().hex if study_id is None else plain(study_id),
+            "name": plain(name),
+            "authors": names or [],
+            "abstract": plain(abstract),
+        },
+    }
 
 
 def expect_study_type(study_type: Any) -> None:
@@ -133,6 +159,12 @@ def name_list(given: Iterable[str], argument: str) -> list[str]:
     return given_names(given, argument)
 
 
+def _expect_names(authors: Any) -> None:
+    if authors is not None and not (isinstance(authors, list) and all(isinstance(author, str) for author in authors)):
+        msg = f"authors is {authors!r}: give a list of names, ['Ada Lovelace']"
+        raise InvalidArgument(msg)
+
+
 def _batches(batch_info: Any, study_type: Any) -> list[dict[str, Any]]:
     expect_study_type(study_type)
     if not isinstance(batch_info, list) or not all(isinstance(batch, Mapping) for batch in batch_info):
@@ -152,12 +184,19 @@ def _batches(batch_info: Any, study_type: Any) -> list[dict[str, Any]]:
         return batch_info
     # From a bucket the official client names them so, too.
     return [
-        {**batch, "name": _batch_name(batch.get("name") or PurePath(batch["matrix"]).parent.name or f"Batch {number}")}
+        {**batch, "name": batch_name(batch.get("name") or PurePath(batch["matrix"]).parent.name or f"Batch {number}")}
         for number, batch in enumerate(batch_info, 1)
     ]
 
 
-def _batch_name(name: Any) -> str:
+def batch_name(name: Any) -> str:
+    """The name of a batch, which becomes part of file names on the server.
+
+    Raises
+    ------
+    InvalidArgument
+        It cannot be.
+    """
     if not isinstance(name, str) or not name.isprintable() or not {"/", "\\"}.isdisjoint(name):
         msg = f"the batch name {name!r} would be part of a file's name on the server: give one without / and \\"
         raise InvalidArgument(msg)

@@ -80,27 +80,5 @@ class OfficialConnector(BBrowserXConnector):
         """Export the standard terms assigned in some studies, or in all. bioturing-connector has it from 1.11 on."""
         return cast("dict[str, Any]", self.post_request("api/v1/export_std_metadata", {"study_ids": study_ids}))
 
-    def get_download_study_url(
-        self, group_id: str, study_id: str, study_type: int = _H5AD, species: str = "human"
-    ) -> dict[str, Any]:
-        """Have a study exported, and get the url and name of its file. bioturing-connector has it from 1.9 on.
-
-        Parameters
-        ----------
-        group_id, study_id
-            The study is given by its uuid.
-        study_type
-            ``2`` for h5ad, ``5`` for rds; a sandbox makes h5ad only.
-        species
-            Of the study.
-
-        Raises
-        ------
-        TaskFailed
-            The export ended in an error.
-        """
-        body = {"species": species, "group_id": group_id, "study_id": study_id, "context": [], "study_type": study_type}
-        return cast("dict[str, Any]", self.get_export_log(group_id, self._start("export_study", body)))
-
     def _start(self, route: str, body: Mapping[str, Any]) -> str | int:
         return started_task(self.post_request(f"api/v1/{route}", body), f"{self.host}api/v1/{route}")

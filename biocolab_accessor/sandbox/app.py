@@ -18,7 +18,7 @@ from starlette.routing import Route
 
 from biocolab_accessor.sandbox.large_file import LargeFile
 from biocolab_accessor.sandbox.refusal import Refusal, json_object
-from biocolab_accessor.sandbox.routes import account, bioflex, study, submit, terms
+from biocolab_accessor.sandbox.routes import account, bioflex, lens, study, submit, terms
 from biocolab_accessor.sandbox.routes.page import page_routes
 from biocolab_accessor.sandbox.routes.studio import studio_routes
 from biocolab_accessor.sandbox.site import Site
@@ -34,7 +34,7 @@ API = "/t2d_index_tool/api/v1/"
 """Where the routes of BBrowserX and Talk2Data are."""
 
 LENS_APIS = ("/lens_sc/api/v1/", "/lens_bulk/api/v1/")
-"""The same routes for the clients of Lens, which find no way to submit."""
+"""The same routes for the clients of Lens, which submit spatial studies."""
 
 _HEADER = "bioturing-api-token"
 _LONGEST_JSON = 512 << 20
@@ -60,12 +60,12 @@ def make_app(site: Site) -> Starlette:
     }
     uploads: dict[str, Take] = {**submit.UPLOADS}
     routes += _api(site, API, enveloped, uploads)
-    refused: dict[str, Handler] = dict.fromkeys(submit.ROUTES, _no_lens)
-    for prefix in LENS_APIS:
-        routes += _api(site, prefix, {**enveloped, **refused}, dict.fromkeys(uploads, _no_lens))
+    others = dict.fromkeys(("submit_processed_study_from_local", "submit_study_from_server"), _no_lens)
+    for prefix, own in zip(LENS_APIS, (lens.SC_ROUTES, lens.BULK_ROUTES), strict=True):
+        routes += _api(site, prefix, {**enveloped, **others, **own}, uploads)
     # The link is the secret, as with the real servers: a browser sends no token header.
-    for path in ("/api/export/{name}", "/t2d_index_tool/api/export/{name}"):
-        routes.append(Route(path, _download_endpoint(site), methods=["GET"]))
+    for path in ("/api", "/t2d_index_tool/api", "/lens_sc/api", "/lens_bulk/api"):
+        routes.append(Route(f"{path}/export/{{name}}", _download_endpoint(site), methods=["GET"]))
     routes += studio_routes(site)
     routes += page_routes(site)
     return Starlette(routes=routes, exception_handlers={404: _no_route, 405: _no_route})
@@ -84,7 +84,7 @@ def _api(site: Site, prefix: str, handlers: Mapping[str, Handler], uploads: Mapp
 
 
 def _no_lens(*_: Any) -> Any:
-    raise Refusal(422, "the sandbox does not process spatial studies (Lens): submit to BBrowserX or Talk2Data")
+    raise Refusal(422, "Lens takes no such submission: submit it to BBrowserX or Talk2Data")
 
 
 def _json_endpoint(site: Site, handler: Handler, header: str) -> Endpoint:

@@ -11,9 +11,23 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import sparse
 
-__all__ = ["Cells", "ProcessingError", "cell_totals", "join_batches", "keep_cells", "lognorm"]
+__all__ = ["PLACES", "Cells", "ProcessingError", "cell_totals", "join_batches", "keep_cells", "lognorm"]
+
+PLACES = ("spatial", "X_spatial")
+"""Keys of obsm that say where cells lie. Their values are served as JSON, exactly, and not as float32 only."""
 
 _TARGET = 1e4
+# How Xenium, CosMx and Vizgen call what stands for no gene.
+_CONTROLS = (
+    "negcontrol",
+    "negprb",
+    "negative",
+    "antisense",
+    "blank",
+    "systemcontrol",
+    "falsecode",
+    "unassignedcodeword",
+)
 
 
 class ProcessingError(Exception):
@@ -33,7 +47,7 @@ class Cells:
     obs
         A row for each cell, in order; the index does not matter.
     obsm
-        Coordinates by key, each (n_cells, n_dims) float32.
+        Coordinates by key, each (n_cells, n_dims) float32; those of PLACES in the dtype that they came in.
     """
 
     matrix: sparse.csr_matrix
@@ -110,7 +124,8 @@ def keep_cells(cells: Cells, filters: dict[str, float]) -> NDArray[np.intp]:
         With the matrix that was submitted.
     filters
         ``min_counts``, ``min_genes``, ``max_counts``, ``max_genes`` and ``mt_percentage``, the last as a fraction. What
-        is not above 0, or not below 1 for the fraction, is no bound.
+        is not above 0, or not below 1 for the fraction, is no bound. ``neg_controls_percentage`` is in percent, and
+        may be missing.
     """
     matrix = cells.matrix
     totals = cell_totals(matrix)
@@ -126,6 +141,10 @@ def keep_cells(cells: Cells, filters: dict[str, float]) -> NDArray[np.intp]:
         mito = np.array([name.upper().startswith("MT-") for name in cells.features], bool)
         share = cell_totals(matrix[:, mito]) / np.where(totals > 0, totals, 1)
         keep &= share <= filters["mt_percentage"]
+    if filters.get("neg_controls_percentage", 100) < 100:
+        controls = np.array([name.lower().startswith(_CONTROLS) for name in cells.features], bool)
+        share = cell_totals(matrix[:, controls]) / np.where(totals > 0, totals, 1)
+        keep &= 100 * share <= filters["neg_controls_percentage"]
     return np.flatnonzero(keep)
 
 

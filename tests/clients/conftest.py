@@ -104,3 +104,24 @@ def a_scripted_server() -> Iterator[Scripted]:
 def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     """No pause before an attempt."""
     monkeypatch.setattr("biocolab_accessor.clients.retry._FIRST_DELAY", 0.01)
+
+
+def parts_of(request: dict[str, Any]) -> tuple[dict[str, Any], str, bytes]:
+    """The params, the file name and the bytes of an upload request."""
+    boundary = b"--" + request["headers"]["Content-Type"].partition("boundary=")[2].encode()
+    _, params, file, _ = request["body"].split(boundary)
+    head, _, content = file.partition(b"\r\n\r\n")
+    name = head.decode().partition('filename="')[2].partition('"')[0]
+    return json.loads(params.partition(b"\r\n\r\n")[2]), name, content[: -len(b"\r\n")]
+
+
+def lens_server(handler: BaseHTTPRequestHandler) -> None:
+    """Answers everything as a Lens server whose tasks succeed at once."""
+    answers: dict[str, Any] = {
+        "add_file_upload": {"data": [{"id": "file"}]},
+        "upload_chunk": {"data": {"output_dir": "/there"}},
+        "get_submission_log": {"data": {"status": "SUCCESS", "log": "done\n"}},
+        "commit_submission_result": {"study_info": {"uuid": "u"}},
+    }
+    route = handler.path.rpartition("/")[2]
+    answer(content={"status": 200, **answers.get(route, {"data": {"id": "task"}})})(handler)

@@ -67,7 +67,7 @@ def prepare(folder: Path) -> Path:
     expected["tsv"] = _write_tsv(folder, cells[:150, 9000:12000])
     _write_bucket(folder, cells, expected)
     _write_processed(folder / "processed", cells)
-    _write_spatial(folder)
+    _write_spatial(folder, expected)
     path = folder / "expected.json"
     path.write_text(json.dumps(expected), encoding="utf-8")
     return path
@@ -236,12 +236,72 @@ def _write_processed(folder: Path, cells: ad.AnnData) -> None:
         connection.close()
 
 
-def _write_spatial(folder: Path) -> None:
-    """What the Lens connectors ask for before they send anything; the content is not looked at by the sandbox."""
-    xenium, visium = folder / "xenium", folder / "visium"
-    xenium.mkdir()
-    visium.mkdir()
-    for name in ("experiment.xenium", "cell_boundaries.csv.gz", "transcripts.csv.gz", "morphology_mip.ome.tif"):
-        (xenium / name).write_bytes(b"made up")
-    for name in ("matrix.h5", "hires.png", "position.csv", "scale.json"):
-        (visium / name).write_bytes(b"made up")
+def _write_spatial(folder: Path, expected: dict[str, Any]) -> None:
+    """Visium and Xenium with real places of cells; what only has to be there is made up."""
+    with h5py.File(folder / "10x.h5") as file:
+        genes, n_cells = (int(n) for n in file["matrix/shape"][()])
+        arrays = tuple(file[f"matrix/{part}"][()] for part in ("data", "indices", "indptr"))
+    spots = _named(
+        sparse.csr_matrix(arrays, shape=(n_cells, genes)), *(expected["10x"][n] for n in ("barcodes", "features"))
+    )
+    spots.obs["Batch"] = "lane"
+    number = np.arange(n_cells)
+    spots.obsm["spatial"] = np.column_stack([7 * number % 1009, 13 * number % 997]).astype(np.float32)
+    rows = [
+        f"{name},1,{i},{i},{int(y)},{int(x)}\n"
+        for i, (name, (x, y)) in enumerate(zip(spots.obs_names, spots.obsm["spatial"], strict=True))
+    ]
+    for place in (folder / "visium", folder / "bucket" / "visium" / "lane"):
+        place.mkdir(parents=True)
+        os.link(folder / "10x.h5", place / "matrix.h5")
+        (place / "position.csv").write_text("".join(reversed(rows)))
+        for name in ("hires.png", "scale.json", "image.tif", "matrix.xlsx", "study.rds"):
+            (place / name).write_bytes(b"made up")
+    expected["visium"] = _study(folder, "visium", spots)
+    left, right = (_write_xenium(folder, name) for name in ("left", "right"))
+    both = ad.concat([left, right], join="outer")
+    # The genes of the first batch, then those that only the second one has.
+    both = both[:, [*sorted(left.var_names), *sorted(set(right.var_names) - set(left.var_names))]].copy()
+    for name, cells in (("xenium", both[both.obs["Batch"] == "left"].copy()), ("xeniums", both)):
+        seen = np.asarray(cells.X.sum(axis=0)).ravel() > 0
+        expected[name] = _study(folder, name, cells[:, seen].copy())
+        expected[name]["centers"] = {
+            str(sample): {
+                "cell": list(cells.obs_names[cells.obs["Batch"] == sample]),
+                **{
+                    axis: cells.obsm["spatial"][cells.obs["Batch"] == sample, i].tolist() for i, axis in enumerate("xy")
+                },
+            }
+            for sample in dict.fromkeys(cells.obs["Batch"])
+        }
+
+
+def _write_xenium(folder: Path, name: str) -> ad.AnnData:
+    """A folder as the instrument writes it, here and in the bucket, and its cells."""
+    rng = np.random.default_rng(len(name))
+    counts = rng.poisson(0.8, (30, 12)).astype(np.float32)
+    counts[:, 0] += 1
+    cells, genes = [f"{name}-{i}" for i in range(30)], [f"GENE{i + len(name)}" for i in range(12)]
+    places = rng.integers(0, 4000, size=(30, 2)) / 8
+    corners = [(-1, -1), (1, -1), (1, 1), (-1, 1), (-1, -1)]
+    boundaries = "cell_id,vertex_x,vertex_y\n" + "".join(
+        f"{cell},{x + dx},{y + dy}\n" for cell, (x, y) in zip(cells, places, strict=True) for dx, dy in corners
+    )
+    found = [(cells[i], genes[j]) for i, j in zip(*np.nonzero(counts), strict=True) for _ in range(int(counts[i, j]))]
+    found += [("UNASSIGNED", genes[0])] * 5
+    rng.shuffle(found)
+    transcripts = "transcript_id,cell_id,feature_name\n" + "".join(
+        f"{i},{cell},{gene}\n" for i, (cell, gene) in enumerate(found)
+    )
+    for place in (folder / "xenium" / name, folder / "bucket" / "xenium" / name):
+        place.mkdir(parents=True)
+        (place / "cell_boundaries.csv.gz").write_bytes(gzip.compress(boundaries.encode()))
+        (place / "transcripts.csv.gz").write_bytes(gzip.compress(transcripts.encode()))
+        (place / "experiment.xenium").write_text("{}")
+        (place / "morphology_mip.ome.tif").write_bytes(b"made up")
+        (place / "analysis_summary.html").write_text("not needed")
+    adata = ad.AnnData(
+        sparse.csr_matrix(counts), obs=pd.DataFrame({"Batch": name}, index=cells), var=pd.DataFrame(index=genes)
+    )
+    adata.obsm["spatial"] = places
+    return adata

@@ -101,6 +101,8 @@ def route_of(path: str) -> str:
         if path.startswith(prefix):
             return path.removeprefix(prefix)
     head, _, _ = path.rpartition("/")
+    if head.startswith(("/lens_sc/", "/lens_bulk/")):
+        head = "/t2d_index_tool/api/export"  # the same route, below another server's path
     return f"{head}/{{name}}" if head.endswith("/api/export") else path
 
 

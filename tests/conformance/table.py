@@ -41,6 +41,8 @@ def drive_ours(expected: Path, *options: str) -> Run:
     packages = {name: version(name) for name in ("bioflex", "bioturing-connector")}
     commands = [
         [sys.executable, "drive_bbrowserx.py", "--client", f"{_OURS}.clients.bbrowserx:BBrowserXConnector", *options],
+        [sys.executable, "drive_lens.py", "--client", f"{_OURS}.clients.lens_bulk:LensBulkConnector", *options],
+        [sys.executable, "drive_lens.py", "--client", f"{_OURS}.clients.lens_sc:LensSCConnector", *options],
         [sys.executable, "drive_bioflex.py", "--client", f"{_OURS}.clients.bioflex:BioFlexConnection", *options],
     ]
     root = str(Path(__file__).parents[2])

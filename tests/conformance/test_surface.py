@@ -14,6 +14,8 @@ import bioflex.database
 import bioflex.metadata
 import bioflex.study
 import bioturing_connector.bbrowserx_connector
+import bioturing_connector.lens_bulk_connector
+import bioturing_connector.lens_sc_connector
 import pytest
 import typer.main
 
@@ -21,7 +23,7 @@ import biocolab_accessor as bc
 from biocolab_accessor import identity, util
 from biocolab_accessor.accessors import AnnDataAccessor, DataFrameAccessor
 from biocolab_accessor.cli import app
-from biocolab_accessor.clients import bbrowserx
+from biocolab_accessor.clients import bbrowserx, lens_bulk, lens_sc
 from biocolab_accessor.clients import bioflex as ours
 from biocolab_accessor.config import Settings
 from biocolab_accessor.connector import EConnector
@@ -41,7 +43,10 @@ OFFICIAL = [
     *((bioflex.connection.Connection, ours.BioFlexConnection), (bioflex.database.Database, ours.Database)),
     *((bioflex.study.Study, ours.Study), (bioflex.metadata.Metadata, ours.Metadata)),
     (bioturing_connector.bbrowserx_connector.BBrowserXConnector, bbrowserx.BBrowserXConnector),
+    (bioturing_connector.lens_bulk_connector.LensBulkConnector, lens_bulk.LensBulkConnector),
+    (bioturing_connector.lens_sc_connector.LensSCConnector, lens_sc.LensSCConnector),
 ]
+_WHERE = ("local", "s3", "shared_s3")
 DEFAULTS_OF_OURS = {
     # The connector's own setting, so that a certificate bundle is given once.
     ("EConnector", "ssl"): None,
@@ -54,6 +59,23 @@ DEFAULTS_OF_OURS = {
     ("BBrowserXConnector.get_metadata", "fields"): (),
     ("BBrowserXConnector.submit_study_from_sever", "authors"): (),
     ("BBrowserXConnector.post_request", "data"): None,
+    **{
+        (f"{kind}.{method}", argument): default
+        for kind in ("LensBulkConnector", "LensSCConnector")
+        for method, argument, default in (("get_metadata", "fields", ()), ("post_request", "data", None))
+    },
+    **{
+        (f"{kind}.submit_study_from_{method}", argument): None
+        if argument == "batch_info" and "proteomics" in method
+        else ()
+        for kind, methods in (
+            ("LensBulkConnector", _WHERE),
+            ("LensSCConnector", [f"{where}_{what}" for where in _WHERE for what in ("lens_sc", "proteomics")]),
+        )
+        for method in methods
+        for argument in ("authors", "batch_info")
+        if argument == "authors" or "s3" in method
+    },
 }
 
 

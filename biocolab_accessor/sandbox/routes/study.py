@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import pandas as pd
 
 from biocolab_accessor.naming import did_you_mean
+from biocolab_accessor.sandbox.cells import PLACES
 from biocolab_accessor.sandbox.genes import gene_numbers
 from biocolab_accessor.sandbox.refusal import Refusal, text, texts
 from biocolab_accessor.sandbox.routes.account import expect_group, ok
@@ -76,17 +78,21 @@ def get_cell_centers(site: Site, user: str, body: Body) -> Any:
     """Where the cells of a spatial study lie, sample by sample; without the envelope of the other routes."""
     record, folder = _study(site, user, body)
     ids = {row["embedding_name"]: row["embedding_id"] for row in folder.embeddings}
-    name = next((name for name in ("spatial", "X_spatial") if name in ids), None)
+    name = next((name for name in PLACES if name in ids), None)
     places = None if name is None else folder.embedding(ids[name])
     if places is None:
         detail = f"study {record.hash_id!r} has no places of cells (obsm['spatial'])"
         raise Refusal(404, detail)
+    if places.shape[1] < 2 or np.isinf(places).any():
+        detail = f"obsm[{name!r}] of study {record.hash_id!r} is not x and y of each cell, or has infinite values"
+        raise Refusal(422, detail)
     batches = folder.obs.columns.get("Batch")
     labels = batches.as_json() if batches is not None and batches.labels else [record.hash_id] * len(places)
     centers: dict[str, dict[str, list[Any]]] = {}
-    for label, cell, place in zip(labels, folder.barcodes, places.tolist(), strict=True):
+    for label, cell, (x, y, *_) in zip(labels, folder.barcodes, places.tolist(), strict=True):
         sample = centers.setdefault(str(label), {"cell": [], "x": [], "y": []})
-        for key, value in zip(("cell", "x", "y"), (cell, *place), strict=False):
+        # JSON has no word for NaN, which here is a cell without a place.
+        for key, value in (("cell", cell), ("x", x if x == x else None), ("y", y if y == y else None)):
             sample[key].append(value)
     return centers
 

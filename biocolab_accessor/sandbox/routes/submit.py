@@ -23,7 +23,7 @@ from biocolab_accessor.sandbox.work.batches import (
 )
 from biocolab_accessor.sandbox.work.readers import STUDY_TYPES
 
-__all__ = ["ROUTES", "UPLOADS"]
+__all__ = ["ROUTES", "UPLOADS", "start"]
 
 Body = Mapping[str, Any]
 
@@ -56,7 +56,7 @@ def submit_study_from_local(site: Site, user: str, body: Body) -> Any:
         return ok({"id": known.id})
     files = site.uploads.files(user, study_path)
     batches = uploaded_batches(texts(body, "batch_info"), files, body.get("study_type"))
-    return _start(site, user, body, batches, study_path)
+    return start(site, user, body, batches, study_path, _study_type(body))
 
 
 def submit_processed_study_from_local(site: Site, user: str, body: Body) -> Any:
@@ -68,7 +68,7 @@ def submit_processed_study_from_local(site: Site, user: str, body: Body) -> Any:
     files = site.uploads.files(user, study_path)
     batches = [Batch(f"processed folder of {len(files)} files", {})]
     defaults = {"normalize": False, "skip_dimred": True, "filter_params": {}}
-    return _start(site, user, {**body, **defaults}, batches, study_path)
+    return start(site, user, {**body, **defaults}, batches, study_path, _study_type(body))
 
 
 def submit_study_from_s3(site: Site, user: str, body: Body) -> Any:
@@ -84,7 +84,8 @@ def submit_study_from_shared_s3(site: Site, user: str, body: Body) -> Any:
 def submit_study_from_server(site: Site, user: str, body: Body) -> Any:
     """Process files that lie in a folder which the server knows."""
     folder = site.shared_folder(text(body, "shared_folder_path"))
-    return _start(site, user, body, folder_batches(folder, body.get("batch_info"), body.get("study_type")), "")
+    batches = folder_batches(folder, body.get("batch_info"), body.get("study_type"))
+    return start(site, user, body, batches, "", _study_type(body))
 
 
 def get_submission_log(site: Site, user: str, body: Body) -> Any:
@@ -145,20 +146,46 @@ def _from_bucket(site: Site, user: str, body: Body, bucket_id: Any) -> Any:
     groups = [group.id for group in site.accounts.groups(user)]
     bucket = site.buckets.get(bucket_id, groups)
     batches = bucket_batches(bucket, body.get("batch_info"), body.get("study_type"), site.uploads.incoming)
-    return _start(site, user, body, batches, "")
+    return start(site, user, body, batches, "", _study_type(body))
 
 
-def _start(site: Site, user: str, body: Body, batches: list[Batch], study_path: str) -> Any:
-    expect_group(site, user, body)
-    study_type, info = body.get("study_type"), body.get("study_info")
+def _study_type(body: Body) -> int:
+    study_type = body.get("study_type")
     if not isinstance(study_type, int) or study_type not in STUDY_TYPES:
-        detail = f"study_type {study_type!r} cannot be submitted: the sandbox does not do spatial studies (Lens)"
+        detail = f"study_type {study_type!r} is not taken: BBrowserX does not do spatial studies, which go to Lens"
         raise Refusal(422, detail)
+    return study_type
+
+
+def start(
+    site: Site, user: str, body: Body, batches: list[Batch], study_path: str, study_type: int, **more: float
+) -> Any:
+    """Begin the task of a submission.
+
+    Parameters
+    ----------
+    site, user, body
+        The request.
+    batches, study_path
+        What is submitted, and where it was uploaded to.
+    study_type
+        How the worker reads it.
+    more
+        Filters beside those that every server knows.
+
+    Raises
+    ------
+    Refusal
+        The request lacks something.
+    """
+    expect_group(site, user, body)
+    info = body.get("study_info")
     if not isinstance(info, Mapping):
         raise Refusal(422, "study_info must be an object")
     filters = body.get("filter_params")
     filters = filters if isinstance(filters, Mapping) else {}
     known = {"min_counts": 0.0, "min_genes": 0.0, "max_counts": 1e9, "max_genes": 1e9, "mt_percentage": 1.0}
+    known |= more
     kept = {
         "group_id": body["group_id"],
         "species": text(body, "species", longest=50),

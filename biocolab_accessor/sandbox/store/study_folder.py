@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from biocolab_accessor.platforms import link
-from biocolab_accessor.sandbox.cells import Cells, cell_totals
+from biocolab_accessor.sandbox.cells import PLACES, Cells, cell_totals
 from biocolab_accessor.sandbox.store.obs_table import ObsTable
 
 __all__ = ["StudyFolder", "encode"]
@@ -83,7 +83,7 @@ class StudyFolder:
         ObsTable.of(columns).write(path / "obs.npz")
         listed = []
         for number, (name, array) in enumerate([*cells.obsm.items(), *embeddings.items()]):
-            np.save(path / f"embedding_{number}.npy", np.asarray(array, np.float32))
+            np.save(path / f"embedding_{number}.npy", np.asarray(array, None if name in PLACES else np.float32))
             listed.append({"embedding_id": f"{number:032x}", "embedding_name": name})
         (path / "embeddings.json").write_text(json.dumps(listed), encoding="utf-8")
         return cls(path)
@@ -125,8 +125,8 @@ class StudyFolder:
         found: list[dict[str, str]] = json.loads((self.path / "embeddings.json").read_text(encoding="utf-8"))
         return found
 
-    def embedding(self, embedding_id: str) -> NDArray[np.float32] | None:
-        """Coordinates; None where there is no such embedding."""
+    def embedding(self, embedding_id: str) -> NDArray[Any] | None:
+        """Coordinates, float32 unless they are places; None where there is no such embedding."""
         if not re.fullmatch(r"[0-9a-f]{32}", embedding_id):
             return None
         path = self.path / f"embedding_{int(embedding_id, 16)}.npy"

@@ -11,7 +11,16 @@ from biocolab_accessor.sandbox.refusal import Refusal, text
 from biocolab_accessor.sandbox.store.buckets import Bucket, inside
 from biocolab_accessor.sandbox.work.readers import MTX_10X, READABLE
 
-__all__ = ["Batch", "bucket_batches", "fetch", "fetched", "folder_batches", "key_of", "uploaded_batches"]
+__all__ = [
+    "Batch",
+    "bucket_batches",
+    "fetch",
+    "fetched",
+    "folder_batches",
+    "key_of",
+    "named_parts",
+    "uploaded_batches",
+]
 
 _ENDINGS = {"matrix": "matrix.mtx", "features": "features.tsv", "barcodes": "barcodes.csv"}
 
@@ -128,17 +137,28 @@ def fetched(batches: Sequence[Batch]) -> list[Path]:
     return [batch.files[part] for batch in batches for part in batch.remote]
 
 
-def _named(info: Any, study_type: Any) -> list[tuple[str, dict[str, str]]]:
-    # Version 1.1.0 of the connector wraps the object in a list.
-    info = info[0] if isinstance(info, list) and len(info) == 1 else info
+def named_parts(info: Any, parts: Sequence[str]) -> list[tuple[str, dict[str, str]]]:
+    """Name and parts of each batch, of ``batch_info`` as an object.
+
+    Raises
+    ------
+    Refusal
+        It is of another form, or a batch lacks a part.
+    """
+    # Version 1.1.0 of the connector wraps the object in a list, and versions to 1.6.0 send the images of Lens in one.
+    if isinstance(info, list) and len(info) == 1 and isinstance(info[0], Mapping):
+        info = {str(info[0]["name"]).rpartition("/")[2]: info[0]} if "name" in info[0] else info[0]
     if not isinstance(info, Mapping) or not info or not all(isinstance(batch, Mapping) for batch in info.values()):
         raise Refusal(422, "batch_info must be an object of batches")
-    if not _is_read_here(study_type):
-        return [(str(label), {}) for label in info]
-    parts = tuple(_ENDINGS) if study_type == MTX_10X else ("matrix",)
     return [
         (str(batch.get("name") or label), {part: text(batch, part) for part in parts}) for label, batch in info.items()
     ]
+
+
+def _named(info: Any, study_type: Any) -> list[tuple[str, dict[str, str]]]:
+    if not _is_read_here(study_type):
+        return named_parts(info, ())
+    return named_parts(info, tuple(_ENDINGS) if study_type == MTX_10X else ("matrix",))
 
 
 def _is_read_here(study_type: Any) -> bool:

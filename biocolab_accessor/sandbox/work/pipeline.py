@@ -16,6 +16,7 @@ from biocolab_accessor.sandbox.cells import ProcessingError, join_batches, keep_
 from biocolab_accessor.sandbox.store.study_folder import StudyFolder
 from biocolab_accessor.sandbox.work import umap_learn
 from biocolab_accessor.sandbox.work.readers import read_batch
+from biocolab_accessor.sandbox.work.spatial import SPATIAL, UNREAD, read_spatial
 
 __all__ = ["process"]
 
@@ -48,8 +49,16 @@ def process(job: Mapping[str, Any], say: Say) -> None:
     for batch in job["batches"]:
         say(f"Reading batch: {batch['name']}")
         files = {part: Path(path) for part, path in batch["files"].items()}
-        cells = read_batch(batch["name"], job["study_type"], files, normalize=job["normalize"])
+        if job["study_type"] in SPATIAL:
+            cells = read_spatial(batch["name"], job["study_type"], files, say)
+        else:
+            cells = read_batch(batch["name"], job["study_type"], files, normalize=job["normalize"])
         batches.append((batch["name"], cells))
+    if job["study_type"] in UNREAD:
+        say("The files were taken, and the study has no cells: their format is not one that the sandbox reads")
+        StudyFolder.write(Path(job["target"]), batches[0][1], None, {}, {})
+        say("DONE !!!")
+        return
     cells = join_batches(batches)
     del batches
     n_obs, n_vars = cells.matrix.shape

@@ -13,7 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import io, sparse
 
-from biocolab_accessor.sandbox.cells import Cells, ProcessingError
+from biocolab_accessor.sandbox.cells import PLACES, Cells, ProcessingError
 
 __all__ = ["MTX_10X", "READABLE", "STUDY_TYPES", "cells_of_anndata", "read_batch"]
 
@@ -69,7 +69,7 @@ def read_batch(name: str, study_type: int, files: Mapping[str, Path], *, normali
 def cells_of_anndata(adata: ad.AnnData, matrix: Any, features: pd.Index) -> Cells:
     """The cells of an AnnData with one of its matrices."""
     obsm = {
-        key: np.asarray(adata.obsm[key], np.float32)
+        key: np.asarray(adata.obsm[key], None if key in PLACES else np.float32)
         for key in adata.obsm
         if isinstance(adata.obsm[key], np.ndarray) and adata.obsm[key].ndim == 2 and adata.obsm[key].dtype.kind in "fiu"
     }

@@ -233,7 +233,7 @@ def test_a_type_that_the_protocol_does_not_know_is_refused(wire: Wire, content: 
     where = wire.upload("x.h5ad", [content], folder=uuid.uuid4().hex)
     answer = wire.submit(where, ["x.h5ad"], study_type=study_type)
     assert answer.status_code == 422
-    assert "does not do spatial studies" in answer.json()["detail"]
+    assert "does not do spatial studies, which go to Lens" in answer.json()["detail"]
 
 
 class TestBuckets:
@@ -345,18 +345,6 @@ class TestTerms:
         answer = wire.post("study/assign_standardized_term", {**body, **change})
         assert answer.status_code == 404
         assert says in answer.json()["detail"]
-
-
-class TestLens:
-    @pytest.mark.parametrize("prefix", ["lens_sc", "lens_bulk"])
-    def test_it_connects_and_refuses_submissions_before_the_upload(self, wire: Wire, prefix: str) -> None:
-        api = f"{wire.server.url}/{prefix}/api/v1/"
-        answer = requests.post(api + "test_connection", json={}, headers=wire.headers, timeout=10).json()
-        assert (answer["status"], answer["message"]) == (200, "ok")
-        for route in ("add_file_upload", "submit_study_from_local", "submit_study_from_s3"):
-            answer = requests.post(api + route, json=BODY, headers=wire.headers, timeout=10)
-            assert answer.status_code == 422
-            assert "does not process spatial studies" in answer.json()["detail"]
 
 
 class TestStudio:

@@ -1,0 +1,184 @@
+"""Archive: the zip file in which a batch of Lens SC travels, made in a folder of its own and not in the user's."""
+
+from __future__ import annotations
+
+import errno
+import os
+import zipfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from biocolab_accessor.errors import InvalidFile
+from biocolab_accessor.naming import listing
+
+__all__ = [
+    "COSMX",
+    "COSMX_V2",
+    "REQUIRED",
+    "VIZGEN",
+    "VIZGEN_V2",
+    "XENIUM",
+    "Content",
+    "batch_content",
+    "write_archive",
+]
+
+VIZGEN, COSMX, XENIUM, VIZGEN_V2, COSMX_V2 = 9, 10, 11, 14, 19
+
+# By what their names end with, whatever the case: files, and folders with all that is in them.
+REQUIRED: dict[int, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    COSMX: (("tx_file.csv", "fov_positions_file.csv"), ("celllabels", "rawmorphologyimages")),
+    COSMX_V2: ((), ("cellstatsdir", "analysisresults", "runsummary")),
+    VIZGEN: (("detected_transcripts.csv",), ("cell_boundaries", "images")),
+    VIZGEN_V2: (("detected_transcripts.csv", "cell_boundaries.parquet"), ("images",)),
+    XENIUM: (("experiment.xenium", "cell_boundaries.csv.gz", "transcripts.csv.gz", "morphology_mip.ome.tif"), ()),
+}
+# Deflating these again takes time and makes them no smaller.
+_PACKED = (".gz", ".parquet", ".png", ".jpg", ".jpeg", ".zip", ".bz2", ".xz", ".zst")
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_PIECE = 1 << 20
+
+
+@dataclass(frozen=True)
+class Content:
+    """What goes into the archive of a batch.
+
+    Attributes
+    ----------
+    platform
+        Study type of the files: Vizgen's newer format has a number of its own.
+    entries
+        Each path here with its name in the archive; the name of a folder ends in a slash.
+    size
+        Bytes of all files.
+    """
+
+    platform: int
+    entries: tuple[tuple[Path, str], ...]
+    size: int
+
+
+def batch_content(folder: Path, platform: int) -> Content:
+    """The files and folders of a batch that the server needs; everything else in its folder stays here.
+
+    Parameters
+    ----------
+    folder
+        Of the batch; it is only read.
+    platform
+        Study type. A Vizgen folder with a parquet file is of the newer format.
+
+    Raises
+    ------
+    InvalidFile
+        The folder, or something in it, is missing, stands there twice or cannot be read.
+    """
+    if not folder.is_dir():
+        msg = f"there is no folder {folder}"
+        raise InvalidFile(msg)
+    # macOS puts a "._name" beside each file on a foreign disk, which ends as the file does.
+    seen = sorted(path for path in _listed(folder) if not path.name.startswith("."))
+    if platform == VIZGEN and any(path.name.lower().endswith(".parquet") for path in seen):
+        platform = VIZGEN_V2
+    files, folders = REQUIRED[platform]
+    found = [_only([p for p in seen if p.is_file()], end, folder, "file") for end in files]
+    found += [_only([p for p in seen if p.is_dir()], end, folder, "folder") for end in folders]
+    entries = [entry for path in found for entry in _entries(path, path.name, (os.path.realpath(folder),))]
+    return Content(platform, tuple(entries), sum(path.stat().st_size for path, name in entries if name[-1] != "/"))
+
+
+def write_archive(content: Content, target: Path, on_bytes: Callable[[int], object]) -> None:
+    """Write an archive.
+
+    Parameters
+    ----------
+    content
+        What goes into it.
+    target
+        The zip file.
+    on_bytes
+        Called with the number of bytes read.
+
+    Raises
+    ------
+    InvalidFile
+        A file cannot be read or changes meanwhile, or there is no room for the archive.
+    """
+    try:
+        # A file of before 1980 gets the first date that a zip file can hold.
+        with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED, strict_timestamps=False) as archive:
+            for path, name in content.entries:
+                info = zipfile.ZipInfo.from_file(path, name, strict_timestamps=False)
+                if name.endswith("/"):
+                    archive.writestr(info, b"")
+                    continue
+                stored = name.lower().endswith(_PACKED)
+                info.compress_type = zipfile.ZIP_STORED if stored else zipfile.ZIP_DEFLATED
+                _add(archive, info, path, on_bytes)
+    except UnicodeEncodeError as error:
+        msg = f"a file name in the batch is not text: {error.object!r}. Rename the file"
+        raise InvalidFile(msg) from error
+    except OSError as error:
+        if error.errno in _FULL:
+            msg = (
+                f"{target.parent} has no room for the archive of {content.size:,} bytes of files ({error.strerror}): "
+                "set the variable TMPDIR to a folder on another disk"
+            )
+        else:
+            msg = f"{error.filename or target} cannot be packed: {error.strerror or error}"
+        raise InvalidFile(msg) from error
+
+
+def _add(archive: zipfile.ZipFile, info: zipfile.ZipInfo, path: Path, on_bytes: Callable[[int], object]) -> None:
+    before, size = path.stat(), 0
+    with path.open("rb") as source, archive.open(info, "w") as member:
+        # A file that grows as fast as it is read would never end.
+        while size <= before.st_size and (piece := source.read(_PIECE)):
+            member.write(piece)
+            size += len(piece)
+            on_bytes(len(piece))
+    after = path.stat()
+    if size != before.st_size or (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
+        msg = f"{path} was changed while it was packed: call again to send it as it is now"
+        raise InvalidFile(msg)
+
+
+def _only(seen: Sequence[Path], end: str, folder: Path, kind: str) -> Path:
+    """The one path that ends so; one that is called so and nothing else wins."""
+    found = [path for path in seen if path.name.lower().endswith(end)]
+    found = [path for path in found if path.name.lower() == end] or found
+    if len(found) == 1:
+        return found[0]
+    names = listing(path.name for path in (found or seen))
+    if found:
+        msg = f"{folder} has several {kind}s whose names end in {end!r}: {names}. Leave one of them in the folder"
+    else:
+        msg = f"{folder} has no {kind} whose name ends in {end!r}; its {kind}s are {names or 'none'}"
+    raise InvalidFile(msg)
+
+
+def _entries(path: Path, name: str, above: tuple[str, ...]) -> Iterator[tuple[Path, str]]:
+    """A path and all below it, links followed; ``above`` are the folders that it is in."""
+    if path.is_dir():
+        here = os.path.realpath(path)
+        if here in above:
+            msg = f"{path} is a link to a folder that it is in itself: remove the link"
+            raise InvalidFile(msg)
+        yield path, f"{name}/"
+        for inner in sorted(_listed(path)):
+            yield from _entries(inner, f"{name}/{inner.name}", (*above, here))
+        return
+    if not path.is_file() or not os.access(path, os.R_OK):
+        why = "cannot be read" if path.is_file() else "is neither a file nor a folder, or a link to nothing"
+        msg = f"{path} {why}: what is in the folders of a batch is sent"
+        raise InvalidFile(msg)
+    yield path, name
+
+
+def _listed(folder: Path) -> list[Path]:
+    try:
+        return list(folder.iterdir())
+    except OSError as error:
+        msg = f"the folder {folder} cannot be read: {error.strerror}"
+        raise InvalidFile(msg) from error

@@ -1,0 +1,448 @@
+"""Base: what the connectors of BBrowserX, Talk2Data and Lens have in common, over our wire.
+
+Each class is a subclass of bioturing_connector's own: its methods keep their names, arguments and return values. What
+differs is how they fail and what they cost: refusals are typed errors, uploads stream from disk, polling ends.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from numbers import Integral
+from pathlib import Path, PurePosixPath
+from typing import Any, cast
+from urllib.parse import urljoin
+
+import numpy as np
+import pandas as pd
+from bioturing_connector.connector import Connector as _Official
+from numpy.typing import NDArray
+from scipy import sparse
+
+from biocolab_accessor.clients.address import normalise_host
+from biocolab_accessor.clients.answer import unwrap
+from biocolab_accessor.clients.arguments import expect_distinct, name_list, plain
+from biocolab_accessor.clients.http import HttpClient
+from biocolab_accessor.clients.mask import masking
+from biocolab_accessor.clients.metadata_table import columns_on_the_wire, read_table
+from biocolab_accessor.clients.payload import csc_from_base64, decode_array, strings
+from biocolab_accessor.clients.save import save
+from biocolab_accessor.clients.tasks import follow_task, started_task
+from biocolab_accessor.errors import InvalidArgument, InvalidFile, InvalidResponse
+from biocolab_accessor.naming import listing
+from biocolab_accessor.platforms import safe_file_name
+from biocolab_accessor.progress import progress_bar
+from biocolab_accessor.secret import Secret
+from biocolab_accessor.storage.place import place_of
+
+__all__ = ["Connector"]
+
+_H5AD = 2
+_CHUNK = 100 * 1024 * 1024
+_PROCESSED = ("coords.npy", "embeddings.db", "matrix.hdf5", "metadata.db")
+_EMBEDDINGS = "custom_embeddings"
+
+# These start something on the server: sent twice they might do it twice.
+_NOT_IDEMPOTENT = frozenset(
+    {
+        "api/v1/submit_study_from_local",
+        "api/v1/submit_study_from_s3",
+        "api/v1/submit_study_from_shared_s3",
+        "api/v1/submit_study_from_server",
+        "api/v1/submit_processed_study_from_local",
+        "api/v1/export_study",
+    }
+)
+
+
+class _Agent:
+    """Stands where the official connector keeps its HTTP agent; nothing of it is sent but through our session."""
+
+    def __init__(self, http: HttpClient) -> None:
+        self._http = http
+
+    def post(self, url: str, body: Mapping[str, Any] | None = None, check_error: bool = True) -> dict[str, Any]:
+        route = url.removeprefix(self._http.host)
+        with masking(self._http.token):
+            return unwrap(url, self._http.post(url, plain(body or {}), idempotent=route not in _NOT_IDEMPOTENT))
+
+
+class Connector(_Official):
+    """What every connector of bioturing_connector does, over our wire; its subclasses submit.
+
+    Parameters
+    ----------
+    host
+        Address of the server; the last slash may be missing.
+    token
+        The API token, generated in the application.
+    ssl
+        True, or the path of a bundle of certificate authorities, or False.
+    """
+
+    def __init__(self, host: str, token: str | Secret, ssl: bool | str | Path = True) -> None:
+        secret = token if isinstance(token, Secret) else Secret(token, "argument token")
+        self.host = normalise_host(host)
+        super().__init__(self.host, secret, ssl)
+        self.http = HttpClient(self.host, secret, header="bioturing-api-token", ssl=ssl)
+        self._Connector__https_agent = _Agent(self.http)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(host={self.host!r})"
+
+    def query_genes(
+        self, species: str, study_id: str, gene_names: Sequence[str], unit: str = "raw"
+    ) -> sparse.csc_matrix:
+        """Expression of some genes, or of all with an empty list: (n_cells, n_genes) float32."""
+        genes = name_list(gene_names, "gene_names")
+        body = {"species": species, "study_id": study_id, "gene_names": genes, "unit": unit}
+        answer = self.post_request("api/v1/study/query_genes", body)
+        shape = (None, len(genes) if genes else None)
+        return csc_from_base64(answer.get("data"), f"query_genes of {study_id}", shape=shape)
+
+    def get_barcodes(self, species: str, study_id: str) -> list[str]:
+        """Cell barcodes, in the order of the matrix' rows."""
+        return strings(super().get_barcodes(plain(species), study_id), f"barcodes of {study_id}")
+
+    def get_features(self, species: str, study_id: str) -> list[str]:
+        """Gene names, in the order of the matrix' columns."""
+        return strings(super().get_features(plain(species), study_id), f"features of {study_id}")
+
+    def get_metadata(
+        self, species: str, study_id: str, group_id: str | None = None, fields: Sequence[str] = ()
+    ) -> pd.DataFrame:
+        """Metadata as a table, barcodes in its first column; no fields means all."""
+        return pd.DataFrame(self.get_metadata_columns(species, study_id, group_id, fields))
+
+    def get_metadata_columns(
+        self, species: str, study_id: str, group_id: str | None = None, fields: Sequence[str] = ()
+    ) -> dict[str, list[Any]]:
+        """Metadata as the server sends it, column by column, barcodes among them; no fields means all."""
+        body = {"species": species, "study_id": study_id, "group_id": group_id, "fields": name_list(fields, "fields")}
+        columns = self.post_request("api/v1/study/get_metadata", body).get("data")
+        if not isinstance(columns, dict) or not all(isinstance(column, list) for column in columns.values()):
+            msg = f"metadata of {study_id}: expected an object of columns"
+            raise InvalidResponse(msg)
+        lengths = {name: len(column) for name, column in columns.items()}
+        if len(set(lengths.values())) > 1:
+            msg = f"metadata of {study_id}: columns of different lengths: {lengths}"
+            raise InvalidResponse(msg)
+        return columns
+
+    def retrieve_custom_embedding(self, species: str, study_id: str, embedding_id: str) -> NDArray[np.float32]:
+        """Coordinates of an embedding: (n_cells, n_dims) float32."""
+        body = {"species": species, "study_id": study_id, "embedding_id": embedding_id}
+        data = self.post_request("api/v1/retrieve_custom_embedding", body).get("data")
+        what = f"embedding {embedding_id} of {study_id}"
+        shape = data.get("coord_shape") if isinstance(data, dict) else None
+        if (
+            not isinstance(data, dict)
+            or not isinstance(shape, list)
+            or len(shape) != 2
+            or not all(type(n) is int and 0 <= n < 2**40 for n in shape)
+        ):
+            msg = f"{what}: expected coord_arr and a coord_shape of two numbers"
+            raise InvalidResponse(msg)
+        coordinates = decode_array(data.get("coord_arr"), "<f4", what, length=shape[0] * shape[1])
+        return cast("NDArray[np.float32]", coordinates.reshape(shape))
+
+    def submit_metadata_from_dataframe(self, species: str, study_id: str, group_id: str, df: pd.DataFrame) -> bool:
+        """Add the columns of a table to a study; barcodes are its index.
+
+        Numbers are sent as numbers and text as text, whatever it looks like; cells without a value are left out. A
+        table of whose columns some lack values in other cells than others goes in several requests.
+
+        Raises
+        ------
+        InvalidArgument, InvalidNames, InvalidColumn
+            The table cannot be sent as it is.
+        """
+        body = {"species": plain(species), "study_id": study_id, "group_id": group_id}
+        for columns in columns_on_the_wire(df):
+            self.post_request("api/v1/submit_metadata_dataframe", {**body, "metadata_dct": columns})
+        print("Successful")  # noqa: T201 - as the official connector
+        return True
+
+    def submit_metadata_from_local(self, species: str, study_id: str, group_id: str, file_path: str | Path) -> bool:
+        """Add the columns of a csv or tsv file to a study; barcodes are its first column.
+
+        Raises
+        ------
+        InvalidFile
+            It is not there, or no table.
+        InvalidArgument, InvalidNames, InvalidColumn
+            The table cannot be sent as it is.
+        """
+        return self.submit_metadata_from_dataframe(species, study_id, group_id, read_table(file_path))
+
+    def upload_chunk(
+        self,
+        file_names: Sequence[str],
+        files: Sequence[Path],
+        chunk_size: int,
+        folder_id: str | None = None,
+        on_bytes: Callable[[int], object] | None = None,
+    ) -> str:
+        """Upload files into one folder on the server.
+
+        Parameters
+        ----------
+        file_names
+            Names on the server; they must differ, since equal ones overwrite each other there.
+        files
+            Paths here.
+        chunk_size
+            Bytes of one request.
+        folder_id
+            Folder on the server; None makes a new one.
+        on_bytes
+            Called with the number of bytes sent; None shows a bar.
+
+        Returns
+        -------
+        str
+            The folder's path on the server, which a submit call wants.
+
+        Raises
+        ------
+        InvalidArgument
+            There is no file, two files would get the same name, or ``chunk_size`` is not a positive whole number.
+        InvalidFile
+            A file is missing or empty.
+        """
+        chunk_size = plain(chunk_size)
+        if isinstance(chunk_size, bool) or not isinstance(chunk_size, Integral) or chunk_size < 1:
+            msg = f"chunk_size is {chunk_size!r}: give a number of bytes, or a member of ChunkSize"
+            raise InvalidArgument(msg)
+        if not file_names or len(file_names) != len(files):
+            msg = f"{len(file_names)} names for {len(files)} files: give a name for each file, and at least one file"
+            raise InvalidArgument(msg)
+        expect_distinct(file_names)
+        sizes = [_size(Path(file)) for file in files]
+        folder = folder_id or uuid.uuid4().hex
+        output_dir = ""
+        with contextlib.nullcontext() if on_bytes else progress_bar("Uploading", sum(sizes)) as bar:
+            for name, file, size in zip(file_names, files, sizes, strict=True):
+                n_chunks = int(-(-size // chunk_size))
+                params = {"folder_id": folder, "id": self.announce_file(folder, n_chunks, name), "n_chunks": n_chunks}
+                for chunk in range(n_chunks):
+                    offset = chunk * chunk_size
+                    length = min(chunk_size, size - offset)
+                    output_dir = self.send_chunk(
+                        {**params, "chunk": chunk}, name, Path(file), offset, length, on_bytes=on_bytes or bar.update
+                    )
+        return output_dir
+
+    def upload_folder(self, folder: str | Path, chunk_size: int) -> str:
+        """Upload a folder that was processed elsewhere: four files, and the arrays in ``custom_embeddings``.
+
+        Returns
+        -------
+        str
+            The folder's path on the server, which ``submit_processed_study_from_local`` sends.
+
+        Raises
+        ------
+        InvalidFile
+            The folder, one of its files, or its folder with at least one array is missing; all that is missing is
+            listed, and nothing is sent.
+        """
+        root = Path(folder)
+        arrays = root / _EMBEDDINGS
+        if not root.is_dir():
+            msg = f"there is no folder {root}"
+            raise InvalidFile(msg)
+        missing = [name for name in _PROCESSED if not (root / name).is_file()]
+        missing += [] if arrays.is_dir() else [f"{_EMBEDDINGS}/"]
+        if missing:
+            msg = f"{root} lacks {listing(missing)}: a processed folder has {listing([*_PROCESSED, f'{_EMBEDDINGS}/'])}"
+            raise InvalidFile(msg)
+        embeddings = sorted(path for path in arrays.iterdir() if path.suffix == ".npy" and path.is_file())
+        if not embeddings:
+            msg = f"{arrays} has no .npy file: put the coordinates of at least one embedding there"
+            raise InvalidFile(msg)
+        files = [root / name for name in _PROCESSED]
+        total = sum(_size(path) for path in [*files, *embeddings])
+        folder_id = uuid.uuid4().hex
+        with progress_bar("Uploading", total) as bar:
+            found = self.upload_chunk(_PROCESSED, files, chunk_size, folder_id, bar.update)
+            below = f"{folder_id}/{_EMBEDDINGS}"
+            self.upload_chunk([path.name for path in embeddings], embeddings, chunk_size, below, bar.update)
+        return found
+
+    def announce_file(self, folder_id: str, n_chunks: int, name: str) -> str | int:
+        """Tell the server of a file that will come in chunks, and give the id that it made for the file.
+
+        A file of the same name that was announced to the folder before is replaced by it.
+        """
+        body = {"folder_id": folder_id, "n_chunks": n_chunks, "original_file_name": name}
+        data = self.post_request("api/v1/add_file_upload", body).get("data")
+        file_id = data[0].get("id") if isinstance(data, list) and data and isinstance(data[0], dict) else None
+        if not isinstance(file_id, str | int) or file_id == "":
+            msg = f"{self.host}: the server was told of {name!r} and gave it no id"
+            raise InvalidResponse(msg)
+        return file_id
+
+    def send_chunk(
+        self,
+        params: Mapping[str, object],
+        name: str,
+        path: Path,
+        offset: int,
+        length: int,
+        *,
+        on_bytes: Callable[[int], object] | None = None,
+    ) -> str:
+        """Send bytes of a file under their number, and give the path of the folder on the server.
+
+        Parameters
+        ----------
+        params
+            ``folder_id``, ``id`` of the file, ``chunk`` and ``n_chunks``. A chunk that is sent again replaces itself.
+        name
+            Of the file, on the server.
+        path, offset, length
+            Which bytes of which file here.
+        on_bytes
+            Called with the number of bytes sent, and with a negative one when an attempt is thrown away.
+        """
+        route = "api/v1/upload_chunk"
+        url = f"{self.host}{route}"
+        with masking(self.http.token):
+            said = unwrap(url, self.http.post_file_part(route, params, name, path, offset, length, on_bytes))
+        return _output_dir(said, name)
+
+    def submit_task(self, route: str, body: Mapping[str, Any], *, idempotent: bool = False) -> str | int:
+        """Post a submission and give the id of its task on the server.
+
+        Parameters
+        ----------
+        route, body
+            The request.
+        idempotent
+            Whether it may be sent again when its answer was lost.
+        """
+        url = f"{self.host}api/v1/{route}"
+        with masking(self.http.token):
+            answer = unwrap(url, self.http.post(url, plain(body), idempotent=idempotent))
+        return started_task(answer, url)
+
+    def commit_task(self, group_id: str, task_id: str | int) -> dict[str, Any]:
+        """Make the result of a finished task a study of the group; gives what the server says about the study."""
+        answer = self.post_request("api/v1/commit_submission_result", {"group_id": group_id, "task_id": task_id})
+        info = answer.get("study_info")
+        return info if isinstance(info, dict) else {}
+
+    def get_submission_log(self, group_id: str, task_id: str | int) -> dict[str, Any]:
+        """Print the log of a task while it runs, then commit it; what the SDK's submit calls end with.
+
+        Raises
+        ------
+        TaskFailed
+            The task ended in an error.
+        """
+        follow_task(self, task_id, print)  # the SDK's README shows these lines on stdout
+        info = self.commit_task(group_id, task_id)
+        print("Study submitted successfully!")  # noqa: T201 - as above
+        return {"status": True, "study_info": info}
+
+    def get_export_log(self, group_id: str, task_id: str | int) -> dict[str, Any]:
+        """Print the log of an export while it runs; then where its file is, and what the server calls it.
+
+        Raises
+        ------
+        TaskFailed
+            The task ended in an error.
+        """
+        follow_task(self, task_id, print)  # as the official connector
+        answer = self.post_request("api/v1/get_export_result", {"group_id": group_id, "task_id": task_id})
+        data = answer.get("data")
+        if not isinstance(data, dict) or not all(isinstance(data.get(key), str) for key in ("file_path", "file_name")):
+            msg = f"{self.host}: the server did not say where the file of task {task_id} is"
+            raise InvalidResponse(msg)
+        url = urljoin(self.host, data["file_path"].lstrip("/"))
+        return {"status": True, "data": {"url": url, "file_name": data["file_name"]}}
+
+    # bioturing_connector has it from 1.9 on.
+    def get_download_study_url(
+        self, group_id: str, study_id: str, study_type: int = _H5AD, species: str = "human"
+    ) -> dict[str, Any]:
+        """Have a study exported, and say where its file is: ``{"status": True, "data": {"url": …, "file_name": …}}``.
+
+        Raises
+        ------
+        TaskFailed
+            The export ended in an error.
+        """
+        body = {"species": species, "group_id": group_id, "study_id": study_id, "context": [], "study_type": study_type}
+        return self.get_export_log(group_id, self.submit_task("export_study", body))
+
+    def download_study(
+        self,
+        group_id: str,
+        study_id: str,
+        study_type: int = _H5AD,
+        species: str = "human",
+        dest_path: str | Path | None = None,
+        chunk_size: int = _CHUNK,
+    ) -> bool:
+        """Have a study exported, and fetch the file: whole or not at all.
+
+        Parameters
+        ----------
+        group_id, study_id
+            The study is given by its uuid.
+        study_type
+            ``2`` for h5ad, ``5`` for rds; a sandbox makes h5ad only.
+        species
+            Of the study.
+        dest_path
+            Where to; None takes the server's name for it, in the current folder. A file that is there is replaced.
+        chunk_size
+            Accepted for the sake of old code: pieces are taken as they come.
+
+        Raises
+        ------
+        TaskFailed
+            The export ended in an error.
+        InvalidArgument
+            ``dest_path`` is a folder, or in none.
+        TransportError
+            The file did not come whole.
+        """
+        if dest_path is not None:
+            place_of(dest_path)  # before the server is made to work
+        found = self.get_download_study_url(group_id, study_id, study_type, species)["data"]
+        # A server may name what it likes: only a name counts, never a place or a hidden file.
+        given = PurePosixPath(found["file_name"].replace("\\", "/")).name.lstrip(".")
+        own = safe_file_name(given) or f"{safe_file_name(str(study_id))}.h5ad"
+        print("Downloading")  # noqa: T201 - as the official connector
+        save(self.http, found["url"], own if dest_path is None else dest_path)
+        print("DONE!")  # noqa: T201 - as above
+        return True
+
+    def post_request(
+        self, api_route: str, data: Mapping[str, Any] | None = None, check_error: bool = True
+    ) -> dict[str, Any]:
+        """Post to a route below the host, ``api/v1/…``, and give the checked envelope."""
+        return cast("dict[str, Any]", super().post_request(api_route.lstrip("/"), dict(data or {}), check_error))
+
+
+def _size(path: Path) -> int:
+    if not path.is_file():
+        msg = f"there is no file {path}"
+        raise InvalidFile(msg)
+    size = path.stat().st_size
+    if not size:
+        msg = f"{path} is empty"
+        raise InvalidFile(msg)
+    return size
+
+
+def _output_dir(answer: Mapping[str, Any], name: str) -> str:
+    data = answer.get("data")
+    if not isinstance(data, dict) or not isinstance(data.get("output_dir"), str):
+        msg = f"the server took {name!r} but did not say where it put it"
+        raise InvalidResponse(msg)
+    return cast("str", data["output_dir"])

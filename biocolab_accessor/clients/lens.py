@@ -1,0 +1,65 @@
+"""Lens: what the connectors of Lens Bulk and Lens SC check before they send anything."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from numbers import Integral
+from typing import Any
+
+from biocolab_accessor.clients.arguments import expect_distinct, plain
+from biocolab_accessor.errors import InvalidArgument
+from biocolab_accessor.naming import listing
+
+__all__ = ["batch_list", "chunk_bytes", "expect_distinct_batches", "expect_parts", "known_type"]
+
+_SMALLEST_CHUNK = 64 * 1024
+
+
+def known_type(study_type: Any, known: Mapping[int, str], server: str, other: str) -> int:
+    """The number of a study type that a server takes."""
+    value = plain(study_type)
+    if isinstance(value, bool) or not isinstance(value, Integral) or value not in known:
+        types = ", ".join(f"{number} ({name})" for number, name in known.items())
+        msg = (
+            f"study_type is {study_type!r}: {server} takes {types}. Other spatial studies go to EConnector.{other}(), "
+            "studies without places to get_bbrowserx()"
+        )
+        raise InvalidArgument(msg)
+    return int(value)
+
+
+def chunk_bytes(chunk_size: Any) -> int:
+    """Bytes of one upload request."""
+    value = plain(chunk_size)
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < _SMALLEST_CHUNK:
+        msg = f"chunk_size is {chunk_size!r}: give a member of ChunkSize, or a number of bytes from {_SMALLEST_CHUNK:,}"
+        raise InvalidArgument(msg)
+    return int(value)
+
+
+def batch_list(batch_info: Any, example: str) -> list[dict[str, Any]]:
+    """A copy of the batches, of which the caller's own stay as they are."""
+    batches = plain(batch_info)
+    if not isinstance(batches, list) or not batches or not all(isinstance(batch, dict) for batch in batches):
+        msg = f"batch_info is {batch_info!r:.100}: give a list with a dict for each batch, [{example}]"
+        raise InvalidArgument(msg)
+    return batches
+
+
+def expect_parts(number: int, batch: Mapping[str, Any], needed: Sequence[str]) -> None:
+    """Refuse a batch without one of its parts."""
+    missing = [part for part in needed if not isinstance(batch.get(part), str) or not batch[part]]
+    if missing:
+        msg = f"batch {number} of batch_info lacks {listing(missing)}: a batch of this study type has {listing(needed)}"
+        raise InvalidArgument(msg)
+
+
+def expect_distinct_batches(names: Sequence[str]) -> None:
+    """Refuse names of batches of which one would be lost on the server."""
+    try:
+        expect_distinct(names)
+    except InvalidArgument:
+        msg = (
+            f"the names of the batches must differ: {listing(names)}. Give each dict of batch_info a 'name' of its own"
+        )
+        raise InvalidArgument(msg) from None

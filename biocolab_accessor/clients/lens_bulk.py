@@ -1,0 +1,213 @@
+"""Lens Bulk: the official connector over our wire, with every answer checked.
+
+Every submission is written out here: nothing of the official submit methods runs, whatever its version.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePath
+from typing import Any
+
+from bioturing_connector.lens_bulk_connector import LensBulkConnector as _Official
+
+from biocolab_accessor.bounds import Filters
+from biocolab_accessor.clients.arguments import batch_name, described, plain
+from biocolab_accessor.clients.base import Connector
+from biocolab_accessor.clients.lens import batch_list, chunk_bytes, expect_distinct_batches, expect_parts, known_type
+from biocolab_accessor.errors import InvalidArgument, InvalidFile
+from biocolab_accessor.naming import listing
+
+__all__ = ["LensBulkConnector"]
+
+DSP, VISIUM, VISIUM_RDS, VISIUM_ANN = 7, 8, 12, 13
+_NAMES = {DSP: "DSP", VISIUM: "VISIUM", VISIUM_RDS: "VISIUM_RDS", VISIUM_ANN: "VISIUM_ANN"}
+_PARTS = {DSP: ("matrix", "image"), VISIUM: ("matrix", "image", "position", "scale")}
+# The names on the server promise these formats, whatever the file is called here.
+_FORMATS = {
+    (DSP, "matrix"): (".xlsx",),
+    (DSP, "image"): (".tif", ".tiff"),
+    (VISIUM, "matrix"): (".hdf5", ".h5"),
+    (VISIUM, "scale"): (".json",),
+}
+_CHUNK = 100 * 1024 * 1024
+
+
+class LensBulkConnector(Connector, _Official):
+    """A connector to a Lens Bulk server: Visium and GeoMx DSP.
+
+    Parameters
+    ----------
+    host
+        ``https://company/lens_bulk/``; the last slash may be missing.
+    token
+        The API token, generated in the application.
+    ssl
+        True, or the path of a bundle of certificate authorities, or False.
+
+    Notes
+    -----
+    As in the SDK, a submission prints the lines of its log. It ends in ``{"status": True, "study_info": …}``.
+    """
+
+    def submit_study_from_local(
+        self,
+        group_id: str,
+        batch_info: Sequence[Mapping[str, Any]],
+        study_id: str | None = None,
+        name: str = "TBD",
+        authors: Sequence[str] = (),
+        abstract: str = "",
+        species: str = "human",
+        study_type: int = DSP,
+        chunk_size: int = _CHUNK,
+    ) -> dict[str, Any]:
+        """Submit files of this machine; all are looked at before the first is sent.
+
+        Parameters
+        ----------
+        group_id
+            Where to.
+        batch_info
+            A dict for each batch: ``matrix`` and ``image`` for DSP; ``matrix``, ``image``, ``position`` and ``scale``
+            for Visium; ``matrix`` for the other two. ``name`` is the folder of the matrix where it is not given.
+        study_id, name, authors, abstract, species
+            Of the study; without ``study_id`` it gets a new one.
+        study_type
+            ``StudyType.DSP``, ``VISIUM``, ``VISIUM_RDS`` or ``VISIUM_ANN``.
+        chunk_size
+            Bytes of one request: a member of ``ChunkSize``, or a number from 65,536.
+
+        Raises
+        ------
+        InvalidArgument
+            One of them cannot be sent as it is.
+        InvalidFile
+            A file is missing, empty, or of another format than its name on the server would say.
+        TaskFailed
+            The server could not make a study of the files.
+        """
+        kind = known_type(study_type, _NAMES, "Lens Bulk", "get_lenssc")
+        body, size = self._body(kind, group_id, study_id, name, authors, abstract, species), chunk_bytes(chunk_size)
+        batches = _bulk_batches(batch_info, kind, local=True)
+        files = {there: path for batch in batches for there, path in _bulk_files(batch, kind).items()}
+        expected = sum(len(_PARTS.get(kind, ("matrix",))) for _ in batches)
+        if len(files) < expected:
+            msg = f"two files would have the same name on the server: {listing(files)}. Give the batches other names"
+            raise InvalidArgument(msg)
+        body["study_path"] = self.upload_chunk(list(files), list(files.values()), size)
+        body["batch_info"] = [batch["name"] for batch in batches]
+        return self.get_submission_log(body["group_id"], self.submit_task("submit_study_from_local", body))
+
+    def submit_study_from_s3(
+        self,
+        group_id: str,
+        s3_id: str | None = None,
+        batch_info: Sequence[Mapping[str, Any]] = (),
+        study_id: str | None = None,
+        name: str = "TBD",
+        authors: Sequence[str] = (),
+        abstract: str = "",
+        species: str = "human",
+        study_type: int = DSP,
+    ) -> dict[str, Any]:
+        """Submit files that lie in a bucket; as :meth:`submit_study_from_local`, with paths in the bucket.
+
+        Parameters
+        ----------
+        group_id, batch_info, study_id, name, authors, abstract, species, study_type
+            As there.
+        s3_id
+            The bucket; None is the first one of the server.
+        """
+        return self._from_bucket(
+            "submit_study_from_s3",
+            {"s3_id": s3_id},
+            *(batch_info, study_type),
+            *(group_id, study_id, name, authors, abstract, species),
+        )
+
+    def submit_study_from_shared_s3(
+        self,
+        group_id: str,
+        shared_s3_id: str,
+        batch_info: Sequence[Mapping[str, Any]] = (),
+        study_id: str | None = None,
+        name: str = "TBD",
+        authors: Sequence[str] = (),
+        abstract: str = "",
+        species: str = "human",
+        study_type: int = DSP,
+    ) -> dict[str, Any]:
+        """Submit files that lie in a bucket which is shared with the group; as :meth:`submit_study_from_s3`."""
+        return self._from_bucket(
+            "submit_study_from_shared_s3",
+            {"shared_s3_id": shared_s3_id},
+            *(batch_info, study_type),
+            *(group_id, study_id, name, authors, abstract, species),
+        )
+
+    def _from_bucket(
+        self, route: str, bucket: Mapping[str, Any], batch_info: Any, study_type: Any, *study: Any
+    ) -> dict[str, Any]:
+        kind = known_type(study_type, _NAMES, "Lens Bulk", "get_lenssc")
+        body = self._body(kind, *study)
+        batches = _bulk_batches(batch_info, kind, local=False)
+        body["batch_info"] = {f"Batch_{number}": batch for number, batch in enumerate(batches)}
+        return self.get_submission_log(body["group_id"], self.submit_task(route, body | plain(bucket)))
+
+    def _body(self, kind: int, *study: Any) -> dict[str, Any]:
+        return {
+            **described(*study),
+            "filter_params": Filters().on_the_wire(),
+            "study_type": kind,
+            "normalize": True,
+            "subsample": -1,
+        }
+
+
+def _bulk_batches(batch_info: Any, kind: int, *, local: bool) -> list[dict[str, Any]]:
+    needed = _PARTS.get(kind, ("matrix",))
+    batches = batch_list(batch_info, "{'matrix': …}" if len(needed) == 1 else "{'name': …, 'matrix': …, 'image': …}")
+    for number, batch in enumerate(batches, 1):
+        expect_parts(number, batch, needed)
+        matrix = PurePath(batch["matrix"])
+        own = matrix.parent.name or f"Batch {number}" if kind in _PARTS else matrix.name
+        # A file of a single one is found by its own name.
+        given = batch.get("name") if kind in _PARTS or not local else None
+        batch["name"] = batch_name(given or own)
+    expect_distinct_batches([batch["name"] for batch in batches])
+    return batches
+
+
+def _bulk_files(batch: Mapping[str, Any], kind: int) -> dict[str, Path]:
+    """Files of a batch by their names on the server."""
+    if kind not in _PARTS:
+        return {batch["name"]: Path(batch["matrix"])}
+    paths = {part: Path(batch[part]) for part in _PARTS[kind]}
+    for part, path in paths.items():
+        allowed = _FORMATS.get((kind, part))
+        if allowed and path.suffix.lower() not in allowed:
+            msg = f"{part} is {str(path)!r}: on the server it is called {allowed[-1]}, so give a file of that format"
+            raise InvalidFile(msg)
+    if kind == DSP:
+        endings = {"matrix": "matrix.xlsx", "image": "image.tiff"}
+    else:
+        image = paths["image"].name.lower()
+        resolution = next((word for word in ("hires", "lowres") if word in image), "image")
+        endings = {
+            "matrix": "matrix.h5",
+            "image": f"{resolution}{_suffix(paths['image'])}",
+            "position": f"position{_suffix(paths['position'])}",
+            "scale": "scale.json",
+        }
+    return {f"{batch['name']}{ending}": paths[part] for part, ending in endings.items()}
+
+
+def _suffix(path: Path) -> str:
+    if not path.suffix:
+        msg = (
+            f"{path} has no ending that says what format it is of: rename it, as to {path.name}.png or {path.name}.csv"
+        )
+        raise InvalidFile(msg)
+    return path.suffix
