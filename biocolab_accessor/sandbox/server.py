@@ -29,6 +29,7 @@ from biocolab_accessor.sandbox.seed import seed
 from biocolab_accessor.sandbox.site import Site
 from biocolab_accessor.sandbox.store.accounts import ALL_MEMBERS, DEFAULT_TOKEN, PERSONAL, Group
 from biocolab_accessor.sandbox.store.catalogue import PUBLIC
+from biocolab_accessor.sandbox.store.removal import remove_folder
 from biocolab_accessor.sandbox.traffic.faults import Faults
 from biocolab_accessor.sandbox.traffic.ledger import Ledger
 from biocolab_accessor.sandbox.traffic.middleware import Traffic
@@ -430,10 +431,11 @@ class Sandbox(Hosts):
         atexit.unregister(self.close)
         drop_default(self._connector)
         self._connector.close()
+        self._site.stop()
         try:
             self._serving.stop()
         finally:
             self._site.close()
             self._lock.release()
             if self._temporary:
-                shutil.rmtree(self.path, ignore_errors=True)
+                remove_folder(self.path)

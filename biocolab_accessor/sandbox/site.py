@@ -55,6 +55,10 @@ class Site:
         self._making: dict[str, threading.Lock] = {}
         self._lock = threading.RLock()
 
+    def stop(self) -> None:
+        """Break off what a request may be waiting for, so that the server can end."""
+        self.uploads.close()
+
     def close(self) -> None:
         """End the tasks, wait for studies that are being made, and close the catalogue."""
         self.tasks.close()

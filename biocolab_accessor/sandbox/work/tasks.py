@@ -173,6 +173,8 @@ class TaskRunner:
         worker.stdin.write(json.dumps(job) + "\n")
         worker.stdin.flush()
         for line in worker.stdout:
+            if self._closed:  # the pipe may hold a thousand lines, each of which waits for the disk to be written
+                break
             answer = json.loads(line)
             if "log" in answer:
                 self._catalogue.log_line(task_id, answer["log"])
