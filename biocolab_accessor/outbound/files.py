@@ -12,6 +12,7 @@ import pandas as pd
 from anndata import AnnData
 
 from biocolab_accessor.errors import InvalidArgument, InvalidFile
+from biocolab_accessor.home import expanded
 from biocolab_accessor.naming import did_you_mean, listing
 from biocolab_accessor.outbound.names import distinct
 
@@ -174,7 +175,7 @@ def _mtx(entries: list[Any]) -> Payload:
 def _mtx_parts(entry: Any) -> dict[str, Path]:
     if isinstance(entry, Mapping):
         return {part: _existing(path) for part, path in _parts(entry, tuple(_MTX_PARTS)).items()}
-    folder = Path(entry).expanduser()
+    folder = expanded(entry)
     if not folder.is_dir():
         msg = (
             f"{folder} is no folder: a 10x MTX batch is a folder with matrix, features and barcodes, or a dict of them"
@@ -200,7 +201,7 @@ def _parts(entry: Mapping[str, StrPath], needed: Sequence[str]) -> dict[str, Str
 
 
 def _processed(entries: list[Any]) -> Payload:
-    folder = None if isinstance(entries[0], Mapping) else Path(entries[0]).expanduser()
+    folder = None if isinstance(entries[0], Mapping) else expanded(entries[0])
     if len(entries) > 1 or folder is None or not folder.is_dir():
         msg = "a processed study is one folder"
         raise InvalidFile(msg)
@@ -214,7 +215,7 @@ def _processed(entries: list[Any]) -> Payload:
 
 def _no_folder(path: StrPath) -> StrPath:
     """The path, unless it is a folder: of those another study type, or another call, is meant."""
-    folder = Path(path).expanduser()
+    folder = expanded(path)
     if not folder.is_dir():
         return path
     names = {entry.name for entry in folder.iterdir()}
@@ -235,7 +236,7 @@ def _as_type(study_type: str) -> str:
 
 
 def _existing(path: StrPath) -> Path:
-    found = Path(path).expanduser()
+    found = expanded(path)
     if not found.is_file():
         msg = f"{found} is a folder, where a file is wanted" if found.is_dir() else f"there is no file {found}"
         raise InvalidFile(msg)

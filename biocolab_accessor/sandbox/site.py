@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import shutil
+import sqlite3
 import threading
 import uuid
 from collections.abc import Callable
 from pathlib import Path
 
+from biocolab_accessor.errors import SandboxError
 from biocolab_accessor.naming import did_you_mean
 from biocolab_accessor.sandbox.cells import Cells, lognorm
 from biocolab_accessor.sandbox.refusal import Refusal
@@ -22,7 +24,25 @@ from biocolab_accessor.sandbox.store.terms import Terms
 from biocolab_accessor.sandbox.store.uploads import Uploads
 from biocolab_accessor.sandbox.work.tasks import TaskRunner
 
-__all__ = ["Site"]
+__all__ = ["Site", "opened"]
+
+
+def opened(folder: Path, url: str) -> Site:
+    """The data of a sandbox in a folder.
+
+    Raises
+    ------
+    SandboxError
+        The folder cannot be written to, or its file system does not do what SQLite needs.
+    """
+    try:
+        return Site(folder, url)
+    except (OSError, sqlite3.Error) as error:
+        msg = (
+            f"the sandbox cannot keep its data in {folder}: {error}. Give path= a folder on a local disk, or, for a "
+            "temporary sandbox, set TMPDIR to one"
+        )
+        raise SandboxError(msg) from error
 
 
 class Site:
