@@ -10,11 +10,12 @@ import uuid
 from contextlib import suppress
 from pathlib import Path
 
+import numpy as np
 from platformdirs import user_cache_path
 
 from biocolab_accessor.errors import ConfigurationError, InvalidArgument
 
-__all__ = ["cache_folder", "expanded", "home_folder", "temporary_folder"]
+__all__ = ["cache_folder", "expanded", "home_folder", "library_folders", "temporary_folder"]
 
 logger = logging.getLogger(__name__)
 
@@ -58,6 +59,30 @@ def cache_folder() -> Path:
     chosen = _private(temporary / f"{_NAME}-{os.getuid() if hasattr(os, 'getuid') else 'user'}")
     logger.warning("there is no home folder: the cache is in %s. To choose another, set BIOCOLAB_CACHE_DIR", chosen)
     return chosen
+
+
+def library_folders(*folders: Path) -> dict[str, str]:
+    """Variables that tell Numba and Matplotlib where to write, for an account that has no place of its own for that.
+
+    Without them Numba refuses to import what it should compile, scanpy for one.
+
+    Parameters
+    ----------
+    *folders
+        Places, of which the first is taken that can be written to.
+    """
+    places = [home_folder(), Path(np.__file__).parent]
+    if any(place is not None and os.access(place, os.W_OK) for place in places):
+        return {}
+    for folder in folders:
+        names = {"NUMBA_CACHE_DIR": folder / "numba", "MPLCONFIGDIR": folder / "matplotlib"}
+        wanted = {name: str(place) for name, place in names.items() if not os.environ.get(name)}
+        with suppress(OSError):
+            for place in wanted.values():
+                Path(place).mkdir(mode=0o700, parents=True, exist_ok=True)
+            if all(os.access(place, os.W_OK) for place in wanted.values()):
+                return wanted
+    return {}
 
 
 def temporary_folder(prefix: str) -> Path:

@@ -16,7 +16,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
+from biocolab_accessor.config import settings
 from biocolab_accessor.errors import SandboxError
+from biocolab_accessor.home import library_folders
 from biocolab_accessor.sandbox.store.catalogue import Catalogue
 from biocolab_accessor.sandbox.store.durable import publish
 
@@ -202,7 +204,7 @@ class TaskRunner:
                 stderr=log,
                 text=True,
                 encoding="utf-8",
-                env={**os.environ, "PYTHONPATH": paths},
+                env={**os.environ, **library_folders(settings.cache_dir, self._log_path.parent), "PYTHONPATH": paths},
                 start_new_session=True,  # Ctrl-C in the terminal is for the sandbox, which then ends its worker
             )
 
