@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +91,7 @@ def check_object(
     batch_key: str | None = None,
     species: Any = None,
     filters: Filters | None = None,
+    of_table: Sequence[Finding] | None = None,
 ) -> tuple[Report, MatrixChoice | None]:
     """The report on an object, and the matrix that was chosen for it (None where none could be)."""
     species = None if species is None else known_species(species)
@@ -101,7 +103,8 @@ def check_object(
         choice = decide(adata, input_matrix_type)
     except CheckFailed as error:
         findings.append(Finding("BC300", "error", "X, raw.X, layers", str(error), error=type(error)))
-    context = Context(adata, choice, batch_key, species, filters)
+    findings += of_table or ()
+    context = Context(adata, choice, batch_key, species, filters, None if of_table is None else tuple(of_table))
     damaged: Finding | None = None
     for rule in RULES:
         try:

@@ -21,6 +21,8 @@ from biocolab_accessor.outbound.upload import chunk_bytes, outgoing
 if TYPE_CHECKING:
     from anndata import AnnData
 
+    from biocolab_accessor.check.report import Finding
+
 __all__ = ["submit_anndata", "submit_files", "submit_from_s3"]
 
 _COUNTS_BY_DEFINITION = {STUDY_TYPES["h5_10x"], STUDY_TYPES["mtx_10x"]}
@@ -37,6 +39,7 @@ def submit_anndata(
     wait: bool = True,
     check: Strictness = "default",
     dry_run: bool = False,
+    of_table: Sequence[Finding] | None = None,
 ) -> Submission | Plan:
     """Check, serialise, upload and submit an AnnData; see :meth:`AnnDataAccessor.submit` for the arguments."""
     if to not in get_args(Server):
@@ -44,7 +47,13 @@ def submit_anndata(
         raise InvalidArgument(msg)
     size = chunk_bytes(chunk_size)
     plan = plan_submission(
-        adata, request=request, to=to, input_matrix_type=input_matrix_type, batch_key=batch_key, check=check
+        adata,
+        request=request,
+        to=to,
+        input_matrix_type=input_matrix_type,
+        batch_key=batch_key,
+        check=check,
+        of_table=of_table,
     )
     if dry_run:
         return plan
