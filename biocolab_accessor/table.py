@@ -60,11 +60,12 @@ def converted(table: pd.DataFrame) -> AnnData:
     kinds = table.dtypes
     numeric = [_is_real(kind) for kind in kinds]
     if not all(numeric):
+        remedy = remedy_for_text(table, [name for name, good in zip(table.columns, numeric, strict=True) if not good])
         bad = [(name, kind) for name, kind, good in zip(table.columns, kinds, numeric, strict=True) if not good]
         shown = ", ".join(f"{name!r} ({kind})" for name, kind in bad[:5])
         msg = (
-            f"{len(bad)} columns hold no real numbers: {shown}. {remedy_for_text(table, [name for name, _ in bad])}"
-            "An expression table is cells by genes; take other columns out first (for metadata use df.biocolab.submit_metadata)"
+            f"{len(bad)} columns hold no real numbers: {shown}. {remedy}An expression table is cells by genes; "
+            "take other columns out first (for metadata use df.biocolab.submit_metadata)"
         )
         raise InvalidColumn(msg)
     matrix = _matrix(table)

@@ -161,7 +161,7 @@ def ids_among_genes(context: Context) -> Iterator[Finding]:
 
 @rule("BC411", "warning", InvalidColumn)
 def annotations_among_genes(context: Context) -> Iterator[Finding]:
-    """QC and annotation columns of a table are no genes; of a table itself that is an error, unless they may be genes."""
+    """QC and annotation columns of a table are no genes; of a table itself that is an error."""
     path = _names(context)
     names = context.tables[path.removesuffix("_names")].index
     if context.of_table is None and (sure := annotations_among(names)[0]):

@@ -137,10 +137,10 @@ def are_row_numbers(index: pd.Index) -> bool:
 
 
 def _annotations(names: list[Any], severity: Any, what: str) -> Finding:
-    shown = listing(map(str, names), limit=_MOST_NAMED)
-    fix = f"Take them out: df.drop(columns={[str(name) for name in names[:_MOST_NAMED]]!r}), and send them with submit_metadata"
-    return Finding("BC411", severity, "columns", f"{counted(len(names), 'column')} of {what}: {shown}", count=len(names), fix=fix,
-                   error=InvalidColumn)  # fmt: skip
+    message = f"{counted(len(names), 'column')} of {what}: {listing(map(str, names), limit=_MOST_NAMED)}"
+    dropped = [str(name) for name in names[:_MOST_NAMED]]
+    fix = f"Take them out: df.drop(columns={dropped!r}), and send them with submit_metadata"
+    return Finding("BC411", severity, "columns", message, count=len(names), fix=fix, error=InvalidColumn)
 
 
 def _place(name: Any) -> str:
@@ -175,7 +175,7 @@ def _remedy(name: Any, position: int) -> str:
 
 
 def _as_ids(table: pd.DataFrame, plain: str, name: str, values: NDArray[Any]) -> str:
-    """How sure it is, ``"error"`` or ``"warning"``, that the first column has ids and no counts; empty where it has not."""
+    """How sure it is that the first column has ids: ``"error"``, ``"warning"``, or empty where it has counts."""
     if len(values) < 2 or len(np.unique(values)) < len(values):
         return ""
     steps = np.diff(values)

@@ -164,6 +164,7 @@ def _difference(here: Barcodes, there: Barcodes) -> str:
         trimmed = {trim(name): name for name in theirs}
         # Where two cells have one trimmed name, those that meet need not be the same cell.
         distinct = len(trimmed) == len(theirs)
+        ways: list[tuple[Callable[[str], str], dict[str, str], bool]]
         ways = [(trim, plain, True), (str, trimmed, distinct), (trim, trimmed, distinct)]
         for change, known, one_to_one in ways:
             keys = [(name, change(name)) for name in ours] if one_to_one else []

@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 from anndata import AnnData
 
+from biocolab_accessor.check.cell_ranger import MTX_PARTS, parts_in
 from biocolab_accessor.errors import InvalidArgument, InvalidFile
 from biocolab_accessor.home import expanded
 from biocolab_accessor.naming import did_you_mean, listing
@@ -33,11 +34,6 @@ STUDY_TYPES = {
 
 _LENS = {7: "Lens Bulk", 8: "Lens Bulk", 12: "Lens Bulk", 13: "Lens Bulk"}
 _LENS |= dict.fromkeys((9, 10, 11, 14, 16, 17, 18, 19), "Lens SC")
-_MTX_PARTS = {
-    "matrix": ("matrix.mtx",),
-    "features": ("features.tsv", "genes.tsv"),
-    "barcodes": ("barcodes.tsv", "barcodes.csv"),
-}
 _PROCESSED = ("coords.npy", "embeddings.db", "matrix.hdf5", "metadata.db")
 
 StrPath = str | os.PathLike[str]
@@ -174,22 +170,14 @@ def _mtx(entries: list[Any]) -> Payload:
 
 def _mtx_parts(entry: Any) -> dict[str, Path]:
     if isinstance(entry, Mapping):
-        return {part: _existing(path) for part, path in _parts(entry, tuple(_MTX_PARTS)).items()}
+        return {part: _existing(path) for part, path in _parts(entry, tuple(MTX_PARTS)).items()}
     folder = expanded(entry)
     if not folder.is_dir():
         msg = (
             f"{folder} is no folder: a 10x MTX batch is a folder with matrix, features and barcodes, or a dict of them"
         )
         raise InvalidFile(msg)
-    found = {}
-    for part, endings in _MTX_PARTS.items():
-        fitting = [p for p in sorted(folder.iterdir()) if p.name.removesuffix(".gz").endswith(endings)]
-        if len(fitting) != 1:
-            what = "no" if not fitting else f"{len(fitting)} different"
-            msg = f"{folder} has {what} {' or '.join(endings)}[.gz]; give a dict with matrix, features and barcodes"
-            raise InvalidFile(msg)
-        found[part] = _existing(fitting[0])
-    return found
+    return {part: _existing(path) for part, path in parts_in(folder).items()}
 
 
 def _parts(entry: Mapping[str, StrPath], needed: Sequence[str]) -> dict[str, StrPath]:
@@ -219,7 +207,7 @@ def _no_folder(path: StrPath) -> StrPath:
     if not folder.is_dir():
         return path
     names = {entry.name for entry in folder.iterdir()}
-    if any(name.removesuffix(".gz").endswith(_MTX_PARTS["matrix"]) for name in names):
+    if any(name.removesuffix(".gz").endswith(MTX_PARTS["matrix"]) for name in names):
         what = f"of a 10x matrix: {_as_type('mtx_10x')}"
     elif names.issuperset(_PROCESSED):
         what = f"of a processed study: {_as_type('processed_folder')}"
