@@ -99,7 +99,7 @@ def gene_share(names: Iterable[Any]) -> float:
     ids = sum(_ID.fullmatch(name) is not None for name in some)
     symbols = [name for name in some if not _ID.fullmatch(name) and is_gene(name)]
     # A panel of antibodies has CD3 and CD4; cells of a sample IL are IL1, IL2, IL3.
-    stems = {name.upper().rstrip("0123456789ABCDEFGHIJKL-.")[:4] or name for name in symbols}
+    stems = {re.split(r"[^A-Z]", name.upper(), maxsplit=1)[0] for name in symbols}
     known = ids + (len(symbols) if len(stems) >= _FEWEST_STEMS else 0)
     worm = [found[1] for name in some if (found := _WORM.fullmatch(name))]
     if len(set(worm)) >= max(_FEWEST_STEMS, len(worm) // 10):

@@ -17,6 +17,15 @@ from biocolab_accessor.naming import counted, listing
 
 __all__ = ["annotations_among", "ids_among", "judge_table", "remedy_for_text"]
 
+# Findings that no rule about an AnnData makes, for the documentation.
+CODES = {
+    "BC412": (
+        "warning",
+        "Row numbers for barcodes",
+        "A table whose index numbers its rows has lost its barcodes: the study's cells would be called 0, 1, 2.",
+    )
+}
+
 _PLAIN = str.maketrans("", "", " ._-\t")
 # No species has a gene of such a name; the case and what stands between the words do not matter.
 _ID = frozenset(

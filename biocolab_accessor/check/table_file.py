@@ -20,6 +20,21 @@ from biocolab_accessor.naming import counted, listing
 
 __all__ = ["check_table_file", "opened_text"]
 
+# Findings that no rule about an AnnData makes, for the documentation.
+CODES = {
+    "BC801": (
+        "error",
+        "Structure of a file",
+        "A table or a 10x file is not of the form that servers read; the path has the file, the line and the column.",
+    ),
+    "BC802": (
+        "error",
+        "Values in a file",
+        "Values at the beginning of a table or a 10x file are missing, not numbers, infinite, or negative counts.",
+    ),
+    "BC803": ("warning", "Fractions in a 10x file", "10x files are submitted as counts, and the first values are not."),
+}
+
 _MOST_LINES = 500
 _MOST_VALUES = 2_000_000
 _FEWEST = 20
@@ -28,8 +43,8 @@ _MISSING = frozenset(["", "na", "nan", "n/a", "null", "none", "-", "#n/a"])
 # Columns of featureCounts and of tables of annotated genes.
 _OF_GENES = frozenset(
     """
-    chr chrom chromosome start end strand length genelength txlength description genename genesymbol symbol entrezid entrez
-    geneid biotype genebiotype genetype genestart geneend ensemblid ensembl
+    chr chrom chromosome start end strand length genelength txlength description genename genesymbol symbol entrezid
+    entrez geneid biotype genebiotype genetype genestart geneend ensemblid ensembl
     """.split()  # noqa: SIM905
 )
 
