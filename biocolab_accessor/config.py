@@ -7,11 +7,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from platformdirs import user_cache_path
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from biocolab_accessor.errors import ConfigurationError, InvalidArgument
+from biocolab_accessor.home import cache_folder, expanded
 from biocolab_accessor.naming import did_you_mean, listing
 
 __all__ = ["Settings", "settings"]
@@ -66,9 +66,7 @@ class Settings(BaseSettings):
     """Bytes of one upload chunk."""
     progress: Annotated[Literal["auto", "on", "off"], BeforeValidator(_switch)] = "auto"
     """Progress bars: ``auto`` shows them in a terminal or notebook; True and False mean ``on`` and ``off``."""
-    cache_dir: Annotated[Path, AfterValidator(Path.expanduser)] = Field(
-        default_factory=lambda: user_cache_path("biocolab_accessor")
-    )
+    cache_dir: Annotated[Path, AfterValidator(expanded)] = Field(default_factory=cache_folder)
     """Folder for what is kept between sessions."""
     cache_size: int = Field(default=10 * 1024 * _MIB, ge=0)
     """Most bytes kept in ``cache_dir``."""

@@ -18,10 +18,13 @@ from typing import Any, NoReturn
 from biocolab_accessor.clients.address import normalise_host
 from biocolab_accessor.config import settings
 from biocolab_accessor.errors import InvalidSettingsFile, MissingCredentials
+from biocolab_accessor.home import expanded, home_folder
 from biocolab_accessor.notice import notice
 from biocolab_accessor.secret import Secret
 
 __all__ = ["Credentials", "KeyFile", "RedactedDict", "Service", "resolve"]
+
+_KEY_FILE = ".bioapi.key"
 
 
 class RedactedDict(dict[str, Any]):
@@ -48,10 +51,16 @@ class KeyFile:
 
     def __init__(self, path: str | os.PathLike[str] | None = None) -> None:
         named = path or os.environ.get("BIOCOLAB_KEY_FILE")
-        self.path = Path(named).expanduser() if named else Path.home() / ".bioapi.key"
+        home = home_folder()
+        self.path = expanded(named) if named else (home or Path("~")) / _KEY_FILE
+        self._is_known = bool(named) or home is not None
 
     def __str__(self) -> str:
-        return str(self.path)
+        return str(self.path) if self._is_known else f"{self.path} (no home folder is known: set BIOCOLAB_KEY_FILE)"
+
+    def exists(self) -> bool:
+        """Whether it is there."""
+        return self._is_known and self.path.exists()
 
     def read(self) -> RedactedDict:
         """The file's settings; empty where the file does not exist.
@@ -61,6 +70,8 @@ class KeyFile:
         InvalidSettingsFile
             It belongs to somebody else, or is not a JSON object.
         """
+        if not self._is_known:  # a folder named "~" in the working folder is not the user's
+            return RedactedDict()
         try:
             text = self.path.read_text(encoding="utf-8-sig")
         except FileNotFoundError:

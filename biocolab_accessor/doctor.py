@@ -177,7 +177,7 @@ def _key_file() -> Iterator[Observation]:
     for warning in said:
         yield Observation("credentials", "key file", "warning", str(warning.message), f"chmod 600 {file}")
     if not said:
-        there = f"{file} has {', '.join(sorted(map(str, content))) or 'no settings'}" if file.path.exists() else ""
+        there = f"{file} has {', '.join(sorted(map(str, content))) or 'no settings'}" if file.exists() else ""
         yield Observation("credentials", "key file", "ok" if content else "note", there or f"there is no {file}")
 
 

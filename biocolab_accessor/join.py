@@ -14,6 +14,7 @@ from biocolab_accessor.catalog import Source, study
 from biocolab_accessor.config import settings
 from biocolab_accessor.errors import InvalidArgument
 from biocolab_accessor.given import given_names
+from biocolab_accessor.home import expanded
 from biocolab_accessor.inbound.disk import file_of_study, open_lazily, safe_names
 from biocolab_accessor.inbound.matrix import Unit, select_genes
 from biocolab_accessor.inbound.metadata import select_fields, unique_names
@@ -224,7 +225,7 @@ class Collection:
         selection = Selection.of(genes=genes, fields=fields, unit=unit, layers=layers, obsm=obsm)
         wanted = self._selections(join, label, selection)
         if folder is not None:
-            kept = Path(folder).expanduser().absolute()
+            kept = expanded(folder).absolute()
             _make_folder(kept)
             paths = write_all(self.studies, wanted, kept)
             return self._joined([open_lazily(path) for path in paths], join, label, selection)
@@ -280,7 +281,7 @@ class Collection:
         ...     anndata.read_zarr(path).shape
         (700, 765)
         """
-        target = Path(path).expanduser()
+        target = expanded(path)
         if target.exists() or not target.parent.is_dir():
             there = f"{target} is there already: remove it, or give another path"
             msg = there if target.exists() else f"there is no folder {target.parent}"

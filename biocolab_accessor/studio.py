@@ -10,6 +10,7 @@ from biocolab_accessor.clients.address import normalise_host
 from biocolab_accessor.clients.http import HttpClient
 from biocolab_accessor.credentials import RedactedDict
 from biocolab_accessor.errors import InvalidResponse, InvalidSettingsFile, MissingCredentials
+from biocolab_accessor.home import home_folder
 from biocolab_accessor.secret import Secret
 
 __all__ = ["STUDIO_HOST", "studio_settings"]
@@ -43,9 +44,10 @@ def studio_settings(
     InvalidResponse
         The server's answer is not one of BioStudio.
     """
-    path = (home or Path.home()) / ".local" / "share" / ".mybtk.json"
+    home = home or home_folder()
+    path = (home or Path("~")) / ".local" / "share" / ".mybtk.json"
     if not token or not email:
-        entry = _login(path, token_index)
+        entry = _login(path, token_index) if home is not None else {}
         token, email = token or entry.get("token", ""), email or entry.get("email", "")
     if not token or not email:
         missing = " and ".join(name for name, value in (("token", token), ("email", email)) if not value)

@@ -9,10 +9,12 @@ import pandas as pd
 from anndata import AnnData
 from scipy import sparse
 
+from biocolab_accessor.check.report import Report
+from biocolab_accessor.check.table_columns import judge_table, remedy_for_text
 from biocolab_accessor.errors import InvalidColumn, InvalidNames, InvalidValues
 from biocolab_accessor.naming import listing
 
-__all__ = ["genes_of", "to_anndata"]
+__all__ = ["converted", "genes_of", "to_anndata"]
 
 _VALUES_AT_ONCE = 1 << 22
 _LARGEST_WHOLE = 2**53
@@ -36,12 +38,19 @@ def to_anndata(table: pd.DataFrame) -> AnnData:
     Raises
     ------
     InvalidColumn
-        A column holds something else than real numbers.
+        A column holds something else than real numbers, or ids, QC or annotations instead of a gene.
     InvalidValues
         Values are missing.
     InvalidNames
         Columns have several levels.
     """
+    adata = converted(table)
+    Report(judge_table(table)).raise_for_errors(of="this table")
+    return adata
+
+
+def converted(table: pd.DataFrame) -> AnnData:
+    """As :func:`to_anndata`, whatever the columns are named; what is wrong with names is for the check to tell."""
     for axis, index in (("index", table.index), ("columns", table.columns)):
         if isinstance(index, pd.MultiIndex):
             msg = (
@@ -51,9 +60,11 @@ def to_anndata(table: pd.DataFrame) -> AnnData:
     kinds = table.dtypes
     numeric = [_is_real(kind) for kind in kinds]
     if not all(numeric):
-        bad = [f"{name!r} ({kind})" for name, kind, good in zip(table.columns, kinds, numeric, strict=True) if not good]
+        remedy = remedy_for_text(table, [name for name, good in zip(table.columns, numeric, strict=True) if not good])
+        bad = [(name, kind) for name, kind, good in zip(table.columns, kinds, numeric, strict=True) if not good]
+        shown = ", ".join(f"{name!r} ({kind})" for name, kind in bad[:5])
         msg = (
-            f"{len(bad)} columns hold no real numbers: {', '.join(bad[:5])}. An expression table is cells by genes; "
+            f"{len(bad)} columns hold no real numbers: {shown}. {remedy}An expression table is cells by genes; "
             "take other columns out first (for metadata use df.biocolab.submit_metadata)"
         )
         raise InvalidColumn(msg)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import getpass
 import os
-from pathlib import Path
 
 from biocolab_accessor.credentials import KeyFile, RedactedDict
+from biocolab_accessor.errors import ConfigurationError
+from biocolab_accessor.home import home_folder
 
 __all__ = [
     "empty",
@@ -31,18 +32,39 @@ def empty(data: str | None) -> bool:
 
 
 def get_system_user() -> str:
-    """The user's name: from the system's list of users, else ``$NB_USER``, else what getpass finds."""
+    """The user's name: from the system's list of users, else ``$NB_USER``, else what getpass finds.
+
+    Raises
+    ------
+    ConfigurationError
+        The system knows no name for this user.
+    """
     try:
         import pwd
 
         return pwd.getpwuid(os.getuid()).pw_name
     except (ImportError, KeyError):
+        pass
+    try:
         return os.environ.get("NB_USER") or getpass.getuser()
+    except (ImportError, KeyError, OSError) as error:
+        msg = "the system has no name for this user: set NB_USER, or USER"
+        raise ConfigurationError(msg) from error
 
 
 def get_user_home_path() -> str:
-    """The user's home folder; ``$HOME`` counts, as everywhere."""
-    return str(Path.home())
+    """The user's home folder; ``$HOME`` counts, as everywhere.
+
+    Raises
+    ------
+    ConfigurationError
+        There is none.
+    """
+    home = home_folder()
+    if home is None:
+        msg = "this user has no home folder: set HOME"
+        raise ConfigurationError(msg)
+    return str(home)
 
 
 def get_user_study_root_path() -> str:

@@ -132,7 +132,7 @@ def labelled(labels: Iterable[Any], categories: Sequence[str]) -> pd.Categorical
     return pd.Categorical.from_codes(codes, categories=text_index(categories))
 
 
-def table_of(rows: Sequence[Any], columns: Sequence[str] | None = None) -> pd.DataFrame:
+def table_of(rows: Sequence[Any], columns: list[str] | None = None) -> pd.DataFrame:
     """A data frame of what a server sent, its text in the dtype of this pandas where that can hold it."""
     try:
         return pd.DataFrame(rows, columns=columns)

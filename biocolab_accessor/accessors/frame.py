@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Literal, overload
 import pandas as pd
 from anndata import AnnData
 
-from biocolab_accessor.accessors.adata import AnnDataAccessor
 from biocolab_accessor.accessors.sending import MatrixType
 
 if TYPE_CHECKING:
@@ -53,7 +52,7 @@ class DataFrameAccessor:
         Raises
         ------
         InvalidColumn
-            A column holds something else than real numbers.
+            A column holds something else than real numbers, or ids, QC or annotations instead of a gene.
         InvalidValues
             Values are missing.
 
@@ -91,15 +90,18 @@ class DataFrameAccessor:
         >>> pd.DataFrame({"CD3D": [3, 0], "LYZ": [0, 5]}, index=["cell1", "cell2"]).biocolab.check().ok
         True
         """
-        return AnnDataAccessor(self.to_anndata()).check(
+        from biocolab_accessor.bounds import Filters
+        from biocolab_accessor.check.run import check_object
+        from biocolab_accessor.check.table_columns import judge_table
+        from biocolab_accessor.table import converted
+
+        return check_object(
+            converted(self._table),
             input_matrix_type=input_matrix_type,
             species=species,
-            min_counts=min_counts,
-            min_genes=min_genes,
-            max_counts=max_counts,
-            max_genes=max_genes,
-            mt_percentage=mt_percentage,
-        )
+            filters=Filters(min_counts, min_genes, max_counts, max_genes, mt_percentage),
+            of_table=judge_table(self._table),
+        )[0]
 
     @overload
     def submit(
@@ -193,13 +195,15 @@ class DataFrameAccessor:
         ...     table.biocolab.submit(skip_dimred=True).study().n_obs
         9
         """
+        from biocolab_accessor.check.table_columns import judge_table
         from biocolab_accessor.outbound.request import Filters, StudyRequest
         from biocolab_accessor.outbound.submit import submit_anndata
+        from biocolab_accessor.table import converted
 
         filters = Filters(min_counts, min_genes, max_counts, max_genes, mt_percentage)
         request = StudyRequest(group, study_id, name, authors, abstract, species, filters, skip_dimred)
         return submit_anndata(
-            self.to_anndata(),
+            converted(self._table),
             request,
             input_matrix_type=input_matrix_type,
             to=to,
@@ -207,6 +211,7 @@ class DataFrameAccessor:
             wait=wait,
             check=check,
             dry_run=dry_run,
+            of_table=judge_table(self._table),
         )
 
     def submit_metadata(

@@ -30,7 +30,8 @@ def check(
     Parameters
     ----------
     adata_or_path
-        An AnnData, or the path of an h5ad file, which is read piece by piece.
+        An AnnData, or the path of an h5ad file, which is read piece by piece. Of a table (``.tsv``, as servers read it:
+        genes in rows), a 10x h5 file and a 10x folder the header and the first lines or values are looked at.
     input_matrix_type
         ``"auto"``, ``"raw"`` or ``"normalized"``, as for ``submit``.
     batch_key
@@ -49,7 +50,7 @@ def check(
     Raises
     ------
     InvalidFile
-        The path is not an h5ad file, or a part of it cannot be read.
+        The path is not such a file, or a part of it cannot be read.
     InvalidArgument
         ``input_matrix_type`` or ``species`` is something else, or a filter is no number, negative, above 100 percent,
         or a minimum above its maximum.

@@ -14,6 +14,7 @@ from anndata.experimental import read_dispatched
 from anndata.io import sparse_dataset
 
 from biocolab_accessor.errors import InvalidFile
+from biocolab_accessor.home import expanded
 from biocolab_accessor.naming import listing
 
 __all__ = ["open_h5ad"]
@@ -36,7 +37,7 @@ def open_h5ad(path: Path) -> AnnData:
     InvalidFile
         It is missing, or something else; the message says what it looks like.
     """
-    path = path.expanduser()
+    path = expanded(path)
     if not path.is_file():
         what = "is a folder" if path.is_dir() else "does not exist"
         msg = f"{path} {what}: give the path of an h5ad file"

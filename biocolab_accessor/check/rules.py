@@ -38,6 +38,8 @@ class Context:
         As it will be submitted, or None where that is not known.
     filters
         Which cells the server will be asked to keep; None where that is not known.
+    of_table
+        What was found of the table that the object was made of; None of any other object.
     """
 
     adata: AnnData
@@ -45,6 +47,7 @@ class Context:
     batch_key: str | None = None
     species: str | None = None
     filters: Filters | None = None
+    of_table: tuple[Finding, ...] | None = None
 
     @cached_property
     def tables(self) -> dict[str, pd.DataFrame]:

@@ -7,15 +7,20 @@ from collections.abc import Iterator
 
 import pandas as pd
 
+from biocolab_accessor.check.gene_names import are_entrez, gene_share
 from biocolab_accessor.check.identifiers import ENSEMBL, Species
 from biocolab_accessor.check.report import Finding
 from biocolab_accessor.check.rules import Context, found, rule
+from biocolab_accessor.check.table_columns import annotations_among, ids_among
+from biocolab_accessor.errors import InvalidColumn
 from biocolab_accessor.naming import counted
 
 # A panel of a few hundred genes is made without mitochondrial ones.
 _WHOLE_TRANSCRIPTOME = 1_000
 _FEWEST = 20
 _LOOKED_AT = 200
+# Of a whole transcriptome a third is known by its name, of cells hardly any is.
+_LEAST_KNOWN, _FAR_LESS = 0.15, 0.2
 # Alone or with a sample's name and a number around it. Guides have longer sequences.
 _BARCODE = re.compile(r"(?:.*[_#:.-])?[ACGT]{14,18}(?:[-_.]\w+)?")
 _ENSEMBL_ID = re.compile(ENSEMBL)
@@ -138,10 +143,43 @@ def cells_for_genes(context: Context) -> Iterator[Finding]:
     """An AnnData has cells as rows; tables of counts often have them as columns."""
     path = _names(context)
     genes, cells = context.tables[path.removesuffix("_names")].index, context.tables["obs"].index
-    if (_share(_BARCODE, genes) > 0.9 and _share(_BARCODE, cells) < 0.1) or _share(_ENSEMBL_ID, cells) > 0.9:
+    if (_share(_BARCODE, genes) > 0.9 and _share(_BARCODE, cells) < 0.1) or _are_genes(cells, genes):
         examples = (f"a cell {str(cells[0])!r}", f"a gene {str(genes[0])!r}")
         fix = "An AnnData has cells as rows and genes as columns: adata.T.copy(), or df.T of a table"
         yield found(path, "cells seem to be where genes are", examples=examples, fix=fix)
+
+
+@rule("BC410", "warning", InvalidColumn)
+def ids_among_genes(context: Context) -> Iterator[Finding]:
+    """Barcodes or an index that a table had as a column are no gene; of a table itself that is an error."""
+    path = _names(context)
+    if context.of_table is None and (ids := ids_among(context.tables[path.removesuffix("_names")].index)):
+        fix = "Leave them out of a copy; for a table: pd.read_csv(path, index_col=0)"
+        message = "names of barcodes or of an index among the genes"
+        yield found(path, message, count=len(ids), examples=tuple(map(repr, ids[:3])), fix=fix)
+
+
+@rule("BC411", "warning", InvalidColumn)
+def annotations_among_genes(context: Context) -> Iterator[Finding]:
+    """QC and annotation columns of a table are no genes; of a table itself that is an error."""
+    path = _names(context)
+    names = context.tables[path.removesuffix("_names")].index
+    if context.of_table is None and (sure := annotations_among(names)[0]):
+        fix = "Leave them out of a copy, and put them into obs"
+        message = "names of QC or annotations among the genes"
+        yield found(path, message, count=len(sure), examples=tuple(map(repr, sure[:3])), fix=fix)
+
+
+def _are_genes(cells: pd.Index, genes: pd.Index) -> bool:
+    """Whether what should be cells is named like genes, of whatever species, and what should be genes is not."""
+    if len(cells) < _FEWEST:
+        return False
+    if _share(_ENSEMBL_ID, cells) > 0.9:
+        return True
+    share, other = gene_share(cells), gene_share(genes)
+    if share >= _LEAST_KNOWN and other <= _FAR_LESS * share:
+        return True
+    return other < _FAR_LESS and are_entrez(cells) and not are_entrez(genes)
 
 
 def _share(pattern: re.Pattern[str], names: pd.Index) -> float:

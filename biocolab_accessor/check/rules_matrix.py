@@ -77,7 +77,8 @@ def beyond_float32(context: Context) -> Iterator[Finding]:
         message = f"counts up to {choice.chosen.maximum:,.0f}; the servers carry them exactly up to 16,777,216 only"
         if choice.chosen.maximum > NO_CAP:
             message += f", and leave out cells of more than {NO_CAP:,.0f}"
-        yield found(str(choice.slot), message, fix="Check that these are counts of molecules")
+        where = first_places(context.adata, choice.slot, lambda values: values > _LARGEST_FLOAT32_INTEGER)
+        yield found(str(choice.slot), message, examples=where, fix="Check that these are counts of molecules")
 
 
 @rule("BC305", "warning")

@@ -100,9 +100,9 @@ def _misfits_of(adata: AnnData, name: str) -> Iterator[Finding]:
     found_any = False
     for key in entries:
         value = None if key is None else entries[key]  # None is how anndata 0.13 calls X
-        has = tuple(getattr(value, "shape", needs))[: len(needs)]
-        if has != needs:
-            problem = f"its shape is {_by(value.shape)}, but the object has {_objects(name, needs)}"
+        has = tuple(getattr(value, "shape", needs))
+        if has[: len(needs)] != needs:
+            problem = f"its shape is {_by(has)}, but the object has {_objects(name, needs)}"
         elif isinstance(value, pd.DataFrame) and not value.index.equals(names):
             problem = f"its rows are not named as the {_WORDS[_AXES[name][0]]} of the object are, or in another order"
         else:

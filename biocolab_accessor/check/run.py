@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import h5py
 from anndata import AnnData
 
 from biocolab_accessor.bounds import Filters
@@ -17,16 +20,20 @@ from biocolab_accessor.check import (
     rules_size,
     rules_slots,
 )
+from biocolab_accessor.check.cell_ranger import MTX_PARTS, check_10x_h5, check_mtx, parts_in
 from biocolab_accessor.check.counts import MatrixChoice, decide
 from biocolab_accessor.check.file import open_h5ad
 from biocolab_accessor.check.report import Finding, Report
 from biocolab_accessor.check.rules import RULES, Context
 from biocolab_accessor.check.rules_slots import damage, misfits
+from biocolab_accessor.check.table_file import check_table_file
 from biocolab_accessor.errors import CheckFailed, InvalidArgument, InvalidFile, InvalidValues
+from biocolab_accessor.home import expanded
 from biocolab_accessor.species import known_species
 
 __all__ = ["check_file", "check_object", "open_h5ad", "run_rules"]
 
+_TABLES = (".tsv", ".csv", ".txt", ".tab")
 # The rooms of the rules are imported for what they register; a new one is added here.
 _ROOMS = (rules_names, rules_columns, rules_matrix, rules_identifiers, rules_slots, rules_size, rules_filters)
 
@@ -41,6 +48,9 @@ def run_rules(
 ) -> Report:
     """See :func:`biocolab_accessor.check.check`."""
     if isinstance(adata_or_path, str | Path):
+        other = _of_other_kind(expanded(adata_or_path))
+        if other is not None:
+            return other
         return check_file(
             Path(adata_or_path),
             input_matrix_type=input_matrix_type,
@@ -54,6 +64,21 @@ def run_rules(
     return check_object(
         adata_or_path, input_matrix_type=input_matrix_type, batch_key=batch_key, species=species, filters=filters
     )[0]
+
+
+def _of_other_kind(path: Path) -> Report | None:
+    """The report on a table, a 10x h5 file or a 10x folder; None of what has to be an h5ad."""
+    if path.is_dir() and any(found.name.removesuffix(".gz").endswith(MTX_PARTS["matrix"]) for found in path.iterdir()):
+        return check_mtx(parts_in(path))
+    if not path.is_file():
+        return None
+    if h5py.is_hdf5(path):
+        with suppress(OSError), h5py.File(path, "r") as file:
+            matrix = file.get("matrix")
+            is_10x = "obs" not in file and isinstance(matrix, h5py.Group) and {"barcodes", "indptr"} <= set(matrix)
+            return check_10x_h5(path) if is_10x else None
+        return None
+    return check_table_file(path) if path.name.removesuffix(".gz").endswith(_TABLES) and path.stat().st_size else None
 
 
 def check_file(
@@ -90,6 +115,7 @@ def check_object(
     batch_key: str | None = None,
     species: Any = None,
     filters: Filters | None = None,
+    of_table: Sequence[Finding] | None = None,
 ) -> tuple[Report, MatrixChoice | None]:
     """The report on an object, and the matrix that was chosen for it (None where none could be)."""
     species = None if species is None else known_species(species)
@@ -101,7 +127,8 @@ def check_object(
         choice = decide(adata, input_matrix_type)
     except CheckFailed as error:
         findings.append(Finding("BC300", "error", "X, raw.X, layers", str(error), error=type(error)))
-    context = Context(adata, choice, batch_key, species, filters)
+    findings += of_table or ()
+    context = Context(adata, choice, batch_key, species, filters, None if of_table is None else tuple(of_table))
     damaged: Finding | None = None
     for rule in RULES:
         try:

@@ -23,6 +23,7 @@ OBS_REMEDY = "Put the study's names into a column of obs and give it as on=."
 _EXAMPLES = 3
 _LOOKED_AT_HERE = 1_000
 _LOOKED_AT_THERE = 100_000
+_MOST = 0.5
 
 Barcodes: TypeAlias = "pd.Index[Any]"
 
@@ -150,18 +151,25 @@ def match(here: Barcodes, there: Sequence[str], study_id: str, *, remedy: str) -
 
 
 def _difference(here: Barcodes, there: Barcodes) -> str:
-    """A sentence on the one change of names by which most cells would match, or nothing.
+    """A sentence on the one change of names by which most cells would match one to one, or nothing.
 
     Some cells are enough to see it; trimming all names of a large study would take a minute.
     """
     ours, theirs = here[:: len(here) // _LOOKED_AT_HERE + 1], there[:_LOOKED_AT_THERE]
+    # Of the names that are not looked at it is taken that as many would match.
+    needed = max(1.0, _MOST * len(ours) * len(theirs) / max(1, len(there)))
     most, sentence = 0, ""
     plain = {name: name for name in theirs}
     for what, trim in _TRIMS:
         trimmed = {trim(name): name for name in theirs}
-        for change, known in ((trim, plain), (str, trimmed), (trim, trimmed)):
-            pairs = [(name, known[key]) for name in ours if (key := change(name)) in known]
-            if len(pairs) > most:
+        # Where two cells have one trimmed name, those that meet need not be the same cell.
+        distinct = len(trimmed) == len(theirs)
+        ways: list[tuple[Callable[[str], str], dict[str, str], bool]]
+        ways = [(trim, plain, True), (str, trimmed, distinct), (trim, trimmed, distinct)]
+        for change, known, one_to_one in ways:
+            keys = [(name, change(name)) for name in ours] if one_to_one else []
+            pairs = [(name, known[key]) for name, key in keys if key in known and not _says_little(name, key, known)]
+            if len(pairs) > most and len(pairs) >= needed and (change is str or _is_distinct(here, change)):
                 most, (a, b) = len(pairs), pairs[0]
                 sentence = f"names seem to differ by {what}: is {a!r} here {b!r} there?"
         if most == len(ours):
@@ -169,15 +177,40 @@ def _difference(here: Barcodes, there: Barcodes) -> str:
     return sentence
 
 
+def _is_distinct(names: Barcodes, change: Callable[[str], str]) -> bool:
+    looked_at = names[:_LOOKED_AT_THERE]
+    return len({change(name) for name in looked_at}) == len(looked_at)
+
+
+def _says_little(name: str, key: str, known: Mapping[str, str]) -> bool:
+    """Whether a number is all that both names have in common: the first cells of any two samples have that."""
+    return key.isdecimal() and name != key != known[key]
+
+
 def _without(pattern: str) -> Callable[[str], str]:
     compiled = re.compile(pattern)
     return lambda name: compiled.sub("", name, count=1)
 
 
+def _barcode_in(pattern: str) -> Callable[[str], str]:
+    """The last barcode in a name, of the letters of a sequence; the name where there is none."""
+    compiled = re.compile(pattern)
+
+    def barcode(name: str) -> str:
+        found = compiled.findall(name)
+        return found[-1] if found else name
+
+    return barcode
+
+
+# velocyto writes sample:ACGTx, Seurat GSM1_ACGT-1_1, others ACGT-1-0-1 or ACGT-1__s1.
+_SEQUENCE = r"(?<![A-Za-z0-9])[ACGTN]{8,}"
 _TRIMS: tuple[tuple[str, Callable[[str], str]], ...] = (
     ("upper and lower case", str.casefold),
     ("a number at the end", _without(r"[-_.]\d+$")),
     ("what is before the barcode", _without(r"^.*[_:#](?=.)")),
     ("what is before the barcode", _without(r"^[^-_:#]*[-_:#](?=.)")),
     ("what is after the barcode", _without(r"[-_:#][^-_:#]*$")),
+    ("what is around the barcode", _barcode_in(rf"{_SEQUENCE}-\d+(?![A-Za-z0-9])")),
+    ("what is around the barcode", _barcode_in(rf"{_SEQUENCE}(?=x?(?![A-Za-z0-9]))")),
 )

@@ -11,7 +11,9 @@ from typing import Any
 import pandas as pd
 from anndata import AnnData
 
+from biocolab_accessor.check.cell_ranger import MTX_PARTS, parts_in
 from biocolab_accessor.errors import InvalidArgument, InvalidFile
+from biocolab_accessor.home import expanded
 from biocolab_accessor.naming import did_you_mean, listing
 from biocolab_accessor.outbound.names import distinct
 
@@ -32,11 +34,6 @@ STUDY_TYPES = {
 
 _LENS = {7: "Lens Bulk", 8: "Lens Bulk", 12: "Lens Bulk", 13: "Lens Bulk"}
 _LENS |= dict.fromkeys((9, 10, 11, 14, 16, 17, 18, 19), "Lens SC")
-_MTX_PARTS = {
-    "matrix": ("matrix.mtx",),
-    "features": ("features.tsv", "genes.tsv"),
-    "barcodes": ("barcodes.tsv", "barcodes.csv"),
-}
 _PROCESSED = ("coords.npy", "embeddings.db", "matrix.hdf5", "metadata.db")
 
 StrPath = str | os.PathLike[str]
@@ -173,22 +170,14 @@ def _mtx(entries: list[Any]) -> Payload:
 
 def _mtx_parts(entry: Any) -> dict[str, Path]:
     if isinstance(entry, Mapping):
-        return {part: _existing(path) for part, path in _parts(entry, tuple(_MTX_PARTS)).items()}
-    folder = Path(entry).expanduser()
+        return {part: _existing(path) for part, path in _parts(entry, tuple(MTX_PARTS)).items()}
+    folder = expanded(entry)
     if not folder.is_dir():
         msg = (
             f"{folder} is no folder: a 10x MTX batch is a folder with matrix, features and barcodes, or a dict of them"
         )
         raise InvalidFile(msg)
-    found = {}
-    for part, endings in _MTX_PARTS.items():
-        fitting = [p for p in sorted(folder.iterdir()) if p.name.removesuffix(".gz").endswith(endings)]
-        if len(fitting) != 1:
-            what = "no" if not fitting else f"{len(fitting)} different"
-            msg = f"{folder} has {what} {' or '.join(endings)}[.gz]; give a dict with matrix, features and barcodes"
-            raise InvalidFile(msg)
-        found[part] = _existing(fitting[0])
-    return found
+    return {part: _existing(path) for part, path in parts_in(folder).items()}
 
 
 def _parts(entry: Mapping[str, StrPath], needed: Sequence[str]) -> dict[str, StrPath]:
@@ -200,7 +189,7 @@ def _parts(entry: Mapping[str, StrPath], needed: Sequence[str]) -> dict[str, Str
 
 
 def _processed(entries: list[Any]) -> Payload:
-    folder = None if isinstance(entries[0], Mapping) else Path(entries[0]).expanduser()
+    folder = None if isinstance(entries[0], Mapping) else expanded(entries[0])
     if len(entries) > 1 or folder is None or not folder.is_dir():
         msg = "a processed study is one folder"
         raise InvalidFile(msg)
@@ -214,11 +203,11 @@ def _processed(entries: list[Any]) -> Payload:
 
 def _no_folder(path: StrPath) -> StrPath:
     """The path, unless it is a folder: of those another study type, or another call, is meant."""
-    folder = Path(path).expanduser()
+    folder = expanded(path)
     if not folder.is_dir():
         return path
     names = {entry.name for entry in folder.iterdir()}
-    if any(name.removesuffix(".gz").endswith(_MTX_PARTS["matrix"]) for name in names):
+    if any(name.removesuffix(".gz").endswith(MTX_PARTS["matrix"]) for name in names):
         what = f"of a 10x matrix: {_as_type('mtx_10x')}"
     elif names.issuperset(_PROCESSED):
         what = f"of a processed study: {_as_type('processed_folder')}"
@@ -235,7 +224,7 @@ def _as_type(study_type: str) -> str:
 
 
 def _existing(path: StrPath) -> Path:
-    found = Path(path).expanduser()
+    found = expanded(path)
     if not found.is_file():
         msg = f"{found} is a folder, where a file is wanted" if found.is_dir() else f"there is no file {found}"
         raise InvalidFile(msg)

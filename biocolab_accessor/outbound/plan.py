@@ -28,7 +28,10 @@ from biocolab_accessor.storage.csr import Compression
 from biocolab_accessor.storage.place import place_of
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from biocolab_accessor.catalog import Server
+    from biocolab_accessor.check.report import Finding
 
 __all__ = ["Batch", "Plan", "Strictness", "plan_of", "plan_submission", "to_h5ad", "write_plan"]
 
@@ -158,6 +161,7 @@ def plan_submission(
     input_matrix_type: Any = "auto",
     batch_key: str | None = None,
     check: Strictness = "default",
+    of_table: Sequence[Finding] | None = None,
 ) -> Plan:
     """Decide what to send.
 
@@ -176,6 +180,8 @@ def plan_submission(
         Column of obs whose values become the batches, each a file of its own.
     check
         ``"default"`` refuses errors, ``"strict"`` warnings too.
+    of_table
+        What was found of the table that the object was made of; None of any other object.
 
     Raises
     ------
@@ -207,6 +213,7 @@ def plan_submission(
         batch_key=batch_key,
         species=request.species if request else None,
         filters=request.filters if request else None,
+        of_table=of_table,
     )
     report.raise_for_errors(strict=check == "strict")
     assert choice is not None

@@ -7,15 +7,18 @@ from pathlib import Path
 from typing import Any
 
 from biocolab_accessor.blocks import Slot
+from biocolab_accessor.check.cell_ranger import MTX_PARTS, check_10x_h5, check_mtx
 from biocolab_accessor.check.counts import MatrixChoice
 from biocolab_accessor.check.report import Report
 from biocolab_accessor.check.run import check_file, open_h5ad
+from biocolab_accessor.check.table_file import check_table_file
 from biocolab_accessor.errors import InvalidArgument
 from biocolab_accessor.notice import notice
+from biocolab_accessor.outbound.files import STUDY_TYPES, Payload
 from biocolab_accessor.outbound.plan import plan_of, write_plan
 from biocolab_accessor.outbound.request import StudyRequest
 
-__all__ = ["make_ready"]
+__all__ = ["expect_readable", "make_ready"]
 
 _NO_CELL_KEPT = "BC703"
 
@@ -78,6 +81,33 @@ def make_ready(
         finally:
             adata.file.close()
     return ready, raw
+
+
+def expect_readable(payload: Payload, study_type: int) -> None:
+    """Look at the first lines or values of tables and 10x files; what cannot be looked at here is left to the server.
+
+    Raises
+    ------
+    CheckFailed
+        A file is not what servers read; the message has the file, the line and the column.
+    InvalidFile
+        A file cannot be read, or is something else.
+
+    Warns
+    -----
+    UserWarning
+        What may be wrong with a file.
+    """
+    reports: dict[Path, Report] = {}
+    if study_type == STUDY_TYPES["mtx_10x"]:
+        parts = tuple(MTX_PARTS)
+        for start in range(0, len(payload.files), len(parts)):
+            batch = dict(zip(parts, payload.files[start : start + len(parts)], strict=True))
+            reports[batch["matrix"]] = check_mtx(batch)
+    elif study_type in (STUDY_TYPES["h5_10x"], STUDY_TYPES["tsv"]):
+        look = check_10x_h5 if study_type == STUDY_TYPES["h5_10x"] else check_table_file
+        reports = {path: look(path) for path in dict.fromkeys(payload.files)}
+    _refuse(reports)
 
 
 def _refuse(reports: Mapping[Path, Report]) -> None:

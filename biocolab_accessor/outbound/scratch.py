@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import signal
@@ -9,18 +10,23 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 
 from filelock import FileLock
 from filelock import Timeout as LockTimeout
 
+from biocolab_accessor.home import temporary_folder
+
 __all__ = ["scratch_folder"]
 
+logger = logging.getLogger("biocolab_accessor.outbound")
+
 _PREFIX = "biocolab-submit-"
-_LOCK = "lock"
+_LOCK, _UNLOCKED = "lock", "unlocked"
 _SECONDS_TO_LOCK = 60.0
+_SECONDS_WITHOUT_LOCK = 7 * 86400.0
 
 
 @contextmanager
@@ -34,13 +40,19 @@ def scratch_folder() -> Iterator[Path]:
     ------
     pathlib.Path
         The folder.
+
+    Raises
+    ------
+    ConfigurationError
+        No folder for temporary files can be written to.
     """
-    _remove_abandoned(Path(tempfile.gettempdir()))
+    with suppress(OSError):
+        _remove_abandoned(Path(tempfile.gettempdir()))
     with _terminated_as_interrupted():
-        outer = Path(tempfile.mkdtemp(prefix=_PREFIX))
+        outer = temporary_folder(_PREFIX)
         lock = FileLock(outer / _LOCK, mode=0o600)
         try:
-            lock.acquire(timeout=0)
+            _hold(lock, outer)
             inner = outer / "files"
             inner.mkdir()
             yield inner
@@ -49,12 +61,26 @@ def scratch_folder() -> Iterator[Path]:
             shutil.rmtree(outer, ignore_errors=True)
 
 
+def _hold(lock: FileLock, folder: Path) -> None:
+    """Take the lock; where the file system has none, a file says that the folder is in use."""
+    try:
+        lock.acquire(timeout=0)
+    except (OSError, NotImplementedError) as error:
+        logger.warning("no locks in %s (%s): going on without. For a folder with locks set TMPDIR", folder, error)
+        (folder / _UNLOCKED).touch(mode=0o600)
+
+
 def _remove_abandoned(folder: Path) -> None:
     for path in folder.glob(f"{_PREFIX}*"):
         try:
             mine = not hasattr(os, "getuid") or path.lstat().st_uid == os.getuid()
             # One that was made this minute may not have come to take its lock.
-            if not mine or path.is_symlink() or time.time() - path.stat().st_mtime < _SECONDS_TO_LOCK:
+            age = time.time() - path.lstat().st_mtime
+            if not mine or path.is_symlink() or age < _SECONDS_TO_LOCK:
+                continue
+            if (path / _UNLOCKED).exists():  # by which nothing tells whether its owner is gone
+                if age > _SECONDS_WITHOUT_LOCK:
+                    shutil.rmtree(path, ignore_errors=True)
                 continue
             with FileLock(path / _LOCK, mode=0o600).acquire(timeout=0):
                 shutil.rmtree(path, ignore_errors=True)

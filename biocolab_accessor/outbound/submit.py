@@ -12,7 +12,7 @@ from biocolab_accessor.notice import notice
 from biocolab_accessor.outbound.delivery import delivery
 from biocolab_accessor.outbound.files import STUDY_TYPES, Files, collect, each_of, study_type_number
 from biocolab_accessor.outbound.plan import Plan, Strictness, plan_submission, write_plan
-from biocolab_accessor.outbound.ready import make_ready
+from biocolab_accessor.outbound.ready import expect_readable, make_ready
 from biocolab_accessor.outbound.request import Filters, StudyRequest
 from biocolab_accessor.outbound.scratch import scratch_folder
 from biocolab_accessor.outbound.submission import Submission
@@ -20,6 +20,8 @@ from biocolab_accessor.outbound.upload import chunk_bytes, outgoing
 
 if TYPE_CHECKING:
     from anndata import AnnData
+
+    from biocolab_accessor.check.report import Finding
 
 __all__ = ["submit_anndata", "submit_files", "submit_from_s3"]
 
@@ -37,6 +39,7 @@ def submit_anndata(
     wait: bool = True,
     check: Strictness = "default",
     dry_run: bool = False,
+    of_table: Sequence[Finding] | None = None,
 ) -> Submission | Plan:
     """Check, serialise, upload and submit an AnnData; see :meth:`AnnDataAccessor.submit` for the arguments."""
     if to not in get_args(Server):
@@ -44,7 +47,13 @@ def submit_anndata(
         raise InvalidArgument(msg)
     size = chunk_bytes(chunk_size)
     plan = plan_submission(
-        adata, request=request, to=to, input_matrix_type=input_matrix_type, batch_key=batch_key, check=check
+        adata,
+        request=request,
+        to=to,
+        input_matrix_type=input_matrix_type,
+        batch_key=batch_key,
+        check=check,
+        of_table=of_table,
     )
     if dry_run:
         return plan
@@ -131,7 +140,8 @@ def submit_files(
     InvalidArgument
         What is given is no path, such as an object in memory, or an argument is none of its values.
     CheckFailed
-        An h5ad is not fit to be sent (:class:`~biocolab_accessor.errors.NoCounts`, …); the message holds the report.
+        A file is not fit to be sent (:class:`~biocolab_accessor.errors.NoCounts`, …); the message holds the report. Of
+        tables and 10x files the header and the first lines or values are looked at.
     UnknownGroup
         The token sees no such group.
     TaskFailed
@@ -168,6 +178,7 @@ def submit_files(
             if number == STUDY_TYPES["h5ad"]:
                 paths, raw = make_ready(paths, request, matrix_type, folder)
             else:
+                expect_readable(payload, number)
                 raw = number in _COUNTS_BY_DEFINITION if matrix_type == "auto" else matrix_type == "raw"
             sending = [outgoing(path, name_there) for path, name_there in zip(paths, payload.names, strict=True)]
             sending += [outgoing(path, path.name, "custom_embeddings") for path in payload.extra]

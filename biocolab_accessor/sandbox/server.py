@@ -5,7 +5,6 @@ from __future__ import annotations
 import atexit
 import secrets
 import shutil
-import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
 from html import escape
@@ -18,6 +17,7 @@ from anndata import AnnData
 from biocolab_accessor.clients.address import is_loopback
 from biocolab_accessor.connection import drop_default, push_default
 from biocolab_accessor.errors import InvalidArgument
+from biocolab_accessor.home import expanded, temporary_folder
 from biocolab_accessor.naming import did_you_mean
 from biocolab_accessor.sandbox.app import make_app, route_names
 from biocolab_accessor.sandbox.hosts import Hosts
@@ -26,9 +26,10 @@ from biocolab_accessor.sandbox.lock import lock_folder
 from biocolab_accessor.sandbox.public import add_public
 from biocolab_accessor.sandbox.routes.control import control_routes
 from biocolab_accessor.sandbox.seed import seed
-from biocolab_accessor.sandbox.site import Site
+from biocolab_accessor.sandbox.site import opened
 from biocolab_accessor.sandbox.store.accounts import ALL_MEMBERS, DEFAULT_TOKEN, PERSONAL, Group
 from biocolab_accessor.sandbox.store.catalogue import PUBLIC
+from biocolab_accessor.sandbox.store.removal import remove_folder
 from biocolab_accessor.sandbox.traffic.faults import Faults
 from biocolab_accessor.sandbox.traffic.ledger import Ledger
 from biocolab_accessor.sandbox.traffic.middleware import Traffic
@@ -108,18 +109,18 @@ class Sandbox(Hosts):
             )
             raise InvalidArgument(msg)
         self._temporary = path is None
-        self.path = Path(tempfile.mkdtemp(prefix="biocolab-sandbox-") if path is None else path).absolute()
+        self.path = (temporary_folder("biocolab-sandbox-") if path is None else expanded(path)).absolute()
         self.email = _USER
         self._closed = self._in_block = False
         with ExitStack() as undo:
             if self._temporary:
                 undo.callback(shutil.rmtree, self.path, ignore_errors=True)
-            self._lock = lock_folder(self.path)
+            self._lock = lock_folder(self.path, temporary=self._temporary)
             undo.callback(self._lock.release)
             listener = listen(host, port)
             undo.callback(listener.close)
             self.url = f"http://{reached_at(host)}:{listener.getsockname()[1]}"
-            self._site = Site(self.path, self.url)
+            self._site = opened(self.path, self.url)
             undo.callback(self._site.close)
             self._site.accounts.set_user(_USER, self.token)
             seed(self._site)
@@ -430,10 +431,11 @@ class Sandbox(Hosts):
         atexit.unregister(self.close)
         drop_default(self._connector)
         self._connector.close()
+        self._site.stop()
         try:
             self._serving.stop()
         finally:
             self._site.close()
             self._lock.release()
             if self._temporary:
-                shutil.rmtree(self.path, ignore_errors=True)
+                remove_folder(self.path)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sqlite3
 import threading
 import uuid
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+from biocolab_accessor.errors import SandboxError
 from biocolab_accessor.naming import did_you_mean
 from biocolab_accessor.sandbox.cells import Cells, lognorm
 from biocolab_accessor.sandbox.refusal import Refusal
@@ -23,7 +25,25 @@ from biocolab_accessor.sandbox.store.uploads import Uploads
 from biocolab_accessor.sandbox.work.tasks import TaskRunner
 from biocolab_accessor.waits import until
 
-__all__ = ["Site"]
+__all__ = ["Site", "opened"]
+
+
+def opened(folder: Path, url: str) -> Site:
+    """The data of a sandbox in a folder.
+
+    Raises
+    ------
+    SandboxError
+        The folder cannot be written to, or its file system does not do what SQLite needs.
+    """
+    try:
+        return Site(folder, url)
+    except (OSError, sqlite3.Error) as error:
+        msg = (
+            f"the sandbox cannot keep its data in {folder}: {error}. Give path= a folder on a local disk, or, for a "
+            "temporary sandbox, set TMPDIR to one"
+        )
+        raise SandboxError(msg) from error
 
 
 class Site:
@@ -55,6 +75,10 @@ class Site:
         self._open: dict[str, StudyFolder] = {}
         self._making: dict[str, threading.Lock] = {}
         self._lock = threading.RLock()
+
+    def stop(self) -> None:
+        """Break off what a request may be waiting for, so that the server can end."""
+        self.uploads.close()
 
     def close(self) -> None:
         """End the tasks, wait for studies that are being made, and close the catalogue."""

@@ -15,6 +15,7 @@ import shutil
 import uuid
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext, suppress
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -117,7 +118,7 @@ class Cache:
         self._sweep()
         for lock in (self.folder / "locks").glob("*.lock"):
             # Whoever waits for it sees that it is gone, and makes another.
-            with suppress(OSError, LockTimeout), FileLock(lock, timeout=0):
+            with suppress(OSError, LockTimeout, NotImplementedError), FileLock(lock, timeout=0):
                 lock.unlink()
 
     def arrays(self, key: Key, make: Callable[[], Arrays]) -> Arrays:
@@ -207,8 +208,8 @@ class Cache:
             (self.folder / "locks").mkdir(mode=0o700, parents=True, exist_ok=True)
             lock = FileLock(self.folder / "locks" / f"{place.name}.lock", timeout=settings.deadline)
             lock.acquire()
-        except (OSError, LockTimeout) as error:
-            logger.warning("the cache in %s cannot be used: %s", settings.cache_dir, error)
+        except (OSError, LockTimeout, NotImplementedError) as error:
+            _say_once(f"the cache in {settings.cache_dir} cannot be used: {error}. Another: bc.settings.cache_dir")
             return plain() if plain is not None else None
         part = self.folder / f"{place.name}.{uuid.uuid4().hex}.part"
         try:
@@ -249,7 +250,7 @@ class Cache:
             try:
                 with nullcontext() if name == held else lock:
                     shutil.rmtree(part, ignore_errors=True)
-            except (OSError, LockTimeout):
+            except (OSError, LockTimeout, NotImplementedError):
                 continue
 
     def _entries(self) -> list[tuple[float, int, Path]]:
@@ -267,6 +268,12 @@ class Cache:
 
     def _place(self, key: Key) -> Path:
         return self.folder / hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
+
+
+@lru_cache(maxsize=100)
+def _say_once(text: str) -> None:
+    """Warn of a folder that cannot be used, and not again for each answer that is not kept."""
+    logger.warning("%s", text)
 
 
 def _loaded(load: Callable[[Path], Any], place: Path) -> Any:

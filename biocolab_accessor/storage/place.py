@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from biocolab_accessor.errors import InvalidArgument
+from biocolab_accessor.home import expanded
 from biocolab_accessor.platforms import is_open_elsewhere, replace
 
 __all__ = ["place_of", "replacing"]
@@ -22,7 +23,7 @@ def place_of(path: str | Path) -> Path:
     InvalidArgument
         It is a folder, or in none.
     """
-    target = Path(path).expanduser()
+    target = expanded(path)
     if not target.parent.is_dir() or target.is_dir():
         msg = f"{target} is a folder" if target.is_dir() else f"there is no folder {target.parent}"
         raise InvalidArgument(msg)

@@ -211,7 +211,7 @@ CASES = {
         make(COUNTS.astype(np.int64) * 2**24),
         Finding("BC304", "warning", "X",
                 "counts up to 50,331,648; the servers carry them exactly up to 16,777,216 only",
-                fix="Check that these are counts of molecules"),
+                examples=("cell 'a' gene 'g'",), fix="Check that these are counts of molecules"),
     ),
     "scaled, with better": (
         scaled(raw=True),
@@ -347,6 +347,18 @@ CASES = {
         Finding("BC409", "warning", "var_names", "cells seem to be where genes are",
                 examples=("a cell 'G0'", "a gene 'AAACATTGTGCAAA-1'"),
                 fix="An AnnData has cells as rows and genes as columns: adata.T.copy(), or df.T of a table"),
+    ),
+    "an index among genes": (
+        genes(["Unnamed: 0", "A", "cell_ID"]),
+        Finding("BC410", "warning", "var_names", "names of barcodes or of an index among the genes", 2,
+                examples=("'Unnamed: 0'", "'cell_ID'"), error=InvalidColumn,
+                fix="Leave them out of a copy; for a table: pd.read_csv(path, index_col=0)"),
+    ),
+    "QC among genes": (
+        genes(["A", "n_counts", "leiden"]),
+        Finding("BC411", "warning", "var_names", "names of QC or annotations among the genes", 2,
+                examples=("'n_counts'", "'leiden'"), error=InvalidColumn,
+                fix="Leave them out of a copy, and put them into obs"),
     ),
     "one genome": (
         genes(["GRCh38_A", "GRCh38_B"]),

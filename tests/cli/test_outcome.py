@@ -111,7 +111,7 @@ def test_what_the_system_refuses_is_a_message_too(server: Sandbox, tmp_path: Pat
     done = run("sandbox", "--path", str(tmp_path / "file" / "data"))
     assert done.exit_code == 1
     assert "Traceback" not in done.stderr
-    assert done.stderr.startswith("NotADirectoryError: ")
+    assert done.stderr.startswith("SandboxError: the folder ")
 
 
 def test_every_error_of_ours_has_a_code_between_1_and_5() -> None:

@@ -11,6 +11,12 @@ from biocolab_accessor.exchange.report import MatchReport
 STUDY = ["AAAC-1", "AAAG-1", "AACT-1", "AATT-1"]
 
 
+def sequences(number: int, *, seed: int) -> list[str]:
+    """Barcodes of 16 letters, as 10x has them."""
+    dice = np.random.default_rng(seed)
+    return ["".join(dice.choice(list("ACGT"), 16)) for _ in range(number)]
+
+
 def matched(here: list[str], there: list[str] = STUDY) -> MatchReport:
     return match(pd.Index(here), there, "pbmc", remedy="Rename them.").report(written=[])
 
@@ -69,6 +75,77 @@ class TestNothingMatches:
         with pytest.raises(UnknownName) as caught:
             matched(here, there)
         assert what in str(caught.value)
+
+    @pytest.mark.parametrize(
+        ("here", "there"),
+        [
+            ("S1:{}x", "{}-1"),
+            ("{}-1", "S1:{}x"),
+            ("GSM1_{}-1_1", "{}-1"),
+            ("{}-1-0-1", "{}-1"),
+            ("{}-1__s1", "{}-1"),
+            ("GSM1_{}-1_1", "S1:{}x"),
+            ("pbmc_{}.1", "{}-1"),
+            ("run7#{}-1", "{}-1-0-1"),
+            ("{}-1_ctrl_a", "{}"),
+            ("{}-1-donor-2", "lane1_{}-1"),
+        ],
+    )
+    def test_the_barcode_inside_a_known_form_is_recognised(self, here: str, there: str) -> None:
+        cells = sequences(60, seed=1)
+        with pytest.raises(UnknownName, match="Names seem to differ by") as caught:
+            matched([here.format(cell) for cell in cells], [there.format(cell) for cell in cells[::-1]])
+        assert f"is {here.format(cells[0])!r} here {there.format(cells[0])!r} there?" in str(caught.value)
+
+    @pytest.mark.parametrize(
+        ("here", "there"),
+        [
+            ("{}-1", "{}-1"),
+            ("S1:{}x", "{}-1"),
+            ("GSM1_{}-1_1", "GSM2_{}-1_2"),
+            ("{}-1-0-1", "{}-1-0-1"),
+            ("{}-1__s1", "{}-1__s2"),
+            ("{}", "lane#{}"),
+        ],
+    )
+    def test_barcodes_of_another_sample_are_not_taken_for_the_same_cells(self, here: str, there: str) -> None:
+        ours, theirs = sequences(60, seed=1), sequences(60, seed=2)
+        with pytest.raises(UnknownName) as caught:
+            matched([here.format(cell) for cell in ours], [there.format(cell) for cell in theirs])
+        assert "seem to differ" not in str(caught.value)
+
+    def test_cells_that_share_a_trimmed_name_are_not_offered(self) -> None:
+        cells = sequences(30, seed=1)
+        two_samples = [f"{cell}-1-{sample}" for sample in range(2) for cell in cells]
+        for here, there in ((two_samples, [f"{cell}-1" for cell in cells]), (cells, two_samples)):
+            with pytest.raises(UnknownName) as caught:
+                matched(here, there)
+            assert "seem to differ" not in str(caught.value)
+
+    @pytest.mark.parametrize(("known", "offered"), [(30, True), (29, False)])
+    def test_most_cells_have_to_match(self, known: int, offered: bool) -> None:
+        cells, others = sequences(60, seed=1), sequences(60, seed=2)
+        with pytest.raises(UnknownName) as caught:
+            matched([f"S1:{cell}x" for cell in cells[:known] + others[known:]], [f"{cell}-1" for cell in cells])
+        assert ("seem to differ" in str(caught.value)) is offered
+
+    def test_lanes_of_one_barcode_stay_apart(self) -> None:
+        cells = [f"{cell}-{lane}" for lane in (1, 2) for cell in sequences(20, seed=3)]
+        with pytest.raises(UnknownName, match="Names seem to differ by") as caught:
+            matched([f"GSM1_{cell}_7" for cell in cells], cells)
+        assert f"is 'GSM1_{cells[0]}_7' here {cells[0]!r} there?" in str(caught.value)
+
+    def test_numbers_in_common_say_nothing_of_cells(self) -> None:
+        with pytest.raises(UnknownName) as caught:
+            matched([f"treated_{i}" for i in range(40)], [f"control_{i}" for i in range(40)])
+        assert "seem to differ" not in str(caught.value)
+        with pytest.raises(UnknownName, match=r"is 'treated_0' here '0' there"):
+            matched([f"treated_{i}" for i in range(40)], [str(i) for i in range(40)])
+
+    def test_a_large_study_is_looked_at_in_part(self) -> None:
+        cells = [f"{i:032b}".translate(str.maketrans("01", "AC"))[-20:] for i in range(250_000)]
+        with pytest.raises(UnknownName, match=r"Names seem to differ by what is"):
+            matched([f"S1:{cell}x" for cell in cells[::50]], [f"{cell}-1" for cell in cells])
 
     def test_no_cells_match_nothing(self) -> None:
         with pytest.raises(UnknownName, match="none of the 0 cells"):

@@ -15,7 +15,8 @@ from multipart import MultipartError, MultipartSegment, PushMultipartParser, par
 from biocolab_accessor.platforms import replace
 from biocolab_accessor.sandbox.refusal import Refusal, json_object, text
 from biocolab_accessor.sandbox.store.catalogue import UPLOAD_PREFIX, Catalogue, UploadRecord
-from biocolab_accessor.sandbox.store.durable import publish, remove
+from biocolab_accessor.sandbox.store.durable import publish
+from biocolab_accessor.sandbox.store.removal import remove_all
 
 __all__ = ["Uploads", "receive"]
 
@@ -40,7 +41,7 @@ class Uploads:
 
     def __init__(self, folder: Path, catalogue: Catalogue) -> None:
         self._folder, self._catalogue = folder, catalogue
-        self._assembling = threading.Lock()
+        self._assembling, self._closing = threading.Lock(), threading.Event()
         folder.mkdir(parents=True, exist_ok=True)
 
     def announce(self, user: str, body: Mapping[str, Any]) -> UploadRecord:
@@ -93,7 +94,7 @@ class Uploads:
         Raises
         ------
         Refusal
-            There is no such upload, or chunks of it are missing.
+            There is no such upload, or chunks of it are missing, or the server is being stopped.
         """
         records = self._catalogue.uploads(study_path.removeprefix(UPLOAD_PREFIX), user)
         if not records:
@@ -101,18 +102,28 @@ class Uploads:
             raise Refusal(404, detail)
         # A file that was announced twice, as when the first answer was lost, is the later one.
         latest = {record.name: record for record in records}
+        whole = {}
         with self._assembling:
-            return {name: self._whole(record) for name, record in latest.items()}
+            for name, record in latest.items():
+                if self._closing.is_set():  # each file waits for the disk, and there may be thousands
+                    raise Refusal(503, "the server was stopped")
+                whole[name] = self._whole(record)
+        return whole
 
     def drop(self, user: str, study_path: str) -> None:
         """Remove the bytes of an upload that has been processed."""
-        for record in self._catalogue.uploads(study_path.removeprefix(UPLOAD_PREFIX), user):
-            remove(self._folder / record.id)
+        if self._closing.is_set():
+            return  # they go with the folder, or in the sweep of the next start
+        records = self._catalogue.uploads(study_path.removeprefix(UPLOAD_PREFIX), user)
+        remove_all(self._folder / record.id for record in records)
+
+    def close(self) -> None:
+        """Stop putting files together; those that are whole stay so."""
+        self._closing.set()
 
     def clear(self) -> None:
         """Forget every byte."""
-        for path in self._folder.iterdir():
-            remove(path)
+        remove_all(self._folder.iterdir())
 
     def _chunk(self, record: UploadRecord, chunk: int) -> Path:
         return self._folder / record.id / f"chunk_{chunk}"

@@ -17,7 +17,9 @@ from multiprocessing.spawn import get_executable  # sys.executable, or what a pr
 from pathlib import Path
 from typing import IO, Any
 
+from biocolab_accessor.config import settings
 from biocolab_accessor.errors import SandboxError
+from biocolab_accessor.home import library_folders
 from biocolab_accessor.platforms import detached
 from biocolab_accessor.sandbox.store.catalogue import Catalogue
 from biocolab_accessor.sandbox.store.durable import publish
@@ -175,6 +177,8 @@ class TaskRunner:
         worker.stdin.write(json.dumps(job) + "\n")
         worker.stdin.flush()
         for line in worker.stdout:
+            if self._closed:  # the pipe may hold a thousand lines, each of which waits for the disk to be written
+                break
             answer = json.loads(line)
             if "log" in answer:
                 self._catalogue.log_line(task_id, answer["log"])
@@ -204,8 +208,12 @@ def start_worker(log_path: Path) -> subprocess.Popen[str]:
             stderr=log,
             text=True,
             encoding="utf-8",
-            # What a library prints must not fail where the language of the system has no such character.
-            env={**os.environ, "PYTHONPATH": paths, "PYTHONUTF8": "1"},
+            env={
+                **os.environ,
+                **library_folders(settings.cache_dir, log_path.parent),
+                "PYTHONPATH": paths,
+                "PYTHONUTF8": "1",  # what a library prints must not fail where the system has no such character
+            },
             **detached(),  # Ctrl-C in the terminal is for the sandbox, which then ends its worker
         )
 

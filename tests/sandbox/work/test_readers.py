@@ -47,7 +47,8 @@ def test_a_broken_file_is_a_reason_and_no_crash(tmp_path: Path, content: bytes) 
 
 
 def test_nan_in_a_file_ends_the_task_with_the_number(server: Sandbox, tmp_path: Path) -> None:
-    (tmp_path / "x.tsv").write_text("\tc1\tc2\nA\t1\t\nB\t2\t3\n")
+    unread = "".join(f"gene{i}\t1\t2\n" for i in range(600))  # further down than a submission looks
+    (tmp_path / "x.tsv").write_text(f"\tc1\tc2\n{unread}A\t1\t\nB\t2\t3\n")
     with pytest.raises(TaskFailed, match="1 NaN or infinite"):
         bc.submit(tmp_path / "x.tsv", study_type="tsv", skip_dimred=True)
 

@@ -1,0 +1,223 @@
+"""Tables and 10x files: what servers could not read is said before it is sent, with file, line and column."""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Callable
+from pathlib import Path
+
+import anndata as ad
+import h5py
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import io, sparse
+
+import biocolab_accessor as bc
+from biocolab_accessor.errors import CheckFailed, InvalidFile
+from biocolab_accessor.sandbox.server import Sandbox
+
+GENES = ["CD3D", "LYZ", "MS4A1", "NKG7"]
+CELLS = ["c1", "c2", "c3"]
+VALUES = np.array([[1, 0, 2], [0, 3, 0], [4, 0, 0], [0, 0, 5]])
+
+
+def good() -> pd.DataFrame:
+    return pd.DataFrame(VALUES, index=GENES, columns=CELLS)
+
+
+def written(path: Path, text: str) -> Path:
+    path.write_text(text)
+    return path
+
+
+def said(path: Path, **arguments: object) -> list[tuple[str, str, str]]:
+    """Code, severity and place of each finding; and what the check says, the submission does."""
+    report = bc.check(path)
+    if report.errors:
+        with pytest.raises(CheckFailed, match=report.errors[0].code):
+            bc.submit(path, **arguments)  # type: ignore[arg-type]
+    return [(found.code, found.severity, found.path) for found in report]
+
+
+class TestTables:
+    @pytest.mark.parametrize("packed", [False, True])
+    def test_a_good_table_arrives_and_nothing_is_said(self, server: Sandbox, tmp_path: Path, packed: bool) -> None:
+        path = tmp_path / ("x.tsv.gz" if packed else "x.tsv")
+        text = good().to_csv(sep="\t").encode()
+        path.write_bytes(gzip.compress(text) if packed else text)
+        assert said(path) == []
+        back = bc.submit(path, study_type="tsv", skip_dimred=True).study().to_anndata()
+        np.testing.assert_array_equal(back.to_df()[GENES], VALUES.T)
+
+    @pytest.mark.parametrize(
+        ("text", "code", "place"),
+        [
+            (good().to_csv(), "BC801", "x.tsv line 1"),
+            (good().to_csv(sep=";"), "BC801", "x.tsv line 1"),
+            ("one column\n1\n2\n", "BC801", "x.tsv line 1"),
+            ("gene\tc1\tc2\n", "BC801", "x.tsv"),
+            ("gene\tc1\tc2\nCD3D\t1\t2\nLYZ\t3\n", "BC801", "x.tsv line 3"),
+            ("gene\tc1\tc2\nCD3D\t1\t2\t3\t4\n", "BC801", "x.tsv line 2"),
+            ("gene\tc1\tc2\nCD3D\t1\t2\nLYZ\t3\tabc\n", "BC802", "x.tsv line 3 column 'c2'"),
+            ("gene\tc1\tc2\nCD3D\t\t2\n", "BC802", "x.tsv line 2 column 'c1'"),
+            ("gene\tc1\tc2\nCD3D\t1\tNA\n", "BC802", "x.tsv line 2 column 'c2'"),
+            ("gene\tc1\tc2\nCD3D\t1\tinf\n", "BC802", "x.tsv line 2 column 'c2'"),
+            ("gene\tc1\tc2\nCD3D\t1,5\t2\n", "BC802", "x.tsv line 2 column 'c1'"),
+            ("gene\tc1\tc1\nCD3D\t1\t2\n", "BC101", "x.tsv line 1"),
+            ("gene\tc1\tc2\n\t1\t2\n", "BC102", "x.tsv line 2 column 1"),
+            ("gene\tChr\tStart\tLength\tc1\nCD3D\tchr1\t10\t5\t2\n", "BC411", "x.tsv line 1"),
+            ("\tbarcode\tc1\nCD3D\t1\t2\n", "BC410", "x.tsv line 1"),
+            ("\tc1\tc2\nCD3D\t1\t2\nn_counts\t7\t8\n", "BC411", "x.tsv line 3"),
+            ("\tc1\tc2\nCD3D\t1\t2\n__no_feature\t7\t8\n", "BC411", "x.tsv line 3"),
+            (good().reset_index(drop=True).reindex(range(4)).to_csv(sep="\t"), None, ""),  # four lines do not tell
+            (pd.DataFrame(np.ones((30, 2), int), columns=["a", "b"]).to_csv(sep="\t"), "BC410", "x.tsv column 1"),
+        ],
+    )
+    def test_what_is_wrong_is_an_error_with_its_place(
+        self, server: Sandbox, tmp_path: Path, text: str, code: str | None, place: str
+    ) -> None:
+        found = said(written(tmp_path / "x.tsv", text), study_type="tsv")
+        assert found == ([(code, "error", place)] if code else [])
+
+    def test_cells_in_rows_are_warned_of_with_what_turns_them(self, tmp_path: Path) -> None:
+        names = [f"RPL{i}" for i in range(20)] + GENES + ["ACTB", "GAPDH", "TP53"]
+        table = pd.DataFrame(1, index=[f"sample {i}" for i in range(9)], columns=names)
+        table.to_csv(tmp_path / "x.tsv", sep="\t")
+        (found,) = bc.check(tmp_path / "x.tsv")
+        assert (found.code, found.severity) == ("BC409", "warning")
+        table.T.to_csv(tmp_path / "x.tsv", sep="\t")
+        assert list(bc.check(tmp_path / "x.tsv")) == []
+
+    def test_a_header_as_r_writes_it_is_read(self, server: Sandbox, tmp_path: Path) -> None:
+        lines = good().to_csv(sep="\t").removeprefix("\t")
+        assert said(written(tmp_path / "x.tsv", lines)) == []
+        back = bc.submit(tmp_path / "x.tsv", study_type="tsv", skip_dimred=True).study().to_anndata()
+        np.testing.assert_array_equal(back.to_df()[GENES], VALUES.T)
+
+    def test_what_is_not_text_or_was_cut_short_is_refused_by_name(self, tmp_path: Path) -> None:
+        (tmp_path / "x.tsv").write_text("gene\tc1\nÄ\t1\n", encoding="utf-16")
+        with pytest.raises(InvalidFile, match=r"x\.tsv is not a text file in UTF-8"):
+            bc.submit(tmp_path / "x.tsv", study_type="tsv")
+        noise = np.random.default_rng(0).integers(0, 10**9, (300, 3))
+        text = pd.DataFrame(noise).to_csv(sep="\t").encode()
+        (tmp_path / "x.tsv.gz").write_bytes(gzip.compress(text)[:-900])
+        with pytest.raises(InvalidFile, match=r"x\.tsv\.gz cannot be read: .*again"):
+            bc.submit(tmp_path / "x.tsv.gz", study_type="tsv")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder as Cell Ranger writes it, of 3 cells by 4 genes."""
+    made = tmp_path / "sample"
+    made.mkdir()
+    io.mmwrite(made / "matrix.mtx", sparse.coo_matrix(VALUES))
+    written(made / "features.tsv", "".join(f"ENSG{i:011d}\t{name}\n" for i, name in enumerate(GENES)))
+    written(made / "barcodes.tsv", "".join(f"{name}\n" for name in CELLS))
+    return made
+
+
+def replaced(path: Path, old: str, new: str) -> None:
+    path.write_text(path.read_text().replace(old, new, 1))
+
+
+class TestMtx:
+    def test_a_good_folder_arrives_and_nothing_is_said(self, server: Sandbox, folder: Path) -> None:
+        assert said(folder) == []
+        back = bc.submit(folder, study_type="mtx_10x", skip_dimred=True).study().to_anndata()
+        np.testing.assert_array_equal(back.to_df()[GENES], VALUES.T)
+
+    @pytest.mark.parametrize(
+        ("change", "code", "place"),
+        [
+            (lambda f: written(f / "barcodes.tsv", "x\nc1\nc2\nc3\n"), "BC801", "barcodes.tsv line 1"),
+            (lambda f: written(f / "barcodes.tsv", "c1\nc2\n"), "BC801", "barcodes.tsv"),
+            (lambda f: written(f / "barcodes.tsv", "c1\nc2\nc1\n"), "BC101", "barcodes.tsv"),
+            (lambda f: written(f / "features.tsv", "gene\nA\nB\nC\nD\n"), "BC801", "features.tsv line 1"),
+            (lambda f: io.mmwrite(f / "matrix.mtx", sparse.coo_matrix(VALUES.T)), "BC409", "matrix.mtx line 3"),
+            (lambda f: io.mmwrite(f / "matrix.mtx", VALUES), "BC801", "matrix.mtx line 1"),
+            (lambda f: written(f / "matrix.mtx", "4 3 1\n1 1 5\n"), "BC801", "matrix.mtx line 1"),
+            (lambda f: replaced(f / "matrix.mtx", "\n1 1 1\n", "\n9 1 1\n"), "BC801", "matrix.mtx line 4"),
+            (lambda f: replaced(f / "matrix.mtx", "\n1 1 1\n", "\n1 1\n"), "BC801", "matrix.mtx line 4"),
+            (lambda f: replaced(f / "matrix.mtx", "\n1 1 1\n", "\n1 1 -1\n"), "BC802", "matrix.mtx line 4 and on"),
+            (lambda f: replaced(f / "matrix.mtx", "\n1 1 1\n", "\n"), "BC801", "matrix.mtx"),
+        ],
+    )
+    def test_what_is_wrong_is_an_error_with_its_place(
+        self, folder: Path, server: Sandbox, change: Callable[[Path], object], code: str, place: str
+    ) -> None:
+        change(folder)
+        assert said(folder, study_type="mtx_10x") == [(code, "error", place)]
+
+    def test_fractions_are_warned_of(self, folder: Path) -> None:
+        io.mmwrite(folder / "matrix.mtx", sparse.coo_matrix(VALUES / 3))
+        assert said(folder) == [("BC803", "warning", "matrix.mtx line 4 and on")]
+
+
+@pytest.fixture
+def h5(tmp_path: Path) -> Path:
+    """A 10x h5 file, of 3 cells by 4 genes."""
+    matrix = sparse.csr_matrix(VALUES.T)
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        group = file.create_group("matrix")
+        group["data"], group["indices"], group["indptr"] = matrix.data, matrix.indices, matrix.indptr
+        group["shape"] = VALUES.shape
+        group["barcodes"] = np.array(CELLS, "S")
+        for name, values in {
+            "id": GENES,
+            "name": GENES,
+            "feature_type": ["Gene Expression"] * 4,
+            "genome": ["G"] * 4,
+        }.items():
+            group[f"features/{name}"] = np.array(values, "S")
+    return tmp_path / "x.h5"
+
+
+def set_to(name: str, values: object) -> Callable[[h5py.File], None]:
+    def change(file: h5py.File) -> None:
+        del file[f"matrix/{name}"]
+        if values is not None:
+            file[f"matrix/{name}"] = values
+
+    return change
+
+
+class TestH5:
+    def test_a_good_file_arrives_and_nothing_is_said(self, server: Sandbox, h5: Path) -> None:
+        assert said(h5) == []
+        back = bc.submit(h5, study_type="h5_10x", skip_dimred=True).study().to_anndata()
+        np.testing.assert_array_equal(back.to_df()[GENES], VALUES.T)
+
+    @pytest.mark.parametrize(
+        ("change", "code", "place"),
+        [
+            (set_to("shape", [4, 5]), "BC801", "x.h5 /matrix/barcodes"),
+            (set_to("barcodes", np.array(["c1", "c2", "c1"], "S")), "BC101", "x.h5 /matrix/barcodes"),
+            (set_to("indices", [0, 9, 1, 0, 3]), "BC801", "x.h5 /matrix/indices"),
+            (set_to("data", np.array([1, 2, -3, 4, 5])), "BC802", "x.h5 /matrix/data"),
+            (set_to("data", [1, 2, 3]), "BC801", "x.h5 /matrix/indices"),
+            (set_to("indptr", [0, 2, 3, 4]), "BC801", "x.h5 /matrix/indptr"),
+            (set_to("data", None), "BC801", "x.h5 /matrix"),
+            (set_to("features", None), "BC801", "x.h5 /matrix"),
+        ],
+    )
+    def test_what_is_wrong_is_an_error_with_its_place(
+        self, h5: Path, server: Sandbox, change: Callable[[h5py.File], None], code: str, place: str
+    ) -> None:
+        with h5py.File(h5, "r+") as file:
+            change(file)
+        found = said(h5, study_type="h5_10x")
+        assert (code, "error", place) in found
+
+    def test_what_is_something_else_is_said(self, tmp_path: Path) -> None:
+        ad.AnnData(np.eye(3, dtype=np.float32)).write_h5ad(tmp_path / "x.h5ad")
+        with pytest.raises(InvalidFile, match=r"is an h5ad file: submit it with study_type='h5ad'"):
+            bc.submit(tmp_path / "x.h5ad", study_type="h5_10x")
+        with h5py.File(tmp_path / "y.h5", "w") as file:
+            file["z"] = 1
+        with pytest.raises(InvalidFile, match=r"has no group 'matrix' with barcodes \('z'\)"):
+            bc.submit(tmp_path / "y.h5", study_type="h5_10x")
+
+    def test_real_files_pass(self, data_file: Callable[[str], Path]) -> None:
+        assert list(bc.check(data_file("10x-v3.h5"))) == []
+        assert list(bc.check(data_file("10x-v3-mtx"))) == []
