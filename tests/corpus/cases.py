@@ -20,6 +20,8 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
+from tests.builders import set_matrix
+
 N, G = 12, 5
 CELLS = [f"c{i}" for i in range(N)]
 COUNTS = np.random.default_rng(1).poisson(0.7, (N, G)).astype(np.float32) + np.eye(N, G, dtype=np.float32)
@@ -113,7 +115,7 @@ def uns(value: Any) -> Change:
 
 
 def x(matrix: Any) -> Change:
-    return lambda adata: setattr(adata, "_X", matrix() if callable(matrix) else matrix)
+    return lambda adata: set_matrix(adata, matrix() if callable(matrix) else matrix)
 
 
 def _dask(values: np.ndarray) -> Any:

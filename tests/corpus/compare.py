@@ -25,6 +25,8 @@ def snapshot(adata: ad.AnnData) -> dict[str, Any]:
         return {"view": True, "of": snapshot(adata._adata_ref), "obs": adata.obs.copy(), "var": adata.var.copy()}
     held: dict[str, Any] = {}
     for name in _STORES:
+        if not hasattr(adata, name):  # anndata 0.13 has X among the layers
+            continue
         value = getattr(adata, name)
         # What holds itself has no copy that could be compared.
         held[name] = (
