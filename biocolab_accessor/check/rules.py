@@ -15,7 +15,7 @@ from biocolab_accessor.check.columns import Verdict, as_frame, judge
 from biocolab_accessor.check.counts import MatrixChoice
 from biocolab_accessor.check.identifiers import Identifiers, identify
 from biocolab_accessor.check.kept import Kept, count_kept
-from biocolab_accessor.check.margins import Margins, count_empty
+from biocolab_accessor.check.margins import Filled, Margins, filled_of
 from biocolab_accessor.check.report import Finding, Severity
 from biocolab_accessor.errors import CheckFailed
 
@@ -59,11 +59,18 @@ class Context:
         return identify(next(frame.index for where, frame in self.tables.items() if where != "obs"))
 
     @cached_property
-    def empty(self) -> Margins | None:
-        """How many cells and genes of the chosen matrix are zero throughout; None where that is no question."""
+    def filled(self) -> Filled | None:
+        """Which cells and genes of the chosen matrix have values; None where that is no question."""
         if self.choice is None or not all(self.choice.chosen.shape) or self.choice.chosen.kind in ("empty", "invalid"):
             return None
-        return count_empty(source_of(self.adata, self.choice.slot), self.choice.chosen.nnz)
+        if self.choice.filled is not None:
+            return self.choice.filled
+        return filled_of(source_of(self.adata, self.choice.slot), self.choice.chosen.nnz)
+
+    @cached_property
+    def empty(self) -> Margins | None:
+        """How many cells and genes of the chosen matrix are zero throughout."""
+        return None if self.filled is None else self.filled.empty
 
     @cached_property
     def kept(self) -> Kept | None:

@@ -10,6 +10,7 @@ from anndata import AnnData
 from biocolab_accessor.bounds import Filters
 from biocolab_accessor.check import (
     rules_columns,
+    rules_features,
     rules_filters,
     rules_identifiers,
     rules_matrix,
@@ -28,7 +29,7 @@ from biocolab_accessor.species import known_species
 __all__ = ["check_file", "check_object", "open_h5ad", "run_rules"]
 
 # The rooms of the rules are imported for what they register; a new one is added here.
-_ROOMS = (rules_names, rules_columns, rules_matrix, rules_identifiers, rules_slots, rules_size, rules_filters)
+_ROOMS = (rules_names, rules_columns, rules_matrix, rules_identifiers, rules_features, rules_slots, rules_size, rules_filters)
 
 
 def run_rules(

@@ -48,7 +48,7 @@ def process(job: Mapping[str, Any], say: Say) -> None:
     for batch in job["batches"]:
         say(f"Reading batch: {batch['name']}")
         files = {part: Path(path) for part, path in batch["files"].items()}
-        cells = read_batch(batch["name"], job["study_type"], files, normalize=job["normalize"])
+        cells = read_batch(batch["name"], job["study_type"], files, normalize=job["normalize"], say=say)
         batches.append((batch["name"], cells))
     cells = join_batches(batches)
     del batches
