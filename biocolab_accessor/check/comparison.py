@@ -16,7 +16,18 @@ from biocolab_accessor.blocks import Rows, Slot, Source, row_blocks, source_of
 from biocolab_accessor.check.margins import Filled, Margins
 from biocolab_accessor.naming import counted
 
-__all__ = ["Conflict", "Traces", "amount", "cells_with_values", "covers", "gene_names", "lacking", "only", "same_arrays", "traces"]
+__all__ = [
+    "Conflict",
+    "Traces",
+    "amount",
+    "cells_with_values",
+    "covers",
+    "gene_names",
+    "lacking",
+    "only",
+    "same_arrays",
+    "traces",
+]
 
 _MOST_CELLS = 200
 
@@ -30,7 +41,7 @@ class Conflict(NamedTuple):
         The other slot.
     message
         What is lacking.
-    count
+    number
         How many cells and genes.
     fix
         The lines that resolve it.
@@ -38,7 +49,7 @@ class Conflict(NamedTuple):
 
     slot: Slot
     message: str
-    count: int
+    number: int
     fix: str
 
 
@@ -197,7 +208,8 @@ def _columns(adata: AnnData, slot: Slot, other: Slot) -> Rows | None:
         return None
     if one.equals(two):
         return None
-    return _numbered(two).get_indexer(_numbered(one))
+    places: Rows = _numbered(two).get_indexer(_numbered(one))
+    return places
 
 
 def _numbered(names: pd.Index) -> pd.Index:
@@ -230,7 +242,8 @@ def _agrees(small: sparse.csr_matrix, large: sparse.csr_matrix) -> bool:
 
 
 def _rounded(data: NDArray[Any]) -> NDArray[Any]:
-    return np.rint(data.astype(np.float64 if data.dtype.itemsize <= 8 else np.longdouble))
+    rounded: NDArray[Any] = np.rint(data.astype(np.float64 if data.dtype.itemsize <= 8 else np.longdouble))
+    return rounded
 
 
 def _nonzero(block: sparse.csr_matrix) -> sparse.csr_matrix:

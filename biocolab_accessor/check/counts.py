@@ -14,7 +14,7 @@ from biocolab_accessor.check.margins import Filled, Margins, filled_of
 from biocolab_accessor.check.normalised import glimpse
 from biocolab_accessor.check.summary import SlotSummary, describe, describe_whole
 from biocolab_accessor.errors import EmptyAnnData, InvalidArgument, InvalidValues, NoCounts
-from biocolab_accessor.naming import counted
+from biocolab_accessor.naming import counted, quoted
 
 __all__ = ["MatrixChoice", "SlotSummary", "choose_matrix", "decide", "describe", "matrix_type"]
 
@@ -78,7 +78,7 @@ def matrix_type(value: Any) -> Literal["auto", "raw", "normalized"]:
     text = getattr(value, "value", value)
     if isinstance(text, str) and text in ("auto", "raw", "normalized"):
         return text  # type: ignore[return-value]
-    msg = f"input_matrix_type is {value!r}: give 'auto', 'raw' or 'normalized'"
+    msg = f"input_matrix_type is {quoted(value)}: give 'auto', 'raw' or 'normalized'"
     raise InvalidArgument(msg)
 
 

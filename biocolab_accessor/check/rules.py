@@ -18,6 +18,7 @@ from biocolab_accessor.check.kept import Kept, count_kept
 from biocolab_accessor.check.margins import Filled, Margins, filled_of
 from biocolab_accessor.check.report import Finding, Severity
 from biocolab_accessor.errors import CheckFailed
+from biocolab_accessor.naming import quoted
 
 __all__ = ["RULES", "Context", "found", "rule"]
 
@@ -90,7 +91,7 @@ class Context:
     def verdicts(self) -> list[tuple[str, Verdict]]:
         """Path and verdict of every column of obs and var."""
         return [
-            (f"{where}[{name!r}]", judge(frame.iloc[:, position], where))
+            (f"{where}[{quoted(name)}]", judge(frame.iloc[:, position], where))
             for where, frame in self.tables.items()
             for position, name in enumerate(frame.columns)
         ]

@@ -8,6 +8,7 @@ import pandas as pd
 
 from biocolab_accessor.check.report import Finding
 from biocolab_accessor.check.rules import Context, found, rule
+from biocolab_accessor.naming import quoted
 
 _TYPES = ("feature_types", "feature_type")
 _GENOMES = ("genome", "genomes")
@@ -35,11 +36,13 @@ def other_features(context: Context) -> Iterator[Finding]:
     genes = [kind for kind in kinds.index if kind not in others]
     if others:
         number = int(kinds[others].sum())
-        message = f"{number:,} of {len(context.tables[where]):,} features are not Gene Expression ({_counts(kinds[others])})"
+        message = (
+            f"{number:,} of {len(context.tables[where]):,} features are not Gene Expression ({_counts(kinds[others])})"
+        )
         fix = "They are normalised as genes are"
         if genes:
             fix += f". To leave them out: {_keeping(where, column, genes)}"
-        yield found(f"{where}[{column.name!r}]", message, count=number, fix=fix)
+        yield found(f"{where}[{quoted(column.name)}]", message, count=number, fix=fix)
 
 
 @rule("BC411", "warning")
@@ -52,7 +55,7 @@ def several_genomes(context: Context) -> Iterator[Finding]:
     if len(genomes) > 1:
         fix = f"To keep one of them: {_keeping(where, column, [genomes.index[0]])}"
         message = f"features of {len(genomes):,} genomes ({_counts(genomes)})"
-        yield found(f"{where}[{column.name!r}]", message, count=len(genomes), fix=fix)
+        yield found(f"{where}[{quoted(column.name)}]", message, count=len(genomes), fix=fix)
 
 
 def _column(context: Context, names: tuple[str, ...]) -> tuple[str, pd.Series | None]:
@@ -77,7 +80,7 @@ def _counts(kinds: pd.Series) -> str:
 
 def _keeping(where: str, column: pd.Series, kept: list[str]) -> str:
     """The line that keeps the features of some kinds."""
-    is_kept = f" == {kept[0]!r}" if len(kept) == 1 else f".isin({kept!r})"
+    is_kept = f" == {quoted(kept[0])}" if len(kept) == 1 else f".isin({quoted(kept)})"
     if where == "var":
-        return f"adata[:, adata.var[{column.name!r}]{is_kept}]"
-    return f"raw = adata.raw.to_adata(); raw[:, raw.var[{column.name!r}]{is_kept}]"
+        return f"adata[:, adata.var[{quoted(column.name)}]{is_kept}]"
+    return f"raw = adata.raw.to_adata(); raw[:, raw.var[{quoted(column.name)}]{is_kept}]"

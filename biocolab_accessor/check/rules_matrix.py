@@ -15,7 +15,7 @@ from biocolab_accessor.check.report import Finding
 from biocolab_accessor.check.rules import Context, found, rule
 from biocolab_accessor.check.slots import is_table
 from biocolab_accessor.errors import EmptyAnnData, InvalidValues
-from biocolab_accessor.naming import counted
+from biocolab_accessor.naming import counted, quoted
 
 _LARGEST_FLOAT32_INTEGER = 2**24
 # Of log-normalised values next to none is whole but by chance; of counts with a few fractions most are.
@@ -93,8 +93,11 @@ def scaled_matrix(context: Context) -> Iterator[Finding]:
         fix = f"{better} looks log-normalised: to send that, {instead}" if better else ""
         count, what = choice.chosen.n_negative, "negative values, looks scaled"
         if choice.chosen.is_mostly_counts:
-            what = f"negative values (min {choice.chosen.minimum:,.5g}) among counts ({choice.chosen.whole}): counts cannot be"
-            cut = "clip(min=0)" if isinstance(source_of(context.adata, choice.slot).matrix, np.ndarray) else "maximum(0)"
+            low = f"min {choice.chosen.minimum:,.5g}"
+            what = f"negative values ({low}) among counts ({choice.chosen.whole}): counts cannot be"
+            cut = (
+                "clip(min=0)" if isinstance(source_of(context.adata, choice.slot).matrix, np.ndarray) else "maximum(0)"
+            )
             fix = f"If they mean that there is nothing, in a copy: copy.X = copy.X.{cut}"
         yield found(str(choice.slot), f"{count:,} {what}; sent as it is", count=count, fix=fix)
 
@@ -154,7 +157,7 @@ def gaps_in_embeddings(context: Context) -> Iterator[Finding]:
             if cells:
                 fix = "Leave the key out of a copy, or fill it"
                 message = f"NaN or infinite coordinates of {counted(cells, 'cell')}"
-                yield found(f"obsm[{key!a}]", message, count=cells, fix=fix)
+                yield found(f"obsm[{quoted(key, escape=True)}]", message, count=cells, fix=fix)
 
 
 @rule("BC310", "warning")
@@ -198,7 +201,7 @@ def narrowed_on_servers(context: Context) -> Iterator[Finding]:
     """Files keep every digit, the servers seven of them."""
     choice = context.choice
     paths = [
-        f"obsm[{key!a}]"
+        f"obsm[{quoted(key, escape=True)}]"
         for key, value in context.adata.obsm.items()
         if not is_table(value) and getattr(value, "dtype", None) == np.float64
     ]
@@ -214,7 +217,7 @@ def incomplete_counts(context: Context) -> Iterator[Finding]:
     """Counts that lack cells or genes which another slot has would arrive as zeros."""
     choice = context.choice
     for conflict in choice.conflicts if choice else ():
-        yield found(str(choice.slot), conflict.message, count=conflict.count, fix=conflict.fix)  # type: ignore[union-attr]
+        yield found(str(choice.slot), conflict.message, count=conflict.number, fix=conflict.fix)  # type: ignore[union-attr]
 
 
 @rule("BC316", "warning")
@@ -224,7 +227,7 @@ def counts_elsewhere(context: Context) -> Iterator[Finding]:
     if choice is None:
         return
     for conflict in choice.apart:
-        yield found(str(choice.slot), conflict.message, count=conflict.count, fix=conflict.fix)
+        yield found(str(choice.slot), conflict.message, count=conflict.number, fix=conflict.fix)
     for slot in choice.unnamed:
         fix = f"If these are the counts, in a copy: copy.layers['counts'] = copy.{slot}"
         yield found(str(slot), f"whole numbers, not taken for counts for the name; {choice.slot} is sent", fix=fix)
