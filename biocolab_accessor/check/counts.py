@@ -174,6 +174,7 @@ class _Looks:
         self.adata, self.filled = adata, filled
         self.seen: dict[Slot, SlotSummary] = {}
         self._margins: dict[Slot, Filled] = {}
+        self._fractional: set[Slot] = set()
 
     def at(self, slot: Slot) -> SlotSummary:
         if slot not in self.seen:
@@ -182,9 +183,12 @@ class _Looks:
 
     def whole(self, slot: Slot) -> bool:
         """Whether these are whole numbers, which of others ends the reading soon."""
+        if slot in self._fractional:
+            return False
         if slot not in self.seen:
             summary = describe_whole(source_of(self.adata, slot), slot)
             if summary is None:
+                self._fractional.add(slot)
                 return False
             self.seen[slot] = summary
         return self.seen[slot].kind == "counts" or (self.seen[slot].is_broken_counts and not self.seen[slot].n_nan)
