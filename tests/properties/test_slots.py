@@ -1,4 +1,4 @@
-"""Of one to four slots that hold counts in any of them the fullest one arrives, or the report said so, or it is refused."""
+"""Of one to four slots with counts in any of them the fullest one arrives, or the report says so or refuses."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def lacks(one: pd.DataFrame, other: pd.DataFrame) -> bool:
 
 
 def expect(case: Held, came: pd.DataFrame) -> None:
-    """What came is a slot that lacks nothing: no other one covers it with more, and has cells or genes that it has not."""
+    """What came is a slot that no other one covers with more, and that lacks no cell or gene of another."""
     whole = {name: values for name, values in case.slots.items() if (values != 0).any(axis=None)}
     same = [name for name, values in whole.items() if values.shape == came.shape and values.equals(came)]
     assert same
