@@ -13,11 +13,12 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import sparse
 
+from biocolab_accessor.blocks import filled_slots, source_of
 from biocolab_accessor.errors import CheckFailed
 from biocolab_accessor.outbound.plan import plan_submission, to_h5ad
 from biocolab_accessor.sandbox.server import Sandbox
-from tests.corpus.compare import assert_unchanged, snapshot
 from tests.properties.strategies import COUNT_DTYPES, FORMS, counts, sweep
 
 PLACES = ["X", "raw.X", "counts", "umi", "raw_counts"]
@@ -98,6 +99,16 @@ def arrived(back: ad.AnnData) -> pd.DataFrame:
     return pd.DataFrame(matrix.astype(np.float32), list(back.obs_names), list(back.var_names))
 
 
+def content(adata: ad.AnnData) -> dict[str, Any]:
+    """What must not change."""
+    found: dict[str, Any] = {"view": adata.is_view}
+    for slot in filled_slots(adata):
+        matrix = source_of(adata, slot).matrix
+        dense = matrix.toarray() if sparse.issparse(matrix) else matrix
+        found[str(slot)] = (type(matrix), str(matrix.dtype), np.asarray(dense).tolist())
+    return found
+
+
 @pytest.fixture(autouse=True)
 def quiet() -> Any:
     with warnings.catch_warnings():
@@ -108,7 +119,7 @@ def quiet() -> Any:
 @sweep
 @given(held())
 def test_the_fullest_slot_is_sent_or_the_object_is_refused_with_both_slots_named(case: Held) -> None:
-    before = snapshot(case.adata)
+    before = content(case.adata)
     try:
         plan = plan_submission(case.adata)
     except CheckFailed as error:
@@ -125,7 +136,7 @@ def test_the_fullest_slot_is_sent_or_the_object_is_refused_with_both_slots_named
             assert log or any(lacks(one, other) for one in values for other in values)
         return
     finally:
-        assert_unchanged(case.adata, before)
+        assert content(case.adata) == before
     if plan.input_matrix_type == "normalized":
         assert all((values == 0).all(axis=None) for values in case.slots.values())
         return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -131,7 +132,9 @@ def _read_mtx(files: Mapping[str, Path], name: str, say: Callable[[str], object]
             msg = "the matrix file does not begin with %%MatrixMarket"
             raise ProcessingError(msg)
         file.seek(0)
-        matrix = _csr(io.mmread(file).T)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # of what SciPy will return one day, which does as well
+            matrix = _csr(io.mmread(file).T)
     features, barcodes = _names_table(files["features"]), _names_table(files["barcodes"])
     names = features[1] if features.shape[1] > 1 else features[0]
     if matrix.shape != (len(barcodes), len(names)):
