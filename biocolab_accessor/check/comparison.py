@@ -158,9 +158,10 @@ def traces(adata: AnnData, taken: Slot, filled: Filled, other: Slot) -> Traces |
             return None
         if where is not None:
             large, small = large[:, where[where >= 0]], small[:, where >= 0]
-        has = np.unique(_nonzero(large).indices)
+        has = np.zeros(large.shape[1], bool)
+        has[_nonzero(large).indices] = True
         known = np.arange(len(filled.genes)) if where is None else np.flatnonzero(where >= 0)
-        genes[known[has]] = True
+        genes[known] = has
         genes &= ~filled.genes
         kept = filled.genes[known]
         alike = _pattern(small[:, kept]) == _pattern(large[:, kept])
