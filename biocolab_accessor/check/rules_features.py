@@ -24,7 +24,7 @@ _BIOTYPES = {"proteincoding", "lncrna", "mirna"}
 _MOST_SHOWN = 6
 
 
-@rule("BC410", "warning")
+@rule("BC413", "warning")
 def other_features(context: Context) -> Iterator[Finding]:
     """Antibodies, guides and peaks are normalised with the genes, as if they were some."""
     where, column = _column(context, _TYPES)
@@ -45,7 +45,7 @@ def other_features(context: Context) -> Iterator[Finding]:
         yield found(f"{where}[{quoted(column.name)}]", message, count=number, fix=fix)
 
 
-@rule("BC411", "warning")
+@rule("BC414", "warning")
 def several_genomes(context: Context) -> Iterator[Finding]:
     """A study is of one species."""
     where, column = _column(context, _GENOMES)

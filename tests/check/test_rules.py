@@ -403,8 +403,8 @@ def test_every_rule_is_told_in_words_here():
         "BC203",
         "BC315",
         "BC316",
-        "BC410",
-        "BC411",
+        "BC413",
+        "BC414",
         "BC601",
         *(f"BC70{number}" for number in range(1, 6)),
     }

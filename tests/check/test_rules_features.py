@@ -16,7 +16,7 @@ def make(**columns):
     return ad.AnnData(np.eye(number + 1, number, dtype=np.float32) + 1, var=var)
 
 
-def findings(adata, code="BC410"):
+def findings(adata, code="BC413"):
     return [found for found in bc.check(adata) if found.code == code]
 
 
@@ -58,7 +58,7 @@ def test_features_that_are_not_genes_are_counted_and_the_line_leaves_them_out(ki
 )
 def test_genes_of_one_genome_are_no_finding(columns):
     adata = make(**columns)
-    assert findings(adata) == findings(adata, "BC411") == []
+    assert findings(adata) == findings(adata, "BC414") == []
 
 
 def test_features_without_any_gene_have_no_line():
@@ -75,7 +75,7 @@ def test_types_of_other_tools_are_known():
 
 def test_several_genomes_are_counted_and_the_line_keeps_the_largest():
     adata = make(genome=["GRCh38"] * 3 + ["mm10"] * 2)
-    (found,) = findings(adata, "BC411")
+    (found,) = findings(adata, "BC414")
     assert (found.severity, found.path, found.count) == ("warning", "var['genome']", 2)
     assert found.message == "features of 2 genomes (GRCh38 3, mm10 2)"
     line = found.fix.partition("To keep one of them: ")[2]
