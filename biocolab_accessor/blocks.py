@@ -12,6 +12,7 @@ from anndata.abc import CSCDataset, CSRDataset
 from numpy.typing import NDArray
 from scipy import sparse
 
+from biocolab_accessor.naming import quoted
 from biocolab_accessor.soundness import expect_whole, expect_within
 
 __all__ = [
@@ -45,7 +46,7 @@ class Slot(NamedTuple):
     key: str = ""
 
     def __str__(self) -> str:
-        return f"layers[{self.key!r}]" if self.kind == "layer" else self.kind
+        return f"layers[{quoted(self.key)}]" if self.kind == "layer" else self.kind
 
     def of(self, adata: AnnData) -> Any:
         """The matrix; of a view this is a copy of its part, see :func:`row_blocks`. None where the slot is empty."""

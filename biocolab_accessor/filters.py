@@ -17,7 +17,7 @@ from biocolab_accessor.bounds import Bounds, Filters, failing, is_finite, measur
 from biocolab_accessor.check.columns import as_frame, batches_of
 from biocolab_accessor.check.counts import choose_matrix
 from biocolab_accessor.errors import AmbiguousName, InvalidArgument, UnknownField
-from biocolab_accessor.naming import did_you_mean, listing
+from biocolab_accessor.naming import did_you_mean, listing, quoted
 from biocolab_accessor.values import labelled
 
 if TYPE_CHECKING:
@@ -200,7 +200,7 @@ def preview_filters(
     """
     for name, value in (("n_mads", n_mads), ("n_mads_mt", n_mads_mt)):
         if isinstance(value, bool | str) or not is_finite(value) or value <= 0:
-            msg = f"{name} is {value!r}: give a finite number above 0"
+            msg = f"{name} is {quoted(value)}: give a finite number above 0"
             raise InvalidArgument(msg)
     obs = as_frame(adata.obs)
     batch = _batches(obs, batch_key)
@@ -242,11 +242,13 @@ def _batches(obs: pd.DataFrame, batch_key: str | None) -> pd.Categorical[Any]:
         return pd.Categorical([_ALL] * len(obs), categories=[_ALL])
     if batch_key not in obs.columns:
         near = did_you_mean(str(batch_key), (name for name in obs.columns if isinstance(name, str)))
-        msg = f"obs has no column {batch_key!r}{near} for batch_key; it has {listing(obs.columns)}"
+        msg = f"obs has no column {quoted(batch_key)}{near} for batch_key; it has {listing(obs.columns)}"
         raise UnknownField(msg)
     column = obs[batch_key]
     if isinstance(column, pd.DataFrame):
-        msg = f"obs has {column.shape[1]} columns {batch_key!r} for batch_key: rename all but one of them in a copy"
+        msg = (
+            f"obs has {column.shape[1]} columns {quoted(batch_key)} for batch_key: rename all but one of them in a copy"
+        )
         raise AmbiguousName(msg)
     labels, order = batches_of(column)
     return labelled(labels, order)

@@ -6,7 +6,9 @@ import difflib
 import re
 from collections.abc import Iterable
 
-__all__ = ["about_megabytes", "counted", "did_you_mean", "listing", "natural_key"]
+import numpy as np
+
+__all__ = ["about_megabytes", "counted", "did_you_mean", "listing", "natural_key", "quoted"]
 
 
 def about_megabytes(n_bytes: int) -> str:
@@ -48,12 +50,12 @@ def did_you_mean(name: str, known: Iterable[str], *, limit: int = 3) -> str:
     by_word = [k for k in names if wanted and wanted in k.casefold() and wanted in re.split(r"[\W_]+", k.casefold())]
     alike = difflib.get_close_matches(name, names, n=limit, cutoff=0.6)
     near = by_case or list(dict.fromkeys([*by_word, *alike]))[:limit]
-    return f" (did you mean {' or '.join(repr(k) for k in near)}?)" if near else ""
+    return f" (did you mean {' or '.join(quoted(k) for k in near)}?)" if near else ""
 
 
 def listing(names: Iterable[object], *, limit: int = 8) -> str:
     """Names for a message: ``'a', 'b', … and 3 more``."""
-    every = [repr(n) for n in names]
+    every = [quoted(n) for n in names]
     more = f", … and {len(every) - limit} more" if len(every) > limit else ""
     return ", ".join(every[:limit]) + more
 
@@ -70,3 +72,31 @@ def natural_key(text: str) -> tuple[list[tuple[int, str]], str]:
     # Digits by their number first: int() refuses more than some thousand of them.
     numbers = [part.lstrip("0") if i % 2 else part for i, part in enumerate(parts)]
     return [(len(part) if i % 2 else 0, part) for i, part in enumerate(numbers)], text
+
+
+def quoted(value: object, *, escape: bool = False) -> str:
+    """A name or value as one writes it, also where it is a scalar of NumPy.
+
+    Parameters
+    ----------
+    value
+        Anything.
+    escape
+        Write what is not ASCII as escapes.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> quoted(np.str_("nan")), quoted((np.int64(3), "a"))
+    ("'nan'", "(3, 'a')")
+    """
+    plain = _plain(value)
+    return ascii(plain) if escape else repr(plain)
+
+
+def _plain(value: object) -> object:
+    if type(value) is tuple or type(value) is list:
+        return type(value)(map(_plain, value))
+    if isinstance(value, str) and type(value) is not str:
+        return str.__str__(value)
+    return value.item() if isinstance(value, np.number | np.bool_) else value

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from pandas.api.types import is_bool_dtype, is_numeric_dtype
 
 from biocolab_accessor.errors import InvalidColumn
+from biocolab_accessor.naming import quoted
 
 __all__ = ["encode", "is_plain", "labelled", "table_of", "text_index"]
 
@@ -51,7 +52,7 @@ def encode(column: pd.Series) -> tuple[list[Any], NDArray[np.bool_]]:
         # Where something is missing astype would make the text "None" of it.
         text = "map(str, na_action='ignore')" if missing.any() else "astype(str)"
         fix = "astype('boolean')" if strange == {"bool"} else text
-        msg = f"column {name!r} holds {', '.join(sorted(strange))}: convert it, df[{name!r}].{fix}"
+        msg = f"column {quoted(name)} holds {', '.join(sorted(strange))}: convert it, df[{quoted(name)}].{fix}"
         raise InvalidColumn(msg)
     return _utf8(texts, name), missing
 
@@ -72,7 +73,7 @@ def is_plain(text: str) -> bool:
 def _labels(dtype: pd.CategoricalDtype, name: Any) -> list[str]:
     labels = [str(category) for category in dtype.categories]
     if len(set(labels)) < len(labels):
-        msg = f"column {name!r} has different categories of the same text: rename them"
+        msg = f"column {quoted(name)} has different categories of the same text: rename them"
         raise InvalidColumn(msg)
     return _utf8(labels, name)
 
@@ -80,7 +81,7 @@ def _labels(dtype: pd.CategoricalDtype, name: Any) -> list[str]:
 def _utf8(texts: list[str], name: Any) -> list[str]:
     if not is_plain("".join(texts)):
         bad = next((text for text in texts if not is_plain(text)), "")
-        msg = f"column {name!r} holds text with NUL or half a surrogate pair, such as {bad!r}: correct it"
+        msg = f"column {quoted(name)} holds text with NUL or half a surrogate pair, such as {quoted(bad)}: correct it"
         raise InvalidColumn(msg)
     return texts
 
@@ -90,13 +91,16 @@ def _numbers(present: pd.Series, name: Any) -> list[Any]:
     if values.dtype == object:  # older pandas gives nullable numbers as objects
         values = np.array(values.tolist())
     if values.dtype.kind not in "iuf" or values.dtype.itemsize > np.dtype(np.float64).itemsize:
-        msg = f"column {name!r} holds {present.dtype}, which the protocol cannot carry: convert it to float64 or text"
+        dtype = present.dtype
+        msg = f"column {quoted(name)} holds {dtype}, which the protocol cannot carry: convert it to float64 or text"
         raise InvalidColumn(msg)
     if values.dtype.kind == "f" and not np.isfinite(values).all():
-        msg = f"column {name!r} holds infinite numbers, which the protocol cannot carry: replace them"
+        msg = f"column {quoted(name)} holds infinite numbers, which the protocol cannot carry: replace them"
         raise InvalidColumn(msg)
     if values.dtype.kind == "u" and len(values) and int(values.max()) >= 2**63:
-        msg = f"column {name!r} holds whole numbers of 2⁶³ and more, which servers cannot keep: convert it to text"
+        msg = (
+            f"column {quoted(name)} holds whole numbers of 2⁶³ and more, which servers cannot keep: convert it to text"
+        )
         raise InvalidColumn(msg)
     listed: list[Any] = values.tolist()
     return listed

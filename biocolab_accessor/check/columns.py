@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from biocolab_accessor.escape import unwritable_text
-from biocolab_accessor.naming import natural_key
+from biocolab_accessor.naming import natural_key, quoted
 
 __all__ = ["Verdict", "as_frame", "batches_of", "judge", "labels_of", "numeric_verdict"]
 
@@ -187,7 +187,7 @@ def _text(column: pd.Series, where: str) -> Verdict:
     broken = [label for label in categories if unwritable_text(label)]
     if broken:
         problem = f"{len(broken):,} texts hold a NUL or half of a surrogate pair"
-        return _refused(column, where, problem, tuple(ascii(label) for label in broken[:3]), len(broken))
+        return _refused(column, where, problem, tuple(quoted(label, escape=True) for label in broken[:3]), len(broken))
     place = np.append(categories.get_indexer(pd.Index(labels, dtype=object)), -1)
     return Verdict(pd.Series(pd.Categorical.from_codes(place[codes], categories), index=column.index))
 
@@ -238,7 +238,7 @@ def _numbers(column: pd.Series, missing: pd.Series, where: str) -> Verdict:
 def _refused(
     column: pd.Series, where: str, problem: str, examples: tuple[str, ...] = (), count: int | None = None
 ) -> Verdict:
-    place = f"adata.{where}[{column.name!r}]"
+    place = f"adata.{where}[{quoted(column.name)}]"
     # Where something is missing astype would make the text "None" of it.
     fix = f"Convert it: {place} = {place}" + (
         ".map(str, na_action='ignore')" if column.isna().any() else ".astype(str)"
@@ -253,7 +253,7 @@ def _refused(
 def _shown(value: Any) -> str:
     """A value in a message: short, and never an error of its own."""
     try:
-        text = ascii(value) if isinstance(value, str) else f"{value:,}" if type(value) is int else repr(value)
+        text = f"{value:,}" if type(value) is int else quoted(value, escape=isinstance(value, str))
     except Exception:  # noqa: BLE001  # whatever a foreign __repr__ raises, as int does beyond 4,300 digits
         return type(value).__name__
     return text if len(text) <= 60 else f"{text[:57]}..."

@@ -15,11 +15,24 @@ from anndata.io import sparse_dataset
 
 from biocolab_accessor.errors import InvalidFile
 from biocolab_accessor.home import expanded
-from biocolab_accessor.naming import listing
+from biocolab_accessor.naming import listing, quoted
 
-__all__ = ["open_h5ad"]
+__all__ = ["missing_filters", "open_h5ad"]
 
 _NAMES_AT_ONCE = 1 << 14
+
+# Of https://github.com/HDFGroup/hdf5_plugins, by what people call them.
+_FILTERS = {
+    307: "bzip2",
+    32000: "lzf",
+    32001: "blosc",
+    32004: "lz4",
+    32008: "bitshuffle",
+    32013: "zfp",
+    32015: "zstd",
+    32017: "sz",
+    32026: "blosc2",
+}
 
 _TROUBLE = (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, IndexError)
 
@@ -51,17 +64,52 @@ def open_h5ad(path: Path) -> AnnData:
     except OSError as error:
         msg = f"{path} is a broken HDF5 file, maybe cut short: {error}"
         raise InvalidFile(msg) from error
+    missing = ""
     try:
         with file, warnings.catch_warnings():
             # Of duplicate names the report tells, and that a file is old is no concern of a check.
             warnings.simplefilter("ignore")
-            _refuse_others(path, file)
-            return _open(path, file)
+            try:
+                _refuse_others(path, file)
+                return _open(path, file)
+            except _TROUBLE:
+                missing = missing_filters(file)
+                raise
     except InvalidFile:
         raise
     except _TROUBLE as error:
-        msg = f"{path} cannot be read as h5ad: {error}"
+        msg = f"{path} cannot be read: {missing}" if missing else f"{path} cannot be read as h5ad: {error}"
         raise InvalidFile(msg) from error
+
+
+def missing_filters(file: h5py.File) -> str:
+    """Which HDF5 filters a file needs that this Python does not have, and what to install; empty where it has all.
+
+    Parameters
+    ----------
+    file
+        An open file. No values are read.
+    """
+    missing: dict[str, str] = {}
+
+    def look(name: str, item: h5py.Group | h5py.Dataset) -> None:
+        if isinstance(item, h5py.Dataset):
+            made = item.id.get_create_plist()
+            for number in range(made.get_nfilters()):
+                code, _, _, label = made.get_filter(number)
+                if not h5py.h5z.filter_avail(code):
+                    known = _FILTERS.get(code) or label.decode("utf-8", "replace").split()[:1]
+                    what = f"{known if isinstance(known, str) else ''.join(known)} (HDF5 filter {code})".strip()
+                    missing.setdefault(what, name)
+
+    file.visititems(look)
+    if not missing:
+        return ""
+    needed = ", ".join(f"{what}, as of {name}" for what, name in missing.items())
+    return (
+        f"it is compressed with {needed}, which is not installed: pip install hdf5plugin, and import hdf5plugin "
+        "before the file is opened"
+    )
 
 
 def _open(path: Path, file: h5py.File) -> AnnData:
@@ -98,7 +146,7 @@ def _read(stored: h5py.Group) -> Any:
 def _refuse_others(path: Path, file: h5py.File) -> None:
     if file.attrs.get("encoding-type") == "MuData":  # it has obs and var too: those of all modalities together
         names = sorted(file.get("mod", ()))
-        first = f"mudata.read_h5ad({str(path)!r}, mod={names[0]!r})" if names else "mdata['rna']"
+        first = f"mudata.read_h5ad({str(path)!r}, mod={quoted(names[0])})" if names else "mdata['rna']"
         msg = f"{path} is an h5mu file of several modalities ({listing(names)}): take one of them, {first}.biocolab"
         raise InvalidFile(msg)
     missing = [name for name in ("obs", "var") if name not in file]

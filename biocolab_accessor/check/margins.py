@@ -1,4 +1,4 @@
-"""Margins: how many cells and genes of a matrix are empty."""
+"""Margins: which cells and genes of a matrix have values, and how many are empty."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import numpy as np
-from anndata.abc import CSRDataset
+from anndata.abc import CSCDataset, CSRDataset
 from numpy.typing import NDArray
 from scipy import sparse
 
@@ -15,7 +15,7 @@ from biocolab_accessor.soundness import expect_whole, expect_within
 from biocolab_accessor.threads import THREADS, shares
 from biocolab_accessor.waits import each
 
-__all__ = ["Margins", "count_empty"]
+__all__ = ["Filled", "Margins", "count_empty", "filled_of"]
 
 _FIRST_VALUES = 1 << 16
 _INDICES_AT_ONCE = 1 << 20
@@ -27,6 +27,18 @@ class Margins(NamedTuple):
 
     cells: int
     genes: int
+
+
+class Filled(NamedTuple):
+    """Which cells and which genes have at least one value that is not zero."""
+
+    cells: NDArray[np.bool_]
+    genes: NDArray[np.bool_]
+
+    @property
+    def empty(self) -> Margins:
+        """The numbers of the others."""
+        return Margins(*(int(np.count_nonzero(~axis)) for axis in self))
 
 
 def count_empty(source: Source, nnz: int) -> Margins:
@@ -50,45 +62,62 @@ def count_empty(source: Source, nnz: int) -> Margins:
     >>> count_empty(Source(np.array([[0, 1, 0], [0, 2, 0]])), 2)
     Margins(cells=0, genes=2)
     """
+    return filled_of(source, nnz).empty
+
+
+def filled_of(source: Source, nnz: int) -> Filled:
+    """As :func:`count_empty`, but which ones have values."""
     matrix, rows, columns = source
     whole = rows is None and columns is None
     expect_whole(matrix)
     if whole and sparse.issparse(matrix) and matrix.format == "csc":
-        return Margins(*reversed(count_empty(Source(matrix.T), nnz)))  # the same arrays, read as rows
-    lengths = _row_lengths(matrix, nnz) if whole else None
-    cells, seen = 0, np.zeros(source.shape[1], bool)
-    if lengths is not None and sparse.issparse(matrix):
-        first = matrix.indices[: min(_FIRST_VALUES, nnz)]  # where few genes were measured these have all of them
-        expect_within(first, len(seen))
-        seen[first] = True
-        if not seen.all():
-            seen |= _measured(matrix)
-    elif lengths is not None:
-        indices = matrix.group["indices"]  # no value is zero, so that none needs to be read
-        for start in range(0, nnz, _INDICES_AT_ONCE):
-            some = indices[start : min(start + _INDICES_AT_ONCE, nnz)]
-            expect_within(some, len(seen))
-            seen[some] = True
-            if seen.all():
-                break
-    else:
-        for piece in row_pieces(source):
-            if not sparse.issparse(piece):
-                filled = np.asarray(piece) != 0
-                cells += int(np.count_nonzero(~filled.any(axis=1)))
-                seen |= filled.any(axis=0)
-                continue
-            block = canonical(piece)
-            cells += int(np.count_nonzero(~_any(block)))
-            seen |= _any(_transposed(block))
-    if lengths is not None:
-        cells = int(np.count_nonzero(lengths == 0))
-    return Margins(cells, int(np.count_nonzero(~seen)))
-
-
-def _row_lengths(matrix: Any, nnz: int) -> NDArray[Any] | None:
-    """Number of values of each row, where that is known without reading them."""
+        return Filled(*reversed(filled_of(Source(matrix.T), nnz)))  # the same arrays, read as rows
+    lengths = _line_lengths(matrix, nnz) if whole else None
+    if lengths is None:
+        return _by_pieces(source)
+    if isinstance(matrix, CSCDataset):
+        return Filled(_seen_on_disk(matrix, nnz, source.shape[0]), lengths > 0)
     if isinstance(matrix, CSRDataset):
+        return Filled(lengths > 0, _seen_on_disk(matrix, nnz, source.shape[1]))
+    seen = np.zeros(source.shape[1], bool)
+    first = matrix.indices[: min(_FIRST_VALUES, nnz)]  # where few genes were measured these have all of them
+    expect_within(first, len(seen))
+    seen[first] = True
+    return Filled(lengths > 0, seen if seen.all() else seen | _measured(matrix))
+
+
+def _seen_on_disk(matrix: CSRDataset | CSCDataset, nnz: int, length: int) -> NDArray[np.bool_]:
+    """Which indices there are; no value is zero, so that none needs to be read."""
+    seen = np.zeros(length, bool)
+    indices = matrix.group["indices"]
+    for start in range(0, nnz, _INDICES_AT_ONCE):
+        some = indices[start : min(start + _INDICES_AT_ONCE, nnz)]
+        expect_within(some, length)
+        seen[some] = True
+        if seen.all():
+            break
+    return seen
+
+
+def _by_pieces(source: Source) -> Filled:
+    cells, genes = np.zeros(source.shape[0], bool), np.zeros(source.shape[1], bool)
+    start = 0
+    for piece in row_pieces(source):
+        if sparse.issparse(piece):
+            block = canonical(piece)
+            has, measured = _any(block), _any(_transposed(block))
+        else:
+            filled = np.asarray(piece) != 0
+            has, measured = filled.any(axis=1), filled.any(axis=0)
+        cells[start : start + len(has)] = has
+        genes |= measured
+        start += len(has)
+    return Filled(cells, genes)
+
+
+def _line_lengths(matrix: Any, nnz: int) -> NDArray[Any] | None:
+    """Number of values of each row (or column), where that is known without reading them."""
+    if isinstance(matrix, CSRDataset | CSCDataset):
         indptr = matrix.group["indptr"][...]
     elif sparse.issparse(matrix) and matrix.format == "csr":
         indptr = matrix.indptr

@@ -10,6 +10,7 @@ from anndata import AnnData
 from numpy.typing import NDArray
 
 from biocolab_accessor.blocks import Slot, row_blocks, source_of
+from biocolab_accessor.naming import quoted
 
 __all__ = ["first_places"]
 
@@ -39,7 +40,7 @@ def first_places(adata: AnnData, slot: Slot, wanted: Callable[[NDArray[Any]], ND
         for position in np.flatnonzero(wanted(block.data))[: _MOST - len(places)]:
             row = int(np.searchsorted(block.indptr, position, side="right")) - 1
             cell, gene = adata.obs_names[start + row], genes[block.indices[position]]
-            places.append(f"cell {cell!r} gene {gene!r}")
+            places.append(f"cell {quoted(cell)} gene {quoted(gene)}")
         if len(places) == _MOST:
             break
         start += block.shape[0]

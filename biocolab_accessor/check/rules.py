@@ -15,9 +15,10 @@ from biocolab_accessor.check.columns import Verdict, as_frame, judge
 from biocolab_accessor.check.counts import MatrixChoice
 from biocolab_accessor.check.identifiers import Identifiers, identify
 from biocolab_accessor.check.kept import Kept, count_kept
-from biocolab_accessor.check.margins import Margins, count_empty
+from biocolab_accessor.check.margins import Filled, Margins, filled_of
 from biocolab_accessor.check.report import Finding, Severity
 from biocolab_accessor.errors import CheckFailed
+from biocolab_accessor.naming import quoted
 
 __all__ = ["RULES", "Context", "found", "rule"]
 
@@ -62,11 +63,18 @@ class Context:
         return identify(next(frame.index for where, frame in self.tables.items() if where != "obs"))
 
     @cached_property
-    def empty(self) -> Margins | None:
-        """How many cells and genes of the chosen matrix are zero throughout; None where that is no question."""
+    def filled(self) -> Filled | None:
+        """Which cells and genes of the chosen matrix have values; None where that is no question."""
         if self.choice is None or not all(self.choice.chosen.shape) or self.choice.chosen.kind in ("empty", "invalid"):
             return None
-        return count_empty(source_of(self.adata, self.choice.slot), self.choice.chosen.nnz)
+        if self.choice.filled is not None:
+            return self.choice.filled
+        return filled_of(source_of(self.adata, self.choice.slot), self.choice.chosen.nnz)
+
+    @cached_property
+    def empty(self) -> Margins | None:
+        """How many cells and genes of the chosen matrix are zero throughout."""
+        return None if self.filled is None else self.filled.empty
 
     @cached_property
     def kept(self) -> Kept | None:
@@ -86,7 +94,7 @@ class Context:
     def verdicts(self) -> list[tuple[str, Verdict]]:
         """Path and verdict of every column of obs and var."""
         return [
-            (f"{where}[{name!r}]", judge(frame.iloc[:, position], where))
+            (f"{where}[{quoted(name)}]", judge(frame.iloc[:, position], where))
             for where, frame in self.tables.items()
             for position, name in enumerate(frame.columns)
         ]

@@ -11,7 +11,7 @@ from biocolab_accessor.check.columns import labels_of
 from biocolab_accessor.check.report import Finding
 from biocolab_accessor.check.rules import Context, found, rule
 from biocolab_accessor.errors import InvalidColumn
-from biocolab_accessor.naming import counted, did_you_mean, listing
+from biocolab_accessor.naming import counted, did_you_mean, listing, quoted
 
 _MOST_CATEGORIES = 65_535
 
@@ -53,7 +53,7 @@ def infinite_numbers(context: Context) -> Iterator[Finding]:
             continue
         infinite = np.isinf(column.to_numpy())
         if number := int(infinite.sum()):
-            names = tuple(repr(name) for name in column.index[infinite][:3])
+            names = tuple(quoted(name) for name in column.index[infinite][:3])
             message = f"infinite numbers in {counted(number, 'cell')}; the servers have NaN there"
             yield found(path, message, count=number, examples=names, fix="Replace them in a copy by finite ones")
 
@@ -80,13 +80,13 @@ def batch_column(context: Context) -> Iterator[Finding]:
     times = sum(1 for name in obs.columns if isinstance(name, str) and name == key)
     if times != 1:
         near = did_you_mean(str(key), (name for name in obs.columns if isinstance(name, str)))
-        what = f"there is no column {key!r}{near}" if not times else f"there are {times} columns {key!r}"
+        what = f"there is no column {quoted(key)}{near}" if not times else f"there are {times} columns {quoted(key)}"
         yield found("obs", f"{what} for batch_key; obs has {listing(obs.columns)}", fix="Give the name of one column")
     elif missing := int(obs[key].isna().sum()):
-        first = tuple(repr(name) for name in obs.index[obs[key].isna()][:3])
+        first = tuple(quoted(name) for name in obs.index[obs[key].isna()][:3])
         fix = "Fill it, or leave those cells out"
         message = f"{counted(missing, 'cell')} without a batch"
-        yield found(f"obs[{key!r}]", message, count=missing, examples=first, fix=fix)
+        yield found(f"obs[{quoted(key)}]", message, count=missing, examples=first, fix=fix)
 
 
 @rule("BC207", "warning")
@@ -103,7 +103,7 @@ def batches_of_values(context: Context) -> Iterator[Finding]:
         return
     if single > len(cells) / 2:
         of_one = "each of" if single == len(cells) else f"{single:,} of them of"
-        yield found(f"obs[{key!r}]", f"{len(cells):,} batches, {of_one} one cell", count=single, fix=fix)
+        yield found(f"obs[{quoted(key)}]", f"{len(cells):,} batches, {of_one} one cell", count=single, fix=fix)
     elif getattr(column.dtype, "kind", "") == "f" and (column % 1 != 0).any():
         message = f"{len(cells):,} batches by numbers that are not whole"
-        yield found(f"obs[{key!r}]", message, count=len(cells), fix=fix)
+        yield found(f"obs[{quoted(key)}]", message, count=len(cells), fix=fix)

@@ -9,6 +9,7 @@ from biocolab_accessor.check.kept import Kept
 from biocolab_accessor.check.report import Finding
 from biocolab_accessor.check.rules import Context, found, rule
 from biocolab_accessor.errors import EmptyAnnData
+from biocolab_accessor.naming import quoted
 
 # Of a matrix with its empty droplets so few are kept as a rule; of one that was filtered before, by mistake.
 _FEW = 0.2
@@ -47,9 +48,9 @@ def emptied_batches(context: Context) -> Iterator[Finding]:
     if kept and kept.n_kept and kept.emptied:
         number = len(kept.emptied)
         what = f"{number:,} batches" if number > 1 else "a batch"
-        fix = f"See adata.biocolab.preview_filters(batch_key={context.batch_key!r})"
+        fix = f"See adata.biocolab.preview_filters(batch_key={quoted(context.batch_key)})"
         yield found("filters", f"no cell would be kept of {what}", count=number,
-                    examples=tuple(map(repr, kept.emptied[:3])), fix=fix)  # fmt: skip
+                    examples=tuple(map(quoted, kept.emptied[:3])), fix=fix)  # fmt: skip
 
 
 @rule("BC705", "warning")

@@ -13,7 +13,7 @@ from biocolab_accessor.check.report import Finding
 from biocolab_accessor.check.rules import Context, found, rule
 from biocolab_accessor.check.table_columns import annotations_among, ids_among
 from biocolab_accessor.errors import InvalidColumn
-from biocolab_accessor.naming import counted
+from biocolab_accessor.naming import counted, quoted
 
 # A panel of a few hundred genes is made without mitochondrial ones.
 _WHOLE_TRANSCRIPTOME = 1_000
@@ -49,7 +49,7 @@ def mixed_identifiers(context: Context) -> Iterator[Finding]:
     path, names = _names(context), context.identifiers
     others = names.number - len(names.ensembl)
     if names.ensembl and others:
-        examples = (repr(names.ensembl[0]),)
+        examples = (quoted(names.ensembl[0]),)
         yield found(path, f"{len(names.ensembl):,} Ensembl ids among {others:,} other names",
                     count=len(names.ensembl), examples=examples)  # fmt: skip
 
@@ -62,7 +62,7 @@ def versioned_identifiers(context: Context) -> Iterator[Finding]:
         cut = r"{var}_names.str.replace(r'\.\d+$', '', regex=True)"
         fix = f"In a copy: {_renaming(path, cut)}, then look for repeated names"
         yield found(path, f"{len(names.versioned):,} Ensembl ids have a version", count=len(names.versioned),
-                    examples=tuple(map(repr, names.versioned[:3])), fix=fix)  # fmt: skip
+                    examples=tuple(map(quoted, names.versioned[:3])), fix=fix)  # fmt: skip
 
 
 @rule("BC403", "note")
@@ -74,8 +74,8 @@ def identifiers_for_symbols(context: Context) -> Iterator[Finding]:
     where = path.removesuffix("_names")
     column = _symbol_column(context.tables[where])
     if column is not None:
-        fix = f"To send symbols, in a copy: {_renaming(path, f'{{var}}[{column!r}].astype(str)')}"
-        yield found(path, f"genes go by Ensembl ids; {where}[{column!r}] has their symbols", fix=fix)
+        fix = f"To send symbols, in a copy: {_renaming(path, f'{{var}}[{quoted(column)}].astype(str)')}"
+        yield found(path, f"genes go by Ensembl ids; {where}[{quoted(column)}] has their symbols", fix=fix)
 
 
 @rule("BC404", "warning")
@@ -96,7 +96,7 @@ def mitochondrial_genes(context: Context) -> Iterator[Finding]:
     mitochondrial = names.mitochondrial
     if mitochondrial:
         yield found(path, f"{counted(len(mitochondrial), 'mitochondrial gene')}, which mt_percentage goes by",
-                    count=len(mitochondrial), examples=tuple(map(repr, mitochondrial[:3])))  # fmt: skip
+                    count=len(mitochondrial), examples=tuple(map(quoted, mitochondrial[:3])))  # fmt: skip
     elif names.number >= _WHOLE_TRANSCRIPTOME and not (context.filters and context.filters.limits_mitochondrial):
         yield found(
             path, "no gene is mitochondrial by its name (MT-…): a filter by mt_percentage would keep every cell"
@@ -111,7 +111,7 @@ def mangled_names(context: Context) -> Iterator[Finding]:
         fix = "Take the names from the file that was there before; MARCH1, SEPT2 and DEC1 become days in a spreadsheet"
         message = f"{counted(len(names.mangled), 'name')} like days or numbers, which a spreadsheet makes of genes"
         yield found(path, message,
-                    count=len(names.mangled), examples=tuple(map(repr, names.mangled[:3])), fix=fix)  # fmt: skip
+                    count=len(names.mangled), examples=tuple(map(quoted, names.mangled[:3])), fix=fix)  # fmt: skip
 
 
 @rule("BC407", "warning")
@@ -121,7 +121,7 @@ def numbers_for_names(context: Context) -> Iterator[Finding]:
     if names.number >= _FEWEST and names.numeric == names.number:
         where = path.removesuffix("_names")
         column = _symbol_column(context.tables[where])
-        known = f"; {where}[{column!r}] may have them" if column is not None else ""
+        known = f"; {where}[{quoted(column)}] may have them" if column is not None else ""
         fix = f"Give the genes their names, in a copy: {_renaming(path, '[...]')}{known}"
         yield found(path, "all genes are called by numbers", count=names.number, fix=fix)
 
@@ -144,7 +144,7 @@ def cells_for_genes(context: Context) -> Iterator[Finding]:
     path = _names(context)
     genes, cells = context.tables[path.removesuffix("_names")].index, context.tables["obs"].index
     if (_share(_BARCODE, genes) > 0.9 and _share(_BARCODE, cells) < 0.1) or _are_genes(cells, genes):
-        examples = (f"a cell {str(cells[0])!r}", f"a gene {str(genes[0])!r}")
+        examples = (f"a cell {quoted(str(cells[0]))}", f"a gene {quoted(str(genes[0]))}")
         fix = "An AnnData has cells as rows and genes as columns: adata.T.copy(), or df.T of a table"
         yield found(path, "cells seem to be where genes are", examples=examples, fix=fix)
 

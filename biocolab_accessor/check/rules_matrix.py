@@ -6,14 +6,16 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from biocolab_accessor.blocks import Slot, source_of
+from biocolab_accessor.blocks import Slot, filled_slots, source_of
 from biocolab_accessor.bounds import NO_CAP
+from biocolab_accessor.check.comparison import cells_with_values
+from biocolab_accessor.check.counts import is_named_counts
 from biocolab_accessor.check.places import first_places
 from biocolab_accessor.check.report import Finding
 from biocolab_accessor.check.rules import Context, found, rule
 from biocolab_accessor.check.slots import is_table
 from biocolab_accessor.errors import EmptyAnnData, InvalidValues
-from biocolab_accessor.naming import counted
+from biocolab_accessor.naming import counted, quoted
 
 _LARGEST_FLOAT32_INTEGER = 2**24
 # Of log-normalised values next to none is whole but by chance; of counts with a few fractions most are.
@@ -90,8 +92,15 @@ def scaled_matrix(context: Context) -> Iterator[Finding]:
         # The genes of raw.X are others than those of X, where it was cut to variable ones.
         instead = "submit adata.raw.to_adata()" if better == Slot("raw.X") else "use a copy with it as X"
         fix = f"{better} looks log-normalised: to send that, {instead}" if better else ""
-        count = choice.chosen.n_negative
-        yield found(str(choice.slot), f"{count:,} negative values, looks scaled; sent as it is", count=count, fix=fix)
+        count, what = choice.chosen.n_negative, "negative values, looks scaled"
+        if choice.chosen.is_mostly_counts:
+            low = f"min {choice.chosen.minimum:,.5g}"
+            what = f"negative values ({low}) among counts ({choice.chosen.whole}): counts cannot be"
+            cut = (
+                "clip(min=0)" if isinstance(source_of(context.adata, choice.slot).matrix, np.ndarray) else "maximum(0)"
+            )
+            fix = f"If they mean that there is nothing, in a copy: copy.X = copy.X.{cut}"
+        yield found(str(choice.slot), f"{count:,} {what}; sent as it is", count=count, fix=fix)
 
 
 @rule("BC314", "warning")
@@ -131,11 +140,11 @@ def broken_counts(context: Context) -> Iterator[Finding]:
     """Counts that are passed over for a few bad values would otherwise go unnoticed."""
     choice = context.choice
     for summary in choice.slots if choice else ():
-        named = summary.slot == Slot("layer", "counts") and summary.kind in ("invalid", "scaled", "empty")
+        named = is_named_counts(summary.slot) and summary.kind not in ("counts", "binary")
         if choice and summary.slot != choice.slot and (summary.is_broken_counts or named):
             what = str(summary).partition(": ")[2]
             bad = summary.n_nan + summary.n_infinite + summary.n_negative
-            fix = f"{choice.slot} is sent instead; mend this one if it is what you mean"
+            fix = f"{choice.slot} is sent instead; fix this one if it is what you mean"
             yield found(str(summary.slot), f"not taken for counts: {what}", count=max(bad, 1), fix=fix)
 
 
@@ -149,14 +158,22 @@ def gaps_in_embeddings(context: Context) -> Iterator[Finding]:
             if cells:
                 fix = "Leave the key out of a copy, or fill it"
                 message = f"NaN or infinite coordinates of {counted(cells, 'cell')}"
-                yield found(f"obsm[{key!a}]", message, count=cells, fix=fix)
+                yield found(f"obsm[{quoted(key, escape=True)}]", message, count=cells, fix=fix)
 
 
 @rule("BC310", "warning")
 def empty_cells(context: Context) -> Iterator[Finding]:
     """A cell without counts cannot be normalised, and lies anywhere in an embedding."""
-    if context.choice and context.empty and context.empty.cells:
+    if context.choice and context.filled and context.empty and context.empty.cells:
         number, slot = context.empty.cells, context.choice.slot
+        others = [other for other in filled_slots(context.adata) if other != slot]
+        elsewhere = cells_with_values(context.adata, others, np.flatnonzero(~context.filled.cells))
+        if elsewhere:
+            having = ", ".join(f"{counted(cells, 'cell')} in {other}" for other, cells in elsewhere.items())
+            message = f"all values of {counted(number, 'cell')} are zero, but not in other slots ({having})"
+            fix = f"Do not leave out those cells: put their values into {slot} of a copy"
+            yield found(str(slot), message, count=number, fix=fix)
+            return
         way = ": sc.pp.filter_cells(copy, min_counts=1)" if slot == Slot("X") else " of a copy"  # it goes by X alone
         fix = f"Leave them out{way}, or submit with min_counts=1"
         yield found(str(slot), f"all values of {counted(number, 'cell')} are zero", count=number, fix=fix)
@@ -185,7 +202,7 @@ def narrowed_on_servers(context: Context) -> Iterator[Finding]:
     """Files keep every digit, the servers seven of them."""
     choice = context.choice
     paths = [
-        f"obsm[{key!a}]"
+        f"obsm[{quoted(key, escape=True)}]"
         for key, value in context.adata.obsm.items()
         if not is_table(value) and getattr(value, "dtype", None) == np.float64
     ]
@@ -194,3 +211,24 @@ def narrowed_on_servers(context: Context) -> Iterator[Finding]:
     if paths:
         message = "sent with all digits of float64; the servers keep float32, about seven digits"
         yield found(", ".join(paths), message, count=len(paths))
+
+
+@rule("BC315", "error", InvalidValues)
+def incomplete_counts(context: Context) -> Iterator[Finding]:
+    """Counts that lack cells or genes which another slot has would arrive as zeros."""
+    choice = context.choice
+    for conflict in choice.conflicts if choice else ():
+        yield found(str(choice.slot), conflict.message, count=conflict.number, fix=conflict.fix)  # type: ignore[union-attr]
+
+
+@rule("BC316", "warning")
+def counts_elsewhere(context: Context) -> Iterator[Finding]:
+    """What another slot may have more of than the one that is sent."""
+    choice = context.choice
+    if choice is None:
+        return
+    for conflict in choice.apart:
+        yield found(str(choice.slot), conflict.message, count=conflict.number, fix=conflict.fix)
+    for slot in choice.unnamed:
+        fix = f"If these are the counts, in a copy: copy.layers['counts'] = copy.{slot}"
+        yield found(str(slot), f"whole numbers, not taken for counts for the name; {choice.slot} is sent", fix=fix)

@@ -14,7 +14,7 @@ from biocolab_accessor.check.report import Finding
 from biocolab_accessor.check.rules import Context, found, rule
 from biocolab_accessor.errors import InvalidNames
 from biocolab_accessor.escape import escaped, is_barcodes, key_as_text, needs_escape, unwritable_text
-from biocolab_accessor.naming import counted
+from biocolab_accessor.naming import counted, quoted
 
 _NAMES_AT_ONCE = 1 << 15
 # A set takes some 60 bytes a name and less time than sorting.
@@ -54,8 +54,8 @@ def duplicate_barcodes(context: Context) -> Iterator[Finding]:
     fix = "Make them unique: adata.obs_names_make_unique(), or put the sample into the name"
     if (column := _telling_apart(obs, context.batch_key)) is not None:
         fix = (
-            f"They clash between the values of obs[{column!r}] only: in a copy, "
-            f"copy.obs_names = copy.obs[{column!r}].astype(str) + '_' + copy.obs_names"
+            f"They clash between the values of obs[{quoted(column)}] only: in a copy, "
+            f"copy.obs_names = copy.obs[{quoted(column)}].astype(str) + '_' + copy.obs_names"
         )
     yield _found_repeated("obs_names", twice, "barcodes", fix)
 
@@ -70,7 +70,7 @@ def unwritable_names(context: Context) -> Iterator[Finding]:
                 path,
                 f"{counted(len(bad), 'name')} that cannot be written",
                 count=len(bad),
-                examples=tuple(f"{name!a} {reason}" for name, reason in bad[:3]),
+                examples=tuple(f"{quoted(name, escape=True)} {reason}" for name, reason in bad[:3]),
                 fix=f"Rename them: adata.{where}.index = [...]",
             )
 
@@ -91,7 +91,7 @@ def unwritable_columns(context: Context) -> Iterator[Finding]:
         for name in frame.columns:
             if key_as_text(name) is None:
                 fix = f"Rename it in a copy: adata.{where}.columns = [...]"
-                yield found(f"{where}[{name!a}]", f"the column name {unwritable(name)}", fix=fix)
+                yield found(f"{where}[{quoted(name, escape=True)}]", f"the column name {unwritable(name)}", fix=fix)
         times = Counter(map(str, frame.columns))
         twice = [name for name, number in times.items() if number > 1]
         if twice:
@@ -99,7 +99,7 @@ def unwritable_columns(context: Context) -> Iterator[Finding]:
                 where,
                 "columns of the same name",
                 count=len(twice),
-                examples=tuple(repr(name) for name in twice[:3]),
+                examples=tuple(quoted(name) for name in twice[:3]),
                 fix="Rename all but one of them, or leave them out",
             )
 
@@ -156,7 +156,9 @@ def index_name(context: Context) -> Iterator[Finding]:
     for where, frame in context.tables.items():
         name = frame.index.name
         if name is not None and not is_kept(frame):
-            yield found(f"{where}.index.name", f"{name!a} is taken or cannot be written: sent without it")
+            yield found(
+                f"{where}.index.name", f"{quoted(name, escape=True)} is taken or cannot be written: sent without it"
+            )
 
 
 def is_kept(frame: pd.DataFrame) -> bool:
@@ -171,7 +173,7 @@ def _renamed(where: str, names: Iterable[Any], *, embedding: bool = False) -> It
         if text is not None and (reason := needs_escape(text, embedding=embedding)):
             fix = "It has its own name again when the study is pulled; to choose another, rename it in a copy"
             sent = escaped(text, embedding=embedding)
-            yield found(f"{where}[{name!a}]", f"the name {reason}: sent as {sent!r}", fix=fix)
+            yield found(f"{where}[{quoted(name, escape=True)}]", f"the name {reason}: sent as {quoted(sent)}", fix=fix)
 
 
 def _all_fine(names: pd.Index) -> bool:
@@ -203,7 +205,7 @@ def _repeated(names: pd.Index) -> pd.Index:
 
 
 def _found_repeated(path: str, twice: pd.Index, what: str, fix: str) -> Finding:
-    examples = tuple(repr(name) for name in twice[:3])
+    examples = tuple(quoted(name) for name in twice[:3])
     return found(
         path, f"{what} that occur more than once: {len(twice):,}", count=len(twice), examples=examples, fix=fix
     )

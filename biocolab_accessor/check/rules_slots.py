@@ -15,6 +15,7 @@ from biocolab_accessor.check.report import Finding
 from biocolab_accessor.check.rules import Context, found, rule
 from biocolab_accessor.check.slots import is_table, unsendable, unwritable_parts
 from biocolab_accessor.errors import InvalidValues
+from biocolab_accessor.naming import quoted
 from biocolab_accessor.soundness import expect_whole
 
 _NEVER_SENT = ("uns", "varm", "obsp", "varp")
@@ -27,7 +28,7 @@ def not_sent(context: Context) -> Iterator[Finding]:
     """The servers read one matrix, obs, var names and embeddings; the rest stays here."""
     chosen = context.choice.slot if context.choice else None
     left = [str(slot) for slot in filled_slots(context.adata) if slot != chosen]
-    left += [f"{name}[{key!a}]" for name in _NEVER_SENT for key in _keys(context.adata, name)]
+    left += [f"{name}[{quoted(key, escape=True)}]" for name in _NEVER_SENT for key in _keys(context.adata, name)]
     if left and chosen is not None:
         message = "not sent, since the servers read none of it"
         yield found(", ".join(dict.fromkeys(name.partition("[")[0] for name in left)), message,
@@ -73,7 +74,7 @@ def no_coordinates(context: Context) -> Iterator[Finding]:
     ]
     if keys:
         message = "written into the file; servers take embeddings from arrays only, so it does not come back from there"
-        yield found(", ".join(f"obsm[{key!a}]" for key in keys), message, count=len(keys))
+        yield found(", ".join(f"obsm[{quoted(key, escape=True)}]" for key in keys), message, count=len(keys))
 
 
 def misfits(adata: AnnData) -> list[Finding]:
@@ -138,4 +139,4 @@ def unsent_embeddings(context: Context) -> Iterator[Finding]:
     for key in context.adata.obsm:
         if reason := unsendable(key, context.adata.obsm[key]):
             fix = "To send it, make it a numeric array of (cells, dimensions) or a table in a copy"
-            yield found(f"obsm[{key!a}]", f"not sent: {reason}", fix=fix)
+            yield found(f"obsm[{quoted(key, escape=True)}]", f"not sent: {reason}", fix=fix)

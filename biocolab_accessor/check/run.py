@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -10,9 +10,11 @@ from typing import Any
 import h5py
 from anndata import AnnData
 
+from biocolab_accessor.blocks import filled_slots, source_of
 from biocolab_accessor.bounds import Filters
 from biocolab_accessor.check import (
     rules_columns,
+    rules_features,
     rules_filters,
     rules_identifiers,
     rules_matrix,
@@ -22,7 +24,7 @@ from biocolab_accessor.check import (
 )
 from biocolab_accessor.check.cell_ranger import MTX_PARTS, check_10x_h5, check_mtx, parts_in
 from biocolab_accessor.check.counts import MatrixChoice, decide
-from biocolab_accessor.check.file import open_h5ad
+from biocolab_accessor.check.file import missing_filters, open_h5ad
 from biocolab_accessor.check.report import Finding, Report
 from biocolab_accessor.check.rules import RULES, Context
 from biocolab_accessor.check.rules_slots import damage, misfits
@@ -35,7 +37,16 @@ __all__ = ["check_file", "check_object", "open_h5ad", "run_rules"]
 
 _TABLES = (".tsv", ".csv", ".txt", ".tab")
 # The rooms of the rules are imported for what they register; a new one is added here.
-_ROOMS = (rules_names, rules_columns, rules_matrix, rules_identifiers, rules_slots, rules_size, rules_filters)
+_ROOMS = (
+    rules_names,
+    rules_columns,
+    rules_matrix,
+    rules_identifiers,
+    rules_features,
+    rules_slots,
+    rules_size,
+    rules_filters,
+)
 
 
 def run_rules(
@@ -102,7 +113,7 @@ def check_file(
             adata, input_matrix_type=input_matrix_type, batch_key=batch_key, species=species, filters=filters
         )
     except OSError as error:
-        msg = f"{path} cannot be read to its end and may be damaged: {error}. Take it from where it came from once more"
+        msg = f"{path} could not be read completely and may be corrupted: {error}. Download or copy it again"
         raise InvalidFile(msg) from error
     finally:
         adata.file.close()
@@ -117,7 +128,43 @@ def check_object(
     filters: Filters | None = None,
     of_table: Sequence[Finding] | None = None,
 ) -> tuple[Report, MatrixChoice | None]:
-    """The report on an object, and the matrix that was chosen for it (None where none could be)."""
+    """The report on an object, and the matrix that was chosen for it (None where none could be).
+
+    Raises
+    ------
+    InvalidFile
+        A file that it is backed by is compressed with something that is not installed.
+    """
+    try:
+        return _check_object(adata, input_matrix_type, batch_key, species, filters, of_table)
+    except OSError as error:
+        for file in _files_of(adata):
+            if missing := missing_filters(file):
+                msg = f"{file.filename} cannot be read: {missing}"
+                raise InvalidFile(msg) from error
+        raise
+
+
+def _files_of(adata: AnnData) -> Iterator[h5py.File]:
+    """The HDF5 files that hold the matrices of an object."""
+    seen = set()
+    for slot in filled_slots(adata):
+        matrix = source_of(adata, slot).matrix
+        stored = getattr(matrix, "group", matrix)
+        file = getattr(stored, "file", None)
+        if isinstance(file, h5py.File) and file.filename not in seen:
+            seen.add(file.filename)
+            yield file
+
+
+def _check_object(
+    adata: AnnData,
+    input_matrix_type: Any,
+    batch_key: str | None,
+    species: Any,
+    filters: Filters | None,
+    of_table: Sequence[Finding] | None,
+) -> tuple[Report, MatrixChoice | None]:
     species = None if species is None else known_species(species)
     findings = misfits(adata)
     if findings:

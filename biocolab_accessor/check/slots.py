@@ -14,6 +14,7 @@ from scipy import sparse
 
 from biocolab_accessor.check.columns import as_frame, judge
 from biocolab_accessor.escape import key_as_text, sent_name, unwritable_key, unwritable_text
+from biocolab_accessor.naming import quoted
 
 __all__ = ["is_table", "unsendable", "unwritable_parts"]
 
@@ -83,7 +84,7 @@ def unwritable_parts(value: Any, path: str, depth: int = 0) -> Iterator[tuple[st
         if depth and type(value) is not dict:  # what anndata itself hands out is another mapping
             yield path, f"is a {type(value).__name__}"
         for key in value:
-            place = f"{path}[{key!a}]"
+            place = f"{path}[{quoted(key, escape=True)}]"
             if not isinstance(key, str):
                 yield place, f"the key is a {type(key).__name__}, not text"
             elif reason := unwritable_key(key):
@@ -124,7 +125,7 @@ def _unwritable_list(value: list[Any], path: str) -> Iterator[tuple[str, str]]:
 def _unwritable_array(array: np.ndarray[Any, Any], path: str) -> Iterator[tuple[str, str]]:
     if array.dtype.names:
         for name in array.dtype.names:
-            yield from _unwritable_array(array[name], f"{path}[{name!a}]")
+            yield from _unwritable_array(array[name], f"{path}[{quoted(name, escape=True)}]")
     elif array.dtype.kind == "O":
         if reason := _unwritable_values(pd.Series(array.reshape(-1), dtype=object), path):
             yield path, reason
@@ -137,13 +138,13 @@ def _unwritable_array(array: np.ndarray[Any, Any], path: str) -> Iterator[tuple[
 def _unwritable_table(table: pd.DataFrame, path: str) -> Iterator[tuple[str, str]]:
     for position, name in enumerate(table.columns):
         if not isinstance(name, str):
-            yield f"{path}[{name!a}]", f"the column name is a {type(name).__name__}, not text"
+            yield f"{path}[{quoted(name, escape=True)}]", f"the column name is a {type(name).__name__}, not text"
         elif name == "_index":
-            yield f"{path}[{name!a}]", "the column name is the one that h5ad uses for the index"
+            yield f"{path}[{quoted(name, escape=True)}]", "the column name is the one that h5ad uses for the index"
         elif "/" in name:  # anndata 0.12 writes it with a warning, and 0.13 does not
-            yield f"{path}[{name!a}]", f"the column name {unwritable_key(name)}"
+            yield f"{path}[{quoted(name, escape=True)}]", f"the column name {unwritable_key(name)}"
         elif reason := _unwritable_values(table.iloc[:, position], path):
-            yield f"{path}[{name!a}]", reason
+            yield f"{path}[{quoted(name, escape=True)}]", reason
     if not table.columns.is_unique:
         yield path, "has columns of the same name"
     elif table.index.name in table.columns and not table.index.equals(pd.Index(table[table.index.name])):
@@ -187,11 +188,11 @@ def _unsendable_table(table: pd.DataFrame) -> str:
     names = [sent_name(name) for name in table.columns]
     for given, name in zip(table.columns, names, strict=True):
         if name is None:
-            return f"column name {given!a} is a {type(given).__name__}, not text"
+            return f"column name {quoted(given, escape=True)} is a {type(given).__name__}, not text"
     if len(set(names)) < len(names):
         return "has columns of the same name"
     for position, name in enumerate(table.columns):
         verdict = judge(table.iloc[:, position])
         if verdict.column is None:
-            return f"column {name!a}: {verdict.problem}"
+            return f"column {quoted(name, escape=True)}: {verdict.problem}"
     return "" if len(names) else "has no columns"

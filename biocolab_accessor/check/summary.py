@@ -12,13 +12,15 @@ from numpy.typing import NDArray
 from biocolab_accessor.blocks import Slot, Source, may_repeat, row_blocks, values
 from biocolab_accessor.check.normalised import HIGHEST_LOG, Scaling, scaling_of
 
-__all__ = ["Kind", "SlotSummary", "describe"]
+__all__ = ["Kind", "SlotSummary", "describe", "describe_whole"]
 
 # Beyond 2**24 every float32 is whole, so that casting alone would take 2e7 + 0.5 for a count.
 _LAST_FRACTION = 2**24
 _MOST_NOISE = 1e-3
 # Counts that have several values for one place, which is rare, have few of them.
 _MOST_REPEATS = 256
+# Of scaled values next to none is whole, and about half are negative.
+_MOSTLY_WHOLE, _FEW_NEGATIVE = 0.5, 0.1
 
 Kind = Literal["counts", "binary", "lognorm", "normalized", "scaled", "empty", "invalid"]
 
@@ -80,6 +82,18 @@ class SlotSummary:
         return self.is_real and self.integer and self.maximum >= 1 and bad > 0
 
     @property
+    def is_mostly_counts(self) -> bool:
+        """Whether negative values are the exception among whole numbers, which scaled data have none of."""
+        few = self.n_negative <= _FEW_NEGATIVE * max(1, self.nnz)
+        return self.is_real and self.maximum >= 1 and (self.integer or (few and self.integer_share >= _MOSTLY_WHOLE))
+
+    @property
+    def whole(self) -> str:
+        """How many values are whole, in words."""
+        share = "whole numbers" if self.integer else f"{100 * self.integer_share:.3g} % whole numbers"
+        return f"{share}, max {self.maximum:,.5g}"
+
+    @property
     def kind(self) -> Kind:
         """What the values look like."""
         if self.n_nan or self.n_infinite or not self.is_real:
@@ -101,6 +115,8 @@ class SlotSummary:
         if not self.is_real:
             return f"{self.dtype} values, which are no real numbers"
         share = f"{100 * self.integer_share:.3g} % whole numbers, max {self.maximum:,.5g}"
+        if self.n_negative and not self.integer and self.is_mostly_counts and not self.n_nan + self.n_infinite:
+            return f"mostly whole numbers ({share}), {self.n_negative:,} values negative (min {self.minimum:,.3g})"
         if self.n_nan or self.n_infinite:
             counted = [f"{self.n_nan:,} NaN"] if self.n_nan else []
             counted += [f"{self.n_infinite:,} infinite values"] if self.n_infinite else []
@@ -145,6 +161,21 @@ def describe(matrix: Any, name: Slot | str = "X") -> SlotSummary:
     return replace(summary, scaling=scaling_of(source)) if summary.kind == "lognorm" else summary
 
 
+def describe_whole(source: Source, slot: Slot) -> SlotSummary | None:
+    """As :func:`describe`, but reading ends at the first piece that has a fraction, and then there is no summary."""
+    if source.dtype.kind not in "fiub":
+        return None
+    tally = _Tally()
+    for piece in values(source):
+        tally.add(piece)
+        if tally.share < 1.0:
+            return None
+    summary = _summary_of(tally, source, slot)
+    if _may_differ_summed(summary) and may_repeat(source):
+        summary = _summary((block.data for block in row_blocks(source)), source, slot)
+    return summary
+
+
 def _may_differ_summed(summary: SlotSummary) -> bool:
     """Whether it would matter if some of the values belonged to one place: sums of counts are counts, within limits."""
     if summary.kind != "counts":
@@ -158,6 +189,10 @@ def _summary(pieces: Iterable[NDArray[Any]], source: Source, slot: Slot) -> Slot
     tally = _Tally()
     for piece in pieces:
         tally.add(piece)
+    return _summary_of(tally, source, slot)
+
+
+def _summary_of(tally: _Tally, source: Source, slot: Slot) -> SlotSummary:
     return SlotSummary(
         slot=slot,
         shape=source.shape,

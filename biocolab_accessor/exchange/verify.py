@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from biocolab_accessor.errors import InvalidColumn
 from biocolab_accessor.exchange.dtypes import restore, take
 from biocolab_accessor.inbound.parts import StudyParts
+from biocolab_accessor.naming import quoted
 from biocolab_accessor.notice import notice
 
 __all__ = ["verified"]
@@ -34,7 +35,7 @@ def verified(cells: pd.DataFrame, parts: StudyParts, rows: NDArray[np.intp]) -> 
         Notes for the report.
     """
     listed = set(parts.fields)
-    changed = [f"{name!r} is not listed by the study" for name in cells.columns if name not in listed]
+    changed = [f"{quoted(name)} is not listed by the study" for name in cells.columns if name not in listed]
     back = parts.metadata([name for name in cells.columns if name in listed])
     others: list[str] = []
     for name in back.columns:
@@ -44,11 +45,11 @@ def verified(cells: pd.DataFrame, parts: StudyParts, rows: NDArray[np.intp]) -> 
         except InvalidColumn as error:
             difference = str(error)
         if difference:
-            changed.append(f"{name!r} comes back changed: {difference}")
+            changed.append(f"{quoted(name)} comes back changed: {difference}")
         elif otherwise := _otherwise(back[name].dtype, sent.dtype):
-            others.append(f"{name!r} {otherwise}")
+            others.append(f"{quoted(name)} {otherwise}")
     for line in changed:
-        notice(f"study {parts.study_id!r}: {line}")
+        notice(f"study {quoted(parts.study_id)}: {line}")
     if others:
         changed.append(f"without pull_metadata(dtypes=report.dtypes) these come back otherwise: {', '.join(others)}")
     return changed
@@ -79,4 +80,4 @@ def _difference(sent: pd.Series, came: pd.Series) -> str:
     if same.all():
         return ""
     first = int(np.flatnonzero(~same)[0])
-    return f"{int((~same).sum()):,} values differ, such as {sent.iloc[first]!r} as {came.iloc[first]!r}"
+    return f"{int((~same).sum()):,} values differ, such as {quoted(sent.iloc[first])} as {quoted(came.iloc[first])}"

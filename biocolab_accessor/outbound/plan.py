@@ -19,7 +19,7 @@ from biocolab_accessor.check.size import bytes_of
 from biocolab_accessor.errors import InvalidArgument, UnknownField
 from biocolab_accessor.escape import sent_name
 from biocolab_accessor.markup import facts_table
-from biocolab_accessor.naming import about_megabytes, counted, did_you_mean, listing
+from biocolab_accessor.naming import about_megabytes, counted, did_you_mean, listing, quoted
 from biocolab_accessor.outbound.names import distinct, safe_name
 from biocolab_accessor.outbound.request import StudyRequest
 from biocolab_accessor.outbound.shadow import ShadowObsm, shadow_obsm
@@ -127,11 +127,13 @@ class Plan:
         shown = [f"{batch.file_name} ({counted(batch.n_obs, 'cell')})" for batch in self.batches[:_MOST_SHOWN]]
         more = len(self.batches) - len(shown)
         files = ", ".join(shown) + (f", … and {more} more" if more else "")
-        study = f"study {self.study_id!r}" if self.study_id is not None else "a new study (its id is made on sending)"
+        study = (
+            f"study {quoted(self.study_id)}" if self.study_id is not None else "a new study (its id is made on sending)"
+        )
         # What is sent in another form is said once, though some of it is a warning too.
         warned = (found for found in self.report.warnings if not found.changed)
         rows = [
-            ("to", f"{self.to}, group {self.group!r}, {study}, species {self.species}"),
+            ("to", f"{self.to}, group {quoted(self.group)}, {study}, species {self.species}"),
             ("cells x genes", f"{self.n_obs:,} x {self.n_vars:,}"),
             ("matrix", f"{self.slot} as {self.input_matrix_type}"),
             ("because", self.reason),
@@ -202,10 +204,12 @@ def plan_submission(
     obs = as_frame(adata.obs)
     if batch_key is not None and not (isinstance(batch_key, str) and batch_key in obs.columns):
         near = did_you_mean(str(batch_key), [str(column) for column in obs.columns])
-        msg = f"obs has no column {batch_key!r}{near} for batch_key; it has {listing(obs.columns)}"
+        msg = f"obs has no column {quoted(batch_key)}{near} for batch_key; it has {listing(obs.columns)}"
         raise UnknownField(msg)
     if check not in ("default", "strict"):
-        msg = f"check is {check!r}: give 'default' or 'strict'; what the check refuses could not be sent without it"
+        msg = (
+            f"check is {quoted(check)}: give 'default' or 'strict'; what the check refuses could not be sent without it"
+        )
         raise InvalidArgument(msg)
     report, choice = check_object(
         adata,
@@ -301,7 +305,7 @@ def write_plan(adata: AnnData, plan: Plan, folder: str | Path, *, compression: C
     for batch, path in zip(plan.batches, paths, strict=True):
         rows = np.flatnonzero(labels == batch.name)
         if len(rows) != batch.n_obs:
-            msg = f"batch {batch.name!r} has {len(rows):,} cells, {batch.n_obs:,} when it was planned: plan again"
+            msg = f"batch {quoted(batch.name)} has {len(rows):,} cells, {batch.n_obs:,} when it was planned: plan again"
             raise InvalidArgument(msg)
         tables.write(path, rows, compression)
     return paths
@@ -361,7 +365,7 @@ def _batches(obs: pd.DataFrame, batch_key: str | None, name: str) -> tuple[Batch
 
 def _left_out(adata: AnnData, slot: Slot, obsm: ShadowObsm) -> tuple[str, ...]:
     left = [str(other) for other in filled_slots(adata) if other != slot]
-    left += [f"obsm[{key!r}] ({reason})" for key, reason in obsm.left_out.items()]
+    left += [f"obsm[{quoted(key)}] ({reason})" for key, reason in obsm.left_out.items()]
     for name in ("varm", "obsp", "varp", "uns"):
-        left += [f"{name}[{key!r}]" for key in getattr(adata, name)]
+        left += [f"{name}[{quoted(key)}]" for key in getattr(adata, name)]
     return tuple(left)

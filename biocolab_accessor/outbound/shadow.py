@@ -16,6 +16,7 @@ from biocolab_accessor.check.rules_names import is_kept
 from biocolab_accessor.check.slots import is_table, unsendable
 from biocolab_accessor.errors import InvalidColumn
 from biocolab_accessor.escape import sent_name
+from biocolab_accessor.naming import quoted
 
 __all__ = ["ShadowObsm", "rows_of", "shadow_frame", "shadow_obsm"]
 
@@ -58,10 +59,10 @@ def shadow_frame(frame: pd.DataFrame, where: str) -> tuple[pd.DataFrame, list[st
     for position, name in enumerate(frame.columns):
         verdict = judge(frame.iloc[:, position], where)
         if verdict.column is None:
-            msg = f"{where}[{name!r}]: {verdict.problem}. {verdict.fix}"
+            msg = f"{where}[{quoted(name)}]: {verdict.problem}. {verdict.fix}"
             raise InvalidColumn(msg)
         if verdict.change:
-            changes.append(f"{where}[{name!r}]: {verdict.change}")
+            changes.append(f"{where}[{quoted(name)}]: {verdict.change}")
         arrays.append(verdict.column.array)
     labels = frame.index.to_numpy(object)
     plain = frame.index.inferred_type == "string"  # known at once, where asking each label takes a while
@@ -71,11 +72,11 @@ def shadow_frame(frame: pd.DataFrame, where: str) -> tuple[pd.DataFrame, list[st
         labels = np.array([str(label) for label in labels], object)
     kept = frame.index.name if is_kept(frame) else None
     if frame.index.name is not None and kept is None:
-        changes.append(f"{where}.index.name: {frame.index.name!a} is not sent")
+        changes.append(f"{where}.index.name: {quoted(frame.index.name, escape=True)} is not sent")
     shadow = pd.DataFrame(dict(enumerate(arrays)), index=pd.Index(labels, dtype=object, name=kept), copy=False)
     shadow.columns = pd.Index([_sent(name, where) for name in frame.columns], dtype=object)
     changes += [
-        f"{where}[{name!r}]: sent as {sent!r}"
+        f"{where}[{quoted(name)}]: sent as {quoted(sent)}"
         for name, sent in zip(frame.columns, shadow.columns, strict=True)
         if sent != name
     ]
@@ -85,7 +86,7 @@ def shadow_frame(frame: pd.DataFrame, where: str) -> tuple[pd.DataFrame, list[st
 def _sent(name: Any, where: str) -> str:
     sent = sent_name(name)
     if sent is None:
-        msg = f"{where}: the column name {name!r} is a {type(name).__name__}, not text. Rename it in a copy"
+        msg = f"{where}: the column name {quoted(name)} is a {type(name).__name__}, not text. Rename it in a copy"
         raise InvalidColumn(msg)
     return sent
 
@@ -126,7 +127,7 @@ def shadow_obsm(adata: AnnData) -> ShadowObsm:
         if reason or name is None:
             left[key] = reason
         elif is_table(value):
-            where = f"obsm[{key!r}]"
+            where = f"obsm[{quoted(key)}]"
             sent[name], changed = shadow_frame(as_frame(value), where)
             # Its rows are named by the object, and what became of those names is known from obs.
             changes += [change for change in changed if not change.startswith((f"{where}_names", f"{where}.index"))]
@@ -149,6 +150,6 @@ def _plain_array(key: str, value: Any, changes: list[str]) -> Any:
     if array.dtype.kind == "f" and array.dtype.itemsize not in (4, 8):
         wider = np.float32 if array.dtype.itemsize == 2 else np.float64
         if wider is np.float64:
-            changes.append(f"obsm[{key!r}]: {array.dtype} sent as float64")
+            changes.append(f"obsm[{quoted(key)}]: {array.dtype} sent as float64")
         array = array.astype(wider)
     return sparse.csr_matrix(array) if sparse.issparse(array) else array

@@ -77,17 +77,17 @@ def test_asking_for_counts_that_are_not_there_names_what_each_slot_holds():
     assert "raw.X (2 x 2): looks log-normalised (0 % whole numbers, max 1.3863)" in message
     assert "X (2 x 2): looks scaled" in message
     assert message == (
-        "input_matrix_type='raw' was asked for, but no slot holds counts: "
+        "input_matrix_type='raw' was asked for, but no slot that is named like counts holds them: "
         "raw.X (2 x 2): looks log-normalised (0 % whole numbers, max 1.3863); "
-        f"X (2 x 2): {describe(SCALED)._what()} (layers['spliced'] not looked at, for their names). "
-        "Put the counts into adata.layers['counts'], or submit with input_matrix_type='normalized'"
+        f"X (2 x 2): {describe(SCALED)._what()}; "
+        "layers['spliced'] (2 x 2): counts (whole numbers, max 3), not taken for its name. If layers['spliced'] holds "
+        "the counts, in a copy: copy.layers['counts'] = copy.layers['spliced'], or submit with "
+        "input_matrix_type='normalized'"
     )
 
 
 def test_where_no_slot_has_a_name_of_counts_that_is_said():
-    with pytest.raises(
-        NoCounts, match=r"holds counts: nothing that could be counts \(layers\['spliced'\], layers\['u'\] not"
-    ):
+    with pytest.raises(NoCounts, match=r"holds them: layers\['spliced'\] .*, not taken for its name; layers\['u'\] \("):
         choose_matrix(make(None, spliced=COUNTS, u=COUNTS), "raw")
 
 
@@ -165,16 +165,24 @@ def test_no_matrix_at_all_is_an_error(wanted):
 
 
 @pytest.mark.parametrize(
-    ("wanted", "held"),
+    ("wanted", "why"),
     [
-        ("auto", "layers['counts'] (2 x 2): looks log-normalised (0 % whole numbers, max 1.3863)"),
-        ("normalized", "layers['counts'], layers['u']"),
+        (
+            "auto",
+            "no other slot holds counts (layers['counts'] (2 x 2): looks log-normalised (0 % whole numbers, max "
+            "1.3863); layers['u'] (2 x 2): looks log-normalised (0 % whole numbers, max 1.3863)): put a matrix into X",
+        ),
+        (
+            "normalized",
+            "input_matrix_type='normalized' sends X (layers['counts'], layers['u'] not looked at): put a matrix into X "
+            "of a copy",
+        ),
     ],
 )
-def test_lone_layers_that_hold_no_counts_are_named(wanted, held):
+def test_lone_layers_that_hold_no_counts_are_named(wanted, why):
     with pytest.raises(EmptyAnnData) as caught:
         choose_matrix(make(None, counts=LOG, u=LOG), wanted)
-    assert str(caught.value) == f"X is None, and no other slot holds counts ({held}): put a matrix into X"
+    assert str(caught.value) == f"X is None, and {why}"
 
 
 @pytest.mark.parametrize("wanted", ["counts", "", None, 1, ["raw"], "RAW"])

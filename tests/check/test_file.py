@@ -6,6 +6,7 @@ from pathlib import Path
 
 import h5py
 import numpy as np
+import pandas as pd
 import pytest
 from anndata import AnnData
 from anndata.abc import CSRDataset
@@ -13,7 +14,7 @@ from anndata.io import read_h5ad, write_elem
 from scipy import sparse
 
 import biocolab_accessor as bc
-from biocolab_accessor.check.file import open_h5ad
+from biocolab_accessor.check.file import missing_filters, open_h5ad
 from biocolab_accessor.errors import InvalidFile
 from tests.builders import layer_names
 
@@ -300,7 +301,7 @@ def test_a_file_of_which_a_chunk_is_damaged_is_refused_by_its_name(path, name):
         file.write(b"\xff" * (chunk.size // 4))
     with pytest.raises(InvalidFile) as caught:
         bc.check(path, min_genes=1)
-    assert str(caught.value).startswith(f"{path} cannot be read to its end and may be damaged: ")
+    assert str(caught.value).startswith(f"{path} could not be read completely and may be corrupted: ")
     assert isinstance(caught.value.__cause__, OSError)
     assert handles(path) == 0
 
@@ -321,3 +322,58 @@ def test_a_file_is_judged_by_its_first_sector(tmp_path, letters, is_text):
     (tmp_path / "a").write_bytes(b"a" * letters + b"\0")
     with pytest.raises(InvalidFile, match="it is a text file" if is_text else "it begins with b'aaaaaaaa'"):
         bc.check(tmp_path / "a")
+
+
+def unreadable(file, name, code, label=None):
+    """Have a dataset say that it went through a filter that is not here."""
+    shape, dtype = file[name].shape, file[name].dtype
+    attributes = dict(file[name].attrs)
+    del file[name]
+    made = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    made.set_chunk(shape)
+    made.set_filter(code, h5py.h5z.FLAG_OPTIONAL, ())
+    stored = h5py.h5d.create(file[name.rpartition("/")[0] or "/"].id, name.rpartition("/")[2].encode(),
+                             h5py.h5t.py_create(dtype), h5py.h5s.create_simple(shape), made)  # fmt: skip
+    stored.write_direct_chunk((0,) * len(shape), b"compressed")
+    file[name].attrs.update(attributes)
+
+
+@pytest.mark.parametrize(
+    ("name", "code", "known"),
+    [
+        ("X", 32015, "zstd"),
+        ("layers/counts/data", 32001, "blosc"),
+        ("layers/counts/indices", 32026, "blosc2"),
+        ("layers/counts/indptr", 32004, "lz4"),
+        ("obs/n", 32013, "zfp"),
+        ("X", 444, ""),
+    ],
+)
+def test_a_filter_that_is_not_installed_is_named_with_the_package(tmp_path, name, code, known):
+    counts = np.arange(6, dtype=np.float32).reshape(2, 3)
+    path = tmp_path / "a.h5ad"
+    obs = pd.DataFrame({"n": [1.5, 2.5]}, index=["a", "b"])
+    AnnData(counts, obs, layers={"counts": sparse.csr_matrix(counts)}).write_h5ad(path)
+    with h5py.File(path, "r+") as file:
+        unreadable(file, name, code)
+    what = f"{known} (HDF5 filter {code})".strip()
+    for call in (lambda: bc.check(path), lambda: bc.submit(path, study_type="h5ad")):
+        with pytest.raises(InvalidFile) as caught:
+            call()
+        assert str(caught.value) == (
+            f"{path} cannot be read: it is compressed with {what}, as of {name}, which is not installed: pip install "
+            "hdf5plugin, and import hdf5plugin before the file is opened"
+        )
+        assert handles(path) == 0
+    if name == "X":
+        backed = read_h5ad(path, backed="r")
+        del backed.layers["counts"]
+        for call in (backed.biocolab.check, lambda: backed.biocolab.submit(dry_run=True)):
+            with pytest.raises(InvalidFile, match="pip install hdf5plugin"):
+                call()
+        backed.file.close()
+
+
+def test_a_file_whose_filters_are_all_here_is_damaged_where_it_cannot_be_read(path):
+    with h5py.File(path) as file:
+        assert missing_filters(file) == ""

@@ -246,12 +246,12 @@ CASES = {
     "broken counts": (
         make(LOG, layers={"counts": BROKEN}),
         Finding("BC308", "warning", "layers['counts']", "not taken for counts: 1 NaN and 1 infinite values", 3,
-                fix="X is sent instead; mend this one if it is what you mean"),
+                fix="X is sent instead; fix this one if it is what you mean"),
     ),
     "counts of zeros": (
         make(LOG, layers={"counts": COUNTS * 0}),
         Finding("BC308", "warning", "layers['counts']", "not taken for counts: all zero", 1,
-                fix="X is sent instead; mend this one if it is what you mean"),
+                fix="X is sent instead; fix this one if it is what you mean"),
     ),
     "embeddings with gaps": (
         make(obsm={"X_u": np.array([[np.nan, 1], [2, np.inf]])}),
@@ -408,6 +408,16 @@ def test_a_slot_with_a_misfit_is_the_only_finding_and_says_how_to_fix_it(name):
 
 def test_every_rule_is_told_in_words_here():
     known = {expected.code for _, expected in CASES.values()}
-    # In test_rules_names, test_rules_columns, test_rules_size and test_rules_filters.
-    others = {"BC105", "BC203", "BC601", *(f"BC70{number}" for number in range(1, 6))}
+    # In test_rules_names, test_rules_columns, test_comparison, test_rules_features, test_rules_size and
+    # test_rules_filters.
+    others = {
+        "BC105",
+        "BC203",
+        "BC315",
+        "BC316",
+        "BC413",
+        "BC414",
+        "BC601",
+        *(f"BC70{number}" for number in range(1, 6)),
+    }
     assert len(known | others) == len(RULES) + 1  # BC300 is no rule: no matrix could be chosen

@@ -23,7 +23,7 @@ def test_what_the_study_says_otherwise_is_warned_of(pbmc: ad.AnnData, study: Stu
         notes = verified(others, parts_of(study), rows)
     assert notes[:3] == [
         "'lost' is not listed by the study",
-        "'checked' comes back changed: 2 values differ, such as np.int64(-1) as np.int64(3)",
+        "'checked' comes back changed: 2 values differ, such as -1 as 3",
         "'labels' comes back changed: 700 values differ, such as 'b' as 'a'",
     ]
     assert [str(warning.message) for warning in caught] == [f"study 'exchange': {note}" for note in notes[:3]]

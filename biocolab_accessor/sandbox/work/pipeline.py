@@ -52,7 +52,7 @@ def process(job: Mapping[str, Any], say: Say) -> None:
         if job["study_type"] in SPATIAL:
             cells = read_spatial(batch["name"], job["study_type"], files, say)
         else:
-            cells = read_batch(batch["name"], job["study_type"], files, normalize=job["normalize"])
+            cells = read_batch(batch["name"], job["study_type"], files, normalize=job["normalize"], say=say)
         batches.append((batch["name"], cells))
     if job["study_type"] in UNREAD:
         say("The files were taken, and the study has no cells: their format is not one that the sandbox reads")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import gzip
-from collections.abc import Mapping
+import inspect
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,20 @@ STUDY_TYPES = READABLE | set(_OTHERS)
 """Study types of BBrowserX and Talk2Data; those of Lens have other numbers."""
 
 
-def read_batch(name: str, study_type: int, files: Mapping[str, Path], *, normalize: bool) -> Cells:
+_GENES = "Gene Expression"
+
+# SciPy asks which of its two kinds is wanted and will change what it gives without; old versions have only one.
+_MMREAD = {"spmatrix": False} if "spmatrix" in inspect.signature(io.mmread).parameters else {}
+
+
+def read_batch(
+    name: str,
+    study_type: int,
+    files: Mapping[str, Path],
+    *,
+    normalize: bool,
+    say: Callable[[str], object] = lambda line: None,
+) -> Cells:
     """Read one batch.
 
     Parameters
@@ -39,6 +53,8 @@ def read_batch(name: str, study_type: int, files: Mapping[str, Path], *, normali
         ``matrix``, and for MTX ``features`` and ``barcodes``.
     normalize
         Whether counts were announced: they are then read from ``raw.X`` of an h5ad.
+    say
+        Takes a line for the log on what of the file is left out.
 
     Raises
     ------
@@ -54,9 +70,9 @@ def read_batch(name: str, study_type: int, files: Mapping[str, Path], *, normali
         if study_type == H5AD:
             return _read_h5ad(path, normalize=normalize)
         if study_type == H5_10X:
-            return _read_10x_h5(path)
+            return _read_10x_h5(path, name, say)
         if study_type == MTX_10X:
-            return _read_mtx(files)
+            return _read_mtx(files, name, say)
         return _read_tsv(path)
     except ProcessingError as error:
         msg = f"{name}: {error}"
@@ -90,27 +106,45 @@ def _read_h5ad(path: Path, *, normalize: bool) -> Cells:
     return cells_of_anndata(adata, adata.X, adata.var_names)
 
 
-def _read_10x_h5(path: Path) -> Cells:
+def _read_10x_h5(path: Path, name: str, say: Callable[[str], object]) -> Cells:
     import scanpy
 
-    adata = scanpy.read_10x_h5(path)
+    adata = scanpy.read_10x_h5(path, gex_only=False)
+    genes = _genes_among(adata.var.get("feature_types"), name, say)
+    if genes is not None:
+        adata = adata[:, genes].copy()
     return cells_of_anndata(adata, adata.X, adata.var_names)
 
 
-def _read_mtx(files: Mapping[str, Path]) -> Cells:
+def _genes_among(types: pd.Series | None, name: str, say: Callable[[str], object]) -> NDArray[np.bool_] | None:
+    """Which features of a Cell Ranger output are genes; None where all stay, as where none of them is a gene."""
+    if types is None:
+        return None
+    genes = (types == _GENES).to_numpy(bool)
+    if genes.all() or not genes.any():
+        return None
+    left = ", ".join(f"{kind} {number:,}" for kind, number in types[~genes].astype(str).value_counts().items())
+    say(f"Leaving out {int((~genes).sum()):,} features of {name} that are not {_GENES}: {left}")
+    return genes
+
+
+def _read_mtx(files: Mapping[str, Path], name: str, say: Callable[[str], object]) -> Cells:
     with _open(files["matrix"]) as file:
         # SciPy's reader does not survive a file that is something else.
         if file.read(14).lower() != b"%%matrixmarket":
             msg = "the matrix file does not begin with %%MatrixMarket"
             raise ProcessingError(msg)
         file.seek(0)
-        matrix = _csr(io.mmread(file).T)
+        matrix = _csr(io.mmread(file, **_MMREAD).T)
     features, barcodes = _names_table(files["features"]), _names_table(files["barcodes"])
     names = features[1] if features.shape[1] > 1 else features[0]
     if matrix.shape != (len(barcodes), len(names)):
         n, m = matrix.shape
         msg = f"the matrix is {n:,} x {m:,}, but there are {len(barcodes):,} barcodes and {len(names):,} features"
         raise ProcessingError(msg)
+    genes = _genes_among(features[2] if features.shape[1] > 2 else None, name, say)
+    if genes is not None:
+        matrix, names = matrix[:, genes], names[genes]
     return Cells(matrix, list(barcodes[0]), list(names), pd.DataFrame(index=range(len(barcodes))))
 
 

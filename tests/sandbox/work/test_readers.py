@@ -1,13 +1,16 @@
 from __future__ import annotations
 
+import gzip
 from collections.abc import Callable
 from pathlib import Path
 
 import anndata as ad
+import h5py
 import numpy as np
 import pandas as pd
 import pytest
 import scanpy as sc
+from scipy import io, sparse
 
 import biocolab_accessor as bc
 from biocolab_accessor.errors import TaskFailed
@@ -71,3 +74,68 @@ def test_an_mtx_whose_files_do_not_fit_together_is_a_reason(tmp_path: Path) -> N
     found = read_batch("batch", 3, files, normalize=True)
     assert found.matrix.toarray().tolist() == [[5, 0], [0, 0], [0, 0]]
     assert (found.barcodes, found.features) == (["x", "y", "z"], ["A", "B"])
+
+
+def cell_ranger(folder: Path, counts: np.ndarray, kinds: list[str]) -> tuple[Path, Path]:
+    """The same output of Cell Ranger as a folder and as an HDF5 file."""
+    n_obs, n_vars = counts.shape
+    barcodes, ids = [f"AAAC{i:04d}-1" for i in range(n_obs)], [f"ENSG{i:011d}" for i in range(n_vars)]
+    names = [f"GENE{i}" for i in range(n_vars)]
+    mtx = folder / "filtered_feature_bc_matrix"
+    mtx.mkdir(parents=True)
+    with gzip.open(mtx / "matrix.mtx.gz", "wb") as file:
+        io.mmwrite(file, sparse.coo_matrix(counts.T))
+    (mtx / "barcodes.tsv.gz").write_bytes(gzip.compress("".join(f"{name}\n" for name in barcodes).encode()))
+    lines = "".join(f"{a}\t{b}\t{c}\n" for a, b, c in zip(ids, names, kinds, strict=True))
+    (mtx / "features.tsv.gz").write_bytes(gzip.compress(lines.encode()))
+    stored = sparse.csc_matrix(counts.T)
+    with h5py.File(folder / "filtered.h5", "w") as file:
+        group = file.create_group("matrix")
+        group["barcodes"] = np.array(barcodes, "S")
+        group["shape"] = [n_vars, n_obs]
+        for key in ("data", "indices", "indptr"):
+            group[key] = getattr(stored, key)
+        features = group.create_group("features")
+        genomes = ["GRCh38"] * n_vars
+        for key, value in {"id": ids, "name": names, "feature_type": kinds, "genome": genomes}.items():
+            features[key] = np.array(value, "S")
+        features["_all_tag_keys"] = np.array(["genome"], "S")
+    return mtx, folder / "filtered.h5"
+
+
+@pytest.mark.parametrize(
+    ("kinds", "n_kept", "left"),
+    [
+        (["Gene Expression"] * 9 + ["Antibody Capture"] * 3, 9, "3 features of {} that are not Gene Expression: "
+         "Antibody Capture 3"),
+        (["Antibody Capture"] * 2 + ["Gene Expression"] * 10, 10, "Antibody Capture 2"),
+        (["Gene Expression"] * 8 + ["CRISPR Guide Capture"] * 3 + ["Custom"], 8, "CRISPR Guide Capture 3, Custom 1"),
+        (["Gene Expression", "Peaks"] * 6, 6, "Peaks 6"),
+        (["Gene Expression"] * 12, 12, ""),
+        (["Antibody Capture"] * 12, 12, ""),
+    ],
+)  # fmt: skip
+def test_an_output_of_cell_ranger_has_the_same_features_as_h5_and_as_folder(
+    tmp_path: Path, kinds: list[str], n_kept: int, left: str
+) -> None:
+    counts = (np.random.default_rng(0).poisson(1.0, (40, 12)) + np.eye(40, 12)).astype(np.int32)
+    mtx, h5 = cell_ranger(tmp_path, counts, kinds)
+    parts = {name.partition(".")[0]: mtx / name for name in ("matrix.mtx.gz", "features.tsv.gz", "barcodes.tsv.gz")}
+    logs: list[list[str]] = [[], []]
+    one = read_batch("a", 3, parts, normalize=True, say=logs[0].append)
+    two = read_batch("a", 1, {"matrix": h5}, normalize=True, say=logs[1].append)
+    kept = [kind == "Gene Expression" for kind in kinds] if n_kept < 12 else [True] * 12
+    for cells in (one, two):
+        np.testing.assert_array_equal(cells.matrix.toarray(), counts[:, kept])
+        assert cells.matrix.shape == (40, n_kept)
+    assert (one.features, one.barcodes) == (two.features, two.barcodes)
+    assert logs[0] == logs[1]
+    assert [left.format("a") in line for line in logs[0]] == [True] * bool(left)
+
+
+def test_the_log_of_a_task_says_which_features_were_left_out(server: Sandbox, tmp_path: Path) -> None:
+    counts = np.random.default_rng(0).poisson(1.0, (40, 12)) + 1
+    mtx, _ = cell_ranger(tmp_path, counts.astype(np.int32), ["Gene Expression"] * 9 + ["Antibody Capture"] * 3)
+    submission = bc.submit(mtx, study_type="mtx_10x", skip_dimred=True)
+    np.testing.assert_array_equal(submission.study().to_anndata().X.toarray(), counts[:, :9])
+    assert "that are not Gene Expression: Antibody Capture 3" in submission.log

@@ -1,0 +1,264 @@
+"""Comparison: what one matrix of an AnnData lacks that another one has, and whether they agree otherwise."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from anndata import AnnData
+from anndata.abc import CSCDataset
+from numpy.typing import NDArray
+from scipy import sparse
+
+from biocolab_accessor.blocks import Rows, Slot, Source, row_blocks, source_of
+from biocolab_accessor.check.margins import Filled, Margins
+from biocolab_accessor.naming import counted
+
+__all__ = [
+    "Conflict",
+    "Traces",
+    "amount",
+    "cells_with_values",
+    "covers",
+    "gene_names",
+    "lacking",
+    "only",
+    "same_arrays",
+    "traces",
+]
+
+_MOST_CELLS = 200
+
+
+class Conflict(NamedTuple):
+    """Another slot has values that the chosen one lacks.
+
+    Attributes
+    ----------
+    slot
+        The other slot.
+    message
+        What is lacking.
+    number
+        How many cells and genes.
+    fix
+        The lines that resolve it.
+    """
+
+    slot: Slot
+    message: str
+    number: int
+    fix: str
+
+
+class Traces(NamedTuple):
+    """Values of a matrix without counts, where the counts are empty.
+
+    Attributes
+    ----------
+    cells, genes
+        How many of the empty cells and genes have values; genes as far as a sample of cells shows.
+    alike
+        Whether the zeros of both are the same elsewhere, so that one was made of counts that the other lacks.
+    """
+
+    cells: int
+    genes: int
+    alike: bool
+
+
+def amount(lacks: Margins) -> str:
+    """Cells and genes in words.
+
+    Examples
+    --------
+    >>> amount(Margins(25, 1)), amount(Margins(0, 2))
+    ('25 cells and 1 gene', '2 genes')
+    """
+    return " and ".join(counted(number, noun) for number, noun in zip(lacks, ("cell", "gene"), strict=True) if number)
+
+
+def gene_names(adata: AnnData, slot: Slot) -> pd.Index:
+    """The names of a slot's columns."""
+    names: pd.Index = adata.raw.var_names if slot.kind == "raw.X" else adata.var_names
+    return names
+
+
+def same_arrays(one: Source, other: Source) -> bool:
+    """Whether two sources are one matrix in memory."""
+    first, second = one.matrix, other.matrix
+    if one.shape != other.shape or first is second:
+        return one.shape == other.shape
+    if not (sparse.issparse(first) and sparse.issparse(second) and first.format == second.format in ("csr", "csc")):
+        return False
+    arrays = [[getattr(matrix, name) for name in ("data", "indices", "indptr")] for matrix in (first, second)]
+    return all(
+        a.dtype == b.dtype and a.__array_interface__["data"] == b.__array_interface__["data"] and len(a) == len(b)
+        for a, b in zip(*arrays, strict=True)
+    )
+
+
+def lacking(adata: AnnData, taken: tuple[Slot, Filled], other: tuple[Slot, Filled]) -> Margins:
+    """How many cells and genes have values in the other slot, and none in the one taken."""
+    where = _columns(adata, taken[0], other[0])
+    genes = other[1].genes.copy()
+    if where is None:
+        genes &= ~taken[1].genes
+    else:
+        genes[where[(where >= 0) & taken[1].genes]] = False
+    return Margins(int(np.count_nonzero(other[1].cells & ~taken[1].cells)), int(np.count_nonzero(genes)))
+
+
+def covers(adata: AnnData, other: Slot, taken: Slot) -> bool:
+    """Whether the other slot has the same counts wherever the one taken has any."""
+    where = _columns(adata, taken, other)
+    for small, large in _side_by_side(source_of(adata, taken), source_of(adata, other)):
+        if where is not None:
+            there = where >= 0
+            if np.any(small[:, ~there].data):
+                return False
+            small, large = small[:, there], large[:, where[there]]
+        if not _agrees(small, large):
+            return False
+    return True
+
+
+def traces(adata: AnnData, taken: Slot, filled: Filled, other: Slot) -> Traces | None:
+    """What a matrix that holds no whole numbers has where the counts are empty.
+
+    Parameters
+    ----------
+    adata, taken, filled
+        The object, the slot with the counts, and its cells and genes that have some.
+    other
+        The other slot. Only its empty cells, and a sample of the rest, are read.
+
+    Returns
+    -------
+    Traces or None
+        None where it has nothing, and of scaled data, in which zeros have values too.
+    """
+    source, where = source_of(adata, other), _columns(adata, taken, other)
+    if source.dtype.kind not in "fiub":
+        return None
+    cells, genes, alike = 0, np.zeros(len(filled.genes), bool), True
+    for block in row_blocks(source, np.flatnonzero(~filled.cells)):
+        if not _is_plain(block):
+            return None
+        cells += int(np.count_nonzero(np.diff(_nonzero(block).indptr)))
+    rows = np.flatnonzero(filled.cells)
+    if len(rows):
+        # Of Dask's chunks the fewest are computed.
+        lazy = hasattr(source.matrix, "compute")
+        rows = rows[:_MOST_CELLS] if lazy else rows[np.unique(np.linspace(0, len(rows) - 1, _MOST_CELLS).astype(int))]
+        small, large = (sparse.vstack(list(row_blocks(s, rows)), "csr") for s in (source_of(adata, taken), source))
+        if not _is_plain(large):
+            return None
+        if where is not None:
+            large, small = large[:, where[where >= 0]], small[:, where >= 0]
+        has = np.zeros(large.shape[1], bool)
+        has[_nonzero(large).indices] = True
+        known = np.arange(len(filled.genes)) if where is None else np.flatnonzero(where >= 0)
+        genes[known] = has
+        genes &= ~filled.genes
+        kept = filled.genes[known]
+        alike = _pattern(small[:, kept]) == _pattern(large[:, kept])
+    found = Traces(cells, int(np.count_nonzero(genes)), alike)
+    return found if found.cells or found.genes else None
+
+
+def cells_with_values(adata: AnnData, slots: list[Slot], rows: Rows) -> dict[Slot, int]:
+    """How many of some cells have values in each slot; of scaled data, in which zeros have values too, none."""
+    found = {}
+    for slot in slots:
+        source = source_of(adata, slot)
+        if source.dtype.kind not in "fiub" or source.shape[0] != adata.n_obs:
+            continue
+        number = 0
+        for block in row_blocks(source, rows):
+            if not _is_plain(block):
+                number = 0
+                break
+            number += int(np.count_nonzero(np.diff(_nonzero(block).indptr)))
+        if number:
+            found[slot] = number
+    return found
+
+
+def only(slot: Slot, other: Slot) -> str:
+    """The line that leaves one of two slots in a copy.
+
+    Examples
+    --------
+    >>> only(Slot("X"), Slot("layer", "counts"))
+    "del copy.layers['counts']"
+    """
+    if other.kind == "X":
+        return "copy = copy.raw.to_adata()" if slot.kind == "raw.X" else f"copy.X = copy.{slot}"
+    if slot.kind == "layer" and other == Slot("layer", "counts"):
+        return f"copy.layers['counts'] = copy.{slot}"
+    return "del copy.raw" if other.kind == "raw.X" else f"del copy.{other}"
+
+
+def _columns(adata: AnnData, slot: Slot, other: Slot) -> Rows | None:
+    """Where in the other slot the genes of a slot are, -1 for none; None where they are the same."""
+    one, two = gene_names(adata, slot), gene_names(adata, other)
+    if slot.kind != "raw.X" and other.kind != "raw.X":
+        return None
+    if one.equals(two):
+        return None
+    places: Rows = _numbered(two).get_indexer(_numbered(one))
+    return places
+
+
+def _numbered(names: pd.Index) -> pd.Index:
+    """Names that are there several times are told apart by their order."""
+    if names.is_unique:
+        return pd.MultiIndex.from_arrays([names, np.zeros(len(names), int)])
+    return pd.MultiIndex.from_arrays([names, pd.Series(np.zeros(len(names))).groupby(names.to_numpy()).cumcount()])
+
+
+def _side_by_side(one: Source, other: Source) -> Iterator[tuple[sparse.csr_matrix, sparse.csr_matrix]]:
+    """The same rows of two matrices, block by block."""
+    # Each cut out of what is stored by columns, or computed, is costly: it sets the pace.
+    turned = isinstance(other.matrix, CSCDataset) or hasattr(other.matrix, "compute")
+    lead, follow = (other, one) if turned else (one, other)
+    start = 0
+    for block in row_blocks(lead):
+        done = 0
+        for part in row_blocks(follow, np.arange(start, start + block.shape[0])):
+            same = block[done : done + part.shape[0]]
+            yield (part, same) if turned else (same, part)
+            done += part.shape[0]
+        start += block.shape[0]
+
+
+def _agrees(small: sparse.csr_matrix, large: sparse.csr_matrix) -> bool:
+    """Whether the large one has the values of the small one; counts may be off by float noise."""
+    small, large = (sparse.csr_matrix((_rounded(m.data), m.indices, m.indptr), m.shape) for m in (small, large))
+    difference = large.multiply(small.astype(bool)) - small
+    return not np.any(difference.data)
+
+
+def _rounded(data: NDArray[Any]) -> NDArray[Any]:
+    rounded: NDArray[Any] = np.rint(data.astype(np.float64 if data.dtype.itemsize <= 8 else np.longdouble))
+    return rounded
+
+
+def _nonzero(block: sparse.csr_matrix) -> sparse.csr_matrix:
+    if block.data.all():
+        return block
+    block = block.copy()
+    block.eliminate_zeros()
+    return block
+
+
+def _pattern(block: sparse.csr_matrix) -> tuple[bytes, bytes]:
+    block = _nonzero(block).sorted_indices()
+    return np.asarray(block.indptr, np.int64).tobytes(), np.asarray(block.indices, np.int64).tobytes()
+
+
+def _is_plain(block: sparse.csr_matrix) -> bool:
+    return bool(np.isfinite(block.data).all()) and not (len(block.data) and block.data.min() < 0)
