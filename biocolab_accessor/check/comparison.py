@@ -61,7 +61,7 @@ class Traces(NamedTuple):
     cells, genes
         How many of the empty cells and genes have values; genes as far as a sample of cells shows.
     alike
-        Whether the zeros of both are the same elsewhere, so that one was made of counts that the other lacks.
+        Whether there are zeros elsewhere and both have the same, so that one was made of counts that the other lacks.
     """
 
     cells: int
@@ -164,7 +164,9 @@ def traces(adata: AnnData, taken: Slot, filled: Filled, other: Slot) -> Traces |
         genes[known] = has
         genes &= ~filled.genes
         kept = filled.genes[known]
-        alike = _pattern(small[:, kept]) == _pattern(large[:, kept])
+        small, large = small[:, kept], large[:, kept]
+        has_zeros = _nonzero(small).nnz < small.shape[0] * small.shape[1]  # without any, alike would say nothing
+        alike = has_zeros and _pattern(small) == _pattern(large)
     found = Traces(cells, int(np.count_nonzero(genes)), alike)
     return found if found.cells or found.genes else None
 
