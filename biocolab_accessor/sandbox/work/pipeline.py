@@ -98,9 +98,7 @@ def _analyse(matrix: sparse.csr_matrix, say: Say) -> tuple[dict[str, NDArray[Any
     graph = FuzzyGraph.of(adata.obsm["X_pca"], min(_NEIGHBORS, n_obs - 1))
     connectivities = graph.connectivities()
     say("Running Leiden clustering")
-    scanpy.tl.leiden(
-        adata, adjacency=connectivities, flavor="igraph", n_iterations=2, directed=False, random_state=0
-    )
+    scanpy.tl.leiden(adata, adjacency=connectivities, flavor="igraph", n_iterations=2, directed=False, random_state=0)
     clusters = {"Leiden clustering": adata.obs["leiden"].astype(str).to_numpy(dtype=object)}
     say("Running UMAP")
     if n_obs < _COMPILED_FROM:

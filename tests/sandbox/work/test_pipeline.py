@@ -28,20 +28,3 @@ def test_scaled_values_are_processed_as_they_are(server: Sandbox) -> None:
         submission = ad.AnnData(matrix).biocolab.submit()
     assert "Normalizing" not in submission.log
     np.testing.assert_array_equal(submission.study().to_anndata().X.toarray(), matrix)
-
-
-def test_the_large_way_finds_neighbours_too(server: Sandbox, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    from scipy import sparse
-
-    from biocolab_accessor.sandbox.work import pipeline
-
-    monkeypatch.setattr(pipeline, "_EXACT_BELOW", 10)
-    matrix = sparse.csr_matrix(np.random.default_rng(1).poisson(1, (80, 50)).astype(np.float32))
-    lines: list[str] = []
-    embeddings, clusters = pipeline._analyse(matrix, lines.append)
-    assert {name: array.shape for name, array in embeddings.items()} == {
-        "PCA": (80, 49),
-        "UMAP": (80, 2),
-        "t-SNE": (80, 2),
-    }
-    assert len(clusters["Leiden clustering"]) == 80
