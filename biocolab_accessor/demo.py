@@ -86,6 +86,8 @@ def run_demo(picture: Path, say: Say, stage: Say) -> DemoResult:
         adata.obs["half"] = np.where(np.arange(adata.n_obs) < adata.n_obs // 2, "first", "second")
         say(f"read {adata.n_obs:,} cells x {adata.n_vars:,} genes (CellTypist's sample)")
         by_table = table.biocolab.submit(group="personal", study_id="demo_table", wait=False)
+        import scanpy.plotting  # noqa: F401 - takes seconds, and the worker is busy anyway
+
         _follow(by_table, stage)
         say("df.biocolab.submit: processed (filter, normalise, PCA, kNN, Leiden, UMAP, t-SNE)")
         by_adata = adata.biocolab.submit(group="personal", study_id="demo_adata", skip_dimred=True, wait=False)
@@ -97,10 +99,10 @@ def run_demo(picture: Path, say: Say, stage: Say) -> DemoResult:
         exact = all(_same(adata, other) for other in ways)
         exact = exact and list(ways[1].obs["half"]) == list(adata.obs["half"])
         say(f"fetched back through BBrowserX and BioFlex: {'exact' if exact else 'NOT the same'}")
-        stage("scanpy: marker genes of the clusters")
-        markers = _draw(back, picture)
-        say(f"scanpy here: normalise, marker genes of the sandbox's Leiden clusters ({listing(markers, limit=20)})")
-        say(f"the sandbox's UMAP, drawn by scanpy, saved to {picture}")
+        stage("scanpy: genes that stand out in the clusters, and the picture")
+        genes = _draw(back, picture)
+        say(f"scanpy: genes that stand out in the sandbox's Leiden clusters: {', '.join(genes)}")
+        say(f"scanpy: the sandbox's UMAP drawn, saved to {picture}")
     return DemoResult(adata.n_obs, adata.n_vars, len(ways) * int(adata.X.nnz), exact, picture, time.monotonic() - start)
 
 
@@ -138,15 +140,18 @@ def _same(sent: AnnData, back: AnnData) -> bool:
 
 
 def _analyse(adata: AnnData) -> list[str]:
-    """The best marker of each cluster that the server found."""
+    """The gene that stands out most in each cluster that the server found."""
     import scanpy as sc
 
-    sc.pp.normalize_total(adata, target_sum=1e4)
-    sc.pp.log1p(adata)
+    adata.X = adata.layers["lognorm"]
     adata.obs["leiden"] = adata.obs[_CLUSTERS].astype("category")
-    sc.tl.rank_genes_groups(adata, "leiden", method="t-test")
-    best = adata.uns["rank_genes_groups"]["names"][0]
-    return [f"{cluster}: {best[cluster]}" for cluster in adata.obs["leiden"].cat.categories]
+    means = sc.get.aggregate(adata, "leiden", "mean")
+    table = np.asarray(means.layers["mean"])
+    above = table - (table.sum(axis=0) - table) / max(len(table) - 1, 1)
+    return [
+        f"{cluster} {means.var_names[best]}"
+        for cluster, best in zip(means.obs_names, above.argmax(axis=1), strict=True)
+    ]
 
 
 def _draw(adata: AnnData, picture: Path) -> list[str]:
@@ -157,8 +162,8 @@ def _draw(adata: AnnData, picture: Path) -> list[str]:
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # scanpy's own, about its dependencies
-        markers = _analyse(adata)
+        genes = _analyse(adata)
         colors = ["leiden", *(gene for gene in _MARKERS if gene in adata.var_names)]
         figure = sc.pl.umap(adata, color=colors, ncols=2, show=False, return_fig=True, frameon=False)
     figure.savefig(picture, dpi=110, bbox_inches="tight")
-    return markers
+    return genes
