@@ -56,4 +56,4 @@ def test_variable_genes_are_the_same_of_a_dense_and_of_a_sparse_matrix(monkeypat
     dense = pipeline._variable_genes(adata, print)
     monkeypatch.setattr(pipeline, "_MOST_DENSE", 0)
     np.testing.assert_array_equal(dense, pipeline._variable_genes(adata, print))
-    assert dense.sum() == 2000
+    assert 2000 <= dense.sum() < 2010  # scanpy takes those that are as variable as the last one, too
