@@ -21,7 +21,9 @@ def test_the_round_trip_is_exact_and_ends_with_a_picture(tmp_path: Path) -> None
     with Image.open(tmp_path / "umap.png") as picture:
         assert picture.size > (600, 400)
     assert any("Running UMAP" in stage for stage in stages)
-    assert "exact" in said[-2]
+    assert said[-3].endswith(": exact")
+    assert "1 VCAN" in said[-2]  # of the monocytes
+    assert "UMAP drawn" in said[-1]
 
 
 @pytest.mark.parametrize(("name", "said"), [("no/umap.png", "no folder"), ("umap", "no picture"), ("umap.csv", "csv")])

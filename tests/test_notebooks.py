@@ -14,18 +14,7 @@ _ROOT = Path(__file__).parents[1]
 _NOTEBOOKS = sorted((_ROOT / "notebooks").glob("*.ipynb"))
 
 
-@pytest.fixture
-def quick_kernels(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Kernels in which umap-learn is imported in seconds: a user imports it once, and the tests in each kernel."""
-    folder = tmp_path_factory.mktemp("ipython")
-    startup = folder / "profile_default" / "startup"
-    startup.mkdir(parents=True)
-    (startup / "quick.py").write_text("from biocolab_accessor.sandbox.work import umap_learn\numap_learn.load()\n")
-    monkeypatch.setenv("IPYTHONDIR", str(folder))
-
-
 @pytest.mark.notebooks
-@pytest.mark.usefixtures("quick_kernels")
 @pytest.mark.parametrize("path", _NOTEBOOKS, ids=lambda path: path.stem)
 def test_notebooks_run_from_start_to_end(path: Path, tmp_path: Path) -> None:
     notebook = nbformat.read(path, as_version=4)

@@ -10,7 +10,6 @@ import biocolab_accessor as bc
 from biocolab_accessor.errors import UnknownEmbedding, UnknownField
 from biocolab_accessor.inbound.study import Study
 from biocolab_accessor.sandbox.server import Sandbox
-from biocolab_accessor.sandbox.work import umap_learn
 
 
 @pytest.fixture
@@ -64,7 +63,6 @@ def test_what_to_do_without_embeddings_works_when_pasted(source: str, counts: ad
     names: dict[str, Any] = {}
     # All but the drawing itself, which opens a window where there is one.
     code = str(caught.value).partition("Compute one:\n")[2].replace(f"color={color!r}", f"color={color!r}, show=False")
-    umap_learn.load()  # as fast as it can be
     exec(code, names)
     adata = names["adata"]
     assert adata.uns["biocolab"]["unit"] == "lognorm"

@@ -14,7 +14,7 @@ from scipy import sparse
 
 from biocolab_accessor.sandbox.cells import ProcessingError, join_batches, keep_cells, lognorm
 from biocolab_accessor.sandbox.store.study_folder import StudyFolder
-from biocolab_accessor.sandbox.work import umap_learn
+from biocolab_accessor.sandbox.work.fuzzy_graph import FuzzyGraph
 from biocolab_accessor.sandbox.work.readers import read_batch
 from biocolab_accessor.sandbox.work.spatial import SPATIAL, UNREAD, read_spatial
 
@@ -25,8 +25,12 @@ Say = Callable[[str], object]
 _MOST_GENES = 2000
 _MOST_COMPONENTS = 50
 _NEIGHBORS = 15
-# Of fewer cells scanpy computes neighbours exactly; its search for more does not fit newer scikit-learn versions.
-_EXACT_BELOW = 4096
+# Values that are looked at as a dense array, 100 MB of float32.
+_MOST_DENSE = 25_000_000
+# CPU seconds for the layout of mouse neurons in a process where nothing is compiled yet (2 cores, igraph 1.0,
+# umap-learn 0.5.12): igraph 4, 8 and 15 for 2,000, 10,000 and 20,000 cells; umap-learn 11, 20 and 19, and 2, 10 and 10
+# when it is compiled.
+_COMPILED_FROM = 20_000
 
 
 def process(job: Mapping[str, Any], say: Say) -> None:
@@ -100,20 +104,21 @@ def _analyse(matrix: sparse.csr_matrix, say: Say) -> tuple[dict[str, NDArray[Any
         say(f"Skipping PCA, kNN and embeddings: {n_obs} cells x {adata.n_vars} variable genes are too few")
         return {}, {}
     say("Running PCA")
-    scanpy.pp.pca(adata, n_comps=n_comps)
+    # Many steps on small arrays: with several threads each takes eight times as long, for all that they wait.
+    with threadpool_limits(1, user_api="blas"):
+        scanpy.pp.pca(adata, n_comps=n_comps)
     embeddings = {"PCA": adata.obsm["X_pca"]}
     say("Running kNN")
-    umap_learn.load()  # before scanpy does, which would wait for pynndescent to be compiled
-    n_neighbors = min(_NEIGHBORS, n_obs - 1)
-    transformer = _transformer(n_neighbors) if n_obs >= _EXACT_BELOW else None
-    scanpy.pp.neighbors(adata, n_neighbors=n_neighbors, transformer=transformer, random_state=0)
+    graph = FuzzyGraph.of(adata.obsm["X_pca"], min(_NEIGHBORS, n_obs - 1))
+    connectivities = graph.connectivities()
     say("Running Leiden clustering")
-    scanpy.tl.leiden(adata, flavor="igraph", n_iterations=2, directed=False, random_state=0)
+    scanpy.tl.leiden(adata, adjacency=connectivities, flavor="igraph", n_iterations=2, directed=False, random_state=0)
     clusters = {"Leiden clustering": adata.obs["leiden"].astype(str).to_numpy(dtype=object)}
     say("Running UMAP")
-    # The spectral start needs more cells than dimensions.
-    scanpy.tl.umap(adata, random_state=0, init_pos="spectral" if n_obs > 15 else "random")
-    embeddings["UMAP"] = adata.obsm["X_umap"]
+    if n_obs < _COMPILED_FROM:
+        embeddings["UMAP"] = graph.layout(embeddings["PCA"][:, :2])
+    else:
+        embeddings["UMAP"] = _compiled_layout(adata, connectivities)
     say("Running t-SNE")
     # Its threads wait for each other at every step: where others run beside them, ten times as long as one takes alone.
     with threadpool_limits(1, user_api="openmp"):
@@ -127,23 +132,23 @@ def _variable_genes(adata: ad.AnnData, say: Say) -> NDArray[np.bool_]:
 
     if adata.n_vars <= _MOST_GENES or (adata.X.nnz and adata.X.data.min() < 0):
         return np.ones(adata.n_vars, bool)
+    # Of dense arrays scanpy takes the variance with NumPy; for sparse ones it compiles first, for two or three seconds.
+    small = adata.n_obs * adata.n_vars <= _MOST_DENSE
+    judged = ad.AnnData(adata.X.toarray()) if small else adata
     try:
-        scanpy.pp.highly_variable_genes(adata, n_top_genes=_MOST_GENES)
+        scanpy.pp.highly_variable_genes(judged, n_top_genes=_MOST_GENES)
     except ValueError as error:
         say(f"Using all genes: {error}")
         return np.ones(adata.n_vars, bool)
-    return np.asarray(adata.var["highly_variable"], bool)
+    return np.asarray(judged.var["highly_variable"], bool)
 
 
-def _transformer(n_neighbors: int) -> Any:
-    """A neighbour search whose result is of the class that scanpy 1.11 works with."""
-    from sklearn.neighbors import KNeighborsTransformer
+def _compiled_layout(adata: ad.AnnData, connectivities: sparse.csr_matrix) -> NDArray[np.float32]:
+    """UMAP by umap-learn."""
+    import scanpy
 
-    class Transformer(KNeighborsTransformer):  # type: ignore[misc]
-        def fit_transform(self, X: Any, y: Any = None) -> sparse.csr_matrix:  # noqa: N803 - scikit-learn's name
-            return sparse.csr_matrix(super().fit_transform(X, y))
-
-        def transform(self, X: Any) -> sparse.csr_matrix:  # noqa: N803
-            return sparse.csr_matrix(super().transform(X))
-
-    return Transformer(n_neighbors=n_neighbors, n_jobs=-1)
+    adata.obsp["connectivities"] = connectivities
+    params = {"n_neighbors": _NEIGHBORS, "method": "umap", "metric": "euclidean"}
+    adata.uns["neighbors"] = {"connectivities_key": "connectivities", "distances_key": "distances", "params": params}
+    scanpy.tl.umap(adata, random_state=0)
+    return np.asarray(adata.obsm["X_umap"], np.float32)

@@ -12,6 +12,7 @@ import queue
 import sys
 import threading
 import traceback
+from importlib import import_module
 from typing import Any, TextIO
 
 __all__ = ["main"]
@@ -25,6 +26,7 @@ def main() -> None:
 
     jobs: queue.Queue[dict[str, Any]] = queue.Queue()
     threading.Thread(target=_listen, args=(jobs,), daemon=True).start()
+    import_module("biocolab_accessor.sandbox.work.pipeline")  # takes a second or two, before there is something to do
     while True:
         _run(jobs.get(), answers)
 

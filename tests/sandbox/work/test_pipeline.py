@@ -1,10 +1,9 @@
 from __future__ import annotations
 
-from pathlib import Path
-
 import anndata as ad
 import numpy as np
 import pytest
+from scipy import sparse
 
 from biocolab_accessor.sandbox.server import Sandbox
 
@@ -30,18 +29,31 @@ def test_scaled_values_are_processed_as_they_are(server: Sandbox) -> None:
     np.testing.assert_array_equal(submission.study().to_anndata().X.toarray(), matrix)
 
 
-def test_the_large_way_finds_neighbours_too(server: Sandbox, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    from scipy import sparse
+def test_umap_learn_places_the_cells_of_large_studies(monkeypatch: pytest.MonkeyPatch) -> None:
+    from sklearn.manifold import trustworthiness
 
     from biocolab_accessor.sandbox.work import pipeline
 
-    monkeypatch.setattr(pipeline, "_EXACT_BELOW", 10)
-    matrix = sparse.csr_matrix(np.random.default_rng(1).poisson(1, (80, 50)).astype(np.float32))
-    lines: list[str] = []
-    embeddings, clusters = pipeline._analyse(matrix, lines.append)
+    monkeypatch.setattr(pipeline, "_COMPILED_FROM", 80)
+    rng = np.random.default_rng(1)
+    matrix = sparse.csr_matrix(rng.poisson(rng.choice([0.2, 3], (4, 50)).repeat(20, axis=0)).astype(np.float32))
+    embeddings, clusters = pipeline._analyse(matrix, lambda line: None)
     assert {name: array.shape for name, array in embeddings.items()} == {
         "PCA": (80, 49),
         "UMAP": (80, 2),
         "t-SNE": (80, 2),
     }
-    assert len(clusters["Leiden clustering"]) == 80
+    assert embeddings["UMAP"].dtype == np.float32
+    assert trustworthiness(embeddings["PCA"], embeddings["UMAP"], n_neighbors=10) > 0.85
+    assert clusters["Leiden clustering"].tolist() == [name for name in "0123" for _ in range(20)]
+
+
+def test_variable_genes_are_the_same_of_a_dense_and_of_a_sparse_matrix(monkeypatch: pytest.MonkeyPatch) -> None:
+    from biocolab_accessor.sandbox.work import pipeline
+
+    rng = np.random.default_rng(1)
+    adata = ad.AnnData(sparse.csr_matrix(np.log1p(rng.poisson(rng.uniform(0, 3, 2500), (60, 2500))).astype(np.float32)))
+    dense = pipeline._variable_genes(adata, print)
+    monkeypatch.setattr(pipeline, "_MOST_DENSE", 0)
+    np.testing.assert_array_equal(dense, pipeline._variable_genes(adata, print))
+    assert 2000 <= dense.sum() < 2010  # scanpy takes those that are as variable as the last one, too
