@@ -8,9 +8,9 @@ from typing import assert_type
 
 import numpy as np
 import pandas as pd
-from anndata import AnnData  # type: ignore[import-untyped]
+from anndata import AnnData
 from matplotlib.figure import Figure
-from scipy import sparse  # type: ignore[import-untyped]
+from scipy import sparse
 
 import biocolab_accessor as bc
 from biocolab_accessor.annotate.annotation import Annotation

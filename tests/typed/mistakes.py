@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from anndata import AnnData  # type: ignore[import-untyped]
+from anndata import AnnData
 
 import biocolab_accessor as bc
 
