@@ -152,13 +152,14 @@ def test_ctrl_c_while_an_item_is_made_ends_that_at_once_and_the_work_soon() -> N
     assert taken == [1]
 
 
+@pytest.mark.usefixtures("ctrl_c")
 def test_what_ctrl_c_kept_from_beginning_never_begins(monkeypatch: pytest.MonkeyPatch) -> None:
     class Late(threading.Thread):
         """Ctrl-C comes while its start is waited for."""
 
         def start(self) -> None:
             late.append(self)
-            raise KeyboardInterrupt
+            os.kill(os.getpid(), signal.SIGINT)
 
     late: list[Late] = []
     done: list[int] = []
@@ -168,3 +169,13 @@ def test_what_ctrl_c_kept_from_beginning_never_begins(monkeypatch: pytest.Monkey
     threading.Thread.start(late[0])
     late[0].join()
     assert done == []
+
+
+def test_work_whose_thread_cannot_be_started_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Refused(threading.Thread):
+        def start(self) -> None:
+            raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(module, "Thread", Refused)
+    with pytest.raises(RuntimeError, match="can't start new thread"):
+        aside(lambda waiting: 1)
