@@ -39,7 +39,7 @@ def test_clean_up_that_fails_changes_nothing_of_the_task_and_of_the_next(
     counts: ad.AnnData, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     with monkeypatch.context() as broken:
-        broken.setattr(uploads, "remove", no_room)
+        broken.setattr(uploads, "remove_all", no_room)
         first = submit(counts, "first", 2)
         assert first.wait(PATIENCE).status == "SUCCESS"
         second = submit(counts, "second", 3)
