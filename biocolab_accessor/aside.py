@@ -52,13 +52,18 @@ class _Outcome(Generic[_Result]):
     def take(self) -> _Result:
         """Give the value or raise the error, and keep neither: an error holds its frames, which must not hold it."""
         value: Any = self._value
-        error, self._error, self._value = self._error, None, None
+        error = self._error
+        self.drop()
         if error is not None:
             try:
                 raise error
             finally:
                 del error
         return value  # type: ignore[no-any-return]
+
+    def drop(self) -> None:
+        """Keep nothing."""
+        self._value, self._error = None, None
 
 
 class Waiting:
@@ -139,8 +144,7 @@ def aside(work: Callable[[Waiting], _Result]) -> _Result:
             while not outcome.over:
                 with suppress(Empty):
                     waiting.asked.get(timeout=_LOOK)
-        with suppress(BaseException):
-            outcome.take()
+        outcome.drop()
 
 
 def _start(thread: Thread, outcome: _Outcome[Any], waiting: Waiting) -> None:

@@ -90,7 +90,7 @@ def gene_share(names: Iterable[Any]) -> float:
 
     Examples
     --------
-    >>> gene_share(["CD3D", "Actb", "FBgn0000008", "lymph_1--Cell_10"])
+    >>> gene_share(["CD3D", "Actb", "LYZ", "Ms4a1", "Gapdh", "FBgn0000008", "lymph_1--Cell_10", "lymph_1--Cell_11"])
     0.75
     """
     some = looked_at(names)
