@@ -173,9 +173,7 @@ class TestBarcodes:
 
 
 class TestNames:
-    def test_that_an_object_lacks_cost_no_request(
-        self, other: ad.AnnData, database: Database, server: Sandbox
-    ) -> None:
+    def test_that_an_object_lacks_cost_no_request(self, other: ad.AnnData, database: Database, server: Sandbox) -> None:
         before = len(server.requests)
         assert annotated(clustered(other), database).own_studies == ()
         assert [record.route for record in list(server.requests)[before:]] == ["v1/expression/celltypes"]
@@ -199,15 +197,15 @@ class TestNames:
         result = annotated(mine, database)
         assert (result.own_studies, result.notes) == ((), ())
 
-    def test_of_the_users_own_submission_are_no_alarm(self, half: ad.AnnData, database: Database) -> None:
+    def test_of_the_users_own_submission_are_no_alarm(self, half: ad.AnnData) -> None:
         mine = half.copy()
         del mine.uns["biocolab"]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            submission = mine.biocolab.submit(study_id="own_private", species="primate", skip_dimred=True)
+            submission = mine.biocolab.submit(study_id="own_private", skip_dimred=True)
         fetched = clustered(submission.study().to_anndata())
         assert fetched.uns["biocolab"]["study_id"] == "own_private"
-        assert annotated(fetched, database).own_studies == ()
+        assert annotated(fetched, bc.database("human")).own_studies == ()
 
 
 class TestFailures:
