@@ -95,6 +95,18 @@ class TestProvenance:
         assert (own.study_id, own.n_cells, own.n_obs, own.known_by) == ("PBMC68k_reduced", 30, 30, "provenance")
         assert annotated(earlier, database).own_studies == ()
 
+    @pytest.mark.parametrize(
+        ("fact", "value"), [("server", "https://elsewhere.example/"), ("species", "human"), ("source", "talk2data")]
+    )
+    def test_of_a_namesake_elsewhere_is_no_alarm(
+        self, half: ad.AnnData, other: ad.AnnData, database: Database, fact: str, value: str
+    ) -> None:
+        mine = clustered(other)
+        mine.uns["biocolab"] = dict(half.uns["biocolab"])
+        assert annotated(mine, database).own_studies[0].n_cells == 0
+        mine.uns["biocolab"][fact] = value
+        assert annotated(mine, database).own_studies == ()
+
     def test_of_several_studies_counts_each(self, server: Sandbox, database: Database, tmp_path: Path) -> None:
         server.add_study("own/first", named(barcodes(12, 1)), species="primate")
         server.add_study("own_second", named(barcodes(8, 2)), species="primate")
