@@ -90,7 +90,7 @@ def gene_share(names: Iterable[Any]) -> float:
 
     Examples
     --------
-    >>> gene_share(["CD3D", "Actb", "FBgn0000008", "lymph_1--Cell_10"])
+    >>> gene_share(["CD3D", "Actb", "LYZ", "GNLY", "MALAT1", "FBgn0000008", "lymph_1--Cell_10", "x9"])
     0.75
     """
     some = looked_at(names)
