@@ -223,8 +223,10 @@ def study_of_origin(origin: Mapping[str, Any]) -> Study:
     if source != "bioflex":
         uuid, group_id = str(origin["study_uuid"]), str(origin["group_id"])
         return study_of_group(connector_of(source), uuid, species=species, group_id=group_id, source=source)
+    wanted = (origin["database"], species, int(origin["version"]))
     for found in databases():
-        if found.id == origin["database"] and found.version == int(origin["version"]):
+        # Databases of several species have the same id and number their versions alike.
+        if (found.id, found.species, found.version) == wanted:
             return Study(BioFlexSource(found.get_study(str(origin["study_id"]))))
     msg = f"database {origin['database']} version {origin['version']} is no longer there"
     raise UnknownDatabase(msg)

@@ -185,6 +185,13 @@ def test_a_study_of_another_species_is_looked_for_with_species(server: Sandbox, 
         assert bc.study(study_id, source=source, species="mouse").id == study_id
 
 
+def test_the_study_of_an_object_is_of_the_species_that_it_came_from(server: Sandbox, counts: ad.AnnData) -> None:
+    """Databases of all species have one id, and the first version of each is 1."""
+    fetched = server.add_study("of_mice_again", counts, species="mouse").to_anndata()
+    again = fetched.biocolab.study
+    assert (again.id, again.provenance()["species"]) == ("of_mice_again", "mouse")
+
+
 def test_a_wrong_token_says_so(server: Sandbox) -> None:
     bc.connect("wrong", private_host=server.private_host, private_token="wrong", bioflex_host=server.bioflex_host)
     try:

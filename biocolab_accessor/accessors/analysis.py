@@ -143,7 +143,7 @@ class Analysis(AnnDataPart):
         Returns
         -------
         Annotation
-            ``table`` (tidy), ``best`` by cluster, ``plot()``, ``plot_markers()``.
+            ``table`` (tidy), ``best`` by cluster, ``own_studies``, ``plot()``, ``plot_markers()``.
 
         Raises
         ------
@@ -157,7 +157,14 @@ class Analysis(AnnDataPart):
         Warns
         -----
         UserWarning
-            The database lacks most of the markers.
+            The database lacks most of the markers, or holds these very cells.
+
+        Notes
+        -----
+        Cells that are in the database themselves are compared with their own labels, so the result names the study and
+        how many of the cells are in it. It is found by ``uns["biocolab"]``, or by its id (in ``uns["biocolab"]``, in a
+        column of obs such as ``study``, or in uns) if most barcodes are in it too. An object that names no study costs
+        no request.
 
         Examples
         --------

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from biocolab_accessor.annotate.own_study import OwnStudy
+
 __all__ = ["Annotation"]
 
 _MOST_ROWS = 40
@@ -43,6 +45,11 @@ class Annotation:
         Where the markers are from.
     database
         Which database was asked.
+    own_studies
+        Studies of the database that hold these very cells: ``study_id``, ``title``, ``n_cells`` of ``n_obs``,
+        ``known_by``. The support of a cell type then rests partly on the cells' own labels.
+    notes
+        The same in words, and what could not be looked up.
     """
 
     table: pd.DataFrame
@@ -51,6 +58,8 @@ class Annotation:
     groupby: str
     origin: str
     database: str
+    own_studies: tuple[OwnStudy, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def best(self) -> pd.Series:
@@ -202,7 +211,7 @@ class Annotation:
             "<tr>" + "".join(f"<td style='{left}'>{escape(text)}</td>" for text in row) + "</tr>"
             for row in self._rows()[:_MOST_ROWS]
         )
-        more = "".join(f"<div style='opacity:0.75'>{line}</div>" for line in self._more())
+        more = "".join(f"<div style='opacity:0.75'>{escape(line)}</div>" for line in self._more())
         return (
             f"<div style='color:inherit'><table style='color:inherit'>"
             f"<caption style='{left};color:inherit'>{escape(self._headline())}</caption>"
@@ -211,4 +220,4 @@ class Annotation:
 
     def _more(self) -> list[str]:
         left = len(self.best) - _MOST_ROWS
-        return [f"… and {left} more clusters: see .table"] if left > 0 else []
+        return [*([f"… and {left} more clusters: see .table"] if left > 0 else []), *self.notes]

@@ -12,6 +12,7 @@ from anndata import AnnData
 from biocolab_accessor.annotate.annotation import Annotation
 from biocolab_accessor.annotate.lookup import summaries_of
 from biocolab_accessor.annotate.markers import markers_of, translate
+from biocolab_accessor.annotate.own_study import own_studies
 from biocolab_accessor.annotate.score import ranks_by_gene, score_types
 from biocolab_accessor.atlas import database as newest
 from biocolab_accessor.check.columns import as_frame
@@ -56,7 +57,8 @@ def annotate(
         if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
             msg = f"{name} is {value!r}: give a whole number of 1 or more"
             raise InvalidArgument(msg)
-    clusters = _clusters(as_frame(adata.obs), groupby)
+    obs = as_frame(adata.obs)
+    clusters = _clusters(obs, groupby)
     if key_added is not None and (not isinstance(key_added, str) or not key_added or key_added == groupby):
         msg = f"key_added is {key_added!r}: give the name of a column, another one than groupby"
         raise InvalidArgument(msg)
@@ -95,6 +97,9 @@ def annotate(
                 genes_missing=pd.Series([tuple(absent)] * len(part), dtype=object),
             )
         )
+    own, notes = own_studies(adata, obs, source)
+    for study in own:
+        notice(str(study))
     annotation = Annotation(
         table=_tidy(parts),
         markers=found.genes,
@@ -102,6 +107,8 @@ def annotate(
         groupby=groupby,
         origin=found.origin,
         database=f"{source.name} ({source.species} version {source.version})",
+        own_studies=tuple(own),
+        notes=(*map(str, own), *notes),
     )
     if key_added is not None and clusters is not None:
         adata.obs[key_added] = _column(annotation.best, clusters)

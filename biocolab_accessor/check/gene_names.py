@@ -109,8 +109,13 @@ def gene_share(names: Iterable[Any]) -> float:
 
 def are_entrez(names: Iterable[Any]) -> bool:
     """Whether whole numbers are Entrez' ids: well-known genes are among them, and most numbers are left out."""
-    every = [str(name) for name in names]
-    if not every or not all(name.isdecimal() for name in every):
+    every = []
+    for name in names:
+        # Most names are not numbers, and the first one tells.
+        if not (text := str(name)).isdecimal():
+            return False
+        every.append(text)
+    if not every:
         return False
     hits = len(_ENTREZ.intersection(every))
     return hits >= _FEWEST_ENTREZ and len(every) < _DENSEST * max(map(int, every))

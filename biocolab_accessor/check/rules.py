@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import pandas as pd
 from anndata import AnnData
@@ -17,6 +18,7 @@ from biocolab_accessor.check.identifiers import Identifiers, identify
 from biocolab_accessor.check.kept import Kept, count_kept
 from biocolab_accessor.check.margins import Filled, Margins, filled_of
 from biocolab_accessor.check.report import Finding, Severity
+from biocolab_accessor.check.table_columns import suspects
 from biocolab_accessor.errors import CheckFailed
 from biocolab_accessor.naming import quoted
 
@@ -61,6 +63,11 @@ class Context:
     def identifiers(self) -> Identifiers:
         """What the names of the genes are."""
         return identify(next(frame.index for where, frame in self.tables.items() if where != "obs"))
+
+    @cached_property
+    def suspects(self) -> list[Any]:
+        """The names of the genes, if one of them may be that of an id or an annotation."""
+        return suspects(next(frame.index for where, frame in self.tables.items() if where != "obs"))
 
     @cached_property
     def filled(self) -> Filled | None:

@@ -153,7 +153,7 @@ def cells_for_genes(context: Context) -> Iterator[Finding]:
 def ids_among_genes(context: Context) -> Iterator[Finding]:
     """Barcodes or an index that a table had as a column are no gene; of a table itself that is an error."""
     path = _names(context)
-    if context.of_table is None and (ids := ids_among(context.tables[path.removesuffix("_names")].index)):
+    if context.of_table is None and (ids := ids_among(context.suspects)):
         fix = "Leave them out of a copy; for a table: pd.read_csv(path, index_col=0)"
         message = "names of barcodes or of an index among the genes"
         yield found(path, message, count=len(ids), examples=tuple(map(repr, ids[:3])), fix=fix)
@@ -163,8 +163,7 @@ def ids_among_genes(context: Context) -> Iterator[Finding]:
 def annotations_among_genes(context: Context) -> Iterator[Finding]:
     """QC and annotation columns of a table are no genes; of a table itself that is an error."""
     path = _names(context)
-    names = context.tables[path.removesuffix("_names")].index
-    if context.of_table is None and (sure := annotations_among(names)[0]):
+    if context.of_table is None and (sure := annotations_among(context.suspects)[0]):
         fix = "Leave them out of a copy, and put them into obs"
         message = "names of QC or annotations among the genes"
         yield found(path, message, count=len(sure), examples=tuple(map(repr, sure[:3])), fix=fix)

@@ -15,7 +15,7 @@ from biocolab_accessor.check.report import Finding
 from biocolab_accessor.errors import InvalidColumn
 from biocolab_accessor.naming import counted, listing
 
-__all__ = ["annotations_among", "ids_among", "judge_table", "remedy_for_text"]
+__all__ = ["annotations_among", "ids_among", "judge_table", "remedy_for_text", "suspects"]
 
 # Findings that no rule about an AnnData makes, for the documentation.
 CODES = {
@@ -36,6 +36,7 @@ _ID = frozenset(
     unnamed cellidentifier cellcode barcodeid originalindex
     """.split()  # noqa: SIM905
 )
+_NUMBERED = ("unnamed", "level")
 _NUMBERED_ID = re.compile(r"unnamed:\d+(?:level\d+)?|level\d+|unnamed\d+")
 # These may be anything, and are ids where their values are.
 _MAYBE_ID = frozenset(
@@ -63,6 +64,7 @@ _MAYBE_ANNOTATION = frozenset(
     doublet eccentricity solidity total dose annotation subject individual lane replicate
     """.split()  # noqa: SIM905
 )
+_KNOWN, _BEGINNINGS = _ID | _ANNOTATION | _MAYBE_ANNOTATION, (*_NUMBERED, *_STARTS)
 _FEW, _ENOUGH = 10, 20
 _OTHERS = 50
 _SELDOM = 0.1
@@ -82,7 +84,19 @@ def _plains(names: Iterable[Any]) -> Iterator[tuple[Any, str]]:
 
 
 def _is_id(name: str) -> bool:
-    return name in _ID or (name.startswith(("unnamed", "level")) and _NUMBERED_ID.fullmatch(name) is not None)
+    return name in _ID or (name.startswith(_NUMBERED) and _NUMBERED_ID.fullmatch(name) is not None)
+
+
+def suspects(names: pd.Index) -> list[Any]:
+    """All names where one of them may be that of an id or an annotation, else nothing: genes are looked at once."""
+    every = names.tolist()
+    try:
+        text = "\n".join(every).translate(_PLAIN).casefold()
+    except TypeError:
+        return every  # not all text
+    lines = text.split("\n")
+    is_none = len(lines) == len(every) and _KNOWN.isdisjoint(lines) and not any(map(text.__contains__, _BEGINNINGS))
+    return [] if is_none else every
 
 
 def ids_among(names: Iterable[Any]) -> list[Any]:

@@ -262,6 +262,8 @@ class Connector(_Official):
         if not embeddings:
             msg = f"{arrays} has no .npy file: put the coordinates of at least one embedding there"
             raise InvalidFile(msg)
+        # As the official connector does.
+        print(f"Only upload files: {list(_PROCESSED)} and folder: {_EMBEDDINGS}")  # noqa: T201
         files = [root / name for name in _PROCESSED]
         total = sum(_size(path) for path in [*files, *embeddings])
         folder_id = uuid.uuid4().hex

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 import biocolab_accessor as bc
+from biocolab_accessor.check.table_columns import annotations_among, ids_among, suspects
 from biocolab_accessor.errors import InvalidColumn
 from biocolab_accessor.sandbox.server import Sandbox
 
@@ -176,3 +177,20 @@ def test_an_anndata_made_of_such_a_table_is_warned_of() -> None:
     made = with_first("Unnamed: 0", range(40)).assign(n_counts=3).astype("float32")
     found = {one.code: one.severity for one in bc.check(ad.AnnData(made)) if one.code in ("BC410", "BC411")}
     assert found == {"BC410": "warning", "BC411": "warning"}
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["cell_id", "Unnamed: 0", "level_1", "nCount_RNA", "leiden_0.5", "pct_counts_mt", "Cluster", "a\nbarcode", 7],
+)
+def test_a_name_that_is_not_a_genes_is_suspected_among_thousands(name: object) -> None:
+    genes = [f"GENE{number:05}" for number in range(5_000)]
+    assert suspects(pd.Index(genes)) == []
+    names = pd.Index([*genes, name], dtype=object)
+    assert suspects(names) == list(names)
+    assert ids_among(suspects(names)) == ids_among(names)
+    assert annotations_among(suspects(names)) == annotations_among(names)
+
+
+def test_no_names_are_not_suspected() -> None:
+    assert suspects(pd.Index([], dtype=object)) == []
