@@ -212,8 +212,8 @@ def _texts(values: pd.Index[Any]) -> list[str] | None:
         ends = [category_texts(pd.Index(end)) for end in (values.left, values.right)]  # type: ignore[attr-defined]
         if str(dtype.subtype).startswith(("float", "int", "uint")):
             ends = [[repr(value) for value in end.tolist()] for end in (values.left, values.right)]  # type: ignore[attr-defined]
-        first, last = next(signs for signs, closed in CLOSED.items() if closed == dtype.closed)
-        texts = [f"{first}{left}, {right}{last}" for left, right in zip(*ends, strict=True)]
+        signs = next(signs for signs, closed in CLOSED.items() if closed == dtype.closed)
+        texts = [f"{signs[0]}{left}, {right}{signs[1]}" for left, right in zip(*ends, strict=True)]
     elif isinstance(dtype, pd.PeriodDtype):
         texts = [str(value) for value in values]
     elif isinstance(dtype, pd.DatetimeTZDtype):

@@ -62,7 +62,10 @@ def parsed(column: pd.Series, dtype: Any) -> pd.Series:
         msg = f"{int(missing.sum()):,} cells have no value, which {dtype} cannot hold: give '{nullable}'"
         raise InvalidColumn(msg)
     try:
-        taken = pd.api.extensions.take(values, rows, allow_fill=bool(missing.any()))
+        if isinstance(values, np.ndarray):
+            taken = pd.api.extensions.take(values, rows, allow_fill=bool(missing.any()))
+        else:
+            taken = values.take(rows, allow_fill=bool(missing.any()))
     except (TypeError, ValueError) as error:
         msg = f"{int(missing.sum()):,} cells have no value, which {dtype} cannot hold"
         raise InvalidColumn(msg) from error
@@ -90,7 +93,7 @@ def parse(texts: Sequence[str], dtype: Any) -> Any:
         moments = _moments(texts, dtype.unit, dtype, zoned=True)
         return pd.DatetimeIndex(moments).tz_localize("UTC").tz_convert(dtype.tz).array
     if dtype.kind == "M":
-        return pd.array(_moments(texts, unit_of(dtype), dtype, zoned=False), dtype=dtype)  # type: ignore[call-overload]
+        return pd.array(_moments(texts, unit_of(dtype), dtype, zoned=False), dtype=dtype)
     if dtype.kind == "m":
         numbers = _each(texts, lambda text: _length(text, unit_of(dtype)), dtype, "durations in ISO 8601")
         return pd.array(np.array(numbers, np.int64).view(dtype), dtype=dtype)
@@ -178,7 +181,7 @@ def _whole(text: str) -> int:
 
 def _periods(texts: Sequence[str], dtype: pd.PeriodDtype) -> Any:
     def read(text: str) -> pd.Period:
-        value = pd.Period(text, freq=dtype.freq)
+        value = pd.Period(text, freq=dtype.freq)  # type: ignore[arg-type]
         if str(value) != text:
             raise ValueError
         return value
@@ -200,7 +203,9 @@ def _intervals(texts: Sequence[str], dtype: pd.IntervalDtype) -> Any:
         bounds = [np.array(_each(side, float, dtype, "numbers"), subtype) for side in sides]
     else:
         bounds = [parse(side, subtype) for side in sides]
-    return pd.arrays.IntervalArray.from_arrays(*bounds, closed=dtype.closed, dtype=dtype)
+    left, right = bounds
+    closed: Any = dtype.closed
+    return pd.arrays.IntervalArray.from_arrays(left, right, closed, dtype=dtype)
 
 
 def _arrow(texts: Sequence[str], dtype: pd.ArrowDtype) -> Any:
@@ -212,7 +217,7 @@ def _arrow(texts: Sequence[str], dtype: pd.ArrowDtype) -> Any:
     elif name.startswith("duration"):
         objects = list(pd.Series(parse(texts, np.dtype(f"m8[{unit}]"))))
     elif name.startswith(("decimal", "date32", "time")):
-        reader = {"dec": Decimal, "dat": dt.date.fromisoformat, "tim": dt.time.fromisoformat}[name[:3]]
+        reader: Any = {"dec": Decimal, "dat": dt.date.fromisoformat, "tim": dt.time.fromisoformat}[name[:3]]
         objects = _each(texts, reader, dtype, name)
     elif name.startswith(("int", "uint")):
         objects = _each(texts, _whole, dtype, "whole numbers")
@@ -220,7 +225,7 @@ def _arrow(texts: Sequence[str], dtype: pd.ArrowDtype) -> Any:
         msg = f"values that came as category cannot become {dtype}"
         raise InvalidColumn(msg)
     try:
-        values = pd.array(objects, dtype=dtype)
+        values: Any = pd.array(objects, dtype=dtype)  # type: ignore[call-overload]
     except (ValueError, TypeError, OverflowError, NotImplementedError) as error:
         msg = f"values that came as category cannot become {dtype}: {error}"
         raise InvalidColumn(msg) from error

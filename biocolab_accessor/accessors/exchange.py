@@ -197,7 +197,8 @@ class Exchange(AnnDataPart):
         The protocol carries numbers and texts. Numbers go as numbers, text as text (``"001"`` too), categories as the
         text of each, booleans as the labels ``"True"`` and ``"False"``. Dates, durations, periods, intervals and mixed
         values go as the text that :meth:`submit` makes of them, and the report says so. Dtypes and the order of
-        categories do not travel: give the report's ``dtypes`` to :meth:`pull_metadata`, and the columns come back as they were.
+        categories do not travel: give the report's ``dtypes`` to :meth:`pull_metadata`, and the columns come back as
+        they were.
 
         Cells that the study does not have are left out. For cells that only the study has nothing is sent of a new
         field; what a server makes of them the protocol does not say (the sandbox: missing values). Of a field that is

@@ -273,12 +273,12 @@ class TestWhatIsSent:
         assert study.metadata(name)[name].tolist() == list(range(700))
 
     def test_all_that_cannot_be_sent_is_named_at_once(self, pbmc: ad.AnnData, study: Study) -> None:
-        pbmc.obs["bad_when"] = pd.Timestamp("2020-01-01")
+        pbmc.obs["bad_list"] = [[1]] * 700
         pbmc.obs["bad_inf"] = np.inf
         pbmc.obs["good"] = 1
         with pytest.raises(InvalidColumn) as caught:
-            pbmc.biocolab.push_metadata(["bad_when", "bad_inf", "good"], study=study)
-        assert "'bad_when' holds Timestamp" in str(caught.value)
+            pbmc.biocolab.push_metadata(["bad_list", "bad_inf", "good"], study=study)
+        assert "'bad_list' holds list" in str(caught.value)
         assert "'bad_inf' holds infinite" in str(caught.value)
         with pytest.raises(InvalidColumn, match=r"obs has no columns 'goood' \(did you mean 'good'"):
             pbmc.biocolab.push_metadata(["good", "goood"], study=study)
