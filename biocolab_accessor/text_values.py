@@ -139,7 +139,7 @@ def _moments(texts: Sequence[str], unit: str, dtype: Any, *, zoned: bool) -> NDA
 
     what = f"dates in ISO 8601 with{'' if zoned else 'out'} an offset from UTC"
     wide = _each(texts, read, dtype, what)
-    there = [(moment, moment.astype(f"M8[{unit}]")) for moment, _ in wide]
+    there = [(moment, _in_unit(moment, unit)) for moment, _ in wide]
     _same([was for was, _ in there], [now.astype(was.dtype) for was, now in there], texts, dtype)
     moved = [
         int(now.astype(np.int64)) - shift * int(UNITS[unit]) for (_, now), (_, shift) in zip(there, wide, strict=True)
@@ -149,6 +149,14 @@ def _moments(texts: Sequence[str], unit: str, dtype: Any, *, zoned: bool) -> NDA
     except OverflowError as error:
         msg = f"some values are beyond {dtype}"
         raise InvalidColumn(msg) from error
+
+
+def _in_unit(moment: np.datetime64, unit: str) -> np.datetime64:
+    """A moment in another unit; NaT, which equals nothing, where it is beyond that."""
+    try:
+        return moment.astype(f"M8[{unit}]")
+    except OverflowError:  # as newer NumPy says; an older one gives another moment
+        return np.datetime64("NaT", unit)
 
 
 def _seconds(offset: str) -> int:
