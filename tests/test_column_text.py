@@ -135,20 +135,21 @@ def without_missing(values: Any) -> list[Any]:
     return [None if pd.isna(value) else value for value in values]
 
 
-class TestRoundTrip:
-    @pytest.fixture(scope="class")
-    def sent(self, server: bc.Sandbox) -> tuple[ad.AnnData, Any]:
-        adata = make()
-        before = snapshot(adata)
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
-            submission = adata.biocolab.submit(study_id="odd-columns", skip_dimred=True)
-        assert_unchanged(adata, before)
-        said = [str(warning.message) for warning in caught]
-        assert len([line for line in said if line.startswith("BC208")]) == len(RESTORED) + len(STAYS_TEXT)
-        assert len([line for line in said if line.startswith("BC201")]) == len(LEFT_OUT)
-        return adata, submission.study()
+@pytest.fixture(scope="module")
+def sent(server: bc.Sandbox) -> tuple[ad.AnnData, Any]:
+    adata = make()
+    before = snapshot(adata)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        submission = adata.biocolab.submit(study_id="odd-columns", skip_dimred=True)
+    assert_unchanged(adata, before)
+    said = [str(warning.message) for warning in caught]
+    assert len([line for line in said if line.startswith("BC208")]) == len(RESTORED) + len(STAYS_TEXT)
+    assert len([line for line in said if line.startswith("BC201")]) == len(LEFT_OUT)
+    return adata, submission.study()
 
+
+class TestRoundTrip:
     def test_the_line_of_the_warning_gives_every_dtype_and_value_back(self, sent: tuple[ad.AnnData, Any]) -> None:
         adata, study = sent
         again = study.to_anndata()
