@@ -28,6 +28,7 @@ from biocolab_accessor.values import is_plain
 __all__ = ["TextForm", "as_text", "category_texts", "needs_text"]
 
 
+_PLAIN = ("string", "integer", "floating", "boolean", "empty")
 _TIMES = ("datetime", "datetime64", "timedelta", "timedelta64", "period", "interval")
 
 
@@ -85,7 +86,7 @@ def category_texts(categories: pd.Index[Any]) -> list[str]:
         with_text = _texts(categories)
         if with_text is not None:
             return with_text
-    if categories.dtype == object:
+    if categories.dtype == object and infer_dtype(categories) not in _PLAIN:
         found = [_spoken(value) for value in categories]
         return [str(value) if text is None else text[1] for value, text in zip(categories, found, strict=True)]
     return [str(category) for category in categories]
@@ -97,16 +98,15 @@ def needs_text(column: pd.Series) -> bool:
     if isinstance(dtype, pd.CategoricalDtype):
         categories = dtype.categories
         if categories.dtype == object:
-            return infer_dtype(categories) not in ("string", "integer", "floating", "boolean", "empty")
+            return infer_dtype(categories) not in _PLAIN
         return _is_typed(categories.dtype) or needs_text(pd.Series(categories))
     if _is_typed(dtype):
         return True
     if isinstance(dtype, pd.SparseDtype):
         return _is_typed(dtype.subtype)
     if is_object_dtype(dtype) or isinstance(dtype, pd.ArrowDtype):
-        kinds = ("string", "integer", "floating", "boolean", "empty", "mixed-integer-float")
         objects = column.dropna().astype(object)
-        return len(objects) > 0 and infer_dtype(objects) not in kinds
+        return len(objects) > 0 and infer_dtype(objects) not in (*_PLAIN, "mixed-integer-float")
     return False
 
 

@@ -103,8 +103,10 @@ LEFT_OUT: dict[str, list[Any]] = {
     "tuples": [(1, 2), (3, 4)],
     "arrays": [np.ones(2), np.zeros(3)],
     "things": [object(), 1],
-    "nul": ["a\0b", 1],
-    "half": ["\ud800", 1],
+    "nul": ["a\0b", "c"],
+    "nul_mixed": ["a\0b", 1],
+    "half": ["\ud800", "c"],
+    "half_mixed": ["\ud800", 1],
     "no_text": [b"\xff", b"a"],
 }
 

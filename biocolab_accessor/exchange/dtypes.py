@@ -21,7 +21,7 @@ TRUTH = {"False": False, "True": True}
 """Booleans as they travel: the protocol has numbers and texts only."""
 
 _EXACT = 2**53
-_WHOLE = re.compile(r"-?\d+")
+_WHOLE = re.compile(r"-?\d{1,99}")
 
 
 def take(column: pd.Series, rows: NDArray[np.intp]) -> pd.Series:
@@ -104,11 +104,13 @@ def travels_as_text(wanted: Any) -> bool:
 
 
 def _holds_whole_numbers(column: pd.Series, wanted: Any) -> bool:
-    """Whether labels are whole numbers, which travel as text where no float holds them exactly."""
+    """Whether labels are whole numbers of which no float holds some: only such columns are sent as text."""
     if not isinstance(column.dtype, pd.CategoricalDtype) or not is_integer_dtype(wanted):
         return False
     labels = column.cat.categories
-    return len(labels) > 0 and all(isinstance(label, str) and _WHOLE.fullmatch(label) for label in labels)
+    if not all(isinstance(label, str) and _WHOLE.fullmatch(label) for label in labels):
+        return False
+    return any(abs(int(label)) > _EXACT for label in labels)
 
 
 def _labels(column: pd.Series) -> pd.Series:

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 from numpy.typing import NDArray
+from pandas.api.types import is_numeric_dtype
 
 from biocolab_accessor.column_text import as_text, needs_text
 from biocolab_accessor.errors import AmbiguousName, InvalidArgument, InvalidColumn, InvalidNames, UnknownName
@@ -91,11 +92,9 @@ def _push(
     if missing not in ("raise", "omit"):
         msg = f"missing is {missing!r}: give 'raise' or 'omit'"
         raise InvalidArgument(msg)
-    every = _field_names(table)
-    carried = _carried(table, every=complete) if any(needs_text(table[name]) for name in every) else None
-    dtypes = table.dtypes.to_dict()
-    expected = table if carried is None else carried.expected
-    table = table if carried is None else carried.table
+    given = _field_names(table)
+    dtypes = {name: table[name].dtype for name in given}
+    table, expected, said = _carried(table, every=complete)
     names = list(table.columns)
     found = match(table.index, unique_names(parts.barcodes), parts.study_id, remedy=remedy)
     if strict and found.lacking:
@@ -116,7 +115,7 @@ def _push(
         # Under the name that the study has for it: under its own one it would be another field.
         sent = {there.get(name, escaped(name)): values for name, values in columns.items()}
         parts.source.add_metadata({"barcodes": barcodes[rows].tolist(), **sent})
-    notes = [*([] if carried is None else carried.notes), *_notes(cells, found, replaced)]
+    notes = [*said, *_notes(cells, found, replaced)]
     if verify:
         notes += verified(expected[found.found], parts, found.rows[found.found])
     return found.report(written=names, notes=notes, dtypes={name: dtypes[name] for name in names})
@@ -165,10 +164,9 @@ def _carried(table: pd.DataFrame, *, every: bool) -> _Carried:
     sent, expected, notes = {}, {}, []
     for name in table.columns:
         column = expected[name] = sent[name] = table[name]
-        if not needs_text(column):
-            continue
-        form = as_text(column)
-        if form is None and not every:
+        needed = needs_text(column)
+        form = as_text(column) if needed else None
+        if not every and (form is None if needed else _is_broken(column)):
             del sent[name], expected[name]
             notes.append(f"{quoted(name)} is not sent: it holds values that text cannot carry")
             notice(notes[-1])
@@ -178,10 +176,19 @@ def _carried(table: pd.DataFrame, *, every: bool) -> _Carried:
             if form.ambiguous or not _is_restored(column.dtype):
                 expected[name] = form.column.astype(object)
                 notice(f"{notes[-1]}. It is text when it is pulled, too")
+    if not notes:
+        return _Carried(table, table, notes)
     if not sent:
         msg = f"there are no columns to send: {'; '.join(notes)}"
         raise InvalidColumn(msg)
     return _Carried(pd.DataFrame(sent, index=table.index), pd.DataFrame(expected, index=table.index), notes)
+
+
+def _is_broken(column: pd.Series) -> bool:
+    """Whether some text holds what would not come back; see :func:`is_plain`."""
+    categorical = isinstance(column.dtype, pd.CategoricalDtype)
+    values = column.cat.categories if categorical else [] if is_numeric_dtype(column.dtype) else column
+    return not is_plain("".join({value for value in values if isinstance(value, str)}))
 
 
 def _is_restored(dtype: Any) -> bool:

@@ -94,13 +94,14 @@ class TestRoundTrip:
         pushed = pbmc.biocolab.push_metadata(names, study=study)
         back = ad.AnnData(obs=pbmc.obs[[]])
         pulled = back.biocolab.pull_metadata(names, study=study)
-        assert len(pushed.notes) == 1
-        same = [name for name in names if f"{name!r} (" not in pushed.notes[0]]
+        assert pushed.notes[0] == "'said_range': intervals, as of pd.cut: sent as text"
+        assert len(pushed.notes) == 2
+        same = [name for name in names if f"{name!r} (" not in pushed.notes[1]]
         assert same == ["said_whole", "said_real", "said_label"]
         pd.testing.assert_frame_equal(back.obs[same], pbmc.obs[same], check_categorical=False)
-        assert "'said_small' (int32) as int64" in pushed.notes[0]
-        assert "'said_truth' (bool) as category" in pushed.notes[0]
-        assert "'said_grade' (ordered category) as category" in pushed.notes[0]
+        assert "'said_small' (int32) as int64" in pushed.notes[1]
+        assert "'said_truth' (bool) as category" in pushed.notes[1]
+        assert "'said_grade' (ordered category) as category" in pushed.notes[1]
         assert pulled.notes == (
             "'said_truth' has labels 'True' and 'False'; dtypes={'said_truth': 'bool'} makes it bool",
         )
