@@ -151,12 +151,12 @@ def _moments(texts: Sequence[str], unit: str, dtype: Any, *, zoned: bool) -> NDA
         raise InvalidColumn(msg) from error
 
 
-def _in_unit(moment: np.datetime64, unit: str) -> np.datetime64:
+def _in_unit(moment: Any, unit: str) -> Any:
     """A moment in another unit; NaT, which equals nothing, where it is beyond that."""
     try:
         return moment.astype(f"M8[{unit}]")
     except OverflowError:  # as newer NumPy says; an older one gives another moment
-        return np.datetime64("NaT", unit)
+        return np.array("NaT", f"M8[{unit}]")[()]
 
 
 def _seconds(offset: str) -> int:

@@ -187,7 +187,7 @@ def _carried(table: pd.DataFrame, *, every: bool) -> _Carried:
 def _is_broken(column: pd.Series) -> bool:
     """Whether some text holds what would not come back; see :func:`is_plain`."""
     categorical = isinstance(column.dtype, pd.CategoricalDtype)
-    values = column.cat.categories if categorical else [] if is_numeric_dtype(column.dtype) else column
+    values: Any = column.cat.categories if categorical else [] if is_numeric_dtype(column.dtype) else column
     return not is_plain("".join({value for value in values if isinstance(value, str)}))
 
 
