@@ -16,6 +16,7 @@ from biocolab_accessor.blocks import Slot, source_of
 from biocolab_accessor.bounds import Bounds, Filters, failing, is_finite, measure, mitochondrial
 from biocolab_accessor.check.columns import as_frame, batches_of
 from biocolab_accessor.check.counts import choose_matrix
+from biocolab_accessor.column_text import category_texts
 from biocolab_accessor.errors import AmbiguousName, InvalidArgument, UnknownField
 from biocolab_accessor.naming import did_you_mean, listing, quoted
 from biocolab_accessor.values import labelled
@@ -307,7 +308,7 @@ def _colors(colors: Any, column: pd.Series, batch: pd.Categorical[Any]) -> tuple
     """Colours of the batches, of those that scanpy keeps for a column's categories."""
     if colors is None or not isinstance(column.dtype, pd.CategoricalDtype) or len(colors) != len(column.cat.categories):
         return None
-    by_label = dict(zip(map(str, column.cat.categories), map(str, colors), strict=True))
+    by_label = dict(zip(category_texts(column.cat.categories), map(str, colors), strict=True))
     return tuple(by_label.get(str(label), "#999999") for label in batch.categories)
 
 

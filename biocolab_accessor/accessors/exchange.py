@@ -77,8 +77,9 @@ class Exchange(AnnDataPart):
             Replace columns that are there.
         dtypes
             By field, the dtype that the column shall have, if that holds every value exactly: ``report.dtypes`` of
-            the push, ``obs.dtypes`` of the object that was sent, or a dict such as ``{"good": bool}``. Other names in
-            it do not matter.
+            the push, ``obs.dtypes`` of the object that was sent, or a dict such as ``{"good": bool}``. Dates,
+            durations, periods and intervals, which travel as text, become what they were by their dtype:
+            ``{"date": "datetime64[ns, UTC]"}``. Other names in it do not matter.
 
         Returns
         -------
@@ -194,8 +195,10 @@ class Exchange(AnnDataPart):
         """Send columns of ``obs`` to a study of BBrowserX or Talk2Data, joined by barcode; nothing here is changed.
 
         The protocol carries numbers and texts. Numbers go as numbers, text as text (``"001"`` too), categories as the
-        text of each, booleans as the labels ``"True"`` and ``"False"``. Dtypes and the order of categories do
-        not travel: give the report's ``dtypes`` to :meth:`pull_metadata`, and the columns come back as they were.
+        text of each, booleans as the labels ``"True"`` and ``"False"``. Dates, durations, periods, intervals and mixed
+        values go as the text that :meth:`submit` makes of them, and the report says so. Dtypes and the order of
+        categories do not travel: give the report's ``dtypes`` to :meth:`pull_metadata`, and the columns come back as
+        they were.
 
         Cells that the study does not have are left out. For cells that only the study has nothing is sent of a new
         field; what a server makes of them the protocol does not say (the sandbox: missing values). Of a field that is
@@ -204,7 +207,8 @@ class Exchange(AnnDataPart):
         Parameters
         ----------
         columns
-            Names. None means all that are no fields of the study yet; with ``overwrite`` all.
+            Names. None means all that are no fields of the study yet; with ``overwrite`` all. Columns that text cannot
+            carry, such as lists, are left out then, with a warning; by their names they are refused.
         study, group, species, source, on
             As for :meth:`pull_metadata`.
         missing

@@ -95,6 +95,7 @@ class Sending(AnnDataPart):
         mt_percentage: float | None = ...,
         skip_dimred: bool = ...,
         batch_key: str | None = ...,
+        obs: Sequence[str] | str | None = ...,
         to: Server = ...,
         chunk_size: int | None = ...,
         wait: bool = ...,
@@ -120,6 +121,7 @@ class Sending(AnnDataPart):
         mt_percentage: float | None = ...,
         skip_dimred: bool = ...,
         batch_key: str | None = ...,
+        obs: Sequence[str] | str | None = ...,
         to: Server = ...,
         chunk_size: int | None = ...,
         wait: bool = ...,
@@ -144,6 +146,7 @@ class Sending(AnnDataPart):
         mt_percentage: float | None = None,
         skip_dimred: bool = False,
         batch_key: str | None = None,
+        obs: Sequence[str] | str | None = None,
         to: Server = "bbrowserx",
         chunk_size: int | None = None,
         wait: bool = True,
@@ -175,6 +178,9 @@ class Sending(AnnDataPart):
             Keep the object's own embeddings, compute none.
         batch_key
             Column of obs whose values become the batches of the study; cells are then ordered by batch.
+        obs
+            Columns of obs that are sent, ``["cell_type", "donor"]``; None means all, and ``[]`` none. The column of
+            ``batch_key`` is always sent.
         to
             ``"bbrowserx"`` or ``"talk2data"``.
         chunk_size
@@ -198,6 +204,8 @@ class Sending(AnnDataPart):
         CheckFailed
             The object is not fit to be sent (:class:`~biocolab_accessor.errors.NoCounts`, …); the
             message holds the report.
+        UnknownField
+            obs has no column ``batch_key``, or none of a name in ``obs``.
         UnknownGroup
             The token sees no such group.
         MissingCredentials
@@ -207,6 +215,10 @@ class Sending(AnnDataPart):
 
         Notes
         -----
+        Columns that h5ad cannot hold are no reason to stop. What text can carry (dates and durations in ISO 8601,
+        periods, intervals, mixed values) is sent as labels, with a warning that has the line which gives the dtype
+        back; what it cannot carry (lists and other objects) is left out with a warning. ``dry_run`` shows both.
+
         A call that was broken off, by Ctrl-C, a crash or the network, is carried on by the same call: same cells, same
         server and group, same arguments. Only what the server does not have is sent, a task that it has begun (by
         ``wait=False`` too) is waited for and committed, and the study keeps its id, also one that was made here.
@@ -236,6 +248,7 @@ class Sending(AnnDataPart):
             request,
             input_matrix_type=input_matrix_type,
             batch_key=batch_key,
+            obs=obs,
             to=to,
             chunk_size=chunk_size,
             wait=wait,
@@ -249,6 +262,7 @@ class Sending(AnnDataPart):
         *,
         input_matrix_type: MatrixType = "auto",
         compression: Literal["gzip"] | None = "gzip",
+        obs: Sequence[str] | str | None = None,
     ) -> Path:
         """Write exactly the file that :meth:`submit` sends.
 
@@ -260,6 +274,8 @@ class Sending(AnnDataPart):
             As for :meth:`submit`.
         compression
             ``"gzip"``, which any reader of HDF5 knows, or None for a larger file that is written a little sooner.
+        obs
+            As for :meth:`submit`.
 
         Returns
         -------
@@ -270,6 +286,8 @@ class Sending(AnnDataPart):
         ------
         CheckFailed
             The object is not fit to be sent.
+        UnknownField
+            obs has no column of a name in ``obs``.
 
         Examples
         --------
@@ -282,4 +300,4 @@ class Sending(AnnDataPart):
         """
         from biocolab_accessor.outbound.plan import to_h5ad
 
-        return to_h5ad(self._adata, path, input_matrix_type=input_matrix_type, compression=compression)
+        return to_h5ad(self._adata, path, input_matrix_type=input_matrix_type, compression=compression, columns=obs)

@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from biocolab_accessor.escape import unwritable_text
+from biocolab_accessor.column_text import TextForm, as_text, needs_text
+from biocolab_accessor.escape import key_as_text, unwritable_text
 from biocolab_accessor.naming import natural_key, quoted
 
-__all__ = ["Verdict", "as_frame", "batches_of", "judge", "labels_of", "numeric_verdict"]
+__all__ = [
+    "Verdict",
+    "as_frame",
+    "batches_of",
+    "chosen_columns",
+    "judge",
+    "labels_of",
+    "numeric_verdict",
+    "plain_verdict",
+]
 
 
 @dataclass(frozen=True)
@@ -33,6 +44,8 @@ class Verdict:
         Rows or values that show the problem.
     count
         How many values it concerns.
+    as_text
+        Whether it is sent as text, since h5ad cannot hold its values.
     """
 
     column: pd.Series | None
@@ -41,6 +54,7 @@ class Verdict:
     fix: str = ""
     examples: tuple[str, ...] = ()
     count: int = 1
+    as_text: bool = False
 
 
 def as_frame(table: Any) -> pd.DataFrame:
@@ -48,11 +62,20 @@ def as_frame(table: Any) -> pd.DataFrame:
     return table if isinstance(table, pd.DataFrame) else table.to_memory()
 
 
+def chosen_columns(obs: pd.DataFrame, names: Sequence[str] | None) -> pd.DataFrame:
+    """The columns of obs that were chosen by their names, in the order of obs; None means all."""
+    if names is None:
+        return obs
+    return obs.loc[:, [key_as_text(name) in names for name in obs.columns]]
+
+
 def labels_of(column: pd.Series) -> pd.Series:
     """A column as text: what is missing, in any dtype, is ``nan``; bytes that are no UTF-8 are as Python shows them.
 
     They are what batches are called by.
     """
+    if needs_text(column) and (form := as_text(column)) is not None:
+        column = form.column  # as it is sent
     try:
         labels = column.astype(str)
     except ValueError:
@@ -79,7 +102,7 @@ def batches_of(column: pd.Series) -> tuple[pd.Series, list[str]]:
 
 
 def judge(column: pd.Series, where: str = "obs") -> Verdict:
-    """Give a column as h5ad can hold it in its oldest encodings, or say why it cannot.
+    """Give a column as h5ad can hold it in its oldest encodings, else as text, or say why neither can hold it.
 
     Text becomes categorical, as anndata itself would make it; nothing is ever written in the newer nullable encodings,
     which older readers do not know. The column itself is never changed.
@@ -96,16 +119,43 @@ def judge(column: pd.Series, where: str = "obs") -> Verdict:
     >>> import pandas as pd
     >>> judge(pd.Series(["b", "a", "b"])).column.cat.categories.tolist()
     ['a', 'b']
-    >>> judge(pd.Series([1, "a"], name="x")).problem
-    'mixed types that h5ad cannot hold (int 1, str 1)'
+    >>> judge(pd.Series([1, "a"], name="x")).change
+    'mixed types (int 1, str 1): sent as text'
+    >>> judge(pd.Series([[1], [2]], name="x")).problem
+    'values that h5ad cannot hold (list 2)'
     >>> judge(pd.Series([1, None], dtype="Int64")).change
     'whole numbers with 1 missing: sent as floats with NaN'
     """
+    verdict = plain_verdict(column, where)
+    if verdict.column is not None or (form := as_text(column)) is None:
+        return verdict
+    if form.column.isna().all():
+        return Verdict(pd.Series(np.nan, index=column.index), "only missing values: sent as NaN", count=len(column))
+    fix, number = _way_back(column, where, form), int(form.column.notna().sum())
+    return Verdict(
+        form.column.rename(None), form.change, fix=fix, examples=verdict.examples, count=number, as_text=True
+    )
+
+
+def _way_back(column: pd.Series, where: str, form: TextForm) -> str:
+    """The line that makes a column that was sent as text what it was; columns of var do not come back."""
+    name = key_as_text(column.name)
+    if where != "obs" or name is None:
+        return ""
+    if not form.dtype:
+        return "It is text when the study is pulled, too"
+    dtype = f"adata.obs[{quoted(column.name)}].dtype" if form.dtype == "dtype" else form.dtype
+    pulled = f"pull_metadata([{quoted(name)}], overwrite=True, dtypes={{{quoted(name)}: {dtype}}})"
+    return f"To have it back as it is here: again.biocolab.{pulled}"
+
+
+def plain_verdict(column: pd.Series, where: str = "obs") -> Verdict:
+    """As :func:`judge`, of what h5ad itself can hold: nothing is made text of."""
     dtype = column.dtype
     if isinstance(dtype, pd.CategoricalDtype):
         return _judge_categories(column, where)
     if isinstance(dtype, pd.SparseDtype):
-        dense = judge(pd.Series(np.asarray(column.array), index=column.index, name=column.name), where)
+        dense = plain_verdict(pd.Series(np.asarray(column.array), index=column.index, name=column.name), where)
         if dense.column is None:
             return dense
         return Verdict(dense.column, dense.change or "sparse column made dense", count=dense.count)
@@ -136,7 +186,7 @@ def numeric_verdict(column: pd.Series, where: str) -> Verdict:
 def _judge_categories(column: pd.Series, where: str) -> Verdict:
     categories = column.cat.categories
     labels_dtype = object if categories.dtype == object else None  # pandas 3 would make text of it, or fail to
-    inner = judge(pd.Series(categories.to_numpy(), dtype=labels_dtype))
+    inner = plain_verdict(pd.Series(categories.to_numpy(), dtype=labels_dtype))
     if isinstance(categories.dtype, pd.IntervalDtype | pd.PeriodDtype) or inner.column is None:
         what = inner.problem or f"{categories.dtype}"
         if isinstance(categories.dtype, pd.IntervalDtype):

@@ -12,12 +12,13 @@ from anndata import AnnData
 
 from biocolab_accessor.blocks import source_of
 from biocolab_accessor.bounds import Filters
-from biocolab_accessor.check.columns import Verdict, as_frame, judge
+from biocolab_accessor.check.columns import Verdict, as_frame, chosen_columns, judge
 from biocolab_accessor.check.counts import MatrixChoice
 from biocolab_accessor.check.identifiers import Identifiers, identify
 from biocolab_accessor.check.kept import Kept, count_kept
 from biocolab_accessor.check.margins import Filled, Margins, filled_of
 from biocolab_accessor.check.report import Finding, Severity
+from biocolab_accessor.check.slots import is_table, unsendable
 from biocolab_accessor.check.table_columns import suspects
 from biocolab_accessor.errors import CheckFailed
 from biocolab_accessor.naming import quoted
@@ -43,6 +44,8 @@ class Context:
         Which cells the server will be asked to keep; None where that is not known.
     of_table
         What was found of the table that the object was made of; None of any other object.
+    obs
+        Columns of obs that are sent; None means all.
     """
 
     adata: AnnData
@@ -51,13 +54,14 @@ class Context:
     species: str | None = None
     filters: Filters | None = None
     of_table: tuple[Finding, ...] | None = None
+    obs: tuple[str, ...] | None = None
 
     @cached_property
     def tables(self) -> dict[str, pd.DataFrame]:
         """``obs``, and the var that goes with the chosen matrix (``var`` or ``raw.var``)."""
         raw = self.choice is not None and self.choice.slot.kind == "raw.X"
         var = ("raw.var", self.adata.raw.var) if raw else ("var", self.adata.var)
-        return {"obs": as_frame(self.adata.obs), var[0]: as_frame(var[1])}
+        return {"obs": chosen_columns(as_frame(self.adata.obs), self.obs), var[0]: as_frame(var[1])}
 
     @cached_property
     def identifiers(self) -> Identifiers:
@@ -103,6 +107,17 @@ class Context:
         return [
             (f"{where}[{quoted(name)}]", judge(frame.iloc[:, position], where))
             for where, frame in self.tables.items()
+            for position, name in enumerate(frame.columns)
+        ]
+
+    @cached_property
+    def obsm_verdicts(self) -> list[tuple[str, Verdict]]:
+        """Path and verdict of every column of the tables in obsm that are sent."""
+        obsm = self.adata.obsm
+        tables = {key: obsm[key] for key in obsm if is_table(obsm[key]) and not unsendable(key, obsm[key])}
+        return [
+            (f"obsm[{quoted(key)}][{quoted(name)}]", judge(frame.iloc[:, position], f"obsm[{quoted(key)}]"))
+            for key, frame in ((key, as_frame(table)) for key, table in tables.items())
             for position, name in enumerate(frame.columns)
         ]
 

@@ -16,20 +16,29 @@ from biocolab_accessor.naming import counted, did_you_mean, listing, quoted
 _MOST_CATEGORIES = 65_535
 
 
-@rule("BC201", "error", InvalidColumn)
+@rule("BC201", "warning", InvalidColumn)
 def unwritable_values(context: Context) -> Iterator[Finding]:
-    """Values that h5ad cannot hold: mixed types, lists, dates, intervals."""
-    for path, verdict in context.verdicts:
+    """Columns of values that text cannot carry, such as lists and other objects, are left out."""
+    for path, verdict in [*context.verdicts, *context.obsm_verdicts]:
         if verdict.column is None:
-            yield found(path, verdict.problem, count=verdict.count, examples=verdict.examples, fix=verdict.fix)
+            message = f"not sent: {verdict.problem}"
+            yield found(path, message, count=verdict.count, examples=verdict.examples, fix=verdict.fix)
 
 
 @rule("BC202", "note", changed=True)
 def changed_values(context: Context) -> Iterator[Finding]:
     """Values that are sent in another form than they have here."""
     for path, verdict in context.verdicts:
-        if verdict.change:
+        if verdict.change and not verdict.as_text:
             yield found(path, verdict.change, count=verdict.count)
+
+
+@rule("BC208", "warning", InvalidColumn, changed=True)
+def values_made_text(context: Context) -> Iterator[Finding]:
+    """Dates, durations, periods, intervals and mixed values are sent as text, since h5ad cannot hold them."""
+    for path, verdict in [*context.verdicts, *context.obsm_verdicts]:
+        if verdict.as_text:
+            yield found(path, verdict.change, count=verdict.count, examples=verdict.examples, fix=verdict.fix)
 
 
 @rule("BC205", "note")
@@ -87,6 +96,9 @@ def batch_column(context: Context) -> Iterator[Finding]:
         fix = "Fill it, or leave those cells out"
         message = f"{counted(missing, 'cell')} without a batch"
         yield found(f"obs[{quoted(key)}]", message, count=missing, examples=first, fix=fix)
+    elif (verdict := dict(context.verdicts)[f"obs[{quoted(key)}]"]).column is None:
+        message = f"no labels for batches: {verdict.problem}"
+        yield found(f"obs[{quoted(key)}]", message, count=verdict.count, examples=verdict.examples, fix=verdict.fix)
 
 
 @rule("BC207", "warning")

@@ -99,6 +99,7 @@ def check_file(
     batch_key: str | None = None,
     species: Any = None,
     filters: Filters | None = None,
+    obs: Sequence[str] | None = None,
 ) -> tuple[Report, MatrixChoice | None]:
     """As :func:`check_object`, of an h5ad file.
 
@@ -110,7 +111,7 @@ def check_file(
     adata = open_h5ad(path)
     try:
         return check_object(
-            adata, input_matrix_type=input_matrix_type, batch_key=batch_key, species=species, filters=filters
+            adata, input_matrix_type=input_matrix_type, batch_key=batch_key, species=species, filters=filters, obs=obs
         )
     except OSError as error:
         msg = f"{path} could not be read completely and may be corrupted: {error}. Download or copy it again"
@@ -127,6 +128,7 @@ def check_object(
     species: Any = None,
     filters: Filters | None = None,
     of_table: Sequence[Finding] | None = None,
+    obs: Sequence[str] | None = None,
 ) -> tuple[Report, MatrixChoice | None]:
     """The report on an object, and the matrix that was chosen for it (None where none could be).
 
@@ -136,7 +138,7 @@ def check_object(
         A file that it is backed by is compressed with something that is not installed.
     """
     try:
-        return _check_object(adata, input_matrix_type, batch_key, species, filters, of_table)
+        return _check_object(adata, input_matrix_type, batch_key, species, filters, of_table, obs)
     except OSError as error:
         for file in _files_of(adata):
             if missing := missing_filters(file):
@@ -164,6 +166,7 @@ def _check_object(
     species: Any,
     filters: Filters | None,
     of_table: Sequence[Finding] | None,
+    obs: Sequence[str] | None,
 ) -> tuple[Report, MatrixChoice | None]:
     species = None if species is None else known_species(species)
     findings = misfits(adata)
@@ -175,7 +178,8 @@ def _check_object(
     except CheckFailed as error:
         findings.append(Finding("BC300", "error", "X, raw.X, layers", str(error), error=type(error)))
     findings += of_table or ()
-    context = Context(adata, choice, batch_key, species, filters, None if of_table is None else tuple(of_table))
+    table = None if of_table is None else tuple(of_table)
+    context = Context(adata, choice, batch_key, species, filters, table, None if obs is None else tuple(obs))
     damaged: Finding | None = None
     for rule in RULES:
         try:

@@ -12,7 +12,7 @@ from anndata import AnnData, settings
 from pandas.arrays import NumpyExtensionArray
 from scipy import sparse
 
-from biocolab_accessor.check.columns import as_frame, judge
+from biocolab_accessor.check.columns import as_frame, judge, plain_verdict
 from biocolab_accessor.escape import key_as_text, sent_name, unwritable_key, unwritable_text
 from biocolab_accessor.naming import quoted
 
@@ -149,13 +149,13 @@ def _unwritable_table(table: pd.DataFrame, path: str) -> Iterator[tuple[str, str
         yield path, "has columns of the same name"
     elif table.index.name in table.columns and not table.index.equals(pd.Index(table[table.index.name])):
         yield f"{path}.index.name", "is the name of a column with other values"
-    if judge(pd.Series(table.index.to_numpy(object), dtype=object), path).column is None:
+    if plain_verdict(pd.Series(table.index.to_numpy(object), dtype=object), path).column is None:
         yield f"{path}.index", "holds values of mixed types"
 
 
 def _unwritable_values(values: pd.Series, path: str) -> str:
     """Why anndata would not write a column or array; much of it a submission can send, since it changes it first."""
-    if (verdict := judge(values, path)).column is None:
+    if (verdict := plain_verdict(values, path)).column is None:
         return verdict.problem
     array, dtype = values.array, values.dtype
     if isinstance(array, pd.Categorical):
@@ -191,8 +191,11 @@ def _unsendable_table(table: pd.DataFrame) -> str:
             return f"column name {quoted(given, escape=True)} is a {type(given).__name__}, not text"
     if len(set(names)) < len(names):
         return "has columns of the same name"
+    # A column that nothing can hold is left out; a table of such columns only has nothing to send.
+    problems = []
     for position, name in enumerate(table.columns):
         verdict = judge(table.iloc[:, position])
-        if verdict.column is None:
-            return f"column {quoted(name, escape=True)}: {verdict.problem}"
-    return "" if len(names) else "has no columns"
+        if verdict.column is not None:
+            return ""
+        problems.append(f"column {quoted(name, escape=True)}: {verdict.problem}")
+    return problems[0] if problems else "has no columns"

@@ -39,6 +39,9 @@ def submit(
     max_genes: MaxGenes = None,
     mt_percentage: MtPercentage = None,
     skip_dimred: Annotated[bool, typer.Option("--skip-dimred", help="Compute no embedding, keep the file's.")] = False,
+    obs: Annotated[
+        list[str] | None, typer.Option(help="A column of obs to send, of h5ad; can be repeated. Else all.")
+    ] = None,
     to: Annotated[Server, typer.Option(help="Which server.")] = Server.bbrowserx,
     wait: Annotated[bool, typer.Option(help="Wait until the study is there.")] = True,
     as_json: Json = False,
@@ -48,6 +51,8 @@ def submit(
     h5ad files are checked first; what stands in the way is said before anything is sent.
 
     Example: biocolab submit sample1.h5ad sample2.h5ad --study-id my_study --species mouse
+
+    Example: biocolab submit x.h5ad --obs cell_type --obs donor
 
     Example: uuid=$(biocolab submit x.h5ad --json | jq -r .uuid)
     """
@@ -70,6 +75,7 @@ def submit(
         mt_percentage=mt_percentage,
         skip_dimred=skip_dimred,
         to=to.value,
+        obs=obs or None,
         wait=wait,
     )
     answer = {

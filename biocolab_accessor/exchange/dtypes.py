@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from pandas.api.types import is_bool_dtype, is_numeric_dtype, pandas_dtype
+from pandas.api.types import is_bool_dtype, is_complex_dtype, is_integer_dtype, is_numeric_dtype, pandas_dtype
 
+from biocolab_accessor.column_text import category_texts
 from biocolab_accessor.errors import InvalidColumn
-from biocolab_accessor.naming import listing
+from biocolab_accessor.naming import listing, quoted
+from biocolab_accessor.text_values import parsed
 
-__all__ = ["TRUTH", "restore", "take"]
+__all__ = ["TRUTH", "restore", "take", "travels_as_text"]
 
 TRUTH = {"False": False, "True": True}
 """Booleans as they travel: the protocol has numbers and texts only."""
 
 _EXACT = 2**53
+_WHOLE = re.compile(r"-?\d{1,99}")
 
 
 def take(column: pd.Series, rows: NDArray[np.intp]) -> pd.Series:
@@ -75,8 +79,10 @@ def restore(column: pd.Series, dtype: Any) -> pd.Series:
         return _as_category(column, wanted)
     if column.dtype == wanted:
         return column
-    if column.isna().all() and not is_numeric_dtype(wanted):
+    if column.isna().all() and (travels_as_text(wanted) or not is_numeric_dtype(wanted)):
         column = column.astype(object).astype("category")
+    if travels_as_text(wanted) or _holds_whole_numbers(column, wanted):
+        return parsed(_labels(column), wanted)
     if is_bool_dtype(wanted):
         return _as_bool(column, wanted)
     if is_numeric_dtype(wanted):
@@ -89,17 +95,45 @@ def restore(column: pd.Series, dtype: Any) -> pd.Series:
     raise InvalidColumn(msg)
 
 
+def travels_as_text(wanted: Any) -> bool:
+    """Whether the values of a dtype travel as text: times, periods, intervals, complex numbers, decimals."""
+    if isinstance(wanted, pd.ArrowDtype):
+        return str(wanted).startswith(("timestamp", "duration", "date", "time", "decimal"))
+    special = pd.DatetimeTZDtype | pd.PeriodDtype | pd.IntervalDtype
+    return isinstance(wanted, special) or is_complex_dtype(wanted) or getattr(wanted, "kind", "") in "mM"
+
+
+def _holds_whole_numbers(column: pd.Series, wanted: Any) -> bool:
+    """Whether labels are whole numbers of which no float holds some: only such columns are sent as text."""
+    if not isinstance(column.dtype, pd.CategoricalDtype) or not is_integer_dtype(wanted):
+        return False
+    labels = column.cat.categories
+    if not all(isinstance(label, str) and _WHOLE.fullmatch(label) for label in labels):
+        return False
+    return any(abs(int(label)) > _EXACT for label in labels)
+
+
+def _labels(column: pd.Series) -> pd.Series:
+    """A column as labels, as it was sent, where a server took them for numbers."""
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        return column
+    return column.map(_text).astype(object).astype("category")
+
+
 def _as_category(column: pd.Series, wanted: pd.CategoricalDtype) -> pd.Series:
     if wanted.categories is None:
         return column.astype(pd.CategoricalDtype(ordered=wanted.ordered))
-    came = column
-    if not isinstance(column.dtype, pd.CategoricalDtype):
-        came = column.map(_text).astype(object).astype("category")
-    place = {str(category): code for code, category in enumerate(wanted.categories)}
+    came = _labels(column)
+    texts = category_texts(wanted.categories)
+    place = {text: code for code, text in enumerate(texts)}
     labels = list(came.cat.categories)
     used = {labels[code] for code in np.unique(came.cat.codes) if code >= 0}
     if strange := sorted(used - place.keys(), key=str):
         msg = f"values {listing(strange, limit=3)} are none of its categories"
+        raise InvalidColumn(msg)
+    if twice := [text for text in used if texts.count(text) > 1]:
+        alike = [quoted(category) for category, text in zip(wanted.categories, texts, strict=True) if text == twice[0]]
+        msg = f"{quoted(twice[0])} stands for several of its categories: {' and '.join(alike)}"
         raise InvalidColumn(msg)
     codes = np.array([place.get(label, -1) for label in labels] + [-1], np.intp)[came.cat.codes.to_numpy()]
     return pd.Series(pd.Categorical.from_codes(codes, dtype=wanted))

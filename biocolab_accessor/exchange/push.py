@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
 from anndata import AnnData
 from numpy.typing import NDArray
+from pandas.api.types import is_numeric_dtype
 
+from biocolab_accessor.column_text import as_text, needs_text
 from biocolab_accessor.errors import AmbiguousName, InvalidArgument, InvalidColumn, InvalidNames, UnknownName
 from biocolab_accessor.escape import escaped, is_barcodes
+from biocolab_accessor.exchange.dtypes import travels_as_text
 from biocolab_accessor.exchange.match import OBS_REMEDY, Match, barcodes_of, match
 from biocolab_accessor.exchange.report import MatchReport
 from biocolab_accessor.exchange.verify import verified
 from biocolab_accessor.inbound.metadata import unique_names
 from biocolab_accessor.inbound.parts import StudyParts
 from biocolab_accessor.inbound.study import Study, parts_of
-from biocolab_accessor.naming import did_you_mean, listing
+from biocolab_accessor.naming import did_you_mean, listing, quoted
+from biocolab_accessor.notice import notice
 from biocolab_accessor.values import encode, is_plain
 
 __all__ = ["Missing", "push_metadata", "submit_metadata"]
@@ -54,7 +58,16 @@ def push_metadata(
         msg = f"there are no columns to send: study {study.id!r} has all of obs already"
         raise InvalidColumn(msg)
     table = obs[wanted].set_axis(barcodes_of(adata, on), axis=0)
-    return _push(table, parts, OBS_REMEDY, strict=False, missing=missing, overwrite=overwrite, verify=verify)
+    return _push(
+        table,
+        parts,
+        OBS_REMEDY,
+        strict=False,
+        missing=missing,
+        overwrite=overwrite,
+        verify=verify,
+        complete=columns is not None,
+    )
 
 
 def submit_metadata(
@@ -74,11 +87,15 @@ def _push(
     missing: Missing,
     overwrite: bool,
     verify: bool,
+    complete: bool = True,
 ) -> MatchReport:
     if missing not in ("raise", "omit"):
         msg = f"missing is {missing!r}: give 'raise' or 'omit'"
         raise InvalidArgument(msg)
-    names = _field_names(table)
+    given = _field_names(table)
+    dtypes = {name: table[name].dtype for name in given}
+    table, expected, said = _carried(table, every=complete)
+    names = list(table.columns)
     found = match(table.index, unique_names(parts.barcodes), parts.study_id, remedy=remedy)
     if strict and found.lacking:
         strange = found.here[~found.found]
@@ -98,10 +115,10 @@ def _push(
         # Under the name that the study has for it: under its own one it would be another field.
         sent = {there.get(name, escaped(name)): values for name, values in columns.items()}
         parts.source.add_metadata({"barcodes": barcodes[rows].tolist(), **sent})
-    notes = _notes(cells, found, replaced)
+    notes = [*said, *_notes(cells, found, replaced)]
     if verify:
-        notes += verified(cells, parts, found.rows[found.found])
-    return found.report(written=names, notes=notes, dtypes={name: table[name].dtype for name in names})
+        notes += verified(expected[found.found], parts, found.rows[found.found])
+    return found.report(written=names, notes=notes, dtypes={name: dtypes[name] for name in names})
 
 
 def _parts(study: Study) -> StudyParts:
@@ -129,6 +146,53 @@ def _field_names(table: pd.DataFrame) -> list[str]:
         msg = f"column {reserved[0]!r} would take the place of the barcodes: rename it (barcodes belong into the index)"
         raise InvalidNames(msg)
     return names
+
+
+class _Carried(NamedTuple):
+    """Columns as they travel, as they have to come back by their own dtypes, and what is said of them."""
+
+    table: pd.DataFrame
+    expected: pd.DataFrame
+    notes: list[str]
+
+
+def _carried(table: pd.DataFrame, *, every: bool) -> _Carried:
+    """The columns of a table as a submission would send them: what neither server nor h5ad has is made text.
+
+    What text cannot carry is left out, or where ``every`` column was asked for, left to be refused by its name.
+    """
+    sent, expected, notes = {}, {}, []
+    for name in table.columns:
+        column = expected[name] = sent[name] = table[name]
+        needed = needs_text(column)
+        form = as_text(column) if needed else None
+        if not every and (form is None if needed else _is_broken(column)):
+            del sent[name], expected[name]
+            notes.append(f"{quoted(name)} is not sent: it holds values that text cannot carry")
+            notice(notes[-1])
+        elif form is not None:
+            sent[name] = form.column
+            notes.append(f"{quoted(name)}: {form.change}")
+            if form.ambiguous or not _is_restored(column.dtype):
+                expected[name] = form.column.astype(object)
+                notice(f"{notes[-1]}. It is text when it is pulled, too")
+    if not notes:
+        return _Carried(table, table, notes)
+    if not sent:
+        msg = f"there are no columns to send: {'; '.join(notes)}"
+        raise InvalidColumn(msg)
+    return _Carried(pd.DataFrame(sent, index=table.index), pd.DataFrame(expected, index=table.index), notes)
+
+
+def _is_broken(column: pd.Series) -> bool:
+    """Whether some text holds what would not come back; see :func:`is_plain`."""
+    categorical = isinstance(column.dtype, pd.CategoricalDtype)
+    values: Any = column.cat.categories if categorical else [] if is_numeric_dtype(column.dtype) else column
+    return not is_plain("".join({value for value in values if isinstance(value, str)}))
+
+
+def _is_restored(dtype: Any) -> bool:
+    return isinstance(dtype, pd.CategoricalDtype) or travels_as_text(dtype)
 
 
 def _in_study(names: Sequence[str], parts: StudyParts) -> list[str]:

@@ -11,13 +11,14 @@ import pandas as pd
 from anndata import AnnData
 
 from biocolab_accessor.blocks import Slot, filled_slots
-from biocolab_accessor.check.columns import as_frame, batches_of, labels_of
+from biocolab_accessor.check.columns import as_frame, batches_of, chosen_columns, labels_of
 from biocolab_accessor.check.counts import MatrixChoice, SlotSummary
 from biocolab_accessor.check.report import Report
 from biocolab_accessor.check.run import check_object
 from biocolab_accessor.check.size import bytes_of
 from biocolab_accessor.errors import InvalidArgument, UnknownField
-from biocolab_accessor.escape import sent_name
+from biocolab_accessor.escape import key_as_text, sent_name
+from biocolab_accessor.given import given_names
 from biocolab_accessor.markup import facts_table
 from biocolab_accessor.naming import about_megabytes, counted, did_you_mean, listing, quoted
 from biocolab_accessor.outbound.names import distinct, safe_name
@@ -33,11 +34,12 @@ if TYPE_CHECKING:
     from biocolab_accessor.catalog import Server
     from biocolab_accessor.check.report import Finding
 
-__all__ = ["Batch", "Plan", "Strictness", "plan_of", "plan_submission", "to_h5ad", "write_plan"]
+__all__ = ["Batch", "Plan", "Strictness", "columns_chosen", "plan_of", "plan_submission", "to_h5ad", "write_plan"]
 
 Strictness = Literal["default", "strict"]
 
 _MOST_SHOWN = 8
+_NOT_CHOSEN = " (not chosen)"
 
 
 @dataclass(frozen=True)
@@ -86,13 +88,15 @@ class Plan:
     batch_key
         Column of obs that makes the batches.
     left_out
-        What is not sent, since the servers read none of it.
+        What is not sent: columns that were not chosen or that nothing can hold, and what the servers read none of.
     changes
         What is sent in another form than it has here.
     n_bytes
         Estimate of the bytes of all files before compression.
     report
         What the check found.
+    chosen
+        Columns of obs that were chosen, and the one that makes the batches; None where all are sent.
 
     Examples
     --------
@@ -121,6 +125,7 @@ class Plan:
     changes: tuple[str, ...]
     n_bytes: int
     report: Report
+    chosen: tuple[str, ...] | None = None
 
     def _rows(self) -> list[tuple[str, str]]:
         size = f"{about_megabytes(self.n_bytes)} before compression, {self.nnz:,} values that are not zero"
@@ -137,16 +142,26 @@ class Plan:
             ("cells x genes", f"{self.n_obs:,} x {self.n_vars:,}"),
             ("matrix", f"{self.slot} as {self.input_matrix_type}"),
             ("because", self.reason),
-            ("obs", ", ".join(self.obs)),
+            ("obs", self._columns()),
             ("obsm", ", ".join(self.obsm)),
             ("files", files),
             ("size", size),
             *(("changed", change) for change in self.changes),
-            ("left out", ", ".join(self.left_out)),
+            ("left out", ", ".join(self._left())),
             ("filters", "; ".join(found.text for found in self.report.notes if found.path == "filters")),
             *(("warning", f"{found.code} {found.path}: {found.text}") for found in warned),
         ]
         return [(name, text) for name, text in rows if text]
+
+    def _columns(self) -> str:
+        names = ", ".join(self.obs)
+        return names if self.chosen is None else f"{names or 'no columns'} (as chosen)"
+
+    def _left(self) -> list[str]:
+        """What is left out; columns that were not chosen are counted, since there may be hundreds."""
+        others = [name for name in self.left_out if not name.endswith(_NOT_CHOSEN)]
+        number = len(self.left_out) - len(others)
+        return [*([f"{counted(number, 'column')} of obs (not chosen)"] if number else []), *others]
 
     def __repr__(self) -> str:
         return "\n".join(["Plan: nothing has been sent", *(f"  {name}: {text}" for name, text in self._rows())])
@@ -164,6 +179,7 @@ def plan_submission(
     batch_key: str | None = None,
     check: Strictness = "default",
     of_table: Sequence[Finding] | None = None,
+    columns: Sequence[str] | str | None = None,
 ) -> Plan:
     """Decide what to send.
 
@@ -184,13 +200,15 @@ def plan_submission(
         ``"default"`` refuses errors, ``"strict"`` warnings too.
     of_table
         What was found of the table that the object was made of; None of any other object.
+    columns
+        Columns of obs that are sent; None means all.
 
     Raises
     ------
     CheckFailed
         The object is not fit to be sent (:class:`~biocolab_accessor.errors.NoCounts`, …); the error holds the report.
     UnknownField
-        obs has no column ``batch_key``.
+        obs has no column ``batch_key``, or none of a name in ``columns``.
     InvalidArgument
         ``input_matrix_type`` is something else.
 
@@ -211,6 +229,7 @@ def plan_submission(
             f"check is {quoted(check)}: give 'default' or 'strict'; what the check refuses could not be sent without it"
         )
         raise InvalidArgument(msg)
+    chosen = columns_chosen(obs, columns, batch_key)
     report, choice = check_object(
         adata,
         input_matrix_type=input_matrix_type,
@@ -218,10 +237,32 @@ def plan_submission(
         species=request.species if request else None,
         filters=request.filters if request else None,
         of_table=of_table,
+        obs=chosen,
     )
     report.raise_for_errors(strict=check == "strict")
     assert choice is not None
-    return plan_of(adata, report, choice, request=request, to=to, batch_key=batch_key)
+    return plan_of(adata, report, choice, request=request, to=to, batch_key=batch_key, chosen=chosen)
+
+
+def columns_chosen(
+    obs: pd.DataFrame, columns: Sequence[str] | str | None, batch_key: str | None = None
+) -> tuple[str, ...] | None:
+    """The columns of obs that are sent, and the one that makes the batches; None means all.
+
+    Raises
+    ------
+    UnknownField
+        obs has no such column; near names are given.
+    """
+    if columns is None:
+        return None
+    known = [text for name in obs.columns if (text := key_as_text(name)) is not None]
+    wanted = list(dict.fromkeys(given_names(columns, "obs")))
+    if missing := [name for name in wanted if name not in known]:
+        near = "; ".join(f"{quoted(name)}{did_you_mean(name, known)}" for name in missing)
+        msg = f"obs has no column {near}; it has {listing(known)}"
+        raise UnknownField(msg)
+    return tuple(wanted if batch_key is None or batch_key in wanted else [*wanted, batch_key])
 
 
 def plan_of(
@@ -232,6 +273,7 @@ def plan_of(
     request: StudyRequest | None = None,
     to: Server = "bbrowserx",
     batch_key: str | None = None,
+    chosen: tuple[str, ...] | None = None,
 ) -> Plan:
     """The plan for an object that was checked already; see :func:`plan_submission` for the other arguments.
 
@@ -241,8 +283,18 @@ def plan_of(
         The object.
     report, choice
         What the check said of it, and the matrix that is sent.
+    chosen
+        As :func:`columns_chosen` gives it.
     """
-    obs, obsm = as_frame(adata.obs), shadow_obsm(adata)
+    everything, obsm = as_frame(adata.obs), shadow_obsm(adata)
+    obs = chosen_columns(everything, chosen)
+    # By their places, as the check found them.
+    refused = {found.path: found.message.removeprefix("not sent: ") for found in report if found.code == "BC201"}
+    places = {f"obs[{quoted(name)}]": name for name in obs.columns}
+    sent = [name for place, name in places.items() if place not in refused]
+    unchosen = [f"obs[{quoted(name)}]{_NOT_CHOSEN}" for name in everything.columns if name not in obs.columns]
+    unfit = [f"{place} ({problem})" for place, problem in refused.items()]
+    changes = [*(f"{found.path}: {found.message}" for found in report if found.changed), *obsm.changes]
     n_obs, n_vars = choice.slot.shape(adata)
     asked = request or StudyRequest()
     # Not by an id that was made here: the file of a call that carries on has to be the file of the one before.
@@ -259,14 +311,15 @@ def plan_of(
         input_matrix_type=choice.input_matrix_type,
         reason=choice.reason,
         slots=choice.slots,
-        obs=tuple(name for name in map(sent_name, obs.columns) if name is not None),
+        obs=tuple(name for name in map(sent_name, sent) if name is not None),
         obsm=tuple(obsm.sent),
         batches=_batches(obs, batch_key, study_id or "study"),
         batch_key=batch_key,
-        left_out=_left_out(adata, choice.slot, obsm),
-        changes=(*(f"{found.path}: {found.message}" for found in report if found.changed), *obsm.changes),
+        left_out=(*unchosen, *unfit, *_left_out(adata, choice.slot, obsm)),
+        changes=tuple(dict.fromkeys(changes)),
         n_bytes=bytes_of(choice.chosen, obs, obsm.sent.values()),
         report=report,
+        chosen=chosen,
     )
 
 
@@ -312,7 +365,12 @@ def write_plan(adata: AnnData, plan: Plan, folder: str | Path, *, compression: C
 
 
 def to_h5ad(
-    adata: AnnData, path: str | Path, *, input_matrix_type: Any = "auto", compression: Compression = "gzip"
+    adata: AnnData,
+    path: str | Path,
+    *,
+    input_matrix_type: Any = "auto",
+    compression: Compression = "gzip",
+    columns: Sequence[str] | str | None = None,
 ) -> Path:
     """Write exactly the file that a submission sends.
 
@@ -326,6 +384,8 @@ def to_h5ad(
         ``"auto"``, ``"raw"`` or ``"normalized"``.
     compression
         ``"gzip"`` or None.
+    columns
+        Columns of obs that are written; None means all.
 
     Returns
     -------
@@ -340,7 +400,7 @@ def to_h5ad(
         The folder does not exist, or the path is one.
     """
     target = place_of(path)
-    plan = plan_submission(adata, input_matrix_type=input_matrix_type)
+    plan = plan_submission(adata, input_matrix_type=input_matrix_type, columns=columns)
     _tables(adata, plan).write(target, None, compression)
     return target
 
@@ -351,7 +411,7 @@ def _tables(adata: AnnData, plan: Plan) -> Tables:
         msg = f"the object is {now[0]:,} x {now[1]:,}, {plan.n_obs:,} x {plan.n_vars:,} when it was planned: plan again"
         raise InvalidArgument(msg)
     summary = next(summary for summary in plan.slots if summary.slot == plan.slot)
-    return Tables(adata, summary, raw=plan.input_matrix_type == "raw")
+    return Tables(adata, summary, raw=plan.input_matrix_type == "raw", obs=plan.chosen)
 
 
 def _batches(obs: pd.DataFrame, batch_key: str | None, name: str) -> tuple[Batch, ...]:

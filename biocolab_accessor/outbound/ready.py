@@ -8,25 +8,32 @@ from typing import Any
 
 from biocolab_accessor.blocks import Slot
 from biocolab_accessor.check.cell_ranger import MTX_PARTS, check_10x_h5, check_mtx
+from biocolab_accessor.check.columns import as_frame
 from biocolab_accessor.check.counts import MatrixChoice
 from biocolab_accessor.check.report import Report
 from biocolab_accessor.check.run import check_file, open_h5ad
 from biocolab_accessor.check.table_file import check_table_file
-from biocolab_accessor.errors import InvalidArgument
+from biocolab_accessor.errors import InvalidArgument, UnknownField
 from biocolab_accessor.notice import notice
 from biocolab_accessor.outbound.files import STUDY_TYPES, Payload
-from biocolab_accessor.outbound.plan import plan_of, write_plan
+from biocolab_accessor.outbound.plan import columns_chosen, plan_of, write_plan
 from biocolab_accessor.outbound.request import StudyRequest
 
 __all__ = ["expect_readable", "make_ready"]
 
 _NO_CELL_KEPT = "BC703"
+_SENT_AS_TEXT = "BC208"
+_NEEDS_COPY = ("BC201", _SENT_AS_TEXT)
 
 
 def make_ready(
-    paths: Sequence[Path], request: StudyRequest, input_matrix_type: Any, folder: Path
+    paths: Sequence[Path],
+    request: StudyRequest,
+    input_matrix_type: Any,
+    folder: Path,
+    columns: Sequence[str] | str | None = None,
 ) -> tuple[list[Path], bool]:
-    """Check files, and copy those whose matrix is not where the server reads it.
+    """Check files, and copy those that a server would not read as they are, or not as they shall be.
 
     Parameters
     ----------
@@ -38,6 +45,8 @@ def make_ready(
         ``"auto"``, ``"raw"`` or ``"normalized"``.
     folder
         Where copies are written.
+    columns
+        Columns of obs that are sent; None means all.
 
     Returns
     -------
@@ -56,9 +65,16 @@ def make_ready(
     UserWarning
         What the check warns of.
     """
+    chosen = {path: _chosen(path, columns) for path in dict.fromkeys(paths)}
     checked = {
-        path: check_file(path, input_matrix_type=input_matrix_type, species=request.species, filters=request.filters)
-        for path in dict.fromkeys(paths)
+        path: check_file(
+            path,
+            input_matrix_type=input_matrix_type,
+            species=request.species,
+            filters=request.filters,
+            obs=names,
+        )
+        for path, names in chosen.items()
     }
     _refuse({path: report for path, (report, _) in checked.items()})
     choices: dict[Path, MatrixChoice] = {path: choice for path, (_, choice) in checked.items() if choice is not None}
@@ -71,16 +87,30 @@ def make_ready(
     slot = Slot("raw.X" if raw else "X")
     ready = []
     for number, path in enumerate(paths):
-        if choices[path].slot == slot:
+        as_it_is = not any(found.code in _NEEDS_COPY for found in checked[path][0]) and chosen[path] is None
+        if choices[path].slot == slot and as_it_is:
             ready.append(path)
             continue
         adata = open_h5ad(path)
         try:
             copy = folder / str(number)
-            ready += write_plan(adata, plan_of(adata, checked[path][0], choices[path]), copy)
+            ready += write_plan(adata, plan_of(adata, checked[path][0], choices[path], chosen=chosen[path]), copy)
         finally:
             adata.file.close()
     return ready, raw
+
+
+def _chosen(path: Path, columns: Sequence[str] | str | None) -> tuple[str, ...] | None:
+    if columns is None:
+        return None
+    adata = open_h5ad(path)
+    try:
+        return columns_chosen(as_frame(adata.obs), columns)
+    except UnknownField as error:
+        msg = f"{path}: {error}"
+        raise UnknownField(msg) from error
+    finally:
+        adata.file.close()
 
 
 def expect_readable(payload: Payload, study_type: int) -> None:
@@ -119,5 +149,5 @@ def _refuse(reports: Mapping[Path, Report]) -> None:
     for path, report in reports.items():
         for found in report:
             # A file goes as it is, and its copy comes back as the file was: nothing to warn of.
-            if found.severity != "note" and not found.changed:
+            if found.severity != "note" and (not found.changed or found.code == _SENT_AS_TEXT):
                 notice(f"{path.name}: {found.code} {found.path}: {found.text}")

@@ -26,7 +26,7 @@ def shadow_frame(frame: pd.DataFrame, where: str) -> tuple[pd.DataFrame, list[st
 
     Text becomes categorical (existing categories keep their order), nullable dtypes become NumPy's, names become text
     that h5ad and the servers can hold (see :mod:`biocolab_accessor.escape`).
-    Columns that need no change are shared, not copied.
+    Columns that need no change are shared, not copied; those that nothing can hold are left out.
 
     Parameters
     ----------
@@ -45,7 +45,7 @@ def shadow_frame(frame: pd.DataFrame, where: str) -> tuple[pd.DataFrame, list[st
     Raises
     ------
     InvalidColumn
-        A column cannot be written.
+        A column's name cannot be written.
 
     Examples
     --------
@@ -56,14 +56,15 @@ def shadow_frame(frame: pd.DataFrame, where: str) -> tuple[pd.DataFrame, list[st
     """
     changes: list[str] = []
     arrays: list[Any] = []
+    names: list[Any] = []
     for position, name in enumerate(frame.columns):
         verdict = judge(frame.iloc[:, position], where)
         if verdict.column is None:
-            msg = f"{where}[{quoted(name)}]: {verdict.problem}. {verdict.fix}"
-            raise InvalidColumn(msg)
+            continue
         if verdict.change:
             changes.append(f"{where}[{quoted(name)}]: {verdict.change}")
         arrays.append(verdict.column.array)
+        names.append(name)
     labels = frame.index.to_numpy(object)
     plain = frame.index.inferred_type == "string"  # known at once, where asking each label takes a while
     others = Counter() if plain else Counter(type(label).__name__ for label in labels if not isinstance(label, str))
@@ -74,10 +75,10 @@ def shadow_frame(frame: pd.DataFrame, where: str) -> tuple[pd.DataFrame, list[st
     if frame.index.name is not None and kept is None:
         changes.append(f"{where}.index.name: {quoted(frame.index.name, escape=True)} is not sent")
     shadow = pd.DataFrame(dict(enumerate(arrays)), index=pd.Index(labels, dtype=object, name=kept), copy=False)
-    shadow.columns = pd.Index([_sent(name, where) for name in frame.columns], dtype=object)
+    shadow.columns = pd.Index([_sent(name, where) for name in names], dtype=object)
     changes += [
         f"{where}[{quoted(name)}]: sent as {quoted(sent)}"
-        for name, sent in zip(frame.columns, shadow.columns, strict=True)
+        for name, sent in zip(names, shadow.columns, strict=True)
         if sent != name
     ]
     return shadow, changes

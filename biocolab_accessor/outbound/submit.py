@@ -40,6 +40,7 @@ def submit_anndata(
     check: Strictness = "default",
     dry_run: bool = False,
     of_table: Sequence[Finding] | None = None,
+    obs: Sequence[str] | str | None = None,
 ) -> Submission | Plan:
     """Check, serialise, upload and submit an AnnData; see :meth:`AnnDataAccessor.submit` for the arguments."""
     if to not in get_args(Server):
@@ -54,6 +55,7 @@ def submit_anndata(
         batch_key=batch_key,
         check=check,
         of_table=of_table,
+        columns=obs,
     )
     if dry_run:
         return plan
@@ -93,6 +95,7 @@ def submit_files(
     mt_percentage: float | None = None,
     skip_dimred: bool = False,
     to: Server = "bbrowserx",
+    obs: Sequence[str] | str | None = None,
     chunk_size: int | None = None,
     wait: bool = True,
 ) -> Submission:
@@ -123,6 +126,8 @@ def submit_files(
         Keep the file's own embeddings, compute none.
     to
         ``"bbrowserx"`` or ``"talk2data"``.
+    obs
+        Columns of obs that are sent of h5ad files; None means all, and ``[]`` none. Each file must have them.
     chunk_size
         Bytes of one upload request; None means ``bc.settings.chunk_size``.
     wait
@@ -142,6 +147,8 @@ def submit_files(
     CheckFailed
         A file is not fit to be sent (:class:`~biocolab_accessor.errors.NoCounts`, …); the message holds the report. Of
         tables and 10x files the header and the first lines or values are looked at.
+    UnknownField
+        A file has no column of a name in ``obs``.
     UnknownGroup
         The token sees no such group.
     TaskFailed
@@ -149,8 +156,8 @@ def submit_files(
 
     Notes
     -----
-    An h5ad whose counts are not where the server reads them (``raw.X``) is sent as a temporary copy that has them
-    there; the file itself is never changed.
+    An h5ad whose counts are not where the server reads them (``raw.X``), that has columns which are sent as text or not
+    at all, or of which ``obs`` chooses some, is sent as a temporary copy; the file itself is never changed.
 
     A call that was broken off is carried on by the same call with the same files, as
     :meth:`~biocolab_accessor.accessors.adata.AnnDataAccessor.submit` does.
@@ -171,12 +178,15 @@ def submit_files(
     if matrix_type not in ("auto", "raw", "normalized"):
         msg = f"input_matrix_type is {input_matrix_type!r}: give 'auto', 'raw' or 'normalized'"
         raise InvalidArgument(msg)
+    if obs is not None and number != STUDY_TYPES["h5ad"]:
+        msg = "obs chooses columns of h5ad files only: leave it out"
+        raise InvalidArgument(msg)
     size = chunk_bytes(chunk_size)
     with ExitStack() as held:
         with scratch_folder() as folder:
             paths = list(payload.files)
             if number == STUDY_TYPES["h5ad"]:
-                paths, raw = make_ready(paths, request, matrix_type, folder)
+                paths, raw = make_ready(paths, request, matrix_type, folder, obs)
             else:
                 expect_readable(payload, number)
                 raw = number in _COUNTS_BY_DEFINITION if matrix_type == "auto" else matrix_type == "raw"

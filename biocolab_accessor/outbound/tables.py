@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ from anndata import AnnData
 from numpy.typing import NDArray
 
 from biocolab_accessor.blocks import row_blocks, source_of
-from biocolab_accessor.check.columns import as_frame
+from biocolab_accessor.check.columns import as_frame, chosen_columns
 from biocolab_accessor.check.size import stored_dtype
 from biocolab_accessor.check.summary import SlotSummary
 from biocolab_accessor.outbound.shadow import rows_of, shadow_frame, shadow_obsm
@@ -32,12 +33,14 @@ class Tables:
         Of the matrix that is sent.
     raw
         Whether it is sent as counts.
+    obs
+        Columns of obs that are sent; None means all.
     """
 
-    def __init__(self, adata: AnnData, summary: SlotSummary, *, raw: bool) -> None:
+    def __init__(self, adata: AnnData, summary: SlotSummary, *, raw: bool, obs: Sequence[str] | None = None) -> None:
         self.summary, self.raw = summary, raw
         self.source = source_of(adata, summary.slot)
-        self.obs = shadow_frame(as_frame(adata.obs), "obs")[0]
+        self.obs = shadow_frame(chosen_columns(as_frame(adata.obs), obs), "obs")[0]
         self.var = shadow_frame(as_frame(adata.raw.var if summary.slot.kind == "raw.X" else adata.var), "var")[0]
         self.obsm = shadow_obsm(adata).sent
 

@@ -10,7 +10,7 @@ import pytest
 from scipy import sparse
 
 import biocolab_accessor as bc
-from biocolab_accessor.check.columns import judge, labels_of
+from biocolab_accessor.check.columns import judge, labels_of, plain_verdict
 
 
 @pytest.mark.parametrize(
@@ -130,9 +130,9 @@ def test_a_changed_column_says_so(values, expected, change):
         (pd.array([2**60 + 1, None], "Int64"), "whole numbers such as 1,152,921,504,606,846,977, which no float"),
     ],
 )
-def test_what_h5ad_cannot_hold_is_refused_with_examples_and_a_mending(values, problem):
+def test_what_h5ad_itself_cannot_hold_is_told_with_examples_and_a_fix(values, problem):
     column = pd.Series(values, name="x")
-    verdict = judge(column)
+    verdict = plain_verdict(column)
     assert verdict.column is None
     assert problem in verdict.problem
     assert verdict.examples
@@ -203,7 +203,7 @@ def test_what_h5ad_cannot_hold_is_refused_with_examples_and_a_mending(values, pr
 def test_a_refusal_says_why_where_and_what_to_do(values, problem, fix, examples, count):
     # As objects where they are text: pandas 3 infers a dtype that cannot hold half of a surrogate pair.
     dtype = object if isinstance(values, list) else None
-    verdict = judge(pd.Series(values, name="x", dtype=dtype), "var")
+    verdict = plain_verdict(pd.Series(values, name="x", dtype=dtype), "var")
     assert verdict.column is None
     assert (verdict.problem, verdict.fix, verdict.examples, verdict.count) == (problem, fix, examples, count)
 
@@ -278,7 +278,7 @@ def test_objects_that_are_floats_or_missing_become_floats():
 
 
 def test_the_mending_of_a_sparse_column_names_it():
-    verdict = judge(pd.Series(pd.arrays.SparseArray([1j, 0]), name="x"), "var")
+    verdict = plain_verdict(pd.Series(pd.arrays.SparseArray([1j, 0]), name="x"), "var")
     assert (verdict.column, verdict.problem) == (None, "holds complex128, which h5ad cannot hold")
     assert verdict.fix == "Convert it: adata.var['x'] = adata.var['x'].astype(str)"
 
@@ -324,11 +324,12 @@ def test_whole_numbers_go_into_the_first_dtype_that_holds_them_all(values, dtype
     assert (found.dtype, found.tolist()) == (np.dtype(dtype), values)
 
 
-def test_decimals_of_arrow_are_refused_and_its_missing_numbers_become_nan():
+def test_decimals_of_arrow_are_sent_as_text_and_its_missing_numbers_become_nan():
     pa = pytest.importorskip("pyarrow")
     column = pd.Series([decimal.Decimal("1.5")], dtype=pd.ArrowDtype(pa.decimal128(3, 1)), name="x")
-    assert (judge(column).column, judge(column).problem) == (None, "values that h5ad cannot hold (Decimal 1)")
-    assert "adata.var['x']" in judge(column, "var").fix
+    verdict = judge(column)
+    assert (verdict.column.tolist(), verdict.change) == (["1.5"], "values (Decimal 1): sent as text")
+    assert "dtypes={'x': adata.obs['x'].dtype}" in verdict.fix
     found = judge(pd.Series([3, None], dtype="int64[pyarrow]")).column
     assert (found.dtype, found[0], found.isna().tolist()) == (np.dtype(float), 3.0, [False, True])
 
@@ -354,9 +355,90 @@ def test_scipy_sparse_columns_are_dense_on_the_way():
 
 
 def test_the_conversion_that_is_offered_keeps_missing_values_missing():
-    adata = ad.AnnData(np.eye(3, dtype=np.float32), obs=pd.DataFrame({"x": [31, "unknown", None]}, index=list("abc")))
-    (found,) = bc.check(adata).errors
+    adata = ad.AnnData(np.eye(3, dtype=np.float32), obs=pd.DataFrame({"x": [[31], "unknown", None]}, index=list("abc")))
+    (found,) = bc.check(adata).warnings
     exec(found.fix.removeprefix("Convert it: "), {"adata": adata})
-    assert bc.check(adata).ok
-    assert adata.obs["x"].tolist()[:2] == ["31", "unknown"]
+    assert not bc.check(adata).warnings
+    assert adata.obs["x"].tolist()[:2] == ["[31]", "unknown"]
     assert adata.obs["x"].isna().tolist() == [False, False, True]
+
+
+@pytest.mark.parametrize(
+    ("values", "texts", "change", "fix"),
+    [
+        (
+            np.array(["2020-01-02T03:04:05", "NaT"], "M8[s]"),
+            ["2020-01-02T03:04:05", None],
+            "datetime64[s]: sent as text in ISO 8601",
+            "To have it back as it is here: again.biocolab.pull_metadata(['x'], overwrite=True, "
+            "dtypes={'x': 'datetime64[s]'})",
+        ),
+        (
+            pd.cut([1, 2, 3], 2),
+            ["(0.998, 2.0]", "(0.998, 2.0]", "(2.0, 3.0]"],
+            "intervals, as of pd.cut: sent as text",
+            "To have it back as it is here: again.biocolab.pull_metadata(['x'], overwrite=True, "
+            "dtypes={'x': adata.obs['x'].dtype})",
+        ),
+        (
+            pd.Series([1, "1", None, 2.5], dtype=object),
+            ["1", "1", None, "2.5"],
+            "mixed types (int 1, str 1, float 1): sent as text; 1 label stands for values that differ, such as '1' for "
+            "int and str",
+            "It is text when the study is pulled, too",
+        ),
+        (
+            pd.Series([dt.date(2020, 1, 1), dt.date(2021, 1, 1)], dtype=object),
+            ["2020-01-01", "2021-01-01"],
+            "values (date 2): sent as text",
+            "To have it back as it is here: again.biocolab.pull_metadata(['x'], overwrite=True, "
+            "dtypes={'x': 'datetime64[s]'})",
+        ),
+        (
+            pd.array([2**53 + 1, None], "Int64"),
+            ["9007199254740993", None],
+            "values (int 1): sent as text",
+            "To have it back as it is here: again.biocolab.pull_metadata(['x'], overwrite=True, dtypes={'x': 'Int64'})",
+        ),
+    ],
+)
+def test_what_text_can_carry_is_sent_as_text_with_the_way_back(values, texts, change, fix):
+    verdict = judge(pd.Series(values, name="x"))
+    assert [None if pd.isna(value) else value for value in verdict.column] == texts
+    assert (verdict.change, verdict.fix, verdict.as_text, verdict.problem) == (change, fix, True, "")
+    assert verdict.count == sum(text is not None for text in texts)
+    assert judge(pd.Series(values, name="x"), "var").fix == ""
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        [[1], [2]], [{"a": 1}, None], [{1}, {2}], [(1, 2), "x"], [np.ones(2), 1], [object(), "a"], [b"\xff", b"a"],
+        ["a\0b", "c"], ["\ud800", "c"], ["a\0b", 1], [10**5000, 1.5],
+    ],
+)  # fmt: skip
+def test_what_text_cannot_carry_is_left_out_with_examples_and_a_fix(values):
+    column = pd.Series(values, name="x", dtype=object)
+    verdict = judge(column)
+    assert (verdict.column, verdict.as_text) == (None, False)
+    assert verdict.problem == plain_verdict(column).problem != ""
+    assert verdict.examples
+    assert "adata.obs['x']" in verdict.fix
+
+
+@pytest.mark.parametrize(
+    ("values", "labels"),
+    [
+        (pd.to_datetime(["2020-01-01 10:30", None]), ["2020-01-01T10:30:00", "nan"]),
+        (pd.to_datetime(["2020-01-01", "2020-01-02"]), ["2020-01-01", "2020-01-02"]),
+        (pd.to_timedelta([90, 1], "s"), ["PT1M30S", "PT1S"]),
+        (pd.period_range("2020", periods=2, freq="Q"), ["2020Q1", "2020Q2"]),
+        ([dt.datetime(2020, 1, 1, 1), "x"], ["2020-01-01T01:00:00", "x"]),
+        (pd.Categorical(pd.to_datetime(["2020-01-01"])), ["2020-01-01"]),
+    ],
+)
+def test_batches_are_called_as_their_column_is_sent(values, labels):
+    column = pd.Series(values)
+    assert labels_of(column).tolist() == labels
+    sent = judge(column).column
+    assert [str(label) for label in sent.astype(object).fillna("nan")] == labels

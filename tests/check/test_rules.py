@@ -141,8 +141,18 @@ CASES = {
     ),
     "mixed types": (
         make(obs={"x": [1, "a"]}),
-        Finding("BC201", "error", "obs['x']", "mixed types that h5ad cannot hold (int 1, str 1)", 2,
-                ("a: 1", "b: 'a'"), "Convert it: adata.obs['x'] = adata.obs['x'].astype(str)", InvalidColumn),
+        Finding("BC208", "warning", "obs['x']", "mixed types (int 1, str 1): sent as text", 2,
+                ("a: 1", "b: 'a'"), "It is text when the study is pulled, too", InvalidColumn, changed=True),
+    ),
+    "lists": (
+        make(obs={"x": [[1], [2]]}),
+        Finding("BC201", "warning", "obs['x']", "not sent: values that h5ad cannot hold (list 2)", 2,
+                ("a: [1]",), "Convert it: adata.obs['x'] = adata.obs['x'].astype(str)", InvalidColumn),
+    ),
+    "batches of lists": (
+        (make(obs={"x": [[1], [2]]}), {"batch_key": "x"}),
+        Finding("BC204", "error", "obs['x']", "no labels for batches: values that h5ad cannot hold (list 2)", 2,
+                ("a: [1]",), "Convert it: adata.obs['x'] = adata.obs['x'].astype(str)", InvalidColumn),
     ),
     "booleans with gaps": (
         make(obs={"x": [True, None]}),

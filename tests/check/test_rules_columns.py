@@ -14,20 +14,60 @@ def make(n=2, **obs):
     return AnnData(np.ones((n, 1), np.float32), pd.DataFrame(obs, index=names), pd.DataFrame(index=["g"]))
 
 
-def test_mixed_types_are_told_with_counts_and_first_rows():
+def test_mixed_types_are_sent_as_text_and_told_with_counts_and_first_rows():
     (found,) = bc.check(make(3, x=pd.Series([1, 2, "late"], index=["c0", "c1", "c2"], dtype=object)))
-    assert (found.code, found.path, found.error) == ("BC201", "obs['x']", errors.InvalidColumn)
-    assert found.message == "mixed types that h5ad cannot hold (int 2, str 1)"
+    assert (found.code, found.severity, found.path, found.error) == (
+        "BC208", "warning", "obs['x']", errors.InvalidColumn,
+    )  # fmt: skip
+    assert found.message == "mixed types (int 2, str 1): sent as text"
     assert found.examples == ("c0: 1", "c2: 'late'")
+
+
+def test_a_column_of_lists_is_left_out_and_does_not_stop_anything():
+    report = bc.check(make(x=[[1], [2]]))
+    (found,) = report
+    assert (report.ok, found.code, found.severity, found.path) == (True, "BC201", "warning", "obs['x']")
+    assert found.message == "not sent: values that h5ad cannot hold (list 2)"
     assert found.fix == "Convert it: adata.obs['x'] = adata.obs['x'].astype(str)"
+
+
+@pytest.mark.parametrize("values", [[[1], [2]], pd.to_datetime(["2020", "2021"])])
+def test_a_strict_check_refuses_what_is_left_out_and_what_is_made_text(values):
+    adata = make(x=values)
+    with pytest.raises(errors.InvalidColumn, match=r"(?s)check='strict' refuses.*obs\['x'\]"):
+        adata.biocolab.submit(dry_run=True, check="strict")
+    assert adata.biocolab.submit(dry_run=True).n_obs == 2
 
 
 def test_columns_of_var_are_checked_too():
     adata = make()
     adata.var["when"] = pd.to_datetime(["2020-01-01"])
-    (found,) = bc.check(adata)
-    assert (found.path, found.code) == ("var['when']", "BC201")
-    assert "adata.var['when'].astype(str)" in found.fix
+    adata.var["list"] = [[1]]
+    assert [(found.code, found.path) for found in bc.check(adata)] == [
+        ("BC201", "var['list']"),
+        ("BC208", "var['when']"),
+    ]
+    assert bc.check(adata)[1].fix == ""
+
+
+def test_columns_of_tables_in_obsm_are_checked_too():
+    adata = make()
+    when = pd.to_datetime(["2020-01-01", "2020-01-02"])
+    adata.obsm["t"] = pd.DataFrame({"when": when, "list": [[1], [2]], "n": [1, 2]}, index=adata.obs_names)
+    found = [(found.code, found.path) for found in bc.check(adata).warnings]
+    assert found == [("BC201", "obsm['t']['list']"), ("BC208", "obsm['t']['when']")]
+    plan = adata.biocolab.submit(dry_run=True)
+    assert plan.obsm == ("t",)
+    assert plan.left_out == ("obsm['t']['list'] (values that h5ad cannot hold (list 2))",)
+
+
+def test_dates_are_batches_and_lists_are_none():
+    days = make(4, day=pd.to_datetime(["2020-01-01", "2020-01-01", "2021-01-01", "2021-01-01"]))
+    assert [batch.name for batch in days.biocolab.submit(dry_run=True, batch_key="day").batches] == [
+        "2020-01-01", "2021-01-01",
+    ]  # fmt: skip
+    with pytest.raises(errors.InvalidColumn, match="no labels for batches: values that h5ad cannot hold"):
+        make(x=[[1], [2]]).biocolab.submit(dry_run=True, batch_key="x")
 
 
 def test_what_is_sent_in_another_form_is_noted():

@@ -127,7 +127,7 @@ def test_a_matrix_of_another_shape_is_an_error():
         (np.ones((2, 2, 2)), "3 dimensions"),
         (np.ones((2, 0)), "no columns"),
         (np.array([["a"], ["b"]]), "<U1"),
-        (pd.DataFrame({"x": [1, "a"]}, index=["0", "1"]), "mixed types"),
+        (pd.DataFrame({"x": [[1], "a"]}, index=["0", "1"]), "mixed types"),
         (pd.DataFrame(index=["0", "1"]), "no columns"),
     ],
 )

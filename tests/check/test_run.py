@@ -54,7 +54,7 @@ def test_everything_is_found_at_once():
     with pytest.warns(UserWarning, match="not unique"):
         adata = AnnData(np.array([[np.nan], [1]]), obs, obsm={"X_u": np.array([[np.inf], [1]])})
     assert [found.code for found in bc.check(adata, batch_key="no")] == [
-        "BC101", "BC201", "BC204", "BC302", "BC109", "BC309", "BC313",
+        "BC101", "BC204", "BC302", "BC109", "BC208", "BC309", "BC313",
     ]  # fmt: skip
 
 

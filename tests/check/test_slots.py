@@ -49,7 +49,9 @@ def renamed(*names):
         ("x", renamed("a", 1.5), "column name 1.5 is a float, not text"),
         ("x", renamed(0, "0"), "has columns of the same name"),
         ("x", renamed("a", "a"), "has columns of the same name"),
-        ("x", pd.DataFrame({"a": [1, 2], "b": [1, "c"]}), f"column 'b': {MIXED}"),
+        ("x", pd.DataFrame({"b": [[1], [2]]}), "column 'b': values that h5ad cannot hold (list 2)"),
+        ("x", pd.DataFrame({"a": [1, 2], "b": [[1], [2]]}), ""),
+        ("x", pd.DataFrame({"b": [1, "c"]}), ""),
     ],
 )  # fmt: skip
 def test_an_entry_of_obsm_is_sent_or_the_reason_is_said(key, value, reason):

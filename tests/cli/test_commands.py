@@ -71,6 +71,15 @@ def test_submit_studies_and_pull_are_the_two_roads(file: Path, counts: ad.AnnDat
     assert layer_names(back) == ["lognorm"]
 
 
+def test_submit_sends_the_columns_that_are_named(file: Path) -> None:
+    submitted = answer("submit", file, "--study-id", "by_cli_obs", "--skip-dimred", "--obs", "label", "--obs", "code")
+    study = bc.submission(submitted["task_id"]).study()
+    assert [name for name in study.fields if not name.startswith("Number of ")] == ["code", "label"]
+    unknown = run("submit", file, "--obs", "Label")
+    assert unknown.exit_code != 0
+    assert "did you mean 'label'?" in unknown.output
+
+
 def test_pull_takes_genes_with_commas_and_fields_one_by_one(tmp_path: Path) -> None:
     target = tmp_path / "part.h5ad"
     arguments = ["--genes", "LYZ,CD3D", "--genes", "CD79A", "--fields", "bulk_labels", "--unit", "lognorm"]

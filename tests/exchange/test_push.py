@@ -94,13 +94,14 @@ class TestRoundTrip:
         pushed = pbmc.biocolab.push_metadata(names, study=study)
         back = ad.AnnData(obs=pbmc.obs[[]])
         pulled = back.biocolab.pull_metadata(names, study=study)
-        assert len(pushed.notes) == 1
-        same = [name for name in names if f"{name!r} (" not in pushed.notes[0]]
+        assert pushed.notes[0] == "'said_range': intervals, as of pd.cut: sent as text"
+        assert len(pushed.notes) == 2
+        same = [name for name in names if f"{name!r} (" not in pushed.notes[1]]
         assert same == ["said_whole", "said_real", "said_label"]
         pd.testing.assert_frame_equal(back.obs[same], pbmc.obs[same], check_categorical=False)
-        assert "'said_small' (int32) as int64" in pushed.notes[0]
-        assert "'said_truth' (bool) as category" in pushed.notes[0]
-        assert "'said_grade' (ordered category) as category" in pushed.notes[0]
+        assert "'said_small' (int32) as int64" in pushed.notes[1]
+        assert "'said_truth' (bool) as category" in pushed.notes[1]
+        assert "'said_grade' (ordered category) as category" in pushed.notes[1]
         assert pulled.notes == (
             "'said_truth' has labels 'True' and 'False'; dtypes={'said_truth': 'bool'} makes it bool",
         )
@@ -273,12 +274,12 @@ class TestWhatIsSent:
         assert study.metadata(name)[name].tolist() == list(range(700))
 
     def test_all_that_cannot_be_sent_is_named_at_once(self, pbmc: ad.AnnData, study: Study) -> None:
-        pbmc.obs["bad_when"] = pd.Timestamp("2020-01-01")
+        pbmc.obs["bad_list"] = [[1]] * 700
         pbmc.obs["bad_inf"] = np.inf
         pbmc.obs["good"] = 1
         with pytest.raises(InvalidColumn) as caught:
-            pbmc.biocolab.push_metadata(["bad_when", "bad_inf", "good"], study=study)
-        assert "'bad_when' holds Timestamp" in str(caught.value)
+            pbmc.biocolab.push_metadata(["bad_list", "bad_inf", "good"], study=study)
+        assert "'bad_list' holds list" in str(caught.value)
         assert "'bad_inf' holds infinite" in str(caught.value)
         with pytest.raises(InvalidColumn, match=r"obs has no columns 'goood' \(did you mean 'good'"):
             pbmc.biocolab.push_metadata(["good", "goood"], study=study)

@@ -86,9 +86,16 @@ def test_indexes_of_other_kinds_become_text():
         assert (shadow.index.tolist(), shadow.index.dtype, changes) == (["b", "a"], object, [])
 
 
-def test_a_column_that_cannot_be_written_is_an_error_with_its_place():
-    with pytest.raises(InvalidColumn, match=r"obs\['x'\]: mixed types.*astype\(str\)"):
-        shadow_frame(pd.DataFrame({"x": [1, "a"]}), "obs")
+def test_a_column_that_nothing_can_hold_is_left_out_and_others_are_made_text():
+    frame = pd.DataFrame({"x": [[1], [2]], "n": [1, 2], "m": [1, "a"]})
+    shadow, changes = shadow_frame(frame, "obs")
+    assert list(shadow.columns) == ["n", "m"]
+    assert (shadow["n"].tolist(), shadow["m"].tolist()) == ([1, 2], ["1", "a"])
+    assert changes[0] == "obs['m']: mixed types (int 1, str 1): sent as text"
+    assert frame["m"].tolist() == [1, "a"]
+
+
+def test_a_column_name_that_cannot_be_written_is_an_error():
     with pytest.raises(InvalidColumn, match=r"obs: the column name \('a', 'b'\) is a tuple, not text"):
         shadow_frame(pd.DataFrame({"x": [1]}).set_axis(pd.Index([("a", "b")], tupleize_cols=False), axis=1), "obs")
 
@@ -122,7 +129,7 @@ def test_keys_that_a_server_would_give_to_what_it_computes_are_sent_under_names_
         (np.ones((3, 0)), "no columns"),
         (np.ones((3, 1), complex), "complex128"),
         (np.array([["a"], ["b"], ["c"]]), "<U1"),
-        (pd.DataFrame({"x": [1, "a", 2]}, index=["0", "1", "2"]), "mixed types"),
+        (pd.DataFrame({"x": [[1], [2], [3]]}, index=["0", "1", "2"]), "column 'x': values that h5ad cannot hold"),
         (pd.DataFrame({None: [1, 2, 3]}, index=["0", "1", "2"]), "is a NoneType, not text"),
         (pd.DataFrame({0: [1, 2, 3], "0": 1}, index=["0", "1", "2"]), "columns of the same name"),
         (pd.DataFrame(index=["0", "1", "2"]), "no columns"),

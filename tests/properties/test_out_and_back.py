@@ -196,8 +196,10 @@ def test_names_of_columns_and_keys_are_undone_from_the_file_alone(adata: ad.AnnD
     if plan_of(adata) is None:
         return
     again = there_and_back(adata)
-    assert [unescaped(name) for name in again.obs.columns] == [str(name) for name in adata.obs.columns]
-    assert [unescaped(name) for name in again.var.columns] == [str(name) for name in adata.var.columns]
+    left = {found.path for found in bc.check(adata) if found.code == "BC201"}
+    for where in ("obs", "var"):
+        sent = [str(name) for name in getattr(adata, where).columns if f"{where}[{name!r}]" not in left]
+        assert [unescaped(name) for name in getattr(again, where).columns] == sent
     assert {unescaped(key, embedding=True) for key in again.obsm} <= set(adata.obsm)
 
 
