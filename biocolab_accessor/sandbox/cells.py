@@ -11,6 +11,8 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import sparse
 
+from biocolab_accessor.precision import numbers, shared_dtype
+
 __all__ = ["PLACES", "Cells", "ProcessingError", "cell_totals", "join_batches", "keep_cells", "lognorm"]
 
 PLACES = ("spatial", "X_spatial")
@@ -102,6 +104,13 @@ def join_batches(batches: Sequence[tuple[str, Cells]]) -> Cells:
         if len(categorical) == len(dtypes):
             order = dict.fromkeys(label for dtype in categorical for label in dtype.categories)
             obs[name] = pd.Categorical(obs[name].astype(object), categories=list(order))
+        elif all(dtype.kind in "iuf" for dtype in dtypes):
+            parts = [frame[name] if name in frame else pd.Series(np.nan, frame.index) for frame in frames]
+            if shared_dtype([part for part in parts if part.notna().any()], gaps=obs[name].hasnans) != "":
+                # pandas would round them to floats.
+                values = [None if pd.isna(value) else value for part in parts for value in part.tolist()]
+                exact = numbers(values)
+                obs[name] = pd.Series(values, dtype=object) if exact is None else exact
     if "Batch" not in obs:
         obs.insert(0, "Batch", pd.Series(pd.Categorical(labels, categories=list(dict.fromkeys(labels)))))
     shared = set.intersection(*(set(cells.obsm) for _, cells in batches))

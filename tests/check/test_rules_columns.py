@@ -62,7 +62,7 @@ def test_a_batch_column_that_is_no_name_is_an_error(key):
 
 
 def test_cells_without_a_batch_are_an_error():
-    (found,) = bc.check(make(sample=["a", None]), batch_key="sample")
+    (found,) = bc.check(make(sample=["a", None]), batch_key="sample").errors
     assert (found.path, found.count, found.examples) == ("obs['sample']", 1, ("'c1'",))
     with pytest.raises(errors.InvalidColumn, match="1 cell without a batch"):
         bc.check(make(sample=["a", None]), batch_key="sample").raise_for_errors()
