@@ -35,11 +35,14 @@ def changed_values(context: Context) -> Iterator[Finding]:
 
 @rule("BC205", "note")
 def order_of_labels(context: Context) -> Iterator[Finding]:
-    """The servers keep labels, and not the order in which a category has them."""
+    """The servers keep labels as text, and not the order in which a category has them."""
     for path, verdict in context.verdicts:
         column = verdict.column
         if path.startswith("obs[") and column is not None and isinstance(column.dtype, pd.CategoricalDtype):
             labels = [str(label) for label in column.cat.categories]
+            kind = column.cat.categories.dtype
+            if len(labels) and getattr(kind, "kind", "O") != "O":
+                yield found(path, f"labels that are {kind}; the servers have them as text")
             if column.cat.ordered and len(labels) > 1:
                 yield found(path, f"ordered labels ({' < '.join(labels[:3])}{' < …' if len(labels) > 3 else ''}); "
                             "the servers keep no order")  # fmt: skip
