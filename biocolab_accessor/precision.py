@@ -6,7 +6,8 @@ number of 64 bits and every finite float64, exactly. Embeddings, matrices and th
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -14,10 +15,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import DTypeLike, NDArray
 
-__all__ = ["Loss", "Wire", "carried", "integers", "kept", "loss", "numbers", "shared_dtype"]
+__all__ = ["Loss", "Wire", "carried", "integers", "kept", "loss", "numbers", "numbers_in", "shared_dtype"]
 
 Wire = Literal["json", "float32"]
 
+_NUMBER = re.compile(r"-?(?:0|[1-9][0-9]{0,17})(?:\.[0-9]*)?(?:[eE][+-]?[0-9]+)?|-?\.[0-9]+")
 _EXACT = 2**53  # up to which float64 holds every whole number
 
 
@@ -183,6 +185,25 @@ def numbers(values: Sequence[float | None]) -> pd.Series | None:
     if any(int(float(value)) != value for value in large) and all(-(2**63) <= value < 2**64 for value in large):
         return None
     return pd.Series(values, dtype=np.float64)
+
+
+def numbers_in(texts: Iterable[str]) -> list[float] | None:
+    """Texts as the numbers that they are, read exactly (pandas' own reading may be off by the last digit).
+
+    None where one of them is no number as programs write it. What begins with a zero, or has more digits than a number
+    keeps, is a label.
+
+    Examples
+    --------
+    >>> numbers_in(["1", "0.1", "1e-05"]), numbers_in(["007", "1"])
+    ([1, 0.1, 1e-05], None)
+    """
+    found: list[float] = []
+    for text in texts:
+        if _NUMBER.fullmatch(text) is None:
+            return None
+        found.append(int(text) if text.removeprefix("-").isdecimal() else float(text))
+    return found
 
 
 def shared_dtype(columns: Sequence[pd.Series], *, gaps: bool) -> str | None:

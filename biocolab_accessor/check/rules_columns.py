@@ -80,7 +80,7 @@ def otherwise_in_bioflex(context: Context) -> Iterator[Finding]:
             numbers[path] = lost
     if numbers:
         count = sum(lost.count for lost in numbers.values())
-        message = f"read through BioFlex, which has float32, {counted(count, 'number')} differ"
+        message = f"read through BioFlex these are float32, which changes {counted(count, 'number')}"
         examples = tuple(f"{lost.example} in {path}" for path, lost in list(numbers.items())[:3])
         yield found(", ".join(numbers), message, count=count, examples=examples)
     if truths:

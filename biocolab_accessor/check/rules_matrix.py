@@ -216,7 +216,7 @@ def narrowed_on_servers(context: Context) -> Iterator[Finding]:
             if not np.can_cast(value.dtype, np.float32):
                 yield found(path, f"sent as {value.dtype}; {message}", count=int(np.prod(value.shape)))
         elif lost := loss(value, np.float32):
-            text = f"sent as {value.dtype}; {message}: {counted(lost.count, 'value')} are rounded there"
+            text = f"sent as {value.dtype}; {message}, which rounds {counted(lost.count, 'value')}"
             yield found(path, text, count=lost.count, examples=(lost.example,))
 
 

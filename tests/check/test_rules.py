@@ -284,7 +284,7 @@ CASES = {
     "coordinates of more digits than the servers keep": (
         make(COUNTS, obsm={"X_u": np.array([[0.5, 0.1], [2**24, 0.7]])}),
         Finding("BC313", "note", "obsm['X_u']",
-                "sent as float64; the servers keep float32, about seven digits: 2 values are rounded there", 2,
+                "sent as float64; the servers keep float32, about seven digits, which rounds 2 values", 2,
                 ("0.1 as 0.10000000149011612",)),
     ),
     "truth values as coordinates": (
@@ -294,7 +294,7 @@ CASES = {
     "numbers of more digits than BioFlex has": (
         make(obs={"n": [2**24 + 1, 7], "f": [0.5, 0.1], "s": [0.5, 0.25]}),
         Finding("BC209", "note", "obs['n'], obs['f']",
-                "read through BioFlex, which has float32, 2 numbers differ", 2,
+                "read through BioFlex these are float32, which changes 2 numbers", 2,
                 ("16777217 as 16777216 in obs['n']", "0.1 as 0.10000000149011612 in obs['f']")),
     ),
     "ids among symbols": (

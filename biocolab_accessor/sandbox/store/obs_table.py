@@ -187,7 +187,8 @@ class ObsTable:
             full: list[Any] = [None] * len(barcodes)
             for row, value in zip(rows.tolist(), values, strict=True):
                 full[row] = value
-            if all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
+            kinds = {type(value) for value in values if value is not None}
+            if kinds <= {int, float}:
                 added[name] = _numbers(name, full)
             else:
                 labels = [None if value is None else str(value) for value in full]
