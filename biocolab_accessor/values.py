@@ -13,6 +13,7 @@ from pandas.api.types import is_bool_dtype, is_numeric_dtype
 
 from biocolab_accessor.errors import InvalidColumn
 from biocolab_accessor.naming import quoted
+from biocolab_accessor.precision import carried, loss
 
 __all__ = ["encode", "is_plain", "labelled", "table_of", "text_index"]
 
@@ -87,20 +88,24 @@ def _utf8(texts: list[str], name: Any) -> list[str]:
 
 
 def _numbers(present: pd.Series, name: Any) -> list[Any]:
-    values = present.to_numpy()
-    if values.dtype == object:  # older pandas gives nullable numbers as objects
-        values = np.array(values.tolist())
-    if values.dtype.kind not in "iuf" or values.dtype.itemsize > np.dtype(np.float64).itemsize:
-        dtype = present.dtype
+    dtype = present.dtype
+    # Older pandas gives nullable numbers as objects, of which NumPy makes floats where some are beyond int64.
+    values = (
+        present.to_numpy() if isinstance(dtype, np.dtype) else present.to_numpy(getattr(dtype, "numpy_dtype", None))
+    )
+    if values.dtype.kind == "f" and values.dtype.itemsize > np.dtype(np.float64).itemsize:
+        if lost := loss(values, np.float64):
+            msg = (
+                f"column {quoted(name)} holds {lost.count:,} numbers with more digits than the protocol carries, such "
+                f"as {lost.example}: convert it to float64 or text"
+            )
+            raise InvalidColumn(msg)
+        values = values.astype(np.float64)
+    if values.dtype.kind not in "iuf":
         msg = f"column {quoted(name)} holds {dtype}, which the protocol cannot carry: convert it to float64 or text"
         raise InvalidColumn(msg)
-    if values.dtype.kind == "f" and not np.isfinite(values).all():
+    if not carried(values, "json").all():
         msg = f"column {quoted(name)} holds infinite numbers, which the protocol cannot carry: replace them"
-        raise InvalidColumn(msg)
-    if values.dtype.kind == "u" and len(values) and int(values.max()) >= 2**63:
-        msg = (
-            f"column {quoted(name)} holds whole numbers of 2⁶³ and more, which servers cannot keep: convert it to text"
-        )
         raise InvalidColumn(msg)
     listed: list[Any] = values.tolist()
     return listed

@@ -57,9 +57,10 @@ class Exchange(AnnDataPart):
         Nothing else is touched, and nothing at all where an error is raised. A view becomes an object of its own, as
         with any assignment to a view.
 
-        Labels become categories, numbers int64, float64 (float32 from BioFlex) or bool. Cells that the study does not
-        have get a missing value, for which whole numbers become float64 (Int64 from 2⁵³ on) and bools ``boolean``. A
-        column that is replaced keeps its dtype where that holds every value exactly. The report says what differs.
+        Labels become categories, numbers int64 (uint64 from 2⁶³ on), float64 (float32 from BioFlex) or bool. Cells that
+        the study does not have get a missing value, for which whole numbers become float64 (Int64 from 2⁵³ on, UInt64
+        from 2⁶³ on) and bools ``boolean``. A column that is replaced keeps its dtype where that holds every value
+        exactly. The report says what differs.
 
         Parameters
         ----------

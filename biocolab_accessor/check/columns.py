@@ -12,7 +12,9 @@ import pandas as pd
 
 from biocolab_accessor.column_text import TextForm, as_text, needs_text
 from biocolab_accessor.escape import key_as_text, unwritable_text
-from biocolab_accessor.naming import natural_key, quoted
+from biocolab_accessor.naming import counted, natural_key, quoted
+from biocolab_accessor.precision import integers as whole_numbers
+from biocolab_accessor.precision import loss
 
 __all__ = [
     "Verdict",
@@ -178,8 +180,12 @@ def numeric_verdict(column: pd.Series, where: str) -> Verdict:
         return Verdict(column)
     if dtype.kind == "f":
         wider = np.dtype(np.float32 if dtype.itemsize == 2 else np.float64)
-        change = "" if dtype.itemsize == 2 else f"{dtype}: sent as float64"
-        return Verdict(column.astype(wider), change, count=len(column))
+        if dtype.itemsize == 2:
+            return Verdict(column.astype(wider))
+        lost = loss(column.to_numpy(), wider)
+        rounded = f", which rounds {counted(lost.count, 'value')} ({lost.example})" if lost else ""
+        with np.errstate(over="ignore", under="ignore"):
+            return Verdict(column.astype(wider), f"{dtype}: sent as float64{rounded}", count=len(column))
     return _refused(column, where, f"holds {dtype}, which h5ad cannot hold")
 
 
@@ -270,10 +276,9 @@ def _numbers(column: pd.Series, missing: pd.Series, where: str) -> Verdict:
     whole, number = len(integers) == len(present), int(missing.sum())
     least, most = min(integers, default=0), max(integers, default=0)
     if whole and not number:
-        for dtype in (np.int64, np.uint64):
-            limits = np.iinfo(dtype)
-            if limits.min <= least and most <= limits.max:
-                return Verdict(pd.Series(np.array(integers, dtype=dtype), index=column.index))
+        array = whole_numbers(integers)
+        if array is not None:
+            return Verdict(pd.Series(array, index=column.index))
     inexact = [value for value in (least, most) if not _is_exact(value)] or [v for v in integers if not _is_exact(v)]
     if inexact:
         problem = f"whole numbers such as {_shown(inexact[0])}, which no float holds exactly"

@@ -12,6 +12,7 @@ from biocolab_accessor.check.report import Finding
 from biocolab_accessor.check.rules import Context, found, rule
 from biocolab_accessor.errors import InvalidColumn
 from biocolab_accessor.naming import counted, did_you_mean, listing, quoted
+from biocolab_accessor.precision import Loss, loss
 
 _MOST_CATEGORIES = 65_535
 
@@ -43,11 +44,14 @@ def values_made_text(context: Context) -> Iterator[Finding]:
 
 @rule("BC205", "note")
 def order_of_labels(context: Context) -> Iterator[Finding]:
-    """The servers keep labels, and not the order in which a category has them."""
+    """The servers keep labels as text, and not the order in which a category has them."""
     for path, verdict in context.verdicts:
         column = verdict.column
         if path.startswith("obs[") and column is not None and isinstance(column.dtype, pd.CategoricalDtype):
             labels = [str(label) for label in column.cat.categories]
+            kind = column.cat.categories.dtype
+            if len(labels) and getattr(kind, "kind", "O") != "O":
+                yield found(path, f"labels that are {kind}; the servers have them as text")
             if column.cat.ordered and len(labels) > 1:
                 yield found(path, f"ordered labels ({' < '.join(labels[:3])}{' < …' if len(labels) > 3 else ''}); "
                             "the servers keep no order")  # fmt: skip
@@ -65,6 +69,35 @@ def infinite_numbers(context: Context) -> Iterator[Finding]:
             names = tuple(quoted(name) for name in column.index[infinite][:3])
             message = f"infinite numbers in {counted(number, 'cell')}; the servers have NaN there"
             yield found(path, message, count=number, examples=names, fix="Replace them in a copy by finite ones")
+
+
+@rule("BC209", "note")
+def otherwise_in_bioflex(context: Context) -> Iterator[Finding]:
+    """BBrowserX and Talk2Data carry numbers and truth values as they are; BioFlex has float32 and labels."""
+    numbers: dict[str, Loss] = {}
+    truths, gaps = [], []
+    for path, verdict in context.verdicts:
+        column = verdict.column
+        if not path.startswith("obs[") or column is None:
+            continue
+        if isinstance(column.dtype, pd.CategoricalDtype):
+            if column.isna().any():
+                gaps.append(path)
+        elif column.dtype == np.bool_:
+            truths.append(path)
+        elif lost := loss(column.to_numpy(), np.float32):
+            numbers[path] = lost
+    if numbers:
+        count = sum(lost.count for lost in numbers.values())
+        message = f"read through BioFlex these are float32, which changes {counted(count, 'number')}"
+        examples = tuple(f"{lost.example} in {path}" for path, lost in list(numbers.items())[:3])
+        yield found(", ".join(numbers), message, count=count, examples=examples)
+    if truths:
+        message = "read through BioFlex, truth values are labels 'True' and 'False'"
+        yield found(", ".join(truths), message, count=len(truths))
+    if gaps:
+        message = "read through BioFlex, which has no missing labels, cells without one have a label for that"
+        yield found(", ".join(gaps), message, count=len(gaps))
 
 
 @rule("BC203", "warning")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
+from scipy import sparse
 
 from biocolab_accessor.blocks import Slot, filled_slots, source_of
 from biocolab_accessor.bounds import NO_CAP
@@ -13,9 +14,10 @@ from biocolab_accessor.check.counts import is_named_counts
 from biocolab_accessor.check.places import first_places
 from biocolab_accessor.check.report import Finding
 from biocolab_accessor.check.rules import Context, found, rule
-from biocolab_accessor.check.slots import is_table
+from biocolab_accessor.check.slots import is_table, unsendable
 from biocolab_accessor.errors import EmptyAnnData, InvalidValues
 from biocolab_accessor.naming import counted, quoted
+from biocolab_accessor.precision import loss
 
 _LARGEST_FLOAT32_INTEGER = 2**24
 # Of log-normalised values next to none is whole but by chance; of counts with a few fractions most are.
@@ -154,7 +156,9 @@ def gaps_in_embeddings(context: Context) -> Iterator[Finding]:
     for key in context.adata.obsm:
         value = context.adata.obsm[key]
         if isinstance(value, np.ndarray) and value.dtype.kind == "f" and value.size:
-            cells = int((~np.isfinite(value.reshape(len(value), -1))).any(axis=1).sum())
+            with np.errstate(over="ignore"):  # on the servers they are float32
+                there = value.reshape(len(value), -1).astype(np.float32)
+            cells = int((~np.isfinite(there)).any(axis=1).sum())
             if cells:
                 fix = "Leave the key out of a copy, or fill it"
                 message = f"NaN or infinite coordinates of {counted(cells, 'cell')}"
@@ -201,16 +205,19 @@ def overflow(context: Context) -> Iterator[Finding]:
 def narrowed_on_servers(context: Context) -> Iterator[Finding]:
     """Files keep every digit, the servers seven of them."""
     choice = context.choice
-    paths = [
-        f"obsm[{quoted(key, escape=True)}]"
-        for key, value in context.adata.obsm.items()
-        if not is_table(value) and getattr(value, "dtype", None) == np.float64
-    ]
+    message = "the servers keep float32, about seven digits"
     if choice and choice.input_matrix_type == "normalized" and not choice.chosen.fits_float32:
-        paths.insert(0, str(choice.slot))
-    if paths:
-        message = "sent with all digits of float64; the servers keep float32, about seven digits"
-        yield found(", ".join(paths), message, count=len(paths))
+        yield found(str(choice.slot), f"sent with all digits of float64; {message}")
+    for key, value in context.adata.obsm.items():
+        path = f"obsm[{quoted(key, escape=True)}]"
+        if unsendable(key, value) or is_table(value) or sparse.issparse(value):
+            continue  # of which BC504 and BC505 tell
+        if not isinstance(value, np.ndarray):
+            if not np.can_cast(value.dtype, np.float32):
+                yield found(path, f"sent as {value.dtype}; {message}", count=int(np.prod(value.shape)))
+        elif lost := loss(value, np.float32):
+            text = f"sent as {value.dtype}; {message}, which rounds {counted(lost.count, 'value')}"
+            yield found(path, text, count=lost.count, examples=(lost.example,))
 
 
 @rule("BC315", "error", InvalidValues)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import h5py
+import numpy as np
 import pandas as pd
 from anndata import AnnData
 from scipy import sparse
@@ -75,6 +76,15 @@ def no_coordinates(context: Context) -> Iterator[Finding]:
     if keys:
         message = "written into the file; servers take embeddings from arrays only, so it does not come back from there"
         yield found(", ".join(f"obsm[{quoted(key, escape=True)}]" for key in keys), message, count=len(keys))
+
+
+@rule("BC506", "note", changed=True)
+def truth_values(context: Context) -> Iterator[Finding]:
+    """Servers take embeddings from arrays of numbers."""
+    for key, value in context.adata.obsm.items():
+        dense = not is_table(value) and not sparse.issparse(value)
+        if dense and getattr(value, "dtype", None) == np.bool_ and not unsendable(key, value):
+            yield found(f"obsm[{quoted(key, escape=True)}]", "truth values: sent as 0 and 1", count=value.shape[1])
 
 
 def misfits(adata: AnnData) -> list[Finding]:

@@ -30,7 +30,7 @@ def is_table(value: Any) -> bool:
 def unsendable(key: Any, value: Any) -> str:
     """Why an entry of obsm is not sent; empty where it is.
 
-    Numeric arrays of two dimensions, sparse matrices and tables are.
+    Arrays of numbers or truth values in two dimensions, sparse matrices and tables are.
 
     Parameters
     ----------

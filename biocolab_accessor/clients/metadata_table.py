@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,12 +12,11 @@ import pandas as pd
 from biocolab_accessor.errors import InvalidArgument, InvalidColumn, InvalidFile, InvalidNames
 from biocolab_accessor.escape import is_barcodes
 from biocolab_accessor.naming import listing
+from biocolab_accessor.precision import numbers, numbers_in
 from biocolab_accessor.values import encode
 
 __all__ = ["columns_on_the_wire", "read_table"]
 
-# A number as programs write it. What begins with a zero, or has more digits than a number keeps, is a label.
-_NUMBER = re.compile(r"-?(?:0|[1-9][0-9]{0,17})(?:\.[0-9]*)?(?:[eE][+-]?[0-9]+)?|-?\.[0-9]+")
 _MISSING = frozenset({"", "NA", "NaN", "nan"})
 
 
@@ -113,12 +111,13 @@ def _typed(texts: pd.Series) -> pd.Series:
     """Numbers where all are; the column as it is else, with nothing where a cell is empty."""
     absent = texts.isin(_MISSING).to_numpy()
     present = texts[~absent]
-    if not len(present) or not present.map(lambda text: _NUMBER.fullmatch(text) is not None).all():
+    written = numbers_in(present)
+    column = None if written is None else numbers(written)
+    if column is None or not len(present):
         return texts.mask(texts == "")
-    numbers = pd.to_numeric(present)
     if not absent.any():
-        return numbers
+        return column.set_axis(texts.index)
     # Kinds that know missing values: whole numbers stay whole.
-    column = pd.Series(pd.NA, index=texts.index, dtype="Int64" if numbers.dtype.kind == "i" else "Float64")
-    column.iloc[np.flatnonzero(~absent)] = numbers.to_numpy()
-    return column
+    filled = pd.Series(pd.NA, index=texts.index, dtype="Int64" if column.dtype.kind == "i" else "Float64")
+    filled.iloc[np.flatnonzero(~absent)] = column.to_numpy()
+    return filled

@@ -13,6 +13,7 @@ from pandas.api.types import is_bool_dtype, is_complex_dtype, is_integer_dtype, 
 from biocolab_accessor.column_text import category_texts
 from biocolab_accessor.errors import InvalidColumn
 from biocolab_accessor.naming import listing, quoted
+from biocolab_accessor.precision import kept
 from biocolab_accessor.text_values import parsed
 
 __all__ = ["TRUTH", "restore", "take", "travels_as_text"]
@@ -27,7 +28,7 @@ _WHOLE = re.compile(r"-?\d{1,99}")
 def take(column: pd.Series, rows: NDArray[np.intp]) -> pd.Series:
     """Some rows of a column that came; -1 gives a missing value.
 
-    Where values are missing, categories stay, numbers become float64 (Int64 where float64 could not tell them apart)
+    Where values are missing, categories stay, numbers become float64 (Int64 or UInt64 where float64 does not hold them)
     and booleans pandas' nullable ``boolean``.
 
     Parameters
@@ -41,6 +42,8 @@ def take(column: pd.Series, rows: NDArray[np.intp]) -> pd.Series:
     if isinstance(column.dtype, pd.CategoricalDtype):
         codes = np.append(column.cat.codes.to_numpy(), -1)[rows]
         return pd.Series(pd.Categorical.from_codes(codes, dtype=column.dtype))
+    if not isinstance(column.dtype, np.dtype):  # whole numbers of which some are missing already
+        return pd.Series(column.array.take(rows, allow_fill=True))
     values = column.to_numpy()
     if not lacking.any():
         return pd.Series(values[rows])
@@ -175,15 +178,27 @@ def _as_number(column: pd.Series, wanted: Any) -> pd.Series:
         nullable = name.replace("uint", "UInt") if wanted.kind == "u" else name.replace("int", "Int")
         msg = f"{int(missing.sum()):,} cells have no value, which {name} cannot hold: give '{nullable}'"
         raise InvalidColumn(msg)
-    try:
-        with np.errstate(over="ignore", invalid="ignore"):
+    # A cast back tells nothing of what wraps: -1 in uint64 is -1 again in int64.
+    present = column[~missing]
+    values, target = present.to_numpy(_number_dtype(column.dtype)), _number_dtype(wanted)
+    same = kept(values, target) if target.kind in "biuf" else None
+    if same is None or same.all():
+        try:
             cast = column.astype(wanted)
-            same = np.asarray((cast.astype(column.dtype) == column).fillna(value=True), bool) | missing
-    except (TypeError, ValueError, OverflowError) as error:
-        msg = f"values that came as {column.dtype} cannot become {wanted}"
-        raise InvalidColumn(msg) from error
+            if same is None:  # Arrow's decimals and the like, which do not wrap
+                same = np.asarray(cast[~missing].astype(column.dtype) == present, bool)
+        except (TypeError, ValueError, OverflowError) as error:
+            msg = f"values that came as {column.dtype} cannot become {wanted}"
+            raise InvalidColumn(msg) from error
     if not same.all():
-        examples = listing(column[~same].tolist(), limit=3)
+        examples = listing(present[~same].tolist(), limit=3)
         msg = f"{int((~same).sum()):,} values would change in {wanted}, such as {examples}"
         raise InvalidColumn(msg)
     return cast
+
+
+def _number_dtype(dtype: Any) -> np.dtype[Any]:
+    """The dtype in NumPy of a dtype of numbers; of Arrow's decimals and the like objects."""
+    if isinstance(dtype, pd.SparseDtype):
+        return np.dtype(dtype.subtype)
+    return np.dtype(dtype if isinstance(dtype, np.dtype) else getattr(dtype, "numpy_dtype", object))

@@ -13,6 +13,7 @@ from biocolab_accessor.errors import InvalidResponse, UnknownField
 from biocolab_accessor.escape import is_barcodes
 from biocolab_accessor.given import given_names
 from biocolab_accessor.naming import did_you_mean, listing, natural_key
+from biocolab_accessor.precision import numbers
 from biocolab_accessor.values import labelled, text_index
 
 ObsColumn = pd.Series | pd.Categorical
@@ -39,11 +40,12 @@ def categorical(codes: NDArray[np.uint16], categories: Sequence[str]) -> pd.Cate
 
 
 def column(values: Sequence[Any]) -> ObsColumn:
-    """A JSON column as an obs column: bool, int64, float64, or a Categorical of strings.
+    """A JSON column as an obs column: bool, int64, uint64, float64, or a Categorical of strings.
 
     The JSON type decides, never what a text looks like: ``"001"`` stays a string. ``null`` is missing: NaN in numbers
-    (which makes whole numbers floats), no category in strings and booleans. The order of categories does not travel;
-    they are in the natural one, as anndata has it, with cluster 2 before cluster 10.
+    (which makes whole numbers floats, or Int64 where floats would not be exact), no category in strings and booleans.
+    Numbers that no dtype holds exactly, such as -1 and 2⁶⁴-1 in one column, are labels. The order of categories does
+    not travel; they are in the natural one, as anndata has it, with cluster 2 before cluster 10.
 
     Parameters
     ----------
@@ -60,15 +62,15 @@ def column(values: Sequence[Any]) -> ObsColumn:
     if kinds & {list, dict}:
         msg = "a metadata column holds lists or objects in place of values"
         raise InvalidResponse(msg)
-    complete = len(present) == len(values)
     if present and kinds <= {int, float}:
-        whole = complete and kinds == {int} and all(-(2**63) <= value < 2**63 for value in present)
         try:
-            return pd.Series(values, dtype=np.int64 if whole else np.float64)
+            found = numbers(values)
         except OverflowError as error:
             msg = "a metadata column holds a number beyond what a float holds"
             raise InvalidResponse(msg) from error
-    if kinds == {bool} and complete:
+        if found is not None:
+            return found
+    if kinds == {bool} and len(present) == len(values):
         return pd.Series(values, dtype=bool)
     if not present:
         return pd.Series(np.full(len(values), np.nan))

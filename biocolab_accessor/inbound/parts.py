@@ -83,7 +83,7 @@ class StudyParts:
         with instead(_OF_FIELDS):
             found = self.source.metadata([sent[name] for name in fields], lambda: self.barcodes)
         columns: dict[str, Any] = {
-            names[name]: column if isinstance(column, pd.Categorical) else column.to_numpy()
+            names[name]: column if isinstance(column, pd.Categorical) else _values(column)
             for name, column in found.items()
         }
         frame = pd.DataFrame(dict(enumerate(columns.values())), index=text_index(self.barcodes))
@@ -122,3 +122,8 @@ class StudyParts:
             if name not in self._names:
                 self._names[name] = fetch()
             return self._names[name]
+
+
+def _values(column: pd.Series) -> Any:
+    """Numbers without their index; whole numbers of which some are missing as they are."""
+    return column.to_numpy() if isinstance(column.dtype, np.dtype) else column.array

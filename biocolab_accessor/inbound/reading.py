@@ -157,7 +157,8 @@ class Reading:
         -------
         pandas.DataFrame
             Indexed by barcode. Labels are Categorical, made from codes where the server sends codes; numbers are
-            float32 from BioFlex (that is what it sends), int64, float64 or bool from BBrowserX and Talk2Data.
+            float32 from BioFlex (that is what it sends), int64 (uint64 from 2⁶³ on), float64 or bool from BBrowserX
+            and Talk2Data. Whole numbers from 2⁵³ on that some cells lack are Int64 or UInt64.
 
         Raises
         ------

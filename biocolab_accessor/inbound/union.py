@@ -10,7 +10,7 @@ import anndata
 import numpy as np
 import pandas as pd
 from anndata import AnnData
-from pandas.api.types import is_bool_dtype, is_integer_dtype
+from pandas.api.types import is_bool_dtype
 
 from biocolab_accessor.errors import InvalidArgument
 from biocolab_accessor.escape import escaped
@@ -18,13 +18,12 @@ from biocolab_accessor.inbound.metadata import unique_names
 from biocolab_accessor.inbound.provenance import KEY as PROVENANCE
 from biocolab_accessor.naming import listing
 from biocolab_accessor.notice import notice
+from biocolab_accessor.precision import shared_dtype
 from biocolab_accessor.values import text_index
 
 __all__ = ["Join", "expect_join", "union"]
 
 Join = Literal["inner", "outer"]
-
-_EXACT = 2**53
 
 
 def expect_join(join: str) -> None:
@@ -96,24 +95,34 @@ def _tell_features_apart(parts: Sequence[AnnData]) -> None:
 
 def _even_columns(parts: Sequence[AnnData], join: Join) -> None:
     """Columns of one name in one kind: pandas would make objects of labels beside numbers, which no file holds."""
-    mixed = []
+    mixed, inexact = [], []
     for name in dict.fromkeys(name for part in parts for name in part.obs.columns):
         having = [part for part in parts if name in part.obs.columns]
         if join == "inner" and len(having) < len(parts):
             continue
         kinds = {_kind(part.obs[name]) for part in having}
-        known = kinds - {""}
-        if len(known) > 1:
+        known, gaps = kinds - {""}, "" in kinds or len(having) < len(parts)
+        present = [part.obs[name] for part in having if _kind(part.obs[name])]
+        dtype: str | None = ""
+        if known == {"truth"}:
+            dtype = "boolean" if gaps else ""
+        elif known == {"numbers"}:
+            dtype = shared_dtype(present, gaps=gaps)
+            if dtype is None:
+                inexact.append(name)
+        elif len(known) > 1:
             mixed.append(name)
-        if "labels" in known or len(known) > 1:
+        if "labels" in known or len(known) > 1 or dtype is None:
             for part in having:
                 part.obs[name] = _as_labels(part.obs[name])
-        elif "" in kinds or len(having) < len(parts):
-            nullable = _nullable([part.obs[name] for part in having])
-            for part in having if nullable else ():
-                part.obs[name] = part.obs[name].astype(nullable)
+        elif dtype:
+            for part in having:
+                part.obs[name] = part.obs[name].astype(dtype)
     if mixed:
         msg = f"columns {listing(mixed)} are not of one kind in all studies: numbers and bools became labels in them"
+        notice(msg)
+    if inexact:
+        msg = f"columns {listing(inexact)} hold numbers that no dtype holds for all studies: they became labels"
         notice(msg)
 
 
@@ -124,15 +133,6 @@ def _kind(column: pd.Series) -> str:
     if column.isna().all():
         return ""
     return "truth" if is_bool_dtype(column.dtype) else "numbers"
-
-
-def _nullable(columns: Sequence[pd.Series]) -> str:
-    """The dtype in which values stay exact beside cells that have none; empty where floats do it."""
-    present = [column for column in columns if _kind(column)]
-    if present and all(is_bool_dtype(column.dtype) for column in present):
-        return "boolean"
-    whole = all(is_integer_dtype(column.dtype) for column in present)
-    return "Int64" if whole and any((~column.between(-_EXACT, _EXACT)).any() for column in present) else ""
 
 
 def _as_labels(column: pd.Series) -> pd.Series:

@@ -113,6 +113,8 @@ class ShadowObsm(NamedTuple):
 def shadow_obsm(adata: AnnData) -> ShadowObsm:
     """Stand-ins of what h5ad can hold of obsm: numeric arrays of two dimensions, sparse matrices and tables.
 
+    Truth values become 0 and 1: servers take embeddings from arrays of numbers only.
+
     Parameters
     ----------
     adata
@@ -148,6 +150,8 @@ def _plain_array(key: str, value: Any, changes: list[str]) -> Any:
     for load in ("compute", "to_memory"):
         value = getattr(value, load)() if hasattr(value, load) else value
     array = value if sparse.issparse(value) else np.asarray(value)
+    if array.dtype.kind == "b" and not sparse.issparse(array):
+        return array.astype(np.float32)
     if array.dtype.kind == "f" and array.dtype.itemsize not in (4, 8):
         wider = np.float32 if array.dtype.itemsize == 2 else np.float64
         if wider is np.float64:

@@ -11,6 +11,8 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import sparse
 
+from biocolab_accessor.precision import numbers, shared_dtype
+
 __all__ = ["PLACES", "Cells", "ProcessingError", "cell_totals", "join_batches", "keep_cells", "lognorm"]
 
 PLACES = ("spatial", "X_spatial")
@@ -102,6 +104,11 @@ def join_batches(batches: Sequence[tuple[str, Cells]]) -> Cells:
         if len(categorical) == len(dtypes):
             order = dict.fromkeys(label for dtype in categorical for label in dtype.categories)
             obs[name] = pd.Categorical(obs[name].astype(object), categories=list(order))
+        elif all(dtype.kind in "iuf" for dtype in dtypes):
+            exact = _exact_numbers(
+                [frame[name] if name in frame else pd.Series(np.nan, frame.index) for frame in frames]
+            )
+            obs[name] = obs[name] if exact is None else exact
     if "Batch" not in obs:
         obs.insert(0, "Batch", pd.Series(pd.Categorical(labels, categories=list(dict.fromkeys(labels)))))
     shared = set.intersection(*(set(cells.obsm) for _, cells in batches))
@@ -113,6 +120,19 @@ def join_batches(batches: Sequence[tuple[str, Cells]]) -> Cells:
         obs,
         {key: np.vstack([cells.obsm[key] for _, cells in batches]) for key in sorted(same)},
     )
+
+
+def _exact_numbers(parts: Sequence[pd.Series]) -> pd.Series | None:
+    """Columns one below the other where pandas would round their numbers to floats; None where it does not.
+
+    What no dtype holds is text, as a column of both kinds is.
+    """
+    gaps = any(part.isna().any() for part in parts)
+    if shared_dtype([part for part in parts if part.notna().any()], gaps=gaps) == "":
+        return None
+    values = [None if pd.isna(value) else value for part in parts for value in part.tolist()]
+    found = numbers(values)
+    return pd.Series([None if value is None else str(value) for value in values]) if found is None else found
 
 
 def keep_cells(cells: Cells, filters: dict[str, float]) -> NDArray[np.intp]:

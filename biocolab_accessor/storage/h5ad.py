@@ -16,6 +16,7 @@ from scipy import sparse
 
 from biocolab_accessor.aside import Waiting, aside
 from biocolab_accessor.errors import BiocolabError, InvalidArgument, InvalidValues
+from biocolab_accessor.precision import kept
 from biocolab_accessor.storage.array import write_array
 from biocolab_accessor.storage.csr import Compression, write_csr
 from biocolab_accessor.storage.deflate import GZIP
@@ -163,7 +164,7 @@ def _prepared(blocks: Iterable[sparse.csr_matrix], dtype: np.dtype[Any], *, whol
         if data.dtype != dtype:
             with np.errstate(over="ignore", under="ignore"):
                 cast = data.astype(dtype)
-            if not np.array_equal(cast, data, equal_nan=data.dtype.kind == "f"):
+            if not kept(data, dtype).all():
                 msg = f"the matrix holds values that {dtype} cannot hold exactly; was it changed since it was planned?"
                 raise InvalidValues(msg)
             data = cast

@@ -289,8 +289,23 @@ CASES = {
     ),
     "more digits than the servers keep": (
         make(LOG.astype(float) + 0.1, obsm={"X_u": np.ones((2, 2)), "X_v": LOG}),
-        Finding("BC313", "note", "X, obsm['X_u']",
-                "sent with all digits of float64; the servers keep float32, about seven digits", 2),
+        Finding("BC313", "note", "X", "sent with all digits of float64; the servers keep float32, about seven digits"),
+    ),
+    "coordinates of more digits than the servers keep": (
+        make(COUNTS, obsm={"X_u": np.array([[0.5, 0.1], [2**24, 0.7]])}),
+        Finding("BC313", "note", "obsm['X_u']",
+                "sent as float64; the servers keep float32, about seven digits, which rounds 2 values", 2,
+                ("0.1 as 0.10000000149011612",)),
+    ),
+    "truth values as coordinates": (
+        make(COUNTS, obsm={"inside": np.array([[True, False], [False, False]])}),
+        Finding("BC506", "note", "obsm['inside']", "truth values: sent as 0 and 1", 2, changed=True),
+    ),
+    "numbers of more digits than BioFlex has": (
+        make(obs={"n": [2**24 + 1, 7], "f": [0.5, 0.1], "s": [0.5, 0.25]}),
+        Finding("BC209", "note", "obs['n'], obs['f']",
+                "read through BioFlex these are float32, which changes 2 numbers", 2,
+                ("16777217 as 16777216 in obs['n']", "0.1 as 0.10000000149011612 in obs['f']")),
     ),
     "ids among symbols": (
         genes([*IDS, "CD3D", "ACTB"]),

@@ -82,7 +82,7 @@ def test_more_labels_than_the_servers_can_number_are_a_warning():
         n, first=numbers, many=pd.Categorical(numbers), most=pd.Categorical(np.minimum(numbers, n - 2)), id=numbers
     )
     adata.var["of_a_gene"] = pd.Categorical([1], numbers)
-    (found,) = bc.check(adata)
+    (found,) = bc.check(adata).warnings
     assert (found.code, found.severity, found.path, found.count) == ("BC203", "warning", "obs['many']", n)
     assert found.message == "65,536 labels; the servers can number 65,535"
     assert found.fix == "Leave the column out of a copy if it is an id of each cell"
@@ -102,7 +102,7 @@ def test_a_batch_column_that_is_no_name_is_an_error(key):
 
 
 def test_cells_without_a_batch_are_an_error():
-    (found,) = bc.check(make(sample=["a", None]), batch_key="sample")
+    (found,) = bc.check(make(sample=["a", None]), batch_key="sample").errors
     assert (found.path, found.count, found.examples) == ("obs['sample']", 1, ("'c1'",))
     with pytest.raises(errors.InvalidColumn, match="1 cell without a batch"):
         bc.check(make(sample=["a", None]), batch_key="sample").raise_for_errors()
@@ -162,3 +162,36 @@ def test_values_of_single_cells_are_no_batches(batches, message):
 @pytest.mark.parametrize("batches", [["a"] * 9, list("aabbccdde"), np.repeat([1.0, 2.0, 3.0], 3), [0.5] * 9])
 def test_samples_are_batches_though_one_has_a_single_cell_or_they_are_numbered(batches):
     assert "BC207" not in {found.code for found in bc.check(make(9, key=batches), batch_key="key")}
+
+
+@pytest.mark.parametrize(
+    ("column", "message"),
+    [
+        ([3, 2**24 + 1], "read through BioFlex these are float32, which changes 1 number"),
+        ([0.1, 1e300], "read through BioFlex these are float32, which changes 2 numbers"),
+        ([True, False], "read through BioFlex, truth values are labels 'True' and 'False'"),
+        (["a", None], "read through BioFlex, which has no missing labels, cells without one have a label for that"),
+    ],
+)
+def test_what_bioflex_has_otherwise_is_noted(column, message):
+    (found,) = bc.check(make(x=column))
+    assert (found.code, found.severity, found.path, found.changed) == ("BC209", "note", "obs['x']", False)
+    assert found.message == message
+
+
+def test_what_bioflex_has_as_it_is_needs_no_note():
+    exact = {
+        "a": [1, 2**24],
+        "b": [0.5, None],
+        "c": [np.float32(0.1), np.float32(0.7)],
+        "d": ["x", "y"],
+        "e": [-0.0, np.inf],
+    }
+    assert [found.code for found in bc.check(make(**exact))] == ["BC206"]
+
+
+@pytest.mark.parametrize("values", [[3, 1], [0.5, 1.5], [True, False], np.array([2**64 - 1, 1], np.uint64)])
+def test_labels_that_are_no_text_are_noted(values):
+    (found,) = bc.check(make(x=pd.Categorical(values)))
+    dtype = pd.Categorical(values).categories.dtype
+    assert (found.code, found.message) == ("BC205", f"labels that are {dtype}; the servers have them as text")

@@ -52,7 +52,7 @@ def test_a_10x_file_is_no_h5ad():
 def test_everything_is_found_at_once():
     obs = pd.DataFrame({"x": [1, "a"], "a/b": [1, 2]}, index=["c", "c"])
     with pytest.warns(UserWarning, match="not unique"):
-        adata = AnnData(np.array([[np.nan], [1]]), obs, obsm={"X_u": np.array([[np.inf], [1]])})
+        adata = AnnData(np.array([[np.nan], [1]]), obs, obsm={"X_u": np.array([[np.inf], [0.1]])})
     assert [found.code for found in bc.check(adata, batch_key="no")] == [
         "BC101", "BC204", "BC302", "BC109", "BC208", "BC309", "BC313",
     ]  # fmt: skip
@@ -88,6 +88,7 @@ def test_what_is_asked_for_is_passed_on_for_objects_and_for_files(tmp_path):
         found = bc.check(thing, input_matrix_type="raw", batch_key="sample", species=Species.MOUSE)
         assert [(each.code, each.path) for each in found] == [
             ("BC204", "obs['sample']"), ("BC300", "X, raw.X, layers"), ("BC404", "var_names"),
+            ("BC209", "obs['sample']"),
         ]  # fmt: skip
 
 

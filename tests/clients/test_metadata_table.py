@@ -3,6 +3,7 @@ from __future__ import annotations
 import gzip
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -87,6 +88,20 @@ def test_whole_numbers_with_gaps_stay_whole_and_too_long_ones_are_labels(tmp_pat
         {"barcodes": ["a"], "n": [9007199254740993]},
         {"barcodes": ["a", "b"], "id": ["99999999999999999999", "1"]},
     ]
+
+
+def test_floats_of_a_file_are_read_to_the_last_digit(tmp_path: Path) -> None:
+    written = np.random.default_rng(0).random(200) * 10.0 ** np.random.default_rng(1).integers(-300, 300, 200)
+    (tmp_path / "x.csv").write_text("cell,n\n" + "".join(f"c{i},{value!s}\n" for i, value in enumerate(written)))
+    (columns,) = columns_on_the_wire(read_table(tmp_path / "x.csv"))
+    assert columns["n"] == written.tolist()
+
+
+def test_whole_numbers_beside_fractions_that_would_round_them_are_labels(tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_text("cell,n,m\na,9007199254740993,9007199254740992\nb,0.5,0.5\n")
+    (columns,) = columns_on_the_wire(read_table(tmp_path / "x.csv"))
+    assert columns["n"] == ["9007199254740993", "0.5"]
+    assert columns["m"] == [2.0**53, 0.5]
 
 
 @pytest.mark.parametrize(("separator", "name"), [(",", "x.txt"), ("\t", "x.txt"), ("\t", "x"), (",", "y.csv.txt")])

@@ -23,6 +23,7 @@ from biocolab_accessor.inbound.connector_source import ConnectorSource
 from biocolab_accessor.inbound.study import Study, parts_of
 from biocolab_accessor.outbound.submission import Submission
 from biocolab_accessor.sandbox.server import Sandbox
+from biocolab_accessor.sandbox.store import obs_table
 from tests.conftest import assert_equal_objects
 
 EVERY_KIND = {
@@ -286,9 +287,36 @@ class TestWhatIsSent:
         with pytest.raises(InvalidArgument, match="missing is 'drop'"):
             pbmc.biocolab.push_metadata("good", study=study, missing="drop")
 
-    def test_numbers_that_a_server_rounds_are_warned_of(self, pbmc: ad.AnnData, study: Study) -> None:
+    @pytest.mark.parametrize(
+        ("name", "values"),
+        [
+            ("few_int64", np.array([2**53 + 1, -4])),
+            ("few_uint64", np.array([2**64 - 1, 1], np.uint64)),
+            ("few_nullable", pd.array([2**64 - 1, 2**63 + 1], "UInt64")),
+            ("few_hashes", pd.util.hash_array(np.arange(2))),
+            ("few_zeros", np.array([-0.0, 5e-324])),
+        ],
+    )
+    def test_numbers_of_some_cells_come_back_exactly(
+        self, name: str, values: np.ndarray, pbmc: ad.AnnData, study: Study
+    ) -> None:
         part = pbmc[:2].copy()
-        part.obs["rounded"] = [2**53 + 1, 4]  # the sandbox keeps numbers that some cells lack as float64
+        part.obs[name] = values
+        report = part.biocolab.push_metadata(name, study=study)
+        assert not any("changed" in note for note in report.notes)
+        pbmc.biocolab.pull_metadata(name, study=study)
+        assert pbmc.obs[name].iloc[:2].tolist() == part.obs[name].tolist()
+        assert pbmc.obs[name].iloc[2:].isna().all()
+        part.biocolab.pull_metadata(name, study=study, prefix="back_", dtypes=report.dtypes)
+        assert part.obs[f"back_{name}"].dtype == part.obs[name].dtype
+        assert list(map(repr, part.obs[f"back_{name}"])) == list(map(repr, part.obs[name]))
+
+    def test_numbers_that_a_server_rounds_are_warned_of(
+        self, pbmc: ad.AnnData, study: Study, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        part = pbmc[:2].copy()
+        part.obs["rounded"] = [2**53 + 1, 4]
+        monkeypatch.setattr(obs_table, "numbers", lambda values: pd.Series(values, dtype=float))  # a server with floats
         with pytest.warns(
             UserWarning, match=r"'rounded' comes back changed: 1 values differ, such as .*9007199254740993"
         ):

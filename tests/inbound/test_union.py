@@ -65,6 +65,36 @@ class TestColumns:
         joined = union([part(big=[2**53 + 1, 2, 3]), part(**others)], ["one", "two"], "outer", "study")
         assert kept(joined, tmp_path / "joined.h5ad").obs["big"].tolist() == [2**53 + 1, 2, 3] + [pd.NA] * 3
 
+    @pytest.mark.parametrize(
+        ("one", "two", "dtype"),
+        [
+            (np.array([2**53 + 1, 0, -1]), np.array([2**63 - 1, 2, 3]), "int64"),
+            (np.array([2**53 + 1, 0, 1]), np.array([2**64 - 1, 2**63, 3], np.uint64), "uint64"),
+            (np.array([7, 0, 1]), np.array([2**64 - 1, 2**63, 3], np.uint64), "uint64"),
+            (pd.array([2**64 - 1, None, 1], "UInt64"), np.array([7, 0, 1]), "UInt64"),
+            (pd.array([2**53 + 1, None, -1], "Int64"), np.array([7, 0, 1]), "Int64"),
+            (np.array([np.nan] * 3), np.array([2**64 - 1, 2**63, 3], np.uint64), "UInt64"),
+        ],
+    )
+    def test_of_whole_numbers_in_several_dtypes_keep_each(self, one: Any, two: Any, dtype: str, tmp_path: Path) -> None:
+        joined = union([part(n=one), part(n=two)], ["one", "two"], "inner", "study")
+        back = kept(joined, tmp_path / "joined.h5ad").obs["n"]
+        assert back.dtype == dtype
+        expected = [*pd.Series(one).tolist(), *pd.Series(two).tolist()]
+        assert [None if pd.isna(v) else v for v in back] == [None if pd.isna(v) else v for v in expected]
+
+    @pytest.mark.parametrize(
+        ("one", "two", "labels"),
+        [
+            (np.array([-1, 0, 1]), np.array([2**64 - 1, 2, 3], np.uint64), ["-1", "0", "1", str(2**64 - 1), "2", "3"]),
+            (np.array([2**53 + 1, 0, 1]), np.array([0.5, 2.0, 3.5]), [str(2**53 + 1), "0", "1", "0.5", "2", "3.5"]),
+        ],
+    )
+    def test_of_numbers_that_no_dtype_holds_are_labels_and_warned_of(self, one: Any, two: Any, labels: list) -> None:
+        with pytest.warns(UserWarning, match="'n' hold numbers that no dtype holds for all studies"):
+            joined = union([part(n=one), part(n=two)], ["one", "two"], "inner", "study")
+        assert joined.obs["n"].tolist() == labels
+
     def test_of_small_whole_numbers_are_the_floats_that_they_would_be(self) -> None:
         joined = union([part(small=[1, 2, 3]), part()], ["one", "two"], "outer", "study")
         assert joined.obs["small"].dtype == np.float64

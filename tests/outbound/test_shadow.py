@@ -218,3 +218,12 @@ def test_numbers_of_embeddings_are_those_that_files_have_and_what_is_narrowed_is
         "obsm['table']['a/b']: sent as 'a%2Fb~biocolab'",
         "obsm['other']['c/d']: sent as 'c%2Fd~biocolab'",
     ]
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_truth_values_of_obsm_are_sent_as_0_and_1(order):
+    inside = np.array([[True, False], [False, False], [True, True]], order=order)
+    sent, left, _ = shadow_obsm(make(inside=inside, sparse=sparse.csr_matrix(inside)))
+    assert (sent["inside"].dtype, left) == (np.float32, {})
+    assert sent["inside"].tolist() == [[1, 0], [0, 0], [1, 1]]
+    assert sent["sparse"].dtype == bool  # of which servers take nothing, so that it stays what it is

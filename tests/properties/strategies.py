@@ -83,6 +83,7 @@ def columns(n: int, *, sane: bool = True) -> st.SearchStrategy[Any]:
         _of(st.sampled_from(["b", "a", None]), n).map(lambda v: pd.Categorical(v, ["unused", "b", "a"], ordered=True)),
         _of(st.integers(-5, 5), n).map(pd.Categorical),
         _of(st.integers(-(2**63), 2**63 - 1), n).map(lambda v: np.array(v, np.int64)),
+        _of(st.integers(0, 2**64 - 1), n).map(lambda v: np.array(v, np.uint64)),
         _of(st.integers(0, 255), n).map(lambda v: np.array(v, np.uint8)),
         _of(st.floats(width=32), n).map(lambda v: np.array(v, np.float32)),
         _of(st.floats(), n).map(lambda v: np.array(v, np.float64)),

@@ -95,7 +95,7 @@ def summary(name: str, column: Column) -> dict[str, Any]:
             "top": None if top is None else [labels[top], int(counts[top])],
             "missing": missing,
         }
-    values = column.values.astype(np.float32)
+    values = column.as_float32()
     finite = values[np.isfinite(values)].astype(np.float64)
     spread = [float(finite.min()), float(np.median(finite)), float(finite.max())] if len(finite) else None
     return {"name": name, "kind": "number", "spread": spread, "missing": len(values) - len(finite)}

@@ -98,7 +98,7 @@ def fetch_metadata(site: Site, user: str, body: Body) -> Any:
     name, column = columns[number]
     category = column.as_category()
     if category is None:
-        return {"name": name, "type": _NUMBER, "metadata_values": encode(column.values, "<f4")}
+        return {"name": name, "type": _NUMBER, "metadata_values": encode(column.as_float32(), "<f4")}
     labels, codes = category
     return {
         "name": name,

@@ -161,7 +161,7 @@ def _field(site: Site, user: str, request: Request) -> Any:
 def _field_values(site: Site, user: str, request: Request) -> Response:
     _, column = views.column_of(_open(site, user, request)[1], request.path_params["number"])
     coded = views.codes(column)
-    return _array(column.values, "<f4") if coded is None else _array(coded[2], "<u2")
+    return _array(column.as_float32(), "<f4") if coded is None else _array(coded[2], "<u2")
 
 
 def _embedding(site: Site, user: str, request: Request) -> Response:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from biocolab_accessor.naming import did_you_mean
+from biocolab_accessor.precision import numbers_in
 from biocolab_accessor.sandbox.cells import PLACES
 from biocolab_accessor.sandbox.genes import gene_numbers
 from biocolab_accessor.sandbox.refusal import Refusal, text, texts
@@ -129,7 +130,7 @@ def _from_bucket(site: Site, user: str, body: Body, bucket_id: Any) -> Any:
     except (ValueError, OSError) as error:
         detail = f"{key} cannot be read as a table: {error}"
         raise Refusal(422, detail) from error
-    columns = {str(name): table[name].astype(object).where(table[name].notna(), None).tolist() for name in table}
+    columns = {str(name): _values(table[name]) for name in table}
     _add(folder, [str(barcode) for barcode in table.index], columns)
     return ok({"study_id": record.uuid})
 
@@ -137,7 +138,15 @@ def _from_bucket(site: Site, user: str, body: Body, bucket_id: Any) -> Any:
 def _table(path: Path, key: str) -> pd.DataFrame:
     separator = "," if key.removesuffix(".gz").endswith(".csv") else "\t"
     compression: Literal["gzip"] | None = "gzip" if key.endswith(".gz") else None
-    return pd.read_csv(path, sep=separator, index_col=0, dtype={0: str}, compression=compression)
+    return pd.read_csv(path, sep=separator, index_col=0, dtype=str, compression=compression)
+
+
+def _values(texts: pd.Series) -> list[Any]:
+    """Numbers where all that is not missing are, else the texts."""
+    missing = texts.isna()
+    present: Sequence[Any] = texts[~missing].tolist()
+    rest = iter(numbers_in(present) or present)
+    return [None if gone else next(rest) for gone in missing]
 
 
 def _add(folder: StudyFolder, barcodes: list[str], columns: dict[str, Any]) -> None:

@@ -19,7 +19,9 @@ def write_export(folder: StudyFolder, path: Path) -> None:
     columns: dict[str, Any] = {}
     for name, column in folder.obs.columns.items():
         if column.labels is None:
-            columns[name.replace("/", "_")] = column.values
+            values, missing = column.values, column.missing
+            whole = None if missing is None else pd.arrays.IntegerArray(values, missing)
+            columns[name.replace("/", "_")] = values if whole is None else whole
         else:
             columns[name.replace("/", "_")] = pd.Categorical.from_codes(
                 column.values, pd.Index(list(column.labels), dtype=object)

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from biocolab_accessor.precision import numbers
 from biocolab_accessor.sandbox.refusal import Refusal
 from biocolab_accessor.sandbox.store.durable import publish
 
@@ -32,10 +33,13 @@ class Column:
         (n_cells,) numbers or bools; codes into ``labels`` (-1 where missing) where there are labels.
     labels
         Texts of a category field, else None.
+    missing
+        (n_cells,) where whole numbers that floats do not hold are missing, else None; NaN is missing among floats.
     """
 
     values: NDArray[Any]
     labels: tuple[str, ...] | None = None
+    missing: NDArray[np.bool_] | None = None
 
     @classmethod
     def of(cls, column: Any) -> Column:
@@ -44,11 +48,22 @@ class Column:
         if isinstance(series.dtype, np.dtype) and series.dtype.kind in "iufb":
             return cls(series.to_numpy())
         if series.dtype.kind in "iuf":  # pandas' nullable numbers
-            return cls(series.to_numpy(np.float64, na_value=np.nan) if series.hasnans else np.array(series.tolist()))
+            return cls.of_numbers([None if pd.isna(value) else value for value in series.tolist()])
         if series.dtype.kind == "b" and not series.hasnans:
             return cls(series.to_numpy(bool))
         labels = series.cat if isinstance(series.dtype, pd.CategoricalDtype) else series.astype("category").cat
         return cls(labels.codes.to_numpy().astype(np.int32), tuple(str(label) for label in labels.categories))
+
+    @classmethod
+    def of_numbers(cls, values: list[float | None]) -> Column:
+        """Numbers of JSON, each as it is."""
+        column = numbers(values)
+        if column is None:  # which no dtype holds
+            return cls.of(pd.Series([None if value is None else str(value) for value in values], dtype=object))
+        if isinstance(column.dtype, np.dtype):
+            return cls(column.to_numpy())
+        array: Any = column.array
+        return cls(array.to_numpy(array.dtype.numpy_dtype, na_value=0), missing=column.isna().to_numpy())
 
     def as_json(self) -> list[Any]:
         """Values as BBrowserX sends them: numbers, bools and texts; what is missing or not finite is null."""
@@ -57,7 +72,17 @@ class Column:
         if self.values.dtype.kind == "f":
             return [value if math.isfinite(value) else None for value in self.values.astype(np.float64).tolist()]
         listed: list[Any] = self.values.tolist()
-        return listed
+        if self.missing is None:
+            return listed
+        return [None if gone else value for value, gone in zip(listed, self.missing.tolist(), strict=True)]
+
+    def as_float32(self) -> NDArray[np.float32]:
+        """Numbers as BioFlex sends them."""
+        with np.errstate(over="ignore"):  # to infinity, as far as float32 goes
+            values = self.values.astype(np.float32)
+        if self.missing is not None:
+            values[self.missing] = np.nan
+        return values
 
     def as_category(self) -> tuple[list[str], NDArray[np.uint16]] | None:
         """Labels and codes as BioFlex sends them; None for numbers.
@@ -109,7 +134,11 @@ class ObsTable:
             fields = json.loads(file["fields"].tobytes())
             return cls(
                 {
-                    name: Column(file[f"column_{i}"], None if labels is None else tuple(labels))
+                    name: Column(
+                        file[f"column_{i}"],
+                        None if labels is None else tuple(labels),
+                        file.get(f"missing_{i}"),
+                    )
                     for i, (name, labels) in enumerate(fields)
                 }
             )
@@ -118,6 +147,9 @@ class ObsTable:
         """Write to one file, which is replaced whole or not at all."""
         fields = [[name, column.labels] for name, column in self.columns.items()]
         arrays: dict[str, Any] = {f"column_{i}": column.values for i, column in enumerate(self.columns.values())}
+        for i, column in enumerate(self.columns.values()):
+            if column.missing is not None:
+                arrays[f"missing_{i}"] = column.missing
         part = path.with_name(f"{uuid.uuid4().hex}.npz")
         np.savez(part, fields=np.frombuffer(json.dumps(fields).encode(), np.uint8), **arrays)
         publish(part, path)
@@ -152,14 +184,21 @@ class ObsTable:
             if not isinstance(values, list) or len(values) != len(given):
                 detail = f"column {name!r} does not have a value for each of the {len(given):,} barcodes"
                 raise Refusal(422, detail)
-            full = np.full(len(barcodes), None, object)
-            full[rows] = values
-            numeric = all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
-            series = pd.Series(full, dtype=object)
-            if numeric:
-                whole = len(given) == len(barcodes) and all(isinstance(value, int) for value in values)
-                series = series.astype("int64" if whole else "float64")
+            full: list[Any] = [None] * len(barcodes)
+            for row, value in zip(rows.tolist(), values, strict=True):
+                full[row] = value
+            kinds = {type(value) for value in values if value is not None}
+            if kinds <= {int, float}:
+                added[name] = _numbers(name, full)
             else:
-                series = series.map(lambda value: None if value is None else str(value))
-            added[name] = Column.of(series)
+                labels = [None if value is None else str(value) for value in full]
+                added[name] = Column.of(pd.Series(labels, dtype=object))
         return ObsTable({**self.columns, **added})
+
+
+def _numbers(name: str, values: list[float | None]) -> Column:
+    try:
+        return Column.of_numbers(values)
+    except OverflowError as error:
+        detail = f"column {name!r} holds a number beyond what a float holds"
+        raise Refusal(422, detail) from error
