@@ -127,8 +127,11 @@ def kept(values: NDArray[Any], dtype: DTypeLike) -> NDArray[np.bool_]:
 
 def _kept_floats(values: NDArray[Any], wanted: np.dtype[Any]) -> NDArray[np.bool_]:
     if wanted.kind == "f":
+        if np.can_cast(values.dtype, wanted):
+            return np.ones(values.shape, bool)
         with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-            return np.asarray((values.astype(wanted) == values) | np.isnan(values))
+            same = np.asarray(values.astype(wanted) == values)
+        return same if same.all() else np.asarray(same | np.isnan(values))
     if values.dtype.itemsize < 8:
         values = values.astype(np.float64)
     limits = np.iinfo(wanted)

@@ -157,7 +157,7 @@ def gaps_in_embeddings(context: Context) -> Iterator[Finding]:
         value = context.adata.obsm[key]
         if isinstance(value, np.ndarray) and value.dtype.kind == "f" and value.size:
             with np.errstate(over="ignore"):  # on the servers they are float32
-                there = value.reshape(len(value), -1).astype(np.float32)
+                there = value.reshape(len(value), -1).astype(np.float32, copy=False)
             cells = int((~np.isfinite(there)).any(axis=1).sum())
             if cells:
                 fix = "Leave the key out of a copy, or fill it"
