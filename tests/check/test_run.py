@@ -13,6 +13,7 @@ from anndata import AnnData
 from bioturing_connector.typing import Species
 
 import biocolab_accessor as bc
+from biocolab_accessor.check.file import open_h5ad
 from biocolab_accessor.check.run import check_object
 from biocolab_accessor.errors import InvalidArgument, InvalidFile
 
@@ -44,9 +45,10 @@ def test_real_files_are_judged_without_a_warning(name, codes):
     assert [found.code for found in report if found.severity != "note"] == codes
 
 
-def test_a_10x_file_is_no_h5ad():
+def test_a_10x_file_is_checked_as_what_it_is():
+    assert bc.check(data("10x-v3.h5")).errors == ()
     with pytest.raises(InvalidFile, match="10x file"):
-        bc.check(data("10x-v3.h5"))
+        open_h5ad(data("10x-v3.h5"))
 
 
 def test_everything_is_found_at_once():
