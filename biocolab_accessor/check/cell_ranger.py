@@ -221,7 +221,7 @@ def _counts(place: str, values: np.ndarray[Any, Any]) -> Iterator[Finding]:
                      "Counts are whole numbers of 0 or more", count=bad, error=InvalidValues)  # fmt: skip
     elif values.dtype.kind == "f" and not (values == np.rint(values)).all():
         fix = "If it was normalized, submit it with input_matrix_type='normalized'"
-        yield _found("BC803", place, "the first values are no whole numbers: not counts", fix, severity="warning")
+        yield _found("BC803", place, "the first values are not whole numbers: not counts", fix, severity="warning")
 
 
 def _barcodes(place: str, names: list[str]) -> Iterator[Finding]:

@@ -189,7 +189,7 @@ def warn_where_no_counts(stored: NDArray[Any], study_id: str) -> None:
     """
     if not np.array_equal(stored, np.rint(stored)):
         msg = (
-            f"study {study_id}: its raw values are no whole numbers, so it has no counts; "
+            f"study {study_id}: its raw values are not whole numbers, so it has no counts; "
             "they are what was submitted, often log-normalised already"
         )
         notice(msg)
