@@ -31,9 +31,11 @@ import biocolab_accessor as bc
 from biocolab_accessor import connection
 from biocolab_accessor.clients import tasks as following
 from biocolab_accessor.config import Settings
+from biocolab_accessor.sandbox import listen
 from biocolab_accessor.sandbox.server import Sandbox
 from biocolab_accessor.sandbox.work import tasks
 from tests import warm
+from tests.patience import PATIENCE
 
 pytest_plugins = ["pytester", "tests.skips"]
 
@@ -57,6 +59,8 @@ def quick_sandboxes() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.setattr(uvicorn.server, "asyncio", hasty)
         monkeypatch.setattr(following, "_FIRST_PAUSE", 0.02)
+        for module in (listen, tasks):  # a busy machine takes longer to end a thread
+            monkeypatch.setattr(module, "_PATIENCE", PATIENCE)
         if warm.AVAILABLE:
             warm.prepare()
             monkeypatch.setattr(tasks, "start_worker", warm.Worker)

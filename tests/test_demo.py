@@ -22,7 +22,7 @@ def test_the_round_trip_is_exact_and_ends_with_a_picture(tmp_path: Path) -> None
         assert picture.size > (600, 400)
     assert any("Running UMAP" in stage for stage in stages)
     assert said[-3].endswith(": exact")
-    assert "1 VCAN" in said[-2]  # of the monocytes
+    assert "VCAN" in said[-2]  # of the monocytes, whatever number this version of Leiden gives them
     assert "UMAP drawn" in said[-1]
 
 
