@@ -208,7 +208,7 @@ class Exchange(AnnDataPart):
         Parameters
         ----------
         columns
-            Names. None means all that are no fields of the study yet; with ``overwrite`` all. Columns that text cannot
+            Names. None means all that the study does not have yet; with ``overwrite`` all. Columns that text cannot
             carry, such as lists, are left out then, with a warning; by their names they are refused.
         study, group, species, source, on
             As for :meth:`pull_metadata`.

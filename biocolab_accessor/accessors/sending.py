@@ -215,7 +215,7 @@ class Sending(AnnDataPart):
 
         Notes
         -----
-        Columns that h5ad cannot hold are no reason to stop. What text can carry (dates and durations in ISO 8601,
+        Columns that h5ad cannot hold do not stop a submission. What text can carry (dates and durations in ISO 8601,
         periods, intervals, mixed values) is sent as labels, with a warning that has the line which gives the dtype
         back; what it cannot carry (lists and other objects) is left out with a warning. ``dry_run`` shows both.
 

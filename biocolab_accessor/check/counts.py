@@ -194,7 +194,7 @@ class _Looks:
         return self.seen[slot].kind == "counts" or (self.seen[slot].is_broken_counts and not self.seen[slot].n_nan)
 
     def readable(self, slots: list[Slot]) -> tuple[list[Slot], list[Slot]]:
-        """Slots that can be compared, and those that are damaged: what is not sent is no reason to refuse."""
+        """Slots that can be compared, and those that are damaged: what is not sent must not stop a submission."""
         good = []
         for slot in slots:
             try:

@@ -75,7 +75,7 @@ class Context:
 
     @cached_property
     def filled(self) -> Filled | None:
-        """Which cells and genes of the chosen matrix have values; None where that is no question."""
+        """Which cells and genes of the chosen matrix have values; None where that does not matter."""
         if self.choice is None or not all(self.choice.chosen.shape) or self.choice.chosen.kind in ("empty", "invalid"):
             return None
         if self.choice.filled is not None:

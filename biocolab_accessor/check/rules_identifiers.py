@@ -151,7 +151,7 @@ def cells_for_genes(context: Context) -> Iterator[Finding]:
 
 @rule("BC410", "warning", InvalidColumn)
 def ids_among_genes(context: Context) -> Iterator[Finding]:
-    """Barcodes or an index that a table had as a column are no gene; of a table itself that is an error."""
+    """Barcodes or an index that a table had as a column are not genes; of a table itself that is an error."""
     path = _names(context)
     if context.of_table is None and (ids := ids_among(context.suspects)):
         fix = "Leave them out of a copy; for a table: pd.read_csv(path, index_col=0)"
@@ -161,7 +161,7 @@ def ids_among_genes(context: Context) -> Iterator[Finding]:
 
 @rule("BC411", "warning", InvalidColumn)
 def annotations_among_genes(context: Context) -> Iterator[Finding]:
-    """QC and annotation columns of a table are no genes; of a table itself that is an error."""
+    """QC and annotation columns of a table are not genes; of a table itself that is an error."""
     path = _names(context)
     if context.of_table is None and (sure := annotations_among(context.suspects)[0]):
         fix = "Leave them out of a copy, and put them into obs"

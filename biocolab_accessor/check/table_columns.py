@@ -1,4 +1,4 @@
-"""Table columns: which columns of an expression table are no genes, and whether its rows have names."""
+"""Table columns: which columns of an expression table are not genes, and whether its rows have names."""
 
 from __future__ import annotations
 
