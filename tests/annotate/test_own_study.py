@@ -47,7 +47,7 @@ def named(names: list[str], **uns: object) -> ad.AnnData:
     """Cells of these names that a database of markers can name."""
     genes = [gene for genes in _MARKERS.values() for gene in genes]
     counts = np.random.default_rng(len(names)).poisson(1.0, (len(names), len(genes))).astype(np.float32)
-    obs = pd.DataFrame({"cell_type": "B"}, index=names)
+    obs = pd.DataFrame({"kind": "B"}, index=names)  # not a cell type, which the tests of this database would find
     return clustered(ad.AnnData(counts, obs=obs, var=pd.DataFrame(index=genes), uns=dict(uns)))
 
 
