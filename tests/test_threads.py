@@ -61,6 +61,6 @@ def test_an_error_ends_what_is_done_side_by_side_and_its_threads() -> None:
 
     with pytest.raises(ZeroDivisionError):
         list(in_order(work, [1, 0, 2, 3, 4, 5], "biocolab-test", 2))
-    assert begun[:2] == [1, 0]
+    assert {1, 0} <= set(begun)
     assert len(begun) <= 4
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("biocolab-test")]

@@ -31,8 +31,7 @@ def has_celltypist() -> bool:
 def celltypist_sample() -> pd.DataFrame:
     """CellTypist's packaged sample: counts of 559 human cells by 32,786 genes, as the table that it is.
 
-    The file's values are off whole numbers by up to 4e-11, and are given as they are. It is read a line at a time,
-    since pandas takes three times as long for a table of so many columns.
+    The file's values are off whole numbers by up to 4e-11, and are given as they are.
 
     Returns
     -------
@@ -40,14 +39,28 @@ def celltypist_sample() -> pd.DataFrame:
         float64, cells in the index, gene symbols as columns. It is made once: copy before changing it.
     """
     path = _package("celltypist") / "data" / "samples" / "sample_cell_by_gene.csv"
-    with path.open(encoding="utf-8") as file:
-        genes = file.readline().rstrip("\n").split(",")[1:]
+    with path.open("rb") as file:
+        genes = file.readline().decode().rstrip().split(",")[1:]
         names, rows = [], []
         for line in file:
-            name, _, numbers = line.partition(",")
-            names.append(name)
-            rows.append(np.fromstring(numbers, sep=","))
+            name, _, numbers = line.rstrip().partition(b",")
+            names.append(name.decode())
+            rows.append(_mostly_zero(numbers))
     return pd.DataFrame(np.vstack(rows), index=names, columns=genes)
+
+
+def _mostly_zero(text: bytes) -> np.ndarray:
+    """Numbers between commas. Only those other than 0 and 0.0 are parsed: pandas takes ten times as long."""
+    characters = np.frombuffer(text + b",", np.uint8)
+    ends = np.flatnonzero(characters == ord(","))
+    starts = np.append(0, ends[:-1] + 1)
+    zero = characters[starts] == ord("0")
+    zero &= (ends - starts == 1) | ((ends - starts == 3) & (characters[ends - 2] == ord(".")))
+    zero &= characters[ends - 1] == ord("0")
+    values = np.zeros(len(ends))
+    others = np.flatnonzero(~zero)
+    values[others] = [float(text[start:end]) for start, end in zip(starts[others], ends[others], strict=True)]
+    return values
 
 
 def _package(name: str) -> Path:
