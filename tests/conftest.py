@@ -31,11 +31,9 @@ import biocolab_accessor as bc
 from biocolab_accessor import connection
 from biocolab_accessor.clients import tasks as following
 from biocolab_accessor.config import Settings
-from biocolab_accessor.sandbox import listen
 from biocolab_accessor.sandbox.server import Sandbox
 from biocolab_accessor.sandbox.work import tasks
 from tests import warm
-from tests.patience import PATIENCE
 
 pytest_plugins = ["pytester", "tests.skips"]
 
@@ -43,10 +41,25 @@ pytest_plugins = ["pytester", "tests.skips"]
 hypothesis.settings.register_profile("patient", hypothesis.settings(), deadline=None)
 hypothesis.settings.load_profile("patient")
 
+# They wait most, for processes that they start: begun last, one of them would be left when the others are done.
+_FIRST = (
+    "sandbox/test_command.py", "test_spread.py", "test_docs.py", "sandbox/test_pytest_plugin.py",
+    "test_public_names.py", "test_typing.py", "inbound/test_picture.py", "inbound/test_disk.py",
+    "cli/test_terminal.py", "outbound/test_scratch.py", "properties/test_out_and_back.py", "test_join.py",
+    "conformance/test_table.py", "sandbox/work/test_fuzzy_graph.py", "sandbox/page/test_page.py",
+    "sandbox/test_on_windows.py", "sandbox/work/test_pipeline.py", "storage/test_sink.py",
+    "sandbox/store/test_sweep.py", "test_notebooks.py", "test_demo.py",
+)  # fmt: skip
 _NOT_OURS = (".py", ".pyc", ".so", ".ipynb", ".ttf")
 _START_WORKER = tasks.start_worker
 _OPEN = "/proc/self/fd"
 _DATA = Path(os.environ.get("BIOCOLAB_TEST_DATA", Path(__file__).parents[2] / "shared" / "data"))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files that take longest come first; each file's own order stays."""
+    ranks = {Path(__file__).parent / name: rank for rank, name in enumerate(_FIRST)}
+    items.sort(key=lambda item: ranks.get(item.path, len(ranks)))
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -59,8 +72,6 @@ def quick_sandboxes() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.setattr(uvicorn.server, "asyncio", hasty)
         monkeypatch.setattr(following, "_FIRST_PAUSE", 0.02)
-        for module in (listen, tasks):  # a busy machine takes longer to end a thread
-            monkeypatch.setattr(module, "_PATIENCE", PATIENCE)
         if warm.AVAILABLE:
             warm.prepare()
             monkeypatch.setattr(tasks, "start_worker", warm.Worker)

@@ -154,7 +154,7 @@ class TestRetries:
         self, scripted: Scripted, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         scripted.answers(answer(503, {}, headers={"Retry-After": "3600"}))
-        monkeypatch.setattr(retry.time, "sleep", lambda seconds: pytest.fail(f"a pause of {seconds} s was begun"))
+        monkeypatch.setattr(retry, "pause", lambda seconds: pytest.fail(f"a pause of {seconds} s was begun"))
         with bc.settings.override(deadline=PATIENCE), pytest.raises(ServerError, match="503"):
             client(scripted.host).post("x")
         assert len(scripted.requests) == 1

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import anndata as ad
 import biocolabsdk.connector
@@ -23,8 +25,8 @@ pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptio
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     # The official client asks every 5 s, whatever the server.
-    sleep = __import__("time").sleep
-    monkeypatch.setattr("bioturing_connector.connector.time.sleep", lambda seconds: sleep(0.05))
+    quick = SimpleNamespace(**{**vars(time), "sleep": lambda seconds: time.sleep(0.05)})
+    monkeypatch.setattr("bioturing_connector.connector.time", quick)
 
 
 @pytest.fixture
