@@ -146,7 +146,7 @@ def _read(stored: h5py.Group) -> Any:
 def _refuse_others(path: Path, file: h5py.File) -> None:
     if file.attrs.get("encoding-type") == "MuData":  # it has obs and var too: those of all modalities together
         names = sorted(file.get("mod", ()))
-        first = f"mudata.read_h5ad({str(path)!r}, mod={quoted(names[0])})" if names else "mdata['rna']"
+        first = f"mudata.read_h5ad({quoted(str(path))}, mod={quoted(names[0])})" if names else "mdata['rna']"
         msg = f"{path} is an h5mu file of several modalities ({listing(names)}): take one of them, {first}.biocolab"
         raise InvalidFile(msg)
     missing = [name for name in ("obs", "var") if name not in file]
@@ -190,4 +190,4 @@ def _looks_like(start: bytes) -> str:
         return "is a Matrix Market file; use study_type='mtx_10x' with its folder"
     if all(byte >= 32 or byte in b"\t\r\n" for byte in start):
         return "is a text file"
-    return f"begins with {start[:8]!r}"
+    return f"begins with {quoted(start[:8])}"

@@ -84,9 +84,9 @@ def other_species(context: Context) -> Iterator[Finding]:
     names = context.identifiers
     if names.species is not None and context.species in _CONFLICTS[names.species]:
         seems = "another species" if names.species == "others" else names.species
-        fix = f"Submit with species={names.species!r} if that is what it is"
-        yield found(_names(context), f"species is {context.species!r}, but this looks like {seems}: {names.evidence}",
-                    fix=fix)  # fmt: skip
+        fix = f"Submit with species={quoted(names.species)} if that is what it is"
+        message = f"species is {quoted(context.species)}, but this looks like {seems}: {names.evidence}"
+        yield found(_names(context), message, fix=fix)
 
 
 @rule("BC405", "note")
@@ -156,7 +156,7 @@ def ids_among_genes(context: Context) -> Iterator[Finding]:
     if context.of_table is None and (ids := ids_among(context.suspects)):
         fix = "Leave them out of a copy; for a table: pd.read_csv(path, index_col=0)"
         message = "names of barcodes or of an index among the genes"
-        yield found(path, message, count=len(ids), examples=tuple(map(repr, ids[:3])), fix=fix)
+        yield found(path, message, count=len(ids), examples=tuple(map(quoted, ids[:3])), fix=fix)
 
 
 @rule("BC411", "warning", InvalidColumn)
@@ -166,7 +166,7 @@ def annotations_among_genes(context: Context) -> Iterator[Finding]:
     if context.of_table is None and (sure := annotations_among(context.suspects)[0]):
         fix = "Leave them out of a copy, and put them into obs"
         message = "names of QC or annotations among the genes"
-        yield found(path, message, count=len(sure), examples=tuple(map(repr, sure[:3])), fix=fix)
+        yield found(path, message, count=len(sure), examples=tuple(map(quoted, sure[:3])), fix=fix)
 
 
 def _are_genes(cells: pd.Index, genes: pd.Index) -> bool:

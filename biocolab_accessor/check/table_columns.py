@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from biocolab_accessor.check.gene_names import gene_share, is_gene
 from biocolab_accessor.check.report import Finding
 from biocolab_accessor.errors import InvalidColumn
-from biocolab_accessor.naming import counted, listing
+from biocolab_accessor.naming import counted, listing, quoted
 
 __all__ = ["annotations_among", "ids_among", "judge_table", "remedy_for_text", "suspects"]
 
@@ -146,7 +146,7 @@ def remedy_for_text(table: pd.DataFrame, bad: list[Any]) -> str:
         what = "genes, which belong into the columns" if turned else "cells"
         return (
             f"The first column seems to have the names of {what}: pd.read_csv(path, index_col=0){turned}, or "
-            f"df.set_index({first!r}){turned}. "
+            f"df.set_index({quoted(first)}){turned}. "
         )
     return ""
 
@@ -168,12 +168,12 @@ def are_row_numbers(index: pd.Index) -> bool:
 def _annotations(names: list[Any], severity: Any, what: str) -> Finding:
     message = f"{counted(len(names), 'column')} of {what}: {listing(map(str, names), limit=_MOST_NAMED)}"
     dropped = [str(name) for name in names[:_MOST_NAMED]]
-    fix = f"Take them out: df.drop(columns={dropped!r}), and send them with submit_metadata"
+    fix = f"Take them out: df.drop(columns={quoted(dropped)}), and send them with submit_metadata"
     return Finding("BC411", severity, "columns", message, count=len(names), fix=fix, error=InvalidColumn)
 
 
 def _place(name: Any) -> str:
-    return f"columns[{name!r}]"
+    return f"columns[{quoted(name)}]"
 
 
 def _ids(table: pd.DataFrame) -> Iterator[tuple[Any, str, str, str]]:
@@ -200,7 +200,7 @@ def _ids(table: pd.DataFrame) -> Iterator[tuple[Any, str, str, str]]:
 
 def _remedy(name: Any, position: int) -> str:
     way = "pd.read_csv(path, index_col=0), or " if not position else ""
-    return f"Make it the index, or leave it out: {way}df.set_index({name!r}) or df.drop(columns=[{name!r}])"
+    return f"Make it the index, or leave it out: {way}df.set_index({quoted(name)}) or df.drop(columns=[{quoted(name)}])"
 
 
 def _as_ids(table: pd.DataFrame, plain: str, name: str, values: NDArray[Any]) -> str:
