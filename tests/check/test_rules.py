@@ -440,6 +440,7 @@ def test_every_rule_is_told_in_words_here():
         "BC203",
         "BC315",
         "BC316",
+        "BC317",
         "BC413",
         "BC414",
         "BC601",
