@@ -302,10 +302,16 @@ CASES = {
         Finding("BC506", "note", "obsm['inside']", "truth values: sent as 0 and 1", 2, changed=True),
     ),
     "numbers of more digits than BioFlex has": (
-        make(obs={"n": [2**24 + 1, 7], "f": [0.5, 0.1], "s": [0.5, 0.25]}),
-        Finding("BC209", "note", "obs['n'], obs['f']",
-                "read through BioFlex these are float32, which changes 2 numbers", 2,
-                ("16777217 as 16777216 in obs['n']", "0.1 as 0.10000000149011612 in obs['f']")),
+        make(obs={"f": [0.5, 0.1], "s": [0.5, 0.25], "g": [0.7, 0.1]}),
+        Finding("BC209", "note", "obs['f'], obs['g']",
+                "read through BioFlex these have about seven digits, those of float32", 3),
+    ),
+    "whole numbers that BioFlex does not have": (
+        make(obs={"n": [2**24 + 1, 7], "s": [0.5, 0.25]}),
+        Finding("BC210", "warning", "obs['n']",
+                "read through BioFlex these are float32, which changes 1 number", 1,
+                ("16777217 as 16777216 in obs['n']",),
+                "Ids stay as they are as text, in a copy: copy.obs['n'] = copy.obs['n'].astype(str)"),
     ),
     "ids among symbols": (
         genes([*IDS, "CD3D", "ACTB"]),
