@@ -14,7 +14,7 @@ from biocolab_accessor.check.comparison import Conflict, amount, covers, lacking
 from biocolab_accessor.check.correction import is_plausible, kept_share, scattered
 from biocolab_accessor.check.margins import Filled, Margins, filled_of
 from biocolab_accessor.check.normalised import glimpse
-from biocolab_accessor.check.summary import SlotSummary, describe, describe_whole
+from biocolab_accessor.check.summary import SlotSummary, describe, describe_filled, describe_whole
 from biocolab_accessor.errors import EmptyAnnData, InvalidArgument, InvalidValues, NoCounts
 from biocolab_accessor.naming import counted, quoted
 
@@ -184,7 +184,8 @@ class _Looks:
 
     def at(self, slot: Slot) -> SlotSummary:
         if slot not in self.seen:
-            self.seen[slot] = describe(source_of(self.adata, slot), slot)
+            summary, filled = describe_filled(source_of(self.adata, slot), slot)
+            self._note(slot, summary, filled)
         return self.seen[slot]
 
     def whole(self, slot: Slot) -> bool:
@@ -192,12 +193,18 @@ class _Looks:
         if slot in self._fractional:
             return False
         if slot not in self.seen:
-            summary = describe_whole(source_of(self.adata, slot), slot)
+            summary, filled = describe_filled(source_of(self.adata, slot), slot, whole=True)
             if summary is None:
                 self._fractional.add(slot)
                 return False
-            self.seen[slot] = summary
+            self._note(slot, summary, filled)
         return self.seen[slot].kind == "counts" or (self.seen[slot].is_broken_counts and not self.seen[slot].n_nan)
+
+    def _note(self, slot: Slot, summary: SlotSummary | None, filled: Filled | None) -> None:
+        assert summary is not None
+        self.seen[slot] = summary
+        if filled is not None:
+            self._margins[slot] = filled
 
     def readable(self, slots: list[Slot]) -> tuple[list[Slot], list[Slot]]:
         """Slots that can be compared, and those that are damaged: what is not sent must not stop a submission."""
