@@ -10,7 +10,16 @@ from typing import Any, Literal
 from anndata import AnnData
 
 from biocolab_accessor.blocks import Slot, filled_slots, source_of
-from biocolab_accessor.check.comparison import Conflict, amount, covers, lacking, only, same_arrays, traces
+from biocolab_accessor.check.comparison import (
+    Conflict,
+    amount,
+    covers,
+    equal_arrays,
+    lacking,
+    only,
+    same_arrays,
+    traces,
+)
 from biocolab_accessor.check.correction import is_plausible, kept_share, scattered
 from biocolab_accessor.check.margins import Filled, Margins, filled_of
 from biocolab_accessor.check.normalised import glimpse
@@ -224,6 +233,10 @@ class _Looks:
             self._margins[slot] = filled_of(source_of(self.adata, slot), self.at(slot).nnz)
         return self._margins[slot]
 
+    def copy(self, slot: Slot, original: Slot) -> None:
+        """Take note that one slot holds the same as another one."""
+        self._note(slot, replace(self.at(original), slot=slot), self.margins(original))
+
     def others(self) -> list[Slot]:
         """Layers that are not named like counts."""
         named = set(_candidates(self.filled))
@@ -241,6 +254,9 @@ def _compared(adata: AnnData, first: Slot, looks: _Looks) -> MatrixChoice:
     rivals = [slot for slot in looks.filled if slot != first and not _is_part(slot)] if fits else []
     own = source_of(adata, first)
     rivals = [slot for slot in rivals if not same_arrays(source_of(adata, slot), own)]
+    for slot in rivals:
+        if slot not in looks.seen and equal_arrays(source_of(adata, slot), own):
+            looks.copy(slot, first)
     rivals, damaged = looks.readable(rivals)
     whole = [slot for slot in rivals if looks.whole(slot)]
     if looks.at(first).maximum > 1:

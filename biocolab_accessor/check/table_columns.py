@@ -64,7 +64,10 @@ _MAYBE_ANNOTATION = frozenset(
     doublet eccentricity solidity total dose annotation subject individual lane replicate
     """.split()  # noqa: SIM905
 )
-_KNOWN, _BEGINNINGS = _ID | _ANNOTATION | _MAYBE_ANNOTATION, (*_NUMBERED, *_STARTS)
+_KNOWN, _BEGINNINGS = (
+    _ID | _ANNOTATION | _MAYBE_ANNOTATION,
+    tuple({start.removeprefix("log1p").removeprefix("rna").removeprefix("sct") for start in (*_NUMBERED, *_STARTS)}),
+)
 _FEW, _ENOUGH = 10, 20
 _OTHERS = 50
 _SELDOM = 0.1
