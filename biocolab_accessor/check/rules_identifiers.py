@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pandas as pd
 
-from biocolab_accessor.check.gene_names import are_entrez, gene_share
+from biocolab_accessor.check.gene_names import are_entrez, gene_share, looked_at
 from biocolab_accessor.check.identifiers import ENSEMBL, Species
 from biocolab_accessor.check.report import Finding
 from biocolab_accessor.check.rules import Context, found, rule
@@ -23,6 +23,7 @@ _LOOKED_AT = 200
 _LEAST_KNOWN, _FAR_LESS = 0.15, 0.2
 # Alone or with a sample's name and a number around it. Guides have longer sequences.
 _BARCODE = re.compile(r"(?:.*[_#:.-])?[ACGT]{14,18}(?:[-_.]\w+)?")
+_MARKED = re.compile(r"""[\s\ufeff].*\S.*|.*\S.*[\s\ufeff]|"[^"]+"|'[^']+'""", re.DOTALL)
 _ENSEMBL_ID = re.compile(ENSEMBL)
 _ANY_ENSEMBL_ID = re.compile(r"ENS[A-Z]*\d{11}.*")  # of transcripts and proteins, too; ENSA is the symbol of a gene
 # Primates are written as human; of other species nothing is known.
@@ -167,6 +168,21 @@ def annotations_among_genes(context: Context) -> Iterator[Finding]:
         fix = "Leave them out of a copy, and put them into obs"
         message = "names of QC or annotations among the genes"
         yield found(path, message, count=len(sure), examples=tuple(map(quoted, sure[:3])), fix=fix)
+
+
+@rule("BC415", "warning")
+def marks_around_names(context: Context) -> Iterator[Finding]:
+    """Quotes and blanks that a table was written with are not a part of the names, and a search does not find those."""
+    where = _names(context)
+    genes = context.tables[where.removesuffix("_names")].index
+    for path, names in ((where, genes), ("obs_names", context.adata.obs_names)):
+        odd = [name for name in looked_at(names) if _MARKED.fullmatch(name)]
+        if odd:
+            fix = f"In a copy: copy.{path} = copy.{path}.str.strip(' \\t\\r\\n\\ufeff\\xa0\"\\'')"
+            if path == "raw.var_names":
+                fix = "Take them off before raw is set"
+            message = "names with quotes or blanks around them"
+            yield found(path, message, count=len(odd), examples=tuple(map(quoted, odd[:3])), fix=fix)
 
 
 def _are_genes(cells: pd.Index, genes: pd.Index) -> bool:

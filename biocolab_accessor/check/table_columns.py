@@ -53,6 +53,10 @@ _ANNOTATION = frozenset(
     tsne2 centroidx centroidy xcentroid ycentroid centerx centery centerxlocalpx centerylocalpx
     centerxglobalpx centeryglobalpx minx maxx miny maxy cellarea nucleusarea transcriptcounts
     controlprobecounts controlcodewordcounts unassignedcodewordcounts nucleuscount deprecatedcodewordcounts
+    bcwells bc1well bc2well bc3well bc1wind bc2wind bc3wind tscpcount mreadcount subsetsmitosum
+    subsetsmitodetected subsetsmitopercent ncountatac nfeatureatac ncountpeaks nfeaturepeaks ncounthto nfeaturehto
+    tssenrichment nucleosomesignal blacklistfraction peakregionfragments fripscore scvibatch scvilabels gexbarcode
+    atacbarcode celltypeexperimental sampletag samplename iscell
     genomiccontrolcounts sizefactor sizefactors arrayrow arraycol intissue pxlrowinfullres pxlcolinfullres
     """.split()  # noqa: SIM905
 )

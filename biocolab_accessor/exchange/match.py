@@ -211,6 +211,7 @@ _TRIMS: tuple[tuple[str, Callable[[str], str]], ...] = (
     ("what is before the barcode", _without(r"^.*[_:#](?=.)")),
     ("what is before the barcode", _without(r"^[^-_:#]*[-_:#](?=.)")),
     ("what is after the barcode", _without(r"[-_:#][^-_:#]*$")),
+    ("what is after the barcode", _without(r"__[^_].*$")),  # Parse names wells, 01_02_03__s1
     ("what is around the barcode", _barcode_in(rf"{_SEQUENCE}-\d+(?![A-Za-z0-9])")),
     ("what is around the barcode", _barcode_in(rf"{_SEQUENCE}(?=x?(?![A-Za-z0-9]))")),
 )

@@ -436,7 +436,7 @@ class TestReadingOnce:
 
     def test_dense_slots_in_memory_and_on_disk(self, tmp_path, monkeypatch):
         full = counts_of(30, 10)
-        adata = make(full, counts=full.copy())
+        adata = make(full, counts=full * 2)
         adata.write_h5ad(tmp_path / "a.h5ad")
         taken = []
         take = blocks._take

@@ -313,6 +313,12 @@ CASES = {
                 ("16777217 as 16777216 in obs['n']",),
                 "Ids stay as they are as text, in a copy: copy.obs['n'] = copy.obs['n'].astype(str)"),
     ),
+    "names with quotes of a table": (
+        genes(['"CD3D"', '"LYZ"', "ACTB"]),
+        Finding("BC415", "warning", "var_names", "names with quotes or blanks around them", 2,
+                ("'\"CD3D\"'", "'\"LYZ\"'"),
+                "In a copy: copy.var_names = copy.var_names.str.strip(' \\t\\r\\n\\ufeff\\xa0\"\\'')"),
+    ),
     "ids among symbols": (
         genes([*IDS, "CD3D", "ACTB"]),
         Finding("BC401", "note", "var_names", "30 Ensembl ids among 2 other names", 30, ("'ENSG00000000000'",)),
