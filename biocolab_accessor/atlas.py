@@ -10,7 +10,7 @@ import pandas as pd
 from biocolab_accessor.connection import current
 from biocolab_accessor.errors import InvalidArgument, UnknownDatabase
 from biocolab_accessor.given import given_names
-from biocolab_accessor.naming import listing
+from biocolab_accessor.naming import listing, quoted
 from biocolab_accessor.values import table_of
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def database(species: str = "human", version: int | None = None) -> Database:
     if not fitting:
         there = listing(f"{found.species} {found.version}" for found in every) or "none"
         wanted = species if version is None else f"{species} version {version}"
-        msg = f"there is no database {wanted!r}; the token sees {there}"
+        msg = f"there is no database {quoted(wanted)}; the token sees {there}"
         raise UnknownDatabase(msg)
     return max(fitting, key=lambda found: found.version)
 

@@ -25,6 +25,7 @@ __all__ = [
     "row_pieces",
     "source_of",
     "values",
+    "values_of",
 ]
 
 _BLOCK_BYTES = 32 << 20
@@ -192,9 +193,14 @@ def values(source: Source) -> Iterator[NDArray[Any]]:
                 yield stored[start : min(start + _VALUES_AT_ONCE, length)]
             return
     for piece in row_pieces(source):
-        flat = canonical(piece).data if sparse.issparse(piece) else np.asarray(piece).reshape(-1)
-        for start in range(0, len(flat), _VALUES_AT_ONCE):
-            yield flat[start : start + _VALUES_AT_ONCE]
+        yield from values_of(canonical(piece) if sparse.issparse(piece) else piece)
+
+
+def values_of(rows: Any) -> Iterator[NDArray[Any]]:
+    """The values of some rows, of canonical CSR the stored ones, in pieces of about a million."""
+    flat = rows.data if sparse.issparse(rows) else np.asarray(rows).reshape(-1)
+    for start in range(0, len(flat), _VALUES_AT_ONCE):
+        yield flat[start : start + _VALUES_AT_ONCE]
 
 
 def may_repeat(source: Source) -> bool:

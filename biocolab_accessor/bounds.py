@@ -13,6 +13,7 @@ from scipy import sparse
 
 from biocolab_accessor.blocks import Source, row_blocks
 from biocolab_accessor.errors import InvalidArgument
+from biocolab_accessor.naming import quoted
 
 __all__ = ["NO_CAP", "Bounds", "Filters", "Quality", "failing", "is_finite", "measure", "mitochondrial"]
 
@@ -67,10 +68,10 @@ class Filters:
             if value is None:
                 continue
             if isinstance(value, bool | np.bool_ | str) or not is_finite(value) or value < 0:
-                msg = f"{name} is {value!r}: give a number of 0 or more, or None for no bound"
+                msg = f"{name} is {quoted(value)}: give a number of 0 or more, or None for no bound"
                 raise InvalidArgument(msg)
         if self.mt_percentage is not None and self.mt_percentage > 100:
-            msg = f"mt_percentage is {self.mt_percentage!r}: it is in percent, from 0 to 100"
+            msg = f"mt_percentage is {quoted(self.mt_percentage)}: it is in percent, from 0 to 100"
             raise InvalidArgument(msg)
         for low, high in (("min_counts", "max_counts"), ("min_genes", "max_genes")):
             least, most = getattr(self, low), getattr(self, high)

@@ -19,7 +19,7 @@ from biocolab_accessor.errors import (
     UnknownGroup,
     UnknownStudy,
 )
-from biocolab_accessor.naming import did_you_mean, listing
+from biocolab_accessor.naming import did_you_mean, listing, quoted
 from biocolab_accessor.species import known_species
 from biocolab_accessor.values import table_of
 
@@ -117,7 +117,7 @@ def studies(group: str = "personal", *, species: str = "human", source: Server =
     try:
         frame = table_of(rows)
     except OverflowError as error:
-        msg = f"the list of studies of group {group!r} holds a number beyond what a float holds"
+        msg = f"the list of studies of group {quoted(group)} holds a number beyond what a float holds"
         raise InvalidResponse(msg) from error
     first = ["study_id", "title", "created_by", "uuid"]
     return frame.reindex(columns=[*first, *(name for name in frame.columns if name not in first)])
@@ -170,18 +170,20 @@ def study(
     from biocolab_accessor.inbound.study import Study
 
     if not isinstance(study_id, str) or not study_id.strip():
-        msg = f"study_id is {study_id!r}: give the study's id, such as 'GSE96583_batch2'"
+        msg = f"study_id is {quoted(study_id)}: give the study's id, such as 'GSE96583_batch2'"
         raise InvalidArgument(msg)
     species = getattr(species, "value", species)
     sources = get_args(Source)
     if source not in sources:
-        msg = f"source is {source!r}{did_you_mean(str(source), sources)}: give one of {listing(sources)}"
+        msg = f"source is {quoted(source)}{did_you_mean(str(source), sources)}: give one of {listing(sources)}"
         raise InvalidArgument(msg)
     if group is not None and source == "bioflex":
-        msg = f"group is {group!r}, but BioFlex has databases and no groups: give source='bbrowserx' or 'talk2data'"
+        msg = (
+            f"group is {quoted(group)}, but BioFlex has databases and no groups: give source='bbrowserx' or 'talk2data'"
+        )
         raise InvalidArgument(msg)
     if database is not None and source != "bioflex":
-        msg = f"source is {source!r}, which has groups and no databases: give source='bioflex', or no database"
+        msg = f"source is {quoted(source)}, which has groups and no databases: give source='bioflex', or no database"
         raise InvalidArgument(msg)
     if source == "bioflex":
         from biocolab_accessor.inbound.bioflex_source import BioFlexSource
@@ -244,7 +246,7 @@ def connector_of(source: str) -> BBrowserXConnector:
         return current().get_bbrowserx()
     if source == "talk2data":
         return current().get_talk2data()
-    msg = f"{source!r} is no server with groups: give 'bbrowserx' or 'talk2data'"
+    msg = f"{quoted(source)} is no server with groups: give 'bbrowserx' or 'talk2data'"
     raise InvalidArgument(msg)
 
 
@@ -265,12 +267,12 @@ def group_id_of(connector: BBrowserXConnector, group: str) -> str:
         return group
     named = [row["id"] for row in known if row["name"].casefold() == str(group).casefold()]
     if len(named) > 1:
-        msg = f"several groups are named {group!r}: give one of the ids {listing(named)}"
+        msg = f"several groups are named {quoted(group)}: give one of the ids {listing(named)}"
         raise AmbiguousName(msg)
     if not named:
         names = [name for row in known for name in (row["id"], row["name"])]
-        there = ", ".join(f"{row['id']!r} ({row['name']})" for row in known) or "none"
-        msg = f"there is no group {group!r}{did_you_mean(str(group), names)}. The token sees {there}"
+        there = ", ".join(f"{quoted(row['id'])} ({row['name']})" for row in known) or "none"
+        msg = f"there is no group {quoted(group)}{did_you_mean(str(group), names)}. The token sees {there}"
         raise UnknownGroup(msg)
     return named[0]
 
@@ -296,14 +298,14 @@ def study_of_group(
     every = [(row, group) for group in group_ids for row in _studies(connector, group, species)]
     found = {row["uuid"]: (row, group) for row, group in every if study_id in (row["uuid"], row["study_id"])}
     if len(found) > 1:
-        named = "; ".join(f"{uuid} ({row['title']!r} in {group})" for uuid, (row, group) in found.items())
-        msg = f"several studies have the id {study_id!r}: give one of the uuids {named}"
+        named = "; ".join(f"{uuid} ({quoted(row['title'])} in {group})" for uuid, (row, group) in found.items())
+        msg = f"several studies have the id {quoted(study_id)}: give one of the uuids {named}"
         raise AmbiguousName(msg)
     if not found:
         near = did_you_mean(study_id, [str(row["study_id"]) for row, _ in every])
         where = f"{connector.host} (groups {listing(group_ids)})"
         more = "see bc.studies(), and give species= if it is of another"
-        msg = f"there is no {species} study {study_id!r} on {where}{near}; {more}"
+        msg = f"there is no {species} study {quoted(study_id)} on {where}{near}; {more}"
         raise UnknownStudy(msg)
     row, group = next(iter(found.values()))
     return Study(ConnectorSource(connector, row, group_id=group, species=species, name=source))

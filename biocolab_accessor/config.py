@@ -12,7 +12,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from biocolab_accessor.errors import ConfigurationError, InvalidArgument
 from biocolab_accessor.home import cache_folder, expanded
-from biocolab_accessor.naming import did_you_mean, listing
+from biocolab_accessor.naming import did_you_mean, listing, quoted
 
 __all__ = ["Settings", "settings"]
 
@@ -81,7 +81,7 @@ class Settings(BaseSettings):
                 super().__setattr__(name, value)
             except ValidationError as error:
                 # The error itself would show what was given, which may be a token.
-                given = "" if name.endswith("_token") else f" is {value!r}"
+                given = "" if name.endswith("_token") else f" is {quoted(value)}"
                 msg = f"bc.settings.{name}{given}: {error.errors(include_input=False)[0]['msg']}"
                 raise InvalidArgument(msg) from None
 
@@ -146,7 +146,9 @@ class Settings(BaseSettings):
 def _expect_known(name: str) -> None:
     known = Settings.model_fields
     if name not in known:
-        msg = f"there is no setting {name!r}{did_you_mean(name, known)}; bc.settings has {listing(known, limit=20)}"
+        msg = (
+            f"there is no setting {quoted(name)}{did_you_mean(name, known)}; bc.settings has {listing(known, limit=20)}"
+        )
         raise InvalidArgument(msg)
 
 

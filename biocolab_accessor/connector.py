@@ -14,6 +14,7 @@ from biocolab_accessor.clients.bioflex import BIOFLEX_HOST, BioFlexConnection
 from biocolab_accessor.credentials import Credentials, KeyFile, RedactedDict, Service, resolve
 from biocolab_accessor.errors import ConfigurationError, InvalidArgument, MissingCredentials
 from biocolab_accessor.markup import facts_table
+from biocolab_accessor.naming import quoted
 from biocolab_accessor.notice import notice
 from biocolab_accessor.secret import Secret
 from biocolab_accessor.studio import STUDIO_HOST, studio_settings
@@ -144,7 +145,7 @@ class EConnector:
 
     def __repr__(self) -> str:
         given = {**{k: v for k, v in self._hosts.items() if v}, **{k: "****" for k, v in self._tokens.items() if v}}
-        return f"EConnector({', '.join(f'{key}={value!r}' for key, value in given.items())})"
+        return f"EConnector({', '.join(f'{key}={quoted(value)}' for key, value in given.items())})"
 
     def _repr_html_(self) -> str:
         facts: list[tuple[str, str]] = []
@@ -360,7 +361,7 @@ class EConnector:
             DeprecationWarning,
         )
         if isinstance(study_s3_keys, str):
-            msg = f"study_s3_keys is the text {study_s3_keys!r}: give a list, [{study_s3_keys!r}]"
+            msg = f"study_s3_keys is the text {quoted(study_s3_keys)}: give a list, [{quoted(study_s3_keys)}]"
             raise InvalidArgument(msg)
         result: dict[str, Any] = self.get_bbrowserx().submit_study_from_s3(
             group_id=group_id,

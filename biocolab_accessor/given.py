@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from biocolab_accessor.errors import InvalidArgument
+from biocolab_accessor.naming import quoted
 
 __all__ = ["given_names"]
 
@@ -38,6 +39,6 @@ def given_names(given: Any, what: str) -> list[str]:
         raise InvalidArgument(msg)
     names = list(given)
     if wrong := [name for name in names if not isinstance(name, str)]:
-        msg = f"{what} has {wrong[0]!r:.80} in it, which is no text: {remedy}"
+        msg = f"{what} contains {quoted(wrong[0]):.80}, which is not a string: {remedy}"
         raise InvalidArgument(msg)
     return [str(name) for name in names]  # NumPy's own texts are not to be seen in var_names

@@ -21,7 +21,7 @@ from biocolab_accessor.inbound.metadata import select_fields, unique_names
 from biocolab_accessor.inbound.selection import Selection
 from biocolab_accessor.inbound.study import Study, address_of, parts_of
 from biocolab_accessor.inbound.union import Join, expect_join, union
-from biocolab_accessor.naming import listing
+from biocolab_accessor.naming import listing, quoted
 from biocolab_accessor.platforms import replace
 from biocolab_accessor.spread import fetch_all, write_all
 from biocolab_accessor.storage.budget import instead
@@ -76,7 +76,7 @@ def collection(
         each = study(name, database=database, source=source, species=species, group=group)
         # An id and a uuid may be of one study.
         if any(address_of(each) == address_of(other) for other in found):
-            msg = f"study {name!r} is there twice: {listing(names)}"
+            msg = f"study {quoted(name)} is there twice: {listing(names)}"
             raise InvalidArgument(msg)
         found.append(each)
     return Collection(found)
@@ -333,7 +333,8 @@ class Collection:
                 found = [own._replace(fields=_owned(wanted, names)) for own, names in zip(found, fields, strict=True)]
         for each, own, names in zip(self.studies, found, fields, strict=True):
             if label in select_fields(own.fields, names, each.id):
-                msg = f"study {each.id!r} has a field {label!r}, where label= would go: give another label, or fields="
+                place = f"study {quoted(each.id)} has a field {quoted(label)}"
+                msg = f"{place}, where label= would go: give another label, or fields="
                 raise InvalidArgument(msg)
         return found
 

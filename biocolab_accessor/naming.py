@@ -33,7 +33,7 @@ def counted(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
-def did_you_mean(name: str, known: Iterable[str], *, limit: int = 3) -> str:
+def did_you_mean(name: object, known: Iterable[str], *, limit: int = 3) -> str:
     """A clause ``" (did you mean 'CD3D'?)"`` with the nearest known names, or an empty string.
 
     Nearest is the name in other capitals, else those of several words of which it is one, and those spelled alike.
@@ -45,6 +45,7 @@ def did_you_mean(name: str, known: Iterable[str], *, limit: int = 3) -> str:
     >>> did_you_mean("leiden", ["Leiden clustering", "phase"])
     " (did you mean 'Leiden clustering'?)"
     """
+    name = str(name)
     names, wanted = list(known), name.casefold()
     by_case = [k for k in names if k.casefold() == wanted]
     by_word = [k for k in names if wanted and wanted in k.casefold() and wanted in re.split(r"[\W_]+", k.casefold())]
@@ -95,8 +96,16 @@ def quoted(value: object, *, escape: bool = False) -> str:
 
 
 def _plain(value: object) -> object:
-    if type(value) is tuple or type(value) is list:
-        return type(value)(map(_plain, value))
+    if type(value) in {tuple, list, set, frozenset}:
+        return type(value)(map(_plain, value))  # type: ignore[call-arg, call-overload]
+    if type(value) is dict:
+        return {_plain(key): _plain(each) for key, each in value.items()}
     if isinstance(value, str) and type(value) is not str:
         return str.__str__(value)
-    return value.item() if isinstance(value, np.number | np.bool_) else value
+    if isinstance(value, np.ndarray) and value.dtype == object:
+        return np.frompyfunc(_plain, 1, 1)(value) if value.ndim else _plain(value.item())
+    if isinstance(value, np.generic):
+        # Times are more readable as their text, and long doubles have no item of Python's.
+        is_plain = isinstance(value, np.number | np.bool_ | np.bytes_) and not isinstance(value, np.longdouble)
+        return value.item() if is_plain else str(value)
+    return value

@@ -15,7 +15,18 @@ import numpy as np
 import pandas as pd
 from numpy.typing import DTypeLike, NDArray
 
-__all__ = ["Loss", "Wire", "carried", "integers", "kept", "loss", "numbers", "numbers_in", "shared_dtype"]
+__all__ = [
+    "Loss",
+    "Wire",
+    "carried",
+    "changed_beyond_rounding",
+    "integers",
+    "kept",
+    "loss",
+    "numbers",
+    "numbers_in",
+    "shared_dtype",
+]
 
 Wire = Literal["json", "float32"]
 
@@ -54,6 +65,29 @@ def carried(values: NDArray[Any], wire: Wire) -> NDArray[np.bool_]:
     if values.dtype.kind != "f":
         return np.ones(values.shape, bool)
     return np.asarray(kept(values, np.float64) & ~np.isinf(values))
+
+
+def changed_beyond_rounding(values: NDArray[Any]) -> NDArray[np.bool_]:
+    """Which numbers are not only rounded in float32, to about seven digits: whole ones, and those beyond its range.
+
+    Floats from 2⁵³ on are whole in any case, so that a digit less is no more than rounding.
+
+    Examples
+    --------
+    >>> changed_beyond_rounding(np.array([0.1, 16_777_217.0, 1e300, 1e-300, 0.5, np.nan])).tolist()
+    [False, True, True, True, False, False]
+    """
+    changed = ~kept(values, np.float32)
+    if values.dtype.kind != "f" or not changed.any():
+        return changed
+    some = values[changed]
+    with np.errstate(over="ignore", under="ignore"):
+        single = some.astype(np.float32).astype(some.dtype)
+    whole = (np.rint(some) == some) & (np.abs(some) <= _EXACT)
+    # Below the least normal number of float32 digits are lost, too.
+    outside = ~np.isfinite(single) | (np.abs(some) < np.finfo(np.float32).tiny)
+    changed[changed] = whole | outside
+    return changed
 
 
 def loss(values: NDArray[Any], dtype: DTypeLike) -> Loss | None:

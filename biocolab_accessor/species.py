@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from biocolab_accessor.errors import InvalidArgument
-from biocolab_accessor.naming import did_you_mean, listing
+from biocolab_accessor.naming import did_you_mean, listing, quoted
 
 __all__ = ["SPECIES", "known_species"]
 
@@ -23,6 +23,6 @@ def known_species(species: Any) -> str:
     """
     name = getattr(species, "value", species)
     if name not in SPECIES:
-        msg = f"species is {name!r}{did_you_mean(str(name), SPECIES)}: give one of {listing(SPECIES)}"
+        msg = f"species is {quoted(name)}{did_you_mean(str(name), SPECIES)}: give one of {listing(SPECIES)}"
         raise InvalidArgument(msg)
     return str(name)

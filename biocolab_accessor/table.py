@@ -12,7 +12,7 @@ from scipy import sparse
 from biocolab_accessor.check.report import Report
 from biocolab_accessor.check.table_columns import judge_table, remedy_for_text
 from biocolab_accessor.errors import InvalidColumn, InvalidNames, InvalidValues
-from biocolab_accessor.naming import listing
+from biocolab_accessor.naming import listing, quoted
 
 __all__ = ["converted", "genes_of", "to_anndata"]
 
@@ -62,7 +62,7 @@ def converted(table: pd.DataFrame) -> AnnData:
     if not all(numeric):
         remedy = remedy_for_text(table, [name for name, good in zip(table.columns, numeric, strict=True) if not good])
         bad = [(name, kind) for name, kind, good in zip(table.columns, kinds, numeric, strict=True) if not good]
-        shown = ", ".join(f"{name!r} ({kind})" for name, kind in bad[:5])
+        shown = ", ".join(f"{quoted(name)} ({kind})" for name, kind in bad[:5])
         msg = (
             f"{len(bad)} columns hold no real numbers: {shown}. {remedy}An expression table is cells by genes; "
             "take other columns out first (for metadata use df.biocolab.submit_metadata)"
@@ -117,16 +117,16 @@ def genes_of(table: pd.DataFrame, column: str | None = None) -> list[str]:
         The named column does not exist or is there twice, or what was found is not text.
     """
     if column is not None and column not in table.columns:
-        msg = f"there is no column {column!r}; the table has {listing(table.columns)}"
+        msg = f"there is no column {quoted(column)}; the table has {listing(table.columns)}"
         raise InvalidColumn(msg)
     found = next((name for name in _GENE_COLUMNS if name in table.columns), None) if column is None else column
     listed = table.index if found is None else table[found]
     if isinstance(listed, pd.DataFrame):
-        msg = f"there are {listed.shape[1]} columns {found!r}: give the genes in one, or their names as a list"
+        msg = f"there are {listed.shape[1]} columns {quoted(found)}: give the genes in one, or their names as a list"
         raise InvalidColumn(msg)
     names = list(listed.dropna() if found is not None else listed)
     if not names or not all(isinstance(name, str) for name in names):
-        where = "the index" if found is None else f"column {found!r}"
+        where = "the index" if found is None else f"column {quoted(found)}"
         msg = f"{where} holds no gene names: give column="
         raise InvalidColumn(msg)
     return list(dict.fromkeys(names))

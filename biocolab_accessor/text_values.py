@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pandas.api.types import pandas_dtype
 
 from biocolab_accessor.errors import InvalidColumn
-from biocolab_accessor.naming import counted, listing
+from biocolab_accessor.naming import counted, listing, quoted
 
 __all__ = ["CLOSED", "DAY", "UNITS", "parse", "parsed", "unit_of"]
 
@@ -204,7 +204,7 @@ def _intervals(texts: Sequence[str], dtype: pd.IntervalDtype) -> Any:
             raise ValueError
         return found[2], found[3]
 
-    ends = _each(texts, read, dtype, f"intervals that are closed as {dtype.closed!r} says")
+    ends = _each(texts, read, dtype, f"intervals that are closed as {quoted(dtype.closed)} says")
     subtype = pandas_dtype(dtype.subtype)
     sides = [[end[side] for end in ends] for side in (0, 1)]
     if isinstance(subtype, np.dtype) and subtype.kind == "f":

@@ -28,7 +28,7 @@ def test_names_may_be_given_in_anything_of_one_dimension(given: Any) -> None:
         (b"A", "genes is of type bytes: give a name, or a list of names"),
         (5, "genes is of type int: give a name, or a list of names"),
         (None, "genes is of type NoneType: give a name, or a list of names"),
-        (["A", 5], "genes has 5 in it, which is no text: give a name, or a list of names"),
+        (["A", 5], "genes contains 5, which is not a string: give a name, or a list of names"),
     ],
 )
 def test_what_is_no_names_is_not_taken_for_some(given: Any, why: str) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 import pandas as pd
 
 from biocolab_accessor.errors import InvalidArgument, UnknownField
-from biocolab_accessor.naming import did_you_mean, listing
+from biocolab_accessor.naming import did_you_mean, listing, quoted
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -99,10 +99,10 @@ class Annotation:
         from biocolab_accessor.plotting.dots import draw_dots, draw_heatmap
 
         if kind not in ("dot", "heatmap"):
-            msg = f"kind is {kind!r}: give 'dot' or 'heatmap'"
+            msg = f"kind is {quoted(kind)}: give 'dot' or 'heatmap'"
             raise InvalidArgument(msg)
         if n_types is not None and n_types < 1:
-            msg = f"n_types is {n_types!r}: give a whole number of 1 or more"
+            msg = f"n_types is {quoted(n_types)}: give a whole number of 1 or more"
             raise InvalidArgument(msg)
         known = self.table[self.table["cell_type"].notna()]
         if known.empty:
@@ -158,14 +158,14 @@ class Annotation:
         from biocolab_accessor.plotting.dots import expression_dotplot
 
         if n_genes < 1:
-            msg = f"n_genes is {n_genes!r}: give a whole number of 1 or more"
+            msg = f"n_genes is {quoted(n_genes)}: give a whole number of 1 or more"
             raise InvalidArgument(msg)
         given = [clusters] if isinstance(clusters, str | int) else self.markers if clusters is None else clusters
         wanted = [str(name) for name in given]
         for name in wanted:
             if name not in self.markers:
                 near = did_you_mean(name, self.markers)
-                msg = f"there is no cluster {name!r}{near}; there are {listing(self.markers)}"
+                msg = f"there is no cluster {quoted(name)}{near}; there are {listing(self.markers)}"
                 raise UnknownField(msg)
         known = set(self.summary["gene"])
         genes = [gene for name in wanted for gene in [g for g in self.markers[name] if g in known][:n_genes]]
@@ -179,7 +179,8 @@ class Annotation:
         return list(dict.fromkeys(table["cluster"]))
 
     def _headline(self) -> str:
-        return f"Annotation of {len(self.best)} clusters of {self.groupby!r} by {self.database}; markers {self.origin}"
+        of = f"{len(self.best)} clusters of {quoted(self.groupby)}"
+        return f"Annotation of {of} by {self.database}; markers {self.origin}"
 
     def _rows(self) -> list[tuple[str, str, str, str, str, str]]:
         rows = []

@@ -17,7 +17,7 @@ from biocolab_accessor.annotate.score import ranks_by_gene, score_types
 from biocolab_accessor.atlas import database as newest
 from biocolab_accessor.check.columns import as_frame
 from biocolab_accessor.errors import InvalidArgument
-from biocolab_accessor.naming import listing, natural_key
+from biocolab_accessor.naming import listing, natural_key, quoted
 from biocolab_accessor.notice import notice
 from biocolab_accessor.values import labelled
 
@@ -53,17 +53,17 @@ def annotate(
     seed: int = 0,
 ) -> Annotation:
     """Name clusters; see :meth:`AnnDataAccessor.annotate` for arguments and errors."""
-    for name, value in (("n_genes", n_genes), ("n_resamples", n_resamples)):
-        if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
-            msg = f"{name} is {value!r}: give a whole number of 1 or more"
+    for name, value, least in (("n_genes", n_genes, 1), ("n_resamples", n_resamples, 1), ("seed", seed, 0)):
+        if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
+            msg = f"{name} is {quoted(value)}: give a whole number of {least} or more"
             raise InvalidArgument(msg)
     obs = as_frame(adata.obs)
     clusters = _clusters(obs, groupby)
     if key_added is not None and (not isinstance(key_added, str) or not key_added or key_added == groupby):
-        msg = f"key_added is {key_added!r}: give the name of a column, another one than groupby"
+        msg = f"key_added is {quoted(key_added)}: give the name of a column, another one than groupby"
         raise InvalidArgument(msg)
     if key_added is not None and clusters is None:
-        msg = f"obs has no column {groupby!r}: there are no cells to write cell types to with key_added"
+        msg = f"obs has no column {quoted(groupby)}: there are no cells to write cell types to with key_added"
         raise InvalidArgument(msg)
     found = markers_of(adata, clusters, groupby, markers, n_genes)
     if gene_symbols is not None:
@@ -71,7 +71,7 @@ def annotate(
     source = database if database is not None else newest()
     every = list(dict.fromkeys(gene for genes in found.genes.values() for gene in genes))
     if not every:
-        msg = f"no cluster of {groupby!r} has a marker gene ({found.origin})"
+        msg = f"no cluster of {quoted(groupby)} has a marker gene ({found.origin})"
         raise InvalidArgument(msg)
     summary, missing = summaries_of(every, source)
     if 2 * len(missing) > len(every):

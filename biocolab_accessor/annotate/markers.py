@@ -16,7 +16,7 @@ from biocolab_accessor.check.columns import as_frame
 from biocolab_accessor.check.counts import choose_matrix, describe
 from biocolab_accessor.errors import InvalidArgument, UnknownField
 from biocolab_accessor.given import given_names
-from biocolab_accessor.naming import did_you_mean, listing
+from biocolab_accessor.naming import did_you_mean, listing, quoted
 
 __all__ = ["Markers", "markers_of", "rank_genes", "translate"]
 
@@ -66,7 +66,7 @@ def markers_of(
     """
     if isinstance(markers, Mapping):
         given = {
-            str(name): list(dict.fromkeys(given_names(genes, f"markers[{str(name)!r}]")))[:n_genes]
+            str(name): list(dict.fromkeys(given_names(genes, f"markers[{quoted(str(name))}]")))[:n_genes]
             for name, genes in markers.items()
         }
         _expect_clusters(given, clusters, groupby, "markers")
@@ -75,17 +75,16 @@ def markers_of(
         msg = f"markers is a {type(markers).__name__}: give a dict of genes by cluster, or a key of uns"
         raise InvalidArgument(msg)
     if markers is not None and markers not in adata.uns:
-        msg = f"uns has no {markers!r}{did_you_mean(markers, list(adata.uns))} for markers"
+        msg = f"uns has no {quoted(markers)}{did_you_mean(markers, list(adata.uns))} for markers"
         raise UnknownField(msg)
     if clusters is None:
         columns = [str(name) for name in adata.obs.columns]
-        msg = (
-            f"obs has no column {groupby!r}{did_you_mean(str(groupby), columns)} for groupby; it has {listing(columns)}"
-        )
+        near = did_you_mean(str(groupby), columns)
+        msg = f"obs has no column {quoted(groupby)}{near} for groupby; it has {listing(columns)}"
         raise UnknownField(msg)
     if markers is not None:
         result = _from_result(adata.uns[markers], markers, n_genes)
-        _expect_clusters(result.genes, clusters, groupby, f"uns[{markers!r}]")
+        _expect_clusters(result.genes, clusters, groupby, f"uns[{quoted(markers)}]")
         return result
     stored = adata.uns.get(_RESULT)
     if _is_about(stored, clusters, groupby):
@@ -158,7 +157,7 @@ def translate(adata: AnnData, markers: Markers, gene_symbols: str) -> Markers:
         where = "raw.var" if markers.of_raw else "var"
         columns = [str(name) for name in var.columns]
         near = did_you_mean(gene_symbols, columns)
-        msg = f"{where} has no column {gene_symbols!r}{near} for gene_symbols; it has {listing(columns)}"
+        msg = f"{where} has no column {quoted(gene_symbols)}{near} for gene_symbols; it has {listing(columns)}"
         raise UnknownField(msg)
     known = var[gene_symbols].astype(object)
     symbol = {str(gene): str(name) for gene, name in known[known.notna() & (known != "")].items()}
@@ -240,7 +239,7 @@ def _from_result(result: Any, key: str, n_genes: int) -> Markers:
     names = result.get("names") if isinstance(result, Mapping) else None
     groups = getattr(getattr(names, "dtype", None), "names", None)
     if names is None or groups is None:
-        msg = f"uns[{key!r}] is no result of scanpy.tl.rank_genes_groups"
+        msg = f"uns[{quoted(key)}] is no result of scanpy.tl.rank_genes_groups"
         raise InvalidArgument(msg)
     genes = {}
     for group in groups:
@@ -251,7 +250,7 @@ def _from_result(result: Any, key: str, n_genes: int) -> Markers:
                 higher &= ~(np.asarray(result[measure][group], np.float64) <= 0)
         genes[str(group)] = [str(name) for name in dict.fromkeys(names[group][higher])][:n_genes]
     of_raw = bool(result.get("params", {}).get("use_raw", False))
-    return Markers(genes, f"uns[{key!r}]", of_raw)
+    return Markers(genes, f"uns[{quoted(key)}]", of_raw)
 
 
 def _expect_clusters(genes: Mapping[str, Any], clusters: pd.Categorical[Any] | None, groupby: str, where: str) -> None:
@@ -264,5 +263,6 @@ def _expect_clusters(genes: Mapping[str, Any], clusters: pd.Categorical[Any] | N
     for name in genes:
         if name not in there:
             near = did_you_mean(name, there)
-            msg = f"{where} has a cluster {name!r}, which obs[{groupby!r}] has not{near}; it has {listing(there)}"
+            column = f"obs[{quoted(groupby)}]"
+            msg = f"{where} has a cluster {quoted(name)}, which {column} has not{near}; it has {listing(there)}"
             raise UnknownField(msg)

@@ -18,18 +18,24 @@ from biocolab_accessor.naming import counted
 
 __all__ = [
     "Conflict",
+    "Remains",
     "Traces",
     "amount",
     "cells_with_values",
+    "columns_in",
     "covers",
+    "equal_arrays",
     "gene_names",
     "lacking",
     "only",
     "same_arrays",
+    "side_by_side",
     "traces",
+    "whole_numbers",
 ]
 
 _MOST_CELLS = 200
+_EQUAL_AT_ONCE = 1 << 18
 
 
 class Conflict(NamedTuple):
@@ -53,6 +59,27 @@ class Conflict(NamedTuple):
     fix: str
 
 
+class Remains(NamedTuple):
+    """What a matrix has of another one, where both have something; and what the other has where it has nothing.
+
+    Attributes
+    ----------
+    own, others
+        Sums of the matrix and of the other one.
+    cells, genes
+        How much less each cell and each gene has.
+    lost_cells, lost_genes
+        What the other one has of the cells and genes that are empty.
+    """
+
+    own: float
+    others: float
+    cells: NDArray[Any]
+    genes: NDArray[Any]
+    lost_cells: NDArray[Any]
+    lost_genes: NDArray[Any]
+
+
 class Traces(NamedTuple):
     """Values of a matrix without counts, where the counts are empty.
 
@@ -62,11 +89,14 @@ class Traces(NamedTuple):
         How many of the empty cells and genes have values; genes as far as a sample of cells shows.
     alike
         Whether there are zeros elsewhere and both have the same, so that one was made of counts that the other lacks.
+    remains
+        How many values both have elsewhere, and how many are lacking; None where not those of the other are meant.
     """
 
     cells: int
     genes: int
     alike: bool
+    remains: Remains | None = None
 
 
 def amount(lacks: Margins) -> str:
@@ -100,9 +130,30 @@ def same_arrays(one: Source, other: Source) -> bool:
     )
 
 
+def equal_arrays(one: Source, other: Source) -> bool:
+    """Whether two whole matrices in memory hold the same in the same form, which is faster seen than what they hold."""
+    if any(source.rows is not None or source.columns is not None for source in (one, other)):
+        return False
+    first, second = one.matrix, other.matrix
+    if first.shape != second.shape or first.dtype != second.dtype:
+        return False
+    if isinstance(first, np.ndarray) and isinstance(second, np.ndarray):
+        step = max(1, _EQUAL_AT_ONCE // max(1, first.shape[1]))
+        return all(np.array_equal(first[i : i + step], second[i : i + step]) for i in range(0, len(first), step))
+    if not (sparse.issparse(first) and sparse.issparse(second) and first.format == second.format in ("csr", "csc")):
+        return False
+    if first.nnz != second.nnz or not np.array_equal(first.indptr, second.indptr):
+        return False
+    return all(
+        np.array_equal(a[i : min(i + _EQUAL_AT_ONCE, first.nnz)], b[i : min(i + _EQUAL_AT_ONCE, first.nnz)])
+        for a, b in ((first.data, second.data), (first.indices, second.indices))
+        for i in range(0, first.nnz, _EQUAL_AT_ONCE)
+    )
+
+
 def lacking(adata: AnnData, taken: tuple[Slot, Filled], other: tuple[Slot, Filled]) -> Margins:
     """How many cells and genes have values in the other slot, and none in the one taken."""
-    where = _columns(adata, taken[0], other[0])
+    where = columns_in(adata, taken[0], other[0])
     genes = other[1].genes.copy()
     if where is None:
         genes &= ~taken[1].genes
@@ -113,8 +164,8 @@ def lacking(adata: AnnData, taken: tuple[Slot, Filled], other: tuple[Slot, Fille
 
 def covers(adata: AnnData, other: Slot, taken: Slot) -> bool:
     """Whether the other slot has the same counts wherever the one taken has any."""
-    where = _columns(adata, taken, other)
-    for small, large in _side_by_side(source_of(adata, taken), source_of(adata, other)):
+    where = columns_in(adata, taken, other)
+    for small, large in side_by_side(source_of(adata, taken), source_of(adata, other)):
         if where is not None:
             there = where >= 0
             if np.any(small[:, ~there].data):
@@ -140,14 +191,16 @@ def traces(adata: AnnData, taken: Slot, filled: Filled, other: Slot) -> Traces |
     Traces or None
         None where it has nothing, and of scaled data, in which zeros have values too.
     """
-    source, where = source_of(adata, other), _columns(adata, taken, other)
+    source, where = source_of(adata, other), columns_in(adata, taken, other)
     if source.dtype.kind not in "fiub":
         return None
-    cells, genes, alike = 0, np.zeros(len(filled.genes), bool), True
+    genes, alike, remains = np.zeros(len(filled.genes), bool), True, None
+    lost = [np.zeros(0)]
     for block in row_blocks(source, np.flatnonzero(~filled.cells)):
         if not _is_plain(block):
             return None
-        cells += int(np.count_nonzero(np.diff(_nonzero(block).indptr)))
+        lost.append(np.diff(_nonzero(block).indptr))
+    cells = int(np.count_nonzero(np.concatenate(lost)))
     rows = np.flatnonzero(filled.cells)
     if len(rows):
         # Of Dask's chunks the fewest are computed.
@@ -164,10 +217,15 @@ def traces(adata: AnnData, taken: Slot, filled: Filled, other: Slot) -> Traces |
         genes[known] = has
         genes &= ~filled.genes
         kept = filled.genes[known]
-        small, large = small[:, kept], large[:, kept]
-        has_zeros = _nonzero(small).nnz < small.shape[0] * small.shape[1]  # without any, alike would say nothing
+        lost_genes = _per_column(large)[~kept]
+        small, large = _nonzero(small[:, kept]), _nonzero(large[:, kept])
+        has_zeros = small.nnz < small.shape[0] * small.shape[1]  # without any, alike would say nothing
         alike = has_zeros and _pattern(small) == _pattern(large)
-    found = Traces(cells, int(np.count_nonzero(genes)), alike)
+        if 2 * small.nnz > large.nnz and small.astype(bool).multiply(large.astype(bool)).nnz == small.nnz:
+            less = np.diff(large.indptr) - np.diff(small.indptr)
+            columns = _per_column(large) - _per_column(small)
+            remains = Remains(small.nnz, large.nnz, less, columns, np.concatenate(lost), lost_genes)
+    found = Traces(cells, int(np.count_nonzero(genes)), alike, remains)
     return found if found.cells or found.genes else None
 
 
@@ -204,7 +262,7 @@ def only(slot: Slot, other: Slot) -> str:
     return "del copy.raw" if other.kind == "raw.X" else f"del copy.{other}"
 
 
-def _columns(adata: AnnData, slot: Slot, other: Slot) -> Rows | None:
+def columns_in(adata: AnnData, slot: Slot, other: Slot) -> Rows | None:
     """Where in the other slot the genes of a slot are, -1 for none; None where they are the same."""
     one, two = gene_names(adata, slot), gene_names(adata, other)
     if slot.kind != "raw.X" and other.kind != "raw.X":
@@ -222,7 +280,7 @@ def _numbered(names: pd.Index) -> pd.Index:
     return pd.MultiIndex.from_arrays([names, pd.Series(np.zeros(len(names))).groupby(names.to_numpy()).cumcount()])
 
 
-def _side_by_side(one: Source, other: Source) -> Iterator[tuple[sparse.csr_matrix, sparse.csr_matrix]]:
+def side_by_side(one: Source, other: Source) -> Iterator[tuple[sparse.csr_matrix, sparse.csr_matrix]]:
     """The same rows of two matrices, block by block."""
     # Each cut out of what is stored by columns, or computed, is costly: it sets the pace.
     turned = isinstance(other.matrix, CSCDataset) or hasattr(other.matrix, "compute")
@@ -239,14 +297,15 @@ def _side_by_side(one: Source, other: Source) -> Iterator[tuple[sparse.csr_matri
 
 def _agrees(small: sparse.csr_matrix, large: sparse.csr_matrix) -> bool:
     """Whether the large one has the values of the small one; counts may be off by float noise."""
-    small, large = (sparse.csr_matrix((_rounded(m.data), m.indices, m.indptr), m.shape) for m in (small, large))
+    small, large = whole_numbers(small), whole_numbers(large)
     difference = large.multiply(small.astype(bool)) - small
     return not np.any(difference.data)
 
 
-def _rounded(data: NDArray[Any]) -> NDArray[Any]:
-    rounded: NDArray[Any] = np.rint(data.astype(np.float64 if data.dtype.itemsize <= 8 else np.longdouble))
-    return rounded
+def whole_numbers(block: sparse.csr_matrix) -> sparse.csr_matrix:
+    """Counts without their float noise, in a precision that holds differences of them."""
+    data = np.rint(block.data.astype(np.float64 if block.data.dtype.itemsize <= 8 else np.longdouble))
+    return sparse.csr_matrix((data, block.indices, block.indptr), block.shape)
 
 
 def _nonzero(block: sparse.csr_matrix) -> sparse.csr_matrix:
@@ -255,6 +314,11 @@ def _nonzero(block: sparse.csr_matrix) -> sparse.csr_matrix:
     block = block.copy()
     block.eliminate_zeros()
     return block
+
+
+def _per_column(block: sparse.csr_matrix) -> NDArray[np.intp]:
+    """How many values each column has, which is not zero."""
+    return np.bincount(_nonzero(block).indices, minlength=block.shape[1])
 
 
 def _pattern(block: sparse.csr_matrix) -> tuple[bytes, bytes]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
@@ -9,10 +10,20 @@ from typing import Any, Literal
 from anndata import AnnData
 
 from biocolab_accessor.blocks import Slot, filled_slots, source_of
-from biocolab_accessor.check.comparison import Conflict, amount, covers, lacking, only, same_arrays, traces
+from biocolab_accessor.check.comparison import (
+    Conflict,
+    amount,
+    covers,
+    equal_arrays,
+    lacking,
+    only,
+    same_arrays,
+    traces,
+)
+from biocolab_accessor.check.correction import is_plausible, kept_share, scattered
 from biocolab_accessor.check.margins import Filled, Margins, filled_of
 from biocolab_accessor.check.normalised import glimpse
-from biocolab_accessor.check.summary import SlotSummary, describe, describe_whole
+from biocolab_accessor.check.summary import SlotSummary, describe, describe_filled, describe_whole
 from biocolab_accessor.errors import EmptyAnnData, InvalidArgument, InvalidValues, NoCounts
 from biocolab_accessor.naming import counted, quoted
 
@@ -20,10 +31,11 @@ __all__ = ["MatrixChoice", "SlotSummary", "choose_matrix", "decide", "describe",
 
 _COUNT_LAYERS = {"counts", "count", "raw", "rawcounts", "rawcount", "countsraw", "umi", "umis", "umicounts", "umicount"}
 # Each of these is a part of the counts, so it neither stands for them nor is it lacking in them.
-_PARTS = {
+_PART_WORDS = {
     "spliced", "unspliced", "ambiguous", "spanning", "mature", "nascent", "exon", "exonic", "intron", "intronic",
-    "new", "old", "labeled", "unlabeled", "sl", "su", "ul", "uu",
+    "labeled", "unlabeled",
 }  # fmt: skip
+_PARTS = {*_PART_WORDS, "new", "old", "sl", "su", "ul", "uu"}
 
 _LOG_KINDS = ("lognorm", "normalized")
 
@@ -48,6 +60,8 @@ class MatrixChoice:
         Slots that have values which the chosen one lacks, so that it cannot be told which one is meant.
     apart
         The same where it is not certain that something is lacking.
+    corrected
+        The same where counts were removed or not drawn, so that nothing has to be lacking.
     unnamed
         Slots that hold whole numbers and were not taken, since they are not named like counts.
     """
@@ -59,6 +73,7 @@ class MatrixChoice:
     filled: Filled | None = field(default=None, compare=False, repr=False)
     conflicts: tuple[Conflict, ...] = ()
     apart: tuple[Conflict, ...] = ()
+    corrected: tuple[Conflict, ...] = ()
     unnamed: tuple[Slot, ...] = ()
 
     @property
@@ -178,7 +193,8 @@ class _Looks:
 
     def at(self, slot: Slot) -> SlotSummary:
         if slot not in self.seen:
-            self.seen[slot] = describe(source_of(self.adata, slot), slot)
+            summary, filled = describe_filled(source_of(self.adata, slot), slot)
+            self._note(slot, summary, filled)
         return self.seen[slot]
 
     def whole(self, slot: Slot) -> bool:
@@ -186,12 +202,18 @@ class _Looks:
         if slot in self._fractional:
             return False
         if slot not in self.seen:
-            summary = describe_whole(source_of(self.adata, slot), slot)
+            summary, filled = describe_filled(source_of(self.adata, slot), slot, whole=True)
             if summary is None:
                 self._fractional.add(slot)
                 return False
-            self.seen[slot] = summary
+            self._note(slot, summary, filled)
         return self.seen[slot].kind == "counts" or (self.seen[slot].is_broken_counts and not self.seen[slot].n_nan)
+
+    def _note(self, slot: Slot, summary: SlotSummary | None, filled: Filled | None) -> None:
+        assert summary is not None
+        self.seen[slot] = summary
+        if filled is not None:
+            self._margins[slot] = filled
 
     def readable(self, slots: list[Slot]) -> tuple[list[Slot], list[Slot]]:
         """Slots that can be compared, and those that are damaged: what is not sent must not stop a submission."""
@@ -211,6 +233,10 @@ class _Looks:
             self._margins[slot] = filled_of(source_of(self.adata, slot), self.at(slot).nnz)
         return self._margins[slot]
 
+    def copy(self, slot: Slot, original: Slot) -> None:
+        """Take note that one slot holds the same as another one."""
+        self._note(slot, replace(self.at(original), slot=slot), self.margins(original))
+
     def others(self) -> list[Slot]:
         """Layers that are not named like counts."""
         named = set(_candidates(self.filled))
@@ -223,28 +249,57 @@ class _Looks:
 def _compared(adata: AnnData, first: Slot, looks: _Looks) -> MatrixChoice:
     """The slot that has all counts of the first one; it keeps its place where no other one has more."""
     taken, left = first, dict[Slot, Margins]()
+    conflicts, apart, corrected, notes = list[Conflict](), list[Conflict](), list[Conflict](), list[Slot]()
     fits = all(source_of(adata, slot).shape == slot.shape(adata) for slot in looks.filled)  # else there is an error
     rivals = [slot for slot in looks.filled if slot != first and not _is_part(slot)] if fits else []
     own = source_of(adata, first)
     rivals = [slot for slot in rivals if not same_arrays(source_of(adata, slot), own)]
+    for slot in rivals:
+        if slot not in looks.seen and equal_arrays(source_of(adata, slot), own):
+            looks.copy(slot, first)
     rivals, damaged = looks.readable(rivals)
     whole = [slot for slot in rivals if looks.whole(slot)]
+    if looks.at(first).maximum > 1:
+        # Marks of zero and one are no counts; where all are one they say nothing.
+        marks = [slot for slot in whole if looks.at(slot).maximum == 1 and not looks.at(slot).n_negative]
+        whole = [slot for slot in whole if slot not in marks]
+        rivals = [s for s in rivals if s not in marks or looks.at(s).nnz < looks.at(s).shape[0] * looks.at(s).shape[1]]
     for slot in sorted((slot for slot in whole if looks.at(slot).kind == "counts"), key=lambda s: looks.at(s).nnz):
         if _has_more(looks.at(slot), looks.at(taken)) and covers(adata, slot, taken):
-            left[taken] = lacking(adata, (taken, looks.margins(taken)), (slot, looks.margins(slot)))
+            lacks = lacking(adata, (taken, looks.margins(taken)), (slot, looks.margins(slot)))
+            if (share := scattered(adata, (taken, looks.margins(taken)), slot)) is not None:
+                values = f"has values in {_percent(share)} of the places where {slot} has some"
+                corrected.append(_corrected(taken, slot, lacks, values))
+                continue
+            left[taken] = lacks
             taken = slot
-    conflicts, apart, notes = list[Conflict](), list[Conflict](), list[Slot]()
-    for slot in [slot for slot in (first, *whole) if slot != taken and slot not in left]:
+    known = {*left, *(conflict.slot for conflict in corrected)}
+    for slot in [slot for slot in (first, *whole) if slot != taken and slot not in known]:
         lacks = lacking(adata, (taken, looks.margins(taken)), (slot, looks.margins(slot)))
         if any(lacks):
-            conflicts.append(_conflict(adata, taken, slot, lacks, looks))
+            pair = (taken, looks.margins(taken)), (slot, looks.margins(slot))
+            share = kept_share(adata, *pair) if looks.at(slot).kind == "counts" else None
+            if share is None:
+                conflicts.append(_conflict(adata, taken, slot, lacks, looks))
+            else:
+                corrected.append(_corrected(taken, slot, lacks, f"has {_percent(share)} of the counts of {slot}"))
         elif looks.at(slot).kind == "counts":
             notes.append(slot)
     if rivals and any(looks.margins(taken).empty):
         for slot in [slot for slot in rivals if slot not in whole]:
             found = traces(adata, taken, looks.margins(taken), slot)
-            if found is not None:
-                (conflicts if found.alike else apart).append(_traced(taken, slot, Margins(found.cells, found.genes)))
+            if found is None:
+                continue
+            lacks = Margins(found.cells, found.genes)
+            if found.remains is not None and is_plausible(found.remains):
+                share = found.remains.own / found.remains.others
+                corrected.append(
+                    _corrected(
+                        taken, slot, lacks, f"has values in {_percent(share)} of the places where {slot} has some"
+                    )
+                )
+            else:
+                (conflicts if found.alike else apart).append(_traced(taken, slot, lacks))
     passed = [
         f"not {summary}{_less(left[summary.slot], taken) if summary.slot in left else ''}"
         for summary in looks.seen.values()
@@ -262,7 +317,7 @@ def _compared(adata: AnnData, first: Slot, looks: _Looks) -> MatrixChoice:
     if taken.kind != "raw.X" and Slot("raw.X") not in whole:
         apart += _genes_of_raw(adata, taken)
     choice = looks.choice(taken, "raw", "; ".join(filter(None, (str(looks.at(taken)), *passed, seen and f"X {seen}"))))
-    return replace(choice, conflicts=tuple(conflicts), apart=tuple(apart))
+    return replace(choice, conflicts=tuple(conflicts), apart=tuple(apart), corrected=tuple(corrected))
 
 
 def _has_more(one: SlotSummary, other: SlotSummary) -> bool:
@@ -286,6 +341,16 @@ def _conflict(adata: AnnData, taken: Slot, slot: Slot, lacks: Margins, looks: _L
     fix = f"Their values differ, so that neither replaces the other. In a copy, to send {taken}: {only(taken, slot)}; "
     fix += instead
     return Conflict(slot, message, sum(lacks), fix)
+
+
+def _corrected(taken: Slot, slot: Slot, lacks: Margins, has: str) -> Conflict:
+    none = f" and none for {amount(lacks)}" if any(lacks) else ""
+    message = f"{has}{none}, as corrected or downsampled counts have"
+    return Conflict(slot, message, max(1, sum(lacks)), f"To send {slot} instead, in a copy: {only(slot, taken)}")
+
+
+def _percent(share: float) -> str:
+    return f"{min(100 * share, 99.9):.3g} %"
 
 
 def _traced(taken: Slot, slot: Slot, lacks: Margins) -> Conflict:
@@ -315,7 +380,8 @@ def _plain(slot: Slot) -> str:
 
 
 def _is_part(slot: Slot) -> bool:
-    return slot.kind == "layer" and _plain(slot) in _PARTS
+    words = re.split(r"[\W_]+", str(slot.key).casefold())  # such as spliced_counts
+    return slot.kind == "layer" and (_plain(slot) in _PARTS or not _PART_WORDS.isdisjoint(words))
 
 
 def is_named_counts(slot: Slot) -> bool:

@@ -57,7 +57,8 @@ def open_h5ad(path: Path) -> AnnData:
         raise InvalidFile(msg)
     if not h5py.is_hdf5(path):
         with path.open("rb") as content:
-            msg = f"{path} is not an h5ad file: it {_looks_like(content.read(512))}"
+            kind = _BY_ENDING.get(path.suffix.casefold()) or _looks_like(content.read(512))
+            msg = f"{path} is not an h5ad file: it {kind}"
         raise InvalidFile(msg)
     try:
         file = h5py.File(path, "r")
@@ -146,7 +147,7 @@ def _read(stored: h5py.Group) -> Any:
 def _refuse_others(path: Path, file: h5py.File) -> None:
     if file.attrs.get("encoding-type") == "MuData":  # it has obs and var too: those of all modalities together
         names = sorted(file.get("mod", ()))
-        first = f"mudata.read_h5ad({str(path)!r}, mod={quoted(names[0])})" if names else "mdata['rna']"
+        first = f"mudata.read_h5ad({quoted(str(path))}, mod={quoted(names[0])})" if names else "mdata['rna']"
         msg = f"{path} is an h5mu file of several modalities ({listing(names)}): take one of them, {first}.biocolab"
         raise InvalidFile(msg)
     missing = [name for name in ("obs", "var") if name not in file]
@@ -160,10 +161,12 @@ def _refuse_others(path: Path, file: h5py.File) -> None:
     if not missing:
         return
     hint = ""
-    if "matrix" in file and "barcodes" in file["matrix"]:
+    if isinstance(file.get("matrix"), h5py.Group) and "barcodes" in file["matrix"]:
         hint = " (it looks like a 10x file: use study_type='h5_10x')"
     elif "row_attrs" in file and "col_attrs" in file:
         hint = " (it looks like a loom file: read it with anndata.io.read_loom)"
+    elif "assays" in file and "cell.names" in file:
+        hint = " (it looks like an h5Seurat file: in R, SeuratDisk::Convert('x.h5seurat', dest = 'h5ad'))"
     elif "mod" in file:
         hint = " (it looks like an h5mu file: take one of its modalities)"
     msg = f"{path} is HDF5 but not h5ad: it has no {' and no '.join(missing)}{hint}"
@@ -173,6 +176,13 @@ def _refuse_others(path: Path, file: h5py.File) -> None:
 def _is_bare(stored: h5py.Group | h5py.Dataset) -> bool:
     """Whether it is a group that does not say what it is; tables of old files are datasets."""
     return isinstance(stored, h5py.Group) and "encoding-type" not in stored.attrs
+
+
+# Which of them a file is, its packed beginning does not tell.
+_BY_ENDING = {
+    ".rds": "is an R file; use study_type='rds'",
+    ".cloupe": "is a Loupe file, which servers do not read; use the h5 file or the folder of Cell Ranger",
+}
 
 
 def _looks_like(start: bytes) -> str:
@@ -190,4 +200,4 @@ def _looks_like(start: bytes) -> str:
         return "is a Matrix Market file; use study_type='mtx_10x' with its folder"
     if all(byte >= 32 or byte in b"\t\r\n" for byte in start):
         return "is a text file"
-    return f"begins with {start[:8]!r}"
+    return f"begins with {quoted(start[:8])}"

@@ -96,8 +96,8 @@ def gene_share(names: Iterable[Any]) -> float:
     some = looked_at(names)
     if not some:
         return 0.0
-    ids = sum(_ID.fullmatch(name) is not None for name in some)
-    symbols = [name for name in some if not _ID.fullmatch(name) and is_gene(name)]
+    others = [name for name in some if not _ID.fullmatch(name)]
+    ids, symbols = len(some) - len(others), [name for name in others if is_gene(name)]
     # A panel of antibodies has CD3 and CD4; cells of a sample IL are IL1, IL2, IL3.
     stems = {re.split(r"[^A-Z]", name.upper(), maxsplit=1)[0] for name in symbols}
     known = ids + (len(symbols) if len(stems) >= _FEWEST_STEMS else 0)

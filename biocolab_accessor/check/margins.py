@@ -15,7 +15,7 @@ from biocolab_accessor.soundness import expect_whole, expect_within
 from biocolab_accessor.threads import THREADS, shares
 from biocolab_accessor.waits import each
 
-__all__ = ["Filled", "Margins", "count_empty", "filled_of"]
+__all__ = ["Filled", "Filling", "Margins", "count_empty", "filled_of"]
 
 _FIRST_VALUES = 1 << 16
 _INDICES_AT_ONCE = 1 << 20
@@ -99,20 +99,37 @@ def _seen_on_disk(matrix: CSRDataset | CSCDataset, nnz: int, length: int) -> NDA
     return seen
 
 
-def _by_pieces(source: Source) -> Filled:
-    cells, genes = np.zeros(source.shape[0], bool), np.zeros(source.shape[1], bool)
-    start = 0
-    for piece in row_pieces(source):
+class Filling:
+    """Which cells and genes have values, as far as was read.
+
+    Parameters
+    ----------
+    shape
+        Of the matrix.
+    """
+
+    def __init__(self, shape: tuple[int, int]) -> None:
+        self.filled = Filled(np.zeros(shape[0], bool), np.zeros(shape[1], bool))
+        self._start = 0
+
+    def add(self, piece: Any) -> None:
+        """Take account of the next rows, which are canonical where they are sparse."""
+        cells, genes = self.filled
         if sparse.issparse(piece):
-            block = canonical(piece)
-            has, measured = _any(block), _any(_transposed(block))
+            has, measured = _any(piece), _any(_transposed(piece))
         else:
             filled = np.asarray(piece) != 0
             has, measured = filled.any(axis=1), filled.any(axis=0)
-        cells[start : start + len(has)] = has
+        cells[self._start : self._start + len(has)] = has
         genes |= measured
-        start += len(has)
-    return Filled(cells, genes)
+        self._start += len(has)
+
+
+def _by_pieces(source: Source) -> Filled:
+    filling = Filling(source.shape)
+    for piece in row_pieces(source):
+        filling.add(canonical(piece) if sparse.issparse(piece) else piece)
+    return filling.filled
 
 
 def _line_lengths(matrix: Any, nnz: int) -> NDArray[Any] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -23,6 +24,7 @@ _COLORS = {
     "note": "inherit",
 }
 _MARKS = {"error": "✗", "warning": "!", "note": "·"}
+_MOST_PLACES = 3
 _MOST_SHOWN = 50
 
 
@@ -191,11 +193,11 @@ class Report(Sequence[Finding]):
         return f"Report: {parts}{', ready to be sent' if self.ok else ''}"
 
     def __repr__(self) -> str:
-        paths = max((min(len(finding.path), 28) for finding in self), default=0)
+        paths = max((min(len(_shown(finding.path)), 28) for finding in self), default=0)
         severities = max((len(finding.severity) for finding in self), default=0)
         lines = [
-            f"  {finding.code}  {finding.severity:<{severities}}  {_safe(f'{finding.path:<{paths}}  {finding.text}')}"
-            for finding in self
+            f"  {each.code}  {each.severity:<{severities}}  {_safe(f'{_shown(each.path):<{paths}}  {each.text}')}"
+            for each in self
         ]
         return "\n".join([self._headline(), *lines])
 
@@ -203,7 +205,8 @@ class Report(Sequence[Finding]):
         left = "text-align:left;vertical-align:top"
         rows = "".join(
             f"<tr><td style='{left};white-space:nowrap;color:{_COLORS[finding.severity]}'>{_MARKS[finding.severity]} "
-            f"{finding.code} {finding.severity}</td><td style='{left}'><code>{escape(_safe(finding.path))}</code></td>"
+            f"{finding.code} {finding.severity}</td>"
+            f"<td style='{left}'><code>{escape(_safe(_shown(finding.path)))}</code></td>"
             f"<td style='{left}'>{escape(_safe(finding.text))}</td></tr>"
             for finding in self[:_MOST_SHOWN]
         )
@@ -211,6 +214,12 @@ class Report(Sequence[Finding]):
             rows += f"<tr><td colspan='3' style='{left}'>… and {more:,} more: see report.to_frame()</td></tr>"
         caption = f"<caption style='{left};color:inherit'>{self._headline()}</caption>"
         return f"<table style='color:inherit'>{caption}<tbody>{rows}</tbody></table>"
+
+
+def _shown(path: str) -> str:
+    """The first of many places: :meth:`Report.to_frame` has all."""
+    places = re.split(r"(?<=\]), ", path)
+    return path if len(places) <= _MOST_PLACES else f"{', '.join(places[:2])}, … and {len(places) - 2:,} more"
 
 
 def _safe(text: str) -> str:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from biocolab_accessor.check.columns import labels_of
 from biocolab_accessor.check.report import Finding
 from biocolab_accessor.check.rules import Context, found, rule
 from biocolab_accessor.errors import InvalidColumn
 from biocolab_accessor.naming import counted, did_you_mean, listing, quoted
-from biocolab_accessor.precision import Loss, loss
+from biocolab_accessor.precision import changed_beyond_rounding, kept, loss
 
 _MOST_CATEGORIES = 65_535
 
@@ -71,10 +73,31 @@ def infinite_numbers(context: Context) -> Iterator[Finding]:
             yield found(path, message, count=number, examples=names, fix="Replace them in a copy by finite ones")
 
 
+@rule("BC210", "warning")
+def others_in_bioflex(context: Context) -> Iterator[Finding]:
+    """An id or a count that is another number in float32, or none at all, is not what was sent."""
+    paths, count, examples = [], 0, list[str]()
+    for path, values in _numbers_of_obs(context):
+        changed = changed_beyond_rounding(values)
+        if number := int(np.count_nonzero(changed)):
+            paths.append(path)
+            count += number
+            if lost := loss(values[changed], np.float32):
+                examples.append(f"{lost.example} in {path}")
+    if paths:
+        message = f"read through BioFlex these are float32, which changes {counted(count, 'number')}"
+        name = "; ".join(f"copy.{path} = copy.{path}.astype(str)" for path in paths[:1])
+        fix = f"Ids stay as they are as text, in a copy: {name}"
+        yield found(", ".join(paths), message, count=count, examples=tuple(examples[:3]), fix=fix)
+
+
 @rule("BC209", "note")
 def otherwise_in_bioflex(context: Context) -> Iterator[Finding]:
     """BBrowserX and Talk2Data carry numbers and truth values as they are; BioFlex has float32 and labels."""
-    numbers: dict[str, Loss] = {}
+    rounded = dict[str, int]()
+    for path, values in _numbers_of_obs(context):
+        if number := int(np.count_nonzero(~kept(values, np.float32) & ~changed_beyond_rounding(values))):
+            rounded[path] = number
     truths, gaps = [], []
     for path, verdict in context.verdicts:
         column = verdict.column
@@ -85,19 +108,23 @@ def otherwise_in_bioflex(context: Context) -> Iterator[Finding]:
                 gaps.append(path)
         elif column.dtype == np.bool_:
             truths.append(path)
-        elif lost := loss(column.to_numpy(), np.float32):
-            numbers[path] = lost
-    if numbers:
-        count = sum(lost.count for lost in numbers.values())
-        message = f"read through BioFlex these are float32, which changes {counted(count, 'number')}"
-        examples = tuple(f"{lost.example} in {path}" for path, lost in list(numbers.items())[:3])
-        yield found(", ".join(numbers), message, count=count, examples=examples)
+    if rounded:
+        message = "read through BioFlex these have about seven digits, those of float32"
+        yield found(", ".join(rounded), message, count=sum(rounded.values()))
     if truths:
         message = "read through BioFlex, truth values are labels 'True' and 'False'"
         yield found(", ".join(truths), message, count=len(truths))
     if gaps:
         message = "read through BioFlex, which has no missing labels, cells without one have a label for that"
         yield found(", ".join(gaps), message, count=len(gaps))
+
+
+def _numbers_of_obs(context: Context) -> Iterator[tuple[str, NDArray[Any]]]:
+    """Path and values of each column of obs that is sent as numbers."""
+    for path, verdict in context.verdicts:
+        column = verdict.column
+        if path.startswith("obs[") and column is not None and getattr(column.dtype, "kind", "O") in "fiu":
+            yield path, column.to_numpy()
 
 
 @rule("BC203", "warning")

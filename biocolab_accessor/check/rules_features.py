@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 import pandas as pd
 
+from biocolab_accessor.check.gene_names import looked_at
 from biocolab_accessor.check.report import Finding
 from biocolab_accessor.check.rules import Context, found, rule
 from biocolab_accessor.naming import quoted
 
-_TYPES = ("feature_types", "feature_type")
+_TYPES = ("feature_types", "feature_type", "modality", "modalities", "type")
 _GENOMES = ("genome", "genomes")
 # As Cell Ranger, Seurat, muon and CELLxGENE have them.
 _GENES = {"geneexpression", "gene", "genes", "rna", "gex", "mrna", "expression", "transcript", "transcripts"}
 # A column feature_type may as well have biotypes, as CELLxGENE's: of it only these are meant.
 _OTHERS = {
-    "antibodycapture", "antibody", "antibodies", "adt", "protein", "proteins", "hto", "hashtag", "hashtags",
+    "antibodycapture", "antibody", "antibodies", "adt", "prot", "protein", "proteins", "hto", "hashtag", "hashtags",
     "multiplexingcapture", "crisprguidecapture", "crispr", "guide", "guides", "grna", "sgrna", "antigencapture",
     "custom", "peaks", "peak", "atac", "chromatinaccessibility",
 }  # fmt: skip
 _BIOTYPES = {"proteincoding", "lncrna", "mirna"}
 _MOST_SHOWN = 6
+_PEAK = re.compile(r"(?:chr)?(?:\d{1,2}|[XYM]|MT|GL[\d.]+|KI[\d.]+)[:_-]\d+[-_]\d+")
+_SEVERAL = 0.1
 
 
 @rule("BC413", "warning")
@@ -29,6 +33,7 @@ def other_features(context: Context) -> Iterator[Finding]:
     """Antibodies, guides and peaks are normalised with the genes, as if they were some."""
     where, column = _column(context, _TYPES)
     if column is None:
+        yield from _peaks(where, context.tables[where].index)
         return
     kinds = column.value_counts()
     sure = column.name == _TYPES[0] and not any(_plain(kind) in _BIOTYPES for kind in kinds.index)
@@ -43,6 +48,19 @@ def other_features(context: Context) -> Iterator[Finding]:
         if genes:
             fix += f". To leave them out: {_keeping(where, column, genes)}"
         yield found(f"{where}[{quoted(column.name)}]", message, count=number, fix=fix)
+
+
+def _peaks(where: str, names: pd.Index) -> Iterator[Finding]:
+    """Peaks of ATAC are known by their names, too."""
+    some = looked_at(names)
+    if some and sum(_PEAK.fullmatch(name) is not None for name in some) > _SEVERAL * len(some):
+        number = sum(_PEAK.fullmatch(str(name)) is not None for name in names)
+        example = next(name for name in some if _PEAK.fullmatch(name))
+        message = f"{number:,} of {len(names):,} features are named like peaks, not genes"
+        fix = "They are normalised as genes are"
+        if number < len(names) and where == "var":
+            fix += f". To leave them out: adata[:, ~adata.var_names.str.match({quoted(_PEAK.pattern)})]"
+        yield found(f"{where}_names", message, count=number, examples=(quoted(example),), fix=fix)
 
 
 @rule("BC414", "warning")

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pandas as pd
 
-from biocolab_accessor.check.gene_names import are_entrez, gene_share
+from biocolab_accessor.check.gene_names import are_entrez, gene_share, looked_at
 from biocolab_accessor.check.identifiers import ENSEMBL, Species
 from biocolab_accessor.check.report import Finding
 from biocolab_accessor.check.rules import Context, found, rule
@@ -23,6 +23,7 @@ _LOOKED_AT = 200
 _LEAST_KNOWN, _FAR_LESS = 0.15, 0.2
 # Alone or with a sample's name and a number around it. Guides have longer sequences.
 _BARCODE = re.compile(r"(?:.*[_#:.-])?[ACGT]{14,18}(?:[-_.]\w+)?")
+_MARKED = re.compile(r"""[\s\ufeff].*\S.*|.*\S.*[\s\ufeff]|"[^"]+"|'[^']+'""", re.DOTALL)
 _ENSEMBL_ID = re.compile(ENSEMBL)
 _ANY_ENSEMBL_ID = re.compile(r"ENS[A-Z]*\d{11}.*")  # of transcripts and proteins, too; ENSA is the symbol of a gene
 # Primates are written as human; of other species nothing is known.
@@ -84,9 +85,9 @@ def other_species(context: Context) -> Iterator[Finding]:
     names = context.identifiers
     if names.species is not None and context.species in _CONFLICTS[names.species]:
         seems = "another species" if names.species == "others" else names.species
-        fix = f"Submit with species={names.species!r} if that is what it is"
-        yield found(_names(context), f"species is {context.species!r}, but this looks like {seems}: {names.evidence}",
-                    fix=fix)  # fmt: skip
+        fix = f"Submit with species={quoted(names.species)} if that is what it is"
+        message = f"species is {quoted(context.species)}, but this looks like {seems}: {names.evidence}"
+        yield found(_names(context), message, fix=fix)
 
 
 @rule("BC405", "note")
@@ -156,7 +157,7 @@ def ids_among_genes(context: Context) -> Iterator[Finding]:
     if context.of_table is None and (ids := ids_among(context.suspects)):
         fix = "Leave them out of a copy; for a table: pd.read_csv(path, index_col=0)"
         message = "names of barcodes or of an index among the genes"
-        yield found(path, message, count=len(ids), examples=tuple(map(repr, ids[:3])), fix=fix)
+        yield found(path, message, count=len(ids), examples=tuple(map(quoted, ids[:3])), fix=fix)
 
 
 @rule("BC411", "warning", InvalidColumn)
@@ -166,7 +167,22 @@ def annotations_among_genes(context: Context) -> Iterator[Finding]:
     if context.of_table is None and (sure := annotations_among(context.suspects)[0]):
         fix = "Leave them out of a copy, and put them into obs"
         message = "names of QC or annotations among the genes"
-        yield found(path, message, count=len(sure), examples=tuple(map(repr, sure[:3])), fix=fix)
+        yield found(path, message, count=len(sure), examples=tuple(map(quoted, sure[:3])), fix=fix)
+
+
+@rule("BC415", "warning")
+def marks_around_names(context: Context) -> Iterator[Finding]:
+    """Quotes and blanks that a table was written with are not a part of the names, and a search does not find those."""
+    where = _names(context)
+    genes = context.tables[where.removesuffix("_names")].index
+    for path, names in ((where, genes), ("obs_names", context.adata.obs_names)):
+        odd = [name for name in looked_at(names) if _MARKED.fullmatch(name)]
+        if odd:
+            fix = f"In a copy: copy.{path} = copy.{path}.str.strip(' \\t\\r\\n\\ufeff\\xa0\"\\'')"
+            if path == "raw.var_names":
+                fix = "Take them off before raw is set"
+            message = "names with quotes or blanks around them"
+            yield found(path, message, count=len(odd), examples=tuple(map(quoted, odd[:3])), fix=fix)
 
 
 def _are_genes(cells: pd.Index, genes: pd.Index) -> bool:
@@ -175,10 +191,11 @@ def _are_genes(cells: pd.Index, genes: pd.Index) -> bool:
         return False
     if _share(_ENSEMBL_ID, cells) > 0.9:
         return True
-    share, other = gene_share(cells), gene_share(genes)
-    if share >= _LEAST_KNOWN and other <= _FAR_LESS * share:
+    # The names of the cells tell nearly always, so that those of the genes need no look.
+    share = gene_share(cells)
+    if share >= _LEAST_KNOWN and gene_share(genes) <= _FAR_LESS * share:
         return True
-    return other < _FAR_LESS and are_entrez(cells) and not are_entrez(genes)
+    return are_entrez(cells) and gene_share(genes) < _FAR_LESS and not are_entrez(genes)
 
 
 def _share(pattern: re.Pattern[str], names: pd.Index) -> float:

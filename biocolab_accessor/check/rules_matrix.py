@@ -170,7 +170,8 @@ def empty_cells(context: Context) -> Iterator[Finding]:
     """A cell without counts cannot be normalised, and lies anywhere in an embedding."""
     if context.choice and context.filled and context.empty and context.empty.cells:
         number, slot = context.empty.cells, context.choice.slot
-        others = [other for other in filled_slots(context.adata) if other != slot]
+        corrected = {conflict.slot for conflict in context.choice.corrected}  # which have what was removed
+        others = [other for other in filled_slots(context.adata) if other != slot and other not in corrected]
         elsewhere = cells_with_values(context.adata, others, np.flatnonzero(~context.filled.cells))
         if elsewhere:
             having = ", ".join(f"{counted(cells, 'cell')} in {other}" for other, cells in elsewhere.items())
@@ -239,3 +240,11 @@ def counts_elsewhere(context: Context) -> Iterator[Finding]:
     for slot in choice.unnamed:
         fix = f"If these are the counts, in a copy: copy.layers['counts'] = copy.{slot}"
         yield found(str(slot), f"whole numbers, not taken for counts for the name; {choice.slot} is sent", fix=fix)
+
+
+@rule("BC317", "note")
+def fewer_counts(context: Context) -> Iterator[Finding]:
+    """Corrected and downsampled counts have nothing left of some cells or genes, which is as it should be."""
+    choice = context.choice
+    for conflict in choice.corrected if choice else ():
+        yield found(str(choice.slot), conflict.message, count=conflict.number, fix=conflict.fix)  # type: ignore[union-attr]

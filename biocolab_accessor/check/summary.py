@@ -7,12 +7,15 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
+from anndata.abc import CSCDataset, CSRDataset
 from numpy.typing import NDArray
+from scipy import sparse
 
-from biocolab_accessor.blocks import Slot, Source, may_repeat, row_blocks, values
+from biocolab_accessor.blocks import Slot, Source, canonical, may_repeat, row_blocks, row_pieces, values, values_of
+from biocolab_accessor.check.margins import Filled, Filling
 from biocolab_accessor.check.normalised import HIGHEST_LOG, Scaling, scaling_of
 
-__all__ = ["Kind", "SlotSummary", "describe", "describe_whole"]
+__all__ = ["Kind", "SlotSummary", "describe", "describe_filled", "describe_whole"]
 
 # Beyond 2**24 every float32 is whole, so that casting alone would take 2e7 + 0.5 for a count.
 _LAST_FRACTION = 2**24
@@ -174,6 +177,33 @@ def describe_whole(source: Source, slot: Slot) -> SlotSummary | None:
     if _may_differ_summed(summary) and may_repeat(source):
         summary = _summary((block.data for block in row_blocks(source)), source, slot)
     return summary
+
+
+def describe_filled(source: Source, slot: Slot, *, whole: bool = False) -> tuple[SlotSummary | None, Filled | None]:
+    """As :func:`describe` or :func:`describe_whole`, and which cells and genes have values, if all is read anyway.
+
+    That is so of what is stored dense, computed, or a part. Of sparse matrices the values do, and to know the rest is
+    seldom worth the time.
+    """
+    if source.dtype.kind not in "fiub" or not _is_read_by_rows(source):
+        return describe_whole(source, slot) if whole else describe(source, slot), None
+    tally, filling = _Tally(), Filling(source.shape)
+    for piece in row_pieces(source):
+        rows = canonical(piece) if sparse.issparse(piece) else piece
+        for some in values_of(rows):
+            tally.add(some)
+            if whole and tally.share < 1.0:
+                return None, None
+        filling.add(rows)
+    summary = _summary_of(tally, source, slot)
+    if summary.kind == "lognorm" and not whole:
+        summary = replace(summary, scaling=scaling_of(source))
+    return summary, filling.filled
+
+
+def _is_read_by_rows(source: Source) -> bool:
+    stored = isinstance(source.matrix, CSRDataset | CSCDataset) or sparse.issparse(source.matrix)
+    return not stored or source.rows is not None or source.columns is not None
 
 
 def _may_differ_summed(summary: SlotSummary) -> bool:

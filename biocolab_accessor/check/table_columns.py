@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from biocolab_accessor.check.gene_names import gene_share, is_gene
 from biocolab_accessor.check.report import Finding
 from biocolab_accessor.errors import InvalidColumn
-from biocolab_accessor.naming import counted, listing
+from biocolab_accessor.naming import counted, listing, quoted
 
 __all__ = ["annotations_among", "ids_among", "judge_table", "remedy_for_text", "suspects"]
 
@@ -53,6 +53,10 @@ _ANNOTATION = frozenset(
     tsne2 centroidx centroidy xcentroid ycentroid centerx centery centerxlocalpx centerylocalpx
     centerxglobalpx centeryglobalpx minx maxx miny maxy cellarea nucleusarea transcriptcounts
     controlprobecounts controlcodewordcounts unassignedcodewordcounts nucleuscount deprecatedcodewordcounts
+    bcwells bc1well bc2well bc3well bc1wind bc2wind bc3wind tscpcount mreadcount subsetsmitosum
+    subsetsmitodetected subsetsmitopercent ncountatac nfeatureatac ncountpeaks nfeaturepeaks ncounthto nfeaturehto
+    tssenrichment nucleosomesignal blacklistfraction peakregionfragments fripscore scvibatch scvilabels gexbarcode
+    atacbarcode celltypeexperimental sampletag samplename iscell
     genomiccontrolcounts sizefactor sizefactors arrayrow arraycol intissue pxlrowinfullres pxlcolinfullres
     """.split()  # noqa: SIM905
 )
@@ -64,7 +68,10 @@ _MAYBE_ANNOTATION = frozenset(
     doublet eccentricity solidity total dose annotation subject individual lane replicate
     """.split()  # noqa: SIM905
 )
-_KNOWN, _BEGINNINGS = _ID | _ANNOTATION | _MAYBE_ANNOTATION, (*_NUMBERED, *_STARTS)
+_KNOWN, _BEGINNINGS = (
+    _ID | _ANNOTATION | _MAYBE_ANNOTATION,
+    tuple({start.removeprefix("log1p").removeprefix("rna").removeprefix("sct") for start in (*_NUMBERED, *_STARTS)}),
+)
 _FEW, _ENOUGH = 10, 20
 _OTHERS = 50
 _SELDOM = 0.1
@@ -146,7 +153,7 @@ def remedy_for_text(table: pd.DataFrame, bad: list[Any]) -> str:
         what = "genes, which belong into the columns" if turned else "cells"
         return (
             f"The first column seems to have the names of {what}: pd.read_csv(path, index_col=0){turned}, or "
-            f"df.set_index({first!r}){turned}. "
+            f"df.set_index({quoted(first)}){turned}. "
         )
     return ""
 
@@ -168,12 +175,12 @@ def are_row_numbers(index: pd.Index) -> bool:
 def _annotations(names: list[Any], severity: Any, what: str) -> Finding:
     message = f"{counted(len(names), 'column')} of {what}: {listing(map(str, names), limit=_MOST_NAMED)}"
     dropped = [str(name) for name in names[:_MOST_NAMED]]
-    fix = f"Take them out: df.drop(columns={dropped!r}), and send them with submit_metadata"
+    fix = f"Take them out: df.drop(columns={quoted(dropped)}), and send them with submit_metadata"
     return Finding("BC411", severity, "columns", message, count=len(names), fix=fix, error=InvalidColumn)
 
 
 def _place(name: Any) -> str:
-    return f"columns[{name!r}]"
+    return f"columns[{quoted(name)}]"
 
 
 def _ids(table: pd.DataFrame) -> Iterator[tuple[Any, str, str, str]]:
@@ -200,7 +207,7 @@ def _ids(table: pd.DataFrame) -> Iterator[tuple[Any, str, str, str]]:
 
 def _remedy(name: Any, position: int) -> str:
     way = "pd.read_csv(path, index_col=0), or " if not position else ""
-    return f"Make it the index, or leave it out: {way}df.set_index({name!r}) or df.drop(columns=[{name!r}])"
+    return f"Make it the index, or leave it out: {way}df.set_index({quoted(name)}) or df.drop(columns=[{quoted(name)}])"
 
 
 def _as_ids(table: pd.DataFrame, plain: str, name: str, values: NDArray[Any]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import re
 import zlib
 from collections import Counter
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from typing import IO
 import pandas as pd
 
 from biocolab_accessor.check.gene_names import are_entrez, gene_share
+from biocolab_accessor.check.identifiers import identify
 from biocolab_accessor.check.report import Finding, Report, Severity
 from biocolab_accessor.check.table_columns import annotations_among, are_row_numbers, ids_among
 from biocolab_accessor.errors import CheckFailed, InvalidColumn, InvalidFile, InvalidNames, InvalidValues
@@ -38,6 +40,7 @@ CODES = {
 _MOST_LINES = 500
 _MOST_VALUES = 2_000_000
 _FEWEST = 20
+_WITH_COMMA = re.compile(r"-?\d+(?:,\d+)+(?:\.\d+)?")
 _LEAST_KNOWN, _FAR_LESS = 0.15, 0.2
 _MISSING = frozenset(["", "na", "nan", "n/a", "null", "none", "-", "#n/a"])
 # Columns of featureCounts and of tables of annotated genes.
@@ -93,6 +96,10 @@ def _findings(name: str, file: IO[str]) -> Iterator[Finding]:
         yield _found("BC801", f"{name} line 1", "is not a line of text", "Give a table of tab-separated text")
         return
     header = _fields(line)
+    if line.startswith("#") and len(header) < 2:
+        fix = "Leave out the lines that begin with #: pd.read_csv(path, sep=…, comment='#', index_col=0)"
+        yield _found("BC801", f"{name} line 1", "is a comment, where servers take the names of the cells from", fix)
+        return
     if len(header) < 2:
         other = next((mark for mark in (",", ";", "|", " ") if line.count(mark)), "")
         what = f"no tab, but {other!r}: servers read tab-separated tables" if other else "one column only"
@@ -157,6 +164,8 @@ def _values(name: str, seen: _Seen) -> Iterator[Finding]:
         times = seen.times[column]
         every = f", as in {times:,} of the first {seen.lines:,} lines" if times > 1 else ""
         fix = "Take the column out" if times == seen.lines else "Fill it, or leave out the gene or the cell"
+        if _WITH_COMMA.fullmatch(text):
+            fix = "If the comma is decimal, pd.read_csv(path, sep='\\t', decimal=',', index_col=0), else thousands=','"
         yield _found("BC802", f"{name} line {number} column {column!r}", f"the value {what}{every}", fix, count=times,
                      error=InvalidValues)  # fmt: skip
     if of_genes:
@@ -176,6 +185,18 @@ def _names(name: str, seen: _Seen) -> Iterator[Finding]:
         message = f"{counted(len(empty), 'gene')} without a name"
         yield _found("BC102", f"{name} line {empty[0]} column 1", message, "Give every line the name of its gene",
                      count=len(empty), error=InvalidNames)  # fmt: skip
+    again = [gene for gene, times in Counter(genes).items() if times > 1 and gene.strip()]
+    if again:
+        line = len(genes) + 1 - genes[::-1].index(again[0])
+        message = f"genes that occur more than once: {listing(again, limit=3)}"
+        yield _found("BC103", f"{name} line {line}", message, "Make them unique, or add them up", count=len(again),
+                     severity="warning", error=InvalidNames)  # fmt: skip
+    if mangled := identify(_index(genes)).mangled:
+        line = genes.index(mangled[0]) + 2
+        message = f"{counted(len(mangled), 'name')} like days or numbers, which a spreadsheet makes of genes"
+        fix = "Take the names from the file that was there before; MARCH1, SEPT2 and DEC1 become days in a spreadsheet"
+        yield _found("BC406", f"{name} line {line}", f"{message}: {listing(mangled, limit=3)}", fix, count=len(mangled),
+                     severity="warning")  # fmt: skip
     ids = ids_among(cells)
     if ids:
         fix = "Write the table with its names as the index: pd.read_csv(path, index_col=0).to_csv('x.tsv', sep='\\t')"

@@ -12,7 +12,7 @@ from typing import Any
 from biocolab_accessor.bounds import Filters
 from biocolab_accessor.errors import InvalidArgument
 from biocolab_accessor.given import given_names
-from biocolab_accessor.naming import listing
+from biocolab_accessor.naming import listing, quoted
 from biocolab_accessor.species import known_species
 
 __all__ = ["batch_name", "described", "expect_distinct", "expect_study_type", "name_list", "plain", "submit_arguments"]
@@ -65,7 +65,7 @@ def submit_arguments(
     _expect_names(arguments["authors"])
     if "input_matrix_type" in arguments and arguments["input_matrix_type"] not in _MATRIX_TYPES:
         # The official client takes all that is not "raw" for "normalized".
-        msg = f"input_matrix_type is {arguments['input_matrix_type']!r}: give 'raw' or 'normalized'"
+        msg = f"input_matrix_type is {quoted(arguments['input_matrix_type'])}: give 'raw' or 'normalized'"
         raise InvalidArgument(msg)
     Filters(**{name: arguments[name] for name in _BOUNDS if name in arguments})
     if "batch_info" in arguments:
@@ -92,7 +92,7 @@ def described(group_id: Any, study_id: Any, name: Any, authors: Any, abstract: A
     given |= {} if study_id is None else {"study_id": study_id}
     for argument, value in given.items():
         if not isinstance(plain(value), str) or (argument.endswith("_id") and not plain(value)):
-            msg = f"{argument} is {value!r:.100}: give a text"
+            msg = f"{argument} is {quoted(value):.100}: give a text"
             raise InvalidArgument(msg)
     names = plain(authors)
     _expect_names(names)
@@ -118,8 +118,8 @@ def expect_study_type(study_type: Any) -> None:
     """
     if isinstance(study_type, bool) or study_type not in _STUDY_TYPES:
         msg = (
-            f"study_type is {study_type!r}: give one of {listing(_STUDY_TYPES)}, or a member of StudyType; spatial "
-            "studies go to EConnector.get_lensbulk() or get_lenssc(), a processed folder to "
+            f"study_type is {quoted(study_type)}: give one of {listing(_STUDY_TYPES)}, or a member of StudyType; "
+            "spatial studies go to EConnector.get_lensbulk() or get_lenssc(), a processed folder to "
             "submit_processed_study_from_local"
         )
         raise InvalidArgument(msg)
@@ -134,7 +134,7 @@ def expect_distinct(names: Sequence[str]) -> None:
         There are such names.
     """
     if len({name.casefold() for name in names}) < len(names):
-        msg = f"two files would have the same name on the server and overwrite each other: {sorted(names)}"
+        msg = f"two files would have the same name on the server and overwrite each other: {listing(sorted(names))}"
         raise InvalidArgument(msg)
 
 
@@ -154,21 +154,22 @@ def name_list(given: Iterable[str], argument: str) -> list[str]:
         It is one text, whose letters would be asked for, or something else than texts.
     """
     if isinstance(given, str):
-        msg = f"{argument} is the text {given!r}: give a list, [{given!r}]"
+        msg = f"{argument} is the text {quoted(given)}: give a list, [{quoted(given)}]"
         raise InvalidArgument(msg)
     return given_names(given, argument)
 
 
 def _expect_names(authors: Any) -> None:
     if authors is not None and not (isinstance(authors, list) and all(isinstance(author, str) for author in authors)):
-        msg = f"authors is {authors!r}: give a list of names, ['Ada Lovelace']"
+        msg = f"authors is {quoted(authors)}: give a list of names, ['Ada Lovelace']"
         raise InvalidArgument(msg)
 
 
 def _batches(batch_info: Any, study_type: Any) -> list[dict[str, Any]]:
     expect_study_type(study_type)
     if not isinstance(batch_info, list) or not all(isinstance(batch, Mapping) for batch in batch_info):
-        msg = f"batch_info is {batch_info!r:.100}: give a list with a dict for each batch, [{{'matrix': 'x.h5ad'}}]"
+        example = "[{'matrix': 'x.h5ad'}]"
+        msg = f"batch_info is {quoted(batch_info):.100}: give a list with a dict for each batch, {example}"
         raise InvalidArgument(msg)
     if not batch_info:
         msg = "batch_info is empty: give at least one batch, [{'matrix': 'x.h5ad'}]"
@@ -198,6 +199,6 @@ def batch_name(name: Any) -> str:
         It cannot be.
     """
     if not isinstance(name, str) or not name.isprintable() or not {"/", "\\"}.isdisjoint(name):
-        msg = f"the batch name {name!r} would be part of a file's name on the server: give one without / and \\"
+        msg = f"the batch name {quoted(name)} would be part of a file's name on the server: give one without / and \\"
         raise InvalidArgument(msg)
     return name

@@ -30,7 +30,7 @@ from biocolab_accessor.clients.payload import csc_from_base64, decode_array, str
 from biocolab_accessor.clients.save import save
 from biocolab_accessor.clients.tasks import follow_task, started_task
 from biocolab_accessor.errors import InvalidArgument, InvalidFile, InvalidResponse
-from biocolab_accessor.naming import listing
+from biocolab_accessor.naming import listing, quoted
 from biocolab_accessor.platforms import safe_file_name
 from biocolab_accessor.progress import progress_bar
 from biocolab_accessor.secret import Secret
@@ -213,7 +213,7 @@ class Connector(_Official):
         """
         chunk_size = plain(chunk_size)
         if isinstance(chunk_size, bool) or not isinstance(chunk_size, Integral) or chunk_size < 1:
-            msg = f"chunk_size is {chunk_size!r}: give a number of bytes, or a member of ChunkSize"
+            msg = f"chunk_size is {quoted(chunk_size)}: give a number of bytes, or a member of ChunkSize"
             raise InvalidArgument(msg)
         if not file_names or len(file_names) != len(files):
             msg = f"{len(file_names)} names for {len(files)} files: give a name for each file, and at least one file"
@@ -282,7 +282,7 @@ class Connector(_Official):
         data = self.post_request("api/v1/add_file_upload", body).get("data")
         file_id = data[0].get("id") if isinstance(data, list) and data and isinstance(data[0], dict) else None
         if not isinstance(file_id, str | int) or file_id == "":
-            msg = f"{self.host}: the server was told of {name!r} and gave it no id"
+            msg = f"{self.host}: the server was told of {quoted(name)} and gave it no id"
             raise InvalidResponse(msg)
         return file_id
 
@@ -445,6 +445,6 @@ def _size(path: Path) -> int:
 def _output_dir(answer: Mapping[str, Any], name: str) -> str:
     data = answer.get("data")
     if not isinstance(data, dict) or not isinstance(data.get("output_dir"), str):
-        msg = f"the server took {name!r} but did not say where it put it"
+        msg = f"the server took {quoted(name)} but did not say where it put it"
         raise InvalidResponse(msg)
     return cast("str", data["output_dir"])

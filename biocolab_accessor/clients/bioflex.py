@@ -25,6 +25,7 @@ from biocolab_accessor.clients.mask import masking
 from biocolab_accessor.clients.matrix_file import stripes_of_file
 from biocolab_accessor.clients.payload import csc_from_base64, csc_from_hdf5, decode_array, strings
 from biocolab_accessor.errors import InvalidArgument, InvalidResponse, NotFound, ServerError, UnknownGene, UnknownStudy
+from biocolab_accessor.naming import quoted
 from biocolab_accessor.progress import progress_bar
 from biocolab_accessor.secret import Secret
 from biocolab_accessor.storage.budget import expect_room
@@ -155,10 +156,10 @@ class Database(database.Database, _Scoped):
             answer = self._post_request("/v1/study/get", {"hash_id": study_hash_id})
         except NotFound as error:
             # A sandbox says the same before it says which one may have been meant.
-            said = error.detail.removeprefix(f"there is no study {study_hash_id!r}")
+            said = error.detail.removeprefix(f"there is no study {quoted(study_hash_id)}")
             more = said if said != error.detail else f": {said}"
             more = more or "; give species= if it is of another"
-            msg = f"{self.species} database version {self.version} has no study {study_hash_id!r}{more}"
+            msg = f"{self.species} database version {self.version} has no study {quoted(study_hash_id)}{more}"
             raise UnknownStudy(msg) from error
         return Study(self, answer, study_hash_id)
 
@@ -179,7 +180,8 @@ class Database(database.Database, _Scoped):
             raise UnknownGene(error.detail) from error
         missing = [gene for gene in genes if not isinstance(answer, Mapping) or not answer.get(gene)]
         if missing:
-            msg = f"{self.species} database version {self.version} has no expression of {', '.join(map(repr, missing))}"
+            genes_ = ", ".join(map(quoted, missing))
+            msg = f"{self.species} database version {self.version} has no expression of {genes_}"
             raise UnknownGene(msg)
         return {
             gene: [_summary(row, gene) for row in _listing(answer[gene], f"expression of {gene}")] for gene in genes
@@ -284,7 +286,7 @@ class Metadata(metadata.Metadata, _Scoped):
             The labels would not fit into memory: NumPy gives every text the room of the longest.
         """
         if self._values is None and self.codes is not None and self.categories is not None:
-            what = f"metadata {self.name!r} of {self.study.hash_id}"
+            what = f"metadata {quoted(self.name)} of {self.study.hash_id}"
             expect_room(
                 4 * max(map(len, self.categories), default=0) * len(self.codes), what, "use codes and categories"
             )
@@ -308,7 +310,7 @@ class Metadata(metadata.Metadata, _Scoped):
         InvalidResponse
             The field is of an unknown kind, or a code has no label.
         """
-        what = f"metadata {self.name!r} of {self.study.hash_id}"
+        what = f"metadata {quoted(self.name)} of {self.study.hash_id}"
         answer = self._post_request("/v1/study/fetch_metadata")
         name = _field(answer, "name", what, str)
         if name != self.name and any(other.name == name for other in self.study.metalist):
@@ -366,7 +368,7 @@ def _is_kind(value: Any) -> bool:
 
 def _field(row: Any, key: str, what: str, kind: Any = object) -> Any:
     if not isinstance(row, Mapping) or key not in row:
-        msg = f"{what}: the server's answer lacks {key!r}"
+        msg = f"{what}: the server's answer lacks {quoted(key)}"
         raise InvalidResponse(msg)
     if not isinstance(row[key], kind) or (isinstance(row[key], bool) and kind is not object):
         msg = f"{what}: {key} is {row[key]!r:.80}"
@@ -394,6 +396,6 @@ def _summary(row: Any, gene: str) -> database.ExpressionSummary:
 def _unit(unit: Any) -> str:
     unit = getattr(unit, "value", unit)
     if unit not in _UNITS:
-        msg = f"unit is {unit!r}: give 'raw' or 'lognorm'"
+        msg = f"unit is {quoted(unit)}: give 'raw' or 'lognorm'"
         raise InvalidArgument(msg)
     return str(unit)

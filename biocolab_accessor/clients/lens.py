@@ -8,7 +8,7 @@ from typing import Any
 
 from biocolab_accessor.clients.arguments import expect_distinct, plain
 from biocolab_accessor.errors import InvalidArgument
-from biocolab_accessor.naming import listing
+from biocolab_accessor.naming import listing, quoted
 
 __all__ = ["batch_list", "chunk_bytes", "expect_distinct_batches", "expect_parts", "known_type"]
 
@@ -21,8 +21,8 @@ def known_type(study_type: Any, known: Mapping[int, str], server: str, other: st
     if isinstance(value, bool) or not isinstance(value, Integral) or value not in known:
         types = ", ".join(f"{number} ({name})" for number, name in known.items())
         msg = (
-            f"study_type is {study_type!r}: {server} takes {types}. Other spatial studies go to EConnector.{other}(), "
-            "studies without places to get_bbrowserx()"
+            f"study_type is {quoted(study_type)}: {server} takes {types}. Other spatial studies go to "
+            f"EConnector.{other}(), studies without places to get_bbrowserx()"
         )
         raise InvalidArgument(msg)
     return int(value)
@@ -32,7 +32,8 @@ def chunk_bytes(chunk_size: Any) -> int:
     """Bytes of one upload request."""
     value = plain(chunk_size)
     if isinstance(value, bool) or not isinstance(value, Integral) or value < _SMALLEST_CHUNK:
-        msg = f"chunk_size is {chunk_size!r}: give a member of ChunkSize, or a number of bytes from {_SMALLEST_CHUNK:,}"
+        least = f"{_SMALLEST_CHUNK:,}"
+        msg = f"chunk_size is {quoted(chunk_size)}: give a member of ChunkSize, or a number of bytes from {least}"
         raise InvalidArgument(msg)
     return int(value)
 
@@ -41,7 +42,7 @@ def batch_list(batch_info: Any, example: str) -> list[dict[str, Any]]:
     """A copy of the batches, of which the caller's own stay as they are."""
     batches = plain(batch_info)
     if not isinstance(batches, list) or not batches or not all(isinstance(batch, dict) for batch in batches):
-        msg = f"batch_info is {batch_info!r:.100}: give a list with a dict for each batch, [{example}]"
+        msg = f"batch_info is {quoted(batch_info):.100}: give a list with a dict for each batch, [{example}]"
         raise InvalidArgument(msg)
     return batches
 

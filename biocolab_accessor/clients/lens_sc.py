@@ -34,7 +34,7 @@ from biocolab_accessor.clients.base import Connector
 from biocolab_accessor.clients.lens import batch_list, chunk_bytes, expect_distinct_batches, expect_parts, known_type
 from biocolab_accessor.clients.mask import masking
 from biocolab_accessor.errors import InvalidArgument, InvalidResponse
-from biocolab_accessor.naming import listing
+from biocolab_accessor.naming import listing, quoted
 from biocolab_accessor.progress import progress_bar
 
 __all__ = ["LensSCConnector"]
@@ -316,7 +316,8 @@ def _one_platform(contents: Mapping[str, Content]) -> int:
 def _image(batch_info: Any) -> dict[str, Any]:
     batch = plain(batch_info)
     if not isinstance(batch, dict) or not isinstance(batch.get("image"), str) or not batch["image"]:
-        msg = f"batch_info is {batch_info!r:.100}: give a dict with the path of the image, {{'image': 'x.ome.tiff'}}"
+        example = "{'image': 'x.ome.tiff'}"
+        msg = f"batch_info is {quoted(batch_info):.100}: give a dict with the path of the image, {example}"
         raise InvalidArgument(msg)
     return batch
 

@@ -11,7 +11,7 @@ import pandas as pd
 
 from biocolab_accessor.errors import InvalidArgument, InvalidColumn, InvalidFile, InvalidNames
 from biocolab_accessor.escape import is_barcodes
-from biocolab_accessor.naming import listing
+from biocolab_accessor.naming import listing, quoted
 from biocolab_accessor.precision import numbers, numbers_in
 from biocolab_accessor.values import encode
 
@@ -56,14 +56,15 @@ def columns_on_the_wire(table: Any) -> list[dict[str, list[Any]]]:
         msg = f"columns must be there, and of different names: {listing(names)}"
         raise InvalidNames(msg)
     if taken := [name for name in names if is_barcodes(name)]:
-        msg = f"column {taken[0]!r} would take the place of the barcodes: rename it (barcodes belong into the index)"
+        name = quoted(taken[0])
+        msg = f"column {name} would take the place of the barcodes: rename it (barcodes belong into the index)"
         raise InvalidNames(msg)
     barcodes = table.index.map(str)
     groups: dict[bytes, dict[str, list[Any]]] = {}
     for number, name in enumerate(names):
         values, missing = encode(table.iloc[:, number].infer_objects())
         if not values:
-            msg = f"column {name!r} has no values: leave it out"
+            msg = f"column {quoted(name)} has no values: leave it out"
             raise InvalidColumn(msg)
         group = groups.setdefault(missing.tobytes(), {"barcodes": barcodes[~missing].tolist()})
         group[name] = values

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from biocolab_accessor.errors import InvalidColumn, InvalidNames, UnknownName
 from biocolab_accessor.exchange.report import MatchReport
-from biocolab_accessor.naming import did_you_mean, listing
+from biocolab_accessor.naming import did_you_mean, listing, quoted
 
 __all__ = ["OBS_REMEDY", "Match", "barcodes_of", "match"]
 
@@ -74,8 +74,8 @@ class Match:
             matched=int(self.found.sum()),
             only_here=self.lacking,
             only_there=len(others),
-            examples_here=tuple(self.here[~self.found][:_EXAMPLES]),
-            examples_there=tuple(self.there[others[:_EXAMPLES]]),
+            examples_here=tuple(map(str, self.here[~self.found][:_EXAMPLES])),
+            examples_there=tuple(map(str, self.there[others[:_EXAMPLES]])),
             written=tuple(written),
             notes=(*notes, *([hint] if hint else [])),
             dtypes=dict(dtypes or {}),
@@ -94,11 +94,11 @@ def barcodes_of(adata: AnnData, on: str | None) -> Barcodes:
     if on is None:
         return obs.index
     if on not in obs.columns:
-        msg = f"obs has no column {on!r}{did_you_mean(str(on), map(str, obs.columns))}"
+        msg = f"obs has no column {quoted(on)}{did_you_mean(str(on), map(str, obs.columns))}"
         raise InvalidColumn(msg)
     names: Barcodes = pd.Index(obs[on].astype(object), name=None)
     if absent := int(obs[on].isna().sum()):
-        column = f"adata.obs[{on!r}]"
+        column = f"adata.obs[{quoted(on)}]"
         msg = (
             f"{column} has no barcode for {absent:,} cells. Where the study does not have them, give them names of "
             f"their own: {column} = {column}.astype(object).fillna(adata.obs_names.to_series())"
@@ -143,7 +143,7 @@ def match(here: Barcodes, there: Sequence[str], study_id: str, *, remedy: str) -
         hint = _difference(names, study_names)
         ours, theirs = listing(names, limit=_EXAMPLES) or "none", listing(study_names, limit=_EXAMPLES) or "none"
         msg = (
-            f"none of the {len(names):,} cells here is among the {len(study_names):,} of study {study_id!r}. "
+            f"none of the {len(names):,} cells here is among the {len(study_names):,} of study {quoted(study_id)}. "
             f"Here: {ours}; there: {theirs}. {hint[:1].upper()}{hint[1:]}{' ' if hint else ''}{remedy}"
         )
         raise UnknownName(msg)
@@ -171,7 +171,7 @@ def _difference(here: Barcodes, there: Barcodes) -> str:
             pairs = [(name, known[key]) for name, key in keys if key in known and not _says_little(name, key, known)]
             if len(pairs) > most and len(pairs) >= needed and (change is str or _is_distinct(here, change)):
                 most, (a, b) = len(pairs), pairs[0]
-                sentence = f"names seem to differ by {what}: is {a!r} here {b!r} there?"
+                sentence = f"names seem to differ by {what}: is {quoted(a)} here {quoted(b)} there?"
         if most == len(ours):
             break
     return sentence
@@ -211,6 +211,7 @@ _TRIMS: tuple[tuple[str, Callable[[str], str]], ...] = (
     ("what is before the barcode", _without(r"^.*[_:#](?=.)")),
     ("what is before the barcode", _without(r"^[^-_:#]*[-_:#](?=.)")),
     ("what is after the barcode", _without(r"[-_:#][^-_:#]*$")),
+    ("what is after the barcode", _without(r"__[^_].*$")),  # Parse names wells, 01_02_03__s1
     ("what is around the barcode", _barcode_in(rf"{_SEQUENCE}-\d+(?![A-Za-z0-9])")),
     ("what is around the barcode", _barcode_in(rf"{_SEQUENCE}(?=x?(?![A-Za-z0-9]))")),
 )

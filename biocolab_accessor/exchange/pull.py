@@ -18,7 +18,7 @@ from biocolab_accessor.inbound.embedding import obsm_keys
 from biocolab_accessor.inbound.metadata import select_fields, unique_names
 from biocolab_accessor.inbound.parts import StudyParts
 from biocolab_accessor.inbound.study import Study, parts_of
-from biocolab_accessor.naming import did_you_mean, listing
+from biocolab_accessor.naming import did_you_mean, listing, quoted
 
 __all__ = ["pull_embeddings", "pull_metadata"]
 
@@ -57,7 +57,7 @@ def pull_metadata(
         joined = pd.concat([kept, pd.DataFrame(columns, index=adata.obs.index)], axis=1)
         order = [*adata.obs.columns, *(key for key in columns if key not in adata.obs.columns)]
         adata.obs = joined if len(set(order)) < len(order) else joined[order]
-    return found.report(written=[f"obs[{key!r}]" for key in columns], notes=notes)
+    return found.report(written=[f"obs[{quoted(key)}]" for key in columns], notes=notes)
 
 
 def pull_embeddings(
@@ -69,7 +69,7 @@ def pull_embeddings(
     known = obsm_keys(parts.source.embedding_names())
     if not known:
         reason = "BioFlex has none" if study.source == "bioflex" else "none was submitted or computed"
-        msg = f"study {study.id!r} has no embeddings: {reason}"
+        msg = f"study {quoted(study.id)} has no embeddings: {reason}"
         raise UnknownName(msg)
     there = [name for name, key in known.items() if key in adata.obsm]
     if keys is None:
@@ -82,7 +82,7 @@ def pull_embeddings(
     arrays = {}
     for name in dict.fromkeys(wanted):
         if name not in came or len(came[name]) != len(found.there):
-            msg = f"study {study.id!r}: embedding {name!r} did not come with {len(found.there):,} rows"
+            msg = f"study {quoted(study.id)}: embedding {quoted(name)} did not come with {len(found.there):,} rows"
             raise InvalidResponse(msg)
         arrays[known[name]] = np.where(found.found[:, None], came[name][found.rows], np.float32(np.nan))
     for key, array in arrays.items():
@@ -90,7 +90,7 @@ def pull_embeddings(
     notes = _left_alone("obsm", [known[name] for name in there] if keys is None and not overwrite else [])
     if arrays and found.lacking:
         notes.append(f"{found.lacking:,} cells that the study does not have are NaN")
-    return found.report(written=[f"obsm[{key!r}]" for key in arrays], notes=notes)
+    return found.report(written=[f"obsm[{quoted(key)}]" for key in arrays], notes=notes)
 
 
 def _fresh_parts(study: Study) -> StudyParts:
@@ -125,7 +125,7 @@ def _embedding_meant(key: str, known: Mapping[str, str], study_id: str) -> str:
         if key in (obsm_key, name):
             return name
     near = did_you_mean(str(key), [*known, *known.values()])
-    msg = f"study {study_id!r} has no embedding {key!r}{near}. It has {listing(known.values())}"
+    msg = f"study {quoted(study_id)} has no embedding {quoted(key)}{near}. It has {listing(known.values())}"
     raise UnknownName(msg)
 
 
@@ -148,12 +148,14 @@ def _column(came: pd.Series, name: str, found: Match, wanted: tuple[Any, bool] |
             return restore(column, dtype), []
         except InvalidColumn as error:
             if asked:
-                msg = f"field {name!r} cannot be {dtype}: {error}"
+                msg = f"field {quoted(name)} cannot be {dtype}: {error}"
                 raise InvalidColumn(msg) from error
-            return column, [f"{name!r} is {column.dtype}, not {dtype} as before: {error}"]
+            return column, [f"{quoted(name)} is {column.dtype}, not {dtype} as before: {error}"]
     if column.dtype != came.dtype:
-        return column, [f"{name!r} is {column.dtype}, since {found.lacking:,} cells have no value"]
+        return column, [f"{quoted(name)} is {column.dtype}, since {found.lacking:,} cells have no value"]
     labels = set(came.cat.categories) if isinstance(came.dtype, pd.CategoricalDtype) else set()
     if labels and labels <= TRUTH.keys():
-        return column, [f"{name!r} has labels 'True' and 'False'; dtypes={{{name!r}: 'bool'}} makes it bool"]
+        return column, [
+            f"{quoted(name)} has labels 'True' and 'False'; dtypes={{{quoted(name)}: 'bool'}} makes it bool"
+        ]
     return column, []

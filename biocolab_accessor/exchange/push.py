@@ -18,6 +18,7 @@ from biocolab_accessor.exchange.dtypes import travels_as_text
 from biocolab_accessor.exchange.match import OBS_REMEDY, Match, barcodes_of, match
 from biocolab_accessor.exchange.report import MatchReport
 from biocolab_accessor.exchange.verify import verified
+from biocolab_accessor.given import given_names
 from biocolab_accessor.inbound.metadata import unique_names
 from biocolab_accessor.inbound.parts import StudyParts
 from biocolab_accessor.inbound.study import Study, parts_of
@@ -49,13 +50,13 @@ def push_metadata(
         known = set() if overwrite else set(parts.fields)
         wanted = [name for name in obs.columns if name != on and name not in known]
     else:
-        wanted = list(dict.fromkeys([columns] if isinstance(columns, str) else columns))
+        wanted = list(dict.fromkeys(given_names(columns, "columns")))
     if absent := [name for name in wanted if name not in obs.columns]:
         near = did_you_mean(str(absent[0]), map(str, obs.columns))
         msg = f"obs has no columns {listing(absent)}{near}"
         raise InvalidColumn(msg)
     if not wanted:
-        msg = f"there are no columns to send: study {study.id!r} has all of obs already"
+        msg = f"there are no columns to send: study {quoted(study.id)} has all of obs already"
         raise InvalidColumn(msg)
     table = obs[wanted].set_axis(barcodes_of(adata, on), axis=0)
     return _push(
@@ -90,7 +91,7 @@ def _push(
     complete: bool = True,
 ) -> MatchReport:
     if missing not in ("raise", "omit"):
-        msg = f"missing is {missing!r}: give 'raise' or 'omit'"
+        msg = f"missing is {quoted(missing)}: give 'raise' or 'omit'"
         raise InvalidArgument(msg)
     given = _field_names(table)
     dtypes = {name: table[name].dtype for name in given}
@@ -100,11 +101,13 @@ def _push(
     if strict and found.lacking:
         strange = found.here[~found.found]
         which = f"{len(strange):,} of {len(found.here):,} barcodes"
-        msg = f"{which} are not in study {parts.study_id!r}: {listing(strange, limit=3)}"
+        msg = f"{which} are not in study {quoted(parts.study_id)}: {listing(strange, limit=3)}"
         raise UnknownName(msg)
     replaced = _in_study(names, parts)
     if replaced and not overwrite:
-        msg = f"study {parts.study_id!r} has fields {listing(replaced)} already: give overwrite=True or rename them"
+        msg = (
+            f"study {quoted(parts.study_id)} has fields {listing(replaced)} already: give overwrite=True or rename them"
+        )
         raise InvalidArgument(msg)
     # Of a field that is replaced the other cells are sent too.
     _expect_addressable(np.arange(len(found.there)) if replaced else found.rows[found.found], parts)
@@ -123,7 +126,7 @@ def _push(
 
 def _parts(study: Study) -> StudyParts:
     if study.source == "bioflex":
-        msg = f"{study!r} is of BioFlex, which takes no metadata: give a study of BBrowserX or Talk2Data"
+        msg = f"{quoted(study)} is of BioFlex, which takes no metadata: give a study of BBrowserX or Talk2Data"
         raise InvalidArgument(msg)
     parts = parts_of(study)
     parts.source.refresh()
@@ -139,11 +142,12 @@ def _field_names(table: pd.DataFrame) -> list[str]:
         msg = f"column names must be text and all different: {listing(names)}"
         raise InvalidNames(msg)
     if broken := [name for name in names if not is_plain(name)]:
-        msg = f"column name {broken[0]!r} holds NUL or half a surrogate pair: rename it"
+        msg = f"column name {quoted(broken[0])} holds NUL or half a surrogate pair: rename it"
         raise InvalidNames(msg)
     reserved = [name for name in names if is_barcodes(name)]
     if reserved:
-        msg = f"column {reserved[0]!r} would take the place of the barcodes: rename it (barcodes belong into the index)"
+        name = quoted(reserved[0])
+        msg = f"column {name} would take the place of the barcodes: rename it (barcodes belong into the index)"
         raise InvalidNames(msg)
     return names
 
@@ -208,8 +212,8 @@ def _expect_addressable(rows: NDArray[np.intp], parts: StudyParts) -> None:
     if repeated[rows].any():
         names = own[repeated].unique()
         msg = (
-            f"{len(names):,} barcodes occur more than once in study {parts.study_id!r} ({listing(names, limit=3)}), "
-            "so that values cannot be sent to one of them: leave these cells out"
+            f"{len(names):,} barcodes occur more than once in study {quoted(parts.study_id)} "
+            f"({listing(names, limit=3)}), so that values cannot be sent to one of them: leave these cells out"
         )
         raise AmbiguousName(msg)
 
@@ -243,12 +247,12 @@ def _requests(
 
 def _expect_values(name: str, absent: NDArray[np.bool_], missing: Missing) -> None:
     if absent.all():
-        msg = f"column {name!r} has missing values only"
+        msg = f"column {quoted(name)} has missing values only"
         raise InvalidColumn(msg)
     if absent.any() and missing == "raise":
         msg = (
-            f"column {name!r} has {int(absent.sum()):,} missing values, which the protocol cannot carry: fill or drop "
-            "them, or leave those cells out with missing='omit'"
+            f"column {quoted(name)} has {int(absent.sum()):,} missing values, which the protocol cannot carry: fill or "
+            "drop them, or leave those cells out with missing='omit'"
         )
         raise InvalidColumn(msg)
 
@@ -257,8 +261,8 @@ def _expect_one_kind(name: str, values: Sequence[Any], kept: Sequence[Any]) -> N
     if kept and isinstance(values[0], str) != isinstance(kept[0], str):
         ours, theirs = ("labels", "numbers") if isinstance(values[0], str) else ("numbers", "labels")
         msg = (
-            f"column {name!r} holds {ours} here but {theirs} in the study, which {len(kept):,} cells that are not here "
-            "would lose: send it under another name"
+            f"column {quoted(name)} holds {ours} here but {theirs} in the study, which {len(kept):,} cells that are "
+            "not here would lose: send it under another name"
         )
         raise InvalidColumn(msg)
 
@@ -268,7 +272,7 @@ def _notes(cells: pd.DataFrame, found: Match, replaced: Sequence[str]) -> list[s
     new = [name for name in cells.columns if name not in replaced]
     omitted = {name: int(count) for name, count in cells.isna().sum().items() if count}
     return [
-        *(f"{name!r} sent without {count:,} cells that have no value here" for name, count in omitted.items()),
+        *(f"{quoted(name)} sent without {count:,} cells that have no value here" for name, count in omitted.items()),
         *([f"{listing(new)} sent without the {others:,} cells that only the study has"] if others and new else []),
         *([f"{listing(replaced)}: the {others:,} other cells keep their values"] if others and replaced else []),
     ]

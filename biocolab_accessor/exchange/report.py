@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from biocolab_accessor.markup import facts_table
+from biocolab_accessor.naming import quoted
 
 __all__ = ["MatchReport"]
 
@@ -60,7 +61,7 @@ class MatchReport:
     def _rows(self) -> list[tuple[str, str]]:
         def some(count: int, examples: Sequence[str]) -> str:
             more = ", …" if examples and count > len(examples) else ""
-            return f"{count:,}" + (f"  {', '.join(map(repr, examples))}{more}" if count else "")
+            return f"{count:,}" + (f"  {', '.join(map(quoted, examples))}{more}" if count else "")
 
         return [
             ("matched", f"{self.matched:,}"),
@@ -72,7 +73,7 @@ class MatchReport:
 
     def __repr__(self) -> str:
         lines = [f"  {name:<10}  {text}" for name, text in self._rows()]
-        return "\n".join([f"MatchReport: study {self.study_id!r}", *lines])
+        return "\n".join([f"MatchReport: study {quoted(self.study_id)}", *lines])
 
     def _repr_html_(self) -> str:
         return facts_table(f"Cells here and in study {self.study_id}", self._rows())

@@ -8,6 +8,7 @@ from biocolab_accessor.catalog import Source, study, study_of_origin
 from biocolab_accessor.errors import InvalidArgument, UnknownStudy
 from biocolab_accessor.inbound.provenance import read_provenance
 from biocolab_accessor.inbound.study import Study
+from biocolab_accessor.naming import quoted
 from biocolab_accessor.outbound.submission import Submission
 
 __all__ = ["Target", "origin_or", "study_meant"]
@@ -40,7 +41,7 @@ def origin_or(adata: AnnData, target: Target | None, *, group: str | None, speci
     if target is not None:
         return study_meant(target, group=group, species=species, source=source)
     if group is not None:
-        msg = f"group is {group!r}, but there is no id to look for in it: give study="
+        msg = f"group is {quoted(group)}, but there is no id to look for in it: give study="
         raise InvalidArgument(msg)
     try:
         origin = read_provenance(adata)

@@ -16,6 +16,7 @@ from biocolab_accessor.clients.save import save
 from biocolab_accessor.crew import Crew
 from biocolab_accessor.errors import InvalidArgument, InvalidResponse
 from biocolab_accessor.inbound.metadata import ObsColumn, categorical
+from biocolab_accessor.naming import quoted
 from biocolab_accessor.storage.transpose import csr_of_csc
 from biocolab_accessor.waits import result
 
@@ -98,7 +99,7 @@ class BioFlexSource:
             n_obs = len(result(cells))
         for name, column in columns.items():
             if len(column) != n_obs:
-                msg = f"metadata {name!r} of {self.study_id}: {len(column):,} values for {n_obs:,} cells"
+                msg = f"metadata {quoted(name)} of {self.study_id}: {len(column):,} values for {n_obs:,} cells"
                 raise InvalidResponse(msg)
         return columns
 
@@ -112,7 +113,8 @@ class BioFlexSource:
 
     def add_metadata(self, columns: Mapping[str, Sequence[Any]]) -> None:
         """Not possible: a version of a database never changes."""
-        msg = f"study {self.study_id!r} is of BioFlex, which takes no metadata: give a study of BBrowserX or Talk2Data"
+        study = quoted(self.study_id)
+        msg = f"study {study} is of BioFlex, which takes no metadata: give a study of BBrowserX or Talk2Data"
         raise InvalidArgument(msg)
 
     def refresh(self) -> None:

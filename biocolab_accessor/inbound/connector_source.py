@@ -20,6 +20,7 @@ from biocolab_accessor.errors import InvalidArgument, InvalidResponse
 from biocolab_accessor.escape import is_barcodes
 from biocolab_accessor.inbound.matrix import gene_stripes
 from biocolab_accessor.inbound.metadata import ObsColumn, align, column
+from biocolab_accessor.naming import quoted
 from biocolab_accessor.storage.budget import instead
 from biocolab_accessor.storage.transpose import csr_of_csc
 
@@ -165,7 +166,7 @@ class ConnectorSource:
     def export(self, format: str) -> dict[str, Any]:
         """See StudySource; waits until the server has made the file."""
         if format not in _EXPORT_TYPES:
-            msg = f"format is {format!r}: give 'h5ad' or 'seurat'"
+            msg = f"format is {quoted(format)}: give 'h5ad' or 'seurat'"
             raise InvalidArgument(msg)
         body = {"group_id": self._group_id, "study_id": self.uuid, "species": self._species, "context": []}
         task_id = self._connector.submit_task("export_study", {**body, "study_type": _EXPORT_TYPES[format]})

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from biocolab_accessor.errors import InvalidResponse
 from biocolab_accessor.escape import computed_embedding, needs_escape, restored
+from biocolab_accessor.naming import quoted
 
 __all__ = ["obsm_keys", "to_obsm"]
 
@@ -59,6 +60,6 @@ def to_obsm(
     keys = obsm_keys(list(embeddings))
     for name, coordinates in embeddings.items():
         if len(coordinates) != n_obs:
-            msg = f"study {study_id}: embedding {name!r} has {len(coordinates):,} rows for {n_obs:,} cells"
+            msg = f"study {study_id}: embedding {quoted(name)} has {len(coordinates):,} rows for {n_obs:,} cells"
             raise InvalidResponse(msg)
     return {keys[name]: array for name, array in embeddings.items()}, keys

@@ -10,7 +10,7 @@ from scipy import sparse
 
 from biocolab_accessor.errors import AmbiguousName, InvalidArgument, InvalidResponse, UnknownGene
 from biocolab_accessor.given import given_names
-from biocolab_accessor.naming import did_you_mean, listing
+from biocolab_accessor.naming import did_you_mean, listing, quoted
 
 __all__ = ["Format", "Unit", "expect_shape", "gene_names", "gene_stripes", "select_genes", "unit_name"]
 
@@ -32,7 +32,7 @@ def unit_name(unit: Any, what: str = "unit") -> str:
     """
     text = getattr(unit, "value", unit)
     if not isinstance(text, str) or text not in _UNITS:
-        msg = f"{what} is {unit!r}: give 'raw' (the counts) or 'lognorm'"
+        msg = f"{what} is {quoted(unit)}: give 'raw' (the counts) or 'lognorm'"
         raise InvalidArgument(msg)
     return _UNITS[text]
 
@@ -92,14 +92,14 @@ def select_genes(genes: Sequence[str] | str, features: Sequence[str], study_id: 
     counts = Counter(features)
     missing = [gene for gene in wanted if gene not in counts]
     if missing:
-        near = ", ".join(f"{gene!r}{did_you_mean(str(gene), counts)}" for gene in missing[:8])
+        near = ", ".join(f"{quoted(gene)}{did_you_mean(str(gene), counts)}" for gene in missing[:8])
         more = f" and {len(missing) - 8} more" if len(missing) > 8 else ""
-        msg = f"study {study_id!r} has no gene {near}{more}; see study.features()"
+        msg = f"study {quoted(study_id)} has no gene {near}{more}; see study.features()"
         raise UnknownGene(msg)
     twice = [gene for gene in wanted if counts[gene] > 1]
     if twice:
         msg = (
-            f"study {study_id!r} has several features named {listing(twice)}: "
+            f"study {quoted(study_id)} has several features named {listing(twice)}: "
             "fetch it without genes= and select by var['feature']"
         )
         raise AmbiguousName(msg)

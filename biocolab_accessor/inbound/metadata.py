@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from biocolab_accessor.errors import InvalidResponse, UnknownField
 from biocolab_accessor.escape import is_barcodes
 from biocolab_accessor.given import given_names
-from biocolab_accessor.naming import did_you_mean, listing, natural_key
+from biocolab_accessor.naming import did_you_mean, listing, natural_key, quoted
 from biocolab_accessor.precision import numbers
 from biocolab_accessor.values import labelled, text_index
 
@@ -118,8 +118,8 @@ def select_fields(fields: Sequence[str] | str | None, known: Sequence[str], stud
     wanted = list(dict.fromkeys(given_names(fields, "fields")))
     missing = [name for name in wanted if name not in known]
     if missing:
-        near = "; ".join(f"{name!r}{did_you_mean(str(name), known)}" for name in missing)
-        msg = f"study {study_id!r} has no metadata field {near}. It has {listing(known)}"
+        near = "; ".join(f"{quoted(name)}{did_you_mean(str(name), known)}" for name in missing)
+        msg = f"study {quoted(study_id)} has no metadata field {near}. It has {listing(known)}"
         raise UnknownField(msg)
     return wanted
 

@@ -9,11 +9,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from biocolab_accessor.errors import UnknownEmbedding, UnknownField
+from biocolab_accessor.errors import InvalidArgument, UnknownEmbedding, UnknownField
 from biocolab_accessor.inbound.embedding import obsm_keys
 from biocolab_accessor.inbound.matrix import select_genes
 from biocolab_accessor.inbound.parts import StudyParts
-from biocolab_accessor.naming import did_you_mean, listing
+from biocolab_accessor.naming import did_you_mean, listing, quoted
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -41,6 +41,10 @@ def plot_study(
     """Draw a study; see :meth:`Study.plot` for arguments and errors."""
     from biocolab_accessor.plotting.embedding import draw_embedding
 
+    for argument, given in (("color", color), ("basis", basis)):
+        if given is not None and not isinstance(given, str):
+            msg = f"{argument} is {quoted(given):.100}: give one name, or None"
+            raise InvalidArgument(msg)
     values, unit = (None, "") if color is None else _values(parts, color)
     key, coordinates = _embedding(parts, basis, color)
     return draw_embedding(
@@ -72,7 +76,8 @@ def _embedding(parts: StudyParts, basis: str | None, color: str | None) -> tuple
         if coordinates.ndim == 2 and coordinates.shape[1] >= 2:
             return key, coordinates
     if basis is not None and named:
-        msg = f"study {parts.study_id} has no embedding {basis!r}{did_you_mean(basis, named)}; it has {listing(named)}"
+        near = did_you_mean(basis, named)
+        msg = f"study {parts.study_id} has no embedding {quoted(basis)}{near}; it has {listing(named)}"
         raise UnknownEmbedding(msg)
     msg = f"study {parts.study_id} has no embedding on its server to draw (BioFlex keeps none). Compute one:\n"
     raise UnknownEmbedding(msg + _with_scanpy(parts, color))
@@ -82,9 +87,13 @@ def _with_scanpy(parts: StudyParts, color: str | None) -> str:
     """Lines to paste that fetch the study, compute a UMAP and draw it."""
     source, facts = parts.source, parts.source.provenance()
     if source.name == "bioflex":
-        study = f"bc.study({parts.study_id!r}, database=bc.database({facts['species']!r}, {facts['version']}))"
+        study = (
+            f"bc.study({quoted(parts.study_id)}, database=bc.database({quoted(facts['species'])}, {facts['version']}))"
+        )
     else:
-        study = f"bc.study({facts['study_uuid']!r}, source={source.name!r}, species={facts['species']!r})"
+        study = (
+            f"bc.study({quoted(facts['study_uuid'])}, source={quoted(source.name)}, species={quoted(facts['species'])})"
+        )
     lines = (
         "import biocolab_accessor as bc",
         "import scanpy as sc",
@@ -92,7 +101,7 @@ def _with_scanpy(parts: StudyParts, color: str | None) -> str:
         "sc.pp.pca(adata)",
         "sc.pp.neighbors(adata)",
         "sc.tl.umap(adata)",
-        f"sc.pl.umap(adata, color={color!r})",
+        f"sc.pl.umap(adata, color={quoted(color)})",
     )
     return "\n".join(lines)
 
@@ -105,5 +114,7 @@ def _values(parts: StudyParts, color: str) -> tuple[pd.Series, str]:
         wanted = select_genes(color, parts.features, parts.study_id)
         return pd.Series(parts.query_genes(wanted, "lognorm").toarray()[:, 0]), "expression (lognorm)"
     near = did_you_mean(str(color), [*parts.fields, *parts.features])
-    msg = f"study {parts.study_id} has no field and no gene {color!r}{near}; its fields are {listing(parts.fields)}"
+    msg = (
+        f"study {parts.study_id} has no field and no gene {quoted(color)}{near}; its fields are {listing(parts.fields)}"
+    )
     raise UnknownField(msg)

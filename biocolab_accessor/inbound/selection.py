@@ -12,7 +12,7 @@ from biocolab_accessor.errors import InvalidArgument
 from biocolab_accessor.given import given_names
 from biocolab_accessor.inbound.matrix import Format, Unit, gene_names, unit_name
 from biocolab_accessor.markup import facts_table
-from biocolab_accessor.naming import about_megabytes
+from biocolab_accessor.naming import about_megabytes, quoted
 
 __all__ = ["FetchPlan", "Selection"]
 
@@ -58,12 +58,12 @@ class Selection(NamedTuple):
         """
         if not isinstance(obsm, bool | np.bool_):
             msg = (
-                f"obsm is {obsm!r}: give True for all embeddings or False for none; some of them come with "
+                f"obsm is {quoted(obsm)}: give True for all embeddings or False for none; some of them come with "
                 "adata.biocolab.pull_embeddings(keys=[…])"
             )
             raise InvalidArgument(msg)
         if format not in get_args(Format):
-            msg = f"format is {format!r}: give 'csr', 'csc' or 'dense'"
+            msg = f"format is {quoted(format)}: give 'csr', 'csc' or 'dense'"
             raise InvalidArgument(msg)
         if not isinstance(layers, Iterable) or isinstance(layers, str):
             layers = [] if layers is None else [layers]

@@ -16,6 +16,7 @@ from biocolab_accessor.inbound.parts import StudyParts
 from biocolab_accessor.inbound.picture import plot_study
 from biocolab_accessor.inbound.reading import Reading
 from biocolab_accessor.inbound.selection import FetchPlan, Selection
+from biocolab_accessor.naming import quoted
 from biocolab_accessor.storage.csr import Compression
 
 if TYPE_CHECKING:
@@ -153,7 +154,7 @@ class Study(Reading):
         self._parts.source.refresh()
         parts = self._parts.cached() if cache else self._parts
         if backed is not None and selection.format != "csr":
-            msg = f"format is {format!r}: an AnnData that is backed by a file holds 'csr'"
+            msg = f"format is {quoted(format)}: an AnnData that is backed by a file holds 'csr'"
             raise InvalidArgument(msg)
         if dry_run:
             return plan_fetch(parts, selection)

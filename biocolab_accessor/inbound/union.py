@@ -16,7 +16,7 @@ from biocolab_accessor.errors import InvalidArgument
 from biocolab_accessor.escape import escaped
 from biocolab_accessor.inbound.metadata import unique_names
 from biocolab_accessor.inbound.provenance import KEY as PROVENANCE
-from biocolab_accessor.naming import listing
+from biocolab_accessor.naming import listing, quoted
 from biocolab_accessor.notice import notice
 from biocolab_accessor.precision import shared_dtype
 from biocolab_accessor.values import text_index
@@ -35,7 +35,7 @@ def expect_join(join: str) -> None:
         It is neither ``"inner"`` nor ``"outer"``.
     """
     if join not in get_args(Join):
-        msg = f"join is {join!r}: give 'inner' or 'outer'"
+        msg = f"join is {quoted(join)}: give 'inner' or 'outer'"
         raise InvalidArgument(msg)
 
 
@@ -69,7 +69,7 @@ def union(parts: Sequence[AnnData], names: Sequence[str], join: Join, label: str
         joined.obs_names = text_index(unique_names(list(joined.obs_names)))
     if not joined.n_vars:
         first = "; ".join(
-            f"{name!r} has {listing(part.var_names, limit=3) or 'none'}"
+            f"{quoted(name)} has {listing(part.var_names, limit=3) or 'none'}"
             for name, part in zip(names, parts, strict=True)
         )
         msg = f"none of the studies has a gene ({first}): give other studies"

@@ -16,6 +16,7 @@ from typing import Any
 from biocolab_accessor.clients.bbrowserx import BBrowserXConnector
 from biocolab_accessor.clients.tasks import TaskState, task_state
 from biocolab_accessor.errors import ServerError, Unauthorized
+from biocolab_accessor.naming import quoted
 from biocolab_accessor.notice import notice
 from biocolab_accessor.outbound import journal
 from biocolab_accessor.outbound.journal import Entry, Known
@@ -145,8 +146,8 @@ def _tell_of_namesake(connector: BBrowserXConnector, study_id: str, species: str
         if study_id in (row.get("study_hash_id"), row.get("accession_id")):
             uuid_ = row.get("uuid", row.get("id"))
             notice(
-                f"group {group_id!r} has a study {study_id!r} already (uuid {uuid_}): this will be a second one of "
-                "that id, told from the first by its uuid only. Give another study_id to avoid that"
+                f"group {quoted(group_id)} has a study {quoted(study_id)} already (uuid {uuid_}): this will be a "
+                "second one of that id, told from the first by its uuid only. Give another study_id to avoid that"
             )
             return
 

@@ -14,7 +14,7 @@ from anndata import AnnData
 from biocolab_accessor.check.cell_ranger import MTX_PARTS, parts_in
 from biocolab_accessor.errors import InvalidArgument, InvalidFile
 from biocolab_accessor.home import expanded
-from biocolab_accessor.naming import did_you_mean, listing
+from biocolab_accessor.naming import did_you_mean, listing, quoted
 from biocolab_accessor.outbound.names import distinct
 
 __all__ = ["STUDY_TYPES", "Payload", "collect", "each_of", "study_type_number"]
@@ -83,7 +83,7 @@ def study_type_number(study_type: Any) -> int:
         )
         raise InvalidArgument(msg)
     near = did_you_mean(str(value), STUDY_TYPES)
-    msg = f"study_type is {study_type!r}{near}: give one of {listing(STUDY_TYPES, limit=9)}"
+    msg = f"study_type is {quoted(study_type)}{near}: give one of {listing(STUDY_TYPES, limit=9)}"
     raise InvalidArgument(msg)
 
 
@@ -220,7 +220,7 @@ def _no_folder(path: StrPath) -> StrPath:
 
 
 def _as_type(study_type: str) -> str:
-    return f"submit it with study_type={study_type!r}, in a terminal with --study-type {study_type}"
+    return f"submit it with study_type={quoted(study_type)}, in a terminal with --study-type {study_type}"
 
 
 def _existing(path: StrPath) -> Path:

@@ -9,6 +9,7 @@ from typing import Any
 
 from biocolab_accessor.bounds import Filters
 from biocolab_accessor.errors import InvalidArgument
+from biocolab_accessor.naming import quoted
 from biocolab_accessor.species import known_species
 
 __all__ = ["Filters", "StudyRequest"]
@@ -57,7 +58,7 @@ class StudyRequest:
         several = isinstance(self.authors, Iterable) and not isinstance(self.authors, str)
         authors = tuple(self.authors) if several else (None,)
         if not all(isinstance(author, str) for author in authors):
-            msg = f"authors is {self.authors!r}: give a list of names, ['Ada Lovelace']"
+            msg = f"authors is {quoted(self.authors)}: give a list of names, ['Ada Lovelace']"
             raise InvalidArgument(msg)
         for name in ("group", "study_id", "name", "abstract"):
             value = getattr(self, name)
@@ -66,7 +67,7 @@ class StudyRequest:
                 raise InvalidArgument(msg)
         study_id = self.study_id if self.study_id is not None else uuid.uuid4().hex
         if not study_id.strip() or len(study_id) > 200 or not study_id.isprintable():
-            msg = f"study_id is {study_id[:40]!r}: give 1 to 200 printable characters, or None to have one made"
+            msg = f"study_id is {quoted(study_id[:40])}: give 1 to 200 printable characters, or None to have one made"
             raise InvalidArgument(msg)
         object.__setattr__(self, "species", species)
         object.__setattr__(self, "id_is_made", self.study_id is None)

@@ -16,6 +16,7 @@ from biocolab_accessor.clients.tasks import TaskState, follow_task, task_state
 from biocolab_accessor.connection import how_to_return
 from biocolab_accessor.errors import BiocolabError, ConfigurationError, InvalidArgument, NotFound, TaskFailed
 from biocolab_accessor.markup import facts_table
+from biocolab_accessor.naming import quoted
 from biocolab_accessor.outbound import journal
 from biocolab_accessor.progress import task_bar
 
@@ -79,7 +80,8 @@ class Submission:
         self._state = state or TaskState(str(task_id), "SUBMITTED", "")
 
     def __repr__(self) -> str:
-        return f"Submission(study_id={self.study_id!r}, task_id={self.task_id!r}, status={self._state.status!r})"
+        ids = f"study_id={quoted(self.study_id)}, task_id={quoted(self.task_id)}"
+        return f"Submission({ids}, status={quoted(self._state.status)})"
 
     def _repr_html_(self) -> str:
         line = self._state.log.rstrip().rpartition("\n")[2]
@@ -184,7 +186,7 @@ class Submission:
         True
         """
         if timeout is not None and not timeout >= 0:
-            msg = f"timeout is {timeout!r}: give seconds, or None for bc.settings.deadline"
+            msg = f"timeout is {quoted(timeout)}: give seconds, or None for bc.settings.deadline"
             raise InvalidArgument(msg)
         return self._wait(timeout, None)
 
@@ -206,10 +208,10 @@ class Submission:
                     self.connector, self.task_id, show, on_poll=bar.refresh, timeout=timeout, stop=stop
                 )
             except KeyboardInterrupt as interrupt:
-                where = "" if self.source == "bbrowserx" else f", to={self.source!r}"
+                where = "" if self.source == "bbrowserx" else f", to={quoted(self.source)}"
                 interrupt.add_note(
                     f"task {self.task_id} goes on on the server. To go on with it, do the same again, or in Python "
-                    f"bc.submission({self.task_id!r}{where}).wait()"
+                    f"bc.submission({quoted(self.task_id)}{where}).wait()"
                 )
                 raise
             except TaskFailed as error:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from biocolab_accessor.catalog import Server, connector_of, group_id_of
 from biocolab_accessor.errors import InvalidArgument
+from biocolab_accessor.naming import quoted
 from biocolab_accessor.notice import notice
 from biocolab_accessor.outbound.delivery import delivery
 from biocolab_accessor.outbound.files import STUDY_TYPES, Files, collect, each_of, study_type_number
@@ -44,7 +45,7 @@ def submit_anndata(
 ) -> Submission | Plan:
     """Check, serialise, upload and submit an AnnData; see :meth:`AnnDataAccessor.submit` for the arguments."""
     if to not in get_args(Server):
-        msg = f"to is {to!r}: give 'bbrowserx' or 'talk2data'"
+        msg = f"to is {quoted(to)}: give 'bbrowserx' or 'talk2data'"
         raise InvalidArgument(msg)
     size = chunk_bytes(chunk_size)
     plan = plan_submission(
@@ -176,7 +177,7 @@ def submit_files(
     payload = collect(files, number)
     matrix_type = getattr(input_matrix_type, "value", input_matrix_type)
     if matrix_type not in ("auto", "raw", "normalized"):
-        msg = f"input_matrix_type is {input_matrix_type!r}: give 'auto', 'raw' or 'normalized'"
+        msg = f"input_matrix_type is {quoted(input_matrix_type)}: give 'auto', 'raw' or 'normalized'"
         raise InvalidArgument(msg)
     if obs is not None and number != STUDY_TYPES["h5ad"]:
         msg = "obs chooses columns of h5ad files only: leave it out"
@@ -275,7 +276,7 @@ def submit_from_s3(
     number = study_type_number(study_type)
     matrix_type = getattr(input_matrix_type, "value", input_matrix_type)
     if matrix_type not in ("raw", "normalized"):
-        msg = f"input_matrix_type is {input_matrix_type!r}: give 'raw' or 'normalized'"
+        msg = f"input_matrix_type is {quoted(input_matrix_type)}: give 'raw' or 'normalized'"
         raise InvalidArgument(msg)
     batches = _s3_batches(each_of(keys, "bc.submit_from_s3 takes keys of files in a bucket", str | Mapping), number)
     connector = connector_of(to)
@@ -309,7 +310,7 @@ def _s3_batches(keys: list[Any], number: int) -> dict[str, dict[str, str]]:
     for i, key in enumerate(keys):
         info = {main: key} if isinstance(key, str) else {k: str(v) for k, v in key.items()}
         if main not in info:
-            msg = f"batch {i} has no {main!r}: {info}"
+            msg = f"batch {i} has no {quoted(main)}: {info}"
             raise InvalidArgument(msg)
         parts = info[main].rstrip("/").split("/")
         from_folder = parts[-2] if len(parts) > 1 else f"Batch {i + 1}"

@@ -13,6 +13,7 @@ from biocolab_accessor.clients.arguments import expect_distinct
 from biocolab_accessor.clients.bbrowserx import BBrowserXConnector
 from biocolab_accessor.config import settings
 from biocolab_accessor.errors import InvalidArgument, InvalidFile
+from biocolab_accessor.naming import quoted
 from biocolab_accessor.outbound.journal import Entry
 from biocolab_accessor.progress import progress_bar
 
@@ -84,7 +85,7 @@ def chunk_bytes(chunk_size: int | None) -> int:
     """
     size = settings.chunk_size if chunk_size is None else getattr(chunk_size, "value", chunk_size)
     if not isinstance(size, Integral) or size < _SMALLEST_CHUNK:
-        msg = f"chunk_size is {chunk_size!r}: give a whole number of bytes, at least {_SMALLEST_CHUNK:,}, or None"
+        msg = f"chunk_size is {quoted(chunk_size)}: give a whole number of bytes, at least {_SMALLEST_CHUNK:,}, or None"
         raise InvalidArgument(msg)
     return int(size)
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from biocolab_accessor.errors import InvalidArgument
-from biocolab_accessor.naming import did_you_mean
+from biocolab_accessor.naming import did_you_mean, quoted
 
 __all__ = ["KEPT", "MISSING", "REMOVED", "category_colors", "expect_cmap"]
 
@@ -44,7 +44,7 @@ def category_colors(
     from matplotlib.colors import is_color_like
 
     if isinstance(palette, str):
-        msg = f"palette is the text {palette!r}: give a list of colours, or a dict of them by category"
+        msg = f"palette is the text {quoted(palette)}: give a list of colours, or a dict of them by category"
         raise InvalidArgument(msg)
     if palette is None:
         return dict(zip(categories, _default(len(categories)), strict=False))
@@ -52,11 +52,11 @@ def category_colors(
     given = {str(name): color for name, color in by_name.items()}  # categories that are numbers are text here
     missing = [name for name in categories if name not in given]
     if missing:
-        msg = f"palette has no colour for {missing[0]!r} ({len(given)} colours for {len(categories)} categories)"
+        msg = f"palette has no colour for {quoted(missing[0])} ({len(given)} colours for {len(categories)} categories)"
         raise InvalidArgument(msg)
     wrong = [color for color in given.values() if not is_color_like(color)]
     if wrong:
-        msg = f"palette has {wrong[0]!r}, which is no colour: give names or '#rrggbb'"
+        msg = f"palette has {quoted(wrong[0])}, which is no colour: give names or '#rrggbb'"
         raise InvalidArgument(msg)
     return {name: given[name] for name in categories}
 
@@ -72,7 +72,7 @@ def expect_cmap(cmap: Any) -> None:
     from matplotlib import colormaps
 
     if isinstance(cmap, str) and cmap not in colormaps:
-        msg = f"cmap is {cmap!r}{did_you_mean(cmap, colormaps)}: give the name of a colour map of matplotlib"
+        msg = f"cmap is {quoted(cmap)}{did_you_mean(cmap, colormaps)}: give the name of a colour map of matplotlib"
         raise InvalidArgument(msg)
 
 

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from biocolab_accessor.errors import InvalidArgument, UnknownGene
-from biocolab_accessor.naming import did_you_mean, listing
+from biocolab_accessor.naming import did_you_mean, listing, quoted
 from biocolab_accessor.plotting.colors import expect_cmap
 from biocolab_accessor.plotting.figure import axes_of, figure_of, inches_from_corner, label_width
 
@@ -77,11 +77,11 @@ def expression_dotplot(
     """
     lacking = [name for name in _COLUMNS if name not in summary.columns]
     if lacking or summary.empty:
-        what = f"has no column {lacking[0]!r}" if lacking else "is empty"
+        what = f"has no column {quoted(lacking[0])}" if lacking else "is empty"
         msg = f"the table {what}: give what bc.expression_summary(genes) returns"
         raise InvalidArgument(msg)
     if standard_scale not in ("gene", None):
-        msg = f"standard_scale is {standard_scale!r}: give 'gene' or None"
+        msg = f"standard_scale is {quoted(standard_scale)}: give 'gene' or None"
         raise InvalidArgument(msg)
     expect_cmap(cmap)
     columns = _chosen(genes, summary["gene"], "gene")
@@ -253,6 +253,6 @@ def _chosen(wanted: Sequence[str] | None, there: pd.Series, what: str) -> list[s
     for name in names:
         if name not in known:
             near = did_you_mean(name, known)
-            msg = f"the table has no {what} {name!r}{near}; it has {listing(known)}"
+            msg = f"the table has no {what} {quoted(name)}{near}; it has {listing(known)}"
             raise UnknownGene(msg) if what == "gene" else InvalidArgument(msg)
     return names

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from numbers import Real
 from typing import Any, Literal
 
 import numpy as np
@@ -15,6 +16,7 @@ from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 
 from biocolab_accessor.errors import InvalidArgument
+from biocolab_accessor.naming import quoted
 from biocolab_accessor.plotting.colors import KEPT, MISSING, category_colors, expect_cmap
 from biocolab_accessor.plotting.figure import axes_of, figure_of, inches_from_corner, label_width
 
@@ -80,7 +82,10 @@ def draw_embedding(
         not known.
     """
     if legend_loc not in ("right margin", "on data", "none"):
-        msg = f"legend_loc is {legend_loc!r}: give 'right margin', 'on data' or 'none'"
+        msg = f"legend_loc is {quoted(legend_loc)}: give 'right margin', 'on data' or 'none'"
+        raise InvalidArgument(msg)
+    if size is not None and (isinstance(size, bool) or not isinstance(size, Real) or not 0 < size < np.inf):
+        msg = f"size is {quoted(size)}: give a finite number above 0, or None"
         raise InvalidArgument(msg)
     expect_cmap(cmap)
     area = size if size is not None else float(np.clip(120_000 / max(len(coordinates), 1), 0.1, 60))

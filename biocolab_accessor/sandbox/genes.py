@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from biocolab_accessor.naming import did_you_mean
+from biocolab_accessor.naming import did_you_mean, quoted
 from biocolab_accessor.sandbox.refusal import Refusal
 
 __all__ = ["gene_numbers"]
@@ -21,7 +21,7 @@ def gene_numbers(features: Sequence[str], names: Sequence[str], where: str) -> l
     place = {feature: i for i, feature in reversed(list(enumerate(features)))}
     missing = [name for name in names if name not in place]
     if missing:
-        listed = ", ".join(f"{name!r}{did_you_mean(name, place)}" for name in missing[:5])
+        listed = ", ".join(f"{quoted(name)}{did_you_mean(name, place)}" for name in missing[:5])
         more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
         detail = f"{where} has no gene {listed}{more}"
         raise Refusal(404, detail)

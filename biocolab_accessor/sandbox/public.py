@@ -14,7 +14,7 @@ from biocolab_accessor.blocks import Slot
 from biocolab_accessor.check.counts import choose_matrix
 from biocolab_accessor.check.run import open_h5ad
 from biocolab_accessor.errors import InvalidArgument, InvalidFile
-from biocolab_accessor.naming import did_you_mean
+from biocolab_accessor.naming import did_you_mean, quoted
 from biocolab_accessor.sandbox.cells import Cells
 from biocolab_accessor.sandbox.databases import SPECIES
 from biocolab_accessor.sandbox.site import Site
@@ -65,10 +65,10 @@ def add_public(
         The path is not an h5ad, or barcodes are repeated.
     """
     if site.catalogue.has_public(study_id):
-        msg = f"there is a public study {study_id!r} already: give another study_id"
+        msg = f"there is a public study {quoted(study_id)} already: give another study_id"
         raise InvalidArgument(msg)
     if species not in SPECIES:
-        msg = f"the sandbox has no database of species {species!r}{did_you_mean(species, SPECIES)}"
+        msg = f"the sandbox has no database of species {quoted(species)}{did_you_mean(species, SPECIES)}"
         raise InvalidArgument(msg)
     if not isinstance(adata_or_path, AnnData | str | os.PathLike):
         msg = f"a study is an AnnData or the path of an h5ad file, and no {type(adata_or_path).__name__}"
@@ -120,6 +120,6 @@ def _cells_of(adata: AnnData) -> Cells:
 def _cell_type_field(columns: Sequence[str], wanted: str | None) -> str | None:
     """The field with the cell types: the one named, else one of the usual names."""
     if wanted is not None and wanted not in columns:
-        msg = f"cell_type is {wanted!r}, but obs has no such column{did_you_mean(wanted, columns)}"
+        msg = f"cell_type is {quoted(wanted)}, but obs has no such column{did_you_mean(wanted, columns)}"
         raise InvalidArgument(msg)
     return wanted or next((name for name in columns if name.lower() in _CELL_TYPE_FIELDS), None)

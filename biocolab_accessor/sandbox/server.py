@@ -18,7 +18,7 @@ from biocolab_accessor.clients.address import is_loopback
 from biocolab_accessor.connection import drop_default, push_default
 from biocolab_accessor.errors import InvalidArgument
 from biocolab_accessor.home import expanded, temporary_folder
-from biocolab_accessor.naming import did_you_mean
+from biocolab_accessor.naming import did_you_mean, quoted
 from biocolab_accessor.sandbox.app import make_app, route_names
 from biocolab_accessor.sandbox.hosts import Hosts
 from biocolab_accessor.sandbox.listen import Serving, listen, reached_at
@@ -365,12 +365,12 @@ class Sandbox(Hosts):
         ['All members', 'Personal workspace', 'Trial 7']
         """
         if group_id in (ALL_MEMBERS, PERSONAL, PUBLIC) or not group_id:
-            msg = f"{group_id!r} cannot be the id of a new group"
+            msg = f"{quoted(group_id)} cannot be the id of a new group"
             raise InvalidArgument(msg)
         users = self._site.accounts.users()
         for email in members:
             if email not in users:
-                msg = f"there is no user {email!r}{did_you_mean(email, users)}: sandbox.add_user({email!r})"
+                msg = f"there is no user {quoted(email)}{did_you_mean(email, users)}: sandbox.add_user({quoted(email)})"
                 raise InvalidArgument(msg)
         self._site.accounts.set_group(Group(group_id, name), list(dict.fromkeys(members)))
 

@@ -16,6 +16,7 @@ from scipy import sparse
 
 from biocolab_accessor.aside import Waiting, aside
 from biocolab_accessor.errors import BiocolabError, InvalidArgument, InvalidValues
+from biocolab_accessor.naming import quoted
 from biocolab_accessor.precision import kept
 from biocolab_accessor.storage.array import write_array
 from biocolab_accessor.storage.csr import Compression, write_csr
@@ -79,7 +80,7 @@ def write_h5ad(
         The file cannot be written; nothing is left behind then.
     """
     if compression not in ("gzip", None):
-        msg = f"compression is {compression!r}: give 'gzip' or None"
+        msg = f"compression is {quoted(compression)}: give 'gzip' or None"
         raise InvalidArgument(msg)
     gzip = GZIP if compression else {}
     shape = (len(obs), len(var))

@@ -162,7 +162,7 @@ class TestRefusals:
             markers_of(counts, groups, "sample", "ranked", 5)
         with pytest.raises(InvalidArgument, match="markers is empty"):
             markers_of(counts, groups, "sample", {}, 5)
-        with pytest.raises(InvalidArgument, match=r"markers\['s1'\] has 1 in it, which is no text"):
+        with pytest.raises(InvalidArgument, match=r"markers\['s1'\] contains 1, which is not a string"):
             markers_of(counts, groups, "sample", {"s1": [1]}, 5)
         with pytest.raises(InvalidArgument, match="give a dict"):
             markers_of(counts, groups, "sample", ["A"], 5)

@@ -391,13 +391,61 @@ def test_the_same_matrix_in_two_slots_is_read_once(monkeypatch):
     from biocolab_accessor.check import counts as module
 
     read = []
-    describe = module.describe_whole
-    monkeypatch.setattr(module, "describe_whole", lambda source, slot: read.append(slot) or describe(source, slot))
+    describe = module.describe_filled
+    monkeypatch.setattr(
+        module, "describe_filled", lambda source, slot, **how: read.append(slot) or describe(source, slot, **how)
+    )
     matrix = sparse.csr_matrix(counts_of(12, 6))
     adata = make(matrix)
     adata.layers["counts"] = adata.X
     assert choose_matrix(adata).slot == Slot("layer", "counts")
-    assert [slot for slot in read if adata.layers["counts"] is adata.X] == []
+    assert read == [Slot("layer", "counts")]
+
+
+class TestReadingOnce:
+    """What is computed or stored dense is read once, and what was found is handed on."""
+
+    @staticmethod
+    def counted(matrix, read, name):
+        array = pytest.importorskip("dask.array")
+
+        def look(block, block_info=None):
+            if block_info:
+                read.append((name, block_info[0]["chunk-location"][0]))
+            return block
+
+        return array.from_array(matrix, (10, matrix.shape[1])).map_blocks(look, dtype=matrix.dtype)
+
+    def test_two_slots_of_dask_with_the_same_counts(self):
+        read, full = [], counts_of(30, 10)
+        adata = make(self.counted(full, read, "X"), counts=self.counted(full.copy(), read, "counts"))
+        read.clear()
+        choice = choose_matrix(adata)
+        assert choice.slot == Slot("layer", "counts")
+        assert sorted(read) == [(name, chunk) for name in ("X", "counts") for chunk in range(3)]
+        assert choice.filled.empty == (0, 0)
+        assert codes(adata) <= {"BC501"}
+        assert sorted(read) == sorted(2 * [(name, chunk) for name in ("X", "counts") for chunk in range(3)])
+
+    def test_a_log_of_dask_is_read_as_far_as_its_first_fraction_and_once_for_what_is_empty(self):
+        read, full = [], half(counts_of(30, 10), 28)
+        adata = make(self.counted(np.log1p(full), read, "X"))
+        read.clear()
+        assert "all values of 2 cells are zero" in only(adata, "BC310").message
+        assert max(read.count(("X", chunk)) for chunk in (1, 2)) == 1
+
+    def test_dense_slots_in_memory_and_on_disk(self, tmp_path, monkeypatch):
+        full = counts_of(30, 10)
+        adata = make(full, counts=full * 2)
+        adata.write_h5ad(tmp_path / "a.h5ad")
+        taken = []
+        take = blocks._take
+        monkeypatch.setattr(blocks, "_take", lambda matrix, window: taken.append(id(matrix)) or take(matrix, window))
+        for thing in (adata, ad.read_h5ad(tmp_path / "a.h5ad", backed="r")):
+            taken.clear()
+            assert choose_matrix(thing).filled.empty == (0, 0)
+            assert len(taken) == 2
+        thing.file.close()
 
 
 def test_a_log_is_read_only_as_far_as_its_first_fraction(monkeypatch):

@@ -127,6 +127,11 @@ def test_a_path_may_begin_with_the_home_folder(tmp_path, monkeypatch):
             "no obs and no var (it looks like a loom file: read it with anndata.io.read_loom)",
         ),
         (["mod/rna"], "no obs and no var (it looks like an h5mu file: take one of its modalities)"),
+        (
+            ["assays/RNA", "cell.names"],
+            "no obs and no var (it looks like an h5Seurat file: in R, SeuratDisk::Convert('x.h5seurat', dest = "
+            "'h5ad'))",
+        ),
         (["x"], "no obs and no var"),
         (["matrix"], "no obs and no var"),
         (["barcodes"], "no obs and no var"),
@@ -142,6 +147,27 @@ def test_other_hdf5_files_are_named_for_what_they_are(tmp_path, groups, what):
     with pytest.raises(InvalidFile) as caught:
         bc.check(tmp_path / "a.h5")
     assert str(caught.value) == f"{tmp_path / 'a.h5'} is HDF5 but not h5ad: it has {what}"
+
+
+def test_a_loom_file_with_a_matrix_is_named_for_what_it_is(tmp_path):
+    with h5py.File(tmp_path / "a.loom", "w") as file:
+        file["matrix"] = np.eye(3)
+        file["row_attrs/Gene"] = np.array(["A", "B", "C"], "S")
+        file["col_attrs/CellID"] = np.array(["a", "b", "c"], "S")
+    with pytest.raises(InvalidFile, match=r"no obs and no var \(it looks like a loom file: read it with anndata"):
+        bc.check(tmp_path / "a.loom")
+
+
+@pytest.mark.parametrize(
+    ("ending", "what"),
+    [(".rds", "is an R file; use study_type='rds'"), (".RDS", "is an R file"), (".cloupe", "is a Loupe file"),
+     (".h5ad", "is gzip-compressed; unpack it first")],
+)  # fmt: skip
+def test_packed_files_of_other_tools_are_known_by_their_ending(tmp_path, ending, what):
+    (tmp_path / f"a{ending}").write_bytes(b"\x1f\x8b\x08" + bytes(50))
+    with pytest.raises(InvalidFile) as caught:
+        bc.check(tmp_path / f"a{ending}")
+    assert f"a{ending} is not an h5ad file: it {what}" in str(caught.value)
 
 
 def test_an_h5mu_file_is_named_with_its_modalities_though_it_has_obs_and_var(tmp_path):

@@ -167,8 +167,8 @@ def test_samples_are_batches_though_one_has_a_single_cell_or_they_are_numbered(b
 @pytest.mark.parametrize(
     ("column", "message"),
     [
-        ([3, 2**24 + 1], "read through BioFlex these are float32, which changes 1 number"),
-        ([0.1, 1e300], "read through BioFlex these are float32, which changes 2 numbers"),
+        ([0.25, 1 / 3], "read through BioFlex these have about seven digits, those of float32"),
+        ([1e17 + 16, 0.5], "read through BioFlex these have about seven digits, those of float32"),
         ([True, False], "read through BioFlex, truth values are labels 'True' and 'False'"),
         (["a", None], "read through BioFlex, which has no missing labels, cells without one have a label for that"),
     ],
@@ -177,6 +177,44 @@ def test_what_bioflex_has_otherwise_is_noted(column, message):
     (found,) = bc.check(make(x=column))
     assert (found.code, found.severity, found.path, found.changed) == ("BC209", "note", "obs['x']", False)
     assert found.message == message
+
+
+@pytest.mark.parametrize(
+    ("column", "count", "example"),
+    [
+        ([3, 2**24 + 1], 1, "16777217 as 16777216"),
+        ([2**24 + 1.0, 0.1], 1, "16777217.0 as 16777216.0"),
+        ([0.1, 1e300], 1, "1e+300 as inf"),
+        ([0.1, -1e-300], 1, "-1e-300 as -0.0"),
+        ([0.1, 1e-40], 1, "1e-40 as 9.99994610111476e-41"),
+        (np.array([2**64 - 1, 2**63 + 1], np.uint64), 2, "18446744073709551615 as 18446744073709551616"),
+        (pd.array([2**53 - 1, 0], "Int64"), 1, "9007199254740991 as 9007199254740992"),
+        ([np.nan, 2**31 - 1], 1, "2147483647.0 as 2147483648.0"),
+    ],
+)
+def test_numbers_that_are_others_in_bioflex_are_a_warning_with_the_line_that_keeps_them(column, count, example):
+    adata = make(x=column)
+    notes, (found,) = ([found for found in bc.check(adata) if found.code == code] for code in ("BC209", "BC210"))
+    assert (found.severity, found.path, found.count) == ("warning", "obs['x']", count)
+    assert found.message.startswith(f"read through BioFlex these are float32, which changes {count} number")
+    assert found.examples == (f"{example} in obs['x']",)
+    assert [note.severity for note in notes] == ["note"] * (0.1 in list(column))
+    line = found.fix.partition("in a copy: ")[2]
+    exec(line, {"copy": adata})
+    assert "BC210" not in {found.code for found in bc.check(adata)}
+
+
+def test_rounded_digits_of_many_columns_are_one_short_note_and_no_reason_for_strict_to_refuse():
+    columns = {f"pct_counts_{name}": np.random.default_rng(0).random(30) for name in "abcdefghijkl"}
+    adata = make(30, **columns)
+    (found,) = bc.check(adata)
+    assert (found.code, found.severity, found.count, found.examples) == ("BC209", "note", 360, ())
+    assert repr(bc.check(adata)).splitlines()[1] == (
+        "  BC209  note  obs['pct_counts_a'], obs['pct_counts_b'], … and 10 more  read through BioFlex these have about "
+        "seven digits, those of float32"
+    )
+    assert bc.check(adata).to_frame()["path"].item().count("obs[") == 12
+    bc.check(adata).raise_for_errors(strict=True)
 
 
 def test_what_bioflex_has_as_it_is_needs_no_note():

@@ -73,6 +73,44 @@ def test_types_of_other_tools_are_known():
     assert found.fix.endswith("adata[:, adata.var['feature_types'].isin(['GEX', 'Gene Expression'])]")
 
 
+@pytest.mark.parametrize(
+    ("column", "genes", "others"),
+    [("modality", "rna", "prot"), ("modality", "rna", "atac"), ("type", "Gene Expression", "CRISPR Guide Capture"),
+     ("modalities", "GEX", "HTO"), ("feature_type", "gene", "peak")],
+)  # fmt: skip
+def test_features_of_muon_bpcells_and_others_are_counted_and_the_line_leaves_them_out(column, genes, others):
+    adata = make(**{column: [genes] * 3 + [others] * 2})
+    (found,) = findings(adata)
+    assert (found.path, found.count) == (f"var['{column}']", 2)
+    line = found.fix.partition("To leave them out: ")[2]
+    assert eval(line, {"adata": adata}).var_names.tolist() == ["GENE0", "GENE1", "GENE2"]
+
+
+@pytest.mark.parametrize("column", ["type", "modality"])
+def test_a_column_that_speaks_of_something_else_is_no_type_of_features(column):
+    assert findings(make(**{column: ["protein_coding", "lncRNA", "miRNA", "pseudogene"]})) == []
+
+
+@pytest.mark.parametrize("form", ["chr1:{}-{}", "chrX_{}_{}", "1-{}-{}", "GL000194.1:{}-{}", "chr10-{}-{}"])
+def test_peaks_without_a_type_are_known_by_their_names(form):
+    adata = make(symbol=list("abcdefgh"))
+    adata.var_names = [*adata.var_names[:5], *(form.format(1000 * i, 1000 * i + 500) for i in range(3))]
+    (found,) = findings(adata)
+    assert (found.severity, found.path, found.count) == ("warning", "var_names", 3)
+    assert found.message == "3 of 8 features are named like peaks, not genes"
+    line = found.fix.partition("To leave them out: ")[2]
+    assert eval(line, {"adata": adata}).var_names.tolist() == [f"GENE{i}" for i in range(5)]
+    adata = adata[:, 5:].copy()
+    assert findings(adata)[0].fix == "They are normalised as genes are"
+
+
+@pytest.mark.parametrize("names", [["HLA-A", "NKX2-5", "1-Mar", "AC01.1"], ["RP11-34P13-7", "CTD-2-3", "Y_RNA", "7SK"]])
+def test_symbols_with_dashes_are_no_peaks(names):
+    adata = make(symbol=list("abcd"))
+    adata.var_names = names
+    assert findings(adata) == []
+
+
 def test_several_genomes_are_counted_and_the_line_keeps_the_largest():
     adata = make(genome=["GRCh38"] * 3 + ["mm10"] * 2)
     (found,) = findings(adata, "BC414")

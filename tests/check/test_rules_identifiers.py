@@ -201,3 +201,25 @@ def test_ids_of_genes_for_cells_are_told_whatever_the_genes_are_called():
     assert named(ids, [f"cell {i}" for i in range(25)]) == ["BC409"]
     assert named(ids[:10] + [f"cell {i}" for i in range(15)], ids) == []
     assert named([f"cell {i}" for i in range(25)], ids) == []
+
+
+@pytest.mark.parametrize(
+    "name", ['"CD3D"', "'CD3D'", " CD3D", "CD3D ", "CD3D\t", "\ufeffCD3D", "CD3D\xa0", "CD3D\r"], ids=ascii
+)
+@pytest.mark.parametrize("path", ["var_names", "obs_names"])
+def test_quotes_and_blanks_around_names_are_warned_of_with_the_line_that_takes_them_off(name, path):
+    adata = ad.AnnData(np.ones((3, 3), np.float32))
+    adata.obs_names, adata.var_names = ["a", "b", "c"], ["LYZ", "ACTB", "NKX2-1"]
+    setattr(adata, path, [name, *getattr(adata, path)[1:]])
+    (found,) = [found for found in bc.check(adata) if found.code == "BC415"]
+    assert (found.severity, found.path, found.count, found.examples) == ("warning", path, 1, (repr(name),))
+    names = {"copy": adata}
+    exec(found.fix.removeprefix("In a copy: "), names)
+    assert getattr(adata, path)[0] == "CD3D"
+    assert "BC415" not in {found.code for found in bc.check(adata)}
+
+
+def test_marks_within_names_are_a_part_of_them():
+    adata = ad.AnnData(np.ones((3, 5), np.float32))
+    adata.obs_names, adata.var_names = ["5' a", "b c", 'd"e'], ["aph(3')", "T cell", "lacZ'", '"a"b', "x"]
+    assert "BC415" not in {found.code for found in bc.check(adata)}

@@ -130,7 +130,9 @@ def test_odd_names_are_no_reason_to_refuse(names: list[str]) -> None:
 @pytest.mark.parametrize(
     "name",
     ["n_counts", "n_genes", "total_counts", "pct_counts_mt", "percent.mt", "nCount_RNA", "nFeature_Spatial", "leiden",
-     "leiden_r0.5", "seurat_clusters", "RNA_snn_res.0.8", "doublet_score", "cell_type", "center_x"],
+     "leiden_r0.5", "seurat_clusters", "RNA_snn_res.0.8", "doublet_score", "cell_type", "center_x", "bc1_wind",
+     "bc_wells", "tscp_count", "mread_count", "subsets_Mito_percent", "nCount_ATAC", "TSS.enrichment",
+     "nucleosome_signal", "_scvi_batch", "Sample_Tag"],
 )  # fmt: skip
 def test_qc_and_annotations_are_an_error_that_names_them(name: str) -> None:
     made = table().assign(**{name: 1.5})

@@ -80,6 +80,47 @@ class TestTables:
         found = said(written(tmp_path / "x.tsv", text), study_type="tsv")
         assert found == ([(code, "error", place)] if code else [])
 
+    @pytest.mark.parametrize(
+        ("text", "code", "place", "fix"),
+        [
+            ("# Program:featureCounts v2\nGeneid\tc1\tc2\nCD3D\t1\t2\n", "BC801", "x.tsv line 1", "comment='#'"),
+            ("## BD Rhapsody\nCell_Index\tc1\nCD3D\t1\n", "BC801", "x.tsv line 1", "comment='#'"),
+            ("gene\tc1\tc2\nCD3D\t1,5\t2\n", "BC802", "x.tsv line 2 column 'c1'", "decimal=','"),
+            ("gene\tc1\tc2\nCD3D\t1,234\t2\n", "BC802", "x.tsv line 2 column 'c1'", "thousands=','"),
+            ("gene\tc1\tc2\nCD3D\t-1,234.5\t2\n", "BC802", "x.tsv line 2 column 'c1'", "thousands=','"),
+            (good().to_csv(sep=";", decimal=","), "BC801", "x.tsv line 1", "sep=';'"),
+            ("\ufeff" + good().to_csv(sep=";"), "BC801", "x.tsv line 1", "sep=';'"),
+        ],
+    )
+    def test_exports_of_other_tools_are_refused_with_what_reads_them(
+        self, tmp_path: Path, text: str, code: str, place: str, fix: str
+    ) -> None:
+        (found,) = bc.check(written(tmp_path / "x.tsv", text))
+        assert (found.code, found.severity, found.path) == (code, "error", place)
+        assert fix in found.fix
+
+    def test_days_and_repeated_genes_are_warned_of_with_their_line(self, tmp_path: Path) -> None:
+        lines = good().rename(index={"LYZ": "1-Mar", "NKG7": "2-Sep"}).to_csv(sep="\t")
+        (found,) = bc.check(written(tmp_path / "x.tsv", lines))
+        assert (found.code, found.severity, found.path, found.count) == ("BC406", "warning", "x.tsv line 3", 2)
+        assert "'1-Mar', '2-Sep'" in found.message
+        lines = good().rename(index={"NKG7": "CD3D"}).to_csv(sep="\t")
+        (found,) = bc.check(written(tmp_path / "x.tsv", lines))
+        assert (found.code, found.severity, found.path, found.count) == ("BC103", "warning", "x.tsv line 5", 1)
+
+    @pytest.mark.parametrize("how", ["quotes", "byte order mark", "CRLF", "a name that begins with #"])
+    def test_what_a_spreadsheet_adds_to_a_table_does_not_change_it(
+        self, server: Sandbox, tmp_path: Path, how: str
+    ) -> None:
+        text = good().to_csv(sep="\t", quoting=1 if how == "quotes" else 0)
+        text = {"byte order mark": "\ufeff" + text, "CRLF": text.replace("\n", "\r\n")}.get(how, text)
+        text = "#gene" + text if how.startswith("a name") else text
+        (tmp_path / "x.tsv").write_bytes(text.encode())
+        assert said(tmp_path / "x.tsv") == []
+        back = bc.submit(tmp_path / "x.tsv", study_type="tsv", skip_dimred=True).study().to_anndata()
+        assert sorted(back.obs_names) == CELLS
+        np.testing.assert_array_equal(back.to_df().loc[CELLS, GENES], VALUES.T)
+
     def test_cells_in_rows_are_warned_of_with_what_turns_them(self, tmp_path: Path) -> None:
         names = [f"RPL{i}" for i in range(20)] + GENES + ["ACTB", "GAPDH", "TP53"]
         table = pd.DataFrame(1, index=[f"sample {i}" for i in range(9)], columns=names)

@@ -88,5 +88,5 @@ def test_names_come_from_whatever_holds_them_but_a_text() -> None:
     assert name_list(("A", "B"), "genes") == name_list(np.array(["A", "B"]), "genes") == ["A", "B"]
     with pytest.raises(InvalidArgument, match=r"genes is the text 'AB': give a list, \['AB'\]"):
         name_list("AB", "genes")
-    with pytest.raises(InvalidArgument, match="genes has 1 in it, which is no text"):
+    with pytest.raises(InvalidArgument, match="genes contains 1, which is not a string"):
         name_list(["A", 1], "genes")  # type: ignore[list-item]

@@ -242,7 +242,7 @@ def test_genes_that_the_answer_leaves_out_are_named(scripted: Scripted, reply: o
 
 
 def test_names_of_genes_are_texts(connection: BioFlexConnection) -> None:
-    with pytest.raises(InvalidArgument, match="gene_names has 3 in it, which is no text"):
+    with pytest.raises(InvalidArgument, match="gene_names contains 3, which is not a string"):
         connection.databases()[2].get_celltypes_expression_summary(["CD3D", 3])
 
 

@@ -89,6 +89,13 @@ class TestNothingMatches:
             ("run7#{}-1", "{}-1-0-1"),
             ("{}-1_ctrl_a", "{}"),
             ("{}-1-donor-2", "lane1_{}-1"),
+            ("possorted_genome_bam_AB12:{}x", "{}-1"),
+            ("10X05_1:{}x", "10X05_1_{}"),
+            ("sample1#{}-1", "{}-1"),
+            ('"{}-1"', "{}-1"),
+            ("b'{}-1'", "{}-1"),
+            ("\ufeff{}", "{}-1"),
+            ("{} ", "{}"),
         ],
     )
     def test_the_barcode_inside_a_known_form_is_recognised(self, here: str, there: str) -> None:
@@ -96,6 +103,11 @@ class TestNothingMatches:
         with pytest.raises(UnknownName, match="Names seem to differ by") as caught:
             matched([here.format(cell) for cell in cells], [there.format(cell) for cell in cells[::-1]])
         assert f"is {here.format(cells[0])!r} here {there.format(cells[0])!r} there?" in str(caught.value)
+
+    def test_wells_of_parse_are_recognised_with_their_sublibrary(self) -> None:
+        wells = [f"{i % 96 + 1:02}_{i // 5 + 1:02}_{i % 7 + 1:02}" for i in range(60)]
+        with pytest.raises(UnknownName, match="what is after the barcode: is '01_01_01__s1' here '01_01_01' there"):
+            matched([f"{well}__s1" for well in wells], wells)
 
     @pytest.mark.parametrize(
         ("here", "there"),

@@ -72,7 +72,7 @@ def test_of_many_missing_genes_eight_are_named(number: int, more: str) -> None:
 
 
 def test_a_name_that_is_no_text_is_refused() -> None:
-    with pytest.raises(InvalidArgument, match="genes has 17 in it, which is no text"):
+    with pytest.raises(InvalidArgument, match="genes contains 17, which is not a string"):
         select_genes([17], ["ACTB"], "S")
 
 

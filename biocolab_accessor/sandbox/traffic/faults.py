@@ -7,10 +7,11 @@ import threading
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from numbers import Integral
 from typing import Any
 
 from biocolab_accessor.errors import InvalidArgument
-from biocolab_accessor.naming import did_you_mean
+from biocolab_accessor.naming import did_you_mean, quoted
 from biocolab_accessor.sandbox.traffic.ledger import route_name
 
 __all__ = ["KINDS", "Fault", "Faults"]
@@ -118,19 +119,20 @@ class Faults:
         """
         name, known = route_name(route), self._routes()
         if not route or not any(fnmatchcase(each, name) for each in known):
-            msg = f"no route is {route!r}{did_you_mean(name, known)}"
+            msg = f"no route is {quoted(route)}{did_you_mean(name, known)}"
             raise InvalidArgument(msg)
         if kind not in KINDS:
-            msg = f"there is no fault {kind!r}{did_you_mean(kind, KINDS)}; there are {', '.join(KINDS)}"
+            msg = f"there is no fault {quoted(kind)}{did_you_mean(kind, KINDS)}; there are {', '.join(KINDS)}"
             raise InvalidArgument(msg)
         defaults = KINDS[kind][1]
         for option in options:
             if option not in defaults:
-                msg = f"fault {kind!r} has no option {option!r}; it has {', '.join(defaults) or 'none'}"
+                msg = f"fault {quoted(kind)} has no option {quoted(option)}; it has {', '.join(defaults) or 'none'}"
                 raise InvalidArgument(msg)
-        wanted = None if nth is None else frozenset([nth] if isinstance(nth, int) else nth)
+        every: Any = [nth] if isinstance(nth, Integral) else nth
+        wanted = None if every is None else frozenset(map(int, every))
         if wanted is not None and (not wanted or min(wanted) < 1):
-            msg = f"nth is {nth!r}: the first request is 1"
+            msg = f"nth is {quoted(nth)}: the first request is 1"
             raise InvalidArgument(msg)
         fault = Fault(next(self._ids), name, kind, {**defaults, **options}, wanted)
         with self._lock:
