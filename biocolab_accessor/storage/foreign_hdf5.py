@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from math import prod
 from pathlib import Path
 from typing import NamedTuple
@@ -118,24 +118,23 @@ def opened_foreign(
         Of the kind ``error``: the file is not HDF5, is broken, or is refused, see :func:`expect_harmless`.
     """
     what = what or str(path)
-    try:
-        regular = opened_regular(path)
-    except OSError as problem:
-        msg = f"{what} cannot be opened: {problem.strerror or problem}"
-        raise error(msg) from problem
-    with regular as (descriptor, same):
+    with ExitStack() as held:
+        try:
+            descriptor, same = held.enter_context(opened_regular(path))
+        except OSError as problem:
+            msg = f"{what} cannot be opened: {problem.strerror or problem}"
+            raise error(msg) from problem
         if not h5py.is_hdf5(same):
             msg = f"{what} cannot be read: it is not an HDF5 file"
             raise error(msg)
         try:
-            file = h5py.File(same, "r")
+            file = held.enter_context(h5py.File(same, "r"))
         except READING as problem:
             msg = f"{what} is a broken HDF5 file, maybe cut short: {problem}"
             raise error(msg) from problem
-        with file:
-            size = os.fstat(descriptor).st_size
-            n_bytes, to_install = expect_harmless(file, what, size=size, error=error, filters=filters)
-            yield Foreign(file, same, n_bytes, to_install)
+        size = os.fstat(descriptor).st_size
+        n_bytes, to_install = expect_harmless(file, what, size=size, error=error, filters=filters)
+        yield Foreign(file, same, n_bytes, to_install)
 
 
 def expect_harmless(
