@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import os
-import subprocess
-import sys
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -20,55 +17,24 @@ import biocolab_accessor as bc
 from biocolab_accessor.errors import InvalidFile
 from biocolab_accessor.sandbox.server import Sandbox
 from biocolab_accessor.storage.foreign_hdf5 import expect_harmless, is_hdf5, opened_foreign
-from tests.hostile_files import KINDS, SAID, SPECIAL, build, good_h5ad
+from tests.hostile_files import good_h5ad
 from tests.patience import PATIENCE
+from tests.sweeps.hostile_ways import WAYS, build_all, tried
 
 on_linux = pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs FIFOs, and its memory from /proc")
-
-# An export that cannot be read here is kept, since another machine may have the filter.
-_KEPT = {("download", "a filter that nobody has")}
-_ERRORS = {"reader": "ProcessingError", "download": "InvalidResponse"}
 
 
 @pytest.fixture(scope="module")
 def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of folders, one for each kind."""
-    folder = tmp_path_factory.mktemp("hostile")
-    (folder / "good").mkdir()
-    good_h5ad(folder / "good" / "x.h5ad")
-    good = (folder / "good" / "x.h5ad").read_bytes()
-    for kind in KINDS:
-        (folder / kind).mkdir()
-        build(kind, folder / kind, good)
-    return folder
+    return build_all(tmp_path_factory.mktemp("hostile"))
 
 
 @on_linux
-@pytest.mark.parametrize("way", ["check", "submit", "add_study", "backed", "reader", "download"])
+@pytest.mark.parametrize("way", WAYS)
 def test_no_hostile_file_passes(way: str, hostile: Path) -> None:
     """All kinds in one child of bounded memory."""
-    command = [sys.executable, "-W", "ignore", "-m", "tests.hostile_ways", way, str(hostile)]
-    paths = os.pathsep.join([str(Path(__file__).parents[2]), *(path for path in sys.path if path)])
-    done = subprocess.run(
-        command, capture_output=True, text=True, timeout=PATIENCE, env={**os.environ, "PYTHONPATH": paths}, check=False
-    )
-    said = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
-    ends = {each["kind"]: each for each in said if "error" in each}
-    assert done.returncode == 0, (said[-1:], done.stderr[-2000:])
-    assert ends.pop("good")["error"] == ""
-    assert set(ends) == set(KINDS) - (set(SPECIAL) if way == "download" else set())
-    assert [kind for kind, end in ends.items() if end.get("secret")] == []
-    passed = {(way, kind) for kind, end in ends.items() if not end["error"]}
-    assert passed == {each for each in _KEPT if each[0] == way}
-    for kind, end in ends.items():
-        if (way, kind) in _KEPT:
-            continue
-        assert end["type"] == _ERRORS.get(way, "InvalidFile"), end
-        if kind in SPECIAL:
-            what = kind.removeprefix("a link to ").removeprefix("a ")
-            assert what.casefold() in end["error"].casefold(), end
-        else:
-            assert next(words for start, words in SAID.items() if kind.startswith(start)) in end["error"], end
+    assert tried(way, hostile, PATIENCE) == []
 
 
 def _real_files(data_file: Callable[[str], Path]) -> list[Path]:

@@ -1,13 +1,16 @@
 """Hostile ways: each way by which a file that somebody else wrote is opened, tried with every hostile file.
 
-Run as ``python -m tests.hostile_ways WAY FOLDER``, where ``FOLDER/KIND/x.h5ad`` are the files: a line of JSON for each
-says how it ended. The process has bounded memory; what it does not answer, or answers with a secret, is the finding.
+Run as ``python -m tests.sweeps.hostile_ways WAY FOLDER``, where ``FOLDER/KIND/x.h5ad`` are the files: a line of JSON
+for each says how it ended. The process has bounded memory; what it does not answer, or answers with a secret, is the
+finding.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import resource
+import subprocess
 import sys
 import tempfile
 import warnings
@@ -23,9 +26,9 @@ from biocolab_accessor.errors import BiocolabError
 from biocolab_accessor.sandbox.cells import ProcessingError
 from biocolab_accessor.sandbox.work.readers import read_batch
 from biocolab_accessor.sandbox.work.spatial import VISIUM_ANN, read_spatial
-from tests.hostile_files import SECRET, SPECIAL, good_h5ad
+from tests.hostile_files import KINDS, SAID, SECRET, SPECIAL, build, good_h5ad
 
-__all__ = ["WAYS"]
+__all__ = ["WAYS", "build_all", "tried"]
 
 _ROOM = 1 << 30
 Way = Callable[[Path], Any]
@@ -123,6 +126,58 @@ WAYS = {
     "reader": _reader,
     "download": _download,
 }
+
+
+# An export that cannot be read here is kept, since another machine may have the filter.
+_KEPT = {("download", "a filter that nobody has")}
+_ERRORS = {"reader": "ProcessingError", "download": "InvalidResponse"}
+
+
+def build_all(folder: Path) -> Path:
+    """A folder for each kind, and one of a good file."""
+    (folder / "good").mkdir()
+    good_h5ad(folder / "good" / "x.h5ad")
+    good = (folder / "good" / "x.h5ad").read_bytes()
+    for kind in KINDS:
+        (folder / kind).mkdir()
+        build(kind, folder / kind, good)
+    return folder
+
+
+def tried(way: str, folder: Path, patience: float) -> list[str]:
+    """Try all files one way in a child; gives what did not end as it has to."""
+    command = [sys.executable, "-W", "ignore", "-m", "tests.sweeps.hostile_ways", way, str(folder)]
+    paths = os.pathsep.join([str(Path(__file__).parents[2]), *(path for path in sys.path if path)])
+    child = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": paths}
+    )
+    complaint = ""
+    try:
+        output, errors = child.communicate(timeout=patience)
+    except subprocess.TimeoutExpired:
+        child.kill()
+        output, errors = child.communicate()
+        complaint = "HANG"
+    said = [json.loads(line) for line in output.splitlines() if line.startswith("{")]
+    if child.returncode:
+        complaint = f"{complaint or 'CRASH'} at {said[-1:]}: {errors[-1500:]}"
+    ends = {each["kind"]: each for each in said if "error" in each}
+    expected = {"good", *KINDS} - (set(SPECIAL) if way == "download" else set())
+    wrong = [complaint] if complaint else []
+    wrong += [f"{kind}: not tried" for kind in expected - set(ends)]
+    return wrong + [f"{kind}: {end}" for kind, end in ends.items() if not _is_right(way, kind, end)]
+
+
+def _is_right(way: str, kind: str, end: dict[str, Any]) -> bool:
+    if kind == "good" or (way, kind) in _KEPT:
+        return not end["error"]
+    words = next((words for start, words in SAID.items() if kind.startswith(start)), "")
+    if (way, kind) == ("download", "half a file"):  # seen where it arrives
+        words = "ends after"
+    if kind in SPECIAL:
+        words = kind.removeprefix("a link to ").removeprefix("a ")
+    told = words.casefold() in end["error"].casefold()
+    return bool(end["error"]) and told and end["type"] == _ERRORS.get(way, "InvalidFile") and not end["secret"]
 
 
 def main(name: str, folder: Path) -> None:
