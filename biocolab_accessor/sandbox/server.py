@@ -387,7 +387,7 @@ class Sandbox(Hosts):
         Returns
         -------
         bool
-            False where the task has ended already. An export ends once its file is made.
+            False where the task has ended already.
 
         Raises
         ------

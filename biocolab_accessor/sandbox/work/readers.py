@@ -14,9 +14,10 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import io, sparse
 
-from biocolab_accessor.errors import BiocolabError
+from biocolab_accessor.errors import BiocolabError, InvalidValues
 from biocolab_accessor.platforms import expect_regular
 from biocolab_accessor.sandbox.cells import PLACES, Cells, ProcessingError
+from biocolab_accessor.soundness import expect_whole, expect_within
 from biocolab_accessor.storage.budget import expect_room
 from biocolab_accessor.storage.foreign_hdf5 import opened_foreign
 
@@ -206,6 +207,13 @@ def _open(path: Path) -> Any:
 
 
 def _csr(matrix: Any) -> sparse.csr_matrix:
+    if sparse.issparse(matrix) and matrix.format in ("csr", "csc"):
+        try:
+            expect_whole(matrix)
+            expect_within(matrix.indices, matrix.shape[matrix.format == "csr"])
+        except InvalidValues as error:
+            msg = f"the matrix is damaged: {error}"
+            raise ProcessingError(msg) from error
     result = sparse.csr_matrix(matrix if sparse.issparse(matrix) else np.asarray(matrix), dtype=np.float32)
     result.sum_duplicates()
     if not _finite(result.data):

@@ -15,6 +15,7 @@ from scipy import sparse
 
 from biocolab_accessor.clients.archive import COSMX, COSMX_V2, REQUIRED, VIZGEN, VIZGEN_V2, XENIUM
 from biocolab_accessor.errors import BiocolabError
+from biocolab_accessor.platforms import expect_regular
 from biocolab_accessor.sandbox.cells import Cells, ProcessingError
 from biocolab_accessor.sandbox.refusal import Refusal
 from biocolab_accessor.sandbox.store.buckets import Bucket
@@ -150,7 +151,12 @@ class _Content(AbstractContextManager["_Content"]):
         if self._archive:
             return self._archive.open(self.called(end))
         assert self._folder is not None
-        return (self._folder / self.called(end)).open("rb")
+        path = (self._folder / self.called(end)).resolve()
+        if not path.is_relative_to(self._folder.resolve()):
+            msg = f"{self.called(end)} is a link that leads out of the folder"
+            raise ProcessingError(msg)
+        expect_regular(path.stat())  # a FIFO would be waited for
+        return path.open("rb")
 
     def summary(self) -> str:
         """How many files there are."""

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from multiprocessing.spawn import get_executable  # sys.executable, or what a program that embeds Python says it is
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
 from biocolab_accessor.config import settings
 from biocolab_accessor.errors import SandboxError
@@ -31,6 +31,7 @@ __all__ = ["TaskRunner", "worker_environment"]
 logger = logging.getLogger("biocolab_accessor.sandbox")
 
 Say = Callable[[str], object]
+_Result = TypeVar("_Result")
 
 _PATIENCE, _SOON = 10.0, 1.0
 # Names of variables that hold secrets, of this package, of clouds and of anything else; and values with a password.
@@ -67,6 +68,7 @@ class TaskRunner:
         self._waiting: set[str] = set()
         self._current = ""
         self._broken_off: dict[str, str] = {}
+        self._given_up = threading.Event()
         self._thread = threading.Thread(target=self._loop, name="biocolab-sandbox-tasks", daemon=True)
         self._thread.start()
 
@@ -106,10 +108,12 @@ class TaskRunner:
             if task_id in self._broken_off:  # while it waited, and has ended
                 return
             self._catalogue.set_task(task_id, "RUNNING")
-            result = work()
+            with self._limited(task_id):
+                result = self._aside(work)
             if reason := self._broken_off.get(task_id):
                 self._fail(task_id, reason)
                 return
+            assert result is not None
             self._catalogue.log_line(task_id, "DONE !!!")
             self._catalogue.set_task(task_id, "SUCCESS", result)
 
@@ -118,8 +122,7 @@ class TaskRunner:
     def cancel(self, task_id: str) -> bool:
         """Break off one task, which ends in ERROR; those after it go on. False where it has ended already.
 
-        A task that waits ends now, and one that the worker is busy with ends with the worker. An export, which the
-        server itself makes, ends when it is made.
+        A task that waits ends now, and one that the worker is busy with ends with the worker.
         """
         with self._lock:
             waits = task_id in self._waiting
@@ -199,9 +202,9 @@ class TaskRunner:
                 return
             self._catalogue.set_task(task_id, "RUNNING")
             self.warm_up()
-            prepare(lambda line: self._catalogue.log_line(task_id, line))
-            if task_id not in self._broken_off:
-                with self._limited(task_id):
+            with self._limited(task_id):
+                self._aside(lambda: prepare(lambda line: self._catalogue.log_line(task_id, line)))
+                if task_id not in self._broken_off:
                     error = self._converse(task_id, {**job, "target": str(part)})
             error = self._broken_off.get(task_id, error)
             if generation != self._generation:
@@ -245,11 +248,33 @@ class TaskRunner:
             timer.join()
 
     def _kill(self, task_id: str) -> None:
-        """End the worker, if it is this task's; the next one starts another."""
+        """End the worker, if it is this task's, and wait no longer for what is done aside; the next starts another."""
         with self._lock:
-            worker = self._worker if self._current == task_id else None
-            if worker is not None:
-                worker.kill()
+            if self._current != task_id:
+                return
+            self._given_up.set()
+            if self._worker is not None:
+                self._worker.kill()
+
+    def _aside(self, work: Callable[[], _Result]) -> _Result | None:
+        """Do something of the server's own, in a thread that is left to itself where its task is broken off."""
+        outcome: list[_Result | BaseException] = []
+        self._given_up.clear()
+
+        def run() -> None:
+            try:
+                outcome.append(work())
+            except BaseException as problem:  # noqa: BLE001 - raised in the thread that waits
+                outcome.append(problem)
+            self._given_up.set()
+
+        threading.Thread(target=run, name="biocolab-sandbox-aside", daemon=True).start()
+        self._given_up.wait()
+        if not outcome:
+            return None
+        if isinstance(outcome[0], BaseException):
+            raise outcome[0]
+        return outcome[0]
 
     def _converse(self, task_id: str, job: Mapping[str, Any]) -> str | None:
         """Give the worker a job and take its answers; the error's text, or None."""

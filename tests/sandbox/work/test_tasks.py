@@ -175,6 +175,21 @@ def test_a_task_is_cancelled_over_http_by_the_owner_only(monkeypatch: pytest.Mon
         assert requests.delete(f"{address}0", headers=headers, timeout=PATIENCE).status_code == 422
 
 
+def test_a_download_that_hangs_does_not_stop_the_next_task(hanging: Sandbox) -> None:
+    finished: list[str] = []
+    runner, catalogue, never = hanging._site.tasks, hanging._site.catalogue, threading.Event()
+    task, _ = catalogue.add_task(hanging.email, "submit", {"hash_id": "far"}, "")
+    begun = threading.Event()
+    runner.submit(task.id, {"batches": []}, lambda say: [begun.set(), never.wait()], lambda: finished.append("far"))
+    assert begun.wait(PATIENCE)
+    after = queue_up(hanging, "after", finished)
+    assert hanging.cancel_task(task.id)
+    assert "ERROR: not done here" in ended(hanging, after).log
+    assert "ERROR: the task was cancelled" in ended(hanging, task).log
+    assert finished == ["far", "after"]
+    never.set()
+
+
 SECRETS = {
     "BIOCOLAB_PRIVATE_TOKEN": "aaaa1111", "BIOCOLAB_SANDBOX_TOKEN": "aaaa1112", "AWS_ACCESS_KEY_ID": "aaaa1113",
     "AWS_PROFILE": "aaaa1114", "HF_TOKEN": "aaaa1115", "OPENAI_API_KEY": "aaaa1116", "MY_SECRET": "aaaa1117",
