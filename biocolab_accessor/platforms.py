@@ -152,13 +152,11 @@ def expect_regular(found: os.stat_result) -> None:
 
 
 def _lasting_path(descriptor: int, found: os.stat_result) -> str:
-    for place in (f"/proc/self/fd/{descriptor}", f"/dev/fd/{descriptor}"):
-        try:
-            if os.path.samestat(os.stat(place), found):
-                return place
-        except OSError:
-            continue
-    return ""
+    place = f"/proc/self/fd/{descriptor}"
+    try:
+        return place if os.path.samestat(os.stat(place), found) else ""
+    except OSError:
+        return ""
 
 
 def detached() -> dict[str, Any]:

@@ -45,7 +45,8 @@ def parts_in(folder: Path) -> dict[str, Path]:
     """
     found = {}
     for part, endings in MTX_PARTS.items():
-        fitting = [p for p in sorted(folder.iterdir()) if p.name.removesuffix(".gz").endswith(endings)]
+        named = (p for p in sorted(folder.iterdir()) if p.name.removesuffix(".gz").endswith(endings))
+        fitting = [p for p in named if p.is_file()]
         if len(fitting) != 1:
             what = "no" if not fitting else f"{len(fitting)} different"
             msg = f"{folder} has {what} {' or '.join(endings)}[.gz]; give a dict with matrix, features and barcodes"

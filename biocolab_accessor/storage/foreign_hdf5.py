@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import h5py
 import numpy as np
-from h5py import h5a, h5d, h5g, h5o, h5r, h5s, h5t, h5z
+from h5py import h5a, h5d, h5fd, h5g, h5o, h5r, h5s, h5t, h5z
 
 from biocolab_accessor.errors import BiocolabError, InvalidFile
 from biocolab_accessor.naming import quoted
@@ -132,9 +132,19 @@ def opened_foreign(
         except READING as problem:
             msg = f"{what} is a broken HDF5 file, maybe cut short: {problem}"
             raise error(msg) from problem
+        _expect_same(file, descriptor, what, error)
         size = os.fstat(descriptor).st_size
         n_bytes, to_install = expect_harmless(file, what, size=size, error=error, filters=filters)
         yield Foreign(file, same, n_bytes, to_install)
+
+
+def _expect_same(file: h5py.File, descriptor: int, what: str, error: type[BiocolabError]) -> None:
+    """Refuse a file that HDF5 opened by its name, where another one has taken it meanwhile; see opened_regular."""
+    if not hasattr(os, "pread") or file.id.get_access_plist().get_driver() != h5fd.SEC2:
+        return
+    if not os.path.samestat(os.fstat(file.id.get_vfd_handle()), os.fstat(descriptor)):
+        msg = f"{what} was replaced by another file while it was opened"
+        raise error(msg)
 
 
 def expect_harmless(
@@ -234,7 +244,7 @@ class Gate:
         """Which filters are missing, and what to install."""
         if not self._missing:
             return ""
-        needed = ", ".join(f"{what}, as of {_short(name)}" for what, name in self._missing.items())
+        needed = ", ".join(f"{what}, as of {name}" for what, name in self._missing.items())
         return (
             f"it is compressed with {needed}, which is not installed: pip install hdf5plugin, and import hdf5plugin "
             "before the file is opened"
@@ -289,7 +299,8 @@ class Gate:
             found.append(code)
             if not h5z.filter_avail(code):
                 known = _FILTERS.get(code) or "".join(label.decode("utf-8", "replace").split()[:1])
-                self._missing.setdefault(f"{known[:40]} (HDF5 filter {code})".strip(), name.lstrip("/"))
+                what = f"{quoted(known[:40])[1:-1]} (HDF5 filter {code})".strip()
+                self._missing.setdefault(what, quoted(_short(name.lstrip("/")))[1:-1])
         return found
 
     def _expect_stored(self, dataset: h5d.DatasetID, name: str, n_bytes: int, codes: list[int]) -> None:

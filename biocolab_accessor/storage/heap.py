@@ -14,6 +14,8 @@ import numpy as np
 from h5py import h5d, h5f, h5fd, h5p, h5s, h5t, h5z
 from numpy.typing import NDArray
 
+from biocolab_accessor.storage.inflate import PIPELINES, plain_chunk
+
 __all__ = ["Memory", "Places", "announced_in_heap", "text_places"]
 
 _DEEPEST, _MOST_PLACES = 16, 4_096
@@ -171,24 +173,47 @@ class Memory:
 
 
 def _chunks(dataset: h5d.DatasetID, size: int, memory: Memory) -> Iterator[NDArray[np.uint8]]:
-    made, chunk = dataset.get_create_plist(), dataset.get_create_plist().get_chunk()
-    plain = h5p.create(h5p.DATASET_CREATE)
-    plain.set_chunk(chunk)
-    for number in range(made.get_nfilters()):
-        code, flags, values, _ = made.get_filter(number)
-        if not h5z.filter_avail(code):
-            return  # nobody can read these
-        plain.set_filter(code, flags, values)
-    kind, space = h5t.create(h5t.OPAQUE, size), h5s.create_simple(chunk)
-    copy = h5d.create(memory.file, None, kind, space, plain)
-    whole = np.empty(chunk, np.dtype((np.void, size)))
-    origin = (0,) * len(chunk)
+    made = dataset.get_create_plist()
+    chunk = made.get_chunk()
+    filters = [made.get_filter(number)[0] for number in range(made.get_nfilters())]
+    if not all(map(h5z.filter_avail, filters)):
+        return  # nobody can read these
+    unpack = _unpacked_here(filters, prod(chunk), size) if filters in PIPELINES else _by_hdf5(made, size, memory)
     shape = dataset.get_space().get_simple_extent_dims()
     for start in product(*(range(0, n, step) for n, step in zip(shape, chunk, strict=True))):
         try:
             mask, raw = dataset.read_direct_chunk(start)
         except (OSError, RuntimeError, MemoryError):  # the last is how HDF5 says that there is none
             continue
-        copy.write_direct_chunk(origin, raw, mask)
+        yield unpack(raw, mask)
+
+
+Unpack = Callable[[bytes, int], NDArray[np.uint8]]
+
+
+def _unpacked_here(filters: list[int], length: int, size: int) -> Unpack:
+    """HDF5 itself reads beyond a chunk that is shorter than it should be."""
+
+    def unpack(raw: bytes, mask: int) -> NDArray[np.uint8]:
+        octets, shuffled = plain_chunk(raw, mask, length * size, filters)
+        return octets.reshape(size, length).T if shuffled else octets.reshape(length, size)
+
+    return unpack
+
+
+def _by_hdf5(made: h5p.PropDCID, size: int, memory: Memory) -> Unpack:
+    chunk = made.get_chunk()
+    plain = h5p.create(h5p.DATASET_CREATE)
+    plain.set_chunk(chunk)
+    for number in range(made.get_nfilters()):
+        plain.set_filter(*made.get_filter(number)[:3])
+    kind, space = h5t.create(h5t.OPAQUE, size), h5s.create_simple(chunk)
+    copy = h5d.create(memory.file, None, kind, space, plain)
+    whole = np.empty(chunk, np.dtype((np.void, size)))
+
+    def unpack(raw: bytes, mask: int) -> NDArray[np.uint8]:
+        copy.write_direct_chunk((0,) * len(chunk), raw, mask)
         copy.read(h5s.ALL, h5s.ALL, whole, kind)
-        yield whole.reshape(-1).view(np.uint8).reshape(-1, size)
+        return whole.reshape(-1).view(np.uint8).reshape(-1, size)
+
+    return unpack

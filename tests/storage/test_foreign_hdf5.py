@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import zlib
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -126,6 +127,29 @@ def test_a_fifo_is_not_taken_for_hdf5_and_not_waited_for(tmp_path: Path) -> None
     assert not is_hdf5(tmp_path / "x")
     with pytest.raises(InvalidFile, match="is a FIFO and not a file: give the path of an h5ad file"):
         bc.check(tmp_path / "x")
+
+
+@on_linux
+def test_a_fifo_in_a_folder_of_10x_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "matrix.mtx.gz")
+    for name in ("features.tsv.gz", "barcodes.tsv.gz"):
+        (tmp_path / name).write_bytes(b"x")
+    for call in (bc.check, lambda path: bc.submit(path, study_type="mtx_10x")):
+        with pytest.raises(InvalidFile, match=r"has no matrix\.mtx\[\.gz\]"):
+            call(tmp_path)
+
+
+def test_a_chunk_of_texts_that_is_too_short_is_a_broken_file(tmp_path: Path) -> None:
+    """HDF5 itself would read beyond it."""
+    path = tmp_path / "x.h5"
+    with h5py.File(path, "w") as file:
+        texts = file.create_dataset("t", shape=(1000,), chunks=(1000,), dtype=h5py.string_dtype(), compression="gzip")
+        texts.id.write_direct_chunk((0,), zlib.compress(b"short"))
+    with (
+        pytest.raises(InvalidFile, match="is a broken HDF5 file: a chunk has 5 bytes in place of 16,000"),
+        opened_foreign(path),
+    ):
+        pass
 
 
 def test_a_processed_folder_with_a_virtual_matrix_is_not_sent(server: Sandbox, tmp_path: Path) -> None:
