@@ -146,6 +146,9 @@ class TaskRunner:
             self._generation += 1
             self._waiting.clear()
             worker = self._worker
+            if self._current:
+                self._broken_off[self._current] = "the sandbox was reset"
+            self._given_up.set()
         with suppress(queue.Empty):
             while True:
                 self._jobs.get_nowait()
@@ -166,6 +169,8 @@ class TaskRunner:
         self._jobs.put(None)
         if worker is not None:
             _stop(worker)
+        if not ended(self._thread, _PATIENCE):
+            self._given_up.set()  # a download, for one, that hangs
         if not ended(self._thread, _PATIENCE):
             msg = f"the sandbox's task thread did not end within {_PATIENCE:g} s"
             raise SandboxError(msg)
@@ -250,28 +255,38 @@ class TaskRunner:
     def _kill(self, task_id: str) -> None:
         """End the worker, if it is this task's, and wait no longer for what is done aside; the next starts another."""
         with self._lock:
-            if self._current != task_id:
-                return
-            self._given_up.set()
-            if self._worker is not None:
-                self._worker.kill()
+            worker = self._worker if self._current == task_id else None
+            if worker is not None:
+                worker.kill()
+        if worker is not None:  # else the next task would take it for one that runs
+            with suppress(subprocess.TimeoutExpired):
+                worker.wait(_PATIENCE)
+        with self._lock:
+            if self._current == task_id:
+                self._given_up.set()
 
     def _aside(self, work: Callable[[], _Result]) -> _Result | None:
         """Do something of the server's own, in a thread that is left to itself where its task is broken off."""
         outcome: list[_Result | BaseException] = []
-        self._given_up.clear()
+        over = threading.Event()
+        with self._lock:
+            if self._current in self._broken_off:
+                return None
+            self._given_up = over
 
         def run() -> None:
             try:
                 outcome.append(work())
             except BaseException as problem:  # noqa: BLE001 - raised in the thread that waits
                 outcome.append(problem)
-            self._given_up.set()
+            over.set()
 
-        threading.Thread(target=run, name="biocolab-sandbox-aside", daemon=True).start()
-        self._given_up.wait()
+        thread = threading.Thread(target=run, name="biocolab-sandbox-aside", daemon=True)
+        thread.start()
+        over.wait()
         if not outcome:
             return None
+        thread.join()
         if isinstance(outcome[0], BaseException):
             raise outcome[0]
         return outcome[0]
@@ -285,7 +300,7 @@ class TaskRunner:
         worker.stdin.flush()
         for line in worker.stdout:
             if self._closed:  # the pipe may hold a thousand lines, each of which waits for the disk to be written
-                break
+                return "the server was stopped"
             answer = json.loads(line)
             if "log" in answer:
                 self._catalogue.log_line(task_id, answer["log"])
@@ -293,10 +308,12 @@ class TaskRunner:
                 return str(answer["error"])
             else:
                 return None
+        if self._closed:
+            return "the server was stopped"
         # Its output ends before it does: the next task must not take it for one that runs.
         with suppress(subprocess.TimeoutExpired):
             worker.wait(_PATIENCE)
-        return "the server was stopped" if self._closed else "the worker process died; is there enough memory?"
+        return "the worker process died; is there enough memory?"
 
     def _fail(self, task_id: str, reason: str) -> None:
         self._catalogue.log_line(task_id, f"ERROR: {reason}")

@@ -187,7 +187,22 @@ def test_a_download_that_hangs_does_not_stop_the_next_task(hanging: Sandbox) -> 
     assert "ERROR: not done here" in ended(hanging, after).log
     assert "ERROR: the task was cancelled" in ended(hanging, task).log
     assert finished == ["far", "after"]
+    # What is left of the first one ends while another is fetched, which is none of its business.
+    begun.clear()
+    go_on, fetched = threading.Event(), []
+    third, _ = catalogue.add_task(hanging.email, "submit", {"hash_id": "third"}, "")
+    runner.submit(
+        third.id,
+        {"batches": [{"name": "third"}]},
+        lambda say: [begun.set(), go_on.wait(PATIENCE), fetched.append(1)],
+        lambda: None,
+    )
+    assert begun.wait(PATIENCE)
     never.set()
+    until(lambda: sum(thread.name == "biocolab-sandbox-aside" for thread in threading.enumerate()) == 1)
+    go_on.set()
+    assert "ERROR: not done here" in ended(hanging, third).log
+    assert fetched == [1]
 
 
 SECRETS = {
