@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from itertools import pairwise
+from pathlib import Path
 from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
 
+import h5py
 import numpy as np
 from anndata import AnnData
 from anndata.abc import CSCDataset, CSRDataset
@@ -14,12 +18,15 @@ from scipy import sparse
 
 from biocolab_accessor.naming import quoted
 from biocolab_accessor.soundness import expect_whole, expect_within
+from biocolab_accessor.storage.foreign_hdf5 import expect_harmless, opened_foreign
 
 __all__ = [
     "Slot",
     "Source",
     "canonical",
+    "expect_own_values",
     "filled_slots",
+    "mark_as_passed",
     "may_repeat",
     "row_blocks",
     "row_pieces",
@@ -38,6 +45,9 @@ _VALUES_AT_ONCE = 1 << 20
 _SPAN_FACTOR = 4
 
 Rows = NDArray[np.intp]
+
+# What passed, by the file manager that each object has.
+_passed: WeakKeyDictionary[Any, set[tuple[int, int]]] = WeakKeyDictionary()
 
 
 class Slot(NamedTuple):
@@ -132,9 +142,8 @@ def source_of(adata: AnnData, slot: Slot) -> Source:
 def filled_slots(adata: AnnData) -> list[Slot]:
     """The slots that hold a matrix: ``X``, ``raw.X``, then the layers; nothing is read."""
     shown = adata._adata_ref if adata.is_view else adata
+    expect_own_values(shown)
     if shown.isbacked:
-        if not shown.file.is_open:
-            shown.file.open()
         # Some versions of anndata write an X that there is not as a dataset without a shape.
         has_x = "X" in shown.file and getattr(shown.file["X"], "shape", ()) is not None
     else:
@@ -144,6 +153,58 @@ def filled_slots(adata: AnnData) -> list[Slot]:
         found.append(Slot("raw.X"))
     # anndata 0.13 lists X among the layers, with None as its key.
     return found + [Slot("layer", key) for key in shown.layers if key is not None]
+
+
+def expect_own_values(adata: AnnData) -> None:
+    """Refuse an object whose matrices lie in an HDF5 file that reaches beyond itself; each file is looked at once.
+
+    A backed object whose file was closed has it open afterwards.
+
+    Raises
+    ------
+    InvalidFile
+        See :func:`biocolab_accessor.storage.foreign_hdf5.expect_harmless`.
+    """
+    shown = adata._adata_ref if adata.is_view else adata
+    if shown.isbacked and not shown.file.is_open:
+        path = Path(shown.file.filename)
+        with opened_foreign(path) as foreign:
+            shown.file.open(foreign.path)
+            shown.file.filename = path
+        mark_as_passed(shown)
+    passed = _passed.setdefault(shown.file, set())
+    for name, file in _files_of(shown).items():
+        if _stamp(file) not in passed:
+            expect_harmless(file, name)
+            passed.add(_stamp(file))
+
+
+def mark_as_passed(adata: AnnData) -> None:
+    """Its files have been looked at."""
+    _passed.setdefault(adata.file, set()).update(_stamp(file) for file in _files_of(adata).values())
+
+
+def _files_of(shown: AnnData) -> dict[str, h5py.File]:
+    """The HDF5 files of an object by name; nothing in them is opened."""
+    found = {str(shown.file.filename): shown.file["/"].file} if shown.isbacked else {}
+    matrices: list[Any] = []
+    for name in ("layers", "obsm"):
+        with suppress(ValueError):  # one has too many rows, which the check says
+            held = getattr(shown, name)
+            # anndata 0.13 lists X among the layers, with None as its key.
+            matrices += [held[key] for key in held if key is not None]
+    if not shown.isbacked:
+        matrices += [shown.X, None if shown.raw is None else shown.raw.X]
+    for matrix in matrices:
+        stored = getattr(matrix, "group", matrix)
+        if isinstance(stored, h5py.Group | h5py.Dataset) and _stamp(stored.file) not in map(_stamp, found.values()):
+            found[str(stored.file.filename)] = stored.file
+    return found
+
+
+def _stamp(file: h5py.File) -> tuple[int, int]:
+    """What tells an open file from others."""
+    return h5py.h5o.get_info(file.id).fileno, file.id.get_filesize()
 
 
 def row_blocks(source: Source, rows: Rows | None = None) -> Iterator[sparse.csr_matrix]:

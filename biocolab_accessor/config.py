@@ -60,6 +60,8 @@ class Settings(BaseSettings):
     """Seconds of silence after which an answer is given up."""
     deadline: float = Field(default=6 * 3600.0, gt=0)
     """Seconds that one operation (one request with all its retries, one wait for a task) may take in all."""
+    sandbox_task_limit: float = Field(default=12 * 3600.0, gt=0)
+    """Seconds that a local sandbox works on one submission before it stops it."""
     max_retries: int = Field(default=4, ge=0)
     """How often an idempotent request is tried again."""
     chunk_size: int = Field(default=16 * _MIB, ge=64 * 1024)

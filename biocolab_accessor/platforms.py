@@ -10,18 +10,22 @@ import os
 import re
 import shutil
 import socket
+import stat
 import struct
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 __all__ = [
     "detached",
+    "expect_regular",
     "is_open_elsewhere",
     "linger",
     "link",
+    "opened_regular",
     "own_address",
     "remove_file",
     "replace",
@@ -101,6 +105,58 @@ def link(source: Path, target: Path) -> None:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise
         shutil.copyfile(source, target)
+
+
+@contextmanager
+def opened_regular(path: Path) -> Iterator[tuple[int, str]]:
+    """Open a file for reading if it is a regular one, and without waiting for anything.
+
+    Parameters
+    ----------
+    path
+        The file. Links are followed.
+
+    Yields
+    ------
+    tuple
+        The descriptor, and a path to the same file for libraries that open files themselves. Where the system has
+        such paths, it leads there even after another file has taken the name; on Windows no other can meanwhile.
+
+    Raises
+    ------
+    OSError
+        It cannot be opened, or is a folder, a FIFO, a device or a socket.
+    """
+    expect_regular(os.stat(path))  # opening a device may do something already
+    flags = sum(getattr(os, name, 0) for name in ("O_NONBLOCK", "O_CLOEXEC", "O_BINARY", "O_NOCTTY"))
+    descriptor = os.open(path, os.O_RDONLY | flags)
+    try:
+        found = os.fstat(descriptor)
+        expect_regular(found)
+        yield descriptor, _lasting_path(descriptor, found) or str(path)
+    finally:
+        os.close(descriptor)
+
+
+def expect_regular(found: os.stat_result) -> None:
+    """Refuse what is not a regular file, with an OSError that says what it is."""
+    kinds = {
+        stat.S_IFDIR: "it is a folder",
+        stat.S_IFIFO: "it is a FIFO and not a file",
+        stat.S_IFSOCK: "it is a socket and not a file",
+        stat.S_IFCHR: "it is a device and not a file",
+        stat.S_IFBLK: "it is a device and not a file",
+    }
+    if not stat.S_ISREG(found.st_mode):
+        raise OSError(errno.EINVAL, kinds.get(stat.S_IFMT(found.st_mode), "it is not a file"))
+
+
+def _lasting_path(descriptor: int, found: os.stat_result) -> str:
+    place = f"/proc/self/fd/{descriptor}"
+    try:
+        return place if os.path.samestat(os.stat(place), found) else ""
+    except OSError:
+        return ""
 
 
 def detached() -> dict[str, Any]:

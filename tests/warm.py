@@ -18,6 +18,8 @@ from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
 
+from biocolab_accessor.sandbox.work.tasks import worker_environment
+
 __all__ = ["AVAILABLE", "Worker", "prepare"]
 
 AVAILABLE = "forkserver" in multiprocessing.get_all_start_methods()
@@ -38,8 +40,9 @@ class Worker:
         jobs, to_worker = multiprocessing.Pipe(duplex=False)
         from_worker, answers = multiprocessing.Pipe(duplex=False)
         log = Connection(os.open(log_path, os.O_WRONLY | os.O_APPEND | os.O_CREAT), readable=False)
+        environment = worker_environment(log_path)
         with jobs, to_worker, from_worker, answers, log:
-            self._process = _forks().Process(target=_work, args=(jobs, answers, log, dict(os.environ)), daemon=True)
+            self._process = _forks().Process(target=_work, args=(jobs, answers, log, environment), daemon=True)
             self._process.start()
             self.stdin = os.fdopen(os.dup(to_worker.fileno()), "w", encoding="utf-8")
             self.stdout = os.fdopen(os.dup(from_worker.fileno()), encoding="utf-8")

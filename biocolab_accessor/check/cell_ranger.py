@@ -16,6 +16,7 @@ from biocolab_accessor.check.report import Finding, Report, Severity
 from biocolab_accessor.check.table_file import opened_text
 from biocolab_accessor.errors import CheckFailed, InvalidFile, InvalidNames, InvalidValues
 from biocolab_accessor.naming import counted, listing
+from biocolab_accessor.storage.foreign_hdf5 import is_hdf5, opened_foreign
 
 __all__ = ["MTX_PARTS", "check_10x_h5", "check_mtx", "parts_in"]
 
@@ -44,7 +45,8 @@ def parts_in(folder: Path) -> dict[str, Path]:
     """
     found = {}
     for part, endings in MTX_PARTS.items():
-        fitting = [p for p in sorted(folder.iterdir()) if p.name.removesuffix(".gz").endswith(endings)]
+        named = (p for p in sorted(folder.iterdir()) if p.name.removesuffix(".gz").endswith(endings))
+        fitting = [p for p in named if p.is_file()]
         if len(fitting) != 1:
             what = "no" if not fitting else f"{len(fitting)} different"
             msg = f"{folder} has {what} {' or '.join(endings)}[.gz]; give a dict with matrix, features and barcodes"
@@ -61,11 +63,11 @@ def check_10x_h5(path: Path) -> Report:
     InvalidFile
         It is something else, or cannot be read.
     """
-    if not h5py.is_hdf5(path):
+    if not is_hdf5(path):
         msg = f"{path} is not HDF5, as 10x h5 files are. A folder or files of MTX go with study_type='mtx_10x'"
         raise InvalidFile(msg)
     try:
-        with h5py.File(path, "r") as file:
+        with opened_foreign(path) as (file, *_):
             if "obs" in file and "var" in file:
                 msg = f"{path} is an h5ad file: submit it with study_type='h5ad'"
                 raise InvalidFile(msg)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from pathlib import Path
 from typing import Any
@@ -13,26 +14,16 @@ from anndata import AnnData
 from anndata.experimental import read_dispatched
 from anndata.io import sparse_dataset
 
+from biocolab_accessor.blocks import mark_as_passed
 from biocolab_accessor.errors import InvalidFile
 from biocolab_accessor.home import expanded
 from biocolab_accessor.naming import listing, quoted
+from biocolab_accessor.platforms import expect_regular, opened_regular
+from biocolab_accessor.storage.foreign_hdf5 import Foreign, is_hdf5, opened_foreign
 
-__all__ = ["missing_filters", "open_h5ad"]
+__all__ = ["open_h5ad"]
 
 _NAMES_AT_ONCE = 1 << 14
-
-# Of https://github.com/HDFGroup/hdf5_plugins, by what people call them.
-_FILTERS = {
-    307: "bzip2",
-    32000: "lzf",
-    32001: "blosc",
-    32004: "lz4",
-    32008: "bitshuffle",
-    32013: "zfp",
-    32015: "zstd",
-    32017: "sz",
-    32026: "blosc2",
-}
 
 _TROUBLE = (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, IndexError)
 
@@ -52,74 +43,53 @@ def open_h5ad(path: Path) -> AnnData:
     """
     path = expanded(path)
     if not path.is_file():
-        what = "is a folder" if path.is_dir() else "does not exist"
-        msg = f"{path} {what}: give the path of an h5ad file"
+        msg = f"{path} {_instead(path)}: give the path of an h5ad file"
         raise InvalidFile(msg)
-    if not h5py.is_hdf5(path):
-        with path.open("rb") as content:
-            kind = _BY_ENDING.get(path.suffix.casefold()) or _looks_like(content.read(512))
+    if not is_hdf5(path):
+        with opened_regular(path) as (descriptor, _):
+            kind = _BY_ENDING.get(path.suffix.casefold()) or _looks_like(os.read(descriptor, 512))
             msg = f"{path} is not an h5ad file: it {kind}"
         raise InvalidFile(msg)
     try:
-        file = h5py.File(path, "r")
-    except OSError as error:
-        msg = f"{path} is a broken HDF5 file, maybe cut short: {error}"
-        raise InvalidFile(msg) from error
-    missing = ""
-    try:
-        with file, warnings.catch_warnings():
+        with opened_foreign(path) as foreign, warnings.catch_warnings():
             # Of duplicate names the report tells, and that a file is old is no concern of a check.
             warnings.simplefilter("ignore")
-            try:
-                _refuse_others(path, file)
-                return _open(path, file)
-            except _TROUBLE:
-                missing = missing_filters(file)
-                raise
+            _refuse_others(path, foreign.file)
+            return _open(path, foreign)
     except InvalidFile:
         raise
     except _TROUBLE as error:
-        msg = f"{path} cannot be read: {missing}" if missing else f"{path} cannot be read as h5ad: {error}"
+        msg = f"{path} cannot be read as h5ad: {error}"
         raise InvalidFile(msg) from error
 
 
-def missing_filters(file: h5py.File) -> str:
-    """Which HDF5 filters a file needs that this Python does not have, and what to install; empty where it has all.
-
-    Parameters
-    ----------
-    file
-        An open file. No values are read.
-    """
-    missing: dict[str, str] = {}
-
-    def look(name: str, item: h5py.Group | h5py.Dataset) -> None:
-        if isinstance(item, h5py.Dataset):
-            made = item.id.get_create_plist()
-            for number in range(made.get_nfilters()):
-                code, _, _, label = made.get_filter(number)
-                if not h5py.h5z.filter_avail(code):
-                    known = _FILTERS.get(code) or label.decode("utf-8", "replace").split()[:1]
-                    what = f"{known if isinstance(known, str) else ''.join(known)} (HDF5 filter {code})".strip()
-                    missing.setdefault(what, name)
-
-    file.visititems(look)
-    if not missing:
-        return ""
-    needed = ", ".join(f"{what}, as of {name}" for what, name in missing.items())
-    return (
-        f"it is compressed with {needed}, which is not installed: pip install hdf5plugin, and import hdf5plugin "
-        "before the file is opened"
-    )
+def _instead(path: Path) -> str:
+    """What is at a path where no file is."""
+    try:
+        expect_regular(os.stat(path))
+    except FileNotFoundError:
+        return "does not exist"
+    except OSError as error:
+        return "is a folder" if path.is_dir() else str(error.strerror).replace("it is", "is")
+    return "does not exist"
 
 
-def _open(path: Path, file: h5py.File) -> AnnData:
+def _open(path: Path, foreign: Foreign) -> AnnData:
     """As anndata's backed mode, but layers stay on disk too, and what is never sent is not read."""
+    adata = _opened(foreign)
+    # It is open already; where it is opened again, it is by its name.
+    adata.file.filename = path
+    mark_as_passed(adata)
+    return adata
+
+
+def _opened(foreign: Foreign) -> AnnData:
+    file = foreign.file
     if file.attrs.get("encoding-type") != "anndata":
-        return ad.read_h5ad(path, backed="r")  # files from before 0.7 need what anndata does for them
+        return ad.read_h5ad(foreign.path, backed="r")  # files from before 0.7 need what anndata does for them
     raw = {"var": _read(file["raw/var"])} if "raw/var" in file else None
     tables = {key: _read(file[key]) for key in ("obs", "var", "obsm") if key in file}
-    adata = AnnData(filename=path, filemode="r", raw=raw, **tables)
+    adata = AnnData(filename=foreign.path, filemode="r", raw=raw, **tables)
     try:
         for key in file.get("layers", ()):
             stored = adata.file[f"layers/{key}"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 import h5py
 from anndata import AnnData
 
-from biocolab_accessor.blocks import filled_slots, source_of
+from biocolab_accessor.blocks import expect_own_values
 from biocolab_accessor.bounds import Filters
 from biocolab_accessor.check import (
     rules_columns,
@@ -24,7 +24,7 @@ from biocolab_accessor.check import (
 )
 from biocolab_accessor.check.cell_ranger import MTX_PARTS, check_10x_h5, check_mtx, parts_in
 from biocolab_accessor.check.counts import MatrixChoice, decide
-from biocolab_accessor.check.file import missing_filters, open_h5ad
+from biocolab_accessor.check.file import open_h5ad
 from biocolab_accessor.check.report import Finding, Report
 from biocolab_accessor.check.rules import RULES, Context
 from biocolab_accessor.check.rules_slots import damage, misfits
@@ -32,6 +32,7 @@ from biocolab_accessor.check.table_file import check_table_file
 from biocolab_accessor.errors import CheckFailed, InvalidArgument, InvalidFile, InvalidValues
 from biocolab_accessor.home import expanded
 from biocolab_accessor.species import known_species
+from biocolab_accessor.storage.foreign_hdf5 import is_hdf5, opened_foreign
 
 __all__ = ["check_file", "check_object", "open_h5ad", "run_rules"]
 
@@ -83,12 +84,12 @@ def _of_other_kind(path: Path) -> Report | None:
         return check_mtx(parts_in(path))
     if not path.is_file():
         return None
-    if h5py.is_hdf5(path):
-        with suppress(OSError), h5py.File(path, "r") as file:
+    if is_hdf5(path):
+        is_10x = False
+        with suppress(InvalidFile), opened_foreign(path) as (file, *_):  # else said where it is opened as an h5ad
             matrix = file.get("matrix")
             is_10x = "obs" not in file and isinstance(matrix, h5py.Group) and {"barcodes", "indptr"} <= set(matrix)
-            return check_10x_h5(path) if is_10x else None
-        return None
+        return check_10x_h5(path) if is_10x else None
     return check_table_file(path) if path.name.removesuffix(".gz").endswith(_TABLES) and path.stat().st_size else None
 
 
@@ -135,39 +136,9 @@ def check_object(
     Raises
     ------
     InvalidFile
-        A file that it is backed by is compressed with something that is not installed.
+        A file that it is backed by is refused, see :func:`biocolab_accessor.storage.foreign_hdf5.expect_harmless`.
     """
-    try:
-        return _check_object(adata, input_matrix_type, batch_key, species, filters, of_table, obs)
-    except OSError as error:
-        for file in _files_of(adata):
-            if missing := missing_filters(file):
-                msg = f"{file.filename} cannot be read: {missing}"
-                raise InvalidFile(msg) from error
-        raise
-
-
-def _files_of(adata: AnnData) -> Iterator[h5py.File]:
-    """The HDF5 files that hold the matrices of an object."""
-    seen = set()
-    for slot in filled_slots(adata):
-        matrix = source_of(adata, slot).matrix
-        stored = getattr(matrix, "group", matrix)
-        file = getattr(stored, "file", None)
-        if isinstance(file, h5py.File) and file.filename not in seen:
-            seen.add(file.filename)
-            yield file
-
-
-def _check_object(
-    adata: AnnData,
-    input_matrix_type: Any,
-    batch_key: str | None,
-    species: Any,
-    filters: Filters | None,
-    of_table: Sequence[Finding] | None,
-    obs: Sequence[str] | None,
-) -> tuple[Report, MatrixChoice | None]:
+    expect_own_values(adata)
     species = None if species is None else known_species(species)
     findings = misfits(adata)
     if findings:

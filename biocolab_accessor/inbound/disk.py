@@ -15,7 +15,7 @@ from anndata.io import read_elem
 from scipy import sparse
 
 from biocolab_accessor.config import settings
-from biocolab_accessor.errors import ConfigurationError, InvalidArgument
+from biocolab_accessor.errors import ConfigurationError, InvalidArgument, InvalidFile
 from biocolab_accessor.escape import escaped, restored
 from biocolab_accessor.inbound.embedding import to_obsm
 from biocolab_accessor.inbound.fetch import LOOKED_AT, named, obs_of, origin, var_of, warn_where_no_counts
@@ -25,6 +25,7 @@ from biocolab_accessor.inbound.provenance import KEY as PROVENANCE
 from biocolab_accessor.inbound.selection import Selection
 from biocolab_accessor.storage.cache import cache
 from biocolab_accessor.storage.csr import Compression
+from biocolab_accessor.storage.foreign_hdf5 import opened_foreign
 from biocolab_accessor.storage.h5ad import write_h5ad
 from biocolab_accessor.storage.place import place_of
 from biocolab_accessor.storage.shelf import Scratch, join_rows, shelve
@@ -116,9 +117,9 @@ def expect_same(path: str | Path, parts: StudyParts, selection: Selection) -> No
         return
     wanted = origin(parts, selection._replace(fields=()), named(parts, selection), {})
     try:
-        with h5py.File(target, "r") as file:
+        with opened_foreign(target) as (file, *_):
             facts = read_elem(file[f"uns/{PROVENANCE}"])
-    except (OSError, KeyError):
+    except (InvalidFile, OSError, KeyError):
         facts = {}
     if "genes" in facts:
         facts["genes"] = list(facts["genes"])

@@ -226,7 +226,11 @@ def _as_type(study_type: str) -> str:
 def _existing(path: StrPath) -> Path:
     found = expanded(path)
     if not found.is_file():
-        msg = f"{found} is a folder, where a file is wanted" if found.is_dir() else f"there is no file {found}"
+        msg = f"there is no file {found}"
+        if found.is_dir():
+            msg = f"{found} is a folder, where a file is wanted"
+        elif found.exists():
+            msg = f"{found} is a FIFO, a socket or a device, where a file is wanted"
         raise InvalidFile(msg)
     if not found.stat().st_size:
         msg = f"{found} is empty"

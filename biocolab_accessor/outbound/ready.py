@@ -18,6 +18,7 @@ from biocolab_accessor.notice import notice
 from biocolab_accessor.outbound.files import STUDY_TYPES, Payload
 from biocolab_accessor.outbound.plan import columns_chosen, plan_of, write_plan
 from biocolab_accessor.outbound.request import StudyRequest
+from biocolab_accessor.storage.foreign_hdf5 import is_hdf5, opened_foreign
 
 __all__ = ["expect_readable", "make_ready"]
 
@@ -137,6 +138,11 @@ def expect_readable(payload: Payload, study_type: int) -> None:
     elif study_type in (STUDY_TYPES["h5_10x"], STUDY_TYPES["tsv"]):
         look = check_10x_h5 if study_type == STUDY_TYPES["h5_10x"] else check_table_file
         reports = {path: look(path) for path in dict.fromkeys(payload.files)}
+    else:  # a virtual dataset, for one, would arrive without its values
+        for path in dict.fromkeys(payload.files):
+            if is_hdf5(path):
+                with opened_foreign(path, filters=False):
+                    pass
     _refuse(reports)
 
 

@@ -20,6 +20,8 @@ from biocolab_accessor.sandbox.databases import SPECIES
 from biocolab_accessor.sandbox.site import Site
 from biocolab_accessor.sandbox.store.catalogue import PUBLIC, StudyRecord
 from biocolab_accessor.sandbox.work.readers import cells_of_anndata
+from biocolab_accessor.storage.budget import expect_room
+from biocolab_accessor.storage.foreign_hdf5 import opened_foreign
 
 __all__ = ["add_public", "list_public"]
 
@@ -102,6 +104,8 @@ def _record(
 def _cells_in(path: Path) -> Cells:
     adata = open_h5ad(path)
     try:
+        with opened_foreign(path) as foreign:
+            expect_room(foreign.n_bytes, str(path), "take fewer cells")
         return _cells_of(adata.to_memory())
     finally:
         adata.file.close()

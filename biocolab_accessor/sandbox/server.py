@@ -129,7 +129,9 @@ class Sandbox(Hosts):
         self.requests = Ledger()
         self.faults = Faults(lambda: route_names(app))
         if control:
-            app.router.routes += control_routes(self.faults, self.requests, self.reset, self.token.__eq__)
+            app.router.routes += control_routes(
+                self.faults, self.requests, self.reset, self.cancel_task, self.token.__eq__
+            )
         self._serving = Serving(Traffic(app, self.requests, self.faults), Protocol, listener)
         self._connector = self.connect()
         push_default(self._connector)
@@ -373,6 +375,37 @@ class Sandbox(Hosts):
                 msg = f"there is no user {quoted(email)}{did_you_mean(email, users)}: sandbox.add_user({quoted(email)})"
                 raise InvalidArgument(msg)
         self._site.accounts.set_group(Group(group_id, name), list(dict.fromkeys(members)))
+
+    def cancel_task(self, task_id: str) -> bool:
+        """Break off one task of any user: it ends in ERROR, and those that wait behind it begin.
+
+        Parameters
+        ----------
+        task_id
+            As ``submission.task_id`` has it.
+
+        Returns
+        -------
+        bool
+            False where the task has ended already.
+
+        Raises
+        ------
+        InvalidArgument
+            There is no such task.
+
+        Examples
+        --------
+        >>> import anndata as ad, numpy as np, biocolab_accessor as bc
+        >>> with bc.sandbox() as server:
+        ...     submission = ad.AnnData(np.eye(9, dtype="float32")).biocolab.submit(skip_dimred=True)
+        ...     server.cancel_task(submission.task_id)
+        False
+        """
+        if not self._site.catalogue.has_task(str(task_id)):
+            msg = f"there is no task {task_id!r}"
+            raise InvalidArgument(msg)
+        return self._site.tasks.cancel(str(task_id))
 
     def reset(self) -> None:
         """Forget every study, task, upload, fault and request, and start afresh with the seed.

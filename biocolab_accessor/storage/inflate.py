@@ -17,16 +17,17 @@ from biocolab_accessor.storage.pages import empty_pages
 from biocolab_accessor.threads import THREADS
 from biocolab_accessor.waits import result
 
-__all__ = ["can_inflate", "filters_of", "read_deflated"]
+__all__ = ["PIPELINES", "can_inflate", "filters_of", "plain_chunk", "read_deflated"]
 
 _DEFLATE, _SHUFFLE, _FLETCHER = h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32
-_PIPELINES = [[], [_DEFLATE], [_SHUFFLE], [_SHUFFLE, _DEFLATE]]
-_PIPELINES += [[*pipeline, _FLETCHER] for pipeline in _PIPELINES]
+PIPELINES = [[], [_DEFLATE], [_SHUFFLE], [_SHUFFLE, _DEFLATE]]
+PIPELINES += [[*pipeline, _FLETCHER] for pipeline in PIPELINES]
+"""Filters whose chunks are unpacked here."""
 
 
 def can_inflate(dataset: h5py.Dataset) -> bool:
     """Whether a dataset is 1-D and in chunks, plain or gone through shuffle, gzip and a checksum, or some of them."""
-    return dataset.ndim == 1 and dataset.chunks is not None and filters_of(dataset) in _PIPELINES
+    return dataset.ndim == 1 and dataset.chunks is not None and filters_of(dataset) in PIPELINES
 
 
 def read_deflated(dataset: h5py.Dataset, start: int = 0, stop: int | None = None) -> NDArray[Any]:
@@ -54,7 +55,7 @@ def read_deflated(dataset: h5py.Dataset, start: int = 0, stop: int | None = None
     filters = filters_of(dataset)
 
     def inflate(first: int, mask: int, raw: bytes) -> None:
-        octets, shuffled = _chunk(raw, mask, length * dtype.itemsize, filters)
+        octets, shuffled = plain_chunk(raw, mask, length * dtype.itemsize, filters)
         low, high = max(first, start), min(first + length, stop)
         wanted, own = slice(low - first, high - first), values[low - start : high - start]
         if not shuffled:
@@ -81,8 +82,23 @@ def read_deflated(dataset: h5py.Dataset, start: int = 0, stop: int | None = None
     return values
 
 
-def _chunk(raw: bytes, mask: int, size: int, filters: list[int]) -> tuple[NDArray[np.uint8], bool]:
-    """The bytes of a chunk, and whether they are shuffled."""
+def plain_chunk(raw: bytes, mask: int, size: int, filters: list[int]) -> tuple[NDArray[np.uint8], bool]:
+    """The bytes of a chunk, and whether they are shuffled.
+
+    Parameters
+    ----------
+    raw, mask
+        As HDF5 keeps it, and which filters were left out.
+    size
+        Bytes that it has to have.
+    filters
+        One of :data:`PIPELINES`.
+
+    Raises
+    ------
+    ValueError
+        It is damaged, or of another length.
+    """
     shuffled = False
     for place, number in reversed(list(enumerate(filters))):
         # The mask has a bit for each filter, in order, that was left out for this chunk.

@@ -3,7 +3,7 @@
 Run it as ``python -m tests.sweeps.hostile [2000] [--seed 0]``. Each case is one fetch in a child process with bounded
 memory, against answers of a real sandbox of which one has been changed. The exit status is 1 where a child crashed,
 hung or took too much memory, where an error was none of ours, or where something was made of an answer that it does
-not say.
+not say. Then files of HDF5 that nobody should open (``tests/hostile_files.py``) are tried on each way in.
 """
 
 from __future__ import annotations
@@ -41,6 +41,8 @@ from biocolab_accessor.clients import retry
 from biocolab_accessor.connection import drop_default
 from biocolab_accessor.errors import BiocolabError
 from biocolab_accessor.sandbox.server import DEFAULT_TOKEN, Sandbox
+from tests.hostile_files import KINDS
+from tests.sweeps.hostile_ways import WAYS, build_all, tried
 from tests.sweeps.mutate import Answer, mutate
 
 __all__ = ["GOOD", "Found", "sweep"]
@@ -405,6 +407,12 @@ def main() -> int:
     for outcome, count in found.outcomes.most_common():
         print(f"{count:6,}  {outcome}")
     print("errors:", ", ".join(f"{name} {count:,}" for name, count in found.errors.most_common()))
+    with tempfile.TemporaryDirectory() as folder:
+        files = build_all(Path(folder))
+        for way in WAYS:
+            wrong = tried(way, files, 20 * _LONGEST)
+            print(f"files by {way}: {len(wrong)} of {len(KINDS)} wrong")
+            found.wrong += [f"{way}: {line}" for line in wrong]
     for line in found.wrong:
         print(line)
     return 1 if found.wrong else 0

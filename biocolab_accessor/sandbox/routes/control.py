@@ -20,9 +20,13 @@ __all__ = ["control_routes"]
 
 
 def control_routes(
-    faults: Faults, ledger: Ledger, reset: Callable[[], None], is_owner: Callable[[str], bool]
+    faults: Faults,
+    ledger: Ledger,
+    reset: Callable[[], None],
+    cancel: Callable[[str], bool],
+    is_owner: Callable[[str], bool],
 ) -> list[Route]:
-    """The routes ``faults``, ``requests`` and ``reset``; they take the token of the sandbox's first user."""
+    """The routes ``faults``, ``requests``, ``reset`` and ``tasks``; they take the token of the sandbox's first user."""
 
     async def change_faults(request: Request) -> Response:
         if request.method == "POST":
@@ -42,6 +46,9 @@ def control_routes(
         await run_in_threadpool(reset)
         return JSONResponse({})
 
+    async def break_off(request: Request) -> Response:
+        return JSONResponse({"cancelled": await run_in_threadpool(cancel, request.path_params["task_id"])})
+
     def guarded(answer: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
         async def endpoint(request: Request) -> Response:
             if not is_owner(request.headers.get("bioturing-api-token", "")):
@@ -57,6 +64,7 @@ def control_routes(
         Route(CONTROL + "faults", guarded(change_faults), methods=["GET", "POST", "DELETE"]),
         Route(CONTROL + "requests", guarded(requests), methods=["GET", "DELETE"]),
         Route(CONTROL + "reset", guarded(start_afresh), methods=["POST"]),
+        Route(CONTROL + "tasks/{task_id}", guarded(break_off), methods=["DELETE"]),
     ]
 
 

@@ -92,6 +92,7 @@ def page_routes(site: Site) -> list[Route]:
         data(f"{_DATA}/session", lambda site, user, request: {"user": user}),
         data(f"{_DATA}/home", lambda site, user, request: views.home(site, user)),
         data(f"{_DATA}/task/{{task_id}}", _task),
+        data(f"{_DATA}/task/{{task_id}}/cancel", _cancel, "POST"),
         data(_STUDY, lambda site, user, request: views.study(site, user, _open(site, user, request)[0])),
         data(f"{_STUDY}/size", _size),
         data(f"{_STUDY}/barcodes", lambda site, user, request: _open(site, user, request)[1].barcodes),
@@ -132,6 +133,13 @@ def _task(site: Site, user: str, request: Request) -> Any:
         raise Refusal(404, "there is no such task")
     start = request.query_params.get("from", "0")
     return views.task(site, user, task, int(start) if start.isascii() and start.isdigit() else 0)
+
+
+def _cancel(site: Site, user: str, request: Request) -> Any:
+    task = site.catalogue.task(request.path_params["task_id"], user)
+    if task is None:
+        raise Refusal(404, "there is no such task")
+    return {"cancelled": site.tasks.cancel(task.id)}
 
 
 def _size(site: Site, user: str, request: Request) -> Any:

@@ -193,6 +193,10 @@ class Catalogue:
         rows = self._database.rows("select * from tasks where id = ? and owner = ?", id_, owner)
         return _task(rows[0]) if rows else None
 
+    def has_task(self, id_: str) -> bool:
+        """Whether there is such a task, of any user."""
+        return bool(self._database.rows("select 1 from tasks where id = ?", id_))
+
     def tasks(self, owner: str) -> list[TaskRecord]:
         """Tasks of a user, newest first."""
         return [

@@ -14,9 +14,14 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import io, sparse
 
+from biocolab_accessor.errors import BiocolabError, InvalidValues
+from biocolab_accessor.platforms import expect_regular
 from biocolab_accessor.sandbox.cells import PLACES, Cells, ProcessingError
+from biocolab_accessor.soundness import expect_whole, expect_within
+from biocolab_accessor.storage.budget import expect_room
+from biocolab_accessor.storage.foreign_hdf5 import opened_foreign
 
-__all__ = ["MTX_10X", "READABLE", "STUDY_TYPES", "cells_of_anndata", "read_batch"]
+__all__ = ["MTX_10X", "READABLE", "STUDY_TYPES", "cells_of_anndata", "read_10x_h5", "read_batch", "read_h5ad"]
 
 H5_10X, H5AD, MTX_10X, TSV = 1, 2, 3, 6
 READABLE = {H5_10X, H5AD, MTX_10X, TSV}
@@ -28,6 +33,7 @@ STUDY_TYPES = READABLE | set(_OTHERS)
 
 
 _GENES = "Gene Expression"
+_SMALLER = "submit fewer cells at once, as several batches"
 
 # SciPy asks which of its two kinds is wanted and will change what it gives without; old versions have only one.
 _MMREAD = {"spmatrix": False} if "spmatrix" in inspect.signature(io.mmread).parameters else {}
@@ -68,18 +74,51 @@ def read_batch(
     path = files["matrix"]
     try:
         if study_type == H5AD:
-            return _read_h5ad(path, normalize=normalize)
+            return _cells_of_h5ad(read_h5ad(path, name), normalize=normalize)
         if study_type == H5_10X:
-            return _read_10x_h5(path, name, say)
+            return _cells_of_10x_h5(read_10x_h5(path, name), name, say)
         if study_type == MTX_10X:
             return _read_mtx(files, name, say)
         return _read_tsv(path)
     except ProcessingError as error:
         msg = f"{name}: {error}"
         raise ProcessingError(msg) from error
+    except BiocolabError as error:  # it begins with the name
+        raise ProcessingError(str(error)) from error
     except Exception as error:
         msg = f"{name} cannot be read: {error}"
         raise ProcessingError(msg) from error
+
+
+def read_h5ad(path: Path, name: str) -> ad.AnnData:
+    """An uploaded h5ad file, whole.
+
+    Parameters
+    ----------
+    path
+        The file.
+    name
+        What messages call it.
+
+    Raises
+    ------
+    InvalidFile
+        It is refused, see :func:`biocolab_accessor.storage.foreign_hdf5.expect_harmless`.
+    TooLarge
+        There is not enough memory.
+    """
+    with opened_foreign(path, what=name) as foreign:
+        expect_room(foreign.n_bytes, name, _SMALLER)
+        return ad.read_h5ad(foreign.path)
+
+
+def read_10x_h5(path: Path, name: str, *, gex_only: bool = False) -> ad.AnnData:
+    """An uploaded file of Cell Ranger; as :func:`read_h5ad`."""
+    import scanpy
+
+    with opened_foreign(path, what=name) as foreign:
+        expect_room(foreign.n_bytes, name, _SMALLER)
+        return scanpy.read_10x_h5(foreign.path, gex_only=gex_only)
 
 
 def cells_of_anndata(adata: ad.AnnData, matrix: Any, features: pd.Index) -> Cells:
@@ -93,8 +132,7 @@ def cells_of_anndata(adata: ad.AnnData, matrix: Any, features: pd.Index) -> Cell
     return Cells(_csr(matrix), _names(adata.obs_names), _names(features), obs, obsm)
 
 
-def _read_h5ad(path: Path, *, normalize: bool) -> Cells:
-    adata = ad.read_h5ad(path)
+def _cells_of_h5ad(adata: ad.AnnData, *, normalize: bool) -> Cells:
     if normalize:
         if adata.raw is None:
             msg = "adata.raw is missing; counts are read from raw.X. Submit with type 'normalized' to use X"
@@ -106,10 +144,7 @@ def _read_h5ad(path: Path, *, normalize: bool) -> Cells:
     return cells_of_anndata(adata, adata.X, adata.var_names)
 
 
-def _read_10x_h5(path: Path, name: str, say: Callable[[str], object]) -> Cells:
-    import scanpy
-
-    adata = scanpy.read_10x_h5(path, gex_only=False)
+def _cells_of_10x_h5(adata: ad.AnnData, name: str, say: Callable[[str], object]) -> Cells:
     genes = _genes_among(adata.var.get("feature_types"), name, say)
     if genes is not None:
         adata = adata[:, genes].copy()
@@ -165,12 +200,20 @@ def _names_table(path: Path) -> pd.DataFrame:
 
 
 def _open(path: Path) -> Any:
+    expect_regular(path.stat())  # a FIFO would be waited for
     with path.open("rb") as file:
         packed = file.read(2) == b"\x1f\x8b"
     return gzip.open(path) if packed else path.open("rb")
 
 
 def _csr(matrix: Any) -> sparse.csr_matrix:
+    if sparse.issparse(matrix) and matrix.format in ("csr", "csc"):
+        try:
+            expect_whole(matrix)
+            expect_within(matrix.indices, matrix.shape[matrix.format == "csr"])
+        except InvalidValues as error:
+            msg = f"the matrix is damaged: {error}"
+            raise ProcessingError(msg) from error
     result = sparse.csr_matrix(matrix if sparse.issparse(matrix) else np.asarray(matrix), dtype=np.float32)
     result.sum_duplicates()
     if not _finite(result.data):

@@ -9,16 +9,17 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import IO, Any
 
-import anndata as ad
 import numpy as np
 import pandas as pd
 from scipy import sparse
 
 from biocolab_accessor.clients.archive import COSMX, COSMX_V2, REQUIRED, VIZGEN, VIZGEN_V2, XENIUM
+from biocolab_accessor.errors import BiocolabError
+from biocolab_accessor.platforms import expect_regular
 from biocolab_accessor.sandbox.cells import Cells, ProcessingError
 from biocolab_accessor.sandbox.refusal import Refusal
 from biocolab_accessor.sandbox.store.buckets import Bucket
-from biocolab_accessor.sandbox.work.readers import cells_of_anndata
+from biocolab_accessor.sandbox.work.readers import cells_of_anndata, read_10x_h5, read_h5ad
 
 __all__ = ["BULK", "PROTEOMICS", "SC", "SPATIAL", "UNREAD", "bucket_folder", "read_spatial", "uploaded_parts"]
 
@@ -100,9 +101,9 @@ def read_spatial(name: str, kind: int, files: Mapping[str, Path], say: Callable[
     """
     try:
         if kind == VISIUM_ANN:
-            cells = _read_anndata(files["matrix"])
+            cells = _read_anndata(files["matrix"], name)
         elif kind == VISIUM:
-            cells = _read_visium(files)
+            cells = _read_visium(files, name)
         elif kind == XENIUM:
             with _Content(files, kind) as content:
                 cells = _read_xenium(content)
@@ -112,6 +113,8 @@ def read_spatial(name: str, kind: int, files: Mapping[str, Path], say: Callable[
     except ProcessingError as error:
         msg = f"{name}: {error}"
         raise ProcessingError(msg) from error
+    except BiocolabError as error:  # it begins with the name
+        raise ProcessingError(str(error)) from error
     except Exception as error:
         msg = f"{name} cannot be read: {error}"
         raise ProcessingError(msg) from error
@@ -148,7 +151,12 @@ class _Content(AbstractContextManager["_Content"]):
         if self._archive:
             return self._archive.open(self.called(end))
         assert self._folder is not None
-        return (self._folder / self.called(end)).open("rb")
+        path = (self._folder / self.called(end)).resolve()
+        if not path.is_relative_to(self._folder.resolve()):
+            msg = f"{self.called(end)} is a link that leads out of the folder"
+            raise ProcessingError(msg)
+        expect_regular(path.stat())  # a FIFO would be waited for
+        return path.open("rb")
 
     def summary(self) -> str:
         """How many files there are."""
@@ -166,8 +174,8 @@ def _describe(name: str, kind: int, files: Mapping[str, Path], say: Callable[[st
         say(f"{part} of {name}: {path.stat().st_size:,} bytes, sha256 {digest}")
 
 
-def _read_anndata(path: Path) -> Cells:
-    adata = ad.read_h5ad(path)
+def _read_anndata(path: Path, name: str) -> Cells:
+    adata = read_h5ad(path, name)
     if adata.raw is not None:
         return cells_of_anndata(adata, adata.raw.X, adata.raw.var_names)
     if adata.X is None:
@@ -176,10 +184,8 @@ def _read_anndata(path: Path) -> Cells:
     return cells_of_anndata(adata, adata.X, adata.var_names)
 
 
-def _read_visium(files: Mapping[str, Path]) -> Cells:
-    import scanpy
-
-    adata = scanpy.read_10x_h5(files["matrix"])
+def _read_visium(files: Mapping[str, Path], name: str) -> Cells:
+    adata = read_10x_h5(files["matrix"], name, gex_only=True)
     # barcode, in_tissue, array_row, array_col, pxl_row, pxl_col: without a header up to Space Ranger 1.3
     table = pd.read_csv(files["position"], header=None, dtype=str, index_col=0)
     missing = adata.obs_names.difference(table.index)

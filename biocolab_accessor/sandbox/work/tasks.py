@@ -6,16 +6,17 @@ import json
 import logging
 import os
 import queue
+import re
 import shutil
 import subprocess
 import sys
 import threading
 import uuid
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from multiprocessing.spawn import get_executable  # sys.executable, or what a program that embeds Python says it is
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
 from biocolab_accessor.config import settings
 from biocolab_accessor.errors import SandboxError
@@ -25,13 +26,23 @@ from biocolab_accessor.sandbox.store.catalogue import Catalogue
 from biocolab_accessor.sandbox.store.durable import publish
 from biocolab_accessor.waits import ended
 
-__all__ = ["TaskRunner"]
+__all__ = ["TaskRunner", "worker_environment"]
 
 logger = logging.getLogger("biocolab_accessor.sandbox")
 
 Say = Callable[[str], object]
+_Result = TypeVar("_Result")
 
 _PATIENCE, _SOON = 10.0, 1.0
+# Names of variables that hold secrets, of this package, of clouds and of anything else; and values with a password.
+_SECRET_NAME = re.compile(
+    r"(^|_)(\w*TOKENS?|\w*KEYS?|\w*SECRETS?|\w*PASS(WORD|WD|PHRASE)?|PWD_\w+|PAT|CREDENTIALS?|WEBHOOK\w*|AUTH\w*|COOKIES?|DSN)(_|$)"
+    r"|^(AWS|AZURE|GOOGLE|GCP|GCLOUD|GITHUB|GITLAB|CI|SSH|GPG)_|_PROXY$",
+    re.IGNORECASE,
+)
+_SECRET_VALUE = re.compile(r"://[^/\s]*:[^/\s]*@")
+_LONG_ENOUGH = 8
+_CANCELLED = "the task was cancelled"
 
 
 class TaskRunner:
@@ -54,6 +65,10 @@ class TaskRunner:
         self._lock = threading.Lock()
         self._closed = False
         self._generation = 0
+        self._waiting: set[str] = set()
+        self._current = ""
+        self._broken_off: dict[str, str] = {}
+        self._given_up = threading.Event()
         self._thread = threading.Thread(target=self._loop, name="biocolab-sandbox-tasks", daemon=True)
         self._thread.start()
 
@@ -84,24 +99,56 @@ class TaskRunner:
         """
         self._catalogue.log_line(task_id, "Waiting in queue")
         self.warm_up()
-        self._jobs.put((task_id, lambda: self._process(task_id, job, prepare, finish)))
+        self._queue(task_id, lambda: self._process(task_id, job, prepare, finish))
 
     def run(self, task_id: str, work: Callable[[], Mapping[str, Any]]) -> None:
         """Run some work of the server's own as a task; its task ends with what it returns."""
 
         def job() -> None:
+            if task_id in self._broken_off:  # while it waited, and has ended
+                return
             self._catalogue.set_task(task_id, "RUNNING")
-            result = work()
+            with self._limited(task_id):
+                result = self._aside(work)
+            if reason := self._broken_off.get(task_id):
+                self._fail(task_id, reason)
+                return
+            assert result is not None
             self._catalogue.log_line(task_id, "DONE !!!")
             self._catalogue.set_task(task_id, "SUCCESS", result)
 
+        self._queue(task_id, job)
+
+    def cancel(self, task_id: str) -> bool:
+        """Break off one task, which ends in ERROR; those after it go on. False where it has ended already.
+
+        A task that waits ends now, and one that the worker is busy with ends with the worker.
+        """
+        with self._lock:
+            waits = task_id in self._waiting
+            if not waits and task_id != self._current:
+                return False
+            self._broken_off[task_id] = _CANCELLED
+        if waits:
+            self._fail(task_id, _CANCELLED)
+        else:
+            self._kill(task_id)
+        return True
+
+    def _queue(self, task_id: str, job: Callable[[], None]) -> None:
+        with self._lock:
+            self._waiting.add(task_id)
         self._jobs.put((task_id, job))
 
     def cancel_all(self) -> None:
         """Drop what waits and what is running; nothing of it appears any more."""
         with self._lock:
             self._generation += 1
+            self._waiting.clear()
             worker = self._worker
+            if self._current:
+                self._broken_off[self._current] = "the sandbox was reset"
+            self._given_up.set()
         with suppress(queue.Empty):
             while True:
                 self._jobs.get_nowait()
@@ -123,6 +170,8 @@ class TaskRunner:
         if worker is not None:
             _stop(worker)
         if not ended(self._thread, _PATIENCE):
+            self._given_up.set()  # a download, for one, that hangs
+        if not ended(self._thread, _PATIENCE):
             msg = f"the sandbox's task thread did not end within {_PATIENCE:g} s"
             raise SandboxError(msg)
         if worker is not None:
@@ -131,6 +180,9 @@ class TaskRunner:
     def _loop(self) -> None:
         while (next_one := self._jobs.get()) is not None and not self._closed:
             task_id, job = next_one
+            with self._lock:
+                self._waiting.discard(task_id)
+                self._current = task_id
             # Whatever goes wrong with one task, those after it have no other thread.
             try:
                 job()
@@ -140,17 +192,26 @@ class TaskRunner:
                     self._fail(task_id, self._words_for(problem))
                 except Exception:
                     logger.exception("task %s: its end could not be written down", task_id)
+            with self._lock:
+                self._current = ""
+                self._broken_off.pop(task_id, None)
 
     def _process(
         self, task_id: str, job: Mapping[str, Any], prepare: Callable[[Say], None], finish: Callable[[], None]
     ) -> None:
         study, generation = uuid.uuid4().hex, self._generation
         part = self._folder / f"{study}.part"
+        error: str | None = None
         try:
+            if task_id in self._broken_off:  # while it waited, and has ended
+                return
             self._catalogue.set_task(task_id, "RUNNING")
             self.warm_up()
-            prepare(lambda line: self._catalogue.log_line(task_id, line))
-            error = self._converse(task_id, {**job, "target": str(part)})
+            with self._limited(task_id):
+                self._aside(lambda: prepare(lambda line: self._catalogue.log_line(task_id, line)))
+                if task_id not in self._broken_off:
+                    error = self._converse(task_id, {**job, "target": str(part)})
+            error = self._broken_off.get(task_id, error)
             if generation != self._generation:
                 error = "the sandbox was reset"
             if error is None:
@@ -160,14 +221,75 @@ class TaskRunner:
                 return
         except Exception as problem:
             logger.warning("task %s", task_id, exc_info=problem)
-            error = self._words_for(problem)
+            error = self._broken_off.get(task_id) or self._words_for(problem)
         finally:
             try:
                 finish()
             except Exception:  # of the clean-up, which changes nothing of how the task ended
                 logger.exception("task %s: what it leaves behind", task_id)
         shutil.rmtree(part, ignore_errors=True)
-        self._fail(task_id, error)
+        self._fail(task_id, error or "")
+
+    @contextmanager
+    def _limited(self, task_id: str) -> Iterator[None]:
+        """After the longest time that a task may take its worker is killed, whatever it is doing."""
+        limit = settings.sandbox_task_limit
+
+        def give_up() -> None:
+            reason = (
+                f"the task was stopped after {limit:g} s, the longest that a task of this sandbox may take "
+                "(bc.settings.sandbox_task_limit, BIOCOLAB_SANDBOX_TASK_LIMIT)"
+            )
+            self._broken_off.setdefault(task_id, reason)
+            self._kill(task_id)
+
+        timer = threading.Timer(min(limit, threading.TIMEOUT_MAX), give_up)
+        timer.name, timer.daemon = "biocolab-sandbox-limit", True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
+            timer.join()
+
+    def _kill(self, task_id: str) -> None:
+        """End the worker, if it is this task's, and wait no longer for what is done aside; the next starts another."""
+        with self._lock:
+            worker = self._worker if self._current == task_id else None
+            if worker is not None:
+                worker.kill()
+        if worker is not None:  # else the next task would take it for one that runs
+            with suppress(subprocess.TimeoutExpired):
+                worker.wait(_PATIENCE)
+        with self._lock:
+            if self._current == task_id:
+                self._given_up.set()
+
+    def _aside(self, work: Callable[[], _Result]) -> _Result | None:
+        """Do something of the server's own, in a thread that is left to itself where its task is broken off."""
+        outcome: list[_Result | BaseException] = []
+        over = threading.Event()
+        with self._lock:
+            if self._current in self._broken_off:
+                return None
+            self._given_up = over
+
+        def run() -> None:
+            try:
+                outcome.append(work())
+            except BaseException as problem:  # noqa: BLE001 - raised in the thread that waits
+                outcome.append(problem)
+            over.set()
+
+        thread = threading.Thread(target=run, name="biocolab-sandbox-aside", daemon=True)
+        thread.start()
+        over.wait()
+        if not outcome:
+            return None
+        thread.join()
+        if isinstance(outcome[0], BaseException):
+            raise outcome[0]
+        return outcome[0]
 
     def _converse(self, task_id: str, job: Mapping[str, Any]) -> str | None:
         """Give the worker a job and take its answers; the error's text, or None."""
@@ -178,7 +300,7 @@ class TaskRunner:
         worker.stdin.flush()
         for line in worker.stdout:
             if self._closed:  # the pipe may hold a thousand lines, each of which waits for the disk to be written
-                break
+                return "the server was stopped"
             answer = json.loads(line)
             if "log" in answer:
                 self._catalogue.log_line(task_id, answer["log"])
@@ -186,7 +308,12 @@ class TaskRunner:
                 return str(answer["error"])
             else:
                 return None
-        return "the server was stopped" if self._closed else "the worker process died; is there enough memory?"
+        if self._closed:
+            return "the server was stopped"
+        # Its output ends before it does: the next task must not take it for one that runs.
+        with suppress(subprocess.TimeoutExpired):
+            worker.wait(_PATIENCE)
+        return "the worker process died; is there enough memory?"
 
     def _fail(self, task_id: str, reason: str) -> None:
         self._catalogue.log_line(task_id, f"ERROR: {reason}")
@@ -209,13 +336,24 @@ def start_worker(log_path: Path) -> subprocess.Popen[str]:
             text=True,
             encoding="utf-8",
             env={
-                **os.environ,
-                **library_folders(settings.cache_dir, log_path.parent),
+                **worker_environment(log_path),
                 "PYTHONPATH": paths,
                 "PYTHONUTF8": "1",  # what a library prints must not fail where the system has no such character
             },
             **detached(),  # Ctrl-C in the terminal is for the sandbox, which then ends its worker
         )
+
+
+def worker_environment(log_path: Path) -> dict[str, str]:
+    """The variables that a worker gets: none that holds a secret, since it reads what others have sent."""
+    known = [getattr(settings, f"{name}_token").get_secret_value() for name in ("private", "public", "bioflex")]
+    tokens = [token for token in known if len(token) >= _LONG_ENOUGH]  # a shorter one may be part of anything
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not (_SECRET_NAME.search(name) or _SECRET_VALUE.search(value) or any(token in value for token in tokens))
+    }
+    return {**kept, **library_folders(settings.cache_dir, log_path.parent)}
 
 
 def _stop(worker: subprocess.Popen[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -133,7 +134,8 @@ def test_a_personal_study_is_not_shown_to_another_user(own: Sandbox) -> None:
         uuid = submission.study_info["uuid"]
         for path in (f"study/{uuid}", f"study/{uuid}/barcodes", f"task/{submission.task_id}"):
             assert session.get(f"{own.url}/page/data/{path}", timeout=PATIENCE).status_code == 404
-        assert session.post(f"{own.url}/page/data/study/{uuid}/export", timeout=PATIENCE).status_code == 404
+        for path in (f"study/{uuid}/export", f"task/{submission.task_id}/cancel"):
+            assert session.post(f"{own.url}/page/data/{path}", timeout=PATIENCE).status_code == 404
 
 
 @pytest.mark.parametrize("header", [{"Host": "evil.example"}, {"Host": "evil.example:80"}, {"Host": "127.0.0.1.evil"}])
@@ -144,7 +146,7 @@ def test_a_name_of_somebody_else_does_not_lead_to_the_page(server: Sandbox, head
 def test_another_site_cannot_post(server: Sandbox, signed_in: requests.Session) -> None:
     foreign = {"Origin": "http://evil.example"}
     uuid = _public(server, signed_in, "PBMC68k_reduced")
-    for path in ("/signin", "/signout", f"/page/data/study/{uuid}/export"):
+    for path in ("/signin", "/signout", f"/page/data/study/{uuid}/export", "/page/data/task/x/cancel"):
         assert signed_in.post(server.url + path, headers=foreign, timeout=PATIENCE).status_code == 403
 
 
@@ -163,6 +165,20 @@ def test_a_submission_leads_to_its_page_before_and_after_the_commit(server: Sand
     submission.wait()
     assert submission.url == f"{server.url}/study/{submission.study_info['uuid']}"
     assert f"<a href='{submission.url}'" in submission._repr_html_()
+
+
+def test_a_task_is_cancelled_from_its_page_while_it_waits() -> None:
+    with bc.sandbox() as own, requests.Session() as session:
+        session.post(f"{own.url}/signin", data={"token": own.token}, timeout=PATIENCE)
+        catalogue, go_on = own._site.catalogue, threading.Event()
+        first, second = (catalogue.add_task(own.email, "submit", {}, "")[0] for _ in range(2))
+        for task in (first, second):
+            own._site.tasks.run(task.id, lambda: {"uuid": str(go_on.wait(PATIENCE))})
+        cancelled = session.post(f"{own.url}/page/data/task/{second.id}/cancel", timeout=PATIENCE).json()
+        assert cancelled == {"cancelled": True}
+        assert _data(own, session, f"task/{second.id}")["status"] == "ERROR"
+        assert _data(own, session, f"task/{first.id}")["status"] in ("PENDING", "RUNNING")
+        go_on.set()
 
 
 @pytest.fixture(scope="module")

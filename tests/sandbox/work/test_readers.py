@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import gzip
+import json
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,6 +11,7 @@ import h5py
 import numpy as np
 import pandas as pd
 import pytest
+import requests
 import scanpy as sc
 from scipy import io, sparse
 
@@ -17,6 +20,7 @@ from biocolab_accessor.errors import TaskFailed
 from biocolab_accessor.sandbox.cells import ProcessingError
 from biocolab_accessor.sandbox.server import Sandbox
 from biocolab_accessor.sandbox.work.readers import read_batch
+from tests.patience import PATIENCE, until
 
 
 @pytest.mark.filterwarnings("ignore:Variable names are not unique")
@@ -139,3 +143,51 @@ def test_the_log_of_a_task_says_which_features_were_left_out(server: Sandbox, tm
     submission = bc.submit(mtx, study_type="mtx_10x", skip_dimred=True)
     np.testing.assert_array_equal(submission.study().to_anndata().X.toarray(), counts[:, :9])
     assert "that are not Gene Expression: Antibody Capture 3" in submission.log
+
+
+def test_a_matrix_that_names_genes_it_does_not_have_ends_with_words_and_no_crash(tmp_path: Path) -> None:
+    matrix = sparse.csr_matrix(np.eye(5, dtype=np.float32))
+    ad.AnnData(matrix).write_h5ad(tmp_path / "x.h5ad")
+    with h5py.File(tmp_path / "x.h5ad", "r+") as file:
+        file["X/indices"][2] = 2_000_000_000
+    with pytest.raises(ProcessingError, match="batch: the matrix is damaged: it is sparse and has an index of 2,000,0"):
+        read_batch("batch", 2, {"matrix": tmp_path / "x.h5ad"}, normalize=False)
+
+
+def test_an_upload_that_reads_other_files_ends_its_task_with_the_name_of_the_dataset(
+    server: Sandbox, tmp_path: Path
+) -> None:
+    """Past the client's own check: as another client, or somebody with a token, would send it."""
+    secret = tmp_path / "id_rsa"
+    secret.write_text("PRIVATE KEY " * 10)
+    ad.AnnData(np.eye(5, dtype=np.float32)).write_h5ad(tmp_path / "x.h5ad")
+    with h5py.File(tmp_path / "x.h5ad", "r+") as file:
+        attributes = dict(file["obs/_index"].attrs)
+        del file["obs/_index"]
+        file.create_dataset("obs/_index", shape=(5,), dtype="S20", external=[(str(secret), 0, 100)])
+        file["obs/_index"].attrs.update(attributes)
+    headers = {"bioturing-api-token": server.token}
+    base = f"{server.url}/t2d_index_tool/api/v1/"
+
+    def call(route: str, **body: object) -> dict:
+        answer = requests.post(base + route, json=body, headers=headers, timeout=PATIENCE)
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    folder = uuid.uuid4().hex
+    found = call("add_file_upload", folder_id=folder, n_chunks=1, original_file_name="x.h5ad")["data"][0]
+    params = json.dumps({"folder_id": folder, "id": found["id"], "chunk": 0, "n_chunks": 1})
+    files = {"params": (None, params), "file": ("x.h5ad", (tmp_path / "x.h5ad").read_bytes())}
+    sent = requests.post(base + "upload_chunk", files=files, headers=headers, timeout=PATIENCE).json()
+    info = {"study_hash_id": "stolen", "name": "x", "authors": [], "abstract": ""}
+    task = call(
+        "submit_study_from_local", species="human", group_id="personal", study_type=2, normalize=False,
+        skip_dimred=True, filter_params={}, study_info=info, study_path=sent["data"]["output_dir"],
+        batch_info=["x.h5ad"],
+    )["data"]["id"]  # fmt: skip
+
+    def log() -> str:
+        said = call("get_submission_log", task_id=task)["data"]
+        return said["log"] if said["status"] in ("ERROR", "SUCCESS") else ""
+
+    assert "ERROR: x.h5ad: dataset '/obs/_index' keeps its values in another file (external storage)" in until(log)

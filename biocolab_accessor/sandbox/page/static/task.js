@@ -73,7 +73,18 @@ function ending(task) {
   if (task.status === "SUCCESS") {
     return [h("p", {}, "Processed. It becomes a study when the client that sent it commits it.")];
   }
-  return [h("p", {}, task.status === "PENDING" ? "Waiting for its turn." : "Processing. This page follows by itself.")];
+  return [h("p", {}, task.status === "PENDING" ? "Waiting for its turn." : "Processing. This page follows by itself."),
+    h("button", { class: "plain", type: "button", onclick: (event) => cancel(task, event.currentTarget) }, "Cancel")];
+}
+
+async function cancel(task, button) {
+  button.disabled = true;
+  try {
+    await json(`task/${encodeURIComponent(task.task)}/cancel`, { method: "POST" });
+  } catch (error) {
+    say(error.message);
+    button.disabled = false;
+  }
 }
 
 function item(line) {

@@ -1,0 +1,219 @@
+"""Heap: texts and sequences of any length in HDF5, which lie in a place of their own that datasets point to."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from itertools import product
+from math import prod
+from typing import NamedTuple
+
+import numpy as np
+from h5py import h5d, h5f, h5fd, h5p, h5s, h5t, h5z
+from numpy.typing import NDArray
+
+from biocolab_accessor.storage.inflate import PIPELINES, plain_chunk
+
+__all__ = ["Memory", "Places", "announced_in_heap", "text_places"]
+
+_DEEPEST, _MOST_PLACES = 16, 4_096
+_PIECE = 1 << 16
+# What few writers put into a header at all.
+_FEW = 64
+
+
+class Places(NamedTuple):
+    """Where the values of a type point to the heap.
+
+    Attributes
+    ----------
+    size
+        Bytes of one value in the file.
+    texts
+        Offset of each pointer within a value, and the bytes of one unit of what it points to.
+    refers
+        Whether there are references, or pointers within what is pointed to, which nothing here can look at.
+    """
+
+    size: int
+    texts: tuple[tuple[int, int], ...] = ()
+    refers: bool = False
+
+
+def text_places(kind: h5t.TypeID, address_bytes: int, depth: int = 0) -> Places:
+    """The places of a type.
+
+    Parameters
+    ----------
+    kind
+        Of a dataset, in its form in memory: there a pointer has another size.
+    address_bytes
+        Of an address in the file.
+
+    Raises
+    ------
+    ValueError
+        The type is nested too deeply, or has too many parts.
+    """
+    if depth > _DEEPEST:
+        msg = "a datatype is nested too deeply"
+        raise ValueError(msg)
+    pointer = 8 + address_bytes  # its length, the address of the heap and the number there
+    group = kind.get_class()
+    if group == h5t.REFERENCE:
+        return Places(kind.get_size(), refers=True)
+    if group == h5t.STRING and kind.is_variable_str():
+        return Places(pointer, ((0, 1),))
+    if group == h5t.VLEN:
+        inner = text_places(kind.get_super(), address_bytes, depth + 1)
+        return Places(pointer, ((0, inner.size),), inner.refers or bool(inner.texts))
+    if group == h5t.ARRAY:
+        inner = text_places(kind.get_super(), address_bytes, depth + 1)
+        number = prod(kind.get_array_dims())
+        if inner.texts:
+            _expect_few(number * len(inner.texts))
+        texts = tuple(
+            (i * inner.size + at, unit) for i in range(number if inner.texts else 0) for at, unit in inner.texts
+        )
+        return Places(number * inner.size, texts, inner.refers)
+    if group == h5t.COMPOUND:
+        _expect_few(kind.get_nmembers())
+        grown, found, refers = 0, [], False
+        for member in range(kind.get_nmembers()):
+            own = kind.get_member_type(member)
+            inner = text_places(own, address_bytes, depth + 1)
+            start = kind.get_member_offset(member) + grown
+            found += [(start + at, unit) for at, unit in inner.texts]
+            refers = refers or inner.refers
+            grown += inner.size - own.get_size()
+            _expect_few(len(found))
+        return Places(kind.get_size() + grown, tuple(found), refers)
+    return Places(kind.get_size())
+
+
+def _expect_few(number: int) -> None:
+    if number > _MOST_PLACES:
+        msg = f"a datatype has {number:,} parts"
+        raise ValueError(msg)
+
+
+def announced_in_heap(
+    file: h5f.FileID, dataset: h5d.DatasetID, places: Places, length: int, most: int, memory: Memory
+) -> int:
+    """Bytes that the pointers of a dataset announce, counted until they are more than ``most``.
+
+    Each text has a place of its own in the heap, which is not compressed: together they are no more than the file.
+
+    Raises
+    ------
+    ValueError
+        The pointers cannot be read.
+    """
+    total = 0
+    for values in _pointers(file, dataset, places.size, length, memory):
+        for at, unit in places.texts:
+            lengths = np.ascontiguousarray(values[:, at : at + 4]).view("<u4")
+            total += unit * int(lengths.sum(dtype=np.uint64))
+        if total > most:
+            break
+    return total
+
+
+def _pointers(
+    file: h5f.FileID, dataset: h5d.DatasetID, size: int, length: int, memory: Memory
+) -> Iterator[NDArray[np.uint8]]:
+    """Values as they are in the file, some at a time."""
+    layout = dataset.get_create_plist().get_layout()
+    if layout == h5d.CHUNKED:
+        yield from _chunks(dataset, size, memory)
+    elif layout == h5d.CONTIGUOUS:
+        yield from _stretch(file, dataset, size, length)
+    elif length > _FEW:
+        msg = f"{length:,} texts lie in the header of a dataset"
+        raise ValueError(msg)
+
+
+def _stretch(file: h5f.FileID, dataset: h5d.DatasetID, size: int, length: int) -> Iterator[NDArray[np.uint8]]:
+    offset = dataset.get_offset()
+    if offset is None:
+        return
+    with _reading(file) as read:
+        for start in range(0, length, _PIECE):
+            n_bytes = min(_PIECE, length - start) * size
+            yield np.frombuffer(read(n_bytes, offset + start * size), np.uint8).reshape(-1, size)
+
+
+@contextmanager
+def _reading(file: h5f.FileID) -> Iterator[Callable[[int, int], bytes]]:
+    """Reads bytes of the file: by the descriptor that HDF5 has, where it has one that can be used here."""
+    if hasattr(os, "pread") and file.get_access_plist().get_driver() == h5fd.SEC2:
+        descriptor = file.get_vfd_handle()
+        yield lambda n_bytes, offset: os.pread(descriptor, n_bytes, offset)
+        return
+    with open(h5f.get_name(file), "rb") as again:
+
+        def read(n_bytes: int, offset: int) -> bytes:
+            again.seek(offset)
+            return again.read(n_bytes)
+
+        yield read
+
+
+class Memory:
+    """A file in memory, made when it is needed, in which HDF5 unpacks chunks as values without a meaning."""
+
+    @cached_property
+    def file(self) -> h5f.FileID:
+        """The file; its name must not be that of another one which is open."""
+        access = h5p.create(h5p.FILE_ACCESS)
+        access.set_fapl_core(1 << 16, False)
+        return h5f.create(f"biocolab-{os.getpid()}-{id(self)}".encode(), h5f.ACC_TRUNC, fapl=access)
+
+
+def _chunks(dataset: h5d.DatasetID, size: int, memory: Memory) -> Iterator[NDArray[np.uint8]]:
+    made = dataset.get_create_plist()
+    chunk = made.get_chunk()
+    filters = [made.get_filter(number)[0] for number in range(made.get_nfilters())]
+    if not all(map(h5z.filter_avail, filters)):
+        return  # nobody can read these
+    unpack = _unpacked_here(filters, prod(chunk), size) if filters in PIPELINES else _by_hdf5(made, size, memory)
+    shape = dataset.get_space().get_simple_extent_dims()
+    for start in product(*(range(0, n, step) for n, step in zip(shape, chunk, strict=True))):
+        try:
+            mask, raw = dataset.read_direct_chunk(start)
+        except (OSError, RuntimeError, MemoryError):  # the last is how HDF5 says that there is none
+            continue
+        yield unpack(raw, mask)
+
+
+Unpack = Callable[[bytes, int], NDArray[np.uint8]]
+
+
+def _unpacked_here(filters: list[int], length: int, size: int) -> Unpack:
+    """HDF5 itself reads beyond a chunk that is shorter than it should be."""
+
+    def unpack(raw: bytes, mask: int) -> NDArray[np.uint8]:
+        octets, shuffled = plain_chunk(raw, mask, length * size, filters)
+        return octets.reshape(size, length).T if shuffled else octets.reshape(length, size)
+
+    return unpack
+
+
+def _by_hdf5(made: h5p.PropDCID, size: int, memory: Memory) -> Unpack:
+    chunk = made.get_chunk()
+    plain = h5p.create(h5p.DATASET_CREATE)
+    plain.set_chunk(chunk)
+    for number in range(made.get_nfilters()):
+        plain.set_filter(*made.get_filter(number)[:3])
+    kind, space = h5t.create(h5t.OPAQUE, size), h5s.create_simple(chunk)
+    copy = h5d.create(memory.file, None, kind, space, plain)
+    whole = np.empty(chunk, np.dtype((np.void, size)))
+
+    def unpack(raw: bytes, mask: int) -> NDArray[np.uint8]:
+        copy.write_direct_chunk((0,) * len(chunk), raw, mask)
+        copy.read(h5s.ALL, h5s.ALL, whole, kind)
+        return whole.reshape(-1).view(np.uint8).reshape(-1, size)
+
+    return unpack
