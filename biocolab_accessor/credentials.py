@@ -202,12 +202,13 @@ def resolve(
         host = _Found(service.default_host, "the public server", token.source if token else "default")
     if host is None or token is None:
         _refuse(service, hosts, tokens, need_host=host is None, need_token=token is None)
+    address = normalise_host(host.value, host.place)  # first, so that no password is shown below
     if host.source != token.source:
         notice(
-            f"{service.title}: the token from {token.place} is sent to the host from {host.place} ({host.value}). "
+            f"{service.title}: the token from {token.place} is sent to the host from {host.place} ({address}). "
             "Give both in one place to be sure that they belong together."
         )
-    return Credentials(normalise_host(host.value, host.place), Secret(token.value, token.place), host.place)
+    return Credentials(address, Secret(token.value, token.place), host.place)
 
 
 def _setting(name: str) -> str:

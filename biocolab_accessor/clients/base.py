@@ -12,7 +12,6 @@ from collections.abc import Callable, Mapping, Sequence
 from numbers import Integral
 from pathlib import Path, PurePosixPath
 from typing import Any, cast
-from urllib.parse import urljoin
 
 import numpy as np
 import pandas as pd
@@ -20,7 +19,7 @@ from bioturing_connector.connector import Connector as _Official
 from numpy.typing import NDArray
 from scipy import sparse
 
-from biocolab_accessor.clients.address import normalise_host
+from biocolab_accessor.clients.address import file_url, normalise_host
 from biocolab_accessor.clients.answer import unwrap
 from biocolab_accessor.clients.arguments import expect_distinct, name_list, plain
 from biocolab_accessor.clients.http import HttpClient
@@ -363,7 +362,7 @@ class Connector(_Official):
         if not isinstance(data, dict) or not all(isinstance(data.get(key), str) for key in ("file_path", "file_name")):
             msg = f"{self.host}: the server did not say where the file of task {task_id} is"
             raise InvalidResponse(msg)
-        url = urljoin(self.host, data["file_path"].lstrip("/"))
+        url = file_url(self.host, data["file_path"].lstrip("/"))
         return {"status": True, "data": {"url": url, "file_name": data["file_name"]}}
 
     # bioturing_connector has it from 1.9 on.

@@ -11,17 +11,23 @@ import warnings
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import urljoin
 
 import requests
 import urllib3
 from requests.auth import AuthBase
 
-from biocolab_accessor.clients.address import file_url, is_loopback, origin, route_url, same_origin_url
+from biocolab_accessor.clients.address import (
+    file_url,
+    is_loopback,
+    origin,
+    redirect_url,
+    route_url,
+    same_origin_url,
+)
 from biocolab_accessor.clients.answer import decode_json, refusal
 from biocolab_accessor.clients.download import Download, OpenTarget
 from biocolab_accessor.clients.failure import transport_failure
-from biocolab_accessor.clients.line import Adapter, line
+from biocolab_accessor.clients.line import Adapter, Session, line
 from biocolab_accessor.clients.mask import hidden, masking, without_frames
 from biocolab_accessor.clients.multipart import FilePart
 from biocolab_accessor.clients.retry import Deadline, Retriable, retry_after, retrying
@@ -126,7 +132,7 @@ class HttpClient:
             return self._session
 
     def _new_session(self) -> requests.Session:
-        session = requests.Session()
+        session = Session()
         adapter = Adapter(pool_connections=4, pool_maxsize=32, max_retries=0)
         session.mount("https://", adapter)
         session.mount("http://", adapter)
@@ -360,14 +366,13 @@ class HttpClient:
         raise RedirectRefused(msg)
 
     def _redirected(self, response: requests.Response, url: str, method: str, body: object) -> str:
-        target = urljoin(url, response.headers.get("Location", ""))
-        same = origin(target) == origin(self.host)
+        target = redirect_url(self.host, url, response.headers.get("Location", ""), response.status_code)
         # 301 to 303 would turn a POST into a GET, and a body that was streamed is gone: neither can be followed.
-        if same and (method == "GET" or (response.status_code in (307, 308) and not isinstance(body, FilePart))):
+        if method == "GET" or (response.status_code in (307, 308) and not isinstance(body, FilePart)):
             return target
         msg = (
-            f"{url} redirects (HTTP {response.status_code}) to {target.partition('?')[0]}. "
-            "The token is not sent there: if this is the server's new address, give it as the host"
+            f"{url} redirects (HTTP {response.status_code}) to {target.partition('?')[0]}, which a {method} does not "
+            "follow: if this is the server's new address, give it as the host"
         )
         raise RedirectRefused(msg)
 

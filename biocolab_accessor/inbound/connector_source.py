@@ -6,13 +6,13 @@ from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
-from urllib.parse import urljoin
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from scipy import sparse
 
+from biocolab_accessor.clients.address import file_url
 from biocolab_accessor.clients.bbrowserx import BBrowserXConnector
 from biocolab_accessor.clients.save import save
 from biocolab_accessor.clients.tasks import follow_task
@@ -177,7 +177,7 @@ class ConnectorSource:
         if not isinstance(data, Mapping) or not isinstance(data.get("file_path"), str):
             msg = f"study {self.study_id}: the server did not say where the exported file is"
             raise InvalidResponse(msg)
-        link = urljoin(self._connector.host, data["file_path"].lstrip("/"))
+        link = file_url(self._connector.host, data["file_path"].lstrip("/"))
         return {"download_link": link, "study_hash_id": self.study_id}
 
     def save(self, link: str, path: str | Path) -> Path:

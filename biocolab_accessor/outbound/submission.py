@@ -8,9 +8,9 @@ import threading
 from collections.abc import Generator
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
-from biocolab_accessor.clients.address import is_loopback, same_origin_url
+from biocolab_accessor.clients.address import is_loopback, origin, same_origin_url
 from biocolab_accessor.clients.bbrowserx import BBrowserXConnector
 from biocolab_accessor.clients.tasks import TaskState, follow_task, task_state
 from biocolab_accessor.connection import how_to_return
@@ -138,7 +138,7 @@ class Submission:
         None for a real server, the addresses of whose pages are not known. A sandbox names its page with the task's
         state, which is asked for where it was not yet.
         """
-        if not is_loopback(urlsplit(self.server).hostname or ""):
+        if not is_loopback(origin(self.server)[1]):
             return None
         page = self._state.page or self._refresh().page
         if page and self.study_info.get("uuid"):
