@@ -38,7 +38,7 @@ def test_settings_come_from_the_server(scripted: Scripted) -> None:  # noqa: F81
 def test_a_host_of_the_settings_is_read_as_strictly_as_one_that_is_given(scripted: Scripted) -> None:  # noqa: F811
     settings = {**SETTINGS, "bio_bbx_private_domain": "https://evil.example\\@company.example/"}
     scripted.answers(answer(content={"status": 0, "message": settings}))
-    with pytest.raises(InvalidHost, match="backslash"):
+    with pytest.raises(InvalidHost, match="user name or password"):
         connector(scripted, studio_token="t", studio_email="me@x").get_bbrowserx()
 
 

@@ -190,6 +190,8 @@ def _named(host: str, text: str = "") -> str:
     """The host for a message, where it surely holds no password, and is not a token in the wrong argument."""
     place = re.sub(r"^[A-Za-z]{1,8}://", "", host).partition("/")[0]
     name, _, port = place.partition(":")
+    if not place:
+        return ""
     plain = not _AT.search(host) and "\\" not in host and host.isprintable() and not {"?", "#"} & set(host)
     longest = 31 if "." in name else 15
     known = name.isascii() and all(len(label) <= longest for label in name.split("."))
@@ -209,8 +211,11 @@ def without_user(address: str, *, in_text: bool = False) -> str:
     >>> without_user("https://me:secret@company.example/t2d_index_tool/")
     'https://****@company.example/t2d_index_tool/'
     """
-    if not isinstance(address, str) or not _AT.search(address):
+    if not isinstance(address, str) or not address.strip():
         return address
+    if not _AT.search(address):
+        # Without a scheme and not like a host, it may be a token in the wrong argument.
+        return address if in_text or "://" in address or _named(address.strip().lstrip("/")) else "****"
     return (_USER_IN_TEXT if in_text else _USER).sub(r"\1****@", address)
 
 

@@ -5,16 +5,18 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from http import HTTPStatus
 from typing import Any
 
 from biocolab_accessor.clients.retry import Retriable
-from biocolab_accessor.errors import InvalidResponse, NotFound, ServerError, TransportError, Unauthorized
+from biocolab_accessor.errors import BiocolabError, InvalidResponse, NotFound, ServerError, TransportError, Unauthorized
 from biocolab_accessor.storage.budget import expect_room
 
 __all__ = [
     "Envelope",
     "decode_json",
+    "decode_unquoted",
     "expect_exact_length",
     "expect_no_message",
     "expect_no_page",
@@ -99,6 +101,21 @@ def decode_json(url: str, content: bytearray, content_type: str) -> Any:
     if no_text:
         _expect_text(url, answer)
     return answer
+
+
+def decode_unquoted(url: str, content: bytearray, content_type: str) -> Any:
+    """As :func:`decode_json`, for an answer with tokens in it: an error neither quotes it nor has it in its variables.
+
+    Raises
+    ------
+    Retriable
+        It is not JSON.
+    """
+    with suppress(Retriable, BiocolabError):
+        return decode_json(url, content, content_type)
+    content.clear()
+    msg = f"{url}: the answer is not JSON; it is not quoted here, since it may hold tokens"
+    raise Retriable(InvalidResponse(msg))
 
 
 def expect_no_page(url: str, start: bytes) -> None:

@@ -19,7 +19,7 @@ from bioturing_connector.connector import Connector as _Official
 from numpy.typing import NDArray
 from scipy import sparse
 
-from biocolab_accessor.clients.address import file_url, normalise_host
+from biocolab_accessor.clients.address import file_url, normalise_host, without_user
 from biocolab_accessor.clients.answer import unwrap
 from biocolab_accessor.clients.arguments import expect_distinct, name_list, plain
 from biocolab_accessor.clients.http import HttpClient
@@ -32,7 +32,7 @@ from biocolab_accessor.errors import InvalidArgument, InvalidFile, InvalidRespon
 from biocolab_accessor.naming import listing
 from biocolab_accessor.platforms import safe_file_name
 from biocolab_accessor.progress import progress_bar
-from biocolab_accessor.secret import Secret
+from biocolab_accessor.secret import Secret, sealed
 from biocolab_accessor.storage.place import place_of
 
 __all__ = ["Connector"]
@@ -81,6 +81,7 @@ class Connector(_Official):
     """
 
     def __init__(self, host: str, token: str | Secret, ssl: bool | str | Path = True) -> None:
+        token, host = sealed(token), without_user(host)
         secret = token if isinstance(token, Secret) else Secret(token, "argument token")
         self.host = normalise_host(host)
         super().__init__(self.host, secret, ssl)

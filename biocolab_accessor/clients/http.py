@@ -24,7 +24,7 @@ from biocolab_accessor.clients.address import (
     route_url,
     same_origin_url,
 )
-from biocolab_accessor.clients.answer import decode_json, refusal
+from biocolab_accessor.clients.answer import decode_json, decode_unquoted, refusal
 from biocolab_accessor.clients.download import Download, OpenTarget
 from biocolab_accessor.clients.failure import transport_failure
 from biocolab_accessor.clients.line import Adapter, Session, line
@@ -96,6 +96,8 @@ class HttpClient:
         your own, or False not to verify (warns once).
     extra_headers
         Sent with every request.
+    quoting
+        Whether an error may quote an answer; not where the server answers with tokens.
     """
 
     def __init__(
@@ -106,12 +108,14 @@ class HttpClient:
         header: str,
         ssl: bool | str | Path = True,
         extra_headers: Mapping[str, str] | None = None,
+        quoting: bool = True,
     ) -> None:
         self.host = host
         self.token = token
         self.header = header
         self.ssl = ssl
         self._extra_headers = dict(extra_headers or {})
+        self._quoting = quoting
         if isinstance(ssl, str | Path) and not Path(ssl).exists():
             msg = f"ssl={str(ssl)!r}: there is no such certificate bundle"
             raise InvalidHost(msg)
@@ -317,7 +321,10 @@ class HttpClient:
             try:
                 with self._answer(method, url, body, {**headers, **content_type}, deadline) as response:
                     content = _whole(self._pieces(response, url, deadline), url, _announced(response))
-                    return decode_json(url, content, response.headers.get("Content-Type", ""))
+                    # A server that sends the token back must not put it into the variables of a traceback.
+                    content = hidden(content, self.token)
+                    kind = response.headers.get("Content-Type", "")
+                    return (decode_json if self._quoting else decode_unquoted)(url, content, kind)
             finally:
                 if isinstance(body, FilePart):
                     body.close()
@@ -349,13 +356,16 @@ class HttpClient:
                 raise error
             # Sent is sent: no traceback, debugger or log of the answer needs the token.
             response.request.headers[self.header] = "****"
+            for name, value in response.headers.items():
+                response.headers[name] = hidden(value, self.token)
             if response.status_code < 300:
                 return response
             with response:
                 if response.status_code < 400:
                     url = self._redirected(response, url, method, body)
                     continue
-                content = b"".join(self._pieces(response, url, deadline, most=_PIECE))
+                content = hidden(b"".join(self._pieces(response, url, deadline, most=_PIECE)), self.token)
+                content = content if self._quoting else b""
                 error_ = refusal(url, response.status_code, content, response.reason, self.token.origin)
                 if response.status_code in _RETRIABLE_STATUS:
                     pause = retry_after(response.headers.get("Retry-After"))
