@@ -29,7 +29,7 @@ from biocolab_accessor.clients.payload import csc_from_base64, decode_array, str
 from biocolab_accessor.clients.save import save
 from biocolab_accessor.clients.tasks import follow_task, started_task
 from biocolab_accessor.errors import InvalidArgument, InvalidFile, InvalidResponse
-from biocolab_accessor.naming import listing
+from biocolab_accessor.naming import listing, shown
 from biocolab_accessor.platforms import safe_file_name
 from biocolab_accessor.progress import progress_bar
 from biocolab_accessor.secret import Secret, sealed
@@ -344,7 +344,7 @@ class Connector(_Official):
         TaskFailed
             The task ended in an error.
         """
-        follow_task(self, task_id, print)  # the SDK's README shows these lines on stdout
+        follow_task(self, task_id, _print)  # the SDK's README shows these lines on stdout
         info = self.commit_task(group_id, task_id)
         print("Study submitted successfully!")  # noqa: T201 - as above
         return {"status": True, "study_info": info}
@@ -357,7 +357,7 @@ class Connector(_Official):
         TaskFailed
             The task ended in an error.
         """
-        follow_task(self, task_id, print)  # as the official connector
+        follow_task(self, task_id, _print)  # as the official connector
         answer = self.post_request("api/v1/get_export_result", {"group_id": group_id, "task_id": task_id})
         data = answer.get("data")
         if not isinstance(data, dict) or not all(isinstance(data.get(key), str) for key in ("file_path", "file_name")):
@@ -429,6 +429,10 @@ class Connector(_Official):
     ) -> dict[str, Any]:
         """Post to a route below the host, ``api/v1/…``, and give the checked envelope."""
         return cast("dict[str, Any]", super().post_request(api_route.lstrip("/"), dict(data or {}), check_error))
+
+
+def _print(line: str) -> None:
+    print(shown(line, lines=True))  # noqa: T201 - as the official connector
 
 
 def _size(path: Path) -> int:

@@ -24,7 +24,7 @@ from biocolab_accessor.clients.address import (
     route_url,
     same_origin_url,
 )
-from biocolab_accessor.clients.answer import decode_json, decode_unquoted, refusal
+from biocolab_accessor.clients.answer import announced_length, decode_json, decode_unquoted, refusal
 from biocolab_accessor.clients.download import Download, OpenTarget
 from biocolab_accessor.clients.failure import transport_failure
 from biocolab_accessor.clients.line import Adapter, Session, line
@@ -297,7 +297,7 @@ class HttpClient:
 
         def attempt() -> int | None:
             with self._answer("POST", url, data, headers, deadline) as response:
-                return _announced(response)
+                return announced_length(url, response.headers)
 
         return self._retrying(attempt, f"POST {url}", deadline)
 
@@ -320,7 +320,8 @@ class HttpClient:
             content_type = {"Content-Type": body.content_type} if isinstance(body, FilePart) else {}
             try:
                 with self._answer(method, url, body, {**headers, **content_type}, deadline) as response:
-                    content = _whole(self._pieces(response, url, deadline), url, _announced(response))
+                    announced = announced_length(url, response.headers)
+                    content = _whole(self._pieces(response, url, deadline), url, announced)
                     # A server that sends the token back must not put it into the variables of a traceback.
                     content = hidden(content, self.token)
                     kind = response.headers.get("Content-Type", "")
@@ -424,12 +425,6 @@ def _warn_unverified(host: str) -> None:
         f"certificates of {host} are not verified (ssl=False): anyone on the way can read the token. "
         "Give ssl='/path/to/your-ca.pem' instead."
     )
-
-
-def _announced(response: requests.Response) -> int | None:
-    """Bytes of the body as they are on the way, encoded or not."""
-    announced = response.headers.get("Content-Length", "")
-    return int(announced) if announced.isdecimal() else None
 
 
 def _whole(pieces: Iterable[bytes], url: str, announced: int | None) -> bytearray:

@@ -20,6 +20,7 @@ from biocolab_accessor.errors import InvalidArgument, InvalidResponse
 from biocolab_accessor.escape import is_barcodes
 from biocolab_accessor.inbound.matrix import gene_stripes
 from biocolab_accessor.inbound.metadata import ObsColumn, align, column
+from biocolab_accessor.naming import shown
 from biocolab_accessor.storage.budget import instead
 from biocolab_accessor.storage.transpose import csr_of_csc
 
@@ -213,7 +214,7 @@ class ConnectorField:
         self._source = source
 
     def __repr__(self) -> str:
-        return f'Metadata(id={self.id},name="{self.name}",type="{self.type}")'
+        return f'Metadata(id={self.id},name="{shown(self.name)}",type="{self.type}")'
 
     def fetch(self) -> None:
         """Fetch the values."""

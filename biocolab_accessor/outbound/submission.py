@@ -16,6 +16,7 @@ from biocolab_accessor.clients.tasks import TaskState, follow_task, task_state
 from biocolab_accessor.connection import how_to_return
 from biocolab_accessor.errors import BiocolabError, ConfigurationError, InvalidArgument, NotFound, TaskFailed
 from biocolab_accessor.markup import facts_table
+from biocolab_accessor.naming import shown
 from biocolab_accessor.outbound import journal
 from biocolab_accessor.progress import task_bar
 
@@ -197,7 +198,8 @@ class Submission:
         with task_bar(f"Processing {what}") as bar:
 
             def show(line: str) -> None:
-                logger.info("%s: %s", self.task_id, line)
+                line = shown(line)
+                logger.info("%s: %s", shown(self.task_id), line)
                 bar.set_postfix_str(line.partition("] ")[2] or line)
                 bar.update()
 

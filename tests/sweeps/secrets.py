@@ -129,7 +129,7 @@ class _Left:
         (self.folder / name).write_bytes(content if isinstance(content, bytes) else content.encode())
 
     def must_fail(self, action: Callable[[], Any]) -> None:
-        """Print the traceback, as Python does, and as rich and IPython do with all variables of the package's frames."""
+        """Print the traceback, as Python does, and as rich and IPython do with all variables of our own frames."""
         try:
             action()
         except Exception as error:
