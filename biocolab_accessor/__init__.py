@@ -18,7 +18,7 @@ from biocolab_accessor.sandbox import sandbox
 if TYPE_CHECKING:
     from biocolab_accessor.atlas import database, databases, expression_summary
     from biocolab_accessor.catalog import groups, studies, study
-    from biocolab_accessor.cluster import share_credentials
+    from biocolab_accessor.cluster import share_credentials, unshare_credentials
     from biocolab_accessor.config import settings
     from biocolab_accessor.connection import connect
     from biocolab_accessor.connector import EConnector
@@ -48,6 +48,7 @@ __all__ = [
     "submission",
     "submit",
     "submit_from_s3",
+    "unshare_credentials",
 ]
 
 __version__ = version("biocolab_accessor")
@@ -61,6 +62,7 @@ _HOME = {
     "connect": ("connection", "connect"),
     "share_credentials": ("cluster", "share_credentials"),
     "settings": ("config", "settings"),
+    "unshare_credentials": ("cluster", "unshare_credentials"),
     "submission": ("outbound.submission", "submission"),
     "submit": ("outbound.submit", "submit_files"),
     "submit_from_s3": ("outbound.submit", "submit_from_s3"),

@@ -19,7 +19,7 @@ from biocolab_accessor.errors import (
     UnknownGroup,
     UnknownStudy,
 )
-from biocolab_accessor.naming import did_you_mean, listing, quoted
+from biocolab_accessor.naming import did_you_mean, listing, quoted, shown
 from biocolab_accessor.species import known_species
 from biocolab_accessor.values import table_of
 
@@ -76,7 +76,7 @@ def groups(*, source: Server = "bbrowserx") -> pd.DataFrame:
     0  all_members         All members
     1     personal  Personal workspace
     """
-    return table_of(_groups(connector_of(source)), ["id", "name"])
+    return table_of([_seen(row) for row in _groups(connector_of(source))], ["id", "name"])
 
 
 def studies(group: str = "personal", *, species: str = "human", source: Server = "bbrowserx") -> pd.DataFrame:
@@ -115,7 +115,7 @@ def studies(group: str = "personal", *, species: str = "human", source: Server =
     connector = connector_of(source)
     rows = _studies(connector, group_id_of(connector, group), species)
     try:
-        frame = table_of(rows)
+        frame = table_of([_seen(row) for row in rows])
     except OverflowError as error:
         msg = f"the list of studies of group {quoted(group)} holds a number beyond what a float holds"
         raise InvalidResponse(msg) from error
@@ -263,9 +263,11 @@ def group_id_of(connector: BBrowserXConnector, group: str) -> str:
     if group == PUBLIC_STUDIES:
         return group
     known = _groups(connector)
-    if any(row["id"] == group for row in known):
-        return group
-    named = [row["id"] for row in known if row["name"].casefold() == str(group).casefold()]
+    for row in known:
+        if group in (row["id"], shown(row["id"])):
+            return row["id"]
+    wanted = str(group).casefold()
+    named = [row["id"] for row in known if wanted in (row["name"].casefold(), shown(row["name"]).casefold())]
     if len(named) > 1:
         msg = f"several groups are named {quoted(group)}: give one of the ids {listing(named)}"
         raise AmbiguousName(msg)
@@ -296,7 +298,7 @@ def study_of_group(
 
     group_ids = [row["id"] for row in _groups(connector)] if group_id is None else [group_id]
     every = [(row, group) for group in group_ids for row in _studies(connector, group, species)]
-    found = {row["uuid"]: (row, group) for row, group in every if study_id in (row["uuid"], row["study_id"])}
+    found = {row["uuid"]: (row, group) for row, group in every if study_id in _names(row)}
     if len(found) > 1:
         named = "; ".join(f"{uuid} ({quoted(row['title'])} in {group})" for uuid, (row, group) in found.items())
         msg = f"several studies have the id {quoted(study_id)}: give one of the uuids {named}"
@@ -332,6 +334,15 @@ def _studies(connector: BBrowserXConnector, group_id: str, species: str) -> list
         }
         for row in _listed(rows)
     ]
+
+
+def _seen(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row for a table that people look at: texts of a server are shown, and not obeyed by a terminal."""
+    return {shown(key): shown(value) if isinstance(value, str) else value for key, value in row.items()}
+
+
+def _names(row: Mapping[str, Any]) -> tuple[str, ...]:
+    return row["uuid"], row["study_id"], shown(row["study_id"])
 
 
 def _listed(rows: Any) -> list[Any]:

@@ -1,14 +1,19 @@
-"""Cluster: tokens for the workers of a Dask cluster, beside its tasks and never in them."""
+"""Cluster: tokens for the workers of a Dask cluster, beside its tasks and never in them; and taken back."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any
 
-from biocolab_accessor.connection import connect, current
+from biocolab_accessor.clients.mask import without_frames
+from biocolab_accessor.connection import current, drop_default, push_default
+from biocolab_accessor.connector import EConnector
 from biocolab_accessor.errors import ConfigurationError, InvalidArgument, MissingCredentials
 
-__all__ = ["share_credentials"]
+__all__ = ["share_credentials", "unshare_credentials"]
+
+_NAME = "biocolab-credentials"
 
 
 class _Credentials:
@@ -18,20 +23,35 @@ class _Credentials:
     (``distributed.security``) where others can listen.
     """
 
-    name = "biocolab-credentials"  # Dask puts what has the same name in the place of what was given before
+    name = _NAME  # Dask puts what has the same name in the place of what was given before
 
     def __init__(self, arguments: dict[str, Any]) -> None:
-        self._arguments = arguments
+        self._arguments = _Hidden(arguments)
+        self._connector: EConnector | None = None
 
     def __repr__(self) -> str:
         return "Credentials(****)"
 
     def setup(self, worker: Any) -> None:
         """Called by Dask on each worker."""
-        connect(**self._arguments)
+        self._connector = EConnector(**self._arguments)
+        push_default(self._connector)
 
     def teardown(self, worker: Any) -> None:
-        """Called by Dask when a worker ends."""
+        """Called by Dask when a worker ends, and when the credentials are taken back or replaced."""
+        if self._connector is not None:
+            drop_default(self._connector)
+            self._connector.close()
+
+
+class _Hidden(dict[str, Any]):
+    """Arguments that no traceback shows."""
+
+    def __repr__(self) -> str:
+        return "****"
+
+    def __rich_repr__(self) -> Iterator[str]:
+        yield "****"
 
 
 def share_credentials(client: Any) -> None:
@@ -40,6 +60,11 @@ def share_credentials(client: Any) -> None:
     Workers that have ``BIOCOLAB_BIOFLEX_TOKEN`` and the like in their own environment do not need this. A bundle of
     certificate authorities that was given as ``ssl`` has to be at the same path on every worker. Called again, after
     another ``connect`` or with a new token, it takes the place of what was shared before.
+
+    The scheduler keeps hosts and tokens in its memory, as plain text, and gives them to every worker that joins. So
+    whoever may connect to the scheduler can read them: any other client, task or worker of the cluster, and, without
+    TLS (``distributed.security.Security``), whoever listens on the network. On a cluster that you share, give tokens of
+    an account with few rights, and take them back with :func:`unshare_credentials`.
 
     Parameters
     ----------
@@ -51,7 +76,7 @@ def share_credentials(client: Any) -> None:
     ConfigurationError
         Dask's distributed scheduler is not installed.
     InvalidArgument
-        ``client`` is no client of it.
+        ``client`` is not a client of it.
     MissingCredentials
         This session has no credentials to share.
 
@@ -67,16 +92,62 @@ def share_credentials(client: Any) -> None:
     ...         bc.collection(["PBMC68k_reduced"]).to_anndata(genes=["LYZ"]).shape
     (700, 1)
     """
+    _expect_client(client)
+    from distributed import WorkerPlugin
+
+    kind = type("Credentials", (_Credentials, WorkerPlugin), {"__module__": __name__})
+    plugin = kind(_arguments())
     try:
-        from distributed import Client, WorkerPlugin
+        client.register_plugin(plugin)
+    except BaseException as error:
+        without_frames(error, "")  # their variables have the plugin as bytes
+        raise error
+
+
+def unshare_credentials(client: Any) -> None:
+    """Take back the hosts and tokens that :func:`share_credentials` gave to a cluster.
+
+    The scheduler forgets them, and each worker its connection. What a task, another client or a swap file copied
+    meanwhile is not taken back: make a new token on the server where that matters. Where nothing was shared, nothing
+    happens.
+
+    Parameters
+    ----------
+    client
+        A ``dask.distributed.Client``, of this session or another one.
+
+    Raises
+    ------
+    ConfigurationError
+        Dask's distributed scheduler is not installed.
+    InvalidArgument
+        ``client`` is not a client of it.
+
+    Examples
+    --------
+    >>> import biocolab_accessor as bc
+    >>> import dask
+    >>> from dask.distributed import Client
+    >>> from tempfile import TemporaryDirectory
+    >>> with bc.sandbox(), TemporaryDirectory() as folder, dask.config.set(temporary_directory=folder):
+    ...     with Client(n_workers=1, dashboard_address=None) as client:
+    ...         bc.share_credentials(client)
+    ...         bc.unshare_credentials(client)
+    """
+    _expect_client(client)
+    with suppress(ValueError):  # Dask's word for a name that it does not have
+        client.unregister_worker_plugin(_NAME)
+
+
+def _expect_client(client: Any) -> None:
+    try:
+        from distributed import Client
     except ImportError as error:
         msg = "a cluster needs Dask's distributed scheduler: pip install 'biocolab_accessor[dask]'"
         raise ConfigurationError(msg) from error
     if not isinstance(client, Client):
         msg = f"client is {type(client).__name__}: give the dask.distributed.Client of the cluster"
         raise InvalidArgument(msg)
-    plugin = type("Credentials", (_Credentials, WorkerPlugin), {"__module__": __name__})
-    client.register_plugin(plugin(_arguments()))
 
 
 def _arguments() -> dict[str, Any]:
@@ -87,7 +158,7 @@ def _arguments() -> dict[str, Any]:
         "private": connector.get_bbrowserx,
         "public": connector.get_talk2data,
     }
-    arguments: dict[str, Any] = {}
+    arguments = _Hidden()
     missing: list[MissingCredentials] = []
     for name, client_of in servers.items():
         try:

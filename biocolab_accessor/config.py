@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from biocolab_accessor.clients.address import without_user
 from biocolab_accessor.errors import ConfigurationError, InvalidArgument
 from biocolab_accessor.home import cache_folder, expanded
 from biocolab_accessor.naming import did_you_mean, listing, quoted
+from biocolab_accessor.secret import sealed
 
 __all__ = ["Settings", "settings"]
 
@@ -22,6 +24,10 @@ _PREFIX = "BIOCOLAB_"
 
 def _switch(value: object) -> object:
     return {True: "on", False: "off"}[value] if isinstance(value, bool) else value
+
+
+# A password in an address is never used, and so not kept either.
+_Host = Annotated[str, AfterValidator(without_user)]
 
 
 class Settings(BaseSettings):
@@ -42,15 +48,15 @@ class Settings(BaseSettings):
         env_prefix=_PREFIX, validate_assignment=True, extra="forbid", hide_input_in_errors=True
     )
 
-    private_host: str = ""
+    private_host: _Host = ""
     """Address of a BBrowserX private server, ``https://company/t2d_index_tool/``."""
     private_token: SecretStr = SecretStr("")
     """Token of the private server."""
-    public_host: str = ""
+    public_host: _Host = ""
     """Address of Talk2Data; empty means the public server."""
     public_token: SecretStr = SecretStr("")
     """Token of Talk2Data."""
-    bioflex_host: str = ""
+    bioflex_host: _Host = ""
     """Address of BioFlex; empty means the public server."""
     bioflex_token: SecretStr = SecretStr("")
     """Token of BioFlex."""
@@ -78,14 +84,20 @@ class Settings(BaseSettings):
     if not TYPE_CHECKING:  # a type checker would else take any name for a setting
 
         def __setattr__(self, name: str, value: Any) -> None:
+            value = sealed(value)  # it may be a token, also where the name is wrong
             _expect_known(name)
+            if problem := self._assigned(name, value):
+                msg = f"bc.settings.{name}{problem}"
+                raise InvalidArgument(msg)
+
+        def _assigned(self, name: str, value: Any) -> str:
+            """Set a value; says why it cannot be one, since an error from here would have it in its variables."""
             try:
-                super().__setattr__(name, value)
+                super().__setattr__(name, value.reveal())
             except ValidationError as error:
-                # The error itself would show what was given, which may be a token.
-                given = "" if name.endswith("_token") else f" is {quoted(value)}"
-                msg = f"bc.settings.{name}{given}: {error.errors(include_input=False)[0]['msg']}"
-                raise InvalidArgument(msg) from None
+                given = "" if name.endswith("_token") else f" is {quoted(value.reveal())}"
+                return f"{given}: {error.errors(include_input=False)[0]['msg']}"
+            return ""
 
     @contextmanager
     def override(self, **values: object) -> Iterator[Settings]:
@@ -116,6 +128,7 @@ class Settings(BaseSettings):
         >>> bc.settings.read_timeout == before
         True
         """
+        values = {name: sealed(value) for name, value in values.items()}
         for name in values:
             _expect_known(name)
         before = {name: getattr(self, name) for name in values}
@@ -126,6 +139,11 @@ class Settings(BaseSettings):
         finally:
             for name, value in before.items():
                 setattr(self, name, value)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Tokens never travel: another process has those of its own environment.
+        values = {name: getattr(self, name) for name in type(self).model_fields if not name.endswith("_token")}
+        return _with, (values,)
 
     def reset(self) -> None:
         """Read every setting from the environment again.
@@ -162,6 +180,14 @@ def _from_environment() -> Settings:
         wrong = [f"${_PREFIX}{str(one['loc'][0]).upper()}: {one['msg']}" for one in error.errors(include_input=False)]
         msg = f"the environment holds settings that cannot be used: {'; '.join(wrong)}"
         raise ConfigurationError(msg) from None
+
+
+def _with(values: dict[str, Any]) -> Settings:
+    """Settings of another process, with the tokens of this one's environment."""
+    made = _from_environment()
+    for name, value in values.items():
+        setattr(made, name, value)
+    return made
 
 
 settings = _from_environment()

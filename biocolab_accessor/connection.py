@@ -6,6 +6,8 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from biocolab_accessor.secret import sealed
+
 if TYPE_CHECKING:
     from biocolab_accessor.connector import EConnector
 
@@ -66,8 +68,12 @@ def connect(
     ...     bc.groups()["name"].tolist()
     ['All members', 'Personal workspace']
     """
+    bioflex_token, public_token, private_token = sealed(bioflex_token), sealed(public_token), sealed(private_token)
+    from biocolab_accessor.clients.address import without_user
     from biocolab_accessor.connector import EConnector
 
+    private_host, public_host = without_user(private_host), without_user(public_host)
+    bioflex_host = without_user(bioflex_host)
     global _by_connect
     connector = EConnector(
         bioflex_token,
@@ -107,9 +113,12 @@ def push_default(connector: EConnector) -> None:
 
 def drop_default(connector: EConnector) -> None:
     """Take a connector back; the one before it is the default again."""
+    global _by_connect
     with _lock:
         if connector in _stack:
             _stack.remove(connector)
+        if _by_connect is connector:
+            _by_connect = None
 
 
 def how_to_return(source: str, host: str) -> str:

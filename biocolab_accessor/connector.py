@@ -8,7 +8,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 
-from biocolab_accessor.clients.address import normalise_host
+from biocolab_accessor.clients.address import normalise_host, without_user
 from biocolab_accessor.clients.bbrowserx import TALK2DATA_HOST, BBrowserXConnector
 from biocolab_accessor.clients.bioflex import BIOFLEX_HOST, BioFlexConnection
 from biocolab_accessor.credentials import Credentials, KeyFile, RedactedDict, Service, resolve
@@ -16,7 +16,7 @@ from biocolab_accessor.errors import ConfigurationError, InvalidArgument, Missin
 from biocolab_accessor.markup import facts_table
 from biocolab_accessor.naming import quoted
 from biocolab_accessor.notice import notice
-from biocolab_accessor.secret import Secret
+from biocolab_accessor.secret import Secret, sealed
 from biocolab_accessor.studio import STUDIO_HOST, studio_settings
 
 if TYPE_CHECKING:
@@ -117,6 +117,10 @@ class EConnector:
         host: str = "",
         token: str = "",
     ) -> None:
+        bioflex_token, public_token, private_token = sealed(bioflex_token), sealed(public_token), sealed(private_token)
+        studio_token, token = sealed(studio_token), sealed(token)
+        private_host, public_host, bioflex_host = map(without_user, (private_host, public_host, bioflex_host))
+        studio_host, host = without_user(studio_host), without_user(host)
         if host or token:
             notice(
                 "host and token are the spelling of biocolabsdk 1.0.1: write private_host and private_token",
@@ -172,8 +176,9 @@ class EConnector:
         {}
         """
         if self._use_token_from_api:
-            token = self._studio_token.reveal() if self._studio_token else ""
-            return studio_settings(self._studio_host, token, self._studio_email, self._studio_token_idx)
+            return studio_settings(
+                self._studio_host, self._studio_token or "", self._studio_email, self._studio_token_idx
+            )
         return KeyFile().read()
 
     def get_bbrowserx(
@@ -200,6 +205,7 @@ class EConnector:
         >>> connector.get_bbrowserx()
         BBrowserXConnector(host='https://company.example/t2d_index_tool/')
         """
+        private_token, private_host = sealed(private_token), without_user(private_host)
         return self._client(BBrowserXConnector, self._resolve(_PRIVATE, private_host, private_token), ssl)
 
     def get_talk2data(self, public_token: str = "") -> BBrowserXConnector:
@@ -216,6 +222,7 @@ class EConnector:
         >>> bc.EConnector(public_token="70d2acfd").get_talk2data()
         BBrowserXConnector(host='https://talk2data.bioturing.com/t2d_index_tool/')
         """
+        public_token = sealed(public_token)
         return self._client(BBrowserXConnector, self._resolve(_PUBLIC, "", public_token), None)
 
     def get_bioflex(self, bioflex_token: str = "", *, public_token: str = "") -> BioFlexConnection:
@@ -234,6 +241,7 @@ class EConnector:
         >>> bc.EConnector(bioflex_token="70d2acfd").get_bioflex()
         BioFlexConnection(host='https://api.bioturing.com/')
         """
+        bioflex_token, public_token = sealed(bioflex_token), sealed(public_token)
         if public_token:
             _warn_of_old_name("public_token", "bioflex_token")
         return self._client(BioFlexConnection, self._bioflex(bioflex_token or public_token), None)
@@ -288,6 +296,7 @@ class EConnector:
         >>> connector.get_lensbulk("https://company.example/lens_bulk/")
         LensBulkConnector(host='https://company.example/lens_bulk/')
         """
+        private_token, private_host = sealed(private_token), without_user(private_host)
         return cast("LensBulkConnector", self._lens("lens_bulk", "LensBulkConnector", private_host, private_token, ssl))
 
     def get_lenssc(
@@ -310,6 +319,7 @@ class EConnector:
         >>> connector.get_lenssc("https://company.example/lens_sc/")
         LensSCConnector(host='https://company.example/lens_sc/')
         """
+        private_token, private_host = sealed(private_token), without_user(private_host)
         return cast("LensSCConnector", self._lens("lens_sc", "LensSCConnector", private_host, private_token, ssl))
 
     def submit_h5ad(
@@ -397,12 +407,12 @@ class EConnector:
         for client in self._clients.values():
             client.http.close()
 
-    def _bioflex(self, token: str) -> Credentials:
+    def _bioflex(self, token: Any) -> Credentials:
         try:
             return self._resolve(_BIOFLEX, "", token)
         except MissingCredentials:
             own = self._tokens["public_token"]
-            old = own.reveal() if own else self.get_settings().get("bio_bbx_public_key", "")
+            old = own or sealed(self.get_settings().get("bio_bbx_public_key", ""))
             if not old:
                 raise
             old_name, name = (
@@ -411,11 +421,11 @@ class EConnector:
             _warn_of_old_name(old_name, name)
             return self._resolve(_BIOFLEX, "", old, place=old_name)
 
-    def _resolve(self, service: Service, host: str, token: str, place: str = "argument") -> Credentials:
+    def _resolve(self, service: Service, host: str, token: Any, place: str = "argument") -> Credentials:
         own = self._tokens[service.token_setting]
         arguments = [
             (place, host, token),
-            ("EConnector's", self._hosts[service.host_setting], own.reveal() if own else ""),
+            ("EConnector's", self._hosts[service.host_setting], own or ""),
         ]
         stored_name = f"BioStudio at {self._studio_host}" if self._use_token_from_api else str(KeyFile())
         return resolve(service, arguments, self.get_settings, stored_name)
@@ -427,7 +437,7 @@ class EConnector:
             self._clients[key] = kind(host=found.host, token=found.token, ssl=ssl)
         return cast("_Client", self._clients[key])
 
-    def _lens(self, server: str, name: str, host: str, token: str, ssl: bool | str | Path | None) -> Any:
+    def _lens(self, server: str, name: str, host: str, token: Any, ssl: bool | str | Path | None) -> Any:
         try:
             kind = getattr(import_module(f"biocolab_accessor.clients.{server}"), name)
         except ModuleNotFoundError as error:

@@ -10,17 +10,17 @@ from __future__ import annotations
 import json
 import os
 import stat
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from biocolab_accessor.clients.address import normalise_host
+from biocolab_accessor.clients.address import normalise_host, without_user
 from biocolab_accessor.config import settings
 from biocolab_accessor.errors import InvalidSettingsFile, MissingCredentials
 from biocolab_accessor.home import expanded, home_folder
 from biocolab_accessor.notice import notice
-from biocolab_accessor.secret import Secret
+from biocolab_accessor.secret import Secret, sealed
 
 __all__ = ["Credentials", "KeyFile", "RedactedDict", "Service", "resolve"]
 
@@ -34,6 +34,9 @@ class RedactedDict(dict[str, Any]):
         return "{" + ", ".join(f"{key!r}: '****'" for key in self) + "}"
 
     __str__ = __repr__
+
+    def __rich_repr__(self) -> Iterator[tuple[str, str]]:
+        yield from ((key, "****") for key in self)
 
     def __reduce__(self) -> NoReturn:
         msg = "settings that hold tokens are never pickled"
@@ -72,34 +75,40 @@ class KeyFile:
         """
         if not self._is_known:  # a folder named "~" in the working folder is not the user's
             return RedactedDict()
-        try:
-            text = self.path.read_text(encoding="utf-8-sig")
-        except FileNotFoundError:
-            return RedactedDict()
-        except (OSError, UnicodeDecodeError) as error:
-            msg = f"{self.path} cannot be read: {error}"
-            raise InvalidSettingsFile(msg) from error
         self._check_access()
-        try:
-            content = json.loads(text)
-        except ValueError as error:
-            # The decoder's own error holds the whole text, and with it the tokens.
-            msg = f"{self.path} is not valid JSON (line {getattr(error, 'lineno', '?')}): write it again or remove it"
-            raise InvalidSettingsFile(msg) from None
-        if not isinstance(content, dict):
-            msg = f"{self.path} holds a JSON {type(content).__name__}, not an object of settings"
-            raise InvalidSettingsFile(msg)
-        return RedactedDict(content)
+        content, problem = _content(self.path)
+        if problem:
+            raise InvalidSettingsFile(problem)
+        return content
 
     def _check_access(self) -> None:
         if not hasattr(os, "getuid"):
             return
-        info = self.path.stat()
+        try:
+            info = self.path.stat()
+        except OSError:  # it is not there, or reading it says why not
+            return
         if info.st_uid not in (os.getuid(), 0):
             msg = f"{self.path} belongs to another user (uid {info.st_uid}): its hosts and tokens are not used"
             raise InvalidSettingsFile(msg)
         if stat.S_IMODE(info.st_mode) & 0o077:
             notice(f"{self.path} can be read or written by other users: run chmod 600 {self.path}")
+
+
+def _content(path: Path) -> tuple[RedactedDict, str]:
+    """What a key file holds, or why it cannot be used: an error from here would have the tokens in its variables."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
+    except FileNotFoundError:
+        return RedactedDict(), ""
+    except (OSError, UnicodeDecodeError) as error:
+        return RedactedDict(), f"{path} cannot be read: {error}"
+    except (ValueError, RecursionError) as error:
+        line = getattr(error, "lineno", "?")
+        return RedactedDict(), f"{path} is not valid JSON (line {line}): write it again or remove it"
+    if not isinstance(content, dict):
+        return RedactedDict(), f"{path} holds a JSON {type(content).__name__}, not an object of settings"
+    return RedactedDict(content), ""
 
 
 @dataclass(frozen=True)
@@ -150,14 +159,14 @@ class Credentials:
 
 @dataclass(frozen=True)
 class _Found:
-    value: str
+    value: Any
     place: str
     source: str
 
 
 def resolve(
     service: Service,
-    arguments: Iterable[tuple[str, str, str]],
+    arguments: Iterable[tuple[str, str, Any]],
     stored: Callable[[], Mapping[str, Any]],
     stored_name: str,
 ) -> Credentials:
@@ -168,7 +177,8 @@ def resolve(
     service
         What is looked for.
     arguments
-        ``(place, host, token)`` of each set of arguments, the nearest first; empty texts mean not given.
+        ``(place, host, token)`` of each set of arguments, the nearest first; empty texts mean not given. Tokens are
+        secrets, or sealed.
     stored
         Reads the key file or BioStudio's settings; called only where something is missing.
     stored_name
@@ -189,25 +199,29 @@ def resolve(
     hosts.append(_Found(getattr(settings, service.host_setting), _setting(service.host_setting), "bc.settings"))
     tokens.append(
         _Found(
-            getattr(settings, service.token_setting).get_secret_value(), _setting(service.token_setting), "bc.settings"
+            sealed(getattr(settings, service.token_setting).get_secret_value()),
+            _setting(service.token_setting),
+            "bc.settings",
         )
     )
     host, token = _first(hosts), _first(tokens)
     if (host is None and not service.default_host) or token is None:
         content = stored()
-        hosts.append(_stored(content, (service.host_key,), stored_name))
-        tokens.append(_stored(content, service.token_keys, stored_name))
+        hosts.append(_stored(content, (service.host_key,), stored_name, without_user))
+        tokens.append(_stored(content, service.token_keys, stored_name, sealed))
         host, token = _first(hosts), _first(tokens)
     if host is None and service.default_host:
         host = _Found(service.default_host, "the public server", token.source if token else "default")
     if host is None or token is None:
         _refuse(service, hosts, tokens, need_host=host is None, need_token=token is None)
+    address = normalise_host(host.value, host.place)  # first, so that no password is shown below
     if host.source != token.source:
         notice(
-            f"{service.title}: the token from {token.place} is sent to the host from {host.place} ({host.value}). "
+            f"{service.title}: the token from {token.place} is sent to the host from {host.place} ({address}). "
             "Give both in one place to be sure that they belong together."
         )
-    return Credentials(normalise_host(host.value, host.place), Secret(token.value, token.place), host.place)
+    secret = Secret(token.value.reveal() if isinstance(token.value, Secret) else token.value, token.place)
+    return Credentials(address, secret, host.place)
 
 
 def _setting(name: str) -> str:
@@ -218,16 +232,15 @@ def _first(places: list[_Found]) -> _Found | None:
     return next((found for found in places if found.value), None)
 
 
-def _stored(content: Mapping[str, Any], keys: tuple[str, ...], name: str) -> _Found:
+def _stored(content: Mapping[str, Any], keys: tuple[str, ...], name: str, wrap: Callable[[Any], Any]) -> _Found:
     keys = tuple(key for key in keys if key)
     place = f"{name} ({' or '.join(keys)})" if keys else name
     for key in keys:
-        value = content.get(key)
-        if value is not None and not isinstance(value, str):
-            msg = f"{key} in {name} is a {type(value).__name__}, not text"
+        if not isinstance(content.get(key), str | None):
+            msg = f"{key} in {name} is a {type(content[key]).__name__}, not text"
             raise InvalidSettingsFile(msg)
-        if value and value.strip():
-            return _Found(value, f"{name} ({key})", name)
+        if (content.get(key) or "").strip():
+            return _Found(wrap(content[key]), f"{name} ({key})", name)
     return _Found("", place, name)
 
 

@@ -43,6 +43,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from biocolab_accessor.naming import shown
+
 if TYPE_CHECKING:
     from typing import Any
 
@@ -51,6 +53,10 @@ if TYPE_CHECKING:
 
 class BiocolabError(Exception):
     """Base of every error of this package."""
+
+    def __str__(self) -> str:
+        # The words may be a server's: no terminal obeys them.
+        return shown(super().__str__(), lines=True)
 
     def __reduce__(self) -> tuple[type[BiocolabError], tuple[Any, ...], dict[str, Any]]:
         # Dask takes errors without one of their own apart, and cannot make those again that are also a builtin.

@@ -8,7 +8,13 @@ from collections.abc import Iterable
 
 import numpy as np
 
-__all__ = ["about_megabytes", "counted", "did_you_mean", "listing", "natural_key", "quoted"]
+__all__ = ["about_megabytes", "counted", "did_you_mean", "listing", "natural_key", "quoted", "shown"]
+
+# What a terminal obeys or a reader does not see: controls, marks of direction, signs of no width, and half characters.
+_UNSEEN = re.compile(
+    "[\0-\x1f\x7f-\x9f\xad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff"
+    "\U000e0000-\U000e007f]"
+)
 
 
 def about_megabytes(n_bytes: int) -> str:
@@ -93,6 +99,29 @@ def quoted(value: object, *, escape: bool = False) -> str:
     """
     plain = _plain(value)
     return ascii(plain) if escape else repr(plain)
+
+
+def shown(text: object, *, lines: bool = False) -> str:
+    r"""A text that came from elsewhere, safe to show: what would not be seen, or be obeyed, is written as escapes.
+
+    Parameters
+    ----------
+    text
+        Anything; its text is taken.
+    lines
+        Whether it may be of several lines, with tabs in them.
+
+    Examples
+    --------
+    >>> print(shown("a\x1b[2Jb\u202ec"), shown("two\nlines"))
+    a\x1b[2Jb\u202ec two\nlines
+    >>> shown("two\nlines", lines=True) == "two\nlines"
+    True
+    """
+    text = str(text)
+    if text.isprintable():
+        return text
+    return _UNSEEN.sub(lambda found: found[0] if lines and found[0] in "\n\t" else ascii(found[0])[1:-1], text)
 
 
 def _plain(value: object) -> object:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import inspect
 import warnings
 
+from biocolab_accessor.naming import shown
+
 __all__ = ["notice"]
 
 _PACKAGE = __name__.partition(".")[0]
@@ -28,4 +30,4 @@ def notice(message: str, category: type[Warning] = UserWarning) -> None:
         if str(frame.f_globals.get("__name__", "")).partition(".")[0] == _PACKAGE:
             outermost = depth
         frame = frame.f_back
-    warnings.warn(message, category, stacklevel=outermost + 1)
+    warnings.warn(shown(message, lines=True), category, stacklevel=outermost + 1)

@@ -7,6 +7,8 @@ import warnings
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from biocolab_accessor.naming import shown
+
 if TYPE_CHECKING:
     from tqdm import tqdm
 
@@ -52,6 +54,7 @@ def _bar(**options: Any) -> tqdm[Any]:
 
     # disable=None switches the bar off where the output is no terminal; notebooks are recognised by tqdm.auto.
     disable = {"auto": None, "on": False, "off": True}[settings.progress]
+    options["desc"] = shown(options["desc"])
     bar: tqdm[Any] = kind(disable=disable, delay=_SECONDS_UNSEEN, **options)
     return bar
 

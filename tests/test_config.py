@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 
 import pytest
@@ -98,3 +99,18 @@ def test_each_test_begins_with_what_reset_gives() -> None:
     given = bc.settings.model_dump()
     bc.settings.reset()
     assert given == {**bc.settings.model_dump(), "progress": "off"}
+
+
+def test_a_pickle_of_the_settings_holds_no_token_and_no_password(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BIOCOLAB_BIOFLEX_TOKEN", "of-this-process")
+    host = "https://me:password-7021042@company.example/"
+    with bc.settings.override(private_token="token-7021042", public_token="token-7021042", private_host=host):
+        bc.settings.read_timeout = 7
+        pickled = pickle.dumps(bc.settings)
+        shown = repr(bc.settings) + bc.settings.model_dump_json()
+    assert b"7021042" not in pickled
+    assert "7021042" not in shown
+    found = pickle.loads(pickled)
+    assert found.read_timeout == 7
+    assert found.private_token.get_secret_value() == ""
+    assert found.bioflex_token.get_secret_value() == "of-this-process"

@@ -11,7 +11,7 @@ import biocolab_accessor as bc
 from biocolab_accessor.clients.bbrowserx import TALK2DATA_HOST
 from biocolab_accessor.connector import EConnector
 from biocolab_accessor.credentials import KeyFile, RedactedDict
-from biocolab_accessor.errors import InvalidSettingsFile, InvalidToken, MissingCredentials
+from biocolab_accessor.errors import InvalidHost, InvalidSettingsFile, InvalidToken, MissingCredentials
 
 
 @pytest.fixture
@@ -90,6 +90,20 @@ class TestOrder:
     def test_white_space_around_a_token_is_removed(self, key_file: Path) -> None:
         write(key_file, {**ALL, "bio_bbx_private_key": " file-private\n"})
         assert private(EConnector())[1] == "file-private"
+
+
+@pytest.mark.parametrize("place", ["file", "settings"])
+def test_a_host_with_a_password_is_refused_and_not_shown(
+    key_file: Path, place: str, recwarn: pytest.WarningsRecorder
+) -> None:
+    host = "https://evil.example\\me:hunter2@company.example/"
+    if place == "file":
+        write(key_file, {**ALL, "bio_bbx_private_domain": host})
+    else:
+        bc.settings.private_host = host
+    with pytest.raises(InvalidHost) as caught:
+        EConnector(private_token="own").get_bbrowserx()
+    assert "hunter2" not in str(caught.value) + "".join(str(warning.message) for warning in recwarn)
 
 
 class TestMissing:

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from biocolab_accessor.naming import counted, did_you_mean, listing, natural_key, quoted
+from biocolab_accessor.naming import counted, did_you_mean, listing, natural_key, quoted, shown
 
 
 def test_case_comes_before_spelling() -> None:
@@ -80,3 +80,26 @@ def test_no_message_of_a_check_shows_a_type_of_numpy() -> None:
         assert len(report) > 6
         shown = f"{report!r}{report.to_frame().to_string()}"
         assert not re.search(r"np\.\w+\(", shown), re.findall(r".*np\.\w+\(.*", shown)
+
+
+@pytest.mark.parametrize(
+    ("text", "seen"),
+    [
+        ("T cells", "T cells"),
+        ("Größe 单细胞 🧬", "Größe 单细胞 🧬"),
+        ("a\x1b[31mred\x07", "a\\x1b[31mred\\x07"),
+        ("\x9b2J", "\\x9b2J"),
+        ("a\r\nb\tc", "a\\r\\nb\\tc"),
+        ("gpj\u202etxt", "gpj\\u202etxt"),
+        ("pass\u200bword\ufeff", "pass\\u200bword\\ufeff"),
+        ("\u2028\u2066\xad\U000e0041", "\\u2028\\u2066\\xad\\U000e0041"),
+        ("half \ud800", "half \\ud800"),
+        (None, "None"),
+    ],
+)
+def test_what_a_terminal_obeys_or_a_reader_does_not_see_is_shown_as_escapes(text: object, seen: str) -> None:
+    assert shown(text) == seen
+
+
+def test_lines_of_a_message_stay_lines() -> None:
+    assert shown("one\n\ttwo\r\x1b", lines=True) == "one\n\ttwo\\r\\x1b"

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from biocolab_accessor.connector import EConnector
-from biocolab_accessor.errors import InvalidResponse, InvalidSettingsFile, MissingCredentials
+from biocolab_accessor.errors import InvalidHost, InvalidResponse, InvalidSettingsFile, MissingCredentials
 
 from .clients.conftest import Scripted, answer, scripted  # noqa: F401
 
@@ -33,6 +33,13 @@ def test_settings_come_from_the_server(scripted: Scripted) -> None:  # noqa: F81
     request = scripted.requests[0]
     assert request["path"] == "/pyapi/private/get_setting"
     assert (request["headers"]["X-User-Token"], request["headers"]["X-Email-Id"]) == ("t", "me@x")
+
+
+def test_a_host_of_the_settings_is_read_as_strictly_as_one_that_is_given(scripted: Scripted) -> None:  # noqa: F811
+    settings = {**SETTINGS, "bio_bbx_private_domain": "https://evil.example\\@company.example/"}
+    scripted.answers(answer(content={"status": 0, "message": settings}))
+    with pytest.raises(InvalidHost, match="user name or password"):
+        connector(scripted, studio_token="t", studio_email="me@x").get_bbrowserx()
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from biocolab_accessor.naming import shown
+
 __all__ = ["err", "out", "print_json", "print_lines", "print_table", "say"]
 
 out = Console(highlight=False)
@@ -51,14 +53,14 @@ def print_table(rows: Sequence[Row], *, title: str = "", numbers: Sequence[str] 
         for line in (list(rows[0]), *(list(row.values()) for row in rows)):
             typer.echo("\t".join(_one_line(value) for value in line))  # rich makes spaces of tabs
         return
-    table = Table(title=title or None, title_justify="left", header_style="bold", title_style="bold")
+    table = Table(title=shown(title) or None, title_justify="left", header_style="bold", title_style="bold")
     for name in rows[0]:
         # Folded and not cut: an id that lost its end is of no use. In two lines it cannot be copied, so that it is in
         # one where the other columns have as much room.
         one_line = name in _IN_ONE_LINE and 2 * max(len(str(row[name])) for row in rows) <= out.width
-        table.add_column(str(name), overflow="fold", justify="right" if name in numbers else "left", no_wrap=one_line)
+        table.add_column(shown(name), overflow="fold", justify="right" if name in numbers else "left", no_wrap=one_line)
     for row in rows:
-        table.add_row(*(value if isinstance(value, Text) else Text(str(value)) for value in row.values()))
+        table.add_row(*(value if isinstance(value, Text) else Text(shown(value)) for value in row.values()))
     out.print(table)
 
 
@@ -69,18 +71,18 @@ def print_lines(row: Row) -> None:
         if value in (None, ""):
             continue
         if out.is_terminal:
-            out.print(Text(name.ljust(width), "bold") + f"  {value}", soft_wrap=True)
+            out.print(Text(name.ljust(width), "bold") + f"  {shown(value)}", soft_wrap=True)
         else:
             typer.echo(f"{name}\t{_one_line(value)}")
 
 
 def say(kind: str, style: str, message: object) -> None:
     """A message on stderr; wrapped between words where somebody reads it, one line where a log does."""
-    err.print(Text(kind, style) + Text(f": {message}"), soft_wrap=not err.is_terminal)
+    err.print(Text(kind, style) + Text(f": {shown(message, lines=True)}"), soft_wrap=not err.is_terminal)
 
 
 def _one_line(value: Any) -> str:
-    return " ".join(str(value).split())
+    return shown(" ".join(str(value).split()))
 
 
 def _plain(value: Any) -> Any:

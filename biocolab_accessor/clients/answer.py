@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from http import HTTPStatus
 from typing import Any
 
 from biocolab_accessor.clients.retry import Retriable
-from biocolab_accessor.errors import InvalidResponse, NotFound, ServerError, TransportError, Unauthorized
+from biocolab_accessor.errors import BiocolabError, InvalidResponse, NotFound, ServerError, TransportError, Unauthorized
 from biocolab_accessor.storage.budget import expect_room
 
 __all__ = [
     "Envelope",
+    "announced_length",
     "decode_json",
+    "decode_unquoted",
     "expect_exact_length",
     "expect_no_message",
     "expect_no_page",
@@ -24,15 +28,23 @@ __all__ = [
 ]
 
 _LONGEST_DETAIL = 1000
+_MOST_DIGITS = 18
 _ROUTE = re.compile(r"/v1/[a-z_/]+$")
 _SOMETHING = re.compile(rb"\S")
 _WIDE = re.compile(rb"[\xf0-\xf4]")
 _NO_TEXT = re.compile(rb"\\u(?:[dD][89a-fA-F]|0000)")
 
 # Bytes that a JSON value takes in memory, by the character that stands for it; a hostile one is 30 times its text.
-_COSTS = ((b"{", 240), (b"[", 96), (b",", 80))
+_COSTS = ((b"{", 240), (b"[", 96), (b",", 80), (b":", 64))
+# What one thing of a server is told from others by.
+_NAMED = ("database", "embedding", "file", "folder", "group", "study_hash", "study", "task")
+_IDS = frozenset(("id", "uuid", *(f"{name}_id" for name in _NAMED)))
 _SMALL = 1024 * 1024
 _LESS = "ask for fewer genes or fields"
+
+
+class _Senseless(ValueError):
+    """JSON that can be read, and cannot be meant."""
 
 
 class Envelope(dict[str, Any]):
@@ -89,7 +101,10 @@ def decode_json(url: str, content: bytearray, content_type: str) -> Any:
     try:
         text = content.decode("utf-8-sig")
         content.clear()
-        answer = json.loads(text)
+        answer = json.loads(text, object_pairs_hook=_expect_sense)
+    except _Senseless as error:
+        msg = f"{url}: {error}"
+        raise InvalidResponse(msg) from None
     except (ValueError, RecursionError) as error:
         begins = start[:80].decode("utf-8", "replace")
         if "html" in content_type.lower():
@@ -99,6 +114,36 @@ def decode_json(url: str, content: bytearray, content_type: str) -> Any:
     if no_text:
         _expect_text(url, answer)
     return answer
+
+
+def _expect_sense(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON; refuses one that has a key twice, since readers differ in which they take, or an id of NaN."""
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        seen: set[str] = set()
+        twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
+        msg = f"an object of the answer has the key {twice[:80]!r} twice"
+        raise _Senseless(msg)
+    for key in _IDS & made.keys():
+        if isinstance(made[key], float) and not math.isfinite(made[key]):
+            msg = f"an {key} of the answer is {made[key]}, not text or a whole number"
+            raise _Senseless(msg)
+    return made
+
+
+def decode_unquoted(url: str, content: bytearray, content_type: str) -> Any:
+    """As :func:`decode_json`, for an answer with tokens in it: an error neither quotes it nor has it in its variables.
+
+    Raises
+    ------
+    Retriable
+        It is not JSON.
+    """
+    with suppress(Retriable, BiocolabError):
+        return decode_json(url, content, content_type)
+    content.clear()
+    msg = f"{url}: the answer is not JSON; it is not quoted here, since it may hold tokens"
+    raise Retriable(InvalidResponse(msg))
 
 
 def expect_no_page(url: str, start: bytes) -> None:
@@ -233,6 +278,23 @@ def unwrap(url: str, answer: Any) -> dict[str, Any]:
         kind = {401: Unauthorized, 403: Unauthorized, 404: NotFound}.get(number or 0, ServerError)
         raise kind(msg, status=number, detail=detail)
     return Envelope(url, {**answer, "status": 200})
+
+
+def announced_length(url: str, headers: Mapping[str, str]) -> int | None:
+    """The ``Content-Length`` of an answer; None where it says none that is a number.
+
+    Raises
+    ------
+    InvalidResponse
+        It has so many digits that nothing can be that long.
+    """
+    announced = headers.get("Content-Length", "").strip()
+    if not announced.isdecimal():
+        return None
+    if len(announced) > _MOST_DIGITS:
+        msg = f"{url}: the answer announces its length with {len(announced):,} digits"
+        raise InvalidResponse(msg)
+    return int(announced)
 
 
 def expect_exact_length(url: str, taken: int, announced: int | None) -> None:

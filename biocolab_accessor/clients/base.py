@@ -12,7 +12,6 @@ from collections.abc import Callable, Mapping, Sequence
 from numbers import Integral
 from pathlib import Path, PurePosixPath
 from typing import Any, cast
-from urllib.parse import urljoin
 
 import numpy as np
 import pandas as pd
@@ -20,7 +19,7 @@ from bioturing_connector.connector import Connector as _Official
 from numpy.typing import NDArray
 from scipy import sparse
 
-from biocolab_accessor.clients.address import normalise_host
+from biocolab_accessor.clients.address import file_url, normalise_host, without_user
 from biocolab_accessor.clients.answer import unwrap
 from biocolab_accessor.clients.arguments import expect_distinct, name_list, plain
 from biocolab_accessor.clients.http import HttpClient
@@ -30,10 +29,10 @@ from biocolab_accessor.clients.payload import csc_from_base64, decode_array, str
 from biocolab_accessor.clients.save import save
 from biocolab_accessor.clients.tasks import follow_task, started_task
 from biocolab_accessor.errors import InvalidArgument, InvalidFile, InvalidResponse
-from biocolab_accessor.naming import listing, quoted
+from biocolab_accessor.naming import listing, quoted, shown
 from biocolab_accessor.platforms import safe_file_name
 from biocolab_accessor.progress import progress_bar
-from biocolab_accessor.secret import Secret
+from biocolab_accessor.secret import Secret, sealed
 from biocolab_accessor.storage.place import place_of
 
 __all__ = ["Connector"]
@@ -82,6 +81,7 @@ class Connector(_Official):
     """
 
     def __init__(self, host: str, token: str | Secret, ssl: bool | str | Path = True) -> None:
+        token, host = sealed(token), without_user(host)
         secret = token if isinstance(token, Secret) else Secret(token, "argument token")
         self.host = normalise_host(host)
         super().__init__(self.host, secret, ssl)
@@ -344,7 +344,7 @@ class Connector(_Official):
         TaskFailed
             The task ended in an error.
         """
-        follow_task(self, task_id, print)  # the SDK's README shows these lines on stdout
+        follow_task(self, task_id, _print)  # the SDK's README shows these lines on stdout
         info = self.commit_task(group_id, task_id)
         print("Study submitted successfully!")  # noqa: T201 - as above
         return {"status": True, "study_info": info}
@@ -357,13 +357,13 @@ class Connector(_Official):
         TaskFailed
             The task ended in an error.
         """
-        follow_task(self, task_id, print)  # as the official connector
+        follow_task(self, task_id, _print)  # as the official connector
         answer = self.post_request("api/v1/get_export_result", {"group_id": group_id, "task_id": task_id})
         data = answer.get("data")
         if not isinstance(data, dict) or not all(isinstance(data.get(key), str) for key in ("file_path", "file_name")):
             msg = f"{self.host}: the server did not say where the file of task {task_id} is"
             raise InvalidResponse(msg)
-        url = urljoin(self.host, data["file_path"].lstrip("/"))
+        url = file_url(self.host, data["file_path"].lstrip("/"))
         return {"status": True, "data": {"url": url, "file_name": data["file_name"]}}
 
     # bioturing_connector has it from 1.9 on.
@@ -429,6 +429,10 @@ class Connector(_Official):
     ) -> dict[str, Any]:
         """Post to a route below the host, ``api/v1/…``, and give the checked envelope."""
         return cast("dict[str, Any]", super().post_request(api_route.lstrip("/"), dict(data or {}), check_error))
+
+
+def _print(line: str) -> None:
+    print(shown(line, lines=True))  # noqa: T201 - as the official connector
 
 
 def _size(path: Path) -> int:

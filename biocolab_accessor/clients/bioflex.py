@@ -17,7 +17,7 @@ from bioflex.constants import CATEGORY, EXPORT_H5AD, METADATA_TYPES, NUMBER
 from numpy.typing import NDArray
 from scipy import sparse
 
-from biocolab_accessor.clients.address import normalise_host, route_url
+from biocolab_accessor.clients.address import normalise_host, route_url, without_user
 from biocolab_accessor.clients.arguments import name_list
 from biocolab_accessor.clients.buffer import Buffer
 from biocolab_accessor.clients.http import HttpClient
@@ -27,7 +27,7 @@ from biocolab_accessor.clients.payload import csc_from_base64, csc_from_hdf5, de
 from biocolab_accessor.errors import InvalidArgument, InvalidResponse, NotFound, ServerError, UnknownGene, UnknownStudy
 from biocolab_accessor.naming import quoted
 from biocolab_accessor.progress import progress_bar
-from biocolab_accessor.secret import Secret
+from biocolab_accessor.secret import Secret, sealed
 from biocolab_accessor.storage.budget import expect_room
 from biocolab_accessor.storage.transpose import PEAK
 
@@ -64,6 +64,7 @@ class BioFlexConnection(connection.Connection):
     """
 
     def __init__(self, token: str | Secret, host: str = BIOFLEX_HOST, *, ssl: bool | str | Path = True) -> None:
+        token, host = sealed(token), without_user(host)
         secret = token if isinstance(token, Secret) else Secret(token, "argument token")
         super().__init__(secret)
         self.http = HttpClient(normalise_host(host), secret, header="btr-api-token", ssl=ssl)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from biocolab_accessor.clients.address import without_user
+
 __all__ = ["innermost"]
 
 
 def innermost(error: BaseException) -> str:
-    """The line that helps: requests and urllib3 wrap it up to four times."""
+    """The line that helps, without a proxy's password: requests and urllib3 wrap it up to four times."""
     seen: set[int] = set()
     while id(error) not in seen:
         seen.add(id(error))
@@ -14,4 +16,4 @@ def innermost(error: BaseException) -> str:
         if not isinstance(inner, BaseException):
             break
         error = inner
-    return str(error) or type(error).__name__
+    return without_user(str(error), in_text=True) or type(error).__name__

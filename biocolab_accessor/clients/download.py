@@ -6,7 +6,13 @@ import re
 from collections import deque
 from collections.abc import Callable, Mapping
 
-from biocolab_accessor.clients.answer import expect_exact_length, expect_no_message, expect_no_page, expect_whole_file
+from biocolab_accessor.clients.answer import (
+    announced_length,
+    expect_exact_length,
+    expect_no_message,
+    expect_no_page,
+    expect_whole_file,
+)
 from biocolab_accessor.clients.retry import Retriable
 from biocolab_accessor.errors import TransportError
 
@@ -16,7 +22,7 @@ OpenTarget = Callable[[int | None], Callable[[memoryview], object]]
 """Called with the announced length whenever the answer begins from its first byte; gives what takes the pieces."""
 
 _HEAD = 4096
-_CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
+_CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18})")
 
 
 class Download:
@@ -95,10 +101,10 @@ class Download:
             self.resumed_at = self._kept
             return
         self.forget()
-        announced = headers.get("Content-Length", "")
+        announced = announced_length(self._url, headers)
         # Encoded, the announced length is not that of what is written, and a part of it means nothing.
         plain = headers.get("Content-Encoding", "identity").strip().lower() in ("", "identity")
-        self._length = int(announced) if plain and announced.isdecimal() and len(announced) < 19 else None
+        self._length = announced if plain else None
         self._etag = etag
         self._write = None
 

@@ -11,17 +11,23 @@ import warnings
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import urljoin
 
 import requests
 import urllib3
 from requests.auth import AuthBase
 
-from biocolab_accessor.clients.address import file_url, is_loopback, origin, route_url, same_origin_url
-from biocolab_accessor.clients.answer import decode_json, refusal
+from biocolab_accessor.clients.address import (
+    file_url,
+    is_loopback,
+    origin,
+    redirect_url,
+    route_url,
+    same_origin_url,
+)
+from biocolab_accessor.clients.answer import announced_length, decode_json, decode_unquoted, refusal
 from biocolab_accessor.clients.download import Download, OpenTarget
 from biocolab_accessor.clients.failure import transport_failure
-from biocolab_accessor.clients.line import Adapter, line
+from biocolab_accessor.clients.line import Adapter, Session, line
 from biocolab_accessor.clients.mask import hidden, masking, without_frames
 from biocolab_accessor.clients.multipart import FilePart
 from biocolab_accessor.clients.retry import Deadline, Retriable, retry_after, retrying
@@ -90,6 +96,8 @@ class HttpClient:
         your own, or False not to verify (warns once).
     extra_headers
         Sent with every request.
+    quoting
+        Whether an error may quote an answer; not where the server answers with tokens.
     """
 
     def __init__(
@@ -100,12 +108,14 @@ class HttpClient:
         header: str,
         ssl: bool | str | Path = True,
         extra_headers: Mapping[str, str] | None = None,
+        quoting: bool = True,
     ) -> None:
         self.host = host
         self.token = token
         self.header = header
         self.ssl = ssl
         self._extra_headers = dict(extra_headers or {})
+        self._quoting = quoting
         if isinstance(ssl, str | Path) and not Path(ssl).exists():
             msg = f"ssl={str(ssl)!r}: there is no such certificate bundle"
             raise InvalidHost(msg)
@@ -126,7 +136,7 @@ class HttpClient:
             return self._session
 
     def _new_session(self) -> requests.Session:
-        session = requests.Session()
+        session = Session()
         adapter = Adapter(pool_connections=4, pool_maxsize=32, max_retries=0)
         session.mount("https://", adapter)
         session.mount("http://", adapter)
@@ -287,7 +297,7 @@ class HttpClient:
 
         def attempt() -> int | None:
             with self._answer("POST", url, data, headers, deadline) as response:
-                return _announced(response)
+                return announced_length(url, response.headers)
 
         return self._retrying(attempt, f"POST {url}", deadline)
 
@@ -310,8 +320,12 @@ class HttpClient:
             content_type = {"Content-Type": body.content_type} if isinstance(body, FilePart) else {}
             try:
                 with self._answer(method, url, body, {**headers, **content_type}, deadline) as response:
-                    content = _whole(self._pieces(response, url, deadline), url, _announced(response))
-                    return decode_json(url, content, response.headers.get("Content-Type", ""))
+                    announced = announced_length(url, response.headers)
+                    content = _whole(self._pieces(response, url, deadline), url, announced)
+                    # A server that sends the token back must not put it into the variables of a traceback.
+                    content = hidden(content, self.token)
+                    kind = response.headers.get("Content-Type", "")
+                    return (decode_json if self._quoting else decode_unquoted)(url, content, kind)
             finally:
                 if isinstance(body, FilePart):
                     body.close()
@@ -343,13 +357,16 @@ class HttpClient:
                 raise error
             # Sent is sent: no traceback, debugger or log of the answer needs the token.
             response.request.headers[self.header] = "****"
+            for name, value in response.headers.items():
+                response.headers[name] = hidden(value, self.token)
             if response.status_code < 300:
                 return response
             with response:
                 if response.status_code < 400:
                     url = self._redirected(response, url, method, body)
                     continue
-                content = b"".join(self._pieces(response, url, deadline, most=_PIECE))
+                content = hidden(b"".join(self._pieces(response, url, deadline, most=_PIECE)), self.token)
+                content = content if self._quoting else b""
                 error_ = refusal(url, response.status_code, content, response.reason, self.token.origin)
                 if response.status_code in _RETRIABLE_STATUS:
                     pause = retry_after(response.headers.get("Retry-After"))
@@ -360,14 +377,13 @@ class HttpClient:
         raise RedirectRefused(msg)
 
     def _redirected(self, response: requests.Response, url: str, method: str, body: object) -> str:
-        target = urljoin(url, response.headers.get("Location", ""))
-        same = origin(target) == origin(self.host)
+        target = redirect_url(self.host, url, response.headers.get("Location", ""), response.status_code)
         # 301 to 303 would turn a POST into a GET, and a body that was streamed is gone: neither can be followed.
-        if same and (method == "GET" or (response.status_code in (307, 308) and not isinstance(body, FilePart))):
+        if method == "GET" or (response.status_code in (307, 308) and not isinstance(body, FilePart)):
             return target
         msg = (
-            f"{url} redirects (HTTP {response.status_code}) to {target.partition('?')[0]}. "
-            "The token is not sent there: if this is the server's new address, give it as the host"
+            f"{url} redirects (HTTP {response.status_code}) to {target.partition('?')[0]}, which a {method} does not "
+            "follow: if this is the server's new address, give it as the host"
         )
         raise RedirectRefused(msg)
 
@@ -409,12 +425,6 @@ def _warn_unverified(host: str) -> None:
         f"certificates of {host} are not verified (ssl=False): anyone on the way can read the token. "
         "Give ssl='/path/to/your-ca.pem' instead."
     )
-
-
-def _announced(response: requests.Response) -> int | None:
-    """Bytes of the body as they are on the way, encoded or not."""
-    announced = response.headers.get("Content-Length", "")
-    return int(announced) if announced.isdecimal() else None
 
 
 def _whole(pieces: Iterable[bytes], url: str, announced: int | None) -> bytearray:

@@ -8,12 +8,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
+import requests
 import urllib3
 from requests.adapters import HTTPAdapter
 
 from biocolab_accessor.crew import stopped_by
 
-__all__ = ["Adapter", "line"]
+__all__ = ["Adapter", "Session", "line"]
+
+
+class Session(requests.Session):
+    """A session that never reads where a redirect leads, which our own strict parser does."""
+
+    def get_redirect_target(self, resp: requests.Response) -> None:
+        """Nowhere: requests would read the address, also where it is not to follow it, and fail at a doubtful one."""
 
 
 class _Line:

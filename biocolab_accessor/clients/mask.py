@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
 
 from biocolab_accessor.secret import Secret
 
 __all__ = ["hidden", "masking", "without_frames"]
 
+_Text = TypeVar("_Text", str, bytes, bytearray)
 _MASK = "****"
 # What is shorter is nobody's token, but may be part of any word.
 _SHORTEST = 8
@@ -36,9 +37,12 @@ class masking:  # noqa: N801 - a block, as suppress() is one
             _mask(error, self._token.reveal())
 
 
-def hidden(text: str, token: Secret) -> str:
-    """A text without the token."""
-    return str(_without(text, token.reveal()))
+def hidden(text: _Text, token: Secret) -> _Text:
+    """A text, or its bytes, without the token: the same object where it is not in it."""
+    if isinstance(text, str):
+        return _without(text, token.reveal())  # type: ignore[no-any-return]
+    plain = token.reveal().encode()
+    return text.replace(plain, _MASK.encode()) if len(plain) >= _SHORTEST and plain in text else text
 
 
 def without_frames(error: BaseException, header: str) -> None:

@@ -9,13 +9,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
-from urllib.parse import urlsplit
 
 import requests
 from requests.utils import get_environ_proxies, select_proxy
 
-from biocolab_accessor.clients.address import is_loopback, origin
+from biocolab_accessor.clients.address import is_loopback, origin, without_user
 from biocolab_accessor.clients.cause import innermost
+from biocolab_accessor.clients.line import Session
 
 __all__ = ["Probe", "probe", "proxy_for"]
 
@@ -63,7 +63,7 @@ def probe(host: str, *, ssl: bool | str | Path = True, timeout: float = 10.0) ->
         Seconds for the connection, and as many for the answer.
     """
     start = time.monotonic()
-    with requests.Session() as session:
+    with Session() as session:
         session.trust_env = not is_loopback(origin(host)[1])
         session.auth = _no_auth
         verify = str(ssl) if isinstance(ssl, Path) else ssl
@@ -80,11 +80,7 @@ def proxy_for(host: str) -> str:
     """The proxy that requests to a host go through, without its password; empty where there is none."""
     if is_loopback(origin(host)[1]):
         return ""
-    address = select_proxy(host, get_environ_proxies(host))
-    if not address:
-        return ""
-    parts = urlsplit(address)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl() if parts.netloc else address
+    return without_user(select_proxy(host, get_environ_proxies(host)) or "").replace("****@", "")
 
 
 def _no_auth(request: requests.PreparedRequest) -> requests.PreparedRequest:

@@ -6,13 +6,13 @@ from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
-from urllib.parse import urljoin
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from scipy import sparse
 
+from biocolab_accessor.clients.address import file_url
 from biocolab_accessor.clients.bbrowserx import BBrowserXConnector
 from biocolab_accessor.clients.save import save
 from biocolab_accessor.clients.tasks import follow_task
@@ -20,7 +20,7 @@ from biocolab_accessor.errors import InvalidArgument, InvalidResponse
 from biocolab_accessor.escape import is_barcodes
 from biocolab_accessor.inbound.matrix import gene_stripes
 from biocolab_accessor.inbound.metadata import ObsColumn, align, column
-from biocolab_accessor.naming import quoted
+from biocolab_accessor.naming import quoted, shown
 from biocolab_accessor.storage.budget import instead
 from biocolab_accessor.storage.transpose import csr_of_csc
 
@@ -178,7 +178,7 @@ class ConnectorSource:
         if not isinstance(data, Mapping) or not isinstance(data.get("file_path"), str):
             msg = f"study {self.study_id}: the server did not say where the exported file is"
             raise InvalidResponse(msg)
-        link = urljoin(self._connector.host, data["file_path"].lstrip("/"))
+        link = file_url(self._connector.host, data["file_path"].lstrip("/"))
         return {"download_link": link, "study_hash_id": self.study_id}
 
     def save(self, link: str, path: str | Path) -> Path:
@@ -214,7 +214,7 @@ class ConnectorField:
         self._source = source
 
     def __repr__(self) -> str:
-        return f'Metadata(id={self.id},name="{self.name}",type="{self.type}")'
+        return f'Metadata(id={self.id},name="{shown(self.name)}",type="{self.type}")'
 
     def fetch(self) -> None:
         """Fetch the values."""

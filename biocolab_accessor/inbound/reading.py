@@ -15,6 +15,7 @@ from biocolab_accessor.inbound.metadata import select_fields
 from biocolab_accessor.inbound.parts import StudyParts
 from biocolab_accessor.inbound.source import StudySource
 from biocolab_accessor.markup import facts_table
+from biocolab_accessor.naming import shown
 
 __all__ = ["Reading"]
 
@@ -37,7 +38,7 @@ class Reading:
         self.source = source.name
 
     def __repr__(self) -> str:
-        return f'Study(id="{self.id}",title="{self.title}",reference="{self.reference}")'
+        return f'Study(id="{shown(self.id)}",title="{shown(self.title)}",reference="{shown(self.reference)}")'
 
     def _repr_html_(self) -> str:
         facts = [

@@ -8,15 +8,15 @@ import threading
 from collections.abc import Generator
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
-from biocolab_accessor.clients.address import is_loopback, same_origin_url
+from biocolab_accessor.clients.address import is_loopback, origin, same_origin_url
 from biocolab_accessor.clients.bbrowserx import BBrowserXConnector
 from biocolab_accessor.clients.tasks import TaskState, follow_task, task_state
 from biocolab_accessor.connection import how_to_return
 from biocolab_accessor.errors import BiocolabError, ConfigurationError, InvalidArgument, NotFound, TaskFailed
 from biocolab_accessor.markup import facts_table
-from biocolab_accessor.naming import quoted
+from biocolab_accessor.naming import quoted, shown
 from biocolab_accessor.outbound import journal
 from biocolab_accessor.progress import task_bar
 
@@ -140,7 +140,7 @@ class Submission:
         None for a real server, the addresses of whose pages are not known. A sandbox names its page with the task's
         state, which is asked for where it was not yet.
         """
-        if not is_loopback(urlsplit(self.server).hostname or ""):
+        if not is_loopback(origin(self.server)[1]):
             return None
         page = self._state.page or self._refresh().page
         if page and self.study_info.get("uuid"):
@@ -199,7 +199,8 @@ class Submission:
         with task_bar(f"Processing {what}") as bar:
 
             def show(line: str) -> None:
-                logger.info("%s: %s", self.task_id, line)
+                line = shown(line)
+                logger.info("%s: %s", shown(self.task_id), line)
                 bar.set_postfix_str(line.partition("] ")[2] or line)
                 bar.update()
 

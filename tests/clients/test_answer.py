@@ -2,13 +2,19 @@ from __future__ import annotations
 
 import json
 import tracemalloc
+from pathlib import Path
 
 import pytest
 
 import biocolab_accessor as bc
 from biocolab_accessor.clients.answer import decode_json, expect_exact_length, expect_no_message, refusal, unwrap
+from biocolab_accessor.clients.http import HttpClient
 from biocolab_accessor.clients.retry import Retriable
+from biocolab_accessor.clients.save import save
 from biocolab_accessor.errors import InvalidResponse, NotFound, ServerError, TooLarge, TransportError, Unauthorized
+from biocolab_accessor.secret import Secret
+
+from .conftest import Scripted, answer
 
 
 def test_a_status_may_be_text() -> None:
@@ -200,3 +206,40 @@ def test_another_length_than_announced_may_be_better_next_time(taken: int, annou
     assert isinstance(caught.value.error, TransportError)
     assert said in str(caught.value.error)
     expect_exact_length("u", 7, announced or 7)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b'{"status": 200, "status": 500}',
+        b'{"data": [{"id": "a", "x": 1, "id": "b"}]}',
+        b'{"data": {"id": NaN}}',
+        b'{"data": [{"id": Infinity}]}',
+        b'{"uuid": -Infinity}',
+        b'{"study_id": 1e999}',
+    ],
+)
+def test_json_with_a_key_twice_or_an_id_that_is_not_a_number_is_an_invalid_response(content: bytes) -> None:
+    with pytest.raises(InvalidResponse, match=r"twice|not text or a whole number"):
+        decode_json("u", bytearray(content), "application/json")
+
+
+def test_a_value_may_be_nan_where_no_id_belongs() -> None:
+    answer = decode_json("u", bytearray(b'{"data": {"score": [NaN, 1e999], "mean": NaN, "id": 1.0}}'), "")
+    assert str(answer) == "{'data': {'score': [nan, inf], 'mean': nan, 'id': 1.0}}"
+
+
+@pytest.mark.parametrize("digits", [19, 5_000])
+def test_a_length_of_thousands_of_digits_is_an_invalid_response(
+    scripted: Scripted, tmp_path: Path, digits: int
+) -> None:
+    scripted.answers(answer(content={"status": 200}, length="9" * digits))
+    http = HttpClient(scripted.host, Secret("a-token-of-mine"), header="x-token")
+    for ask in (
+        lambda: http.post("x"),
+        lambda: http.announced_length("x", {}),
+        lambda: save(http, "x", tmp_path / "file"),
+    ):
+        with pytest.raises(InvalidResponse, match=f"announces its length with {digits:,} digits"):
+            ask()
+    http.close()

@@ -25,6 +25,8 @@ from typing import Any
 from urllib.parse import quote
 
 import biocolab_accessor as bc
+from tests.clients.address_table import ADDRESSES
+from tests.verbose import verbose
 
 __all__ = ["TOKENS", "find", "session"]
 
@@ -126,19 +128,17 @@ class _Left:
     def keep(self, name: str, content: bytes | str) -> None:
         (self.folder / name).write_bytes(content if isinstance(content, bytes) else content.encode())
 
-    def must_fail(self, action: Callable[[], Any], *, in_locals: bool = True) -> None:
-        """Print the traceback, as Python does and, if wanted, with the locals of the package's own frames."""
+    def must_fail(self, action: Callable[[], Any]) -> None:
+        """Print the traceback, as Python does, and as rich and IPython do with all variables of our own frames."""
         try:
             action()
         except Exception as error:
             traceback.print_exc()
             logging.getLogger("session").exception("failed")
-            told = traceback.TracebackException.from_exception(error, capture_locals=True) if in_locals else None
-            while told is not None:
-                for frame in told.stack:
-                    if "biocolab_accessor" in frame.filename:
-                        print(frame.name, frame.locals)
-                told = told.__cause__ or told.__context__
+            chained: BaseException | None = error
+            while chained is not None:
+                print(verbose(chained))
+                chained = chained.__cause__ or chained.__context__
             with contextlib.suppress(TypeError, AttributeError, pickle.PicklingError):
                 self.keep(f"error{self.failed}.pickle", pickle.dumps(error))
             self.failed += 1
@@ -173,6 +173,7 @@ def _child(folder: Path, *, whole: bool) -> None:
 
         with bc.settings.override(private_token=right, private_host=sandbox.private_host):
             print(bc.settings, repr(bc.settings), bc.settings.model_dump(), bc.settings.model_dump_json())
+            left.pickled("settings", bc.settings)
         connector = bc.connect(
             bioflex_token=right,
             private_host=sandbox.private_host,
@@ -235,12 +236,17 @@ def _fail(left: _Left, sandbox: Any, wrong: str) -> None:
         bc.connect(private_host=host, private_token=token, bioflex_token=token, bioflex_host=host)
         left.must_fail(bc.groups)
         left.must_fail(bc.databases)
-    # Here the token is still the plain text that the caller gave, and so in the locals of the call.
-    for bad in (wrong + "\nX: y", wrong + "é"):
-        connect = functools.partial(bc.connect, private_host=sandbox.private_host, private_token=bad)
-        left.must_fail(connect, in_locals=False)
-    insecure = "http://elsewhere.example/"
-    left.must_fail(lambda: bc.connect(private_host=insecure, private_token=wrong).get_bbrowserx(), in_locals=False)
+    for bad in (wrong + "\nX: y", wrong + "é", [wrong], wrong.encode()):
+        left.must_fail(functools.partial(bc.connect, private_host=sandbox.private_host, private_token=bad))
+        left.must_fail(functools.partial(setattr, bc.settings, "private_token", [bad]))
+    for host, _ in ADDRESSES:
+        for marked in {host, host.replace("secret", wrong), host.replace("@", f"{quote(wrong)}@")}:
+            if not marked.startswith("HTTP"):
+                left.must_fail(functools.partial(_connect_to, marked, wrong))
+
+
+def _connect_to(host: str, token: str) -> None:
+    bc.connect(private_host=host, private_token=token).get_bbrowserx().get_user_groups()
 
 
 def _cells() -> Any:

@@ -1,0 +1,34 @@
+"""Verbose tracebacks: all that ``rich`` with show_locals and IPython's Verbose mode show of an error."""
+
+from __future__ import annotations
+
+import io
+import types
+
+from IPython.core.ultratb import VerboseTB
+from rich.console import Console
+from rich.traceback import Traceback
+
+__all__ = ["verbose"]
+
+
+def verbose(error: BaseException) -> str:
+    """The tracebacks of an error, from the first frame of the package on: what a user's own frames show is theirs."""
+    trace = _own(error.__traceback__)
+    shown = Console(file=io.StringIO(), width=300)
+    shown.print(
+        Traceback.from_exception(
+            type(error), error, trace, show_locals=True, locals_max_string=None, locals_max_length=None, max_frames=0
+        )
+    )
+    try:
+        reader = VerboseTB(theme_name="nocolor")
+    except TypeError:  # before IPython 9
+        reader = VerboseTB(color_scheme="NoColor")
+    return shown.file.getvalue() + reader.text(type(error), error, trace)
+
+
+def _own(trace: types.TracebackType | None) -> types.TracebackType | None:
+    while trace is not None and "biocolab_accessor" not in str(trace.tb_frame.f_globals.get("__name__")):
+        trace = trace.tb_next
+    return trace
