@@ -130,7 +130,7 @@ class Sandbox(Hosts):
         self.faults = Faults(lambda: route_names(app))
         if control:
             app.router.routes += control_routes(self.faults, self.requests, self.reset, self.token.__eq__)
-        self._serving = Serving(Traffic(app, self.requests, self.faults), Protocol, listener)
+        self._serving = Serving(Traffic(app, self.requests, self.faults, self._site.forget), Protocol, listener)
         self._connector = self.connect()
         push_default(self._connector)
         atexit.register(self.close)
