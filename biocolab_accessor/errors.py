@@ -50,7 +50,15 @@ if TYPE_CHECKING:
 
 
 class BiocolabError(Exception):
-    """Base of every error of this package."""
+    """Base of every error of this package.
+
+    Attributes
+    ----------
+    passing
+        Whether it was tried several times, and the same may succeed later: no answer, or a server that is busy.
+    """
+
+    passing = False
 
     def __reduce__(self) -> tuple[type[BiocolabError], tuple[Any, ...], dict[str, Any]]:
         # Dask takes errors without one of their own apart, and cannot make those again that are also a builtin.

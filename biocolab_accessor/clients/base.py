@@ -273,13 +273,27 @@ class Connector(_Official):
             self.upload_chunk([path.name for path in embeddings], embeddings, chunk_size, below, bar.update)
         return found
 
-    def announce_file(self, folder_id: str, n_chunks: int, name: str) -> str | int:
+    def announce_file(self, folder_id: str | Callable[[], str], n_chunks: int, name: str) -> str | int:
         """Tell the server of a file that will come in chunks, and give the id that it made for the file.
 
-        A file of the same name that was announced to the folder before is replaced by it.
+        Parameters
+        ----------
+        folder_id
+            Of the upload; or what gives one for each attempt, since a file that is announced twice to a folder may be
+            ambiguous to the server.
+        n_chunks, name
+            Of the file.
         """
-        body = {"folder_id": folder_id, "n_chunks": n_chunks, "original_file_name": name}
-        data = self.post_request("api/v1/add_file_upload", body).get("data")
+        url = f"{self.host}api/v1/add_file_upload"
+
+        def body() -> dict[str, Any]:
+            folder = folder_id() if callable(folder_id) else folder_id
+            return cast(
+                "dict[str, Any]", plain({"folder_id": folder, "n_chunks": n_chunks, "original_file_name": name})
+            )
+
+        with masking(self.http.token):
+            data = unwrap(url, self.http.post(url, body)).get("data")
         file_id = data[0].get("id") if isinstance(data, list) and data and isinstance(data[0], dict) else None
         if not isinstance(file_id, str | int) or file_id == "":
             msg = f"{self.host}: the server was told of {name!r} and gave it no id"
@@ -295,6 +309,7 @@ class Connector(_Official):
         length: int,
         *,
         on_bytes: Callable[[int], object] | None = None,
+        look: Callable[[], None] = lambda: None,
     ) -> str:
         """Send bytes of a file under their number, and give the path of the folder on the server.
 
@@ -308,14 +323,23 @@ class Connector(_Official):
             Which bytes of which file here.
         on_bytes
             Called with the number of bytes sent, and with a negative one when an attempt is thrown away.
+        look
+            Called before a chunk is sent again that the server may have taken.
         """
         route = "api/v1/upload_chunk"
         url = f"{self.host}{route}"
         with masking(self.http.token):
-            said = unwrap(url, self.http.post_file_part(route, params, name, path, offset, length, on_bytes))
+            said = unwrap(url, self.http.post_file_part(route, params, name, path, offset, length, on_bytes, look))
         return _output_dir(said, name)
 
-    def submit_task(self, route: str, body: Mapping[str, Any], *, idempotent: bool = False) -> str | int:
+    def submit_task(
+        self,
+        route: str,
+        body: Mapping[str, Any],
+        *,
+        idempotent: bool = False,
+        look: Callable[[], None] = lambda: None,
+    ) -> str | int:
         """Post a submission and give the id of its task on the server.
 
         Parameters
@@ -324,16 +348,40 @@ class Connector(_Official):
             The request.
         idempotent
             Whether it may be sent again when its answer was lost.
+        look
+            Called before it is.
         """
         url = f"{self.host}api/v1/{route}"
         with masking(self.http.token):
-            answer = unwrap(url, self.http.post(url, plain(body), idempotent=idempotent))
+            answer = unwrap(url, self.http.post(url, plain(body), idempotent=idempotent, look=look))
         return started_task(answer, url)
 
-    def commit_task(self, group_id: str, task_id: str | int) -> dict[str, Any]:
-        """Make the result of a finished task a study of the group; gives what the server says about the study."""
-        answer = self.post_request("api/v1/commit_submission_result", {"group_id": group_id, "task_id": task_id})
-        info = answer.get("study_info")
+    def commit_task(
+        self,
+        group_id: str,
+        task_id: str | int,
+        *,
+        look: Callable[[], Mapping[str, Any] | None] = lambda: None,
+    ) -> dict[str, Any]:
+        """Make the result of a finished task a study of the group; gives what the server says about the study.
+
+        Parameters
+        ----------
+        group_id, task_id
+            Of the submission.
+        look
+            Called before it is asked for again, since some servers may then make two studies; gives the study where it
+            is there, else None.
+        """
+        url = f"{self.host}api/v1/commit_submission_result"
+
+        def there() -> dict[str, Any] | None:
+            found = look()
+            return None if found is None else {"status": 200, "study_info": dict(found)}
+
+        with masking(self.http.token):
+            body = plain({"group_id": group_id, "task_id": task_id})
+            info = unwrap(url, self.http.post(url, body, look=there)).get("study_info")
         return info if isinstance(info, dict) else {}
 
     def get_submission_log(self, group_id: str, task_id: str | int) -> dict[str, Any]:
