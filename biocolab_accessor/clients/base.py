@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import uuid
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from numbers import Integral
 from pathlib import Path, PurePosixPath
 from typing import Any, cast
@@ -28,7 +29,7 @@ from biocolab_accessor.clients.mask import masking
 from biocolab_accessor.clients.metadata_table import columns_on_the_wire, read_table
 from biocolab_accessor.clients.payload import csc_from_base64, decode_array, strings
 from biocolab_accessor.clients.save import save
-from biocolab_accessor.clients.tasks import follow_task, started_task
+from biocolab_accessor.clients.tasks import begun_twice, follow_task, started_task
 from biocolab_accessor.errors import InvalidArgument, InvalidFile, InvalidResponse
 from biocolab_accessor.naming import listing
 from biocolab_accessor.platforms import safe_file_name
@@ -426,7 +427,12 @@ class Connector(_Official):
             The export ended in an error.
         """
         body = {"species": species, "group_id": group_id, "study_id": study_id, "context": [], "study_type": study_type}
-        return self.get_export_log(group_id, self.submit_task("export_study", body))
+        _, found = begun_twice(
+            lambda: self.submit_task("export_study", body),
+            lambda task_id: self.get_export_log(group_id, task_id),
+            f"export of {study_id}",
+        )
+        return found
 
     def download_study(
         self,
@@ -463,12 +469,17 @@ class Connector(_Official):
         """
         if dest_path is not None:
             place_of(dest_path)  # before the server is made to work
-        found = self.get_download_study_url(group_id, study_id, study_type, species)["data"]
-        # A server may name what it likes: only a name counts, never a place or a hidden file.
-        given = PurePosixPath(found["file_name"].replace("\\", "/")).name.lstrip(".")
-        own = safe_file_name(given) or f"{safe_file_name(str(study_id))}.h5ad"
-        print("Downloading")  # noqa: T201 - as the official connector
-        save(self.http, found["url"], own if dest_path is None else dest_path)
+
+        def fetch(answer: dict[str, Any]) -> None:
+            found = answer["data"]
+            # A server may name what it likes: only a name counts, never a place or a hidden file.
+            given = PurePosixPath(found["file_name"].replace("\\", "/")).name.lstrip(".")
+            own = safe_file_name(given) or f"{safe_file_name(str(study_id))}.h5ad"
+            print("Downloading")  # noqa: T201 - as the official connector
+            save(self.http, found["url"], own if dest_path is None else dest_path)
+
+        export = partial(self.get_download_study_url, group_id, study_id, study_type, species)
+        begun_twice(export, fetch, f"export of {study_id}")
         print("DONE!")  # noqa: T201 - as above
         return True
 

@@ -17,12 +17,12 @@ from contextlib import contextmanager
 from typing import Any
 
 from biocolab_accessor.clients.bbrowserx import BBrowserXConnector
-from biocolab_accessor.clients.tasks import TaskState, task_state
+from biocolab_accessor.clients.tasks import TaskState, may_have_forgotten, task_state
 from biocolab_accessor.errors import BiocolabError, InvalidResponse, ServerError
 from biocolab_accessor.notice import notice
 from biocolab_accessor.outbound import journal
+from biocolab_accessor.outbound.begun_before import listed, rows_of_id, tell_of_new_start
 from biocolab_accessor.outbound.journal import Entry, Known
-from biocolab_accessor.outbound.refused import listed, may_have_forgotten, rows_of_id, tell_of_new_start
 from biocolab_accessor.outbound.request import StudyRequest
 from biocolab_accessor.outbound.submission import Submission
 from biocolab_accessor.outbound.upload import Outgoing, upload

@@ -12,7 +12,7 @@ from urllib.parse import quote, urlsplit
 
 from biocolab_accessor.clients.address import is_loopback, same_origin_url
 from biocolab_accessor.clients.bbrowserx import BBrowserXConnector
-from biocolab_accessor.clients.tasks import TaskState, follow_task, task_state
+from biocolab_accessor.clients.tasks import TaskState, follow_task, may_have_forgotten, task_state
 from biocolab_accessor.connection import how_to_return
 from biocolab_accessor.errors import (
     BiocolabError,
@@ -25,7 +25,7 @@ from biocolab_accessor.errors import (
 )
 from biocolab_accessor.markup import facts_table
 from biocolab_accessor.outbound import journal
-from biocolab_accessor.outbound.refused import may_have_forgotten, rows_of_id
+from biocolab_accessor.outbound.begun_before import rows_of_id
 from biocolab_accessor.progress import task_bar
 
 if TYPE_CHECKING:

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from biocolab_accessor.catalog import Server, connector_of, group_id_of
 from biocolab_accessor.errors import InvalidArgument, InvalidResponse, ServerError
 from biocolab_accessor.notice import notice
+from biocolab_accessor.outbound.begun_before import tell_of_new_start
 from biocolab_accessor.outbound.delivery import delivery
 from biocolab_accessor.outbound.files import STUDY_TYPES, Files, collect, each_of, study_type_number
 from biocolab_accessor.outbound.plan import Plan, Strictness, plan_submission, write_plan
 from biocolab_accessor.outbound.ready import expect_readable, make_ready
-from biocolab_accessor.outbound.refused import tell_of_new_start
 from biocolab_accessor.outbound.request import Filters, StudyRequest
 from biocolab_accessor.outbound.scratch import scratch_folder
 from biocolab_accessor.outbound.submission import Submission, was_lost

@@ -281,3 +281,39 @@ class TestAStepThatIsRepeatedWithinACall:
         done = wide.biocolab.submit(**options)
         assert studies("all lost") == [done.study_info["uuid"]]
         np.testing.assert_array_equal(done.study().to_anndata()[wide.obs_names].X.toarray(), wide.X.toarray())
+
+
+class TestAnExport:
+    @pytest.fixture
+    def study(self, faulty: Sandbox, wide: ad.AnnData) -> Any:
+        return wide.biocolab.submit(name="to export", skip_dimred=True).study()
+
+    @pytest.mark.parametrize("route", ["get_submission_log", "get_export_result"])
+    def test_whose_task_was_forgotten_is_begun_once_more(
+        self, faulty: Sandbox, study: Any, wording: str, route: str, tmp_path: Path
+    ) -> None:
+        faulty.faults.add(route, nth=1, kind="forget_tasks")
+        speaks(faulty, wording)
+        found = study.export_study(path=tmp_path / "x.h5ad")
+        assert ad.read_h5ad(found["path"]).n_obs == 300
+        assert len(faulty.requests.of("export_study")) == 2
+
+    def test_whose_file_is_gone_is_begun_once_more(self, faulty: Sandbox, study: Any, tmp_path: Path) -> None:
+        faulty.faults.add("api/export/*", nth=1, status=410)
+        found = study.export_study(path=tmp_path / "x.h5ad")
+        assert ad.read_h5ad(found["path"]).n_obs == 300
+
+    def test_that_is_refused_at_once_is_not_begun_again(self, faulty: Sandbox, study: Any) -> None:
+        faulty.faults.add("export_study", status=404)
+        with pytest.raises(ServerError, match="404"):
+            study.export_study()
+        assert len(faulty.requests.of("export_study")) == 1
+
+    def test_of_the_connector_is_begun_once_more(
+        self, faulty: Sandbox, study: Any, wording: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        faulty.faults.add("get_submission_log", nth=1, kind="forget_tasks")
+        speaks(faulty, wording)
+        connector = faulty.connect().get_bbrowserx()
+        connector.download_study("personal", study.provenance()["study_uuid"], dest_path=tmp_path / "x.h5ad")
+        assert ad.read_h5ad(tmp_path / "x.h5ad").n_obs == 300

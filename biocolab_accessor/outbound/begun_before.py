@@ -1,4 +1,4 @@
-"""Refused: what a server's refusal of a step means for a submission that was begun before."""
+"""Begun before: which studies a group has, and the word that a submission begins from the start."""
 
 from __future__ import annotations
 
@@ -7,28 +7,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from biocolab_accessor.clients.bbrowserx import BBrowserXConnector
-from biocolab_accessor.errors import BiocolabError, InvalidResponse, ServerError, TaskFailed
 from biocolab_accessor.notice import notice
 
-__all__ = ["listed", "may_have_forgotten", "rows_of_id", "tell_of_new_start"]
+__all__ = ["listed", "rows_of_id", "tell_of_new_start"]
 
 logger = logging.getLogger("biocolab_accessor.outbound")
-
-_TOKEN_REFUSED = 401
-_FAILED = 500
-
-
-def may_have_forgotten(error: BiocolabError) -> bool:
-    """Whether an error may mean that the server no longer has what it was given before.
-
-    Servers say that in words and statuses of their own, so that everything counts but a failure that passes (no answer,
-    or a server that is busy), a token that is not accepted, and the end of a task.
-    """
-    if isinstance(error, TaskFailed) or not isinstance(error, ServerError | InvalidResponse):
-        return False
-    status = getattr(error, "status", None)
-    # A server that looks for a file which is gone may also fail each time.
-    return status != _TOKEN_REFUSED and (not error.passing or status == _FAILED)
 
 
 def listed(connector: BBrowserXConnector, species: str, group_id: str) -> list[Mapping[str, Any]]:
