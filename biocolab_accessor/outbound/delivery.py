@@ -126,7 +126,7 @@ class _Way:
             logger.info("study %s is no longer on %s: it is sent again", known.study_id, known.server)
             entry.clear()
             return None
-        if known.task_id != "":
+        if known.task_id != "" and known.study_id:
             try:
                 state = task_state(self.connector, known.task_id)
             except BiocolabError as error:
@@ -138,8 +138,11 @@ class _Way:
                 logger.info("study %s was submitted before and is %s: going on with it", known.study_id, state.status)
                 return _submission(self.connector, known, state, resumed=True)
             entry.clear()
-        elif known.doubtful:
+        elif known.doubtful and known.study_id:
             self._begin_again("its journal on this machine is damaged, or of a newer version")
+        elif known.doubtful:
+            logger.warning("the journal of an earlier call does not say what it has done: starting again")
+            entry.clear()
         return None
 
     def _there(self) -> Submission | None:
@@ -175,7 +178,7 @@ class _Way:
             notice(
                 f"group {self.group_id!r} has a study {study_id!r}, and the journal of its submission on this machine "
                 "is damaged: it is taken for the one that was sent, and nothing is sent. If it is not, run "
-                f"`biocolab resume --forget {study_id}` and submit again"
+                f"`biocolab resume --forget {study_id!r}` and submit again"
             )
         return row
 

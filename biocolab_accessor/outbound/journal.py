@@ -317,7 +317,14 @@ def _taken(folder: Path, digest: str, *, wait: bool) -> Entry:
             busy = False
             for path in sorted(folder.glob(f"{digest}-*.jsonl")):
                 if (lock := _try_lock(path)) is not None:
-                    return Entry(path, lock)
+                    try:
+                        found = Entry(path, lock)
+                    except OSError:
+                        lock.release()
+                        raise
+                    # Of a file that was cut this much, all may have been done.
+                    found.known.doubtful |= not found.known.study_id
+                    return found
                 busy = True
             if not (busy and wait):
                 path = folder / f"{digest}-{uuid.uuid4().hex[:8]}.jsonl"
