@@ -42,6 +42,7 @@ def delivery(
     *,
     source: str,
     chunk_size: int,
+    call: Mapping[str, Any] | None = None,
 ) -> Iterator[Submission]:
     """Send files and ask for their processing; no other call takes the submission for its own within the block.
 
@@ -57,6 +58,8 @@ def delivery(
         What is uploaded first.
     chunk_size
         Bytes of one upload request.
+    call
+        What sends the same again; None for an object in memory.
 
     Yields
     ------
@@ -77,7 +80,7 @@ def delivery(
         "files": [(file.name, file.inner, file.size, file.sha256) for file in files],
     }
     with journal.entry(key, wait=not request.id_is_made) as entry:
-        yield _Way(connector, entry, request, route, body, files, source, chunk_size).go()
+        yield _Way(connector, entry, request, route, body, files, source, chunk_size, call).go()
 
 
 class _Way:
@@ -93,10 +96,11 @@ class _Way:
         files: Sequence[Outgoing],
         source: str,
         chunk_size: int,
+        call: Mapping[str, Any] | None,
     ) -> None:
         self.connector, self.entry, self.request = connector, entry, request
         self.route, self.body, self.files = route, body, files
-        self.source, self.chunk_size = source, chunk_size
+        self.source, self.chunk_size, self.call = source, chunk_size, call
         self.repeated = False
         self.species, self.group_id = str(body["species"]), str(body["group_id"])
 
@@ -192,6 +196,7 @@ class _Way:
             study_id=self.entry.known.study_id or self.request.study_id,
             id_is_made=self.request.id_is_made,
             namesakes=None if namesakes is None else sorted(namesakes),
+            call=self.call,
         )
 
     def _tell_of_namesakes(self) -> list[str]:

@@ -30,7 +30,7 @@ from biocolab_accessor.config import settings
 from biocolab_accessor.errors import BiocolabError
 from biocolab_accessor.platforms import remove_file
 
-__all__ = ["Entry", "Known", "entry", "finish", "forget", "of_task", "renew"]
+__all__ = ["Entry", "Known", "drop", "entry", "every", "finish", "forget", "of_task", "renew"]
 
 logger = logging.getLogger("biocolab_accessor.outbound")
 
@@ -40,6 +40,7 @@ _SECONDS_TO_LOCK = 30.0
 _LONGEST_TEXT = 10_000
 _VERSION = 1
 _BEGUN = "begun"
+_OF_THE_STUDY = ("server", "source", "group_id", "species", "study_id", "id_is_made", "namesakes", "call")
 _SUM = "sum"
 
 
@@ -55,6 +56,8 @@ class Known:
         Whether the study's id was made here, not given by the user.
     namesakes
         Uuids of the studies that had the id before; None where that is not known.
+    call
+        The call that sends it once more, and its files as they were; None where it sent an object in memory.
     folder_id, chunk_size
         Of the upload: folder on the server, and bytes of a chunk.
     file_ids, chunks, paths
@@ -76,6 +79,7 @@ class Known:
     study_id: str = ""
     id_is_made: bool = False
     namesakes: frozenset[str] | None = None
+    call: dict[str, Any] | None = None
     folder_id: str = ""
     chunk_size: int = 0
     file_ids: dict[int, str | int] = field(default_factory=dict)
@@ -102,6 +106,8 @@ class Known:
             values = {name: _text(step[name]) for name in ("server", "source", "group_id", "species", "study_id")}
             namesakes = step.get("namesakes")
             self.namesakes = None if namesakes is None else frozenset(_text(each) for each in _list(namesakes))
+            call = step.get("call")
+            self.call = None if call is None else dict(call)
             self.id_is_made = step["id_is_made"] is True
             for name, value in values.items():
                 setattr(self, name, value)
@@ -176,10 +182,7 @@ class Entry:
     def renew(self) -> None:
         """Forget what was done, but not which study it is for, so that it is found where it is there after all."""
         known = self.known
-        again = Known(
-            known.server, known.source, known.group_id, known.species, known.study_id, known.id_is_made, known.namesakes
-        )
-        self._write_anew(again)
+        self._write_anew(Known(**{name: getattr(known, name) for name in _OF_THE_STUDY}))
 
     def _write_anew(self, known: Known) -> None:
         self.known = known
@@ -282,6 +285,37 @@ def renew(server: str, task_id: str | int) -> None:
         path.write_bytes(_first_lines(known))
 
     _end(server, task_id, end)
+
+
+def every() -> list[tuple[Path, Known]]:
+    """The journals of submissions that no call has at this moment, the latest first."""
+    folder = _folder()
+    if not folder.is_dir():
+        return []
+    found: list[tuple[float, Path, Known]] = []
+    with FileLock(folder / "lock", timeout=_SECONDS_TO_LOCK, mode=0o600):
+        for path in folder.glob("*-*.jsonl"):
+            try:
+                lock = _try_lock(path)
+                if lock is not None:
+                    lock.release()
+                    found.append((path.stat().st_mtime, path, _read(path)[0]))
+            except OSError as error:
+                logger.debug("%s cannot be read: %s", path, error)
+    return [(path, known) for _, path, known in sorted(found, key=lambda one: one[0], reverse=True)]
+
+
+def drop(path: Path) -> bool:
+    """Forget a submission; False where a call has it at this moment."""
+    with FileLock(path.parent / "lock", timeout=_SECONDS_TO_LOCK, mode=0o600):
+        lock = _try_lock(path)
+        if lock is None:
+            return False
+        try:
+            path.unlink(missing_ok=True)
+        finally:
+            lock.release()
+        return True
 
 
 def _end(server: str, task_id: str | int, end: Callable[[Path, Known], None]) -> None:
@@ -404,8 +438,7 @@ def _first_lines(known: Known) -> bytes:
     if not known.study_id:
         return begun
     namesakes = None if known.namesakes is None else sorted(known.namesakes)
-    names = ("server", "source", "group_id", "species", "study_id", "id_is_made")
-    study = {name: getattr(known, name) for name in names}
+    study = {name: getattr(known, name) for name in _OF_THE_STUDY}
     return begun + _line({"step": "study", **study, "namesakes": namesakes})
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -10,6 +10,7 @@ from biocolab_accessor.catalog import Server, connector_of, group_id_of
 from biocolab_accessor.errors import InvalidArgument, InvalidResponse, ServerError
 from biocolab_accessor.notice import notice
 from biocolab_accessor.outbound.begun_before import tell_of_new_start
+from biocolab_accessor.outbound.call import call_of
 from biocolab_accessor.outbound.delivery import delivery
 from biocolab_accessor.outbound.files import STUDY_TYPES, Files, collect, each_of, study_type_number
 from biocolab_accessor.outbound.plan import Plan, Strictness, plan_submission, write_plan
@@ -179,6 +180,7 @@ def submit_files(
     filters = Filters(min_counts, min_genes, max_counts, max_genes, mt_percentage)
     request = StudyRequest(group, study_id, name, authors, abstract, species, filters, skip_dimred)
     number = study_type_number(study_type)
+    files = files if isinstance(files, str | Mapping | Sequence) or not isinstance(files, Iterable) else list(files)
     payload = collect(files, number)
     matrix_type = getattr(input_matrix_type, "value", input_matrix_type)
     if matrix_type not in ("auto", "raw", "normalized"):
@@ -188,6 +190,26 @@ def submit_files(
         msg = "obs chooses columns of h5ad files only: leave it out"
         raise InvalidArgument(msg)
     size = chunk_bytes(chunk_size)
+    arguments = {
+        "group": group,
+        "study_type": number,
+        "study_id": study_id,
+        "name": name,
+        "authors": list(request.authors),
+        "abstract": abstract,
+        "species": request.species,
+        "input_matrix_type": matrix_type,
+        "min_counts": min_counts,
+        "min_genes": min_genes,
+        "max_counts": max_counts,
+        "max_genes": max_genes,
+        "mt_percentage": mt_percentage,
+        "skip_dimred": skip_dimred,
+        "to": to,
+        "obs": obs if obs is None or isinstance(obs, str) else list(obs),
+        "chunk_size": size,
+    }
+    call = call_of(files, (*payload.files, *payload.extra), arguments)
 
     @contextmanager
     def sent() -> Iterator[Submission]:
@@ -211,7 +233,7 @@ def submit_files(
                 else:
                     body |= {"normalize": raw, "batch_info": list(payload.batches)}
                     route = "submit_study_from_local"
-                way = delivery(connector, route, body, request, sending, source=to, chunk_size=size)
+                way = delivery(connector, route, body, request, sending, source=to, chunk_size=size, call=call)
                 submission = held.enter_context(way)
             yield submission
 
