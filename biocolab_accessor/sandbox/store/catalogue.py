@@ -278,23 +278,12 @@ class Catalogue:
                 connection.execute("delete from chunks where upload_id = ?", (id_,))
 
     def forget_tasks(self, title: str) -> None:
-        """Forget tasks of studies whose title fits a pattern, and what was uploaded for them."""
+        """Forget tasks of studies whose title fits a pattern."""
         rows = self._database.rows("select * from tasks")
-        gone = [row for row in rows if fnmatchcase(str(_task(row).body.get("title", "")), title)]
-        uploads = {
-            upload["id"]
-            for row in gone
-            for upload in self._database.rows(
-                "select id from uploads where owner = ? and ? || folder_id = ?",
-                row["owner"],
-                UPLOAD_PREFIX,
-                row["study_path"],
-            )
-        }
-        self.forget_uploads(uploads)
+        gone = [row["id"] for row in rows if fnmatchcase(str(_task(row).body.get("title", "")), title)]
         with self._database.writing() as connection:
-            for row in gone:
-                connection.execute("delete from tasks where id = ?", (row["id"],))
+            for id_ in gone:
+                connection.execute("delete from tasks where id = ?", (id_,))
 
     def forget_studies(self, title: str) -> None:
         """Forget studies of groups whose title fits a pattern."""

@@ -45,7 +45,7 @@ KINDS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "wrong_lengths": ("lists and arrays without their last item", {}),
     "corrupt_arrays": ("indices and codes that point outside", {}),
     "forget_uploads": ("files that were uploaded and not submitted are gone; then the answer as usual", {}),
-    "forget_tasks": ("tasks are gone with what was uploaded for them; then the answer as usual", {"title": "*"}),
+    "forget_tasks": ("tasks are gone; then the answer as usual", {"title": "*"}),
     "forget_studies": ("studies of groups are gone; then the answer as usual", {"title": "*"}),
     "other_words": (
         "what is refused is refused in other words; with status 200 the refusal is in the body only",
