@@ -221,12 +221,20 @@ class Connector(_Official):
             raise InvalidArgument(msg)
         expect_distinct(file_names)
         sizes = [_size(Path(file)) for file in files]
-        folder = folder_id or uuid.uuid4().hex
-        output_dir = ""
+        folder, tried, output_dir = "", False, ""
+
+        def place() -> str:
+            """The folder; another one for each attempt at the first file, whose second record would be ambiguous."""
+            nonlocal folder, tried
+            if not tried or (folder_id is None and not output_dir):
+                folder, tried = folder_id or uuid.uuid4().hex, True
+            return folder
+
         with contextlib.nullcontext() if on_bytes else progress_bar("Uploading", sum(sizes)) as bar:
             for name, file, size in zip(file_names, files, sizes, strict=True):
                 n_chunks = int(-(-size // chunk_size))
-                params = {"folder_id": folder, "id": self.announce_file(folder, n_chunks, name), "n_chunks": n_chunks}
+                file_id = self.announce_file(place, n_chunks, name)
+                params = {"folder_id": folder, "id": file_id, "n_chunks": n_chunks}
                 for chunk in range(n_chunks):
                     offset = chunk * chunk_size
                     length = min(chunk_size, size - offset)

@@ -207,6 +207,33 @@ def test_a_resumed_task_that_is_forgotten_while_it_is_waited_for_begins_at_once(
     assert (done.study_id, studies(title)) == (first.study_id, [done.study_info["uuid"]])
 
 
+@pytest.mark.parametrize("route", ["submit_study_from_local", "get_submission_log"])
+def test_a_call_that_does_not_wait_begins_from_the_start_too(
+    faulty: Sandbox, submit: Callable[..., Any], route: str
+) -> None:
+    title = f"not waiting {submit.__name__} {route}"
+    break_off(faulty, route, submit, title)
+    lose(faulty, title)
+    speaks(faulty, "ambiguous")
+    with told():
+        submission = submit(title, wait=False)
+    assert studies(title) == []
+    submission.wait()
+    assert studies(title) == [submission.study_info["uuid"]]
+
+
+@pytest.mark.parametrize("route", ["upload_chunk", "commit_submission_result"])
+def test_talk2data_that_forgot_gets_all_of_it_again(faulty: Sandbox, submit: Callable[..., Any], route: str) -> None:
+    title = f"talk2data {submit.__name__} {route}"
+    break_off(faulty, route, submit, title, to="talk2data")
+    lose(faulty, title)
+    speaks(faulty, "in the body")
+    with told():
+        done = submit(title, to="talk2data")
+    assert (done.source, done.study().n_obs) == ("talk2data", 300)
+    assert studies(title) == [done.study_info["uuid"]]
+
+
 def test_a_study_that_the_server_forgot_is_sent_again(
     faulty: Sandbox, submit: Callable[..., Any], wording: str
 ) -> None:
@@ -248,6 +275,16 @@ class TestAStepThatIsRepeatedWithinACall:
         done = wide.biocolab.submit(name="commit once", skip_dimred=True, chunk_size=CHUNK)
         assert len(strict.requests.of("commit_submission_result")) == 1
         assert studies("commit once") == [done.study_info["uuid"]]
+
+    def test_of_the_official_call_leaves_no_ambiguous_file(
+        self, strict: Sandbox, wide: ad.AnnData, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        file = wide.biocolab.to_h5ad(tmp_path / "x.h5ad")
+        strict.faults.add("add_file_upload", nth=1, kind="lost_answer")
+        connector = strict.connect().get_bbrowserx()
+        given = {"name": "official", "authors": [], "abstract": "", "skip_dimred": True}
+        connector.submit_study_from_local("personal", [{"matrix": str(file)}], **given)
+        assert len(studies("official")) == 1
 
     def test_announces_a_second_file_twice_and_begins_again_where_that_is_refused(
         self, strict: Sandbox, wide: ad.AnnData, tmp_path: Path
@@ -302,6 +339,12 @@ class TestAnExport:
         faulty.faults.add("api/export/*", nth=1, status=410)
         found = study.export_study(path=tmp_path / "x.h5ad")
         assert ad.read_h5ad(found["path"]).n_obs == 300
+
+    def test_of_bioflex_whose_file_is_gone_is_begun_once_more(self, faulty: Sandbox, tmp_path: Path) -> None:
+        faulty.faults.add("api/export/*", nth=1, status=404)
+        found = bc.study("PBMC68k_reduced").export_study(path=tmp_path / "x.h5ad")
+        assert ad.read_h5ad(found["path"]).n_obs == 700
+        assert len(faulty.requests.of("v1/study/export_study")) == 2
 
     def test_that_is_refused_at_once_is_not_begun_again(self, faulty: Sandbox, study: Any) -> None:
         faulty.faults.add("export_study", status=404)
