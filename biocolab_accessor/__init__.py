@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from biocolab_accessor.connection import connect
     from biocolab_accessor.connector import EConnector
     from biocolab_accessor.join import collection
+    from biocolab_accessor.outbound.broken_off import submissions
     from biocolab_accessor.outbound.submission import submission
     from biocolab_accessor.outbound.submit import submit_files as submit
     from biocolab_accessor.outbound.submit import submit_from_s3
@@ -46,6 +47,7 @@ __all__ = [
     "studies",
     "study",
     "submission",
+    "submissions",
     "submit",
     "submit_from_s3",
     "unshare_credentials",
@@ -64,6 +66,7 @@ _HOME = {
     "settings": ("config", "settings"),
     "unshare_credentials": ("cluster", "unshare_credentials"),
     "submission": ("outbound.submission", "submission"),
+    "submissions": ("outbound.broken_off", "submissions"),
     "submit": ("outbound.submit", "submit_files"),
     "submit_from_s3": ("outbound.submit", "submit_from_s3"),
     **{name: ("atlas", name) for name in ("database", "databases", "expression_summary")},

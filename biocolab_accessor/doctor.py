@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
+import shlex
 import shutil
 import tempfile
 import warnings
@@ -20,6 +21,7 @@ from biocolab_accessor.credentials import Credentials, KeyFile
 from biocolab_accessor.crew import Crew
 from biocolab_accessor.errors import BiocolabError, InvalidSettingsFile, MissingCredentials, ServerError, Unauthorized
 from biocolab_accessor.naming import did_you_mean
+from biocolab_accessor.outbound.broken_off import submissions
 from biocolab_accessor.storage.cache import cache
 from biocolab_accessor.waits import result
 
@@ -46,8 +48,8 @@ class Observation:
     Attributes
     ----------
     topic
-        ``"versions"``, ``"environment"``, ``"credentials"``, ``"proxy"``, ``"server"``, ``"clock"``, ``"tls"`` or
-        ``"cache"``.
+        ``"versions"``, ``"environment"``, ``"credentials"``, ``"proxy"``, ``"server"``, ``"clock"``, ``"tls"``,
+        ``"cache"`` or ``"submissions"``.
     subject
         What of it: a package, a server, a variable.
     state
@@ -66,7 +68,7 @@ class Observation:
 
 
 def examine(*, network: bool = True, timeout: float = 10.0) -> list[Observation]:
-    """Look at versions, environment, credentials, proxies, servers, clocks, certificates and the cache.
+    """Look at versions, environment, credentials, proxies, servers, clocks, certificates, the cache and submissions.
 
     Nothing is changed, and a token is sent to its own server only, to see whether it is accepted.
 
@@ -109,7 +111,7 @@ def examine(*, network: bool = True, timeout: float = 10.0) -> list[Observation]
         with settings.override(**limits), Crew(len(asked), "biocolab-doctor") as crew:
             answers = [seen for answer in [crew.ask(_server, *one) for one in asked] for seen in result(answer)]
     order = ["server", "clock", "tls"]
-    return [*found, *sorted(answers, key=lambda seen: order.index(seen.topic)), *_cache()]
+    return [*found, *sorted(answers, key=lambda seen: order.index(seen.topic)), *_cache(), *_submissions()]
 
 
 def _client_of(source: _Source) -> Any:
@@ -306,3 +308,16 @@ def _cache() -> Iterator[Observation]:
         yield Observation("cache", str(folder), "warning", message, f"{fix}; or biocolab cache clear")
     else:
         yield Observation("cache", str(folder), "ok", message)
+
+
+def _submissions() -> Iterator[Observation]:
+    try:
+        found = submissions()
+    except (OSError, NotImplementedError) as error:  # a folder without locks, or of another user
+        message = f"those that were broken off cannot be listed: {error}"
+        yield Observation("submissions", "journal", "note", message, "Name another folder: export BIOCOLAB_CACHE_DIR=…")
+        return
+    for each in found:
+        name = each.study_id or each.path.stem
+        fix = f"To carry it on: biocolab resume {shlex.quote(name)}; to drop it: the same with --forget"
+        yield Observation("submissions", name, "note", str(each), fix)

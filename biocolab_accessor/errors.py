@@ -52,7 +52,15 @@ if TYPE_CHECKING:
 
 
 class BiocolabError(Exception):
-    """Base of every error of this package."""
+    """Base of every error of this package.
+
+    Attributes
+    ----------
+    passing
+        Whether it was tried several times, and the same may succeed later: no answer, or a server that is busy.
+    """
+
+    passing = False
 
     def __str__(self) -> str:
         # The words may be a server's: no terminal obeys them.

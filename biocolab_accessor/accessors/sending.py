@@ -221,7 +221,9 @@ class Sending(AnnDataPart):
 
         A call that was broken off, by Ctrl-C, a crash or the network, is carried on by the same call: same cells, same
         server and group, same arguments. Only what the server does not have is sent, a task that it has begun (by
-        ``wait=False`` too) is waited for and committed, and the study keeps its id, also one that was made here.
+        ``wait=False`` too) is waited for and committed, and the study keeps its id, also one that was made here. Where
+        the server has lost what it was given, it is sent once from the start, with a warning that says so.
+        :func:`biocolab_accessor.submissions` lists what was broken off.
 
         Where ``study_id`` is given and the same was sent under it before, nothing is sent, and the submission is that
         of the study that is there. Without a ``study_id``, a call after one that has ended is a new study. While the

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import uuid
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from numbers import Integral
 from pathlib import Path, PurePosixPath
 from typing import Any, cast
@@ -27,7 +28,7 @@ from biocolab_accessor.clients.mask import masking
 from biocolab_accessor.clients.metadata_table import columns_on_the_wire, read_table
 from biocolab_accessor.clients.payload import csc_from_base64, decode_array, strings
 from biocolab_accessor.clients.save import save
-from biocolab_accessor.clients.tasks import follow_task, started_task
+from biocolab_accessor.clients.tasks import begun_twice, follow_task, started_task
 from biocolab_accessor.errors import InvalidArgument, InvalidFile, InvalidResponse
 from biocolab_accessor.naming import listing, quoted, shown
 from biocolab_accessor.platforms import safe_file_name
@@ -220,12 +221,20 @@ class Connector(_Official):
             raise InvalidArgument(msg)
         expect_distinct(file_names)
         sizes = [_size(Path(file)) for file in files]
-        folder = folder_id or uuid.uuid4().hex
-        output_dir = ""
+        folder, tried, output_dir = "", False, ""
+
+        def place() -> str:
+            """The folder; another one for each attempt at the first file, whose second record would be ambiguous."""
+            nonlocal folder, tried
+            if not tried or (folder_id is None and not output_dir):
+                folder, tried = folder_id or uuid.uuid4().hex, True
+            return folder
+
         with contextlib.nullcontext() if on_bytes else progress_bar("Uploading", sum(sizes)) as bar:
             for name, file, size in zip(file_names, files, sizes, strict=True):
                 n_chunks = int(-(-size // chunk_size))
-                params = {"folder_id": folder, "id": self.announce_file(folder, n_chunks, name), "n_chunks": n_chunks}
+                file_id = self.announce_file(place, n_chunks, name)
+                params = {"folder_id": folder, "id": file_id, "n_chunks": n_chunks}
                 for chunk in range(n_chunks):
                     offset = chunk * chunk_size
                     length = min(chunk_size, size - offset)
@@ -273,13 +282,27 @@ class Connector(_Official):
             self.upload_chunk([path.name for path in embeddings], embeddings, chunk_size, below, bar.update)
         return found
 
-    def announce_file(self, folder_id: str, n_chunks: int, name: str) -> str | int:
+    def announce_file(self, folder_id: str | Callable[[], str], n_chunks: int, name: str) -> str | int:
         """Tell the server of a file that will come in chunks, and give the id that it made for the file.
 
-        A file of the same name that was announced to the folder before is replaced by it.
+        Parameters
+        ----------
+        folder_id
+            Of the upload; or what gives one for each attempt, since a file that is announced twice to a folder may be
+            ambiguous to the server.
+        n_chunks, name
+            Of the file.
         """
-        body = {"folder_id": folder_id, "n_chunks": n_chunks, "original_file_name": name}
-        data = self.post_request("api/v1/add_file_upload", body).get("data")
+        url = f"{self.host}api/v1/add_file_upload"
+
+        def body() -> dict[str, Any]:
+            folder = folder_id() if callable(folder_id) else folder_id
+            return cast(
+                "dict[str, Any]", plain({"folder_id": folder, "n_chunks": n_chunks, "original_file_name": name})
+            )
+
+        with masking(self.http.token):
+            data = unwrap(url, self.http.post(url, body)).get("data")
         file_id = data[0].get("id") if isinstance(data, list) and data and isinstance(data[0], dict) else None
         if not isinstance(file_id, str | int) or file_id == "":
             msg = f"{self.host}: the server was told of {quoted(name)} and gave it no id"
@@ -295,6 +318,7 @@ class Connector(_Official):
         length: int,
         *,
         on_bytes: Callable[[int], object] | None = None,
+        look: Callable[[], None] = lambda: None,
     ) -> str:
         """Send bytes of a file under their number, and give the path of the folder on the server.
 
@@ -308,14 +332,23 @@ class Connector(_Official):
             Which bytes of which file here.
         on_bytes
             Called with the number of bytes sent, and with a negative one when an attempt is thrown away.
+        look
+            Called before a chunk is sent again that the server may have taken.
         """
         route = "api/v1/upload_chunk"
         url = f"{self.host}{route}"
         with masking(self.http.token):
-            said = unwrap(url, self.http.post_file_part(route, params, name, path, offset, length, on_bytes))
+            said = unwrap(url, self.http.post_file_part(route, params, name, path, offset, length, on_bytes, look))
         return _output_dir(said, name)
 
-    def submit_task(self, route: str, body: Mapping[str, Any], *, idempotent: bool = False) -> str | int:
+    def submit_task(
+        self,
+        route: str,
+        body: Mapping[str, Any],
+        *,
+        idempotent: bool = False,
+        look: Callable[[], None] = lambda: None,
+    ) -> str | int:
         """Post a submission and give the id of its task on the server.
 
         Parameters
@@ -324,16 +357,40 @@ class Connector(_Official):
             The request.
         idempotent
             Whether it may be sent again when its answer was lost.
+        look
+            Called before it is.
         """
         url = f"{self.host}api/v1/{route}"
         with masking(self.http.token):
-            answer = unwrap(url, self.http.post(url, plain(body), idempotent=idempotent))
+            answer = unwrap(url, self.http.post(url, plain(body), idempotent=idempotent, look=look))
         return started_task(answer, url)
 
-    def commit_task(self, group_id: str, task_id: str | int) -> dict[str, Any]:
-        """Make the result of a finished task a study of the group; gives what the server says about the study."""
-        answer = self.post_request("api/v1/commit_submission_result", {"group_id": group_id, "task_id": task_id})
-        info = answer.get("study_info")
+    def commit_task(
+        self,
+        group_id: str,
+        task_id: str | int,
+        *,
+        look: Callable[[], Mapping[str, Any] | None] = lambda: None,
+    ) -> dict[str, Any]:
+        """Make the result of a finished task a study of the group; gives what the server says about the study.
+
+        Parameters
+        ----------
+        group_id, task_id
+            Of the submission.
+        look
+            Called before it is asked for again, since some servers may then make two studies; gives the study where it
+            is there, else None.
+        """
+        url = f"{self.host}api/v1/commit_submission_result"
+
+        def there() -> dict[str, Any] | None:
+            found = look()
+            return None if found is None else {"status": 200, "study_info": dict(found)}
+
+        with masking(self.http.token):
+            body = plain({"group_id": group_id, "task_id": task_id})
+            info = unwrap(url, self.http.post(url, body, look=there)).get("study_info")
         return info if isinstance(info, dict) else {}
 
     def get_submission_log(self, group_id: str, task_id: str | int) -> dict[str, Any]:
@@ -378,7 +435,12 @@ class Connector(_Official):
             The export ended in an error.
         """
         body = {"species": species, "group_id": group_id, "study_id": study_id, "context": [], "study_type": study_type}
-        return self.get_export_log(group_id, self.submit_task("export_study", body))
+        _, found = begun_twice(
+            lambda: self.submit_task("export_study", body),
+            lambda task_id: self.get_export_log(group_id, task_id),
+            f"export of {study_id}",
+        )
+        return found
 
     def download_study(
         self,
@@ -415,12 +477,17 @@ class Connector(_Official):
         """
         if dest_path is not None:
             place_of(dest_path)  # before the server is made to work
-        found = self.get_download_study_url(group_id, study_id, study_type, species)["data"]
-        # A server may name what it likes: only a name counts, never a place or a hidden file.
-        given = PurePosixPath(found["file_name"].replace("\\", "/")).name.lstrip(".")
-        own = safe_file_name(given) or f"{safe_file_name(str(study_id))}.h5ad"
-        print("Downloading")  # noqa: T201 - as the official connector
-        save(self.http, found["url"], own if dest_path is None else dest_path)
+
+        def fetch(answer: dict[str, Any]) -> None:
+            found = answer["data"]
+            # A server may name what it likes: only a name counts, never a place or a hidden file.
+            given = PurePosixPath(found["file_name"].replace("\\", "/")).name.lstrip(".")
+            own = safe_file_name(given) or f"{safe_file_name(str(study_id))}.h5ad"
+            print("Downloading")  # noqa: T201 - as the official connector
+            save(self.http, found["url"], own if dest_path is None else dest_path)
+
+        export = partial(self.get_download_study_url, group_id, study_id, study_type, species)
+        begun_twice(export, fetch, f"export of {study_id}")
         print("DONE!")  # noqa: T201 - as above
         return True
 

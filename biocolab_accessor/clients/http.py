@@ -47,6 +47,7 @@ from biocolab_accessor.storage.budget import expect_room
 __all__ = ["HttpClient"]
 
 _Result = TypeVar("_Result")
+Look = Callable[[], Any]
 
 # What servers say that know no ranges, or none of this length any more.
 _RANGE_REFUSED = frozenset({400, 405, 412, 416, 422, 501})
@@ -155,7 +156,14 @@ class HttpClient:
         if session is not None:
             session.close()
 
-    def post(self, route: str, body: Mapping[str, Any] | None = None, *, idempotent: bool = True) -> Any:
+    def post(
+        self,
+        route: str,
+        body: Mapping[str, Any] | Callable[[], Mapping[str, Any]] | None = None,
+        *,
+        idempotent: bool = True,
+        look: Look = lambda: None,
+    ) -> Any:
         """Post JSON, get JSON.
 
         Parameters
@@ -163,9 +171,11 @@ class HttpClient:
         route
             Path below the host, ``api/v1/get_user_groups`` or ``/v1/database/list``; the host's own path stays.
         body
-            JSON object; none is sent as ``{}``.
+            JSON object; none is sent as ``{}``. A function is called for each attempt.
         idempotent
             Whether the request may be sent again when it is not known if the first one arrived.
+        look
+            Called before it is; gives the answer where what was asked for is done, else None.
 
         Returns
         -------
@@ -181,9 +191,14 @@ class HttpClient:
         InvalidResponse
             The answer is not JSON.
         """
-        data = _json_bytes(body or {})
         headers = {"Content-Type": "application/json"}
-        return self._json("POST", route_url(self.host, route), lambda: data, headers, idempotent=idempotent)
+        if callable(body):
+            make = body
+            return self._json(
+                "POST", route_url(self.host, route), lambda: _json_bytes(make()), headers, idempotent=idempotent
+            )
+        data = _json_bytes(body or {})
+        return self._json("POST", route_url(self.host, route), lambda: data, headers, idempotent=idempotent, look=look)
 
     def get(self, route: str) -> Any:
         """Get JSON. Raises as :meth:`post` does."""
@@ -198,6 +213,7 @@ class HttpClient:
         offset: int,
         length: int,
         on_bytes: Callable[[int], object] | None = None,
+        look: Look = lambda: None,
     ) -> Any:
         """Post bytes of a file as multipart; safe to send again, since the server stores a part under its number.
 
@@ -207,6 +223,8 @@ class HttpClient:
             As for :class:`~biocolab_accessor.clients.multipart.FilePart`.
         on_bytes
             Called with the bytes handed to the socket, and with a negative number when an attempt is thrown away.
+        look
+            As for :meth:`post`.
         """
         sent = 0
 
@@ -221,7 +239,7 @@ class HttpClient:
                 count(-sent)
             return FilePart(params, file_name, path, offset, length, count)
 
-        return self._json("POST", route_url(self.host, route), fresh_body, {}, idempotent=True)
+        return self._json("POST", route_url(self.host, route), fresh_body, {}, idempotent=True, look=look)
 
     def download(
         self,
@@ -302,16 +320,29 @@ class HttpClient:
         return self._retrying(attempt, f"POST {url}", deadline)
 
     def _retrying(
-        self, attempt: Callable[[], _Result], what: str, deadline: Deadline, *, idempotent: bool = True
+        self,
+        attempt: Callable[[], _Result],
+        what: str,
+        deadline: Deadline,
+        *,
+        idempotent: bool = True,
+        look: Callable[[], _Result | None] = lambda: None,
     ) -> _Result:
         def one() -> _Result:
             with masking(self.token), line():
                 return attempt()
 
-        return retrying(one, what=hidden(what, self.token), idempotent=idempotent, deadline=deadline)
+        return retrying(one, what=hidden(what, self.token), idempotent=idempotent, deadline=deadline, look=look)
 
     def _json(
-        self, method: str, url: str, fresh_body: Callable[[], Any], headers: Mapping[str, str], *, idempotent: bool
+        self,
+        method: str,
+        url: str,
+        fresh_body: Callable[[], Any],
+        headers: Mapping[str, str],
+        *,
+        idempotent: bool,
+        look: Look = lambda: None,
     ) -> Any:
         deadline = Deadline()
 
@@ -330,7 +361,7 @@ class HttpClient:
                 if isinstance(body, FilePart):
                     body.close()
 
-        return self._retrying(attempt, f"{method} {url}", deadline, idempotent=idempotent)
+        return self._retrying(attempt, f"{method} {url}", deadline, idempotent=idempotent, look=look)
 
     def _answer(
         self, method: str, url: str, body: Any, headers: Mapping[str, str], deadline: Deadline

@@ -75,7 +75,14 @@ class Retriable(Exception):
         self.never_arrived = never_arrived
 
 
-def retrying(attempt: Callable[[], _Result], *, what: str, idempotent: bool, deadline: Deadline) -> _Result:
+def retrying(
+    attempt: Callable[[], _Result],
+    *,
+    what: str,
+    idempotent: bool,
+    deadline: Deadline,
+    look: Callable[[], _Result | None] = lambda: None,
+) -> _Result:
     """Call ``attempt`` until it succeeds, gives a final error, or no try (``bc.settings.max_retries``) or time is left.
 
     Parameters
@@ -88,6 +95,8 @@ def retrying(attempt: Callable[[], _Result], *, what: str, idempotent: bool, dea
         Whether the server may get the request twice without harm.
     deadline
         Bound on all attempts and pauses together.
+    look
+        Called before another attempt where the server may have acted on the last one; what it gives ends the attempts.
 
     Raises
     ------
@@ -114,9 +123,13 @@ def retrying(attempt: Callable[[], _Result], *, what: str, idempotent: bool, dea
             if not again:
                 if tries > 1:
                     failure.error.add_note(f"tried {tries} times")
+                failure.error.passing = True
                 raise failure.error from failure.error.__cause__
             logger.info("%s: %s; trying again in %.1f s (%d of %d)", what, failure.error, delay, tries, retries)
+            may_be_done = not failure.never_arrived
         pause(delay)
+        if may_be_done and (found := look()) is not None:
+            return found
 
 
 def retry_after(header: str | None) -> float | None:

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from biocolab_accessor.clients.retry import Deadline
-from biocolab_accessor.errors import InvalidResponse, TaskFailed, TimedOut
+from biocolab_accessor.errors import BiocolabError, InvalidResponse, ServerError, TaskFailed, TimedOut
 from biocolab_accessor.waits import until
 
-__all__ = ["TaskState", "follow_task", "started_task", "task_state"]
+__all__ = ["TaskState", "begun_twice", "follow_task", "may_have_forgotten", "started_task", "task_state"]
+
+logger = logging.getLogger("biocolab_accessor.clients")
+
+_Begun = TypeVar("_Begun")
+_Result = TypeVar("_Result")
 
 _FAILED = frozenset({"ERROR", "FAILURE", "FAILED", "REVOKED", "CANCELLED", "CANCELED", "ABORTED", "KILLED", "TIMEOUT"})
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0
+_TOKEN_REFUSED = 401
+_INTERNAL_ERROR = 500
 
 
 @dataclass(frozen=True)
@@ -58,6 +66,42 @@ class Asked(Protocol):
     def post_request(self, api_route: str, data: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Post, and give the checked envelope."""
         ...
+
+
+def may_have_forgotten(error: BiocolabError) -> bool:
+    """Whether an error may mean that the server no longer has what it was given before.
+
+    Servers say that in words and statuses of their own, so that everything counts but a failure that passes (no answer,
+    or a server that is busy), a token that is not accepted, and the end of a task.
+    """
+    if isinstance(error, TaskFailed) or not isinstance(error, ServerError | InvalidResponse):
+        return False
+    status = getattr(error, "status", None)
+    # A server that looks for a file which is gone may also fail each time.
+    return status != _TOKEN_REFUSED and (not error.passing or status == _INTERNAL_ERROR)
+
+
+def begun_twice(begin: Callable[[], _Begun], go_on: Callable[[_Begun], _Result], what: str) -> tuple[_Begun, _Result]:
+    """Begin something that may be begun any number of times, and go on with it; once more where the server has lost it.
+
+    Parameters
+    ----------
+    begin
+        Whose refusal is final.
+    go_on
+        Given what that gave.
+    what
+        For the log.
+    """
+    begun = begin()
+    try:
+        return begun, go_on(begun)
+    except (ServerError, InvalidResponse) as error:
+        if error.passing or not may_have_forgotten(error):
+            raise
+        logger.warning("%s: the server has lost what it had begun, which is begun once more: %s", what, error)
+    begun = begin()
+    return begun, go_on(begun)
 
 
 def started_task(answer: Mapping[str, Any], where: str) -> str | int:

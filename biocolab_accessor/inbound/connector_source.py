@@ -15,7 +15,7 @@ from scipy import sparse
 from biocolab_accessor.clients.address import file_url
 from biocolab_accessor.clients.bbrowserx import BBrowserXConnector
 from biocolab_accessor.clients.save import save
-from biocolab_accessor.clients.tasks import follow_task
+from biocolab_accessor.clients.tasks import begun_twice, follow_task
 from biocolab_accessor.errors import InvalidArgument, InvalidResponse
 from biocolab_accessor.escape import is_barcodes
 from biocolab_accessor.inbound.matrix import gene_stripes
@@ -169,10 +169,16 @@ class ConnectorSource:
             msg = f"format is {quoted(format)}: give 'h5ad' or 'seurat'"
             raise InvalidArgument(msg)
         body = {"group_id": self._group_id, "study_id": self.uuid, "species": self._species, "context": []}
-        task_id = self._connector.submit_task("export_study", {**body, "study_type": _EXPORT_TYPES[format]})
-        follow_task(self._connector, task_id, lambda line: None)
-        answer = self._connector.post_request(
-            "api/v1/get_export_result", {"group_id": self._group_id, "task_id": task_id}
+
+        def result(task_id: str | int) -> dict[str, Any]:
+            follow_task(self._connector, task_id, lambda line: None)
+            asked = {"group_id": self._group_id, "task_id": task_id}
+            return self._connector.post_request("api/v1/get_export_result", asked)
+
+        _, answer = begun_twice(
+            lambda: self._connector.submit_task("export_study", {**body, "study_type": _EXPORT_TYPES[format]}),
+            result,
+            f"export of {self.study_id}",
         )
         data = answer.get("data")
         if not isinstance(data, Mapping) or not isinstance(data.get("file_path"), str):

@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 from scipy import sparse
 
+from biocolab_accessor.clients.tasks import begun_twice
 from biocolab_accessor.errors import InvalidResponse
 from biocolab_accessor.inbound.matrix import Unit, select_genes, unit_name
 from biocolab_accessor.inbound.metadata import select_fields
@@ -219,11 +220,20 @@ class Reading:
         ...     anndata.read_h5ad(found["path"]).shape
         (700, 765)
         """
-        answer = self._parts.source.export(export_format)
+        source = self._parts.source
         if path is None:
-            return answer
-        link = answer.get("download_link") if isinstance(answer, Mapping) else None
-        if not isinstance(link, str) or not link:
-            msg = f"study {self.id}: the server did not say where the exported file is"
-            raise InvalidResponse(msg)
-        return {**answer, "path": self._parts.source.save(link, path)}
+            return source.export(export_format)
+
+        def link_of(answer: dict[str, Any]) -> str:
+            link = answer.get("download_link") if isinstance(answer, Mapping) else None
+            if not isinstance(link, str) or not link:
+                msg = f"study {self.id}: the server did not say where the exported file is"
+                raise InvalidResponse(msg)
+            return link
+
+        def begin() -> tuple[dict[str, Any], str]:
+            answer = source.export(export_format)
+            return answer, link_of(answer)
+
+        (answer, _), saved = begun_twice(begin, lambda begun: source.save(begun[1], path), f"export of {self.id}")
+        return {**answer, "path": saved}

@@ -3,22 +3,26 @@
 Nothing is done twice that could make a second study. A chunk is stored under its number, so that sending it again
 replaces it. A request to process an upload is sent again for the same upload and the same study only; and what makes a
 study of a task is its commit, which happens for the one task that the journal has.
+
+A server may have forgotten what it was given, and says so in words of its own. So whatever refuses a step of a
+submission that was begun before, or a step that was repeated, leads to one new start; only what refuses that is final.
+Before it, the server is asked whether the study is there after all.
 """
 
 from __future__ import annotations
 
 import logging
-import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from biocolab_accessor.clients.bbrowserx import BBrowserXConnector
-from biocolab_accessor.clients.tasks import TaskState, task_state
-from biocolab_accessor.errors import ServerError, Unauthorized
+from biocolab_accessor.clients.tasks import TaskState, may_have_forgotten, task_state
+from biocolab_accessor.errors import BiocolabError, InvalidResponse, ServerError
 from biocolab_accessor.naming import quoted
 from biocolab_accessor.notice import notice
 from biocolab_accessor.outbound import journal
+from biocolab_accessor.outbound.begun_before import listed, rows_of_id, tell_of_new_start
 from biocolab_accessor.outbound.journal import Entry, Known
 from biocolab_accessor.outbound.request import StudyRequest
 from biocolab_accessor.outbound.submission import Submission
@@ -27,9 +31,6 @@ from biocolab_accessor.outbound.upload import Outgoing, upload
 __all__ = ["delivery"]
 
 logger = logging.getLogger("biocolab_accessor.outbound")
-
-_NOT_ABOUT_WHAT_IT_HAS = (400, 408, 413, 422, 429, 502, 503, 504)
-"""Statuses of refusals that would not be another one if all was sent again."""
 
 
 @contextmanager
@@ -42,6 +43,7 @@ def delivery(
     *,
     source: str,
     chunk_size: int,
+    call: Mapping[str, Any] | None = None,
 ) -> Iterator[Submission]:
     """Send files and ask for their processing; no other call takes the submission for its own within the block.
 
@@ -57,6 +59,8 @@ def delivery(
         What is uploaded first.
     chunk_size
         Bytes of one upload request.
+    call
+        What sends the same again; None for an object in memory.
 
     Yields
     ------
@@ -77,129 +81,181 @@ def delivery(
         "files": [(file.name, file.inner, file.size, file.sha256) for file in files],
     }
     with journal.entry(key, wait=not request.id_is_made) as entry:
-        found = _carried_on(connector, entry)
-        if found is None:
-            if not entry.known.study_id:
-                if not request.id_is_made:
-                    _tell_of_namesake(connector, str(request.study_id), body["species"], body["group_id"])
-                entry.note(
-                    "study",
-                    server=connector.host,
-                    source=source,
-                    group_id=body["group_id"],
-                    species=body["species"],
-                    study_id=request.study_id,
-                    id_is_made=request.id_is_made,
-                )
-            found = _sent(connector, entry, route, body, files, chunk_size)
-        yield found
+        yield _Way(connector, entry, request, route, body, files, source, chunk_size, call).go()
 
 
-def _carried_on(connector: BBrowserXConnector, entry: Entry) -> Submission | None:
-    """The submission of an earlier call, where the server has it; else the next steps are sending and asking."""
-    known = entry.known
-    if known.study_info is not None or known.intended:
-        row = _listed(connector, known)
-        if row is not None:
-            logger.warning("study %s was submitted before and is there: nothing is sent", known.study_id)
-            done = TaskState(str(known.task_id), "SUCCESS", "")
-            found = _submission(connector, known, done, {**row, **(known.study_info or {})})
-            if known.study_info is None:
-                entry.finish(row)
-            return found
-    if known.study_info is not None:
-        logger.info("study %s is no longer on %s: it is sent again", known.study_id, known.server)
-        entry.clear()
-        return None
-    if known.task_id == "":
-        return None
-    try:
-        state = task_state(connector, known.task_id)
-    except ServerError as error:
-        if not _has_forgotten(error):
-            raise
-        logger.info("the task of an earlier call is gone: %s", error)
-        state = None
-    if state is None or state.failed:
-        entry.clear()
-        return None
-    logger.info("study %s was submitted before and is %s: going on with it", known.study_id, state.status)
-    return _submission(connector, known, state)
+class _Way:
+    """One submission's way to the server, from wherever it is now."""
 
+    def __init__(
+        self,
+        connector: BBrowserXConnector,
+        entry: Entry,
+        request: StudyRequest,
+        route: str,
+        body: Mapping[str, Any],
+        files: Sequence[Outgoing],
+        source: str,
+        chunk_size: int,
+        call: Mapping[str, Any] | None,
+    ) -> None:
+        self.connector, self.entry, self.request = connector, entry, request
+        self.route, self.body, self.files = route, body, files
+        self.source, self.chunk_size, self.call = source, chunk_size, call
+        self.repeated = False
+        self.species, self.group_id = str(body["species"]), str(body["group_id"])
 
-def _listed(connector: BBrowserXConnector, known: Known) -> dict[str, Any] | None:
-    """What the server lists of a study, where it is this one beyond doubt: by its uuid, or by an id that we made."""
-    uuid_ = (known.study_info or {}).get("uuid")
-    if uuid_ is None and known.study_info is None and not known.id_is_made:
-        return None
-    for row in _rows(connector, known.species, known.group_id):
-        if uuid_ is not None and str(uuid_) in (str(row.get("uuid")), str(row.get("id"))):
-            return dict(row)
-        if uuid_ is None and known.study_id in (row.get("study_hash_id"), row.get("accession_id")):
-            return dict(row)
-    return None
+    def go(self) -> Submission:
+        """Carry it on, or begin it."""
+        self._expect_its_own()
+        return self._carried_on() or self._sent()
 
-
-def _tell_of_namesake(connector: BBrowserXConnector, study_id: str, species: str, group_id: str) -> None:
-    """Servers take any number of studies of one id, and people find out when they look for theirs."""
-    for row in _rows(connector, species, group_id):
-        if study_id in (row.get("study_hash_id"), row.get("accession_id")):
-            uuid_ = row.get("uuid", row.get("id"))
-            notice(
-                f"group {quoted(group_id)} has a study {quoted(study_id)} already (uuid {uuid_}): this will be a "
-                "second one of that id, told from the first by its uuid only. Give another study_id to avoid that"
-            )
+    def _expect_its_own(self) -> None:
+        """A journal that was edited may name another study, group or server: what it says is then of no use."""
+        known = self.entry.known
+        if not known.study_id:
             return
+        mine = (self.connector.host, self.group_id, self.species, self.request.id_is_made)
+        other = (known.server, known.group_id, known.species, known.id_is_made) != mine
+        if other or not (self.request.id_is_made or known.study_id == self.request.study_id):
+            self.entry.known = Known(doubtful=True)
 
+    def _carried_on(self) -> Submission | None:
+        """The submission of an earlier call, where the server has it; else what comes next is sending and asking."""
+        known, entry = self.entry.known, self.entry
+        if not (known.study_id or known.doubtful):
+            return None
+        if (found := self._there()) is not None:
+            return found
+        if known.study_info is not None:
+            logger.info("study %s is no longer on %s: it is sent again", known.study_id, known.server)
+            entry.clear()
+            return None
+        if known.task_id != "" and known.study_id:
+            try:
+                state = task_state(self.connector, known.task_id)
+            except BiocolabError as error:
+                if not may_have_forgotten(error):
+                    raise
+                self._begin_again(error)
+                return None
+            if not state.failed:
+                logger.info("study %s was submitted before and is %s: going on with it", known.study_id, state.status)
+                return _submission(self.connector, known, state, resumed=True)
+            entry.clear()
+        elif known.doubtful and known.study_id:
+            self._begin_again("its journal on this machine is damaged, or of a newer version")
+        elif known.doubtful:
+            logger.warning("the journal of an earlier call does not say what it has done: starting again")
+            entry.clear()
+        return None
 
-def _rows(connector: BBrowserXConnector, species: str, group_id: str) -> list[Mapping[str, Any]]:
-    rows = connector.get_all_studies_info_in_group(species, group_id)
-    return [row for row in rows if isinstance(row, Mapping)] if isinstance(rows, list) else []
+    def _there(self) -> Submission | None:
+        """The study itself, where the server lists it."""
+        known = self.entry.known
+        row = self._row(known)
+        if row is None:
+            return None
+        study_id = known.study_id or str(self.request.study_id)
+        logger.warning("study %s was submitted before and is there: nothing is sent", study_id)
+        if not known.study_id:
+            self._note_study(None)
+        done = TaskState(str(known.task_id), "SUCCESS", "")
+        found = _submission(self.connector, known, done, {**row, **(known.study_info or {})})
+        if known.study_info is None:
+            self.entry.finish(row)
+        return found
 
+    def _row(self, known: Known) -> dict[str, Any] | None:
+        """What the server lists of the study: by its uuid, or by an id that no other study had before."""
+        uuid_ = (known.study_info or {}).get("uuid")
+        if uuid_ is not None:
+            rows = listed(self.connector, self.species, self.group_id)
+            return next((dict(row) for row in rows if str(uuid_) in (str(row.get("uuid")), str(row.get("id")))), None)
+        study_id = known.study_id or ("" if self.request.id_is_made else str(self.request.study_id))
+        others = frozenset() if known.id_is_made else known.namesakes
+        in_doubt = known.doubtful or known.study_info is not None
+        if not study_id or (others is None and not in_doubt):
+            return None
+        found = rows_of_id(self.connector, self.species, self.group_id, study_id)
+        row = next((dict(row) for each, row in found.items() if each not in (others or ())), None)
+        if row is not None and others is None and known.study_info is None:
+            notice(
+                f"group {quoted(self.group_id)} has a study {quoted(study_id)}, and the journal of its submission on this machine "
+                "is damaged: it is taken for the one that was sent, and nothing is sent. If it is not, run "
+                f"`biocolab resume --forget {quoted(study_id)}` and submit again"
+            )
+        return row
 
-def _sent(
-    connector: BBrowserXConnector,
-    entry: Entry,
-    route: str,
-    body: Mapping[str, Any],
-    files: Sequence[Outgoing],
-    chunk_size: int,
-) -> Submission:
-    resumed = bool(entry.known.folder_id)
-    try:
-        _ask(connector, entry, route, body, files, chunk_size)
-    except ServerError as error:
-        if not (resumed and _has_forgotten(error)):
-            raise
-        logger.warning("the upload of an earlier call is of no use any more, all is sent again: %s", error)
-        entry.note("upload", folder_id=uuid.uuid4().hex, chunk_size=chunk_size)
-        _ask(connector, entry, route, body, files, chunk_size)
-    return _submission(connector, entry.known, TaskState(str(entry.known.task_id), "SUBMITTED", ""))
+    def _note_study(self, namesakes: Collection[str] | None) -> None:
+        self.entry.note(
+            "study",
+            server=self.connector.host,
+            source=self.source,
+            group_id=self.group_id,
+            species=self.species,
+            study_id=self.entry.known.study_id or self.request.study_id,
+            id_is_made=self.request.id_is_made,
+            namesakes=None if namesakes is None else sorted(namesakes),
+            call=self.call,
+        )
 
+    def _tell_of_namesakes(self) -> list[str]:
+        """Servers take any number of studies of one id, and people find out when they look for theirs."""
+        if self.request.id_is_made:
+            return []
+        study_id = str(self.request.study_id)
+        found = list(rows_of_id(self.connector, self.species, self.group_id, study_id))
+        if found:
+            notice(
+                f"group {quoted(self.group_id)} has a study {quoted(study_id)} already (uuid {found[0]}): this will be a second "
+                "one of that id, told from the first by its uuid only. Give another study_id to avoid that"
+            )
+        return found
 
-def _ask(
-    connector: BBrowserXConnector,
-    entry: Entry,
-    route: str,
-    body: Mapping[str, Any],
-    files: Sequence[Outgoing],
-    chunk_size: int,
-) -> None:
-    study_path = upload(connector, files, entry, chunk_size)
-    info = {**body["study_info"], "study_hash_id": entry.known.study_id}
-    entry.note("intent")
-    # The folder is of this study alone, so that the request can be sent again where its answer is lost.
-    whole = {**body, "study_info": info, "study_path": study_path}
-    entry.note("task", task_id=connector.submit_task(route, whole, idempotent=True))
+    def _begin_again(self, reason: object) -> None:
+        tell_of_new_start(self.entry.known.study_id or str(self.request.study_id), reason)
+        self.entry.renew()
+        self.repeated = False
 
+    def _sent(self) -> Submission:
+        if not self.entry.known.study_id:
+            self._note_study(self._tell_of_namesakes())
+        resumed = bool(self.entry.known.folder_id)
+        try:
+            self._ask()
+        except (ServerError, InvalidResponse) as error:
+            if not (may_have_forgotten(error) and (resumed or (self.repeated and not error.passing))):
+                raise
+            # Also shows whether the server takes the token and answers at all, before what was sent is given up.
+            if (found := self._there()) is not None:
+                return found
+            self._begin_again(error)
+            self._ask()
+        known = self.entry.known
+        return _submission(self.connector, known, TaskState(str(known.task_id), "SUBMITTED", ""))
 
-def _has_forgotten(error: ServerError) -> bool:
-    """Whether a refusal may mean that the server no longer has what an earlier call gave it."""
-    return not isinstance(error, Unauthorized) and error.status not in _NOT_ABOUT_WHAT_IT_HAS
+    def _ask(self) -> None:
+        study_path = upload(self.connector, self.files, self.entry, self.chunk_size, self._repeating)
+        info = {**self.body["study_info"], "study_hash_id": self.entry.known.study_id}
+        self.entry.note("intent")
+        # The folder is of this study alone, so that the request can be sent again where its answer is lost.
+        whole = {**self.body, "study_info": info, "study_path": study_path}
+        task_id = self.connector.submit_task(self.route, whole, idempotent=True, look=self._repeating)
+        self.entry.note("task", task_id=task_id)
+
+    def _repeating(self) -> None:
+        """A step is taken again that may have been taken: a server that refuses it then has all of it anew."""
+        self.repeated = True
 
 
 def _submission(
-    connector: BBrowserXConnector, known: Known, state: TaskState, study_info: dict[str, Any] | None = None
+    connector: BBrowserXConnector,
+    known: Known,
+    state: TaskState,
+    study_info: dict[str, Any] | None = None,
+    *,
+    resumed: bool = False,
 ) -> Submission:
     return Submission(
         connector,
@@ -210,4 +266,6 @@ def _submission(
         source=known.source,
         state=state,
         study_info=study_info,
+        namesakes=frozenset() if known.id_is_made else known.namesakes,
+        resumed=resumed,
     )

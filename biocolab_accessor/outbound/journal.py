@@ -1,8 +1,10 @@
 """Journal: what is known of submissions that are on their way, so that a call that was broken off can be carried on.
 
-One file for each submission, a line for each step, written before or right after the step. A line that was cut by a
-crash is left out when the file is read, as if its step had not been taken; taking it again is no harm. No token is in
-it. Whatever goes wrong with the disk, the submission goes on without its journal.
+One file for each submission, a line for each step, written before or right after the step. A last line that was cut by
+a crash is left out when the file is read, as if its step had not been taken; taking it again is no harm. Any other line
+that cannot be read, because the file was damaged, edited, or written by a newer version, makes all of it doubtful: then
+what the server has is looked up, and the upload is not carried on. No token is in it. Whatever goes wrong with the
+disk, the submission goes on without its journal.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ import logging
 import os
 import time
 import uuid
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -27,7 +30,7 @@ from biocolab_accessor.config import settings
 from biocolab_accessor.errors import BiocolabError
 from biocolab_accessor.platforms import remove_file
 
-__all__ = ["Entry", "Known", "entry", "finish", "forget", "of_task"]
+__all__ = ["Entry", "Known", "drop", "entry", "every", "finish", "forget", "of_task", "renew"]
 
 logger = logging.getLogger("biocolab_accessor.outbound")
 
@@ -35,6 +38,10 @@ _SECONDS_KEPT = 30 * 86400
 _SECONDS_TO_TIDY = 86400
 _SECONDS_TO_LOCK = 30.0
 _LONGEST_TEXT = 10_000
+_VERSION = 1
+_BEGUN = "begun"
+_OF_THE_STUDY = ("server", "source", "group_id", "species", "study_id", "id_is_made", "namesakes", "call")
+_SUM = "sum"
 
 
 @dataclass
@@ -47,6 +54,10 @@ class Known:
         Where it goes, and as what.
     id_is_made
         Whether the study's id was made here, not given by the user.
+    namesakes
+        Uuids of the studies that had the id before; None where that is not known.
+    call
+        The call that sends it once more, and its files as they were; None where it sent an object in memory.
     folder_id, chunk_size
         Of the upload: folder on the server, and bytes of a chunk.
     file_ids, chunks, paths
@@ -57,6 +68,8 @@ class Known:
         The server's task; empty before its answer.
     study_info
         What the server said when it was committed; None before.
+    doubtful
+        Whether a part of the journal cannot be read, so that more may have been done than it says.
     """
 
     server: str = ""
@@ -65,6 +78,8 @@ class Known:
     species: str = ""
     study_id: str = ""
     id_is_made: bool = False
+    namesakes: frozenset[str] | None = None
+    call: dict[str, Any] | None = None
     folder_id: str = ""
     chunk_size: int = 0
     file_ids: dict[int, str | int] = field(default_factory=dict)
@@ -73,6 +88,7 @@ class Known:
     intended: bool = False
     task_id: str | int = ""
     study_info: dict[str, Any] | None = None
+    doubtful: bool = field(default=False, compare=False)
 
     def take(self, step: Mapping[str, Any]) -> None:
         """Take one step in.
@@ -83,10 +99,18 @@ class Known:
             It is none.
         """
         kind = step["step"]
-        if kind == "study":
-            for name in ("server", "source", "group_id", "species", "study_id"):
-                setattr(self, name, _text(step[name]))
+        if kind == _BEGUN:
+            if _number(step["version"]) > _VERSION:
+                raise KeyError(kind)
+        elif kind == "study":
+            values = {name: _text(step[name]) for name in ("server", "source", "group_id", "species", "study_id")}
+            namesakes = step.get("namesakes")
+            self.namesakes = None if namesakes is None else frozenset(_text(each) for each in _list(namesakes))
+            call = step.get("call")
+            self.call = None if call is None else dict(call)
             self.id_is_made = step["id_is_made"] is True
+            for name, value in values.items():
+                setattr(self, name, value)
         elif kind == "upload":
             self.folder_id, self.chunk_size = _text(step["folder_id"]), _number(step["chunk_size"])
             self.file_ids, self.chunks, self.paths = {}, {}, {}
@@ -116,11 +140,13 @@ class Entry:
         The file; None where nothing can be kept.
     lock
         Held until :meth:`close`.
+    doubtful
+        Whether there is a journal that cannot be read.
     """
 
-    def __init__(self, path: Path | None, lock: FileLock | None = None) -> None:
+    def __init__(self, path: Path | None, lock: FileLock | None = None, *, doubtful: bool = False) -> None:
         self._path, self._lock = path, lock
-        self.known, length = _read(path) if path is not None else (Known(), 0)
+        self.known, length = _read(path) if path is not None else (Known(doubtful=doubtful), 0)
         if path is not None and path.exists():
             with path.open("r+b") as file:
                 file.truncate(length)  # what came to stand behind a line that was cut would be lost with it
@@ -151,10 +177,18 @@ class Entry:
 
     def clear(self) -> None:
         """Forget everything that was done; this call begins anew."""
-        self.known = Known()
+        self._write_anew(Known())
+
+    def renew(self) -> None:
+        """Forget what was done, but not which study it is for, so that it is found where it is there after all."""
+        known = self.known
+        self._write_anew(Known(**{name: getattr(known, name) for name in _OF_THE_STUDY}))
+
+    def _write_anew(self, known: Known) -> None:
+        self.known = known
         if self._path is not None:
             with self._resumable():
-                self._path.write_bytes(b"")  # not removed: other calls have to see that this one is under way
+                self._path.write_bytes(_first_lines(known))  # not removed: others have to see that it is under way
 
     def drop(self) -> None:
         """Forget the submission."""
@@ -214,7 +248,7 @@ def entry(key: Mapping[str, Any], *, wait: bool) -> Iterator[Entry]:
         raise
     except (OSError, NotImplementedError) as error:
         logger.warning("%s cannot be used, so that this submission cannot be resumed: %s", _folder(), error)
-        found = Entry(None)
+        found = Entry(None, doubtful=_is_there(digest))
     try:
         yield found
     finally:
@@ -242,6 +276,46 @@ def finish(server: str, task_id: str | int, study_info: Mapping[str, Any]) -> No
 def forget(server: str, task_id: str | int) -> None:
     """A task has failed: the next call begins anew."""
     _end(server, task_id, lambda path, _: remove_file(path))
+
+
+def renew(server: str, task_id: str | int) -> None:
+    """A server has lost a task or its result: the next call begins from the start, as the same study."""
+
+    def end(path: Path, known: Known) -> None:
+        path.write_bytes(_first_lines(known))
+
+    _end(server, task_id, end)
+
+
+def every() -> list[tuple[Path, Known]]:
+    """The journals of submissions that no call has at this moment, the latest first."""
+    folder = _folder()
+    if not folder.is_dir():
+        return []
+    found: list[tuple[float, Path, Known]] = []
+    with FileLock(folder / "lock", timeout=_SECONDS_TO_LOCK, mode=0o600):
+        for path in folder.glob("*-*.jsonl"):
+            try:
+                lock = _try_lock(path)
+                if lock is not None:
+                    lock.release()
+                    found.append((path.stat().st_mtime, path, _read(path)[0]))
+            except OSError as error:
+                logger.debug("%s cannot be read: %s", path, error)
+    return [(path, known) for _, path, known in sorted(found, key=lambda one: one[0], reverse=True)]
+
+
+def drop(path: Path) -> bool:
+    """Forget a submission; False where a call has it at this moment."""
+    with FileLock(path.parent / "lock", timeout=_SECONDS_TO_LOCK, mode=0o600):
+        lock = _try_lock(path)
+        if lock is None:
+            return False
+        try:
+            path.unlink(missing_ok=True)
+        finally:
+            lock.release()
+        return True
 
 
 def _end(server: str, task_id: str | int, end: Callable[[Path, Known], None]) -> None:
@@ -277,11 +351,20 @@ def _taken(folder: Path, digest: str, *, wait: bool) -> Entry:
             busy = False
             for path in sorted(folder.glob(f"{digest}-*.jsonl")):
                 if (lock := _try_lock(path)) is not None:
-                    return Entry(path, lock)
+                    try:
+                        found = Entry(path, lock)
+                    except OSError:
+                        lock.release()
+                        raise
+                    # Of a file that was cut this much, all may have been done.
+                    found.known.doubtful |= not found.known.study_id
+                    return found
                 busy = True
             if not (busy and wait):
                 path = folder / f"{digest}-{uuid.uuid4().hex[:8]}.jsonl"
-                path.touch(mode=0o600)  # from now on, not from its first step on, others see that it is under way
+                # From now on, not from its first step on, others see that it is under way.
+                with open(path, "xb", opener=_private) as file:
+                    file.write(_first_lines(Known()))
                 return Entry(path, _try_lock(path))
         deadline.check("waiting for the same submission in another call")
         time.sleep(0.1)
@@ -315,31 +398,75 @@ def _tidy(folder: Path) -> None:
 
 
 def _read(path: Path) -> tuple[Known, int]:
-    """What a file says, and the length up to which it can be read."""
+    """What a file says, and its length without a last line that was cut."""
     known, length = Known(), 0
     try:
         content = path.read_bytes()
     except FileNotFoundError:
         return known, 0
-    for line in content.splitlines(keepends=True):
+    known.doubtful = not content  # it was never empty
+    for line in content.split(b"\n")[:-1]:
+        length += len(line) + 1
         try:
-            if not line.endswith(b"\n"):
-                break
-            known.take(json.loads(line))
+            known.take(_checked(json.loads(line)))
         except (ValueError, KeyError, TypeError, RecursionError):
-            break
-        length += len(line)
+            known.doubtful = True
     return known, length
 
 
+def _checked(step: Any) -> Mapping[str, Any]:
+    """A step as it was written; an older version wrote no sum."""
+    if not isinstance(step, dict):
+        raise TypeError(step)
+    if step.get(_SUM, _sum(step)) != _sum(step):
+        raise ValueError(step)
+    return step
+
+
+def _sum(step: Mapping[str, Any]) -> int:
+    own = {name: value for name, value in step.items() if name != _SUM}
+    return zlib.crc32(json.dumps(own, sort_keys=True).encode())
+
+
+def _line(step: Mapping[str, Any]) -> bytes:
+    return (json.dumps({**step, _SUM: _sum(step)}) + "\n").encode()
+
+
+def _first_lines(known: Known) -> bytes:
+    """What a journal begins with: its version, and which study it is for where that is known."""
+    begun = _line({"step": _BEGUN, "version": _VERSION})
+    if not known.study_id:
+        return begun
+    namesakes = None if known.namesakes is None else sorted(known.namesakes)
+    study = {name: getattr(known, name) for name in _OF_THE_STUDY}
+    return begun + _line({"step": "study", **study, "namesakes": namesakes})
+
+
 def _append(path: Path, line: Mapping[str, Any], *, sync: bool) -> None:
-    content = (json.dumps(line) + "\n").encode()
-    with open(path, "ab", buffering=0, opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
+    content = _line(line)
+    with open(path, "ab", buffering=0, opener=_private) as file:
         if file.write(content) < len(content):
             msg = f"{path} took only a part of a line"
             raise OSError(msg)
         if sync:
             os.fsync(file.fileno())
+
+
+def _private(name: str, flags: int) -> int:
+    return os.open(name, flags, 0o600)
+
+
+def _is_there(digest: str) -> bool:
+    try:
+        return any(_folder().glob(f"{digest}-*.jsonl"))
+    except OSError:
+        return False
+
+
+def _list(value: Any) -> list[Any]:
+    if not isinstance(value, list):
+        raise TypeError(value)
+    return value
 
 
 def _text(value: Any) -> str:

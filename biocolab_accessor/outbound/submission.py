@@ -12,19 +12,28 @@ from urllib.parse import quote
 
 from biocolab_accessor.clients.address import is_loopback, origin, same_origin_url
 from biocolab_accessor.clients.bbrowserx import BBrowserXConnector
-from biocolab_accessor.clients.tasks import TaskState, follow_task, task_state
+from biocolab_accessor.clients.tasks import TaskState, follow_task, may_have_forgotten, task_state
 from biocolab_accessor.connection import how_to_return
-from biocolab_accessor.errors import BiocolabError, ConfigurationError, InvalidArgument, NotFound, TaskFailed
+from biocolab_accessor.errors import (
+    BiocolabError,
+    ConfigurationError,
+    InvalidArgument,
+    InvalidResponse,
+    NotFound,
+    ServerError,
+    TaskFailed,
+)
 from biocolab_accessor.markup import facts_table
 from biocolab_accessor.naming import quoted, shown
 from biocolab_accessor.outbound import journal
+from biocolab_accessor.outbound.begun_before import rows_of_id
 from biocolab_accessor.progress import task_bar
 
 if TYPE_CHECKING:
     from biocolab_accessor.catalog import Server
     from biocolab_accessor.inbound.study import Study
 
-__all__ = ["Submission", "submission"]
+__all__ = ["Submission", "submission", "was_lost"]
 
 logger = logging.getLogger("biocolab_accessor.outbound")
 
@@ -71,6 +80,8 @@ class Submission:
         source: str,
         state: TaskState | None = None,
         study_info: dict[str, Any] | None = None,
+        namesakes: frozenset[str] | None = None,
+        resumed: bool = False,
     ) -> None:
         self._connector: BBrowserXConnector | None = connector
         self.task_id, self.study_id = task_id, study_id
@@ -78,6 +89,9 @@ class Submission:
         self.server = connector.host
         self.study_info: dict[str, Any] = study_info or {}
         self._state = state or TaskState(str(task_id), "SUBMITTED", "")
+        # Studies that had the id before; None where that is not known, so that this one cannot be told from them.
+        self._namesakes, self._resumed = namesakes, resumed
+        self._forgotten = False
 
     def __repr__(self) -> str:
         ids = f"study_id={quoted(self.study_id)}, task_id={quoted(self.task_id)}"
@@ -208,6 +222,7 @@ class Submission:
                 self._state = follow_task(
                     self.connector, self.task_id, show, on_poll=bar.refresh, timeout=timeout, stop=stop
                 )
+                info = self.connector.commit_task(self.group_id, self.task_id, look=self._there)
             except KeyboardInterrupt as interrupt:
                 where = "" if self.source == "bbrowserx" else f", to={quoted(self.source)}"
                 interrupt.add_note(
@@ -219,11 +234,32 @@ class Submission:
                 journal.forget(self.server, self.task_id)
                 self._state = TaskState(str(self.task_id), "ERROR", error.log)
                 raise
-        info = self.connector.commit_task(self.group_id, self.task_id)
+            except (ServerError, InvalidResponse) as error:
+                if not may_have_forgotten(error) or (error.passing and not self._resumed):
+                    raise
+                info = self._after(error)
         self.study_id = self.study_id or str(info.get("study_hash_id") or "")
         self.study_info = {"study_hash_id": self.study_id, **info}
         journal.finish(self.server, self.task_id, self.study_info)
         return self
+
+    def _there(self) -> dict[str, Any] | None:
+        """The study, where the server lists it beyond doubt."""
+        if self._namesakes is None or not self.study_id:
+            return None
+        found = rows_of_id(self.connector, self.species, self.group_id, self.study_id)
+        return next((dict(row) for uuid_, row in found.items() if uuid_ not in self._namesakes), None)
+
+    def _after(self, error: ServerError | InvalidResponse) -> dict[str, Any]:
+        """The study, where the server refuses a step because it is there; else the submission has to begin anew."""
+        found = self._there()
+        if found is not None:
+            self._state = TaskState(str(self.task_id), "SUCCESS", self._state.log)
+            return found
+        journal.renew(self.server, self.task_id)
+        self._forgotten = True
+        error.add_note("Submit again with the same call: as the server has lost this task, it begins from the start")
+        raise error
 
     async def _ended(self) -> Submission:
         """Wait in a thread of its own, which ends when the waiting is cancelled."""
@@ -293,6 +329,11 @@ class Submission:
         return self._state
 
 
+def was_lost(submission: Submission) -> bool:
+    """Whether an earlier call began it and the server has lost it since, so that it can begin anew at once."""
+    return submission._resumed and submission._forgotten
+
+
 def submission(
     task_id: str | int,
     *,
@@ -356,4 +397,5 @@ def submission(
         source=to,
         state=state,
         study_info=known.study_info,
+        namesakes=frozenset() if known.id_is_made else known.namesakes,
     )

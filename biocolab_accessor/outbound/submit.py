@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from biocolab_accessor.catalog import Server, connector_of, group_id_of
-from biocolab_accessor.errors import InvalidArgument
+from biocolab_accessor.errors import InvalidArgument, InvalidResponse, ServerError
 from biocolab_accessor.naming import quoted
 from biocolab_accessor.notice import notice
+from biocolab_accessor.outbound.begun_before import tell_of_new_start
+from biocolab_accessor.outbound.call import call_of
 from biocolab_accessor.outbound.delivery import delivery
 from biocolab_accessor.outbound.files import STUDY_TYPES, Files, collect, each_of, study_type_number
 from biocolab_accessor.outbound.plan import Plan, Strictness, plan_submission, write_plan
 from biocolab_accessor.outbound.ready import expect_readable, make_ready
 from biocolab_accessor.outbound.request import Filters, StudyRequest
 from biocolab_accessor.outbound.scratch import scratch_folder
-from biocolab_accessor.outbound.submission import Submission
+from biocolab_accessor.outbound.submission import Submission, was_lost
 from biocolab_accessor.outbound.upload import chunk_bytes, outgoing
 
 if TYPE_CHECKING:
@@ -70,12 +72,17 @@ def submit_anndata(
         "batch_info": [batch.file_name for batch in plan.batches],
     }
     route = "submit_study_from_local"
-    with ExitStack() as held:
-        with scratch_folder() as folder:
-            files = [outgoing(path, path.name) for path in write_plan(adata, plan, folder)]
-            sent = delivery(connector, route, body, request, files, source=to, chunk_size=size)
-            submission = held.enter_context(sent)
-        return submission.wait() if wait else submission
+
+    @contextmanager
+    def sent() -> Iterator[Submission]:
+        with ExitStack() as held:
+            with scratch_folder() as folder:
+                files = [outgoing(path, path.name) for path in write_plan(adata, plan, folder)]
+                way = delivery(connector, route, body, request, files, source=to, chunk_size=size)
+                submission = held.enter_context(way)
+            yield submission
+
+    return _ended(sent, wait=wait)
 
 
 def submit_files(
@@ -174,6 +181,7 @@ def submit_files(
     filters = Filters(min_counts, min_genes, max_counts, max_genes, mt_percentage)
     request = StudyRequest(group, study_id, name, authors, abstract, species, filters, skip_dimred)
     number = study_type_number(study_type)
+    files = files if isinstance(files, str | Mapping | Sequence) or not isinstance(files, Iterable) else list(files)
     payload = collect(files, number)
     matrix_type = getattr(input_matrix_type, "value", input_matrix_type)
     if matrix_type not in ("auto", "raw", "normalized"):
@@ -183,29 +191,69 @@ def submit_files(
         msg = "obs chooses columns of h5ad files only: leave it out"
         raise InvalidArgument(msg)
     size = chunk_bytes(chunk_size)
-    with ExitStack() as held:
-        with scratch_folder() as folder:
-            paths = list(payload.files)
-            if number == STUDY_TYPES["h5ad"]:
-                paths, raw = make_ready(paths, request, matrix_type, folder, obs)
-            else:
-                expect_readable(payload, number)
-                raw = number in _COUNTS_BY_DEFINITION if matrix_type == "auto" else matrix_type == "raw"
-            sending = [outgoing(path, name_there) for path, name_there in zip(paths, payload.names, strict=True)]
-            sending += [outgoing(path, path.name, "custom_embeddings") for path in payload.extra]
-            connector = connector_of(to)
-            body = {**request.body(group_id_of(connector, request.group)), "study_type": number}
-            if number == STUDY_TYPES["processed_folder"]:
-                unknown = dict.fromkeys(body["filter_params"], "unk")
-                body = {key: body[key] for key in ("species", "group_id", "study_info", "study_type")}
-                body["filter_params"] = unknown
-                route = "submit_processed_study_from_local"
-            else:
-                body |= {"normalize": raw, "batch_info": list(payload.batches)}
-                route = "submit_study_from_local"
-            sent = delivery(connector, route, body, request, sending, source=to, chunk_size=size)
-            submission = held.enter_context(sent)
-        return submission.wait() if wait else submission
+    arguments = {
+        "group": group,
+        "study_type": number,
+        "study_id": study_id,
+        "name": name,
+        "authors": list(request.authors),
+        "abstract": abstract,
+        "species": request.species,
+        "input_matrix_type": matrix_type,
+        "min_counts": min_counts,
+        "min_genes": min_genes,
+        "max_counts": max_counts,
+        "max_genes": max_genes,
+        "mt_percentage": mt_percentage,
+        "skip_dimred": skip_dimred,
+        "to": to,
+        "obs": obs if obs is None or isinstance(obs, str) else list(obs),
+        "chunk_size": size,
+    }
+    call = call_of(files, (*payload.files, *payload.extra), arguments)
+
+    @contextmanager
+    def sent() -> Iterator[Submission]:
+        with ExitStack() as held:
+            with scratch_folder() as folder:
+                paths = list(payload.files)
+                if number == STUDY_TYPES["h5ad"]:
+                    paths, raw = make_ready(paths, request, matrix_type, folder, obs)
+                else:
+                    expect_readable(payload, number)
+                    raw = number in _COUNTS_BY_DEFINITION if matrix_type == "auto" else matrix_type == "raw"
+                sending = [outgoing(path, name_there) for path, name_there in zip(paths, payload.names, strict=True)]
+                sending += [outgoing(path, path.name, "custom_embeddings") for path in payload.extra]
+                connector = connector_of(to)
+                body = {**request.body(group_id_of(connector, request.group)), "study_type": number}
+                if number == STUDY_TYPES["processed_folder"]:
+                    unknown = dict.fromkeys(body["filter_params"], "unk")
+                    body = {key: body[key] for key in ("species", "group_id", "study_info", "study_type")}
+                    body["filter_params"] = unknown
+                    route = "submit_processed_study_from_local"
+                else:
+                    body |= {"normalize": raw, "batch_info": list(payload.batches)}
+                    route = "submit_study_from_local"
+                way = delivery(connector, route, body, request, sending, source=to, chunk_size=size, call=call)
+                submission = held.enter_context(way)
+            yield submission
+
+    return _ended(sent, wait=wait)
+
+
+def _ended(sent: Callable[[], AbstractContextManager[Submission]], *, wait: bool) -> Submission:
+    """What was sent, at its end where it is waited for; what a server has lost of an earlier call is sent once more."""
+    with sent() as submission:
+        if not wait:
+            return submission
+        try:
+            return submission.wait()
+        except (ServerError, InvalidResponse) as error:
+            if not was_lost(submission):
+                raise
+            tell_of_new_start(submission.study_id, error)
+    with sent() as submission:
+        return submission.wait()
 
 
 def submit_from_s3(
@@ -297,6 +345,7 @@ def submit_from_s3(
         group_id=group_id,
         species=request.species,
         source=to,
+        namesakes=frozenset() if request.id_is_made else None,
     )
     return submission.wait() if wait else submission
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from numbers import Integral
 from pathlib import Path
@@ -90,7 +90,13 @@ def chunk_bytes(chunk_size: int | None) -> int:
     return int(size)
 
 
-def upload(connector: BBrowserXConnector, files: Sequence[Outgoing], entry: Entry, chunk_size: int) -> str:
+def upload(
+    connector: BBrowserXConnector,
+    files: Sequence[Outgoing],
+    entry: Entry,
+    chunk_size: int,
+    repeating: Callable[[], None] = lambda: None,
+) -> str:
     """Upload what the server does not have yet, and give the folder's path on the server.
 
     Parameters
@@ -103,6 +109,8 @@ def upload(connector: BBrowserXConnector, files: Sequence[Outgoing], entry: Entr
         What the server has taken already, of chunks of the same size, is not sent again; every answer is noted.
     chunk_size
         Bytes of one request.
+    repeating
+        Called before a request is sent again that the server may have acted on.
 
     Raises
     ------
@@ -116,14 +124,17 @@ def upload(connector: BBrowserXConnector, files: Sequence[Outgoing], entry: Entr
     for inner in {file.inner for file in files}:
         expect_distinct([file.name for file in files if file.inner == inner])
     known = entry.known
-    if not known.folder_id or known.chunk_size != chunk_size:
+    # A file that is announced twice to one folder is ambiguous to some servers. As long as the folder has none, a file
+    # that may have been announced is announced to another.
+    if not known.folder_id or known.chunk_size != chunk_size or not known.file_ids:
         entry.note("upload", folder_id=uuid.uuid4().hex, chunk_size=chunk_size)
     with progress_bar("Uploading", sum(file.size for file in files)) as bar:
         for number, file in enumerate(files):
-            folder = f"{known.folder_id}/{file.inner}" if file.inner else known.folder_id
             n_chunks = -(-file.size // chunk_size)
             if number not in known.file_ids:
-                entry.note("file", file=number, id=connector.announce_file(folder, n_chunks, file.name))
+                place = _Place(entry, file.inner, chunk_size, repeating)
+                entry.note("file", file=number, id=connector.announce_file(place, n_chunks, file.name))
+            folder = _folder(entry, file.inner)
             params = {"folder_id": folder, "id": known.file_ids[number]}
             for chunk in range(n_chunks):
                 offset = chunk * chunk_size
@@ -132,7 +143,29 @@ def upload(connector: BBrowserXConnector, files: Sequence[Outgoing], entry: Entr
                     bar.update(length)
                     continue
                 numbered = {**params, "chunk": chunk, "n_chunks": n_chunks}
-                path = connector.send_chunk(numbered, file.name, file.path, offset, length, on_bytes=bar.update)
+                path = connector.send_chunk(
+                    numbered, file.name, file.path, offset, length, on_bytes=bar.update, look=repeating
+                )
                 entry.note("chunk", file=number, chunk=chunk, path=path)
             file.expect_unchanged()
     return known.paths[max(number for number, file in enumerate(files) if not file.inner)]
+
+
+class _Place:
+    """The folder that a file is announced to, for each attempt."""
+
+    def __init__(self, entry: Entry, inner: str, chunk_size: int, repeating: Callable[[], None]) -> None:
+        self._entry, self._inner, self._chunk_size, self._repeating = entry, inner, chunk_size, repeating
+        self._tried = False
+
+    def __call__(self) -> str:
+        if self._tried and self._entry.known.file_ids:
+            self._repeating()
+        elif self._tried:
+            self._entry.note("upload", folder_id=uuid.uuid4().hex, chunk_size=self._chunk_size)
+        self._tried = True
+        return _folder(self._entry, self._inner)
+
+
+def _folder(entry: Entry, inner: str) -> str:
+    return f"{entry.known.folder_id}/{inner}" if inner else entry.known.folder_id

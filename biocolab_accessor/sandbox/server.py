@@ -132,7 +132,7 @@ class Sandbox(Hosts):
             app.router.routes += control_routes(
                 self.faults, self.requests, self.reset, self.cancel_task, self.token.__eq__
             )
-        self._serving = Serving(Traffic(app, self.requests, self.faults), Protocol, listener)
+        self._serving = Serving(Traffic(app, self.requests, self.faults, self._site.forget), Protocol, listener)
         self._connector = self.connect()
         push_default(self._connector)
         atexit.register(self.close)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 import threading
 import uuid
@@ -22,6 +23,7 @@ from biocolab_accessor.sandbox.store.study_folder import StudyFolder
 from biocolab_accessor.sandbox.store.sweep import sweep
 from biocolab_accessor.sandbox.store.terms import Terms
 from biocolab_accessor.sandbox.store.uploads import Uploads
+from biocolab_accessor.sandbox.traffic.faults import Fault
 from biocolab_accessor.sandbox.work.tasks import TaskRunner
 from biocolab_accessor.waits import until
 
@@ -75,6 +77,31 @@ class Site:
         self._open: dict[str, StudyFolder] = {}
         self._making: dict[str, threading.Lock] = {}
         self._lock = threading.RLock()
+        self._strict = False
+
+    @property
+    def strict(self) -> bool:
+        """Whether a request that is sent twice is taken twice, or refused: what real servers do is not known."""
+        return self._strict
+
+    @strict.setter
+    def strict(self, value: bool) -> None:
+        self._strict = self.uploads.strict = value
+
+    def forget(self, fault: Fault) -> None:
+        """Forget what a fault of the kinds ``forget_…`` says."""
+        if fault.kind == "forget_uploads":
+            self.uploads.forget_waiting()
+        elif fault.kind == "forget_tasks":
+            self.catalogue.forget_tasks(fault.options["title"])
+        else:
+            self.catalogue.forget_studies(fault.options["title"])
+
+    def copy_study(self, uuid_: str) -> str:
+        """The uuid of a copy of a study's cells."""
+        copy = uuid.uuid4().hex
+        shutil.copytree(self._studies / uuid_, self._studies / copy)
+        return copy
 
     def stop(self) -> None:
         """Break off what a request may be waiting for, so that the server can end."""

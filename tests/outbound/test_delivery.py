@@ -84,6 +84,7 @@ class TestACallThatWasBrokenOff:
     def test_after_its_commit_is_not_committed_again(self, faulty: Sandbox, wide: ad.AnnData) -> None:
         # The server commits, and none of its answers arrives.
         faulty.faults.add("commit_submission_result", kind="lost_answer")
+        faulty.faults.add("get_all_studies_info_in_group", kind="reset")
         with pytest.raises(TransportError):
             submit(wide, "lost commit")
         faulty.faults.clear()

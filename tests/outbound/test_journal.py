@@ -70,15 +70,61 @@ def test_a_line_that_was_cut_is_as_if_it_was_not_written(cut: int) -> None:
      b'{"step": "chunk", "file": 0, "chunk": true, "path": "p"}', b'{"step": "task", "task_id": null}',
      b'{"step": "commit", "study_info": 5}', b'{"step": "nonsense"}', b"\xff\xfe"],
 )  # fmt: skip
-def test_what_is_no_step_ends_the_reading_and_nothing_else(line: bytes) -> None:
+def test_a_line_that_is_not_a_step_makes_the_journal_doubtful_and_hides_no_other(line: bytes) -> None:
     with journal.entry({}, wait=False) as entry:
         begin(entry)
+        assert not entry.known.doubtful
     before = only_file().read_bytes()
-    only_file().write_bytes(before + line + b"\n" + b'{"step": "intent"}\n')
+    damaged = before + line + b"\n" + b'{"step": "intent"}\n'
+    only_file().write_bytes(damaged)
     with journal.entry({}, wait=False) as entry:
-        assert entry.known.chunks == {0: {0, 1}}
-        assert not entry.known.intended
-    assert only_file().read_bytes() == before
+        assert entry.known.doubtful
+        assert (entry.known.study_id, entry.known.intended) == ("s", True)
+        assert only_file().read_bytes() == damaged  # what cannot be read may be of use to a newer version
+        entry.renew()
+        assert (entry.known.study_id, entry.known.intended, entry.known.doubtful) == ("s", False, False)
+    with journal.entry({}, wait=False) as entry:
+        assert entry.known == journal.Known(**STUDY)
+
+
+def test_a_line_that_was_edited_is_not_believed() -> None:
+    with journal.entry({}, wait=False) as entry:
+        begin(entry)
+        entry.note("task", task_id="7a")
+    only_file().write_bytes(only_file().read_bytes().replace(b'"7a"', b'"7b"'))
+    with journal.entry({}, wait=False) as entry:
+        assert (entry.known.task_id, entry.known.doubtful) == ("", True)
+
+
+def test_a_journal_of_an_older_version_is_read_as_it_was() -> None:
+    with journal.entry({}, wait=False) as entry:
+        begin(entry)
+    lines = [json.loads(line) for line in only_file().read_text().splitlines()][1:]
+    old = [{name: value for name, value in line.items() if name not in ("sum", "namesakes")} for line in lines]
+    only_file().write_text("".join(json.dumps(line) + "\n" for line in old))
+    with journal.entry({}, wait=False) as entry:
+        assert (entry.known.chunks, entry.known.doubtful) == ({0: {0, 1}}, False)
+
+
+def test_a_journal_of_a_newer_version_is_doubtful() -> None:
+    with journal.entry({}, wait=False) as entry:
+        begin(entry)
+    lines = only_file().read_bytes().splitlines(keepends=True)
+    newer = journal._line({"step": "begun", "version": 99})
+    only_file().write_bytes(b"".join([newer, *lines[1:]]))
+    with journal.entry({}, wait=False) as entry:
+        assert (entry.known.study_id, entry.known.doubtful) == ("s", True)
+
+
+def test_a_journal_that_was_emptied_is_doubtful_and_a_new_one_is_not() -> None:
+    with journal.entry({}, wait=False) as entry:
+        assert not entry.known.doubtful
+        begin(entry)
+    only_file().write_bytes(b"")
+    with journal.entry({}, wait=False) as entry:
+        assert entry.known.doubtful
+        entry.clear()
+        assert not entry.known.doubtful
 
 
 def test_a_new_upload_forgets_the_old_one_but_not_the_study() -> None:

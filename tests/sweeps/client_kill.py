@@ -1,7 +1,9 @@
 """Client kill: submissions whose process is killed, then called once more; what is sent and what is there is counted.
 
 Run it as ``python -m tests.sweeps.client_kill [--times 200] [--seed 0]``: killed before and after every line of the
-journal (so at every chunk boundary), and at so many random moments. The exit status is 1 where anything was wrong.
+journal (so at every chunk boundary), and at so many random moments. With ``--forgets own``, ``strict`` or ``body`` the
+server loses what was uploaded and begun before it is called again, and says so in one of three wordings. The exit
+status is 1 where anything was wrong.
 """
 
 from __future__ import annotations
@@ -32,6 +34,7 @@ from scipy import sparse
 import biocolab_accessor as bc
 from biocolab_accessor.outbound import journal
 from biocolab_accessor.sandbox.server import DEFAULT_TOKEN, Sandbox
+from tests.sweeps.wordings import WORDINGS
 
 __all__ = ["Found", "sweep"]
 
@@ -90,7 +93,8 @@ class _Case:
 class _World:
     """The server's process, and the folders that clients use."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, forgets: str = "") -> None:
+        self.forgets = forgets
         self.path, self.cache, self.temporary = folder / "sandbox", folder / "cache", folder / "temporary"
         self.temporary.mkdir(parents=True)
         self.seconds = 0.0
@@ -102,7 +106,8 @@ class _World:
         self._pid = os.fork()
         if self._pid == 0:
             try:
-                with Sandbox(self.path, port=port, control=True):
+                with Sandbox(self.path, port=port, control=True) as sandbox:
+                    sandbox._site.strict = forgets == "strict"
                     threading.Event().wait()
             finally:
                 os._exit(1)
@@ -132,6 +137,22 @@ class _World:
 
     def empty_ledger(self) -> None:
         requests.delete(f"{self.url}_sandbox/requests", headers=_HEADERS, timeout=30).raise_for_status()
+
+    def forget(self, case: _Case, wording: str) -> None:
+        """Lose what was uploaded and begun with the next request, and refuse in other words."""
+        faults: list[dict[str, Any]] = [
+            {"route": "*", "nth": [1], "kind": "forget_uploads"},
+            {"route": "*", "nth": [1], "kind": "forget_tasks", "title": case.title},
+        ]
+        words = WORDINGS[wording]
+        if words is not None:
+            faults.append({"route": "*", "kind": "other_words", **words})
+        for fault in faults:
+            requests.post(f"{self.url}_sandbox/faults", json=fault, headers=_HEADERS, timeout=30).raise_for_status()
+
+    def remember(self) -> None:
+        """Take the faults away."""
+        requests.delete(f"{self.url}_sandbox/faults", headers=_HEADERS, timeout=30).raise_for_status()
 
     def client(self, case: _Case, answer: Path, prepare: Callable[[], None]) -> int:
         """A process that submits; it writes what it got to ``answer``."""
@@ -181,7 +202,9 @@ def _nothing() -> None:
     pass
 
 
-def sweep(folder: Path, times: int, seed: int = 0, *, stride: int = 1, progress: Any = None) -> Found:
+def sweep(
+    folder: Path, times: int, seed: int = 0, *, stride: int = 1, forgets: str = "", progress: Any = None
+) -> Found:
     """Kill and call again.
 
     Parameters
@@ -192,10 +215,12 @@ def sweep(folder: Path, times: int, seed: int = 0, *, stride: int = 1, progress:
         How many random moments, and where they come from.
     stride
         Takes every so-manieth line of the journal only.
+    forgets
+        In which words the server says that it has lost what it was given; empty where it has not.
     progress
         Called with the number of kills so far.
     """
-    dice, found, world = random.Random(seed), Found(), _World(folder)
+    dice, found, world = random.Random(seed), Found(), _World(folder, forgets)
     try:
         n_chunks = _once(world, _Case(0), None, found)
         _once(world, _Case(1), None, found)
@@ -252,9 +277,14 @@ def _once(
         found.kills[_last_line(world.cache / "journal", start)] += 1
     answer.unlink(missing_ok=True)
     world.empty_ledger()
+    forgets = how is not None and world.forgets
+    if forgets:
+        world.forget(case, world.forgets)
     start = time.monotonic()
     os.waitpid(world.client(case, answer, _nothing), 0)
     world.seconds = time.monotonic() - start
+    if forgets:
+        world.remember()
     got, after = json.loads(answer.read_text()), world.chunks_taken()
     rows = world.post("get_all_studies_info_in_group", {"group_id": "personal", "species": "human"})["data"]
     mine = [row for row in rows if row["study_title"] == case.title]
@@ -269,7 +299,7 @@ def _once(
     if problem := _differs(world, case, got["uuid"]):
         found.wrong.append(f"{case.title}: {problem}")
     whole = n_chunks or after
-    again = 0 if ended else before + after - whole
+    again = 0 if ended or forgets else before + after - whole
     if not 0 <= again <= 1:  # one may have been on its way, or acknowledged and not yet written down
         found.wrong.append(f"{case.title}: {before} and then {after} chunks of {whole}")
     found.sent_again += again
@@ -332,6 +362,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Kill clients in the middle of submissions, and call again.")
     parser.add_argument("--times", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--forgets", choices=sorted(WORDINGS), default="")
     chosen = parser.parse_args()
     start = time.monotonic()
 
@@ -340,7 +371,7 @@ def main() -> int:
             print(f"{done} kills, {time.monotonic() - start:.0f} s", flush=True)
 
     with tempfile.TemporaryDirectory(prefix="biocolab-kill-") as folder:
-        found = sweep(Path(folder), chosen.times, chosen.seed, progress=say)
+        found = sweep(Path(folder), chosen.times, chosen.seed, forgets=chosen.forgets, progress=say)
     moments = ", ".join(f"{number} {step}" for step, number in found.kills.most_common())
     print(f"{found.kills.total()} kills, the journal being: {moments}")
     print(

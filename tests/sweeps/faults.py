@@ -1,9 +1,10 @@
 """Faults: whole submissions and fetches, each with one request going wrong.
 
-Run it as ``python -m tests.sweeps.faults [--only submit] [--every N]``. Every request of a run meets every kind of
-fault in turn. A run must end with the same content as without, or, where no other attempt can help, with the right
-error of ours within the deadline; the same call again must then succeed. Nothing may be sent twice but what the fault
-has hit, and there is one study in the end. The exit status is 1 where anything else happened.
+Run it as ``python -m tests.sweeps.faults [--only submit] [--every N] [--wording strict]``. Every request of a run meets
+every kind of fault in turn, on a server that refuses in one of three wordings. A run must end with the same content as
+without, or, where no other attempt can help, with the right error of ours within the deadline; the same call again must
+then succeed. Nothing may be sent twice but what the fault has hit or the server has lost, and there is one study in the
+end. The exit status is 1 where anything else happened.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import time
 import traceback
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -36,6 +37,7 @@ from biocolab_accessor.clients.multipart import FilePart
 from biocolab_accessor.errors import BiocolabError, InvalidResponse, ServerError, TimedOut, TransportError, UnknownName
 from biocolab_accessor.sandbox.server import Sandbox
 from biocolab_accessor.sandbox.traffic.ledger import route_name
+from tests.sweeps.wordings import WORDINGS, speak
 
 __all__ = ["KINDS", "Case", "Found", "cases", "play", "sweep"]
 
@@ -78,7 +80,10 @@ KINDS: Mapping[str, tuple[str, dict[str, Any], bool, bool, tuple[type, ...]]] = 
     "wrong numbers": ("corrupt_arrays", {}, False, False, _BROKEN),
     "401": ("status", {"status": 401}, False, False, (PermissionError,)),
     "redirect": ("redirect", {}, False, False, (TransportError,)),
+    "forgets uploads": ("forget_uploads", {}, False, False, _REFUSED),
+    "forgets tasks": ("forget_tasks", {}, False, False, _REFUSED),
 }
+_FORGETS = frozenset({"forgets uploads", "forgets tasks"})
 
 # Lists that say themselves what there is: a shorter one is the server's word.
 _WORDS = frozenset(
@@ -206,7 +211,7 @@ def _stored(study_id: str) -> str:
         return digest(bc.study(study_id, source="bbrowserx").to_anndata())
 
 
-def cases(run: str, requests: list[str]) -> Iterator[Case]:
+def cases(run: str, requests: list[str], kinds: Iterable[str] = KINDS) -> Iterator[Case]:
     """Each request of a run with each kind of fault.
 
     Parameters
@@ -215,11 +220,13 @@ def cases(run: str, requests: list[str]) -> Iterator[Case]:
         Its name.
     requests
         Routes in the order in which they were asked.
+    kinds
+        Which faults.
     """
     numbered: Counter[str] = Counter()
     for route in requests:
         numbered[route] += 1
-        for kind in KINDS:
+        for kind in kinds:
             # How often a task is asked for depends on how fast it is.
             if numbered[route] <= (2 if route == "get_submission_log" else 4):
                 yield Case(run, route, numbered[route], kind)
@@ -250,14 +257,26 @@ def _injected(case: Case) -> Iterator[None]:
         yield
 
 
-def play(run: _Run, case: Case, number: int) -> tuple[str, str]:
+def _kinds(run: _Run, wording: str) -> list[str]:
+    """What a fetch asks for was not begun; and a strict server takes what a proxy sends twice for two."""
+    return [
+        kind
+        for kind in KINDS
+        if (run.submits or kind not in _FORGETS) and not (wording == "strict" and kind == "duplicated")
+    ]
+
+
+def play(run: _Run, case: Case, number: int, wording: str = "own") -> tuple[str, str]:
     """Play a case; gives how it ended, and what is wrong with that."""
     sandbox = run.sandbox
     kind, options, mends, untouched, errors = KINDS[case.kind]
     study_id = f"{case.run} {number}"
     sandbox.faults.clear()
     sandbox.requests.clear()
+    if kind == "forget_tasks":
+        options = {"title": study_id}
     fault = sandbox.faults.add(case.route, nth=case.nth, kind=kind, **options) if kind else None
+    speak(sandbox, wording)
     start = time.monotonic()
     said: BaseException | None = None
     with ExitStack() as stack:
@@ -268,6 +287,7 @@ def play(run: _Run, case: Case, number: int) -> tuple[str, str]:
             said, got = error, ""
     seconds = time.monotonic() - start
     sandbox.faults.clear()
+    speak(sandbox, wording)
     if seconds > DEADLINE + 2:
         return "late", f"took {seconds:.1f} s"
     if fault is not None and not fault.hits:
@@ -282,7 +302,7 @@ def play(run: _Run, case: Case, number: int) -> tuple[str, str]:
         if not isinstance(said, BiocolabError):
             where = traceback.extract_tb(said.__traceback__)[-1]
             return ended, f"{said!r:.200} at {where.filename}:{where.lineno}"
-        if mends and (untouched or case.route not in ONCE):
+        if mends and (untouched or case.route not in ONCE) and wording != "strict":
             return ended, f"another attempt would have helped: {said!s:.200}"
         if not isinstance(said, errors):
             return ended, f"not the right error: {said!r:.200}"
@@ -295,17 +315,15 @@ def play(run: _Run, case: Case, number: int) -> tuple[str, str]:
     if run.submits:
         sent = sum(record.received for record in sandbox.requests.of("upload_chunk"))
         hits = 0 if case.kind in ("trickle", "late") else 1
-        most = (run.bytes_of_chunks + hits * (CHUNK + _OVERHEAD)) * (2 if said is not None and not _RESUMES else 1)
+        # What a server has lost, or refuses because it was announced or asked for twice, is sent anew.
+        anew = case.kind in _FORGETS or wording == "strict"
+        most = (run.bytes_of_chunks + hits * (CHUNK + _OVERHEAD)) * (2 if anew else 1)
         if sent > most:
             return ended, f"{sent:,} bytes were sent, {most:,} would have done"
         there = list(bc.studies("personal")["study_id"])
         if there.count(study_id) != 1:
             return ended, f"{there.count(study_id)} studies are there"
     return ended, ""
-
-
-# Whether a call that failed is carried on by the same call again.
-_RESUMES = hasattr(bc, "submission")
 
 
 @contextmanager
@@ -327,6 +345,7 @@ def sweep(
     *,
     only: str = "",
     every: int = 1,
+    wording: str = "own",
     running: Sandbox | None = None,
     progress: Callable[[int], object] = lambda n: None,
 ) -> Found:
@@ -338,6 +357,8 @@ def sweep(
         For files.
     only
         Start of the names of runs; all by default.
+    wording
+        How the server refuses, see :data:`~tests.sweeps.wordings.WORDINGS`.
     running
         Sandbox to use; None starts one.
     """
@@ -353,13 +374,15 @@ def sweep(
                 run.digest = run.act(f"{name} whole")
                 own = [record for record in sandbox.requests if record.route != "_sandbox"]
                 run.bytes_of_chunks = sum(record.received for record in sandbox.requests.of("upload_chunk"))
-                for case in list(cases(name, _asked(own, run)))[::every]:
+                for case in list(cases(name, _asked(own, run), _kinds(run, wording)))[::every]:
                     number += 1
-                    ended, wrong = play(run, case, number)
+                    ended, wrong = play(run, case, number, wording)
                     found.ended[case.kind, ended] += 1
                     if wrong:
                         found.wrong.append(f"{case}: {ended}: {wrong}")
                     progress(number)
+        sandbox.faults.clear()
+        speak(sandbox, "own")
     return found
 
 
@@ -384,12 +407,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", default="")
     parser.add_argument("--every", type=int, default=1)
+    parser.add_argument("--wording", choices=sorted(WORDINGS), default="own")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="biocolab-faults-") as folder:
         found = sweep(
             Path(folder),
             only=given.only,
             every=given.every,
+            wording=given.wording,
             progress=lambda n: print(f"\r{n} cases", end="", file=sys.stderr),
         )
     print()

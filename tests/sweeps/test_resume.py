@@ -21,6 +21,12 @@ def test_a_client_that_is_killed_is_carried_on_by_the_same_call(tmp_path: Path) 
     assert 0 < found.sent_again <= found.kills.total()
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the sweep forks its clients")
+def test_a_client_that_is_killed_begins_again_where_the_server_forgot(tmp_path: Path) -> None:
+    found = client_kill.sweep(tmp_path, 1, seed=2, stride=12, forgets="strict")
+    assert found.wrong == []
+
+
 def test_the_server_has_what_the_model_says_after_any_steps(server: Sandbox) -> None:
     taken = machine.sweep(server, 4, 12, seed=3)
     assert taken.total() > 24

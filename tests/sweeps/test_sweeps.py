@@ -52,6 +52,12 @@ def test_a_fault_costs_an_attempt_and_never_a_study(server: Sandbox, tmp_path: P
     assert found.cases >= 9
 
 
+@pytest.mark.parametrize("wording", ["strict", "body"])
+def test_a_fault_of_a_server_with_other_words_costs_no_study(server: Sandbox, tmp_path: Path, wording: str) -> None:
+    found = faults.sweep(tmp_path, only="submit", every=61, wording=wording, running=server)
+    assert found.wrong == []
+
+
 def test_a_session_leaves_its_token_nowhere(tmp_path: Path) -> None:
     done = secrets.session(tmp_path, whole=False)
     assert done.returncode == 0, (tmp_path / "left" / "output.txt").read_text()[-2000:]

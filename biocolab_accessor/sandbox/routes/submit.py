@@ -51,8 +51,7 @@ def upload(site: Site, user: str, params: Body, part: Path) -> Any:
 def submit_study_from_local(site: Site, user: str, body: Body) -> Any:
     """Process what was uploaded; the same upload again is the same task."""
     study_path = text(body, "study_path")
-    known = site.catalogue.task_of_upload(user, study_path)
-    if known is not None:
+    if (known := _submitted_before(site, user, study_path)) is not None:
         return ok({"id": known.id})
     files = site.uploads.files(user, study_path)
     batches = uploaded_batches(texts(body, "batch_info"), files, body.get("study_type"))
@@ -62,8 +61,7 @@ def submit_study_from_local(site: Site, user: str, body: Body) -> Any:
 def submit_processed_study_from_local(site: Site, user: str, body: Body) -> Any:
     """Take a folder that was processed elsewhere; the task then says that it cannot be read here."""
     study_path = text(body, "study_path")
-    known = site.catalogue.task_of_upload(user, study_path)
-    if known is not None:
+    if (known := _submitted_before(site, user, study_path)) is not None:
         return ok({"id": known.id})
     files = site.uploads.files(user, study_path)
     batches = [Batch(f"processed folder of {len(files)} files", {})]
@@ -104,7 +102,11 @@ def commit_submission_result(site: Site, user: str, body: Body) -> Any:
     if task.body["group_id"] != group:
         detail = f"task {task.id} was submitted to group {task.body['group_id']!r}"
         raise Refusal(409, detail)
-    record = site.catalogue.study(task.result["uuid"], user) or _commit(site, user, task)
+    record = site.catalogue.study(task.result["uuid"], user)
+    if record is None:
+        record = _commit(site, user, task, task.result["uuid"])
+    elif site.strict:
+        record = _commit(site, user, task, site.copy_study(record.uuid))
     info = {
         "uuid": record.uuid,
         "study_hash_id": record.hash_id,
@@ -223,9 +225,17 @@ def _task(site: Site, user: str, body: Body) -> TaskRecord:
     return task
 
 
-def _commit(site: Site, user: str, task: TaskRecord) -> StudyRecord:
+def _submitted_before(site: Site, user: str, study_path: str) -> TaskRecord | None:
+    known = site.catalogue.task_of_upload(user, study_path)
+    if known is not None and site.strict:
+        detail = f"{study_path!r} was submitted already"
+        raise Refusal(409, detail)
+    return known
+
+
+def _commit(site: Site, user: str, task: TaskRecord, uuid_: str) -> StudyRecord:
     record = StudyRecord(
-        uuid=task.result["uuid"],
+        uuid=uuid_,
         hash_id=task.body["hash_id"],
         title=task.body["title"],
         abstract=task.body["abstract"],

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import sqlite3
 import uuid
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from fnmatch import fnmatchcase
 from typing import Any
 
 from biocolab_accessor.sandbox.store.accounts import ALL_MEMBERS, PERSONAL
@@ -272,6 +273,29 @@ class Catalogue:
         """Bytes of the chunks that have arrived, by number."""
         rows = self._database.rows("select chunk, size from chunks where upload_id = ?", upload_id)
         return {row["chunk"]: row["size"] for row in rows}
+
+    def forget_uploads(self, ids: Collection[str]) -> None:
+        """Forget files that were uploaded."""
+        with self._database.writing() as connection:
+            for id_ in ids:
+                connection.execute("delete from uploads where id = ?", (id_,))
+                connection.execute("delete from chunks where upload_id = ?", (id_,))
+
+    def forget_tasks(self, title: str) -> None:
+        """Forget tasks of studies whose title fits a pattern."""
+        rows = self._database.rows("select * from tasks")
+        gone = [row["id"] for row in rows if fnmatchcase(str(_task(row).body.get("title", "")), title)]
+        with self._database.writing() as connection:
+            for id_ in gone:
+                connection.execute("delete from tasks where id = ?", (id_,))
+
+    def forget_studies(self, title: str) -> None:
+        """Forget studies of groups whose title fits a pattern."""
+        rows = self._database.rows("select uuid, title from studies where group_id != ?", PUBLIC)
+        with self._database.writing() as connection:
+            for row in rows:
+                if fnmatchcase(row["title"], title):
+                    connection.execute("delete from studies where uuid = ?", (row["uuid"],))
 
     def clear(self) -> None:
         """Forget everything."""

@@ -42,6 +42,8 @@ class Uploads:
     def __init__(self, folder: Path, catalogue: Catalogue) -> None:
         self._folder, self._catalogue = folder, catalogue
         self._assembling, self._closing = threading.Lock(), threading.Event()
+        self.strict = False
+        """Whether a file that is announced twice to a folder is ambiguous, as some servers may have it."""
         folder.mkdir(parents=True, exist_ok=True)
 
     def announce(self, user: str, body: Mapping[str, Any]) -> UploadRecord:
@@ -102,6 +104,9 @@ class Uploads:
             raise Refusal(404, detail)
         # A file that was announced twice, as when the first answer was lost, is the later one.
         latest = {record.name: record for record in records}
+        if self.strict and len(latest) < len(records):
+            detail = f"a file was announced twice to {study_path!r}: which of the two is meant?"
+            raise Refusal(409, detail)
         whole = {}
         with self._assembling:
             for name, record in latest.items():
@@ -116,6 +121,12 @@ class Uploads:
             return  # they go with the folder, or in the sweep of the next start
         records = self._catalogue.uploads(study_path.removeprefix(UPLOAD_PREFIX), user)
         remove_all(self._folder / record.id for record in records)
+
+    def forget_waiting(self) -> None:
+        """Forget what was not submitted, as servers do that clean their temporary folders."""
+        waiting = self._catalogue.waiting_uploads()
+        self._catalogue.forget_uploads(waiting)
+        remove_all(self._folder / id_ for id_ in waiting)
 
     def close(self) -> None:
         """Stop putting files together; those that are whole stay so."""
@@ -141,6 +152,9 @@ class Uploads:
             raise Refusal(409, detail)
         # The first chunk becomes the file, so that a file of one chunk is never copied.
         first = self._chunk(record, 0)
+        if not first.exists():
+            detail = f"what was uploaded as {record.name!r} is gone: it was processed, or it was too old"
+            raise Refusal(410, detail)
         with first.open("r+b") as target:
             # A server that was killed here may have appended before.
             target.truncate(sizes[0])

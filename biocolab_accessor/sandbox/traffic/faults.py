@@ -45,8 +45,17 @@ KINDS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "missing_gene": ("a matrix without its last column", {}),
     "wrong_lengths": ("lists and arrays without their last item", {}),
     "corrupt_arrays": ("indices and codes that point outside", {}),
+    "forget_uploads": ("files that were uploaded and not submitted are gone; then the answer as usual", {}),
+    "forget_tasks": ("tasks are gone; then the answer as usual", {"title": "*"}),
+    "forget_studies": ("studies of groups are gone; then the answer as usual", {"title": "*"}),
+    "other_words": (
+        "what is refused is refused in other words; with status 200 the refusal is in the body only",
+        {"status": 409, "message": "the request is ambiguous or incomplete"},
+    ),
 }
 """For each kind what happens, and its options with their defaults."""
+
+_FORGETTING = "forget_"
 
 
 @dataclass
@@ -105,7 +114,8 @@ class Faults:
         kind
             What goes wrong, see ``KINDS``.
         **options
-            Of the kind: ``status``, ``retry_after`` (seconds), ``location``, ``seconds``, ``state``, …
+            Of the kind: ``status``, ``retry_after`` (seconds), ``location``, ``seconds``, ``state``, ``title``
+            (``*`` stands for anything), …
 
         Returns
         -------
@@ -139,17 +149,21 @@ class Faults:
             self._faults.append(fault)
         return fault
 
-    def take(self, route: str) -> Fault | None:
-        """The fault that a request of this route gets; it is counted."""
-        chosen = None
+    def take(self, route: str) -> tuple[list[Fault], Fault | None]:
+        """What a request of this route lets the server forget, and the fault that it gets; both are counted."""
+        forgetting, chosen = [], None
         with self._lock:
             for fault in self._faults:
                 if fnmatchcase(route, fault.route):
                     fault.seen += 1
-                    if chosen is None and (fault.nth is None or fault.seen in fault.nth):
+                    due = fault.nth is None or fault.seen in fault.nth
+                    if due and fault.kind.startswith(_FORGETTING):
+                        fault.hits += 1
+                        forgetting.append(fault)
+                    elif due and chosen is None:
                         fault.hits += 1
                         chosen = fault
-        return chosen
+        return forgetting, chosen
 
     def remove(self, fault: Fault) -> None:
         """Take a fault away; once more is no harm."""

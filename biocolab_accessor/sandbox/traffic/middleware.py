@@ -7,11 +7,12 @@ import json
 import os
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
+from starlette.concurrency import run_in_threadpool
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from biocolab_accessor.platforms import linger
@@ -84,10 +85,14 @@ class Traffic:
         Gets a record of every request.
     faults
         Says which requests go wrong.
+    forget
+        Called with a fault that lets the server forget, before the request is answered.
     """
 
-    def __init__(self, app: ASGIApp, ledger: Ledger, faults: Faults) -> None:
-        self._app, self._ledger, self._faults = app, ledger, faults
+    def __init__(
+        self, app: ASGIApp, ledger: Ledger, faults: Faults, forget: Callable[[Fault], None] = lambda fault: None
+    ) -> None:
+        self._app, self._ledger, self._faults, self._forget = app, ledger, faults, forget
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -96,7 +101,7 @@ class Traffic:
             return
         number, route = self._ledger.begin(), route_name(scope["path"])
         transport = scope.get("state", {}).get("transport")
-        fault = None if scope["path"].startswith(CONTROL) else self._faults.take(route)
+        forgetting, fault = ([], None) if scope["path"].startswith(CONTROL) else self._faults.take(route)
         watched = _Watched(receive, send)
         headers = dict(scope["headers"])
         token = next((headers[name] for name in _TOKENS if name in headers), b"").decode("latin-1")
@@ -107,7 +112,7 @@ class Traffic:
             if not written:
                 written = True
                 seconds = time.perf_counter() - watched.started
-                kind = fault.kind if fault else ""
+                kind = fault.kind if fault else "".join(each.kind for each in forgetting[:1])
                 self._ledger.add(
                     RequestRecord(
                         number,
@@ -136,6 +141,8 @@ class Traffic:
             else:
                 await watched.send(message)
 
+        for each in forgetting:
+            await run_in_threadpool(self._forget, each)
         try:
             if fault is None:
                 if transport is not None:
@@ -214,6 +221,8 @@ async def _play(
                 b"HTTP/1.1 200 OK\r\ncontent-type: application/octet-stream\r\nconnection: close\r\n\r\n" + half
             )
             transport.close()
+    elif fault.kind == "other_words":
+        await _answer(send, *_reworded(answer, body, options))
     elif answer.status == 200:
         changed = spoil(fault.kind, body, options)
         await _answer(send, answer.status, answer.headers_of(changed), changed)
@@ -236,6 +245,17 @@ def _instead(fault: Fault) -> tuple[int, list[tuple[bytes, bytes]], bytes] | Non
     if fault.kind in ("detail_in_body", "status_in_body", "empty_object"):
         return 200, as_json, json.dumps(options).encode()  # their options are what the body holds
     return (200, as_json, b"") if fault.kind == "empty_body" else None
+
+
+def _reworded(
+    answer: _Collected, body: bytes, options: Mapping[str, Any]
+) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
+    """A refusal as another server would write it; a token that is not accepted is not one of these."""
+    if answer.status < 400 or answer.status == 401:
+        return answer.status, answer.headers_of(body), body
+    status, words = options["status"], options["message"]
+    said = {"status": 500, "message": words} if status == 200 else {"detail": words}
+    return status, [(b"content-type", b"application/json")], json.dumps(said).encode()
 
 
 async def _answer(send: Send, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:

@@ -336,3 +336,74 @@ class TestControl:
             assert requests.get(base + "faults", headers=headers, timeout=10).json() == []
             other = {"bioturing-api-token": server.add_user("ann@lab.org")}
             assert requests.get(base + "requests", headers=other, timeout=10).status_code == 401
+
+
+class TestForgetting:
+    def upload(self, server: Sandbox, folder: str) -> dict[str, object]:
+        announced = {"folder_id": folder, "n_chunks": 1, "original_file_name": "x.h5ad"}
+        params = {"folder_id": folder, "id": post(server, "add_file_upload", announced).json()["data"][0]["id"]}
+        return {"params": json.dumps({**params, "chunk": 0, "n_chunks": 1})}
+
+    def send(self, server: Sandbox, form: dict[str, object]) -> requests.Response:
+        headers = {"bioturing-api-token": server.token}
+        url = server.private_host + "api/v1/upload_chunk"
+        return requests.post(url, data=form, files={"file": b"x"}, headers=headers, timeout=10)
+
+    def test_an_upload_that_was_forgotten_is_unknown(self, own: Sandbox) -> None:
+        form = self.upload(own, "forgotten")
+        assert self.send(own, form).status_code == 200
+        fault = own.faults.add("upload_chunk", nth=1, kind="forget_uploads")
+        assert self.send(own, form).status_code == 404
+        assert (fault.hits, own.requests[-1].fault) == (1, "forget_uploads")
+        assert list((own.path / "uploads").iterdir()) == []
+
+    def test_a_refusal_in_other_words_follows_what_was_forgotten(self, own: Sandbox) -> None:
+        form = self.upload(own, "other words")
+        own.faults.add("upload_chunk", nth=1, kind="forget_uploads")
+        own.faults.add("*", kind="other_words", status=200, message="gone with the wind")
+        answer = self.send(own, form)
+        assert (answer.status_code, answer.json()) == (200, {"status": 500, "message": "gone with the wind"})
+        own.faults.clear()
+        own.faults.add("*", kind="other_words", status=410)
+        assert self.send(own, form).status_code == 410
+        assert post(own, "get_user_groups").json()["status"] == 200  # what is not refused is as it was
+        wrong = {"bioturing-api-token": "wrong"}
+        assert requests.post(own.private_host + "api/v1/get_user_groups", headers=wrong, timeout=10).status_code == 401
+
+    def test_tasks_and_studies_are_forgotten_by_their_title(self, own: Sandbox, counts: ad.AnnData) -> None:
+        kept, gone = (counts.biocolab.submit(name=name, skip_dimred=True) for name in ("kept", "to forget"))
+        own.faults.add("test_connection", nth=1, kind="forget_tasks", title="to *")
+        own.faults.add("test_connection", nth=2, kind="forget_studies", title="to *")
+        post(own, "test_connection")
+        statuses = [post(own, "get_submission_log", {"task_id": each.task_id}).status_code for each in (kept, gone)]
+        assert statuses == [200, 404]
+        assert {"kept", "to forget"} <= set(bc.studies()["title"])
+        post(own, "test_connection")
+        assert "kept" in set(bc.studies()["title"])
+        assert "to forget" not in set(bc.studies()["title"])
+        assert "PBMC68k_reduced" in set(bc.studies("bioturing_public_studies")["study_id"])
+
+
+class TestAStrictServer:
+    @pytest.fixture
+    def strict(self, own: Sandbox) -> Iterator[Sandbox]:
+        own._site.strict = True
+        yield own
+        own._site.strict = False
+
+    def test_takes_a_commit_twice_for_two_studies(self, strict: Sandbox, counts: ad.AnnData) -> None:
+        done = counts.biocolab.submit(name="twice", skip_dimred=True)
+        body = {"group_id": "personal", "task_id": done.task_id}
+        again = post(strict, "commit_submission_result", body).json()["study_info"]["uuid"]
+        assert again != done.study_info["uuid"]
+        assert bc.study(again, source="bbrowserx").n_obs == counts.n_obs
+        assert list(bc.studies()["title"]).count("twice") == 2
+
+    def test_refuses_an_upload_that_was_announced_or_submitted_twice(self, strict: Sandbox, counts: ad.AnnData) -> None:
+        strict.faults.add("add_file_upload", nth=1, kind="delay", seconds=0.01)
+        uploads = TestForgetting()
+        for _ in range(2):
+            uploads.send(strict, uploads.upload(strict, "two of it"))
+        body = {"study_path": "/sandbox/uploads/two of it", "batch_info": ["x.h5ad"], "study_type": 2}
+        answer = post(strict, "submit_study_from_local", body)
+        assert (answer.status_code, "announced twice" in answer.text) == (409, True)
