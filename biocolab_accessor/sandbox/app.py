@@ -98,12 +98,12 @@ def _json_endpoint(site: Site, handler: Handler, header: str) -> Endpoint:
             content = await run_in_threadpool(lambda: json.dumps(answer).encode())
             return Response(content, media_type="application/json")
         except Refusal as refusal:
-            return _refused(refusal)
+            return refusal.answer()
         except ClientDisconnect:
             return Response(status_code=499)
         except Exception:
             logger.exception("%s", request.url.path)
-            return _refused(Refusal(500, "the sandbox failed; this is a mistake of the sandbox, see its log"))
+            return Refusal(500, "the sandbox failed; this is a mistake of the sandbox, see its log").answer()
 
     return endpoint
 
@@ -117,7 +117,7 @@ def _upload_endpoint(site: Site, take: Take) -> Endpoint:
             answer = await run_in_threadpool(take, site, user, params, part)
             return Response(json.dumps(answer).encode(), media_type="application/json")
         except Refusal as refusal:
-            return _refused(refusal)
+            return refusal.answer()
         except ClientDisconnect:
             return Response(status_code=499)
         finally:
@@ -130,7 +130,7 @@ def _download_endpoint(site: Site) -> Endpoint:
     async def endpoint(request: Request) -> Response:
         path = site.exported(request.path_params["name"])
         if path is None:
-            return _refused(Refusal(404, "there is no such file"))
+            return Refusal(404, "there is no such file").answer()
         return LargeFile(path, filename=path.name, media_type="application/octet-stream")
 
     return endpoint
@@ -170,14 +170,7 @@ async def _body(request: Request) -> dict[str, Any]:
     return await run_in_threadpool(json_object, b"".join(pieces), "the body")
 
 
-def _refused(refusal: Refusal) -> Response:
-    # Clients read the detail where they look at HTTP's status; those before 1.7.0 look at the envelope only.
-    answer = {"status": refusal.status, "message": refusal.detail, "detail": refusal.detail}
-    content = json.dumps(answer).encode()
-    return Response(content, status_code=refusal.status, media_type="application/json")
-
-
 async def _no_route(request: Request, error: Exception) -> Response:
     status = getattr(error, "status_code", 404)
     what = "there is no such route" if status == 404 else f"{request.method} is not the way to ask this route"
-    return _refused(Refusal(status, f"{what}: {request.url.path}"))
+    return Refusal(status, f"{what}: {request.url.path}").answer()

@@ -33,6 +33,7 @@ from biocolab_accessor.sandbox.store.removal import remove_folder
 from biocolab_accessor.sandbox.traffic.faults import Faults
 from biocolab_accessor.sandbox.traffic.ledger import Ledger
 from biocolab_accessor.sandbox.traffic.middleware import Traffic
+from biocolab_accessor.sandbox.traffic.origin import OwnOrigin
 from biocolab_accessor.sandbox.traffic.protocol import Protocol
 
 if TYPE_CHECKING:
@@ -130,7 +131,7 @@ class Sandbox(Hosts):
         self.faults = Faults(lambda: route_names(app))
         if control:
             app.router.routes += control_routes(self.faults, self.requests, self.reset, self.token.__eq__)
-        self._serving = Serving(Traffic(app, self.requests, self.faults), Protocol, listener)
+        self._serving = Serving(OwnOrigin(Traffic(app, self.requests, self.faults), host), Protocol, listener)
         self._connector = self.connect()
         push_default(self._connector)
         atexit.register(self.close)

@@ -1,8 +1,7 @@
-"""Page sessions: who is looking at the page, and from where."""
+"""Page sessions: who is looking at the page."""
 
 from __future__ import annotations
 
-import ipaddress
 import secrets
 import threading
 from urllib.parse import urlsplit
@@ -32,27 +31,10 @@ class PageSessions:
     def __init__(self, site: Site) -> None:
         self._site = site
         own = urlsplit(site.url)
-        self._host = own.hostname
         # A browser does not keep the cookies of two ports apart, so that two sandboxes need two names.
         self._cookie = f"biocolab_session_{own.port or 80}"
         self._emails: dict[str, str] = {}
         self._lock = threading.Lock()
-
-    def expect_host(self, request: Request) -> None:
-        """Refuse a page that reached this server by a name of its own (DNS rebinding), or that posts from elsewhere.
-
-        Raises
-        ------
-        Refusal
-            The Host or Origin header names another site.
-        """
-        host = request.headers.get("host", "")
-        hostname = _hostname(f"//{host}")
-        if hostname is None or not (_is_address(hostname) or hostname in ("localhost", self._host)):
-            raise Refusal(403, "this host name is not the sandbox's")
-        origin = request.headers.get("origin")
-        if request.method == "POST" and origin is not None and not _is_of(origin, host):
-            raise Refusal(403, "the request comes from a page of another site")
 
     def user(self, request: Request) -> str:
         """Email of who is signed in.
@@ -107,22 +89,6 @@ class PageSessions:
         alone = owner is not None and self._site.accounts.users() == [owner]
         here = is_loopback(_hostname(f"//{request.headers.get('host', '')}") or "")
         return DEFAULT_TOKEN if alone and here else ""
-
-
-def _is_address(hostname: str) -> bool:
-    """Whether a host name is a number, which no name server of somebody else's can lead here."""
-    try:
-        ipaddress.ip_address(hostname)
-    except ValueError:
-        return False
-    return True
-
-
-def _is_of(origin: str, host: str) -> bool:
-    try:
-        return urlsplit(origin).netloc == host
-    except ValueError:
-        return False
 
 
 def _hostname(url: str) -> str | None:

@@ -81,14 +81,14 @@ def page_routes(site: Site) -> list[Route]:
             answer = await run_in_threadpool(view, site, user, request)
             return answer if isinstance(answer, Response) else _json(answer)
 
-        return Route(path, _guarded(sessions, endpoint), methods=[method])
+        return Route(path, _guarded(endpoint), methods=[method])
 
-    shells = [Route(path, _guarded(sessions, shell)) for path in ("/", "/study/{uuid}", "/task/{task_id}")]
+    shells = [Route(path, _guarded(shell)) for path in ("/", "/study/{uuid}", "/task/{task_id}")]
     return [
         *shells,
-        Route("/page/{name}", _guarded(sessions, file)),
-        Route("/signin", _guarded(sessions, sign_in), methods=["POST"]),
-        Route("/signout", _guarded(sessions, sign_out), methods=["POST"]),
+        Route("/page/{name}", _guarded(file)),
+        Route("/signin", _guarded(sign_in), methods=["POST"]),
+        Route("/signout", _guarded(sign_out), methods=["POST"]),
         data(f"{_DATA}/session", lambda site, user, request: {"user": user}),
         data(f"{_DATA}/home", lambda site, user, request: views.home(site, user)),
         data(f"{_DATA}/task/{{task_id}}", _task),
@@ -105,11 +105,10 @@ def page_routes(site: Site) -> list[Route]:
     ]
 
 
-def _guarded(sessions: PageSessions, work: Callable[[Request], Any]) -> Callable[[Request], Any]:
+def _guarded(work: Callable[[Request], Any]) -> Callable[[Request], Any]:
     async def endpoint(request: Request) -> Response:
         response: Response
         try:
-            sessions.expect_host(request)
             response = await work(request)
         except Refusal as refusal:
             response = _json({"detail": refusal.detail}, refusal.status)

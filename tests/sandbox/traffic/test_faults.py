@@ -182,7 +182,7 @@ class TestConnections:
             host, port = server.url.removeprefix("http://").split(":")
             with socket.create_connection((host, int(port))) as client:
                 client.sendall(
-                    b"POST /t2d_index_tool/api/v1/get_user_groups HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\n"
+                    b"POST /t2d_index_tool/api/v1/get_user_groups HTTP/1.1\r\nhost: localhost\r\ncontent-length: 0\r\n\r\n"
                 )
                 until(lambda: fault.hits)
                 start = time.monotonic()

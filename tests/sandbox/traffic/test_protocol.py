@@ -74,7 +74,7 @@ def test_a_client_that_goes_away_is_written_down_and_hurts_nobody(
     head = f"btr-api-token: {large.token}\r\ncontent-type: application/json\r\ncontent-length: {len(wanted)}"
     port = int(large.url.rpartition(":")[2])
     with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE) as connection:
-        connection.sendall(f"POST /v1/study/get_matrix HTTP/1.1\r\nhost: x\r\n{head}\r\n\r\n{wanted}".encode())
+        connection.sendall(f"POST /v1/study/get_matrix HTTP/1.1\r\nhost: localhost\r\n{head}\r\n\r\n{wanted}".encode())
         assert connection.recv(4096).startswith(b"HTTP/1.1 200")
     size = len(matrix_of(large))
     until(lambda: large.requests.of("v1/study/get_matrix"))
