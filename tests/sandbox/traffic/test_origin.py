@@ -102,7 +102,7 @@ def test_a_page_that_rebinds_its_name_reads_no_ledger_and_resets_nothing(own: Sa
     assert len(own.requests) == before > 0
 
 
-@pytest.mark.parametrize("host", ["localhost", "LOCALHOST:{port}", "127.0.0.1:{port}", "[::1]:{port}", "127.0.0.1:9000"])
+@pytest.mark.parametrize("host", ["localhost", "LOCALHOST:{port}", "127.0.0.1:{port}", "[::1]:{port}", "127.0.0.1:9"])
 def test_names_of_this_machine_come_in_also_through_a_tunnel(
     own: Sandbox, session: requests.Session, host: str
 ) -> None:
