@@ -61,6 +61,7 @@ class Site:
         self.folder, self.url = folder, url
         self.buckets = Buckets()
         self.shared_folders: list[Path] = []
+        self.invitations: dict[str, str] = {}  # emails by what a browser can sign in with once
         self._studies, self._exports = folder / "studies", folder / "exports"
         for path in (self._studies, self._exports):
             path.mkdir(parents=True, exist_ok=True)

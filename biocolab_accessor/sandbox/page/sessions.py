@@ -9,10 +9,8 @@ from urllib.parse import urlsplit
 from starlette.requests import Request
 from starlette.responses import Response
 
-from biocolab_accessor.clients.address import is_loopback
 from biocolab_accessor.sandbox.refusal import Refusal
 from biocolab_accessor.sandbox.site import Site
-from biocolab_accessor.sandbox.store.accounts import DEFAULT_TOKEN
 
 __all__ = ["PageSessions"]
 
@@ -49,8 +47,8 @@ class PageSessions:
             raise Refusal(401, "sign in first")
         return email
 
-    def sign_in(self, request: Request, token: str) -> tuple[str, str]:
-        """Begin a session; without a token where the only user has the well-known one.
+    def sign_in(self, request: Request, token: str, invitation: str = "") -> tuple[str, str]:
+        """Begin a session, with a token or with an invitation, which is good for one session.
 
         Returns
         -------
@@ -60,10 +58,11 @@ class PageSessions:
         Raises
         ------
         Refusal
-            The token is not accepted.
+            Neither is accepted.
         """
-        token = token or self._well_known(request)
-        email = self._site.accounts.user_of(token)
+        email = self._site.invitations.pop(invitation, None) or self._site.accounts.user_of(token)
+        if email is None and invitation:
+            raise Refusal(401, "the link was used before: sign in with the token")
         if email is None:
             raise Refusal(401, "the token is not accepted" if token else "a token is needed")
         id_ = secrets.token_urlsafe(32)
@@ -83,16 +82,3 @@ class PageSessions:
         with self._lock:
             self._emails.pop(request.cookies.get(self._cookie, ""), None)
         response.delete_cookie(self._cookie, httponly=True, samesite="strict", path="/")
-
-    def _well_known(self, request: Request) -> str:
-        owner = self._site.accounts.user_of(DEFAULT_TOKEN)
-        alone = owner is not None and self._site.accounts.users() == [owner]
-        here = is_loopback(_hostname(f"//{request.headers.get('host', '')}") or "")
-        return DEFAULT_TOKEN if alone and here else ""
-
-
-def _hostname(url: str) -> str | None:
-    try:
-        return urlsplit(url).hostname
-    except ValueError:
-        return None

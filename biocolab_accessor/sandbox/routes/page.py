@@ -65,7 +65,8 @@ def page_routes(site: Site) -> list[Route]:
 
     async def sign_in(request: Request) -> Response:
         form = parse_qs((await _form(request)).decode("utf-8", "replace"))
-        user, id_ = sessions.sign_in(request, form.get("token", [""])[0].strip())
+        token, invitation = (form.get(name, [""])[0].strip() for name in ("token", "invitation"))
+        user, id_ = sessions.sign_in(request, token, invitation)
         response = _json({"user": user})
         sessions.remember(response, id_)
         return response

@@ -262,7 +262,7 @@ class TestOfAServerThatFails:
 
     def test_by_the_page(self, own: Sandbox, broken: str, caplog: pytest.LogCaptureFixture) -> None:
         with requests.Session() as session:
-            session.post(f"{own.url}/signin", timeout=PATIENCE)
+            session.post(f"{own.url}/signin", data={"token": own.token}, timeout=PATIENCE)
             answer = session.get(f"{own.url}/page/data/study/{broken}/gene/0", timeout=PATIENCE)
             assert answer.status_code == 500
             assert "this is a mistake of the sandbox, see its log" in answer.json()["detail"]
@@ -311,7 +311,7 @@ class TestOfThePage:
     @pytest.fixture
     def get(self, server: Sandbox, study: str) -> Iterator[Callable[[str], requests.Response]]:
         with requests.Session() as session:
-            session.post(f"{server.url}/signin", timeout=PATIENCE)
+            session.post(f"{server.url}/signin", data={"token": server.token}, timeout=PATIENCE)
             yield lambda path: session.get(f"{server.url}/page/data/study/{study}{path}", timeout=PATIENCE)
 
     @pytest.mark.parametrize(
@@ -353,7 +353,7 @@ class TestOfThePage:
         monkeypatch.setattr(sessions, "_MOST", 2)
         visitors = [requests.Session() for _ in range(3)]
         for visitor in visitors:
-            visitor.post(f"{own.url}/signin", timeout=PATIENCE)
+            visitor.post(f"{own.url}/signin", data={"token": own.token}, timeout=PATIENCE)
         seen = [visitor.get(f"{own.url}/page/data/session", timeout=PATIENCE).status_code for visitor in visitors]
         assert seen == [401, 200, 200]
         for visitor in visitors:
