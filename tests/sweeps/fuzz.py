@@ -11,6 +11,7 @@ import asyncio
 import json
 import multiprocessing
 import os
+import re
 import socket
 import sys
 import tempfile
@@ -221,7 +222,7 @@ def _site(foreign: tuple[bytes, bytes]) -> tuple[tuple[bytes, bytes], ...]:
 
 def _from_elsewhere(routes: list[tuple[str, str]], cookie: bytes, token: str) -> list[Shot]:
     """To every route, with all that would open it, a request for each other host and from each other site."""
-    aims = [(method, _filled(path, "1")) for method, path in routes]
+    aims = [(method, re.sub(r"\{.*?\}", "1", path)) for method, path in routes]
     return [_shot(aim, token, b"{}", True, cookie, _site(header)) for aim in aims for header in _FOREIGN]
 
 
