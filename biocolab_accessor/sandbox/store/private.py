@@ -10,20 +10,18 @@ import stat
 from contextlib import suppress
 from pathlib import Path
 
-__all__ = ["TOKEN_FILE", "close_to_others", "kept_token", "new_token", "only_mine", "private_file", "private_folder"]
+__all__ = ["CATALOGUE", "TOKEN_FILE", "close_to_others", "kept_token", "new_token", "private_file", "private_folder"]
 
 logger = logging.getLogger("biocolab_accessor.sandbox")
+
+CATALOGUE = "catalogue.sqlite"
+"""Name of the file in a sandbox's folder that holds its records."""
 
 TOKEN_FILE = "token"
 """Name of the file in a sandbox's folder that holds the token which was made for it."""
 
 _OTHERS = 0o077
 _TOKEN = re.compile(r"[!-~]{16,200}", re.ASCII)
-
-
-def only_mine(path: str, flags: int) -> int:
-    """An ``opener`` for :func:`open`: a file that is made can be read by its owner only."""
-    return os.open(path, flags, 0o600)
 
 
 def close_to_others(path: Path) -> None:
