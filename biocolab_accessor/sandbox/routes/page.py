@@ -17,6 +17,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, Response
 from starlette.routing import Route
 
+from biocolab_accessor.sandbox.body import form
 from biocolab_accessor.sandbox.large_file import LargeFile
 from biocolab_accessor.sandbox.page import views
 from biocolab_accessor.sandbox.page.sessions import PageSessions
@@ -34,7 +35,6 @@ _STATIC = Path(views.__file__).parent / "static"
 _FILES = {path.name: path for path in _STATIC.iterdir() if path.suffix in (".css", ".js", ".svg")}
 _SHELL = _STATIC / "index.html"
 _TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
-_LONGEST_FORM = 10_000
 _HEADERS = {
     "Content-Security-Policy": (
         "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; object-src 'none'"
@@ -64,8 +64,8 @@ def page_routes(site: Site) -> list[Route]:
         return FileResponse(path, media_type=_TYPES[path.suffix], headers={"Cache-Control": "no-cache"})
 
     async def sign_in(request: Request) -> Response:
-        form = parse_qs((await _form(request)).decode("utf-8", "replace"))
-        token, invitation = (form.get(name, [""])[0].strip() for name in ("token", "invitation"))
+        fields = parse_qs((await form(request)).decode("utf-8", "replace"))
+        token, invitation = (fields.get(name, [""])[0].strip() for name in ("token", "invitation"))
         user, id_ = sessions.sign_in(request, token, invitation)
         response = _json({"user": user})
         sessions.remember(response, id_)
@@ -192,15 +192,6 @@ def _exported(site: Site, user: str, request: Request) -> Response:
 def _open(site: Site, user: str, request: Request) -> tuple[StudyRecord, StudyFolder]:
     record = site.by_uuid(user, request.path_params["uuid"])
     return record, site.open(record)
-
-
-async def _form(request: Request) -> bytes:
-    body = b""
-    async for piece in request.stream():
-        body += piece
-        if len(body) > _LONGEST_FORM:
-            raise Refusal(413, "the form is too long")
-    return body
 
 
 def _json(answer: Any, status: int = 200) -> Response:
