@@ -15,7 +15,9 @@ from biocolab_accessor.platforms import most_open_files
 
 __all__ = ["Protocol", "most_connections"]
 
-_MOST_AT_ONCE = 1 << 30  # Windows does not send 2 GB in one go
+# A client has to read that much of a file, or some of another answer, within the time.
+_AT_ONCE = 8 << 20
+_UNREAD_SECONDS = 120.0
 
 _MOST_CONNECTIONS = 256
 # Of the files that this process may have open; the others are for the notebook that it may be.
@@ -44,6 +46,7 @@ class Protocol(HttpToolsProtocol):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._timer: asyncio.TimerHandle | None = None
+        self._unread: asyncio.TimerHandle | None = None
         self._waits = True  # for the head of a request
         self._head = self._rest = 0
         self._since = 0.0
@@ -63,6 +66,8 @@ class Protocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the connection."""
         self._set_timer(None)
+        if self._unread is not None:
+            self._unread.cancel()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -77,6 +82,17 @@ class Protocol(HttpToolsProtocol):
         super().data_received(data)
         if self._waits and self._head > _LONGEST_HEAD and not self.transport.is_closing():
             self._refuse(431, f"the head of the request is longer than {_LONGEST_HEAD:,} bytes")
+
+    def pause_writing(self) -> None:
+        """Wait for the client to read, but not for ever."""
+        super().pause_writing()
+        self._unread = self.loop.call_later(_UNREAD_SECONDS, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """Go on."""
+        if self._unread is not None:
+            self._unread.cancel()
+        super().resume_writing()
 
     def on_headers_complete(self) -> None:
         """Begin to answer."""
@@ -124,21 +140,23 @@ class Protocol(HttpToolsProtocol):
         self._set_timer(look, _HEAD_SECONDS)
 
     def _is_idle(self) -> bool:
-        answered = self.cycle is None or self.cycle.response_complete
-        return answered and not self._turned_away
+        return self.cycle is None or self.cycle.response_complete
 
     def _make_room(self) -> None:
         """Where there are too many connections, close the one that has waited longest, else this one."""
         most = most_connections()
-        others: list[Protocol] = [one for one in self.connections if one is not self]  # type: ignore[misc]
-        others = [one for one in others if not one.transport.is_closing()]
-        told = [one for one in others if one._turned_away]
-        if len(told) >= most // 2:
-            min(told, key=_by_time).transport.abort()
-        if len(others) - len(told) < most:
+        others: set[Protocol] = self.connections - {self}  # type: ignore[assignment]
+        busy, ending = list[Protocol](), list[Protocol]()
+        for one in others:
+            (ending if one.transport.is_closing() or one._turned_away else busy).append(one)
+        # One with nothing left to say is gone in a moment.
+        ending = [one for one in ending if one._turned_away or one.transport.get_write_buffer_size()]
+        if len(ending) >= most // 2:
+            min(ending, key=_by_time).transport.abort()
+        if len(busy) < most:
             return
         old = self.loop.time() - _GRACE
-        idle = [one for one in others if one._is_idle() and one._since <= old]
+        idle = [one for one in busy if one._is_idle() and one._since <= old]
         surplus = min(idle, key=_by_time, default=self)
         surplus._turn_away(f"the sandbox has {most} connections already: try again in a moment")
 
@@ -189,9 +207,10 @@ class Protocol(HttpToolsProtocol):
         """
         if count and not self.transport.is_closing():
             try:
-                for start in range(0, count, _MOST_AT_ONCE):
-                    await self.loop.sendfile(self.transport, file, start, min(_MOST_AT_ONCE, count - start))
-            except ConnectionError:
+                for start in range(0, count, _AT_ONCE):
+                    async with asyncio.timeout(_UNREAD_SECONDS):
+                        await self.loop.sendfile(self.transport, file, start, min(_AT_ONCE, count - start))
+            except (ConnectionError, TimeoutError):
                 self.transport.abort()
         sent = file.tell()
         self.cycle.expected_content_length -= sent

@@ -183,6 +183,7 @@ def browser() -> Iterator[Any]:
     sync_api = pytest.importorskip("playwright.sync_api")
     program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+    arguments.append("--host-resolver-rules=MAP evil.example 127.0.0.1")  # somebody leads their name to this machine
     with sync_api.sync_playwright() as playwright:
         try:
             running = playwright.chromium.launch(executable_path=program, args=arguments)
@@ -276,6 +277,21 @@ def test_names_of_data_are_text_and_never_markup(own: Sandbox, window: Any) -> N
     window.locator("#gene-options").get_by_role("option").first.wait_for()
     assert window.locator("main img").count() == 0
     assert window.title() != "broken into"
+
+
+def test_a_page_that_leads_its_own_name_here_gets_nothing_by_the_token(own: Sandbox, window: Any) -> None:
+    bc.groups()
+    answer = window.goto(f"http://evil.example:{own.url.rpartition(':')[2]}/")
+    assert answer.status == 403
+    ask = """([path, token]) => fetch(path, {method: "POST", body: "{}", headers: {"bioturing-api-token": token}})
+        .then(async (answer) => [answer.status, await answer.text()])"""
+    route = "/t2d_index_tool/api/v1/get_user_groups"
+    before = len(own.requests)
+    status, said = window.evaluate(ask, [route, own.token])
+    assert status == 403
+    assert "personal" not in said
+    assert window.evaluate("fetch('/signin', {method: 'POST'}).then((answer) => answer.status)") == 403
+    assert len(own.requests) == before
 
 
 def test_a_stranger_signs_in_with_a_token(own: Sandbox, window: Any) -> None:
