@@ -20,27 +20,26 @@ import bioturing_connector.bbrowserx_connector as official
 import requests
 from requests_toolbelt import MultipartEncoder
 
-from benchmarks.measure import memory, process_of_server
+from benchmarks.measure import TOKEN, memory, process_of_server
 from biocolab_accessor.clients.bbrowserx import BBrowserXConnector
-from biocolab_accessor.sandbox.store.accounts import DEFAULT_TOKEN
 
 _BYTES, _CHUNK = 4_000_000_000, 100_000_000
 
 
 def _ours(host: str, file: Path) -> str:
-    return BBrowserXConnector(host, DEFAULT_TOKEN).upload_chunk(["x.h5ad"], [file], _CHUNK)
+    return BBrowserXConnector(host, TOKEN).upload_chunk(["x.h5ad"], [file], _CHUNK)
 
 
 def _official(host: str, file: Path) -> str:
     with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):
-        return official.BBrowserXConnector(host=host, token=DEFAULT_TOKEN).upload_chunk(["x.h5ad"], [file], _CHUNK)
+        return official.BBrowserXConnector(host=host, token=TOKEN).upload_chunk(["x.h5ad"], [file], _CHUNK)
 
 
 def _whole(host: str, file: Path) -> str:
     params = {"name": "x.h5ad", "file_id": "whole", "group_id": "personal", "study_type": 2}
     with file.open("rb") as content:
         body = MultipartEncoder({"params": json.dumps(params), "file": ("x.h5ad", content, "application/octet-stream")})
-        headers = {"bioturing-api-token": DEFAULT_TOKEN, "content-type": body.content_type}
+        headers = {"bioturing-api-token": TOKEN, "content-type": body.content_type}
         answer = requests.post(f"{host}api/v1/upload", data=body, headers=headers, timeout=600)
     answer.raise_for_status()
     return str(answer.json()["data"])
@@ -95,7 +94,7 @@ def _submit(host: str, where: str) -> None:
         "study_path": where,
         "batch_info": ["x.h5ad"],
     }
-    headers = {"bioturing-api-token": DEFAULT_TOKEN}
+    headers = {"bioturing-api-token": TOKEN}
     answer = requests.post(f"{host}api/v1/submit_study_from_local", json=body, headers=headers, timeout=600)
     answer.raise_for_status()
     task = {"task_id": answer.json()["data"]["id"]}

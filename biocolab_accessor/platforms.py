@@ -25,6 +25,7 @@ __all__ = [
     "is_open_elsewhere",
     "linger",
     "link",
+    "most_open_files",
     "opened_regular",
     "own_address",
     "remove_file",
@@ -172,6 +173,16 @@ def own_address(listener: socket.socket) -> None:
     """
     exclusive = getattr(socket, "SO_EXCLUSIVEADDRUSE", None)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR if exclusive is None else exclusive, 1)
+
+
+def most_open_files() -> int | None:
+    """How many files and connections this process may have open; None where there is no such number."""
+    try:
+        import resource
+    except ImportError:
+        return None
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return None if soft == resource.RLIM_INFINITY else soft
 
 
 def linger(seconds: int) -> bytes:

@@ -39,7 +39,7 @@ class Worker:
     def __init__(self, log_path: Path) -> None:
         jobs, to_worker = multiprocessing.Pipe(duplex=False)
         from_worker, answers = multiprocessing.Pipe(duplex=False)
-        log = Connection(os.open(log_path, os.O_WRONLY | os.O_APPEND | os.O_CREAT), readable=False)
+        log = Connection(os.open(log_path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), readable=False)
         environment = worker_environment(log_path)
         with jobs, to_worker, from_worker, answers, log:
             self._process = _forks().Process(target=_work, args=(jobs, answers, log, environment), daemon=True)

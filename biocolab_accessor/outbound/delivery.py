@@ -181,9 +181,9 @@ class _Way:
         row = next((dict(row) for each, row in found.items() if each not in (others or ())), None)
         if row is not None and others is None and known.study_info is None:
             notice(
-                f"group {quoted(self.group_id)} has a study {quoted(study_id)}, and the journal of its submission on this machine "
-                "is damaged: it is taken for the one that was sent, and nothing is sent. If it is not, run "
-                f"`biocolab resume --forget {quoted(study_id)}` and submit again"
+                f"group {quoted(self.group_id)} has a study {quoted(study_id)}, and the journal of its submission on "
+                "this machine is damaged: it is taken for the one that was sent, and nothing is sent. If it is not, "
+                f"run `biocolab resume --forget {quoted(study_id)}` and submit again"
             )
         return row
 
@@ -208,8 +208,8 @@ class _Way:
         found = list(rows_of_id(self.connector, self.species, self.group_id, study_id))
         if found:
             notice(
-                f"group {quoted(self.group_id)} has a study {quoted(study_id)} already (uuid {found[0]}): this will be a second "
-                "one of that id, told from the first by its uuid only. Give another study_id to avoid that"
+                f"group {quoted(self.group_id)} has a study {quoted(study_id)} already (uuid {found[0]}): this will be "
+                "a second one of that id, told from the first by its uuid only. Give another study_id to avoid that"
             )
         return found
 

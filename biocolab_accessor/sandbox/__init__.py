@@ -34,9 +34,9 @@ def sandbox(
     port
         Port to listen on; 0 takes a free one.
     host
-        Address to listen on. For one that other machines reach, a token has to be given.
+        Address to listen on; ``"0.0.0.0"`` lets other machines in, if they send the token.
     token
-        What clients have to send; None is the well-known ``"biocolab-sandbox"``.
+        What clients have to send; None makes one that cannot be guessed, the same for each start with one ``path``.
     control
         Whether faults, the request ledger and reset are offered over HTTP too, below ``/_sandbox/``.
 
@@ -50,7 +50,7 @@ def sandbox(
     SandboxError
         The port is taken, or another sandbox uses the folder.
     InvalidArgument
-        Other machines would reach it with the well-known token.
+        Other machines would reach it with the well-known ``DEFAULT_TOKEN``, or the token is another user's.
 
     Warns
     -----

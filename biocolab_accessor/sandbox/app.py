@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import logging
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +15,9 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from biocolab_accessor.sandbox.body import LONGEST_FILE, LONGEST_METADATA, json_body, pieces
 from biocolab_accessor.sandbox.large_file import LargeFile
-from biocolab_accessor.sandbox.refusal import Refusal, json_object
+from biocolab_accessor.sandbox.refusal import Refusal
 from biocolab_accessor.sandbox.routes import account, bioflex, lens, study, submit, terms
 from biocolab_accessor.sandbox.routes.page import page_routes
 from biocolab_accessor.sandbox.routes.studio import studio_routes
@@ -37,9 +37,7 @@ LENS_APIS = ("/lens_sc/api/v1/", "/lens_bulk/api/v1/")
 """The same routes for the clients of Lens, which submit spatial studies."""
 
 _HEADER = "bioturing-api-token"
-_LONGEST_JSON = 512 << 20
-_LONGEST_FILE = 256 << 30
-_SILENCE = 60.0
+_LONGEST = {"submit_metadata_dataframe": LONGEST_METADATA}
 
 Handler = Callable[[Site, str, dict[str, Any]], Any]
 Take = Callable[[Site, str, dict[str, Any], Path], Any]
@@ -78,7 +76,9 @@ def route_names(app: Starlette) -> set[str]:
 
 def _api(site: Site, prefix: str, handlers: Mapping[str, Handler], uploads: Mapping[str, Take]) -> list[Route]:
     """The routes of one server of the family."""
-    json_routes = {prefix + name: _json_endpoint(site, handler, _HEADER) for name, handler in handlers.items()}
+    json_routes = {
+        prefix + name: _json_endpoint(site, handler, _HEADER, _LONGEST.get(name)) for name, handler in handlers.items()
+    }
     upload_routes = {prefix + name: _upload_endpoint(site, take) for name, take in uploads.items()}
     return [Route(path, endpoint, methods=["POST"]) for path, endpoint in {**json_routes, **upload_routes}.items()]
 
@@ -87,23 +87,23 @@ def _no_lens(*_: Any) -> Any:
     raise Refusal(422, "Lens takes no such submission: submit it to BBrowserX or Talk2Data")
 
 
-def _json_endpoint(site: Site, handler: Handler, header: str) -> Endpoint:
+def _json_endpoint(site: Site, handler: Handler, header: str, longest: int | None = None) -> Endpoint:
     async def endpoint(request: Request) -> Response:
         try:
             user = _user(site, request, header)
-            body = await _body(request)
+            body = await json_body(request, longest)
             answer = await run_in_threadpool(handler, site, user, body)
             if isinstance(answer, Response):
                 return answer
             content = await run_in_threadpool(lambda: json.dumps(answer).encode())
             return Response(content, media_type="application/json")
         except Refusal as refusal:
-            return _refused(refusal)
+            return refusal.answer()
         except ClientDisconnect:
             return Response(status_code=499)
         except Exception:
             logger.exception("%s", request.url.path)
-            return _refused(Refusal(500, "the sandbox failed; this is a mistake of the sandbox, see its log"))
+            return Refusal(500, "the sandbox failed; this is a mistake of the sandbox, see its log").answer()
 
     return endpoint
 
@@ -113,11 +113,11 @@ def _upload_endpoint(site: Site, take: Take) -> Endpoint:
         part = site.uploads.incoming()
         try:
             user = _user(site, request, _HEADER)
-            params = await receive(request.headers.get("content-type", ""), _limited(request, _LONGEST_FILE), part)
+            params = await receive(request.headers.get("content-type", ""), pieces(request, LONGEST_FILE), part)
             answer = await run_in_threadpool(take, site, user, params, part)
             return Response(json.dumps(answer).encode(), media_type="application/json")
         except Refusal as refusal:
-            return _refused(refusal)
+            return refusal.answer()
         except ClientDisconnect:
             return Response(status_code=499)
         finally:
@@ -130,7 +130,7 @@ def _download_endpoint(site: Site) -> Endpoint:
     async def endpoint(request: Request) -> Response:
         path = site.exported(request.path_params["name"])
         if path is None:
-            return _refused(Refusal(404, "there is no such file"))
+            return Refusal(404, "there is no such file").answer()
         return LargeFile(path, filename=path.name, media_type="application/octet-stream")
 
     return endpoint
@@ -146,38 +146,7 @@ def _user(site: Site, request: Request, header: str) -> str:
     return user
 
 
-async def _limited(request: Request, longest: int) -> AsyncIterator[bytes]:
-    """The body piece by piece; one that is too long, or that stops coming, is refused."""
-    size, pieces = 0, aiter(request.stream())
-    while True:
-        try:
-            async with asyncio.timeout(_SILENCE):
-                piece = await anext(pieces)
-        except StopAsyncIteration:
-            return
-        except TimeoutError as error:
-            detail = f"nothing of the body came for {_SILENCE:g} s"
-            raise Refusal(408, detail) from error
-        size += len(piece)
-        if size > longest:
-            detail = f"the body is longer than {longest:,} bytes"
-            raise Refusal(413, detail)
-        yield piece
-
-
-async def _body(request: Request) -> dict[str, Any]:
-    pieces = [piece async for piece in _limited(request, _LONGEST_JSON)]
-    return await run_in_threadpool(json_object, b"".join(pieces), "the body")
-
-
-def _refused(refusal: Refusal) -> Response:
-    # Clients read the detail where they look at HTTP's status; those before 1.7.0 look at the envelope only.
-    answer = {"status": refusal.status, "message": refusal.detail, "detail": refusal.detail}
-    content = json.dumps(answer).encode()
-    return Response(content, status_code=refusal.status, media_type="application/json")
-
-
 async def _no_route(request: Request, error: Exception) -> Response:
     status = getattr(error, "status_code", 404)
     what = "there is no such route" if status == 404 else f"{request.method} is not the way to ask this route"
-    return _refused(Refusal(status, f"{what}: {request.url.path}"))
+    return Refusal(status, f"{what}: {request.url.path}").answer()

@@ -12,20 +12,20 @@ from pathlib import Path
 from types import FrameType
 
 from biocolab_accessor.errors import InvalidArgument
-from biocolab_accessor.sandbox.server import DEFAULT_TOKEN, Sandbox
+from biocolab_accessor.sandbox.server import Sandbox
 from biocolab_accessor.waits import until
 
 __all__ = ["TOKEN", "lines_to_paste", "serving", "wait"]
 
 TOKEN = "BIOCOLAB_SANDBOX_TOKEN"
-"""Variable with the sandbox's token: on a command line everybody on the machine could read it."""
+"""Variable with the token that a sandbox is to have: on a command line everybody on the machine could read it."""
 
 
 @contextmanager
 def serving(
     path: Path | None, *, port: int = 0, host: str = "127.0.0.1", reset: bool = False, control: bool = False
 ) -> Iterator[Sandbox]:
-    """Run a sandbox whose token is that of the environment; Ctrl-C and SIGTERM end the block.
+    """Run a sandbox whose token is that of the environment, if there is one; Ctrl-C and SIGTERM end the block.
 
     Parameters
     ----------
@@ -37,7 +37,7 @@ def serving(
     Raises
     ------
     InvalidArgument
-        There is nothing that could be reset, or other machines would reach it with the well-known token.
+        There is nothing that could be reset, or other machines would reach it with the well-known ``DEFAULT_TOKEN``.
     SandboxError
         The port is taken, or another sandbox uses the folder.
     """
@@ -68,8 +68,8 @@ def wait() -> None:
 
 
 def lines_to_paste(sandbox: Sandbox) -> tuple[list[str], list[str]]:
-    """What to type into a shell, and into Python, to talk to a sandbox; a token of one's own is named, not shown."""
-    known = sandbox.token == DEFAULT_TOKEN
+    """What to type into a shell, and into Python, to talk to a sandbox; a token that was given is named, not shown."""
+    known = sandbox.token_file is not None
     windows = os.name == "nt"
     shell, python = [], ["import biocolab_accessor as bc"] if known else ["import os", "import biocolab_accessor as bc"]
     arguments = []

@@ -13,6 +13,7 @@ from starlette.types import ASGIApp
 
 from biocolab_accessor.errors import SandboxError
 from biocolab_accessor.platforms import own_address
+from biocolab_accessor.sandbox.traffic.protocol import most_connections
 from biocolab_accessor.waits import ended
 
 __all__ = ["LOOPBACK", "Serving", "listen", "reached_at"]
@@ -79,6 +80,8 @@ class Serving:
             access_log=False,
             lifespan="off",
             timeout_graceful_shutdown=2,
+            # As many are accepted in one go, before any of them is counted and perhaps turned away.
+            backlog=max(4, min(64, most_connections() // 4)),
         )
         self._listener = listener
         self._server = uvicorn.Server(config)

@@ -4,10 +4,19 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping
 from typing import Any
 
+from starlette.responses import Response
+
 __all__ = ["Refusal", "json_object", "number", "optional_text", "text", "texts"]
+
+_DEEPEST = 64
+_MOST_VALUES = 10_000_000
+_MOST = {(b",",): _MOST_VALUES, (b"[", b"{", b":"): 100_000}
+_NO_SIGNS = bytes(set(range(256)) - set(b'"[]{},:'))
+_WITHIN_QUOTES = re.compile(rb'"[^"]*"')
 
 
 class Refusal(Exception):
@@ -25,8 +34,15 @@ class Refusal(Exception):
         super().__init__(detail)
         self.status, self.detail = status, detail
 
+    def answer(self) -> Response:
+        """What the client gets."""
+        # Clients read the detail where they look at HTTP's status; those before 1.7.0 look at the envelope only.
+        content = {"status": self.status, "message": self.detail, "detail": self.detail}
+        headers = {"X-Content-Type-Options": "nosniff"}
+        return Response(json.dumps(content).encode(), self.status, headers, media_type="application/json")
 
-def json_object(raw: bytes, what: str) -> dict[str, Any]:
+
+def json_object(raw: bytes | bytearray, what: str) -> dict[str, Any]:
     """A JSON object whose texts are texts.
 
     Parameters
@@ -35,7 +51,13 @@ def json_object(raw: bytes, what: str) -> dict[str, Any]:
         The bytes; none are an empty object.
     what
         What they are, for messages: ``"the body"``.
+
+    Raises
+    ------
+    Refusal
+        They are none, or hold more than any request of the protocol.
     """
+    _expect_modest(raw, what)
     try:
         value = json.loads(raw or b"{}")
         if b"\\u" in raw:
@@ -48,6 +70,25 @@ def json_object(raw: bytes, what: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise Refusal(422, f"{what} must be a JSON object")
     return value
+
+
+def _expect_modest(raw: bytes | bytearray, what: str) -> None:
+    """Count before reading, which makes an object of 50 bytes and more of each value."""
+    skeleton = raw
+    if b"\\" in raw:
+        skeleton = skeleton.replace(b"\\\\", b"").replace(b'\\"', b"")
+    # What is within quotes does not count. Most of it goes at once; the rest are strings with signs of JSON in them.
+    skeleton = _WITHIN_QUOTES.sub(b"", skeleton.translate(None, _NO_SIGNS).replace(b'""', b""))
+    for signs, most in _MOST.items():
+        if sum(map(skeleton.count, signs)) > most:
+            raise Refusal(413, f"{what} holds more than {most:,} {'values' if most == _MOST_VALUES else 'objects'}")
+    brackets = skeleton.translate(None, b",:")
+    for _ in range(_DEEPEST):
+        if not brackets:
+            return
+        brackets = brackets.replace(b"[]", b"").replace(b"{}", b"")
+    if brackets:
+        raise Refusal(422, f"{what} is not JSON, or nested more than {_DEEPEST} levels deep")
 
 
 def text(body: Mapping[str, Any], key: str, *, longest: int = 10_000) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import secrets
 import shutil
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -16,7 +15,7 @@ from anndata import AnnData
 
 from biocolab_accessor.clients.address import is_loopback
 from biocolab_accessor.connection import drop_default, push_default
-from biocolab_accessor.errors import InvalidArgument
+from biocolab_accessor.errors import InvalidArgument, SandboxError
 from biocolab_accessor.home import expanded, temporary_folder
 from biocolab_accessor.naming import did_you_mean, quoted
 from biocolab_accessor.sandbox.app import make_app, route_names
@@ -29,10 +28,12 @@ from biocolab_accessor.sandbox.seed import seed
 from biocolab_accessor.sandbox.site import opened
 from biocolab_accessor.sandbox.store.accounts import ALL_MEMBERS, DEFAULT_TOKEN, PERSONAL, Group
 from biocolab_accessor.sandbox.store.catalogue import PUBLIC
+from biocolab_accessor.sandbox.store.private import TOKEN_FILE, kept_token, new_token
 from biocolab_accessor.sandbox.store.removal import remove_folder
 from biocolab_accessor.sandbox.traffic.faults import Faults
 from biocolab_accessor.sandbox.traffic.ledger import Ledger
 from biocolab_accessor.sandbox.traffic.middleware import Traffic
+from biocolab_accessor.sandbox.traffic.origin import OwnOrigin
 from biocolab_accessor.sandbox.traffic.protocol import Protocol
 
 if TYPE_CHECKING:
@@ -41,6 +42,15 @@ if TYPE_CHECKING:
 __all__ = ["DEFAULT_TOKEN", "Sandbox"]
 
 _USER = "you@sandbox.local"
+_MOST_INVITATIONS = 100
+
+
+def _kept_token(folder: Path) -> str:
+    try:
+        return kept_token(folder)
+    except OSError as error:
+        msg = f"the sandbox cannot keep its token in {folder}: {error}. Remove the file, or give token="
+        raise SandboxError(msg) from error
 
 
 class Sandbox(Hosts):
@@ -56,7 +66,7 @@ class Sandbox(Hosts):
     port, host
         Where to listen; port 0 takes a free one.
     token
-        What clients have to send; None is the well-known one, for this machine only.
+        What clients have to send; None makes one that cannot be guessed, the same for each start with one ``path``.
     control
         Whether :attr:`faults`, :attr:`requests` and :meth:`reset` are offered over HTTP too, below ``/_sandbox/``.
 
@@ -66,6 +76,8 @@ class Sandbox(Hosts):
         ``"http://127.0.0.1:PORT"``.
     token
         What clients have to send; it is good for this server only.
+    token_file
+        Where the token is kept, readable by its owner only; None where it was given.
     email
         Of the user with that token.
     faults
@@ -82,7 +94,7 @@ class Sandbox(Hosts):
     SandboxError
         The port is taken, or another sandbox uses the folder.
     InvalidArgument
-        Other machines would reach it with the well-known token.
+        Other machines would reach it with the well-known ``DEFAULT_TOKEN``, or the token is another user's.
 
     Examples
     --------
@@ -101,11 +113,9 @@ class Sandbox(Hosts):
         token: str | None = None,
         control: bool = False,
     ) -> None:
-        self.token = token or DEFAULT_TOKEN
-        if not is_loopback(host) and self.token == DEFAULT_TOKEN:
+        if token == DEFAULT_TOKEN and not is_loopback(host):
             msg = (
-                f"on {host} other machines reach the sandbox: give a token that only its users know, as token= or, for "
-                "the command biocolab sandbox, in the variable BIOCOLAB_SANDBOX_TOKEN"
+                f"on {host} other machines reach the sandbox, and its token is one that everybody knows: give no token"
             )
             raise InvalidArgument(msg)
         self._temporary = path is None
@@ -122,7 +132,9 @@ class Sandbox(Hosts):
             self.url = f"http://{reached_at(host)}:{listener.getsockname()[1]}"
             self._site = opened(self.path, self.url)
             undo.callback(self._site.close)
-            self._site.accounts.set_user(_USER, self.token)
+            self.token_file = None if token else self.path / TOKEN_FILE
+            self.token = token or _kept_token(self.path)
+            self.add_user(_USER, token=self.token)
             seed(self._site)
             undo.pop_all()
         app = make_app(self._site)
@@ -132,7 +144,8 @@ class Sandbox(Hosts):
             app.router.routes += control_routes(
                 self.faults, self.requests, self.reset, self.cancel_task, self.token.__eq__
             )
-        self._serving = Serving(Traffic(app, self.requests, self.faults, self._site.forget), Protocol, listener)
+        traffic = Traffic(app, self.requests, self.faults, self._site.forget)
+        self._serving = Serving(OwnOrigin(traffic, host), Protocol, listener)
         self._connector = self.connect()
         push_default(self._connector)
         atexit.register(self.close)
@@ -332,7 +345,7 @@ class Sandbox(Hosts):
         ...     len(server.add_user("colleague@company.example"))
         32
         """
-        chosen = secrets.token_hex(16) if token is None else token
+        chosen = new_token() if token is None else token
         if not chosen or not email:
             msg = "a user needs an email and a token"
             raise InvalidArgument(msg)
@@ -406,6 +419,22 @@ class Sandbox(Hosts):
             msg = f"there is no task {task_id!r}"
             raise InvalidArgument(msg)
         return self._site.tasks.cancel(str(task_id))
+
+    def sign_in_link(self) -> str:
+        """A link that opens the page without asking for the token, which is not in it; it is good for one visit.
+
+        Examples
+        --------
+        >>> import biocolab_accessor as bc
+        >>> with bc.sandbox() as server:
+        ...     server.sign_in_link().startswith(f"{server.url}/#sign-in=")
+        True
+        """
+        invitations = self._site.invitations
+        while len(invitations) >= _MOST_INVITATIONS:
+            invitations.pop(next(iter(invitations)), None)
+        invitations[code := new_token()] = self.email
+        return f"{self.url}/#sign-in={code}"
 
     def reset(self) -> None:
         """Forget every study, task, upload, fault and request, and start afresh with the seed.

@@ -19,6 +19,7 @@ from biocolab_accessor.sandbox.store.buckets import Buckets
 from biocolab_accessor.sandbox.store.catalogue import Catalogue, StudyRecord
 from biocolab_accessor.sandbox.store.database import Database
 from biocolab_accessor.sandbox.store.durable import publish, remove
+from biocolab_accessor.sandbox.store.private import CATALOGUE, private_folder
 from biocolab_accessor.sandbox.store.study_folder import StudyFolder
 from biocolab_accessor.sandbox.store.sweep import sweep
 from biocolab_accessor.sandbox.store.terms import Terms
@@ -63,10 +64,11 @@ class Site:
         self.folder, self.url = folder, url
         self.buckets = Buckets()
         self.shared_folders: list[Path] = []
+        self.invitations: dict[str, str] = {}  # emails by what a browser can sign in with once
         self._studies, self._exports = folder / "studies", folder / "exports"
         for path in (self._studies, self._exports):
-            path.mkdir(parents=True, exist_ok=True)
-        self._database = Database(folder / "catalogue.sqlite")
+            private_folder(path)
+        self._database = Database(folder / CATALOGUE)
         self.accounts = Accounts(self._database)
         self.terms = Terms(self._database)
         self.catalogue = Catalogue(self._database)

@@ -18,6 +18,7 @@ import pytest
 import requests
 
 import biocolab_accessor as bc
+from biocolab_accessor.sandbox.server import DEFAULT_TOKEN
 from tests.patience import PATIENCE
 
 Start = Callable[..., tuple[subprocess.Popen[str], str]]
@@ -90,6 +91,27 @@ def test_its_lines_work_where_they_are_pasted(start: Start, counts: ad.AnnData, 
             (tmp_path / "back.h5ad").unlink()
 
 
+def test_its_token_is_printed_in_the_lines_to_paste_and_kept_with_a_path(start: Start, tmp_path: Path) -> None:
+    first, said = start("--path", tmp_path)
+    token = (tmp_path / "token").read_text().strip()
+    assert said.count(token) == 6  # three variables, three arguments
+    assert re.search(rf"{_url(said)}/#sign-in=[0-9a-f]{{32}}\n", said)
+    first.send_signal(signal.SIGTERM)
+    first.wait(PATIENCE)
+    assert first.stdout.read() == ""
+    _, again = start("--path", tmp_path)
+    assert f"private_token={token!r}," in again
+
+
+def test_other_machines_come_in_with_the_token_that_is_made(start: Start) -> None:
+    _, said = start("--host", "0.0.0.0")
+    token = re.search(r"private_token='(.*)'", said)[1]
+    route = f"{_url(said)}/t2d_index_tool/api/v1/test_connection"
+    headers = {"bioturing-api-token": token, "Host": "192.0.2.1:8765"}
+    assert requests.post(route, json={}, headers=headers, timeout=PATIENCE).status_code == 200
+    assert requests.post(route, json={}, headers={**headers, "Host": "lab"}, timeout=PATIENCE).status_code == 403
+
+
 def test_a_token_of_ones_own_is_asked_for_and_never_shown(start: Start) -> None:
     _, said = start(BIOCOLAB_SANDBOX_TOKEN="only-we-know-this")
     assert "only-we-know-this" not in said
@@ -98,7 +120,7 @@ def test_a_token_of_ones_own_is_asked_for_and_never_shown(start: Start) -> None:
     route = f"{_url(said)}/t2d_index_tool/api/v1/test_connection"
     statuses = [
         requests.post(route, json={}, headers={"bioturing-api-token": token}, timeout=10).status_code
-        for token in ("only-we-know-this", "biocolab-sandbox")
+        for token in ("only-we-know-this", DEFAULT_TOKEN)
     ]
     assert statuses == [200, 401]
 
@@ -126,12 +148,28 @@ def test_its_hosts_are_told_to_a_program_and_its_token_is_not(counts: ad.AnnData
     while not said.rstrip().endswith("}"):
         said += process.stdout.readline()
     hosts = json.loads(said)
+    assert hosts["token_file"] is None
     with bc.settings.override(bioflex_host=hosts["bioflex_host"], bioflex_token="only-we-know-this"):
         assert bc.study("mine").n_obs == 60
     process.terminate()
     rest, told = process.communicate(timeout=PATIENCE)
     assert f"added mine from {tmp_path / 'x [b].h5ad'}" in " ".join(told.split())
     assert "only-we-know-this" not in said + rest + told
+
+
+@pytest.mark.usefixtures("no_connection")
+def test_a_program_reads_the_token_that_was_made_from_its_file(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "biocolab_accessor", "sandbox", "--json"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        said = ""
+        while not said.rstrip().endswith("}"):
+            said += process.stdout.readline()
+        hosts = json.loads(said)
+        token = Path(hosts["token_file"]).read_text().strip()
+        with bc.settings.override(bioflex_host=hosts["bioflex_host"], bioflex_token=token):
+            assert bc.study("PBMC68k_reduced").n_obs == 700
+        assert token not in said
+        process.terminate()
 
 
 def test_a_second_one_on_the_same_path_says_so_and_exits(start: Start, tmp_path: Path) -> None:
@@ -146,12 +184,12 @@ def test_reset_forgets_what_the_path_held(start: Start, counts: ad.AnnData, tmp_
     with bc.sandbox(tmp_path) as server:
         server.add_study("kept", counts)
     kept, said = start("--path", tmp_path)
-    with bc.settings.override(bioflex_host=f"{_url(said)}/", bioflex_token="biocolab-sandbox"):
+    with bc.settings.override(bioflex_host=f"{_url(said)}/", bioflex_token=(tmp_path / "token").read_text().strip()):
         assert bc.study("kept").to_anndata().shape == counts.shape
     kept.send_signal(signal.SIGTERM)
     kept.wait(PATIENCE)
     _, said = start("--path", tmp_path, "--reset")
-    with bc.settings.override(bioflex_host=f"{_url(said)}/", bioflex_token="biocolab-sandbox"):
+    with bc.settings.override(bioflex_host=f"{_url(said)}/", bioflex_token=(tmp_path / "token").read_text().strip()):
         with pytest.raises(bc.errors.UnknownStudy):
             bc.study("kept")
         assert bc.study("PBMC68k_reduced").to_anndata().n_obs == 700
@@ -161,7 +199,6 @@ def test_reset_forgets_what_the_path_held(start: Start, counts: ad.AnnData, tmp_
     ("arguments", "code", "words"),
     [
         (["--reset"], 2, "--reset is about the data of a --path"),
-        (["--host", "0.0.0.0"], 2, "in the variable BIOCOLAB_SANDBOX_TOKEN"),
         (["--port", "99999"], 1, "cannot be used"),
     ],
 )

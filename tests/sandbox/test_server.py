@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import stat
 import threading
 import warnings
 from pathlib import Path
@@ -14,8 +15,9 @@ import requests
 
 import biocolab_accessor as bc
 from biocolab_accessor.errors import InvalidArgument, InvalidFile, SandboxError
-from biocolab_accessor.sandbox.server import Sandbox
+from biocolab_accessor.sandbox.server import DEFAULT_TOKEN, Sandbox
 from biocolab_accessor.sandbox.work import tasks
+from tests.patience import PATIENCE
 
 
 @pytest.mark.usefixtures("cold_workers")
@@ -97,6 +99,79 @@ class TestAnother:
         bare.close()
 
 
+def accepts(server: Sandbox, token: str) -> bool:
+    """Whether the server answers to a token."""
+    url = f"{server.private_host}api/v1/test_connection"
+    status = requests.post(url, json={}, headers={"bioturing-api-token": token}, timeout=PATIENCE).status_code
+    assert status in (200, 401)
+    return status == 200
+
+
+class TestToken:
+    def test_is_another_one_for_each_sandbox_and_the_well_known_one_is_not_accepted(self, server: Sandbox) -> None:
+        with bc.sandbox() as other:
+            tokens = {server.token, other.token}
+            assert len(tokens) == 2
+            assert all(len(token) == 32 for token in tokens)
+            assert [accepts(other, token) for token in (other.token, server.token, DEFAULT_TOKEN)] == [
+                True,
+                False,
+                False,
+            ]
+            assert not any(token in repr(other) + other._repr_html_() + str(other.path) for token in tokens)
+
+    def test_is_kept_in_a_private_file_for_the_next_start(self, tmp_path: Path) -> None:
+        with bc.sandbox(tmp_path / "kept") as first:
+            token = first.token
+            assert first.token_file == tmp_path / "kept" / "token"
+            assert first.token_file.read_text() == f"{token}\n"
+            assert os.name == "nt" or stat.S_IMODE(first.token_file.stat().st_mode) == 0o600
+        with bc.sandbox(tmp_path / "kept") as second:
+            assert second.token == token
+            assert accepts(second, token)
+        with bc.sandbox(tmp_path / "kept", token="given-for-now") as third:
+            assert (third.token, third.token_file) == ("given-for-now", None)
+            assert [accepts(third, each) for each in ("given-for-now", token)] == [True, False]
+        with bc.sandbox(tmp_path / "kept") as fourth:
+            assert [accepts(fourth, each) for each in ("given-for-now", token)] == [False, True]
+
+    @pytest.mark.skipif(os.name == "nt", reason="Windows has no permissions of this kind")
+    def test_is_replaced_where_others_could_read_it(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+        with bc.sandbox(tmp_path / "kept") as first:
+            token = first.token
+        (tmp_path / "kept" / "token").chmod(0o644)
+        with bc.sandbox(tmp_path / "kept") as second:
+            assert second.token != token
+            assert accepts(second, token) is False
+            assert stat.S_IMODE(second.token_file.stat().st_mode) == 0o600
+        assert "other users could read" in caplog.text
+        assert token not in caplog.text
+        assert second.token not in caplog.text
+
+    @pytest.mark.parametrize("content", [b"", b"\xff\xfe\x00", b"short", b"x" * 9999], ids=len)
+    def test_is_made_anew_where_the_file_is_damaged(self, tmp_path: Path, content: bytes) -> None:
+        with bc.sandbox(tmp_path / "kept"):
+            pass
+        (tmp_path / "kept" / "token").write_bytes(content)
+        with bc.sandbox(tmp_path / "kept") as server:
+            assert (tmp_path / "kept" / "token").read_text() == f"{server.token}\n"
+            assert len(server.token) == 32
+
+    @pytest.mark.skipif(os.name == "nt", reason="not everybody can make links there")
+    def test_is_not_read_through_a_link(self, tmp_path: Path) -> None:
+        (tmp_path / "kept").mkdir()
+        (tmp_path / "other").write_text("somebody-else-knows-this")
+        (tmp_path / "kept" / "token").symlink_to(tmp_path / "other")
+        with pytest.raises(SandboxError, match="the sandbox cannot keep its token in"):
+            bc.sandbox(tmp_path / "kept")
+
+    def test_of_another_user_is_refused(self, tmp_path: Path) -> None:
+        with bc.sandbox(tmp_path / "kept") as server:
+            token = server.add_user("ann@lab.org")
+        with pytest.raises(InvalidArgument, match=r"you@sandbox\.local: another user has this token"):
+            bc.sandbox(tmp_path / "kept", token=token)
+
+
 class TestKept:
     def test_studies_are_there_after_a_restart(self, counts: ad.AnnData, tmp_path: Path) -> None:
         with bc.sandbox(tmp_path / "kept") as first:
@@ -168,19 +243,17 @@ class TestAddStudy:
 
 class TestAddress:
     @pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.1.2.3", "example.org"])
-    def test_other_machines_do_not_come_in_with_the_well_known_token(self, host: str, tmp_path: Path) -> None:
-        with pytest.raises(InvalidArgument, match="give a token that only its users know"):
-            bc.sandbox(tmp_path / "d", host=host)
+    def test_other_machines_do_not_come_in_with_a_token_that_everybody_knows(self, host: str, tmp_path: Path) -> None:
+        with pytest.raises(InvalidArgument, match="its token is one that everybody knows"):
+            bc.sandbox(tmp_path / "d", host=host, token=DEFAULT_TOKEN)
         assert not (tmp_path / "d").exists()
 
-    def test_with_a_token_of_its_own_it_listens_elsewhere(self) -> None:
-        with bc.sandbox(host="0.0.0.0", token="only-we-know") as server:
+    def test_with_the_token_that_is_made_for_it_it_listens_elsewhere(self) -> None:
+        with bc.sandbox(host="0.0.0.0") as server:
             assert server._serving._listener.getsockname()[0] == "0.0.0.0"
             assert server.url.startswith("http://127.0.0.1:")
             assert "personal" in list(bc.groups()["id"])
-            headers = {"bioturing-api-token": "biocolab-sandbox"}
-            url = f"{server.private_host}api/v1/test_connection"
-            assert requests.post(url, json={}, headers=headers, timeout=10).status_code == 401
+            assert accepts(server, DEFAULT_TOKEN) is False
 
     @pytest.mark.parametrize(("host", "port"), [("127.0.0.1", 99999), ("192.0.2.1", 0), ("no-such-host.invalid", 0)])
     def test_an_address_that_cannot_be_used_says_so(self, host: str, port: int) -> None:

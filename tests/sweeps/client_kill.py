@@ -12,6 +12,7 @@ import argparse
 import json
 import os
 import random
+import secrets
 import signal
 import socket
 import sqlite3
@@ -33,12 +34,13 @@ from scipy import sparse
 
 import biocolab_accessor as bc
 from biocolab_accessor.outbound import journal
-from biocolab_accessor.sandbox.server import DEFAULT_TOKEN, Sandbox
+from biocolab_accessor.sandbox.server import Sandbox
 from tests.sweeps.wordings import WORDINGS
 
 __all__ = ["Found", "sweep"]
 
-_HEADERS = {"bioturing-api-token": DEFAULT_TOKEN}
+_TOKEN = secrets.token_hex(16)
+_HEADERS = {"bioturing-api-token": _TOKEN}
 _CHUNK = 64 * 1024
 
 
@@ -106,7 +108,7 @@ class _World:
         self._pid = os.fork()
         if self._pid == 0:
             try:
-                with Sandbox(self.path, port=port, control=True) as sandbox:
+                with Sandbox(self.path, port=port, token=_TOKEN, control=True) as sandbox:
                     sandbox._site.strict = forgets == "strict"
                     threading.Event().wait()
             finally:
@@ -162,7 +164,7 @@ class _World:
         try:
             tempfile.tempdir = str(self.temporary)
             bc.settings.cache_dir, bc.settings.progress = self.cache, "off"
-            bc.connect(private_host=f"{self.url}t2d_index_tool/", private_token=DEFAULT_TOKEN)
+            bc.connect(private_host=f"{self.url}t2d_index_tool/", private_token=_TOKEN)
             prepare()
             done = case.cells().biocolab.submit(
                 study_id=case.study_id, name=case.title, skip_dimred=True, chunk_size=_CHUNK
@@ -325,7 +327,7 @@ def _differs(world: _World, case: _Case, uuid: str) -> str:
         return "other barcodes"
     from biocolab_accessor.clients.bbrowserx import BBrowserXConnector
 
-    connector = BBrowserXConnector(f"{world.url}t2d_index_tool/", DEFAULT_TOKEN)
+    connector = BBrowserXConnector(f"{world.url}t2d_index_tool/", _TOKEN)
     try:
         counts = connector.query_genes("human", uuid, list(wanted.var_names[:9]))
     finally:
@@ -345,7 +347,7 @@ def _look_at_the_end(world: _World, n_cases: int, found: Found) -> None:
             found.wrong.append(f"the journal has {known}")
         if length != path.stat().st_size or path.stat().st_mode & 0o077:
             found.wrong.append(f"the journal {path.name} is not valid, or others can read it")
-        if DEFAULT_TOKEN in path.read_text():
+        if _TOKEN in path.read_text():
             found.wrong.append(f"the token is in {path.name}")
     found.wrong += [f"{path.name} is left of an upload" for path in (world.path / "uploads").iterdir()]
     with closing(sqlite3.connect(world.path / "catalogue.sqlite")) as catalogue:

@@ -1,7 +1,7 @@
 """Fuzz: requests that no client sends, through ASGI and over a socket, and what they leave behind.
 
 Run it as ``python -m tests.sweeps.fuzz [--requests 10000] [--seed 0]``. The exit status is 1 where a request was
-answered with 5xx, a file appeared outside the data folder, or memory grew.
+answered with 5xx, one for or from another site was answered, a file appeared outside the data folder, or memory grew.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import asyncio
 import json
 import multiprocessing
 import os
+import re
 import socket
 import sys
 import tempfile
@@ -36,10 +37,10 @@ from biocolab_accessor.sandbox.databases import DATABASE_ID
 from biocolab_accessor.sandbox.seed import seed as plant
 from biocolab_accessor.sandbox.server import Sandbox
 from biocolab_accessor.sandbox.site import Site
-from biocolab_accessor.sandbox.store.accounts import DEFAULT_TOKEN
 from biocolab_accessor.sandbox.traffic.faults import Faults
 from biocolab_accessor.sandbox.traffic.ledger import Ledger
 from biocolab_accessor.sandbox.traffic.middleware import Traffic
+from biocolab_accessor.sandbox.traffic.origin import OwnOrigin
 
 __all__ = ["Found", "Shot", "over_asgi", "over_socket", "shots"]
 
@@ -60,6 +61,16 @@ _FIELDS = (
 )
 
 
+_OWN = ((b"host", b"127.0.0.1"),)
+_FOREIGN = (
+    *(
+        (b"host", name)
+        for name in (b"evil.example", b"evil.example:80", b"127.0.0.1.evil", b"10.1.2.3", b"0.0.0.0", b"[")
+    ),
+    *((b"origin", site) for site in (b"http://evil.example", b"https://127.0.0.1:1", b"null", b"file://", b"http://[")),
+)
+
+
 @dataclass(frozen=True)
 class Shot:
     """One request."""
@@ -68,6 +79,11 @@ class Shot:
     path: bytes
     headers: tuple[tuple[bytes, bytes], ...]
     body: bytes
+
+    @property
+    def is_foreign(self) -> bool:
+        """Whether it is for another host, or comes from a page of another site."""
+        return any(header in self.headers for header in _FOREIGN)
 
 
 @dataclass
@@ -89,7 +105,9 @@ class Found:
     grown: int = 0
 
 
-def shots(routes: list[tuple[str, str]], known: list[str], outside: str, cookie: bytes) -> st.SearchStrategy[Shot]:
+def shots(
+    routes: list[tuple[str, str]], known: list[str], outside: str, cookie: bytes, token: str
+) -> st.SearchStrategy[Shot]:
     """Requests.
 
     Parameters
@@ -102,6 +120,8 @@ def shots(routes: list[tuple[str, str]], known: list[str], outside: str, cookie:
         A folder that must stay as it is, for names that lead there.
     cookie
         Of a browser that is signed in.
+    token
+        What the sandbox takes.
     """
     evil = st.sampled_from(
         (
@@ -182,7 +202,7 @@ def shots(routes: list[tuple[str, str]], known: list[str], outside: str, cookie:
     wild = st.dictionaries(names, values, max_size=8) | values
     bodies = _mostly((objects, 7), (wild, 2)).map(lambda value: json.dumps(value).encode())
     bodies = _mostly((bodies, 6), (st.binary(max_size=200), 1), (_multipart(values, words), 2))
-    tokens = st.sampled_from((DEFAULT_TOKEN,) * 20 + ("wrong", "", "\u20ac", "x" * 9000))
+    tokens = st.sampled_from((token,) * 20 + ("wrong", "", "\u20ac", "x" * 9000))
     far = [(method, path.replace("{uuid}", known[0]).replace("{number:int}", "2")) for method, path in routes]
     real = st.sampled_from([*routes, *far])
     aims = _mostly(
@@ -191,7 +211,19 @@ def shots(routes: list[tuple[str, str]], known: list[str], outside: str, cookie:
         (st.builds(lambda route, method: (method, route[1]), real, st.sampled_from(_METHODS)), 1),
         (words.map(lambda word: ("GET", "/" + word)), 1),
     )
-    return st.builds(_shot, aims, tokens, bodies, st.booleans(), st.just(cookie))
+    sites = _mostly((st.just(_OWN), 20), (st.sampled_from([_site(header) for header in _FOREIGN]), 1))
+    return st.builds(_shot, aims, tokens, bodies, st.booleans(), st.just(cookie), sites)
+
+
+def _site(foreign: tuple[bytes, bytes]) -> tuple[tuple[bytes, bytes], ...]:
+    """The headers that say which site a request is for and from, one of them foreign."""
+    return (foreign,) if foreign[0] == b"host" else (*_OWN, foreign)
+
+
+def _from_elsewhere(routes: list[tuple[str, str]], cookie: bytes, token: str) -> list[Shot]:
+    """To every route, with all that would open it, a request for each other host and from each other site."""
+    aims = [(method, re.sub(r"\{.*?\}", "1", path)) for method, path in routes]
+    return [_shot(aim, token, b"{}", True, cookie, _site(header)) for aim in aims for header in _FOREIGN]
 
 
 def _mostly(*weighted: tuple[st.SearchStrategy[Any], int]) -> st.SearchStrategy[Any]:
@@ -225,11 +257,18 @@ def _filled(path: str, word: str) -> str:
     return head + word + rest.partition("}")[2] if brace else path
 
 
-def _shot(aim: tuple[str, str], token: str, body: bytes, is_raw: bool, cookie: bytes) -> Shot:
+def _shot(
+    aim: tuple[str, str],
+    token: str,
+    body: bytes,
+    is_raw: bool = False,
+    cookie: bytes = b"",
+    site: tuple[tuple[bytes, bytes], ...] = _OWN,
+) -> Shot:
     method, path = aim
     kind = b"multipart/form-data; boundary=edge" if body.startswith(b"--edge") else b"application/json"
     value = token.encode("utf-8")
-    headers = [(b"host", b"127.0.0.1"), (b"content-type", kind), (b"content-length", str(len(body)).encode())]
+    headers = [*site, (b"content-type", kind), (b"content-length", str(len(body)).encode())]
     headers += [(b"bioturing-api-token", value), (b"btr-api-token", value), (b"x-user-token", value)]
     headers += [(b"cookie", cookie)] if cookie else []
     as_bytes = path.encode("utf-8", "surrogatepass") if is_raw else quote(path, errors="surrogatepass").encode()
@@ -294,26 +333,33 @@ def over_asgi(outer: Path, number: int, seeded: int = 0) -> Found:
     found = Found()
     with Sandbox(outer / "data") as sandbox:
         _fill(sandbox)
+        token = sandbox.token
     site = Site(outer / "data", "http://127.0.0.1:1")
     plant(site)
     _share(site)
     app = make_app(site)
-    traffic = Traffic(app, Ledger(), Faults(lambda: route_names(app)))
+    traffic = OwnOrigin(Traffic(app, Ledger(), Faults(lambda: route_names(app))), "127.0.0.1")
     try:
         with asyncio.Runner() as runner:
 
             def shoot(shot: Shot) -> None:
                 status, _ = runner.run(_ask(traffic, shot))
-                found.statuses[status] += 1
-                if status >= 500:
-                    found.wrong.append(f"{status} to {shot}")
+                _judge(found, shot, status)
 
-            _, headers = runner.run(_ask(traffic, _SIGN_IN))
+            _, headers = runner.run(_ask(traffic, _shot(("POST", "/signin"), "", b"token=" + token.encode())))
             cookie = dict(headers)[b"set-cookie"].partition(b";")[0]
-            _drive(shots(_routes(site), _known(site), str(outer), cookie), number, seeded, shoot)
+            for shot in _from_elsewhere(_routes(site), cookie, token):
+                shoot(shot)
+            _drive(shots(_routes(site), _known(site), str(outer), cookie, token), number, seeded, shoot)
     finally:
         site.close()
     return found
+
+
+def _judge(found: Found, shot: Shot, status: int) -> None:
+    found.statuses[status] += 1
+    if status >= 500 or (shot.is_foreign and status not in (0, 400, 403)):
+        found.wrong.append(f"{status} to {shot}")
 
 
 async def _ask(app: Any, shot: Shot) -> tuple[int, list[tuple[bytes, bytes]]]:
@@ -357,26 +403,26 @@ def over_socket(outer: Path, number: int, seeded: int = 0) -> Found:
     process = multiprocessing.get_context("spawn").Process(target=_serve, args=(outer, ready[1]), daemon=True)
     process.start()
     ready[1].close()  # the child has it: where that dies, there is an end to what is waited for
-    port, routes, known = ready[0].recv()
-    signed_in = requests.post(f"http://127.0.0.1:{port}/signin", timeout=30)
+    port, token, routes, known = ready[0].recv()
+    signed_in = requests.post(f"http://127.0.0.1:{port}/signin", data={"token": token}, timeout=30)
     cookie = signed_in.headers["set-cookie"].partition(";")[0].encode()
-    resident: list[int] = []
+    before, resident = 0, list[int]()
 
     def shoot(shot: Shot) -> None:
-        status = _send(port, shot)
-        found.statuses[status] += 1
-        if status >= 500:
-            found.wrong.append(f"{status} to {shot}")
-        total = found.statuses.total()
+        _judge(found, shot, _send(port, shot))
+        total = found.statuses.total() - before
         if total in (number // 2, number):
             time.sleep(1)
             resident.append(_resident(process.pid))
 
     try:
-        _drive(shots(routes, known, str(outer), cookie), number, seeded, shoot)
+        for shot in _from_elsewhere(routes, cookie, token):
+            _judge(found, shot, _send(port, shot))
+        before = found.statuses.total()
+        _drive(shots(routes, known, str(outer), cookie, token), number, seeded, shoot)
         if not process.is_alive():
             found.wrong.append("the server is gone")
-        elif _send(port, _LIST) != 200:
+        elif _send(port, _shot(("POST", "/v1/database/list"), token, b"{}")) != 200:
             found.wrong.append("the server does not answer any more")
     finally:
         with suppress(OSError):  # a server that is gone
@@ -389,10 +435,6 @@ def over_socket(outer: Path, number: int, seeded: int = 0) -> Found:
     return found
 
 
-_SIGN_IN = _shot(("POST", "/signin"), DEFAULT_TOKEN, b"", is_raw=False, cookie=b"")
-_LIST = _shot(("POST", "/v1/database/list"), DEFAULT_TOKEN, b"{}", is_raw=False, cookie=b"")
-
-
 def _serve(outer: Path, ready: Any) -> None:
     (outer / "here").mkdir()
     (outer / "tmp").mkdir()
@@ -402,7 +444,7 @@ def _serve(outer: Path, ready: Any) -> None:
         _fill(sandbox)
         _share(sandbox._site)
         port = int(sandbox.url.rpartition(":")[2])
-        ready.send((port, _routes(sandbox._site), _known(sandbox._site)))
+        ready.send((port, sandbox.token, _routes(sandbox._site), _known(sandbox._site)))
         ready.recv()
 
 

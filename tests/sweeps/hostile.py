@@ -40,7 +40,7 @@ import biocolab_accessor as bc
 from biocolab_accessor.clients import retry
 from biocolab_accessor.connection import drop_default
 from biocolab_accessor.errors import BiocolabError
-from biocolab_accessor.sandbox.server import DEFAULT_TOKEN, Sandbox
+from biocolab_accessor.sandbox.server import Sandbox
 from tests.hostile_files import KINDS
 from tests.sweeps.hostile_ways import WAYS, build_all, tried
 from tests.sweeps.mutate import Answer, mutate
@@ -76,11 +76,11 @@ class Found:
     wrong: list[str] = field(default_factory=list)
 
 
-def _connect(host: str) -> Any:
+def _connect(host: str, token: str = "any") -> Any:
     return bc.connect(
-        bioflex_token=DEFAULT_TOKEN,
+        bioflex_token=token,
         private_host=f"{host}/t2d_index_tool/",
-        private_token=DEFAULT_TOKEN,
+        private_token=token,
         bioflex_host=f"{host}/",
     )
 
@@ -199,7 +199,7 @@ def record(running: Sandbox | None = None) -> tuple[Recorded, dict[str, list[tup
         sandbox.add_study("public hostile", adata, cell_type="cell_type")
         server = _Server(recorded, sandbox.url)
         try:
-            connector = _connect(server.url)
+            connector = _connect(server.url, sandbox.token)
             for name, action in ACTIONS.items():
                 server.asked.clear()
                 action()

@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import random
+import secrets
 import signal
 import socket
 import sqlite3
@@ -29,11 +30,12 @@ import numpy as np
 import requests
 from scipy import sparse
 
-from biocolab_accessor.sandbox.server import DEFAULT_TOKEN, Sandbox
+from biocolab_accessor.sandbox.server import Sandbox
 
 __all__ = ["Found", "sweep"]
 
-_HEADERS = {"bioturing-api-token": DEFAULT_TOKEN}
+_TOKEN = secrets.token_hex(16)
+_HEADERS = {"bioturing-api-token": _TOKEN}
 _CHUNKS = 3
 _KINDS = ("anywhere", "upload", "end", "commit")
 _LONGEST = 2.5
@@ -252,7 +254,7 @@ def _start(path: Path) -> tuple[int, int]:
     pid = os.fork()
     if pid == 0:
         try:
-            with Sandbox(path, port=port):
+            with Sandbox(path, port=port, token=_TOKEN):
                 threading.Event().wait()
         finally:
             os._exit(1)

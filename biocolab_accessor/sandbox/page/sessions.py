@@ -1,8 +1,7 @@
-"""Page sessions: who is looking at the page, and from where."""
+"""Page sessions: who is looking at the page."""
 
 from __future__ import annotations
 
-import ipaddress
 import secrets
 import threading
 from urllib.parse import urlsplit
@@ -10,10 +9,8 @@ from urllib.parse import urlsplit
 from starlette.requests import Request
 from starlette.responses import Response
 
-from biocolab_accessor.clients.address import is_loopback
 from biocolab_accessor.sandbox.refusal import Refusal
 from biocolab_accessor.sandbox.site import Site
-from biocolab_accessor.sandbox.store.accounts import DEFAULT_TOKEN
 
 __all__ = ["PageSessions"]
 
@@ -32,27 +29,10 @@ class PageSessions:
     def __init__(self, site: Site) -> None:
         self._site = site
         own = urlsplit(site.url)
-        self._host = own.hostname
         # A browser does not keep the cookies of two ports apart, so that two sandboxes need two names.
         self._cookie = f"biocolab_session_{own.port or 80}"
         self._emails: dict[str, str] = {}
         self._lock = threading.Lock()
-
-    def expect_host(self, request: Request) -> None:
-        """Refuse a page that reached this server by a name of its own (DNS rebinding), or that posts from elsewhere.
-
-        Raises
-        ------
-        Refusal
-            The Host or Origin header names another site.
-        """
-        host = request.headers.get("host", "")
-        hostname = _hostname(f"//{host}")
-        if hostname is None or not (_is_address(hostname) or hostname in ("localhost", self._host)):
-            raise Refusal(403, "this host name is not the sandbox's")
-        origin = request.headers.get("origin")
-        if request.method == "POST" and origin is not None and not _is_of(origin, host):
-            raise Refusal(403, "the request comes from a page of another site")
 
     def user(self, request: Request) -> str:
         """Email of who is signed in.
@@ -67,8 +47,8 @@ class PageSessions:
             raise Refusal(401, "sign in first")
         return email
 
-    def sign_in(self, request: Request, token: str) -> tuple[str, str]:
-        """Begin a session; without a token where the only user has the well-known one.
+    def sign_in(self, request: Request, token: str, invitation: str = "") -> tuple[str, str]:
+        """Begin a session, with a token or with an invitation, which is good for one session.
 
         Returns
         -------
@@ -78,10 +58,11 @@ class PageSessions:
         Raises
         ------
         Refusal
-            The token is not accepted.
+            Neither is accepted.
         """
-        token = token or self._well_known(request)
-        email = self._site.accounts.user_of(token)
+        email = self._site.invitations.pop(invitation, None) or self._site.accounts.user_of(token)
+        if email is None and invitation:
+            raise Refusal(401, "the link was used before: sign in with the token")
         if email is None:
             raise Refusal(401, "the token is not accepted" if token else "a token is needed")
         id_ = secrets.token_urlsafe(32)
@@ -101,32 +82,3 @@ class PageSessions:
         with self._lock:
             self._emails.pop(request.cookies.get(self._cookie, ""), None)
         response.delete_cookie(self._cookie, httponly=True, samesite="strict", path="/")
-
-    def _well_known(self, request: Request) -> str:
-        owner = self._site.accounts.user_of(DEFAULT_TOKEN)
-        alone = owner is not None and self._site.accounts.users() == [owner]
-        here = is_loopback(_hostname(f"//{request.headers.get('host', '')}") or "")
-        return DEFAULT_TOKEN if alone and here else ""
-
-
-def _is_address(hostname: str) -> bool:
-    """Whether a host name is a number, which no name server of somebody else's can lead here."""
-    try:
-        ipaddress.ip_address(hostname)
-    except ValueError:
-        return False
-    return True
-
-
-def _is_of(origin: str, host: str) -> bool:
-    try:
-        return urlsplit(origin).netloc == host
-    except ValueError:
-        return False
-
-
-def _hostname(url: str) -> str | None:
-    try:
-        return urlsplit(url).hostname
-    except ValueError:
-        return None

@@ -12,6 +12,8 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from biocolab_accessor.errors import InvalidArgument
+from biocolab_accessor.sandbox.body import json_body
+from biocolab_accessor.sandbox.refusal import Refusal
 from biocolab_accessor.sandbox.traffic.faults import Fault, Faults
 from biocolab_accessor.sandbox.traffic.ledger import Ledger
 from biocolab_accessor.sandbox.traffic.middleware import CONTROL
@@ -30,7 +32,7 @@ def control_routes(
 
     async def change_faults(request: Request) -> Response:
         if request.method == "POST":
-            body = await request.json()
+            body = await json_body(request)
             fault = faults.add(body.pop("route", ""), **body)
             return JSONResponse(_shown(fault), status_code=201)
         if request.method == "DELETE":
@@ -55,6 +57,8 @@ def control_routes(
                 return JSONResponse({"detail": "the token is not that of the sandbox's owner"}, status_code=401)
             try:
                 return await answer(request)
+            except Refusal as refusal:
+                return refusal.answer()
             except (InvalidArgument, TypeError, ValueError, AttributeError) as error:
                 return JSONResponse({"detail": str(error)}, status_code=422)
 

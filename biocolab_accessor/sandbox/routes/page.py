@@ -17,6 +17,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, Response
 from starlette.routing import Route
 
+from biocolab_accessor.sandbox.body import form
 from biocolab_accessor.sandbox.large_file import LargeFile
 from biocolab_accessor.sandbox.page import views
 from biocolab_accessor.sandbox.page.sessions import PageSessions
@@ -34,7 +35,6 @@ _STATIC = Path(views.__file__).parent / "static"
 _FILES = {path.name: path for path in _STATIC.iterdir() if path.suffix in (".css", ".js", ".svg")}
 _SHELL = _STATIC / "index.html"
 _TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
-_LONGEST_FORM = 10_000
 _HEADERS = {
     "Content-Security-Policy": (
         "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; object-src 'none'"
@@ -64,8 +64,9 @@ def page_routes(site: Site) -> list[Route]:
         return FileResponse(path, media_type=_TYPES[path.suffix], headers={"Cache-Control": "no-cache"})
 
     async def sign_in(request: Request) -> Response:
-        form = parse_qs((await _form(request)).decode("utf-8", "replace"))
-        user, id_ = sessions.sign_in(request, form.get("token", [""])[0].strip())
+        fields = parse_qs((await form(request)).decode("utf-8", "replace"))
+        token, invitation = (fields.get(name, [""])[0].strip() for name in ("token", "invitation"))
+        user, id_ = sessions.sign_in(request, token, invitation)
         response = _json({"user": user})
         sessions.remember(response, id_)
         return response
@@ -81,14 +82,14 @@ def page_routes(site: Site) -> list[Route]:
             answer = await run_in_threadpool(view, site, user, request)
             return answer if isinstance(answer, Response) else _json(answer)
 
-        return Route(path, _guarded(sessions, endpoint), methods=[method])
+        return Route(path, _guarded(endpoint), methods=[method])
 
-    shells = [Route(path, _guarded(sessions, shell)) for path in ("/", "/study/{uuid}", "/task/{task_id}")]
+    shells = [Route(path, _guarded(shell)) for path in ("/", "/study/{uuid}", "/task/{task_id}")]
     return [
         *shells,
-        Route("/page/{name}", _guarded(sessions, file)),
-        Route("/signin", _guarded(sessions, sign_in), methods=["POST"]),
-        Route("/signout", _guarded(sessions, sign_out), methods=["POST"]),
+        Route("/page/{name}", _guarded(file)),
+        Route("/signin", _guarded(sign_in), methods=["POST"]),
+        Route("/signout", _guarded(sign_out), methods=["POST"]),
         data(f"{_DATA}/session", lambda site, user, request: {"user": user}),
         data(f"{_DATA}/home", lambda site, user, request: views.home(site, user)),
         data(f"{_DATA}/task/{{task_id}}", _task),
@@ -106,11 +107,10 @@ def page_routes(site: Site) -> list[Route]:
     ]
 
 
-def _guarded(sessions: PageSessions, work: Callable[[Request], Any]) -> Callable[[Request], Any]:
+def _guarded(work: Callable[[Request], Any]) -> Callable[[Request], Any]:
     async def endpoint(request: Request) -> Response:
         response: Response
         try:
-            sessions.expect_host(request)
             response = await work(request)
         except Refusal as refusal:
             response = _json({"detail": refusal.detail}, refusal.status)
@@ -200,15 +200,6 @@ def _exported(site: Site, user: str, request: Request) -> Response:
 def _open(site: Site, user: str, request: Request) -> tuple[StudyRecord, StudyFolder]:
     record = site.by_uuid(user, request.path_params["uuid"])
     return record, site.open(record)
-
-
-async def _form(request: Request) -> bytes:
-    body = b""
-    async for piece in request.stream():
-        body += piece
-        if len(body) > _LONGEST_FORM:
-            raise Refusal(413, "the form is too long")
-    return body
 
 
 def _json(answer: Any, status: int = 200) -> Response:

@@ -10,7 +10,7 @@ from biocolab_accessor.sandbox.store.database import Database
 __all__ = ["ALL_MEMBERS", "DEFAULT_TOKEN", "PERSONAL", "Accounts", "Group"]
 
 DEFAULT_TOKEN = "biocolab-sandbox"
-"""Token of a sandbox's first user, which everybody knows."""
+"""A token that everybody knows. A sandbox takes it only where it is given as ``token=``, and on this machine only."""
 
 ALL_MEMBERS, PERSONAL = "all_members", "personal"
 

@@ -15,6 +15,7 @@ from biocolab_accessor.errors import ConfigurationError, InvalidArgument
 from biocolab_accessor.naming import did_you_mean
 from biocolab_accessor.sandbox.refusal import Refusal
 from biocolab_accessor.sandbox.store.durable import remove
+from biocolab_accessor.sandbox.store.private import private_file
 
 __all__ = ["Bucket", "Buckets"]
 
@@ -61,6 +62,7 @@ class Bucket:
 
     def fetch(self, key: str, target: Path) -> None:
         """Copy the file of a key from the store, piece by piece."""
+        private_file(target)
         self._store().get_file(self._path(key), str(target))
 
     @contextmanager

@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from biocolab_accessor.sandbox.store.private import private_file
+
 __all__ = ["Database"]
 
 
@@ -23,6 +25,7 @@ class Database:
 
     def __init__(self, path: Path) -> None:
         self._lock = threading.RLock()
+        private_file(path)  # the files that SQLite makes beside it are as private as it is
         self._connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
         self._connection.row_factory = sqlite3.Row
         self._connection.execute("pragma journal_mode = wal")

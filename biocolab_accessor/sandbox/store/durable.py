@@ -6,12 +6,13 @@ import shutil
 from pathlib import Path
 
 from biocolab_accessor.platforms import is_open_elsewhere, replace, sync
+from biocolab_accessor.sandbox.store.private import close_to_others
 
 __all__ = ["publish", "remove"]
 
 
 def publish(part: Path, place: Path) -> None:
-    """Move a finished file or folder to the place where it counts, once all its bytes are on disk.
+    """Move a finished file or folder to the place where it counts, once all its bytes are on disk, for its owner only.
 
     Parameters
     ----------
@@ -19,6 +20,7 @@ def publish(part: Path, place: Path) -> None:
         In the same folder, so that the move is one step for anybody who looks.
     """
     for path in [*part.rglob("*"), part] if part.is_dir() else [part]:
+        close_to_others(path)
         sync(path)
     replace(part, place)
     sync(place.parent)

@@ -9,6 +9,7 @@ import anndata as ad
 import pandas as pd
 
 from biocolab_accessor.sandbox.store.durable import publish
+from biocolab_accessor.sandbox.store.private import private_file
 from biocolab_accessor.sandbox.store.study_folder import StudyFolder
 
 __all__ = ["write_export"]
@@ -37,5 +38,6 @@ def write_export(folder: StudyFolder, path: Path) -> None:
         layers={"counts": folder.matrix("raw").tocsr()},
     )
     part = path.with_suffix(".part")
+    private_file(part)
     adata.write_h5ad(part)
     publish(part, path)

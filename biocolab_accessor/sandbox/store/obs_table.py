@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from biocolab_accessor.precision import numbers
 from biocolab_accessor.sandbox.refusal import Refusal
 from biocolab_accessor.sandbox.store.durable import publish
+from biocolab_accessor.sandbox.store.private import private_file
 
 __all__ = ["Column", "ObsTable"]
 
@@ -151,6 +152,7 @@ class ObsTable:
             if column.missing is not None:
                 arrays[f"missing_{i}"] = column.missing
         part = path.with_name(f"{uuid.uuid4().hex}.npz")
+        private_file(part)
         np.savez(part, fields=np.frombuffer(json.dumps(fields).encode(), np.uint8), **arrays)
         publish(part, path)
 

@@ -64,7 +64,7 @@ class StudyFolder:
         clusters
             Computed labels by name.
         """
-        path.mkdir(parents=True)
+        path.mkdir(mode=0o700)
         (path / _BARCODES).write_text(json.dumps(cells.barcodes), encoding="utf-8")
         (path / _FEATURES).write_text(json.dumps(cells.features), encoding="utf-8")
         _write_matrix(path / "raw.h5", cells.matrix)

@@ -16,6 +16,7 @@ from biocolab_accessor.platforms import replace
 from biocolab_accessor.sandbox.refusal import Refusal, json_object, text
 from biocolab_accessor.sandbox.store.catalogue import UPLOAD_PREFIX, Catalogue, UploadRecord
 from biocolab_accessor.sandbox.store.durable import publish
+from biocolab_accessor.sandbox.store.private import private_file, private_folder
 from biocolab_accessor.sandbox.store.removal import remove_all
 
 __all__ = ["Uploads", "receive"]
@@ -44,7 +45,7 @@ class Uploads:
         self._assembling, self._closing = threading.Lock(), threading.Event()
         self.strict = False
         """Whether a file that is announced twice to a folder is ambiguous, as some servers may have it."""
-        folder.mkdir(parents=True, exist_ok=True)
+        private_folder(folder)
 
     def announce(self, user: str, body: Mapping[str, Any]) -> UploadRecord:
         """A file is going to come.
@@ -84,7 +85,7 @@ class Uploads:
             detail = f"chunk must be a number from 0 to {record.n_chunks - 1}"
             raise Refusal(422, detail)
         place = self._chunk(record, chunk)
-        place.parent.mkdir(exist_ok=True)
+        place.parent.mkdir(mode=0o700, exist_ok=True)
         size = part.stat().st_size
         replace(part, place)
         self._catalogue.set_chunk(record.id, chunk, size)
@@ -180,6 +181,7 @@ async def receive(content_type: str, stream: AsyncIterator[bytes], target: Path)
     if kind != "multipart/form-data" or not options.get("boundary"):
         detail = "expected multipart/form-data with the parts params and file"
         raise Refusal(422, detail)
+    private_file(target)
     params, seen = bytearray(), set[str]()
     part = ""
     try:

@@ -24,6 +24,7 @@ from biocolab_accessor.home import library_folders
 from biocolab_accessor.platforms import detached
 from biocolab_accessor.sandbox.store.catalogue import Catalogue
 from biocolab_accessor.sandbox.store.durable import publish
+from biocolab_accessor.sandbox.store.private import private_file
 from biocolab_accessor.waits import ended
 
 __all__ = ["TaskRunner", "worker_environment"]
@@ -327,6 +328,7 @@ def start_worker(log_path: Path) -> subprocess.Popen[str]:
     """Start a worker that writes what its libraries print to the log; tests put another way in its place."""
     # The worker must import what this process imported, wherever that was found.
     paths = os.pathsep.join(path for path in sys.path if path)
+    private_file(log_path)
     with log_path.open("a", encoding="utf-8") as log:
         return subprocess.Popen(
             [os.fsdecode(get_executable()), "-m", "biocolab_accessor.sandbox.work.worker"],

@@ -20,6 +20,7 @@ __all__ = ["main"]
 
 def main() -> None:
     """Take jobs until there are no more."""
+    os.umask(0o077)  # whatever a library writes, beside the files of the study too, is for the sandbox's owner only
     # Whatever a library prints must not get between the answers: those go to a descriptor that only we know.
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())

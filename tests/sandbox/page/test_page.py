@@ -16,7 +16,7 @@ from scipy import sparse
 
 import biocolab_accessor as bc
 from biocolab_accessor.sandbox.samples import celltypist_sample
-from biocolab_accessor.sandbox.server import Sandbox
+from biocolab_accessor.sandbox.server import DEFAULT_TOKEN, Sandbox
 from tests.patience import PATIENCE
 
 
@@ -31,7 +31,7 @@ def own() -> Iterator[Sandbox]:
 def signed_in(server: Sandbox) -> Iterator[requests.Session]:
     """A session as a browser has it after the first visit."""
     with requests.Session() as session:
-        answer = session.post(f"{server.url}/signin", timeout=PATIENCE)
+        answer = session.post(f"{server.url}/signin", data={"token": server.token}, timeout=PATIENCE)
         assert answer.json() == {"user": server.email}
         yield session
 
@@ -113,14 +113,26 @@ def test_signing_out_ends_the_session_on_the_server(server: Sandbox, signed_in: 
     assert requests.get(f"{server.url}/page/data/home", cookies=cookies, timeout=PATIENCE).status_code == 401
 
 
-def test_a_visitor_needs_a_token_where_there_is_another_user(own: Sandbox) -> None:
+def test_a_visitor_needs_a_token_also_where_there_is_one_user(own: Sandbox) -> None:
+    for form in ({}, {"token": "wrong"}, {"token": DEFAULT_TOKEN}, {"invitation": ""}, {"invitation": "wrong"}):
+        assert requests.post(f"{own.url}/signin", data=form, timeout=PATIENCE).status_code == 401
     token = own.add_user("colleague@lab")
-    assert requests.post(f"{own.url}/signin", timeout=PATIENCE).status_code == 401
-    assert requests.post(f"{own.url}/signin", data={"token": "wrong"}, timeout=PATIENCE).status_code == 401
     with requests.Session() as session:
         answer = session.post(f"{own.url}/signin", data={"token": token}, timeout=PATIENCE)
         assert answer.json() == {"user": "colleague@lab"}
         assert token not in str(dict(session.cookies))
+
+
+def test_a_link_of_the_owner_signs_in_once_and_does_not_hold_the_token(own: Sandbox) -> None:
+    link = own.sign_in_link()
+    assert own.token not in link
+    form = {"invitation": link.partition("#sign-in=")[2]}
+    first, second = (requests.post(f"{own.url}/signin", data=form, timeout=PATIENCE) for _ in range(2))
+    assert first.json() == {"user": own.email}
+    assert (second.status_code, second.json()["detail"]) == (401, "the link was used before: sign in with the token")
+    links = [own.sign_in_link() for _ in range(120)]
+    assert len(own._site.invitations) == 100
+    assert links[-1].partition("#sign-in=")[2] in own._site.invitations
 
 
 def test_a_personal_study_is_not_shown_to_another_user(own: Sandbox) -> None:
@@ -187,6 +199,7 @@ def browser() -> Iterator[Any]:
     sync_api = pytest.importorskip("playwright.sync_api")
     program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+    arguments.append("--host-resolver-rules=MAP evil.example 127.0.0.1")  # somebody leads their name to this machine
     with sync_api.sync_playwright() as playwright:
         try:
             running = playwright.chromium.launch(executable_path=program, args=arguments)
@@ -209,7 +222,7 @@ def window(browser: Any) -> Iterator[Any]:
 
 
 def test_a_person_clicks_from_the_list_to_coloured_cells_and_the_file(own: Sandbox, window: Any, tmp_path: Any) -> None:
-    window.goto(own.url)
+    window.goto(own.sign_in_link())
     window.get_by_role("link", name="PBMC68k_reduced").click()
     window.wait_for_url("**/study/**")
     window.locator(".key").get_by_text("CD14+ Monocyte").wait_for()
@@ -232,7 +245,7 @@ def test_a_person_clicks_from_the_list_to_coloured_cells_and_the_file(own: Sandb
 
 
 def test_the_keyboard_is_enough(own: Sandbox, window: Any) -> None:
-    window.goto(own.url)
+    window.goto(own.sign_in_link())
     window.get_by_role("link", name="PBMC68k_reduced").focus()
     window.keyboard.press("Enter")
     window.locator(".key").get_by_text("CD14+ Monocyte").wait_for()
@@ -254,7 +267,7 @@ def test_the_keyboard_is_enough(own: Sandbox, window: Any) -> None:
 
 def test_a_task_is_followed_until_it_is_a_study(own: Sandbox, window: Any) -> None:
     submission = celltypist_sample().biocolab.submit(study_id="followed", wait=False)
-    window.goto(submission.url)
+    _sign_in(window, own, submission.url)
     window.get_by_role("log").get_by_text("Reading batch").wait_for()
     submission.wait()
     window.get_by_role("link", name="Open followed").click()
@@ -273,7 +286,7 @@ def test_names_of_data_are_text_and_never_markup(own: Sandbox, window: Any) -> N
         obsm={"X_umap": np.eye(4)[:, :2]},
     )
     own.add_study(evil, adata, title=evil, authors=[evil], reference=evil, cell_type=evil)
-    window.goto(own.url)
+    window.goto(own.sign_in_link())
     window.get_by_role("link", name=evil).click()
     window.locator(".key").get_by_text(evil).wait_for()
     window.get_by_role("combobox", name="Gene").fill("img")
@@ -282,9 +295,28 @@ def test_names_of_data_are_text_and_never_markup(own: Sandbox, window: Any) -> N
     assert window.title() != "broken into"
 
 
+def test_a_page_that_leads_its_own_name_here_gets_nothing_by_the_token(own: Sandbox, window: Any) -> None:
+    bc.groups()
+    answer = window.goto(f"http://evil.example:{own.url.rpartition(':')[2]}/")
+    assert answer.status == 403
+    ask = """([path, token]) => fetch(path, {method: "POST", body: "{}", headers: {"bioturing-api-token": token}})
+        .then(async (answer) => [answer.status, await answer.text()])"""
+    route = "/t2d_index_tool/api/v1/get_user_groups"
+    before = len(own.requests)
+    status, said = window.evaluate(ask, [route, own.token])
+    assert status == 403
+    assert "personal" not in said
+    assert window.evaluate("fetch('/signin', {method: 'POST'}).then((answer) => answer.status)") == 403
+    assert len(own.requests) == before
+
+
 def test_a_stranger_signs_in_with_a_token(own: Sandbox, window: Any) -> None:
     token = own.add_user("colleague@lab")
-    window.goto(own.url)
+    link = own.sign_in_link()
+    own._site.invitations.clear()  # as after a first visit
+    window.goto(link)
+    window.get_by_text("the link was used before: sign in with the token").wait_for()
+    assert "#" not in window.url
     window.get_by_label("API token").fill("wrong")
     window.get_by_role("button", name="Sign in").click()
     window.get_by_text("the token is not accepted").wait_for()
@@ -295,6 +327,13 @@ def test_a_stranger_signs_in_with_a_token(own: Sandbox, window: Any) -> None:
     window.get_by_text("You are signed out.").wait_for()
     window.reload()
     window.get_by_label("API token").wait_for()
+
+
+def _sign_in(window: Any, own: Sandbox, url: str) -> None:
+    """As a person who opens the address of a submission."""
+    window.goto(url)
+    window.get_by_label("API token").fill(own.token)
+    window.keyboard.press("Enter")
 
 
 def _picture(window: Any) -> bytes:

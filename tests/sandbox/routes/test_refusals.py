@@ -25,7 +25,7 @@ from biocolab_accessor.errors import (
     SandboxError,
     UnknownStudy,
 )
-from biocolab_accessor.sandbox import app
+from biocolab_accessor.sandbox import body
 from biocolab_accessor.sandbox.listen import Serving, listen
 from biocolab_accessor.sandbox.page import sessions
 from biocolab_accessor.sandbox.server import Sandbox
@@ -221,16 +221,16 @@ class TestOfAConnection:
         assert list((own.path / "uploads").iterdir()) == []
 
     def test_who_stops_sending_is_told_so(self, own: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(app, "_SILENCE", 0.2)
+        monkeypatch.setattr(body, "_SILENCE", 0.2)
         with _half_a_request(own, f"POST {API}test_connection HTTP/1.1\r\nbioturing-api-token: {own.token}") as half:
             said = half.recv(4096)
             while b"}" not in said and (piece := half.recv(4096)):
                 said += piece
         assert said.startswith(b"HTTP/1.1 408")
-        assert b"nothing of the body came for 0.2 s" in said
+        assert b"only 4 bytes of the body came in 0.2 s" in said
 
     def test_who_sends_too_much_is_told_so(self, own: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(app, "_LONGEST_JSON", 1000)
+        monkeypatch.setattr(body, "_LONGEST_JSON", 1000)
         answer = Wire(own).post("test_connection", {"x": "y" * 1000})
         assert (answer.status_code, answer.json()["detail"]) == (413, "the body is longer than 1,000 bytes")
         assert Wire(own).post("test_connection", {"x": "y"}).status_code == 200
@@ -262,7 +262,7 @@ class TestOfAServerThatFails:
 
     def test_by_the_page(self, own: Sandbox, broken: str, caplog: pytest.LogCaptureFixture) -> None:
         with requests.Session() as session:
-            session.post(f"{own.url}/signin", timeout=PATIENCE)
+            session.post(f"{own.url}/signin", data={"token": own.token}, timeout=PATIENCE)
             answer = session.get(f"{own.url}/page/data/study/{broken}/gene/0", timeout=PATIENCE)
             assert answer.status_code == 500
             assert "this is a mistake of the sandbox, see its log" in answer.json()["detail"]
@@ -311,7 +311,7 @@ class TestOfThePage:
     @pytest.fixture
     def get(self, server: Sandbox, study: str) -> Iterator[Callable[[str], requests.Response]]:
         with requests.Session() as session:
-            session.post(f"{server.url}/signin", timeout=PATIENCE)
+            session.post(f"{server.url}/signin", data={"token": server.token}, timeout=PATIENCE)
             yield lambda path: session.get(f"{server.url}/page/data/study/{study}{path}", timeout=PATIENCE)
 
     @pytest.mark.parametrize(
@@ -353,7 +353,7 @@ class TestOfThePage:
         monkeypatch.setattr(sessions, "_MOST", 2)
         visitors = [requests.Session() for _ in range(3)]
         for visitor in visitors:
-            visitor.post(f"{own.url}/signin", timeout=PATIENCE)
+            visitor.post(f"{own.url}/signin", data={"token": own.token}, timeout=PATIENCE)
         seen = [visitor.get(f"{own.url}/page/data/session", timeout=PATIENCE).status_code for visitor in visitors]
         assert seen == [401, 200, 200]
         for visitor in visitors:

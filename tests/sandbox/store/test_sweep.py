@@ -19,7 +19,6 @@ import requests
 import biocolab_accessor as bc
 from biocolab_accessor.sandbox.server import Sandbox
 from biocolab_accessor.sandbox.site import Site
-from biocolab_accessor.sandbox.store.accounts import DEFAULT_TOKEN
 from tests.patience import PATIENCE, until
 from tests.sandbox.wire import BODY, Wire
 
@@ -92,8 +91,9 @@ def test_the_worker_ends_with_a_server_that_is_killed(tmp_path: Path) -> None:
     while "Ctrl-C" not in said:
         said += process.stdout.readline()
     route = f"{re.search(r'http://[0-9.:]+', said)[0]}/t2d_index_tool/api/v1/add_file_upload"
+    token = (tmp_path / "token").read_text().strip()
     body = {"folder_id": "f", "n_chunks": 1, "original_file_name": "x.h5ad"}  # which wakes the worker
-    requests.post(route, json=body, headers={"bioturing-api-token": DEFAULT_TOKEN}, timeout=10).raise_for_status()
+    requests.post(route, json=body, headers={"bioturing-api-token": token}, timeout=10).raise_for_status()
     (worker,) = _children(process.pid)
     process.send_signal(signal.SIGKILL)
     process.wait(PATIENCE)
@@ -129,5 +129,5 @@ def test_what_the_catalogue_says_is_on_disk_before_it_is_said(tmp_path: Path, co
         counts.biocolab.submit(study_id="own", skip_dimred=True)
     assert seen == [True, True]
     catalogue = (tmp_path / "catalogue.sqlite").read_bytes()
-    assert DEFAULT_TOKEN.encode() not in catalogue
+    assert server.token.encode() not in catalogue
     assert json.dumps("own").encode() in catalogue or b"own" in catalogue

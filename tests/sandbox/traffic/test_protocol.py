@@ -12,10 +12,13 @@ import anndata as ad
 import numpy as np
 import pytest
 import requests
+from starlette.types import Receive, Scope, Send
 
 import biocolab_accessor as bc
 from biocolab_accessor.sandbox.databases import DATABASE_ID
+from biocolab_accessor.sandbox.listen import Serving, listen
 from biocolab_accessor.sandbox.server import Sandbox
+from biocolab_accessor.sandbox.traffic import protocol
 from tests.patience import PATIENCE, until
 
 
@@ -74,7 +77,7 @@ def test_a_client_that_goes_away_is_written_down_and_hurts_nobody(
     head = f"btr-api-token: {large.token}\r\ncontent-type: application/json\r\ncontent-length: {len(wanted)}"
     port = int(large.url.rpartition(":")[2])
     with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE) as connection:
-        connection.sendall(f"POST /v1/study/get_matrix HTTP/1.1\r\nhost: x\r\n{head}\r\n\r\n{wanted}".encode())
+        connection.sendall(f"POST /v1/study/get_matrix HTTP/1.1\r\nhost: localhost\r\n{head}\r\n\r\n{wanted}".encode())
         assert connection.recv(4096).startswith(b"HTTP/1.1 200")
     size = len(matrix_of(large))
     until(lambda: large.requests.of("v1/study/get_matrix"))
@@ -84,6 +87,46 @@ def test_a_client_that_goes_away_is_written_down_and_hurts_nobody(
         assert len(asked(large, session, "get_matrix").content) == size
     time.sleep(0.1)  # what the server would say of the first, it says after it was written down
     assert caplog.records == []
+
+
+def test_a_client_that_does_not_read_is_cut_off(
+    large: Sandbox, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(protocol, "_UNREAD_SECONDS", 0.2)
+    large.requests.clear()
+    wanted = json.dumps(body(large))
+    head = f"btr-api-token: {large.token}\r\nhost: localhost\r\ncontent-length: {len(wanted)}"
+    port = int(large.url.rpartition(":")[2])
+    with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE) as connection:
+        connection.sendall(f"POST /v1/study/get_matrix HTTP/1.1\r\n{head}\r\n\r\n{wanted}".encode())
+        until(lambda: large.requests.of("v1/study/get_matrix"))
+    [record] = large.requests.of("v1/study/get_matrix")
+    assert record.sent < len(matrix_of(large))
+    assert caplog.records == []
+
+
+def test_a_client_that_does_not_read_what_is_no_file_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither the kernel's buffers nor the server hold 100 MB."""
+    monkeypatch.setattr(protocol, "_UNREAD_SECONDS", 0.2)
+    sent: list[int] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"100000000")]})
+        for _ in range(100):
+            await send({"type": "http.response.body", "body": bytes(1_000_000), "more_body": True})
+            sent.append(scope["state"]["transport"].get_write_buffer_size())
+
+    listener = listen("127.0.0.1", 0)
+    port = listener.getsockname()[1]
+    serving = Serving(app, protocol.Protocol, listener)
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE) as connection:
+            connection.sendall(b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n")
+            until(lambda: serving._server.server_state.connections)
+            until(lambda: not serving._server.server_state.connections)
+    finally:
+        serving.stop()
+    assert max(sent) < 10_000_000
 
 
 def test_a_dry_run_which_reads_no_more_than_the_size_prints_nothing(

@@ -31,8 +31,8 @@ export async function array(path, Type, options) {
   return new Type(await (await ask(`/page/data/${path}`, options)).arrayBuffer());
 }
 
-export async function signIn(token) {
-  return (await ask("/signin", { method: "POST", body: new URLSearchParams({ token }) })).json();
+export async function signIn(secret) {
+  return (await ask("/signin", { method: "POST", body: new URLSearchParams(secret) })).json();
 }
 
 export async function signOut() {

@@ -25,7 +25,7 @@ async function start() {
     );
   } catch (error) {
     if (error.status !== 401) return failed(error);
-    return showForm();
+    return showForm(error.message === "sign in first" ? "" : error.message);
   }
   const [match, show] = VIEWS.map(([pattern, view]) => [pattern.exec(location.pathname), view]).find(([m]) => m);
   try {
@@ -35,13 +35,15 @@ async function start() {
   }
 }
 
-// Without a session the server is asked for one without a token, which it gives where its token is the well-known one.
+// A link of the sandbox's owner (sign_in_link) has an invitation behind its "#", which no server and no log sees.
 async function session() {
+  const invitation = new URLSearchParams(location.hash.slice(1)).get("sign-in");
+  if (invitation) history.replaceState(null, "", location.pathname + location.search);
   try {
     return await json("session");
   } catch (error) {
-    if (error.status !== 401) throw error;
-    return signIn("");
+    if (error.status !== 401 || !invitation) throw error;
+    return signIn({ invitation });
   }
 }
 
@@ -66,7 +68,7 @@ function showForm(note = "") {
     event.preventDefault();
     problem.textContent = "";
     try {
-      await signIn(input.value);
+      await signIn({ token: input.value });
       if (location.search === "?out") location.assign("/");
       else start();
     } catch (error) {
@@ -80,7 +82,7 @@ function showForm(note = "") {
       note && h("p", { role: "status" }, note),
       h("label", { for: "token" }, "API token"),
       input,
-      h("p", { id: "hint", class: "quiet" }, "The token that you connect with. It is not kept in the browser."),
+      h("p", { id: "hint", class: "quiet" }, "The token that you connect with. Links of sandbox.sign_in_link() need none. It is not kept in the browser."),
       problem,
       h("button", { class: "main", type: "submit" }, "Sign in"),
     ),
