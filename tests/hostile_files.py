@@ -6,6 +6,7 @@ Each kind is a function of :data:`KINDS` that changes a good h5ad file in place,
 from __future__ import annotations
 
 import os
+import re
 import socket
 import struct
 import zlib
@@ -253,6 +254,22 @@ def _one_text(compression: str | None) -> Kind:
     return kind
 
 
+def _texts_of_attribute(place: Place) -> None:
+    """The columns of a table, 3,000 times the same megabyte."""
+    number = 3_000
+    with h5py.File(place.path, "r+") as file:
+        long = file.create_dataset("uns/long", data=["x" * (1 << 20)], dtype=h5py.string_dtype())
+        offset = long.id.get_offset()
+        del file["obs"].attrs["column-order"]
+        file["obs"].attrs["column-order"] = np.array(["mark 7e1"] * number, h5py.string_dtype())
+    content = place.path.read_bytes()
+    pointer = content[offset : offset + 16]
+    # A run of pointers to texts of eight letters.
+    where = re.search(rb"(?:\x08\0\0\0.{12}){2900,}", content, re.DOTALL)
+    assert where is not None
+    place.path.write_bytes(content[: where.start()] + pointer * number + content[where.start() + 16 * number :])
+
+
 def _shared_bytes(place: Place) -> None:
     """Sixty datasets of a megabyte that all lie in the same place."""
     n_few, n_bytes = 1237, 1 << 20
@@ -340,6 +357,7 @@ KINDS: dict[str, Kind] = {
     "sequences of sequences": _edit(_nested),
     "texts that are all the same": _one_text(None),
     "texts that are all the same, packed": _one_text("gzip"),
+    "columns that are all the same": _texts_of_attribute,
     "datasets in the same place": _shared_bytes,
     "half a file": _cut,
     "a FIFO": _instead(lambda p: os.mkfifo(p.path)),
@@ -376,6 +394,7 @@ SAID = {
     "reference to": "attribute '/obs/label@categories' refers to an object that the file does not list",
     "sequences": "dataset '/uns/own/nested' holds references or nested sequences",
     "texts": "the texts of dataset '/uns/own/x' announce",
+    "columns that": "the texts of attribute '/obs@column-order' announce",
     "datasets in": "dataset '/uns/same/1' claims 1,048,576 bytes",
     "half": "is a broken HDF5 file, maybe cut short",
 }

@@ -7,6 +7,7 @@ hold, and contain themselves. Every object is looked at through its header; valu
 from __future__ import annotations
 
 import os
+import struct
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from math import prod
@@ -20,7 +21,15 @@ from h5py import h5a, h5d, h5fd, h5g, h5o, h5r, h5s, h5t, h5z
 from biocolab_accessor.errors import BiocolabError, InvalidFile
 from biocolab_accessor.naming import quoted
 from biocolab_accessor.platforms import opened_regular
-from biocolab_accessor.storage.heap import Memory, announced_in_heap, text_places
+from biocolab_accessor.storage.heap import (
+    Memory,
+    Places,
+    announced_in_heap,
+    lengths_in,
+    reading,
+    text_places,
+)
+from biocolab_accessor.storage.object_header import attribute_bytes
 
 __all__ = ["Foreign", "Gate", "expect_harmless", "is_hdf5", "opened_foreign"]
 
@@ -36,12 +45,13 @@ READING = (
     MemoryError,
     NotImplementedError,
     RecursionError,
+    struct.error,
 )
 """What HDF5 and h5py raise about a file that is damaged."""
 
 # More than any file of cells has, and few enough to be looked at within seconds.
 _MOST_OBJECTS, _MOST_ATTRIBUTES, _DEEPEST = 100_000, 4_096, 50
-_LARGEST_ATTRIBUTE = 16 << 20
+_LARGEST_ATTRIBUTE, _FEW_TEXTS, _UNSEEN_TEXTS = 16 << 20, 8, 64
 # What may be announced without being stored, over the whole file; a chunk that is larger than its dataset.
 _SLACK = 16 << 20
 # Bytes that a filter makes of one at most. Zstandard and those with it inside are at 32,768; others are not bounded by
@@ -376,6 +386,9 @@ class Gate:
                 own = attribute.name.decode("utf-8", "backslashreplace")
                 self._refuse(f"attribute {_shown(own)} of {_shown(name)} has {stored:,} bytes", "Make it a dataset")
             if kind.get_class() != h5t.REFERENCE:
+                places = text_places(kind, self._address_bytes)
+                if places.texts and stored > _FEW_TEXTS * kind.get_size():
+                    self._expect_short_texts(owner, name, attribute.name, places, stored // kind.get_size())
                 continue
             # Old files name the categories of a column so. Others are not followed by what reads cells.
             own = f"{name.rstrip('/')}@{attribute.name.decode('utf-8', 'backslashreplace')}"
@@ -384,6 +397,30 @@ class Gate:
             read = np.empty(attribute.shape, attribute.dtype)
             attribute.read(read)
             self._referred += [(own, reference) for reference in read.reshape(-1) if reference]
+
+    def _expect_short_texts(
+        self, owner: h5py.h5.ObjectID, name: str, attribute: bytes, places: Places, length: int
+    ) -> None:
+        """HDF5 reads an attribute as a whole, with all that its pointers lead to."""
+        own = f"{name.rstrip('/')}@{attribute.decode('utf-8', 'backslashreplace')}"
+        with reading(self._id) as read:
+            if read is None:
+                return
+            address, base = h5o.get_info(owner).addr, self._id.get_create_plist().get_userblock()
+            values = attribute_bytes(read, address, base, attribute)
+        if values is None and length <= _UNSEEN_TEXTS:
+            return
+        if values is None:
+            self._refuse(f"attribute {_shown(own)} has {length:,} texts, which are not kept with it", _COPY)
+            return
+        pointers = np.frombuffer(values[: length * places.size], np.uint8).reshape(-1, places.size)
+        self._in_heap += lengths_in(pointers, places)
+        if self._in_heap > self._size:
+            self._refuse(
+                f"the texts of attribute {_shown(own)} announce {self._in_heap:,} bytes, and the file has "
+                f"{self._size:,}",
+                _COPY,
+            )
 
     def _dereference(self, name: str, reference: h5r.Reference) -> None:
         """What no link leads to was not looked at."""

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from biocolab_accessor.storage.inflate import PIPELINES, plain_chunk
 
-__all__ = ["Memory", "Places", "announced_in_heap", "text_places"]
+__all__ = ["Memory", "Places", "announced_in_heap", "lengths_in", "reading", "text_places"]
 
 _DEEPEST, _MOST_PLACES = 16, 4_096
 _PIECE = 1 << 16
@@ -113,11 +113,18 @@ def announced_in_heap(
     """
     total = 0
     for values in _pointers(file, dataset, places.size, length, memory):
-        for at, unit in places.texts:
-            lengths = np.ascontiguousarray(values[:, at : at + 4]).view("<u4")
-            total += unit * int(lengths.sum(dtype=np.uint64))
+        total += lengths_in(values, places)
         if total > most:
             break
+    return total
+
+
+def lengths_in(values: NDArray[np.uint8], places: Places) -> int:
+    """Bytes that the pointers in some values announce."""
+    total = 0
+    for at, unit in places.texts:
+        lengths = np.ascontiguousarray(values[:, at : at + 4]).view("<u4")
+        total += unit * int(lengths.sum(dtype=np.uint64))
     return total
 
 
@@ -139,20 +146,29 @@ def _stretch(file: h5f.FileID, dataset: h5d.DatasetID, size: int, length: int) -
     offset = dataset.get_offset()
     if offset is None:
         return
-    with _reading(file) as read:
+    with reading(file) as read:
+        if read is None:
+            return
         for start in range(0, length, _PIECE):
             n_bytes = min(_PIECE, length - start) * size
             yield np.frombuffer(read(n_bytes, offset + start * size), np.uint8).reshape(-1, size)
 
 
 @contextmanager
-def _reading(file: h5f.FileID) -> Iterator[Callable[[int, int], bytes]]:
-    """Reads bytes of the file: by the descriptor that HDF5 has, where it has one that can be used here."""
+def reading(file: h5f.FileID) -> Iterator[Callable[[int, int], bytes] | None]:
+    """A function that gives bytes of the file: by the descriptor that HDF5 has, where one can be used here.
+
+    None of a file that is written to, of which the disk may have no more than a part, and of one in memory.
+    """
+    name = h5f.get_name(file)
+    if file.get_intent() != h5f.ACC_RDONLY or not os.path.isfile(name):
+        yield None
+        return
     if hasattr(os, "pread") and file.get_access_plist().get_driver() == h5fd.SEC2:
         descriptor = file.get_vfd_handle()
         yield lambda n_bytes, offset: os.pread(descriptor, n_bytes, offset)
         return
-    with open(h5f.get_name(file), "rb") as again:
+    with open(name, "rb") as again:
 
         def read(n_bytes: int, offset: int) -> bytes:
             again.seek(offset)
