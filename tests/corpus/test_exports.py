@@ -112,41 +112,6 @@ def test_a_seurat_object_without_counts_is_told_what_to_send() -> None:
 SYMBOLS = ["CD3D", "CD3E", "CD4", "CD8A", "MS4A1", "LYZ", "NKG7", "GNLY", "FCER1A", "CST3", "PPBP", "ACTB", "GAPDH"]
 SYMBOLS += ["B2M", "MALAT1", "TMSB4X", "RPLP0", "RPS6", "HLA-A", "HLA-DRA", "IL7R", "CCR7", "S100A4", "CD14", "FCGR3A"]
 SYMBOLS += ["MT-ND1", "MT-CO1", "EPCAM", "KRT18", "COL1A1", "PTPRC", "CD19", "CD79A", "JCHAIN"]
-    "CD3D",
-    "CD3E",
-    "CD4",
-    "CD8A",
-    "MS4A1",
-    "LYZ",
-    "NKG7",
-    "GNLY",
-    "FCER1A",
-    "CST3",
-    "PPBP",
-    "ACTB",
-    "GAPDH",
-    "B2M",
-    "MALAT1",
-    "TMSB4X",
-    "RPLP0",
-    "RPS6",
-    "HLA-A",
-    "HLA-DRA",
-    "IL7R",
-    "CCR7",
-    "S100A4",
-    "CD14",
-    "FCGR3A",
-    "MT-ND1",
-    "MT-CO1",
-    "EPCAM",
-    "KRT18",
-    "COL1A1",
-    "PTPRC",
-    "CD19",
-    "CD79A",
-    "JCHAIN",
-]
 TABLE = pd.DataFrame(DICE.poisson(1.5, (N, len(SYMBOLS))), index=CELLS, columns=SYMBOLS)
 
 
