@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 __all__ = [
     "detached",
@@ -29,6 +29,7 @@ __all__ = [
     "opened_regular",
     "own_address",
     "remove_file",
+    "reopened",
     "replace",
     "safe_file_name",
     "sync",
@@ -80,6 +81,18 @@ def _patiently(step: Callable[[], object]) -> None:
         else:
             return
         time.sleep(_PAUSE)
+
+
+def reopened(file: IO[bytes]) -> Path | None:
+    """A path by which this process opens an open file anew, also one without a name; None where there is none.
+
+    Linux has one; of macOS, whose ``/dev/fd`` shares the place that is read, and Windows, there is none.
+    """
+    path = Path(f"/proc/self/fd/{file.fileno()}")
+    try:
+        return path if os.path.samestat(path.stat(), os.fstat(file.fileno())) else None
+    except OSError:
+        return None
 
 
 def sync(path: Path) -> None:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import errno
 import os
+import tempfile
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from biocolab_accessor.errors import InvalidFile
 from biocolab_accessor.naming import listing
+from biocolab_accessor.platforms import reopened
 
 __all__ = [
     "COSMX",
@@ -20,6 +24,7 @@ __all__ = [
     "VIZGEN_V2",
     "XENIUM",
     "Content",
+    "archive_file",
     "batch_content",
     "write_archive",
 ]
@@ -38,6 +43,7 @@ REQUIRED: dict[int, tuple[tuple[str, ...], tuple[str, ...]]] = {
 _PACKED = (".gz", ".parquet", ".png", ".jpg", ".jpeg", ".zip", ".bz2", ".xz", ".zst")
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _PIECE = 1 << 20
+_PREFIX = "biocolab-lens-"
 
 
 @dataclass(frozen=True)
@@ -88,7 +94,25 @@ def batch_content(folder: Path, platform: int) -> Content:
     return Content(platform, tuple(entries), sum(path.stat().st_size for path, name in entries if name[-1] != "/"))
 
 
-def write_archive(content: Content, target: Path, on_bytes: Callable[[int], object]) -> None:
+@contextmanager
+def archive_file() -> Iterator[tuple[IO[bytes], Path]]:
+    """An empty file for an archive, and the path by which it is read; nothing of it stays on the disk.
+
+    Where a file without a name can be opened again, as on Linux, the system frees it with the process, however that
+    ends. Elsewhere it lies in a private folder, which is removed unless the process is killed.
+    """
+    with tempfile.TemporaryFile(prefix=_PREFIX) as file:
+        path = reopened(file)
+        if path is not None:
+            yield file, path
+            return
+    with tempfile.TemporaryDirectory(prefix=_PREFIX, ignore_cleanup_errors=True) as private:
+        path = Path(private) / "batch.zip"  # not named after the batch: a name may be what no file system takes
+        with path.open("w+b") as file:
+            yield file, path
+
+
+def write_archive(content: Content, target: Path | IO[bytes], on_bytes: Callable[[int], object]) -> None:
     """Write an archive.
 
     Parameters
@@ -96,7 +120,7 @@ def write_archive(content: Content, target: Path, on_bytes: Callable[[int], obje
     content
         What goes into it.
     target
-        The zip file.
+        The zip file: a path, or an empty file that is open.
     on_bytes
         Called with the number of bytes read.
 
@@ -105,6 +129,7 @@ def write_archive(content: Content, target: Path, on_bytes: Callable[[int], obje
     InvalidFile
         A file cannot be read or changes meanwhile, or there is no room for the archive.
     """
+    folder = target.parent if isinstance(target, Path) else tempfile.gettempdir()
     try:
         # A file of before 1980 gets the first date that a zip file can hold.
         with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED, strict_timestamps=False) as archive:
@@ -116,17 +141,19 @@ def write_archive(content: Content, target: Path, on_bytes: Callable[[int], obje
                 stored = name.lower().endswith(_PACKED)
                 info.compress_type = zipfile.ZIP_STORED if stored else zipfile.ZIP_DEFLATED
                 _add(archive, info, path, on_bytes)
+        if not isinstance(target, Path):
+            target.flush()
     except UnicodeEncodeError as error:
         msg = f"a file name in the batch is not text: {error.object!r}. Rename the file"
         raise InvalidFile(msg) from error
     except OSError as error:
         if error.errno in _FULL:
             msg = (
-                f"{target.parent} has no room for the archive of {content.size:,} bytes of files ({error.strerror}): "
+                f"{folder} has no room for the archive of {content.size:,} bytes of files ({error.strerror}): "
                 "set the variable TMPDIR to a folder on another disk"
             )
         else:
-            msg = f"{error.filename or target} cannot be packed: {error.strerror or error}"
+            msg = f"{error.filename or 'the archive'} cannot be packed: {error.strerror or error}"
         raise InvalidFile(msg) from error
 
 

@@ -15,7 +15,17 @@ from biocolab_accessor.given import given_names
 from biocolab_accessor.naming import listing, quoted
 from biocolab_accessor.species import known_species
 
-__all__ = ["batch_name", "described", "expect_distinct", "expect_study_type", "name_list", "plain", "submit_arguments"]
+__all__ = [
+    "batch_list",
+    "batch_name",
+    "described",
+    "expect_distinct",
+    "expect_parts",
+    "expect_study_type",
+    "name_list",
+    "plain",
+    "submit_arguments",
+]
 
 _BOUNDS = ("min_counts", "min_genes", "max_counts", "max_genes", "mt_percentage")
 _MATRIX_TYPES = ("raw", "normalized")
@@ -167,27 +177,50 @@ def _expect_names(authors: Any) -> None:
 
 def _batches(batch_info: Any, study_type: Any) -> list[dict[str, Any]]:
     expect_study_type(study_type)
-    if not isinstance(batch_info, list) or not all(isinstance(batch, Mapping) for batch in batch_info):
-        example = "[{'matrix': 'x.h5ad'}]"
-        msg = f"batch_info is {quoted(batch_info):.100}: give a list with a dict for each batch, {example}"
-        raise InvalidArgument(msg)
-    if not batch_info:
-        msg = "batch_info is empty: give at least one batch, [{'matrix': 'x.h5ad'}]"
-        raise InvalidArgument(msg)
+    batches = batch_list(batch_info, "{'matrix': 'x.h5ad'}")
     needed: tuple[str, ...] = ("matrix", "features", "barcodes") if study_type == _MTX_10X else ("matrix",)
     needed = ("folder",) if study_type == _TILE_DB else needed
-    for number, batch in enumerate(batch_info, 1):
-        missing = [part for part in needed if not isinstance(batch.get(part), str) or not batch[part]]
-        if missing:
-            msg = f"batch {number} of batch_info lacks {listing(missing)}: of this study type one has {listing(needed)}"
-            raise InvalidArgument(msg)
+    for number, batch in enumerate(batches, 1):
+        expect_parts(number, batch, needed)
     if study_type != _MTX_10X:
-        return batch_info
+        return batches
     # From a bucket the official client names them so, too.
     return [
         {**batch, "name": batch_name(batch.get("name") or PurePath(batch["matrix"]).parent.name or f"Batch {number}")}
-        for number, batch in enumerate(batch_info, 1)
+        for number, batch in enumerate(batches, 1)
     ]
+
+
+def batch_list(batch_info: Any, example: str) -> list[dict[str, Any]]:
+    """A copy of the batches, of which the caller's own stay as they are.
+
+    Raises
+    ------
+    InvalidArgument
+        It is not a list of dicts, or an empty one.
+    """
+    batches: Any = plain(batch_info)
+    if not isinstance(batches, list) or not all(isinstance(batch, dict) for batch in batches):
+        msg = f"batch_info is {quoted(batch_info):.100}: give a list with a dict for each batch, [{example}]"
+        raise InvalidArgument(msg)
+    if not batches:
+        msg = f"batch_info is empty: give a list with a dict for each batch, [{example}]"
+        raise InvalidArgument(msg)
+    return list(batches)
+
+
+def expect_parts(number: int, batch: Mapping[str, Any], needed: Sequence[str]) -> None:
+    """Refuse a batch without one of its parts.
+
+    Raises
+    ------
+    InvalidArgument
+        It lacks one.
+    """
+    missing = [part for part in needed if not isinstance(batch.get(part), str) or not batch[part]]
+    if missing:
+        msg = f"batch {number} of batch_info lacks {listing(missing)}: a batch of this study type has {listing(needed)}"
+        raise InvalidArgument(msg)
 
 
 def batch_name(name: Any) -> str:

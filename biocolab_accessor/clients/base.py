@@ -406,6 +406,10 @@ class Connector(_Official):
         print("Study submitted successfully!")  # noqa: T201 - as above
         return {"status": True, "study_info": info}
 
+    def _submitted(self, route: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        """Post a submission and follow its task to the end, as every submit call of the SDK does."""
+        return self.get_submission_log(body["group_id"], self.submit_task(route, body))
+
     def get_export_log(self, group_id: str, task_id: str | int) -> dict[str, Any]:
         """Print the log of an export while it runs; then where its file is, and what the server calls it.
 

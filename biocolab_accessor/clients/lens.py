@@ -10,7 +10,7 @@ from biocolab_accessor.clients.arguments import expect_distinct, plain
 from biocolab_accessor.errors import InvalidArgument
 from biocolab_accessor.naming import listing, quoted
 
-__all__ = ["batch_list", "chunk_bytes", "expect_distinct_batches", "expect_parts", "known_type"]
+__all__ = ["chunk_bytes", "expect_distinct_batches", "known_type"]
 
 _SMALLEST_CHUNK = 64 * 1024
 
@@ -36,23 +36,6 @@ def chunk_bytes(chunk_size: Any) -> int:
         msg = f"chunk_size is {quoted(chunk_size)}: give a member of ChunkSize, or a number of bytes from {least}"
         raise InvalidArgument(msg)
     return int(value)
-
-
-def batch_list(batch_info: Any, example: str) -> list[dict[str, Any]]:
-    """A copy of the batches, of which the caller's own stay as they are."""
-    batches = plain(batch_info)
-    if not isinstance(batches, list) or not batches or not all(isinstance(batch, dict) for batch in batches):
-        msg = f"batch_info is {quoted(batch_info):.100}: give a list with a dict for each batch, [{example}]"
-        raise InvalidArgument(msg)
-    return batches
-
-
-def expect_parts(number: int, batch: Mapping[str, Any], needed: Sequence[str]) -> None:
-    """Refuse a batch without one of its parts."""
-    missing = [part for part in needed if not isinstance(batch.get(part), str) or not batch[part]]
-    if missing:
-        msg = f"batch {number} of batch_info lacks {listing(missing)}: a batch of this study type has {listing(needed)}"
-        raise InvalidArgument(msg)
 
 
 def expect_distinct_batches(names: Sequence[str]) -> None:

@@ -12,9 +12,9 @@ from typing import Any
 from bioturing_connector.lens_bulk_connector import LensBulkConnector as _Official
 
 from biocolab_accessor.bounds import Filters
-from biocolab_accessor.clients.arguments import batch_name, described, plain
+from biocolab_accessor.clients.arguments import batch_list, batch_name, described, expect_parts, plain
 from biocolab_accessor.clients.base import Connector
-from biocolab_accessor.clients.lens import batch_list, chunk_bytes, expect_distinct_batches, expect_parts, known_type
+from biocolab_accessor.clients.lens import chunk_bytes, expect_distinct_batches, known_type
 from biocolab_accessor.errors import InvalidArgument, InvalidFile
 from biocolab_accessor.naming import listing
 
@@ -97,7 +97,7 @@ class LensBulkConnector(Connector, _Official):
             raise InvalidArgument(msg)
         body["study_path"] = self.upload_chunk(list(files), list(files.values()), size)
         body["batch_info"] = [batch["name"] for batch in batches]
-        return self.get_submission_log(body["group_id"], self.submit_task("submit_study_from_local", body))
+        return self._submitted("submit_study_from_local", body)
 
     def submit_study_from_s3(
         self,
@@ -154,7 +154,7 @@ class LensBulkConnector(Connector, _Official):
         body = self._body(kind, *study)
         batches = _bulk_batches(batch_info, kind, local=False)
         body["batch_info"] = {f"Batch_{number}": batch for number, batch in enumerate(batches)}
-        return self.get_submission_log(body["group_id"], self.submit_task(route, body | plain(bucket)))
+        return self._submitted(route, body | plain(bucket))
 
     def _body(self, kind: int, *study: Any) -> dict[str, Any]:
         return {

@@ -8,7 +8,6 @@ runs, whatever its version.
 from __future__ import annotations
 
 import math
-import tempfile
 import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePath
@@ -26,12 +25,13 @@ from biocolab_accessor.clients.archive import (
     VIZGEN_V2,
     XENIUM,
     Content,
+    archive_file,
     batch_content,
     write_archive,
 )
-from biocolab_accessor.clients.arguments import batch_name, described, plain
+from biocolab_accessor.clients.arguments import batch_list, batch_name, described, expect_parts, plain
 from biocolab_accessor.clients.base import Connector
-from biocolab_accessor.clients.lens import batch_list, chunk_bytes, expect_distinct_batches, expect_parts, known_type
+from biocolab_accessor.clients.lens import chunk_bytes, expect_distinct_batches, known_type
 from biocolab_accessor.clients.mask import masking
 from biocolab_accessor.errors import InvalidArgument, InvalidResponse
 from biocolab_accessor.naming import listing, quoted
@@ -80,7 +80,9 @@ class LensSCConnector(Connector, _Official):
     ) -> dict[str, Any]:
         """Submit folders of this machine, each packed into a zip file; the folders are only read.
 
-        The archive of one batch at a time lies in a private folder below ``$TMPDIR``, and is removed once it is sent.
+        The archive of one batch at a time takes room below ``$TMPDIR`` until it is sent. On Linux it is a file without
+        a name, of which nothing is left however the process ends; elsewhere it lies in a private folder, which stays
+        if the process is killed.
 
         Parameters
         ----------
@@ -118,7 +120,7 @@ class LensSCConnector(Connector, _Official):
         body["platform"] = _one_platform(contents)
         body["study_path"] = self._upload_archives(contents, size)
         body["batch_info"] = list(contents)
-        return self.get_submission_log(body["group_id"], self.submit_task("submit_study_from_local", body))
+        return self._submitted("submit_study_from_local", body)
 
     def submit_study_from_s3_lens_sc(
         self,
@@ -190,7 +192,7 @@ class LensSCConnector(Connector, _Official):
         image = Path(_image(batch_info)["image"])
         body["study_path"] = self.upload_chunk([batch_name(image.name)], [image], size)
         body["batch_info"] = [image.name]
-        return self.get_submission_log(body["group_id"], self.submit_task("submit_study_from_local", body))
+        return self._submitted("submit_study_from_local", body)
 
     def submit_study_from_s3_proteomics(
         self,
@@ -211,7 +213,7 @@ class LensSCConnector(Connector, _Official):
         bounds = _bounds(min_counts, min_genes, max_counts, max_genes, None)
         body = self._body(_PROTEOMICS, bounds, group_id, study_id, name, authors, abstract, species)
         body |= {"batch_info": _image_in_bucket(batch_info), "s3_id": plain(s3_id)}
-        return self.get_submission_log(body["group_id"], self.submit_task("submit_study_from_s3", body))
+        return self._submitted("submit_study_from_s3", body)
 
     def submit_study_from_shared_s3_proteomics(
         self,
@@ -232,7 +234,7 @@ class LensSCConnector(Connector, _Official):
         bounds = _bounds(min_counts, min_genes, max_counts, max_genes, None)
         body = self._body(_PROTEOMICS, bounds, group_id, study_id, name, authors, abstract, species)
         body |= {"batch_info": _image_in_bucket(batch_info), "shared_s3_id": plain(shared_s3_id)}
-        return self.get_submission_log(body["group_id"], self.submit_task("submit_study_from_shared_s3", body))
+        return self._submitted("submit_study_from_shared_s3", body)
 
     def get_study_cell_centers(self, study_id: str, species: str = "human") -> dict[str, pd.DataFrame]:
         """Where the cells of a study lie: for each sample a table with ``x`` and ``y``, indexed by barcode.
@@ -261,7 +263,7 @@ class LensSCConnector(Connector, _Official):
         platform = known_type(study_type, _PLATFORMS, "Lens SC", "get_lensbulk")
         body = self._body(platform, *study)
         body["batch_info"] = {batch["name"]: batch for batch in _folder_batches(batch_info)}
-        return self.get_submission_log(body["group_id"], self.submit_task(route, body | plain(bucket)))
+        return self._submitted(route, body | plain(bucket))
 
     def _body(self, platform: int, bounds: Mapping[str, float], *study: Any) -> dict[str, Any]:
         technology = "PROTEOMICS" if platform == _PROTEOMICS else "LENS_SC"
@@ -275,13 +277,11 @@ class LensSCConnector(Connector, _Official):
     def _upload_archives(self, contents: Mapping[str, Content], chunk_size: int) -> str:
         """Pack and send one batch after another, so that only one archive takes room at a time."""
         folder_id, found = uuid.uuid4().hex, ""
-        with tempfile.TemporaryDirectory(prefix="biocolab-lens-", ignore_cleanup_errors=True) as private:
-            archive = Path(private) / "batch.zip"  # not named after the batch: a name may be what no file system takes
-            for name, content in contents.items():
+        for name, content in contents.items():
+            with archive_file() as (archive, path):
                 with progress_bar(f"Packing {name}", content.size) as bar:
                     write_archive(content, archive, bar.update)
-                found = self.upload_chunk([f"{name}.zip"], [archive], chunk_size, folder_id)
-                archive.unlink()
+                found = self.upload_chunk([f"{name}.zip"], [path], chunk_size, folder_id)
         return found
 
 

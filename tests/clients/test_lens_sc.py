@@ -23,6 +23,7 @@ from bioturing_connector.lens_sc_connector import LensSCConnector as Official
 from bioturing_connector.typing import ChunkSize, Species, StudyType
 
 import biocolab_accessor as bc
+from biocolab_accessor.clients import archive as archives
 from biocolab_accessor.clients.lens_sc import LensSCConnector
 from biocolab_accessor.errors import (
     InvalidArgument,
@@ -207,9 +208,32 @@ def test_a_file_larger_than_a_chunk_arrives_whole(
         assert archive.read("morphology_mip.ome.tif") == (folder / "morphology_mip.ome.tif").read_bytes()
 
 
-def test_the_archive_lies_in_a_folder_that_only_its_owner_reads(
+def test_the_archive_has_no_name_that_a_killed_process_could_leave_behind(
     lens: LensSCConnector, scripted: Scripted, tmp_path: Path, private: Path
 ) -> None:
+    if not Path("/proc/self/fd").is_dir():
+        pytest.skip("this system cannot open a file without a name again")
+    seen: list[list[Path]] = []
+
+    def look(handler: BaseHTTPRequestHandler) -> None:
+        if handler.path.endswith("upload_chunk"):
+            seen.append(list(private.iterdir()))
+        lens_server(handler)
+
+    scripted.answers(look)
+    batches = [{"folder": xenium(tmp_path / name, {"c": (0, 0)})} for name in ("one", "two")]
+    lens.submit_study_from_local_lens_sc("personal", batches)
+    assert seen == [[], []]
+    assert sorted(uploaded(scripted)) == ["one.zip", "two.zip"]
+    for content in uploaded(scripted).values():
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            assert archive.testzip() is None
+
+
+def test_without_such_files_the_archive_lies_in_a_folder_that_only_its_owner_reads(
+    lens: LensSCConnector, scripted: Scripted, tmp_path: Path, private: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(archives, "reopened", lambda _: None)
     seen: list[tuple[int, list[str]]] = []
 
     def look(handler: BaseHTTPRequestHandler) -> None:
@@ -236,10 +260,13 @@ def _interrupt(handler: BaseHTTPRequestHandler) -> None:
     lens_server(handler)
 
 
+@pytest.mark.parametrize("named", [False, True])
 @pytest.mark.parametrize(("script", "error"), [(_refuse, ServerError), (_interrupt, KeyboardInterrupt)])
 def test_nothing_is_left_behind_where_it_breaks_off(
     script: Callable[[BaseHTTPRequestHandler], None],
     error: type[BaseException],
+    named: bool,
+    monkeypatch: pytest.MonkeyPatch,
     lens: LensSCConnector,
     scripted: Scripted,
     tmp_path: Path,
@@ -247,6 +274,8 @@ def test_nothing_is_left_behind_where_it_breaks_off(
 ) -> None:
     folder = xenium(tmp_path / "x", {"c": (0, 0)})
     before = state(folder)
+    if named:
+        monkeypatch.setattr(archives, "reopened", lambda _: None)
     scripted.answers(script)
     with pytest.raises(error):
         lens.submit_study_from_local_lens_sc("personal", [{"folder": folder}])
@@ -335,7 +364,7 @@ def test_the_server_is_told_what_the_official_client_tells_it(name: str, scripte
 @pytest.mark.parametrize(
     ("method", "arguments", "more", "says"),
     [
-        ("local_lens_sc", ([],), {}, "batch_info is \\[\\]"),
+        ("local_lens_sc", ([],), {}, "batch_info is empty"),
         ("local_lens_sc", ([{"name": "x"}],), {}, "batch 1 of batch_info lacks 'folder'"),
         ("local_lens_sc", (FOLDERS,), {"study_type": 8}, r"study_type is 8: Lens SC takes .* EConnector.get_lensbulk"),
         ("local_lens_sc", (FOLDERS,), {"study_type": True}, "study_type is True"),
