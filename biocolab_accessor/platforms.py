@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 import socket
+import stat
 import struct
 import subprocess
 import time
@@ -22,7 +23,9 @@ __all__ = [
     "is_open_elsewhere",
     "linger",
     "link",
+    "open_to_others",
     "own_address",
+    "private_folder",
     "remove_file",
     "replace",
     "safe_file_name",
@@ -101,6 +104,29 @@ def link(source: Path, target: Path) -> None:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise
         shutil.copyfile(source, target)
+
+
+def private_folder(path: Path) -> None:
+    """Make a folder, and those above it that are missing, for this user only, whatever the umask; it may be there."""
+    missing = [folder for folder in (path, *path.parents) if not folder.exists()]
+    for folder in (*reversed(missing), path):
+        folder.mkdir(mode=0o700, exist_ok=True)
+
+
+def open_to_others(path: Path) -> str:
+    """Why what lies in a folder may be another user's; empty where it may not, or the folder is not there.
+
+    Windows has no owners and modes that Python would tell: a user's folders are closed to others there.
+    """
+    try:
+        info = path.stat()
+    except OSError:
+        return ""
+    if hasattr(os, "getuid") and info.st_uid not in (os.getuid(), 0):
+        return f"{path} belongs to another user (uid {info.st_uid})"
+    if hasattr(os, "getuid") and stat.S_IMODE(info.st_mode) & 0o022:
+        return f"{path} can be written by other users: run chmod 700 {path}"
+    return ""
 
 
 def detached() -> dict[str, Any]:
