@@ -14,6 +14,7 @@ import numpy as np
 from platformdirs import user_cache_path
 
 from biocolab_accessor.errors import ConfigurationError, InvalidArgument
+from biocolab_accessor.platforms import private_folder
 
 __all__ = ["cache_folder", "expanded", "home_folder", "library_folders", "temporary_folder"]
 
@@ -79,7 +80,7 @@ def library_folders(*folders: Path) -> dict[str, str]:
         wanted = {name: str(place) for name, place in names.items() if not os.environ.get(name)}
         with suppress(OSError):
             for place in wanted.values():
-                Path(place).mkdir(mode=0o700, parents=True, exist_ok=True)
+                private_folder(Path(place))
             if all(os.access(place, os.W_OK) for place in wanted.values()):
                 return wanted
     return {}

@@ -26,8 +26,10 @@ __all__ = [
     "linger",
     "link",
     "most_open_files",
+    "open_to_others",
     "opened_regular",
     "own_address",
+    "private_folder",
     "remove_file",
     "reopened",
     "replace",
@@ -119,6 +121,29 @@ def link(source: Path, target: Path) -> None:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise
         shutil.copyfile(source, target)
+
+
+def private_folder(path: Path) -> None:
+    """Make a folder, and those above it that are missing, for this user only, whatever the umask; it may be there."""
+    missing = [folder for folder in (path, *path.parents) if not folder.exists()]
+    for folder in (*reversed(missing), path):
+        folder.mkdir(mode=0o700, exist_ok=True)
+
+
+def open_to_others(path: Path) -> str:
+    """Why what lies in a folder may be another user's; empty where it may not, or the folder is not there.
+
+    Windows has no owners and modes that Python would tell: a user's folders are closed to others there.
+    """
+    try:
+        info = path.stat()
+    except OSError:
+        return ""
+    if hasattr(os, "getuid") and info.st_uid not in (os.getuid(), 0):
+        return f"{path} belongs to another user (uid {info.st_uid})"
+    if hasattr(os, "getuid") and stat.S_IMODE(info.st_mode) & 0o022:
+        return f"{path} can be written by other users: run chmod 700 {path}"
+    return ""
 
 
 @contextmanager

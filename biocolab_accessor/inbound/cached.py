@@ -5,19 +5,23 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from scipy import sparse
 
+from biocolab_accessor.errors import BiocolabError
 from biocolab_accessor.inbound.metadata import ObsColumn
 from biocolab_accessor.inbound.source import StudySource
 from biocolab_accessor.storage.cache import Arrays, Cache
+from biocolab_accessor.storage.entry import Kept
 from biocolab_accessor.values import text_index
 
 __all__ = ["CachedSource"]
+
+_Read = TypeVar("_Read")
 
 
 class CachedSource:
@@ -31,10 +35,12 @@ class CachedSource:
         What identifies its content for ever.
     cache
         Where they are kept.
+    n_obs
+        Number of cells, which what is kept must have as well.
     """
 
-    def __init__(self, source: StudySource, key: Mapping[str, Any], cache: Cache) -> None:
-        self._source, self._key, self._cache = source, dict(key), cache
+    def __init__(self, source: StudySource, key: Mapping[str, Any], cache: Cache, n_obs: Callable[[], int]) -> None:
+        self._source, self._key, self._cache, self._n_obs = source, dict(key), cache, n_obs
         self.name, self.study_id, self.title = source.name, source.study_id, source.title
         self.authors, self.reference = source.authors, source.reference
 
@@ -68,7 +74,7 @@ class CachedSource:
         if not fields:
             return {}
         key = {**self._key, "part": "metadata", "fields": list(fields)}
-        return _columns(self._cache.arrays(key, lambda: _packed(self._source.metadata(fields, barcodes))))
+        return self._kept(key, lambda: _packed(self._source.metadata(fields, barcodes)), _columns)
 
     def embedding_names(self) -> list[str]:
         """See StudySource."""
@@ -111,9 +117,7 @@ class CachedSource:
         return self._key
 
     def _names(self, part: str, fetch: Callable[[], list[str]]) -> list[str]:
-        arrays = self._cache.arrays({**self._key, "part": part}, lambda: {"names": _text(fetch())})
-        names: list[str] = json.loads(arrays["names"].tobytes())
-        return names
+        return self._kept({**self._key, "part": part}, lambda: {"names": _text(fetch())}, _list)
 
     def _matrix(self, fetch: Callable[[], Any], format: str, **part: Any) -> Any:
         def make() -> Arrays:
@@ -121,13 +125,60 @@ class CachedSource:
             shape = np.array(matrix.shape, np.int64)
             return {"shape": shape, "data": matrix.data, "indices": matrix.indices, "indptr": matrix.indptr}
 
-        arrays = self._cache.arrays({**self._key, **part, "format": format}, make)
-        kind = sparse.csr_matrix if format == "csr" else sparse.csc_matrix
-        matrix = kind(tuple(arrays["shape"].tolist()), dtype=np.float32)
-        matrix.data, matrix.indices, matrix.indptr = arrays["data"], arrays["indices"], arrays["indptr"]
-        # They were made canonical before they were kept; looking again would read all of them.
-        matrix.has_sorted_indices = matrix.has_canonical_format = True
-        return matrix
+        def read(arrays: Arrays) -> Any:
+            found = _sparse(arrays, format)
+            if isinstance(arrays, Kept) and found.shape[0] != self._n_obs():
+                msg = f"it has {found.shape[0]:,} cells, and the study {self._n_obs():,}"
+                raise ValueError(msg)
+            return found
+
+        return self._kept({**self._key, **part, "format": format}, make, read)
+
+    def _kept(self, key: Mapping[str, Any], make: Callable[[], Arrays], read: Callable[[Arrays], _Read]) -> _Read:
+        """What is read of the arrays of a key, which are fetched again where they make no sense."""
+        try:
+            return read(self._cache.arrays(key, make))
+        except (ValueError, TypeError, KeyError, IndexError, RecursionError) as error:
+            if isinstance(error, BiocolabError):  # of the fetch
+                raise
+            self._cache.forget(key, error)
+        return read(self._cache.arrays(key, make))
+
+
+def _sparse(arrays: Arrays, format: str) -> Any:
+    """A matrix of kept arrays, after a look at what SciPy's C code would believe unseen; ValueError if it is wrong."""
+    shape, data, indices, indptr = (arrays[name] for name in ("shape", "data", "indices", "indptr"))
+    kinds = [array.dtype.str for array in (shape, data, indices, indptr)]
+    if len(shape) != 2 or kinds[:2] != ["<i8", "<f4"] or not {*kinds[2:]} <= {"<i4", "<i8"}:
+        msg = f"its arrays are {kinds}"
+        raise ValueError(msg)
+    major, minor = (int(n) for n in (shape if format == "csr" else shape[::-1]))
+    if major < 0 or minor < 0 or len(indptr) != major + 1 or len(data) != len(indices):
+        lengths = f"{len(indptr):,} pointers, {len(indices):,} indices and {len(data):,} values"
+        msg = f"its shape is {shape.tolist()}, with {lengths}"
+        raise ValueError(msg)
+    if indptr[0] != 0 or indptr[-1] != len(data) or bool(np.any(indptr[1:] < indptr[:-1])):
+        msg = "its pointers do not rise from 0 to the number of values"
+        raise ValueError(msg)
+    # To look at each index reads all of them, which what is proven to be as it was written does not need.
+    unsigned = indices.view(indices.dtype.str.replace("i", "u"))
+    if isinstance(arrays, Kept) and not arrays.proven and len(indices) and int(unsigned.max()) >= minor:
+        msg = "an index lies outside of its shape"
+        raise ValueError(msg)
+    kind = sparse.csr_matrix if format == "csr" else sparse.csc_matrix
+    matrix = kind((shape[0], shape[1]), dtype=np.float32)
+    matrix.data, matrix.indices, matrix.indptr = data, indices, indptr
+    # They were made canonical before they were kept; looking again would read all of them.
+    matrix.has_sorted_indices = matrix.has_canonical_format = True
+    return matrix
+
+
+def _list(arrays: Arrays) -> list[str]:
+    names = json.loads(arrays["names"].tobytes())
+    if not isinstance(names, list) or not set(map(type, names)) <= {str}:
+        msg = "its names are not a list of texts"
+        raise ValueError(msg)
+    return names
 
 
 def _text(value: Any) -> NDArray[np.uint8]:

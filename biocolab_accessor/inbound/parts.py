@@ -46,7 +46,7 @@ class StudyParts:
         key = self.source.cache_key()
         if key is None or not settings.cache_size:
             return self
-        parts = StudyParts(CachedSource(self.source, key, cache))
+        parts: StudyParts = StudyParts(CachedSource(self.source, key, cache, lambda: parts.n_obs))
         parts._names, parts._locks = self._names, self._locks
         return parts
 

@@ -28,7 +28,7 @@ from filelock import Timeout as LockTimeout
 from biocolab_accessor.clients.retry import Deadline
 from biocolab_accessor.config import settings
 from biocolab_accessor.errors import BiocolabError
-from biocolab_accessor.platforms import remove_file
+from biocolab_accessor.platforms import private_folder, remove_file
 
 __all__ = ["Entry", "Known", "drop", "entry", "every", "finish", "forget", "of_task", "renew"]
 
@@ -342,7 +342,7 @@ def _folder() -> Path:
 
 
 def _taken(folder: Path, digest: str, *, wait: bool) -> Entry:
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    private_folder(folder)
     deadline = Deadline()
     while True:
         # Locks of entries are taken, and removed, by who holds this one only.

@@ -54,7 +54,7 @@ def scratch_folder() -> Iterator[Path]:
         try:
             _hold(lock, outer)
             inner = outer / "files"
-            inner.mkdir()
+            inner.mkdir(mode=0o700)
             yield inner
         finally:
             lock.release()

@@ -23,8 +23,9 @@ from filelock import FileLock
 from filelock import Timeout as LockTimeout
 
 from biocolab_accessor.config import settings
-from biocolab_accessor.platforms import is_open_elsewhere, replace, sync
-from biocolab_accessor.storage.entry import ENTRY, Arrays, describe, mapped, touch, write
+from biocolab_accessor.notice import notice
+from biocolab_accessor.platforms import is_open_elsewhere, open_to_others, private_folder, replace, sync
+from biocolab_accessor.storage.entry import ENTRY, FILE, Arrays, describe, file_sum, kept_file, mapped, touch, write
 
 __all__ = ["Arrays", "Cache", "CacheInfo", "cache"]
 
@@ -33,7 +34,6 @@ logger = logging.getLogger(__name__)
 Key = Mapping[str, Any]
 
 _LAYOUT = "1"
-_FILE = "content"
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
@@ -182,9 +182,9 @@ class Cache:
         def build(part: Path) -> Path | None:
             try:
                 part.mkdir(mode=0o700)
-                write_file(part / _FILE)
-                sync(part / _FILE)
-                describe(part, key, {})
+                write_file(part / FILE)
+                sync(part / FILE)
+                describe(part, key, {}, file=file_sum(part / FILE))
                 _expect_room(part)
             except OSError as error:
                 if error.errno not in _FULL:  # what went wrong may be the fetch, too
@@ -192,20 +192,46 @@ class Cache:
                 logger.warning("not kept in the cache: %s", error)
                 shutil.rmtree(part, ignore_errors=True)
                 return None
-            return part / _FILE
+            return part / FILE
 
-        found: Path | None = self._get(
-            key, lambda path: path / _FILE if (path / _FILE).is_file() else None, build, None
-        )
-        place = self._place(key) / _FILE
+        found: Path | None = self._get(key, kept_file, build, None)
+        place = self._place(key) / FILE
         return place if found is not None and place.is_file() else None
+
+    def forget(self, key: Key, why: object) -> None:
+        """Drop an entry that cannot be right.
+
+        Parameters
+        ----------
+        key
+            As for :meth:`arrays`.
+        why
+            For the log.
+
+        Examples
+        --------
+        >>> import numpy as np, tempfile
+        >>> import biocolab_accessor as bc
+        >>> with tempfile.TemporaryDirectory() as folder, bc.settings.override(cache_dir=folder):
+        ...     _ = bc.cache.arrays({"name": "ones"}, lambda: {"ones": np.ones(3)})
+        ...     bc.cache.forget({"name": "ones"}, "they should be twos")
+        ...     bc.cache.info().entries
+        0
+        """
+        place = self._place(key)
+        logger.warning("the entry %s of the cache cannot be right, and is fetched again: %s", place.name, why)
+        _remove(place)
 
     def _get(self, key: Key, load: Callable[[Path], Any], build: Callable[[Path], Any], plain: Any) -> Any:
         place = self._place(key)
+        for folder in (settings.cache_dir, self.folder, place):
+            if why := open_to_others(folder):
+                _refuse_once(why)
+                return plain() if plain is not None else None
         if (found := _loaded(load, place)) is not None:
             return found
         try:
-            (self.folder / "locks").mkdir(mode=0o700, parents=True, exist_ok=True)
+            private_folder(self.folder / "locks")
             lock = FileLock(self.folder / "locks" / f"{place.name}.lock", timeout=settings.deadline)
             lock.acquire()
         except (OSError, LockTimeout, NotImplementedError) as error:
@@ -274,6 +300,11 @@ class Cache:
 def _say_once(text: str) -> None:
     """Warn of a folder that cannot be used, and not again for each answer that is not kept."""
     logger.warning("%s", text)
+
+
+@lru_cache(maxsize=100)
+def _refuse_once(why: str) -> None:
+    notice(f"{why}. What is kept there is not used, and all is fetched. For another cache set bc.settings.cache_dir")
 
 
 def _loaded(load: Callable[[Path], Any], place: Path) -> Any:

@@ -225,7 +225,7 @@ def test_what_comes_from_the_cache_is_what_was_fetched(
         name="bioflex", study_id="S", title="", authors=[], reference="", **{k: once(k, v) for k, v in answers.items()}
     )
     with folder() as path, bc.settings.override(cache_dir=path):
-        cached = CachedSource(source, {"of": "this"}, Cache())
+        cached = CachedSource(source, {"of": "this"}, Cache(), lambda: matrix.shape[0])
         for _ in range(2):
             assert arrays_of(cached.matrix("raw")) == arrays_of(matrix)
             assert arrays_of(cached.rows("raw")) == arrays_of(matrix.tocsr())

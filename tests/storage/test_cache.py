@@ -6,6 +6,7 @@ import json
 import multiprocessing
 import os
 import signal
+import stat
 import threading
 import time
 from collections.abc import Iterator
@@ -159,9 +160,22 @@ class TestFiles:
         assert cache.file({"x": 1}, lambda path: never()) == first
         assert first.read_text() == "kept"
 
-    def test_a_file_whose_description_is_gone_is_still_the_file(self) -> None:
+    @pytest.mark.parametrize("damage", ["description", "sum", "content", "length"])
+    def test_a_file_that_is_not_what_was_written_is_written_again(self, damage: str) -> None:
         first = cache.file({"x": 1}, lambda path: path.write_text("kept"))
-        (first.parent / "entry.json").unlink()
+        described = first.parent / "entry.json"
+        if damage == "description":
+            described.unlink()
+        elif damage == "sum":
+            described.write_text(described.read_text().replace('"file": ', '"file": 1'))
+        else:
+            first.write_text("hept" if damage == "content" else "kept longer")
+        assert cache.file({"x": 1}, lambda path: path.write_text("again")).read_text() == "again"
+        assert cache.file({"x": 1}, lambda path: never()).read_text() == "again"
+
+    def test_a_file_that_was_touched_is_still_the_file(self) -> None:
+        first = cache.file({"x": 1}, lambda path: path.write_text("kept"))
+        os.utime(first, (1, 1))
         assert cache.file({"x": 1}, lambda path: never()).read_text() == "kept"
 
     def test_where_nothing_can_be_kept_there_is_none(self, tmp_path: Path) -> None:
@@ -231,6 +245,64 @@ class TestLeftovers:
                 other.join()
 
         assert cache.file({"x": 2}, write).read_text() == "whole"
+
+
+@pytest.mark.skipif(not hasattr(os, "getuid"), reason="the system has no owners of files that Python would tell")
+class TestOthers:
+    @pytest.fixture(autouse=True)
+    def said_anew(self) -> None:
+        cache_module._refuse_once.cache_clear()
+
+    @pytest.mark.parametrize("umask", [0, 0o002, 0o077])
+    def test_every_folder_that_is_made_is_for_this_user_only(self, tmp_path: Path, umask: int) -> None:
+        before = os.umask(umask)
+        try:
+            with bc.settings.override(cache_dir=tmp_path / "a" / "b"):
+                cache.arrays({"x": 1}, numbers)
+                cache.file({"x": 2}, lambda path: path.write_text("kept"))
+        finally:
+            os.umask(before)
+        folders = [tmp_path / "a", *(path for path in (tmp_path / "a").rglob("*") if path.is_dir())]
+        assert len(folders) == 6
+        assert {stat.S_IMODE(path.stat().st_mode) for path in folders} == {0o700}
+
+    @pytest.mark.parametrize("mode", [0o777, 0o770, 0o722, 0o1777])
+    @pytest.mark.parametrize("which", ["cache", "cache/1", "entry"])
+    def test_a_folder_that_others_may_write_into_is_refused_with_a_warning(
+        self, folder: Path, mode: int, which: str
+    ) -> None:
+        cache.arrays({"x": 1}, lambda: numbers(3))
+        place = next(folder.glob("1/*/entry.json")).parent if which == "entry" else folder.parent / which
+        place.chmod(mode)
+        with pytest.warns(UserWarning, match=rf"can be written by other users: run chmod 700 {place}\. .* not used"):
+            assert len(cache.arrays({"x": 1}, numbers)["a"]) == 1000
+        assert len(cache.arrays({"x": 1}, numbers)["a"]) == 1000  # and not again for each answer
+        assert cache.file({"x": 1}, lambda path: never()) is None
+        place.chmod(0o755)
+        assert len(cache.arrays({"x": 1}, never)["a"]) == 3
+
+    def test_a_folder_of_another_user_is_refused_with_a_warning(
+        self, folder: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        cache.arrays({"x": 1}, lambda: numbers(3))
+        uid = os.getuid() or 4242
+        if os.getuid() == 0:  # root's own folders are trusted by everybody
+            os.chown(folder, uid, -1)
+        else:
+            monkeypatch.setattr(os, "getuid", lambda: uid + 1)
+        with pytest.warns(
+            UserWarning, match=rf"belongs to another user \(uid {uid}\)\. .* not used, and all is fetched"
+        ):
+            assert len(cache.arrays({"x": 1}, numbers)["a"]) == 1000
+
+    def test_a_folder_of_root_that_only_root_may_write_is_trusted(
+        self, folder: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        cache.arrays({"x": 1}, lambda: numbers(3))
+        if os.getuid():
+            pytest.skip("only root changes identity")
+        monkeypatch.setattr(os, "getuid", lambda: 4242)
+        assert len(cache.arrays({"x": 1}, never)["a"]) == 3
 
 
 class TestSize:

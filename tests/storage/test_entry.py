@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -71,7 +72,7 @@ def test_what_is_whole_is_looked_at_once_after_a_restart(folder: Path, monkeypat
 
 
 def test_where_it_cannot_be_marked_it_is_looked_at_again(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(*_: object) -> None:
+    def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
     restart(monkeypatch)
@@ -127,3 +128,53 @@ def test_arrays_lie_where_their_dtype_wants_them(tmp_path: Path, length: int) ->
         assert arrays[name].flags.aligned
         assert arrays[name].flags.writeable
         np.testing.assert_array_equal(arrays[name], array)
+
+
+def changed(path: Path, place: int, content: bytes) -> None:
+    """Bytes of a file are others, and it looks as old as before."""
+    info = path.stat()
+    with path.open("rb+") as file:
+        file.seek(place)
+        file.write(content)
+    os.utime(path, ns=(info.st_atime_ns, info.st_mtime_ns))
+
+
+@pytest.mark.parametrize("place", [0, 4, 19_999, 20_032])
+def test_a_changed_byte_is_noticed_logged_and_dropped(
+    folder: Path, place: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    octets = (folder / "arrays.bin").read_bytes()
+    changed(folder / "arrays.bin", place, bytes([octets[place] ^ 1]))
+    assert mapped(folder) is None
+    assert "e of the cache is damaged or was changed: it is fetched again" in caplog.text
+    assert not (folder / ENTRY).exists()
+
+
+@pytest.mark.parametrize(("before", "after"), [("<i4", "<f4"), ("5000", "4999"), ('"x": 1', '"x": 2')])
+def test_a_changed_description_is_noticed(folder: Path, before: str, after: str) -> None:
+    text = (folder / ENTRY).read_text()
+    assert before in text
+    (folder / ENTRY).write_text(text.replace(before, after, 1))
+    assert mapped(folder) is None
+
+
+def test_a_file_that_was_written_anew_with_the_same_bytes_is_summed_once(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = folder / "arrays.bin"
+    path.write_bytes(path.read_bytes())
+    seen = counted(monkeypatch)
+    first, again = mapped(folder), mapped(folder)
+    assert first is not None
+    assert again is not None
+    assert (first.proven, again.proven) == (False, True)
+    assert sorted(seen) == [0, 24, 20_000]
+
+
+def test_an_entry_of_an_older_version_is_summed_and_taken(folder: Path) -> None:
+    said = json.loads((folder / ENTRY).read_text())
+    (folder / ENTRY).write_text(json.dumps({name: said[name] for name in ("key", "arrays", "start")}))
+    arrays = mapped(folder)
+    assert arrays is not None
+    assert not arrays.proven
+    assert arrays["b"].tolist() == [1.0, 1.0, 1.0]

@@ -40,6 +40,7 @@ import biocolab_accessor as bc
 from biocolab_accessor.clients import retry
 from biocolab_accessor.connection import drop_default
 from biocolab_accessor.errors import BiocolabError
+from biocolab_accessor.naming import shown
 from biocolab_accessor.sandbox.server import Sandbox
 from tests.hostile_files import KINDS
 from tests.sweeps.hostile_ways import WAYS, build_all, tried
@@ -296,6 +297,8 @@ def child(recorded: Recorded, asked: Mapping[str, list[tuple[str, bytes]]], case
             outcome, detail = _judged(key, server.instead, parts(ACTIONS[name]()), whole[name]), ""
         except BiocolabError as error:
             outcome, detail = "typed error", type(error).__name__
+            if shown(str(error), lines=True) != str(error):
+                outcome = "CONTROL"
         except Exception as error:  # noqa: BLE001 - which one it is, is what is looked for
             where = traceback.extract_tb(error.__traceback__)[-1]
             outcome = "MEMORY" if isinstance(error, MemoryError) else "UNTYPED"

@@ -15,6 +15,8 @@ import h5py
 import numpy as np
 from scipy import sparse
 
+from tests.clients.address_table import ADDRESSES
+
 __all__ = ["Answer", "mutate"]
 
 
@@ -47,6 +49,12 @@ class Answer:
 _DTYPES = {"data": "<f4", "indices": "<u4", "indptr": "<u8", "coord_arr": "<f4"}
 _NUMBERS = (-1, 0, 1, 2**31, 2**32, 2**40, 2**63, 10**30, 10**400, 0.5, -0.0, float("nan"), float("inf"))
 _ODD = (None, True, "", "x", "\ud800", "a\0b", [], {}, [[]], {"a": 1}, [None], "<b>", "9" * 5000, "../../x")
+# Redirects that lead away, or nobody knows where to.
+_DOUBTFUL = [
+    address.replace("GOODPORT", "9").replace("EVILPORT", "9").replace("GOOD", "127.0.0.1:9").replace("EVIL", "[::1]:9")
+    for address, own in ADDRESSES
+    if not own and address.isascii() and address.isprintable()
+]
 _HDF5 = b"\x89HDF"
 
 
@@ -78,7 +86,8 @@ def _length(answer: Answer, dice: random.Random) -> Answer:
 
 
 def _transport(answer: Answer, dice: random.Random) -> Answer:
-    kind = dice.choice(("gzip", "not gzip", "gzip bomb", "endless", "no number", "negative", "range", "many headers"))
+    kinds = ("gzip", "not gzip", "gzip bomb", "endless", "no number", "negative", "range", "many headers", "digits")
+    kind = dice.choice((*kinds, "redirect", "redirect"))
     body, type_, headers, endless = answer.body, answer.content_type, {}, False
     if kind == "gzip":
         body, headers = gzip.compress(body), {"Content-Encoding": "gzip"}
@@ -90,6 +99,10 @@ def _transport(answer: Answer, dice: random.Random) -> Answer:
         body, headers, endless = (body[:1] + b" " * 65536), {"Content-Length": ""}, True
     elif kind in ("no number", "negative"):
         headers = {"Content-Length": "many" if kind == "no number" else "-5"}
+    elif kind == "digits":
+        headers = {"Content-Length": "9" * dice.choice((19, 5_000))}
+    elif kind == "redirect":
+        headers = {"Location": dice.choice(_DOUBTFUL), ":status": str(dice.choice((301, 302, 303, 307, 308)))}
     elif kind == "range":
         headers = {"Content-Range": f"bytes 5-9/{len(body)}", ":status": "206"}
     else:
@@ -113,6 +126,9 @@ def _other(answer: Answer, dice: random.Random) -> Answer:
         "deep objects": b'{"a":' * 100_000,
         "many lists": b"[" + b"[]," * 12_000_000 + b"[]]",
         "many numbers": b'{"status":200,"data":[' + b"0," * 25_000_000 + b"0]}",
+        "key twice": b'{"status": 200, "data": [], "status": 200}',
+        "id not a number": b'{"status": 200, "data": [{"id": NaN, "uuid": Infinity, "name": "x"}]}',
+        "obeyed by a terminal": b'{"status": 500, "message": "\\u001b[2J\\u009b1m\\u202e"}',
         "half a character": b'["\xed\xa0\x80"]',
         "utf-16": '["a"]'.encode("utf-16"),
         "random": dice.randbytes(500),
