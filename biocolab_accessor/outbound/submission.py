@@ -256,9 +256,13 @@ class Submission:
         if found is not None:
             self._state = TaskState(str(self.task_id), "SUCCESS", self._state.log)
             return found
-        journal.renew(self.server, self.task_id)
-        self._forgotten = True
-        error.add_note("Submit again with the same call: as the server has lost this task, it begins from the start")
+        if self._resumed:
+            journal.renew(self.server, self.task_id)
+            self._forgotten = True
+        error.add_note(
+            "Make the same submit call again: it goes on with this task, or begins from the start where the server has "
+            "lost it"
+        )
         raise error
 
     async def _ended(self) -> Submission:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -181,7 +181,7 @@ def submit_files(
     filters = Filters(min_counts, min_genes, max_counts, max_genes, mt_percentage)
     request = StudyRequest(group, study_id, name, authors, abstract, species, filters, skip_dimred)
     number = study_type_number(study_type)
-    files = files if isinstance(files, str | Mapping | Sequence) or not isinstance(files, Iterable) else list(files)
+    files = list(files) if isinstance(files, Iterator) else files  # it is gone through more than once
     payload = collect(files, number)
     matrix_type = getattr(input_matrix_type, "value", input_matrix_type)
     if matrix_type not in ("auto", "raw", "normalized"):

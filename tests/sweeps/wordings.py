@@ -14,7 +14,7 @@ WORDINGS: Mapping[str, dict[str, Any] | None] = {
     "strict": {"status": 409, "message": "ambiguous: 0 uploads, incomplete"},
     "body": {"status": 200, "message": "cannot proceed (E17)"},
 }
-"""Options of the fault ``other_words``. The ``"strict"`` server also takes what is sent twice for two, or refuses."""
+"""Options of the fault ``other_words``. The server of ``"strict"`` takes what is sent twice for two, or refuses it."""
 
 
 def speak(sandbox: Sandbox, wording: str) -> None:
