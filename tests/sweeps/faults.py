@@ -158,11 +158,13 @@ def _of_files(folder: Path) -> dict[str, str]:
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.rglob("*.h5ad"))}
 
 
-def runs(sandbox: Sandbox, folder: Path) -> dict[str, _Run]:
+def runs(sandbox: Sandbox, folder: Path, wording: str = "own") -> dict[str, _Run]:
     """Every run by name."""
     adata = cells()
-    sandbox.add_study("public faults", adata, cell_type="cell_type")
-    adata.biocolab.submit(study_id="faults", skip_dimred=True)
+    if not sandbox._site.catalogue.has_public("public faults"):  # of an earlier sweep
+        sandbox.add_study("public faults", adata, cell_type="cell_type")
+    own = f"faults {wording}"
+    adata.biocolab.submit(study_id=own, skip_dimred=True)
     paths = []
     for number in range(2):
         path = folder / f"batch{number}.h5ad"
@@ -173,7 +175,7 @@ def runs(sandbox: Sandbox, folder: Path) -> dict[str, _Run]:
         return digest(bc.study("public faults").to_anndata(cache=False))
 
     def of_group(_: str) -> str:
-        return digest(bc.study("faults", source="bbrowserx").to_anndata())
+        return digest(bc.study(own, source="bbrowserx").to_anndata())
 
     def genes(_: str) -> str:
         matrix = bc.study("public faults").query_genes(["gene3", "gene1"])
@@ -199,7 +201,7 @@ def runs(sandbox: Sandbox, folder: Path) -> dict[str, _Run]:
         "fetch bbrowserx": _Run(sandbox, of_group, submits=False),
         "fetch genes": _Run(sandbox, genes, submits=False),
         "disk bioflex": _Run(sandbox, to_disk("public faults", "bioflex"), submits=False),
-        "disk bbrowserx": _Run(sandbox, to_disk("faults", "bbrowserx"), submits=False),
+        "disk bbrowserx": _Run(sandbox, to_disk(own, "bbrowserx"), submits=False),
         "submit": _Run(sandbox, submit, submits=True),
         "submit two": _Run(sandbox, submit_two, submits=True),
     }
@@ -270,7 +272,7 @@ def play(run: _Run, case: Case, number: int, wording: str = "own") -> tuple[str,
     """Play a case; gives how it ended, and what is wrong with that."""
     sandbox = run.sandbox
     kind, options, mends, untouched, errors = KINDS[case.kind]
-    study_id = f"{case.run} {number}"
+    study_id = f"{case.run} {number} {wording}"
     sandbox.faults.clear()
     sandbox.requests.clear()
     if kind == "forget_tasks":
@@ -364,14 +366,14 @@ def sweep(
     """
     found = Found()
     with nullcontext(running) if running else bc.sandbox() as sandbox:
-        known = runs(sandbox, folder)
+        known = runs(sandbox, folder, wording)
         with quick():
             number = 0
             for name, run in known.items():
                 if not name.startswith(only):
                     continue
                 sandbox.requests.clear()
-                run.digest = run.act(f"{name} whole")
+                run.digest = run.act(f"{name} whole {wording}")
                 own = [record for record in sandbox.requests if record.route != "_sandbox"]
                 run.bytes_of_chunks = sum(record.received for record in sandbox.requests.of("upload_chunk"))
                 for case in list(cases(name, _asked(own, run), _kinds(run, wording)))[::every]:
