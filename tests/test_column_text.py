@@ -282,7 +282,7 @@ class TestChosenColumns:
             adata.biocolab.submit(dry_run=True, obs=["Mixed", "cut"])
         with pytest.raises(UnknownField, match="'nothing'"):
             adata.biocolab.to_h5ad(tmp_path / "a.h5ad", obs="nothing")
-        with pytest.raises(InvalidArgument, match="obs has 3 in it"):
+        with pytest.raises(InvalidArgument, match="obs contains 3, which is not a string"):
             adata.biocolab.submit(dry_run=True, obs=[3])
         assert list(tmp_path.iterdir()) == []
 

@@ -270,7 +270,7 @@ class TestRefusals:
             ({"n_mads": 0}, InvalidArgument, "n_mads is 0"),
             ({"n_mads": float("inf")}, InvalidArgument, "n_mads is inf: give a finite number"),
             ({"n_mads_mt": None}, InvalidArgument, "n_mads_mt is None: give a finite number"),
-            ({"min_counts": np.True_}, InvalidArgument, "min_counts is np.True_"),
+            ({"min_counts": np.True_}, InvalidArgument, "min_counts is True"),
             ({"input_matrix_type": "counts"}, InvalidArgument, "give 'auto', 'raw' or 'normalized'"),
         ],
     )
