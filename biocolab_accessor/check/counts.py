@@ -260,7 +260,7 @@ def _compared(adata: AnnData, first: Slot, looks: _Looks) -> MatrixChoice:
     rivals, damaged = looks.readable(rivals)
     whole = [slot for slot in rivals if looks.whole(slot)]
     if looks.at(first).maximum > 1:
-        # Marks of zero and one are no counts; where all are one they say nothing.
+        # Marks of zero and one are not counts; where all are one they say nothing.
         marks = [slot for slot in whole if looks.at(slot).maximum == 1 and not looks.at(slot).n_negative]
         whole = [slot for slot in whole if slot not in marks]
         rivals = [s for s in rivals if s not in marks or looks.at(s).nnz < looks.at(s).shape[0] * looks.at(s).shape[1]]

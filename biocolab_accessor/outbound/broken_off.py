@@ -27,7 +27,7 @@ _UNITS = ((86400, "day"), (3600, "hour"), (60, "minute"))
 
 @dataclass(frozen=True)
 class BrokenOff:
-    """A submission of this machine that has not ended: it was broken off, or nobody has waited for its end yet.
+    """A submission of this machine that has not ended: it was broken off, or nothing has waited for it yet.
 
     Attributes
     ----------
@@ -167,7 +167,7 @@ class Submissions(list[BrokenOff]):
 
 
 def submissions(*, finished: bool = False) -> Submissions:
-    """Submissions of this machine that were broken off, or that nobody has waited for yet.
+    """Submissions of this machine that were broken off, or that nothing has waited for yet.
 
     Parameters
     ----------

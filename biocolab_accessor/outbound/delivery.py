@@ -81,11 +81,11 @@ def delivery(
         "files": [(file.name, file.inner, file.size, file.sha256) for file in files],
     }
     with journal.entry(key, wait=not request.id_is_made) as entry:
-        yield _Way(connector, entry, request, route, body, files, source, chunk_size, call).go()
+        yield _Delivery(connector, entry, request, route, body, files, source, chunk_size, call).go()
 
 
-class _Way:
-    """One submission's way to the server, from wherever it is now."""
+class _Delivery:
+    """One submission on its way to the server, from wherever it is now."""
 
     def __init__(
         self,

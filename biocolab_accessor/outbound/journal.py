@@ -1,9 +1,9 @@
 """Journal: what is known of submissions that are on their way, so that a call that was broken off can be carried on.
 
 One file for each submission, a line for each step, written before or right after the step. A last line that was cut by
-a crash is left out when the file is read, as if its step had not been taken; taking it again is no harm. Any other line
-that cannot be read, because the file was damaged, edited, or written by a newer version, makes all of it doubtful: then
-what the server has is looked up, and the upload is not carried on. No token is in it. Whatever goes wrong with the
+a crash is left out when the file is read, as if its step had not been taken: taking it again does no harm. Any other
+line that cannot be read, because the file was damaged, edited, or written by a newer version, makes all of it doubtful:
+then what the server has is looked up, and the upload is not carried on. No token is in it. Whatever goes wrong with the
 disk, the submission goes on without its journal.
 """
 

@@ -193,7 +193,7 @@ def _chunks(dataset: h5d.DatasetID, size: int, memory: Memory) -> Iterator[NDArr
     chunk = made.get_chunk()
     filters = [made.get_filter(number)[0] for number in range(made.get_nfilters())]
     if not all(map(h5z.filter_avail, filters)):
-        return  # nobody can read these
+        return  # they cannot be read
     unpack = _unpacked_here(filters, prod(chunk), size) if filters in PIPELINES else _by_hdf5(made, size, memory)
     shape = dataset.get_space().get_simple_extent_dims()
     for start in product(*(range(0, n, step) for n, step in zip(shape, chunk, strict=True))):
