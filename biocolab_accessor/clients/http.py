@@ -354,7 +354,8 @@ class HttpClient:
                     announced = announced_length(url, response.headers)
                     content = _whole(self._pieces(response, url, deadline), url, announced)
                     # A server that sends the token back must not put it into the variables of a traceback.
-                    content = hidden(content, self.token)
+                    if self._quoting:  # else the answer holds tokens, maybe this one, and nothing shows it
+                        content = hidden(content, self.token)
                     kind = response.headers.get("Content-Type", "")
                     return (decode_json if self._quoting else decode_unquoted)(url, content, kind)
             finally:

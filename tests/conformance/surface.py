@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["COMMANDS", "SETTINGS", "Design", "Sdk"]
+__all__ = ["COMMANDS", "LATER_COMMANDS", "SETTINGS", "Design", "Sdk"]
 
 
 class Sdk:
@@ -196,6 +196,9 @@ class Design:
 
 COMMANDS = ("demo", "sandbox", "check", "submit", "pull", "groups", "studies", "summary", "cache", "doctor")
 """Of the command ``biocolab``."""
+
+LATER_COMMANDS = ("resume",)
+"""That it has beside those."""
 
 SETTINGS = (
     *("private_host", "private_token", "public_host", "public_token", "bioflex_host", "bioflex_token"),

@@ -56,7 +56,7 @@ def session(own: Sandbox) -> Iterator[requests.Session]:
 def _routes(own: Sandbox) -> list[tuple[str, str]]:
     """Method and path of every route, with something in place of what is in braces."""
     routes = [*make_app(own._site).routes]
-    routes += control_routes(Faults(lambda: ()), Ledger(), lambda: None, lambda token: True)
+    routes += control_routes(Faults(lambda: ()), Ledger(), lambda: None, lambda task_id: True, lambda token: True)
     paths = [(route.methods, re.sub(r"\{.*?\}", "1", route.path)) for route in routes if isinstance(route, Route)]
     return sorted({(method, path) for methods, path in paths for method in [*(methods or ()), "OPTIONS"]})
 
