@@ -81,6 +81,7 @@ def test_pages_that_are_run_elsewhere_are() -> None:
     assert '"docs" / "testing.md"' in (_ROOT / "tests" / "sandbox" / "test_pytest_plugin.py").read_text()
 
 
+@pytest.mark.notebooks
 @pytest.mark.parametrize("path", _TERMINAL, ids=lambda path: path.stem)
 def test_every_block_of_the_terminal_that_says_so_runs(path: Path, server: Sandbox, tmp_path: Path) -> None:
     shim = tmp_path / "bin" / "biocolab"

@@ -16,6 +16,7 @@ from biocolab_accessor.sandbox.server import Sandbox
 _SCRIPTS = Path(__file__).parent / "typed"
 
 
+@pytest.mark.notebooks
 def test_a_users_script_passes_mypy_strict_and_mistakes_do_not(tmp_path: Path, pytestconfig: pytest.Config) -> None:
     """The package is found as any that is installed: by its ``py.typed``, and without a configuration of ours."""
     pytest.importorskip("mypy", reason="mypy is not installed")

@@ -8,6 +8,7 @@ import textwrap
 from os import environ
 
 import numpy as np
+import pytest
 
 import biocolab_accessor as bc
 from biocolab_accessor.sandbox.server import Sandbox
@@ -44,6 +45,7 @@ _SCRIPT = textwrap.dedent(
 )
 
 
+@pytest.mark.sweeps
 def test_thirty_two_submissions_from_eight_processes_are_thirty_two_studies(server: Sandbox) -> None:
     variables = {**environ, **server.environment(), "BIOCOLAB_PROGRESS": "off"}
     crowd = [

@@ -29,6 +29,7 @@ def test_scaled_values_are_processed_as_they_are(server: Sandbox) -> None:
     np.testing.assert_array_equal(submission.study().to_anndata().X.toarray(), matrix)
 
 
+@pytest.mark.sweeps
 def test_umap_learn_places_the_cells_of_large_studies(monkeypatch: pytest.MonkeyPatch) -> None:
     from sklearn.manifold import trustworthiness
 
