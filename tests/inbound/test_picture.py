@@ -51,7 +51,8 @@ def test_what_is_not_there_is_said(study: Study, server: Sandbox) -> None:
         bc.study("PBMC68k_reduced").plot()
 
 
-@pytest.mark.parametrize("source", [pytest.param("bioflex", marks=pytest.mark.notebooks), "bbrowserx"])
+@pytest.mark.notebooks
+@pytest.mark.parametrize("source", ["bioflex", "bbrowserx"])
 def test_what_to_do_without_embeddings_works_when_pasted(source: str, counts: ad.AnnData, server: Sandbox) -> None:
     if source == "bioflex":
         study, color = bc.study("PBMC68k_reduced"), "LYZ"

@@ -97,7 +97,8 @@ def commit_submission_result(site: Site, user: str, body: Body) -> Any:
     """Make a finished task a study of the group; once more gives the same study."""
     task, group = _task(site, user, body), expect_group(site, user, body)
     if task.kind != "submit" or task.status != "SUCCESS":
-        detail = f"task {task.id} is {task.status}: only a submission that succeeded can be committed"
+        what = task.status if task.kind == "submit" else f"an {task.kind}"
+        detail = f"task {task.id} is {what}: only a submission that succeeded can be committed"
         raise Refusal(409, detail)
     if task.body["group_id"] != group:
         detail = f"task {task.id} was submitted to group {task.body['group_id']!r}"
