@@ -5,7 +5,7 @@ from __future__ import annotations
 import atexit
 import shutil
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from html import escape
 from pathlib import Path
 from types import TracebackType
@@ -501,3 +501,14 @@ class Sandbox(Hosts):
             self._lock.release()
             if self._temporary:
                 remove_folder(self.path)
+                _forget_submissions(self.url)
+
+
+def _forget_submissions(url: str) -> None:
+    """Drop the journals of what was submitted to a sandbox that is gone with all its data."""
+    from biocolab_accessor.outbound import journal
+
+    with suppress(OSError, NotImplementedError):  # no folder for them, or one without locks
+        for path, known in journal.every():
+            if known.server.startswith(f"{url}/"):
+                journal.drop(path)

@@ -144,6 +144,14 @@ def test_a_submission_is_resumed_on_its_own_server_only(faulty: Sandbox, file: P
         drop_default(connector)
 
 
+@pytest.mark.parametrize("kept", [False, True])
+def test_submissions_to_a_sandbox_go_with_its_data(kept: bool, wide: ad.AnnData, tmp_path: Path) -> None:
+    with bc.sandbox(tmp_path if kept else None):
+        wide.biocolab.submit(study_id="gone", skip_dimred=True, wait=False)
+        assert [each.study_id for each in bc.submissions()] == ["gone"]
+    assert [each.study_id for each in bc.submissions()] == ["gone"] * kept
+
+
 def test_a_submission_is_found_by_its_id_its_beginning_and_its_task(faulty: Sandbox, file: Path) -> None:
     for name in ("alpha one", "alpha two"):
         break_off(faulty, "upload_chunk", file, study_id=name)
