@@ -13,7 +13,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping
-from multiprocessing import util
+from multiprocessing import forkserver, util
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
@@ -31,6 +31,13 @@ _MODULES = ["biocolab_accessor.sandbox.work.worker", "biocolab_accessor.sandbox.
 def prepare() -> None:
     """Make the folder of multiprocessing's sockets, which is of the run and not of the test that asks first."""
     util.get_temp_dir()
+    os.register_at_fork(after_in_child=_afresh)
+
+
+def _afresh() -> None:
+    """In a process that a test forks: the one that forks workers is its parent's, which it cannot wait for."""
+    forkserver._forkserver.__init__()
+    _forks.cache_clear()
 
 
 class Worker:

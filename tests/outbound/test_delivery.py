@@ -163,16 +163,16 @@ class TestACallThatHasEnded:
     ) -> None:
         with warnings.catch_warnings():
             warnings.filterwarnings("error", "group")
-            first = submit(wide, "namesake", study_id="namesake")
-            assert submit(wide, "namesake", study_id="namesake").task_id == first.task_id
+            first = submit(wide, "second_of_its_name", study_id="second_of_its_name")
+            assert submit(wide, "second_of_its_name", study_id="second_of_its_name").task_id == first.task_id
         uuid = first.study_info["uuid"]
-        with pytest.warns(UserWarning, match=rf"'personal' has a study 'namesake' already \(uuid {uuid}\)"):
-            second = submit(wide[:200].copy(), "namesake", study_id="namesake")
+        with pytest.warns(UserWarning, match=rf"'personal' has a study 'second_of_its_name' already \(uuid {uuid}\)"):
+            second = submit(wide[:200].copy(), "second_of_its_name", study_id="second_of_its_name")
         file = wide[:100].copy().biocolab.to_h5ad(tmp_path / "x.h5ad")
-        with pytest.warns(UserWarning, match="has a study 'namesake' already") as caught:
-            third = bc.submit(file, name="namesake", study_id="namesake", skip_dimred=True)
+        with pytest.warns(UserWarning, match="has a study 'second_of_its_name' already") as caught:
+            third = bc.submit(file, name="second_of_its_name", study_id="second_of_its_name", skip_dimred=True)
         assert {warning.filename for warning in caught} == {__file__}
-        assert set(studies("namesake")) == {uuid, second.study_info["uuid"], third.study_info["uuid"]}
+        assert set(studies("second_of_its_name")) == {uuid, second.study_info["uuid"], third.study_info["uuid"]}
 
     def test_without_a_name_is_followed_by_a_new_study(self, faulty: Sandbox, wide: ad.AnnData) -> None:
         first, second = submit(wide, "deliberate"), submit(wide, "deliberate")

@@ -173,7 +173,7 @@ class Machine(RuleBasedStateMachine):
     def lose_the_task(self, key: Key) -> None:
         """The server has a task that the client does not know."""
         call = self.calls[key]
-        if call.known or call.ended or self._is_there(call, key):
+        if call.known or call.ended or self._is_there(call):
             return
         self._fails(key, "submit_study_from_local", nth=1, kind="lost_answer")
         self._all_sent(call, key)
@@ -186,7 +186,7 @@ class Machine(RuleBasedStateMachine):
     def lose_the_commit(self, key: Key) -> None:
         """The study is there, and the client does not know."""
         call = self.calls[key]
-        if call.ended or self._is_there(call, key):
+        if call.ended or self._is_there(call):
             return
         self._fails(key, "commit_submission_result", nth=1, kind="lost_answer")
         self._all_sent(call, key)
@@ -301,14 +301,14 @@ class Machine(RuleBasedStateMachine):
         msg = f"{route} was to fail"
         raise AssertionError(msg)
 
-    def _is_there(self, call: _Call, key: Key) -> bool:
-        """Whether the next call finds a study by the id that was made for it."""
-        return not key[1] and call.task is not None and call.task.committed
+    def _is_there(self, call: _Call) -> bool:
+        """Whether the next call finds the study by its id, which no other one had before."""
+        return call.task is not None and call.task.committed
 
     def _taken(self, call: _Call, key: Key, done: Submission) -> None:
         """The server has taken a submission, now or before."""
         self._all_sent(call, key)
-        if not self._is_there(call, key):
+        if not self._is_there(call):
             self._asked(call, str(done.task_id))
 
     def _all_sent(self, call: _Call, key: Key) -> None:
