@@ -246,7 +246,7 @@ def connector_of(source: str) -> BBrowserXConnector:
         return current().get_bbrowserx()
     if source == "talk2data":
         return current().get_talk2data()
-    msg = f"{quoted(source)} is no server with groups: give 'bbrowserx' or 'talk2data'"
+    msg = f"{quoted(source)} is not a server with groups: give 'bbrowserx' or 'talk2data'"
     raise InvalidArgument(msg)
 
 

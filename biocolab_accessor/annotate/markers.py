@@ -239,7 +239,7 @@ def _from_result(result: Any, key: str, n_genes: int) -> Markers:
     names = result.get("names") if isinstance(result, Mapping) else None
     groups = getattr(getattr(names, "dtype", None), "names", None)
     if names is None or groups is None:
-        msg = f"uns[{quoted(key)}] is no result of scanpy.tl.rank_genes_groups"
+        msg = f"uns[{quoted(key)}] is not a result of scanpy.tl.rank_genes_groups"
         raise InvalidArgument(msg)
     genes = {}
     for group in groups:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 from rich.console import Console
@@ -13,7 +13,10 @@ from rich.text import Text
 
 from biocolab_accessor.naming import shown
 
-__all__ = ["err", "out", "print_json", "print_lines", "print_table", "say"]
+if TYPE_CHECKING:
+    from biocolab_accessor.outbound.submission import Submission
+
+__all__ = ["err", "out", "print_json", "print_lines", "print_submission", "print_table", "say"]
 
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
@@ -74,6 +77,18 @@ def print_lines(row: Row) -> None:
             out.print(Text(name.ljust(width), "bold") + f"  {shown(value)}", soft_wrap=True)
         else:
             typer.echo(f"{name}\t{_one_line(value)}")
+
+
+def print_submission(submission: Submission, *, as_json: bool) -> None:
+    """What became of a submission."""
+    answer = {
+        "study_id": submission.study_id,
+        "uuid": submission.study_info.get("uuid", ""),
+        "task_id": submission.task_id,
+        "status": submission.status,
+        "page": submission.url,
+    }
+    (print_json if as_json else print_lines)(answer)
 
 
 def say(kind: str, style: str, message: object) -> None:

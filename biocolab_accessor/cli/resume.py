@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from biocolab_accessor.cli.options import Json
-from biocolab_accessor.cli.output import err, print_json, print_lines, print_table
+from biocolab_accessor.cli.output import err, print_json, print_submission, print_table
 from biocolab_accessor.errors import InvalidArgument
 
 __all__ = ["resume"]
@@ -57,11 +57,4 @@ def resume(
         err.print(f"forgotten: {chosen}", markup=False, soft_wrap=True)
         return
     submission = chosen.resume(wait=wait)
-    answer = {
-        "study_id": submission.study_id,
-        "uuid": submission.study_info.get("uuid", ""),
-        "task_id": submission.task_id,
-        "status": submission.status,
-        "page": submission.url,
-    }
-    (print_json if as_json else print_lines)(answer)
+    print_submission(submission, as_json=as_json)

@@ -18,7 +18,7 @@ from biocolab_accessor.cli.options import (
     Server,
     Species,
 )
-from biocolab_accessor.cli.output import print_json, print_lines
+from biocolab_accessor.cli.output import print_submission
 
 __all__ = ["submit"]
 
@@ -78,11 +78,4 @@ def submit(
         obs=obs or None,
         wait=wait,
     )
-    answer = {
-        "study_id": submission.study_id,
-        "uuid": submission.study_info.get("uuid", ""),
-        "task_id": submission.task_id,
-        "status": submission.status,
-        "page": submission.url,
-    }
-    (print_json if as_json else print_lines)(answer)
+    print_submission(submission, as_json=as_json)

@@ -314,7 +314,7 @@ def file_url(host: str, link: str) -> str:
     Raises
     ------
     InvalidResponse
-        The link leads to another server by plain http, or is no link, or cannot be read in one way only.
+        The link leads to another server by plain http, is not a link, or cannot be read in one way only.
     """
     url, found = _named_by_server(host, link)
     if found.origin != origin(host) and found.scheme != "https":

@@ -18,7 +18,7 @@ from scipy.sparse import _sparsetools
 
 from biocolab_accessor.errors import BiocolabError, InvalidResponse
 from biocolab_accessor.storage.budget import expect_room
-from biocolab_accessor.storage.foreign_hdf5 import Gate
+from biocolab_accessor.storage.foreign_hdf5 import READING, Gate
 from biocolab_accessor.storage.inflate import can_inflate, filters_of, read_deflated
 from biocolab_accessor.storage.pages import empty_pages
 from biocolab_accessor.storage.transpose import PEAK
@@ -37,17 +37,6 @@ __all__ = [
     "strings",
 ]
 
-_UNREADABLE = (
-    OSError,
-    RuntimeError,
-    KeyError,
-    ValueError,
-    TypeError,
-    AttributeError,
-    IndexError,
-    OverflowError,
-    MemoryError,
-)
 _BASE64_PIECE = 1 << 20
 _WORTH_THREADS = 1 << 20
 _MAX_INT32 = np.iinfo(np.int32).max
@@ -327,7 +316,7 @@ def reading_hdf5(what: str) -> Iterator[None]:
         yield
     except BiocolabError:
         raise
-    except _UNREADABLE as error:
+    except READING as error:
         msg = f"{what}: the HDF5 file cannot be read: {error}"
         raise InvalidResponse(msg) from error
 

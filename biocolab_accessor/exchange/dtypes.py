@@ -76,7 +76,7 @@ def restore(column: pd.Series, dtype: Any) -> pd.Series:
     try:
         wanted = pandas_dtype(dtype)
     except TypeError as error:
-        msg = f"{quoted(dtype)} is no dtype"
+        msg = f"{quoted(dtype)} is not a dtype"
         raise InvalidColumn(msg) from error
     if isinstance(wanted, pd.CategoricalDtype):  # equal ones may have their categories in another order
         return _as_category(column, wanted)

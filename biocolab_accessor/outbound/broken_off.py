@@ -9,8 +9,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from biocolab_accessor.connection import how_to_return
-from biocolab_accessor.errors import AmbiguousName, ConfigurationError, InvalidArgument, InvalidFile, UnknownName
+from biocolab_accessor.errors import AmbiguousName, InvalidArgument, InvalidFile, UnknownName
 from biocolab_accessor.markup import facts_table
 from biocolab_accessor.naming import counted, did_you_mean, listing
 from biocolab_accessor.outbound import journal
@@ -111,18 +110,11 @@ class BrokenOff:
             The data is not there any more: an object was submitted that only its own process had, or a file is gone or
             changed. The message says which call carries it on.
         """
-        from biocolab_accessor.catalog import connector_of
-        from biocolab_accessor.outbound.submission import submission
+        from biocolab_accessor.outbound.submission import connector_to, submission
         from biocolab_accessor.outbound.submit import submit_files
 
         if self.host:
-            connector = connector_of(self.source)
-            if connector.host != self.host:
-                msg = (
-                    f"study {self.study_id!r} goes to {self.host}, but the current connection is to {connector.host}: "
-                    f"connect to that server, {how_to_return(self.source, self.host)}"
-                )
-                raise ConfigurationError(msg)
+            connector_to(self.source, self.host, f"study {self.study_id!r} goes to")
         call = self.known.call
         if call is not None:
             try:

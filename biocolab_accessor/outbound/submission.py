@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from biocolab_accessor.catalog import Server
     from biocolab_accessor.inbound.study import Study
 
-__all__ = ["Submission", "submission", "was_lost"]
+__all__ = ["Submission", "connector_to", "submission", "was_lost"]
 
 logger = logging.getLogger("biocolab_accessor.outbound")
 
@@ -125,16 +125,7 @@ class Submission:
             What is connected to is another server.
         """
         if self._connector is None:
-            from biocolab_accessor.catalog import connector_of
-
-            connector = connector_of(self.source)
-            if connector.host != self.server:
-                msg = (
-                    f"this submission is on {self.server}, but the current connection is to {connector.host}: connect "
-                    f"to that server again, {how_to_return(self.source, self.server)}"
-                )
-                raise ConfigurationError(msg)
-            self._connector = connector
+            self._connector = connector_to(self.source, self.server, "this submission is on")
         return self._connector
 
     @property
@@ -403,3 +394,23 @@ def submission(
         study_info=known.study_info,
         namesakes=frozenset() if known.id_is_made else known.namesakes,
     )
+
+
+def connector_to(source: str, host: str, what: str) -> BBrowserXConnector:
+    """The current connection, where it is to the server that a submission went to.
+
+    Raises
+    ------
+    ConfigurationError
+        It is to another server; ``what`` begins the message.
+    """
+    from biocolab_accessor.catalog import connector_of
+
+    connector = connector_of(source)
+    if connector.host != host:
+        msg = (
+            f"{what} {host}, but the current connection is to {connector.host}: connect to that server again, "
+            f"{how_to_return(source, host)}"
+        )
+        raise ConfigurationError(msg)
+    return connector

@@ -56,7 +56,7 @@ def category_colors(
         raise InvalidArgument(msg)
     wrong = [color for color in given.values() if not is_color_like(color)]
     if wrong:
-        msg = f"palette has {quoted(wrong[0])}, which is no colour: give names or '#rrggbb'"
+        msg = f"palette has {quoted(wrong[0])}, which is not a colour: give names or '#rrggbb'"
         raise InvalidArgument(msg)
     return {name: given[name] for name in categories}
 

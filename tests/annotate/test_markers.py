@@ -158,7 +158,7 @@ class TestRefusals:
         with pytest.raises(UnknownField, match="uns has no 'ranked'"):
             markers_of(counts, groups, "sample", "ranked", 5)
         counts.uns["ranked"] = {"names": 3}
-        with pytest.raises(InvalidArgument, match="no result of scanpy"):
+        with pytest.raises(InvalidArgument, match="is not a result of scanpy"):
             markers_of(counts, groups, "sample", "ranked", 5)
         with pytest.raises(InvalidArgument, match="markers is empty"):
             markers_of(counts, groups, "sample", {}, 5)

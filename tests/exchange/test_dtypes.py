@@ -84,7 +84,7 @@ class TestRestore:
             (pd.Series([1, 2]), "object", "cannot become object"),
             (pd.Series([1, 2]), "string", "cannot become string"),
             (LABELS, "datetime64[ns]", "cannot become datetime64"),
-            (LABELS, "nonsense", "'nonsense' is no dtype"),
+            (LABELS, "nonsense", "'nonsense' is not a dtype"),
             (pd.Series([0.5, 1.0]), "Int64", "1 values would change in Int64, such as 0.5"),
             # All of these are the same after a cast there and back, which wraps or has no end.
             (pd.Series([-1, 1]), "uint64", "1 values would change in uint64, such as -1"),

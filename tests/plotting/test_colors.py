@@ -21,7 +21,7 @@ class TestColors:
             category_colors(["a", "b"], ["red"])
         with pytest.raises(InvalidArgument, match="the text 'Set1': give a list"):
             category_colors(["a"], "Set1")
-        with pytest.raises(InvalidArgument, match="'rde', which is no colour"):
+        with pytest.raises(InvalidArgument, match="'rde', which is not a colour"):
             category_colors(["a"], ["rde"])
 
     def test_categories_that_are_numbers_may_be_named_by_them(self) -> None:
