@@ -179,10 +179,21 @@ def dask_client(folder: Path, n_workers: int) -> Iterator[object]:
     import dask
     from distributed import Client, LocalCluster
 
+    changed: dict[str, object] = {"temporary-directory": str(folder)}
+    workers: dict[str, object] = {}
+    if warm.AVAILABLE:  # its workers are forked too: what they then have of the environment, each is told
+        warm.begin()
+        changed["distributed.worker.multiprocessing-method"] = "forkserver"
+        workers = {"env": {**os.environ}, "preload": "tests.settled"}
     with (
-        dask.config.set({"temporary-directory": str(folder)}),
+        dask.config.set(changed),
         LocalCluster(
-            n_workers=n_workers, threads_per_worker=1, processes=True, dashboard_address=None, local_directory=folder
+            n_workers=n_workers,
+            threads_per_worker=1,
+            processes=True,
+            dashboard_address=None,
+            local_directory=folder,
+            **workers,
         ) as cluster,
         Client(cluster) as client,
     ):
