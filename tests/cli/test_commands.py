@@ -16,6 +16,7 @@ from biocolab_accessor.cli import app
 from biocolab_accessor.cli.output import print_json
 from biocolab_accessor.sandbox.server import Sandbox
 from tests.builders import layer_names
+from tests.warm import start_python
 
 pytestmark = [pytest.mark.smoke, pytest.mark.usefixtures("server")]
 
@@ -217,14 +218,9 @@ def test_every_command_explains_itself_with_an_example(command: str) -> None:
 def test_the_shell_completes_commands_and_options() -> None:
     def completed(words: str) -> set[str]:
         asked = {"_BIOCOLAB_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
-        done = subprocess.run(
-            [sys.executable, "-c", "from biocolab_accessor.cli import app; app(prog_name='biocolab')"],
-            env={**os.environ, **asked},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        return set(done.stdout.split())
+        code = "from biocolab_accessor.cli import app; app(prog_name='biocolab')"
+        said, _ = start_python(["-c", code], env={**os.environ, **asked}).communicate()
+        return set(said.split())
 
     assert completed("biocolab su") == {"submit", "summary"}
     assert {"--source", "--species"} <= completed("biocolab pull --s")
