@@ -2,8 +2,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import anndata as ad
@@ -233,23 +231,13 @@ def test_stdout_is_clean_for_programs_even_with_progress_and_warnings(server: Sa
     del environment["BIOCOLAB_PUBLIC_TOKEN"]
     server.faults.add("v1/study/get_matrix", kind="delay", seconds=0.8)  # what is over sooner has no bar
     try:
-        done = subprocess.run(
-            [
-                sys.executable,
-                "-m",
-                "biocolab_accessor",
-                "pull",
-                "PBMC68k_reduced",
-                "-o",
-                str(tmp_path / "x.h5ad"),
-                "--json",
-            ],
+        done = start_python(
+            ["-m", "biocolab_accessor", "pull", "PBMC68k_reduced", "-o", str(tmp_path / "x.h5ad"), "--json"],
             env=environment,
-            capture_output=True,
-            text=True,
-            check=True,
         )
+        said, told = done.communicate()
     finally:
         server.faults.clear()
-    assert json.loads(done.stdout)["cells"] == 700
-    assert "B/s" in done.stderr  # the bar
+    assert done.returncode == 0
+    assert json.loads(said)["cells"] == 700
+    assert "B/s" in told  # the bar
