@@ -110,7 +110,7 @@ class Program(_Forked):
             else:
                 theirs.append(os.dup(theirs[1] if given == subprocess.STDOUT else given))
         files = [Connection(number) for number in theirs]
-        self._process = _forks().Process(target=_run, args=(files, list(arguments), dict(env)))
+        self._process = _forks().Process(target=_run, args=(files, list(arguments), dict(env)), daemon=True)
         self._process.start()
         for file in files:
             file.close()
