@@ -174,15 +174,34 @@ def no_connection(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @contextmanager
+def forked_dask() -> Iterator[None]:
+    """Where the system can fork, workers of a Dask cluster are forks too, whose environment is that of the first."""
+    import dask
+    import distributed  # noqa: F401  # what it sets when it is loaded must not be taken back with what is set here
+
+    if warm.AVAILABLE:
+        warm.begin()
+    with dask.config.set({"distributed.worker.multiprocessing-method": "forkserver" if warm.AVAILABLE else "spawn"}):
+        yield
+
+
+@contextmanager
 def dask_client(folder: Path, n_workers: int) -> Iterator[object]:
     """A client of a cluster on this machine whose workers are processes of one thread."""
     import dask
     from distributed import Client, LocalCluster
 
     with (
+        forked_dask(),
         dask.config.set({"temporary-directory": str(folder)}),
         LocalCluster(
-            n_workers=n_workers, threads_per_worker=1, processes=True, dashboard_address=None, local_directory=folder
+            n_workers=n_workers,
+            threads_per_worker=1,
+            processes=True,
+            dashboard_address=None,
+            local_directory=folder,
+            env={**os.environ},
+            preload="tests.settled",
         ) as cluster,
         Client(cluster) as client,
     ):

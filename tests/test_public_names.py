@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import ast
 import doctest
+import functools
 import importlib
 import inspect
 import pkgutil
 import re
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,7 @@ import pytest
 import biocolab_accessor as bc
 from biocolab_accessor import connection, errors
 from biocolab_accessor.sandbox.server import Sandbox
+from tests.conftest import forked_dask
 
 _PACKAGE = Path(bc.__file__).parent
 _MODULES = sorted(
@@ -88,7 +91,8 @@ def test_examples_in_docstrings_run(module: str, server: Sandbox, monkeypatch: p
     # What an example connects to is no concern of the tests that follow.
     monkeypatch.setattr(connection, "_stack", [*connection._stack])
     loaded = importlib.import_module(module)
-    failed, _ = doctest.testmod(loaded, optionflags=doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS)
+    with forked_dask() if module == "biocolab_accessor.cluster" else nullcontext():
+        failed, _ = doctest.testmod(loaded, optionflags=doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS)
     assert failed == 0
 
 
@@ -110,6 +114,7 @@ def test_no_module_has_more_than_400_lines_of_code() -> None:
     assert [path.name for path in _PACKAGE.rglob("*.py") if code_lines(path) > 400] == []
 
 
+@functools.cache
 def imported(path: Path) -> set[str]:
     """Modules that a file imports when it runs; what is for type checkers only does not count."""
     tree = ast.parse(path.read_text())

@@ -123,6 +123,7 @@ class TestCluster:
 
             for name in [name for name in os.environ if name.startswith("BIOCOLAB_")]:
                 del os.environ[name]
+            bc.settings.reset()
             connection._stack.clear()
             connection._ambient = None
 
@@ -149,19 +150,10 @@ class TestCluster:
     def test_shared_credentials_reach_workers_that_come_later(
         self, studies: list[str], server: Sandbox, tmp_path: Path
     ) -> None:
-        import dask
-        from distributed import Client, LocalCluster
-
-        with (
-            dask.config.set({"temporary-directory": str(tmp_path)}),
-            LocalCluster(
-                n_workers=1, threads_per_worker=1, processes=True, dashboard_address=None, local_directory=tmp_path
-            ) as cluster,
-            Client(cluster) as client,
-        ):
+        with dask_client(tmp_path, 1) as client:
             with pytest.raises(Exception, match="token"):
                 bc.collection(studies[:2]).to_anndata(cache=False)
             bc.share_credentials(client)
-            cluster.scale(2)
+            client.cluster.scale(2)
             client.wait_for_workers(2)
             assert_same(bc.collection(studies[:4]).to_anndata(cache=False), serial(studies[:4], "inner"))

@@ -2,8 +2,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import anndata as ad
@@ -16,6 +14,7 @@ from biocolab_accessor.cli import app
 from biocolab_accessor.cli.output import print_json
 from biocolab_accessor.sandbox.server import Sandbox
 from tests.builders import layer_names
+from tests.warm import start_python
 
 pytestmark = [pytest.mark.smoke, pytest.mark.usefixtures("server")]
 
@@ -217,14 +216,9 @@ def test_every_command_explains_itself_with_an_example(command: str) -> None:
 def test_the_shell_completes_commands_and_options() -> None:
     def completed(words: str) -> set[str]:
         asked = {"_BIOCOLAB_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
-        done = subprocess.run(
-            [sys.executable, "-c", "from biocolab_accessor.cli import app; app(prog_name='biocolab')"],
-            env={**os.environ, **asked},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        return set(done.stdout.split())
+        code = "from biocolab_accessor.cli import app; app(prog_name='biocolab')"
+        said, _ = start_python(["-c", code], env={**os.environ, **asked}).communicate()
+        return set(said.split())
 
     assert completed("biocolab su") == {"submit", "summary"}
     assert {"--source", "--species"} <= completed("biocolab pull --s")
@@ -237,23 +231,13 @@ def test_stdout_is_clean_for_programs_even_with_progress_and_warnings(server: Sa
     del environment["BIOCOLAB_PUBLIC_TOKEN"]
     server.faults.add("v1/study/get_matrix", kind="delay", seconds=0.8)  # what is over sooner has no bar
     try:
-        done = subprocess.run(
-            [
-                sys.executable,
-                "-m",
-                "biocolab_accessor",
-                "pull",
-                "PBMC68k_reduced",
-                "-o",
-                str(tmp_path / "x.h5ad"),
-                "--json",
-            ],
+        done = start_python(
+            ["-m", "biocolab_accessor", "pull", "PBMC68k_reduced", "-o", str(tmp_path / "x.h5ad"), "--json"],
             env=environment,
-            capture_output=True,
-            text=True,
-            check=True,
         )
+        said, told = done.communicate()
     finally:
         server.faults.clear()
-    assert json.loads(done.stdout)["cells"] == 700
-    assert "B/s" in done.stderr  # the bar
+    assert done.returncode == 0
+    assert json.loads(said)["cells"] == 700
+    assert "B/s" in told  # the bar

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +13,7 @@ from biocolab_accessor import errors
 from biocolab_accessor.cli import app
 from biocolab_accessor.cli.outcome import code_of
 from biocolab_accessor.sandbox.server import Sandbox
+from tests.warm import start_python
 
 
 def run(*arguments: str) -> Result:
@@ -142,14 +142,8 @@ def test_ctrl_c_is_130_without_a_traceback() -> None:
         "import biocolab_accessor.catalog as c; c.groups = lambda **k: os.kill(os.getpid(), signal.SIGINT) or "
         "threading.Event().wait(10); app(['groups'])"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        capture_output=True,
-        text=True,
-        check=False,
-        # A shell that starts the tests with & switches SIGINT off for its children.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-    )
+    done = start_python(["-c", code])
+    _, told = done.communicate()
     assert done.returncode == 130
-    assert done.stderr.strip().endswith("interrupted")
-    assert "Traceback" not in done.stderr
+    assert told.strip().endswith("interrupted")
+    assert "Traceback" not in told

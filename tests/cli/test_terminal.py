@@ -17,6 +17,7 @@ import biocolab_accessor as bc
 from biocolab_accessor.cli import app
 from biocolab_accessor.sandbox.server import Sandbox
 from tests.patience import PATIENCE
+from tests.warm import start_python
 
 pty = pytest.importorskip("pty", reason="the system has no pseudo-terminals")
 
@@ -24,9 +25,9 @@ pty = pytest.importorskip("pty", reason="the system has no pseudo-terminals")
 def seen(server: Sandbox, *arguments: object, code: int = 0) -> str:
     """What the command shows in a terminal of 140 columns, colours left out."""
     ours, theirs = pty.openpty()
-    command = [sys.executable, "-m", "biocolab_accessor", *map(str, arguments)]
+    command = ["-m", "biocolab_accessor", *map(str, arguments)]
     environment = {**os.environ, **server.environment(), "TERM": "xterm-256color", "COLUMNS": "140"}
-    process = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, env=environment)
+    process = start_python(command, stdin=theirs, stdout=theirs, stderr=theirs, env=environment)
     os.close(theirs)
     shown = b""
     while True:

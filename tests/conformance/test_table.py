@@ -1,4 +1,4 @@
-"""Two columns of the table in every run of the tests; the whole of it has its own command (CONTRIBUTING.md)."""
+"""Two columns of the table, each with its mark; the whole of it has its own command (CONTRIBUTING.md)."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ def expected(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return prepare(tmp_path_factory.mktemp("conformance"))
 
 
+@pytest.mark.sweeps  # what each of their methods gives is also in test_official_bioflex.py and test_official_sdk.py
 def test_the_official_clients_that_are_installed_find_every_value(expected: Path) -> None:
     run = drive_installed(expected, "--impatient")
     assert failures([run]) == []

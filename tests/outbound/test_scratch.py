@@ -21,6 +21,7 @@ from biocolab_accessor.outbound import journal
 from biocolab_accessor.outbound.scratch import scratch_folder
 from biocolab_accessor.sandbox.server import Sandbox
 from tests.patience import PATIENCE, until
+from tests.warm import Program, start_python
 
 from .conftest import CHUNK
 
@@ -127,7 +128,7 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.skipif(os.name == "nt", reason="the signals are those of POSIX")
 class TestASubmissionThatIsInterrupted:
-    def start(self, server: Sandbox, path: Path, title: str, place: Path) -> subprocess.Popen[str]:
+    def start(self, server: Sandbox, path: Path, title: str, place: Path) -> Program | subprocess.Popen[str]:
         place.mkdir()
         environment = {
             **os.environ,
@@ -136,20 +137,12 @@ class TestASubmissionThatIsInterrupted:
             "TMPDIR": str(place),
             "BIOCOLAB_CACHE_DIR": str(bc.settings.cache_dir),
         }
-        command = [sys.executable, "-c", _CLIENT, str(path), title]
-        client = subprocess.Popen(
-            command,
-            env=environment,
-            stdout=subprocess.PIPE,
-            text=True,
-            # A shell that starts the tests with & switches SIGINT off for its children.
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-        )
+        client = start_python(["-c", _CLIENT, str(path), title], env=environment, stderr=sys.__stderr__.fileno())
         assert client.stdout is not None
         assert client.stdout.readline() == "ready\n"
         return client
 
-    def stop(self, client: subprocess.Popen[str], number: int) -> int:
+    def stop(self, client: Program | subprocess.Popen[str], number: int) -> int:
         """Give the signal; the call is left then, and not when the server lets go."""
         assert client.stdout is not None
         late = threading.Timer(PATIENCE, client.kill)  # which its code then tells

@@ -5,7 +5,6 @@ import os
 import pickle
 import re
 import signal
-import subprocess
 import sys
 import threading
 from pathlib import Path
@@ -21,6 +20,7 @@ from biocolab_accessor.errors import ConfigurationError, InvalidArgument, NotFou
 from biocolab_accessor.outbound.submission import Submission
 from biocolab_accessor.sandbox.server import Sandbox
 from tests.patience import PATIENCE, until
+from tests.warm import start_python
 
 
 def begin(adata: ad.AnnData, title: str, **options: object) -> Submission:
@@ -38,10 +38,11 @@ def waiting_threads() -> list[str]:
 class TestInAnotherProcess:
     def run(self, server: Sandbox, code: str, *arguments: str) -> str:
         environment = {**os.environ, **server.environment(), "PYTHONPATH": os.pathsep.join(sys.path)}
-        command = [sys.executable, "-c", f"import sys, pickle, biocolab_accessor as bc\n{code}", *arguments]
-        done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=PATIENCE)
-        assert done.returncode == 0, done.stderr
-        return done.stdout.strip()
+        command = ["-c", f"import sys, pickle, biocolab_accessor as bc\n{code}", *arguments]
+        done = start_python(command, env=environment)
+        said, told = done.communicate(timeout=PATIENCE)
+        assert done.returncode == 0, told
+        return said.strip()
 
     def test_a_pickle_goes_on_and_holds_no_token(self, faulty: Sandbox, counts: ad.AnnData) -> None:
         submission = begin(counts, "pickled")
@@ -128,17 +129,13 @@ class TestInterrupted:
     ) -> None:
         counts.write_h5ad(tmp_path / "x.h5ad")
         fault = faulty.faults.add("get_submission_log", nth=range(1, 500), kind="unknown_state", state="QUEUED")
-        with subprocess.Popen(
-            [sys.executable, "-m", "biocolab_accessor", "submit", str(tmp_path / "x.h5ad"), "--skip-dimred"],
+        process = start_python(
+            ["-m", "biocolab_accessor", "submit", str(tmp_path / "x.h5ad"), "--skip-dimred"],
             env={**os.environ, **faulty.environment(), "PYTHONPATH": os.pathsep.join(sys.path)},
-            stderr=subprocess.PIPE,
-            text=True,
-            # A shell that starts the tests with & switches SIGINT off for its children.
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-        ) as process:
-            until(lambda: process.poll() is not None or fault.hits)
-            process.send_signal(signal.SIGINT)
-            _, said = process.communicate(timeout=PATIENCE)
+        )
+        until(lambda: process.poll() is not None or fault.hits)
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=PATIENCE)
         assert process.returncode == 130
         (last,) = (line for line in said.splitlines() if line.startswith("interrupted"))
         told = re.fullmatch(r"interrupted: task (\w+) goes on on the server\. To go on with it, .*in Python (.+)", last)

@@ -20,26 +20,20 @@ import requests
 import biocolab_accessor as bc
 from biocolab_accessor.sandbox.server import DEFAULT_TOKEN
 from tests.patience import PATIENCE
+from tests.warm import Program, start_python
 
-Start = Callable[..., tuple[subprocess.Popen[str], str]]
+Process = Program | subprocess.Popen[str]
+Start = Callable[..., tuple[Process, str]]
 
 
 @pytest.fixture
 def start() -> Iterator[Start]:
     """Start the command, and give it with what it printed."""
-    running: list[subprocess.Popen[str]] = []
+    running: list[Process] = []
 
-    def begin(*arguments: object, **variables: str) -> tuple[subprocess.Popen[str], str]:
-        command = [sys.executable, "-m", "biocolab_accessor", "sandbox", *map(str, arguments)]
-        process = subprocess.Popen(
-            command,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            env={**os.environ, **variables},
-            # What a shell script starts with & has SIGINT switched off, and hands that on to its children.
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-        )
+    def begin(*arguments: object, **variables: str) -> tuple[Process, str]:
+        command = ["-m", "biocolab_accessor", "sandbox", *map(str, arguments)]
+        process = start_python(command, env={**os.environ, **variables}, stderr=subprocess.STDOUT)
         running.append(process)
         said = ""
         for line in process.stdout:
@@ -81,14 +75,16 @@ def test_its_lines_work_where_they_are_pasted(start: Start, counts: ad.AnnData, 
     shell = "\n".join(line for line in said.splitlines() if line.startswith("export "))
     python = said[said.index("import biocolab_accessor") : said.index("Ctrl-C")]
     fetch = f"import biocolab_accessor as bc; bc.study('mine').to_anndata().write_h5ad({str(tmp_path / 'back.h5ad')!r})"
-    for command in (
-        ["bash", "-c", f"{shell}\n{sys.executable} -c {fetch!r}".replace("\\'", "'")] if shutil.which("bash") else [],
-        [sys.executable, "-c", f"{python}\n{fetch}"],
-    ):
-        if command:
-            subprocess.run(command, check=True, capture_output=True, timeout=PATIENCE)
-            np.testing.assert_array_equal(ad.read_h5ad(tmp_path / "back.h5ad").X.toarray(), counts.X.toarray())
-            (tmp_path / "back.h5ad").unlink()
+    ways = [lambda: start_python(["-c", f"{python}\n{fetch}"])]
+    if shutil.which("bash"):
+        command = ["bash", "-c", f"{shell}\n{sys.executable} -c {fetch!r}".replace("\\'", "'")]
+        ways.append(lambda: subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True))
+    for way in ways:
+        process = way()
+        _, told = process.communicate(timeout=PATIENCE)
+        assert process.returncode == 0, told
+        np.testing.assert_array_equal(ad.read_h5ad(tmp_path / "back.h5ad").X.toarray(), counts.X.toarray())
+        (tmp_path / "back.h5ad").unlink()
 
 
 def test_its_token_is_printed_in_the_lines_to_paste_and_kept_with_a_path(start: Start, tmp_path: Path) -> None:
@@ -128,22 +124,8 @@ def test_a_token_of_ones_own_is_asked_for_and_never_shown(start: Start) -> None:
 @pytest.mark.usefixtures("no_connection")
 def test_its_hosts_are_told_to_a_program_and_its_token_is_not(counts: ad.AnnData, tmp_path: Path) -> None:
     counts.write_h5ad(tmp_path / "x [b].h5ad")
-    command = [
-        sys.executable,
-        "-m",
-        "biocolab_accessor",
-        "sandbox",
-        "--json",
-        "--study",
-        f"mine={tmp_path / 'x [b].h5ad'}",
-    ]
-    process = subprocess.Popen(
-        command,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "BIOCOLAB_SANDBOX_TOKEN": "only-we-know-this"},
-    )
+    command = ["-m", "biocolab_accessor", "sandbox", "--json", "--study", f"mine={tmp_path / 'x [b].h5ad'}"]
+    process = start_python(command, env={**os.environ, "BIOCOLAB_SANDBOX_TOKEN": "only-we-know-this"})
     said = ""
     while not said.rstrip().endswith("}"):
         said += process.stdout.readline()
@@ -159,17 +141,17 @@ def test_its_hosts_are_told_to_a_program_and_its_token_is_not(counts: ad.AnnData
 
 @pytest.mark.usefixtures("no_connection")
 def test_a_program_reads_the_token_that_was_made_from_its_file(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "biocolab_accessor", "sandbox", "--json"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        said = ""
-        while not said.rstrip().endswith("}"):
-            said += process.stdout.readline()
-        hosts = json.loads(said)
-        token = Path(hosts["token_file"]).read_text().strip()
-        with bc.settings.override(bioflex_host=hosts["bioflex_host"], bioflex_token=token):
-            assert bc.study("PBMC68k_reduced").n_obs == 700
-        assert token not in said
-        process.terminate()
+    process = start_python(["-m", "biocolab_accessor", "sandbox", "--json"])
+    said = ""
+    while not said.rstrip().endswith("}"):
+        said += process.stdout.readline()
+    hosts = json.loads(said)
+    token = Path(hosts["token_file"]).read_text().strip()
+    with bc.settings.override(bioflex_host=hosts["bioflex_host"], bioflex_token=token):
+        assert bc.study("PBMC68k_reduced").n_obs == 700
+    assert token not in said
+    process.terminate()
+    process.communicate(timeout=PATIENCE)
 
 
 def test_a_second_one_on_the_same_path_says_so_and_exits(start: Start, tmp_path: Path) -> None:

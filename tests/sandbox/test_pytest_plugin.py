@@ -9,13 +9,15 @@ import pytest
 
 from biocolab_accessor.sandbox.traffic.faults import KINDS
 
+# Plugins of libraries that are installed here, which load them for a second or two.
+_LIGHT = ("-p", "no:fast_array_utils", "-p", "no:zarr", "-p", "no:hypothesispytest")
 _PAGE = (Path(__file__).parents[2] / "docs" / "testing.md").read_text(encoding="utf-8")
 
 
 def test_the_documented_example_passes_in_another_project(pytester: pytest.Pytester) -> None:
     example = re.search(r"```python\n(.*?)```", _PAGE, re.DOTALL)[1]
     pytester.makepyfile(test_markers=example)
-    pytester.runpytest_subprocess().assert_outcomes(passed=2)
+    pytester.runpytest_subprocess(*_LIGHT).assert_outcomes(passed=2)
 
 
 def test_each_test_has_a_sandbox_of_its_own_and_the_run_one_that_is_shared(pytester: pytest.Pytester) -> None:
@@ -38,7 +40,7 @@ def test_each_test_has_a_sandbox_of_its_own_and_the_run_one_that_is_shared(pytes
             assert sum(thread.name == "biocolab-sandbox" for thread in threading.enumerate()) == 1
         """
     )
-    pytester.runpytest_subprocess("-v").assert_outcomes(passed=5)
+    pytester.runpytest_subprocess(*_LIGHT, "-v").assert_outcomes(passed=5)
 
 
 def test_a_run_that_asks_for_no_sandbox_does_not_import_the_package(pytester: pytest.Pytester) -> None:
@@ -51,11 +53,11 @@ def test_a_run_that_asks_for_no_sandbox_does_not_import_the_package(pytester: py
             assert "biocolab_accessor" not in sys.modules
         """
     )
-    pytester.runpytest_subprocess().assert_outcomes(passed=1)
+    pytester.runpytest_subprocess(*_LIGHT).assert_outcomes(passed=1)
 
 
 def test_pytest_lists_the_fixtures_with_what_they_are(pytester: pytest.Pytester) -> None:
-    said = str(pytester.runpytest_subprocess("--fixtures", "-q").stdout)
+    said = str(pytester.runpytest_subprocess(*_LIGHT, "--fixtures", "-q").stdout)
     assert "biocolab_sandbox_session [session scope]" in said
     assert "A BioTuring sandbox of this test's own" in said
 

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import errno
-import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +16,7 @@ from scipy import sparse
 
 from biocolab_accessor.storage.sink import Sink
 from tests.patience import PATIENCE
+from tests.warm import start_python
 
 resource = pytest.importorskip("resource")
 
@@ -102,7 +100,7 @@ threading.Thread(target=interrupt, daemon=True).start()
 interrupted, lost = 0, []
 # What Ctrl-C breaks into a finalizer is dropped by Python itself, which says so here.
 sys.unraisablehook = lambda dropped: lost.append(dropped.exc_type)
-for _ in range(60):
+for _ in range(int(sys.argv[2])):
     over = SimpleQueue()
     try:
         moments.put((chance.random() * usual, over))
@@ -118,12 +116,9 @@ print(interrupted + lost.count(KeyboardInterrupt), threading.active_count())
 """
 
 
-def test_ctrl_c_at_any_moment_is_a_keyboard_interrupt_and_leaves_nothing(tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", _INTERRUPTED, tmp_path],
-        capture_output=True, text=True, timeout=5 * PATIENCE,
-        # A shell that starts the tests with & switches SIGINT off for its children.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-2000:]
-    assert done.stdout.split() == ["60", "2"]  # the thread that interrupts is the other one
+@pytest.mark.parametrize("times", [20, pytest.param(60, marks=pytest.mark.sweeps)])
+def test_ctrl_c_at_any_moment_is_a_keyboard_interrupt_and_leaves_nothing(tmp_path: Path, times: int) -> None:
+    done = start_python(["-c", _INTERRUPTED, str(tmp_path), str(times)])
+    said, told = done.communicate(timeout=5 * PATIENCE)
+    assert done.returncode == 0, told[-2000:]
+    assert said.split() == [str(times), "2"]  # the thread that interrupts is the other one

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import random
-import subprocess
 import sys
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import pytest
 import scanpy as sc
 
 from biocolab_accessor.sandbox.work.fuzzy_graph import FuzzyGraph
+from tests.warm import start_python
 
 
 @pytest.fixture(scope="module")
@@ -115,6 +115,7 @@ print(sorted({name.partition(".")[0] for name in sys.modules} & {"umap", "pynnde
 
 
 def test_nothing_waits_for_umap_learn_in_a_process_that_analyses_700_cells(tmp_path: Path) -> None:
-    done = subprocess.run([sys.executable, "-W", "ignore", "-c", _SCRIPT], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.strip() == "['scanpy']"
+    done = start_python(["-c", _SCRIPT], stderr=sys.__stderr__.fileno())
+    said, _ = done.communicate()
+    assert done.returncode == 0
+    assert said.strip() == "['scanpy']"
