@@ -137,8 +137,8 @@ def checks_page() -> str:
         "# Checks",
         "",
         "`adata.biocolab.check()`, `bc.check(path)` and `biocolab check x.h5ad` report these, all at once and before "
-        "anything is sent. An **error** stops the submission, a **warning** may surprise you later, and a **note** says "
-        "what is sent in another form.",
+        "anything is sent. An **error** stops the submission, a **warning** may surprise you later, and a **note** "
+        "says what is sent in another form.",
         "",
         "| code | severity | what |",
         "|---|---|---|",
