@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 from importlib import import_module
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from biocolab_accessor import errors
@@ -16,21 +15,46 @@ from biocolab_accessor.check import check
 from biocolab_accessor.sandbox import sandbox
 
 if TYPE_CHECKING:
+    from biocolab_accessor.annotate.annotation import Annotation
+    from biocolab_accessor.annotate.own_study import OwnStudy
     from biocolab_accessor.atlas import database, databases, expression_summary
     from biocolab_accessor.catalog import groups, studies, study
+    from biocolab_accessor.check.report import Finding, Report
     from biocolab_accessor.cluster import share_credentials, unshare_credentials
-    from biocolab_accessor.config import settings
+    from biocolab_accessor.config import Settings, settings
     from biocolab_accessor.connection import connect
     from biocolab_accessor.connector import EConnector
-    from biocolab_accessor.join import collection
-    from biocolab_accessor.outbound.broken_off import submissions
-    from biocolab_accessor.outbound.submission import submission
+    from biocolab_accessor.exchange.report import MatchReport
+    from biocolab_accessor.filters import FilterPreview
+    from biocolab_accessor.inbound.selection import FetchPlan
+    from biocolab_accessor.inbound.study import Study
+    from biocolab_accessor.join import Collection, collection
+    from biocolab_accessor.outbound.broken_off import BrokenOff, submissions
+    from biocolab_accessor.outbound.plan import Plan
+    from biocolab_accessor.outbound.submission import Submission, submission
     from biocolab_accessor.outbound.submit import submit_files as submit
     from biocolab_accessor.outbound.submit import submit_from_s3
-    from biocolab_accessor.storage.cache import cache
+    from biocolab_accessor.sandbox.server import Sandbox
+    from biocolab_accessor.storage.cache import Cache, CacheInfo, cache
 
 __all__ = [
+    "Annotation",
+    "BrokenOff",
+    "Cache",
+    "CacheInfo",
+    "Collection",
     "EConnector",
+    "FetchPlan",
+    "FilterPreview",
+    "Finding",
+    "MatchReport",
+    "OwnStudy",
+    "Plan",
+    "Report",
+    "Sandbox",
+    "Settings",
+    "Study",
+    "Submission",
     "accessor",
     "cache",
     "check",
@@ -53,12 +77,28 @@ __all__ = [
     "unshare_credentials",
 ]
 
-__version__ = version("biocolab_accessor")
+__version__ = "0.2.0"  # pyproject.toml and the documentation read it here
 
 logging.getLogger("biocolab_accessor").addHandler(logging.NullHandler())
 
 _HOME = {
+    "Annotation": ("annotate.annotation", "Annotation"),
+    "BrokenOff": ("outbound.broken_off", "BrokenOff"),
+    "Cache": ("storage.cache", "Cache"),
+    "CacheInfo": ("storage.cache", "CacheInfo"),
+    "Collection": ("join", "Collection"),
     "EConnector": ("connector", "EConnector"),
+    "FetchPlan": ("inbound.selection", "FetchPlan"),
+    "FilterPreview": ("filters", "FilterPreview"),
+    "Finding": ("check.report", "Finding"),
+    "MatchReport": ("exchange.report", "MatchReport"),
+    "OwnStudy": ("annotate.own_study", "OwnStudy"),
+    "Plan": ("outbound.plan", "Plan"),
+    "Report": ("check.report", "Report"),
+    "Sandbox": ("sandbox.server", "Sandbox"),
+    "Settings": ("config", "Settings"),
+    "Study": ("inbound.study", "Study"),
+    "Submission": ("outbound.submission", "Submission"),
     "cache": ("storage.cache", "cache"),
     "collection": ("join", "collection"),
     "connect": ("connection", "connect"),

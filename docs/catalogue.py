@@ -65,9 +65,9 @@ def errors_page() -> str:
     lines = [
         "# Errors",
         "",
-        "Everything that this package raises on purpose is a class of `biocolab_accessor.errors`, and each is also the "
-        "builtin in parentheses, so `except ValueError` and `except ConnectionError` work as expected. A message says "
-        "what, where and what to do; `biocolab` shows it as one line and ends with an exit code.",
+        "All errors of this package are classes of `bc.errors`. Each is also the builtin in parentheses, so "
+        "`except ValueError` and `except ConnectionError` work as expected. A message says what is wrong, where, and "
+        "what to do. The command `biocolab` shows it as one line and ends with an exit code.",
         "",
         "```text",
         *(line.removeprefix("    ") for line in tree.strip("\n").splitlines()),
@@ -80,7 +80,7 @@ def errors_page() -> str:
         own = next((base.__name__ for base in kind.__bases__ if issubclass(base, errors.BiocolabError)), "")
         builtins = [base.__name__ for base in kind.__mro__ if base.__module__ == "builtins" and base is not object]
         builtins = [name for name in builtins if name not in ("Exception", "BaseException")]
-        facts = [f"a [{own}](#{anchor_of(own)})" if own else "the base of all", f"exit code {code_of(kind)}"]
+        facts = [f"a [{own}](#{anchor_of(own)})" if own else "the base class", f"exit code {code_of(kind)}"]
         facts += [f"caught by `except {builtins[0]}`"] if builtins else []
         doc = inspect.getdoc(kind) or ""
         lines += [f"({anchor_of(kind.__name__)})=", f"## {kind.__name__}", ""]
@@ -131,14 +131,14 @@ def checks() -> list[Check]:
 
 
 def checks_page() -> str:
-    """Each check code: what it looks for, how grave it is, and what mends it."""
+    """Each check code: what it looks for, its severity, and how to fix it."""
     every = checks()
     lines = [
         "# Checks",
         "",
-        "`adata.biocolab.check()`, `bc.check(path)` and `biocolab check x.h5ad` find these, all at once and before "
-        "anything is sent. An **error** stands in the way, a **warning** may surprise later, a **note** tells what is "
-        "sent in another form.",
+        "`adata.biocolab.check()`, `bc.check(path)` and `biocolab check x.h5ad` report these, all at once and before "
+        "anything is sent. An **error** stops the submission, a **warning** may surprise you later, and a **note** "
+        "says what is sent in another form.",
         "",
         "| code | severity | what |",
         "|---|---|---|",
@@ -168,9 +168,9 @@ def modules_page() -> str:
         tree = ast.parse(source.read_text(encoding="utf-8"))
         doc = (ast.get_docstring(tree) or "").partition("\n\n")[0].replace("\n", " ")
         rooms.setdefault(room, []).append(("" if info.ispkg else parts[-1], doc))
-    lines = ["# Modules", "", "Each module is one noun, which its first line names.", ""]
+    lines = ["# Modules", "", "Every module, with the first line of its docstring.", ""]
     for room in sorted(rooms):
-        lines += [f"## {room.replace('.', '/') + '/' if room else 'the top floor'}", ""]
+        lines += [f"## {room.replace('.', '/') + '/' if room else 'Top level'}", ""]
         lines += [doc + "\n" for name, doc in rooms[room] if not name]
         lines += ["| module | |", "|---|---|"]
         lines += [

@@ -6,7 +6,6 @@ import os
 import re
 import shutil
 import sys
-from importlib.metadata import version as version_of
 from pathlib import Path
 
 _HERE = Path(__file__).parent
@@ -17,7 +16,7 @@ import catalogue  # noqa: E402
 project = "biocolab_accessor"
 author = "The biocolab_accessor developers"
 copyright = author
-version = release = version_of(project)
+version = release = catalogue.bc.__version__
 
 smartquotes = False  # a fix in a catalogue is code, and so are its quotes
 
@@ -42,6 +41,10 @@ myst_enable_extensions = ["attrs_block", "colon_fence", "deflist"]
 myst_heading_anchors = 3
 
 autosummary_generate = True
+# A class and the function that returns it may differ in their first letter only; files on macOS and Windows may not.
+autosummary_filename_map = {
+    f"biocolab_accessor.{name}": f"biocolab_accessor.{name}_class" for name in catalogue.bc.__all__ if name[0].isupper()
+}
 add_module_names = False
 autodoc_member_order = "bysource"
 autodoc_typehints = "description"
@@ -107,6 +110,16 @@ def _one_name_each(app: object, what: str, name: str, thing: object, options: ob
     lines[:] = told
 
 
+def _public_name(app: object, env: object, node: dict[str, str], text: object) -> object:
+    """A signature names the module that defines a class; the class is documented as ``bc.Name``."""
+    name = node.get("reftarget", "").rpartition(".")[2]
+    if name[:1].isupper() and name in catalogue.bc.__all__ and node.get("refdomain") == "py":
+        domain = env.get_domain("py")
+        return domain.resolve_xref(env, node["refdoc"], app.builder, "class", f"biocolab_accessor.{name}", node, text)
+    return None
+
+
 def setup(app: object) -> None:
     """Called by Sphinx; before napoleon, whose priority is 500."""
     app.connect("autodoc-process-docstring", _one_name_each, priority=400)
+    app.connect("missing-reference", _public_name)

@@ -56,6 +56,7 @@ def catalogue() -> ModuleType:
 @pytest.fixture
 def in_a_fresh_session(monkeypatch: pytest.MonkeyPatch, no_connection: None, tmp_path: Path) -> Iterator[None]:
     """As a reader begins: in a folder of their own, connected to nothing; what is left open is closed."""
+    monkeypatch.setenv("MPLBACKEND", "Agg")
     monkeypatch.chdir(tmp_path)
     before = {id(item) for item in gc.get_objects() if isinstance(item, Sandbox)}
     yield
@@ -71,9 +72,45 @@ def test_every_python_block_of_a_page_runs_from_top_to_end(path: Path, in_a_fres
     names: dict[str, object] = {}
     for line, comment, code in blocks(path, "python"):
         compiled = compile("\n" * line + code, str(path), "exec")
-        # The README's first block is run, and its result looked at, by test_notebooks.py.
-        if comment != _NEEDS_A_SERVER and (path.name, comment) != ("README.md", _RUNS):
+        if comment != _NEEDS_A_SERVER:
             exec(compiled, names)
+    if path.name == "README.md":
+        assert names["again"].shape == (700, 765)
+        assert "X_umap" in names["again"].obsm
+        assert "bulk_labels" in names["adata"].obs
+
+
+def test_the_readme_has_at_most_800_words_and_shows_what_needs_no_account_first() -> None:
+    text = (_ROOT / "README.md").read_text(encoding="utf-8")
+    assert len(text.split()) <= 800
+    assert text.index("No account needed") < text.index("bc.sandbox()") < text.index("bc.connect(")
+
+
+def anchors(path: Path) -> set[str]:
+    """What a link to a page may have behind its #, as the sites that show Markdown make it of headings."""
+    text = path.read_text(encoding="utf-8")
+    headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        path
+        for path in [*_ROOT.glob("*.md"), *_DOCS.glob("*.md"), *_DOCS.glob("howto/*.md")]
+        if path.name != "errors_advice.md"  # its links are those of the page that it becomes a part of
+    ],
+    ids=lambda path: path.stem,
+)
+def test_every_relative_link_of_a_page_leads_somewhere(path: Path) -> None:
+    generated = {"errors.md", "checks.md", "modules.md"}  # docs/conf.py makes them
+    for link in re.findall(r"\]\(([^)\s]+)\)", path.read_text(encoding="utf-8")):
+        target, _, anchor = link.partition("#")
+        if "://" in link or Path(target).name in generated or not target:
+            continue
+        found = path.parent / target
+        assert found.exists(), link
+        assert not anchor or anchor in anchors(found), link
 
 
 def test_pages_that_are_run_elsewhere_are() -> None:
@@ -131,6 +168,13 @@ def test_every_public_name_is_on_the_page_of_the_api() -> None:
     for name in bc.__all__:
         listed = re.search(rf"^   {name}$", page, re.MULTILINE) or f"`bc.{name}`" in page
         assert listed, f"docs/api.md lacks {name}"
+
+
+def test_the_page_of_the_api_names_no_module_of_the_package() -> None:
+    page = (_DOCS / "api.md").read_text(encoding="utf-8")
+    listed = re.findall(r"^   ([A-Za-z_.]+)$", page, re.MULTILINE)
+    assert {name for name in listed if "." in name} == {"AnnData.biocolab", "DataFrame.biocolab"}
+    assert set(listed) - {"AnnData.biocolab", "DataFrame.biocolab"} <= set(bc.__all__)
 
 
 def test_every_module_is_listed_with_its_noun(catalogue: ModuleType) -> None:

@@ -40,9 +40,9 @@ app = typer.Typer(
 
 def _version(wanted: bool) -> None:
     if wanted:
-        from importlib.metadata import version
+        import biocolab_accessor
 
-        typer.echo(f"biocolab_accessor {version('biocolab_accessor')}")
+        typer.echo(f"biocolab_accessor {biocolab_accessor.__version__}")
         raise typer.Exit
 
 

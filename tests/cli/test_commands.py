@@ -56,7 +56,7 @@ def test_a_file_that_cannot_be_read_does_not_hide_what_is_wrong_with_the_next(
     assert "BC302" in said
 
 
-def test_submit_studies_and_pull_are_the_two_roads(file: Path, counts: ad.AnnData, tmp_path: Path) -> None:
+def test_submit_studies_and_pull_are_the_two_directions(file: Path, counts: ad.AnnData, tmp_path: Path) -> None:
     submitted = answer("submit", file, "--study-id", "by_cli", "--skip-dimred", "--author", "A")
     assert (submitted["study_id"], submitted["status"]) == ("by_cli", "SUCCESS")
     assert submitted["uuid"] in [row["uuid"] for row in answer("studies")]

@@ -93,9 +93,7 @@ class TestWhereNobodyWatches:
         return done.stdout + done.stderr
 
     def test_the_version_is_that_of_the_package(self) -> None:
-        from importlib.metadata import version
-
-        assert self.run("--version") == f"biocolab_accessor {version('biocolab_accessor')}\n"
+        assert self.run("--version") == f"biocolab_accessor {bc.__version__}\n"
 
     def test_one_answer_is_a_name_and_a_value_on_each_line(self, server: Sandbox, tmp_path: Path) -> None:
         said = self.run("pull", "PBMC68k_reduced", "-o", tmp_path / "x.h5ad", "--genes", "LYZ")

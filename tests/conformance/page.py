@@ -14,36 +14,35 @@ ABSENT, BROKEN, OK, FAIL = "\N{EN DASH}", "broken in the client", "ok", "fail"
 
 _INTRODUCTION = """# Conformance
 
-Every official client, unmodified, in an environment of its own with only that client in it, drives the sandbox with
-real data (scanpy's packaged PBMC 68k, CellTypist's packaged sample, 10x files). The values that come back are compared
-with what numpy, pandas and anndata compute from the same files: matrices and coordinates bit for bit, barcodes,
-features, metadata, log lines, downloaded files. The routes are those that the sandbox saw each client ask for. The
-table is made by
+Every official client runs unmodified against the sandbox, in an environment that contains only that client, with real
+data (scanpy's packaged PBMC 68k, CellTypist's packaged sample, 10x files). The results are compared with what numpy,
+pandas and anndata compute from the same files: matrices and coordinates bit for bit, barcodes, features, metadata, log
+lines, downloaded files. The routes are those that the sandbox saw each client request. The table is made by
 
 ```bash
 python -m tests.conformance.table
 ```
 
-which builds the environments first (`python -m tests.conformance.venvs` does only that), and is not edited by hand.
+which builds the environments first (`python -m tests.conformance.venvs` does only that). It is not edited by hand.
 """
 
 _LEGEND = f"""
 | cell | meaning |
 |---|---|
-| {OK} | the client asked the route, and every case that needs it found the values that it must |
+| {OK} | the client requested the route, and every case that uses it found the expected values |
 | {ABSENT} | this version has no call that reaches the route |
-| {BROKEN} | this version has the call, and fails before it sends anything (1.6.0 and 1.6.5 do) |
-| {FAIL} | a case failed, or the route was not reached though the version has it |
+| {BROKEN} | this version has the call, but fails before it sends anything (as 1.6.0 and 1.6.5 do) |
+| {FAIL} | a case failed, or the route was not reached although the version has it |
 
-- `bioflex` has its host in a constant of a module, `bioflex._connection.BIOTURING_ADDRESS`. The driver sets that
-  constant, and nothing else of any client.
-- `biocolabsdk` has the host of Talk2Data written into a method: of `get_talk2data` only the kind of what it returns is
-  looked at. The connector is the one that `get_bbrowserx` gives.
-- `biocolab_accessor` is this package's own classes of all clients, driven by the same scripts.
-- A route `study/get_cell_centers` and the like lies below `api/v1/` of the host that is given to the client.
-- `submit_processed_study_from_local` is taken, and the task then says that the sandbox cannot read the folder's
-  databases, whose format is not public. The commit that would follow is that of the other submissions.
-- Scale and shape are not what is compared here: the largest matrix is 559 cells of 32,786 genes.
+- `bioflex` has its host in a constant, `bioflex._connection.BIOTURING_ADDRESS`. The driver sets that constant and
+  changes nothing else in any client.
+- `biocolabsdk` has the host of Talk2Data inside a method, so only the type of the result of `get_talk2data` is checked.
+  The connector is the one that `get_bbrowserx` returns.
+- `biocolab_accessor` is this package's subclasses of all clients, driven by the same scripts.
+- Routes such as `study/get_cell_centers` are below `api/v1/` of the client's host.
+- `submit_processed_study_from_local` is accepted, and the task then says that the sandbox cannot read the folder's
+  databases, whose format is not public. The commit works as for other submissions.
+- Size is not tested here: the largest matrix has 559 cells and 32,786 genes.
 """
 
 
@@ -98,9 +97,9 @@ def page(runs: Sequence[Run]) -> str:
 
 
 _LENS = """The Lens connectors of bioturing-connector connect to the sandbox, submit, and read what they and BBrowserX
-submitted. Visium (10x h5 and h5ad) and Xenium are read, with the places of their cells, and compared value by value.
-DSP, Visium as RDS, CosMx, Vizgen and proteomics are taken as they come; the log then says that the study has no cells,
-since the sandbox does not read their formats.
+submitted. Visium (10x h5 and h5ad) and Xenium are read, with the positions of their cells, and compared value by
+value. DSP, Visium as RDS, CosMx, Vizgen and proteomics are accepted but not read; the log then says that the study has
+no cells.
 
 """
 

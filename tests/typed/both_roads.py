@@ -13,17 +13,6 @@ from matplotlib.figure import Figure
 from scipy import sparse
 
 import biocolab_accessor as bc
-from biocolab_accessor.annotate.annotation import Annotation
-from biocolab_accessor.check.report import Finding, Report
-from biocolab_accessor.connector import EConnector
-from biocolab_accessor.exchange.report import MatchReport
-from biocolab_accessor.filters import FilterPreview
-from biocolab_accessor.inbound.selection import FetchPlan
-from biocolab_accessor.inbound.study import Study
-from biocolab_accessor.join import Collection
-from biocolab_accessor.outbound.plan import Plan
-from biocolab_accessor.outbound.submission import Submission
-from biocolab_accessor.storage.cache import CacheInfo
 
 
 def some_cells(n_cells: int = 12) -> AnnData:
@@ -34,39 +23,39 @@ def some_cells(n_cells: int = 12) -> AnnData:
 
 def look(adata: AnnData) -> dict[str, str]:
     report = bc.accessor(adata).check(species="human")
-    assert_type(report, Report)
-    assert_type(report[0], Finding)
+    assert_type(report, bc.Report)
+    assert_type(report[0], bc.Finding)
     assert_type(report.ok, bool)
-    assert_type(bc.check(adata), Report)
+    assert_type(bc.check(adata), bc.Report)
     preview = bc.accessor(adata).preview_filters(min_genes=1, mt_percentage=60, batch_key="sample")
-    assert_type(preview, FilterPreview)
+    assert_type(preview, bc.FilterPreview)
     assert_type(preview.plot(), Figure)
     assert_type(preview.n_kept, int)
     # What is suggested goes straight into the arguments of a submission.
     plan = bc.accessor(adata).submit(batch_key="sample", dry_run=True, **preview.suggested)
-    assert_type(plan, Plan)
+    assert_type(plan, bc.Plan)
     return {finding.code: finding.severity for finding in report.warnings + report.notes}
 
 
-def send(adata: AnnData, study_id: str) -> Submission:
+def send(adata: AnnData, study_id: str) -> bc.Submission:
     submission = bc.accessor(adata).submit("personal", study_id=study_id, skip_dimred=True, wait=False)
-    assert_type(submission, Submission)
-    assert_type(submission.wait(timeout=120.0), Submission)
+    assert_type(submission, bc.Submission)
+    assert_type(submission.wait(timeout=120.0), bc.Submission)
     assert_type(submission.status, str)
     assert_type(submission.url, str | None)
     return submission
 
 
-async def send_beside_others(adata: AnnData) -> Study:
+async def send_beside_others(adata: AnnData) -> bc.Study:
     submission = await bc.accessor(adata).submit(skip_dimred=True, wait=False)
-    assert_type(submission, Submission)
+    assert_type(submission, bc.Submission)
     return submission.study()
 
 
-def exchange(adata: AnnData, submission: Submission) -> list[str]:
+def exchange(adata: AnnData, submission: bc.Submission) -> list[str]:
     adata.obs["good"] = [True, False] * (adata.n_obs // 2)
     pushed = bc.accessor(adata).push_metadata(["good"], study=submission)
-    assert_type(pushed, MatchReport)
+    assert_type(pushed, bc.MatchReport)
     again = submission.study().to_anndata(fields=[])
     pulled = bc.accessor(again).pull_metadata("good", dtypes=pushed.dtypes)
     assert_type(pulled.matched, int)
@@ -76,12 +65,12 @@ def exchange(adata: AnnData, submission: Submission) -> list[str]:
 
 def fetch(study_id: str, folder: Path) -> AnnData:
     study = bc.study(study_id)
-    assert_type(study, Study)
+    assert_type(study, bc.Study)
     assert_type(study.n_obs, int)
     assert_type(study.barcodes(), list[str])
     assert_type(study.metadata(study.fields[:1]), pd.DataFrame)
     plan = study.to_anndata(dry_run=True)
-    assert_type(plan, FetchPlan)
+    assert_type(plan, bc.FetchPlan)
     if not plan.fits:
         return study.to_anndata(backed=folder / "large.h5ad")
     assert_type(study.to_h5ad(folder / "study.h5ad", compression=None), Path)
@@ -92,14 +81,14 @@ def know(genes: list[str]) -> pd.DataFrame:
     assert_type(bc.groups(), pd.DataFrame)
     assert_type(bc.studies("personal", source="talk2data"), pd.DataFrame)
     together = bc.collection(["PBMC68k_reduced"], database=bc.database("human"))
-    assert_type(together, Collection)
+    assert_type(together, bc.Collection)
     assert_type([each.title for each in together], list[str])
     return bc.expression_summary(genes)
 
 
 def name_clusters(adata: AnnData) -> pd.Series[str]:
     guess = bc.accessor(adata).annotate("sample", markers={"a": ["CD79A"], "b": ["NKG7"]})
-    assert_type(guess, Annotation)
+    assert_type(guess, bc.Annotation)
     return guess.best
 
 
@@ -115,7 +104,7 @@ def refused(adata: AnnData) -> list[str]:
     try:
         bc.accessor(broken).submit()
     except bc.errors.CheckFailed as error:
-        assert_type(error.report, Report | None)
+        assert_type(error.report, bc.Report | None)
         said += [finding.code for finding in error.report.errors] if error.report else []
     return said
 
@@ -131,7 +120,7 @@ def main() -> None:
         summary = know(["CD79A", "LYZ"])
         said = refused(adata)
         clusters = name_clusters(adata)
-    assert_type(bc.cache.info(), CacheInfo)
+    assert_type(bc.cache.info(), bc.CacheInfo)
     assert set(codes.values()) <= {"warning", "note"}
     assert written == ["obs['good']"]
     assert fetched.shape == (12, 1)
@@ -140,7 +129,7 @@ def main() -> None:
     assert clusters.index.tolist() == ["a", "b"]
 
 
-def connected_to(host: str, token: str) -> EConnector:
+def connected_to(host: str, token: str) -> bc.EConnector:
     return bc.connect(private_host=host, private_token=token, ssl="/path/to/ca.pem")
 
 

@@ -39,7 +39,7 @@ KINDS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "broken_json": ("the answer is cut within its JSON, at the length that is announced", {}),
     "empty_object": ("{} instead of the answer", {}),
     "empty_body": ("nothing instead of the answer", {}),
-    "unknown_state": ("a task is in a state that nobody knows", {"state": "PAUSED"}),
+    "unknown_state": ("a task is in an unknown state", {"state": "PAUSED"}),
     "no_study_info": ("a commit without study_info", {}),
     "permuted_genes": ("columns of a matrix in another order", {}),
     "missing_gene": ("a matrix without its last column", {}),
