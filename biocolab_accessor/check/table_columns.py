@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -68,15 +69,15 @@ _MAYBE_ANNOTATION = frozenset(
     doublet eccentricity solidity total dose annotation subject individual lane replicate
     """.split()  # noqa: SIM905
 )
-_KNOWN, _BEGINNINGS = (
-    _ID | _ANNOTATION | _MAYBE_ANNOTATION,
-    tuple({start.removeprefix("log1p").removeprefix("rna").removeprefix("sct") for start in (*_NUMBERED, *_STARTS)}),
-)
+_KNOWN = _ID | _ANNOTATION | _MAYBE_ANNOTATION
 _FEW, _ENOUGH = 10, 20
 _OTHERS = 50
 _SELDOM = 0.1
 _LOOSEST = 20
 _MOST_NAMED = 5
+# How many letters are looked at first, and the classes of what is not a letter.
+_LETTERS = 4
+_DIGIT, _LEFT_OUT, _FOREIGN, _PUNCTUATION = 27, 28, 29, 30
 
 
 def _plain(name: Any) -> str:
@@ -95,15 +96,65 @@ def _is_id(name: str) -> bool:
 
 
 def suspects(names: pd.Index) -> list[Any]:
-    """All names where one of them may be that of an id or an annotation, else nothing: genes are looked at once."""
+    """All names where one of them may be that of an id or an annotation, else nothing.
+
+    Most genes are known not to be by their first four letters, which are looked at for all of them at once.
+    """
     every = names.tolist()
+    if not every:
+        return every
     try:
-        text = "\n".join(every).translate(_PLAIN).casefold()
+        text = "\n".join(every)
     except TypeError:
         return every  # not all text
-    lines = text.split("\n")
-    is_none = len(lines) == len(every) and _KNOWN.isdisjoint(lines) and not any(map(text.__contains__, _BEGINNINGS))
-    return [] if is_none else every
+    places = _places_by_letters(text, len(every))
+    if places is None:
+        return every
+    found = (_plain(every[place]) for place in places)
+    return every if any(name in _KNOWN or name.startswith((*_NUMBERED, *_STARTS)) for name in found) else []
+
+
+def _places_by_letters(text: str, n_lines: int) -> list[int] | None:
+    """Which lines may be one of the names that are known, as far as their first letters tell; None of other lines."""
+    classes, beginnings = _letters()
+    encoded = np.frombuffer(f"{text}\n\n\n\n".encode("utf-8", "replace"), np.uint8)
+    ends = np.flatnonzero(encoded[: 1 - _LETTERS] == ord("\n"))
+    if len(ends) != n_lines:
+        return None
+    starts = np.concatenate([[0], ends[:-1] + 1])
+    key = classes[encoded[starts]].astype(np.uint32)
+    inside = key != 0
+    for step in range(1, _LETTERS):
+        letter = classes[encoded[starts + step]] * inside  # nothing of the next line
+        inside = letter != 0
+        key = (key << 5) | letter
+    places: list[int] = np.flatnonzero(beginnings[key]).tolist()
+    return places
+
+
+@cache
+def _letters() -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+    """A class for each byte of UTF-8, and whether four of them may begin a name that is known."""
+    classes = np.full(256, _FOREIGN, np.uint8)
+    classes[:128] = _PUNCTUATION
+    classes[ord("\n")] = 0
+    for byte in range(128):
+        letter = chr(byte).casefold()
+        if letter.isalpha():
+            classes[byte] = ord(letter) - ord("a") + 1
+        elif letter.isdecimal():
+            classes[byte] = _DIGIT
+        elif ord(letter) in _PLAIN:
+            classes[byte] = _LEFT_OUT
+    beginnings = np.zeros((32,) * _LETTERS, np.bool_)
+    for name in _KNOWN:
+        beginnings[tuple(classes[list(name[:_LETTERS].ljust(_LETTERS, "\n").encode())])] = True
+    for name in (*_NUMBERED, *_STARTS):
+        beginnings[tuple(classes[list(name[:_LETTERS].encode())])] = True
+    for axis in range(_LETTERS):
+        # What is left out of a name, or may be the same letter in another form, stands for any.
+        beginnings[(slice(None),) * axis + ([_LEFT_OUT, _FOREIGN],)] = True
+    return classes, beginnings.ravel()
 
 
 def ids_among(names: Iterable[Any]) -> list[Any]:
