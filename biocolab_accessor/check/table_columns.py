@@ -12,6 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from biocolab_accessor.check.gene_names import gene_share, is_gene
+from biocolab_accessor.check.name_list import NameList
 from biocolab_accessor.check.report import Finding
 from biocolab_accessor.errors import InvalidColumn
 from biocolab_accessor.naming import counted, listing, quoted
@@ -95,37 +96,25 @@ def _is_id(name: str) -> bool:
     return name in _ID or (name.startswith(_NUMBERED) and _NUMBERED_ID.fullmatch(name) is not None)
 
 
-def suspects(names: pd.Index) -> list[Any]:
+def suspects(names: Iterable[Any] | NameList) -> list[Any]:
     """All names where one of them may be that of an id or an annotation, else nothing.
 
     Most genes are known not to be by their first four letters, which are looked at for all of them at once.
     """
-    every = names.tolist()
-    if not every:
-        return every
-    try:
-        text = "\n".join(every)
-    except TypeError:
-        return every  # not all text
-    places = _places_by_letters(text, len(every))
-    if places is None:
-        return every
-    found = (_plain(every[place]) for place in places)
-    return every if any(name in _KNOWN or name.startswith((*_NUMBERED, *_STARTS)) for name in found) else []
+    given = names if isinstance(names, NameList) else NameList(names)
+    if not given.is_text:
+        return given.every
+    found = (_plain(given.texts[place]) for place in _places_by_letters(given))
+    return given.every if any(name in _KNOWN or name.startswith((*_NUMBERED, *_STARTS)) for name in found) else []
 
 
-def _places_by_letters(text: str, n_lines: int) -> list[int] | None:
-    """Which lines may be one of the names that are known, as far as their first letters tell; None of other lines."""
+def _places_by_letters(names: NameList) -> list[int]:
+    """Which names may be one of those that are known, as far as their first letters tell."""
     classes, beginnings = _letters()
-    encoded = np.frombuffer(f"{text}\n\n\n\n".encode("utf-8", "replace"), np.uint8)
-    ends = np.flatnonzero(encoded[: 1 - _LETTERS] == ord("\n"))
-    if len(ends) != n_lines:
-        return None
-    starts = np.concatenate([[0], ends[:-1] + 1])
-    key = classes[encoded[starts]].astype(np.uint32)
+    key = classes[names.letter(0)].astype(np.uint32)
     inside = key != 0
-    for step in range(1, _LETTERS):
-        letter = classes[encoded[starts + step]] * inside  # nothing of the next line
+    for place in range(1, _LETTERS):
+        letter = classes[names.letter(place)] * inside  # nothing of the next line
         inside = letter != 0
         key = (key << 5) | letter
     places: list[int] = np.flatnonzero(beginnings[key]).tolist()
