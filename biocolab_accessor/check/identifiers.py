@@ -113,7 +113,9 @@ def identify(names: Iterable[Any] | NameList) -> Identifiers:
     ids = _ENSEMBL.findall(lines)
     # Most names begin otherwise, which their first letters tell in a fraction of the time.
     few = given.those(
-        _any_of("0123456789", first) | (_any_of("ADFJMNOS", first) & _any_of("abcdefghijklmnopqrstuvwxyz", second))
+        (first >= 0x80)  # digits of other scripts
+        | _any_of("0123456789", first)
+        | (_any_of("ADFJMNOS", first) & _any_of("abcdefghijklmnopqrstuvwxyz", second))
     )
     digits = _DIGITS.findall(few)
     mangled = _MANGLED.findall(few)

@@ -19,7 +19,7 @@ from biocolab_accessor.naming import counted, quoted
 
 _NAMES_AT_ONCE = 1 << 15
 # A set takes some 60 bytes a name and less time than sorting.
-_FIT_A_SET = 1 << 17
+_FIT_A_SET = 1 << 18
 _BLANK = re.compile(r"\n\s")
 _STAYS_TEXT = "They are text when the study is pulled, too; make them text in a copy to have both alike"
 
