@@ -191,7 +191,7 @@ def failing(filters: Filters, quality: Quality) -> dict[str, NDArray[np.bool_]]:
 def is_finite(value: Any) -> bool:
     """Whether something is a number, and neither infinite nor NaN."""
     try:
-        return math.isfinite(value)
+        return getattr(value, "ndim", 0) == 0 and math.isfinite(value)  # not a column of pandas
     except (TypeError, OverflowError):
         return False
 

@@ -174,7 +174,7 @@ def study(
         raise InvalidArgument(msg)
     species = getattr(species, "value", species)
     sources = get_args(Source)
-    if source not in sources:
+    if not isinstance(source, str) or source not in sources:
         msg = f"source is {quoted(source)}{did_you_mean(str(source), sources)}: give one of {listing(sources)}"
         raise InvalidArgument(msg)
     if group is not None and source == "bioflex":

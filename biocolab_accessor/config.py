@@ -45,7 +45,11 @@ class Settings(BaseSettings):
     """
 
     model_config = SettingsConfigDict(
-        env_prefix=_PREFIX, validate_assignment=True, extra="forbid", hide_input_in_errors=True
+        env_prefix=_PREFIX,
+        env_ignore_empty=True,  # else an empty BIOCOLAB_CACHE_DIR would be the working folder
+        validate_assignment=True,
+        extra="forbid",
+        hide_input_in_errors=True,
     )
 
     private_host: _Host = ""

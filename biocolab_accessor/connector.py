@@ -121,6 +121,10 @@ class EConnector:
         studio_token, token = sealed(studio_token), sealed(token)
         private_host, public_host, bioflex_host = map(without_user, (private_host, public_host, bioflex_host))
         studio_host, host = without_user(studio_host), without_user(host)
+        given = {"private_host": private_host, "public_host": public_host, "bioflex_host": bioflex_host, "host": host}
+        for name, value in given.items():
+            if value is not None and not isinstance(value, str):
+                normalise_host(value, f"argument {name}")  # which says what it is
         if host or token:
             notice(
                 "host and token are the spelling of biocolabsdk 1.0.1: write private_host and private_token",

@@ -99,7 +99,7 @@ def _content(path: Path) -> tuple[RedactedDict, str]:
     """What a key file holds, or why it cannot be used: an error from here would have the tokens in its variables."""
     try:
         content = json.loads(path.read_text(encoding="utf-8-sig"))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):  # the home folder may be a file
         return RedactedDict(), ""
     except (OSError, UnicodeDecodeError) as error:
         return RedactedDict(), f"{path} cannot be read: {error}"

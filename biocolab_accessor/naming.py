@@ -97,6 +97,8 @@ def quoted(value: object, *, escape: bool = False) -> str:
     >>> quoted(np.str_("nan")), quoted((np.int64(3), "a"))
     ("'nan'", "(3, 'a')")
     """
+    if hasattr(value, "iloc"):  # tables of pandas, whose own text takes several lines
+        return f"a {type(value).__name__}"
     plain = _plain(value)
     return ascii(plain) if escape else repr(plain)
 

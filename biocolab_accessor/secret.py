@@ -21,7 +21,7 @@ class _Sealed:
     __slots__ = ("_given", "reveal")
 
     def __init__(self, value: object) -> None:
-        self._given = value is not None and value != ""
+        self._given = value is not None and not (isinstance(value, str) and not value)
         self.reveal = _keeper(value)
 
     def __bool__(self) -> bool:

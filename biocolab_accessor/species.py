@@ -22,7 +22,7 @@ def known_species(species: Any) -> str:
         The servers know none of that name.
     """
     name = getattr(species, "value", species)
-    if name not in SPECIES:
+    if not isinstance(name, str) or name not in SPECIES:
         msg = f"species is {quoted(name)}{did_you_mean(str(name), SPECIES)}: give one of {listing(SPECIES)}"
         raise InvalidArgument(msg)
     return str(name)

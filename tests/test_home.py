@@ -18,6 +18,7 @@ import pytest
 
 import biocolab_accessor as bc
 from biocolab_accessor import home, util
+from biocolab_accessor.config import Settings
 from biocolab_accessor.credentials import KeyFile
 from biocolab_accessor.doctor import examine
 from biocolab_accessor.errors import ConfigurationError, InvalidArgument, MissingCredentials, SandboxError
@@ -223,6 +224,96 @@ def test_a_cache_without_locks_is_done_without_and_named_once(
     assert len(said) == 1
     assert str(lockless / "cache") in said[0]
     assert "bc.settings.cache_dir" in said[0]
+
+
+# Of ENOSYS filelock itself goes on, with a file for a lock.
+WITHOUT_LOCKS = [errno.ENOLCK, errno.EOPNOTSUPP, errno.EIO]
+
+
+@pytest.mark.parametrize("lockless", WITHOUT_LOCKS, indirect=True)
+def test_whatever_a_share_says_of_locks_the_cache_makes_the_arrays_anew(
+    lockless: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with bc.settings.override(cache_dir=lockless / "cache"):
+        made = [bc.cache.arrays({"name": "n"}, lambda i=i: {"n": np.full(2, i)})["n"].tolist() for i in range(3)]
+        assert bc.cache.info().entries == 0
+    assert made == [[0, 0], [1, 1], [2, 2]]
+    (said,) = {record.getMessage() for record in caplog.records}
+    assert said.startswith(f"the cache in {lockless / 'cache'} cannot be used: ")
+    assert said.endswith("Another: bc.settings.cache_dir")
+
+
+@pytest.mark.parametrize("lockless", WITHOUT_LOCKS, indirect=True)
+def test_whatever_a_share_says_of_locks_a_submission_goes_on_without_a_journal(
+    lockless: Path, server: bc.Sandbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    with bc.settings.override(cache_dir=lockless / "cache"):
+        study = ad.AnnData(CELLS * 2).biocolab.submit(skip_dimred=True).study()
+        np.testing.assert_array_equal(study.to_anndata(cache=False).X.toarray(), CELLS * 2)
+    said = [record.getMessage() for record in caplog.records if "cannot be resumed" in record.getMessage()]
+    assert len(said) == 1
+    assert str(lockless / "cache" / "journal") in said[0]
+
+
+@pytest.mark.parametrize("lockless", WITHOUT_LOCKS, indirect=True)
+def test_whatever_a_share_says_of_locks_a_kept_sandbox_names_its_folder(lockless: Path) -> None:
+    with pytest.raises(SandboxError, match=rf"the folder {lockless}/kept cannot be used: .*Give a path on a disk"):
+        bc.sandbox(lockless / "kept")
+
+
+@pytest.mark.parametrize("lockless", [errno.ENOSYS], indirect=True)
+@pytest.mark.filterwarnings("ignore:flock not supported")
+def test_a_system_without_flock_still_keeps_two_sandboxes_apart(lockless: Path) -> None:
+    with bc.settings.override(cache_dir=lockless / "cache"):
+        made = [bc.cache.arrays({"name": "n"}, lambda i=i: {"n": np.full(2, i)})["n"].tolist() for i in range(2)]
+    assert made == [[0, 0], [0, 0]]
+    with bc.sandbox(lockless / "kept"), pytest.raises(SandboxError, match="kept"):
+        bc.sandbox(lockless / "kept")
+    with bc.sandbox(lockless / "kept") as again:
+        assert again.path == lockless / "kept"
+
+
+class TestFoldersThatCannotBe:
+    @pytest.fixture(params=["a file", "below a file", "a link to nothing", "below a link to nothing"])
+    def impossible(self, request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+        place = tmp_path / "place"
+        place.symlink_to(tmp_path / "nothing") if "link" in request.param else place.touch()
+        return place / "cache" if "below" in request.param else place
+
+    def test_are_no_cache_and_named_once(self, impossible: Path, caplog: pytest.LogCaptureFixture) -> None:
+        with bc.settings.override(cache_dir=impossible):
+            made = [bc.cache.arrays({"name": "n"}, lambda i=i: {"n": np.full(2, i)})["n"].tolist() for i in range(3)]
+            assert bc.cache.info().entries == 0
+            bc.cache.clear()
+        assert made == [[0, 0], [1, 1], [2, 2]]
+        assert [record.getMessage().partition(":")[0] for record in caplog.records] == [
+            f"the cache in {impossible} cannot be used"
+        ]
+
+    def test_are_no_reason_not_to_submit_and_fetch(self, impossible: Path, server: bc.Sandbox) -> None:
+        with bc.settings.override(cache_dir=impossible):
+            back = ad.AnnData(CELLS * 3).biocolab.submit(skip_dimred=True).study().to_anndata()
+            assert list(bc.submissions()) == []
+        np.testing.assert_array_equal(back.X.toarray(), CELLS * 3)
+
+    def test_hold_no_key_file(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        (tmp_path / "home").touch()
+        monkeypatch.setenv("HOME", str(tmp_path / "home"))
+        monkeypatch.delenv("BIOCOLAB_KEY_FILE", raising=False)
+        file = KeyFile()
+        assert (file.read(), file.exists()) == ({}, False)
+        with pytest.raises(MissingCredentials, match="no token of Talk2Data was found"):
+            bc.EConnector().get_talk2data()
+
+
+@pytest.mark.parametrize("name", ["CACHE_DIR", "READ_TIMEOUT", "MAX_RETRIES", "PROGRESS", "CACHE_SIZE", "PRIVATE_HOST"])
+def test_an_empty_variable_is_as_good_as_none(name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv(f"BIOCOLAB_{name}", raising=False)
+    default = getattr(Settings(), name.lower())
+    monkeypatch.setenv(f"BIOCOLAB_{name}", "")
+    monkeypatch.chdir(tmp_path)
+    assert getattr(Settings(), name.lower()) == default
+    assert default != Path(".")
 
 
 class TestSandboxFolder:

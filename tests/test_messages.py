@@ -236,3 +236,51 @@ def test_no_message_shows_how_numpy_writes_its_scalars(
     words = {name: said(attempt) for name, attempt in attempts}
     assert {name: text for name, text in words.items() if "np." in text} == {}
     assert len(words) > 210
+
+
+_ODD = {
+    "a whole number": np.int64(3),
+    "a fraction": np.float32(1.5),
+    "NaN": np.float64("nan"),
+    "a truth value": np.bool_(True),
+    "NA": pd.NA,
+    "a day": np.datetime64("2020-01-01"),
+    "a timestamp": pd.Timestamp("2020-01-01"),
+    "an array": np.array([1, 2]),
+    "a column": pd.Series(["zz"]),
+    "an index": pd.Index(["zz"]),
+}
+_TAKING: dict[str, Callable[[ad.AnnData, Any], object]] = {
+    "batch_key of check": lambda adata, odd: adata.biocolab.check(batch_key=odd).raise_for_errors(),
+    "batch_key of submit": lambda adata, odd: adata.biocolab.submit(dry_run=True, batch_key=odd),
+    "species": lambda adata, odd: adata.biocolab.check(species=odd),
+    "check": lambda adata, odd: adata.biocolab.submit(dry_run=True, check=odd),
+    "input_matrix_type": lambda adata, odd: adata.biocolab.check(input_matrix_type=odd),
+    "source": lambda adata, odd: bc.study("messages", source=odd),
+    "study_id": lambda adata, odd: bc.study(odd),
+    "groupby": lambda adata, odd: adata.biocolab.annotate(odd),
+    "a host": lambda adata, odd: bc.connect(private_host=odd, private_token="x"),
+    "a token": lambda adata, odd: bc.connect(private_host="https://company.example/", private_token=odd),
+}
+
+
+@pytest.mark.parametrize("kind", _ODD)
+@pytest.mark.parametrize("argument", _TAKING)
+def test_an_argument_that_cannot_be_meant_is_refused_in_our_words(argument: str, kind: str, sent: ad.AnnData) -> None:
+    with pytest.raises(BiocolabError) as caught:
+        _TAKING[argument](sent, _ODD[kind])
+    assert "np." not in str(caught.value)
+    assert "ambiguous" not in str(caught.value)
+    assert "dtype: object" not in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", ["NA", "a day", "an array", "a column", "an index", "NaN", "a truth value"])
+@pytest.mark.parametrize("name", ["min_genes", "max_counts", "mt_percentage"])
+def test_a_bound_that_is_not_a_number_is_refused_in_our_words(name: str, kind: str, sent: ad.AnnData) -> None:
+    with pytest.raises(BiocolabError, match=rf"^{name} is .*: give a number of 0 or more, or None for no bound"):
+        sent.biocolab.check(**{name: _ODD[kind]})
+
+
+def test_bounds_that_are_numbers_of_numpy_are_taken(sent: ad.AnnData) -> None:
+    plain = sent.biocolab.check(min_genes=3, mt_percentage=1.5)
+    assert sent.biocolab.check(min_genes=np.int64(3), mt_percentage=np.float32(1.5)).to_frame().equals(plain.to_frame())

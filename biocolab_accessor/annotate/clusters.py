@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
@@ -117,7 +117,7 @@ def annotate(
 
 def _clusters(obs: pd.DataFrame, groupby: str) -> pd.Categorical[Any] | None:
     """The cluster of each cell as text, without those that no cell is in; None where there is no such column."""
-    if groupby not in obs.columns:
+    if not isinstance(groupby, Hashable) or groupby not in obs.columns:
         return None
     column = obs[groupby]
     present = column.dropna().unique()

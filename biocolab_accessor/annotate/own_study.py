@@ -27,6 +27,9 @@ _COLUMNS = frozenset({"study", "study_id", "dataset", "dataset_id", "accession",
 _KEYS = ("study_id", "study", "dataset", "accession", "title")
 # Cells that are merely numbered have the names of the cells of any other study.
 _NUMBERED = re.compile(r"(?:cell)?[ _.-]?\d+(?:[-_]\d+)*", re.IGNORECASE)
+# What people put around a barcode: S1_ACGT-1, ACGT-1-0, ACGT-1_sampleA, S1:ACGTx.
+_SEQUENCE = re.compile(r"(?<![A-Za-z0-9])[ACGTN]{12,}(?=x?(?![A-Za-z0-9]))")
+_WITH_NUMBER = re.compile(r"(?<![A-Za-z0-9])[ACGTN]{12,}-\d+(?![A-Za-z0-9])")
 # Barcodes recur across samples: in a study of very many cells most of any sample's barcodes occur by chance.
 _LARGER = 10
 
@@ -150,11 +153,32 @@ def _own(claim: _Claim, name: str, known: _Known, database: Database, n_obs: int
     if not is_same and _is_private(study, facts):
         return None
     # A study with repeated barcodes is fetched with unique ones.
-    there = set(unique_names(known.barcodes) if is_same else known.barcodes)
-    if not is_same and not _are_of(set(claim.cells), there, len(claim.cells), whole="study_id" in facts):
-        return None
-    n_cells = sum(name in there for name in claim.cells)
-    return OwnStudy(str(study.hash_id), str(study.title or ""), n_cells, n_obs, "provenance" if is_same else "barcodes")
+    if is_same:
+        there = set(unique_names(known.barcodes))
+        n_cells = sum(name in there for name in claim.cells)
+        return OwnStudy(str(study.hash_id), str(study.title or ""), n_cells, n_obs, "provenance")
+    for form in (str, _numbered_barcode, _barcode):
+        here, theirs = [form(name) for name in claim.cells], [form(name) for name in known.barcodes]
+        there = set(theirs)
+        # Where several cells have one barcode, those that meet need not be the same cell.
+        if form is not str and (len(there) < len(theirs) or len(set(here)) < len(here)):
+            continue
+        if _are_of(set(here), there, len(here), whole="study_id" in facts):
+            n_cells = sum(name in there for name in here)
+            return OwnStudy(str(study.hash_id), str(study.title or ""), n_cells, n_obs, "barcodes")
+    return None
+
+
+def _numbered_barcode(name: object) -> str:
+    """The barcode within a name, with the number of its sample that Cell Ranger gives; else the name."""
+    found = _WITH_NUMBER.findall(str(name))
+    return found[0] if found else str(name)
+
+
+def _barcode(name: object) -> str:
+    """The barcode within a name; else the name."""
+    found = _SEQUENCE.findall(str(name))
+    return found[-1] if found else str(name)
 
 
 def _are_of(here: set[str], there: set[str], n_cells: int, *, whole: bool) -> bool:

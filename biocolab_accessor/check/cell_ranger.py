@@ -12,6 +12,7 @@ import h5py
 import numpy as np
 
 from biocolab_accessor.check.gene_names import gene_share
+from biocolab_accessor.check.pipeline_folder import pipeline_in
 from biocolab_accessor.check.report import Finding, Report, Severity
 from biocolab_accessor.check.table_file import opened_text
 from biocolab_accessor.errors import CheckFailed, InvalidFile, InvalidNames, InvalidValues
@@ -43,6 +44,9 @@ def parts_in(folder: Path) -> dict[str, Path]:
     InvalidFile
         One is missing, or there are several of a kind.
     """
+    if pipeline := pipeline_in(folder):
+        msg = f"{folder} is a folder {pipeline}"
+        raise InvalidFile(msg)
     found = {}
     for part, endings in MTX_PARTS.items():
         named = (p for p in sorted(folder.iterdir()) if p.name.removesuffix(".gz").endswith(endings))

@@ -15,6 +15,7 @@ from scipy import sparse
 from biocolab_accessor.blocks import Rows, Slot, Source, row_blocks, source_of
 from biocolab_accessor.check.margins import Filled, Margins
 from biocolab_accessor.naming import counted
+from biocolab_accessor.soundness import expect_whole, expect_within
 
 __all__ = [
     "Conflict",
@@ -192,7 +193,7 @@ def traces(adata: AnnData, taken: Slot, filled: Filled, other: Slot) -> Traces |
         None where it has nothing, and of scaled data, in which zeros have values too.
     """
     source, where = source_of(adata, other), columns_in(adata, taken, other)
-    if source.dtype.kind not in "fiub":
+    if source.dtype.kind not in "fiub" or (where is None and _has_nothing_else(source, filled)):
         return None
     genes, alike, remains = np.zeros(len(filled.genes), bool), True, None
     lost = [np.zeros(0)]
@@ -205,7 +206,7 @@ def traces(adata: AnnData, taken: Slot, filled: Filled, other: Slot) -> Traces |
     if len(rows):
         # Of Dask's chunks the fewest are computed.
         lazy = hasattr(source.matrix, "compute")
-        rows = rows[:_MOST_CELLS] if lazy else rows[np.unique(np.linspace(0, len(rows) - 1, _MOST_CELLS).astype(int))]
+        rows = rows[:_MOST_CELLS] if lazy else _sampled(rows)
         small, large = (sparse.vstack(list(row_blocks(s, rows)), "csr") for s in (source_of(adata, taken), source))
         if not _is_plain(large):
             return None
@@ -227,6 +228,28 @@ def traces(adata: AnnData, taken: Slot, filled: Filled, other: Slot) -> Traces |
             remains = Remains(small.nnz, large.nnz, less, columns, np.concatenate(lost), lost_genes)
     found = Traces(cells, int(np.count_nonzero(genes)), alike, remains)
     return found if found.cells or found.genes else None
+
+
+def _has_nothing_else(source: Source, filled: Filled) -> bool:
+    """Whether what is stored of a matrix shows already that its empty cells, and those of a sample, have no more."""
+    matrix = source.matrix
+    in_rows = sparse.issparse(matrix) and matrix.format == "csr" and source.rows is None and source.columns is None
+    if not in_rows:
+        return False
+    expect_whole(matrix)
+    if np.any(np.diff(matrix.indptr)[~filled.cells]):
+        return False
+    rows = _sampled(np.flatnonzero(filled.cells))
+    stored = [matrix.indices[matrix.indptr[row] : matrix.indptr[row + 1]] for row in rows.tolist()]
+    indices = np.concatenate([np.zeros(0, np.intp), *stored])
+    expect_within(indices, len(filled.genes))
+    return bool(filled.genes[indices].all())
+
+
+def _sampled(rows: Rows) -> Rows:
+    """Some of the rows, from all over the matrix."""
+    sampled: Rows = rows[np.unique(np.linspace(0, len(rows) - 1, _MOST_CELLS).astype(int))] if len(rows) else rows
+    return sampled
 
 
 def cells_with_values(adata: AnnData, slots: list[Slot], rows: Rows) -> dict[Slot, int]:

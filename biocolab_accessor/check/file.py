@@ -15,6 +15,7 @@ from anndata.experimental import read_dispatched
 from anndata.io import sparse_dataset
 
 from biocolab_accessor.blocks import mark_as_passed
+from biocolab_accessor.check.pipeline_folder import pipeline_in
 from biocolab_accessor.errors import InvalidFile
 from biocolab_accessor.home import expanded
 from biocolab_accessor.naming import listing, quoted
@@ -43,7 +44,10 @@ def open_h5ad(path: Path) -> AnnData:
     """
     path = expanded(path)
     if not path.is_file():
-        msg = f"{path} {_instead(path)}: give the path of an h5ad file"
+        pipeline = pipeline_in(path) if path.is_dir() else ""
+        msg = (
+            f"{path} is a folder {pipeline}" if pipeline else f"{path} {_instead(path)}: give the path of an h5ad file"
+        )
         raise InvalidFile(msg)
     if not is_hdf5(path):
         with opened_regular(path) as (descriptor, _):

@@ -82,7 +82,11 @@ def looked_at(names: Iterable[Any]) -> list[str]:
 
 def is_gene(name: str) -> bool:
     """Whether a name is an id or a symbol of a gene, as far as a list of the usual ones tells."""
-    return bool(_ID.fullmatch(name) or name.upper() in _KNOWN or (name[:1].isalpha() and _FAMILY.fullmatch(name)))
+    return bool(_ID.fullmatch(name)) or _is_symbol(name)
+
+
+def _is_symbol(name: str) -> bool:
+    return name.upper() in _KNOWN or (name[:1].isalpha() and _FAMILY.fullmatch(name) is not None)
 
 
 def gene_share(names: Iterable[Any]) -> float:
@@ -97,11 +101,11 @@ def gene_share(names: Iterable[Any]) -> float:
     if not some:
         return 0.0
     others = [name for name in some if not _ID.fullmatch(name)]
-    ids, symbols = len(some) - len(others), [name for name in others if is_gene(name)]
+    ids, symbols = len(some) - len(others), [name for name in others if _is_symbol(name)]
     # A panel of antibodies has CD3 and CD4; cells of a sample IL are IL1, IL2, IL3.
     stems = {re.split(r"[^A-Z]", name.upper(), maxsplit=1)[0] for name in symbols}
     known = ids + (len(symbols) if len(stems) >= _FEWEST_STEMS else 0)
-    worm = [found[1] for name in some if (found := _WORM.fullmatch(name))]
+    worm = [found[1] for name in some if name[:1].islower() and (found := _WORM.fullmatch(name))]
     if len(set(worm)) >= max(_FEWEST_STEMS, len(worm) // 10):
         known += len(worm)
     return min(1.0, known / len(some))

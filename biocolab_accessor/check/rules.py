@@ -17,6 +17,7 @@ from biocolab_accessor.check.counts import MatrixChoice
 from biocolab_accessor.check.identifiers import Identifiers, identify
 from biocolab_accessor.check.kept import Kept, count_kept
 from biocolab_accessor.check.margins import Filled, Margins, filled_of
+from biocolab_accessor.check.name_list import NameList
 from biocolab_accessor.check.report import Finding, Severity
 from biocolab_accessor.check.slots import is_table, unsendable
 from biocolab_accessor.check.table_columns import suspects
@@ -64,14 +65,19 @@ class Context:
         return {"obs": chosen_columns(as_frame(self.adata.obs), self.obs), var[0]: as_frame(var[1])}
 
     @cached_property
+    def names(self) -> NameList:
+        """The names of the genes."""
+        return NameList(next(frame.index for where, frame in self.tables.items() if where != "obs"))
+
+    @cached_property
     def identifiers(self) -> Identifiers:
         """What the names of the genes are."""
-        return identify(next(frame.index for where, frame in self.tables.items() if where != "obs"))
+        return identify(self.names)
 
     @cached_property
     def suspects(self) -> list[Any]:
         """The names of the genes, if one of them may be that of an id or an annotation."""
-        return suspects(next(frame.index for where, frame in self.tables.items() if where != "obs"))
+        return suspects(self.names)
 
     @cached_property
     def filled(self) -> Filled | None:

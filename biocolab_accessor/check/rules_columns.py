@@ -146,7 +146,7 @@ def batch_column(context: Context) -> Iterator[Finding]:
     key, obs = context.batch_key, context.tables["obs"]
     if key is None:
         return
-    times = sum(1 for name in obs.columns if isinstance(name, str) and name == key)
+    times = sum(1 for name in obs.columns if isinstance(name, str) and isinstance(key, str) and name == key)
     if times != 1:
         near = did_you_mean(str(key), (name for name in obs.columns if isinstance(name, str)))
         what = f"there is no column {quoted(key)}{near}" if not times else f"there are {times} columns {quoted(key)}"

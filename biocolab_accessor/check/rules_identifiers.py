@@ -24,6 +24,7 @@ _LEAST_KNOWN, _FAR_LESS = 0.15, 0.2
 # Alone or with a sample's name and a number around it. Guides have longer sequences.
 _BARCODE = re.compile(r"(?:.*[_#:.-])?[ACGT]{14,18}(?:[-_.]\w+)?")
 _MARKED = re.compile(r"""[\s\ufeff].*\S.*|.*\S.*[\s\ufeff]|"[^"]+"|'[^']+'""", re.DOTALL)
+_MARK = re.compile(r"""[\s\ufeff"']""")
 _ENSEMBL_ID = re.compile(ENSEMBL)
 _ANY_ENSEMBL_ID = re.compile(r"ENS[A-Z]*\d{11}.*")  # of transcripts and proteins, too; ENSA is the symbol of a gene
 # Primates are written as human; of other species nothing is known.
@@ -176,7 +177,9 @@ def marks_around_names(context: Context) -> Iterator[Finding]:
     where = _names(context)
     genes = context.tables[where.removesuffix("_names")].index
     for path, names in ((where, genes), ("obs_names", context.adata.obs_names)):
-        odd = [name for name in looked_at(names) if _MARKED.fullmatch(name)]
+        some = looked_at(names)
+        # Most names have no such mark anywhere, which one search tells.
+        odd = [name for name in some if _MARKED.fullmatch(name)] if _MARK.search("|".join(some)) else []
         if odd:
             fix = f"In a copy: copy.{path} = copy.{path}.str.strip(' \\t\\r\\n\\ufeff\\xa0\"\\'')"
             if path == "raw.var_names":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -18,7 +19,8 @@ from biocolab_accessor.naming import counted, quoted
 
 _NAMES_AT_ONCE = 1 << 15
 # A set takes some 60 bytes a name and less time than sorting.
-_FIT_A_SET = 1 << 17
+_FIT_A_SET = 1 << 18
+_BLANK = re.compile(r"\n\s")
 _STAYS_TEXT = "They are text when the study is pulled, too; make them text in a copy to have both alike"
 
 
@@ -190,7 +192,8 @@ def _fine(names: list[Any]) -> bool:
         joined.encode()
     except (TypeError, UnicodeEncodeError):
         return False
-    return "\0" not in joined and all(map(str.strip, names))
+    # Only a name that begins with a blank, or with the end of its line, can have nothing else.
+    return "\0" not in joined and (_BLANK.search(f"\n{joined}\n") is None or all(map(str.strip, names)))
 
 
 def _as_text(names: pd.Index) -> pd.Index:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from biocolab_accessor.check.gene_names import gene_share, is_gene
+from biocolab_accessor.check.name_list import NameList
 from biocolab_accessor.check.report import Finding
 from biocolab_accessor.errors import InvalidColumn
 from biocolab_accessor.naming import counted, listing, quoted
@@ -68,15 +70,15 @@ _MAYBE_ANNOTATION = frozenset(
     doublet eccentricity solidity total dose annotation subject individual lane replicate
     """.split()  # noqa: SIM905
 )
-_KNOWN, _BEGINNINGS = (
-    _ID | _ANNOTATION | _MAYBE_ANNOTATION,
-    tuple({start.removeprefix("log1p").removeprefix("rna").removeprefix("sct") for start in (*_NUMBERED, *_STARTS)}),
-)
+_KNOWN = _ID | _ANNOTATION | _MAYBE_ANNOTATION
 _FEW, _ENOUGH = 10, 20
 _OTHERS = 50
 _SELDOM = 0.1
 _LOOSEST = 20
 _MOST_NAMED = 5
+# How many letters are looked at first, and the classes of what is not a letter.
+_LETTERS = 4
+_DIGIT, _LEFT_OUT, _FOREIGN, _PUNCTUATION = 27, 28, 29, 30
 
 
 def _plain(name: Any) -> str:
@@ -94,16 +96,54 @@ def _is_id(name: str) -> bool:
     return name in _ID or (name.startswith(_NUMBERED) and _NUMBERED_ID.fullmatch(name) is not None)
 
 
-def suspects(names: pd.Index) -> list[Any]:
-    """All names where one of them may be that of an id or an annotation, else nothing: genes are looked at once."""
-    every = names.tolist()
-    try:
-        text = "\n".join(every).translate(_PLAIN).casefold()
-    except TypeError:
-        return every  # not all text
-    lines = text.split("\n")
-    is_none = len(lines) == len(every) and _KNOWN.isdisjoint(lines) and not any(map(text.__contains__, _BEGINNINGS))
-    return [] if is_none else every
+def suspects(names: Iterable[Any] | NameList) -> list[Any]:
+    """All names where one of them may be that of an id or an annotation, else nothing.
+
+    Most genes are known not to be by their first four letters, which are looked at for all of them at once.
+    """
+    given = names if isinstance(names, NameList) else NameList(names)
+    if not given.is_text:
+        return given.every
+    found = (_plain(given.texts[place]) for place in _places_by_letters(given))
+    return given.every if any(name in _KNOWN or name.startswith((*_NUMBERED, *_STARTS)) for name in found) else []
+
+
+def _places_by_letters(names: NameList) -> list[int]:
+    """Which names may be one of those that are known, as far as their first letters tell."""
+    classes, beginnings = _letters()
+    key = classes[names.letter(0)].astype(np.uint32)
+    inside = key != 0
+    for place in range(1, _LETTERS):
+        letter = classes[names.letter(place)] * inside  # nothing of the next line
+        inside = letter != 0
+        key = (key << 5) | letter
+    places: list[int] = np.flatnonzero(beginnings[key]).tolist()
+    return places
+
+
+@cache
+def _letters() -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+    """A class for each byte of UTF-8, and whether four of them may begin a name that is known."""
+    classes = np.full(256, _FOREIGN, np.uint8)
+    classes[:128] = _PUNCTUATION
+    classes[ord("\n")] = 0
+    for byte in range(128):
+        letter = chr(byte).casefold()
+        if letter.isalpha():
+            classes[byte] = ord(letter) - ord("a") + 1
+        elif letter.isdecimal():
+            classes[byte] = _DIGIT
+        elif ord(letter) in _PLAIN:
+            classes[byte] = _LEFT_OUT
+    beginnings = np.zeros((32,) * _LETTERS, np.bool_)
+    for name in _KNOWN:
+        beginnings[tuple(classes[list(name[:_LETTERS].ljust(_LETTERS, "\n").encode())])] = True
+    for name in (*_NUMBERED, *_STARTS):
+        beginnings[tuple(classes[list(name[:_LETTERS].encode())])] = True
+    for axis in range(_LETTERS):
+        # What is left out of a name, or may be the same letter in another form, stands for any.
+        beginnings[(slice(None),) * axis + ([_LEFT_OUT, _FOREIGN],)] = True
+    return classes, beginnings.ravel()
 
 
 def ids_among(names: Iterable[Any]) -> list[Any]:

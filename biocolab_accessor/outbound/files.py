@@ -12,6 +12,7 @@ import pandas as pd
 from anndata import AnnData
 
 from biocolab_accessor.check.cell_ranger import MTX_PARTS, parts_in
+from biocolab_accessor.check.pipeline_folder import pipeline_in
 from biocolab_accessor.errors import InvalidArgument, InvalidFile
 from biocolab_accessor.home import expanded
 from biocolab_accessor.naming import did_you_mean, listing, quoted
@@ -207,7 +208,9 @@ def _no_folder(path: StrPath) -> StrPath:
     if not folder.is_dir():
         return path
     names = {entry.name for entry in folder.iterdir()}
-    if any(name.removesuffix(".gz").endswith(MTX_PARTS["matrix"]) for name in names):
+    if pipeline := pipeline_in(folder):
+        what = pipeline
+    elif any(name.removesuffix(".gz").endswith(MTX_PARTS["matrix"]) for name in names):
         what = f"of a 10x matrix: {_as_type('mtx_10x')}"
     elif names.issuperset(_PROCESSED):
         what = f"of a processed study: {_as_type('processed_folder')}"

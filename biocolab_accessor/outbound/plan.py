@@ -224,7 +224,7 @@ def plan_submission(
         near = did_you_mean(str(batch_key), [str(column) for column in obs.columns])
         msg = f"obs has no column {quoted(batch_key)}{near} for batch_key; it has {listing(obs.columns)}"
         raise UnknownField(msg)
-    if check not in ("default", "strict"):
+    if not isinstance(check, str) or check not in ("default", "strict"):
         msg = (
             f"check is {quoted(check)}: give 'default' or 'strict'; what the check refuses could not be sent without it"
         )

@@ -310,6 +310,8 @@ def _refuse_once(why: str) -> None:
 def _loaded(load: Callable[[Path], Any], place: Path) -> Any:
     try:
         found = load(place)
+    except NotADirectoryError:  # there can be no entry; whoever makes one says why not
+        return None
     except OSError as error:
         logger.warning("an entry of the cache cannot be read: %s", error)
         return None

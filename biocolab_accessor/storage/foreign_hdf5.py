@@ -61,14 +61,17 @@ _OTHER_RATIO = 1 << 15
 
 # Of https://github.com/HDFGroup/hdf5_plugins, by what people call them.
 _FILTERS = {
+    4: "szip",
     307: "bzip2",
     32000: "lzf",
     32001: "blosc",
+    32003: "snappy",
     32004: "lz4",
     32008: "bitshuffle",
     32013: "zfp",
     32015: "zstd",
     32017: "sz",
+    32024: "sz3",
     32026: "blosc2",
 }
 _COPY = "Copy it with all its values into one file (h5repack, or read it with what wrote it), and use that"

@@ -236,3 +236,85 @@ class TestFailures:
             (note,) = result.notes
             assert note.startswith("whether the cells are in study 'half_of_pbmc68k' could not be looked up: ")
             pd.testing.assert_frame_equal(result.table, expected.table)
+
+
+@pytest.fixture(scope="module")
+def there(server: Sandbox) -> list[str]:
+    names = barcodes(60, 30)
+    server.add_study("own_sibling", named(names), species="primate")
+    return names
+
+
+class TestSiblings:
+    """What people do to the cells of a study before they annotate them."""
+
+    @pytest.mark.parametrize("column", ["Study", "study_id", "dataset", "dataset_id", "GSE", "Accession"])
+    def test_of_a_column_that_names_it_whatever_its_case(
+        self, there: list[str], database: Database, column: str
+    ) -> None:
+        mine = named(there)
+        mine.obs[column] = pd.Categorical(["own_sibling"] * 60)
+        (own,) = annotated(mine, database).own_studies
+        assert (own.study_id, own.n_cells, own.n_obs, own.known_by) == ("own_sibling", 60, 60, "barcodes")
+
+    def test_of_an_object_that_calls_it_otherwise_are_not_found(self, there: list[str], database: Database) -> None:
+        """BioFlex has no list of its studies: nothing but a name can be looked up."""
+        mine = named(there, title="my own name of it")
+        assert annotated(mine, database).own_studies == ()
+
+    @pytest.mark.parametrize("n_cells", [6, 10, 35])
+    def test_a_subset_is_found_as_far_as_chance_is_ruled_out(
+        self, there: list[str], database: Database, n_cells: int
+    ) -> None:
+        (own,) = annotated(named(there[:n_cells], study="own_sibling"), database).own_studies
+        assert (own.n_cells, own.n_obs) == (n_cells, n_cells)
+
+    @pytest.mark.parametrize("ending", ["-own_sibling", "_own_sibling", "-0", "_1", "-s1", "_sampleA"])
+    def test_what_a_concatenation_put_behind_the_barcodes_is_taken_off(
+        self, there: list[str], database: Database, ending: str
+    ) -> None:
+        mine = named([f"{name}{ending}" for name in there])
+        mine.obs["study"] = "own_sibling"
+        (own,) = annotated(mine, database).own_studies
+        assert (own.n_cells, own.n_obs, own.known_by) == (60, 60, "barcodes")
+
+    @pytest.mark.parametrize("start", ["S1_", "GSM1_", "sampleA:", "own_sibling-", "lane1#"])
+    def test_what_stands_before_the_barcodes_is_taken_off(
+        self, there: list[str], database: Database, start: str
+    ) -> None:
+        mine = named([f"{start}{name}" for name in there], study="own_sibling")
+        (own,) = annotated(mine, database).own_studies
+        assert (own.n_cells, own.n_obs) == (60, 60)
+
+    def test_the_last_number_of_cell_ranger_may_be_gone(self, there: list[str], database: Database) -> None:
+        mine = named([name.removesuffix("-1") for name in there], study="own_sibling")
+        (own,) = annotated(mine, database).own_studies
+        assert own.n_cells == 60
+
+    @pytest.mark.parametrize("unique", ["-", "_"])
+    def test_a_concatenation_of_numbered_parts_is_found(
+        self, there: list[str], database: Database, unique: str
+    ) -> None:
+        parts = [named(there), named(barcodes(50, 31))]
+        for part, study in zip(parts, ["own_sibling", "mine"], strict=True):
+            part.obs["study"] = study
+        joined = ad.concat(parts, index_unique=unique)
+        (own,) = annotated(joined, database).own_studies
+        assert (own.study_id, own.n_cells, own.n_obs) == ("own_sibling", 60, 110)
+
+    def test_only_some_clusters_of_it_are_counted(self, there: list[str], database: Database) -> None:
+        mine = named([*there[:20], *barcodes(80, 32)])
+        mine.obs["study"] = ["own_sibling"] * 20 + ["mine"] * 80
+        (own,) = annotated(mine, database).own_studies
+        assert (own.n_cells, own.n_obs) == (20, 100)
+
+    @pytest.mark.parametrize("shared", [0, 18, 30])
+    def test_whitelists_share_barcodes_by_chance(self, there: list[str], database: Database, shared: int) -> None:
+        """10x has a list of barcodes from which every sample draws."""
+        mine = named([*there[:shared], *barcodes(60 - shared, 33)], study="own_sibling")
+        assert annotated(mine, database).own_studies == ()
+
+    def test_chance_is_not_helped_by_taking_endings_off(self, there: list[str], database: Database) -> None:
+        drawn = [f"{name.removesuffix('-1')}-{2 + i % 3}" for i, name in enumerate(there[:18])]
+        mine = named([*drawn, *barcodes(42, 34)], study="own_sibling")
+        assert annotated(mine, database).own_studies == ()

@@ -261,6 +261,19 @@ def test_a_log_of_genes_and_proteins_is_a_witness_of_proteins_without_counts(for
     assert "has no counts for 4 genes that X has values for" in found.message
 
 
+@pytest.mark.parametrize("rows", [20, 45])
+def test_zeros_that_are_stored_where_the_log_has_values_are_no_counts(rows):
+    log = sparse.csr_matrix(np.log1p(counts_of(45, 12)))
+    counts = log.copy()
+    counts.data = np.expm1(counts.data).round()
+    counts.data[counts.indptr[rows] :] = 0
+    if rows == 45:  # one gene, in all cells
+        counts.data[counts.indices == 3] = 0
+    found = only(make(log, counts=counts), "BC315")
+    lacks = "25 cells" if rows == 20 else "1 gene"
+    assert found.message == f"has no counts for {lacks} that X has values for; X holds no whole numbers"
+
+
 def test_imputed_values_are_no_witness_but_are_told():
     full = counts_of(45, 12)
     full[:, 3] = 0

@@ -2,6 +2,8 @@
 
 import gzip
 import os
+import re
+import shutil
 from pathlib import Path
 
 import h5py
@@ -399,6 +401,54 @@ def test_a_filter_that_is_not_installed_is_named_with_the_package(tmp_path, name
             with pytest.raises(InvalidFile, match="pip install hdf5plugin"):
                 call()
         backed.file.close()
+
+
+@pytest.mark.parametrize(
+    ("name", "code", "known"),
+    [
+        ("raw/X", 32008, "bitshuffle"),
+        ("raw/X", 32001, "blosc"),
+        ("obs/n", 32015, "zstd"),
+        ("obs/label/codes", 32004, "lz4"),
+        ("obsm/X_pca", 32003, "snappy"),
+        ("var/mean", 307, "bzip2"),
+        ("layers/counts/data", 32024, "sz3"),
+        ("X", 33333, ""),
+    ],
+)
+def test_a_filter_is_named_wherever_in_a_file_it_is_needed(tmp_path, name, code, known):
+    counts = np.arange(6, dtype=np.float32).reshape(2, 3)
+    obs = pd.DataFrame({"n": [1.5, 2.5], "label": pd.Categorical(["u", "v"])}, index=["a", "b"])
+    adata = AnnData(counts, obs, pd.DataFrame({"mean": [1.0, 2.0, 3.0]}, index=["x", "y", "z"]))
+    adata.layers["counts"], adata.obsm["X_pca"] = sparse.csr_matrix(counts), counts
+    adata.raw = adata
+    path = tmp_path / "a.h5ad"
+    adata.write_h5ad(path)
+    with h5py.File(path, "r+") as file:
+        unreadable(file, name, code)
+    what = f"{known} (HDF5 filter {code}), as of {name},".strip()
+    for call in (lambda: bc.check(path), lambda: bc.submit(path, study_type="h5ad")):
+        with pytest.raises(InvalidFile, match=re.escape(what) + ".*pip install hdf5plugin"):
+            call()
+
+
+@pytest.mark.parametrize("name", ["matrix/data", "matrix/indices", "matrix/barcodes", "matrix/features/id"])
+@pytest.mark.parametrize(("code", "known"), [(32015, "zstd"), (32001, "blosc"), (32004, "lz4")])
+def test_a_filter_of_a_10x_file_is_named_too(tmp_path, data_file, name, code, known):
+    path = tmp_path / "a.h5"
+    shutil.copyfile(data_file("10x-v3.h5"), path)
+    with h5py.File(path, "r+") as file:
+        unreadable(file, name, code)
+    for call in (lambda: bc.check(path), lambda: bc.submit(path, study_type="h5_10x")):
+        with pytest.raises(InvalidFile, match=rf"{known} \(HDF5 filter {code}\), as of {name}.*pip install hdf5plugin"):
+            call()
+
+
+@pytest.mark.parametrize("compression", ["lzf", "gzip"])
+def test_filters_that_h5py_has_need_nothing(tmp_path, compression):
+    path = tmp_path / "a.h5ad"
+    AnnData(np.arange(1, 13, dtype=np.float32).reshape(3, 4)).write_h5ad(path, compression=compression)
+    assert bc.check(path).ok
 
 
 def test_a_file_whose_filters_are_all_here_is_damaged_where_it_cannot_be_read(path):

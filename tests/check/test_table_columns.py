@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 import biocolab_accessor as bc
-from biocolab_accessor.check.table_columns import annotations_among, ids_among, suspects
+from biocolab_accessor.check.table_columns import _KNOWN, annotations_among, ids_among, suspects
 from biocolab_accessor.errors import InvalidColumn
 from biocolab_accessor.sandbox.server import Sandbox
 
@@ -196,3 +196,26 @@ def test_a_name_that_is_not_a_genes_is_suspected_among_thousands(name: object) -
 
 def test_no_names_are_not_suspected() -> None:
     assert suspects(pd.Index([], dtype=object)) == []
+
+
+@pytest.mark.parametrize("mark", ["", ".", "_", "-", " ", "\t"])
+def test_every_known_name_is_suspected_however_it_is_written(mark: str) -> None:
+    for name in [*_KNOWN, "level_0", "unnamed: 12", "pct_counts_in_top_50_genes", "rna_snn_res.1.2", "LEIDEN_3"]:
+        forms = {name, name.upper(), name.capitalize(), mark + name, mark.join(name), name + mark}
+        for form in forms:
+            names = ["CD3D", form, "ACTB"]
+            assert suspects(names) == names, form
+
+
+@pytest.mark.parametrize("name", ["\u017fample", "\u017fex", "index", "ɢene", "\u0130d", "ﬁbro"])
+def test_letters_of_other_scripts_are_held_against_the_whole_name(name: str) -> None:
+    folded = name.casefold() in _KNOWN
+    assert bool(suspects(["CD3D", name])) == folded
+
+
+@pytest.mark.parametrize("name", ["", "CEL", "AGER", "DAYLIGHT", "SEX1", "CELL\nS", "LEVELS1", "\U0001d7d9"])
+def test_a_gene_that_begins_alike_is_not_suspected_of_more_than_it_is(name: str) -> None:
+    names = [name, "ACTB", name, "CD3D"]
+    kept = ids_among(names) or annotations_among(names)[0]
+    assert ids_among(suspects(names)) == ids_among(names)
+    assert bool(suspects(names)) >= bool(kept)
