@@ -16,18 +16,16 @@ from biocolab_accessor.check import check
 from biocolab_accessor.sandbox import sandbox
 
 if TYPE_CHECKING:
-    from biocolab_accessor.atlas import database, databases, expression_summary
-    from biocolab_accessor.catalog import groups, studies, study
-    from biocolab_accessor.cluster import share_credentials, unshare_credentials
     from biocolab_accessor.config import settings
-    from biocolab_accessor.connection import connect
-    from biocolab_accessor.connector import EConnector
-    from biocolab_accessor.join import collection
-    from biocolab_accessor.outbound.broken_off import submissions
-    from biocolab_accessor.outbound.submission import submission
-    from biocolab_accessor.outbound.submit import submit_files as submit
-    from biocolab_accessor.outbound.submit import submit_from_s3
-    from biocolab_accessor.storage.cache import cache
+    from biocolab_accessor.connection.connector import EConnector
+    from biocolab_accessor.connection.default import connect, share_credentials, unshare_credentials
+    from biocolab_accessor.io.cache import cache
+    from biocolab_accessor.studies.catalog import database, databases, expression_summary, groups, studies, study
+    from biocolab_accessor.studies.collection import collection
+    from biocolab_accessor.submit.resume import submissions
+    from biocolab_accessor.submit.submission import submission
+    from biocolab_accessor.submit.submit import submit_files as submit
+    from biocolab_accessor.submit.submit import submit_from_s3
 
 __all__ = [
     "EConnector",
@@ -58,20 +56,25 @@ __version__ = version("biocolab_accessor")
 logging.getLogger("biocolab_accessor").addHandler(logging.NullHandler())
 
 _HOME = {
-    "EConnector": ("connector", "EConnector"),
-    "cache": ("storage.cache", "cache"),
-    "collection": ("join", "collection"),
-    "connect": ("connection", "connect"),
-    "share_credentials": ("cluster", "share_credentials"),
+    "EConnector": ("connection.connector", "EConnector"),
+    "cache": ("io.cache", "cache"),
+    "collection": ("studies.collection", "collection"),
+    "connect": ("connection.default", "connect"),
+    "share_credentials": ("connection.default", "share_credentials"),
     "settings": ("config", "settings"),
-    "unshare_credentials": ("cluster", "unshare_credentials"),
-    "submission": ("outbound.submission", "submission"),
-    "submissions": ("outbound.broken_off", "submissions"),
-    "submit": ("outbound.submit", "submit_files"),
-    "submit_from_s3": ("outbound.submit", "submit_from_s3"),
-    **{name: ("atlas", name) for name in ("database", "databases", "expression_summary")},
-    **{name: ("catalog", name) for name in ("groups", "studies", "study")},
+    "unshare_credentials": ("connection.default", "unshare_credentials"),
+    "submission": ("submit.submission", "submission"),
+    "submissions": ("submit.resume", "submissions"),
+    "submit": ("submit.submit", "submit_files"),
+    "submit_from_s3": ("submit.submit", "submit_from_s3"),
+    **{name: ("studies.catalog", name) for name in ("database", "databases", "expression_summary")},
+    **{name: ("studies.catalog", name) for name in ("groups", "studies", "study")},
 }
+
+# These packages have the name of a function. No later import puts them in its place: they are imported here, once.
+for _package in ("studies", "submit"):
+    import_module(f"{__name__}.{_package}")
+    del globals()[_package]
 
 
 if not TYPE_CHECKING:  # a type checker would else take any name for one that is here

@@ -8,7 +8,7 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
-from biocolab_accessor import connection
+from biocolab_accessor.connection import default
 
 _ROOT = Path(__file__).parents[1]
 _NOTEBOOKS = sorted((_ROOT / "notebooks").glob("*.ipynb"))
@@ -41,8 +41,8 @@ def test_both_roads_of_the_readme_run(monkeypatch: pytest.MonkeyPatch, no_connec
     try:
         exec(compile(code, "README.md", "exec"), names)
     finally:
-        for connector in list(connection._stack):
-            connection.drop_default(connector)
+        for connector in list(default._stack):
+            default.drop_default(connector)
         for sandbox in _open_sandboxes():
             sandbox.close()
     assert names["again"].shape == (700, 765)

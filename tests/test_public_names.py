@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 import biocolab_accessor as bc
-from biocolab_accessor import connection, errors
+from biocolab_accessor import errors
+from biocolab_accessor.connection import default
 from biocolab_accessor.sandbox.server import Sandbox
 
 _PACKAGE = Path(bc.__file__).parent
@@ -86,7 +87,7 @@ def test_the_tree_in_the_docstring_is_the_tree_of_classes() -> None:
 @pytest.mark.parametrize("module", _MODULES)
 def test_examples_in_docstrings_run(module: str, server: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     # What an example connects to is no concern of the tests that follow.
-    monkeypatch.setattr(connection, "_stack", [*connection._stack])
+    monkeypatch.setattr(default, "_stack", [*default._stack])
     loaded = importlib.import_module(module)
     failed, _ = doctest.testmod(loaded, optionflags=doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS)
     assert failed == 0

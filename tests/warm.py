@@ -18,14 +18,14 @@ from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
 
-from biocolab_accessor.sandbox.work.tasks import worker_environment
+from biocolab_accessor.sandbox.processing.tasks import worker_environment
 
 __all__ = ["AVAILABLE", "Worker", "prepare"]
 
 AVAILABLE = "forkserver" in multiprocessing.get_all_start_methods()
 
 # What a job imports.
-_MODULES = ["biocolab_accessor.sandbox.work.worker", "biocolab_accessor.sandbox.work.pipeline", "scanpy"]
+_MODULES = ["biocolab_accessor.sandbox.processing.worker", "biocolab_accessor.sandbox.processing.pipeline", "scanpy"]
 
 
 def prepare() -> None:
@@ -81,7 +81,7 @@ def _forks() -> ForkServerContext:
 def _work(jobs: Connection, answers: Connection, log: Connection, environment: Mapping[str, str]) -> None:
     """In the fork: what the system and Python do for a new process, then its work."""
     import biocolab_accessor as bc
-    from biocolab_accessor.sandbox.work import worker
+    from biocolab_accessor.sandbox.processing import worker
 
     os.setsid()
     for number, connection in enumerate((jobs, answers, log)):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from biocolab_accessor.sandbox.traffic.faults import KINDS
+from biocolab_accessor.sandbox.faults.faults import KINDS
 
 _PAGE = (Path(__file__).parents[2] / "docs" / "testing.md").read_text(encoding="utf-8")
 

@@ -14,16 +14,16 @@ from scipy import sparse
 
 import biocolab_accessor as bc
 from biocolab_accessor.annotate.annotation import Annotation
+from biocolab_accessor.check.filter_preview import FilterPreview
 from biocolab_accessor.check.report import Finding, Report
-from biocolab_accessor.connector import EConnector
-from biocolab_accessor.exchange.report import MatchReport
-from biocolab_accessor.filters import FilterPreview
-from biocolab_accessor.inbound.selection import FetchPlan
-from biocolab_accessor.inbound.study import Study
-from biocolab_accessor.join import Collection
-from biocolab_accessor.outbound.plan import Plan
-from biocolab_accessor.outbound.submission import Submission
-from biocolab_accessor.storage.cache import CacheInfo
+from biocolab_accessor.connection.connector import EConnector
+from biocolab_accessor.io.cache import CacheInfo
+from biocolab_accessor.studies.collection import Collection
+from biocolab_accessor.studies.selection import FetchPlan
+from biocolab_accessor.studies.study import Study
+from biocolab_accessor.submit.plan import Plan
+from biocolab_accessor.submit.submission import Submission
+from biocolab_accessor.sync.match import MatchReport
 
 
 def some_cells(n_cells: int = 12) -> AnnData:
