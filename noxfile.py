@@ -14,7 +14,7 @@ nox.options.sessions = ["lint", "test"]
 nox.options.reuse_existing_virtualenvs = True
 
 SWEEPS = sorted(
-    path.stem for path in Path("tests/sweeps").glob("*.py") if '__name__ == "__main__"' in path.read_text("utf-8")
+    path.stem for path in Path("tests/stress").glob("*.py") if '__name__ == "__main__"' in path.read_text("utf-8")
 )
 
 
@@ -62,11 +62,11 @@ def stress(session: nox.Session) -> None:
     if name not in SWEEPS:
         session.error(f"give the name of a sweep after --, one of {', '.join(SWEEPS)}")
     install(session, "mutation" if name == "mutation" else "test", package=".[demo]")
-    session.run("python", "-m", f"tests.sweeps.{name}", *arguments)
+    session.run("python", "-m", f"tests.stress.{name}", *arguments)
 
 
 @nox.session(python="3.13")
 def interop(session: nox.Session) -> None:
     """Every version of the official clients against the sandbox; writes docs/conformance.md."""
     install(session, "test", package=".[demo]")
-    session.run("python", "-m", "tests.conformance.table", *session.posargs)
+    session.run("python", "-m", "tests.interop.table", *session.posargs)

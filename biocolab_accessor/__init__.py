@@ -15,27 +15,24 @@ from biocolab_accessor.check import check
 from biocolab_accessor.sandbox import sandbox
 
 if TYPE_CHECKING:
-    from biocolab_accessor.annotate.annotation import Annotation
-    from biocolab_accessor.annotate.own_study import OwnStudy
-    from biocolab_accessor.atlas import database, databases, expression_summary
-    from biocolab_accessor.catalog import groups, studies, study
+    from biocolab_accessor.annotate.annotation import Annotation, OwnStudy
+    from biocolab_accessor.check.filter_preview import FilterPreview
     from biocolab_accessor.check.report import Finding, Report
-    from biocolab_accessor.cluster import share_credentials, unshare_credentials
     from biocolab_accessor.config import Settings, settings
-    from biocolab_accessor.connection import connect
-    from biocolab_accessor.connector import EConnector
-    from biocolab_accessor.exchange.report import MatchReport
-    from biocolab_accessor.filters import FilterPreview
-    from biocolab_accessor.inbound.selection import FetchPlan
-    from biocolab_accessor.inbound.study import Study
-    from biocolab_accessor.join import Collection, collection
-    from biocolab_accessor.outbound.broken_off import BrokenOff, submissions
-    from biocolab_accessor.outbound.plan import Plan
-    from biocolab_accessor.outbound.submission import Submission, submission
-    from biocolab_accessor.outbound.submit import submit_files as submit
-    from biocolab_accessor.outbound.submit import submit_from_s3
+    from biocolab_accessor.connection.connector import EConnector
+    from biocolab_accessor.connection.default import connect, share_credentials, unshare_credentials
+    from biocolab_accessor.io.cache import Cache, CacheInfo, cache
     from biocolab_accessor.sandbox.server import Sandbox
-    from biocolab_accessor.storage.cache import Cache, CacheInfo, cache
+    from biocolab_accessor.studies.catalog import database, databases, expression_summary, groups, studies, study
+    from biocolab_accessor.studies.collection import Collection, collection
+    from biocolab_accessor.studies.selection import FetchPlan
+    from biocolab_accessor.studies.study import Study
+    from biocolab_accessor.submit.plan import Plan
+    from biocolab_accessor.submit.resume import BrokenOff, submissions
+    from biocolab_accessor.submit.submission import Submission, submission
+    from biocolab_accessor.submit.submit import submit_files as submit
+    from biocolab_accessor.submit.submit import submit_from_s3
+    from biocolab_accessor.sync.match import MatchReport
 
 __all__ = [
     "Annotation",
@@ -83,35 +80,40 @@ logging.getLogger("biocolab_accessor").addHandler(logging.NullHandler())
 
 _HOME = {
     "Annotation": ("annotate.annotation", "Annotation"),
-    "BrokenOff": ("outbound.broken_off", "BrokenOff"),
-    "Cache": ("storage.cache", "Cache"),
-    "CacheInfo": ("storage.cache", "CacheInfo"),
-    "Collection": ("join", "Collection"),
-    "EConnector": ("connector", "EConnector"),
-    "FetchPlan": ("inbound.selection", "FetchPlan"),
-    "FilterPreview": ("filters", "FilterPreview"),
+    "BrokenOff": ("submit.resume", "BrokenOff"),
+    "Cache": ("io.cache", "Cache"),
+    "CacheInfo": ("io.cache", "CacheInfo"),
+    "Collection": ("studies.collection", "Collection"),
+    "EConnector": ("connection.connector", "EConnector"),
+    "FetchPlan": ("studies.selection", "FetchPlan"),
+    "FilterPreview": ("check.filter_preview", "FilterPreview"),
     "Finding": ("check.report", "Finding"),
-    "MatchReport": ("exchange.report", "MatchReport"),
-    "OwnStudy": ("annotate.own_study", "OwnStudy"),
-    "Plan": ("outbound.plan", "Plan"),
+    "MatchReport": ("sync.match", "MatchReport"),
+    "OwnStudy": ("annotate.annotation", "OwnStudy"),
+    "Plan": ("submit.plan", "Plan"),
     "Report": ("check.report", "Report"),
     "Sandbox": ("sandbox.server", "Sandbox"),
     "Settings": ("config", "Settings"),
-    "Study": ("inbound.study", "Study"),
-    "Submission": ("outbound.submission", "Submission"),
-    "cache": ("storage.cache", "cache"),
-    "collection": ("join", "collection"),
-    "connect": ("connection", "connect"),
-    "share_credentials": ("cluster", "share_credentials"),
+    "Study": ("studies.study", "Study"),
+    "Submission": ("submit.submission", "Submission"),
+    "cache": ("io.cache", "cache"),
+    "collection": ("studies.collection", "collection"),
+    "connect": ("connection.default", "connect"),
+    "share_credentials": ("connection.default", "share_credentials"),
     "settings": ("config", "settings"),
-    "unshare_credentials": ("cluster", "unshare_credentials"),
-    "submission": ("outbound.submission", "submission"),
-    "submissions": ("outbound.broken_off", "submissions"),
-    "submit": ("outbound.submit", "submit_files"),
-    "submit_from_s3": ("outbound.submit", "submit_from_s3"),
-    **{name: ("atlas", name) for name in ("database", "databases", "expression_summary")},
-    **{name: ("catalog", name) for name in ("groups", "studies", "study")},
+    "unshare_credentials": ("connection.default", "unshare_credentials"),
+    "submission": ("submit.submission", "submission"),
+    "submissions": ("submit.resume", "submissions"),
+    "submit": ("submit.submit", "submit_files"),
+    "submit_from_s3": ("submit.submit", "submit_from_s3"),
+    **{name: ("studies.catalog", name) for name in ("database", "databases", "expression_summary")},
+    **{name: ("studies.catalog", name) for name in ("groups", "studies", "study")},
 }
+
+# These packages have the name of a function. No later import puts them in its place: they are imported here, once.
+for _package in ("studies", "submit"):
+    import_module(f"{__name__}.{_package}")
+    del globals()[_package]
 
 
 if not TYPE_CHECKING:  # a type checker would else take any name for one that is here

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from biocolab_accessor.clients.address import without_user
 from biocolab_accessor.errors import ConfigurationError, InvalidArgument
-from biocolab_accessor.home import cache_folder, expanded
-from biocolab_accessor.naming import did_you_mean, listing, quoted
-from biocolab_accessor.secret import sealed
+from biocolab_accessor.messages import did_you_mean, listing, quoted
+from biocolab_accessor.platforms import cache_folder, expanded
+from biocolab_accessor.security.redaction import sealed
+from biocolab_accessor.security.urls import without_user
 
 __all__ = ["Settings", "settings"]
 
@@ -34,7 +34,7 @@ class Settings(BaseSettings):
     """What ``bc.settings`` holds. Each is read from the environment with the prefix ``BIOCOLAB_``.
 
     An argument of a call wins over a setting; a setting wins over the key file
-    (see :mod:`biocolab_accessor.credentials`).
+    (see :mod:`biocolab_accessor.connection.credentials`).
 
     Examples
     --------

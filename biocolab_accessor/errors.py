@@ -43,7 +43,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from biocolab_accessor.naming import shown
+from biocolab_accessor.messages import shown
 
 if TYPE_CHECKING:
     from typing import Any

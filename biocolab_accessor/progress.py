@@ -7,7 +7,7 @@ import warnings
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from biocolab_accessor.naming import shown
+from biocolab_accessor.messages import shown
 
 if TYPE_CHECKING:
     from tqdm import tqdm

@@ -5,9 +5,9 @@ from __future__ import annotations
 import getpass
 import os
 
-from biocolab_accessor.credentials import KeyFile, RedactedDict
+from biocolab_accessor.connection.credentials import KeyFile, RedactedDict
 from biocolab_accessor.errors import ConfigurationError
-from biocolab_accessor.home import home_folder
+from biocolab_accessor.platforms import home_folder
 
 __all__ = [
     "empty",

@@ -74,7 +74,7 @@ def errors_page() -> str:
         "```",
         "",
     ]
-    from biocolab_accessor.cli.outcome import code_of
+    from biocolab_accessor.cli.output import code_of
 
     for kind in error_classes():
         own = next((base.__name__ for base in kind.__bases__ if issubclass(base, errors.BiocolabError)), "")
@@ -207,10 +207,10 @@ def _raised_by() -> dict[str, list[str]]:
 
 
 def _public() -> Iterator[tuple[str, object]]:
-    from biocolab_accessor.accessors.adata import AnnDataAccessor
-    from biocolab_accessor.accessors.frame import DataFrameAccessor
-    from biocolab_accessor.inbound.study import Study
-    from biocolab_accessor.outbound.submission import Submission
+    from biocolab_accessor.accessors.anndata import AnnDataAccessor
+    from biocolab_accessor.accessors.dataframe import DataFrameAccessor
+    from biocolab_accessor.studies.study import Study
+    from biocolab_accessor.submit.submission import Submission
 
     for name in bc.__all__:
         if inspect.isfunction(getattr(bc, name)):

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 
 import biocolab_accessor as bc
 from biocolab_accessor.plotting import expression_dotplot
-from biocolab_accessor.sandbox.samples import celltypist_sample
+from biocolab_accessor.sandbox.public_studies import celltypist_sample
 from biocolab_accessor.sandbox.server import Sandbox
 
 _FOLDER = Path(__file__).parent

@@ -16,7 +16,7 @@ from rich.text import Text
 from typer.testing import CliRunner
 
 import biocolab_accessor as bc
-from biocolab_accessor.cli import app, check, output, summary
+from biocolab_accessor.cli import app, output, studies, submit
 
 _COMMANDS = (
     "biocolab check before.h5ad",
@@ -29,7 +29,7 @@ _COMMANDS = (
 def main() -> None:
     """Run the commands on a console that records."""
     console = Console(record=True, width=84, force_terminal=True, highlight=False, file=io.StringIO())
-    for module in (output, check, summary):
+    for module in (output, submit, studies):
         for name in ("out", "err"):
             if hasattr(module, name):
                 setattr(module, name, console)

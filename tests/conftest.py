@@ -28,11 +28,11 @@ import uvicorn.server
 from scipy import sparse
 
 import biocolab_accessor as bc
-from biocolab_accessor import connection
 from biocolab_accessor.clients import tasks as following
 from biocolab_accessor.config import Settings
+from biocolab_accessor.connection import default
+from biocolab_accessor.sandbox.processing import tasks
 from biocolab_accessor.sandbox.server import Sandbox
-from biocolab_accessor.sandbox.work import tasks
 from tests import warm
 
 pytest_plugins = ["pytester", "tests.skips"]
@@ -43,12 +43,13 @@ hypothesis.settings.load_profile("patient")
 
 # They wait most, for processes that they start: begun last, one of them would be left when the others are done.
 _FIRST = (
-    "sandbox/test_command.py", "test_spread.py", "test_docs.py", "sandbox/test_pytest_plugin.py",
-    "test_public_names.py", "test_typing.py", "inbound/test_picture.py", "inbound/test_disk.py",
-    "cli/test_terminal.py", "outbound/test_scratch.py", "properties/test_out_and_back.py", "test_join.py",
-    "conformance/test_table.py", "sandbox/work/test_fuzzy_graph.py", "sandbox/page/test_page.py",
-    "sandbox/test_on_windows.py", "sandbox/work/test_pipeline.py", "storage/test_sink.py",
-    "sandbox/store/test_sweep.py", "test_notebooks.py", "test_demo.py",
+    "cli/test_local_sandbox.py", "studies/test_distributed.py", "test_docs.py", "sandbox/test_pytest_plugin.py",
+    "test_public_names.py", "test_typing.py", "studies/test_plot.py", "studies/test_disk.py",
+    "cli/test_terminal.py", "submit/test_files_scratch.py", "properties/test_out_and_back.py",
+    "studies/test_collection.py",
+    "interop/test_table.py", "sandbox/processing/test_pipeline_graph.py", "sandbox/page/test_page.py",
+    "sandbox/test_on_windows.py", "sandbox/processing/test_pipeline.py", "io/test_safe_files_full_disk.py",
+    "sandbox/test_state.py", "test_notebooks.py", "cli/test_demo_run.py",
 )  # fmt: skip
 _NOT_OURS = (".py", ".pyc", ".so", ".ipynb", ".ttf")
 _START_WORKER = tasks.start_worker
@@ -126,7 +127,7 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch, folders: Callable[[], Pat
             monkeypatch.delenv(name)
     home = folders()
     monkeypatch.setenv("HOME", str(home))
-    monkeypatch.setattr(connection, "_ambient", None)
+    monkeypatch.setattr(default, "_ambient", None)
     # As reset() does, without its millisecond of looking for variables that are not there.
     for name, field in Settings.model_fields.items():
         value = field.get_default(call_default_factory=True)
@@ -170,7 +171,7 @@ def _open_files() -> Counter[str]:
 @pytest.fixture
 def no_connection(monkeypatch: pytest.MonkeyPatch) -> None:
     """As in a fresh session: nothing is connected to."""
-    monkeypatch.setattr(connection, "_stack", [])
+    monkeypatch.setattr(default, "_stack", [])
 
 
 @contextmanager

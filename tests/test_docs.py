@@ -15,7 +15,8 @@ from types import ModuleType
 import pytest
 
 import biocolab_accessor as bc
-from biocolab_accessor import connection, errors
+from biocolab_accessor import errors
+from biocolab_accessor.connection import default
 from biocolab_accessor.sandbox.server import Sandbox
 
 _ROOT = Path(__file__).parents[1]
@@ -60,8 +61,8 @@ def in_a_fresh_session(monkeypatch: pytest.MonkeyPatch, no_connection: None, tmp
     monkeypatch.chdir(tmp_path)
     before = {id(item) for item in gc.get_objects() if isinstance(item, Sandbox)}
     yield
-    for connector in list(connection._stack):
-        connection.drop_default(connector)
+    for connector in list(default._stack):
+        default.drop_default(connector)
     for item in gc.get_objects():
         if isinstance(item, Sandbox) and id(item) not in before:
             item.close()

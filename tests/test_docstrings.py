@@ -12,16 +12,16 @@ import pytest
 from numpydoc.validate import validate
 
 import biocolab_accessor as bc
-from biocolab_accessor.accessors.adata import AnnDataAccessor
-from biocolab_accessor.accessors.frame import DataFrameAccessor
+from biocolab_accessor.accessors.anndata import AnnDataAccessor
+from biocolab_accessor.accessors.dataframe import DataFrameAccessor
 from biocolab_accessor.check.report import Report
 from biocolab_accessor.config import Settings
-from biocolab_accessor.inbound.study import Study
-from biocolab_accessor.join import Collection
-from biocolab_accessor.outbound.plan import Plan
-from biocolab_accessor.outbound.submission import Submission
+from biocolab_accessor.io.cache import Cache
 from biocolab_accessor.sandbox.server import Sandbox
-from biocolab_accessor.storage.cache import Cache
+from biocolab_accessor.studies.collection import Collection
+from biocolab_accessor.studies.study import Study
+from biocolab_accessor.submit.plan import Plan
+from biocolab_accessor.submit.submission import Submission
 
 _CLASSES = (
     AnnDataAccessor,

@@ -14,8 +14,8 @@ import pytest
 
 import biocolab_accessor as bc
 from biocolab_accessor.errors import BiocolabError
-from biocolab_accessor.inbound.study import Study
 from biocolab_accessor.sandbox.server import Sandbox
+from biocolab_accessor.studies.study import Study
 
 X, N = np.str_("x"), np.int64(-3)
 DTYPES, CAST = {np.str_("kind"): X}, {np.str_("kind"): np.str_("int8")}

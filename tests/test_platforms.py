@@ -23,13 +23,13 @@ import biocolab_accessor as bc
 from biocolab_accessor import platforms
 from biocolab_accessor.clients.arguments import plain
 from biocolab_accessor.errors import SandboxError
-from biocolab_accessor.outbound.names import distinct, safe_name
+from biocolab_accessor.io.names import distinct, safe_name
 from biocolab_accessor.platforms import detached, linger, link, remove_file, replace, safe_file_name, sync
-from biocolab_accessor.sandbox.listen import listen
-from biocolab_accessor.sandbox.refusal import Refusal
+from biocolab_accessor.sandbox.requests import Refusal
+from biocolab_accessor.sandbox.server import listen
 from biocolab_accessor.sandbox.store import buckets
 from biocolab_accessor.sandbox.store.buckets import inside
-from biocolab_accessor.sandbox.store.durable import publish, remove
+from biocolab_accessor.sandbox.store.files import publish, remove
 
 pytest_plugins = ["tests.windows"]
 
@@ -148,8 +148,8 @@ def test_a_process_that_ctrl_c_is_not_for_is_started_as_the_system_has_it(reques
 def test_where_there_are_no_users_and_limits_nothing_asks_for_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from biocolab_accessor.credentials import KeyFile
-    from biocolab_accessor.storage.budget import budget
+    from biocolab_accessor.connection.credentials import KeyFile
+    from biocolab_accessor.io.memory import budget
     from biocolab_accessor.util import get_system_user
 
     (tmp_path / "key").write_text('{"private_host": "x"}', encoding="utf-8")
@@ -237,7 +237,7 @@ def test_every_text_file_is_opened_in_an_encoding_that_is_named() -> None:
             named = any(keyword.arg == "encoding" for keyword in node.keywords)
             if (name in ("read_text", "write_text") or opens_text) and not named:
                 found.append(f"{path.relative_to(_PACKAGE)}:{node.lineno} {ast.unparse(node)}")
-    expected = ("storage.text", "storage/text.py", "storage/h5ad.py", "_open(path", "gzip.open(path)", "os.open(path")
+    expected = ("io/write_h5ad.py", "_open(path", "gzip.open(path)", "os.open(path")
     assert [line for line in found if not any(known in line for known in expected)] == []
 
 

@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 
 import biocolab_accessor as bc
-from biocolab_accessor import connection, errors
+from biocolab_accessor import errors
+from biocolab_accessor.connection import default
 from biocolab_accessor.sandbox.server import Sandbox
 from tests.conftest import forked_dask
 
@@ -89,9 +90,9 @@ def test_the_tree_in_the_docstring_is_the_tree_of_classes() -> None:
 @pytest.mark.parametrize("module", _MODULES)
 def test_examples_in_docstrings_run(module: str, server: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     # What an example connects to is no concern of the tests that follow.
-    monkeypatch.setattr(connection, "_stack", [*connection._stack])
+    monkeypatch.setattr(default, "_stack", [*default._stack])
     loaded = importlib.import_module(module)
-    with forked_dask() if module == "biocolab_accessor.cluster" else nullcontext():
+    with forked_dask() if module == "biocolab_accessor.connection.default" else nullcontext():
         failed, _ = doctest.testmod(loaded, optionflags=doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS)
     assert failed == 0
 

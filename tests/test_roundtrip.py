@@ -15,7 +15,7 @@ from scipy import sparse
 
 import biocolab_accessor as bc
 from biocolab_accessor.errors import InvalidValues
-from biocolab_accessor.sandbox.samples import celltypist_sample, has_celltypist
+from biocolab_accessor.sandbox.public_studies import celltypist_sample, has_celltypist
 from biocolab_accessor.sandbox.server import Sandbox
 
 pytestmark = pytest.mark.smoke

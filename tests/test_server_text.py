@@ -17,7 +17,7 @@ from biocolab_accessor import progress
 from biocolab_accessor.cli import app
 from biocolab_accessor.clients.bbrowserx import BBrowserXConnector
 from biocolab_accessor.errors import BiocolabError, TaskFailed, UnknownGroup
-from biocolab_accessor.outbound.submission import Submission
+from biocolab_accessor.submit.submission import Submission
 from tests.verbose import verbose
 
 from .clients.conftest import Scripted, answer, scripted  # noqa: F401

@@ -25,14 +25,14 @@ from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
 from typing import IO
 
-from biocolab_accessor.sandbox.work.tasks import worker_environment
+from biocolab_accessor.sandbox.processing.tasks import worker_environment
 
 __all__ = ["AVAILABLE", "Program", "Worker", "begin", "prepare", "start_python"]
 
 AVAILABLE = "forkserver" in multiprocessing.get_all_start_methods()
 
 # What a job imports.
-_MODULES = ["biocolab_accessor.sandbox.work.worker", "biocolab_accessor.sandbox.work.pipeline", "scanpy"]
+_MODULES = ["biocolab_accessor.sandbox.processing.worker", "biocolab_accessor.sandbox.processing.pipeline", "scanpy"]
 
 
 def prepare() -> None:
@@ -161,7 +161,7 @@ def _forks() -> ForkServerContext:
 
 def _work(jobs: Connection, answers: Connection, log: Connection, environment: Mapping[str, str]) -> None:
     """In the fork: what the system and Python do for a new process, then its work."""
-    from biocolab_accessor.sandbox.work import worker
+    from biocolab_accessor.sandbox.processing import worker
 
     os.setsid()
     _become([jobs, answers, log], environment)

@@ -22,8 +22,8 @@ from typing import Any
 import psutil
 import pytest
 
-from biocolab_accessor import aside, crew
-from biocolab_accessor.storage import budget, entry
+from biocolab_accessor import concurrency
+from biocolab_accessor.io import cache, memory
 
 _ACCESS_DENIED, _SHARING_VIOLATION, _ALREADY_EXISTS = 5, 32, 183
 _PROC = Path("/proc")
@@ -107,7 +107,7 @@ def files_of_windows(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "_use_fd_functions", False)  # it goes through folders that it has opened
     monkeypatch.setattr(tempfile, "TemporaryFile", tempfile.NamedTemporaryFile)
     monkeypatch.setattr(os, "link", _no_hard_links)
-    monkeypatch.setattr(entry, "_start", str)
+    monkeypatch.setattr(cache, "_start", str)
 
 
 def _no_hard_links(source: Any, target: Any) -> None:
@@ -124,8 +124,8 @@ def system_of_windows(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delattr(signal, name)
     for name in ("pwd", "grp", "resource"):
         monkeypatch.setitem(sys.modules, name, None)
-    monkeypatch.setattr(budget, "sys", SimpleNamespace(platform="win32", maxsize=sys.maxsize))
-    monkeypatch.delattr(budget, "resource")
+    monkeypatch.setattr(memory, "sys", SimpleNamespace(platform="win32", maxsize=sys.maxsize))
+    monkeypatch.delattr(memory, "resource")
     monkeypatch.setattr(signal, "SIGBREAK", signal.SIGUSR2, raising=False)
     # Some other switch, so that a test sees whether it was set.
     monkeypatch.setattr(socket, "SO_EXCLUSIVEADDRUSE", socket.SO_KEEPALIVE, raising=False)
@@ -172,7 +172,7 @@ def waits_of_windows(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(threading.Condition, "wait", waiting)
     monkeypatch.setattr(threading.Thread, "join", joining)
-    for module in (aside, crew):
+    for module in (concurrency, concurrency):
         monkeypatch.setattr(module, "SimpleQueue", queue._PySimpleQueue)  # type: ignore[attr-defined]
 
 

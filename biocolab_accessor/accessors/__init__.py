@@ -7,8 +7,8 @@ from typing import Any
 import pandas as pd
 from anndata import AnnData, register_anndata_namespace
 
-from biocolab_accessor.accessors.adata import AnnDataAccessor
-from biocolab_accessor.accessors.frame import DataFrameAccessor
+from biocolab_accessor.accessors.anndata import AnnDataAccessor
+from biocolab_accessor.accessors.dataframe import DataFrameAccessor
 
 __all__ = ["AnnDataAccessor", "DataFrameAccessor", "accessor"]
 

@@ -11,17 +11,19 @@ from anndata import AnnData
 from numpy.typing import NDArray
 from scipy import sparse
 
-from biocolab_accessor.blocks import Slot, filled_slots, row_blocks, source_of
-from biocolab_accessor.check.columns import as_frame
-from biocolab_accessor.check.counts import choose_matrix, describe
+from biocolab_accessor.check.matrix_choice import choose_matrix, describe
 from biocolab_accessor.errors import InvalidArgument, UnknownField
-from biocolab_accessor.given import given_names
-from biocolab_accessor.naming import did_you_mean, listing, quoted
+from biocolab_accessor.io.columns import as_frame
+from biocolab_accessor.io.matrix_blocks import Slot, filled_slots, row_blocks, source_of
+from biocolab_accessor.messages import did_you_mean, listing, quoted
+from biocolab_accessor.protocol import given_names
 
 __all__ = ["Markers", "markers_of", "rank_genes", "translate"]
 
 _RESULT = "rank_genes_groups"
+
 _LEAST_HIGHER = 0.9
+
 _TARGET = 1e4
 
 

@@ -67,8 +67,8 @@ def check(
     >>> [found.message for found in bc.check(adata, min_genes=2) if found.code == "BC701"]
     ['1 of 2 cells would be kept (50.0 %), measured on X as raw']
     """
-    from biocolab_accessor.bounds import Filters
     from biocolab_accessor.check.run import run_rules
+    from biocolab_accessor.protocol import Filters
 
     return run_rules(
         adata_or_path,

@@ -11,7 +11,7 @@ from typing import Literal, overload
 import pandas as pd
 
 from biocolab_accessor.errors import CheckFailed
-from biocolab_accessor.naming import counted
+from biocolab_accessor.messages import counted
 
 __all__ = ["Finding", "Report", "Severity"]
 

@@ -10,19 +10,18 @@ from typing import Any
 import pandas as pd
 from anndata import AnnData
 
-from biocolab_accessor.blocks import source_of
-from biocolab_accessor.bounds import Filters
-from biocolab_accessor.check.columns import Verdict, as_frame, chosen_columns, judge
-from biocolab_accessor.check.counts import MatrixChoice
-from biocolab_accessor.check.identifiers import Identifiers, identify
-from biocolab_accessor.check.kept import Kept, count_kept
-from biocolab_accessor.check.margins import Filled, Margins, filled_of
-from biocolab_accessor.check.name_list import NameList
+from biocolab_accessor.check.genes import Identifiers, NameList, identify
+from biocolab_accessor.check.matrix_choice import MatrixChoice
+from biocolab_accessor.check.matrix_stats import Filled, Margins, filled_of
+from biocolab_accessor.check.qc import Kept, count_kept
 from biocolab_accessor.check.report import Finding, Severity
 from biocolab_accessor.check.slots import is_table, unsendable
-from biocolab_accessor.check.table_columns import suspects
+from biocolab_accessor.check.tables import suspects
 from biocolab_accessor.errors import CheckFailed
-from biocolab_accessor.naming import quoted
+from biocolab_accessor.io.columns import Verdict, as_frame, chosen_columns, judge
+from biocolab_accessor.io.matrix_blocks import source_of
+from biocolab_accessor.messages import quoted
+from biocolab_accessor.protocol import Filters
 
 __all__ = ["RULES", "Context", "found", "rule"]
 
@@ -129,6 +128,7 @@ class Context:
 
 
 Rule = Callable[[Context], Iterator[Finding]]
+
 RULES: list[Rule] = []
 
 

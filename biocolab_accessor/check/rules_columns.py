@@ -9,12 +9,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from biocolab_accessor.check.columns import labels_of
 from biocolab_accessor.check.report import Finding
 from biocolab_accessor.check.rules import Context, found, rule
 from biocolab_accessor.errors import InvalidColumn
-from biocolab_accessor.naming import counted, did_you_mean, listing, quoted
-from biocolab_accessor.precision import changed_beyond_rounding, kept, loss
+from biocolab_accessor.io.columns import labels_of
+from biocolab_accessor.io.values import changed_beyond_rounding, kept, loss
+from biocolab_accessor.messages import counted, did_you_mean, listing, quoted
 
 _MOST_CATEGORIES = 65_535
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from biocolab_accessor.bounds import Filters
-from biocolab_accessor.check.kept import Kept
+from biocolab_accessor.check.qc import Kept
 from biocolab_accessor.check.report import Finding
 from biocolab_accessor.check.rules import Context, found, rule
 from biocolab_accessor.errors import EmptyAnnData
-from biocolab_accessor.naming import quoted
+from biocolab_accessor.messages import quoted
+from biocolab_accessor.protocol import Filters
 
 # Of a matrix with its empty droplets so few are kept as a rule; of one that was filtered before, by mistake.
 _FEW = 0.2

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from biocolab_accessor.check.columns import labels_of
 from biocolab_accessor.check.report import Finding
 from biocolab_accessor.check.rules import Context, found, rule
 from biocolab_accessor.errors import InvalidNames
-from biocolab_accessor.escape import escaped, is_barcodes, key_as_text, needs_escape, unwritable_text
-from biocolab_accessor.naming import counted, quoted
+from biocolab_accessor.io.columns import labels_of
+from biocolab_accessor.io.names import escaped, is_barcodes, key_as_text, needs_escape, unwritable_text
+from biocolab_accessor.messages import counted, quoted
 
 _NAMES_AT_ONCE = 1 << 15
 # A set takes some 60 bytes a name and less time than sorting.

@@ -10,33 +10,27 @@ from typing import Any
 import h5py
 from anndata import AnnData
 
-from biocolab_accessor.blocks import expect_own_values
-from biocolab_accessor.bounds import Filters
-from biocolab_accessor.check import (
-    rules_columns,
-    rules_features,
-    rules_filters,
-    rules_identifiers,
-    rules_matrix,
-    rules_names,
-    rules_size,
-    rules_slots,
-)
-from biocolab_accessor.check.cell_ranger import MTX_PARTS, check_10x_h5, check_mtx, parts_in
-from biocolab_accessor.check.counts import MatrixChoice, decide
-from biocolab_accessor.check.file import open_h5ad
+from biocolab_accessor.check import rules_columns, rules_filters, rules_matrix, rules_names
+from biocolab_accessor.check import rules_genes as rules_features
+from biocolab_accessor.check import rules_genes as rules_identifiers
+from biocolab_accessor.check import rules_matrix as rules_size
+from biocolab_accessor.check import rules_matrix as rules_slots
+from biocolab_accessor.check.files import MTX_PARTS, check_10x_h5, check_mtx, open_h5ad, parts_in
+from biocolab_accessor.check.matrix_choice import MatrixChoice, decide
 from biocolab_accessor.check.report import Finding, Report
 from biocolab_accessor.check.rules import RULES, Context
-from biocolab_accessor.check.rules_slots import damage, misfits
-from biocolab_accessor.check.table_file import check_table_file
+from biocolab_accessor.check.rules_matrix import damage, misfits
+from biocolab_accessor.check.tables import check_table_file
 from biocolab_accessor.errors import CheckFailed, InvalidArgument, InvalidFile, InvalidValues
-from biocolab_accessor.home import expanded
-from biocolab_accessor.species import known_species
-from biocolab_accessor.storage.foreign_hdf5 import is_hdf5, opened_foreign
+from biocolab_accessor.io.hdf5_gate import is_hdf5, opened_foreign
+from biocolab_accessor.io.matrix_blocks import expect_own_values
+from biocolab_accessor.platforms import expanded
+from biocolab_accessor.protocol import Filters, known_species
 
 __all__ = ["check_file", "check_object", "open_h5ad", "run_rules"]
 
 _TABLES = (".tsv", ".csv", ".txt", ".tab")
+
 # The rooms of the rules are imported for what they register; a new one is added here.
 _ROOMS = (
     rules_names,
@@ -136,7 +130,7 @@ def check_object(
     Raises
     ------
     InvalidFile
-        A file that it is backed by is refused, see :func:`biocolab_accessor.storage.foreign_hdf5.expect_harmless`.
+        A file that it is backed by is refused, see :func:`biocolab_accessor.io.hdf5_gate.expect_harmless`.
     """
     expect_own_values(adata)
     species = None if species is None else known_species(species)

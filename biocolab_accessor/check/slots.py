@@ -12,13 +12,14 @@ from anndata import AnnData, settings
 from pandas.arrays import NumpyExtensionArray
 from scipy import sparse
 
-from biocolab_accessor.check.columns import as_frame, judge, plain_verdict
-from biocolab_accessor.escape import key_as_text, sent_name, unwritable_key, unwritable_text
-from biocolab_accessor.naming import quoted
+from biocolab_accessor.io.columns import as_frame, judge, plain_verdict
+from biocolab_accessor.io.names import key_as_text, sent_name, unwritable_key, unwritable_text
+from biocolab_accessor.messages import quoted
 
 __all__ = ["is_table", "unsendable", "unwritable_parts"]
 
 _DEEPEST = 20
+
 _MOST_LOOKED_AT = 10_000
 
 

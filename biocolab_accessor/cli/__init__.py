@@ -7,19 +7,33 @@ from typing import Annotated
 import typer
 
 from biocolab_accessor.cli import (
-    cache,
-    check,
     demo,
     doctor,
-    groups,
-    pull,
-    resume,
-    sandbox,
     studies,
     submit,
-    summary,
 )
-from biocolab_accessor.cli.outcome import Commands
+from biocolab_accessor.cli import (
+    local as cache,
+)
+from biocolab_accessor.cli import (
+    local as sandbox,
+)
+from biocolab_accessor.cli import (
+    studies as groups,
+)
+from biocolab_accessor.cli import (
+    studies as pull,
+)
+from biocolab_accessor.cli import (
+    studies as summary,
+)
+from biocolab_accessor.cli import (
+    submit as check,
+)
+from biocolab_accessor.cli import (
+    submit as resume,
+)
+from biocolab_accessor.cli.output import Commands
 
 __all__ = ["app"]
 

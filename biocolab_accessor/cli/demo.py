@@ -1,18 +1,179 @@
-"""``biocolab demo``: both roads on real cells, against a sandbox."""
+"""``biocolab demo``: real cells to a sandbox, and back into scanpy."""
 
 from __future__ import annotations
 
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
 import typer
+from anndata import AnnData
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
-from biocolab_accessor.cli.options import Json
-from biocolab_accessor.cli.output import err, out, print_json
+import biocolab_accessor as bc
+from biocolab_accessor.cli.output import Json, err, out, print_json
+from biocolab_accessor.errors import InvalidArgument, ServerError
+from biocolab_accessor.io.safe_files import place_of
+from biocolab_accessor.messages import listing
+from biocolab_accessor.sandbox.public_studies import celltypist_sample
+from biocolab_accessor.studies.study import Study
+from biocolab_accessor.submit.submission import Submission
+from biocolab_accessor.submit.tables import to_anndata
 
-__all__ = ["demo"]
+__all__ = ["DemoResult", "demo", "run_demo"]
+
+Say = Callable[[str], object]
+
+_CLUSTERS = "Leiden clustering"
+
+_MARKERS = ("CD3D", "CD79A", "LYZ")
+
+
+@dataclass(frozen=True)
+class DemoResult:
+    """What the demo saw.
+
+    Attributes
+    ----------
+    n_obs, n_vars
+        Cells and genes that went out and came back.
+    n_counts
+        Counts that were compared.
+    exact
+        Whether every count, barcode and feature came back as it went out, in the same order, on both ways.
+    picture
+        Where the UMAP is.
+    seconds
+        From start to picture.
+    """
+
+    n_obs: int
+    n_vars: int
+    n_counts: int
+    exact: bool
+    picture: Path
+    seconds: float
+
+
+def run_demo(picture: Path, say: Say, stage: Say) -> DemoResult:
+    """Run both roads on real counts (CellTypist's packaged sample).
+
+    Parameters
+    ----------
+    picture
+        Where the UMAP is saved.
+    say
+        Takes a line when a step is done.
+    stage
+        Takes what is going on now.
+
+    Raises
+    ------
+    InvalidArgument
+        The picture cannot be saved there.
+    ModuleNotFoundError
+        CellTypist, which brings the cells, is not installed (extra ``demo``).
+    """
+    start = time.monotonic()
+    _expect_picture(picture)
+    stage("starting the sandbox")
+    with bc.sandbox() as server, bc.settings.override(progress="off"):
+        connector = server.connect().get_bbrowserx()
+        connector.post_request("api/v1/test_connection")
+        say(f"sandbox at {server.url}, connection successful")
+        say(f"groups: {', '.join(bc.groups()['name'])}")
+        stage("reading real counts")
+        table = celltypist_sample()
+        adata = to_anndata(table)
+        adata.obs["half"] = np.where(np.arange(adata.n_obs) < adata.n_obs // 2, "first", "second")
+        say(f"read {adata.n_obs:,} cells x {adata.n_vars:,} genes (CellTypist's sample)")
+        by_table = table.biocolab.submit(group="personal", study_id="demo_table", wait=False)
+        import scanpy.plotting  # noqa: F401 - takes seconds, and the worker is busy anyway
+
+        _follow(by_table, stage)
+        say("df.biocolab.submit: processed (filter, normalise, PCA, kNN, Leiden, UMAP, t-SNE)")
+        by_adata = adata.biocolab.submit(group="personal", study_id="demo_adata", skip_dimred=True, wait=False)
+        _follow(by_adata, stage)
+        say("adata.biocolab.submit: processed (skip_dimred)")
+        stage("fetching back")
+        back = bc.study("demo_table", source="bbrowserx").to_anndata(layers=["lognorm"])
+        ways = [back, by_adata.study().to_anndata(), _by_bioflex("demo_table")]
+        exact = all(_same(adata, other) for other in ways)
+        exact = exact and list(ways[1].obs["half"]) == list(adata.obs["half"])
+        say(f"fetched back through BBrowserX and BioFlex: {'exact' if exact else 'NOT the same'}")
+        stage("scanpy: genes that stand out in the clusters, and the picture")
+        genes = _draw(back, picture)
+        say(f"scanpy: genes that stand out in the sandbox's Leiden clusters: {', '.join(genes)}")
+        say(f"scanpy: the sandbox's UMAP drawn, saved to {picture}")
+    return DemoResult(adata.n_obs, adata.n_vars, len(ways) * int(adata.X.nnz), exact, picture, time.monotonic() - start)
+
+
+def _expect_picture(path: Path) -> None:
+    """Refuse what would fail when everything else is done."""
+    from matplotlib.figure import Figure
+
+    known = Figure().canvas.get_supported_filetypes()
+    if place_of(path).suffix.removeprefix(".").lower() not in known:
+        msg = f"{path} is the name of no picture: let it end in .png, or in one of {listing(known, limit=20)}"
+        raise InvalidArgument(msg)
+
+
+def _follow(submission: Submission, stage: Say) -> None:
+    """Show the server's own lines until it is done."""
+    try:
+        while submission.status in ("PENDING", "RUNNING", "SUBMITTED"):
+            lines = submission.log.rstrip().splitlines() or ["waiting"]
+            stage(f"{submission.study_id}: {lines[-1].partition('] ')[2] or lines[-1]}")
+            time.sleep(0.2)
+    except ServerError:
+        stage(f"{submission.study_id}: no answer")  # wait() says what is wrong
+    submission.wait()
+
+
+def _by_bioflex(study_id: str) -> AnnData:
+    study: Study = bc.study(study_id)
+    return study.to_anndata()
+
+
+def _same(sent: AnnData, back: AnnData) -> bool:
+    same_names = list(sent.obs_names) == list(back.obs_names) and list(sent.var_names) == list(back.var["feature"])
+    same_shape = sent.shape == back.shape and sent.X.nnz == back.X.nnz
+    return bool(same_names and same_shape and (sent.X != back.X).nnz == 0)
+
+
+def _analyse(adata: AnnData) -> list[str]:
+    """The gene that stands out most in each cluster that the server found."""
+    import scanpy as sc
+
+    adata.X = adata.layers["lognorm"]
+    adata.obs["leiden"] = adata.obs[_CLUSTERS].astype("category")
+    means = sc.get.aggregate(adata, "leiden", "mean")
+    table = np.asarray(means.layers["mean"])
+    above = table - (table.sum(axis=0) - table) / max(len(table) - 1, 1)
+    return [
+        f"{cluster} {means.var_names[best]}"
+        for cluster, best in zip(means.obs_names, above.argmax(axis=1), strict=True)
+    ]
+
+
+def _draw(adata: AnnData, picture: Path) -> list[str]:
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    import scanpy as sc
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # scanpy's own, about its dependencies
+        genes = _analyse(adata)
+        colors = ["leiden", *(gene for gene in _MARKERS if gene in adata.var_names)]
+        figure = sc.pl.umap(adata, color=colors, ncols=2, show=False, return_fig=True, frameon=False)
+    figure.savefig(picture, dpi=110, bbox_inches="tight")
+    return genes
 
 
 def demo(
@@ -29,7 +190,6 @@ def demo(
     columns = SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn()
     with Progress(*columns, console=console, transient=True) as progress:
         bar = progress.add_task("loading", total=None)
-        from biocolab_accessor.demo import run_demo
 
         result = run_demo(
             picture.absolute(),

@@ -2,20 +2,337 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated
+import importlib.metadata
+import os
+import platform
+import shlex
+import shutil
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
 
 import typer
 from rich.text import Text
 
-from biocolab_accessor.cli.options import Json
-from biocolab_accessor.cli.output import err, out, print_json, print_table
-from biocolab_accessor.naming import counted
+from biocolab_accessor.cli.output import Json, err, out, print_json, print_table
+from biocolab_accessor.clients.transport import Probe, probe, proxy_for
+from biocolab_accessor.concurrency import Crew, result
+from biocolab_accessor.config import Settings, settings
+from biocolab_accessor.connection.credentials import Credentials, KeyFile
+from biocolab_accessor.connection.default import current
+from biocolab_accessor.errors import BiocolabError, InvalidSettingsFile, MissingCredentials, ServerError, Unauthorized
+from biocolab_accessor.io.cache import cache
+from biocolab_accessor.messages import counted, did_you_mean
+from biocolab_accessor.submit.resume import submissions
 
-if TYPE_CHECKING:
-    from biocolab_accessor.doctor import Observation
+__all__ = ["Observation", "State", "doctor", "examine"]
 
-__all__ = ["doctor"]
+State = Literal["ok", "note", "warning", "broken"]
+
+_Source = Literal["bioflex", "bbrowserx", "talk2data"]
+
+_TITLES: dict[_Source, str] = {"bioflex": "BioFlex", "bbrowserx": "BBrowserX", "talk2data": "Talk2Data"}
+
+_SETTINGS: dict[_Source, str] = {"bioflex": "bioflex", "bbrowserx": "private", "talk2data": "public"}
+
+_PACKAGES = ("biocolab_accessor", "anndata", "scanpy", "h5py", "pandas", "numpy", "scipy", "bioflex")
+
+_CLIENTS = ("bioturing-connector",)
+
+_NOT_SETTINGS = {"BIOCOLAB_KEY_FILE", "BIOCOLAB_SANDBOX_TOKEN", "BIOCOLAB_TEST_DATA"}
+
+_BUNDLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
+
+_MOST_SKEW = 120.0
+
+_LEAST_DAYS = 14.0
+
+_LEAST_FREE = 1024**3
+
+
+@dataclass(frozen=True)
+class Observation:
+    """One thing that was looked at.
+
+    Attributes
+    ----------
+    topic
+        ``"versions"``, ``"environment"``, ``"credentials"``, ``"proxy"``, ``"server"``, ``"clock"``, ``"tls"``,
+        ``"cache"`` or ``"submissions"``.
+    subject
+        What of it: a package, a server, a variable.
+    state
+        ``"ok"``; ``"note"`` is for information, ``"warning"`` may go wrong, ``"broken"`` does.
+    message
+        What was seen; never a token.
+    fix
+        What to do; empty where there is nothing to do.
+    """
+
+    topic: str
+    subject: str
+    state: State
+    message: str
+    fix: str = ""
+
+
+def examine(*, network: bool = True, timeout: float = 10.0) -> list[Observation]:
+    """Look at versions, environment, credentials, proxies, servers, clocks, certificates, the cache and submissions.
+
+    Nothing is changed, and a token is sent to its own server only, to see whether it is accepted.
+
+    Parameters
+    ----------
+    network
+        Whether the servers that have a token are asked.
+    timeout
+        Seconds for each connection and each answer; the servers are asked at the same time.
+
+    Returns
+    -------
+    list of Observation
+        By topic, in this order.
+
+    Examples
+    --------
+    >>> import biocolab_accessor as bc
+    >>> with bc.sandbox():
+    ...     found = examine()
+    >>> [seen.state for seen in found if seen.topic == "server"]
+    ['ok', 'ok', 'ok']
+    """
+    found = [*_versions(), *_environment(), *_key_file()]
+    known: dict[_Source, Credentials] = {}
+    for source in get_args(_Source):
+        observations, credentials = _credentials(source)
+        found += observations
+        if credentials is not None:
+            known[source] = credentials
+    if not known:
+        fix = "Set BIOCOLAB_PRIVATE_HOST and BIOCOLAB_PRIVATE_TOKEN, or BIOCOLAB_BIOFLEX_TOKEN; or try `biocolab demo`"
+        found.append(Observation("credentials", "all", "broken", "no server can be talked to", fix))
+    found += [seen for source, one in known.items() if (seen := _proxy(source, one)) is not None]
+    answers: list[Observation] = []
+    if network and known:
+        asked = [(_TITLES[source], _client_of(source), timeout) for source in known]
+        limits = {"connect_timeout": timeout, "read_timeout": timeout, "deadline": 3 * timeout, "max_retries": 0}
+        with settings.override(**limits), Crew(len(asked), "biocolab-doctor") as crew:
+            answers = [seen for answer in [crew.ask(_server, *one) for one in asked] for seen in result(answer)]
+    order = ["server", "clock", "tls"]
+    return [*found, *sorted(answers, key=lambda seen: order.index(seen.topic)), *_cache(), *_submissions()]
+
+
+def _client_of(source: _Source) -> Any:
+    """The client of the current connection to a server."""
+    connector = current()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # said by _credentials already
+        if source == "bioflex":
+            return connector.get_bioflex()
+        return connector.get_bbrowserx() if source == "bbrowserx" else connector.get_talk2data()
+
+
+def _versions() -> Iterator[Observation]:
+    from packaging.requirements import Requirement
+
+    python = f"{platform.python_version()} on {platform.system()} {platform.machine()}"
+    yield Observation("versions", "python", "ok", python)
+    wanted = {}
+    for text in importlib.metadata.requires("biocolab_accessor") or []:
+        requirement = Requirement(text)
+        if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
+            wanted[requirement.name.lower().replace("_", "-")] = requirement
+    shown = [*_PACKAGES, *_CLIENTS]
+    for name in [*shown, *sorted(set(wanted) - set(shown))]:
+        requirement_ = wanted.get(name)
+        try:
+            version = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            yield Observation(
+                "versions", name, "broken", "is not installed", f"Install it: pip install '{requirement_}'"
+            )
+            continue
+        if requirement_ is not None and not requirement_.specifier.contains(version, prereleases=True):
+            message = f"{version}, but {requirement_} is needed"
+            yield Observation("versions", name, "broken", message, f"Install that: pip install '{requirement_}'")
+        elif name in shown:
+            yield Observation("versions", name, "ok", version)
+
+
+def _environment() -> Iterator[Observation]:
+    prefix = str(Settings.model_config.get("env_prefix", ""))
+    names = {f"{prefix}{name.upper()}" for name in Settings.model_fields} | _NOT_SETTINGS
+    for name in sorted(os.environ):
+        if name.startswith(prefix) and name not in names:
+            message = f"is no setting of this package{did_you_mean(name, names)}"
+            yield Observation("environment", name, "warning", message, f"Remove or rename it: unset {name}")
+    for name in _BUNDLES:
+        path = os.environ.get(name, "")
+        if path and not Path(path).exists():
+            fix = f"Give the path of a bundle of certificate authorities, or unset {name}"
+            yield Observation("environment", name, "broken", f"names {path}, which does not exist", fix)
+        elif path:
+            yield Observation("environment", name, "note", f"certificates are checked against {path}")
+
+
+def _key_file() -> Iterator[Observation]:
+    file = KeyFile()
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        try:
+            content = file.read()
+        except InvalidSettingsFile as error:
+            yield Observation("credentials", "key file", "broken", str(error), f"Write {file} again, or remove it")
+            return
+    for warning in said:
+        yield Observation("credentials", "key file", "warning", str(warning.message), f"chmod 600 {file}")
+    if not said:
+        there = f"{file} has {', '.join(sorted(map(str, content))) or 'no settings'}" if file.exists() else ""
+        yield Observation("credentials", "key file", "ok" if content else "note", there or f"there is no {file}")
+
+
+def _credentials(source: _Source) -> tuple[list[Observation], Credentials | None]:
+    title = _TITLES[source]
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        try:
+            found = current().credentials(source)
+        except MissingCredentials as error:
+            missing = [f"no {what}" for what in error.missing]
+            advice = next(line for line in reversed(str(error).splitlines()) if line.startswith("The token is made"))
+            places = f"Places: {_places(source)}. {advice}"
+            # Talk2Data and BioFlex have a host of their own, so that one that is set was set on purpose.
+            half = len(missing) == 1 and (source == "bbrowserx" or getattr(settings, f"{_SETTINGS[source]}_host"))
+            message = f"{'half' if half else 'not'} set up: {' and '.join(missing)}"
+            return [Observation("credentials", title, "warning" if half else "note", message, places)], None
+        except BiocolabError as error:
+            fix = "Set it again where it was found"
+            return [Observation("credentials", title, "broken", f"{type(error).__name__}: {error}", fix)], None
+    message = f"host {found.host} from {found.place}; token from {found.token.origin}"
+    seen = [Observation("credentials", title, "ok", message)]
+    for warning in said:
+        if "chmod" not in str(warning.message):
+            fix = "Give host and token in one place"
+            seen.append(Observation("credentials", title, "warning", str(warning.message), fix))
+    return seen, found
+
+
+def _places(source: _Source) -> str:
+    name = _SETTINGS[source].upper()
+    return f"$BIOCOLAB_{name}_HOST, $BIOCOLAB_{name}_TOKEN, {KeyFile()}"
+
+
+def _proxy(source: _Source, found: Credentials) -> Observation | None:
+    address = proxy_for(found.host)
+    if not address:
+        return None
+    fix = f"If it should not: export NO_PROXY={found.host.split('/')[2].partition(':')[0]}"
+    return Observation("proxy", _TITLES[source], "note", f"{found.host} is reached through {address}", fix)
+
+
+def _server(title: str, client: Any, timeout: float) -> list[Observation]:
+    http = client.http
+    first = probe(http.host, ssl=http.ssl, timeout=timeout)
+    if first.failure:
+        return [_unreached(title, http.host, first, timeout)]
+    return [_token(title, client, first), *_clock(title, first), *_certificate(title, http, first)]
+
+
+def _unreached(title: str, host: str, first: Probe, timeout: float) -> Observation:
+    if first.failure == "certificate":
+        fix = (
+            "For a server with its own certificate authority: bc.connect(…, ssl='/path/to/ca.pem'), or for the "
+            "command line export REQUESTS_CA_BUNDLE=/path/to/ca.pem"
+        )
+        return Observation("tls", title, "broken", f"the certificate of {host} is not accepted: {first.detail}", fix)
+    message, fix = {
+        "name": ("there is no such host name", "Look at the spelling of the host, and at VPN and DNS"),
+        "refused": ("no connection", "Is the server up, and is the port right? Is a VPN needed?"),
+        "silence": (f"no answer within {timeout:g} s", "Is a VPN or a proxy (HTTPS_PROXY) needed to get there?"),
+        "proxy": ("the proxy did not pass it on", "Look at HTTPS_PROXY and NO_PROXY"),
+    }.get(first.failure, ("no usable answer", "Does the address belong to a BioTuring server?"))
+    return Observation("server", title, "broken", f"{host}: {message} ({first.detail})", fix)
+
+
+def _token(title: str, client: Any, first: Probe) -> Observation:
+    """Whether the server is one of this kind, and takes the token."""
+    host = client.http.host
+    # bioturing_connector's own test_connection prints; the list of databases is BioFlex' smallest answer.
+    ask: Callable[[], Any] = (
+        client.databases if title == "BioFlex" else lambda: client.post_request("api/v1/test_connection")
+    )
+    try:
+        ask()
+    except BiocolabError as error:
+        if isinstance(error, Unauthorized):
+            fix = "Make a new token in the server's user settings, and set it where this one was found"
+        else:
+            fix = "Is this the address of the API, such as https://company/t2d_index_tool/?"
+        # In the server's own words: ours would say the same twice.
+        said = f"{host} says no: {error.detail}" if isinstance(error, ServerError) else str(error)
+        return Observation("server", title, "broken", said, fix)
+    return Observation(
+        "server", title, "ok", f"{host} answers in {first.seconds * 1000:,.0f} ms, the token is accepted"
+    )
+
+
+def _clock(title: str, first: Probe) -> Iterator[Observation]:
+    if first.skew is None:
+        return
+    if abs(first.skew) > _MOST_SKEW:
+        ahead = "behind" if first.skew > 0 else "ahead of"
+        fix = "Set the clock (timedatectl set-ntp true): certificates and signed links depend on it"
+        yield Observation(
+            "clock", title, "warning", f"this clock is {abs(first.skew):,.0f} s {ahead} the server's", fix
+        )
+    else:
+        yield Observation("clock", title, "ok", "agrees with the server's")
+
+
+def _certificate(title: str, http: Any, first: Probe) -> Iterator[Observation]:
+    if http.host.startswith("https:") and http.ssl is False:
+        fix = "Give ssl='/path/to/ca.pem' instead"
+        yield Observation("tls", title, "warning", "certificates are not verified (ssl=False)", fix)
+    elif first.certificate_days is not None:
+        message = f"the certificate is good for {first.certificate_days:,.0f} days"
+        soon = first.certificate_days < _LEAST_DAYS
+        fix = "Tell the server's administrator" if soon else ""
+        yield Observation("tls", title, "warning" if soon else "ok", message, fix)
+
+
+def _cache() -> Iterator[Observation]:
+    folder = settings.cache_dir
+    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    fix = "Name another folder: export BIOCOLAB_CACHE_DIR=…; without a cache everything still works, more slowly"
+    try:
+        with tempfile.TemporaryFile(dir=there):
+            free = shutil.disk_usage(there).free
+    except OSError as error:
+        yield Observation("cache", str(folder), "warning", f"cannot be written: {error}", fix)
+        return
+    found = cache.info()
+    message = f"{found.entries:,} entries, {found.n_bytes / 1e6:,.1f} MB; {free / 1e9:,.1f} GB free"
+    if free < _LEAST_FREE:
+        yield Observation("cache", str(folder), "warning", message, f"{fix}; or biocolab cache clear")
+    else:
+        yield Observation("cache", str(folder), "ok", message)
+
+
+def _submissions() -> Iterator[Observation]:
+    try:
+        found = submissions()
+    except (OSError, NotImplementedError) as error:  # a folder without locks, or of another user
+        message = f"those that were broken off cannot be listed: {error}"
+        yield Observation("submissions", "journal", "note", message, "Name another folder: export BIOCOLAB_CACHE_DIR=…")
+        return
+    for each in found:
+        name = each.study_id or each.path.stem
+        fix = f"To carry it on: biocolab resume {shlex.quote(name)}; to drop it: the same with --forget"
+        yield Observation("submissions", name, "note", str(each), fix)
+
 
 _MARKS = {"ok": ("✓", "green"), "note": ("·", "dim"), "warning": ("!", "yellow"), "broken": ("✗", "bold red")}
 
@@ -31,8 +348,6 @@ def doctor(
 
     Example: biocolab doctor --json | jq -r '.[] | select(.state == "broken") | .fix'
     """
-    from biocolab_accessor.doctor import examine
-
     found = examine(network=network, timeout=timeout)
     broken, warned, noted = (sum(seen.state == state for seen in found) for state in ("broken", "warning", "note"))
     if as_json:

@@ -1,24 +1,107 @@
-"""Output: answers on stdout as table, lines or JSON, and everything else on stderr."""
+"""Output: options that commands share, answers on stdout, and exit codes."""
 
 from __future__ import annotations
 
+import errno
+import io
 import json
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+import sys
+import traceback
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+from typer.core import TyperGroup
 
-from biocolab_accessor.naming import shown
+from biocolab_accessor.errors import (
+    BiocolabError,
+    ConfigurationError,
+    InvalidArgument,
+    InvalidResponse,
+    ServerError,
+    TransportError,
+)
+from biocolab_accessor.messages import shown
 
 if TYPE_CHECKING:
-    from biocolab_accessor.outbound.submission import Submission
+    from biocolab_accessor.submit.submission import Submission
 
-__all__ = ["err", "out", "print_json", "print_lines", "print_submission", "print_table", "say"]
+__all__ = [
+    "Commands",
+    "Json",
+    "MatrixType",
+    "MaxCounts",
+    "MaxGenes",
+    "MinCounts",
+    "MinGenes",
+    "MtPercentage",
+    "Server",
+    "Source",
+    "Species",
+    "Unit",
+    "code_of",
+    "err",
+    "out",
+    "print_json",
+    "print_lines",
+    "print_submission",
+    "print_table",
+    "say",
+]
+
+
+class Server(StrEnum):
+    """Servers with groups."""
+
+    bbrowserx = "bbrowserx"
+    talk2data = "talk2data"
+
+
+class Source(StrEnum):
+    """Servers with studies."""
+
+    bioflex = "bioflex"
+    bbrowserx = "bbrowserx"
+    talk2data = "talk2data"
+
+
+class MatrixType(StrEnum):
+    """What the matrix is."""
+
+    auto = "auto"
+    raw = "raw"
+    normalized = "normalized"
+
+
+class Unit(StrEnum):
+    """What values are."""
+
+    raw = "raw"
+    lognorm = "lognorm"
+
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+
+Species = Annotated[str, typer.Option(help="human, mouse, primate or others.")]
+
+MinCounts = Annotated[float | None, typer.Option(help="Keep cells with at least so many counts.")]
+
+MinGenes = Annotated[float | None, typer.Option(help="Keep cells with at least so many genes.")]
+
+MaxCounts = Annotated[float | None, typer.Option(help="Keep cells with at most so many counts.")]
+
+MaxGenes = Annotated[float | None, typer.Option(help="Keep cells with at most so many genes.")]
+
+MtPercentage = Annotated[float | None, typer.Option(help="Most mitochondrial counts, in percent.")]
 
 out = Console(highlight=False)
+
 err = Console(stderr=True, highlight=False)
 
 Row = Mapping[Any, Any]
@@ -103,3 +186,73 @@ def _one_line(value: Any) -> str:
 def _plain(value: Any) -> Any:
     item = getattr(value, "item", None)  # a NumPy number
     return item() if callable(item) else str(value)
+
+
+_CODES: tuple[tuple[type[BiocolabError], int], ...] = (
+    (InvalidArgument, 2),
+    (ConfigurationError, 3),
+    (TransportError, 4),
+    (InvalidResponse, 4),
+    (ServerError, 5),
+)
+
+_INTERRUPTED = 130
+
+
+def code_of(error: type[BaseException]) -> int:
+    """The exit code that a class of errors stands for; 1 is a finding or a refusal of any other kind."""
+    return next((code for kind, code in _CODES if issubclass(error, kind)), 1)
+
+
+class Commands(TyperGroup):
+    """The group of all commands: takes ``--debug`` at any place, and lets no error of ours out as a traceback."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Put ``--debug`` where click looks for it."""
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            # As Python does on stderr: a pipe on Windows may have no character for what a study is called.
+            sys.stdout.reconfigure(errors="backslashreplace")
+        own = args[: args.index("--")] if "--" in args else args
+        if "--debug" in own:
+            args = ["--debug", *(arg for arg in own if arg != "--debug"), *args[len(own) :]]
+        parsed: list[str] = super().parse_args(ctx, args)
+        return parsed
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command that was asked for."""
+        with _said_plainly(debug=bool(ctx.params.get("debug"))):
+            return super().invoke(ctx)
+
+
+@contextmanager
+def _said_plainly(*, debug: bool) -> Iterator[None]:
+    """Our own errors, missing extras and refusals of the system as one message; anything else is a bug and shows."""
+    with warnings.catch_warnings():
+        warnings.showwarning = _warn
+        try:
+            yield
+        except KeyboardInterrupt as interrupt:
+            said = ": ".join(["interrupted", *getattr(interrupt, "__notes__", ())])
+            err.print(said, markup=False, soft_wrap=not err.is_terminal)
+            raise typer.Exit(_INTERRUPTED) from None
+        except (BiocolabError, ModuleNotFoundError, OSError) as error:
+            if isinstance(error, OSError) and error.errno == errno.EPIPE:
+                raise  # the reader of our output went away, as head does
+            if debug:
+                err.print("".join(traceback.format_exception(error)), markup=False, soft_wrap=True, end="")
+            else:
+                say(type(error).__name__, "bold red", error)
+            raise typer.Exit(code_of(type(error))) from error
+
+
+def _warn(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: Any = None,
+    line: str | None = None,
+) -> None:
+    """What is for the user, as a message; what libraries tell their developers is left out."""
+    if issubclass(category, UserWarning | DeprecationWarning):
+        say("warning", "yellow", message)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO
 
 from biocolab_accessor.errors import InvalidFile
-from biocolab_accessor.naming import listing
+from biocolab_accessor.messages import listing
 from biocolab_accessor.platforms import reopened
 
 __all__ = [

@@ -6,30 +6,35 @@ import inspect
 import os
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from numbers import Integral
 from pathlib import PurePath
 from typing import Any
 
-from biocolab_accessor.bounds import Filters
 from biocolab_accessor.errors import InvalidArgument
-from biocolab_accessor.given import given_names
-from biocolab_accessor.naming import listing, quoted
-from biocolab_accessor.species import known_species
+from biocolab_accessor.messages import listing, quoted
+from biocolab_accessor.protocol import Filters, given_names, known_species
 
 __all__ = [
     "batch_list",
     "batch_name",
+    "chunk_bytes",
     "described",
     "expect_distinct",
+    "expect_distinct_batches",
     "expect_parts",
     "expect_study_type",
+    "known_type",
     "name_list",
     "plain",
     "submit_arguments",
 ]
 
 _BOUNDS = ("min_counts", "min_genes", "max_counts", "max_genes", "mt_percentage")
+
 _MATRIX_TYPES = ("raw", "normalized")
+
 _STUDY_TYPES = (0, 1, 2, 3, 4, 5, 6, 15)
+
 _MTX_10X, _TILE_DB = 3, 15
 
 
@@ -235,3 +240,40 @@ def batch_name(name: Any) -> str:
         msg = f"the batch name {quoted(name)} would be part of a file's name on the server: give one without / and \\"
         raise InvalidArgument(msg)
     return name
+
+
+_SMALLEST_CHUNK = 64 * 1024
+
+
+def known_type(study_type: Any, known: Mapping[int, str], server: str, other: str) -> int:
+    """The number of a study type that a server takes."""
+    value = plain(study_type)
+    if isinstance(value, bool) or not isinstance(value, Integral) or value not in known:
+        types = ", ".join(f"{number} ({name})" for number, name in known.items())
+        msg = (
+            f"study_type is {quoted(study_type)}: {server} takes {types}. Other spatial studies go to "
+            f"EConnector.{other}(), studies without places to get_bbrowserx()"
+        )
+        raise InvalidArgument(msg)
+    return int(value)
+
+
+def chunk_bytes(chunk_size: Any) -> int:
+    """Bytes of one upload request."""
+    value = plain(chunk_size)
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < _SMALLEST_CHUNK:
+        least = f"{_SMALLEST_CHUNK:,}"
+        msg = f"chunk_size is {quoted(chunk_size)}: give a member of ChunkSize, or a number of bytes from {least}"
+        raise InvalidArgument(msg)
+    return int(value)
+
+
+def expect_distinct_batches(names: Sequence[str]) -> None:
+    """Refuse names of batches of which one would be lost on the server."""
+    try:
+        expect_distinct(names)
+    except InvalidArgument:
+        msg = (
+            f"the names of the batches must differ: {listing(names)}. Give each dict of batch_info a 'name' of its own"
+        )
+        raise InvalidArgument(msg) from None

@@ -20,27 +20,136 @@ from bioturing_connector.connector import Connector as _Official
 from numpy.typing import NDArray
 from scipy import sparse
 
-from biocolab_accessor.clients.address import file_url, normalise_host, without_user
-from biocolab_accessor.clients.answer import unwrap
 from biocolab_accessor.clients.arguments import expect_distinct, name_list, plain
-from biocolab_accessor.clients.http import HttpClient
-from biocolab_accessor.clients.mask import masking
-from biocolab_accessor.clients.metadata_table import columns_on_the_wire, read_table
-from biocolab_accessor.clients.payload import csc_from_base64, decode_array, strings
-from biocolab_accessor.clients.save import save
+from biocolab_accessor.clients.arrays import csc_from_base64, decode_array, strings
+from biocolab_accessor.clients.http import HttpClient, save
+from biocolab_accessor.clients.responses import unwrap
 from biocolab_accessor.clients.tasks import begun_twice, follow_task, started_task
-from biocolab_accessor.errors import InvalidArgument, InvalidFile, InvalidResponse
-from biocolab_accessor.naming import listing, quoted, shown
+from biocolab_accessor.errors import InvalidArgument, InvalidColumn, InvalidFile, InvalidNames, InvalidResponse
+from biocolab_accessor.io.names import is_barcodes
+from biocolab_accessor.io.safe_files import place_of
+from biocolab_accessor.io.values import encode, numbers, numbers_in
+from biocolab_accessor.messages import listing, quoted, shown
 from biocolab_accessor.platforms import safe_file_name
 from biocolab_accessor.progress import progress_bar
-from biocolab_accessor.secret import Secret, sealed
-from biocolab_accessor.storage.place import place_of
+from biocolab_accessor.security.redaction import Secret, masking, sealed
+from biocolab_accessor.security.urls import file_url, normalise_host, without_user
 
-__all__ = ["Connector"]
+__all__ = ["Connector", "columns_on_the_wire", "read_table"]
+
+_MISSING = frozenset({"", "NA", "NaN", "nan"})
+
+
+def columns_on_the_wire(table: Any) -> list[dict[str, list[Any]]]:
+    """Columns of a table with barcodes in its index, as the objects that the server takes.
+
+    Numbers travel as numbers and text as text, whatever it looks like. The protocol has no missing values: columns go
+    together where they have values in the same cells, and with these cells only.
+
+    Parameters
+    ----------
+    table
+        A data frame.
+
+    Returns
+    -------
+    list of dict
+        Each has ``barcodes`` and columns of the same length.
+
+    Raises
+    ------
+    InvalidArgument
+        It is no table, or barcodes repeat.
+    InvalidNames
+        Two columns have one name, or one has that of the barcodes.
+    InvalidColumn
+        A column holds what the protocol cannot carry, or nothing.
+    """
+    if not isinstance(table, pd.DataFrame):
+        msg = f"the metadata are a {type(table).__name__}: give a pandas.DataFrame with the barcodes in its index"
+        raise InvalidArgument(msg)
+    if table.index.nlevels > 1 or not table.index.is_unique or table.index.hasnans:
+        msg = "the index must hold the barcodes, one level, none twice and none missing"
+        raise InvalidArgument(msg)
+    names = [str(name) for name in table.columns]
+    if len(set(names)) < len(names) or not names:
+        msg = f"columns must be there, and of different names: {listing(names)}"
+        raise InvalidNames(msg)
+    if taken := [name for name in names if is_barcodes(name)]:
+        name = quoted(taken[0])
+        msg = f"column {name} would take the place of the barcodes: rename it (barcodes belong into the index)"
+        raise InvalidNames(msg)
+    barcodes = table.index.map(str)
+    groups: dict[bytes, dict[str, list[Any]]] = {}
+    for number, name in enumerate(names):
+        values, missing = encode(table.iloc[:, number].infer_objects())
+        if not values:
+            msg = f"column {quoted(name)} has no values: leave it out"
+            raise InvalidColumn(msg)
+        group = groups.setdefault(missing.tobytes(), {"barcodes": barcodes[~missing].tolist()})
+        group[name] = values
+    return list(groups.values())
+
+
+def read_table(path: str | Path) -> pd.DataFrame:
+    """A csv or tsv file, also gzipped, with barcodes in its first column.
+
+    A column is numbers where every cell that is not empty is one as programs write it; ``001`` and ``NA`` among labels
+    are labels.
+
+    Raises
+    ------
+    InvalidFile
+        It is not there, or no table.
+    """
+    path = Path(path)
+    try:
+        # With an index column pandas would make numbers of barcodes.
+        texts = pd.read_csv(path, sep=_separator(path), dtype=str, keep_default_na=False, na_filter=False)
+    except (OSError, ValueError) as error:
+        msg = f"{path} cannot be read as a table of metadata: {error}"
+        raise InvalidFile(msg) from error
+    if not isinstance(texts.index, pd.RangeIndex):
+        msg = f"{path} has fewer names in its first line than columns below: name the column of the barcodes too"
+        raise InvalidFile(msg)
+    if len(texts.columns) < 2:
+        msg = f"{path} has one column only: barcodes come first, the metadata after them"
+        raise InvalidFile(msg)
+    texts = texts.set_index(texts.columns[0])
+    return pd.DataFrame({name: _typed(texts[name]) for name in texts.columns}, index=texts.index)
+
+
+def _separator(path: Path) -> str:
+    known: Mapping[str, str] = {".csv": ",", ".tsv": "\t"}
+    for ending in path.suffixes[::-1]:
+        if ending.lower() in known:
+            return known[ending.lower()]
+    with path.open(encoding="utf-8", errors="replace") as file:
+        return "\t" if "\t" in file.readline() else ","
+
+
+def _typed(texts: pd.Series) -> pd.Series:
+    """Numbers where all are; the column as it is else, with nothing where a cell is empty."""
+    absent = texts.isin(_MISSING).to_numpy()
+    present = texts[~absent]
+    written = numbers_in(present)
+    column = None if written is None else numbers(written)
+    if column is None or not len(present):
+        return texts.mask(texts == "")
+    if not absent.any():
+        return column.set_axis(texts.index)
+    # Kinds that know missing values: whole numbers stay whole.
+    filled = pd.Series(pd.NA, index=texts.index, dtype="Int64" if column.dtype.kind == "i" else "Float64")
+    filled.iloc[np.flatnonzero(~absent)] = column.to_numpy()
+    return filled
+
 
 _H5AD = 2
+
 _CHUNK = 100 * 1024 * 1024
+
 _PROCESSED = ("coords.npy", "embeddings.db", "matrix.hdf5", "metadata.db")
+
 _EMBEDDINGS = "custom_embeddings"
 
 # These start something on the server: sent twice they might do it twice.

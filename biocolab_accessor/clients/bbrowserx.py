@@ -7,15 +7,90 @@ differs is how they fail and what they cost: refusals are typed errors, uploads 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, TypeVar, cast
+
+from bioturing_connector import bbrowserx_connector
 
 from biocolab_accessor.clients.arguments import expect_study_type, submit_arguments
 from biocolab_accessor.clients.base import Connector
-from biocolab_accessor.clients.official import OfficialConnector
+from biocolab_accessor.clients.tasks import started_task
 from biocolab_accessor.errors import InvalidArgument
 
-__all__ = ["TALK2DATA_HOST", "BBrowserXConnector"]
+__all__ = ["TALK2DATA_HOST", "BBrowserXConnector", "OfficialConnector"]
+
+_H5AD, _MTX_10X = 2, 3
+
+
+class OfficialConnector(bbrowserx_connector.BBrowserXConnector):
+    """The official connector as of 1.14, over whichever version is installed.
+
+    The methods here take the same arguments, send the same requests and give the same results as the official ones.
+    They replace those, so that one code runs with all versions.
+    """
+
+    host: str
+
+    def submit_study_from_sever(
+        self,
+        group_id: str,
+        batch_info: Sequence[Mapping[str, Any]],
+        shared_folder_path: str | Path,
+        study_id: str | None = None,
+        name: str = "TBD",
+        authors: Sequence[str] = (),
+        abstract: str = "",
+        species: str = "human",
+        input_matrix_type: str = "normalized",
+        study_type: int = _H5AD,
+        min_counts: int | None = None,
+        min_genes: int | None = None,
+        max_counts: int | None = None,
+        max_genes: int | None = None,
+        mt_percentage: float | None = None,
+        skip_dimred: bool = False,
+    ) -> dict[str, Any]:
+        """Submit files from a folder that the server can read. bioturing-connector has it from 1.14 on.
+
+        Parameters
+        ----------
+        group_id
+            The group of the new study.
+        batch_info
+            A dict for each batch, as for ``submit_study_from_local``, with paths in the folder.
+        shared_folder_path
+            The folder, as the server knows it.
+        study_id, name, authors, abstract, species, input_matrix_type, study_type
+            About the study.
+        min_counts, min_genes, max_counts, max_genes, mt_percentage
+            The filters of the server.
+        skip_dimred
+            Whether the server computes no embeddings.
+
+        Raises
+        ------
+        InvalidArgument
+            An argument cannot be sent as it is.
+        TaskFailed
+            The server could not make a study of the files.
+        """
+        described = (group_id, study_id, name, authors, abstract, species, input_matrix_type, study_type)
+        bounds = (min_counts, min_genes, max_counts, max_genes, mt_percentage)
+        body = self._submit_study(*described, *bounds, skip_dimred)
+        if study_type != _MTX_10X:
+            batch_info = [{**batch, "name": Path(batch["matrix"]).name} for batch in batch_info]
+        body["shared_folder_path"] = shared_folder_path
+        body["batch_info"] = {batch["name"]: batch for batch in batch_info}
+        return cast("dict[str, Any]", self.get_submission_log(group_id, self._start("submit_study_from_server", body)))
+
+    def export_std_meta(self, study_ids: Sequence[str] | None = None) -> dict[str, Any]:
+        """Export the standard terms assigned in some studies, or in all. bioturing-connector has it from 1.11 on."""
+        return cast("dict[str, Any]", self.post_request("api/v1/export_std_metadata", {"study_ids": study_ids}))
+
+    def _start(self, route: str, body: Mapping[str, Any]) -> str | int:
+        return started_task(self.post_request(f"api/v1/{route}", body), f"{self.host}api/v1/{route}")
+
 
 TALK2DATA_HOST = "https://talk2data.bioturing.com/t2d_index_tool/"
 """Where Talk2Data is, the address that the SDK has built in."""

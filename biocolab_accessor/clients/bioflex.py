@@ -10,6 +10,7 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 from bioflex import connection, database, metadata, study
 from bioflex._base_object import _BaseObject
@@ -17,21 +18,104 @@ from bioflex.constants import CATEGORY, EXPORT_H5AD, METADATA_TYPES, NUMBER
 from numpy.typing import NDArray
 from scipy import sparse
 
-from biocolab_accessor.clients.address import normalise_host, route_url, without_user
 from biocolab_accessor.clients.arguments import name_list
-from biocolab_accessor.clients.buffer import Buffer
+from biocolab_accessor.clients.arrays import (
+    checked_datasets,
+    csc_from_arrays,
+    csc_from_base64,
+    csc_from_hdf5,
+    decode_array,
+    expect_pointers,
+    reading_hdf5,
+    sizes,
+    strings,
+)
 from biocolab_accessor.clients.http import HttpClient
-from biocolab_accessor.clients.mask import masking
-from biocolab_accessor.clients.matrix_file import stripes_of_file
-from biocolab_accessor.clients.payload import csc_from_base64, csc_from_hdf5, decode_array, strings
 from biocolab_accessor.errors import InvalidArgument, InvalidResponse, NotFound, ServerError, UnknownGene, UnknownStudy
-from biocolab_accessor.naming import quoted
+from biocolab_accessor.io.compression import can_inflate, read_deflated
+from biocolab_accessor.io.memory import empty_pages, expect_room
+from biocolab_accessor.io.transpose import PEAK, spans
+from biocolab_accessor.messages import quoted
 from biocolab_accessor.progress import progress_bar
-from biocolab_accessor.secret import Secret, sealed
-from biocolab_accessor.storage.budget import expect_room
-from biocolab_accessor.storage.transpose import PEAK
+from biocolab_accessor.security.redaction import Secret, masking, sealed
+from biocolab_accessor.security.urls import normalise_host, route_url, without_user
 
-__all__ = ["BIOFLEX_HOST", "BioFlexConnection", "Database", "Metadata", "Study"]
+__all__ = ["BIOFLEX_HOST", "BioFlexConnection", "Buffer", "Database", "Metadata", "Study", "stripes_of_file"]
+
+_SMALL = 1024 * 1024
+
+
+class Buffer:
+    """Takes the pieces of an answer into one array of the announced length.
+
+    The array's pages are only taken by the system as they fill, so that a server that announces more than it sends
+    costs nothing. Without an announced length the array doubles as it grows.
+    """
+
+    def __init__(self) -> None:
+        self._array = np.empty(0, np.uint8)
+        self._filled = 0
+
+    def open(self, length: int | None) -> Callable[[memoryview], object]:
+        """Start afresh, for a new attempt; gives the function that takes the pieces."""
+        self._array = empty_pages(length or 0)
+        self._filled = 0
+        return self._write
+
+    @property
+    def content(self) -> NDArray[np.uint8]:
+        """What has arrived, without a copy."""
+        return self._array[: self._filled]
+
+    def _write(self, piece: memoryview) -> None:
+        end = self._filled + len(piece)
+        if end > len(self._array):
+            if end > _SMALL:
+                expect_room(4 * end, "an answer of unknown length", "ask for genes=, or write it to a file")
+            self._array = np.concatenate([self.content, np.empty(max(end, 1024 * 1024), np.uint8)])
+        self._array[self._filled : end] = piece
+        self._filled = end
+
+
+def stripes_of_file(path: Path, what: str, most: int) -> Generator[sparse.csc_matrix, None, None]:
+    """Consecutive genes of a ``get_matrix`` answer, each stripe checked before SciPy sees it.
+
+    Parameters
+    ----------
+    path
+        The answer, an HDF5 file.
+    what
+        The request, for messages.
+    most
+        Non-zeros of a stripe; a single gene may have more.
+
+    Raises
+    ------
+    InvalidResponse
+        Not such a file, or its arrays contradict each other.
+    """
+    size = path.stat().st_size
+    with reading_hdf5(what), h5py.File(path, "r") as file:
+        datasets = checked_datasets(file, size, what)
+        data, indices = datasets["data"], datasets["indices"]
+        n_obs, n_vars = sizes(datasets["shape"][()].tolist(), what)
+        expect_room(2 * int(datasets["indptr"].nbytes), what, "the server's shape cannot be right", believed=False)
+        pointers = datasets["indptr"][()]
+        if pointers.dtype.kind not in "iu":
+            msg = f"{what}: indptr is a 1-d array of {pointers.dtype}"
+            raise InvalidResponse(msg)
+        expect_pointers(pointers, n_vars, len(data), len(indices), what)
+        pointers = pointers.astype(np.int64)
+        for first, last in spans(pointers, most):
+            low, high = int(pointers[first]), int(pointers[last])
+            own = pointers[first : last + 1] - low
+            yield csc_from_arrays(_part(data, low, high), _part(indices, low, high), own, [n_obs, last - first], what)
+
+
+def _part(dataset: h5py.Dataset, start: int, stop: int) -> NDArray[Any]:
+    part: NDArray[Any] = read_deflated(dataset, start, stop) if can_inflate(dataset) else dataset[start:stop]
+    return part
+
 
 BIOFLEX_HOST = "https://api.bioturing.com/"
 """Where BioFlex is, the address that the official client has built in."""

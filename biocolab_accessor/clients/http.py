@@ -16,46 +16,47 @@ import requests
 import urllib3
 from requests.auth import AuthBase
 
-from biocolab_accessor.clients.address import (
-    file_url,
-    is_loopback,
-    origin,
-    redirect_url,
-    route_url,
-    same_origin_url,
-)
-from biocolab_accessor.clients.answer import announced_length, decode_json, decode_unquoted, refusal
-from biocolab_accessor.clients.download import Download, OpenTarget
-from biocolab_accessor.clients.failure import transport_failure
-from biocolab_accessor.clients.line import Adapter, Session, line
-from biocolab_accessor.clients.mask import hidden, masking, without_frames
-from biocolab_accessor.clients.multipart import FilePart
+from biocolab_accessor.clients.responses import announced_length, decode_json, decode_unquoted, refusal
 from biocolab_accessor.clients.retry import Deadline, Retriable, retry_after, retrying
+from biocolab_accessor.clients.transfer import Download, FilePart, OpenTarget
+from biocolab_accessor.clients.transport import Adapter, Session, line, transport_failure
 from biocolab_accessor.config import settings
 from biocolab_accessor.errors import (
     BiocolabError,
     InvalidArgument,
     InvalidHost,
+    InvalidResponse,
     RedirectRefused,
     ServerError,
     TransportError,
 )
-from biocolab_accessor.notice import notice
-from biocolab_accessor.secret import Secret
-from biocolab_accessor.storage.budget import expect_room
+from biocolab_accessor.io.hdf5_gate import is_hdf5, opened_foreign
+from biocolab_accessor.io.memory import expect_room
+from biocolab_accessor.io.safe_files import place_of, replacing
+from biocolab_accessor.messages import notice
+from biocolab_accessor.progress import progress_bar
+from biocolab_accessor.security.redaction import Secret, hidden, masking, without_frames
+from biocolab_accessor.security.urls import file_url, is_loopback, origin, redirect_url, route_url, same_origin_url
 
-__all__ = ["HttpClient"]
+__all__ = ["HttpClient", "save"]
 
 _Result = TypeVar("_Result")
+
 Look = Callable[[], Any]
 
 # What servers say that know no ranges, or none of this length any more.
 _RANGE_REFUSED = frozenset({400, 405, 412, 416, 422, 501})
+
 _RETRIABLE_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
+
 _PIECE = 1024 * 1024
+
 _LESS = "ask for less at a time"
+
 _MOST_REDIRECTS = 5
+
 _lock = threading.Lock()
+
 _unverified: set[str] = set()
 
 
@@ -87,7 +88,7 @@ class HttpClient:
     Parameters
     ----------
     host
-        Base address, as :func:`~biocolab_accessor.clients.address.normalise_host` gives it.
+        Base address, as :func:`~biocolab_accessor.security.urls.normalise_host` gives it.
     token
         Sent in ``header``, and only to the origin of ``host``.
     header
@@ -220,7 +221,7 @@ class HttpClient:
         Parameters
         ----------
         route, params, file_name, path, offset, length
-            As for :class:`~biocolab_accessor.clients.multipart.FilePart`.
+            As for :class:`~biocolab_accessor.clients.transfer.FilePart`.
         on_bytes
             Called with the bytes handed to the socket, and with a negative number when an attempt is thrown away.
         look
@@ -475,3 +476,58 @@ def _whole(pieces: Iterable[bytes], url: str, announced: int | None) -> bytearra
         content.clear()  # an error that somebody keeps, keeps this frame
         raise
     return content
+
+
+def save(client: HttpClient, link: str, path: str | Path) -> Path:
+    """Fetch a file that the server named; it is at its path when it is whole, and not before.
+
+    Parameters
+    ----------
+    client
+        The server.
+    link
+        What the server said; a name in it is never used for a file here.
+    path
+        Where to; a file that is there is replaced.
+
+    Raises
+    ------
+    InvalidArgument
+        The path is a folder, or in none.
+    InvalidResponse
+        The link leads to another server by plain http, a web page came in place of a file, or it is an HDF5 file that
+        reaches beyond itself (:func:`biocolab_accessor.io.hdf5_gate.expect_harmless`).
+    TransportError
+        The file did not come whole.
+
+    Warns
+    -----
+    UserWarning
+        The file is compressed with something that is not installed here.
+    """
+    target = place_of(path)
+    with replacing(target) as part:
+        with part.open("xb") as file, progress_bar(f"Downloading {target.name}") as bar:
+
+            def open_target(length: int | None) -> Callable[[memoryview], object]:
+                bar.total = length
+                file.seek(0)
+                file.truncate()
+                return file.write
+
+            client.download("GET", link, None, open_target=open_target, on_bytes=bar.update, elsewhere=True)
+            file.flush()
+            os.fsync(file.fileno())
+        _expect_harmless(part, target)
+    return target
+
+
+def _expect_harmless(part: Path, target: Path) -> None:
+    """Of HDF5, what is at the path in the end is opened by others as if the user had written it."""
+    if not is_hdf5(part):
+        return
+    what = f"the file for {target}"
+    with opened_foreign(part, what=what, error=InvalidResponse, filters=False) as foreign:
+        to_install = foreign.to_install
+    if to_install:
+        notice(f"{target}: {to_install}")

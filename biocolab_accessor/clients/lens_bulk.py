@@ -11,12 +11,20 @@ from typing import Any
 
 from bioturing_connector.lens_bulk_connector import LensBulkConnector as _Official
 
-from biocolab_accessor.bounds import Filters
-from biocolab_accessor.clients.arguments import batch_list, batch_name, described, expect_parts, plain
+from biocolab_accessor.clients.arguments import (
+    batch_list,
+    batch_name,
+    chunk_bytes,
+    described,
+    expect_distinct_batches,
+    expect_parts,
+    known_type,
+    plain,
+)
 from biocolab_accessor.clients.base import Connector
-from biocolab_accessor.clients.lens import chunk_bytes, expect_distinct_batches, known_type
 from biocolab_accessor.errors import InvalidArgument, InvalidFile
-from biocolab_accessor.naming import listing
+from biocolab_accessor.messages import listing
+from biocolab_accessor.protocol import Filters
 
 __all__ = ["LensBulkConnector"]
 

@@ -16,8 +16,6 @@ from typing import Any
 import pandas as pd
 from bioturing_connector.lens_sc_connector import LensSCConnector as _Official
 
-from biocolab_accessor.bounds import Filters
-from biocolab_accessor.clients.answer import unwrap
 from biocolab_accessor.clients.archive import (
     COSMX,
     COSMX_V2,
@@ -29,13 +27,23 @@ from biocolab_accessor.clients.archive import (
     batch_content,
     write_archive,
 )
-from biocolab_accessor.clients.arguments import batch_list, batch_name, described, expect_parts, plain
+from biocolab_accessor.clients.arguments import (
+    batch_list,
+    batch_name,
+    chunk_bytes,
+    described,
+    expect_distinct_batches,
+    expect_parts,
+    known_type,
+    plain,
+)
 from biocolab_accessor.clients.base import Connector
-from biocolab_accessor.clients.lens import chunk_bytes, expect_distinct_batches, known_type
-from biocolab_accessor.clients.mask import masking
+from biocolab_accessor.clients.responses import unwrap
 from biocolab_accessor.errors import InvalidArgument, InvalidResponse
-from biocolab_accessor.naming import listing, quoted
+from biocolab_accessor.messages import listing, quoted
 from biocolab_accessor.progress import progress_bar
+from biocolab_accessor.protocol import Filters
+from biocolab_accessor.security.redaction import masking
 
 __all__ = ["LensSCConnector"]
 

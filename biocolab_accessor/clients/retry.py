@@ -10,8 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+from biocolab_accessor.concurrency import given_up, pause
 from biocolab_accessor.config import settings
-from biocolab_accessor.crew import given_up, pause
 from biocolab_accessor.errors import BiocolabError, TimedOut
 
 __all__ = ["Deadline", "Retriable", "retrying"]

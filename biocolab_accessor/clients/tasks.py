@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 from biocolab_accessor.clients.retry import Deadline
+from biocolab_accessor.concurrency import until
 from biocolab_accessor.errors import BiocolabError, InvalidResponse, ServerError, TaskFailed, TimedOut
-from biocolab_accessor.waits import until
 
 __all__ = ["TaskState", "begun_twice", "follow_task", "may_have_forgotten", "started_task", "task_state"]
 

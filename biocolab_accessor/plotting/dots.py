@@ -14,9 +14,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from biocolab_accessor.errors import InvalidArgument, UnknownGene
-from biocolab_accessor.naming import did_you_mean, listing, quoted
-from biocolab_accessor.plotting.colors import expect_cmap
-from biocolab_accessor.plotting.figure import axes_of, figure_of, inches_from_corner, label_width
+from biocolab_accessor.messages import did_you_mean, listing, quoted
+from biocolab_accessor.plotting.style import axes_of, expect_cmap, figure_of, inches_from_corner, label_width
 
 __all__ = ["draw_dots", "draw_heatmap", "expression_dotplot"]
 

@@ -16,9 +16,17 @@ from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 
 from biocolab_accessor.errors import InvalidArgument
-from biocolab_accessor.naming import quoted
-from biocolab_accessor.plotting.colors import KEPT, MISSING, category_colors, expect_cmap
-from biocolab_accessor.plotting.figure import axes_of, figure_of, inches_from_corner, label_width
+from biocolab_accessor.messages import quoted
+from biocolab_accessor.plotting.style import (
+    KEPT,
+    MISSING,
+    axes_of,
+    category_colors,
+    expect_cmap,
+    figure_of,
+    inches_from_corner,
+    label_width,
+)
 
 __all__ = ["LegendLoc", "draw_embedding"]
 
@@ -60,7 +68,7 @@ def draw_embedding(
     unit
         Of numbers, written beside the colour bar.
     palette
-        Colours of the categories, see :func:`biocolab_accessor.plotting.colors.category_colors`.
+        Colours of the categories, see :func:`biocolab_accessor.plotting.style.category_colors`.
     cmap
         Colour map of numbers.
     size

@@ -13,8 +13,7 @@ from matplotlib.ticker import FuncFormatter, Locator, NullLocator
 from numpy.typing import NDArray
 
 from biocolab_accessor.errors import InvalidArgument
-from biocolab_accessor.plotting.colors import KEPT, REMOVED
-from biocolab_accessor.plotting.figure import Picture, label_width
+from biocolab_accessor.plotting.style import KEPT, REMOVED, Picture, label_width
 
 __all__ = ["plot_filters"]
 

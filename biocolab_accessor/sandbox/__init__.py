@@ -6,8 +6,7 @@ import weakref
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from biocolab_accessor.naming import counted
-from biocolab_accessor.notice import notice
+from biocolab_accessor.messages import counted, notice
 
 if TYPE_CHECKING:
     from biocolab_accessor.sandbox.server import Sandbox

@@ -15,16 +15,15 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from biocolab_accessor.sandbox.body import LONGEST_FILE, LONGEST_METADATA, json_body, pieces
-from biocolab_accessor.sandbox.large_file import LargeFile
-from biocolab_accessor.sandbox.refusal import Refusal
-from biocolab_accessor.sandbox.routes import account, bioflex, lens, study, submit, terms
-from biocolab_accessor.sandbox.routes.page import page_routes
-from biocolab_accessor.sandbox.routes.studio import studio_routes
-from biocolab_accessor.sandbox.site import Site
-from biocolab_accessor.sandbox.store.durable import remove
+from biocolab_accessor.sandbox.faults.ledger import route_name
+from biocolab_accessor.sandbox.page.routes import page_routes
+from biocolab_accessor.sandbox.requests import LONGEST_FILE, LONGEST_METADATA, LargeFile, Refusal, json_body, pieces
+from biocolab_accessor.sandbox.routes import account, bioflex, lens, study, submit
+from biocolab_accessor.sandbox.routes import study as terms
+from biocolab_accessor.sandbox.routes.account import studio_routes
+from biocolab_accessor.sandbox.state import Site
+from biocolab_accessor.sandbox.store.files import remove
 from biocolab_accessor.sandbox.store.uploads import receive
-from biocolab_accessor.sandbox.traffic.ledger import route_name
 
 __all__ = ["API", "make_app", "route_names"]
 

@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import atexit
+import logging
+import os
 import shutil
+import socket
+import stat
+import threading
+import time
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from html import escape
@@ -11,37 +18,258 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+import uvicorn
 from anndata import AnnData
+from filelock import FileLock, Timeout
+from starlette.types import ASGIApp
 
-from biocolab_accessor.clients.address import is_loopback
-from biocolab_accessor.connection import drop_default, push_default
+from biocolab_accessor.concurrency import ended
+from biocolab_accessor.connection.connector import EConnector
+from biocolab_accessor.connection.default import drop_default, push_default
 from biocolab_accessor.errors import InvalidArgument, SandboxError
-from biocolab_accessor.home import expanded, temporary_folder
-from biocolab_accessor.naming import did_you_mean, quoted
+from biocolab_accessor.messages import did_you_mean, quoted
+from biocolab_accessor.platforms import expanded, own_address, temporary_folder
 from biocolab_accessor.sandbox.app import make_app, route_names
-from biocolab_accessor.sandbox.hosts import Hosts
-from biocolab_accessor.sandbox.listen import Serving, listen, reached_at
-from biocolab_accessor.sandbox.lock import lock_folder
-from biocolab_accessor.sandbox.public import add_public
+from biocolab_accessor.sandbox.faults.faults import Faults
+from biocolab_accessor.sandbox.faults.ledger import Ledger
+from biocolab_accessor.sandbox.faults.limits import OwnOrigin, Protocol, most_connections
+from biocolab_accessor.sandbox.faults.middleware import Traffic
+from biocolab_accessor.sandbox.public_studies import add_public, seed
 from biocolab_accessor.sandbox.routes.control import control_routes
-from biocolab_accessor.sandbox.seed import seed
-from biocolab_accessor.sandbox.site import opened
+from biocolab_accessor.sandbox.state import opened
 from biocolab_accessor.sandbox.store.accounts import ALL_MEMBERS, DEFAULT_TOKEN, PERSONAL, Group
-from biocolab_accessor.sandbox.store.catalogue import PUBLIC
-from biocolab_accessor.sandbox.store.private import TOKEN_FILE, kept_token, new_token
-from biocolab_accessor.sandbox.store.removal import remove_folder
-from biocolab_accessor.sandbox.traffic.faults import Faults
-from biocolab_accessor.sandbox.traffic.ledger import Ledger
-from biocolab_accessor.sandbox.traffic.middleware import Traffic
-from biocolab_accessor.sandbox.traffic.origin import OwnOrigin
-from biocolab_accessor.sandbox.traffic.protocol import Protocol
+from biocolab_accessor.sandbox.store.catalog import PUBLIC
+from biocolab_accessor.sandbox.store.files import (
+    CATALOGUE,
+    TOKEN_FILE,
+    close_to_others,
+    kept_token,
+    new_token,
+    remove_folder,
+)
+from biocolab_accessor.security.urls import is_loopback
 
 if TYPE_CHECKING:
-    from biocolab_accessor.inbound.study import Study
+    from biocolab_accessor.studies.study import Study
 
-__all__ = ["DEFAULT_TOKEN", "Sandbox"]
+__all__ = ["DEFAULT_TOKEN", "LOOPBACK", "Hosts", "Sandbox", "Serving", "listen", "lock_folder", "reached_at"]
+
+_OURS = ("lock", TOKEN_FILE, "studies", "uploads", "exports", "worker.log", "numba", "matplotlib")
+
+logger = logging.getLogger("biocolab_accessor.sandbox")
+
+
+def lock_folder(path: Path, *, temporary: bool = False) -> FileLock:
+    """Take a folder, which is made where it is not there, until the lock is released.
+
+    Parameters
+    ----------
+    path
+        The folder.
+    temporary
+        Whether it was made for this sandbox, so that no other knows of it and a file system without locks will do.
+
+    Raises
+    ------
+    SandboxError
+        Another sandbox has it, or it cannot be written to or locked, or other users can change what lies in it.
+    """
+    lock = FileLock(path / "lock", mode=0o600)
+    try:
+        _make_private(path)
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        msg = f"another sandbox uses {path}: close it, or give another path"
+        raise SandboxError(msg) from error
+    except (OSError, NotImplementedError) as error:
+        if not temporary:
+            msg = f"the folder {path} cannot be used: {error}. Give a path on a disk that can be written to and locked"
+            raise SandboxError(msg) from error
+        logger.warning("no locks in %s (%s): going on without. For a folder with locks set TMPDIR", path, error)
+    return lock
+
+
+def _make_private(path: Path) -> None:
+    """Make a folder that is closed to other users.
+
+    One that holds other files is left as it is, since it may be shared on purpose: all that is made in it is private.
+    """
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if not hasattr(os, "getuid"):
+        return
+    info = path.stat()
+    if info.st_uid != os.getuid() != 0:
+        msg = f"{path} belongs to another user (uid {info.st_uid}): give a folder of your own"
+        raise SandboxError(msg)
+    if all(entry.name in _OURS or entry.name.startswith(CATALOGUE) for entry in path.iterdir()):
+        close_to_others(path)
+    elif stat.S_IMODE(info.st_mode) & 0o022:
+        msg = f"{path} holds other files, and other users can write to it: give a folder of its own"
+        raise SandboxError(msg)
+
+
+LOOPBACK = "127.0.0.1"
+"""This machine only."""
+
+_PATIENCE = 10.0
+
+
+def reached_at(host: str) -> str:
+    """How this machine reaches a server that listens on ``host``."""
+    if host in ("0.0.0.0", "::", "localhost"):
+        return LOOPBACK if host != "::" else "[::1]"
+    return f"[{host}]" if ":" in host else host
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that listens; port 0 takes a free one.
+
+    Raises
+    ------
+    SandboxError
+        The port or the address cannot be used.
+    """
+    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    try:
+        own_address(listener)
+        listener.bind((host, port))
+    except (OSError, OverflowError) as error:
+        listener.close()
+        msg = f"port {port} of {host} cannot be used: {error}; port=0 takes a free one"
+        raise SandboxError(msg) from error
+    listener.listen(128)
+    return listener
+
+
+class Serving:
+    """An app that answers on a socket, from a thread of its own, once this is made.
+
+    Parameters
+    ----------
+    app
+        Answers.
+    protocol
+        Speaks HTTP.
+    listener
+        Where it answers; closed by :meth:`stop`.
+
+    Raises
+    ------
+    SandboxError
+        The server does not start.
+    """
+
+    def __init__(self, app: ASGIApp, protocol: type[asyncio.Protocol], listener: socket.socket) -> None:
+        config = uvicorn.Config(
+            app,
+            http=protocol,
+            loop="asyncio",  # others cannot let the system send a file
+            ws="none",
+            proxy_headers=False,
+            log_config=None,
+            access_log=False,
+            lifespan="off",
+            timeout_graceful_shutdown=2,
+            # As many are accepted in one go, before any of them is counted and perhaps turned away.
+            backlog=max(4, min(64, most_connections() // 4)),
+        )
+        self._listener = listener
+        self._server = uvicorn.Server(config)
+        self._thread = threading.Thread(
+            target=self._server.run, args=([listener],), name="biocolab-sandbox", daemon=True
+        )
+        self._thread.start()
+        end = time.monotonic() + _PATIENCE
+        while not self._server.started:
+            if time.monotonic() > end or not self._thread.is_alive():
+                msg = "the sandbox's server did not start; see the log of biocolab_accessor.sandbox"
+                raise SandboxError(msg)
+            time.sleep(0.005)
+
+    def stop(self) -> None:
+        """Answer what is being asked, for two seconds at most, and end.
+
+        Raises
+        ------
+        SandboxError
+            The thread does not end.
+        """
+        log = logging.getLogger("uvicorn.error")
+        log.addFilter(_is_news)
+        self._server.should_exit = True
+        over = ended(self._thread, _PATIENCE)
+        log.removeFilter(_is_news)
+        self._listener.close()
+        if not over:
+            msg = f"the sandbox's server did not end within {_PATIENCE:g} s"
+            raise SandboxError(msg)
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Whether a line is to be read; not that closing cuts off who still waits, which is what closing is for."""
+    return "timeout graceful shutdown" not in str(record.msg)
+
+
+class Hosts:
+    """Something that listens at ``url`` and takes ``token``."""
+
+    url: str
+    token: str
+
+    @property
+    def bioflex_host(self) -> str:
+        """Host of BioFlex's protocol."""
+        return f"{self.url}/"
+
+    @property
+    def private_host(self) -> str:
+        """Host of the protocol of a BBrowserX private server."""
+        return f"{self.url}/t2d_index_tool/"
+
+    @property
+    def public_host(self) -> str:
+        """Host of Talk2Data's protocol, which is the same."""
+        return self.private_host
+
+    def connect(self) -> EConnector:
+        """A connector to this sandbox, with all its hosts and tokens.
+
+        Examples
+        --------
+        >>> import biocolab_accessor as bc
+        >>> with bc.sandbox() as server:
+        ...     server.connect().get_bbrowserx().host == server.private_host
+        True
+        """
+        return EConnector(
+            bioflex_token=self.token,
+            public_token=self.token,
+            private_host=self.private_host,
+            private_token=self.token,
+            bioflex_host=self.bioflex_host,
+            public_host=self.public_host,
+        )
+
+    def environment(self) -> dict[str, str]:
+        """Environment variables with which another process talks to this sandbox.
+
+        Examples
+        --------
+        >>> import biocolab_accessor as bc
+        >>> with bc.sandbox() as server:
+        ...     sorted(server.environment())[:2]
+        ['BIOCOLAB_BIOFLEX_HOST', 'BIOCOLAB_BIOFLEX_TOKEN']
+        """
+        hosts = {
+            "BIOCOLAB_PRIVATE_HOST": self.private_host,
+            "BIOCOLAB_PUBLIC_HOST": self.public_host,
+            "BIOCOLAB_BIOFLEX_HOST": self.bioflex_host,
+        }
+        return hosts | {name.replace("_HOST", "_TOKEN"): self.token for name in hosts}
+
 
 _USER = "you@sandbox.local"
+
 _MOST_INVITATIONS = 100
 
 
@@ -214,8 +442,8 @@ class Sandbox(Hosts):
         ...     server.add_study("MINE", sc.datasets.pbmc68k_reduced(), title="My cells")
         Study(id="MINE",title="My cells",reference="")
         """
-        from biocolab_accessor.inbound.bioflex_source import BioFlexSource
-        from biocolab_accessor.inbound.study import Study
+        from biocolab_accessor.studies.source_bioflex import BioFlexSource
+        from biocolab_accessor.studies.study import Study
 
         add_public(
             self._site,
@@ -506,7 +734,7 @@ class Sandbox(Hosts):
 
 def _forget_submissions(url: str) -> None:
     """Drop the journals of what was submitted to a sandbox that is gone with all its data."""
-    from biocolab_accessor.outbound import journal
+    from biocolab_accessor.submit import journal
 
     with suppress(OSError, NotImplementedError):  # no folder for them, or one without locks
         for path, known in journal.every():

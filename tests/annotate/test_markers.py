@@ -11,8 +11,8 @@ import scanpy as sc
 from scipy import sparse
 
 from biocolab_accessor.annotate.markers import Markers, markers_of, rank_genes, translate
-from biocolab_accessor.blocks import Slot
 from biocolab_accessor.errors import InvalidArgument, UnknownField
+from biocolab_accessor.io.matrix_blocks import Slot
 from tests.conftest import assert_equal_objects
 
 
@@ -40,7 +40,7 @@ class TestRanking:
         self, counts: ad.AnnData, groups: pd.Categorical, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         expected = scanpy_scores(counts)
-        monkeypatch.setattr("biocolab_accessor.blocks._BLOCK_BYTES", 2_000)  # so that there are many blocks
+        monkeypatch.setattr("biocolab_accessor.io.matrix_blocks._BLOCK_BYTES", 2_000)  # so that there are many blocks
         adata = counts
         if kind == "dense":
             adata.X = counts.X.toarray()

@@ -13,7 +13,7 @@ from anndata import AnnData
 from bioturing_connector.typing import Species
 
 import biocolab_accessor as bc
-from biocolab_accessor.check.file import open_h5ad
+from biocolab_accessor.check.files import open_h5ad
 from biocolab_accessor.check.run import check_object
 from biocolab_accessor.errors import InvalidArgument, InvalidFile
 

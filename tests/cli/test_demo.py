@@ -1,4 +1,4 @@
-"""The command of the demo: how its result is told. That the demo is exact is run in tests/test_demo.py."""
+"""The command of the demo: how its result is told. That the demo is exact is run in tests/cli/test_demo_run.py."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from biocolab_accessor import demo
-from biocolab_accessor.cli import app
+from biocolab_accessor.cli import app, demo
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from typer.testing import CliRunner
 
 import biocolab_accessor as bc
 from biocolab_accessor.cli import app
-from biocolab_accessor.naming import counted
+from biocolab_accessor.messages import counted
 from biocolab_accessor.sandbox.server import Sandbox
 
 

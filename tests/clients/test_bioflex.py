@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 import biocolab_accessor as bc
+from biocolab_accessor.clients.arrays import csc_from_hdf5
 from biocolab_accessor.clients.bioflex import BioFlexConnection
-from biocolab_accessor.clients.payload import csc_from_hdf5
 from biocolab_accessor.errors import (
     InvalidArgument,
     InvalidResponse,

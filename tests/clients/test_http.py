@@ -23,7 +23,7 @@ import requests
 import biocolab_accessor as bc
 from biocolab_accessor.clients import http as module_of_http
 from biocolab_accessor.clients import retry
-from biocolab_accessor.clients.buffer import Buffer
+from biocolab_accessor.clients.bioflex import Buffer
 from biocolab_accessor.clients.http import HttpClient
 from biocolab_accessor.clients.retry import Deadline
 from biocolab_accessor.errors import (
@@ -39,7 +39,7 @@ from biocolab_accessor.errors import (
     TransportError,
     Unauthorized,
 )
-from biocolab_accessor.secret import Secret
+from biocolab_accessor.security.redaction import Secret
 from tests.patience import PATIENCE
 
 from .conftest import Scripted, a_scripted_server, answer, reset

@@ -11,9 +11,9 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from biocolab_accessor.blocks import Slot
-from biocolab_accessor.escape import restored, sent_name, unescaped
-from biocolab_accessor.outbound.plan import Plan
+from biocolab_accessor.io.matrix_blocks import Slot
+from biocolab_accessor.io.names import restored, sent_name, unescaped
+from biocolab_accessor.submit.plan import Plan
 
 _MANY = 10_000
 _STORES = ("_X", "_obs", "_var", "_obsm", "_varm", "_obsp", "_varp", "_layers", "_uns")

@@ -13,8 +13,8 @@ import pytest
 from scipy import sparse
 
 import biocolab_accessor as bc
-from biocolab_accessor.blocks import Slot
-from biocolab_accessor.check.counts import choose_matrix
+from biocolab_accessor.check.matrix_choice import choose_matrix
+from biocolab_accessor.io.matrix_blocks import Slot
 
 N, G = 60, 40
 DICE = np.random.default_rng(7)

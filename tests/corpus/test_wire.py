@@ -20,7 +20,7 @@ from scipy import sparse
 import biocolab_accessor as bc
 from biocolab_accessor.check.report import Report
 from biocolab_accessor.errors import InvalidColumn
-from biocolab_accessor.values import encode
+from biocolab_accessor.io.values import encode
 from tests.corpus.cases import CASES, CELLS, COUNTS, NAMES, OBS, OBSM, Case, X
 
 TWICE = [case for case in NAMES if "features twice" in case.name]

@@ -16,7 +16,7 @@ from scipy import sparse
 
 import biocolab_accessor as bc
 from biocolab_accessor.errors import InvalidValues
-from biocolab_accessor.escape import sent_name
+from biocolab_accessor.io.names import sent_name
 from tests.corpus.compare import assert_unchanged, differences, snapshot
 
 DATA = Path(os.environ.get("BIOCOLAB_TEST_DATA", Path(__file__).parents[3] / "shared" / "data"))

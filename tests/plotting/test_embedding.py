@@ -8,8 +8,8 @@ import pytest
 from matplotlib.colors import to_hex
 
 from biocolab_accessor.errors import InvalidArgument
-from biocolab_accessor.plotting.colors import MISSING
 from biocolab_accessor.plotting.embedding import draw_embedding
+from biocolab_accessor.plotting.style import MISSING
 
 pytestmark = pytest.mark.smoke
 

@@ -14,7 +14,7 @@ from scipy import sparse
 
 from tests.builders import set_matrix
 
-# The quick suite tries a few; python -m tests.sweeps.properties tries many.
+# The quick suite tries a few; python -m tests.stress.properties tries many.
 EXAMPLES = int(os.environ.get("PROPERTY_EXAMPLES", "10"))
 sweep = settings(
     max_examples=EXAMPLES,

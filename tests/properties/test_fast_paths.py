@@ -23,20 +23,19 @@ from hypothesis import strategies as st
 from scipy import sparse
 
 import biocolab_accessor as bc
-from biocolab_accessor import blocks
-from biocolab_accessor.blocks import Source, row_blocks
-from biocolab_accessor.clients.matrix_file import stripes_of_file
-from biocolab_accessor.clients.payload import csc_from_hdf5
-from biocolab_accessor.inbound.cached import CachedSource
-from biocolab_accessor.inbound.fetch import var_of
-from biocolab_accessor.inbound.matrix import gene_stripes
-from biocolab_accessor.inbound.metadata import categorical
-from biocolab_accessor.inbound.union import union
-from biocolab_accessor.outbound.plan import to_h5ad
-from biocolab_accessor.storage import csr
-from biocolab_accessor.storage.cache import Cache
-from biocolab_accessor.storage.h5ad import write_h5ad
-from biocolab_accessor.values import text_index
+from biocolab_accessor.clients.arrays import csc_from_hdf5
+from biocolab_accessor.clients.bioflex import stripes_of_file
+from biocolab_accessor.io import matrix_blocks
+from biocolab_accessor.io import write_h5ad as csr
+from biocolab_accessor.io.cache import Cache
+from biocolab_accessor.io.matrix_blocks import Source, row_blocks
+from biocolab_accessor.io.values import text_index
+from biocolab_accessor.io.write_h5ad import write_h5ad
+from biocolab_accessor.studies.collection import union
+from biocolab_accessor.studies.conversion import categorical, gene_stripes
+from biocolab_accessor.studies.fetch import var_of
+from biocolab_accessor.studies.source_bioflex import CachedSource
+from biocolab_accessor.submit.plan import to_h5ad
 from tests.builders import set_matrix
 from tests.properties.strategies import sweep
 from tests.properties.test_out_and_back import folder
@@ -125,7 +124,7 @@ def test_rows_of_what_is_on_disk_or_over_dask_are_numpys(values: np.ndarray, dat
     wanted = wanted if columns is None else wanted[:, columns]
     with folder() as path, pytest.MonkeyPatch.context() as patch:
         for name in ("_BLOCK_BYTES", "_COLUMN_STORED_BYTES", "_DENSE_BYTES"):
-            patch.setattr(blocks, name, data.draw(st.integers(1, 2000), name))
+            patch.setattr(matrix_blocks, name, data.draw(st.integers(1, 2000), name))
         for matrix in _kept(values, kept, path, data):
             found = list(row_blocks(Source(matrix, rows, columns)))
             assert all(block.has_canonical_format for block in found)

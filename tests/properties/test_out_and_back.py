@@ -20,8 +20,8 @@ from hypothesis import strategies as st
 
 import biocolab_accessor as bc
 from biocolab_accessor.errors import CheckFailed, InvalidNames
-from biocolab_accessor.escape import sent_name, unescaped
-from biocolab_accessor.outbound.plan import Plan, plan_submission, to_h5ad, write_plan
+from biocolab_accessor.io.names import sent_name, unescaped
+from biocolab_accessor.submit.plan import Plan, plan_submission, to_h5ad, write_plan
 from tests.builders import set_matrix
 from tests.corpus.compare import assert_unchanged, differences, is_said, snapshot
 from tests.properties.strategies import COUNT_DTYPES, FORMS, adatas, counts, good_names, hostile_names, sweep

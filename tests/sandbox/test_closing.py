@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 import biocolab_accessor as bc
-from biocolab_accessor.sandbox.refusal import Refusal
-from biocolab_accessor.sandbox.store.catalogue import UPLOAD_PREFIX
-from biocolab_accessor.sandbox.store.removal import remove_all, remove_folder
+from biocolab_accessor.sandbox.requests import Refusal
+from biocolab_accessor.sandbox.store.catalog import UPLOAD_PREFIX
+from biocolab_accessor.sandbox.store.files import remove_all, remove_folder
 
 
 def folders(place: Path, number: int) -> list[Path]:

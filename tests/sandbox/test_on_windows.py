@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import biocolab_accessor as bc
-from biocolab_accessor.storage.cache import cache
+from biocolab_accessor.io.cache import cache
 
 pytest_plugins = ["tests.windows"]
 pytestmark = pytest.mark.usefixtures("windows")

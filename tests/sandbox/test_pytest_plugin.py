@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from biocolab_accessor.sandbox.traffic.faults import KINDS
+from biocolab_accessor.sandbox.faults.faults import KINDS
 
 # Plugins of libraries that are installed here, which load them for a second or two.
 _LIGHT = ("-p", "no:fast_array_utils", "-p", "no:zarr", "-p", "no:hypothesispytest")

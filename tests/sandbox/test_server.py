@@ -15,8 +15,8 @@ import requests
 
 import biocolab_accessor as bc
 from biocolab_accessor.errors import InvalidArgument, InvalidFile, SandboxError
+from biocolab_accessor.sandbox.processing import tasks
 from biocolab_accessor.sandbox.server import DEFAULT_TOKEN, Sandbox
-from biocolab_accessor.sandbox.work import tasks
 from tests.patience import PATIENCE
 
 

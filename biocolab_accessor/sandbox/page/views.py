@@ -8,13 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from biocolab_accessor.naming import natural_key
-from biocolab_accessor.sandbox.refusal import Refusal
+from biocolab_accessor.messages import natural_key
+from biocolab_accessor.sandbox.requests import Refusal
 from biocolab_accessor.sandbox.routes.account import get_user_groups
-from biocolab_accessor.sandbox.site import Site
-from biocolab_accessor.sandbox.store.catalogue import PUBLIC, StudyRecord, TaskRecord
-from biocolab_accessor.sandbox.store.obs_table import Column
-from biocolab_accessor.sandbox.store.study_folder import StudyFolder
+from biocolab_accessor.sandbox.state import Site
+from biocolab_accessor.sandbox.store.catalog import PUBLIC, StudyRecord, TaskRecord
+from biocolab_accessor.sandbox.store.study_folder import Column, StudyFolder
 
 __all__ = ["MISSING", "codes", "column_of", "home", "matches", "study", "summary", "task"]
 

@@ -1,4 +1,4 @@
-"""Routes about the account: connection, groups, buckets, and what a group has."""
+"""Routes about the account: connection, groups, buckets, what a group has, and settings of BioStudio."""
 
 from __future__ import annotations
 
@@ -6,12 +6,17 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from biocolab_accessor.naming import did_you_mean
-from biocolab_accessor.sandbox.refusal import Refusal, text
-from biocolab_accessor.sandbox.site import Site
-from biocolab_accessor.sandbox.store.catalogue import PUBLIC
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
 
-__all__ = ["ROUTES", "expect_group", "ok"]
+from biocolab_accessor.messages import did_you_mean
+from biocolab_accessor.sandbox.requests import Refusal, text
+from biocolab_accessor.sandbox.state import Site
+from biocolab_accessor.sandbox.store.catalog import PUBLIC
+
+__all__ = ["ROUTES", "expect_group", "ok", "studio_routes"]
 
 Body = Mapping[str, Any]
 
@@ -92,3 +97,27 @@ ROUTES = {
         get_all_studies_info_in_group,
     )
 }
+
+
+def studio_routes(site: Site) -> list[Route]:
+    """The route, under the two addresses that clients make of a host with and without a last slash."""
+
+    async def endpoint(request: Request) -> Response:
+        return JSONResponse(await run_in_threadpool(_settings, site, request))
+
+    paths = ("/pyapi/private/get_setting", "//pyapi/private/get_setting")
+    return [Route(path, endpoint, methods=["GET"]) for path in paths]
+
+
+def _settings(site: Site, request: Request) -> dict[str, Any]:
+    token, email = request.headers.get("x-user-token", ""), request.headers.get("x-email-id", "")
+    if site.accounts.user_of(token) != email:
+        # Clients look at this number only, never at the status of HTTP.
+        return {"status": 1, "message": "the email and the token do not belong together"}
+    settings = {
+        "bio_bbx_private_domain": f"{site.url}/t2d_index_tool/",
+        "bio_bbx_private_key": token,
+        "bio_bbx_t2d_key": token,
+        "bio_bioflex_public_key": token,
+    }
+    return {"status": 0, "message": settings}

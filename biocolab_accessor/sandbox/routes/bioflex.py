@@ -8,14 +8,11 @@ from typing import Any
 import numpy as np
 from starlette.responses import Response
 
-from biocolab_accessor.sandbox.databases import DATABASE_ID, VERSIONS
-from biocolab_accessor.sandbox.genes import gene_numbers
-from biocolab_accessor.sandbox.large_file import LargeFile
-from biocolab_accessor.sandbox.refusal import Refusal, text, texts
-from biocolab_accessor.sandbox.site import Site
-from biocolab_accessor.sandbox.store.catalogue import StudyRecord
-from biocolab_accessor.sandbox.store.export import write_export
-from biocolab_accessor.sandbox.store.study_folder import StudyFolder, encode
+from biocolab_accessor.sandbox.public_studies import DATABASE_ID, VERSIONS
+from biocolab_accessor.sandbox.requests import LargeFile, Refusal, gene_numbers, text, texts
+from biocolab_accessor.sandbox.state import Site
+from biocolab_accessor.sandbox.store.catalog import StudyRecord
+from biocolab_accessor.sandbox.store.study_folder import StudyFolder, encode, write_export
 
 __all__ = ["ROUTES"]
 

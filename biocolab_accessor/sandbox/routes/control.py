@@ -12,11 +12,10 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from biocolab_accessor.errors import InvalidArgument
-from biocolab_accessor.sandbox.body import json_body
-from biocolab_accessor.sandbox.refusal import Refusal
-from biocolab_accessor.sandbox.traffic.faults import Fault, Faults
-from biocolab_accessor.sandbox.traffic.ledger import Ledger
-from biocolab_accessor.sandbox.traffic.middleware import CONTROL
+from biocolab_accessor.sandbox.faults.faults import Fault, Faults
+from biocolab_accessor.sandbox.faults.ledger import Ledger
+from biocolab_accessor.sandbox.faults.middleware import CONTROL
+from biocolab_accessor.sandbox.requests import Refusal, json_body
 
 __all__ = ["control_routes"]
 

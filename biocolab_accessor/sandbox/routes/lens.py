@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from biocolab_accessor.sandbox.refusal import Refusal, number, text, texts
+from biocolab_accessor.sandbox.processing.readers import Batch, named_parts
+from biocolab_accessor.sandbox.processing.spatial import BULK, PROTEOMICS, SC, bucket_folder, uploaded_parts
+from biocolab_accessor.sandbox.requests import Refusal, number, text, texts
 from biocolab_accessor.sandbox.routes import account
 from biocolab_accessor.sandbox.routes.account import ok
 from biocolab_accessor.sandbox.routes.submit import start
-from biocolab_accessor.sandbox.site import Site
+from biocolab_accessor.sandbox.state import Site
 from biocolab_accessor.sandbox.store.buckets import Bucket
-from biocolab_accessor.sandbox.work.batches import Batch, named_parts
-from biocolab_accessor.sandbox.work.spatial import BULK, PROTEOMICS, SC, bucket_folder, uploaded_parts
 
 __all__ = ["BULK_ROUTES", "SC_ROUTES"]
 

@@ -1,4 +1,4 @@
-"""Routes that read a study of a group, or add metadata to it."""
+"""Routes that read a study of a group, add metadata to it, or assign terms of ontologies."""
 
 from __future__ import annotations
 
@@ -9,18 +9,17 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from biocolab_accessor.naming import did_you_mean
-from biocolab_accessor.precision import numbers_in
-from biocolab_accessor.sandbox.cells import PLACES
-from biocolab_accessor.sandbox.genes import gene_numbers
-from biocolab_accessor.sandbox.refusal import Refusal, text, texts
+from biocolab_accessor.io.values import numbers_in
+from biocolab_accessor.messages import did_you_mean
+from biocolab_accessor.sandbox.processing.cells import PLACES
+from biocolab_accessor.sandbox.requests import Refusal, gene_numbers, text, texts
 from biocolab_accessor.sandbox.routes.account import expect_group, ok
 from biocolab_accessor.sandbox.routes.bioflex import unit
-from biocolab_accessor.sandbox.site import Site
-from biocolab_accessor.sandbox.store.catalogue import PUBLIC, StudyRecord
+from biocolab_accessor.sandbox.state import Site
+from biocolab_accessor.sandbox.store.catalog import PUBLIC, TREE, StudyRecord
 from biocolab_accessor.sandbox.store.study_folder import StudyFolder, encode
 
-__all__ = ["ROUTES", "own_study"]
+__all__ = ["ROUTES", "TERM_ROUTES", "own_study"]
 
 Body = Mapping[str, Any]
 
@@ -190,4 +189,43 @@ ROUTES = {
     "submit_metadata_dataframe": submit_metadata_dataframe,
     "submit_metadata_s3": submit_metadata_s3,
     "submit_metadata_from_shared_s3": submit_metadata_from_shared_s3,
+}
+
+
+def get_ontologies(site: Site, user: str, body: Body) -> Any:
+    """The tree of terms."""
+    expect_group(site, user, body, public=True)
+    return ok({"tree": TREE})
+
+
+def assign_standardized_term(site: Site, user: str, body: Body) -> Any:
+    """Say which term a label of a metadata field means."""
+    expect_group(site, user, body)
+    record, folder = own_study(site, user, body)
+    columns, field, label = folder.obs.columns, text(body, "group"), text(body, "name")
+    if field not in columns:
+        detail = f"study {record.hash_id!r} has no field {field!r}{did_you_mean(field, columns)}"
+        raise Refusal(404, detail)
+    labels = columns[field].labels or ()
+    if label not in labels:
+        detail = f"field {field!r} has no label {label!r}{did_you_mean(label, labels)}"
+        raise Refusal(404, detail)
+    try:
+        site.terms.assign(record.uuid, field, label, text(body, "root_id"), text(body, "leaf_id"))
+    except LookupError as error:
+        raise Refusal(404, str(error)) from error
+    return ok({})
+
+
+def export_std_metadata(site: Site, user: str, body: Body) -> Any:
+    """Rows of all assigned terms, of the studies named or of all that the user sees."""
+    wanted = texts(body, "study_ids")
+    studies = [site.by_uuid(user, uuid).uuid for uuid in wanted] or [r.uuid for r in site.catalogue.studies(user)]
+    return ok(site.terms.of(studies))
+
+
+TERM_ROUTES = {
+    "get_ontologies": get_ontologies,
+    "study/assign_standardized_term": assign_standardized_term,
+    "export_std_metadata": export_std_metadata,
 }

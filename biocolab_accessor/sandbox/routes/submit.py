@@ -7,13 +7,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from biocolab_accessor.sandbox.refusal import Refusal, number, optional_text, text, texts
-from biocolab_accessor.sandbox.routes.account import expect_group, ok
-from biocolab_accessor.sandbox.site import Site
-from biocolab_accessor.sandbox.store.catalogue import StudyRecord, TaskRecord
-from biocolab_accessor.sandbox.store.durable import remove
-from biocolab_accessor.sandbox.store.export import write_export
-from biocolab_accessor.sandbox.work.batches import (
+from biocolab_accessor.sandbox.processing.readers import (
+    STUDY_TYPES,
     Batch,
     bucket_batches,
     fetch,
@@ -21,7 +16,12 @@ from biocolab_accessor.sandbox.work.batches import (
     folder_batches,
     uploaded_batches,
 )
-from biocolab_accessor.sandbox.work.readers import STUDY_TYPES
+from biocolab_accessor.sandbox.requests import Refusal, number, optional_text, text, texts
+from biocolab_accessor.sandbox.routes.account import expect_group, ok
+from biocolab_accessor.sandbox.state import Site
+from biocolab_accessor.sandbox.store.catalog import StudyRecord, TaskRecord
+from biocolab_accessor.sandbox.store.files import remove
+from biocolab_accessor.sandbox.store.study_folder import write_export
 
 __all__ = ["ROUTES", "UPLOADS", "start"]
 

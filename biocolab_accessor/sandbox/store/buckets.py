@@ -12,10 +12,9 @@ from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 from biocolab_accessor.errors import ConfigurationError, InvalidArgument
-from biocolab_accessor.naming import did_you_mean
-from biocolab_accessor.sandbox.refusal import Refusal
-from biocolab_accessor.sandbox.store.durable import remove
-from biocolab_accessor.sandbox.store.private import private_file
+from biocolab_accessor.messages import did_you_mean
+from biocolab_accessor.sandbox.requests import Refusal
+from biocolab_accessor.sandbox.store.files import private_file, remove
 
 __all__ = ["Bucket", "Buckets"]
 

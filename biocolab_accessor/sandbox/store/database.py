@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from biocolab_accessor.sandbox.store.private import private_file
+from biocolab_accessor.sandbox.store.files import private_file
 
 __all__ = ["Database"]
 

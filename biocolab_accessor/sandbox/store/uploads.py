@@ -13,11 +13,9 @@ from typing import Any
 from multipart import MultipartError, MultipartSegment, PushMultipartParser, parse_options_header
 
 from biocolab_accessor.platforms import replace
-from biocolab_accessor.sandbox.refusal import Refusal, json_object, text
-from biocolab_accessor.sandbox.store.catalogue import UPLOAD_PREFIX, Catalogue, UploadRecord
-from biocolab_accessor.sandbox.store.durable import publish
-from biocolab_accessor.sandbox.store.private import private_file, private_folder
-from biocolab_accessor.sandbox.store.removal import remove_all
+from biocolab_accessor.sandbox.requests import Refusal, json_object, text
+from biocolab_accessor.sandbox.store.catalog import UPLOAD_PREFIX, Catalogue, UploadRecord
+from biocolab_accessor.sandbox.store.files import private_file, private_folder, publish, remove_all
 
 __all__ = ["Uploads", "receive"]
 

@@ -15,7 +15,7 @@ import requests
 from scipy import sparse
 
 import biocolab_accessor as bc
-from biocolab_accessor.sandbox.samples import celltypist_sample
+from biocolab_accessor.sandbox.public_studies import celltypist_sample
 from biocolab_accessor.sandbox.server import DEFAULT_TOKEN, Sandbox
 from tests.patience import PATIENCE
 

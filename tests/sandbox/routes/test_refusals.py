@@ -25,10 +25,9 @@ from biocolab_accessor.errors import (
     SandboxError,
     UnknownStudy,
 )
-from biocolab_accessor.sandbox import body
-from biocolab_accessor.sandbox.listen import Serving, listen
-from biocolab_accessor.sandbox.page import sessions
-from biocolab_accessor.sandbox.server import Sandbox
+from biocolab_accessor.sandbox import requests as body
+from biocolab_accessor.sandbox.page import routes
+from biocolab_accessor.sandbox.server import Sandbox, Serving, listen
 from tests.patience import PATIENCE, until
 from tests.sandbox.wire import Wire
 
@@ -303,7 +302,7 @@ def _started(listener: socket.socket) -> None:
 
     hook, threading.excepthook = threading.excepthook, lambda arguments: None
     try:
-        Serving(lambda *_: None, sessions.__class__, listener)
+        Serving(lambda *_: None, routes.__class__, listener)
     finally:
         threading.excepthook = hook
 
@@ -351,7 +350,7 @@ class TestOfThePage:
         assert requests.post(f"{server.url}/signin", headers=headers, timeout=PATIENCE).status_code in (400, 403)
 
     def test_of_too_many_sessions_the_first_ends(self, own: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(sessions, "_MOST", 2)
+        monkeypatch.setattr(routes, "_MOST", 2)
         visitors = [requests.Session() for _ in range(3)]
         for visitor in visitors:
             visitor.post(f"{own.url}/signin", data={"token": own.token}, timeout=PATIENCE)

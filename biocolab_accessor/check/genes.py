@@ -1,0 +1,370 @@
+"""Genes: whether names are those of genes or of cells, and of which species."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+__all__ = [
+    "ENSEMBL",
+    "Identifiers",
+    "NameList",
+    "Species",
+    "are_entrez",
+    "gene_share",
+    "identify",
+    "is_gene",
+    "looked_at",
+]
+
+_PADDING = 8
+
+
+class NameList:
+    """Names, those of them that are text, and these one below the other.
+
+    A call for each of 64,000 names takes longer than all that is asked of them.
+
+    Parameters
+    ----------
+    names
+        Of features.
+    """
+
+    def __init__(self, names: Iterable[Any]) -> None:
+        self.every: list[Any] = names.tolist() if isinstance(names, pd.Index) else list(names)
+        texts = self.every
+        try:
+            joined = "\n".join(texts)
+        except TypeError:
+            texts = [name for name in texts if isinstance(name, str)]
+            joined = "\n".join(texts)
+        if joined.count("\n") >= max(1, len(texts)):
+            texts = [name.replace("\n", " ") for name in texts]  # what would break a line
+            joined = "\n".join(texts)
+        self.texts: list[str] = texts
+        self.lines = f"\n{joined}\n"
+
+    @property
+    def is_text(self) -> bool:
+        """Whether every name is text of one line."""
+        return self.texts is self.every
+
+    def letter(self, place: int) -> NDArray[np.uint8]:
+        """The byte at a place of each text, in UTF-8; from the end of a text on it is one of what follows."""
+        letters: NDArray[np.uint8] = self._encoded[self._starts + place]
+        return letters
+
+    def those(self, chosen: NDArray[np.bool_]) -> str:
+        """Some of the texts as lines."""
+        return "\n".join(["", *(self.texts[place] for place in np.flatnonzero(chosen).tolist()), ""])
+
+    @cached_property
+    def _encoded(self) -> NDArray[np.uint8]:
+        return np.frombuffer(f"{self.lines}{' ' * _PADDING}".encode("utf-8", "replace"), np.uint8)
+
+    @cached_property
+    def _starts(self) -> NDArray[np.intp]:
+        ends = np.flatnonzero(self._encoded == ord("\n"))
+        starts: NDArray[np.intp] = ends[: len(self.texts)] + 1
+        return starts
+
+
+_MOST = 500
+
+_FEWEST_STEMS = 5
+
+# Databases whose ids say what they are, alone or with a symbol before or behind them.
+_ENSEMBL = r"ENS(?:[A-Z]{3,6})?[GTP]\d{11}(?:\.\d+)?"
+
+_ID = re.compile(
+    rf"{_ENSEMBL}(?:[|_:;, -].+)?|.+[|_:; (]{_ENSEMBL}\)?"
+    r"|FBgn\d{7}(?:[|_:].+)?|WBGene\d{8}(?:[|_:].+)?|.+[|_](?:FBgn\d{7}|WBGene\d{8})"
+    r"|AT[1-5MC]G\d{5}(?:\.\d+)?|Y[A-P][LR]\d{3}[WC](?:-[A-Z])?|ZDB-GENE-\d{6}-\d+"
+    r"|(?:MGI|HGNC|RGD|SGD|Xenbase):[A-Z]*-?\w+|[NX][MR]_\d{5,9}(?:\.\d+)?|LOC\d{5,9}|Gm\d{3,5}"
+    r"|[A-Z0-9]\d{6}[A-Z]\d{2}Rik\w*|C[GR]\d{4,5}|(?:lncRNA|asRNA|tRNA|snoRNA|snRNA|mt):[\w:.-]+"
+    r"|A[CLPFDJ]\d{6}\.\d{1,2}|RP\d{1,2}-\d+[A-Z]\d+\.\d+|[A-Z]{1,2}\d{1,3}[A-Z]{1,2}\d{1,2}[A-Z]?\.\d{1,2}[a-z]?"
+    r"|(?:GRCh3[78]|GRCm3[89]|hg19|hg38|mm9|mm10|mm39)_+\w.*|(?:si:(?:ch|dkey)|zgc:)[\w-]+"
+)
+
+# Families of symbols, written CD3D by human, Cd3d by mouse and rat, cd3d by fish.
+_FAMILY = re.compile(
+    r"(?:ZNF|ZFP|RPL|RPS|MRPL|MRPS|SLC|TMEM|CCDC|FAM|KRT|KRTAP|LINC|COL|CYP|NDUF|ATP|COX|UQCR|H[1234][ABC]|TAS2R|"
+    r"OR|OLFR|IGH[VDJGAM]|IGK[VJC]|IGL[VJC]|TR[ABDG][VJC]|CCL|CXCL|CCR|CXCR|IL|TNFRSF|TNFSF|TNFAIP|IFN[AG]|"
+    r"IFIT|IFI|IRF|STAT|SOX|PAX|HOX[ABCD]|FOX[A-S]|GATA|KLF|WNT|FGFR?|BMP|SMAD|MAP[1234]K|MAPK|CDKN?|CDC|"
+    r"CCN[A-Y]|CD|ITG[ABLMX]|ADAM|ADAMTS|MMP|SERPIN[A-I]|PSM[A-G]|EIF|HSPA|HSPB|DNAJ[ABC]|UBE2|USP|TRIM|RAB|"
+    r"ARHG(?:AP|EF)|PCDH[ABG]?|CDH|CLDN|KCN[A-Z]|SCN|CACN[AB]|GABR[ABGD]|GRI[AKMN]|CHRN[AB]|ADR[AB]|HTR|DRD|"
+    r"POL[A-R]|GPR|S100[AB]?|ANXA|FCGR|FCER|KLR[A-K]|LILR[AB]|NKX|SEC|TUB[AB]|MYH|MYL|TPM|WDR|ZC3H|ZBTB|ANKRD|"
+    r"LRRC|TTC|RBM|PPP[1-6]R?|PRKC?|PTPN|PTPR|DUSP|GNA|GNB|GNG|RGS|SNX|VPS|TBC1D|KIF|MT|GSTM?|ALDH|ABC[A-G]|"
+    r"AKR|UGT|SULT|ACSL|ACOT|HSD|PLA2G|PDE|PIK3[CR]|PHF|KDM|KMT|SETD|HDAC|SIRT|DDX|DHX|SNORD|SNORA|MIR|RNU|"
+    r"LGALS|GBP|APOBEC|APO[A-F]|CLEC|SIGLEC|VSIG|CEACAM|MUC|DEFA|DEFB|CST|CTS[A-Z]|TLR|NLRP|NLRC|CASP|BCL|"
+    r"BIRC|TP|RNF|FBXO|FBXL|KLHL|BTBD|SPATA|TEX|DNAH|CEP|CFAP|IFT|BBS|SH3|PLEK|ARL|RALG|RAS[AGL]|GIMAP|SAMD|"
+    r"TSPAN|TMC|TMCO|MFSD|NUP|EXOC|COG|XRCC|ERCC|RAD|POLR|TAF|MED|INTS|SF3|SNRP|HNRNP|SRSF|PRPF|LSM|DHRS|ELOV|"
+    r"FADS|ACAD|ECH|MS4A|GZM|SCGB|AQP|CHD|SMARC|ARID|ACT[ABGNR]|TGFB)"
+    r"[A-Z]?\d{1,4}[A-Z]{0,4}\d{0,3}[A-Z]?\d?(?:[-.](?:AS|IT|OT|DT|PS)?\d)?|HLA-D?[A-Z]{1,3}\d?|H2-[A-Z]{1,3}\d?\w?|MT-[A-Z]{2,3}\d?[A-Z]?",
+    re.IGNORECASE,
+)
+
+# Genes that tables have whatever was measured, and panels of markers.
+_KNOWN = frozenset(
+    """
+    ACTB GAPDH B2M MALAT1 NEAT1 XIST TBP HPRT1 PPIA EEF1A1 EEF2 UBC UBB FTL FTH1 TPT1 FAU VIM LMNA PTPRC LYZ
+    NKG7 GNLY PRF1 FCN1 CST3 PPBP PF4 HBA1 HBA2 HBB JCHAIN MZB1 TYROBP AIF1 LST1 TRAC TRBC1 TRBC2 SELL LEF1
+    TCF7 FOXP3 CTLA4 PDCD1 LAG3 TIGIT HAVCR2 MKI67 TOP2A PCNA STMN1 TYMS EPCAM PECAM1 VWF KDR CDH5 PDGFRA
+    PDGFRB ACTA2 TAGLN DCN LUM FAP THY1 POSTN GFAP OLIG2 MBP PLP1 MOG SNAP25 RBFOX3 SYT1 GAD1 GAD2 SST PVALB
+    VIP NEUROD1 ALB TTR AFP INS GCG PRSS1 SFTPC SFTPB AGER FOXJ1 TP53 MYC KRAS NRAS HRAS BRAF EGFR ERBB2 ESR1
+    PGR AR PTEN RB1 BRCA1 BRCA2 VEGFA JUN JUNB FOS FOSB EGR1 ATF3 IER2 DUSP1 NFKBIA ZFP36 A1BG A1CF A2M A2ML1
+    AAAS AACS AADAC AADACL2 AAGAB AAK1 AAMP AARS1 AATF ABCA1 ABL1 ACE2 ADA ADAR AKT1 ALK APC APP ATM ATR AXL
+    BAX CALR CANX CAV1 CBL CFTR CLU CREB1 CTNNB1 CX3CL1 CX3CR1 DES DMD DNMT1 DNMT3A ENG ETS1 EZH2 FASN FLT1
+    FLT3 FN1 GLI1 GRN HGF HIF1A HMGB1 ICAM1 ID1 ID2 ID3 IDO1 IGF1 IGF1R INSR ITK JAK1 JAK2 KIT LCK LCN2 LDHA
+    LEP LGR5 LPL MAPT MET MPO MTOR MUC1 NANOG NCAM1 NES NOTCH1 NOTCH2 NPM1 NTS OAS1 PARP1 PLAU PLCG1 POMC
+    POU5F1 PRDM1 PTH RELA RET RUNX1 SDC1 SNAI1 SNAI2 SPI1 SPP1 SRC TBX21 TERT TF TGFB1 TNF TTN TWIST1 TXN
+    VCAM1 WT1 XBP1 YAP1 ZEB1 ZEB2 ISG15 MX1 PDK4 AXIN2 EOMES MRC1 MARCO CSF1R ITGAX
+    """.split()  # noqa: SIM905 - a list of them would take a page
+)
+
+# A gene of a worm: three or four letters and a number. So are the names of numbered cells, all with the same letters.
+_WORM = re.compile(r"([a-z]{3,4})-\d+(?:\.\d+)?")
+
+# In the lists of genes of human and mouse alike: TP53, EGFR, MYC, ACTB … and their counterparts.
+_ENTREZ = frozenset(
+    """
+    1 2 60 207 672 675 834 841 914 915 916 920 925 931 958 1017 1029 1436 1493 1499 1956 2064 2099 2597 3065
+    3106 3117 3122 3458 3558 3565 3569 3576 3586 3684 3688 3702 3845 3932 4069 4088 4193 4288 4609 4790 4893
+    5133 5156 5290 5594 5728 5788 5925 5970 6138 6175 6194 6774 7040 7124 7157 7316 7422 7431 8767 9636 10320
+    29126 50943 54106 84868 90865 11303 11461 11651 12010 12321 12371 12443 12483 12501 12524 12566 13649
+    13982 14104 14433 15978 16193 16423 16818 17105 17345 17869 18033 18706 19206 19264 20293 20302 20750
+    21803 21926 22059 22339 22352
+    """.split()  # noqa: SIM905
+)
+
+_FEWEST_ENTREZ = 5
+
+_DENSEST = 0.2
+
+
+def looked_at(names: Iterable[Any]) -> list[str]:
+    """Some hundred of the names, from all over the list: genes are often in the order of their names."""
+    every = names if hasattr(names, "__len__") else list(names)
+    step = max(1, len(every) // _MOST)  # type: ignore[arg-type]
+    return [str(name) for name in every[::step]]  # type: ignore[index]
+
+
+def is_gene(name: str) -> bool:
+    """Whether a name is an id or a symbol of a gene, as far as a list of the usual ones tells."""
+    return bool(_ID.fullmatch(name)) or _is_symbol(name)
+
+
+def _is_symbol(name: str) -> bool:
+    return name.upper() in _KNOWN or (name[:1].isalpha() and _FAMILY.fullmatch(name) is not None)
+
+
+def gene_share(names: Iterable[Any]) -> float:
+    """Share of the names that are known as genes'; of a whole transcriptome of symbols about a third is.
+
+    Examples
+    --------
+    >>> gene_share(["CD3D", "Actb", "LYZ", "Ms4a1", "Gapdh", "FBgn0000008", "lymph_1--Cell_10", "lymph_1--Cell_11"])
+    0.75
+    """
+    some = looked_at(names)
+    if not some:
+        return 0.0
+    others = [name for name in some if not _ID.fullmatch(name)]
+    ids, symbols = len(some) - len(others), [name for name in others if _is_symbol(name)]
+    # A panel of antibodies has CD3 and CD4; cells of a sample IL are IL1, IL2, IL3.
+    stems = {re.split(r"[^A-Z]", name.upper(), maxsplit=1)[0] for name in symbols}
+    known = ids + (len(symbols) if len(stems) >= _FEWEST_STEMS else 0)
+    worm = [found[1] for name in some if name[:1].islower() and (found := _WORM.fullmatch(name))]
+    if len(set(worm)) >= max(_FEWEST_STEMS, len(worm) // 10):
+        known += len(worm)
+    return min(1.0, known / len(some))
+
+
+def are_entrez(names: Iterable[Any]) -> bool:
+    """Whether whole numbers are Entrez' ids: well-known genes are among them, and most numbers are left out."""
+    every = []
+    for name in names:
+        # Most names are not numbers, and the first one tells.
+        if not (text := str(name)).isdecimal():
+            return False
+        every.append(text)
+    if not every:
+        return False
+    hits = len(_ENTREZ.intersection(every))
+    return hits >= _FEWEST_ENTREZ and len(every) < _DENSEST * max(map(int, every))
+
+
+Species = Literal["human", "mouse", "others"]
+
+
+def _line(group: str, after: str = "") -> re.Pattern[str]:
+    """A pattern for whole lines, of which it finds the group.
+
+    Each looks at all names at once, one in a line: a call for each of 64,000 names takes longer than all the rest.
+    """
+    return re.compile(rf"\n({group}){after}(?=\n)")
+
+
+ENSEMBL = r"ENS([A-Z]{3,4})?G\d{11}(\.\d+)?"
+"""Ensembl's id of a gene: letters for its species, none for human, and maybe a version."""
+
+_ENSEMBL_LINES = _line(ENSEMBL)
+
+_HUMAN, _MOUSE = "", "MUS"
+
+# Genes of human are written CD3D, of mouse and rat Cd3d. A name of few letters, a clone or a Riken gene says neither.
+_UPPER = _line(r"[A-Z][0-9]*[A-Z][A-Z0-9-]*")
+
+_CAPITALISED = _line(r"[A-Z][a-z]{2,}[a-z0-9-]*|[A-Z][a-z]+[0-9][a-z0-9-]*|mt-[A-Z][a-z]+[0-9a-z]*")
+
+_FEWEST = 20
+
+_MOST_UPPER, _MOST_CAPITALISED = 0.9, 0.7
+
+_ENOUGH = 5_000
+
+_MONTH = "Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Sept|Oct|Nov|Dec"
+
+# Not in lower case, for sep-1 and dec-1 are genes of a worm. A power of ten is what becomes of a Riken gene such as
+# 2310009E13Rik, cut short.
+# The look ahead spares most names the alternatives.
+_MANGLED = _line(
+    r"(?=[\dADFJMNOS])(?:"
+    rf"\d{{1,2}}-(?:{_MONTH}|{_MONTH.upper()})|(?:{_MONTH})-\d{{1,2}}"
+    r"|\d{4}[-/]\d{1,2}[-/]\d{1,2}(?: 00:00:00)?|\d{1,2}/\d{1,2}/(?:\d{2}|\d{4})"
+    r"|\d(?:\.\d+)?E\+\d{2})"
+)
+
+# Days since 1900 of the years 2001 to 2031, in which names such as MARCH1 were taken for a day.
+_FIRST_DAY, _LAST_DAY = 36_892, 48_213
+
+_DIGITS = _line(r"\d+")
+
+_GENOME = _line("GRCh3[78]|GRCm3[89]|hg19|hg38|mm9|mm10|mm39", after=r"_+\w.*")
+
+_MITOCHONDRIAL = _line("[Mm][Tt]-.*")
+
+
+@dataclass(frozen=True)
+class Identifiers:
+    """What the names of genes are.
+
+    Attributes
+    ----------
+    number
+        How many there are.
+    ensembl
+        Those that are Ensembl ids, with or without a version.
+    versioned
+        Those of them that have one.
+    mitochondrial
+        Those that filters would count as mitochondrial.
+    mangled
+        Those that a spreadsheet has made dates or powers of ten of.
+    numeric
+        How many are whole numbers.
+    genomes
+        Genomes that stand in front of the names, such as ``"GRCh38"``, and how often.
+    species
+        Guess, None where the names do not say.
+    evidence
+        Why.
+    """
+
+    number: int
+    ensembl: tuple[str, ...]
+    versioned: tuple[str, ...]
+    mitochondrial: tuple[str, ...]
+    mangled: tuple[str, ...]
+    numeric: int
+    genomes: tuple[tuple[str, int], ...]
+    species: Species | None
+    evidence: str
+
+
+def identify(names: Iterable[Any] | NameList) -> Identifiers:
+    """Look at the names of genes.
+
+    Parameters
+    ----------
+    names
+        Of features; what is no text is passed over.
+
+    Examples
+    --------
+    >>> found = identify([f"ENSMUSG{i:011d}.2" for i in range(30)] + ["1-Mar", "mt-Nd1"])
+    >>> found.species, len(found.versioned), found.mangled, found.mitochondrial
+    ('mouse', 30, ('1-Mar',), ('mt-Nd1',))
+    """
+    given = names if isinstance(names, NameList) else NameList(names)
+    texts, lines = given.texts, given.lines
+    first, second = given.letter(0), given.letter(1)
+    ids = _ENSEMBL_LINES.findall(lines)
+    # Most names begin otherwise, which their first letters tell in a fraction of the time.
+    few = given.those(
+        (first >= 0x80)  # digits of other scripts
+        | _any_of("0123456789", first)
+        | (_any_of("ADFJMNOS", first) & _any_of("abcdefghijklmnopqrstuvwxyz", second))
+    )
+    digits = _DIGITS.findall(few)
+    mangled = _MANGLED.findall(few)
+    if digits and len(digits) <= max(2, len(texts) // 100):  # else they are numbers of another database
+        mangled += [name for name in digits if len(name) == 5 and _FIRST_DAY <= int(name) <= _LAST_DAY]
+    species, evidence = _by_ensembl(Counter(prefix for _, prefix, _ in ids))
+    if species is None:
+        species, evidence = _by_letters(texts)
+    return Identifiers(
+        number=len(texts),
+        ensembl=tuple(name for name, _, _ in ids),
+        versioned=tuple(name for name, _, version in ids if version),
+        mitochondrial=tuple(_MITOCHONDRIAL.findall(given.those(_any_of("Mm", first) & _any_of("Tt", second)))),
+        mangled=tuple(mangled),
+        numeric=len(digits),
+        genomes=tuple(Counter(_GENOME.findall(lines) if "_" in lines else ()).most_common()),
+        species=species,
+        evidence=evidence,
+    )
+
+
+def _any_of(letters: str, found: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    table = np.zeros(256, np.bool_)
+    table[list(letters.encode())] = True
+    is_one: NDArray[np.bool_] = table[found]
+    return is_one
+
+
+def _by_ensembl(prefixes: Counter[str]) -> tuple[Species | None, str]:
+    if not prefixes:
+        return None, ""
+    prefix, number = prefixes.most_common(1)[0]
+    if number < _FEWEST or number < _MOST_UPPER * prefixes.total():
+        return None, ""
+    species: Species = "human" if prefix == _HUMAN else "mouse" if prefix == _MOUSE else "others"
+    return species, f"{number:,} ids start with ENS{prefix}G"
+
+
+def _by_letters(texts: list[str]) -> tuple[Species | None, str]:
+    # Some thousand names from all over the list say what all of them would.
+    some = texts[:: max(1, len(texts) // _ENOUGH)]
+    lines = "\n".join(["", *some, ""])
+    looked_at = f" of {len(some):,} looked at" if len(some) < len(texts) else ""
+    # Ids of any species are in upper case, but for those with a version, which no pattern here takes.
+    n_ids = sum(not version for _, _, version in _ENSEMBL_LINES.findall(lines))
+    upper, capitalised = len(_UPPER.findall(lines)) - n_ids, len(_CAPITALISED.findall(lines))
+    said = upper + capitalised
+    if said < _FEWEST:
+        return None, ""
+    if upper >= _MOST_UPPER * said:
+        return "human", f"{upper:,} names{looked_at} are in upper case, as CD3D"
+    if capitalised >= _MOST_CAPITALISED * said:
+        return "mouse", f"{capitalised:,} names{looked_at} are capitalised, as Cd3d"
+    return None, ""

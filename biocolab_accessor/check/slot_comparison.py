@@ -1,0 +1,507 @@
+"""Slot comparison: what one matrix of an AnnData lacks that another one has, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from anndata import AnnData
+from anndata.abc import CSCDataset
+from numpy.typing import NDArray
+from scipy import sparse
+
+from biocolab_accessor.check.matrix_stats import Filled, Margins
+from biocolab_accessor.io.matrix_blocks import Rows, Slot, Source, expect_whole, expect_within, row_blocks, source_of
+from biocolab_accessor.messages import counted
+
+__all__ = [
+    "Conflict",
+    "Remains",
+    "Traces",
+    "amount",
+    "cells_with_values",
+    "columns_in",
+    "covers",
+    "equal_arrays",
+    "gene_names",
+    "is_plausible",
+    "kept_share",
+    "lacking",
+    "only",
+    "same_arrays",
+    "scattered",
+    "side_by_side",
+    "traces",
+    "whole_numbers",
+]
+
+_MOST_CELLS = 200
+
+_EQUAL_AT_ONCE = 1 << 18
+
+
+class Conflict(NamedTuple):
+    """Another slot has values that the chosen one lacks.
+
+    Attributes
+    ----------
+    slot
+        The other slot.
+    message
+        What is lacking.
+    number
+        How many cells and genes.
+    fix
+        The lines that resolve it.
+    """
+
+    slot: Slot
+    message: str
+    number: int
+    fix: str
+
+
+class Remains(NamedTuple):
+    """What a matrix has of another one, where both have something; and what the other has where it has nothing.
+
+    Attributes
+    ----------
+    own, others
+        Sums of the matrix and of the other one.
+    cells, genes
+        How much less each cell and each gene has.
+    lost_cells, lost_genes
+        What the other one has of the cells and genes that are empty.
+    """
+
+    own: float
+    others: float
+    cells: NDArray[Any]
+    genes: NDArray[Any]
+    lost_cells: NDArray[Any]
+    lost_genes: NDArray[Any]
+
+
+class Traces(NamedTuple):
+    """Values of a matrix without counts, where the counts are empty.
+
+    Attributes
+    ----------
+    cells, genes
+        How many of the empty cells and genes have values; genes as far as a sample of cells shows.
+    alike
+        Whether there are zeros elsewhere and both have the same, so that one was made of counts that the other lacks.
+    remains
+        How many values both have elsewhere, and how many are lacking; None where not those of the other are meant.
+    """
+
+    cells: int
+    genes: int
+    alike: bool
+    remains: Remains | None = None
+
+
+def amount(lacks: Margins) -> str:
+    """Cells and genes in words.
+
+    Examples
+    --------
+    >>> amount(Margins(25, 1)), amount(Margins(0, 2))
+    ('25 cells and 1 gene', '2 genes')
+    """
+    return " and ".join(counted(number, noun) for number, noun in zip(lacks, ("cell", "gene"), strict=True) if number)
+
+
+def gene_names(adata: AnnData, slot: Slot) -> pd.Index:
+    """The names of a slot's columns."""
+    names: pd.Index = adata.raw.var_names if slot.kind == "raw.X" else adata.var_names
+    return names
+
+
+def same_arrays(one: Source, other: Source) -> bool:
+    """Whether two sources are one matrix in memory."""
+    first, second = one.matrix, other.matrix
+    if one.shape != other.shape or first is second:
+        return one.shape == other.shape
+    if not (sparse.issparse(first) and sparse.issparse(second) and first.format == second.format in ("csr", "csc")):
+        return False
+    arrays = [[getattr(matrix, name) for name in ("data", "indices", "indptr")] for matrix in (first, second)]
+    return all(
+        a.dtype == b.dtype and a.__array_interface__["data"] == b.__array_interface__["data"] and len(a) == len(b)
+        for a, b in zip(*arrays, strict=True)
+    )
+
+
+def equal_arrays(one: Source, other: Source) -> bool:
+    """Whether two whole matrices in memory hold the same in the same form, which is faster seen than what they hold."""
+    if any(source.rows is not None or source.columns is not None for source in (one, other)):
+        return False
+    first, second = one.matrix, other.matrix
+    if first.shape != second.shape or first.dtype != second.dtype:
+        return False
+    if isinstance(first, np.ndarray) and isinstance(second, np.ndarray):
+        step = max(1, _EQUAL_AT_ONCE // max(1, first.shape[1]))
+        return all(np.array_equal(first[i : i + step], second[i : i + step]) for i in range(0, len(first), step))
+    if not (sparse.issparse(first) and sparse.issparse(second) and first.format == second.format in ("csr", "csc")):
+        return False
+    if first.nnz != second.nnz or not np.array_equal(first.indptr, second.indptr):
+        return False
+    return all(
+        np.array_equal(a[i : min(i + _EQUAL_AT_ONCE, first.nnz)], b[i : min(i + _EQUAL_AT_ONCE, first.nnz)])
+        for a, b in ((first.data, second.data), (first.indices, second.indices))
+        for i in range(0, first.nnz, _EQUAL_AT_ONCE)
+    )
+
+
+def lacking(adata: AnnData, taken: tuple[Slot, Filled], other: tuple[Slot, Filled]) -> Margins:
+    """How many cells and genes have values in the other slot, and none in the one taken."""
+    where = columns_in(adata, taken[0], other[0])
+    genes = other[1].genes.copy()
+    if where is None:
+        genes &= ~taken[1].genes
+    else:
+        genes[where[(where >= 0) & taken[1].genes]] = False
+    return Margins(int(np.count_nonzero(other[1].cells & ~taken[1].cells)), int(np.count_nonzero(genes)))
+
+
+def covers(adata: AnnData, other: Slot, taken: Slot) -> bool:
+    """Whether the other slot has the same counts wherever the one taken has any."""
+    where = columns_in(adata, taken, other)
+    for small, large in side_by_side(source_of(adata, taken), source_of(adata, other)):
+        if where is not None:
+            there = where >= 0
+            if np.any(small[:, ~there].data):
+                return False
+            small, large = small[:, there], large[:, where[there]]
+        if not _agrees(small, large):
+            return False
+    return True
+
+
+def traces(adata: AnnData, taken: Slot, filled: Filled, other: Slot) -> Traces | None:
+    """What a matrix that holds no whole numbers has where the counts are empty.
+
+    Parameters
+    ----------
+    adata, taken, filled
+        The object, the slot with the counts, and its cells and genes that have some.
+    other
+        The other slot. Only its empty cells, and a sample of the rest, are read.
+
+    Returns
+    -------
+    Traces or None
+        None where it has nothing, and of scaled data, in which zeros have values too.
+    """
+    source, where = source_of(adata, other), columns_in(adata, taken, other)
+    if source.dtype.kind not in "fiub" or (where is None and _has_nothing_else(source, filled)):
+        return None
+    genes, alike, remains = np.zeros(len(filled.genes), bool), True, None
+    lost = [np.zeros(0)]
+    for block in row_blocks(source, np.flatnonzero(~filled.cells)):
+        if not _is_plain(block):
+            return None
+        lost.append(np.diff(_nonzero(block).indptr))
+    cells = int(np.count_nonzero(np.concatenate(lost)))
+    rows = np.flatnonzero(filled.cells)
+    if len(rows):
+        # Of Dask's chunks the fewest are computed.
+        lazy = hasattr(source.matrix, "compute")
+        rows = rows[:_MOST_CELLS] if lazy else _sampled(rows)
+        small, large = (sparse.vstack(list(row_blocks(s, rows)), "csr") for s in (source_of(adata, taken), source))
+        if not _is_plain(large):
+            return None
+        if where is not None:
+            large, small = large[:, where[where >= 0]], small[:, where >= 0]
+        has = np.zeros(large.shape[1], bool)
+        has[_nonzero(large).indices] = True
+        known = np.arange(len(filled.genes)) if where is None else np.flatnonzero(where >= 0)
+        genes[known] = has
+        genes &= ~filled.genes
+        kept = filled.genes[known]
+        lost_genes = _per_column(large)[~kept]
+        small, large = _nonzero(small[:, kept]), _nonzero(large[:, kept])
+        has_zeros = small.nnz < small.shape[0] * small.shape[1]  # without any, alike would say nothing
+        alike = has_zeros and _pattern(small) == _pattern(large)
+        if 2 * small.nnz > large.nnz and small.astype(bool).multiply(large.astype(bool)).nnz == small.nnz:
+            less = np.diff(large.indptr) - np.diff(small.indptr)
+            columns = _per_column(large) - _per_column(small)
+            remains = Remains(small.nnz, large.nnz, less, columns, np.concatenate(lost), lost_genes)
+    found = Traces(cells, int(np.count_nonzero(genes)), alike, remains)
+    return found if found.cells or found.genes else None
+
+
+def _has_nothing_else(source: Source, filled: Filled) -> bool:
+    """Whether what is stored of a matrix shows already that its empty cells, and those of a sample, have no more."""
+    matrix = source.matrix
+    in_rows = sparse.issparse(matrix) and matrix.format == "csr" and source.rows is None and source.columns is None
+    if not in_rows:
+        return False
+    expect_whole(matrix)
+    if np.any(np.diff(matrix.indptr)[~filled.cells]):
+        return False
+    rows = _sampled(np.flatnonzero(filled.cells))
+    stored = [matrix.indices[matrix.indptr[row] : matrix.indptr[row + 1]] for row in rows.tolist()]
+    indices = np.concatenate([np.zeros(0, np.intp), *stored])
+    expect_within(indices, len(filled.genes))
+    return bool(filled.genes[indices].all())
+
+
+def _sampled(rows: Rows) -> Rows:
+    """Some of the rows, from all over the matrix."""
+    sampled: Rows = rows[np.unique(np.linspace(0, len(rows) - 1, _MOST_CELLS).astype(int))] if len(rows) else rows
+    return sampled
+
+
+def cells_with_values(adata: AnnData, slots: list[Slot], rows: Rows) -> dict[Slot, int]:
+    """How many of some cells have values in each slot; of scaled data, in which zeros have values too, none."""
+    found = {}
+    for slot in slots:
+        source = source_of(adata, slot)
+        if source.dtype.kind not in "fiub" or source.shape[0] != adata.n_obs:
+            continue
+        number = 0
+        for block in row_blocks(source, rows):
+            if not _is_plain(block):
+                number = 0
+                break
+            number += int(np.count_nonzero(np.diff(_nonzero(block).indptr)))
+        if number:
+            found[slot] = number
+    return found
+
+
+def only(slot: Slot, other: Slot) -> str:
+    """The line that leaves one of two slots in a copy.
+
+    Examples
+    --------
+    >>> only(Slot("X"), Slot("layer", "counts"))
+    "del copy.layers['counts']"
+    """
+    if other.kind == "X":
+        return "copy = copy.raw.to_adata()" if slot.kind == "raw.X" else f"copy.X = copy.{slot}"
+    if slot.kind == "layer" and other == Slot("layer", "counts"):
+        return f"copy.layers['counts'] = copy.{slot}"
+    return "del copy.raw" if other.kind == "raw.X" else f"del copy.{other}"
+
+
+def columns_in(adata: AnnData, slot: Slot, other: Slot) -> Rows | None:
+    """Where in the other slot the genes of a slot are, -1 for none; None where they are the same."""
+    one, two = gene_names(adata, slot), gene_names(adata, other)
+    if slot.kind != "raw.X" and other.kind != "raw.X":
+        return None
+    if one.equals(two):
+        return None
+    places: Rows = _numbered(two).get_indexer(_numbered(one))
+    return places
+
+
+def _numbered(names: pd.Index) -> pd.Index:
+    """Names that are there several times are told apart by their order."""
+    if names.is_unique:
+        return pd.MultiIndex.from_arrays([names, np.zeros(len(names), int)])
+    return pd.MultiIndex.from_arrays([names, pd.Series(np.zeros(len(names))).groupby(names.to_numpy()).cumcount()])
+
+
+def side_by_side(one: Source, other: Source) -> Iterator[tuple[sparse.csr_matrix, sparse.csr_matrix]]:
+    """The same rows of two matrices, block by block."""
+    # Each cut out of what is stored by columns, or computed, is costly: it sets the pace.
+    turned = isinstance(other.matrix, CSCDataset) or hasattr(other.matrix, "compute")
+    lead, follow = (other, one) if turned else (one, other)
+    start = 0
+    for block in row_blocks(lead):
+        done = 0
+        for part in row_blocks(follow, np.arange(start, start + block.shape[0])):
+            same = block[done : done + part.shape[0]]
+            yield (part, same) if turned else (same, part)
+            done += part.shape[0]
+        start += block.shape[0]
+
+
+def _agrees(small: sparse.csr_matrix, large: sparse.csr_matrix) -> bool:
+    """Whether the large one has the values of the small one; counts may be off by float noise."""
+    small, large = whole_numbers(small), whole_numbers(large)
+    difference = large.multiply(small.astype(bool)) - small
+    return not np.any(difference.data)
+
+
+def whole_numbers(block: sparse.csr_matrix) -> sparse.csr_matrix:
+    """Counts without their float noise, in a precision that holds differences of them."""
+    data = np.rint(block.data.astype(np.float64 if block.data.dtype.itemsize <= 8 else np.longdouble))
+    return sparse.csr_matrix((data, block.indices, block.indptr), block.shape)
+
+
+def _nonzero(block: sparse.csr_matrix) -> sparse.csr_matrix:
+    if block.data.all():
+        return block
+    block = block.copy()
+    block.eliminate_zeros()
+    return block
+
+
+def _per_column(block: sparse.csr_matrix) -> NDArray[np.intp]:
+    """How many values each column has, which is not zero."""
+    return np.bincount(_nonzero(block).indices, minlength=block.shape[1])
+
+
+def _pattern(block: sparse.csr_matrix) -> tuple[bytes, bytes]:
+    block = _nonzero(block).sorted_indices()
+    return np.asarray(block.indptr, np.int64).tobytes(), np.asarray(block.indices, np.int64).tobytes()
+
+
+def _is_plain(block: sparse.csr_matrix) -> bool:
+    return bool(np.isfinite(block.data).all()) and not (len(block.data) and block.data.min() < 0)
+
+
+# Tools that round or assign reads in another way leave a few values larger than they were.
+_MOST_EXCESS = 0.05
+
+# That by chance nothing is left of so many counts is less likely than this.
+_UNLIKELY = 1e-9
+
+# Ambient RNA is about as much in an empty droplet as in one with a cell. Where more than half is gone it was not that.
+_LEAST_KEPT = 0.5
+
+_TOLERANCE, _MOST_UNLIKE, _MOST_CELLS_REMOVED = 1.5, 0.05, 0.95
+
+# So many genes of which nothing is left are not a few.
+_MOST_GENES = 0.2
+
+# Of cells and genes that would lack so many values by chance, next to none lacks none.
+_EXPECTED, _NEARLY_ALL = 10.0, 0.95
+
+_KINDS = ("feature_types", "feature_type", "modality", "genome", "genomes")
+
+
+def kept_share(adata: AnnData, taken: tuple[Slot, Filled], other: tuple[Slot, Filled]) -> float | None:
+    """The share of another slot's counts that the one taken has, where the others were removed or not drawn.
+
+    CellBender, SoupX and DecontX take counts away, downsampling draws some of them, and only some of a gene's counts
+    are spliced. Nothing may be left of a few cells and genes. Cells or genes that were never put in look otherwise:
+    the other slot has as many counts of them as of any.
+
+    Parameters
+    ----------
+    adata
+        The object.
+    taken, other
+        Two slots of counts, with their cells and genes that have some.
+
+    Returns
+    -------
+    float or None
+        None where that does not account for what is lacking.
+    """
+    where = columns_in(adata, taken[0], other[0])
+    places: Rows = np.arange(len(taken[1].genes)) if where is None else where
+    there = places >= 0
+    known = np.zeros(len(other[1].genes), bool)
+    known[places[there]] = True
+    if np.any(other[1].genes & ~known):
+        return None  # these genes are not there at all
+    full = np.zeros(len(known), bool)
+    full[places[there]] = taken[1].genes[there]
+    if _lacks_a_kind(adata, other[0], full, other[1].genes):
+        return None
+    n_cells, own, others, excess = len(taken[1].cells), 0.0, 0.0, 0.0
+    cells, genes = np.zeros(n_cells), np.zeros(len(known))
+    lost_cells, lost_genes = np.zeros(n_cells), np.zeros(len(known))
+    start = 0
+    for small, large in side_by_side(source_of(adata, taken[0]), source_of(adata, other[0])):
+        small, large = whole_numbers(small), whole_numbers(large)
+        filled = taken[1].cells[start : start + small.shape[0]]
+        both = slice(start, start + small.shape[0])
+        excess += float(np.sum(small[:, ~there].data))
+        part = small[:, there] - large[:, places[there]]
+        excess += float(np.sum(part.data[part.data > 0]))
+        own += float(np.sum(small.data))
+        of_full = large @ full.astype(np.float64)
+        others += float(np.sum(of_full[filled]))
+        cells[both] = np.where(filled, of_full - np.asarray(small.sum(axis=1)).ravel(), 0)
+        lost_cells[both] = np.where(filled, 0, of_full)
+        of_genes = filled.astype(np.float64) @ large
+        genes += np.where(full, of_genes, 0)
+        genes[places[there]] -= np.asarray(small.sum(axis=0)).ravel()[there]
+        lost_genes += np.where(full, 0, of_genes)
+        start += small.shape[0]
+    if not own or excess > _MOST_EXCESS * own:
+        return None
+    remains = Remains(own, others, cells[taken[1].cells], genes[full], lost_cells, lost_genes)
+    return own / others if is_plausible(remains) else None
+
+
+def scattered(adata: AnnData, taken: tuple[Slot, Filled], other: Slot) -> float | None:
+    """The share of another slot's values that the one taken has, where those that lack are spread over all.
+
+    Parameters
+    ----------
+    adata
+        The object.
+    taken, other
+        Two slots of which the other one has all counts of the one taken, and more.
+
+    Returns
+    -------
+    float or None
+        None where cells or genes lack values and others lack none: then the values of a part were never put in.
+    """
+    filled, where = taken[1], columns_in(adata, taken[0], other)
+    there = np.ones(len(filled.genes), bool) if where is None else where >= 0
+    own, full = (np.zeros(len(filled.cells)), np.zeros(len(there))), (np.zeros(len(filled.cells)), np.zeros(len(there)))
+    start = 0
+    for small, large in side_by_side(source_of(adata, taken[0]), source_of(adata, other)):
+        if where is not None:
+            if np.any(large[:, ~np.isin(np.arange(large.shape[1]), where)].data):
+                return None  # these genes are not there at all
+            large = large[:, where[there]]
+        rows = slice(start, start + small.shape[0])
+        for (cells, genes), block, columns in ((own, small, slice(None)), (full, large, there)):
+            present = (block != 0).astype(np.float64)
+            cells[rows] += present @ np.ones(present.shape[1])
+            genes[columns] += filled.cells[rows].astype(np.float64) @ present
+        start += small.shape[0]
+    kept = filled.cells, filled.genes
+    share = float(own[1].sum() / full[1][kept[1]].sum())
+    for mine, theirs, present in zip(own, full, kept, strict=True):
+        sure = present & ((1 - share) * theirs >= _EXPECTED)
+        if not sure.any() or np.count_nonzero(mine[sure] < theirs[sure]) < _NEARLY_ALL * np.count_nonzero(sure):
+            return None
+    lost_cells, lost_genes = (theirs[~present] for theirs, present in zip(full, kept, strict=True))
+    less_in_cells, less_in_genes = (
+        theirs[present] - mine[present] for mine, theirs, present in zip(own, full, kept, strict=True)
+    )
+    remains = Remains(share, 1.0, less_in_cells, less_in_genes, lost_cells, lost_genes)
+    return share if not (lost_cells.any() or lost_genes.any()) or is_plausible(remains) else None
+
+
+def is_plausible(remains: Remains) -> bool:
+    """Whether what is gone elsewhere accounts for cells and genes of which nothing is left."""
+    share = remains.own / remains.others if remains.others else 1.0
+    if not 0 < share < 1:
+        return False
+    by_chance = np.log(_UNLIKELY) / np.log1p(-share)
+    from_genes = max(by_chance, _TOLERANCE * float(remains.genes.max(initial=0)))
+    if np.any(remains.lost_genes > from_genes):
+        return False
+    if np.count_nonzero(remains.lost_genes > by_chance) > max(1.0, _MOST_GENES * len(remains.genes)):
+        return False
+    from_cells = by_chance
+    if share >= _LEAST_KEPT:
+        from_cells = max(by_chance, _TOLERANCE * float(np.quantile(remains.cells, _MOST_CELLS_REMOVED)))
+    lost = remains.lost_cells[remains.lost_cells > 0]
+    return bool(np.count_nonzero(lost > from_cells) <= _MOST_UNLIKE * len(lost))
+
+
+def _lacks_a_kind(adata: AnnData, slot: Slot, full: NDArray[np.bool_], other: NDArray[np.bool_]) -> bool:
+    """Whether the features of one kind or genome are lacking, all of them, and those of another are there."""
+    var: Any = adata.raw.var if slot.kind == "raw.X" else adata.var
+    for name in _KINDS:
+        if name not in var.columns or len(gene_names(adata, slot)) != len(full):
+            continue
+        kinds = var[name].astype(str).to_numpy()
+        if any(np.any(other & (kinds == kind)) and not np.any(full & (kinds == kind)) for kind in np.unique(kinds)):
+            return True
+    return False

@@ -1,0 +1,530 @@
+"""Tables: columns and rows of expression tables, in memory and in TSV files."""
+
+from __future__ import annotations
+
+import gzip
+import re
+import zlib
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from biocolab_accessor.check.genes import NameList, are_entrez, gene_share, identify, is_gene
+from biocolab_accessor.check.report import Finding, Report, Severity
+from biocolab_accessor.errors import CheckFailed, InvalidColumn, InvalidFile, InvalidNames, InvalidValues
+from biocolab_accessor.messages import counted, listing, quoted
+
+__all__ = [
+    "annotations_among",
+    "check_table_file",
+    "ids_among",
+    "judge_table",
+    "opened_text",
+    "remedy_for_text",
+    "suspects",
+]
+
+# Findings that no rule about an AnnData makes, for the documentation.
+COLUMN_CODES = {
+    "BC412": (
+        "warning",
+        "Row numbers for barcodes",
+        "A table whose index numbers its rows has lost its barcodes: the study's cells would be called 0, 1, 2.",
+    )
+}
+
+_PLAIN = str.maketrans("", "", " ._-\t")
+
+# No species has a gene of such a name; the case and what stands between the words do not matter.
+_ID = frozenset(
+    """
+    index cell cells cellid cellids cellname cellnames cellbarcode cellbarcodes cellindex cellnumber cellno
+    celllabel celluuid barcode barcodes fov fovid objectid objectnumber nucleusid entityid spotid spot spots
+    rowname rownames rowindex rowid rownumber obsname obsnames observation observations obsid sampleindex
+    unnamed cellidentifier cellcode barcodeid originalindex
+    """.split()  # noqa: SIM905
+)
+
+_NUMBERED = ("unnamed", "level")
+
+_NUMBERED_ID = re.compile(r"unnamed:\d+(?:level\d+)?|level\d+|unnamed\d+")
+
+# These may be anything, and are ids where their values are.
+_MAYBE_ID = frozenset(
+    ["", "id", "ids", "x", "v1", "1", "0", "label", "number", "nr", "no", "key", "uid", "idx", "i", "name", "#", "bc"]
+)
+
+_ANNOTATION = frozenset(
+    """
+    ncounts ncount ngenes ngene numi numis ncountrna nfeaturerna ncountspatial nfeaturespatial ncountsct
+    nfeaturesct ncountadt nfeatureadt nfeatures totalcounts totalcount totalumis totalgenes librarysize
+    libsize ngenesbycounts log1ptotalcounts log1pngenesbycounts percentmt percentmito percentmitochondrial
+    pctmt pctmito percmito mitopercent mtpercent percentribo pctribo percenths doubletscore doubletscores
+    predicteddoublet predicteddoublets scrubletscore leiden louvain seuratclusters phenograph celltype
+    celltypes celltypeid celllabelid cellontology cellontologyid origident sscore g2mscore umap1 umap2 tsne1
+    tsne2 centroidx centroidy xcentroid ycentroid centerx centery centerxlocalpx centerylocalpx
+    centerxglobalpx centeryglobalpx minx maxx miny maxy cellarea nucleusarea transcriptcounts
+    controlprobecounts controlcodewordcounts unassignedcodewordcounts nucleuscount deprecatedcodewordcounts
+    bcwells bc1well bc2well bc3well bc1wind bc2wind bc3wind tscpcount mreadcount subsetsmitosum
+    subsetsmitodetected subsetsmitopercent ncountatac nfeatureatac ncountpeaks nfeaturepeaks ncounthto nfeaturehto
+    tssenrichment nucleosomesignal blacklistfraction peakregionfragments fripscore scvibatch scvilabels gexbarcode
+    atacbarcode celltypeexperimental sampletag samplename iscell
+    genomiccontrolcounts sizefactor sizefactors arrayrow arraycol intissue pxlrowinfullres pxlcolinfullres
+    """.split()  # noqa: SIM905
+)
+
+_STARTS = ("pctcounts", "totalcounts", "log1ptotalcounts", "leiden", "louvain", "rnasnnres", "sctsnnres")
+
+_MAYBE_ANNOTATION = frozenset(
+    """
+    cluster clusters clusterid batch batches sample samples sampleid donor donorid patient patientid condition
+    treatment group groups phase area volume sex gender age tissue stage plate well library timepoint time day
+    doublet eccentricity solidity total dose annotation subject individual lane replicate
+    """.split()  # noqa: SIM905
+)
+
+_KNOWN = _ID | _ANNOTATION | _MAYBE_ANNOTATION
+
+_FEW, _ENOUGH = 10, 20
+
+_OTHERS = 50
+
+_SELDOM = 0.1
+
+_LOOSEST = 20
+
+_MOST_NAMED = 5
+
+# How many letters are looked at first, and the classes of what is not a letter.
+_LETTERS = 4
+
+_DIGIT, _LEFT_OUT, _FOREIGN, _PUNCTUATION = 27, 28, 29, 30
+
+
+def _plain_name(name: Any) -> str:
+    return str(name).translate(_PLAIN).casefold()
+
+
+def _plains(names: Iterable[Any]) -> Iterator[tuple[Any, str]]:
+    """Each name, and how it is compared; of tens of thousands at once, which takes a tenth of the time."""
+    every = list(names)
+    lines = "\n".join(map(str, every)).translate(_PLAIN).casefold().split("\n")
+    return zip(every, lines if len(lines) == len(every) else map(_plain_name, every), strict=True)
+
+
+def _is_id(name: str) -> bool:
+    return name in _ID or (name.startswith(_NUMBERED) and _NUMBERED_ID.fullmatch(name) is not None)
+
+
+def suspects(names: Iterable[Any] | NameList) -> list[Any]:
+    """All names where one of them may be that of an id or an annotation, else nothing.
+
+    Most genes are known not to be by their first four letters, which are looked at for all of them at once.
+    """
+    given = names if isinstance(names, NameList) else NameList(names)
+    if not given.is_text:
+        return given.every
+    found = (_plain_name(given.texts[place]) for place in _places_by_letters(given))
+    return given.every if any(name in _KNOWN or name.startswith((*_NUMBERED, *_STARTS)) for name in found) else []
+
+
+def _places_by_letters(names: NameList) -> list[int]:
+    """Which names may be one of those that are known, as far as their first letters tell."""
+    classes, beginnings = _letters()
+    key = classes[names.letter(0)].astype(np.uint32)
+    inside = key != 0
+    for place in range(1, _LETTERS):
+        letter = classes[names.letter(place)] * inside  # nothing of the next line
+        inside = letter != 0
+        key = (key << 5) | letter
+    places: list[int] = np.flatnonzero(beginnings[key]).tolist()
+    return places
+
+
+@cache
+def _letters() -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+    """A class for each byte of UTF-8, and whether four of them may begin a name that is known."""
+    classes = np.full(256, _FOREIGN, np.uint8)
+    classes[:128] = _PUNCTUATION
+    classes[ord("\n")] = 0
+    for byte in range(128):
+        letter = chr(byte).casefold()
+        if letter.isalpha():
+            classes[byte] = ord(letter) - ord("a") + 1
+        elif letter.isdecimal():
+            classes[byte] = _DIGIT
+        elif ord(letter) in _PLAIN:
+            classes[byte] = _LEFT_OUT
+    beginnings = np.zeros((32,) * _LETTERS, np.bool_)
+    for name in _KNOWN:
+        beginnings[tuple(classes[list(name[:_LETTERS].ljust(_LETTERS, "\n").encode())])] = True
+    for name in (*_NUMBERED, *_STARTS):
+        beginnings[tuple(classes[list(name[:_LETTERS].encode())])] = True
+    for axis in range(_LETTERS):
+        # What is left out of a name, or may be the same letter in another form, stands for any.
+        beginnings[(slice(None),) * axis + ([_LEFT_OUT, _FOREIGN],)] = True
+    return classes, beginnings.ravel()
+
+
+def ids_among(names: Iterable[Any]) -> list[Any]:
+    """Names of features that are those of barcodes or of an index."""
+    return [name for name, plain in _plains(names) if _is_id(plain)]
+
+
+def annotations_among(names: Iterable[Any]) -> tuple[list[Any], list[Any]]:
+    """Names of features that are those of QC or annotations: for sure, and those that may be."""
+    sure, maybe = [], []
+    for name, plain in _plains(names):
+        if plain in _ANNOTATION or plain.startswith(_STARTS):
+            sure.append(name)
+        elif plain in _MAYBE_ANNOTATION:
+            maybe.append(name)
+    return sure, maybe
+
+
+def judge_table(table: pd.DataFrame) -> list[Finding]:
+    """What is wrong with the names of a table of cells by genes, whose columns are numbers."""
+    ids = list(_ids(table))
+    findings = [Finding("BC410", severity, path, message, fix=fix, error=InvalidColumn)
+                for severity, path, message, fix in ids]  # fmt: skip
+    taken = {path for _, path, _, _ in ids}
+    names = [name for name in table.columns if _place(name) not in taken]
+    sure, maybe = annotations_among(names)
+    if sure:
+        findings.append(_annotations(sure, "error", "QC or annotations, not genes"))
+    if maybe:
+        findings.append(_annotations(maybe, "warning", "perhaps annotations, not genes"))
+    if are_row_numbers(table.index):
+        fix = (
+            "Give the cells their barcodes: pd.read_csv(path, index_col=0), or df.set_index('…') with the column that "
+            "has them"
+        )
+        message = f"cells are numbered ({table.index[0]} to {table.index[-1]}), as rows without names are"
+        findings.append(Finding("BC412", "warning", "index", message, count=len(table), fix=fix))
+    return findings
+
+
+def remedy_for_text(table: pd.DataFrame, bad: list[Any]) -> str:
+    """What to do about columns of text: the first is often the names, of cells or of genes."""
+    first = table.columns[0]
+    column = table.iloc[:, 0]
+    if first in bad and isinstance(first, str) and column.is_unique and len(column):
+        turned = ".T" if gene_share(column) > 2 * gene_share(table.columns[1:]) else ""
+        what = "genes, which belong into the columns" if turned else "cells"
+        return (
+            f"The first column seems to have the names of {what}: pd.read_csv(path, index_col=0){turned}, or "
+            f"df.set_index({quoted(first)}){turned}. "
+        )
+    return ""
+
+
+def are_row_numbers(index: pd.Index) -> bool:
+    """Whether names are the numbers of rows, all of them or those that a filter has left."""
+    if not len(index):
+        return False
+    if isinstance(index, pd.RangeIndex):
+        return index.start in (0, 1) and index.step == 1
+    labels = [str(name) for name in index]
+    if not all(name.isascii() and name.isdecimal() and len(name) < 16 for name in labels):
+        return False
+    numbers = np.array(labels, np.int64)
+    rising = bool((np.diff(numbers) > 0).all())
+    return rising and len(numbers) >= _FEW and int(numbers[-1]) < _LOOSEST * len(numbers)
+
+
+def _annotations(names: list[Any], severity: Any, what: str) -> Finding:
+    message = f"{counted(len(names), 'column')} of {what}: {listing(map(str, names), limit=_MOST_NAMED)}"
+    dropped = [str(name) for name in names[:_MOST_NAMED]]
+    fix = f"Take them out: df.drop(columns={quoted(dropped)}), and send them with submit_metadata"
+    return Finding("BC411", severity, "columns", message, count=len(names), fix=fix, error=InvalidColumn)
+
+
+def _place(name: Any) -> str:
+    return f"columns[{quoted(name)}]"
+
+
+def _ids(table: pd.DataFrame) -> Iterator[tuple[Any, str, str, str]]:
+    """Severity, path, message and fix for every column of ids."""
+    for position, name in enumerate(table.columns):
+        plain = _plain_name(name)
+        if not _is_id(plain) and position:
+            continue
+        values = _whole(table.iloc[:, position])
+        if _is_id(plain):
+            severity = "error" if values is not None else "warning"
+            what = "holds whole numbers" if values is not None else "holds fractions"
+            yield (
+                severity,
+                _place(name),
+                f"is named like barcodes or an index and {what}: not a gene",
+                _remedy(name, position),
+            )
+        elif values is not None and (severity := _as_ids(table, plain, str(name), values)):
+            message = "the first column numbers the rows: not a gene" if severity == "error" else (
+                "the first column has another whole number in every row, as ids have")  # fmt: skip
+            yield severity, _place(name), message, _remedy(name, position)
+
+
+def _remedy(name: Any, position: int) -> str:
+    way = "pd.read_csv(path, index_col=0), or " if not position else ""
+    return f"Make it the index, or leave it out: {way}df.set_index({quoted(name)}) or df.drop(columns=[{quoted(name)}])"
+
+
+def _as_ids(table: pd.DataFrame, plain: str, name: str, values: NDArray[Any]) -> str:
+    """How sure it is that the first column has ids: ``"error"``, ``"warning"``, or empty where it has counts."""
+    if len(values) < 2 or len(np.unique(values)) < len(values):
+        return ""
+    steps = np.diff(values)
+    if bool((steps == 1).all()) and values[0] in (0, 1):
+        if plain in _MAYBE_ID:
+            return "error"
+        if len(values) >= _FEW:
+            return "warning" if is_gene(name) else "error"
+    if len(values) < (_FEW if plain in _MAYBE_ID else _ENOUGH) or is_gene(name) or _often_distinct(table):
+        return ""
+    return "error" if plain in _MAYBE_ID or bool((steps > 0).all()) else "warning"
+
+
+def _often_distinct(table: pd.DataFrame) -> bool:
+    """Whether other columns have another number in every row too, as those of bulk samples have."""
+    others = table.iloc[:, 1 : 1 + _OTHERS]
+    distinct = sum(others.iloc[:, i].is_unique for i in range(others.shape[1]))
+    return distinct > _SELDOM * max(1, others.shape[1])
+
+
+def _whole(column: pd.Series) -> NDArray[Any] | None:
+    """The values where all are whole numbers, else None."""
+    if pd.api.types.is_bool_dtype(column.dtype) or column.isna().any():
+        return None
+    values = column.to_numpy()
+    if values.dtype.kind not in "iu":
+        values = column.to_numpy(np.float64)
+        if not (np.isfinite(values).all() and (values == np.rint(values)).all()):
+            return None
+    return values
+
+
+# Findings that no rule about an AnnData makes, for the documentation.
+CODES = {
+    "BC801": (
+        "error",
+        "Structure of a file",
+        "A table or a 10x file is not of the form that servers read; the path has the file, the line and the column.",
+    ),
+    "BC802": (
+        "error",
+        "Values in a file",
+        "Values at the beginning of a table or a 10x file are missing, not numbers, infinite, or negative counts.",
+    ),
+    "BC803": ("warning", "Fractions in a 10x file", "10x files are submitted as counts, and the first values are not."),
+}
+
+_MOST_LINES = 500
+
+_MOST_VALUES = 2_000_000
+
+_FEWEST = 20
+
+_WITH_COMMA = re.compile(r"-?\d+(?:,\d+)+(?:\.\d+)?")
+
+_LEAST_KNOWN, _FAR_LESS = 0.15, 0.2
+
+_MISSING = frozenset(["", "na", "nan", "n/a", "null", "none", "-", "#n/a"])
+
+# Columns of featureCounts and of tables of annotated genes.
+_OF_GENES = frozenset(
+    """
+    chr chrom chromosome start end strand length genelength txlength description genename genesymbol symbol entrezid
+    entrez geneid biotype genebiotype genetype genestart geneend ensemblid ensembl
+    """.split()  # noqa: SIM905
+)
+
+
+@dataclass
+class _Seen:
+    """What the first lines hold."""
+
+    header: list[str]
+    lines: int = 0
+    genes: list[str] = field(default_factory=list)
+    first: dict[str, tuple[int, str]] = field(default_factory=dict)
+    times: Counter[str] = field(default_factory=Counter)
+    uneven: list[tuple[int, int]] = field(default_factory=list)
+
+
+def opened_text(path: Path) -> IO[str]:
+    """A text file, packed or not."""
+    with path.open("rb") as file:
+        packed = file.read(2) == b"\x1f\x8b"
+    return gzip.open(path, "rt", encoding="utf-8-sig") if packed else path.open(encoding="utf-8-sig")
+
+
+def check_table_file(path: Path) -> Report:
+    """Look at a table file before it is sent.
+
+    Raises
+    ------
+    InvalidFile
+        It is no text, or cannot be read.
+    """
+    try:
+        with opened_text(path) as file:
+            return Report(list(_findings(path.name, file)))
+    except UnicodeDecodeError as error:
+        msg = f"{path} is not a text file in UTF-8, which servers read: {error.reason} at byte {error.start:,}"
+        raise InvalidFile(msg) from error
+    except (OSError, EOFError, zlib.error) as error:
+        msg = f"{path} cannot be read: {error}. Copy or download it again"
+        raise InvalidFile(msg) from error
+
+
+def _findings(name: str, file: IO[str]) -> Iterator[Finding]:
+    line = file.readline().rstrip("\r\n")
+    if "\0" in line:
+        yield _found("BC801", f"{name} line 1", "is not a line of text", "Give a table of tab-separated text")
+        return
+    header = _fields(line)
+    if line.startswith("#") and len(header) < 2:
+        fix = "Leave out the lines that begin with #: pd.read_csv(path, sep=…, comment='#', index_col=0)"
+        yield _found("BC801", f"{name} line 1", "is a comment, where servers take the names of the cells from", fix)
+        return
+    if len(header) < 2:
+        other = next((mark for mark in (",", ";", "|", " ") if line.count(mark)), "")
+        what = f"no tab, but {other!r}: servers read tab-separated tables" if other else "one column only"
+        fix = f"Write it with tabs: pd.read_csv(path, sep={other or ','!r}, index_col=0).to_csv('x.tsv', sep='\\t')"
+        yield _found("BC801", f"{name} line 1", f"the header has {what}", fix)
+        return
+    seen = _read(header, file)
+    if not seen.lines:
+        yield _found("BC801", name, "there is a header, but no line of values", "Look at how it was written")
+        return
+    for number, fields in seen.uneven[:1]:
+        message = f"has {counted(fields, 'field')}, the header {len(header)}"
+        fix = "Look for tabs within names, or a line that was cut short"
+        yield _found("BC801", f"{name} line {number}", message, fix, count=len(seen.uneven))
+    yield from _values(name, seen)
+    yield from _names(name, seen)
+
+
+def _read(header: list[str], file: IO[str]) -> _Seen:
+    seen = _Seen(header)
+    values = 0
+    for number, line in enumerate(file, 2):
+        if seen.lines >= _MOST_LINES or values > _MOST_VALUES:
+            break
+        fields = _fields(line.rstrip("\r\n"))
+        if fields == [""]:
+            continue
+        seen.lines += 1
+        if seen.lines == 1 and len(fields) == len(header) + 1:
+            seen.header = header = ["", *header]  # as R writes it, without a name for the column of names
+        seen.genes.append(fields[0])
+        if len(fields) != len(header):
+            seen.uneven.append((number, len(fields)))
+            continue
+        values += len(fields)
+        for column, text in zip(header[1:], fields[1:], strict=True):
+            _look(seen, number, column, text)
+    return seen
+
+
+def _look(seen: _Seen, number: int, column: str, text: str) -> None:
+    try:
+        value = float(text)
+        good = value - value == 0  # neither NaN nor infinite
+    except ValueError:
+        good = False
+    if not good:
+        seen.times[column] += 1
+        seen.first.setdefault(column, (number, text))
+
+
+def _fields(line: str) -> list[str]:
+    return [text.strip().strip('"') for text in line.split("\t")]
+
+
+def _values(name: str, seen: _Seen) -> Iterator[Finding]:
+    of_genes = [column for column in seen.header[1:] if _plain(column) in _OF_GENES]
+    for column, (number, text) in list(seen.first.items())[:5]:
+        if column in of_genes:
+            continue
+        what = "is missing" if text.strip().casefold() in _MISSING else f"{text[:40]!r} is not a finite number"
+        times = seen.times[column]
+        every = f", as in {times:,} of the first {seen.lines:,} lines" if times > 1 else ""
+        fix = "Take the column out" if times == seen.lines else "Fill it, or leave out the gene or the cell"
+        if _WITH_COMMA.fullmatch(text):
+            fix = "If the comma is decimal, pd.read_csv(path, sep='\\t', decimal=',', index_col=0), else thousands=','"
+        yield _found("BC802", f"{name} line {number} column {column!r}", f"the value {what}{every}", fix, count=times,
+                     error=InvalidValues)  # fmt: skip
+    if of_genes:
+        fix = "Take them out: df.drop(columns=[…]); every column but the first is read as a cell"
+        message = f"columns that describe genes, not cells: {listing(of_genes, limit=5)}"
+        yield _found("BC411", f"{name} line 1", message, fix, count=len(of_genes), error=InvalidColumn)
+
+
+def _names(name: str, seen: _Seen) -> Iterator[Finding]:
+    cells, genes = seen.header[1:], seen.genes
+    twice = [cell for cell, times in Counter(cells).items() if times > 1]
+    if twice:
+        message = f"names of cells that occur more than once: {listing(twice, limit=3)}"
+        yield _found("BC101", f"{name} line 1", message, "Make them unique", count=len(twice), error=InvalidNames)
+    empty = [position for position, gene in enumerate(genes, 2) if not gene.strip()]
+    if empty:
+        message = f"{counted(len(empty), 'gene')} without a name"
+        yield _found("BC102", f"{name} line {empty[0]} column 1", message, "Give every line the name of its gene",
+                     count=len(empty), error=InvalidNames)  # fmt: skip
+    again = [gene for gene, times in Counter(genes).items() if times > 1 and gene.strip()]
+    if again:
+        line = len(genes) + 1 - genes[::-1].index(again[0])
+        message = f"genes that occur more than once: {listing(again, limit=3)}"
+        yield _found("BC103", f"{name} line {line}", message, "Make them unique, or add them up", count=len(again),
+                     severity="warning", error=InvalidNames)  # fmt: skip
+    if mangled := identify(_index(genes)).mangled:
+        line = genes.index(mangled[0]) + 2
+        message = f"{counted(len(mangled), 'name')} like days or numbers, which a spreadsheet makes of genes"
+        fix = "Take the names from the file that was there before; MARCH1, SEPT2 and DEC1 become days in a spreadsheet"
+        yield _found("BC406", f"{name} line {line}", f"{message}: {listing(mangled, limit=3)}", fix, count=len(mangled),
+                     severity="warning")  # fmt: skip
+    ids = ids_among(cells)
+    if ids:
+        fix = "Write the table with its names as the index: pd.read_csv(path, index_col=0).to_csv('x.tsv', sep='\\t')"
+        message = f"columns named like barcodes or an index among the cells: {listing(ids, limit=3)}"
+        yield _found("BC410", f"{name} line 1", message, fix, count=len(ids), error=InvalidColumn)
+    turned = "Servers read genes in rows: pd.read_csv(path, sep='\\t', index_col=0).T.to_csv('x.tsv', sep='\\t')"
+    known, other = gene_share(genes), gene_share(cells)
+    if len(cells) >= _FEWEST and other >= _LEAST_KNOWN and known <= _FAR_LESS * other:
+        yield _found("BC409", f"{name} line 1", f"genes seem to be where cells are ({listing(cells, limit=2)})", turned,
+                     severity="warning")  # fmt: skip
+    elif are_row_numbers(_index(genes)) and not are_entrez(genes):
+        fix = "Write the table with the names of its genes as the index: df.set_index('…').to_csv('x.tsv', sep='\\t')"
+        message = f"the first column numbers the lines ({genes[0]} to {genes[-1]}), where names of genes belong"
+        yield _found("BC410", f"{name} column 1", message, fix, error=InvalidColumn)
+    sure = annotations_among(genes)[0] + [
+        gene for gene in genes if gene.startswith(("__", "N_unmapped", "N_multimapping"))
+    ]
+    if sure:
+        line = genes.index(sure[0]) + 2
+        message = f"lines of QC or annotations, not genes: {listing(sure, limit=3)}"
+        yield _found("BC411", f"{name} line {line}", message, "Take them out", count=len(sure), error=InvalidColumn)
+
+
+def _index(names: list[str]) -> pd.Index:
+    return pd.Index(names, dtype=object)
+
+
+def _plain(text: str) -> str:
+    return text.casefold().replace("_", "").replace(" ", "").replace(".", "")
+
+
+def _found(
+    code: str, path: str, message: str, fix: str, *, count: int = 1, severity: Severity = "error",
+    error: type[CheckFailed] = CheckFailed,
+) -> Finding:  # fmt: skip
+    return Finding(code, severity, path, message, count, fix=fix, error=error)

@@ -1,0 +1,173 @@
+"""``biocolab cache`` and ``sandbox``: what is on this machine."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import FrameType
+from typing import Annotated
+
+import typer
+
+from biocolab_accessor.cli.output import Json, err, out, print_json, print_lines
+from biocolab_accessor.concurrency import until
+from biocolab_accessor.errors import InvalidArgument
+from biocolab_accessor.sandbox.server import Sandbox
+
+__all__ = ["TOKEN", "app", "lines_to_paste", "sandbox", "serving", "wait"]
+
+app = typer.Typer(help="Answers of database versions that are kept on this machine.", no_args_is_help=True)
+
+
+@app.command()
+def info(as_json: Json = False) -> None:
+    """Say where the cache is, and how much is in it.
+
+    Example: biocolab cache info --json
+    """
+    from biocolab_accessor.io.cache import cache
+
+    found = cache.info()
+    if as_json:
+        print_json({"folder": found.folder, "entries": found.entries, "n_bytes": found.n_bytes, "most": found.most})
+        return
+    print_lines(
+        {
+            "folder": f"{found.folder} ($BIOCOLAB_CACHE_DIR)",
+            "entries": f"{found.entries:,}",
+            "size": f"{found.n_bytes / 1e6:,.1f} MB of {found.most / 1e6:,.1f} MB ($BIOCOLAB_CACHE_SIZE, in bytes)",
+        }
+    )
+
+
+@app.command()
+def clear(as_json: Json = False) -> None:
+    """Forget everything that is kept; it is fetched again when it is asked for.
+
+    Example: biocolab cache clear
+    """
+    from biocolab_accessor.io.cache import cache
+
+    before = cache.info()
+    cache.clear()
+    after = cache.info()
+    gone = {"entries": before.entries - after.entries, "n_bytes": before.n_bytes - after.n_bytes}
+    if as_json:
+        print_json(gone)
+    else:
+        err.print(f"{gone['entries']:,} entries forgotten, {gone['n_bytes'] / 1e6:,.1f} MB")
+
+
+def sandbox(
+    path: Annotated[Path | None, typer.Option(help="Folder for its data; without one they go with it.")] = None,
+    port: Annotated[int, typer.Option(help="0 takes a free one.")] = 0,
+    host: Annotated[str, typer.Option(help="Where to listen; 0.0.0.0 lets other machines in.")] = "127.0.0.1",
+    reset: Annotated[bool, typer.Option("--reset", help="Forget the studies, uploads and tasks in --path.")] = False,
+    control: Annotated[bool, typer.Option("--control", help="Offer faults, ledger, reset over HTTP.")] = False,
+    study: Annotated[
+        list[str] | None, typer.Option(metavar="ID=FILE", help="Make an h5ad a public study. Can be repeated.")
+    ] = None,
+    title: Annotated[str, typer.Option(help="Title of the studies that are added.")] = "",
+    reference: Annotated[str, typer.Option(help="Reference of the studies that are added.")] = "",
+    as_json: Json = False,
+) -> None:
+    """Run a local server with the protocols of BioFlex, BBrowserX and Talk2Data, until Ctrl-C.
+
+    The token is that of the variable BIOCOLAB_SANDBOX_TOKEN, else a random one, which --path keeps for the next start.
+    With --json its hosts are printed once it listens, and the private file with the token that was made.
+
+    Example: biocolab sandbox --path ./data --port 8765 --study GSE96583_batch2=gse96583.h5ad
+    """
+    with serving(path, port=port, host=host, reset=reset, control=control) as server:
+        for entry in study or []:
+            study_id, _, file = entry.partition("=")
+            server.add_study(study_id, file, title=title or None, reference=reference)
+            (err if as_json else out).print(f"added {study_id} from {file}", markup=False, soft_wrap=True)
+        if as_json:
+            hosts = ("url", "private_host", "public_host", "bioflex_host", "path", "token_file")
+            print_json({name: getattr(server, name) for name in hosts})
+        else:
+            shell, python = lines_to_paste(server)
+            parts = [
+                f"Sandbox at {server.url}/, data in {server.path}",
+                f"To see it in a browser, open this link, which works once:\n\n{server.sign_in_link()}",
+                "In another terminal:\n\n" + "\n".join(shell),
+                "Or in Python:\n\n" + "\n".join(python),
+                "Ctrl-C ends it.",
+            ]
+            out.print("\n\n".join(parts), markup=False, soft_wrap=True)
+        sys.stdout.flush()
+        wait()
+
+
+TOKEN = "BIOCOLAB_SANDBOX_TOKEN"
+"""Variable with the token that a sandbox is to have: on a command line everybody on the machine could read it."""
+
+
+@contextmanager
+def serving(
+    path: Path | None, *, port: int = 0, host: str = "127.0.0.1", reset: bool = False, control: bool = False
+) -> Iterator[Sandbox]:
+    """Run a sandbox whose token is that of the environment, if there is one; Ctrl-C and SIGTERM end the block.
+
+    Parameters
+    ----------
+    path, port, host, control
+        As for :func:`biocolab_accessor.sandbox`.
+    reset
+        Whether the studies, uploads and tasks that ``path`` holds are forgotten.
+
+    Raises
+    ------
+    InvalidArgument
+        There is nothing that could be reset, or other machines would reach it with the well-known ``DEFAULT_TOKEN``.
+    SandboxError
+        The port is taken, or another sandbox uses the folder.
+    """
+    if reset and path is None:
+        msg = "--reset is about the data of a --path: without one a sandbox begins empty"
+        raise InvalidArgument(msg)
+
+    def end(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    # SIGBREAK is what a program on Windows can send to one that it started.
+    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGBREAK") if hasattr(signal, name)]
+    before = {number: signal.signal(number, end) for number in numbers}
+    try:
+        with Sandbox(path, port=port, host=host, token=os.environ.get(TOKEN) or None, control=control) as sandbox:
+            if reset:
+                sandbox.reset()
+            with suppress(KeyboardInterrupt):
+                yield sandbox
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def wait() -> None:
+    """Wait for the KeyboardInterrupt that ends the block of :func:`serving`."""
+    until(threading.Event().wait)
+
+
+def lines_to_paste(sandbox: Sandbox) -> tuple[list[str], list[str]]:
+    """What to type into a shell, and into Python, to talk to a sandbox; a token that was given is named, not shown."""
+    known = sandbox.token_file is not None
+    windows = os.name == "nt"
+    shell, python = [], ["import biocolab_accessor as bc"] if known else ["import os", "import biocolab_accessor as bc"]
+    arguments = []
+    for name, value in sandbox.environment().items():
+        argument = name.removeprefix("BIOCOLAB_").lower()
+        if known or not name.endswith("_TOKEN"):
+            assigned, given = f"'{value}'" if windows else shlex.quote(value), repr(value)
+        else:
+            assigned, given = f"$env:{TOKEN}" if windows else f'"${TOKEN}"', f'os.environ["{TOKEN}"]'
+        shell.append(f"$env:{name} = {assigned}" if windows else f"export {name}={assigned}")
+        arguments.append(f"    {argument}={given},")
+    return shell, [*python, "bc.connect(", *arguments, ")"]

@@ -1,0 +1,379 @@
+"""Arrays: matrices and columns in a server's answer, checked before SciPy sees them."""
+
+from __future__ import annotations
+
+import binascii
+import io
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from itertools import pairwise
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+from scipy.sparse import _sparsetools
+
+from biocolab_accessor.concurrency import THREADS, each, shares
+from biocolab_accessor.errors import BiocolabError, InvalidResponse
+from biocolab_accessor.io.compression import can_inflate, filters_of, read_deflated
+from biocolab_accessor.io.hdf5_gate import READING, Gate
+from biocolab_accessor.io.memory import empty_pages, expect_room
+from biocolab_accessor.io.transpose import PEAK
+
+__all__ = [
+    "checked_datasets",
+    "csc_from_arrays",
+    "csc_from_base64",
+    "csc_from_hdf5",
+    "decode_array",
+    "expect_pointers",
+    "reading_hdf5",
+    "sizes",
+    "strings",
+]
+
+_BASE64_PIECE = 1 << 20
+
+_WORTH_THREADS = 1 << 20
+
+_MAX_INT32 = np.iinfo(np.int32).max
+
+
+def decode_array(text: Any, dtype: str, what: str, *, length: int | None = None) -> NDArray[Any]:
+    """A base64 array of the wire as a writable 1-D array.
+
+    Parameters
+    ----------
+    text
+        Standard base64 of the raw little-endian bytes.
+    dtype
+        NumPy dtype on the wire: ``"<f4"`` values, ``"<u4"`` indices, ``"<u8"`` indptr, ``"<u2"`` category codes.
+    what
+        Name of the field, for messages.
+    length
+        Number of values that there must be.
+
+    Raises
+    ------
+    InvalidResponse
+        Not text, not base64, or of another length.
+    """
+    if not isinstance(text, str):
+        msg = f"{what}: expected a base64 string, got {type(text).__name__}"
+        raise InvalidResponse(msg)
+    try:
+        raw = _octets(text)
+    except ValueError as error:
+        msg = f"{what}: not valid base64: {error}"
+        raise InvalidResponse(msg) from error
+    size = np.dtype(dtype).itemsize
+    if len(raw) % size or (length is not None and len(raw) != length * size):
+        wanted = f"{length:,} values" if length is not None else "a whole number of values"
+        msg = f"{what}: expected {wanted} of {size} bytes, got {len(raw):,} bytes"
+        raise InvalidResponse(msg)
+    return raw.view(dtype)
+
+
+def _octets(text: str) -> NDArray[np.uint8]:
+    """What base64 stands for, piece by piece into one array: decoded at once, it would be there three times."""
+    octets = empty_pages(max(0, len(text) // 4 * 3 - text[-2:].count("=")))
+    filled = 0
+    for start in range(0, len(text), _BASE64_PIECE):
+        piece = binascii.a2b_base64(text[start : start + _BASE64_PIECE], strict_mode=True)
+        # Each piece may end as only the last one should, and Python takes more padding than there can be.
+        if len(piece) != min(_BASE64_PIECE // 4 * 3, len(octets) - filled):
+            msg = "its padding is wrong"
+            raise ValueError(msg)
+        octets[filled : filled + len(piece)] = np.frombuffer(piece, np.uint8)
+        filled += len(piece)
+    return octets
+
+
+def csc_from_base64(
+    answer: Any, what: str, *, shape: tuple[int | None, int | None] = (None, None)
+) -> sparse.csc_matrix:
+    """The matrix of a ``query_genes`` answer, ``{shape, data, indices, indptr}``; see :func:`csc_from_arrays`."""
+    if not isinstance(answer, Mapping) or not {"shape", "data", "indices", "indptr"} <= answer.keys():
+        msg = f"{what}: expected an object with shape, data, indices and indptr"
+        raise InvalidResponse(msg)
+    return csc_from_arrays(
+        decode_array(answer["data"], "<f4", f"{what}: data"),
+        decode_array(answer["indices"], "<u4", f"{what}: indices"),
+        decode_array(answer["indptr"], "<u8", f"{what}: indptr"),
+        answer["shape"],
+        what,
+        expected=shape,
+    )
+
+
+def csc_from_hdf5(content: bytearray | NDArray[np.uint8], what: str) -> sparse.csc_matrix:
+    """The matrix of a ``get_matrix`` answer: HDF5 with ``data``, ``indices``, ``indptr`` and ``shape`` at its root.
+
+    Contiguous datasets are viewed in place, so that the matrix lives in ``content`` and costs no second copy.
+
+    Parameters
+    ----------
+    content
+        The whole file, in memory that stays valid as long as the matrix.
+    what
+        The request, for messages.
+
+    Raises
+    ------
+    InvalidResponse
+        Not HDF5, a dataset is missing, external or of a wrong kind, or the matrix is inconsistent.
+    """
+    view = np.frombuffer(content, np.uint8)
+    if view[:8].tobytes() != b"\x89HDF\r\n\x1a\n":
+        msg = f"{what}: the answer is not an HDF5 file; it begins {view[:40].tobytes()!r}"
+        raise InvalidResponse(msg)
+    with reading_hdf5(what), h5py.File(_ReadOnlyView(view.data), "r") as file:
+        datasets = checked_datasets(file, len(view), what)
+        _expect_inflated(datasets.values(), len(view), what)
+        arrays = {name: _values(dataset, view) for name, dataset in datasets.items()}
+    return csc_from_arrays(arrays["data"], arrays["indices"], arrays["indptr"], arrays["shape"].tolist(), what)
+
+
+def _expect_inflated(datasets: Collection[h5py.Dataset], held: int, what: str) -> None:
+    """Ask for what the datasets in chunks take beside the file: while they are read, and then turned."""
+    chunked = [each for each in datasets if each.chunks]
+    if not chunked:
+        return
+    whole = sum(int(each.nbytes) for each in chunked)
+    at_work = max(min(THREADS * each.chunks[0] * each.dtype.itemsize, int(each.nbytes)) for each in chunked)
+    expect_room(held + max(int(PEAK * whole), whole + at_work), what, "ask for genes=", held=held)
+
+
+def csc_from_arrays(
+    data: NDArray[Any],
+    indices: NDArray[Any],
+    indptr: NDArray[Any],
+    shape: Any,
+    what: str,
+    *,
+    expected: tuple[int | None, int | None] = (None, None),
+) -> sparse.csc_matrix:
+    """Cells by genes in CSC form, after checking what SciPy's C code would believe unseen.
+
+    A wrong index makes that code write outside its arrays and takes the whole kernel down, so that every array is
+    checked for its kind, length, order and range first.
+
+    Returns
+    -------
+    scipy.sparse.csc_matrix
+        (n_cells, n_genes) float32, indices int32 (viewed, not converted) where they fit.
+
+    Raises
+    ------
+    InvalidResponse
+        Some array contradicts another.
+    """
+    n_obs, n_vars = sizes(shape, what, expected)
+    for name, array, kinds in (("data", data, "fiu"), ("indices", indices, "iu"), ("indptr", indptr, "iu")):
+        if array.ndim != 1 or array.dtype.kind not in kinds:
+            msg = f"{what}: {name} is a {array.ndim}-d array of {array.dtype}"
+            raise InvalidResponse(msg)
+    expect_pointers(indptr, n_vars, len(data), len(indices), what)
+    if len(indices) and (int(indices.max()) >= n_obs or (indices.dtype.kind == "i" and int(indices.min()) < 0)):
+        msg = f"{what}: a row index lies outside the {n_obs:,} cells"
+        raise InvalidResponse(msg)
+    if n_obs > len(data):
+        # Cells without a value take room once the matrix is cells-major: a shape that lies is not given it.
+        expect_room(8 * n_obs, f"{what}: {n_obs:,} cells", "the server's shape cannot be right", believed=False)
+    small = max(n_obs, len(data)) <= _MAX_INT32
+    # Given to the constructor, arrays that are views of a larger one would be copied.
+    matrix = sparse.csc_matrix((n_obs, n_vars), dtype=np.float32)
+    matrix.data = data.astype(np.float32, copy=False)
+    matrix.indices, matrix.indptr = _as_index(indices, small=small), _as_index(indptr, small=small)
+    if not _is_canonical(matrix):
+        matrix.sort_indices()
+        if not matrix.has_canonical_format:
+            msg = f"{what}: a gene holds the same cell twice"
+            raise InvalidResponse(msg)
+    return matrix
+
+
+def expect_pointers(indptr: NDArray[Any], n_vars: int, n_values: int, n_indices: int, what: str) -> None:
+    """Refuse column pointers that do not rise from 0 to the number of values, or are not one more than the genes.
+
+    Raises
+    ------
+    InvalidResponse
+        They are; or there are not as many indices as values.
+    """
+    if len(indptr) != n_vars + 1:
+        msg = f"{what}: {n_vars:,} genes need {n_vars + 1:,} column pointers, got {len(indptr):,}"
+        raise InvalidResponse(msg)
+    if n_values != n_indices:
+        msg = f"{what}: {n_values:,} values but {n_indices:,} indices"
+        raise InvalidResponse(msg)
+    if indptr[0] != 0 or indptr[-1] != n_values or bool(np.any(indptr[1:] < indptr[:-1])):
+        msg = f"{what}: the column pointers do not rise from 0 to {n_values:,}"
+        raise InvalidResponse(msg)
+
+
+def _is_canonical(matrix: sparse.csc_matrix) -> bool:
+    """Whether the cells of each gene rise: what SciPy's property calls, for ranges of genes side by side."""
+
+    def one(first: int, last: int) -> bool:
+        own = matrix.indptr[first : last + 1]
+        return bool(_sparsetools.csr_has_canonical_format(last - first, own, matrix.indices))
+
+    if len(matrix.indices) < _WORTH_THREADS:
+        fine = one(0, matrix.shape[1])
+    else:
+        with ThreadPoolExecutor(THREADS, "biocolab-order") as pool:
+            fine = all(each(pool, one, *zip(*shares(matrix.indptr), strict=True)))
+    if fine:
+        matrix.has_canonical_format = True
+    return fine
+
+
+def strings(answer: Any, what: str) -> list[str]:
+    """A JSON array of strings (barcodes, features).
+
+    Raises
+    ------
+    InvalidResponse
+        It is anything else.
+    """
+    if not isinstance(answer, list) or not set(map(type, answer)) <= {str}:
+        msg = f"{what}: expected a list of strings"
+        raise InvalidResponse(msg)
+    return list(answer)
+
+
+def sizes(shape: Any, what: str, expected: tuple[int | None, int | None] = (None, None)) -> tuple[int, int]:
+    """Cells and genes of a shape.
+
+    Raises
+    ------
+    InvalidResponse
+        It is not two whole numbers, or not those expected.
+    """
+    if not isinstance(shape, Sequence) or len(shape) != 2 or not all(_is_size(n) for n in shape):
+        msg = f"{what}: the shape is {shape!r}, not two numbers"
+        raise InvalidResponse(msg)
+    for n, wanted, axis in zip(shape, expected, ("cells", "genes"), strict=True):
+        if wanted is not None and n != wanted:
+            msg = f"{what}: the matrix has {n:,} {axis}, expected {wanted:,}"
+            raise InvalidResponse(msg)
+    return int(shape[0]), int(shape[1])
+
+
+def _is_size(n: Any) -> bool:
+    return isinstance(n, int | float) and not isinstance(n, bool) and 0 <= n < 2**48 and n == int(n)
+
+
+def checked_datasets(file: h5py.File, n_bytes: int, what: str) -> dict[str, h5py.Dataset]:
+    """The four datasets of a ``get_matrix`` answer, not read yet.
+
+    Parameters
+    ----------
+    file
+        The file, open.
+    n_bytes
+        Its size.
+    what
+        The request, for messages.
+
+    Raises
+    ------
+    InvalidResponse
+        One is missing, no 1-D numbers, in another file, far larger than what is stored of it, or made by a filter that
+        HDF5 would load a plugin for; or two lie in the same place.
+    """
+    gate = Gate(file, what, n_bytes, InvalidResponse, slack=0)
+    datasets = {name: _checked(file, name, n_bytes, what, gate) for name in ("data", "indices", "indptr", "shape")}
+    if datasets["shape"].size != 2:
+        msg = f"{what}: dataset 'shape' holds {datasets['shape'].size:,} numbers, not two"
+        raise InvalidResponse(msg)
+    # Sorting one array in place must not change another that has been checked already.
+    places = sorted(
+        (dataset.id.get_offset(), dataset.id.get_offset() + int(dataset.nbytes))
+        for dataset in datasets.values()
+        if dataset.id.get_offset() is not None and dataset.size
+    )
+    if any(start < end for (_, end), (start, _) in pairwise(places)):
+        msg = f"{what}: two datasets of the HDF5 file lie in the same place"
+        raise InvalidResponse(msg)
+    return datasets
+
+
+@contextmanager
+def reading_hdf5(what: str) -> Iterator[None]:
+    """Whatever HDF5 and h5py raise about a file that came over the wire is an InvalidResponse.
+
+    Raises
+    ------
+    InvalidResponse
+        The file cannot be read.
+    """
+    try:
+        yield
+    except BiocolabError:
+        raise
+    except READING as error:
+        msg = f"{what}: the HDF5 file cannot be read: {error}"
+        raise InvalidResponse(msg) from error
+
+
+def _checked(file: h5py.File, name: str, n_bytes: int, what: str, gate: Gate) -> h5py.Dataset:
+    link = file.get(name, getlink=True)
+    dataset = file.get(name) if isinstance(link, h5py.HardLink) else None
+    if not isinstance(dataset, h5py.Dataset):
+        msg = f"{what}: the HDF5 file has no dataset {name!r} of its own"
+        raise InvalidResponse(msg)
+    gate.dataset(dataset.id, name)
+    if dataset.dtype.kind not in "fiu" or dataset.ndim != 1:
+        msg = f"{what}: dataset {name!r} is {dataset.ndim}-d {dataset.dtype}, and not 1-d numbers"
+        raise InvalidResponse(msg)
+    if filters_of(dataset) and not can_inflate(dataset):
+        msg = (
+            f"{what}: dataset {name!r} has gone through the HDF5 filters {filters_of(dataset)}, which are not trusted "
+            "with what comes over the wire; gzip, shuffle and fletcher32 are"
+        )
+        raise InvalidResponse(msg)
+    return dataset
+
+
+def _values(dataset: h5py.Dataset, view: NDArray[np.uint8]) -> NDArray[Any]:
+    start, dtype = dataset.id.get_offset(), dataset.dtype
+    if start is not None and dataset.chunks is None and start + dataset.nbytes <= len(view):
+        own: NDArray[Any] = view[start : start + dataset.nbytes].view(dtype)
+        return own if own.flags.aligned else own.copy()
+    # What is left beside chunks lies within the header of the dataset.
+    values: NDArray[Any] = read_deflated(dataset) if can_inflate(dataset) else dataset[()]
+    return values
+
+
+def _as_index(array: NDArray[Any], *, small: bool) -> NDArray[Any]:
+    """Unsigned indices as the signed ones that SciPy works with; 4-byte ones, once checked, are viewed."""
+    target = np.dtype(np.int32 if small else np.int64)
+    if array.dtype.itemsize == target.itemsize and array.dtype.isnative:
+        return array.view(target)
+    return array.astype(target)
+
+
+class _ReadOnlyView(io.RawIOBase):
+    """A file object over memory, so that h5py reads its headers only and no copy is made (BytesIO would)."""
+
+    def __init__(self, view: memoryview) -> None:
+        super().__init__()
+        self._view, self._position = view, 0
+
+    def readinto(self, target: Any) -> int:
+        piece = self._view[self._position : self._position + len(target)]
+        target[: len(piece)] = piece
+        self._position += len(piece)
+        return len(piece)
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
+        self._position = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: len(self._view)}[whence] + offset
+        return self._position
+
+    def tell(self) -> int:
+        return self._position

@@ -1,0 +1,1 @@
+"""To which servers, and as whom: connectors, credentials, the default connection."""

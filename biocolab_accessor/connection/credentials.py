@@ -1,0 +1,258 @@
+"""Credentials: where hosts and tokens come from, and in which order.
+
+For each host and each token on its own: argument of the call, argument of
+:class:`~biocolab_accessor.connector.EConnector`, ``bc.settings`` (the environment), then the key file
+or BioStudio. What is found first is used; nothing overrides it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+from biocolab_accessor.config import settings
+from biocolab_accessor.errors import InvalidSettingsFile, MissingCredentials
+from biocolab_accessor.messages import notice
+from biocolab_accessor.platforms import expanded, home_folder
+from biocolab_accessor.security.redaction import Secret, sealed
+from biocolab_accessor.security.urls import normalise_host, without_user
+
+__all__ = ["Credentials", "KeyFile", "RedactedDict", "Service", "resolve"]
+
+_KEY_FILE = ".bioapi.key"
+
+
+class RedactedDict(dict[str, Any]):
+    """A dict whose text shows its keys but no values, and which does not pickle."""
+
+    def __repr__(self) -> str:
+        return "{" + ", ".join(f"{key!r}: '****'" for key in self) + "}"
+
+    __str__ = __repr__
+
+    def __rich_repr__(self) -> Iterator[tuple[str, str]]:
+        yield from ((key, "****") for key in self)
+
+    def __reduce__(self) -> NoReturn:
+        msg = "settings that hold tokens are never pickled"
+        raise TypeError(msg)
+
+
+class KeyFile:
+    """The JSON file ``~/.bioapi.key`` that BioColab and BioStudio write.
+
+    Parameters
+    ----------
+    path
+        Another place than ``~/.bioapi.key``; also by ``$BIOCOLAB_KEY_FILE``.
+    """
+
+    def __init__(self, path: str | os.PathLike[str] | None = None) -> None:
+        named = path or os.environ.get("BIOCOLAB_KEY_FILE")
+        home = home_folder()
+        self.path = expanded(named) if named else (home or Path("~")) / _KEY_FILE
+        self._is_known = bool(named) or home is not None
+
+    def __str__(self) -> str:
+        return str(self.path) if self._is_known else f"{self.path} (no home folder is known: set BIOCOLAB_KEY_FILE)"
+
+    def exists(self) -> bool:
+        """Whether it is there."""
+        return self._is_known and self.path.exists()
+
+    def read(self) -> RedactedDict:
+        """The file's settings; empty where the file does not exist.
+
+        Raises
+        ------
+        InvalidSettingsFile
+            It belongs to somebody else, or is not a JSON object.
+        """
+        if not self._is_known:  # a folder named "~" in the working folder is not the user's
+            return RedactedDict()
+        self._check_access()
+        content, problem = _content(self.path)
+        if problem:
+            raise InvalidSettingsFile(problem)
+        return content
+
+    def _check_access(self) -> None:
+        if not hasattr(os, "getuid"):
+            return
+        try:
+            info = self.path.stat()
+        except OSError:  # it is not there, or reading it says why not
+            return
+        if info.st_uid not in (os.getuid(), 0):
+            msg = f"{self.path} belongs to another user (uid {info.st_uid}): its hosts and tokens are not used"
+            raise InvalidSettingsFile(msg)
+        if stat.S_IMODE(info.st_mode) & 0o077:
+            notice(f"{self.path} can be read or written by other users: run chmod 600 {self.path}")
+
+
+def _content(path: Path) -> tuple[RedactedDict, str]:
+    """What a key file holds, or why it cannot be used: an error from here would have the tokens in its variables."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
+    except (FileNotFoundError, NotADirectoryError):  # the home folder may be a file
+        return RedactedDict(), ""
+    except (OSError, UnicodeDecodeError) as error:
+        return RedactedDict(), f"{path} cannot be read: {error}"
+    except (ValueError, RecursionError) as error:
+        line = getattr(error, "lineno", "?")
+        return RedactedDict(), f"{path} is not valid JSON (line {line}): write it again or remove it"
+    if not isinstance(content, dict):
+        return RedactedDict(), f"{path} holds a JSON {type(content).__name__}, not an object of settings"
+    return RedactedDict(content), ""
+
+
+@dataclass(frozen=True)
+class Service:
+    """What one service needs, and under which names it is found.
+
+    Attributes
+    ----------
+    title
+        Its name for people.
+    host_setting, token_setting
+        Names in ``bc.settings``.
+    host_key, token_keys
+        Names in the key file; the first one that is there counts.
+    default_host
+        Where the service is if nothing says otherwise; empty where there is no such place.
+    advice
+        Where a token is made.
+    """
+
+    title: str
+    host_setting: str
+    token_setting: str
+    host_key: str
+    token_keys: tuple[str, ...]
+    default_host: str
+    advice: str
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """A host and the token for it.
+
+    Attributes
+    ----------
+    host
+        Base address.
+    token
+        Its ``origin`` says where it was found.
+    place
+        Where the host was found.
+    """
+
+    host: str
+    token: Secret
+    place: str
+
+
+@dataclass(frozen=True)
+class _Found:
+    value: Any
+    place: str
+    source: str
+
+
+def resolve(
+    service: Service,
+    arguments: Iterable[tuple[str, str, Any]],
+    stored: Callable[[], Mapping[str, Any]],
+    stored_name: str,
+) -> Credentials:
+    """Find the host and the token of a service.
+
+    Parameters
+    ----------
+    service
+        What is looked for.
+    arguments
+        ``(place, host, token)`` of each set of arguments, the nearest first; empty texts mean not given. Tokens are
+        secrets, or sealed.
+    stored
+        Reads the key file or BioStudio's settings; called only where something is missing.
+    stored_name
+        Its name for messages.
+
+    Raises
+    ------
+    MissingCredentials
+        Nothing was found; every place is listed.
+
+    Warns
+    -----
+    UserWarning
+        The token and the host come from different places, so that a token might go where it is not meant for.
+    """
+    hosts = [_Found(host, f"{place} {service.host_setting}", "arguments") for place, host, _ in arguments]
+    tokens = [_Found(token, f"{place} {service.token_setting}", "arguments") for place, _, token in arguments]
+    hosts.append(_Found(getattr(settings, service.host_setting), _setting(service.host_setting), "bc.settings"))
+    tokens.append(
+        _Found(
+            sealed(getattr(settings, service.token_setting).get_secret_value()),
+            _setting(service.token_setting),
+            "bc.settings",
+        )
+    )
+    host, token = _first(hosts), _first(tokens)
+    if (host is None and not service.default_host) or token is None:
+        content = stored()
+        hosts.append(_stored(content, (service.host_key,), stored_name, without_user))
+        tokens.append(_stored(content, service.token_keys, stored_name, sealed))
+        host, token = _first(hosts), _first(tokens)
+    if host is None and service.default_host:
+        host = _Found(service.default_host, "the public server", token.source if token else "default")
+    if host is None or token is None:
+        _refuse(service, hosts, tokens, need_host=host is None, need_token=token is None)
+    address = normalise_host(host.value, host.place)  # first, so that no password is shown below
+    if host.source != token.source:
+        notice(
+            f"{service.title}: the token from {token.place} is sent to the host from {host.place} ({address}). "
+            "Give both in one place to be sure that they belong together."
+        )
+    secret = Secret(token.value.reveal() if isinstance(token.value, Secret) else token.value, token.place)
+    return Credentials(address, secret, host.place)
+
+
+def _setting(name: str) -> str:
+    return f"bc.settings.{name} ($BIOCOLAB_{name.upper()})"
+
+
+def _first(places: list[_Found]) -> _Found | None:
+    return next((found for found in places if found.value), None)
+
+
+def _stored(content: Mapping[str, Any], keys: tuple[str, ...], name: str, wrap: Callable[[Any], Any]) -> _Found:
+    keys = tuple(key for key in keys if key)
+    place = f"{name} ({' or '.join(keys)})" if keys else name
+    for key in keys:
+        if not isinstance(content.get(key), str | None):
+            msg = f"{key} in {name} is a {type(content[key]).__name__}, not text"
+            raise InvalidSettingsFile(msg)
+        if (content.get(key) or "").strip():
+            return _Found(wrap(content[key]), f"{name} ({key})", name)
+    return _Found("", place, name)
+
+
+def _refuse(
+    service: Service, hosts: list[_Found], tokens: list[_Found], *, need_host: bool, need_token: bool
+) -> NoReturn:
+    lines, missing = [], []
+    for needed, what, places in ((need_host, "host", hosts), (need_token, "token", tokens)):
+        if needed:
+            missing.append(what)
+            lines.append(f"no {what} of {service.title} was found. Looked at:")
+            lines += [f"  - {found.place}" for found in places]
+    trial = "To try without an account, start a local server: bc.sandbox(), or biocolab sandbox in a terminal"
+    msg = "\n".join([*lines, service.advice, trial])
+    raise MissingCredentials(msg, tuple(missing))

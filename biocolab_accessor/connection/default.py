@@ -1,0 +1,306 @@
+"""Default connection: which servers ``bc.study``, ``adata.biocolab.submit`` and the rest use, here and on a cluster."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from biocolab_accessor.connection.connector import EConnector
+from biocolab_accessor.errors import ConfigurationError, InvalidArgument, MissingCredentials
+from biocolab_accessor.security.redaction import sealed, without_frames
+
+__all__ = [
+    "connect",
+    "current",
+    "drop_default",
+    "how_to_return",
+    "push_default",
+    "share_credentials",
+    "unshare_credentials",
+]
+
+_PREFIXES = {"bioflex": "bioflex", "bbrowserx": "private", "talk2data": "public"}
+
+_lock = threading.Lock()
+
+_stack: list[EConnector] = []
+
+_by_connect: EConnector | None = None
+
+_ambient: EConnector | None = None
+
+
+def connect(
+    bioflex_token: str = "",
+    public_token: str = "",
+    private_host: str = "",
+    private_token: str = "",
+    *,
+    bioflex_host: str = "",
+    public_host: str = "",
+    ssl: bool | str | Path = True,
+) -> EConnector:
+    """Make the servers that the following calls talk to by default. Nothing is sent yet.
+
+    Parameters
+    ----------
+    bioflex_token
+        Token of BioFlex.
+    public_token
+        Token of Talk2Data.
+    private_host, private_token
+        Address and token of a BBrowserX private server. Plain http is taken for this machine only.
+    bioflex_host, public_host
+        Other addresses than the public ones.
+    ssl
+        True, or the path of a bundle of certificate authorities, or False.
+
+    Returns
+    -------
+    EConnector
+        What was made; what is not given here comes from ``bc.settings`` or the key file when it is needed.
+
+    Raises
+    ------
+    InvalidHost
+        A host is not a usable address.
+    InsecureHost
+        A host would receive its token over plain http.
+    InvalidToken
+        A token cannot be one.
+
+    Examples
+    --------
+    >>> import biocolab_accessor as bc
+    >>> with bc.sandbox() as server:
+    ...     connector = bc.connect(private_host=server.private_host, private_token=server.token)
+    ...     bc.groups()["name"].tolist()
+    ['All members', 'Personal workspace']
+    """
+    bioflex_token, public_token, private_token = sealed(bioflex_token), sealed(public_token), sealed(private_token)
+    from biocolab_accessor.connection.connector import EConnector
+    from biocolab_accessor.security.urls import without_user
+
+    private_host, public_host = without_user(private_host), without_user(public_host)
+    bioflex_host = without_user(bioflex_host)
+    global _by_connect
+    connector = EConnector(
+        bioflex_token,
+        public_token,
+        private_host,
+        private_token,
+        bioflex_host=bioflex_host,
+        public_host=public_host,
+        ssl=ssl,
+    )
+    with _lock:
+        if _by_connect in _stack:
+            _stack.remove(_by_connect)
+        _by_connect = connector
+        _stack.append(connector)
+    return connector
+
+
+def current() -> EConnector:
+    """What is connected to now: the newest of ``bc.connect`` and open sandboxes, else what the settings say."""
+    from biocolab_accessor.connection.connector import EConnector
+
+    global _ambient
+    with _lock:
+        if _stack:
+            return _stack[-1]
+        if _ambient is None:
+            _ambient = EConnector()
+        return _ambient
+
+
+def push_default(connector: EConnector) -> None:
+    """Make a connector the default until it is dropped."""
+    with _lock:
+        _stack.append(connector)
+
+
+def drop_default(connector: EConnector) -> None:
+    """Take a connector back; the one before it is the default again."""
+    global _by_connect
+    with _lock:
+        if connector in _stack:
+            _stack.remove(connector)
+        if _by_connect is connector:
+            _by_connect = None
+
+
+def how_to_return(source: str, host: str) -> str:
+    """The call that connects to a server again, for messages.
+
+    Examples
+    --------
+    >>> how_to_return("bbrowserx", "https://company/t2d_index_tool/")
+    "bc.connect(private_host='https://company/t2d_index_tool/', private_token=…)"
+    """
+    prefix = _PREFIXES[source]
+    return f"bc.connect({prefix}_host={host!r}, {prefix}_token=…)"
+
+
+_NAME = "biocolab-credentials"
+
+
+class _Credentials:
+    """Connects every worker as this session is connected; a worker that comes later, or again, as well.
+
+    Dask carries it to the scheduler and hands it to each worker, over the cluster's own connections: secure them
+    (``distributed.security``) where others can listen.
+    """
+
+    name = _NAME  # Dask puts what has the same name in the place of what was given before
+
+    def __init__(self, arguments: dict[str, Any]) -> None:
+        self._arguments = _Hidden(arguments)
+        self._connector: EConnector | None = None
+
+    def __repr__(self) -> str:
+        return "Credentials(****)"
+
+    def setup(self, worker: Any) -> None:
+        """Called by Dask on each worker."""
+        self._connector = EConnector(**self._arguments)
+        push_default(self._connector)
+
+    def teardown(self, worker: Any) -> None:
+        """Called by Dask when a worker ends, and when the credentials are taken back or replaced."""
+        if self._connector is not None:
+            drop_default(self._connector)
+            self._connector.close()
+
+
+class _Hidden(dict[str, Any]):
+    """Arguments that no traceback shows."""
+
+    def __repr__(self) -> str:
+        return "****"
+
+    def __rich_repr__(self) -> Iterator[str]:
+        yield "****"
+
+
+def share_credentials(client: Any) -> None:
+    """Give the workers of a cluster the hosts and tokens of this session.
+
+    Workers that have ``BIOCOLAB_BIOFLEX_TOKEN`` and the like in their own environment do not need this. A bundle of
+    certificate authorities that was given as ``ssl`` has to be at the same path on every worker. Called again, after
+    another ``connect`` or with a new token, it takes the place of what was shared before.
+
+    The scheduler keeps hosts and tokens in its memory, as plain text, and gives them to every worker that joins. So
+    whoever may connect to the scheduler can read them: any other client, task or worker of the cluster, and, without
+    TLS (``distributed.security.Security``), whoever listens on the network. On a cluster that you share, give tokens of
+    an account with few rights, and take them back with :func:`unshare_credentials`.
+
+    Parameters
+    ----------
+    client
+        A ``dask.distributed.Client``.
+
+    Raises
+    ------
+    ConfigurationError
+        Dask's distributed scheduler is not installed.
+    InvalidArgument
+        ``client`` is not a client of it.
+    MissingCredentials
+        This session has no credentials to share.
+
+    Examples
+    --------
+    >>> import biocolab_accessor as bc
+    >>> import dask
+    >>> from dask.distributed import Client
+    >>> from tempfile import TemporaryDirectory
+    >>> with bc.sandbox(), TemporaryDirectory() as folder, dask.config.set(temporary_directory=folder):
+    ...     with Client(n_workers=1, dashboard_address=None) as client:
+    ...         bc.share_credentials(client)
+    ...         bc.collection(["PBMC68k_reduced"]).to_anndata(genes=["LYZ"]).shape
+    (700, 1)
+    """
+    _expect_client(client)
+    from distributed import WorkerPlugin
+
+    kind = type("Credentials", (_Credentials, WorkerPlugin), {"__module__": __name__})
+    plugin = kind(_arguments())
+    try:
+        client.register_plugin(plugin)
+    except BaseException as error:
+        without_frames(error, "")  # their variables have the plugin as bytes
+        raise error
+
+
+def unshare_credentials(client: Any) -> None:
+    """Take back the hosts and tokens that :func:`share_credentials` gave to a cluster.
+
+    The scheduler forgets them, and each worker its connection. What a task, another client or a swap file copied
+    meanwhile is not taken back: make a new token on the server where that matters. Where nothing was shared, nothing
+    happens.
+
+    Parameters
+    ----------
+    client
+        A ``dask.distributed.Client``, of this session or another one.
+
+    Raises
+    ------
+    ConfigurationError
+        Dask's distributed scheduler is not installed.
+    InvalidArgument
+        ``client`` is not a client of it.
+
+    Examples
+    --------
+    >>> import biocolab_accessor as bc
+    >>> import dask
+    >>> from dask.distributed import Client
+    >>> from tempfile import TemporaryDirectory
+    >>> with bc.sandbox(), TemporaryDirectory() as folder, dask.config.set(temporary_directory=folder):
+    ...     with Client(n_workers=1, dashboard_address=None) as client:
+    ...         bc.share_credentials(client)
+    ...         bc.unshare_credentials(client)
+    """
+    _expect_client(client)
+    with suppress(ValueError):  # Dask's word for a name that it does not have
+        client.unregister_worker_plugin(_NAME)
+
+
+def _expect_client(client: Any) -> None:
+    try:
+        from distributed import Client
+    except ImportError as error:
+        msg = "a cluster needs Dask's distributed scheduler: pip install 'biocolab_accessor[dask]'"
+        raise ConfigurationError(msg) from error
+    if not isinstance(client, Client):
+        msg = f"client is {type(client).__name__}: give the dask.distributed.Client of the cluster"
+        raise InvalidArgument(msg)
+
+
+def _arguments() -> dict[str, Any]:
+    """What makes the same connection elsewhere: every server that this session has a token for."""
+    connector = current()
+    servers: dict[str, Callable[[], Any]] = {
+        "bioflex": connector.get_bioflex,
+        "private": connector.get_bbrowserx,
+        "public": connector.get_talk2data,
+    }
+    arguments = _Hidden()
+    missing: list[MissingCredentials] = []
+    for name, client_of in servers.items():
+        try:
+            http = client_of().http
+        except MissingCredentials as error:
+            missing.append(error)
+            continue
+        arguments |= {f"{name}_host": http.host, f"{name}_token": http.token.reveal()}
+        if http.ssl is not True:
+            arguments["ssl"] = http.ssl
+    if not arguments:
+        raise missing[0]
+    return arguments

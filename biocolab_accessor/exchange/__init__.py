@@ -1,1 +1,0 @@
-"""Exchange: metadata and embeddings to and fro between an object and its study, joined by barcode."""

@@ -1,1 +1,0 @@
-"""The road in: from a study on a server to an AnnData."""

@@ -1,0 +1,1 @@
+"""Files, matrices and values: what is written, read and kept, to the bit."""

@@ -1,0 +1,567 @@
+"""Cache: arrays and files that never change, kept between sessions and shared by processes.
+
+They lie in one file: what is mapped holds it open, and a process may have a few hundred files open, on some systems.
+
+What lies on a disk is not believed: files that were written shortly before the power went may be there in full length
+and hold zeros, and others may have been changed since. To read all of them would cost every fetch; instead the sums of
+all arrays are kept, and looked at where the file is not, to the nanosecond, the one that was looked at last, and once
+after each start of the machine.
+
+An entry is a folder named for its key, with one plain file per array, so that arrays are mapped into memory and not
+read. It is made under a lock, beside its place, and moved there when it is whole; so that it is there or not, for any
+number of processes. Whatever goes wrong with the disk, the answer is fetched and given without the cache.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import logging
+import os
+import shutil
+import uuid
+import zlib
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext, suppress
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from filelock import FileLock
+from filelock import Timeout as LockTimeout
+from isal import isal_zlib
+from numpy.typing import NDArray
+
+from biocolab_accessor.config import settings
+from biocolab_accessor.messages import notice
+from biocolab_accessor.platforms import is_open_elsewhere, open_to_others, private_folder, replace, sync
+
+__all__ = [
+    "ENTRY",
+    "FILE",
+    "Arrays",
+    "Cache",
+    "CacheInfo",
+    "Kept",
+    "cache",
+    "describe",
+    "file_sum",
+    "kept_file",
+    "mapped",
+    "touch",
+    "write",
+]
+
+logger = logging.getLogger(__name__)
+
+Arrays = Mapping[str, NDArray[Any]]
+
+ENTRY = "entry.json"
+"""The file that says what an entry holds; there is no entry without it."""
+
+FILE = "content"
+"""The file of an entry that is one."""
+
+_ARRAYS = "arrays.bin"
+
+_PIECE = 1 << 24
+
+_ALIGNED = 64
+
+# What is smaller is read, and its file closed again.
+_MAPPED = 1 << 16
+
+
+class Kept(dict[str, NDArray[Any]]):
+    """Arrays of an entry.
+
+    Attributes
+    ----------
+    proven
+        Whether they are known to be what was written, without having been read now.
+    """
+
+    proven = False
+
+
+def write(folder: Path, key: Mapping[str, Any], arrays: Arrays) -> None:
+    """Write the arrays of a key into a folder that is made for them.
+
+    Parameters
+    ----------
+    folder
+        Not there yet.
+    key
+        In JSON.
+    arrays
+        1-D each.
+    """
+    folder.mkdir(mode=0o700, parents=True)
+    described, path = {}, folder / _ARRAYS
+    with path.open("wb") as file:
+        for name, array in arrays.items():
+            octets = np.ascontiguousarray(array).view(np.uint8)
+            start = file.seek(-(-file.tell() // _ALIGNED) * _ALIGNED)
+            file.write(octets.data)
+            described[name] = [array.dtype.str, len(array), start, isal_zlib.crc32(octets)]
+    if not _start():
+        sync(path)
+    describe(folder, key, described)
+
+
+def describe(
+    folder: Path,
+    key: Mapping[str, Any],
+    described: Mapping[str, Any],
+    *,
+    seen: list[int] | None = None,
+    file: int | None = None,
+) -> None:
+    """Make a folder an entry: dtype, length, place and sum of each array, sure since this start of the machine.
+
+    Parameters
+    ----------
+    folder, key
+        The entry.
+    described
+        What is said of each array.
+    seen
+        The file as it was before its sum was taken; None where it has just been written.
+    file
+        Sum of the file of an entry that is one.
+    """
+    part = folder / f"{uuid.uuid4().hex}.json"
+    seen = seen or _seen(folder / (_ARRAYS if file is None else FILE))
+    said = {"key": key, "arrays": described, "start": _start(), "seen": seen, "file": file}
+    part.write_text(json.dumps({**said, "sum": _sum(said)}, sort_keys=True), encoding="utf-8")
+    replace(part, folder / ENTRY)
+
+
+def mapped(folder: Path) -> Kept | None:
+    """The arrays of an entry; None where there is no whole one. What is written into them changes no file."""
+    try:
+        entry, seen = _said(folder), _seen(folder / _ARRAYS)
+        octets = _octets(folder / _ARRAYS)
+        arrays = Kept()
+        for name, (dtype, length, start, _) in entry["arrays"].items():
+            arrays[name] = octets[start : start + length * np.dtype(dtype).itemsize].view(dtype)
+            if len(arrays[name]) != length:
+                _damaged(folder)
+                return None
+        arrays.proven = _is_proven(entry, seen)
+        if arrays.proven:
+            return arrays
+        if any(isal_zlib.crc32(arrays[name].view(np.uint8)) != entry["arrays"][name][3] for name in arrays):
+            _damaged(folder)
+            return None
+    except FileNotFoundError:
+        return None
+    except (AttributeError, KeyError, TypeError, ValueError, IndexError, RecursionError):
+        _damaged(folder)
+        return None
+    _mark(folder, entry, seen)
+    return arrays
+
+
+def kept_file(folder: Path) -> Path | None:
+    """The file of an entry; None where it is not there, or not as it was written."""
+    path = folder / FILE
+    try:
+        entry, seen = _said(folder), _seen(path)
+        if not _is_proven(entry, seen):
+            if file_sum(path) != entry["file"]:
+                _damaged(folder)
+                return None
+            _mark(folder, entry, seen)
+    except FileNotFoundError:
+        return None
+    except (AttributeError, KeyError, TypeError, ValueError, RecursionError):
+        _damaged(folder)
+        return None
+    return path
+
+
+def file_sum(path: Path) -> int:
+    """The sum of a whole file."""
+    found = 0
+    with path.open("rb") as file:
+        while piece := file.read(_PIECE):
+            found = isal_zlib.crc32(piece, found)
+    return found
+
+
+def _said(folder: Path) -> dict[str, Any]:
+    """What an entry says of itself; ValueError where that was changed. Older versions gave it no sum."""
+    said: dict[str, Any] = json.loads((folder / ENTRY).read_text(encoding="utf-8"))
+    if "sum" in said and said.pop("sum") != _sum(said):
+        msg = "changed"
+        raise ValueError(msg)
+    return said
+
+
+def _sum(said: Mapping[str, Any]) -> int:
+    return zlib.crc32(json.dumps(said, sort_keys=True).encode())
+
+
+def _seen(path: Path) -> list[int]:
+    """What changes with a file; the last of it cannot be set back, where the system keeps it."""
+    info = path.stat()
+    return [info.st_ino, info.st_size, info.st_mtime_ns, info.st_ctime_ns]
+
+
+def _is_proven(entry: Mapping[str, Any], seen: list[int]) -> bool:
+    return bool(entry["start"] == _start() and entry.get("seen") == seen)
+
+
+def _mark(folder: Path, entry: Mapping[str, Any], seen: list[int]) -> None:
+    try:
+        describe(folder, entry["key"], entry["arrays"], seen=seen, file=entry.get("file"))
+    except OSError as error:  # another user's, or removed meanwhile
+        logger.debug("not marked as looked at: %s", error)
+
+
+def _damaged(folder: Path) -> None:
+    logger.warning("the entry %s of the cache is damaged or was changed: it is fetched again", folder.name)
+    with suppress(OSError):
+        (folder / ENTRY).unlink()
+
+
+def _octets(path: Path) -> NDArray[np.uint8]:
+    if path.stat().st_size < _MAPPED:
+        return np.fromfile(path, np.uint8)
+    return np.memmap(path, np.uint8, "c").view(np.ndarray)
+
+
+def touch(folder: Path) -> None:
+    """Mark an entry as used now."""
+    try:
+        os.utime(folder / ENTRY)
+    except OSError as error:
+        logger.debug("not marked as used: %s", error)
+
+
+@lru_cache(maxsize=1)
+def _start() -> str:
+    """Which start of the machine this is; empty where the system does not say, and files have to be waited for."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except OSError:
+        return ""
+
+
+Key = Mapping[str, Any]
+
+_LAYOUT = "1"
+
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+class CacheInfo(NamedTuple):
+    """What is in the cache.
+
+    Attributes
+    ----------
+    folder
+        Where it is (``bc.settings.cache_dir``).
+    entries
+        Number of answers kept.
+    n_bytes
+        What they take.
+    most
+        What they may take (``bc.settings.cache_size``); the longest unused go first, and what alone takes more is not
+        kept.
+    """
+
+    folder: Path
+    entries: int
+    n_bytes: int
+    most: int
+
+
+class Cache:
+    """Answers of database versions; ``bc.cache``.
+
+    Examples
+    --------
+    >>> import biocolab_accessor as bc
+    >>> with bc.sandbox():
+    ...     adata = bc.study("PBMC68k_reduced").to_anndata()
+    >>> bc.cache.info().entries > 0
+    True
+    >>> bc.cache.clear()
+    >>> bc.cache.info().entries
+    0
+    """
+
+    def __repr__(self) -> str:
+        found = self.info()
+        return f"Cache({str(found.folder)!r}, {found.entries} entries, {found.n_bytes / 1e6:,.1f} MB)"
+
+    @property
+    def folder(self) -> Path:
+        """Where it is."""
+        return settings.cache_dir / _LAYOUT
+
+    def info(self) -> CacheInfo:
+        """What is in the cache.
+
+        Examples
+        --------
+        >>> import numpy as np, tempfile
+        >>> import biocolab_accessor as bc
+        >>> with tempfile.TemporaryDirectory() as folder, bc.settings.override(cache_dir=folder):
+        ...     bc.cache.info().entries
+        0
+        """
+        entries = self._entries()
+        return CacheInfo(settings.cache_dir, len(entries), sum(size for _, size, _ in entries), settings.cache_size)
+
+    def clear(self) -> None:
+        """Forget everything; what is mapped into memory stays readable.
+
+        What cannot be removed, since the folder may only be read, is warned of in the log. On Windows an entry also
+        stays as long as an object reads from it.
+
+        Examples
+        --------
+        >>> import numpy as np, tempfile
+        >>> import biocolab_accessor as bc
+        >>> with tempfile.TemporaryDirectory() as folder, bc.settings.override(cache_dir=folder):
+        ...     _ = bc.cache.arrays({"name": "ones"}, lambda: {"ones": np.ones(3)})
+        ...     bc.cache.clear()
+        ...     bc.cache.info().entries
+        0
+        """
+        for _, _, path in self._entries():
+            _remove(path)
+        self._sweep()
+        for lock in (self.folder / "locks").glob("*.lock"):
+            # Whoever waits for it sees that it is gone, and makes another.
+            with suppress(OSError, LockTimeout, NotImplementedError), FileLock(lock, timeout=0):
+                lock.unlink()
+
+    def arrays(self, key: Key, make: Callable[[], Arrays]) -> Arrays:
+        """Arrays of a key, from the cache or made and kept.
+
+        Parameters
+        ----------
+        key
+            What they depend on, in JSON; never a token.
+        make
+            Fetches them, 1-D each. It is called once, also where many processes ask at the same time.
+
+        Returns
+        -------
+        dict
+            From the cache they are mapped: pages are read when they are touched, and what is written into an array
+            changes neither the file nor what others see.
+
+        Examples
+        --------
+        >>> import numpy as np, tempfile
+        >>> import biocolab_accessor as bc
+        >>> with tempfile.TemporaryDirectory() as folder, bc.settings.override(cache_dir=folder):
+        ...     first = bc.cache.arrays({"name": "ones"}, lambda: {"ones": np.ones(3)})
+        ...     bc.cache.arrays({"name": "ones"}, lambda: {"ones": np.zeros(3)})["ones"].tolist()
+        [1.0, 1.0, 1.0]
+        """
+
+        def build(part: Path) -> Arrays:
+            made = make()
+            if sum(array.nbytes for array in made.values()) <= settings.cache_size:
+                try:
+                    write(part, key, made)
+                except OSError as error:
+                    logger.warning("not kept in the cache: %s", error)
+                    shutil.rmtree(part, ignore_errors=True)
+            return made
+
+        found: Arrays = self._get(key, mapped, build, make)
+        return found
+
+    def file(self, key: Key, write_file: Callable[[Path], object]) -> Path | None:
+        """The path of a file of a key, written if it is not there; None where it cannot be kept.
+
+        Parameters
+        ----------
+        key
+            What it depends on, in JSON; never a token.
+        write_file
+            Called with the path to write.
+
+        Examples
+        --------
+        >>> import numpy as np, tempfile
+        >>> import biocolab_accessor as bc
+        >>> with tempfile.TemporaryDirectory() as folder, bc.settings.override(cache_dir=folder):
+        ...     bc.cache.file({"name": "text"}, lambda path: path.write_text("kept")).read_text()
+        'kept'
+        """
+
+        def build(part: Path) -> Path | None:
+            try:
+                part.mkdir(mode=0o700)
+                write_file(part / FILE)
+                sync(part / FILE)
+                describe(part, key, {}, file=file_sum(part / FILE))
+                _expect_room(part)
+            except OSError as error:
+                if error.errno not in _FULL:  # what went wrong may be the fetch, too
+                    raise
+                logger.warning("not kept in the cache: %s", error)
+                shutil.rmtree(part, ignore_errors=True)
+                return None
+            return part / FILE
+
+        found: Path | None = self._get(key, kept_file, build, None)
+        place = self._place(key) / FILE
+        return place if found is not None and place.is_file() else None
+
+    def forget(self, key: Key, why: object) -> None:
+        """Drop an entry that cannot be right.
+
+        Parameters
+        ----------
+        key
+            As for :meth:`arrays`.
+        why
+            For the log.
+
+        Examples
+        --------
+        >>> import numpy as np, tempfile
+        >>> import biocolab_accessor as bc
+        >>> with tempfile.TemporaryDirectory() as folder, bc.settings.override(cache_dir=folder):
+        ...     _ = bc.cache.arrays({"name": "ones"}, lambda: {"ones": np.ones(3)})
+        ...     bc.cache.forget({"name": "ones"}, "they should be twos")
+        ...     bc.cache.info().entries
+        0
+        """
+        place = self._place(key)
+        logger.warning("the entry %s of the cache cannot be right, and is fetched again: %s", place.name, why)
+        _remove(place)
+
+    def _get(self, key: Key, load: Callable[[Path], Any], build: Callable[[Path], Any], plain: Any) -> Any:
+        place = self._place(key)
+        for folder in (settings.cache_dir, self.folder, place):
+            if why := open_to_others(folder):
+                _refuse_once(why)
+                return plain() if plain is not None else None
+        if (found := _loaded(load, place)) is not None:
+            return found
+        try:
+            private_folder(self.folder / "locks")
+            lock = FileLock(self.folder / "locks" / f"{place.name}.lock", timeout=settings.deadline)
+            lock.acquire()
+        except (OSError, LockTimeout, NotImplementedError) as error:
+            _say_once(f"the cache in {settings.cache_dir} cannot be used: {error}. Another: bc.settings.cache_dir")
+            return plain() if plain is not None else None
+        part = self.folder / f"{place.name}.{uuid.uuid4().hex}.part"
+        try:
+            if (found := _loaded(load, place)) is not None:  # another process made it meanwhile
+                return found
+            made = build(part)
+            if part.exists():
+                self._publish(part, place)
+            return made
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
+            lock.release()
+
+    def _publish(self, part: Path, place: Path) -> None:
+        try:
+            _remove(place)  # an entry that could not be loaded
+            replace(part, place)
+        except OSError as error:
+            logger.warning("not kept in the cache: %s", error)
+        self._evict(place)
+
+    def _evict(self, newest: Path) -> None:
+        """Remove what was not used for longest, until the rest fits."""
+        self._sweep(newest.name)
+        entries = self._entries()
+        total = sum(size for _, size, _ in entries)
+        for _, size, path in entries:
+            if total <= settings.cache_size:
+                return
+            if path != newest and _remove(path):
+                total -= size
+
+    def _sweep(self, held: str = "") -> None:
+        """Remove what processes that were killed have left; one that is at work has the lock, as we have the held."""
+        for part in self.folder.glob("*.part"):
+            name = part.name.partition(".")[0]
+            lock = FileLock(self.folder / "locks" / f"{name}.lock", timeout=0)
+            try:
+                with nullcontext() if name == held else lock:
+                    shutil.rmtree(part, ignore_errors=True)
+            except (OSError, LockTimeout, NotImplementedError):
+                continue
+
+    def _entries(self) -> list[tuple[float, int, Path]]:
+        """When each was used last, its bytes and path; the longest unused first."""
+        found = []
+        for entry in self.folder.glob(f"*/{ENTRY}"):
+            if entry.parent.suffix == ".part":
+                continue
+            try:
+                size = sum(file.stat().st_size for file in entry.parent.iterdir())
+                found.append((entry.stat().st_mtime, size, entry.parent))
+            except OSError:  # another process removed it
+                continue
+        return sorted(found)
+
+    def _place(self, key: Key) -> Path:
+        return self.folder / hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
+
+
+@lru_cache(maxsize=100)
+def _say_once(text: str) -> None:
+    """Warn of a folder that cannot be used, and not again for each answer that is not kept."""
+    logger.warning("%s", text)
+
+
+@lru_cache(maxsize=100)
+def _refuse_once(why: str) -> None:
+    notice(f"{why}. What is kept there is not used, and all is fetched. For another cache set bc.settings.cache_dir")
+
+
+def _loaded(load: Callable[[Path], Any], place: Path) -> Any:
+    try:
+        found = load(place)
+    except NotADirectoryError:  # there can be no entry; whoever makes one says why not
+        return None
+    except OSError as error:
+        logger.warning("an entry of the cache cannot be read: %s", error)
+        return None
+    if found is not None:
+        touch(place)
+    return found
+
+
+def _expect_room(part: Path) -> None:
+    """Refuse as a full disk does what alone takes more than the cache may; of a file that shows once it is written."""
+    size, most = sum(file.stat().st_size for file in part.iterdir()), settings.cache_size
+    if size > most:
+        msg = f"it takes {size:,} bytes, and bc.settings.cache_size is {most:,}"
+        raise OSError(errno.EFBIG, msg)
+
+
+def _remove(path: Path) -> bool:
+    """Out of its place at once, then piece by piece: nobody finds half an entry. Says whether it is gone."""
+    gone = path.with_name(f"{path.name}.{uuid.uuid4().hex}.part")
+    try:
+        path.rename(gone)
+    except FileNotFoundError:
+        return True
+    except OSError as error:
+        level = logging.DEBUG if is_open_elsewhere(error) else logging.WARNING
+        logger.log(level, "not removed from the cache: %s", error)
+        return False
+    shutil.rmtree(gone, ignore_errors=True)
+    return True
+
+
+cache = Cache()

@@ -1,0 +1,308 @@
+"""HDF5 layout: attributes, texts and sequences as they lie in the file, read without HDF5 following them."""
+
+from __future__ import annotations
+
+import os
+import struct
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from itertools import product
+from math import prod
+from typing import NamedTuple
+
+import numpy as np
+from h5py import h5d, h5f, h5fd, h5p, h5s, h5t, h5z
+from numpy.typing import NDArray
+
+from biocolab_accessor.io.compression import PIPELINES, plain_chunk
+
+__all__ = ["Memory", "Places", "announced_in_heap", "attribute_bytes", "lengths_in", "reading", "text_places"]
+
+Read = Callable[[int, int], bytes]
+
+_ATTRIBUTE, _CONTINUATION = 0x0C, 0x10
+
+_MOST_BLOCKS, _LARGEST_BLOCK = 10_000, 1 << 26
+
+
+def attribute_bytes(read: Read, address: int, base: int, name: bytes) -> bytes | None:
+    """The values of an attribute; None where they do not lie in the header of its object.
+
+    Parameters
+    ----------
+    read
+        Gives a number of bytes from a place in the file.
+    address
+        Of the object, after ``base``.
+    base
+        Where HDF5 begins in the file.
+    name
+        Of the attribute.
+
+    Raises
+    ------
+    ValueError
+        The header has no end.
+    struct.error
+        It is cut off.
+    """
+    for kind, shared, body in _messages(read, address, base):
+        if kind != _ATTRIBUTE or shared:
+            continue
+        version, _, *sizes = struct.unpack_from("<BBHHH", body)
+        # Since version 2 nothing is padded, since version 3 the encoding of the name is said.
+        lengths = [-(-size // 8) * 8 for size in sizes] if version == 1 else sizes
+        start = 9 if version == 3 else 8
+        if body[start : start + sizes[0]].rstrip(b"\0") == name:
+            return body[start + sum(lengths) :]
+    return None
+
+
+def _messages(read: Read, address: int, base: int) -> Iterator[tuple[int, bool, bytes]]:
+    """Kind of each message, whether it lies elsewhere, and its bytes."""
+    start = read(32, base + address)
+    if start[:4] == b"OHDR":
+        flags = start[5]
+        at = 6 + (16 if flags & 0x20 else 0) + (4 if flags & 0x10 else 0)
+        width = 1 << (flags & 3)
+        size = int.from_bytes(start[at : at + width], "little")
+        blocks = [(base + address + at + width, size)]
+        head, edges = ("<BHBH" if flags & 0x04 else "<BHB"), 4
+    else:
+        blocks = [(base + address + 16, struct.unpack_from("<I", start, 8)[0])]
+        head, edges = "<HHB3x", 0
+    for number, (place, size) in enumerate(blocks):
+        if number > _MOST_BLOCKS or size > _LARGEST_BLOCK:
+            msg = "the header of an object has no end"
+            raise ValueError(msg)
+        block, at = read(size, place), 0
+        while at + struct.calcsize(head) <= len(block):
+            kind, length, marks, *_ = struct.unpack_from(head, block, at)
+            at += struct.calcsize(head)
+            body = block[at : at + length]
+            at += length
+            if kind == _CONTINUATION:
+                offset, length = struct.unpack_from("<QQ", body)
+                # The blocks of the newer form begin with four letters and end with a checksum.
+                blocks.append((base + offset + edges, length - 2 * edges))
+            yield kind, bool(marks & 0x02), body
+
+
+_DEEPEST, _MOST_PLACES = 16, 4_096
+
+_PIECE = 1 << 16
+
+# What few writers put into a header at all.
+_FEW = 64
+
+
+class Places(NamedTuple):
+    """Where the values of a type point to the heap.
+
+    Attributes
+    ----------
+    size
+        Bytes of one value in the file.
+    texts
+        Offset of each pointer within a value, and the bytes of one unit of what it points to.
+    refers
+        Whether there are references, or pointers within what is pointed to, which nothing here can look at.
+    """
+
+    size: int
+    texts: tuple[tuple[int, int], ...] = ()
+    refers: bool = False
+
+
+def text_places(kind: h5t.TypeID, address_bytes: int, depth: int = 0) -> Places:
+    """The places of a type.
+
+    Parameters
+    ----------
+    kind
+        Of a dataset, in its form in memory: there a pointer has another size.
+    address_bytes
+        Of an address in the file.
+
+    Raises
+    ------
+    ValueError
+        The type is nested too deeply, or has too many parts.
+    """
+    if depth > _DEEPEST:
+        msg = "a datatype is nested too deeply"
+        raise ValueError(msg)
+    pointer = 8 + address_bytes  # its length, the address of the heap and the number there
+    group = kind.get_class()
+    if group == h5t.REFERENCE:
+        return Places(kind.get_size(), refers=True)
+    if group == h5t.STRING and kind.is_variable_str():
+        return Places(pointer, ((0, 1),))
+    if group == h5t.VLEN:
+        inner = text_places(kind.get_super(), address_bytes, depth + 1)
+        return Places(pointer, ((0, inner.size),), inner.refers or bool(inner.texts))
+    if group == h5t.ARRAY:
+        inner = text_places(kind.get_super(), address_bytes, depth + 1)
+        number = prod(kind.get_array_dims())
+        if inner.texts:
+            _expect_few(number * len(inner.texts))
+        texts = tuple(
+            (i * inner.size + at, unit) for i in range(number if inner.texts else 0) for at, unit in inner.texts
+        )
+        return Places(number * inner.size, texts, inner.refers)
+    if group == h5t.COMPOUND:
+        _expect_few(kind.get_nmembers())
+        grown, found, refers = 0, [], False
+        for member in range(kind.get_nmembers()):
+            own = kind.get_member_type(member)
+            inner = text_places(own, address_bytes, depth + 1)
+            start = kind.get_member_offset(member) + grown
+            found += [(start + at, unit) for at, unit in inner.texts]
+            refers = refers or inner.refers
+            grown += inner.size - own.get_size()
+            _expect_few(len(found))
+        return Places(kind.get_size() + grown, tuple(found), refers)
+    return Places(kind.get_size())
+
+
+def _expect_few(number: int) -> None:
+    if number > _MOST_PLACES:
+        msg = f"a datatype has {number:,} parts"
+        raise ValueError(msg)
+
+
+def announced_in_heap(
+    file: h5f.FileID, dataset: h5d.DatasetID, places: Places, length: int, most: int, memory: Memory
+) -> int:
+    """Bytes that the pointers of a dataset announce, counted until they are more than ``most``.
+
+    Each text has a place of its own in the heap, which is not compressed: together they are no more than the file.
+
+    Raises
+    ------
+    ValueError
+        The pointers cannot be read.
+    """
+    total = 0
+    for values in _pointers(file, dataset, places.size, length, memory):
+        total += lengths_in(values, places)
+        if total > most:
+            break
+    return total
+
+
+def lengths_in(values: NDArray[np.uint8], places: Places) -> int:
+    """Bytes that the pointers in some values announce."""
+    total = 0
+    for at, unit in places.texts:
+        lengths = np.ascontiguousarray(values[:, at : at + 4]).view("<u4")
+        total += unit * int(lengths.sum(dtype=np.uint64))
+    return total
+
+
+def _pointers(
+    file: h5f.FileID, dataset: h5d.DatasetID, size: int, length: int, memory: Memory
+) -> Iterator[NDArray[np.uint8]]:
+    """Values as they are in the file, some at a time."""
+    layout = dataset.get_create_plist().get_layout()
+    if layout == h5d.CHUNKED:
+        yield from _chunks(dataset, size, memory)
+    elif layout == h5d.CONTIGUOUS:
+        yield from _stretch(file, dataset, size, length)
+    elif length > _FEW:
+        msg = f"{length:,} texts lie in the header of a dataset"
+        raise ValueError(msg)
+
+
+def _stretch(file: h5f.FileID, dataset: h5d.DatasetID, size: int, length: int) -> Iterator[NDArray[np.uint8]]:
+    offset = dataset.get_offset()
+    if offset is None:
+        return
+    with reading(file) as read:
+        if read is None:
+            return
+        for start in range(0, length, _PIECE):
+            n_bytes = min(_PIECE, length - start) * size
+            yield np.frombuffer(read(n_bytes, offset + start * size), np.uint8).reshape(-1, size)
+
+
+@contextmanager
+def reading(file: h5f.FileID) -> Iterator[Callable[[int, int], bytes] | None]:
+    """A function that gives bytes of the file: by the descriptor that HDF5 has, where one can be used here.
+
+    None of a file that is written to, of which the disk may have no more than a part, and of one in memory.
+    """
+    name = h5f.get_name(file)
+    if file.get_intent() != h5f.ACC_RDONLY or not os.path.isfile(name):
+        yield None
+        return
+    if hasattr(os, "pread") and file.get_access_plist().get_driver() == h5fd.SEC2:
+        descriptor = file.get_vfd_handle()
+        yield lambda n_bytes, offset: os.pread(descriptor, n_bytes, offset)
+        return
+    with open(name, "rb") as again:
+
+        def read(n_bytes: int, offset: int) -> bytes:
+            again.seek(offset)
+            return again.read(n_bytes)
+
+        yield read
+
+
+class Memory:
+    """A file in memory, made when it is needed, in which HDF5 unpacks chunks as values without a meaning."""
+
+    @cached_property
+    def file(self) -> h5f.FileID:
+        """The file; its name must not be that of another one which is open."""
+        access = h5p.create(h5p.FILE_ACCESS)
+        access.set_fapl_core(1 << 16, False)
+        return h5f.create(f"biocolab-{os.getpid()}-{id(self)}".encode(), h5f.ACC_TRUNC, fapl=access)
+
+
+def _chunks(dataset: h5d.DatasetID, size: int, memory: Memory) -> Iterator[NDArray[np.uint8]]:
+    made = dataset.get_create_plist()
+    chunk = made.get_chunk()
+    filters = [made.get_filter(number)[0] for number in range(made.get_nfilters())]
+    if not all(map(h5z.filter_avail, filters)):
+        return  # they cannot be read
+    unpack = _unpacked_here(filters, prod(chunk), size) if filters in PIPELINES else _by_hdf5(made, size, memory)
+    shape = dataset.get_space().get_simple_extent_dims()
+    for start in product(*(range(0, n, step) for n, step in zip(shape, chunk, strict=True))):
+        try:
+            mask, raw = dataset.read_direct_chunk(start)
+        except (OSError, RuntimeError, MemoryError):  # the last is how HDF5 says that there is none
+            continue
+        yield unpack(raw, mask)
+
+
+Unpack = Callable[[bytes, int], NDArray[np.uint8]]
+
+
+def _unpacked_here(filters: list[int], length: int, size: int) -> Unpack:
+    """HDF5 itself reads beyond a chunk that is shorter than it should be."""
+
+    def unpack(raw: bytes, mask: int) -> NDArray[np.uint8]:
+        octets, shuffled = plain_chunk(raw, mask, length * size, filters)
+        return octets.reshape(size, length).T if shuffled else octets.reshape(length, size)
+
+    return unpack
+
+
+def _by_hdf5(made: h5p.PropDCID, size: int, memory: Memory) -> Unpack:
+    chunk = made.get_chunk()
+    plain = h5p.create(h5p.DATASET_CREATE)
+    plain.set_chunk(chunk)
+    for number in range(made.get_nfilters()):
+        plain.set_filter(*made.get_filter(number)[:3])
+    kind, space = h5t.create(h5t.OPAQUE, size), h5s.create_simple(chunk)
+    copy = h5d.create(memory.file, None, kind, space, plain)
+    whole = np.empty(chunk, np.dtype((np.void, size)))
+
+    def unpack(raw: bytes, mask: int) -> NDArray[np.uint8]:
+        copy.write_direct_chunk((0,) * len(chunk), raw, mask)
+        copy.read(h5s.ALL, h5s.ALL, whole, kind)
+        return whole.reshape(-1).view(np.uint8).reshape(-1, size)
+
+    return unpack

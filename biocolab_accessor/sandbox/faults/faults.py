@@ -1,0 +1,333 @@
+"""Faults: which requests a sandbox answers badly, and how; answers that look right and are not."""
+
+from __future__ import annotations
+
+import base64
+import io
+import itertools
+import json
+import threading
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from numbers import Integral
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from biocolab_accessor.errors import InvalidArgument
+from biocolab_accessor.messages import did_you_mean, quoted
+from biocolab_accessor.sandbox.faults.ledger import route_name
+
+__all__ = ["KINDS", "SPOILERS", "Fault", "Faults", "spoil"]
+
+KINDS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
+    "status": (
+        "an HTTP error status, with {'detail': …}",
+        {"status": 503, "detail": "a fault of the sandbox", "retry_after": None},
+    ),
+    "detail_in_body": ("status 200 with {'detail': …} in the body", {"detail": "a fault of the sandbox"}),
+    "status_in_body": (
+        "status 200 with another status and a message in the body",
+        {"status": 500, "message": "a fault of the sandbox"},
+    ),
+    "reset": ("the connection is reset; nothing is done", {}),
+    "lost_answer": ("all is done, then the connection is reset before the answer", {}),
+    "reset_midway": ("the connection is reset in the middle of the answer", {}),
+    "redirect": ("a redirect to another host", {"status": 307, "location": "https://elsewhere.invalid/"}),
+    "hang": ("no answer for some seconds, then the connection is closed", {"seconds": 3600.0}),
+    "delay": ("the right answer, some seconds late, as over a long way", {"seconds": 0.1}),
+    "trickle": ("the answer comes in small pieces, over some seconds", {"seconds": 5.0, "pieces": 50}),
+    "truncate": ("the answer ends in the middle, although its length was announced", {}),
+    "truncate_unannounced": ("the answer ends in the middle, and no length was announced", {}),
+    "html": ("a page of a proxy instead of the answer, status 200", {"status": 200}),
+    "broken_json": ("the answer is cut within its JSON, at the length that is announced", {}),
+    "empty_object": ("{} instead of the answer", {}),
+    "empty_body": ("nothing instead of the answer", {}),
+    "unknown_state": ("a task is in an unknown state", {"state": "PAUSED"}),
+    "no_study_info": ("a commit without study_info", {}),
+    "permuted_genes": ("columns of a matrix in another order", {}),
+    "missing_gene": ("a matrix without its last column", {}),
+    "wrong_lengths": ("lists and arrays without their last item", {}),
+    "corrupt_arrays": ("indices and codes that point outside", {}),
+    "forget_uploads": ("files that were uploaded and not submitted are gone; then the answer as usual", {}),
+    "forget_tasks": ("tasks are gone; then the answer as usual", {"title": "*"}),
+    "forget_studies": ("studies of groups are gone; then the answer as usual", {"title": "*"}),
+    "other_words": (
+        "what is refused is refused in other words; with status 200 the refusal is in the body only",
+        {"status": 409, "message": "the request is ambiguous or incomplete"},
+    ),
+}
+"""For each kind what happens, and its options with their defaults."""
+
+_FORGETTING = "forget_"
+
+
+@dataclass
+class Fault:
+    """One fault.
+
+    Attributes
+    ----------
+    id
+        For :meth:`Faults.remove`.
+    route
+        The route, or a pattern such as ``"study/*"``.
+    kind, options
+        See :data:`KINDS`.
+    nth
+        Which of the route's requests get it, counted from 1 and from when it was added; None is every one.
+    seen, hits
+        Requests that came, and that got it.
+    """
+
+    id: int
+    route: str
+    kind: str
+    options: dict[str, Any]
+    nth: frozenset[int] | None
+    seen: int = field(default=0)
+    hits: int = field(default=0)
+
+
+class Faults:
+    """The faults that are set; :meth:`add` sets one.
+
+    Parameters
+    ----------
+    routes
+        Gives the names of the routes that exist.
+    """
+
+    def __init__(self, routes: Callable[[], Collection[str]]) -> None:
+        self._routes = routes
+        self._faults: list[Fault] = []
+        self._ids = itertools.count(1)
+        self._lock = threading.Lock()
+
+    def add(
+        self, route: str, *, nth: int | Collection[int] | None = None, kind: str = "status", **options: Any
+    ) -> Fault:
+        """Let some requests of a route go wrong.
+
+        Parameters
+        ----------
+        route
+            ``"upload_chunk"``, ``"/v1/study/get_matrix"``; ``*`` stands for anything.
+        nth
+            Which requests of the route, counted from 1 and from now; None is every one.
+        kind
+            What goes wrong, see ``KINDS``.
+        **options
+            Of the kind: ``status``, ``retry_after`` (seconds), ``location``, ``seconds``, ``state``, ``title``
+            (``*`` stands for anything), …
+
+        Returns
+        -------
+        Fault
+            With the number of its ``hits`` so far.
+
+        Raises
+        ------
+        InvalidArgument
+            There is no such route, kind or option, or ``nth`` is below 1.
+        """
+        name, known = route_name(route), self._routes()
+        if not route or not any(fnmatchcase(each, name) for each in known):
+            msg = f"no route is {quoted(route)}{did_you_mean(name, known)}"
+            raise InvalidArgument(msg)
+        if kind not in KINDS:
+            msg = f"there is no fault {quoted(kind)}{did_you_mean(kind, KINDS)}; there are {', '.join(KINDS)}"
+            raise InvalidArgument(msg)
+        defaults = KINDS[kind][1]
+        for option in options:
+            if option not in defaults:
+                msg = f"fault {quoted(kind)} has no option {quoted(option)}; it has {', '.join(defaults) or 'none'}"
+                raise InvalidArgument(msg)
+        every: Any = [nth] if isinstance(nth, Integral) else nth
+        wanted = None if every is None else frozenset(map(int, every))
+        if wanted is not None and (not wanted or min(wanted) < 1):
+            msg = f"nth is {quoted(nth)}: the first request is 1"
+            raise InvalidArgument(msg)
+        fault = Fault(next(self._ids), name, kind, {**defaults, **options}, wanted)
+        with self._lock:
+            self._faults.append(fault)
+        return fault
+
+    def take(self, route: str) -> tuple[list[Fault], Fault | None]:
+        """What a request of this route lets the server forget, and the fault that it gets; both are counted."""
+        forgetting, chosen = [], None
+        with self._lock:
+            for fault in self._faults:
+                if fnmatchcase(route, fault.route):
+                    fault.seen += 1
+                    due = fault.nth is None or fault.seen in fault.nth
+                    if due and fault.kind.startswith(_FORGETTING):
+                        fault.hits += 1
+                        forgetting.append(fault)
+                    elif due and chosen is None:
+                        fault.hits += 1
+                        chosen = fault
+        return forgetting, chosen
+
+    def remove(self, fault: Fault) -> None:
+        """Take a fault away; once more is no harm."""
+        with self._lock:
+            self._faults = [other for other in self._faults if other.id != fault.id]
+
+    def clear(self) -> None:
+        """Take all faults away."""
+        with self._lock:
+            self._faults.clear()
+
+    def __iter__(self) -> Iterator[Fault]:
+        with self._lock:
+            return iter(list(self._faults))
+
+    def __len__(self) -> int:
+        return len(self._faults)
+
+    def __repr__(self) -> str:
+        return f"Faults({', '.join(f'{fault.kind} of {fault.route}' for fault in self)})"
+
+
+_ARRAYS = {"data": "<f4", "indices": "<u4", "indptr": "<u8", "coord_arr": "<f4"}
+
+_HDF5 = b"\x89HDF\r\n\x1a\n"
+
+Answer = dict[str, Any]
+
+Matrix = dict[str, NDArray[Any]]
+
+
+def spoil(kind: str, body: bytes, options: Mapping[str, Any]) -> bytes:
+    """A body with something wrong in it; one that the kind has nothing to do with stays as it is."""
+    if kind == "broken_json":
+        return body[: max(1, len(body) * 2 // 3)]
+    on_json, on_matrix = SPOILERS[kind]
+    if body.startswith(_HDF5):
+        return _matrix_file(on_matrix(_read(body))) if on_matrix else body
+    answer = json.loads(body)
+    if not isinstance(answer, dict):
+        return json.dumps(_shorter(answer) if kind == "wrong_lengths" else answer).encode()
+    payload = answer["data"] if isinstance(answer.get("data"), dict | list) else answer
+    if isinstance(payload, dict) and "indptr" in payload and on_matrix:
+        changed: Any = payload | _encoded(on_matrix(_decoded(payload)))
+    else:
+        changed = on_json(payload, options)
+    if payload is not answer:
+        changed = answer | {"data": changed}
+    return json.dumps(changed).encode()
+
+
+def _permuted(matrix: Matrix) -> Matrix:
+    return _parts(_csc(matrix)[:, ::-1])
+
+
+def _without_last(matrix: Matrix) -> Matrix:
+    return _parts(_csc(matrix)[:, :-1])
+
+
+def _shortened(matrix: Matrix) -> Matrix:
+    return matrix | {key: matrix[key][:-1] for key in ("data", "indices", "indptr")}
+
+
+def _outside(matrix: Matrix) -> Matrix:
+    return matrix | {"indices": matrix["indices"] + matrix["shape"][0].astype("<u4")}
+
+
+def _unchanged(payload: Any, options: Mapping[str, Any]) -> Any:
+    return payload
+
+
+def _unknown_state(payload: Any, options: Mapping[str, Any]) -> Any:
+    return payload | {"status": options["state"]} if isinstance(payload, dict) and "log" in payload else payload
+
+
+def _no_study_info(payload: Any, options: Mapping[str, Any]) -> Any:
+    return {k: v for k, v in payload.items() if k != "study_info"} if isinstance(payload, dict) else payload
+
+
+def _short_lists(payload: Any, options: Mapping[str, Any]) -> Any:
+    return _shorter(payload)
+
+
+def _shorter(value: Any) -> Any:
+    """Lists without their last item, arrays without their last number; of a table the first column only."""
+    if isinstance(value, list):
+        return value[:-1]
+    if not isinstance(value, dict):
+        return value
+    changed = dict(value)
+    for key, item in value.items():
+        if key in (*_ARRAYS, "metadata_values") and isinstance(item, str):
+            raw = base64.b64decode(item)
+            changed[key] = base64.b64encode(raw[: -(2 if "cluster_names" in value else 4)]).decode()
+            return changed
+        if isinstance(item, list) and key not in ("coord_shape", "cluster_names", "authors"):
+            changed[key] = item[:-1]
+            return changed
+    return changed
+
+
+def _codes_outside(payload: Any, options: Mapping[str, Any]) -> Any:
+    if not isinstance(payload, dict) or "cluster_names" not in payload:
+        return payload
+    codes = np.frombuffer(base64.b64decode(payload["metadata_values"]), "<u2")
+    shifted = codes + np.uint16(len(payload["cluster_names"]))
+    return payload | {"metadata_values": base64.b64encode(shifted.tobytes()).decode()}
+
+
+SPOILERS: Mapping[str, tuple[Callable[[Any, Mapping[str, Any]], Any], Callable[[Matrix], Matrix] | None]] = {
+    "unknown_state": (_unknown_state, None),
+    "no_study_info": (_no_study_info, None),
+    "permuted_genes": (_unchanged, _permuted),
+    "missing_gene": (_unchanged, _without_last),
+    "wrong_lengths": (_short_lists, _shortened),
+    "corrupt_arrays": (_codes_outside, _outside),
+}
+"""For each kind what is done to JSON, and to a matrix however it is sent."""
+
+
+def _csc(matrix: Matrix) -> sparse.csc_matrix:
+    parts = matrix["data"], matrix["indices"].astype(np.int32), matrix["indptr"].astype(np.int64)
+    return sparse.csc_matrix(parts, shape=tuple(int(n) for n in matrix["shape"]))
+
+
+def _parts(matrix: sparse.csc_matrix) -> Matrix:
+    return {
+        "data": matrix.data.astype("<f4"),
+        "indices": matrix.indices.astype("<u4"),
+        "indptr": matrix.indptr.astype("<u8"),
+        "shape": np.array(matrix.shape, "<u8"),
+    }
+
+
+def _decoded(payload: Answer) -> Matrix:
+    arrays: Matrix = {
+        key: np.frombuffer(base64.b64decode(payload[key]), dtype) for key, dtype in _ARRAYS.items() if key in payload
+    }
+    return arrays | {"shape": np.array(payload["shape"], "<u8")}
+
+
+def _encoded(matrix: Matrix) -> Answer:
+    arrays = {
+        key: base64.b64encode(matrix[key].astype(_ARRAYS[key]).tobytes()).decode() for key in matrix if key != "shape"
+    }
+    return arrays | {"shape": [int(n) for n in matrix["shape"]]}
+
+
+def _read(body: bytes) -> Matrix:
+    with h5py.File(io.BytesIO(body)) as file:
+        return {key: file[key][()] for key in ("data", "indices", "indptr", "shape")}
+
+
+def _matrix_file(matrix: Matrix) -> bytes:
+    target = io.BytesIO()
+    with h5py.File(target, "w") as file:
+        for key, array in matrix.items():
+            file[key] = array
+    return target.getvalue()

@@ -1,0 +1,303 @@
+"""Traffic: what stands between the socket and the app: it writes the ledger and plays the faults."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import socket
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+from starlette.concurrency import run_in_threadpool
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from biocolab_accessor.platforms import linger
+from biocolab_accessor.sandbox.faults.faults import Fault, Faults, spoil
+from biocolab_accessor.sandbox.faults.ledger import Ledger, RequestRecord, masked, route_name
+from biocolab_accessor.sandbox.faults.limits import Protocol
+
+__all__ = ["CONTROL", "Traffic"]
+
+CONTROL = "/_sandbox/"
+"""Where the sandbox itself is asked, which no fault concerns."""
+
+_TOKENS = (b"bioturing-api-token", b"btr-api-token", b"x-user-token")
+
+# Of a connection that is gone the server hears in the next turn of the loop.
+_HEARD = 0.01
+
+_PAGE = b"<!DOCTYPE html><html><head><title>Proxy</title></head><body><h1>Please log in</h1></body></html>"
+
+
+@dataclass
+class _Watched:
+    """One request under way: counts what passes."""
+
+    receive_from: Receive
+    send_to: Send
+    status: int | None = None
+    received: int = 0
+    sent: int = 0
+    started: float = field(default_factory=time.perf_counter)
+
+    async def receive(self) -> Message:
+        message = await self.receive_from()
+        self.received += len(message.get("body", b""))
+        return message
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+        self.sent += len(message.get("body", b""))
+        await self.send_to(message)
+
+
+@dataclass
+class _Collected:
+    """An answer that is held back."""
+
+    status: int = 500
+    headers: list[tuple[bytes, bytes]] = field(default_factory=list)
+    body: bytearray = field(default_factory=bytearray)
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status, self.headers = message["status"], list(message["headers"])
+        self.body += message.get("body", b"")
+
+    def headers_of(self, body: bytes) -> list[tuple[bytes, bytes]]:
+        """The headers, with the length of another body."""
+        kept = [(name, value) for name, value in self.headers if name.lower() != b"content-length"]
+        return [*kept, (b"content-length", str(len(body)).encode())]
+
+
+class Traffic:
+    """The app with a ledger and faults around it.
+
+    Parameters
+    ----------
+    app
+        Answers.
+    ledger
+        Gets a record of every request.
+    faults
+        Says which requests go wrong.
+    forget
+        Called with a fault that lets the server forget, before the request is answered.
+    """
+
+    def __init__(
+        self, app: ASGIApp, ledger: Ledger, faults: Faults, forget: Callable[[Fault], None] = lambda fault: None
+    ) -> None:
+        self._app, self._ledger, self._faults, self._forget = app, ledger, faults, forget
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        number, route = self._ledger.begin(), route_name(scope["path"])
+        transport = scope.get("state", {}).get("transport")
+        forgetting, fault = ([], None) if scope["path"].startswith(CONTROL) else self._faults.take(route)
+        watched = _Watched(receive, send)
+        headers = dict(scope["headers"])
+        token = next((headers[name] for name in _TOKENS if name in headers), b"").decode("latin-1")
+        written = False
+
+        def write() -> None:
+            nonlocal written
+            if not written:
+                written = True
+                seconds = time.perf_counter() - watched.started
+                kind = fault.kind if fault else "".join(each.kind for each in forgetting[:1])
+                self._ledger.add(
+                    RequestRecord(
+                        number,
+                        scope["method"],
+                        route,
+                        scope["path"],
+                        watched.status,
+                        watched.received,
+                        watched.sent,
+                        seconds,
+                        masked(token),
+                        kind,
+                    )
+                )
+
+        async def send_and_write(message: Message) -> None:
+            if message["type"] == "http.response.pathsend":
+                await _send_file(message["path"], transport.get_protocol(), watched, send_and_write)
+                return
+            last = message["type"] == "http.response.body" and not message.get("more_body")
+            if last:
+                # Before the client has it all: who then looks at the ledger must find it there.
+                watched.sent += len(message.get("body", b""))
+                write()
+                await send(message)
+            else:
+                await watched.send(message)
+
+        for each in forgetting:
+            await run_in_threadpool(self._forget, each)
+        try:
+            if fault is None:
+                if transport is not None:
+                    scope = {**scope, "extensions": {**scope.get("extensions", {}), "http.response.pathsend": {}}}
+                await self._app(scope, watched.receive, send_and_write)
+            else:
+                await _play(fault, self._app, scope, watched.receive, send_and_write, write)
+        except asyncio.CancelledError:
+            # The server closes and does not wait any longer: who waits for this answer is cut off.
+            await _reset(transport)
+        finally:
+            write()
+
+
+async def _send_file(path: str, protocol: Protocol, watched: _Watched, send: Send) -> None:
+    """Send a file as the whole body, its last byte as any other answer's, so that what belongs to an end is done."""
+    with open(path, "rb") as file:
+        count = max(0, os.fstat(file.fileno()).st_size - 1)
+        sent = await protocol.send_file(file, count)
+        watched.sent += sent
+        if sent < count:
+            # The client went away, which is no mistake of the server's: it is told before it looks for an end.
+            await asyncio.sleep(_HEARD)
+            return
+        await send({"type": "http.response.body", "body": file.read(1)})
+
+
+async def _play(
+    fault: Fault, app: ASGIApp, scope: Scope, receive: Receive, send: Send, write: Callable[[], None]
+) -> None:
+    options, transport = fault.options, scope.get("state", {}).get("transport")
+
+    async def cut_off() -> None:
+        # As with an answer: the client goes on at once, and its next request must not be in the ledger before this one.
+        write()
+        await _reset(transport)
+
+    if fault.kind == "reset":
+        await _drain(receive)
+        await cut_off()
+        return
+    if fault.kind == "hang":
+        await _wait(receive, options["seconds"])
+        await cut_off()
+        return
+    if fault.kind == "delay":
+        await asyncio.sleep(options["seconds"])
+        await app(scope, receive, send)
+        return
+    instead = _instead(fault)
+    if instead is not None:
+        await _drain(receive)
+        await _answer(send, *instead)
+        return
+    answer = _Collected()
+    await app(scope, receive, answer.send)
+    body = bytes(answer.body)
+    half = body[: len(body) // 2]
+    if fault.kind == "lost_answer":
+        await cut_off()
+    elif fault.kind == "trickle":
+        await _trickle(send, answer, body, options["seconds"], options["pieces"])
+    elif fault.kind in ("reset_midway", "truncate"):
+        await send({"type": "http.response.start", "status": answer.status, "headers": answer.headers_of(body)})
+        await send({"type": "http.response.body", "body": half, "more_body": True})
+        if fault.kind == "reset_midway":
+            await asyncio.sleep(0.05)  # so that the half arrives first
+            await cut_off()
+        elif transport is not None:
+            write()
+            transport.close()
+    elif fault.kind == "truncate_unannounced":
+        if transport is not None:
+            write()
+            transport.write(
+                b"HTTP/1.1 200 OK\r\ncontent-type: application/octet-stream\r\nconnection: close\r\n\r\n" + half
+            )
+            transport.close()
+    elif fault.kind == "other_words":
+        await _answer(send, *_reworded(answer, body, options))
+    elif answer.status == 200:
+        changed = spoil(fault.kind, body, options)
+        await _answer(send, answer.status, answer.headers_of(changed), changed)
+    else:
+        await _answer(send, answer.status, answer.headers, body)
+
+
+def _instead(fault: Fault) -> tuple[int, list[tuple[bytes, bytes]], bytes] | None:
+    """An answer that needs no app: status, headers and body."""
+    options: dict[str, Any] = fault.options
+    as_json = [(b"content-type", b"application/json")]
+    if fault.kind == "status":
+        after = options["retry_after"]
+        headers = as_json if after is None else [*as_json, (b"retry-after", str(after).encode())]
+        return options["status"], headers, json.dumps({"detail": options["detail"]}).encode()
+    if fault.kind == "redirect":
+        return options["status"], [(b"location", options["location"].encode())], b""
+    if fault.kind == "html":
+        return options["status"], [(b"content-type", b"text/html")], _PAGE
+    if fault.kind in ("detail_in_body", "status_in_body", "empty_object"):
+        return 200, as_json, json.dumps(options).encode()  # their options are what the body holds
+    return (200, as_json, b"") if fault.kind == "empty_body" else None
+
+
+def _reworded(
+    answer: _Collected, body: bytes, options: Mapping[str, Any]
+) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
+    """A refusal as another server would write it; a token that is not accepted is not one of these."""
+    if answer.status < 400 or answer.status == 401:
+        return answer.status, answer.headers_of(body), body
+    status, words = options["status"], options["message"]
+    said = {"status": 500, "message": words} if status == 200 else {"detail": words}
+    return status, [(b"content-type", b"application/json")], json.dumps(said).encode()
+
+
+async def _answer(send: Send, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
+    if not any(name == b"content-length" for name, _ in headers):
+        headers = [*headers, (b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+async def _trickle(send: Send, answer: _Collected, body: bytes, seconds: float, pieces: int) -> None:
+    await send({"type": "http.response.start", "status": answer.status, "headers": answer.headers_of(body)})
+    step = max(1, -(-len(body) // pieces))
+    for start in range(0, len(body), step):
+        await send({"type": "http.response.body", "body": body[start : start + step], "more_body": True})
+        await asyncio.sleep(seconds / pieces)
+    await send({"type": "http.response.body", "body": b""})
+
+
+async def _drain(receive: Receive) -> None:
+    while (await receive()).get("more_body"):
+        pass
+
+
+async def _wait(receive: Receive, seconds: float) -> None:
+    """Until the client gives up, or the seconds are over."""
+
+    async def until_gone() -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+
+    with suppress(TimeoutError):
+        await asyncio.wait_for(until_gone(), seconds)
+
+
+async def _reset(transport: asyncio.Transport | None) -> None:
+    if transport is None or transport.is_closing():
+        return
+    connection = transport.get_extra_info("socket")
+    if connection is not None:
+        # With no time to linger the system sends a reset instead of an orderly end.
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger(0))
+    transport.abort()
+    # The server must not take the silence for a mistake.
+    await asyncio.sleep(_HEARD)

@@ -1,0 +1,1 @@
+"""What the sandbox computes: readers, pipeline, tasks and their worker."""

@@ -1,0 +1,189 @@
+"""Cells: what the sandbox knows of a study's cells while it processes them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy import sparse
+
+from biocolab_accessor.io.values import numbers, shared_dtype
+
+__all__ = ["PLACES", "Cells", "ProcessingError", "cell_totals", "join_batches", "keep_cells", "lognorm"]
+
+PLACES = ("spatial", "X_spatial")
+"""Keys of obsm that say where cells lie. Their values are served as JSON, exactly, and not as float32 only."""
+
+_TARGET = 1e4
+
+# How Xenium, CosMx and Vizgen call what stands for no gene.
+_CONTROLS = (
+    "negcontrol",
+    "negprb",
+    "negative",
+    "antisense",
+    "blank",
+    "systemcontrol",
+    "falsecode",
+    "unassignedcodeword",
+)
+
+
+class ProcessingError(Exception):
+    """A submission cannot be processed; the text becomes the last line of the task's log."""
+
+
+@dataclass
+class Cells:
+    """Cells by genes, with what is known of each cell.
+
+    Attributes
+    ----------
+    matrix
+        (n_cells, n_genes) CSR float32.
+    barcodes, features
+        Names.
+    obs
+        A row for each cell, in order; the index does not matter.
+    obsm
+        Coordinates by key, each (n_cells, n_dims) float32; those of PLACES in the dtype that they came in.
+    """
+
+    matrix: sparse.csr_matrix
+    barcodes: list[str]
+    features: list[str]
+    obs: pd.DataFrame
+    obsm: dict[str, NDArray[Any]] = field(default_factory=dict)
+
+    def take(self, rows: NDArray[np.intp]) -> Cells:
+        """Some of the cells, in the order given."""
+        return Cells(
+            self.matrix[rows],
+            [self.barcodes[i] for i in rows],
+            self.features,
+            self.obs.iloc[rows].reset_index(drop=True),
+            {key: array[rows] for key, array in self.obsm.items()},
+        )
+
+
+def cell_totals(matrix: sparse.csr_matrix) -> NDArray[np.float64]:
+    """The sum of each cell in float64; SciPy's own ``sum`` adds float32 up in float32, whatever dtype it is given."""
+    totals: NDArray[np.float64] = matrix @ np.ones(matrix.shape[1])
+    return totals
+
+
+def lognorm(counts: sparse.csr_matrix) -> sparse.csr_matrix:
+    """Counts scaled to 10,000 a cell and log1p-transformed, as scanpy's normalize_total and log1p do; float32."""
+    totals = cell_totals(counts)
+    factors = (_TARGET / np.where(totals > 0, totals, 1)).astype(np.float32)
+    result = counts.astype(np.float32, copy=True)
+    result.data *= np.repeat(factors, np.diff(result.indptr))
+    np.log1p(result.data, out=result.data)
+    return result
+
+
+def join_batches(batches: Sequence[tuple[str, Cells]]) -> Cells:
+    """Several batches as one, cell after cell, with their names in a ``Batch`` column.
+
+    Genes that a batch lacks are zero in it; barcodes that occur in several batches get the batch in front.
+    """
+    if len(batches) == 1:
+        return batches[0][1]
+    features = _all_features([cells.features for _, cells in batches])
+    every = [barcode for _, cells in batches for barcode in cells.barcodes]
+    clash = len(set(every)) < len(every)
+    frames = [cells.obs.reset_index(drop=True) for _, cells in batches]
+    labels = [name for name, cells in batches for _ in cells.barcodes]
+    obs = pd.concat(frames, ignore_index=True)
+    for name in obs.columns:
+        dtypes = [frame[name].dtype for frame in frames if name in frame]
+        categorical = [dtype for dtype in dtypes if isinstance(dtype, pd.CategoricalDtype)]
+        if len(categorical) == len(dtypes):
+            order = dict.fromkeys(label for dtype in categorical for label in dtype.categories)
+            obs[name] = pd.Categorical(obs[name].astype(object), categories=list(order))
+        elif all(dtype.kind in "iuf" for dtype in dtypes):
+            exact = _exact_numbers(
+                [frame[name] if name in frame else pd.Series(np.nan, frame.index) for frame in frames]
+            )
+            obs[name] = obs[name] if exact is None else exact
+    if "Batch" not in obs:
+        obs.insert(0, "Batch", pd.Series(pd.Categorical(labels, categories=list(dict.fromkeys(labels)))))
+    shared = set.intersection(*(set(cells.obsm) for _, cells in batches))
+    same = {key for key in shared if len({cells.obsm[key].shape[1] for _, cells in batches}) == 1}
+    return Cells(
+        sparse.vstack([_with_features(cells, features) for _, cells in batches], format="csr"),
+        [f"{name}_{barcode}" if clash else barcode for name, cells in batches for barcode in cells.barcodes],
+        features,
+        obs,
+        {key: np.vstack([cells.obsm[key] for _, cells in batches]) for key in sorted(same)},
+    )
+
+
+def _exact_numbers(parts: Sequence[pd.Series]) -> pd.Series | None:
+    """Columns one below the other where pandas would round their numbers to floats; None where it does not.
+
+    What no dtype holds is text, as a column of both kinds is.
+    """
+    gaps = any(part.isna().any() for part in parts)
+    if shared_dtype([part for part in parts if part.notna().any()], gaps=gaps) == "":
+        return None
+    values = [None if pd.isna(value) else value for part in parts for value in part.tolist()]
+    found = numbers(values)
+    return pd.Series([None if value is None else str(value) for value in values]) if found is None else found
+
+
+def keep_cells(cells: Cells, filters: dict[str, float]) -> NDArray[np.intp]:
+    """Positions of the cells that pass the filters; bounds are inclusive.
+
+    Parameters
+    ----------
+    cells
+        With the matrix that was submitted.
+    filters
+        ``min_counts``, ``min_genes``, ``max_counts``, ``max_genes`` and ``mt_percentage``, the last as a fraction. What
+        is not above 0, or not below 1 for the fraction, is no bound. ``neg_controls_percentage`` is in percent, and
+        may be missing.
+    """
+    matrix = cells.matrix
+    totals = cell_totals(matrix)
+    expressed = np.bincount(
+        np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))[matrix.data > 0], minlength=matrix.shape[0]
+    )
+    keep = np.ones(matrix.shape[0], bool)
+    for name, value in (("counts", totals), ("genes", expressed)):
+        if filters[f"min_{name}"] > 0:
+            keep &= value >= filters[f"min_{name}"]
+        keep &= value <= filters[f"max_{name}"]
+    if filters["mt_percentage"] < 1:
+        mito = np.array([name.upper().startswith("MT-") for name in cells.features], bool)
+        share = cell_totals(matrix[:, mito]) / np.where(totals > 0, totals, 1)
+        keep &= share <= filters["mt_percentage"]
+    if filters.get("neg_controls_percentage", 100) < 100:
+        controls = np.array([name.lower().startswith(_CONTROLS) for name in cells.features], bool)
+        share = cell_totals(matrix[:, controls]) / np.where(totals > 0, totals, 1)
+        keep &= 100 * share <= filters["neg_controls_percentage"]
+    return np.flatnonzero(keep)
+
+
+def _all_features(every: Sequence[list[str]]) -> list[str]:
+    if all(features == every[0] for features in every):
+        return every[0]
+    if any(len(set(features)) < len(features) for features in every):
+        msg = "the batches have different genes, and some names repeated in a batch: they cannot be matched"
+        raise ProcessingError(msg)
+    return list(dict.fromkeys(name for features in every for name in features))
+
+
+def _with_features(cells: Cells, features: list[str]) -> sparse.csr_matrix:
+    if cells.features == features:
+        return cells.matrix
+    place = {name: i for i, name in enumerate(features)}
+    column = np.array([place[name] for name in cells.features], np.int32)
+    matrix = cells.matrix
+    moved = sparse.csr_matrix((matrix.data, column[matrix.indices], matrix.indptr), (matrix.shape[0], len(features)))
+    moved.sort_indices()
+    return moved

@@ -1,0 +1,420 @@
+"""Readers: submitted files of every study type that can be read here."""
+
+from __future__ import annotations
+
+import gzip
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePath
+from typing import Any
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy import io, sparse
+
+from biocolab_accessor.errors import BiocolabError, InvalidValues
+from biocolab_accessor.io.hdf5_gate import opened_foreign
+from biocolab_accessor.io.matrix_blocks import expect_whole, expect_within
+from biocolab_accessor.io.memory import expect_room
+from biocolab_accessor.platforms import expect_regular
+from biocolab_accessor.sandbox.processing.cells import PLACES, Cells, ProcessingError
+from biocolab_accessor.sandbox.requests import Refusal, text
+from biocolab_accessor.sandbox.store.buckets import Bucket, inside
+
+__all__ = [
+    "MTX_10X",
+    "READABLE",
+    "STUDY_TYPES",
+    "Batch",
+    "bucket_batches",
+    "cells_of_anndata",
+    "fetch",
+    "fetched",
+    "folder_batches",
+    "key_of",
+    "named_parts",
+    "read_10x_h5",
+    "read_batch",
+    "read_h5ad",
+    "uploaded_batches",
+]
+
+H5_10X, H5AD, MTX_10X, TSV = 1, 2, 3, 6
+
+READABLE = {H5_10X, H5AD, MTX_10X, TSV}
+"""Study types that the sandbox reads for real."""
+
+_OTHERS = {0: "BBROWSER", 4: "BCS", 5: "RDS", 15: "TILE_DB", 23: "PROCESSED_FOLDER"}
+
+STUDY_TYPES = READABLE | set(_OTHERS)
+"""Study types of BBrowserX and Talk2Data; those of Lens have other numbers."""
+
+_GENES = "Gene Expression"
+
+_SMALLER = "submit fewer cells at once, as several batches"
+
+# SciPy asks which of its two kinds is wanted and will change what it gives without; old versions have only one.
+_MMREAD = {"spmatrix": False} if "spmatrix" in inspect.signature(io.mmread).parameters else {}
+
+
+def read_batch(
+    name: str,
+    study_type: int,
+    files: Mapping[str, Path],
+    *,
+    normalize: bool,
+    say: Callable[[str], object] = lambda line: None,
+) -> Cells:
+    """Read one batch.
+
+    Parameters
+    ----------
+    name
+        Of the batch, for messages: on disk the files have other names.
+    study_type
+        Number on the wire.
+    files
+        ``matrix``, and for MTX ``features`` and ``barcodes``.
+    normalize
+        Whether counts were announced: they are then read from ``raw.X`` of an h5ad.
+    say
+        Takes a line for the log on what of the file is left out.
+
+    Raises
+    ------
+    ProcessingError
+        The file cannot be read, or lacks what was announced.
+    """
+    if study_type not in READABLE:
+        kind = _OTHERS.get(study_type, str(study_type))
+        msg = f"the sandbox cannot read studies of type {kind}; it reads h5ad, 10x h5, 10x mtx and tsv"
+        raise ProcessingError(msg)
+    path = files["matrix"]
+    try:
+        if study_type == H5AD:
+            return _cells_of_h5ad(read_h5ad(path, name), normalize=normalize)
+        if study_type == H5_10X:
+            return _cells_of_10x_h5(read_10x_h5(path, name), name, say)
+        if study_type == MTX_10X:
+            return _read_mtx(files, name, say)
+        return _read_tsv(path)
+    except ProcessingError as error:
+        msg = f"{name}: {error}"
+        raise ProcessingError(msg) from error
+    except BiocolabError as error:  # it begins with the name
+        raise ProcessingError(str(error)) from error
+    except Exception as error:
+        msg = f"{name} cannot be read: {error}"
+        raise ProcessingError(msg) from error
+
+
+def read_h5ad(path: Path, name: str) -> ad.AnnData:
+    """An uploaded h5ad file, whole.
+
+    Parameters
+    ----------
+    path
+        The file.
+    name
+        What messages call it.
+
+    Raises
+    ------
+    InvalidFile
+        It is refused, see :func:`biocolab_accessor.io.hdf5_gate.expect_harmless`.
+    TooLarge
+        There is not enough memory.
+    """
+    with opened_foreign(path, what=name) as foreign:
+        expect_room(foreign.n_bytes, name, _SMALLER)
+        return ad.read_h5ad(foreign.path)
+
+
+def read_10x_h5(path: Path, name: str, *, gex_only: bool = False) -> ad.AnnData:
+    """An uploaded file of Cell Ranger; as :func:`read_h5ad`."""
+    import scanpy
+
+    with opened_foreign(path, what=name) as foreign:
+        expect_room(foreign.n_bytes, name, _SMALLER)
+        return scanpy.read_10x_h5(foreign.path, gex_only=gex_only)
+
+
+def cells_of_anndata(adata: ad.AnnData, matrix: Any, features: pd.Index) -> Cells:
+    """The cells of an AnnData with one of its matrices."""
+    obsm = {
+        key: np.asarray(adata.obsm[key], None if key in PLACES else np.float32)
+        for key in adata.obsm
+        if isinstance(adata.obsm[key], np.ndarray) and adata.obsm[key].ndim == 2 and adata.obsm[key].dtype.kind in "fiu"
+    }
+    obs = adata.obs.reset_index(drop=True)
+    return Cells(_csr(matrix), _names(adata.obs_names), _names(features), obs, obsm)
+
+
+def _cells_of_h5ad(adata: ad.AnnData, *, normalize: bool) -> Cells:
+    if normalize:
+        if adata.raw is None:
+            msg = "adata.raw is missing; counts are read from raw.X. Submit with type 'normalized' to use X"
+            raise ProcessingError(msg)
+        return cells_of_anndata(adata, adata.raw.X, adata.raw.var_names)
+    if adata.X is None:
+        msg = "X is missing"
+        raise ProcessingError(msg)
+    return cells_of_anndata(adata, adata.X, adata.var_names)
+
+
+def _cells_of_10x_h5(adata: ad.AnnData, name: str, say: Callable[[str], object]) -> Cells:
+    genes = _genes_among(adata.var.get("feature_types"), name, say)
+    if genes is not None:
+        adata = adata[:, genes].copy()
+    return cells_of_anndata(adata, adata.X, adata.var_names)
+
+
+def _genes_among(types: pd.Series | None, name: str, say: Callable[[str], object]) -> NDArray[np.bool_] | None:
+    """Which features of a Cell Ranger output are genes; None where all stay, as where none of them is a gene."""
+    if types is None:
+        return None
+    genes = (types == _GENES).to_numpy(bool)
+    if genes.all() or not genes.any():
+        return None
+    left = ", ".join(f"{kind} {number:,}" for kind, number in types[~genes].astype(str).value_counts().items())
+    say(f"Leaving out {int((~genes).sum()):,} features of {name} that are not {_GENES}: {left}")
+    return genes
+
+
+def _read_mtx(files: Mapping[str, Path], name: str, say: Callable[[str], object]) -> Cells:
+    with _open(files["matrix"]) as file:
+        # SciPy's reader does not survive a file that is something else.
+        if file.read(14).lower() != b"%%matrixmarket":
+            msg = "the matrix file does not begin with %%MatrixMarket"
+            raise ProcessingError(msg)
+        file.seek(0)
+        matrix = _csr(io.mmread(file, **_MMREAD).T)
+    features, barcodes = _names_table(files["features"]), _names_table(files["barcodes"])
+    names = features[1] if features.shape[1] > 1 else features[0]
+    if matrix.shape != (len(barcodes), len(names)):
+        n, m = matrix.shape
+        msg = f"the matrix is {n:,} x {m:,}, but there are {len(barcodes):,} barcodes and {len(names):,} features"
+        raise ProcessingError(msg)
+    genes = _genes_among(features[2] if features.shape[1] > 2 else None, name, say)
+    if genes is not None:
+        matrix, names = matrix[:, genes], names[genes]
+    return Cells(matrix, list(barcodes[0]), list(names), pd.DataFrame(index=range(len(barcodes))))
+
+
+def _read_tsv(path: Path) -> Cells:
+    """Genes in rows and cells in columns, as expression tables are deposited."""
+    with _open(path) as file:
+        table = pd.read_csv(file, sep="\t", index_col=0)
+    if table.empty:
+        msg = "the table holds no values"
+        raise ProcessingError(msg)
+    matrix = _csr(table.to_numpy(dtype=np.float32).T)
+    return Cells(matrix, _names(table.columns), _names(table.index), pd.DataFrame(index=range(table.shape[1])))
+
+
+def _names_table(path: Path) -> pd.DataFrame:
+    with _open(path) as file:
+        return pd.read_csv(file, sep="\t", header=None, dtype=str, keep_default_na=False)
+
+
+def _open(path: Path) -> Any:
+    expect_regular(path.stat())  # a FIFO would be waited for
+    with path.open("rb") as file:
+        packed = file.read(2) == b"\x1f\x8b"
+    return gzip.open(path) if packed else path.open("rb")
+
+
+def _csr(matrix: Any) -> sparse.csr_matrix:
+    if sparse.issparse(matrix) and matrix.format in ("csr", "csc"):
+        try:
+            expect_whole(matrix)
+            expect_within(matrix.indices, matrix.shape[matrix.format == "csr"])
+        except InvalidValues as error:
+            msg = f"the matrix is damaged: {error}"
+            raise ProcessingError(msg) from error
+    result = sparse.csr_matrix(matrix if sparse.issparse(matrix) else np.asarray(matrix), dtype=np.float32)
+    result.sum_duplicates()
+    if not _finite(result.data):
+        msg = f"the matrix holds {int((~np.isfinite(result.data)).sum()):,} NaN or infinite values"
+        raise ProcessingError(msg)
+    return result
+
+
+def _finite(data: NDArray[Any]) -> bool:
+    return bool(np.isfinite(data).all())
+
+
+def _names(index: Any) -> list[str]:
+    return [str(name) for name in index]
+
+
+_ENDINGS = {"matrix": "matrix.mtx", "features": "features.tsv", "barcodes": "barcodes.csv"}
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One batch of a submission.
+
+    Attributes
+    ----------
+    name
+        What its cells are labelled with.
+    files
+        Where its parts are, or will be: ``matrix``, and for MTX ``features`` and ``barcodes``. None for a study type
+        that the worker does not read, which it then says.
+    remote
+        Bucket and key of the parts that have to be fetched first.
+    """
+
+    name: str
+    files: Mapping[str, Path]
+    remote: Mapping[str, tuple[Bucket, str]] = field(default_factory=dict)
+
+
+def uploaded_batches(names: Sequence[str], files: Mapping[str, Path], study_type: Any) -> list[Batch]:
+    """Batches of files that were uploaded.
+
+    Raises
+    ------
+    Refusal
+        No batch is named, or a file of one was not uploaded.
+    """
+    if not names:
+        raise Refusal(422, "batch_info must list the batches")
+    if not _is_read_here(study_type):
+        return [Batch(name, {}) for name in names]
+    return _labelled([Batch(name, _uploaded(name, files, study_type)) for name in names])
+
+
+def bucket_batches(bucket: Bucket, info: Any, study_type: Any, place: Callable[[], Path]) -> list[Batch]:
+    """Batches of files in a bucket.
+
+    Parameters
+    ----------
+    bucket
+        Where they are.
+    info
+        ``batch_info`` as sent.
+    study_type
+        Number on the wire.
+    place
+        Makes a path for a file that has to be fetched.
+
+    Raises
+    ------
+    Refusal
+        ``batch_info`` is of another form, or there is no such file.
+    """
+    batches = []
+    for name, keys in _named(info, study_type):
+        files, remote = {}, {}
+        for part, key in keys.items():
+            path = bucket.local(key)
+            files[part] = path or place()
+            if path is None:
+                remote[part] = (bucket, key)
+        batches.append(Batch(name, files, remote))
+    return _labelled(batches)
+
+
+def folder_batches(folder: Path, info: Any, study_type: Any) -> list[Batch]:
+    """Batches of files in a folder of the server; paths may be given with or without the folder in front.
+
+    Raises
+    ------
+    Refusal
+        ``batch_info`` is of another form, or there is no such file in the folder.
+    """
+
+    def find(name: str) -> Path:
+        return inside(folder, key_of(folder, name), f"folder {str(folder)!r}")
+
+    return _labelled(
+        [
+            Batch(name, {part: find(key) for part, key in keys.items()})  # what is not there is refused here
+            for name, keys in _named(info, study_type)
+        ]
+    )
+
+
+def key_of(folder: PurePath, name: str) -> str:
+    """What a client calls a file of a folder, without the folder in front.
+
+    Examples
+    --------
+    >>> from pathlib import PureWindowsPath
+    >>> key_of(PureWindowsPath("C:/Data"), "c:/data/run/x.h5ad"), key_of(PurePath("/data"), "x.h5ad")
+    ('run/x.h5ad', 'x.h5ad')
+    """
+    path = type(folder)(name)
+    return path.relative_to(folder).as_posix() if path.is_relative_to(folder) else name
+
+
+def fetch(batches: Sequence[Batch], say: Callable[[str], object]) -> None:
+    """Bring the remote parts here."""
+    for batch in batches:
+        for part, (bucket, key) in batch.remote.items():
+            say(f"Downloading {key} from bucket {bucket.name}")
+            bucket.fetch(key, batch.files[part])
+
+
+def fetched(batches: Sequence[Batch]) -> list[Path]:
+    """Files that :func:`fetch` makes."""
+    return [batch.files[part] for batch in batches for part in batch.remote]
+
+
+def named_parts(info: Any, parts: Sequence[str]) -> list[tuple[str, dict[str, str]]]:
+    """Name and parts of each batch, of ``batch_info`` as an object.
+
+    Raises
+    ------
+    Refusal
+        It is of another form, or a batch lacks a part.
+    """
+    # Version 1.1.0 of the connector wraps the object in a list, and versions to 1.6.0 send the images of Lens in one.
+    if isinstance(info, list) and len(info) == 1 and isinstance(info[0], Mapping):
+        info = {str(info[0]["name"]).rpartition("/")[2]: info[0]} if "name" in info[0] else info[0]
+    if not isinstance(info, Mapping) or not info or not all(isinstance(batch, Mapping) for batch in info.values()):
+        raise Refusal(422, "batch_info must be an object of batches")
+    return [
+        (str(batch.get("name") or label), {part: text(batch, part) for part in parts}) for label, batch in info.items()
+    ]
+
+
+def _named(info: Any, study_type: Any) -> list[tuple[str, dict[str, str]]]:
+    if not _is_read_here(study_type):
+        return named_parts(info, ())
+    return named_parts(info, tuple(_ENDINGS) if study_type == MTX_10X else ("matrix",))
+
+
+def _is_read_here(study_type: Any) -> bool:
+    return isinstance(study_type, int) and study_type in READABLE
+
+
+def _uploaded(name: str, files: Mapping[str, Path], study_type: Any) -> dict[str, Path]:
+    if study_type != MTX_10X:
+        if name not in files:
+            detail = f"batch {name!r} was not uploaded; there are {sorted(files)}"
+            raise Refusal(422, detail)
+        return {"matrix": files[name]}
+    found = {}
+    for part, ending in _ENDINGS.items():
+        path = files.get(f"{name}{ending}") or files.get(f"{name}{ending}.gz")
+        if path is None:
+            detail = f"batch {name!r} has no {name}{ending}[.gz]; there are {sorted(files)}"
+            raise Refusal(422, detail)
+        found[part] = path
+    return found
+
+
+def _labelled(batches: list[Batch]) -> list[Batch]:
+    """A batch among others is named by its file without the ending, which is what its cells are labelled with."""
+    if len(batches) < 2:
+        return batches
+    names = [batch.name.removesuffix(".h5ad").removesuffix(".h5") for batch in batches]
+    if len(set(names)) < len(names):
+        names = [batch.name for batch in batches]
+    return [Batch(name, batch.files, batch.remote) for name, batch in zip(names, batches, strict=True)]

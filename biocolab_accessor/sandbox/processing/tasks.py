@@ -1,0 +1,384 @@
+"""Tasks: handing jobs to the worker, and its log lines to the catalogue."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import queue
+import re
+import shutil
+import subprocess
+import sys
+import threading
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from multiprocessing.spawn import get_executable
+from pathlib import Path
+from typing import IO, Any, TypeVar
+
+from biocolab_accessor.concurrency import ended
+from biocolab_accessor.config import settings
+from biocolab_accessor.errors import SandboxError
+from biocolab_accessor.platforms import detached, library_folders
+from biocolab_accessor.sandbox.store.catalog import Catalogue
+from biocolab_accessor.sandbox.store.files import private_file, publish
+
+__all__ = ["TaskRunner", "worker_environment"]
+
+logger = logging.getLogger("biocolab_accessor.sandbox")
+
+Say = Callable[[str], object]
+
+_Result = TypeVar("_Result")
+
+_PATIENCE, _SOON = 10.0, 1.0
+
+# Names of variables that hold secrets, of this package, of clouds and of anything else; and values with a password.
+_SECRET_NAME = re.compile(
+    r"(^|_)(\w*TOKENS?|\w*KEYS?|\w*SECRETS?|\w*PASS(WORD|WD|PHRASE)?|PWD_\w+|PAT|CREDENTIALS?|WEBHOOK\w*|AUTH\w*|COOKIES?|DSN)(_|$)"
+    r"|^(AWS|AZURE|GOOGLE|GCP|GCLOUD|GITHUB|GITLAB|CI|SSH|GPG)_|_PROXY$",
+    re.IGNORECASE,
+)
+
+_SECRET_VALUE = re.compile(r"://[^/\s]*:[^/\s]*@")
+
+_LONG_ENOUGH = 8
+
+_CANCELLED = "the task was cancelled"
+
+
+class TaskRunner:
+    """Runs submissions one after another in the worker process, and exports in a thread.
+
+    Parameters
+    ----------
+    catalogue
+        Where logs and results go.
+    folder
+        For processed studies: ``folder/<uuid>`` appears when it is whole.
+    log_path
+        Takes what the worker's libraries print.
+    """
+
+    def __init__(self, catalogue: Catalogue, folder: Path, log_path: Path) -> None:
+        self._catalogue, self._folder, self._log_path = catalogue, folder, log_path
+        self._jobs: queue.Queue[tuple[str, Callable[[], None]] | None] = queue.Queue()
+        self._worker: subprocess.Popen[str] | None = None
+        self._lock = threading.Lock()
+        self._closed = False
+        self._generation = 0
+        self._waiting: set[str] = set()
+        self._current = ""
+        self._broken_off: dict[str, str] = {}
+        self._given_up = threading.Event()
+        self._thread = threading.Thread(target=self._loop, name="biocolab-sandbox-tasks", daemon=True)
+        self._thread.start()
+
+    def warm_up(self) -> None:
+        """Start the worker, which takes a second or two, before there is something to do."""
+        with self._lock:
+            if self._closed or (self._worker is not None and self._worker.poll() is None):
+                return
+            if self._worker is not None:
+                _close_pipes(self._worker)
+            self._worker = start_worker(self._log_path)
+
+    def submit(
+        self, task_id: str, job: Mapping[str, Any], prepare: Callable[[Say], None], finish: Callable[[], None]
+    ) -> None:
+        """Process a submission; its task ends with the uuid of the study.
+
+        Parameters
+        ----------
+        task_id
+            The task whose log is written.
+        job
+            For the worker.
+        prepare
+            Brings the files that are not here yet, in the task.
+        finish
+            Called in the end, however it ends.
+        """
+        self._catalogue.log_line(task_id, "Waiting in queue")
+        self.warm_up()
+        self._queue(task_id, lambda: self._process(task_id, job, prepare, finish))
+
+    def run(self, task_id: str, work: Callable[[], Mapping[str, Any]]) -> None:
+        """Run some work of the server's own as a task; its task ends with what it returns."""
+
+        def job() -> None:
+            if task_id in self._broken_off:  # while it waited, and has ended
+                return
+            self._catalogue.set_task(task_id, "RUNNING")
+            with self._limited(task_id):
+                result = self._aside(work)
+            if reason := self._broken_off.get(task_id):
+                self._fail(task_id, reason)
+                return
+            assert result is not None
+            self._catalogue.log_line(task_id, "DONE !!!")
+            self._catalogue.set_task(task_id, "SUCCESS", result)
+
+        self._queue(task_id, job)
+
+    def cancel(self, task_id: str) -> bool:
+        """Break off one task, which ends in ERROR; those after it go on. False where it has ended already.
+
+        A task that waits ends now, and one that the worker is busy with ends with the worker.
+        """
+        with self._lock:
+            waits = task_id in self._waiting
+            if not waits and task_id != self._current:
+                return False
+            self._broken_off[task_id] = _CANCELLED
+        if waits:
+            self._fail(task_id, _CANCELLED)
+        else:
+            self._kill(task_id)
+        return True
+
+    def _queue(self, task_id: str, job: Callable[[], None]) -> None:
+        with self._lock:
+            self._waiting.add(task_id)
+        self._jobs.put((task_id, job))
+
+    def cancel_all(self) -> None:
+        """Drop what waits and what is running; nothing of it appears any more."""
+        with self._lock:
+            self._generation += 1
+            self._waiting.clear()
+            worker = self._worker
+            if self._current:
+                self._broken_off[self._current] = "the sandbox was reset"
+            self._given_up.set()
+        with suppress(queue.Empty):
+            while True:
+                self._jobs.get_nowait()
+        if worker is not None:
+            _stop(worker)
+
+    def close(self) -> None:
+        """Stop the worker and the thread; a job that is running ends in ERROR.
+
+        Raises
+        ------
+        SandboxError
+            The thread does not end.
+        """
+        with self._lock:
+            self._closed = True
+            worker = self._worker
+        self._jobs.put(None)
+        if worker is not None:
+            _stop(worker)
+        if not ended(self._thread, _PATIENCE):
+            self._given_up.set()  # a download, for one, that hangs
+        if not ended(self._thread, _PATIENCE):
+            msg = f"the sandbox's task thread did not end within {_PATIENCE:g} s"
+            raise SandboxError(msg)
+        if worker is not None:
+            _close_pipes(worker)
+
+    def _loop(self) -> None:
+        while (next_one := self._jobs.get()) is not None and not self._closed:
+            task_id, job = next_one
+            with self._lock:
+                self._waiting.discard(task_id)
+                self._current = task_id
+            # Whatever goes wrong with one task, those after it have no other thread.
+            try:
+                job()
+            except Exception as problem:
+                logger.exception("task %s", task_id)
+                try:
+                    self._fail(task_id, self._words_for(problem))
+                except Exception:
+                    logger.exception("task %s: its end could not be written down", task_id)
+            with self._lock:
+                self._current = ""
+                self._broken_off.pop(task_id, None)
+
+    def _process(
+        self, task_id: str, job: Mapping[str, Any], prepare: Callable[[Say], None], finish: Callable[[], None]
+    ) -> None:
+        study, generation = uuid.uuid4().hex, self._generation
+        part = self._folder / f"{study}.part"
+        error: str | None = None
+        try:
+            if task_id in self._broken_off:  # while it waited, and has ended
+                return
+            self._catalogue.set_task(task_id, "RUNNING")
+            self.warm_up()
+            with self._limited(task_id):
+                self._aside(lambda: prepare(lambda line: self._catalogue.log_line(task_id, line)))
+                if task_id not in self._broken_off:
+                    error = self._converse(task_id, {**job, "target": str(part)})
+            error = self._broken_off.get(task_id, error)
+            if generation != self._generation:
+                error = "the sandbox was reset"
+            if error is None:
+                # Before the task says so: what is listed must be there whole.
+                publish(part, self._folder / study)
+                self._catalogue.set_task(task_id, "SUCCESS", {"uuid": study})
+                return
+        except Exception as problem:
+            logger.warning("task %s", task_id, exc_info=problem)
+            error = self._broken_off.get(task_id) or self._words_for(problem)
+        finally:
+            try:
+                finish()
+            except Exception:  # of the clean-up, which changes nothing of how the task ended
+                logger.exception("task %s: what it leaves behind", task_id)
+        shutil.rmtree(part, ignore_errors=True)
+        self._fail(task_id, error or "")
+
+    @contextmanager
+    def _limited(self, task_id: str) -> Iterator[None]:
+        """After the longest time that a task may take its worker is killed, whatever it is doing."""
+        limit = settings.sandbox_task_limit
+
+        def give_up() -> None:
+            reason = (
+                f"the task was stopped after {limit:g} s, the longest that a task of this sandbox may take "
+                "(bc.settings.sandbox_task_limit, BIOCOLAB_SANDBOX_TASK_LIMIT)"
+            )
+            self._broken_off.setdefault(task_id, reason)
+            self._kill(task_id)
+
+        timer = threading.Timer(min(limit, threading.TIMEOUT_MAX), give_up)
+        timer.name, timer.daemon = "biocolab-sandbox-limit", True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
+            timer.join()
+
+    def _kill(self, task_id: str) -> None:
+        """End the worker, if it is this task's, and wait no longer for what is done aside; the next starts another."""
+        with self._lock:
+            worker = self._worker if self._current == task_id else None
+            if worker is not None:
+                worker.kill()
+        if worker is not None:  # else the next task would take it for one that runs
+            with suppress(subprocess.TimeoutExpired):
+                worker.wait(_PATIENCE)
+        with self._lock:
+            if self._current == task_id:
+                self._given_up.set()
+
+    def _aside(self, work: Callable[[], _Result]) -> _Result | None:
+        """Do something of the server's own, in a thread that is left to itself where its task is broken off."""
+        outcome: list[_Result | BaseException] = []
+        over = threading.Event()
+        with self._lock:
+            if self._current in self._broken_off:
+                return None
+            self._given_up = over
+
+        def run() -> None:
+            try:
+                outcome.append(work())
+            except BaseException as problem:  # noqa: BLE001 - raised in the thread that waits
+                outcome.append(problem)
+            over.set()
+
+        thread = threading.Thread(target=run, name="biocolab-sandbox-aside", daemon=True)
+        thread.start()
+        over.wait()
+        if not outcome:
+            return None
+        thread.join()
+        if isinstance(outcome[0], BaseException):
+            raise outcome[0]
+        return outcome[0]
+
+    def _converse(self, task_id: str, job: Mapping[str, Any]) -> str | None:
+        """Give the worker a job and take its answers; the error's text, or None."""
+        worker = self._worker
+        if worker is None or worker.stdin is None or worker.stdout is None:
+            return "the server was stopped"
+        worker.stdin.write(json.dumps(job) + "\n")
+        worker.stdin.flush()
+        for line in worker.stdout:
+            if self._closed:  # the pipe may hold a thousand lines, each of which waits for the disk to be written
+                return "the server was stopped"
+            answer = json.loads(line)
+            if "log" in answer:
+                self._catalogue.log_line(task_id, answer["log"])
+            elif "error" in answer:
+                return str(answer["error"])
+            else:
+                return None
+        if self._closed:
+            return "the server was stopped"
+        # Its output ends before it does: the next task must not take it for one that runs.
+        with suppress(subprocess.TimeoutExpired):
+            worker.wait(_PATIENCE)
+        return "the worker process died; is there enough memory?"
+
+    def _fail(self, task_id: str, reason: str) -> None:
+        self._catalogue.log_line(task_id, f"ERROR: {reason}")
+        self._catalogue.set_task(task_id, "ERROR")
+
+    def _words_for(self, problem: Exception) -> str:
+        return "the server was stopped" if self._closed else f"{type(problem).__name__}: {problem}"
+
+
+def start_worker(log_path: Path) -> subprocess.Popen[str]:
+    """Start a worker that writes what its libraries print to the log; tests put another way in its place."""
+    # The worker must import what this process imported, wherever that was found.
+    paths = os.pathsep.join(path for path in sys.path if path)
+    private_file(log_path)
+    with log_path.open("a", encoding="utf-8") as log:
+        return subprocess.Popen(
+            [os.fsdecode(get_executable()), "-m", "biocolab_accessor.sandbox.processing.worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
+            encoding="utf-8",
+            env={
+                **worker_environment(log_path),
+                "PYTHONPATH": paths,
+                "PYTHONUTF8": "1",  # what a library prints must not fail where the system has no such character
+            },
+            **detached(),  # Ctrl-C in the terminal is for the sandbox, which then ends its worker
+        )
+
+
+def worker_environment(log_path: Path) -> dict[str, str]:
+    """The variables that a worker gets: none that holds a secret, since it reads what others have sent."""
+    known = [getattr(settings, f"{name}_token").get_secret_value() for name in ("private", "public", "bioflex")]
+    tokens = [token for token in known if len(token) >= _LONG_ENOUGH]  # a shorter one may be part of anything
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not (_SECRET_NAME.search(name) or _SECRET_VALUE.search(value) or any(token in value for token in tokens))
+    }
+    return {**kept, **library_folders(settings.cache_dir, log_path.parent)}
+
+
+def _stop(worker: subprocess.Popen[str]) -> None:
+    """End the worker as it ends with a sandbox that is gone, by its input; where it does not, at once."""
+    _close(worker.stdin)
+    try:
+        worker.wait(_SOON)
+    except subprocess.TimeoutExpired:
+        worker.kill()
+        worker.wait()
+
+
+def _close_pipes(worker: subprocess.Popen[str]) -> None:
+    for pipe in (worker.stdin, worker.stdout):
+        _close(pipe)
+
+
+def _close(pipe: IO[str] | None) -> None:
+    try:
+        if pipe is not None:
+            pipe.close()
+    except OSError:  # of a pipe without a reader, which Windows calls an invalid argument
+        logger.debug("the worker was gone before its last line")

@@ -1,0 +1,244 @@
+"""State: all that the routes of a sandbox work on."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+from biocolab_accessor.concurrency import until
+from biocolab_accessor.errors import SandboxError
+from biocolab_accessor.messages import did_you_mean
+from biocolab_accessor.sandbox.faults.faults import Fault
+from biocolab_accessor.sandbox.processing.cells import Cells, lognorm
+from biocolab_accessor.sandbox.processing.tasks import TaskRunner
+from biocolab_accessor.sandbox.requests import Refusal
+from biocolab_accessor.sandbox.store.accounts import Accounts
+from biocolab_accessor.sandbox.store.buckets import Buckets
+from biocolab_accessor.sandbox.store.catalog import Catalogue, StudyRecord, Terms
+from biocolab_accessor.sandbox.store.database import Database
+from biocolab_accessor.sandbox.store.files import CATALOGUE, private_folder, publish, remove
+from biocolab_accessor.sandbox.store.study_folder import StudyFolder
+from biocolab_accessor.sandbox.store.uploads import Uploads
+
+__all__ = ["Site", "opened", "sweep"]
+
+
+def opened(folder: Path, url: str) -> Site:
+    """The data of a sandbox in a folder.
+
+    Raises
+    ------
+    SandboxError
+        The folder cannot be written to, or its file system does not do what SQLite needs.
+    """
+    try:
+        return Site(folder, url)
+    except (OSError, sqlite3.Error) as error:
+        msg = (
+            f"the sandbox cannot keep its data in {folder}: {error}. Give path= a folder on a local disk, or, for a "
+            "temporary sandbox, set TMPDIR to one"
+        )
+        raise SandboxError(msg) from error
+
+
+class Site:
+    """The data of a sandbox.
+
+    Parameters
+    ----------
+    folder
+        Where they are kept.
+    url
+        Where the sandbox is, for links.
+    """
+
+    def __init__(self, folder: Path, url: str) -> None:
+        self.folder, self.url = folder, url
+        self.buckets = Buckets()
+        self.shared_folders: list[Path] = []
+        self.invitations: dict[str, str] = {}  # emails by what a browser can sign in with once
+        self._studies, self._exports = folder / "studies", folder / "exports"
+        for path in (self._studies, self._exports):
+            private_folder(path)
+        self._database = Database(folder / CATALOGUE)
+        self.accounts = Accounts(self._database)
+        self.terms = Terms(self._database)
+        self.catalogue = Catalogue(self._database)
+        self.uploads = Uploads(folder / "uploads", self.catalogue)
+        sweep(self.catalogue, self._studies, folder / "uploads", self._exports)
+        self.tasks = TaskRunner(self.catalogue, self._studies, folder / "worker.log")
+        self._builders: dict[str, Callable[[], Cells]] = {}
+        self._open: dict[str, StudyFolder] = {}
+        self._making: dict[str, threading.Lock] = {}
+        self._lock = threading.RLock()
+        self._strict = False
+
+    @property
+    def strict(self) -> bool:
+        """Whether a request that is sent twice is taken twice, or refused: what real servers do is not known."""
+        return self._strict
+
+    @strict.setter
+    def strict(self, value: bool) -> None:
+        self._strict = self.uploads.strict = value
+
+    def forget(self, fault: Fault) -> None:
+        """Forget what a fault of the kinds ``forget_…`` says."""
+        if fault.kind == "forget_uploads":
+            self.uploads.forget_waiting()
+        elif fault.kind == "forget_tasks":
+            self.catalogue.forget_tasks(fault.options["title"])
+        else:
+            self.catalogue.forget_studies(fault.options["title"])
+
+    def copy_study(self, uuid_: str) -> str:
+        """The uuid of a copy of a study's cells."""
+        copy = uuid.uuid4().hex
+        shutil.copytree(self._studies / uuid_, self._studies / copy)
+        return copy
+
+    def stop(self) -> None:
+        """Break off what a request may be waiting for, so that the server can end."""
+        self.uploads.close()
+
+    def close(self) -> None:
+        """End the tasks, wait for studies that are being made, and close the catalogue."""
+        self.tasks.close()
+        for making in list(self._making.values()):
+            until(partial(making.acquire, True))
+            making.release()
+        self._database.close()
+
+    def clear(self) -> None:
+        """Forget everything but users and buckets."""
+        self.tasks.cancel_all()
+        with self._lock:
+            self._open.clear()
+            self._builders.clear()
+            self.catalogue.clear()
+            self.terms.clear()
+            self.uploads.clear()
+            for path in (*self._studies.iterdir(), *self._exports.iterdir()):
+                remove(path)
+
+    def open(self, record: StudyRecord) -> StudyFolder:
+        """The folder of a study; one that is made on first use is made now."""
+        with self._lock:
+            making = self._making.setdefault(record.uuid, threading.Lock())
+        with making:  # of this study only: others are read meanwhile
+            if record.uuid not in self._open:
+                path = self._studies / record.uuid
+                if not path.exists():
+                    if record.hash_id not in self._builders:
+                        detail = f"the cells of study {record.hash_id!r} come with a package that is not installed"
+                        raise Refusal(410, detail)
+                    self.write(record.uuid, self._builders[record.hash_id]())
+                self._open[record.uuid] = StudyFolder(path)
+            return self._open[record.uuid]
+
+    def export_path(self) -> Path:
+        """A file for an export, under a name that cannot be guessed."""
+        return self._exports / f"{uuid.uuid4().hex}.h5ad"
+
+    def exported(self, name: str) -> Path | None:
+        """An exported file by its name; None where there is none."""
+        return next((path for path in self._exports.glob("*.h5ad") if path.stem == name), None)
+
+    def shared_folder(self, path: str) -> Path:
+        """A folder of this machine that submissions may name.
+
+        Raises
+        ------
+        Refusal
+            It is not one of those, nor below one.
+        """
+        for folder in self.shared_folders:
+            try:
+                wanted = (folder / path).resolve()
+                if wanted.is_relative_to(folder) and wanted.is_dir():
+                    return wanted
+            except (OSError, ValueError):  # longer than the file system takes, or with a NUL
+                continue
+        detail = f"{path!r} is not a folder that the server shares: sandbox.add_folder(…)"
+        raise Refusal(404, detail)
+
+    def visible(self, user: str, study_id: str, *, species: str | None = None) -> StudyRecord:
+        """The newest study of this uuid or displayed id that a user sees.
+
+        Raises
+        ------
+        Refusal
+            There is none; near ids are given.
+        """
+        records = self.catalogue.studies(user, species=species)
+        for record in records:
+            if study_id in (record.uuid, record.hash_id):
+                return record
+        detail = f"there is no study {study_id!r}{did_you_mean(study_id, {r.hash_id for r in records})}"
+        raise Refusal(404, detail)
+
+    def by_uuid(self, user: str, uuid_: str) -> StudyRecord:
+        """A study that a user sees.
+
+        Raises
+        ------
+        Refusal
+            There is none.
+        """
+        record = self.catalogue.study(uuid_, user)
+        if record is None:
+            detail = f"there is no study with the uuid {uuid_!r}"
+            raise Refusal(404, detail)
+        return record
+
+    def write(self, uuid_: str, cells: Cells) -> None:
+        """Store cells as a study; it is seen once the catalogue lists it."""
+        part = self._studies / f"{uuid.uuid4().hex}.part"
+        data = cells.matrix.data
+        counts = bool(len(data)) and bool((data >= 0).all()) and bool((data % 1 == 0).all())
+        StudyFolder.write(part, cells, lognorm(cells.matrix) if counts else None, {}, {})
+        publish(part, self._studies / uuid_)
+
+    def set_builder(self, study_id: str, build: Callable[[], Cells]) -> None:
+        """How the cells of a public study are made when somebody asks for them."""
+        self._builders[study_id] = build
+
+
+_DAYS = 7
+
+
+def sweep(catalogue: Catalogue, studies: Path, uploads: Path, exports: Path) -> None:
+    """End interrupted tasks, and remove what belongs to nothing.
+
+    Kept are committed studies, studies that wait for their commit, uploads that may still be submitted, and exports,
+    the last two for a week.
+
+    Parameters
+    ----------
+    catalogue
+        Says what there is.
+    studies, uploads, exports
+        The folders.
+    """
+    catalogue.interrupt_tasks()
+    known = catalogue.study_uuids()
+    for path in studies.iterdir():
+        if path.name not in known:
+            remove(path)
+    waiting = catalogue.waiting_uploads()
+    for path in uploads.iterdir():
+        if path.name not in waiting or _is_old(path):
+            remove(path)
+    for path in exports.iterdir():
+        if path.suffix == ".part" or _is_old(path):
+            remove(path)
+
+
+def _is_old(path: Path) -> bool:
+    return time.time() - path.stat().st_mtime > _DAYS * 86400

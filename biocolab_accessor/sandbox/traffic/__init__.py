@@ -1,1 +1,0 @@
-"""What stands between the socket and the app: faults and the ledger."""

@@ -1,1 +1,0 @@
-"""What a sandbox computes, in a process of its own."""

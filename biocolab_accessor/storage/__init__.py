@@ -1,1 +1,0 @@
-"""Storage: large arrays in memory and on disk; knows nothing of servers."""

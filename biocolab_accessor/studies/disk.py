@@ -1,0 +1,206 @@
+"""Disk: studies that do not fit into memory, by way of an h5ad."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing
+from pathlib import Path
+
+import anndata
+import h5py
+import numpy as np
+from anndata import AnnData
+from anndata.io import read_elem
+from scipy import sparse
+
+from biocolab_accessor.config import settings
+from biocolab_accessor.errors import ConfigurationError, InvalidArgument, InvalidFile
+from biocolab_accessor.io.cache import cache
+from biocolab_accessor.io.hdf5_gate import opened_foreign
+from biocolab_accessor.io.names import escaped, restored
+from biocolab_accessor.io.safe_files import place_of
+from biocolab_accessor.io.transpose import Scratch, join_rows, shelve
+from biocolab_accessor.io.values import text_index
+from biocolab_accessor.io.write_h5ad import Compression, write_h5ad
+from biocolab_accessor.studies.conversion import expect_shape, gene_stripes, to_obsm
+from biocolab_accessor.studies.fetch import LOOKED_AT, named, obs_of, origin, var_of, warn_where_no_counts
+from biocolab_accessor.studies.provenance import KEY as PROVENANCE
+from biocolab_accessor.studies.selection import Selection
+from biocolab_accessor.studies.study_data import StudyParts
+
+__all__ = ["expect_same", "file_of_study", "open_backed", "open_lazily", "safe_names", "write_study"]
+
+# Non-zeros of a stripe. Each takes 8 bytes as it comes, 8 transposed and at most 8 while it is written; three stripes
+# are in work at once, which is what an eighth of the budget for each leaves room for.
+_MOST, _LEAST = 2 << 20, 64 << 10
+
+_BYTES_EACH = 32
+
+_CHUNK_BYTES = 64 << 20
+
+# What provenance says besides the matrices.
+_CHANGING = {"packages", "fetched_at", "embeddings", "renamed", "title", "reference", "species"}
+
+
+def write_study(parts: StudyParts, selection: Selection, path: str | Path, compression: Compression = "gzip") -> Path:
+    """See :meth:`Study.to_h5ad`."""
+    target = _written(parts, selection, path, compression)
+    if selection.unit == "raw":
+        with h5py.File(target, "r") as file:
+            warn_where_no_counts(file["X/data"][:LOOKED_AT], parts.study_id)
+    return target
+
+
+def _written(parts: StudyParts, selection: Selection, path: str | Path, compression: Compression) -> Path:
+    target = place_of(path)
+    genes = named(parts, selection)
+    frame = obs_of(parts, selection)
+    frame.columns = text_index([escaped(name) for name in frame.columns])
+    arrays, keys = to_obsm(parts.source.embeddings() if selection.obsm else {}, parts.n_obs, parts.study_id)
+    facts = origin(parts, selection, genes, keys)
+    with (
+        tempfile.TemporaryDirectory(prefix=".biocolab-", dir=target.parent, ignore_cleanup_errors=True) as folder,
+        ExitStack() as opened,
+    ):
+
+        def blocks(unit: str) -> Iterator[sparse.csr_matrix]:
+            # Closed before the folder goes, in which its file is open: Windows removes no such file.
+            return opened.enter_context(closing(_blocks(parts, genes, unit, Path(folder))))
+
+        write_h5ad(
+            target,
+            blocks(selection.unit),
+            frame,
+            var_of(parts.features if genes is None else genes),
+            {escaped(key): array for key, array in arrays.items()},
+            dtype=np.dtype(np.float32),
+            compression=compression,
+            layers={name: blocks(unit) for name, unit in selection.layers.items()},
+            uns={PROVENANCE: facts},
+        )
+    return target
+
+
+def file_of_study(parts: StudyParts, selection: Selection, path: str | Path | None) -> Path:
+    """An h5ad of the study at a path, or in the cache.
+
+    Raises
+    ------
+    InvalidArgument
+        No path is given, and the study cannot be kept in the cache.
+    """
+    if path is not None:
+        return _written(parts, selection, path, "gzip")
+    key = parts.source.cache_key()
+    found = None
+    if key is not None and settings.cache_size:
+        wanted = {**key, "part": "h5ad", "selection": selection._asdict()}
+        # Plain: blocks are read again and again, each time by way of what compressed them.
+        found = cache.file(wanted, lambda place: _written(parts, selection, place, None))
+    if found is None:
+        most = f", which may take {settings.cache_size:,} bytes (bc.settings.cache_size)" if key is not None else ""
+        msg = f"study {parts.study_id} cannot be kept in the cache{most}: give a path, study.lazy('study.h5ad')"
+        raise InvalidArgument(msg)
+    return found
+
+
+def expect_same(path: str | Path, parts: StudyParts, selection: Selection) -> None:
+    """Refuse to replace a file from which another object may go on reading, as if it were the same.
+
+    Raises
+    ------
+    InvalidArgument
+        There is a file at the path that is not of this study with these genes, unit and layers.
+    """
+    target = place_of(path)
+    if not target.exists():
+        return
+    wanted = origin(parts, selection._replace(fields=()), named(parts, selection), {})
+    try:
+        with opened_foreign(target) as (file, *_):
+            facts = read_elem(file[f"uns/{PROVENANCE}"])
+    except (InvalidFile, OSError, KeyError):
+        facts = {}
+    if "genes" in facts:
+        facts["genes"] = list(facts["genes"])
+    if any(facts.get(name) != wanted.get(name) for name in {*facts, *wanted} - _CHANGING):
+        msg = (
+            f"{target} is there, and not of study {parts.study_id} with these genes, unit and layers; objects may be "
+            "reading from it: give another path, or remove it"
+        )
+        raise InvalidArgument(msg)
+
+
+def open_lazily(path: Path) -> AnnData:
+    """An AnnData whose matrices are Dask arrays over an h5ad.
+
+    Raises
+    ------
+    ConfigurationError
+        Dask is not installed.
+    """
+    try:
+        import dask.array  # noqa: F401 - anndata asks for it late, and in other words
+        from anndata.experimental import read_elem_lazy
+    except ImportError as error:
+        msg = "lazy() needs Dask: pip install 'biocolab_accessor[dask]'"
+        raise ConfigurationError(msg) from error
+    with h5py.File(path, "r") as file:
+        n_obs, n_vars = (int(n) for n in file["X"].attrs["shape"])
+        stored = max(1, len(file["X/data"]) // max(n_obs, 1)) * 8
+        chunks = (max(1, min(n_obs, _CHUNK_BYTES // stored)), n_vars)
+        adata = AnnData(
+            read_elem_lazy(file["X"], chunks=chunks),
+            obs=read_elem(file["obs"]),
+            var=read_elem(file["var"]),
+            obsm=read_elem(file["obsm"]),
+            layers={key: read_elem_lazy(file["layers"][key], chunks=chunks) for key in file["layers"]},
+            uns=read_elem(file["uns"]),
+        )
+        facts = adata.uns[PROVENANCE]
+        if facts["unit"] == "raw":
+            warn_where_no_counts(file["X/data"][:LOOKED_AT], facts["study_id"])
+    return _renamed(adata, restored(adata.obs.columns), restored(adata.obsm))
+
+
+def open_backed(path: Path) -> AnnData:
+    """An AnnData that is backed by an h5ad, with the names that things had before they were sent."""
+    adata = anndata.read_h5ad(path, backed="r")
+    return _renamed(adata, restored(adata.obs.columns), restored(adata.obsm))
+
+
+def safe_names(adata: AnnData) -> AnnData:
+    """The object, with names that can be written."""
+    return _renamed(adata, {n: escaped(n) for n in adata.obs.columns}, {key: escaped(key) for key in adata.obsm})
+
+
+def _renamed(adata: AnnData, columns: Mapping[str, str], keys: Mapping[str, str]) -> AnnData:
+    adata.obs.columns = text_index([columns[name] for name in adata.obs.columns])
+    for key, name in keys.items():
+        if key != name:
+            adata.obsm[name] = adata.obsm[key]
+            del adata.obsm[key]
+    return adata
+
+
+def _blocks(
+    parts: StudyParts, genes: Sequence[str] | None, unit: str, folder: Path
+) -> Generator[sparse.csr_matrix, None, None]:
+    """Rows of the matrix; nothing is fetched before the first is asked for."""
+    most = max(_LEAST, min(_MOST, settings.memory_budget // (8 * _BYTES_EACH))) if settings.memory_budget else _MOST
+    n_obs, n_vars = parts.n_obs, parts.n_vars if genes is None else len(genes)
+    if genes is None:
+        stripes = parts.source.stripes(unit, folder, most, n_obs)
+    else:
+        stripes = gene_stripes(lambda some: parts.query_genes(some, unit), genes, most // max(1, n_obs), most)
+    with closing(stripes), tempfile.TemporaryFile(dir=folder, buffering=0) as file:
+        kept = Scratch(file)
+        shelved = shelve(_checked(stripes, n_obs, parts.study_id), n_obs, kept)
+        expect_shape(sparse.csr_matrix(shelved.shape), n_obs, n_vars, parts.study_id)
+        yield from join_rows(shelved, kept, most)
+
+
+def _checked(stripes: Iterator[sparse.csc_matrix], n_obs: int, study_id: str) -> Iterator[sparse.csc_matrix]:
+    for stripe in stripes:
+        yield expect_shape(stripe, n_obs, stripe.shape[1], study_id)

@@ -1,0 +1,143 @@
+"""Selection: which part of a study is wanted, and in which form."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, get_args
+
+import numpy as np
+
+from biocolab_accessor.errors import InvalidArgument
+from biocolab_accessor.messages import about_megabytes, facts_table, quoted
+from biocolab_accessor.protocol import Format, Unit, given_names, unit_name
+from biocolab_accessor.studies.conversion import gene_names
+
+__all__ = ["FetchPlan", "Selection"]
+
+
+class Selection(NamedTuple):
+    """What is wanted of a study; see :meth:`Study.to_anndata` for the fields.
+
+    Attributes
+    ----------
+    unit
+        The wire's name of what X holds.
+    layers
+        The wire's name of what each layer holds, by the layer's name.
+    genes
+        None means all; none are left where a study has not one of those that others have.
+    """
+
+    genes: tuple[str, ...] | None
+    fields: tuple[str, ...] | None
+    unit: str
+    layers: dict[str, str]
+    obsm: bool
+    format: Format
+
+    @classmethod
+    def of(
+        cls,
+        *,
+        genes: Sequence[str] | str | None = None,
+        fields: Sequence[str] | str | None = None,
+        unit: Unit = "raw",
+        layers: Sequence[str] | None = (),
+        obsm: bool = True,
+        format: Format = "csr",
+    ) -> Selection:
+        """Check the arguments of a user.
+
+        Raises
+        ------
+        InvalidArgument
+            A unit or format that does not exist, an ``obsm`` that is no bool, no gene, or genes or fields that are no
+            names.
+        """
+        if not isinstance(obsm, bool | np.bool_):
+            msg = (
+                f"obsm is {quoted(obsm)}: give True for all embeddings or False for none; some of them come with "
+                "adata.biocolab.pull_embeddings(keys=[…])"
+            )
+            raise InvalidArgument(msg)
+        if format not in get_args(Format):
+            msg = f"format is {quoted(format)}: give 'csr', 'csc' or 'dense'"
+            raise InvalidArgument(msg)
+        if not isinstance(layers, Iterable) or isinstance(layers, str):
+            layers = [] if layers is None else [layers]
+        asked = given_names([getattr(layer, "value", layer) for layer in layers], "layers")
+        return cls(
+            None if genes is None else tuple(gene_names(genes)),
+            None if fields is None else tuple(given_names(fields, "fields")),
+            unit_name(unit),
+            {name: unit_name(name, "one of layers") for name in asked},
+            bool(obsm),
+            format,
+        )
+
+    @property
+    def matrices(self) -> list[str]:
+        """The unit of every matrix of the result: that of X, then those of the layers."""
+        return [self.unit, *self.layers.values()]
+
+    @property
+    def units(self) -> list[str]:
+        """Every unit that is wanted, once."""
+        return list(dict.fromkeys(self.matrices))
+
+
+@dataclass(frozen=True)
+class FetchPlan:
+    """What a fetch would bring. No values were fetched.
+
+    Attributes
+    ----------
+    study_id
+        The study.
+    n_obs, n_vars
+        Cells and genes of the result.
+    fields
+        Names of the metadata fields.
+    n_bytes
+        Bytes of the matrices on the wire; None where the server does not say so beforehand.
+    memory
+        Estimate of the bytes that the matrices take in memory while they are fetched; None where it cannot be known.
+    available
+        What there is for them, see ``bc.settings.memory_budget``.
+    """
+
+    study_id: str
+    n_obs: int
+    n_vars: int
+    fields: tuple[str, ...]
+    n_bytes: int | None
+    memory: int | None
+    available: int
+
+    @property
+    def fits(self) -> bool:
+        """Whether it fits into memory, as far as that can be known."""
+        return self.memory is None or self.memory <= self.available
+
+    def __repr__(self) -> str:
+        lines = [f"FetchPlan of {self.study_id}: no values were fetched"]
+        return "\n".join([*lines, *(f"  {name}: {text}" for name, text in self._facts())])
+
+    def _repr_html_(self) -> str:
+        return facts_table(f"Plan of a fetch of {self.study_id}: no values were fetched", self._facts())
+
+    def _facts(self) -> list[tuple[str, str]]:
+        facts = [
+            ("cells x genes", f"{self.n_obs:,} x {self.n_vars:,}"),
+            ("fields", ", ".join(self.fields) or "none"),
+        ]
+        if self.n_bytes is not None:
+            facts.append(("to fetch", f"{self.n_bytes / 1e6:,.1f} MB"))
+        if self.memory is not None:
+            facts.append(("in memory", f"{about_megabytes(self.memory)} of {self.available / 1e6:,.1f} MB"))
+        if not self.fits:
+            facts.append(
+                ("does not fit", "use to_h5ad(path), to_anndata(backed=path) or lazy(path), or ask for genes=")
+            )
+        return facts

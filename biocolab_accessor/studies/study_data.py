@@ -1,0 +1,131 @@
+"""Parts: what a study consists of, each fetched once and checked against the others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from threading import Lock
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import sparse
+
+from biocolab_accessor.config import settings
+from biocolab_accessor.io.cache import cache
+from biocolab_accessor.io.memory import instead
+from biocolab_accessor.io.names import restored
+from biocolab_accessor.io.values import text_index
+from biocolab_accessor.studies.conversion import expect_shape
+from biocolab_accessor.studies.source import StudySource
+from biocolab_accessor.studies.source_bioflex import CachedSource
+
+__all__ = ["StudyParts"]
+
+_OF_ALL = "use study.to_h5ad(path), study.to_anndata(backed=path) or study.lazy(path), or ask for genes="
+
+_OF_GENES = "ask for fewer genes, or use study.to_h5ad(path, genes=…)"
+
+_OF_FIELDS = "ask for some of the fields with fields="
+
+
+class StudyParts:
+    """The parts of a study.
+
+    Parameters
+    ----------
+    source
+        Where they come from.
+    """
+
+    def __init__(self, source: StudySource) -> None:
+        self.source = source
+        self.study_id = source.study_id
+        self._names: dict[str, list[str]] = {}
+        self._locks = {name: Lock() for name in ("barcodes", "features")}
+
+    def cached(self) -> StudyParts:
+        """The same parts by way of the cache, where they never change and something may be kept."""
+        key = self.source.cache_key()
+        if key is None or not settings.cache_size:
+            return self
+        parts: StudyParts = StudyParts(CachedSource(self.source, key, cache, lambda: parts.n_obs))
+        parts._names, parts._locks = self._names, self._locks
+        return parts
+
+    @property
+    def barcodes(self) -> list[str]:
+        """Cells in order; not to be changed."""
+        return self._once("barcodes", self.source.barcodes)
+
+    @property
+    def features(self) -> list[str]:
+        """Genes in order; not to be changed."""
+        return self._once("features", self.source.features)
+
+    @property
+    def fields(self) -> list[str]:
+        """Names of the metadata fields, as they were before they were sent."""
+        names = self._original_names
+        return [names[field.name] for field in self.source.metalist]
+
+    @property
+    def n_obs(self) -> int:
+        """Number of cells."""
+        return len(self.barcodes)
+
+    @property
+    def n_vars(self) -> int:
+        """Number of genes."""
+        return len(self.features)
+
+    def metadata(self, fields: Sequence[str]) -> pd.DataFrame:
+        """Fields as a table, indexed by barcode."""
+        names = self._original_names if fields else {}
+        sent = {ours: theirs for theirs, ours in names.items()}
+        with instead(_OF_FIELDS):
+            found = self.source.metadata([sent[name] for name in fields], lambda: self.barcodes)
+        columns: dict[str, Any] = {
+            names[name]: column if isinstance(column, pd.Categorical) else _values(column)
+            for name, column in found.items()
+        }
+        frame = pd.DataFrame(dict(enumerate(columns.values())), index=text_index(self.barcodes))
+        frame.columns = text_index(list(columns))
+        return frame
+
+    def sent_fields(self, fields: Sequence[str]) -> dict[str, str]:
+        """For each name on the server the field that it is; of some fields."""
+        wanted = set(fields)
+        return {theirs: ours for theirs, ours in self._original_names.items() if ours in wanted}
+
+    def query_genes(self, genes: Sequence[str], unit: str) -> sparse.csc_matrix:
+        """Some genes: (n_obs, number of genes)."""
+        if not genes:  # to a server an empty list would mean all of them
+            return sparse.csc_matrix((self.n_obs, 0), dtype=np.float32)
+        with instead(_OF_GENES):
+            return expect_shape(self.source.query_genes(genes, unit), self.n_obs, len(genes), self.study_id)
+
+    def matrix(self, unit: str) -> sparse.csc_matrix:
+        """All genes, genes-major."""
+        with instead(_OF_ALL):
+            return expect_shape(self.source.matrix(unit), self.n_obs, self.n_vars, self.study_id)
+
+    def rows(self, unit: str) -> sparse.csr_matrix:
+        """All genes, cells-major."""
+        with instead(_OF_ALL):
+            return expect_shape(self.source.rows(unit), self.n_obs, self.n_vars, self.study_id)
+
+    @property
+    def _original_names(self) -> dict[str, str]:
+        """For each name of a field on the server the one that it had before it was sent."""
+        return restored(field.name for field in self.source.metalist)
+
+    def _once(self, name: str, fetch: Callable[[], list[str]]) -> list[str]:
+        with self._locks[name]:
+            if name not in self._names:
+                self._names[name] = fetch()
+            return self._names[name]
+
+
+def _values(column: pd.Series) -> Any:
+    """Numbers without their index; whole numbers of which some are missing as they are."""
+    return column.to_numpy() if isinstance(column.dtype, np.dtype) else column.array

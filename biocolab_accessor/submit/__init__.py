@@ -1,0 +1,1 @@
+"""From an AnnData or files to a study: plan, encode, upload, follow."""

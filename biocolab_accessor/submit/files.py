@@ -1,0 +1,481 @@
+"""Files: what is on disk, checked, and copied where a server could not read it as it is."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import signal
+import tempfile
+import threading
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import pandas as pd
+from anndata import AnnData
+from filelock import FileLock
+from filelock import Timeout as LockTimeout
+
+from biocolab_accessor.check.files import MTX_PARTS, check_10x_h5, check_mtx, parts_in, pipeline_in
+from biocolab_accessor.check.matrix_choice import MatrixChoice
+from biocolab_accessor.check.report import Report
+from biocolab_accessor.check.run import check_file, open_h5ad
+from biocolab_accessor.check.tables import check_table_file
+from biocolab_accessor.errors import InvalidArgument, InvalidFile, UnknownField
+from biocolab_accessor.io.columns import as_frame
+from biocolab_accessor.io.hdf5_gate import is_hdf5, opened_foreign
+from biocolab_accessor.io.matrix_blocks import Slot
+from biocolab_accessor.io.names import distinct
+from biocolab_accessor.messages import did_you_mean, listing, notice, quoted
+from biocolab_accessor.platforms import expanded, temporary_folder
+from biocolab_accessor.protocol import STUDY_TYPES
+from biocolab_accessor.submit.plan import StudyRequest, columns_chosen, plan_of, write_plan
+
+__all__ = ["Payload", "collect", "each_of", "expect_readable", "make_ready", "scratch_folder", "study_type_number"]
+
+_LENS = {7: "Lens Bulk", 8: "Lens Bulk", 12: "Lens Bulk", 13: "Lens Bulk"}
+
+_LENS |= dict.fromkeys((9, 10, 11, 14, 16, 17, 18, 19), "Lens SC")
+
+_PROCESSED = ("coords.npy", "embeddings.db", "matrix.hdf5", "metadata.db")
+
+StrPath = str | os.PathLike[str]
+
+Files = StrPath | Mapping[str, StrPath] | Sequence[StrPath | Mapping[str, StrPath]]
+
+
+@dataclass(frozen=True)
+class Payload:
+    """Files to upload.
+
+    Attributes
+    ----------
+    files
+        Paths here.
+    names
+        Names on the server, all different and of safe characters.
+    batches
+        What the submit call lists as batches.
+    extra
+        Files for the sub-folder ``custom_embeddings`` of a processed study.
+    """
+
+    files: tuple[Path, ...]
+    names: tuple[str, ...]
+    batches: tuple[str, ...]
+    extra: tuple[Path, ...] = ()
+
+
+def study_type_number(study_type: Any) -> int:
+    """The number on the wire of a study type given by name, number or enum member.
+
+    Raises
+    ------
+    InvalidArgument
+        The servers do not take it; for a Lens type the message names the right connector.
+    """
+    value = getattr(study_type, "value", study_type)
+    if isinstance(value, str) and value.lower() in STUDY_TYPES:
+        return STUDY_TYPES[value.lower()]
+    known = isinstance(value, int) and not isinstance(value, bool)
+    if known and value in STUDY_TYPES.values():
+        return int(value)
+    if known and value in _LENS:
+        getter = "get_lensbulk" if _LENS[value] == "Lens Bulk" else "get_lenssc"
+        msg = (
+            f"study type {value} goes to a {_LENS[value]} server: use EConnector.{getter}().submit_study_from_local(…)"
+        )
+        raise InvalidArgument(msg)
+    near = did_you_mean(str(value), STUDY_TYPES)
+    msg = f"study_type is {quoted(study_type)}{near}: give one of {listing(STUDY_TYPES, limit=9)}"
+    raise InvalidArgument(msg)
+
+
+def each_of(given: Any, takes: str, kinds: Any) -> list[Any]:
+    """One or several of what names files, as a list.
+
+    Parameters
+    ----------
+    given
+        One of ``kinds``, or several.
+    takes
+        For the message: what the function takes.
+    kinds
+        Types of what names files.
+
+    Raises
+    ------
+    InvalidArgument
+        It is something else, such as an object in memory.
+    """
+    # Of a table Python would go through the names of the columns.
+    one = isinstance(given, kinds | bytes | AnnData | pd.DataFrame) or not isinstance(given, Iterable)
+    entries = [given] if one else list(given)
+    wrong = [type(entry).__name__ for entry in entries if not isinstance(entry, kinds)]
+    if wrong:
+        msg = (
+            f"{takes}, and no {wrong[0]}: an object in memory goes with adata.biocolab.submit(…), "
+            "a table of expression with df.biocolab.submit(…)"
+        )
+        raise InvalidArgument(msg)
+    return entries
+
+
+def collect(files: Files, study_type: int) -> Payload:
+    """Find what belongs to a submission, and name it so that nothing overwrites anything on the server.
+
+    Parameters
+    ----------
+    files
+        A path or several; for 10x MTX folders, or dicts with ``matrix``, ``features`` and ``barcodes``; for a processed
+        study its folder.
+    study_type
+        Number on the wire.
+
+    Raises
+    ------
+    InvalidFile
+        Something is missing or empty.
+    InvalidArgument
+        Nothing was given, or something else than paths, or this kind cannot be uploaded.
+    """
+    entries = each_of(files, "bc.submit takes paths of files", str | os.PathLike | Mapping)
+    if not entries:
+        msg = "files is empty: give at least one path"
+        raise InvalidArgument(msg)
+    if study_type == STUDY_TYPES["tile_db"]:
+        msg = "TileDB studies are read from S3 only: use bc.submit_from_s3(…, study_type='tile_db')"
+        raise InvalidArgument(msg)
+    if study_type == STUDY_TYPES["processed_folder"]:
+        return _processed(entries)
+    if study_type == STUDY_TYPES["mtx_10x"]:
+        return _mtx(entries)
+    given = [_parts(entry, ("matrix",))["matrix"] if isinstance(entry, Mapping) else entry for entry in entries]
+    paths = [_existing(_no_folder(path)) for path in given]
+    names = tuple(distinct([path.name for path in paths], [path.parent.name for path in paths]))
+    return Payload(tuple(paths), names, names)
+
+
+def _mtx(entries: list[Any]) -> Payload:
+    parts = [_mtx_parts(entry) for entry in entries]
+    labels = [
+        str(entry["name"]) if isinstance(entry, Mapping) and "name" in entry else found["matrix"].parent.name
+        for entry, found in zip(entries, parts, strict=True)
+    ]
+    batches = distinct(labels)
+    endings = {"matrix": "matrix.mtx", "features": "features.tsv", "barcodes": "barcodes.csv"}
+    files, names = [], []
+    for batch, found in zip(batches, parts, strict=True):
+        for part, ending in endings.items():
+            files.append(found[part])
+            names.append(f"{batch}{ending}{'.gz' if _is_gzip(found[part]) else ''}")
+    return Payload(tuple(files), tuple(names), tuple(batches))
+
+
+def _mtx_parts(entry: Any) -> dict[str, Path]:
+    if isinstance(entry, Mapping):
+        return {part: _existing(path) for part, path in _parts(entry, tuple(MTX_PARTS)).items()}
+    folder = expanded(entry)
+    if not folder.is_dir():
+        msg = (
+            f"{folder} is no folder: a 10x MTX batch is a folder with matrix, features and barcodes, or a dict of them"
+        )
+        raise InvalidFile(msg)
+    return {part: _existing(path) for part, path in parts_in(folder).items()}
+
+
+def _parts(entry: Mapping[str, StrPath], needed: Sequence[str]) -> dict[str, StrPath]:
+    missing = [part for part in needed if part not in entry]
+    if missing:
+        msg = f"a batch of this study type needs {listing(needed)}; {listing(missing)} not given"
+        raise InvalidArgument(msg)
+    return {part: entry[part] for part in needed}
+
+
+def _processed(entries: list[Any]) -> Payload:
+    folder = None if isinstance(entries[0], Mapping) else expanded(entries[0])
+    if len(entries) > 1 or folder is None or not folder.is_dir():
+        msg = "a processed study is one folder"
+        raise InvalidFile(msg)
+    main = tuple(_existing(folder / name) for name in _PROCESSED)
+    embeddings = tuple(_existing(path) for path in sorted((folder / "custom_embeddings").glob("*.npy")))
+    if not embeddings:
+        msg = f"{folder / 'custom_embeddings'} has no .npy file"
+        raise InvalidFile(msg)
+    return Payload(main, _PROCESSED, (), embeddings)
+
+
+def _no_folder(path: StrPath) -> StrPath:
+    """The path, unless it is a folder: of those another study type, or another call, is meant."""
+    folder = expanded(path)
+    if not folder.is_dir():
+        return path
+    names = {entry.name for entry in folder.iterdir()}
+    if pipeline := pipeline_in(folder):
+        what = pipeline
+    elif any(name.removesuffix(".gz").endswith(MTX_PARTS["matrix"]) for name in names):
+        what = f"of a 10x matrix: {_as_type('mtx_10x')}"
+    elif names.issuperset(_PROCESSED):
+        what = f"of a processed study: {_as_type('processed_folder')}"
+    elif folder.suffix == ".zarr" or names & {"zarr.json", ".zgroup"}:
+        what = "of Zarr, which servers do not read: submit the object, anndata.read_zarr(…).biocolab.submit(…)"
+    else:
+        what = f"and no file: give the files in it; of 10x matrices {_as_type('mtx_10x')}"
+    msg = f"{folder} is a folder {what}"
+    raise InvalidFile(msg)
+
+
+def _as_type(study_type: str) -> str:
+    return f"submit it with study_type={quoted(study_type)}, in a terminal with --study-type {study_type}"
+
+
+def _existing(path: StrPath) -> Path:
+    found = expanded(path)
+    if not found.is_file():
+        msg = f"there is no file {found}"
+        if found.is_dir():
+            msg = f"{found} is a folder, where a file is wanted"
+        elif found.exists():
+            msg = f"{found} is a FIFO, a socket or a device, where a file is wanted"
+        raise InvalidFile(msg)
+    if not found.stat().st_size:
+        msg = f"{found} is empty"
+        raise InvalidFile(msg)
+    return found
+
+
+def _is_gzip(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(2) == b"\x1f\x8b"
+
+
+_NO_CELL_KEPT = "BC703"
+
+_SENT_AS_TEXT = "BC208"
+
+_NEEDS_COPY = ("BC201", _SENT_AS_TEXT)
+
+
+def make_ready(
+    paths: Sequence[Path],
+    request: StudyRequest,
+    input_matrix_type: Any,
+    folder: Path,
+    columns: Sequence[str] | str | None = None,
+) -> tuple[list[Path], bool]:
+    """Check files, and copy those that a server would not read as they are, or not as they shall be.
+
+    Parameters
+    ----------
+    paths
+        The files, each a batch. They are not changed.
+    request
+        What the study shall be.
+    input_matrix_type
+        ``"auto"``, ``"raw"`` or ``"normalized"``.
+    folder
+        Where copies are written.
+    columns
+        Columns of obs that are sent; None means all.
+
+    Returns
+    -------
+    tuple
+        For each path itself or its copy, and whether they hold counts.
+
+    Raises
+    ------
+    CheckFailed
+        A file is not fit to be sent, or no cell of any passes the filters.
+    InvalidArgument
+        Some hold counts and others do not.
+
+    Warns
+    -----
+    UserWarning
+        What the check warns of.
+    """
+    chosen = {path: _chosen(path, columns) for path in dict.fromkeys(paths)}
+    checked = {
+        path: check_file(
+            path,
+            input_matrix_type=input_matrix_type,
+            species=request.species,
+            filters=request.filters,
+            obs=names,
+        )
+        for path, names in chosen.items()
+    }
+    _refuse({path: report for path, (report, _) in checked.items()})
+    choices: dict[Path, MatrixChoice] = {path: choice for path, (_, choice) in checked.items() if choice is not None}
+    types = {choice.input_matrix_type for choice in choices.values()}
+    if len(types) > 1:
+        held = "; ".join(f"{path.name}: {choice.reason}" for path, choice in choices.items())
+        msg = f"the batches of one study must all be counts or all be normalized: {held}"
+        raise InvalidArgument(msg)
+    raw = types == {"raw"}
+    slot = Slot("raw.X" if raw else "X")
+    ready = []
+    for number, path in enumerate(paths):
+        as_it_is = not any(found.code in _NEEDS_COPY for found in checked[path][0]) and chosen[path] is None
+        if choices[path].slot == slot and as_it_is:
+            ready.append(path)
+            continue
+        adata = open_h5ad(path)
+        try:
+            copy = folder / str(number)
+            ready += write_plan(adata, plan_of(adata, checked[path][0], choices[path], chosen=chosen[path]), copy)
+        finally:
+            adata.file.close()
+    return ready, raw
+
+
+def _chosen(path: Path, columns: Sequence[str] | str | None) -> tuple[str, ...] | None:
+    if columns is None:
+        return None
+    adata = open_h5ad(path)
+    try:
+        return columns_chosen(as_frame(adata.obs), columns)
+    except UnknownField as error:
+        msg = f"{path}: {error}"
+        raise UnknownField(msg) from error
+    finally:
+        adata.file.close()
+
+
+def expect_readable(payload: Payload, study_type: int) -> None:
+    """Look at the first lines or values of tables and 10x files; what cannot be looked at here is left to the server.
+
+    Raises
+    ------
+    CheckFailed
+        A file is not what servers read; the message has the file, the line and the column.
+    InvalidFile
+        A file cannot be read, or is something else.
+
+    Warns
+    -----
+    UserWarning
+        What may be wrong with a file.
+    """
+    reports: dict[Path, Report] = {}
+    if study_type == STUDY_TYPES["mtx_10x"]:
+        parts = tuple(MTX_PARTS)
+        for start in range(0, len(payload.files), len(parts)):
+            batch = dict(zip(parts, payload.files[start : start + len(parts)], strict=True))
+            reports[batch["matrix"]] = check_mtx(batch)
+    elif study_type in (STUDY_TYPES["h5_10x"], STUDY_TYPES["tsv"]):
+        look = check_10x_h5 if study_type == STUDY_TYPES["h5_10x"] else check_table_file
+        reports = {path: look(path) for path in dict.fromkeys(payload.files)}
+    else:  # a virtual dataset, for one, would arrive without its values
+        for path in dict.fromkeys(payload.files):
+            if is_hdf5(path):
+                with opened_foreign(path, filters=False):
+                    pass
+    _refuse(reports)
+
+
+def _refuse(reports: Mapping[Path, Report]) -> None:
+    """Raise for what cannot be sent, and warn of the rest; of several batches some may lose all their cells."""
+    all_lost = all(any(found.code == _NO_CELL_KEPT for found in report) for report in reports.values())
+    for path, report in reports.items():
+        grave = Report([found for found in report if all_lost or found.code != _NO_CELL_KEPT])
+        grave.raise_for_errors(of=str(path))
+    for path, report in reports.items():
+        for found in report:
+            # A file goes as it is, and its copy comes back as the file was: nothing to warn of.
+            if found.severity != "note" and (not found.changed or found.code == _SENT_AS_TEXT):
+                notice(f"{path.name}: {found.code} {found.path}: {found.text}")
+
+
+logger = logging.getLogger("biocolab_accessor.submit")
+
+_PREFIX = "biocolab-submit-"
+
+_LOCK, _UNLOCKED = "lock", "unlocked"
+
+_SECONDS_TO_LOCK = 60.0
+
+_SECONDS_WITHOUT_LOCK = 7 * 86400.0
+
+
+@contextmanager
+def scratch_folder() -> Iterator[Path]:
+    """An empty temporary folder for the duration of a ``with`` block.
+
+    A process that is killed cannot remove its folder: the next one does, which knows by a lock that its owner is gone.
+    For SIGTERM, which ends Python without any clean-up where nobody handles it, the block leaves as for Ctrl-C.
+
+    Yields
+    ------
+    pathlib.Path
+        The folder.
+
+    Raises
+    ------
+    ConfigurationError
+        No folder for temporary files can be written to.
+    """
+    with suppress(OSError):
+        _remove_abandoned(Path(tempfile.gettempdir()))
+    with _terminated_as_interrupted():
+        outer = temporary_folder(_PREFIX)
+        lock = FileLock(outer / _LOCK, mode=0o600)
+        try:
+            _hold(lock, outer)
+            inner = outer / "files"
+            inner.mkdir(mode=0o700)
+            yield inner
+        finally:
+            lock.release()
+            shutil.rmtree(outer, ignore_errors=True)
+
+
+def _hold(lock: FileLock, folder: Path) -> None:
+    """Take the lock; where the file system has none, a file says that the folder is in use."""
+    try:
+        lock.acquire(timeout=0)
+    except (OSError, NotImplementedError) as error:
+        logger.warning("no locks in %s (%s): going on without. For a folder with locks set TMPDIR", folder, error)
+        (folder / _UNLOCKED).touch(mode=0o600)
+
+
+def _remove_abandoned(folder: Path) -> None:
+    for path in folder.glob(f"{_PREFIX}*"):
+        try:
+            mine = not hasattr(os, "getuid") or path.lstat().st_uid == os.getuid()
+            # One that was made this minute may not have come to take its lock.
+            age = time.time() - path.lstat().st_mtime
+            if not mine or path.is_symlink() or age < _SECONDS_TO_LOCK:
+                continue
+            if (path / _UNLOCKED).exists():  # by which nothing tells whether its owner is gone
+                if age > _SECONDS_WITHOUT_LOCK:
+                    shutil.rmtree(path, ignore_errors=True)
+                continue
+            with FileLock(path / _LOCK, mode=0o600).acquire(timeout=0):
+                shutil.rmtree(path, ignore_errors=True)
+            shutil.rmtree(path, ignore_errors=True)  # Windows removes the lock when it is released
+        except (OSError, LockTimeout, NotImplementedError):
+            continue
+
+
+@contextmanager
+def _terminated_as_interrupted() -> Iterator[None]:
+    """Let SIGTERM raise SystemExit, where it would end the process at once, so that what is under way is cleaned up."""
+    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
+        yield
+        return
+
+    def leave(number: int, frame: FrameType | None) -> None:
+        raise SystemExit(128 + number)  # what a shell says of a process that the signal has ended
+
+    signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)

@@ -1,0 +1,557 @@
+"""Plan: what a submission would send, decided before anything is written."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import pandas as pd
+from anndata import AnnData
+from numpy.typing import NDArray
+
+from biocolab_accessor.check.matrix_choice import MatrixChoice, bytes_of, stored_dtype
+from biocolab_accessor.check.matrix_stats import SlotSummary
+from biocolab_accessor.check.report import Report
+from biocolab_accessor.check.run import check_object
+from biocolab_accessor.errors import InvalidArgument, UnknownField
+from biocolab_accessor.io.columns import as_frame, batches_of, chosen_columns, labels_of
+from biocolab_accessor.io.matrix_blocks import Slot, filled_slots, row_blocks, source_of
+from biocolab_accessor.io.names import distinct, key_as_text, safe_name, sent_name
+from biocolab_accessor.io.safe_files import place_of
+from biocolab_accessor.io.write_h5ad import Compression, write_h5ad
+from biocolab_accessor.messages import about_megabytes, counted, did_you_mean, facts_table, listing, quoted
+from biocolab_accessor.protocol import Filters, given_names, known_species
+from biocolab_accessor.submit.h5ad_encoding import ShadowObsm, rows_of, shadow_frame, shadow_obsm
+
+if TYPE_CHECKING:
+    from biocolab_accessor.check.report import Finding
+    from biocolab_accessor.protocol import Server
+
+__all__ = [
+    "Batch",
+    "Filters",
+    "Plan",
+    "Strictness",
+    "StudyRequest",
+    "Tables",
+    "columns_chosen",
+    "plan_of",
+    "plan_submission",
+    "to_h5ad",
+    "write_plan",
+]
+
+
+@dataclass(frozen=True)
+class StudyRequest:
+    """What the new study shall be.
+
+    Attributes
+    ----------
+    group
+        Id or displayed name of the group.
+    study_id
+        The id that people will see. Made here (uuid4) where it is not given, so that a repeated request means the same
+        study.
+    name, authors, abstract, species
+        Shown with the study. Without a name ``study_id`` is its title; where that is made too, the official clients'
+        "TBD".
+    filters
+        Which cells to keep.
+    skip_dimred
+        Keep the object's own embeddings and clusters, compute none.
+    id_is_made
+        Whether ``study_id`` was made here.
+
+    Raises
+    ------
+    InvalidArgument
+        Something is of the wrong kind or not known to the servers.
+    """
+
+    group: str = "personal"
+    study_id: str | None = None
+    name: str | None = None
+    authors: Sequence[str] = ()
+    abstract: str = ""
+    species: str = "human"
+    filters: Filters = field(default_factory=Filters)
+    skip_dimred: bool = False
+    id_is_made: bool = field(init=False, default=False)
+
+    def __post_init__(self) -> None:
+        species = known_species(self.species)
+        # Taken once: what is not a list may be there once only.
+        several = isinstance(self.authors, Iterable) and not isinstance(self.authors, str)
+        authors = tuple(self.authors) if several else (None,)
+        if not all(isinstance(author, str) for author in authors):
+            msg = f"authors is {quoted(self.authors)}: give a list of names, ['Ada Lovelace']"
+            raise InvalidArgument(msg)
+        for name in ("group", "study_id", "name", "abstract"):
+            value = getattr(self, name)
+            if value is not None and not isinstance(value, str):
+                msg = f"{name} is a {type(value).__name__}: give text"
+                raise InvalidArgument(msg)
+        study_id = self.study_id if self.study_id is not None else uuid.uuid4().hex
+        if not study_id.strip() or len(study_id) > 200 or not study_id.isprintable():
+            msg = f"study_id is {quoted(study_id[:40])}: give 1 to 200 printable characters, or None to have one made"
+            raise InvalidArgument(msg)
+        object.__setattr__(self, "species", species)
+        object.__setattr__(self, "id_is_made", self.study_id is None)
+        object.__setattr__(self, "study_id", study_id)
+        object.__setattr__(self, "authors", authors)
+
+    def body(self, group_id: str) -> dict[str, Any]:
+        """The part of a submit call's body that all of them share."""
+        return {
+            "species": self.species,
+            "group_id": group_id,
+            "filter_params": self.filters.on_the_wire(),
+            "subsample": -1,
+            "skip_dimred": self.skip_dimred,
+            "study_info": {
+                "study_hash_id": self.study_id,
+                "name": self.name or ("TBD" if self.id_is_made else self.study_id),
+                "authors": list(self.authors),
+                "abstract": self.abstract,
+            },
+        }
+
+
+class Tables:
+    """Everything of an object that goes into files, made write-safe once for all batches.
+
+    A column of one batch alone may look like another dtype than the whole, as whole numbers do where none is missing.
+
+    Parameters
+    ----------
+    adata
+        The object; it is not changed.
+    summary
+        Of the matrix that is sent.
+    raw
+        Whether it is sent as counts.
+    obs
+        Columns of obs that are sent; None means all.
+    """
+
+    def __init__(self, adata: AnnData, summary: SlotSummary, *, raw: bool, obs: Sequence[str] | None = None) -> None:
+        self.summary, self.raw = summary, raw
+        self.source = source_of(adata, summary.slot)
+        self.obs = shadow_frame(chosen_columns(as_frame(adata.obs), obs), "obs")[0]
+        self.var = shadow_frame(as_frame(adata.raw.var if summary.slot.kind == "raw.X" else adata.var), "var")[0]
+        self.obsm = shadow_obsm(adata).sent
+
+    def write(self, path: Path, rows: NDArray[np.intp] | None, compression: Compression) -> None:
+        """Write one file with some of the cells, or all."""
+        write_h5ad(
+            path,
+            row_blocks(self.source, rows),
+            rows_of(self.obs, rows),
+            self.var,
+            {key: rows_of(value, rows) for key, value in self.obsm.items()},
+            dtype=stored_dtype(self.summary, raw=self.raw),
+            whole=self.raw and self.summary.noise > 0,
+            as_raw=self.raw,
+            compression=compression,
+        )
+
+
+Strictness = Literal["default", "strict"]
+
+_MOST_SHOWN = 8
+
+_NOT_CHOSEN = " (not chosen)"
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One file of a submission.
+
+    Attributes
+    ----------
+    name
+        Value of the batch column; empty for the only batch.
+    file_name
+        Name on the server.
+    n_obs
+        Number of cells.
+    """
+
+    name: str
+    file_name: str
+    n_obs: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What would be sent. Holds no reference to the object.
+
+    Attributes
+    ----------
+    to, group, study_id, species
+        Where it would go. Nobody was asked whether there is such a group; an id of None is made when it is sent.
+    n_obs, n_vars
+        Cells and genes.
+    nnz
+        Values of the matrix that are not zero (of a sparse one, stored values that are not).
+    slot
+        The matrix that goes to the server.
+    input_matrix_type
+        ``"raw"`` or ``"normalized"``.
+    reason
+        Why this matrix.
+    slots
+        What was looked at.
+    obs, obsm
+        Names of the columns and embeddings that are sent.
+    batches
+        The files.
+    batch_key
+        Column of obs that makes the batches.
+    left_out
+        What is not sent: columns that were not chosen or that nothing can hold, and what the servers read none of.
+    changes
+        What is sent in another form than it has here.
+    n_bytes
+        Estimate of the bytes of all files before compression.
+    report
+        What the check found.
+    chosen
+        Columns of obs that were chosen, and the one that makes the batches; None where all are sent.
+
+    Examples
+    --------
+    >>> import anndata as ad, numpy as np, biocolab_accessor as bc
+    >>> plan = ad.AnnData(np.eye(3, dtype="float32")).biocolab.submit(dry_run=True)
+    >>> plan.input_matrix_type, str(plan.slot), plan.n_obs
+    ('raw', 'X', 3)
+    """
+
+    to: Server
+    group: str
+    study_id: str | None
+    species: str
+    n_obs: int
+    n_vars: int
+    nnz: int
+    slot: Slot
+    input_matrix_type: Literal["raw", "normalized"]
+    reason: str
+    slots: tuple[SlotSummary, ...]
+    obs: tuple[str, ...]
+    obsm: tuple[str, ...]
+    batches: tuple[Batch, ...]
+    batch_key: str | None
+    left_out: tuple[str, ...]
+    changes: tuple[str, ...]
+    n_bytes: int
+    report: Report
+    chosen: tuple[str, ...] | None = None
+
+    def _rows(self) -> list[tuple[str, str]]:
+        size = f"{about_megabytes(self.n_bytes)} before compression, {self.nnz:,} values that are not zero"
+        shown = [f"{batch.file_name} ({counted(batch.n_obs, 'cell')})" for batch in self.batches[:_MOST_SHOWN]]
+        more = len(self.batches) - len(shown)
+        files = ", ".join(shown) + (f", … and {more} more" if more else "")
+        study = (
+            f"study {quoted(self.study_id)}" if self.study_id is not None else "a new study (its id is made on sending)"
+        )
+        # What is sent in another form is said once, though some of it is a warning too.
+        warned = (found for found in self.report.warnings if not found.changed)
+        rows = [
+            ("to", f"{self.to}, group {quoted(self.group)}, {study}, species {self.species}"),
+            ("cells x genes", f"{self.n_obs:,} x {self.n_vars:,}"),
+            ("matrix", f"{self.slot} as {self.input_matrix_type}"),
+            ("because", self.reason),
+            ("obs", self._columns()),
+            ("obsm", ", ".join(self.obsm)),
+            ("files", files),
+            ("size", size),
+            *(("changed", change) for change in self.changes),
+            ("left out", ", ".join(self._left())),
+            ("filters", "; ".join(found.text for found in self.report.notes if found.path == "filters")),
+            *(("warning", f"{found.code} {found.path}: {found.text}") for found in warned),
+        ]
+        return [(name, text) for name, text in rows if text]
+
+    def _columns(self) -> str:
+        names = ", ".join(self.obs)
+        return names if self.chosen is None else f"{names or 'no columns'} (as chosen)"
+
+    def _left(self) -> list[str]:
+        """What is left out; columns that were not chosen are counted, since there may be hundreds."""
+        others = [name for name in self.left_out if not name.endswith(_NOT_CHOSEN)]
+        number = len(self.left_out) - len(others)
+        return [*([f"{counted(number, 'column')} of obs (not chosen)"] if number else []), *others]
+
+    def __repr__(self) -> str:
+        return "\n".join(["Plan: nothing has been sent", *(f"  {name}: {text}" for name, text in self._rows())])
+
+    def _repr_html_(self) -> str:
+        return facts_table("Plan: nothing has been sent", self._rows())
+
+
+def plan_submission(
+    adata: AnnData,
+    *,
+    request: StudyRequest | None = None,
+    to: Server = "bbrowserx",
+    input_matrix_type: Any = "auto",
+    batch_key: str | None = None,
+    check: Strictness = "default",
+    of_table: Sequence[Finding] | None = None,
+    columns: Sequence[str] | str | None = None,
+) -> Plan:
+    """Decide what to send.
+
+    Parameters
+    ----------
+    adata
+        Any AnnData: in memory, view, backed, Dask. It is not changed.
+    request
+        What the study shall be. Its filters are counted and its species is compared with the genes; None is a study of
+        any species.
+    to
+        ``"bbrowserx"`` or ``"talk2data"``.
+    input_matrix_type
+        ``"auto"``, ``"raw"`` or ``"normalized"``.
+    batch_key
+        Column of obs whose values become the batches, each a file of its own.
+    check
+        ``"default"`` refuses errors, ``"strict"`` warnings too.
+    of_table
+        What was found of the table that the object was made of; None of any other object.
+    columns
+        Columns of obs that are sent; None means all.
+
+    Raises
+    ------
+    CheckFailed
+        The object is not fit to be sent (:class:`~biocolab_accessor.errors.NoCounts`, …); the error holds the report.
+    UnknownField
+        obs has no column ``batch_key``, or none of a name in ``columns``.
+    InvalidArgument
+        ``input_matrix_type`` is something else.
+
+    Examples
+    --------
+    >>> import anndata as ad, numpy as np
+    >>> plan = plan_submission(ad.AnnData(np.array([[3.0, 0.0], [0.0, 1.0]], dtype="float32")))
+    >>> plan.input_matrix_type, str(plan.slot)
+    ('raw', 'X')
+    """
+    obs = as_frame(adata.obs)
+    if batch_key is not None and not (isinstance(batch_key, str) and batch_key in obs.columns):
+        near = did_you_mean(str(batch_key), [str(column) for column in obs.columns])
+        msg = f"obs has no column {quoted(batch_key)}{near} for batch_key; it has {listing(obs.columns)}"
+        raise UnknownField(msg)
+    if not isinstance(check, str) or check not in ("default", "strict"):
+        msg = (
+            f"check is {quoted(check)}: give 'default' or 'strict'; what the check refuses could not be sent without it"
+        )
+        raise InvalidArgument(msg)
+    chosen = columns_chosen(obs, columns, batch_key)
+    report, choice = check_object(
+        adata,
+        input_matrix_type=input_matrix_type,
+        batch_key=batch_key,
+        species=request.species if request else None,
+        filters=request.filters if request else None,
+        of_table=of_table,
+        obs=chosen,
+    )
+    report.raise_for_errors(strict=check == "strict")
+    assert choice is not None
+    return plan_of(adata, report, choice, request=request, to=to, batch_key=batch_key, chosen=chosen)
+
+
+def columns_chosen(
+    obs: pd.DataFrame, columns: Sequence[str] | str | None, batch_key: str | None = None
+) -> tuple[str, ...] | None:
+    """The columns of obs that are sent, and the one that makes the batches; None means all.
+
+    Raises
+    ------
+    UnknownField
+        obs has no such column; near names are given.
+    """
+    if columns is None:
+        return None
+    known = [text for name in obs.columns if (text := key_as_text(name)) is not None]
+    wanted = list(dict.fromkeys(given_names(columns, "obs")))
+    if missing := [name for name in wanted if name not in known]:
+        near = "; ".join(f"{quoted(name)}{did_you_mean(name, known)}" for name in missing)
+        msg = f"obs has no column {near}; it has {listing(known)}"
+        raise UnknownField(msg)
+    return tuple(wanted if batch_key is None or batch_key in wanted else [*wanted, batch_key])
+
+
+def plan_of(
+    adata: AnnData,
+    report: Report,
+    choice: MatrixChoice,
+    *,
+    request: StudyRequest | None = None,
+    to: Server = "bbrowserx",
+    batch_key: str | None = None,
+    chosen: tuple[str, ...] | None = None,
+) -> Plan:
+    """The plan for an object that was checked already; see :func:`plan_submission` for the other arguments.
+
+    Parameters
+    ----------
+    adata
+        The object.
+    report, choice
+        What the check said of it, and the matrix that is sent.
+    chosen
+        As :func:`columns_chosen` gives it.
+    """
+    everything, obsm = as_frame(adata.obs), shadow_obsm(adata)
+    obs = chosen_columns(everything, chosen)
+    # By their places, as the check found them.
+    refused = {found.path: found.message.removeprefix("not sent: ") for found in report if found.code == "BC201"}
+    places = {f"obs[{quoted(name)}]": name for name in obs.columns}
+    sent = [name for place, name in places.items() if place not in refused]
+    unchosen = [f"obs[{quoted(name)}]{_NOT_CHOSEN}" for name in everything.columns if name not in obs.columns]
+    unfit = [f"{place} ({problem})" for place, problem in refused.items()]
+    changes = [*(f"{found.path}: {found.message}" for found in report if found.changed), *obsm.changes]
+    n_obs, n_vars = choice.slot.shape(adata)
+    asked = request or StudyRequest()
+    # Not by an id that was made here: the file of a call that carries on has to be the file of the one before.
+    study_id = None if asked.id_is_made else asked.study_id
+    return Plan(
+        to=to,
+        group=asked.group,
+        study_id=study_id,
+        species=asked.species,
+        n_obs=n_obs,
+        n_vars=n_vars,
+        nnz=choice.chosen.nnz,
+        slot=choice.slot,
+        input_matrix_type=choice.input_matrix_type,
+        reason=choice.reason,
+        slots=choice.slots,
+        obs=tuple(name for name in map(sent_name, sent) if name is not None),
+        obsm=tuple(obsm.sent),
+        batches=_batches(obs, batch_key, study_id or "study"),
+        batch_key=batch_key,
+        left_out=(*unchosen, *unfit, *_left_out(adata, choice.slot, obsm)),
+        changes=tuple(dict.fromkeys(changes)),
+        n_bytes=bytes_of(choice.chosen, obs, obsm.sent.values()),
+        report=report,
+        chosen=chosen,
+    )
+
+
+def write_plan(adata: AnnData, plan: Plan, folder: str | Path, *, compression: Compression = "gzip") -> list[Path]:
+    """Write the files of a plan, one for each batch, and give their paths.
+
+    Parameters
+    ----------
+    adata
+        The object that was planned for. It is not changed.
+    plan
+        What to write.
+    folder
+        Where to; it is made if need be.
+    compression
+        ``"gzip"`` or None.
+
+    Returns
+    -------
+    list of pathlib.Path
+        In the order of ``plan.batches``; the cells of a batch keep their order.
+
+    Raises
+    ------
+    InvalidArgument
+        The object has changed since the plan was made.
+    """
+    target = Path(folder)
+    target.mkdir(parents=True, exist_ok=True)
+    tables = _tables(adata, plan)
+    paths = [target / batch.file_name for batch in plan.batches]
+    if plan.batch_key is None:
+        tables.write(paths[0], None, compression)
+        return paths
+    labels = labels_of(as_frame(adata.obs)[plan.batch_key]).to_numpy()
+    for batch, path in zip(plan.batches, paths, strict=True):
+        rows = np.flatnonzero(labels == batch.name)
+        if len(rows) != batch.n_obs:
+            msg = f"batch {quoted(batch.name)} has {len(rows):,} cells, {batch.n_obs:,} when it was planned: plan again"
+            raise InvalidArgument(msg)
+        tables.write(path, rows, compression)
+    return paths
+
+
+def to_h5ad(
+    adata: AnnData,
+    path: str | Path,
+    *,
+    input_matrix_type: Any = "auto",
+    compression: Compression = "gzip",
+    columns: Sequence[str] | str | None = None,
+) -> Path:
+    """Write exactly the file that a submission sends.
+
+    Parameters
+    ----------
+    adata
+        Any AnnData. It is not changed.
+    path
+        Where to; a file that is there is replaced once the new one is complete.
+    input_matrix_type
+        ``"auto"``, ``"raw"`` or ``"normalized"``.
+    compression
+        ``"gzip"`` or None.
+    columns
+        Columns of obs that are written; None means all.
+
+    Returns
+    -------
+    pathlib.Path
+        The path.
+
+    Raises
+    ------
+    CheckFailed
+        The object is not fit to be sent; nothing is written then.
+    InvalidArgument
+        The folder does not exist, or the path is one.
+    """
+    target = place_of(path)
+    plan = plan_submission(adata, input_matrix_type=input_matrix_type, columns=columns)
+    _tables(adata, plan).write(target, None, compression)
+    return target
+
+
+def _tables(adata: AnnData, plan: Plan) -> Tables:
+    now = (adata.n_obs, plan.slot.shape(adata)[1])
+    if now != (plan.n_obs, plan.n_vars):
+        msg = f"the object is {now[0]:,} x {now[1]:,}, {plan.n_obs:,} x {plan.n_vars:,} when it was planned: plan again"
+        raise InvalidArgument(msg)
+    summary = next(summary for summary in plan.slots if summary.slot == plan.slot)
+    return Tables(adata, summary, raw=plan.input_matrix_type == "raw", obs=plan.chosen)
+
+
+def _batches(obs: pd.DataFrame, batch_key: str | None, name: str) -> tuple[Batch, ...]:
+    if batch_key is None:
+        return (Batch("", f"{safe_name(name)}.h5ad", len(obs)),)
+    labels, order = batches_of(obs[batch_key])
+    counts = labels.value_counts()
+    names = distinct([label.replace(".", "_") for label in order])
+    return tuple(Batch(label, f"{file}.h5ad", int(counts[label])) for label, file in zip(order, names, strict=True))
+
+
+def _left_out(adata: AnnData, slot: Slot, obsm: ShadowObsm) -> tuple[str, ...]:
+    left = [str(other) for other in filled_slots(adata) if other != slot]
+    left += [f"obsm[{quoted(key)}] ({reason})" for key, reason in obsm.left_out.items()]
+    for name in ("varm", "obsp", "varp", "uns"):
+        left += [f"{name}[{quoted(key)}]" for key in getattr(adata, name)]
+    return tuple(left)

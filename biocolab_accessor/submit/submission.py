@@ -1,0 +1,438 @@
+"""Submission: from the task on the server to the study it becomes."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections.abc import Generator, Mapping
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from biocolab_accessor.clients.bbrowserx import BBrowserXConnector
+from biocolab_accessor.clients.tasks import TaskState, follow_task, may_have_forgotten, task_state
+from biocolab_accessor.connection.default import how_to_return
+from biocolab_accessor.errors import (
+    BiocolabError,
+    ConfigurationError,
+    InvalidArgument,
+    InvalidResponse,
+    NotFound,
+    ServerError,
+    TaskFailed,
+)
+from biocolab_accessor.messages import facts_table, notice, quoted, shown
+from biocolab_accessor.progress import task_bar
+from biocolab_accessor.security.urls import is_loopback, origin, same_origin_url
+from biocolab_accessor.submit import journal
+
+if TYPE_CHECKING:
+    from biocolab_accessor.protocol import Server
+    from biocolab_accessor.studies.study import Study
+
+__all__ = ["Submission", "connector_to", "listed", "rows_of_id", "submission", "tell_of_new_start", "was_lost"]
+
+logger = logging.getLogger("biocolab_accessor.submit")
+
+
+def listed(connector: BBrowserXConnector, species: str, group_id: str) -> list[Mapping[str, Any]]:
+    """What the server says of the studies of a group."""
+    rows = connector.get_all_studies_info_in_group(species, group_id)
+    return [row for row in rows if isinstance(row, Mapping)] if isinstance(rows, list) else []
+
+
+def rows_of_id(
+    connector: BBrowserXConnector, species: str, group_id: str, study_id: str
+) -> dict[str, Mapping[str, Any]]:
+    """Studies of a group that have an id, by their uuid."""
+    rows = listed(connector, species, group_id)
+    mine = [row for row in rows if study_id in (row.get("study_hash_id"), row.get("accession_id"))]
+    return {str(row.get("uuid", row.get("id"))): row for row in mine}
+
+
+def tell_of_new_start(study_id: str, reason: object) -> None:
+    """Say that a submission which was begun before is begun from the start."""
+    message = f"study {study_id}: the submission that was begun before cannot be continued ({reason}): starting again"
+    logger.warning("%s", message)
+    notice(message)
+
+
+_SECONDS_TO_END = 1.0
+
+_LONGEST_SHOWN = 24
+
+
+class Submission:
+    """A submission that the server has taken.
+
+    It pickles without a token: in another process it talks to the server that is connected to there. It can be awaited,
+    which is :meth:`wait` beside the event loop. :func:`biocolab_accessor.submission` finds it again by its task.
+
+    Attributes
+    ----------
+    study_id
+        The id that people see; empty where it is not known before the study is committed.
+    task_id
+        The task on the server.
+    group_id, species, source
+        Where the study will be: group, species, and ``"bbrowserx"`` or ``"talk2data"``.
+    study_info
+        What the server says about the study once it is committed; empty before.
+
+    Examples
+    --------
+    >>> import anndata as ad, numpy as np, biocolab_accessor as bc
+    >>> adata = ad.AnnData(np.eye(9, dtype="float32") + 1)
+    >>> adata.var_names = [f"GENE{i}" for i in range(9)]
+    >>> with bc.sandbox():
+    ...     submission = adata.biocolab.submit(skip_dimred=True, wait=False)
+    ...     submission.wait().status
+    'SUCCESS'
+    """
+
+    def __init__(
+        self,
+        connector: BBrowserXConnector,
+        *,
+        task_id: str | int,
+        study_id: str,
+        group_id: str,
+        species: str,
+        source: str,
+        state: TaskState | None = None,
+        study_info: dict[str, Any] | None = None,
+        namesakes: frozenset[str] | None = None,
+        resumed: bool = False,
+    ) -> None:
+        self._connector: BBrowserXConnector | None = connector
+        self.task_id, self.study_id = task_id, study_id
+        self.group_id, self.species, self.source = group_id, species, source
+        self.server = connector.host
+        self.study_info: dict[str, Any] = study_info or {}
+        self._state = state or TaskState(str(task_id), "SUBMITTED", "")
+        # Studies that had the id before; None where that is not known, so that this one cannot be told from them.
+        self._namesakes, self._resumed = namesakes, resumed
+        self._forgotten = False
+
+    def __repr__(self) -> str:
+        ids = f"study_id={quoted(self.study_id)}, task_id={quoted(self.task_id)}"
+        return f"Submission({ids}, status={quoted(self._state.status)})"
+
+    def _repr_html_(self) -> str:
+        line = self._state.log.rstrip().rpartition("\n")[2]
+        try:
+            url = self.url
+        except BiocolabError:
+            url = None  # a sandbox that is closed has no page, and showing what is known must not fail
+        facts = [
+            ("study", str(self.study_id)),
+            ("group", str(self.group_id)),
+            ("status", self._state.status),
+            ("log", line),
+        ]
+        return facts_table("Submission", facts, link=("page", url) if url else None)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # The connector holds a token: the other process makes its own.
+        return {**self.__dict__, "_connector": None}
+
+    @property
+    def connector(self) -> BBrowserXConnector:
+        """The server; in another process the one that is connected to there.
+
+        Raises
+        ------
+        ConfigurationError
+            What is connected to is another server.
+        """
+        if self._connector is None:
+            self._connector = connector_to(self.source, self.server, "this submission is on")
+        return self._connector
+
+    @property
+    def status(self) -> str:
+        """The task's status now; asks the server until it is over."""
+        return self._refresh().status
+
+    @property
+    def log(self) -> str:
+        """The task's log now; asks the server until it is over."""
+        return self._refresh().log
+
+    @property
+    def url(self) -> str | None:
+        """Address of the study's page once it is committed, and of its task's before, on a sandbox.
+
+        None for a real server, the addresses of whose pages are not known. A sandbox names its page with the task's
+        state, which is asked for where it was not yet.
+        """
+        if not is_loopback(origin(self.server)[1]):
+            return None
+        page = self._state.page or self._refresh().page
+        if page and self.study_info.get("uuid"):
+            page = f"/study/{quote(str(self.study_info['uuid']), safe='')}"
+        return same_origin_url(self.server, page) if page else None
+
+    @property
+    def done(self) -> bool:
+        """Whether the study is committed, so that it can be fetched."""
+        return bool(self.study_info)
+
+    def __await__(self) -> Generator[Any, None, Submission]:
+        return self._ended().__await__()
+
+    def wait(self, timeout: float | None = None) -> Submission:
+        """Wait until the server has processed the study, and commit it.
+
+        Parameters
+        ----------
+        timeout
+            Seconds; None means ``bc.settings.deadline``.
+
+        Returns
+        -------
+        Submission
+            This one.
+
+        Raises
+        ------
+        TaskFailed
+            The task ended in an error; the message holds the log's last lines.
+        TimedOut
+            It is still running; call again to go on waiting.
+
+        Examples
+        --------
+        >>> import anndata as ad, numpy as np, biocolab_accessor as bc
+        >>> adata = ad.AnnData(np.eye(9, dtype="float32") + 1)
+        >>> adata.var_names = [f"GENE{i}" for i in range(9)]
+        >>> with bc.sandbox():
+        ...     submission = adata.biocolab.submit(skip_dimred=True, wait=False)
+        ...     submission.wait().done
+        True
+        """
+        if timeout is not None and not timeout >= 0:
+            msg = f"timeout is {quoted(timeout)}: give seconds, or None for bc.settings.deadline"
+            raise InvalidArgument(msg)
+        return self._wait(timeout, None)
+
+    def _wait(self, timeout: float | None, stop: threading.Event | None) -> Submission:
+        if self.done:
+            return self
+        what = str(self.study_id or self.task_id)
+        # Of an id that was made here the beginning tells it from others, and leaves room for what the server says.
+        what = what if len(what) <= _LONGEST_SHOWN else f"{what[:8]}…"
+        with task_bar(f"Processing {what}") as bar:
+
+            def show(line: str) -> None:
+                line = shown(line)
+                logger.info("%s: %s", shown(self.task_id), line)
+                bar.set_postfix_str(line.partition("] ")[2] or line)
+                bar.update()
+
+            try:
+                self._state = follow_task(
+                    self.connector, self.task_id, show, on_poll=bar.refresh, timeout=timeout, stop=stop
+                )
+                info = self.connector.commit_task(self.group_id, self.task_id, look=self._there)
+            except KeyboardInterrupt as interrupt:
+                where = "" if self.source == "bbrowserx" else f", to={quoted(self.source)}"
+                interrupt.add_note(
+                    f"task {self.task_id} goes on on the server. To go on with it, do the same again, or in Python "
+                    f"bc.submission({quoted(self.task_id)}{where}).wait()"
+                )
+                raise
+            except TaskFailed as error:
+                journal.forget(self.server, self.task_id)
+                self._state = TaskState(str(self.task_id), "ERROR", error.log)
+                raise
+            except (ServerError, InvalidResponse) as error:
+                if not may_have_forgotten(error) or (error.passing and not self._resumed):
+                    raise
+                info = self._after(error)
+        self.study_id = self.study_id or str(info.get("study_hash_id") or "")
+        self.study_info = {"study_hash_id": self.study_id, **info}
+        journal.finish(self.server, self.task_id, self.study_info)
+        return self
+
+    def _there(self) -> dict[str, Any] | None:
+        """The study, where the server lists it beyond doubt."""
+        if self._namesakes is None or not self.study_id:
+            return None
+        found = rows_of_id(self.connector, self.species, self.group_id, self.study_id)
+        return next((dict(row) for uuid_, row in found.items() if uuid_ not in self._namesakes), None)
+
+    def _after(self, error: ServerError | InvalidResponse) -> dict[str, Any]:
+        """The study, where the server refuses a step because it is there; else the submission has to begin anew."""
+        found = self._there()
+        if found is not None:
+            self._state = TaskState(str(self.task_id), "SUCCESS", self._state.log)
+            return found
+        if self._resumed:
+            journal.renew(self.server, self.task_id)
+            self._forgotten = True
+        error.add_note(
+            "Make the same submit call again: it goes on with this task, or begins from the start where the server has "
+            "lost it"
+        )
+        raise error
+
+    async def _ended(self) -> Submission:
+        """Wait in a thread of its own, which ends when the waiting is cancelled."""
+        loop = asyncio.get_running_loop()
+        ended: asyncio.Future[Submission] = loop.create_future()
+        stop, over = threading.Event(), asyncio.Event()
+
+        def tell(error: BaseException | None) -> None:
+            over.set()
+            if not ended.done():
+                if error is None:
+                    ended.set_result(self)
+                else:
+                    ended.set_exception(error)
+
+        def work() -> None:
+            error: BaseException | None = None
+            try:
+                self._wait(None, stop)
+            except BaseException as caught:  # noqa: BLE001 - it is raised where it is awaited
+                error = caught
+            with suppress(RuntimeError):  # the loop was closed: nobody awaits it any more
+                loop.call_soon_threadsafe(tell, error)
+
+        thread = threading.Thread(target=work, name="biocolab-submission", daemon=True)
+        thread.start()
+        try:
+            return await ended
+        except asyncio.CancelledError:
+            stop.set()
+            # A request that is under way is not cut off; one that hangs is left behind.
+            with suppress(TimeoutError):
+                await asyncio.wait_for(over.wait(), _SECONDS_TO_END)
+            raise
+        finally:
+            stop.set()
+            if over.is_set():  # to say so was the last that the thread did
+                thread.join(_SECONDS_TO_END)
+
+    def study(self) -> Study:
+        """The study that this submission became; waits for it first.
+
+        Returns
+        -------
+        Study
+            Its ``to_anndata()`` brings the cells back.
+
+        Examples
+        --------
+        >>> import anndata as ad, numpy as np, biocolab_accessor as bc
+        >>> adata = ad.AnnData(np.eye(9, dtype="float32") + 1)
+        >>> adata.var_names = [f"GENE{i}" for i in range(9)]
+        >>> with bc.sandbox():
+        ...     submission = adata.biocolab.submit(skip_dimred=True, wait=False)
+        ...     submission.study().n_obs
+        9
+        """
+        from biocolab_accessor.studies.catalog import study_of_group
+
+        self.wait()
+        wanted = str(self.study_info.get("uuid") or self.study_id)
+        return study_of_group(self.connector, wanted, species=self.species, group_id=self.group_id, source=self.source)
+
+    def _refresh(self) -> TaskState:
+        if not (self._state.succeeded or self._state.failed):
+            self._state = task_state(self.connector, self.task_id)
+        return self._state
+
+
+def was_lost(submission: Submission) -> bool:
+    """Whether an earlier call began it and the server has lost it since, so that it can begin anew at once."""
+    return submission._resumed and submission._forgotten
+
+
+def submission(
+    task_id: str | int,
+    *,
+    group: str | None = None,
+    study_id: str | None = None,
+    species: str | None = None,
+    to: Server = "bbrowserx",
+) -> Submission:
+    """A submission that was begun before, in this process or another, by its task on the server.
+
+    Parameters
+    ----------
+    task_id
+        As ``submission.task_id`` gave it.
+    group, study_id, species
+        What it was submitted with. What is not given is taken from the journal of this machine's submissions, and where
+        they do not know the task: ``"personal"``, not known before it is committed, and ``"human"``.
+    to
+        ``"bbrowserx"`` or ``"talk2data"``.
+
+    Returns
+    -------
+    Submission
+        Its ``wait()`` waits for the server, and commits the study.
+
+    Raises
+    ------
+    ServerError
+        The server does not know the task (:class:`~biocolab_accessor.errors.NotFound`).
+    UnknownGroup
+        The token sees no such group.
+
+    Examples
+    --------
+    >>> import scanpy as sc, biocolab_accessor as bc
+    >>> adata = sc.datasets.pbmc68k_reduced()
+    >>> adata.X = adata.raw.X
+    >>> with bc.sandbox():
+    ...     task = adata.biocolab.submit(study_id="PBMC", skip_dimred=True, wait=False).task_id
+    ...     bc.submission(task).wait().study().n_obs
+    700
+    """
+    from biocolab_accessor.studies.catalog import connector_of, group_id_of
+
+    connector = connector_of(to)
+    known = journal.of_task(connector.host, task_id) or journal.Known(task_id=task_id, group_id="personal")
+    try:
+        state = task_state(connector, known.task_id)
+    except NotFound as error:
+        msg = (
+            f"{error}. Give what submission.task_id was, on the same server and with the same token; "
+            "bc.studies(group) lists what is finished"
+        )
+        raise NotFound(msg, status=error.status, detail=error.detail) from error
+    return Submission(
+        connector,
+        task_id=known.task_id,
+        study_id=study_id if study_id is not None else known.study_id,
+        group_id=known.group_id if group is None else group_id_of(connector, group),
+        species=species or known.species or "human",
+        source=to,
+        state=state,
+        study_info=known.study_info,
+        namesakes=frozenset() if known.id_is_made else known.namesakes,
+    )
+
+
+def connector_to(source: str, host: str, what: str) -> BBrowserXConnector:
+    """The current connection, where it is to the server that a submission went to.
+
+    Raises
+    ------
+    ConfigurationError
+        It is to another server; ``what`` begins the message.
+    """
+    from biocolab_accessor.studies.catalog import connector_of
+
+    connector = connector_of(source)
+    if connector.host != host:
+        msg = (
+            f"{what} {host}, but the current connection is to {connector.host}: connect to that server again, "
+            f"{how_to_return(source, host)}"
+        )
+        raise ConfigurationError(msg)
+    return connector

@@ -1,0 +1,375 @@
+"""Submit: an AnnData, files on disk, or files in a bucket become a study."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+from biocolab_accessor.errors import InvalidArgument, InvalidResponse, ServerError
+from biocolab_accessor.messages import notice, quoted
+from biocolab_accessor.protocol import STUDY_TYPES, Server
+from biocolab_accessor.studies.catalog import connector_of, group_id_of
+from biocolab_accessor.submit.delivery import chunk_bytes, delivery, outgoing
+from biocolab_accessor.submit.files import (
+    Files,
+    collect,
+    each_of,
+    expect_readable,
+    make_ready,
+    scratch_folder,
+    study_type_number,
+)
+from biocolab_accessor.submit.journal import call_of
+from biocolab_accessor.submit.plan import Filters, Plan, Strictness, StudyRequest, plan_submission, write_plan
+from biocolab_accessor.submit.submission import Submission, tell_of_new_start, was_lost
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+    from biocolab_accessor.check.report import Finding
+
+__all__ = ["submit_anndata", "submit_files", "submit_from_s3"]
+
+_COUNTS_BY_DEFINITION = {STUDY_TYPES["h5_10x"], STUDY_TYPES["mtx_10x"]}
+
+
+def submit_anndata(
+    adata: AnnData,
+    request: StudyRequest,
+    *,
+    input_matrix_type: Any = "auto",
+    batch_key: str | None = None,
+    to: Server = "bbrowserx",
+    chunk_size: int | None = None,
+    wait: bool = True,
+    check: Strictness = "default",
+    dry_run: bool = False,
+    of_table: Sequence[Finding] | None = None,
+    obs: Sequence[str] | str | None = None,
+) -> Submission | Plan:
+    """Check, serialise, upload and submit an AnnData; see :meth:`AnnDataAccessor.submit` for the arguments."""
+    if to not in get_args(Server):
+        msg = f"to is {quoted(to)}: give 'bbrowserx' or 'talk2data'"
+        raise InvalidArgument(msg)
+    size = chunk_bytes(chunk_size)
+    plan = plan_submission(
+        adata,
+        request=request,
+        to=to,
+        input_matrix_type=input_matrix_type,
+        batch_key=batch_key,
+        check=check,
+        of_table=of_table,
+        columns=obs,
+    )
+    if dry_run:
+        return plan
+    for finding in plan.report.warnings:
+        notice(f"{finding.code} {finding.path}: {finding.text}")
+    connector = connector_of(to)
+    body = {
+        **request.body(group_id_of(connector, request.group)),
+        "study_type": STUDY_TYPES["h5ad"],
+        "normalize": plan.input_matrix_type == "raw",
+        "batch_info": [batch.file_name for batch in plan.batches],
+    }
+    route = "submit_study_from_local"
+
+    @contextmanager
+    def sent() -> Iterator[Submission]:
+        with ExitStack() as held:
+            with scratch_folder() as folder:
+                files = [outgoing(path, path.name) for path in write_plan(adata, plan, folder)]
+                way = delivery(connector, route, body, request, files, source=to, chunk_size=size)
+                submission = held.enter_context(way)
+            yield submission
+
+    return _ended(sent, wait=wait)
+
+
+def submit_files(
+    files: Files,
+    group: str = "personal",
+    *,
+    study_type: Any = "h5ad",
+    study_id: str | None = None,
+    name: str | None = None,
+    authors: Sequence[str] = (),
+    abstract: str = "",
+    species: str = "human",
+    input_matrix_type: Literal["auto", "raw", "normalized"] = "auto",
+    min_counts: float | None = None,
+    min_genes: float | None = None,
+    max_counts: float | None = None,
+    max_genes: float | None = None,
+    mt_percentage: float | None = None,
+    skip_dimred: bool = False,
+    to: Server = "bbrowserx",
+    obs: Sequence[str] | str | None = None,
+    chunk_size: int | None = None,
+    wait: bool = True,
+) -> Submission:
+    """Submit files that are already on disk; several files are several batches of one study.
+
+    Parameters
+    ----------
+    files
+        A path or several. For ``"mtx_10x"`` a folder or a dict with ``matrix``, ``features`` and ``barcodes`` (or
+        several); for ``"processed_folder"`` the folder.
+    group
+        Id or displayed name of the group.
+    study_type
+        ``"h5ad"``, ``"h5_10x"``, ``"mtx_10x"``, ``"tsv"``, ``"rds"``, ``"bcs"``, ``"bbrowser"`` or
+        ``"processed_folder"``; the official ``StudyType`` members and numbers are taken too.
+    study_id
+        The id that people will see; None makes one.
+    name, authors, abstract, species
+        Shown with the study; without a name ``study_id`` is its title.
+    input_matrix_type
+        ``"raw"`` (the server log-normalises) or ``"normalized"``. ``"auto"`` looks into h5ad files, takes 10x files for
+        counts and everything else for normalized, as the official client does.
+    min_counts, min_genes, max_counts, max_genes
+        Which cells the server shall keep; bounds are inclusive.
+    mt_percentage
+        Most counts from mitochondrial genes, in percent.
+    skip_dimred
+        Keep the file's own embeddings, compute none.
+    to
+        ``"bbrowserx"`` or ``"talk2data"``.
+    obs
+        Columns of obs that are sent of h5ad files; None means all, and ``[]`` none. Each file must have them.
+    chunk_size
+        Bytes of one upload request; None means ``bc.settings.chunk_size``.
+    wait
+        Wait until the study is there.
+
+    Returns
+    -------
+    Submission
+        Its ``study()`` gives the study.
+
+    Raises
+    ------
+    InvalidFile
+        A file is missing, empty, or not what it is said to be.
+    InvalidArgument
+        What is given is no path, such as an object in memory, or an argument is none of its values.
+    CheckFailed
+        A file is not fit to be sent (:class:`~biocolab_accessor.errors.NoCounts`, …); the message holds the report. Of
+        tables and 10x files the header and the first lines or values are looked at.
+    UnknownField
+        A file has no column of a name in ``obs``.
+    UnknownGroup
+        The token sees no such group.
+    TaskFailed
+        The server could not process the files.
+
+    Notes
+    -----
+    An h5ad whose counts are not where the server reads them (``raw.X``), that has columns which are sent as text or not
+    at all, or of which ``obs`` chooses some, is sent as a temporary copy; the file itself is never changed.
+
+    A call that was broken off is carried on by the same call with the same files, as
+    :meth:`~biocolab_accessor.accessors.anndata.AnnDataAccessor.submit` does.
+
+    Examples
+    --------
+    >>> import anndata as ad, numpy as np, tempfile, biocolab_accessor as bc
+    >>> with bc.sandbox(), tempfile.TemporaryDirectory() as folder:
+    ...     ad.AnnData(np.eye(9, dtype="float32") + 1).write_h5ad(f"{folder}/x.h5ad")
+    ...     bc.submit(f"{folder}/x.h5ad", skip_dimred=True).study().n_obs
+    9
+    """
+    filters = Filters(min_counts, min_genes, max_counts, max_genes, mt_percentage)
+    request = StudyRequest(group, study_id, name, authors, abstract, species, filters, skip_dimred)
+    number = study_type_number(study_type)
+    files = list(files) if isinstance(files, Iterator) else files  # it is gone through more than once
+    payload = collect(files, number)
+    matrix_type = getattr(input_matrix_type, "value", input_matrix_type)
+    if matrix_type not in ("auto", "raw", "normalized"):
+        msg = f"input_matrix_type is {quoted(input_matrix_type)}: give 'auto', 'raw' or 'normalized'"
+        raise InvalidArgument(msg)
+    if obs is not None and number != STUDY_TYPES["h5ad"]:
+        msg = "obs chooses columns of h5ad files only: leave it out"
+        raise InvalidArgument(msg)
+    size = chunk_bytes(chunk_size)
+    arguments = {
+        "group": group,
+        "study_type": number,
+        "study_id": study_id,
+        "name": name,
+        "authors": list(request.authors),
+        "abstract": abstract,
+        "species": request.species,
+        "input_matrix_type": matrix_type,
+        "min_counts": min_counts,
+        "min_genes": min_genes,
+        "max_counts": max_counts,
+        "max_genes": max_genes,
+        "mt_percentage": mt_percentage,
+        "skip_dimred": skip_dimred,
+        "to": to,
+        "obs": obs if obs is None or isinstance(obs, str) else list(obs),
+        "chunk_size": size,
+    }
+    call = call_of(files, (*payload.files, *payload.extra), arguments)
+
+    @contextmanager
+    def sent() -> Iterator[Submission]:
+        with ExitStack() as held:
+            with scratch_folder() as folder:
+                paths = list(payload.files)
+                if number == STUDY_TYPES["h5ad"]:
+                    paths, raw = make_ready(paths, request, matrix_type, folder, obs)
+                else:
+                    expect_readable(payload, number)
+                    raw = number in _COUNTS_BY_DEFINITION if matrix_type == "auto" else matrix_type == "raw"
+                sending = [outgoing(path, name_there) for path, name_there in zip(paths, payload.names, strict=True)]
+                sending += [outgoing(path, path.name, "custom_embeddings") for path in payload.extra]
+                connector = connector_of(to)
+                body = {**request.body(group_id_of(connector, request.group)), "study_type": number}
+                if number == STUDY_TYPES["processed_folder"]:
+                    unknown = dict.fromkeys(body["filter_params"], "unk")
+                    body = {key: body[key] for key in ("species", "group_id", "study_info", "study_type")}
+                    body["filter_params"] = unknown
+                    route = "submit_processed_study_from_local"
+                else:
+                    body |= {"normalize": raw, "batch_info": list(payload.batches)}
+                    route = "submit_study_from_local"
+                way = delivery(connector, route, body, request, sending, source=to, chunk_size=size, call=call)
+                submission = held.enter_context(way)
+            yield submission
+
+    return _ended(sent, wait=wait)
+
+
+def _ended(sent: Callable[[], AbstractContextManager[Submission]], *, wait: bool) -> Submission:
+    """What was sent, at its end where it is waited for; what a server has lost of an earlier call is sent once more."""
+    with sent() as submission:
+        if not wait:
+            return submission
+        try:
+            return submission.wait()
+        except (ServerError, InvalidResponse) as error:
+            if not was_lost(submission):
+                raise
+            tell_of_new_start(submission.study_id, error)
+    with sent() as submission:
+        return submission.wait()
+
+
+def submit_from_s3(
+    keys: str | Mapping[str, str] | Sequence[str | Mapping[str, str]],
+    group: str = "personal",
+    *,
+    s3_id: str | None = None,
+    shared: bool = False,
+    study_type: Any = "h5ad",
+    study_id: str | None = None,
+    name: str | None = None,
+    authors: Sequence[str] = (),
+    abstract: str = "",
+    species: str = "human",
+    input_matrix_type: Literal["raw", "normalized"] = "normalized",
+    min_counts: float | None = None,
+    min_genes: float | None = None,
+    max_counts: float | None = None,
+    max_genes: float | None = None,
+    mt_percentage: float | None = None,
+    skip_dimred: bool = False,
+    to: Server = "bbrowserx",
+    wait: bool = True,
+) -> Submission:
+    """Submit files that lie in a bucket which the server knows; nothing passes through this machine.
+
+    Parameters
+    ----------
+    keys
+        Keys without the bucket; for ``"mtx_10x"`` dicts with ``matrix``, ``features`` and ``barcodes``; for
+        ``"tile_db"`` keys of folders.
+    s3_id
+        Id of the bucket; None means the first one that the server has configured for you.
+    shared
+        Whether it is a bucket shared with the group (``s3_id`` is its id then).
+    input_matrix_type
+        ``"raw"`` or ``"normalized"``; the files cannot be looked into from here.
+    group, study_type, study_id, name, authors, abstract, species
+        As for :func:`submit_files`.
+    min_counts, min_genes, max_counts, max_genes, mt_percentage, skip_dimred, to, wait
+        As for :func:`submit_files`.
+
+    Returns
+    -------
+    Submission
+        Its ``study()`` gives the study.
+
+    Raises
+    ------
+    InvalidArgument
+        No key, or something else than keys, an unknown study type, or two batches of one name.
+    UnknownGroup
+        The token sees no such group.
+    TaskFailed
+        The server could not read or process the files.
+
+    Examples
+    --------
+    >>> import anndata as ad, numpy as np, tempfile, biocolab_accessor as bc
+    >>> with bc.sandbox() as server, tempfile.TemporaryDirectory() as folder:
+    ...     ad.AnnData(np.eye(9, dtype="float32") + 1).write_h5ad(f"{folder}/x.h5ad")
+    ...     bucket = server.add_bucket(folder)  # a folder that stands for one; a real server knows its own
+    ...     bc.submit_from_s3("x.h5ad", s3_id=bucket, skip_dimred=True).study().n_obs
+    9
+    """
+    filters = Filters(min_counts, min_genes, max_counts, max_genes, mt_percentage)
+    request = StudyRequest(group, study_id, name, authors, abstract, species, filters, skip_dimred)
+    number = study_type_number(study_type)
+    matrix_type = getattr(input_matrix_type, "value", input_matrix_type)
+    if matrix_type not in ("raw", "normalized"):
+        msg = f"input_matrix_type is {quoted(input_matrix_type)}: give 'raw' or 'normalized'"
+        raise InvalidArgument(msg)
+    batches = _s3_batches(each_of(keys, "bc.submit_from_s3 takes keys of files in a bucket", str | Mapping), number)
+    connector = connector_of(to)
+    group_id = group_id_of(connector, request.group)
+    body = {
+        **request.body(group_id),
+        "study_type": number,
+        "normalize": matrix_type == "raw",
+        "batch_info": batches,
+        "shared_s3_id" if shared else "s3_id": s3_id,
+    }
+    route = "submit_study_from_shared_s3" if shared else "submit_study_from_s3"
+    # What lies in the bucket is not known here, so that no call can be told to be the same as an earlier one.
+    submission = Submission(
+        connector,
+        task_id=connector.submit_task(route, body),
+        study_id=str(request.study_id),
+        group_id=group_id,
+        species=request.species,
+        source=to,
+        namesakes=frozenset() if request.id_is_made else None,
+    )
+    return submission.wait() if wait else submission
+
+
+def _s3_batches(keys: list[Any], number: int) -> dict[str, dict[str, str]]:
+    if not keys:
+        msg = "keys is empty: give at least one"
+        raise InvalidArgument(msg)
+    main = "folder" if number == STUDY_TYPES["tile_db"] else "matrix"
+    batches: dict[str, dict[str, str]] = {}
+    for i, key in enumerate(keys):
+        info = {main: key} if isinstance(key, str) else {k: str(v) for k, v in key.items()}
+        if main not in info:
+            msg = f"batch {i} has no {quoted(main)}: {info}"
+            raise InvalidArgument(msg)
+        parts = info[main].rstrip("/").split("/")
+        from_folder = parts[-2] if len(parts) > 1 else f"Batch {i + 1}"
+        info.setdefault("name", from_folder if number == STUDY_TYPES["mtx_10x"] else parts[-1])
+        batches[f"Batch_{i}"] = info
+    names = [info["name"] for info in batches.values()]
+    if len(set(names)) < len(names):
+        msg = f"two batches have the same name ({names}): give dicts with a 'name' of their own"
+        raise InvalidArgument(msg)
+    return batches

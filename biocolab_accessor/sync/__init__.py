@@ -1,0 +1,1 @@
+"""Columns and embeddings between an object and its study, joined by barcode."""

@@ -1,0 +1,330 @@
+"""Match: which cells here are which cells of a study, and what a join by barcode found."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+import numpy as np
+import pandas as pd
+from anndata import AnnData
+from numpy.typing import NDArray
+
+from biocolab_accessor.errors import InvalidArgument, InvalidColumn, InvalidNames, UnknownName, UnknownStudy
+from biocolab_accessor.messages import did_you_mean, facts_table, listing, quoted
+from biocolab_accessor.protocol import Source
+from biocolab_accessor.studies.catalog import study, study_of_origin
+from biocolab_accessor.studies.provenance import read_provenance
+from biocolab_accessor.studies.study import Study
+from biocolab_accessor.submit.submission import Submission
+
+__all__ = ["OBS_REMEDY", "Match", "MatchReport", "Target", "barcodes_of", "match", "origin_or", "study_meant"]
+
+
+@dataclass(frozen=True)
+class MatchReport:
+    """What a join by barcode found, and what was written by it.
+
+    Attributes
+    ----------
+    study_id
+        The study.
+    matched
+        Number of cells that are here and there.
+    only_here, only_there
+        Number of cells that the study does not have, and that only the study has.
+    examples_here, examples_there
+        A few barcodes of each.
+    written
+        Columns of obs, keys of obsm, or fields of the study.
+    notes
+        What is not as it was on the other side, and why.
+    dtypes
+        Of a push: the dtype here of each field, as ``pull_metadata(dtypes=)`` takes it.
+
+    Examples
+    --------
+    >>> MatchReport("pbmc", matched=2, only_here=1, only_there=0, examples_here=("AAAC-1",), written=("obs['leiden']",))
+    MatchReport: study 'pbmc'
+      matched     2
+      only here   1  'AAAC-1'
+      only there  0
+      written     obs['leiden']
+    """
+
+    study_id: str
+    matched: int
+    only_here: int
+    only_there: int
+    examples_here: tuple[str, ...] = ()
+    examples_there: tuple[str, ...] = ()
+    written: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    dtypes: Mapping[str, Any] = field(default_factory=dict, compare=False)
+
+    @property
+    def complete(self) -> bool:
+        """Whether both sides have the same cells."""
+        return not self.only_here and not self.only_there
+
+    def _rows(self) -> list[tuple[str, str]]:
+        def some(count: int, examples: Sequence[str]) -> str:
+            more = ", …" if examples and count > len(examples) else ""
+            return f"{count:,}" + (f"  {', '.join(map(quoted, examples))}{more}" if count else "")
+
+        return [
+            ("matched", f"{self.matched:,}"),
+            ("only here", some(self.only_here, self.examples_here)),
+            ("only there", some(self.only_there, self.examples_there)),
+            ("written", ", ".join(self.written) or "nothing"),
+            *(("note", note) for note in self.notes),
+        ]
+
+    def __repr__(self) -> str:
+        lines = [f"  {name:<10}  {text}" for name, text in self._rows()]
+        return "\n".join([f"MatchReport: study {quoted(self.study_id)}", *lines])
+
+    def _repr_html_(self) -> str:
+        return facts_table(f"Cells here and in study {self.study_id}", self._rows())
+
+
+OBS_REMEDY = "Put the study's names into a column of obs and give it as on=."
+
+_EXAMPLES = 3
+
+_LOOKED_AT_HERE = 1_000
+
+_LOOKED_AT_THERE = 100_000
+
+_MOST = 0.5
+
+Barcodes: TypeAlias = "pd.Index[Any]"
+
+
+@dataclass(frozen=True)
+class Match:
+    """Cells here as rows of a study.
+
+    Attributes
+    ----------
+    here, there
+        Barcodes of both sides, each once.
+    rows
+        (len(here),) for each cell here its row in the study, -1 where the study does not have it.
+    """
+
+    study_id: str
+    here: Barcodes
+    there: Barcodes
+    rows: NDArray[np.intp]
+
+    @property
+    def found(self) -> NDArray[np.bool_]:
+        """(len(here),) whether the study has the cell."""
+        return self.rows >= 0
+
+    @property
+    def lacking(self) -> int:
+        """Number of cells here that the study does not have."""
+        return int((self.rows < 0).sum())
+
+    def rows_only_there(self) -> NDArray[np.intp]:
+        """Rows of the study that are not here."""
+        unmet = np.ones(len(self.there), bool)
+        unmet[self.rows[self.found]] = False
+        return np.flatnonzero(unmet)
+
+    def report(
+        self, *, written: Sequence[str], notes: Sequence[str] = (), dtypes: Mapping[str, Any] | None = None
+    ) -> MatchReport:
+        """The match in numbers and examples."""
+        others = self.rows_only_there()
+        # Few matches are seldom meant; looking for a reason takes a while where there are many cells.
+        few = 2 * self.lacking > len(self.here)
+        hint = _difference(self.here[~self.found], self.there[others]) if few else ""
+        return MatchReport(
+            self.study_id,
+            matched=int(self.found.sum()),
+            only_here=self.lacking,
+            only_there=len(others),
+            examples_here=tuple(map(str, self.here[~self.found][:_EXAMPLES])),
+            examples_there=tuple(map(str, self.there[others[:_EXAMPLES]])),
+            written=tuple(written),
+            notes=(*notes, *([hint] if hint else [])),
+            dtypes=dict(dtypes or {}),
+        )
+
+
+def barcodes_of(adata: AnnData, on: str | None) -> Barcodes:
+    """Barcodes of an object: its obs_names, or a column of obs that holds the study's names.
+
+    Raises
+    ------
+    InvalidColumn
+        There is no such column, or some cells have nothing in it.
+    """
+    obs: pd.DataFrame = adata.obs
+    if on is None:
+        return obs.index
+    if on not in obs.columns:
+        msg = f"obs has no column {quoted(on)}{did_you_mean(str(on), map(str, obs.columns))}"
+        raise InvalidColumn(msg)
+    names: Barcodes = pd.Index(obs[on].astype(object), name=None)
+    if absent := int(obs[on].isna().sum()):
+        column = f"adata.obs[{quoted(on)}]"
+        msg = (
+            f"{column} has no barcode for {absent:,} cells. Where the study does not have them, give them names of "
+            f"their own: {column} = {column}.astype(object).fillna(adata.obs_names.to_series())"
+        )
+        raise InvalidColumn(msg)
+    return names
+
+
+def match(here: Barcodes, there: Sequence[str], study_id: str, *, remedy: str) -> Match:
+    """Join two sides by barcode.
+
+    Parameters
+    ----------
+    here, there
+        Barcodes; those of the study are each there once.
+    study_id
+        For messages.
+    remedy
+        What to do where nothing matches.
+
+    Raises
+    ------
+    InvalidNames
+        Barcodes here are no text, or occur more than once.
+    UnknownName
+        No cell matches; examples of both sides are given, and by what they seem to differ.
+    """
+    names = pd.Index(here, dtype=object)
+    if isinstance(here, pd.MultiIndex) or not all(isinstance(name, str) for name in names):
+        msg = "cells are joined by barcode, but the names here are not all text: df.set_index('barcode column')"
+        raise InvalidNames(msg)
+    if not names.is_unique:
+        twice = names[names.duplicated()].unique()
+        msg = (
+            f"{len(twice):,} barcodes occur more than once here: {listing(twice, limit=3)}. "
+            "Which of these cells the study means cannot be known: drop or rename them first"
+        )
+        raise InvalidNames(msg)
+    study_names: Barcodes = pd.Index(np.array(there, object))
+    found = Match(study_id, names, study_names, study_names.get_indexer(names))
+    if not found.found.any():
+        hint = _difference(names, study_names)
+        ours, theirs = listing(names, limit=_EXAMPLES) or "none", listing(study_names, limit=_EXAMPLES) or "none"
+        msg = (
+            f"none of the {len(names):,} cells here is among the {len(study_names):,} of study {quoted(study_id)}. "
+            f"Here: {ours}; there: {theirs}. {hint[:1].upper()}{hint[1:]}{' ' if hint else ''}{remedy}"
+        )
+        raise UnknownName(msg)
+    return found
+
+
+def _difference(here: Barcodes, there: Barcodes) -> str:
+    """A sentence on the one change of names by which most cells would match one to one, or nothing.
+
+    Some cells are enough to see it; trimming all names of a large study would take a minute.
+    """
+    ours, theirs = here[:: len(here) // _LOOKED_AT_HERE + 1], there[:_LOOKED_AT_THERE]
+    # Of the names that are not looked at it is taken that as many would match.
+    needed = max(1.0, _MOST * len(ours) * len(theirs) / max(1, len(there)))
+    most, sentence = 0, ""
+    plain = {name: name for name in theirs}
+    for what, trim in _TRIMS:
+        trimmed = {trim(name): name for name in theirs}
+        # Where two cells have one trimmed name, those that meet need not be the same cell.
+        distinct = len(trimmed) == len(theirs)
+        ways: list[tuple[Callable[[str], str], dict[str, str], bool]]
+        ways = [(trim, plain, True), (str, trimmed, distinct), (trim, trimmed, distinct)]
+        for change, known, one_to_one in ways:
+            keys = [(name, change(name)) for name in ours] if one_to_one else []
+            pairs = [(name, known[key]) for name, key in keys if key in known and not _says_little(name, key, known)]
+            if len(pairs) > most and len(pairs) >= needed and (change is str or _is_distinct(here, change)):
+                most, (a, b) = len(pairs), pairs[0]
+                sentence = f"names seem to differ by {what}: is {quoted(a)} here {quoted(b)} there?"
+        if most == len(ours):
+            break
+    return sentence
+
+
+def _is_distinct(names: Barcodes, change: Callable[[str], str]) -> bool:
+    looked_at = names[:_LOOKED_AT_THERE]
+    return len({change(name) for name in looked_at}) == len(looked_at)
+
+
+def _says_little(name: str, key: str, known: Mapping[str, str]) -> bool:
+    """Whether a number is all that both names have in common: the first cells of any two samples have that."""
+    return key.isdecimal() and name != key != known[key]
+
+
+def _without(pattern: str) -> Callable[[str], str]:
+    compiled = re.compile(pattern)
+    return lambda name: compiled.sub("", name, count=1)
+
+
+def _barcode_in(pattern: str) -> Callable[[str], str]:
+    """The last barcode in a name, of the letters of a sequence; the name where there is none."""
+    compiled = re.compile(pattern)
+
+    def barcode(name: str) -> str:
+        found = compiled.findall(name)
+        return found[-1] if found else name
+
+    return barcode
+
+
+# velocyto writes sample:ACGTx, Seurat GSM1_ACGT-1_1, others ACGT-1-0-1 or ACGT-1__s1.
+_SEQUENCE = r"(?<![A-Za-z0-9])[ACGTN]{8,}"
+
+_TRIMS: tuple[tuple[str, Callable[[str], str]], ...] = (
+    ("upper and lower case", str.casefold),
+    ("a number at the end", _without(r"[-_.]\d+$")),
+    ("what is before the barcode", _without(r"^.*[_:#](?=.)")),
+    ("what is before the barcode", _without(r"^[^-_:#]*[-_:#](?=.)")),
+    ("what is after the barcode", _without(r"[-_:#][^-_:#]*$")),
+    ("what is after the barcode", _without(r"__[^_].*$")),  # Parse names wells, 01_02_03__s1
+    ("what is around the barcode", _barcode_in(rf"{_SEQUENCE}-\d+(?![A-Za-z0-9])")),
+    ("what is around the barcode", _barcode_in(rf"{_SEQUENCE}(?=x?(?![A-Za-z0-9]))")),
+)
+
+Target = Study | Submission | str
+
+
+def study_meant(target: Target, *, group: str | None, species: str, source: Source) -> Study:
+    """The study that was given as one, as the submission that becomes it, or by its id.
+
+    Raises
+    ------
+    InvalidArgument
+        It is none of these.
+    UnknownStudy, UnknownGroup, AmbiguousName
+        An id that the server does not have, or has more than once.
+    """
+    if isinstance(target, str):
+        return study(target, source=source, species=species, group=group)
+    if isinstance(target, Submission):
+        return target.study()
+    if isinstance(target, Study):
+        return target
+    msg = f"study is a {type(target).__name__}: give a study, a submission, or the id of a study"
+    raise InvalidArgument(msg)
+
+
+def origin_or(adata: AnnData, target: Target | None, *, group: str | None, species: str, source: Source) -> Study:
+    """As :func:`study_meant`; None means the study that the object came from."""
+    if target is not None:
+        return study_meant(target, group=group, species=species, source=source)
+    if group is not None:
+        msg = f"group is {quoted(group)}, but there is no id to look for in it: give study="
+        raise InvalidArgument(msg)
+    try:
+        origin = read_provenance(adata)
+    except UnknownStudy as error:
+        msg = f"{error}, or give study=: a study, a submission, or the id of a study"
+        raise UnknownStudy(msg) from error
+    return study_of_origin(origin)

@@ -1,0 +1,159 @@
+"""Pull: fields and embeddings of a study into an object that has some of its cells."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from anndata import AnnData
+
+from biocolab_accessor.errors import InvalidArgument, InvalidColumn, InvalidResponse, UnknownName
+from biocolab_accessor.messages import did_you_mean, listing, quoted
+from biocolab_accessor.protocol import given_names
+from biocolab_accessor.studies.conversion import obsm_keys, select_fields, unique_names
+from biocolab_accessor.studies.study import Study, parts_of
+from biocolab_accessor.studies.study_data import StudyParts
+from biocolab_accessor.sync.dtypes import TRUTH, restore, take
+from biocolab_accessor.sync.match import OBS_REMEDY, Match, MatchReport, barcodes_of, match
+
+__all__ = ["pull_embeddings", "pull_metadata"]
+
+
+def pull_metadata(
+    adata: AnnData,
+    study: Study,
+    fields: Sequence[str] | str | None,
+    *,
+    on: str | None,
+    prefix: str,
+    overwrite: bool,
+    dtypes: Mapping[str, Any] | pd.Series | None,
+) -> MatchReport:
+    """Add fields to obs; see :meth:`AnnDataAccessor.pull_metadata`."""
+    _expect_changeable(adata)
+    parts = _fresh_parts(study)
+    known = list(dict.fromkeys(parts.fields))
+    there = [name for name in known if f"{prefix}{name}" in adata.obs.columns]
+    if fields is None:
+        wanted = known if overwrite else [name for name in known if name not in there]
+    else:
+        wanted = select_fields(fields, known, study.id)
+        _expect_free("obs has columns", [f"{prefix}{name}" for name in wanted if name in there], overwrite, "prefix=")
+    found = _match(adata, on, parts)
+    notes = _left_alone("obs", [name for name in there if name not in wanted] if fields is None else [])
+    table = parts.metadata(wanted)
+    columns: dict[str, pd.Series] = {}
+    for name in wanted:
+        key = f"{prefix}{name}"
+        column, said = _column(table[name], name, found, _dtype_for(adata, key, name, dtypes))
+        columns[key] = column.set_axis(adata.obs.index)
+        notes += said
+    if columns:
+        kept = adata.obs.drop(columns=[key for key in columns if key in adata.obs.columns])
+        joined = pd.concat([kept, pd.DataFrame(columns, index=adata.obs.index)], axis=1)
+        order = [*adata.obs.columns, *(key for key in columns if key not in adata.obs.columns)]
+        adata.obs = joined if len(set(order)) < len(order) else joined[order]
+    return found.report(written=[f"obs[{quoted(key)}]" for key in columns], notes=notes)
+
+
+def pull_embeddings(
+    adata: AnnData, study: Study, keys: Sequence[str] | str | None, *, on: str | None, overwrite: bool
+) -> MatchReport:
+    """Add embeddings to obsm; see :meth:`AnnDataAccessor.pull_embeddings`."""
+    _expect_changeable(adata)
+    parts = _fresh_parts(study)
+    known = obsm_keys(parts.source.embedding_names())
+    if not known:
+        reason = "BioFlex has none" if study.source == "bioflex" else "none was submitted or computed"
+        msg = f"study {quoted(study.id)} has no embeddings: {reason}"
+        raise UnknownName(msg)
+    there = [name for name, key in known.items() if key in adata.obsm]
+    if keys is None:
+        wanted = [name for name in known if overwrite or name not in there]
+    else:
+        wanted = [_embedding_meant(key, known, study.id) for key in given_names(keys, "keys")]
+        _expect_free("obsm has keys", [known[name] for name in wanted if name in there], overwrite, "other keys=")
+    found = _match(adata, on, parts)
+    came = parts.source.embeddings(wanted) if wanted else {}
+    arrays = {}
+    for name in dict.fromkeys(wanted):
+        if name not in came or len(came[name]) != len(found.there):
+            msg = f"study {quoted(study.id)}: embedding {quoted(name)} did not come with {len(found.there):,} rows"
+            raise InvalidResponse(msg)
+        arrays[known[name]] = np.where(found.found[:, None], came[name][found.rows], np.float32(np.nan))
+    for key, array in arrays.items():
+        adata.obsm[key] = array
+    notes = _left_alone("obsm", [known[name] for name in there] if keys is None and not overwrite else [])
+    if arrays and found.lacking:
+        notes.append(f"{found.lacking:,} cells that the study does not have are NaN")
+    return found.report(written=[f"obsm[{quoted(key)}]" for key in arrays], notes=notes)
+
+
+def _fresh_parts(study: Study) -> StudyParts:
+    parts = parts_of(study)
+    parts.source.refresh()
+    return parts.cached()
+
+
+def _match(adata: AnnData, on: str | None, parts: StudyParts) -> Match:
+    # Repeated barcodes of a study are told apart as to_anndata tells them apart.
+    return match(barcodes_of(adata, on), unique_names(parts.barcodes), parts.study_id, remedy=OBS_REMEDY)
+
+
+def _expect_changeable(adata: AnnData) -> None:
+    if adata.is_view and adata.isbacked:
+        msg = "this is a view of an AnnData that is backed by a file, which cannot be changed: use .to_memory() first"
+        raise InvalidArgument(msg)
+
+
+def _expect_free(what: str, taken: Sequence[str], overwrite: bool, other: str) -> None:
+    if taken and not overwrite:
+        msg = f"{what} {listing(taken)} already: give overwrite=True or {other}"
+        raise InvalidArgument(msg)
+
+
+def _left_alone(where: str, names: Sequence[str]) -> list[str]:
+    return [f"already in {where} and left as they are: {listing(names)}"] if names else []
+
+
+def _embedding_meant(key: str, known: Mapping[str, str], study_id: str) -> str:
+    for name, obsm_key in known.items():
+        if key in (obsm_key, name):
+            return name
+    near = did_you_mean(str(key), [*known, *known.values()])
+    msg = f"study {quoted(study_id)} has no embedding {quoted(key)}{near}. It has {listing(known.values())}"
+    raise UnknownName(msg)
+
+
+def _dtype_for(
+    adata: AnnData, key: str, name: str, dtypes: Mapping[str, Any] | pd.Series | None
+) -> tuple[Any, bool] | None:
+    """The dtype that a column shall have, and whether it was asked for; the one before is kept where it can be."""
+    if dtypes is not None and name in dtypes:
+        return dtypes[name], True
+    if key in adata.obs.columns and isinstance(adata.obs[key], pd.Series):
+        return adata.obs[key].dtype, False
+    return None
+
+
+def _column(came: pd.Series, name: str, found: Match, wanted: tuple[Any, bool] | None) -> tuple[pd.Series, list[str]]:
+    column = take(came, found.rows)
+    if wanted is not None:
+        dtype, asked = wanted
+        try:
+            return restore(column, dtype), []
+        except InvalidColumn as error:
+            if asked:
+                msg = f"field {quoted(name)} cannot be {dtype}: {error}"
+                raise InvalidColumn(msg) from error
+            return column, [f"{quoted(name)} is {column.dtype}, not {dtype} as before: {error}"]
+    if column.dtype != came.dtype:
+        return column, [f"{quoted(name)} is {column.dtype}, since {found.lacking:,} cells have no value"]
+    labels = set(came.cat.categories) if isinstance(came.dtype, pd.CategoricalDtype) else set()
+    if labels and labels <= TRUTH.keys():
+        return column, [
+            f"{quoted(name)} has labels 'True' and 'False'; dtypes={{{quoted(name)}: 'bool'}} makes it bool"
+        ]
+    return column, []

@@ -1,0 +1,342 @@
+"""Push: columns of a table to a study that has some of its cells, and whether they arrived."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import pandas as pd
+from anndata import AnnData
+from numpy.typing import NDArray
+from pandas.api.types import is_numeric_dtype
+
+from biocolab_accessor.errors import AmbiguousName, InvalidArgument, InvalidColumn, InvalidNames, UnknownName
+from biocolab_accessor.io.column_text import as_text, needs_text
+from biocolab_accessor.io.names import escaped, is_barcodes
+from biocolab_accessor.io.values import encode, is_plain
+from biocolab_accessor.messages import did_you_mean, listing, notice, quoted
+from biocolab_accessor.protocol import given_names
+from biocolab_accessor.studies.conversion import unique_names
+from biocolab_accessor.studies.study import Study, parts_of
+from biocolab_accessor.studies.study_data import StudyParts
+from biocolab_accessor.sync.dtypes import restore, take, travels_as_text
+from biocolab_accessor.sync.match import OBS_REMEDY, Match, MatchReport, barcodes_of, match
+
+__all__ = ["Missing", "push_metadata", "submit_metadata", "verified"]
+
+
+def verified(cells: pd.DataFrame, parts: StudyParts, rows: NDArray[np.intp]) -> list[str]:
+    """Fetch columns that were sent; a changed value is warned of, another dtype is noted.
+
+    Parameters
+    ----------
+    cells
+        What was sent.
+    parts
+        The study.
+    rows
+        (len(cells),) rows of the cells in the study.
+
+    Returns
+    -------
+    list of str
+        Notes for the report.
+    """
+    listed = set(parts.fields)
+    changed = [f"{quoted(name)} is not listed by the study" for name in cells.columns if name not in listed]
+    back = parts.metadata([name for name in cells.columns if name in listed])
+    others: list[str] = []
+    for name in back.columns:
+        sent, came = cells[name].reset_index(drop=True), take(back[name], rows)
+        try:
+            difference = _difference(sent, restore(came, sent.dtype))
+        except InvalidColumn as error:
+            difference = str(error)
+        if difference:
+            changed.append(f"{quoted(name)} comes back changed: {difference}")
+        elif otherwise := _otherwise(back[name].dtype, sent.dtype):
+            others.append(f"{quoted(name)} {otherwise}")
+    for line in changed:
+        notice(f"study {quoted(parts.study_id)}: {line}")
+    if others:
+        changed.append(f"without pull_metadata(dtypes=report.dtypes) these come back otherwise: {', '.join(others)}")
+    return changed
+
+
+def _otherwise(came: Any, sent: Any) -> str:
+    """How a column comes back without its dtype; empty where it comes back as it was."""
+    if not isinstance(sent, pd.CategoricalDtype):
+        return "" if came == sent else f"({sent}) as {came}"
+    if sent.ordered or not isinstance(came, pd.CategoricalDtype):
+        return f"({'ordered ' if sent.ordered else ''}category) as {came}"
+    categories = list(sent.categories)
+    if not all(isinstance(category, str) for category in categories):
+        return f"(category of {sent.categories.dtype}) as category of texts"
+    # What only other cells of the study have is none of this column's.
+    there = list(came.categories[came.categories.isin(categories)])
+    if there == categories:
+        return ""
+    # Scanpy colours categories by their place.
+    kept = list(sent.categories[sent.categories.isin(there)])
+    return "with fewer categories" if there == kept else "with its categories in another order"
+
+
+def _difference(sent: pd.Series, came: pd.Series) -> str:
+    missing = np.asarray(sent.isna(), bool)
+    equal = (sent == came).astype("boolean").fillna(value=False)
+    same = np.asarray(equal, bool) | (missing & np.asarray(came.isna(), bool))
+    if same.all():
+        return ""
+    first = int(np.flatnonzero(~same)[0])
+    return f"{int((~same).sum()):,} values differ, such as {quoted(sent.iloc[first])} as {quoted(came.iloc[first])}"
+
+
+Missing = Literal["raise", "omit"]
+
+_TABLE_REMEDY = "Put the study's names into the index."
+
+
+def push_metadata(
+    adata: AnnData,
+    study: Study,
+    columns: Sequence[str] | str | None,
+    *,
+    on: str | None,
+    missing: Missing,
+    overwrite: bool,
+    verify: bool,
+) -> MatchReport:
+    """Send columns of obs; see :meth:`AnnDataAccessor.push_metadata`."""
+    parts = _parts(study)
+    obs = adata.obs
+    if columns is None:
+        known = set() if overwrite else set(parts.fields)
+        wanted = [name for name in obs.columns if name != on and name not in known]
+    else:
+        wanted = list(dict.fromkeys(given_names(columns, "columns")))
+    if absent := [name for name in wanted if name not in obs.columns]:
+        near = did_you_mean(str(absent[0]), map(str, obs.columns))
+        msg = f"obs has no columns {listing(absent)}{near}"
+        raise InvalidColumn(msg)
+    if not wanted:
+        msg = f"there are no columns to send: study {quoted(study.id)} has all of obs already"
+        raise InvalidColumn(msg)
+    table = obs[wanted].set_axis(barcodes_of(adata, on), axis=0)
+    return _push(
+        table,
+        parts,
+        OBS_REMEDY,
+        strict=False,
+        missing=missing,
+        overwrite=overwrite,
+        verify=verify,
+        complete=columns is not None,
+    )
+
+
+def submit_metadata(
+    table: pd.DataFrame, study: Study, *, strict: bool, missing: Missing, overwrite: bool, verify: bool
+) -> MatchReport:
+    """Send the columns of a table; see :meth:`DataFrameAccessor.submit_metadata`."""
+    parts = _parts(study)
+    return _push(table, parts, _TABLE_REMEDY, strict=strict, missing=missing, overwrite=overwrite, verify=verify)
+
+
+def _push(
+    table: pd.DataFrame,
+    parts: StudyParts,
+    remedy: str,
+    *,
+    strict: bool,
+    missing: Missing,
+    overwrite: bool,
+    verify: bool,
+    complete: bool = True,
+) -> MatchReport:
+    if missing not in ("raise", "omit"):
+        msg = f"missing is {quoted(missing)}: give 'raise' or 'omit'"
+        raise InvalidArgument(msg)
+    given = _field_names(table)
+    dtypes = {name: table[name].dtype for name in given}
+    table, expected, said = _carried(table, every=complete)
+    names = list(table.columns)
+    found = match(table.index, unique_names(parts.barcodes), parts.study_id, remedy=remedy)
+    if strict and found.lacking:
+        strange = found.here[~found.found]
+        which = f"{len(strange):,} of {len(found.here):,} barcodes"
+        msg = f"{which} are not in study {quoted(parts.study_id)}: {listing(strange, limit=3)}"
+        raise UnknownName(msg)
+    replaced = _in_study(names, parts)
+    if replaced and not overwrite:
+        msg = (
+            f"study {quoted(parts.study_id)} has fields {listing(replaced)} already: give overwrite=True or rename them"
+        )
+        raise InvalidArgument(msg)
+    # Of a field that is replaced the other cells are sent too.
+    _expect_addressable(np.arange(len(found.there)) if replaced else found.rows[found.found], parts)
+    cells = table[found.found]
+    barcodes = np.array(parts.barcodes, object)
+    there = {ours: theirs for theirs, ours in parts.sent_fields(names).items()}
+    for rows, columns in _requests(cells, found, parts, replaced, missing):
+        # Under the name that the study has for it: under its own one it would be another field.
+        sent = {there.get(name, escaped(name)): values for name, values in columns.items()}
+        parts.source.add_metadata({"barcodes": barcodes[rows].tolist(), **sent})
+    notes = [*said, *_notes(cells, found, replaced)]
+    if verify:
+        notes += verified(expected[found.found], parts, found.rows[found.found])
+    return found.report(written=names, notes=notes, dtypes={name: dtypes[name] for name in names})
+
+
+def _parts(study: Study) -> StudyParts:
+    if study.source == "bioflex":
+        msg = f"{quoted(study)} is of BioFlex, which takes no metadata: give a study of BBrowserX or Talk2Data"
+        raise InvalidArgument(msg)
+    parts = parts_of(study)
+    parts.source.refresh()
+    return parts
+
+
+def _field_names(table: pd.DataFrame) -> list[str]:
+    names = list(table.columns)
+    if not names:
+        msg = "the table has no columns to submit"
+        raise InvalidColumn(msg)
+    if len(set(names)) < len(names) or not all(isinstance(name, str) and name.strip() for name in names):
+        msg = f"column names must be text and all different: {listing(names)}"
+        raise InvalidNames(msg)
+    if broken := [name for name in names if not is_plain(name)]:
+        msg = f"column name {quoted(broken[0])} holds NUL or half a surrogate pair: rename it"
+        raise InvalidNames(msg)
+    reserved = [name for name in names if is_barcodes(name)]
+    if reserved:
+        name = quoted(reserved[0])
+        msg = f"column {name} would take the place of the barcodes: rename it (barcodes belong into the index)"
+        raise InvalidNames(msg)
+    return names
+
+
+class _Carried(NamedTuple):
+    """Columns as they travel, as they have to come back by their own dtypes, and what is said of them."""
+
+    table: pd.DataFrame
+    expected: pd.DataFrame
+    notes: list[str]
+
+
+def _carried(table: pd.DataFrame, *, every: bool) -> _Carried:
+    """The columns of a table as a submission would send them: what neither server nor h5ad has is made text.
+
+    What text cannot carry is left out, or where ``every`` column was asked for, left to be refused by its name.
+    """
+    sent, expected, notes = {}, {}, []
+    for name in table.columns:
+        column = expected[name] = sent[name] = table[name]
+        needed = needs_text(column)
+        form = as_text(column) if needed else None
+        if not every and (form is None if needed else _is_broken(column)):
+            del sent[name], expected[name]
+            notes.append(f"{quoted(name)} is not sent: it holds values that text cannot carry")
+            notice(notes[-1])
+        elif form is not None:
+            sent[name] = form.column
+            notes.append(f"{quoted(name)}: {form.change}")
+            if form.ambiguous or not _is_restored(column.dtype):
+                expected[name] = form.column.astype(object)
+                notice(f"{notes[-1]}. It is text when it is pulled, too")
+    if not notes:
+        return _Carried(table, table, notes)
+    if not sent:
+        msg = f"there are no columns to send: {'; '.join(notes)}"
+        raise InvalidColumn(msg)
+    return _Carried(pd.DataFrame(sent, index=table.index), pd.DataFrame(expected, index=table.index), notes)
+
+
+def _is_broken(column: pd.Series) -> bool:
+    """Whether some text holds what would not come back; see :func:`is_plain`."""
+    categorical = isinstance(column.dtype, pd.CategoricalDtype)
+    values: Any = column.cat.categories if categorical else [] if is_numeric_dtype(column.dtype) else column
+    return not is_plain("".join({value for value in values if isinstance(value, str)}))
+
+
+def _is_restored(dtype: Any) -> bool:
+    return isinstance(dtype, pd.CategoricalDtype) or travels_as_text(dtype)
+
+
+def _in_study(names: Sequence[str], parts: StudyParts) -> list[str]:
+    known = set(parts.fields)
+    return [name for name in names if name in known]
+
+
+def _expect_addressable(rows: NDArray[np.intp], parts: StudyParts) -> None:
+    own = pd.Index(parts.barcodes, dtype=object)
+    if own.is_unique:
+        return
+    repeated = own.duplicated(keep=False)
+    if repeated[rows].any():
+        names = own[repeated].unique()
+        msg = (
+            f"{len(names):,} barcodes occur more than once in study {quoted(parts.study_id)} "
+            f"({listing(names, limit=3)}), so that values cannot be sent to one of them: leave these cells out"
+        )
+        raise AmbiguousName(msg)
+
+
+def _requests(
+    cells: pd.DataFrame, found: Match, parts: StudyParts, replaced: Sequence[str], missing: Missing
+) -> list[tuple[NDArray[np.intp], dict[str, list[Any]]]]:
+    """Columns that have values in the same cells, together: the cells' rows in the study, and the columns."""
+    rows, others = found.rows[found.found], found.rows_only_there()
+    before = parts.metadata(replaced if len(others) else [])
+    groups: dict[bytes, tuple[NDArray[np.intp], dict[str, list[Any]]]] = {}
+    problems: list[str] = []
+    for name in cells.columns:
+        try:
+            values, absent = encode(cells[name])
+            _expect_values(name, absent, missing)
+            sent = rows[~absent]
+            if name in before.columns:
+                kept, empty = encode(before[name].iloc[others])
+                _expect_one_kind(name, values, kept)
+                values, sent = values + kept, np.concatenate([sent, others[~empty]])
+        except InvalidColumn as error:
+            problems.append(str(error))
+            continue
+        groups.setdefault(sent.tobytes(), (sent, {}))[1][name] = values
+    if problems:
+        msg = "; ".join(problems)
+        raise InvalidColumn(msg)
+    return list(groups.values())
+
+
+def _expect_values(name: str, absent: NDArray[np.bool_], missing: Missing) -> None:
+    if absent.all():
+        msg = f"column {quoted(name)} has missing values only"
+        raise InvalidColumn(msg)
+    if absent.any() and missing == "raise":
+        msg = (
+            f"column {quoted(name)} has {int(absent.sum()):,} missing values, which the protocol cannot carry: fill or "
+            "drop them, or leave those cells out with missing='omit'"
+        )
+        raise InvalidColumn(msg)
+
+
+def _expect_one_kind(name: str, values: Sequence[Any], kept: Sequence[Any]) -> None:
+    if kept and isinstance(values[0], str) != isinstance(kept[0], str):
+        ours, theirs = ("labels", "numbers") if isinstance(values[0], str) else ("numbers", "labels")
+        msg = (
+            f"column {quoted(name)} holds {ours} here but {theirs} in the study, which {len(kept):,} cells that are "
+            "not here would lose: send it under another name"
+        )
+        raise InvalidColumn(msg)
+
+
+def _notes(cells: pd.DataFrame, found: Match, replaced: Sequence[str]) -> list[str]:
+    others = len(found.rows_only_there())
+    new = [name for name in cells.columns if name not in replaced]
+    omitted = {name: int(count) for name, count in cells.isna().sum().items() if count}
+    return [
+        *(f"{quoted(name)} sent without {count:,} cells that have no value here" for name, count in omitted.items()),
+        *([f"{listing(new)} sent without the {others:,} cells that only the study has"] if others and new else []),
+        *([f"{listing(replaced)}: the {others:,} other cells keep their values"] if others and replaced else []),
+    ]

@@ -1,0 +1,475 @@
+"""A slot is compared with the others before it is taken for the counts: the fullest one is sent, or none."""
+
+import re
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import pytest
+from anndata import AnnData
+from scipy import sparse
+
+import biocolab_accessor as bc
+from biocolab_accessor.check.matrix_choice import choose_matrix, decide
+from biocolab_accessor.check.slot_comparison import covers
+from biocolab_accessor.errors import EmptyAnnData, InvalidValues, NoCounts
+from biocolab_accessor.io import matrix_blocks
+from biocolab_accessor.io.matrix_blocks import Slot, row_blocks, source_of
+
+FORMS = {"CSR": sparse.csr_matrix, "CSC": sparse.csc_matrix, "dense": np.asarray, "arrays": sparse.csr_array}
+
+
+def counts_of(n_obs, n_vars, seed=0):
+    dice = np.random.default_rng(seed)
+    return (dice.poisson(0.9, (n_obs, n_vars)) + np.eye(n_obs, n_vars)).astype(np.float32)
+
+
+def make(x, *, genes=None, cells=None, raw=None, **layers):
+    shape = next(m.shape for m in (x, *layers.values()) if m is not None)
+    obs = pd.DataFrame(index=cells or [f"c{i}" for i in range(shape[0])])
+    var = pd.DataFrame(index=genes or [f"G{i}" for i in range(shape[1])])
+    adata = AnnData(x, obs, var, layers=layers)
+    if raw is not None:
+        adata.raw = raw
+    return adata
+
+
+def sample(seed, n_obs, n_vars=12):
+    cells, genes = [f"s{seed}_{i}" for i in range(n_obs)], [f"G{i}" for i in range(n_vars)]
+    return make(sparse.csr_matrix(counts_of(n_obs, n_vars, seed)), cells=cells, genes=genes)
+
+
+def sent(adata):
+    """The matrix that is sent, dense."""
+    choice = choose_matrix(adata)
+    assert choice.input_matrix_type == "raw"
+    return np.vstack([block.toarray() for block in row_blocks(source_of(adata, choice.slot))])
+
+
+def half(matrix, n_rows):
+    """A copy in which the last rows are empty."""
+    kept = matrix.copy()
+    kept[n_rows:] = 0
+    return kept
+
+
+def only(adata, code, **arguments):
+    (found,) = [found for found in bc.check(adata, **arguments) if found.code == code]
+    return found
+
+
+def codes(adata, **arguments):
+    return {found.code for found in bc.check(adata, **arguments)}
+
+
+@pytest.mark.parametrize("name", ["counts", "umi", "raw_counts"])
+def test_a_layer_of_some_samples_gives_way_to_the_counts_of_all(name):
+    parts = [sample(1, 20), sample(2, 25), sample(3, 5)]
+    parts[1].layers[name] = parts[1].X.copy()
+    both = ad.concat(parts, join="outer")
+    if name != "counts":  # they come after X, so that they are only held against it
+        assert choose_matrix(both).slot == Slot("X")
+    np.testing.assert_array_equal(sent(both), both.X.toarray())
+    assert codes(both).isdisjoint({"BC310", "BC315"})
+
+
+def test_what_the_layer_lacks_is_said_in_the_reason():
+    full = counts_of(45, 12)
+    adata = make(full, counts=half(full, 20))
+    assert choose_matrix(adata).reason == (
+        f"X (45 x 12): counts (whole numbers, max {full.max():.0f}); not layers['counts'] (45 x 12): counts (whole "
+        f"numbers, max {full[:20].max():.0f}), which has no values for 25 cells of X and the same elsewhere"
+    )
+
+
+def test_counts_of_genes_give_way_to_those_of_genes_and_proteins():
+    rna, protein = counts_of(30, 10), counts_of(30, 4, seed=5) * 50
+    left = make(sparse.csr_matrix(rna), genes=[f"G{i}" for i in range(10)], counts=sparse.csr_matrix(rna))
+    right = make(sparse.csr_matrix(protein), genes=[f"P{i}" for i in range(4)])
+    both = ad.concat([left, right], axis=1, join="outer")
+    np.testing.assert_array_equal(sent(both), np.hstack([rna, protein]))
+    reason = choose_matrix(both).reason
+    assert "which has no values for 4 genes of X" in reason
+
+
+def test_a_hole_that_leaves_no_cell_and_no_gene_empty_is_seen():
+    full = counts_of(30, 10) + 1
+    kept = full.copy()
+    kept[:15, 7:] = 0  # the genes of another panel, in the cells of one sample
+    adata = make(full, counts=kept)
+    np.testing.assert_array_equal(sent(adata), full)
+    assert "which has fewer values than X and the same elsewhere" in choose_matrix(adata).reason
+
+
+def test_raw_counts_of_all_genes_go_before_those_of_the_variable_ones():
+    full = make(sparse.csr_matrix(counts_of(100, 400)))
+    adata = full[:, 10:60].copy()
+    adata.layers["counts"] = adata.X.copy()
+    adata.X = adata.X.log1p()
+    adata.raw = full
+    assert choose_matrix(adata).slot == Slot("raw.X")
+    np.testing.assert_array_equal(sent(adata), full.X.toarray())
+    assert adata.biocolab.submit(dry_run=True).n_vars == 400
+
+
+@pytest.mark.parametrize("order", ["reversed", "repeated"])
+def test_genes_of_raw_are_matched_by_their_names(order):
+    genes = [f"G{i}" for i in range(9)] if order == "reversed" else ["A", "B", "A", "C", "D", "E", "F", "G", "H"]
+    full = make(counts_of(20, 9) + 1, genes=genes)
+    adata = full[:, [4, 2, 0] if order == "reversed" else [0, 1, 2, 4]].copy()
+    adata.layers["counts"] = adata.X.copy()
+    adata.raw = full
+    assert choose_matrix(adata).slot == Slot("raw.X")
+
+
+def test_a_raw_of_fewer_genes_gives_way_too():
+    full = make(counts_of(20, 9) + 1)
+    adata = full.copy()
+    adata.raw = full[:, :4].copy()
+    np.testing.assert_array_equal(sent(adata), full.X)
+
+
+def test_the_fullest_of_three_is_taken():
+    full = counts_of(30, 10)
+    adata = make(half(full, 20), counts=half(full, 10), umi=full)
+    assert choose_matrix(adata).slot == Slot("layer", "umi")
+    np.testing.assert_array_equal(sent(adata), full)
+
+
+@pytest.mark.parametrize("other", ["X", "raw.X", "layers['cellbender']"])
+def test_counts_that_differ_and_lack_cells_are_refused_with_both_named_and_the_lines_that_help(other):
+    full = counts_of(30, 10)
+    lacking = half(full * 2, 12)
+    slots = {"X": {"x": full}, "raw.X": {"x": np.log1p(lacking), "raw": make(full)},
+             "layers['cellbender']": {"x": np.log1p(lacking), "cellbender": full}}  # fmt: skip
+    adata = make(slots[other].pop("x"), counts=lacking, **slots[other])
+    found = only(adata, "BC315")
+    assert (found.severity, found.error, found.path, found.count) == ("error", InvalidValues, "layers['counts']", 18)
+    assert found.message.startswith(f"has no counts for 18 cells that {other} has values for; {other}: counts (whole")
+    with pytest.raises(InvalidValues, match="18 cells"):
+        choose_matrix(adata)
+    with pytest.raises(InvalidValues, match="BC315"):
+        adata.biocolab.submit(dry_run=True)
+    assert "Leave" not in only(adata, "BC310").fix
+    ways = re.findall(r"to send (.+?): (.+?)(?:; |$)", found.fix)
+    assert [slot for slot, _ in ways] == ["layers['counts']", other]
+    for (_, line), expected in zip(ways, (lacking, full), strict=True):
+        names = {"copy": adata.copy()}
+        exec(line, names)
+        if expected is full or other != "X":  # a log of the same cells is no witness here
+            np.testing.assert_array_equal(sent(names["copy"]), expected)
+
+
+def test_each_slot_that_has_what_the_other_lacks_is_refused():
+    full = counts_of(30, 10)
+    second = full.copy()
+    second[:10] = 0
+    adata = make(None, counts=half(full, 12), umi=second)
+    found = only(adata, "BC315")
+    assert "has no counts for 18 cells that layers['umi'] has values for" in found.message
+    assert "and values for 10 cells that layers['umi'] lacks" in found.message
+
+
+@pytest.mark.parametrize("form", sorted(FORMS))
+@pytest.mark.parametrize("other", sorted(FORMS))
+def test_any_two_forms_are_compared(form, other):
+    full = counts_of(30, 10)
+    kept = half(full, 12)
+    adata = make(None, counts=FORMS[form](kept), umi=FORMS[other](full))
+    np.testing.assert_array_equal(sent(adata), full)
+    full = full.copy()
+    full[3] += 1
+    assert codes(make(None, counts=FORMS[form](kept), umi=FORMS[other](full))) >= {"BC315"}
+
+
+@pytest.mark.parametrize("form", ["CSR", "CSC", "dense"])
+def test_files_backed_objects_views_and_dask_are_compared(form, tmp_path, monkeypatch):
+    monkeypatch.setattr(matrix_blocks, "_BLOCK_BYTES", 128)
+    monkeypatch.setattr(matrix_blocks, "_DENSE_BYTES", 128)
+    monkeypatch.setattr(matrix_blocks, "_COLUMN_STORED_BYTES", 128)
+    full = counts_of(30, 10)
+    adata = make(FORMS[form](full), counts=FORMS[form](half(full, 12)))
+    adata.write_h5ad(tmp_path / "a.h5ad")
+    assert "BC310" not in codes(tmp_path / "a.h5ad")
+    backed = ad.read_h5ad(tmp_path / "a.h5ad", backed="r")
+    np.testing.assert_array_equal(sent(backed), full)
+    backed.file.close()
+    view = adata[[20, 3, 25, 7], [2, 5, 1, 7]]
+    np.testing.assert_array_equal(sent(view), full[[20, 3, 25, 7]][:, [2, 5, 1, 7]])
+    assert view.is_view
+    # Of the cells that the layer has nothing is lacking.
+    assert choose_matrix(adata[:12]).slot == Slot("layer", "counts")
+    if form == "dense":
+        array = pytest.importorskip("dask.array")
+        lazy = make(array.from_array(full, (7, 10)), counts=array.from_array(half(full, 12), (9, 10)))
+        np.testing.assert_array_equal(sent(lazy), full)
+
+
+def test_float_noise_is_no_difference_and_a_count_more_is():
+    full = counts_of(20, 6).astype(np.float64)
+    adata = make(full + (full > 0) * 3e-9, counts=half(full, 9))
+    assert choose_matrix(adata).slot == Slot("X")
+    other = full.copy()
+    other[0, 0] += 1
+    assert covers(make(full, counts=half(full, 9)), Slot("X"), Slot("layer", "counts"))
+    assert not covers(make(other, counts=half(full, 9)), Slot("X"), Slot("layer", "counts"))
+
+
+@pytest.mark.parametrize(("first", "second"), [("spliced", "unspliced"), ("mature", "nascent"), ("exonic", "intronic")])
+def test_parts_of_the_counts_are_neither_taken_nor_missed(first, second):
+    x, other = counts_of(20, 8), counts_of(20, 8, seed=3)
+    x[:, 5] = 0
+    adata = make(x, **{first: x.copy(), second: other})
+    choice = choose_matrix(adata)
+    assert (choice.slot, choice.conflicts) == (Slot("X"), ())
+    named = f"layers['{first}'], layers['{second}'] not looked at, for being a part of the counts by name"
+    assert choice.reason.endswith(named)
+
+
+def test_corrected_counts_beside_the_measured_ones_are_no_conflict():
+    measured = counts_of(20, 8) + 1
+    corrected = np.maximum(measured - 1, 0)
+    for adata in (make(corrected, counts=measured), make(np.log1p(measured), counts=measured, cellbender=corrected)):
+        np.testing.assert_array_equal(sent(adata), measured)
+        assert "BC315" not in codes(adata)
+
+
+def test_counts_of_the_same_cells_and_genes_keep_their_rank_and_are_named():
+    full = counts_of(20, 8)
+    choice = choose_matrix(make(full, counts=full.copy()))
+    assert choice.slot == Slot("layer", "counts")
+    assert choice.reason.endswith("; X holds whole numbers too, of no other cells and genes")
+
+
+def test_a_log_of_counts_that_the_layer_lacks_is_a_witness():
+    full = counts_of(45, 12)
+    found = only(make(np.log1p(full), counts=half(full, 20)), "BC315")
+    assert (found.count, found.path) == (25, "layers['counts']")
+    assert found.message == "has no counts for 25 cells that X has values for; X holds no whole numbers"
+    assert found.fix == (
+        "Put the counts of all into layers['counts'] of a copy, or submit adata with input_matrix_type='normalized'"
+    )
+    plan = make(np.log1p(full), counts=half(full, 20)).biocolab.submit(dry_run=True, input_matrix_type="normalized")
+    assert (plan.slot, plan.n_obs) == (Slot("X"), 45)
+
+
+@pytest.mark.parametrize("form", ["CSR", "CSC", "dense"])
+def test_a_log_of_genes_and_proteins_is_a_witness_of_proteins_without_counts(form):
+    rna, protein = counts_of(30, 10), counts_of(30, 4, seed=5) + 1
+    whole = np.hstack([rna, np.zeros_like(protein)])
+    found = only(make(FORMS[form](np.log1p(np.hstack([rna, protein]))), counts=FORMS[form](whole)), "BC315")
+    assert "has no counts for 4 genes that X has values for" in found.message
+
+
+@pytest.mark.parametrize("rows", [20, 45])
+def test_zeros_that_are_stored_where_the_log_has_values_are_no_counts(rows):
+    log = sparse.csr_matrix(np.log1p(counts_of(45, 12)))
+    counts = log.copy()
+    counts.data = np.expm1(counts.data).round()
+    counts.data[counts.indptr[rows] :] = 0
+    if rows == 45:  # one gene, in all cells
+        counts.data[counts.indices == 3] = 0
+    found = only(make(log, counts=counts), "BC315")
+    lacks = "25 cells" if rows == 20 else "1 gene"
+    assert found.message == f"has no counts for {lacks} that X has values for; X holds no whole numbers"
+
+
+def test_imputed_values_are_no_witness_but_are_told():
+    full = counts_of(45, 12)
+    full[:, 3] = 0
+    imputed = np.log1p(full + 0.25).astype(np.float32)
+    found = only(make(imputed, counts=full), "BC316")
+    assert (found.severity, found.path) == ("warning", "layers['counts']")
+    assert "has no counts for 1 gene that X has values for" in found.message
+    assert bc.check(make(imputed, counts=full)).ok
+
+
+def test_scaled_values_say_nothing_of_empty_cells():
+    full = half(counts_of(30, 10), 28)
+    adata = make(np.log1p(full) - np.log1p(full).mean(axis=0), counts=full)
+    assert only(adata, "BC310").fix == "Leave them out of a copy, or submit with min_counts=1"
+    assert bc.check(adata).ok
+
+
+def test_cells_without_counts_that_have_values_elsewhere_are_not_to_be_left_out():
+    full = counts_of(30, 10)
+    # Sent as normalized, as was asked for; the counts are elsewhere.
+    adata = make(np.log1p(half(full, 28)), counts=full)
+    found = only(adata, "BC310", input_matrix_type="normalized")
+    assert found.message == "all values of 2 cells are zero, but not in other slots (2 cells in layers['counts'])"
+    assert found.fix == "Do not leave out those cells: put their values into X of a copy"
+    part = make(half(full, 28), spliced=full)
+    assert "2 cells in layers['spliced']" in only(part, "BC310").message
+
+
+def test_negative_values_among_counts_are_told_from_scaled_ones_in_x_and_in_layers():
+    bad = counts_of(100, 30)
+    bad[3, :5] = -1
+    found = only(make(sparse.csr_matrix(bad)), "BC305")
+    low = f"5 negative values (min -1) among counts (whole numbers, max {bad.max():.0f})"
+    assert found.message == f"{low}: counts cannot be; sent as it is"
+    names = {"copy": make(sparse.csr_matrix(bad))}
+    exec(found.fix.partition("in a copy: ")[2], names)
+    np.testing.assert_array_equal(sent(names["copy"]), np.maximum(bad, 0))
+    layer = only(make(np.log1p(np.maximum(bad, 0)), counts=bad), "BC308")
+    assert layer.message == "not taken for counts: whole numbers, 5 of them negative (min -1)"
+    bad[7, :3] = 0.5
+    dense = only(make(bad), "BC305")
+    assert dense.message.startswith("5 negative values (min -1) among counts (99")
+    assert dense.fix == "If they mean that there is nothing, in a copy: copy.X = copy.X.clip(min=0)"
+    scaled = np.log1p(np.maximum(bad, 0))
+    assert "looks scaled" in only(make(scaled - scaled.mean(axis=0)), "BC305").message
+
+
+def test_counts_with_negative_values_that_have_more_cells_are_not_passed_over():
+    full = counts_of(30, 10)
+    bad = full.copy()
+    bad[29, 3] = -1
+    found = only(make(bad, counts=half(full, 12)), "BC315")
+    assert found.message.startswith("has no counts for 18 cells that X has values for; X: whole numbers, 1 of them neg")
+    assert "fix its values first" in found.fix
+
+
+@pytest.mark.parametrize(
+    ("values", "what"),
+    [
+        (np.log1p(counts_of(9, 5)), "looks log-normalised"),
+        (counts_of(9, 5) * 100.5, "no counts, and too large for a log"),
+        (np.where(counts_of(9, 5) > 2, 0.5, counts_of(9, 5)), "looks log-normalised"),
+        (np.zeros((9, 5)), "all zero"),
+        (counts_of(9, 5) - 0.75, "looks scaled"),
+    ],
+)
+@pytest.mark.parametrize("name", ["counts", "umi", "Raw Counts"])
+def test_a_layer_that_is_named_like_counts_and_holds_none_is_a_warning(values, what, name):
+    found = only(make(np.log1p(counts_of(9, 5)), **{name: values.astype(np.float32)}), "BC308")
+    assert (found.path, found.severity) == (f"layers['{name}']", "warning")
+    assert found.message.startswith(f"not taken for counts: {what}")
+
+
+@pytest.mark.parametrize("name", ["spliced", "matrix", "cellbender", "counts_RNA", "decontXcounts"])
+def test_a_lone_layer_of_whole_numbers_is_named_with_the_line_that_sends_it(name):
+    counts = counts_of(12, 6)
+    with pytest.raises(EmptyAnnData) as caught:
+        choose_matrix(make(None, **{name: counts}))
+    held = f"layers['{name}'] (12 x 6): counts (whole numbers, max {counts.max():.0f}), not taken for its name"
+    line = f"copy.layers['counts'] = copy.layers['{name}']"
+    assert str(caught.value) == (
+        f"X is None, and no slot that is named like counts holds them ({held}). If layers['{name}'] holds the counts, "
+        f"in a copy: {line}"
+    )
+    names = {"copy": make(None, **{name: counts})}
+    exec(line, names)
+    np.testing.assert_array_equal(sent(names["copy"]), counts)
+    with pytest.raises(NoCounts, match=re.escape(held)):
+        choose_matrix(make(None, **{name: counts}), "raw")
+
+
+@pytest.mark.parametrize("name", ["matrix", "cellbender", "counts_RNA"])
+def test_whole_numbers_that_are_passed_over_for_a_log_are_a_warning(name):
+    counts = counts_of(12, 6)
+    adata = make(np.log1p(counts), **{name: counts})
+    found = only(adata, "BC316")
+    assert (found.path, found.severity) == (f"layers['{name}']", "warning")
+    assert found.message == "whole numbers, not taken for counts for the name; X is sent"
+    assert f"layers['{name}'] holds whole numbers, not taken for the name" in choose_matrix(adata).reason
+    exec(found.fix.partition("in a copy: ")[2], {"copy": adata})
+    np.testing.assert_array_equal(sent(adata), counts)
+
+
+def test_genes_of_a_raw_without_counts_that_stay_behind_are_a_warning():
+    full = make(np.log1p(counts_of(20, 12)))
+    adata = full[:, :5].copy()
+    adata.raw = full
+    assert only(adata, "BC316").message == "has none of 7 genes of raw.X, which are not sent"
+    adata.layers["counts"] = counts_of(20, 12)[:, :5]
+    found = only(adata, "BC316")
+    assert (found.path, found.count) == ("layers['counts']", 7)
+    assert adata.raw.to_adata().biocolab.submit(dry_run=True).n_vars == 12
+
+
+def test_a_damaged_slot_is_no_reason_to_refuse_another():
+    counts = counts_of(12, 6)
+    broken = sparse.csr_matrix(counts)
+    broken.indices = broken.indices.copy()
+    broken.indices[3] = 99
+    adata = make(counts)
+    adata.layers["umi"] = broken
+    choice = decide(adata)
+    assert choice.slot == Slot("X")
+    assert "layers['umi'] not looked at, for it is damaged" in choice.reason
+
+
+def test_the_same_matrix_in_two_slots_is_read_once(monkeypatch):
+    from biocolab_accessor.check import matrix_choice as module
+
+    read = []
+    describe = module.describe_filled
+    monkeypatch.setattr(
+        module, "describe_filled", lambda source, slot, **how: read.append(slot) or describe(source, slot, **how)
+    )
+    matrix = sparse.csr_matrix(counts_of(12, 6))
+    adata = make(matrix)
+    adata.layers["counts"] = adata.X
+    assert choose_matrix(adata).slot == Slot("layer", "counts")
+    assert read == [Slot("layer", "counts")]
+
+
+class TestReadingOnce:
+    """What is computed or stored dense is read once, and what was found is handed on."""
+
+    @staticmethod
+    def counted(matrix, read, name):
+        array = pytest.importorskip("dask.array")
+
+        def look(block, block_info=None):
+            if block_info:
+                read.append((name, block_info[0]["chunk-location"][0]))
+            return block
+
+        return array.from_array(matrix, (10, matrix.shape[1])).map_blocks(look, dtype=matrix.dtype)
+
+    def test_two_slots_of_dask_with_the_same_counts(self):
+        read, full = [], counts_of(30, 10)
+        adata = make(self.counted(full, read, "X"), counts=self.counted(full.copy(), read, "counts"))
+        read.clear()
+        choice = choose_matrix(adata)
+        assert choice.slot == Slot("layer", "counts")
+        assert sorted(read) == [(name, chunk) for name in ("X", "counts") for chunk in range(3)]
+        assert choice.filled.empty == (0, 0)
+        assert codes(adata) <= {"BC501"}
+        assert sorted(read) == sorted(2 * [(name, chunk) for name in ("X", "counts") for chunk in range(3)])
+
+    def test_a_log_of_dask_is_read_as_far_as_its_first_fraction_and_once_for_what_is_empty(self):
+        read, full = [], half(counts_of(30, 10), 28)
+        adata = make(self.counted(np.log1p(full), read, "X"))
+        read.clear()
+        assert "all values of 2 cells are zero" in only(adata, "BC310").message
+        assert max(read.count(("X", chunk)) for chunk in (1, 2)) == 1
+
+    def test_dense_slots_in_memory_and_on_disk(self, tmp_path, monkeypatch):
+        full = counts_of(30, 10)
+        adata = make(full, counts=full * 2)
+        adata.write_h5ad(tmp_path / "a.h5ad")
+        taken = []
+        take = matrix_blocks._take
+        monkeypatch.setattr(
+            matrix_blocks, "_take", lambda matrix, window: taken.append(id(matrix)) or take(matrix, window)
+        )
+        for thing in (adata, ad.read_h5ad(tmp_path / "a.h5ad", backed="r")):
+            taken.clear()
+            assert choose_matrix(thing).filled.empty == (0, 0)
+            assert len(taken) == 2
+        thing.file.close()
+
+
+def test_a_log_is_read_only_as_far_as_its_first_fraction(monkeypatch):
+    monkeypatch.setattr(matrix_blocks, "_VALUES_AT_ONCE", 10)
+    from biocolab_accessor.check import matrix_stats as module
+
+    seen = []
+    add = module._Tally.add
+    monkeypatch.setattr(module._Tally, "add", lambda self, piece: seen.append(len(piece)) or add(self, piece))
+    counts = sparse.csr_matrix(counts_of(40, 20))
+    choose_matrix(make(counts.log1p(), counts=counts))
+    assert len(seen) == -(-counts.nnz // 10) + 1

@@ -1,0 +1,84 @@
+"""A request that nobody waits for any more is cut, over TLS too, and no other one is."""
+
+from __future__ import annotations
+
+import ssl
+import threading
+import time
+from contextlib import suppress
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+
+import pytest
+
+from biocolab_accessor.clients.http import HttpClient
+from biocolab_accessor.concurrency import Crew
+from biocolab_accessor.errors import TimedOut, TransportError
+from biocolab_accessor.security.redaction import Secret
+from tests.patience import PATIENCE
+
+from .conftest import Scripted, answer
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thread that is slow to end is not left behind, as the time that this takes is the machine's."""
+    monkeypatch.setattr("biocolab_accessor.concurrency._SECONDS_TO_END", PATIENCE)
+
+
+@pytest.mark.parametrize("tls", [False, True])
+@pytest.mark.parametrize("begun", [False, True])
+def test_silence_is_not_waited_out(
+    scripted: Scripted, certificate: tuple[ssl.SSLContext, Path], tls: bool, begun: bool
+) -> None:
+    asked, over = threading.Event(), threading.Event()
+    let_go: list[bool] = []
+
+    def silent(handler: BaseHTTPRequestHandler) -> None:
+        if begun:  # an answer of which no more comes
+            handler.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n[1,")
+        asked.set()
+        let_go.append(over.wait(PATIENCE))
+        handler.close_connection = True
+
+    if tls:
+        scripted.speaks_tls(certificate[0])
+    scripted.answers(answer(content=[]), silent)
+    http = HttpClient(scripted.host, Secret("a-token"), header="h", ssl=certificate[1])
+    http.post("x")
+    with suppress(InterruptedError), Crew(1, "biocolab-test") as crew:
+        answered = crew.ask(http.post, "x")
+        assert asked.wait(PATIENCE)
+        time.sleep(0.2 if begun else 0.05)
+        raise InterruptedError
+    assert let_go == []  # the server is silent still
+    assert isinstance(answered.exception(0), TransportError | TimedOut)
+    assert len(scripted.requests) == 2  # and it is not sent again
+    over.set()
+    scripted.answers(answer(content=[2]))
+    assert http.post("x") == [2]
+    http.close()
+
+
+def test_a_request_of_no_crew_is_not_cut(scripted: Scripted) -> None:
+    asked, over = threading.Semaphore(0), threading.Event()
+
+    def slow(handler: BaseHTTPRequestHandler) -> None:
+        asked.release()
+        over.wait(PATIENCE)
+        answer(content=[1])(handler)
+
+    scripted.answers(slow)
+    http = HttpClient(scripted.host, Secret("a-token"), header="h")
+    with suppress(InterruptedError), Crew(2, "biocolab-test") as crew:
+        crew.ask(http.post, "x")
+        others: list[object] = []
+        other = threading.Thread(target=lambda: others.append(http.post("y")))
+        other.start()
+        for _ in "xy":
+            assert asked.acquire(timeout=PATIENCE)
+        raise InterruptedError
+    over.set()
+    other.join()
+    assert others == [[1]]
+    http.close()

@@ -1,0 +1,68 @@
+"""Cluster: workers are connected as the session was when the credentials were last shared."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+import biocolab_accessor as bc
+from biocolab_accessor.errors import InvalidArgument, MissingCredentials
+from tests.conftest import dask_client
+
+
+@pytest.fixture
+def client(tmp_path: Path) -> Iterator[object]:
+    """A cluster with a worker that is a process of its own."""
+    with dask_client(tmp_path, 1) as connected:
+        yield connected
+
+
+def connection() -> tuple[str, str]:
+    from biocolab_accessor.connection.default import current
+
+    http = current().get_bioflex().http
+    return http.host, http.token.reveal()
+
+
+@pytest.mark.usefixtures("server")
+def test_shared_again_they_take_the_place_of_those_before_also_on_workers_that_come_later(client) -> None:
+    with bc.sandbox(token="token-before-1") as first:
+        bc.share_credentials(client)
+        assert list(client.run(connection).values()) == [(f"{first.url}/", "token-before-1")]
+    with bc.sandbox(token="token-after-2") as second:
+        bc.share_credentials(client)
+        client.cluster.scale(2)
+        client.wait_for_workers(2)
+        assert list(client.run(connection).values()) == [(f"{second.url}/", "token-after-2")] * 2
+        adata = bc.collection(["PBMC68k_reduced"]).to_anndata(genes=["LYZ"], cache=False)
+    assert adata.shape == (700, 1)
+
+
+def kept_by_the_scheduler(dask_scheduler: object) -> bytes:
+    return pickle.dumps([dict(dask_scheduler.worker_plugins), list(map(repr, dask_scheduler.plugins))])
+
+
+@pytest.mark.usefixtures("server")
+def test_taken_back_neither_the_scheduler_nor_a_worker_has_them_any_more(client) -> None:
+    with bc.sandbox(token="token-to-take-back"):
+        bc.share_credentials(client)
+        assert b"token-to-take-back" in client.run_on_scheduler(kept_by_the_scheduler)
+        bc.unshare_credentials(client)
+    assert b"token-to-take-back" not in client.run_on_scheduler(kept_by_the_scheduler)
+    with pytest.raises(MissingCredentials):
+        client.run(connection)
+    client.cluster.scale(2)
+    client.wait_for_workers(2)
+    with pytest.raises(MissingCredentials):
+        client.run(connection)
+    bc.unshare_credentials(client)  # again, which changes nothing
+
+
+@pytest.mark.parametrize("act", [bc.share_credentials, bc.unshare_credentials])
+@pytest.mark.parametrize("given", [None, "tcp://127.0.0.1:8786"])
+def test_what_is_no_client_is_refused_with_words(act: Callable[[object], None], given: object) -> None:
+    with pytest.raises(InvalidArgument, match=r"client is \w+: give the dask\.distributed\.Client of the cluster"):
+        act(given)

@@ -1,0 +1,144 @@
+"""Transposing by stripes is transposing."""
+
+from __future__ import annotations
+
+import gc
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import sparse
+
+from biocolab_accessor.io import transpose
+from biocolab_accessor.io.memory import empty_pages, release
+from biocolab_accessor.io.transpose import Scratch, csr_of_csc, join_rows, shelve
+
+
+def matrix_of(seed: int, n_obs: int, n_vars: int, density: float) -> sparse.csc_matrix:
+    rng = np.random.default_rng(seed)
+    return sparse.random(n_obs, n_vars, density, "csc", np.float32, rng, lambda n: rng.integers(1, 9, n))
+
+
+def assert_same(ours: sparse.csr_matrix, plain: sparse.csr_matrix) -> None:
+    assert ours.shape == plain.shape
+    for name in ("data", "indices", "indptr"):
+        left, right = getattr(ours, name), getattr(plain, name)
+        assert left.dtype == right.dtype
+        assert left.tobytes() == right.tobytes()
+
+
+@given(
+    st.integers(0, 99), st.integers(0, 40), st.integers(0, 40), st.sampled_from([0, 0.05, 0.6]), st.integers(1, 50),
+    st.integers(1, 9),
+)  # fmt: skip
+def test_stripes_in_a_file_are_scipys_own_transpose(
+    tmp_path_factory: pytest.TempPathFactory, seed: int, n_obs: int, n_vars: int, density: float, most: int, step: int
+) -> None:
+    matrix = matrix_of(seed, n_obs, n_vars, density)
+    stripes = [matrix[:, start : start + step] for start in range(0, n_vars, step)]
+    with (tmp_path_factory.getbasetemp() / "scratch").open("w+b", buffering=0) as file:
+        scratch = Scratch(file)
+        blocks = list(join_rows(shelve(stripes, n_obs, scratch), scratch, most))
+    assert sum(block.shape[0] for block in blocks) == n_obs
+    assert all(block.nnz <= most or block.shape[0] == 1 for block in blocks)
+    if blocks:
+        assert_same(sparse.vstack(blocks, format="csr", dtype=np.float32), matrix.tocsr())
+
+
+# What fits into two bytes, what does not, and what seems to: the sign of a zero is lost there.
+VALUES = [
+    [1, 2, 3],
+    [1, 65535],
+    [1, 65536],
+    [2.5, 1],
+    [0, 1],
+    [-0.0, 1],
+    [-1, 7],
+    [np.nan, 1],
+    [np.inf, 4],
+    [1e-45, 3e38],
+]
+
+
+@given(
+    st.integers(0, 99), st.integers(1, 60), st.integers(1, 60), st.sampled_from([0.05, 0.6]), st.integers(1, 40),
+    st.sampled_from(VALUES), st.sampled_from([1, 7, 1 << 18]), st.booleans(),
+)  # fmt: skip
+def test_stripes_in_memory_are_scipys_own_transpose(
+    seed: int, n_obs: int, n_vars: int, density: float, pieces: int, values: list[float], look: int, writeable: bool
+) -> None:
+    matrix = matrix_of(seed, n_obs, n_vars, density)
+    # Most of it counts, so that stripes differ in what they hold.
+    odd = np.random.default_rng(seed).random(matrix.nnz) < 0.05
+    matrix.data[odd] = np.random.default_rng(seed).choice(np.array(values, np.float32), odd.sum())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(transpose, "_SMALL", 0)
+        patch.setattr(transpose, "_STRIPES", pieces)
+        patch.setattr(transpose, "_RANGES", 41 - pieces)
+        patch.setattr(transpose, "_GIVEN_BACK", 1 + seed % 9)
+        patch.setattr(transpose, "_LOOKED_AT", look)
+        if matrix.nnz:
+            ours = matrix.copy()
+            ours.data.flags.writeable = writeable
+            assert_same(csr_of_csc(ours, consume=True), matrix.tocsr())
+
+
+def test_a_stripe_of_more_genes_than_two_bytes_count_is_transposed_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(transpose, "_SMALL", 0)
+    monkeypatch.setattr(transpose, "_STRIPES", 1)
+    for n_vars in (65_535, 65_536, 65_537, 150_000):
+        last = sparse.csc_matrix(([np.float32(7)], ([2], [n_vars - 1])), (3, n_vars))
+        matrix = matrix_of(0, 3, n_vars, 0.01).maximum(last)
+        assert_same(csr_of_csc(matrix.copy(), consume=True), matrix.tocsr())
+
+
+def test_a_scratch_file_that_somebody_cut_is_an_error(tmp_path: Path) -> None:
+    with (tmp_path / "scratch").open("w+b", buffering=0) as file:
+        scratch = Scratch(file)
+        places = [scratch.put(np.arange(100, dtype=np.int32)), scratch.put(np.arange(50, dtype=np.float32))]
+        file.truncate(500)
+        assert scratch.take(places[0], 10, 100).tolist() == list(range(10, 100))
+        assert scratch.take(places[1], 0, 25).tolist() == list(range(25))
+        with pytest.raises(OSError, match="shorter than what was written to it"):
+            scratch.take(places[1], 20, 30)
+
+
+@pytest.mark.parametrize("n_obs", [1, 500])
+def test_what_is_consumed_gives_the_same_matrix_and_the_memory_of_its_indices_back(
+    n_obs: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transpose, "_SMALL", 0)
+    plain = matrix_of(1, n_obs, 3000, 0.3)
+    ours = plain.copy()
+    for name in ("data", "indices"):
+        array = getattr(plain, name)
+        pages = empty_pages(array.nbytes).view(array.dtype)
+        pages[:] = array
+        setattr(ours, name, pages)
+    assert_same(csr_of_csc(ours, consume=False), plain.tocsr())
+    assert_same(csr_of_csc(ours, consume=True), plain.tocsr())
+    if n_obs > 1:
+        assert not ours.indices[4096:-4096].any()
+
+
+def test_release_drops_whole_pages_of_ours_and_nothing_else() -> None:
+    pages = empty_pages(300 * 4096)
+    pages[:] = 7
+    release(pages[100:9000])
+    assert pages.tolist() == [7] * 4096 + [0] * 4096 + [7] * (298 * 4096)
+    other = np.full(50_000, 7, np.uint8)
+    release(other)
+    assert other.all()
+    release(pages[12288:])
+    assert not pages[12288:].any()
+
+
+def test_pages_live_as_long_as_what_looks_at_them() -> None:
+    view = empty_pages(2 << 20)[-4096:].view(np.int32)
+    gc.collect()
+    view[:] = 3
+    assert view.sum() == 3072

@@ -1,0 +1,133 @@
+"""What a sandbox that was killed left behind, and what the next one makes of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import uuid
+from pathlib import Path
+
+import anndata as ad
+import numpy as np
+import pytest
+import requests
+
+import biocolab_accessor as bc
+from biocolab_accessor.sandbox.server import Sandbox
+from biocolab_accessor.sandbox.state import Site
+from tests.patience import PATIENCE, until
+from tests.sandbox.wire import BODY, Wire
+
+
+def test_what_belongs_to_nothing_is_removed_and_the_rest_stays(counts: ad.AnnData, tmp_path: Path) -> None:
+    with bc.sandbox(tmp_path) as server:
+        counts.biocolab.submit(study_id="kept", skip_dimred=True)
+        where = Wire(server).upload("waits.h5ad", [b"one", b"two"], [1])
+        public = {record.uuid for record in server._site.catalogue.studies()}
+    kept = {path.name for path in (tmp_path / "studies").iterdir()}
+    waiting = {path.name for path in (tmp_path / "uploads").iterdir()}
+    (tmp_path / "studies" / f"{uuid.uuid4().hex}.part").mkdir()
+    (tmp_path / "studies" / uuid.uuid4().hex).mkdir()
+    (tmp_path / "uploads" / f"{uuid.uuid4().hex}.part").write_bytes(b"half a chunk")
+    (tmp_path / "exports" / "x.part").write_bytes(b"half a file")
+    (tmp_path / "exports" / "new.h5ad").write_bytes(b"x")
+    (tmp_path / "exports" / "old.h5ad").write_bytes(b"x")
+    os.utime(tmp_path / "exports" / "old.h5ad", (0, 0))
+    with bc.sandbox(tmp_path) as server:
+        assert {path.name for path in (tmp_path / "studies").iterdir()} - public == kept - public
+        assert {path.name for path in (tmp_path / "uploads").iterdir()} == waiting
+        assert [path.name for path in (tmp_path / "exports").iterdir()] == ["new.h5ad"]
+        again = bc.study("kept", source="bbrowserx").to_anndata()
+        np.testing.assert_array_equal(again.X.toarray(), counts.X.toarray())
+        # The upload that was on its way goes on.
+        refused = Wire(server).submit(where, ["waits.h5ad"])
+        assert "1 of 2 chunks of 'waits.h5ad' are missing, the first is 0" in refused.json()["detail"]
+
+
+def test_an_assembly_that_was_cut_off_is_made_again_from_the_start(server: Sandbox) -> None:
+    wire, folder = Wire(server), uuid.uuid4().hex
+    where = wire.upload("x.bin", [b"first", b"second", b"third"], folder=folder)
+    uploads = server._site.uploads
+    (record,) = server._site.catalogue.uploads(folder, server.email)
+    # As far as a server came that was killed after it had appended half of the second chunk.
+    with (server.path / "uploads" / record.id / "chunk_0").open("ab") as file:
+        file.write(b"sec")
+    (path,) = uploads.files(server.email, where).values()
+    assert path.read_bytes() == b"firstsecondthird"
+    assert uploads.files(server.email, where) == {"x.bin": path}
+    assert [entry.name for entry in path.parent.iterdir()] == ["whole"]
+
+
+def test_a_task_that_was_running_ends_as_interrupted_and_one_that_had_ended_is_committed_later(
+    counts: ad.AnnData, tmp_path: Path
+) -> None:
+    content = counts.biocolab.to_h5ad(tmp_path / "x.h5ad").read_bytes()
+    with bc.sandbox(tmp_path / "data") as server:
+        wire = Wire(server)
+        done = wire.submit(wire.upload("x.h5ad", [content], folder="a"), ["x.h5ad"]).json()["data"]["id"]
+        assert wire.finish(done)[0] == "SUCCESS"
+        running, _ = server._site.catalogue.add_task(server.email, "submit", {**BODY, "hash_id": "r"}, "p")
+        server._site.catalogue.set_task(running.id, "RUNNING")
+        server._site.catalogue.log_line(running.id, "Running PCA")
+    with bc.sandbox(tmp_path / "data") as server:
+        wire = Wire(server)
+        state = wire.data("get_submission_log", {"task_id": running.id})
+        assert state["status"] == "ERROR"
+        assert re.search(r"Running PCA\n.*Interrupted: the server was stopped; submit again", state["log"])
+        info = wire.post("commit_submission_result", {"group_id": "personal", "task_id": done}).json()["study_info"]
+        again = bc.study(info["uuid"], source="bbrowserx").to_anndata()
+        np.testing.assert_array_equal(again.X.toarray(), counts.X.toarray())
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="processes are looked up in /proc")
+def test_the_worker_ends_with_a_server_that_is_killed(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "biocolab_accessor", "sandbox", "--path", str(tmp_path)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    said = ""
+    while "Ctrl-C" not in said:
+        said += process.stdout.readline()
+    route = f"{re.search(r'http://[0-9.:]+', said)[0]}/t2d_index_tool/api/v1/add_file_upload"
+    token = (tmp_path / "token").read_text().strip()
+    body = {"folder_id": "f", "n_chunks": 1, "original_file_name": "x.h5ad"}  # which wakes the worker
+    requests.post(route, json=body, headers={"bioturing-api-token": token}, timeout=10).raise_for_status()
+    (worker,) = _children(process.pid)
+    process.send_signal(signal.SIGKILL)
+    process.wait(PATIENCE)
+    process.stdout.close()
+    until(lambda: _state(worker) == "Z")
+
+
+def _children(pid: int) -> list[int]:
+    stats = [(path.parent.name, path.read_text()) for path in Path("/proc").glob("[0-9]*/stat") if path.exists()]
+    return [int(name) for name, stat in stats if int(stat.rpartition(")")[2].split()[1]) == pid]
+
+
+def _state(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return "Z"
+
+
+def test_what_the_catalogue_says_is_on_disk_before_it_is_said(tmp_path: Path, counts: ad.AnnData) -> None:
+    """A study is written and moved to its place before a record of it exists."""
+    seen: list[bool] = []
+    with bc.sandbox(tmp_path) as server:
+        site: Site = server._site
+        add = site.catalogue.add_study
+
+        def adding(record: object) -> None:
+            seen.append((tmp_path / "studies" / record.uuid).is_dir())
+            add(record)
+
+        site.catalogue.add_study = adding
+        server.add_study("public", counts)
+        counts.biocolab.submit(study_id="own", skip_dimred=True)
+    assert seen == [True, True]
+    catalogue = (tmp_path / "catalogue.sqlite").read_bytes()
+    assert server.token.encode() not in catalogue
+    assert json.dumps("own").encode() in catalogue or b"own" in catalogue

@@ -1,0 +1,285 @@
+"""Join: several studies are what anndata makes of them one by one, wherever they are fetched."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import pytest
+
+import biocolab_accessor as bc
+from biocolab_accessor.connection.default import _arguments, _Credentials
+from biocolab_accessor.errors import (
+    InvalidArgument,
+    MissingCredentials,
+    TooLarge,
+    UnknownField,
+    UnknownGene,
+    UnknownStudy,
+)
+from biocolab_accessor.io.transpose import PEAK
+from biocolab_accessor.sandbox.server import Sandbox
+from tests.conftest import assert_equal_objects
+from tests.patience import PATIENCE
+
+
+def serial(names: list[str], join: str) -> ad.AnnData:
+    parts = [bc.study(name).to_anndata(cache=False) for name in names]
+    joined = ad.concat(parts, join=join, label="study", keys=names, index_unique="-", fill_value=0)
+    joined.var["feature"] = joined.var_names
+    return joined
+
+
+def assert_same(ours: ad.AnnData, plain: ad.AnnData) -> None:
+    ours = ours.copy()
+    assert list(ours.uns.pop("biocolab")["studies"]) == list(dict.fromkeys(plain.obs["study"]))
+    assert_equal_objects(ours, plain)
+
+
+@pytest.mark.smoke
+@pytest.mark.parametrize("join", ["inner", "outer"])
+def test_joined_is_what_anndata_joins(studies: list[str], join: str) -> None:
+    joined = bc.collection(studies[:5]).to_anndata(join=join)
+    assert joined.n_vars == {"inner": 38, "outer": 42}[join]
+    assert_same(joined, serial(studies[:5], join))
+    assert joined.uns["biocolab"]["studies"]["PART03"]["study_id"] == "PART03"
+
+
+@pytest.mark.smoke
+def test_lazily_joined_is_the_same_when_it_is_computed(studies: list[str], tmp_path: Path) -> None:
+    for folder in (None, tmp_path):
+        joined = bc.collection(studies[:3]).lazy("outer", folder=folder)
+        assert hasattr(joined.X, "dask")
+        computed = joined.to_memory()
+        np.testing.assert_array_equal(computed.X.toarray(), serial(studies[:3], "outer").X.toarray())
+        assert list(computed.obs_names) == list(serial(studies[:3], "outer").obs_names)
+
+
+def test_in_one_folder_nothing_takes_the_place_of_what_another_object_reads(studies: list[str], tmp_path: Path) -> None:
+    asked = [(studies[:2], "raw"), (studies[2:4], "raw"), (studies[:2], "lognorm")]
+    lazy = [bc.collection(names).lazy(folder=tmp_path, unit=unit) for names, unit in asked]
+    for (names, unit), joined in zip(asked, lazy, strict=True):
+        now = bc.collection(names).to_anndata(unit=unit)
+        np.testing.assert_array_equal(joined.X.compute().toarray(), now.X.toarray())
+    assert len(list(tmp_path.iterdir())) == 6
+
+
+def test_an_outer_join_takes_genes_and_fields_that_some_have(
+    server: Sandbox, studies: list[str], tmp_path: Path
+) -> None:
+    """GENE0 is of PART00 and PART03, GENE41 of PART02 only; PART01 has none of them."""
+    names = studies[:4]
+    plain = bc.collection(names).to_anndata("outer", layers=["lognorm"])[:, ["GENE41", "GENE0"]]
+    joined = bc.collection(names).to_anndata("outer", genes=["GENE41", "GENE0"], layers=["lognorm"])
+    assert list(joined.var_names) == list(joined.var["feature"]) == ["GENE41", "GENE0"]
+    np.testing.assert_array_equal(joined.X.toarray(), plain.X.toarray())
+    np.testing.assert_array_equal(joined.layers["lognorm"].toarray(), plain.layers["lognorm"].toarray())
+    assert list(joined.obs_names) == list(plain.obs_names)
+    folder = tmp_path / "lazy"
+    lazy = bc.collection(names).lazy("outer", genes=["GENE41", "GENE0"], folder=folder)
+    stored = ad.read_zarr(bc.collection(names).to_zarr(tmp_path / "x.zarr", "outer", genes=["GENE41", "GENE0"]))
+    for same in (lazy, stored):
+        assert list(same.var_names) == ["GENE41", "GENE0"]
+        assert list(same.obs_names) == list(plain.obs_names)
+    np.testing.assert_array_equal(lazy.X.compute().toarray(), plain.X.toarray())
+    np.testing.assert_array_equal(stored.X.toarray(), plain.X.toarray())
+    mixed = bc.collection([names[0], "PBMC68k_reduced"])
+    for each in (
+        mixed.to_anndata("outer", fields=["batch", "phase"]),
+        mixed.lazy("outer", fields=["batch", "phase"], folder=tmp_path),
+    ):
+        assert list(each.obs) == ["batch", "phase", "study"]
+        assert each.obs["batch"].notna().tolist() == [True] * 30 + [False] * 700
+        assert each.obs["phase"].notna().tolist() == [False] * 30 + [True] * 700
+    with pytest.raises(UnknownGene, match="study 'PART00 or 3 more' has no gene 'GENE42'"):
+        bc.collection(names).to_anndata("outer", genes=["GENE41", "GENE42"])
+    with pytest.raises(UnknownField, match="'PART00 or 3 more' has no metadata field 'batc'"):
+        bc.collection(names).to_anndata("outer", fields=["batc"])
+    with pytest.raises(UnknownGene, match=r"study 'PART0\d' has no gene 'GENE41'"):
+        bc.collection(names[:1]).to_anndata("inner", genes=["GENE41"])
+
+
+def test_studies_that_the_cache_has_no_room_for_are_no_object_without_files(studies: list[str], tmp_path: Path) -> None:
+    with bc.settings.override(cache_dir=tmp_path / "cache", cache_size=60_000):
+        several = bc.collection(studies[:3])
+        with pytest.raises(InvalidArgument, match=r"cannot all be kept in the cache.* give a folder"):
+            several.lazy()
+        assert several.lazy(folder=tmp_path / "kept").to_memory().n_obs == 30 + 31 + 32
+
+
+def test_studies_that_the_cache_does_not_keep_ask_for_a_folder(server: Sandbox, counts: ad.AnnData) -> None:
+    for name in ("kept_nowhere_1", "kept_nowhere_2"):
+        counts.biocolab.submit(study_id=name, skip_dimred=True)
+    of_groups = bc.collection(["kept_nowhere_1", "kept_nowhere_2"], source="bbrowserx")
+    with pytest.raises(InvalidArgument, match=r"since they change\): give a folder for their files, lazy\(folder="):
+        of_groups.lazy()
+    public = bc.collection(["PBMC68k_reduced"])
+    with bc.settings.override(cache_size=0), pytest.raises(InvalidArgument, match=r"cache_size is 0\): give a folder"):
+        public.lazy()
+
+
+def test_a_folder_that_cannot_be_is_named(studies: list[str], tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for folder in (tmp_path / "file", tmp_path / "file" / "in_it"):
+        with pytest.raises(InvalidArgument, match="which is a file or lies in one"):
+            bc.collection(studies[:1]).lazy(folder=folder)
+    assert bc.collection(studies[:1]).lazy(folder=tmp_path / "new" / "deeper").n_obs == 30
+
+
+@pytest.mark.smoke
+def test_a_zarr_store_holds_them_all(studies: list[str], tmp_path: Path) -> None:
+    path = bc.collection(studies[:3]).to_zarr(tmp_path / "all.zarr")
+    read = ad.read_zarr(path)
+    np.testing.assert_array_equal(read.X.toarray(), serial(studies[:3], "inner").X.toarray())
+    assert read.uns["biocolab"]["studies"]["PART02"]["unit"] == "raw"
+    assert [item.name for item in tmp_path.iterdir()] == ["all.zarr"]
+    with pytest.raises(InvalidArgument, match="is there already"):
+        bc.collection(studies[:3]).to_zarr(path)
+
+
+def test_studies_whose_ids_no_file_can_hold_are_kept_under_ids_that_it_can(
+    server: Sandbox, counts: ad.AnnData, tmp_path: Path
+) -> None:
+    server.add_study("lab/one", counts)
+    server.add_study("lab/two", counts)
+    found = bc.collection(["lab/one", "lab/two"])
+    found.to_anndata().write_h5ad(tmp_path / "joined.h5ad")
+    read = ad.read_h5ad(tmp_path / "joined.h5ad"), ad.read_zarr(found.to_zarr(tmp_path / "joined.zarr"))
+    for joined in read:
+        origins = joined.uns["biocolab"]["studies"]
+        assert [origin["study_id"] for origin in origins.values()] == ["lab/one", "lab/two"]
+        assert list(origins) == ["lab%2Fone~biocolab", "lab%2Ftwo~biocolab"]
+        assert list(joined.obs["study"].cat.categories) == ["lab/one", "lab/two"]
+        assert joined.obs_names[60] == "CELL0-1-lab/two"
+
+
+def test_studies_that_share_their_id_are_told_apart_and_one_that_is_there_twice_is_refused(
+    server: Sandbox, counts: ad.AnnData
+) -> None:
+    halves = counts[:30].copy(), counts[30:].copy()
+    uuids = [half.biocolab.submit(study_id="namesake", skip_dimred=True).study_info["uuid"] for half in halves]
+    joined = bc.collection(uuids, source="bbrowserx").to_anndata(genes=iter(["GENE1"]), fields="label")
+    assert list(joined.obs["study"].cat.categories) == ["namesake", "namesake-1"]
+    assert [origin["study_uuid"] for origin in joined.uns["biocolab"]["studies"].values()] == uuids
+    counts.biocolab.submit(study_id="only_one", skip_dimred=True)
+    uuid = bc.studies().set_index("study_id").loc["only_one", "uuid"]
+    with pytest.raises(InvalidArgument, match="is there twice"):
+        bc.collection(["only_one", uuid], source="bbrowserx")
+
+
+def test_a_table_is_not_taken_for_the_ids_in_its_header(studies: list[str]) -> None:
+    table = pd.DataFrame({name: [1] for name in studies})
+    with pytest.raises(InvalidArgument, match="ids is of type DataFrame: give a name, or a list of names"):
+        bc.collection(table)  # type: ignore[arg-type]
+    joined = bc.collection(pd.Series(studies[:2])).to_anndata(genes=pd.Index(["GENE5"]))  # type: ignore[arg-type]
+    assert list(joined.obs["study"].cat.categories) == studies[:2]
+    assert list(joined.var_names) == ["GENE5"]
+
+
+def test_which_of_its_studies_is_meant_has_to_be_said(studies: list[str]) -> None:
+    joined = bc.collection(studies[:2]).to_anndata(genes="GENE5")
+    for ask in (lambda: joined.biocolab.study, joined.biocolab.pull_metadata):
+        with pytest.raises(UnknownStudy, match=r"is of 2 studies \('PART00', 'PART01'\): use bc.study"):
+            ask()
+
+
+def test_a_label_never_takes_the_place_of_a_field(server: Sandbox, tmp_path: Path) -> None:
+    found = bc.collection(["PBMC68k_reduced"])
+    for join in (found.to_anndata, found.lazy, lambda **kw: found.to_zarr(tmp_path / "joined.zarr", **kw)):
+        with pytest.raises(InvalidArgument, match="has a field 'bulk_labels', where label= would go"):
+            join(label="bulk_labels")
+    assert list(found.to_anndata(label="bulk_labels", fields=["phase"]).obs) == ["phase", "bulk_labels"]
+
+
+def test_what_all_of_them_would_take_is_refused_with_what_can_be_done(studies: list[str], tmp_path: Path) -> None:
+    # Which of two refusals comes first is a matter of the threads: of the next part, or of the parts and the whole.
+    some = studies[:10]
+    found, plain = bc.collection(some), serial(some, "inner").X.toarray()
+    with bc.settings.override(memory_budget=50_000):
+        assert all(study.to_anndata(cache=False).n_obs for study in found)
+        with pytest.raises(
+            TooLarge, match=r"(made of \d+ of 10 studies|PART\d\d raw) needs about .* bc.settings.memory_budget is"
+        ) as caught:
+            found.to_anndata(cache=False)
+        for written in ("collection.lazy(folder=folder)", "collection.to_zarr(path)"):
+            assert written in str(caught.value)
+            made = eval(written, {"collection": found, "folder": tmp_path, "path": tmp_path / "x.zarr"})
+            joined = ad.read_zarr(made) if isinstance(made, Path) else made.to_memory()
+            np.testing.assert_array_equal(joined.X.toarray(), plain)
+        assert found.to_anndata(cache=False, genes=["GENE5"]).n_obs == len(plain)
+
+
+def test_what_one_study_lacks_is_said_while_another_hangs(server: Sandbox, studies: list[str]) -> None:
+    found = bc.collection([studies[0], "PBMC68k_reduced"])
+    server.faults.add("*query_genes", kind="hang", seconds=PATIENCE)
+    began = time.monotonic()
+    try:
+        with pytest.raises(UnknownGene, match="study 'PBMC68k_reduced' has no gene 'GENE5'"):
+            found.to_anndata(genes="GENE5", cache=False)
+    finally:
+        server.faults.clear()
+    assert time.monotonic() - began < PATIENCE
+
+
+def test_studies_side_by_side_share_one_budget(studies: list[str]) -> None:
+    """Each would fit on its own, at the moment when four ask at once."""
+    sizes = [PEAK * study._parts.source.matrix_bytes("raw") for study in bc.collection(studies[:4])]
+    with bc.settings.override(memory_budget=int(1.5 * max(sizes))):
+        with pytest.raises(TooLarge, match=r"for what is fetched with it|made of \d of 4 studies"):
+            bc.collection(studies[:4]).to_anndata(cache=False)
+        assert bc.collection(studies[:1]).to_anndata(cache=False).n_obs == 30
+
+
+def test_bad_input_is_refused(studies: list[str]) -> None:
+    with pytest.raises(InvalidArgument, match="at least one"):
+        bc.collection([])
+    with pytest.raises(InvalidArgument, match="twice"):
+        bc.collection(["PART01", "PART01"])
+    with pytest.raises(UnknownStudy):
+        bc.collection(["PART01", "nonsense"])
+    with pytest.raises(InvalidArgument, match="'inner' or 'outer'"):
+        bc.collection(["PART01"]).to_anndata(join="left")
+    with pytest.raises(InvalidArgument, match="unit"):
+        bc.collection(["PART01"]).to_anndata(unit="tpm")
+
+
+def test_names_for_obsm_are_refused(studies: list[str], tmp_path: Path) -> None:
+    joined = bc.collection(studies[:2])
+    for call in (joined.to_anndata, joined.lazy, lambda obsm: joined.to_zarr(tmp_path / "x.zarr", obsm=obsm)):
+        with pytest.raises(InvalidArgument, match=r"obsm is \['UMAP'\]: give True .* or False"):
+            call(obsm=["UMAP"])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_collection_is_the_list_of_its_studies(server: Sandbox) -> None:
+    collection = bc.collection(["PBMC68k_reduced"])
+    assert len(collection) == 1
+    assert [study.id for study in collection] == ["PBMC68k_reduced"]
+    assert repr(collection) == "Collection(['PBMC68k_reduced'])"
+
+
+class TestCredentialsOfACluster:
+    def test_are_those_of_the_servers_that_there_is_a_token_for(self, no_connection: None) -> None:
+        with bc.settings.override(private_host="http://127.0.0.1:9/", private_token="e3b0c44298fc1c149afb"):
+            found = _arguments()
+        assert found == {"private_host": "http://127.0.0.1:9/", "private_token": "e3b0c44298fc1c149afb"}
+
+    def test_come_with_the_authorities_that_vouch_for_the_server(self, no_connection: None, tmp_path: Path) -> None:
+        bundle = tmp_path / "ca.pem"
+        bundle.touch()
+        bc.connect(private_host="https://lab.example/", private_token="e3b0c44298fc1c149afb", ssl=bundle)
+        assert _arguments() == {
+            "private_host": "https://lab.example/",
+            "private_token": "e3b0c44298fc1c149afb",
+            "ssl": bundle,
+        }
+
+    def test_are_asked_for_where_there_are_none(self, no_connection: None) -> None:
+        with pytest.raises(MissingCredentials):
+            _arguments()
+
+    def test_are_not_shown(self) -> None:
+        assert repr(_Credentials({"private_token": "e3b0c44298fc1c149afb"})) == "Credentials(****)"

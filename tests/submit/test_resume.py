@@ -1,0 +1,197 @@
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import anndata as ad
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+import biocolab_accessor as bc
+from biocolab_accessor.cli import app
+from biocolab_accessor.cli.doctor import examine
+from biocolab_accessor.connection.default import drop_default
+from biocolab_accessor.errors import (
+    AmbiguousName,
+    ConfigurationError,
+    InvalidArgument,
+    InvalidFile,
+    ServerError,
+    UnknownName,
+)
+from biocolab_accessor.sandbox.server import Sandbox
+from biocolab_accessor.submit import journal
+from biocolab_accessor.submit.resume import find
+
+from .conftest import CHUNK
+
+
+@pytest.fixture
+def file(wide: ad.AnnData, tmp_path: Path) -> Path:
+    return wide.biocolab.to_h5ad(tmp_path / "wide.h5ad")
+
+
+def break_off(server: Sandbox, route: str, given: Path | ad.AnnData, **options: object) -> None:
+    server.faults.add(route, nth=range(2 if route == "upload_chunk" else 1, 20), status=503)
+    options = {"skip_dimred": True, "chunk_size": CHUNK, **options}
+    with pytest.raises(ServerError):
+        _ = given.biocolab.submit(**options) if isinstance(given, ad.AnnData) else bc.submit(given, **options)
+    server.faults.clear()
+    server.requests.clear()
+
+
+def studies(title: str) -> list[str]:
+    frame = bc.studies()
+    return list(frame.loc[frame["title"] == title, "uuid"])
+
+
+class TestSubmissionsOfFiles:
+    @pytest.mark.parametrize("study_id", [None, "files, resumed"])
+    @pytest.mark.parametrize("route", ["upload_chunk", "get_submission_log"])
+    def test_are_listed_and_resumed_with_their_arguments(
+        self, faulty: Sandbox, file: Path, route: str, study_id: str | None
+    ) -> None:
+        title = f"files, resumed {route} {study_id}"
+        break_off(faulty, route, file, name=title, study_id=study_id and title, min_genes=np.int64(1))
+        [found] = bc.submissions()
+        assert (found.files, found.group_id, found.host) == ((file,), "personal", faulty.private_host)
+        assert found.study_id == title or study_id is None
+        assert found.state == "1 chunk sent" if route == "upload_chunk" else "on the server" in found.state
+        assert found.age.total_seconds() < 600
+        done = found.resume()
+        assert done.study_id == found.study_id
+        assert studies(title) == [done.study_info["uuid"]]
+        assert len(faulty.requests.of("add_file_upload")) == 0  # the file was announced before
+        assert list(bc.submissions()) == []
+
+    def test_begin_from_the_start_where_the_server_forgot_them(self, faulty: Sandbox, file: Path) -> None:
+        break_off(faulty, "upload_chunk", file, name="forgotten, resumed")
+        faulty.faults.add("*", nth=1, kind="forget_uploads")
+        with pytest.warns(UserWarning, match="starting again"):
+            done = bc.submissions()[0].resume()
+        assert studies("forgotten, resumed") == [done.study_info["uuid"]]
+
+    def test_whose_file_was_changed_are_not_sent(self, faulty: Sandbox, file: Path) -> None:
+        break_off(faulty, "upload_chunk", file, name="changed")
+        [found] = bc.submissions()
+        os.utime(file, (1, 1))
+        with pytest.raises(InvalidFile, match=r"wide\.h5ad was changed since"):
+            found.resume()
+        file.unlink()
+        with pytest.raises(InvalidFile, match=r"wide\.h5ad is not there any more"):
+            found.resume()
+        assert studies("changed") == []
+
+    def test_whose_file_is_gone_are_resumed_where_the_server_has_it(self, faulty: Sandbox, file: Path) -> None:
+        break_off(faulty, "get_submission_log", file, name="file gone")
+        file.unlink()
+        assert bc.submissions()[0].resume().done
+        assert len(studies("file gone")) == 1
+
+
+class TestSubmissionsOfObjects:
+    def test_need_the_same_call_where_the_server_lacks_a_part(self, faulty: Sandbox, wide: ad.AnnData) -> None:
+        break_off(faulty, "upload_chunk", wide, name="in memory")
+        [found] = bc.submissions()
+        assert found.files == ()
+        with pytest.raises(InvalidFile, match=r"an object in memory.*adata\.biocolab\.submit"):
+            found.resume()
+
+    def test_are_resumed_where_the_server_has_them(self, faulty: Sandbox, wide: ad.AnnData) -> None:
+        submission = wide.biocolab.submit(name="not waited for", skip_dimred=True, wait=False)
+        [found] = bc.submissions()
+        assert (found.task_id, found.study_id) == (submission.task_id, submission.study_id)
+        assert found.resume().done
+        assert len(studies("not waited for")) == 1
+
+
+def test_a_submission_that_is_forgotten_is_a_new_one_next_time(faulty: Sandbox, file: Path) -> None:
+    break_off(faulty, "upload_chunk", file, name="to forget", study_id="to forget")
+    bc.submissions()[0].forget()
+    assert repr(bc.submissions()) == "no submission was broken off"
+    bc.submit(file, name="to forget", study_id="to forget", skip_dimred=True, chunk_size=CHUNK)
+    assert len(faulty.requests.of("add_file_upload")) == 1
+
+
+def test_a_submission_under_way_is_not_listed_and_not_forgotten(faulty: Sandbox, file: Path) -> None:
+    break_off(faulty, "upload_chunk", file, name="under way", study_id="under way")
+    [found] = bc.submissions()
+    held = journal.Entry(found.path, journal._try_lock(found.path))
+    assert list(bc.submissions()) == []
+    with pytest.raises(InvalidArgument, match="by another call"):
+        found.forget()
+    held.close()
+    assert len(bc.submissions()) == 1
+
+
+def test_a_finished_study_of_a_given_id_is_listed_on_request(faulty: Sandbox, wide: ad.AnnData) -> None:
+    wide.biocolab.submit(study_id="finished", skip_dimred=True)
+    assert list(bc.submissions()) == []
+    [found] = bc.submissions(finished=True)
+    assert (found.study_id, found.state) == ("finished", "finished")
+
+
+def test_a_submission_is_resumed_on_its_own_server_only(faulty: Sandbox, file: Path) -> None:
+    break_off(faulty, "upload_chunk", file, name="elsewhere")
+    [found] = bc.submissions()
+    connector = bc.connect(private_host="http://127.0.0.1:9/", private_token="token")
+    try:
+        with pytest.raises(ConfigurationError, match=r"goes to http://127.*bc\.connect\(private_host="):
+            found.resume()
+    finally:
+        drop_default(connector)
+
+
+@pytest.mark.parametrize("kept", [False, True])
+def test_submissions_to_a_sandbox_go_with_its_data(kept: bool, wide: ad.AnnData, tmp_path: Path) -> None:
+    with bc.sandbox(tmp_path if kept else None):
+        wide.biocolab.submit(study_id="gone", skip_dimred=True, wait=False)
+        assert [each.study_id for each in bc.submissions()] == ["gone"]
+    assert [each.study_id for each in bc.submissions()] == ["gone"] * kept
+
+
+def test_a_submission_is_found_by_its_id_its_beginning_and_its_task(faulty: Sandbox, file: Path) -> None:
+    for name in ("alpha one", "alpha two"):
+        break_off(faulty, "upload_chunk", file, study_id=name)
+    found = bc.submissions()
+    assert find("alpha one", found).study_id == "alpha one"
+    assert find("alpha t", found).study_id == "alpha two"
+    with pytest.raises(AmbiguousName, match="several submissions"):
+        find("alpha", found)
+    with pytest.raises(UnknownName, match="did you mean 'alpha one'"):
+        find("alpha onne", found)
+
+
+class TestTheCommand:
+    def test_resumes_the_only_one_or_the_one_that_is_named(self, faulty: Sandbox, file: Path) -> None:
+        break_off(faulty, "upload_chunk", file, study_id="by command")
+        done = CliRunner().invoke(app, ["resume", "--json"])
+        assert (done.exit_code, json.loads(done.stdout)["study_id"]) == (0, "by command")
+        for name in ("one of two", "two of two"):
+            break_off(faulty, "upload_chunk", file, study_id=name)
+        done = CliRunner().invoke(app, ["resume"])
+        assert (done.exit_code, "give the ID of one" in done.stderr, done.stdout.count("of two")) == (2, True, 2)
+        assert CliRunner().invoke(app, ["resume", "one of two"]).exit_code == 0
+        assert len(studies("one of two")) == 1
+        assert studies("two of two") == []
+
+    def test_forgets_and_lists(self, faulty: Sandbox, file: Path) -> None:
+        break_off(faulty, "upload_chunk", file, study_id="drop me")
+        listed = json.loads(CliRunner().invoke(app, ["resume", "--list", "--json"]).stdout)
+        assert [(row["study_id"], row["files"], row["state"]) for row in listed] == [
+            ("drop me", [str(file)], "1 chunk sent")
+        ]
+        assert CliRunner().invoke(app, ["resume", "--forget"]).exit_code == 2
+        done = CliRunner().invoke(app, ["resume", "--forget", "drop me"])
+        assert (done.exit_code, "forgotten: drop me" in done.stderr) == (0, True)
+        assert CliRunner().invoke(app, ["resume", "drop me"]).exit_code == 1
+        assert "no submission was broken off" in CliRunner().invoke(app, ["resume"]).stderr
+
+    def test_doctor_names_them_with_the_commands(self, faulty: Sandbox, file: Path) -> None:
+        break_off(faulty, "upload_chunk", file, study_id="seen by doctor")
+        [seen] = [each for each in examine(network=False) if each.topic == "submissions"]
+        assert (seen.subject, seen.state) == ("seen by doctor", "note")
+        assert "1 chunk sent" in seen.message
+        assert "biocolab resume 'seen by doctor'" in seen.fix

@@ -1,0 +1,30 @@
+from __future__ import annotations
+
+import anndata as ad
+import pandas as pd
+import pytest
+
+from biocolab_accessor.errors import InvalidArgument, UnknownStudy
+from biocolab_accessor.sandbox.server import Sandbox
+from biocolab_accessor.studies.study import Study
+from biocolab_accessor.submit.submission import Submission
+
+
+def labels(column: pd.Series) -> list[object]:
+    return list(column.astype(object))
+
+
+class TestWhichStudy:
+    def test_it_may_be_given_in_every_way(self, pbmc: ad.AnnData, study: Study, submission: Submission) -> None:
+        uuid = study.provenance()["study_uuid"]
+        for prefix, target, group in (("a", study, None), ("b", submission, None), ("c", uuid, "Personal workspace")):
+            pbmc.biocolab.pull_metadata("phase", study=target, group=group, prefix=prefix)
+        assert labels(pbmc.obs["aphase"]) == labels(pbmc.obs["bphase"]) == labels(pbmc.obs["cphase"])
+
+    def test_none_at_all_is_said(self, pbmc: ad.AnnData, server: Sandbox) -> None:
+        with pytest.raises(UnknownStudy, match="give study="):
+            pbmc.biocolab.pull_metadata("phase")
+        with pytest.raises(InvalidArgument, match="study is a int"):
+            pbmc.biocolab.pull_metadata("phase", study=1)
+        with pytest.raises(InvalidArgument, match="group is 'personal', but there is no id"):
+            pbmc.biocolab.pull_metadata("phase", group="personal")

@@ -1,0 +1,181 @@
+"""What is done aside is done or not, and never half; what it is fed with is made where it is waited for."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import os
+import signal
+import threading
+import time
+import weakref
+from collections.abc import Iterator
+from concurrent.futures import CancelledError
+
+import pytest
+
+from biocolab_accessor import concurrency as module
+from biocolab_accessor.concurrency import Waiting, aside
+from tests.patience import PATIENCE
+
+MAIN = threading.main_thread()
+
+
+@pytest.fixture
+def ctrl_c() -> Iterator[None]:
+    """A shell that starts the tests with & switches SIGINT off."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def here() -> bool:
+    return threading.current_thread() is MAIN
+
+
+def test_the_work_is_done_elsewhere_and_its_items_are_made_here() -> None:
+    def items() -> Iterator[bool]:
+        for _ in range(3):
+            yield here()
+
+    assert aside(lambda waiting: (here(), list(waiting.served(items())), list(waiting.served([])))) == (
+        False,
+        [True, True, True],
+        [],
+    )
+
+
+def test_errors_of_the_work_and_of_its_items_are_raised_here() -> None:
+    def items() -> Iterator[int]:
+        yield 1
+        raise KeyError("item")
+
+    taken: list[int] = []
+    with pytest.raises(KeyError, match="item"):
+        aside(lambda waiting: taken.extend(waiting.served(items())))
+    with pytest.raises(ZeroDivisionError):
+        aside(lambda waiting: 1 // 0)
+    with pytest.raises(TimeoutError):  # of an item, and not of waiting for it
+        aside(lambda waiting: list(waiting.served(iter(_late, None))))
+    assert taken == [1]
+
+
+def _late() -> int:
+    raise TimeoutError
+
+
+@pytest.mark.parametrize("by", ["work", "item"])
+def test_an_error_lets_go_of_what_it_was_about(by: str) -> None:
+    class Thing:
+        pass
+
+    thing = Thing()
+    gone = weakref.ref(thing)
+
+    def items(thing: Thing) -> Iterator[int]:
+        yield 1
+        raise ValueError
+
+    def work(waiting: Waiting, thing: Thing = thing) -> None:
+        list(waiting.served(items(thing)))
+        raise ValueError
+
+    def only(waiting: Waiting, thing: Thing = thing) -> None:
+        raise ValueError
+
+    gc.collect()
+    gc.disable()
+    try:
+        with contextlib.suppress(ValueError):
+            aside(work if by == "item" else only)
+        del work, only, thing
+        assert gone() is None
+    finally:
+        gc.enable()
+
+
+def test_an_item_is_let_go_before_the_next_is_made() -> None:
+    class Thing:
+        pass
+
+    alive: list[int] = []
+
+    def items() -> Iterator[Thing]:
+        made: list[weakref.ref[Thing]] = []
+        for _ in range(4):
+            alive.append(sum(each() is not None for each in made))
+            thing = Thing()
+            made.append(weakref.ref(thing))
+            yield thing
+            del thing
+
+    def work(waiting: Waiting) -> None:
+        for item in waiting.served(items()):
+            del item
+
+    aside(work)
+    assert alive == [0, 0, 0, 0]
+
+
+@pytest.mark.usefixtures("ctrl_c")
+def test_ctrl_c_breaks_into_the_waiting_and_not_into_the_work() -> None:
+    ended: list[bool] = []
+
+    def work(waiting: Waiting) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        for _ in range(int(PATIENCE * 100)):
+            time.sleep(0.01)
+            try:
+                waiting.expect()
+            except CancelledError:
+                ended.append(here())
+                raise
+
+    with pytest.raises(KeyboardInterrupt):
+        aside(work)
+    assert ended == [False]
+
+
+@pytest.mark.usefixtures("ctrl_c")
+def test_ctrl_c_while_an_item_is_made_ends_that_at_once_and_the_work_soon() -> None:
+    def items() -> Iterator[int]:
+        yield 1
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(PATIENCE)
+        yield 2
+
+    taken: list[int] = []
+    start = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        aside(lambda waiting: taken.extend(waiting.served(items())))
+    assert time.monotonic() - start < PATIENCE
+    assert taken == [1]
+
+
+@pytest.mark.usefixtures("ctrl_c")
+def test_what_ctrl_c_kept_from_beginning_never_begins(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Late(threading.Thread):
+        """Ctrl-C comes while its start is waited for."""
+
+        def start(self) -> None:
+            late.append(self)
+            os.kill(os.getpid(), signal.SIGINT)
+
+    late: list[Late] = []
+    done: list[int] = []
+    monkeypatch.setattr(module, "Thread", Late)
+    with pytest.raises(KeyboardInterrupt):
+        aside(lambda waiting: done.append(1))
+    threading.Thread.start(late[0])
+    late[0].join()
+    assert done == []
+
+
+def test_work_whose_thread_cannot_be_started_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Refused(threading.Thread):
+        def start(self) -> None:
+            raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(module, "Thread", Refused)
+    with pytest.raises(RuntimeError, match="can't start new thread"):
+        aside(lambda waiting: 1)

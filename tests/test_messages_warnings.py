@@ -1,0 +1,44 @@
+"""Notices point to the user's line."""
+
+from __future__ import annotations
+
+import inspect
+import warnings
+from contextlib import ExitStack, contextmanager
+from types import FunctionType
+
+import pytest
+
+from biocolab_accessor import messages as room
+
+
+def of_the_package(function: FunctionType) -> FunctionType:
+    """The same function, as if a module of the package had it."""
+    return FunctionType(function.__code__, {**function.__globals__, "__name__": "biocolab_accessor.some.room"})
+
+
+@contextmanager
+def _block():
+    room.notice("look out")
+    yield
+
+
+def _within():
+    with ExitStack() as held:
+        held.enter_context(_block())
+
+
+@pytest.mark.parametrize("deep", [False, True])
+def test_the_line_is_that_which_called_the_package_whatever_lies_between(deep: bool) -> None:
+    call = of_the_package(_within) if deep else room.notice
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        line = inspect.currentframe().f_lineno + 1
+        call() if deep else call("look out")
+    [warning] = caught
+    assert (warning.filename, warning.lineno, warning.category, str(warning.message)) == (
+        __file__,
+        line,
+        UserWarning,
+        "look out",
+    )

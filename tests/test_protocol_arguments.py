@@ -1,0 +1,37 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from biocolab_accessor.errors import InvalidArgument
+from biocolab_accessor.protocol import given_names
+
+
+@pytest.mark.parametrize(
+    "given",
+    [["A", "B"], ("A", "B"), pd.Index(["A", "B"]), pd.Series(["A", "B"]), np.array(["A", "B"]), iter("AB"), "AB"],
+)
+def test_names_may_be_given_in_anything_of_one_dimension(given: Any) -> None:
+    names = given_names(given, "genes")
+    assert names == (["AB"] if isinstance(given, str) else ["A", "B"])
+    assert {type(name) for name in names} == {str}
+
+
+@pytest.mark.parametrize(
+    ("given", "why"),
+    [
+        (pd.DataFrame({"A": [1]}), "genes is of type DataFrame: give a name, or a list of names"),
+        (np.array([["A"]]), "genes is of type ndarray: give a name, or a list of names"),
+        (b"A", "genes is of type bytes: give a name, or a list of names"),
+        (5, "genes is of type int: give a name, or a list of names"),
+        (None, "genes is of type NoneType: give a name, or a list of names"),
+        (["A", 5], "genes contains 5, which is not a string: give a name, or a list of names"),
+    ],
+)
+def test_what_is_no_names_is_not_taken_for_some(given: Any, why: str) -> None:
+    with pytest.raises(InvalidArgument) as caught:
+        given_names(given, "genes")
+    assert str(caught.value) == why
