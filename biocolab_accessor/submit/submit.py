@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from biocolab_accessor.errors import InvalidArgument, InvalidResponse, ServerError
@@ -64,7 +65,7 @@ def submit_anndata(
         columns=obs,
     )
     if dry_run:
-        return plan
+        return replace(plan, encoded=None)  # the object may change before it is sent
     for finding in plan.report.warnings:
         notice(f"{finding.code} {finding.path}: {finding.text}")
     connector = connector_of(to)
