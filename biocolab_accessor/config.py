@@ -74,6 +74,8 @@ class Settings(BaseSettings):
     """Seconds that a local sandbox works on one submission before it stops it."""
     max_retries: int = Field(default=4, ge=0)
     """How often an idempotent request is tried again."""
+    max_requests: int = Field(default=16, ge=1, le=64)
+    """Most requests of one call that are sent at the same time."""
     chunk_size: int = Field(default=16 * _MIB, ge=64 * 1024)
     """Bytes of one upload chunk."""
     progress: Annotated[Literal["auto", "on", "off"], BeforeValidator(_switch)] = "auto"

@@ -8,6 +8,7 @@ import re
 import warnings
 from collections.abc import Iterable
 from html import escape
+from typing import Any
 
 import numpy as np
 
@@ -18,6 +19,7 @@ __all__ = [
     "facts_table",
     "listing",
     "natural_key",
+    "naturally_sorted",
     "notice",
     "quoted",
     "shown",
@@ -28,6 +30,10 @@ _UNSEEN = re.compile(
     "[\0-\x1f\x7f-\x9f\xad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff"
     "\U000e0000-\U000e007f]"
 )
+
+_DIGITS = re.compile(r"([0-9]+)")
+_SHAPE = {code: "0" if chr(code) in "0123456789" else "a" for code in range(128)}
+_MOST_DIGITS = 4000  # int() refuses more than 4,300
 
 
 def about_megabytes(n_bytes: int) -> str:
@@ -88,10 +94,30 @@ def natural_key(text: str) -> tuple[list[tuple[int, str]], str]:
     >>> sorted(["10", "T2", "2", "T10"], key=natural_key)
     ['2', '10', 'T2', 'T10']
     """
-    parts = re.split(r"([0-9]+)", text)
+    parts = _DIGITS.split(text)
     # Digits by their number first: int() refuses more than some thousand of them.
     numbers = [part.lstrip("0") if i % 2 else part for i, part in enumerate(parts)]
     return [(len(part) if i % 2 else 0, part) for i, part in enumerate(numbers)], text
+
+
+def naturally_sorted(texts: Iterable[str]) -> list[str]:
+    """Texts in the order of :func:`natural_key`, which takes a fraction of the time where there are many."""
+    plain = sorted(texts)
+    if not plain:
+        return plain
+    # Where all texts have digits in the same places, the plain order is the natural one.
+    shape = plain[0].translate(_SHAPE)
+    if all(text.translate(_SHAPE) == shape for text in plain):
+        return plain
+    if len(max(plain, key=len)) > _MOST_DIGITS:
+        return sorted(plain, key=natural_key)
+    return sorted(plain, key=_numbered)  # stable: "1" and "01" stay in their plain order
+
+
+def _numbered(text: str) -> list[Any]:
+    parts: list[Any] = _DIGITS.split(text)
+    parts[1::2] = map(int, parts[1::2])
+    return parts
 
 
 def quoted(value: object, *, escape: bool = False) -> str:

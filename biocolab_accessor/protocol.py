@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal, TypedDict, get_args
 
 import numpy as np
 
@@ -14,11 +14,18 @@ from biocolab_accessor.messages import did_you_mean, listing, quoted
 
 __all__ = [
     "NO_CAP",
+    "RETRIABLE_STATUSES",
+    "SERVERS",
+    "SOURCES",
     "SPECIES",
     "STUDY_TYPES",
+    "TITLES",
+    "UNITS",
     "Bounds",
     "Filters",
     "Format",
+    "Server",
+    "Source",
     "Unit",
     "given_names",
     "is_finite",
@@ -187,10 +194,12 @@ def _number(value: Any, default: float) -> float:
 
 
 Unit = Literal["raw", "lognorm"]
+UNITS: tuple[Unit, ...] = get_args(Unit)
+"""What the values of a matrix are."""
 
 Format = Literal["csr", "csc", "dense"]
 
-_UNITS = {"raw": "raw", "counts": "raw", "lognorm": "lognorm"}
+_SPELLINGS: dict[str, Unit] = {"raw": "raw", "counts": "raw", "lognorm": "lognorm"}
 
 
 def unit_name(unit: Any, what: str = "unit") -> str:
@@ -202,15 +211,25 @@ def unit_name(unit: Any, what: str = "unit") -> str:
         It is neither.
     """
     text = getattr(unit, "value", unit)
-    if not isinstance(text, str) or text not in _UNITS:
+    if not isinstance(text, str) or text not in _SPELLINGS:
         msg = f"{what} is {quoted(unit)}: give 'raw' (the counts) or 'lognorm'"
         raise InvalidArgument(msg)
-    return _UNITS[text]
+    return _SPELLINGS[text]
 
 
 Server = Literal["bbrowserx", "talk2data"]
+SERVERS: tuple[Server, ...] = get_args(Server)
+"""Servers with groups, to which studies are submitted."""
 
 Source = Literal["bioflex", "bbrowserx", "talk2data"]
+SOURCES: tuple[Source, ...] = get_args(Source)
+"""Servers with studies."""
+
+TITLES: dict[Source, str] = {"bioflex": "BioFlex", "bbrowserx": "BBrowserX", "talk2data": "Talk2Data"}
+"""Names of the servers as people read them."""
+
+RETRIABLE_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504})
+"""HTTP statuses that may pass: an idempotent request is sent again after one of them."""
 
 STUDY_TYPES = {
     "bbrowser": 0,

@@ -6,8 +6,10 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from biocolab_accessor.messages import counted, did_you_mean, listing, natural_key, quoted, shown
+from biocolab_accessor.messages import counted, did_you_mean, listing, natural_key, naturally_sorted, quoted, shown
 
 
 def test_case_comes_before_spelling() -> None:
@@ -103,3 +105,13 @@ def test_what_a_terminal_obeys_or_a_reader_does_not_see_is_shown_as_escapes(text
 
 def test_lines_of_a_message_stay_lines() -> None:
     assert shown("one\n\ttwo\r\x1b", lines=True) == "one\n\ttwo\\r\\x1b"
+
+
+@given(st.lists(st.text("01a_ T٣é", max_size=6), max_size=12))
+def test_the_fast_order_of_texts_is_the_natural_one(texts: list[str]) -> None:
+    assert naturally_sorted(texts) == sorted(texts, key=natural_key)
+
+
+def test_numbers_of_more_digits_than_int_reads_are_in_order() -> None:
+    long = "9" * 5000
+    assert naturally_sorted([f"c{long}", "c10", "c9"]) == ["c9", "c10", f"c{long}"]

@@ -1,8 +1,6 @@
 from __future__ import annotations
 
-import ast
 import doctest
-import functools
 import importlib
 import inspect
 import pkgutil
@@ -95,68 +93,3 @@ def test_examples_in_docstrings_run(module: str, server: Sandbox, monkeypatch: p
     with forked_dask() if module == "biocolab_accessor.connection.default" else nullcontext():
         failed, _ = doctest.testmod(loaded, optionflags=doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS)
     assert failed == 0
-
-
-def code_lines(path: Path) -> int:
-    """Lines of code: docstrings, comments and blanks do not count."""
-    source = path.read_text()
-    documented = {
-        line
-        for node in ast.walk(ast.parse(source))
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
-        and ast.get_docstring(node, clean=False) is not None
-        for line in range(node.body[0].lineno, node.body[0].end_lineno + 1)
-    }
-    lines = enumerate(source.splitlines(), 1)
-    return sum(1 for number, line in lines if line.strip() and line.strip()[0] != "#" and number not in documented)
-
-
-def test_no_module_has_more_than_400_lines_of_code() -> None:
-    assert [path.name for path in _PACKAGE.rglob("*.py") if code_lines(path) > 400] == []
-
-
-@functools.cache
-def imported(path: Path) -> set[str]:
-    """Modules that a file imports when it runs; what is for type checkers only does not count."""
-    tree = ast.parse(path.read_text())
-    for_types = {
-        inner
-        for node in ast.walk(tree)
-        if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
-        for inner in ast.walk(node)
-    }
-    names: set[str] = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module and node not in for_types:
-            names.add(node.module)
-    return names
-
-
-def test_the_wire_is_known_to_the_wire_only() -> None:
-    wire = {"requests", "urllib3", "bioflex", "bioturing_connector"}
-    strangers = [
-        str(path)
-        for path in _PACKAGE.rglob("*.py")
-        if {name.partition(".")[0] for name in imported(path)} & wire
-        and path.relative_to(_PACKAGE).parts[0] not in ("clients", "connector.py")
-    ]
-    assert strangers == []
-
-
-@pytest.mark.parametrize(
-    ("room", "others"),
-    [
-        ("inbound", ("outbound", "exchange", "sandbox", "check")),
-        ("outbound", ("inbound", "exchange", "sandbox")),
-        ("exchange", ("clients", "sandbox", "check")),
-        ("check", ("inbound", "outbound", "sandbox", "clients")),
-        ("storage", ("clients", "inbound", "outbound", "sandbox", "check", "catalog")),
-        ("clients", ("inbound", "outbound", "sandbox", "check", "catalog")),
-    ],
-)
-def test_data_flow_one_way(room: str, others: tuple[str, ...]) -> None:
-    for path in (_PACKAGE / room).glob("*.py"):
-        for other in others:
-            assert not any(name.startswith(f"biocolab_accessor.{other}") for name in imported(path)), path

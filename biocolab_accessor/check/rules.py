@@ -18,7 +18,7 @@ from biocolab_accessor.check.report import Finding, Severity
 from biocolab_accessor.check.slots import is_table, unsendable
 from biocolab_accessor.check.tables import suspects
 from biocolab_accessor.errors import CheckFailed
-from biocolab_accessor.io.columns import Verdict, as_frame, chosen_columns, judge
+from biocolab_accessor.io.columns import Verdict, Verdicts, as_frame, chosen_columns, judge_each
 from biocolab_accessor.io.matrix_blocks import source_of
 from biocolab_accessor.messages import quoted
 from biocolab_accessor.protocol import Filters
@@ -110,21 +110,25 @@ class Context:
     def verdicts(self) -> list[tuple[str, Verdict]]:
         """Path and verdict of every column of obs and var."""
         return [
-            (f"{where}[{quoted(name)}]", judge(frame.iloc[:, position], where))
-            for where, frame in self.tables.items()
-            for position, name in enumerate(frame.columns)
+            (f"{where}[{quoted(name)}]", verdict) for where in self.tables for name, verdict in self.verdicts_of[where]
         ]
 
     @cached_property
     def obsm_verdicts(self) -> list[tuple[str, Verdict]]:
         """Path and verdict of every column of the tables in obsm that are sent."""
+        others = [where for where in self.verdicts_of if where not in self.tables]
+        return [(f"{where}[{quoted(name)}]", verdict) for where in others for name, verdict in self.verdicts_of[where]]
+
+    @cached_property
+    def verdicts_of(self) -> Verdicts:
+        """For obs, var and each table in obsm that is sent, the name of each column and the verdict on it.
+
+        The file is written from them: no column is converted twice.
+        """
         obsm = self.adata.obsm
-        tables = {key: obsm[key] for key in obsm if is_table(obsm[key]) and not unsendable(key, obsm[key])}
-        return [
-            (f"obsm[{quoted(key)}][{quoted(name)}]", judge(frame.iloc[:, position], f"obsm[{quoted(key)}]"))
-            for key, frame in ((key, as_frame(table)) for key, table in tables.items())
-            for position, name in enumerate(frame.columns)
-        ]
+        sent = {key: obsm[key] for key in obsm if is_table(obsm[key]) and not unsendable(key, obsm[key])}
+        tables = {**self.tables, **{f"obsm[{quoted(key)}]": as_frame(table) for key, table in sent.items()}}
+        return {where: judge_each(frame, where) for where, frame in tables.items()}
 
 
 Rule = Callable[[Context], Iterator[Finding]]

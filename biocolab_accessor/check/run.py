@@ -5,16 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import h5py
 from anndata import AnnData
 
-from biocolab_accessor.check import rules_columns, rules_filters, rules_matrix, rules_names
-from biocolab_accessor.check import rules_genes as rules_features
-from biocolab_accessor.check import rules_genes as rules_identifiers
-from biocolab_accessor.check import rules_matrix as rules_size
-from biocolab_accessor.check import rules_matrix as rules_slots
+from biocolab_accessor.check import rules_columns, rules_filters, rules_genes, rules_matrix, rules_names
 from biocolab_accessor.check.files import MTX_PARTS, check_10x_h5, check_mtx, open_h5ad, parts_in
 from biocolab_accessor.check.matrix_choice import MatrixChoice, decide
 from biocolab_accessor.check.report import Finding, Report
@@ -22,12 +18,13 @@ from biocolab_accessor.check.rules import RULES, Context
 from biocolab_accessor.check.rules_matrix import damage, misfits
 from biocolab_accessor.check.tables import check_table_file
 from biocolab_accessor.errors import CheckFailed, InvalidArgument, InvalidFile, InvalidValues
+from biocolab_accessor.io.columns import Verdicts
 from biocolab_accessor.io.hdf5_gate import is_hdf5, opened_foreign
 from biocolab_accessor.io.matrix_blocks import expect_own_values
 from biocolab_accessor.platforms import expanded
 from biocolab_accessor.protocol import Filters, known_species
 
-__all__ = ["check_file", "check_object", "open_h5ad", "run_rules"]
+__all__ = ["Checked", "check_file", "check_object", "open_h5ad", "run_rules"]
 
 _TABLES = (".tsv", ".csv", ".txt", ".tab")
 
@@ -35,13 +32,18 @@ _TABLES = (".tsv", ".csv", ".txt", ".tab")
 _ROOMS = (
     rules_names,
     rules_columns,
+    rules_genes,
     rules_matrix,
-    rules_identifiers,
-    rules_features,
-    rules_slots,
-    rules_size,
     rules_filters,
 )
+
+
+class Checked(NamedTuple):
+    """A report, the matrix that would be sent (None where none can be), and columns as they would be written."""
+
+    report: Report
+    choice: MatrixChoice | None
+    verdicts: Verdicts
 
 
 def run_rules(
@@ -95,7 +97,7 @@ def check_file(
     species: Any = None,
     filters: Filters | None = None,
     obs: Sequence[str] | None = None,
-) -> tuple[Report, MatrixChoice | None]:
+) -> Checked:
     """As :func:`check_object`, of an h5ad file.
 
     Raises
@@ -124,7 +126,7 @@ def check_object(
     filters: Filters | None = None,
     of_table: Sequence[Finding] | None = None,
     obs: Sequence[str] | None = None,
-) -> tuple[Report, MatrixChoice | None]:
+) -> Checked:
     """The report on an object, and the matrix that was chosen for it (None where none could be).
 
     Raises
@@ -136,7 +138,7 @@ def check_object(
     species = None if species is None else known_species(species)
     findings = misfits(adata)
     if findings:
-        return Report(findings), None
+        return Checked(Report(findings), None, {})
     choice = None
     try:
         choice = decide(adata, input_matrix_type)
@@ -153,4 +155,4 @@ def check_object(
             if choice is None:
                 raise
             damaged = damage(choice.slot, error)
-    return Report([*findings, *([damaged] if damaged else [])]), choice
+    return Checked(Report([*findings, *([damaged] if damaged else [])]), choice, context.verdicts_of)

@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.text import Text
@@ -26,17 +26,15 @@ from biocolab_accessor.connection.default import current
 from biocolab_accessor.errors import BiocolabError, InvalidSettingsFile, MissingCredentials, ServerError, Unauthorized
 from biocolab_accessor.io.cache import cache
 from biocolab_accessor.messages import counted, did_you_mean
+from biocolab_accessor.protocol import SOURCES, TITLES, Source
 from biocolab_accessor.submit.resume import submissions
 
 __all__ = ["Observation", "State", "doctor", "examine"]
 
 State = Literal["ok", "note", "warning", "broken"]
 
-_Source = Literal["bioflex", "bbrowserx", "talk2data"]
 
-_TITLES: dict[_Source, str] = {"bioflex": "BioFlex", "bbrowserx": "BBrowserX", "talk2data": "Talk2Data"}
-
-_SETTINGS: dict[_Source, str] = {"bioflex": "bioflex", "bbrowserx": "private", "talk2data": "public"}
+_SETTINGS: dict[Source, str] = {"bioflex": "bioflex", "bbrowserx": "private", "talk2data": "public"}
 
 _PACKAGES = ("biocolab_accessor", "anndata", "scanpy", "h5py", "pandas", "numpy", "scipy", "bioflex")
 
@@ -105,8 +103,8 @@ def examine(*, network: bool = True, timeout: float = 10.0) -> list[Observation]
     ['ok', 'ok', 'ok']
     """
     found = [*_versions(), *_environment(), *_key_file()]
-    known: dict[_Source, Credentials] = {}
-    for source in get_args(_Source):
+    known: dict[Source, Credentials] = {}
+    for source in SOURCES:
         observations, credentials = _credentials(source)
         found += observations
         if credentials is not None:
@@ -117,7 +115,7 @@ def examine(*, network: bool = True, timeout: float = 10.0) -> list[Observation]
     found += [seen for source, one in known.items() if (seen := _proxy(source, one)) is not None]
     answers: list[Observation] = []
     if network and known:
-        asked = [(_TITLES[source], _client_of(source), timeout) for source in known]
+        asked = [(TITLES[source], _client_of(source), timeout) for source in known]
         limits = {"connect_timeout": timeout, "read_timeout": timeout, "deadline": 3 * timeout, "max_retries": 0}
         with settings.override(**limits), Crew(len(asked), "biocolab-doctor") as crew:
             answers = [seen for answer in [crew.ask(_server, *one) for one in asked] for seen in result(answer)]
@@ -125,7 +123,7 @@ def examine(*, network: bool = True, timeout: float = 10.0) -> list[Observation]
     return [*found, *sorted(answers, key=lambda seen: order.index(seen.topic)), *_cache(), *_submissions()]
 
 
-def _client_of(source: _Source) -> Any:
+def _client_of(source: Source) -> Any:
     """The client of the current connection to a server."""
     connector = current()
     with warnings.catch_warnings():
@@ -194,8 +192,8 @@ def _key_file() -> Iterator[Observation]:
         yield Observation("credentials", "key file", "ok" if content else "note", there or f"there is no {file}")
 
 
-def _credentials(source: _Source) -> tuple[list[Observation], Credentials | None]:
-    title = _TITLES[source]
+def _credentials(source: Source) -> tuple[list[Observation], Credentials | None]:
+    title = TITLES[source]
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
         try:
@@ -220,17 +218,17 @@ def _credentials(source: _Source) -> tuple[list[Observation], Credentials | None
     return seen, found
 
 
-def _places(source: _Source) -> str:
+def _places(source: Source) -> str:
     name = _SETTINGS[source].upper()
     return f"$BIOCOLAB_{name}_HOST, $BIOCOLAB_{name}_TOKEN, {KeyFile()}"
 
 
-def _proxy(source: _Source, found: Credentials) -> Observation | None:
+def _proxy(source: Source, found: Credentials) -> Observation | None:
     address = proxy_for(found.host)
     if not address:
         return None
     fix = f"If it should not: export NO_PROXY={found.host.split('/')[2].partition(':')[0]}"
-    return Observation("proxy", _TITLES[source], "note", f"{found.host} is reached through {address}", fix)
+    return Observation("proxy", TITLES[source], "note", f"{found.host} is reached through {address}", fix)
 
 
 def _server(title: str, client: Any, timeout: float) -> list[Observation]:

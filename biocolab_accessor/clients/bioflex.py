@@ -37,6 +37,7 @@ from biocolab_accessor.io.memory import empty_pages, expect_room
 from biocolab_accessor.io.transpose import PEAK, spans
 from biocolab_accessor.messages import quoted
 from biocolab_accessor.progress import progress_bar
+from biocolab_accessor.protocol import UNITS
 from biocolab_accessor.security.redaction import Secret, masking, sealed
 from biocolab_accessor.security.urls import normalise_host, route_url, without_user
 
@@ -120,7 +121,6 @@ def _part(dataset: h5py.Dataset, start: int, stop: int) -> NDArray[Any]:
 BIOFLEX_HOST = "https://api.bioturing.com/"
 """Where BioFlex is, the address that the official client has built in."""
 
-_UNITS = ("raw", "lognorm")
 
 _LARGEST = 2**63
 
@@ -480,7 +480,7 @@ def _summary(row: Any, gene: str) -> database.ExpressionSummary:
 
 def _unit(unit: Any) -> str:
     unit = getattr(unit, "value", unit)
-    if unit not in _UNITS:
+    if unit not in UNITS:
         msg = f"unit is {quoted(unit)}: give 'raw' or 'lognorm'"
         raise InvalidArgument(msg)
     return str(unit)

@@ -35,6 +35,7 @@ from biocolab_accessor.io.memory import expect_room
 from biocolab_accessor.io.safe_files import place_of, replacing
 from biocolab_accessor.messages import notice
 from biocolab_accessor.progress import progress_bar
+from biocolab_accessor.protocol import RETRIABLE_STATUSES
 from biocolab_accessor.security.redaction import Secret, hidden, masking, without_frames
 from biocolab_accessor.security.urls import file_url, is_loopback, origin, redirect_url, route_url, same_origin_url
 
@@ -47,7 +48,6 @@ Look = Callable[[], Any]
 # What servers say that know no ranges, or none of this length any more.
 _RANGE_REFUSED = frozenset({400, 405, 412, 416, 422, 501})
 
-_RETRIABLE_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 _PIECE = 1024 * 1024
 
@@ -401,7 +401,7 @@ class HttpClient:
                 content = hidden(b"".join(self._pieces(response, url, deadline, most=_PIECE)), self.token)
                 content = content if self._quoting else b""
                 error_ = refusal(url, response.status_code, content, response.reason, self.token.origin)
-                if response.status_code in _RETRIABLE_STATUS:
+                if response.status_code in RETRIABLE_STATUSES:
                     pause = retry_after(response.headers.get("Retry-After"))
                     busy = response.status_code == 429 or (response.status_code == 503 and pause is not None)
                     raise Retriable(error_, retry_after=pause, never_arrived=busy)

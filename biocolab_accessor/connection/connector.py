@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from biocolab_accessor.clients.bbrowserx import TALK2DATA_HOST, BBrowserXConnector
 from biocolab_accessor.clients.bioflex import BIOFLEX_HOST, BioFlexConnection
@@ -22,6 +22,7 @@ from biocolab_accessor.errors import (
 )
 from biocolab_accessor.messages import facts_table, notice, quoted
 from biocolab_accessor.platforms import home_folder
+from biocolab_accessor.protocol import SOURCES, Source
 from biocolab_accessor.security.redaction import Secret, sealed
 from biocolab_accessor.security.urls import normalise_host, without_user
 
@@ -161,10 +162,6 @@ _BIOFLEX = Service(
 
 _T2D = "/t2d_index_tool/"
 
-Source = Literal["bioflex", "bbrowserx", "talk2data"]
-
-_SOURCES: tuple[Source, ...] = ("bbrowserx", "talk2data", "bioflex")
-
 
 class EConnector:
     """Connectors to BBrowserX, Talk2Data and BioFlex, each with its host and token.
@@ -262,7 +259,7 @@ class EConnector:
 
     def _repr_html_(self) -> str:
         facts: list[tuple[str, str]] = []
-        for source in _SOURCES:
+        for source in SOURCES:
             try:
                 found = self.credentials(source)
             except MissingCredentials as error:

@@ -14,14 +14,16 @@ from biocolab_accessor.io.column_text import TextForm, as_text, needs_text
 from biocolab_accessor.io.names import key_as_text, unwritable_text
 from biocolab_accessor.io.values import integers as whole_numbers
 from biocolab_accessor.io.values import loss
-from biocolab_accessor.messages import counted, natural_key, quoted
+from biocolab_accessor.messages import counted, naturally_sorted, quoted
 
 __all__ = [
     "Verdict",
+    "Verdicts",
     "as_frame",
     "batches_of",
     "chosen_columns",
     "judge",
+    "judge_each",
     "labels_of",
     "numeric_verdict",
     "plain_verdict",
@@ -57,6 +59,15 @@ class Verdict:
     examples: tuple[str, ...] = ()
     count: int = 1
     as_text: bool = False
+
+
+Verdicts = dict[str, list[tuple[Any, Verdict]]]
+"""For each table (``obs``, ``var``, ``obsm['key']``) the name of each column, and the verdict on it."""
+
+
+def judge_each(frame: pd.DataFrame, where: str) -> list[tuple[Any, Verdict]]:
+    """The name of each column of a table, and the verdict on it."""
+    return [(name, judge(frame.iloc[:, position], where)) for position, name in enumerate(frame.columns)]
 
 
 def as_frame(table: Any) -> pd.DataFrame:
@@ -239,7 +250,7 @@ def _judge_objects(column: pd.Series, where: str) -> Verdict:
 def _text(column: pd.Series, where: str) -> Verdict:
     # By factorize, which leaves text as it is: half of a surrogate pair cannot be of pandas 3's own dtype of text.
     codes, labels = pd.factorize(column.to_numpy(dtype=object))
-    categories = pd.Index(sorted(labels, key=natural_key), dtype=object)
+    categories = pd.Index(naturally_sorted(labels), dtype=object)
     broken = [label for label in categories if unwritable_text(label)]
     if broken:
         problem = f"{len(broken):,} texts hold a NUL or half of a surrogate pair"

@@ -442,8 +442,7 @@ class Sandbox(Hosts):
         ...     server.add_study("MINE", sc.datasets.pbmc68k_reduced(), title="My cells")
         Study(id="MINE",title="My cells",reference="")
         """
-        from biocolab_accessor.studies.source_bioflex import BioFlexSource
-        from biocolab_accessor.studies.study import Study
+        from biocolab_accessor.studies.catalog import study_of_database
 
         add_public(
             self._site,
@@ -456,7 +455,7 @@ class Sandbox(Hosts):
             cell_type=cell_type,
         )
         newest = [database for database in self._connector.get_bioflex().databases() if database.species == species][-1]
-        return Study(BioFlexSource(newest.get_study(study_id)))
+        return study_of_database(newest, study_id)
 
     def add_bucket(
         self,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, get_args
+import copyreg
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -19,12 +20,14 @@ from biocolab_accessor.errors import (
 )
 from biocolab_accessor.io.values import table_of
 from biocolab_accessor.messages import did_you_mean, listing, quoted, shown
-from biocolab_accessor.protocol import Server, Source, given_names, known_species
+from biocolab_accessor.protocol import SOURCES, Server, Source, given_names, known_species
+from biocolab_accessor.studies.source_bbrowserx import ConnectorSource
+from biocolab_accessor.studies.source_bioflex import BioFlexSource
+from biocolab_accessor.studies.study import Study, address_of
 
 if TYPE_CHECKING:
     from biocolab_accessor.clients.bbrowserx import BBrowserXConnector
     from biocolab_accessor.clients.bioflex import Database
-    from biocolab_accessor.studies.study import Study
 
 __all__ = [
     "connector_of",
@@ -35,6 +38,7 @@ __all__ = [
     "groups",
     "studies",
     "study",
+    "study_of_database",
     "study_of_group",
     "study_of_origin",
 ]
@@ -267,15 +271,12 @@ def study(
     ...     bc.study("PBMC68k_reduced").fields[2:4]
     ['bulk_labels', 'n_genes']
     """
-    from biocolab_accessor.studies.study import Study
-
     if not isinstance(study_id, str) or not study_id.strip():
         msg = f"study_id is {quoted(study_id)}: give the study's id, such as 'GSE96583_batch2'"
         raise InvalidArgument(msg)
     species = getattr(species, "value", species)
-    sources = get_args(Source)
-    if not isinstance(source, str) or source not in sources:
-        msg = f"source is {quoted(source)}{did_you_mean(str(source), sources)}: give one of {listing(sources)}"
+    if not isinstance(source, str) or source not in SOURCES:
+        msg = f"source is {quoted(source)}{did_you_mean(str(source), SOURCES)}: give one of {listing(SOURCES)}"
         raise InvalidArgument(msg)
     if group is not None and source == "bioflex":
         msg = (
@@ -286,13 +287,16 @@ def study(
         msg = f"source is {quoted(source)}, which has groups and no databases: give source='bioflex', or no database"
         raise InvalidArgument(msg)
     if source == "bioflex":
-        from biocolab_accessor.studies.source_bioflex import BioFlexSource
-
         found = database if database is not None else _newest(species)
-        return Study(BioFlexSource(found.get_study(study_id)))
+        return study_of_database(found, study_id)
     connector = connector_of(source)
     group_id = group_id_of(connector, group) if group is not None else None
     return study_of_group(connector, study_id, species=species, group_id=group_id, source=source)
+
+
+def study_of_database(database: Database, study_id: str) -> Study:
+    """One study of a database of BioFlex."""
+    return Study(BioFlexSource(database.get_study(study_id)))
 
 
 def study_of_origin(origin: Mapping[str, Any]) -> Study:
@@ -310,9 +314,6 @@ def study_of_origin(origin: Mapping[str, Any]) -> Study:
     UnknownDatabase, UnknownStudy
         It is no longer there.
     """
-    from biocolab_accessor.studies.source_bioflex import BioFlexSource
-    from biocolab_accessor.studies.study import Study
-
     source, species = str(origin["source"]), str(origin["species"])
     client = current().get_bioflex() if source == "bioflex" else connector_of(source)
     if client.http.host != origin["server"]:
@@ -329,7 +330,7 @@ def study_of_origin(origin: Mapping[str, Any]) -> Study:
     for found in databases():
         # Databases of several species have the same id and number their versions alike.
         if (found.id, found.species, found.version) == wanted:
-            return Study(BioFlexSource(found.get_study(str(origin["study_id"]))))
+            return study_of_database(found, str(origin["study_id"]))
     msg = f"database {origin['database']} version {origin['version']} is no longer there"
     raise UnknownDatabase(msg)
 
@@ -393,9 +394,6 @@ def study_of_group(
     group_id
         Id of the group; None means all that the token sees.
     """
-    from biocolab_accessor.studies.source_bbrowserx import ConnectorSource
-    from biocolab_accessor.studies.study import Study
-
     group_ids = [row["id"] for row in _groups(connector)] if group_id is None else [group_id]
     every = [(row, group) for group in group_ids for row in _studies(connector, group, species)]
     found = {row["uuid"]: (row, group) for row, group in every if study_id in _names(row)}
@@ -459,3 +457,11 @@ def _either(row: Any, keys: tuple[str, ...]) -> Any:
                 return row[key]
     msg = f"the server listed something without {' or '.join(keys)}"
     raise InvalidResponse(msg)
+
+
+def _reduced(study: Study) -> tuple[Callable[[Mapping[str, Any]], Study], tuple[dict[str, Any]]]:
+    return study_of_origin, (address_of(study),)
+
+
+# Registered here, where studies are looked up: a study pickles without a token, as the address to find it again.
+copyreg.pickle(Study, _reduced)

@@ -13,6 +13,7 @@ from typing import Any
 from anndata import AnnData
 
 from biocolab_accessor.concurrency import Crew, first_error, result
+from biocolab_accessor.config import settings
 from biocolab_accessor.errors import ConfigurationError
 from biocolab_accessor.io.memory import SharedBudget, expect_room
 from biocolab_accessor.io.names import safe_name
@@ -81,7 +82,7 @@ def fetch_all(
             expect_room(2 * sum(held), what.format(len(held)), alternative, held=sum(held))
             return part
 
-        with Crew(_AT_ONCE, "biocolab-collection") as crew:
+        with Crew(min(_AT_ONCE, settings.max_requests), "biocolab-collection") as crew:
             asked = [crew.ask(fetched, address_of(each), selection) for each, selection in wanted]
             first_error(asked)  # raises, also while one before it is still under way
             return [result(each) for each in asked]

@@ -11,6 +11,7 @@ from anndata import AnnData
 from numpy.typing import NDArray
 
 from biocolab_accessor.concurrency import Crew, result
+from biocolab_accessor.config import settings
 from biocolab_accessor.io.memory import budget, expect_room
 from biocolab_accessor.io.transpose import PEAK
 from biocolab_accessor.io.values import text_index
@@ -45,7 +46,7 @@ def fetch(parts: StudyParts, selection: Selection) -> AnnData:
     """See :meth:`Study.to_anndata`."""
     # Requests that do not wait for each other; the matrix, which is the long one, is fetched in this thread. What goes
     # around it is put together meanwhile.
-    with Crew(5, "biocolab-fetch") as crew:
+    with Crew(min(5, settings.max_requests), "biocolab-fetch") as crew:
         features = crew.ask(lambda: var_of(parts.features) if selection.genes is None else None)
         barcodes = crew.ask(lambda: parts.barcodes)
         obs = crew.ask(obs_of, parts, selection)

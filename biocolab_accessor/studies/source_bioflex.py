@@ -15,6 +15,7 @@ from scipy import sparse
 from biocolab_accessor.clients.bioflex import Metadata, Study
 from biocolab_accessor.clients.http import save
 from biocolab_accessor.concurrency import Crew, result
+from biocolab_accessor.config import settings
 from biocolab_accessor.errors import BiocolabError, InvalidArgument, InvalidResponse
 from biocolab_accessor.io.cache import Arrays, Cache, Kept
 from biocolab_accessor.io.transpose import csr_of_csc
@@ -212,7 +213,6 @@ def _columns(arrays: Arrays) -> dict[str, ObsColumn]:
 
 
 # One request per field is the protocol's way; they are sent side by side, but few enough to be polite.
-_FIELDS_AT_ONCE = 16
 
 
 class BioFlexSource:
@@ -280,7 +280,7 @@ class BioFlexSource:
                 return categorical(field.codes, field.categories)
             return pd.Series(np.asarray(field.values, np.float32))
 
-        with Crew(_FIELDS_AT_ONCE, "biocolab-metadata") as crew:
+        with Crew(settings.max_requests, "biocolab-metadata") as crew:
             # Once, and not by each field: barcodes that do not come are waited for once.
             cells = crew.ask(barcodes)
             fetched = [crew.ask(fetch, field) for field in wanted]

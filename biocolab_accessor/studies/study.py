@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, overload
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, overload
 
 import pandas as pd
 from anndata import AnnData
@@ -273,10 +273,10 @@ class Study(Reading):
     (700, 765)
     """
 
-    def __reduce__(self) -> tuple[Callable[[dict[str, Any]], Study], tuple[dict[str, Any]]]:
-        from biocolab_accessor.studies.catalog import study_of_origin
-
-        return study_of_origin, (address_of(self),)
+    def __reduce__(self) -> NoReturn:
+        # studies.catalog registers how a study is pickled. Without it there would be a token in the pickle.
+        msg = "import biocolab_accessor.studies.catalog before a Study is pickled"
+        raise TypeError(msg)
 
     @overload
     def to_anndata(

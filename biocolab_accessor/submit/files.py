@@ -22,7 +22,6 @@ from filelock import FileLock
 from filelock import Timeout as LockTimeout
 
 from biocolab_accessor.check.files import MTX_PARTS, check_10x_h5, check_mtx, parts_in, pipeline_in
-from biocolab_accessor.check.matrix_choice import MatrixChoice
 from biocolab_accessor.check.report import Report
 from biocolab_accessor.check.run import check_file, open_h5ad
 from biocolab_accessor.check.tables import check_table_file
@@ -311,8 +310,8 @@ def make_ready(
         )
         for path, names in chosen.items()
     }
-    _refuse({path: report for path, (report, _) in checked.items()})
-    choices: dict[Path, MatrixChoice] = {path: choice for path, (_, choice) in checked.items() if choice is not None}
+    _refuse({path: found.report for path, found in checked.items()})
+    choices = {path: found.choice for path, found in checked.items() if found.choice is not None}
     types = {choice.input_matrix_type for choice in choices.values()}
     if len(types) > 1:
         held = "; ".join(f"{path.name}: {choice.reason}" for path, choice in choices.items())
@@ -322,14 +321,14 @@ def make_ready(
     slot = Slot("raw.X" if raw else "X")
     ready = []
     for number, path in enumerate(paths):
-        as_it_is = not any(found.code in _NEEDS_COPY for found in checked[path][0]) and chosen[path] is None
+        as_it_is = not any(found.code in _NEEDS_COPY for found in checked[path].report) and chosen[path] is None
         if choices[path].slot == slot and as_it_is:
             ready.append(path)
             continue
         adata = open_h5ad(path)
         try:
             copy = folder / str(number)
-            ready += write_plan(adata, plan_of(adata, checked[path][0], choices[path], chosen=chosen[path]), copy)
+            ready += write_plan(adata, plan_of(adata, checked[path], chosen=chosen[path]), copy)
         finally:
             adata.file.close()
     return ready, raw

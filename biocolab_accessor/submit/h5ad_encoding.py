@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,14 +15,16 @@ from scipy import sparse
 from biocolab_accessor.check.rules_names import is_kept
 from biocolab_accessor.check.slots import is_table, unsendable
 from biocolab_accessor.errors import InvalidColumn
-from biocolab_accessor.io.columns import as_frame, judge
+from biocolab_accessor.io.columns import Verdict, Verdicts, as_frame, judge_each
 from biocolab_accessor.io.names import sent_name
 from biocolab_accessor.messages import quoted
 
 __all__ = ["ShadowObsm", "rows_of", "shadow_frame", "shadow_obsm"]
 
 
-def shadow_frame(frame: pd.DataFrame, where: str) -> tuple[pd.DataFrame, list[str]]:
+def shadow_frame(
+    frame: pd.DataFrame, where: str, verdicts: Sequence[tuple[Any, Verdict]] | None = None
+) -> tuple[pd.DataFrame, list[str]]:
     """A copy of obs or var in h5ad's oldest encodings.
 
     Text becomes categorical (existing categories keep their order), nullable dtypes become NumPy's, names become text
@@ -34,6 +37,8 @@ def shadow_frame(frame: pd.DataFrame, where: str) -> tuple[pd.DataFrame, list[st
         obs or var; it is not changed.
     where
         ``"obs"`` or ``"var"``, for the list of changes.
+    verdicts
+        On its columns, as the check has them; None means that they are made here.
 
     Returns
     -------
@@ -57,8 +62,7 @@ def shadow_frame(frame: pd.DataFrame, where: str) -> tuple[pd.DataFrame, list[st
     changes: list[str] = []
     arrays: list[Any] = []
     names: list[Any] = []
-    for position, name in enumerate(frame.columns):
-        verdict = judge(frame.iloc[:, position], where)
+    for name, verdict in judge_each(frame, where) if verdicts is None else verdicts:
         if verdict.column is None:
             continue
         if verdict.change:
@@ -110,7 +114,7 @@ class ShadowObsm(NamedTuple):
     changes: list[str]
 
 
-def shadow_obsm(adata: AnnData) -> ShadowObsm:
+def shadow_obsm(adata: AnnData, verdicts: Verdicts | None = None) -> ShadowObsm:
     """Stand-ins of what h5ad can hold of obsm: numeric arrays of two dimensions, sparse matrices and tables.
 
     Truth values become 0 and 1: servers take embeddings from arrays of numbers only.
@@ -119,6 +123,8 @@ def shadow_obsm(adata: AnnData) -> ShadowObsm:
     ----------
     adata
         The object; it is not changed.
+    verdicts
+        On the columns of its tables, as the check has them.
     """
     sent: dict[str, Any] = {}
     left: dict[str, str] = {}
@@ -131,7 +137,7 @@ def shadow_obsm(adata: AnnData) -> ShadowObsm:
             left[key] = reason
         elif is_table(value):
             where = f"obsm[{quoted(key)}]"
-            sent[name], changed = shadow_frame(as_frame(value), where)
+            sent[name], changed = shadow_frame(as_frame(value), where, (verdicts or {}).get(where))
             # Its rows are named by the object, and what became of those names is known from obs.
             changes += [change for change in changed if not change.startswith((f"{where}_names", f"{where}.index"))]
         else:

@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from biocolab_accessor.check.matrix_choice import MatrixChoice, bytes_of, stored_dtype
 from biocolab_accessor.check.matrix_stats import SlotSummary
 from biocolab_accessor.check.report import Report
-from biocolab_accessor.check.run import check_object
+from biocolab_accessor.check.run import Checked, check_object
 from biocolab_accessor.errors import InvalidArgument, UnknownField
-from biocolab_accessor.io.columns import as_frame, batches_of, chosen_columns, labels_of
+from biocolab_accessor.io.columns import Verdicts, as_frame, batches_of, chosen_columns, labels_of
 from biocolab_accessor.io.matrix_blocks import Slot, filled_slots, row_blocks, source_of
 from biocolab_accessor.io.names import distinct, key_as_text, safe_name, sent_name
 from biocolab_accessor.io.safe_files import place_of
@@ -122,6 +122,14 @@ class StudyRequest:
         }
 
 
+class Encoded(NamedTuple):
+    """obs, var and obsm in h5ad's oldest encodings."""
+
+    obs: pd.DataFrame
+    var: pd.DataFrame
+    obsm: dict[str, Any]
+
+
 class Tables:
     """Everything of an object that goes into files, made write-safe once for all batches.
 
@@ -131,19 +139,20 @@ class Tables:
     ----------
     adata
         The object; it is not changed.
-    summary
-        Of the matrix that is sent.
-    raw
-        Whether it is sent as counts.
-    obs
-        Columns of obs that are sent; None means all.
+    plan
+        What is sent of it, and perhaps already encoded.
     """
 
-    def __init__(self, adata: AnnData, summary: SlotSummary, *, raw: bool, obs: Sequence[str] | None = None) -> None:
-        self.summary, self.raw = summary, raw
-        self.source = source_of(adata, summary.slot)
-        self.obs = shadow_frame(chosen_columns(as_frame(adata.obs), obs), "obs")[0]
-        self.var = shadow_frame(as_frame(adata.raw.var if summary.slot.kind == "raw.X" else adata.var), "var")[0]
+    def __init__(self, adata: AnnData, plan: Plan) -> None:
+        self.summary = next(summary for summary in plan.slots if summary.slot == plan.slot)
+        self.raw = plan.input_matrix_type == "raw"
+        self.source = source_of(adata, plan.slot)
+        if plan.encoded is not None:
+            self.obs, self.var, self.obsm = plan.encoded
+            return
+        var = as_frame(adata.raw.var if plan.slot.kind == "raw.X" else adata.var)
+        self.obs = shadow_frame(chosen_columns(as_frame(adata.obs), plan.chosen), "obs")[0]
+        self.var = shadow_frame(var, "var")[0]
         self.obsm = shadow_obsm(adata).sent
 
     def write(self, path: Path, rows: NDArray[np.intp] | None, compression: Compression) -> None:
@@ -223,6 +232,8 @@ class Plan:
         What the check found.
     chosen
         Columns of obs that were chosen, and the one that makes the batches; None where all are sent.
+    encoded
+        obs, var and obsm as they are written, as the check made them; None where they are made again for that.
 
     Examples
     --------
@@ -252,6 +263,7 @@ class Plan:
     n_bytes: int
     report: Report
     chosen: tuple[str, ...] | None = None
+    encoded: Encoded | None = field(default=None, repr=False, compare=False)
 
     def _rows(self) -> list[tuple[str, str]]:
         size = f"{about_megabytes(self.n_bytes)} before compression, {self.nnz:,} values that are not zero"
@@ -356,7 +368,7 @@ def plan_submission(
         )
         raise InvalidArgument(msg)
     chosen = columns_chosen(obs, columns, batch_key)
-    report, choice = check_object(
+    checked = check_object(
         adata,
         input_matrix_type=input_matrix_type,
         batch_key=batch_key,
@@ -365,9 +377,8 @@ def plan_submission(
         of_table=of_table,
         obs=chosen,
     )
-    report.raise_for_errors(strict=check == "strict")
-    assert choice is not None
-    return plan_of(adata, report, choice, request=request, to=to, batch_key=batch_key, chosen=chosen)
+    checked.report.raise_for_errors(strict=check == "strict")
+    return plan_of(adata, checked, request=request, to=to, batch_key=batch_key, chosen=chosen)
 
 
 def columns_chosen(
@@ -393,8 +404,7 @@ def columns_chosen(
 
 def plan_of(
     adata: AnnData,
-    report: Report,
-    choice: MatrixChoice,
+    checked: Checked,
     *,
     request: StudyRequest | None = None,
     to: Server = "bbrowserx",
@@ -407,12 +417,14 @@ def plan_of(
     ----------
     adata
         The object.
-    report, choice
-        What the check said of it, and the matrix that is sent.
+    checked
+        What the check found.
     chosen
         As :func:`columns_chosen` gives it.
     """
-    everything, obsm = as_frame(adata.obs), shadow_obsm(adata)
+    report, choice, verdicts = checked
+    assert choice is not None
+    everything, obsm = as_frame(adata.obs), shadow_obsm(adata, verdicts)
     obs = chosen_columns(everything, chosen)
     # By their places, as the check found them.
     refused = {found.path: found.message.removeprefix("not sent: ") for found in report if found.code == "BC201"}
@@ -446,6 +458,7 @@ def plan_of(
         n_bytes=bytes_of(choice.chosen, obs, obsm.sent.values()),
         report=report,
         chosen=chosen,
+        encoded=_encoded(adata, choice, obs, obsm, verdicts),
     )
 
 
@@ -536,8 +549,14 @@ def _tables(adata: AnnData, plan: Plan) -> Tables:
     if now != (plan.n_obs, plan.n_vars):
         msg = f"the object is {now[0]:,} x {now[1]:,}, {plan.n_obs:,} x {plan.n_vars:,} when it was planned: plan again"
         raise InvalidArgument(msg)
-    summary = next(summary for summary in plan.slots if summary.slot == plan.slot)
-    return Tables(adata, summary, raw=plan.input_matrix_type == "raw", obs=plan.chosen)
+    return Tables(adata, plan)
+
+
+def _encoded(adata: AnnData, choice: MatrixChoice, obs: pd.DataFrame, obsm: ShadowObsm, verdicts: Verdicts) -> Encoded:
+    raw = choice.slot.kind == "raw.X"
+    var = as_frame(adata.raw.var if raw else adata.var)
+    of_var = verdicts["raw.var" if raw else "var"]
+    return Encoded(shadow_frame(obs, "obs", verdicts["obs"])[0], shadow_frame(var, "var", of_var)[0], obsm.sent)
 
 
 def _batches(obs: pd.DataFrame, batch_key: str | None, name: str) -> tuple[Batch, ...]:

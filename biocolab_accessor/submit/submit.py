@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Literal
 
 from biocolab_accessor.errors import InvalidArgument, InvalidResponse, ServerError
 from biocolab_accessor.messages import notice, quoted
-from biocolab_accessor.protocol import STUDY_TYPES, Server
+from biocolab_accessor.protocol import SERVERS, STUDY_TYPES, Server
 from biocolab_accessor.studies.catalog import connector_of, group_id_of
 from biocolab_accessor.submit.delivery import chunk_bytes, delivery, outgoing
 from biocolab_accessor.submit.files import (
@@ -49,7 +50,7 @@ def submit_anndata(
     obs: Sequence[str] | str | None = None,
 ) -> Submission | Plan:
     """Check, serialise, upload and submit an AnnData; see :meth:`AnnDataAccessor.submit` for the arguments."""
-    if to not in get_args(Server):
+    if to not in SERVERS:
         msg = f"to is {quoted(to)}: give 'bbrowserx' or 'talk2data'"
         raise InvalidArgument(msg)
     size = chunk_bytes(chunk_size)
@@ -64,7 +65,7 @@ def submit_anndata(
         columns=obs,
     )
     if dry_run:
-        return plan
+        return replace(plan, encoded=None)  # the object may change before it is sent
     for finding in plan.report.warnings:
         notice(f"{finding.code} {finding.path}: {finding.text}")
     connector = connector_of(to)

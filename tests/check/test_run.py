@@ -96,11 +96,11 @@ def test_what_is_asked_for_is_passed_on_for_objects_and_for_files(tmp_path):
 
 def test_the_matrix_that_was_chosen_is_given_with_the_report():
     adata = AnnData(np.eye(2, dtype=np.float32))
-    report, choice = check_object(adata)
+    report, choice, _ = check_object(adata)
     assert (report.ok, str(choice.slot), choice.input_matrix_type) == (True, "X", "raw")
     assert check_object(AnnData(np.eye(2) / 3), input_matrix_type="raw")[1] is None
     adata.obsm._data["k"] = np.ones((3, 2))
-    report, choice = check_object(adata)
+    report, choice, _ = check_object(adata)
     assert ([found.code for found in report], choice) == (["BC503"], None)
 
 

@@ -1,0 +1,134 @@
+"""The plan of the package, as docs/architecture.md draws it."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+import biocolab_accessor as bc
+
+_PACKAGE = Path(bc.__file__).parent
+
+# Each package imports from those below it only; those of one line do not import each other.
+LAYERS = (
+    ("__main__", "util", "identity"),
+    ("cli",),
+    ("__init__",),
+    ("accessors", "sandbox"),
+    ("sync",),
+    ("submit", "annotate"),
+    ("studies",),
+    ("connection",),
+    ("check", "clients"),
+    ("io",),
+    ("plotting", "progress"),
+    ("config",),
+    ("security", "protocol", "concurrency"),
+    ("platforms",),
+    ("errors",),
+    ("messages",),
+)
+# They are used by name, from a notebook or another package, and import whatever they show.
+_ENTRANCES = {"sandbox.pytest_plugin"}
+_MOST_LINES = 400
+
+
+def name_of(path: Path) -> str:
+    parts = path.relative_to(_PACKAGE).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" and len(parts) > 1 else parts)
+
+
+MODULES = {name_of(path): ast.parse(path.read_text(encoding="utf-8")) for path in sorted(_PACKAGE.rglob("*.py"))}
+
+
+def package_of(module: str) -> str:
+    return module.partition(".")[0]
+
+
+def imported(tree: ast.Module) -> Iterator[str]:
+    """What a module imports when it runs, at once or later; imports for type checkers do not count."""
+    for_types = {
+        inner
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+        for inner in ast.walk(node)
+    }
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and node not in for_types:
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def own(names: Iterator[str]) -> set[str]:
+    """Modules of this package among what is imported."""
+    found = set()
+    for name in names:
+        if package_of(name) == "biocolab_accessor":
+            inner = name.partition(".")[2] or "__init__"
+            while inner not in MODULES:
+                inner = inner.rpartition(".")[0] or "__init__"
+            found.add(inner)
+    return found
+
+
+GRAPH = {module: own(imported(tree)) - {module} for module, tree in MODULES.items() if module not in _ENTRANCES}
+
+
+def code_lines(tree: ast.Module, source: str) -> int:
+    """Lines of code: docstrings, comments and blank lines do not count."""
+    documented = {
+        line
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
+        and ast.get_docstring(node, clean=False) is not None
+        for line in range(node.body[0].lineno, (node.body[0].end_lineno or 0) + 1)
+    }
+    lines = enumerate(source.splitlines(), 1)
+    return sum(1 for number, line in lines if line.strip() and line.strip()[0] != "#" and number not in documented)
+
+
+def test_no_module_has_more_than_400_lines_of_code() -> None:
+    paths = {name_of(path): path for path in _PACKAGE.rglob("*.py")}
+    lines = {name: code_lines(tree, paths[name].read_text(encoding="utf-8")) for name, tree in MODULES.items()}
+    assert {name: number for name, number in lines.items() if number > _MOST_LINES} == {}
+
+
+def test_the_package_has_at_most_150_modules_and_11_of_them_are_loose() -> None:
+    loose = {path.stem for path in _PACKAGE.glob("*.py")}
+    assert loose == {name for layer in LAYERS for name in layer} - {path.name for path in _PACKAGE.iterdir()}
+    assert len(loose) <= 11
+    assert len(MODULES) <= 150
+
+
+def test_every_module_imports_from_layers_below_its_own_only() -> None:
+    rank = {package: -number for number, layer in enumerate(LAYERS) for package in layer}
+    upwards = [
+        f"{module} imports {other}"
+        for module, others in GRAPH.items()
+        for other in others
+        if package_of(module) != package_of(other) and rank[package_of(module)] <= rank[package_of(other)]
+    ]
+    assert upwards == []
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    try:
+        TopologicalSorter(GRAPH).prepare()
+    except CycleError as error:
+        pytest.fail(f"circle: {' -> '.join(error.args[1])}")
+
+
+def test_only_clients_connection_and_security_use_the_libraries_of_the_wire() -> None:
+    wire = {"requests", "urllib3", "bioflex", "bioturing_connector"}
+    knowing = ("clients", "connection", "security")
+    others = [
+        module
+        for module, tree in MODULES.items()
+        if {package_of(name) for name in imported(tree)} & wire and package_of(module) not in knowing
+    ]
+    assert others == []
