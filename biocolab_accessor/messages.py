@@ -18,9 +18,9 @@ __all__ = [
     "facts_table",
     "listing",
     "natural_key",
-    "notice",
     "quoted",
     "shown",
+    "warn",
 ]
 
 # What a terminal obeys or a reader does not see: controls, marks of direction, signs of no width, and half characters.
@@ -156,14 +156,14 @@ def _plain(value: object) -> object:
 _PACKAGE = __name__.partition(".")[0]
 
 
-def notice(message: str, category: type[Warning] = UserWarning) -> None:
+def warn(message: str, category: type[Warning] = UserWarning) -> None:
     """Warn of something the user should know, by the line that called the package, however deep this is.
 
     Examples
     --------
     >>> import warnings
     >>> with warnings.catch_warnings(record=True) as caught:
-    ...     notice("look out")
+    ...     warn("look out")
     >>> caught[0].category.__name__, str(caught[0].message)
     ('UserWarning', 'look out')
     """

@@ -19,7 +19,7 @@ def of_the_package(function: FunctionType) -> FunctionType:
 
 @contextmanager
 def _block():
-    room.notice("look out")
+    room.warn("look out")
     yield
 
 
@@ -30,7 +30,7 @@ def _within():
 
 @pytest.mark.parametrize("deep", [False, True])
 def test_the_line_is_that_which_called_the_package_whatever_lies_between(deep: bool) -> None:
-    call = of_the_package(_within) if deep else room.notice
+    call = of_the_package(_within) if deep else room.warn
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         line = inspect.currentframe().f_lineno + 1

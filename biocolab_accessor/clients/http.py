@@ -33,7 +33,7 @@ from biocolab_accessor.errors import (
 from biocolab_accessor.io.hdf5_gate import is_hdf5, opened_foreign
 from biocolab_accessor.io.memory import expect_room
 from biocolab_accessor.io.safe_files import place_of, replacing
-from biocolab_accessor.messages import notice
+from biocolab_accessor.messages import warn
 from biocolab_accessor.progress import progress_bar
 from biocolab_accessor.security.redaction import Secret, hidden, masking, without_frames
 from biocolab_accessor.security.urls import file_url, is_loopback, origin, redirect_url, route_url, same_origin_url
@@ -454,7 +454,7 @@ def _warn_unverified(host: str) -> None:
         _unverified.add(host)
         pattern = f".*host '{re.escape(name)}'"
         warnings.filterwarnings("ignore", pattern, urllib3.exceptions.InsecureRequestWarning)
-    notice(
+    warn(
         f"certificates of {host} are not verified (ssl=False): anyone on the way can read the token. "
         "Give ssl='/path/to/your-ca.pem' instead."
     )
@@ -530,4 +530,4 @@ def _expect_harmless(part: Path, target: Path) -> None:
     with opened_foreign(part, what=what, error=InvalidResponse, filters=False) as foreign:
         to_install = foreign.to_install
     if to_install:
-        notice(f"{target}: {to_install}")
+        warn(f"{target}: {to_install}")

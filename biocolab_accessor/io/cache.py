@@ -35,7 +35,7 @@ from isal import isal_zlib
 from numpy.typing import NDArray
 
 from biocolab_accessor.config import settings
-from biocolab_accessor.messages import notice
+from biocolab_accessor.messages import warn
 from biocolab_accessor.platforms import is_open_elsewhere, open_to_others, private_folder, replace, sync
 
 __all__ = [
@@ -525,7 +525,7 @@ def _say_once(text: str) -> None:
 
 @lru_cache(maxsize=100)
 def _refuse_once(why: str) -> None:
-    notice(f"{why}. What is kept there is not used, and all is fetched. For another cache set bc.settings.cache_dir")
+    warn(f"{why}. What is kept there is not used, and all is fetched. For another cache set bc.settings.cache_dir")
 
 
 def _loaded(load: Callable[[Path], Any], place: Path) -> Any:

@@ -14,7 +14,7 @@ from biocolab_accessor.concurrency import Crew, result
 from biocolab_accessor.io.memory import budget, expect_room
 from biocolab_accessor.io.transpose import PEAK
 from biocolab_accessor.io.values import text_index
-from biocolab_accessor.messages import notice
+from biocolab_accessor.messages import warn
 from biocolab_accessor.studies.conversion import select_fields, select_genes, to_obsm, unique_names
 from biocolab_accessor.studies.provenance import KEY as PROVENANCE
 from biocolab_accessor.studies.provenance import names_of_embeddings, origin_of, undone
@@ -190,7 +190,7 @@ def warn_where_no_counts(stored: NDArray[Any], study_id: str) -> None:
             f"study {study_id}: its raw values are not whole numbers, so it has no counts; "
             "they are what was submitted, often log-normalised already"
         )
-        notice(msg)
+        warn(msg)
 
 
 def _matrix(

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from biocolab_accessor.errors import InvalidArgument, InvalidResponse, ServerError
-from biocolab_accessor.messages import notice, quoted
+from biocolab_accessor.messages import quoted, warn
 from biocolab_accessor.protocol import STUDY_TYPES, Server
 from biocolab_accessor.studies.catalog import connector_of, group_id_of
 from biocolab_accessor.submit.delivery import chunk_bytes, delivery, outgoing
@@ -66,7 +66,7 @@ def submit_anndata(
     if dry_run:
         return plan
     for finding in plan.report.warnings:
-        notice(f"{finding.code} {finding.path}: {finding.text}")
+        warn(f"{finding.code} {finding.path}: {finding.text}")
     connector = connector_of(to)
     body = {
         **request.body(group_id_of(connector, request.group)),
