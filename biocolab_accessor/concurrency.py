@@ -30,7 +30,6 @@ __all__ = [
     "THREADS",
     "Crew",
     "Waiting",
-    "aside",
     "each",
     "ended",
     "first_error",
@@ -42,6 +41,7 @@ __all__ = [
     "shares",
     "stopped_by",
     "taken",
+    "uninterruptible",
     "until",
 ]
 
@@ -454,7 +454,7 @@ class Waiting:
         return outcome.take()
 
 
-def aside(work: Callable[[Waiting], _Result]) -> _Result:
+def uninterruptible(work: Callable[[Waiting], _Result]) -> _Result:
     """Do something in a thread of its own, and wait for it.
 
     Parameters
@@ -464,13 +464,13 @@ def aside(work: Callable[[Waiting], _Result]) -> _Result:
 
     Examples
     --------
-    >>> aside(lambda waiting: sum(waiting.served([1, 2, 3])))
+    >>> uninterruptible(lambda waiting: sum(waiting.served([1, 2, 3])))
     6
     """
     waiting, outcome = Waiting(), _Outcome[_Result]()
     turn: SimpleQueue[None] = SimpleQueue()
     turn.put(None)  # who takes it decides whether the work begins
-    thread = Thread(target=_run, args=(turn, outcome, work, waiting), name="biocolab-aside", daemon=False)
+    thread = Thread(target=_run, args=(turn, outcome, work, waiting), name="biocolab-uninterruptible", daemon=False)
     try:
         start_new_thread(_start, (thread, outcome, waiting))
         while (call := taken(waiting.asked)) is not None:

@@ -1,4 +1,4 @@
-"""What is done aside is done or not, and never half; what it is fed with is made where it is waited for."""
+"""What is done uninterruptible is done or not, and never half; what it is fed with is made where it is waited for."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from concurrent.futures import CancelledError
 import pytest
 
 from biocolab_accessor import concurrency as module
-from biocolab_accessor.concurrency import Waiting, aside
+from biocolab_accessor.concurrency import Waiting, uninterruptible
 from tests.patience import PATIENCE
 
 MAIN = threading.main_thread()
@@ -38,7 +38,7 @@ def test_the_work_is_done_elsewhere_and_its_items_are_made_here() -> None:
         for _ in range(3):
             yield here()
 
-    assert aside(lambda waiting: (here(), list(waiting.served(items())), list(waiting.served([])))) == (
+    assert uninterruptible(lambda waiting: (here(), list(waiting.served(items())), list(waiting.served([])))) == (
         False,
         [True, True, True],
         [],
@@ -52,11 +52,11 @@ def test_errors_of_the_work_and_of_its_items_are_raised_here() -> None:
 
     taken: list[int] = []
     with pytest.raises(KeyError, match="item"):
-        aside(lambda waiting: taken.extend(waiting.served(items())))
+        uninterruptible(lambda waiting: taken.extend(waiting.served(items())))
     with pytest.raises(ZeroDivisionError):
-        aside(lambda waiting: 1 // 0)
+        uninterruptible(lambda waiting: 1 // 0)
     with pytest.raises(TimeoutError):  # of an item, and not of waiting for it
-        aside(lambda waiting: list(waiting.served(iter(_late, None))))
+        uninterruptible(lambda waiting: list(waiting.served(iter(_late, None))))
     assert taken == [1]
 
 
@@ -87,7 +87,7 @@ def test_an_error_lets_go_of_what_it_was_about(by: str) -> None:
     gc.disable()
     try:
         with contextlib.suppress(ValueError):
-            aside(work if by == "item" else only)
+            uninterruptible(work if by == "item" else only)
         del work, only, thing
         assert gone() is None
     finally:
@@ -113,7 +113,7 @@ def test_an_item_is_let_go_before_the_next_is_made() -> None:
         for item in waiting.served(items()):
             del item
 
-    aside(work)
+    uninterruptible(work)
     assert alive == [0, 0, 0, 0]
 
 
@@ -132,7 +132,7 @@ def test_ctrl_c_breaks_into_the_waiting_and_not_into_the_work() -> None:
                 raise
 
     with pytest.raises(KeyboardInterrupt):
-        aside(work)
+        uninterruptible(work)
     assert ended == [False]
 
 
@@ -147,7 +147,7 @@ def test_ctrl_c_while_an_item_is_made_ends_that_at_once_and_the_work_soon() -> N
     taken: list[int] = []
     start = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
-        aside(lambda waiting: taken.extend(waiting.served(items())))
+        uninterruptible(lambda waiting: taken.extend(waiting.served(items())))
     assert time.monotonic() - start < PATIENCE
     assert taken == [1]
 
@@ -165,7 +165,7 @@ def test_what_ctrl_c_kept_from_beginning_never_begins(monkeypatch: pytest.Monkey
     done: list[int] = []
     monkeypatch.setattr(module, "Thread", Late)
     with pytest.raises(KeyboardInterrupt):
-        aside(lambda waiting: done.append(1))
+        uninterruptible(lambda waiting: done.append(1))
     threading.Thread.start(late[0])
     late[0].join()
     assert done == []
@@ -178,4 +178,4 @@ def test_work_whose_thread_cannot_be_started_is_an_error(monkeypatch: pytest.Mon
 
     monkeypatch.setattr(module, "Thread", Refused)
     with pytest.raises(RuntimeError, match="can't start new thread"):
-        aside(lambda waiting: 1)
+        uninterruptible(lambda waiting: 1)

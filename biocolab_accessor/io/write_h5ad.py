@@ -23,7 +23,7 @@ from h5py import h5s, h5t
 from numpy.typing import NDArray
 from scipy import sparse
 
-from biocolab_accessor.concurrency import THREADS, Waiting, aside, each, result
+from biocolab_accessor.concurrency import THREADS, Waiting, each, result, uninterruptible
 from biocolab_accessor.errors import BiocolabError, InvalidArgument, InvalidValues
 from biocolab_accessor.io.compression import GZIP, deflate_shuffled
 from biocolab_accessor.io.safe_files import Sink, replacing
@@ -400,7 +400,7 @@ def write_h5ad(
                 put("varm", {}, raw)
 
     with replacing(path) as part:
-        aside(partial(write, part))
+        uninterruptible(partial(write, part))
 
 
 def _plain(value: Any) -> Any:
