@@ -28,18 +28,18 @@ from numpy.typing import NDArray
 
 __all__ = [
     "THREADS",
-    "Crew",
+    "CancellableThreads",
     "Waiting",
     "each",
     "ended",
     "first_error",
-    "given_up",
     "in_order",
+    "is_cancelled",
+    "on_cancel",
     "pause",
     "result",
     "settled",
     "shares",
-    "stopped_by",
     "taken",
     "uninterruptible",
     "until",
@@ -214,13 +214,13 @@ _SECONDS_TO_END = 1.0
 class _Own(threading.local):
     """Which crew this thread is of."""
 
-    crew: Crew | None = None
+    threads: CancellableThreads | None = None
 
 
 _own = _Own()
 
 
-class Crew:
+class CancellableThreads:
     """Threads that do what they are asked to while the block lasts.
 
     At its end they have ended. Where an exception ends it, nobody waits for what they do: requests that are under way
@@ -236,8 +236,8 @@ class Crew:
 
     Examples
     --------
-    >>> with Crew(2, "sums") as crew:
-    ...     sums = [crew.ask(sum, some) for some in ([1, 2], [3, 4])]
+    >>> with CancellableThreads(2, "sums") as threads:
+    ...     sums = [threads.submit(sum, some) for some in ([1, 2], [3, 4])]
     ...     [result(each) for each in sums]
     [3, 7]
     """
@@ -250,11 +250,11 @@ class Crew:
         self._asked: list[Future[Any]] = []
         self._threads: list[threading.Thread] = []
         self._stops: list[Callable[[], object]] = []
-        self._given_up = False
+        self._cancelled = False
         # A crew that one of a crew's threads has is given up with it.
-        self._within = stopped_by(self._give_up)
+        self._within = on_cancel(self._cancel)
 
-    def __enter__(self) -> Crew:
+    def __enter__(self) -> CancellableThreads:
         self._within.__enter__()
         return self
 
@@ -262,20 +262,20 @@ class Crew:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if kind is not None:
-            self._give_up()
+            self._cancel()
         self._within.__exit__(None, None, None)
         self._waiting.put(None)
         end = time.monotonic() + _SECONDS_TO_END
         for thread in self._threads:
             ended(thread, math.inf if kind is None else max(0.0, end - time.monotonic()))
 
-    def ask(
+    def submit(
         self, function: Callable[_Given, _Result], *arguments: _Given.args, **named: _Given.kwargs
     ) -> Future[_Result]:
         """Have a function called in one of the threads; the future has what it gives, or raises."""
         future: Future[_Result] = Future()
         with self._lock:
-            if self._given_up:
+            if self._cancelled:
                 future.cancel()
                 return future
             self._asked.append(future)
@@ -288,16 +288,16 @@ class Crew:
         return future
 
     def _work(self) -> None:
-        _own.crew = self
+        _own.threads = self
         while call := self._waiting.get():
             call()
             del call
         self._waiting.put(None)  # for the next thread
 
-    def _give_up(self) -> None:
+    def _cancel(self) -> None:
         # Under the lock, so that nothing is stopped whose block has ended.
         with self._lock:
-            self._given_up = True
+            self._cancelled = True
             for stop in self._stops:
                 stop()
             asked = list(self._asked)
@@ -322,13 +322,13 @@ def _settle(
         del future  # its error has this frame
 
 
-def given_up() -> bool:
+def is_cancelled() -> bool:
     """Whether nobody waits any more for what this thread does."""
-    return _own.crew is not None and _own.crew._given_up
+    return _own.threads is not None and _own.threads._cancelled
 
 
 @contextmanager
-def stopped_by(stop: Callable[[], object]) -> Iterator[None]:
+def on_cancel(stop: Callable[[], object]) -> Iterator[None]:
     """Have something called, from another thread, as soon as nobody waits any more for what the block does.
 
     Parameters
@@ -336,28 +336,28 @@ def stopped_by(stop: Callable[[], object]) -> Iterator[None]:
     stop
         Must not wait, nor raise. In a thread that is of no crew it is never called.
     """
-    crew = _own.crew
-    if crew is None:
+    threads = _own.threads
+    if threads is None:
         yield
         return
-    with crew._lock:
-        crew._stops.append(stop)
-        if crew._given_up:
+    with threads._lock:
+        threads._stops.append(stop)
+        if threads._cancelled:
             stop()
     try:
         yield
     finally:
-        with crew._lock:
-            crew._stops.remove(stop)
+        with threads._lock:
+            threads._stops.remove(stop)
 
 
 def pause(seconds: float) -> None:
     """Sleep, but not on when nobody waits any more for what this thread does."""
-    if _own.crew is None:
+    if _own.threads is None:
         time.sleep(seconds)
         return
     over = threading.Event()
-    with stopped_by(over.set):
+    with on_cancel(over.set):
         over.wait(seconds)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from anndata import AnnData
 
-from biocolab_accessor.concurrency import Crew, first_error, result
+from biocolab_accessor.concurrency import CancellableThreads, first_error, result
 from biocolab_accessor.errors import ConfigurationError
 from biocolab_accessor.io.memory import SharedBudget, expect_room
 from biocolab_accessor.io.names import safe_name
@@ -81,8 +81,8 @@ def fetch_all(
             expect_room(2 * sum(held), what.format(len(held)), alternative, held=sum(held))
             return part
 
-        with Crew(_AT_ONCE, "biocolab-collection") as crew:
-            asked = [crew.ask(fetched, address_of(each), selection) for each, selection in wanted]
+        with CancellableThreads(_AT_ONCE, "biocolab-collection") as threads:
+            asked = [threads.submit(fetched, address_of(each), selection) for each, selection in wanted]
             first_error(asked)  # raises, also while one before it is still under way
             return [result(each) for each in asked]
     from dask.delayed import delayed

@@ -14,7 +14,7 @@ from scipy import sparse
 
 from biocolab_accessor.clients.bioflex import Metadata, Study
 from biocolab_accessor.clients.http import save
-from biocolab_accessor.concurrency import Crew, result
+from biocolab_accessor.concurrency import CancellableThreads, result
 from biocolab_accessor.errors import BiocolabError, InvalidArgument, InvalidResponse
 from biocolab_accessor.io.cache import Arrays, Cache, Kept
 from biocolab_accessor.io.transpose import csr_of_csc
@@ -280,10 +280,10 @@ class BioFlexSource:
                 return categorical(field.codes, field.categories)
             return pd.Series(np.asarray(field.values, np.float32))
 
-        with Crew(_FIELDS_AT_ONCE, "biocolab-metadata") as crew:
+        with CancellableThreads(_FIELDS_AT_ONCE, "biocolab-metadata") as threads:
             # Once, and not by each field: barcodes that do not come are waited for once.
-            cells = crew.ask(barcodes)
-            fetched = [crew.ask(fetch, field) for field in wanted]
+            cells = threads.submit(barcodes)
+            fetched = [threads.submit(fetch, field) for field in wanted]
             columns = dict(zip(fields, [result(each) for each in fetched], strict=True))
             n_obs = len(result(cells))
         for name, column in columns.items():
