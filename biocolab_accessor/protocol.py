@@ -20,14 +20,14 @@ __all__ = [
     "Filters",
     "Format",
     "Unit",
-    "given_names",
+    "argument_names",
     "is_finite",
     "known_species",
     "unit_name",
 ]
 
 
-def given_names(given: Any, what: str) -> list[str]:
+def argument_names(given: Any, what: str) -> list[str]:
     """Names that an argument gives, in their order; one text is one name.
 
     Parameters
@@ -44,7 +44,7 @@ def given_names(given: Any, what: str) -> list[str]:
 
     Examples
     --------
-    >>> given_names("CD3D", "genes"), given_names(("CD3D", "CD3E"), "genes")
+    >>> argument_names("CD3D", "genes"), argument_names(("CD3D", "CD3E"), "genes")
     (['CD3D'], ['CD3D', 'CD3E'])
     """
     if isinstance(given, str):

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from biocolab_accessor.errors import InvalidArgument
-from biocolab_accessor.protocol import given_names
+from biocolab_accessor.protocol import argument_names
 
 
 @pytest.mark.parametrize(
@@ -15,7 +15,7 @@ from biocolab_accessor.protocol import given_names
     [["A", "B"], ("A", "B"), pd.Index(["A", "B"]), pd.Series(["A", "B"]), np.array(["A", "B"]), iter("AB"), "AB"],
 )
 def test_names_may_be_given_in_anything_of_one_dimension(given: Any) -> None:
-    names = given_names(given, "genes")
+    names = argument_names(given, "genes")
     assert names == (["AB"] if isinstance(given, str) else ["A", "B"])
     assert {type(name) for name in names} == {str}
 
@@ -33,5 +33,5 @@ def test_names_may_be_given_in_anything_of_one_dimension(given: Any) -> None:
 )
 def test_what_is_no_names_is_not_taken_for_some(given: Any, why: str) -> None:
     with pytest.raises(InvalidArgument) as caught:
-        given_names(given, "genes")
+        argument_names(given, "genes")
     assert str(caught.value) == why

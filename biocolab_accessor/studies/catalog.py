@@ -19,7 +19,7 @@ from biocolab_accessor.errors import (
 )
 from biocolab_accessor.io.values import table_of
 from biocolab_accessor.messages import did_you_mean, listing, quoted, shown
-from biocolab_accessor.protocol import Server, Source, given_names, known_species
+from biocolab_accessor.protocol import Server, Source, argument_names, known_species
 
 if TYPE_CHECKING:
     from biocolab_accessor.clients.bbrowserx import BBrowserXConnector
@@ -119,7 +119,7 @@ def expression_summary(genes: Sequence[str] | str, *, database: Database | None 
     >>> list(table.columns)
     ['gene', 'cell_type', 'sum', 'mean', 'rate', 'count', 'total']
     """
-    names = list(dict.fromkeys(given_names(genes, "genes")))
+    names = list(dict.fromkeys(argument_names(genes, "genes")))
     if not names:
         msg = "genes is empty: give at least one name"
         raise InvalidArgument(msg)

@@ -21,7 +21,7 @@ from biocolab_accessor.io.names import escaped
 from biocolab_accessor.io.values import shared_dtype, text_index
 from biocolab_accessor.messages import listing, quoted, warn
 from biocolab_accessor.platforms import expanded, replace
-from biocolab_accessor.protocol import Source, Unit, given_names
+from biocolab_accessor.protocol import Source, Unit, argument_names
 from biocolab_accessor.studies.catalog import study
 from biocolab_accessor.studies.conversion import select_fields, select_genes, unique_names
 from biocolab_accessor.studies.disk import file_of_study, open_lazily, safe_names
@@ -208,7 +208,7 @@ def collection(
     ...     bc.collection(["PBMC68k_reduced"]).to_anndata(genes=["CD3D"]).shape
     (700, 1)
     """
-    names = given_names(ids, "ids")
+    names = argument_names(ids, "ids")
     if not names:
         msg = "a collection needs at least one study"
         raise InvalidArgument(msg)

@@ -24,7 +24,7 @@ from biocolab_accessor.io.names import distinct, key_as_text, safe_name, sent_na
 from biocolab_accessor.io.safe_files import place_of
 from biocolab_accessor.io.write_h5ad import Compression, write_h5ad
 from biocolab_accessor.messages import about_megabytes, counted, did_you_mean, facts_table, listing, quoted
-from biocolab_accessor.protocol import Filters, given_names, known_species
+from biocolab_accessor.protocol import Filters, argument_names, known_species
 from biocolab_accessor.submit.h5ad_encoding import ShadowObsm, rows_of, shadow_frame, shadow_obsm
 
 if TYPE_CHECKING:
@@ -383,7 +383,7 @@ def columns_chosen(
     if columns is None:
         return None
     known = [text for name in obs.columns if (text := key_as_text(name)) is not None]
-    wanted = list(dict.fromkeys(given_names(columns, "obs")))
+    wanted = list(dict.fromkeys(argument_names(columns, "obs")))
     if missing := [name for name in wanted if name not in known]:
         near = "; ".join(f"{quoted(name)}{did_you_mean(name, known)}" for name in missing)
         msg = f"obs has no column {near}; it has {listing(known)}"

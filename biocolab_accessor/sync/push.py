@@ -16,7 +16,7 @@ from biocolab_accessor.io.column_text import as_text, needs_text
 from biocolab_accessor.io.names import escaped, is_barcodes
 from biocolab_accessor.io.values import encode, is_plain
 from biocolab_accessor.messages import did_you_mean, listing, quoted, warn
-from biocolab_accessor.protocol import given_names
+from biocolab_accessor.protocol import argument_names
 from biocolab_accessor.studies.conversion import unique_names
 from biocolab_accessor.studies.study import Study, parts_of
 from biocolab_accessor.studies.study_data import StudyParts
@@ -114,7 +114,7 @@ def push_metadata(
         known = set() if overwrite else set(parts.fields)
         wanted = [name for name in obs.columns if name != on and name not in known]
     else:
-        wanted = list(dict.fromkeys(given_names(columns, "columns")))
+        wanted = list(dict.fromkeys(argument_names(columns, "columns")))
     if absent := [name for name in wanted if name not in obs.columns]:
         near = did_you_mean(str(absent[0]), map(str, obs.columns))
         msg = f"obs has no columns {listing(absent)}{near}"
