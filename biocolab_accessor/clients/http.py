@@ -32,7 +32,7 @@ from biocolab_accessor.errors import (
 )
 from biocolab_accessor.io.hdf5_gate import is_hdf5, opened_foreign
 from biocolab_accessor.io.memory import expect_room
-from biocolab_accessor.io.safe_files import place_of, replacing
+from biocolab_accessor.io.safe_files import replacing, target_path
 from biocolab_accessor.messages import warn
 from biocolab_accessor.progress import progress_bar
 from biocolab_accessor.security.redaction import Secret, hidden, masking, without_frames
@@ -505,7 +505,7 @@ def save(client: HttpClient, link: str, path: str | Path) -> Path:
     UserWarning
         The file is compressed with something that is not installed here.
     """
-    target = place_of(path)
+    target = target_path(path)
     with replacing(target) as part:
         with part.open("xb") as file, progress_bar(f"Downloading {target.name}") as bar:
 

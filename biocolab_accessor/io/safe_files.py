@@ -18,12 +18,12 @@ from typing import Any, TypeVar
 from biocolab_accessor.errors import InvalidArgument
 from biocolab_accessor.platforms import expanded, is_open_elsewhere, replace
 
-__all__ = ["Sink", "place_of", "replacing"]
+__all__ = ["SafeFile", "replacing", "target_path"]
 
 _Item = TypeVar("_Item")
 
 
-class Sink:
+class SafeFile:
     """A new file, for :class:`h5py.File` to write to within a ``with`` block.
 
     Parameters
@@ -43,7 +43,7 @@ class Sink:
         self._error: OSError | None = None
         self._unwritten: list[tuple[int, bytes]] = []
 
-    def __enter__(self) -> Sink:
+    def __enter__(self) -> SafeFile:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
@@ -121,7 +121,7 @@ class Sink:
                 self._error = error
 
 
-def place_of(path: str | Path) -> Path:
+def target_path(path: str | Path) -> Path:
     """The path of a file to be written, ``~`` resolved.
 
     Raises

@@ -26,7 +26,7 @@ from scipy import sparse
 from biocolab_accessor.concurrency import THREADS, Waiting, each, result, uninterruptible
 from biocolab_accessor.errors import BiocolabError, InvalidArgument, InvalidValues
 from biocolab_accessor.io.compression import GZIP, deflate_shuffled
-from biocolab_accessor.io.safe_files import Sink, replacing
+from biocolab_accessor.io.safe_files import SafeFile, replacing
 from biocolab_accessor.io.values import kept
 from biocolab_accessor.messages import quoted
 
@@ -352,7 +352,7 @@ def write_h5ad(
     shape = (len(obs), len(var))
 
     def write(part: Path, waiting: Waiting) -> None:
-        with Sink(part) as sink, h5py.File(sink, "w") as file:
+        with SafeFile(part) as output, h5py.File(output, "w") as file:
 
             def put(key: str, element: Any, group: h5py.Group = file) -> None:
                 try:
@@ -365,7 +365,7 @@ def write_h5ad(
                     raise InvalidValues(msg) from error
 
             def step(write: Any, group: Any, key: str, element: Any, *, dataset_kwargs: Any, iospec: Any) -> None:
-                sink.expect()
+                output.expect()
                 waiting.expect()
                 if isinstance(element, np.ndarray):
                     if iospec.encoding_type == "string-array" and write_text(group, key, element, dataset_kwargs):
@@ -385,13 +385,13 @@ def write_h5ad(
                     put(empty, {})
 
             file.attrs.update({"encoding-type": "anndata", "encoding-version": "0.1.0"})
-            rows = _prepared(sink.watched(waiting.served(blocks)), dtype, whole=whole)
+            rows = _prepared(output.watched(waiting.served(blocks)), dtype, whole=whole)
             between = tables()
             write_csr(file, "X", rows, shape, dtype, compression, between)
             for _ in between:  # the steps that are left
                 pass
             for key, layer in (layers or {}).items():
-                rows = _prepared(sink.watched(waiting.served(layer)), dtype, whole=False)
+                rows = _prepared(output.watched(waiting.served(layer)), dtype, whole=False)
                 write_csr(file["layers"], key, rows, shape, dtype, compression)
             if as_raw:
                 raw = file.create_group("raw")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from biocolab_accessor.errors import InvalidArgument
-from biocolab_accessor.io.safe_files import place_of, replacing
+from biocolab_accessor.io.safe_files import replacing, target_path
 
 
 @pytest.mark.parametrize("name", ["x", "n" * 255, "é" * 127])
@@ -36,12 +36,12 @@ def test_what_is_there_stays_where_the_new_one_does_not_get_whole(tmp_path: Path
 
 
 def test_a_place_is_a_file_in_a_folder_that_is_there(tmp_path: Path) -> None:
-    assert place_of(str(tmp_path / "x")) == tmp_path / "x"
-    assert place_of("~/x") == Path.home() / "x"
+    assert target_path(str(tmp_path / "x")) == tmp_path / "x"
+    assert target_path("~/x") == Path.home() / "x"
     with pytest.raises(InvalidArgument, match="is a folder"):
-        place_of(tmp_path)
+        target_path(tmp_path)
     with pytest.raises(InvalidArgument, match="there is no folder"):
-        place_of(tmp_path / "nowhere" / "x")
+        target_path(tmp_path / "nowhere" / "x")
 
 
 def test_a_link_stays_one_and_what_it_stands_for_is_replaced(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Sink: a disk that is full is an error, and neither the end of the process nor a file that is half there."""
+"""SafeFile: a disk that is full is an error, and neither the end of the process nor a file that is half there."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from biocolab_accessor.io.safe_files import Sink
+from biocolab_accessor.io.safe_files import SafeFile
 from tests.patience import PATIENCE
 
 resource = pytest.importorskip("resource")
@@ -53,10 +53,10 @@ def test_rows_are_not_made_for_a_disk_that_is_full(tmp_path: Path) -> None:
     taken = []
 
     def write() -> None:
-        with Sink(tmp_path / "x") as sink:
-            for number in sink.watched(range(10)):
+        with SafeFile(tmp_path / "x") as output:
+            for number in output.watched(range(10)):
                 taken.append(number)
-                sink.write(bytes(100))
+                output.write(bytes(100))
 
     with disk_of(250), pytest.raises(OSError, match="x"):
         write()
@@ -65,7 +65,7 @@ def test_rows_are_not_made_for_a_disk_that_is_full(tmp_path: Path) -> None:
 
 def test_an_error_of_the_one_who_writes_stays_that(tmp_path: Path) -> None:
     def write() -> None:
-        with Sink(tmp_path / "x") as sink, h5py.File(sink, "w") as file:
+        with SafeFile(tmp_path / "x") as output, h5py.File(output, "w") as file:
             file["a"] = np.arange(5)
             raise KeyError
 
