@@ -30,14 +30,14 @@ __all__ = [
     "PEAK",
     "SHORT",
     "Scratch",
-    "Shelved",
+    "StoredStripes",
     "csr_of_csc",
     "join_rows",
-    "put_side_by_side",
-    "shelve",
+    "join_stripes",
     "shorten",
     "spans",
-    "turn",
+    "transpose_stripe",
+    "write_stripes",
 ]
 
 SHORT = np.dtype(np.uint16)
@@ -63,7 +63,7 @@ def spans(indptr: NDArray[Any], most: int) -> list[tuple[int, int]]:
     return bounds
 
 
-def turn(
+def transpose_stripe(
     stripe: tuple[NDArray[Any], NDArray[Any], NDArray[Any]], n_obs: int, indices: NDArray[Any], data: NDArray[Any]
 ) -> NDArray[Any]:
     """A CSC stripe as CSR, into ``indices`` and ``data``.
@@ -88,7 +88,7 @@ def turn(
     return pointers
 
 
-def put_side_by_side(
+def join_stripes(
     pointers: NDArray[Any],
     parts: tuple[NDArray[Any], NDArray[Any]],
     widths: NDArray[Any],
@@ -158,7 +158,7 @@ def csr_of_csc(matrix: sparse.csc_matrix, *, consume: bool = False) -> sparse.cs
     if not consume or matrix.nnz < _SMALL:
         return matrix.tocsr()
     with ThreadPoolExecutor(THREADS, "biocolab-transpose") as pool:
-        return _joined(pool, _turned(pool, matrix), matrix)
+        return _joined(pool, _transposed(pool, matrix), matrix)
 
 
 class _Stripes(NamedTuple):
@@ -183,7 +183,7 @@ class _Stripes(NamedTuple):
     values: Sequence[NDArray[Any]]
 
 
-def _turned(pool: ThreadPoolExecutor, matrix: sparse.csc_matrix) -> _Stripes:
+def _transposed(pool: ThreadPoolExecutor, matrix: sparse.csc_matrix) -> _Stripes:
     """The stripes of a matrix; its indices are given back on the way."""
     n_obs, n_vars = matrix.shape
     nnz = int(matrix.indptr[-1])
@@ -194,17 +194,17 @@ def _turned(pool: ThreadPoolExecutor, matrix: sparse.csc_matrix) -> _Stripes:
     # All stripes side by side in one piece of memory, which the system gives and takes in large pages.
     indices = _pages(nnz, SHORT if widths.max() <= 1 << 16 else index)
     data = _pages(nnz, SHORT if shorten(some, np.empty(len(some), SHORT)) else matrix.dtype)
-    desk = _Desk()
+    buffers = _Buffers()
 
     def one(first: int, last: int) -> tuple[NDArray[Any], NDArray[Any]]:
         low, high = int(matrix.indptr[first]), int(matrix.indptr[last])
         values, own = matrix.data[low:high], data[low:high]
         if own.dtype == SHORT:
-            short = desk.room("data", high - low, SHORT)
+            short = buffers.get("data", high - low, SHORT)
             values, own = (short, own) if shorten(values, short) else (values, np.empty_like(values))
-        room = indices[low:high] if indices.dtype == index else desk.room("indices", high - low, index)
+        room = indices[low:high] if indices.dtype == index else buffers.get("indices", high - low, index)
         stripe = matrix.indptr[first : last + 1] - low, matrix.indices[low:high], values
-        pointers = turn(stripe, n_obs, room, own)
+        pointers = transpose_stripe(stripe, n_obs, room, own)
         np.copyto(indices[low:high], room, casting="unsafe")
         release(matrix.indices[low:high])
         return pointers, own
@@ -224,19 +224,19 @@ def _joined(pool: ThreadPoolExecutor, stripes: _Stripes, matrix: sparse.csc_matr
     # What the values were read of has no use any more, and memory that was filled once need not be filled again.
     result.data = matrix.data[:nnz] if matrix.data.flags.writeable else np.empty(nnz, matrix.dtype)
     common = np.result_type(*values)
-    desk = _Desk()
+    buffers = _Buffers()
 
     def one(first: int, last: int) -> None:
         low, high = int(result.indptr[first]), int(result.indptr[last])
         steps = pointers[:, first : last + 1]
-        theirs, kept = desk.room("indices", high - low, widths.dtype), desk.room("data", high - low, common)
+        theirs, kept = buffers.get("indices", high - low, widths.dtype), buffers.get("data", high - low, common)
         at = 0
         for start, own, step in zip(starts, values, steps, strict=True):
             head, tail = int(step[0]), int(step[-1])
             part = slice(at, at := at + tail - head)
             theirs[part], kept[part] = indices[start + head : start + tail], own[head:tail]
-        room = result.data[low:high] if common == matrix.dtype else desk.room("joined", high - low, common)
-        put_side_by_side(steps - steps[:, :1], (theirs, kept), widths, result.indices[low:high], room)
+        room = result.data[low:high] if common == matrix.dtype else buffers.get("joined", high - low, common)
+        join_stripes(steps - steps[:, :1], (theirs, kept), widths, result.indices[low:high], room)
         np.copyto(result.data[low:high], room, casting="unsafe")
 
     ranges = spans(result.indptr, -(-nnz // _RANGES))
@@ -250,13 +250,13 @@ def _joined(pool: ThreadPoolExecutor, stripes: _Stripes, matrix: sparse.csc_matr
     return result
 
 
-class _Desk(threading.local):
+class _Buffers(threading.local):
     """Room for each thread's work at hand, used again: what the system gives anew it has to fill with zeros first."""
 
     def __init__(self) -> None:
         self._rooms: dict[str, NDArray[np.uint8]] = {}
 
-    def room(self, use: str, length: int, dtype: DTypeLike) -> NDArray[Any]:
+    def get(self, use: str, length: int, dtype: DTypeLike) -> NDArray[Any]:
         """An array of that length, with anything in it; the next of the same use takes its place."""
         n_bytes = length * np.dtype(dtype).itemsize
         if use not in self._rooms or len(self._rooms[use]) < n_bytes:
@@ -316,7 +316,7 @@ class Scratch:
         return part
 
 
-class Shelved(NamedTuple):
+class StoredStripes(NamedTuple):
     """A matrix in a scratch file, in transposed stripes.
 
     Attributes
@@ -334,7 +334,7 @@ class Shelved(NamedTuple):
     stripes: list[tuple[int, _Place, _Place, _Place]]
 
 
-def shelve(stripes: Iterable[sparse.csc_matrix], n_obs: int, scratch: Scratch) -> Shelved:
+def write_stripes(stripes: Iterable[sparse.csc_matrix], n_obs: int, scratch: Scratch) -> StoredStripes:
     """Transpose stripes into a scratch file, one after another.
 
     Parameters
@@ -349,48 +349,48 @@ def shelve(stripes: Iterable[sparse.csc_matrix], n_obs: int, scratch: Scratch) -
     total = np.zeros(n_obs + 1, np.int64)
     kept: list[tuple[int, _Place, _Place, _Place]] = []
     # Closed also where the disk is full: an error that somebody keeps would keep the threads.
-    with closing(in_order(_turned_stripe, stripes, "biocolab-shelve", _AT_ONCE)) as turned:
+    with closing(in_order(_transposed_stripe, stripes, "biocolab-write_stripes", _AT_ONCE)) as turned:
         for width, pointers, indices, data in turned:
             total += pointers
             kept.append((width, scratch.put(pointers), scratch.put(indices), scratch.put(data)))
-    return Shelved((n_obs, sum(width for width, *_ in kept)), total, kept)
+    return StoredStripes((n_obs, sum(width for width, *_ in kept)), total, kept)
 
 
-def _turned_stripe(stripe: sparse.csc_matrix) -> tuple[int, NDArray[Any], NDArray[Any], NDArray[Any]]:
+def _transposed_stripe(stripe: sparse.csc_matrix) -> tuple[int, NDArray[Any], NDArray[Any], NDArray[Any]]:
     """Its number of genes, and itself in CSR form; in half the bytes where that holds the same."""
     n_obs, width = stripe.shape
     index = stripe.indices.dtype
     indices, data = np.empty(stripe.nnz, index), np.empty(stripe.nnz, stripe.dtype)
-    pointers = turn((stripe.indptr.astype(index), stripe.indices, stripe.data), n_obs, indices, data)
+    pointers = transpose_stripe((stripe.indptr.astype(index), stripe.indices, stripe.data), n_obs, indices, data)
     if width <= np.iinfo(SHORT).max + 1:
         indices = indices.astype(SHORT)
     short = np.empty(stripe.nnz, SHORT)
     return width, pointers, indices, short if shorten(data, short) else data
 
 
-def join_rows(shelved: Shelved, scratch: Scratch, most: int) -> Iterator[sparse.csr_matrix]:
+def join_rows(stored: StoredStripes, scratch: Scratch, most: int) -> Iterator[sparse.csr_matrix]:
     """Consecutive rows of all stripes, in canonical CSR form.
 
     Parameters
     ----------
-    shelved, scratch
-        As :func:`shelve` left them.
+    stored, scratch
+        As :func:`write_stripes` left them.
     most
         Non-zeros of one range of cells; a single cell may have more.
     """
-    widths = np.array([width for width, *_ in shelved.stripes])
-    for first, last in spans(shelved.indptr, most):
+    widths = np.array([width for width, *_ in stored.stripes])
+    for first, last in spans(stored.indptr, most):
         parts = []
-        for _, pointers, indices, data in shelved.stripes:
+        for _, pointers, indices, data in stored.stripes:
             own = scratch.take(pointers, first, last + 1)
             low, high = int(own[0]), int(own[-1])
             parts.append((own - own[0], scratch.take(indices, low, high), scratch.take(data, low, high)))
-        block = sparse.csr_matrix((last - first, shelved.shape[1]), dtype=np.float32)
+        block = sparse.csr_matrix((last - first, stored.shape[1]), dtype=np.float32)
         if parts:
             rows, theirs, values = zip(*parts, strict=True)
             index, nnz = block.indices.dtype, sum(map(len, values))
             ends = np.concatenate(theirs, dtype=index), np.concatenate(values, dtype=np.float32, casting="unsafe")
             block.indices, block.data = np.empty(nnz, index), np.empty(nnz, np.float32)
-            block.indptr = put_side_by_side(np.stack(rows), ends, widths, block.indices, block.data)
+            block.indptr = join_stripes(np.stack(rows), ends, widths, block.indices, block.data)
         block.has_sorted_indices = block.has_canonical_format = True
         yield block

@@ -13,7 +13,7 @@ from scipy import sparse
 
 from biocolab_accessor.io import transpose
 from biocolab_accessor.io.memory import empty_pages, release
-from biocolab_accessor.io.transpose import Scratch, csr_of_csc, join_rows, shelve
+from biocolab_accessor.io.transpose import Scratch, csr_of_csc, join_rows, write_stripes
 
 
 def matrix_of(seed: int, n_obs: int, n_vars: int, density: float) -> sparse.csc_matrix:
@@ -40,7 +40,7 @@ def test_stripes_in_a_file_are_scipys_own_transpose(
     stripes = [matrix[:, start : start + step] for start in range(0, n_vars, step)]
     with (tmp_path_factory.getbasetemp() / "scratch").open("w+b", buffering=0) as file:
         scratch = Scratch(file)
-        blocks = list(join_rows(shelve(stripes, n_obs, scratch), scratch, most))
+        blocks = list(join_rows(write_stripes(stripes, n_obs, scratch), scratch, most))
     assert sum(block.shape[0] for block in blocks) == n_obs
     assert all(block.nnz <= most or block.shape[0] == 1 for block in blocks)
     if blocks:
