@@ -349,7 +349,7 @@ def write_stripes(stripes: Iterable[sparse.csc_matrix], n_obs: int, scratch: Scr
     total = np.zeros(n_obs + 1, np.int64)
     kept: list[tuple[int, _Place, _Place, _Place]] = []
     # Closed also where the disk is full: an error that somebody keeps would keep the threads.
-    with closing(in_order(_transposed_stripe, stripes, "biocolab-write_stripes", _AT_ONCE)) as turned:
+    with closing(in_order(_transposed_stripe, stripes, "biocolab-stripes", _AT_ONCE)) as turned:
         for width, pointers, indices, data in turned:
             total += pointers
             kept.append((width, scratch.put(pointers), scratch.put(indices), scratch.put(data)))
