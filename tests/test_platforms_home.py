@@ -68,7 +68,7 @@ class TestNoHome:
         assert folder == Path(tempfile.gettempdir()) / f"biocolab_accessor-{os.getuid()}"
         assert folder.stat().st_mode & 0o777 == 0o700
         assert [record.message for record in caplog.records] == [
-            f"there is no home folder: the cache is in {folder}. To choose another, set BIOCOLAB_CACHE_DIR"
+            f"no home folder was found: the cache is in {folder}. Set BIOCOLAB_CACHE_DIR to choose another"
         ]
         folder.rmdir()
 
@@ -140,11 +140,11 @@ class TestNoHome:
         ],
     )
     def test_a_path_in_the_home_folder_is_refused_in_our_words(self, call: object) -> None:
-        with pytest.raises(InvalidArgument, match="begins with the home folder, which is not known here"):
+        with pytest.raises(InvalidArgument, match="begins with the home folder, which is unknown"):
             call()  # type: ignore[operator]
 
     def test_the_settings_refuse_it_too(self) -> None:
-        with pytest.raises(InvalidArgument, match="which is not known here"):
+        with pytest.raises(InvalidArgument, match="home folder, which is unknown"):
             bc.settings.cache_dir = "~/cache"  # type: ignore[assignment]
 
     def test_the_doctor_looks_at_all_of_it(self) -> None:
@@ -169,7 +169,7 @@ with bc.sandbox():
     environment = {name: value for name, value in os.environ.items() if name not in gone} | {"TMPDIR": str(tmp_path)}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
     assert done.stdout.split() == ["True", str(tmp_path / f"biocolab_accessor-{os.getuid()}")], done.stderr
-    assert done.stderr.count("there is no home folder") == 1
+    assert done.stderr.count("no home folder was found") == 1
     assert [path.name for path in tmp_path.iterdir()] == [f"biocolab_accessor-{os.getuid()}"]
 
 

@@ -29,7 +29,7 @@ PROCESSED = "submit_processed_study_from_local"
         (LOCAL, {"input_matrix_type": True}, "input_matrix_type is True"),
         (LOCAL, {"mt_percentage": 250}, "mt_percentage is 250: it is in percent, from 0 to 100"),
         (SHARED, {"mt_percentage": "5"}, "mt_percentage is '5': give a number"),
-        (SERVER, {"min_counts": -3}, "min_counts is -3: give a number of 0 or more"),
+        (SERVER, {"min_counts": -3}, "min_counts is -3: must be a non-negative number"),
         (LOCAL, {"min_genes": 300, "max_genes": 200}, "no cell would be left"),
         (LOCAL, {"study_type": StudyType.VISIUM}, r"study_type is 8: .* EConnector.get_lensbulk\(\) or get_lenssc\(\)"),
         (S3, {"study_type": 99}, "study_type is 99: give one of 0, 1, 2, 3, 4, 5, 6, 15"),
