@@ -59,7 +59,7 @@ def test_a_token_that_is_none_is_refused_and_not_shown() -> None:
 
 
 def test_a_setting_that_does_not_exist_comes_with_the_one_that_was_meant() -> None:
-    with pytest.raises(InvalidArgument, match=r"no setting 'read_timout' \(did you mean 'read_timeout'"):
+    with pytest.raises(InvalidArgument, match=r"unknown setting 'read_timout' \(did you mean 'read_timeout'"):
         bc.settings.read_timout = 3
     with pytest.raises(InvalidArgument, match="did you mean 'read_timeout'"), bc.settings.override(read_timout=3):
         pass

@@ -250,5 +250,5 @@ class TestSandboxFolder:
 def test_without_a_temporary_folder_the_setting_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tempfile, "tempdir", "/nowhere/at/all")
     monkeypatch.setenv("TMPDIR", "/nowhere/at/all")
-    with pytest.raises(ConfigurationError, match=r"TMPDIR is '/nowhere/at/all'.*Set TMPDIR to a folder"):
+    with pytest.raises(ConfigurationError, match=r"TMPDIR is '/nowhere/at/all'.*Set TMPDIR to a writable folder"):
         bc.sandbox()

@@ -1,15 +1,13 @@
 """Cache: arrays and files that never change, kept between sessions and shared by processes.
 
-They lie in one file: what is mapped holds it open, and a process may have a few hundred files open, on some systems.
+An entry is a folder named by the hash of its key. All its arrays lie in one file, which is mapped into memory and stays
+open: some systems allow a process only a few hundred open files. An entry is written under a lock to a
+temporary folder and renamed when it is complete, so that any number of processes see all of it or nothing. Whatever
+fails on the disk, the answer is fetched without the cache.
 
-What lies on a disk is not believed: files that were written shortly before the power went may be there in full length
-and hold zeros, and others may have been changed since. To read all of them would cost every fetch; instead the sums of
-all arrays are kept, and looked at where the file is not, to the nanosecond, the one that was looked at last, and once
-after each start of the machine.
-
-An entry is a folder named for its key, with one plain file per array, so that arrays are mapped into memory and not
-read. It is made under a lock, beside its place, and moved there when it is whole; so that it is there or not, for any
-number of processes. Whatever goes wrong with the disk, the answer is fetched and given without the cache.
+Files on a disk are not trusted: after a power failure a file may have its full length and contain zeros, and other
+files may have been modified. Reading everything on each fetch would be slow. Instead checksums are stored, and verified once after
+each boot, and whenever inode, size or time of the file differ from those at the last verification.
 """
 
 from __future__ import annotations
@@ -59,10 +57,10 @@ logger = logging.getLogger(__name__)
 Arrays = Mapping[str, NDArray[Any]]
 
 ENTRY = "entry.json"
-"""The file that says what an entry holds; there is no entry without it."""
+"""The file that describes an entry; without it the entry does not exist."""
 
 FILE = "content"
-"""The file of an entry that is one."""
+"""The file of an entry that holds a file in place of arrays."""
 
 _ARRAYS = "arrays.bin"
 
@@ -70,34 +68,18 @@ _PIECE = 1 << 24
 
 _ALIGNED = 64
 
-# What is smaller is read, and its file closed again.
+# Smaller files are read and closed.
 _MAPPED = 1 << 16
 
 
 class Kept(dict[str, NDArray[Any]]):
-    """Arrays of an entry.
-
-    Attributes
-    ----------
-    proven
-        Whether they are known to be what was written, without having been read now.
-    """
+    """Arrays of an entry; `proven` if they are known to be as written without having been read now."""
 
     proven = False
 
 
 def write(folder: Path, key: Mapping[str, Any], arrays: Arrays) -> None:
-    """Write the arrays of a key into a folder that is made for them.
-
-    Parameters
-    ----------
-    folder
-        Not there yet.
-    key
-        In JSON.
-    arrays
-        1-D each.
-    """
+    """Write the arrays (1-D each) of a key, which is JSON, into a new folder."""
     folder.mkdir(mode=0o700, parents=True)
     described, path = {}, folder / _ARRAYS
     with path.open("wb") as file:
@@ -119,19 +101,8 @@ def describe(
     seen: list[int] | None = None,
     file: int | None = None,
 ) -> None:
-    """Make a folder an entry: dtype, length, place and sum of each array, sure since this start of the machine.
-
-    Parameters
-    ----------
-    folder, key
-        The entry.
-    described
-        What is said of each array.
-    seen
-        The file as it was before its sum was taken; None where it has just been written.
-    file
-        Sum of the file of an entry that is one.
-    """
+    """Write the description of an entry: dtype, length, offset and checksum of each array."""
+    # `seen` is the state of the file before its checksum was computed; None if it has just been written.
     part = folder / f"{uuid.uuid4().hex}.json"
     seen = seen or _seen(folder / (_ARRAYS if file is None else FILE))
     said = {"key": key, "arrays": described, "start": _start(), "seen": seen, "file": file}
@@ -140,7 +111,7 @@ def describe(
 
 
 def mapped(folder: Path) -> Kept | None:
-    """The arrays of an entry; None where there is no whole one. What is written into them changes no file."""
+    """The arrays of an entry, mapped copy-on-write; None if there is no intact entry."""
     try:
         entry, seen = _said(folder), _seen(folder / _ARRAYS)
         octets = _octets(folder / _ARRAYS)
@@ -166,7 +137,7 @@ def mapped(folder: Path) -> Kept | None:
 
 
 def kept_file(folder: Path) -> Path | None:
-    """The file of an entry; None where it is not there, or not as it was written."""
+    """The file of an entry; None if it does not exist, or is not as it was written."""
     path = folder / FILE
     try:
         entry, seen = _said(folder), _seen(path)
@@ -184,7 +155,7 @@ def kept_file(folder: Path) -> Path | None:
 
 
 def file_sum(path: Path) -> int:
-    """The sum of a whole file."""
+    """The checksum of a file."""
     found = 0
     with path.open("rb") as file:
         while piece := file.read(_PIECE):
@@ -193,7 +164,7 @@ def file_sum(path: Path) -> int:
 
 
 def _said(folder: Path) -> dict[str, Any]:
-    """What an entry says of itself; ValueError where that was changed. Older versions gave it no sum."""
+    """The description of an entry; ValueError if it was modified. Older versions have no checksum."""
     said: dict[str, Any] = json.loads((folder / ENTRY).read_text(encoding="utf-8"))
     if "sum" in said and said.pop("sum") != _sum(said):
         msg = "changed"
@@ -206,7 +177,7 @@ def _sum(said: Mapping[str, Any]) -> int:
 
 
 def _seen(path: Path) -> list[int]:
-    """What changes with a file; the last of it cannot be set back, where the system keeps it."""
+    """Properties that change with a file; the last one, ctime, cannot be set back."""
     info = path.stat()
     return [info.st_ino, info.st_size, info.st_mtime_ns, info.st_ctime_ns]
 
@@ -218,12 +189,12 @@ def _is_proven(entry: Mapping[str, Any], seen: list[int]) -> bool:
 def _mark(folder: Path, entry: Mapping[str, Any], seen: list[int]) -> None:
     try:
         describe(folder, entry["key"], entry["arrays"], seen=seen, file=entry.get("file"))
-    except OSError as error:  # another user's, or removed meanwhile
-        logger.debug("not marked as looked at: %s", error)
+    except OSError as error:  # another user owns it, or it was removed meanwhile
+        logger.debug("not marked as verified: %s", error)
 
 
 def _damaged(folder: Path) -> None:
-    logger.warning("the entry %s of the cache is damaged or was changed: it is fetched again", folder.name)
+    logger.warning("cache entry %s is damaged or was modified: it is fetched again", folder.name)
     with suppress(OSError):
         (folder / ENTRY).unlink()
 
@@ -244,7 +215,7 @@ def touch(folder: Path) -> None:
 
 @lru_cache(maxsize=1)
 def _start() -> str:
-    """Which start of the machine this is; empty where the system does not say, and files have to be waited for."""
+    """An id of the current boot; empty if the system has none, and then files are synced to disk."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
     except OSError:
@@ -259,19 +230,19 @@ _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 class CacheInfo(NamedTuple):
-    """What is in the cache.
+    """Content of the cache.
 
     Attributes
     ----------
     folder
-        Where it is (``bc.settings.cache_dir``).
+        Folder of the cache (``bc.settings.cache_dir``).
     entries
-        Number of answers kept.
+        Number of entries.
     n_bytes
-        What they take.
+        Size of all entries in bytes.
     most
-        What they may take (``bc.settings.cache_size``); the longest unused go first, and what alone takes more is not
-        kept.
+        Maximum size in bytes (``bc.settings.cache_size``). The least recently used entries are removed first, and an
+        answer that alone is larger is not cached.
     """
 
     folder: Path
@@ -281,7 +252,7 @@ class CacheInfo(NamedTuple):
 
 
 class Cache:
-    """Answers of database versions; ``bc.cache``.
+    """Cached answers of BioFlex, by database version; ``bc.cache``.
 
     Examples
     --------
@@ -301,11 +272,11 @@ class Cache:
 
     @property
     def folder(self) -> Path:
-        """Where it is."""
+        """Folder of the entries."""
         return settings.cache_dir / _LAYOUT
 
     def info(self) -> CacheInfo:
-        """What is in the cache.
+        """Folder, number of entries and size of the cache.
 
         Examples
         --------
@@ -319,10 +290,10 @@ class Cache:
         return CacheInfo(settings.cache_dir, len(entries), sum(size for _, size, _ in entries), settings.cache_size)
 
     def clear(self) -> None:
-        """Forget everything; what is mapped into memory stays readable.
+        """Remove all entries; arrays that are mapped into memory stay readable.
 
-        What cannot be removed, since the folder may only be read, is warned of in the log. On Windows an entry also
-        stays as long as an object reads from it.
+        If an entry cannot be removed, for example because the folder is read-only, a warning is logged. On Windows an
+        entry also stays as long as an object reads from it.
 
         Examples
         --------
@@ -338,25 +309,25 @@ class Cache:
             _remove(path)
         self._sweep()
         for lock in (self.folder / "locks").glob("*.lock"):
-            # Whoever waits for it sees that it is gone, and makes another.
+            # A process that waits for the lock notices that the file is gone, and creates it again.
             with suppress(OSError, LockTimeout, NotImplementedError), FileLock(lock, timeout=0):
                 lock.unlink()
 
     def arrays(self, key: Key, make: Callable[[], Arrays]) -> Arrays:
-        """Arrays of a key, from the cache or made and kept.
+        """Arrays of a key: from the cache, or made and cached.
 
         Parameters
         ----------
         key
-            What they depend on, in JSON; never a token.
+            Everything that the arrays depend on, as JSON; never a token.
         make
-            Fetches them, 1-D each. It is called once, also where many processes ask at the same time.
+            Fetches the arrays, 1-D each. It is called once, even if many processes ask at the same time.
 
         Returns
         -------
         dict
-            From the cache they are mapped: pages are read when they are touched, and what is written into an array
-            changes neither the file nor what others see.
+            Arrays from the cache are mapped copy-on-write: they are read from disk on access, and writing to them
+            changes neither the file nor the arrays of another process.
 
         Examples
         --------
@@ -382,14 +353,14 @@ class Cache:
         return found
 
     def file(self, key: Key, write_file: Callable[[Path], object]) -> Path | None:
-        """The path of a file of a key, written if it is not there; None where it cannot be kept.
+        """The cached file of a key, written if it does not exist; None if it cannot be cached.
 
         Parameters
         ----------
         key
-            What it depends on, in JSON; never a token.
+            Everything that the file depends on, as JSON; never a token.
         write_file
-            Called with the path to write.
+            Called with the path to write to.
 
         Examples
         --------
@@ -408,7 +379,7 @@ class Cache:
                 describe(part, key, {}, file=file_sum(part / FILE))
                 _expect_room(part)
             except OSError as error:
-                if error.errno not in _FULL:  # what went wrong may be the fetch, too
+                if error.errno not in _FULL:  # the fetch may have failed
                     raise
                 logger.warning("not kept in the cache: %s", error)
                 shutil.rmtree(part, ignore_errors=True)
@@ -420,14 +391,14 @@ class Cache:
         return place if found is not None and place.is_file() else None
 
     def forget(self, key: Key, why: object) -> None:
-        """Drop an entry that cannot be right.
+        """Remove an invalid entry.
 
         Parameters
         ----------
         key
             As for :meth:`arrays`.
         why
-            For the log.
+            The reason, for the log.
 
         Examples
         --------
@@ -440,7 +411,7 @@ class Cache:
         0
         """
         place = self._place(key)
-        logger.warning("the entry %s of the cache cannot be right, and is fetched again: %s", place.name, why)
+        logger.warning("cache entry %s is invalid and is fetched again: %s", place.name, why)
         _remove(place)
 
     def _get(self, key: Key, load: Callable[[Path], Any], build: Callable[[Path], Any], plain: Any) -> Any:
@@ -456,7 +427,7 @@ class Cache:
             lock = FileLock(self.folder / "locks" / f"{place.name}.lock", timeout=settings.deadline)
             lock.acquire()
         except (OSError, LockTimeout, NotImplementedError) as error:
-            _say_once(f"the cache in {settings.cache_dir} cannot be used: {error}. Another: bc.settings.cache_dir")
+            _say_once(f"the cache in {settings.cache_dir} cannot be used: {error}. Set bc.settings.cache_dir")
             return plain() if plain is not None else None
         part = self.folder / f"{place.name}.{uuid.uuid4().hex}.part"
         try:
@@ -479,7 +450,7 @@ class Cache:
         self._evict(place)
 
     def _evict(self, newest: Path) -> None:
-        """Remove what was not used for longest, until the rest fits."""
+        """Remove the least recently used entries until the rest fits."""
         self._sweep(newest.name)
         entries = self._entries()
         total = sum(size for _, size, _ in entries)
@@ -490,7 +461,7 @@ class Cache:
                 total -= size
 
     def _sweep(self, held: str = "") -> None:
-        """Remove what processes that were killed have left; one that is at work has the lock, as we have the held."""
+        """Remove leftovers of killed processes; a process at work holds the lock, as this one holds that of `held`."""
         for part in self.folder.glob("*.part"):
             name = part.name.partition(".")[0]
             lock = FileLock(self.folder / "locks" / f"{name}.lock", timeout=0)
@@ -501,7 +472,7 @@ class Cache:
                 continue
 
     def _entries(self) -> list[tuple[float, int, Path]]:
-        """When each was used last, its bytes and path; the longest unused first."""
+        """Time of last use, size in bytes and path of each entry; the least recently used first."""
         found = []
         for entry in self.folder.glob(f"*/{ENTRY}"):
             if entry.parent.suffix == ".part":
@@ -519,20 +490,20 @@ class Cache:
 
 @lru_cache(maxsize=100)
 def _say_once(text: str) -> None:
-    """Warn of a folder that cannot be used, and not again for each answer that is not kept."""
+    """Warn about a folder that cannot be used, once and not for each request."""
     logger.warning("%s", text)
 
 
 @lru_cache(maxsize=100)
 def _refuse_once(why: str) -> None:
-    warn(f"{why}. What is kept there is not used, and all is fetched. For another cache set bc.settings.cache_dir")
+    warn(f"{why}. The cache is not used, and everything is fetched. Set bc.settings.cache_dir to use another folder")
 
 
 def _loaded(load: Callable[[Path], Any], place: Path) -> Any:
     try:
         found = load(place)
     except OSError as error:
-        logger.warning("an entry of the cache cannot be read: %s", error)
+        logger.warning("a cache entry cannot be read: %s", error)
         return None
     if found is not None:
         touch(place)
@@ -540,7 +511,7 @@ def _loaded(load: Callable[[Path], Any], place: Path) -> Any:
 
 
 def _expect_room(part: Path) -> None:
-    """Refuse as a full disk does what alone takes more than the cache may; of a file that shows once it is written."""
+    """Raise "file too large" if a file alone takes more than the cache may; its size is known once it is written."""
     size, most = sum(file.stat().st_size for file in part.iterdir()), settings.cache_size
     if size > most:
         msg = f"it takes {size:,} bytes, and bc.settings.cache_size is {most:,}"
@@ -548,7 +519,7 @@ def _expect_room(part: Path) -> None:
 
 
 def _remove(path: Path) -> bool:
-    """Out of its place at once, then piece by piece: nobody finds half an entry. Says whether it is gone."""
+    """Rename first, then delete, so that a reader never finds half an entry. Returns whether it is gone."""
     gone = path.with_name(f"{path.name}.{uuid.uuid4().hex}.part")
     try:
         path.rename(gone)

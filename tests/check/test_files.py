@@ -388,7 +388,7 @@ def test_a_filter_that_is_not_installed_is_named_with_the_package(tmp_path, name
         with pytest.raises(InvalidFile) as caught:
             call()
         assert str(caught.value) == (
-            f"{path} cannot be read: it is compressed with {what}, as of {name}, which is not installed: pip install "
+            f"{path} cannot be read: it is compressed with {what}, for example in {name}, which is not installed: pip install "
             "hdf5plugin, and import hdf5plugin before the file is opened"
         )
         assert handles(path) == 0

@@ -28,7 +28,7 @@ PROCESSED = "submit_processed_study_from_local"
         (S3, {"input_matrix_type": "counts"}, "input_matrix_type is 'counts': give 'raw' or 'normalized'"),
         (LOCAL, {"input_matrix_type": True}, "input_matrix_type is True"),
         (LOCAL, {"mt_percentage": 250}, "mt_percentage is 250: it is in percent, from 0 to 100"),
-        (SHARED, {"mt_percentage": "5"}, "mt_percentage is '5': give a number"),
+        (SHARED, {"mt_percentage": "5"}, "mt_percentage is '5': must be a non-negative number"),
         (SERVER, {"min_counts": -3}, "min_counts is -3: must be a non-negative number"),
         (LOCAL, {"min_genes": 300, "max_genes": 200}, "no cell would be left"),
         (LOCAL, {"study_type": StudyType.VISIUM}, r"study_type is 8: .* EConnector.get_lensbulk\(\) or get_lenssc\(\)"),

@@ -291,7 +291,7 @@ class TestOthers:
         else:
             monkeypatch.setattr(os, "getuid", lambda: uid + 1)
         with pytest.warns(
-            UserWarning, match=rf"belongs to another user \(uid {uid}\)\. .* not used, and all is fetched"
+            UserWarning, match=rf"belongs to another user \(uid {uid}\)\. .* not used, and everything is fetched"
         ):
             assert len(cache.arrays({"x": 1}, numbers)["a"]) == 1000
 

@@ -51,7 +51,7 @@ def test_zeros_in_full_length_are_found_after_a_restart(
     path.write_bytes(content)
     restart(monkeypatch)
     assert mapped(folder) is None
-    assert "e of the cache is damaged" in caplog.text
+    assert "cache entry e is damaged" in caplog.text
     assert mapped(folder) is None
 
 
@@ -146,7 +146,7 @@ def test_a_changed_byte_is_noticed_logged_and_dropped(
     octets = (folder / "arrays.bin").read_bytes()
     changed(folder / "arrays.bin", place, bytes([octets[place] ^ 1]))
     assert mapped(folder) is None
-    assert "e of the cache is damaged or was changed: it is fetched again" in caplog.text
+    assert "cache entry e is damaged or was modified: it is fetched again" in caplog.text
     assert not (folder / ENTRY).exists()
 
 
