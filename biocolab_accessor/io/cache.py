@@ -1,13 +1,13 @@
 """Cache: arrays and files that never change, kept between sessions and shared by processes.
 
 An entry is a folder named by the hash of its key. All its arrays lie in one file, which is mapped into memory and stays
-open: some systems allow a process only a few hundred open files. An entry is written under a lock to a
-temporary folder and renamed when it is complete, so that any number of processes see all of it or nothing. Whatever
-fails on the disk, the answer is fetched without the cache.
+open: some systems allow a process only a few hundred open files. An entry is written under a lock to a temporary folder
+and renamed when it is complete, so that any number of processes see all of it or nothing. Whatever fails on the disk,
+the answer is fetched without the cache.
 
 Files on a disk are not trusted: after a power failure a file may have its full length and contain zeros, and other
-files may have been modified. Reading everything on each fetch would be slow. Instead checksums are stored, and verified once after
-each boot, and whenever inode, size or time of the file differ from those at the last verification.
+files may have been modified. Reading everything on each fetch would be slow. Instead checksums are stored, and verified
+once after each boot, and whenever inode, size or time of the file differ from those at the last verification.
 """
 
 from __future__ import annotations

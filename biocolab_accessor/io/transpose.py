@@ -1,13 +1,11 @@
-"""Transpose: from genes-major to cells-major, in memory or out of core.
+"""Transpose: from genes-major (CSC) to cells-major (CSR), in memory or out of core.
 
-Both are SciPy's C code, which lets other threads run, but from and into memory of the caller's.
+The matrix is cut into stripes of genes. Each stripe is transposed, and then the rows of all stripes are joined, a range
+of cells at a time. Both steps call SciPy's C code, which releases the GIL, with our own buffers. Speed depends on the
+bytes that pass through memory: within a stripe, genes and counts fit into uint16, half of their size before and after.
 
-The matrix is cut into stripes of genes, which are transposed side by side; then the rows of all stripes are joined, a
-range of cells at a time. What was read is given back as it is read. How fast this goes is a matter of how many bytes
-pass through memory: of a stripe, genes and counts fit into half the bytes that they have before and after.
-
-Its stripes of genes are transposed one after another and kept there; then the rows of all stripes are taken out, a
-range of cells at a time.
+In memory, stripes are transposed in parallel, and memory is released as soon as it has been read. Out of core, they are
+transposed one after another into a scratch file.
 """
 
 from __future__ import annotations
@@ -41,19 +39,13 @@ __all__ = [
 ]
 
 SHORT = np.dtype(np.uint16)
-"""Half of what the wire has: most counts fit, and the genes of a stripe."""
+"""Half the size of values on the wire; most counts fit, and so do the genes of a stripe."""
 
 _LOOKED_AT = 1 << 18
 
 
 def spans(indptr: NDArray[Any], most: int) -> list[tuple[int, int]]:
-    """Consecutive ranges of compressed rows with at most so many values, or of one row.
-
-    Examples
-    --------
-    >>> spans(np.array([0, 2, 3, 9, 10]), 3)
-    [(0, 2), (2, 3), (3, 4)]
-    """
+    """Consecutive ranges of compressed rows with at most `most` values each, or one row."""
     bounds, first, end = [], 0, len(indptr) - 1
     while first < end:
         last = int(np.searchsorted(indptr, int(indptr[first]) + most, side="right")) - 1
@@ -66,22 +58,7 @@ def spans(indptr: NDArray[Any], most: int) -> list[tuple[int, int]]:
 def transpose_stripe(
     stripe: tuple[NDArray[Any], NDArray[Any], NDArray[Any]], n_obs: int, indices: NDArray[Any], data: NDArray[Any]
 ) -> NDArray[Any]:
-    """A CSC stripe as CSR, into ``indices`` and ``data``.
-
-    Parameters
-    ----------
-    stripe
-        Its indptr, indices and data.
-    n_obs
-        Number of cells.
-    indices, data
-        As long as the stripe's, and ``data`` of the same dtype.
-
-    Returns
-    -------
-    numpy.ndarray
-        (n_obs + 1,) row pointers, of the dtype of ``indices``.
-    """
+    """Convert a CSC stripe to CSR, into ``indices`` and ``data``; returns its (n_obs + 1,) row pointers."""
     pointers = np.empty(n_obs + 1, indices.dtype)
     own = tuple(array.astype(indices.dtype, copy=False) for array in stripe[:2])
     _sparsetools.csr_tocsc(len(own[0]) - 1, n_obs, *own, stripe[2], pointers, indices, data)
@@ -95,24 +72,7 @@ def join_stripes(
     indices: NDArray[Any],
     data: NDArray[Any],
 ) -> NDArray[Any]:
-    """Rows of all stripes as rows of the whole matrix, into ``indices`` and ``data``.
-
-    Parameters
-    ----------
-    pointers
-        (n_stripes, n_rows + 1), those of each stripe from 0.
-    parts
-        Indices and data of these rows of all stripes, end to end.
-    widths
-        (n_stripes,) genes of each stripe.
-    indices, data
-        As long as the parts, and ``data`` of the same dtype.
-
-    Returns
-    -------
-    numpy.ndarray
-        (n_rows + 1,) row pointers, of the dtype of ``indices``.
-    """
+    """Join rows of all stripes, into ``indices`` and ``data``; returns (n_rows + 1,) row pointers."""
     index = indices.dtype
     own = [array.astype(index, copy=False) for array in (widths, pointers.ravel(), parts[0])]
     joined = np.empty(pointers.shape[1], index)
@@ -121,7 +81,7 @@ def join_stripes(
 
 
 def shorten(values: NDArray[Any], short: NDArray[np.uint16]) -> bool:
-    """Put the same numbers into half the bytes; False where they are no counts, or zero, which may be negative."""
+    """Copy values into uint16; False if they are not all positive counts that fit (a zero may be negative)."""
     for start in range(0, len(values), _LOOKED_AT):
         part = slice(start, start + _LOOKED_AT)
         with np.errstate(invalid="ignore"):
@@ -132,29 +92,20 @@ def shorten(values: NDArray[Any], short: NDArray[np.uint16]) -> bool:
 
 
 PEAK = 1.4
-"""What a matrix takes at the most while :func:`csr_of_csc` makes another of it and gives it back, of its own size."""
+"""Peak memory of :func:`csr_of_csc` with `consume`, relative to the size of the matrix."""
 
 _SMALL = 2 << 20
 
 _STRIPES, _RANGES = 32, 64
 
-# So many ranges are joined before what they were joined of is given back: that costs, more often than it is worth.
+# Memory is released after this many ranges: releasing it has a cost.
 _GIVEN_BACK = 4
 
 _MAX_INT32 = np.iinfo(np.int32).max
 
 
 def csr_of_csc(matrix: sparse.csc_matrix, *, consume: bool = False) -> sparse.csr_matrix:
-    """The same matrix in CSR form.
-
-    Parameters
-    ----------
-    matrix
-        (n_obs, n_vars) float32 in canonical form.
-    consume
-        Whether its arrays may be written to and given back to the system. Then the peak is little above the size of one
-        matrix, where ``tocsr`` holds two, and all cores work; the matrix must not be used again.
-    """
+    """The same matrix as CSR; `consume` overwrites the input, needs little extra memory, and uses all cores."""
     if not consume or matrix.nnz < _SMALL:
         return matrix.tocsr()
     with ThreadPoolExecutor(THREADS, "biocolab-transpose") as pool:
@@ -162,36 +113,24 @@ def csr_of_csc(matrix: sparse.csc_matrix, *, consume: bool = False) -> sparse.cs
 
 
 class _Stripes(NamedTuple):
-    """All of a matrix in stripes of genes, each in CSR form.
+    """A matrix in stripes of genes, each in CSR form."""
 
-    Attributes
-    ----------
-    widths, starts
-        Genes of each, and where its indices begin.
-    pointers
-        (n_stripes, n_obs + 1), each from 0.
-    indices
-        Genes, counted from the first of the stripe; those of all stripes end to end.
-    values
-        Those of each stripe.
-    """
-
-    widths: NDArray[Any]
-    starts: list[int]
-    pointers: NDArray[Any]
-    indices: NDArray[Any]
+    widths: NDArray[Any]  # genes of each stripe
+    starts: list[int]  # where its indices begin
+    pointers: NDArray[Any]  # (n_stripes, n_obs + 1), each from 0
+    indices: NDArray[Any]  # genes, counted from the first of the stripe; all stripes concatenated
     values: Sequence[NDArray[Any]]
 
 
 def _transposed(pool: ThreadPoolExecutor, matrix: sparse.csc_matrix) -> _Stripes:
-    """The stripes of a matrix; its indices are given back on the way."""
+    """The stripes of a matrix; memory of its indices is released on the way."""
     n_obs, n_vars = matrix.shape
     nnz = int(matrix.indptr[-1])
     index = np.dtype(np.int32 if max(nnz, n_vars) <= _MAX_INT32 else np.int64)
     genes = spans(matrix.indptr, -(-nnz // _STRIPES))
     widths = np.array([last - first for first, last in genes], index)
     some = matrix.data[:: max(1, nnz // _LOOKED_AT)]
-    # All stripes side by side in one piece of memory, which the system gives and takes in large pages.
+    # All stripes in one allocation, which the system handles in large pages.
     indices = _pages(nnz, SHORT if widths.max() <= 1 << 16 else index)
     data = _pages(nnz, SHORT if shorten(some, np.empty(len(some), SHORT)) else matrix.dtype)
     buffers = _Buffers()
@@ -215,13 +154,13 @@ def _transposed(pool: ThreadPoolExecutor, matrix: sparse.csc_matrix) -> _Stripes
 
 
 def _joined(pool: ThreadPoolExecutor, stripes: _Stripes, matrix: sparse.csc_matrix) -> sparse.csr_matrix:
-    """The rows of all stripes; they are given back on the way."""
+    """The rows of all stripes; memory of the stripes is released on the way."""
     widths, starts, pointers, indices, values = stripes
     result = sparse.csr_matrix(matrix.shape, dtype=matrix.dtype)
     result.indptr = pointers.sum(axis=0, dtype=widths.dtype)
     nnz = int(result.indptr[-1])
     result.indices = np.empty(nnz, widths.dtype)
-    # What the values were read of has no use any more, and memory that was filled once need not be filled again.
+    # The values have been copied into stripes, so their memory is reused: new memory would be filled with zeros first.
     result.data = matrix.data[:nnz] if matrix.data.flags.writeable else np.empty(nnz, matrix.dtype)
     common = np.result_type(*values)
     buffers = _Buffers()
@@ -251,13 +190,13 @@ def _joined(pool: ThreadPoolExecutor, stripes: _Stripes, matrix: sparse.csc_matr
 
 
 class _Buffers(threading.local):
-    """Room for each thread's work at hand, used again: what the system gives anew it has to fill with zeros first."""
+    """Reusable buffers for each thread: the system fills new memory with zeros first."""
 
     def __init__(self) -> None:
         self._rooms: dict[str, NDArray[np.uint8]] = {}
 
     def get(self, use: str, length: int, dtype: DTypeLike) -> NDArray[Any]:
-        """An array of that length, with anything in it; the next of the same use takes its place."""
+        """An uninitialized array of that length; the next one for the same use replaces it."""
         n_bytes = length * np.dtype(dtype).itemsize
         if use not in self._rooms or len(self._rooms[use]) < n_bytes:
             self._rooms[use] = np.empty(n_bytes, np.uint8)
@@ -268,32 +207,26 @@ def _pages(length: int, dtype: DTypeLike) -> NDArray[Any]:
     return empty_pages(length * np.dtype(dtype).itemsize).view(dtype)
 
 
-# Stripes that are transposed at once, while the next is read: each is there twice.
+# Stripes that are transposed at the same time, while the next is read; each is in memory twice.
 _AT_ONCE = 2
 
 
 class _Place(NamedTuple):
-    """Where an array lies in a scratch file."""
+    """Position of an array in a scratch file."""
 
     start: int
     dtype: np.dtype[Any]
 
 
 class Scratch:
-    """Arrays in a file, put whole and taken in parts.
-
-    Parameters
-    ----------
-    file
-        Open for reading and writing, without a buffer of its own.
-    """
+    """Arrays in an unbuffered file, written whole and read in parts."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
         self._end = 0
 
     def put(self, array: NDArray[Any]) -> _Place:
-        """Keep an array."""
+        """Write an array."""
         place = _Place(self._end, array.dtype)
         view, written = np.ascontiguousarray(array).view(np.uint8).data, 0
         self._file.seek(self._end)
@@ -303,7 +236,7 @@ class Scratch:
         return place
 
     def take(self, place: _Place, start: int, stop: int) -> NDArray[Any]:
-        """Part of an array that was put here."""
+        """Read part of an array."""
         part = np.empty(stop - start, place.dtype)
         self._file.seek(place.start + start * place.dtype.itemsize)
         view, filled = part.view(np.uint8).data, 0
@@ -317,38 +250,18 @@ class Scratch:
 
 
 class StoredStripes(NamedTuple):
-    """A matrix in a scratch file, in transposed stripes.
-
-    Attributes
-    ----------
-    shape
-        Cells and genes.
-    indptr
-        (n_obs + 1,) int64 row pointers of the whole matrix.
-    stripes
-        Of each stripe the number of genes, and where its indptr, indices and data are.
-    """
+    """A matrix in a scratch file, in transposed stripes."""
 
     shape: tuple[int, int]
-    indptr: NDArray[np.int64]
-    stripes: list[tuple[int, _Place, _Place, _Place]]
+    indptr: NDArray[np.int64]  # (n_obs + 1,), of the whole matrix
+    stripes: list[tuple[int, _Place, _Place, _Place]]  # number of genes, places of indptr, indices and data
 
 
 def write_stripes(stripes: Iterable[sparse.csc_matrix], n_obs: int, scratch: Scratch) -> StoredStripes:
-    """Transpose stripes into a scratch file, one after another.
-
-    Parameters
-    ----------
-    stripes
-        (n_obs, any) float32 each, consecutive genes in canonical form.
-    n_obs
-        Number of cells.
-    scratch
-        Where to.
-    """
+    """Transpose stripes (consecutive genes, canonical CSC, float32) into a scratch file, one after another."""
     total = np.zeros(n_obs + 1, np.int64)
     kept: list[tuple[int, _Place, _Place, _Place]] = []
-    # Closed also where the disk is full: an error that somebody keeps would keep the threads.
+    # Closed even if the disk is full: otherwise a stored error would keep the threads alive.
     with closing(in_order(_transposed_stripe, stripes, "biocolab-stripes", _AT_ONCE)) as turned:
         for width, pointers, indices, data in turned:
             total += pointers
@@ -357,7 +270,7 @@ def write_stripes(stripes: Iterable[sparse.csc_matrix], n_obs: int, scratch: Scr
 
 
 def _transposed_stripe(stripe: sparse.csc_matrix) -> tuple[int, NDArray[Any], NDArray[Any], NDArray[Any]]:
-    """Its number of genes, and itself in CSR form; in half the bytes where that holds the same."""
+    """The number of genes, and the stripe in CSR form; in uint16 if that is exact."""
     n_obs, width = stripe.shape
     index = stripe.indices.dtype
     indices, data = np.empty(stripe.nnz, index), np.empty(stripe.nnz, stripe.dtype)
@@ -369,15 +282,7 @@ def _transposed_stripe(stripe: sparse.csc_matrix) -> tuple[int, NDArray[Any], ND
 
 
 def join_rows(stored: StoredStripes, scratch: Scratch, most: int) -> Iterator[sparse.csr_matrix]:
-    """Consecutive rows of all stripes, in canonical CSR form.
-
-    Parameters
-    ----------
-    stored, scratch
-        As :func:`write_stripes` left them.
-    most
-        Non-zeros of one range of cells; a single cell may have more.
-    """
+    """Consecutive rows of all stripes in canonical CSR form, at most `most` values or one cell at a time."""
     widths = np.array([width for width, *_ in stored.stripes])
     for first, last in spans(stored.indptr, most):
         parts = []

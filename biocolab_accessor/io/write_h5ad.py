@@ -103,8 +103,8 @@ def write_array(group: h5py.Group, name: str, values: NDArray[Any]) -> bool:
 
 Compression = Literal["gzip"] | None
 
-# Chunks of one array that wait to be compressed or stored. The number bounds the memory; the chunks keep the threads busy
-# while tables are written.
+# Chunks of one array that wait to be compressed or stored. Their number bounds the memory, and they keep the threads
+# busy while tables are written.
 _MOST_CHUNKS_WAITING = 16
 
 _MAX_INT32 = np.iinfo(np.int32).max

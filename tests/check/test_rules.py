@@ -117,7 +117,7 @@ CASES = {
     "the servers' own column": (
         make(obs={"Barcodes": [1, 2]}),
         Finding("BC106", "warning", "obs['Barcodes']",
-                "the name is what the servers call the cells' barcodes: sent as 'Barcodes~biocolab'",
+                "the name is the name that the servers use for barcodes: sent as 'Barcodes~biocolab'",
                 fix=OWN_NAME, changed=True),
     ),
     "numbers as barcodes": (
@@ -131,7 +131,7 @@ CASES = {
     "a column with a slash": (
         make(obs={"a/b": [1, 2]}),
         Finding("BC109", "warning", "obs['a/b']",
-                "the name holds a '/', which makes a folder in HDF5: sent as 'a%2Fb~biocolab'",
+                "the name contains a '/', which separates groups in HDF5: sent as 'a%2Fb~biocolab'",
                 fix=OWN_NAME, changed=True),
     ),
     "columns called by numbers": (

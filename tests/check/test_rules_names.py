@@ -98,7 +98,7 @@ def test_features_are_those_of_the_matrix_that_is_sent():
         ("__categories", "__categories~biocolab", "old h5ad"),
         ("a\0", "a%00~biocolab", "NUL"),
         ("\udc00", "%ED%B0%80~biocolab", "surrogate"),
-        ("a~biocolab", "a~biocolab~biocolab", "made safe before"),
+        ("a~biocolab", "a~biocolab~biocolab", "ends like an escaped name"),
     ],
 )
 def test_columns_that_cannot_keep_their_name_are_sent_under_another(name, sent, reason):

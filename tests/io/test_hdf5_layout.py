@@ -26,7 +26,7 @@ def test_a_chunk_of_texts_that_is_too_short_is_a_broken_file(tmp_path: Path) -> 
         texts = file.create_dataset("t", shape=(1000,), chunks=(1000,), dtype=h5py.string_dtype(), compression="gzip")
         texts.id.write_direct_chunk((0,), zlib.compress(b"short"))
     with (
-        pytest.raises(InvalidFile, match="is a broken HDF5 file: a chunk has 5 bytes in place of 16,000"),
+        pytest.raises(InvalidFile, match="is a broken HDF5 file: a chunk has 5 bytes instead of 16,000"),
         opened_foreign(path),
     ):
         pass

@@ -19,7 +19,7 @@ def test_an_index_outside_of_a_matrix_is_refused_before_scipy_believes_it(index,
     matrix.indices[3] = index
     with pytest.raises(InvalidValues) as caught:
         list(row_blocks(Source(matrix)))
-    assert str(caught.value).startswith(f"it is sparse and has an index of {index}, where 0 to 4 can be")
+    assert str(caught.value).startswith(f"it is sparse and has an index of {index}, outside of 0 to 4")
 
 
 def test_pointers_that_do_not_fit_are_refused_before_anything_is_read():
