@@ -63,7 +63,7 @@ def test_a_setting_that_does_not_exist_comes_with_the_one_that_was_meant() -> No
         bc.settings.read_timout = 3
     with pytest.raises(InvalidArgument, match="did you mean 'read_timeout'"), bc.settings.override(read_timout=3):
         pass
-    with pytest.raises(InvalidArgument, match=r"no setting 'colour'; bc\.settings has 'private_host', "):
+    with pytest.raises(InvalidArgument, match=r"unknown setting 'colour': bc\.settings has 'private_host', "):
         bc.settings.colour = "red"
 
 

@@ -29,7 +29,7 @@ from biocolab_accessor.concurrency import THREADS, Waiting, each, result, uninte
 from biocolab_accessor.errors import BiocolabError, InvalidArgument, InvalidValues
 from biocolab_accessor.io.compression import GZIP, deflate_shuffled
 from biocolab_accessor.io.safe_files import SafeFile, replacing
-from biocolab_accessor.io.values import kept
+from biocolab_accessor.io.values import exact_in
 from biocolab_accessor.messages import quoted
 
 __all__ = ["Compression", "write_array", "write_csr", "write_h5ad", "write_text"]
@@ -333,7 +333,7 @@ def _prepared(blocks: Iterable[sparse.csr_matrix], dtype: np.dtype[Any], *, whol
         if data.dtype != dtype:
             with np.errstate(over="ignore", under="ignore"):
                 cast = data.astype(dtype)
-            if not kept(data, dtype).all():
+            if not exact_in(data, dtype).all():
                 msg = (
                     f"the matrix has values that {dtype} cannot hold exactly; was it modified after the plan was made?"
                 )

@@ -142,7 +142,7 @@ CASES = {
     "mixed types": (
         make(obs={"x": [1, "a"]}),
         Finding("BC208", "warning", "obs['x']", "mixed types (int 1, str 1): sent as text", 2,
-                ("a: 1", "b: 'a'"), "It is text when the study is pulled, too", InvalidColumn, changed=True),
+                ("a: 1", "b: 'a'"), "It stays text when the study is fetched", InvalidColumn, changed=True),
     ),
     "lists": (
         make(obs={"x": [[1], [2]]}),

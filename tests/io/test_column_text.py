@@ -156,7 +156,7 @@ class TestRoundTrip:
         adata, study = sent
         again = study.to_anndata()
         for found in bc.check(adata):
-            if found.code == "BC208" and "To have it back" in found.fix:
+            if found.code == "BC208" and "To restore it" in found.fix:
                 exec(found.fix.partition(": ")[2], {"again": again, "adata": adata})
         for name in RESTORED:
             pd.testing.assert_series_equal(again.obs[name], adata.obs[name], check_names=False)

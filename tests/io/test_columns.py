@@ -116,7 +116,7 @@ def test_a_changed_column_says_so(values, expected, change):
         (pd.to_datetime(["2020-01-01"]).tz_localize("UTC"), ", UTC], which h5ad cannot hold"),
         (pd.to_timedelta([1, 2], "s"), "holds timedelta64["),
         (pd.period_range("2020", periods=2, freq="M"), "holds period[M]"),
-        (pd.cut([1, 2, 3], 2), "has categories that h5ad cannot hold (intervals, as of pd.cut)"),
+        (pd.cut([1, 2, 3], 2), "has categories that h5ad cannot hold (intervals, as from pd.cut)"),
         (pd.interval_range(0, 2), "holds interval[int64, right]"),
         (pd.Categorical([1, "a"], [1, "a"]), "has categories that h5ad cannot hold (mixed types"),
         (pd.Categorical(pd.to_datetime(["2020-01-01"])), "has categories that h5ad cannot hold (holds datetime64"),
@@ -158,7 +158,7 @@ def test_what_h5ad_itself_cannot_hold_is_told_with_examples_and_a_fix(values, pr
         ),
         (
             pd.cut([1, 2, 3, 9], 4),
-            "has categories that h5ad cannot hold (intervals, as of pd.cut)",
+            "has categories that h5ad cannot hold (intervals, as from pd.cut)",
             "Convert it: adata.var['x'] = adata.var['x'].astype(str)",
             ("0: Interval(0.992, 3.0, closed='right')", "1: Interval(3.0, 5.0, closed='right')"),
             4,
@@ -370,35 +370,32 @@ def test_the_conversion_that_is_offered_keeps_missing_values_missing():
             np.array(["2020-01-02T03:04:05", "NaT"], "M8[s]"),
             ["2020-01-02T03:04:05", None],
             "datetime64[s]: sent as text in ISO 8601",
-            "To have it back as it is here: again.biocolab.pull_metadata(['x'], overwrite=True, "
-            "dtypes={'x': 'datetime64[s]'})",
+            "To restore it: again.biocolab.pull_metadata(['x'], overwrite=True, dtypes={'x': 'datetime64[s]'})",
         ),
         (
             pd.cut([1, 2, 3], 2),
             ["(0.998, 2.0]", "(0.998, 2.0]", "(2.0, 3.0]"],
-            "intervals, as of pd.cut: sent as text",
-            "To have it back as it is here: again.biocolab.pull_metadata(['x'], overwrite=True, "
-            "dtypes={'x': adata.obs['x'].dtype})",
+            "intervals, as from pd.cut: sent as text",
+            "To restore it: again.biocolab.pull_metadata(['x'], overwrite=True, dtypes={'x': adata.obs['x'].dtype})",
         ),
         (
             pd.Series([1, "1", None, 2.5], dtype=object),
             ["1", "1", None, "2.5"],
             "mixed types (int 1, str 1, float 1): sent as text; 1 label stands for values that differ, such as '1' for "
             "int and str",
-            "It is text when the study is pulled, too",
+            "It stays text when the study is fetched",
         ),
         (
             pd.Series([dt.date(2020, 1, 1), dt.date(2021, 1, 1)], dtype=object),
             ["2020-01-01", "2021-01-01"],
             "values (date 2): sent as text",
-            "To have it back as it is here: again.biocolab.pull_metadata(['x'], overwrite=True, "
-            "dtypes={'x': 'datetime64[s]'})",
+            "To restore it: again.biocolab.pull_metadata(['x'], overwrite=True, dtypes={'x': 'datetime64[s]'})",
         ),
         (
             pd.array([2**53 + 1, None], "Int64"),
             ["9007199254740993", None],
             "values (int 1): sent as text",
-            "To have it back as it is here: again.biocolab.pull_metadata(['x'], overwrite=True, dtypes={'x': 'Int64'})",
+            "To restore it: again.biocolab.pull_metadata(['x'], overwrite=True, dtypes={'x': 'Int64'})",
         ),
     ],
 )

@@ -66,7 +66,7 @@ def test_years_that_a_server_took_for_numbers_become_periods() -> None:
         (["P", "PT"], "timedelta64[s]", "'P', 'PT' are not durations"),
         (["P999999999D"], "timedelta64[ns]", "are not durations"),
         (["2020-01-15"], "period[M]", "'2020-01-15' are not periods of M"),
-        (["(0, 1]"], "interval[int64, left]", "are not intervals that are closed as 'left' says"),
+        (["(0, 1]"], "interval[int64, left]", "are not intervals that are closed 'left'"),
         (["(0.5, 1]"], "interval[int64, right]", "'0.5' are not whole numbers"),
         (["(0, 1]", None], "interval[int64, right]", r"1 cells have no value, which interval\[int64, right\] cannot"),
         (["one"], "complex128", "'one' are not complex numbers"),

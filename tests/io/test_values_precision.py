@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from biocolab_accessor.io.values import Loss, carried, integers, kept, loss, numbers, shared_dtype
+from biocolab_accessor.io.values import Loss, carried, exact_in, integers, loss, numbers, shared_dtype
 
 DTYPES = ["bool", "int8", "uint8", "int32", "uint32", "int64", "uint64", "float16", "float32", "float64", "longdouble"]
 ENDS = [0, 1, -1, 2**11, 2**11 + 1, 2**24, 2**24 + 1, 2**53, 2**53 + 1, 2**63 - 1, 2**63, 2**63 + 1, 2**64 - 1]
@@ -29,11 +29,11 @@ def of_dtype(dtype: str) -> st.SearchStrategy[list[Any]]:
 
 
 @given(st.data())
-def test_what_is_kept_is_the_same_number_in_the_other_dtype(data: st.DataObject) -> None:
+def test_an_exact_number_is_the_same_in_the_other_dtype(data: st.DataObject) -> None:
     """Held against fractions, which are exact, and against what NumPy makes of each value."""
     own, other = data.draw(st.sampled_from(DTYPES)), data.draw(st.sampled_from(DTYPES))
     values = np.array(data.draw(of_dtype(own)), own)
-    found = kept(values, other)
+    found = exact_in(values, other)
     with np.errstate(all="ignore"):
         cast = values.astype(other)
     for value, there, same in zip(values, cast, found, strict=True):
