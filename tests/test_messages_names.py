@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from biocolab_accessor.messages import counted, did_you_mean, listing, natural_key, quoted, shown
+from biocolab_accessor.messages import about_megabytes, counted, did_you_mean, listing, natural_key, quoted, shown
 
 
 def test_case_comes_before_spelling() -> None:
@@ -103,3 +103,8 @@ def test_what_a_terminal_obeys_or_a_reader_does_not_see_is_shown_as_escapes(text
 
 def test_lines_of_a_message_stay_lines() -> None:
     assert shown("one\n\ttwo\r\x1b", lines=True) == "one\n\ttwo\\r\\x1b"
+
+
+def test_a_small_size_is_not_shown_as_zero() -> None:
+    assert about_megabytes(5_712_345) == "about 5.7 MB"
+    assert about_megabytes(7_000) == "less than 0.1 MB"

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from biocolab_accessor.errors import InvalidArgument
-from biocolab_accessor.protocol import argument_names
+from biocolab_accessor.protocol import Filters, argument_names
 
 
 @pytest.mark.parametrize(
@@ -35,3 +35,11 @@ def test_what_is_no_names_is_not_taken_for_some(given: Any, why: str) -> None:
     with pytest.raises(InvalidArgument) as caught:
         argument_names(given, "genes")
     assert str(caught.value) == why
+
+
+def test_filters_print_as_arguments_and_are_sent_with_the_mitochondrial_share_as_a_fraction() -> None:
+    filters = Filters(min_genes=200, mt_percentage=20)
+    assert str(filters) == "min_genes=200, mt_percentage=20"
+    assert filters.on_the_wire() == {
+        "min_counts": 0, "min_genes": 200, "max_counts": 1e9, "max_genes": 1e9, "mt_percentage": 0.2,
+    }  # fmt: skip

@@ -131,38 +131,20 @@ class Source(NamedTuple):
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """Of the values."""
+        """Dtype of the values."""
         dtype: np.dtype[Any] = np.dtype(self.matrix.dtype)
         return dtype
 
     def restricted(self, rows: Rows | None) -> Source:
-        """Only some rows of this part, by their positions in it."""
+        """Some rows of this part, by their positions in it."""
         if rows is None:
             return self
         return self._replace(rows=np.asarray(rows) if self.rows is None else self.rows[rows])
 
 
 def source_of(adata: AnnData, slot: Slot) -> Source:
-    """Where a slot's values are.
-
-    Of a view it is the matrix of the object that it shows, with positions: ``adata.X`` of a view is a copy of its part,
-    and a view of a backed object cannot be cut again.
-
-    Parameters
-    ----------
-    adata
-        Any AnnData. It stays what it is: a view stays a view, a backed object stays backed.
-    slot
-        A slot that is filled.
-
-    Examples
-    --------
-    >>> import anndata as ad, numpy as np
-    >>> view = ad.AnnData(np.eye(4, dtype="float32"))[[3, 1], 1:]
-    >>> source = source_of(view, Slot("X"))
-    >>> source.shape, source.rows.tolist(), view.is_view
-    ((2, 3), [3, 1], True)
-    """
+    """The matrix of a slot; for a view, the matrix of its parent and the rows and columns of the view."""
+    # Not view.X, which copies; and a view of a backed object cannot be sliced again. The object itself does not change.
     if not adata.is_view:
         return Source(slot.of(adata))
     if slot.kind == "raw.X" and not adata.isbacked:

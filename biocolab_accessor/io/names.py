@@ -77,7 +77,7 @@ def unwritable_text(text: str) -> str:
 
 
 def computed_embedding(name: str) -> str | None:
-    """scanpy's key for an embedding that the servers compute, from any of its spellings; else None."""
+    """Scanpy's key for an embedding that the servers compute, from any of its spellings; else None."""
     return _COMPUTED.get(re.sub(r"[^a-z0-9]", "", name.lower()))
 
 

@@ -154,8 +154,8 @@ def integers(values: Sequence[int]) -> NDArray[Any] | None:
 
 def numbers(values: Sequence[float | None]) -> pd.Series | None:
     """Numbers from JSON as a column that represents each exactly; None if no dtype does."""
-    # Integers are int64, from 2**63 on uint64. With missing values they are float64, or nullable integers if one of them
-    # is beyond 2**53. Beyond 64 bits they are float64; OverflowError if that is too small as well.
+    # Integers are int64, from 2**63 on uint64. With missing values they are float64, or nullable integers if one is
+    # beyond 2**53. Beyond 64 bits they are float64; OverflowError if that is too small as well.
     present = [value for value in values if value is not None]
     whole = [value for value in present if isinstance(value, int)]
     every, complete = len(whole) == len(present), len(present) == len(values)

@@ -10,7 +10,7 @@ import pytest
 from scipy import sparse
 
 import biocolab_accessor as bc
-from biocolab_accessor.io.columns import judge, labels_of, plain_verdict
+from biocolab_accessor.io.columns import batches_of, judge, labels_of, plain_verdict
 
 
 @pytest.mark.parametrize(
@@ -439,3 +439,8 @@ def test_batches_are_called_as_their_column_is_sent(values, labels):
     assert labels_of(column).tolist() == labels
     sent = judge(column).column
     assert [str(label) for label in sent.astype(object).fillna("nan")] == labels
+
+
+def test_batches_come_in_the_order_of_the_categories_without_unused_ones() -> None:
+    labels, order = batches_of(pd.Series(pd.Categorical(["b", "a"], ["b", "unused", "a"])))
+    assert (labels.tolist(), order) == (["b", "a"], ["b", "a"])

@@ -6,7 +6,16 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from biocolab_accessor.io.names import escaped, key_as_text, needs_escape, restored, unescaped
+from biocolab_accessor.io.names import (
+    computed_embedding,
+    escaped,
+    is_barcodes,
+    key_as_text,
+    needs_escape,
+    restored,
+    sent_name,
+    unescaped,
+)
 
 ANY = st.text(max_size=12) | st.text(st.sampled_from("/%.~\0\ud800\udc00 2Fé"), max_size=8)
 
@@ -82,3 +91,15 @@ def test_a_safe_name_of_a_safe_name_never_meets_what_it_stands_for() -> None:
     twice = escaped(once)
     assert restored([twice, once]) == {twice: once, once: "a/b"}
     assert restored([twice, once, "a/b"]) == {twice: twice, once: once, "a/b": "a/b"}
+
+
+def test_names_with_a_meaning_on_the_servers_are_recognized_in_any_case() -> None:
+    assert [is_barcodes(name) for name in ("Barcodes", "barcode", "batch")] == [True, True, False]
+    assert [computed_embedding(name) for name in ("t-SNE", "UMAP", "X_tsne")] == ["X_tsne", "X_umap", None]
+    assert needs_escape("UMAP") == ""
+    assert needs_escape("UMAP", embedding=True) == "is the name of an embedding that the servers compute"
+    assert needs_escape("donor/age") == "contains a '/', which separates groups in HDF5"
+
+
+def test_a_key_is_sent_as_escaped_text_or_not_at_all() -> None:
+    assert [sent_name(key) for key in (0, "a/b", None)] == ["0", "a%2Fb~biocolab", None]

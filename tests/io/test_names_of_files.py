@@ -37,6 +37,9 @@ def test_names_that_were_cut_to_the_same_differ_before_their_ending():
         ("donor", "donor"),
         ("", "batch"),
         ("XX", "XX"),
+        ("../T cells; rm", "T_cells_rm"),
+        ("样本.h5ad", "batch.h5ad"),
+        ("con", "con_"),
     ],
 )
 def test_of_a_name_is_kept_what_means_nothing_elsewhere(name, safe):

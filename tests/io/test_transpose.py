@@ -13,7 +13,7 @@ from scipy import sparse
 
 from biocolab_accessor.io import transpose
 from biocolab_accessor.io.memory import empty_pages, release
-from biocolab_accessor.io.transpose import Scratch, csr_of_csc, join_rows, write_stripes
+from biocolab_accessor.io.transpose import Scratch, csr_of_csc, join_rows, spans, write_stripes
 
 
 def matrix_of(seed: int, n_obs: int, n_vars: int, density: float) -> sparse.csc_matrix:
@@ -142,3 +142,7 @@ def test_pages_live_as_long_as_what_looks_at_them() -> None:
     gc.collect()
     view[:] = 3
     assert view.sum() == 3072
+
+
+def test_ranges_of_rows_have_at_most_so_many_values_or_one_row() -> None:
+    assert spans(np.array([0, 2, 3, 9, 10]), 3) == [(0, 2), (2, 3), (3, 4)]

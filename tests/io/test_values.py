@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from biocolab_accessor.errors import InvalidColumn
-from biocolab_accessor.io.values import encode
+from biocolab_accessor.io.values import encode, labelled
 
 
 @pytest.mark.parametrize(
@@ -65,3 +65,7 @@ def test_what_the_protocol_cannot_carry_is_refused(column: pd.Series, said: str)
     with pytest.raises(InvalidColumn, match=said) as caught:
         encode(column.rename("x"))
     assert "'x'" in str(caught.value)
+
+
+def test_labels_outside_of_the_categories_are_missing() -> None:
+    assert labelled(["b", None, "a", "c"], ["b", "a"]).codes.tolist() == [0, -1, 1, -1]

@@ -9,7 +9,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from biocolab_accessor.io.values import Loss, carried, exact_in, integers, loss, numbers, shared_dtype
+from biocolab_accessor.io.values import (
+    Loss,
+    carried,
+    changed_beyond_rounding,
+    exact_in,
+    integers,
+    loss,
+    numbers,
+    numbers_in,
+    shared_dtype,
+)
 
 DTYPES = ["bool", "int8", "uint8", "int32", "uint32", "int64", "uint64", "float16", "float32", "float64", "longdouble"]
 ENDS = [0, 1, -1, 2**11, 2**11 + 1, 2**24, 2**24 + 1, 2**53, 2**53 + 1, 2**63 - 1, 2**63, 2**63 + 1, 2**64 - 1]
@@ -116,3 +126,25 @@ def test_a_number_beyond_any_float_is_an_error_of_numbers_alone() -> None:
 )
 def test_columns_below_each_other_keep_every_value(columns: list[pd.Series], gaps: bool, expected: str | None) -> None:
     assert shared_dtype(columns, gaps=gaps) == expected
+
+
+def test_integers_and_numbers_out_of_range_change_in_float32_by_more_than_rounding() -> None:
+    values = np.array([0.1, 16_777_217.0, 1e300, 1e-300, 0.5, np.nan])
+    assert changed_beyond_rounding(values).tolist() == [False, True, True, True, False, False]
+
+
+@pytest.mark.parametrize(
+    ("values", "dtype"),
+    [([1, 2**63], "uint64"), ([1, None], "float64"), ([2**53 + 1, None], "Int64"), ([1, 0.5], "float64")],
+)
+def test_numbers_of_json_get_a_dtype_that_keeps_each(values: list[float | None], dtype: str) -> None:
+    found = numbers(values)
+    assert found is not None
+    assert found.dtype.name == dtype
+    assert [None if pd.isna(value) else value for value in found] == values
+
+
+def test_text_is_a_number_only_if_it_is_written_like_one() -> None:
+    assert numbers_in(["1", "0.1", "1e-05"]) == [1, 0.1, 1e-05]
+    assert numbers_in(["007", "1"]) is None
+    assert numbers_in(["1234567890123456789"]) is None
