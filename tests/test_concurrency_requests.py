@@ -28,7 +28,7 @@ def running() -> list[str]:
     return [thread.name for thread in threading.enumerate() if thread.name.startswith("biocolab-test")]
 
 
-def test_results_and_errors_come_to_who_asked() -> None:
+def test_results_and_errors_reach_the_caller() -> None:
     with CancellableThreads(2, "biocolab-test") as threads:
         asked = [threads.submit(divmod, n, 2) for n in range(20)]
         broken = threads.submit(divmod, 1, 0)
@@ -39,14 +39,14 @@ def test_results_and_errors_come_to_who_asked() -> None:
     assert running() == []
 
 
-def test_its_threads_work_side_by_side() -> None:
+def test_threads_work_in_parallel() -> None:
     together = threading.Barrier(3)
     with CancellableThreads(3, "biocolab-test") as threads:
         for each in [threads.submit(together.wait, PATIENCE) for _ in range(3)]:
             each.result()
 
 
-def test_what_is_asked_without_waiting_is_done_at_the_end_of_the_block() -> None:
+def test_calls_that_no_one_waits_for_are_done_at_the_end_of_the_block() -> None:
     done: list[int] = []
     with CancellableThreads(1, "biocolab-test") as threads:
         for n in range(3):
@@ -54,7 +54,7 @@ def test_what_is_asked_without_waiting_is_done_at_the_end_of_the_block() -> None
     assert done == [0, 1, 2]
 
 
-def test_an_error_waits_for_nothing_and_begins_nothing() -> None:
+def test_an_error_waits_for_no_call_and_begins_none() -> None:
     begun: list[str] = []
     over: list[bool] = []
 

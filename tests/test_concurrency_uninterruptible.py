@@ -33,7 +33,7 @@ def here() -> bool:
     return threading.current_thread() is MAIN
 
 
-def test_the_work_is_done_elsewhere_and_its_items_are_made_here() -> None:
+def test_the_work_runs_in_another_thread_and_its_items_are_made_in_this_one() -> None:
     def items() -> Iterator[bool]:
         for _ in range(3):
             yield here()
@@ -65,7 +65,7 @@ def _late() -> int:
 
 
 @pytest.mark.parametrize("by", ["work", "item"])
-def test_an_error_lets_go_of_what_it_was_about(by: str) -> None:
+def test_an_error_does_not_keep_the_work_alive(by: str) -> None:
     class Thing:
         pass
 
@@ -94,7 +94,7 @@ def test_an_error_lets_go_of_what_it_was_about(by: str) -> None:
         gc.enable()
 
 
-def test_an_item_is_let_go_before_the_next_is_made() -> None:
+def test_an_item_is_released_before_the_next_is_made() -> None:
     class Thing:
         pass
 
@@ -118,7 +118,7 @@ def test_an_item_is_let_go_before_the_next_is_made() -> None:
 
 
 @pytest.mark.usefixtures("ctrl_c")
-def test_ctrl_c_breaks_into_the_waiting_and_not_into_the_work() -> None:
+def test_ctrl_c_interrupts_the_waiting_and_not_the_work() -> None:
     ended: list[bool] = []
 
     def work(waiting: Waiting) -> None:
@@ -137,7 +137,7 @@ def test_ctrl_c_breaks_into_the_waiting_and_not_into_the_work() -> None:
 
 
 @pytest.mark.usefixtures("ctrl_c")
-def test_ctrl_c_while_an_item_is_made_ends_that_at_once_and_the_work_soon() -> None:
+def test_ctrl_c_while_an_item_is_made_ends_it_at_once_and_the_work_soon() -> None:
     def items() -> Iterator[int]:
         yield 1
         os.kill(os.getpid(), signal.SIGINT)
@@ -153,7 +153,7 @@ def test_ctrl_c_while_an_item_is_made_ends_that_at_once_and_the_work_soon() -> N
 
 
 @pytest.mark.usefixtures("ctrl_c")
-def test_what_ctrl_c_kept_from_beginning_never_begins(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_work_that_ctrl_c_prevented_never_begins(monkeypatch: pytest.MonkeyPatch) -> None:
     class Late(threading.Thread):
         """Ctrl-C comes while its start is waited for."""
 

@@ -29,7 +29,7 @@ def _within():
 
 
 @pytest.mark.parametrize("deep", [False, True])
-def test_the_line_is_that_which_called_the_package_whatever_lies_between(deep: bool) -> None:
+def test_a_warning_shows_the_line_that_called_the_package(deep: bool) -> None:
     call = of_the_package(_within) if deep else room.warn
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")

@@ -61,9 +61,7 @@ def lockless(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest, tm
 
 @pytest.mark.usefixtures("homeless")
 class TestNoHome:
-    def test_the_cache_is_a_private_temporary_folder_and_that_is_said_once(
-        self, caplog: pytest.LogCaptureFixture
-    ) -> None:
+    def test_the_cache_is_a_private_temporary_folder_with_one_warning(self, caplog: pytest.LogCaptureFixture) -> None:
         folder = platforms.cache_folder()
         assert folder == Path(tempfile.gettempdir()) / f"biocolab_accessor-{os.getuid()}"
         assert folder.stat().st_mode & 0o777 == 0o700
@@ -73,7 +71,7 @@ class TestNoHome:
         folder.rmdir()
 
     @pytest.mark.parametrize("kind", ["open to others", "a link", "a file"])
-    def test_a_folder_that_others_may_have_made_is_not_used(self, kind: str, tmp_path: Path) -> None:
+    def test_a_folder_that_another_user_may_have_created_is_not_used(self, kind: str, tmp_path: Path) -> None:
         place = Path(tempfile.gettempdir()) / f"biocolab_accessor-{os.getuid()}"
         if kind == "a link":
             place.symlink_to(tmp_path)
@@ -88,14 +86,14 @@ class TestNoHome:
         assert chosen != place
         place.rmdir() if kind == "open to others" else place.unlink()
 
-    def test_a_tilde_that_platformdirs_leaves_is_no_folder_here(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_tilde_that_platformdirs_leaves_is_not_used_as_a_folder(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(platforms, "user_cache_path", lambda name: Path("~/.cache") / name)
         monkeypatch.setattr(platformdirs, "user_cache_path", lambda name: Path("~/.cache") / name)
         folder = platforms.cache_folder()
         assert folder.is_absolute()
         folder.rmdir()
 
-    def test_without_any_temporary_folder_the_cache_is_only_named(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_the_cache_has_a_path_even_without_a_temporary_folder(self, monkeypatch: pytest.MonkeyPatch) -> None:
         def gone() -> str:
             raise FileNotFoundError(errno.ENOENT, "No usable temporary directory found")
 
@@ -139,11 +137,11 @@ class TestNoHome:
             lambda: bc.sandbox("~/data"),
         ],
     )
-    def test_a_path_in_the_home_folder_is_refused_in_our_words(self, call: object) -> None:
+    def test_a_path_in_the_unknown_home_folder_is_refused(self, call: object) -> None:
         with pytest.raises(InvalidArgument, match="begins with the home folder, which is unknown"):
             call()  # type: ignore[operator]
 
-    def test_the_settings_refuse_it_too(self) -> None:
+    def test_the_settings_refuse_a_path_in_the_unknown_home_folder(self) -> None:
         with pytest.raises(InvalidArgument, match="home folder, which is unknown"):
             bc.settings.cache_dir = "~/cache"  # type: ignore[assignment]
 
@@ -174,7 +172,7 @@ with bc.sandbox():
 
 
 class TestFoldersOfLibraries:
-    def test_are_named_where_the_account_can_write_nowhere_else(
+    def test_library_folders_are_set_if_the_account_cannot_write_elsewhere(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         real, closed = os.access, tmp_path / "closed"
@@ -187,7 +185,7 @@ class TestFoldersOfLibraries:
         }
         assert (tmp_path / "open" / "numba").is_dir()
 
-    def test_are_left_alone_where_it_can(self, tmp_path: Path) -> None:
+    def test_library_folders_are_unchanged_if_the_account_can_write(self, tmp_path: Path) -> None:
         assert platforms.library_folders(tmp_path) == {}
         assert list(tmp_path.iterdir()) == []
 
@@ -213,7 +211,7 @@ def test_a_scratch_folder_without_a_lock_is_not_taken_for_abandoned(lockless: Pa
                 assert folder.exists() is left
 
 
-def test_a_cache_without_locks_is_done_without_and_named_once(
+def test_a_cache_without_locks_is_skipped_with_one_warning(
     lockless: Path, server: object, caplog: pytest.LogCaptureFixture
 ) -> None:
     with bc.settings.override(cache_dir=lockless / "cache"), caplog.at_level(logging.WARNING):

@@ -14,7 +14,7 @@ from biocolab_accessor.protocol import Filters, argument_names
     "given",
     [["A", "B"], ("A", "B"), pd.Index(["A", "B"]), pd.Series(["A", "B"]), np.array(["A", "B"]), iter("AB"), "AB"],
 )
-def test_names_may_be_given_in_anything_of_one_dimension(given: Any) -> None:
+def test_names_may_be_any_one_dimensional_collection(given: Any) -> None:
     names = argument_names(given, "genes")
     assert names == (["AB"] if isinstance(given, str) else ["A", "B"])
     assert {type(name) for name in names} == {str}
@@ -31,7 +31,7 @@ def test_names_may_be_given_in_anything_of_one_dimension(given: Any) -> None:
         (["A", 5], "genes contains 5, which is not a string: give a name, or a list of names"),
     ],
 )
-def test_what_is_no_names_is_not_taken_for_some(given: Any, why: str) -> None:
+def test_an_argument_that_does_not_contain_names_is_refused(given: Any, why: str) -> None:
     with pytest.raises(InvalidArgument) as caught:
         argument_names(given, "genes")
     assert str(caught.value) == why

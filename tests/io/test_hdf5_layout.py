@@ -10,7 +10,7 @@ from biocolab_accessor.errors import InvalidFile
 from biocolab_accessor.io.hdf5_gate import opened_foreign
 
 
-def test_texts_are_counted_up_to_the_size_of_the_file(tmp_path: Path) -> None:
+def test_strings_are_counted_up_to_the_size_of_the_file(tmp_path: Path) -> None:
     """Each has a place of its own, so that honest ones never reach it."""
     path = tmp_path / "x.h5"
     with h5py.File(path, "w") as file:
@@ -19,7 +19,7 @@ def test_texts_are_counted_up_to_the_size_of_the_file(tmp_path: Path) -> None:
         assert foreign.n_bytes == 10 * 16 + 10 * 100_000
 
 
-def test_a_chunk_of_texts_that_is_too_short_is_a_broken_file(tmp_path: Path) -> None:
+def test_a_file_with_a_chunk_of_strings_that_is_too_short_is_broken(tmp_path: Path) -> None:
     """HDF5 itself would read beyond it."""
     path = tmp_path / "x.h5"
     with h5py.File(path, "w") as file:

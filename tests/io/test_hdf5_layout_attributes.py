@@ -12,7 +12,7 @@ from biocolab_accessor.io.hdf5_gate import opened_foreign
 @pytest.mark.parametrize("libver", ["earliest", "latest", ("earliest", "v108")])
 @pytest.mark.parametrize("userblock", [0, 512])
 @pytest.mark.parametrize("others", [1, 30])
-def test_the_texts_of_attributes_are_counted_in_every_form_of_a_header(
+def test_the_strings_of_attributes_are_counted_in_every_header_format(
     libver: str, userblock: int, others: int, tmp_path: Path
 ) -> None:
     path = tmp_path / "x.h5"

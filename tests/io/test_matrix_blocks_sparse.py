@@ -13,7 +13,7 @@ from tests.io.test_matrix_blocks import DENSE, stacked
 
 @pytest.mark.parametrize("index", [5, -1])
 @pytest.mark.parametrize("axis", ["csr", "csc"])
-def test_an_index_outside_of_a_matrix_is_refused_before_scipy_believes_it(index, axis):
+def test_an_index_outside_of_a_matrix_is_refused_before_scipy_uses_it(index, axis):
     matrix = sparse.random(5, 5, density=0.5, format=axis, random_state=0)
     assert sum(block.nnz for block in row_blocks(Source(matrix))) == matrix.nnz
     matrix.indices[3] = index
@@ -32,7 +32,7 @@ def test_pointers_that_do_not_fit_are_refused_before_anything_is_read():
 
 
 @pytest.mark.parametrize("axis", ["csr", "csc"])
-def test_a_sparse_matrix_of_zarr_is_read_and_refused_like_one_of_hdf5(axis, tmp_path):
+def test_a_sparse_zarr_matrix_is_read_and_refused_like_one_in_hdf5(axis, tmp_path):
     zarr = pytest.importorskip("zarr")
     store = zarr.open_group(tmp_path / "a.zarr", mode="w")
     write_elem(store, "x", sparse.csr_matrix(DENSE).asformat(axis))

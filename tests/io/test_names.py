@@ -62,7 +62,7 @@ def test_two_names_are_never_sent_as_one(one, other):
 
 
 @given(ANY)
-def test_a_name_that_was_not_made_here_is_left_alone(name):
+def test_a_name_that_was_not_escaped_here_is_unchanged(name):
     original = unescaped(name)
     assert original == name or escaped(original) == name
 
@@ -70,7 +70,7 @@ def test_a_name_that_was_not_made_here_is_left_alone(name):
 @pytest.mark.parametrize(
     "name", ["a%2fb~biocolab", "ab~biocolab", "%FF~biocolab", "a%2Fb", "a/b~biocolab", "x%41~biocolab"]
 )
-def test_what_only_looks_escaped_stays(name):
+def test_a_name_that_only_looks_escaped_is_unchanged(name):
     assert unescaped(name) == name
 
 
@@ -82,11 +82,11 @@ def test_a_name_that_is_taken_is_not_restored():
     ("key", "text"),
     [(3, "3"), (-1, "-1"), ("x", "x"), (None, None), (True, None), (1.5, None), (b"a", None), (("a",), None)],
 )
-def test_whole_numbers_are_the_only_keys_that_become_text(key, text):
+def test_integers_are_the_only_keys_that_become_text(key, text):
     assert key_as_text(key) == text
 
 
-def test_a_safe_name_of_a_safe_name_never_meets_what_it_stands_for() -> None:
+def test_a_name_that_was_escaped_twice_never_replaces_its_original() -> None:
     once = escaped("a/b")
     twice = escaped(once)
     assert restored([twice, once]) == {twice: once, once: "a/b"}

@@ -39,7 +39,9 @@ def disk_of(size: int) -> Iterator[None]:
 
 @pytest.mark.parametrize("compression", ["gzip", None])
 @pytest.mark.parametrize("size", [0, 1000, 60_000, 400_000, 900_000])
-def test_a_full_disk_is_told_and_leaves_nothing(tmp_path: Path, size: int, compression: Literal["gzip"] | None) -> None:
+def test_a_full_disk_is_an_error_and_leaves_nothing(
+    tmp_path: Path, size: int, compression: Literal["gzip"] | None
+) -> None:
     adata = ad.AnnData(COUNTS)
     with disk_of(size), pytest.raises(OSError, match=str(tmp_path)) as caught:
         adata.biocolab.to_h5ad(tmp_path / "x.h5ad", compression=compression)
@@ -49,7 +51,7 @@ def test_a_full_disk_is_told_and_leaves_nothing(tmp_path: Path, size: int, compr
     assert (ad.read_h5ad(tmp_path / "x.h5ad").X != COUNTS).nnz == 0
 
 
-def test_rows_are_not_made_for_a_disk_that_is_full(tmp_path: Path) -> None:
+def test_no_more_rows_are_made_after_the_disk_is_full(tmp_path: Path) -> None:
     taken = []
 
     def write() -> None:
@@ -63,7 +65,7 @@ def test_rows_are_not_made_for_a_disk_that_is_full(tmp_path: Path) -> None:
     assert taken == [0, 1, 2]
 
 
-def test_an_error_of_the_one_who_writes_stays_that(tmp_path: Path) -> None:
+def test_an_error_of_the_writer_is_raised_unchanged(tmp_path: Path) -> None:
     def write() -> None:
         with SafeFile(tmp_path / "x") as output, h5py.File(output, "w") as file:
             file["a"] = np.arange(5)

@@ -42,11 +42,11 @@ def labels(*texts: Any) -> pd.Series:
         ([None, None], "period[M]", pd.Series([None, None], dtype="period[M]")),
     ],
 )
-def test_text_becomes_the_values_that_it_says(texts: list[Any], dtype: str, expected: pd.Series) -> None:
+def test_text_becomes_the_values_that_it_represents(texts: list[Any], dtype: str, expected: pd.Series) -> None:
     pd.testing.assert_series_equal(restore(labels(*texts), dtype), expected)
 
 
-def test_years_that_a_server_took_for_numbers_become_periods() -> None:
+def test_years_that_a_server_parsed_as_numbers_become_periods() -> None:
     expected = pd.Series(pd.PeriodIndex(["2020", "2021"], freq="Y"))
     pd.testing.assert_series_equal(restore(pd.Series([2020, 2021]), expected.dtype), expected)
 
@@ -77,7 +77,7 @@ def test_years_that_a_server_took_for_numbers_become_periods() -> None:
         (["7"], "int64", "labels, not numbers"),
     ],
 )
-def test_what_the_text_does_not_say_is_refused(texts: list[Any], dtype: str, said: str) -> None:
+def test_text_that_does_not_represent_a_value_is_refused(texts: list[Any], dtype: str, said: str) -> None:
     with pytest.raises(InvalidColumn, match=said):
         restore(labels(*texts), dtype)
 
@@ -98,7 +98,7 @@ def test_a_label_that_stands_for_two_categories_is_refused() -> None:
         ("date32[day][pyarrow]", "2020-01-01", dt.date(2020, 1, 1)),
     ],
 )
-def test_times_of_arrow_come_back(dtype: str, text: str, value: Any) -> None:
+def test_arrow_times_come_back(dtype: str, text: str, value: Any) -> None:
     pytest.importorskip("pyarrow")
     column = restore(labels(text, None), dtype)
     assert (column.dtype, column[0], column.isna().tolist()) == (pandas_dtype(dtype), value, [False, True])

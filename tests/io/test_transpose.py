@@ -33,7 +33,7 @@ def assert_same(ours: sparse.csr_matrix, plain: sparse.csr_matrix) -> None:
     st.integers(0, 99), st.integers(0, 40), st.integers(0, 40), st.sampled_from([0, 0.05, 0.6]), st.integers(1, 50),
     st.integers(1, 9),
 )  # fmt: skip
-def test_stripes_in_a_file_are_scipys_own_transpose(
+def test_stripes_in_a_file_equal_scipys_transpose(
     tmp_path_factory: pytest.TempPathFactory, seed: int, n_obs: int, n_vars: int, density: float, most: int, step: int
 ) -> None:
     matrix = matrix_of(seed, n_obs, n_vars, density)
@@ -66,7 +66,7 @@ VALUES = [
     st.integers(0, 99), st.integers(1, 60), st.integers(1, 60), st.sampled_from([0.05, 0.6]), st.integers(1, 40),
     st.sampled_from(VALUES), st.sampled_from([1, 7, 1 << 18]), st.booleans(),
 )  # fmt: skip
-def test_stripes_in_memory_are_scipys_own_transpose(
+def test_stripes_in_memory_equal_scipys_transpose(
     seed: int, n_obs: int, n_vars: int, density: float, pieces: int, values: list[float], look: int, writeable: bool
 ) -> None:
     matrix = matrix_of(seed, n_obs, n_vars, density)
@@ -85,7 +85,7 @@ def test_stripes_in_memory_are_scipys_own_transpose(
             assert_same(csr_of_csc(ours, consume=True), matrix.tocsr())
 
 
-def test_a_stripe_of_more_genes_than_two_bytes_count_is_transposed_all_the_same(
+def test_a_stripe_of_more_genes_than_fit_into_uint16_is_transposed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(transpose, "_SMALL", 0)
@@ -96,7 +96,7 @@ def test_a_stripe_of_more_genes_than_two_bytes_count_is_transposed_all_the_same(
         assert_same(csr_of_csc(matrix.copy(), consume=True), matrix.tocsr())
 
 
-def test_a_scratch_file_that_somebody_cut_is_an_error(tmp_path: Path) -> None:
+def test_a_truncated_scratch_file_is_an_error(tmp_path: Path) -> None:
     with (tmp_path / "scratch").open("w+b", buffering=0) as file:
         scratch = Scratch(file)
         places = [scratch.put(np.arange(100, dtype=np.int32)), scratch.put(np.arange(50, dtype=np.float32))]
@@ -108,7 +108,7 @@ def test_a_scratch_file_that_somebody_cut_is_an_error(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("n_obs", [1, 500])
-def test_what_is_consumed_gives_the_same_matrix_and_the_memory_of_its_indices_back(
+def test_a_consumed_matrix_gives_the_same_result_and_releases_its_indices(
     n_obs: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(transpose, "_SMALL", 0)
@@ -125,7 +125,7 @@ def test_what_is_consumed_gives_the_same_matrix_and_the_memory_of_its_indices_ba
         assert not ours.indices[4096:-4096].any()
 
 
-def test_release_drops_whole_pages_of_ours_and_nothing_else() -> None:
+def test_release_drops_only_whole_pages_of_our_own() -> None:
     pages = empty_pages(300 * 4096)
     pages[:] = 7
     release(pages[100:9000])
@@ -137,7 +137,7 @@ def test_release_drops_whole_pages_of_ours_and_nothing_else() -> None:
     assert not pages[12288:].any()
 
 
-def test_pages_live_as_long_as_what_looks_at_them() -> None:
+def test_pages_live_as_long_as_their_views() -> None:
     view = empty_pages(2 << 20)[-4096:].view(np.int32)
     gc.collect()
     view[:] = 3

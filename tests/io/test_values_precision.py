@@ -81,7 +81,7 @@ def test_a_loss_is_counted_and_shown(values: np.ndarray, dtype: str, expected: L
     assert loss(values, dtype) == expected
 
 
-def test_json_carries_whole_numbers_of_64_bits_and_finite_floats() -> None:
+def test_json_carries_64_bit_integers_and_finite_floats() -> None:
     assert carried(np.array([0, 2**64 - 1], np.uint64), "json").tolist() == [True, True]
     assert carried(np.array([-(2**63)]), "json").tolist() == [True]
     assert carried(np.array([1e308, 5e-324, np.nan, np.inf, -np.inf]), "json").tolist() == [
@@ -98,14 +98,14 @@ def test_json_carries_whole_numbers_of_64_bits_and_finite_floats() -> None:
     ("values", "dtype"),
     [([1, 2**63], "uint64"), ([-1, 2**63 - 1], "int64"), ([], "int64"), ([-1, 2**63], None), ([2**64], None)],
 )
-def test_whole_numbers_get_the_dtype_that_holds_them(values: list[int], dtype: str | None) -> None:
+def test_integers_get_the_dtype_that_holds_them(values: list[int], dtype: str | None) -> None:
     found = integers(values)
     assert (None if found is None else (str(found.dtype), found.tolist())) == (
         None if dtype is None else (dtype, values)
     )
 
 
-def test_a_number_beyond_any_float_is_an_error_of_numbers_alone() -> None:
+def test_a_number_beyond_any_float_is_an_overflow_error() -> None:
     with pytest.raises(OverflowError):
         numbers([10**400, 0.5])
 
@@ -124,7 +124,7 @@ def test_a_number_beyond_any_float_is_an_error_of_numbers_alone() -> None:
         ([pd.Series([2**53]), pd.Series([1.5])], True, ""),
     ],
 )
-def test_columns_below_each_other_keep_every_value(columns: list[pd.Series], gaps: bool, expected: str | None) -> None:
+def test_concatenated_columns_keep_every_value(columns: list[pd.Series], gaps: bool, expected: str | None) -> None:
     assert shared_dtype(columns, gaps=gaps) == expected
 
 

@@ -151,7 +151,7 @@ def test_the_fullest_slot_is_sent_or_the_object_is_refused_with_both_slots_named
 
 @settings(sweep, max_examples=5)
 @given(case=held())
-def test_what_arrives_at_a_server_is_the_fullest_slot(server: Sandbox, case: Held) -> None:
+def test_the_fullest_slot_arrives_at_a_server(server: Sandbox, case: Held) -> None:
     try:
         plan = plan_submission(case.adata)
         back = case.adata.biocolab.submit(skip_dimred=True).study().to_anndata(obsm=False)
