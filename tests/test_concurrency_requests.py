@@ -20,7 +20,7 @@ _LONG = 30 * PATIENCE
 
 @pytest.fixture(autouse=True)
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A thread that is slow to end is not left behind, as the time that this takes is the machine's."""
+    """Do not abandon a slow thread: its time depends on the machine."""
     monkeypatch.setattr(module, "_SECONDS_TO_END", PATIENCE)
 
 
@@ -105,7 +105,7 @@ def test_nothing_is_stopped_after_its_block() -> None:
         with on_cancel(lambda: stopped.append("second")):
             past.set()
             pause(_LONG)
-        with on_cancel(lambda: stopped.append("late")):  # given up before it began
+        with on_cancel(lambda: stopped.append("late")):  # cancelled before it began
             pass
 
     with suppress(InterruptedError), CancellableThreads(1, "biocolab-test") as threads:

@@ -1,4 +1,4 @@
-"""Shares are the whole, in order, and even."""
+"""Concurrency: shares of rows, and results in order."""
 
 from __future__ import annotations
 

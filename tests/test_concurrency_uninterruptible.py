@@ -1,4 +1,4 @@
-"""What is done uninterruptible is done or not, and never half; what it is fed with is made where it is waited for."""
+"""Concurrency: uninterruptible work is done or not begun, and its input is made by the waiting thread."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MAIN = threading.main_thread()
 
 @pytest.fixture
 def ctrl_c() -> Iterator[None]:
-    """A shell that starts the tests with & switches SIGINT off."""
+    """Restore SIGINT, which a shell that starts the tests with & disables."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
@@ -55,7 +55,7 @@ def test_errors_of_the_work_and_of_its_items_are_raised_here() -> None:
         uninterruptible(lambda waiting: taken.extend(waiting.served(items())))
     with pytest.raises(ZeroDivisionError):
         uninterruptible(lambda waiting: 1 // 0)
-    with pytest.raises(TimeoutError):  # of an item, and not of waiting for it
+    with pytest.raises(TimeoutError):  # from the item, not from waiting for it
         uninterruptible(lambda waiting: list(waiting.served(iter(_late, None))))
     assert taken == [1]
 
@@ -155,7 +155,7 @@ def test_ctrl_c_while_an_item_is_made_ends_it_at_once_and_the_work_soon() -> Non
 @pytest.mark.usefixtures("ctrl_c")
 def test_work_that_ctrl_c_prevented_never_begins(monkeypatch: pytest.MonkeyPatch) -> None:
     class Late(threading.Thread):
-        """Ctrl-C comes while its start is waited for."""
+        """Press Ctrl-C while the main thread waits for the start."""
 
         def start(self) -> None:
             late.append(self)

@@ -1,4 +1,4 @@
-"""What the main thread waits for, it waits for in pieces."""
+"""Concurrency: the main thread waits in short pieces."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Errors: each is what it was in another process, a worker of Dask as well."""
+"""Errors: each keeps its class and attributes in another process, such as a Dask worker."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Notices point to the user's line."""
+"""Messages: warnings point to the user's line."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from biocolab_accessor import messages as room
 
 
 def of_the_package(function: FunctionType) -> FunctionType:
-    """The same function, as if a module of the package had it."""
+    """The same function, as if it were in a module of the package."""
     return FunctionType(function.__code__, {**function.__globals__, "__name__": "biocolab_accessor.some.room"})
 
 

@@ -1,4 +1,4 @@
-"""What systems do differently: each step where it is refused, and what the package may say of files and text."""
+"""Platforms: each step on a system that refuses it."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_a_file_that_stays_open_is_an_error(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr(platforms, "_PATIENCE", 0.1)
     for name in ("file", "other"):
         (tmp_path / name).write_bytes(b"x" * 4096)
-    mapped = np.memmap(tmp_path / "file", np.uint8, "r")  # of which the file itself is closed
+    mapped = np.memmap(tmp_path / "file", np.uint8, "r")  # the file itself is closed
     with pytest.raises(PermissionError) as caught:
         replace(tmp_path / "other", tmp_path / "file")
     assert platforms.is_open_elsewhere(caught.value)

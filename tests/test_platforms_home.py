@@ -1,4 +1,4 @@
-"""An account without a home folder, a folder without locks, a TMPDIR that is gone: all goes on, or is named."""
+"""Platforms: an account without a home folder, a folder without locks, and a missing TMPDIR."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def homeless(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def lockless(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    """A folder for temporary files where no lock can be had."""
+    """A temporary folder where locking fails."""
     share, real, number = tmp_path / "share", fcntl.flock, getattr(request, "param", errno.ENOLCK)
     share.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(share))
@@ -197,7 +197,7 @@ def test_without_locks_in_tmpdir_a_submission_arrives_whole(lockless: Path, capl
         np.testing.assert_array_equal(study.to_anndata(cache=False).X.toarray(), CELLS)
     said = [record.getMessage() for record in caplog.records if "no locks in" in record.getMessage()]
     assert all(str(lockless) in text and "set TMPDIR" in text for text in said)
-    assert len(said) <= 2  # of the sandbox, and of the submission
+    assert len(said) <= 2  # from the sandbox and from the submission
     assert list(lockless.iterdir()) == []
 
 
@@ -226,16 +226,18 @@ def test_a_cache_without_locks_is_skipped_with_one_warning(
 
 
 class TestSandboxFolder:
-    def test_without_locks_is_refused_by_name(self, lockless: Path) -> None:
+    def test_a_folder_without_locks_is_refused_by_name(self, lockless: Path) -> None:
         with pytest.raises(SandboxError, match=rf"the folder {lockless}/data cannot be used: .*locked"):
             bc.sandbox(lockless / "data")
 
-    def test_that_cannot_be_made_is_refused_by_name(self, tmp_path: Path) -> None:
+    def test_a_folder_that_cannot_be_created_is_refused_by_name(self, tmp_path: Path) -> None:
         (tmp_path / "file").touch()
         with pytest.raises(SandboxError, match=rf"{tmp_path}/file/data cannot be used"):
             bc.sandbox(tmp_path / "file" / "data")
 
-    def test_on_which_sqlite_cannot_lock_is_named_with_the_setting(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_folder_on_which_sqlite_cannot_lock_is_named_with_the_setting(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         def connect(*_: object, **__: object) -> None:
             msg = "locking protocol"
             raise sqlite3.OperationalError(msg)

@@ -1,4 +1,4 @@
-"""Cache: an answer is fetched once, by however many ask, and is never half there."""
+"""Cache: an answer is fetched once for any number of processes, and never appears half written."""
 
 from __future__ import annotations
 
@@ -202,7 +202,7 @@ class TestFiles:
 
 
 def _killed(folder: Path) -> None:
-    """Writes a file of the cache, and is killed before it is whole."""
+    """Write a file of the cache, and be killed before it is complete."""
 
     def write(path: Path) -> None:
         path.write_bytes(bytes(5000))
@@ -276,7 +276,7 @@ class TestOthers:
         place.chmod(mode)
         with pytest.warns(UserWarning, match=rf"can be written by other users: run chmod 700 {place}\. .* not used"):
             assert len(cache.arrays({"x": 1}, numbers)["a"]) == 1000
-        assert len(cache.arrays({"x": 1}, numbers)["a"]) == 1000  # and not again for each answer
+        assert len(cache.arrays({"x": 1}, numbers)["a"]) == 1000  # without a second warning
         assert cache.file({"x": 1}, lambda path: never()) is None
         place.chmod(0o755)
         assert len(cache.arrays({"x": 1}, never)["a"]) == 3
@@ -286,7 +286,7 @@ class TestOthers:
     ) -> None:
         cache.arrays({"x": 1}, lambda: numbers(3))
         uid = os.getuid() or 4242
-        if os.getuid() == 0:  # root's own folders are trusted by everybody
+        if os.getuid() == 0:  # folders of root are trusted
             os.chown(folder, uid, -1)
         else:
             monkeypatch.setattr(os, "getuid", lambda: uid + 1)

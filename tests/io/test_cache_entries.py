@@ -1,4 +1,4 @@
-"""What the power took away is noticed, and what is whole is looked at once."""
+"""Cache entries: damage after a power failure is detected, and intact entries are verified once."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def restart(patch: pytest.MonkeyPatch, start: str = "another") -> None:
 
 
 def counted(patch: pytest.MonkeyPatch) -> list[int]:
-    """Bytes that are summed from now on."""
+    """Sizes of the arrays that are verified from now on."""
     seen: list[int] = []
     plain = cache.isal_zlib.crc32
 
@@ -129,7 +129,7 @@ def test_arrays_are_aligned_to_their_dtype(tmp_path: Path, length: int) -> None:
 
 
 def changed(path: Path, place: int, content: bytes) -> None:
-    """Bytes of a file are others, and it looks as old as before."""
+    """Modify a file, and restore its modification time."""
     info = path.stat()
     with path.open("rb+") as file:
         file.seek(place)

@@ -1,4 +1,4 @@
-"""Columns that neither h5ad nor the protocol has go out as text, and come back as they were or are said to be text."""
+"""Columns that h5ad cannot store are sent as text; they are restored, or reported to stay text."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def spans(unit: str, *numbers: int) -> np.ndarray:
 
 
 def some(values: Any) -> Any:
-    """The same with a missing value in the middle."""
+    """The same values with one missing in the middle."""
     return values.insert(3, None)[:N]
 
 
@@ -129,7 +129,7 @@ def make(*, left: bool = True) -> ad.AnnData:
 
 
 def fields_of(study: Any) -> list[str]:
-    """The fields of a study but for those that a server computes."""
+    """The fields of a study, except those that a server computes."""
     return [name for name in study.fields if not name.startswith("Number of ")]
 
 
@@ -300,7 +300,7 @@ class TestChosenColumns:
     def test_a_file_with_columns_converted_to_text_is_sent_as_a_copy(self, server: bc.Sandbox, tmp_path: Path) -> None:
         obs = pd.DataFrame({"phase": np.arange(N) * 1j}, index=CELLS)
         adata = ad.AnnData(make().X, obs, make().var)
-        adata.raw = adata  # so that the matrix is where a server reads it
+        adata.raw = adata  # the server reads the matrix from raw
         adata.write_h5ad(tmp_path / "a.h5ad")
         with pytest.warns(UserWarning, match=r"a\.h5ad: BC208 obs\['phase'\]: complex128: sent as text"):
             study = bc.submit(tmp_path / "a.h5ad", study_id="file-complex", skip_dimred=True).study()

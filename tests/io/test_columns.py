@@ -1,4 +1,4 @@
-"""Every column is written as it is, written with a change that is said, or refused with a mending."""
+"""Every column is written unchanged, written with a reported change, or refused with a fix."""
 
 import datetime as dt
 import decimal
@@ -201,7 +201,7 @@ def test_a_column_that_h5ad_cannot_hold_is_reported_with_examples_and_a_fix(valu
     ],
 )
 def test_a_refusal_says_why_where_and_what_to_do(values, problem, fix, examples, count):
-    # As objects where they are text: pandas 3 infers a dtype that cannot hold half of a surrogate pair.
+    # Text as objects: pandas 3 infers a string dtype, which rejects lone surrogates.
     dtype = object if isinstance(values, list) else None
     verdict = plain_verdict(pd.Series(values, name="x", dtype=dtype), "var")
     assert verdict.column is None

@@ -1,4 +1,4 @@
-"""Planes: whatever is in a chunk, any reader inflates what was there."""
+"""Compression: any reader restores the content of a chunk."""
 
 from __future__ import annotations
 

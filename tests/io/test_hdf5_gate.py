@@ -1,4 +1,4 @@
-"""No file that somebody else wrote reads another one, hangs its reader or fills its memory, on any way in."""
+"""HDF5 gate: no untrusted file can read another file, block its reader or fill its memory."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ on_linux = pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="nee
 
 @pytest.fixture(scope="module")
 def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of folders, one for each kind."""
+    """A folder with one subfolder for each kind of file."""
     return build_all(tmp_path_factory.mktemp("hostile"))
 
 
@@ -36,7 +36,7 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
     "way", [name if name == "reader" else pytest.param(name, marks=pytest.mark.sweeps) for name in WAYS]
 )
 def test_no_hostile_file_passes(way: str, hostile: Path) -> None:
-    """All kinds in one child of bounded memory."""
+    """All kinds in one child process with bounded memory."""
     assert tried(way, hostile, PATIENCE) == []
 
 
@@ -56,13 +56,13 @@ def test_real_files_of_all_versions_pass(data_file: Callable[[str], Path]) -> No
 @pytest.mark.parametrize("compression", [None, "gzip", "lzf", "szip"])
 @pytest.mark.parametrize("libver", ["earliest", "latest"])
 def test_files_from_anndata_and_h5py_pass(compression: str | None, libver: str, tmp_path: Path) -> None:
-    """Numbers and texts in chunks and without, in each compression that HDF5 has."""
+    """Numbers and strings, with and without chunks, in each compression of HDF5."""
     if compression == "szip" and not h5py.h5z.filter_avail(h5py.h5z.FILTER_SZIP):
         pytest.skip("this HDF5 has no szip")
     path = tmp_path / "x.h5ad"
     adata = good_h5ad(path)
     adata.obs["text"] = [f"text {'x' * (i * 50)}" for i in range(adata.n_obs)]
-    if compression != "szip":  # which takes no texts
+    if compression != "szip":  # which does not support strings
         adata.write_h5ad(path, compression=compression)
     with h5py.File(path, "r+", libver=libver) as file:
         numbers = {"shuffle": True} if compression not in (None, "szip") else {}
@@ -76,7 +76,7 @@ def test_files_from_anndata_and_h5py_pass(compression: str | None, libver: str, 
         file.create_dataset("uns/ragged", data=[np.arange(3), np.arange(5)], dtype=h5py.vlen_dtype("i4"))
         file["uns/kind"] = np.dtype("f8")
     with opened_foreign(path) as foreign:
-        assert foreign.n_bytes > 300 * 400 * 8 * 2  # what is linked to twice is read twice
+        assert foreign.n_bytes > 300 * 400 * 8 * 2  # an object with two links is read twice
 
 
 def test_a_file_that_was_written_for_many_readers_passes(tmp_path: Path) -> None:
@@ -110,14 +110,14 @@ def test_files_in_memory_and_unflushed_changes_pass(tmp_path: Path) -> None:
 
 @on_linux
 def test_the_file_that_was_checked_is_the_one_that_is_read(tmp_path: Path) -> None:
-    """Another file takes its name in between."""
+    """Another file takes its name meanwhile."""
     path, other = tmp_path / "x.h5", tmp_path / "y.h5"
     for place, value in ((path, 1), (other, 2)):
         with h5py.File(place, "w") as file:
             file["x"] = value
     with opened_foreign(path) as foreign:
         os.replace(other, path)
-        with suppress(OSError), h5py.File(foreign.path) as again:  # some versions look for its name, which is gone
+        with suppress(OSError), h5py.File(foreign.path) as again:  # some versions look up its name, which is gone
             assert again["x"][()] == 1
         assert foreign.file["x"][()] == 1
 

@@ -11,7 +11,7 @@ from biocolab_accessor.io.hdf5_gate import opened_foreign
 
 
 def test_strings_are_counted_up_to_the_size_of_the_file(tmp_path: Path) -> None:
-    """Each has a place of its own, so that honest ones never reach it."""
+    """Each string has its own place in the file, so valid files never exceed its size."""
     path = tmp_path / "x.h5"
     with h5py.File(path, "w") as file:
         file.create_dataset("t", data=["é" * 50_000] * 10, dtype=h5py.string_dtype(), compression="lzf")
@@ -20,7 +20,7 @@ def test_strings_are_counted_up_to_the_size_of_the_file(tmp_path: Path) -> None:
 
 
 def test_a_file_with_a_chunk_of_strings_that_is_too_short_is_broken(tmp_path: Path) -> None:
-    """HDF5 itself would read beyond it."""
+    """HDF5 itself would read beyond the chunk."""
     path = tmp_path / "x.h5"
     with h5py.File(path, "w") as file:
         texts = file.create_dataset("t", shape=(1000,), chunks=(1000,), dtype=h5py.string_dtype(), compression="gzip")

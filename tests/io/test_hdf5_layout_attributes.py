@@ -18,7 +18,9 @@ def test_the_strings_of_attributes_are_counted_in_every_header_format(
     path = tmp_path / "x.h5"
     with h5py.File(path, "w", libver=libver, userblock_size=userblock) as file:
         group = file.create_group("obs", track_order=others == 1)
-        for number in range(others if libver == "earliest" else min(others, 6)):  # else HDF5 keeps them elsewhere
+        for number in range(
+            others if libver == "earliest" else min(others, 6)
+        ):  # HDF5 stores more attributes elsewhere
             group.attrs[f"other {number}"] = "x" * 100
         group.attrs["column-order"] = np.array(["é" * i for i in range(1000)], h5py.string_dtype())
         group["x"] = np.arange(3)

@@ -1,4 +1,4 @@
-"""Blocks are the matrix, row by row, whatever it is kept in and whichever part of it is meant."""
+"""Matrix blocks: any part of a matrix in any form is read block by block."""
 
 import anndata as ad
 import h5py
@@ -243,7 +243,7 @@ def test_any_rows_of_any_matrix_can_be_read_in_any_form(data):
 
 
 def with_repeats(form, *, last_line_only=False):
-    """DENSE, with the values of some places in two parts."""
+    """DENSE, with some values split into two entries."""
     matrix = form(DENSE)
     where = np.flatnonzero(np.diff(matrix.indptr))[-1 if last_line_only else 0]
     at = matrix.indptr[where]
@@ -270,7 +270,7 @@ def test_a_matrix_with_duplicate_entries_is_recognized(form, last_line_only, on_
         return
     assert not may_repeat(Source(plain))
     assert may_repeat(Source(repeated))
-    plain.has_canonical_format  # noqa: B018 - SciPy notes the answer here
+    plain.has_canonical_format  # noqa: B018 - SciPy caches the answer here
     plain.data, plain.indices, plain.indptr = repeated.data, repeated.indices, repeated.indptr
     assert may_repeat(Source(plain))
     assert not may_repeat(Source(DENSE))

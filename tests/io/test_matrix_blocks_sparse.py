@@ -1,4 +1,4 @@
-"""A sparse matrix that is not what it says is refused before SciPy believes it."""
+"""Matrix blocks: a damaged sparse matrix is refused before SciPy uses it."""
 
 import numpy as np
 import pytest

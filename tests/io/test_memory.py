@@ -1,4 +1,4 @@
-"""Budget: what does not fit is refused with the sizes and what to do instead."""
+"""Memory: an object that does not fit is refused with its size and an alternative."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ class TestSharedBudget:
 def test_cached_files_count_as_available_memory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str, used: str, cached: str
 ) -> None:
-    """After a file was read the container is full of it, and all the same as free as before."""
+    """After a file has been read the page cache fills the container, but its memory is still available."""
     monkeypatch.setattr("biocolab_accessor.io.memory._CGROUPS", ((tmp_path, limit, used, cached),))
     (tmp_path / limit).write_text("1000000\n")
     (tmp_path / used).write_text("900000\n")

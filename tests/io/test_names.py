@@ -1,4 +1,4 @@
-"""An escaped name can be written, comes back as it was, and touches nobody else's names."""
+"""Names: an escaped name can be written and restored, and other names do not change."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""Names of files are safe everywhere, all different, and say what the files are."""
+"""Names: file names are safe everywhere, all different, and keep their extension."""
 
 import pytest
 

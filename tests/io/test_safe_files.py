@@ -1,4 +1,4 @@
-"""Place: a file is there when it is whole, whatever its name."""
+"""Safe files: a file appears only when it is complete, whatever its name."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_the_old_file_stays_if_the_new_one_is_incomplete(tmp_path: Path) -> None
             part.write_text("hal")
             raise OSError
 
-    with pytest.raises(OSError):  # noqa: PT011 - bare, as raised above
+    with pytest.raises(OSError):  # noqa: PT011 - without a message, as raised above
         write()
     assert target.read_text() == "before"
     assert list(tmp_path.iterdir()) == [target]

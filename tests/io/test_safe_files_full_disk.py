@@ -1,4 +1,4 @@
-"""SafeFile: a disk that is full is an error, and neither the end of the process nor a file that is half there."""
+"""Safe files: a full disk is an error, and neither crashes the process nor leaves a partial file."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ COUNTS.data = np.ceil(COUNTS.data * 50)
 
 @contextmanager
 def disk_of(size: int) -> Iterator[None]:
-    """No file becomes larger than this: what a full disk is to who writes, and no other program."""
+    """Limit the size of files, which acts like a full disk on this process only."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
     try:
@@ -128,4 +128,4 @@ def test_ctrl_c_at_any_moment_is_a_keyboard_interrupt_and_leaves_nothing(tmp_pat
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]
-    assert done.stdout.split() == ["60", "2"]  # the thread that interrupts is the other one
+    assert done.stdout.split() == ["60", "2"]  # the other thread is the interrupting one

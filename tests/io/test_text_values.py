@@ -1,4 +1,4 @@
-"""Text becomes what it says, exactly, or the dtype is refused."""
+"""Text values: text is parsed exactly, or the dtype is refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Transposing by stripes is transposing."""
+"""Transpose: stripes give the same result as SciPy."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_stripes_in_memory_equal_scipys_transpose(
     seed: int, n_obs: int, n_vars: int, density: float, pieces: int, values: list[float], look: int, writeable: bool
 ) -> None:
     matrix = matrix_of(seed, n_obs, n_vars, density)
-    # Most of it counts, so that stripes differ in what they hold.
+    # Mostly counts, so that the stripes differ in their dtype.
     odd = np.random.default_rng(seed).random(matrix.nnz) < 0.05
     matrix.data[odd] = np.random.default_rng(seed).choice(np.array(values, np.float32), odd.sum())
     with pytest.MonkeyPatch.context() as patch:

@@ -1,4 +1,4 @@
-"""What was put on the shelf by genes is taken from it by cells, to the bit."""
+"""Transpose: stripes written to disk by genes are read by cells, exact to the bit."""
 
 from __future__ import annotations
 

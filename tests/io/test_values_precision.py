@@ -40,7 +40,7 @@ def of_dtype(dtype: str) -> st.SearchStrategy[list[Any]]:
 
 @given(st.data())
 def test_an_exact_number_is_the_same_in_the_other_dtype(data: st.DataObject) -> None:
-    """Held against fractions, which are exact, and against what NumPy makes of each value."""
+    """Compared with fractions, which are exact, and with NumPy's cast of each value."""
     own, other = data.draw(st.sampled_from(DTYPES)), data.draw(st.sampled_from(DTYPES))
     values = np.array(data.draw(of_dtype(own)), own)
     found = exact_in(values, other)

@@ -1,4 +1,4 @@
-"""The file is a plain h5ad, whole or not there at all."""
+"""Write h5ad: the file is a standard h5ad, and complete or absent."""
 
 import time
 import zlib
@@ -113,7 +113,7 @@ def test_the_same_object_gives_the_same_bytes_at_any_speed_of_compression(tmp_pa
     deflate = csr.deflate_shuffled
 
     def tardy(chunk):
-        time.sleep(0.002 * (zlib.crc32(chunk) % 3))  # some chunks are overtaken by those after them
+        time.sleep(0.002 * (zlib.crc32(chunk) % 3))  # later chunks overtake some of them
         return deflate(chunk)
 
     for name, how in (("quick", deflate), ("tardy", tardy)):
@@ -150,7 +150,7 @@ def test_row_pointers_are_int64_if_necessary(tmp_path, monkeypatch):
 
 
 def test_row_pointers_count_beyond_2_to_the_31(tmp_path, monkeypatch):
-    """Blocks of pretended length: only the row pointers are real, since the values would be 16 GB."""
+    """Blocks with a fake length: only the row pointers are real, since the values would take 16 GB."""
 
     class Endless:
         shape = (1, 2)

@@ -1,4 +1,4 @@
-"""Numbers of any shape are what h5py would have written."""
+"""Write h5ad: numbers of any shape equal those written by h5py."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def memory() -> h5py.File:
     return h5py.File("array.h5", "w", driver="core", backing_store=False)
 
 
-@example(np.ones(5, ">f4"), 16, np.ascontiguousarray)  # a last chunk that is padded, in another byte order
+@example(np.ones(5, ">f4"), 16, np.ascontiguousarray)  # a padded last chunk in another byte order
 @given(
     st.sampled_from(DTYPES).flatmap(lambda dtype: hnp.arrays(dtype, hnp.array_shapes(max_dims=3, max_side=9))),
     st.sampled_from([1, 16, 100, 1 << 20]),

@@ -1,4 +1,4 @@
-"""Text is what h5py would have written."""
+"""Write h5ad: text equals that written by h5py."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Every fast way in and out gives, bit for bit, what SciPy, h5py, pandas and anndata give by the plain one.
+"""Every fast path gives, bit for bit, the result of SciPy, h5py, pandas and anndata.
 
-Deflate, inflate, the transposition and arrays in the cache have theirs beside their modules' tests, in tests/storage.
+Compression, the transpose and arrays in the cache are tested with their modules, in tests/io.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def quiet() -> Iterator[None]:
 
 @st.composite
 def dense(draw: st.DrawFn, dtype: Any = np.float32, most: int = 40) -> np.ndarray:
-    """Mostly zeros, with empty rows and columns, and with none at all."""
+    """Mostly zeros, with empty rows and columns, or no rows."""
     shape = draw(st.integers(0, most)), draw(st.integers(1, 15))
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     share = draw(st.sampled_from([0, 0.1, 0.5, 1]))
@@ -280,7 +280,7 @@ def test_joined_studies_equal_those_of_anndata_concat(data: st.DataObject, join:
 
 @st.composite
 def _parts(draw: st.DrawFn) -> ad.AnnData:
-    """A study as it comes; all have the gene ``g``."""
+    """A study; all have the gene ``g``."""
     genes = ["g", *draw(st.lists(st.sampled_from("hijkl"), max_size=4, unique=True))]
     cells = draw(st.lists(st.sampled_from(["x", "y", "x-A", "1", "é"]), min_size=1, max_size=4, unique=True))
     rng = np.random.default_rng(draw(st.integers(0, 99)))

@@ -1,4 +1,4 @@
-"""Whatever an object holds goes out exactly, or with its changes said before, or not at all; and stays as it is."""
+"""Any object is submitted exactly, or with reported changes, or not at all; the object itself never changes."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def folder() -> Iterator[Path]:
 
 
 def plan_of(adata: ad.AnnData, **arguments: Any) -> Plan | None:
-    """What would be sent; None where it is refused."""
+    """The plan of a submission; None if it is refused."""
     try:
         return plan_submission(adata, **arguments)
     except CheckFailed:
@@ -64,7 +64,7 @@ def there_and_back(adata: ad.AnnData, **arguments: Any) -> ad.AnnData:
 
 
 def content(path: Path) -> dict[str, Any]:
-    """Every dataset of a file, and every attribute."""
+    """All datasets and attributes of a file."""
     found: dict[str, Any] = {}
     with h5py.File(path) as file:
 
@@ -79,7 +79,7 @@ def content(path: Path) -> dict[str, Any]:
 
 def files_alike(one: ad.AnnData, other: ad.AnnData) -> bool:
     with folder() as path:
-        # NaN is not itself, but is printed alike.
+        # NaN does not equal itself, but prints the same.
         first, second = (content(to_h5ad(a, path / f"{i}.h5ad")) for i, a in enumerate((one, other)))
         return repr(first) == repr(second)
 
@@ -226,7 +226,7 @@ def test_a_written_file_passes_the_check_and_is_written_again_unchanged(adata: a
         assert bc.check(again).ok
         assert bc.check(first).ok
         if not any(name.endswith("~biocolab") for name in [*again.obs.columns, *again.var.columns, *again.obsm]):
-            # True and false are no counts, but as the zeros and ones that are sent they could be: so the type is given.
+            # Booleans are not counts, but zeros and ones could be: so the type is given.
             second = to_h5ad(again, path / "b.h5ad", input_matrix_type=plan.input_matrix_type)
             assert repr(content(second)) == repr(content(first))
 
@@ -242,7 +242,7 @@ def test_a_view_is_sent_like_its_copy(adata: ad.AnnData, data: st.DataObject) ->
     try:
         copy = adata[rows, columns].copy()
     except (ValueError, TypeError, IndexError, NotImplementedError):
-        return  # anndata cannot cut what it was given behind its back
+        return  # anndata cannot slice data that was set directly
     assert (plan_of(view) is None) == (plan_of(copy) is None)
     if plan_of(view) is not None:
         assert files_alike(view, copy)
@@ -281,7 +281,7 @@ def test_a_backed_object_is_sent_like_one_in_memory(adata: ad.AnnData) -> None:
         try:
             adata.copy().write_h5ad(path / "source.h5ad")
             read = ad.read_h5ad(path / "source.h5ad")
-        except Exception:  # noqa: BLE001 - whatever anndata has against it is no concern of ours
+        except Exception:  # noqa: BLE001 - anndata refuses it for any reason
             return
         backed = ad.read_h5ad(path / "source.h5ad", backed="r")
         try:
