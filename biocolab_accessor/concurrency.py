@@ -27,8 +27,8 @@ from numpy.typing import NDArray
 
 __all__ = [
     "THREADS",
+    "Caller",
     "CancellableThreads",
-    "Waiting",
     "each",
     "ended",
     "first_error",
@@ -325,19 +325,19 @@ class _Outcome(Generic[_Result]):
         self._value, self._error = None, None
 
 
-class Waiting:
+class Caller:
     """The waiting thread, as the work sees it."""
 
     def __init__(self) -> None:
         self.asked: SimpleQueue[Callable[[], object] | None] = SimpleQueue()
         self.gone = False
 
-    def expect(self) -> None:
+    def check(self) -> None:
         """Raise CancelledError if the waiting thread has gone; to be called between two steps."""
         if self.gone:
             raise CancelledError
 
-    def served(self, items: Iterable[_Item]) -> Iterator[_Item]:
+    def iterate(self, items: Iterable[_Item]) -> Iterator[_Item]:
         """The same items, each made by the waiting thread."""
         iterator = iter(items)
         while (item := self._ask(lambda: next(iterator, _END))) is not _END:
@@ -354,49 +354,49 @@ class Waiting:
 
         self.asked.put(answer)
         while not outcome.over:
-            self.expect()
+            self.check()
             with suppress(Empty):
                 answered.get(timeout=_LOOK)
         return outcome.take()
 
 
-def uninterruptible(work: Callable[[Waiting], _Result]) -> _Result:
+def uninterruptible(work: Callable[[Caller], _Result]) -> _Result:
     """Run `work` in a thread that Ctrl-C cannot interrupt, and wait for it."""
     # When this returns or raises, the work has ended, or will never begin.
-    waiting, outcome = Waiting(), _Outcome[_Result]()
+    caller, outcome = Caller(), _Outcome[_Result]()
     turn: SimpleQueue[None] = SimpleQueue()
     turn.put(None)  # whichever thread takes it decides whether the work begins
-    thread = Thread(target=_run, args=(turn, outcome, work, waiting), name="biocolab-uninterruptible", daemon=False)
+    thread = Thread(target=_run, args=(turn, outcome, work, caller), name="biocolab-uninterruptible", daemon=False)
     try:
-        start_new_thread(_start, (thread, outcome, waiting))
-        while (call := taken(waiting.asked)) is not None:
+        start_new_thread(_start, (thread, outcome, caller))
+        while (call := taken(caller.asked)) is not None:
             call()
             del call
         if thread.ident is not None:  # it was started
             ended(thread)
         return outcome.take()
     finally:
-        waiting.gone = True
+        caller.gone = True
         if not _is_taken(turn):
             while not outcome.over:
                 with suppress(Empty):
-                    waiting.asked.get(timeout=_LOOK)
+                    caller.asked.get(timeout=_LOOK)
         outcome.drop()
 
 
-def _start(thread: Thread, outcome: _Outcome[Any], waiting: Waiting) -> None:
+def _start(thread: Thread, outcome: _Outcome[Any], caller: Caller) -> None:
     """Start the thread from a thread that Ctrl-C does not reach, since Thread.start waits for a Python lock."""
     try:
         thread.start()
     except Exception as error:  # noqa: BLE001 - such as no more threads; raised in the waiting thread
         outcome.fail(error)
-        waiting.asked.put(None)
+        caller.asked.put(None)
 
 
-def _run(turn: SimpleQueue[None], outcome: _Outcome[Any], work: Callable[[Waiting], Any], waiting: Waiting) -> None:
+def _run(turn: SimpleQueue[None], outcome: _Outcome[Any], work: Callable[[Caller], Any], caller: Caller) -> None:
     if _is_taken(turn):
-        outcome.of(lambda: work(waiting), BaseException)
-        waiting.asked.put(None)
+        outcome.of(lambda: work(caller), BaseException)
+        caller.asked.put(None)
 
 
 def _is_taken(turn: SimpleQueue[None]) -> bool:

@@ -15,7 +15,7 @@ from concurrent.futures import CancelledError
 import pytest
 
 from biocolab_accessor import concurrency as module
-from biocolab_accessor.concurrency import Waiting, uninterruptible
+from biocolab_accessor.concurrency import Caller, uninterruptible
 from tests.patience import PATIENCE
 
 MAIN = threading.main_thread()
@@ -38,7 +38,7 @@ def test_the_work_runs_in_another_thread_and_its_items_are_made_in_this_one() ->
         for _ in range(3):
             yield here()
 
-    assert uninterruptible(lambda waiting: (here(), list(waiting.served(items())), list(waiting.served([])))) == (
+    assert uninterruptible(lambda caller: (here(), list(caller.iterate(items())), list(caller.iterate([])))) == (
         False,
         [True, True, True],
         [],
@@ -52,11 +52,11 @@ def test_errors_of_the_work_and_of_its_items_are_raised_here() -> None:
 
     taken: list[int] = []
     with pytest.raises(KeyError, match="item"):
-        uninterruptible(lambda waiting: taken.extend(waiting.served(items())))
+        uninterruptible(lambda caller: taken.extend(caller.iterate(items())))
     with pytest.raises(ZeroDivisionError):
-        uninterruptible(lambda waiting: 1 // 0)
+        uninterruptible(lambda caller: 1 // 0)
     with pytest.raises(TimeoutError):  # from the item, not from waiting for it
-        uninterruptible(lambda waiting: list(waiting.served(iter(_late, None))))
+        uninterruptible(lambda caller: list(caller.iterate(iter(_late, None))))
     assert taken == [1]
 
 
@@ -76,11 +76,11 @@ def test_an_error_does_not_keep_the_work_alive(by: str) -> None:
         yield 1
         raise ValueError
 
-    def work(waiting: Waiting, thing: Thing = thing) -> None:
-        list(waiting.served(items(thing)))
+    def work(caller: Caller, thing: Thing = thing) -> None:
+        list(caller.iterate(items(thing)))
         raise ValueError
 
-    def only(waiting: Waiting, thing: Thing = thing) -> None:
+    def only(caller: Caller, thing: Thing = thing) -> None:
         raise ValueError
 
     gc.collect()
@@ -109,8 +109,8 @@ def test_an_item_is_released_before_the_next_is_made() -> None:
             yield thing
             del thing
 
-    def work(waiting: Waiting) -> None:
-        for item in waiting.served(items()):
+    def work(caller: Caller) -> None:
+        for item in caller.iterate(items()):
             del item
 
     uninterruptible(work)
@@ -121,12 +121,12 @@ def test_an_item_is_released_before_the_next_is_made() -> None:
 def test_ctrl_c_interrupts_the_waiting_and_not_the_work() -> None:
     ended: list[bool] = []
 
-    def work(waiting: Waiting) -> None:
+    def work(caller: Caller) -> None:
         os.kill(os.getpid(), signal.SIGINT)
         for _ in range(int(PATIENCE * 100)):
             time.sleep(0.01)
             try:
-                waiting.expect()
+                caller.check()
             except CancelledError:
                 ended.append(here())
                 raise
@@ -147,7 +147,7 @@ def test_ctrl_c_while_an_item_is_made_ends_it_at_once_and_the_work_soon() -> Non
     taken: list[int] = []
     start = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
-        uninterruptible(lambda waiting: taken.extend(waiting.served(items())))
+        uninterruptible(lambda caller: taken.extend(caller.iterate(items())))
     assert time.monotonic() - start < PATIENCE
     assert taken == [1]
 
@@ -165,7 +165,7 @@ def test_work_that_ctrl_c_prevented_never_begins(monkeypatch: pytest.MonkeyPatch
     done: list[int] = []
     monkeypatch.setattr(module, "Thread", Late)
     with pytest.raises(KeyboardInterrupt):
-        uninterruptible(lambda waiting: done.append(1))
+        uninterruptible(lambda caller: done.append(1))
     threading.Thread.start(late[0])
     late[0].join()
     assert done == []
@@ -178,4 +178,4 @@ def test_work_whose_thread_cannot_be_started_is_an_error(monkeypatch: pytest.Mon
 
     monkeypatch.setattr(module, "Thread", Refused)
     with pytest.raises(RuntimeError, match="can't start new thread"):
-        uninterruptible(lambda waiting: 1)
+        uninterruptible(lambda caller: 1)

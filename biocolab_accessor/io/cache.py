@@ -42,7 +42,7 @@ __all__ = [
     "Arrays",
     "Cache",
     "CacheInfo",
-    "Kept",
+    "CachedArrays",
     "cache",
     "describe",
     "file_sum",
@@ -72,10 +72,10 @@ _ALIGNED = 64
 _MAPPED = 1 << 16
 
 
-class Kept(dict[str, NDArray[Any]]):
-    """Arrays of an entry; `proven` if they are known to be as written without having been read now."""
+class CachedArrays(dict[str, NDArray[Any]]):
+    """Arrays of an entry; `verified` if they are known to be as written without having been read now."""
 
-    proven = False
+    verified = False
 
 
 def write(folder: Path, key: Mapping[str, Any], arrays: Arrays) -> None:
@@ -88,7 +88,7 @@ def write(folder: Path, key: Mapping[str, Any], arrays: Arrays) -> None:
             start = file.seek(-(-file.tell() // _ALIGNED) * _ALIGNED)
             file.write(octets.data)
             described[name] = [array.dtype.str, len(array), start, isal_zlib.crc32(octets)]
-    if not _start():
+    if not _boot_id():
         sync(path)
     describe(folder, key, described)
 
@@ -104,25 +104,25 @@ def describe(
     """Write the description of an entry: dtype, length, offset and checksum of each array."""
     # `seen` is the state of the file before its checksum was computed; None if it has just been written.
     part = folder / f"{uuid.uuid4().hex}.json"
-    seen = seen or _seen(folder / (_ARRAYS if file is None else FILE))
-    said = {"key": key, "arrays": described, "start": _start(), "seen": seen, "file": file}
-    part.write_text(json.dumps({**said, "sum": _sum(said)}, sort_keys=True), encoding="utf-8")
+    seen = seen or _file_state(folder / (_ARRAYS if file is None else FILE))
+    description = {"key": key, "arrays": described, "start": _boot_id(), "seen": seen, "file": file}
+    part.write_text(json.dumps({**description, "sum": _sum(description)}, sort_keys=True), encoding="utf-8")
     replace(part, folder / ENTRY)
 
 
-def mapped(folder: Path) -> Kept | None:
+def mapped(folder: Path) -> CachedArrays | None:
     """The arrays of an entry, mapped copy-on-write; None if there is no intact entry."""
     try:
-        entry, seen = _said(folder), _seen(folder / _ARRAYS)
+        entry, seen = _description(folder), _file_state(folder / _ARRAYS)
         octets = _octets(folder / _ARRAYS)
-        arrays = Kept()
+        arrays = CachedArrays()
         for name, (dtype, length, start, _) in entry["arrays"].items():
             arrays[name] = octets[start : start + length * np.dtype(dtype).itemsize].view(dtype)
             if len(arrays[name]) != length:
                 _damaged(folder)
                 return None
-        arrays.proven = _is_proven(entry, seen)
-        if arrays.proven:
+        arrays.verified = _is_verified(entry, seen)
+        if arrays.verified:
             return arrays
         if any(isal_zlib.crc32(arrays[name].view(np.uint8)) != entry["arrays"][name][3] for name in arrays):
             _damaged(folder)
@@ -140,8 +140,8 @@ def kept_file(folder: Path) -> Path | None:
     """The file of an entry; None if it does not exist, or is not as it was written."""
     path = folder / FILE
     try:
-        entry, seen = _said(folder), _seen(path)
-        if not _is_proven(entry, seen):
+        entry, seen = _description(folder), _file_state(path)
+        if not _is_verified(entry, seen):
             if file_sum(path) != entry["file"]:
                 _damaged(folder)
                 return None
@@ -163,27 +163,27 @@ def file_sum(path: Path) -> int:
     return found
 
 
-def _said(folder: Path) -> dict[str, Any]:
+def _description(folder: Path) -> dict[str, Any]:
     """The description of an entry; ValueError if it was modified. Older versions have no checksum."""
-    said: dict[str, Any] = json.loads((folder / ENTRY).read_text(encoding="utf-8"))
-    if "sum" in said and said.pop("sum") != _sum(said):
+    description: dict[str, Any] = json.loads((folder / ENTRY).read_text(encoding="utf-8"))
+    if "sum" in description and description.pop("sum") != _sum(description):
         msg = "changed"
         raise ValueError(msg)
-    return said
+    return description
 
 
-def _sum(said: Mapping[str, Any]) -> int:
-    return zlib.crc32(json.dumps(said, sort_keys=True).encode())
+def _sum(description: Mapping[str, Any]) -> int:
+    return zlib.crc32(json.dumps(description, sort_keys=True).encode())
 
 
-def _seen(path: Path) -> list[int]:
+def _file_state(path: Path) -> list[int]:
     """Properties that change with a file; the last one, ctime, cannot be set back."""
     info = path.stat()
     return [info.st_ino, info.st_size, info.st_mtime_ns, info.st_ctime_ns]
 
 
-def _is_proven(entry: Mapping[str, Any], seen: list[int]) -> bool:
-    return bool(entry["start"] == _start() and entry.get("seen") == seen)
+def _is_verified(entry: Mapping[str, Any], seen: list[int]) -> bool:
+    return bool(entry["start"] == _boot_id() and entry.get("seen") == seen)
 
 
 def _mark(folder: Path, entry: Mapping[str, Any], seen: list[int]) -> None:
@@ -214,7 +214,7 @@ def touch(folder: Path) -> None:
 
 
 @lru_cache(maxsize=1)
-def _start() -> str:
+def _boot_id() -> str:
     """An id of the current boot; empty if the system has none, and then files are synced to disk."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
@@ -307,7 +307,7 @@ class Cache:
         """
         for _, _, path in self._entries():
             _remove(path)
-        self._sweep()
+        self._remove_leftovers()
         for lock in (self.folder / "locks").glob("*.lock"):
             # A process that waits for the lock notices that the file is gone, and creates it again.
             with suppress(OSError, LockTimeout, NotImplementedError), FileLock(lock, timeout=0):
@@ -418,7 +418,7 @@ class Cache:
         place = self._place(key)
         for folder in (settings.cache_dir, self.folder, place):
             if why := open_to_others(folder):
-                _refuse_once(why)
+                _warn_once(why)
                 return plain() if plain is not None else None
         if (found := _loaded(load, place)) is not None:
             return found
@@ -427,7 +427,7 @@ class Cache:
             lock = FileLock(self.folder / "locks" / f"{place.name}.lock", timeout=settings.deadline)
             lock.acquire()
         except (OSError, LockTimeout, NotImplementedError) as error:
-            _say_once(f"the cache in {settings.cache_dir} cannot be used: {error}. Set bc.settings.cache_dir")
+            _log_once(f"the cache in {settings.cache_dir} cannot be used: {error}. Set bc.settings.cache_dir")
             return plain() if plain is not None else None
         part = self.folder / f"{place.name}.{uuid.uuid4().hex}.part"
         try:
@@ -451,7 +451,7 @@ class Cache:
 
     def _evict(self, newest: Path) -> None:
         """Remove the least recently used entries until the rest fits."""
-        self._sweep(newest.name)
+        self._remove_leftovers(newest.name)
         entries = self._entries()
         total = sum(size for _, size, _ in entries)
         for _, size, path in entries:
@@ -460,7 +460,7 @@ class Cache:
             if path != newest and _remove(path):
                 total -= size
 
-    def _sweep(self, held: str = "") -> None:
+    def _remove_leftovers(self, held: str = "") -> None:
         """Remove leftovers of killed processes; a process at work holds the lock, as this one holds that of `held`."""
         for part in self.folder.glob("*.part"):
             name = part.name.partition(".")[0]
@@ -489,13 +489,13 @@ class Cache:
 
 
 @lru_cache(maxsize=100)
-def _say_once(text: str) -> None:
+def _log_once(text: str) -> None:
     """Warn about a folder that cannot be used, once and not for each request."""
     logger.warning("%s", text)
 
 
 @lru_cache(maxsize=100)
-def _refuse_once(why: str) -> None:
+def _warn_once(why: str) -> None:
     warn(f"{why}. The cache is not used, and everything is fetched. Set bc.settings.cache_dir to use another folder")
 
 

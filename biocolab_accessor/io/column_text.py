@@ -63,7 +63,7 @@ def category_texts(categories: pd.Index[Any]) -> list[str]:
         if with_text is not None:
             return with_text
     if categories.dtype == object and infer_dtype(categories) not in _PLAIN:
-        found = [_spoken(value) for value in categories]
+        found = [_object_text(value) for value in categories]
         return [str(value) if text is None else text[1] for value, text in zip(categories, found, strict=True)]
     return [str(category) for category in categories]
 
@@ -106,7 +106,7 @@ def _of_dtype(column: pd.Series, said: str = "") -> TextForm | None:
     labels = pd.Index([texts[i] for i in order], dtype=object)
     iso = " in ISO 8601" if getattr(dtype, "kind", "") in "mM" else ""
     return TextForm(
-        _labelled(place[codes], labels, column), f"{said or dtype}: sent as text{iso}", _written(dtype), ambiguous=0
+        _labelled(place[codes], labels, column), f"{said or dtype}: sent as text{iso}", _dtype_text(dtype), ambiguous=0
     )
 
 
@@ -139,7 +139,7 @@ def _of_objects(column: pd.Series) -> TextForm | None:
     inferred = objects.infer_objects() if times else objects
     if _is_typed(inferred.dtype) and (len(types) == 1 or getattr(inferred.dtype, "kind", "") in "mM"):
         return _of_dtype(inferred, said)
-    spoken = [_spoken(value) for value in present]
+    spoken = [_object_text(value) for value in present]
     families: dict[str, dict[str, None]] = {}
     for found in spoken:
         if found is None or not is_plain(found[1]):
@@ -156,7 +156,7 @@ def _of_objects(column: pd.Series) -> TextForm | None:
         stand = "label stands" if len(twice) == 1 else "labels stand"
         change += f"; {len(twice):,} {stand} for values that differ, such as {quoted(text)} for {' and '.join(kinds)}"
     only = {kind for kinds in families.values() for kind in kinds}
-    dtype = _written(column.dtype) if column.dtype != object else ""
+    dtype = _dtype_text(column.dtype) if column.dtype != object else ""
     if not dtype and only in ({"date"}, {"complex"}):
         dtype = {"date": "'datetime64[s]'", "complex": "'complex128'"}[only.pop()]
     return TextForm(_labelled(codes, labels, column), change, "" if twice else dtype, len(twice))
@@ -166,7 +166,7 @@ def _labelled(codes: NDArray[np.intp], labels: pd.Index[Any], like: pd.Series, *
     return pd.Series(pd.Categorical.from_codes(codes, labels, ordered=ordered), index=like.index, name=like.name)
 
 
-def _written(dtype: Any) -> str:
+def _dtype_text(dtype: Any) -> str:
     """A dtype as one types it; ``dtype`` if its name does not identify it."""
     try:
         return quoted(str(dtype)) if pandas_dtype(str(dtype)) == dtype else "dtype"
@@ -247,7 +247,7 @@ def _duration(number: int, unit: str) -> str:
     return f"{'-' if number < 0 else ''}P{text or 'T0S'}"
 
 
-def _spoken(value: Any) -> tuple[str, str] | None:
+def _object_text(value: Any) -> tuple[str, str] | None:
     """The type of an object and its text; None for objects without a text form, such as a list."""
     if isinstance(value, Enum) and not isinstance(value, str):
         return None
@@ -279,7 +279,7 @@ _KINDS: tuple[tuple[Any, str, Callable[[Any], str]], ...] = (
     (str, "str", str.__str__),
     (bytes, "bytes", lambda value: value.decode()),
     (bool | np.bool_, "bool", lambda value: str(bool(value))),
-    (np.timedelta64, "duration", lambda value: _spoken_duration(pd.Timedelta(value))),
+    (np.timedelta64, "duration", lambda value: _timedelta_text(pd.Timedelta(value))),
     (int | np.integer, "int", lambda value: str(int(value))),
     (float | np.floating, "float", _float),
     (complex | np.complexfloating, "complex", lambda value: str(complex(value))),
@@ -289,12 +289,12 @@ _KINDS: tuple[tuple[Any, str, Callable[[Any], str]], ...] = (
     (dt.date, "date", lambda value: value.isoformat()),
     (dt.time, "time", lambda value: value.isoformat()),
     (np.datetime64, "datetime", _time),
-    (dt.timedelta, "duration", lambda value: _spoken_duration(pd.Timedelta(value))),
+    (dt.timedelta, "duration", lambda value: _timedelta_text(pd.Timedelta(value))),
     (pd.Interval, "interval", _interval),
     (uuid.UUID, "UUID", str),
     (PurePath, "path", str),
 )
 
 
-def _spoken_duration(value: pd.Timedelta) -> str:
+def _timedelta_text(value: pd.Timedelta) -> str:
     return _duration(int(value.to_numpy().astype(np.int64)), value.unit)

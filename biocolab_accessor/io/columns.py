@@ -83,13 +83,13 @@ def judge(column: pd.Series, where: str = "obs") -> Verdict:
         return verdict
     if form.column.isna().all():
         return Verdict(pd.Series(np.nan, index=column.index), "only missing values: sent as NaN", count=len(column))
-    fix, number = _way_back(column, where, form), int(form.column.notna().sum())
+    fix, number = _restoring_line(column, where, form), int(form.column.notna().sum())
     return Verdict(
         form.column.rename(None), form.change, fix=fix, examples=verdict.examples, count=number, as_text=True
     )
 
 
-def _way_back(column: pd.Series, where: str, form: TextForm) -> str:
+def _restoring_line(column: pd.Series, where: str, form: TextForm) -> str:
     """The line that restores a column that was sent as text; columns of var cannot be restored."""
     name = key_as_text(column.name)
     if where != "obs" or name is None:

@@ -16,13 +16,13 @@ from h5py import h5a, h5d, h5fd, h5g, h5o, h5r, h5s, h5t, h5z
 
 from biocolab_accessor.errors import BiocolabError, InvalidFile
 from biocolab_accessor.io.hdf5_layout import (
+    HeapPointers,
     Memory,
-    Places,
-    announced_in_heap,
     attribute_bytes,
+    declared_in_heap,
+    heap_pointers,
     lengths_in,
     reading,
-    text_places,
 )
 from biocolab_accessor.messages import quoted
 from biocolab_accessor.platforms import opened_regular
@@ -219,25 +219,25 @@ class Gate:
             self._refuse(f"dataset {_shown(name)} has an unknown layout", _COPY)
         if layout == h5d.CONTIGUOUS and made.get_external_count():
             self._refuse(f"dataset {_shown(name)} keeps its values in another file (external storage)", _COPY)
-        places = text_places(dataset.get_type(), self._address_bytes)
-        if places.refers:
+        pointers = heap_pointers(dataset.get_type(), self._address_bytes)
+        if pointers.refers:
             self._refuse(f"dataset {_shown(name)} holds references or nested sequences, which are not read", _COPY)
         space = dataset.get_space()
         empty = space.get_simple_extent_type() == h5s.NULL
         # Multiplied in Python: the product in HDF5 can overflow.
         length = 0 if empty else prod(space.get_simple_extent_dims())
-        n_bytes = length * places.size
+        n_bytes = length * pointers.size
         codes = self._codes(made, name)
         self._expect_stored(dataset, name, n_bytes, codes)
         if layout == h5d.CHUNKED:
             chunk = prod(made.get_chunk())
-            if chunk * places.size > max(_SLACK, n_bytes):
+            if chunk * pointers.size > max(_SLACK, n_bytes):
                 self._refuse(
                     f"dataset {_shown(name)} of {length:,} values is in chunks of {chunk:,}",
                     "Rewrite it in smaller chunks",
                 )
-        if places.texts and length:
-            self._in_heap += announced_in_heap(self._id, dataset, places, length, self._size, self._memory)
+        if pointers.texts and length:
+            self._in_heap += declared_in_heap(self._id, dataset, pointers, length, self._size, self._memory)
             if self._in_heap > self._size:
                 self._refuse(
                     f"the strings of dataset {_shown(name)} declare {self._in_heap:,} bytes, but the file has "
@@ -304,7 +304,7 @@ class Gate:
                 elif isinstance(opened, h5g.GroupID):
                     waiting.append((opened, own))
                 else:
-                    text_places(opened, self._address_bytes)
+                    heap_pointers(opened, self._address_bytes)
                 self._attributes(opened, shown)
 
     def _links_of(self, group: h5g.GroupID) -> list[tuple[bytes, int, int]]:
@@ -333,9 +333,9 @@ class Gate:
                 own = attribute.name.decode("utf-8", "backslashreplace")
                 self._refuse(f"attribute {_shown(own)} of {_shown(name)} has {stored:,} bytes", "Make it a dataset")
             if kind.get_class() != h5t.REFERENCE:
-                places = text_places(kind, self._address_bytes)
-                if places.texts and stored > _FEW_TEXTS * kind.get_size():
-                    self._expect_short_texts(owner, name, attribute.name, places, stored // kind.get_size())
+                pointers = heap_pointers(kind, self._address_bytes)
+                if pointers.texts and stored > _FEW_TEXTS * kind.get_size():
+                    self._expect_short_texts(owner, name, attribute.name, pointers, stored // kind.get_size())
                 continue
             # Old files refer to the categories of a column this way. Readers follow no other references.
             own = f"{name.rstrip('/')}@{attribute.name.decode('utf-8', 'backslashreplace')}"
@@ -346,7 +346,7 @@ class Gate:
             self._referred += [(own, reference) for reference in read.reshape(-1) if reference]
 
     def _expect_short_texts(
-        self, owner: h5py.h5.ObjectID, name: str, attribute: bytes, places: Places, length: int
+        self, owner: h5py.h5.ObjectID, name: str, attribute: bytes, pointers: HeapPointers, length: int
     ) -> None:
         """HDF5 reads an attribute as a whole, with everything that its pointers lead to."""
         own = f"{name.rstrip('/')}@{attribute.decode('utf-8', 'backslashreplace')}"
@@ -360,8 +360,8 @@ class Gate:
         if values is None:
             self._refuse(f"attribute {_shown(own)} has {length:,} strings, which are stored elsewhere", _COPY)
             return
-        pointers = np.frombuffer(values[: length * places.size], np.uint8).reshape(-1, places.size)
-        self._in_heap += lengths_in(pointers, places)
+        stored = np.frombuffer(values[: length * pointers.size], np.uint8).reshape(-1, pointers.size)
+        self._in_heap += lengths_in(stored, pointers)
         if self._in_heap > self._size:
             self._refuse(
                 f"the strings of attribute {_shown(own)} declare {self._in_heap:,} bytes, but the file has "

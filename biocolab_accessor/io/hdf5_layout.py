@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from biocolab_accessor.io.compression import PIPELINES, plain_chunk
 
-__all__ = ["Memory", "Places", "announced_in_heap", "attribute_bytes", "lengths_in", "reading", "text_places"]
+__all__ = ["HeapPointers", "Memory", "attribute_bytes", "declared_in_heap", "heap_pointers", "lengths_in", "reading"]
 
 Read = Callable[[int, int], bytes]
 
@@ -79,7 +79,7 @@ _PIECE = 1 << 16
 _FEW = 64
 
 
-class Places(NamedTuple):
+class HeapPointers(NamedTuple):
     """Where the values of a type point to the heap."""
 
     size: int  # bytes of one value in the file
@@ -87,42 +87,42 @@ class Places(NamedTuple):
     refers: bool = False  # whether it has references or nested pointers, which cannot be checked here
 
 
-def text_places(kind: h5t.TypeID, address_bytes: int, depth: int = 0) -> Places:
-    """The places of a dataset's type; raises ValueError if it is nested too deeply or has too many parts."""
+def heap_pointers(kind: h5t.TypeID, address_bytes: int, depth: int = 0) -> HeapPointers:
+    """The pointers of a dataset's type; raises ValueError if it is nested too deeply or has too many parts."""
     if depth > _DEEPEST:
         msg = "a datatype is nested too deeply"
         raise ValueError(msg)
     pointer = 8 + address_bytes  # length, address of the heap, index in the heap; in memory its size differs
     group = kind.get_class()
     if group == h5t.REFERENCE:
-        return Places(kind.get_size(), refers=True)
+        return HeapPointers(kind.get_size(), refers=True)
     if group == h5t.STRING and kind.is_variable_str():
-        return Places(pointer, ((0, 1),))
+        return HeapPointers(pointer, ((0, 1),))
     if group == h5t.VLEN:
-        inner = text_places(kind.get_super(), address_bytes, depth + 1)
-        return Places(pointer, ((0, inner.size),), inner.refers or bool(inner.texts))
+        inner = heap_pointers(kind.get_super(), address_bytes, depth + 1)
+        return HeapPointers(pointer, ((0, inner.size),), inner.refers or bool(inner.texts))
     if group == h5t.ARRAY:
-        inner = text_places(kind.get_super(), address_bytes, depth + 1)
+        inner = heap_pointers(kind.get_super(), address_bytes, depth + 1)
         number = prod(kind.get_array_dims())
         if inner.texts:
             _expect_few(number * len(inner.texts))
         texts = tuple(
             (i * inner.size + at, unit) for i in range(number if inner.texts else 0) for at, unit in inner.texts
         )
-        return Places(number * inner.size, texts, inner.refers)
+        return HeapPointers(number * inner.size, texts, inner.refers)
     if group == h5t.COMPOUND:
         _expect_few(kind.get_nmembers())
         grown, found, refers = 0, [], False
         for member in range(kind.get_nmembers()):
             own = kind.get_member_type(member)
-            inner = text_places(own, address_bytes, depth + 1)
+            inner = heap_pointers(own, address_bytes, depth + 1)
             start = kind.get_member_offset(member) + grown
             found += [(start + at, unit) for at, unit in inner.texts]
             refers = refers or inner.refers
             grown += inner.size - own.get_size()
             _expect_few(len(found))
-        return Places(kind.get_size() + grown, tuple(found), refers)
-    return Places(kind.get_size())
+        return HeapPointers(kind.get_size() + grown, tuple(found), refers)
+    return HeapPointers(kind.get_size())
 
 
 def _expect_few(number: int) -> None:
@@ -131,23 +131,23 @@ def _expect_few(number: int) -> None:
         raise ValueError(msg)
 
 
-def announced_in_heap(
-    file: h5f.FileID, dataset: h5d.DatasetID, places: Places, length: int, most: int, memory: Memory
+def declared_in_heap(
+    file: h5f.FileID, dataset: h5d.DatasetID, pointers: HeapPointers, length: int, most: int, memory: Memory
 ) -> int:
     """Bytes that the pointers of a dataset declare, counted until they exceed ``most``."""
     # Each string has its own, uncompressed place in the heap: together they cannot be larger than the file.
     total = 0
-    for values in _pointers(file, dataset, places.size, length, memory):
-        total += lengths_in(values, places)
+    for values in _pointers(file, dataset, pointers.size, length, memory):
+        total += lengths_in(values, pointers)
         if total > most:
             break
     return total
 
 
-def lengths_in(values: NDArray[np.uint8], places: Places) -> int:
+def lengths_in(values: NDArray[np.uint8], pointers: HeapPointers) -> int:
     """Bytes that the pointers in some values declare."""
     total = 0
-    for at, unit in places.texts:
+    for at, unit in pointers.texts:
         lengths = np.ascontiguousarray(values[:, at : at + 4]).view("<u4")
         total += unit * int(lengths.sum(dtype=np.uint64))
     return total

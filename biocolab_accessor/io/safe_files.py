@@ -41,13 +41,13 @@ class SafeFile:
         if self._error is not None and error is not self._error and isinstance(error, Exception | None):
             raise self._error from error
 
-    def watched(self, items: Iterable[_Item]) -> Iterator[_Item]:
+    def checked(self, items: Iterable[_Item]) -> Iterator[_Item]:
         """The same items, until a write fails."""
         for item in items:
-            self.expect()
+            self.check()
             yield item
 
-    def expect(self) -> None:
+    def check(self) -> None:
         """Raise the OSError of a failed write; to be called between two steps."""
         if self._error is not None:
             raise self._error

@@ -99,7 +99,7 @@ _SMALL = 2 << 20
 _STRIPES, _RANGES = 32, 64
 
 # Memory is released after this many ranges: releasing it has a cost.
-_GIVEN_BACK = 4
+_RELEASE_EVERY = 4
 
 _MAX_INT32 = np.iinfo(np.int32).max
 
@@ -179,7 +179,7 @@ def _joined(pool: ThreadPoolExecutor, stripes: _Stripes, matrix: sparse.csc_matr
         np.copyto(result.data[low:high], room, casting="unsafe")
 
     ranges = spans(result.indptr, -(-nnz // _RANGES))
-    for some in (ranges[at : at + _GIVEN_BACK] for at in range(0, len(ranges), _GIVEN_BACK)):
+    for some in (ranges[at : at + _RELEASE_EVERY] for at in range(0, len(ranges), _RELEASE_EVERY)):
         each(pool, one, *zip(*some, strict=True))
         for start, own, step in zip(starts, values, pointers, strict=True):
             head, tail = int(step[some[0][0]]), int(step[some[-1][-1]])

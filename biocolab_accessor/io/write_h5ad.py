@@ -25,7 +25,7 @@ from h5py import h5s, h5t
 from numpy.typing import NDArray
 from scipy import sparse
 
-from biocolab_accessor.concurrency import THREADS, Waiting, each, result, uninterruptible
+from biocolab_accessor.concurrency import THREADS, Caller, each, result, uninterruptible
 from biocolab_accessor.errors import BiocolabError, InvalidArgument, InvalidValues
 from biocolab_accessor.io.compression import GZIP, deflate_shuffled
 from biocolab_accessor.io.safe_files import SafeFile, replacing
@@ -253,7 +253,7 @@ def write_h5ad(
     gzip = GZIP if compression else {}
     shape = (len(obs), len(var))
 
-    def write(part: Path, waiting: Waiting) -> None:
+    def write(part: Path, caller: Caller) -> None:
         with SafeFile(part) as output, h5py.File(output, "w") as file:
 
             def put(key: str, element: Any, group: h5py.Group = file) -> None:
@@ -267,8 +267,8 @@ def write_h5ad(
                     raise InvalidValues(msg) from error
 
             def step(write: Any, group: Any, key: str, element: Any, *, dataset_kwargs: Any, iospec: Any) -> None:
-                output.expect()
-                waiting.expect()
+                output.check()
+                caller.check()
                 if isinstance(element, np.ndarray):
                     if iospec.encoding_type == "string-array" and write_text(group, key, element, dataset_kwargs):
                         return
@@ -287,13 +287,13 @@ def write_h5ad(
                     put(empty, {})
 
             file.attrs.update({"encoding-type": "anndata", "encoding-version": "0.1.0"})
-            rows = _prepared(output.watched(waiting.served(blocks)), dtype, whole=whole)
+            rows = _prepared(output.checked(caller.iterate(blocks)), dtype, whole=whole)
             between = tables()
             write_csr(file, "X", rows, shape, dtype, compression, between)
             for _ in between:  # the steps that are left
                 pass
             for key, layer in (layers or {}).items():
-                rows = _prepared(output.watched(waiting.served(layer)), dtype, whole=False)
+                rows = _prepared(output.checked(caller.iterate(layer)), dtype, whole=False)
                 write_csr(file["layers"], key, rows, shape, dtype, compression)
             if as_raw:
                 raw = file.create_group("raw")

@@ -251,7 +251,7 @@ class TestLeftovers:
 class TestOthers:
     @pytest.fixture(autouse=True)
     def said_anew(self) -> None:
-        cache_module._refuse_once.cache_clear()
+        cache_module._warn_once.cache_clear()
 
     @pytest.mark.parametrize("umask", [0, 0o002, 0o077])
     def test_every_new_folder_is_for_this_user_only(self, tmp_path: Path, umask: int) -> None:

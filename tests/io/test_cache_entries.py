@@ -22,7 +22,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def restart(patch: pytest.MonkeyPatch, start: str = "another") -> None:
-    patch.setattr(cache, "_start", lambda: start)
+    patch.setattr(cache, "_boot_id", lambda: start)
 
 
 def counted(patch: pytest.MonkeyPatch) -> list[int]:
@@ -163,7 +163,7 @@ def test_a_rewritten_file_with_the_same_bytes_is_verified_once(folder: Path, mon
     first, again = mapped(folder), mapped(folder)
     assert first is not None
     assert again is not None
-    assert (first.proven, again.proven) == (False, True)
+    assert (first.verified, again.verified) == (False, True)
     assert sorted(seen) == [0, 24, 20_000]
 
 
@@ -172,5 +172,5 @@ def test_an_entry_of_an_older_version_is_verified_and_used(folder: Path) -> None
     (folder / ENTRY).write_text(json.dumps({name: said[name] for name in ("key", "arrays", "start")}))
     arrays = mapped(folder)
     assert arrays is not None
-    assert not arrays.proven
+    assert not arrays.verified
     assert arrays["b"].tolist() == [1.0, 1.0, 1.0]

@@ -56,7 +56,7 @@ def test_no_more_rows_are_made_after_the_disk_is_full(tmp_path: Path) -> None:
 
     def write() -> None:
         with SafeFile(tmp_path / "x") as output:
-            for number in output.watched(range(10)):
+            for number in output.checked(range(10)):
                 taken.append(number)
                 output.write(bytes(100))
 

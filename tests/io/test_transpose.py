@@ -77,7 +77,7 @@ def test_stripes_in_memory_equal_scipys_transpose(
         patch.setattr(transpose, "_SMALL", 0)
         patch.setattr(transpose, "_STRIPES", pieces)
         patch.setattr(transpose, "_RANGES", 41 - pieces)
-        patch.setattr(transpose, "_GIVEN_BACK", 1 + seed % 9)
+        patch.setattr(transpose, "_RELEASE_EVERY", 1 + seed % 9)
         patch.setattr(transpose, "_LOOKED_AT", look)
         if matrix.nnz:
             ours = matrix.copy()
