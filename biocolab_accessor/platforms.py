@@ -256,7 +256,8 @@ def cache_folder() -> Path:
 
 def library_folders(*folders: Path) -> dict[str, str]:
     """Variables that give Numba and Matplotlib a writable folder, for an account that has none."""
-    # Without a writable folder Numba refuses to import code that it should cache, scanpy for example.
+    # Without a writable folder, importing code that Numba should cache fails, such as scanpy. The first writable one of
+    # the folders is used.
     places = [home_folder(), Path(np.__file__).parent]
     if any(place is not None and os.access(place, os.W_OK) for place in places):
         return {}

@@ -1,4 +1,4 @@
-"""Progress: one bar per call, hidden where no one would see it."""
+"""Progress: one bar per call, hidden if the output is not a terminal or notebook."""
 
 from __future__ import annotations
 

@@ -102,7 +102,8 @@ def describe(
     file: int | None = None,
 ) -> None:
     """Write the description of an entry: dtype, length, offset and checksum of each array."""
-    # `seen` is the state of the file before its checksum was computed; None if it has just been written.
+    # The entry then counts as verified for this boot. `seen` is the state of the file before its checksum was computed,
+    # None if it has just been written. `file` is the checksum of an entry that holds a file.
     part = folder / f"{uuid.uuid4().hex}.json"
     seen = seen or _file_state(folder / (_ARRAYS if file is None else FILE))
     description = {"key": key, "arrays": described, "start": _boot_id(), "seen": seen, "file": file}

@@ -1,4 +1,8 @@
-"""HDF5 gate: refuse HDF5 files that are unsafe to read."""
+"""HDF5 gate: refuse HDF5 files that are unsafe to read.
+
+An HDF5 file can refer to other files (links, external storage, virtual datasets), declare far more data than it stores,
+and contain itself. The gate checks the header of every object before any values are read.
+"""
 
 from __future__ import annotations
 

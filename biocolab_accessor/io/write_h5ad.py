@@ -37,7 +37,7 @@ __all__ = ["Compression", "write_array", "write_csr", "write_h5ad", "write_text"
 
 def write_text(group: h5py.Group, name: str, texts: NDArray[Any], dataset_kwargs: dict[str, Any]) -> bool:
     """Write an array of strings as anndata does; False, and nothing written, if it is not all valid text."""
-    # C strings: text with NUL or without a UTF-8 form is left to anndata, which raises an error.
+    # Strings end with a NUL here. Anything but valid text without NUL is left to anndata's own writer.
     try:
         content = ("\0".join(texts.tolist()) + "\0").encode()
     except (TypeError, UnicodeEncodeError):
