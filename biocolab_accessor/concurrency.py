@@ -1,9 +1,8 @@
 """Concurrency: cancellable threads for requests, threads for arrays, uninterruptible work, and waits that Ctrl-C ends.
 
-Only the main thread gets Ctrl-C. Threads of our own wait as they like; whatever may run in the main thread waits here.
-
-Python raises KeyboardInterrupt in the main thread only, between any two steps: also within what C code has called back,
-which may not survive that. What the work is fed with is made by the thread that waits, where Ctrl-C ends it at once.
+Python raises KeyboardInterrupt only in the main thread, and between any two bytecodes: also inside a callback of C code
+such as HDF5, which may not survive that. So such code runs in another thread (`uninterruptible`), while the main thread
+makes its input and waits for it in short pieces, where Ctrl-C takes effect at once.
 """
 
 from __future__ import annotations
@@ -28,20 +27,20 @@ from numpy.typing import NDArray
 
 __all__ = [
     "THREADS",
-    "Crew",
-    "Waiting",
-    "aside",
+    "Caller",
+    "CancellableThreads",
     "each",
     "ended",
     "first_error",
-    "given_up",
     "in_order",
+    "is_cancelled",
+    "on_cancel",
     "pause",
     "result",
     "settled",
     "shares",
-    "stopped_by",
     "taken",
+    "uninterruptible",
     "until",
 ]
 
@@ -53,20 +52,7 @@ _PIECE = 0.1
 
 
 def until(over: Callable[[float], object], seconds: float = math.inf) -> bool:
-    """Wait until something is over, and say whether it is.
-
-    Parameters
-    ----------
-    over
-        Waits for as many seconds as it is given, and says whether it is over; as :meth:`threading.Event.wait`.
-    seconds
-        How long at the most.
-
-    Examples
-    --------
-    >>> until(threading.Event().wait, 0.01)
-    False
-    """
+    """Wait until `over(seconds)`, such as Event.wait, returns true or the time is up; return whether it did."""
     end = time.monotonic() + seconds
     while not over(max(0.0, min(_PIECE, end - time.monotonic()))):
         if time.monotonic() >= end:
@@ -82,28 +68,16 @@ def settled(future: Future[Any]) -> None:
 
 
 def result(future: Future[_Result]) -> _Result:
-    """What a future has, once it has it.
-
-    Raises
-    ------
-    BaseException
-        What the future raises.
-    """
+    """Wait for the result of a future; raises the error of the future."""
     settled(future)
     try:
         return future.result(0)
     finally:
-        del future  # an error holds its frames, which must not hold the error
+        del future  # an error references its frames, which must not reference the error
 
 
 def first_error(futures: Sequence[Future[Any]]) -> None:
-    """Wait until all futures have a result, or one of them an error, which is raised.
-
-    Raises
-    ------
-    BaseException
-        What one of the futures raises.
-    """
+    """Wait until all futures have a result, or raise the first error."""
     left = list(futures)
     while left:
         wait(left, _PIECE, FIRST_EXCEPTION)
@@ -113,13 +87,7 @@ def first_error(futures: Sequence[Future[Any]]) -> None:
 
 
 def each(pool: Executor, call: Callable[..., _Result], *items: Iterable[Any]) -> list[_Result]:
-    """As :meth:`concurrent.futures.Executor.map`, of which nothing is left to wait for.
-
-    Raises
-    ------
-    BaseException
-        What the first call that fails raises; what has not begun is not called then.
-    """
+    """Like Executor.map, but after an error the remaining calls are cancelled."""
     futures = [pool.submit(call, *arguments) for arguments in zip(*items, strict=True)]
     try:
         return [result(future) for future in futures]
@@ -130,7 +98,7 @@ def each(pool: Executor, call: Callable[..., _Result], *items: Iterable[Any]) ->
 
 
 def ended(thread: threading.Thread, seconds: float = math.inf) -> bool:
-    """Wait for the end of a thread, and say whether it has ended."""
+    """Wait for a thread to end; return whether it did."""
 
     def over(piece: float) -> bool:
         thread.join(piece)
@@ -140,7 +108,7 @@ def ended(thread: threading.Thread, seconds: float = math.inf) -> bool:
 
 
 def taken(queue: SimpleQueue[_Item]) -> _Item:
-    """The next item of a queue, once there is one."""
+    """Wait for the next item of a queue."""
     while True:
         try:
             return queue.get(timeout=_PIECE)
@@ -149,23 +117,12 @@ def taken(queue: SimpleQueue[_Item]) -> _Item:
 
 
 THREADS = min(4, os.cpu_count() or 1)
-"""For work that is done in C beside Python's lock; more of them would wait for memory."""
+"""For work in C that releases the GIL; more threads would only wait for memory."""
 
 
 def shares(indptr: NDArray[Any]) -> list[tuple[int, int]]:
-    """Consecutive ranges of compressed rows, one for a thread, with about as many values each.
-
-    Parameters
-    ----------
-    indptr
-        (n + 1,) rising from 0.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> sum(last - first for first, last in shares(np.array([0, 2, 2, 7])))
-    3
-    """
+    """Consecutive ranges of compressed rows, one for each thread, with about the same number of values."""
+    # indptr: (n_rows + 1,), from 0.
     inner = np.searchsorted(indptr, np.linspace(0, int(indptr[-1]), THREADS + 1)[1:-1])
     return list(pairwise([0, *map(int, inner), len(indptr) - 1]))
 
@@ -173,24 +130,8 @@ def shares(indptr: NDArray[Any]) -> list[tuple[int, int]]:
 def in_order(
     call: Callable[[_Item], _Result], items: Iterable[_Item], name: str, at_once: int
 ) -> Generator[_Result, None, None]:
-    """What a function that lets other threads run makes of each item, in threads of their own.
-
-    Parameters
-    ----------
-    call
-        The function.
-    items
-        Are taken in the caller's thread, one more than are in work, so that memory stays bounded.
-    name
-        Of the threads.
-    at_once
-        How many of them.
-
-    Examples
-    --------
-    >>> list(in_order(abs, [-3, 2, -1], "example", 2))
-    [3, 2, 1]
-    """
+    """Results of a function in the order of its items, computed in `at_once` threads."""
+    # The caller's thread takes the items, one more than there are threads, so that memory stays bounded.
     waiting: deque[Future[_Result]] = deque()
     with ThreadPoolExecutor(at_once, name) as pool:
         try:
@@ -212,37 +153,19 @@ _SECONDS_TO_END = 1.0
 
 
 class _Own(threading.local):
-    """Which crew this thread is of."""
+    """The CancellableThreads that this thread belongs to."""
 
-    crew: Crew | None = None
+    threads: CancellableThreads | None = None
 
 
 _own = _Own()
 
 
-class Crew:
-    """Threads that do what they are asked to while the block lasts.
+class CancellableThreads:
+    """Threads that end with the block; after an error, running requests are cut and the rest is cancelled."""
 
-    At its end they have ended. Where an exception ends it, nobody waits for what they do: requests that are under way
-    are cut off, and what has not begun never does. A thread that cannot be stopped is left behind after a second, and
-    keeps no interpreter from ending.
-
-    Parameters
-    ----------
-    most
-        Number of threads at the most.
-    name
-        Of the threads.
-
-    Examples
-    --------
-    >>> with Crew(2, "sums") as crew:
-    ...     sums = [crew.ask(sum, some) for some in ([1, 2], [3, 4])]
-    ...     [result(each) for each in sums]
-    [3, 7]
-    """
-
-    # A ThreadPoolExecutor waits for its threads, at the end of its block and once more at that of the interpreter.
+    # Not a ThreadPoolExecutor, which waits for its threads at the end of the block and when the interpreter exits.
+    # Here a thread that cannot be stopped is abandoned after a second, and does not keep the interpreter alive.
     def __init__(self, most: int, name: str) -> None:
         self._most, self._name = most, name
         self._lock = threading.Lock()
@@ -250,11 +173,11 @@ class Crew:
         self._asked: list[Future[Any]] = []
         self._threads: list[threading.Thread] = []
         self._stops: list[Callable[[], object]] = []
-        self._given_up = False
-        # A crew that one of a crew's threads has is given up with it.
-        self._within = stopped_by(self._give_up)
+        self._cancelled = False
+        # Threads that a cancelled thread has started are cancelled with it.
+        self._within = on_cancel(self._cancel)
 
-    def __enter__(self) -> Crew:
+    def __enter__(self) -> CancellableThreads:
         self._within.__enter__()
         return self
 
@@ -262,20 +185,20 @@ class Crew:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if kind is not None:
-            self._give_up()
+            self._cancel()
         self._within.__exit__(None, None, None)
         self._waiting.put(None)
         end = time.monotonic() + _SECONDS_TO_END
         for thread in self._threads:
             ended(thread, math.inf if kind is None else max(0.0, end - time.monotonic()))
 
-    def ask(
+    def submit(
         self, function: Callable[_Given, _Result], *arguments: _Given.args, **named: _Given.kwargs
     ) -> Future[_Result]:
-        """Have a function called in one of the threads; the future has what it gives, or raises."""
+        """Call a function in one of the threads, like Executor.submit."""
         future: Future[_Result] = Future()
         with self._lock:
-            if self._given_up:
+            if self._cancelled:
                 future.cancel()
                 return future
             self._asked.append(future)
@@ -288,16 +211,16 @@ class Crew:
         return future
 
     def _work(self) -> None:
-        _own.crew = self
+        _own.threads = self
         while call := self._waiting.get():
             call()
             del call
         self._waiting.put(None)  # for the next thread
 
-    def _give_up(self) -> None:
-        # Under the lock, so that nothing is stopped whose block has ended.
+    def _cancel(self) -> None:
+        # Under the lock, so that nothing is stopped after its block has ended.
         with self._lock:
-            self._given_up = True
+            self._cancelled = True
             for stop in self._stops:
                 stop()
             asked = list(self._asked)
@@ -316,62 +239,57 @@ def _settle(
         return
     try:
         future.set_result(function(*arguments, **named))
-    except BaseException as error:  # noqa: BLE001 - it is raised where the result is asked for
+    except BaseException as error:  # noqa: BLE001 - raised again by Future.result
         future.set_exception(error)
     finally:
-        del future  # its error has this frame
+        del future  # its error references this frame
 
 
-def given_up() -> bool:
-    """Whether nobody waits any more for what this thread does."""
-    return _own.crew is not None and _own.crew._given_up
+def is_cancelled() -> bool:
+    """Whether the CancellableThreads of this thread were cancelled."""
+    return _own.threads is not None and _own.threads._cancelled
 
 
 @contextmanager
-def stopped_by(stop: Callable[[], object]) -> Iterator[None]:
-    """Have something called, from another thread, as soon as nobody waits any more for what the block does.
-
-    Parameters
-    ----------
-    stop
-        Must not wait, nor raise. In a thread that is of no crew it is never called.
-    """
-    crew = _own.crew
-    if crew is None:
+def on_cancel(stop: Callable[[], object]) -> Iterator[None]:
+    """Call `stop` from another thread as soon as the threads of this block are cancelled."""
+    # `stop` must neither wait nor raise. It is never called in a thread outside CancellableThreads.
+    threads = _own.threads
+    if threads is None:
         yield
         return
-    with crew._lock:
-        crew._stops.append(stop)
-        if crew._given_up:
+    with threads._lock:
+        threads._stops.append(stop)
+        if threads._cancelled:
             stop()
     try:
         yield
     finally:
-        with crew._lock:
-            crew._stops.remove(stop)
+        with threads._lock:
+            threads._stops.remove(stop)
 
 
 def pause(seconds: float) -> None:
-    """Sleep, but not on when nobody waits any more for what this thread does."""
-    if _own.crew is None:
+    """Sleep, but stop sleeping when the thread is cancelled."""
+    if _own.threads is None:
         time.sleep(seconds)
         return
     over = threading.Event()
-    with stopped_by(over.set):
+    with on_cancel(over.set):
         over.wait(seconds)
 
 
 _END: Any = object()
 
-# How soon each side sees what became of the other, in seconds.
+# How often each side looks at the other, in seconds.
 _LOOK = 0.1
 
-# No futures, conditions or events: their locks are taken in Python, and Ctrl-C between the taking and the next step of
-# the main thread leaves them locked for ever. Queues of C have no such moment.
+# No futures, conditions or events: they take their locks in Python code, and Ctrl-C right after that leaves them locked
+# forever. SimpleQueue is written in C and has no such moment.
 
 
 class _Outcome(Generic[_Result]):
-    """What becomes of a call: its value or its error, once it is over."""
+    """The value or the error of a call."""
 
     def __init__(self) -> None:
         self.over = False
@@ -379,7 +297,7 @@ class _Outcome(Generic[_Result]):
         self._error: BaseException | None = None
 
     def of(self, call: Callable[[], _Result], caught: type[BaseException]) -> None:
-        """Call, and keep what comes of it; errors of other kinds are raised here."""
+        """Call and store the value or the error; errors of other types are raised here."""
         try:
             self._value = call()
         except caught as error:
@@ -387,11 +305,11 @@ class _Outcome(Generic[_Result]):
         self.over = True
 
     def fail(self, error: BaseException) -> None:
-        """Keep an error without a call."""
+        """Store an error without a call."""
         self._error, self.over = error, True
 
     def take(self) -> _Result:
-        """Give the value or raise the error, and keep neither: an error holds its frames, which must not hold it."""
+        """Return the value or raise the error, and drop both: an error references its frames."""
         value: Any = self._value
         error = self._error
         self.drop()
@@ -403,36 +321,24 @@ class _Outcome(Generic[_Result]):
         return value  # type: ignore[no-any-return]
 
     def drop(self) -> None:
-        """Keep nothing."""
+        """Drop the value and the error."""
         self._value, self._error = None, None
 
 
-class Waiting:
-    """The thread that waits, as the work sees it."""
+class Caller:
+    """The waiting thread, as the work sees it."""
 
     def __init__(self) -> None:
         self.asked: SimpleQueue[Callable[[], object] | None] = SimpleQueue()
         self.gone = False
 
-    def expect(self) -> None:
-        """To be called between two steps.
-
-        Raises
-        ------
-        CancelledError
-            Nobody waits any more.
-        """
+    def check(self) -> None:
+        """Raise CancelledError if the waiting thread has gone; to be called between two steps."""
         if self.gone:
             raise CancelledError
 
-    def served(self, items: Iterable[_Item]) -> Iterator[_Item]:
-        """The same items, each made by the thread that waits.
-
-        Raises
-        ------
-        CancelledError
-            Nobody waits any more.
-        """
+    def iterate(self, items: Iterable[_Item]) -> Iterator[_Item]:
+        """The same items, each made by the waiting thread."""
         iterator = iter(items)
         while (item := self._ask(lambda: next(iterator, _END))) is not _END:
             yield item
@@ -448,63 +354,53 @@ class Waiting:
 
         self.asked.put(answer)
         while not outcome.over:
-            self.expect()
+            self.check()
             with suppress(Empty):
                 answered.get(timeout=_LOOK)
         return outcome.take()
 
 
-def aside(work: Callable[[Waiting], _Result]) -> _Result:
-    """Do something in a thread of its own, and wait for it.
-
-    Parameters
-    ----------
-    work
-        Gets the thread that waits. It has not begun, or has ended, when this returns or raises.
-
-    Examples
-    --------
-    >>> aside(lambda waiting: sum(waiting.served([1, 2, 3])))
-    6
-    """
-    waiting, outcome = Waiting(), _Outcome[_Result]()
+def uninterruptible(work: Callable[[Caller], _Result]) -> _Result:
+    """Run `work` in a thread that Ctrl-C cannot interrupt, and wait for it."""
+    # When this returns or raises, the work has ended, or will never begin.
+    caller, outcome = Caller(), _Outcome[_Result]()
     turn: SimpleQueue[None] = SimpleQueue()
-    turn.put(None)  # who takes it decides whether the work begins
-    thread = Thread(target=_run, args=(turn, outcome, work, waiting), name="biocolab-aside", daemon=False)
+    turn.put(None)  # whichever thread takes it decides whether the work begins
+    thread = Thread(target=_run, args=(turn, outcome, work, caller), name="biocolab-uninterruptible", daemon=False)
     try:
-        start_new_thread(_start, (thread, outcome, waiting))
-        while (call := taken(waiting.asked)) is not None:
+        start_new_thread(_start, (thread, outcome, caller))
+        while (call := taken(caller.asked)) is not None:
             call()
             del call
         if thread.ident is not None:  # it was started
             ended(thread)
         return outcome.take()
     finally:
-        waiting.gone = True
+        caller.gone = True
         if not _is_taken(turn):
             while not outcome.over:
                 with suppress(Empty):
-                    waiting.asked.get(timeout=_LOOK)
+                    caller.asked.get(timeout=_LOOK)
         outcome.drop()
 
 
-def _start(thread: Thread, outcome: _Outcome[Any], waiting: Waiting) -> None:
-    """In a thread that Ctrl-C does not reach, since a thread waits for its own start behind a lock of Python."""
+def _start(thread: Thread, outcome: _Outcome[Any], caller: Caller) -> None:
+    """Start the thread from a thread that Ctrl-C does not reach, since Thread.start waits for a Python lock."""
     try:
         thread.start()
-    except Exception as error:  # noqa: BLE001 - such as of a system that has no more threads; raised by who waits
+    except Exception as error:  # noqa: BLE001 - such as no more threads; raised in the waiting thread
         outcome.fail(error)
-        waiting.asked.put(None)
+        caller.asked.put(None)
 
 
-def _run(turn: SimpleQueue[None], outcome: _Outcome[Any], work: Callable[[Waiting], Any], waiting: Waiting) -> None:
+def _run(turn: SimpleQueue[None], outcome: _Outcome[Any], work: Callable[[Caller], Any], caller: Caller) -> None:
     if _is_taken(turn):
-        outcome.of(lambda: work(waiting), BaseException)
-        waiting.asked.put(None)
+        outcome.of(lambda: work(caller), BaseException)
+        caller.asked.put(None)
 
 
 def _is_taken(turn: SimpleQueue[None]) -> bool:
-    """Take the turn if it is there."""
+    """Take the turn, if it is still available."""
     try:
         turn.get_nowait()
     except Empty:

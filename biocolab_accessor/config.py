@@ -26,14 +26,14 @@ def _switch(value: object) -> object:
     return {True: "on", False: "off"}[value] if isinstance(value, bool) else value
 
 
-# A password in an address is never used, and so not kept either.
+# A password in an address is never used, so it is not stored.
 _Host = Annotated[str, AfterValidator(without_user)]
 
 
 class Settings(BaseSettings):
-    """What ``bc.settings`` holds. Each is read from the environment with the prefix ``BIOCOLAB_``.
+    """The settings in ``bc.settings``. Each is read from the environment, with the prefix ``BIOCOLAB_``.
 
-    An argument of a call wins over a setting; a setting wins over the key file
+    An argument of a call takes precedence over a setting, and a setting over the key file
     (see :mod:`biocolab_accessor.connection.credentials`).
 
     Examples
@@ -67,13 +67,13 @@ class Settings(BaseSettings):
     connect_timeout: float = Field(default=10.0, gt=0)
     """Seconds to wait for a connection."""
     read_timeout: float = Field(default=120.0, gt=0)
-    """Seconds of silence after which an answer is given up."""
+    """Seconds to wait for more data before a request fails."""
     deadline: float = Field(default=6 * 3600.0, gt=0)
-    """Seconds that one operation (one request with all its retries, one wait for a task) may take in all."""
+    """Seconds that one operation (a request with all its retries, or waiting for a task) may take in total."""
     sandbox_task_limit: float = Field(default=12 * 3600.0, gt=0)
-    """Seconds that a local sandbox works on one submission before it stops it."""
+    """Seconds that a local sandbox works on one submission before stopping it."""
     max_retries: int = Field(default=4, ge=0)
-    """How often an idempotent request is tried again."""
+    """How often an idempotent request is retried."""
     max_requests: int = Field(default=16, ge=1, le=64)
     """Most requests of one call that are sent at the same time."""
     chunk_size: int = Field(default=16 * _MIB, ge=64 * 1024)
@@ -81,23 +81,23 @@ class Settings(BaseSettings):
     progress: Annotated[Literal["auto", "on", "off"], BeforeValidator(_switch)] = "auto"
     """Progress bars: ``auto`` shows them in a terminal or notebook; True and False mean ``on`` and ``off``."""
     cache_dir: Annotated[Path, AfterValidator(expanded)] = Field(default_factory=cache_folder)
-    """Folder for what is kept between sessions."""
+    """Folder of the cache, which is kept between sessions."""
     cache_size: int = Field(default=10 * 1024 * _MIB, ge=0)
-    """Most bytes kept in ``cache_dir``."""
+    """Maximum size of the cache, in bytes."""
     memory_budget: int = Field(default=0, ge=0)
-    """Most bytes that one fetched object may take; 0 means what the machine has available."""
+    """Maximum memory of one fetched object, in bytes; 0 means the memory that the machine has available."""
 
-    if not TYPE_CHECKING:  # a type checker would else take any name for a setting
+    if not TYPE_CHECKING:  # otherwise a type checker would accept any name as a setting
 
         def __setattr__(self, name: str, value: Any) -> None:
-            value = sealed(value)  # it may be a token, also where the name is wrong
+            value = sealed(value)  # it may be a token, even if the name is wrong
             _expect_known(name)
             if problem := self._assigned(name, value):
                 msg = f"bc.settings.{name}{problem}"
                 raise InvalidArgument(msg)
 
         def _assigned(self, name: str, value: Any) -> str:
-            """Set a value; says why it cannot be one, since an error from here would have it in its variables."""
+            """Set a value and return why it is invalid; an error raised here would have the value in its frame."""
             try:
                 super().__setattr__(name, value.reveal())
             except ValidationError as error:
@@ -107,7 +107,7 @@ class Settings(BaseSettings):
 
     @contextmanager
     def override(self, **values: object) -> Iterator[Settings]:
-        """Set some values for the duration of a ``with`` block.
+        """Change settings for the duration of a ``with`` block.
 
         Parameters
         ----------
@@ -117,12 +117,12 @@ class Settings(BaseSettings):
         Yields
         ------
         Settings
-            These settings, with the values in force.
+            These settings, with the new values.
 
         Raises
         ------
         InvalidArgument
-            There is no such setting, or it cannot have this value.
+            The setting does not exist, or cannot have this value.
 
         Examples
         --------
@@ -147,7 +147,7 @@ class Settings(BaseSettings):
                 setattr(self, name, value)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # Tokens never travel: another process has those of its own environment.
+        # Tokens are never pickled: another process uses those of its own environment.
         values = {name: getattr(self, name) for name in type(self).model_fields if not name.endswith("_token")}
         return _with, (values,)
 
@@ -172,9 +172,7 @@ class Settings(BaseSettings):
 def _expect_known(name: str) -> None:
     known = Settings.model_fields
     if name not in known:
-        msg = (
-            f"there is no setting {quoted(name)}{did_you_mean(name, known)}; bc.settings has {listing(known, limit=20)}"
-        )
+        msg = f"unknown setting {quoted(name)}{did_you_mean(name, known)}: bc.settings has {listing(known, limit=20)}"
         raise InvalidArgument(msg)
 
 
@@ -182,14 +180,14 @@ def _from_environment() -> Settings:
     try:
         return Settings()
     except ValidationError as error:
-        # The error itself would show what the variables hold.
+        # The error itself would show the values of the variables.
         wrong = [f"${_PREFIX}{str(one['loc'][0]).upper()}: {one['msg']}" for one in error.errors(include_input=False)]
-        msg = f"the environment holds settings that cannot be used: {'; '.join(wrong)}"
+        msg = f"invalid settings in the environment: {'; '.join(wrong)}"
         raise ConfigurationError(msg) from None
 
 
 def _with(values: dict[str, Any]) -> Settings:
-    """Settings of another process, with the tokens of this one's environment."""
+    """Settings of another process, with the tokens of this process' environment."""
     made = _from_environment()
     for name, value in values.items():
         setattr(made, name, value)

@@ -1,42 +1,42 @@
-"""Every error that this package raises on purpose.
+"""Errors: all exceptions that this package raises on purpose.
 
 ::
 
     BiocolabError
-    ├── ConfigurationError (ValueError)        what we were told to connect with cannot be used
+    ├── ConfigurationError (ValueError)        a host, token or setting is invalid
     │   ├── MissingCredentials (LookupError)
     │   ├── InvalidHost
     │   │   └── InsecureHost
     │   ├── InvalidToken
     │   └── InvalidSettingsFile
-    ├── InvalidArgument (ValueError)           an argument is out of its range
-    ├── UnknownName (LookupError)              a name that the server does not have
+    ├── InvalidArgument (ValueError)           an argument is out of range or of the wrong type
+    ├── UnknownName (LookupError)              the server does not have this name
     │   ├── UnknownGroup
     │   ├── UnknownDatabase
     │   ├── UnknownStudy
     │   ├── UnknownGene
     │   ├── UnknownField
     │   ├── UnknownEmbedding
-    │   └── AmbiguousName                      a name that stands for several things
-    ├── CheckFailed (ValueError)               the object is not fit to send; carries the report
+    │   └── AmbiguousName                      several studies or groups have this name
+    ├── CheckFailed (ValueError)               the object cannot be submitted; carries the report
     │   ├── EmptyAnnData
     │   ├── NoCounts
     │   ├── InvalidValues                      NaN, infinite or negative where counts are expected
-    │   ├── InvalidNames                       duplicate, empty or unwritable names
-    │   └── InvalidColumn                      an obs or var column that no h5ad can hold
-    ├── InvalidFile (ValueError)               a file on disk is not what it should be
-    ├── TooLarge (MemoryError)
-    ├── TransportError (ConnectionError)       no usable answer arrived
+    │   ├── InvalidNames                       duplicate, empty or invalid names
+    │   └── InvalidColumn                      an obs or var column that h5ad cannot store
+    ├── InvalidFile (ValueError)               a file is missing, damaged or of the wrong type
+    ├── TooLarge (MemoryError)                 the object does not fit into memory
+    ├── TransportError (ConnectionError)       no usable response arrived
     │   ├── TimedOut (TimeoutError)
     │   └── RedirectRefused
-    ├── ServerError (RuntimeError)             the server answered and said no
+    ├── ServerError (RuntimeError)             the server refused the request
     │   ├── Unauthorized (PermissionError)
     │   ├── NotFound (LookupError)
     │   └── TaskFailed
-    ├── InvalidResponse (ValueError)           the server's answer cannot be right
-    └── SandboxError (RuntimeError)            the local server could not start, stop or keep its data
+    ├── InvalidResponse (ValueError)           the server's response is malformed
+    └── SandboxError (RuntimeError)            the local server could not start, stop or store its data
 
-Each is also the builtin in parentheses, so ``except ValueError`` and ``except ConnectionError`` work as expected.
+Each is also a subclass of the builtin in parentheses, so ``except ValueError`` and ``except ConnectionError`` work.
 """
 
 from __future__ import annotations
@@ -57,31 +57,31 @@ class BiocolabError(Exception):
     Attributes
     ----------
     passing
-        Whether it was tried several times, and the same may succeed later: no answer, or a server that is busy.
+        Whether the same call may succeed later: after several retries the server did not respond, or was busy.
     """
 
     passing = False
 
     def __str__(self) -> str:
-        # The words may be a server's: no terminal obeys them.
+        # The text may come from a server: control characters are escaped.
         return shown(super().__str__(), lines=True)
 
     def __reduce__(self) -> tuple[type[BiocolabError], tuple[Any, ...], dict[str, Any]]:
-        # Dask takes errors without one of their own apart, and cannot make those again that are also a builtin.
+        # Without this, Dask takes errors apart and cannot rebuild those that are also a builtin.
         return type(self), self.args, self.__dict__
 
 
 class ConfigurationError(BiocolabError, ValueError):
-    """A host, token or setting cannot be used."""
+    """A host, token or setting is invalid."""
 
 
 class MissingCredentials(ConfigurationError, LookupError):
-    """No host or no token was found; the message lists every place that was looked at.
+    """No host or token was found; the message lists all places that were searched.
 
     Attributes
     ----------
     missing
-        ``"host"``, ``"token"`` or both, where it is one of these.
+        ``"host"``, ``"token"`` or both; empty if something else is missing.
     """
 
     def __init__(self, message: str, missing: tuple[str, ...] = ()) -> None:
@@ -90,7 +90,7 @@ class MissingCredentials(ConfigurationError, LookupError):
 
 
 class InvalidHost(ConfigurationError):
-    """The host is not a usable http(s) address."""
+    """The host is not a valid http(s) address."""
 
 
 class InsecureHost(InvalidHost):
@@ -98,56 +98,56 @@ class InsecureHost(InvalidHost):
 
 
 class InvalidToken(ConfigurationError):
-    """The token is empty, not text, or holds characters that no header can carry."""
+    """The token is empty, not a string, or contains characters that are invalid in a header."""
 
 
 class InvalidSettingsFile(ConfigurationError):
-    """A settings file exists but cannot be read as one."""
+    """A settings file exists but is invalid."""
 
 
 class InvalidArgument(BiocolabError, ValueError):
-    """An argument is outside its range or of the wrong kind."""
+    """An argument is out of range or of the wrong type."""
 
 
 class UnknownName(BiocolabError, LookupError):
-    """The server has nothing of this name."""
+    """The server does not have this name."""
 
 
 class UnknownGroup(UnknownName):
-    """The token sees no group of this id or name."""
+    """The token has access to no group with this id or name."""
 
 
 class UnknownDatabase(UnknownName):
-    """The token sees no database of this species and version."""
+    """The token has access to no database with this species and version."""
 
 
 class UnknownStudy(UnknownName):
-    """The token sees no study of this id."""
+    """The token has access to no study with this id."""
 
 
 class UnknownGene(UnknownName):
-    """The study or database has no such gene."""
+    """The study or database does not have this gene."""
 
 
 class UnknownField(UnknownName):
-    """The study has no metadata field of this name."""
+    """The study has no metadata field with this name."""
 
 
 class UnknownEmbedding(UnknownName):
-    """The study has no embedding of this name, or none at all."""
+    """The study has no embedding with this name, or no embedding at all."""
 
 
 class AmbiguousName(UnknownName):
-    """The name stands for several things; the message lists their ids."""
+    """Several studies or groups have this name; the message lists their ids."""
 
 
 class CheckFailed(BiocolabError, ValueError):
-    """The object is not fit to be sent.
+    """The object cannot be submitted.
 
     Attributes
     ----------
     report
-        All findings of the check, not only the one that named the error; None where no check ran.
+        All findings of the check, not only the one that raised this error; None if no check ran.
     """
 
     def __init__(self, message: str, report: Report | None = None) -> None:
@@ -156,36 +156,36 @@ class CheckFailed(BiocolabError, ValueError):
 
 
 class EmptyAnnData(CheckFailed):
-    """There are no cells, no genes, or no matrix."""
+    """The object has no cells, no genes, or no matrix."""
 
 
 class NoCounts(CheckFailed):
-    """``input_matrix_type="raw"`` was asked for and no slot holds counts."""
+    """``input_matrix_type="raw"`` was requested, but no slot contains counts."""
 
 
 class InvalidValues(CheckFailed):
-    """The matrix that would be sent holds NaN, infinite, or (as counts) negative values."""
+    """The matrix contains NaN, infinite, or (as counts) negative values."""
 
 
 class InvalidNames(CheckFailed):
-    """Barcodes, features or column names are duplicated, empty, or cannot be written."""
+    """Barcodes, gene names or column names are duplicated, empty, or cannot be written."""
 
 
 class InvalidColumn(CheckFailed):
-    """A column of obs or var cannot be written to h5ad as it is."""
+    """A column of obs or var cannot be written to h5ad."""
 
 
 class InvalidFile(BiocolabError, ValueError):
-    """A file on disk is missing, empty, or not of the kind that was announced."""
+    """A file is missing, empty, damaged, or of the wrong type."""
 
 
 class TooLarge(BiocolabError, MemoryError):
-    """The object would not fit into memory; the message has the sizes and what to use instead.
+    """The object would not fit into memory; the message has the sizes and an alternative.
 
     Attributes
     ----------
     sizes
-        What it needs and what there is; empty where no other way to ask for it would help.
+        The memory that is needed and available, as text; empty if requesting less would not help.
     """
 
     def __init__(self, message: str, sizes: str = "") -> None:
@@ -194,26 +194,26 @@ class TooLarge(BiocolabError, MemoryError):
 
 
 class TransportError(BiocolabError, ConnectionError):
-    """No usable answer arrived: refused, reset, cut short, or a proxy's page."""
+    """No usable response arrived: connection refused, reset or cut short, or a proxy's error page."""
 
 
 class TimedOut(TransportError, TimeoutError):
-    """The server stayed silent, or the whole operation took longer than its deadline."""
+    """The server did not respond in time, or the whole operation exceeded its deadline."""
 
 
 class RedirectRefused(TransportError):
-    """The server redirected to another origin; the token is never sent there."""
+    """The server redirected to another origin, where the token is never sent."""
 
 
 class ServerError(BiocolabError, RuntimeError):
-    """The server answered and refused.
+    """The server refused the request.
 
     Attributes
     ----------
     status
-        HTTP status, or the envelope's ``status`` where HTTP itself said 200.
+        HTTP status, or the ``status`` in the response where the HTTP status is 200.
     detail
-        The server's own words.
+        The server's own message.
     """
 
     def __init__(self, message: str, *, status: int | None = None, detail: str = "") -> None:
@@ -223,7 +223,7 @@ class ServerError(BiocolabError, RuntimeError):
 
 
 class Unauthorized(ServerError, PermissionError):
-    """The server does not accept the token, or not for this."""
+    """The server does not accept the token, or the token does not allow this."""
 
 
 class NotFound(ServerError, LookupError):
@@ -238,7 +238,7 @@ class TaskFailed(ServerError):
     task_id
         The task on the server.
     log
-        The whole log of the task.
+        The complete log of the task.
     """
 
     def __init__(self, message: str, *, task_id: str = "", log: str = "") -> None:
@@ -248,8 +248,8 @@ class TaskFailed(ServerError):
 
 
 class InvalidResponse(BiocolabError, ValueError):
-    """The server's answer has a wrong shape, length, type or index."""
+    """The server's response has a wrong shape, length, type or index."""
 
 
 class SandboxError(BiocolabError, RuntimeError):
-    """The local server could not start, stop, or keep its data."""
+    """The local server could not start, stop, or store its data."""

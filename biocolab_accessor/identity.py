@@ -1,4 +1,4 @@
-"""Identity: run a block with the effective user and group of somebody else (kept from the SDK)."""
+"""Identity: run a block with the effective user and group of another account (kept from the SDK)."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ __all__ = ["Identity"]
 class Identity:
     """Context manager: effective uid and gid of ``user`` inside the block, restored afterwards.
 
-    Only a privileged process may change its identity; for others entering raises PermissionError, as the system does.
-    The identity belongs to the whole process, not to a thread: nothing in this package uses it.
+    Only a privileged process may change its identity; otherwise entering the block raises PermissionError.
+    The identity belongs to the whole process, not to a thread. The package itself does not use it.
 
     Parameters
     ----------
@@ -27,7 +27,7 @@ class Identity:
     Raises
     ------
     UnknownName
-        There is no such user or group, or the system has no such notion (Windows).
+        The user or group does not exist, or the system has no user ids (Windows).
     """
 
     def __init__(self, user: str, group: str | None = None) -> None:
@@ -47,7 +47,7 @@ class Identity:
 
     def __enter__(self) -> Identity:
         self._before = os.geteuid(), os.getegid()
-        os.setegid(self.gid)  # the group first: without the user's privileges it could not be changed any more
+        os.setegid(self.gid)  # the group first: after the user has changed, the process may no longer do this
         try:
             os.seteuid(self.uid)
         except BaseException:

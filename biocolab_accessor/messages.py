@@ -1,4 +1,4 @@
-"""Messages: names and values as people read them, near names, warnings at the user's own line, and HTML tables."""
+"""Messages: names, values and sizes in errors and warnings, suggestions, and HTML tables."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ __all__ = [
     "listing",
     "natural_key",
     "naturally_sorted",
-    "notice",
     "quoted",
     "shown",
+    "warn",
 ]
 
-# What a terminal obeys or a reader does not see: controls, marks of direction, signs of no width, and half characters.
+# Characters that a terminal interprets or a reader cannot see: controls, direction marks, zero width, surrogates.
 _UNSEEN = re.compile(
     "[\0-\x1f\x7f-\x9f\xad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff"
     "\U000e0000-\U000e007f]"
@@ -37,40 +37,19 @@ _MOST_DIGITS = 4000  # int() refuses more than 4,300
 
 
 def about_megabytes(n_bytes: int) -> str:
-    """An estimate of a size, for people.
-
-    Examples
-    --------
-    >>> about_megabytes(5_712_345), about_megabytes(7_000)
-    ('about 5.7 MB', 'less than 0.1 MB')
-    """
+    """An estimated size, such as "about 5.7 MB"."""
     return f"about {n_bytes / 1e6:,.1f} MB" if n_bytes >= 1e5 else "less than 0.1 MB"
 
 
 def counted(number: int, noun: str) -> str:
-    """A number and what it is of: one or several.
-
-    Examples
-    --------
-    >>> counted(1, "gene"), counted(1200, "gene")
-    ('1 gene', '1,200 genes')
-    """
+    """A number with its noun, in the singular or plural."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def did_you_mean(name: object, known: Iterable[str], *, limit: int = 3) -> str:
-    """A clause ``" (did you mean 'CD3D'?)"`` with the nearest known names, or an empty string.
-
-    Nearest is the name in other capitals, else those of several words of which it is one, and those spelled alike.
-
-    Examples
-    --------
-    >>> did_you_mean("cd3d", ["CD3D", "MS4A1"])
-    " (did you mean 'CD3D'?)"
-    >>> did_you_mean("leiden", ["Leiden clustering", "phase"])
-    " (did you mean 'Leiden clustering'?)"
-    """
+    """A clause such as ``" (did you mean 'CD3D'?)"`` with the nearest known names, or an empty string."""
     name = str(name)
+    # A name that differs in case wins, then names that contain it as a word, then names that are spelled alike.
     names, wanted = list(known), name.casefold()
     by_case = [k for k in names if k.casefold() == wanted]
     by_word = [k for k in names if wanted and wanted in k.casefold() and wanted in re.split(r"[\W_]+", k.casefold())]
@@ -87,15 +66,9 @@ def listing(names: Iterable[object], *, limit: int = 8) -> str:
 
 
 def natural_key(text: str) -> tuple[list[tuple[int, str]], str]:
-    """Sorts cluster 2 before cluster 10, as anndata sorts the categories that it makes of text.
-
-    Examples
-    --------
-    >>> sorted(["10", "T2", "2", "T10"], key=natural_key)
-    ['2', '10', 'T2', 'T10']
-    """
+    """Sort key that puts cluster 2 before cluster 10, as anndata sorts categories that it makes from text."""
     parts = _DIGITS.split(text)
-    # Digits by their number first: int() refuses more than some thousand of them.
+    # Numbers are compared by length, then as text: int() rejects strings of several thousand digits.
     numbers = [part.lstrip("0") if i % 2 else part for i, part in enumerate(parts)]
     return [(len(part) if i % 2 else 0, part) for i, part in enumerate(numbers)], text
 
@@ -121,44 +94,15 @@ def _numbered(text: str) -> list[Any]:
 
 
 def quoted(value: object, *, escape: bool = False) -> str:
-    """A name or value as one writes it, also where it is a scalar of NumPy.
-
-    Parameters
-    ----------
-    value
-        Anything.
-    escape
-        Write what is not ASCII as escapes.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> quoted(np.str_("nan")), quoted((np.int64(3), "a"))
-    ("'nan'", "(3, 'a')")
-    """
-    if hasattr(value, "iloc"):  # tables of pandas, whose own text takes several lines
+    """The repr of a name or value, without NumPy's type names; `escape` writes non-ASCII characters as escapes."""
+    if hasattr(value, "iloc"):  # a table of pandas, whose own repr takes several lines
         return f"a {type(value).__name__}"
     plain = _plain(value)
     return ascii(plain) if escape else repr(plain)
 
 
 def shown(text: object, *, lines: bool = False) -> str:
-    r"""A text that came from elsewhere, safe to show: what would not be seen, or be obeyed, is written as escapes.
-
-    Parameters
-    ----------
-    text
-        Anything; its text is taken.
-    lines
-        Whether it may be of several lines, with tabs in them.
-
-    Examples
-    --------
-    >>> print(shown("a\x1b[2Jb\u202ec"), shown("two\nlines"))
-    a\x1b[2Jb\u202ec two\nlines
-    >>> shown("two\nlines", lines=True) == "two\nlines"
-    True
-    """
+    """Text made safe to print: control and invisible characters are escaped (`lines` keeps newlines and tabs)."""
     text = str(text)
     if text.isprintable():
         return text
@@ -175,7 +119,7 @@ def _plain(value: object) -> object:
     if isinstance(value, np.ndarray) and value.dtype == object:
         return np.frompyfunc(_plain, 1, 1)(value) if value.ndim else _plain(value.item())
     if isinstance(value, np.generic):
-        # Times are more readable as their text, and long doubles have no item of Python's.
+        # Times are more readable as text, and item() of a long double is not a Python number.
         is_plain = isinstance(value, np.number | np.bool_ | np.bytes_) and not isinstance(value, np.longdouble)
         return value.item() if is_plain else str(value)
     return value
@@ -184,21 +128,12 @@ def _plain(value: object) -> object:
 _PACKAGE = __name__.partition(".")[0]
 
 
-def notice(message: str, category: type[Warning] = UserWarning) -> None:
-    """Warn of something the user should know, by the line that called the package, however deep this is.
-
-    Examples
-    --------
-    >>> import warnings
-    >>> with warnings.catch_warnings(record=True) as caught:
-    ...     notice("look out")
-    >>> caught[0].category.__name__, str(caught[0].message)
-    ('UserWarning', 'look out')
-    """
+def warn(message: str, category: type[Warning] = UserWarning) -> None:
+    """Warn at the line that called the package, however deep the call stack is."""
     frame, depth, outermost = inspect.currentframe(), 0, 0
     while frame is not None:
         depth += 1
-        # Not the nearest frame of others: a with block of ours has one of contextlib between two of ours.
+        # The outermost frame of the package, not the nearest foreign one: contextlib may sit between two of our frames.
         if str(frame.f_globals.get("__name__", "")).partition(".")[0] == _PACKAGE:
             outermost = depth
         frame = frame.f_back
@@ -209,29 +144,13 @@ _LEFT = "text-align:left"
 
 
 def facts_table(title: str, facts: Iterable[tuple[str, str]], *, link: tuple[str, str] | None = None) -> str:
-    """A table of two columns.
-
-    Parameters
-    ----------
-    title
-        Above the table.
-    facts
-        Name and text of each row; rows without a text are left out.
-    link
-        Name and address of a last row, which opens in a page of its own.
-
-    Examples
-    --------
-    >>> table = facts_table("A & B", [("title", "x < y"), ("authors", "")])
-    >>> "A &amp; B" in table, "x &lt; y" in table, "authors" in table
-    (True, True, False)
-    """
+    """An HTML table of name and value; rows without a value are omitted, and `link` is a last row."""
     rows = "".join(_row(name, escape(shown(text, lines=True))) for name, text in facts if text)
     if link is not None:
         address = escape(shown(link[1]))
         rows += _row(link[0], f"<a href='{address}' target='_blank' rel='noopener'>{address}</a>")
     head = f"<thead><tr><th colspan='2' style='{_LEFT}'>{escape(shown(title))}</th></tr></thead>"
-    # Colours are the page's own, so that light and dark themes are both readable.
+    # The page sets the colors, so that the table is readable in light and dark themes.
     return f"<table style='color:inherit'>{head}{rows}</table>"
 
 

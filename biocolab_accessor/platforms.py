@@ -1,6 +1,6 @@
 """Platforms: what Linux, macOS and Windows do differently, and where the user's folders are.
 
-Each function looks at what the system offers or refuses, and not at its name, so that tests can emulate another one.
+Each function looks at what the system offers or refuses, not at its name, so that tests can emulate another system.
 """
 
 from __future__ import annotations
@@ -50,40 +50,28 @@ __all__ = [
     "temporary_folder",
 ]
 
-# Another program, such as a virus scanner, or a reader in another thread has a file open for a moment only.
+# Another program, such as a virus scanner, or another thread keeps a file open only briefly.
 _PATIENCE, _PAUSE = 1.0, 0.02
 
-# What Windows says of a file that is open or mapped: access denied, sharing violation, user-mapped section open.
+# Windows errors for a file that is open or mapped: access denied, sharing violation, user-mapped section open.
 _IN_USE = (5, 32, 1224)
 
-# Names of devices, whatever ending follows.
+# Names of devices, with any extension.
 _DEVICE = re.compile(r"(?:CON|PRN|AUX|NUL|COM[0-9¹²³]|LPT[0-9¹²³])(?=\.|\Z)", re.IGNORECASE)
 
 
 def is_open_elsewhere(error: OSError) -> bool:
-    """Whether Windows refused to move or remove a file since somebody has it open; elsewhere never."""
+    """Whether Windows refused to move or remove a file because another program has it open."""
     return getattr(error, "winerror", None) in _IN_USE
 
 
 def replace(source: Path, target: Path) -> None:
-    """Move a file over another one, or a folder to a new place, in one step.
-
-    Raises
-    ------
-    OSError
-        It cannot be moved. On Windows also where one of them stays open.
-    """
+    """Move a file over another, or a folder to a new path, in one step; on Windows this waits for open files."""
     _patiently(lambda: os.replace(source, target))
 
 
 def remove_file(path: Path) -> None:
-    """Remove a file, if it is there.
-
-    Raises
-    ------
-    OSError
-        It cannot be removed. On Windows also where it stays open.
-    """
+    """Remove a file if it exists; on Windows this waits while it is open."""
     _patiently(lambda: path.unlink(missing_ok=True))
 
 
@@ -101,10 +89,8 @@ def _patiently(step: Callable[[], object]) -> None:
 
 
 def reopened(file: IO[bytes]) -> Path | None:
-    """A path by which this process opens an open file anew, also one without a name; None where there is none.
-
-    Linux has one; of macOS, whose ``/dev/fd`` shares the place that is read, and Windows, there is none.
-    """
+    """A path that reopens an open file, even one without a name; None except on Linux."""
+    # Not by macOS' /dev/fd, which shares the position of the file.
     path = Path(f"/proc/self/fd/{file.fileno()}")
     try:
         return path if os.path.samestat(path.stat(), os.fstat(file.fileno())) else None
@@ -113,7 +99,7 @@ def reopened(file: IO[bytes]) -> Path | None:
 
 
 def sync(path: Path) -> None:
-    """Wait until a file, or the names in a folder, are on disk; Windows has no way to do that for a folder."""
+    """Wait until a file, or the names in a folder, are on disk; Windows cannot do that for a folder."""
     if path.is_dir():
         try:
             descriptor = os.open(path, os.O_RDONLY)
@@ -124,7 +110,7 @@ def sync(path: Path) -> None:
         finally:
             os.close(descriptor)
         return
-    with path.open("rb+") as file:  # Windows flushes what is open for writing only
+    with path.open("rb+") as file:  # Windows flushes only files that are open for writing
         os.fsync(file.fileno())
 
 
@@ -139,17 +125,15 @@ def link(source: Path, target: Path) -> None:
 
 
 def private_folder(path: Path) -> None:
-    """Make a folder, and those above it that are missing, for this user only, whatever the umask; it may be there."""
+    """Create a folder and its missing parents for this user only, whatever the umask; it may exist."""
     missing = [folder for folder in (path, *path.parents) if not folder.exists()]
     for folder in (*reversed(missing), path):
         folder.mkdir(mode=0o700, exist_ok=True)
 
 
 def open_to_others(path: Path) -> str:
-    """Why what lies in a folder may be another user's; empty where it may not, or the folder is not there.
-
-    Windows has no owners and modes that Python would tell: a user's folders are closed to others there.
-    """
+    """Why another user may have written into a folder; empty if that is impossible or it does not exist."""
+    # Python does not see owners and modes on Windows, where a user's folders are closed to others by default.
     try:
         info = path.stat()
     except OSError:
@@ -163,43 +147,27 @@ def open_to_others(path: Path) -> str:
 
 @contextmanager
 def opened_regular(path: Path) -> Iterator[tuple[int, str]]:
-    """Open a file for reading if it is a regular one, and without waiting for anything.
-
-    Parameters
-    ----------
-    path
-        The file. Links are followed.
-
-    Yields
-    ------
-    tuple
-        The descriptor, and a path to the same file for libraries that open files themselves. Where the system has
-        such paths, it leads there even after another file has taken the name; on Windows no other can meanwhile.
-
-    Raises
-    ------
-    OSError
-        It cannot be opened, or is a folder, a FIFO, a device or a socket.
-    """
-    expect_regular(os.stat(path))  # opening a device may do something already
+    """Open a regular file without blocking; yields the descriptor and a path for libraries that open files."""
+    expect_regular(os.stat(path))  # first, since opening a device can have effects
     flags = sum(getattr(os, name, 0) for name in ("O_NONBLOCK", "O_CLOEXEC", "O_BINARY", "O_NOCTTY"))
     descriptor = os.open(path, os.O_RDONLY | flags)
     try:
         found = os.fstat(descriptor)
         expect_regular(found)
+        # On Linux the path leads to this file even after another one has taken its name; Windows prevents that.
         yield descriptor, _lasting_path(descriptor, found) or str(path)
     finally:
         os.close(descriptor)
 
 
 def expect_regular(found: os.stat_result) -> None:
-    """Refuse what is not a regular file, with an OSError that says what it is."""
+    """Raise an OSError that names the kind of anything but a regular file."""
     kinds = {
         stat.S_IFDIR: "it is a folder",
-        stat.S_IFIFO: "it is a FIFO and not a file",
-        stat.S_IFSOCK: "it is a socket and not a file",
-        stat.S_IFCHR: "it is a device and not a file",
-        stat.S_IFBLK: "it is a device and not a file",
+        stat.S_IFIFO: "it is a FIFO, not a file",
+        stat.S_IFSOCK: "it is a socket, not a file",
+        stat.S_IFCHR: "it is a device, not a file",
+        stat.S_IFBLK: "it is a device, not a file",
     }
     if not stat.S_ISREG(found.st_mode):
         raise OSError(errno.EINVAL, kinds.get(stat.S_IFMT(found.st_mode), "it is not a file"))
@@ -214,22 +182,20 @@ def _lasting_path(descriptor: int, found: os.stat_result) -> str:
 
 
 def detached() -> dict[str, Any]:
-    """Arguments of Popen for a process that Ctrl-C in this terminal is not for, and that opens no window."""
+    """Arguments of Popen for a process that ignores Ctrl-C in this terminal and opens no window."""
     flags = [getattr(subprocess, name, 0) for name in ("CREATE_NEW_PROCESS_GROUP", "CREATE_NO_WINDOW")]
     return {"creationflags": sum(flags)} if all(flags) else {"start_new_session": True}
 
 
 def own_address(listener: socket.socket) -> None:
-    """Let a socket have an address of its own, also right after another one had it.
-
-    SO_REUSEADDR says that on POSIX. On Windows it would let any other process take the address away.
-    """
+    """Bind a socket exclusively, also right after another socket had the address."""
+    # SO_REUSEADDR does that on POSIX; on Windows it would let any other process take the address.
     exclusive = getattr(socket, "SO_EXCLUSIVEADDRUSE", None)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR if exclusive is None else exclusive, 1)
 
 
 def most_open_files() -> int | None:
-    """How many files and connections this process may have open; None where there is no such number."""
+    """How many files and connections this process may open; None if unlimited or unknown."""
     try:
         import resource
     except ImportError:
@@ -239,18 +205,12 @@ def most_open_files() -> int | None:
 
 
 def linger(seconds: int) -> bytes:
-    """The value of SO_LINGER; with 0 seconds a connection that is closed is reset."""
+    """The value of SO_LINGER; with 0 seconds, closing a connection resets it."""
     return struct.pack("hh" if hasattr(socket, "SO_EXCLUSIVEADDRUSE") else "ii", 1, seconds)
 
 
 def safe_file_name(name: str) -> str:
-    """A name, such as a server gives to a file, in characters that every file system takes; empty where none is left.
-
-    Examples
-    --------
-    >>> safe_file_name("GSE1: T cells?.h5ad"), safe_file_name("nul.h5ad"), safe_file_name("ends. ")
-    ('GSE1_ T cells_.h5ad', 'nul_.h5ad', 'ends')
-    """
+    """A name in characters that every file system accepts; empty if none remain."""
     found = re.sub(r'[<>:"/\\|?*\x00-\x1f]', "_", name).rstrip(". ")
     device = _DEVICE.match(found)
     return f"{device[0]}_{found[device.end() :]}" if device else found
@@ -262,7 +222,7 @@ _NAME = "biocolab_accessor"
 
 
 def home_folder() -> Path | None:
-    """The home folder; None where the system knows none."""
+    """The home folder; None if the system has none."""
     try:
         home = Path.home()
     except (RuntimeError, KeyError, OSError):
@@ -271,45 +231,33 @@ def home_folder() -> Path | None:
 
 
 def expanded(path: str | os.PathLike[str]) -> Path:
-    """A path with ``~`` resolved.
-
-    Raises
-    ------
-    InvalidArgument
-        It begins with ``~``, and there is no such home folder.
-    """
+    """A path with ``~`` expanded."""
     try:
         return Path(path).expanduser()
     except (RuntimeError, KeyError) as error:
-        msg = f"{str(path)!r} begins with the home folder, which is not known here: give a full path, or set HOME"
+        msg = f"{str(path)!r} begins with the home folder, which is unknown: give a full path, or set HOME"
         raise InvalidArgument(msg) from error
 
 
 def cache_folder() -> Path:
-    """Where to keep what is kept between sessions: the user's cache folder, else a private temporary one."""
+    """The user's cache folder, or a private temporary one if there is no home folder."""
     with suppress(RuntimeError, KeyError, OSError):
         folder = user_cache_path(_NAME)
         if folder.is_absolute():  # older versions of platformdirs leave the "~" in it
             return folder
     try:
         temporary = Path(tempfile.gettempdir())
-    except OSError:  # there is none that can be written to: the cache then says that it cannot be used
+    except OSError:  # none is writable: the cache then warns that it cannot be used
         temporary = Path(os.sep, "tmp")
     chosen = _private(temporary / f"{_NAME}-{os.getuid() if hasattr(os, 'getuid') else 'user'}")
-    logger.warning("there is no home folder: the cache is in %s. To choose another, set BIOCOLAB_CACHE_DIR", chosen)
+    logger.warning("no home folder was found: the cache is in %s. Set BIOCOLAB_CACHE_DIR to choose another", chosen)
     return chosen
 
 
 def library_folders(*folders: Path) -> dict[str, str]:
-    """Variables that tell Numba and Matplotlib where to write, for an account that has no place of its own for that.
-
-    Without them Numba refuses to import what it should compile, scanpy for one.
-
-    Parameters
-    ----------
-    *folders
-        Places, of which the first is taken that can be written to.
-    """
+    """Variables that give Numba and Matplotlib a writable folder, for an account that has none."""
+    # Without a writable folder, importing code that Numba should cache fails, such as scanpy. The first writable one of
+    # the folders is used.
     places = [home_folder(), Path(np.__file__).parent]
     if any(place is not None and os.access(place, os.W_OK) for place in places):
         return {}
@@ -325,23 +273,17 @@ def library_folders(*folders: Path) -> dict[str, str]:
 
 
 def temporary_folder(prefix: str) -> Path:
-    """A new temporary folder, which its maker removes.
-
-    Raises
-    ------
-    ConfigurationError
-        No folder for temporary files can be written to.
-    """
+    """A new temporary folder, which its caller removes."""
     try:
         return Path(tempfile.mkdtemp(prefix=prefix))
     except OSError as error:
         named = f"TMPDIR is {os.environ['TMPDIR']!r}" if os.environ.get("TMPDIR") else "TMPDIR is not set"
-        msg = f"no temporary folder can be made ({named}): {error}. Set TMPDIR to a folder that can be written to"
+        msg = f"cannot create a temporary folder ({named}): {error}. Set TMPDIR to a writable folder"
         raise ConfigurationError(msg) from error
 
 
 def _private(folder: Path) -> Path:
-    """The folder, or one of another name where this one belongs to somebody else: anyone may write beside it."""
+    """The folder, or a new name if it belongs to another user: anyone can write to the parent folder."""
     try:
         folder.mkdir(mode=0o700)
     except FileExistsError:
@@ -350,5 +292,5 @@ def _private(folder: Path) -> Path:
         if not (stat.S_ISDIR(info.st_mode) and mine):
             return folder.with_name(f"{_NAME}-{uuid.uuid4().hex}")
     except OSError as error:
-        logger.debug("%s: %s", folder, error)  # whoever writes there says so
+        logger.debug("%s: %s", folder, error)  # the first write to it reports the error
     return folder

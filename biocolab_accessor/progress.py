@@ -1,4 +1,4 @@
-"""Progress: one bar per call, silent where nobody watches."""
+"""Progress: one bar per call, hidden if the output is not a terminal or notebook."""
 
 from __future__ import annotations
 
@@ -14,34 +14,20 @@ if TYPE_CHECKING:
 
 __all__ = ["progress_bar", "task_bar"]
 
-# One thread that restores the filters of warnings before another that began later leaves those of the other for good.
+# Warning filters are global: two threads that save and restore them at the same time could leave the wrong ones.
 _IMPORTING = threading.Lock()
-# What is over sooner leaves no bar behind.
+# Work that ends sooner shows no bar.
 _SECONDS_UNSEEN = 0.5
 
 
 def progress_bar(description: str, total: int | None = None) -> tqdm[Any]:
-    """A bar for bytes, with rate and the time that is left.
-
-    Parameters
-    ----------
-    description
-        What is going on, as the user would say it.
-    total
-        Bytes in all; None where it is not known.
-    """
+    """A bar for bytes, with rate and remaining time; `total` is None if it is unknown."""
     return _bar(desc=description, total=total, unit="B", unit_scale=True, unit_divisor=1024)
 
 
 def task_bar(description: str) -> tqdm[Any]:
-    """A line for work of a server: for how long it goes on, and, as its postfix, at what the server is.
-
-    Parameters
-    ----------
-    description
-        What is going on, as the user would say it.
-    """
-    # How many steps there will be no server says, and a rate of steps tells nobody anything.
+    """A line for work on a server: the elapsed time and, as its postfix, the current step."""
+    # The servers do not say how many steps there are, and a rate of steps would be meaningless.
     return _bar(desc=description, bar_format="{desc}: {elapsed}{postfix}")
 
 
@@ -52,7 +38,7 @@ def _bar(**options: Any) -> tqdm[Any]:
     with _IMPORTING:
         kind = _imported()
 
-    # disable=None switches the bar off where the output is no terminal; notebooks are recognised by tqdm.auto.
+    # disable=None hides the bar if the output is not a terminal; tqdm.auto recognizes notebooks.
     disable = {"auto": None, "on": False, "off": True}[settings.progress]
     options["desc"] = shown(options["desc"])
     bar: tqdm[Any] = kind(disable=disable, delay=_SECONDS_UNSEEN, **options)
@@ -62,7 +48,7 @@ def _bar(**options: Any) -> tqdm[Any]:
 @cache
 def _imported() -> Any:
     with warnings.catch_warnings():
-        # Without ipywidgets a notebook gets text bars, which are no worse; tqdm warns of it in every notebook.
+        # Without ipywidgets a notebook gets text bars, which do as well, but tqdm would warn in every notebook.
         warnings.simplefilter("ignore")
         from tqdm.auto import tqdm
     return tqdm

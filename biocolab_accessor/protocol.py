@@ -1,4 +1,4 @@
-"""Protocol: what the servers accept: species, units, servers, sources, study types and filters."""
+"""Protocol: species, units, servers, sources, study types and filters that the servers accept."""
 
 from __future__ import annotations
 
@@ -27,33 +27,16 @@ __all__ = [
     "Server",
     "Source",
     "Unit",
-    "given_names",
+    "argument_names",
     "is_finite",
     "known_species",
     "unit_name",
 ]
 
 
-def given_names(given: Any, what: str) -> list[str]:
-    """Names that an argument gives, in their order; one text is one name.
-
-    Parameters
-    ----------
-    given
-        A text, or several in anything of one dimension.
-    what
-        The argument, for the message.
-
-    Raises
-    ------
-    InvalidArgument
-        It is a table, whose columns Python would take for the names, or something in it is no text.
-
-    Examples
-    --------
-    >>> given_names("CD3D", "genes"), given_names(("CD3D", "CD3E"), "genes")
-    (['CD3D'], ['CD3D', 'CD3E'])
-    """
+def argument_names(given: Any, what: str) -> list[str]:
+    """Names from an argument, a string or several strings in one dimension, in their order."""
+    # A table is refused: Python would iterate over its column names.
     if isinstance(given, str):
         return [str(given)]
     remedy = "give a name, or a list of names"
@@ -64,21 +47,15 @@ def given_names(given: Any, what: str) -> list[str]:
     if wrong := [name for name in names if not isinstance(name, str)]:
         msg = f"{what} contains {quoted(wrong[0]):.80}, which is not a string: {remedy}"
         raise InvalidArgument(msg)
-    return [str(name) for name in names]  # NumPy's own texts are not to be seen in var_names
+    return [str(name) for name in names]  # no numpy.str_ in var_names
 
 
 SPECIES = ("human", "mouse", "primate", "others")
-"""What the servers know; of others they list nothing, and say nothing either."""
+"""All that the servers know; for any other species they return an empty list without an error."""
 
 
 def known_species(species: Any) -> str:
-    """The name of a species that is given by it or by the official member.
-
-    Raises
-    ------
-    InvalidArgument
-        The servers know none of that name.
-    """
+    """The name of a species, from the name or the SDK's enum member."""
     name = getattr(species, "value", species)
     if not isinstance(name, str) or name not in SPECIES:
         msg = f"species is {quoted(name)}{did_you_mean(str(name), SPECIES)}: give one of {listing(SPECIES)}"
@@ -87,13 +64,13 @@ def known_species(species: Any) -> str:
 
 
 NO_CAP = 1e9
-"""What the official client sends where there is no upper bound; a cell that has more is left out all the same."""
+"""What the official client sends for "no upper bound"; the server still removes a cell that exceeds it."""
 
 _IN_ORDER = ("min_counts", "max_counts", "min_genes", "max_genes", "mt_percentage")
 
 
 class Bounds(TypedDict, total=False):
-    """Some bounds by the name of the argument, so that a type checker takes ``submit(**bounds)``."""
+    """Some bounds by argument name, so that a type checker accepts ``submit(**bounds)``."""
 
     min_counts: float
     min_genes: float
@@ -104,29 +81,9 @@ class Bounds(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class Filters:
-    """Which cells the server shall keep. None means no bound; bounds are inclusive.
+    """Which cells the server keeps. None means no bound; bounds are inclusive."""
 
-    Attributes
-    ----------
-    min_counts, max_counts
-        Sum of counts of a cell.
-    min_genes, max_genes
-        Number of expressed genes of a cell.
-    mt_percentage
-        Most counts from mitochondrial genes, in percent (0 to 100).
-
-    Raises
-    ------
-    InvalidArgument
-        A bound is not a number, negative, over 100 percent, or a minimum above its maximum.
-
-    Examples
-    --------
-    >>> filters = Filters(min_genes=200, mt_percentage=20)
-    >>> filters.on_the_wire()["mt_percentage"], str(filters)
-    (0.2, 'min_genes=200, mt_percentage=20')
-    """
-
+    # Sums of counts and numbers of expressed genes of a cell; the largest mitochondrial share in percent, 0 to 100.
     min_counts: float | None = None
     min_genes: float | None = None
     max_counts: float | None = None
@@ -138,7 +95,7 @@ class Filters:
             if value is None:
                 continue
             if isinstance(value, bool | np.bool_ | str) or not is_finite(value) or value < 0:
-                msg = f"{name} is {quoted(value)}: give a number of 0 or more, or None for no bound"
+                msg = f"{name} is {quoted(value)}: must be a non-negative number, or None for no bound"
                 raise InvalidArgument(msg)
         if self.mt_percentage is not None and self.mt_percentage > 100:
             msg = f"mt_percentage is {quoted(self.mt_percentage)}: it is in percent, from 0 to 100"
@@ -153,7 +110,7 @@ class Filters:
         return ", ".join(map(self.shown, self.given))
 
     def shown(self, name: str) -> str:
-        """One of the bounds as one writes it, with commas."""
+        """One of the bounds, with thousands separators."""
         value = self.given[name]
         return f"{name}={value:,}" if isinstance(value, int) else f"{name}={value:,g}"
 
@@ -164,11 +121,11 @@ class Filters:
 
     @property
     def limits_mitochondrial(self) -> bool:
-        """Whether cells are removed for their share of mitochondrial counts."""
+        """Whether cells are removed for their percentage of mitochondrial counts."""
         return self.mt_percentage is not None and self.mt_percentage < 100
 
     def on_the_wire(self) -> dict[str, float]:
-        """The bounds as the servers take them; mitochondrial share as a fraction."""
+        """The bounds as the servers take them; the mitochondrial percentage becomes a fraction."""
         return {
             "min_counts": _number(self.min_counts, 0),
             "min_genes": _number(self.min_genes, 0),
@@ -179,7 +136,7 @@ class Filters:
 
 
 def is_finite(value: Any) -> bool:
-    """Whether something is a number, and neither infinite nor NaN."""
+    """Whether a value is a number, and neither infinite nor NaN."""
     try:
         return getattr(value, "ndim", 0) == 0 and math.isfinite(value)  # not a column of pandas
     except (TypeError, OverflowError):
@@ -189,7 +146,7 @@ def is_finite(value: Any) -> bool:
 def _number(value: Any, default: float) -> float:
     if value is None:
         return default
-    # NumPy scalars are not JSON; whole numbers stay whole.
+    # JSON cannot encode NumPy scalars; integers stay integers.
     return int(value) if float(value).is_integer() else float(value)
 
 
@@ -203,13 +160,7 @@ _SPELLINGS: dict[str, Unit] = {"raw": "raw", "counts": "raw", "lognorm": "lognor
 
 
 def unit_name(unit: Any, what: str = "unit") -> str:
-    """The wire's name of a unit: ``raw`` (also spelled ``counts``) or ``lognorm``; enum members are taken too.
-
-    Raises
-    ------
-    InvalidArgument
-        It is neither.
-    """
+    """The unit on the wire: ``raw`` (or ``counts``) or ``lognorm``, from the name or the SDK's enum member."""
     text = getattr(unit, "value", unit)
     if not isinstance(text, str) or text not in _SPELLINGS:
         msg = f"{what} is {quoted(unit)}: give 'raw' (the counts) or 'lognorm'"
@@ -242,4 +193,4 @@ STUDY_TYPES = {
     "tile_db": 15,
     "processed_folder": 23,
 }
-"""Study types that BBrowserX and Talk2Data take, by name and by number on the wire."""
+"""Study types that BBrowserX and Talk2Data accept: name, and number on the wire."""

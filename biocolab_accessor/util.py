@@ -1,4 +1,4 @@
-"""The SDK's helper functions, under their names."""
+"""SDK helpers: the functions of the SDK's ``util``, under their original names."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = [
 
 
 def empty(data: str | None) -> bool:
-    """Whether a text is None or has no characters.
+    """Whether a string is None or has no characters.
 
     Examples
     --------
@@ -32,12 +32,12 @@ def empty(data: str | None) -> bool:
 
 
 def get_system_user() -> str:
-    """The user's name: from the system's list of users, else ``$NB_USER``, else what getpass finds.
+    """The user's name: from the system's user database, else ``$NB_USER``, else from getpass.
 
     Raises
     ------
     ConfigurationError
-        The system knows no name for this user.
+        The system has no name for this user.
     """
     try:
         import pwd
@@ -53,12 +53,12 @@ def get_system_user() -> str:
 
 
 def get_user_home_path() -> str:
-    """The user's home folder; ``$HOME`` counts, as everywhere.
+    """The user's home folder; ``$HOME`` takes precedence.
 
     Raises
     ------
     ConfigurationError
-        There is none.
+        The user has no home folder.
     """
     home = home_folder()
     if home is None:
@@ -83,11 +83,11 @@ def get_user_app_root_path() -> str:
 
 
 def get_settings() -> RedactedDict:
-    """The content of ``~/.bioapi.key``; empty where there is no such file.
+    """The content of ``~/.bioapi.key``; empty if the file does not exist.
 
     Raises
     ------
     InvalidSettingsFile
-        The file is there and cannot be used.
+        The file exists but is invalid.
     """
     return KeyFile().read()

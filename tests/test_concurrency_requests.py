@@ -1,4 +1,4 @@
-"""A crew ends with its block, and where nobody waits for it any more, at once."""
+"""Cancellable threads end with their block, and at once after an error."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from contextlib import suppress
 import pytest
 
 from biocolab_accessor import concurrency as module
-from biocolab_accessor.concurrency import Crew, given_up, pause, stopped_by
+from biocolab_accessor.concurrency import CancellableThreads, is_cancelled, on_cancel, pause
 from tests.patience import PATIENCE, until
 
 _LONG = 30 * PATIENCE
@@ -20,62 +20,62 @@ _LONG = 30 * PATIENCE
 
 @pytest.fixture(autouse=True)
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A thread that is slow to end is not left behind, as the time that this takes is the machine's."""
+    """Do not abandon a slow thread: its time depends on the machine."""
     monkeypatch.setattr(module, "_SECONDS_TO_END", PATIENCE)
 
 
-def of_crew() -> list[str]:
+def running() -> list[str]:
     return [thread.name for thread in threading.enumerate() if thread.name.startswith("biocolab-test")]
 
 
-def test_results_and_errors_come_to_who_asked() -> None:
-    with Crew(2, "biocolab-test") as crew:
-        asked = [crew.ask(divmod, n, 2) for n in range(20)]
-        broken = crew.ask(divmod, 1, 0)
+def test_results_and_errors_reach_the_caller() -> None:
+    with CancellableThreads(2, "biocolab-test") as threads:
+        asked = [threads.submit(divmod, n, 2) for n in range(20)]
+        broken = threads.submit(divmod, 1, 0)
         assert [each.result() for each in asked] == [divmod(n, 2) for n in range(20)]
         with pytest.raises(ZeroDivisionError):
             broken.result()
-        assert len(of_crew()) == 2
-    assert of_crew() == []
+        assert len(running()) == 2
+    assert running() == []
 
 
-def test_its_threads_work_side_by_side() -> None:
+def test_threads_work_in_parallel() -> None:
     together = threading.Barrier(3)
-    with Crew(3, "biocolab-test") as crew:
-        for each in [crew.ask(together.wait, PATIENCE) for _ in range(3)]:
+    with CancellableThreads(3, "biocolab-test") as threads:
+        for each in [threads.submit(together.wait, PATIENCE) for _ in range(3)]:
             each.result()
 
 
-def test_what_is_asked_without_waiting_is_done_at_the_end_of_the_block() -> None:
+def test_calls_that_no_one_waits_for_are_done_at_the_end_of_the_block() -> None:
     done: list[int] = []
-    with Crew(1, "biocolab-test") as crew:
+    with CancellableThreads(1, "biocolab-test") as threads:
         for n in range(3):
-            crew.ask(done.append, n)
+            threads.submit(done.append, n)
     assert done == [0, 1, 2]
 
 
-def test_an_error_waits_for_nothing_and_begins_nothing() -> None:
+def test_an_error_waits_for_no_call_and_begins_none() -> None:
     begun: list[str] = []
     over: list[bool] = []
 
     def work(name: str) -> None:
         begun.append(name)
         pause(_LONG)
-        over.append(given_up())
+        over.append(is_cancelled())
 
-    with suppress(KeyboardInterrupt), Crew(2, "biocolab-test") as crew:
-        asked = [crew.ask(work, name) for name in "abcd"]
+    with suppress(KeyboardInterrupt), CancellableThreads(2, "biocolab-test") as threads:
+        asked = [threads.submit(work, name) for name in "abcd"]
         until(lambda: len(begun) == 2)
         raise KeyboardInterrupt
     assert begun == ["a", "b"]
     assert over == [True, True]
     assert [each.cancelled() for each in asked] == [False, False, True, True]
     with pytest.raises(CancelledError):
-        crew.ask(work, "e").result()
-    assert of_crew() == []
+        threads.submit(work, "e").result()
+    assert running() == []
 
 
-def test_a_crew_of_a_crews_thread_is_given_up_with_it() -> None:
+def test_threads_that_a_cancelled_thread_began_are_cancelled_with_it() -> None:
     waiting = threading.Event()
 
     def inner() -> None:
@@ -83,16 +83,16 @@ def test_a_crew_of_a_crews_thread_is_given_up_with_it() -> None:
         pause(_LONG)
 
     def outer() -> None:
-        with Crew(2, "biocolab-test-inner") as crew:
-            crew.ask(inner).result()
-            crew.ask(inner).result()
+        with CancellableThreads(2, "biocolab-test-inner") as threads:
+            threads.submit(inner).result()
+            threads.submit(inner).result()
 
-    with suppress(InterruptedError), Crew(2, "biocolab-test") as crew:
-        asked = crew.ask(outer)
+    with suppress(InterruptedError), CancellableThreads(2, "biocolab-test") as threads:
+        asked = threads.submit(outer)
         assert waiting.wait(PATIENCE)
         raise InterruptedError
     assert isinstance(asked.exception(0), CancelledError)
-    assert of_crew() == []
+    assert running() == []
 
 
 def test_nothing_is_stopped_after_its_block() -> None:
@@ -100,16 +100,16 @@ def test_nothing_is_stopped_after_its_block() -> None:
     past = threading.Event()
 
     def work() -> None:
-        with stopped_by(lambda: stopped.append("first")):
+        with on_cancel(lambda: stopped.append("first")):
             pass
-        with stopped_by(lambda: stopped.append("second")):
+        with on_cancel(lambda: stopped.append("second")):
             past.set()
             pause(_LONG)
-        with stopped_by(lambda: stopped.append("late")):  # given up before it began
+        with on_cancel(lambda: stopped.append("late")):  # cancelled before it began
             pass
 
-    with suppress(InterruptedError), Crew(1, "biocolab-test") as crew:
-        crew.ask(work)
+    with suppress(InterruptedError), CancellableThreads(1, "biocolab-test") as threads:
+        threads.submit(work)
         assert past.wait(PATIENCE)
         raise InterruptedError
     assert stopped == ["second", "late"]
@@ -118,11 +118,11 @@ def test_nothing_is_stopped_after_its_block() -> None:
 def test_a_thread_that_cannot_be_stopped_holds_neither_the_error_nor_the_interpreter() -> None:
     code = (
         "import threading\n"
-        "from biocolab_accessor.concurrency import Crew\n"
+        "from biocolab_accessor.concurrency import CancellableThreads\n"
         "begun, never = threading.Event(), threading.Event()\n"
         "try:\n"
-        "    with Crew(1, 'x') as crew:\n"
-        "        crew.ask(lambda: begun.set() or never.wait())\n"
+        "    with CancellableThreads(1, 'x') as threads:\n"
+        "        threads.submit(lambda: begun.set() or never.wait())\n"
         "        begun.wait()\n"
         "        raise ValueError\n"
         "except ValueError:\n"
@@ -136,4 +136,4 @@ def test_a_pause_in_any_other_thread_is_a_pause() -> None:
     start = time.monotonic()
     pause(0.05)
     assert time.monotonic() - start >= 0.05
-    assert not given_up()
+    assert not is_cancelled()

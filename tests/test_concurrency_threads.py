@@ -1,4 +1,4 @@
-"""Shares are the whole, in order, and even."""
+"""Concurrency: shares of rows, and results in order."""
 
 from __future__ import annotations
 
@@ -16,9 +16,7 @@ from biocolab_accessor.concurrency import in_order, shares
 
 
 @given(st.lists(st.integers(0, 9), max_size=40), st.integers(1, 6))
-def test_shares_are_all_rows_in_order_and_none_is_larger_than_even_by_more_than_a_row(
-    lengths: list[int], n_threads: int
-) -> None:
+def test_shares_are_all_rows_in_order_and_equal_up_to_one_row(lengths: list[int], n_threads: int) -> None:
     indptr = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(concurrency, "THREADS", n_threads)
@@ -32,9 +30,7 @@ def test_shares_are_all_rows_in_order_and_none_is_larger_than_even_by_more_than_
 
 
 @given(st.lists(st.integers(0, 3), max_size=12), st.integers(1, 4))
-def test_what_is_done_side_by_side_comes_in_order_and_no_more_of_it_is_taken_than_is_in_work(
-    items: list[int], at_once: int
-) -> None:
+def test_parallel_results_come_in_order_and_few_items_are_taken_ahead(items: list[int], at_once: int) -> None:
     taken, done = [], []
 
     def given_out() -> object:
@@ -52,7 +48,7 @@ def test_what_is_done_side_by_side_comes_in_order_and_no_more_of_it_is_taken_tha
     assert done == list(range(len(items)))
 
 
-def test_an_error_ends_what_is_done_side_by_side_and_its_threads() -> None:
+def test_an_error_ends_parallel_work_and_its_threads() -> None:
     begun = []
 
     def work(number: int) -> int:

@@ -1,4 +1,4 @@
-"""What is done aside is done or not, and never half; what it is fed with is made where it is waited for."""
+"""Concurrency: uninterruptible work is done or not begun, and its input is made by the waiting thread."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from concurrent.futures import CancelledError
 import pytest
 
 from biocolab_accessor import concurrency as module
-from biocolab_accessor.concurrency import Waiting, aside
+from biocolab_accessor.concurrency import Caller, uninterruptible
 from tests.patience import PATIENCE
 
 MAIN = threading.main_thread()
@@ -23,7 +23,7 @@ MAIN = threading.main_thread()
 
 @pytest.fixture
 def ctrl_c() -> Iterator[None]:
-    """A shell that starts the tests with & switches SIGINT off."""
+    """Restore SIGINT, which a shell that starts the tests with & disables."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
@@ -33,12 +33,12 @@ def here() -> bool:
     return threading.current_thread() is MAIN
 
 
-def test_the_work_is_done_elsewhere_and_its_items_are_made_here() -> None:
+def test_the_work_runs_in_another_thread_and_its_items_are_made_in_this_one() -> None:
     def items() -> Iterator[bool]:
         for _ in range(3):
             yield here()
 
-    assert aside(lambda waiting: (here(), list(waiting.served(items())), list(waiting.served([])))) == (
+    assert uninterruptible(lambda caller: (here(), list(caller.iterate(items())), list(caller.iterate([])))) == (
         False,
         [True, True, True],
         [],
@@ -52,11 +52,11 @@ def test_errors_of_the_work_and_of_its_items_are_raised_here() -> None:
 
     taken: list[int] = []
     with pytest.raises(KeyError, match="item"):
-        aside(lambda waiting: taken.extend(waiting.served(items())))
+        uninterruptible(lambda caller: taken.extend(caller.iterate(items())))
     with pytest.raises(ZeroDivisionError):
-        aside(lambda waiting: 1 // 0)
-    with pytest.raises(TimeoutError):  # of an item, and not of waiting for it
-        aside(lambda waiting: list(waiting.served(iter(_late, None))))
+        uninterruptible(lambda caller: 1 // 0)
+    with pytest.raises(TimeoutError):  # from the item, not from waiting for it
+        uninterruptible(lambda caller: list(caller.iterate(iter(_late, None))))
     assert taken == [1]
 
 
@@ -65,7 +65,7 @@ def _late() -> int:
 
 
 @pytest.mark.parametrize("by", ["work", "item"])
-def test_an_error_lets_go_of_what_it_was_about(by: str) -> None:
+def test_an_error_does_not_keep_the_work_alive(by: str) -> None:
     class Thing:
         pass
 
@@ -76,25 +76,25 @@ def test_an_error_lets_go_of_what_it_was_about(by: str) -> None:
         yield 1
         raise ValueError
 
-    def work(waiting: Waiting, thing: Thing = thing) -> None:
-        list(waiting.served(items(thing)))
+    def work(caller: Caller, thing: Thing = thing) -> None:
+        list(caller.iterate(items(thing)))
         raise ValueError
 
-    def only(waiting: Waiting, thing: Thing = thing) -> None:
+    def only(caller: Caller, thing: Thing = thing) -> None:
         raise ValueError
 
     gc.collect()
     gc.disable()
     try:
         with contextlib.suppress(ValueError):
-            aside(work if by == "item" else only)
+            uninterruptible(work if by == "item" else only)
         del work, only, thing
         assert gone() is None
     finally:
         gc.enable()
 
 
-def test_an_item_is_let_go_before_the_next_is_made() -> None:
+def test_an_item_is_released_before_the_next_is_made() -> None:
     class Thing:
         pass
 
@@ -109,35 +109,35 @@ def test_an_item_is_let_go_before_the_next_is_made() -> None:
             yield thing
             del thing
 
-    def work(waiting: Waiting) -> None:
-        for item in waiting.served(items()):
+    def work(caller: Caller) -> None:
+        for item in caller.iterate(items()):
             del item
 
-    aside(work)
+    uninterruptible(work)
     assert alive == [0, 0, 0, 0]
 
 
 @pytest.mark.usefixtures("ctrl_c")
-def test_ctrl_c_breaks_into_the_waiting_and_not_into_the_work() -> None:
+def test_ctrl_c_interrupts_the_waiting_and_not_the_work() -> None:
     ended: list[bool] = []
 
-    def work(waiting: Waiting) -> None:
+    def work(caller: Caller) -> None:
         os.kill(os.getpid(), signal.SIGINT)
         for _ in range(int(PATIENCE * 100)):
             time.sleep(0.01)
             try:
-                waiting.expect()
+                caller.check()
             except CancelledError:
                 ended.append(here())
                 raise
 
     with pytest.raises(KeyboardInterrupt):
-        aside(work)
+        uninterruptible(work)
     assert ended == [False]
 
 
 @pytest.mark.usefixtures("ctrl_c")
-def test_ctrl_c_while_an_item_is_made_ends_that_at_once_and_the_work_soon() -> None:
+def test_ctrl_c_while_an_item_is_made_ends_it_at_once_and_the_work_soon() -> None:
     def items() -> Iterator[int]:
         yield 1
         os.kill(os.getpid(), signal.SIGINT)
@@ -147,15 +147,15 @@ def test_ctrl_c_while_an_item_is_made_ends_that_at_once_and_the_work_soon() -> N
     taken: list[int] = []
     start = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
-        aside(lambda waiting: taken.extend(waiting.served(items())))
+        uninterruptible(lambda caller: taken.extend(caller.iterate(items())))
     assert time.monotonic() - start < PATIENCE
     assert taken == [1]
 
 
 @pytest.mark.usefixtures("ctrl_c")
-def test_what_ctrl_c_kept_from_beginning_never_begins(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_work_that_ctrl_c_prevented_never_begins(monkeypatch: pytest.MonkeyPatch) -> None:
     class Late(threading.Thread):
-        """Ctrl-C comes while its start is waited for."""
+        """Press Ctrl-C while the main thread waits for the start."""
 
         def start(self) -> None:
             late.append(self)
@@ -165,7 +165,7 @@ def test_what_ctrl_c_kept_from_beginning_never_begins(monkeypatch: pytest.Monkey
     done: list[int] = []
     monkeypatch.setattr(module, "Thread", Late)
     with pytest.raises(KeyboardInterrupt):
-        aside(lambda waiting: done.append(1))
+        uninterruptible(lambda caller: done.append(1))
     threading.Thread.start(late[0])
     late[0].join()
     assert done == []
@@ -178,4 +178,4 @@ def test_work_whose_thread_cannot_be_started_is_an_error(monkeypatch: pytest.Mon
 
     monkeypatch.setattr(module, "Thread", Refused)
     with pytest.raises(RuntimeError, match="can't start new thread"):
-        aside(lambda waiting: 1)
+        uninterruptible(lambda caller: 1)

@@ -1,4 +1,4 @@
-"""What the main thread waits for, it waits for in pieces."""
+"""Concurrency: the main thread waits in short pieces."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def later(step: object, *arguments: object) -> threading.Timer:
     return timer
 
 
-def test_a_wait_ends_with_what_it_waits_for_or_with_its_time() -> None:
+def test_a_wait_ends_with_its_event_or_its_timeout() -> None:
     event, pieces = threading.Event(), []
     later(event.set)
 
@@ -37,7 +37,7 @@ def test_a_wait_ends_with_what_it_waits_for_or_with_its_time() -> None:
     assert until(event.wait, 0)
 
 
-def test_a_future_gives_its_result_its_error_or_that_it_was_cancelled() -> None:
+def test_a_future_gives_its_result_its_error_or_its_cancellation() -> None:
     futures: list[Future[int]] = [Future() for _ in range(3)]
     later(futures[0].set_result, 3)
     assert result(futures[0]) == 3
@@ -50,7 +50,7 @@ def test_a_future_gives_its_result_its_error_or_that_it_was_cancelled() -> None:
         result(futures[2])
 
 
-def test_an_error_is_not_held_by_the_future_that_had_it() -> None:
+def test_a_future_does_not_keep_its_error_alive() -> None:
     class Failed(Exception):
         pass
 

@@ -38,36 +38,36 @@ def test_values_out_of_range_are_refused_and_change_nothing(values: dict) -> Non
     assert bc.settings.model_dump() == before
 
 
-def test_progress_can_be_switched_as_a_bool() -> None:
+def test_progress_can_be_set_to_a_bool() -> None:
     with bc.settings.override(progress=False):
         assert bc.settings.progress == "off"
         bc.settings.progress = True
         assert bc.settings.progress == "on"
 
 
-def test_a_value_that_cannot_be_comes_with_those_that_can() -> None:
+def test_an_invalid_value_is_refused_with_the_valid_ones() -> None:
     with pytest.raises(InvalidArgument) as caught, bc.settings.override(progress="of"):
         pass
     assert str(caught.value) == "bc.settings.progress is 'of': Input should be 'auto', 'on' or 'off'"
 
 
-def test_a_token_that_is_none_is_refused_and_not_shown() -> None:
+def test_an_invalid_token_is_refused_and_not_shown() -> None:
     with pytest.raises(InvalidArgument, match=r"^bc\.settings\.private_token: ") as caught:
         bc.settings.private_token = 7021042
     assert "7021042" not in str(caught.value)
     assert caught.value.__cause__ is None
 
 
-def test_a_setting_that_does_not_exist_comes_with_the_one_that_was_meant() -> None:
-    with pytest.raises(InvalidArgument, match=r"no setting 'read_timout' \(did you mean 'read_timeout'"):
+def test_an_unknown_setting_is_refused_with_a_suggestion() -> None:
+    with pytest.raises(InvalidArgument, match=r"unknown setting 'read_timout' \(did you mean 'read_timeout'"):
         bc.settings.read_timout = 3
     with pytest.raises(InvalidArgument, match="did you mean 'read_timeout'"), bc.settings.override(read_timout=3):
         pass
-    with pytest.raises(InvalidArgument, match=r"no setting 'colour'; bc\.settings has 'private_host', "):
+    with pytest.raises(InvalidArgument, match=r"unknown setting 'colour': bc\.settings has 'private_host', "):
         bc.settings.colour = "red"
 
 
-def test_what_the_environment_cannot_mean_is_said_without_its_value(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_invalid_environment_variable_is_named_without_its_value(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BIOCOLAB_READ_TIMEOUT", "for ever")
     monkeypatch.setenv("BIOCOLAB_MAX_RETRIES", "-1")
     before = bc.settings.read_timeout
@@ -78,7 +78,9 @@ def test_what_the_environment_cannot_mean_is_said_without_its_value(monkeypatch:
     assert bc.settings.read_timeout == before
 
 
-def test_a_home_folder_is_the_users_and_no_folder_of_that_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_tilde_means_the_home_folder_and_not_a_folder_of_that_name(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("USERPROFILE", str(tmp_path))
     with bc.settings.override(cache_dir="~/kept"):
@@ -88,20 +90,20 @@ def test_a_home_folder_is_the_users_and_no_folder_of_that_name(monkeypatch: pyte
     assert bc.settings.cache_dir == tmp_path / "kept"
 
 
-def test_a_token_that_is_no_text_is_refused_without_being_shown() -> None:
+def test_a_token_that_is_not_a_string_is_refused_without_being_shown() -> None:
     with pytest.raises(InvalidArgument) as caught:
         bc.settings.private_token = 70211234
     for error in (caught.value, caught.value.__cause__, caught.value.__context__):
         assert "70211234" not in repr(error)
 
 
-def test_each_test_begins_with_what_reset_gives() -> None:
+def test_each_test_begins_with_the_default_settings() -> None:
     given = bc.settings.model_dump()
     bc.settings.reset()
     assert given == {**bc.settings.model_dump(), "progress": "off"}
 
 
-def test_a_pickle_of_the_settings_holds_no_token_and_no_password(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pickled_settings_contain_no_token_and_no_password(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BIOCOLAB_BIOFLEX_TOKEN", "of-this-process")
     host = "https://me:password-7021042@company.example/"
     with bc.settings.override(private_token="token-7021042", public_token="token-7021042", private_host=host):

@@ -1,4 +1,4 @@
-"""Errors: each is what it was in another process, a worker of Dask as well."""
+"""Errors: each keeps its class and attributes in another process, such as a Dask worker."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def every(kind: type[BiocolabError] = BiocolabError) -> Iterator[type[BiocolabEr
 
 
 @pytest.mark.parametrize("kind", list(every()), ids=lambda kind: kind.__name__)
-def test_every_error_is_itself_where_dask_takes_it(kind: type[BiocolabError]) -> None:
+def test_every_error_keeps_its_class_in_dask(kind: type[BiocolabError]) -> None:
     core = pytest.importorskip("distributed.core")
     with pytest.raises(kind) as caught:
         raise kind("said")
@@ -30,7 +30,7 @@ def test_every_error_is_itself_where_dask_takes_it(kind: type[BiocolabError]) ->
     assert (type(again), str(again), again.__dict__) == (kind, "said", caught.value.__dict__)
 
 
-def test_what_an_error_knows_goes_with_it() -> None:
+def test_a_pickled_error_keeps_its_attributes() -> None:
     made = [
         TaskFailed("a", task_id="t", log="l"),
         ServerError("b", status=503, detail="busy"),
@@ -44,7 +44,7 @@ def test_what_an_error_knows_goes_with_it() -> None:
         assert (type(again), again.args, again.__dict__) == (type(error), error.args, error.__dict__)
 
 
-def test_without_dask_as_well() -> None:
+def test_errors_are_pickled_without_dask() -> None:
     code = (
         "import pickle, importlib.util, sys; sys.modules['tblib'] = None\n"
         "from biocolab_accessor.errors import TaskFailed, Unauthorized\n"

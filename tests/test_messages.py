@@ -1,4 +1,4 @@
-"""What the package says of names and values that are scalars of NumPy, as indexing an array or an Index gives them."""
+"""Messages: no message shows the types of NumPy scalars, which indexing an array or an Index returns."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def study(server: Sandbox, sent: ad.AnnData) -> Study:
 
 
 def said(attempt: Callable[[], Any]) -> str:
-    """All that an attempt says: its warnings, its result and the error."""
+    """All messages of a call: its warnings, its result and its error."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:

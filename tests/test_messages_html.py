@@ -3,7 +3,7 @@ from __future__ import annotations
 from biocolab_accessor.messages import facts_table
 
 
-def test_texts_are_shown_as_they_are_and_never_run() -> None:
+def test_texts_are_escaped_in_html() -> None:
     table = facts_table("<b>", [("name", "<script>"), ("empty", "")], link=("page", "http://127.0.0.1/?a='b'"))
     assert "<b>" not in table
     assert "<script>" not in table
@@ -12,7 +12,7 @@ def test_texts_are_shown_as_they_are_and_never_run() -> None:
     assert "href='http://127.0.0.1/?a=&#x27;b&#x27;'" in table
 
 
-def test_colours_are_the_pages_own() -> None:
+def test_a_table_sets_no_colors() -> None:
     table = facts_table("Study", [("title", "x")])
     assert "#" not in table
     assert "background" not in table

@@ -9,16 +9,25 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from biocolab_accessor.messages import counted, did_you_mean, listing, natural_key, naturally_sorted, quoted, shown
+from biocolab_accessor.messages import (
+    about_megabytes,
+    counted,
+    did_you_mean,
+    listing,
+    natural_key,
+    naturally_sorted,
+    quoted,
+    shown,
+)
 
 
-def test_case_comes_before_spelling() -> None:
+def test_a_name_in_other_case_is_suggested_before_similar_spelling() -> None:
     assert did_you_mean("cd3d", ["CD3E", "CD3D"]) == " (did you mean 'CD3D'?)"
     assert did_you_mean("CD3DD", ["LYZ", "CD3D"]) == " (did you mean 'CD3D'?)"
     assert did_you_mean("XYZ", ["CD3D"]) == ""
 
 
-def test_one_word_of_a_name_is_enough() -> None:
+def test_one_word_of_a_name_is_enough_for_a_suggestion() -> None:
     assert did_you_mean("leiden", ["phase", "Leiden clustering"]) == " (did you mean 'Leiden clustering'?)"
     named = ["seurat_cluster.0", "clusters"]
     assert did_you_mean("Cluster", named) == " (did you mean 'seurat_cluster.0' or 'clusters'?)"
@@ -26,17 +35,17 @@ def test_one_word_of_a_name_is_enough() -> None:
     assert did_you_mean("", ["_index", "a b"]) == ""
 
 
-def test_one_is_no_plural() -> None:
+def test_a_count_of_one_is_singular() -> None:
     assert [counted(n, "cell") for n in (0, 1, 2, 1234)] == ["0 cells", "1 cell", "2 cells", "1,234 cells"]
 
 
-def test_long_lists_are_cut_with_their_number() -> None:
+def test_a_long_list_is_shortened_with_its_length() -> None:
     assert listing("abc") == "'a', 'b', 'c'"
     assert listing(range(10), limit=2) == "0, 1, … and 8 more"
     assert listing(range(8)) == "0, 1, 2, 3, 4, 5, 6, 7"
 
 
-def test_numbers_in_names_are_in_order_of_size_however_long_they_are() -> None:
+def test_numbers_in_names_are_sorted_by_size_however_long_they_are() -> None:
     long = "9" * 5_000
     names = ["b", "10", "", "2", long, "02", "T cell 10", "T cell 9", "1a"]
     assert sorted(names, key=natural_key) == ["", "1a", "02", "2", "10", long, "T cell 9", "T cell 10", "b"]
@@ -56,16 +65,16 @@ def test_numbers_in_names_are_in_order_of_size_however_long_they_are() -> None:
         (7, "7"),
     ],
 )
-def test_a_scalar_of_numpy_is_written_as_people_write_it(value: object, text: str) -> None:
+def test_a_numpy_scalar_is_written_without_its_type(value: object, text: str) -> None:
     assert quoted(value) == text
     assert listing([value]) == text
 
 
-def test_what_is_not_ascii_can_be_escaped() -> None:
+def test_non_ascii_characters_can_be_escaped() -> None:
     assert quoted(np.str_("é"), escape=True) == "'\\xe9'"
 
 
-def test_no_message_of_a_check_shows_a_type_of_numpy() -> None:
+def test_no_message_of_a_check_shows_a_numpy_type() -> None:
     names = np.array(["nan", "nan", "", "a/b", "MT-ND1", "Mar-01", "ENSG00000000001.2", "ENSG00000000002"])
     table = pd.DataFrame({name: np.arange(8) for name in ("a", "b")}, index=pd.Index(list(names), dtype=object))
     table.columns = pd.Index([np.str_("c/d"), np.int64(3)], dtype=object)
@@ -99,7 +108,7 @@ def test_no_message_of_a_check_shows_a_type_of_numpy() -> None:
         (None, "None"),
     ],
 )
-def test_what_a_terminal_obeys_or_a_reader_does_not_see_is_shown_as_escapes(text: object, seen: str) -> None:
+def test_control_and_invisible_characters_are_escaped(text: object, seen: str) -> None:
     assert shown(text) == seen
 
 
@@ -115,3 +124,8 @@ def test_the_fast_order_of_texts_is_the_natural_one(texts: list[str]) -> None:
 def test_numbers_of_more_digits_than_int_reads_are_in_order() -> None:
     long = "9" * 5000
     assert naturally_sorted([f"c{long}", "c10", "c9"]) == ["c9", "c10", f"c{long}"]
+
+
+def test_a_small_size_is_not_shown_as_zero() -> None:
+    assert about_megabytes(5_712_345) == "about 5.7 MB"
+    assert about_megabytes(7_000) == "less than 0.1 MB"

@@ -1,4 +1,4 @@
-"""Notices point to the user's line."""
+"""Messages: warnings point to the user's line."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from biocolab_accessor import messages as room
 
 
 def of_the_package(function: FunctionType) -> FunctionType:
-    """The same function, as if a module of the package had it."""
+    """The same function, as if it were in a module of the package."""
     return FunctionType(function.__code__, {**function.__globals__, "__name__": "biocolab_accessor.some.room"})
 
 
 @contextmanager
 def _block():
-    room.notice("look out")
+    room.warn("look out")
     yield
 
 
@@ -29,8 +29,8 @@ def _within():
 
 
 @pytest.mark.parametrize("deep", [False, True])
-def test_the_line_is_that_which_called_the_package_whatever_lies_between(deep: bool) -> None:
-    call = of_the_package(_within) if deep else room.notice
+def test_a_warning_shows_the_line_that_called_the_package(deep: bool) -> None:
+    call = of_the_package(_within) if deep else room.warn
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         line = inspect.currentframe().f_lineno + 1

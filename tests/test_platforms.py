@@ -1,4 +1,4 @@
-"""What systems do differently: each step where it is refused, and what the package may say of files and text."""
+"""Platforms: each step on a system that refuses it."""
 
 from __future__ import annotations
 
@@ -49,9 +49,7 @@ def test_a_folder_is_published_where_folders_cannot_be_opened(tmp_path: Path) ->
         os.fsync(file.fileno())
 
 
-def test_files_and_folders_are_waited_for_where_that_is_possible(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_files_and_folders_are_synced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     synced: list[bool] = []
     monkeypatch.setattr(os, "fsync", lambda descriptor: synced.append(os.path.isdir(f"/proc/self/fd/{descriptor}")))
     (tmp_path / "file").write_bytes(b"x")
@@ -62,7 +60,7 @@ def test_files_and_folders_are_waited_for_where_that_is_possible(
 
 @pytest.mark.usefixtures("files_of_windows")
 @pytest.mark.parametrize("step", [lambda file, other: replace(other, file), lambda file, other: remove_file(file)])
-def test_a_file_that_is_open_for_a_moment_is_waited_for(tmp_path: Path, step: Callable[[Path, Path], None]) -> None:
+def test_a_file_that_is_open_briefly_is_waited_for(tmp_path: Path, step: Callable[[Path, Path], None]) -> None:
     file, other = tmp_path / "file", tmp_path / "other"
     file.write_bytes(b"old")
     other.write_bytes(b"new")
@@ -74,11 +72,11 @@ def test_a_file_that_is_open_for_a_moment_is_waited_for(tmp_path: Path, step: Ca
 
 
 @pytest.mark.usefixtures("files_of_windows")
-def test_a_file_that_stays_open_is_an_error_in_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_stays_open_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(platforms, "_PATIENCE", 0.1)
     for name in ("file", "other"):
         (tmp_path / name).write_bytes(b"x" * 4096)
-    mapped = np.memmap(tmp_path / "file", np.uint8, "r")  # of which the file itself is closed
+    mapped = np.memmap(tmp_path / "file", np.uint8, "r")  # the file itself is closed
     with pytest.raises(PermissionError) as caught:
         replace(tmp_path / "other", tmp_path / "file")
     assert platforms.is_open_elsewhere(caught.value)
@@ -89,7 +87,7 @@ def test_a_file_that_stays_open_is_an_error_in_the_end(tmp_path: Path, monkeypat
     assert not (tmp_path / "file").exists()
 
 
-def test_a_refusal_of_posix_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_permission_error_on_posix_is_raised_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tried = []
 
     def refuse(*_: object) -> None:
@@ -102,7 +100,7 @@ def test_a_refusal_of_posix_is_not_waited_for(tmp_path: Path, monkeypatch: pytes
     assert tried == [1]
 
 
-def test_where_there_are_no_hard_links_a_file_is_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_is_copied_if_hard_links_are_not_supported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "a").write_bytes(b"x")
     link(tmp_path / "a", tmp_path / "b")
     assert (tmp_path / "b").samefile(tmp_path / "a")
@@ -136,7 +134,7 @@ def test_a_socket_keeps_its_address_for_itself(monkeypatch: pytest.MonkeyPatch) 
         listen("127.0.0.1", first.getsockname()[1])
 
 
-def test_a_process_that_ctrl_c_is_not_for_is_started_as_the_system_has_it(request: pytest.FixtureRequest) -> None:
+def test_a_detached_process_is_started_in_the_way_of_the_system(request: pytest.FixtureRequest) -> None:
     assert detached() == {"start_new_session": True}
     request.getfixturevalue("system_of_windows")
     assert detached() == {"creationflags": 0x8000200}
@@ -145,9 +143,7 @@ def test_a_process_that_ctrl_c_is_not_for_is_started_as_the_system_has_it(reques
 
 
 @pytest.mark.usefixtures("system_of_windows")
-def test_where_there_are_no_users_and_limits_nothing_asks_for_them(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_system_without_users_and_limits_is_supported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from biocolab_accessor.connection.credentials import KeyFile
     from biocolab_accessor.io.memory import budget
     from biocolab_accessor.util import get_system_user
@@ -174,31 +170,31 @@ def test_where_there_are_no_users_and_limits_nothing_asks_for_them(
         ("样本.h5ad", "样本.h5ad"),
     ],
 )
-def test_a_name_of_a_server_is_one_that_every_file_system_takes(given: str, safe: str) -> None:
+def test_a_file_name_from_a_server_is_made_valid_on_every_file_system(given: str, safe: str) -> None:
     assert safe_file_name(given) == safe
 
 
-def test_a_batch_that_is_called_as_a_device_has_a_file_that_can_be_written(counts: ad.AnnData) -> None:
+def test_a_batch_named_like_a_device_has_a_valid_file_name(counts: ad.AnnData) -> None:
     counts.obs["sample"] = np.where(np.arange(60) < 20, "con", "NUL")
     plan = counts.biocolab.submit(batch_key="sample", dry_run=True)
     assert {batch.name: batch.file_name for batch in plan.batches} == {"con": "con_.h5ad", "NUL": "NUL_.h5ad"}
 
 
-def test_names_are_the_same_whichever_way_a_file_system_writes_an_accent() -> None:
+def test_names_do_not_depend_on_the_unicode_form_of_an_accent() -> None:
     composed, apart = (unicodedata.normalize(form, "résumé.h5ad") for form in ("NFC", "NFD"))
     assert composed != apart
     assert safe_name(composed) == safe_name(apart)
     assert distinct([composed, apart]) == ["r_sum.h5ad", "r_sum_2.h5ad"]
 
 
-def test_a_path_of_a_server_has_slashes_also_where_this_is_windows() -> None:
+def test_a_path_on_a_server_has_slashes_even_on_windows() -> None:
     assert plain({"matrix": PureWindowsPath("/data/run/x.h5ad"), "n": [1, "a\\b"]}) == {
         "matrix": "/data/run/x.h5ad",
         "n": [1, "a\\b"],
     }
 
 
-def test_a_key_that_leads_to_a_drive_is_refused_before_the_system_is_asked(
+def test_a_key_with_a_drive_is_refused_before_the_file_system_is_accessed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "x").write_bytes(b"x")
@@ -223,7 +219,7 @@ def test_a_key_that_leads_to_a_drive_is_refused_before_the_system_is_asked(
     assert buckets.url2pathname("/a%20b") == "/a b"
 
 
-def test_every_text_file_is_opened_in_an_encoding_that_is_named() -> None:
+def test_every_text_file_is_opened_with_an_explicit_encoding() -> None:
     found = []
     for path in _PACKAGE.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -241,7 +237,7 @@ def test_every_text_file_is_opened_in_an_encoding_that_is_named() -> None:
     assert [line for line in found if not any(known in line for known in expected)] == []
 
 
-def test_a_table_is_written_where_the_terminal_has_no_such_characters() -> None:
+def test_a_table_is_printed_even_if_the_terminal_lacks_its_characters() -> None:
     code = (
         "import sys; from biocolab_accessor.cli.output import print_table;"
         "from biocolab_accessor.cli import app; import typer\n"

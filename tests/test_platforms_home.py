@@ -1,4 +1,4 @@
-"""An account without a home folder, a folder without locks, a TMPDIR that is gone: all goes on, or is named."""
+"""Platforms: an account without a home folder, a folder without locks, and a missing TMPDIR."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def homeless(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def lockless(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    """A folder for temporary files where no lock can be had."""
+    """A temporary folder where locking fails."""
     share, real, number = tmp_path / "share", fcntl.flock, getattr(request, "param", errno.ENOLCK)
     share.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(share))
@@ -62,19 +62,17 @@ def lockless(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest, tm
 
 @pytest.mark.usefixtures("homeless")
 class TestNoHome:
-    def test_the_cache_is_a_private_temporary_folder_and_that_is_said_once(
-        self, caplog: pytest.LogCaptureFixture
-    ) -> None:
+    def test_the_cache_is_a_private_temporary_folder_with_one_warning(self, caplog: pytest.LogCaptureFixture) -> None:
         folder = platforms.cache_folder()
         assert folder == Path(tempfile.gettempdir()) / f"biocolab_accessor-{os.getuid()}"
         assert folder.stat().st_mode & 0o777 == 0o700
         assert [record.message for record in caplog.records] == [
-            f"there is no home folder: the cache is in {folder}. To choose another, set BIOCOLAB_CACHE_DIR"
+            f"no home folder was found: the cache is in {folder}. Set BIOCOLAB_CACHE_DIR to choose another"
         ]
         folder.rmdir()
 
     @pytest.mark.parametrize("kind", ["open to others", "a link", "a file"])
-    def test_a_folder_that_others_may_have_made_is_not_used(self, kind: str, tmp_path: Path) -> None:
+    def test_a_folder_that_another_user_may_have_created_is_not_used(self, kind: str, tmp_path: Path) -> None:
         place = Path(tempfile.gettempdir()) / f"biocolab_accessor-{os.getuid()}"
         if kind == "a link":
             place.symlink_to(tmp_path)
@@ -89,14 +87,14 @@ class TestNoHome:
         assert chosen != place
         place.rmdir() if kind == "open to others" else place.unlink()
 
-    def test_a_tilde_that_platformdirs_leaves_is_no_folder_here(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_tilde_that_platformdirs_leaves_is_not_used_as_a_folder(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(platforms, "user_cache_path", lambda name: Path("~/.cache") / name)
         monkeypatch.setattr(platformdirs, "user_cache_path", lambda name: Path("~/.cache") / name)
         folder = platforms.cache_folder()
         assert folder.is_absolute()
         folder.rmdir()
 
-    def test_without_any_temporary_folder_the_cache_is_only_named(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_the_cache_has_a_path_even_without_a_temporary_folder(self, monkeypatch: pytest.MonkeyPatch) -> None:
         def gone() -> str:
             raise FileNotFoundError(errno.ENOENT, "No usable temporary directory found")
 
@@ -140,12 +138,12 @@ class TestNoHome:
             lambda: bc.sandbox("~/data"),
         ],
     )
-    def test_a_path_in_the_home_folder_is_refused_in_our_words(self, call: object) -> None:
-        with pytest.raises(InvalidArgument, match="begins with the home folder, which is not known here"):
+    def test_a_path_in_the_unknown_home_folder_is_refused(self, call: object) -> None:
+        with pytest.raises(InvalidArgument, match="begins with the home folder, which is unknown"):
             call()  # type: ignore[operator]
 
-    def test_the_settings_refuse_it_too(self) -> None:
-        with pytest.raises(InvalidArgument, match="which is not known here"):
+    def test_the_settings_refuse_a_path_in_the_unknown_home_folder(self) -> None:
+        with pytest.raises(InvalidArgument, match="home folder, which is unknown"):
             bc.settings.cache_dir = "~/cache"  # type: ignore[assignment]
 
     def test_the_doctor_looks_at_all_of_it(self) -> None:
@@ -170,12 +168,12 @@ with bc.sandbox():
     environment = {name: value for name, value in os.environ.items() if name not in gone} | {"TMPDIR": str(tmp_path)}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
     assert done.stdout.split() == ["True", str(tmp_path / f"biocolab_accessor-{os.getuid()}")], done.stderr
-    assert done.stderr.count("there is no home folder") == 1
+    assert done.stderr.count("no home folder was found") == 1
     assert [path.name for path in tmp_path.iterdir()] == [f"biocolab_accessor-{os.getuid()}"]
 
 
 class TestFoldersOfLibraries:
-    def test_are_named_where_the_account_can_write_nowhere_else(
+    def test_library_folders_are_set_if_the_account_cannot_write_elsewhere(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         real, closed = os.access, tmp_path / "closed"
@@ -188,7 +186,7 @@ class TestFoldersOfLibraries:
         }
         assert (tmp_path / "open" / "numba").is_dir()
 
-    def test_are_left_alone_where_it_can(self, tmp_path: Path) -> None:
+    def test_library_folders_are_unchanged_if_the_account_can_write(self, tmp_path: Path) -> None:
         assert platforms.library_folders(tmp_path) == {}
         assert list(tmp_path.iterdir()) == []
 
@@ -200,7 +198,7 @@ def test_without_locks_in_tmpdir_a_submission_arrives_whole(lockless: Path, capl
         np.testing.assert_array_equal(study.to_anndata(cache=False).X.toarray(), CELLS)
     said = [record.getMessage() for record in caplog.records if "no locks in" in record.getMessage()]
     assert all(str(lockless) in text and "set TMPDIR" in text for text in said)
-    assert len(said) <= 2  # of the sandbox, and of the submission
+    assert len(said) <= 2  # from the sandbox and from the submission
     assert list(lockless.iterdir()) == []
 
 
@@ -214,7 +212,7 @@ def test_a_scratch_folder_without_a_lock_is_not_taken_for_abandoned(lockless: Pa
                 assert folder.exists() is left
 
 
-def test_a_cache_without_locks_is_done_without_and_named_once(
+def test_a_cache_without_locks_is_skipped_with_one_warning(
     lockless: Path, server: object, caplog: pytest.LogCaptureFixture
 ) -> None:
     with bc.settings.override(cache_dir=lockless / "cache"), caplog.at_level(logging.WARNING):
@@ -319,16 +317,18 @@ def test_an_empty_variable_is_as_good_as_none(name: str, monkeypatch: pytest.Mon
 
 
 class TestSandboxFolder:
-    def test_without_locks_is_refused_by_name(self, lockless: Path) -> None:
+    def test_a_folder_without_locks_is_refused_by_name(self, lockless: Path) -> None:
         with pytest.raises(SandboxError, match=rf"the folder {lockless}/data cannot be used: .*locked"):
             bc.sandbox(lockless / "data")
 
-    def test_that_cannot_be_made_is_refused_by_name(self, tmp_path: Path) -> None:
+    def test_a_folder_that_cannot_be_created_is_refused_by_name(self, tmp_path: Path) -> None:
         (tmp_path / "file").touch()
         with pytest.raises(SandboxError, match=rf"{tmp_path}/file/data cannot be used"):
             bc.sandbox(tmp_path / "file" / "data")
 
-    def test_on_which_sqlite_cannot_lock_is_named_with_the_setting(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_folder_on_which_sqlite_cannot_lock_is_named_with_the_setting(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         def connect(*_: object, **__: object) -> None:
             msg = "locking protocol"
             raise sqlite3.OperationalError(msg)
@@ -341,5 +341,5 @@ class TestSandboxFolder:
 def test_without_a_temporary_folder_the_setting_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tempfile, "tempdir", "/nowhere/at/all")
     monkeypatch.setenv("TMPDIR", "/nowhere/at/all")
-    with pytest.raises(ConfigurationError, match=r"TMPDIR is '/nowhere/at/all'.*Set TMPDIR to a folder"):
+    with pytest.raises(ConfigurationError, match=r"TMPDIR is '/nowhere/at/all'.*Set TMPDIR to a writable folder"):
         bc.sandbox()

@@ -18,7 +18,7 @@ from biocolab_accessor.clients.bioflex import Database
 from biocolab_accessor.errors import InvalidArgument, UnknownGene
 from biocolab_accessor.io.columns import as_frame
 from biocolab_accessor.io.values import labelled
-from biocolab_accessor.messages import listing, natural_key, notice, quoted
+from biocolab_accessor.messages import listing, natural_key, quoted, warn
 from biocolab_accessor.studies.catalog import database as newest
 from biocolab_accessor.studies.catalog import expression_summary
 
@@ -219,7 +219,7 @@ def annotate(
             f"genes, such as {listing(missing, limit=3)}, so that the cell types rest on few: is it of the right "
             "species, and are these gene symbols? gene_symbols= names a column of var that has them"
         )
-        notice(msg)
+        warn(msg)
     ranks, unknown = ranks_by_gene(summary), set(missing)
     parts = []
     for cluster, genes in found.genes.items():
@@ -238,7 +238,7 @@ def annotate(
         )
     own, notes = own_studies(adata, obs, source)
     for study in own:
-        notice(str(study))
+        warn(str(study))
     annotation = Annotation(
         table=_tidy(parts),
         markers=found.genes,

@@ -16,7 +16,7 @@ from biocolab_accessor.errors import InvalidArgument, UnknownField
 from biocolab_accessor.io.columns import as_frame
 from biocolab_accessor.io.matrix_blocks import Slot, filled_slots, row_blocks, source_of
 from biocolab_accessor.messages import did_you_mean, listing, quoted
-from biocolab_accessor.protocol import given_names
+from biocolab_accessor.protocol import argument_names
 
 __all__ = ["Markers", "markers_of", "rank_genes", "translate"]
 
@@ -68,7 +68,7 @@ def markers_of(
     """
     if isinstance(markers, Mapping):
         given = {
-            str(name): list(dict.fromkeys(given_names(genes, f"markers[{quoted(str(name))}]")))[:n_genes]
+            str(name): list(dict.fromkeys(argument_names(genes, f"markers[{quoted(str(name))}]")))[:n_genes]
             for name, genes in markers.items()
         }
         _expect_clusters(given, clusters, groupby, "markers")

@@ -13,7 +13,7 @@ from biocolab_accessor.check.report import Finding
 from biocolab_accessor.check.rules import Context, found, rule
 from biocolab_accessor.errors import InvalidColumn
 from biocolab_accessor.io.columns import labels_of
-from biocolab_accessor.io.values import changed_beyond_rounding, kept, loss
+from biocolab_accessor.io.values import changed_beyond_rounding, exact_in, loss
 from biocolab_accessor.messages import counted, did_you_mean, listing, quoted
 
 _MOST_CATEGORIES = 65_535
@@ -96,7 +96,7 @@ def otherwise_in_bioflex(context: Context) -> Iterator[Finding]:
     """BBrowserX and Talk2Data carry numbers and truth values as they are; BioFlex has float32 and labels."""
     rounded = dict[str, int]()
     for path, values in _numbers_of_obs(context):
-        if number := int(np.count_nonzero(~kept(values, np.float32) & ~changed_beyond_rounding(values))):
+        if number := int(np.count_nonzero(~exact_in(values, np.float32) & ~changed_beyond_rounding(values))):
             rounded[path] = number
     truths, gaps = [], []
     for path, verdict in context.verdicts:

@@ -74,7 +74,7 @@ def unwritable_parts(value: Any, path: str, depth: int = 0) -> Iterator[tuple[st
     Examples
     --------
     >>> list(unwritable_parts({"a/b": 1, "c": {1}}, "uns"))
-    [("uns['a/b']", "the key holds a '/', which makes a folder in HDF5"), ("uns['c']", 'is a set')]
+    [("uns['a/b']", "the key contains a '/', which separates groups in HDF5"), ("uns['c']", 'is a set')]
     """
     if depth > _DEEPEST:
         return

@@ -18,7 +18,7 @@ from rich.text import Text
 import biocolab_accessor as bc
 from biocolab_accessor.cli.output import Json, err, out, print_json
 from biocolab_accessor.errors import InvalidArgument, ServerError
-from biocolab_accessor.io.safe_files import place_of
+from biocolab_accessor.io.safe_files import target_path
 from biocolab_accessor.messages import listing
 from biocolab_accessor.sandbox.public_studies import celltypist_sample
 from biocolab_accessor.studies.study import Study
@@ -118,7 +118,7 @@ def _expect_picture(path: Path) -> None:
     from matplotlib.figure import Figure
 
     known = Figure().canvas.get_supported_filetypes()
-    if place_of(path).suffix.removeprefix(".").lower() not in known:
+    if target_path(path).suffix.removeprefix(".").lower() not in known:
         msg = f"{path} is the name of no picture: let it end in .png, or in one of {listing(known, limit=20)}"
         raise InvalidArgument(msg)
 

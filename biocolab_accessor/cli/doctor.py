@@ -19,7 +19,7 @@ from rich.text import Text
 
 from biocolab_accessor.cli.output import Json, err, out, print_json, print_table
 from biocolab_accessor.clients.transport import Probe, probe, proxy_for
-from biocolab_accessor.concurrency import Crew, result
+from biocolab_accessor.concurrency import CancellableThreads, result
 from biocolab_accessor.config import Settings, settings
 from biocolab_accessor.connection.credentials import Credentials, KeyFile
 from biocolab_accessor.connection.default import current
@@ -117,8 +117,8 @@ def examine(*, network: bool = True, timeout: float = 10.0) -> list[Observation]
     if network and known:
         asked = [(TITLES[source], _client_of(source), timeout) for source in known]
         limits = {"connect_timeout": timeout, "read_timeout": timeout, "deadline": 3 * timeout, "max_retries": 0}
-        with settings.override(**limits), Crew(len(asked), "biocolab-doctor") as crew:
-            answers = [seen for answer in [crew.ask(_server, *one) for one in asked] for seen in result(answer)]
+        with settings.override(**limits), CancellableThreads(len(asked), "biocolab-doctor") as threads:
+            answers = [seen for answer in [threads.submit(_server, *one) for one in asked] for seen in result(answer)]
     order = ["server", "clock", "tls"]
     return [*found, *sorted(answers, key=lambda seen: order.index(seen.topic)), *_cache(), *_submissions()]
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from biocolab_accessor.errors import InvalidArgument
 from biocolab_accessor.messages import listing, quoted
-from biocolab_accessor.protocol import Filters, given_names, known_species
+from biocolab_accessor.protocol import Filters, argument_names, known_species
 
 __all__ = [
     "batch_list",
@@ -171,7 +171,7 @@ def name_list(given: Iterable[str], argument: str) -> list[str]:
     if isinstance(given, str):
         msg = f"{argument} is the text {quoted(given)}: give a list, [{quoted(given)}]"
         raise InvalidArgument(msg)
-    return given_names(given, argument)
+    return argument_names(given, argument)
 
 
 def _expect_names(authors: Any) -> None:

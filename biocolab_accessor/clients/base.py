@@ -27,7 +27,7 @@ from biocolab_accessor.clients.responses import unwrap
 from biocolab_accessor.clients.tasks import begun_twice, follow_task, started_task
 from biocolab_accessor.errors import InvalidArgument, InvalidColumn, InvalidFile, InvalidNames, InvalidResponse
 from biocolab_accessor.io.names import is_barcodes
-from biocolab_accessor.io.safe_files import place_of
+from biocolab_accessor.io.safe_files import target_path
 from biocolab_accessor.io.values import encode, numbers, numbers_in
 from biocolab_accessor.messages import listing, quoted, shown
 from biocolab_accessor.platforms import safe_file_name
@@ -589,7 +589,7 @@ class Connector(_Official):
             The file did not come whole.
         """
         if dest_path is not None:
-            place_of(dest_path)  # before the server is made to work
+            target_path(dest_path)  # before the server is made to work
 
         def fetch(answer: dict[str, Any]) -> None:
             found = answer["data"]

@@ -32,8 +32,8 @@ from biocolab_accessor.errors import (
 )
 from biocolab_accessor.io.hdf5_gate import is_hdf5, opened_foreign
 from biocolab_accessor.io.memory import expect_room
-from biocolab_accessor.io.safe_files import place_of, replacing
-from biocolab_accessor.messages import notice
+from biocolab_accessor.io.safe_files import replacing, target_path
+from biocolab_accessor.messages import warn
 from biocolab_accessor.progress import progress_bar
 from biocolab_accessor.protocol import RETRIABLE_STATUSES
 from biocolab_accessor.security.redaction import Secret, hidden, masking, without_frames
@@ -454,7 +454,7 @@ def _warn_unverified(host: str) -> None:
         _unverified.add(host)
         pattern = f".*host '{re.escape(name)}'"
         warnings.filterwarnings("ignore", pattern, urllib3.exceptions.InsecureRequestWarning)
-    notice(
+    warn(
         f"certificates of {host} are not verified (ssl=False): anyone on the way can read the token. "
         "Give ssl='/path/to/your-ca.pem' instead."
     )
@@ -505,7 +505,7 @@ def save(client: HttpClient, link: str, path: str | Path) -> Path:
     UserWarning
         The file is compressed with something that is not installed here.
     """
-    target = place_of(path)
+    target = target_path(path)
     with replacing(target) as part:
         with part.open("xb") as file, progress_bar(f"Downloading {target.name}") as bar:
 
@@ -530,4 +530,4 @@ def _expect_harmless(part: Path, target: Path) -> None:
     with opened_foreign(part, what=what, error=InvalidResponse, filters=False) as foreign:
         to_install = foreign.to_install
     if to_install:
-        notice(f"{target}: {to_install}")
+        warn(f"{target}: {to_install}")

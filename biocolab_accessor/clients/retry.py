@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from biocolab_accessor.concurrency import given_up, pause
+from biocolab_accessor.concurrency import is_cancelled, pause
 from biocolab_accessor.config import settings
 from biocolab_accessor.errors import BiocolabError, TimedOut
 
@@ -34,7 +34,7 @@ class Deadline:
 
     def left(self) -> float:
         """Seconds left, never below zero."""
-        return 0.0 if given_up() else max(0.0, self._end - time.monotonic())
+        return 0.0 if is_cancelled() else max(0.0, self._end - time.monotonic())
 
     def check(self, what: str) -> None:
         """Raise TimedOut when the time is over.

@@ -19,7 +19,7 @@ from requests.adapters import HTTPAdapter
 from requests.utils import get_environ_proxies, select_proxy
 
 from biocolab_accessor.clients.retry import Retriable
-from biocolab_accessor.concurrency import stopped_by
+from biocolab_accessor.concurrency import on_cancel
 from biocolab_accessor.config import settings
 from biocolab_accessor.errors import TimedOut, TransportError
 from biocolab_accessor.security.redaction import without_frames
@@ -67,7 +67,7 @@ def line() -> Iterator[None]:
     """One request of this thread, up to the last byte of its answer."""
     own = _own.line = _Line()
     try:
-        with stopped_by(own.cut):
+        with on_cancel(own.cut):
             yield
     finally:
         _own.line = None

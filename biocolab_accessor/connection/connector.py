@@ -20,7 +20,7 @@ from biocolab_accessor.errors import (
     InvalidSettingsFile,
     MissingCredentials,
 )
-from biocolab_accessor.messages import facts_table, notice, quoted
+from biocolab_accessor.messages import facts_table, quoted, warn
 from biocolab_accessor.platforms import home_folder
 from biocolab_accessor.protocol import SOURCES, Source
 from biocolab_accessor.security.redaction import Secret, sealed
@@ -228,7 +228,7 @@ class EConnector:
             if value is not None and not isinstance(value, str):
                 normalise_host(value, f"argument {name}")  # which says what it is
         if host or token:
-            notice(
+            warn(
                 "host and token are the spelling of biocolabsdk 1.0.1: write private_host and private_token",
                 DeprecationWarning,
             )
@@ -472,7 +472,7 @@ class EConnector:
         Traceback (most recent call last):
         biocolab_accessor.errors.InvalidArgument: study_s3_keys is the text 'GSE128223_1.h5ad': give a list, ...
         """
-        notice(
+        warn(
             "submit_h5ad is the spelling of biocolabsdk 1.0.1: write get_bbrowserx().submit_study_from_s3(…)",
             DeprecationWarning,
         )
@@ -557,4 +557,4 @@ class EConnector:
 
 
 def _warn_of_old_name(old: str, name: str) -> None:
-    notice(f"{old} serves as BioFlex's token, as in biocolabsdk 1.0.1: write {name}", DeprecationWarning)
+    warn(f"{old} serves as BioFlex's token, as in biocolabsdk 1.0.1: write {name}", DeprecationWarning)

@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 
 from biocolab_accessor.config import settings
 from biocolab_accessor.errors import InvalidSettingsFile, MissingCredentials
-from biocolab_accessor.messages import notice
+from biocolab_accessor.messages import warn
 from biocolab_accessor.platforms import expanded, home_folder
 from biocolab_accessor.security.redaction import Secret, sealed
 from biocolab_accessor.security.urls import normalise_host, without_user
@@ -92,7 +92,7 @@ class KeyFile:
             msg = f"{self.path} belongs to another user (uid {info.st_uid}): its hosts and tokens are not used"
             raise InvalidSettingsFile(msg)
         if stat.S_IMODE(info.st_mode) & 0o077:
-            notice(f"{self.path} can be read or written by other users: run chmod 600 {self.path}")
+            warn(f"{self.path} can be read or written by other users: run chmod 600 {self.path}")
 
 
 def _content(path: Path) -> tuple[RedactedDict, str]:
@@ -216,7 +216,7 @@ def resolve(
         _refuse(service, hosts, tokens, need_host=host is None, need_token=token is None)
     address = normalise_host(host.value, host.place)  # first, so that no password is shown below
     if host.source != token.source:
-        notice(
+        warn(
             f"{service.title}: the token from {token.place} is sent to the host from {host.place} ({address}). "
             "Give both in one place to be sure that they belong together."
         )

@@ -1,1 +1,1 @@
-"""Files, matrices and values: what is written, read and kept, to the bit."""
+"""Files, matrices and values: what is written, read and cached, exact to the bit."""

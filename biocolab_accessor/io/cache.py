@@ -1,15 +1,13 @@
 """Cache: arrays and files that never change, kept between sessions and shared by processes.
 
-They lie in one file: what is mapped holds it open, and a process may have a few hundred files open, on some systems.
+An entry is a folder named by the hash of its key. All its arrays lie in one file, which is mapped into memory and stays
+open: some systems allow a process only a few hundred open files. An entry is written under a lock to a temporary folder
+and renamed when it is complete, so that any number of processes see all of it or nothing. Whatever fails on the disk,
+the answer is fetched without the cache.
 
-What lies on a disk is not believed: files that were written shortly before the power went may be there in full length
-and hold zeros, and others may have been changed since. To read all of them would cost every fetch; instead the sums of
-all arrays are kept, and looked at where the file is not, to the nanosecond, the one that was looked at last, and once
-after each start of the machine.
-
-An entry is a folder named for its key, with one plain file per array, so that arrays are mapped into memory and not
-read. It is made under a lock, beside its place, and moved there when it is whole; so that it is there or not, for any
-number of processes. Whatever goes wrong with the disk, the answer is fetched and given without the cache.
+Files on a disk are not trusted: after a power failure a file may have its full length and contain zeros, and other
+files may have been modified. Reading everything on each fetch would be slow. Instead checksums are stored, and verified
+once after each boot, and whenever inode, size or time of the file differ from those at the last verification.
 """
 
 from __future__ import annotations
@@ -35,7 +33,7 @@ from isal import isal_zlib
 from numpy.typing import NDArray
 
 from biocolab_accessor.config import settings
-from biocolab_accessor.messages import notice
+from biocolab_accessor.messages import warn
 from biocolab_accessor.platforms import is_open_elsewhere, open_to_others, private_folder, replace, sync
 
 __all__ = [
@@ -44,7 +42,7 @@ __all__ = [
     "Arrays",
     "Cache",
     "CacheInfo",
-    "Kept",
+    "CachedArrays",
     "cache",
     "describe",
     "file_sum",
@@ -59,10 +57,10 @@ logger = logging.getLogger(__name__)
 Arrays = Mapping[str, NDArray[Any]]
 
 ENTRY = "entry.json"
-"""The file that says what an entry holds; there is no entry without it."""
+"""The file that describes an entry; without it the entry does not exist."""
 
 FILE = "content"
-"""The file of an entry that is one."""
+"""The file of an entry that holds a file in place of arrays."""
 
 _ARRAYS = "arrays.bin"
 
@@ -70,34 +68,18 @@ _PIECE = 1 << 24
 
 _ALIGNED = 64
 
-# What is smaller is read, and its file closed again.
+# Smaller files are read and closed.
 _MAPPED = 1 << 16
 
 
-class Kept(dict[str, NDArray[Any]]):
-    """Arrays of an entry.
+class CachedArrays(dict[str, NDArray[Any]]):
+    """Arrays of an entry; `verified` if they are known to be as written without having been read now."""
 
-    Attributes
-    ----------
-    proven
-        Whether they are known to be what was written, without having been read now.
-    """
-
-    proven = False
+    verified = False
 
 
 def write(folder: Path, key: Mapping[str, Any], arrays: Arrays) -> None:
-    """Write the arrays of a key into a folder that is made for them.
-
-    Parameters
-    ----------
-    folder
-        Not there yet.
-    key
-        In JSON.
-    arrays
-        1-D each.
-    """
+    """Write the arrays (1-D each) of a key, which is JSON, into a new folder."""
     folder.mkdir(mode=0o700, parents=True)
     described, path = {}, folder / _ARRAYS
     with path.open("wb") as file:
@@ -106,7 +88,7 @@ def write(folder: Path, key: Mapping[str, Any], arrays: Arrays) -> None:
             start = file.seek(-(-file.tell() // _ALIGNED) * _ALIGNED)
             file.write(octets.data)
             described[name] = [array.dtype.str, len(array), start, isal_zlib.crc32(octets)]
-    if not _start():
+    if not _boot_id():
         sync(path)
     describe(folder, key, described)
 
@@ -119,39 +101,29 @@ def describe(
     seen: list[int] | None = None,
     file: int | None = None,
 ) -> None:
-    """Make a folder an entry: dtype, length, place and sum of each array, sure since this start of the machine.
-
-    Parameters
-    ----------
-    folder, key
-        The entry.
-    described
-        What is said of each array.
-    seen
-        The file as it was before its sum was taken; None where it has just been written.
-    file
-        Sum of the file of an entry that is one.
-    """
+    """Write the description of an entry: dtype, length, offset and checksum of each array."""
+    # The entry then counts as verified for this boot. `seen` is the state of the file before its checksum was computed,
+    # None if it has just been written. `file` is the checksum of an entry that holds a file.
     part = folder / f"{uuid.uuid4().hex}.json"
-    seen = seen or _seen(folder / (_ARRAYS if file is None else FILE))
-    said = {"key": key, "arrays": described, "start": _start(), "seen": seen, "file": file}
-    part.write_text(json.dumps({**said, "sum": _sum(said)}, sort_keys=True), encoding="utf-8")
+    seen = seen or _file_state(folder / (_ARRAYS if file is None else FILE))
+    description = {"key": key, "arrays": described, "start": _boot_id(), "seen": seen, "file": file}
+    part.write_text(json.dumps({**description, "sum": _sum(description)}, sort_keys=True), encoding="utf-8")
     replace(part, folder / ENTRY)
 
 
-def mapped(folder: Path) -> Kept | None:
-    """The arrays of an entry; None where there is no whole one. What is written into them changes no file."""
+def mapped(folder: Path) -> CachedArrays | None:
+    """The arrays of an entry, mapped copy-on-write; None if there is no intact entry."""
     try:
-        entry, seen = _said(folder), _seen(folder / _ARRAYS)
+        entry, seen = _description(folder), _file_state(folder / _ARRAYS)
         octets = _octets(folder / _ARRAYS)
-        arrays = Kept()
+        arrays = CachedArrays()
         for name, (dtype, length, start, _) in entry["arrays"].items():
             arrays[name] = octets[start : start + length * np.dtype(dtype).itemsize].view(dtype)
             if len(arrays[name]) != length:
                 _damaged(folder)
                 return None
-        arrays.proven = _is_proven(entry, seen)
-        if arrays.proven:
+        arrays.verified = _is_verified(entry, seen)
+        if arrays.verified:
             return arrays
         if any(isal_zlib.crc32(arrays[name].view(np.uint8)) != entry["arrays"][name][3] for name in arrays):
             _damaged(folder)
@@ -166,11 +138,11 @@ def mapped(folder: Path) -> Kept | None:
 
 
 def kept_file(folder: Path) -> Path | None:
-    """The file of an entry; None where it is not there, or not as it was written."""
+    """The file of an entry; None if it does not exist, or is not as it was written."""
     path = folder / FILE
     try:
-        entry, seen = _said(folder), _seen(path)
-        if not _is_proven(entry, seen):
+        entry, seen = _description(folder), _file_state(path)
+        if not _is_verified(entry, seen):
             if file_sum(path) != entry["file"]:
                 _damaged(folder)
                 return None
@@ -184,7 +156,7 @@ def kept_file(folder: Path) -> Path | None:
 
 
 def file_sum(path: Path) -> int:
-    """The sum of a whole file."""
+    """The checksum of a file."""
     found = 0
     with path.open("rb") as file:
         while piece := file.read(_PIECE):
@@ -192,38 +164,38 @@ def file_sum(path: Path) -> int:
     return found
 
 
-def _said(folder: Path) -> dict[str, Any]:
-    """What an entry says of itself; ValueError where that was changed. Older versions gave it no sum."""
-    said: dict[str, Any] = json.loads((folder / ENTRY).read_text(encoding="utf-8"))
-    if "sum" in said and said.pop("sum") != _sum(said):
+def _description(folder: Path) -> dict[str, Any]:
+    """The description of an entry; ValueError if it was modified. Older versions have no checksum."""
+    description: dict[str, Any] = json.loads((folder / ENTRY).read_text(encoding="utf-8"))
+    if "sum" in description and description.pop("sum") != _sum(description):
         msg = "changed"
         raise ValueError(msg)
-    return said
+    return description
 
 
-def _sum(said: Mapping[str, Any]) -> int:
-    return zlib.crc32(json.dumps(said, sort_keys=True).encode())
+def _sum(description: Mapping[str, Any]) -> int:
+    return zlib.crc32(json.dumps(description, sort_keys=True).encode())
 
 
-def _seen(path: Path) -> list[int]:
-    """What changes with a file; the last of it cannot be set back, where the system keeps it."""
+def _file_state(path: Path) -> list[int]:
+    """Properties that change with a file; the last one, ctime, cannot be set back."""
     info = path.stat()
     return [info.st_ino, info.st_size, info.st_mtime_ns, info.st_ctime_ns]
 
 
-def _is_proven(entry: Mapping[str, Any], seen: list[int]) -> bool:
-    return bool(entry["start"] == _start() and entry.get("seen") == seen)
+def _is_verified(entry: Mapping[str, Any], seen: list[int]) -> bool:
+    return bool(entry["start"] == _boot_id() and entry.get("seen") == seen)
 
 
 def _mark(folder: Path, entry: Mapping[str, Any], seen: list[int]) -> None:
     try:
         describe(folder, entry["key"], entry["arrays"], seen=seen, file=entry.get("file"))
-    except OSError as error:  # another user's, or removed meanwhile
-        logger.debug("not marked as looked at: %s", error)
+    except OSError as error:  # another user owns it, or it was removed meanwhile
+        logger.debug("not marked as verified: %s", error)
 
 
 def _damaged(folder: Path) -> None:
-    logger.warning("the entry %s of the cache is damaged or was changed: it is fetched again", folder.name)
+    logger.warning("cache entry %s is damaged or was modified: it is fetched again", folder.name)
     with suppress(OSError):
         (folder / ENTRY).unlink()
 
@@ -243,8 +215,8 @@ def touch(folder: Path) -> None:
 
 
 @lru_cache(maxsize=1)
-def _start() -> str:
-    """Which start of the machine this is; empty where the system does not say, and files have to be waited for."""
+def _boot_id() -> str:
+    """An id of the current boot; empty if the system has none, and then files are synced to disk."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
     except OSError:
@@ -259,19 +231,19 @@ _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 class CacheInfo(NamedTuple):
-    """What is in the cache.
+    """Content of the cache.
 
     Attributes
     ----------
     folder
-        Where it is (``bc.settings.cache_dir``).
+        Folder of the cache (``bc.settings.cache_dir``).
     entries
-        Number of answers kept.
+        Number of entries.
     n_bytes
-        What they take.
+        Size of all entries in bytes.
     most
-        What they may take (``bc.settings.cache_size``); the longest unused go first, and what alone takes more is not
-        kept.
+        Maximum size in bytes (``bc.settings.cache_size``). The least recently used entries are removed first, and an
+        answer that alone is larger is not cached.
     """
 
     folder: Path
@@ -281,7 +253,7 @@ class CacheInfo(NamedTuple):
 
 
 class Cache:
-    """Answers of database versions; ``bc.cache``.
+    """Cached answers of BioFlex, by database version; ``bc.cache``.
 
     Examples
     --------
@@ -301,11 +273,11 @@ class Cache:
 
     @property
     def folder(self) -> Path:
-        """Where it is."""
+        """Folder of the entries."""
         return settings.cache_dir / _LAYOUT
 
     def info(self) -> CacheInfo:
-        """What is in the cache.
+        """Folder, number of entries and size of the cache.
 
         Examples
         --------
@@ -319,10 +291,10 @@ class Cache:
         return CacheInfo(settings.cache_dir, len(entries), sum(size for _, size, _ in entries), settings.cache_size)
 
     def clear(self) -> None:
-        """Forget everything; what is mapped into memory stays readable.
+        """Remove all entries; arrays that are mapped into memory stay readable.
 
-        What cannot be removed, since the folder may only be read, is warned of in the log. On Windows an entry also
-        stays as long as an object reads from it.
+        If an entry cannot be removed, for example because the folder is read-only, a warning is logged. On Windows an
+        entry also stays as long as an object reads from it.
 
         Examples
         --------
@@ -336,27 +308,27 @@ class Cache:
         """
         for _, _, path in self._entries():
             _remove(path)
-        self._sweep()
+        self._remove_leftovers()
         for lock in (self.folder / "locks").glob("*.lock"):
-            # Whoever waits for it sees that it is gone, and makes another.
+            # A process that waits for the lock notices that the file is gone, and creates it again.
             with suppress(OSError, LockTimeout, NotImplementedError), FileLock(lock, timeout=0):
                 lock.unlink()
 
     def arrays(self, key: Key, make: Callable[[], Arrays]) -> Arrays:
-        """Arrays of a key, from the cache or made and kept.
+        """Arrays of a key: from the cache, or made and cached.
 
         Parameters
         ----------
         key
-            What they depend on, in JSON; never a token.
+            Everything that the arrays depend on, as JSON; never a token.
         make
-            Fetches them, 1-D each. It is called once, also where many processes ask at the same time.
+            Fetches the arrays, 1-D each. It is called once, even if many processes ask at the same time.
 
         Returns
         -------
         dict
-            From the cache they are mapped: pages are read when they are touched, and what is written into an array
-            changes neither the file nor what others see.
+            Arrays from the cache are mapped copy-on-write: they are read from disk on access, and writing to them
+            changes neither the file nor the arrays of another process.
 
         Examples
         --------
@@ -382,14 +354,14 @@ class Cache:
         return found
 
     def file(self, key: Key, write_file: Callable[[Path], object]) -> Path | None:
-        """The path of a file of a key, written if it is not there; None where it cannot be kept.
+        """The cached file of a key, written if it does not exist; None if it cannot be cached.
 
         Parameters
         ----------
         key
-            What it depends on, in JSON; never a token.
+            Everything that the file depends on, as JSON; never a token.
         write_file
-            Called with the path to write.
+            Called with the path to write to.
 
         Examples
         --------
@@ -408,7 +380,7 @@ class Cache:
                 describe(part, key, {}, file=file_sum(part / FILE))
                 _expect_room(part)
             except OSError as error:
-                if error.errno not in _FULL:  # what went wrong may be the fetch, too
+                if error.errno not in _FULL:  # the fetch may have failed
                     raise
                 logger.warning("not kept in the cache: %s", error)
                 shutil.rmtree(part, ignore_errors=True)
@@ -420,14 +392,14 @@ class Cache:
         return place if found is not None and place.is_file() else None
 
     def forget(self, key: Key, why: object) -> None:
-        """Drop an entry that cannot be right.
+        """Remove an invalid entry.
 
         Parameters
         ----------
         key
             As for :meth:`arrays`.
         why
-            For the log.
+            The reason, for the log.
 
         Examples
         --------
@@ -440,14 +412,14 @@ class Cache:
         0
         """
         place = self._place(key)
-        logger.warning("the entry %s of the cache cannot be right, and is fetched again: %s", place.name, why)
+        logger.warning("cache entry %s is invalid and is fetched again: %s", place.name, why)
         _remove(place)
 
     def _get(self, key: Key, load: Callable[[Path], Any], build: Callable[[Path], Any], plain: Any) -> Any:
         place = self._place(key)
         for folder in (settings.cache_dir, self.folder, place):
             if why := open_to_others(folder):
-                _refuse_once(why)
+                _warn_once(why)
                 return plain() if plain is not None else None
         if (found := _loaded(load, place)) is not None:
             return found
@@ -456,7 +428,7 @@ class Cache:
             lock = FileLock(self.folder / "locks" / f"{place.name}.lock", timeout=settings.deadline)
             lock.acquire()
         except (OSError, LockTimeout, NotImplementedError) as error:
-            _say_once(f"the cache in {settings.cache_dir} cannot be used: {error}. Another: bc.settings.cache_dir")
+            _log_once(f"the cache in {settings.cache_dir} cannot be used: {error}. Set bc.settings.cache_dir")
             return plain() if plain is not None else None
         part = self.folder / f"{place.name}.{uuid.uuid4().hex}.part"
         try:
@@ -479,8 +451,8 @@ class Cache:
         self._evict(place)
 
     def _evict(self, newest: Path) -> None:
-        """Remove what was not used for longest, until the rest fits."""
-        self._sweep(newest.name)
+        """Remove the least recently used entries until the rest fits."""
+        self._remove_leftovers(newest.name)
         entries = self._entries()
         total = sum(size for _, size, _ in entries)
         for _, size, path in entries:
@@ -489,8 +461,8 @@ class Cache:
             if path != newest and _remove(path):
                 total -= size
 
-    def _sweep(self, held: str = "") -> None:
-        """Remove what processes that were killed have left; one that is at work has the lock, as we have the held."""
+    def _remove_leftovers(self, held: str = "") -> None:
+        """Remove leftovers of killed processes; a process at work holds the lock, as this one holds that of `held`."""
         for part in self.folder.glob("*.part"):
             name = part.name.partition(".")[0]
             lock = FileLock(self.folder / "locks" / f"{name}.lock", timeout=0)
@@ -501,7 +473,7 @@ class Cache:
                 continue
 
     def _entries(self) -> list[tuple[float, int, Path]]:
-        """When each was used last, its bytes and path; the longest unused first."""
+        """Time of last use, size in bytes and path of each entry; the least recently used first."""
         found = []
         for entry in self.folder.glob(f"*/{ENTRY}"):
             if entry.parent.suffix == ".part":
@@ -518,14 +490,14 @@ class Cache:
 
 
 @lru_cache(maxsize=100)
-def _say_once(text: str) -> None:
-    """Warn of a folder that cannot be used, and not again for each answer that is not kept."""
+def _log_once(text: str) -> None:
+    """Warn about a folder that cannot be used, once and not for each request."""
     logger.warning("%s", text)
 
 
 @lru_cache(maxsize=100)
-def _refuse_once(why: str) -> None:
-    notice(f"{why}. What is kept there is not used, and all is fetched. For another cache set bc.settings.cache_dir")
+def _warn_once(why: str) -> None:
+    warn(f"{why}. The cache is not used, and everything is fetched. Set bc.settings.cache_dir to use another folder")
 
 
 def _loaded(load: Callable[[Path], Any], place: Path) -> Any:
@@ -534,7 +506,7 @@ def _loaded(load: Callable[[Path], Any], place: Path) -> Any:
     except NotADirectoryError:  # there can be no entry; whoever makes one says why not
         return None
     except OSError as error:
-        logger.warning("an entry of the cache cannot be read: %s", error)
+        logger.warning("a cache entry cannot be read: %s", error)
         return None
     if found is not None:
         touch(place)
@@ -542,7 +514,7 @@ def _loaded(load: Callable[[Path], Any], place: Path) -> Any:
 
 
 def _expect_room(part: Path) -> None:
-    """Refuse as a full disk does what alone takes more than the cache may; of a file that shows once it is written."""
+    """Raise "file too large" if a file alone takes more than the cache may; its size is known once it is written."""
     size, most = sum(file.stat().st_size for file in part.iterdir()), settings.cache_size
     if size > most:
         msg = f"it takes {size:,} bytes, and bc.settings.cache_size is {most:,}"
@@ -550,7 +522,7 @@ def _expect_room(part: Path) -> None:
 
 
 def _remove(path: Path) -> bool:
-    """Out of its place at once, then piece by piece: nobody finds half an entry. Says whether it is gone."""
+    """Rename first, then delete, so that a reader never finds half an entry. Returns whether it is gone."""
     gone = path.with_name(f"{path.name}.{uuid.uuid4().hex}.part")
     try:
         path.rename(gone)

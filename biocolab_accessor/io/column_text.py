@@ -1,4 +1,4 @@
-"""Column text: values that neither h5ad nor the protocol has, as text that tells them apart."""
+"""Column text: dates, intervals, mixed and other values as text that distinguishes them."""
 
 from __future__ import annotations
 
@@ -36,43 +36,17 @@ _TIMES = ("datetime", "datetime64", "timedelta", "timedelta64", "period", "inter
 
 @dataclass(frozen=True)
 class TextForm:
-    """A column as text.
+    """A column as text."""
 
-    Attributes
-    ----------
-    column
-        Categories of text, in the order of the values; what was missing is missing.
-    change
-        What it was, and that it is sent as text.
-    dtype
-        How one writes the dtype that :func:`~biocolab_accessor.io.text_values.parsed` makes of the text again,
-        ``"'period[M]'"``; ``"dtype"`` where only the column itself can say it, and empty where it stays text.
-    ambiguous
-        How many labels stand for values that are different.
-    """
-
-    column: pd.Series
-    change: str
+    column: pd.Series  # categories of text, in the order of the values; missing values stay missing
+    change: str  # the original type, and that it is sent as text
+    # As one types it, for text_values.parsed: "'period[M]'". "dtype" if only the column has it; empty if it stays text.
     dtype: str
-    ambiguous: int = 0
+    ambiguous: int = 0  # number of labels that stand for different values
 
 
 def as_text(column: pd.Series) -> TextForm | None:
-    """A column as text; None where text cannot carry one of its values.
-
-    Parameters
-    ----------
-    column
-        Dates, durations, periods, intervals, complex numbers, objects, or categories of them.
-
-    Examples
-    --------
-    >>> form = as_text(pd.Series(pd.to_datetime(["2020-01-02", None])))
-    >>> form.column.tolist()
-    ['2020-01-02', nan]
-    >>> as_text(pd.Series([1, "1"])).ambiguous, as_text(pd.Series([[1]]))
-    (1, None)
-    """
+    """A column of dates, intervals, objects and the like as text; None if text cannot represent one of its values."""
     if isinstance(column.dtype, pd.CategoricalDtype):
         return _of_categories(column)
     if isinstance(column.dtype, pd.SparseDtype):
@@ -83,19 +57,19 @@ def as_text(column: pd.Series) -> TextForm | None:
 
 
 def category_texts(categories: pd.Index[Any]) -> list[str]:
-    """The text of each category, as it is sent."""
+    """The text of each category, as submitted."""
     if isinstance(categories.dtype, pd.IntervalDtype) or _is_typed(categories.dtype):
         with_text = _texts(categories)
         if with_text is not None:
             return with_text
     if categories.dtype == object and infer_dtype(categories) not in _PLAIN:
-        found = [_spoken(value) for value in categories]
+        found = [_object_text(value) for value in categories]
         return [str(value) if text is None else text[1] for value, text in zip(categories, found, strict=True)]
     return [str(category) for category in categories]
 
 
 def needs_text(column: pd.Series) -> bool:
-    """Whether neither h5ad nor the protocol has the dtype of a column, so that only text can carry it."""
+    """Whether a column has a dtype that neither h5ad nor the protocol supports, so that it is sent as text."""
     dtype = column.dtype
     if isinstance(dtype, pd.CategoricalDtype):
         categories = dtype.categories
@@ -123,7 +97,7 @@ def _of_dtype(column: pd.Series, said: str = "") -> TextForm | None:
     codes, values = pd.factorize(column)
     values = pd.Index(values)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # pandas' own, about business days as periods
+        warnings.simplefilter("ignore")  # from pandas, about business days as periods
         texts = _texts(values)
         if texts is None:
             return None
@@ -132,7 +106,7 @@ def _of_dtype(column: pd.Series, said: str = "") -> TextForm | None:
     labels = pd.Index([texts[i] for i in order], dtype=object)
     iso = " in ISO 8601" if getattr(dtype, "kind", "") in "mM" else ""
     return TextForm(
-        _labelled(place[codes], labels, column), f"{said or dtype}: sent as text{iso}", _written(dtype), ambiguous=0
+        _labelled(place[codes], labels, column), f"{said or dtype}: sent as text{iso}", _dtype_text(dtype), ambiguous=0
     )
 
 
@@ -148,7 +122,7 @@ def _of_categories(column: pd.Series) -> TextForm | None:
     labels = pd.Index(texts, dtype=object)
     what, _, rest = form.change.partition(": sent as text")
     intervals = isinstance(categories.dtype, pd.IntervalDtype)
-    what = "intervals, as of pd.cut" if intervals else f"categories of {what}"
+    what = "intervals, as from pd.cut" if intervals else f"categories of {what}"
     renewed = _labelled(codes[column.cat.codes.to_numpy()], labels, column, ordered=bool(column.cat.ordered))
     return TextForm(renewed, f"{what}: sent as text{rest}", "" if form.ambiguous else "dtype", form.ambiguous)
 
@@ -160,12 +134,12 @@ def _of_objects(column: pd.Series) -> TextForm | None:
     types = Counter(type(value).__name__ for value in present)
     said = ", ".join(f"{name} {number:,}" for name, number in types.most_common())
     said = f"{'mixed types' if len(types) > 1 else 'values'} ({said})"
-    # Asked first, since pandas 3 makes text of objects, which cannot hold half of a surrogate pair.
+    # First, because pandas 3 infers a string dtype from objects, which rejects lone surrogates.
     times = column.dtype == object and infer_dtype(present, skipna=False) in _TIMES
     inferred = objects.infer_objects() if times else objects
     if _is_typed(inferred.dtype) and (len(types) == 1 or getattr(inferred.dtype, "kind", "") in "mM"):
         return _of_dtype(inferred, said)
-    spoken = [_spoken(value) for value in present]
+    spoken = [_object_text(value) for value in present]
     families: dict[str, dict[str, None]] = {}
     for found in spoken:
         if found is None or not is_plain(found[1]):
@@ -182,7 +156,7 @@ def _of_objects(column: pd.Series) -> TextForm | None:
         stand = "label stands" if len(twice) == 1 else "labels stand"
         change += f"; {len(twice):,} {stand} for values that differ, such as {quoted(text)} for {' and '.join(kinds)}"
     only = {kind for kinds in families.values() for kind in kinds}
-    dtype = _written(column.dtype) if column.dtype != object else ""
+    dtype = _dtype_text(column.dtype) if column.dtype != object else ""
     if not dtype and only in ({"date"}, {"complex"}):
         dtype = {"date": "'datetime64[s]'", "complex": "'complex128'"}[only.pop()]
     return TextForm(_labelled(codes, labels, column), change, "" if twice else dtype, len(twice))
@@ -192,8 +166,8 @@ def _labelled(codes: NDArray[np.intp], labels: pd.Index[Any], like: pd.Series, *
     return pd.Series(pd.Categorical.from_codes(codes, labels, ordered=ordered), index=like.index, name=like.name)
 
 
-def _written(dtype: Any) -> str:
-    """A dtype as one types it; ``dtype`` where its name is not enough."""
+def _dtype_text(dtype: Any) -> str:
+    """A dtype as one types it; ``dtype`` if its name does not identify it."""
     try:
         return quoted(str(dtype)) if pandas_dtype(str(dtype)) == dtype else "dtype"
     except (TypeError, ValueError, NotImplementedError):
@@ -208,7 +182,7 @@ def _order(values: pd.Index[Any]) -> NDArray[np.intp]:
 
 
 def _texts(values: pd.Index[Any]) -> list[str] | None:
-    """Values of one dtype as text; None where the text would not give each of them back."""
+    """Values of one dtype as text; None if the text would not restore each of them."""
     dtype = values.dtype
     if isinstance(dtype, pd.IntervalDtype):
         ends = [category_texts(pd.Index(end)) for end in (values.left, values.right)]  # type: ignore[attr-defined]
@@ -226,7 +200,7 @@ def _texts(values: pd.Index[Any]) -> list[str] | None:
         texts = [_duration(value, unit_of(dtype)) for value in values.to_numpy().astype(np.int64).tolist()]
     else:
         texts = [str(value) for value in values.to_numpy().astype(np.complex128).tolist()]
-    # Of the many that differ in nearly every cell some are read again: each is written in the same way.
+    # If there are many values only a sample is parsed again: all are formatted the same way.
     some = np.unique(np.linspace(0, max(len(values) - 1, 0), min(len(values), _MOST_READ_AGAIN)).astype(np.intp))
     try:
         again = pd.Index(parse([texts[i] for i in some], dtype))
@@ -237,10 +211,10 @@ def _texts(values: pd.Index[Any]) -> list[str] | None:
 
 
 def _dates(values: NDArray[Any], *, whole: bool = True) -> list[str]:
-    # NumPy writes the year -5 with three digits.
+    # NumPy formats the year -5 with three digits.
     texts = [re.sub(r"^-(\d{3})-", r"-0\1-", text) for text in np.datetime_as_string(values).tolist()]
     texts = [text.rstrip("0").rstrip(".") if "." in text else text for text in texts]
-    # Days alone where no value has a time of day.
+    # Dates without a time if all values are at midnight.
     if whole and all("T" not in text or text.endswith("T00:00:00") for text in texts):
         return [text.partition("T")[0] for text in texts]
     return texts
@@ -273,8 +247,8 @@ def _duration(number: int, unit: str) -> str:
     return f"{'-' if number < 0 else ''}P{text or 'T0S'}"
 
 
-def _spoken(value: Any) -> tuple[str, str] | None:
-    """The kind of an object and its text; None of what is no value of its own, such as a list."""
+def _object_text(value: Any) -> tuple[str, str] | None:
+    """The type of an object and its text; None for objects without a text form, such as a list."""
     if isinstance(value, Enum) and not isinstance(value, str):
         return None
     for kinds, name, text in _KINDS:
@@ -305,7 +279,7 @@ _KINDS: tuple[tuple[Any, str, Callable[[Any], str]], ...] = (
     (str, "str", str.__str__),
     (bytes, "bytes", lambda value: value.decode()),
     (bool | np.bool_, "bool", lambda value: str(bool(value))),
-    (np.timedelta64, "duration", lambda value: _spoken_duration(pd.Timedelta(value))),
+    (np.timedelta64, "duration", lambda value: _timedelta_text(pd.Timedelta(value))),
     (int | np.integer, "int", lambda value: str(int(value))),
     (float | np.floating, "float", _float),
     (complex | np.complexfloating, "complex", lambda value: str(complex(value))),
@@ -315,12 +289,12 @@ _KINDS: tuple[tuple[Any, str, Callable[[Any], str]], ...] = (
     (dt.date, "date", lambda value: value.isoformat()),
     (dt.time, "time", lambda value: value.isoformat()),
     (np.datetime64, "datetime", _time),
-    (dt.timedelta, "duration", lambda value: _spoken_duration(pd.Timedelta(value))),
+    (dt.timedelta, "duration", lambda value: _timedelta_text(pd.Timedelta(value))),
     (pd.Interval, "interval", _interval),
     (uuid.UUID, "UUID", str),
     (PurePath, "path", str),
 )
 
 
-def _spoken_duration(value: pd.Timedelta) -> str:
+def _timedelta_text(value: pd.Timedelta) -> str:
     return _duration(int(value.to_numpy().astype(np.int64)), value.unit)

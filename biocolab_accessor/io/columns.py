@@ -1,4 +1,4 @@
-"""Columns: what h5ad can hold of a data frame's column, and what has to change for it."""
+"""Columns: what h5ad can store of a column, and how to convert the rest."""
 
 from __future__ import annotations
 
@@ -32,33 +32,15 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Verdict:
-    """What becomes of a column.
+    """How a column is written."""
 
-    Attributes
-    ----------
-    column
-        As it is written; None where it cannot be.
-    change
-        What is different from the original, empty where nothing is lost or altered but the encoding.
-    problem
-        Why it cannot be written.
-    fix
-        What to do about that.
-    examples
-        Rows or values that show the problem.
-    count
-        How many values it concerns.
-    as_text
-        Whether it is sent as text, since h5ad cannot hold its values.
-    """
-
-    column: pd.Series | None
-    change: str = ""
-    problem: str = ""
-    fix: str = ""
-    examples: tuple[str, ...] = ()
-    count: int = 1
-    as_text: bool = False
+    column: pd.Series | None  # as written; None if it cannot be
+    change: str = ""  # what differs from the original; empty if only the encoding does
+    problem: str = ""  # why it cannot be written
+    fix: str = ""  # what to do about the problem
+    examples: tuple[str, ...] = ()  # rows or values with the problem
+    count: int = 1  # number of values with the change or problem
+    as_text: bool = False  # sent as text, because h5ad cannot store its values
 
 
 Verdicts = dict[str, list[tuple[Any, Verdict]]]
@@ -71,99 +53,67 @@ def judge_each(frame: pd.DataFrame, where: str) -> list[tuple[Any, Verdict]]:
 
 
 def as_frame(table: Any) -> pd.DataFrame:
-    """A table (obs or var) as a data frame; of a lazily opened object it is read."""
+    """A table (obs or var) as a data frame; a lazy one is read."""
     return table if isinstance(table, pd.DataFrame) else table.to_memory()
 
 
 def chosen_columns(obs: pd.DataFrame, names: Sequence[str] | None) -> pd.DataFrame:
-    """The columns of obs that were chosen by their names, in the order of obs; None means all."""
+    """The columns of obs with these names, in the order of obs; None means all."""
     if names is None:
         return obs
     return obs.loc[:, [key_as_text(name) in names for name in obs.columns]]
 
 
 def labels_of(column: pd.Series) -> pd.Series:
-    """A column as text: what is missing, in any dtype, is ``nan``; bytes that are no UTF-8 are as Python shows them.
-
-    They are what batches are called by.
-    """
+    """A column as strings, as batches are named: missing values become ``nan``."""
     if needs_text(column) and (form := as_text(column)) is not None:
-        column = form.column  # as it is sent
+        column = form.column  # as submitted
     try:
         labels = column.astype(str)
-    except ValueError:
+    except ValueError:  # such as bytes that are not UTF-8
         labels = pd.Series([str(value) for value in column], column.index, dtype=object)
     return labels.mask(column.isna(), "nan")
 
 
 def batches_of(column: pd.Series) -> tuple[pd.Series, list[str]]:
-    """The label of each cell, and those that occur in the order of the categories, else as they come.
-
-    Examples
-    --------
-    >>> labels, order = batches_of(pd.Series(pd.Categorical(["b", "a"], ["b", "unused", "a"])))
-    >>> labels.tolist(), order
-    (['b', 'a'], ['b', 'a'])
-    """
+    """The label of each cell, and the labels in the order of the categories, else of first appearance."""
     labels = labels_of(column)
     first = labels
     if isinstance(column.dtype, pd.CategoricalDtype):
-        # By a cell of each: what a category prints alone may differ, as 0.1 in float32 does.
+        # From one cell of each: a category alone may print differently, such as 0.1 in float32.
         codes, places = np.unique(column.cat.codes.to_numpy(), return_index=True)
         first = labels.iloc[np.append(places[codes >= 0], places[codes < 0])]
     return labels, list(dict.fromkeys(first))
 
 
 def judge(column: pd.Series, where: str = "obs") -> Verdict:
-    """Give a column as h5ad can hold it in its oldest encodings, else as text, or say why neither can hold it.
-
-    Text becomes categorical, as anndata itself would make it; nothing is ever written in the newer nullable encodings,
-    which older readers do not know. The column itself is never changed.
-
-    Parameters
-    ----------
-    column
-        One column of obs or var.
-    where
-        Which of them, for the proposed mending.
-
-    Examples
-    --------
-    >>> import pandas as pd
-    >>> judge(pd.Series(["b", "a", "b"])).column.cat.categories.tolist()
-    ['a', 'b']
-    >>> judge(pd.Series([1, "a"], name="x")).change
-    'mixed types (int 1, str 1): sent as text'
-    >>> judge(pd.Series([[1], [2]], name="x")).problem
-    'values that h5ad cannot hold (list 2)'
-    >>> judge(pd.Series([1, None], dtype="Int64")).change
-    'whole numbers with 1 missing: sent as floats with NaN'
-    """
+    """A column as h5ad stores it in its oldest encodings, else as text, or the reason why neither is possible."""
+    # Text becomes categorical, as in anndata. The newer nullable encodings are never used: older readers lack them.
     verdict = plain_verdict(column, where)
     if verdict.column is not None or (form := as_text(column)) is None:
         return verdict
     if form.column.isna().all():
         return Verdict(pd.Series(np.nan, index=column.index), "only missing values: sent as NaN", count=len(column))
-    fix, number = _way_back(column, where, form), int(form.column.notna().sum())
+    fix, number = _restoring_line(column, where, form), int(form.column.notna().sum())
     return Verdict(
         form.column.rename(None), form.change, fix=fix, examples=verdict.examples, count=number, as_text=True
     )
 
 
-def _way_back(column: pd.Series, where: str, form: TextForm) -> str:
-    """The line that makes a column that was sent as text what it was; columns of var do not come back."""
+def _restoring_line(column: pd.Series, where: str, form: TextForm) -> str:
+    """The line that restores a column that was sent as text; columns of var cannot be restored."""
     name = key_as_text(column.name)
     if where != "obs" or name is None:
         return ""
     if not form.dtype:
-        return "It is text when the study is pulled, too"
+        return "It stays text when the study is fetched"
     dtype = f"adata.obs[{quoted(column.name)}].dtype" if form.dtype == "dtype" else form.dtype
     pulled = f"pull_metadata([{quoted(name)}], overwrite=True, dtypes={{{quoted(name)}: {dtype}}})"
-    return f"To have it back as it is here: again.biocolab.{pulled}"
+    return f"To restore it: again.biocolab.{pulled}"
 
 
 def plain_verdict(column: pd.Series, where: str = "obs") -> Verdict:
-    """As :func:`judge`, of what h5ad itself can hold: nothing is made text of."""
+    """Like :func:`judge`, but without conversion to text."""
     dtype = column.dtype
     if isinstance(dtype, pd.CategoricalDtype):
         return _judge_categories(column, where)
@@ -180,12 +130,12 @@ def plain_verdict(column: pd.Series, where: str = "obs") -> Verdict:
         return _refused(column, where, f"holds {dtype}, which h5ad cannot hold")
     if pd.api.types.is_bool_dtype(dtype) or pd.api.types.is_numeric_dtype(dtype):
         return _judge_nullable(column, where)
-    # Arrow text, and whatever else an extension brings along, shows itself as objects.
+    # Arrow strings and other extension types are converted to objects.
     return _judge_objects(column.astype(object), where)
 
 
 def numeric_verdict(column: pd.Series, where: str) -> Verdict:
-    """The verdict on a column of a plain NumPy dtype."""
+    """The verdict for a column with a NumPy dtype."""
     dtype: Any = column.dtype
     if dtype.kind in "iub" or (dtype.kind == "f" and dtype.itemsize in (4, 8)):
         return Verdict(column)
@@ -202,15 +152,15 @@ def numeric_verdict(column: pd.Series, where: str) -> Verdict:
 
 def _judge_categories(column: pd.Series, where: str) -> Verdict:
     categories = column.cat.categories
-    labels_dtype = object if categories.dtype == object else None  # pandas 3 would make text of it, or fail to
+    labels_dtype = object if categories.dtype == object else None  # pandas 3 would infer a string dtype, or fail
     inner = plain_verdict(pd.Series(categories.to_numpy(), dtype=labels_dtype))
     if isinstance(categories.dtype, pd.IntervalDtype | pd.PeriodDtype) or inner.column is None:
         what = inner.problem or f"{categories.dtype}"
         if isinstance(categories.dtype, pd.IntervalDtype):
-            what = "intervals, as of pd.cut"
+            what = "intervals, as from pd.cut"
         problem = f"has categories that h5ad cannot hold ({what})"
         return _refused(column, where, problem, inner.examples, len(categories))
-    # To pandas, categories of text and of objects are different even where they hold the same.
+    # For pandas, categories of strings and of objects differ even if they are equal.
     labels = inner.column
     if isinstance(labels.dtype, pd.CategoricalDtype):
         index = pd.Index(list(labels), dtype=object)
@@ -229,7 +179,7 @@ def _judge_objects(column: pd.Series, where: str) -> Verdict:
         return _text(column, where)
     missing = column.isna()
     if kind == "mixed" and missing.any() and pd.api.types.infer_dtype(column[~missing]) == "string":
-        return _text(column.where(~missing, None), where)  # NaT among text is missing like any other
+        return _text(column.where(~missing, None), where)  # NaT among strings is missing as well
     if kind == "empty" or missing.all():
         return Verdict(pd.Series(np.nan, index=column.index), "only missing values: sent as NaN", count=len(column))
     if kind == "boolean":
@@ -248,7 +198,7 @@ def _judge_objects(column: pd.Series, where: str) -> Verdict:
 
 
 def _text(column: pd.Series, where: str) -> Verdict:
-    # By factorize, which leaves text as it is: half of a surrogate pair cannot be of pandas 3's own dtype of text.
+    # With factorize, which does not convert: the string dtype of pandas 3 rejects lone surrogates.
     codes, labels = pd.factorize(column.to_numpy(dtype=object))
     categories = pd.Index(naturally_sorted(labels), dtype=object)
     broken = [label for label in categories if unwritable_text(label)]
@@ -266,7 +216,7 @@ def _judge_nullable(column: pd.Series, where: str) -> Verdict:
     if missing.any():
         return _numbers(column.astype(object), missing, where)
     dtype = np.dtype(getattr(column.dtype, "numpy_dtype", object))
-    if dtype.kind == "O":  # Arrow's decimals, and what others bring along
+    if dtype.kind == "O":  # Arrow decimals and other extension types
         return _judge_objects(column.astype(object), where)
     return numeric_verdict(pd.Series(column.to_numpy(dtype=dtype), index=column.index), where)
 
@@ -281,7 +231,7 @@ def _booleans(column: pd.Series, missing: pd.Series) -> Verdict:
 
 
 def _numbers(column: pd.Series, missing: pd.Series, where: str) -> Verdict:
-    """Python and NumPy numbers in an object column, or a nullable column with missing values."""
+    """Numbers in an object column, or a nullable column with missing values."""
     present = column[~missing]
     integers = [int(value) for value in present if isinstance(value, int | np.integer)]
     whole, number = len(integers) == len(present), int(missing.sum())
@@ -305,7 +255,7 @@ def _refused(
     column: pd.Series, where: str, problem: str, examples: tuple[str, ...] = (), count: int | None = None
 ) -> Verdict:
     place = f"adata.{where}[{quoted(column.name)}]"
-    # Where something is missing astype would make the text "None" of it.
+    # astype(str) would convert missing values to the string "None".
     fix = f"Convert it: {place} = {place}" + (
         ".map(str, na_action='ignore')" if column.isna().any() else ".astype(str)"
     )
@@ -317,16 +267,16 @@ def _refused(
 
 
 def _shown(value: Any) -> str:
-    """A value in a message: short, and never an error of its own."""
+    """A value in a message: short, and never an error."""
     try:
         text = f"{value:,}" if type(value) is int else quoted(value, escape=isinstance(value, str))
-    except Exception:  # noqa: BLE001  # whatever a foreign __repr__ raises, as int does beyond 4,300 digits
+    except Exception:  # noqa: BLE001  # any error in a foreign __repr__, or int with more than 4,300 digits
         return type(value).__name__
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def _is_exact(number: int) -> bool:
-    """Whether a float can be this whole number."""
+    """Whether a float represents this integer exactly."""
     try:
         return int(float(number)) == number
     except OverflowError:

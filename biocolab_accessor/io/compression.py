@@ -1,11 +1,11 @@
-"""Compression: HDF5's shuffle and gzip filters, applied and undone on several threads.
+"""Compression: HDF5's shuffle and gzip filters, applied and reversed on several threads.
 
-Shuffle puts the first bytes of all values together, then the second ones, and so on. Of single-cell matrices these
-planes are very different: the upper ones of indices and the lower ones of counts are zero throughout, the lowest of
-indices is noise. So each plane is deflated the way that pays: zeros from a stock, noise stored as it is, the rest by
-ISA-L. The pieces are one zlib stream, which any reader of HDF5 inflates (RFC 1950, RFC 1951).
+Shuffle groups the first bytes of all values, then the second bytes, and so on. In single-cell matrices these planes
+differ: the upper planes of indices and the lower ones of counts are all zeros, the lowest plane of indices is noise. So
+each plane is compressed the way that pays: zeros come from a cache, noise is stored uncompressed, and ISA-L compresses
+the rest. Together they are one zlib stream, which any HDF5 reader can decompress (RFC 1950, RFC 1951).
 
-A chunk that is not what its dataset says takes HDF5's filters, and with them the process, down; here it is an error.
+A chunk that does not match its dataset crashes HDF5's filters, and the process with them. Here it is an error.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from biocolab_accessor.io.memory import empty_pages
 __all__ = ["GZIP", "PIPELINES", "can_inflate", "deflate_shuffled", "filters_of", "plain_chunk", "read_deflated"]
 
 GZIP = {"compression": "gzip", "compression_opts": 1}
-"""What h5py is told of datasets that are deflated here, or by itself; with shuffle where values have several bytes."""
+"""Arguments of `create_dataset` for gzip; with shuffle if values have several bytes."""
 
 _ADLER = 65_521
 
@@ -33,26 +33,14 @@ _LONGEST_STORED = 65_535
 
 _TRIAL = 4096
 
-# What a trial piece shrinks by less than this is stored: deflating noise is most of the time that deflating takes.
+# A plane is stored uncompressed if a sample shrinks by less than this: compressing noise would take most of the time.
 _PAYS = 0.97
 
 _HEADER, _LAST_BLOCK = b"\x78\x01", b"\x03\x00"
 
 
 def deflate_shuffled(chunk: NDArray[Any]) -> bytes:
-    r"""A zlib stream of the shuffled bytes of a chunk.
-
-    Parameters
-    ----------
-    chunk
-        (n,) values of 1, 2, 4 or 8 bytes, contiguous.
-
-    Examples
-    --------
-    >>> import zlib
-    >>> zlib.decompress(deflate_shuffled(np.array([1, 258], dtype="<u2")))
-    b'\x01\x02\x00\x01'
-    """
+    """A zlib stream of the shuffled bytes of a contiguous 1-D chunk; values of 1, 2, 4 or 8 bytes."""
     length = len(chunk)
     words: NDArray[Any] = chunk.view(f"<u{chunk.dtype.itemsize}")
     pieces: list[bytes | memoryview] = [_HEADER]
@@ -62,7 +50,7 @@ def deflate_shuffled(chunk: NDArray[Any]) -> bytes:
             check = _check_of_zeros(check, length)
             pieces += _zeros(length)
             continue
-        # Not by taking every fourth byte: NumPy cuts numbers short with vector instructions, and that it does not.
+        # Not by strides: NumPy casts with vector instructions, but does not copy every fourth byte with them.
         plane = (words >> words.dtype.type(8 * number) if number else words).astype(np.uint8)
         check = isal_zlib.adler32(plane, check)
         pieces += _deflated(plane) if _pays(plane) else _stored(plane)
@@ -71,7 +59,7 @@ def deflate_shuffled(chunk: NDArray[Any]) -> bytes:
 
 
 def _used_bits(words: NDArray[Any]) -> bytes:
-    """For each byte of a value, which of its bits are set anywhere: by one look at whole values."""
+    """For each byte of a value, which of its bits are set in any value."""
     used: np.unsignedinteger[Any] = np.bitwise_or.reduce(words)
     return int(used).to_bytes(words.dtype.itemsize, "little")
 
@@ -83,7 +71,7 @@ def _pays(plane: NDArray[np.uint8]) -> bool:
 
 
 def _deflated(plane: NDArray[np.uint8]) -> list[bytes | memoryview]:
-    """Blocks that end at a whole byte and look back at nothing before them."""
+    """Blocks that end at a byte boundary and do not reference earlier data."""
     stream = isal_zlib.compressobj(1, isal_zlib.DEFLATED, -15)
     return [stream.compress(plane), stream.flush(isal_zlib.Z_FULL_FLUSH)]
 
@@ -103,7 +91,7 @@ def _zeros(length: int) -> tuple[bytes | memoryview, ...]:
 
 
 def _check_of_zeros(check: int, length: int) -> int:
-    """Adler-32 after so many zeros, without looking at them."""
+    """Adler-32 after a number of zeros, without reading them."""
     low, high = check & 0xFFFF, check >> 16
     return ((high + length * low) % _ADLER) << 16 | low
 
@@ -113,33 +101,20 @@ _DEFLATE, _SHUFFLE, _FLETCHER = h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE
 PIPELINES = [[], [_DEFLATE], [_SHUFFLE], [_SHUFFLE, _DEFLATE]]
 
 PIPELINES += [[*pipeline, _FLETCHER] for pipeline in PIPELINES]
-"""Filters whose chunks are unpacked here."""
+"""Filters that can be reversed here."""
 
 
 def can_inflate(dataset: h5py.Dataset) -> bool:
-    """Whether a dataset is 1-D and in chunks, plain or gone through shuffle, gzip and a checksum, or some of them."""
+    """Whether a dataset is 1-D and chunked, with no filters other than shuffle, gzip and a checksum."""
     return dataset.ndim == 1 and dataset.chunks is not None and filters_of(dataset) in PIPELINES
 
 
 def read_deflated(dataset: h5py.Dataset, start: int = 0, stop: int | None = None) -> NDArray[Any]:
-    """Values of a dataset that :func:`can_inflate` is true of.
-
-    Parameters
-    ----------
-    dataset
-        In an open file.
-    start, stop
-        Which values; all by default.
-
-    Raises
-    ------
-    ValueError
-        A chunk is missing, damaged, or of another length than the dataset says.
-    """
+    """Values `start` to `stop` of a dataset for which :func:`can_inflate` is true; ValueError if damaged."""
     stop = len(dataset) if stop is None else stop
     dtype = dataset.dtype
     n_bytes = (stop - start) * dtype.itemsize
-    # A whole one may be transposed, and is given back meanwhile.
+    # A whole dataset may be transposed, which releases its memory step by step.
     room = empty_pages(n_bytes) if stop - start == len(dataset) else np.empty(n_bytes, np.uint8)
     values: NDArray[Any] = room.view(dtype)
     length = dataset.chunks[0]
@@ -162,8 +137,8 @@ def read_deflated(dataset: h5py.Dataset, start: int = 0, stop: int | None = None
         for first in range(start // length * length, stop, length):
             try:
                 mask, raw = dataset.id.read_direct_chunk((first,))
-            except (OSError, RuntimeError, MemoryError) as error:  # the last is how HDF5 says that there is none
-                msg = f"dataset {dataset.name!r}: the chunk at {first:,} is not there"
+            except (OSError, RuntimeError, MemoryError) as error:  # MemoryError if the chunk does not exist
+                msg = f"dataset {dataset.name!r}: the chunk at {first:,} is missing"
                 raise ValueError(msg) from error
             waiting.append(pool.submit(inflate, first, mask, raw))
             if len(waiting) > 4 * THREADS:
@@ -174,25 +149,10 @@ def read_deflated(dataset: h5py.Dataset, start: int = 0, stop: int | None = None
 
 
 def plain_chunk(raw: bytes, mask: int, size: int, filters: list[int]) -> tuple[NDArray[np.uint8], bool]:
-    """The bytes of a chunk, and whether they are shuffled.
-
-    Parameters
-    ----------
-    raw, mask
-        As HDF5 keeps it, and which filters were left out.
-    size
-        Bytes that it has to have.
-    filters
-        One of :data:`PIPELINES`.
-
-    Raises
-    ------
-    ValueError
-        It is damaged, or of another length.
-    """
+    """The bytes of a chunk, and whether they are shuffled; ValueError if it is damaged or not `size` bytes long."""
     shuffled = False
     for place, number in reversed(list(enumerate(filters))):
-        # The mask has a bit for each filter, in order, that was left out for this chunk.
+        # Each bit of the mask, in the order of the filters, is set if the filter was skipped for this chunk.
         if mask >> place & 1:
             continue
         if number == _FLETCHER:
@@ -202,7 +162,7 @@ def plain_chunk(raw: bytes, mask: int, size: int, filters: list[int]) -> tuple[N
         else:
             shuffled = True
     if len(raw) != size:
-        msg = f"a chunk has {len(raw):,} bytes in place of {size:,}"
+        msg = f"a chunk has {len(raw):,} bytes instead of {size:,}"
         raise ValueError(msg)
     return np.frombuffer(raw, np.uint8), shuffled
 
@@ -211,7 +171,7 @@ def _inflated(raw: bytes, size: int) -> bytes:
     stream = isal_zlib.decompressobj()
     try:
         plain: bytes = stream.decompress(raw, size)
-        # After the last byte only the check sum is left; a stream that never ended has not been checked.
+        # Only the checksum follows the last byte, and it is verified at the end of the stream.
         longer = not stream.eof and stream.decompress(stream.unconsumed_tail, 1)
     except isal_zlib.error as error:  # type: ignore[misc] # a variable, for its stubs
         msg = f"a chunk cannot be inflated: {error}"
@@ -223,21 +183,21 @@ def _inflated(raw: bytes, size: int) -> bytes:
 
 
 def _without_checksum(raw: bytes) -> bytes:
-    """The bytes before Fletcher's checksum of them, which is over words of two bytes, the higher one first."""
+    """The bytes before their Fletcher-32 checksum, which sums big-endian words of two bytes."""
     content, said = raw[:-4], raw[-4:]
     words = np.frombuffer(content + bytes(len(content) % 2), ">u2").astype(np.uint64)
     weights = np.arange(len(words), 0, -1, dtype=np.uint64) % 65535
     sums = int(words.sum()) % 65535, int((words * weights % 65535).sum()) % 65535
     low, high = (int.from_bytes(half, "little") for half in (said[:2], said[2:]))
     swapped = (int.from_bytes(half, "big") % 65535 for half in (said[:2], said[2:]))
-    # HDF5 of long ago wrote the bytes of each half in the other order.
+    # Old versions of HDF5 wrote the bytes of each half in the opposite order.
     if len(said) < 4 or sums not in ((low % 65535, high % 65535), tuple(swapped)):
-        msg = "a chunk does not have the checksum that it says"
+        msg = "the checksum of a chunk is wrong"
         raise ValueError(msg)
     return content
 
 
 def filters_of(dataset: h5py.Dataset) -> list[int]:
-    """Numbers of the HDF5 filters of a dataset, in the order in which they were applied."""
+    """Numbers of the HDF5 filters of a dataset, in the order of application."""
     properties = dataset.id.get_create_plist()
     return [properties.get_filter(i)[0] for i in range(properties.get_nfilters())]

@@ -1,7 +1,7 @@
-"""HDF5 gate: what a file that somebody else wrote may make HDF5 do.
+"""HDF5 gate: refuse HDF5 files that are unsafe to read.
 
-HDF5 files can point outside of themselves (links, external storage, virtual datasets), announce far more than they
-hold, and contain themselves. Every object is looked at through its header; values are not read.
+An HDF5 file can refer to other files (links, external storage, virtual datasets), declare far more data than it stores,
+and contain itself. The gate checks the header of every object before any values are read.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from h5py import h5a, h5d, h5fd, h5g, h5o, h5r, h5s, h5t, h5z
 
 from biocolab_accessor.errors import BiocolabError, InvalidFile
 from biocolab_accessor.io.hdf5_layout import (
+    HeapPointers,
     Memory,
-    Places,
-    announced_in_heap,
     attribute_bytes,
+    declared_in_heap,
+    heap_pointers,
     lengths_in,
     reading,
-    text_places,
 )
 from biocolab_accessor.messages import quoted
 from biocolab_accessor.platforms import opened_regular
@@ -47,23 +47,23 @@ READING = (
     RecursionError,
     struct.error,
 )
-"""What HDF5 and h5py raise about a file that is damaged."""
+"""Exceptions that HDF5 and h5py raise for a damaged file."""
 
-# More than any file of cells has, and few enough to be looked at within seconds.
+# More than any single-cell file has, and few enough to be checked within seconds.
 _MOST_OBJECTS, _MOST_ATTRIBUTES, _DEEPEST = 100_000, 4_096, 50
 
 _LARGEST_ATTRIBUTE, _FEW_TEXTS, _UNSEEN_TEXTS = 16 << 20, 8, 64
 
-# What may be announced without being stored, over the whole file; a chunk that is larger than its dataset.
+# Bytes that the whole file may declare without storing them, and the largest chunk that may exceed its dataset.
 _SLACK = 16 << 20
 
-# Bytes that a filter makes of one at most. Zstandard and those with it inside are at 32,768; others are not bounded by
-# their format, and what they make beyond this counts as not stored.
+# Maximum compression ratio of each filter. Zstandard, and filters that contain it, reach 32,768. The format of other
+# filters sets no bound; anything beyond this ratio counts as not stored.
 _RATIOS = {h5z.FILTER_DEFLATE: 1032, h5z.FILTER_LZF: 264, h5z.FILTER_SHUFFLE: 1, h5z.FILTER_FLETCHER32: 1}
 
 _OTHER_RATIO = 1 << 15
 
-# Of https://github.com/HDFGroup/hdf5_plugins, by what people call them.
+# From https://github.com/HDFGroup/hdf5_plugins, with their usual names.
 _FILTERS = {
     4: "szip",
     307: "bzip2",
@@ -83,29 +83,18 @@ _COPY = "Copy it with all its values into one file (h5repack, or read it with wh
 
 
 class Foreign(NamedTuple):
-    """A file that passed.
-
-    Attributes
-    ----------
-    file
-        Open for reading.
-    path
-        For libraries that open files themselves, while the file is open: it leads to the same file even where another
-        one has taken its name meanwhile.
-    n_bytes
-        What reading everything would take.
-    to_install
-        Which filters it needs that are not installed; empty where it has all.
-    """
+    """A file that passed the gate, open for reading."""
 
     file: h5py.File
+    # For libraries that open files themselves: while the file is open, it leads to the same file even if another file
+    # has taken its name.
     path: str
-    n_bytes: int
-    to_install: str
+    n_bytes: int  # all datasets in memory
+    to_install: str  # missing filters; empty if none
 
 
 def is_hdf5(path: Path) -> bool:
-    """Whether a file begins as HDF5; never of a FIFO or device, which would be waited for."""
+    """Whether a file starts like HDF5; False for a FIFO or device, where reading would block."""
     try:
         with opened_regular(path) as (_, same):
             return bool(h5py.is_hdf5(same))
@@ -117,24 +106,7 @@ def is_hdf5(path: Path) -> bool:
 def opened_foreign(
     path: Path, *, what: str = "", error: type[BiocolabError] = InvalidFile, filters: bool = True
 ) -> Iterator[Foreign]:
-    """Open a file that somebody else wrote, once it has passed the gate.
-
-    Parameters
-    ----------
-    path
-        The file. What is not a regular file (a FIFO, a device) is refused and never waited for.
-    what
-        Name of the file in messages; empty means its path.
-    error
-        What to raise.
-    filters
-        Whether every filter has to be installed.
-
-    Raises
-    ------
-    BiocolabError
-        Of the kind ``error``: the file is not HDF5, is broken, or is refused, see :func:`expect_harmless`.
-    """
+    """Open a file from an untrusted source, after it has passed the gate; raises `error`."""
     what = what or str(path)
     with ExitStack() as held:
         try:
@@ -157,7 +129,7 @@ def opened_foreign(
 
 
 def _expect_same(file: h5py.File, descriptor: int, what: str, error: type[BiocolabError]) -> None:
-    """Refuse a file that HDF5 opened by its name, where another one has taken it meanwhile; see opened_regular."""
+    """Refuse a file that was replaced by another one of the same name while HDF5 opened it."""
     if not hasattr(os, "pread") or file.id.get_access_plist().get_driver() != h5fd.SEC2:
         return
     if not os.path.samestat(os.fstat(file.id.get_vfd_handle()), os.fstat(descriptor)):
@@ -173,32 +145,7 @@ def expect_harmless(
     error: type[BiocolabError] = InvalidFile,
     filters: bool = True,
 ) -> tuple[int, str]:
-    """Refuse a file that is open if reading it could leave it, never end, or take far more memory than it holds.
-
-    Parameters
-    ----------
-    file
-        An open file. No values are read, except the lengths of its texts.
-    what
-        Its name, for messages.
-    size
-        Its bytes; None asks HDF5.
-    error
-        What to raise.
-    filters
-        Whether every filter has to be installed.
-
-    Returns
-    -------
-    tuple
-        Bytes that all its datasets take in memory, an object as often as it is linked to; and which filters it needs
-        that are not installed.
-
-    Raises
-    ------
-    BiocolabError
-        Of the kind ``error``, with the name of the object and what to do.
-    """
+    """Refuse an open file if reading it could leave the file, never end, or need far more memory than its size."""
     try:
         gate = Gate(file, what, size, error, filters=filters)
         return gate.pass_all(), gate.to_install
@@ -210,7 +157,7 @@ def expect_harmless(
 
 
 class _Node:
-    """An object of a file, and what it links to."""
+    """An object of a file, and its links."""
 
     __slots__ = ("children", "n_bytes", "name")
 
@@ -220,7 +167,7 @@ class _Node:
 
 
 class Gate:
-    """A look at the objects of one file; see :func:`expect_harmless` for the parameters."""
+    """Checks all objects of one file; see :func:`expect_harmless`."""
 
     def __init__(
         self,
@@ -244,10 +191,10 @@ class Gate:
         self._links = self._stored = self._unstored = self._in_heap = 0
 
     def pass_all(self) -> int:
-        """Look at everything; gives the bytes that reading it would take."""
+        """Check everything; returns the bytes that reading all datasets would take."""
         root = h5o.open(self._id, b"/")
         self._walk(root)
-        # No link leads out of the file, so that paths can be followed.
+        # No link leaves the file, so paths can be followed.
         for node, group, name in self._soft:
             self._follow(node, group, name)
         for place, reference in self._referred:
@@ -259,48 +206,48 @@ class Gate:
 
     @property
     def to_install(self) -> str:
-        """Which filters are missing, and what to install."""
+        """The missing filters, and what to install."""
         if not self._missing:
             return ""
-        needed = ", ".join(f"{what}, as of {name}" for what, name in self._missing.items())
+        needed = ", ".join(f"{what}, for example in {name}" for what, name in self._missing.items())
         return (
             f"it is compressed with {needed}, which is not installed: pip install hdf5plugin, and import hdf5plugin "
             "before the file is opened"
         )
 
     def dataset(self, dataset: h5d.DatasetID, name: str) -> int:
-        """Look at one dataset; gives the bytes of its values."""
+        """Check one dataset; returns the bytes of its values."""
         made = dataset.get_create_plist()
         layout = made.get_layout()
-        # Before its shape is asked for, which may open the sources of a virtual dataset.
+        # Before its shape is read, which may open the source files of a virtual dataset.
         if layout == h5d.VIRTUAL:
-            self._refuse(f"dataset {_shown(name)} is virtual: its values are those of another file", _COPY)
+            self._refuse(f"dataset {_shown(name)} is virtual: its values are in another file", _COPY)
         if layout not in (h5d.COMPACT, h5d.CONTIGUOUS, h5d.CHUNKED):
-            self._refuse(f"dataset {_shown(name)} has a layout that is not known", _COPY)
+            self._refuse(f"dataset {_shown(name)} has an unknown layout", _COPY)
         if layout == h5d.CONTIGUOUS and made.get_external_count():
             self._refuse(f"dataset {_shown(name)} keeps its values in another file (external storage)", _COPY)
-        places = text_places(dataset.get_type(), self._address_bytes)
-        if places.refers:
+        pointers = heap_pointers(dataset.get_type(), self._address_bytes)
+        if pointers.refers:
             self._refuse(f"dataset {_shown(name)} holds references or nested sequences, which are not read", _COPY)
         space = dataset.get_space()
         empty = space.get_simple_extent_type() == h5s.NULL
-        # Multiplied here: HDF5 itself lets the product overflow.
+        # Multiplied in Python: the product in HDF5 can overflow.
         length = 0 if empty else prod(space.get_simple_extent_dims())
-        n_bytes = length * places.size
+        n_bytes = length * pointers.size
         codes = self._codes(made, name)
         self._expect_stored(dataset, name, n_bytes, codes)
         if layout == h5d.CHUNKED:
             chunk = prod(made.get_chunk())
-            if chunk * places.size > max(_SLACK, n_bytes):
+            if chunk * pointers.size > max(_SLACK, n_bytes):
                 self._refuse(
                     f"dataset {_shown(name)} of {length:,} values is in chunks of {chunk:,}",
-                    "Write it again in smaller chunks",
+                    "Rewrite it in smaller chunks",
                 )
-        if places.texts and length:
-            self._in_heap += announced_in_heap(self._id, dataset, places, length, self._size, self._memory)
+        if pointers.texts and length:
+            self._in_heap += declared_in_heap(self._id, dataset, pointers, length, self._size, self._memory)
             if self._in_heap > self._size:
                 self._refuse(
-                    f"the texts of dataset {_shown(name)} announce {self._in_heap:,} bytes, and the file has "
+                    f"the strings of dataset {_shown(name)} declare {self._in_heap:,} bytes, but the file has "
                     f"{self._size:,}",
                     _COPY,
                 )
@@ -322,22 +269,21 @@ class Gate:
         return found
 
     def _expect_stored(self, dataset: h5d.DatasetID, name: str, n_bytes: int, codes: list[int]) -> None:
-        """A small file may announce a huge dataset of fill values: what is not stored is not believed."""
+        """A small file may declare a huge dataset of fill values, so only stored bytes are trusted."""
         stored = int(dataset.get_storage_size())
         offset = dataset.get_offset()
-        # No two datasets share their bytes.
+        # Datasets do not share bytes.
         self._stored += stored
         if self._stored > self._size or (offset is not None and offset + stored > self._size):
             self._refuse(
-                f"dataset {_shown(name)} claims {stored:,} bytes, which the file of {self._size:,} bytes does not have "
-                "for it",
-                "The file is damaged or made up: download or copy it again",
+                f"dataset {_shown(name)} claims {stored:,} bytes, more than the file of {self._size:,} bytes has left",
+                "The file is damaged or forged: download or copy it again",
             )
         ratio = max((_RATIOS.get(code, _OTHER_RATIO) for code in codes), default=1)
         self._unstored += max(0, n_bytes - ratio * stored)
         if self._unstored > self._slack:
             self._refuse(
-                f"dataset {_shown(name)} announces {n_bytes:,} bytes but stores {stored:,}",
+                f"dataset {_shown(name)} declares {n_bytes:,} bytes but stores {stored:,}",
                 "Write the values, or leave the dataset out",
             )
 
@@ -353,7 +299,7 @@ class Gate:
                     self._soft.append((node, group, name))
                     continue
                 if kind != h5py.h5l.TYPE_HARD:
-                    what = "another file" if kind == h5py.h5l.TYPE_EXTERNAL else "something that HDF5 does not know"
+                    what = "another file" if kind == h5py.h5l.TYPE_EXTERNAL else "an unknown kind of target"
                     self._refuse(f"{_shown(shown)} is a link to {what}", _COPY)
                 node.children.append(address)
                 if address in self._nodes:
@@ -365,7 +311,7 @@ class Gate:
                 elif isinstance(opened, h5g.GroupID):
                     waiting.append((opened, own))
                 else:
-                    text_places(opened, self._address_bytes)
+                    heap_pointers(opened, self._address_bytes)
                 self._attributes(opened, shown)
 
     def _links_of(self, group: h5g.GroupID) -> list[tuple[bytes, int, int]]:
@@ -373,18 +319,18 @@ class Gate:
 
         def take(name: bytes, info: h5py.h5l.LinkInfo) -> bool | None:
             found.append((name, info.type, info.u))
-            return True if self._links + len(found) > _MOST_OBJECTS else None  # which ends it
+            return True if self._links + len(found) > _MOST_OBJECTS else None  # True ends the iteration
 
         group.links.iterate(take, info=True)
         self._links += len(found)
         if self._links > _MOST_OBJECTS:
-            self._refuse(f"it has more than {_MOST_OBJECTS:,} objects", "Leave out what is not needed")
+            self._refuse(f"it has more than {_MOST_OBJECTS:,} objects", "Remove what you do not need")
         return found
 
     def _attributes(self, owner: h5py.h5.ObjectID, name: str) -> None:
         number = h5a.get_num_attrs(owner)
         if number > _MOST_ATTRIBUTES:
-            self._refuse(f"{_shown(name)} has {number:,} attributes", "Leave out what is not needed")
+            self._refuse(f"{_shown(name)} has {number:,} attributes", "Remove what you do not need")
         for index in range(number):
             attribute = h5a.open(owner, index=index)
             kind, space = attribute.get_type(), attribute.get_space()
@@ -394,22 +340,22 @@ class Gate:
                 own = attribute.name.decode("utf-8", "backslashreplace")
                 self._refuse(f"attribute {_shown(own)} of {_shown(name)} has {stored:,} bytes", "Make it a dataset")
             if kind.get_class() != h5t.REFERENCE:
-                places = text_places(kind, self._address_bytes)
-                if places.texts and stored > _FEW_TEXTS * kind.get_size():
-                    self._expect_short_texts(owner, name, attribute.name, places, stored // kind.get_size())
+                pointers = heap_pointers(kind, self._address_bytes)
+                if pointers.texts and stored > _FEW_TEXTS * kind.get_size():
+                    self._expect_short_texts(owner, name, attribute.name, pointers, stored // kind.get_size())
                 continue
-            # Old files name the categories of a column so. Others are not followed by what reads cells.
+            # Old files refer to the categories of a column this way. Readers follow no other references.
             own = f"{name.rstrip('/')}@{attribute.name.decode('utf-8', 'backslashreplace')}"
             if not kind.equal(h5t.STD_REF_OBJ) or stored > 8 * _MOST_ATTRIBUTES:
-                self._refuse(f"attribute {_shown(own)} refers to something outside of what is read", _COPY)
+                self._refuse(f"attribute {_shown(own)} refers to data that is not read", _COPY)
             read = np.empty(attribute.shape, attribute.dtype)
             attribute.read(read)
             self._referred += [(own, reference) for reference in read.reshape(-1) if reference]
 
     def _expect_short_texts(
-        self, owner: h5py.h5.ObjectID, name: str, attribute: bytes, places: Places, length: int
+        self, owner: h5py.h5.ObjectID, name: str, attribute: bytes, pointers: HeapPointers, length: int
     ) -> None:
-        """HDF5 reads an attribute as a whole, with all that its pointers lead to."""
+        """HDF5 reads an attribute as a whole, with everything that its pointers lead to."""
         own = f"{name.rstrip('/')}@{attribute.decode('utf-8', 'backslashreplace')}"
         with reading(self._id) as read:
             if read is None:
@@ -419,22 +365,22 @@ class Gate:
         if values is None and length <= _UNSEEN_TEXTS:
             return
         if values is None:
-            self._refuse(f"attribute {_shown(own)} has {length:,} texts, which are not kept with it", _COPY)
+            self._refuse(f"attribute {_shown(own)} has {length:,} strings, which are stored elsewhere", _COPY)
             return
-        pointers = np.frombuffer(values[: length * places.size], np.uint8).reshape(-1, places.size)
-        self._in_heap += lengths_in(pointers, places)
+        stored = np.frombuffer(values[: length * pointers.size], np.uint8).reshape(-1, pointers.size)
+        self._in_heap += lengths_in(stored, pointers)
         if self._in_heap > self._size:
             self._refuse(
-                f"the texts of attribute {_shown(own)} announce {self._in_heap:,} bytes, and the file has "
+                f"the strings of attribute {_shown(own)} declare {self._in_heap:,} bytes, but the file has "
                 f"{self._size:,}",
                 _COPY,
             )
 
     def _dereference(self, name: str, reference: h5r.Reference) -> None:
-        """What no link leads to was not looked at."""
+        """An object that no link leads to was not checked."""
         found = h5r.dereference(reference, self._id)
         if found is None or h5o.get_info(found).addr not in self._nodes:
-            self._refuse(f"attribute {_shown(name)} refers to an object that the file does not list", _COPY)
+            self._refuse(f"attribute {_shown(name)} refers to an object that no link leads to", _COPY)
 
     def _follow(self, node: _Node, group: h5g.GroupID, name: bytes) -> None:
         try:
@@ -443,11 +389,11 @@ class Gate:
             address = None
         if address not in self._nodes:
             shown = f"{node.name.rstrip('/')}/{name.decode('utf-8', 'backslashreplace')}"
-            self._refuse(f"link {_shown(shown)} leads nowhere, or in a circle", "Remove the link")
+            self._refuse(f"link {_shown(shown)} leads nowhere, or into a cycle", "Remove the link")
         node.children.append(address)
 
     def _unfold(self, root: int) -> int:
-        """Bytes of what hangs below the root as often as it is reached; refuses circles, and what has no end."""
+        """Bytes of everything below the root, counted once per link; refuses cycles and exponential growth."""
         whole: dict[int, tuple[int, int, int]] = {}
         begun: set[int] = set()
         waiting = [root]
@@ -470,7 +416,9 @@ class Gate:
             objects = 1 + sum(each[0] for each in below)
             depth = 1 + max((each[1] for each in below), default=0)
             if objects > _MOST_OBJECTS:
-                fault = f"group {_shown(node.name)} has more than {_MOST_OBJECTS:,} objects below it, by several links"
+                fault = (
+                    f"group {_shown(node.name)} has more than {_MOST_OBJECTS:,} objects below it, through several links"
+                )
                 self._refuse(fault, "Remove the links")
             if depth > _DEEPEST:
                 self._refuse(f"group {_shown(node.name)} has more than {_DEEPEST} levels", "Nest less deeply")

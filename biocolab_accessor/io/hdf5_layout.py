@@ -1,4 +1,4 @@
-"""HDF5 layout: attributes, texts and sequences as they lie in the file, read without HDF5 following them."""
+"""HDF5 layout: attributes, strings and sequences read from the bytes of the file, without HDF5 following pointers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from biocolab_accessor.io.compression import PIPELINES, plain_chunk
 
-__all__ = ["Memory", "Places", "announced_in_heap", "attribute_bytes", "lengths_in", "reading", "text_places"]
+__all__ = ["HeapPointers", "Memory", "attribute_bytes", "declared_in_heap", "heap_pointers", "lengths_in", "reading"]
 
 Read = Callable[[int, int], bytes]
 
@@ -27,31 +27,13 @@ _MOST_BLOCKS, _LARGEST_BLOCK = 10_000, 1 << 26
 
 
 def attribute_bytes(read: Read, address: int, base: int, name: bytes) -> bytes | None:
-    """The values of an attribute; None where they do not lie in the header of its object.
-
-    Parameters
-    ----------
-    read
-        Gives a number of bytes from a place in the file.
-    address
-        Of the object, after ``base``.
-    base
-        Where HDF5 begins in the file.
-    name
-        Of the attribute.
-
-    Raises
-    ------
-    ValueError
-        The header has no end.
-    struct.error
-        It is cut off.
-    """
+    """The values of an attribute; None if they are not in the header of its object."""
+    # HDF5 begins at byte `base` of the file; `address` counts from there.
     for kind, shared, body in _messages(read, address, base):
         if kind != _ATTRIBUTE or shared:
             continue
         version, _, *sizes = struct.unpack_from("<BBHHH", body)
-        # Since version 2 nothing is padded, since version 3 the encoding of the name is said.
+        # Version 2 drops the padding, version 3 adds the encoding of the name.
         lengths = [-(-size // 8) * 8 for size in sizes] if version == 1 else sizes
         start = 9 if version == 3 else 8
         if body[start : start + sizes[0]].rstrip(b"\0") == name:
@@ -60,7 +42,7 @@ def attribute_bytes(read: Read, address: int, base: int, name: bytes) -> bytes |
 
 
 def _messages(read: Read, address: int, base: int) -> Iterator[tuple[int, bool, bytes]]:
-    """Kind of each message, whether it lies elsewhere, and its bytes."""
+    """Type of each header message, whether it is stored elsewhere, and its bytes."""
     start = read(32, base + address)
     if start[:4] == b"OHDR":
         flags = start[5]
@@ -84,7 +66,7 @@ def _messages(read: Read, address: int, base: int) -> Iterator[tuple[int, bool, 
             at += length
             if kind == _CONTINUATION:
                 offset, length = struct.unpack_from("<QQ", body)
-                # The blocks of the newer form begin with four letters and end with a checksum.
+                # Blocks of the newer format start with four letters and end with a checksum.
                 blocks.append((base + offset + edges, length - 2 * edges))
             yield kind, bool(marks & 0x02), body
 
@@ -93,77 +75,54 @@ _DEEPEST, _MOST_PLACES = 16, 4_096
 
 _PIECE = 1 << 16
 
-# What few writers put into a header at all.
+# More strings than writers put into a header.
 _FEW = 64
 
 
-class Places(NamedTuple):
-    """Where the values of a type point to the heap.
+class HeapPointers(NamedTuple):
+    """Where the values of a type point to the heap."""
 
-    Attributes
-    ----------
-    size
-        Bytes of one value in the file.
-    texts
-        Offset of each pointer within a value, and the bytes of one unit of what it points to.
-    refers
-        Whether there are references, or pointers within what is pointed to, which nothing here can look at.
-    """
-
-    size: int
-    texts: tuple[tuple[int, int], ...] = ()
-    refers: bool = False
+    size: int  # bytes of one value in the file
+    texts: tuple[tuple[int, int], ...] = ()  # offset of each pointer, and bytes of one unit of its target
+    refers: bool = False  # whether it has references or nested pointers, which cannot be checked here
 
 
-def text_places(kind: h5t.TypeID, address_bytes: int, depth: int = 0) -> Places:
-    """The places of a type.
-
-    Parameters
-    ----------
-    kind
-        Of a dataset, in its form in memory: there a pointer has another size.
-    address_bytes
-        Of an address in the file.
-
-    Raises
-    ------
-    ValueError
-        The type is nested too deeply, or has too many parts.
-    """
+def heap_pointers(kind: h5t.TypeID, address_bytes: int, depth: int = 0) -> HeapPointers:
+    """The pointers of a dataset's type; raises ValueError if it is nested too deeply or has too many parts."""
     if depth > _DEEPEST:
         msg = "a datatype is nested too deeply"
         raise ValueError(msg)
-    pointer = 8 + address_bytes  # its length, the address of the heap and the number there
+    pointer = 8 + address_bytes  # length, address of the heap, index in the heap; in memory its size differs
     group = kind.get_class()
     if group == h5t.REFERENCE:
-        return Places(kind.get_size(), refers=True)
+        return HeapPointers(kind.get_size(), refers=True)
     if group == h5t.STRING and kind.is_variable_str():
-        return Places(pointer, ((0, 1),))
+        return HeapPointers(pointer, ((0, 1),))
     if group == h5t.VLEN:
-        inner = text_places(kind.get_super(), address_bytes, depth + 1)
-        return Places(pointer, ((0, inner.size),), inner.refers or bool(inner.texts))
+        inner = heap_pointers(kind.get_super(), address_bytes, depth + 1)
+        return HeapPointers(pointer, ((0, inner.size),), inner.refers or bool(inner.texts))
     if group == h5t.ARRAY:
-        inner = text_places(kind.get_super(), address_bytes, depth + 1)
+        inner = heap_pointers(kind.get_super(), address_bytes, depth + 1)
         number = prod(kind.get_array_dims())
         if inner.texts:
             _expect_few(number * len(inner.texts))
         texts = tuple(
             (i * inner.size + at, unit) for i in range(number if inner.texts else 0) for at, unit in inner.texts
         )
-        return Places(number * inner.size, texts, inner.refers)
+        return HeapPointers(number * inner.size, texts, inner.refers)
     if group == h5t.COMPOUND:
         _expect_few(kind.get_nmembers())
         grown, found, refers = 0, [], False
         for member in range(kind.get_nmembers()):
             own = kind.get_member_type(member)
-            inner = text_places(own, address_bytes, depth + 1)
+            inner = heap_pointers(own, address_bytes, depth + 1)
             start = kind.get_member_offset(member) + grown
             found += [(start + at, unit) for at, unit in inner.texts]
             refers = refers or inner.refers
             grown += inner.size - own.get_size()
             _expect_few(len(found))
-        return Places(kind.get_size() + grown, tuple(found), refers)
-    return Places(kind.get_size())
+        return HeapPointers(kind.get_size() + grown, tuple(found), refers)
+    return HeapPointers(kind.get_size())
 
 
 def _expect_few(number: int) -> None:
@@ -172,30 +131,23 @@ def _expect_few(number: int) -> None:
         raise ValueError(msg)
 
 
-def announced_in_heap(
-    file: h5f.FileID, dataset: h5d.DatasetID, places: Places, length: int, most: int, memory: Memory
+def declared_in_heap(
+    file: h5f.FileID, dataset: h5d.DatasetID, pointers: HeapPointers, length: int, most: int, memory: Memory
 ) -> int:
-    """Bytes that the pointers of a dataset announce, counted until they are more than ``most``.
-
-    Each text has a place of its own in the heap, which is not compressed: together they are no more than the file.
-
-    Raises
-    ------
-    ValueError
-        The pointers cannot be read.
-    """
+    """Bytes that the pointers of a dataset declare, counted until they exceed ``most``."""
+    # Each string has its own, uncompressed place in the heap: together they cannot be larger than the file.
     total = 0
-    for values in _pointers(file, dataset, places.size, length, memory):
-        total += lengths_in(values, places)
+    for values in _pointers(file, dataset, pointers.size, length, memory):
+        total += lengths_in(values, pointers)
         if total > most:
             break
     return total
 
 
-def lengths_in(values: NDArray[np.uint8], places: Places) -> int:
-    """Bytes that the pointers in some values announce."""
+def lengths_in(values: NDArray[np.uint8], pointers: HeapPointers) -> int:
+    """Bytes that the pointers in some values declare."""
     total = 0
-    for at, unit in places.texts:
+    for at, unit in pointers.texts:
         lengths = np.ascontiguousarray(values[:, at : at + 4]).view("<u4")
         total += unit * int(lengths.sum(dtype=np.uint64))
     return total
@@ -204,14 +156,14 @@ def lengths_in(values: NDArray[np.uint8], places: Places) -> int:
 def _pointers(
     file: h5f.FileID, dataset: h5d.DatasetID, size: int, length: int, memory: Memory
 ) -> Iterator[NDArray[np.uint8]]:
-    """Values as they are in the file, some at a time."""
+    """Values as stored in the file, some at a time."""
     layout = dataset.get_create_plist().get_layout()
     if layout == h5d.CHUNKED:
         yield from _chunks(dataset, size, memory)
     elif layout == h5d.CONTIGUOUS:
         yield from _stretch(file, dataset, size, length)
     elif length > _FEW:
-        msg = f"{length:,} texts lie in the header of a dataset"
+        msg = f"the header of a dataset has {length:,} strings"
         raise ValueError(msg)
 
 
@@ -229,10 +181,8 @@ def _stretch(file: h5f.FileID, dataset: h5d.DatasetID, size: int, length: int) -
 
 @contextmanager
 def reading(file: h5f.FileID) -> Iterator[Callable[[int, int], bytes] | None]:
-    """A function that gives bytes of the file: by the descriptor that HDF5 has, where one can be used here.
-
-    None of a file that is written to, of which the disk may have no more than a part, and of one in memory.
-    """
+    """A function that reads bytes of the file; None if the file is open for writing or in memory."""
+    # Of a file that is open for writing, the disk may have only a part.
     name = h5f.get_name(file)
     if file.get_intent() != h5f.ACC_RDONLY or not os.path.isfile(name):
         yield None
@@ -251,11 +201,11 @@ def reading(file: h5f.FileID) -> Iterator[Callable[[int, int], bytes] | None]:
 
 
 class Memory:
-    """A file in memory, made when it is needed, in which HDF5 unpacks chunks as values without a meaning."""
+    """A file in memory, created on demand, in which HDF5 unpacks chunks as opaque values."""
 
     @cached_property
     def file(self) -> h5f.FileID:
-        """The file; its name must not be that of another one which is open."""
+        """The file; its name must be unique among open files."""
         access = h5p.create(h5p.FILE_ACCESS)
         access.set_fapl_core(1 << 16, False)
         return h5f.create(f"biocolab-{os.getpid()}-{id(self)}".encode(), h5f.ACC_TRUNC, fapl=access)
@@ -272,7 +222,7 @@ def _chunks(dataset: h5d.DatasetID, size: int, memory: Memory) -> Iterator[NDArr
     for start in product(*(range(0, n, step) for n, step in zip(shape, chunk, strict=True))):
         try:
             mask, raw = dataset.read_direct_chunk(start)
-        except (OSError, RuntimeError, MemoryError):  # the last is how HDF5 says that there is none
+        except (OSError, RuntimeError, MemoryError):  # MemoryError if the chunk does not exist
             continue
         yield unpack(raw, mask)
 
@@ -281,7 +231,7 @@ Unpack = Callable[[bytes, int], NDArray[np.uint8]]
 
 
 def _unpacked_here(filters: list[int], length: int, size: int) -> Unpack:
-    """HDF5 itself reads beyond a chunk that is shorter than it should be."""
+    """Not by HDF5, which reads beyond a chunk that is too short."""
 
     def unpack(raw: bytes, mask: int) -> NDArray[np.uint8]:
         octets, shuffled = plain_chunk(raw, mask, length * size, filters)

@@ -1,4 +1,4 @@
-"""Matrix blocks: reading any matrix of an AnnData a few rows at a time, without copying the whole."""
+"""Matrix blocks: read any matrix of an AnnData a few rows at a time, without copying all of it."""
 
 from __future__ import annotations
 
@@ -39,32 +39,20 @@ __all__ = [
 
 
 def expect_whole(matrix: Any) -> None:
-    """Refuse a sparse matrix whose pointers do not fit its values: SciPy believes them, and takes the process down.
-
-    Its indices are not read, see :func:`expect_within`.
-
-    Parameters
-    ----------
-    matrix
-        Any matrix of an AnnData; only of those that are stored by rows or columns something is looked at.
-
-    Raises
-    ------
-    InvalidValues
-        It is damaged, or holds numbers that SciPy has no sparse matrices of.
-    """
+    """Refuse a sparse matrix whose pointers do not fit its values: SciPy trusts them, and would crash."""
+    # Indices are not read here, see expect_within.
     on_disk = isinstance(matrix, CSRDataset | CSCDataset)
     if not on_disk and not (sparse.issparse(matrix) and matrix.format in ("csr", "csc")):
         return
     names = ("indptr", "indices", "data")
     pointers, indices, data = (matrix.group[name] if on_disk else getattr(matrix, name) for name in names)
-    pointers, n_values = pointers[...], min(indices.shape[0], data.shape[0])  # arrays of Zarr have no len
+    pointers, n_values = pointers[...], min(indices.shape[0], data.shape[0])  # Zarr arrays have no len
     n_lines = matrix.shape[0 if matrix.format == "csr" else 1]
     if not data.dtype.isnative or data.dtype == np.float16:
         msg = f"it is sparse and holds {data.dtype} values, which SciPy cannot read: write it as float32"
     elif pointers.dtype.kind not in "iu" or len(pointers) != n_lines + 1 or pointers[0] != 0:
         lines = "rows" if matrix.format == "csr" else "columns"
-        msg = f"its indptr is not that of {n_lines:,} {lines}: {len(pointers):,} numbers ({pointers.dtype})"
+        msg = f"its indptr does not fit {n_lines:,} {lines}: it has {len(pointers):,} numbers ({pointers.dtype})"
     elif (pointers[1:] < pointers[:-1]).any() or pointers[-1] > n_values:
         msg = f"its indptr does not rise from 0 to at most {n_values:,}, the number of values"
     else:
@@ -73,55 +61,38 @@ def expect_whole(matrix: Any) -> None:
 
 
 def expect_within(indices: NDArray[Any], length: int) -> None:
-    """Refuse indices of a sparse matrix that lie outside of it: SciPy would read and write in memory of others.
-
-    Parameters
-    ----------
-    indices
-        Of columns, or of rows.
-    length
-        How many of those there are.
-
-    Raises
-    ------
-    InvalidValues
-        One is below 0, or too large.
-
-    Examples
-    --------
-    >>> expect_within(np.array([0, 4]), 5)
-    """
+    """Refuse indices of a sparse matrix that are out of range: SciPy would access foreign memory."""
     if not len(indices):
         return
-    # Read as unsigned, what is below 0 is too large: one look in place of two.
+    # As unsigned integers, negative indices are too large: one comparison instead of two.
     if int(indices.view(indices.dtype.str.replace("i", "u")).max()) >= length:
         least = int(indices.min())
         index = least if least < 0 else int(indices.max())
-        msg = f"it is sparse and has an index of {index:,}, where 0 to {length - 1:,} can be"
+        msg = f"it is sparse and has an index of {index:,}, outside of 0 to {length - 1:,}"
         raise InvalidValues(msg)
 
 
 _BLOCK_BYTES = 32 << 20
 
-# Of what is stored dense; while SciPy makes a sparse matrix of it, each value that is not zero takes 24 bytes more.
+# For dense matrices. While SciPy converts a block to a sparse matrix, each nonzero value takes 24 bytes more.
 _DENSE_BYTES = 8 << 20
 
-# Each cut of rows out of a matrix that is stored by columns goes through all of it, so those cuts are few and large.
+# Each selection of rows from a CSC matrix scans all of it, so selections are few and large.
 _COLUMN_STORED_BYTES = 128 << 20
 
 _VALUES_AT_ONCE = 1 << 20
 
-# One read of a span beats many of single rows on disk, unless most of the span is not wanted.
+# On disk, reading a span at once beats reading single rows, unless most of the span is not needed.
 _SPAN_FACTOR = 4
 
 Rows = NDArray[np.intp]
 
-# What passed, by the file manager that each object has.
+# Files that passed the gate, by the file manager of each object.
 _passed: WeakKeyDictionary[Any, set[tuple[int, int]]] = WeakKeyDictionary()
 
 
 class Slot(NamedTuple):
-    """A place in an AnnData that holds a matrix, printed as one writes it: ``X``, ``raw.X``, ``layers['counts']``."""
+    """A slot of an AnnData that holds a matrix; prints as ``X``, ``raw.X`` or ``layers['counts']``."""
 
     kind: str
     key: str = ""
@@ -130,7 +101,7 @@ class Slot(NamedTuple):
         return f"layers[{quoted(self.key)}]" if self.kind == "layer" else self.kind
 
     def of(self, adata: AnnData) -> Any:
-        """The matrix; of a view this is a copy of its part, see :func:`row_blocks`. None where the slot is empty."""
+        """The matrix, or None if the slot is empty; for a view this is a copy of its part, see :func:`row_blocks`."""
         if self.kind == "X":
             return adata.X
         if self.kind == "raw.X":
@@ -138,20 +109,12 @@ class Slot(NamedTuple):
         return adata.layers[self.key]
 
     def shape(self, adata: AnnData) -> tuple[int, int]:
-        """Cells and genes, without reading."""
+        """Cells and genes, without reading the matrix."""
         return adata.n_obs, adata.raw.shape[1] if self.kind == "raw.X" else adata.n_vars
 
 
 class Source(NamedTuple):
-    """A matrix, and which part of it is meant.
-
-    Attributes
-    ----------
-    matrix
-        SciPy sparse, NumPy, HDF5 or Zarr dataset, backed sparse of anndata, or Dask.
-    rows, columns
-        Positions, in the order wanted; None means all.
-    """
+    """A matrix (SciPy, NumPy, HDF5, Zarr, Dask or backed), and the selected rows and columns (None means all)."""
 
     matrix: Any
     rows: Rows | None = None
@@ -159,7 +122,7 @@ class Source(NamedTuple):
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Of the part."""
+        """Shape of the selected part."""
         n_rows, n_columns = self.matrix.shape
         return (
             n_rows if self.rows is None else len(self.rows),
@@ -168,38 +131,20 @@ class Source(NamedTuple):
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """Of the values."""
+        """Dtype of the values."""
         dtype: np.dtype[Any] = np.dtype(self.matrix.dtype)
         return dtype
 
     def restricted(self, rows: Rows | None) -> Source:
-        """Only some rows of this part, by their positions in it."""
+        """Some rows of this part, by their positions in it."""
         if rows is None:
             return self
         return self._replace(rows=np.asarray(rows) if self.rows is None else self.rows[rows])
 
 
 def source_of(adata: AnnData, slot: Slot) -> Source:
-    """Where a slot's values are.
-
-    Of a view it is the matrix of the object that it shows, with positions: ``adata.X`` of a view is a copy of its part,
-    and a view of a backed object cannot be cut again.
-
-    Parameters
-    ----------
-    adata
-        Any AnnData. It stays what it is: a view stays a view, a backed object stays backed.
-    slot
-        A slot that is filled.
-
-    Examples
-    --------
-    >>> import anndata as ad, numpy as np
-    >>> view = ad.AnnData(np.eye(4, dtype="float32"))[[3, 1], 1:]
-    >>> source = source_of(view, Slot("X"))
-    >>> source.shape, source.rows.tolist(), view.is_view
-    ((2, 3), [3, 1], True)
-    """
+    """The matrix of a slot; for a view, the matrix of its parent and the rows and columns of the view."""
+    # Not view.X, which copies; and a view of a backed object cannot be sliced again. The object itself does not change.
     if not adata.is_view:
         return Source(slot.of(adata))
     if slot.kind == "raw.X" and not adata.isbacked:
@@ -226,15 +171,7 @@ def filled_slots(adata: AnnData) -> list[Slot]:
 
 
 def expect_own_values(adata: AnnData) -> None:
-    """Refuse an object whose matrices lie in an HDF5 file that reaches beyond itself; each file is looked at once.
-
-    A backed object whose file was closed has it open afterwards.
-
-    Raises
-    ------
-    InvalidFile
-        See :func:`biocolab_accessor.io.hdf5_gate.expect_harmless`.
-    """
+    """Refuse an object whose matrices are in an unsafe HDF5 file; each file is checked once."""
     shown = adata._adata_ref if adata.is_view else adata
     if shown.isbacked and not shown.file.is_open:
         path = Path(shown.file.filename)
@@ -250,16 +187,16 @@ def expect_own_values(adata: AnnData) -> None:
 
 
 def mark_as_passed(adata: AnnData) -> None:
-    """Its files have been looked at."""
+    """Remember that the files of an object were checked."""
     _passed.setdefault(adata.file, set()).update(_stamp(file) for file in _files_of(adata).values())
 
 
 def _files_of(shown: AnnData) -> dict[str, h5py.File]:
-    """The HDF5 files of an object by name; nothing in them is opened."""
+    """The HDF5 files of an object by name, without opening anything in them."""
     found = {str(shown.file.filename): shown.file["/"].file} if shown.isbacked else {}
     matrices: list[Any] = []
     for name in ("layers", "obsm"):
-        with suppress(ValueError):  # one has too many rows, which the check says
+        with suppress(ValueError):  # one has too many rows, which the check reports
             held = getattr(shown, name)
             # anndata 0.13 lists X among the layers, with None as its key.
             matrices += [held[key] for key in held if key is not None]
@@ -273,52 +210,24 @@ def _files_of(shown: AnnData) -> dict[str, h5py.File]:
 
 
 def _stamp(file: h5py.File) -> tuple[int, int]:
-    """What tells an open file from others."""
+    """An id of an open file, with its size."""
     return h5py.h5o.get_info(file.id).fileno, file.id.get_filesize()
 
 
 def row_blocks(source: Source, rows: Rows | None = None) -> Iterator[sparse.csr_matrix]:
-    """Consecutive rows in canonical CSR form (sorted, no duplicates), some tens of megabytes at a time.
-
-    The arrays of an in-memory CSR matrix are handed on without a copy, so a block must not be written to.
-
-    Parameters
-    ----------
-    source
-        See :func:`source_of`.
-    rows
-        Positions within the source, in the order wanted; None means all.
-
-    Yields
-    ------
-    scipy.sparse.csr_matrix
-        ``(n, n_columns)`` in the dtype of the matrix; together they have every row.
-
-    Raises
-    ------
-    InvalidValues
-        A sparse matrix is damaged, see :mod:`biocolab_accessor.io.matrix_blocks`.
-    """
+    """Consecutive rows in canonical CSR form (sorted, no duplicates), some tens of megabytes at a time."""
     for piece in row_pieces(source.restricted(rows)):
         yield canonical(piece)
 
 
 def values(source: Source) -> Iterator[NDArray[Any]]:
-    """The stored values in pieces of about a million, in no order; of dense matrices all values, zeros too.
-
-    Several values of one place come one by one where a whole sparse matrix is read, see :func:`may_repeat`.
-
-    Parameters
-    ----------
-    source
-        See :func:`source_of`.
-    """
+    """Stored values in pieces of about a million, in any order; all values of dense matrices, zeros included."""
     matrix = source.matrix
     if source.rows is None and source.columns is None:
         on_disk = isinstance(matrix, CSRDataset | CSCDataset)
         stored = matrix.group["data"] if on_disk else _stored_values(matrix)
         if stored is not None:
-            # On disk too the arrays may be longer than what is in use.
+            # The arrays may be longer than the part in use, also on disk.
             length = min(stored.shape[0], int(matrix.group["indptr"][-1])) if on_disk else stored.shape[0]
             for start in range(0, length, _VALUES_AT_ONCE):
                 yield stored[start : min(start + _VALUES_AT_ONCE, length)]
@@ -328,27 +237,14 @@ def values(source: Source) -> Iterator[NDArray[Any]]:
 
 
 def values_of(rows: Any) -> Iterator[NDArray[Any]]:
-    """The values of some rows, of canonical CSR the stored ones, in pieces of about a million."""
+    """Values of some rows (the stored ones of CSR), in pieces of about a million."""
     flat = rows.data if sparse.issparse(rows) else np.asarray(rows).reshape(-1)
     for start in range(0, len(flat), _VALUES_AT_ONCE):
         yield flat[start : start + _VALUES_AT_ONCE]
 
 
 def may_repeat(source: Source) -> bool:
-    """Whether a whole sparse matrix may have several values, which mean their sum, for one place: it is not canonical.
-
-    Only its indices are read, of a matrix on disk a few tens of megabytes at a time, up to the first that is so.
-
-    Parameters
-    ----------
-    source
-        See :func:`source_of`. Of a part, and of what is not stored by rows or columns, :func:`values` are sums already.
-
-    Raises
-    ------
-    InvalidValues
-        The matrix is damaged.
-    """
+    """Whether a whole sparse matrix may have duplicate entries, which mean their sum."""
     matrix = source.matrix
     on_disk = isinstance(matrix, CSRDataset | CSCDataset)
     stored = on_disk or (sparse.issparse(matrix) and matrix.format in ("csr", "csc"))
@@ -360,7 +256,7 @@ def may_repeat(source: Source) -> bool:
     start, most = 0, _BLOCK_BYTES // indices.dtype.itemsize
     while start < len(indptr) - 1:
         stop = max(start + 1, int(np.searchsorted(indptr, indptr[start] + most, side="right")) - 1)
-        # Of its own, for SciPy notes the answer at the matrix, where it outlives a change of the arrays.
+        # A new matrix: SciPy caches the answer on the matrix, where it would outlive a change of the arrays.
         lines = sparse.csr_matrix((stop - start, 1), dtype=np.int8)
         some = indices[int(indptr[start]) : int(indptr[stop])]
         lines.indices = some if some.dtype == np.int32 else some.astype(np.int64, copy=False)
@@ -372,57 +268,40 @@ def may_repeat(source: Source) -> bool:
 
 
 def _stored_values(matrix: Any) -> Any:
-    """A 1-D array of all values in memory, without a copy; None where there is none."""
+    """A 1-D array of all values in memory, without a copy; else None."""
     if sparse.issparse(matrix) and matrix.format in ("csr", "csc"):
-        return matrix.data[: matrix.nnz]  # the arrays may be longer than what is in use
+        return matrix.data[: matrix.nnz]  # the arrays may be longer than the part in use
     if isinstance(matrix, np.ndarray) and (matrix.flags.c_contiguous or matrix.flags.f_contiguous):
         return matrix.reshape(-1, order="C" if matrix.flags.c_contiguous else "F")
     return None
 
 
 def canonical(piece: Any) -> sparse.csr_matrix:
-    """Rows in canonical CSR form; what has to change is changed in a copy.
-
-    Parameters
-    ----------
-    piece
-        SciPy sparse or NumPy, see :func:`row_pieces`.
-
-    Raises
-    ------
-    InvalidValues
-        A column index lies outside.
-    """
+    """Rows in canonical CSR form; changes are made in a copy."""
     if not sparse.issparse(piece):
         piece = np.asarray(piece)
-        piece = piece.astype(piece.dtype.newbyteorder("="), copy=False)  # nor of another machine's byte order
+        piece = piece.astype(piece.dtype.newbyteorder("="), copy=False)  # SciPy needs the native byte order
     if piece.dtype == np.float16:
-        piece = piece.astype(np.float32)  # SciPy has no sparse matrices of half precision
+        piece = piece.astype(np.float32)  # SciPy does not support float16
     block = piece if isinstance(piece, sparse.csr_matrix) else sparse.csr_matrix(piece)
     if not block.has_canonical_format:
         block = block.copy()
         block.sum_duplicates()
     starts, ends = block.indptr[:-1], block.indptr[1:]
     filled = starts < ends
-    # Of a row in order the first and the last tell; to look at all would take as long as much of the writing.
+    # Rows are sorted, so their first and last indices suffice; checking all would cost about as much as writing.
     expect_within(block.indices[np.concatenate([starts[filled], ends[filled] - 1])], block.shape[1])
     return block
 
 
 def row_pieces(source: Source) -> Iterator[Any]:
-    """Consecutive rows as SciPy sparse or NumPy, as they are stored, some tens of megabytes at a time.
-
-    Parameters
-    ----------
-    source
-        See :func:`source_of`.
-    """
+    """Consecutive rows as SciPy sparse or NumPy arrays, as stored, some tens of megabytes at a time."""
     matrix, rows, columns = source
     expect_whole(matrix)
     if sparse.issparse(matrix) and matrix.format == "csc":
-        expect_within(matrix.indices[: matrix.nnz], matrix.shape[0])  # rows that there are not would be passed over
+        expect_within(matrix.indices[: matrix.nnz], matrix.shape[0])  # otherwise missing rows would be skipped silently
     if sparse.issparse(matrix) and matrix.format not in ("csr", "csc", "coo"):
-        matrix = matrix.tocsr()  # DIA, BSR, LIL and DOK are not what an AnnData holds; none of them is ever large
+        matrix = matrix.tocsr()  # DIA, BSR, LIL and DOK are rare in an AnnData, and small
     for window in _windows(matrix, rows):
         piece = _take(matrix, window)
         yield piece if columns is None else (piece.tocsr() if sparse.issparse(piece) else piece)[:, columns]
@@ -470,7 +349,7 @@ def _bounds(matrix: Any, rows: Rows | None, count: int) -> Iterator[tuple[int, i
 
 
 def _dask_bounds(matrix: Any, rows: Rows | None, count: int) -> Iterator[tuple[int, int]]:
-    """Windows that end where Dask's chunks end, so that each is computed once."""
+    """Windows that end at Dask's chunk borders, so that each chunk is computed once."""
     edges = np.cumsum(matrix.chunks[0])
     if rows is None:
         yield from zip([0, *edges[:-1].tolist()], edges.tolist(), strict=True)
@@ -492,7 +371,7 @@ def _row_pointers(matrix: Any) -> NDArray[np.int64] | None:
 
 
 def _take(matrix: Any, window: slice | Rows) -> Any:
-    """Rows of a matrix in memory."""
+    """Read rows of a matrix into memory."""
     if sparse.issparse(matrix):
         if matrix.format == "csr" and isinstance(window, slice):
             return _csr_window(matrix, window)
@@ -501,13 +380,13 @@ def _take(matrix: Any, window: slice | Rows) -> Any:
         return _rows_of_columns(matrix, window)
     if hasattr(matrix, "compute"):
         if not isinstance(window, slice) and 0 in matrix.chunks[0]:
-            # Dask divides by the mean of the chunks' lengths, which may be 0 with empty ones among them.
+            # Dask divides by the mean chunk length, which may be 0 if there are empty chunks.
             matrix = matrix.rechunk({0: tuple(length for length in matrix.chunks[0] if length)})
         part = matrix[window].compute()
         return part if sparse.issparse(part) else np.asarray(part)
     if isinstance(matrix, np.ndarray) or isinstance(window, slice):
         return matrix[window]
-    # What is on disk wants ascending positions without repeats.
+    # Arrays on disk accept only ascending positions without duplicates.
     wanted, place = np.unique(window, return_inverse=True)
     first, last = int(wanted[0]), int(wanted[-1])
     if last - first < _SPAN_FACTOR * len(wanted):
@@ -516,9 +395,9 @@ def _take(matrix: Any, window: slice | Rows) -> Any:
 
 
 def _csr_window(matrix: Any, window: slice) -> sparse.csr_matrix:
-    """Rows of a CSR matrix that share its arrays."""
+    """Rows of a CSR matrix, sharing its arrays."""
     first, last = int(matrix.indptr[window.start]), int(matrix.indptr[window.stop])
-    # Not by the constructor, which copies arrays that are a small part of a larger one.
+    # Not with the constructor, which copies arrays that are a small part of a larger one.
     block = sparse.csr_matrix((window.stop - window.start, matrix.shape[1]), dtype=matrix.dtype)
     block.data, block.indices = matrix.data[first:last], matrix.indices[first:last]
     block.indptr = matrix.indptr[window.start : window.stop + 1] - matrix.indptr[window.start]
@@ -533,12 +412,12 @@ def _coo_rows(matrix: Any, window: slice | Rows) -> sparse.csr_matrix:
     row = position[matrix.row]
     kept = row >= 0
     entries = (matrix.data[kept], (row[kept], matrix.col[kept]))
-    # SciPy adds up the entries of one place here, which is what they mean.
+    # SciPy sums duplicate entries here, which is their meaning.
     return sparse.csr_matrix(entries, shape=(len(distinct), matrix.shape[1]))[place]
 
 
 def _rows_of_columns(matrix: CSCDataset, window: slice | Rows) -> sparse.csr_matrix:
-    """Rows of a matrix that is stored by columns on disk, read a stripe of columns at a time."""
+    """Rows of a CSC matrix on disk, read a stripe of columns at a time."""
     indptr = np.asarray(matrix.group["indptr"][...], np.int64)
     most = _BLOCK_BYTES // (matrix.dtype.itemsize + 4)
     stripes = []

@@ -1,4 +1,4 @@
-"""Memory: how much there is, refusing what does not fit, and giving pages back early."""
+"""Memory: the available memory, a check before large allocations, and buffers that are released early."""
 
 from __future__ import annotations
 
@@ -26,47 +26,33 @@ _LEAST, _LARGE = 1 << 20, 4 << 20
 
 
 class _Pages(mmap.mmap):
-    """Private memory of our own; what it does not share with a file or a child may be dropped."""
+    """Private anonymous memory, whose pages can be released."""
 
 
 def empty_pages(length: int) -> NDArray[np.uint8]:
-    """``length`` bytes of which each page is taken from the system when it is first written to.
-
-    What is small is NumPy's own: the system has not as many pieces of memory for a process as there may be arrays.
-
-    Raises
-    ------
-    TooLarge
-        The system has not as much.
-    """
+    """``length`` uninitialized bytes, whose pages can be released; raises TooLarge if the system refuses."""
+    # Small arrays come from NumPy: a process can have only a limited number of mappings.
     if length < _LEAST or not _CAN_RELEASE:
         return np.empty(length, np.uint8)
     try:
         pages = _Pages(-1, length, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    except OSError as error:  # what anything else calls a MemoryError
-        sizes = f"the system does not give {length:,} bytes of memory"
+    except OSError as error:  # mmap raises it in place of a MemoryError
+        sizes = f"the system refused to allocate {length:,} bytes"
         msg = f"{sizes}: ask for less at a time"
         raise TooLarge(msg, sizes) from error
     if hasattr(mmap, "MADV_HUGEPAGE") and length >= _LARGE:
-        pages.madvise(mmap.MADV_HUGEPAGE)  # as NumPy does: one fault for 2 MB in place of 512
+        pages.madvise(mmap.MADV_HUGEPAGE)  # as NumPy does: one page fault for 2 MB, not 512
     return np.frombuffer(pages, np.uint8)
 
 
 def release(array: NDArray[Any]) -> None:
-    """Give the memory of an array back, if it lies in :func:`empty_pages`; its values are lost.
-
-    Pages that hold something beside the array stay. Elsewhere than in such memory nothing happens.
-
-    Parameters
-    ----------
-    array
-        Contiguous, and not to be read again.
-    """
+    """Release the memory of a contiguous array in :func:`empty_pages`; its values are lost."""
     base: Any = array
     while isinstance(base, np.ndarray | memoryview):
         base = base.base if isinstance(base, np.ndarray) else base.obj
     if not isinstance(base, _Pages) or not array.nbytes:
         return
+    # Whole pages only: their neighbors may hold other data.
     start = array.__array_interface__["data"][0] - np.frombuffer(base, np.uint8).__array_interface__["data"][0]
     first = -(-start // mmap.PAGESIZE) * mmap.PAGESIZE
     end = start + array.nbytes
@@ -78,7 +64,7 @@ def release(array: NDArray[Any]) -> None:
 if sys.platform != "win32":
     import resource
 
-# Folder, limit, what is used, and what of that is files which the system drops when it needs room.
+# Folder, limit, usage, and the part of the usage that is cached files, which the system drops when it needs memory.
 _CGROUPS = (
     (Path("/sys/fs/cgroup"), "memory.max", "memory.current", "inactive_file"),
     (Path("/sys/fs/cgroup/memory"), "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
@@ -86,7 +72,7 @@ _CGROUPS = (
 
 
 def budget() -> int:
-    """Bytes that one object may take: ``bc.settings.memory_budget``, else what this process would be given."""
+    """Bytes that one object may take: ``bc.settings.memory_budget``, else the memory available to this process."""
     if settings.memory_budget:
         return settings.memory_budget
     left = int(psutil.virtual_memory().available)
@@ -94,63 +80,44 @@ def budget() -> int:
         try:
             held = int((folder / used).read_text(encoding="ascii")) - _statistic(folder / "memory.stat", cached)
             left = min(left, int((folder / limit).read_text(encoding="ascii")) - held)
-        except (OSError, ValueError):  # no such container, or one without a limit
+        except (OSError, ValueError):  # no such cgroup, or one without a limit
             continue
     return max(min(left, *_left_of_limits()), 0)
 
 
 def _left_of_limits() -> list[int]:
-    """What the limits of this process leave it, as clusters set them with ``ulimit``."""
+    """Bytes left by the limits of this process, which clusters set with ``ulimit``."""
     if sys.platform == "win32":
         return [sys.maxsize]
     limits = {"vms": resource.getrlimit(resource.RLIMIT_AS)[0], "data": resource.getrlimit(resource.RLIMIT_DATA)[0]}
     left = [sys.maxsize]
     for used, limit in limits.items():
         if limit != resource.RLIM_INFINITY:
-            # Not all systems say how much data there is.
+            # Not all systems report the size of the data segment.
             left.append(limit - getattr(psutil.Process().memory_info(), used, 0))
     return left
 
 
 def expect_room(needed: int, what: str, alternative: str, *, held: int = 0, believed: bool = True) -> None:
-    """Refuse what does not fit.
-
-    Parameters
-    ----------
-    needed
-        Bytes at the peak.
-    what
-        What needs them, for the message.
-    alternative
-        What to do instead.
-    held
-        Bytes of those that are taken already, and no longer among what the machine has left.
-    believed
-        Whether it may be as large as that. What a server made up is not to be asked for in another way.
-
-    Raises
-    ------
-    TooLarge
-        It does not fit into :func:`budget`.
-    """
+    """Raise TooLarge if `needed` bytes at the peak exceed the :func:`budget`."""
+    # `held` of the needed bytes are allocated already, so the available memory no longer includes them. If the size is
+    # not `believed`, because it comes from a malformed response, requesting less would not help.
     room, others = budget() + (0 if settings.memory_budget else held), 0
     if sharing := _sharing.get():
         room, others = sharing.granted(needed, room)
     if needed + others > room:
-        left = "what this machine has for it" if held or others else "what this machine has left"
+        left = "the memory available for it" if held or others else "the available memory"
         source = "bc.settings.memory_budget" if settings.memory_budget else left
-        beside = f" beside {_size(others)} for what is fetched with it" if others else ""
-        sizes = f"{what} needs about {_size(needed)} of memory{beside}, {source} is {_size(room)}"
+        besides = f" besides {_size(others)} for other parts" if others else ""
+        sizes = f"{what} needs about {_size(needed)} of memory{besides}, {source} is {_size(room)}"
         msg = f"{sizes}: {alternative}"
         raise TooLarge(msg, sizes if believed else "")
 
 
 class SharedBudget:
-    """One budget for what is fetched side by side: each is held against it together with the others.
+    """One budget for parallel fetches: each is checked together with the others."""
 
-    On its own each would find the same memory free, and take it.
-    """
-
+    # Checked separately, each fetch would find the same memory available, and take it.
     def __init__(self) -> None:
         self._room = budget()
         self._lock = threading.Lock()
@@ -158,10 +125,8 @@ class SharedBudget:
 
     @contextmanager
     def share(self) -> Iterator[Callable[[int], None]]:
-        """In this thread, within the block, :func:`expect_room` knows of the others.
-
-        The function that it gives says how many bytes stay taken after the block. After an error it is none.
-        """
+        """In this thread and block, :func:`expect_room` includes the other shares; yields `keep(n_bytes)`."""
+        # keep(n_bytes) says how many bytes stay allocated after the block; 0 after an error.
         share = _Share(self)
         before = _sharing.set(share)
         try:
@@ -172,13 +137,13 @@ class SharedBudget:
 
 
 class _Share:
-    """What one of those that share a budget takes of it: the most that it has asked for, then what it keeps."""
+    """The part of a shared budget that one fetch takes: its largest request, then the bytes that it keeps."""
 
     def __init__(self, whole: SharedBudget) -> None:
         self._whole, self._kept = whole, 0
 
     def granted(self, needed: int, left: int) -> tuple[int, int]:
-        """The room that there is, and what others take of it; what fits is theirs from then on."""
+        """The room, and the bytes that other shares take; a request that fits is reserved."""
         whole = self._whole
         with whole._lock:
             others = sum(taken for share, taken in whole._taken.items() if share is not self)
@@ -201,25 +166,7 @@ _sharing: ContextVar[_Share | None] = ContextVar("biocolab_sharing", default=Non
 
 @contextmanager
 def instead(alternative: str) -> Iterator[None]:
-    """What does not fit within the block is refused with what its caller can do instead.
-
-    Parameters
-    ----------
-    alternative
-        As one writes it.
-
-    Raises
-    ------
-    TooLarge
-        It does not fit, or the system has no memory for it.
-
-    Examples
-    --------
-    >>> with instead("ask for some of it"):
-    ...     expect_room(10**18, "all of it", "do without")
-    Traceback (most recent call last):
-    biocolab_accessor.errors.TooLarge: all of it needs about 1,000,000,000.0 GB of memory, ...: ask for some of it
-    """
+    """A TooLarge in the block tells the user this alternative."""
     try:
         yield
     except TooLarge as error:
@@ -227,7 +174,7 @@ def instead(alternative: str) -> Iterator[None]:
             error.args = (f"{error.sizes}: {alternative}",)
         raise
     except MemoryError as error:
-        sizes = str(error) or "there is no more memory"
+        sizes = str(error) or "out of memory"
         msg = f"{sizes}: {alternative}"
         raise TooLarge(msg, sizes) from error
 

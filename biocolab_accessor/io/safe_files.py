@@ -1,8 +1,8 @@
-"""Safe files: a full disk is an error, and a file is in its place when it is whole and not before.
+"""Safe files: a full disk is an error, and a file appears only when it is complete.
 
-HDF5 cannot close a file that it could not write to: it fails once more, keeps what it holds, and takes the process
-down when that is let go. So it is told that all went well, and what went wrong is raised when it is done. Nothing else
-may be raised in what HDF5 calls, Ctrl-C neither: see :mod:`biocolab_accessor.concurrency`.
+HDF5 cannot close a file after a failed write: closing fails as well, and the process crashes when the objects of the
+file are freed. So writes always seem to succeed, and the error is raised after HDF5 has closed the file. A callback of
+HDF5 must not raise anything else either, not even KeyboardInterrupt: see :mod:`biocolab_accessor.concurrency`.
 """
 
 from __future__ import annotations
@@ -18,24 +18,13 @@ from typing import Any, TypeVar
 from biocolab_accessor.errors import InvalidArgument
 from biocolab_accessor.platforms import expanded, is_open_elsewhere, replace
 
-__all__ = ["Sink", "place_of", "replacing"]
+__all__ = ["SafeFile", "replacing", "target_path"]
 
 _Item = TypeVar("_Item")
 
 
-class Sink:
-    """A new file, for :class:`h5py.File` to write to within a ``with`` block.
-
-    Parameters
-    ----------
-    path
-        Where; what is there is lost.
-
-    Raises
-    ------
-    OSError
-        Something could not be written; at the end of the block.
-    """
+class SafeFile:
+    """A new file for h5py.File to write to; a failed write is raised as an OSError at the end of the block."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -43,46 +32,40 @@ class Sink:
         self._error: OSError | None = None
         self._unwritten: list[tuple[int, bytes]] = []
 
-    def __enter__(self) -> Sink:
+    def __enter__(self) -> SafeFile:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         self._file.close()
-        # What HDF5 says of a file that has only a part of what it wrote is of no use to anybody.
+        # The first failed write explains more than any later error from HDF5 about an incomplete file.
         if self._error is not None and error is not self._error and isinstance(error, Exception | None):
             raise self._error from error
 
-    def watched(self, items: Iterable[_Item]) -> Iterator[_Item]:
-        """The same items, as long as what was made of those before could be written."""
+    def checked(self, items: Iterable[_Item]) -> Iterator[_Item]:
+        """The same items, until a write fails."""
         for item in items:
-            self.expect()
+            self.check()
             yield item
 
-    def expect(self) -> None:
-        """To be called between two steps.
-
-        Raises
-        ------
-        OSError
-            What was written so far could not be.
-        """
+    def check(self) -> None:
+        """Raise the OSError of a failed write; to be called between two steps."""
         if self._error is not None:
             raise self._error
 
     def seek(self, offset: int, whence: int = 0) -> int:
-        """As of any file."""
+        """As in any file."""
         return self._file.seek(offset, whence)
 
     def tell(self) -> int:
-        """As of any file."""
+        """As in any file."""
         return self._file.tell()
 
     def read(self, size: int = -1) -> bytes:
-        """As of any file; that it is there is how h5py knows one."""
+        """As in any file; h5py recognizes a file by this method."""
         return self._file.read(size) or b""
 
     def readinto(self, buffer: Any) -> int:
-        """As of any file, with what could not be written in its place: HDF5 trusts what it reads of its own."""
+        """As in any file, including data that could not be written: HDF5 trusts what it has written."""
         start, view = self._file.tell(), memoryview(buffer).cast("B")
         self._file.readinto(view)
         for offset, content in self._unwritten:
@@ -92,7 +75,7 @@ class Sink:
         return len(view)
 
     def write(self, content: Any) -> int:
-        """As of any file, but all of it or nothing more."""
+        """As in any file, but completely, or not at all after an error."""
         start, view = self._file.tell(), memoryview(content).cast("B")
 
         def write() -> None:
@@ -106,29 +89,23 @@ class Sink:
         return len(view)
 
     def truncate(self, size: int) -> None:
-        """As of any file."""
+        """As in any file."""
         self._attempt(lambda: self._file.truncate(size))
 
     def flush(self) -> None:
-        """Nothing is held back."""
+        """The file has no buffer."""
 
     def _attempt(self, step: Callable[[], object]) -> None:
         if self._error is None:
             try:
                 step()
             except OSError as error:
-                error.filename = str(self._path)  # else nobody knows which disk is full
+                error.filename = str(self._path)  # tells which disk is full
                 self._error = error
 
 
-def place_of(path: str | Path) -> Path:
-    """The path of a file to be written, ``~`` resolved.
-
-    Raises
-    ------
-    InvalidArgument
-        It is a folder, or in none.
-    """
+def target_path(path: str | Path) -> Path:
+    """The path of a file to be written, ``~`` expanded; InvalidArgument if it is a folder, or its folder is missing."""
     target = expanded(path)
     if not target.parent.is_dir() or target.is_dir():
         msg = f"{target} is a folder" if target.is_dir() else f"there is no folder {target.parent}"
@@ -138,28 +115,22 @@ def place_of(path: str | Path) -> Path:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A path beside ``path`` that takes its place when the block ends well, and is removed when it does not.
-
-    Raises
-    ------
-    OSError
-        It cannot be written; the error names it.
-    """
-    path = path.resolve() if path.is_symlink() else path  # else the link would go, and what it stands for stay old
-    # Not named after it: a name may be as long as the file system takes.
+    """A temporary path, which replaces ``path`` if the block succeeds, and is removed otherwise."""
+    path = path.resolve() if path.is_symlink() else path  # otherwise the link itself would be replaced
+    # Not named after the file, whose name may have the maximum length already.
     part = path.with_name(f".{uuid.uuid4().hex}.part")
     try:
         yield part
         if path.exists():
-            shutil.copymode(path, part)  # who may read it was decided about the file that is there
+            shutil.copymode(path, part)  # keep the permissions of the old file
         _move(part, path)
     except OSError as error:
-        # As where the disk is full: the name that the user gave, and not one that is gone by now.
+        # Name the path that the user gave, not the temporary one, which is removed.
         if error.errno is not None and error.filename in (None, str(part)):
             error.filename = str(path)
         raise
     finally:
-        with suppress(PermissionError):  # on Windows, while the error that ends the block holds the file open
+        with suppress(PermissionError):  # on Windows, while the frames of an error keep the file open
             part.unlink(missing_ok=True)
 
 
@@ -168,5 +139,5 @@ def _move(part: Path, path: Path) -> None:
         replace(part, path)
     except OSError as error:
         if is_open_elsewhere(error):
-            error.strerror = f"{error.strerror}: close what reads from the file that is there, or write to another path"
+            error.strerror = f"{error.strerror}: close the program that has the file open, or write to another path"
         raise

@@ -1,4 +1,4 @@
-"""Text values: text as the dates, durations, periods, intervals and numbers that it stands for."""
+"""Text values: parse text as dates, durations, periods, intervals and numbers."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ __all__ = ["CLOSED", "DAY", "UNITS", "parse", "parsed", "unit_of"]
 DAY = 86_400
 
 UNITS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
-"""How many of each unit of time make a second."""
+"""Units per second."""
 
 CLOSED = {"[]": "both", "[)": "left", "(]": "right", "()": "neither"}
-"""The signs around an interval, and what pandas calls them."""
+"""The brackets of an interval, and pandas' name for them."""
 
 _DATE = re.compile(r"(-?\d+-\d\d-\d\d)(?:[T ](\d\d:\d\d(?::\d\d(?:\.\d{1,9})?)?))?(Z|[+-]\d\d:\d\d(?::\d\d)?)?")
 
@@ -34,25 +34,7 @@ _INTERVAL = re.compile(r"([\[(])(.+), (.+)([\])])", re.DOTALL)
 
 
 def parsed(column: pd.Series, dtype: Any) -> pd.Series:
-    """Text as values of a dtype again, each exactly as the text says.
-
-    Parameters
-    ----------
-    column
-        Categories of text.
-    dtype
-        As :func:`pandas.api.types.pandas_dtype` gives it.
-
-    Raises
-    ------
-    InvalidColumn
-        Some text is no such value, or the dtype cannot hold it.
-
-    Examples
-    --------
-    >>> parsed(pd.Series(pd.Categorical(["2020-01"])), pandas_dtype("period[M]")).tolist()
-    [Period('2020-01', 'M')]
-    """
+    """Text (categories) as values of a dtype, exactly; InvalidColumn if a text does not fit."""
     codes = np.asarray(column.cat.codes)
     used = np.unique(codes[codes >= 0])
     values = parse([str(column.cat.categories[code]) for code in used], dtype)
@@ -80,12 +62,12 @@ def parsed(column: pd.Series, dtype: Any) -> pd.Series:
 
 
 def unit_of(dtype: Any) -> str:
-    """The unit of a dtype of time."""
+    """The unit of a datetime or timedelta dtype."""
     return str(np.datetime_data(dtype)[0])
 
 
 def parse(texts: Sequence[str], dtype: Any) -> Any:
-    """An array of a dtype, of texts that are all there."""
+    """An array of a dtype from texts, none of them missing."""
     if isinstance(dtype, pd.ArrowDtype):
         return _arrow(texts, dtype)
     if isinstance(dtype, pd.IntervalDtype):
@@ -120,7 +102,7 @@ def _each(texts: Iterable[str], read: Callable[[str], Any], dtype: Any, what: st
         except (ValueError, ArithmeticError, TypeError):
             strange.append(text)
     if strange:
-        msg = f"values that came as category cannot become {dtype}: {listing(strange, limit=3)} are not {what}"
+        msg = f"categories cannot be converted to {dtype}: {listing(strange, limit=3)} are not {what}"
         raise InvalidColumn(msg)
     return values
 
@@ -155,10 +137,10 @@ def _moments(texts: Sequence[str], unit: str, dtype: Any, *, zoned: bool) -> NDA
 
 
 def _in_unit(moment: Any, unit: str) -> Any:
-    """A moment in another unit; NaT, which equals nothing, where it is beyond that."""
+    """A moment in another unit; NaT, which equals nothing, if it is out of range."""
     try:
         return moment.astype(f"M8[{unit}]")
-    except OverflowError:  # as newer NumPy says; an older one gives another moment
+    except OverflowError:  # raised by new NumPy; old NumPy wraps around
         return np.array("NaT", f"M8[{unit}]")[()]
 
 
@@ -207,7 +189,7 @@ def _intervals(texts: Sequence[str], dtype: pd.IntervalDtype) -> Any:
             raise ValueError
         return found[2], found[3]
 
-    ends = _each(texts, read, dtype, f"intervals that are closed as {quoted(dtype.closed)} says")
+    ends = _each(texts, read, dtype, f"intervals that are closed {quoted(dtype.closed)}")
     subtype = pandas_dtype(dtype.subtype)
     sides = [[end[side] for end in ends] for side in (0, 1)]
     if isinstance(subtype, np.dtype) and subtype.kind == "f":
@@ -233,11 +215,11 @@ def _arrow(texts: Sequence[str], dtype: pd.ArrowDtype) -> Any:
     elif name.startswith(("int", "uint")):
         objects = _each(texts, _whole, dtype, "whole numbers")
     else:
-        msg = f"values that came as category cannot become {dtype}"
+        msg = f"categories cannot be converted to {dtype}"
         raise InvalidColumn(msg)
     try:
         values: Any = pd.array(objects, dtype=dtype)  # type: ignore[call-overload]
     except (ValueError, TypeError, OverflowError, NotImplementedError) as error:
-        msg = f"values that came as category cannot become {dtype}: {error}"
+        msg = f"categories cannot be converted to {dtype}: {error}"
         raise InvalidColumn(msg) from error
     return _same(objects, values, texts, dtype)

@@ -1,7 +1,7 @@
-"""Values: columns as the numbers and texts that travel, and which numbers another dtype holds exactly.
+"""Values: columns as numbers and strings on the wire, and which numbers another dtype represents exactly.
 
-The one rule for what is checked, pushed and pulled. The metadata of BBrowserX and Talk2Data travel as JSON: every whole
-number of 64 bits and every finite float64, exactly. Embeddings, matrices and the metadata of BioFlex travel as float32.
+Check, push and pull share these rules. The metadata of BBrowserX and Talk2Data is sent as JSON, which represents every
+64-bit integer and every finite float64 exactly. Embeddings, matrices and the metadata of BioFlex are sent as float32.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ __all__ = [
     "carried",
     "changed_beyond_rounding",
     "encode",
+    "exact_in",
     "integers",
     "is_plain",
-    "kept",
     "labelled",
     "loss",
     "numbers",
@@ -42,109 +42,66 @@ Wire = Literal["json", "float32"]
 
 _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]{0,17})(?:\.[0-9]*)?(?:[eE][+-]?[0-9]+)?|-?\.[0-9]+")
 
-_EXACT = 2**53  # up to which float64 holds every whole number
+_EXACT = 2**53  # float64 represents every integer up to this
 
 
 @dataclass(frozen=True)
 class Loss:
-    """What is not the same in another dtype.
-
-    Attributes
-    ----------
-    count
-        How many values.
-    example
-        The first of them and what becomes of it.
-    """
+    """How many values change in another dtype, with an example."""
 
     count: int
     example: str
 
 
 def carried(values: NDArray[Any], wire: Wire) -> NDArray[np.bool_]:
-    """Which numbers arrive as they are; NaN, which is a missing value, does.
-
-    Examples
-    --------
-    >>> carried(np.array([2**24, 2**24 + 1]), "float32").tolist()
-    [True, False]
-    >>> carried(np.array([2**64 - 1], np.uint64), "json").tolist(), carried(np.array([np.inf]), "json").tolist()
-    ([True], [False])
-    """
+    """Which numbers arrive unchanged; NaN means a missing value and does."""
     if wire == "float32":
-        return kept(values, np.float32)
+        return exact_in(values, np.float32)
     if values.dtype.kind != "f":
         return np.ones(values.shape, bool)
-    return np.asarray(kept(values, np.float64) & ~np.isinf(values))
+    return np.asarray(exact_in(values, np.float64) & ~np.isinf(values))
 
 
 def changed_beyond_rounding(values: NDArray[Any]) -> NDArray[np.bool_]:
-    """Which numbers are not only rounded in float32, to about seven digits: whole ones, and those beyond its range.
-
-    Floats from 2⁵³ on are whole in any case, so that a digit less is no more than rounding.
-
-    Examples
-    --------
-    >>> changed_beyond_rounding(np.array([0.1, 16_777_217.0, 1e300, 1e-300, 0.5, np.nan])).tolist()
-    [False, True, True, True, False, False]
-    """
-    changed = ~kept(values, np.float32)
+    """Which numbers change in float32 by more than rounding: integers, and numbers out of its range."""
+    changed = ~exact_in(values, np.float32)
     if values.dtype.kind != "f" or not changed.any():
         return changed
     some = values[changed]
     with np.errstate(over="ignore", under="ignore"):
         single = some.astype(np.float32).astype(some.dtype)
+    # All floats from 2**53 on are integers, so that losing a digit is only rounding.
     whole = (np.rint(some) == some) & (np.abs(some) <= _EXACT)
-    # Below the least normal number of float32 digits are lost, too.
+    # Below the smallest normal float32, digits are lost as well.
     outside = ~np.isfinite(single) | (np.abs(some) < np.finfo(np.float32).tiny)
     changed[changed] = whole | outside
     return changed
 
 
 def loss(values: NDArray[Any], dtype: DTypeLike) -> Loss | None:
-    """How many values another dtype does not hold as they are, and one of them; None where it holds all.
-
-    Examples
-    --------
-    >>> loss(np.array([1, 16_777_217]), np.float32)
-    Loss(count=1, example='16777217 as 16777216')
-    """
-    same = kept(values, dtype)
+    """How many values another dtype cannot represent exactly, with an example; None if it represents all."""
+    same = exact_in(values, dtype)
     if same.all():
         return None
     first = values[~same].reshape(-1)[:1]
     with np.errstate(all="ignore"):
         other = first.astype(dtype)
     whole = first.dtype.kind in "iu" and np.isfinite(other).all()
-    # Of float32 all digits: in the shortest ones it would look the same.
+    # All digits of float32: the shortest repr would look the same.
     shown = f"{int(other[0])}" if whole else f"{other.astype(np.float64)[0]!s}"
     return Loss(int((~same).sum()), f"{first[0]!s} as {shown}")
 
 
-def kept(values: NDArray[Any], dtype: DTypeLike) -> NDArray[np.bool_]:
-    """Which numbers are the same in another dtype, compared as numbers and not after a cast back, which may wrap.
-
-    NaN is the same in any float, and in nothing else.
-
-    Parameters
-    ----------
-    values
-        Bools, whole numbers or floats, of any shape.
-    dtype
-        Another such dtype.
-
-    Examples
-    --------
-    >>> kept(np.array([2**64 - 1, 1], np.uint64), np.float64).tolist(), kept(np.array([-1]), np.uint64).tolist()
-    ([False, True], [False])
-    """
+def exact_in(values: NDArray[Any], dtype: DTypeLike) -> NDArray[np.bool_]:
+    """Which numbers are exactly equal in another dtype; NaN is, in any float."""
+    # Not by a cast there and back, which may wrap around.
     wanted = np.dtype(dtype)
     if values.dtype.kind == "b":
         values = values.astype(np.uint8)
     if wanted.kind == "b":
         return np.asarray((values == 0) | (values == 1))
     if values.dtype.kind == "f":
-        return _kept_floats(values, wanted)
+        return _exact_floats(values, wanted)
     own = np.iinfo(values.dtype)
     result = np.ones(values.shape, bool)
     if wanted.kind in "iu":
@@ -164,13 +121,13 @@ def kept(values: NDArray[Any], dtype: DTypeLike) -> NDArray[np.bool_]:
     if len(large):
         with np.errstate(over="ignore"):
             cast = large.astype(wanted).astype(np.float64)
-        same = _kept_floats(cast, large.dtype)
+        same = _exact_floats(cast, large.dtype)
         same[same] = cast[same].astype(large.dtype) == large[same]
         result[~result] = same
     return np.asarray(result)
 
 
-def _kept_floats(values: NDArray[Any], wanted: np.dtype[Any]) -> NDArray[np.bool_]:
+def _exact_floats(values: NDArray[Any], wanted: np.dtype[Any]) -> NDArray[np.bool_]:
     if wanted.kind == "f":
         if np.can_cast(values.dtype, wanted):
             return np.ones(values.shape, bool)
@@ -180,19 +137,13 @@ def _kept_floats(values: NDArray[Any], wanted: np.dtype[Any]) -> NDArray[np.bool
     if values.dtype.itemsize < 8:
         values = values.astype(np.float64)
     limits = np.iinfo(wanted)
-    # The end is a power of two, which a float holds, as it does not hold the largest number itself.
+    # A float represents the upper end, a power of two, but not the largest integer below it.
     inside = (values >= float(limits.min)) & (values < 2.0 * (limits.max // 2 + 1))
     return np.asarray(inside & (np.floor(values) == values))
 
 
 def integers(values: Sequence[int]) -> NDArray[Any] | None:
-    """Whole numbers as int64, or as uint64 where they need it; None where neither holds them.
-
-    Examples
-    --------
-    >>> integers([1, 2**63]).dtype, integers([-1, 2**63])
-    (dtype('uint64'), None)
-    """
+    """Integers as int64, or as uint64 if necessary; None if neither fits."""
     least, most = min(values, default=0), max(values, default=0)
     for dtype in (np.int64, np.uint64):
         limits = np.iinfo(dtype)
@@ -202,22 +153,9 @@ def integers(values: Sequence[int]) -> NDArray[Any] | None:
 
 
 def numbers(values: Sequence[float | None]) -> pd.Series | None:
-    """Numbers of JSON as a column that has each exactly; None where no dtype does.
-
-    Whole numbers are int64 (uint64 from 2⁶³ on), others float64. Where some are missing they are floats with NaN, or
-    pandas' nullable whole numbers from 2⁵³ on, where floats are not exact. Beyond 64 bits whole
-    numbers are floats in any case.
-
-    Raises
-    ------
-    OverflowError
-        A number is beyond what a float holds.
-
-    Examples
-    --------
-    >>> [numbers(values).dtype.name for values in ([1, 2**63], [1, None], [2**53 + 1, None], [1, 0.5])]
-    ['uint64', 'float64', 'Int64', 'float64']
-    """
+    """Numbers from JSON as a column that represents each exactly; None if no dtype does."""
+    # Integers are int64, from 2**63 on uint64. With missing values they are float64, or nullable integers if one is
+    # beyond 2**53. Beyond 64 bits they are float64; OverflowError if that is too small as well.
     present = [value for value in values if value is not None]
     whole = [value for value in present if isinstance(value, int)]
     every, complete = len(whole) == len(present), len(present) == len(values)
@@ -236,16 +174,9 @@ def numbers(values: Sequence[float | None]) -> pd.Series | None:
 
 
 def numbers_in(texts: Iterable[str]) -> list[float] | None:
-    """Texts as the numbers that they are, read exactly (pandas' own reading may be off by the last digit).
-
-    None where one of them is no number as programs write it. What begins with a zero, or has more digits than a number
-    keeps, is a label.
-
-    Examples
-    --------
-    >>> numbers_in(["1", "0.1", "1e-05"]), numbers_in(["007", "1"])
-    ([1, 0.1, 1e-05], None)
-    """
+    """Texts as the numbers that they represent, or None if one is not a number."""
+    # A text with a leading zero, or with more digits than a number keeps, is a label. Python's parser is exact; pandas'
+    # may be off by the last digit.
     found: list[float] = []
     for text in texts:
         if _NUMBER.fullmatch(text) is None:
@@ -255,27 +186,8 @@ def numbers_in(texts: Iterable[str]) -> list[float] | None:
 
 
 def shared_dtype(columns: Sequence[pd.Series], *, gaps: bool) -> str | None:
-    """The dtype in which columns of numbers, one below the other, keep every value.
-
-    Parameters
-    ----------
-    columns
-        Of numbers; missing ones are NaN or NA.
-    gaps
-        Whether rows are added that have no value.
-
-    Returns
-    -------
-    str or None
-        An empty text where pandas' own choice does it; None where no dtype does.
-
-    Examples
-    --------
-    >>> shared_dtype([pd.Series([1]), pd.Series([2**63], dtype="uint64")], gaps=False)
-    'uint64'
-    >>> shared_dtype([pd.Series([2**53 + 1]), pd.Series([0.5])], gaps=False) is None
-    True
-    """
+    """The dtype that keeps every value of concatenated columns; "" if pandas' choice does, None if no dtype does."""
+    # `gaps`: rows without a value are added.
     if len({column.dtype for column in columns}) == 1 and not gaps:
         return ""
     present = [column.dropna() for column in columns]
@@ -292,28 +204,10 @@ def shared_dtype(columns: Sequence[pd.Series], *, gaps: bool) -> str | None:
 
 
 def encode(column: pd.Series) -> tuple[list[Any], NDArray[np.bool_]]:
-    """A column as numbers or texts, decided by its dtype and never by what a text looks like.
-
-    Parameters
-    ----------
-    column
-        Numbers, booleans, text, or categories of anything that text can tell apart.
-
-    Returns
-    -------
-    values
-        Those that are not missing; of booleans and categories their labels.
-    missing
-        (len(column),) which are missing.
-
-    Raises
-    ------
-    InvalidColumn
-        It holds what the protocol cannot carry.
-    """
+    """Values of a column (strings or numbers, without missing ones) and a mask of its missing rows, by dtype."""
     name, missing = column.name, np.asarray(column.isna(), bool)
     present = column[~missing]
-    if isinstance(present.dtype, pd.CategoricalDtype):  # asked first: categories of bools pass for bools
+    if isinstance(present.dtype, pd.CategoricalDtype):  # first, since is_bool_dtype accepts categories of bools
         labels = np.array(_labels(present.dtype, name), object)
         return labels[present.cat.codes.to_numpy()].tolist() if len(labels) else [], missing
     if is_bool_dtype(present.dtype):
@@ -323,7 +217,7 @@ def encode(column: pd.Series) -> tuple[list[Any], NDArray[np.bool_]]:
     texts = present.astype(object).tolist()
     strange = {type(value).__name__ for value in texts if not isinstance(value, str)}
     if strange:
-        # Where something is missing astype would make the text "None" of it.
+        # astype(str) would convert missing values to the string "None".
         text = "map(str, na_action='ignore')" if missing.any() else "astype(str)"
         fix = "astype('boolean')" if strange == {"bool"} else text
         msg = f"column {quoted(name)} holds {', '.join(sorted(strange))}: convert it, df[{quoted(name)}].{fix}"
@@ -332,11 +226,8 @@ def encode(column: pd.Series) -> tuple[list[Any], NDArray[np.bool_]]:
 
 
 def is_plain(text: str) -> bool:
-    """Whether a text comes back as it went.
-
-    Half a surrogate pair breaks whatever answers with it, and what follows a NUL is lost on pandas when it makes
-    categories.
-    """
+    """Whether a string survives the round trip: it has no NUL and no lone surrogates."""
+    # A lone surrogate makes the server's response invalid, and pandas cuts categories at a NUL.
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -347,7 +238,7 @@ def is_plain(text: str) -> bool:
 def _labels(dtype: pd.CategoricalDtype, name: Any) -> list[str]:
     labels = [str(category) for category in dtype.categories]
     if len(set(labels)) < len(labels):
-        msg = f"column {quoted(name)} has different categories of the same text: rename them"
+        msg = f"column {quoted(name)} has different categories with the same text: rename them"
         raise InvalidColumn(msg)
     return _utf8(labels, name)
 
@@ -362,7 +253,7 @@ def _utf8(texts: list[str], name: Any) -> list[str]:
 
 def _numbers(present: pd.Series, name: Any) -> list[Any]:
     dtype = present.dtype
-    # Older pandas gives nullable numbers as objects, of which NumPy makes floats where some are beyond int64.
+    # Old pandas returns nullable numbers as objects, which NumPy converts to floats if some are beyond int64.
     values = (
         present.to_numpy() if isinstance(dtype, np.dtype) else present.to_numpy(getattr(dtype, "numpy_dtype", None))
     )
@@ -385,40 +276,26 @@ def _numbers(present: pd.Series, name: Any) -> list[Any]:
 
 
 def text_index(names: Sequence[str]) -> pd.Index[Any]:
-    """Names as this pandas holds text: as objects until 3, then in a dtype of its own.
-
-    Examples
-    --------
-    >>> text_index(["a", "b"]).tolist()
-    ['a', 'b']
-    """
+    """Names as an index in this pandas' string dtype: object before pandas 3."""
     try:
         index: pd.Index[Any] = pd.Index(np.array(names, dtype=object))
         return index
-    except UnicodeEncodeError:  # that dtype has no room for half of a surrogate pair
+    except UnicodeEncodeError:  # the string dtype of pandas 3 rejects lone surrogates
         return pd.Index(list(names), dtype=object)
 
 
 def labelled(labels: Iterable[Any], categories: Sequence[str]) -> pd.Categorical[Any]:
-    """A categorical of text; what is not one of the categories is missing.
-
-    pandas 3 makes its own dtype of such text, which cannot hold half of a surrogate pair: see :func:`text_index`.
-
-    Examples
-    --------
-    >>> labelled(["b", None, "a"], ["b", "a"]).codes.tolist()
-    [0, -1, 1]
-    """
+    """A categorical of strings; labels outside of the categories are missing."""
     place = {category: code for code, category in enumerate(categories)}
     codes = np.array([place.get(label, -1) for label in labels], np.intp)
     return pd.Categorical.from_codes(codes, categories=text_index(categories))
 
 
 def table_of(rows: Sequence[Any], columns: list[str] | None = None) -> pd.DataFrame:
-    """A data frame of what a server sent, its text in the dtype of this pandas where that can hold it."""
+    """A data frame from a server's response, with text in this pandas' string dtype if it can represent it."""
     try:
         return pd.DataFrame(rows, columns=columns)
-    except UnicodeEncodeError:  # half of a surrogate pair in one of its columns
+    except UnicodeEncodeError:  # a lone surrogate in one of its columns
         frame = pd.DataFrame(rows, columns=columns, dtype=object)
     for name in frame.columns:
         with suppress(UnicodeEncodeError):

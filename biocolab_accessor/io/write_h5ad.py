@@ -1,8 +1,10 @@
 """Write h5ad: a file that any reader accepts, compressed on several threads.
 
-h5py asks each string for its bytes while it holds Python's lock, for longer than all the rest of a table takes, and
-the threads that deflate a matrix meanwhile stand still. Here the bytes are made at once, and HDF5 gets the address at
-which each string begins.
+h5py converts strings one by one while it holds the GIL. That takes longer than the rest of a table, and blocks the
+threads that compress the matrix. Here all strings are encoded at once, and HDF5 gets the address of each string.
+
+Numbers are compressed on threads by ISA-L, and stored with `write_direct_chunk`. HDF5 itself would compress one chunk
+after another with zlib, which takes longer for the columns of obs than ISA-L takes for the matrix.
 """
 
 from __future__ import annotations
@@ -23,41 +25,19 @@ from h5py import h5s, h5t
 from numpy.typing import NDArray
 from scipy import sparse
 
-from biocolab_accessor.concurrency import THREADS, Waiting, aside, each, result
+from biocolab_accessor.concurrency import THREADS, Caller, each, result, uninterruptible
 from biocolab_accessor.errors import BiocolabError, InvalidArgument, InvalidValues
 from biocolab_accessor.io.compression import GZIP, deflate_shuffled
-from biocolab_accessor.io.safe_files import Sink, replacing
-from biocolab_accessor.io.values import kept
+from biocolab_accessor.io.safe_files import SafeFile, replacing
+from biocolab_accessor.io.values import exact_in
 from biocolab_accessor.messages import quoted
 
 __all__ = ["Compression", "write_array", "write_csr", "write_h5ad", "write_text"]
 
 
 def write_text(group: h5py.Group, name: str, texts: NDArray[Any], dataset_kwargs: dict[str, Any]) -> bool:
-    r"""Write an array of strings in the encoding of anndata, where all of it is text that C can hold.
-
-    Parameters
-    ----------
-    group, name
-        Where it goes.
-    texts
-        (n,) objects.
-    dataset_kwargs
-        As :meth:`h5py.Group.create_dataset` takes them.
-
-    Returns
-    -------
-    bool
-        False where something is no text, has a ``"\0"`` or no UTF-8 form, or there is nothing: nothing is written then.
-
-    Examples
-    --------
-    >>> with h5py.File("names.h5", "w", driver="core", backing_store=False) as file:
-    ...     write_text(file, "names", np.array(["CD3D", "", "µ"], object), {})
-    ...     file["names"].asstr()[:].tolist()
-    True
-    ['CD3D', '', 'µ']
-    """
+    """Write an array of strings as anndata does; False, and nothing written, if it is not all valid text."""
+    # Strings end with a NUL here. Anything but valid text without NUL is left to anndata's own writer.
     try:
         content = ("\0".join(texts.tolist()) + "\0").encode()
     except (TypeError, UnicodeEncodeError):
@@ -86,23 +66,7 @@ _CHUNKS_AT_ONCE = 8 * THREADS
 
 
 def write_array(group: h5py.Group, name: str, values: NDArray[Any]) -> bool:
-    """Write an array in the encoding of anndata, by gzip and byte shuffle.
-
-    HDF5 itself would deflate one chunk after another with zlib, which takes longer for the columns of obs than ISA-L
-    does for the matrix.
-
-    Parameters
-    ----------
-    group, name
-        Where it goes.
-    values
-        (n, ...) of any dtype.
-
-    Returns
-    -------
-    bool
-        False where that does not pay or the dtype is none of numbers; nothing is written then.
-    """
+    """Write numbers as anndata does, with gzip and shuffle; False, and nothing written, if that does not pay."""
     if values.dtype.kind not in "biuf" or values.dtype.itemsize > 8 or values.nbytes < _WORTH_IT:
         return False
     rows = min(len(values), max(1, _CHUNK_BYTES // (values.nbytes // len(values))))
@@ -119,7 +83,7 @@ def write_array(group: h5py.Group, name: str, values: NDArray[Any]) -> bool:
 
     def deflated(start: int) -> bytes:
         part = values[start : start + rows]
-        if len(part) < rows:  # a chunk of HDF5 is always whole
+        if len(part) < rows:  # chunks in HDF5 are never partial
             whole = np.zeros((rows, *part.shape[1:]), part.dtype)
             whole[: len(part)] = part
             part = whole
@@ -139,8 +103,8 @@ def write_array(group: h5py.Group, name: str, values: NDArray[Any]) -> bool:
 
 Compression = Literal["gzip"] | None
 
-# Of one array, those that wait to be deflated or to be stored: they bound the memory, and are what the threads work at
-# while tables are written.
+# Chunks of one array that wait to be compressed or stored. Their number bounds the memory, and they keep the threads
+# busy while tables are written.
 _MOST_CHUNKS_WAITING = 16
 
 _MAX_INT32 = np.iinfo(np.int32).max
@@ -155,30 +119,9 @@ def write_csr(
     compression: Compression,
     between: Iterator[None] | None = None,
 ) -> None:
-    """Write a matrix in the encoding of anndata.
-
-    Parameters
-    ----------
-    parent, name
-        Where it goes.
-    blocks
-        Consecutive rows in canonical CSR form and of the right dtype, as many in all as the matrix has.
-    shape
-        Cells and genes.
-    dtype
-        Of the values.
-    compression
-        ``"gzip"`` or None.
-    between
-        Something else to write to the file, a step of it after each block while its chunks are deflated; what is left
-        of it is not begun. HDF5 writes one thing at a time, and where a file has what must not depend on how fast that
-        goes.
-
-    Raises
-    ------
-    InvalidArgument
-        The blocks are not the rows of this matrix.
-    """
+    """Write a matrix as anndata does, from consecutive rows in canonical CSR form and of the right dtype."""
+    # HDF5 writes one thing at a time: `between` writes the tables in steps, one after each block, while chunks are
+    # compressed. So the layout of the file does not depend on timing. Steps that are left over are not taken here.
     group = parent.create_group(name)
     group.attrs.update({"encoding-type": "csr_matrix", "encoding-version": "0.1.0"})
     group.attrs["shape"] = np.array(shape, np.int64)
@@ -209,7 +152,7 @@ def write_csr(
 
 @contextmanager
 def _threads() -> Iterator[ThreadPoolExecutor]:
-    """Threads that deflate; when something goes wrong nothing that waits is begun."""
+    """Threads that compress; after an error, waiting chunks are not compressed."""
     pool = ThreadPoolExecutor(THREADS, "biocolab-deflate")
     try:
         yield pool
@@ -218,15 +161,7 @@ def _threads() -> Iterator[ThreadPoolExecutor]:
 
 
 class _ChunkedArray:
-    """A growing 1-D dataset whose chunks are deflated elsewhere and stored as they are.
-
-    Parameters
-    ----------
-    group, name, dtype, compression
-        Of the dataset.
-    pool
-        Threads that deflate; some chunks wait for them at most, so that memory stays bounded.
-    """
+    """A growing 1-D dataset; threads compress its chunks, which are then stored directly."""
 
     def __init__(
         self, group: h5py.Group, name: str, dtype: np.dtype[Any], compression: Compression, pool: ThreadPoolExecutor
@@ -240,7 +175,7 @@ class _ChunkedArray:
         self._waiting: deque[Future[bytes]] = deque()
 
     def append(self, values: NDArray[Any]) -> None:
-        """Add values at the end."""
+        """Append values."""
         values = values.astype(self._dtype, copy=False)
         held = sum(len(piece) for piece in self._rest)
         start = 0
@@ -258,11 +193,11 @@ class _ChunkedArray:
             self._rest.append(values[start:].copy())
 
     def finish(self) -> None:
-        """Write what is left, and cut the dataset to its length."""
+        """Write the rest, and cut the dataset to its length."""
         last = np.concatenate(self._rest) if self._rest else np.zeros(0, self._dtype)
         total = self._size + len(last)
         if self._dataset is None and not self._waiting:
-            self._length = max(1, total)  # all of it in one chunk, so that a small matrix makes a small file
+            self._length = max(1, total)  # one chunk, so that a small matrix makes a small file
         if len(last):
             self._put(np.concatenate([last, np.zeros(self._length - len(last), self._dtype)]))
         while self._waiting:
@@ -281,7 +216,7 @@ class _ChunkedArray:
     def _store(self, content: bytes | memoryview) -> None:
         dataset = self._created()
         if self._written + self._length > dataset.shape[0]:
-            dataset.resize((2 * self._written + self._length,))  # cut to its length in the end
+            dataset.resize((2 * self._written + self._length,))  # finish() cuts it to its length
         dataset.id.write_direct_chunk((self._written,), content)
         self._written += self._length
 
@@ -308,51 +243,18 @@ def write_h5ad(
     layers: Mapping[str, Iterable[sparse.csr_matrix]] | None = None,
     uns: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write an h5ad.
-
-    Any reader of h5ad takes it: the matrix is gzip with byte shuffle (HDF5's own filters), the tables are in the oldest
-    encodings. The chunks are deflated on threads by ISA-L and stored as they are, which HDF5's own writer cannot do.
-
-    Parameters
-    ----------
-    path
-        Replaced only when the new file is complete.
-    blocks
-        Consecutive rows of the matrix in canonical CSR form, as many in all as obs has.
-    obs, var
-        Write-safe tables, see :mod:`biocolab_accessor.submit.h5ad_encoding`; text may be of any dtype of pandas.
-    obsm
-        Arrays, CSR matrices and write-safe tables by key, each with the rows of obs.
-    dtype
-        Of the stored values; all of them must be exact in it.
-    whole
-        Round the values to whole numbers: they are counts with float noise.
-    as_raw
-        Let ``raw/X`` and ``X`` be the same matrix (by an HDF5 hard link, so it is stored once), and likewise ``var``.
-    compression
-        ``"gzip"``, or None for plain.
-    layers
-        Blocks by key, as ``blocks`` and of the same dtype.
-    uns
-        What h5ad can hold.
-
-    Raises
-    ------
-    InvalidArgument
-        There is no such compression, or the blocks do not have the rows of obs.
-    InvalidValues
-        A value is not exact in ``dtype``, or anndata cannot write an element; the message names it.
-    OSError
-        The file cannot be written; nothing is left behind then.
-    """
+    """Write an h5ad from blocks of rows and write-safe tables; `path` is replaced only when the file is complete."""
+    # Any reader of h5ad can read the file: its filters are built into HDF5, and tables have the oldest encodings.
+    # `whole` rounds counts with float noise. `as_raw` makes raw/X and raw/var hard links to X and var, which takes no
+    # space. All values must be exact in `dtype`, layers included.
     if compression not in ("gzip", None):
         msg = f"compression is {quoted(compression)}: give 'gzip' or None"
         raise InvalidArgument(msg)
     gzip = GZIP if compression else {}
     shape = (len(obs), len(var))
 
-    def write(part: Path, waiting: Waiting) -> None:
-        with Sink(part) as sink, h5py.File(sink, "w") as file:
+    def write(part: Path, caller: Caller) -> None:
+        with SafeFile(part) as output, h5py.File(output, "w") as file:
 
             def put(key: str, element: Any, group: h5py.Group = file) -> None:
                 try:
@@ -365,8 +267,8 @@ def write_h5ad(
                     raise InvalidValues(msg) from error
 
             def step(write: Any, group: Any, key: str, element: Any, *, dataset_kwargs: Any, iospec: Any) -> None:
-                sink.expect()
-                waiting.expect()
+                output.check()
+                caller.check()
                 if isinstance(element, np.ndarray):
                     if iospec.encoding_type == "string-array" and write_text(group, key, element, dataset_kwargs):
                         return
@@ -385,13 +287,13 @@ def write_h5ad(
                     put(empty, {})
 
             file.attrs.update({"encoding-type": "anndata", "encoding-version": "0.1.0"})
-            rows = _prepared(sink.watched(waiting.served(blocks)), dtype, whole=whole)
+            rows = _prepared(output.checked(caller.iterate(blocks)), dtype, whole=whole)
             between = tables()
             write_csr(file, "X", rows, shape, dtype, compression, between)
             for _ in between:  # the steps that are left
                 pass
             for key, layer in (layers or {}).items():
-                rows = _prepared(sink.watched(waiting.served(layer)), dtype, whole=False)
+                rows = _prepared(output.checked(caller.iterate(layer)), dtype, whole=False)
                 write_csr(file["layers"], key, rows, shape, dtype, compression)
             if as_raw:
                 raw = file.create_group("raw")
@@ -400,7 +302,7 @@ def write_h5ad(
                 put("varm", {}, raw)
 
     with replacing(path) as part:
-        aside(partial(write, part))
+        uninterruptible(partial(write, part))
 
 
 def _plain(value: Any) -> Any:
@@ -410,7 +312,7 @@ def _plain(value: Any) -> Any:
 
 
 def _text_as_objects(frame: pd.DataFrame) -> pd.DataFrame:
-    """A table whose text is objects, since pandas' own dtypes of text are written in an encoding that is new."""
+    """A table with text as objects, since anndata writes pandas' string dtypes in a new encoding."""
     plain = frame.copy(deep=False)
     if isinstance(plain.index.dtype, pd.StringDtype):
         plain.index = plain.index.astype(object)
@@ -425,14 +327,16 @@ def _text_as_objects(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _prepared(blocks: Iterable[sparse.csr_matrix], dtype: np.dtype[Any], *, whole: bool) -> Iterator[sparse.csr_matrix]:
-    """Blocks in the stored dtype; what has to change is changed in a copy."""
+    """Blocks in the stored dtype; values are converted in a copy."""
     for block in blocks:
         data = np.rint(block.data) if whole and block.data.dtype.kind == "f" else block.data
         if data.dtype != dtype:
             with np.errstate(over="ignore", under="ignore"):
                 cast = data.astype(dtype)
-            if not kept(data, dtype).all():
-                msg = f"the matrix holds values that {dtype} cannot hold exactly; was it changed since it was planned?"
+            if not exact_in(data, dtype).all():
+                msg = (
+                    f"the matrix has values that {dtype} cannot hold exactly; was it modified after the plan was made?"
+                )
                 raise InvalidValues(msg)
             data = cast
         ready = sparse.csr_matrix(block.shape, dtype=dtype)

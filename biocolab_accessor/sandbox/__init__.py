@@ -6,7 +6,7 @@ import weakref
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from biocolab_accessor.messages import counted, notice
+from biocolab_accessor.messages import counted, warn
 
 if TYPE_CHECKING:
     from biocolab_accessor.sandbox.server import Sandbox
@@ -71,7 +71,7 @@ def sandbox(
     started = Sandbox(path, port=port, host=host, token=token, control=control)
     _newest = weakref.ref(started)
     if earlier is not None and (number := earlier.left_behind()):
-        notice(
+        warn(
             f"the sandbox at {earlier.url} is still open, with {counted(number, 'submission')} that this new one at "
             f"{started.url} knows nothing of. To go back to it, close() this one; bc.sandbox(path) keeps its studies"
         )

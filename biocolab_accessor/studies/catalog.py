@@ -20,7 +20,7 @@ from biocolab_accessor.errors import (
 )
 from biocolab_accessor.io.values import table_of
 from biocolab_accessor.messages import did_you_mean, listing, quoted, shown
-from biocolab_accessor.protocol import SOURCES, Server, Source, given_names, known_species
+from biocolab_accessor.protocol import SOURCES, Server, Source, argument_names, known_species
 from biocolab_accessor.studies.source_bbrowserx import ConnectorSource
 from biocolab_accessor.studies.source_bioflex import BioFlexSource
 from biocolab_accessor.studies.study import Study, address_of
@@ -123,7 +123,7 @@ def expression_summary(genes: Sequence[str] | str, *, database: Database | None 
     >>> list(table.columns)
     ['gene', 'cell_type', 'sum', 'mean', 'rate', 'count', 'total']
     """
-    names = list(dict.fromkeys(given_names(genes, "genes")))
+    names = list(dict.fromkeys(argument_names(genes, "genes")))
     if not names:
         msg = "genes is empty: give at least one name"
         raise InvalidArgument(msg)

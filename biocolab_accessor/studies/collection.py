@@ -19,9 +19,9 @@ from biocolab_accessor.errors import InvalidArgument
 from biocolab_accessor.io.memory import instead
 from biocolab_accessor.io.names import escaped
 from biocolab_accessor.io.values import shared_dtype, text_index
-from biocolab_accessor.messages import listing, notice, quoted
+from biocolab_accessor.messages import listing, quoted, warn
 from biocolab_accessor.platforms import expanded, replace
-from biocolab_accessor.protocol import Source, Unit, given_names
+from biocolab_accessor.protocol import Source, Unit, argument_names
 from biocolab_accessor.studies.catalog import study
 from biocolab_accessor.studies.conversion import select_fields, select_genes, unique_names
 from biocolab_accessor.studies.disk import file_of_study, open_lazily, safe_names
@@ -129,10 +129,10 @@ def _even_columns(parts: Sequence[AnnData], join: Join) -> None:
                 part.obs[name] = part.obs[name].astype(dtype)
     if mixed:
         msg = f"columns {listing(mixed)} are not of one kind in all studies: numbers and bools became labels in them"
-        notice(msg)
+        warn(msg)
     if inexact:
         msg = f"columns {listing(inexact)} hold numbers that no dtype holds for all studies: they became labels"
-        notice(msg)
+        warn(msg)
 
 
 def _kind(column: pd.Series) -> str:
@@ -166,7 +166,7 @@ def _even_embeddings(parts: Sequence[AnnData], join: Join) -> None:
             if key not in uneven and key not in part.obsm:
                 part.obsm[key] = np.full((part.n_obs, *found), np.nan, np.float32)
     if uneven:
-        notice(f"embeddings {listing(uneven)} have not the same dimensions in all studies, and are left out")
+        warn(f"embeddings {listing(uneven)} have not the same dimensions in all studies, and are left out")
 
 
 _ALTERNATIVE = "use collection.lazy(folder=folder) or collection.to_zarr(path), or ask for genes="
@@ -208,7 +208,7 @@ def collection(
     ...     bc.collection(["PBMC68k_reduced"]).to_anndata(genes=["CD3D"]).shape
     (700, 1)
     """
-    names = given_names(ids, "ids")
+    names = argument_names(ids, "ids")
     if not names:
         msg = "a collection needs at least one study"
         raise InvalidArgument(msg)

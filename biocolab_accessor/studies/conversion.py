@@ -16,7 +16,7 @@ from biocolab_accessor.errors import AmbiguousName, InvalidArgument, InvalidResp
 from biocolab_accessor.io.names import computed_embedding, is_barcodes, needs_escape, restored
 from biocolab_accessor.io.values import labelled, numbers, text_index
 from biocolab_accessor.messages import did_you_mean, listing, natural_key, quoted
-from biocolab_accessor.protocol import given_names
+from biocolab_accessor.protocol import argument_names
 
 __all__ = [
     "ObsColumn",
@@ -110,7 +110,7 @@ def gene_names(genes: Sequence[str] | str) -> list[str]:
     InvalidArgument
         There is none, or something is no name.
     """
-    wanted = list(dict.fromkeys(given_names(genes, "genes")))
+    wanted = list(dict.fromkeys(argument_names(genes, "genes")))
     if not wanted:
         msg = "genes is empty: give names, or None for all genes"
         raise InvalidArgument(msg)
@@ -277,7 +277,7 @@ def select_fields(fields: Sequence[str] | str | None, known: Sequence[str], stud
     """
     if fields is None:
         return list(known)
-    wanted = list(dict.fromkeys(given_names(fields, "fields")))
+    wanted = list(dict.fromkeys(argument_names(fields, "fields")))
     missing = [name for name in wanted if name not in known]
     if missing:
         near = "; ".join(f"{quoted(name)}{did_you_mean(str(name), known)}" for name in missing)

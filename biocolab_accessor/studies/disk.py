@@ -19,8 +19,8 @@ from biocolab_accessor.errors import ConfigurationError, InvalidArgument, Invali
 from biocolab_accessor.io.cache import cache
 from biocolab_accessor.io.hdf5_gate import opened_foreign
 from biocolab_accessor.io.names import escaped, restored
-from biocolab_accessor.io.safe_files import place_of
-from biocolab_accessor.io.transpose import Scratch, join_rows, shelve
+from biocolab_accessor.io.safe_files import target_path
+from biocolab_accessor.io.transpose import Scratch, join_rows, write_stripes
 from biocolab_accessor.io.values import text_index
 from biocolab_accessor.io.write_h5ad import Compression, write_h5ad
 from biocolab_accessor.studies.conversion import expect_shape, gene_stripes, to_obsm
@@ -53,7 +53,7 @@ def write_study(parts: StudyParts, selection: Selection, path: str | Path, compr
 
 
 def _written(parts: StudyParts, selection: Selection, path: str | Path, compression: Compression) -> Path:
-    target = place_of(path)
+    target = target_path(path)
     genes = named(parts, selection)
     frame = obs_of(parts, selection)
     frame.columns = text_index([escaped(name) for name in frame.columns])
@@ -113,7 +113,7 @@ def expect_same(path: str | Path, parts: StudyParts, selection: Selection) -> No
     InvalidArgument
         There is a file at the path that is not of this study with these genes, unit and layers.
     """
-    target = place_of(path)
+    target = target_path(path)
     if not target.exists():
         return
     wanted = origin(parts, selection._replace(fields=()), named(parts, selection), {})
@@ -196,9 +196,9 @@ def _blocks(
         stripes = gene_stripes(lambda some: parts.query_genes(some, unit), genes, most // max(1, n_obs), most)
     with closing(stripes), tempfile.TemporaryFile(dir=folder, buffering=0) as file:
         kept = Scratch(file)
-        shelved = shelve(_checked(stripes, n_obs, parts.study_id), n_obs, kept)
-        expect_shape(sparse.csr_matrix(shelved.shape), n_obs, n_vars, parts.study_id)
-        yield from join_rows(shelved, kept, most)
+        stored = write_stripes(_checked(stripes, n_obs, parts.study_id), n_obs, kept)
+        expect_shape(sparse.csr_matrix(stored.shape), n_obs, n_vars, parts.study_id)
+        yield from join_rows(stored, kept, most)
 
 
 def _checked(stripes: Iterator[sparse.csc_matrix], n_obs: int, study_id: str) -> Iterator[sparse.csc_matrix]:

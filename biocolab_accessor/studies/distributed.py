@@ -12,7 +12,7 @@ from typing import Any
 
 from anndata import AnnData
 
-from biocolab_accessor.concurrency import Crew, first_error, result
+from biocolab_accessor.concurrency import CancellableThreads, first_error, result
 from biocolab_accessor.config import settings
 from biocolab_accessor.errors import ConfigurationError
 from biocolab_accessor.io.memory import SharedBudget, expect_room
@@ -82,8 +82,8 @@ def fetch_all(
             expect_room(2 * sum(held), what.format(len(held)), alternative, held=sum(held))
             return part
 
-        with Crew(min(_AT_ONCE, settings.max_requests), "biocolab-collection") as crew:
-            asked = [crew.ask(fetched, address_of(each), selection) for each, selection in wanted]
+        with CancellableThreads(min(_AT_ONCE, settings.max_requests), "biocolab-collection") as threads:
+            asked = [threads.submit(fetched, address_of(each), selection) for each, selection in wanted]
             first_error(asked)  # raises, also while one before it is still under way
             return [result(each) for each in asked]
     from dask.delayed import delayed

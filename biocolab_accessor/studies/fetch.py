@@ -10,12 +10,12 @@ import pandas as pd
 from anndata import AnnData
 from numpy.typing import NDArray
 
-from biocolab_accessor.concurrency import Crew, result
+from biocolab_accessor.concurrency import CancellableThreads, result
 from biocolab_accessor.config import settings
 from biocolab_accessor.io.memory import budget, expect_room
 from biocolab_accessor.io.transpose import PEAK
 from biocolab_accessor.io.values import text_index
-from biocolab_accessor.messages import notice
+from biocolab_accessor.messages import warn
 from biocolab_accessor.studies.conversion import select_fields, select_genes, to_obsm, unique_names
 from biocolab_accessor.studies.provenance import KEY as PROVENANCE
 from biocolab_accessor.studies.provenance import names_of_embeddings, origin_of, undone
@@ -46,11 +46,11 @@ def fetch(parts: StudyParts, selection: Selection) -> AnnData:
     """See :meth:`Study.to_anndata`."""
     # Requests that do not wait for each other; the matrix, which is the long one, is fetched in this thread. What goes
     # around it is put together meanwhile.
-    with Crew(min(5, settings.max_requests), "biocolab-fetch") as crew:
-        features = crew.ask(lambda: var_of(parts.features) if selection.genes is None else None)
-        barcodes = crew.ask(lambda: parts.barcodes)
-        obs = crew.ask(obs_of, parts, selection)
-        embeddings = crew.ask(parts.source.embeddings) if selection.obsm else None
+    with CancellableThreads(min(5, settings.max_requests), "biocolab-fetch") as threads:
+        features = threads.submit(lambda: var_of(parts.features) if selection.genes is None else None)
+        barcodes = threads.submit(lambda: parts.barcodes)
+        obs = threads.submit(obs_of, parts, selection)
+        embeddings = threads.submit(parts.source.embeddings) if selection.obsm else None
         genes = named(parts, selection)
         if selection.format == "dense":
             n_vars = parts.n_vars if genes is None else len(genes)
@@ -63,7 +63,7 @@ def fetch(parts: StudyParts, selection: Selection) -> AnnData:
             arrays, keys = to_obsm(coordinates, parts.n_obs, parts.study_id)
             return AnnData(obs=frame, var=var, obsm=arrays, uns={PROVENANCE: origin(parts, selection, genes, keys)})
 
-        empty = crew.ask(around)
+        empty = threads.submit(around)
         matrices: dict[str, Any] = {}
         for unit in selection.units:
             matrices[unit] = _matrix(parts, selection, genes, unit, matrices.values())
@@ -191,7 +191,7 @@ def warn_where_no_counts(stored: NDArray[Any], study_id: str) -> None:
             f"study {study_id}: its raw values are not whole numbers, so it has no counts; "
             "they are what was submitted, often log-normalised already"
         )
-        notice(msg)
+        warn(msg)
 
 
 def _matrix(

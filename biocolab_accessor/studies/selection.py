@@ -10,7 +10,7 @@ import numpy as np
 
 from biocolab_accessor.errors import InvalidArgument
 from biocolab_accessor.messages import about_megabytes, facts_table, quoted
-from biocolab_accessor.protocol import Format, Unit, given_names, unit_name
+from biocolab_accessor.protocol import Format, Unit, argument_names, unit_name
 from biocolab_accessor.studies.conversion import gene_names
 
 __all__ = ["FetchPlan", "Selection"]
@@ -66,10 +66,10 @@ class Selection(NamedTuple):
             raise InvalidArgument(msg)
         if not isinstance(layers, Iterable) or isinstance(layers, str):
             layers = [] if layers is None else [layers]
-        asked = given_names([getattr(layer, "value", layer) for layer in layers], "layers")
+        asked = argument_names([getattr(layer, "value", layer) for layer in layers], "layers")
         return cls(
             None if genes is None else tuple(gene_names(genes)),
-            None if fields is None else tuple(given_names(fields, "fields")),
+            None if fields is None else tuple(argument_names(fields, "fields")),
             unit_name(unit),
             {name: unit_name(name, "one of layers") for name in asked},
             bool(obsm),

@@ -14,10 +14,10 @@ from scipy import sparse
 
 from biocolab_accessor.clients.bioflex import Metadata, Study
 from biocolab_accessor.clients.http import save
-from biocolab_accessor.concurrency import Crew, result
+from biocolab_accessor.concurrency import CancellableThreads, result
 from biocolab_accessor.config import settings
 from biocolab_accessor.errors import BiocolabError, InvalidArgument, InvalidResponse
-from biocolab_accessor.io.cache import Arrays, Cache, Kept
+from biocolab_accessor.io.cache import Arrays, Cache, CachedArrays
 from biocolab_accessor.io.transpose import csr_of_csc
 from biocolab_accessor.io.values import text_index
 from biocolab_accessor.messages import quoted
@@ -132,7 +132,7 @@ class CachedSource:
 
         def read(arrays: Arrays) -> Any:
             found = _sparse(arrays, format)
-            if isinstance(arrays, Kept) and found.shape[0] != self._n_obs():
+            if isinstance(arrays, CachedArrays) and found.shape[0] != self._n_obs():
                 msg = f"it has {found.shape[0]:,} cells, and the study {self._n_obs():,}"
                 raise ValueError(msg)
             return found
@@ -167,7 +167,7 @@ def _sparse(arrays: Arrays, format: str) -> Any:
         raise ValueError(msg)
     # To look at each index reads all of them, which what is proven to be as it was written does not need.
     unsigned = indices.view(indices.dtype.str.replace("i", "u"))
-    if isinstance(arrays, Kept) and not arrays.proven and len(indices) and int(unsigned.max()) >= minor:
+    if isinstance(arrays, CachedArrays) and not arrays.verified and len(indices) and int(unsigned.max()) >= minor:
         msg = "an index lies outside of its shape"
         raise ValueError(msg)
     kind = sparse.csr_matrix if format == "csr" else sparse.csc_matrix
@@ -280,10 +280,10 @@ class BioFlexSource:
                 return categorical(field.codes, field.categories)
             return pd.Series(np.asarray(field.values, np.float32))
 
-        with Crew(settings.max_requests, "biocolab-metadata") as crew:
+        with CancellableThreads(settings.max_requests, "biocolab-metadata") as threads:
             # Once, and not by each field: barcodes that do not come are waited for once.
-            cells = crew.ask(barcodes)
-            fetched = [crew.ask(fetch, field) for field in wanted]
+            cells = threads.submit(barcodes)
+            fetched = [threads.submit(fetch, field) for field in wanted]
             columns = dict(zip(fields, [result(each) for each in fetched], strict=True))
             n_obs = len(result(cells))
         for name, column in columns.items():

@@ -26,7 +26,7 @@ from biocolab_accessor.clients.bbrowserx import BBrowserXConnector
 from biocolab_accessor.clients.tasks import TaskState, may_have_forgotten, task_state
 from biocolab_accessor.config import settings
 from biocolab_accessor.errors import BiocolabError, InvalidArgument, InvalidFile, InvalidResponse, ServerError
-from biocolab_accessor.messages import notice, quoted
+from biocolab_accessor.messages import quoted, warn
 from biocolab_accessor.progress import progress_bar
 from biocolab_accessor.submit import journal
 from biocolab_accessor.submit.journal import Entry, Known
@@ -337,7 +337,7 @@ class _Delivery:
         found = rows_of_id(self.connector, self.species, self.group_id, study_id)
         row = next((dict(row) for each, row in found.items() if each not in (others or ())), None)
         if row is not None and others is None and known.study_info is None:
-            notice(
+            warn(
                 f"group {quoted(self.group_id)} has a study {quoted(study_id)}, and the journal of its submission on "
                 "this machine is damaged: it is taken for the one that was sent, and nothing is sent. If it is not, "
                 f"run `biocolab resume --forget {quoted(study_id)}` and submit again"
@@ -364,7 +364,7 @@ class _Delivery:
         study_id = str(self.request.study_id)
         found = list(rows_of_id(self.connector, self.species, self.group_id, study_id))
         if found:
-            notice(
+            warn(
                 f"group {quoted(self.group_id)} has a study {quoted(study_id)} already (uuid {found[0]}): this will be "
                 "a second one of that id, told from the first by its uuid only. Give another study_id to avoid that"
             )

@@ -30,7 +30,7 @@ from biocolab_accessor.io.columns import as_frame
 from biocolab_accessor.io.hdf5_gate import is_hdf5, opened_foreign
 from biocolab_accessor.io.matrix_blocks import Slot
 from biocolab_accessor.io.names import distinct
-from biocolab_accessor.messages import did_you_mean, listing, notice, quoted
+from biocolab_accessor.messages import did_you_mean, listing, quoted, warn
 from biocolab_accessor.platforms import expanded, temporary_folder
 from biocolab_accessor.protocol import STUDY_TYPES
 from biocolab_accessor.submit.plan import StudyRequest, columns_chosen, plan_of, write_plan
@@ -389,7 +389,7 @@ def _refuse(reports: Mapping[Path, Report]) -> None:
         for found in report:
             # A file goes as it is, and its copy comes back as the file was: nothing to warn of.
             if found.severity != "note" and (not found.changed or found.code == _SENT_AS_TEXT):
-                notice(f"{path.name}: {found.code} {found.path}: {found.text}")
+                warn(f"{path.name}: {found.code} {found.path}: {found.text}")
 
 
 logger = logging.getLogger("biocolab_accessor.submit")

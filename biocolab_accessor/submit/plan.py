@@ -21,10 +21,10 @@ from biocolab_accessor.errors import InvalidArgument, UnknownField
 from biocolab_accessor.io.columns import Verdicts, as_frame, batches_of, chosen_columns, labels_of
 from biocolab_accessor.io.matrix_blocks import Slot, filled_slots, row_blocks, source_of
 from biocolab_accessor.io.names import distinct, key_as_text, safe_name, sent_name
-from biocolab_accessor.io.safe_files import place_of
+from biocolab_accessor.io.safe_files import target_path
 from biocolab_accessor.io.write_h5ad import Compression, write_h5ad
 from biocolab_accessor.messages import about_megabytes, counted, did_you_mean, facts_table, listing, quoted
-from biocolab_accessor.protocol import Filters, given_names, known_species
+from biocolab_accessor.protocol import Filters, argument_names, known_species
 from biocolab_accessor.submit.h5ad_encoding import ShadowObsm, rows_of, shadow_frame, shadow_obsm
 
 if TYPE_CHECKING:
@@ -394,7 +394,7 @@ def columns_chosen(
     if columns is None:
         return None
     known = [text for name in obs.columns if (text := key_as_text(name)) is not None]
-    wanted = list(dict.fromkeys(given_names(columns, "obs")))
+    wanted = list(dict.fromkeys(argument_names(columns, "obs")))
     if missing := [name for name in wanted if name not in known]:
         near = "; ".join(f"{quoted(name)}{did_you_mean(name, known)}" for name in missing)
         msg = f"obs has no column {near}; it has {listing(known)}"
@@ -538,7 +538,7 @@ def to_h5ad(
     InvalidArgument
         The folder does not exist, or the path is one.
     """
-    target = place_of(path)
+    target = target_path(path)
     plan = plan_submission(adata, input_matrix_type=input_matrix_type, columns=columns)
     _tables(adata, plan).write(target, None, compression)
     return target

@@ -22,7 +22,7 @@ from biocolab_accessor.errors import (
     ServerError,
     TaskFailed,
 )
-from biocolab_accessor.messages import facts_table, notice, quoted, shown
+from biocolab_accessor.messages import facts_table, quoted, shown, warn
 from biocolab_accessor.progress import task_bar
 from biocolab_accessor.security.urls import is_loopback, origin, same_origin_url
 from biocolab_accessor.submit import journal
@@ -55,7 +55,7 @@ def tell_of_new_start(study_id: str, reason: object) -> None:
     """Say that a submission which was begun before is begun from the start."""
     message = f"study {study_id}: the submission that was begun before cannot be continued ({reason}): starting again"
     logger.warning("%s", message)
-    notice(message)
+    warn(message)
 
 
 _SECONDS_TO_END = 1.0

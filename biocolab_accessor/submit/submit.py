@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from biocolab_accessor.errors import InvalidArgument, InvalidResponse, ServerError
-from biocolab_accessor.messages import notice, quoted
+from biocolab_accessor.messages import quoted, warn
 from biocolab_accessor.protocol import SERVERS, STUDY_TYPES, Server
 from biocolab_accessor.studies.catalog import connector_of, group_id_of
 from biocolab_accessor.submit.delivery import chunk_bytes, delivery, outgoing
@@ -67,7 +67,7 @@ def submit_anndata(
     if dry_run:
         return replace(plan, encoded=None)  # the object may change before it is sent
     for finding in plan.report.warnings:
-        notice(f"{finding.code} {finding.path}: {finding.text}")
+        warn(f"{finding.code} {finding.path}: {finding.text}")
     connector = connector_of(to)
     body = {
         **request.body(group_id_of(connector, request.group)),

@@ -13,7 +13,7 @@ from pandas.api.types import is_bool_dtype, is_complex_dtype, is_integer_dtype, 
 from biocolab_accessor.errors import InvalidColumn
 from biocolab_accessor.io.column_text import category_texts
 from biocolab_accessor.io.text_values import parsed
-from biocolab_accessor.io.values import kept
+from biocolab_accessor.io.values import exact_in
 from biocolab_accessor.messages import listing, quoted
 
 __all__ = ["TRUTH", "restore", "take", "travels_as_text"]
@@ -182,7 +182,7 @@ def _as_number(column: pd.Series, wanted: Any) -> pd.Series:
     # A cast back tells nothing of what wraps: -1 in uint64 is -1 again in int64.
     present = column[~missing]
     values, target = present.to_numpy(_number_dtype(column.dtype)), _number_dtype(wanted)
-    same = kept(values, target) if target.kind in "biuf" else None
+    same = exact_in(values, target) if target.kind in "biuf" else None
     if same is None or same.all():
         try:
             cast = column.astype(wanted)

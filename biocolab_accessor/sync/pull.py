@@ -11,7 +11,7 @@ from anndata import AnnData
 
 from biocolab_accessor.errors import InvalidArgument, InvalidColumn, InvalidResponse, UnknownName
 from biocolab_accessor.messages import did_you_mean, listing, quoted
-from biocolab_accessor.protocol import given_names
+from biocolab_accessor.protocol import argument_names
 from biocolab_accessor.studies.conversion import obsm_keys, select_fields, unique_names
 from biocolab_accessor.studies.study import Study, parts_of
 from biocolab_accessor.studies.study_data import StudyParts
@@ -73,7 +73,7 @@ def pull_embeddings(
     if keys is None:
         wanted = [name for name in known if overwrite or name not in there]
     else:
-        wanted = [_embedding_meant(key, known, study.id) for key in given_names(keys, "keys")]
+        wanted = [_embedding_meant(key, known, study.id) for key in argument_names(keys, "keys")]
         _expect_free("obsm has keys", [known[name] for name in wanted if name in there], overwrite, "other keys=")
     found = _match(adata, on, parts)
     came = parts.source.embeddings(wanted) if wanted else {}

@@ -15,8 +15,8 @@ from biocolab_accessor.errors import AmbiguousName, InvalidArgument, InvalidColu
 from biocolab_accessor.io.column_text import as_text, needs_text
 from biocolab_accessor.io.names import escaped, is_barcodes
 from biocolab_accessor.io.values import encode, is_plain
-from biocolab_accessor.messages import did_you_mean, listing, notice, quoted
-from biocolab_accessor.protocol import given_names
+from biocolab_accessor.messages import did_you_mean, listing, quoted, warn
+from biocolab_accessor.protocol import argument_names
 from biocolab_accessor.studies.conversion import unique_names
 from biocolab_accessor.studies.study import Study, parts_of
 from biocolab_accessor.studies.study_data import StudyParts
@@ -58,7 +58,7 @@ def verified(cells: pd.DataFrame, parts: StudyParts, rows: NDArray[np.intp]) -> 
         elif otherwise := _otherwise(back[name].dtype, sent.dtype):
             others.append(f"{quoted(name)} {otherwise}")
     for line in changed:
-        notice(f"study {quoted(parts.study_id)}: {line}")
+        warn(f"study {quoted(parts.study_id)}: {line}")
     if others:
         changed.append(f"without pull_metadata(dtypes=report.dtypes) these come back otherwise: {', '.join(others)}")
     return changed
@@ -114,7 +114,7 @@ def push_metadata(
         known = set() if overwrite else set(parts.fields)
         wanted = [name for name in obs.columns if name != on and name not in known]
     else:
-        wanted = list(dict.fromkeys(given_names(columns, "columns")))
+        wanted = list(dict.fromkeys(argument_names(columns, "columns")))
     if absent := [name for name in wanted if name not in obs.columns]:
         near = did_you_mean(str(absent[0]), map(str, obs.columns))
         msg = f"obs has no columns {listing(absent)}{near}"
@@ -237,13 +237,13 @@ def _carried(table: pd.DataFrame, *, every: bool) -> _Carried:
         if not every and (form is None if needed else _is_broken(column)):
             del sent[name], expected[name]
             notes.append(f"{quoted(name)} is not sent: it holds values that text cannot carry")
-            notice(notes[-1])
+            warn(notes[-1])
         elif form is not None:
             sent[name] = form.column
             notes.append(f"{quoted(name)}: {form.change}")
             if form.ambiguous or not _is_restored(column.dtype):
                 expected[name] = form.column.astype(object)
-                notice(f"{notes[-1]}. It is text when it is pulled, too")
+                warn(f"{notes[-1]}. It is text when it is pulled, too")
     if not notes:
         return _Carried(table, table, notes)
     if not sent:

@@ -295,11 +295,11 @@ def _set(name, position, value):
 @pytest.mark.parametrize(
     ("change", "what"),
     [
-        (_set("indices", 5, 30), "an index of 30, where 0 to {} can be"),
-        (_set("indices", 5, -3), "an index of -3, where 0 to {} can be"),
+        (_set("indices", 5, 30), "an index of 30, outside of 0 to {}"),
+        (_set("indices", 5, -3), "an index of -3, outside of 0 to {}"),
         (_set("indptr", 5, 10**6), "its indptr does not rise from 0 to at most 60, the number of values"),
         (_set("indptr", 5, 0), "its indptr does not rise from 0 to at most 60, the number of values"),
-        (_set("indptr", 0, 1), "its indptr is not that of "),
+        (_set("indptr", 0, 1), "its indptr does not fit "),
         (lambda group: _replaced(group, "data", group["data"][:-1]), "at most 59, the number of values"),
         (lambda group: _replaced(group, "indices", group["indices"][:-1]), "at most 59, the number of values"),
         (lambda group: _replaced(group, "indptr", group["indptr"][:].astype(float)), "numbers (float64)"),
@@ -390,8 +390,8 @@ def test_a_filter_that_is_not_installed_is_named_with_the_package(tmp_path, name
         with pytest.raises(InvalidFile) as caught:
             call()
         assert str(caught.value) == (
-            f"{path} cannot be read: it is compressed with {what}, as of {name}, which is not installed: pip install "
-            "hdf5plugin, and import hdf5plugin before the file is opened"
+            f"{path} cannot be read: it is compressed with {what}, for example in {name}, which is not installed: "
+            "pip install hdf5plugin, and import hdf5plugin before the file is opened"
         )
         assert handles(path) == 0
     if name == "X":

@@ -117,7 +117,7 @@ CASES = {
     "the servers' own column": (
         make(obs={"Barcodes": [1, 2]}),
         Finding("BC106", "warning", "obs['Barcodes']",
-                "the name is what the servers call the cells' barcodes: sent as 'Barcodes~biocolab'",
+                "the name is the name that the servers use for barcodes: sent as 'Barcodes~biocolab'",
                 fix=OWN_NAME, changed=True),
     ),
     "numbers as barcodes": (
@@ -131,7 +131,7 @@ CASES = {
     "a column with a slash": (
         make(obs={"a/b": [1, 2]}),
         Finding("BC109", "warning", "obs['a/b']",
-                "the name holds a '/', which makes a folder in HDF5: sent as 'a%2Fb~biocolab'",
+                "the name contains a '/', which separates groups in HDF5: sent as 'a%2Fb~biocolab'",
                 fix=OWN_NAME, changed=True),
     ),
     "columns called by numbers": (
@@ -142,7 +142,7 @@ CASES = {
     "mixed types": (
         make(obs={"x": [1, "a"]}),
         Finding("BC208", "warning", "obs['x']", "mixed types (int 1, str 1): sent as text", 2,
-                ("a: 1", "b: 'a'"), "It is text when the study is pulled, too", InvalidColumn, changed=True),
+                ("a: 1", "b: 'a'"), "It stays text when the study is fetched", InvalidColumn, changed=True),
     ),
     "lists": (
         make(obs={"x": [[1], [2]]}),

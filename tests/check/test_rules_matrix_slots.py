@@ -38,9 +38,9 @@ def test_what_the_servers_read_none_of_is_noted():
 @pytest.mark.parametrize(
     ("value", "path", "reason"),
     [
-        ({"a/b": 1}, "uns['x']['a/b']", "holds a '/'"),
+        ({"a/b": 1}, "uns['x']['a/b']", "contains a '/'"),
         ({"": 1}, "uns['x']['']", "is empty"),
-        ({".": 1}, "uns['x']['.']", "means a folder"),
+        ({".": 1}, "uns['x']['.']", "means the group itself"),
         ({"a\0": 1}, "uns['x']['a\\x00']", "holds a NUL"),
         ({3: 1}, "uns['x'][3]", "is a int"),
         ({"deep": {"er": {1, 2}}}, "uns['x']['deep']['er']", "is a set"),

@@ -91,14 +91,14 @@ def test_features_are_those_of_the_matrix_that_is_sent():
     ("name", "sent", "reason"),
     [
         ("", "~biocolab", "is empty"),
-        ("a/b", "a%2Fb~biocolab", "holds a '/'"),
-        (".", ".~biocolab", "means a folder"),
-        ("..", "..~biocolab", "means a folder"),
+        ("a/b", "a%2Fb~biocolab", "contains a '/'"),
+        (".", ".~biocolab", "means the group itself"),
+        ("..", "..~biocolab", "means the group itself"),
         ("_index", "_index~biocolab", "for the index"),
         ("__categories", "__categories~biocolab", "old h5ad"),
         ("a\0", "a%00~biocolab", "NUL"),
         ("\udc00", "%ED%B0%80~biocolab", "surrogate"),
-        ("a~biocolab", "a~biocolab~biocolab", "made safe before"),
+        ("a~biocolab", "a~biocolab~biocolab", "ends like an escaped name"),
     ],
 )
 def test_columns_that_cannot_keep_their_name_are_sent_under_another(name, sent, reason):

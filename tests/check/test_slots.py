@@ -17,7 +17,7 @@ from biocolab_accessor.check.slots import is_table, unsendable, unwritable_parts
 TABLE = pd.DataFrame({"CD3": [1, 2], "CD4": [0.5, 1]})
 
 MIXED = "mixed types that h5ad cannot hold (int 1, str 1)"
-SLASH = "holds a '/', which makes a folder in HDF5"
+SLASH = "contains a '/', which separates groups in HDF5"
 
 
 def renamed(*names):

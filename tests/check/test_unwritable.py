@@ -80,7 +80,7 @@ def test_what_anndata_cannot_write_is_found_with_its_place(value: Any, path: str
 
 def test_a_column_name_with_a_slash_is_found_since_anndata_0_13_does_not_write_it(tmp_path: Path) -> None:
     table = pd.DataFrame({"a/b": [1]})
-    assert found(table) == [("uns['x']['a/b']", "the column name holds a '/', which makes a folder in HDF5")]
+    assert found(table) == [("uns['x']['a/b']", "the column name contains a '/', which separates groups in HDF5")]
     with ad.settings.override(disallow_forward_slash_in_h5ad=True):
         assert not is_written(table, tmp_path)
 

@@ -230,7 +230,7 @@ def external_storage(file: h5py.File) -> None:
         (lambda file: file.pop("indptr"), "no dataset 'indptr'"),
         (replaced("data", data=np.zeros((2, 2), "f4")), "2-d"),
         (replaced("data", data=np.array([b"x"])), "S1"),
-        (replaced("data", shape=(10**12,), dtype="f4", chunks=(1000,)), "announces 4,000,000,000,000 bytes"),
+        (replaced("data", shape=(10**12,), dtype="f4", chunks=(1000,)), "declares 4,000,000,000,000 bytes"),
     ],
 )
 def test_hostile_files_are_refused(write: object, said: str) -> None:
@@ -285,10 +285,10 @@ def root_itself(file: h5py.File) -> None:
         (soft_loop, "no dataset 'indices' of its own"),
         (root_itself, "no dataset 'indptr' of its own"),
         (replaced("data", data=np.zeros(4, "i4"), scaleoffset=4), r"filters \[6\]"),
-        (replaced("indices", shape=(10**9,), dtype="u4"), "announces 4,000,000,000 bytes but stores 0"),
-        (replaced("data", shape=(2,), dtype=h5py.vlen_dtype("i4")), "announces 32 bytes but stores 0"),
+        (replaced("indices", shape=(10**9,), dtype="u4"), "declares 4,000,000,000 bytes but stores 0"),
+        (replaced("data", shape=(2,), dtype=h5py.vlen_dtype("i4")), "declares 32 bytes but stores 0"),
         (replaced("data", data=h5py.Empty("f4")), "not 1-d numbers"),
-        (replaced("data", shape=(9,), maxshape=(None,), chunks=(10**8,), dtype="f4", compression="gzip"), "announces"),
+        (replaced("data", shape=(9,), maxshape=(None,), chunks=(10**8,), dtype="f4", compression="gzip"), "declares"),
         (replaced("shape", data=np.zeros(1000, "u8")), "1,000 numbers, not two"),
         (replaced("shape", data=np.array([np.nan, 1])), "not two numbers"),
     ],
@@ -392,7 +392,7 @@ def test_a_chunk_that_is_shorter_than_its_checksum_is_no_crash(length: int) -> N
         replaced("data", shape=(4,), dtype="f4", chunks=(4,), fletcher32=True)(file)
         file["data"].id.write_direct_chunk((0,), b"\1" * max(length, 1))
 
-    with pytest.raises(InvalidResponse, match=r"checksum|announces"):
+    with pytest.raises(InvalidResponse, match=r"checksum|declares"):
         csc_from_hdf5(hdf5(write), "get_matrix")
 
 

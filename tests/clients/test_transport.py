@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from biocolab_accessor.clients.http import HttpClient
-from biocolab_accessor.concurrency import Crew
+from biocolab_accessor.concurrency import CancellableThreads
 from biocolab_accessor.errors import TimedOut, TransportError
 from biocolab_accessor.security.redaction import Secret
 from tests.patience import PATIENCE
@@ -46,8 +46,8 @@ def test_silence_is_not_waited_out(
     scripted.answers(answer(content=[]), silent)
     http = HttpClient(scripted.host, Secret("a-token"), header="h", ssl=certificate[1])
     http.post("x")
-    with suppress(InterruptedError), Crew(1, "biocolab-test") as crew:
-        answered = crew.ask(http.post, "x")
+    with suppress(InterruptedError), CancellableThreads(1, "biocolab-test") as threads:
+        answered = threads.submit(http.post, "x")
         assert asked.wait(PATIENCE)
         time.sleep(0.2 if begun else 0.05)
         raise InterruptedError
@@ -60,7 +60,7 @@ def test_silence_is_not_waited_out(
     http.close()
 
 
-def test_a_request_of_no_crew_is_not_cut(scripted: Scripted) -> None:
+def test_a_request_outside_cancellable_threads_is_not_cut(scripted: Scripted) -> None:
     asked, over = threading.Semaphore(0), threading.Event()
 
     def slow(handler: BaseHTTPRequestHandler) -> None:
@@ -70,8 +70,8 @@ def test_a_request_of_no_crew_is_not_cut(scripted: Scripted) -> None:
 
     scripted.answers(slow)
     http = HttpClient(scripted.host, Secret("a-token"), header="h")
-    with suppress(InterruptedError), Crew(2, "biocolab-test") as crew:
-        crew.ask(http.post, "x")
+    with suppress(InterruptedError), CancellableThreads(2, "biocolab-test") as threads:
+        threads.submit(http.post, "x")
         others: list[object] = []
         other = threading.Thread(target=lambda: others.append(http.post("y")))
         other.start()

@@ -1,4 +1,4 @@
-"""Cache: an answer is fetched once, by however many ask, and is never half there."""
+"""Cache: an answer is fetched once for any number of processes, and never appears half written."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def never() -> dict[str, np.ndarray]:
 
 
 class TestArrays:
-    def test_the_second_time_nothing_is_fetched(self) -> None:
+    def test_a_cached_answer_is_not_fetched_again(self) -> None:
         first = cache.arrays({"x": 1}, numbers)
         again = cache.arrays({"x": 1}, never)
         for name, array in first.items():
@@ -56,7 +56,7 @@ class TestArrays:
         cache.arrays(key, lambda: {"x": array})
         assert cache.arrays(key, never)["x"].tobytes() == array.tobytes()
 
-    def test_writing_into_them_changes_nobody_elses(self) -> None:
+    def test_writing_to_a_cached_array_changes_no_other_copy(self) -> None:
         cache.arrays({}, numbers)
         mine = cache.arrays({}, never)["a"]
         mine[:] = -1
@@ -64,7 +64,7 @@ class TestArrays:
         assert isinstance(mine, np.ndarray)
         assert type(mine) is np.ndarray
 
-    def test_another_key_is_another_answer(self) -> None:
+    def test_another_key_has_its_own_answer(self) -> None:
         assert len(cache.arrays({"x": 1}, numbers)["a"]) == 1000
         assert len(cache.arrays({"x": 2}, lambda: numbers(3))["a"]) == 3
 
@@ -91,13 +91,13 @@ class TestArrays:
         assert list(folder.glob("1/*.part")) == []
         assert len(cache.arrays({}, numbers)["a"]) == 1000
 
-    def test_a_disk_that_cannot_be_used_costs_the_cache_only(self, tmp_path: Path) -> None:
+    def test_an_unusable_disk_disables_only_the_cache(self, tmp_path: Path) -> None:
         (tmp_path / "file").write_text("")
         with bc.settings.override(cache_dir=tmp_path / "file"):
             assert len(cache.arrays({}, numbers)["a"]) == 1000
             assert cache.info().entries == 0
 
-    def test_a_full_disk_costs_the_cache_only(self, folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    def test_a_full_disk_disables_only_the_cache(self, folder: Path, caplog: pytest.LogCaptureFixture) -> None:
         resource = pytest.importorskip("resource")
         soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
         resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
@@ -121,7 +121,7 @@ class TestArrays:
         assert cache.info() == before
         assert cache.arrays({"x": 1}, never)["a"][7] == 7
 
-    def test_what_another_made_meanwhile_and_cannot_be_read_is_fetched(
+    def test_an_unreadable_entry_of_another_process_is_fetched_again(
         self, folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
     ) -> None:
         plain, looked = cache_module.mapped, []
@@ -137,7 +137,7 @@ class TestArrays:
         assert "cannot be read: [Errno 24] Too many open files" in caplog.text
         assert cache.arrays({"x": 1}, never)["a"][7] == 7
 
-    def test_what_cannot_be_removed_is_told(
+    def test_an_entry_that_cannot_be_removed_is_logged(
         self, folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
     ) -> None:
         cache.arrays({"x": 1}, numbers)
@@ -155,13 +155,13 @@ class TestArrays:
 
 
 class TestFiles:
-    def test_the_second_time_it_is_not_written(self) -> None:
+    def test_a_cached_file_is_not_written_again(self) -> None:
         first = cache.file({"x": 1}, lambda path: path.write_text("kept"))
         assert cache.file({"x": 1}, lambda path: never()) == first
         assert first.read_text() == "kept"
 
     @pytest.mark.parametrize("damage", ["description", "sum", "content", "length"])
-    def test_a_file_that_is_not_what_was_written_is_written_again(self, damage: str) -> None:
+    def test_a_modified_file_is_written_again(self, damage: str) -> None:
         first = cache.file({"x": 1}, lambda path: path.write_text("kept"))
         described = first.parent / "entry.json"
         if damage == "description":
@@ -173,17 +173,17 @@ class TestFiles:
         assert cache.file({"x": 1}, lambda path: path.write_text("again")).read_text() == "again"
         assert cache.file({"x": 1}, lambda path: never()).read_text() == "again"
 
-    def test_a_file_that_was_touched_is_still_the_file(self) -> None:
+    def test_a_file_with_a_new_timestamp_is_still_valid(self) -> None:
         first = cache.file({"x": 1}, lambda path: path.write_text("kept"))
         os.utime(first, (1, 1))
         assert cache.file({"x": 1}, lambda path: never()).read_text() == "kept"
 
-    def test_where_nothing_can_be_kept_there_is_none(self, tmp_path: Path) -> None:
+    def test_an_unusable_cache_returns_no_file(self, tmp_path: Path) -> None:
         (tmp_path / "file").write_text("")
         with bc.settings.override(cache_dir=tmp_path / "file"):
             assert cache.file({"x": 1}, lambda path: never()) is None
 
-    def test_where_the_disk_is_full_there_is_none_and_nothing_is_left(self, folder: Path) -> None:
+    def test_a_full_disk_returns_no_file_and_leaves_nothing(self, folder: Path) -> None:
         resource = pytest.importorskip("resource")
         soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
         resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
@@ -193,7 +193,7 @@ class TestFiles:
             resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
         assert list(folder.glob("1/*.part")) == []
 
-    def test_a_failed_fetch_is_the_callers_to_see(self) -> None:
+    def test_a_failed_fetch_raises_its_own_error(self) -> None:
         def fail(path: Path) -> None:
             raise ConnectionResetError("gone")
 
@@ -202,7 +202,7 @@ class TestFiles:
 
 
 def _killed(folder: Path) -> None:
-    """Writes a file of the cache, and is killed before it is whole."""
+    """Write a file of the cache, and be killed before it is complete."""
 
     def write(path: Path) -> None:
         path.write_bytes(bytes(5000))
@@ -223,20 +223,20 @@ class TestLeftovers:
         (part,) = folder.glob("1/*.part")
         return part
 
-    def test_of_a_process_that_was_killed_go_with_the_next_entry(self, leftover: Path) -> None:
+    def test_leftovers_of_a_killed_process_are_removed_with_the_next_entry(self, leftover: Path) -> None:
         cache.arrays({"x": 1}, numbers)
         assert not leftover.exists()
         assert cache.arrays({"x": 1}, never)["a"][7] == 7
 
-    def test_go_with_the_same_entry(self, leftover: Path) -> None:
+    def test_leftovers_are_removed_with_the_same_entry(self, leftover: Path) -> None:
         assert cache.file({"killed": 1}, lambda path: path.write_text("whole")).read_text() == "whole"
         assert not leftover.exists()
 
-    def test_go_where_the_cache_is_cleared(self, leftover: Path) -> None:
+    def test_leftovers_are_removed_when_the_cache_is_cleared(self, leftover: Path) -> None:
         cache.clear()
         assert not leftover.exists()
 
-    def test_what_is_being_written_is_none(self, folder: Path) -> None:
+    def test_an_entry_that_is_being_written_is_not_a_leftover(self, folder: Path) -> None:
         def write(path: Path) -> None:
             path.write_text("whole")
             for clear in (cache.clear, lambda: cache.arrays({"x": 1}, numbers)):
@@ -251,10 +251,10 @@ class TestLeftovers:
 class TestOthers:
     @pytest.fixture(autouse=True)
     def said_anew(self) -> None:
-        cache_module._refuse_once.cache_clear()
+        cache_module._warn_once.cache_clear()
 
     @pytest.mark.parametrize("umask", [0, 0o002, 0o077])
-    def test_every_folder_that_is_made_is_for_this_user_only(self, tmp_path: Path, umask: int) -> None:
+    def test_every_new_folder_is_for_this_user_only(self, tmp_path: Path, umask: int) -> None:
         before = os.umask(umask)
         try:
             with bc.settings.override(cache_dir=tmp_path / "a" / "b"):
@@ -268,7 +268,7 @@ class TestOthers:
 
     @pytest.mark.parametrize("mode", [0o777, 0o770, 0o722, 0o1777])
     @pytest.mark.parametrize("which", ["cache", "cache/1", "entry"])
-    def test_a_folder_that_others_may_write_into_is_refused_with_a_warning(
+    def test_a_folder_that_other_users_can_write_to_is_refused_with_a_warning(
         self, folder: Path, mode: int, which: str
     ) -> None:
         cache.arrays({"x": 1}, lambda: numbers(3))
@@ -276,7 +276,7 @@ class TestOthers:
         place.chmod(mode)
         with pytest.warns(UserWarning, match=rf"can be written by other users: run chmod 700 {place}\. .* not used"):
             assert len(cache.arrays({"x": 1}, numbers)["a"]) == 1000
-        assert len(cache.arrays({"x": 1}, numbers)["a"]) == 1000  # and not again for each answer
+        assert len(cache.arrays({"x": 1}, numbers)["a"]) == 1000  # without a second warning
         assert cache.file({"x": 1}, lambda path: never()) is None
         place.chmod(0o755)
         assert len(cache.arrays({"x": 1}, never)["a"]) == 3
@@ -286,12 +286,12 @@ class TestOthers:
     ) -> None:
         cache.arrays({"x": 1}, lambda: numbers(3))
         uid = os.getuid() or 4242
-        if os.getuid() == 0:  # root's own folders are trusted by everybody
+        if os.getuid() == 0:  # folders of root are trusted
             os.chown(folder, uid, -1)
         else:
             monkeypatch.setattr(os, "getuid", lambda: uid + 1)
         with pytest.warns(
-            UserWarning, match=rf"belongs to another user \(uid {uid}\)\. .* not used, and all is fetched"
+            UserWarning, match=rf"belongs to another user \(uid {uid}\)\. .* not used, and everything is fetched"
         ):
             assert len(cache.arrays({"x": 1}, numbers)["a"]) == 1000
 
@@ -306,7 +306,7 @@ class TestOthers:
 
 
 class TestSize:
-    def test_the_longest_unused_go_first(self, folder: Path) -> None:
+    def test_the_least_recently_used_entries_are_removed_first(self, folder: Path) -> None:
         with bc.settings.override(cache_size=13_000):
             for number in range(3):
                 cache.arrays({"n": number}, numbers)
@@ -322,12 +322,12 @@ class TestSize:
                 cache.arrays({"n": 1}, never)
             assert cache.info().n_bytes <= 13_000
 
-    def test_what_is_larger_than_the_cache_is_not_kept(self) -> None:
+    def test_an_answer_larger_than_the_cache_is_not_cached(self) -> None:
         with bc.settings.override(cache_size=3_000):
             assert len(cache.arrays({}, numbers)["a"]) == 1000
             assert cache.info().entries == 0
 
-    def test_a_file_that_is_larger_than_the_cache_is_not_kept_and_drives_nothing_out(
+    def test_a_file_larger_than_the_cache_is_not_cached_and_removes_nothing(
         self, folder: Path, caplog: pytest.LogCaptureFixture
     ) -> None:
         with bc.settings.override(cache_size=12_000):
@@ -342,7 +342,7 @@ class TestSize:
             assert found is not None
             assert found.stat().st_size == 2_000
 
-    def test_clearing_leaves_what_is_mapped_readable(self, folder: Path) -> None:
+    def test_mapped_arrays_stay_readable_after_clearing(self, folder: Path) -> None:
         cache.arrays({}, numbers)
         mapped = cache.arrays({}, never)["a"]
         cache.clear()

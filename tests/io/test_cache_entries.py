@@ -1,4 +1,4 @@
-"""What the power took away is noticed, and what is whole is looked at once."""
+"""Cache entries: damage after a power failure is detected, and intact entries are verified once."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ def folder(tmp_path: Path) -> Path:
 
 
 def restart(patch: pytest.MonkeyPatch, start: str = "another") -> None:
-    patch.setattr(cache, "_start", lambda: start)
+    patch.setattr(cache, "_boot_id", lambda: start)
 
 
 def counted(patch: pytest.MonkeyPatch) -> list[int]:
-    """Bytes that are summed from now on."""
+    """Sizes of the arrays that are verified from now on."""
     seen: list[int] = []
     plain = cache.isal_zlib.crc32
 
@@ -41,7 +41,7 @@ def counted(patch: pytest.MonkeyPatch) -> list[int]:
 
 
 @pytest.mark.parametrize("name", ["a", "b"])
-def test_zeros_in_full_length_are_found_after_a_restart(
+def test_a_file_of_zeros_is_detected_after_a_reboot(
     folder: Path, name: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = folder / "arrays.bin"
@@ -51,11 +51,11 @@ def test_zeros_in_full_length_are_found_after_a_restart(
     path.write_bytes(content)
     restart(monkeypatch)
     assert mapped(folder) is None
-    assert "e of the cache is damaged" in caplog.text
+    assert "cache entry e is damaged" in caplog.text
     assert mapped(folder) is None
 
 
-def test_what_is_whole_is_looked_at_once_after_a_restart(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_intact_entry_is_verified_once_after_a_reboot(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = counted(monkeypatch)
     assert mapped(folder) is not None
     assert seen == []
@@ -71,7 +71,7 @@ def test_what_is_whole_is_looked_at_once_after_a_restart(folder: Path, monkeypat
     assert sorted(path.name for path in folder.iterdir()) == ["arrays.bin", ENTRY]
 
 
-def test_where_it_cannot_be_marked_it_is_looked_at_again(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_entry_that_cannot_be_marked_is_verified_again(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
@@ -83,9 +83,7 @@ def test_where_it_cannot_be_marked_it_is_looked_at_again(folder: Path, monkeypat
     assert len(seen) == 6
 
 
-def test_where_the_system_does_not_say_when_it_started_the_disk_is_waited_for(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_files_are_synced_if_the_system_has_no_boot_id(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     restart(monkeypatch, "")
     waited: list[str] = []
     monkeypatch.setattr(cache, "sync", lambda path: waited.append(path.name))
@@ -96,7 +94,7 @@ def test_where_the_system_does_not_say_when_it_started_the_disk_is_waited_for(
     assert seen == []
 
 
-def test_an_entry_of_before_there_were_sums_is_none(folder: Path) -> None:
+def test_an_entry_without_checksums_of_its_arrays_is_ignored(folder: Path) -> None:
     described = json.loads((folder / ENTRY).read_text())
     described["arrays"] = {name: parts[:2] for name, parts in described["arrays"].items()}
     (folder / ENTRY).write_text(json.dumps(described))
@@ -105,7 +103,7 @@ def test_an_entry_of_before_there_were_sums_is_none(folder: Path) -> None:
 
 @pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="the system does not list open files")
 @pytest.mark.parametrize(("length", "held"), [(10, 0), (100_000, 1)])
-def test_arrays_that_are_held_keep_one_file_open_at_most(tmp_path: Path, length: int, held: int) -> None:
+def test_mapped_arrays_keep_at_most_one_file_open(tmp_path: Path, length: int, held: int) -> None:
     write(tmp_path / "e", {}, {name: np.arange(length) for name in "abcd"})
     before = len(list(Path("/proc/self/fd").iterdir()))
     arrays = mapped(tmp_path / "e")
@@ -115,7 +113,7 @@ def test_arrays_that_are_held_keep_one_file_open_at_most(tmp_path: Path, length:
 
 
 @pytest.mark.parametrize("length", [0, 1, 17, 65_535, 65_536, 200_000])
-def test_arrays_lie_where_their_dtype_wants_them(tmp_path: Path, length: int) -> None:
+def test_arrays_are_aligned_to_their_dtype(tmp_path: Path, length: int) -> None:
     wanted = {
         "bytes": np.ones(length, np.uint8),
         "long": np.arange(length),
@@ -131,7 +129,7 @@ def test_arrays_lie_where_their_dtype_wants_them(tmp_path: Path, length: int) ->
 
 
 def changed(path: Path, place: int, content: bytes) -> None:
-    """Bytes of a file are others, and it looks as old as before."""
+    """Modify a file, and restore its modification time."""
     info = path.stat()
     with path.open("rb+") as file:
         file.seek(place)
@@ -140,41 +138,39 @@ def changed(path: Path, place: int, content: bytes) -> None:
 
 
 @pytest.mark.parametrize("place", [0, 4, 19_999, 20_032])
-def test_a_changed_byte_is_noticed_logged_and_dropped(
+def test_an_entry_with_a_modified_byte_is_logged_and_dropped(
     folder: Path, place: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     octets = (folder / "arrays.bin").read_bytes()
     changed(folder / "arrays.bin", place, bytes([octets[place] ^ 1]))
     assert mapped(folder) is None
-    assert "e of the cache is damaged or was changed: it is fetched again" in caplog.text
+    assert "cache entry e is damaged or was modified: it is fetched again" in caplog.text
     assert not (folder / ENTRY).exists()
 
 
 @pytest.mark.parametrize(("before", "after"), [("<i4", "<f4"), ("5000", "4999"), ('"x": 1', '"x": 2')])
-def test_a_changed_description_is_noticed(folder: Path, before: str, after: str) -> None:
+def test_an_entry_with_a_modified_description_is_dropped(folder: Path, before: str, after: str) -> None:
     text = (folder / ENTRY).read_text()
     assert before in text
     (folder / ENTRY).write_text(text.replace(before, after, 1))
     assert mapped(folder) is None
 
 
-def test_a_file_that_was_written_anew_with_the_same_bytes_is_summed_once(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_rewritten_file_with_the_same_bytes_is_verified_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = folder / "arrays.bin"
     path.write_bytes(path.read_bytes())
     seen = counted(monkeypatch)
     first, again = mapped(folder), mapped(folder)
     assert first is not None
     assert again is not None
-    assert (first.proven, again.proven) == (False, True)
+    assert (first.verified, again.verified) == (False, True)
     assert sorted(seen) == [0, 24, 20_000]
 
 
-def test_an_entry_of_an_older_version_is_summed_and_taken(folder: Path) -> None:
+def test_an_entry_of_an_older_version_is_verified_and_used(folder: Path) -> None:
     said = json.loads((folder / ENTRY).read_text())
     (folder / ENTRY).write_text(json.dumps({name: said[name] for name in ("key", "arrays", "start")}))
     arrays = mapped(folder)
     assert arrays is not None
-    assert not arrays.proven
+    assert not arrays.verified
     assert arrays["b"].tolist() == [1.0, 1.0, 1.0]

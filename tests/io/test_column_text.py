@@ -1,4 +1,4 @@
-"""Columns that neither h5ad nor the protocol has go out as text, and come back as they were or are said to be text."""
+"""Columns that h5ad cannot store are sent as text; they are restored, or reported to stay text."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def spans(unit: str, *numbers: int) -> np.ndarray:
 
 
 def some(values: Any) -> Any:
-    """The same with a missing value in the middle."""
+    """The same values with one missing in the middle."""
     return values.insert(3, None)[:N]
 
 
@@ -129,7 +129,7 @@ def make(*, left: bool = True) -> ad.AnnData:
 
 
 def fields_of(study: Any) -> list[str]:
-    """The fields of a study but for those that a server computes."""
+    """The fields of a study, except those that a server computes."""
     return [name for name in study.fields if not name.startswith("Number of ")]
 
 
@@ -152,16 +152,16 @@ def sent(server: bc.Sandbox) -> tuple[ad.AnnData, Any]:
 
 
 class TestRoundTrip:
-    def test_the_line_of_the_warning_gives_every_dtype_and_value_back(self, sent: tuple[ad.AnnData, Any]) -> None:
+    def test_the_line_in_the_warning_restores_every_dtype_and_value(self, sent: tuple[ad.AnnData, Any]) -> None:
         adata, study = sent
         again = study.to_anndata()
         for found in bc.check(adata):
-            if found.code == "BC208" and "To have it back" in found.fix:
+            if found.code == "BC208" and "To restore it" in found.fix:
                 exec(found.fix.partition(": ")[2], {"again": again, "adata": adata})
         for name in RESTORED:
             pd.testing.assert_series_equal(again.obs[name], adata.obs[name], check_names=False)
 
-    def test_the_dtypes_of_the_object_give_all_of_it_back_at_once(self, sent: tuple[ad.AnnData, Any]) -> None:
+    def test_the_dtypes_of_the_object_restore_all_columns_at_once(self, sent: tuple[ad.AnnData, Any]) -> None:
         adata, study = sent
         again = study.to_anndata(fields=[])
         again.biocolab.pull_metadata(list(RESTORED), dtypes=adata.obs.dtypes)
@@ -172,10 +172,10 @@ class TestRoundTrip:
         for name, (_, texts) in STAYS_TEXT.items():
             assert without_missing(again.obs[name]) == (texts * N)[:N], name
 
-    def test_what_text_cannot_carry_does_not_arrive(self, sent: tuple[ad.AnnData, Any]) -> None:
+    def test_columns_that_text_cannot_represent_are_not_sent(self, sent: tuple[ad.AnnData, Any]) -> None:
         assert fields_of(sent[1]) == [*RESTORED, *STAYS_TEXT]
 
-    def test_whole_numbers_that_no_float_holds_come_back(self, server: bc.Sandbox) -> None:
+    def test_integers_that_no_float_represents_come_back(self, server: bc.Sandbox) -> None:
         adata = make(left=False)
         adata._obs = pd.DataFrame(
             {"n": pd.array([2**53 + 1, None, -(2**60) - 1] * 4, "Int64"), "beyond": objects([2**70 + 1, -1])}, CELLS
@@ -186,7 +186,7 @@ class TestRoundTrip:
         pd.testing.assert_series_equal(again.obs["n"], adata.obs["n"])
         assert again.obs["beyond"].tolist() == ["1180591620717411303425", "-1"] * 6
 
-    def test_pushed_columns_come_back_by_the_dtypes_of_the_report(self, server: bc.Sandbox) -> None:
+    def test_the_dtypes_in_the_report_restore_pushed_columns(self, server: bc.Sandbox) -> None:
         adata = make()
         before = snapshot(adata)
         bare = ad.AnnData(adata.X, adata.obs[[]], adata.var)
@@ -206,16 +206,14 @@ class TestRoundTrip:
         for name, (_, texts) in STAYS_TEXT.items():
             assert without_missing(again.obs[name]) == (texts * N)[:N], name
 
-    def test_a_column_that_was_asked_for_by_name_is_refused_where_text_cannot_carry_it(
-        self, sent: tuple[ad.AnnData, Any]
-    ) -> None:
+    def test_a_named_column_that_text_cannot_represent_is_refused(self, sent: tuple[ad.AnnData, Any]) -> None:
         adata, study = sent
         with pytest.raises(InvalidColumn, match="'tuples' holds tuple"):
             adata.biocolab.push_metadata("tuples", study=study)
         with pytest.raises(InvalidColumn, match=r"no columns to send: 'lists' is not sent"):
             ad.AnnData(obs=adata.obs[["lists"]]).biocolab.push_metadata(study=study)
 
-    def test_submit_and_push_say_the_same(self, sent: tuple[ad.AnnData, Any]) -> None:
+    def test_submit_and_push_give_the_same_message(self, sent: tuple[ad.AnnData, Any]) -> None:
         adata, study = sent
         names = ["date_ns", "cut", "mixed_same"]
         with pytest.warns(UserWarning, match="'mixed_same': mixed types"):
@@ -255,7 +253,7 @@ class TestChosenColumns:
             assert f"{others} columns of obs (not chosen), obs[" in shown
             assert "sent as text" in shown
 
-    def test_the_column_of_the_batches_is_sent_without_being_chosen(self, server: bc.Sandbox) -> None:
+    def test_the_batch_column_is_sent_without_being_chosen(self, server: bc.Sandbox) -> None:
         adata = make(left=False)
         adata.obs["day"] = pd.to_datetime(["2020-01-01"] * 6 + ["2020-01-02"] * 6)
         plan = adata.biocolab.submit(dry_run=True, obs="year", batch_key="day")
@@ -268,7 +266,7 @@ class TestChosenColumns:
         assert back["Batch"].nunique() == 2
         assert back["year"].tolist() == [str(1999 + i) for i in range(N)]
 
-    def test_a_bad_column_that_was_not_chosen_does_not_count_for_a_strict_check(self) -> None:
+    def test_a_strict_check_ignores_bad_columns_that_were_not_chosen(self) -> None:
         adata = make()
         adata.obs["n"] = 1
         assert adata.biocolab.submit(dry_run=True, obs=["n"], check="strict").obs == ("n",)
@@ -286,7 +284,7 @@ class TestChosenColumns:
             adata.biocolab.submit(dry_run=True, obs=[3])
         assert list(tmp_path.iterdir()) == []
 
-    def test_columns_of_files_are_chosen_too(self, server: bc.Sandbox, tmp_path: Path) -> None:
+    def test_columns_can_be_chosen_from_files(self, server: bc.Sandbox, tmp_path: Path) -> None:
         obs = pd.DataFrame({"cell_type": ["T", "B"] * 6, "n": range(N)}, index=CELLS)
         ad.AnnData(make().X, obs, make().var).write_h5ad(tmp_path / "a.h5ad")
         before = (tmp_path / "a.h5ad").read_bytes()
@@ -299,10 +297,10 @@ class TestChosenColumns:
         with pytest.raises(InvalidArgument, match="h5ad files only"):
             bc.submit(tmp_path / "a.h5ad", study_type="tsv", obs=["n"])
 
-    def test_a_file_with_columns_that_are_made_text_is_sent_as_a_copy(self, server: bc.Sandbox, tmp_path: Path) -> None:
+    def test_a_file_with_columns_converted_to_text_is_sent_as_a_copy(self, server: bc.Sandbox, tmp_path: Path) -> None:
         obs = pd.DataFrame({"phase": np.arange(N) * 1j}, index=CELLS)
         adata = ad.AnnData(make().X, obs, make().var)
-        adata.raw = adata  # so that the matrix is where a server reads it
+        adata.raw = adata  # the server reads the matrix from raw
         adata.write_h5ad(tmp_path / "a.h5ad")
         with pytest.warns(UserWarning, match=r"a\.h5ad: BC208 obs\['phase'\]: complex128: sent as text"):
             study = bc.submit(tmp_path / "a.h5ad", study_id="file-complex", skip_dimred=True).study()
@@ -322,7 +320,7 @@ class TestChosenColumns:
         (days("s", "-0005-02-03"), ["-0005-02-03"]),
     ],
 )
-def test_the_text_is_what_people_read(values: Any, texts: list[str]) -> None:
+def test_values_become_readable_text(values: Any, texts: list[str]) -> None:
     form = as_text(pd.Series(values))
     assert form is not None
     assert form.column.tolist()[: len(texts)] == texts
@@ -351,7 +349,7 @@ def test_no_two_values_have_the_same_text(name: str) -> None:
     ("values", "ambiguous"),
     [([1, "1"], 1), ([1, 1.0, "1.0"], 1), ([True, "True", 1, "1"], 2), ([b"a", "a"], 1), ([1, 2.0, "x"], 0)],
 )
-def test_values_that_differ_and_have_the_same_text_are_counted(values: list[Any], ambiguous: int) -> None:
+def test_different_values_with_the_same_text_are_counted(values: list[Any], ambiguous: int) -> None:
     form = as_text(objects(values))
     assert form is not None
     assert form.ambiguous == ambiguous
@@ -370,5 +368,5 @@ def test_values_that_differ_and_have_the_same_text_are_counted(values: list[Any]
         (pd.cut([1, 2], 2), True), (pd.Categorical([1, "a"]), True), ([1j], True),
     ],
 )  # fmt: skip
-def test_only_what_has_no_other_form_needs_text(values: Any, needed: bool) -> None:
+def test_only_columns_without_another_form_need_text(values: Any, needed: bool) -> None:
     assert needs_text(pd.Series(values, dtype=object if isinstance(values, list) else None)) == needed

@@ -1,4 +1,4 @@
-"""Every column is written as it is, written with a change that is said, or refused with a mending."""
+"""Every column is written unchanged, written with a reported change, or refused with a fix."""
 
 import datetime as dt
 import decimal
@@ -10,7 +10,7 @@ import pytest
 from scipy import sparse
 
 import biocolab_accessor as bc
-from biocolab_accessor.io.columns import judge, labels_of, plain_verdict
+from biocolab_accessor.io.columns import batches_of, judge, labels_of, plain_verdict
 
 
 @pytest.mark.parametrize(
@@ -26,7 +26,7 @@ from biocolab_accessor.io.columns import judge, labels_of, plain_verdict
         pd.Categorical([None, None]),
     ],
 )
-def test_what_h5ad_holds_is_left_as_it_is(values):
+def test_a_column_that_h5ad_can_store_is_unchanged(values):
     column = pd.Series(values)
     verdict = judge(column)
     assert verdict.column is not None
@@ -76,7 +76,7 @@ def test_categories_of_string_dtype_become_plain_and_keep_order():
         (np.array([1, 2], np.float16), [1, 2], "float32"),
     ],
 )
-def test_the_same_values_in_numpys_dtype_are_no_change(values, expected, dtype):
+def test_the_same_values_in_a_numpy_dtype_are_not_reported_as_changed(values, expected, dtype):
     verdict = judge(pd.Series(values))
     assert (verdict.column.tolist(), str(verdict.column.dtype), verdict.change) == (expected, dtype, "")
 
@@ -96,7 +96,7 @@ def test_the_same_values_in_numpys_dtype_are_no_change(values, expected, dtype):
         (np.array([1, 2], np.longdouble), [1, 2], f"{np.dtype(np.longdouble)}: sent as float64"),
     ],
 )
-def test_a_changed_column_says_so(values, expected, change):
+def test_a_changed_column_is_reported(values, expected, change):
     verdict = judge(pd.Series(values))
     assert verdict.change.startswith(change) if change else verdict.change == ""
     assert [None if pd.isna(value) else value for value in verdict.column] == [
@@ -116,7 +116,7 @@ def test_a_changed_column_says_so(values, expected, change):
         (pd.to_datetime(["2020-01-01"]).tz_localize("UTC"), ", UTC], which h5ad cannot hold"),
         (pd.to_timedelta([1, 2], "s"), "holds timedelta64["),
         (pd.period_range("2020", periods=2, freq="M"), "holds period[M]"),
-        (pd.cut([1, 2, 3], 2), "has categories that h5ad cannot hold (intervals, as of pd.cut)"),
+        (pd.cut([1, 2, 3], 2), "has categories that h5ad cannot hold (intervals, as from pd.cut)"),
         (pd.interval_range(0, 2), "holds interval[int64, right]"),
         (pd.Categorical([1, "a"], [1, "a"]), "has categories that h5ad cannot hold (mixed types"),
         (pd.Categorical(pd.to_datetime(["2020-01-01"])), "has categories that h5ad cannot hold (holds datetime64"),
@@ -130,7 +130,7 @@ def test_a_changed_column_says_so(values, expected, change):
         (pd.array([2**60 + 1, None], "Int64"), "whole numbers such as 1,152,921,504,606,846,977, which no float"),
     ],
 )
-def test_what_h5ad_itself_cannot_hold_is_told_with_examples_and_a_fix(values, problem):
+def test_a_column_that_h5ad_cannot_hold_is_reported_with_examples_and_a_fix(values, problem):
     column = pd.Series(values, name="x")
     verdict = plain_verdict(column)
     assert verdict.column is None
@@ -158,7 +158,7 @@ def test_what_h5ad_itself_cannot_hold_is_told_with_examples_and_a_fix(values, pr
         ),
         (
             pd.cut([1, 2, 3, 9], 4),
-            "has categories that h5ad cannot hold (intervals, as of pd.cut)",
+            "has categories that h5ad cannot hold (intervals, as from pd.cut)",
             "Convert it: adata.var['x'] = adata.var['x'].astype(str)",
             ("0: Interval(0.992, 3.0, closed='right')", "1: Interval(3.0, 5.0, closed='right')"),
             4,
@@ -201,7 +201,7 @@ def test_what_h5ad_itself_cannot_hold_is_told_with_examples_and_a_fix(values, pr
     ],
 )
 def test_a_refusal_says_why_where_and_what_to_do(values, problem, fix, examples, count):
-    # As objects where they are text: pandas 3 infers a dtype that cannot hold half of a surrogate pair.
+    # Text as objects: pandas 3 infers a string dtype, which rejects lone surrogates.
     dtype = object if isinstance(values, list) else None
     verdict = plain_verdict(pd.Series(values, name="x", dtype=dtype), "var")
     assert verdict.column is None
@@ -244,7 +244,7 @@ def test_the_rows_keep_their_names(values):
     assert judge(column).column.index.tolist() == ["CELL1", "CELL2"]
 
 
-def test_the_proposed_mending_mends():
+def test_the_proposed_fix_works():
     for values in ([1, "a"], pd.to_datetime(["2020-01-01"]), pd.cut([1, 2], 2), [[1], {}]):
         assert judge(pd.Series(values).astype(str)).column is not None
 
@@ -266,7 +266,7 @@ def test_a_value_that_cannot_be_shown_is_named_by_its_type():
     assert judge(pd.Series([1_000, "é"])).examples == ("0: 1,000", "1: '\\xe9'")
 
 
-def test_a_missing_time_among_text_is_missing_like_any_other():
+def test_a_missing_time_among_text_is_missing():
     verdict = judge(pd.Series(["b", pd.NaT, "a"], dtype=object))
     assert (verdict.column.tolist(), verdict.change) == (["b", np.nan, "a"], "")
     assert verdict.column.cat.categories.tolist() == ["a", "b"]
@@ -277,7 +277,7 @@ def test_objects_that_are_floats_or_missing_become_floats():
         assert judge(pd.Series(values, dtype=object)).column.dtype == np.float64
 
 
-def test_the_mending_of_a_sparse_column_names_it():
+def test_the_fix_for_a_sparse_column_names_it():
     verdict = plain_verdict(pd.Series(pd.arrays.SparseArray([1j, 0]), name="x"), "var")
     assert (verdict.column, verdict.problem) == (None, "holds complex128, which h5ad cannot hold")
     assert verdict.fix == "Convert it: adata.var['x'] = adata.var['x'].astype(str)"
@@ -297,14 +297,14 @@ def test_the_mending_of_a_sparse_column_names_it():
         ([b"\xff", None], ["b'\\xff'", "nan"]),
     ],
 )
-def test_labels_are_the_values_as_text_by_the_same_names(values, texts):
+def test_labels_are_the_values_as_text_with_the_same_index(values, texts):
     column = pd.Series(values, index=["c7", "c2"])
     labels = labels_of(column)
     assert labels.tolist() == texts
     assert labels.index.tolist() == ["c7", "c2"]
 
 
-def test_labels_of_booleans_are_both_there_and_false_comes_first():
+def test_booleans_have_both_labels_and_false_comes_first():
     for values in ([True, None], [None, False], [True, False, None]):
         assert judge(pd.Series(values)).column.cat.categories.tolist() == ["False", "True"]
 
@@ -319,12 +319,12 @@ def test_labels_of_booleans_are_both_there_and_false_comes_first():
         ([0, 2**64], "float64"),
     ],
 )
-def test_whole_numbers_go_into_the_first_dtype_that_holds_them_all(values, dtype):
+def test_integers_get_the_first_dtype_that_holds_them_all(values, dtype):
     found = judge(pd.Series(values, dtype=object)).column
     assert (found.dtype, found.tolist()) == (np.dtype(dtype), values)
 
 
-def test_decimals_of_arrow_are_sent_as_text_and_its_missing_numbers_become_nan():
+def test_arrow_decimals_are_sent_as_text_and_missing_arrow_numbers_become_nan():
     pa = pytest.importorskip("pyarrow")
     column = pd.Series([decimal.Decimal("1.5")], dtype=pd.ArrowDtype(pa.decimal128(3, 1)), name="x")
     verdict = judge(column)
@@ -343,18 +343,18 @@ def test_the_column_itself_is_never_changed():
 
 
 @pytest.mark.parametrize("dtype", ["string[pyarrow]", "int64[pyarrow]", "bool[pyarrow]", "large_string[pyarrow]"])
-def test_arrow_columns_become_numpys(dtype):
+def test_arrow_columns_become_numpy_columns(dtype):
     pytest.importorskip("pyarrow")
     values = {"int": [3, 4], "boo": [True, False]}.get(dtype[:3], ["a", "b"])
     assert judge(pd.Series(values, dtype=dtype)).column.tolist() == values
 
 
-def test_scipy_sparse_columns_are_dense_on_the_way():
+def test_sparse_columns_are_written_dense():
     frame = pd.DataFrame.sparse.from_spmatrix(sparse.eye(3, format="csr"))
     assert judge(frame[0]).column.tolist() == [1, 0, 0]
 
 
-def test_the_conversion_that_is_offered_keeps_missing_values_missing():
+def test_the_proposed_conversion_keeps_missing_values():
     adata = ad.AnnData(np.eye(3, dtype=np.float32), obs=pd.DataFrame({"x": [[31], "unknown", None]}, index=list("abc")))
     (found,) = bc.check(adata).warnings
     exec(found.fix.removeprefix("Convert it: "), {"adata": adata})
@@ -370,39 +370,36 @@ def test_the_conversion_that_is_offered_keeps_missing_values_missing():
             np.array(["2020-01-02T03:04:05", "NaT"], "M8[s]"),
             ["2020-01-02T03:04:05", None],
             "datetime64[s]: sent as text in ISO 8601",
-            "To have it back as it is here: again.biocolab.pull_metadata(['x'], overwrite=True, "
-            "dtypes={'x': 'datetime64[s]'})",
+            "To restore it: again.biocolab.pull_metadata(['x'], overwrite=True, dtypes={'x': 'datetime64[s]'})",
         ),
         (
             pd.cut([1, 2, 3], 2),
             ["(0.998, 2.0]", "(0.998, 2.0]", "(2.0, 3.0]"],
-            "intervals, as of pd.cut: sent as text",
-            "To have it back as it is here: again.biocolab.pull_metadata(['x'], overwrite=True, "
-            "dtypes={'x': adata.obs['x'].dtype})",
+            "intervals, as from pd.cut: sent as text",
+            "To restore it: again.biocolab.pull_metadata(['x'], overwrite=True, dtypes={'x': adata.obs['x'].dtype})",
         ),
         (
             pd.Series([1, "1", None, 2.5], dtype=object),
             ["1", "1", None, "2.5"],
             "mixed types (int 1, str 1, float 1): sent as text; 1 label stands for values that differ, such as '1' for "
             "int and str",
-            "It is text when the study is pulled, too",
+            "It stays text when the study is fetched",
         ),
         (
             pd.Series([dt.date(2020, 1, 1), dt.date(2021, 1, 1)], dtype=object),
             ["2020-01-01", "2021-01-01"],
             "values (date 2): sent as text",
-            "To have it back as it is here: again.biocolab.pull_metadata(['x'], overwrite=True, "
-            "dtypes={'x': 'datetime64[s]'})",
+            "To restore it: again.biocolab.pull_metadata(['x'], overwrite=True, dtypes={'x': 'datetime64[s]'})",
         ),
         (
             pd.array([2**53 + 1, None], "Int64"),
             ["9007199254740993", None],
             "values (int 1): sent as text",
-            "To have it back as it is here: again.biocolab.pull_metadata(['x'], overwrite=True, dtypes={'x': 'Int64'})",
+            "To restore it: again.biocolab.pull_metadata(['x'], overwrite=True, dtypes={'x': 'Int64'})",
         ),
     ],
 )
-def test_what_text_can_carry_is_sent_as_text_with_the_way_back(values, texts, change, fix):
+def test_a_column_sent_as_text_comes_with_the_line_that_restores_it(values, texts, change, fix):
     verdict = judge(pd.Series(values, name="x"))
     assert [None if pd.isna(value) else value for value in verdict.column] == texts
     assert (verdict.change, verdict.fix, verdict.as_text, verdict.problem) == (change, fix, True, "")
@@ -417,7 +414,7 @@ def test_what_text_can_carry_is_sent_as_text_with_the_way_back(values, texts, ch
         ["a\0b", "c"], ["\ud800", "c"], ["a\0b", 1], [10**5000, 1.5],
     ],
 )  # fmt: skip
-def test_what_text_cannot_carry_is_left_out_with_examples_and_a_fix(values):
+def test_a_column_that_text_cannot_represent_is_omitted_with_examples_and_a_fix(values):
     column = pd.Series(values, name="x", dtype=object)
     verdict = judge(column)
     assert (verdict.column, verdict.as_text) == (None, False)
@@ -437,8 +434,13 @@ def test_what_text_cannot_carry_is_left_out_with_examples_and_a_fix(values):
         (pd.Categorical(pd.to_datetime(["2020-01-01"])), ["2020-01-01"]),
     ],
 )
-def test_batches_are_called_as_their_column_is_sent(values, labels):
+def test_batches_have_the_names_that_are_submitted(values, labels):
     column = pd.Series(values)
     assert labels_of(column).tolist() == labels
     sent = judge(column).column
     assert [str(label) for label in sent.astype(object).fillna("nan")] == labels
+
+
+def test_batches_come_in_the_order_of_the_categories_without_unused_ones() -> None:
+    labels, order = batches_of(pd.Series(pd.Categorical(["b", "a"], ["b", "unused", "a"])))
+    assert (labels.tolist(), order) == (["b", "a"], ["b", "a"])

@@ -1,4 +1,4 @@
-"""Planes: whatever is in a chunk, any reader inflates what was there."""
+"""Compression: any reader restores the content of a chunk."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ def shuffled(values: np.ndarray) -> bytes:
 
 
 @given(st.sampled_from(DTYPES).flatmap(lambda dtype: hnp.arrays(dtype, st.integers(0, 300))))
-def test_zlib_inflates_what_was_there(values: np.ndarray) -> None:
+def test_zlib_restores_a_compressed_chunk(values: np.ndarray) -> None:
     assert zlib.decompress(deflate_shuffled(values)) == shuffled(values)
 
 
 @pytest.mark.parametrize("length", [1, 8191, 65_535, 65_536, 262_144])
 @pytest.mark.parametrize("kind", ["zeros", "noise", "counts", "indices", "mixed"])
-def test_every_way_of_a_plane_is_the_same_stream(length: int, kind: str) -> None:
+def test_every_kind_of_plane_gives_a_valid_stream(length: int, kind: str) -> None:
     rng = np.random.default_rng(length)
     values = {
         "zeros": np.zeros(length, np.float32),
@@ -40,7 +40,7 @@ def test_every_way_of_a_plane_is_the_same_stream(length: int, kind: str) -> None
     assert zlib.decompress(deflate_shuffled(values)) == shuffled(values)
 
 
-def test_noise_is_stored_and_zeros_cost_nothing() -> None:
+def test_noise_is_stored_uncompressed_and_zeros_take_no_space() -> None:
     noise = np.random.default_rng(0).integers(0, 2**32, 100_000, dtype=np.uint32)
     assert 400_000 < len(deflate_shuffled(noise)) < 400_100
     assert len(deflate_shuffled(np.zeros(100_000, np.float32))) < 2_000
@@ -52,7 +52,9 @@ def test_noise_is_stored_and_zeros_cost_nothing() -> None:
     st.booleans(),
     st.data(),
 )
-def test_reading_on_threads_is_reading(values: np.ndarray, chunk: int, shuffle: bool, data: st.DataObject) -> None:
+def test_reading_on_threads_gives_the_same_values(
+    values: np.ndarray, chunk: int, shuffle: bool, data: st.DataObject
+) -> None:
     with h5py.File.in_memory() as file:
         dataset = file.create_dataset(
             "x", data=values, chunks=(min(chunk, len(values)),), compression="gzip", shuffle=shuffle

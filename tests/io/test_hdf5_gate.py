@@ -1,4 +1,4 @@
-"""No file that somebody else wrote reads another one, hangs its reader or fills its memory, on any way in."""
+"""HDF5 gate: no untrusted file can read another file, block its reader or fill its memory."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ on_linux = pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="nee
 
 @pytest.fixture(scope="module")
 def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of folders, one for each kind."""
+    """A folder with one subfolder for each kind of file."""
     return build_all(tmp_path_factory.mktemp("hostile"))
 
 
@@ -36,7 +36,7 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
     "way", [name if name == "reader" else pytest.param(name, marks=pytest.mark.sweeps) for name in WAYS]
 )
 def test_no_hostile_file_passes(way: str, hostile: Path) -> None:
-    """All kinds in one child of bounded memory."""
+    """All kinds in one child process with bounded memory."""
     assert tried(way, hostile, PATIENCE) == []
 
 
@@ -46,7 +46,7 @@ def _real_files(data_file: Callable[[str], Path]) -> list[Path]:
     return [data_file(name) for name in names]
 
 
-def test_real_files_of_all_ages_pass(data_file: Callable[[str], Path]) -> None:
+def test_real_files_of_all_versions_pass(data_file: Callable[[str], Path]) -> None:
     for path in [*_real_files(data_file), *Path(scanpy.__file__).parent.rglob("*.h5*")]:
         with opened_foreign(path) as foreign:
             assert foreign.to_install == ""
@@ -55,14 +55,14 @@ def test_real_files_of_all_ages_pass(data_file: Callable[[str], Path]) -> None:
 
 @pytest.mark.parametrize("compression", [None, "gzip", "lzf", "szip"])
 @pytest.mark.parametrize("libver", ["earliest", "latest"])
-def test_what_anndata_and_h5py_write_passes(compression: str | None, libver: str, tmp_path: Path) -> None:
-    """Numbers and texts in chunks and without, in each compression that HDF5 has."""
+def test_files_from_anndata_and_h5py_pass(compression: str | None, libver: str, tmp_path: Path) -> None:
+    """Numbers and strings, with and without chunks, in each compression of HDF5."""
     if compression == "szip" and not h5py.h5z.filter_avail(h5py.h5z.FILTER_SZIP):
         pytest.skip("this HDF5 has no szip")
     path = tmp_path / "x.h5ad"
     adata = good_h5ad(path)
     adata.obs["text"] = [f"text {'x' * (i * 50)}" for i in range(adata.n_obs)]
-    if compression != "szip":  # which takes no texts
+    if compression != "szip":  # which does not support strings
         adata.write_h5ad(path, compression=compression)
     with h5py.File(path, "r+", libver=libver) as file:
         numbers = {"shuffle": True} if compression not in (None, "szip") else {}
@@ -76,7 +76,7 @@ def test_what_anndata_and_h5py_write_passes(compression: str | None, libver: str
         file.create_dataset("uns/ragged", data=[np.arange(3), np.arange(5)], dtype=h5py.vlen_dtype("i4"))
         file["uns/kind"] = np.dtype("f8")
     with opened_foreign(path) as foreign:
-        assert foreign.n_bytes > 300 * 400 * 8 * 2  # what is linked to twice is read twice
+        assert foreign.n_bytes > 300 * 400 * 8 * 2  # an object with two links is read twice
 
 
 def test_a_file_that_was_written_for_many_readers_passes(tmp_path: Path) -> None:
@@ -100,7 +100,7 @@ def test_an_object_that_is_backed_for_writing_passes(tmp_path: Path) -> None:
     backed.file.close()
 
 
-def test_files_in_memory_and_changes_that_are_not_on_disk_yet_pass(tmp_path: Path) -> None:
+def test_files_in_memory_and_unflushed_changes_pass(tmp_path: Path) -> None:
     with h5py.File(io.BytesIO(), "w") as memory, h5py.File(tmp_path / "x.h5", "w") as file:
         for each in (memory, file):
             each["t"] = ["some", "texts"] * 50
@@ -109,29 +109,29 @@ def test_files_in_memory_and_changes_that_are_not_on_disk_yet_pass(tmp_path: Pat
 
 
 @on_linux
-def test_the_file_that_was_looked_at_is_the_one_that_is_read(tmp_path: Path) -> None:
-    """Another file takes its name in between."""
+def test_the_file_that_was_checked_is_the_one_that_is_read(tmp_path: Path) -> None:
+    """Another file takes its name meanwhile."""
     path, other = tmp_path / "x.h5", tmp_path / "y.h5"
     for place, value in ((path, 1), (other, 2)):
         with h5py.File(place, "w") as file:
             file["x"] = value
     with opened_foreign(path) as foreign:
         os.replace(other, path)
-        with suppress(OSError), h5py.File(foreign.path) as again:  # some versions look for its name, which is gone
+        with suppress(OSError), h5py.File(foreign.path) as again:  # some versions look up its name, which is gone
             assert again["x"][()] == 1
         assert foreign.file["x"][()] == 1
 
 
 @on_linux
-def test_a_fifo_is_not_taken_for_hdf5_and_not_waited_for(tmp_path: Path) -> None:
+def test_a_fifo_is_not_hdf5_and_does_not_block(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "x")
     assert not is_hdf5(tmp_path / "x")
-    with pytest.raises(InvalidFile, match="is a FIFO and not a file: give the path of an h5ad file"):
+    with pytest.raises(InvalidFile, match="is a FIFO, not a file: give the path of an h5ad file"):
         bc.check(tmp_path / "x")
 
 
 @on_linux
-def test_a_fifo_in_a_folder_of_10x_is_not_waited_for(tmp_path: Path) -> None:
+def test_a_fifo_in_a_10x_folder_does_not_block(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "matrix.mtx.gz")
     for name in ("features.tsv.gz", "barcodes.tsv.gz"):
         (tmp_path / name).write_bytes(b"x")
@@ -154,7 +154,7 @@ def test_a_processed_folder_with_a_virtual_matrix_is_not_sent(server: Sandbox, t
     assert len(server.requests) == sent
 
 
-def test_a_layer_of_another_file_is_looked_at_too(tmp_path: Path) -> None:
+def test_a_layer_in_another_file_is_checked(tmp_path: Path) -> None:
     adata = good_h5ad(tmp_path / "x.h5ad")
     with h5py.File(tmp_path / "y.h5", "w") as file:
         file["fine"] = np.ones(adata.shape, np.float32)

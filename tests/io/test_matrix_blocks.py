@@ -1,4 +1,4 @@
-"""Blocks are the matrix, row by row, whatever it is kept in and whichever part of it is meant."""
+"""Matrix blocks: any part of a matrix in any form is read block by block."""
 
 import anndata as ad
 import h5py
@@ -25,7 +25,7 @@ def small_blocks(monkeypatch):
 
 
 @pytest.mark.parametrize("form", [sparse.csr_matrix, sparse.csc_matrix])
-def test_what_lies_behind_the_values_in_use_is_none_of_them(form):
+def test_stored_values_beyond_the_part_in_use_are_ignored(form):
     matrix = form(DENSE)
     longer = form(matrix.shape, dtype=matrix.dtype)
     longer.indptr = matrix.indptr
@@ -103,18 +103,18 @@ def check(matrix, dense):
 
 
 @pytest.mark.parametrize("kind", in_memory())
-def test_any_part_of_a_matrix_in_memory(kind):
+def test_any_part_of_a_matrix_in_memory_can_be_read(kind):
     matrix = in_memory()[kind]
     check(matrix, matrix.toarray() if sparse.issparse(matrix) else matrix)
 
 
 @pytest.mark.parametrize("kind", ["csr", "csc", "dense"])
-def test_any_part_of_a_matrix_on_disk(on_disk, kind):
+def test_any_part_of_a_matrix_on_disk_can_be_read(on_disk, kind):
     check(on_disk[kind], DENSE)
 
 
 @pytest.mark.parametrize("sparse_chunks", [True, False])
-def test_any_part_of_a_dask_array_and_each_chunk_is_computed_once(sparse_chunks):
+def test_any_part_of_a_dask_array_can_be_read_and_each_chunk_is_computed_once(sparse_chunks):
     array = pytest.importorskip("dask.array")
     computed = []
 
@@ -136,7 +136,7 @@ def test_rows_of_rows_are_composed():
     np.testing.assert_array_equal(stacked(row_blocks(source, np.array([2, 0]))), DENSE[[5, 9]][:, [2, 1]])
 
 
-def test_blocks_are_bounded_even_where_one_row_is_long():
+def test_blocks_are_bounded_even_if_one_row_is_long():
     matrix = np.zeros((100, 300), np.float32)
     matrix[50] = 1
     matrix[:, 0] = 1
@@ -146,14 +146,14 @@ def test_blocks_are_bounded_even_where_one_row_is_long():
     np.testing.assert_array_equal(stacked(got), matrix)
 
 
-def test_csr_is_handed_on_without_a_copy():
+def test_csr_blocks_share_memory_with_the_matrix():
     matrix = sparse.csr_matrix(DENSE)
     assert all(np.shares_memory(block.data, matrix.data) for block in row_blocks(Source(matrix)))
     run = Source(matrix, np.arange(5, 20))
     assert all(np.shares_memory(block.indices, matrix.indices) for block in row_blocks(run))
 
 
-def test_unsorted_and_repeated_entries_are_put_right_in_a_copy():
+def test_unsorted_and_duplicate_entries_are_fixed_in_a_copy():
     matrix = sparse.csr_matrix((np.array([1.0, 2, 3]), np.array([2, 0, 2]), np.array([0, 3])), shape=(1, 3))
     before = matrix.data.copy(), matrix.indices.copy()
     assert stacked(row_blocks(Source(matrix))).tolist() == [[2, 0, 4]]
@@ -184,7 +184,7 @@ def make(**layers):
         ([], []),
     ],
 )
-def test_a_view_is_read_from_what_it_shows_and_stays_a_view(index):
+def test_a_view_is_read_from_its_parent_and_stays_a_view(index):
     adata = make(dense=DENSE, csc=sparse.csc_matrix(DENSE))
     view = adata[index]
     for slot in filled_slots(view):
@@ -198,14 +198,14 @@ def test_a_view_is_read_from_what_it_shows_and_stays_a_view(index):
     assert source_of(view, X).matrix is adata.X
 
 
-def test_a_view_of_a_view_is_read_from_the_object_below():
+def test_a_view_of_a_view_is_read_from_the_original_object():
     adata = make()
     view = adata[10:40][::2, [3, 1]]
     np.testing.assert_array_equal(stacked(row_blocks(source_of(view, X))), DENSE[10:40][::2][:, [3, 1]])
 
 
 @pytest.mark.parametrize("form", [sparse.csr_matrix, sparse.csc_matrix, np.asarray])
-def test_backed_objects_and_their_views_are_read_and_stay_so(tmp_path, form):
+def test_backed_objects_and_their_views_are_read_and_stay_backed(tmp_path, form):
     made = make()
     made.X = form(DENSE)
     made.write_h5ad(tmp_path / "a.h5ad")
@@ -224,14 +224,14 @@ def test_backed_objects_and_their_views_are_read_and_stay_so(tmp_path, form):
         adata.file.close()
 
 
-def test_slots_that_are_empty_are_not_listed():
+def test_empty_slots_are_not_listed():
     assert filled_slots(ad.AnnData(obs=pd.DataFrame(index=["a"]))) == []
     assert [str(slot) for slot in filled_slots(make(a=DENSE)[:3])] == ["X", "raw.X", "layers['a']"]
 
 
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
-def test_any_rows_of_any_matrix_in_any_form(data):
+def test_any_rows_of_any_matrix_can_be_read_in_any_form(data):
     n, m = data.draw(st.integers(1, 40)), data.draw(st.integers(1, 12))
     numbers = st.sampled_from([0, 0, 0, 1, 5, -2, 0.5])
     dense = np.array(data.draw(st.lists(st.lists(numbers, min_size=m, max_size=m), min_size=n, max_size=n)), float)
@@ -243,7 +243,7 @@ def test_any_rows_of_any_matrix_in_any_form(data):
 
 
 def with_repeats(form, *, last_line_only=False):
-    """DENSE, with the values of some places in two parts."""
+    """DENSE, with some values split into two entries."""
     matrix = form(DENSE)
     where = np.flatnonzero(np.diff(matrix.indptr))[-1 if last_line_only else 0]
     at = matrix.indptr[where]
@@ -259,7 +259,7 @@ def with_repeats(form, *, last_line_only=False):
 @pytest.mark.parametrize("form", [sparse.csr_matrix, sparse.csc_matrix])
 @pytest.mark.parametrize("last_line_only", [True, False])
 @pytest.mark.parametrize("on_disk", [True, False])
-def test_whether_one_place_may_have_several_values(form, last_line_only, on_disk, tmp_path):
+def test_a_matrix_with_duplicate_entries_is_recognized(form, last_line_only, on_disk, tmp_path):
     plain, repeated = form(DENSE), with_repeats(form, last_line_only=last_line_only)
     if on_disk:
         with h5py.File(tmp_path / "m.h5", "w") as file:
@@ -270,20 +270,20 @@ def test_whether_one_place_may_have_several_values(form, last_line_only, on_disk
         return
     assert not may_repeat(Source(plain))
     assert may_repeat(Source(repeated))
-    plain.has_canonical_format  # noqa: B018 - SciPy notes the answer here
+    plain.has_canonical_format  # noqa: B018 - SciPy caches the answer here
     plain.data, plain.indices, plain.indptr = repeated.data, repeated.indices, repeated.indptr
     assert may_repeat(Source(plain))
     assert not may_repeat(Source(DENSE))
     np.testing.assert_array_equal(stacked(row_blocks(Source(repeated))), DENSE)
 
 
-def test_values_of_a_part_are_sums():
+def test_duplicate_entries_of_a_part_are_summed():
     repeated = with_repeats(sparse.csr_matrix)
     found = np.concatenate(list(values(Source(repeated, np.arange(50)[::-1]))))
     assert sorted(found[found != 0]) == sorted(DENSE[DENSE != 0])
 
 
-def test_rows_that_are_repeated_are_taken_of_chunks_that_hold_none() -> None:
+def test_repeated_rows_are_read_from_a_dask_array_with_empty_chunks() -> None:
     array = pytest.importorskip("dask.array")
     for chunks in ((0, 1), (1, 0), (0, 2, 0)):
         values = np.arange(1.0, 3.0 * sum(chunks) + 1).reshape(-1, 3)

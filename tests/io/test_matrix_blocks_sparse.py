@@ -1,4 +1,4 @@
-"""A sparse matrix that is not what it says is refused before SciPy believes it."""
+"""Matrix blocks: a damaged sparse matrix is refused before SciPy uses it."""
 
 import numpy as np
 import pytest
@@ -13,13 +13,13 @@ from tests.io.test_matrix_blocks import DENSE, stacked
 
 @pytest.mark.parametrize("index", [5, -1])
 @pytest.mark.parametrize("axis", ["csr", "csc"])
-def test_an_index_outside_of_a_matrix_is_refused_before_scipy_believes_it(index, axis):
+def test_an_index_outside_of_a_matrix_is_refused_before_scipy_uses_it(index, axis):
     matrix = sparse.random(5, 5, density=0.5, format=axis, random_state=0)
     assert sum(block.nnz for block in row_blocks(Source(matrix))) == matrix.nnz
     matrix.indices[3] = index
     with pytest.raises(InvalidValues) as caught:
         list(row_blocks(Source(matrix)))
-    assert str(caught.value).startswith(f"it is sparse and has an index of {index}, where 0 to 4 can be")
+    assert str(caught.value).startswith(f"it is sparse and has an index of {index}, outside of 0 to 4")
 
 
 def test_pointers_that_do_not_fit_are_refused_before_anything_is_read():
@@ -32,7 +32,7 @@ def test_pointers_that_do_not_fit_are_refused_before_anything_is_read():
 
 
 @pytest.mark.parametrize("axis", ["csr", "csc"])
-def test_a_sparse_matrix_of_zarr_is_read_and_refused_like_one_of_hdf5(axis, tmp_path):
+def test_a_sparse_zarr_matrix_is_read_and_refused_like_one_in_hdf5(axis, tmp_path):
     zarr = pytest.importorskip("zarr")
     store = zarr.open_group(tmp_path / "a.zarr", mode="w")
     write_elem(store, "x", sparse.csr_matrix(DENSE).asformat(axis))

@@ -1,4 +1,4 @@
-"""Budget: what does not fit is refused with the sizes and what to do instead."""
+"""Memory: an object that does not fit is refused with its size and an alternative."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from biocolab_accessor.io.memory import SharedBudget, budget, expect_room, inste
 from tests.patience import PATIENCE
 
 
-def test_a_setting_wins_over_what_the_machine_has() -> None:
+def test_the_setting_takes_precedence_over_the_available_memory() -> None:
     assert 50e6 < budget() < 1e14
     with bc.settings.override(memory_budget=5_000_000):
         assert budget() == 5_000_000
@@ -25,21 +25,21 @@ def test_a_setting_wins_over_what_the_machine_has() -> None:
             TooLarge, match=r"this needs about 5.1 MB of memory, bc.settings.memory_budget is 5.0 MB: t"
         ):
             expect_room(5_100_000, "this", "try that")
-    with pytest.raises(TooLarge, match="what this machine has left"):
+    with pytest.raises(TooLarge, match="the available memory"):
         expect_room(10**15, "this", "that")
 
 
-def test_what_is_held_already_is_not_asked_of_the_machine_again() -> None:
+def test_memory_that_is_already_allocated_is_not_counted_twice() -> None:
     left = budget()
     expect_room(left + 10**9, "this", "that", held=2 * 10**9)
-    with pytest.raises(TooLarge, match="what this machine has for it"):
+    with pytest.raises(TooLarge, match="the memory available for it"):
         expect_room(left + 10**11, "this", "that", held=10**9)
     with bc.settings.override(memory_budget=5_000_000), pytest.raises(TooLarge, match=r"memory_budget is 5\.0 MB"):
         expect_room(5_100_000, "this", "that", held=5_000_000)
 
 
 class TestSharedBudget:
-    def test_what_one_was_granted_is_not_granted_to_another(self) -> None:
+    def test_memory_granted_to_one_fetch_is_not_granted_to_another(self) -> None:
         granted, asked, ended = threading.Event(), threading.Event(), threading.Event()
 
         def first(room: SharedBudget) -> None:
@@ -58,18 +58,18 @@ class TestSharedBudget:
             granted.wait(PATIENCE)
             with room.share():
                 expect_room(40, "another", "less")
-                with pytest.raises(TooLarge, match=r"another needs about 0\.0 MB of memory beside 0\.0 MB for what is"):
+                with pytest.raises(TooLarge, match=r"another needs about 0\.0 MB of memory besides 0\.0 MB for other"):
                     expect_room(41, "another", "less")
             asked.set()
             thread.join(PATIENCE)
             with room.share():
                 expect_room(70, "a third", "less")
-                with pytest.raises(TooLarge, match="beside"):
+                with pytest.raises(TooLarge, match="besides"):
                     expect_room(71, "a third", "less")
             expect_room(100, "outside of them", "less")
         assert ended.is_set()
 
-    def test_what_failed_has_taken_nothing(self) -> None:
+    def test_a_failed_fetch_takes_no_memory(self) -> None:
         with bc.settings.override(memory_budget=100):
             room = SharedBudget()
             with suppress(ValueError), room.share():
@@ -86,10 +86,10 @@ class TestSharedBudget:
         ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
     ],
 )
-def test_files_that_the_system_has_at_hand_take_no_room(
+def test_cached_files_count_as_available_memory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str, used: str, cached: str
 ) -> None:
-    """After a file was read the container is full of it, and all the same as free as before."""
+    """After a file has been read the page cache fills the container, but its memory is still available."""
     monkeypatch.setattr("biocolab_accessor.io.memory._CGROUPS", ((tmp_path, limit, used, cached),))
     (tmp_path / limit).write_text("1000000\n")
     (tmp_path / used).write_text("900000\n")
@@ -104,7 +104,7 @@ def test_files_that_the_system_has_at_hand_take_no_room(
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="other systems do not keep to these limits")
 @pytest.mark.parametrize("limit", ["RLIMIT_AS", "RLIMIT_DATA"])
-def test_what_a_limit_leaves_to_the_process_is_all_there_is(limit: str) -> None:
+def test_a_limit_of_the_process_bounds_the_budget(limit: str) -> None:
     code = (
         "import resource, numpy, biocolab_accessor as bc\n"
         "from biocolab_accessor.io.memory import budget\n"
@@ -119,20 +119,21 @@ def test_what_a_limit_leaves_to_the_process_is_all_there_is(limit: str) -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENCE, check=True)
     taken, said = done.stdout.splitlines()
     assert 0.99e9 < int(taken) < 1.1e9
-    assert said == "the system does not give 3,000,000,000 bytes of memory: ask for less at a time"
+    assert said == "the system refused to allocate 3,000,000,000 bytes: ask for less at a time"
 
 
-def test_who_asked_says_what_to_do_instead_and_not_of_sizes_that_are_made_up() -> None:
-    with pytest.raises(TooLarge, match=r"^all needs about .*has left is .*: ask for some$"), instead("ask for some"):
+def test_the_caller_names_the_alternative_unless_the_size_is_implausible() -> None:
+    with (
+        pytest.raises(TooLarge, match=r"^all needs about .*the available memory is .*: ask for some$"),
+        instead("ask for some"),
+    ):
         expect_room(10**15, "all", "do without")
     with pytest.raises(TooLarge, match=r"^all needs about .*: it lies$"), instead("ask for some"):
         expect_room(10**15, "all", "it lies", believed=False)
 
 
-@pytest.mark.parametrize(
-    ("raised", "said"), [(MemoryError(), "there is no more memory"), (MemoryError("1 GiB"), "1 GiB")]
-)
-def test_memory_that_ran_out_is_said_in_the_same_words(raised: MemoryError, said: str) -> None:
+@pytest.mark.parametrize(("raised", "said"), [(MemoryError(), "out of memory"), (MemoryError("1 GiB"), "1 GiB")])
+def test_running_out_of_memory_is_reported_in_the_same_words(raised: MemoryError, said: str) -> None:
     with pytest.raises(TooLarge) as caught, instead("ask for some"):
         raise raised
     assert str(caught.value) == f"{said}: ask for some"

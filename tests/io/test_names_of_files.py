@@ -1,4 +1,4 @@
-"""Names of files are safe everywhere, all different, and say what the files are."""
+"""Names: file names are safe everywhere, all different, and keep their extension."""
 
 import pytest
 
@@ -9,7 +9,7 @@ from biocolab_accessor.io.names import distinct, safe_name
     ("name", "ending"),
     [("a" * 120 + ".h5ad", ".h5ad"), ("a" * 120 + ".tsv.gz", ".tsv.gz"), ("样本.h5ad", ".h5ad"), (".h5ad", ".h5ad")],
 )
-def test_a_name_keeps_its_ending_whatever_is_cut_off_it(name, ending):
+def test_a_shortened_name_keeps_its_extension(name, ending):
     safe = safe_name(name)
     assert safe.endswith(ending)
     assert len(ending) < len(safe) <= 100
@@ -23,7 +23,7 @@ def test_a_name_means_nothing_to_a_shell_or_a_file_system(name):
     assert not safe.startswith(".")
 
 
-def test_names_that_were_cut_to_the_same_differ_before_their_ending():
+def test_names_shortened_to_the_same_differ_before_their_extension():
     assert distinct(["a" * 120 + ".h5ad", "a" * 121 + ".h5ad"]) == ["a" * 95 + ".h5ad", "a" * 95 + "_2.h5ad"]
 
 
@@ -37,9 +37,12 @@ def test_names_that_were_cut_to_the_same_differ_before_their_ending():
         ("donor", "donor"),
         ("", "batch"),
         ("XX", "XX"),
+        ("../T cells; rm", "T_cells_rm"),
+        ("样本.h5ad", "batch.h5ad"),
+        ("con", "con_"),
     ],
 )
-def test_of_a_name_is_kept_what_means_nothing_elsewhere(name, safe):
+def test_a_name_keeps_its_harmless_characters(name, safe):
     assert safe_name(name) == safe
 
 

@@ -1,4 +1,4 @@
-"""Place: a file is there when it is whole, whatever its name."""
+"""Safe files: a file appears only when it is complete, whatever its name."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from biocolab_accessor.errors import InvalidArgument
-from biocolab_accessor.io.safe_files import place_of, replacing
+from biocolab_accessor.io.safe_files import replacing, target_path
 
 
 @pytest.mark.parametrize("name", ["x", "n" * 255, "é" * 127])
@@ -20,7 +20,7 @@ def test_a_name_may_be_as_long_as_the_file_system_takes(name: str, tmp_path: Pat
     assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
-def test_what_is_there_stays_where_the_new_one_does_not_get_whole(tmp_path: Path) -> None:
+def test_the_old_file_stays_if_the_new_one_is_incomplete(tmp_path: Path) -> None:
     target = tmp_path / "x"
     target.write_text("before")
 
@@ -29,22 +29,22 @@ def test_what_is_there_stays_where_the_new_one_does_not_get_whole(tmp_path: Path
             part.write_text("hal")
             raise OSError
 
-    with pytest.raises(OSError):  # noqa: PT011 - bare, as raised above
+    with pytest.raises(OSError):  # noqa: PT011 - without a message, as raised above
         write()
     assert target.read_text() == "before"
     assert list(tmp_path.iterdir()) == [target]
 
 
-def test_a_place_is_a_file_in_a_folder_that_is_there(tmp_path: Path) -> None:
-    assert place_of(str(tmp_path / "x")) == tmp_path / "x"
-    assert place_of("~/x") == Path.home() / "x"
+def test_a_target_path_is_a_file_in_an_existing_folder(tmp_path: Path) -> None:
+    assert target_path(str(tmp_path / "x")) == tmp_path / "x"
+    assert target_path("~/x") == Path.home() / "x"
     with pytest.raises(InvalidArgument, match="is a folder"):
-        place_of(tmp_path)
+        target_path(tmp_path)
     with pytest.raises(InvalidArgument, match="there is no folder"):
-        place_of(tmp_path / "nowhere" / "x")
+        target_path(tmp_path / "nowhere" / "x")
 
 
-def test_a_link_stays_one_and_what_it_stands_for_is_replaced(tmp_path: Path) -> None:
+def test_a_link_stays_and_its_target_is_replaced(tmp_path: Path) -> None:
     real, link = tmp_path / "data" / "real", tmp_path / "link"
     real.parent.mkdir()
     real.write_text("old")
@@ -60,7 +60,7 @@ def test_a_link_stays_one_and_what_it_stands_for_is_replaced(tmp_path: Path) -> 
     assert [path.name for path in real.parent.iterdir()] == ["real"]
 
 
-def test_who_may_read_a_file_is_as_it_was_decided(tmp_path: Path) -> None:
+def test_a_replaced_file_keeps_its_permissions(tmp_path: Path) -> None:
     target = tmp_path / "x"
     target.write_text("before")
     target.chmod(0o600)
@@ -69,7 +69,7 @@ def test_who_may_read_a_file_is_as_it_was_decided(tmp_path: Path) -> None:
     assert (target.read_text(), target.stat().st_mode & 0o777) == ("after", 0o600)
 
 
-def test_what_cannot_be_written_is_named(tmp_path: Path) -> None:
+def test_a_path_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     target = tmp_path / "x.h5ad"
     for named in (False, True):
         with pytest.raises(OSError, match=r"No space left on device: '.*x\.h5ad'"), replacing(target) as part:

@@ -1,4 +1,4 @@
-"""Sink: a disk that is full is an error, and neither the end of the process nor a file that is half there."""
+"""Safe files: a full disk is an error, and neither crashes the process nor leaves a partial file."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from biocolab_accessor.io.safe_files import Sink
+from biocolab_accessor.io.safe_files import SafeFile
 from tests.patience import PATIENCE
 from tests.warm import start_python
 
@@ -26,7 +26,7 @@ COUNTS.data = np.ceil(COUNTS.data * 50)
 
 @contextmanager
 def disk_of(size: int) -> Iterator[None]:
-    """No file becomes larger than this: what a full disk is to who writes, and no other program."""
+    """Limit the size of files, which acts like a full disk on this process only."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
     try:
@@ -37,7 +37,9 @@ def disk_of(size: int) -> Iterator[None]:
 
 @pytest.mark.parametrize("compression", ["gzip", None])
 @pytest.mark.parametrize("size", [0, 1000, 60_000, 400_000, 900_000])
-def test_a_full_disk_is_told_and_leaves_nothing(tmp_path: Path, size: int, compression: Literal["gzip"] | None) -> None:
+def test_a_full_disk_is_an_error_and_leaves_nothing(
+    tmp_path: Path, size: int, compression: Literal["gzip"] | None
+) -> None:
     adata = ad.AnnData(COUNTS)
     with disk_of(size), pytest.raises(OSError, match=str(tmp_path)) as caught:
         adata.biocolab.to_h5ad(tmp_path / "x.h5ad", compression=compression)
@@ -47,23 +49,23 @@ def test_a_full_disk_is_told_and_leaves_nothing(tmp_path: Path, size: int, compr
     assert (ad.read_h5ad(tmp_path / "x.h5ad").X != COUNTS).nnz == 0
 
 
-def test_rows_are_not_made_for_a_disk_that_is_full(tmp_path: Path) -> None:
+def test_no_more_rows_are_made_after_the_disk_is_full(tmp_path: Path) -> None:
     taken = []
 
     def write() -> None:
-        with Sink(tmp_path / "x") as sink:
-            for number in sink.watched(range(10)):
+        with SafeFile(tmp_path / "x") as output:
+            for number in output.checked(range(10)):
                 taken.append(number)
-                sink.write(bytes(100))
+                output.write(bytes(100))
 
     with disk_of(250), pytest.raises(OSError, match="x"):
         write()
     assert taken == [0, 1, 2]
 
 
-def test_an_error_of_the_one_who_writes_stays_that(tmp_path: Path) -> None:
+def test_an_error_of_the_writer_is_raised_unchanged(tmp_path: Path) -> None:
     def write() -> None:
-        with Sink(tmp_path / "x") as sink, h5py.File(sink, "w") as file:
+        with SafeFile(tmp_path / "x") as output, h5py.File(output, "w") as file:
             file["a"] = np.arange(5)
             raise KeyError
 

@@ -1,4 +1,4 @@
-"""Text becomes what it says, exactly, or the dtype is refused."""
+"""Text values: text is parsed exactly, or the dtype is refused."""
 
 from __future__ import annotations
 
@@ -42,11 +42,11 @@ def labels(*texts: Any) -> pd.Series:
         ([None, None], "period[M]", pd.Series([None, None], dtype="period[M]")),
     ],
 )
-def test_text_becomes_the_values_that_it_says(texts: list[Any], dtype: str, expected: pd.Series) -> None:
+def test_text_becomes_the_values_that_it_represents(texts: list[Any], dtype: str, expected: pd.Series) -> None:
     pd.testing.assert_series_equal(restore(labels(*texts), dtype), expected)
 
 
-def test_years_that_a_server_took_for_numbers_become_periods() -> None:
+def test_years_that_a_server_parsed_as_numbers_become_periods() -> None:
     expected = pd.Series(pd.PeriodIndex(["2020", "2021"], freq="Y"))
     pd.testing.assert_series_equal(restore(pd.Series([2020, 2021]), expected.dtype), expected)
 
@@ -66,7 +66,7 @@ def test_years_that_a_server_took_for_numbers_become_periods() -> None:
         (["P", "PT"], "timedelta64[s]", "'P', 'PT' are not durations"),
         (["P999999999D"], "timedelta64[ns]", "are not durations"),
         (["2020-01-15"], "period[M]", "'2020-01-15' are not periods of M"),
-        (["(0, 1]"], "interval[int64, left]", "are not intervals that are closed as 'left' says"),
+        (["(0, 1]"], "interval[int64, left]", "are not intervals that are closed 'left'"),
         (["(0.5, 1]"], "interval[int64, right]", "'0.5' are not whole numbers"),
         (["(0, 1]", None], "interval[int64, right]", r"1 cells have no value, which interval\[int64, right\] cannot"),
         (["one"], "complex128", "'one' are not complex numbers"),
@@ -77,7 +77,7 @@ def test_years_that_a_server_took_for_numbers_become_periods() -> None:
         (["7"], "int64", "labels, not numbers"),
     ],
 )
-def test_what_the_text_does_not_say_is_refused(texts: list[Any], dtype: str, said: str) -> None:
+def test_text_that_does_not_represent_a_value_is_refused(texts: list[Any], dtype: str, said: str) -> None:
     with pytest.raises(InvalidColumn, match=said):
         restore(labels(*texts), dtype)
 
@@ -98,7 +98,7 @@ def test_a_label_that_stands_for_two_categories_is_refused() -> None:
         ("date32[day][pyarrow]", "2020-01-01", dt.date(2020, 1, 1)),
     ],
 )
-def test_times_of_arrow_come_back(dtype: str, text: str, value: Any) -> None:
+def test_arrow_times_come_back(dtype: str, text: str, value: Any) -> None:
     pytest.importorskip("pyarrow")
     column = restore(labels(text, None), dtype)
     assert (column.dtype, column[0], column.isna().tolist()) == (pandas_dtype(dtype), value, [False, True])

@@ -1,4 +1,4 @@
-"""Transposing by stripes is transposing."""
+"""Transpose: stripes give the same result as SciPy."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from scipy import sparse
 
 from biocolab_accessor.io import transpose
 from biocolab_accessor.io.memory import empty_pages, release
-from biocolab_accessor.io.transpose import Scratch, csr_of_csc, join_rows, shelve
+from biocolab_accessor.io.transpose import Scratch, csr_of_csc, join_rows, spans, write_stripes
 
 
 def matrix_of(seed: int, n_obs: int, n_vars: int, density: float) -> sparse.csc_matrix:
@@ -33,14 +33,14 @@ def assert_same(ours: sparse.csr_matrix, plain: sparse.csr_matrix) -> None:
     st.integers(0, 99), st.integers(0, 40), st.integers(0, 40), st.sampled_from([0, 0.05, 0.6]), st.integers(1, 50),
     st.integers(1, 9),
 )  # fmt: skip
-def test_stripes_in_a_file_are_scipys_own_transpose(
+def test_stripes_in_a_file_equal_scipys_transpose(
     tmp_path_factory: pytest.TempPathFactory, seed: int, n_obs: int, n_vars: int, density: float, most: int, step: int
 ) -> None:
     matrix = matrix_of(seed, n_obs, n_vars, density)
     stripes = [matrix[:, start : start + step] for start in range(0, n_vars, step)]
     with (tmp_path_factory.getbasetemp() / "scratch").open("w+b", buffering=0) as file:
         scratch = Scratch(file)
-        blocks = list(join_rows(shelve(stripes, n_obs, scratch), scratch, most))
+        blocks = list(join_rows(write_stripes(stripes, n_obs, scratch), scratch, most))
     assert sum(block.shape[0] for block in blocks) == n_obs
     assert all(block.nnz <= most or block.shape[0] == 1 for block in blocks)
     if blocks:
@@ -66,18 +66,18 @@ VALUES = [
     st.integers(0, 99), st.integers(1, 60), st.integers(1, 60), st.sampled_from([0.05, 0.6]), st.integers(1, 40),
     st.sampled_from(VALUES), st.sampled_from([1, 7, 1 << 18]), st.booleans(),
 )  # fmt: skip
-def test_stripes_in_memory_are_scipys_own_transpose(
+def test_stripes_in_memory_equal_scipys_transpose(
     seed: int, n_obs: int, n_vars: int, density: float, pieces: int, values: list[float], look: int, writeable: bool
 ) -> None:
     matrix = matrix_of(seed, n_obs, n_vars, density)
-    # Most of it counts, so that stripes differ in what they hold.
+    # Mostly counts, so that the stripes differ in their dtype.
     odd = np.random.default_rng(seed).random(matrix.nnz) < 0.05
     matrix.data[odd] = np.random.default_rng(seed).choice(np.array(values, np.float32), odd.sum())
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(transpose, "_SMALL", 0)
         patch.setattr(transpose, "_STRIPES", pieces)
         patch.setattr(transpose, "_RANGES", 41 - pieces)
-        patch.setattr(transpose, "_GIVEN_BACK", 1 + seed % 9)
+        patch.setattr(transpose, "_RELEASE_EVERY", 1 + seed % 9)
         patch.setattr(transpose, "_LOOKED_AT", look)
         if matrix.nnz:
             ours = matrix.copy()
@@ -85,7 +85,7 @@ def test_stripes_in_memory_are_scipys_own_transpose(
             assert_same(csr_of_csc(ours, consume=True), matrix.tocsr())
 
 
-def test_a_stripe_of_more_genes_than_two_bytes_count_is_transposed_all_the_same(
+def test_a_stripe_of_more_genes_than_fit_into_uint16_is_transposed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(transpose, "_SMALL", 0)
@@ -96,7 +96,7 @@ def test_a_stripe_of_more_genes_than_two_bytes_count_is_transposed_all_the_same(
         assert_same(csr_of_csc(matrix.copy(), consume=True), matrix.tocsr())
 
 
-def test_a_scratch_file_that_somebody_cut_is_an_error(tmp_path: Path) -> None:
+def test_a_truncated_scratch_file_is_an_error(tmp_path: Path) -> None:
     with (tmp_path / "scratch").open("w+b", buffering=0) as file:
         scratch = Scratch(file)
         places = [scratch.put(np.arange(100, dtype=np.int32)), scratch.put(np.arange(50, dtype=np.float32))]
@@ -108,7 +108,7 @@ def test_a_scratch_file_that_somebody_cut_is_an_error(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("n_obs", [1, 500])
-def test_what_is_consumed_gives_the_same_matrix_and_the_memory_of_its_indices_back(
+def test_a_consumed_matrix_gives_the_same_result_and_releases_its_indices(
     n_obs: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(transpose, "_SMALL", 0)
@@ -125,7 +125,7 @@ def test_what_is_consumed_gives_the_same_matrix_and_the_memory_of_its_indices_ba
         assert not ours.indices[4096:-4096].any()
 
 
-def test_release_drops_whole_pages_of_ours_and_nothing_else() -> None:
+def test_release_drops_only_whole_pages_of_our_own() -> None:
     pages = empty_pages(300 * 4096)
     pages[:] = 7
     release(pages[100:9000])
@@ -137,8 +137,12 @@ def test_release_drops_whole_pages_of_ours_and_nothing_else() -> None:
     assert not pages[12288:].any()
 
 
-def test_pages_live_as_long_as_what_looks_at_them() -> None:
+def test_pages_live_as_long_as_their_views() -> None:
     view = empty_pages(2 << 20)[-4096:].view(np.int32)
     gc.collect()
     view[:] = 3
     assert view.sum() == 3072
+
+
+def test_ranges_of_rows_have_at_most_so_many_values_or_one_row() -> None:
+    assert spans(np.array([0, 2, 3, 9, 10]), 3) == [(0, 2), (2, 3), (3, 4)]

@@ -1,4 +1,4 @@
-"""What was put on the shelf by genes is taken from it by cells, to the bit."""
+"""Transpose: stripes written to disk by genes are read by cells, exact to the bit."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
 
-from biocolab_accessor.io.transpose import Scratch, join_rows, shelve
+from biocolab_accessor.io.transpose import Scratch, join_rows, write_stripes
 
 _VALUES = (1.0, 2.0, 65_535.0, 65_536.0, 0.5, -3.0, -0.0, np.nan)
 
@@ -35,7 +35,7 @@ def test_any_stripes_come_back_as_rows_with_every_bit(
         stripes.append(stripe)
     with tempfile.TemporaryFile(buffering=0) as file:
         kept = Scratch(file)
-        blocks = list(join_rows(shelve(iter(stripes), n_obs, kept), kept, most))
+        blocks = list(join_rows(write_stripes(iter(stripes), n_obs, kept), kept, most))
     plain = sparse.hstack(stripes, "csc").tocsr() if stripes else sparse.csr_matrix((n_obs, 0), dtype=np.float32)
     assert sum(block.shape[0] for block in blocks) == n_obs
     assert all(block.shape[1] == sum(widths) for block in blocks)

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from biocolab_accessor.errors import InvalidColumn
-from biocolab_accessor.io.values import encode
+from biocolab_accessor.io.values import encode, labelled
 
 
 @pytest.mark.parametrize(
@@ -38,7 +38,7 @@ from biocolab_accessor.io.values import encode
         (pd.Series(pd.Categorical([None, None])), [], [1, 1]),
     ],
 )
-def test_the_dtype_decides_what_travels(column: pd.Series, values: list[object], missing: list[int]) -> None:
+def test_the_dtype_decides_how_values_are_sent(column: pd.Series, values: list[object], missing: list[int]) -> None:
     found, absent = encode(column)
     assert json.dumps(found) == json.dumps(values)
     np.testing.assert_array_equal(absent, np.array(missing, bool))
@@ -61,7 +61,11 @@ def test_the_dtype_decides_what_travels(column: pd.Series, values: list[object],
         (pd.Series(pd.Categorical(["1", 1], categories=["1", 1])), "same text"),
     ],
 )
-def test_what_the_protocol_cannot_carry_is_refused(column: pd.Series, said: str) -> None:
+def test_a_column_that_the_protocol_cannot_carry_is_refused(column: pd.Series, said: str) -> None:
     with pytest.raises(InvalidColumn, match=said) as caught:
         encode(column.rename("x"))
     assert "'x'" in str(caught.value)
+
+
+def test_labels_outside_of_the_categories_are_missing() -> None:
+    assert labelled(["b", None, "a", "c"], ["b", "a"]).codes.tolist() == [0, -1, 1, -1]

@@ -9,7 +9,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from biocolab_accessor.io.values import Loss, carried, integers, kept, loss, numbers, shared_dtype
+from biocolab_accessor.io.values import (
+    Loss,
+    carried,
+    changed_beyond_rounding,
+    exact_in,
+    integers,
+    loss,
+    numbers,
+    numbers_in,
+    shared_dtype,
+)
 
 DTYPES = ["bool", "int8", "uint8", "int32", "uint32", "int64", "uint64", "float16", "float32", "float64", "longdouble"]
 ENDS = [0, 1, -1, 2**11, 2**11 + 1, 2**24, 2**24 + 1, 2**53, 2**53 + 1, 2**63 - 1, 2**63, 2**63 + 1, 2**64 - 1]
@@ -29,11 +39,11 @@ def of_dtype(dtype: str) -> st.SearchStrategy[list[Any]]:
 
 
 @given(st.data())
-def test_what_is_kept_is_the_same_number_in_the_other_dtype(data: st.DataObject) -> None:
-    """Held against fractions, which are exact, and against what NumPy makes of each value."""
+def test_an_exact_number_is_the_same_in_the_other_dtype(data: st.DataObject) -> None:
+    """Compared with fractions, which are exact, and with NumPy's cast of each value."""
     own, other = data.draw(st.sampled_from(DTYPES)), data.draw(st.sampled_from(DTYPES))
     values = np.array(data.draw(of_dtype(own)), own)
-    found = kept(values, other)
+    found = exact_in(values, other)
     with np.errstate(all="ignore"):
         cast = values.astype(other)
     for value, there, same in zip(values, cast, found, strict=True):
@@ -71,7 +81,7 @@ def test_a_loss_is_counted_and_shown(values: np.ndarray, dtype: str, expected: L
     assert loss(values, dtype) == expected
 
 
-def test_json_carries_whole_numbers_of_64_bits_and_finite_floats() -> None:
+def test_json_carries_64_bit_integers_and_finite_floats() -> None:
     assert carried(np.array([0, 2**64 - 1], np.uint64), "json").tolist() == [True, True]
     assert carried(np.array([-(2**63)]), "json").tolist() == [True]
     assert carried(np.array([1e308, 5e-324, np.nan, np.inf, -np.inf]), "json").tolist() == [
@@ -88,14 +98,14 @@ def test_json_carries_whole_numbers_of_64_bits_and_finite_floats() -> None:
     ("values", "dtype"),
     [([1, 2**63], "uint64"), ([-1, 2**63 - 1], "int64"), ([], "int64"), ([-1, 2**63], None), ([2**64], None)],
 )
-def test_whole_numbers_get_the_dtype_that_holds_them(values: list[int], dtype: str | None) -> None:
+def test_integers_get_the_dtype_that_holds_them(values: list[int], dtype: str | None) -> None:
     found = integers(values)
     assert (None if found is None else (str(found.dtype), found.tolist())) == (
         None if dtype is None else (dtype, values)
     )
 
 
-def test_a_number_beyond_any_float_is_an_error_of_numbers_alone() -> None:
+def test_a_number_beyond_any_float_is_an_overflow_error() -> None:
     with pytest.raises(OverflowError):
         numbers([10**400, 0.5])
 
@@ -114,5 +124,27 @@ def test_a_number_beyond_any_float_is_an_error_of_numbers_alone() -> None:
         ([pd.Series([2**53]), pd.Series([1.5])], True, ""),
     ],
 )
-def test_columns_below_each_other_keep_every_value(columns: list[pd.Series], gaps: bool, expected: str | None) -> None:
+def test_concatenated_columns_keep_every_value(columns: list[pd.Series], gaps: bool, expected: str | None) -> None:
     assert shared_dtype(columns, gaps=gaps) == expected
+
+
+def test_integers_and_numbers_out_of_range_change_in_float32_by_more_than_rounding() -> None:
+    values = np.array([0.1, 16_777_217.0, 1e300, 1e-300, 0.5, np.nan])
+    assert changed_beyond_rounding(values).tolist() == [False, True, True, True, False, False]
+
+
+@pytest.mark.parametrize(
+    ("values", "dtype"),
+    [([1, 2**63], "uint64"), ([1, None], "float64"), ([2**53 + 1, None], "Int64"), ([1, 0.5], "float64")],
+)
+def test_numbers_of_json_get_a_dtype_that_keeps_each(values: list[float | None], dtype: str) -> None:
+    found = numbers(values)
+    assert found is not None
+    assert found.dtype.name == dtype
+    assert [None if pd.isna(value) else value for value in found] == values
+
+
+def test_text_is_a_number_only_if_it_is_written_like_one() -> None:
+    assert numbers_in(["1", "0.1", "1e-05"]) == [1, 0.1, 1e-05]
+    assert numbers_in(["007", "1"]) is None
+    assert numbers_in(["1234567890123456789"]) is None

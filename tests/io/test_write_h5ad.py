@@ -1,4 +1,4 @@
-"""The file is a plain h5ad, whole or not there at all."""
+"""Write h5ad: the file is a standard h5ad, and complete or absent."""
 
 import time
 import zlib
@@ -30,7 +30,7 @@ def write(path, matrix=MATRIX, obs=OBS, var=VAR, obsm=None, dtype=FLOAT, **argum
 
 
 @pytest.mark.parametrize("compression", ["gzip", None])
-def test_what_is_written_is_read_back_by_anndata(tmp_path, compression):
+def test_anndata_reads_a_written_file(tmp_path, compression):
     obsm = {"X_umap": np.asfortranarray(np.arange(6.0).reshape(3, 2)), "s": sparse.csr_matrix(np.eye(3)), "t": OBS}
     again = ad.read_h5ad(write(tmp_path / "a.h5ad", obsm=obsm, compression=compression))
     assert (again.X != MATRIX).nnz == 0
@@ -43,7 +43,7 @@ def test_what_is_written_is_read_back_by_anndata(tmp_path, compression):
     assert again.raw is None
 
 
-def test_encodings_are_those_that_every_reader_knows(tmp_path):
+def test_encodings_are_known_to_every_reader(tmp_path):
     with h5py.File(write(tmp_path / "a.h5ad", as_raw=True)) as file:
         got, file_raw = {}, file["raw"].attrs["encoding-type"]
         file.visititems(lambda name, item: got.update({name: item.attrs.get("encoding-type")}))
@@ -65,7 +65,7 @@ def test_chunks_are_plain_zlib_with_byte_shuffle(tmp_path):
 
 
 @pytest.mark.parametrize("compression", ["gzip", None])
-def test_tables_layers_and_embeddings_are_compressed_as_the_matrix_is(tmp_path, compression):
+def test_tables_layers_and_embeddings_are_compressed_like_the_matrix(tmp_path, compression):
     layers, obsm = {"other": row_blocks(Source(2 * MATRIX))}, {"X_umap": np.ones((3, 2))}
     path = write(tmp_path / "a.h5ad", obsm=obsm, layers=layers, uns={"why": "a test"}, compression=compression)
     with h5py.File(path) as file:
@@ -91,7 +91,7 @@ def test_raw_shares_its_storage_with_x(tmp_path):
 @pytest.mark.parametrize("extra", [-1, 0, 1])
 @pytest.mark.parametrize("chunks", [1, 2, 9])
 @pytest.mark.parametrize("compression", ["gzip", None])
-def test_every_length_around_a_chunk(tmp_path, monkeypatch, extra, chunks, compression):
+def test_every_length_around_a_chunk_is_written(tmp_path, monkeypatch, extra, chunks, compression):
     monkeypatch.setattr(csr, "_CHUNK_BYTES", 64)
     n = 16 * chunks + extra
     matrix = sparse.csr_matrix(np.arange(1, n + 1, dtype=np.float32)[:, None])
@@ -102,7 +102,7 @@ def test_every_length_around_a_chunk(tmp_path, monkeypatch, extra, chunks, compr
 
 
 @pytest.mark.parametrize("n_blocks", [1, 2, 5, 40])
-def test_the_same_is_written_as_the_same_bytes_however_fast_it_is_deflated(tmp_path, monkeypatch, n_blocks):
+def test_the_same_object_gives_the_same_bytes_at_any_speed_of_compression(tmp_path, monkeypatch, n_blocks):
     monkeypatch.setattr(csr, "_CHUNK_BYTES", 4096)
     n = 20_000
     matrix = sparse.csr_matrix(np.random.default_rng(0).poisson(0.5, (n, 3)).astype(np.float32))
@@ -113,7 +113,7 @@ def test_the_same_is_written_as_the_same_bytes_however_fast_it_is_deflated(tmp_p
     deflate = csr.deflate_shuffled
 
     def tardy(chunk):
-        time.sleep(0.002 * (zlib.crc32(chunk) % 3))  # some chunks are overtaken by those after them
+        time.sleep(0.002 * (zlib.crc32(chunk) % 3))  # later chunks overtake some of them
         return deflate(chunk)
 
     for name, how in (("quick", deflate), ("tardy", tardy)):
@@ -130,7 +130,7 @@ def test_the_same_is_written_as_the_same_bytes_however_fast_it_is_deflated(tmp_p
 
 
 @pytest.mark.parametrize("shape", [(3, 2), (0, 2), (3, 0)])
-def test_matrices_without_values(tmp_path, shape):
+def test_matrices_without_values_are_written(tmp_path, shape):
     again = ad.read_h5ad(
         write(tmp_path / "a", sparse.csr_matrix(shape, dtype=np.float32), OBS[: shape[0]], VAR[: shape[1]])
     )
@@ -141,7 +141,7 @@ def test_a_small_matrix_makes_a_small_file(tmp_path):
     assert write(tmp_path / "a", compression=None).stat().st_size < 50_000
 
 
-def test_row_pointers_are_wide_where_they_must_be(tmp_path, monkeypatch):
+def test_row_pointers_are_int64_if_necessary(tmp_path, monkeypatch):
     monkeypatch.setattr(csr, "_MAX_INT32", 2)
     with h5py.File(write(tmp_path / "a")) as file:
         assert (file["X/indptr"].dtype, file["X/indptr"][:].tolist()) == (np.int64, [0, 1, 1, 3])
@@ -150,7 +150,7 @@ def test_row_pointers_are_wide_where_they_must_be(tmp_path, monkeypatch):
 
 
 def test_row_pointers_count_beyond_2_to_the_31(tmp_path, monkeypatch):
-    """Blocks of pretended length: only the row pointers are real, since the values would be 16 GB."""
+    """Blocks with a fake length: only the row pointers are real, since the values would take 16 GB."""
 
     class Endless:
         shape = (1, 2)
@@ -164,7 +164,7 @@ def test_row_pointers_count_beyond_2_to_the_31(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("broken", ["blocks", "obs", "obsm"])
-def test_a_failed_write_leaves_what_was_there_and_nothing_else(tmp_path, broken):
+def test_a_failed_write_leaves_only_the_old_file(tmp_path, broken):
     path = tmp_path / "a.h5ad"
     path.write_bytes(b"mine")
 
@@ -211,7 +211,7 @@ def test_values_are_never_rounded_silently(tmp_path, value):
         write(tmp_path / "a", sparse.csr_matrix(np.array([[value, 0], [0, 0], [0, 0]])))
 
 
-def test_noise_is_taken_off_counts_and_not_off_the_callers_matrix(tmp_path):
+def test_float_noise_is_removed_from_the_file_and_not_from_the_callers_matrix(tmp_path):
     matrix = sparse.csr_matrix(np.array([[3 + 4e-11, 0], [0, 0], [0, 1 - 4e-11]]))
     again = ad.read_h5ad(write(tmp_path / "a", matrix, whole=True))
     assert again.X.toarray().tolist() == [[3, 0], [0, 0], [0, 1]]
@@ -230,7 +230,7 @@ def test_any_matrix_comes_back_as_it_was(tmp_path_factory, rows, compression):
     np.testing.assert_array_equal(ad.read_h5ad(path).X.toarray(), matrix)
 
 
-def test_text_of_any_dtype_is_written_as_every_reader_knows_it(tmp_path):
+def test_text_of_any_dtype_is_written_in_an_encoding_that_every_reader_knows(tmp_path):
     names = pd.Index(["a", "b"], dtype="string")
     obs = pd.DataFrame({"text": pd.array(["x", "y"], "string"), "n": [1, 2]}, index=names)
     obs["label"] = pd.Categorical.from_codes([1, 0], names, ordered=True)

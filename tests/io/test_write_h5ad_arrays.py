@@ -1,4 +1,4 @@
-"""Numbers of any shape are what h5py would have written."""
+"""Write h5ad: numbers of any shape equal those written by h5py."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def memory() -> h5py.File:
     return h5py.File("array.h5", "w", driver="core", backing_store=False)
 
 
-@example(np.ones(5, ">f4"), 16, np.ascontiguousarray)  # a last chunk that is padded, in another byte order
+@example(np.ones(5, ">f4"), 16, np.ascontiguousarray)  # a padded last chunk in another byte order
 @given(
     st.sampled_from(DTYPES).flatmap(lambda dtype: hnp.arrays(dtype, hnp.array_shapes(max_dims=3, max_side=9))),
     st.sampled_from([1, 16, 100, 1 << 20]),
@@ -40,7 +40,7 @@ def test_any_array_is_read_back_bit_for_bit(values: np.ndarray, n_bytes: int, or
         assert read_elem(dataset).tobytes() == values.tobytes()
 
 
-def test_a_large_one_has_chunks_of_a_megabyte_and_is_as_small_as_gzips() -> None:
+def test_a_large_array_has_chunks_of_a_megabyte_and_is_as_small_as_with_gzip() -> None:
     values = np.random.default_rng(0).poisson(1, (70_000, 50)).astype(np.float32)
     with memory() as file:
         assert write_array(file, "ours", values)
@@ -55,7 +55,7 @@ def test_a_large_one_has_chunks_of_a_megabyte_and_is_as_small_as_gzips() -> None
     [np.zeros(10), np.zeros((0, 5)), np.zeros((2000, 0)), np.zeros(2000, complex), np.full(2000, "a"), np.array(1.0)],
     ids=["small", "no rows", "no columns", "complex", "text", "one number"],
 )
-def test_what_does_not_pay_is_left_to_others_and_nothing_is_written(values: np.ndarray) -> None:
+def test_an_array_too_small_to_pay_is_not_written(values: np.ndarray) -> None:
     with memory() as file:
         assert not write_array(file, "ours", values)
         assert list(file) == []

@@ -1,4 +1,4 @@
-"""Text is what h5py would have written."""
+"""Write h5ad: text equals that written by h5py."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ def test_any_text_is_read_back_as_what_h5py_writes(texts: list[str], kwargs: dic
 @pytest.mark.parametrize(
     "texts", [[], ["a", None], ["a", 1], ["a\0b"], ["\0"], ["a", "\udc80"], ["a", float("nan")]], ids=ascii
 )
-def test_what_c_cannot_hold_is_left_to_others_and_nothing_is_written(texts: list[Any]) -> None:
+def test_text_that_c_cannot_hold_is_not_written(texts: list[Any]) -> None:
     done, _, file = written(texts)
     with file:
         assert not done
         assert list(file) == []
 
 
-def test_of_more_than_one_dimension_nothing_is_written() -> None:
+def test_text_with_more_than_one_dimension_is_not_written() -> None:
     with h5py.File("text.h5", "w", driver="core", backing_store=False) as file:
         assert not write_text(file, "ours", np.array([["a", "b"]], object), {})
         assert list(file) == []

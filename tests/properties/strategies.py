@@ -44,14 +44,14 @@ COUNT_DTYPES = [np.float32, np.float64, np.int64, np.int32, np.uint8, np.uint16]
 
 
 def counts(n_obs: int, n_vars: int) -> st.SearchStrategy[np.ndarray]:
-    """At least one value, so that they are counts and not just zeros."""
+    """At least one nonzero value, so that they are counts and not only zeros."""
     rows = st.lists(st.integers(0, 200), min_size=n_obs * n_vars, max_size=n_obs * n_vars)
     return rows.map(lambda values: np.array([*values[:-1], values[-1] or 1], np.float32).reshape(n_obs, n_vars))
 
 
 @st.composite
 def matrices(draw: st.DrawFn, n_obs: int, n_vars: int, *, sane: bool = True) -> Any:
-    """Counts, logs, any numbers, and where it need not be sane everything else."""
+    """Counts, logarithms, any numbers, and anything else unless it must be sane."""
     kind = draw(st.sampled_from(["counts", "counts", "log", "numbers", "bool", *([] if sane else ["broken"])]))
     values = draw(counts(n_obs, n_vars))
     if kind == "counts":
@@ -74,7 +74,7 @@ def _of(values: st.SearchStrategy[Any], n: int) -> st.SearchStrategy[list[Any]]:
 
 
 def columns(n: int, *, sane: bool = True) -> st.SearchStrategy[Any]:
-    """A column of obs of every dtype that pandas has."""
+    """A column of obs of any pandas dtype."""
     known = [
         _of(texts, n).map(lambda v: pd.array(v, dtype=object)),
         _of(texts | st.none(), n).map(lambda v: pd.array(v, dtype=object)),
@@ -122,12 +122,12 @@ def tables(draw: st.DrawFn, n: int, index: list[Any], *, sane: bool = True) -> p
 
 @st.composite
 def adatas(draw: st.DrawFn, *, sane: bool = False, view: bool = True) -> ad.AnnData:
-    """Any AnnData; a sane one holds only what anndata itself can write and nobody has to be told about."""
+    """Any AnnData; a sane one contains only data that anndata can write, and that causes no warning."""
     n_obs, n_vars = draw(st.integers(1, 5)), draw(st.integers(1, 4))
     cells = draw(st.lists(good_names, min_size=n_obs, max_size=n_obs, unique=True))
     genes = draw(st.lists(good_names, min_size=n_vars, max_size=n_vars, unique=True))
     adata = ad.AnnData(np.zeros((n_obs, n_vars), np.float32), pd.DataFrame(index=cells), pd.DataFrame(index=genes))
-    # Behind anndata's back, which would change or refuse some of it.
+    # Set directly: anndata would convert or refuse some of it.
     set_matrix(adata, draw(matrices(n_obs, n_vars, sane=sane)))
     adata._obs = draw(tables(n_obs, cells, sane=sane))
     adata._var = draw(tables(n_vars, genes, sane=sane))

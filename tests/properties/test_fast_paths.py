@@ -1,6 +1,6 @@
-"""Every fast way in and out gives, bit for bit, what SciPy, h5py, pandas and anndata give by the plain one.
+"""Every fast path gives, bit for bit, the result of SciPy, h5py, pandas and anndata.
 
-Deflate, inflate, the transposition and arrays in the cache have theirs beside their modules' tests, in tests/storage.
+Compression, the transpose and arrays in the cache are tested with their modules, in tests/io.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def quiet() -> Iterator[None]:
 
 @st.composite
 def dense(draw: st.DrawFn, dtype: Any = np.float32, most: int = 40) -> np.ndarray:
-    """Mostly zeros, with empty rows and columns, and with none at all."""
+    """Mostly zeros, with empty rows and columns, or no rows."""
     shape = draw(st.integers(0, most)), draw(st.integers(1, 15))
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     share = draw(st.sampled_from([0, 0.1, 0.5, 1]))
@@ -69,7 +69,7 @@ def arrays_of(matrix: Any) -> list[tuple[np.dtype[Any], bytes]]:
 
 @sweep
 @given(st.data(), st.sampled_from(STORED), st.sampled_from(["gzip", None]), st.integers(1, 40))
-def test_chunks_that_are_stored_as_they_are_hold_what_anndata_writes(
+def test_directly_stored_chunks_equal_those_of_anndata(
     data: st.DataObject, dtype: Any, compression: Any, chunk: int
 ) -> None:
     matrix = sparse.csr_matrix(data.draw(dense(dtype, 80)))
@@ -94,7 +94,7 @@ def test_chunks_that_are_stored_as_they_are_hold_what_anndata_writes(
     st.integers(1, 30),
     st.integers(1, 60),
 )
-def test_an_answer_is_read_whole_and_in_stripes_as_h5py_reads_it(
+def test_a_response_is_read_as_h5py_reads_it_whole_and_in_stripes(
     values: np.ndarray, filters: dict[str, Any], shuffle: bool, chunk: int, most: int
 ) -> None:
     matrix = sparse.csc_matrix(values)
@@ -115,7 +115,9 @@ def test_an_answer_is_read_whole_and_in_stripes_as_h5py_reads_it(
 
 @sweep
 @given(dense(), st.data(), st.sampled_from(["csr", "csc", "dense", "dask", "dask of csr", "dask of csc", "zarr"]))
-def test_rows_of_what_is_on_disk_or_over_dask_are_numpys(values: np.ndarray, data: st.DataObject, kept: str) -> None:
+def test_rows_of_a_matrix_on_disk_or_in_dask_equal_those_of_numpy(
+    values: np.ndarray, data: st.DataObject, kept: str
+) -> None:
     n_rows, n_columns = values.shape
     some = st.lists(st.integers(0, n_rows - 1), max_size=60).map(lambda found: np.array(found, int))
     rows = data.draw(st.none() | some) if n_rows else None
@@ -166,7 +168,7 @@ def _kept(values: np.ndarray, how: str, path: Path, data: st.DataObject) -> Iter
     st.sampled_from([np.int64, np.float64, np.uint64, np.int32, np.float32]),
     st.sampled_from([sparse.csr_matrix, sparse.csc_matrix, np.ascontiguousarray, np.asfortranarray]),
 )
-def test_counts_are_made_smaller_only_where_that_is_exact(numbers: list[int], dtype: Any, make: Any) -> None:
+def test_counts_get_a_smaller_dtype_only_if_it_is_exact(numbers: list[int], dtype: Any, make: Any) -> None:
     counts = np.array([max(numbers[0], 1), *numbers[1:]]).reshape(3, 2)
     if dtype is np.int32:
         counts = np.minimum(counts, 2**31 - 1)
@@ -184,7 +186,7 @@ labels = st.text(st.characters(exclude_categories=["Cs"]), max_size=4)
 
 @sweep
 @given(st.lists(labels, min_size=1, max_size=9), st.lists(st.integers(0, 8), max_size=30))
-def test_labels_from_codes_are_pandas_own_from_texts(names: list[str], codes: list[int]) -> None:
+def test_labels_from_codes_equal_those_of_pandas_from_texts(names: list[str], codes: list[int]) -> None:
     codes = [code % len(names) for code in codes]
     ours = categorical(np.array(codes, np.uint16), names)
     plain = pd.Categorical([names[code] for code in codes], categories=list(dict.fromkeys(names)))
@@ -199,7 +201,7 @@ def test_labels_from_codes_are_pandas_own_from_texts(names: list[str], codes: li
     st.lists(labels, min_size=1, max_size=4, unique=True),
     st.lists(st.none() | labels, min_size=4, max_size=4),
 )
-def test_what_comes_from_the_cache_is_what_was_fetched(
+def test_a_cached_answer_equals_the_fetched_one(
     values: np.ndarray, numbers: list[float], whole: list[int], fields: list[str], texts: list[str | None]
 ) -> None:
     kinds = [
@@ -239,7 +241,7 @@ def test_what_comes_from_the_cache_is_what_was_fetched(
 
 @sweep
 @given(dense(), st.integers(1, 20), st.integers(1, 60))
-def test_genes_in_pieces_are_the_genes(values: np.ndarray, first: int, most: int) -> None:
+def test_genes_fetched_in_pieces_equal_those_fetched_at_once(values: np.ndarray, first: int, most: int) -> None:
     matrix = sparse.csc_matrix(values)
     genes = [str(i) for i in range(matrix.shape[1])]
     stripes = list(gene_stripes(lambda some: matrix[:, [int(gene) for gene in some]], genes, first, most))
@@ -249,7 +251,7 @@ def test_genes_in_pieces_are_the_genes(values: np.ndarray, first: int, most: int
 
 @sweep
 @given(st.data(), st.sampled_from(["inner", "outer"]), st.booleans())
-def test_studies_joined_are_what_anndata_joins(data: st.DataObject, join: Any, lazily: bool) -> None:
+def test_joined_studies_equal_those_of_anndata_concat(data: st.DataObject, join: Any, lazily: bool) -> None:
     names = data.draw(st.lists(st.sampled_from(["A", "B", "a/b", "A-1", "é"]), min_size=1, max_size=3, unique=True))
     parts = [data.draw(_parts()) for _ in names]
     plain = ad.concat(
@@ -278,7 +280,7 @@ def test_studies_joined_are_what_anndata_joins(data: st.DataObject, join: Any, l
 
 @st.composite
 def _parts(draw: st.DrawFn) -> ad.AnnData:
-    """A study as it comes; all have the gene ``g``."""
+    """A study; all have the gene ``g``."""
     genes = ["g", *draw(st.lists(st.sampled_from("hijkl"), max_size=4, unique=True))]
     cells = draw(st.lists(st.sampled_from(["x", "y", "x-A", "1", "é"]), min_size=1, max_size=4, unique=True))
     rng = np.random.default_rng(draw(st.integers(0, 99)))

@@ -1,4 +1,4 @@
-"""Whatever an object holds goes out exactly, or with its changes said before, or not at all; and stays as it is."""
+"""Any object is submitted exactly, or with reported changes, or not at all; the object itself never changes."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def folder() -> Iterator[Path]:
 
 
 def plan_of(adata: ad.AnnData, **arguments: Any) -> Plan | None:
-    """What would be sent; None where it is refused."""
+    """The plan of a submission; None if it is refused."""
     try:
         return plan_submission(adata, **arguments)
     except CheckFailed:
@@ -64,7 +64,7 @@ def there_and_back(adata: ad.AnnData, **arguments: Any) -> ad.AnnData:
 
 
 def content(path: Path) -> dict[str, Any]:
-    """Every dataset of a file, and every attribute."""
+    """All datasets and attributes of a file."""
     found: dict[str, Any] = {}
     with h5py.File(path) as file:
 
@@ -79,14 +79,14 @@ def content(path: Path) -> dict[str, Any]:
 
 def files_alike(one: ad.AnnData, other: ad.AnnData) -> bool:
     with folder() as path:
-        # NaN is not itself, but is printed alike.
+        # NaN does not equal itself, but prints the same.
         first, second = (content(to_h5ad(a, path / f"{i}.h5ad")) for i, a in enumerate((one, other)))
         return repr(first) == repr(second)
 
 
 @sweep
 @given(adatas())
-def test_a_check_never_raises_and_touches_nothing(adata: ad.AnnData) -> None:
+def test_a_check_never_raises_and_changes_nothing(adata: ad.AnnData) -> None:
     before = snapshot(adata)
     bc.check(adata, species="mouse", batch_key="a")
     assert_unchanged(adata, before)
@@ -94,7 +94,7 @@ def test_a_check_never_raises_and_touches_nothing(adata: ad.AnnData) -> None:
 
 @sweep
 @given(adatas(), st.integers(0, 400), st.integers(0, 4), st.floats(0, 100))
-def test_what_filters_leave_is_counted_as_the_preview_counts_it(
+def test_the_check_counts_filtered_cells_like_the_preview(
     adata: ad.AnnData, counts: int, genes: int, percent: float
 ) -> None:
     filters = {"min_counts": counts, "max_genes": genes, "mt_percentage": percent}
@@ -109,7 +109,7 @@ def test_what_filters_leave_is_counted_as_the_preview_counts_it(
 
 @sweep
 @given(adatas())
-def test_a_report_can_always_be_shown_and_tabulated(adata: ad.AnnData) -> None:
+def test_a_report_can_always_be_printed_and_tabulated(adata: ad.AnnData) -> None:
     report = bc.check(adata)
     repr(report).encode()
     report._repr_html_().encode()
@@ -119,26 +119,26 @@ def test_a_report_can_always_be_shown_and_tabulated(adata: ad.AnnData) -> None:
 
 @sweep
 @given(adatas())
-def test_a_check_says_the_same_twice(adata: ad.AnnData) -> None:
+def test_a_check_gives_the_same_report_twice(adata: ad.AnnData) -> None:
     assert bc.check(adata) == bc.check(adata)
 
 
 @sweep
 @given(adatas())
-def test_what_is_planned_is_what_passes_the_check(adata: ad.AnnData) -> None:
+def test_an_object_can_be_planned_if_it_passes_the_check(adata: ad.AnnData) -> None:
     assert (plan_of(adata) is not None) == bc.check(adata).ok
 
 
 @sweep
 @given(adatas())
-def test_strict_refuses_exactly_what_has_a_warning_or_an_error(adata: ad.AnnData) -> None:
+def test_strict_refuses_exactly_objects_with_a_warning_or_an_error(adata: ad.AnnData) -> None:
     report = bc.check(adata)
     assert (plan_of(adata, check="strict") is not None) == (not report.errors and not report.warnings)
 
 
 @sweep
 @given(adatas())
-def test_a_plan_is_data_and_can_be_shown(adata: ad.AnnData) -> None:
+def test_a_plan_is_data_and_can_be_printed(adata: ad.AnnData) -> None:
     plan = plan_of(adata)
     if plan is not None:
         assert pickle.loads(pickle.dumps(plan)) == plan
@@ -148,7 +148,7 @@ def test_a_plan_is_data_and_can_be_shown(adata: ad.AnnData) -> None:
 
 @sweep
 @given(adatas())
-def test_what_is_refused_leaves_no_file_and_what_is_not_one_that_can_be_read(adata: ad.AnnData) -> None:
+def test_a_refused_object_leaves_no_file_and_an_accepted_one_a_readable_file(adata: ad.AnnData) -> None:
     with folder() as path:
         if plan_of(adata) is None:
             with pytest.raises(CheckFailed):
@@ -169,7 +169,7 @@ def test_writing_leaves_the_object_as_it_was(adata: ad.AnnData) -> None:
 
 @sweep
 @given(adatas())
-def test_everything_comes_back_or_its_change_was_said(adata: ad.AnnData) -> None:
+def test_everything_comes_back_unless_its_change_was_reported(adata: ad.AnnData) -> None:
     plan = plan_of(adata)
     if plan is None:
         return
@@ -181,7 +181,7 @@ def test_everything_comes_back_or_its_change_was_said(adata: ad.AnnData) -> None
 
 @sweep
 @given(adatas(sane=True))
-def test_what_needs_no_mending_is_exact(adata: ad.AnnData) -> None:
+def test_an_object_that_needs_no_changes_comes_back_exactly(adata: ad.AnnData) -> None:
     plan = plan_of(adata)
     if plan is None or plan.changes:
         return  # missing values among whole numbers; not finite; or negative counts
@@ -192,7 +192,7 @@ def test_what_needs_no_mending_is_exact(adata: ad.AnnData) -> None:
 
 @sweep
 @given(adatas())
-def test_names_of_columns_and_keys_are_undone_from_the_file_alone(adata: ad.AnnData) -> None:
+def test_names_of_columns_and_keys_are_restored_from_the_file_alone(adata: ad.AnnData) -> None:
     if plan_of(adata) is None:
         return
     again = there_and_back(adata)
@@ -205,7 +205,7 @@ def test_names_of_columns_and_keys_are_undone_from_the_file_alone(adata: ad.AnnD
 
 @sweep
 @given(adatas())
-def test_a_file_holds_the_oldest_encodings_only(adata: ad.AnnData) -> None:
+def test_a_file_has_only_the_oldest_encodings(adata: ad.AnnData) -> None:
     if plan_of(adata) is None:
         return
     with folder() as path, h5py.File(to_h5ad(adata, path / "a.h5ad")) as file:
@@ -216,7 +216,7 @@ def test_a_file_holds_the_oldest_encodings_only(adata: ad.AnnData) -> None:
 
 @sweep
 @given(adatas())
-def test_what_was_written_passes_the_check_and_is_written_again_the_same(adata: ad.AnnData) -> None:
+def test_a_written_file_passes_the_check_and_is_written_again_unchanged(adata: ad.AnnData) -> None:
     plan = plan_of(adata)
     if plan is None:
         return
@@ -226,14 +226,14 @@ def test_what_was_written_passes_the_check_and_is_written_again_the_same(adata: 
         assert bc.check(again).ok
         assert bc.check(first).ok
         if not any(name.endswith("~biocolab") for name in [*again.obs.columns, *again.var.columns, *again.obsm]):
-            # True and false are no counts, but as the zeros and ones that are sent they could be: so the type is given.
+            # Booleans are not counts, but zeros and ones could be: so the type is given.
             second = to_h5ad(again, path / "b.h5ad", input_matrix_type=plan.input_matrix_type)
             assert repr(content(second)) == repr(content(first))
 
 
 @sweep
 @given(adatas(view=False), st.data())
-def test_a_view_is_sent_as_its_copy_is(adata: ad.AnnData, data: st.DataObject) -> None:
+def test_a_view_is_sent_like_its_copy(adata: ad.AnnData, data: st.DataObject) -> None:
     if plan_of(adata) is None or not adata.obs_names.is_unique:
         return
     rows = data.draw(st.lists(st.integers(0, adata.n_obs - 1), min_size=1, unique=True))
@@ -242,7 +242,7 @@ def test_a_view_is_sent_as_its_copy_is(adata: ad.AnnData, data: st.DataObject) -
     try:
         copy = adata[rows, columns].copy()
     except (ValueError, TypeError, IndexError, NotImplementedError):
-        return  # anndata cannot cut what it was given behind its back
+        return  # anndata cannot slice data that was set directly
     assert (plan_of(view) is None) == (plan_of(copy) is None)
     if plan_of(view) is not None:
         assert files_alike(view, copy)
@@ -274,14 +274,14 @@ def test_counts_are_found_wherever_they_are(matrix: np.ndarray, where: str) -> N
 
 @sweep
 @given(adatas(sane=True, view=False))
-def test_what_is_on_disk_is_sent_as_what_is_in_memory(adata: ad.AnnData) -> None:
+def test_a_backed_object_is_sent_like_one_in_memory(adata: ad.AnnData) -> None:
     if plan_of(adata) is None:
         return
     with folder() as path:
         try:
             adata.copy().write_h5ad(path / "source.h5ad")
             read = ad.read_h5ad(path / "source.h5ad")
-        except Exception:  # noqa: BLE001 - whatever anndata has against it is no concern of ours
+        except Exception:  # noqa: BLE001 - anndata refuses it for any reason
             return
         backed = ad.read_h5ad(path / "source.h5ad", backed="r")
         try:
@@ -292,7 +292,7 @@ def test_what_is_on_disk_is_sent_as_what_is_in_memory(adata: ad.AnnData) -> None
 
 @sweep
 @given(counts(6, 3), st.integers(1, 6))
-def test_what_dask_computes_is_sent(matrix: np.ndarray, chunk: int) -> None:
+def test_a_dask_array_is_sent_like_its_result(matrix: np.ndarray, chunk: int) -> None:
     array = pytest.importorskip("dask.array")
     assert files_alike(ad.AnnData(array.from_array(matrix, chunks=(chunk, 3))), ad.AnnData(matrix))
 
@@ -317,7 +317,7 @@ def test_batches_hold_every_cell_once_and_in_order(matrix: np.ndarray, labels: l
 
 @sweep
 @given(adatas(sane=True))
-def test_a_plain_file_holds_what_a_compressed_one_holds(adata: ad.AnnData) -> None:
+def test_an_uncompressed_file_has_the_same_content_as_a_compressed_one(adata: ad.AnnData) -> None:
     if plan_of(adata) is None:
         return
     with folder() as path:

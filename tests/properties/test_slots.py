@@ -1,4 +1,4 @@
-"""Of one to four slots with counts in any of them the fullest one arrives, or the report says so or refuses."""
+"""If several slots have counts the fullest one is sent, or the report names the conflict."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PLACES = ["X", "raw.X", "counts", "umi", "raw_counts"]
 
 
 class Held(NamedTuple):
-    """An object, and the counts that lie in its slots (genes by their names)."""
+    """An object, and the counts in its slots (genes by name)."""
 
     adata: ad.AnnData
     slots: dict[str, pd.DataFrame]
@@ -33,7 +33,7 @@ class Held(NamedTuple):
 
 @st.composite
 def held(draw: st.DrawFn) -> Held:
-    """The counts of a study, whole, without some of the cells or genes or single values, or as others."""
+    """Counts, complete, without some cells, genes or single values, or with other values."""
     n_obs, n_vars = draw(st.integers(2, 6)), draw(st.integers(2, 5))
     full = draw(counts(n_obs, n_vars))
     cells, genes = [f"c{i}" for i in range(n_obs)], [f"G{i}" for i in range(n_vars)]
@@ -58,7 +58,7 @@ def held(draw: st.DrawFn) -> Held:
             part.astype(draw(st.sampled_from([np.float32, *(d for d in COUNT_DTYPES if d != np.uint8)])))
         )
     x = stored.pop("X", None)
-    if x is None and draw(st.booleans()):  # the usual logarithm, of all that there is
+    if x is None and draw(st.booleans()):  # the usual logarithm of all counts
         x = np.log1p(full[:, :n_kept])
     obs, var = pd.DataFrame(index=cells), pd.DataFrame(index=genes[:n_kept])
     raw = stored.pop("raw.X", None)
@@ -69,7 +69,7 @@ def held(draw: st.DrawFn) -> Held:
 
 
 def covers(large: pd.DataFrame, small: pd.DataFrame) -> bool:
-    """Whether one has all counts of the other."""
+    """Whether the first has all counts of the second."""
     if not set(small.columns[(small != 0).any()]) <= set(large.columns):
         return False
     there = large.reindex(columns=small.columns, fill_value=0).to_numpy()
@@ -77,14 +77,14 @@ def covers(large: pd.DataFrame, small: pd.DataFrame) -> bool:
 
 
 def lacks(one: pd.DataFrame, other: pd.DataFrame) -> bool:
-    """Whether it has no values of a cell or a gene that the other has some of."""
+    """Whether the first has no values for a cell or gene that the second has values for."""
     cells = (one == 0).all(axis=1) & (other != 0).any(axis=1)
     there = set(one.columns[(one != 0).any()])
     return bool(cells.any()) or not set(other.columns[(other != 0).any()]) <= there
 
 
 def expect(case: Held, came: pd.DataFrame) -> None:
-    """What came is a slot that no other one covers with more, and that lacks no cell or gene of another."""
+    """The result is a slot that no other slot exceeds, and that lacks no cell or gene of another."""
     whole = {name: values for name, values in case.slots.items() if (values != 0).any(axis=None)}
     same = [name for name, values in whole.items() if values.shape == came.shape and values.equals(came)]
     assert same
@@ -100,7 +100,7 @@ def arrived(back: ad.AnnData) -> pd.DataFrame:
 
 
 def content(adata: ad.AnnData) -> dict[str, Any]:
-    """What must not change."""
+    """The content that must not change."""
     found: dict[str, Any] = {"view": adata.is_view}
     for slot in filled_slots(adata):
         matrix = source_of(adata, slot).matrix
@@ -151,7 +151,7 @@ def test_the_fullest_slot_is_sent_or_the_object_is_refused_with_both_slots_named
 
 @settings(sweep, max_examples=5)
 @given(case=held())
-def test_what_arrives_at_a_server_is_the_fullest_slot(server: Sandbox, case: Held) -> None:
+def test_the_fullest_slot_arrives_at_a_server(server: Sandbox, case: Held) -> None:
     try:
         plan = plan_submission(case.adata)
         back = case.adata.biocolab.submit(skip_dimred=True).study().to_anndata(obsm=False)

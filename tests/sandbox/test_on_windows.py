@@ -109,7 +109,7 @@ def test_a_file_that_an_object_reads_from_stays_and_the_error_says_what_to_do(
     before = path.read_bytes()
     backed = ad.read_h5ad(path, backed="r")
     try:
-        with pytest.raises(PermissionError, match="close what reads from the file that is there") as caught:
+        with pytest.raises(PermissionError, match="close the program that has the file open") as caught:
             counts[:9].biocolab.to_h5ad(path)
         assert caught.value.filename == str(path)
         assert path.read_bytes() == before

@@ -118,10 +118,12 @@ def test_a_plan_tells_of_a_rename_before(counts: ad.AnnData) -> None:
     counts.obsm["markers"] = pd.DataFrame({"CD3/CD28": range(60)}, index=counts.obs_names)
     counts.obsm["UMAP"] = np.ones((60, 2))
     changes = "\n".join(counts.biocolab.submit(dry_run=True).changes)
-    assert f"obs['{COLUMN}']: the name holds a '/', which makes a folder in HDF5: sent as '{SAFE_COLUMN}'" in changes
-    assert f"obsm['{KEY}']: the name holds a '/', which makes a folder in HDF5: sent as '{SAFE_KEY}'" in changes
+    assert (
+        f"obs['{COLUMN}']: the name contains a '/', which separates groups in HDF5: sent as '{SAFE_COLUMN}'" in changes
+    )
+    assert f"obsm['{KEY}']: the name contains a '/', which separates groups in HDF5: sent as '{SAFE_KEY}'" in changes
     assert "obsm['markers']['CD3/CD28']: sent as 'CD3%2FCD28~biocolab'" in changes
-    assert "obsm['UMAP']: the name is what the servers call an embedding of their own: sent as 'UMAP~biocolab'" in (
+    assert "obsm['UMAP']: the name is the name of an embedding that the servers compute: sent as 'UMAP~biocolab'" in (
         changes
     )
 

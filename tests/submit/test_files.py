@@ -203,7 +203,7 @@ class TestH5ad:
             ("x", {"study_id": " "}, "1 to 200 printable characters"),
             ("x", {"study_id": "a" * 201}, "1 to 200 printable characters"),
             ("x", {"study_id": "a\nb"}, "1 to 200 printable characters"),
-            ("x", {"min_genes": float("nan")}, "min_genes is nan: give a number of 0 or more"),
+            ("x", {"min_genes": float("nan")}, "min_genes is nan: must be a non-negative number"),
             ("x", {"min_genes": "200"}, "min_genes is '200'"),
             ("x", {"max_counts": [1]}, r"max_counts is \[1\]"),
         ],

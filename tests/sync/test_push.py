@@ -95,7 +95,7 @@ class TestRoundTrip:
         pushed = pbmc.biocolab.push_metadata(names, study=study)
         back = ad.AnnData(obs=pbmc.obs[[]])
         pulled = back.biocolab.pull_metadata(names, study=study)
-        assert pushed.notes[0] == "'said_range': intervals, as of pd.cut: sent as text"
+        assert pushed.notes[0] == "'said_range': intervals, as from pd.cut: sent as text"
         assert len(pushed.notes) == 2
         same = [name for name in names if f"{name!r} (" not in pushed.notes[1]]
         assert same == ["said_whole", "said_real", "said_label"]
