@@ -17,6 +17,9 @@ from biocolab_accessor.crew import stopped_by
 __all__ = ["Adapter", "Session", "line"]
 
 
+_MOMENT = 1.0
+
+
 class Session(requests.Session):
     """A session that never reads where a redirect leads, which our own strict parser does."""
 
@@ -67,6 +70,7 @@ def line(seconds: float) -> Iterator[None]:
             yield
     finally:
         watch.cancel()
+        watch.join(_MOMENT)
         _own.line = None
 
 

@@ -17,7 +17,7 @@ from starlette.routing import Route
 
 from biocolab_accessor.sandbox.body import LONGEST_FILE, LONGEST_METADATA, json_body, pieces
 from biocolab_accessor.sandbox.large_file import LargeFile
-from biocolab_accessor.sandbox.refusal import Refusal
+from biocolab_accessor.sandbox.refusal import Refusal, failure
 from biocolab_accessor.sandbox.routes import account, bioflex, lens, study, submit, terms
 from biocolab_accessor.sandbox.routes.page import page_routes
 from biocolab_accessor.sandbox.routes.studio import studio_routes
@@ -101,9 +101,9 @@ def _json_endpoint(site: Site, handler: Handler, header: str, longest: int | Non
             return refusal.answer()
         except ClientDisconnect:
             return Response(status_code=499)
-        except Exception:
+        except Exception as error:
             logger.exception("%s", request.url.path)
-            return Refusal(500, "the sandbox failed; this is a mistake of the sandbox, see its log").answer()
+            return failure(error).answer()
 
     return endpoint
 
@@ -120,6 +120,9 @@ def _upload_endpoint(site: Site, take: Take) -> Endpoint:
             return refusal.answer()
         except ClientDisconnect:
             return Response(status_code=499)
+        except Exception as error:
+            logger.exception("%s", request.url.path)
+            return failure(error).answer()
         finally:
             remove(part)
 

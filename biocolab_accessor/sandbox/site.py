@@ -204,8 +204,11 @@ class Site:
         part = self._studies / f"{uuid.uuid4().hex}.part"
         data = cells.matrix.data
         counts = bool(len(data)) and bool((data >= 0).all()) and bool((data % 1 == 0).all())
-        StudyFolder.write(part, cells, lognorm(cells.matrix) if counts else None, {}, {})
-        publish(part, self._studies / uuid_)
+        try:
+            StudyFolder.write(part, cells, lognorm(cells.matrix) if counts else None, {}, {})
+            publish(part, self._studies / uuid_)
+        finally:
+            remove(part)  # what a full disk has room for
 
     def set_builder(self, study_id: str, build: Callable[[], Cells]) -> None:
         """How the cells of a public study are made when somebody asks for them."""

@@ -232,7 +232,6 @@ class TestAnswers:
             client(scripted.host).post("x")
         assert len(sent) < length
 
-
     @pytest.mark.parametrize("piece", [b"x", b"HTTP/1.1 100 Continue\r\n\r\n"], ids=["byte by byte", "100 Continue"])
     def test_a_head_that_never_ends_is_cut_at_the_deadline(self, scripted: Scripted, piece: bytes) -> None:
         cut = threading.Event()

@@ -21,7 +21,7 @@ from biocolab_accessor.sandbox.body import form
 from biocolab_accessor.sandbox.large_file import LargeFile
 from biocolab_accessor.sandbox.page import views
 from biocolab_accessor.sandbox.page.sessions import PageSessions
-from biocolab_accessor.sandbox.refusal import Refusal
+from biocolab_accessor.sandbox.refusal import Refusal, failure
 from biocolab_accessor.sandbox.site import Site
 from biocolab_accessor.sandbox.store.catalogue import StudyRecord
 from biocolab_accessor.sandbox.store.export import write_export
@@ -116,10 +116,10 @@ def _guarded(work: Callable[[Request], Any]) -> Callable[[Request], Any]:
             response = _json({"detail": refusal.detail}, refusal.status)
         except ClientDisconnect:
             response = Response(status_code=499)
-        except Exception:
+        except Exception as error:
             logger.exception("%s", request.url.path)
-            detail = "the sandbox failed; this is a mistake of the sandbox, see its log"
-            response = _json({"detail": detail}, 500)
+            refusal = failure(error)
+            response = _json({"detail": refusal.detail}, refusal.status)
         response.headers.update(_HEADERS)
         response.headers.setdefault("Cache-Control", "no-store")
         return response
