@@ -29,7 +29,7 @@ from biocolab_accessor.clients.metadata_table import columns_on_the_wire, read_t
 from biocolab_accessor.clients.payload import csc_from_base64, decode_array, strings
 from biocolab_accessor.clients.save import save
 from biocolab_accessor.clients.tasks import begun_twice, follow_task, started_task
-from biocolab_accessor.errors import InvalidArgument, InvalidFile, InvalidResponse
+from biocolab_accessor.errors import BiocolabError, InvalidArgument, InvalidFile, InvalidResponse
 from biocolab_accessor.naming import listing, quoted, shown
 from biocolab_accessor.platforms import safe_file_name
 from biocolab_accessor.progress import progress_bar
@@ -88,6 +88,7 @@ class Connector(_Official):
         super().__init__(self.host, secret, ssl)
         self.http = HttpClient(self.host, secret, header="bioturing-api-token", ssl=ssl)
         self._Connector__https_agent = _Agent(self.http)
+        self._asked: dict[str, tuple[str, str]] = {}  # species and id of the study that a task is to become
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(host={self.host!r})"
@@ -363,7 +364,9 @@ class Connector(_Official):
         url = f"{self.host}api/v1/{route}"
         with masking(self.http.token):
             answer = unwrap(url, self.http.post(url, plain(body), idempotent=idempotent, look=look))
-        return started_task(answer, url)
+        task_id = started_task(answer, url)
+        self._note(body, task_id)
+        return task_id
 
     def commit_task(
         self,
@@ -402,13 +405,38 @@ class Connector(_Official):
             The task ended in an error.
         """
         follow_task(self, task_id, _print)  # the SDK's README shows these lines on stdout
-        info = self.commit_task(group_id, task_id)
+        asked = self._asked.pop(str(task_id), None)
+
+        def of_the_id() -> dict[str, Mapping[str, Any]]:
+            if asked is None:
+                return {}
+            species, study_id = asked
+            rows = self.get_all_studies_info_in_group(species, group_id)
+            mine = [row for row in rows if study_id in (row.get("study_hash_id"), row.get("accession_id"))]
+            return {str(row.get("uuid", row.get("id"))): row for row in mine}
+
+        before: Mapping[str, object] | None = None
+        with contextlib.suppress(BiocolabError, AttributeError, TypeError):  # where it cannot be listed: no look
+            before = of_the_id()
+
+        def there() -> Mapping[str, Any] | None:
+            """The study that is there now and was not before the commit was asked for."""
+            now = of_the_id() if before is not None else {}
+            return next((row for uuid_, row in now.items() if uuid_ not in (before or ())), None)
+
+        info = self.commit_task(group_id, task_id, look=there)
         print("Study submitted successfully!")  # noqa: T201 - as above
         return {"status": True, "study_info": info}
 
     def _submitted(self, route: str, body: Mapping[str, Any]) -> dict[str, Any]:
         """Post a submission and follow its task to the end, as every submit call of the SDK does."""
         return self.get_submission_log(body["group_id"], self.submit_task(route, body))
+
+    def _note(self, body: Mapping[str, Any], task_id: object) -> None:
+        """Remember which study a task is to become, so that it can be looked for where an answer is lost."""
+        info = body.get("study_info")
+        if isinstance(info, Mapping) and info.get("study_hash_id"):
+            self._asked[str(task_id)] = str(body.get("species")), str(info["study_hash_id"])
 
     def get_export_log(self, group_id: str, task_id: str | int) -> dict[str, Any]:
         """Print the log of an export while it runs; then where its file is, and what the server calls it.
@@ -499,7 +527,10 @@ class Connector(_Official):
         self, api_route: str, data: Mapping[str, Any] | None = None, check_error: bool = True
     ) -> dict[str, Any]:
         """Post to a route below the host, ``api/v1/…``, and give the checked envelope."""
-        return cast("dict[str, Any]", super().post_request(api_route.lstrip("/"), dict(data or {}), check_error))
+        answer = cast("dict[str, Any]", super().post_request(api_route.lstrip("/"), dict(data or {}), check_error))
+        if "/submit_" in api_route and isinstance(begun := answer.get("data"), dict) and data is not None:
+            self._note(data, begun.get("id"))
+        return answer
 
 
 def _print(line: str) -> None:

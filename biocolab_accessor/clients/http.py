@@ -40,6 +40,7 @@ from biocolab_accessor.errors import (
     ServerError,
     TransportError,
 )
+from biocolab_accessor.naming import quoted
 from biocolab_accessor.notice import notice
 from biocolab_accessor.secret import Secret
 from biocolab_accessor.storage.budget import expect_room
@@ -118,7 +119,7 @@ class HttpClient:
         self._extra_headers = dict(extra_headers or {})
         self._quoting = quoting
         if isinstance(ssl, str | Path) and not Path(ssl).exists():
-            msg = f"ssl={str(ssl)!r}: there is no such certificate bundle"
+            msg = f"ssl={quoted(str(ssl))}: there is no such certificate bundle"
             raise InvalidHost(msg)
         if ssl is False and not is_loopback(origin(host)[1]):
             _warn_unverified(host)

@@ -421,7 +421,7 @@ class Sandbox(Hosts):
         False
         """
         if not self._site.catalogue.has_task(str(task_id)):
-            msg = f"there is no task {task_id!r}"
+            msg = f"there is no task {quoted(task_id)}"
             raise InvalidArgument(msg)
         return self._site.tasks.cancel(str(task_id))
 

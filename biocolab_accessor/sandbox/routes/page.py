@@ -17,6 +17,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, Response
 from starlette.routing import Route
 
+from biocolab_accessor.naming import quoted
 from biocolab_accessor.sandbox.body import form
 from biocolab_accessor.sandbox.large_file import LargeFile
 from biocolab_accessor.sandbox.page import views
@@ -176,7 +177,7 @@ def _embedding(site: Site, user: str, request: Request) -> Response:
     record, folder = _open(site, user, request)
     coordinates = folder.embedding(request.path_params["id"])
     if coordinates is None or coordinates.ndim != 2 or coordinates.shape[1] < 2:
-        detail = f"study {record.hash_id!r} has no such embedding in two dimensions"
+        detail = f"study {quoted(record.hash_id)} has no such embedding in two dimensions"
         raise Refusal(404, detail)
     return _array(coordinates[:, :2], "<f4")
 

@@ -336,3 +336,35 @@ class TestOfJson:
             timeout=PATIENCE,
         )
         assert faults.status_code == 413
+
+
+def test_long_bodies_are_read_one_at_a_time_and_short_ones_at_once(
+    own: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(body, "_LONGEST_JSON", 10_000)
+    reading, most, go_on = [], [], Event()
+
+    def slow(raw: bytes, what: str) -> dict[str, object]:
+        reading.append(len(raw))
+        most.append(sorted(reading))
+        assert len(raw) < 10_000 or go_on.wait(PATIENCE)
+        reading.remove(len(raw))
+        return json_object(raw, what)
+
+    monkeypatch.setattr(body, "json_object", slow)
+    wire = Wire(own)
+    answers: list[int] = []
+
+    def post(length: int) -> None:
+        answers.append(wire.post("submit_metadata_dataframe", {"study_id": "x" * length}).status_code)
+
+    threads = [Thread(target=post, args=(length,)) for length in (20_000, 30_000, 40_000)]
+    for thread in threads:
+        thread.start()
+    until(lambda: len(most) == 1)
+    post(10)
+    go_on.set()
+    for thread in threads:
+        thread.join(PATIENCE)
+    assert answers == [422 if length > 100 else 404 for length in (10, 20_000, 30_000, 40_000)]
+    assert max(len([length for length in each if length > 10_000]) for each in most) == 1
