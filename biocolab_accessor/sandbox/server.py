@@ -349,17 +349,18 @@ class Sandbox(Hosts):
         ...     len(server.add_user("colleague@company.example"))
         32
         """
-        token = chosen = sealed(new_token() if token is None else token)
+        chosen = sealed(new_token() if token is None else token)
+        del token
         if not chosen or not email or not isinstance(email, str):
             msg = "a user needs an email and a token"
             raise InvalidArgument(msg)
-        token = chosen = Secret(chosen, "token=")
+        chosen = Secret(chosen, "token=")
         try:
             self._site.accounts.set_user(email, chosen)
         except ValueError as error:
             msg = f"{shown(email)}: {error}"
             raise InvalidArgument(msg) from error
-        return chosen.reveal()
+        return str(chosen.reveal())
 
     def add_group(self, group_id: str, name: str, members: Sequence[str] = ()) -> None:
         """Add a group, or change its name and members; only they see it and its studies.

@@ -119,8 +119,8 @@ def _guarded(work: Callable[[Request], Any]) -> Callable[[Request], Any]:
             response = Response(status_code=499)
         except Exception as error:
             logger.exception("%s", request.url.path)
-            refusal = failure(error)
-            response = _json({"detail": refusal.detail}, refusal.status)
+            failed = failure(error)
+            response = _json({"detail": failed.detail}, failed.status)
         response.headers.update(_HEADERS)
         response.headers.setdefault("Cache-Control", "no-store")
         return response

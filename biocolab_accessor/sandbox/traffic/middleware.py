@@ -130,7 +130,8 @@ class Traffic:
 
         async def send_and_write(message: Message) -> None:
             if message["type"] == "http.response.pathsend":
-                await _send_file(message["path"], transport.get_protocol(), send.__self__, watched, send_and_write)
+                cycle = send.__self__  # type: ignore[attr-defined] # uvicorn's, of this request
+                await _send_file(message["path"], transport.get_protocol(), cycle, watched, send_and_write)
                 return
             last = message["type"] == "http.response.body" and not message.get("more_body")
             if last:
