@@ -7,6 +7,7 @@ differs is how they fail and what they cost: refusals are typed errors, uploads 
 from __future__ import annotations
 
 import contextlib
+import re
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -29,7 +30,7 @@ from biocolab_accessor.clients.metadata_table import columns_on_the_wire, read_t
 from biocolab_accessor.clients.payload import csc_from_base64, decode_array, strings
 from biocolab_accessor.clients.save import save
 from biocolab_accessor.clients.tasks import begun_twice, follow_task, started_task
-from biocolab_accessor.errors import BiocolabError, InvalidArgument, InvalidFile, InvalidResponse
+from biocolab_accessor.errors import InvalidArgument, InvalidFile, InvalidResponse
 from biocolab_accessor.naming import listing, quoted, shown
 from biocolab_accessor.platforms import safe_file_name
 from biocolab_accessor.progress import progress_bar
@@ -42,6 +43,8 @@ _H5AD = 2
 _CHUNK = 100 * 1024 * 1024
 _PROCESSED = ("coords.npy", "embeddings.db", "matrix.hdf5", "metadata.db")
 _EMBEDDINGS = "custom_embeddings"
+# The ids of studies that nobody named.
+_MADE = re.compile(r"[0-9a-f]{32}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 # These start something on the server: sent twice they might do it twice.
 _NOT_IDEMPOTENT = frozenset(
@@ -407,22 +410,12 @@ class Connector(_Official):
         follow_task(self, task_id, _print)  # the SDK's README shows these lines on stdout
         asked = self._asked.pop(str(task_id), None)
 
-        def of_the_id() -> dict[str, Mapping[str, Any]]:
-            if asked is None:
-                return {}
-            species, study_id = asked
-            rows = self.get_all_studies_info_in_group(species, group_id)
-            mine = [row for row in rows if study_id in (row.get("study_hash_id"), row.get("accession_id"))]
-            return {str(row.get("uuid", row.get("id"))): row for row in mine}
-
-        before: Mapping[str, object] | None = None
-        with contextlib.suppress(BiocolabError, AttributeError, TypeError):  # where it cannot be listed: no look
-            before = of_the_id()
-
         def there() -> Mapping[str, Any] | None:
-            """The study that is there now and was not before the commit was asked for."""
-            now = of_the_id() if before is not None else {}
-            return next((row for uuid_, row in now.items() if uuid_ not in (before or ())), None)
+            """The study, where its id was made for it, so that no other study can have it."""
+            if asked is None:
+                return None
+            rows = self.get_all_studies_info_in_group(asked[0], group_id)
+            return next((row for row in rows if asked[1] in (row.get("study_hash_id"), row.get("accession_id"))), None)
 
         info = self.commit_task(group_id, task_id, look=there)
         print("Study submitted successfully!")  # noqa: T201 - as above
@@ -433,9 +426,10 @@ class Connector(_Official):
         return self.get_submission_log(body["group_id"], self.submit_task(route, body))
 
     def _note(self, body: Mapping[str, Any], task_id: object) -> None:
-        """Remember which study a task is to become, so that it can be looked for where an answer is lost."""
+        """Remember the study that a task is to become, to look for it where an answer is lost."""
+        # Only of an id that was made here: others may have namesakes, and the SDK makes no request to list those first.
         info = body.get("study_info")
-        if isinstance(info, Mapping) and info.get("study_hash_id"):
+        if isinstance(info, Mapping) and _MADE.fullmatch(str(info.get("study_hash_id"))):
             self._asked[str(task_id)] = str(body.get("species")), str(info["study_hash_id"])
 
     def get_export_log(self, group_id: str, task_id: str | int) -> dict[str, Any]:

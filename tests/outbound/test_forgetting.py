@@ -290,21 +290,15 @@ class TestAStepThatIsRepeatedWithinACall:
         connector.submit_study_from_local("personal", [{"matrix": str(file)}], **given)
         assert len(studies("official")) == 1
 
-    @pytest.mark.parametrize("earlier", [0, 1])
     def test_of_the_official_call_is_looked_up_before_a_commit_is_asked_for_again(
-        self, strict: Sandbox, wide: ad.AnnData, tmp_path: Path, capsys: pytest.CaptureFixture[str], earlier: int
+        self, strict: Sandbox, wide: ad.AnnData, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         file = wide.biocolab.to_h5ad(tmp_path / "x.h5ad")
-        connector, name = strict.connect().get_bbrowserx(), f"official {earlier}"
-        given = {"study_id": name, "name": name, "authors": [], "abstract": "", "skip_dimred": True}
-        before = [
-            connector.submit_study_from_local("personal", [{"matrix": str(file)}], **given) for _ in range(earlier)
-        ]
+        connector = strict.connect().get_bbrowserx()
         strict.faults.add("commit_submission_result", nth=1, kind="lost_answer")
+        given = {"name": "official once", "authors": [], "abstract": "", "skip_dimred": True}
         done = connector.submit_study_from_local("personal", [{"matrix": str(file)}], **given)
-        uuids = {answer["study_info"]["uuid"] for answer in [*before, done]}
-        assert sorted(studies(name)) == sorted(uuids)
-        assert len(uuids) == earlier + 1
+        assert studies("official once") == [done["study_info"]["uuid"]]
 
     @pytest.mark.parametrize("earlier", [0, 1])
     def test_of_a_bucket_is_looked_up_before_a_commit_is_asked_for_again(
