@@ -17,6 +17,9 @@ from biocolab_accessor.crew import stopped_by
 __all__ = ["Adapter", "Session", "line"]
 
 
+_MOMENT = 1.0
+
+
 class Session(requests.Session):
     """A session that never reads where a redirect leads, which our own strict parser does."""
 
@@ -52,13 +55,22 @@ _own = _Own()
 
 
 @contextmanager
-def line() -> Iterator[None]:
-    """One request of this thread, up to the last byte of its answer."""
+def line(seconds: float) -> Iterator[None]:
+    """One request of this thread, up to the last byte of its answer, which is cut when the seconds are over.
+
+    While the head of an answer is read nobody looks at the clock: a server may send it byte by byte, or send "100
+    Continue" again and again.
+    """
     own = _own.line = _Line()
+    watch = threading.Timer(min(seconds, threading.TIMEOUT_MAX), own.cut)
+    watch.name, watch.daemon = "biocolab-deadline", True
+    watch.start()
     try:
         with stopped_by(own.cut):
             yield
     finally:
+        watch.cancel()
+        watch.join(_MOMENT)
         _own.line = None
 
 

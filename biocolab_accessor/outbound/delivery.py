@@ -22,7 +22,7 @@ from biocolab_accessor.errors import BiocolabError, InvalidResponse, ServerError
 from biocolab_accessor.naming import quoted
 from biocolab_accessor.notice import notice
 from biocolab_accessor.outbound import journal
-from biocolab_accessor.outbound.begun_before import listed, rows_of_id, tell_of_new_start
+from biocolab_accessor.outbound.begun_before import listed, rows_of_id, tell_of_namesakes, tell_of_new_start
 from biocolab_accessor.outbound.journal import Entry, Known
 from biocolab_accessor.outbound.request import StudyRequest
 from biocolab_accessor.outbound.submission import Submission
@@ -201,17 +201,9 @@ class _Delivery:
         )
 
     def _tell_of_namesakes(self) -> list[str]:
-        """Servers take any number of studies of one id, and people find out when they look for theirs."""
         if self.request.id_is_made:
             return []
-        study_id = str(self.request.study_id)
-        found = list(rows_of_id(self.connector, self.species, self.group_id, study_id))
-        if found:
-            notice(
-                f"group {quoted(self.group_id)} has a study {quoted(study_id)} already (uuid {found[0]}): this will be "
-                "a second one of that id, told from the first by its uuid only. Give another study_id to avoid that"
-            )
-        return found
+        return tell_of_namesakes(self.connector, self.species, self.group_id, str(self.request.study_id))
 
     def _begin_again(self, reason: object) -> None:
         tell_of_new_start(self.entry.known.study_id or str(self.request.study_id), reason)

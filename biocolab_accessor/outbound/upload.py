@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -69,7 +70,7 @@ def outgoing(path: Path, name: str, inner: str = "") -> Outgoing:
         msg = f"{path} is empty" if path.is_file() else f"there is no file {path}"
         raise InvalidFile(msg)
     with path.open("rb") as file:
-        found = path.stat()
+        found = os.fstat(file.fileno())  # a link may lead elsewhere by now
         return Outgoing(
             path, name, inner, found.st_size, found.st_mtime_ns, hashlib.file_digest(file, "sha256").hexdigest()
         )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from biocolab_accessor.naming import counted
 from biocolab_accessor.notice import notice
+from biocolab_accessor.secret import sealed
 
 if TYPE_CHECKING:
     from biocolab_accessor.sandbox.server import Sandbox
@@ -68,6 +69,7 @@ def sandbox(
     from biocolab_accessor.sandbox.server import Sandbox
 
     global _newest
+    token = sealed(token)
     earlier = _newest() if _newest is not None else None
     started = Sandbox(path, port=port, host=host, token=token, control=control)
     _newest = weakref.ref(started)

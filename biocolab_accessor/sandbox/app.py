@@ -6,6 +6,7 @@ import json
 import logging
 import re
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,9 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from biocolab_accessor.sandbox.body import LONGEST_FILE, LONGEST_METADATA, json_body, pieces
+from biocolab_accessor.sandbox.body import LONGEST_FILE, LONGEST_METADATA, is_long, json_body, pieces
 from biocolab_accessor.sandbox.large_file import LargeFile
-from biocolab_accessor.sandbox.refusal import Refusal
+from biocolab_accessor.sandbox.refusal import Refusal, failure
 from biocolab_accessor.sandbox.routes import account, bioflex, lens, study, submit, terms
 from biocolab_accessor.sandbox.routes.page import page_routes
 from biocolab_accessor.sandbox.routes.studio import studio_routes
@@ -91,8 +92,11 @@ def _json_endpoint(site: Site, handler: Handler, header: str, longest: int | Non
     async def endpoint(request: Request) -> Response:
         try:
             user = _user(site, request, header)
-            body = await json_body(request, longest)
-            answer = await run_in_threadpool(handler, site, user, body)
+            # What a long body is made of takes many times its length in memory: only one is read at a time.
+            async with site.long_body if longest is not None and is_long(request) else nullcontext():
+                body = await json_body(request, longest)
+                answer = await run_in_threadpool(handler, site, user, body)
+                del body
             if isinstance(answer, Response):
                 return answer
             content = await run_in_threadpool(lambda: json.dumps(answer).encode())
@@ -101,9 +105,9 @@ def _json_endpoint(site: Site, handler: Handler, header: str, longest: int | Non
             return refusal.answer()
         except ClientDisconnect:
             return Response(status_code=499)
-        except Exception:
+        except Exception as error:
             logger.exception("%s", request.url.path)
-            return Refusal(500, "the sandbox failed; this is a mistake of the sandbox, see its log").answer()
+            return failure(error).answer()
 
     return endpoint
 
@@ -120,6 +124,9 @@ def _upload_endpoint(site: Site, take: Take) -> Endpoint:
             return refusal.answer()
         except ClientDisconnect:
             return Response(status_code=499)
+        except Exception as error:
+            logger.exception("%s", request.url.path)
+            return failure(error).answer()
         finally:
             remove(part)
 

@@ -11,7 +11,7 @@ from starlette.requests import Request
 
 from biocolab_accessor.sandbox.refusal import Refusal, json_object
 
-__all__ = ["LONGEST_FILE", "LONGEST_METADATA", "form", "json_body", "pieces"]
+__all__ = ["LONGEST_FILE", "LONGEST_METADATA", "form", "is_long", "json_body", "pieces"]
 
 LONGEST_FILE = 256 << 30
 LONGEST_METADATA = 128 << 20
@@ -57,6 +57,12 @@ async def pieces(request: Request, longest: int) -> AsyncIterator[bytes]:
         if size > longest:
             raise _too_long(longest)
         yield piece
+
+
+def is_long(request: Request) -> bool:
+    """Whether a body is announced to be longer than most JSON may be, or not announced at all."""
+    announced = request.headers.get("content-length", "")
+    return not announced.isdecimal() or len(announced) > 18 or int(announced) > _LONGEST_JSON
 
 
 async def json_body(request: Request, longest: int | None = None) -> dict[str, Any]:

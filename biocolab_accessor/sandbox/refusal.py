@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import re
+import sqlite3
 from collections.abc import Mapping
 from typing import Any
 
 from starlette.responses import Response
 
-__all__ = ["Refusal", "json_object", "number", "optional_text", "text", "texts"]
+__all__ = ["Refusal", "failure", "json_object", "number", "optional_text", "text", "texts"]
 
 _DEEPEST = 64
 _MOST_VALUES = 10_000_000
 _MOST = {(b",",): _MOST_VALUES, (b"[", b"{", b":"): 100_000}
+_NO_ROOM = {getattr(errno, name, -1) for name in ("ENOSPC", "EDQUOT", "EFBIG")}
 _NO_SIGNS = bytes(set(range(256)) - set(b'"[]{},:'))
 _WITHIN_QUOTES = re.compile(rb'"[^"]*"')
 
@@ -40,6 +43,14 @@ class Refusal(Exception):
         content = {"status": self.status, "message": self.detail, "detail": self.detail}
         headers = {"X-Content-Type-Options": "nosniff"}
         return Response(json.dumps(content).encode(), self.status, headers, media_type="application/json")
+
+
+def failure(error: Exception) -> Refusal:
+    """What a client is told of an error that no route expects: the disk is full, or the sandbox is wrong."""
+    full = isinstance(error, OSError) and error.errno in _NO_ROOM
+    if full or (isinstance(error, sqlite3.Error) and getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL):
+        return Refusal(507, "the disk of the sandbox is full: make room where its folder is, and try again")
+    return Refusal(500, "the sandbox failed; this is a mistake of the sandbox, see its log")
 
 
 def json_object(raw: bytes | bytearray, what: str) -> dict[str, Any]:

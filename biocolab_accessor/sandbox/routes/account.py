@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from biocolab_accessor.naming import did_you_mean
+from biocolab_accessor.naming import did_you_mean, quoted
 from biocolab_accessor.sandbox.refusal import Refusal, text
 from biocolab_accessor.sandbox.site import Site
 from biocolab_accessor.sandbox.store.catalogue import PUBLIC
@@ -32,7 +32,7 @@ def expect_group(site: Site, user: str, body: Body, *, public: bool = False) -> 
     group = text(body, "group_id", longest=500)
     known = [known.id for known in site.accounts.groups(user)] + ([PUBLIC] if public else [])
     if group not in known:
-        detail = f"there is no group {group!r}{did_you_mean(group, known)}"
+        detail = f"there is no group {quoted(group)}{did_you_mean(group, known)}"
         raise Refusal(404, detail)
     return group
 

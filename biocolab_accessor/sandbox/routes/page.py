@@ -17,11 +17,12 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, Response
 from starlette.routing import Route
 
+from biocolab_accessor.naming import quoted
 from biocolab_accessor.sandbox.body import form
 from biocolab_accessor.sandbox.large_file import LargeFile
 from biocolab_accessor.sandbox.page import views
 from biocolab_accessor.sandbox.page.sessions import PageSessions
-from biocolab_accessor.sandbox.refusal import Refusal
+from biocolab_accessor.sandbox.refusal import Refusal, failure
 from biocolab_accessor.sandbox.site import Site
 from biocolab_accessor.sandbox.store.catalogue import StudyRecord
 from biocolab_accessor.sandbox.store.export import write_export
@@ -116,10 +117,10 @@ def _guarded(work: Callable[[Request], Any]) -> Callable[[Request], Any]:
             response = _json({"detail": refusal.detail}, refusal.status)
         except ClientDisconnect:
             response = Response(status_code=499)
-        except Exception:
+        except Exception as error:
             logger.exception("%s", request.url.path)
-            detail = "the sandbox failed; this is a mistake of the sandbox, see its log"
-            response = _json({"detail": detail}, 500)
+            failed = failure(error)
+            response = _json({"detail": failed.detail}, failed.status)
         response.headers.update(_HEADERS)
         response.headers.setdefault("Cache-Control", "no-store")
         return response
@@ -176,7 +177,7 @@ def _embedding(site: Site, user: str, request: Request) -> Response:
     record, folder = _open(site, user, request)
     coordinates = folder.embedding(request.path_params["id"])
     if coordinates is None or coordinates.ndim != 2 or coordinates.shape[1] < 2:
-        detail = f"study {record.hash_id!r} has no such embedding in two dimensions"
+        detail = f"study {quoted(record.hash_id)} has no such embedding in two dimensions"
         raise Refusal(404, detail)
     return _array(coordinates[:, :2], "<f4")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from biocolab_accessor.naming import did_you_mean
+from biocolab_accessor.naming import did_you_mean, quoted
 from biocolab_accessor.sandbox.refusal import Refusal, text, texts
 from biocolab_accessor.sandbox.routes.account import expect_group, ok
 from biocolab_accessor.sandbox.routes.study import own_study
@@ -29,11 +29,11 @@ def assign_standardized_term(site: Site, user: str, body: Body) -> Any:
     record, folder = own_study(site, user, body)
     columns, field, label = folder.obs.columns, text(body, "group"), text(body, "name")
     if field not in columns:
-        detail = f"study {record.hash_id!r} has no field {field!r}{did_you_mean(field, columns)}"
+        detail = f"study {quoted(record.hash_id)} has no field {quoted(field)}{did_you_mean(field, columns)}"
         raise Refusal(404, detail)
     labels = columns[field].labels or ()
     if label not in labels:
-        detail = f"field {field!r} has no label {label!r}{did_you_mean(label, labels)}"
+        detail = f"field {quoted(field)} has no label {quoted(label)}{did_you_mean(label, labels)}"
         raise Refusal(404, detail)
     try:
         site.terms.assign(record.uuid, field, label, text(body, "root_id"), text(body, "leaf_id"))

@@ -6,11 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import anndata as ad
+import h5py
 import pandas as pd
+from anndata.experimental import write_dispatched
 
-from biocolab_accessor.sandbox.store.durable import publish
+from biocolab_accessor.sandbox.store.durable import publish, remove
 from biocolab_accessor.sandbox.store.private import private_file
 from biocolab_accessor.sandbox.store.study_folder import StudyFolder
+from biocolab_accessor.storage.sink import Sink
 
 __all__ = ["write_export"]
 
@@ -38,6 +41,15 @@ def write_export(folder: StudyFolder, path: Path) -> None:
         layers={"counts": folder.matrix("raw").tocsr()},
     )
     part = path.with_suffix(".part")
-    private_file(part)
-    adata.write_h5ad(part)
-    publish(part, path)
+    try:
+        private_file(part)
+        with Sink(part) as sink, h5py.File(sink, "w") as file:
+
+            def step(write: Any, group: Any, key: str, element: Any, *, dataset_kwargs: Any, iospec: Any) -> None:
+                sink.expect()
+                write(group, key, element, dataset_kwargs=dataset_kwargs)
+
+            write_dispatched(file, "/", adata, step)
+        publish(part, path)
+    finally:
+        remove(part)

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from biocolab_accessor.naming import quoted
 from biocolab_accessor.precision import numbers
 from biocolab_accessor.sandbox.refusal import Refusal
 from biocolab_accessor.sandbox.store.durable import publish
@@ -178,13 +179,13 @@ class ObsTable:
         place = {barcode: i for i, barcode in enumerate(barcodes)}
         strange = [barcode for barcode in given if barcode not in place]
         if strange:
-            detail = f"{len(strange):,} barcodes are not in the study, such as {strange[0]!r}"
+            detail = f"{len(strange):,} barcodes are not in the study, such as {quoted(strange[0])}"
             raise Refusal(422, detail)
         rows = np.array([place[barcode] for barcode in given], np.intp)
         added = {}
         for name, values in columns.items():
             if not isinstance(values, list) or len(values) != len(given):
-                detail = f"column {name!r} does not have a value for each of the {len(given):,} barcodes"
+                detail = f"column {quoted(name)} does not have a value for each of the {len(given):,} barcodes"
                 raise Refusal(422, detail)
             full: list[Any] = [None] * len(barcodes)
             for row, value in zip(rows.tolist(), values, strict=True):
@@ -202,5 +203,5 @@ def _numbers(name: str, values: list[float | None]) -> Column:
     try:
         return Column.of_numbers(values)
     except OverflowError as error:
-        detail = f"column {name!r} holds a number beyond what a float holds"
+        detail = f"column {quoted(name)} holds a number beyond what a float holds"
         raise Refusal(422, detail) from error

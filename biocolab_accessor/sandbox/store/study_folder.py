@@ -17,9 +17,11 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import sparse
 
+from biocolab_accessor.aside import Waiting, aside
 from biocolab_accessor.platforms import link
 from biocolab_accessor.sandbox.cells import PLACES, Cells, cell_totals
 from biocolab_accessor.sandbox.store.obs_table import ObsTable
+from biocolab_accessor.storage.sink import Sink
 
 __all__ = ["StudyFolder", "encode"]
 
@@ -189,8 +191,11 @@ def encode(array: NDArray[Any], dtype: str) -> str:
 def _write_matrix(path: Path, matrix: sparse.csr_matrix) -> None:
     csc = matrix.tocsc()
     csc.sort_indices()
-    with h5py.File(path, "w") as file:
-        file["data"] = csc.data.astype("<f4", copy=False)
-        file["indices"] = csc.indices.astype("<u4")
-        file["indptr"] = csc.indptr.astype("<u8")
-        file["shape"] = np.array(csc.shape, "<u8")
+    arrays = {"data": (csc.data, "<f4"), "indices": (csc.indices, "<u4"), "indptr": (csc.indptr, "<u8")}
+
+    def write(waiting: Waiting) -> None:
+        with Sink(path) as sink, h5py.File(sink, "w") as file:
+            for name, (values, dtype) in sink.watched({**arrays, "shape": (np.array(csc.shape), "<u8")}.items()):
+                file[name] = values.astype(dtype, copy=False)
+
+    aside(write)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from biocolab_accessor.naming import quoted
 from biocolab_accessor.sandbox.store.database import Database
 
 __all__ = ["TREE", "Terms"]
@@ -77,10 +78,10 @@ class Terms:
             The tree has no such root, or the root no such leaf.
         """
         if root not in TREE:
-            msg = f"there is no ontology {root!r}; there are {', '.join(TREE)}"
+            msg = f"there is no ontology {quoted(root)}; there are {', '.join(TREE)}"
             raise LookupError(msg)
         if leaf not in _leaves(root):
-            msg = f"ontology {root!r} has no term {leaf!r}"
+            msg = f"ontology {quoted(root)} has no term {quoted(leaf)}"
             raise LookupError(msg)
         self._database.write("insert or replace into terms values (?, ?, ?, ?, ?)", study, field, label, root, leaf)
 

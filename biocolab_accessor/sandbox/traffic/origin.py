@@ -8,6 +8,7 @@ import re
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from biocolab_accessor.clients.address import is_loopback
+from biocolab_accessor.naming import quoted
 from biocolab_accessor.sandbox.refusal import Refusal
 
 __all__ = ["OwnOrigin"]
@@ -46,13 +47,14 @@ class OwnOrigin:
     def _refusal(self, scope: Scope) -> Refusal | None:
         hosts, origins = _values(scope, b"host"), _values(scope, b"origin")
         if len(hosts) != 1 or not self._is_own(hosts[0]):
+            named = quoted(", ".join(hosts)[:100])
             detail = (
-                f"the request is for the host {', '.join(hosts)[:100]!r}, which is not a name of this sandbox: use its "
-                "url, or start it with host= (or --host) and that name"
+                f"the request is for the host {named}, which is not a name of this sandbox: use its url, or start it "
+                "with host= (or --host) and that name"
             )
             return Refusal(403, detail)
         if any(origin not in (f"http://{hosts[0]}", f"https://{hosts[0]}") for origin in origins):
-            return Refusal(403, f"the request comes from a page of another site: {', '.join(origins)[:100]!r}")
+            return Refusal(403, f"the request comes from a page of another site: {quoted(', '.join(origins)[:100])}")
         return None
 
     def _is_own(self, authority: str) -> bool:

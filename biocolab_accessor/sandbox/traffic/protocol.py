@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import socket
 from collections.abc import Callable
 from http import HTTPStatus
@@ -14,6 +15,8 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from biocolab_accessor.platforms import most_open_files
 
 __all__ = ["Protocol", "most_connections"]
+
+logger = logging.getLogger("biocolab_accessor.sandbox")
 
 # A client has to read that much of a file, or some of another answer, within the time.
 _AT_ONCE = 8 << 20
@@ -45,10 +48,13 @@ class Protocol(HttpToolsProtocol):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        # uvicorn's own log is printed where nothing else is set up: anyone who connects could fill a notebook with it.
+        self.logger = logger
         self._timer: asyncio.TimerHandle | None = None
         self._unread: asyncio.TimerHandle | None = None
         self._waits = True  # for the head of a request
         self._head = self._rest = 0
+        self._headers = 0  # bytes since a message began or a body went on: its head, or what stands between its chunks
         self._since = 0.0
         self._body_is_over = True
         self._turned_away = False
@@ -75,6 +81,7 @@ class Protocol(HttpToolsProtocol):
         if self._turned_away:
             return
         self._rest += len(data)
+        self._headers += len(data)
         if self._waits:
             if not self._head:
                 self._set_timer(self._end_slow_head, _HEAD_SECONDS)
@@ -82,6 +89,9 @@ class Protocol(HttpToolsProtocol):
         super().data_received(data)
         if self._waits and self._head > _LONGEST_HEAD and not self.transport.is_closing():
             self._refuse(431, f"the head of the request is longer than {_LONGEST_HEAD:,} bytes")
+        elif self._headers > _LONGEST_HEAD:
+            # Trailers, extensions of a chunk, or the next request's head. The answer under way cannot say so.
+            self.transport.close()
 
     def pause_writing(self) -> None:
         """Wait for the client to read, but not for ever."""
@@ -94,6 +104,16 @@ class Protocol(HttpToolsProtocol):
             self._unread.cancel()
         super().resume_writing()
 
+    def on_message_begin(self) -> None:
+        """Expect a head."""
+        self._headers = 0
+        super().on_message_begin()
+
+    def on_body(self, body: bytes) -> None:
+        """Take a piece of the body."""
+        self._headers = 0
+        super().on_body(body)
+
     def on_headers_complete(self) -> None:
         """Begin to answer."""
         self._waits = self._body_is_over = False
@@ -102,7 +122,7 @@ class Protocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """Note that the body is over."""
-        self._body_is_over = True
+        self._body_is_over, self._headers = True, 0
         super().on_message_complete()
         if self.cycle.response_complete:
             self._expect_head()
@@ -188,7 +208,7 @@ class Protocol(HttpToolsProtocol):
             self._timer.cancel()
         self._timer = None if call is None else self.loop.call_later(seconds, call)
 
-    async def send_file(self, file: BinaryIO, count: int) -> int:
+    async def send_file(self, file: BinaryIO, count: int, cycle: Any) -> int:
         """Send the first bytes of a file as the next ones of the answer under way, of which the length was announced.
 
         Read and written by Python, each byte would be copied four times on its way.
@@ -199,6 +219,8 @@ class Protocol(HttpToolsProtocol):
             Open for reading.
         count
             How many bytes; not all, for the end of an answer goes the usual way.
+        cycle
+            The request that is answered, which is not the newest where the client has sent several at once.
 
         Returns
         -------
@@ -213,7 +235,7 @@ class Protocol(HttpToolsProtocol):
             except (ConnectionError, TimeoutError):
                 self.transport.abort()
         sent = file.tell()
-        self.cycle.expected_content_length -= sent
+        cycle.expected_content_length -= sent
         return sent
 
 

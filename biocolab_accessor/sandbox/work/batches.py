@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from typing import Any
 
+from biocolab_accessor.naming import quoted
 from biocolab_accessor.sandbox.refusal import Refusal, text
 from biocolab_accessor.sandbox.store.buckets import Bucket, inside
 from biocolab_accessor.sandbox.work.readers import MTX_10X, READABLE
@@ -101,7 +102,7 @@ def folder_batches(folder: Path, info: Any, study_type: Any) -> list[Batch]:
     """
 
     def find(name: str) -> Path:
-        return inside(folder, key_of(folder, name), f"folder {str(folder)!r}")
+        return inside(folder, key_of(folder, name), f"folder {quoted(str(folder))}")
 
     return _labelled(
         [
@@ -168,14 +169,14 @@ def _is_read_here(study_type: Any) -> bool:
 def _uploaded(name: str, files: Mapping[str, Path], study_type: Any) -> dict[str, Path]:
     if study_type != MTX_10X:
         if name not in files:
-            detail = f"batch {name!r} was not uploaded; there are {sorted(files)}"
+            detail = f"batch {quoted(name)} was not uploaded; there are {sorted(files)}"
             raise Refusal(422, detail)
         return {"matrix": files[name]}
     found = {}
     for part, ending in _ENDINGS.items():
         path = files.get(f"{name}{ending}") or files.get(f"{name}{ending}.gz")
         if path is None:
-            detail = f"batch {name!r} has no {name}{ending}[.gz]; there are {sorted(files)}"
+            detail = f"batch {quoted(name)} has no {name}{ending}[.gz]; there are {sorted(files)}"
             raise Refusal(422, detail)
         found[part] = path
     return found
