@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 from biocolab_accessor.errors import InvalidArgument
+from biocolab_accessor.messages import shown
 from biocolab_accessor.platforms import expanded, is_open_elsewhere, replace
 
 __all__ = ["Sink", "place_of", "replacing"]
@@ -127,9 +128,12 @@ def place_of(path: str | Path) -> Path:
     Raises
     ------
     InvalidArgument
-        It is a folder, or in none.
+        It is a folder, or in none, or a device or another thing that is not a regular file.
     """
     target = expanded(path)
+    if target.exists() and not (target.is_file() or target.is_dir()):
+        msg = f"{shown(target)} is not a regular file, and would be replaced by one: give another path"
+        raise InvalidArgument(msg)
     if not target.parent.is_dir() or target.is_dir():
         msg = f"{target} is a folder" if target.is_dir() else f"there is no folder {target.parent}"
         raise InvalidArgument(msg)
