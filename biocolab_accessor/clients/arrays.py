@@ -22,6 +22,7 @@ from biocolab_accessor.io.compression import can_inflate, filters_of, read_defla
 from biocolab_accessor.io.hdf5_gate import READING, Gate
 from biocolab_accessor.io.memory import empty_pages, expect_room
 from biocolab_accessor.io.transpose import PEAK
+from biocolab_accessor.messages import quoted
 
 __all__ = [
     "checked_datasets",
@@ -128,7 +129,7 @@ def csc_from_hdf5(content: bytearray | NDArray[np.uint8], what: str) -> sparse.c
     """
     view = np.frombuffer(content, np.uint8)
     if view[:8].tobytes() != b"\x89HDF\r\n\x1a\n":
-        msg = f"{what}: the answer is not an HDF5 file; it begins {view[:40].tobytes()!r}"
+        msg = f"{what}: the answer is not an HDF5 file; it begins {quoted(view[:40].tobytes())}"
         raise InvalidResponse(msg)
     with reading_hdf5(what), h5py.File(_ReadOnlyView(view.data), "r") as file:
         datasets = checked_datasets(file, len(view), what)
@@ -255,7 +256,7 @@ def sizes(shape: Any, what: str, expected: tuple[int | None, int | None] = (None
         It is not two whole numbers, or not those expected.
     """
     if not isinstance(shape, Sequence) or len(shape) != 2 or not all(_is_size(n) for n in shape):
-        msg = f"{what}: the shape is {shape!r}, not two numbers"
+        msg = f"{what}: the shape is {quoted(shape)}, not two numbers"
         raise InvalidResponse(msg)
     for n, wanted, axis in zip(shape, expected, ("cells", "genes"), strict=True):
         if wanted is not None and n != wanted:
@@ -325,16 +326,16 @@ def _checked(file: h5py.File, name: str, n_bytes: int, what: str, gate: Gate) ->
     link = file.get(name, getlink=True)
     dataset = file.get(name) if isinstance(link, h5py.HardLink) else None
     if not isinstance(dataset, h5py.Dataset):
-        msg = f"{what}: the HDF5 file has no dataset {name!r} of its own"
+        msg = f"{what}: the HDF5 file has no dataset {quoted(name)} of its own"
         raise InvalidResponse(msg)
     gate.dataset(dataset.id, name)
     if dataset.dtype.kind not in "fiu" or dataset.ndim != 1:
-        msg = f"{what}: dataset {name!r} is {dataset.ndim}-d {dataset.dtype}, and not 1-d numbers"
+        msg = f"{what}: dataset {quoted(name)} is {dataset.ndim}-d {dataset.dtype}, and not 1-d numbers"
         raise InvalidResponse(msg)
     if filters_of(dataset) and not can_inflate(dataset):
         msg = (
-            f"{what}: dataset {name!r} has gone through the HDF5 filters {filters_of(dataset)}, which are not trusted "
-            "with what comes over the wire; gzip, shuffle and fletcher32 are"
+            f"{what}: dataset {quoted(name)} has gone through the HDF5 filters {filters_of(dataset)}, which are not "
+            "trusted with what comes over the wire; gzip, shuffle and fletcher32 are"
         )
         raise InvalidResponse(msg)
     return dataset

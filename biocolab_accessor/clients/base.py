@@ -7,6 +7,7 @@ differs is how they fail and what they cost: refusals are typed errors, uploads 
 from __future__ import annotations
 
 import contextlib
+import re
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -152,6 +153,9 @@ _PROCESSED = ("coords.npy", "embeddings.db", "matrix.hdf5", "metadata.db")
 
 _EMBEDDINGS = "custom_embeddings"
 
+# The ids of studies that nobody named.
+_MADE = re.compile(r"[0-9a-f]{32}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
 # These start something on the server: sent twice they might do it twice.
 _NOT_IDEMPOTENT = frozenset(
     {
@@ -197,6 +201,7 @@ class Connector(_Official):
         super().__init__(self.host, secret, ssl)
         self.http = HttpClient(self.host, secret, header="bioturing-api-token", ssl=ssl)
         self._Connector__https_agent = _Agent(self.http)
+        self._asked: dict[str, tuple[str, str]] = {}  # species and id of the study that a task is to become
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(host={self.host!r})"
@@ -472,7 +477,9 @@ class Connector(_Official):
         url = f"{self.host}api/v1/{route}"
         with masking(self.http.token):
             answer = unwrap(url, self.http.post(url, plain(body), idempotent=idempotent, look=look))
-        return started_task(answer, url)
+        task_id = started_task(answer, url)
+        self._note(body, task_id)
+        return task_id
 
     def commit_task(
         self,
@@ -511,13 +518,29 @@ class Connector(_Official):
             The task ended in an error.
         """
         follow_task(self, task_id, _print)  # the SDK's README shows these lines on stdout
-        info = self.commit_task(group_id, task_id)
+        asked = self._asked.pop(str(task_id), None)
+
+        def there() -> Mapping[str, Any] | None:
+            """The study, where its id was made for it, so that no other study can have it."""
+            if asked is None:
+                return None
+            rows = self.get_all_studies_info_in_group(asked[0], group_id)
+            return next((row for row in rows if asked[1] in (row.get("study_hash_id"), row.get("accession_id"))), None)
+
+        info = self.commit_task(group_id, task_id, look=there)
         print("Study submitted successfully!")  # noqa: T201 - as above
         return {"status": True, "study_info": info}
 
     def _submitted(self, route: str, body: Mapping[str, Any]) -> dict[str, Any]:
         """Post a submission and follow its task to the end, as every submit call of the SDK does."""
         return self.get_submission_log(body["group_id"], self.submit_task(route, body))
+
+    def _note(self, body: Mapping[str, Any], task_id: object) -> None:
+        """Remember the study that a task is to become, to look for it where an answer is lost."""
+        # Only of an id that was made here: others may have namesakes, and the SDK makes no request to list those first.
+        info = body.get("study_info")
+        if isinstance(info, Mapping) and _MADE.fullmatch(str(info.get("study_hash_id"))):
+            self._asked[str(task_id)] = str(body.get("species")), str(info["study_hash_id"])
 
     def get_export_log(self, group_id: str, task_id: str | int) -> dict[str, Any]:
         """Print the log of an export while it runs; then where its file is, and what the server calls it.
@@ -608,7 +631,10 @@ class Connector(_Official):
         self, api_route: str, data: Mapping[str, Any] | None = None, check_error: bool = True
     ) -> dict[str, Any]:
         """Post to a route below the host, ``api/v1/…``, and give the checked envelope."""
-        return cast("dict[str, Any]", super().post_request(api_route.lstrip("/"), dict(data or {}), check_error))
+        answer = cast("dict[str, Any]", super().post_request(api_route.lstrip("/"), dict(data or {}), check_error))
+        if "/submit_" in api_route and isinstance(begun := answer.get("data"), dict) and data is not None:
+            self._note(data, begun.get("id"))
+        return answer
 
 
 def _print(line: str) -> None:

@@ -33,7 +33,7 @@ from biocolab_accessor.errors import (
 from biocolab_accessor.io.hdf5_gate import is_hdf5, opened_foreign
 from biocolab_accessor.io.memory import expect_room
 from biocolab_accessor.io.safe_files import replacing, target_path
-from biocolab_accessor.messages import warn
+from biocolab_accessor.messages import quoted, warn
 from biocolab_accessor.progress import progress_bar
 from biocolab_accessor.protocol import RETRIABLE_STATUSES
 from biocolab_accessor.security.redaction import Secret, hidden, masking, without_frames
@@ -119,7 +119,7 @@ class HttpClient:
         self._extra_headers = dict(extra_headers or {})
         self._quoting = quoting
         if isinstance(ssl, str | Path) and not Path(ssl).exists():
-            msg = f"ssl={str(ssl)!r}: there is no such certificate bundle"
+            msg = f"ssl={quoted(str(ssl))}: there is no such certificate bundle"
             raise InvalidHost(msg)
         if ssl is False and not is_loopback(origin(host)[1]):
             _warn_unverified(host)
@@ -330,7 +330,7 @@ class HttpClient:
         look: Callable[[], _Result | None] = lambda: None,
     ) -> _Result:
         def one() -> _Result:
-            with masking(self.token), line():
+            with masking(self.token), line(deadline.left()):
                 return attempt()
 
         return retrying(one, what=hidden(what, self.token), idempotent=idempotent, deadline=deadline, look=look)
@@ -384,6 +384,7 @@ class HttpClient:
                 )
             except requests.RequestException as error:
                 what = f"{method} {url}"
+                self._expect_time(deadline, what, error)
                 raise transport_failure(what, error, silence, self.header) from error
             except BaseException as error:  # Ctrl-C, or of the file that was sent
                 without_frames(error, self.header)
@@ -392,6 +393,9 @@ class HttpClient:
             response.request.headers[self.header] = "****"
             for name, value in response.headers.items():
                 response.headers[name] = hidden(value, self.token)
+            if not deadline.left():  # what was cut may look like the end of the head
+                response.close()
+                deadline.check(f"{method} {url}")
             if response.status_code < 300:
                 return response
             with response:
@@ -408,6 +412,12 @@ class HttpClient:
                 raise error_
         msg = f"{method} {url}: redirected {_MOST_REDIRECTS} times in a row"
         raise RedirectRefused(msg)
+
+    def _expect_time(self, deadline: Deadline, what: str, error: Exception) -> None:
+        """Say that the time is over, where that is why the connection was cut."""
+        if not deadline.left():
+            without_frames(error, self.header)
+            deadline.check(what)
 
     def _redirected(self, response: requests.Response, url: str, method: str, body: object) -> str:
         target = redirect_url(self.host, url, response.headers.get("Location", ""), response.status_code)
@@ -431,9 +441,11 @@ class HttpClient:
                 deadline.check(url)
                 if most is not None and taken >= most:
                     return
+            deadline.check(url)  # what was cut may look like the end of the answer
         except (urllib3.exceptions.HTTPError, OSError) as error:
             if isinstance(error, BiocolabError):
                 raise
+            self._expect_time(deadline, url, error)
             raise transport_failure(url, error, settings.read_timeout, self.header) from error
 
 

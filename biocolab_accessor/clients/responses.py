@@ -13,6 +13,7 @@ from typing import Any
 from biocolab_accessor.clients.retry import Retriable
 from biocolab_accessor.errors import BiocolabError, InvalidResponse, NotFound, ServerError, TransportError, Unauthorized
 from biocolab_accessor.io.memory import expect_room
+from biocolab_accessor.messages import quoted
 
 __all__ = [
     "Envelope",
@@ -72,7 +73,7 @@ class Envelope(dict[str, Any]):
         self._url = url
 
     def __missing__(self, key: str) -> Any:
-        msg = f"{self._url}: the answer lacks {key!r}"
+        msg = f"{self._url}: the answer lacks {quoted(key)}"
         raise InvalidResponse(msg)
 
 
@@ -118,7 +119,7 @@ def decode_json(url: str, content: bytearray, content_type: str) -> Any:
         begins = start[:80].decode("utf-8", "replace")
         if "html" in content_type.lower():
             raise _page(url, begins) from None
-        broken = InvalidResponse(f"{url}: the answer is not JSON ({error}); it begins {begins!r}")
+        broken = InvalidResponse(f"{url}: the answer is not JSON ({error}); it begins {quoted(begins)}")
         raise Retriable(broken) from None
     if no_text:
         _expect_text(url, answer)
@@ -131,7 +132,7 @@ def _expect_sense(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(made) < len(pairs):
         seen: set[str] = set()
         twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
-        msg = f"an object of the answer has the key {twice[:80]!r} twice"
+        msg = f"an object of the answer has the key {quoted(twice[:80])} twice"
         raise _Senseless(msg)
     for key in _IDS & made.keys():
         if isinstance(made[key], float) and not math.isfinite(made[key]):
@@ -329,7 +330,7 @@ def _page(url: str, start: str) -> InvalidResponse:
 
 def _titled(page: str) -> str:
     title = re.search(r"<title[^>]*>([^<]{1,200})", page, re.IGNORECASE)
-    return f" titled {title.group(1).strip()!r}" if title else ""
+    return f" titled {quoted(title.group(1).strip())}" if title else ""
 
 
 def _expect_text(url: str, answer: Any) -> None:

@@ -23,6 +23,7 @@ _FAILED = frozenset({"ERROR", "FAILURE", "FAILED", "REVOKED", "CANCELLED", "CANC
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0
 _TOKEN_REFUSED = 401
 _INTERNAL_ERROR = 500
+_NO_ROOM = 507
 
 
 @dataclass(frozen=True)
@@ -77,8 +78,8 @@ def may_have_forgotten(error: BiocolabError) -> bool:
     if isinstance(error, TaskFailed) or not isinstance(error, ServerError | InvalidResponse):
         return False
     status = getattr(error, "status", None)
-    # A server that looks for a file which is gone may also fail each time.
-    return status != _TOKEN_REFUSED and (not error.passing or status == _INTERNAL_ERROR)
+    # A server that looks for a file which is gone may also fail each time. One without room has what it was given.
+    return status not in (_TOKEN_REFUSED, _NO_ROOM) and (not error.passing or status == _INTERNAL_ERROR)
 
 
 def begun_twice(begin: Callable[[], _Begun], go_on: Callable[[_Begun], _Result], what: str) -> tuple[_Begun, _Result]:

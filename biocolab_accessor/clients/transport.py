@@ -27,6 +27,8 @@ from biocolab_accessor.security.urls import is_loopback, origin, without_user
 
 __all__ = ["Adapter", "Probe", "Session", "innermost", "line", "probe", "proxy_for", "transport_failure"]
 
+_MOMENT = 1.0
+
 
 class Session(requests.Session):
     """A session that never reads where a redirect leads, which our own strict parser does."""
@@ -63,13 +65,22 @@ _own = _Own()
 
 
 @contextmanager
-def line() -> Iterator[None]:
-    """One request of this thread, up to the last byte of its answer."""
+def line(seconds: float) -> Iterator[None]:
+    """One request of this thread, up to the last byte of its answer, which is cut when the seconds are over.
+
+    While the head of an answer is read nobody looks at the clock: a server may send it byte by byte, or send "100
+    Continue" again and again.
+    """
     own = _own.line = _Line()
+    watch = threading.Timer(min(seconds, threading.TIMEOUT_MAX), own.cut)
+    watch.name, watch.daemon = "biocolab-deadline", True
+    watch.start()
     try:
         with on_cancel(own.cut):
             yield
     finally:
+        watch.cancel()
+        watch.join(_MOMENT)
         _own.line = None
 
 

@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 from biocolab_accessor.errors import InvalidArgument
+from biocolab_accessor.messages import shown
 from biocolab_accessor.platforms import expanded, is_open_elsewhere, replace
 
 __all__ = ["SafeFile", "replacing", "target_path"]
@@ -105,8 +106,11 @@ class SafeFile:
 
 
 def target_path(path: str | Path) -> Path:
-    """The path of a file to be written, ``~`` expanded; InvalidArgument if it is a folder, or its folder is missing."""
+    """The path of a file to be written, ``~`` expanded; InvalidArgument unless a file can be there."""
     target = expanded(path)
+    if target.exists() and not (target.is_file() or target.is_dir()):
+        msg = f"{shown(target)} is not a regular file, and would be replaced by one: give another path"
+        raise InvalidArgument(msg)
     if not target.parent.is_dir() or target.is_dir():
         msg = f"{target} is a folder" if target.is_dir() else f"there is no folder {target.parent}"
         raise InvalidArgument(msg)

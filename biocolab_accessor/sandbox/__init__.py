@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from biocolab_accessor.messages import counted, warn
+from biocolab_accessor.security.redaction import sealed
 
 if TYPE_CHECKING:
     from biocolab_accessor.sandbox.server import Sandbox
@@ -67,6 +68,7 @@ def sandbox(
     from biocolab_accessor.sandbox.server import Sandbox
 
     global _newest
+    token = sealed(token)
     earlier = _newest() if _newest is not None else None
     started = Sandbox(path, port=port, host=host, token=token, control=control)
     _newest = weakref.ref(started)

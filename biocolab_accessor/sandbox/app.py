@@ -6,6 +6,7 @@ import json
 import logging
 import re
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,16 @@ from starlette.routing import Route
 
 from biocolab_accessor.sandbox.faults.ledger import route_name
 from biocolab_accessor.sandbox.page.routes import page_routes
-from biocolab_accessor.sandbox.requests import LONGEST_FILE, LONGEST_METADATA, LargeFile, Refusal, json_body, pieces
+from biocolab_accessor.sandbox.requests import (
+    LONGEST_FILE,
+    LONGEST_METADATA,
+    LargeFile,
+    Refusal,
+    failure,
+    is_long,
+    json_body,
+    pieces,
+)
 from biocolab_accessor.sandbox.routes import account, bioflex, lens, study, submit
 from biocolab_accessor.sandbox.routes import study as terms
 from biocolab_accessor.sandbox.routes.account import studio_routes
@@ -90,8 +100,11 @@ def _json_endpoint(site: Site, handler: Handler, header: str, longest: int | Non
     async def endpoint(request: Request) -> Response:
         try:
             user = _user(site, request, header)
-            body = await json_body(request, longest)
-            answer = await run_in_threadpool(handler, site, user, body)
+            # What a long body is made of takes many times its length in memory: only one is read at a time.
+            async with site.long_body if longest is not None and is_long(request) else nullcontext():
+                body = await json_body(request, longest)
+                answer = await run_in_threadpool(handler, site, user, body)
+                del body
             if isinstance(answer, Response):
                 return answer
             content = await run_in_threadpool(lambda: json.dumps(answer).encode())
@@ -100,9 +113,9 @@ def _json_endpoint(site: Site, handler: Handler, header: str, longest: int | Non
             return refusal.answer()
         except ClientDisconnect:
             return Response(status_code=499)
-        except Exception:
+        except Exception as error:
             logger.exception("%s", request.url.path)
-            return Refusal(500, "the sandbox failed; this is a mistake of the sandbox, see its log").answer()
+            return failure(error).answer()
 
     return endpoint
 
@@ -119,6 +132,9 @@ def _upload_endpoint(site: Site, take: Take) -> Endpoint:
             return refusal.answer()
         except ClientDisconnect:
             return Response(status_code=499)
+        except Exception as error:
+            logger.exception("%s", request.url.path)
+            return failure(error).answer()
         finally:
             remove(part)
 

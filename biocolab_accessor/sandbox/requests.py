@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import math
 import re
+import sqlite3
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
@@ -21,8 +23,10 @@ __all__ = [
     "LONGEST_METADATA",
     "LargeFile",
     "Refusal",
+    "failure",
     "form",
     "gene_numbers",
+    "is_long",
     "json_body",
     "json_object",
     "number",
@@ -37,6 +41,8 @@ _DEEPEST = 64
 _MOST_VALUES = 10_000_000
 
 _MOST = {(b",",): _MOST_VALUES, (b"[", b"{", b":"): 100_000}
+
+_NO_ROOM = {getattr(errno, name, -1) for name in ("ENOSPC", "EDQUOT", "EFBIG")}
 
 _NO_SIGNS = bytes(set(range(256)) - set(b'"[]{},:'))
 
@@ -64,6 +70,14 @@ class Refusal(Exception):
         content = {"status": self.status, "message": self.detail, "detail": self.detail}
         headers = {"X-Content-Type-Options": "nosniff"}
         return Response(json.dumps(content).encode(), self.status, headers, media_type="application/json")
+
+
+def failure(error: Exception) -> Refusal:
+    """What a client is told of an error that no route expects: the disk is full, or the sandbox is wrong."""
+    full = isinstance(error, OSError) and error.errno in _NO_ROOM
+    if full or (isinstance(error, sqlite3.Error) and getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL):
+        return Refusal(507, "the disk of the sandbox is full: make room where its folder is, and try again")
+    return Refusal(500, "the sandbox failed; this is a mistake of the sandbox, see its log")
 
 
 def json_object(raw: bytes | bytearray, what: str) -> dict[str, Any]:
@@ -206,6 +220,12 @@ async def pieces(request: Request, longest: int) -> AsyncIterator[bytes]:
         if size > longest:
             raise _too_long(longest)
         yield piece
+
+
+def is_long(request: Request) -> bool:
+    """Whether a body is announced to be longer than most JSON may be, or not announced at all."""
+    announced = request.headers.get("content-length", "")
+    return not announced.isdecimal() or len(announced) > 18 or int(announced) > _LONGEST_JSON
 
 
 async def json_body(request: Request, longest: int | None = None) -> dict[str, Any]:

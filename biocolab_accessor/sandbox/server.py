@@ -27,7 +27,7 @@ from biocolab_accessor.concurrency import ended
 from biocolab_accessor.connection.connector import EConnector
 from biocolab_accessor.connection.default import drop_default, push_default
 from biocolab_accessor.errors import InvalidArgument, SandboxError
-from biocolab_accessor.messages import did_you_mean, quoted
+from biocolab_accessor.messages import did_you_mean, quoted, shown
 from biocolab_accessor.platforms import expanded, own_address, temporary_folder
 from biocolab_accessor.sandbox.app import make_app, route_names
 from biocolab_accessor.sandbox.faults.faults import Faults
@@ -47,6 +47,7 @@ from biocolab_accessor.sandbox.store.files import (
     new_token,
     remove_folder,
 )
+from biocolab_accessor.security.redaction import Secret, sealed
 from biocolab_accessor.security.urls import is_loopback
 
 if TYPE_CHECKING:
@@ -341,7 +342,8 @@ class Sandbox(Hosts):
         token: str | None = None,
         control: bool = False,
     ) -> None:
-        if token == DEFAULT_TOKEN and not is_loopback(host):
+        token = given = sealed(token)  # before anything can fail: a verbose traceback shows the variables of this frame
+        if given.reveal() == DEFAULT_TOKEN and not is_loopback(host):
             msg = (
                 f"on {host} other machines reach the sandbox, and its token is one that everybody knows: give no token"
             )
@@ -360,9 +362,9 @@ class Sandbox(Hosts):
             self.url = f"http://{reached_at(host)}:{listener.getsockname()[1]}"
             self._site = opened(self.path, self.url)
             undo.callback(self._site.close)
-            self.token_file = None if token else self.path / TOKEN_FILE
-            self.token = token or _kept_token(self.path)
-            self.add_user(_USER, token=self.token)
+            self.token_file = None if given else self.path / TOKEN_FILE
+            given = given or sealed(_kept_token(self.path))
+            self.token = self.add_user(_USER, token=given)
             seed(self._site)
             undo.pop_all()
         app = make_app(self._site)
@@ -563,7 +565,9 @@ class Sandbox(Hosts):
         Raises
         ------
         InvalidArgument
-            The token is another user's, or empty.
+            The token is another user's, or empty, or no email is given.
+        InvalidToken
+            The token is not text that an HTTP header can carry.
 
         Examples
         --------
@@ -572,16 +576,18 @@ class Sandbox(Hosts):
         ...     len(server.add_user("colleague@company.example"))
         32
         """
-        chosen = new_token() if token is None else token
-        if not chosen or not email:
+        chosen = sealed(new_token() if token is None else token)
+        del token
+        if not chosen or not email or not isinstance(email, str):
             msg = "a user needs an email and a token"
             raise InvalidArgument(msg)
+        chosen = Secret(chosen, "token=")
         try:
             self._site.accounts.set_user(email, chosen)
         except ValueError as error:
-            msg = f"{email}: {error}"
+            msg = f"{shown(email)}: {error}"
             raise InvalidArgument(msg) from error
-        return chosen
+        return str(chosen.reveal())
 
     def add_group(self, group_id: str, name: str, members: Sequence[str] = ()) -> None:
         """Add a group, or change its name and members; only they see it and its studies.
@@ -643,7 +649,7 @@ class Sandbox(Hosts):
         False
         """
         if not self._site.catalogue.has_task(str(task_id)):
-            msg = f"there is no task {task_id!r}"
+            msg = f"there is no task {quoted(task_id)}"
             raise InvalidArgument(msg)
         return self._site.tasks.cancel(str(task_id))
 

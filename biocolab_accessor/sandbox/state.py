@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 import sqlite3
 import threading
@@ -13,7 +14,7 @@ from pathlib import Path
 
 from biocolab_accessor.concurrency import until
 from biocolab_accessor.errors import SandboxError
-from biocolab_accessor.messages import did_you_mean
+from biocolab_accessor.messages import did_you_mean, quoted
 from biocolab_accessor.sandbox.faults.faults import Fault
 from biocolab_accessor.sandbox.processing.cells import Cells, lognorm
 from biocolab_accessor.sandbox.processing.tasks import TaskRunner
@@ -62,6 +63,7 @@ class Site:
         self.folder, self.url = folder, url
         self.buckets = Buckets()
         self.shared_folders: list[Path] = []
+        self.long_body = asyncio.Semaphore()
         self.invitations: dict[str, str] = {}  # emails by what a browser can sign in with once
         self._studies, self._exports = folder / "studies", folder / "exports"
         for path in (self._studies, self._exports):
@@ -136,8 +138,8 @@ class Site:
                 path = self._studies / record.uuid
                 if not path.exists():
                     if record.hash_id not in self._builders:
-                        detail = f"the cells of study {record.hash_id!r} come with a package that is not installed"
-                        raise Refusal(410, detail)
+                        what = f"the cells of study {quoted(record.hash_id)}"
+                        raise Refusal(410, f"{what} come with a package that is not installed")
                     self.write(record.uuid, self._builders[record.hash_id]())
                 self._open[record.uuid] = StudyFolder(path)
             return self._open[record.uuid]
@@ -165,7 +167,7 @@ class Site:
                     return wanted
             except (OSError, ValueError):  # longer than the file system takes, or with a NUL
                 continue
-        detail = f"{path!r} is not a folder that the server shares: sandbox.add_folder(…)"
+        detail = f"{quoted(path)} is not a folder that the server shares: sandbox.add_folder(…)"
         raise Refusal(404, detail)
 
     def visible(self, user: str, study_id: str, *, species: str | None = None) -> StudyRecord:
@@ -180,7 +182,7 @@ class Site:
         for record in records:
             if study_id in (record.uuid, record.hash_id):
                 return record
-        detail = f"there is no study {study_id!r}{did_you_mean(study_id, {r.hash_id for r in records})}"
+        detail = f"there is no study {quoted(study_id)}{did_you_mean(study_id, {r.hash_id for r in records})}"
         raise Refusal(404, detail)
 
     def by_uuid(self, user: str, uuid_: str) -> StudyRecord:
@@ -193,7 +195,7 @@ class Site:
         """
         record = self.catalogue.study(uuid_, user)
         if record is None:
-            detail = f"there is no study with the uuid {uuid_!r}"
+            detail = f"there is no study with the uuid {quoted(uuid_)}"
             raise Refusal(404, detail)
         return record
 
@@ -202,8 +204,11 @@ class Site:
         part = self._studies / f"{uuid.uuid4().hex}.part"
         data = cells.matrix.data
         counts = bool(len(data)) and bool((data >= 0).all()) and bool((data % 1 == 0).all())
-        StudyFolder.write(part, cells, lognorm(cells.matrix) if counts else None, {}, {})
-        publish(part, self._studies / uuid_)
+        try:
+            StudyFolder.write(part, cells, lognorm(cells.matrix) if counts else None, {}, {})
+            publish(part, self._studies / uuid_)
+        finally:
+            remove(part)  # what a full disk has room for
 
     def set_builder(self, study_id: str, build: Callable[[], Cells]) -> None:
         """How the cells of a public study are made when somebody asks for them."""

@@ -15,6 +15,7 @@ from urllib.parse import quote, urljoin
 import urllib3
 
 from biocolab_accessor.errors import InsecureHost, InvalidHost, InvalidResponse, RedirectRefused
+from biocolab_accessor.messages import quoted
 
 __all__ = [
     "file_url",
@@ -192,7 +193,7 @@ def normalise_host(host: str, source: str = "argument") -> str:
         raise InvalidHost(msg)
     if found.scheme == "http" and not is_loopback(found.host):
         msg = (
-            f"the host {host!r} from {source} uses plain http, where anyone on the way can read the token: "
+            f"the host {quoted(host)} from {source} uses plain http, where anyone on the way can read the token: "
             "use https (plain http is taken for 127.0.0.1 only)"
         )
         raise InsecureHost(msg)
@@ -331,7 +332,7 @@ def file_url(host: str, link: str) -> str:
     """
     url, found = _named_by_server(host, link)
     if found.origin != origin(host) and found.scheme != "https":
-        msg = f"{host} named the file {link[:200]!r}, which is on another server and not reached by https"
+        msg = f"{host} named the file {quoted(link[:200])}, which is on another server and not reached by https"
         raise InvalidResponse(msg)
     return url
 

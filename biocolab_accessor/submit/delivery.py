@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
 import uuid
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -31,7 +32,7 @@ from biocolab_accessor.progress import progress_bar
 from biocolab_accessor.submit import journal
 from biocolab_accessor.submit.journal import Entry, Known
 from biocolab_accessor.submit.plan import StudyRequest
-from biocolab_accessor.submit.submission import Submission, listed, rows_of_id, tell_of_new_start
+from biocolab_accessor.submit.submission import Submission, listed, rows_of_id, tell_of_namesakes, tell_of_new_start
 
 __all__ = ["Outgoing", "chunk_bytes", "delivery", "outgoing", "upload"]
 
@@ -85,7 +86,7 @@ def outgoing(path: Path, name: str, inner: str = "") -> Outgoing:
         msg = f"{path} is empty" if path.is_file() else f"there is no file {path}"
         raise InvalidFile(msg)
     with path.open("rb") as file:
-        found = path.stat()
+        found = os.fstat(file.fileno())  # a link may lead elsewhere by now
         return Outgoing(
             path, name, inner, found.st_size, found.st_mtime_ns, hashlib.file_digest(file, "sha256").hexdigest()
         )
@@ -358,17 +359,9 @@ class _Delivery:
         )
 
     def _tell_of_namesakes(self) -> list[str]:
-        """Servers take any number of studies of one id, and people find out when they look for theirs."""
         if self.request.id_is_made:
             return []
-        study_id = str(self.request.study_id)
-        found = list(rows_of_id(self.connector, self.species, self.group_id, study_id))
-        if found:
-            warn(
-                f"group {quoted(self.group_id)} has a study {quoted(study_id)} already (uuid {found[0]}): this will be "
-                "a second one of that id, told from the first by its uuid only. Give another study_id to avoid that"
-            )
-        return found
+        return tell_of_namesakes(self.connector, self.species, self.group_id, str(self.request.study_id))
 
     def _begin_again(self, reason: object) -> None:
         tell_of_new_start(self.entry.known.study_id or str(self.request.study_id), reason)

@@ -31,7 +31,16 @@ if TYPE_CHECKING:
     from biocolab_accessor.protocol import Server
     from biocolab_accessor.studies.study import Study
 
-__all__ = ["Submission", "connector_to", "listed", "rows_of_id", "submission", "tell_of_new_start", "was_lost"]
+__all__ = [
+    "Submission",
+    "connector_to",
+    "listed",
+    "rows_of_id",
+    "submission",
+    "tell_of_namesakes",
+    "tell_of_new_start",
+    "was_lost",
+]
 
 logger = logging.getLogger("biocolab_accessor.submit")
 
@@ -49,6 +58,20 @@ def rows_of_id(
     rows = listed(connector, species, group_id)
     mine = [row for row in rows if study_id in (row.get("study_hash_id"), row.get("accession_id"))]
     return {str(row.get("uuid", row.get("id"))): row for row in mine}
+
+
+def tell_of_namesakes(connector: BBrowserXConnector, species: str, group_id: str, study_id: str) -> list[str]:
+    """Uuids of the studies that have an id already, which a warning names.
+
+    Servers take any number of studies of one id, and people find out when they look for theirs.
+    """
+    found = list(rows_of_id(connector, species, group_id, study_id))
+    if found:
+        warn(
+            f"group {quoted(group_id)} has a study {quoted(study_id)} already (uuid {found[0]}): this will be "
+            "a second one of that id, told from the first by its uuid only. Give another study_id to avoid that"
+        )
+    return found
 
 
 def tell_of_new_start(study_id: str, reason: object) -> None:

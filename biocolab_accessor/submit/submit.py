@@ -23,7 +23,7 @@ from biocolab_accessor.submit.files import (
 )
 from biocolab_accessor.submit.journal import call_of
 from biocolab_accessor.submit.plan import Filters, Plan, Strictness, StudyRequest, plan_submission, write_plan
-from biocolab_accessor.submit.submission import Submission, tell_of_new_start, was_lost
+from biocolab_accessor.submit.submission import Submission, tell_of_namesakes, tell_of_new_start, was_lost
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -341,15 +341,18 @@ def submit_from_s3(
         "shared_s3_id" if shared else "s3_id": s3_id,
     }
     route = "submit_study_from_shared_s3" if shared else "submit_study_from_s3"
-    # What lies in the bucket is not known here, so that no call can be told to be the same as an earlier one.
+    # What lies in the bucket is not known here, so that no call can be told to be the same as an earlier one. What the
+    # group has now tells the new study from others of its id, where an answer is lost and it has to be looked for.
+    named = str(request.study_id)
+    others = () if request.id_is_made else tell_of_namesakes(connector, request.species, group_id, named)
     submission = Submission(
         connector,
         task_id=connector.submit_task(route, body),
-        study_id=str(request.study_id),
+        study_id=named,
         group_id=group_id,
         species=request.species,
         source=to,
-        namesakes=frozenset() if request.id_is_made else None,
+        namesakes=frozenset(others),
     )
     return submission.wait() if wait else submission
 

@@ -232,6 +232,29 @@ class TestAnswers:
             client(scripted.host).post("x")
         assert len(sent) < length
 
+    @pytest.mark.parametrize("piece", [b"x", b"HTTP/1.1 100 Continue\r\n\r\n"], ids=["byte by byte", "100 Continue"])
+    def test_a_head_that_never_ends_is_cut_at_the_deadline(self, scripted: Scripted, piece: bytes) -> None:
+        cut = threading.Event()
+
+        def drip(handler: BaseHTTPRequestHandler) -> None:
+            handler.wfile.write(b"" if piece.startswith(b"HTTP") else b"HTTP/1.1 200 OK\r\n")
+            end = time.monotonic() + PATIENCE
+            with suppress(ConnectionError):
+                while time.monotonic() < end:
+                    handler.wfile.write(piece)
+                    time.sleep(0.01)
+            if time.monotonic() < end:
+                cut.set()
+            handler.close_connection = True
+
+        scripted.answers(drip)
+        with (
+            bc.settings.override(deadline=0.3, read_timeout=PATIENCE),
+            pytest.raises(TimedOut, match=r"not finished after 0\.3 s"),
+        ):
+            client(scripted.host).post("api/v1/x")
+        assert cut.wait(PATIENCE)
+
 
 class TestDownloads:
     CONTENT = np.random.default_rng(0).bytes(3_000_000)

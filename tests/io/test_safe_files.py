@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 from pathlib import Path
 
 import pytest
@@ -74,3 +75,12 @@ def test_a_path_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     for named in (False, True):
         with pytest.raises(OSError, match=r"No space left on device: '.*x\.h5ad'"), replacing(target) as part:
             raise OSError(errno.ENOSPC, "No space left on device", *([str(part)] if named else []))
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no files of this kind")
+def test_what_is_not_a_regular_file_is_not_replaced(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "null").symlink_to(os.devnull)
+    for path in (Path(os.devnull), tmp_path / "pipe", tmp_path / "null"):
+        with pytest.raises(InvalidArgument, match="is not a regular file"):
+            target_path(path)

@@ -4,6 +4,7 @@ import copy
 import pickle
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,6 +13,7 @@ from biocolab_accessor.clients.bbrowserx import BBrowserXConnector
 from biocolab_accessor.clients.bioflex import BioFlexConnection
 from biocolab_accessor.connection.connector import studio_settings
 from biocolab_accessor.errors import BiocolabError, InvalidToken
+from biocolab_accessor.sandbox.server import Sandbox
 from biocolab_accessor.security.redaction import Secret, sealed
 from tests.clients.conftest import Scripted, answer, scripted  # noqa: F401
 from tests.verbose import verbose
@@ -183,3 +185,24 @@ def test_a_verbose_traceback_of_a_wrong_answer_of_biostudio_shows_no_token_that_
     with caplog.at_level("DEBUG"), pytest.raises(BiocolabError) as caught:
         connector.get_bbrowserx()
     assert token() not in verbose(caught.value) + caplog.text
+
+
+@pytest.mark.parametrize(
+    "begin",
+    [
+        lambda folder, server: bc.sandbox(token=token(), port=int(server.url.rpartition(":")[2])),
+        lambda folder, server: bc.sandbox(server.path, token=token()),
+        lambda folder, server: bc.sandbox(token=token(), host="nowhere.invalid"),
+        lambda folder, server: bc.sandbox(token=token().encode()),
+        lambda folder, server: bc.sandbox(folder, token=token()),  # another user of that folder has it
+        lambda folder, server: server.add_user("", token=token()),
+        lambda folder, server: server.add_user("somebody@lab.org", token=token() + "\N{BULLET}"),
+    ],
+    ids=["port", "folder in use", "host", "bytes", "of another user", "no email", "no ASCII"],
+)
+def test_a_sandbox_that_does_not_begin_shows_no_token(begin: Any, tmp_path: Path, server: Sandbox) -> None:
+    with bc.sandbox(tmp_path) as earlier:
+        earlier.add_user("another@lab.org", token=token())
+    with pytest.raises(BiocolabError) as caught:
+        begin(tmp_path, server)
+    assert token() not in verbose(caught.value)

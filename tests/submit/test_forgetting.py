@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -289,6 +289,32 @@ class TestAStepThatIsRepeatedWithinACall:
         given = {"name": "official", "authors": [], "abstract": "", "skip_dimred": True}
         connector.submit_study_from_local("personal", [{"matrix": str(file)}], **given)
         assert len(studies("official")) == 1
+
+    def test_of_the_official_call_is_looked_up_before_a_commit_is_asked_for_again(
+        self, strict: Sandbox, wide: ad.AnnData, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        file = wide.biocolab.to_h5ad(tmp_path / "x.h5ad")
+        connector = strict.connect().get_bbrowserx()
+        strict.faults.add("commit_submission_result", nth=1, kind="lost_answer")
+        given = {"name": "official once", "authors": [], "abstract": "", "skip_dimred": True}
+        done = connector.submit_study_from_local("personal", [{"matrix": str(file)}], **given)
+        assert studies("official once") == [done["study_info"]["uuid"]]
+
+    @pytest.mark.parametrize("earlier", [0, 1])
+    def test_of_a_bucket_is_looked_up_before_a_commit_is_asked_for_again(
+        self, strict: Sandbox, wide: ad.AnnData, tmp_path: Path, earlier: int
+    ) -> None:
+        wide.biocolab.to_h5ad(tmp_path / "x.h5ad")
+        bucket, name = strict.add_bucket(tmp_path), f"bucket {earlier}"
+        given = {"s3_id": bucket, "study_id": name, "name": name, "skip_dimred": True}
+        before = [bc.submit_from_s3("x.h5ad", **given) for _ in range(earlier)]
+        strict.faults.add("commit_submission_result", nth=1, kind="lost_answer")
+        with told("already") if earlier else nullcontext():
+            done = bc.submit_from_s3("x.h5ad", **given)
+        strict.remove_bucket(bucket)
+        uuids = {submission.study_info["uuid"] for submission in [*before, done]}
+        assert sorted(studies(name)) == sorted(uuids)
+        assert len(uuids) == earlier + 1
 
     def test_announces_a_second_file_twice_and_begins_again_where_that_is_refused(
         self, strict: Sandbox, wide: ad.AnnData, tmp_path: Path

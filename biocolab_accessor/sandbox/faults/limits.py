@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import json
+import logging
 import re
 import socket
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from typing import Any, BinaryIO
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from biocolab_accessor.messages import quoted
 from biocolab_accessor.platforms import most_open_files
 from biocolab_accessor.sandbox.requests import Refusal
 from biocolab_accessor.security.urls import is_loopback
@@ -54,13 +56,14 @@ class OwnOrigin:
     def _refusal(self, scope: Scope) -> Refusal | None:
         hosts, origins = _values(scope, b"host"), _values(scope, b"origin")
         if len(hosts) != 1 or not self._is_own(hosts[0]):
+            named = quoted(", ".join(hosts)[:100])
             detail = (
-                f"the request is for the host {', '.join(hosts)[:100]!r}, which is not a name of this sandbox: use its "
-                "url, or start it with host= (or --host) and that name"
+                f"the request is for the host {named}, which is not a name of this sandbox: use its url, or start it "
+                "with host= (or --host) and that name"
             )
             return Refusal(403, detail)
         if any(origin not in (f"http://{hosts[0]}", f"https://{hosts[0]}") for origin in origins):
-            return Refusal(403, f"the request comes from a page of another site: {', '.join(origins)[:100]!r}")
+            return Refusal(403, f"the request comes from a page of another site: {quoted(', '.join(origins)[:100])}")
         return None
 
     def _is_own(self, authority: str) -> bool:
@@ -78,6 +81,8 @@ class OwnOrigin:
 def _values(scope: Scope, wanted: bytes) -> list[str]:
     return [value.decode("latin-1").lower() for name, value in scope["headers"] if name.lower() == wanted]
 
+
+logger = logging.getLogger("biocolab_accessor.sandbox")
 
 # A client has to read that much of a file, or some of another answer, within the time.
 _AT_ONCE = 8 << 20
@@ -116,10 +121,13 @@ class Protocol(HttpToolsProtocol):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        # uvicorn's own log is printed where nothing else is set up: anyone who connects could fill a notebook with it.
+        self.logger = logger
         self._timer: asyncio.TimerHandle | None = None
         self._unread: asyncio.TimerHandle | None = None
         self._waits = True  # for the head of a request
         self._head = self._rest = 0
+        self._headers = 0  # bytes since a message began or a body went on: its head, or what stands between its chunks
         self._since = 0.0
         self._body_is_over = True
         self._turned_away = False
@@ -146,6 +154,7 @@ class Protocol(HttpToolsProtocol):
         if self._turned_away:
             return
         self._rest += len(data)
+        self._headers += len(data)
         if self._waits:
             if not self._head:
                 self._set_timer(self._end_slow_head, _HEAD_SECONDS)
@@ -153,6 +162,9 @@ class Protocol(HttpToolsProtocol):
         super().data_received(data)
         if self._waits and self._head > _LONGEST_HEAD and not self.transport.is_closing():
             self._refuse(431, f"the head of the request is longer than {_LONGEST_HEAD:,} bytes")
+        elif self._headers > _LONGEST_HEAD:
+            # Trailers, extensions of a chunk, or the next request's head. The answer under way cannot say so.
+            self.transport.close()
 
     def pause_writing(self) -> None:
         """Wait for the client to read, but not for ever."""
@@ -165,6 +177,16 @@ class Protocol(HttpToolsProtocol):
             self._unread.cancel()
         super().resume_writing()
 
+    def on_message_begin(self) -> None:
+        """Expect a head."""
+        self._headers = 0
+        super().on_message_begin()
+
+    def on_body(self, body: bytes) -> None:
+        """Take a piece of the body."""
+        self._headers = 0
+        super().on_body(body)
+
     def on_headers_complete(self) -> None:
         """Begin to answer."""
         self._waits = self._body_is_over = False
@@ -173,7 +195,7 @@ class Protocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """Note that the body is over."""
-        self._body_is_over = True
+        self._body_is_over, self._headers = True, 0
         super().on_message_complete()
         if self.cycle.response_complete:
             self._expect_head()
@@ -259,7 +281,7 @@ class Protocol(HttpToolsProtocol):
             self._timer.cancel()
         self._timer = None if call is None else self.loop.call_later(seconds, call)
 
-    async def send_file(self, file: BinaryIO, count: int) -> int:
+    async def send_file(self, file: BinaryIO, count: int, cycle: Any) -> int:
         """Send the first bytes of a file as the next ones of the answer under way, of which the length was announced.
 
         Read and written by Python, each byte would be copied four times on its way.
@@ -270,6 +292,8 @@ class Protocol(HttpToolsProtocol):
             Open for reading.
         count
             How many bytes; not all, for the end of an answer goes the usual way.
+        cycle
+            The request that is answered, which is not the newest where the client has sent several at once.
 
         Returns
         -------
@@ -284,7 +308,7 @@ class Protocol(HttpToolsProtocol):
             except (ConnectionError, TimeoutError):
                 self.transport.abort()
         sent = file.tell()
-        self.cycle.expected_content_length -= sent
+        cycle.expected_content_length -= sent
         return sent
 
 

@@ -131,7 +131,8 @@ class Traffic:
 
         async def send_and_write(message: Message) -> None:
             if message["type"] == "http.response.pathsend":
-                await _send_file(message["path"], transport.get_protocol(), watched, send_and_write)
+                cycle = send.__self__  # type: ignore[attr-defined] # uvicorn's, of this request
+                await _send_file(message["path"], transport.get_protocol(), cycle, watched, send_and_write)
                 return
             last = message["type"] == "http.response.body" and not message.get("more_body")
             if last:
@@ -158,11 +159,11 @@ class Traffic:
             write()
 
 
-async def _send_file(path: str, protocol: Protocol, watched: _Watched, send: Send) -> None:
+async def _send_file(path: str, protocol: Protocol, cycle: Any, watched: _Watched, send: Send) -> None:
     """Send a file as the whole body, its last byte as any other answer's, so that what belongs to an end is done."""
     with open(path, "rb") as file:
         count = max(0, os.fstat(file.fileno()).st_size - 1)
-        sent = await protocol.send_file(file, count)
+        sent = await protocol.send_file(file, count, cycle)
         watched.sent += sent
         if sent < count:
             # The client went away, which is no mistake of the server's: it is told before it looks for an end.

@@ -19,8 +19,9 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, Response
 from starlette.routing import Route
 
+from biocolab_accessor.messages import quoted
 from biocolab_accessor.sandbox.page import views
-from biocolab_accessor.sandbox.requests import LargeFile, Refusal, form
+from biocolab_accessor.sandbox.requests import LargeFile, Refusal, failure, form
 from biocolab_accessor.sandbox.state import Site
 from biocolab_accessor.sandbox.store.catalog import StudyRecord
 from biocolab_accessor.sandbox.store.study_folder import StudyFolder, write_export
@@ -190,10 +191,10 @@ def _guarded(work: Callable[[Request], Any]) -> Callable[[Request], Any]:
             response = _json({"detail": refusal.detail}, refusal.status)
         except ClientDisconnect:
             response = Response(status_code=499)
-        except Exception:
+        except Exception as error:
             logger.exception("%s", request.url.path)
-            detail = "the sandbox failed; this is a mistake of the sandbox, see its log"
-            response = _json({"detail": detail}, 500)
+            failed = failure(error)
+            response = _json({"detail": failed.detail}, failed.status)
         response.headers.update(_HEADERS)
         response.headers.setdefault("Cache-Control", "no-store")
         return response
@@ -250,7 +251,7 @@ def _embedding(site: Site, user: str, request: Request) -> Response:
     record, folder = _open(site, user, request)
     coordinates = folder.embedding(request.path_params["id"])
     if coordinates is None or coordinates.ndim != 2 or coordinates.shape[1] < 2:
-        detail = f"study {record.hash_id!r} has no such embedding in two dimensions"
+        detail = f"study {quoted(record.hash_id)} has no such embedding in two dimensions"
         raise Refusal(404, detail)
     return _array(coordinates[:, :2], "<f4")
 

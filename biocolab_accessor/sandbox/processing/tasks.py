@@ -363,12 +363,16 @@ def worker_environment(log_path: Path) -> dict[str, str]:
 
 def _stop(worker: subprocess.Popen[str]) -> None:
     """End the worker as it ends with a sandbox that is gone, by its input; where it does not, at once."""
-    _close(worker.stdin)
+    # A long job that is still being written to a worker which does not read (one that was stopped) keeps the pipe from
+    # being closed until the worker is gone.
+    closing = threading.Thread(target=_close, args=(worker.stdin,), name="biocolab-sandbox-closing", daemon=True)
+    closing.start()
     try:
         worker.wait(_SOON)
     except subprocess.TimeoutExpired:
         worker.kill()
         worker.wait()
+    closing.join(_PATIENCE)
 
 
 def _close_pipes(worker: subprocess.Popen[str]) -> None:

@@ -12,6 +12,7 @@ import queue
 import sys
 import threading
 import traceback
+from contextlib import suppress
 from importlib import import_module
 from typing import Any, TextIO
 
@@ -54,7 +55,8 @@ def _run(job: dict[str, Any], answers: TextIO) -> None:
     except ProcessingError as error:
         answer(error=str(error))
     except Exception as error:  # noqa: BLE001 - one job's failure must not take the worker down; it becomes the task's
-        traceback.print_exc()
+        with suppress(OSError):  # of the log: where the disk is full, that must not be the end of the worker
+            traceback.print_exc()
         answer(error=f"{type(error).__name__}: {error}")
     else:
         answer(done=True)

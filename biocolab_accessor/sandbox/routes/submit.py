@@ -7,6 +7,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from biocolab_accessor.messages import quoted
 from biocolab_accessor.sandbox.processing.readers import (
     STUDY_TYPES,
     Batch,
@@ -101,7 +102,7 @@ def commit_submission_result(site: Site, user: str, body: Body) -> Any:
         detail = f"task {task.id} is {what}: only a submission that succeeded can be committed"
         raise Refusal(409, detail)
     if task.body["group_id"] != group:
-        detail = f"task {task.id} was submitted to group {task.body['group_id']!r}"
+        detail = f"task {task.id} was submitted to group {quoted(task.body['group_id'])}"
         raise Refusal(409, detail)
     record = site.catalogue.study(task.result["uuid"], user)
     if record is None:
@@ -155,7 +156,9 @@ def _from_bucket(site: Site, user: str, body: Body, bucket_id: Any) -> Any:
 def _study_type(body: Body) -> int:
     study_type = body.get("study_type")
     if not isinstance(study_type, int) or study_type not in STUDY_TYPES:
-        detail = f"study_type {study_type!r} is not taken: BBrowserX does not do spatial studies, which go to Lens"
+        detail = (
+            f"study_type {quoted(study_type)} is not taken: BBrowserX does not do spatial studies, which go to Lens"
+        )
         raise Refusal(422, detail)
     return study_type
 
@@ -221,7 +224,7 @@ def start(
 def _task(site: Site, user: str, body: Body) -> TaskRecord:
     task = site.catalogue.task(text(body, "task_id", longest=100), user)
     if task is None:
-        detail = f"there is no task {body['task_id']!r}"
+        detail = f"there is no task {quoted(body['task_id'])}"
         raise Refusal(404, detail)
     return task
 
@@ -229,7 +232,7 @@ def _task(site: Site, user: str, body: Body) -> TaskRecord:
 def _submitted_before(site: Site, user: str, study_path: str) -> TaskRecord | None:
     known = site.catalogue.task_of_upload(user, study_path)
     if known is not None and site.strict:
-        detail = f"{study_path!r} was submitted already"
+        detail = f"{quoted(study_path)} was submitted already"
         raise Refusal(409, detail)
     return known
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from typing import Any
 
 from biocolab_accessor.sandbox.store.database import Database
+from biocolab_accessor.security.redaction import sealed
 
 __all__ = ["ALL_MEMBERS", "DEFAULT_TOKEN", "PERSONAL", "Accounts", "Group"]
 
@@ -45,7 +47,7 @@ class Accounts:
         self._database = database
         database.create(_SCHEMA)
 
-    def set_user(self, email: str, token: str) -> None:
+    def set_user(self, email: str, token: Any) -> None:
         """Add a user, or give one another token.
 
         Raises
@@ -53,15 +55,17 @@ class Accounts:
         ValueError
             Another user has this token.
         """
-        owner = self.user_of(token)
+        token = held = sealed(token)
+        owner = self.user_of(held)
         if owner not in (None, email):
             msg = "another user has this token"
             raise ValueError(msg)
-        self._database.write("insert or replace into users values (?, ?)", email, _digest(token))
+        self._database.write("insert or replace into users values (?, ?)", email, _digest(held))
 
-    def user_of(self, token: str) -> str | None:
+    def user_of(self, token: Any) -> str | None:
         """Email of the user with this token; None where there is none."""
-        rows = self._database.rows("select email from users where token = ?", _digest(token))
+        token = held = sealed(token)
+        rows = self._database.rows("select email from users where token = ?", _digest(held))
         return str(rows[0]["email"]) if rows else None
 
     def users(self) -> list[str]:
@@ -83,5 +87,5 @@ class Accounts:
         return [*_EVERYBODY_HAS, *(Group(row["id"], row["name"]) for row in rows)]
 
 
-def _digest(token: str) -> str:
-    return hashlib.sha256(token.encode("utf-8", "surrogatepass")).hexdigest()
+def _digest(held: Any) -> str:
+    return hashlib.sha256(held.reveal().encode("utf-8", "surrogatepass")).hexdigest()

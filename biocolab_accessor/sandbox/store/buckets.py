@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 from biocolab_accessor.errors import ConfigurationError, InvalidArgument
-from biocolab_accessor.messages import did_you_mean
+from biocolab_accessor.messages import did_you_mean, quoted
 from biocolab_accessor.sandbox.requests import Refusal
 from biocolab_accessor.sandbox.store.files import private_file, remove
 
@@ -55,9 +55,9 @@ class Bucket:
         """
         if self.folder is None:
             if not self._exists(key):
-                raise Refusal(404, f"bucket {self.name!r} has no file {key!r}")
+                raise Refusal(404, f"bucket {quoted(self.name)} has no file {quoted(key)}")
             return None
-        return inside(self.folder, key, f"bucket {self.name!r}")
+        return inside(self.folder, key, f"bucket {quoted(self.name)}")
 
     def fetch(self, key: str, target: Path) -> None:
         """Copy the file of a key from the store, piece by piece."""
@@ -107,7 +107,7 @@ class Bucket:
         try:
             return bool(self._store().isfile(self._path(key)))
         except _failures() as error:
-            raise Refusal(422, f"bucket {self.name!r} cannot be read: {error}") from error
+            raise Refusal(422, f"bucket {quoted(self.name)} cannot be read: {error}") from error
 
     def _path(self, key: str) -> str:
         return f"{self.url.partition('://')[2].rstrip('/')}/{key.lstrip('/')}".rstrip("/")
@@ -177,7 +177,7 @@ class Buckets:
         if bucket_id is None:
             return next(iter(seen.values()))
         if str(bucket_id) not in seen:
-            raise Refusal(404, f"there is no bucket {bucket_id!r}{did_you_mean(str(bucket_id), seen)}")
+            raise Refusal(404, f"there is no bucket {quoted(bucket_id)}{did_you_mean(str(bucket_id), seen)}")
         return seen[str(bucket_id)]
 
     def remove(self, bucket_id: str) -> None:
@@ -211,5 +211,5 @@ def inside(folder: Path, name: str, where: str) -> Path:
     except (OSError, ValueError):  # longer than the file system takes, or with a NUL
         found = False
     if not found:
-        raise Refusal(404, f"{where} has no file {name!r}")
+        raise Refusal(404, f"{where} has no file {quoted(name)}")
     return path

@@ -11,6 +11,7 @@ from datetime import datetime
 from fnmatch import fnmatchcase
 from typing import Any
 
+from biocolab_accessor.messages import quoted
 from biocolab_accessor.sandbox.store.accounts import ALL_MEMBERS, PERSONAL
 from biocolab_accessor.sandbox.store.database import Database
 
@@ -85,10 +86,10 @@ class Terms:
             The tree has no such root, or the root no such leaf.
         """
         if root not in TREE:
-            msg = f"there is no ontology {root!r}; there are {', '.join(TREE)}"
+            msg = f"there is no ontology {quoted(root)}; there are {', '.join(TREE)}"
             raise LookupError(msg)
         if leaf not in _leaves(root):
-            msg = f"ontology {root!r} has no term {leaf!r}"
+            msg = f"ontology {quoted(root)} has no term {quoted(leaf)}"
             raise LookupError(msg)
         self._database.write("insert or replace into terms values (?, ?, ?, ?, ?)", study, field, label, root, leaf)
 

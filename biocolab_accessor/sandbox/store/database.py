@@ -48,7 +48,8 @@ class Database:
             try:
                 yield self._connection
             except BaseException:
-                self._connection.execute("rollback")
+                if self._connection.in_transaction:  # of a full disk SQLite has ended it already
+                    self._connection.execute("rollback")
                 raise
             self._connection.execute("commit")
 

@@ -18,14 +18,18 @@ import anndata as ad
 import h5py
 import numpy as np
 import pandas as pd
+from anndata.experimental import write_dispatched
 from numpy.typing import NDArray
 from scipy import sparse
 
+from biocolab_accessor.concurrency import Caller, uninterruptible
+from biocolab_accessor.io.safe_files import SafeFile
 from biocolab_accessor.io.values import numbers
+from biocolab_accessor.messages import quoted
 from biocolab_accessor.platforms import link
 from biocolab_accessor.sandbox.processing.cells import PLACES, Cells, cell_totals
 from biocolab_accessor.sandbox.requests import Refusal
-from biocolab_accessor.sandbox.store.files import private_file, publish
+from biocolab_accessor.sandbox.store.files import private_file, publish, remove
 
 __all__ = ["Column", "ObsTable", "StudyFolder", "encode", "write_export"]
 
@@ -186,13 +190,13 @@ class ObsTable:
         place = {barcode: i for i, barcode in enumerate(barcodes)}
         strange = [barcode for barcode in given if barcode not in place]
         if strange:
-            detail = f"{len(strange):,} barcodes are not in the study, such as {strange[0]!r}"
+            detail = f"{len(strange):,} barcodes are not in the study, such as {quoted(strange[0])}"
             raise Refusal(422, detail)
         rows = np.array([place[barcode] for barcode in given], np.intp)
         added = {}
         for name, values in columns.items():
             if not isinstance(values, list) or len(values) != len(given):
-                detail = f"column {name!r} does not have a value for each of the {len(given):,} barcodes"
+                detail = f"column {quoted(name)} does not have a value for each of the {len(given):,} barcodes"
                 raise Refusal(422, detail)
             full: list[Any] = [None] * len(barcodes)
             for row, value in zip(rows.tolist(), values, strict=True):
@@ -210,7 +214,7 @@ def _numbers(name: str, values: list[float | None]) -> Column:
     try:
         return Column.of_numbers(values)
     except OverflowError as error:
-        detail = f"column {name!r} holds a number beyond what a float holds"
+        detail = f"column {quoted(name)} holds a number beyond what a float holds"
         raise Refusal(422, detail) from error
 
 
@@ -380,11 +384,14 @@ def encode(array: NDArray[Any], dtype: str) -> str:
 def _write_matrix(path: Path, matrix: sparse.csr_matrix) -> None:
     csc = matrix.tocsc()
     csc.sort_indices()
-    with h5py.File(path, "w") as file:
-        file["data"] = csc.data.astype("<f4", copy=False)
-        file["indices"] = csc.indices.astype("<u4")
-        file["indptr"] = csc.indptr.astype("<u8")
-        file["shape"] = np.array(csc.shape, "<u8")
+    arrays = {"data": (csc.data, "<f4"), "indices": (csc.indices, "<u4"), "indptr": (csc.indptr, "<u8")}
+
+    def write(caller: Caller) -> None:
+        with SafeFile(path) as target, h5py.File(target, "w") as file:
+            for name, (values, dtype) in target.checked({**arrays, "shape": (np.array(csc.shape), "<u8")}.items()):
+                file[name] = values.astype(dtype, copy=False)
+
+    uninterruptible(write)
 
 
 def write_export(folder: StudyFolder, path: Path) -> None:
@@ -410,6 +417,15 @@ def write_export(folder: StudyFolder, path: Path) -> None:
         layers={"counts": folder.matrix("raw").tocsr()},
     )
     part = path.with_suffix(".part")
-    private_file(part)
-    adata.write_h5ad(part)
-    publish(part, path)
+    try:
+        private_file(part)
+        with SafeFile(part) as target, h5py.File(target, "w") as file:
+
+            def step(write: Any, group: Any, key: str, element: Any, *, dataset_kwargs: Any, iospec: Any) -> None:
+                target.check()
+                write(group, key, element, dataset_kwargs=dataset_kwargs)
+
+            write_dispatched(file, "/", adata, step)
+        publish(part, path)
+    finally:
+        remove(part)

@@ -12,6 +12,7 @@ from typing import Any
 
 from multipart import MultipartError, MultipartSegment, PushMultipartParser, parse_options_header
 
+from biocolab_accessor.messages import quoted
 from biocolab_accessor.platforms import replace
 from biocolab_accessor.sandbox.requests import Refusal, json_object, text
 from biocolab_accessor.sandbox.store.catalog import UPLOAD_PREFIX, Catalogue, UploadRecord
@@ -99,12 +100,12 @@ class Uploads:
         """
         records = self._catalogue.uploads(study_path.removeprefix(UPLOAD_PREFIX), user)
         if not records:
-            detail = f"nothing was uploaded to {study_path!r}"
+            detail = f"nothing was uploaded to {quoted(study_path)}"
             raise Refusal(404, detail)
         # A file that was announced twice, as when the first answer was lost, is the later one.
         latest = {record.name: record for record in records}
         if self.strict and len(latest) < len(records):
-            detail = f"a file was announced twice to {study_path!r}: which of the two is meant?"
+            detail = f"a file was announced twice to {quoted(study_path)}: which of the two is meant?"
             raise Refusal(409, detail)
         whole = {}
         with self._assembling:
@@ -145,14 +146,13 @@ class Uploads:
         sizes = self._catalogue.chunks(record.id)
         missing = sorted(set(range(record.n_chunks)) - set(sizes))
         if missing:
-            detail = (
-                f"{len(missing)} of {record.n_chunks} chunks of {record.name!r} are missing, the first is {missing[0]}"
-            )
+            chunks = f"{len(missing)} of {record.n_chunks} chunks of {quoted(record.name)}"
+            detail = f"{chunks} are missing, the first is {missing[0]}"
             raise Refusal(409, detail)
         # The first chunk becomes the file, so that a file of one chunk is never copied.
         first = self._chunk(record, 0)
         if not first.exists():
-            detail = f"what was uploaded as {record.name!r} is gone: it was processed, or it was too old"
+            detail = f"what was uploaded as {quoted(record.name)} is gone: it was processed, or it was too old"
             raise Refusal(410, detail)
         with first.open("r+b") as target:
             # A server that was killed here may have appended before.

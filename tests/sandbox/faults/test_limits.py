@@ -119,6 +119,71 @@ class TestOfTheHead:
         assert answer == b"" or answer.startswith(b"HTTP/1.1 431 ")
         assert Wire(own).post("test_connection").status_code == 200
 
+    @pytest.mark.parametrize("token", [False, True])
+    @pytest.mark.parametrize(
+        ("begin", "line"),
+        [(b"0\r\n", b"x: y\r\n"), (b"0\r\nx: ", b"y"), (b"2;", b"y")],
+        ids=["trailers", "one trailer", "extension of a chunk"],
+    )
+    def test_a_chunked_body_hides_no_endless_one(
+        self, own: Sandbox, monkeypatch: pytest.MonkeyPatch, token: bool, begin: bytes, line: bytes
+    ) -> None:
+        monkeypatch.setattr(limits, "_LONGEST_HEAD", 10_000)
+        head = f"POST {API}test_connection HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n"
+        head += f"bioturing-api-token: {own.token}\r\n" if token else ""
+        with connected(own, head.encode() + b"\r\n" + begin) as endless, pytest.raises(ConnectionError):
+            endless.sendall(line * (40_000_000 // len(line)))  # more than the buffers of both ends hold
+        assert Wire(own).post("test_connection").status_code == 200
+
+    def test_the_next_one_is_measured_while_an_answer_is_under_way(
+        self, own: Sandbox, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(limits, "_LONGEST_HEAD", 10_000)
+        head = f"POST {API}test_connection HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n"
+        own.faults.add("test_connection", kind="hang", seconds=PATIENCE)
+        said = f"{head}bioturing-api-token: {own.token}\r\n\r\n{{}}".encode() + _HALF
+        with connected(own, said) as both, pytest.raises(ConnectionError):
+            both.sendall(b"x: y\r\n" * 8_000_000)
+        own.faults.clear()
+
+
+def test_what_is_not_http_is_refused_and_prints_nothing(own: Sandbox, caplog: pytest.LogCaptureFixture) -> None:
+    upgrade = b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade, close\r\nUpgrade: h2c\r\n\r\n"
+    for said in (b"\x16\x03\x01\x02" * 10, b"GET / HTTP/1.1\r\nContent-Length: -2\r\n\r\n", upgrade):
+        with connected(own, said) as strange:
+            assert heard(strange).startswith(b"HTTP/1.1 200 OK" if said is upgrade else b"HTTP/1.1 400 ")
+    # What other loggers are told is printed where nobody has set up any.
+    assert {record.name for record in caplog.records} == {"biocolab_accessor.sandbox"}
+
+
+_LENGTH, _CHUNKED = b"Content-Length: 2\r\n", b"Transfer-Encoding: chunked\r\n"
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        _LENGTH + b"Content-Length: 5\r\n",
+        _LENGTH + _LENGTH,
+        b"Content-Length: 2, 2\r\n",
+        _LENGTH + _CHUNKED,
+        _CHUNKED + _LENGTH,
+        b"Transfer-Encoding: chunked, identity\r\n",
+        b"Transfer-Encoding: xchunked\r\n",
+        b"Transfer-Encoding : chunked\r\n",
+        b"Content-Length: +2\r\n",
+        b"Content-Length: 18446744073709551618\r\n",
+        b"X: a\r\n b\r\n" + _LENGTH,
+        b"X: a\0b\r\n" + _LENGTH,
+    ],
+)
+def test_a_request_of_two_lengths_is_not_read_as_two_requests(own: Sandbox, lines: bytes) -> None:
+    own.requests.clear()
+    within = b"POST /v1/database/list HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n"
+    head = f"POST {API}test_connection HTTP/1.1\r\nHost: localhost\r\nbioturing-api-token: {own.token}\r\n"
+    with connected(own, head.encode() + lines + b"\r\n0\r\n\r\n" + within) as smuggler:
+        assert heard(smuggler).startswith(b"HTTP/1.1 400 ")
+    assert own.requests.of("v1/database/list") == []
+
     def test_one_of_usual_length_is_taken(self, own: Sandbox) -> None:
         headers = {f"x-{number}": "y" * 500 for number in range(50)}
         assert Wire(own).post("test_connection", headers=headers).status_code == 200
@@ -273,3 +338,35 @@ class TestOfJson:
             timeout=PATIENCE,
         )
         assert faults.status_code == 413
+
+
+def test_long_bodies_are_read_one_at_a_time_and_short_ones_at_once(
+    own: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(body, "_LONGEST_JSON", 10_000)
+    reading, most, go_on = [], [], Event()
+
+    def slow(raw: bytes, what: str) -> dict[str, object]:
+        reading.append(len(raw))
+        most.append(sorted(reading))
+        assert len(raw) < 10_000 or go_on.wait(PATIENCE)
+        reading.remove(len(raw))
+        return json_object(raw, what)
+
+    monkeypatch.setattr(body, "json_object", slow)
+    wire = Wire(own)
+    answers: list[int] = []
+
+    def post(length: int) -> None:
+        answers.append(wire.post("submit_metadata_dataframe", {"study_id": "x" * length}).status_code)
+
+    threads = [Thread(target=post, args=(length,)) for length in (20_000, 30_000, 40_000)]
+    for thread in threads:
+        thread.start()
+    until(lambda: len(most) == 1)
+    post(10)
+    go_on.set()
+    for thread in threads:
+        thread.join(PATIENCE)
+    assert answers == [422 if length > 100 else 404 for length in (10, 20_000, 30_000, 40_000)]
+    assert max(len([length for length in each if length > 10_000]) for each in most) == 1

@@ -146,3 +146,21 @@ def test_many_at_the_same_time_are_each_whole(large: Sandbox) -> None:
 
     with ThreadPoolExecutor(6) as pool:
         assert all(pool.map(one, range(12)))
+
+
+def test_files_that_are_asked_for_at_once_come_whole_one_after_another(
+    large: Sandbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    names = ("plot.js", "style.css", "api.js")
+    contents = [requests.get(f"{large.url}/page/{name}", timeout=PATIENCE).content for name in names]
+    ask = "".join(f"GET /page/{name} HTTP/1.1\r\nhost: localhost\r\n\r\n" for name in names)
+    port = int(large.url.rpartition(":")[2])
+    with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE) as connection:
+        connection.sendall(ask.encode())
+        answers = connection.makefile("rb")
+        for content in contents:
+            assert answers.readline() == b"HTTP/1.1 200 OK\r\n"
+            while (line := answers.readline()) != b"\r\n":
+                assert line
+            assert answers.read(len(content)) == content
+    assert caplog.records == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import anndata as ad
+import numpy as np
 import pytest
 import requests
 
@@ -22,6 +24,7 @@ from biocolab_accessor.sandbox.server import Sandbox
 from biocolab_accessor.sandbox.store import uploads
 from biocolab_accessor.sandbox.store.catalog import Catalogue, TaskRecord
 from tests.patience import PATIENCE, until
+from tests.sandbox.wire import BODY, Wire
 
 
 @pytest.fixture
@@ -235,3 +238,27 @@ def test_the_process_of_a_worker_holds_no_secret(monkeypatch: pytest.MonkeyPatch
     content = until(Path(f"/proc/{own._site.tasks._worker.pid}/environ").read_bytes)
     assert b"PATH=" in content
     assert b"aaaa11" not in content
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="the system cannot stop a process")
+def test_a_worker_that_was_stopped_while_it_was_given_a_long_job_holds_up_neither_reset_nor_close(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tasks, "_SOON", 0.2)
+    ad.AnnData(np.eye(9, dtype=np.float32)).write_h5ad(tmp_path / "x.h5ad")
+    # A pipe holds 64 kB of it.
+    batches = {f"Batch_{i}": {"matrix": "x.h5ad", "name": f"b{i}" + "x" * 100} for i in range(2000)}
+    with bc.sandbox() as server:
+        bucket = server.add_bucket(tmp_path)
+        for end in (server.reset, server.close):
+            server._site.tasks.warm_up()
+            worker = server._site.tasks._worker
+            os.kill(worker.pid, signal.SIGSTOP)
+            answer = Wire(server).post("submit_study_from_s3", {**BODY, "s3_id": bucket, "batch_info": batches})
+            task_id = answer.json()["data"]["id"]
+            until(lambda task_id=task_id: server._site.catalogue.task(task_id, server.email).status == "RUNNING")
+            ending = threading.Thread(target=end, daemon=True)
+            ending.start()
+            ending.join(PATIENCE)
+            assert not ending.is_alive()
+            assert worker.poll() is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 import socket
 import time
@@ -28,6 +29,7 @@ from biocolab_accessor.errors import (
 from biocolab_accessor.sandbox import requests as body
 from biocolab_accessor.sandbox.page import routes
 from biocolab_accessor.sandbox.server import Sandbox, Serving, listen
+from biocolab_accessor.sandbox.store import uploads
 from tests.patience import PATIENCE, until
 from tests.sandbox.wire import Wire
 
@@ -419,3 +421,38 @@ class TestOfTheSandbox:
         assert Given is Sandbox
         with pytest.raises(ImportError, match="cannot import name 'Sendbox'"):
             from biocolab_accessor.sandbox import Sendbox  # noqa: F401
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), 507),
+        (OSError(errno.EFBIG, "File too large"), 507),
+        (PermissionError(errno.EACCES, "Permission denied"), 500),
+    ],
+)
+def test_a_disk_that_is_full_is_said_to_be(
+    own: Sandbox, monkeypatch: pytest.MonkeyPatch, error: OSError, status: int
+) -> None:
+    def failing(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(uploads, "private_file", failing)
+    wire = Wire(own)
+    answer = wire.post("upload_chunk", files={"params": (None, "{}"), "file": ("x", b"x")})
+    assert answer.status_code == status
+    assert answer.json()["detail"].startswith(
+        "the disk of the sandbox is full" if status == 507 else "the sandbox failed"
+    )
+    assert len(own.requests.of("upload_chunk")) == 1
+
+
+def test_a_catalogue_that_has_no_room_is_said_to_be(own: Sandbox) -> None:
+    wire = Wire(own)
+    with own._site._database.writing() as connection:
+        [pages] = connection.execute("pragma page_count").fetchone()
+        connection.execute(f"pragma max_page_count = {pages}")
+    announced = {"folder_id": "f", "n_chunks": 1, "original_file_name": "x" * 400}
+    answers = [wire.post("add_file_upload", announced) for _ in range(100)]
+    assert {answer.status_code for answer in answers} == {200, 507}
+    assert answers[-1].json()["detail"].startswith("the disk of the sandbox is full")
