@@ -66,7 +66,7 @@ def test_a_server_that_does_not_answer_is_code_4(no_connection: None) -> None:
         done = run("groups")
     assert done.exit_code == 4
     assert "TransportError: " in done.stderr
-    assert "Is the server up, and the host right?" in done.stderr
+    assert "Is the server running, and is the host correct?" in done.stderr
 
 
 def test_a_server_that_says_no_is_code_5(no_connection: None, server: Sandbox) -> None:
@@ -83,7 +83,7 @@ def test_a_host_without_the_path_of_the_api_says_what_it_has_to_be(no_connection
         told = next(row for row in json.loads(run("doctor", "--json").stdout) if row["state"] == "broken")
     assert done.exit_code == 5
     said = " ".join(done.stderr.split())
-    assert said.endswith("The host has to be the address of the API, such as https://company/t2d_index_tool/")
+    assert said.endswith("The host must be the address of the API, such as https://company/t2d_index_tool/")
     assert "there is no such route: /api/v1/get_user_groups" in said
     # The doctor says it once.
     assert (told["message"], told["fix"]) == (

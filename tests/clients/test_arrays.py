@@ -162,13 +162,13 @@ def broken(**changes: object) -> dict:
         (None, "expected an object"),
         ([], "expected an object"),
         ({"shape": [1, 1]}, "expected an object"),
-        (broken(indices=encoded(np.array([0, 1, 2]), "<u4")), "row index lies outside the 2 cells"),
-        (broken(indices=encoded(np.array([0, 1, 2**32 - 1]), "<u4")), "row index lies outside"),
+        (broken(indices=encoded(np.array([0, 1, 2]), "<u4")), "row index is outside the 2 cells"),
+        (broken(indices=encoded(np.array([0, 1, 2**32 - 1]), "<u4")), "row index is outside"),
         (broken(indices=encoded(np.array([0, 1]), "<u4")), "3 values but 2 indices"),
         (broken(indptr=encoded(np.array([0, 1, 2]), "<u8")), "need 4 column pointers, got 3"),
-        (broken(indptr=encoded(np.array([0, 2, 1, 3]), "<u8")), "do not rise"),
-        (broken(indptr=encoded(np.array([0, 1, 2, 9]), "<u8")), "do not rise"),
-        (broken(indptr=encoded(np.array([1, 1, 2, 3]), "<u8")), "do not rise"),
+        (broken(indptr=encoded(np.array([0, 2, 1, 3]), "<u8")), "do not increase"),
+        (broken(indptr=encoded(np.array([0, 1, 2, 9]), "<u8")), "do not increase"),
+        (broken(indptr=encoded(np.array([1, 1, 2, 3]), "<u8")), "do not increase"),
         (broken(shape=[2]), "not two numbers"),
         (broken(shape=[2, -3]), "not two numbers"),
         (broken(shape=["2", 3]), "not two numbers"),
@@ -339,7 +339,7 @@ def test_arrays_in_one_place_are_refused() -> None:
     own = indices.to_bytes(8, "little")
     assert content.tobytes().count(own) == 1
     moved = content.tobytes().replace(own, data.to_bytes(8, "little"))
-    with pytest.raises(InvalidResponse, match="in the same place"):
+    with pytest.raises(InvalidResponse, match="two datasets of the HDF5 file overlap"):
         csc_from_hdf5(bytearray(moved), "get_matrix")
 
 
@@ -418,7 +418,7 @@ def test_large_matrices_are_looked_at_on_threads_and_are_the_same(
         if twice:
             start = matrix.indptr[twice[-1]]
             shuffled.indices[start] = shuffled.indices[start + 1]
-            with pytest.raises(InvalidResponse, match="a gene holds the same cell twice"):
+            with pytest.raises(InvalidResponse, match="a gene contains the same cell twice"):
                 csc_from_base64(answer_of(shuffled), "x", shape=matrix.shape)
 
 
@@ -449,11 +449,11 @@ def test_fractions_are_no_places(name: str, tmp_path: Path) -> None:
     ("name", "values", "said"),
     [
         ("indptr", [0, 1, 2], "3 genes need 4 column pointers, got 3"),
-        ("indptr", [0, 5, 2, 3], "do not rise from 0 to 3"),
-        ("indptr", [1, 1, 2, 3], "do not rise from 0 to 3"),
-        ("indptr", [0, 1, 2, 9], "do not rise from 0 to 3"),
+        ("indptr", [0, 5, 2, 3], "do not increase from 0 to 3"),
+        ("indptr", [1, 1, 2, 3], "do not increase from 0 to 3"),
+        ("indptr", [0, 1, 2, 9], "do not increase from 0 to 3"),
         ("data", [1, 2], "2 values but 3 indices"),
-        ("indices", [0, 1, 2], "a row index lies outside the 2 cells"),
+        ("indices", [0, 1, 2], "a row index is outside the 2 cells"),
     ],
 )
 def test_a_file_on_disk_that_contradicts_itself_is_refused(

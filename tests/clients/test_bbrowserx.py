@@ -103,7 +103,7 @@ def test_missing_and_empty_files_are_refused(
     path = tmp_path / "x.h5ad"
     if content is not None:
         path.write_bytes(content)
-    with pytest.raises(InvalidFile, match="empty" if content is not None else "no file"):
+    with pytest.raises(InvalidFile, match="empty" if content is not None else "does not exist"):
         connector.submit_study_from_local("personal", [{"matrix": str(path)}])
 
 
@@ -135,7 +135,7 @@ def test_a_submission_without_task_id_is_an_error(scripted: Scripted, data: obje
 @pytest.mark.parametrize("data", [None, {}, [], [None], [{}], [{"id": None}], [{"id": ""}]])
 def test_a_file_without_an_id_is_an_error(scripted: Scripted, data: object) -> None:
     scripted.answers(answer(content={"status": 200, "data": data}))
-    with pytest.raises(InvalidResponse, match=r"was told of 'x\.h5ad' and gave it no id"):
+    with pytest.raises(InvalidResponse, match=r"returned no id for the file 'x\.h5ad'"):
         BBrowserXConnector(scripted.host, "t").announce_file("f", 1, "x.h5ad")
 
 
@@ -175,7 +175,7 @@ def test_metadata_that_are_no_columns_are_refused(scripted: Scripted, data: obje
 def test_an_upload_that_went_nowhere_is_an_error(scripted: Scripted, data: object, tmp_path: Path) -> None:
     (tmp_path / "x.h5ad").write_bytes(b"abc")
     scripted.answers(answer(content={"status": 200, "data": data}))
-    with pytest.raises(InvalidResponse, match=r"took 'x\.h5ad' but did not say where"):
+    with pytest.raises(InvalidResponse, match=r"accepted 'x\.h5ad' but did not say where"):
         BBrowserXConnector(scripted.host, "t").send_chunk({}, "x.h5ad", tmp_path / "x.h5ad", 0, 3)
 
 
@@ -320,6 +320,6 @@ def test_an_mtx_batch_is_named_by_its_folder_where_it_has_no_name(
 @pytest.mark.parametrize("call", ["query_genes", "get_metadata"])
 def test_one_text_is_not_taken_for_a_list_of_letters(scripted: Scripted, call: str) -> None:
     arguments = {"query_genes": {"gene_names": "CD3D"}, "get_metadata": {"fields": "CD3D"}}[call]
-    with pytest.raises(InvalidArgument, match=r"is the text 'CD3D': give a list, \['CD3D'\]"):
+    with pytest.raises(InvalidArgument, match=r"is the string 'CD3D': it must be a list, \['CD3D'\]"):
         getattr(BBrowserXConnector(scripted.host, "t"), call)("human", "u", **arguments)
     assert scripted.requests == []

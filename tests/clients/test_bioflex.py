@@ -87,7 +87,7 @@ def test_unknown_names_are_typed_errors(connection: BioFlexConnection) -> None:
 
 def test_arguments_are_checked_before_anything_is_sent(connection: BioFlexConnection) -> None:
     study = connection.databases()[2].get_study("PBMC68k_reduced")
-    with pytest.raises(InvalidArgument, match=r"give a list, \['CD3D'\]"):
+    with pytest.raises(InvalidArgument, match=r"it must be a list, \['CD3D'\]"):
         study.query_genes("CD3D")
     with pytest.raises(InvalidArgument, match="'raw' or 'lognorm'"):
         study.matrix("counts!")
@@ -164,9 +164,9 @@ FIELDS = [{"id": 0, "name": "x", "type": 1}, {"id": 1, "name": "y", "type": 1}]
         ({"name": "y"}, "the server sent the values of 'y'"),
         ({"cluster_names": ["a", None]}, "cluster_names: expected a list of strings"),
         ({"cluster_names": "ab"}, "expected a list of strings"),
-        ({"cluster_lengths": [[1], [1, 2]]}, "no list of numbers"),
-        ({"cluster_lengths": "x"}, "no list of numbers"),
-        ({"cluster_lengths": [1, 10**400]}, "no list of numbers"),
+        ({"cluster_lengths": [[1], [1, 2]]}, "is not a list of numbers"),
+        ({"cluster_lengths": "x"}, "is not a list of numbers"),
+        ({"cluster_lengths": [1, 10**400]}, "is not a list of numbers"),
         ({"metadata_values": None}, "base64 string"),
     ],
 )
@@ -237,7 +237,7 @@ def test_the_official_headers_hold_no_token(connection: BioFlexConnection) -> No
 @pytest.mark.parametrize("reply", [{}, {"CD3D": []}, {"CD3D": None}, []])
 def test_genes_that_the_answer_leaves_out_are_named(scripted: Scripted, reply: object) -> None:
     scripted.answers(answer(content=DATABASE), answer(content=reply))
-    with pytest.raises(UnknownGene, match="human database version 1 has no expression of 'CD3D', 'CD3E'"):
+    with pytest.raises(UnknownGene, match="human database version 1 has no expression for 'CD3D', 'CD3E'"):
         BioFlexConnection("t", scripted.host).databases()[0].get_celltypes_expression_summary(["CD3D", "CD3E"])
 
 

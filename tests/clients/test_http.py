@@ -202,7 +202,10 @@ class TestAnswers:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
-        with bc.settings.override(max_retries=0), pytest.raises(TransportError, match=r"Connection refused.*server up"):
+        with (
+            bc.settings.override(max_retries=0),
+            pytest.raises(TransportError, match=r"Connection refused.*Is the server running"),
+        ):
             client(f"http://127.0.0.1:{port}/").post("x")
 
     def test_silence_ends_at_the_read_timeout(self, scripted: Scripted) -> None:
@@ -426,7 +429,9 @@ class TestTheWay:
             monkeypatch.setenv("https_proxy", f"http://127.0.0.1:{free.getsockname()[1]}")
         with (
             bc.settings.override(max_retries=0),
-            pytest.raises(TransportError, match=r"proxy of the environment did not pass it on.*refused") as caught,
+            pytest.raises(
+                TransportError, match=r"proxy from the environment did not forward the request.*refused"
+            ) as caught,
         ):
             client("https://server.example/").post("x")
         assert TOKEN not in everything_said(caught.value)

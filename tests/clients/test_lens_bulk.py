@@ -103,12 +103,12 @@ def test_an_image_of_visium_is_called_by_its_own_name_and_not_by_its_folders(
 @pytest.mark.parametrize(
     ("kind", "part", "name", "says"),
     [
-        (StudyType.DSP, "image", "x.png", r"called .tiff, so give a file of that format"),
-        (StudyType.DSP, "matrix", "x.csv", r"called .xlsx"),
-        (StudyType.VISIUM, "matrix", "x.mtx", r"called .h5"),
-        (StudyType.VISIUM, "scale", "x.yaml", r"called .json"),
-        (StudyType.VISIUM, "image", "noending", "has no ending"),
-        (StudyType.VISIUM, "position", "gone.csv", "there is no file"),
+        (StudyType.DSP, "image", "x.png", r"ends in \.tiff, so use a file of that format"),
+        (StudyType.DSP, "matrix", "x.csv", r"ends in \.xlsx"),
+        (StudyType.VISIUM, "matrix", "x.mtx", r"ends in \.h5"),
+        (StudyType.VISIUM, "scale", "x.yaml", r"ends in \.json"),
+        (StudyType.VISIUM, "image", "noending", "has no suffix"),
+        (StudyType.VISIUM, "position", "gone.csv", r"file .*gone\.csv does not exist"),
     ],
 )
 def test_a_file_that_its_name_on_the_server_would_misname_is_refused(
@@ -128,22 +128,22 @@ def test_a_file_that_its_name_on_the_server_would_misname_is_refused(
     [
         ("local", [], {}, "batch_info is"),
         ("local", [{"matrix": "x"}], {}, "batch 1 of batch_info lacks 'image'"),
-        ("local", [{}], {"study_type": 11}, r"study_type is 11: Lens Bulk takes .* EConnector.get_lenssc"),
-        ("local", [{"matrix": "a/x.rds"}], {"study_type": 12, "chunk_size": 7}, "give a member of ChunkSize"),
+        ("local", [{}], {"study_type": 11}, r"study_type is 11: Lens Bulk accepts .* EConnector.get_lenssc"),
+        ("local", [{"matrix": "a/x.rds"}], {"study_type": 12, "chunk_size": 7}, "it must be a member of ChunkSize"),
         (
             "local",
             [{"matrix": "a/x.rds"}, {"matrix": "b/x.rds"}],
             {"study_type": 12},
-            "names of the batches must differ",
+            "batch names must differ",
         ),
         ("local", [{"name": "../a", "matrix": "x.xlsx", "image": "x.tif"}], {}, "batch name"),
         (
             "s3",
             [{"matrix": "a/x.h5ad"}, {"matrix": "b/x.h5ad"}],
             {"study_type": 13},
-            "names of the batches must differ",
+            "batch names must differ",
         ),
-        ("s3", [{"matrix": "a/m", "image": "i"}, {"matrix": "c/a/m", "image": "i"}], {}, "'name' of its own"),
+        ("s3", [{"matrix": "a/m", "image": "i"}, {"matrix": "c/a/m", "image": "i"}], {}, "its own 'name'"),
         ("s3", None, {}, "batch_info is None"),
         ("s3", [{"matrix": "a/m", "image": "i"}], {"authors": "Me"}, "authors is 'Me'"),
     ],

@@ -8,7 +8,7 @@ import pytest
 
 import biocolab_accessor as bc
 from biocolab_accessor.clients.http import HttpClient, save
-from biocolab_accessor.clients.responses import decode_json, expect_exact_length, expect_no_message, refusal, unwrap
+from biocolab_accessor.clients.responses import decode_json, expect_exact_length, expect_no_message, http_error, unwrap
 from biocolab_accessor.clients.retry import Retriable
 from biocolab_accessor.errors import InvalidResponse, NotFound, ServerError, TooLarge, TransportError, Unauthorized
 from biocolab_accessor.security.redaction import Secret
@@ -54,11 +54,11 @@ def test_the_servers_words_are_kept(answer: dict, kind: type, said: str) -> None
     ],
 )
 def test_every_kind_of_error_body_is_understood(content: bytes, said: str) -> None:
-    assert said in str(refusal("u", 400, content, "Bad", "argument"))
+    assert said in str(http_error("u", 400, content, "Bad", "argument"))
 
 
 def test_a_request_that_is_too_large_comes_with_advice() -> None:
-    assert "smaller chunk_size" in str(refusal("u", 413, b"<html>", "Too large", "argument"))
+    assert "smaller chunk_size" in str(http_error("u", 413, b"<html>", "Too large", "argument"))
 
 
 @pytest.mark.parametrize("status", [[200], {"a": 1}, "9" * 6000, "²", 2.5, None])
@@ -77,7 +77,7 @@ def test_what_an_envelope_lacks_is_named_to_whoever_looks_for_it() -> None:
     [
         (b'["a\\u0000b"]', "NUL"),
         (b'{"a": {"\\u0000": 1}}', "NUL"),
-        (b'["\\ud800"]', "half a character"),
+        (b'["\\ud800"]', "half of a surrogate pair"),
         (b"<html><title>Sign in</title>", "titled 'Sign in'"),
     ],
 )
@@ -131,7 +131,7 @@ def test_an_answer_is_there_twice_at_the_most_while_it_is_parsed() -> None:
 
 
 def test_the_page_of_a_proxy_is_named_with_its_status() -> None:
-    said = str(refusal("u", 502, b"<html><title>nginx is sad</title>", "Bad Gateway", "argument"))
+    said = str(http_error("u", 502, b"<html><title>nginx is sad</title>", "Bad Gateway", "argument"))
     assert "Bad Gateway titled 'nginx is sad'" in said
 
 
@@ -161,25 +161,25 @@ def test_a_file_that_only_begins_like_a_message_is_a_file(content: bytes) -> Non
 
 @pytest.mark.parametrize(
     ("status", "words"),
-    [(401, "from here will not do: create one"), (403, "from here does not allow this, or has expired")],
+    [(401, "from here was not accepted: create one"), (403, "from here does not allow this, or has expired")],
 )
 def test_a_token_that_is_not_known_is_told_from_one_that_may_not(status: int, words: str) -> None:
-    refused = refusal("u", status, b'{"detail": "no"}', None, "here")
+    refused = http_error("u", status, b'{"detail": "no"}', None, "here")
     assert isinstance(refused, Unauthorized)
     assert str(refused).startswith(f"u: HTTP {status}: no. The token {words}")
 
 
 @pytest.mark.parametrize(("status", "words"), [(404, "Not Found"), (599, "refused")])
 def test_a_refusal_without_any_words_gets_those_of_its_status(status: int, words: str) -> None:
-    assert f"HTTP {status}: {words}" in str(refusal("u", status, b"", None, "argument"))
+    assert f"HTTP {status}: {words}" in str(http_error("u", status, b"", None, "argument"))
 
 
 @pytest.mark.parametrize("content", [b"", b"<html><title>nginx</title>", b'{"detail": "Not Found"}'])
 def test_a_route_that_is_not_there_says_what_the_host_has_to_be(content: bytes) -> None:
-    of_bbrowserx = str(refusal("https://h/api/v1/get_user_groups", 404, content, "Not Found", "argument"))
-    assert of_bbrowserx.endswith(". The host has to be the address of the API, such as https://company/t2d_index_tool/")
-    of_bioflex = str(refusal("https://h/x/v1/database/list", 404, content, "Not Found", "argument"))
-    assert of_bioflex.endswith(". The host has to be the address of the API, such as https://api.bioturing.com/")
+    of_bbrowserx = str(http_error("https://h/api/v1/get_user_groups", 404, content, "Not Found", "argument"))
+    assert of_bbrowserx.endswith(". The host must be the address of the API, such as https://company/t2d_index_tool/")
+    of_bioflex = str(http_error("https://h/x/v1/database/list", 404, content, "Not Found", "argument"))
+    assert of_bioflex.endswith(". The host must be the address of the API, such as https://api.bioturing.com/")
 
 
 @pytest.mark.parametrize(
@@ -192,12 +192,17 @@ def test_a_route_that_is_not_there_says_what_the_host_has_to_be(content: bytes) 
     ],
 )
 def test_another_404_is_not_laid_to_the_host(url: str, content: bytes) -> None:
-    assert "address of the API" not in str(refusal(url, 404, content, "Not Found", "argument"))
+    assert "address of the API" not in str(http_error(url, 404, content, "Not Found", "argument"))
 
 
 @pytest.mark.parametrize(
     ("taken", "announced", "said"),
-    [(0, None, "empty"), (0, 7, "empty"), (6, 7, "6 bytes arrived of 7"), (8, 7, "8 bytes arrived of 7")],
+    [
+        (0, None, "empty"),
+        (0, 7, "empty"),
+        (6, 7, "received 6 of the 7 announced"),
+        (8, 7, "received 8 of the 7 announced"),
+    ],
 )
 def test_another_length_than_announced_may_be_better_next_time(taken: int, announced: int | None, said: str) -> None:
     with pytest.raises(Retriable) as caught:
@@ -219,7 +224,7 @@ def test_another_length_than_announced_may_be_better_next_time(taken: int, annou
     ],
 )
 def test_json_with_a_key_twice_or_an_id_that_is_not_a_number_is_an_invalid_response(content: bytes) -> None:
-    with pytest.raises(InvalidResponse, match=r"twice|not text or a whole number"):
+    with pytest.raises(InvalidResponse, match=r"the key '(id|status)' twice|not a string or an integer"):
         decode_json("u", bytearray(content), "application/json")
 
 
@@ -239,6 +244,6 @@ def test_a_length_of_thousands_of_digits_is_an_invalid_response(
         lambda: http.announced_length("x", {}),
         lambda: save(http, "x", tmp_path / "file"),
     ):
-        with pytest.raises(InvalidResponse, match=f"announces its length with {digits:,} digits"):
+        with pytest.raises(InvalidResponse, match=f"announces a length of {digits:,} digits"):
             ask()
     http.close()

@@ -192,22 +192,22 @@ def test_a_notebook_shows_where_hosts_and_tokens_are_from_and_no_token() -> None
     assert "https://company.example/t2d_index_tool/" in shown
     assert "private_token" in shown
     assert "s3cret-token" not in shown
-    assert shown.count("no token is known") == 2  # neither Talk2Data nor BioFlex
+    assert shown.count("no token was found") == 2  # neither Talk2Data nor BioFlex
 
 
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ({"private_host": "https://company.example/t2d/"}, "no token is known"),
-        ({"private_token": "s3cret-token"}, "no host is known"),
-        ({}, "no host and no token is known"),
+        ({"private_host": "https://company.example/t2d/"}, "no token was found"),
+        ({"private_token": "s3cret-token"}, "no host was found"),
+        ({}, "no host and no token was found"),
     ],
 )
 def test_a_notebook_shows_which_of_host_and_token_is_missing(given: dict[str, str], said: str) -> None:
     shown = EConnector(**given)._repr_html_()
     facts = dict(re.findall(r"<td[^>]*>(\w+)</td><td[^>]*>([^<]*)</td>", shown))
     assert facts["bbrowserx"] == said
-    assert facts["talk2data"] == facts["bioflex"] == "no token is known"
+    assert facts["talk2data"] == facts["bioflex"] == "no token was found"
 
 
 def test_a_notebook_shows_why_a_host_cannot_be_used(monkeypatch: pytest.MonkeyPatch) -> None:

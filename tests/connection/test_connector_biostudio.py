@@ -89,5 +89,5 @@ def test_a_broken_login_file_is_named(scripted: Scripted, login_file: Path, cont
 )
 def test_an_answer_without_settings_is_an_error(scripted: Scripted, content: object) -> None:  # noqa: F811
     scripted.answers(answer(content=content))
-    with pytest.raises(InvalidResponse, match="gave no settings"):
+    with pytest.raises(InvalidResponse, match="returned no settings"):
         connector(scripted, studio_token="t", studio_email="me@x").get_settings()

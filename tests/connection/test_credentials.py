@@ -191,7 +191,7 @@ class TestKeyFile:
 
 class TestSpellingOf101:
     def test_public_token_serves_bioflex_where_nothing_else_does(self) -> None:
-        with pytest.warns(DeprecationWarning, match="write bioflex_token"):
+        with pytest.warns(DeprecationWarning, match="use bioflex_token instead"):
             assert EConnector(public_token="pub").get_bioflex().http.token.reveal() == "pub"
         with pytest.warns(DeprecationWarning, match="1.0.1"):
             assert EConnector().get_bioflex(public_token="pub").http.token.reveal() == "pub"

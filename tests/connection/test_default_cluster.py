@@ -64,5 +64,7 @@ def test_taken_back_neither_the_scheduler_nor_a_worker_has_them_any_more(client)
 @pytest.mark.parametrize("act", [bc.share_credentials, bc.unshare_credentials])
 @pytest.mark.parametrize("given", [None, "tcp://127.0.0.1:8786"])
 def test_what_is_no_client_is_refused_with_words(act: Callable[[object], None], given: object) -> None:
-    with pytest.raises(InvalidArgument, match=r"client is \w+: give the dask\.distributed\.Client of the cluster"):
+    with pytest.raises(
+        InvalidArgument, match=r"client is \w+: it must be the dask\.distributed\.Client of the cluster"
+    ):
         act(given)

@@ -25,7 +25,7 @@ from biocolab_accessor.errors import (
     TransportError,
     Unauthorized,
 )
-from biocolab_accessor.security.redaction import Secret, hidden, masking
+from biocolab_accessor.security.redaction import Secret, redacted, redacting
 from tests.clients.conftest import Script, Scripted, answer
 from tests.clients.test_http import everything_said
 
@@ -147,11 +147,11 @@ def test_an_error_that_does_not_quote_it_keeps_its_frames() -> None:
     def broken() -> None:
         json.loads("{")
 
-    with pytest.raises(ValueError, match="Expecting") as caught, masking(Secret(TOKEN)):
+    with pytest.raises(ValueError, match="Expecting") as caught, redacting(Secret(TOKEN)):
         broken()
     assert "broken" in [entry.name for entry in caught.traceback]
 
 
 def test_a_short_word_is_nobodys_token() -> None:
-    assert hidden("the thing", Secret("t")) == "the thing"
-    assert hidden(f"the {TOKEN} thing", Secret(TOKEN)) == "the **** thing"
+    assert redacted("the thing", Secret("t")) == "the thing"
+    assert redacted(f"the {TOKEN} thing", Secret(TOKEN)) == "the **** thing"

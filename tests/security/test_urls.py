@@ -12,7 +12,7 @@ from biocolab_accessor.security.redaction import Secret
 from biocolab_accessor.security.urls import (
     file_url,
     is_loopback,
-    normalise_host,
+    normalize_host,
     origin,
     route_url,
     same_origin_url,
@@ -43,7 +43,7 @@ def other_server() -> Iterator[Scripted]:
     ],
 )
 def test_the_last_slash_is_put_there_so_that_no_path_is_lost(host: str, expected: str) -> None:
-    assert normalise_host(host) == expected
+    assert normalize_host(host) == expected
 
 
 @pytest.mark.parametrize(
@@ -57,12 +57,12 @@ def test_the_last_slash_is_put_there_so_that_no_path_is_lost(host: str, expected
         ("https://h/#f", "query or fragment"),
         ("https://me:pw@h/", "user name or password"),
         ("https://h:port/", "port is not a number"),
-        (5, "not text"),
+        (5, "not a string"),
     ],
 )
 def test_what_is_no_address_is_refused_with_the_mending(host: object, said: str) -> None:
     with pytest.raises(InvalidHost, match=said.replace("?", r"\?")) as caught:
-        normalise_host(host, "argument private_host")
+        normalize_host(host, "argument private_host")
     assert "pw" not in str(caught.value)
     assert isinstance(caught.value, ValueError)
 
@@ -70,7 +70,7 @@ def test_what_is_no_address_is_refused_with_the_mending(host: object, said: str)
 @pytest.mark.parametrize("host", ["http://company.example/", "http://10.0.0.1/", "http://127.0.0.1.evil.example/"])
 def test_plain_http_is_for_this_machine_only(host: str) -> None:
     with pytest.raises(InsecureHost, match="use https"):
-        normalise_host(host)
+        normalize_host(host)
 
 
 def test_loopback_is_known_by_name_and_number() -> None:
@@ -130,7 +130,7 @@ def test_an_address_is_read_as_what_urllib3_connects_to_or_refused(address: str,
 @pytest.mark.parametrize(("address", "own"), ADDRESSES)
 def test_a_host_that_can_be_read_in_two_ways_is_an_invalid_host(address: str, own: bool) -> None:
     try:
-        assert normalise_host(_of(address)).startswith(_of(address))
+        assert normalize_host(_of(address)).startswith(_of(address))
     except InvalidHost:
         assert not own
 
@@ -190,7 +190,7 @@ def test_a_file_of_an_export_may_have_any_name() -> None:
 )
 def test_an_error_quotes_no_password_of_an_address(address: str) -> None:
     with pytest.raises(InvalidHost) as caught:
-        normalise_host(address)
+        normalize_host(address)
     assert "hunter2" not in str(caught.value)
 
 

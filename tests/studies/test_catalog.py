@@ -196,10 +196,10 @@ def test_a_wrong_token_says_so(server: Sandbox) -> None:
     try:
         with pytest.raises(
             Unauthorized,
-            match=r"401: the token is not accepted\. The token from EConnector's private_token will not do: create one",
+            match=r"401: the token is not accepted\. The token from EConnector's private_token was not accepted: create one",
         ):
             bc.groups()
-        with pytest.raises(Unauthorized, match="The token from EConnector's bioflex_token will not do"):
+        with pytest.raises(Unauthorized, match="The token from EConnector's bioflex_token was not accepted"):
             bc.databases()
     finally:
         bc.connection.drop_default(bc.connection.current())
