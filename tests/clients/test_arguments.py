@@ -50,7 +50,7 @@ PROCESSED = "submit_processed_study_from_local"
         (PROCESSED, {"chunk_size": 7}, "ChunkSize.CHUNK_5_MB"),
     ],
 )
-def test_what_a_server_would_misunderstand_is_refused_before_anything_is_sent(
+def test_arguments_that_a_server_would_misunderstand_are_refused_before_anything_is_sent(
     scripted: Scripted, method: str, changes: dict[str, Any], says: str
 ) -> None:
     arguments: dict[str, Any] = {"group_id": "personal", "batch_info": [H5AD]}
@@ -77,14 +77,14 @@ def test_a_wrong_number_of_arguments_is_a_type_error_as_ever(scripted: Scripted)
         BBrowserXConnector(scripted.host, "t").submit_study_from_s3("personal", colour="red")
 
 
-def test_plain_is_what_json_takes_and_a_copy() -> None:
+def test_plain_returns_a_copy_that_json_can_encode() -> None:
     given = {"a": [Path("x"), Species.HUMAN, ChunkSize.CHUNK_5_MB], "b": {"c": (InputMatrixType.RAW, None, 1.5, True)}}
     made = plain(given)
     assert made == {"a": ["x", "human", 5242880], "b": {"c": ["raw", None, 1.5, True]}}
     assert given["a"][0] == Path("x")
 
 
-def test_names_come_from_whatever_holds_them_but_a_text() -> None:
+def test_names_are_taken_from_any_iterable_except_a_string() -> None:
     assert name_list(("A", "B"), "genes") == name_list(np.array(["A", "B"]), "genes") == ["A", "B"]
     with pytest.raises(InvalidArgument, match=r"genes is the string 'AB': it must be a list, \['AB'\]"):
         name_list("AB", "genes")

@@ -11,7 +11,7 @@ from biocolab_accessor.clients.base import columns_on_the_wire, read_table
 from biocolab_accessor.errors import InvalidArgument, InvalidColumn, InvalidFile, InvalidNames
 
 
-def test_numbers_travel_as_numbers_and_text_as_text_whatever_it_looks_like() -> None:
+def test_numbers_are_sent_as_numbers_and_text_as_text_whatever_it_looks_like() -> None:
     table = pd.DataFrame(
         {
             "code": ["001", "1e5"],
@@ -35,7 +35,7 @@ def test_numbers_travel_as_numbers_and_text_as_text_whatever_it_looks_like() -> 
     ]
 
 
-def test_cells_without_a_value_are_left_out_and_columns_that_lack_the_same_go_together() -> None:
+def test_cells_without_a_value_are_left_out_and_columns_with_the_same_gaps_are_sent_together() -> None:
     table = pd.DataFrame({"a": [1.5, None, 3.0], "b": ["x", None, "z"], "c": [1, 2, 3]}, index=["k", "l", "m"])
     assert columns_on_the_wire(table) == [
         {"barcodes": ["k", "m"], "a": [1.5, 3.0], "b": ["x", "z"]},
@@ -61,7 +61,7 @@ def test_cells_without_a_value_are_left_out_and_columns_that_lack_the_same_go_to
         (pd.DataFrame({"a": pd.to_datetime(["2020-01-01"])}), InvalidColumn, "Timestamp"),
     ],
 )
-def test_what_cannot_travel_is_refused(table: object, error: type[Exception], says: str) -> None:
+def test_a_table_that_cannot_be_sent_is_refused(table: object, error: type[Exception], says: str) -> None:
     with pytest.raises(error, match=says):
         columns_on_the_wire(table)
 
@@ -80,7 +80,7 @@ def test_a_file_keeps_its_labels(tmp_path: Path) -> None:
     ]
 
 
-def test_whole_numbers_with_gaps_stay_whole_and_too_long_ones_are_labels(tmp_path: Path) -> None:
+def test_integers_with_gaps_stay_integers_and_too_long_ones_are_labels(tmp_path: Path) -> None:
     (tmp_path / "x.tsv.gz").write_bytes(
         gzip.compress(b"cell\tn\tid\na\t9007199254740993\t99999999999999999999\nb\t\t1\n")
     )
@@ -90,14 +90,14 @@ def test_whole_numbers_with_gaps_stay_whole_and_too_long_ones_are_labels(tmp_pat
     ]
 
 
-def test_floats_of_a_file_are_read_to_the_last_digit(tmp_path: Path) -> None:
+def test_floats_in_a_file_are_read_to_the_last_digit(tmp_path: Path) -> None:
     written = np.random.default_rng(0).random(200) * 10.0 ** np.random.default_rng(1).integers(-300, 300, 200)
     (tmp_path / "x.csv").write_text("cell,n\n" + "".join(f"c{i},{value!s}\n" for i, value in enumerate(written)))
     (columns,) = columns_on_the_wire(read_table(tmp_path / "x.csv"))
     assert columns["n"] == written.tolist()
 
 
-def test_whole_numbers_beside_fractions_that_would_round_them_are_labels(tmp_path: Path) -> None:
+def test_integers_that_fractions_in_their_column_would_round_are_labels(tmp_path: Path) -> None:
     (tmp_path / "x.csv").write_text("cell,n,m\na,9007199254740993,9007199254740992\nb,0.5,0.5\n")
     (columns,) = columns_on_the_wire(read_table(tmp_path / "x.csv"))
     assert columns["n"] == ["9007199254740993", "0.5"]
@@ -105,7 +105,9 @@ def test_whole_numbers_beside_fractions_that_would_round_them_are_labels(tmp_pat
 
 
 @pytest.mark.parametrize(("separator", "name"), [(",", "x.txt"), ("\t", "x.txt"), ("\t", "x"), (",", "y.csv.txt")])
-def test_the_separator_of_another_ending_is_seen_in_the_first_line(tmp_path: Path, separator: str, name: str) -> None:
+def test_the_separator_of_a_file_with_an_unknown_suffix_is_taken_from_its_first_line(
+    tmp_path: Path, separator: str, name: str
+) -> None:
     (tmp_path / name).write_text(f"cell{separator}n\na{separator}1e-05\nb{separator}.5\n")
     assert columns_on_the_wire(read_table(tmp_path / name)) == [{"barcodes": ["a", "b"], "n": [1e-05, 0.5]}]
 
@@ -120,7 +122,7 @@ def test_the_separator_of_another_ending_is_seen_in_the_first_line(tmp_path: Pat
         (b"n,m\na,1,2\nb,3,4\n", "name the column of barcodes too"),
     ],
 )
-def test_a_file_that_is_no_table_is_named(tmp_path: Path, content: bytes | None, says: str) -> None:
+def test_a_file_that_is_not_a_table_is_named(tmp_path: Path, content: bytes | None, says: str) -> None:
     if content is not None:
         (tmp_path / "x.csv").write_bytes(content)
     with pytest.raises(InvalidFile, match=rf"x\.csv.*{says}"):

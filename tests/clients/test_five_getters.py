@@ -165,7 +165,7 @@ def sending() -> list[Any]:
 
 
 @pytest.mark.parametrize("getter", CALLS)
-def test_every_public_method_is_looked_at(getter: str) -> None:
+def test_every_public_method_is_covered(getter: str) -> None:
     kind = type(client(getter, "https://h.example/"))
     public = {name for name in dir(kind) if not name.startswith("_") and callable(getattr(kind, name))}
     assert public <= set(CALLS[getter])
@@ -216,7 +216,7 @@ def everything(error: BaseException | None) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("getter", GETTERS)
-def test_the_token_is_in_nothing_that_is_left_behind(
+def test_no_object_error_or_log_contains_the_token(
     getter: str,
     scripted: Scripted,
     files: Path,

@@ -62,17 +62,17 @@ class TestTries:
             self.run({}, retries=8)
         assert len(set(pauses)) == 16
 
-    def test_what_the_server_asks_for_is_waited_for(self, pauses: list[float]) -> None:
+    def test_the_pause_that_the_server_asks_for_is_kept(self, pauses: list[float]) -> None:
         assert self.run({"retry_after": 7.0}, {"retry_after": 600.0}, None) == 3
         assert pauses == [7, 600]
 
-    def test_a_server_that_asks_for_too_much_is_not_waited_for(self, pauses: list[float]) -> None:
+    def test_a_server_that_asks_for_a_too_long_pause_is_not_asked_again(self, pauses: list[float]) -> None:
         with pytest.raises(TransportError) as caught:
             self.run({"retry_after": 3600.0}, None)
         assert caught.value.__notes__ == ["the server asks not to be called again for 3,600 s"]
         assert pauses == []
 
-    def test_the_deadline_ends_them_too(self) -> None:
+    def test_the_deadline_ends_the_attempts_too(self) -> None:
         tries = 0
 
         def attempt() -> None:
@@ -85,7 +85,7 @@ class TestTries:
             retrying(attempt, what="x", idempotent=True, deadline=Deadline(0.2))
         assert 1 <= tries <= 10  # each takes a tenth of the time at least
 
-    def test_what_may_have_been_done_is_not_done_twice(self, pauses: list[float]) -> None:
+    def test_a_request_that_may_have_succeeded_is_not_sent_again(self, pauses: list[float]) -> None:
         with pytest.raises(TransportError, match="failure 1"):
             self.run({}, None, idempotent=False)
         assert self.run({"never_arrived": True}, None, idempotent=False) == 2

@@ -59,7 +59,7 @@ def rest(content: bytes = CONTENT, *, stop: int | None = None, shift: int = 0, *
 
 
 @pytest.mark.parametrize("headers", [{}, {"ETag": '"one"'}, {"ETag": 'W/"weak"'}])
-def test_the_rest_is_asked_for(scripted: Scripted, headers: dict[str, str]) -> None:
+def test_the_rest_of_an_interrupted_answer_is_requested(scripted: Scripted, headers: dict[str, str]) -> None:
     scripted.answers(cut(500_000, **headers), rest(**headers))
     content, shown, begun = fetched(scripted)
     assert content == CONTENT
@@ -72,7 +72,7 @@ def test_the_rest_is_asked_for(scripted: Scripted, headers: dict[str, str]) -> N
     assert asked.get("If-Range") == ('"one"' if headers.get("ETag") == '"one"' else None)
 
 
-def test_as_long_as_something_comes_each_time_nobody_gives_up(scripted: Scripted) -> None:
+def test_a_download_goes_on_as_long_as_each_attempt_brings_something(scripted: Scripted) -> None:
     stops = range(100_000, 900_000, 100_000)
     scripted.answers(cut(50_000, ETag='"a"'), *(rest(stop=stop, ETag='"a"') for stop in stops), rest(ETag='"a"'))
     content, shown, _ = fetched(scripted)
@@ -95,7 +95,7 @@ def test_as_long_as_something_comes_each_time_nobody_gives_up(scripted: Scripted
     ],
     ids=["bytes", "etag", "length", "place", "nonsense", "no place", "416", "400"],
 )
-def test_another_file_is_fetched_from_its_beginning(scripted: Scripted, second: Script) -> None:
+def test_a_changed_file_is_fetched_from_its_beginning(scripted: Scripted, second: Script) -> None:
     scripted.answers(cut(500_000, ETag='"one"'), second, answer(200, OTHER, headers={"ETag": '"two"'}))
     content, shown, _ = fetched(scripted)
     assert content == OTHER
@@ -103,20 +103,20 @@ def test_another_file_is_fetched_from_its_beginning(scripted: Scripted, second: 
     assert "Range" not in scripted.requests[2]["headers"]
 
 
-def test_a_server_that_knows_no_ranges_sends_all_of_it(scripted: Scripted) -> None:
+def test_a_server_without_ranges_sends_the_whole_file_again(scripted: Scripted) -> None:
     scripted.answers(cut(500_000), answer(200, OTHER))
     content, shown, begun = fetched(scripted)
     assert content == OTHER
     assert (shown, len(begun)) == (len(OTHER), 2)
 
 
-def test_a_part_that_nobody_asked_for_is_not_the_file(scripted: Scripted) -> None:
+def test_a_range_that_was_not_requested_is_an_error(scripted: Scripted) -> None:
     scripted.answers(answer(206, CONTENT[:10], headers={"Content-Range": "bytes 0-9/10"}))
     with pytest.raises(TransportError, match="a different part"):
         fetched(scripted)
 
 
-def test_more_than_announced_is_not_taken(scripted: Scripted) -> None:
+def test_an_answer_longer_than_announced_is_an_error(scripted: Scripted) -> None:
     def script(handler: BaseHTTPRequestHandler) -> None:
         handler.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n" + CONTENT)
         handler.close_connection = True
@@ -133,14 +133,14 @@ def test_a_login_page_is_named(scripted: Scripted, page: bytes) -> None:
     assert len(scripted.requests) == 1
 
 
-def test_a_refusal_in_words_is_no_file(scripted: Scripted) -> None:
+def test_an_error_message_is_not_taken_for_a_file(scripted: Scripted) -> None:
     scripted.answers(answer(200, {"status": 500, "message": "disk full"}))
     with pytest.raises(ServerError, match="disk full"):
         fetched(scripted)
 
 
 @pytest.mark.parametrize("libver", ["earliest", "latest"])
-def test_a_file_that_ends_before_its_own_end_is_fetched_again(scripted: Scripted, tmp_path: Path, libver: str) -> None:
+def test_a_truncated_hdf5_file_is_fetched_again(scripted: Scripted, tmp_path: Path, libver: str) -> None:
     import h5py
 
     with h5py.File(tmp_path / "x.h5", "w", libver=libver) as file:
@@ -185,11 +185,13 @@ def opened(headers: dict[str, str]) -> int | None:
         ({"Content-Length": "9" * 18}, 10**18 - 1),
     ],
 )
-def test_the_length_is_what_the_server_says_of_plain_content_only(headers: dict[str, str], length: int | None) -> None:
+def test_the_announced_length_counts_only_without_a_content_encoding(
+    headers: dict[str, str], length: int | None
+) -> None:
     assert opened(headers) == length
 
 
-def test_more_than_announced_is_refused_at_the_first_byte_too_many() -> None:
+def test_an_answer_longer_than_announced_is_refused_at_the_first_extra_byte() -> None:
     written = bytearray()
     download = Download("u", lambda length: written.extend, None)
     download.begin(200, {"Content-Length": "5"})
@@ -201,7 +203,7 @@ def test_more_than_announced_is_refused_at_the_first_byte_too_many() -> None:
 
 
 @pytest.mark.parametrize("headers", [{}, {"Content-Length": "900"}])
-def test_an_answer_of_nothing_or_too_little_is_tried_again(headers: dict[str, str]) -> None:
+def test_an_empty_or_short_answer_is_retriable(headers: dict[str, str]) -> None:
     download = Download("u", lambda length: bytearray().extend, None)
     download.begin(200, headers)
     with pytest.raises(Retriable, match="u: the answer is empty"):
@@ -212,7 +214,7 @@ def test_an_answer_of_nothing_or_too_little_is_tried_again(headers: dict[str, st
         download.end()
 
 
-def test_a_page_that_comes_in_small_pieces_is_known() -> None:
+def test_a_web_page_in_small_pieces_is_recognized() -> None:
     download = Download("u", lambda length: bytearray().extend, None)
     download.begin(200, {})
     download.take(b"\n")
@@ -220,7 +222,7 @@ def test_a_page_that_comes_in_small_pieces_is_known() -> None:
         download.take(b"<html>")
 
 
-def test_a_refusal_that_comes_in_small_pieces_is_known_in_the_end() -> None:
+def test_an_error_message_in_small_pieces_is_recognized_at_the_end() -> None:
     download = Download("u", lambda length: bytearray().extend, None)
     download.begin(200, {})
     for piece in (b'{"status": 500, ', b'"message": ', b'"disk full"}'):
@@ -229,7 +231,7 @@ def test_a_refusal_that_comes_in_small_pieces_is_known_in_the_end() -> None:
         download.end()
 
 
-def test_of_what_came_only_the_end_is_kept_for_going_on() -> None:
+def test_only_the_last_bytes_are_kept_for_resuming() -> None:
     download = Download("u", lambda length: bytearray().extend, None)
     download.begin(200, {"Content-Length": str(10**9)})
     for number in range(100):
@@ -237,7 +239,7 @@ def test_of_what_came_only_the_end_is_kept_for_going_on() -> None:
     assert b"".join(download._recent) == b"".join(bytes([number]) * 4_096 for number in range(84, 100))
 
 
-def test_where_nothing_all_or_an_unknown_length_came_the_whole_is_asked_for() -> None:
+def test_an_empty_complete_or_unmeasured_answer_is_requested_from_its_beginning() -> None:
     for headers, piece in (
         ({"Content-Length": "9"}, b""),
         ({"Content-Length": "3"}, b"abc"),
@@ -250,7 +252,7 @@ def test_where_nothing_all_or_an_unknown_length_came_the_whole_is_asked_for() ->
         assert (download.headers(), download.ranged) == ({}, False)
 
 
-def test_what_was_thrown_away_is_taken_off_the_progress_and_asked_for_again() -> None:
+def test_discarded_bytes_are_subtracted_from_the_progress_and_requested_again() -> None:
     seen: list[int] = []
     download = Download("u", lambda length: bytearray().extend, seen.append)
     assert (download.headers(), download.ranged, download.resumed_at) == ({}, False, 0)
@@ -268,7 +270,7 @@ def test_what_was_thrown_away_is_taken_off_the_progress_and_asked_for_again() ->
     assert (download.headers(), download.ranged, download.resumed_at) == ({}, False, 6)
 
 
-def test_a_part_without_its_end_or_beginning_elsewhere_is_not_taken() -> None:
+def test_a_range_with_another_start_or_end_is_refused() -> None:
     for part in ("bytes 0-7/9", "bytes 1-8/9", "bytes 0-8/10", "bytes 0-8/*", "0-8/9"):
         download = Download("u", lambda length: bytearray().extend, None)
         download.begin(200, {"Content-Length": "9"})
@@ -280,7 +282,7 @@ def test_a_part_without_its_end_or_beginning_elsewhere_is_not_taken() -> None:
 
 
 @pytest.mark.parametrize("content", [b"{", b'{"a": 1', b"[1, 2]", b'"text"', b'{"a": 1}' + b" " * 5_000])
-def test_a_file_may_begin_like_a_message(content: bytes) -> None:
+def test_a_file_may_start_like_a_message(content: bytes) -> None:
     written = bytearray()
     download = Download("u", lambda length: written.extend, None)
     download.begin(200, {})
@@ -290,7 +292,7 @@ def test_a_file_may_begin_like_a_message(content: bytes) -> None:
 
 
 @pytest.mark.parametrize("kind", ["reset_midway", "truncate"])
-def test_a_matrix_of_the_sandbox_is_gone_on_with(server: Sandbox, kind: str, no_waiting: None) -> None:
+def test_an_interrupted_matrix_from_the_sandbox_is_resumed(server: Sandbox, kind: str, no_waiting: None) -> None:
     study = bc.study("PBMC68k_reduced")
     whole = study.matrix("raw")
     server.requests.clear()

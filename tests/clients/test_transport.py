@@ -28,7 +28,7 @@ def patient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("tls", [False, True])
 @pytest.mark.parametrize("begun", [False, True])
-def test_silence_is_not_waited_out(
+def test_a_stopped_request_does_not_wait_for_a_silent_server(
     scripted: Scripted, certificate: tuple[ssl.SSLContext, Path], tls: bool, begun: bool
 ) -> None:
     asked, over = threading.Event(), threading.Event()
@@ -60,7 +60,7 @@ def test_silence_is_not_waited_out(
     http.close()
 
 
-def test_a_request_of_no_crew_is_not_cut(scripted: Scripted) -> None:
+def test_a_request_outside_of_cancellable_threads_is_not_cut(scripted: Scripted) -> None:
     asked, over = threading.Semaphore(0), threading.Event()
 
     def slow(handler: BaseHTTPRequestHandler) -> None:

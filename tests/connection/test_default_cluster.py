@@ -28,7 +28,7 @@ def connection() -> tuple[str, str]:
 
 
 @pytest.mark.usefixtures("server")
-def test_shared_again_they_take_the_place_of_those_before_also_on_workers_that_come_later(client) -> None:
+def test_credentials_that_are_shared_again_replace_the_old_ones_also_on_later_workers(client) -> None:
     with bc.sandbox(token="token-before-1") as first:
         bc.share_credentials(client)
         assert list(client.run(connection).values()) == [(f"{first.url}/", "token-before-1")]
@@ -46,7 +46,7 @@ def kept_by_the_scheduler(dask_scheduler: object) -> bytes:
 
 
 @pytest.mark.usefixtures("server")
-def test_taken_back_neither_the_scheduler_nor_a_worker_has_them_any_more(client) -> None:
+def test_after_unsharing_neither_the_scheduler_nor_a_worker_has_the_credentials(client) -> None:
     with bc.sandbox(token="token-to-take-back"):
         bc.share_credentials(client)
         assert b"token-to-take-back" in client.run_on_scheduler(kept_by_the_scheduler)
@@ -63,7 +63,7 @@ def test_taken_back_neither_the_scheduler_nor_a_worker_has_them_any_more(client)
 
 @pytest.mark.parametrize("act", [bc.share_credentials, bc.unshare_credentials])
 @pytest.mark.parametrize("given", [None, "tcp://127.0.0.1:8786"])
-def test_what_is_no_client_is_refused_with_words(act: Callable[[object], None], given: object) -> None:
+def test_an_object_that_is_not_a_dask_client_is_refused(act: Callable[[object], None], given: object) -> None:
     with pytest.raises(
         InvalidArgument, match=r"client is \w+: it must be the dask\.distributed\.Client of the cluster"
     ):

@@ -63,7 +63,7 @@ ECHOES: list[tuple[Script, type[BiocolabError]]] = [
 
 @pytest.mark.parametrize(("script", "kind"), ECHOES)
 @pytest.mark.parametrize("kind_of_server", ["bbrowserx", "bioflex"])
-def test_what_a_server_says_back_is_masked(
+def test_a_token_that_the_server_sends_back_is_masked(
     scripted: Scripted,
     script: Script,
     kind: type[BiocolabError],
@@ -82,7 +82,9 @@ def test_what_a_server_says_back_is_masked(
 
 
 @pytest.mark.parametrize("status", [200, 403])
-def test_so_it_is_in_place_of_a_task_a_chunk_and_a_file(scripted: Scripted, status: int, tmp_path: Path) -> None:
+def test_a_token_in_place_of_a_task_a_chunk_or_a_file_is_masked(
+    scripted: Scripted, status: int, tmp_path: Path
+) -> None:
     path = tmp_path / "x"
     path.write_bytes(b"abc")
     scripted.answers(answer(status, {"status": 403, "message": f"{TOKEN} may not"}))
@@ -100,7 +102,7 @@ def test_so_it_is_in_place_of_a_task_a_chunk_and_a_file(scripted: Scripted, stat
         expect_hidden(caught.value)
 
 
-def test_an_address_that_a_server_made_up_of_it_is_masked(scripted: Scripted) -> None:
+def test_a_token_in_an_address_from_the_server_is_masked(scripted: Scripted) -> None:
     connector = BBrowserXConnector(scripted.host, TOKEN)
     for link, elsewhere in ((f"https://{TOKEN}.example/x", False), (f"http://x.example/{TOKEN}", True)):
         with pytest.raises(InvalidResponse, match="another server") as caught:
@@ -132,7 +134,7 @@ def test_ctrl_c_leaves_no_header_behind(scripted: Scripted) -> None:
     expect_hidden(caught.value)
 
 
-def test_a_link_that_breaks_with_the_token_in_the_servers_words_is_masked(scripted: Scripted) -> None:
+def test_a_token_in_an_interrupted_answer_is_masked(scripted: Scripted) -> None:
     def no_status(handler: object) -> None:
         handler.wfile.write(f"{TOKEN}\r\n\r\n".encode())
         handler.close_connection = True
@@ -143,7 +145,7 @@ def test_a_link_that_breaks_with_the_token_in_the_servers_words_is_masked(script
     expect_hidden(caught.value)
 
 
-def test_an_error_that_does_not_quote_it_keeps_its_frames() -> None:
+def test_an_error_that_does_not_quote_the_token_keeps_its_frames() -> None:
     def broken() -> None:
         json.loads("{")
 
@@ -152,6 +154,6 @@ def test_an_error_that_does_not_quote_it_keeps_its_frames() -> None:
     assert "broken" in [entry.name for entry in caught.traceback]
 
 
-def test_a_short_word_is_nobodys_token() -> None:
+def test_a_short_word_is_not_masked() -> None:
     assert redacted("the thing", Secret("t")) == "the thing"
     assert redacted(f"the {TOKEN} thing", Secret(TOKEN)) == "the **** thing"
