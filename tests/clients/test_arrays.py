@@ -147,7 +147,7 @@ def test_an_array_is_decoded_once_and_can_be_written_to() -> None:
     finally:
         tracemalloc.stop()
     np.testing.assert_array_equal(found, array)
-    assert peak < 1.4 * array.nbytes  # pieces, and where the system has no pages the array
+    assert peak < 1.4 * array.nbytes  # the pieces, plus the array on systems without lazy pages
     found += 1
 
 
@@ -304,7 +304,7 @@ def test_traps_are_refused_before_they_are_read(write: object, said: str, tmp_pa
 
 def test_filters_that_hdf5_has_a_plugin_for_are_not_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     content = bytearray(hdf5(replaced("data", data=np.zeros(8, "u4"), compression="lzf")).tobytes())
-    # The number of LZF becomes that of a plugin, which HDF5 would look for in a folder of the environment.
+    # The id of LZF is replaced by that of a plugin, which HDF5 would search for in a folder from the environment.
     assert content.count((32000).to_bytes(2, "little")) == 1
     content = content.replace((32000).to_bytes(2, "little"), (32001).to_bytes(2, "little"))
     monkeypatch.setenv("HDF5_PLUGIN_PATH", str(tmp_path))
@@ -332,7 +332,7 @@ def test_memory_is_not_allocated_for_cells_that_a_server_only_announces() -> Non
 
 
 def test_overlapping_arrays_are_refused() -> None:
-    """Sorting the one would change the other after it had been checked."""
+    """Sorting one would change the other after it was checked."""
     content = hdf5(lambda file: [replaced("data", data=np.arange(50, dtype="u4"))(file), file["data"].id.get_offset()])
     with h5py.File(io.BytesIO(content.tobytes())) as file:
         data, indices = (file[name].id.get_offset() for name in ("data", "indices"))
@@ -386,7 +386,7 @@ def test_a_damaged_chunk_with_a_checksum_is_an_error() -> None:
 
 @pytest.mark.parametrize("length", [0, 1, 3, 4])
 def test_a_chunk_shorter_than_its_checksum_is_an_error_and_not_a_crash(length: int) -> None:
-    """HDF5's own filter reads from before the beginning of such a chunk."""
+    """The filter of HDF5 itself reads in front of such a chunk."""
 
     def write(file: h5py.File) -> None:
         replaced("data", shape=(4,), dtype="f4", chunks=(4,), fletcher32=True)(file)

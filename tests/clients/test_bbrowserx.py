@@ -274,7 +274,7 @@ def test_an_export_without_a_location_is_an_error(scripted: Scripted, data: obje
 
 
 def _export(file_name: str) -> list[Script]:
-    """What a server answers before it gives the file."""
+    """The answers of a server before it sends the file."""
     return [
         answer(content={"status": 200, "data": {"id": "7"}}),
         answer(content={"status": 200, "data": {"status": "SUCCESS", "log": "done\n"}}),

@@ -254,6 +254,6 @@ def test_a_matrix_is_written_to_dst_file_if_it_is_set(connection: BioFlexConnect
         file.write(b"mine")
         assert study._post_download("/v1/study/get_matrix", {"unit": "raw"}, file) is file
     content = (tmp_path / "m.h5").read_bytes()
-    assert content[:4] == b"mine"  # what was there before stays
+    assert content[:4] == b"mine"  # the earlier content stays
     found = csc_from_hdf5(np.frombuffer(bytearray(content[4:]), np.uint8), "m.h5")
     np.testing.assert_array_equal(found.toarray(), study.matrix("raw").toarray())

@@ -52,7 +52,7 @@ def client(host: str) -> HttpClient:
 
 
 def everything_said(error: BaseException) -> str:
-    """The whole traceback text of an error and all it holds on to, attributes included."""
+    """The whole traceback of an error and everything it refers to, including attributes."""
     seen = "".join(traceback.format_exception(error))
     while error is not None:
         seen += repr(vars(error)) + repr(error.args)
@@ -216,13 +216,13 @@ class TestAnswers:
         over.set()
 
     def test_a_trickling_answer_raises_at_the_deadline(self, scripted: Scripted) -> None:
-        length, sent = 4_000, []  # as long as it may take at all
+        length, sent = 4_000, []  # as many pieces as the test may take at most
 
         def trickle(handler: object) -> None:
             handler.send_response(200)
             handler.send_header("Content-Length", str(length))
             handler.end_headers()
-            with suppress(OSError):  # who reads it has gone
+            with suppress(OSError):  # the reader has disconnected
                 for number in range(length):
                     handler.wfile.write(b" ")
                     handler.wfile.flush()
@@ -358,7 +358,7 @@ def test_a_forked_process_has_its_own_session_even_if_the_lock_was_held(scripted
     http = client(scripted.host)
     before = http.session
     with module_of_http._lock, warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # of forking beside threads
+        warnings.simplefilter("ignore", DeprecationWarning)  # about forking with threads
         child = os.fork()
         if not child:
             signal.alarm(5)
@@ -387,9 +387,9 @@ def test_values_that_json_cannot_encode_are_refused_before_anything_is_sent(scri
 
 
 class TestTheWay:
-    """What stands between here and the server, and says no."""
+    """Certificates, full queues and proxies between the client and the server."""
 
-    def test_a_self_signed_certificate_is_not_accepted(
+    def test_an_untrusted_certificate_is_not_accepted(
         self, scripted: Scripted, certificate: tuple[ssl.SSLContext, Path]
     ) -> None:
         scripted.speaks_tls(certificate[0])
@@ -410,7 +410,7 @@ class TestTheWay:
         with socket.socket() as full, socket.socket() as first, socket.socket() as second:
             full.bind(("127.0.0.1", 0))
             full.listen(0)
-            for waiting in (first, second):  # as many as wait; the system leaves the next one without an answer
+            for waiting in (first, second):  # fill the queue; the system does not answer the next one
                 waiting.setblocking(False)
                 waiting.connect_ex(full.getsockname())
             time.sleep(0.05)

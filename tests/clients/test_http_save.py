@@ -1,4 +1,4 @@
-"""A file that a server named is at its place when it is whole, and nowhere before."""
+"""A downloaded file appears at its path only when it is complete."""
 
 from __future__ import annotations
 

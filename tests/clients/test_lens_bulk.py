@@ -26,7 +26,7 @@ PARTS = {
 
 @pytest.fixture
 def lens(scripted: Scripted) -> LensBulkConnector:
-    """A connector to a server that takes everything and keeps the requests."""
+    """A connector to a server that accepts everything and records the requests."""
     scripted.answers(lens_server)
     return LensBulkConnector(scripted.host, "t")
 

@@ -42,7 +42,7 @@ BOUNDARIES = ((-1, -1), (1, -1), (1, 1), (-1, 1), (-1, -1))
 
 
 def xenium(folder: Path, cells: dict[str, tuple[float, float]], genes: str = "AB") -> Path:
-    """A folder of Xenium, of which cell i has i + 1 transcripts of each gene."""
+    """A Xenium folder in which cell i has i + 1 transcripts of each gene."""
     folder.mkdir(parents=True)
     corners = [f"{cell},{x + dx},{y + dy}" for cell, (x, y) in cells.items() for dx, dy in BOUNDARIES]
     found = [f"{cell},{gene}" for i, cell in enumerate(cells) for gene in genes for _ in range(i + 1)]
@@ -59,7 +59,7 @@ def xenium(folder: Path, cells: dict[str, tuple[float, float]], genes: str = "AB
 
 @pytest.fixture
 def no_shell(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever starts a shell fails."""
+    """Every attempt to start a shell fails."""
 
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("a shell was reached")
@@ -79,7 +79,7 @@ def no_shell(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def private(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder of temporary files, with nothing in it."""
+    """An empty folder for temporary files."""
     folder = tmp_path / "temporary"
     folder.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(folder))
@@ -93,7 +93,7 @@ def connector(server: Sandbox) -> LensSCConnector:
 
 @pytest.fixture
 def lens(scripted: Scripted) -> LensSCConnector:
-    """A connector to a server that takes everything and keeps the requests."""
+    """A connector to a server that accepts everything and records the requests."""
     scripted.answers(lens_server)
     return LensSCConnector(scripted.host, "a token of the tests")
 
@@ -105,7 +105,7 @@ def state(folder: Path) -> dict[str, tuple[bytes, int]]:
 
 
 def uploaded(scripted: Scripted) -> dict[str, bytes]:
-    """Files by the names that the server was told."""
+    """Files by their names on the server."""
     found: dict[str, bytes] = {}
     announced = [json.loads(r["body"]) for r in scripted.requests if r["path"].endswith("/add_file_upload")]
     for request in scripted.requests:

@@ -24,7 +24,7 @@ def test_a_deadline_that_is_over_raises(monkeypatch: pytest.MonkeyPatch) -> None
     deadline = Deadline(3600)
     deadline.check("x")
     end = time.monotonic() + 3600
-    # Of this module only: the shared sandbox goes by the clock as well.
+    # Only in this module: the shared sandbox uses the clock too.
     monkeypatch.setattr(retry, "time", SimpleNamespace(monotonic=lambda: end))
     with pytest.raises(TimedOut, match=r"x: not finished after 3600 s"):
         deadline.check("x")
@@ -33,13 +33,13 @@ def test_a_deadline_that_is_over_raises(monkeypatch: pytest.MonkeyPatch) -> None
 class TestTries:
     @pytest.fixture
     def pauses(self, monkeypatch: pytest.MonkeyPatch) -> list[float]:
-        """The pauses that were made; none is waited for."""
+        """The requested pauses, without waiting for them."""
         made: list[float] = []
         monkeypatch.setattr(retry, "pause", made.append)
         return made
 
     def run(self, *failures: dict[str, object] | None, idempotent: bool = True, retries: int = 4) -> int:
-        """Attempts until one of them succeeds (None), each failing as it is told."""
+        """The number of attempts until one succeeds (None); the others fail as requested."""
         tries = 0
 
         def attempt() -> int:
@@ -83,7 +83,7 @@ class TestTries:
 
         with bc.settings.override(max_retries=1000), pytest.raises(TransportError, match="again"):
             retrying(attempt, what="x", idempotent=True, deadline=Deadline(0.2))
-        assert 1 <= tries <= 10  # each takes a tenth of the time at least
+        assert 1 <= tries <= 10  # each takes at least a tenth of the time
 
     def test_a_request_that_may_have_succeeded_is_not_sent_again(self, pauses: list[float]) -> None:
         with pytest.raises(TransportError, match="failure 1"):

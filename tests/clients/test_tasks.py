@@ -72,7 +72,7 @@ def test_another_thread_can_end_the_waiting(scripted: Scripted, monkeypatch: pyt
     with pytest.raises(TimedOut, match="still THINKING"):
         follow_task(BBrowserXConnector(scripted.host, "t"), "7", print, timeout=2 * PATIENCE, stop=stop)
     other.join()
-    assert stopped == [True]  # the pause was ended, and no other one begun
+    assert stopped == [True]  # the pause was ended, and no other one started
 
 
 @pytest.mark.parametrize("data", [None, [], {}, {"status": 5}])

@@ -1,4 +1,4 @@
-"""What broke off is taken up where it ended, and never glued to another file."""
+"""An interrupted download is resumed where it ended, and never joined to another file."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ OTHER = np.random.default_rng(1).bytes(900_000)
 
 
 def fetched(scripted: Scripted) -> tuple[bytes, int, list[int | None]]:
-    """The content, what the progress bar shows in the end, and how often it began."""
+    """The content, the final progress, and the announced length of each start."""
     buffer, seen, begun = Buffer(), [0], []
 
     def open_target(length: int | None) -> Callable[[memoryview], object]:
@@ -43,12 +43,12 @@ def fetched(scripted: Scripted) -> tuple[bytes, int, list[int | None]]:
 
 
 def cut(at: int, content: bytes = CONTENT, **headers: str) -> Script:
-    """The beginning of a file, whose whole length is announced."""
+    """The first bytes of a file whose whole length is announced."""
     return answer(200, content[:at], headers=headers, length=len(content))
 
 
 def rest(content: bytes = CONTENT, *, stop: int | None = None, shift: int = 0, **headers: str) -> Script:
-    """The range that is asked for, or as much of it as comes before ``stop``."""
+    """The requested range, or the part of it before ``stop``."""
 
     def script(handler: BaseHTTPRequestHandler) -> None:
         start = int(handler.headers["Range"].removeprefix("bytes=").rstrip("-")) + shift
@@ -66,7 +66,7 @@ def test_the_rest_of_an_interrupted_answer_is_requested(scripted: Scripted, head
     assert shown == len(CONTENT)
     assert begun == [len(CONTENT)]
     asked = scripted.requests[1]["headers"]
-    # Where no ETag says that it is the same file, more of it has to come again and be the same.
+    # Without an ETag, a longer overlap has to be the same.
     again = 4_096 if headers.get("ETag") == '"one"' else 65_536
     assert asked["Range"] == f"bytes={500_000 - again}-"
     assert asked.get("If-Range") == ('"one"' if headers.get("ETag") == '"one"' else None)
@@ -158,7 +158,7 @@ def test_a_truncated_hdf5_file_is_fetched_again(scripted: Scripted, tmp_path: Pa
 
 
 def opened(headers: dict[str, str]) -> int | None:
-    """The length that is given on when an answer with these headers begins."""
+    """The length that is passed on when an answer with these headers starts."""
     begun: list[int | None] = []
 
     def open_target(length: int | None) -> Callable[[memoryview], object]:
@@ -178,7 +178,7 @@ def opened(headers: dict[str, str]) -> int | None:
         ({"Content-Length": "3"}, 3),
         ({"Content-Length": "3", "Content-Encoding": ""}, 3),
         ({"Content-Length": "3", "Content-Encoding": " Identity "}, 3),
-        ({"Content-Length": "2", "Content-Encoding": "gzip"}, None),  # that of what came over the wire
+        ({"Content-Length": "2", "Content-Encoding": "gzip"}, None),  # the length before decoding
         ({}, None),
         ({"Content-Length": "-3"}, None),
         ({"Content-Length": "many"}, None),
@@ -301,7 +301,7 @@ def test_an_interrupted_matrix_from_the_sandbox_is_resumed(server: Sandbox, kind
         again = study.matrix("raw")
     finally:
         server.faults.clear()
-    # Recorded when they end: the one that broke off may be noticed after the one that went on, or after this call.
+    # Recorded when they end: the interrupted request may be noticed after the resumed one, or after this call.
     until(lambda: len(server.requests.of("v1/study/get_matrix")) == 2)
     first, second = sorted(server.requests.of("v1/study/get_matrix"), key=lambda record: record.status)
     assert (first.status, second.status) == (200, 206)

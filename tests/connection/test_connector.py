@@ -39,7 +39,7 @@ def bucket(server: Sandbox, counts: ad.AnnData, tmp_path: Path) -> Iterator[str]
 
 
 class TestReadmeOfTheSdk:
-    """Its examples, import line aside, in order."""
+    """The examples of the README in order, without the import line."""
 
     def test_1_connection_and_groups(
         self, connector: EConnector, server: Sandbox, capsys: pytest.CaptureFixture[str]

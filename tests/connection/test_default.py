@@ -48,3 +48,8 @@ def test_without_a_connection_the_settings_name_the_servers(monkeypatch: pytest.
     monkeypatch.setenv("BIOCOLAB_PRIVATE_TOKEN", "t")
     bc.settings.reset()
     assert default.current().get_bbrowserx().host == "https://env.example/t2d/"
+
+
+def test_the_call_that_connects_again_names_the_host_and_no_token() -> None:
+    call = default.how_to_return("bbrowserx", "https://company/t2d_index_tool/")
+    assert call == "bc.connect(private_host='https://company/t2d_index_tool/', private_token=…)"

@@ -1,4 +1,4 @@
-"""Cluster: workers are connected as the session was when the credentials were last shared."""
+"""Cluster: workers use the connection of the session at the time the credentials were last shared."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.conftest import dask_client
 
 @pytest.fixture
 def client(tmp_path: Path) -> Iterator[object]:
-    """A cluster with a worker that is a process of its own."""
+    """A cluster with a worker in its own process."""
     with dask_client(tmp_path, 1) as connected:
         yield connected
 

@@ -1,4 +1,4 @@
-"""Fixtures of the clients that the tests here use too."""
+"""Fixtures from tests/clients that the tests in this folder use."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A server that says the token back is not quoted, and nothing that an error holds on to has it."""
+"""A token that a server sends back is not quoted, and nothing that an error refers to contains it."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ TOKEN = "s3cr3t-token-value"
 
 
 def variables(trace: TracebackType | None) -> str:
-    """All variables of the package's frames and of those below, headers included."""
+    """All variables of the package's frames and of the frames below, including headers."""
     seen = ""
     while trace:
         if "/tests/" not in trace.tb_frame.f_code.co_filename:
@@ -124,7 +124,7 @@ def test_ctrl_c_leaves_no_header_behind(scripted: Scripted) -> None:
 
     def interrupting(handler: object) -> None:
         os.kill(os.getpid(), signal.SIGINT)
-        over.wait(5)  # a signal that comes just before Python waits is seen after it
+        over.wait(5)  # a signal just before Python waits is handled afterwards
         handler.close_connection = True
 
     scripted.answers(interrupting)
@@ -134,7 +134,7 @@ def test_ctrl_c_leaves_no_header_behind(scripted: Scripted) -> None:
     expect_hidden(caught.value)
 
 
-def test_a_token_in_an_interrupted_answer_is_masked(scripted: Scripted) -> None:
+def test_a_token_in_a_malformed_answer_is_masked(scripted: Scripted) -> None:
     def no_status(handler: object) -> None:
         handler.wfile.write(f"{TOKEN}\r\n\r\n".encode())
         handler.close_connection = True

@@ -44,7 +44,7 @@ def test_a_token_that_an_http_header_cannot_carry_is_refused_without_showing_it(
 
 
 def token(more: str = "") -> str:
-    """Not written down anywhere, so that no line of source shows it."""
+    """A token that is not written anywhere, so that no source line shows it."""
     return f"tOk3n+{7021042}" + more
 
 

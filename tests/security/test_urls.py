@@ -25,7 +25,7 @@ from .url_table import ADDRESSES
 
 @pytest.fixture(scope="module")
 def other_server() -> Iterator[Scripted]:
-    """A server that must never be asked for anything."""
+    """A server that must never get a request."""
     with a_scripted_server() as running:
         yield running
 
