@@ -51,11 +51,11 @@ def plain(value: Any) -> Any:
 
 
 def submit_arguments(
-    method: Callable[..., Any], connector: Any, args: Sequence[Any], given: Mapping[str, Any]
+    method: Callable[..., Any], connector: Any, args: Sequence[Any], kwargs: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Bind and check the arguments of an official submit method; the caller's lists and dicts are not changed."""
     # Raises InvalidArgument for values that the server would refuse after the upload, or misunderstand.
-    bound = inspect.signature(method).bind(connector, *args, **given)
+    bound = inspect.signature(method).bind(connector, *args, **kwargs)
     bound.apply_defaults()
     _, *named = bound.arguments.items()
     arguments = {name: plain(value) for name, value in named}
@@ -80,9 +80,9 @@ def submit_arguments(
 
 def described(group_id: Any, study_id: Any, name: Any, authors: Any, abstract: Any, species: Any) -> dict[str, Any]:
     """Build the part of a Lens submission that describes the study and names its group."""
-    given = {"group_id": group_id, "name": name, "abstract": abstract}
-    given |= {} if study_id is None else {"study_id": study_id}
-    for argument, value in given.items():
+    texts = {"group_id": group_id, "name": name, "abstract": abstract}
+    texts |= {} if study_id is None else {"study_id": study_id}
+    for argument, value in texts.items():
         if not isinstance(plain(value), str) or (argument.endswith("_id") and not plain(value)):
             msg = f"{argument} is {quoted(value):.100}: it must be a string, and an id must not be empty"
             raise InvalidArgument(msg)
@@ -118,12 +118,12 @@ def expect_distinct(names: Sequence[str]) -> None:
         raise InvalidArgument(msg)
 
 
-def name_list(given: Iterable[str], argument: str) -> list[str]:
+def name_list(names: Iterable[str], argument: str) -> list[str]:
     """Return names as a list; a single string raises, since its letters would be queried."""
-    if isinstance(given, str):
-        msg = f"{argument} is the string {quoted(given)}: it must be a list, [{quoted(given)}]"
+    if isinstance(names, str):
+        msg = f"{argument} is the string {quoted(names)}: it must be a list, [{quoted(names)}]"
         raise InvalidArgument(msg)
-    return given_names(given, argument)
+    return given_names(names, argument)
 
 
 def _expect_names(authors: Any) -> None:

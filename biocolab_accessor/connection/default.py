@@ -16,7 +16,7 @@ __all__ = [
     "connect",
     "current",
     "drop_default",
-    "how_to_return",
+    "how_to_reconnect",
     "push_default",
     "share_credentials",
     "unshare_credentials",
@@ -134,7 +134,7 @@ def drop_default(connector: EConnector) -> None:
             _by_connect = None
 
 
-def how_to_return(source: str, host: str) -> str:
+def how_to_reconnect(source: str, host: str) -> str:
     """The call that connects to a server again, for messages."""
     prefix = _PREFIXES[source]
     return f"bc.connect({prefix}_host={host!r}, {prefix}_token=…)"

@@ -55,7 +55,7 @@ def test_a_refusal_is_one_message_and_a_code(arguments: list[str], code: int, sa
 def test_without_a_server_every_place_is_listed_with_code_3(no_connection: None) -> None:
     done = run("groups")
     assert done.exit_code == 3
-    assert "MissingCredentials: no host of the BBrowserX private server was found" in done.stderr
+    assert "MissingCredentials: no host for the BBrowserX private server was found" in done.stderr
     assert "BIOCOLAB_PRIVATE_HOST" in done.stderr
     assert bc.settings.private_host == ""
 

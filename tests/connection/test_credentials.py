@@ -112,8 +112,8 @@ class TestMissing:
             EConnector().get_bbrowserx()
         text = str(caught.value)
         for place in (
-            "no host of the BBrowserX private server",
-            "no token of the BBrowserX private server",
+            "no host for the BBrowserX private server",
+            "no token for the BBrowserX private server",
             "argument private_host",
             "EConnector's private_host",
             "$BIOCOLAB_PRIVATE_HOST",
@@ -131,8 +131,8 @@ class TestMissing:
     def test_public_servers_lack_only_their_token(self, getter: str) -> None:
         with pytest.raises(MissingCredentials) as caught:
             getattr(EConnector(), getter)()
-        assert "no token of" in str(caught.value)
-        assert "no host of" not in str(caught.value)
+        assert "no token for" in str(caught.value)
+        assert "no host for" not in str(caught.value)
 
 
 class TestKeyFile:

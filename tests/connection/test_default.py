@@ -51,5 +51,5 @@ def test_without_a_connection_the_settings_name_the_servers(monkeypatch: pytest.
 
 
 def test_the_call_that_connects_again_names_the_host_and_no_token() -> None:
-    call = default.how_to_return("bbrowserx", "https://company/t2d_index_tool/")
+    call = default.how_to_reconnect("bbrowserx", "https://company/t2d_index_tool/")
     assert call == "bc.connect(private_host='https://company/t2d_index_tool/', private_token=…)"

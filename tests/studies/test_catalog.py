@@ -199,7 +199,8 @@ def test_a_wrong_token_says_so(server: Sandbox) -> None:
     try:
         with pytest.raises(
             Unauthorized,
-            match=r"401: the token is not accepted\. The token from EConnector's private_token was not accepted: create one",
+            match=r"401: the token is not accepted\. "
+            r"The token from EConnector's private_token was not accepted: create one",
         ):
             bc.groups()
         with pytest.raises(Unauthorized, match="The token from EConnector's bioflex_token was not accepted"):
