@@ -110,7 +110,7 @@ def _expect_plausible(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         raise _Implausible(msg)
     for key in _IDS & made.keys():
         if isinstance(made[key], float) and not math.isfinite(made[key]):
-            msg = f"an {key} in the answer is {made[key]}, not a string or an integer"
+            msg = f"{key} in the answer is {made[key]}, not a string or an integer"
             raise _Implausible(msg)
     return made
 

@@ -156,6 +156,7 @@ def transport_failure(what: str, error: Exception, silence: float, header: str) 
     return Retriable(failure, never_arrived=never_arrived)
 
 
+# "name": unknown host name; "refused": no connection; "silence": no connection or answer in time.
 Failure = Literal["", "name", "refused", "silence", "certificate", "proxy", "other"]
 
 
