@@ -110,7 +110,7 @@ class TestNoHome:
         (tmp_path / "~" / ".bioapi.key").write_text('{"bio_bbx_t2d_key": "planted"}')
         file = KeyFile()
         assert (file.read(), file.exists()) == ({}, False)
-        assert str(file) == "~/.bioapi.key (no home folder is known: set BIOCOLAB_KEY_FILE)"
+        assert str(file) == "~/.bioapi.key (the home folder is unknown: set BIOCOLAB_KEY_FILE)"
         with pytest.raises(MissingCredentials, match="set BIOCOLAB_KEY_FILE"):
             bc.EConnector().get_talk2data()
 

@@ -1,1 +1,1 @@
-"""The wire: the only rooms that know requests, bioflex and bioturing_connector."""
+"""Clients of the servers: the only folder that imports requests, bioflex and bioturing_connector."""

@@ -1,4 +1,4 @@
-"""Archive: the zip file in which a batch of Lens SC travels, made in a folder of its own and not in the user's."""
+"""Archive: the zip file for a batch of Lens SC, written to a private folder and not to the user's."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ __all__ = [
 
 VIZGEN, COSMX, XENIUM, VIZGEN_V2, COSMX_V2 = 9, 10, 11, 14, 19
 
-# By what their names end with, whatever the case: files, and folders with all that is in them.
+# The files and folders (with all their contents) that are needed, by the end of the name in any case.
 REQUIRED: dict[int, tuple[tuple[str, ...], tuple[str, ...]]] = {
     COSMX: (("tx_file.csv", "fov_positions_file.csv"), ("celllabels", "rawmorphologyimages")),
     COSMX_V2: ((), ("cellstatsdir", "analysisresults", "runsummary")),
@@ -39,7 +39,7 @@ REQUIRED: dict[int, tuple[tuple[str, ...], tuple[str, ...]]] = {
     VIZGEN_V2: (("detected_transcripts.csv", "cell_boundaries.parquet"), ("images",)),
     XENIUM: (("experiment.xenium", "cell_boundaries.csv.gz", "transcripts.csv.gz", "morphology_mip.ome.tif"), ()),
 }
-# Deflating these again takes time and makes them no smaller.
+# Compressing these again takes time and does not make them smaller.
 _PACKED = (".gz", ".parquet", ".png", ".jpg", ".jpeg", ".zip", ".bz2", ".xz", ".zst")
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _PIECE = 1 << 20
@@ -48,42 +48,20 @@ _PREFIX = "biocolab-lens-"
 
 @dataclass(frozen=True)
 class Content:
-    """What goes into the archive of a batch.
+    """The contents of a batch's archive."""
 
-    Attributes
-    ----------
-    platform
-        Study type of the files: Vizgen's newer format has a number of its own.
-    entries
-        Each path here with its name in the archive; the name of a folder ends in a slash.
-    size
-        Bytes of all files.
-    """
-
-    platform: int
-    entries: tuple[tuple[Path, str], ...]
-    size: int
+    platform: int  # study type: Vizgen's newer format has its own number
+    entries: tuple[tuple[Path, str], ...]  # local path and name in the archive; a folder's name ends in a slash
+    size: int  # bytes of all files
 
 
 def batch_content(folder: Path, platform: int) -> Content:
-    """The files and folders of a batch that the server needs; everything else in its folder stays here.
-
-    Parameters
-    ----------
-    folder
-        Of the batch; it is only read.
-    platform
-        Study type. A Vizgen folder with a parquet file is of the newer format.
-
-    Raises
-    ------
-    InvalidFile
-        The folder, or something in it, is missing, stands there twice or cannot be read.
-    """
+    """Find the files and folders of a batch that the server needs; the folder is only read."""
+    # A Vizgen folder with a parquet file is of the newer format.
     if not folder.is_dir():
-        msg = f"there is no folder {folder}"
+        msg = f"folder {folder} does not exist"
         raise InvalidFile(msg)
-    # macOS puts a "._name" beside each file on a foreign disk, which ends as the file does.
+    # On foreign disks macOS adds a "._name" to each file, with the same ending.
     seen = sorted(path for path in _listed(folder) if not path.name.startswith("."))
     if platform == VIZGEN and any(path.name.lower().endswith(".parquet") for path in seen):
         platform = VIZGEN_V2
@@ -96,42 +74,25 @@ def batch_content(folder: Path, platform: int) -> Content:
 
 @contextmanager
 def archive_file() -> Iterator[tuple[IO[bytes], Path]]:
-    """An empty file for an archive, and the path by which it is read; nothing of it stays on the disk.
-
-    Where a file without a name can be opened again, as on Linux, the system frees it with the process, however that
-    ends. Elsewhere it lies in a private folder, which is removed unless the process is killed.
-    """
+    """Yield an empty file for an archive, and a path to read it; nothing of it stays on the disk."""
+    # If a file without a name can be opened again, as on Linux, the system frees it however the process ends. Otherwise
+    # it is in a private folder, which is removed unless the process is killed.
     with tempfile.TemporaryFile(prefix=_PREFIX) as file:
         path = reopened(file)
         if path is not None:
             yield file, path
             return
     with tempfile.TemporaryDirectory(prefix=_PREFIX, ignore_cleanup_errors=True) as private:
-        path = Path(private) / "batch.zip"  # not named after the batch: a name may be what no file system takes
+        path = Path(private) / "batch.zip"  # not named after the batch: file systems refuse some names
         with path.open("w+b") as file:
             yield file, path
 
 
 def write_archive(content: Content, target: Path | IO[bytes], on_bytes: Callable[[int], object]) -> None:
-    """Write an archive.
-
-    Parameters
-    ----------
-    content
-        What goes into it.
-    target
-        The zip file: a path, or an empty file that is open.
-    on_bytes
-        Called with the number of bytes read.
-
-    Raises
-    ------
-    InvalidFile
-        A file cannot be read or changes meanwhile, or there is no room for the archive.
-    """
+    """Write an archive to a path, or to an empty open file."""
     folder = target.parent if isinstance(target, Path) else tempfile.gettempdir()
     try:
-        # A file of before 1980 gets the first date that a zip file can hold.
+        # A file from before 1980 gets the earliest date that a zip file can store.
         with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED, strict_timestamps=False) as archive:
             for path, name in content.entries:
                 info = zipfile.ZipInfo.from_file(path, name, strict_timestamps=False)
@@ -144,13 +105,13 @@ def write_archive(content: Content, target: Path | IO[bytes], on_bytes: Callable
         if not isinstance(target, Path):
             target.flush()
     except UnicodeEncodeError as error:
-        msg = f"a file name in the batch is not text: {error.object!r}. Rename the file"
+        msg = f"a file name in the batch is not valid Unicode: {error.object!r}. Rename the file"
         raise InvalidFile(msg) from error
     except OSError as error:
         if error.errno in _FULL:
             msg = (
-                f"{folder} has no room for the archive of {content.size:,} bytes of files ({error.strerror}): "
-                "set the variable TMPDIR to a folder on another disk"
+                f"{folder} has no space for the archive of {content.size:,} bytes of files ({error.strerror}): "
+                "set the environment variable TMPDIR to a folder on another disk"
             )
         else:
             msg = f"{error.filename or 'the archive'} cannot be packed: {error.strerror or error}"
@@ -167,38 +128,38 @@ def _add(archive: zipfile.ZipFile, info: zipfile.ZipInfo, path: Path, on_bytes: 
             on_bytes(len(piece))
     after = path.stat()
     if size != before.st_size or (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
-        msg = f"{path} was changed while it was packed: call again to send it as it is now"
+        msg = f"{path} was changed while it was packed: call again to send its current content"
         raise InvalidFile(msg)
 
 
 def _only(seen: Sequence[Path], end: str, folder: Path, kind: str) -> Path:
-    """The one path that ends so; one that is called so and nothing else wins."""
+    """Return the one path with this ending; an exact match wins over longer names."""
     found = [path for path in seen if path.name.lower().endswith(end)]
     found = [path for path in found if path.name.lower() == end] or found
     if len(found) == 1:
         return found[0]
     names = listing(path.name for path in (found or seen))
     if found:
-        msg = f"{folder} has several {kind}s whose names end in {end!r}: {names}. Leave one of them in the folder"
+        msg = f"{folder} has several {kind}s whose names end in {end!r}: {names}. Keep only one of them in the folder"
     else:
         msg = f"{folder} has no {kind} whose name ends in {end!r}; its {kind}s are {names or 'none'}"
     raise InvalidFile(msg)
 
 
 def _entries(path: Path, name: str, above: tuple[str, ...]) -> Iterator[tuple[Path, str]]:
-    """A path and all below it, links followed; ``above`` are the folders that it is in."""
+    """Yield a path and everything below it, following links; ``above`` are the folders that contain it."""
     if path.is_dir():
         here = os.path.realpath(path)
         if here in above:
-            msg = f"{path} is a link to a folder that it is in itself: remove the link"
+            msg = f"{path} is a link to a folder that contains it: remove the link"
             raise InvalidFile(msg)
         yield path, f"{name}/"
         for inner in sorted(_listed(path)):
             yield from _entries(inner, f"{name}/{inner.name}", (*above, here))
         return
     if not path.is_file() or not os.access(path, os.R_OK):
-        why = "cannot be read" if path.is_file() else "is neither a file nor a folder, or a link to nothing"
-        msg = f"{path} {why}: what is in the folders of a batch is sent"
+        why = "cannot be read" if path.is_file() else "is neither a file nor a folder, or is a broken link"
+        msg = f"{path} {why}: everything in the folders of a batch is sent"
         raise InvalidFile(msg)
     yield path, name
 

@@ -1,4 +1,4 @@
-"""Arguments: what a caller of an official method gave, checked before anything is sent."""
+"""Arguments: check the arguments of official methods before anything is sent."""
 
 from __future__ import annotations
 
@@ -39,48 +39,31 @@ _MTX_10X, _TILE_DB = 3, 15
 
 
 def plain(value: Any) -> Any:
-    """A copy with enum members as their values and paths as text, which the official client would fail on."""
+    """Copy a value with enum members as their values and paths as strings; the official client fails on both."""
     if isinstance(value, Mapping):
         return {key: plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [plain(item) for item in value]
     if isinstance(value, os.PathLike):
-        # Of a folder of the server, which takes / also where this is Windows.
+        # A path on the server uses / even if this machine runs Windows.
         return value.as_posix() if isinstance(value, PurePath) else os.fspath(value)
     return getattr(value, "value", value) if not isinstance(value, str | int | float | bool | None) else value
 
 
 def submit_arguments(
-    method: Callable[..., Any], connector: Any, args: Sequence[Any], given: Mapping[str, Any]
+    method: Callable[..., Any], connector: Any, args: Sequence[Any], kwargs: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """The arguments of a call of an official submit method, by name.
-
-    Parameters
-    ----------
-    method
-        The method, not bound.
-    connector, args, given
-        What it is called with.
-
-    Returns
-    -------
-    dict
-        Without the connector; the caller's own lists and dicts are left alone.
-
-    Raises
-    ------
-    InvalidArgument
-        The server would refuse one of them after the upload, or take it for something else.
-    """
-    bound = inspect.signature(method).bind(connector, *args, **given)
+    """Bind and check the arguments of an official submit method; the caller's lists and dicts are not changed."""
+    # Raises InvalidArgument for values that the server would refuse after the upload, or misunderstand.
+    bound = inspect.signature(method).bind(connector, *args, **kwargs)
     bound.apply_defaults()
     _, *named = bound.arguments.items()
     arguments = {name: plain(value) for name, value in named}
     arguments["species"] = known_species(arguments["species"])
     _expect_names(arguments["authors"])
     if "input_matrix_type" in arguments and arguments["input_matrix_type"] not in _MATRIX_TYPES:
-        # The official client takes all that is not "raw" for "normalized".
-        msg = f"input_matrix_type is {quoted(arguments['input_matrix_type'])}: give 'raw' or 'normalized'"
+        # The official client sends everything that is not "raw" as "normalized".
+        msg = f"input_matrix_type is {quoted(arguments['input_matrix_type'])}: it must be 'raw' or 'normalized'"
         raise InvalidArgument(msg)
     Filters(**{name: arguments[name] for name in _BOUNDS if name in arguments})
     if "batch_info" in arguments:
@@ -89,25 +72,19 @@ def submit_arguments(
             raise InvalidArgument(msg)
         batches = arguments["batch_info"] = _batches(arguments["batch_info"], arguments["study_type"])
         if "shared_folder_path" in arguments:
-            # They travel as an object by name, in which the first of two of one name would be lost.
+            # They are sent as an object keyed by name, which would lose the first of two equal names.
             mtx = arguments["study_type"] == _MTX_10X
             expect_distinct([batch["name"] if mtx else PurePath(batch["matrix"]).name for batch in batches])
     return arguments
 
 
 def described(group_id: Any, study_id: Any, name: Any, authors: Any, abstract: Any, species: Any) -> dict[str, Any]:
-    """What a submission to Lens says about the study and where it goes to.
-
-    Raises
-    ------
-    InvalidArgument
-        The server would refuse one of them after the upload, or take it for something else.
-    """
-    given = {"group_id": group_id, "name": name, "abstract": abstract}
-    given |= {} if study_id is None else {"study_id": study_id}
-    for argument, value in given.items():
+    """Build the part of a Lens submission that describes the study and names its group."""
+    texts = {"group_id": group_id, "name": name, "abstract": abstract}
+    texts |= {} if study_id is None else {"study_id": study_id}
+    for argument, value in texts.items():
         if not isinstance(plain(value), str) or (argument.endswith("_id") and not plain(value)):
-            msg = f"{argument} is {quoted(value):.100}: give a text"
+            msg = f"{argument} is {quoted(value):.100}: it must be a string, and an id must not be empty"
             raise InvalidArgument(msg)
     names = plain(authors)
     _expect_names(names)
@@ -124,59 +101,34 @@ def described(group_id: Any, study_id: Any, name: Any, authors: Any, abstract: A
 
 
 def expect_study_type(study_type: Any) -> None:
-    """Refuse a study type that BBrowserX and Talk2Data do not take.
-
-    Raises
-    ------
-    InvalidArgument
-        It is one; the message says where spatial studies go.
-    """
+    """Raise InvalidArgument for a study type that BBrowserX and Talk2Data do not accept."""
     if isinstance(study_type, bool) or study_type not in _STUDY_TYPES:
         msg = (
-            f"study_type is {quoted(study_type)}: give one of {listing(_STUDY_TYPES)}, or a member of StudyType; "
-            "spatial studies go to EConnector.get_lensbulk() or get_lenssc(), a processed folder to "
+            f"study_type is {quoted(study_type)}: it must be one of {listing(_STUDY_TYPES)}, or a member of StudyType. "
+            "For spatial studies use EConnector.get_lensbulk() or get_lenssc(), for a processed folder "
             "submit_processed_study_from_local"
         )
         raise InvalidArgument(msg)
 
 
 def expect_distinct(names: Sequence[str]) -> None:
-    """Refuse names of which two are one on a server that does not tell capitals apart.
-
-    Raises
-    ------
-    InvalidArgument
-        There are such names.
-    """
+    """Raise InvalidArgument for names that are equal on a server that ignores case."""
     if len({name.casefold() for name in names}) < len(names):
         msg = f"two files would have the same name on the server and overwrite each other: {listing(sorted(names))}"
         raise InvalidArgument(msg)
 
 
-def name_list(given: Iterable[str], argument: str) -> list[str]:
-    """Names as a list, from whatever holds them.
-
-    Parameters
-    ----------
-    given
-        The names.
-    argument
-        What they were given as, for messages.
-
-    Raises
-    ------
-    InvalidArgument
-        It is one text, whose letters would be asked for, or something else than texts.
-    """
-    if isinstance(given, str):
-        msg = f"{argument} is the text {quoted(given)}: give a list, [{quoted(given)}]"
+def name_list(names: Iterable[str], argument: str) -> list[str]:
+    """Return names as a list; a single string raises, since its letters would be queried."""
+    if isinstance(names, str):
+        msg = f"{argument} is the string {quoted(names)}: it must be a list, [{quoted(names)}]"
         raise InvalidArgument(msg)
-    return argument_names(given, argument)
+    return argument_names(names, argument)
 
 
 def _expect_names(authors: Any) -> None:
     if authors is not None and not (isinstance(authors, list) and all(isinstance(author, str) for author in authors)):
-        msg = f"authors is {quoted(authors)}: give a list of names, ['Ada Lovelace']"
+        msg = f"authors is {quoted(authors)}: it must be a list of names, ['Ada Lovelace']"
         raise InvalidArgument(msg)
 
 
@@ -189,7 +141,7 @@ def _batches(batch_info: Any, study_type: Any) -> list[dict[str, Any]]:
         expect_parts(number, batch, needed)
     if study_type != _MTX_10X:
         return batches
-    # From a bucket the official client names them so, too.
+    # The official client also uses these names for files in a bucket.
     return [
         {**batch, "name": batch_name(batch.get("name") or PurePath(batch["matrix"]).parent.name or f"Batch {number}")}
         for number, batch in enumerate(batches, 1)
@@ -197,47 +149,31 @@ def _batches(batch_info: Any, study_type: Any) -> list[dict[str, Any]]:
 
 
 def batch_list(batch_info: Any, example: str) -> list[dict[str, Any]]:
-    """A copy of the batches, of which the caller's own stay as they are.
-
-    Raises
-    ------
-    InvalidArgument
-        It is not a list of dicts, or an empty one.
-    """
+    """Return a copy of the batches; raises InvalidArgument for anything but a non-empty list of dicts."""
     batches: Any = plain(batch_info)
     if not isinstance(batches, list) or not all(isinstance(batch, dict) for batch in batches):
-        msg = f"batch_info is {quoted(batch_info):.100}: give a list with a dict for each batch, [{example}]"
+        msg = f"batch_info is {quoted(batch_info):.100}: it must be a list with a dict for each batch, [{example}]"
         raise InvalidArgument(msg)
     if not batches:
-        msg = f"batch_info is empty: give a list with a dict for each batch, [{example}]"
+        msg = f"batch_info is empty: it must be a list with a dict for each batch, [{example}]"
         raise InvalidArgument(msg)
     return list(batches)
 
 
 def expect_parts(number: int, batch: Mapping[str, Any], needed: Sequence[str]) -> None:
-    """Refuse a batch without one of its parts.
-
-    Raises
-    ------
-    InvalidArgument
-        It lacks one.
-    """
+    """Raise InvalidArgument for a batch that lacks one of its parts."""
     missing = [part for part in needed if not isinstance(batch.get(part), str) or not batch[part]]
     if missing:
-        msg = f"batch {number} of batch_info lacks {listing(missing)}: a batch of this study type has {listing(needed)}"
+        msg = (
+            f"batch {number} of batch_info lacks {listing(missing)}: a batch of this study type needs {listing(needed)}"
+        )
         raise InvalidArgument(msg)
 
 
 def batch_name(name: Any) -> str:
-    """The name of a batch, which becomes part of file names on the server.
-
-    Raises
-    ------
-    InvalidArgument
-        It cannot be.
-    """
+    """Check the name of a batch, which becomes part of file names on the server."""
     if not isinstance(name, str) or not name.isprintable() or not {"/", "\\"}.isdisjoint(name):
-        msg = f"the batch name {quoted(name)} would be part of a file's name on the server: give one without / and \\"
+        msg = f"the batch name {quoted(name)} would be part of a file name on the server: use one without / and \\"
         raise InvalidArgument(msg)
     return name
 
@@ -246,34 +182,32 @@ _SMALLEST_CHUNK = 64 * 1024
 
 
 def known_type(study_type: Any, known: Mapping[int, str], server: str, other: str) -> int:
-    """The number of a study type that a server takes."""
+    """Return the number of a study type that a server accepts."""
     value = plain(study_type)
     if isinstance(value, bool) or not isinstance(value, Integral) or value not in known:
         types = ", ".join(f"{number} ({name})" for number, name in known.items())
         msg = (
-            f"study_type is {quoted(study_type)}: {server} takes {types}. Other spatial studies go to "
-            f"EConnector.{other}(), studies without places to get_bbrowserx()"
+            f"study_type is {quoted(study_type)}: {server} accepts {types}. For other spatial studies use "
+            f"EConnector.{other}(), for studies without coordinates get_bbrowserx()"
         )
         raise InvalidArgument(msg)
     return int(value)
 
 
 def chunk_bytes(chunk_size: Any) -> int:
-    """Bytes of one upload request."""
+    """Return the number of bytes per upload request."""
     value = plain(chunk_size)
     if isinstance(value, bool) or not isinstance(value, Integral) or value < _SMALLEST_CHUNK:
         least = f"{_SMALLEST_CHUNK:,}"
-        msg = f"chunk_size is {quoted(chunk_size)}: give a member of ChunkSize, or a number of bytes from {least}"
+        msg = f"chunk_size is {quoted(chunk_size)}: it must be a member of ChunkSize, or at least {least} bytes"
         raise InvalidArgument(msg)
     return int(value)
 
 
 def expect_distinct_batches(names: Sequence[str]) -> None:
-    """Refuse names of batches of which one would be lost on the server."""
+    """Raise InvalidArgument for equal batch names: the server would lose one of the batches."""
     try:
         expect_distinct(names)
     except InvalidArgument:
-        msg = (
-            f"the names of the batches must differ: {listing(names)}. Give each dict of batch_info a 'name' of its own"
-        )
+        msg = f"batch names must differ: {listing(names)}. Give each dict in batch_info its own 'name'"
         raise InvalidArgument(msg) from None

@@ -44,24 +44,8 @@ _MAX_INT32 = np.iinfo(np.int32).max
 
 
 def decode_array(text: Any, dtype: str, what: str, *, length: int | None = None) -> NDArray[Any]:
-    """A base64 array of the wire as a writable 1-D array.
-
-    Parameters
-    ----------
-    text
-        Standard base64 of the raw little-endian bytes.
-    dtype
-        NumPy dtype on the wire: ``"<f4"`` values, ``"<u4"`` indices, ``"<u8"`` indptr, ``"<u2"`` category codes.
-    what
-        Name of the field, for messages.
-    length
-        Number of values that there must be.
-
-    Raises
-    ------
-    InvalidResponse
-        Not text, not base64, or of another length.
-    """
+    """Decode a base64 array of raw little-endian bytes to a writable 1-D array."""
+    # `dtype` is the one on the wire: "<f4" values, "<u4" indices, "<u8" indptr, "<u2" category codes.
     if not isinstance(text, str):
         msg = f"{what}: expected a base64 string, got {type(text).__name__}"
         raise InvalidResponse(msg)
@@ -79,12 +63,12 @@ def decode_array(text: Any, dtype: str, what: str, *, length: int | None = None)
 
 
 def _octets(text: str) -> NDArray[np.uint8]:
-    """What base64 stands for, piece by piece into one array: decoded at once, it would be there three times."""
+    """Decode base64 piece by piece into one array: decoded at once, it would be in memory three times."""
     octets = empty_pages(max(0, len(text) // 4 * 3 - text[-2:].count("=")))
     filled = 0
     for start in range(0, len(text), _BASE64_PIECE):
         piece = binascii.a2b_base64(text[start : start + _BASE64_PIECE], strict_mode=True)
-        # Each piece may end as only the last one should, and Python takes more padding than there can be.
+        # Only the last piece may be padded, and Python accepts more padding than is possible.
         if len(piece) != min(_BASE64_PIECE // 4 * 3, len(octets) - filled):
             msg = "its padding is wrong"
             raise ValueError(msg)
@@ -96,7 +80,7 @@ def _octets(text: str) -> NDArray[np.uint8]:
 def csc_from_base64(
     answer: Any, what: str, *, shape: tuple[int | None, int | None] = (None, None)
 ) -> sparse.csc_matrix:
-    """The matrix of a ``query_genes`` answer, ``{shape, data, indices, indptr}``; see :func:`csc_from_arrays`."""
+    """Build the matrix of a ``query_genes`` answer, ``{shape, data, indices, indptr}``."""
     if not isinstance(answer, Mapping) or not {"shape", "data", "indices", "indptr"} <= answer.keys():
         msg = f"{what}: expected an object with shape, data, indices and indptr"
         raise InvalidResponse(msg)
@@ -111,22 +95,8 @@ def csc_from_base64(
 
 
 def csc_from_hdf5(content: bytearray | NDArray[np.uint8], what: str) -> sparse.csc_matrix:
-    """The matrix of a ``get_matrix`` answer: HDF5 with ``data``, ``indices``, ``indptr`` and ``shape`` at its root.
-
-    Contiguous datasets are viewed in place, so that the matrix lives in ``content`` and costs no second copy.
-
-    Parameters
-    ----------
-    content
-        The whole file, in memory that stays valid as long as the matrix.
-    what
-        The request, for messages.
-
-    Raises
-    ------
-    InvalidResponse
-        Not HDF5, a dataset is missing, external or of a wrong kind, or the matrix is inconsistent.
-    """
+    """Build the matrix of a ``get_matrix`` answer: HDF5 with data, indices, indptr and shape at its root."""
+    # Contiguous datasets are viewed in place, so that the matrix lives in `content` and needs no second copy.
     view = np.frombuffer(content, np.uint8)
     if view[:8].tobytes() != b"\x89HDF\r\n\x1a\n":
         msg = f"{what}: the answer is not an HDF5 file; it begins {quoted(view[:40].tobytes())}"
@@ -139,7 +109,7 @@ def csc_from_hdf5(content: bytearray | NDArray[np.uint8], what: str) -> sparse.c
 
 
 def _expect_inflated(datasets: Collection[h5py.Dataset], held: int, what: str) -> None:
-    """Ask for what the datasets in chunks take beside the file: while they are read, and then turned."""
+    """Check the memory budget for chunked datasets, in addition to the file: while they are read, then transposed."""
     chunked = [each for each in datasets if each.chunks]
     if not chunked:
         return
@@ -157,21 +127,9 @@ def csc_from_arrays(
     *,
     expected: tuple[int | None, int | None] = (None, None),
 ) -> sparse.csc_matrix:
-    """Cells by genes in CSC form, after checking what SciPy's C code would believe unseen.
-
-    A wrong index makes that code write outside its arrays and takes the whole kernel down, so that every array is
-    checked for its kind, length, order and range first.
-
-    Returns
-    -------
-    scipy.sparse.csc_matrix
-        (n_cells, n_genes) float32, indices int32 (viewed, not converted) where they fit.
-
-    Raises
-    ------
-    InvalidResponse
-        Some array contradicts another.
-    """
+    """Build a (n_cells, n_genes) float32 CSC matrix after checking everything that SciPy's C code relies on."""
+    # A wrong index makes that code write outside its arrays and crashes the whole kernel. Therefore the kind, length,
+    # order and range of every array are checked first. Indices are int32 if they fit, viewed and not converted.
     n_obs, n_vars = sizes(shape, what, expected)
     for name, array, kinds in (("data", data, "fiu"), ("indices", indices, "iu"), ("indptr", indptr, "iu")):
         if array.ndim != 1 or array.dtype.kind not in kinds:
@@ -179,32 +137,26 @@ def csc_from_arrays(
             raise InvalidResponse(msg)
     expect_pointers(indptr, n_vars, len(data), len(indices), what)
     if len(indices) and (int(indices.max()) >= n_obs or (indices.dtype.kind == "i" and int(indices.min()) < 0)):
-        msg = f"{what}: a row index lies outside the {n_obs:,} cells"
+        msg = f"{what}: a row index is outside the {n_obs:,} cells"
         raise InvalidResponse(msg)
     if n_obs > len(data):
-        # Cells without a value take room once the matrix is cells-major: a shape that lies is not given it.
+        # Cells without values need memory once the matrix is cells-major: a false shape must not allocate it.
         expect_room(8 * n_obs, f"{what}: {n_obs:,} cells", "the server's shape cannot be right", believed=False)
     small = max(n_obs, len(data)) <= _MAX_INT32
-    # Given to the constructor, arrays that are views of a larger one would be copied.
+    # The constructor would copy arrays that are views of a larger one.
     matrix = sparse.csc_matrix((n_obs, n_vars), dtype=np.float32)
     matrix.data = data.astype(np.float32, copy=False)
     matrix.indices, matrix.indptr = _as_index(indices, small=small), _as_index(indptr, small=small)
     if not _is_canonical(matrix):
         matrix.sort_indices()
         if not matrix.has_canonical_format:
-            msg = f"{what}: a gene holds the same cell twice"
+            msg = f"{what}: a gene contains the same cell twice"
             raise InvalidResponse(msg)
     return matrix
 
 
 def expect_pointers(indptr: NDArray[Any], n_vars: int, n_values: int, n_indices: int, what: str) -> None:
-    """Refuse column pointers that do not rise from 0 to the number of values, or are not one more than the genes.
-
-    Raises
-    ------
-    InvalidResponse
-        They are; or there are not as many indices as values.
-    """
+    """Raise InvalidResponse for column pointers that do not increase from 0 to the number of values."""
     if len(indptr) != n_vars + 1:
         msg = f"{what}: {n_vars:,} genes need {n_vars + 1:,} column pointers, got {len(indptr):,}"
         raise InvalidResponse(msg)
@@ -212,12 +164,12 @@ def expect_pointers(indptr: NDArray[Any], n_vars: int, n_values: int, n_indices:
         msg = f"{what}: {n_values:,} values but {n_indices:,} indices"
         raise InvalidResponse(msg)
     if indptr[0] != 0 or indptr[-1] != n_values or bool(np.any(indptr[1:] < indptr[:-1])):
-        msg = f"{what}: the column pointers do not rise from 0 to {n_values:,}"
+        msg = f"{what}: the column pointers do not increase from 0 to {n_values:,}"
         raise InvalidResponse(msg)
 
 
 def _is_canonical(matrix: sparse.csc_matrix) -> bool:
-    """Whether the cells of each gene rise: what SciPy's property calls, for ranges of genes side by side."""
+    """Whether the cells of each gene are in order: what SciPy's property calls, on ranges of genes in parallel."""
 
     def one(first: int, last: int) -> bool:
         own = matrix.indptr[first : last + 1]
@@ -234,13 +186,7 @@ def _is_canonical(matrix: sparse.csc_matrix) -> bool:
 
 
 def strings(answer: Any, what: str) -> list[str]:
-    """A JSON array of strings (barcodes, features).
-
-    Raises
-    ------
-    InvalidResponse
-        It is anything else.
-    """
+    """Check a JSON array of strings, such as barcodes or features."""
     if not isinstance(answer, list) or not set(map(type, answer)) <= {str}:
         msg = f"{what}: expected a list of strings"
         raise InvalidResponse(msg)
@@ -248,13 +194,7 @@ def strings(answer: Any, what: str) -> list[str]:
 
 
 def sizes(shape: Any, what: str, expected: tuple[int | None, int | None] = (None, None)) -> tuple[int, int]:
-    """Cells and genes of a shape.
-
-    Raises
-    ------
-    InvalidResponse
-        It is not two whole numbers, or not those expected.
-    """
+    """Return the cells and genes of a shape; raises InvalidResponse for anything but two (or the expected) integers."""
     if not isinstance(shape, Sequence) or len(shape) != 2 or not all(_is_size(n) for n in shape):
         msg = f"{what}: the shape is {quoted(shape)}, not two numbers"
         raise InvalidResponse(msg)
@@ -270,49 +210,29 @@ def _is_size(n: Any) -> bool:
 
 
 def checked_datasets(file: h5py.File, n_bytes: int, what: str) -> dict[str, h5py.Dataset]:
-    """The four datasets of a ``get_matrix`` answer, not read yet.
-
-    Parameters
-    ----------
-    file
-        The file, open.
-    n_bytes
-        Its size.
-    what
-        The request, for messages.
-
-    Raises
-    ------
-    InvalidResponse
-        One is missing, no 1-D numbers, in another file, far larger than what is stored of it, or made by a filter that
-        HDF5 would load a plugin for; or two lie in the same place.
-    """
+    """Return the four datasets of a ``get_matrix`` answer, unread, after checking that they are safe to read."""
+    # A dataset must be 1-D numbers in this file, not far larger than its stored bytes, and use only filters for which
+    # HDF5 does not load a plugin; and no two may overlap.
     gate = Gate(file, what, n_bytes, InvalidResponse, slack=0)
     datasets = {name: _checked(file, name, n_bytes, what, gate) for name in ("data", "indices", "indptr", "shape")}
     if datasets["shape"].size != 2:
-        msg = f"{what}: dataset 'shape' holds {datasets['shape'].size:,} numbers, not two"
+        msg = f"{what}: dataset 'shape' contains {datasets['shape'].size:,} numbers, not two"
         raise InvalidResponse(msg)
     # Sorting one array in place must not change another that has been checked already.
-    places = sorted(
+    ranges = sorted(
         (dataset.id.get_offset(), dataset.id.get_offset() + int(dataset.nbytes))
         for dataset in datasets.values()
         if dataset.id.get_offset() is not None and dataset.size
     )
-    if any(start < end for (_, end), (start, _) in pairwise(places)):
-        msg = f"{what}: two datasets of the HDF5 file lie in the same place"
+    if any(start < end for (_, end), (start, _) in pairwise(ranges)):
+        msg = f"{what}: two datasets of the HDF5 file overlap"
         raise InvalidResponse(msg)
     return datasets
 
 
 @contextmanager
 def reading_hdf5(what: str) -> Iterator[None]:
-    """Whatever HDF5 and h5py raise about a file that came over the wire is an InvalidResponse.
-
-    Raises
-    ------
-    InvalidResponse
-        The file cannot be read.
-    """
+    """Turn everything that HDF5 and h5py raise for a file from a server into InvalidResponse."""
     try:
         yield
     except BiocolabError:
@@ -330,12 +250,12 @@ def _checked(file: h5py.File, name: str, n_bytes: int, what: str, gate: Gate) ->
         raise InvalidResponse(msg)
     gate.dataset(dataset.id, name)
     if dataset.dtype.kind not in "fiu" or dataset.ndim != 1:
-        msg = f"{what}: dataset {quoted(name)} is {dataset.ndim}-d {dataset.dtype}, and not 1-d numbers"
+        msg = f"{what}: dataset {quoted(name)} is {dataset.ndim}-d {dataset.dtype}, not 1-d numbers"
         raise InvalidResponse(msg)
     if filters_of(dataset) and not can_inflate(dataset):
         msg = (
-            f"{what}: dataset {quoted(name)} has gone through the HDF5 filters {filters_of(dataset)}, which are not "
-            "trusted with what comes over the wire; gzip, shuffle and fletcher32 are"
+            f"{what}: dataset {quoted(name)} uses the HDF5 filters {filters_of(dataset)}, which are not accepted "
+            "from a server; only gzip, shuffle and fletcher32 are"
         )
         raise InvalidResponse(msg)
     return dataset
@@ -346,13 +266,13 @@ def _values(dataset: h5py.Dataset, view: NDArray[np.uint8]) -> NDArray[Any]:
     if start is not None and dataset.chunks is None and start + dataset.nbytes <= len(view):
         own: NDArray[Any] = view[start : start + dataset.nbytes].view(dtype)
         return own if own.flags.aligned else own.copy()
-    # What is left beside chunks lies within the header of the dataset.
+    # Data that is neither contiguous nor chunked is in the header of the dataset.
     values: NDArray[Any] = read_deflated(dataset) if can_inflate(dataset) else dataset[()]
     return values
 
 
 def _as_index(array: NDArray[Any], *, small: bool) -> NDArray[Any]:
-    """Unsigned indices as the signed ones that SciPy works with; 4-byte ones, once checked, are viewed."""
+    """Unsigned indices as the signed ones that SciPy uses; 4-byte ones are viewed once they are checked."""
     target = np.dtype(np.int32 if small else np.int64)
     if array.dtype.itemsize == target.itemsize and array.dtype.isnative:
         return array.view(target)
@@ -360,7 +280,7 @@ def _as_index(array: NDArray[Any], *, small: bool) -> NDArray[Any]:
 
 
 class _ReadOnlyView(io.RawIOBase):
-    """A file object over memory, so that h5py reads its headers only and no copy is made (BytesIO would)."""
+    """A file object over memory, so that h5py reads only its headers and makes no copy (BytesIO would)."""
 
     def __init__(self, view: memoryview) -> None:
         super().__init__()

@@ -1,7 +1,8 @@
-"""Base: what the connectors of BBrowserX, Talk2Data and Lens have in common, over our wire.
+"""Base: what the connectors of BBrowserX, Talk2Data and Lens share, over our own HTTP.
 
-Each class is a subclass of bioturing_connector's own: its methods keep their names, arguments and return values. What
-differs is how they fail and what they cost: refusals are typed errors, uploads stream from disk, polling ends.
+Each class is a subclass of the one in bioturing_connector: its methods keep their names, arguments and return values.
+They differ in how they fail and in what they cost: a refused request is a typed error, uploads stream from disk, and
+polling ends.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from biocolab_accessor.clients.arguments import expect_distinct, name_list, plai
 from biocolab_accessor.clients.arrays import csc_from_base64, decode_array, strings
 from biocolab_accessor.clients.http import HttpClient, save
 from biocolab_accessor.clients.responses import unwrap
-from biocolab_accessor.clients.tasks import begun_twice, follow_task, started_task
+from biocolab_accessor.clients.tasks import follow_task, restart_if_lost, started_task
 from biocolab_accessor.errors import InvalidArgument, InvalidColumn, InvalidFile, InvalidNames, InvalidResponse
 from biocolab_accessor.io.names import is_barcodes
 from biocolab_accessor.io.safe_files import target_path
@@ -33,8 +34,8 @@ from biocolab_accessor.io.values import encode, numbers, numbers_in
 from biocolab_accessor.messages import listing, quoted, shown
 from biocolab_accessor.platforms import safe_file_name
 from biocolab_accessor.progress import progress_bar
-from biocolab_accessor.security.redaction import Secret, masking, sealed
-from biocolab_accessor.security.urls import file_url, normalise_host, without_user
+from biocolab_accessor.security.redaction import Secret, redacting, sealed
+from biocolab_accessor.security.urls import file_url, normalize_host, without_user
 
 __all__ = ["Connector", "columns_on_the_wire", "read_table"]
 
@@ -42,50 +43,29 @@ _MISSING = frozenset({"", "NA", "NaN", "nan"})
 
 
 def columns_on_the_wire(table: Any) -> list[dict[str, list[Any]]]:
-    """Columns of a table with barcodes in its index, as the objects that the server takes.
-
-    Numbers travel as numbers and text as text, whatever it looks like. The protocol has no missing values: columns go
-    together where they have values in the same cells, and with these cells only.
-
-    Parameters
-    ----------
-    table
-        A data frame.
-
-    Returns
-    -------
-    list of dict
-        Each has ``barcodes`` and columns of the same length.
-
-    Raises
-    ------
-    InvalidArgument
-        It is no table, or barcodes repeat.
-    InvalidNames
-        Two columns have one name, or one has that of the barcodes.
-    InvalidColumn
-        A column holds what the protocol cannot carry, or nothing.
-    """
+    """Convert a table with barcodes in its index to the objects that the server takes; raises for other tables."""
+    # Numbers are sent as numbers and text as text, whatever it looks like. The protocol has no missing values: each
+    # object has `barcodes` and the columns that have values in exactly these cells.
     if not isinstance(table, pd.DataFrame):
-        msg = f"the metadata are a {type(table).__name__}: give a pandas.DataFrame with the barcodes in its index"
+        msg = f"the metadata is a {type(table).__name__}: it must be a pandas.DataFrame with the barcodes in its index"
         raise InvalidArgument(msg)
     if table.index.nlevels > 1 or not table.index.is_unique or table.index.hasnans:
-        msg = "the index must hold the barcodes, one level, none twice and none missing"
+        msg = "the index must hold the barcodes: one level, unique, and without missing values"
         raise InvalidArgument(msg)
     names = [str(name) for name in table.columns]
     if len(set(names)) < len(names) or not names:
-        msg = f"columns must be there, and of different names: {listing(names)}"
+        msg = f"the table must have columns, and their names must differ: {listing(names)}"
         raise InvalidNames(msg)
     if taken := [name for name in names if is_barcodes(name)]:
         name = quoted(taken[0])
-        msg = f"column {name} would take the place of the barcodes: rename it (barcodes belong into the index)"
+        msg = f"column {name} would replace the barcodes: rename it (barcodes belong in the index)"
         raise InvalidNames(msg)
     barcodes = table.index.map(str)
     groups: dict[bytes, dict[str, list[Any]]] = {}
     for number, name in enumerate(names):
         values, missing = encode(table.iloc[:, number].infer_objects())
         if not values:
-            msg = f"column {quoted(name)} has no values: leave it out"
+            msg = f"column {quoted(name)} has no values: drop it"
             raise InvalidColumn(msg)
         group = groups.setdefault(missing.tobytes(), {"barcodes": barcodes[~missing].tolist()})
         group[name] = values
@@ -93,28 +73,21 @@ def columns_on_the_wire(table: Any) -> list[dict[str, list[Any]]]:
 
 
 def read_table(path: str | Path) -> pd.DataFrame:
-    """A csv or tsv file, also gzipped, with barcodes in its first column.
-
-    A column is numbers where every cell that is not empty is one as programs write it; ``001`` and ``NA`` among labels
-    are labels.
-
-    Raises
-    ------
-    InvalidFile
-        It is not there, or no table.
-    """
+    """Read a csv or tsv file, which may be gzipped, with barcodes in its first column."""
+    # A column is numeric if every cell that is not empty is a number as programs write it; `001`, or `NA` among labels,
+    # is a label.
     path = Path(path)
     try:
-        # With an index column pandas would make numbers of barcodes.
+        # With an index column, pandas would convert barcodes to numbers.
         texts = pd.read_csv(path, sep=_separator(path), dtype=str, keep_default_na=False, na_filter=False)
     except (OSError, ValueError) as error:
-        msg = f"{path} cannot be read as a table of metadata: {error}"
+        msg = f"{path} cannot be read as a metadata table: {error}"
         raise InvalidFile(msg) from error
     if not isinstance(texts.index, pd.RangeIndex):
-        msg = f"{path} has fewer names in its first line than columns below: name the column of the barcodes too"
+        msg = f"{path} has fewer names in its first line than columns: name the column of barcodes too"
         raise InvalidFile(msg)
     if len(texts.columns) < 2:
-        msg = f"{path} has one column only: barcodes come first, the metadata after them"
+        msg = f"{path} has only one column: it must have the barcodes first, then the metadata"
         raise InvalidFile(msg)
     texts = texts.set_index(texts.columns[0])
     return pd.DataFrame({name: _typed(texts[name]) for name in texts.columns}, index=texts.index)
@@ -130,7 +103,7 @@ def _separator(path: Path) -> str:
 
 
 def _typed(texts: pd.Series) -> pd.Series:
-    """Numbers where all are; the column as it is else, with nothing where a cell is empty."""
+    """Numbers if all cells are; otherwise the column unchanged, with missing values for empty cells."""
     absent = texts.isin(_MISSING).to_numpy()
     present = texts[~absent]
     written = numbers_in(present)
@@ -139,7 +112,7 @@ def _typed(texts: pd.Series) -> pd.Series:
         return texts.mask(texts == "")
     if not absent.any():
         return column.set_axis(texts.index)
-    # Kinds that know missing values: whole numbers stay whole.
+    # Dtypes with missing values: integers stay integers.
     filled = pd.Series(pd.NA, index=texts.index, dtype="Int64" if column.dtype.kind == "i" else "Float64")
     filled.iloc[np.flatnonzero(~absent)] = column.to_numpy()
     return filled
@@ -153,10 +126,10 @@ _PROCESSED = ("coords.npy", "embeddings.db", "matrix.hdf5", "metadata.db")
 
 _EMBEDDINGS = "custom_embeddings"
 
-# The ids of studies that nobody named.
+# Ids that were made here, for studies without one.
 _MADE = re.compile(r"[0-9a-f]{32}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
-# These start something on the server: sent twice they might do it twice.
+# These start something on the server, and might start it twice if they are sent twice.
 _NOT_IDEMPOTENT = frozenset(
     {
         "api/v1/submit_study_from_local",
@@ -170,24 +143,24 @@ _NOT_IDEMPOTENT = frozenset(
 
 
 class _Agent:
-    """Stands where the official connector keeps its HTTP agent; nothing of it is sent but through our session."""
+    """Takes the place of the official connector's HTTP agent; everything is sent through our session."""
 
     def __init__(self, http: HttpClient) -> None:
         self._http = http
 
     def post(self, url: str, body: Mapping[str, Any] | None = None, check_error: bool = True) -> dict[str, Any]:
         route = url.removeprefix(self._http.host)
-        with masking(self._http.token):
+        with redacting(self._http.token):
             return unwrap(url, self._http.post(url, plain(body or {}), idempotent=route not in _NOT_IDEMPOTENT))
 
 
 class Connector(_Official):
-    """What every connector of bioturing_connector does, over our wire; its subclasses submit.
+    """What every connector of bioturing_connector can do, over our own HTTP; its subclasses submit studies.
 
     Parameters
     ----------
     host
-        Address of the server; the last slash may be missing.
+        Address of the server; the trailing slash is optional.
     token
         The API token, generated in the application.
     ssl
@@ -197,7 +170,7 @@ class Connector(_Official):
     def __init__(self, host: str, token: str | Secret, ssl: bool | str | Path = True) -> None:
         token, host = sealed(token), without_user(host)
         secret = token if isinstance(token, Secret) else Secret(token, "argument token")
-        self.host = normalise_host(host)
+        self.host = normalize_host(host)
         super().__init__(self.host, secret, ssl)
         self.http = HttpClient(self.host, secret, header="bioturing-api-token", ssl=ssl)
         self._Connector__https_agent = _Agent(self.http)
@@ -209,7 +182,7 @@ class Connector(_Official):
     def query_genes(
         self, species: str, study_id: str, gene_names: Sequence[str], unit: str = "raw"
     ) -> sparse.csc_matrix:
-        """Expression of some genes, or of all with an empty list: (n_cells, n_genes) float32."""
+        """Expression of some genes, or of all for an empty list: (n_cells, n_genes) float32."""
         genes = name_list(gene_names, "gene_names")
         body = {"species": species, "study_id": study_id, "gene_names": genes, "unit": unit}
         answer = self.post_request("api/v1/study/query_genes", body)
@@ -217,23 +190,23 @@ class Connector(_Official):
         return csc_from_base64(answer.get("data"), f"query_genes of {study_id}", shape=shape)
 
     def get_barcodes(self, species: str, study_id: str) -> list[str]:
-        """Cell barcodes, in the order of the matrix' rows."""
+        """Cell barcodes, in the order of the rows of the matrix."""
         return strings(super().get_barcodes(plain(species), study_id), f"barcodes of {study_id}")
 
     def get_features(self, species: str, study_id: str) -> list[str]:
-        """Gene names, in the order of the matrix' columns."""
+        """Gene names, in the order of the columns of the matrix."""
         return strings(super().get_features(plain(species), study_id), f"features of {study_id}")
 
     def get_metadata(
         self, species: str, study_id: str, group_id: str | None = None, fields: Sequence[str] = ()
     ) -> pd.DataFrame:
-        """Metadata as a table, barcodes in its first column; no fields means all."""
+        """Metadata as a table with barcodes in its first column; an empty list of fields means all."""
         return pd.DataFrame(self.get_metadata_columns(species, study_id, group_id, fields))
 
     def get_metadata_columns(
         self, species: str, study_id: str, group_id: str | None = None, fields: Sequence[str] = ()
     ) -> dict[str, list[Any]]:
-        """Metadata as the server sends it, column by column, barcodes among them; no fields means all."""
+        """Metadata as the server sends it, by column and with the barcodes; an empty list of fields means all."""
         body = {"species": species, "study_id": study_id, "group_id": group_id, "fields": name_list(fields, "fields")}
         columns = self.post_request("api/v1/study/get_metadata", body).get("data")
         if not isinstance(columns, dict) or not all(isinstance(column, list) for column in columns.values()):
@@ -263,15 +236,15 @@ class Connector(_Official):
         return cast("NDArray[np.float32]", coordinates.reshape(shape))
 
     def submit_metadata_from_dataframe(self, species: str, study_id: str, group_id: str, df: pd.DataFrame) -> bool:
-        """Add the columns of a table to a study; barcodes are its index.
+        """Add the columns of a table to a study; the index holds the barcodes.
 
-        Numbers are sent as numbers and text as text, whatever it looks like; cells without a value are left out. A
-        table of whose columns some lack values in other cells than others goes in several requests.
+        Numbers are sent as numbers and text as text, whatever it looks like. Cells without a value are left out. If
+        columns have missing values in different cells, the table is sent in several requests.
 
         Raises
         ------
         InvalidArgument, InvalidNames, InvalidColumn
-            The table cannot be sent as it is.
+            The table cannot be sent.
         """
         body = {"species": plain(species), "study_id": study_id, "group_id": group_id}
         for columns in columns_on_the_wire(df):
@@ -280,14 +253,14 @@ class Connector(_Official):
         return True
 
     def submit_metadata_from_local(self, species: str, study_id: str, group_id: str, file_path: str | Path) -> bool:
-        """Add the columns of a csv or tsv file to a study; barcodes are its first column.
+        """Add the columns of a csv or tsv file to a study; its first column holds the barcodes.
 
         Raises
         ------
         InvalidFile
-            It is not there, or no table.
+            The file does not exist, or is not a table.
         InvalidArgument, InvalidNames, InvalidColumn
-            The table cannot be sent as it is.
+            The table cannot be sent.
         """
         return self.submit_metadata_from_dataframe(species, study_id, group_id, read_table(file_path))
 
@@ -304,31 +277,31 @@ class Connector(_Official):
         Parameters
         ----------
         file_names
-            Names on the server; they must differ, since equal ones overwrite each other there.
+            Names on the server. They must differ: equal names overwrite each other there.
         files
-            Paths here.
+            Paths of the local files.
         chunk_size
-            Bytes of one request.
+            Bytes per request.
         folder_id
             Folder on the server; None makes a new one.
         on_bytes
-            Called with the number of bytes sent; None shows a bar.
+            Called with the number of bytes sent; None shows a progress bar.
 
         Returns
         -------
         str
-            The folder's path on the server, which a submit call wants.
+            The path of the folder on the server, as a submit call needs it.
 
         Raises
         ------
         InvalidArgument
-            There is no file, two files would get the same name, or ``chunk_size`` is not a positive whole number.
+            There are no files, two files would get the same name, or ``chunk_size`` is not a positive integer.
         InvalidFile
             A file is missing or empty.
         """
         chunk_size = plain(chunk_size)
         if isinstance(chunk_size, bool) or not isinstance(chunk_size, Integral) or chunk_size < 1:
-            msg = f"chunk_size is {quoted(chunk_size)}: give a number of bytes, or a member of ChunkSize"
+            msg = f"chunk_size is {quoted(chunk_size)}: it must be a number of bytes, or a member of ChunkSize"
             raise InvalidArgument(msg)
         if not file_names or len(file_names) != len(files):
             msg = f"{len(file_names)} names for {len(files)} files: give a name for each file, and at least one file"
@@ -337,8 +310,8 @@ class Connector(_Official):
         sizes = [_size(Path(file)) for file in files]
         folder, tried, output_dir = "", False, ""
 
-        def place() -> str:
-            """The folder; another one for each attempt at the first file, whose second record would be ambiguous."""
+        def target_folder() -> str:
+            """The folder; a new one for each attempt at the first file, whose second record would be ambiguous."""
             nonlocal folder, tried
             if not tried or (folder_id is None and not output_dir):
                 folder, tried = folder_id or uuid.uuid4().hex, True
@@ -347,7 +320,7 @@ class Connector(_Official):
         with contextlib.nullcontext() if on_bytes else progress_bar("Uploading", sum(sizes)) as bar:
             for name, file, size in zip(file_names, files, sizes, strict=True):
                 n_chunks = int(-(-size // chunk_size))
-                file_id = self.announce_file(place, n_chunks, name)
+                file_id = self.announce_file(target_folder, n_chunks, name)
                 params = {"folder_id": folder, "id": file_id, "n_chunks": n_chunks}
                 for chunk in range(n_chunks):
                     offset = chunk * chunk_size
@@ -358,23 +331,23 @@ class Connector(_Official):
         return output_dir
 
     def upload_folder(self, folder: str | Path, chunk_size: int) -> str:
-        """Upload a folder that was processed elsewhere: four files, and the arrays in ``custom_embeddings``.
+        """Upload a folder with a processed study: four files, and the arrays in ``custom_embeddings``.
 
         Returns
         -------
         str
-            The folder's path on the server, which ``submit_processed_study_from_local`` sends.
+            The path of the folder on the server, which ``submit_processed_study_from_local`` sends.
 
         Raises
         ------
         InvalidFile
-            The folder, one of its files, or its folder with at least one array is missing; all that is missing is
-            listed, and nothing is sent.
+            The folder, one of its files, or its folder with at least one array is missing. The error lists everything
+            that is missing, and nothing is sent.
         """
         root = Path(folder)
         arrays = root / _EMBEDDINGS
         if not root.is_dir():
-            msg = f"there is no folder {root}"
+            msg = f"folder {root} does not exist"
             raise InvalidFile(msg)
         missing = [name for name in _PROCESSED if not (root / name).is_file()]
         missing += [] if arrays.is_dir() else [f"{_EMBEDDINGS}/"]
@@ -397,15 +370,15 @@ class Connector(_Official):
         return found
 
     def announce_file(self, folder_id: str | Callable[[], str], n_chunks: int, name: str) -> str | int:
-        """Tell the server of a file that will come in chunks, and give the id that it made for the file.
+        """Announce a file that will be sent in chunks, and return the id that the server gave it.
 
         Parameters
         ----------
         folder_id
-            Of the upload; or what gives one for each attempt, since a file that is announced twice to a folder may be
-            ambiguous to the server.
+            Folder of the upload, or a function that returns one for each attempt: a file that is announced twice to the
+            same folder may be ambiguous to the server.
         n_chunks, name
-            Of the file.
+            Number of chunks and name of the file.
         """
         url = f"{self.host}api/v1/add_file_upload"
 
@@ -415,11 +388,11 @@ class Connector(_Official):
                 "dict[str, Any]", plain({"folder_id": folder, "n_chunks": n_chunks, "original_file_name": name})
             )
 
-        with masking(self.http.token):
+        with redacting(self.http.token):
             data = unwrap(url, self.http.post(url, body)).get("data")
         file_id = data[0].get("id") if isinstance(data, list) and data and isinstance(data[0], dict) else None
         if not isinstance(file_id, str | int) or file_id == "":
-            msg = f"{self.host}: the server was told of {quoted(name)} and gave it no id"
+            msg = f"{self.host}: the server returned no id for the file {quoted(name)}"
             raise InvalidResponse(msg)
         return file_id
 
@@ -434,26 +407,26 @@ class Connector(_Official):
         on_bytes: Callable[[int], object] | None = None,
         look: Callable[[], None] = lambda: None,
     ) -> str:
-        """Send bytes of a file under their number, and give the path of the folder on the server.
+        """Send one chunk of a file, and return the path of the folder on the server.
 
         Parameters
         ----------
         params
             ``folder_id``, ``id`` of the file, ``chunk`` and ``n_chunks``. A chunk that is sent again replaces itself.
         name
-            Of the file, on the server.
+            Name of the file on the server.
         path, offset, length
-            Which bytes of which file here.
+            The local file, and which of its bytes to send.
         on_bytes
-            Called with the number of bytes sent, and with a negative one when an attempt is thrown away.
+            Called with the number of bytes sent, and with a negative number when an attempt is thrown away.
         look
-            Called before a chunk is sent again that the server may have taken.
+            Called before sending again a chunk that the server may already have.
         """
         route = "api/v1/upload_chunk"
         url = f"{self.host}{route}"
-        with masking(self.http.token):
-            said = unwrap(url, self.http.post_file_part(route, params, name, path, offset, length, on_bytes, look))
-        return _output_dir(said, name)
+        with redacting(self.http.token):
+            answer = unwrap(url, self.http.post_file_part(route, params, name, path, offset, length, on_bytes, look))
+        return _output_dir(answer, name)
 
     def submit_task(
         self,
@@ -463,19 +436,19 @@ class Connector(_Official):
         idempotent: bool = False,
         look: Callable[[], None] = lambda: None,
     ) -> str | int:
-        """Post a submission and give the id of its task on the server.
+        """Post a submission, and return the id of its task on the server.
 
         Parameters
         ----------
         route, body
             The request.
         idempotent
-            Whether it may be sent again when its answer was lost.
+            Whether it may be sent again if its answer was lost.
         look
-            Called before it is.
+            Called before it is sent again.
         """
         url = f"{self.host}api/v1/{route}"
-        with masking(self.http.token):
+        with redacting(self.http.token):
             answer = unwrap(url, self.http.post(url, plain(body), idempotent=idempotent, look=look))
         task_id = started_task(answer, url)
         self._note(body, task_id)
@@ -488,29 +461,29 @@ class Connector(_Official):
         *,
         look: Callable[[], Mapping[str, Any] | None] = lambda: None,
     ) -> dict[str, Any]:
-        """Make the result of a finished task a study of the group; gives what the server says about the study.
+        """Make the result of a finished task a study of the group, and return what the server says about the study.
 
         Parameters
         ----------
         group_id, task_id
-            Of the submission.
+            Group and task of the submission.
         look
-            Called before it is asked for again, since some servers may then make two studies; gives the study where it
-            is there, else None.
+            Called before the request is sent again, since some servers would then make two studies. It returns the
+            study if it already exists, else None.
         """
         url = f"{self.host}api/v1/commit_submission_result"
 
-        def there() -> dict[str, Any] | None:
+        def found_already() -> dict[str, Any] | None:
             found = look()
             return None if found is None else {"status": 200, "study_info": dict(found)}
 
-        with masking(self.http.token):
+        with redacting(self.http.token):
             body = plain({"group_id": group_id, "task_id": task_id})
-            info = unwrap(url, self.http.post(url, body, look=there)).get("study_info")
+            info = unwrap(url, self.http.post(url, body, look=found_already)).get("study_info")
         return info if isinstance(info, dict) else {}
 
     def get_submission_log(self, group_id: str, task_id: str | int) -> dict[str, Any]:
-        """Print the log of a task while it runs, then commit it; what the SDK's submit calls end with.
+        """Print the log of a task while it runs, then commit its result, as the submit methods of the SDK do.
 
         Raises
         ------
@@ -532,7 +505,7 @@ class Connector(_Official):
         return {"status": True, "study_info": info}
 
     def _submitted(self, route: str, body: Mapping[str, Any]) -> dict[str, Any]:
-        """Post a submission and follow its task to the end, as every submit call of the SDK does."""
+        """Post a submission and follow its task to the end, as every submit method of the SDK does."""
         return self.get_submission_log(body["group_id"], self.submit_task(route, body))
 
     def _note(self, body: Mapping[str, Any], task_id: object) -> None:
@@ -543,7 +516,7 @@ class Connector(_Official):
             self._asked[str(task_id)] = str(body.get("species")), str(info["study_hash_id"])
 
     def get_export_log(self, group_id: str, task_id: str | int) -> dict[str, Any]:
-        """Print the log of an export while it runs; then where its file is, and what the server calls it.
+        """Print the log of an export while it runs, then return the URL and the name of its file.
 
         Raises
         ------
@@ -559,11 +532,11 @@ class Connector(_Official):
         url = file_url(self.host, data["file_path"].lstrip("/"))
         return {"status": True, "data": {"url": url, "file_name": data["file_name"]}}
 
-    # bioturing_connector has it from 1.9 on.
+    # Part of bioturing_connector since 1.9.
     def get_download_study_url(
         self, group_id: str, study_id: str, study_type: int = _H5AD, species: str = "human"
     ) -> dict[str, Any]:
-        """Have a study exported, and say where its file is: ``{"status": True, "data": {"url": …, "file_name": …}}``.
+        """Export a study, and return where its file is: ``{"status": True, "data": {"url": …, "file_name": …}}``.
 
         Raises
         ------
@@ -571,7 +544,7 @@ class Connector(_Official):
             The export ended in an error.
         """
         body = {"species": species, "group_id": group_id, "study_id": study_id, "context": [], "study_type": study_type}
-        _, found = begun_twice(
+        _, found = restart_if_lost(
             lambda: self.submit_task("export_study", body),
             lambda task_id: self.get_export_log(group_id, task_id),
             f"export of {study_id}",
@@ -587,43 +560,43 @@ class Connector(_Official):
         dest_path: str | Path | None = None,
         chunk_size: int = _CHUNK,
     ) -> bool:
-        """Have a study exported, and fetch the file: whole or not at all.
+        """Export a study and download the file; a download that fails leaves no partial file.
 
         Parameters
         ----------
         group_id, study_id
-            The study is given by its uuid.
+            The group, and the uuid of the study.
         study_type
-            ``2`` for h5ad, ``5`` for rds; a sandbox makes h5ad only.
+            ``2`` for h5ad, ``5`` for rds; a sandbox exports h5ad only.
         species
-            Of the study.
+            Species of the study.
         dest_path
-            Where to; None takes the server's name for it, in the current folder. A file that is there is replaced.
+            Path of the file, which is replaced if it exists; None uses the server's name for it, in the current folder.
         chunk_size
-            Accepted for the sake of old code: pieces are taken as they come.
+            Ignored; accepted for compatibility.
 
         Raises
         ------
         TaskFailed
             The export ended in an error.
         InvalidArgument
-            ``dest_path`` is a folder, or in none.
+            ``dest_path`` is a folder, or its folder does not exist.
         TransportError
-            The file did not come whole.
+            The file did not arrive completely.
         """
         if dest_path is not None:
-            target_path(dest_path)  # before the server is made to work
+            target_path(dest_path)  # before the server starts to export
 
         def fetch(answer: dict[str, Any]) -> None:
             found = answer["data"]
-            # A server may name what it likes: only a name counts, never a place or a hidden file.
-            given = PurePosixPath(found["file_name"].replace("\\", "/")).name.lstrip(".")
-            own = safe_file_name(given) or f"{safe_file_name(str(study_id))}.h5ad"
+            # Of the server's name only the last part is used, so that it is never a path or a hidden file.
+            named = PurePosixPath(found["file_name"].replace("\\", "/")).name.lstrip(".")
+            own = safe_file_name(named) or f"{safe_file_name(str(study_id))}.h5ad"
             print("Downloading")  # noqa: T201 - as the official connector
             save(self.http, found["url"], own if dest_path is None else dest_path)
 
         export = partial(self.get_download_study_url, group_id, study_id, study_type, species)
-        begun_twice(export, fetch, f"export of {study_id}")
+        restart_if_lost(export, fetch, f"export of {study_id}")
         print("DONE!")  # noqa: T201 - as above
         return True
 
@@ -643,7 +616,7 @@ def _print(line: str) -> None:
 
 def _size(path: Path) -> int:
     if not path.is_file():
-        msg = f"there is no file {path}"
+        msg = f"file {path} does not exist"
         raise InvalidFile(msg)
     size = path.stat().st_size
     if not size:
@@ -655,6 +628,6 @@ def _size(path: Path) -> int:
 def _output_dir(answer: Mapping[str, Any], name: str) -> str:
     data = answer.get("data")
     if not isinstance(data, dict) or not isinstance(data.get("output_dir"), str):
-        msg = f"the server took {quoted(name)} but did not say where it put it"
+        msg = f"the server accepted {quoted(name)} but did not say where it is"
         raise InvalidResponse(msg)
     return cast("str", data["output_dir"])

@@ -1,7 +1,8 @@
-"""BBrowserX and Talk2Data: the official connector over our wire, with every answer checked.
+"""BBrowserX and Talk2Data: the official connector over our own HTTP, with every answer checked.
 
-The class is a subclass of bioturing_connector's own: its methods keep their names, arguments and return values. What
-differs is how they fail and what they cost: refusals are typed errors, uploads stream from disk, polling ends.
+The class is a subclass of the one in bioturing_connector: its methods keep their names, arguments and return values.
+They differ in how they fail and in what they cost: a refused request is a typed error, uploads stream from disk, and
+polling ends.
 """
 
 from __future__ import annotations
@@ -24,10 +25,10 @@ _H5AD, _MTX_10X = 2, 3
 
 
 class OfficialConnector(bbrowserx_connector.BBrowserXConnector):
-    """The official connector as of 1.14, over whichever version is installed.
+    """The official connector as of 1.14, on top of whichever version is installed.
 
-    The methods here take the same arguments, send the same requests and give the same results as the official ones.
-    They replace those, so that one code runs with all versions.
+    The methods here take the same arguments, send the same requests and return the same results as the official ones.
+    They replace those, so that the same code works with all versions.
     """
 
     host: str
@@ -51,7 +52,7 @@ class OfficialConnector(bbrowserx_connector.BBrowserXConnector):
         mt_percentage: float | None = None,
         skip_dimred: bool = False,
     ) -> dict[str, Any]:
-        """Submit files from a folder that the server can read. bioturing-connector has it from 1.14 on.
+        """Submit files from a folder that the server can read. Part of bioturing-connector since 1.14.
 
         Parameters
         ----------
@@ -60,20 +61,20 @@ class OfficialConnector(bbrowserx_connector.BBrowserXConnector):
         batch_info
             A dict for each batch, as for ``submit_study_from_local``, with paths in the folder.
         shared_folder_path
-            The folder, as the server knows it.
+            The folder, as a path on the server.
         study_id, name, authors, abstract, species, input_matrix_type, study_type
             About the study.
         min_counts, min_genes, max_counts, max_genes, mt_percentage
             The filters of the server.
         skip_dimred
-            Whether the server computes no embeddings.
+            Whether the server skips the embeddings.
 
         Raises
         ------
         InvalidArgument
-            An argument cannot be sent as it is.
+            An argument cannot be sent.
         TaskFailed
-            The server could not make a study of the files.
+            The server could not make a study from the files.
         """
         described = (group_id, study_id, name, authors, abstract, species, input_matrix_type, study_type)
         bounds = (min_counts, min_genes, max_counts, max_genes, mt_percentage)
@@ -85,7 +86,7 @@ class OfficialConnector(bbrowserx_connector.BBrowserXConnector):
         return cast("dict[str, Any]", self.get_submission_log(group_id, self._start("submit_study_from_server", body)))
 
     def export_std_meta(self, study_ids: Sequence[str] | None = None) -> dict[str, Any]:
-        """Export the standard terms assigned in some studies, or in all. bioturing-connector has it from 1.11 on."""
+        """Export the standard terms assigned in some studies, or in all. Part of bioturing-connector since 1.11."""
         return cast("dict[str, Any]", self.post_request("api/v1/export_std_metadata", {"study_ids": study_ids}))
 
     def _start(self, route: str, body: Mapping[str, Any]) -> str | int:
@@ -93,19 +94,19 @@ class OfficialConnector(bbrowserx_connector.BBrowserXConnector):
 
 
 TALK2DATA_HOST = "https://talk2data.bioturing.com/t2d_index_tool/"
-"""Where Talk2Data is, the address that the SDK has built in."""
+"""Address of Talk2Data, as built into the SDK."""
 
 _Method = TypeVar("_Method", bound=Callable[..., Any])
 
 
 def _checked(method: _Method) -> _Method:
-    """Let an official submit method take enum members and paths, refuse what it would send on, and change nothing."""
+    """Wrap an official submit method: accept enum members and paths, check the arguments, change none of them."""
 
     @functools.wraps(method)
     def call(self: BBrowserXConnector, *args: Any, **kwargs: Any) -> Any:
         arguments = submit_arguments(method, self, args, kwargs)
         result = method(self, **arguments)
-        if isinstance(result, str):  # the official way to say that an argument is wrong
+        if isinstance(result, str):  # how official methods report a wrong argument
             raise InvalidArgument(result)
         return result
 
@@ -118,7 +119,7 @@ class BBrowserXConnector(Connector, OfficialConnector):
     Parameters
     ----------
     host
-        ``https://company/t2d_index_tool/``; the last slash may be missing.
+        ``https://company/t2d_index_tool/``; the trailing slash is optional.
     token
         The API token, generated in the application.
     ssl

@@ -1,6 +1,6 @@
-"""BioFlex: the official client's objects over our wire, with every answer checked.
+"""BioFlex: the objects of the official client over our own HTTP, with every answer checked.
 
-The classes are subclasses of bioflex's own, so that ``isinstance`` and everything written for bioflex keeps working.
+The classes are subclasses of those in bioflex, so that ``isinstance`` and all code written for bioflex keep working.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ from biocolab_accessor.io.transpose import PEAK, spans
 from biocolab_accessor.messages import quoted
 from biocolab_accessor.progress import progress_bar
 from biocolab_accessor.protocol import UNITS
-from biocolab_accessor.security.redaction import Secret, masking, sealed
-from biocolab_accessor.security.urls import normalise_host, route_url, without_user
+from biocolab_accessor.security.redaction import Secret, redacting, sealed
+from biocolab_accessor.security.urls import normalize_host, route_url, without_user
 
 __all__ = ["BIOFLEX_HOST", "BioFlexConnection", "Buffer", "Database", "Metadata", "Study", "stripes_of_file"]
 
@@ -47,25 +47,24 @@ _SMALL = 1024 * 1024
 
 
 class Buffer:
-    """Takes the pieces of an answer into one array of the announced length.
+    """Collects the pieces of an answer in one array of the announced length."""
 
-    The array's pages are only taken by the system as they fill, so that a server that announces more than it sends
-    costs nothing. Without an announced length the array doubles as it grows.
-    """
+    # The system allocates the pages of the array only as they fill, so that a server that announces more than it sends
+    # costs nothing. Without an announced length the array doubles as it grows.
 
     def __init__(self) -> None:
         self._array = np.empty(0, np.uint8)
         self._filled = 0
 
     def open(self, length: int | None) -> Callable[[memoryview], object]:
-        """Start afresh, for a new attempt; gives the function that takes the pieces."""
+        """Start again, for a new attempt, and return the function that takes the pieces."""
         self._array = empty_pages(length or 0)
         self._filled = 0
         return self._write
 
     @property
     def content(self) -> NDArray[np.uint8]:
-        """What has arrived, without a copy."""
+        """The bytes that have arrived, without a copy."""
         return self._array[: self._filled]
 
     def _write(self, piece: memoryview) -> None:
@@ -79,22 +78,8 @@ class Buffer:
 
 
 def stripes_of_file(path: Path, what: str, most: int) -> Generator[sparse.csc_matrix, None, None]:
-    """Consecutive genes of a ``get_matrix`` answer, each stripe checked before SciPy sees it.
-
-    Parameters
-    ----------
-    path
-        The answer, an HDF5 file.
-    what
-        The request, for messages.
-    most
-        Non-zeros of a stripe; a single gene may have more.
-
-    Raises
-    ------
-    InvalidResponse
-        Not such a file, or its arrays contradict each other.
-    """
+    """Yield consecutive genes of a ``get_matrix`` answer, each stripe checked before SciPy sees it."""
+    # `most` is the number of non-zeros in a stripe; a single gene may have more.
     size = path.stat().st_size
     with reading_hdf5(what), h5py.File(path, "r") as file:
         datasets = checked_datasets(file, size, what)
@@ -119,7 +104,7 @@ def _part(dataset: h5py.Dataset, start: int, stop: int) -> NDArray[Any]:
 
 
 BIOFLEX_HOST = "https://api.bioturing.com/"
-"""Where BioFlex is, the address that the official client has built in."""
+"""Address of BioFlex, as built into the official client."""
 
 
 _LARGEST = 2**63
@@ -151,13 +136,13 @@ class BioFlexConnection(connection.Connection):
         token, host = sealed(token), without_user(host)
         secret = token if isinstance(token, Secret) else Secret(token, "argument token")
         super().__init__(secret)
-        self.http = HttpClient(normalise_host(host), secret, header="btr-api-token", ssl=ssl)
+        self.http = HttpClient(normalize_host(host), secret, header="btr-api-token", ssl=ssl)
 
     def __repr__(self) -> str:
         return f"BioFlexConnection(host={self.http.host!r})"
 
     def databases(self) -> list[Database]:
-        """All databases that the token sees, oldest version first as the server lists them."""
+        """All databases that the token has access to, in the order of the server, oldest version first."""
         answer = _listing(self._post_request("/v1/database/list"), "databases")
         return [
             Database(
@@ -173,7 +158,7 @@ class BioFlexConnection(connection.Connection):
         return {}
 
     def _post_request(self, path: str, params: Mapping[str, Any] | None = None) -> Any:
-        with masking(self.http.token):
+        with redacting(self.http.token):
             return _accepted(self.http.post(path, params), route_url(self.http.host, path))
 
     def _post_download(
@@ -215,7 +200,7 @@ class BioFlexConnection(connection.Connection):
 
 
 class _Scoped(_BaseObject):
-    """Base object whose large answers come in one buffer; each parent adds its scope to the parameters."""
+    """A base object whose large answers arrive in one buffer; each parent adds its scope to the parameters."""
 
     def _post_buffer(self, path: str, params: Mapping[str, Any], description: str) -> NDArray[np.uint8]:
         content: NDArray[np.uint8] = self._parent._post_buffer(path, self._post_params(dict(params)), description)
@@ -227,23 +212,23 @@ class _Scoped(_BaseObject):
 
 
 class Database(database.Database, _Scoped):
-    """A database: species and version. See the official class for its attributes."""
+    """A database: one version of one species. See the official class for its attributes."""
 
     def get_study(self, study_hash_id: str) -> Study:
-        """The study of this id.
+        """The study with this id.
 
         Raises
         ------
         UnknownStudy
-            The database has none.
+            The database has no such study.
         """
         try:
             answer = self._post_request("/v1/study/get", {"hash_id": study_hash_id})
         except NotFound as error:
-            # A sandbox says the same before it says which one may have been meant.
-            said = error.detail.removeprefix(f"there is no study {quoted(study_hash_id)}")
-            more = said if said != error.detail else f": {said}"
-            more = more or "; give species= if it is of another"
+            # A sandbox starts with the same words, and then suggests a study.
+            rest = error.detail.removeprefix(f"there is no study {quoted(study_hash_id)}")
+            more = rest if rest != error.detail else f": {rest}"
+            more = more or "; use species= if it belongs to another species"
             msg = f"{self.species} database version {self.version} has no study {quoted(study_hash_id)}{more}"
             raise UnknownStudy(msg) from error
         return Study(self, answer, study_hash_id)
@@ -256,7 +241,7 @@ class Database(database.Database, _Scoped):
         Raises
         ------
         UnknownGene
-            The database lacks some of them; all are named.
+            The database lacks some of the genes; the error names all of them.
         """
         genes = name_list(gene_names, "gene_names")
         try:
@@ -266,7 +251,7 @@ class Database(database.Database, _Scoped):
         missing = [gene for gene in genes if not isinstance(answer, Mapping) or not answer.get(gene)]
         if missing:
             genes_ = ", ".join(map(quoted, missing))
-            msg = f"{self.species} database version {self.version} has no expression of {genes_}"
+            msg = f"{self.species} database version {self.version} has no expression for {genes_}"
             raise UnknownGene(msg)
         return {
             gene: [_summary(row, gene) for row in _listing(answer[gene], f"expression of {gene}")] for gene in genes
@@ -274,7 +259,7 @@ class Database(database.Database, _Scoped):
 
 
 class Study(study.Study, _Scoped):
-    """A study of BioFlex. See the official class for its attributes and methods."""
+    """A study in BioFlex. See the official class for its attributes and methods."""
 
     metalist: list[Metadata]
 
@@ -299,14 +284,14 @@ class Study(study.Study, _Scoped):
         ]
 
     def query_genes(self, gene_names: Sequence[str], unit: str = "lognorm") -> sparse.csc_matrix:
-        """Expression of some genes: (n_cells, n_genes) float32, columns in the order asked for.
+        """Expression of some genes: (n_cells, n_genes) float32, columns in the order of ``gene_names``.
 
         Raises
         ------
         UnknownGene
-            The study lacks some of them.
+            The study lacks some of the genes.
         InvalidResponse
-            The answer has another number of columns, so that they cannot be told apart.
+            The answer has a different number of columns, so that it is unclear which is which.
         """
         genes, unit = name_list(gene_names, "gene_names"), _unit(unit)
         try:
@@ -321,7 +306,7 @@ class Study(study.Study, _Scoped):
         return csc_from_hdf5(buffer, f"get_matrix of {self.hash_id}")
 
     def matrix_stripes(self, unit: str, folder: Path, most: int) -> Generator[sparse.csc_matrix, None, None]:
-        """The whole matrix by way of a file: consecutive genes, ``most`` non-zeros at a time."""
+        """Download the whole matrix to a file, and yield consecutive genes, ``most`` non-zeros at a time."""
         path = folder / f"{_unit(unit)}.h5"
         with path.open("wb") as file:
             self._post_download("/v1/study/get_matrix", {"unit": _unit(unit)}, file)
@@ -331,19 +316,19 @@ class Study(study.Study, _Scoped):
             path.unlink(missing_ok=True)
 
     def matrix_bytes(self, unit: str) -> int | None:
-        """Bytes of the whole matrix, where the server says so beforehand."""
+        """Bytes of the whole matrix, or None if the server does not announce them."""
         return self._post_length("/v1/study/get_matrix", {"unit": _unit(unit)})
 
     def features(self) -> list[str]:
-        """Gene names, in the order of the matrix' columns."""
+        """Gene names, in the order of the columns of the matrix."""
         return strings(super().features(), f"features of {self.hash_id}")
 
     def barcodes(self) -> list[str]:
-        """Cell barcodes, in the order of the matrix' rows."""
+        """Cell barcodes, in the order of the rows of the matrix."""
         return strings(super().barcodes(), f"barcodes of {self.hash_id}")
 
     def export_study(self, export_format: str = EXPORT_H5AD) -> Any:
-        """Ask the server for a file of the whole study: ``{"download_link": …, "study_hash_id": …}``."""
+        """Request a file of the whole study: ``{"download_link": …, "study_hash_id": …}``."""
         return super().export_study(export_format)
 
 
@@ -353,7 +338,7 @@ class Metadata(metadata.Metadata, _Scoped):
     Attributes
     ----------
     codes, categories
-        Of a category field after :meth:`fetch`: (n_cells,) uint16 into the labels.
+        For a category field after :meth:`fetch`: (n_cells,) uint16, which are indices into the list of labels.
     """
 
     name: str
@@ -363,12 +348,12 @@ class Metadata(metadata.Metadata, _Scoped):
 
     @property
     def values(self) -> NDArray[Any] | None:
-        """None until :meth:`fetch`; then (n_cells,) float32, or the label of each cell, made when it is asked for.
+        """None until :meth:`fetch`; then (n_cells,) float32, or the label of each cell, made when it is accessed.
 
         Raises
         ------
         TooLarge
-            The labels would not fit into memory: NumPy gives every text the room of the longest.
+            The labels would not fit into memory: NumPy gives every string the size of the longest.
         """
         if self._values is None and self.codes is not None and self.categories is not None:
             what = f"metadata {quoted(self.name)} of {self.study.hash_id}"
@@ -383,7 +368,7 @@ class Metadata(metadata.Metadata, _Scoped):
         self._set_type(type)
 
     def _set_type(self, type: Any) -> None:
-        # One field of a kind that we do not know must not make the whole study unusable; fetch refuses it.
+        # One field of an unknown type must not make the whole study unusable; fetch raises for it.
         self._type = type
         self.type = METADATA_TYPES[type] if _is_kind(type) else "Unknown"
 
@@ -393,7 +378,7 @@ class Metadata(metadata.Metadata, _Scoped):
         Raises
         ------
         InvalidResponse
-            The field is of an unknown kind, or a code has no label.
+            The field is of an unknown type, or a code has no label.
         """
         what = f"metadata {quoted(self.name)} of {self.study.hash_id}"
         answer = self._post_request("/v1/study/fetch_metadata")
@@ -405,7 +390,7 @@ class Metadata(metadata.Metadata, _Scoped):
         self._set_type(_field(answer, "type", what))
         values = _field(answer, "metadata_values", what)
         if not _is_kind(self._type):
-            msg = f"{what}: its kind is {self._type!r:.80}, which is neither numeric (0) nor category (1)"
+            msg = f"{what}: its type is {self._type!r:.80}, which is neither numeric (0) nor category (1)"
             raise InvalidResponse(msg)
         if self._type == NUMBER:
             self.codes = self.categories = None
@@ -419,7 +404,7 @@ class Metadata(metadata.Metadata, _Scoped):
             lengths = answer.get("cluster_lengths") or []
             numbers = isinstance(lengths, list) and set(map(type, lengths)) <= {int, float}
             if not numbers or any(abs(length) >= _LARGEST for length in lengths):
-                msg = f"{what}: cluster_lengths are no list of numbers"
+                msg = f"{what}: cluster_lengths is not a list of numbers"
                 raise InvalidResponse(msg)
             expect_room(4 * max(map(len, names), default=0) * len(names), what, _ALTERNATIVES)
             self._cluster_names, self._clusters = np.array(names), codes
@@ -428,15 +413,15 @@ class Metadata(metadata.Metadata, _Scoped):
 
 
 class _WithinBudget:
-    """Writes to memory as long as there is room."""
+    """Writes to memory while the memory budget allows it."""
 
     def __init__(self, target: io.BytesIO, what: str) -> None:
-        self._target, self._what, self._looked = target, what, 1 << 20
+        self._target, self._what, self._allowed = target, what, 1 << 20
 
     def __call__(self, piece: memoryview) -> int:
-        if self._target.tell() + len(piece) > self._looked:
-            self._looked = 2 * (self._target.tell() + len(piece))
-            expect_room(self._looked, self._what, "give a dst_file on disk")
+        if self._target.tell() + len(piece) > self._allowed:
+            self._allowed = 2 * (self._target.tell() + len(piece))
+            expect_room(self._allowed, self._what, "give a dst_file on disk")
         return self._target.write(piece)
 
 
@@ -473,7 +458,7 @@ def _summary(row: Any, gene: str) -> database.ExpressionSummary:
     _field(row, "name", what, str)
     for key in ("sum", "mean", "rate", "count", "total"):
         if abs(_field(row, key, what, int | float)) >= _LARGEST:
-            msg = f"{what}: {key} is beyond what a number holds"
+            msg = f"{what}: {key} is too large"
             raise InvalidResponse(msg)
     return database.ExpressionSummary(row)
 
@@ -481,6 +466,6 @@ def _summary(row: Any, gene: str) -> database.ExpressionSummary:
 def _unit(unit: Any) -> str:
     unit = getattr(unit, "value", unit)
     if unit not in UNITS:
-        msg = f"unit is {quoted(unit)}: give 'raw' or 'lognorm'"
+        msg = f"unit is {quoted(unit)}: it must be 'raw' or 'lognorm'"
         raise InvalidArgument(msg)
     return str(unit)

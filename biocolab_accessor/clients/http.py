@@ -1,4 +1,4 @@
-"""HTTP: one pooled session to one server, with its token, time-outs and retries."""
+"""HTTP: one pooled session for one server, with its token, timeouts and retries."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ import requests
 import urllib3
 from requests.auth import AuthBase
 
-from biocolab_accessor.clients.responses import announced_length, decode_json, decode_unquoted, refusal
+from biocolab_accessor.clients.responses import announced_length, decode_json, decode_unquoted, http_error
 from biocolab_accessor.clients.retry import Deadline, Retriable, retry_after, retrying
 from biocolab_accessor.clients.transfer import Download, FilePart, OpenTarget
-from biocolab_accessor.clients.transport import Adapter, Session, line, transport_failure
+from biocolab_accessor.clients.transport import Adapter, Session, cancellable, transport_failure
 from biocolab_accessor.config import settings
 from biocolab_accessor.errors import (
     BiocolabError,
@@ -36,7 +36,7 @@ from biocolab_accessor.io.safe_files import replacing, target_path
 from biocolab_accessor.messages import quoted, warn
 from biocolab_accessor.progress import progress_bar
 from biocolab_accessor.protocol import RETRIABLE_STATUSES
-from biocolab_accessor.security.redaction import Secret, hidden, masking, without_frames
+from biocolab_accessor.security.redaction import Secret, redacted, redacting, without_frames
 from biocolab_accessor.security.urls import file_url, is_loopback, origin, redirect_url, route_url, same_origin_url
 
 __all__ = ["HttpClient", "save"]
@@ -45,13 +45,13 @@ _Result = TypeVar("_Result")
 
 Look = Callable[[], Any]
 
-# What servers say that know no ranges, or none of this length any more.
+# Statuses of servers that do not support ranges, or no longer have a file of this length.
 _RANGE_REFUSED = frozenset({400, 405, 412, 416, 422, 501})
 
 
 _PIECE = 1024 * 1024
 
-_LESS = "ask for less at a time"
+_ADVICE = "ask for less at a time"
 
 _MOST_REDIRECTS = 5
 
@@ -61,7 +61,7 @@ _unverified: set[str] = set()
 
 
 def _renew_lock() -> None:
-    """In a forked process: whoever held the lock is not there to let it go."""
+    """In a forked process, replace the lock: the thread that held it does not exist there."""
     global _lock
     _lock = threading.Lock()
 
@@ -83,24 +83,10 @@ class _TokenAuth(AuthBase):
 
 
 class HttpClient:
-    """Requests to one server.
+    """Sends requests to one server, with a token header that only the origin of ``host`` gets."""
 
-    Parameters
-    ----------
-    host
-        Base address, as :func:`~biocolab_accessor.security.urls.normalise_host` gives it.
-    token
-        Sent in ``header``, and only to the origin of ``host``.
-    header
-        Name of the token header.
-    ssl
-        True to verify certificates against the system's authorities (or ``REQUESTS_CA_BUNDLE``), a path to a bundle of
-        your own, or False not to verify (warns once).
-    extra_headers
-        Sent with every request.
-    quoting
-        Whether an error may quote an answer; not where the server answers with tokens.
-    """
+    # `ssl` is True, the path of a bundle of certificate authorities, or False, which warns once. `quoting` is False for
+    # a server that answers with tokens: then no error quotes an answer.
 
     def __init__(
         self,
@@ -119,7 +105,7 @@ class HttpClient:
         self._extra_headers = dict(extra_headers or {})
         self._quoting = quoting
         if isinstance(ssl, str | Path) and not Path(ssl).exists():
-            msg = f"ssl={quoted(str(ssl))}: there is no such certificate bundle"
+            msg = f"ssl={quoted(str(ssl))}: the certificate bundle does not exist"
             raise InvalidHost(msg)
         if ssl is False and not is_loopback(origin(host)[1]):
             _warn_unverified(host)
@@ -131,7 +117,7 @@ class HttpClient:
 
     @property
     def session(self) -> requests.Session:
-        """The pooled session, made anew in a forked process: two processes must not share a socket."""
+        """The pooled session; a forked process makes a new one, since two processes must not share a socket."""
         with _lock:
             if self._session is None or self._pid != os.getpid():
                 self._session, self._pid = self._new_session(), os.getpid()
@@ -165,33 +151,9 @@ class HttpClient:
         idempotent: bool = True,
         look: Look = lambda: None,
     ) -> Any:
-        """Post JSON, get JSON.
-
-        Parameters
-        ----------
-        route
-            Path below the host, ``api/v1/get_user_groups`` or ``/v1/database/list``; the host's own path stays.
-        body
-            JSON object; none is sent as ``{}``. A function is called for each attempt.
-        idempotent
-            Whether the request may be sent again when it is not known if the first one arrived.
-        look
-            Called before it is; gives the answer where what was asked for is done, else None.
-
-        Returns
-        -------
-        Any
-            The decoded JSON.
-
-        Raises
-        ------
-        TransportError
-            No usable answer arrived.
-        ServerError
-            The answer has a status of 400 or more.
-        InvalidResponse
-            The answer is not JSON.
-        """
+        """Post JSON to a route below the host, and return the decoded JSON."""
+        # A function as `body` is called for each attempt. `look` is called before a request is sent again that the
+        # server may have acted on: it returns the answer if the work is already done, else None.
         headers = {"Content-Type": "application/json"}
         if callable(body):
             make = body
@@ -202,7 +164,7 @@ class HttpClient:
         return self._json("POST", route_url(self.host, route), lambda: data, headers, idempotent=idempotent, look=look)
 
     def get(self, route: str) -> Any:
-        """Get JSON. Raises as :meth:`post` does."""
+        """Get JSON from a route below the host."""
         return self._json("GET", route_url(self.host, route), lambda: None, {}, idempotent=True)
 
     def post_file_part(
@@ -216,17 +178,8 @@ class HttpClient:
         on_bytes: Callable[[int], object] | None = None,
         look: Look = lambda: None,
     ) -> Any:
-        """Post bytes of a file as multipart; safe to send again, since the server stores a part under its number.
-
-        Parameters
-        ----------
-        route, params, file_name, path, offset, length
-            As for :class:`~biocolab_accessor.clients.transfer.FilePart`.
-        on_bytes
-            Called with the bytes handed to the socket, and with a negative number when an attempt is thrown away.
-        look
-            As for :meth:`post`.
-        """
+        """Post bytes of a file as multipart; safe to repeat, since the server stores each part under its number."""
+        # `on_bytes` gets the bytes handed to the socket, and a negative number when an attempt is thrown away.
         sent = 0
 
         def count(n: int) -> None:
@@ -252,30 +205,11 @@ class HttpClient:
         on_bytes: Callable[[int], object] | None = None,
         elsewhere: bool = False,
     ) -> None:
-        """Hand the bytes of an answer on while they arrive.
-
-        What broke off is taken up where it ended, where the server answers ranges, and else begun again.
-
-        Parameters
-        ----------
-        method, route, body
-            The request. For a GET the route is what the server named, an address or a path on its own origin.
-        open_target
-            Called with the announced length (None where there is none) when the first bytes have come, and again where
-            an answer begins afresh; gives the function that takes the pieces.
-        on_bytes
-            Called with the length of each piece, and with a negative number when what had come is thrown away.
-        elsewhere
-            Whether the address may be on another server, which is not sent the token.
-
-        Raises
-        ------
-        TransportError
-            The answer broke off, or the server stayed silent, in every attempt.
-        InvalidResponse
-            It is a web page or a message in place of a file.
-        """
-        with masking(self.token):
+        """Pass the bytes of an answer on while they arrive; an interrupted answer is resumed if the server allows."""
+        # For a GET the route is an address or a path that the server named. `open_target` is called with the announced
+        # length (None if unknown) each time the answer starts from its first byte. `elsewhere` allows an address on
+        # another server, which does not get the token.
+        with redacting(self.token):
             if method == "POST":
                 url = route_url(self.host, route)
             else:
@@ -303,12 +237,12 @@ class HttpClient:
             try:
                 return self._retrying(attempt, f"{method} {url}", deadline)
             except TransportError:
-                # As long as something comes each time, a bad line is no reason to give up.
+                # As long as each attempt brings something, a bad connection is not a reason to give up.
                 if download.resumed_at <= resumed_at or not deadline.left():
                     raise
 
     def announced_length(self, route: str, body: Mapping[str, Any]) -> int | None:
-        """How long the answer to a POST would be, where the server says so; the answer itself is not fetched."""
+        """Return how long the answer to a POST would be if the server announces it; the answer is not fetched."""
         url = route_url(self.host, route)
         data = _json_bytes(body)
         headers = {"Accept-Encoding": "identity", "Content-Type": "application/json"}
@@ -330,10 +264,10 @@ class HttpClient:
         look: Callable[[], _Result | None] = lambda: None,
     ) -> _Result:
         def one() -> _Result:
-            with masking(self.token), line(deadline.left()):
+            with redacting(self.token), cancellable(deadline.left()):
                 return attempt()
 
-        return retrying(one, what=hidden(what, self.token), idempotent=idempotent, deadline=deadline, look=look)
+        return retrying(one, what=redacted(what, self.token), idempotent=idempotent, deadline=deadline, look=look)
 
     def _json(
         self,
@@ -354,9 +288,9 @@ class HttpClient:
                 with self._answer(method, url, body, {**headers, **content_type}, deadline) as response:
                     announced = announced_length(url, response.headers)
                     content = _whole(self._pieces(response, url, deadline), url, announced)
-                    # A server that sends the token back must not put it into the variables of a traceback.
-                    if self._quoting:  # else the answer holds tokens, maybe this one, and nothing shows it
-                        content = hidden(content, self.token)
+                    # If a server sends the token back, it must not get into the variables of a traceback.
+                    if self._quoting:  # otherwise the answer holds tokens, maybe this one, and is never shown
+                        content = redacted(content, self.token)
                     kind = response.headers.get("Content-Type", "")
                     return (decode_json if self._quoting else decode_unquoted)(url, content, kind)
             finally:
@@ -368,7 +302,7 @@ class HttpClient:
     def _answer(
         self, method: str, url: str, body: Any, headers: Mapping[str, str], deadline: Deadline
     ) -> requests.Response:
-        """One attempt up to the headers of a successful answer; the caller closes it."""
+        """Make one attempt, up to the headers of a successful answer; the caller closes it."""
         for _ in range(_MOST_REDIRECTS):
             deadline.check(f"{method} {url}")
             silence = max(0.01, min(settings.read_timeout, deadline.left()))
@@ -386,13 +320,13 @@ class HttpClient:
                 what = f"{method} {url}"
                 self._expect_time(deadline, what, error)
                 raise transport_failure(what, error, silence, self.header) from error
-            except BaseException as error:  # Ctrl-C, or of the file that was sent
+            except BaseException as error:  # Ctrl-C, or an error of the file being sent
                 without_frames(error, self.header)
                 raise error
-            # Sent is sent: no traceback, debugger or log of the answer needs the token.
+            # Once it is sent, no traceback, debugger or log of the answer needs the token.
             response.request.headers[self.header] = "****"
             for name, value in response.headers.items():
-                response.headers[name] = hidden(value, self.token)
+                response.headers[name] = redacted(value, self.token)
             if not deadline.left():  # what was cut may look like the end of the head
                 response.close()
                 deadline.check(f"{method} {url}")
@@ -402,9 +336,9 @@ class HttpClient:
                 if response.status_code < 400:
                     url = self._redirected(response, url, method, body)
                     continue
-                content = hidden(b"".join(self._pieces(response, url, deadline, most=_PIECE)), self.token)
+                content = redacted(b"".join(self._pieces(response, url, deadline, most=_PIECE)), self.token)
                 content = content if self._quoting else b""
-                error_ = refusal(url, response.status_code, content, response.reason, self.token.origin)
+                error_ = http_error(url, response.status_code, content, response.reason, self.token.origin)
                 if response.status_code in RETRIABLE_STATUSES:
                     pause = retry_after(response.headers.get("Retry-After"))
                     busy = response.status_code == 429 or (response.status_code == 503 and pause is not None)
@@ -421,20 +355,20 @@ class HttpClient:
 
     def _redirected(self, response: requests.Response, url: str, method: str, body: object) -> str:
         target = redirect_url(self.host, url, response.headers.get("Location", ""), response.status_code)
-        # 301 to 303 would turn a POST into a GET, and a body that was streamed is gone: neither can be followed.
+        # 301 to 303 would turn a POST into a GET, and a streamed body cannot be sent again: neither is followed.
         if method == "GET" or (response.status_code in (307, 308) and not isinstance(body, FilePart)):
             return target
         msg = (
             f"{url} redirects (HTTP {response.status_code}) to {target.partition('?')[0]}, which a {method} does not "
-            "follow: if this is the server's new address, give it as the host"
+            "follow: if this is the server's new address, use it as the host"
         )
         raise RedirectRefused(msg)
 
     def _pieces(self, response: requests.Response, url: str, deadline: Deadline, most: int | None = None) -> Any:
-        """The body in pieces, under the deadline: a server that trickles cannot hold us for ever."""
+        """Yield the body in pieces, under the deadline: a server that trickles cannot hold us forever."""
         taken = 0
         try:
-            # read1: what one look at the socket brings, so that the deadline is looked at as well.
+            # read1 returns after one read of the socket, so that the deadline is checked in between.
             while piece := response.raw.read1(_PIECE, decode_content=True):
                 yield piece
                 taken += len(piece)
@@ -452,13 +386,13 @@ class HttpClient:
 def _json_bytes(body: Mapping[str, Any]) -> bytes:
     try:
         return json.dumps(dict(body), allow_nan=False).encode()
-    except (TypeError, ValueError) as error:  # a number that is none, or what JSON has no word for
+    except (TypeError, ValueError) as error:  # NaN, or a type that JSON does not have
         msg = f"a request cannot be written as JSON: {error}"
         raise InvalidArgument(msg) from error
 
 
 def _warn_unverified(host: str) -> None:
-    """Say once per host what ssl=False means; urllib3 would repeat it in its own words."""
+    """Warn once per host about ssl=False; urllib3 would repeat its own warning."""
     name = origin(host)[1]
     with _lock:
         if host in _unverified:
@@ -467,56 +401,32 @@ def _warn_unverified(host: str) -> None:
         pattern = f".*host '{re.escape(name)}'"
         warnings.filterwarnings("ignore", pattern, urllib3.exceptions.InsecureRequestWarning)
     warn(
-        f"certificates of {host} are not verified (ssl=False): anyone on the way can read the token. "
-        "Give ssl='/path/to/your-ca.pem' instead."
+        f"certificates of {host} are not verified (ssl=False): anyone on the network path can read the token. "
+        "Use ssl='/path/to/your-ca.pem' instead."
     )
 
 
 def _whole(pieces: Iterable[bytes], url: str, announced: int | None) -> bytearray:
-    """Pieces as one; a server that sends, or says that it will send, more than fits is stopped at the budget."""
-    content, looked = bytearray(), _PIECE
+    """Join pieces; a server that sends, or announces, more than fits is stopped at the memory budget."""
+    content, allowed = bytearray(), _PIECE
     try:
-        if announced is not None and announced > looked:
-            expect_room(2 * announced, url, _LESS)  # as its bytes and its text
-            looked = announced
+        if announced is not None and announced > allowed:
+            expect_room(2 * announced, url, _ADVICE)  # for its bytes and its text
+            allowed = announced
         for piece in pieces:
             content += piece
-            if len(content) > looked:
-                looked = 2 * len(content)
-                expect_room(looked, url, _LESS, held=len(content))
+            if len(content) > allowed:
+                allowed = 2 * len(content)
+                expect_room(allowed, url, _ADVICE, held=len(content))
     except BaseException:
-        content.clear()  # an error that somebody keeps, keeps this frame
+        content.clear()  # an error that is kept keeps this frame too
         raise
     return content
 
 
 def save(client: HttpClient, link: str, path: str | Path) -> Path:
-    """Fetch a file that the server named; it is at its path when it is whole, and not before.
-
-    Parameters
-    ----------
-    client
-        The server.
-    link
-        What the server said; a name in it is never used for a file here.
-    path
-        Where to; a file that is there is replaced.
-
-    Raises
-    ------
-    InvalidArgument
-        The path is a folder, or in none.
-    InvalidResponse
-        The link leads to another server by plain http, a web page came in place of a file, or it is an HDF5 file that
-        reaches beyond itself (:func:`biocolab_accessor.io.hdf5_gate.expect_harmless`).
-    TransportError
-        The file did not come whole.
-
-    Warns
-    -----
-    UserWarning
-        The file is compressed with something that is not installed here.
-    """
+    """Download a file that the server named; the path has the whole file in the end, or is left unchanged."""
+    # A name in the link is never used as a file name here.
     target = target_path(path)
     with replacing(target) as part:
         with part.open("xb") as file, progress_bar(f"Downloading {target.name}") as bar:
@@ -535,7 +445,7 @@ def save(client: HttpClient, link: str, path: str | Path) -> Path:
 
 
 def _expect_harmless(part: Path, target: Path) -> None:
-    """Of HDF5, what is at the path in the end is opened by others as if the user had written it."""
+    """Refuse an HDF5 file that reaches outside of itself: other programs open it as if the user had written it."""
     if not is_hdf5(part):
         return
     what = f"the file for {target}"

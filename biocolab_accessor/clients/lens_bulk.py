@@ -1,6 +1,6 @@
-"""Lens Bulk: the official connector over our wire, with every answer checked.
+"""Lens Bulk: the official connector over our own HTTP, with every answer checked.
 
-Every submission is written out here: nothing of the official submit methods runs, whatever its version.
+Every submission is written out here: none of the official submit methods run, whatever their version.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ __all__ = ["LensBulkConnector"]
 DSP, VISIUM, VISIUM_RDS, VISIUM_ANN = 7, 8, 12, 13
 _NAMES = {DSP: "DSP", VISIUM: "VISIUM", VISIUM_RDS: "VISIUM_RDS", VISIUM_ANN: "VISIUM_ANN"}
 _PARTS = {DSP: ("matrix", "image"), VISIUM: ("matrix", "image", "position", "scale")}
-# The names on the server promise these formats, whatever the file is called here.
+# The names on the server imply these formats, whatever the local file is called.
 _FORMATS = {
     (DSP, "matrix"): (".xlsx",),
     (DSP, "image"): (".tif", ".tiff"),
@@ -47,7 +47,7 @@ class LensBulkConnector(Connector, _Official):
     Parameters
     ----------
     host
-        ``https://company/lens_bulk/``; the last slash may be missing.
+        ``https://company/lens_bulk/``; the trailing slash is optional.
     token
         The API token, generated in the application.
     ssl
@@ -55,7 +55,7 @@ class LensBulkConnector(Connector, _Official):
 
     Notes
     -----
-    As in the SDK, a submission prints the lines of its log. It ends in ``{"status": True, "study_info": …}``.
+    As in the SDK, a submission prints the lines of its log, and returns ``{"status": True, "study_info": …}``.
     """
 
     def submit_study_from_local(
@@ -70,30 +70,30 @@ class LensBulkConnector(Connector, _Official):
         study_type: int = DSP,
         chunk_size: int = _CHUNK,
     ) -> dict[str, Any]:
-        """Submit files of this machine; all are looked at before the first is sent.
+        """Submit local files; all of them are checked before the first is sent.
 
         Parameters
         ----------
         group_id
-            Where to.
+            The group of the new study.
         batch_info
             A dict for each batch: ``matrix`` and ``image`` for DSP; ``matrix``, ``image``, ``position`` and ``scale``
-            for Visium; ``matrix`` for the other two. ``name`` is the folder of the matrix where it is not given.
+            for Visium; ``matrix`` for the other two. ``name`` is optional, by default the folder of the matrix.
         study_id, name, authors, abstract, species
-            Of the study; without ``study_id`` it gets a new one.
+            About the study; without ``study_id`` it gets a new one.
         study_type
             ``StudyType.DSP``, ``VISIUM``, ``VISIUM_RDS`` or ``VISIUM_ANN``.
         chunk_size
-            Bytes of one request: a member of ``ChunkSize``, or a number from 65,536.
+            Bytes per request: a member of ``ChunkSize``, or a number from 65,536.
 
         Raises
         ------
         InvalidArgument
-            One of them cannot be sent as it is.
+            An argument cannot be sent.
         InvalidFile
-            A file is missing, empty, or of another format than its name on the server would say.
+            A file is missing, empty, or in a different format than its name on the server says.
         TaskFailed
-            The server could not make a study of the files.
+            The server could not make a study from the files.
         """
         kind = known_type(study_type, _NAMES, "Lens Bulk", "get_lenssc")
         body, size = self._body(kind, group_id, study_id, name, authors, abstract, species), chunk_bytes(chunk_size)
@@ -101,7 +101,7 @@ class LensBulkConnector(Connector, _Official):
         files = {there: path for batch in batches for there, path in _bulk_files(batch, kind).items()}
         expected = sum(len(_PARTS.get(kind, ("matrix",))) for _ in batches)
         if len(files) < expected:
-            msg = f"two files would have the same name on the server: {listing(files)}. Give the batches other names"
+            msg = f"two files would have the same name on the server: {listing(files)}. Rename the batches"
             raise InvalidArgument(msg)
         body["study_path"] = self.upload_chunk(list(files), list(files.values()), size)
         body["batch_info"] = [batch["name"] for batch in batches]
@@ -119,12 +119,12 @@ class LensBulkConnector(Connector, _Official):
         species: str = "human",
         study_type: int = DSP,
     ) -> dict[str, Any]:
-        """Submit files that lie in a bucket; as :meth:`submit_study_from_local`, with paths in the bucket.
+        """Submit files in a bucket; like :meth:`submit_study_from_local`, with paths in the bucket.
 
         Parameters
         ----------
         group_id, batch_info, study_id, name, authors, abstract, species, study_type
-            As there.
+            As for :meth:`submit_study_from_local`.
         s3_id
             The bucket; None is the first one of the server.
         """
@@ -147,7 +147,7 @@ class LensBulkConnector(Connector, _Official):
         species: str = "human",
         study_type: int = DSP,
     ) -> dict[str, Any]:
-        """Submit files that lie in a bucket which is shared with the group; as :meth:`submit_study_from_s3`."""
+        """Submit files in a bucket that is shared with the group; like :meth:`submit_study_from_s3`."""
         return self._from_bucket(
             "submit_study_from_shared_s3",
             {"shared_s3_id": shared_s3_id},
@@ -181,22 +181,22 @@ def _bulk_batches(batch_info: Any, kind: int, *, local: bool) -> list[dict[str, 
         expect_parts(number, batch, needed)
         matrix = PurePath(batch["matrix"])
         own = matrix.parent.name or f"Batch {number}" if kind in _PARTS else matrix.name
-        # A file of a single one is found by its own name.
-        given = batch.get("name") if kind in _PARTS or not local else None
-        batch["name"] = batch_name(given or own)
+        # The server finds a batch with only a matrix by the name of its file.
+        named = batch.get("name") if kind in _PARTS or not local else None
+        batch["name"] = batch_name(named or own)
     expect_distinct_batches([batch["name"] for batch in batches])
     return batches
 
 
 def _bulk_files(batch: Mapping[str, Any], kind: int) -> dict[str, Path]:
-    """Files of a batch by their names on the server."""
+    """Files of a batch, by their names on the server."""
     if kind not in _PARTS:
         return {batch["name"]: Path(batch["matrix"])}
     paths = {part: Path(batch[part]) for part in _PARTS[kind]}
     for part, path in paths.items():
         allowed = _FORMATS.get((kind, part))
         if allowed and path.suffix.lower() not in allowed:
-            msg = f"{part} is {str(path)!r}: on the server it is called {allowed[-1]}, so give a file of that format"
+            msg = f"{part} is {str(path)!r}: its name on the server ends in {allowed[-1]}, so use a file of that format"
             raise InvalidFile(msg)
     if kind == DSP:
         endings = {"matrix": "matrix.xlsx", "image": "image.tiff"}
@@ -214,8 +214,6 @@ def _bulk_files(batch: Mapping[str, Any], kind: int) -> dict[str, Path]:
 
 def _suffix(path: Path) -> str:
     if not path.suffix:
-        msg = (
-            f"{path} has no ending that says what format it is of: rename it, as to {path.name}.png or {path.name}.csv"
-        )
+        msg = f"{path} has no suffix that shows its format: rename it, such as to {path.name}.png or {path.name}.csv"
         raise InvalidFile(msg)
     return path.suffix

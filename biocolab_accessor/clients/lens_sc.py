@@ -1,8 +1,8 @@
-"""Lens SC: the official connector over our wire, with every answer checked.
+"""Lens SC: the official connector over our own HTTP, with every answer checked.
 
 The official class packs a batch with a shell command, into the user's own folder. Here no shell is involved, and the
-archive lies in a private temporary folder. Every submission is written out: nothing of the official submit methods
-runs, whatever its version.
+archive is written to a private temporary folder. Every submission is written out here: none of the official submit
+methods run, whatever their version.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ from biocolab_accessor.errors import InvalidArgument, InvalidResponse
 from biocolab_accessor.messages import listing, quoted
 from biocolab_accessor.progress import progress_bar
 from biocolab_accessor.protocol import Filters
-from biocolab_accessor.security.redaction import masking
+from biocolab_accessor.security.redaction import redacting
 
 __all__ = ["LensSCConnector"]
 
@@ -58,7 +58,7 @@ class LensSCConnector(Connector, _Official):
     Parameters
     ----------
     host
-        ``https://company/lens_sc/``; the last slash may be missing.
+        ``https://company/lens_sc/``; the trailing slash is optional.
     token
         The API token, generated in the application.
     ssl
@@ -66,7 +66,7 @@ class LensSCConnector(Connector, _Official):
 
     Notes
     -----
-    As in the SDK, a submission prints the lines of its log. It ends in ``{"status": True, "study_info": …}``.
+    As in the SDK, a submission prints the lines of its log, and returns ``{"status": True, "study_info": …}``.
     """
 
     def submit_study_from_local_lens_sc(
@@ -86,38 +86,38 @@ class LensSCConnector(Connector, _Official):
         neg_controls_percentage: float | None = None,
         chunk_size: int = _CHUNK,
     ) -> dict[str, Any]:
-        """Submit folders of this machine, each packed into a zip file; the folders are only read.
+        """Submit local folders, each packed into a zip file; the folders are only read.
 
-        The archive of one batch at a time takes room below ``$TMPDIR`` until it is sent. On Linux it is a file without
-        a name, of which nothing is left however the process ends; elsewhere it lies in a private folder, which stays
-        if the process is killed.
+        The archive of one batch at a time needs space below ``$TMPDIR`` until it is sent. On Linux it is a file without
+        a name, which disappears however the process ends. Elsewhere it is in a private folder, which remains if the
+        process is killed.
 
         Parameters
         ----------
         group_id
-            Where to.
+            The group of the new study.
         batch_info
-            A dict for each batch: ``folder``, and ``name``, which is the folder's where it is not given.
+            A dict for each batch, with ``folder`` and an optional ``name``, by default the name of the folder.
         study_id, name, authors, abstract, species
-            Of the study; without ``study_id`` it gets a new one.
+            About the study; without ``study_id`` it gets a new one.
         study_type
             ``StudyType.XENIUM``, ``COSMX``, ``COSMX_V2`` or ``VIZGEN``. Vizgen folders with a parquet file are sent as
             ``VIZGEN_V2``.
         min_counts, min_genes, max_counts, max_genes
             Which cells the server keeps; None means no bound.
         neg_controls_percentage
-            Most counts of negative controls that a cell may have, in percent (0 to 100).
+            The highest percentage (0 to 100) of negative-control counts that a cell may have.
         chunk_size
-            Bytes of one request: a member of ``ChunkSize``, or a number from 65,536.
+            Bytes per request: a member of ``ChunkSize``, or a number from 65,536.
 
         Raises
         ------
         InvalidArgument
-            One of them cannot be sent as it is.
+            An argument cannot be sent.
         InvalidFile
-            A folder lacks what the server needs, or something in it cannot be read.
+            A folder lacks a file that the server needs, or a file cannot be read.
         TaskFailed
-            The server could not make a study of the files.
+            The server could not make a study from the files.
         """
         platform = known_type(study_type, _PLATFORMS, "Lens SC", "get_lensbulk")
         bounds = _bounds(min_counts, min_genes, max_counts, max_genes, neg_controls_percentage)
@@ -147,7 +147,7 @@ class LensSCConnector(Connector, _Official):
         max_genes: int | None = None,
         neg_controls_percentage: float | None = None,
     ) -> dict[str, Any]:
-        """Submit folders that lie in a bucket; as :meth:`submit_study_from_local_lens_sc`, with paths in the bucket."""
+        """Submit folders in a bucket; like :meth:`submit_study_from_local_lens_sc`, with paths in the bucket."""
         bounds = _bounds(min_counts, min_genes, max_counts, max_genes, neg_controls_percentage)
         study = (bounds, group_id, study_id, name, authors, abstract, species)
         return self._from_bucket("submit_study_from_s3", {"s3_id": s3_id}, batch_info, study_type, *study)
@@ -169,7 +169,7 @@ class LensSCConnector(Connector, _Official):
         max_genes: int | None = None,
         neg_controls_percentage: float | None = None,
     ) -> dict[str, Any]:
-        """Submit folders that lie in a bucket which is shared with the group."""
+        """Submit folders in a bucket that is shared with the group."""
         bounds = _bounds(min_counts, min_genes, max_counts, max_genes, neg_controls_percentage)
         study = (bounds, group_id, study_id, name, authors, abstract, species)
         bucket = {"shared_s3_id": shared_s3_id}
@@ -190,9 +190,9 @@ class LensSCConnector(Connector, _Official):
         max_genes: int | None = None,
         chunk_size: int = _CHUNK,
     ) -> dict[str, Any]:
-        """Submit a proteomics image of this machine, ``batch_info={"image": "x.ome.tiff"}``.
+        """Submit a local proteomics image, ``batch_info={"image": "x.ome.tiff"}``.
 
-        The arguments, and what it raises, are those of :meth:`submit_study_from_local_lens_sc`.
+        The arguments and errors are those of :meth:`submit_study_from_local_lens_sc`.
         """
         bounds = _bounds(min_counts, min_genes, max_counts, max_genes, None)
         body = self._body(_PROTEOMICS, bounds, group_id, study_id, name, authors, abstract, species)
@@ -217,7 +217,7 @@ class LensSCConnector(Connector, _Official):
         max_counts: int | None = None,
         max_genes: int | None = None,
     ) -> dict[str, Any]:
-        """Submit a proteomics image that lies in a bucket."""
+        """Submit a proteomics image in a bucket."""
         bounds = _bounds(min_counts, min_genes, max_counts, max_genes, None)
         body = self._body(_PROTEOMICS, bounds, group_id, study_id, name, authors, abstract, species)
         body |= {"batch_info": _image_in_bucket(batch_info), "s3_id": plain(s3_id)}
@@ -238,24 +238,24 @@ class LensSCConnector(Connector, _Official):
         max_counts: int | None = None,
         max_genes: int | None = None,
     ) -> dict[str, Any]:
-        """Submit a proteomics image that lies in a bucket which is shared with the group."""
+        """Submit a proteomics image in a bucket that is shared with the group."""
         bounds = _bounds(min_counts, min_genes, max_counts, max_genes, None)
         body = self._body(_PROTEOMICS, bounds, group_id, study_id, name, authors, abstract, species)
         body |= {"batch_info": _image_in_bucket(batch_info), "shared_s3_id": plain(shared_s3_id)}
         return self._submitted("submit_study_from_shared_s3", body)
 
     def get_study_cell_centers(self, study_id: str, species: str = "human") -> dict[str, pd.DataFrame]:
-        """Where the cells of a study lie: for each sample a table with ``x`` and ``y``, indexed by barcode.
+        """The positions of the cells of a study: for each sample a table with ``x`` and ``y``, indexed by barcode.
 
         Raises
         ------
         InvalidResponse
-            The answer is something else.
+            The answer has a different form.
         """
         route = "api/v1/study/get_cell_centers"
-        with masking(self.http.token):
+        with redacting(self.http.token):
             answer = self.http.post(route, {"study_id": plain(study_id), "species": plain(species)})
-            # The route gives the samples alone; a server that gives an envelope as elsewhere is understood, too.
+            # The route returns only the samples; an envelope, as on other routes, is understood too.
             if isinstance(answer, Mapping) and not isinstance(answer.get("status", {}), Mapping):
                 answer = unwrap(f"{self.host}{route}", answer).get("data")
             if isinstance(answer, Mapping) and answer.keys() == {"detail"} and isinstance(answer["detail"], str):
@@ -263,7 +263,7 @@ class LensSCConnector(Connector, _Official):
         if not isinstance(answer, Mapping):
             msg = f"cell centers of {study_id}: expected an object of samples"
             raise InvalidResponse(msg)
-        return {str(sample): _centers(places, f"cell centers of {study_id}") for sample, places in answer.items()}
+        return {str(sample): _centers(table, f"cell centers of {study_id}") for sample, table in answer.items()}
 
     def _from_bucket(
         self, route: str, bucket: Mapping[str, Any], batch_info: Any, study_type: Any, *study: Any
@@ -278,12 +278,12 @@ class LensSCConnector(Connector, _Official):
         return {**described(*study), "filter_params": dict(bounds), "study_type": technology, "platform": platform}
 
     def _upload_fol_lens_sc(self, batch_info: Any, study_type: int, chunk_size: int) -> str:
-        """What official submit methods call, should a later version have more of them: it must not reach a shell."""
+        """Called by official submit methods that a later version may add: they must not reach a shell."""
         contents = {batch["name"]: batch_content(Path(batch["folder"]), study_type) for batch in batch_info}
         return self._upload_archives(contents, chunk_size)
 
     def _upload_archives(self, contents: Mapping[str, Content], chunk_size: int) -> str:
-        """Pack and send one batch after another, so that only one archive takes room at a time."""
+        """Pack and send one batch after another, so that only one archive takes space at a time."""
         folder_id, found = uuid.uuid4().hex, ""
         for name, content in contents.items():
             with archive_file() as (archive, path):
@@ -316,7 +316,7 @@ def _one_platform(contents: Mapping[str, Content]) -> int:
     platforms = {content.platform for content in contents.values()}
     if len(platforms) > 1:
         newer = [name for name, content in contents.items() if content.platform == VIZGEN_V2]
-        msg = f"{listing(newer)} have parquet files, the other batches not: submit the two formats of Vizgen apart"
+        msg = f"{listing(newer)} have parquet files, the other batches do not: submit the two Vizgen formats separately"
         raise InvalidArgument(msg)
     return platforms.pop()
 
@@ -325,7 +325,7 @@ def _image(batch_info: Any) -> dict[str, Any]:
     batch = plain(batch_info)
     if not isinstance(batch, dict) or not isinstance(batch.get("image"), str) or not batch["image"]:
         example = "{'image': 'x.ome.tiff'}"
-        msg = f"batch_info is {quoted(batch_info):.100}: give a dict with the path of the image, {example}"
+        msg = f"batch_info is {quoted(batch_info):.100}: it must be a dict with the path of the image, {example}"
         raise InvalidArgument(msg)
     return batch
 
@@ -336,28 +336,28 @@ def _image_in_bucket(batch_info: Any) -> dict[str, Any]:
     return {name: {"name": name, "image": image}}
 
 
-def _centers(places: Any, what: str) -> pd.DataFrame:
+def _centers(table: Any, what: str) -> pd.DataFrame:
     columns = {"cell", "x", "y"}
     if (
-        not isinstance(places, Mapping)
-        or not columns <= places.keys()
-        or not all(isinstance(places[name], list) for name in columns)
-        or len({len(places[name]) for name in columns}) > 1
-        or not all(isinstance(cell, str) for cell in places["cell"])
-        or not all(_is_place(value) for axis in "xy" for value in places[axis])
+        not isinstance(table, Mapping)
+        or not columns <= table.keys()
+        or not all(isinstance(table[name], list) for name in columns)
+        or len({len(table[name]) for name in columns}) > 1
+        or not all(isinstance(cell, str) for cell in table["cell"])
+        or not all(_is_coordinate(value) for axis in "xy" for value in table[axis])
     ):
-        msg = f"{what}: expected the lists cell, x and y of one length, with texts and numbers"
+        msg = f"{what}: expected lists cell, x and y of the same length, with strings and numbers"
         raise InvalidResponse(msg)
-    index = pd.Index(places["cell"], name="Barcodes", dtype=object)
-    # None is a cell without a place.
+    index = pd.Index(table["cell"], name="Barcodes", dtype=object)
+    # None is a cell without a position.
     return pd.DataFrame(
         {
-            axis: pd.array(places[axis]).to_numpy(float, na_value=math.nan) if None in places[axis] else places[axis]
+            axis: pd.array(table[axis]).to_numpy(float, na_value=math.nan) if None in table[axis] else table[axis]
             for axis in "xy"
         },
         index=index,
     )
 
 
-def _is_place(value: Any) -> bool:
+def _is_coordinate(value: Any) -> bool:
     return value is None or (isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value))

@@ -1,4 +1,4 @@
-"""Responses: what a server answered, checked before it is used."""
+"""Responses: check what a server answered before it is used."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ __all__ = [
     "expect_no_message",
     "expect_no_page",
     "expect_whole_file",
-    "refusal",
+    "http_error",
     "unwrap",
 ]
 
@@ -34,39 +34,31 @@ _MOST_DIGITS = 18
 
 _ROUTE = re.compile(r"/v1/[a-z_/]+$")
 
-_SOMETHING = re.compile(rb"\S")
+_NOT_BLANK = re.compile(rb"\S")
 
-_WIDE = re.compile(rb"[\xf0-\xf4]")
+_FOUR_BYTES = re.compile(rb"[\xf0-\xf4]")
 
-_NO_TEXT = re.compile(rb"\\u(?:[dD][89a-fA-F]|0000)")
+_NOT_STORABLE = re.compile(rb"\\u(?:[dD][89a-fA-F]|0000)")
 
-# Bytes that a JSON value takes in memory, by the character that stands for it; a hostile one is 30 times its text.
+# Bytes of memory for each JSON value, by the character that marks it; a hostile answer takes 30 times its text.
 _COSTS = ((b"{", 240), (b"[", 96), (b",", 80), (b":", 64))
 
-# What one thing of a server is told from others by.
-_NAMED = ("database", "embedding", "file", "folder", "group", "study_hash", "study", "task")
+# Objects of a server that are identified by an id.
+_OBJECTS = ("database", "embedding", "file", "folder", "group", "study_hash", "study", "task")
 
-_IDS = frozenset(("id", "uuid", *(f"{name}_id" for name in _NAMED)))
+_IDS = frozenset(("id", "uuid", *(f"{name}_id" for name in _OBJECTS)))
 
 _SMALL = 1024 * 1024
 
-_LESS = "ask for fewer genes or fields"
+_ADVICE = "ask for fewer genes or fields"
 
 
-class _Senseless(ValueError):
-    """JSON that can be read, and cannot be meant."""
+class _Implausible(ValueError):
+    """JSON that can be parsed, but cannot be meant that way."""
 
 
 class Envelope(dict[str, Any]):
-    """An answer whose missing parts are an InvalidResponse, also to the official client's code.
-
-    Parameters
-    ----------
-    url
-        Named in the message.
-    content
-        The answer.
-    """
+    """An answer that raises InvalidResponse for a missing key, also in code of the official client."""
 
     def __init__(self, url: str, content: Mapping[str, Any]) -> None:
         super().__init__(content)
@@ -78,113 +70,69 @@ class Envelope(dict[str, Any]):
 
 
 def decode_json(url: str, content: bytearray, content_type: str) -> Any:
-    """The JSON of an answer.
-
-    Parameters
-    ----------
-    url
-        Of the answer.
-    content
-        The answer; empty afterwards, so that its text is not there twice while it is parsed.
-    content_type
-        What the server calls it.
-
-    Raises
-    ------
-    Retriable
-        It is empty or broken JSON; another attempt may bring the whole.
-    InvalidResponse
-        It is a web page (a proxy's or a login's, named by its title), or holds what is no text.
-    TooLarge
-        Its values would not fit into memory.
-    """
-    if not _SOMETHING.search(content):
+    """Decode the JSON of an answer; web pages, strings that no file can hold and oversized values raise."""
+    # Broken or empty JSON is retried: another attempt may bring all of it. `content` is emptied, so that the text is
+    # not in memory twice while it is parsed.
+    if not _NOT_BLANK.search(content):
         raise Retriable(InvalidResponse(f"{url}: the answer is empty"))
     size = len(content)
     if size > _SMALL:
-        # Its text with what it is decoded from, and then with its values.
-        width = 1 if content.isascii() else 4 if _WIDE.search(content) else 2
+        # The text together with the bytes that it is decoded from, then together with its values.
+        width = 1 if content.isascii() else 4 if _FOUR_BYTES.search(content) else 2
         values = size + sum(content.count(sign) * cost for sign, cost in _COSTS)
-        expect_room(width * size + values, url, _LESS, held=size)
-    start, no_text = bytes(content[:2000]), _NO_TEXT.search(content) is not None
+        expect_room(width * size + values, url, _ADVICE, held=size)
+    start, not_storable = bytes(content[:2000]), _NOT_STORABLE.search(content) is not None
     expect_no_page(url, start)
     try:
         text = content.decode("utf-8-sig")
         content.clear()
-        answer = json.loads(text, object_pairs_hook=_expect_sense)
-    except _Senseless as error:
+        answer = json.loads(text, object_pairs_hook=_expect_plausible)
+    except _Implausible as error:
         msg = f"{url}: {error}"
         raise InvalidResponse(msg) from None
     except (ValueError, RecursionError) as error:
         begins = start[:80].decode("utf-8", "replace")
         if "html" in content_type.lower():
-            raise _page(url, begins) from None
+            raise _web_page(url, begins) from None
         broken = InvalidResponse(f"{url}: the answer is not JSON ({error}); it begins {quoted(begins)}")
         raise Retriable(broken) from None
-    if no_text:
+    if not_storable:
         _expect_text(url, answer)
     return answer
 
 
-def _expect_sense(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object of JSON; refuses one that has a key twice, since readers differ in which they take, or an id of NaN."""
+def _expect_plausible(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Build an object of JSON; a repeated key or an id of NaN raises, since readers disagree on what it means."""
     made = dict(pairs)
     if len(made) < len(pairs):
         seen: set[str] = set()
         twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
-        msg = f"an object of the answer has the key {quoted(twice[:80])} twice"
-        raise _Senseless(msg)
+        msg = f"an object in the answer has the key {quoted(twice[:80])} twice"
+        raise _Implausible(msg)
     for key in _IDS & made.keys():
         if isinstance(made[key], float) and not math.isfinite(made[key]):
-            msg = f"an {key} of the answer is {made[key]}, not text or a whole number"
-            raise _Senseless(msg)
+            msg = f"{key} in the answer is {made[key]}, not a string or an integer"
+            raise _Implausible(msg)
     return made
 
 
 def decode_unquoted(url: str, content: bytearray, content_type: str) -> Any:
-    """As :func:`decode_json`, for an answer with tokens in it: an error neither quotes it nor has it in its variables.
-
-    Raises
-    ------
-    Retriable
-        It is not JSON.
-    """
+    """Decode an answer that may hold tokens: an error neither quotes it nor keeps it in its variables."""
     with suppress(Retriable, BiocolabError):
         return decode_json(url, content, content_type)
     content.clear()
-    msg = f"{url}: the answer is not JSON; it is not quoted here, since it may hold tokens"
+    msg = f"{url}: the answer is not JSON; it is not quoted here, because it may contain tokens"
     raise Retriable(InvalidResponse(msg))
 
 
 def expect_no_page(url: str, start: bytes) -> None:
-    """Refuse a web page that came in place of data.
-
-    Parameters
-    ----------
-    url
-        Of the answer.
-    start
-        Its first bytes.
-
-    Raises
-    ------
-    InvalidResponse
-        It is one; it is named by its title.
-    """
+    """Raise InvalidResponse for a web page in place of data, and name the page by its title."""
     if start.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] == b"<":
-        raise _page(url, start.decode("utf-8", "replace"))
+        raise _web_page(url, start.decode("utf-8", "replace"))
 
 
 def expect_no_message(url: str, content: bytes) -> None:
-    """Refuse a short JSON object that came in place of a file.
-
-    Raises
-    ------
-    ServerError
-        It says why the server refused.
-    InvalidResponse
-        It says anything else.
-    """
+    """Raise for a short JSON object in place of a file: ServerError if it says why, else InvalidResponse."""
     if not content.startswith(b"{"):
         return
     try:
@@ -197,81 +145,45 @@ def expect_no_message(url: str, content: bytes) -> None:
 
 
 def expect_whole_file(url: str, head: bytes, taken: int) -> None:
-    """Refuse an HDF5 file that ends before the end that it names itself, whatever length was announced.
-
-    Parameters
-    ----------
-    url
-        Of the answer.
-    head
-        Its first 64 bytes, or more.
-    taken
-        How many came in all.
-
-    Raises
-    ------
-    Retriable
-        It is cut; another attempt may bring the whole.
-    """
+    """Raise Retriable for an HDF5 file that ends before the end that its own header (64 bytes) names."""
     if not head.startswith(b"\x89HDF\r\n\x1a\n") or len(head) < 64:
         return
-    # Sizes and places of superblocks 0 to 3, for the 8-byte addresses that everybody writes.
+    # Sizes and positions of superblocks 0 to 3, for the 8-byte addresses that all writers use.
     version = head[8]
-    width, place = (head[13], 40) if version < 2 else (head[9], 28)
-    end = int.from_bytes(head[place : place + 8], "little")
+    width, position = (head[13], 40) if version < 2 else (head[9], 28)
+    end = int.from_bytes(head[position : position + 8], "little")
     if version <= 3 and width == 8 and taken < end:
         raise Retriable(InvalidResponse(f"{url}: the HDF5 file ends after {taken:,} of its {end:,} bytes"))
 
 
-def refusal(url: str, status: int, content: bytes, reason: str | None, token_origin: str) -> ServerError:
-    """The error that an answer with a status of 400 or more stands for.
-
-    Parameters
-    ----------
-    url, status, content, reason
-        The answer.
-    token_origin
-        Where the token was found, named when it is not accepted.
-    """
+def http_error(url: str, status: int, content: bytes, reason: str | None, token_origin: str) -> ServerError:
+    """Build the error for an answer with a status of 400 or more."""
     named = _detail(content)
-    detail = named or (reason or _phrase(status)) + _titled(content.decode("utf-8", "replace"))
+    detail = named or (reason or _phrase(status)) + _page_title(content.decode("utf-8", "replace"))
     detail = detail if len(detail) <= _LONGEST_DETAIL else detail[:_LONGEST_DETAIL] + " …"
     text = f"{url}: HTTP {status}: {detail}"
     if status in (401, 403):
-        will = "will not do" if status == 401 else "does not allow this, or has expired"
-        text += f". The token from {token_origin} {will}: create one in the server's user settings"
+        problem = "was not accepted" if status == 401 else "does not allow this, or has expired"
+        text += f". The token from {token_origin} {problem}: create one in the server's user settings"
         return Unauthorized(text, status=status, detail=detail)
     if status == 404:
         if _is_of_route(url, named):
             example = "https://company/t2d_index_tool/" if "/api/v1/" in url else "https://api.bioturing.com/"
-            text += f". The host has to be the address of the API, such as {example}"
+            text += f". The host must be the address of the API, such as {example}"
         return NotFound(text, status=status, detail=detail)
     if status == 413:
-        text += ". The request is too large for the server or a proxy: give a smaller chunk_size"
+        text += ". The request is too large for the server or a proxy: use a smaller chunk_size"
     return ServerError(text, status=status, detail=detail)
 
 
 def _is_of_route(url: str, named: str) -> bool:
-    """Whether a 404 is about the route, and not about something that the route was asked for."""
-    about_nothing = named.casefold() in ("", "not found") or named.startswith("there is no such route")
-    return about_nothing and _ROUTE.search(url) is not None
+    """Whether a 404 is about the route itself, and not about an object that the route was asked for."""
+    about_no_object = named.casefold() in ("", "not found") or named.startswith("there is no such route")
+    return about_no_object and _ROUTE.search(url) is not None
 
 
 def unwrap(url: str, answer: Any) -> dict[str, Any]:
-    """Check the envelope of BBrowserX and Talk2Data, ``{status: 200, …}``.
-
-    Returns
-    -------
-    dict
-        The envelope, with ``status`` as int.
-
-    Raises
-    ------
-    InvalidResponse
-        It is not an object, or has neither a status nor a detail.
-    ServerError
-        Its status is not 200.
-    """
+    """Check the envelope of BBrowserX and Talk2Data, ``{status: 200, …}``, and return it with an integer status."""
     if not isinstance(answer, Mapping) or not answer:
         msg = f"{url}: expected an object with a status, got {_short(answer)}"
         raise InvalidResponse(msg)
@@ -291,50 +203,38 @@ def unwrap(url: str, answer: Any) -> dict[str, Any]:
 
 
 def announced_length(url: str, headers: Mapping[str, str]) -> int | None:
-    """The ``Content-Length`` of an answer; None where it says none that is a number.
-
-    Raises
-    ------
-    InvalidResponse
-        It has so many digits that nothing can be that long.
-    """
+    """Return the ``Content-Length`` of an answer, or None if it is missing or not a number."""
     announced = headers.get("Content-Length", "").strip()
     if not announced.isdecimal():
         return None
     if len(announced) > _MOST_DIGITS:
-        msg = f"{url}: the answer announces its length with {len(announced):,} digits"
+        msg = f"{url}: the answer announces a length of {len(announced):,} digits"
         raise InvalidResponse(msg)
     return int(announced)
 
 
 def expect_exact_length(url: str, taken: int, announced: int | None) -> None:
-    """Refuse an answer that is shorter or longer than announced, or empty.
-
-    Raises
-    ------
-    Retriable
-        It is; another attempt may bring the whole.
-    """
+    """Raise Retriable for an answer that is empty, or shorter or longer than announced."""
     if taken == 0:
         raise Retriable(TransportError(f"{url}: the answer is empty"))
     if announced is not None and taken != announced:
-        raise Retriable(TransportError(f"{url}: {taken:,} bytes arrived of {announced:,} announced"))
+        raise Retriable(TransportError(f"{url}: received {taken:,} of the {announced:,} announced bytes"))
 
 
-def _page(url: str, start: str) -> InvalidResponse:
+def _web_page(url: str, start: str) -> InvalidResponse:
     return InvalidResponse(
-        f"{url}: the answer is a web page{_titled(start)}, not data: "
-        "a login page or a proxy stands in between, or the host is wrong"
+        f"{url}: the answer is a web page{_page_title(start)}, not data: "
+        "a login page or a proxy is in between, or the host is wrong"
     )
 
 
-def _titled(page: str) -> str:
+def _page_title(page: str) -> str:
     title = re.search(r"<title[^>]*>([^<]{1,200})", page, re.IGNORECASE)
     return f" titled {quoted(title.group(1).strip())}" if title else ""
 
 
 def _expect_text(url: str, answer: Any) -> None:
-    """Refuse texts that no file can hold: half a character pair, or a NUL."""
+    """Raise for strings that no file can hold: half of a surrogate pair, or a NUL character."""
     waiting = [answer]
     while waiting:
         value = waiting.pop()
@@ -346,10 +246,10 @@ def _expect_text(url: str, answer: Any) -> None:
             try:
                 value.encode()
             except UnicodeEncodeError as error:
-                msg = f"{url}: a text of the answer holds half a character"
+                msg = f"{url}: a string in the answer contains half of a surrogate pair"
                 raise InvalidResponse(msg) from error
             if "\0" in value:
-                msg = f"{url}: a text of the answer holds a NUL"
+                msg = f"{url}: a string in the answer contains a NUL character"
                 raise InvalidResponse(msg)
 
 

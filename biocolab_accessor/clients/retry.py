@@ -1,4 +1,4 @@
-"""Retry: which failures are worth another try, and after how long."""
+"""Retry: which failures are worth another attempt, and after how long."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _LONGEST_ASKED = 600.0
 
 @dataclass
 class Deadline:
-    """The time by which one operation must have ended; at once, where nobody waits for it any more."""
+    """The time by which an operation must end; already over if its result is no longer wanted."""
 
     seconds: float = field(default_factory=lambda: settings.deadline)
 
@@ -37,30 +37,17 @@ class Deadline:
         return 0.0 if is_cancelled() else max(0.0, self._end - time.monotonic())
 
     def check(self, what: str) -> None:
-        """Raise TimedOut when the time is over.
-
-        Raises
-        ------
-        TimedOut
-            It is.
-        """
+        """Raise TimedOut if the time is over."""
         if not self.left():
             msg = f"{what}: not finished after {self.seconds:g} s (bc.settings.deadline, $BIOCOLAB_DEADLINE)"
             raise TimedOut(msg)
 
 
 class Retriable(Exception):
-    """One attempt failed in a way that another attempt may mend.
+    """One attempt failed, but another one may succeed; ``error`` is raised if no attempt is left."""
 
-    Parameters
-    ----------
-    error
-        What to raise when no attempt is left.
-    retry_after
-        Seconds that the server asked for.
-    never_arrived
-        The server cannot have acted on the request, so that even a request that is not idempotent may be sent again.
-    """
+    # `retry_after` is what the server asked for, in seconds. `never_arrived` says that the server cannot have acted on
+    # the request, so that even a request that is not idempotent is sent again.
 
     def __init__(
         self,
@@ -83,26 +70,9 @@ def retrying(
     deadline: Deadline,
     look: Callable[[], _Result | None] = lambda: None,
 ) -> _Result:
-    """Call ``attempt`` until it succeeds, gives a final error, or no try (``bc.settings.max_retries``) or time is left.
-
-    Parameters
-    ----------
-    attempt
-        One whole attempt with a fresh body; raises Retriable where another may help.
-    what
-        The request in words, for the log.
-    idempotent
-        Whether the server may get the request twice without harm.
-    deadline
-        Bound on all attempts and pauses together.
-    look
-        Called before another attempt where the server may have acted on the last one; what it gives ends the attempts.
-
-    Raises
-    ------
-    BiocolabError
-        The last attempt's error, with the number of attempts as a note.
-    """
+    """Call ``attempt`` until it succeeds, raises a final error, or has no retries (``bc.settings``) or time left."""
+    # `look` is called before another attempt if the server may have acted on the last one; what it returns ends the
+    # attempts.
     retries, tries = settings.max_retries, 0
     while True:
         try:
@@ -133,7 +103,7 @@ def retrying(
 
 
 def retry_after(header: str | None) -> float | None:
-    """Seconds of a Retry-After header, which holds seconds or a date; None where it holds neither."""
+    """Return the seconds of a Retry-After header, which holds seconds or a date; None for anything else."""
     if not header:
         return None
     try:

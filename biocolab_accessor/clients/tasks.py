@@ -1,4 +1,4 @@
-"""Tasks: following what a server does with a submission until it is over."""
+"""Tasks: follow the work of a server on a submission until it is over."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from biocolab_accessor.clients.retry import Deadline
 from biocolab_accessor.concurrency import until
 from biocolab_accessor.errors import BiocolabError, InvalidResponse, ServerError, TaskFailed, TimedOut
 
-__all__ = ["TaskState", "begun_twice", "follow_task", "may_have_forgotten", "started_task", "task_state"]
+__all__ = ["TaskState", "follow_task", "may_have_forgotten", "restart_if_lost", "started_task", "task_state"]
 
 logger = logging.getLogger("biocolab_accessor.clients")
 
-_Begun = TypeVar("_Begun")
+_Started = TypeVar("_Started")
 _Result = TypeVar("_Result")
 
 _FAILED = frozenset({"ERROR", "FAILURE", "FAILED", "REVOKED", "CANCELLED", "CANCELED", "ABORTED", "KILLED", "TIMEOUT"})
@@ -28,7 +28,7 @@ _NO_ROOM = 507
 
 @dataclass(frozen=True)
 class TaskState:
-    """What a server says of a task: its status word, its whole log so far, and of a sandbox where its page is."""
+    """A task as the server reports it: status, the whole log so far, and its page on a sandbox."""
 
     task_id: str
     status: str
@@ -37,98 +37,71 @@ class TaskState:
 
     @property
     def succeeded(self) -> bool:
-        """Whether it is over and went well."""
+        """Whether it ended in success."""
         return self.status.upper() == "SUCCESS"
 
     @property
     def failed(self) -> bool:
-        """Whether it is over and did not. A word that we do not know counts as still running."""
+        """Whether it ended in an error. An unknown status counts as still running."""
         return self.status.upper() in _FAILED
 
     def raise_if_failed(self) -> None:
-        """Raise TaskFailed with the log's last lines.
-
-        Raises
-        ------
-        TaskFailed
-            The task is over and did not go well.
-        """
+        """Raise TaskFailed with the last lines of the log if the task failed."""
         if self.failed:
-            tail = "\n".join(self.log.rstrip().splitlines()[-5:]) or "(the server gave no log)"
+            tail = "\n".join(self.log.rstrip().splitlines()[-5:]) or "(the server returned no log)"
             msg = f"task {self.task_id} ended in {self.status}:\n{tail}"
             raise TaskFailed(msg, task_id=self.task_id, log=self.log)
 
 
-class Asked(Protocol):
-    """A connector, as far as it is asked for tasks."""
+class TaskServer(Protocol):
+    """A connector that can be asked about tasks."""
 
     host: str
 
     def post_request(self, api_route: str, data: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """Post, and give the checked envelope."""
+        """Post, and return the checked envelope."""
         ...
 
 
 def may_have_forgotten(error: BiocolabError) -> bool:
-    """Whether an error may mean that the server no longer has what it was given before.
-
-    Servers say that in words and statuses of their own, so that everything counts but a failure that passes (no answer,
-    or a server that is busy), a token that is not accepted, and the end of a task.
-    """
+    """Whether an error may mean that the server no longer has the uploads or results of an earlier request."""
+    # Servers report that with different words and statuses. So everything counts except a failure that passes (no
+    # answer, or a busy server), a token that is not accepted, and a failed task.
     if isinstance(error, TaskFailed) or not isinstance(error, ServerError | InvalidResponse):
         return False
     status = getattr(error, "status", None)
-    # A server that looks for a file which is gone may also fail each time. One without room has what it was given.
+    # A server that looks for a deleted file may also fail each time; one that is full still has what it was sent.
     return status not in (_TOKEN_REFUSED, _NO_ROOM) and (not error.passing or status == _INTERNAL_ERROR)
 
 
-def begun_twice(begin: Callable[[], _Begun], go_on: Callable[[_Begun], _Result], what: str) -> tuple[_Begun, _Result]:
-    """Begin something that may be begun any number of times, and go on with it; once more where the server has lost it.
-
-    Parameters
-    ----------
-    begin
-        Whose refusal is final.
-    go_on
-        Given what that gave.
-    what
-        For the log.
-    """
-    begun = begin()
+def restart_if_lost(
+    start: Callable[[], _Started], proceed: Callable[[_Started], _Result], what: str
+) -> tuple[_Started, _Result]:
+    """Start something that may be started repeatedly, and continue with it; start again if the server has lost it."""
+    # An error of `start` itself is final.
+    started = start()
     try:
-        return begun, go_on(begun)
+        return started, proceed(started)
     except (ServerError, InvalidResponse) as error:
         if error.passing or not may_have_forgotten(error):
             raise
-        logger.warning("%s: the server has lost what it had begun, which is begun once more: %s", what, error)
-    begun = begin()
-    return begun, go_on(begun)
+        logger.warning("%s: the server has lost its progress, starting again: %s", what, error)
+    started = start()
+    return started, proceed(started)
 
 
 def started_task(answer: Mapping[str, Any], where: str) -> str | int:
-    """The id of the task that a server started, from its answer; ``where`` is the route or URL for the message.
-
-    Raises
-    ------
-    InvalidResponse
-        The answer has no id.
-    """
+    """Return the id of the task in an answer; ``where`` is the route or URL for the message."""
     data = answer.get("data")
     task_id = data.get("id") if isinstance(data, dict) else None
     if not isinstance(task_id, str | int) or task_id == "":
-        msg = f"{where} gave no task id"
+        msg = f"{where} returned no task id"
         raise InvalidResponse(msg)
     return task_id
 
 
-def task_state(connector: Asked, task_id: str | int) -> TaskState:
-    """Ask once how a task is doing.
-
-    Raises
-    ------
-    InvalidResponse
-        The answer has no status.
-    """
+def task_state(connector: TaskServer, task_id: str | int) -> TaskState:
+    """Request the state of a task once."""
     answer = connector.post_request("api/v1/get_submission_log", {"task_id": task_id})
     data: Any = answer.get("data")
     if not isinstance(data, dict) or not isinstance(data.get("status"), str):
@@ -138,7 +111,7 @@ def task_state(connector: Asked, task_id: str | int) -> TaskState:
 
 
 def follow_task(
-    connector: Asked,
+    connector: TaskServer,
     task_id: str | int,
     on_line: Callable[[str], object],
     *,
@@ -146,32 +119,9 @@ def follow_task(
     timeout: float | None = None,
     stop: threading.Event | None = None,
 ) -> TaskState:
-    """Wait until a task has succeeded, handing each new line of its log on.
-
-    Asking starts at ten times a second and slows down to every 5 s: short tasks end at once, long ones cost little.
-
-    Parameters
-    ----------
-    connector
-        Where the task runs.
-    task_id
-        Its id.
-    on_line
-        Called with each complete line, once; with the last line even where the server did not end it.
-    on_poll
-        Called whenever the server has been asked, also where it had nothing new to say.
-    timeout
-        Seconds to wait; None means ``bc.settings.deadline``.
-    stop
-        Set by another thread to end the waiting.
-
-    Raises
-    ------
-    TaskFailed
-        It ended in an error.
-    TimedOut
-        It is still running, or the waiting was ended; it can go on later with the same id.
-    """
+    """Wait until a task has succeeded; ``on_line`` gets each new line of its log once."""
+    # Polling starts at ten times a second and slows down to every 5 s: short tasks end at once, long ones cost little.
+    # `timeout` is in seconds, by default `bc.settings.deadline`. After TimedOut, the same id can be followed again.
     stop = stop or threading.Event()
     deadline = Deadline() if timeout is None else Deadline(timeout)
     seen, pause = 0, _FIRST_PAUSE
@@ -179,7 +129,7 @@ def follow_task(
         state = task_state(connector, task_id)
         over = state.succeeded or state.failed
         lines = state.log.splitlines() if over or state.log.endswith("\n") else state.log.splitlines()[:-1]
-        # A server that rotates its log gives fewer lines than before; the new ones must not be skipped.
+        # If the server rotates its log, it has fewer lines than before; the new ones must not be skipped.
         seen = 0 if len(lines) < seen else seen
         for line in lines[seen:]:
             on_line(line)
@@ -190,8 +140,8 @@ def follow_task(
             return state
         if deadline.left() <= 0 or stop.is_set():
             msg = (
-                f"task {task_id} is still {state.status} after {deadline.seconds:g} s; it goes on on the server: "
-                "the same call waits for it again"
+                f"task {task_id} is still {state.status} after {deadline.seconds:g} s; it continues on the server: "
+                "make the same call again to wait for it"
             )
             raise TimedOut(msg)
         until(stop.wait, min(pause, deadline.left()))

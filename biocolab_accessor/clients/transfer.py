@@ -1,4 +1,4 @@
-"""Transfer: files sent part by part, and downloads resumed where they broke off."""
+"""Transfer: files sent part by part, and downloads resumed where they were interrupted."""
 
 from __future__ import annotations
 
@@ -24,19 +24,9 @@ __all__ = ["Download", "FilePart", "OpenTarget"]
 
 
 class FilePart:
-    """The body ``params`` (JSON) + ``file`` (bytes ``offset`` to ``offset + length`` of a file), never whole in memory.
+    """A multipart body, ``params`` (JSON, first) and ``file`` (bytes of a file), never whole in memory."""
 
-    Parameters
-    ----------
-    params
-        The text part, in the order that the server expects it: first.
-    file_name
-        Name that the server is told.
-    path, offset, length
-        Which bytes of which file.
-    on_bytes
-        Called with the number of file bytes whenever some were handed to the socket.
-    """
+    # `on_bytes` gets the number of file bytes each time some were handed to the socket.
 
     def __init__(
         self,
@@ -66,17 +56,11 @@ class FilePart:
         return self._size
 
     def __iter__(self) -> Iterator[bytes]:
-        # requests takes a body for a stream by its having __iter__; urllib3 then uses read.
+        # requests streams a body that has __iter__; urllib3 then uses read.
         return iter(lambda: self.read(256 * 1024), b"")
 
     def read(self, size: int = -1, /) -> bytes:
-        """Up to ``size`` bytes of the body; empty at its end.
-
-        Raises
-        ------
-        InvalidFile
-            The file has fewer bytes than were announced.
-        """
+        """Return up to ``size`` bytes of the body; empty at its end."""
         if size is None or size < 0:
             size = self._size
         if piece := self._head.read(size):
@@ -84,8 +68,8 @@ class FilePart:
         if self._left:
             piece = self._file.read(min(size, self._left))
             if not piece:
-                # Not an OSError, which the transport would take for one of its own, and try again.
-                msg = f"{self._file.name} became shorter while it was sent: call again to send it as it is now"
+                # Not an OSError: the transport would take it for its own, and retry.
+                msg = f"{self._file.name} became shorter while it was sent: call again to send its current content"
                 raise InvalidFile(msg)
             self._left -= len(piece)
             if self._on_bytes:
@@ -99,7 +83,7 @@ class FilePart:
 
 
 OpenTarget = Callable[[int | None], Callable[[memoryview], object]]
-"""Called with the announced length whenever the answer begins from its first byte; gives what takes the pieces."""
+"""Called with the announced length whenever the answer starts from its first byte; returns what takes its pieces."""
 
 _HEAD = 4096
 
@@ -107,23 +91,11 @@ _CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18})")
 
 
 class Download:
-    """What has arrived of an answer, over several attempts.
+    """The part of an answer that has arrived, over several attempts."""
 
-    An answer that broke off is asked for from a little before its end. What is sent twice must be the same, and so must
-    the length and the ETag: a file that has changed meanwhile is fetched from its beginning and never glued.
-
-    Parameters
-    ----------
-    url
-        For messages.
-    open_target, on_bytes
-        As for :meth:`~biocolab_accessor.clients.http.HttpClient.download`.
-
-    Attributes
-    ----------
-    resumed_at
-        Bytes that were there when the server last went on with an answer; 0 where it never did.
-    """
+    # An interrupted answer is requested from a little before its end. The overlap must be the same, and so must the
+    # length and the ETag: a file that has changed is fetched from its beginning, and never joined to the old one.
+    # `resumed_at` is the number of bytes when the server last continued an answer; 0 if it never did.
 
     def __init__(self, url: str, open_target: OpenTarget, on_bytes: Callable[[int], object] | None) -> None:
         self._url, self._open_target = url, open_target
@@ -134,7 +106,7 @@ class Download:
         self.forget()
 
     def forget(self) -> None:
-        """Keep nothing: the next attempt begins with the first byte."""
+        """Drop everything: the next attempt starts with the first byte."""
         if self._kept:
             self._on_bytes(-self._kept)
         self._kept = 0
@@ -147,11 +119,11 @@ class Download:
         self._overlap = b""
 
     def headers(self) -> dict[str, str]:
-        """What to send with the next attempt: the range that is missing, where it can be gone on."""
+        """Headers of the next attempt: the missing range, if the download can be resumed."""
         self._asked_from, self._overlap = None, b""
         if not self._kept or self._length is None or self._kept >= self._length:
             return {}
-        # An ETag says that the file is the same; without one, more of it has to be.
+        # An ETag shows that the file is the same; without one, a longer overlap has to match.
         recent = b"".join(self._recent)
         self._overlap = recent[-(_HEAD if self._etag else 16 * _HEAD) :]
         self._asked_from = self._kept - len(self._overlap)
@@ -160,17 +132,11 @@ class Download:
 
     @property
     def ranged(self) -> bool:
-        """Whether the current attempt asked for a part."""
+        """Whether the current attempt requested a range."""
         return self._asked_from is not None
 
     def begin(self, status: int, headers: Mapping[str, str]) -> None:
-        """Take the headers of an answer: it goes on, or it begins afresh.
-
-        Raises
-        ------
-        Retriable
-            It is another part than the one that was asked for.
-        """
+        """Take the headers of an answer, which continues or starts again; another range than requested is Retriable."""
         etag = headers.get("ETag", "")
         etag = etag if etag.startswith('"') else ""  # W/"…" promises the same meaning, not the same bytes
         if status == 206:
@@ -178,32 +144,24 @@ class Download:
             wanted = (self._asked_from, (self._length or 0) - 1, self._length)
             if not self.ranged or found is None or tuple(map(int, found.groups())) != wanted or etag != self._etag:
                 self.forget()
-                raise Retriable(TransportError(f"{self._url}: the server sent another part than was asked for"))
+                raise Retriable(TransportError(f"{self._url}: the server sent a different part than requested"))
             self.resumed_at = self._kept
             return
         self.forget()
         announced = announced_length(self._url, headers)
-        # Encoded, the announced length is not that of what is written, and a part of it means nothing.
+        # With an encoding, the announced length is not the decoded one, and a range is useless.
         plain = headers.get("Content-Encoding", "identity").strip().lower() in ("", "identity")
         self._length = announced if plain else None
         self._etag = etag
         self._write = None
 
     def take(self, piece: bytes) -> None:
-        """Take the next bytes.
-
-        Raises
-        ------
-        InvalidResponse
-            It is a web page.
-        Retriable
-            They are not what came last time.
-        """
+        """Take the next bytes; other bytes than last time are Retriable, and a web page raises InvalidResponse."""
         if self._overlap:
             again, piece = piece[: len(self._overlap)], piece[len(self._overlap) :]
             if not self._overlap.startswith(again):
                 self.forget()
-                raise Retriable(TransportError(f"{self._url}: the file has changed while it was fetched"))
+                raise Retriable(TransportError(f"{self._url}: the file changed during the download"))
             self._overlap = self._overlap[len(again) :]
             if not piece:
                 return
@@ -223,15 +181,7 @@ class Download:
             self._recent_bytes -= len(self._recent.popleft())
 
     def end(self) -> None:
-        """The server has sent all that it will.
-
-        Raises
-        ------
-        Retriable
-            Something is missing.
-        ServerError, InvalidResponse
-            It is a refusal in words, or a message, in place of a file.
-        """
+        """Check the whole once the server has sent everything; a missing part is Retriable, a message raises."""
         expect_exact_length(self._url, self._kept, self._length)
         expect_whole_file(self._url, self._head, self._kept)
         if self._kept < _HEAD:

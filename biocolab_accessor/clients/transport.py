@@ -1,4 +1,4 @@
-"""Transport: cancellable connections, and what it means that one of them failed."""
+"""Transport: cancellable connections, and what a failed connection means."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ from biocolab_accessor.errors import TimedOut, TransportError
 from biocolab_accessor.security.redaction import without_frames
 from biocolab_accessor.security.urls import is_loopback, origin, without_user
 
-__all__ = ["Adapter", "Probe", "Session", "innermost", "line", "probe", "proxy_for", "transport_failure"]
+__all__ = ["Adapter", "Probe", "Session", "cancellable", "innermost", "probe", "proxy_for", "transport_failure"]
 
 _MOMENT = 1.0
 
 
 class Session(requests.Session):
-    """A session that never reads where a redirect leads, which our own strict parser does."""
+    """A session that does not parse redirects: our own strict parser does."""
 
     def get_redirect_target(self, resp: requests.Response) -> None:
-        """Nowhere: requests would read the address, also where it is not to follow it, and fail at a doubtful one."""
+        """Return None: requests would parse the address even if it does not follow it, and fail on a doubtful one."""
 
 
-class _Line:
-    """What a thread has asked over, once it has; a moment later it may wait for the answer."""
+class _Cancellable:
+    """The socket of a thread's request; cancelling before the socket is known cuts it as soon as it is."""
 
     def __init__(self) -> None:
         self._socket: Any = None
@@ -52,26 +52,23 @@ class _Line:
     def cut(self) -> None:
         self._cut = True
         if isinstance(self._socket, socket.socket):
-            with suppress(OSError):  # the other end was faster
-                # Of TLS too it is the line that is cut; its own method would forget what a thread reads through.
+            with suppress(OSError):  # the server closed it first
+                # The plain socket is cut, also for TLS, whose own method would drop what a thread still reads with.
                 socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
 
 
 class _Own(threading.local):
-    line: _Line | None = None
+    request: _Cancellable | None = None
 
 
 _own = _Own()
 
 
 @contextmanager
-def line(seconds: float) -> Iterator[None]:
-    """One request of this thread, up to the last byte of its answer, which is cut when the seconds are over.
-
-    While the head of an answer is read nobody looks at the clock: a server may send it byte by byte, or send "100
-    Continue" again and again.
-    """
-    own = _own.line = _Line()
+def cancellable(seconds: float) -> Iterator[None]:
+    """One request of this thread, up to the last byte of its answer; cut after `seconds`, or with its thread."""
+    own = _own.request = _Cancellable()
+    # A timer, because no time-out ends a head that comes byte by byte, or "100 Continue" again and again.
     watch = threading.Timer(min(seconds, threading.TIMEOUT_MAX), own.cut)
     watch.name, watch.daemon = "biocolab-deadline", True
     watch.start()
@@ -81,25 +78,25 @@ def line(seconds: float) -> Iterator[None]:
     finally:
         watch.cancel()
         watch.join(_MOMENT)
-        _own.line = None
+        _own.request = None
 
 
-class _Told:
-    """A connection that tells which socket an answer is waited for on."""
+class _Reporting:
+    """A connection that reports which socket waits for an answer."""
 
     sock: Any
 
     def getresponse(self) -> Any:
-        if _own.line is not None:
-            _own.line.take(self.sock)
-        return super().getresponse()  # type: ignore[misc] # of the connection beside it
+        if _own.request is not None:
+            _own.request.take(self.sock)
+        return super().getresponse()  # type: ignore[misc] # of the other base class
 
 
-class _HTTPConnection(_Told, urllib3.connection.HTTPConnection):
+class _HTTPConnection(_Reporting, urllib3.connection.HTTPConnection):
     pass
 
 
-class _HTTPSConnection(_Told, urllib3.connection.HTTPSConnection):
+class _HTTPSConnection(_Reporting, urllib3.connection.HTTPSConnection):
     pass
 
 
@@ -115,7 +112,7 @@ _POOLS = {"http": _HTTPPool, "https": _HTTPSPool}
 
 
 class Adapter(HTTPAdapter):
-    """requests' adapter over such connections, with larger blocks: uploads are read 16 kB at a time otherwise."""
+    """An adapter with cancellable connections and larger blocks: requests reads uploads 16 kB at a time."""
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         """See requests."""
@@ -123,7 +120,7 @@ class Adapter(HTTPAdapter):
         self.poolmanager.pool_classes_by_scheme = _POOLS
 
     def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:
-        """See requests; SOCKS has connections of its own, which are left as they are."""
+        """See requests; SOCKS has its own connections, which are left unchanged."""
         manager = super().proxy_manager_for(proxy, **kwargs)
         if not proxy.lower().startswith("socks"):
             manager.pool_classes_by_scheme = _POOLS
@@ -131,7 +128,7 @@ class Adapter(HTTPAdapter):
 
 
 def innermost(error: BaseException) -> str:
-    """The line that helps, without a proxy's password: requests and urllib3 wrap it up to four times."""
+    """Return the innermost error text, without a proxy's password: requests and urllib3 wrap it up to four times."""
     seen: set[int] = set()
     while id(error) not in seen:
         seen.add(id(error))
@@ -143,84 +140,47 @@ def innermost(error: BaseException) -> str:
 
 
 def transport_failure(what: str, error: Exception, silence: float, header: str) -> Retriable:
-    """The error of an attempt that got no whole answer, with the token taken out of everything the cause holds on to.
-
-    Parameters
-    ----------
-    what
-        The request, for the message.
-    error
-        Of requests, urllib3 or the socket.
-    silence
-        Seconds after which nothing more was waited for.
-    header
-        Name of the token's header.
-    """
+    """Build the error for an attempt without a whole answer, and remove the token from all that its cause holds."""
+    # `silence` is the read timeout in seconds, `header` the name of the token's header.
     without_frames(error, header)
     text = innermost(error)
     if isinstance(error, requests.exceptions.SSLError | tls.SSLError):
         failure = TransportError(
             f"{what}: the certificate was not accepted: {text}. "
-            "For a server with its own authority give ssl='/path/to/ca.pem'"
+            "If the server has its own certificate authority, use ssl='/path/to/ca.pem'"
         )
     elif isinstance(error, requests.exceptions.ConnectTimeout):
         failure = TimedOut(f"{what}: no connection within {settings.connect_timeout:g} s (bc.settings.connect_timeout)")
     elif isinstance(error, requests.exceptions.Timeout | urllib3.exceptions.ReadTimeoutError | TimeoutError):
         failure = TimedOut(f"{what}: no answer within {silence:g} s (bc.settings.read_timeout)")
     elif isinstance(error, requests.exceptions.ProxyError):
-        failure = TransportError(f"{what}: the proxy of the environment did not pass it on: {text}")
+        failure = TransportError(f"{what}: the proxy from the environment did not forward the request: {text}")
     elif isinstance(error, requests.exceptions.ConnectionError):
-        failure = TransportError(f"{what}: no connection: {text}. Is the server up, and the host right?")
+        failure = TransportError(f"{what}: no connection: {text}. Is the server running, and is the host correct?")
     else:
-        failure = TransportError(f"{what}: the answer broke off: {text}")
+        failure = TransportError(f"{what}: the answer was interrupted: {text}")
     failure.__cause__ = error
     never_arrived = "NewConnectionError" in repr(error) or isinstance(error, requests.exceptions.ConnectTimeout)
     return Retriable(failure, never_arrived=never_arrived)
 
 
+# "name": unknown host name; "refused": no connection; "silence": no connection or answer in time.
 Failure = Literal["", "name", "refused", "silence", "certificate", "proxy", "other"]
 
 
 @dataclass(frozen=True)
 class Probe:
-    """What one request without a token showed.
-
-    Attributes
-    ----------
-    failure
-        Empty where an answer came, whatever it said. ``"name"``: no such host name; ``"refused"``: no connection;
-        ``"silence"``: none in time; ``"certificate"``, ``"proxy"``, ``"other"``.
-    detail
-        The innermost reason.
-    seconds
-        Until the answer's headers, or the failure.
-    skew
-        Seconds that the server's clock is ahead of this one (its header ``Date`` has whole seconds); None where it
-        does not say.
-    certificate_days
-        Days that the server's certificate is still good for; None over plain http, and where the server closed the
-        connection at once.
-    """
+    """The result of one request without a token; ``failure`` is empty if an answer came, whatever its status."""
 
     failure: Failure
-    detail: str
-    seconds: float
-    skew: float | None = None
-    certificate_days: float | None = None
+    detail: str  # the innermost reason
+    seconds: float  # until the headers of the answer, or the failure
+    skew: float | None = None  # seconds that the server's clock is ahead, to about 0.5 s; None if it sends no Date
+    certificate_days: float | None = None  # until it expires; None for http, or if the server closed the connection
 
 
 def probe(host: str, *, ssl: bool | str | Path = True, timeout: float = 10.0) -> Probe:
-    """Ask a server for its first page, without a token.
-
-    Parameters
-    ----------
-    host
-        Base address.
-    ssl
-        As for :class:`~biocolab_accessor.clients.http.HttpClient`.
-    timeout
-        Seconds for the connection, and as many for the answer.
-    """
+    """Request a server's first page without a token; ``timeout`` in seconds counts for connecting and for answering."""
     start = time.monotonic()
     with Session() as session:
         session.trust_env = not is_loopback(origin(host)[1])
@@ -236,7 +196,7 @@ def probe(host: str, *, ssl: bool | str | Path = True, timeout: float = 10.0) ->
 
 
 def proxy_for(host: str) -> str:
-    """The proxy that requests to a host go through, without its password; empty where there is none."""
+    """Return the proxy for requests to a host, without its password; empty if no proxy is used."""
     if is_loopback(origin(host)[1]):
         return ""
     return without_user(select_proxy(host, get_environ_proxies(host)) or "").replace("****@", "")

@@ -1,1 +1,1 @@
-"""To which servers, and as whom: connectors, credentials, the default connection."""
+"""Connection: which servers to talk to, and with which tokens."""

@@ -24,7 +24,7 @@ from biocolab_accessor.messages import facts_table, quoted, warn
 from biocolab_accessor.platforms import home_folder
 from biocolab_accessor.protocol import SOURCES, Source
 from biocolab_accessor.security.redaction import Secret, sealed
-from biocolab_accessor.security.urls import normalise_host, without_user
+from biocolab_accessor.security.urls import normalize_host, without_user
 
 if TYPE_CHECKING:
     from biocolab_accessor.clients.lens_bulk import LensBulkConnector
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 __all__ = ["STUDIO_HOST", "EConnector", "studio_settings"]
 
 STUDIO_HOST = "http://127.0.0.1:11123"
-"""Where a BioStudio server listens on its own machine."""
+"""Address of a BioStudio server on its own machine."""
 
 
 def studio_settings(
@@ -44,28 +44,9 @@ def studio_settings(
     *,
     home: Path | None = None,
 ) -> RedactedDict:
-    """The settings that BioStudio keeps, under the names of the key file.
-
-    Parameters
-    ----------
-    host
-        Address of the BioStudio server.
-    token, email
-        Of the user; what is empty is read from ``~/.local/share/.mybtk.json``. What is given is never overridden.
-    token_index
-        Which entry of that file, where it is a list.
-    home
-        Another home folder.
-
-    Raises
-    ------
-    MissingCredentials
-        Neither given nor in the file.
-    InvalidSettingsFile
-        The file cannot be used, or has no such entry.
-    InvalidResponse
-        The server's answer is not one of BioStudio.
-    """
+    """Read the settings that BioStudio keeps, under the names of the key file."""
+    # An empty token or email is read from `~/.local/share/.mybtk.json`; `token_index` selects an entry if that file is
+    # a list.
     token, host = sealed(token), without_user(host)
     home = home or home_folder()
     path = (home or Path("~")) / ".local" / "share" / ".mybtk.json"
@@ -77,7 +58,7 @@ def studio_settings(
         msg = f"no BioStudio {missing} was found. Looked at:\n  - argument studio_token, studio_email\n  - {path}"
         raise MissingCredentials(msg)
     client = HttpClient(
-        normalise_host(host, "argument studio_host"),
+        normalize_host(host, "argument studio_host"),
         token if isinstance(token, Secret) else Secret(token, "argument studio_token"),
         header="X-User-Token",
         extra_headers={"X-Email-Id": email, "Content-Type": "application/json"},
@@ -88,14 +69,14 @@ def studio_settings(
     finally:
         client.close()
     if problem:
-        msg = f"{host}: BioStudio gave no settings ({problem}): is the token still valid?"
+        msg = f"{host}: BioStudio returned no settings ({problem}): is the token still valid?"
         raise InvalidResponse(msg)
     return found
 
 
-# No error is raised where an answer or a file with tokens is among the variables.
+# Errors are not raised in frames whose variables hold an answer or a file with tokens.
 def _settings(answer: Any) -> tuple[RedactedDict, str]:
-    """The settings in an answer of BioStudio, or what it is in place of them."""
+    """Return the settings in an answer of BioStudio, or what the answer is instead."""
     if not isinstance(answer, dict):
         return RedactedDict(), f"a JSON {type(answer).__name__}"
     if answer.get("status") != 0 or not isinstance(answer.get("message"), dict):
@@ -105,7 +86,7 @@ def _settings(answer: Any) -> tuple[RedactedDict, str]:
 
 
 def _login(path: Path, index: int) -> RedactedDict:
-    """The login of BioStudio's own file."""
+    """Read the login from BioStudio's own file."""
     entry, problem = _entry(path, index)
     if problem:
         raise InvalidSettingsFile(problem)
@@ -113,7 +94,7 @@ def _login(path: Path, index: int) -> RedactedDict:
 
 
 def _entry(path: Path, index: int) -> tuple[RedactedDict, str]:
-    """An entry of the file, or why there is none: an object in older versions, a list of them in newer ones."""
+    """Return an entry of the file, or its problem; older versions write an object, newer ones a list of objects."""
     try:
         content = json.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
@@ -122,8 +103,8 @@ def _entry(path: Path, index: int) -> tuple[RedactedDict, str]:
         return RedactedDict(), f"{path} is not valid JSON: log in to BioStudio again"
     entries = content if isinstance(content, list) else [content]
     if not 0 <= index < len(entries) or not isinstance(entries[index], dict):
-        many = f"{path} has {len(entries)} entries, none of them number {index}: give another studio_token_idx"
-        return RedactedDict(), many
+        problem = f"{path} has {len(entries)} entries, but not number {index}: use another studio_token_idx"
+        return RedactedDict(), problem
     return RedactedDict({key: value for key, value in entries[index].items() if isinstance(value, str)}), ""
 
 
@@ -166,31 +147,31 @@ _T2D = "/t2d_index_tool/"
 class EConnector:
     """Connectors to BBrowserX, Talk2Data and BioFlex, each with its host and token.
 
-    Whatever is not given is looked for when it is needed: ``bc.settings`` (the environment), then ``~/.bioapi.key``, or
-    BioStudio with ``use_token_from_api``. What is given always wins.
+    Missing hosts and tokens are looked up when they are needed: in ``bc.settings`` (the environment), then in
+    ``~/.bioapi.key``, or in BioStudio with ``use_token_from_api``. Arguments always take precedence.
 
     Parameters
     ----------
     bioflex_token
-        Token of BioFlex.
+        Token for BioFlex.
     public_token
-        Token of Talk2Data. (In version 1.0.1 of the SDK this was BioFlex's; it still serves so where no BioFlex token
-        is found, with a DeprecationWarning.)
+        Token for Talk2Data. (In version 1.0.1 of the SDK this was BioFlex's token. It is still used for BioFlex, with a
+        DeprecationWarning, if no BioFlex token is found.)
     private_host, private_token
         Address and token of a BBrowserX private server, ``https://company/t2d_index_tool/``.
     studio_host, studio_token, studio_email, use_token_from_api, studio_token_idx
-        BioStudio as the place where settings are kept.
+        BioStudio as the source of settings.
     bioflex_host, public_host
-        Other addresses than the public ones.
+        Addresses to use instead of the public ones.
     ssl
         True, or the path of a bundle of certificate authorities, or False.
     host, token
-        Deprecated spelling of ``private_host`` and ``private_token``, from the README of the SDK 1.0.1.
+        Deprecated names of ``private_host`` and ``private_token``, from the README of the SDK 1.0.1.
 
     Raises
     ------
     InvalidHost, InsecureHost, InvalidToken
-        Something that was given cannot be used.
+        An argument cannot be used.
 
     Examples
     --------
@@ -226,10 +207,10 @@ class EConnector:
         given = {"private_host": private_host, "public_host": public_host, "bioflex_host": bioflex_host, "host": host}
         for name, value in given.items():
             if value is not None and not isinstance(value, str):
-                normalise_host(value, f"argument {name}")  # which says what it is
+                normalize_host(value, f"argument {name}")  # which says what it is
         if host or token:
             warn(
-                "host and token are the spelling of biocolabsdk 1.0.1: write private_host and private_token",
+                "host and token are the names of biocolabsdk 1.0.1: use private_host and private_token",
                 DeprecationWarning,
             )
         self._hosts = {
@@ -238,7 +219,7 @@ class EConnector:
             "bioflex_host": bioflex_host,
         }
         for name, value in self._hosts.items():
-            self._hosts[name] = normalise_host(value, f"argument {name}") if value else ""
+            self._hosts[name] = normalize_host(value, f"argument {name}") if value else ""
         self._tokens = {
             name: Secret(value, f"argument {name}") if value else None
             for name, value in (
@@ -254,8 +235,8 @@ class EConnector:
         self._clients: dict[tuple[Callable[..., Any], str, Secret, Any], Any] = {}
 
     def __repr__(self) -> str:
-        given = {**{k: v for k, v in self._hosts.items() if v}, **{k: "****" for k, v in self._tokens.items() if v}}
-        return f"EConnector({', '.join(f'{key}={quoted(value)}' for key, value in given.items())})"
+        set_here = {**{k: v for k, v in self._hosts.items() if v}, **{k: "****" for k, v in self._tokens.items() if v}}
+        return f"EConnector({', '.join(f'{key}={quoted(value)}' for key, value in set_here.items())})"
 
     def _repr_html_(self) -> str:
         facts: list[tuple[str, str]] = []
@@ -264,7 +245,7 @@ class EConnector:
                 found = self.credentials(source)
             except MissingCredentials as error:
                 missing = " and no ".join(error.missing)
-                facts.append((source, f"no {missing} is known" if missing else str(error)))
+                facts.append((source, f"no {missing} was found" if missing else str(error)))
             except ConfigurationError as error:
                 facts.append((source, f"{type(error).__name__}: {error}"))
             else:
@@ -272,7 +253,7 @@ class EConnector:
         return facts_table("Connector", facts)
 
     def get_settings(self) -> RedactedDict:
-        """What the key file, or BioStudio with ``use_token_from_api``, holds; its text shows no tokens.
+        """The settings in the key file, or in BioStudio with ``use_token_from_api``; their text shows no tokens.
 
         Examples
         --------
@@ -295,14 +276,14 @@ class EConnector:
         Parameters
         ----------
         private_host, private_token
-            Instead of the ones of this object.
+            Used instead of those of this object.
         ssl
-            Instead of the one of this object.
+            Used instead of the one of this object.
 
         Raises
         ------
         MissingCredentials
-            No host or no token was found; every place that was looked at is listed.
+            No host or no token was found; the error lists every place that was searched.
 
         Examples
         --------
@@ -315,12 +296,12 @@ class EConnector:
         return self._client(BBrowserXConnector, self._resolve(_PRIVATE, private_host, private_token), ssl)
 
     def get_talk2data(self, public_token: str = "") -> BBrowserXConnector:
-        """A connector to Talk2Data. Raises as :meth:`get_bbrowserx` does.
+        """A connector to Talk2Data. Raises the same errors as :meth:`get_bbrowserx`.
 
         Parameters
         ----------
         public_token
-            Instead of the one of this object.
+            Used instead of the one of this object.
 
         Examples
         --------
@@ -332,14 +313,14 @@ class EConnector:
         return self._client(BBrowserXConnector, self._resolve(_PUBLIC, "", public_token), None)
 
     def get_bioflex(self, bioflex_token: str = "", *, public_token: str = "") -> BioFlexConnection:
-        """A connection to BioFlex. Raises as :meth:`get_bbrowserx` does.
+        """A connection to BioFlex. Raises the same errors as :meth:`get_bbrowserx`.
 
         Parameters
         ----------
         bioflex_token
-            Instead of the one of this object.
+            Used instead of the one of this object.
         public_token
-            Deprecated spelling of ``bioflex_token``, from the SDK 1.0.1.
+            Deprecated name of ``bioflex_token``, from the SDK 1.0.1.
 
         Examples
         --------
@@ -353,7 +334,7 @@ class EConnector:
         return self._client(BioFlexConnection, self._bioflex(bioflex_token or public_token), None)
 
     def credentials(self, source: Source) -> Credentials:
-        """Where a server is, and with which token it would be asked; nothing is sent.
+        """The address of a server and the token for it; nothing is sent.
 
         Parameters
         ----------
@@ -368,7 +349,7 @@ class EConnector:
         Raises
         ------
         MissingCredentials
-            No host or no token was found; every place that was looked at is listed.
+            No host or no token was found; the error lists every place that was searched.
 
         Examples
         --------
@@ -390,10 +371,10 @@ class EConnector:
         Parameters
         ----------
         private_host
-            ``https://company/lens_bulk/``. Without it, the private host of this object, where
-            ``…/t2d_index_tool/`` becomes ``…/lens_bulk/``.
+            ``https://company/lens_bulk/``. By default the private host of this object, with ``…/t2d_index_tool/``
+            replaced by ``…/lens_bulk/``.
         private_token, ssl
-            As for :meth:`get_bbrowserx`, which says what it raises.
+            As for :meth:`get_bbrowserx`, which raises the same errors.
 
         Examples
         --------
@@ -413,10 +394,10 @@ class EConnector:
         Parameters
         ----------
         private_host
-            ``https://company/lens_sc/``. Without it, the private host of this object, where ``…/t2d_index_tool/``
-            becomes ``…/lens_sc/``.
+            ``https://company/lens_sc/``. By default the private host of this object, with ``…/t2d_index_tool/``
+            replaced by ``…/lens_sc/``.
         private_token, ssl
-            As for :meth:`get_bbrowserx`, which says what it raises.
+            As for :meth:`get_bbrowserx`, which raises the same errors.
 
         Examples
         --------
@@ -444,9 +425,9 @@ class EConnector:
         max_genes: int | None = None,
         mt_percentage: float | None = None,
     ) -> dict[str, Any]:
-        """Submit h5ad files that lie in the server's S3 bucket, as the README of the SDK 1.0.1 spells it.
+        """Submit h5ad files in the server's S3 bucket, under the method name of the SDK 1.0.1.
 
-        Deprecated: write ``get_bbrowserx().submit_study_from_s3(batch_info=[{"matrix": key}, …], …)``.
+        Deprecated: use ``get_bbrowserx().submit_study_from_s3(batch_info=[{"matrix": key}, …], …)``.
 
         Parameters
         ----------
@@ -455,7 +436,7 @@ class EConnector:
         study_s3_keys
             Keys of the files, without the bucket.
         min_counts, min_genes, max_counts, max_genes, mt_percentage
-            Filters; the last in percent.
+            Filters; ``mt_percentage`` is in percent.
 
         Returns
         -------
@@ -470,14 +451,14 @@ class EConnector:
         ...     warnings.simplefilter("ignore", DeprecationWarning)
         ...     server.connect().submit_h5ad("personal", "GSE128223_1.h5ad")
         Traceback (most recent call last):
-        biocolab_accessor.errors.InvalidArgument: study_s3_keys is the text 'GSE128223_1.h5ad': give a list, ...
+        biocolab_accessor.errors.InvalidArgument: study_s3_keys is the string 'GSE128223_1.h5ad': it must be a list, ...
         """
         warn(
-            "submit_h5ad is the spelling of biocolabsdk 1.0.1: write get_bbrowserx().submit_study_from_s3(…)",
+            "submit_h5ad is the name of biocolabsdk 1.0.1: use get_bbrowserx().submit_study_from_s3(…)",
             DeprecationWarning,
         )
         if isinstance(study_s3_keys, str):
-            msg = f"study_s3_keys is the text {quoted(study_s3_keys)}: give a list, [{quoted(study_s3_keys)}]"
+            msg = f"study_s3_keys is the string {quoted(study_s3_keys)}: it must be a list, [{quoted(study_s3_keys)}]"
             raise InvalidArgument(msg)
         result: dict[str, Any] = self.get_bbrowserx().submit_study_from_s3(
             group_id=group_id,
@@ -498,7 +479,7 @@ class EConnector:
         return result
 
     def close(self) -> None:
-        """Close every pooled connection of the connectors that were made here; they can be used again.
+        """Close all pooled connections of the connectors made here; the connectors can be used again.
 
         Examples
         --------
@@ -551,10 +532,10 @@ class EConnector:
             raise ConfigurationError(msg) from error
         found = self._resolve(_PRIVATE, host, token)
         if not host and found.host.endswith(_T2D):
-            # The servers of one company lie side by side, and the one of BBrowserX is never the one of Lens.
+            # The servers of one company share a host, and the path of BBrowserX is never that of Lens.
             found = replace(found, host=f"{found.host.removesuffix(_T2D)}/{server}/")
         return self._client(kind, found, ssl)
 
 
 def _warn_of_old_name(old: str, name: str) -> None:
-    warn(f"{old} serves as BioFlex's token, as in biocolabsdk 1.0.1: write {name}", DeprecationWarning)
+    warn(f"{old} is used as BioFlex's token, as in biocolabsdk 1.0.1: use {name} instead", DeprecationWarning)

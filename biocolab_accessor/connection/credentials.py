@@ -1,8 +1,8 @@
 """Credentials: where hosts and tokens come from, and in which order.
 
-For each host and each token on its own: argument of the call, argument of
-:class:`~biocolab_accessor.connector.EConnector`, ``bc.settings`` (the environment), then the key file
-or BioStudio. What is found first is used; nothing overrides it.
+For each host and each token separately: the argument of the call, the argument of
+:class:`~biocolab_accessor.connection.connector.EConnector`, ``bc.settings`` (the environment), then the key file or
+BioStudio. The first one found is used; nothing overrides it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from biocolab_accessor.errors import InvalidSettingsFile, MissingCredentials
 from biocolab_accessor.messages import warn
 from biocolab_accessor.platforms import expanded, home_folder
 from biocolab_accessor.security.redaction import Secret, sealed
-from biocolab_accessor.security.urls import normalise_host, without_user
+from biocolab_accessor.security.urls import normalize_host, without_user
 
 __all__ = ["Credentials", "KeyFile", "RedactedDict", "Service", "resolve"]
 
@@ -28,7 +28,7 @@ _KEY_FILE = ".bioapi.key"
 
 
 class RedactedDict(dict[str, Any]):
-    """A dict whose text shows its keys but no values, and which does not pickle."""
+    """A dict whose text shows its keys but not its values, and which cannot be pickled."""
 
     def __repr__(self) -> str:
         return "{" + ", ".join(f"{key!r}: '****'" for key in self) + "}"
@@ -44,13 +44,7 @@ class RedactedDict(dict[str, Any]):
 
 
 class KeyFile:
-    """The JSON file ``~/.bioapi.key`` that BioColab and BioStudio write.
-
-    Parameters
-    ----------
-    path
-        Another place than ``~/.bioapi.key``; also by ``$BIOCOLAB_KEY_FILE``.
-    """
+    """The JSON file ``~/.bioapi.key`` that BioColab and BioStudio write; ``$BIOCOLAB_KEY_FILE`` names another path."""
 
     def __init__(self, path: str | os.PathLike[str] | None = None) -> None:
         named = path or os.environ.get("BIOCOLAB_KEY_FILE")
@@ -59,21 +53,15 @@ class KeyFile:
         self._is_known = bool(named) or home is not None
 
     def __str__(self) -> str:
-        return str(self.path) if self._is_known else f"{self.path} (no home folder is known: set BIOCOLAB_KEY_FILE)"
+        return str(self.path) if self._is_known else f"{self.path} (the home folder is unknown: set BIOCOLAB_KEY_FILE)"
 
     def exists(self) -> bool:
-        """Whether it is there."""
+        """Whether the file exists."""
         return self._is_known and self.path.exists()
 
     def read(self) -> RedactedDict:
-        """The file's settings; empty where the file does not exist.
-
-        Raises
-        ------
-        InvalidSettingsFile
-            It belongs to somebody else, or is not a JSON object.
-        """
-        if not self._is_known:  # a folder named "~" in the working folder is not the user's
+        """Read the settings; empty if the file does not exist, InvalidSettingsFile if it cannot be used."""
+        if not self._is_known:  # a folder named "~" in the working folder is not the home folder
             return RedactedDict()
         self._check_access()
         content, problem = _content(self.path)
@@ -86,7 +74,7 @@ class KeyFile:
             return
         try:
             info = self.path.stat()
-        except OSError:  # it is not there, or reading it says why not
+        except OSError:  # it does not exist, or reading it will report the problem
             return
         if info.st_uid not in (os.getuid(), 0):
             msg = f"{self.path} belongs to another user (uid {info.st_uid}): its hosts and tokens are not used"
@@ -96,7 +84,7 @@ class KeyFile:
 
 
 def _content(path: Path) -> tuple[RedactedDict, str]:
-    """What a key file holds, or why it cannot be used: an error from here would have the tokens in its variables."""
+    """Return the content of a key file, or its problem: an error from here would have tokens in its variables."""
     try:
         content = json.loads(path.read_text(encoding="utf-8-sig"))
     except (FileNotFoundError, NotADirectoryError):  # the home folder may be a file
@@ -105,37 +93,23 @@ def _content(path: Path) -> tuple[RedactedDict, str]:
         return RedactedDict(), f"{path} cannot be read: {error}"
     except (ValueError, RecursionError) as error:
         line = getattr(error, "lineno", "?")
-        return RedactedDict(), f"{path} is not valid JSON (line {line}): write it again or remove it"
+        return RedactedDict(), f"{path} is not valid JSON (line {line}): fix it or remove it"
     if not isinstance(content, dict):
-        return RedactedDict(), f"{path} holds a JSON {type(content).__name__}, not an object of settings"
+        return RedactedDict(), f"{path} contains a JSON {type(content).__name__}, not an object of settings"
     return RedactedDict(content), ""
 
 
 @dataclass(frozen=True)
 class Service:
-    """What one service needs, and under which names it is found.
+    """What one service needs, and under which names it is found."""
 
-    Attributes
-    ----------
-    title
-        Its name for people.
-    host_setting, token_setting
-        Names in ``bc.settings``.
-    host_key, token_keys
-        Names in the key file; the first one that is there counts.
-    default_host
-        Where the service is if nothing says otherwise; empty where there is no such place.
-    advice
-        Where a token is made.
-    """
-
-    title: str
-    host_setting: str
+    title: str  # its name in messages
+    host_setting: str  # names in bc.settings
     token_setting: str
-    host_key: str
+    host_key: str  # names in the key file; the first one that is set counts
     token_keys: tuple[str, ...]
-    default_host: str
-    advice: str
+    default_host: str  # the public server; empty if there is none
+    advice: str  # where a token is made
 
 
 @dataclass(frozen=True)
@@ -147,7 +121,7 @@ class Credentials:
     host
         Base address.
     token
-        Its ``origin`` says where it was found.
+        The token; its ``origin`` says where it was found.
     place
         Where the host was found.
     """
@@ -170,30 +144,11 @@ def resolve(
     stored: Callable[[], Mapping[str, Any]],
     stored_name: str,
 ) -> Credentials:
-    """Find the host and the token of a service.
-
-    Parameters
-    ----------
-    service
-        What is looked for.
-    arguments
-        ``(place, host, token)`` of each set of arguments, the nearest first; empty texts mean not given. Tokens are
-        secrets, or sealed.
-    stored
-        Reads the key file or BioStudio's settings; called only where something is missing.
-    stored_name
-        Its name for messages.
-
-    Raises
-    ------
-    MissingCredentials
-        Nothing was found; every place is listed.
-
-    Warns
-    -----
-    UserWarning
-        The token and the host come from different places, so that a token might go where it is not meant for.
-    """
+    """Find the host and the token of a service; MissingCredentials lists every place that was searched."""
+    # `arguments` has (place, host, token) of each set of arguments, nearest first; empty strings mean not set, and
+    # tokens are secrets or sealed. `stored` reads the key file or BioStudio's settings, and is called only if something
+    # is missing. Warns if the token and the host come from different places, since the token might be sent to the wrong
+    # server.
     hosts = [_Found(host, f"{place} {service.host_setting}", "arguments") for place, host, _ in arguments]
     tokens = [_Found(token, f"{place} {service.token_setting}", "arguments") for place, _, token in arguments]
     hosts.append(_Found(getattr(settings, service.host_setting), _setting(service.host_setting), "bc.settings"))
@@ -213,12 +168,12 @@ def resolve(
     if host is None and service.default_host:
         host = _Found(service.default_host, "the public server", token.source if token else "default")
     if host is None or token is None:
-        _refuse(service, hosts, tokens, need_host=host is None, need_token=token is None)
-    address = normalise_host(host.value, host.place)  # first, so that no password is shown below
+        _raise_missing(service, hosts, tokens, need_host=host is None, need_token=token is None)
+    address = normalize_host(host.value, host.place)  # first, so that the warning below shows no password
     if host.source != token.source:
         warn(
             f"{service.title}: the token from {token.place} is sent to the host from {host.place} ({address}). "
-            "Give both in one place to be sure that they belong together."
+            "Set both in one place to make sure that they belong together."
         )
     secret = Secret(token.value.reveal() if isinstance(token.value, Secret) else token.value, token.place)
     return Credentials(address, secret, host.place)
@@ -237,21 +192,21 @@ def _stored(content: Mapping[str, Any], keys: tuple[str, ...], name: str, wrap: 
     place = f"{name} ({' or '.join(keys)})" if keys else name
     for key in keys:
         if not isinstance(content.get(key), str | None):
-            msg = f"{key} in {name} is a {type(content[key]).__name__}, not text"
+            msg = f"{key} in {name} is a {type(content[key]).__name__}, not a string"
             raise InvalidSettingsFile(msg)
         if (content.get(key) or "").strip():
             return _Found(wrap(content[key]), f"{name} ({key})", name)
     return _Found("", place, name)
 
 
-def _refuse(
+def _raise_missing(
     service: Service, hosts: list[_Found], tokens: list[_Found], *, need_host: bool, need_token: bool
 ) -> NoReturn:
     lines, missing = [], []
     for needed, what, places in ((need_host, "host", hosts), (need_token, "token", tokens)):
         if needed:
             missing.append(what)
-            lines.append(f"no {what} of {service.title} was found. Looked at:")
+            lines.append(f"no {what} for {service.title} was found. Looked at:")
             lines += [f"  - {found.place}" for found in places]
     trial = "To try without an account, start a local server: bc.sandbox(), or biocolab sandbox in a terminal"
     msg = "\n".join([*lines, service.advice, trial])

@@ -1,4 +1,4 @@
-"""Default connection: which servers ``bc.study``, ``adata.biocolab.submit`` and the rest use, here and on a cluster."""
+"""Default connection: the servers that ``bc.study``, ``adata.biocolab.submit`` and the rest use, also on a cluster."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = [
     "connect",
     "current",
     "drop_default",
-    "how_to_return",
+    "how_to_reconnect",
     "push_default",
     "share_credentials",
     "unshare_credentials",
@@ -43,25 +43,26 @@ def connect(
     public_host: str = "",
     ssl: bool | str | Path = True,
 ) -> EConnector:
-    """Make the servers that the following calls talk to by default. Nothing is sent yet.
+    """Set the servers that all following calls use by default. Nothing is sent yet.
 
     Parameters
     ----------
     bioflex_token
-        Token of BioFlex.
+        Token for BioFlex.
     public_token
-        Token of Talk2Data.
+        Token for Talk2Data.
     private_host, private_token
-        Address and token of a BBrowserX private server. Plain http is taken for this machine only.
+        Address and token of a BBrowserX private server. Plain http is accepted for this machine only.
     bioflex_host, public_host
-        Other addresses than the public ones.
+        Addresses to use instead of the public ones.
     ssl
         True, or the path of a bundle of certificate authorities, or False.
 
     Returns
     -------
     EConnector
-        What was made; what is not given here comes from ``bc.settings`` or the key file when it is needed.
+        The new default. Hosts and tokens that are not set here are read from ``bc.settings`` or the key file when they
+        are needed.
 
     Raises
     ------
@@ -70,7 +71,7 @@ def connect(
     InsecureHost
         A host would receive its token over plain http.
     InvalidToken
-        A token cannot be one.
+        A token is not a valid one.
 
     Examples
     --------
@@ -105,7 +106,7 @@ def connect(
 
 
 def current() -> EConnector:
-    """What is connected to now: the newest of ``bc.connect`` and open sandboxes, else what the settings say."""
+    """The current default: the newest of ``bc.connect`` and open sandboxes, else the connection from the settings."""
     from biocolab_accessor.connection.connector import EConnector
 
     global _ambient
@@ -124,7 +125,7 @@ def push_default(connector: EConnector) -> None:
 
 
 def drop_default(connector: EConnector) -> None:
-    """Take a connector back; the one before it is the default again."""
+    """Remove a connector; the previous one is the default again."""
     global _by_connect
     with _lock:
         if connector in _stack:
@@ -133,14 +134,8 @@ def drop_default(connector: EConnector) -> None:
             _by_connect = None
 
 
-def how_to_return(source: str, host: str) -> str:
-    """The call that connects to a server again, for messages.
-
-    Examples
-    --------
-    >>> how_to_return("bbrowserx", "https://company/t2d_index_tool/")
-    "bc.connect(private_host='https://company/t2d_index_tool/', private_token=…)"
-    """
+def how_to_reconnect(source: str, host: str) -> str:
+    """The call that connects to a server again, for messages."""
     prefix = _PREFIXES[source]
     return f"bc.connect({prefix}_host={host!r}, {prefix}_token=…)"
 
@@ -149,13 +144,12 @@ _NAME = "biocolab-credentials"
 
 
 class _Credentials:
-    """Connects every worker as this session is connected; a worker that comes later, or again, as well.
+    """Connects every worker of a cluster to the servers of this session, also workers that join later or restart."""
 
-    Dask carries it to the scheduler and hands it to each worker, over the cluster's own connections: secure them
-    (``distributed.security``) where others can listen.
-    """
+    # Dask sends it to the scheduler, which passes it to each worker, over the cluster's own connections: secure them
+    # (`distributed.security`) if anyone else can listen.
 
-    name = _NAME  # Dask puts what has the same name in the place of what was given before
+    name = _NAME  # Dask replaces an earlier plugin of the same name
 
     def __init__(self, arguments: dict[str, Any]) -> None:
         self._arguments = _Hidden(arguments)
@@ -187,16 +181,16 @@ class _Hidden(dict[str, Any]):
 
 
 def share_credentials(client: Any) -> None:
-    """Give the workers of a cluster the hosts and tokens of this session.
+    """Give the workers of a Dask cluster the hosts and tokens of this session.
 
-    Workers that have ``BIOCOLAB_BIOFLEX_TOKEN`` and the like in their own environment do not need this. A bundle of
-    certificate authorities that was given as ``ssl`` has to be at the same path on every worker. Called again, after
-    another ``connect`` or with a new token, it takes the place of what was shared before.
+    This is not needed for workers that have ``BIOCOLAB_BIOFLEX_TOKEN`` and the like in their own environment. If
+    ``ssl`` is a bundle of certificate authorities, every worker needs it at the same path. A further call, after
+    another ``connect`` or with a new token, replaces what was shared before.
 
-    The scheduler keeps hosts and tokens in its memory, as plain text, and gives them to every worker that joins. So
-    whoever may connect to the scheduler can read them: any other client, task or worker of the cluster, and, without
-    TLS (``distributed.security.Security``), whoever listens on the network. On a cluster that you share, give tokens of
-    an account with few rights, and take them back with :func:`unshare_credentials`.
+    The scheduler keeps hosts and tokens in its memory as plain text, and gives them to every worker that joins. Anyone
+    who can connect to the scheduler can therefore read them: any other client, task or worker of the cluster, and,
+    without TLS (``distributed.security.Security``), anyone who listens on the network. On a shared cluster, use tokens
+    of an account with few rights, and take them back with :func:`unshare_credentials`.
 
     Parameters
     ----------
@@ -208,7 +202,7 @@ def share_credentials(client: Any) -> None:
     ConfigurationError
         Dask's distributed scheduler is not installed.
     InvalidArgument
-        ``client`` is not a client of it.
+        ``client`` is not a ``dask.distributed.Client``.
     MissingCredentials
         This session has no credentials to share.
 
@@ -232,15 +226,15 @@ def share_credentials(client: Any) -> None:
     try:
         client.register_plugin(plugin)
     except BaseException as error:
-        without_frames(error, "")  # their variables have the plugin as bytes
+        without_frames(error, "")  # their variables hold the plugin as bytes
         raise error
 
 
 def unshare_credentials(client: Any) -> None:
     """Take back the hosts and tokens that :func:`share_credentials` gave to a cluster.
 
-    The scheduler forgets them, and each worker its connection. What a task, another client or a swap file copied
-    meanwhile is not taken back: make a new token on the server where that matters. Where nothing was shared, nothing
+    The scheduler forgets them, and each worker drops its connection. Copies that a task, another client or a swap file
+    made in the meantime remain: if that matters, make a new token on the server. If nothing was shared, nothing
     happens.
 
     Parameters
@@ -253,7 +247,7 @@ def unshare_credentials(client: Any) -> None:
     ConfigurationError
         Dask's distributed scheduler is not installed.
     InvalidArgument
-        ``client`` is not a client of it.
+        ``client`` is not a ``dask.distributed.Client``.
 
     Examples
     --------
@@ -267,7 +261,7 @@ def unshare_credentials(client: Any) -> None:
     ...         bc.unshare_credentials(client)
     """
     _expect_client(client)
-    with suppress(ValueError):  # Dask's word for a name that it does not have
+    with suppress(ValueError):  # how Dask reports an unknown name
         client.unregister_worker_plugin(_NAME)
 
 
@@ -278,12 +272,12 @@ def _expect_client(client: Any) -> None:
         msg = "a cluster needs Dask's distributed scheduler: pip install 'biocolab_accessor[dask]'"
         raise ConfigurationError(msg) from error
     if not isinstance(client, Client):
-        msg = f"client is {type(client).__name__}: give the dask.distributed.Client of the cluster"
+        msg = f"client is {type(client).__name__}: it must be the dask.distributed.Client of the cluster"
         raise InvalidArgument(msg)
 
 
 def _arguments() -> dict[str, Any]:
-    """What makes the same connection elsewhere: every server that this session has a token for."""
+    """The arguments for the same connection elsewhere: every server that this session has a token for."""
     connector = current()
     servers: dict[str, Callable[[], Any]] = {
         "bioflex": connector.get_bioflex,

@@ -1,1 +1,1 @@
-"""What keeps tokens and addresses safe: redaction, and one strict parser of URLs."""
+"""Security of tokens and addresses: redaction, and one strict parser of URLs."""

@@ -1,8 +1,8 @@
 """Redaction: tokens that do not show themselves, and errors without them.
 
 Verbose tracebacks (``rich`` with ``show_locals``, IPython's ``%xmode Verbose``, pytest) show the variables of every
-frame. So what takes a token as plain text wraps it with :func:`sealed` in its very first line, before anything can
-fail, and a token is kept where no attribute shows it.
+frame. Code that takes a token as plain text therefore wraps it with :func:`sealed` in its first line, before anything
+can fail, and keeps it where no attribute shows it.
 """
 
 from __future__ import annotations
@@ -12,27 +12,27 @@ from typing import Any, TypeVar
 
 from biocolab_accessor.errors import InvalidToken
 
-__all__ = ["Secret", "hidden", "masking", "sealed", "without_frames"]
+__all__ = ["Secret", "redacted", "redacting", "sealed", "without_frames"]
 
 
 class _Sealed:
-    """Whatever was given as a token, not looked at yet; false where nothing was given."""
+    """A value that was passed as a token, unchecked; false if it is None or empty."""
 
-    __slots__ = ("_given", "reveal")
+    __slots__ = ("_is_set", "reveal")
 
     def __init__(self, value: object) -> None:
-        self._given = value is not None and not (isinstance(value, str) and not value)
+        self._is_set = value is not None and not (isinstance(value, str) and not value)
         self.reveal = _keeper(value)
 
     def __bool__(self) -> bool:
-        return self._given
+        return self._is_set
 
     def __repr__(self) -> str:
         return "****"
 
 
 def sealed(value: Any) -> Any:
-    """A token as it was given, in a wrapping that shows nothing; it is not checked, and this never fails."""
+    """Wrap a token so that nothing shows it; it is not checked, and this never fails."""
     return value if isinstance(value, Secret | _Sealed) else _Sealed(value)
 
 
@@ -41,34 +41,34 @@ def _keeper(value: Any) -> Callable[[], Any]:
 
 
 def _problem(held: _Sealed) -> str:
-    """Why a token cannot be one; empty where it can."""
+    """Why a value cannot be a token; empty if it can."""
     value = held.reveal()
     if not isinstance(value, str):
-        return f"is a {type(value).__name__}, not text"
+        return f"is a {type(value).__name__}, not a string"
     if not value.strip():
         return "is empty"
     if not (value.strip().isascii() and value.strip().isprintable()):
-        return "holds characters that no HTTP header can carry: copy it again"
+        return "contains characters that an HTTP header cannot carry: copy it again"
     return ""
 
 
 class Secret:
-    """A token whose text is only given out by :meth:`reveal`.
+    """A token that only :meth:`reveal` returns as text.
 
-    ``repr``, ``str`` and formatting give a mask, and pickling or copying is refused, so that a token cannot travel with
-    an object that happens to hold one.
+    ``repr``, ``str`` and formatting show a mask. Pickling and copying raise, so that a token cannot travel with an
+    object that holds one.
 
     Parameters
     ----------
     value
-        The token. Surrounding white space (a trailing newline of a pasted token, say) is removed.
+        The token. Surrounding whitespace (such as the trailing newline of a pasted token) is removed.
     origin
         Where it was found, for messages: ``"argument private_token"``, ``"$BIOCOLAB_PRIVATE_TOKEN"``, …
 
     Raises
     ------
     InvalidToken
-        It is not text, empty, or not printable ASCII.
+        It is not a string, empty, or not printable ASCII.
 
     Examples
     --------
@@ -87,7 +87,7 @@ class Secret:
         self.origin = origin
 
     def reveal(self) -> str:
-        """The token's text."""
+        """The text of the token."""
         return str(self._keeper())
 
     def __repr__(self) -> str:
@@ -113,20 +113,14 @@ _Text = TypeVar("_Text", str, bytes, bytearray)
 
 _MASK = "****"
 
-# What is shorter is nobody's token, but may be part of any word.
+# A shorter text is not a token, but may be part of any word.
 _SHORTEST = 8
 
 
-class masking:  # noqa: N801 - a block, as suppress() is one
-    """Errors of the block do not quote the token, also where the server's words do.
+class redacting:  # noqa: N801 - a block, as suppress() is one
+    """A block whose errors do not quote the token, even if they quote a server that does."""
 
-    Such an error loses the frames that it came through, since their variables have what the server said.
-
-    Parameters
-    ----------
-    token
-        Of the server.
-    """
+    # Such an error loses the frames that it passed through, since their variables hold what the server sent.
 
     def __init__(self, token: Secret) -> None:
         self._token = token
@@ -134,14 +128,14 @@ class masking:  # noqa: N801 - a block, as suppress() is one
     def __enter__(self) -> None:
         pass
 
-    # What contextlib makes of a generator puts the frames back.
+    # Not a generator with contextlib, which would restore the frames.
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if error is not None:
-            _mask(error, self._token.reveal())
+            _redact(error, self._token.reveal())
 
 
-def hidden(text: _Text, token: Secret) -> _Text:
-    """A text, or its bytes, without the token: the same object where it is not in it."""
+def redacted(text: _Text, token: Secret) -> _Text:
+    """Return a text, or bytes, without the token; the same object if it does not contain the token."""
     if isinstance(text, str):
         return _without(text, token.reveal())  # type: ignore[no-any-return]
     plain = token.reveal().encode()
@@ -149,15 +143,7 @@ def hidden(text: _Text, token: Secret) -> _Text:
 
 
 def without_frames(error: BaseException, header: str) -> None:
-    """Take headers and frames, whose locals hold the token, out of an exception chain; type and text stay.
-
-    Parameters
-    ----------
-    error
-        Of a request.
-    header
-        Name of the token's header.
-    """
+    """Remove headers and frames, whose variables hold the token, from an exception chain; types and texts stay."""
     for each in _chain(error):
         each.__traceback__ = None
         request = getattr(each, "request", None)
@@ -165,24 +151,24 @@ def without_frames(error: BaseException, header: str) -> None:
             request.headers[header] = _MASK
 
 
-def _mask(error: BaseException, text: str) -> None:
-    """Put a mask in place of a text in all that an exception chain says."""
+def _redact(error: BaseException, text: str) -> None:
+    """Replace a text by a mask in everything that an exception chain says."""
     found = False
     for each in _chain(error):
-        said = {name: _without(value, text) for name, value in vars(each).items()}
+        texts = {name: _without(value, text) for name, value in vars(each).items()}
         args = _without(each.args, text)
-        if args is not each.args or any(said[name] is not value for name, value in vars(each).items()):
+        if args is not each.args or any(texts[name] is not value for name, value in vars(each).items()):
             found = True
             each.args = args
-            vars(each).update(said)
+            vars(each).update(texts)
     for each in _chain(error) if found else ():
         each.__traceback__ = None
         if each.__suppress_context__:
-            each.__context__ = None  # what a parser failed at is among its variables
+            each.__context__ = None  # its variables hold the text that a parser failed on
 
 
 def _without(value: Any, text: str) -> Any:
-    """The same object, or where it is or holds the text, one without it."""
+    """Return the same object, or a copy without the text if it contains the text."""
     if len(text) < _SHORTEST:
         return value
     if isinstance(value, str):
@@ -194,7 +180,7 @@ def _without(value: Any, text: str) -> Any:
 
 
 def _chain(error: BaseException) -> list[BaseException]:
-    """An error, and those that it came of, is about, or is to be raised as (``Retriable.error``)."""
+    """Return an error with its causes, contexts, arguments and attributes (``Retriable.error``) that are errors."""
     chain: list[BaseException] = []
     waiting: list[Any] = [error]
     while waiting:

@@ -1,8 +1,8 @@
-r"""URLs: one strict parser for addresses, whether the user or a server gives them.
+r"""URLs: one strict parser for addresses from users and servers.
 
 Libraries read a doubtful address in different ways: ``http://evil\@good/`` is on ``good`` for urllib and on ``evil``
-for urllib3, which connects. One strict parser reads every address that a user or a server gives, refuses what is
-doubtful, and makes sure that urllib3 finds the same host in it: what is compared is what is connected to.
+for urllib3, which connects. One strict parser reads every address from a user or a server, rejects doubtful ones, and
+makes sure that urllib3 finds the same host: the host that is compared is the host that is connected to.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from biocolab_accessor.messages import quoted
 __all__ = [
     "file_url",
     "is_loopback",
-    "normalise_host",
+    "normalize_host",
     "origin",
     "redirect_url",
     "route_url",
@@ -30,29 +30,29 @@ __all__ = [
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
-# All that an address is made of (RFC 3986); everything else is percent-encoded in it.
+# All characters of an address (RFC 3986); everything else is percent-encoded.
 _SIGNS = "-._~:/?#[]@!$&'()*+,;=%"
 
 _OTHER = re.compile(rf"[^A-Za-z0-9{re.escape(_SIGNS)}]")
 
 _ADDRESS = re.compile(
-    r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?P<place>[^/?#]*)(?P<path>[^?#]*)(?P<rest>.*)", re.DOTALL
+    r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?P<authority>[^/?#]*)(?P<path>[^?#]*)(?P<rest>.*)", re.DOTALL
 )
 
 _HAS_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 
-_PLACE = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[^\[\]:]*)(?::(?P<port>.*))?", re.DOTALL)
+_AUTHORITY = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[^\[\]:]*)(?::(?P<port>.*))?", re.DOTALL)
 
 _NAME = re.compile(r"(?!.{254})[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?(?:\.[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?)*")
 
 _PORT = re.compile(r"[1-9][0-9]{0,4}")
 
-# Such a last label makes a number of the whole name: 127.1, 0x7f000001 and 017700000001 are all this machine.
+# A numeric last label makes the whole name a number: 127.1, 0x7f000001 and 017700000001 are all this machine.
 _NUMBER = re.compile(r"(?:.*\.)?(?:[0-9]+|0x[0-9a-f]*)")
 
 _CONTROL = re.compile(r"[\0-\x1f\x7f-\x9f\u2028\u2029]")
 
-# Every spelling of the @ that ends a user name and password: plain, of full or small width, percent-encoded.
+# Every spelling of the @ that ends a user name and password: plain, full or small width, percent-encoded.
 _AT = re.compile("@|\uff20|\ufe6b|%(?:25)*40")
 
 _SCHEME = r"([A-Za-z][A-Za-z0-9+.-]*:[/\\]+)?"
@@ -63,7 +63,7 @@ _USER_IN_TEXT = re.compile(rf"""{_SCHEME}[^\s"']*(?:{_AT.pattern})""")
 
 
 class _Doubtful(ValueError):
-    """Why an address is not taken, without a word of the address, which may hold a password."""
+    """Why an address is rejected, without quoting the address, which may contain a password."""
 
 
 class _Address(NamedTuple):
@@ -79,21 +79,21 @@ class _Address(NamedTuple):
 
 
 def _parsed(url: str) -> _Address:
-    """The parts of a whole http(s) address; raises _Doubtful where two readers may find different hosts in it."""
+    """Parse a whole http(s) address; raises _Doubtful if two parsers may find different hosts in it."""
     _expect_signs(url)
     found = _ADDRESS.fullmatch(url)
     scheme = found["scheme"].lower() if found else ""
-    if found is None or scheme not in _DEFAULT_PORTS or not found["place"]:
+    if found is None or scheme not in _DEFAULT_PORTS or not found["authority"]:
         msg = "it is not an http(s) address such as 'https://company/t2d_index_tool/'"
         raise _Doubtful(msg)
-    if _AT.search(found["place"]):
-        msg = "it holds a user name or password: give it without, the token is sent in a header"
+    if _AT.search(found["authority"]):
+        msg = "it contains a user name or password: remove it, the token is sent in a header"
         raise _Doubtful(msg)
-    place = _PLACE.fullmatch(found["place"])
-    if place is None:
-        msg = "its host name has brackets or colons that do not belong there"
+    authority = _AUTHORITY.fullmatch(found["authority"])
+    if authority is None:
+        msg = "its host name has misplaced brackets or colons"
         raise _Doubtful(msg)
-    host, port = _host(place["host"].lower()), place["port"]
+    host, port = _host(authority["host"].lower()), authority["port"]
     if port is not None and not (_PORT.fullmatch(port) and int(port) < 65536):
         msg = "its port is not a number from 1 to 65535"
         raise _Doubtful(msg)
@@ -103,7 +103,7 @@ def _parsed(url: str) -> _Address:
     except urllib3.exceptions.LocationParseError:
         connected = urllib3.util.Url()
     seen = (connected.scheme, connected.host, connected.port or number, connected.auth)
-    if seen != (scheme, host, number, None):  # no such address is known; a later urllib3 may read it otherwise
+    if seen != (scheme, host, number, None):  # no such address is known, but a later urllib3 may differ
         msg = "it can be read in more than one way"
         raise _Doubtful(msg)
     return _Address(scheme, host, number, found["path"], found["rest"])
@@ -111,15 +111,15 @@ def _parsed(url: str) -> _Address:
 
 def _expect_signs(text: str) -> None:
     if _CONTROL.search(text):
-        msg = "it holds control characters, such as a line break"
+        msg = "it contains control characters, such as a line break"
     elif "\\" in text:
-        msg = "it holds a backslash"
+        msg = "it contains a backslash"
     elif " " in text:
-        msg = "it holds blanks"
+        msg = "it contains spaces"
     elif not text.isascii():
-        msg = "it holds characters beyond ASCII: write a host name as xn--…, and a path percent-encoded"
+        msg = "it contains non-ASCII characters: write a host name as xn--…, and percent-encode a path"
     elif other := _OTHER.search(text):
-        msg = f"it holds the character {other[0]}, which stands in no address"
+        msg = f"it contains the character {other[0]}, which is not allowed in an address"
     else:
         return
     raise _Doubtful(msg)
@@ -130,14 +130,14 @@ def _host(name: str) -> str:
         try:
             ipaddress.IPv6Address(name[1:-1])
         except ValueError:
-            msg = "what is in its brackets is not an IPv6 address"
+            msg = "the text in brackets is not an IPv6 address"
             raise _Doubtful(msg) from None
         return name
     if "%" in name:
         msg = "its host name is percent-encoded"
         raise _Doubtful(msg)
     if not _NAME.fullmatch(name):
-        msg = "its host name is empty or not one: labels of letters, digits and hyphens, with single dots between them"
+        msg = "its host name is empty or invalid: use labels of letters, digits and hyphens, separated by single dots"
         raise _Doubtful(msg)
     if _NUMBER.fullmatch(name):
         try:
@@ -148,35 +148,10 @@ def _host(name: str) -> str:
     return name
 
 
-def normalise_host(host: str, source: str = "argument") -> str:
-    """The base address of a server, with the slash at its end that URL joining needs.
-
-    Parameters
-    ----------
-    host
-        ``https://company/t2d_index_tool`` with or without its last slash. Plain ``http`` is for this machine only.
-    source
-        Where the host was found, for messages.
-
-    Returns
-    -------
-    str
-        ``https://company/t2d_index_tool/``
-
-    Raises
-    ------
-    InvalidHost
-        No scheme, no host name, a user name, a query or a fragment, or anything that libraries read in different ways.
-    InsecureHost
-        Plain http to another machine: the token would travel readable.
-
-    Examples
-    --------
-    >>> normalise_host("https://company.example/t2d_index_tool")
-    'https://company.example/t2d_index_tool/'
-    """
+def normalize_host(host: str, source: str = "argument") -> str:
+    """Return a server's base address, with the trailing slash that joining needs; plain http only for this machine."""
     if not isinstance(host, str):
-        msg = f"the host from {source} is a {type(host).__name__}, not text"
+        msg = f"the host from {source} is a {type(host).__name__}, not a string"
         raise InvalidHost(msg)
     host = host.strip(" \t\r\n")
     if "://" not in host:
@@ -189,22 +164,22 @@ def normalise_host(host: str, source: str = "argument") -> str:
         msg = f"the host{_named(host)} from {source} cannot be used: {error}"
         raise InvalidHost(msg) from None
     if found.rest:
-        msg = f"the host from {source} has a query or fragment: give it up to the path only"
+        msg = f"the host from {source} has a query or fragment: remove everything after the path"
         raise InvalidHost(msg)
     if found.scheme == "http" and not is_loopback(found.host):
         msg = (
-            f"the host {quoted(host)} from {source} uses plain http, where anyone on the way can read the token: "
-            "use https (plain http is taken for 127.0.0.1 only)"
+            f"the host {quoted(host)} from {source} uses plain http, so anyone on the network path can read the "
+            "token: use https (plain http is accepted for 127.0.0.1 only)"
         )
         raise InsecureHost(msg)
     return host if host.endswith("/") else host + "/"
 
 
 def _named(host: str, text: str = "") -> str:
-    """The host for a message, where it surely holds no password, and is not a token in the wrong argument."""
-    place = re.sub(r"^[A-Za-z]{1,8}://", "", host).partition("/")[0]
-    name, _, port = place.partition(":")
-    if not place:
+    """The host for a message, if it surely contains no password, and is not a token in the wrong argument."""
+    authority = re.sub(r"^[A-Za-z]{1,8}://", "", host).partition("/")[0]
+    name, _, port = authority.partition(":")
+    if not authority:
         return ""
     plain = not _AT.search(host) and "\\" not in host and host.isprintable() and not {"?", "#"} & set(host)
     longest = 31 if "." in name else 15
@@ -218,17 +193,11 @@ def _advised(host: str) -> str:
 
 
 def without_user(address: str, *, in_text: bool = False) -> str:
-    """An address, or a text with addresses in it, without user names and passwords, in whichever spelling.
-
-    Examples
-    --------
-    >>> without_user("https://me:secret@company.example/t2d_index_tool/")
-    'https://****@company.example/t2d_index_tool/'
-    """
+    """Remove user names and passwords, in any spelling, from an address or a text with addresses."""
     if not isinstance(address, str) or not address.strip():
         return address
     if not _AT.search(address):
-        # Without a scheme and not like a host, it may be a token in the wrong argument.
+        # Without a scheme and unlike a host, it may be a token in the wrong argument.
         return address if in_text or "://" in address or _named(address.strip().lstrip("/")) else "****"
     return (_USER_IN_TEXT if in_text else _USER).sub(r"\1****@", address)
 
@@ -244,13 +213,7 @@ def is_loopback(hostname: str) -> bool:
 
 
 def origin(url: str) -> tuple[str, str, int]:
-    """Scheme, host name and port: what must be equal for the token to be sent.
-
-    Raises
-    ------
-    InvalidHost
-        It is not an address, or one that libraries read in different ways.
-    """
+    """Return scheme, host name and port, which must be equal for the token to be sent."""
     try:
         return _parsed(url).origin
     except _Doubtful as error:
@@ -259,40 +222,12 @@ def origin(url: str) -> tuple[str, str, int]:
 
 
 def route_url(host: str, route: str) -> str:
-    """The address of a route, below the path of the host: a slash at its beginning does not mean the server's root.
-
-    Parameters
-    ----------
-    host
-        As :func:`normalise_host` gives it.
-    route
-        With or without the host before it.
-
-    Examples
-    --------
-    >>> route_url("https://company.example/gateway/", "/v1/database/list")
-    'https://company.example/gateway/v1/database/list'
-    """
+    """Return the address of a route below the path of the host; a leading slash does not mean the server's root."""
     return host + route.removeprefix(host).lstrip("/")
 
 
 def redirect_url(host: str, url: str, location: str, status: int) -> str:
-    """Where a redirect leads, refusing one that leads away from the host.
-
-    Parameters
-    ----------
-    host
-        The server that the token is for.
-    url
-        What was asked for.
-    location, status
-        Of the answer.
-
-    Raises
-    ------
-    RedirectRefused
-        It leads to another server, or cannot be read in one way only.
-    """
+    """Return the target of a redirect; raises RedirectRefused if it leads to another server."""
     try:
         target, found = _joined(url, location)
     except _Doubtful as error:
@@ -301,20 +236,14 @@ def redirect_url(host: str, url: str, location: str, status: int) -> str:
     if found.origin != origin(host):
         msg = (
             f"{url} redirects (HTTP {status}) to {target.partition('?')[0]}. "
-            "The token is not sent there: if this is the server's new address, give it as the host"
+            "The token is not sent there: if this is the server's new address, use it as the host"
         )
         raise RedirectRefused(msg)
     return target
 
 
 def same_origin_url(host: str, path: str) -> str:
-    """Join a path that the server named, refusing one that leads to another server.
-
-    Raises
-    ------
-    InvalidResponse
-        The path is an address on another origin, or cannot be read in one way only.
-    """
+    """Join a path that the server named; raises InvalidResponse if it leads to another server."""
     url, found = _named_by_server(host, path)
     if found.origin != origin(host):
         msg = f"{host} named a file on another server ({found.host}:{found.port}); it is not fetched"
@@ -323,22 +252,16 @@ def same_origin_url(host: str, path: str) -> str:
 
 
 def file_url(host: str, link: str) -> str:
-    """The address of a file that the server named for a download without the token; it may be on another server.
-
-    Raises
-    ------
-    InvalidResponse
-        The link leads to another server by plain http, is not a link, or cannot be read in one way only.
-    """
+    """Return the address of a file for a download without the token; another server must use https."""
     url, found = _named_by_server(host, link)
     if found.origin != origin(host) and found.scheme != "https":
-        msg = f"{host} named the file {quoted(link[:200])}, which is on another server and not reached by https"
+        msg = f"{host} named the file {quoted(link[:200])}, which is on another server and does not use https"
         raise InvalidResponse(msg)
     return url
 
 
 def _named_by_server(host: str, link: str) -> tuple[str, _Address]:
-    # A file's name has blanks and any letters: encoded they cannot be taken for a part of the host.
+    # A file name may have spaces and any letters: encoded, they cannot be taken for a part of the host.
     encoded = quote(link, safe=_SIGNS + "\\" + "".join(map(chr, range(32))) + "\x7f") if link.isprintable() else link
     try:
         return _joined(host, encoded)
@@ -348,8 +271,8 @@ def _named_by_server(host: str, link: str) -> tuple[str, _Address]:
 
 
 def _joined(base: str, link: str) -> tuple[str, _Address]:
-    """A link of an answer as a whole address, without a fragment, and its parts."""
-    _expect_signs(link)  # joining would take some of them out
+    """Join a link in an answer to a whole address without a fragment, and return it with its parts."""
+    _expect_signs(link)  # joining would remove some of them
     link = link.partition("#")[0]
     if link.startswith("//"):
         url = f"{base.partition(':')[0]}:{link}"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from biocolab_accessor.connection.default import current, how_to_return
+from biocolab_accessor.connection.default import current, how_to_reconnect
 from biocolab_accessor.errors import (
     AmbiguousName,
     ConfigurationError,
@@ -319,7 +319,7 @@ def study_of_origin(origin: Mapping[str, Any]) -> Study:
     if client.http.host != origin["server"]:
         msg = (
             f"this object came from {origin['server']}, but the current connection is to {client.http.host}: connect "
-            f"to that server again, {how_to_return(source, str(origin['server']))}, or fetch the study anew with "
+            f"to that server again, {how_to_reconnect(source, str(origin['server']))}, or fetch the study anew with "
             "bc.study(…)"
         )
         raise ConfigurationError(msg)

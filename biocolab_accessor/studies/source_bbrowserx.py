@@ -14,7 +14,7 @@ from scipy import sparse
 
 from biocolab_accessor.clients.bbrowserx import BBrowserXConnector
 from biocolab_accessor.clients.http import save
-from biocolab_accessor.clients.tasks import begun_twice, follow_task
+from biocolab_accessor.clients.tasks import follow_task, restart_if_lost
 from biocolab_accessor.errors import InvalidArgument, InvalidResponse
 from biocolab_accessor.io.memory import instead
 from biocolab_accessor.io.names import is_barcodes
@@ -174,7 +174,7 @@ class ConnectorSource:
             asked = {"group_id": self._group_id, "task_id": task_id}
             return self._connector.post_request("api/v1/get_export_result", asked)
 
-        _, answer = begun_twice(
+        _, answer = restart_if_lost(
             lambda: self._connector.submit_task("export_study", {**body, "study_type": _EXPORT_TYPES[format]}),
             result,
             f"export of {self.study_id}",

@@ -10,7 +10,7 @@ import pandas as pd
 from anndata import AnnData
 from scipy import sparse
 
-from biocolab_accessor.clients.tasks import begun_twice
+from biocolab_accessor.clients.tasks import restart_if_lost
 from biocolab_accessor.errors import InvalidArgument, InvalidResponse
 from biocolab_accessor.io.write_h5ad import Compression
 from biocolab_accessor.messages import facts_table, quoted, shown
@@ -246,7 +246,7 @@ class Reading:
             answer = source.export(export_format)
             return answer, link_of(answer)
 
-        (answer, _), saved = begun_twice(begin, lambda begun: source.save(begun[1], path), f"export of {self.id}")
+        (answer, _), saved = restart_if_lost(begin, lambda begun: source.save(begun[1], path), f"export of {self.id}")
         return {**answer, "path": saved}
 
 

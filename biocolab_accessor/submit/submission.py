@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from biocolab_accessor.clients.bbrowserx import BBrowserXConnector
 from biocolab_accessor.clients.tasks import TaskState, follow_task, may_have_forgotten, task_state
-from biocolab_accessor.connection.default import how_to_return
+from biocolab_accessor.connection.default import how_to_reconnect
 from biocolab_accessor.errors import (
     BiocolabError,
     ConfigurationError,
@@ -455,7 +455,7 @@ def connector_to(source: str, host: str, what: str) -> BBrowserXConnector:
     if connector.host != host:
         msg = (
             f"{what} {host}, but the current connection is to {connector.host}: connect to that server again, "
-            f"{how_to_return(source, host)}"
+            f"{how_to_reconnect(source, host)}"
         )
         raise ConfigurationError(msg)
     return connector

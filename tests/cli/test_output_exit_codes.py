@@ -55,7 +55,7 @@ def test_a_refusal_is_one_message_and_a_code(arguments: list[str], code: int, sa
 def test_without_a_server_every_place_is_listed_with_code_3(no_connection: None) -> None:
     done = run("groups")
     assert done.exit_code == 3
-    assert "MissingCredentials: no host of the BBrowserX private server was found" in done.stderr
+    assert "MissingCredentials: no host for the BBrowserX private server was found" in done.stderr
     assert "BIOCOLAB_PRIVATE_HOST" in done.stderr
     assert bc.settings.private_host == ""
 
@@ -66,7 +66,7 @@ def test_a_server_that_does_not_answer_is_code_4(no_connection: None) -> None:
         done = run("groups")
     assert done.exit_code == 4
     assert "TransportError: " in done.stderr
-    assert "Is the server up, and the host right?" in done.stderr
+    assert "Is the server running, and is the host correct?" in done.stderr
 
 
 def test_a_server_that_says_no_is_code_5(no_connection: None, server: Sandbox) -> None:
@@ -83,7 +83,7 @@ def test_a_host_without_the_path_of_the_api_says_what_it_has_to_be(no_connection
         told = next(row for row in json.loads(run("doctor", "--json").stdout) if row["state"] == "broken")
     assert done.exit_code == 5
     said = " ".join(done.stderr.split())
-    assert said.endswith("The host has to be the address of the API, such as https://company/t2d_index_tool/")
+    assert said.endswith("The host must be the address of the API, such as https://company/t2d_index_tool/")
     assert "there is no such route: /api/v1/get_user_groups" in said
     # The doctor says it once.
     assert (told["message"], told["fix"]) == (

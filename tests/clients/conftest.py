@@ -1,4 +1,4 @@
-"""A server that misbehaves as it is told, for what the sandbox does not do."""
+"""A server that misbehaves on request, in ways that the sandbox does not."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Script = Callable[[BaseHTTPRequestHandler], None]
 
 
 class Scripted(ThreadingHTTPServer):
-    """Answers its requests with the scripts it is given, one after another; the last one for all further requests."""
+    """Answers requests with its scripts, one after another; the last one answers all further requests."""
 
     daemon_threads = True
 
@@ -36,7 +36,7 @@ class Scripted(ThreadingHTTPServer):
         self.host = self.host.replace("http://", "https://")
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """A client that does not like the certificate, or what it gets, hangs up."""
+        """Ignore clients that hang up because of the certificate or the answer."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -59,7 +59,7 @@ class _Handler(BaseHTTPRequestHandler):
 def answer(
     status: int = 200, content: object = None, *, headers: dict[str, str] | None = None, length: int | None = None
 ) -> Script:
-    """An answer with JSON (or the bytes given), and possibly a Content-Length that is a lie."""
+    """An answer with JSON or bytes, and optionally a false Content-Length."""
     body = content if isinstance(content, bytes) else json.dumps(content).encode()
 
     def script(handler: BaseHTTPRequestHandler) -> None:
@@ -90,7 +90,7 @@ def scripted(monkeypatch: pytest.MonkeyPatch) -> Iterator[Scripted]:
 
 @contextmanager
 def a_scripted_server() -> Iterator[Scripted]:
-    """One that misbehaves as it is told, and runs."""
+    """A running server that misbehaves on request."""
     server = Scripted()
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
     thread.start()
@@ -116,7 +116,7 @@ def parts_of(request: dict[str, Any]) -> tuple[dict[str, Any], str, bytes]:
 
 
 def lens_server(handler: BaseHTTPRequestHandler) -> None:
-    """Answers everything as a Lens server whose tasks succeed at once."""
+    """Answer every request like a Lens server whose tasks succeed at once."""
     answers: dict[str, Any] = {
         "add_file_upload": {"data": [{"id": "file"}]},
         "upload_chunk": {"data": {"output_dir": "/there"}},

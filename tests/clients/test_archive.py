@@ -59,24 +59,24 @@ def test_a_vizgen_folder_with_a_parquet_file_is_of_the_newer_format(tmp_path: Pa
 @pytest.mark.parametrize(
     ("platform", "gone"), [(platform, name) for platform, names in FILES.items() for name in names]
 )
-def test_what_is_missing_is_named_with_what_is_there(platform: int, gone: str, tmp_path: Path) -> None:
+def test_a_missing_file_is_named_together_with_the_files_that_exist(platform: int, gone: str, tmp_path: Path) -> None:
     left = [name for name in FILES[platform] if name.partition("/")[0] != gone.partition("/")[0]]
     folder = make(tmp_path / "x", [*left, "other.txt", "else/other.txt"])
     with pytest.raises(InvalidFile, match=r"has no (file|folder) whose name ends in '.*'; its .* are '"):
         batch_content(folder, platform)
 
 
-def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
-    with pytest.raises(InvalidFile, match=r"there is no folder .*nowhere"):
+def test_a_folder_that_does_not_exist_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InvalidFile, match=r"folder .*nowhere does not exist"):
         batch_content(tmp_path / "nowhere", XENIUM)
 
 
-def test_of_two_files_that_end_alike_the_one_with_just_that_name_is_taken(tmp_path: Path) -> None:
+def test_an_exact_name_wins_over_a_longer_one_with_the_same_ending(tmp_path: Path) -> None:
     folder = make(tmp_path / "x", [*FILES[XENIUM], "filtered_transcripts.csv.gz"])
     assert packed(folder, XENIUM, tmp_path)["transcripts.csv.gz"] == (folder / "transcripts.csv.gz").read_bytes()
 
 
-def test_two_files_of_which_either_may_be_meant_are_refused(tmp_path: Path) -> None:
+def test_two_files_with_the_same_ending_are_refused(tmp_path: Path) -> None:
     folder = make(tmp_path / "x", [*FILES[COSMX], "S2_tx_file.csv"])
     with pytest.raises(
         InvalidFile, match=r"several files .* end in 'tx_file\.csv': 'S1_tx_file\.csv', 'S2_tx_file\.csv'"
@@ -84,18 +84,18 @@ def test_two_files_of_which_either_may_be_meant_are_refused(tmp_path: Path) -> N
         batch_content(folder, COSMX)
 
 
-def test_a_link_is_followed_and_one_that_leads_back_is_refused(tmp_path: Path) -> None:
+def test_links_are_followed_and_a_link_to_a_parent_folder_is_refused(tmp_path: Path) -> None:
     folder = make(tmp_path / "x", [name for name in FILES[VIZGEN] if "images" not in name])
     far = make(tmp_path / "far", ["mosaic.tif"])
     (folder / "images").symlink_to(far)
     assert packed(folder, VIZGEN, tmp_path)["images/mosaic.tif"] == (far / "mosaic.tif").read_bytes()
     (far / "back").symlink_to(folder)
-    with pytest.raises(InvalidFile, match="link to a folder that it is in"):
+    with pytest.raises(InvalidFile, match="link to a folder that contains it"):
         batch_content(folder, VIZGEN)
 
 
 @pytest.mark.parametrize("kind", ["pipe", "dangling"])
-def test_what_is_no_file_is_refused_before_it_is_opened(kind: str, tmp_path: Path) -> None:
+def test_a_special_file_or_broken_link_is_refused_before_it_is_opened(kind: str, tmp_path: Path) -> None:
     folder = make(tmp_path / "x", FILES[VIZGEN])
     if kind == "pipe":
         os.mkfifo(folder / "images" / "odd")
@@ -105,13 +105,13 @@ def test_what_is_no_file_is_refused_before_it_is_opened(kind: str, tmp_path: Pat
         batch_content(folder, VIZGEN)
 
 
-def test_a_file_of_before_1980_is_packed(tmp_path: Path) -> None:
+def test_a_file_from_before_1980_is_packed(tmp_path: Path) -> None:
     folder = make(tmp_path / "x", FILES[XENIUM])
     os.utime(folder / "experiment.xenium", (0, 0))
     assert set(packed(folder, XENIUM, tmp_path)) == set(FILES[XENIUM])
 
 
-def test_a_file_that_changes_while_it_is_packed_is_said(tmp_path: Path) -> None:
+def test_a_file_that_changes_while_it_is_packed_is_an_error(tmp_path: Path) -> None:
     folder = make(tmp_path / "x", FILES[XENIUM])
     content = batch_content(folder, XENIUM)
 
@@ -123,9 +123,7 @@ def test_a_file_that_changes_while_it_is_packed_is_said(tmp_path: Path) -> None:
         write_archive(content, tmp_path / "x.zip", grow)
 
 
-def test_a_file_that_vanishes_and_a_full_disk_are_errors_of_ours(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_deleted_file_and_a_full_disk_raise_invalid_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = make(tmp_path / "x", FILES[XENIUM])
     content = batch_content(folder, XENIUM)
     (folder / "experiment.xenium").unlink()
@@ -137,5 +135,5 @@ def test_a_file_that_vanishes_and_a_full_disk_are_errors_of_ours(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(archive, "_add", full)
-    with pytest.raises(InvalidFile, match=r"has no room for the archive of .* bytes .*TMPDIR"):
+    with pytest.raises(InvalidFile, match=r"has no space for the archive of .* bytes .*TMPDIR"):
         write_archive(content, tmp_path / "x.zip", lambda _: None)

@@ -87,7 +87,7 @@ def test_chunked_and_compressed_files_are_read_too(options: dict) -> None:
 
 @pytest.mark.skipif(not memory._CAN_RELEASE, reason="the system takes no memory back")
 @pytest.mark.parametrize("options", [{"compression": "gzip", "shuffle": True}, {"chunks": (500,)}])
-def test_what_was_inflated_can_be_given_back_while_it_is_turned(options: dict) -> None:
+def test_inflated_arrays_can_be_released_while_the_matrix_is_transposed(options: dict) -> None:
     matrix = sparse.csc_matrix(np.arange(1, 600_001, dtype=np.float32).reshape(1000, 600))
     found = csc_from_hdf5(file_of(matrix, **options), "x")
     assert found.data[-1] == 600_000
@@ -96,7 +96,7 @@ def test_what_was_inflated_can_be_given_back_while_it_is_turned(options: dict) -
         assert not array.any()
 
 
-def test_for_what_is_inflated_the_peak_is_asked_with_the_file_beside_it() -> None:
+def test_the_memory_budget_covers_the_inflated_arrays_and_the_file() -> None:
     matrix = sparse.csc_matrix(np.arange(1, 600_001, dtype=np.float32).reshape(1000, 600))
     content = file_of(matrix, compression="gzip")
     needed = len(content) + int(PEAK * (matrix.data.nbytes + matrix.indices.nbytes + 8 * len(matrix.indptr)))
@@ -127,7 +127,7 @@ _BASE64 = re.compile("(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3
 @example("AAAA====", 8)
 @example("AA==AAAA", 4)
 @example("AAAAA===", 1 << 20)
-def test_base64_is_taken_whole_whatever_its_pieces_and_nothing_else_is(text: str, piece: int) -> None:
+def test_valid_base64_is_decoded_whatever_the_piece_size_and_invalid_base64_is_refused(text: str, piece: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(arrays, "_BASE64_PIECE", piece)
         if _BASE64.fullmatch(text):
@@ -147,7 +147,7 @@ def test_an_array_is_decoded_once_and_can_be_written_to() -> None:
     finally:
         tracemalloc.stop()
     np.testing.assert_array_equal(found, array)
-    assert peak < 1.4 * array.nbytes  # pieces, and where the system has no pages the array
+    assert peak < 1.4 * array.nbytes  # the pieces, plus the array on systems without lazy pages
     found += 1
 
 
@@ -162,13 +162,13 @@ def broken(**changes: object) -> dict:
         (None, "expected an object"),
         ([], "expected an object"),
         ({"shape": [1, 1]}, "expected an object"),
-        (broken(indices=encoded(np.array([0, 1, 2]), "<u4")), "row index lies outside the 2 cells"),
-        (broken(indices=encoded(np.array([0, 1, 2**32 - 1]), "<u4")), "row index lies outside"),
+        (broken(indices=encoded(np.array([0, 1, 2]), "<u4")), "row index is outside the 2 cells"),
+        (broken(indices=encoded(np.array([0, 1, 2**32 - 1]), "<u4")), "row index is outside"),
         (broken(indices=encoded(np.array([0, 1]), "<u4")), "3 values but 2 indices"),
         (broken(indptr=encoded(np.array([0, 1, 2]), "<u8")), "need 4 column pointers, got 3"),
-        (broken(indptr=encoded(np.array([0, 2, 1, 3]), "<u8")), "do not rise"),
-        (broken(indptr=encoded(np.array([0, 1, 2, 9]), "<u8")), "do not rise"),
-        (broken(indptr=encoded(np.array([1, 1, 2, 3]), "<u8")), "do not rise"),
+        (broken(indptr=encoded(np.array([0, 2, 1, 3]), "<u8")), "do not increase"),
+        (broken(indptr=encoded(np.array([0, 1, 2, 9]), "<u8")), "do not increase"),
+        (broken(indptr=encoded(np.array([1, 1, 2, 3]), "<u8")), "do not increase"),
         (broken(shape=[2]), "not two numbers"),
         (broken(shape=[2, -3]), "not two numbers"),
         (broken(shape=["2", 3]), "not two numbers"),
@@ -185,12 +185,12 @@ def test_contradictions_are_found_before_any_c_code_sees_them(answer: object, sa
         csc_from_base64(answer, "query_genes of X")
 
 
-def test_another_shape_than_asked_for_is_an_error() -> None:
+def test_a_different_shape_than_requested_is_an_error() -> None:
     with pytest.raises(InvalidResponse, match="3 genes, expected 2"):
         csc_from_base64(broken(), "x", shape=(None, 2))
 
 
-def test_signed_indices_below_zero_are_found() -> None:
+def test_negative_indices_are_an_error() -> None:
     with pytest.raises(InvalidResponse, match="outside"):
         csc_from_arrays(np.ones(1, "f4"), np.array([-1], "i4"), np.array([0, 1]), [2, 1], "x")
 
@@ -239,7 +239,7 @@ def test_hostile_files_are_refused(write: object, said: str) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"<html></html>", b'{"detail": "x"}'])
-def test_what_is_no_hdf5_is_named(content: bytes) -> None:
+def test_an_answer_that_is_not_hdf5_is_named(content: bytes) -> None:
     with pytest.raises(InvalidResponse, match="not an HDF5 file"):
         csc_from_hdf5(bytearray(content), "get_matrix")
 
@@ -255,7 +255,7 @@ def test_decoded_arrays_can_be_written_to() -> None:
 
 
 @pytest.mark.parametrize("answer", [None, "abc", [1], {"a": 1}, ["a", None]])
-def test_names_must_be_texts(answer: object) -> None:
+def test_names_must_be_strings(answer: object) -> None:
     with pytest.raises(InvalidResponse, match="list of strings"):
         strings(answer, "barcodes")
 
@@ -304,7 +304,7 @@ def test_traps_are_refused_before_they_are_read(write: object, said: str, tmp_pa
 
 def test_filters_that_hdf5_has_a_plugin_for_are_not_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     content = bytearray(hdf5(replaced("data", data=np.zeros(8, "u4"), compression="lzf")).tobytes())
-    # The number of LZF becomes that of a plugin, which HDF5 would look for in a folder of the environment.
+    # The id of LZF is replaced by that of a plugin, which HDF5 would search for in a folder from the environment.
     assert content.count((32000).to_bytes(2, "little")) == 1
     content = content.replace((32000).to_bytes(2, "little"), (32001).to_bytes(2, "little"))
     monkeypatch.setenv("HDF5_PLUGIN_PATH", str(tmp_path))
@@ -312,38 +312,38 @@ def test_filters_that_hdf5_has_a_plugin_for_are_not_loaded(tmp_path: Path, monke
         csc_from_hdf5(content, "get_matrix")
 
 
-def test_a_bomb_is_refused_by_the_budget() -> None:
+def test_a_decompression_bomb_is_refused_by_the_memory_budget() -> None:
     content = hdf5(replaced("data", data=np.zeros(30_000_000, "f4"), compression="gzip", chunks=(1_000_000,)))
     assert len(content) < 500_000
     with bc.settings.override(memory_budget=50_000_000), pytest.raises(TooLarge, match=r"168\.1 MB"):
         csc_from_hdf5(content, "get_matrix")
 
 
-def test_a_chunk_that_is_larger_than_its_dataset_gets_no_room() -> None:
+def test_a_chunk_larger_than_its_dataset_is_refused_without_allocating_it() -> None:
     content = hdf5(replaced("data", data=np.ones(9, "f4"), maxshape=(None,), chunks=(10**7,), compression="gzip"))
     with pytest.raises(InvalidResponse, match="9 values is in chunks of 10,000,000"):
         csc_from_hdf5(content, "get_matrix")
 
 
-def test_cells_that_are_only_announced_get_no_room() -> None:
+def test_memory_is_not_allocated_for_cells_that_a_server_only_announces() -> None:
     answer = answer_of(sparse.random(30, 20, 0.3, format="csc", dtype=np.float32, random_state=0))
     with bc.settings.override(memory_budget=50_000_000), pytest.raises(TooLarge, match="shape cannot be right"):
         csc_from_base64({**answer, "shape": [2**40, 20]}, "query_genes")
 
 
-def test_arrays_in_one_place_are_refused() -> None:
-    """Sorting the one would change the other after it had been checked."""
+def test_overlapping_arrays_are_refused() -> None:
+    """Sorting one would change the other after it was checked."""
     content = hdf5(lambda file: [replaced("data", data=np.arange(50, dtype="u4"))(file), file["data"].id.get_offset()])
     with h5py.File(io.BytesIO(content.tobytes())) as file:
         data, indices = (file[name].id.get_offset() for name in ("data", "indices"))
     own = indices.to_bytes(8, "little")
     assert content.tobytes().count(own) == 1
     moved = content.tobytes().replace(own, data.to_bytes(8, "little"))
-    with pytest.raises(InvalidResponse, match="in the same place"):
+    with pytest.raises(InvalidResponse, match="two datasets of the HDF5 file overlap"):
         csc_from_hdf5(bytearray(moved), "get_matrix")
 
 
-def test_values_that_are_not_aligned_are_copied() -> None:
+def test_unaligned_values_are_copied() -> None:
     matrix = sparse.random(30, 20, 0.3, format="csc", dtype=np.float32, random_state=0)
     whole = file_of(matrix)
     shifted = np.empty(len(whole) + 1, np.uint8)[1:]
@@ -354,7 +354,7 @@ def test_values_that_are_not_aligned_are_copied() -> None:
 
 
 @pytest.mark.parametrize("dtype", [">f4", "<f8", "<f2"])
-def test_other_kinds_of_numbers_become_float32(dtype: str) -> None:
+def test_other_number_types_become_float32(dtype: str) -> None:
     matrix = sparse.csc_matrix(np.array([[1, 0, 2], [0, 3, 0]], np.float32))
     content = file_of(matrix)
     buffer = io.BytesIO(content.tobytes())
@@ -367,14 +367,14 @@ def test_other_kinds_of_numbers_become_float32(dtype: str) -> None:
 
 
 @pytest.mark.parametrize("keep", [0, 3, 100, 2000])
-def test_a_file_on_disk_that_is_cut_is_an_error(tmp_path: Path, keep: int) -> None:
+def test_a_truncated_file_on_disk_is_an_error(tmp_path: Path, keep: int) -> None:
     whole = file_of(sparse.random(300, 20, 0.3, format="csc", dtype=np.float32, random_state=0), compression="gzip")
     (tmp_path / "x.h5").write_bytes(whole.tobytes()[:keep])
     with pytest.raises(InvalidResponse):
         list(stripes_of_file(tmp_path / "x.h5", "get_matrix", 10))
 
 
-def test_a_damaged_chunk_is_an_error_where_it_has_a_checksum() -> None:
+def test_a_damaged_chunk_with_a_checksum_is_an_error() -> None:
     matrix = sparse.random(30, 20, 0.3, format="csc", dtype=np.float32, random_state=0)
     content = file_of(matrix, fletcher32=True, chunks=(21,))
     with h5py.File(io.BytesIO(content.tobytes())) as file:
@@ -385,8 +385,8 @@ def test_a_damaged_chunk_is_an_error_where_it_has_a_checksum() -> None:
 
 
 @pytest.mark.parametrize("length", [0, 1, 3, 4])
-def test_a_chunk_that_is_shorter_than_its_checksum_is_no_crash(length: int) -> None:
-    """HDF5's own filter reads from before the beginning of such a chunk."""
+def test_a_chunk_shorter_than_its_checksum_is_an_error_and_not_a_crash(length: int) -> None:
+    """The filter of HDF5 itself reads in front of such a chunk."""
 
     def write(file: h5py.File) -> None:
         replaced("data", shape=(4,), dtype="f4", chunks=(4,), fletcher32=True)(file)
@@ -397,7 +397,7 @@ def test_a_chunk_that_is_shorter_than_its_checksum_is_no_crash(length: int) -> N
 
 
 @given(matrices, st.integers(1, 4), st.integers(0, 2**32 - 1))
-def test_large_matrices_are_looked_at_on_threads_and_are_the_same(
+def test_large_matrices_are_checked_on_threads_with_the_same_result(
     matrix: sparse.csc_matrix, n_threads: int, seed: int
 ) -> None:
     rng = np.random.default_rng(seed)
@@ -418,11 +418,11 @@ def test_large_matrices_are_looked_at_on_threads_and_are_the_same(
         if twice:
             start = matrix.indptr[twice[-1]]
             shuffled.indices[start] = shuffled.indices[start + 1]
-            with pytest.raises(InvalidResponse, match="a gene holds the same cell twice"):
+            with pytest.raises(InvalidResponse, match="a gene contains the same cell twice"):
                 csc_from_base64(answer_of(shuffled), "x", shape=matrix.shape)
 
 
-def test_rows_of_a_gene_come_in_any_order() -> None:
+def test_rows_of_a_gene_may_be_in_any_order() -> None:
     answer = broken(indices=encoded(np.array([1, 0, 0]), "<u4"), indptr=encoded(np.array([0, 2, 2, 3]), "<u8"))
     found = csc_from_base64(answer, "x")
     np.testing.assert_array_equal(found.toarray(), np.array([[3, 0, 2], [1, 0, 0]], np.float32))
@@ -430,7 +430,7 @@ def test_rows_of_a_gene_come_in_any_order() -> None:
 
 
 @pytest.mark.parametrize("name", ["indices", "indptr"])
-def test_fractions_are_no_places(name: str, tmp_path: Path) -> None:
+def test_fractional_indices_are_refused(name: str, tmp_path: Path) -> None:
     matrix = sparse.random(6, 4, 0.5, format="csc", dtype=np.float32, random_state=0)
     path = tmp_path / "x.h5"
     path.write_bytes(file_of(matrix).tobytes())
@@ -449,16 +449,14 @@ def test_fractions_are_no_places(name: str, tmp_path: Path) -> None:
     ("name", "values", "said"),
     [
         ("indptr", [0, 1, 2], "3 genes need 4 column pointers, got 3"),
-        ("indptr", [0, 5, 2, 3], "do not rise from 0 to 3"),
-        ("indptr", [1, 1, 2, 3], "do not rise from 0 to 3"),
-        ("indptr", [0, 1, 2, 9], "do not rise from 0 to 3"),
+        ("indptr", [0, 5, 2, 3], "do not increase from 0 to 3"),
+        ("indptr", [1, 1, 2, 3], "do not increase from 0 to 3"),
+        ("indptr", [0, 1, 2, 9], "do not increase from 0 to 3"),
         ("data", [1, 2], "2 values but 3 indices"),
-        ("indices", [0, 1, 2], "a row index lies outside the 2 cells"),
+        ("indices", [0, 1, 2], "a row index is outside the 2 cells"),
     ],
 )
-def test_a_file_on_disk_that_contradicts_itself_is_refused(
-    name: str, values: list[int], said: str, tmp_path: Path
-) -> None:
+def test_an_inconsistent_file_on_disk_is_refused(name: str, values: list[int], said: str, tmp_path: Path) -> None:
     content = file_of(sparse.csc_matrix(np.array([[1, 0, 2], [0, 3, 0]], np.float32)))
     path = tmp_path / "x.h5"
     path.write_bytes(content.tobytes())

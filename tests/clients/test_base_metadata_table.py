@@ -11,7 +11,7 @@ from biocolab_accessor.clients.base import columns_on_the_wire, read_table
 from biocolab_accessor.errors import InvalidArgument, InvalidColumn, InvalidFile, InvalidNames
 
 
-def test_numbers_travel_as_numbers_and_text_as_text_whatever_it_looks_like() -> None:
+def test_numbers_are_sent_as_numbers_and_text_as_text_whatever_it_looks_like() -> None:
     table = pd.DataFrame(
         {
             "code": ["001", "1e5"],
@@ -35,7 +35,7 @@ def test_numbers_travel_as_numbers_and_text_as_text_whatever_it_looks_like() -> 
     ]
 
 
-def test_cells_without_a_value_are_left_out_and_columns_that_lack_the_same_go_together() -> None:
+def test_cells_without_a_value_are_left_out_and_columns_with_the_same_gaps_are_sent_together() -> None:
     table = pd.DataFrame({"a": [1.5, None, 3.0], "b": ["x", None, "z"], "c": [1, 2, 3]}, index=["k", "l", "m"])
     assert columns_on_the_wire(table) == [
         {"barcodes": ["k", "m"], "a": [1.5, 3.0], "b": ["x", "z"]},
@@ -46,22 +46,22 @@ def test_cells_without_a_value_are_left_out_and_columns_that_lack_the_same_go_to
 @pytest.mark.parametrize(
     ("table", "error", "says"),
     [
-        ([1], InvalidArgument, "are a list: give a pandas.DataFrame"),
-        (pd.Series([1]), InvalidArgument, "are a Series"),
-        (pd.DataFrame({"a": [1, 2]}, index=["x", "x"]), InvalidArgument, "none twice"),
-        (pd.DataFrame({"a": [1, 2]}, index=["x", None]), InvalidArgument, "none missing"),
+        ([1], InvalidArgument, "is a list: it must be a pandas.DataFrame"),
+        (pd.Series([1]), InvalidArgument, "is a Series"),
+        (pd.DataFrame({"a": [1, 2]}, index=["x", "x"]), InvalidArgument, "unique"),
+        (pd.DataFrame({"a": [1, 2]}, index=["x", None]), InvalidArgument, "without missing values"),
         (pd.DataFrame({"a": [1]}, index=pd.MultiIndex.from_tuples([(1, 2)])), InvalidArgument, "one level"),
-        (pd.DataFrame(index=["x"]), InvalidNames, "must be there"),
-        (pd.DataFrame([[1, 2]], columns=["a", "a"]), InvalidNames, "different names: 'a', 'a'"),
-        (pd.DataFrame([[1, 2]], columns=[1, "1"]), InvalidNames, "different names"),
-        (pd.DataFrame({"Barcodes": ["x"]}), InvalidNames, "would take the place of the barcodes"),
-        (pd.DataFrame({"a": [None]}), InvalidColumn, "'a' has no values: leave it out"),
+        (pd.DataFrame(index=["x"]), InvalidNames, "must have columns"),
+        (pd.DataFrame([[1, 2]], columns=["a", "a"]), InvalidNames, "names must differ: 'a', 'a'"),
+        (pd.DataFrame([[1, 2]], columns=[1, "1"]), InvalidNames, "names must differ"),
+        (pd.DataFrame({"Barcodes": ["x"]}), InvalidNames, "would replace the barcodes"),
+        (pd.DataFrame({"a": [None]}), InvalidColumn, "'a' has no values: drop it"),
         (pd.DataFrame({"a": [1, "x"]}), InvalidColumn, "convert it"),
         (pd.DataFrame({"a": [float("inf")]}), InvalidColumn, "infinite"),
         (pd.DataFrame({"a": pd.to_datetime(["2020-01-01"])}), InvalidColumn, "Timestamp"),
     ],
 )
-def test_what_cannot_travel_is_refused(table: object, error: type[Exception], says: str) -> None:
+def test_a_table_that_cannot_be_sent_is_refused(table: object, error: type[Exception], says: str) -> None:
     with pytest.raises(error, match=says):
         columns_on_the_wire(table)
 
@@ -80,7 +80,7 @@ def test_a_file_keeps_its_labels(tmp_path: Path) -> None:
     ]
 
 
-def test_whole_numbers_with_gaps_stay_whole_and_too_long_ones_are_labels(tmp_path: Path) -> None:
+def test_integers_with_gaps_stay_integers_and_too_long_ones_are_labels(tmp_path: Path) -> None:
     (tmp_path / "x.tsv.gz").write_bytes(
         gzip.compress(b"cell\tn\tid\na\t9007199254740993\t99999999999999999999\nb\t\t1\n")
     )
@@ -90,14 +90,14 @@ def test_whole_numbers_with_gaps_stay_whole_and_too_long_ones_are_labels(tmp_pat
     ]
 
 
-def test_floats_of_a_file_are_read_to_the_last_digit(tmp_path: Path) -> None:
+def test_floats_in_a_file_are_read_to_the_last_digit(tmp_path: Path) -> None:
     written = np.random.default_rng(0).random(200) * 10.0 ** np.random.default_rng(1).integers(-300, 300, 200)
     (tmp_path / "x.csv").write_text("cell,n\n" + "".join(f"c{i},{value!s}\n" for i, value in enumerate(written)))
     (columns,) = columns_on_the_wire(read_table(tmp_path / "x.csv"))
     assert columns["n"] == written.tolist()
 
 
-def test_whole_numbers_beside_fractions_that_would_round_them_are_labels(tmp_path: Path) -> None:
+def test_integers_that_fractions_in_their_column_would_round_are_labels(tmp_path: Path) -> None:
     (tmp_path / "x.csv").write_text("cell,n,m\na,9007199254740993,9007199254740992\nb,0.5,0.5\n")
     (columns,) = columns_on_the_wire(read_table(tmp_path / "x.csv"))
     assert columns["n"] == ["9007199254740993", "0.5"]
@@ -105,7 +105,9 @@ def test_whole_numbers_beside_fractions_that_would_round_them_are_labels(tmp_pat
 
 
 @pytest.mark.parametrize(("separator", "name"), [(",", "x.txt"), ("\t", "x.txt"), ("\t", "x"), (",", "y.csv.txt")])
-def test_the_separator_of_another_ending_is_seen_in_the_first_line(tmp_path: Path, separator: str, name: str) -> None:
+def test_the_separator_of_a_file_with_an_unknown_suffix_is_taken_from_its_first_line(
+    tmp_path: Path, separator: str, name: str
+) -> None:
     (tmp_path / name).write_text(f"cell{separator}n\na{separator}1e-05\nb{separator}.5\n")
     assert columns_on_the_wire(read_table(tmp_path / name)) == [{"barcodes": ["a", "b"], "n": [1e-05, 0.5]}]
 
@@ -114,13 +116,13 @@ def test_the_separator_of_another_ending_is_seen_in_the_first_line(tmp_path: Pat
     ("content", "says"),
     [
         (None, "No such file"),
-        (b"", "cannot be read as a table of metadata"),
-        (b"\x89HDF\r\n\x1a\n\xff\xfe", "cannot be read as a table of metadata"),
-        (b"cell\na\n", "has one column only"),
-        (b"n,m\na,1,2\nb,3,4\n", "name the column of the barcodes too"),
+        (b"", "cannot be read as a metadata table"),
+        (b"\x89HDF\r\n\x1a\n\xff\xfe", "cannot be read as a metadata table"),
+        (b"cell\na\n", "has only one column"),
+        (b"n,m\na,1,2\nb,3,4\n", "name the column of barcodes too"),
     ],
 )
-def test_a_file_that_is_no_table_is_named(tmp_path: Path, content: bytes | None, says: str) -> None:
+def test_a_file_that_is_not_a_table_is_named(tmp_path: Path, content: bytes | None, says: str) -> None:
     if content is not None:
         (tmp_path / "x.csv").write_bytes(content)
     with pytest.raises(InvalidFile, match=rf"x\.csv.*{says}"):

@@ -32,17 +32,17 @@ def connector(server: Sandbox) -> BBrowserXConnector:
     return BBrowserXConnector(server.private_host, server.token)
 
 
-def test_it_is_the_official_connector(connector: BBrowserXConnector, server: Sandbox) -> None:
+def test_the_connector_is_an_instance_of_the_official_class(connector: BBrowserXConnector, server: Sandbox) -> None:
     assert isinstance(connector, bbrowserx_connector.BBrowserXConnector)
     assert server.token not in repr(vars(connector))
 
 
-def test_a_host_without_its_last_slash_is_the_same(server: Sandbox) -> None:
+def test_the_trailing_slash_of_a_host_is_optional(server: Sandbox) -> None:
     assert len(BBrowserXConnector(server.private_host.rstrip("/"), server.token).get_user_groups()) == 2
 
 
 @pytest.mark.parametrize("path", ["gateway/t2d_index_tool", "gateway/t2d_index_tool/"])
-def test_the_path_of_a_host_stays_whatever_is_asked_for(scripted: Scripted, path: str, tmp_path: Path) -> None:
+def test_every_request_keeps_the_path_of_the_host(scripted: Scripted, path: str, tmp_path: Path) -> None:
     (tmp_path / "x").write_bytes(b"abc")
     scripted.answers(answer(content={"status": 200, "data": {"id": 7, "output_dir": "/d"}}))
     connector = BBrowserXConnector(scripted.host + path, "t")
@@ -55,7 +55,7 @@ def test_the_path_of_a_host_stays_whatever_is_asked_for(scripted: Scripted, path
     assert [request["path"] for request in scripted.requests] == expected
 
 
-def test_the_official_submit_takes_enum_members_and_paths_and_leaves_its_arguments_alone(
+def test_the_official_submit_accepts_enum_members_and_paths_and_does_not_change_its_arguments(
     connector: BBrowserXConnector, counts: ad.AnnData, tmp_path: Path
 ) -> None:
     counts.raw = counts
@@ -75,12 +75,12 @@ def test_the_official_submit_takes_enum_members_and_paths_and_leaves_its_argumen
     np.testing.assert_array_equal(connector.query_genes("human", uuid, [], "raw").toarray(), counts.X.toarray())
 
 
-def test_a_wrong_argument_is_an_error_and_no_text(connector: BBrowserXConnector) -> None:
+def test_a_wrong_argument_raises_instead_of_returning_a_string(connector: BBrowserXConnector) -> None:
     with pytest.raises(InvalidArgument, match="ChunkSize"):
         connector.submit_study_from_local("personal", [{"matrix": "x.h5ad"}], chunk_size=7)
 
 
-def test_a_failed_task_is_an_error_and_not_false(connector: BBrowserXConnector, tmp_path: Path) -> None:
+def test_a_failed_task_raises_instead_of_returning_false(connector: BBrowserXConnector, tmp_path: Path) -> None:
     (tmp_path / "x.h5ad").write_bytes(b"not hdf5")
     with pytest.raises(TaskFailed, match=r"x\.h5ad cannot be read"):
         connector.submit_study_from_local("personal", [{"matrix": str(tmp_path / "x.h5ad")}])
@@ -103,7 +103,7 @@ def test_missing_and_empty_files_are_refused(
     path = tmp_path / "x.h5ad"
     if content is not None:
         path.write_bytes(content)
-    with pytest.raises(InvalidFile, match="empty" if content is not None else "no file"):
+    with pytest.raises(InvalidFile, match="empty" if content is not None else "does not exist"):
         connector.submit_study_from_local("personal", [{"matrix": str(path)}])
 
 
@@ -135,7 +135,7 @@ def test_a_submission_without_task_id_is_an_error(scripted: Scripted, data: obje
 @pytest.mark.parametrize("data", [None, {}, [], [None], [{}], [{"id": None}], [{"id": ""}]])
 def test_a_file_without_an_id_is_an_error(scripted: Scripted, data: object) -> None:
     scripted.answers(answer(content={"status": 200, "data": data}))
-    with pytest.raises(InvalidResponse, match=r"was told of 'x\.h5ad' and gave it no id"):
+    with pytest.raises(InvalidResponse, match=r"returned no id for the file 'x\.h5ad'"):
         BBrowserXConnector(scripted.host, "t").announce_file("f", 1, "x.h5ad")
 
 
@@ -160,28 +160,28 @@ def test_columns_of_different_lengths_are_refused(scripted: Scripted) -> None:
         BBrowserXConnector(scripted.host, "t").get_metadata_columns("human", "u")
 
 
-def test_its_text_shows_the_host_and_nothing_else(connector: BBrowserXConnector, server: Sandbox) -> None:
+def test_the_repr_shows_only_the_host(connector: BBrowserXConnector, server: Sandbox) -> None:
     assert repr(connector) == f"BBrowserXConnector(host={server.private_host!r})"
 
 
 @pytest.mark.parametrize("data", [None, [], {"Barcodes": "a"}, {"Barcodes": ["a"], "x": 1}])
-def test_metadata_that_are_no_columns_are_refused(scripted: Scripted, data: object) -> None:
+def test_metadata_without_columns_is_refused(scripted: Scripted, data: object) -> None:
     scripted.answers(answer(content={"status": 200, "data": data}))
     with pytest.raises(InvalidResponse, match="metadata of u: expected an object of columns"):
         BBrowserXConnector(scripted.host, "t").get_metadata_columns("human", "u")
 
 
 @pytest.mark.parametrize("data", [None, {}, {"output_dir": None}, "x"])
-def test_an_upload_that_went_nowhere_is_an_error(scripted: Scripted, data: object, tmp_path: Path) -> None:
+def test_an_upload_without_a_location_is_an_error(scripted: Scripted, data: object, tmp_path: Path) -> None:
     (tmp_path / "x.h5ad").write_bytes(b"abc")
     scripted.answers(answer(content={"status": 200, "data": data}))
-    with pytest.raises(InvalidResponse, match=r"took 'x\.h5ad' but did not say where"):
+    with pytest.raises(InvalidResponse, match=r"accepted 'x\.h5ad' but did not say where"):
         BBrowserXConnector(scripted.host, "t").send_chunk({}, "x.h5ad", tmp_path / "x.h5ad", 0, 3)
 
 
 @pytest.mark.parametrize("method", ["get_barcodes", "get_features"])
 @pytest.mark.parametrize("data", [None, "AB", ["A", 1], [None]])
-def test_names_that_are_no_texts_are_refused(scripted: Scripted, method: str, data: object) -> None:
+def test_names_that_are_not_strings_are_refused(scripted: Scripted, method: str, data: object) -> None:
     scripted.answers(answer(content={"status": 200, "data": data}))
     with pytest.raises(InvalidResponse, match="of u: expected a list of strings"):
         getattr(BBrowserXConnector(scripted.host, "t"), method)(Species.HUMAN, "u")
@@ -199,7 +199,7 @@ def own_study(connector: BBrowserXConnector, counts: ad.AnnData, tmp_path: Path)
     return str(done["study_info"]["uuid"])
 
 
-def test_metadata_arrive_as_they_are_and_not_as_they_look(
+def test_metadata_keeps_its_types_whatever_it_looks_like(
     connector: BBrowserXConnector, own_study: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     table = pd.DataFrame({"lane": ["001", "002"], "share": [0.25, None]}, index=["CELL3-1", "CELL1-1"])
@@ -213,7 +213,7 @@ def test_metadata_arrive_as_they_are_and_not_as_they_look(
         assert found[f"share{suffix}"].dropna().to_dict() == {"CELL3-1": 0.25}
 
 
-def test_a_download_is_whole_and_where_it_was_asked_for(
+def test_a_download_is_complete_and_at_the_requested_path(
     connector: BBrowserXConnector,
     own_study: str,
     counts: ad.AnnData,
@@ -234,7 +234,7 @@ def test_a_download_is_whole_and_where_it_was_asked_for(
 
 
 @pytest.mark.parametrize("file_name", ["../../up.h5ad", "/etc/up.h5ad", "C:\\up.h5ad", "../.up.h5ad", "up.h5ad"])
-def test_a_servers_name_for_a_file_is_a_name_and_no_place(
+def test_a_file_name_from_the_server_is_never_used_as_a_path(
     scripted: Scripted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file_name: str
 ) -> None:
     (tmp_path / "here").mkdir()
@@ -249,7 +249,7 @@ def test_a_servers_name_for_a_file_is_a_name_and_no_place(
     "last",
     [answer(content=b"the fi", length=8), answer(content={"status": 500, "message": "gone"}), answer(status=502)],
 )
-def test_a_download_that_fails_leaves_the_file_that_was_there(scripted: Scripted, tmp_path: Path, last: Script) -> None:
+def test_a_failed_download_leaves_the_existing_file_unchanged(scripted: Scripted, tmp_path: Path, last: Script) -> None:
     (tmp_path / "x.h5ad").write_bytes(b"before")
     scripted.answers(*_export("x.h5ad"), last)
     with pytest.raises((TransportError, ServerError)):
@@ -257,7 +257,7 @@ def test_a_download_that_fails_leaves_the_file_that_was_there(scripted: Scripted
     assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"before"]
 
 
-def test_an_export_that_failed_says_why_and_does_not_poll_for_ever(scripted: Scripted) -> None:
+def test_a_failed_export_says_why_and_stops_polling(scripted: Scripted) -> None:
     log = {"status": "FAILURE", "log": "[2026-01-01 00:00] no room\n"}
     scripted.answers(answer(content={"status": 200, "data": {"id": "7"}}), answer(content={"status": 200, "data": log}))
     with pytest.raises(TaskFailed, match="no room"):
@@ -266,7 +266,7 @@ def test_an_export_that_failed_says_why_and_does_not_poll_for_ever(scripted: Scr
 
 
 @pytest.mark.parametrize("data", [None, {}, {"file_path": "a"}, {"file_path": 1, "file_name": "x"}])
-def test_an_export_without_a_place_is_an_error(scripted: Scripted, data: object) -> None:
+def test_an_export_without_a_location_is_an_error(scripted: Scripted, data: object) -> None:
     done = answer(content={"status": 200, "data": {"status": "SUCCESS", "log": ""}})
     scripted.answers(done, answer(content={"status": 200, "data": data}))
     with pytest.raises(InvalidResponse, match="did not say where the file of task 7 is"):
@@ -274,7 +274,7 @@ def test_an_export_without_a_place_is_an_error(scripted: Scripted, data: object)
 
 
 def _export(file_name: str) -> list[Script]:
-    """What a server answers before it gives the file."""
+    """The answers of a server before it sends the file."""
     return [
         answer(content={"status": 200, "data": {"id": "7"}}),
         answer(content={"status": 200, "data": {"status": "SUCCESS", "log": "done\n"}}),
@@ -282,7 +282,7 @@ def _export(file_name: str) -> list[Script]:
     ]
 
 
-def test_a_folder_of_the_server_takes_members_and_paths_under_both_spellings(
+def test_submitting_from_a_server_folder_accepts_members_and_paths_under_both_method_names(
     connector: BBrowserXConnector, server: Sandbox, counts: ad.AnnData, tmp_path: Path
 ) -> None:
     counts.raw = counts
@@ -318,8 +318,8 @@ def test_an_mtx_batch_is_named_by_its_folder_where_it_has_no_name(
 
 
 @pytest.mark.parametrize("call", ["query_genes", "get_metadata"])
-def test_one_text_is_not_taken_for_a_list_of_letters(scripted: Scripted, call: str) -> None:
+def test_a_single_string_is_not_taken_for_a_list_of_letters(scripted: Scripted, call: str) -> None:
     arguments = {"query_genes": {"gene_names": "CD3D"}, "get_metadata": {"fields": "CD3D"}}[call]
-    with pytest.raises(InvalidArgument, match=r"is the text 'CD3D': give a list, \['CD3D'\]"):
+    with pytest.raises(InvalidArgument, match=r"is the string 'CD3D': it must be a list, \['CD3D'\]"):
         getattr(BBrowserXConnector(scripted.host, "t"), call)("human", "u", **arguments)
     assert scripted.requests == []

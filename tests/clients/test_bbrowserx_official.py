@@ -1,4 +1,4 @@
-"""The official class as of 1.14, over an older one."""
+"""The official class as of 1.14, on top of an older one."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import anndata as ad
 
 from biocolab_accessor.sandbox.server import Sandbox
 
-# In a process of its own: what a class of ours takes from the official one is settled when it is imported.
+# In its own process: our classes take over the official methods when they are imported.
 OLD = """
     import contextlib, json, sys
     from bioturing_connector import bbrowserx_connector, connector

@@ -41,7 +41,7 @@ def test_the_objects_are_the_official_ones(connection: BioFlexConnection) -> Non
 
 
 @pytest.mark.parametrize("path", ["gateway/bioflex", "gateway/bioflex/"])
-def test_the_path_of_a_host_stays_whatever_is_asked_for(scripted: Scripted, path: str) -> None:
+def test_every_request_keeps_the_path_of_the_host(scripted: Scripted, path: str) -> None:
     row = {"id": "d", "name": "n", "species": "human", "version": 1}
     scripted.answers(
         answer(content=[row]), answer(content={"id": 1, "title": "", "authors": [], "reference": "", "metalist": []})
@@ -60,7 +60,7 @@ def test_no_attribute_of_any_object_shows_the_token(server: Sandbox, connection:
     assert server.token not in repr(vars(connection)) + repr(vars(study)) + repr(connection)
 
 
-def test_fetched_labels_come_with_their_codes(connection: BioFlexConnection) -> None:
+def test_fetched_labels_have_their_codes(connection: BioFlexConnection) -> None:
     field = connection.databases()[2].get_study("PBMC68k_reduced").metalist[2]
     assert field.values is None
     field.fetch()
@@ -87,14 +87,14 @@ def test_unknown_names_are_typed_errors(connection: BioFlexConnection) -> None:
 
 def test_arguments_are_checked_before_anything_is_sent(connection: BioFlexConnection) -> None:
     study = connection.databases()[2].get_study("PBMC68k_reduced")
-    with pytest.raises(InvalidArgument, match=r"give a list, \['CD3D'\]"):
+    with pytest.raises(InvalidArgument, match=r"it must be a list, \['CD3D'\]"):
         study.query_genes("CD3D")
     with pytest.raises(InvalidArgument, match="'raw' or 'lognorm'"):
         study.matrix("counts!")
 
 
 @pytest.mark.parametrize("token", ["", "  ", "a\nb", "tökén", None, 5])
-def test_tokens_that_no_header_can_carry_are_refused(token: object) -> None:
+def test_tokens_that_an_http_header_cannot_carry_are_refused(token: object) -> None:
     with pytest.raises(InvalidToken) as caught:
         BioFlexConnection(token)
     assert "tökén" not in str(caught.value)
@@ -115,7 +115,7 @@ def test_an_id_is_sent_back_with_its_json_type(scripted: Scripted) -> None:
     assert b'"study_idx": 1557' in scripted.requests[-1]["body"]
 
 
-def test_one_field_of_an_unknown_kind_does_not_lose_the_study(scripted: Scripted) -> None:
+def test_one_field_of_an_unknown_type_does_not_make_the_study_unusable(scripted: Scripted) -> None:
     reply = {"name": "odd", "type": 7, "metadata_values": ""}
     study = study_with(scripted, [{"id": 0, "name": "odd", "type": 7}], answer(content=reply))
     assert repr(study.metalist) == '[Metadata(id=0,name="odd",type="Unknown")]'
@@ -131,7 +131,7 @@ def test_a_code_without_a_label_is_an_error(scripted: Scripted) -> None:
         study.metalist[0].fetch()
 
 
-def test_a_dropped_gene_column_is_noticed(scripted: Scripted) -> None:
+def test_a_missing_gene_column_is_an_error(scripted: Scripted) -> None:
     one = {"shape": [2, 1], "data": "", "indices": "", "indptr": np.zeros(2, "<u8").tobytes()}
     one["indptr"] = __import__("base64").b64encode(one["indptr"]).decode()
     study = study_with(scripted, [], answer(content=one))
@@ -140,7 +140,7 @@ def test_a_dropped_gene_column_is_noticed(scripted: Scripted) -> None:
 
 
 @pytest.mark.parametrize("content", [[], {}, {"id": 1}, None, "x"])
-def test_a_study_reply_of_another_shape_is_an_error(scripted: Scripted, content: object) -> None:
+def test_a_study_answer_without_its_fields_is_an_error(scripted: Scripted, content: object) -> None:
     scripted.answers(answer(content=DATABASE), answer(content=content))
     with pytest.raises(InvalidResponse, match="lacks"):
         BioFlexConnection("t", scripted.host).databases()[0].get_study("GSE1")
@@ -164,13 +164,13 @@ FIELDS = [{"id": 0, "name": "x", "type": 1}, {"id": 1, "name": "y", "type": 1}]
         ({"name": "y"}, "the server sent the values of 'y'"),
         ({"cluster_names": ["a", None]}, "cluster_names: expected a list of strings"),
         ({"cluster_names": "ab"}, "expected a list of strings"),
-        ({"cluster_lengths": [[1], [1, 2]]}, "no list of numbers"),
-        ({"cluster_lengths": "x"}, "no list of numbers"),
-        ({"cluster_lengths": [1, 10**400]}, "no list of numbers"),
+        ({"cluster_lengths": [[1], [1, 2]]}, "is not a list of numbers"),
+        ({"cluster_lengths": "x"}, "is not a list of numbers"),
+        ({"cluster_lengths": [1, 10**400]}, "is not a list of numbers"),
         ({"metadata_values": None}, "base64 string"),
     ],
 )
-def test_a_field_of_another_kind_than_the_protocols_is_an_error(scripted: Scripted, changes: dict, said: str) -> None:
+def test_a_field_with_values_outside_the_protocol_is_an_error(scripted: Scripted, changes: dict, said: str) -> None:
     study = study_with(scripted, FIELDS, answer(content=label_reply(**changes)))
     with pytest.raises(InvalidResponse, match=said):
         study.metalist[0].fetch()
@@ -182,7 +182,7 @@ def test_lengths_of_labels_may_be_missing(scripted: Scripted) -> None:
     assert list(study.metalist[0].values) == ["b"]
 
 
-def test_one_long_label_does_not_take_the_memory_of_all_cells(scripted: Scripted) -> None:
+def test_one_long_label_does_not_allocate_its_length_for_all_cells(scripted: Scripted) -> None:
     codes = base64.b64encode(np.zeros(10_000, "<u2").tobytes()).decode()
     reply = label_reply(metadata_values=codes, cluster_names=["y" * 100_000], cluster_lengths=[])
     study = study_with(scripted, FIELDS, answer(content=reply))
@@ -197,28 +197,30 @@ def test_one_long_label_does_not_take_the_memory_of_all_cells(scripted: Scripted
     ("key", "value"),
     [("title", 5), ("authors", "me"), ("authors", {}), ("reference", []), ("id", None), ("id", True), ("metalist", 7)],
 )
-def test_a_study_of_other_types_is_an_error(scripted: Scripted, key: str, value: object) -> None:
+def test_a_study_with_fields_of_wrong_types_is_an_error(scripted: Scripted, key: str, value: object) -> None:
     scripted.answers(answer(content=DATABASE), answer(content={**STUDY, "metalist": [], key: value}))
     with pytest.raises(InvalidResponse):
         BioFlexConnection("t", scripted.host).databases()[0].get_study("GSE1")
 
 
 @pytest.mark.parametrize(("key", "value"), [("version", "1"), ("version", None), ("species", 1), ("id", [])])
-def test_a_database_of_other_types_is_an_error(scripted: Scripted, key: str, value: object) -> None:
+def test_a_database_with_fields_of_wrong_types_is_an_error(scripted: Scripted, key: str, value: object) -> None:
     scripted.answers(answer(content=[{**DATABASE[0], key: value}]))
     with pytest.raises(InvalidResponse, match=f"database: {key} is"):
         BioFlexConnection("t", scripted.host).databases()
 
 
 @pytest.mark.parametrize(("key", "value"), [("sum", "1"), ("count", None), ("mean", 10**400), ("name", 5)])
-def test_an_expression_summary_of_other_types_is_an_error(scripted: Scripted, key: str, value: object) -> None:
+def test_an_expression_summary_with_fields_of_wrong_types_is_an_error(
+    scripted: Scripted, key: str, value: object
+) -> None:
     row = {"name": "T cell", "sum": 1.0, "mean": 1.0, "rate": 0.5, "count": 1.0, "total": 2, key: value}
     scripted.answers(answer(content=DATABASE), answer(content={"CD3D": [row]}))
     with pytest.raises(InvalidResponse, match=f"CD3D: {key} is"):
         BioFlexConnection("t", scripted.host).databases()[0].get_celltypes_expression_summary(["CD3D"])
 
 
-def test_a_refusal_with_status_200_keeps_the_servers_words(scripted: Scripted) -> None:
+def test_an_error_with_status_200_keeps_the_words_of_the_server(scripted: Scripted) -> None:
     scripted.answers(answer(content={"detail": "quota exceeded"}))
     with pytest.raises(ServerError, match="quota exceeded"):
         BioFlexConnection("t", scripted.host).databases()
@@ -235,23 +237,23 @@ def test_the_official_headers_hold_no_token(connection: BioFlexConnection) -> No
 
 
 @pytest.mark.parametrize("reply", [{}, {"CD3D": []}, {"CD3D": None}, []])
-def test_genes_that_the_answer_leaves_out_are_named(scripted: Scripted, reply: object) -> None:
+def test_genes_that_are_missing_in_the_answer_are_named(scripted: Scripted, reply: object) -> None:
     scripted.answers(answer(content=DATABASE), answer(content=reply))
-    with pytest.raises(UnknownGene, match="human database version 1 has no expression of 'CD3D', 'CD3E'"):
+    with pytest.raises(UnknownGene, match="human database version 1 has no expression for 'CD3D', 'CD3E'"):
         BioFlexConnection("t", scripted.host).databases()[0].get_celltypes_expression_summary(["CD3D", "CD3E"])
 
 
-def test_names_of_genes_are_texts(connection: BioFlexConnection) -> None:
+def test_gene_names_must_be_strings(connection: BioFlexConnection) -> None:
     with pytest.raises(InvalidArgument, match="gene_names contains 3, which is not a string"):
         connection.databases()[2].get_celltypes_expression_summary(["CD3D", 3])
 
 
-def test_a_matrix_goes_into_a_file_where_one_is_given(connection: BioFlexConnection, tmp_path: Path) -> None:
+def test_a_matrix_is_written_to_dst_file_if_it_is_set(connection: BioFlexConnection, tmp_path: Path) -> None:
     study = connection.databases()[2].get_study("PBMC68k_reduced")
     with (tmp_path / "m.h5").open("w+b") as file:
         file.write(b"mine")
         assert study._post_download("/v1/study/get_matrix", {"unit": "raw"}, file) is file
     content = (tmp_path / "m.h5").read_bytes()
-    assert content[:4] == b"mine"  # what was there before stays
+    assert content[:4] == b"mine"  # the earlier content stays
     found = csc_from_hdf5(np.frombuffer(bytearray(content[4:]), np.uint8), "m.h5")
     np.testing.assert_array_equal(found.toarray(), study.matrix("raw").toarray())

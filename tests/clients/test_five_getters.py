@@ -1,4 +1,4 @@
-"""What holds for all that EConnector's five getters give: where the token goes, and where it does not lie."""
+"""Promises of all connectors from EConnector's five getters: where the token is sent, and where it is never stored."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ GETTERS = ("get_bbrowserx", "get_talk2data", "get_lensbulk", "get_lenssc", "get_
 
 Call = Callable[[Any, Path], Any]
 
-# What every connector of bioturing_connector sends.
+# Requests of every connector of bioturing_connector.
 SHARED: dict[str, Call] = {
     "test_connection": lambda c, f: c.test_connection(),
     "get_user_groups": lambda c, f: c.get_user_groups(),
@@ -135,7 +135,7 @@ _VISIUM = _visium()
 
 @pytest.fixture
 def elsewhere() -> Iterator[Scripted]:
-    """Another server, which must not be asked for anything."""
+    """Another server, which must not get a request."""
     with a_scripted_server() as server:
         server.answers(lens_server)
         yield server
@@ -143,7 +143,7 @@ def elsewhere() -> Iterator[Scripted]:
 
 @pytest.fixture
 def files(tmp_path: Path) -> Path:
-    """What the calls send."""
+    """The files that the calls send."""
     (tmp_path / "m.csv").write_text("barcode,a\nc,b\n")
     processed(tmp_path / "processed", "umap.npy")
     xenium(tmp_path / "xenium", {"c": (0, 0)})
@@ -165,7 +165,7 @@ def sending() -> list[Any]:
 
 
 @pytest.mark.parametrize("getter", CALLS)
-def test_every_public_method_is_looked_at(getter: str) -> None:
+def test_every_public_method_is_covered(getter: str) -> None:
     kind = type(client(getter, "https://h.example/"))
     public = {name for name in dir(kind) if not name.startswith("_") and callable(getattr(kind, name))}
     assert public <= set(CALLS[getter])
@@ -186,7 +186,7 @@ def test_a_redirect_to_another_port_is_refused_by_every_method(
 
 
 def inside(value: Any, seen: set[int] | None = None) -> Iterator[str]:
-    """The texts of all that an object holds, however deep."""
+    """The texts of everything in an object, however deep."""
     seen = set() if seen is None else seen
     if id(value) in seen:
         return
@@ -204,19 +204,19 @@ def inside(value: Any, seen: set[int] | None = None) -> Iterator[str]:
 
 
 def everything(error: BaseException | None) -> Iterator[str]:
-    """What an error and those that it came of say, and every variable of the frames that they came through."""
+    """The texts of an error and its causes, and every variable of their frames."""
     while error is not None:
         yield from inside([error.args, vars(error), *getattr(error, "__notes__", [])])
         for frame, _ in traceback.walk_tb(error.__traceback__):
             if "/tests/" not in frame.f_code.co_filename:
                 for value in frame.f_locals.values():
-                    with suppress(AttributeError):  # of bioflex: an object that is not made yet has no text
+                    with suppress(AttributeError):  # in bioflex: an unfinished object has no repr
                         yield repr(value)
         error = error.__cause__ or error.__context__
 
 
 @pytest.mark.parametrize("getter", GETTERS)
-def test_the_token_is_in_nothing_that_is_left_behind(
+def test_no_object_error_or_log_contains_the_token(
     getter: str,
     scripted: Scripted,
     files: Path,
@@ -234,7 +234,7 @@ def test_the_token_is_in_nothing_that_is_left_behind(
     said: list[str] = []
 
     def look(handler: Any) -> None:
-        # While a request is under way, files and their names must be clean as well.
+        # During a request, files and their names must not contain the token either.
         found = [path for path in temporary.rglob("*") if path.is_file()]
         said.extend([str(path) for path in found] + [path.read_bytes().decode("latin-1") for path in found])
         scripts[-1](handler)

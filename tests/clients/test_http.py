@@ -52,7 +52,7 @@ def client(host: str) -> HttpClient:
 
 
 def everything_said(error: BaseException) -> str:
-    """The whole traceback text of an error and all it holds on to, attributes included."""
+    """The whole traceback of an error and everything it refers to, including attributes."""
     seen = "".join(traceback.format_exception(error))
     while error is not None:
         seen += repr(vars(error)) + repr(error.args)
@@ -63,7 +63,7 @@ def everything_said(error: BaseException) -> str:
 
 
 class TestTheTokenStaysAtItsHost:
-    def test_it_is_sent_to_its_host(self, scripted: Scripted) -> None:
+    def test_the_token_is_sent_to_its_host(self, scripted: Scripted) -> None:
         scripted.answers(answer(content={"ok": 1}))
         assert client(scripted.host).post("x") == {"ok": 1}
         assert scripted.requests[0]["headers"]["btr-api-token"] == TOKEN
@@ -82,12 +82,12 @@ class TestTheTokenStaysAtItsHost:
         assert client(scripted.host).post("x", {"a": 1}) == {"ok": 1}
         assert [(r["path"], r["body"]) for r in scripted.requests] == [("/x", b'{"a": 1}'), ("/new/x", b'{"a": 1}')]
 
-    def test_endless_redirects_end(self, scripted: Scripted) -> None:
+    def test_endless_redirects_are_an_error(self, scripted: Scripted) -> None:
         scripted.answers(answer(307, {}, headers={"Location": "/again"}))
         with pytest.raises(RedirectRefused, match="times in a row"):
             client(scripted.host).post("x")
 
-    def test_a_proxy_of_the_environment_never_sees_loopback(
+    def test_a_proxy_from_the_environment_never_gets_loopback_requests(
         self, scripted: Scripted, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setenv("http_proxy", "http://127.0.0.1:9/")
@@ -109,7 +109,7 @@ class TestTheTokenStaysAtItsHost:
         assert "Cookie" not in scripted.requests[1]["headers"]
 
     @pytest.mark.parametrize("script", [reset, answer(401, {"detail": "no"}), answer(200, b"<html>")])
-    def test_no_error_and_no_log_holds_it(
+    def test_no_error_and_no_log_contains_the_token(
         self, scripted: Scripted, script: object, caplog: pytest.LogCaptureFixture
     ) -> None:
         scripted.answers(script)
@@ -134,13 +134,13 @@ class TestRetries:
         assert [request["body"] for request in scripted.requests] == [b'{"n": 1}'] * 3
 
     @pytest.mark.parametrize("script", [reset, answer(502, b"bad gateway")])
-    def test_another_one_is_not(self, scripted: Scripted, script: object) -> None:
+    def test_a_request_that_is_not_idempotent_is_not_sent_again(self, scripted: Scripted, script: object) -> None:
         scripted.answers(script)
         with pytest.raises((TransportError, ServerError)):
             client(scripted.host).post("x", idempotent=False)
         assert len(scripted.requests) == 1
 
-    def test_one_that_the_server_did_not_take_is(self, scripted: Scripted) -> None:
+    def test_a_request_that_the_server_did_not_accept_is_sent_again(self, scripted: Scripted) -> None:
         scripted.answers(answer(429, {}, headers={"Retry-After": "0"}), answer(content={"ok": 1}))
         assert client(scripted.host).post("x", idempotent=False) == {"ok": 1}
 
@@ -150,7 +150,7 @@ class TestRetries:
         client(scripted.host).post("x")
         assert time.monotonic() - start >= 0.3
 
-    def test_a_pause_beyond_the_deadline_is_not_begun(
+    def test_a_pause_beyond_the_deadline_is_not_started(
         self, scripted: Scripted, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         scripted.answers(answer(503, {}, headers={"Retry-After": "3600"}))
@@ -166,7 +166,7 @@ class TestRetries:
         assert caught.value.__notes__ == ["tried 3 times"]
         assert (caught.value.status, caught.value.detail) == (503, "overloaded")
 
-    def test_what_can_not_be_mended_is_not_tried_again(self, scripted: Scripted) -> None:
+    def test_a_permanent_error_is_not_retried(self, scripted: Scripted) -> None:
         scripted.answers(answer(404, {"detail": "no such thing"}))
         with pytest.raises(NotFound, match="no such thing"):
             client(scripted.host).post("x")
@@ -187,13 +187,13 @@ class TestAnswers:
             client(scripted.host).post("x")
 
     @pytest.mark.parametrize(("content", "said"), [(b"", "empty"), (b"{broken", "not JSON")])
-    def test_what_is_no_json_is_named(self, scripted: Scripted, content: bytes, said: str) -> None:
+    def test_an_answer_that_is_not_json_is_quoted(self, scripted: Scripted, content: bytes, said: str) -> None:
         scripted.answers(answer(200, content))
         with pytest.raises(InvalidResponse, match=said):
             client(scripted.host).post("x")
 
     @pytest.mark.parametrize("status", [520, 499, 599])
-    def test_statuses_unknown_to_python_are_errors_like_others(self, scripted: Scripted, status: int) -> None:
+    def test_a_status_that_python_does_not_know_is_an_error(self, scripted: Scripted, status: int) -> None:
         scripted.answers(answer(status, {"detail": "who knows"}))
         with pytest.raises(ServerError, match=f"{status}.*who knows"):
             client(scripted.host).post("x", idempotent=False)
@@ -202,24 +202,27 @@ class TestAnswers:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
-        with bc.settings.override(max_retries=0), pytest.raises(TransportError, match=r"Connection refused.*server up"):
+        with (
+            bc.settings.override(max_retries=0),
+            pytest.raises(TransportError, match=r"Connection refused.*Is the server running"),
+        ):
             client(f"http://127.0.0.1:{port}/").post("x")
 
-    def test_silence_ends_at_the_read_timeout(self, scripted: Scripted) -> None:
+    def test_a_silent_server_raises_after_the_read_timeout(self, scripted: Scripted) -> None:
         over = threading.Event()
         scripted.answers(lambda handler: over.wait(PATIENCE))
         with bc.settings.override(read_timeout=0.2, max_retries=0), pytest.raises(TimedOut, match="read_timeout"):
             client(scripted.host).post("x")
         over.set()
 
-    def test_a_trickle_ends_at_the_deadline(self, scripted: Scripted) -> None:
-        length, sent = 4_000, []  # as long as it may take at all
+    def test_a_trickling_answer_raises_at_the_deadline(self, scripted: Scripted) -> None:
+        length, sent = 4_000, []  # as many pieces as the test may take at most
 
         def trickle(handler: object) -> None:
             handler.send_response(200)
             handler.send_header("Content-Length", str(length))
             handler.end_headers()
-            with suppress(OSError):  # who reads it has gone
+            with suppress(OSError):  # the reader has disconnected
                 for number in range(length):
                     handler.wfile.write(b" ")
                     handler.wfile.flush()
@@ -315,7 +318,7 @@ def test_a_missing_certificate_bundle_is_named() -> None:
         HttpClient("https://x.example/", Secret("t"), header="h", ssl="/nowhere.pem")
 
 
-def test_unverified_certificates_are_warned_of_once_for_each_host() -> None:
+def test_unverified_certificates_warn_once_for_each_host() -> None:
     for host in ("https://one.example/", "https://two.example/t2d/"):
         with pytest.warns(UserWarning, match=f"certificates of {host} are not verified"):
             HttpClient(host, Secret("t"), header="h", ssl=False)
@@ -324,7 +327,7 @@ def test_unverified_certificates_are_warned_of_once_for_each_host() -> None:
             HttpClient(host, Secret("t"), header="h", ssl=False)
 
 
-def test_sent_requests_no_longer_hold_the_token(scripted: Scripted) -> None:
+def test_sent_requests_no_longer_contain_the_token(scripted: Scripted) -> None:
     scripted.answers(answer(content={}))
     http = client(scripted.host)
     with http._answer("POST", scripted.host + "x", b"{}", {}, Deadline()) as response:
@@ -348,14 +351,14 @@ def test_an_answer_that_never_ends_is_stopped_by_the_budget(scripted: Scripted) 
         client(scripted.host).download("POST", "x", {}, open_target=Buffer().open)
 
 
-def test_an_answer_that_says_that_it_is_too_large_is_not_read(scripted: Scripted) -> None:
+def test_an_answer_that_announces_too_many_bytes_is_not_read(scripted: Scripted) -> None:
     scripted.answers(answer(content=b"[", length=11_000_000))
     with bc.settings.override(memory_budget=20_000_000), pytest.raises(TooLarge, match=r"22\.0 MB.*less at a time"):
         client(scripted.host).post("x")
     assert len(scripted.requests) == 1
 
 
-def test_threads_that_begin_at_once_share_one_session(scripted: Scripted, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_threads_that_start_together_share_one_session(scripted: Scripted, monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[requests.Session] = []
     real = requests.Session.__init__
 
@@ -374,11 +377,11 @@ def test_threads_that_begin_at_once_share_one_session(scripted: Scripted, monkey
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="the system knows no fork")
-def test_a_forked_process_has_a_session_of_its_own_whoever_held_the_lock(scripted: Scripted) -> None:
+def test_a_forked_process_has_its_own_session_even_if_the_lock_was_held(scripted: Scripted) -> None:
     http = client(scripted.host)
     before = http.session
     with module_of_http._lock, warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # of forking beside threads
+        warnings.simplefilter("ignore", DeprecationWarning)  # about forking with threads
         child = os.fork()
         if not child:
             signal.alarm(5)
@@ -398,7 +401,7 @@ def test_a_closed_client_can_be_used_again(scripted: Scripted) -> None:
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), {1, 2}])
-def test_what_json_has_no_word_for_is_refused_before_anything_is_sent(scripted: Scripted, value: object) -> None:
+def test_values_that_json_cannot_encode_are_refused_before_anything_is_sent(scripted: Scripted, value: object) -> None:
     http = client(scripted.host)
     with pytest.raises(InvalidArgument, match="cannot be written as JSON"):
         http.post("x", {"a": value})
@@ -407,9 +410,9 @@ def test_what_json_has_no_word_for_is_refused_before_anything_is_sent(scripted: 
 
 
 class TestTheWay:
-    """What stands between here and the server, and says no."""
+    """Certificates, full queues and proxies between the client and the server."""
 
-    def test_a_certificate_of_nobody_is_not_accepted(
+    def test_an_untrusted_certificate_is_not_accepted(
         self, scripted: Scripted, certificate: tuple[ssl.SSLContext, Path]
     ) -> None:
         scripted.speaks_tls(certificate[0])
@@ -426,11 +429,11 @@ class TestTheWay:
         http.close()
 
     @pytest.mark.skipif(sys.platform != "linux", reason="what a full queue does is the system's")
-    def test_who_does_not_take_the_connection_never_got_the_request(self) -> None:
+    def test_a_server_that_does_not_accept_the_connection_did_not_get_the_request(self) -> None:
         with socket.socket() as full, socket.socket() as first, socket.socket() as second:
             full.bind(("127.0.0.1", 0))
             full.listen(0)
-            for waiting in (first, second):  # as many as wait; the system leaves the next one without an answer
+            for waiting in (first, second):  # fill the queue; the system does not answer the next one
                 waiting.setblocking(False)
                 waiting.connect_ex(full.getsockname())
             time.sleep(0.05)
@@ -449,7 +452,9 @@ class TestTheWay:
             monkeypatch.setenv("https_proxy", f"http://127.0.0.1:{free.getsockname()[1]}")
         with (
             bc.settings.override(max_retries=0),
-            pytest.raises(TransportError, match=r"proxy of the environment did not pass it on.*refused") as caught,
+            pytest.raises(
+                TransportError, match=r"proxy from the environment did not forward the request.*refused"
+            ) as caught,
         ):
             client("https://server.example/").post("x")
         assert TOKEN not in everything_said(caught.value)
@@ -470,7 +475,7 @@ def test_a_file_on_another_server_is_fetched_without_the_token(
         assert scripted.requests == []
 
 
-def test_a_refusal_that_never_ends_is_read_to_a_bound(scripted: Scripted) -> None:
+def test_an_endless_error_answer_is_read_up_to_a_limit(scripted: Scripted) -> None:
     sent = 0
 
     def endless(handler: BaseHTTPRequestHandler) -> None:
@@ -487,7 +492,7 @@ def test_a_refusal_that_never_ends_is_read_to_a_bound(scripted: Scripted) -> Non
     assert sent < 20_000_000
 
 
-def test_the_length_of_an_answer_is_known_where_the_server_says_it(scripted: Scripted) -> None:
+def test_the_length_of_an_answer_is_known_if_the_server_announces_it(scripted: Scripted) -> None:
     def unannounced(handler: BaseHTTPRequestHandler) -> None:
         handler.wfile.write(b"HTTP/1.1 200 OK\r\n\r\nabc")
         handler.close_connection = True

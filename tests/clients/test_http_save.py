@@ -1,4 +1,4 @@
-"""A file that a server named is at its place when it is whole, and nowhere before."""
+"""A downloaded file appears at its path only when it is complete."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def study(server: Sandbox) -> object:
     return bc.study("PBMC68k_reduced")
 
 
-def test_a_file_is_whole_or_not_there(study: object, server: Sandbox, tmp_path: Path) -> None:
+def test_a_downloaded_file_is_complete_or_does_not_exist(study: object, server: Sandbox, tmp_path: Path) -> None:
     target = tmp_path / "x.h5ad"
     target.write_text("before")
     server.faults.add("api/export/*", kind="html")
@@ -39,7 +39,7 @@ def test_a_file_is_whole_or_not_there(study: object, server: Sandbox, tmp_path: 
     assert list(tmp_path.iterdir()) == [target]
 
 
-def test_what_broke_off_is_gone_on_with(study: object, server: Sandbox, tmp_path: Path, no_waiting: None) -> None:
+def test_an_interrupted_download_is_resumed(study: object, server: Sandbox, tmp_path: Path, no_waiting: None) -> None:
     server.requests.clear()
     server.faults.add("api/export/*", nth=1, kind="truncate")
     try:
@@ -52,7 +52,7 @@ def test_what_broke_off_is_gone_on_with(study: object, server: Sandbox, tmp_path
 
 
 @pytest.mark.parametrize("link", ["../../evil.h5ad", "x/..%2f..%2fevil", "/etc/passwd", "evil name"])
-def test_the_servers_name_is_no_path(scripted: Scripted, link: str, tmp_path: Path) -> None:
+def test_a_link_is_never_used_as_a_local_path(scripted: Scripted, link: str, tmp_path: Path) -> None:
     scripted.answers(answer(200, CONTENT, headers={"Content-Disposition": 'attachment; filename="../evil"'}))
     (tmp_path / "in").mkdir()
     http = HttpClient(scripted.host, Secret("t"), header="btr-api-token")
@@ -64,7 +64,7 @@ def test_the_servers_name_is_no_path(scripted: Scripted, link: str, tmp_path: Pa
 @pytest.mark.parametrize(
     "link", ["http://elsewhere.example/x", "file:///etc/passwd", "ftp://x/y", "//elsewhere/x", "evil\x00name"]
 )
-def test_a_link_elsewhere_has_to_be_https(scripted: Scripted, link: str, tmp_path: Path) -> None:
+def test_a_link_to_another_server_must_use_https(scripted: Scripted, link: str, tmp_path: Path) -> None:
     http = HttpClient(scripted.host, Secret("t"), header="btr-api-token")
     with pytest.raises(InvalidResponse, match=r"on another server|is not fetched"):
         save(http, link, tmp_path / "x")
@@ -72,14 +72,14 @@ def test_a_link_elsewhere_has_to_be_https(scripted: Scripted, link: str, tmp_pat
     assert file_url(scripted.host, "https://elsewhere.example/x") == "https://elsewhere.example/x"
 
 
-def test_an_answer_that_begins_anew_leaves_nothing_of_the_first(scripted: Scripted, tmp_path: Path) -> None:
+def test_an_answer_that_starts_again_replaces_the_first_one(scripted: Scripted, tmp_path: Path) -> None:
     scripted.answers(cut(500_000), answer(200, b"short"))
     http = HttpClient(scripted.host, Secret("t"), header="btr-api-token")
     assert save(http, "x", tmp_path / "x").read_bytes() == b"short"
     http.close()
 
 
-def test_the_progress_bar_is_named_for_the_file_and_full_in_the_end(
+def test_the_progress_bar_is_named_for_the_file_and_ends_full(
     scripted: Scripted, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("biocolab_accessor.progress._SECONDS_UNSEEN", 0)
@@ -102,7 +102,7 @@ def test_a_link_may_lead_to_another_server_by_https(scripted: Scripted, tmp_path
     assert (list(tmp_path.iterdir()), scripted.requests) == ([], [])
 
 
-def test_a_path_may_begin_with_the_home_folder(scripted: Scripted) -> None:
+def test_a_path_may_start_with_the_home_folder(scripted: Scripted) -> None:
     scripted.answers(answer(200, CONTENT))
     http = HttpClient(scripted.host, Secret("t"), header="btr-api-token")
     assert save(http, "x", "~/mine") == Path.home() / "mine"
@@ -110,7 +110,7 @@ def test_a_path_may_begin_with_the_home_folder(scripted: Scripted) -> None:
     assert (Path.home() / "mine").read_bytes() == CONTENT
 
 
-def test_a_folder_is_no_place_for_a_file(study: object, tmp_path: Path) -> None:
+def test_a_folder_is_refused_as_the_path_of_a_file(study: object, tmp_path: Path) -> None:
     for path, what in ((tmp_path, "{} is a folder"), (tmp_path / "nowhere" / "x", "there is no folder {.parent}")):
         with pytest.raises(InvalidArgument) as caught:
             study.export_study(path=path)

@@ -26,7 +26,7 @@ PARTS = {
 
 @pytest.fixture
 def lens(scripted: Scripted) -> LensBulkConnector:
-    """A connector to a server that takes everything and keeps the requests."""
+    """A connector to a server that accepts everything and records the requests."""
     scripted.answers(lens_server)
     return LensBulkConnector(scripted.host, "t")
 
@@ -52,7 +52,7 @@ def uploaded(scripted: Scripted) -> dict[str, bytes]:
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("kind", PARTS)
 @pytest.mark.parametrize("where", ["local", "s3", "shared_s3"])
-def test_the_server_is_told_what_the_official_client_tells_it(
+def test_the_requests_are_those_of_the_official_client(
     where: str, kind: StudyType, scripted: Scripted, tmp_path: Path
 ) -> None:
     first = ("g",) if where == "local" else ("g", "bucket")
@@ -71,7 +71,7 @@ def test_the_server_is_told_what_the_official_client_tells_it(
 
 
 @pytest.mark.parametrize("kind", [StudyType.VISIUM, StudyType.DSP])
-def test_two_batches_arrive_each_with_its_own_content(
+def test_each_of_two_batches_arrives_with_its_own_content(
     kind: StudyType, lens: LensBulkConnector, scripted: Scripted, tmp_path: Path
 ) -> None:
     batches = [batch(tmp_path / "hires.d" / name, kind) for name in ("a;touch MARK;", "$(b)")]
@@ -90,7 +90,7 @@ def test_two_batches_arrive_each_with_its_own_content(
 @pytest.mark.parametrize(
     ("image", "called"), [("x.png", "image.png"), ("lowres.JPG", "lowres.JPG"), ("t.ome.tif", "image.tif")]
 )
-def test_an_image_of_visium_is_called_by_its_own_name_and_not_by_its_folders(
+def test_the_name_of_a_visium_image_comes_from_its_file_and_not_from_its_folders(
     image: str, called: str, lens: LensBulkConnector, scripted: Scripted, tmp_path: Path
 ) -> None:
     found = batch(tmp_path / "hires.x", StudyType.VISIUM, name="n")
@@ -103,15 +103,15 @@ def test_an_image_of_visium_is_called_by_its_own_name_and_not_by_its_folders(
 @pytest.mark.parametrize(
     ("kind", "part", "name", "says"),
     [
-        (StudyType.DSP, "image", "x.png", r"called .tiff, so give a file of that format"),
-        (StudyType.DSP, "matrix", "x.csv", r"called .xlsx"),
-        (StudyType.VISIUM, "matrix", "x.mtx", r"called .h5"),
-        (StudyType.VISIUM, "scale", "x.yaml", r"called .json"),
-        (StudyType.VISIUM, "image", "noending", "has no ending"),
-        (StudyType.VISIUM, "position", "gone.csv", "there is no file"),
+        (StudyType.DSP, "image", "x.png", r"ends in \.tiff, so use a file of that format"),
+        (StudyType.DSP, "matrix", "x.csv", r"ends in \.xlsx"),
+        (StudyType.VISIUM, "matrix", "x.mtx", r"ends in \.h5"),
+        (StudyType.VISIUM, "scale", "x.yaml", r"ends in \.json"),
+        (StudyType.VISIUM, "image", "noending", "has no suffix"),
+        (StudyType.VISIUM, "position", "gone.csv", r"file .*gone\.csv does not exist"),
     ],
 )
-def test_a_file_that_its_name_on_the_server_would_misname_is_refused(
+def test_a_file_in_another_format_than_its_name_on_the_server_is_refused(
     kind: StudyType, part: str, name: str, says: str, lens: LensBulkConnector, scripted: Scripted, tmp_path: Path
 ) -> None:
     found = batch(tmp_path / "n", kind)
@@ -128,27 +128,27 @@ def test_a_file_that_its_name_on_the_server_would_misname_is_refused(
     [
         ("local", [], {}, "batch_info is"),
         ("local", [{"matrix": "x"}], {}, "batch 1 of batch_info lacks 'image'"),
-        ("local", [{}], {"study_type": 11}, r"study_type is 11: Lens Bulk takes .* EConnector.get_lenssc"),
-        ("local", [{"matrix": "a/x.rds"}], {"study_type": 12, "chunk_size": 7}, "give a member of ChunkSize"),
+        ("local", [{}], {"study_type": 11}, r"study_type is 11: Lens Bulk accepts .* EConnector.get_lenssc"),
+        ("local", [{"matrix": "a/x.rds"}], {"study_type": 12, "chunk_size": 7}, "it must be a member of ChunkSize"),
         (
             "local",
             [{"matrix": "a/x.rds"}, {"matrix": "b/x.rds"}],
             {"study_type": 12},
-            "names of the batches must differ",
+            "batch names must differ",
         ),
         ("local", [{"name": "../a", "matrix": "x.xlsx", "image": "x.tif"}], {}, "batch name"),
         (
             "s3",
             [{"matrix": "a/x.h5ad"}, {"matrix": "b/x.h5ad"}],
             {"study_type": 13},
-            "names of the batches must differ",
+            "batch names must differ",
         ),
-        ("s3", [{"matrix": "a/m", "image": "i"}, {"matrix": "c/a/m", "image": "i"}], {}, "'name' of its own"),
+        ("s3", [{"matrix": "a/m", "image": "i"}, {"matrix": "c/a/m", "image": "i"}], {}, "its own 'name'"),
         ("s3", None, {}, "batch_info is None"),
         ("s3", [{"matrix": "a/m", "image": "i"}], {"authors": "Me"}, "authors is 'Me'"),
     ],
 )
-def test_what_cannot_be_right_is_refused_before_anything_is_sent(
+def test_invalid_arguments_are_refused_before_anything_is_sent(
     where: str, batches: Any, more: dict[str, Any], says: str, lens: LensBulkConnector, scripted: Scripted
 ) -> None:
     arguments = {"batch_info": batches, **({"s3_id": "b"} if where == "s3" else {}), **more}
@@ -157,14 +157,16 @@ def test_what_cannot_be_right_is_refused_before_anything_is_sent(
     assert scripted.requests == []
 
 
-def test_batches_in_a_bucket_keep_the_names_that_they_are_given(lens: LensBulkConnector, scripted: Scripted) -> None:
+def test_batches_in_a_bucket_keep_their_names(lens: LensBulkConnector, scripted: Scripted) -> None:
     batches = [{"name": name, "matrix": "same/m.xlsx", "image": "same/i.tif"} for name in ("one", "two")]
     lens.submit_study_from_shared_s3("g", "bucket", batches)
     assert submitted(scripted)["batch_info"] == {"Batch_0": batches[0], "Batch_1": batches[1]}
     assert submitted(scripted)["shared_s3_id"] == "bucket"
 
 
-def test_an_h5ad_with_places_is_a_study_with_places(server: Sandbox, counts: ad.AnnData, tmp_path: Path) -> None:
+def test_an_h5ad_with_coordinates_becomes_a_study_with_coordinates(
+    server: Sandbox, counts: ad.AnnData, tmp_path: Path
+) -> None:
     counts.obsm["spatial"] = np.arange(120.0).reshape(60, 2)
     counts.write_h5ad(tmp_path / "x.h5ad")
     connector = server.connect().get_lensbulk()
@@ -176,13 +178,13 @@ def test_an_h5ad_with_places_is_a_study_with_places(server: Sandbox, counts: ad.
     np.testing.assert_array_equal(frame.to_numpy(), counts.obsm["spatial"])
 
 
-def test_a_task_that_fails_is_an_error(server: Sandbox, tmp_path: Path) -> None:
+def test_a_failed_task_is_an_error(server: Sandbox, tmp_path: Path) -> None:
     found = batch(tmp_path / "n", StudyType.VISIUM)
     with pytest.raises(TaskFailed, match="n cannot be read"):
         server.connect().get_lensbulk().submit_study_from_local("personal", [found], study_type=StudyType.VISIUM)
 
 
-def test_it_is_the_official_class_and_shows_its_host_only(server: Sandbox) -> None:
+def test_the_connector_is_of_the_official_class_and_shows_only_its_host(server: Sandbox) -> None:
     connector = server.connect().get_lensbulk()
     assert isinstance(connector, Official)
     assert repr(connector) == f"LensBulkConnector(host='{server.url}/lens_bulk/')"

@@ -42,7 +42,7 @@ BOUNDARIES = ((-1, -1), (1, -1), (1, 1), (-1, 1), (-1, -1))
 
 
 def xenium(folder: Path, cells: dict[str, tuple[float, float]], genes: str = "AB") -> Path:
-    """A folder of Xenium, of which cell i has i + 1 transcripts of each gene."""
+    """A Xenium folder in which cell i has i + 1 transcripts of each gene."""
     folder.mkdir(parents=True)
     corners = [f"{cell},{x + dx},{y + dy}" for cell, (x, y) in cells.items() for dx, dy in BOUNDARIES]
     found = [f"{cell},{gene}" for i, cell in enumerate(cells) for gene in genes for _ in range(i + 1)]
@@ -59,7 +59,7 @@ def xenium(folder: Path, cells: dict[str, tuple[float, float]], genes: str = "AB
 
 @pytest.fixture
 def no_shell(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever starts a shell fails."""
+    """Every attempt to start a shell fails."""
 
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("a shell was reached")
@@ -79,7 +79,7 @@ def no_shell(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def private(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder of temporary files, with nothing in it."""
+    """An empty folder for temporary files."""
     folder = tmp_path / "temporary"
     folder.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(folder))
@@ -93,7 +93,7 @@ def connector(server: Sandbox) -> LensSCConnector:
 
 @pytest.fixture
 def lens(scripted: Scripted) -> LensSCConnector:
-    """A connector to a server that takes everything and keeps the requests."""
+    """A connector to a server that accepts everything and records the requests."""
     scripted.answers(lens_server)
     return LensSCConnector(scripted.host, "a token of the tests")
 
@@ -105,7 +105,7 @@ def state(folder: Path) -> dict[str, tuple[bytes, int]]:
 
 
 def uploaded(scripted: Scripted) -> dict[str, bytes]:
-    """Files by the names that the server was told."""
+    """Files by their names on the server."""
     found: dict[str, bytes] = {}
     announced = [json.loads(r["body"]) for r in scripted.requests if r["path"].endswith("/add_file_upload")]
     for request in scripted.requests:
@@ -137,7 +137,7 @@ HOSTILE = [
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_the_name_of_a_batch_is_a_name_and_never_a_command(
+def test_the_name_of_a_batch_is_never_run_as_a_command(
     name: str, connector: LensSCConnector, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_shell: None
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -153,7 +153,7 @@ def test_the_name_of_a_batch_is_a_name_and_never_a_command(
 
 
 @pytest.mark.parametrize("name", ["../up", "a/b", "a\\b", "a\nb", "a\0b", 7, "\ud800"])
-def test_a_name_that_would_lead_elsewhere_is_refused_before_anything_is_sent(
+def test_a_batch_name_that_is_a_path_is_refused_before_anything_is_sent(
     name: object, lens: LensSCConnector, scripted: Scripted, tmp_path: Path
 ) -> None:
     folder = xenium(tmp_path / "x", {"c": (0, 0)})
@@ -162,7 +162,7 @@ def test_a_name_that_would_lead_elsewhere_is_refused_before_anything_is_sent(
     assert scripted.requests == []
 
 
-def test_two_batches_arrive_each_with_its_own_content(
+def test_each_of_two_batches_arrives_with_its_own_content(
     lens: LensSCConnector, scripted: Scripted, tmp_path: Path, private: Path, no_shell: None
 ) -> None:
     folders = [xenium(tmp_path / name, {f"{name}-{i}": (i, 2 * i) for i in range(3)}) for name in ("left", "right")]
@@ -184,7 +184,7 @@ def test_two_batches_arrive_each_with_its_own_content(
     assert list(private.iterdir()) == []
 
 
-def test_two_batches_are_two_samples_of_the_study(connector: LensSCConnector, tmp_path: Path) -> None:
+def test_two_batches_become_two_samples_of_the_study(connector: LensSCConnector, tmp_path: Path) -> None:
     places = {"left": {"l0": (0.125, 7.0), "l1": (2048.5, 3.25)}, "right": {"r0": (1e6 + 0.25, -4.0)}}
     batches = [{"name": name, "folder": xenium(tmp_path / name, cells)} for name, cells in places.items()]
     done = connector.submit_study_from_local_lens_sc("personal", batches, "two samples", species=Species.MOUSE)
@@ -195,7 +195,7 @@ def test_two_batches_are_two_samples_of_the_study(connector: LensSCConnector, tm
     assert all(frame.index.name == "Barcodes" for frame in found.values())
 
 
-def test_a_file_larger_than_a_chunk_arrives_whole(
+def test_a_file_larger_than_a_chunk_arrives_completely(
     lens: LensSCConnector, scripted: Scripted, tmp_path: Path, private: Path
 ) -> None:
     folder = xenium(tmp_path / "x", {"c": (0, 0)})
@@ -208,7 +208,7 @@ def test_a_file_larger_than_a_chunk_arrives_whole(
         assert archive.read("morphology_mip.ome.tif") == (folder / "morphology_mip.ome.tif").read_bytes()
 
 
-def test_the_archive_has_no_name_that_a_killed_process_could_leave_behind(
+def test_a_killed_process_leaves_no_archive_behind(
     lens: LensSCConnector, scripted: Scripted, tmp_path: Path, private: Path
 ) -> None:
     if not Path("/proc/self/fd").is_dir():
@@ -230,7 +230,7 @@ def test_the_archive_has_no_name_that_a_killed_process_could_leave_behind(
             assert archive.testzip() is None
 
 
-def test_without_such_files_the_archive_lies_in_a_folder_that_only_its_owner_reads(
+def test_without_unnamed_files_the_archive_is_in_a_folder_that_only_its_owner_can_read(
     lens: LensSCConnector, scripted: Scripted, tmp_path: Path, private: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(archives, "reopened", lambda _: None)
@@ -262,7 +262,7 @@ def _interrupt(handler: BaseHTTPRequestHandler) -> None:
 
 @pytest.mark.parametrize("named", [False, True])
 @pytest.mark.parametrize(("script", "error"), [(_refuse, ServerError), (_interrupt, KeyboardInterrupt)])
-def test_nothing_is_left_behind_where_it_breaks_off(
+def test_an_interrupted_submission_leaves_nothing_behind(
     script: Callable[[BaseHTTPRequestHandler], None],
     error: type[BaseException],
     named: bool,
@@ -283,7 +283,7 @@ def test_nothing_is_left_behind_where_it_breaks_off(
     assert state(folder) == before
 
 
-def test_every_batch_is_looked_at_before_the_first_is_sent(
+def test_every_batch_is_checked_before_the_first_is_sent(
     lens: LensSCConnector, scripted: Scripted, tmp_path: Path
 ) -> None:
     good, bad = xenium(tmp_path / "good", {"c": (0, 0)}), xenium(tmp_path / "bad", {"c": (0, 0)})
@@ -294,7 +294,7 @@ def test_every_batch_is_looked_at_before_the_first_is_sent(
 
 
 @pytest.mark.parametrize("version", [2, 1])
-def test_vizgen_is_sent_as_the_format_that_it_is_of(
+def test_vizgen_is_sent_with_the_study_type_of_its_format(
     version: int, lens: LensSCConnector, scripted: Scripted, tmp_path: Path
 ) -> None:
     folder = tmp_path / "v"
@@ -340,7 +340,7 @@ CALLS: dict[str, tuple[str, tuple[Any, ...], dict[str, Any]]] = {
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("name", CALLS)
-def test_the_server_is_told_what_the_official_client_tells_it(name: str, scripted: Scripted, tmp_path: Path) -> None:
+def test_the_requests_are_those_of_the_official_client(name: str, scripted: Scripted, tmp_path: Path) -> None:
     if name == "lens" and shutil.which("zip") is None:
         pytest.skip("the official client needs the command zip")
     method, arguments, more = CALLS[name]
@@ -366,10 +366,15 @@ def test_the_server_is_told_what_the_official_client_tells_it(name: str, scripte
     [
         ("local_lens_sc", ([],), {}, "batch_info is empty"),
         ("local_lens_sc", ([{"name": "x"}],), {}, "batch 1 of batch_info lacks 'folder'"),
-        ("local_lens_sc", (FOLDERS,), {"study_type": 8}, r"study_type is 8: Lens SC takes .* EConnector.get_lensbulk"),
+        (
+            "local_lens_sc",
+            (FOLDERS,),
+            {"study_type": 8},
+            r"study_type is 8: Lens SC accepts .* EConnector.get_lensb",
+        ),
         ("local_lens_sc", (FOLDERS,), {"study_type": True}, "study_type is True"),
         ("local_lens_sc", (FOLDERS,), {"study_type": [9]}, "study_type is"),
-        ("local_lens_sc", (FOLDERS,), {"chunk_size": 7}, "chunk_size is 7: give a member of ChunkSize"),
+        ("local_lens_sc", (FOLDERS,), {"chunk_size": 7}, "chunk_size is 7: it must be a member of ChunkSize"),
         ("local_lens_sc", (FOLDERS,), {"neg_controls_percentage": 250}, "neg_controls_percentage is 250"),
         ("local_lens_sc", (FOLDERS,), {"min_counts": -1}, "min_counts is -1"),
         ("local_lens_sc", (FOLDERS,), {"authors": "Me"}, "authors is 'Me'"),
@@ -377,7 +382,7 @@ def test_the_server_is_told_what_the_official_client_tells_it(name: str, scripte
         ("local_lens_sc", (FOLDERS,), {"name": 5}, "name is 5"),
         ("local_proteomics", ({},), {}, "dict with the path of the image"),
         ("local_proteomics", ({"image": "x.tif"},), {"chunk_size": 7}, "ChunkSize"),
-        ("s3_lens_sc", (None, [FOLDERS[0], FOLDERS[0]]), {}, "names of the batches must differ: 'one', 'one'"),
+        ("s3_lens_sc", (None, [FOLDERS[0], FOLDERS[0]]), {}, "batch names must differ: 'one', 'one'"),
         ("s3_lens_sc", (None, [{"name": "A", "folder": "x"}, {"name": "a", "folder": "y"}]), {}, "must differ"),
         ("s3_lens_sc", (None,), {}, "batch_info is"),
         ("shared_s3_lens_sc", ("b", FOLDERS, 5), {}, "study_id is 5"),
@@ -385,7 +390,7 @@ def test_the_server_is_told_what_the_official_client_tells_it(name: str, scripte
         ("shared_s3_proteomics", ("b", [{"image": "x"}]), {}, "dict with the path of the image"),
     ],
 )
-def test_what_cannot_be_right_is_refused_before_anything_is_sent(
+def test_invalid_arguments_are_refused_before_anything_is_sent(
     method: str, arguments: tuple[Any, ...], more: dict[str, Any], says: str, lens: LensSCConnector, scripted: Scripted
 ) -> None:
     with pytest.raises(InvalidArgument, match=says):
@@ -393,9 +398,7 @@ def test_what_cannot_be_right_is_refused_before_anything_is_sent(
     assert scripted.requests == []
 
 
-def test_a_group_that_is_not_there_and_a_task_that_fails_are_typed_errors(
-    connector: LensSCConnector, tmp_path: Path
-) -> None:
+def test_an_unknown_group_and_a_failed_task_are_typed_errors(connector: LensSCConnector, tmp_path: Path) -> None:
     folder = xenium(tmp_path / "x", {"c": (0, 0)})
     with pytest.raises(NotFound, match="no group 'nowhere'"):
         connector.submit_study_from_local_lens_sc("nowhere", [{"folder": folder}])
@@ -404,7 +407,7 @@ def test_a_group_that_is_not_there_and_a_task_that_fails_are_typed_errors(
         connector.submit_study_from_local_lens_sc("personal", [{"folder": folder}])
 
 
-def test_a_server_that_stays_silent_is_given_up(lens: LensSCConnector, scripted: Scripted) -> None:
+def test_a_silent_server_raises_after_the_timeout(lens: LensSCConnector, scripted: Scripted) -> None:
     over = threading.Event()
 
     def wait(_: BaseHTTPRequestHandler) -> None:
@@ -416,7 +419,7 @@ def test_a_server_that_stays_silent_is_given_up(lens: LensSCConnector, scripted:
     over.set()
 
 
-def test_the_places_of_cells_come_to_the_last_bit(
+def test_the_coordinates_of_cells_are_exact_to_the_last_bit(
     connector: LensSCConnector, server: Sandbox, counts: ad.AnnData
 ) -> None:
     rng = np.random.default_rng(1)
@@ -430,7 +433,7 @@ def test_the_places_of_cells_come_to_the_last_bit(
 
 
 @pytest.mark.parametrize("content", [{"s": {"cell": ["a"], "x": [0.5], "y": [2]}}, {}])
-def test_centers_come_bare_or_in_an_envelope(content: dict[str, Any], scripted: Scripted) -> None:
+def test_centers_are_read_with_and_without_an_envelope(content: dict[str, Any], scripted: Scripted) -> None:
     for said in (content, {"status": 200, "data": content}):
         scripted.answers(answer(content=said))
         found = LensSCConnector(scripted.host, "t").get_study_cell_centers("u", Species.HUMAN)
@@ -452,20 +455,22 @@ def test_centers_come_bare_or_in_an_envelope(content: dict[str, Any], scripted: 
         {"status": 200, "data": None},
     ],
 )
-def test_centers_of_another_form_are_refused(content: object, scripted: Scripted) -> None:
+def test_centers_of_a_different_form_are_refused(content: object, scripted: Scripted) -> None:
     scripted.answers(answer(content=content))
     with pytest.raises(InvalidResponse, match="cell centers of u"):
         LensSCConnector(scripted.host, "t").get_study_cell_centers("u")
 
 
 @pytest.mark.parametrize("content", [{"status": 500, "message": "gone"}, {"detail": "gone"}])
-def test_centers_that_are_refused_keep_the_servers_words(content: object, scripted: Scripted) -> None:
+def test_a_refused_request_for_centers_keeps_the_words_of_the_server(content: object, scripted: Scripted) -> None:
     scripted.answers(answer(content=content))
     with pytest.raises(ServerError, match="gone"):
         LensSCConnector(scripted.host, "t").get_study_cell_centers("u")
 
 
-def test_it_is_the_official_class_and_shows_its_host_only(connector: LensSCConnector, server: Sandbox) -> None:
+def test_the_connector_is_of_the_official_class_and_shows_only_its_host(
+    connector: LensSCConnector, server: Sandbox
+) -> None:
     assert isinstance(connector, Official)
     assert repr(connector) == f"LensSCConnector(host='{server.url}/lens_sc/')"
     assert server.token not in repr(vars(connector))

@@ -24,7 +24,7 @@ def test_a_deadline_that_is_over_raises(monkeypatch: pytest.MonkeyPatch) -> None
     deadline = Deadline(3600)
     deadline.check("x")
     end = time.monotonic() + 3600
-    # Of this module only: the shared sandbox goes by the clock as well.
+    # Only in this module: the shared sandbox uses the clock too.
     monkeypatch.setattr(retry, "time", SimpleNamespace(monotonic=lambda: end))
     with pytest.raises(TimedOut, match=r"x: not finished after 3600 s"):
         deadline.check("x")
@@ -33,13 +33,13 @@ def test_a_deadline_that_is_over_raises(monkeypatch: pytest.MonkeyPatch) -> None
 class TestTries:
     @pytest.fixture
     def pauses(self, monkeypatch: pytest.MonkeyPatch) -> list[float]:
-        """The pauses that were made; none is waited for."""
+        """The requested pauses, without waiting for them."""
         made: list[float] = []
         monkeypatch.setattr(retry, "pause", made.append)
         return made
 
     def run(self, *failures: dict[str, object] | None, idempotent: bool = True, retries: int = 4) -> int:
-        """Attempts until one of them succeeds (None), each failing as it is told."""
+        """The number of attempts until one succeeds (None); the others fail as requested."""
         tries = 0
 
         def attempt() -> int:
@@ -62,17 +62,17 @@ class TestTries:
             self.run({}, retries=8)
         assert len(set(pauses)) == 16
 
-    def test_what_the_server_asks_for_is_waited_for(self, pauses: list[float]) -> None:
+    def test_the_pause_that_the_server_asks_for_is_kept(self, pauses: list[float]) -> None:
         assert self.run({"retry_after": 7.0}, {"retry_after": 600.0}, None) == 3
         assert pauses == [7, 600]
 
-    def test_a_server_that_asks_for_too_much_is_not_waited_for(self, pauses: list[float]) -> None:
+    def test_a_server_that_asks_for_a_too_long_pause_is_not_asked_again(self, pauses: list[float]) -> None:
         with pytest.raises(TransportError) as caught:
             self.run({"retry_after": 3600.0}, None)
         assert caught.value.__notes__ == ["the server asks not to be called again for 3,600 s"]
         assert pauses == []
 
-    def test_the_deadline_ends_them_too(self) -> None:
+    def test_the_deadline_ends_the_attempts_too(self) -> None:
         tries = 0
 
         def attempt() -> None:
@@ -83,9 +83,9 @@ class TestTries:
 
         with bc.settings.override(max_retries=1000), pytest.raises(TransportError, match="again"):
             retrying(attempt, what="x", idempotent=True, deadline=Deadline(0.2))
-        assert 1 <= tries <= 10  # each takes a tenth of the time at least
+        assert 1 <= tries <= 10  # each takes at least a tenth of the time
 
-    def test_what_may_have_been_done_is_not_done_twice(self, pauses: list[float]) -> None:
+    def test_a_request_that_may_have_succeeded_is_not_sent_again(self, pauses: list[float]) -> None:
         with pytest.raises(TransportError, match="failure 1"):
             self.run({}, None, idempotent=False)
         assert self.run({"never_arrived": True}, None, idempotent=False) == 2

@@ -24,7 +24,7 @@ def follow(scripted: Scripted, *scripts: object, timeout: float | None = None) -
     return lines
 
 
-def test_each_line_comes_once_and_the_last_even_without_its_end(scripted: Scripted) -> None:
+def test_each_line_is_reported_once_and_the_last_even_without_a_line_break(scripted: Scripted) -> None:
     lines = follow(
         scripted,
         state("PENDING"),
@@ -39,18 +39,18 @@ def test_a_rotated_log_loses_no_new_line(scripted: Scripted) -> None:
     assert follow(scripted, state("RUNNING", "a\nb\nc\n"), state("SUCCESS", "d\n")) == ["a", "b", "c", "d"]
 
 
-def test_a_bad_poll_does_not_lose_the_task(scripted: Scripted) -> None:
+def test_a_failed_poll_does_not_lose_the_task(scripted: Scripted) -> None:
     assert follow(scripted, state("RUNNING", "a\n"), answer(502, b"<html>"), state("SUCCESS", "a\nb\n")) == ["a", "b"]
 
 
 @pytest.mark.parametrize("status", ["ERROR", "FAILURE", "REVOKED", "cancelled"])
-def test_every_end_that_is_no_success_is_an_error_with_the_log(scripted: Scripted, status: str) -> None:
+def test_every_failed_status_is_an_error_with_the_log(scripted: Scripted, status: str) -> None:
     with pytest.raises(TaskFailed, match="out of memory") as caught:
         follow(scripted, state(status, "start\nout of memory\n"))
     assert (caught.value.task_id, caught.value.log) == ("7", "start\nout of memory\n")
 
 
-def test_an_unknown_state_is_not_waited_for_for_ever(scripted: Scripted) -> None:
+def test_an_unknown_status_times_out(scripted: Scripted) -> None:
     with pytest.raises(TimedOut, match=r"still THINKING after 0\.3 s.*wait"):
         follow(scripted, state("THINKING"), timeout=0.3)
 
@@ -72,7 +72,7 @@ def test_another_thread_can_end_the_waiting(scripted: Scripted, monkeypatch: pyt
     with pytest.raises(TimedOut, match="still THINKING"):
         follow_task(BBrowserXConnector(scripted.host, "t"), "7", print, timeout=2 * PATIENCE, stop=stop)
     other.join()
-    assert stopped == [True]  # the pause was ended, and no other one begun
+    assert stopped == [True]  # the pause was ended, and no other one started
 
 
 @pytest.mark.parametrize("data", [None, [], {}, {"status": 5}])
@@ -81,11 +81,11 @@ def test_an_answer_without_status_is_an_error(scripted: Scripted, data: object) 
         follow(scripted, answer(content={"status": 200, "data": data}))
 
 
-def test_a_missing_log_is_an_empty_one(scripted: Scripted) -> None:
+def test_a_missing_log_counts_as_empty(scripted: Scripted) -> None:
     assert follow(scripted, state("SUCCESS", None)) == []
 
 
-def test_a_bar_hears_of_each_time_that_the_server_was_asked(scripted: Scripted) -> None:
+def test_a_bar_is_updated_each_time_the_server_was_polled(scripted: Scripted) -> None:
     scripted.answers(state("RUNNING", "a\n"), state("RUNNING", "a\n"), state("SUCCESS", "a\n"))
     heard: list[str] = []
     connector = BBrowserXConnector(scripted.host, "t")

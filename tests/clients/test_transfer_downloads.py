@@ -1,4 +1,4 @@
-"""What broke off is taken up where it ended, and never glued to another file."""
+"""An interrupted download is resumed where it ended, and never joined to another file."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ OTHER = np.random.default_rng(1).bytes(900_000)
 
 
 def fetched(scripted: Scripted) -> tuple[bytes, int, list[int | None]]:
-    """The content, what the progress bar shows in the end, and how often it began."""
+    """The content, the final progress, and the announced length of each start."""
     buffer, seen, begun = Buffer(), [0], []
 
     def open_target(length: int | None) -> Callable[[memoryview], object]:
@@ -43,12 +43,12 @@ def fetched(scripted: Scripted) -> tuple[bytes, int, list[int | None]]:
 
 
 def cut(at: int, content: bytes = CONTENT, **headers: str) -> Script:
-    """The beginning of a file, whose whole length is announced."""
+    """The first bytes of a file whose whole length is announced."""
     return answer(200, content[:at], headers=headers, length=len(content))
 
 
 def rest(content: bytes = CONTENT, *, stop: int | None = None, shift: int = 0, **headers: str) -> Script:
-    """The range that is asked for, or as much of it as comes before ``stop``."""
+    """The requested range, or the part of it before ``stop``."""
 
     def script(handler: BaseHTTPRequestHandler) -> None:
         start = int(handler.headers["Range"].removeprefix("bytes=").rstrip("-")) + shift
@@ -59,20 +59,20 @@ def rest(content: bytes = CONTENT, *, stop: int | None = None, shift: int = 0, *
 
 
 @pytest.mark.parametrize("headers", [{}, {"ETag": '"one"'}, {"ETag": 'W/"weak"'}])
-def test_the_rest_is_asked_for(scripted: Scripted, headers: dict[str, str]) -> None:
+def test_the_rest_of_an_interrupted_answer_is_requested(scripted: Scripted, headers: dict[str, str]) -> None:
     scripted.answers(cut(500_000, **headers), rest(**headers))
     content, shown, begun = fetched(scripted)
     assert content == CONTENT
     assert shown == len(CONTENT)
     assert begun == [len(CONTENT)]
     asked = scripted.requests[1]["headers"]
-    # Where no ETag says that it is the same file, more of it has to come again and be the same.
+    # Without an ETag, a longer overlap has to be the same.
     again = 4_096 if headers.get("ETag") == '"one"' else 65_536
     assert asked["Range"] == f"bytes={500_000 - again}-"
     assert asked.get("If-Range") == ('"one"' if headers.get("ETag") == '"one"' else None)
 
 
-def test_as_long_as_something_comes_each_time_nobody_gives_up(scripted: Scripted) -> None:
+def test_a_download_goes_on_as_long_as_each_attempt_brings_something(scripted: Scripted) -> None:
     stops = range(100_000, 900_000, 100_000)
     scripted.answers(cut(50_000, ETag='"a"'), *(rest(stop=stop, ETag='"a"') for stop in stops), rest(ETag='"a"'))
     content, shown, _ = fetched(scripted)
@@ -95,7 +95,7 @@ def test_as_long_as_something_comes_each_time_nobody_gives_up(scripted: Scripted
     ],
     ids=["bytes", "etag", "length", "place", "nonsense", "no place", "416", "400"],
 )
-def test_another_file_is_fetched_from_its_beginning(scripted: Scripted, second: Script) -> None:
+def test_a_changed_file_is_fetched_from_its_beginning(scripted: Scripted, second: Script) -> None:
     scripted.answers(cut(500_000, ETag='"one"'), second, answer(200, OTHER, headers={"ETag": '"two"'}))
     content, shown, _ = fetched(scripted)
     assert content == OTHER
@@ -103,20 +103,20 @@ def test_another_file_is_fetched_from_its_beginning(scripted: Scripted, second: 
     assert "Range" not in scripted.requests[2]["headers"]
 
 
-def test_a_server_that_knows_no_ranges_sends_all_of_it(scripted: Scripted) -> None:
+def test_a_server_without_ranges_sends_the_whole_file_again(scripted: Scripted) -> None:
     scripted.answers(cut(500_000), answer(200, OTHER))
     content, shown, begun = fetched(scripted)
     assert content == OTHER
     assert (shown, len(begun)) == (len(OTHER), 2)
 
 
-def test_a_part_that_nobody_asked_for_is_not_the_file(scripted: Scripted) -> None:
+def test_a_range_that_was_not_requested_is_an_error(scripted: Scripted) -> None:
     scripted.answers(answer(206, CONTENT[:10], headers={"Content-Range": "bytes 0-9/10"}))
-    with pytest.raises(TransportError, match="another part"):
+    with pytest.raises(TransportError, match="a different part"):
         fetched(scripted)
 
 
-def test_more_than_announced_is_not_taken(scripted: Scripted) -> None:
+def test_an_answer_longer_than_announced_is_an_error(scripted: Scripted) -> None:
     def script(handler: BaseHTTPRequestHandler) -> None:
         handler.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n" + CONTENT)
         handler.close_connection = True
@@ -133,14 +133,14 @@ def test_a_login_page_is_named(scripted: Scripted, page: bytes) -> None:
     assert len(scripted.requests) == 1
 
 
-def test_a_refusal_in_words_is_no_file(scripted: Scripted) -> None:
+def test_an_error_message_is_not_taken_for_a_file(scripted: Scripted) -> None:
     scripted.answers(answer(200, {"status": 500, "message": "disk full"}))
     with pytest.raises(ServerError, match="disk full"):
         fetched(scripted)
 
 
 @pytest.mark.parametrize("libver", ["earliest", "latest"])
-def test_a_file_that_ends_before_its_own_end_is_fetched_again(scripted: Scripted, tmp_path: Path, libver: str) -> None:
+def test_a_truncated_hdf5_file_is_fetched_again(scripted: Scripted, tmp_path: Path, libver: str) -> None:
     import h5py
 
     with h5py.File(tmp_path / "x.h5", "w", libver=libver) as file:
@@ -158,7 +158,7 @@ def test_a_file_that_ends_before_its_own_end_is_fetched_again(scripted: Scripted
 
 
 def opened(headers: dict[str, str]) -> int | None:
-    """The length that is given on when an answer with these headers begins."""
+    """The length that is passed on when an answer with these headers starts."""
     begun: list[int | None] = []
 
     def open_target(length: int | None) -> Callable[[memoryview], object]:
@@ -178,41 +178,43 @@ def opened(headers: dict[str, str]) -> int | None:
         ({"Content-Length": "3"}, 3),
         ({"Content-Length": "3", "Content-Encoding": ""}, 3),
         ({"Content-Length": "3", "Content-Encoding": " Identity "}, 3),
-        ({"Content-Length": "2", "Content-Encoding": "gzip"}, None),  # that of what came over the wire
+        ({"Content-Length": "2", "Content-Encoding": "gzip"}, None),  # the length before decoding
         ({}, None),
         ({"Content-Length": "-3"}, None),
         ({"Content-Length": "many"}, None),
         ({"Content-Length": "9" * 18}, 10**18 - 1),
     ],
 )
-def test_the_length_is_what_the_server_says_of_plain_content_only(headers: dict[str, str], length: int | None) -> None:
+def test_the_announced_length_counts_only_without_a_content_encoding(
+    headers: dict[str, str], length: int | None
+) -> None:
     assert opened(headers) == length
 
 
-def test_more_than_announced_is_refused_at_the_first_byte_too_many() -> None:
+def test_an_answer_longer_than_announced_is_refused_at_the_first_extra_byte() -> None:
     written = bytearray()
     download = Download("u", lambda length: written.extend, None)
     download.begin(200, {"Content-Length": "5"})
     download.take(b"abc")
     download.take(b"de")
-    with pytest.raises(Retriable, match="u: 6 bytes arrived of 5 announced"):
+    with pytest.raises(Retriable, match="u: received 6 of the 5 announced bytes"):
         download.take(b"f")
     assert written == b"abcde"
 
 
 @pytest.mark.parametrize("headers", [{}, {"Content-Length": "900"}])
-def test_an_answer_of_nothing_or_too_little_is_tried_again(headers: dict[str, str]) -> None:
+def test_an_empty_or_short_answer_is_retriable(headers: dict[str, str]) -> None:
     download = Download("u", lambda length: bytearray().extend, None)
     download.begin(200, headers)
     with pytest.raises(Retriable, match="u: the answer is empty"):
         download.end()
     download.begin(200, {"Content-Length": "900"})
     download.take(b"abc")
-    with pytest.raises(Retriable, match="u: 3 bytes arrived of 900 announced"):
+    with pytest.raises(Retriable, match="u: received 3 of the 900 announced bytes"):
         download.end()
 
 
-def test_a_page_that_comes_in_small_pieces_is_known() -> None:
+def test_a_web_page_in_small_pieces_is_recognized() -> None:
     download = Download("u", lambda length: bytearray().extend, None)
     download.begin(200, {})
     download.take(b"\n")
@@ -220,7 +222,7 @@ def test_a_page_that_comes_in_small_pieces_is_known() -> None:
         download.take(b"<html>")
 
 
-def test_a_refusal_that_comes_in_small_pieces_is_known_in_the_end() -> None:
+def test_an_error_message_in_small_pieces_is_recognized_at_the_end() -> None:
     download = Download("u", lambda length: bytearray().extend, None)
     download.begin(200, {})
     for piece in (b'{"status": 500, ', b'"message": ', b'"disk full"}'):
@@ -229,7 +231,7 @@ def test_a_refusal_that_comes_in_small_pieces_is_known_in_the_end() -> None:
         download.end()
 
 
-def test_of_what_came_only_the_end_is_kept_for_going_on() -> None:
+def test_only_the_last_bytes_are_kept_for_resuming() -> None:
     download = Download("u", lambda length: bytearray().extend, None)
     download.begin(200, {"Content-Length": str(10**9)})
     for number in range(100):
@@ -237,7 +239,7 @@ def test_of_what_came_only_the_end_is_kept_for_going_on() -> None:
     assert b"".join(download._recent) == b"".join(bytes([number]) * 4_096 for number in range(84, 100))
 
 
-def test_where_nothing_all_or_an_unknown_length_came_the_whole_is_asked_for() -> None:
+def test_an_empty_complete_or_unmeasured_answer_is_requested_from_its_beginning() -> None:
     for headers, piece in (
         ({"Content-Length": "9"}, b""),
         ({"Content-Length": "3"}, b"abc"),
@@ -250,7 +252,7 @@ def test_where_nothing_all_or_an_unknown_length_came_the_whole_is_asked_for() ->
         assert (download.headers(), download.ranged) == ({}, False)
 
 
-def test_what_was_thrown_away_is_taken_off_the_progress_and_asked_for_again() -> None:
+def test_discarded_bytes_are_subtracted_from_the_progress_and_requested_again() -> None:
     seen: list[int] = []
     download = Download("u", lambda length: bytearray().extend, seen.append)
     assert (download.headers(), download.ranged, download.resumed_at) == ({}, False, 0)
@@ -262,25 +264,25 @@ def test_what_was_thrown_away_is_taken_off_the_progress_and_asked_for_again() ->
     download.begin(206, {"Content-Range": " bytes 0-8/9 ", "ETag": '"a"'})
     assert download.resumed_at == 6
     download.take(b"abcd")
-    with pytest.raises(Retriable, match="u: the file has changed while it was fetched"):
+    with pytest.raises(Retriable, match="u: the file changed during the download"):
         download.take(b"eXghi")
     assert seen == [3, 3, -6]
     assert (download.headers(), download.ranged, download.resumed_at) == ({}, False, 6)
 
 
-def test_a_part_without_its_end_or_beginning_elsewhere_is_not_taken() -> None:
+def test_a_range_with_another_start_or_end_is_refused() -> None:
     for part in ("bytes 0-7/9", "bytes 1-8/9", "bytes 0-8/10", "bytes 0-8/*", "0-8/9"):
         download = Download("u", lambda length: bytearray().extend, None)
         download.begin(200, {"Content-Length": "9"})
         download.take(b"abc")
         assert download.headers() == {"Range": "bytes=0-"}
-        with pytest.raises(Retriable, match="u: the server sent another part than was asked for"):
+        with pytest.raises(Retriable, match="u: the server sent a different part than requested"):
             download.begin(206, {"Content-Range": part})
         assert download.headers() == {}
 
 
 @pytest.mark.parametrize("content", [b"{", b'{"a": 1', b"[1, 2]", b'"text"', b'{"a": 1}' + b" " * 5_000])
-def test_a_file_may_begin_like_a_message(content: bytes) -> None:
+def test_a_file_may_start_like_a_message(content: bytes) -> None:
     written = bytearray()
     download = Download("u", lambda length: written.extend, None)
     download.begin(200, {})
@@ -290,7 +292,7 @@ def test_a_file_may_begin_like_a_message(content: bytes) -> None:
 
 
 @pytest.mark.parametrize("kind", ["reset_midway", "truncate"])
-def test_a_matrix_of_the_sandbox_is_gone_on_with(server: Sandbox, kind: str, no_waiting: None) -> None:
+def test_an_interrupted_matrix_from_the_sandbox_is_resumed(server: Sandbox, kind: str, no_waiting: None) -> None:
     study = bc.study("PBMC68k_reduced")
     whole = study.matrix("raw")
     server.requests.clear()
@@ -299,7 +301,7 @@ def test_a_matrix_of_the_sandbox_is_gone_on_with(server: Sandbox, kind: str, no_
         again = study.matrix("raw")
     finally:
         server.faults.clear()
-    # Recorded when they end: the one that broke off may be noticed after the one that went on, or after this call.
+    # Recorded when they end: the interrupted request may be noticed after the resumed one, or after this call.
     until(lambda: len(server.requests.of("v1/study/get_matrix")) == 2)
     first, second = sorted(server.requests.of("v1/study/get_matrix"), key=lambda record: record.status)
     assert (first.status, second.status) == (200, 206)

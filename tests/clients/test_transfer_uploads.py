@@ -22,7 +22,7 @@ def test_the_body_is_multipart_of_the_announced_length(tmp_path: Path, size: int
     assert b'filename="na%22me%0A.h5ad"' in file.headers[b"Content-Disposition"]
 
 
-def test_the_body_is_the_same_however_it_is_taken(tmp_path: Path) -> None:
+def test_the_body_is_the_same_whatever_the_read_size(tmp_path: Path) -> None:
     path = tmp_path / "x"
     path.write_bytes(bytes(range(200)))
     part = FilePart({"chunk": 3}, "x.h5ad", path, 10, 100)

@@ -1,4 +1,4 @@
-"""A request that nobody waits for any more is cut, over TLS too, and no other one is."""
+"""A request whose result is no longer wanted is cut, also over TLS, and no other request is."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ from .conftest import Scripted, answer
 
 @pytest.fixture(autouse=True)
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A thread that is slow to end is not left behind, as the time that this takes is the machine's."""
+    """Wait for threads however slowly they end: the machine may be busy."""
     monkeypatch.setattr("biocolab_accessor.concurrency._SECONDS_TO_END", PATIENCE)
 
 
 @pytest.mark.parametrize("tls", [False, True])
 @pytest.mark.parametrize("begun", [False, True])
-def test_silence_is_not_waited_out(
+def test_a_stopped_request_does_not_wait_for_a_silent_server(
     scripted: Scripted, certificate: tuple[ssl.SSLContext, Path], tls: bool, begun: bool
 ) -> None:
     asked, over = threading.Event(), threading.Event()
     let_go: list[bool] = []
 
     def silent(handler: BaseHTTPRequestHandler) -> None:
-        if begun:  # an answer of which no more comes
+        if begun:  # an answer that never continues
             handler.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n[1,")
         asked.set()
         let_go.append(over.wait(PATIENCE))
@@ -51,7 +51,7 @@ def test_silence_is_not_waited_out(
         assert asked.wait(PATIENCE)
         time.sleep(0.2 if begun else 0.05)
         raise InterruptedError
-    assert let_go == []  # the server is silent still
+    assert let_go == []  # the server is still silent
     assert isinstance(answered.exception(0), TransportError | TimedOut)
     assert len(scripted.requests) == 2  # and it is not sent again
     over.set()

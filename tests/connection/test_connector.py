@@ -39,7 +39,7 @@ def bucket(server: Sandbox, counts: ad.AnnData, tmp_path: Path) -> Iterator[str]
 
 
 class TestReadmeOfTheSdk:
-    """Its examples, import line aside, in order."""
+    """The examples of the README in order, without the import line."""
 
     def test_1_connection_and_groups(
         self, connector: EConnector, server: Sandbox, capsys: pytest.CaptureFixture[str]
@@ -130,7 +130,7 @@ def test_lens_connectors_are_the_official_ones() -> None:
     assert isinstance(connector.get_lensbulk(), LensBulkConnector)
 
 
-def test_a_lens_server_is_looked_for_beside_bbrowserx_where_no_address_is_given() -> None:
+def test_a_lens_server_without_an_address_is_expected_on_the_host_of_bbrowserx() -> None:
     connector = EConnector(private_host="https://h.example/a/t2d_index_tool", private_token="t")
     assert connector.get_lenssc().host == "https://h.example/a/lens_sc/"
     assert connector.get_lensbulk().host == "https://h.example/a/lens_bulk/"
@@ -165,13 +165,13 @@ def test_bad_arguments_are_refused_at_once(arguments: dict, error: type) -> None
         EConnector(**arguments)
 
 
-def test_its_text_shows_what_is_given_but_no_token() -> None:
+def test_the_repr_shows_the_arguments_but_no_token() -> None:
     connector = EConnector(private_host="https://h.example", private_token="hidden")
     assert repr(connector) == "EConnector(private_host='https://h.example/', private_token='****')"
     assert "hidden" not in repr(vars(connector))
 
 
-def test_it_does_not_pickle_its_tokens() -> None:
+def test_a_connector_does_not_pickle_its_tokens() -> None:
     with pytest.raises(TypeError, match="never pickled"):
         pickle.dumps(EConnector(private_token="hidden"))
 
@@ -181,33 +181,33 @@ def test_connectors_are_made_once_for_each_host_and_token(connector: EConnector)
     assert connector.get_bbrowserx() is not connector.get_bbrowserx(private_token="other")
 
 
-def test_a_text_in_place_of_a_list_of_keys_is_refused(connector: EConnector) -> None:
+def test_a_string_in_place_of_a_list_of_keys_is_refused(connector: EConnector) -> None:
     with pytest.warns(DeprecationWarning, match="1.0.1"), pytest.raises(InvalidArgument, match=r"\['x.h5ad'\]"):
         connector.submit_h5ad("personal", "x.h5ad")
 
 
-def test_a_notebook_shows_where_hosts_and_tokens_are_from_and_no_token() -> None:
+def test_a_notebook_shows_the_origin_of_hosts_and_tokens_but_no_token() -> None:
     connector = EConnector(private_host="https://company.example/t2d_index_tool/", private_token="s3cret-token")
     shown = connector._repr_html_()
     assert "https://company.example/t2d_index_tool/" in shown
     assert "private_token" in shown
     assert "s3cret-token" not in shown
-    assert shown.count("no token is known") == 2  # neither Talk2Data nor BioFlex
+    assert shown.count("no token was found") == 2  # neither Talk2Data nor BioFlex
 
 
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ({"private_host": "https://company.example/t2d/"}, "no token is known"),
-        ({"private_token": "s3cret-token"}, "no host is known"),
-        ({}, "no host and no token is known"),
+        ({"private_host": "https://company.example/t2d/"}, "no token was found"),
+        ({"private_token": "s3cret-token"}, "no host was found"),
+        ({}, "no host and no token was found"),
     ],
 )
 def test_a_notebook_shows_which_of_host_and_token_is_missing(given: dict[str, str], said: str) -> None:
     shown = EConnector(**given)._repr_html_()
     facts = dict(re.findall(r"<td[^>]*>(\w+)</td><td[^>]*>([^<]*)</td>", shown))
     assert facts["bbrowserx"] == said
-    assert facts["talk2data"] == facts["bioflex"] == "no token is known"
+    assert facts["talk2data"] == facts["bioflex"] == "no token was found"
 
 
 def test_a_notebook_shows_why_a_host_cannot_be_used(monkeypatch: pytest.MonkeyPatch) -> None:

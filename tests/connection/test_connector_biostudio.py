@@ -34,7 +34,7 @@ def test_settings_come_from_the_server(scripted: Scripted) -> None:  # noqa: F81
     assert (request["headers"]["X-User-Token"], request["headers"]["X-Email-Id"]) == ("t", "me@x")
 
 
-def test_a_host_of_the_settings_is_read_as_strictly_as_one_that_is_given(scripted: Scripted) -> None:  # noqa: F811
+def test_a_host_from_the_settings_is_checked_as_strictly_as_an_argument(scripted: Scripted) -> None:  # noqa: F811
     settings = {**SETTINGS, "bio_bbx_private_domain": "https://evil.example\\@company.example/"}
     scripted.answers(answer(content={"status": 0, "message": settings}))
     with pytest.raises(InvalidHost, match="user name or password"):
@@ -61,7 +61,7 @@ def test_both_forms_of_the_login_file_are_read(
     assert scripted.requests[0]["headers"]["X-User-Token"] == "t"
 
 
-def test_what_is_given_is_not_overridden_by_the_file(scripted: Scripted, login_file: Path) -> None:  # noqa: F811
+def test_arguments_are_not_overridden_by_the_file(scripted: Scripted, login_file: Path) -> None:  # noqa: F811
     login_file.write_text(json.dumps({"email": "file@x", "token": "file"}))
     scripted.answers(GOOD)
     connector(scripted, studio_email="me@x").get_settings()
@@ -89,5 +89,5 @@ def test_a_broken_login_file_is_named(scripted: Scripted, login_file: Path, cont
 )
 def test_an_answer_without_settings_is_an_error(scripted: Scripted, content: object) -> None:  # noqa: F811
     scripted.answers(answer(content=content))
-    with pytest.raises(InvalidResponse, match="gave no settings"):
+    with pytest.raises(InvalidResponse, match="returned no settings"):
         connector(scripted, studio_token="t", studio_email="me@x").get_settings()

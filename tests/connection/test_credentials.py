@@ -38,7 +38,7 @@ def private(connector: EConnector, **arguments: str) -> tuple[str, str]:
 
 
 class TestOrder:
-    def test_the_key_file_has_everything(self, key_file: Path) -> None:
+    def test_hosts_and_tokens_are_read_from_the_key_file(self, key_file: Path) -> None:
         write(key_file, ALL)
         connector = EConnector()
         assert private(connector) == ("https://file.example/t2d/", "file-private")
@@ -71,14 +71,14 @@ class TestOrder:
         found = private(connector, private_host="https://call.example", private_token="call")
         assert found == ("https://call.example/", "call")
 
-    def test_nothing_that_is_given_is_overridden_by_the_file(self, key_file: Path) -> None:
+    def test_arguments_are_not_overridden_by_the_file(self, key_file: Path) -> None:
         write(key_file, ALL)
         with pytest.warns(UserWarning, match="from EConnector's private_token is sent to the host from .*bioapi"):
             assert private(EConnector(private_token="own")) == ("https://file.example/t2d/", "own")
         with pytest.warns(UserWarning, match="token from .*bioapi"):
             assert private(EConnector(private_host="https://own.example")) == ("https://own.example/", "file-private")
 
-    def test_empty_texts_in_the_file_erase_nothing(self, key_file: Path) -> None:
+    def test_empty_strings_in_the_file_do_not_erase_other_settings(self, key_file: Path) -> None:
         write(key_file, {"bio_bbx_private_domain": "", "bio_bbx_private_key": "file-private"})
         with pytest.warns(UserWarning, match="sent to"):
             assert private(EConnector(private_host="https://own.example"))[0] == "https://own.example/"
@@ -87,7 +87,7 @@ class TestOrder:
         write(key_file, "{broken")
         assert private(EConnector(private_host="https://own.example", private_token="own"))[1] == "own"
 
-    def test_white_space_around_a_token_is_removed(self, key_file: Path) -> None:
+    def test_whitespace_around_a_token_is_removed(self, key_file: Path) -> None:
         write(key_file, {**ALL, "bio_bbx_private_key": " file-private\n"})
         assert private(EConnector())[1] == "file-private"
 
@@ -107,13 +107,13 @@ def test_a_host_with_a_password_is_refused_and_not_shown(
 
 
 class TestMissing:
-    def test_every_place_that_was_looked_at_is_listed(self, key_file: Path) -> None:
+    def test_every_place_that_was_searched_is_listed(self, key_file: Path) -> None:
         with pytest.raises(MissingCredentials) as caught:
             EConnector().get_bbrowserx()
         text = str(caught.value)
         for place in (
-            "no host of the BBrowserX private server",
-            "no token of the BBrowserX private server",
+            "no host for the BBrowserX private server",
+            "no token for the BBrowserX private server",
             "argument private_host",
             "EConnector's private_host",
             "$BIOCOLAB_PRIVATE_HOST",
@@ -131,12 +131,12 @@ class TestMissing:
     def test_public_servers_lack_only_their_token(self, getter: str) -> None:
         with pytest.raises(MissingCredentials) as caught:
             getattr(EConnector(), getter)()
-        assert "no token of" in str(caught.value)
-        assert "no host of" not in str(caught.value)
+        assert "no token for" in str(caught.value)
+        assert "no host for" not in str(caught.value)
 
 
 class TestKeyFile:
-    def test_a_file_of_windows_with_bom_is_read(self, key_file: Path) -> None:
+    def test_a_file_with_a_byte_order_mark_is_read(self, key_file: Path) -> None:
         key_file.write_bytes(b"\xef\xbb\xbf" + json.dumps(ALL).encode())
         key_file.chmod(0o600)
         assert KeyFile().read() == ALL
@@ -152,29 +152,29 @@ class TestKeyFile:
         assert "hidden" not in str(caught.value)
         assert caught.value.__cause__ is None
 
-    def test_a_folder_in_its_place_is_an_error(self, key_file: Path) -> None:
+    def test_a_folder_in_place_of_the_key_file_is_an_error(self, key_file: Path) -> None:
         key_file.mkdir()
         with pytest.raises(InvalidSettingsFile, match="cannot be read"):
             KeyFile().read()
 
     @pytest.mark.parametrize("value", [5, None, ["x"]])
-    def test_a_token_that_is_no_text_is_an_error_or_nothing(self, key_file: Path, value: object) -> None:
+    def test_a_token_that_is_not_a_string_is_an_error_or_ignored(self, key_file: Path, value: object) -> None:
         write(key_file, {**ALL, "bio_bbx_private_key": value})
         with pytest.raises(MissingCredentials if value is None else InvalidSettingsFile):
             EConnector().get_bbrowserx()
 
-    def test_a_token_that_no_header_can_carry_is_an_error(self, key_file: Path) -> None:
+    def test_a_token_that_an_http_header_cannot_carry_is_an_error(self, key_file: Path) -> None:
         write(key_file, {**ALL, "bio_bbx_private_key": "a\nb"})
         with pytest.raises(InvalidToken, match="bio_bbx_private_key"):
             EConnector().get_bbrowserx()
 
     @pytest.mark.parametrize("mode", [0o644, 0o660, 0o602])
-    def test_a_file_that_others_can_read_is_warned_of(self, key_file: Path, mode: int) -> None:
+    def test_a_file_that_other_users_can_read_warns(self, key_file: Path, mode: int) -> None:
         write(key_file, ALL, mode)
         with pytest.warns(UserWarning, match="chmod 600"):
             KeyFile().read()
 
-    def test_a_file_of_somebody_else_is_refused(self, key_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_file_of_another_user_is_refused(self, key_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         write(key_file, ALL)
         owner = key_file.stat().st_uid
         monkeypatch.setattr(os, "getuid", lambda: owner + 1)
@@ -183,20 +183,20 @@ class TestKeyFile:
         with pytest.raises(InvalidSettingsFile, match="belongs to another user"):
             KeyFile().read()
 
-    def test_another_place_can_be_named(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_the_environment_can_name_another_key_file(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         write(tmp_path / "other.json", ALL)
         monkeypatch.setenv("BIOCOLAB_KEY_FILE", str(tmp_path / "other.json"))
         assert KeyFile().read() == ALL
 
 
 class TestSpellingOf101:
-    def test_public_token_serves_bioflex_where_nothing_else_does(self) -> None:
-        with pytest.warns(DeprecationWarning, match="write bioflex_token"):
+    def test_public_token_is_used_for_bioflex_if_no_other_token_is_found(self) -> None:
+        with pytest.warns(DeprecationWarning, match="use bioflex_token instead"):
             assert EConnector(public_token="pub").get_bioflex().http.token.reveal() == "pub"
         with pytest.warns(DeprecationWarning, match="1.0.1"):
             assert EConnector().get_bioflex(public_token="pub").http.token.reveal() == "pub"
 
-    def test_a_bioflex_token_comes_first(self, key_file: Path) -> None:
+    def test_a_bioflex_token_takes_precedence(self, key_file: Path) -> None:
         write(key_file, ALL)
         assert EConnector(public_token="pub").get_bioflex().http.token.reveal() == "file-bioflex"
 

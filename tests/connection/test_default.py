@@ -26,7 +26,7 @@ def test_a_sandbox_is_the_default_while_it_runs() -> None:
     assert default.current() is outer
 
 
-def test_a_sandbox_that_is_not_in_a_with_block_is_the_default_until_it_is_closed() -> None:
+def test_a_sandbox_outside_of_a_with_block_is_the_default_until_it_is_closed() -> None:
     server = bc.sandbox()
     try:
         assert len(bc.databases()) == 5
@@ -43,8 +43,13 @@ def test_bad_hosts_are_refused_before_anything_is_connected() -> None:
     assert default._stack == []
 
 
-def test_without_any_the_settings_say_what_to_talk_to(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_connection_the_settings_name_the_servers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BIOCOLAB_PRIVATE_HOST", "https://env.example/t2d")
     monkeypatch.setenv("BIOCOLAB_PRIVATE_TOKEN", "t")
     bc.settings.reset()
     assert default.current().get_bbrowserx().host == "https://env.example/t2d/"
+
+
+def test_the_call_that_connects_again_names_the_host_and_no_token() -> None:
+    call = default.how_to_reconnect("bbrowserx", "https://company/t2d_index_tool/")
+    assert call == "bc.connect(private_host='https://company/t2d_index_tool/', private_token=…)"

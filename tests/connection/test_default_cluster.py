@@ -1,4 +1,4 @@
-"""Cluster: workers are connected as the session was when the credentials were last shared."""
+"""Cluster: workers use the connection of the session at the time the credentials were last shared."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.conftest import dask_client
 
 @pytest.fixture
 def client(tmp_path: Path) -> Iterator[object]:
-    """A cluster with a worker that is a process of its own."""
+    """A cluster with a worker in its own process."""
     with dask_client(tmp_path, 1) as connected:
         yield connected
 
@@ -28,7 +28,7 @@ def connection() -> tuple[str, str]:
 
 
 @pytest.mark.usefixtures("server")
-def test_shared_again_they_take_the_place_of_those_before_also_on_workers_that_come_later(client) -> None:
+def test_credentials_that_are_shared_again_replace_the_old_ones_also_on_later_workers(client) -> None:
     with bc.sandbox(token="token-before-1") as first:
         bc.share_credentials(client)
         assert list(client.run(connection).values()) == [(f"{first.url}/", "token-before-1")]
@@ -46,7 +46,7 @@ def kept_by_the_scheduler(dask_scheduler: object) -> bytes:
 
 
 @pytest.mark.usefixtures("server")
-def test_taken_back_neither_the_scheduler_nor_a_worker_has_them_any_more(client) -> None:
+def test_after_unsharing_neither_the_scheduler_nor_a_worker_has_the_credentials(client) -> None:
     with bc.sandbox(token="token-to-take-back"):
         bc.share_credentials(client)
         assert b"token-to-take-back" in client.run_on_scheduler(kept_by_the_scheduler)
@@ -63,6 +63,8 @@ def test_taken_back_neither_the_scheduler_nor_a_worker_has_them_any_more(client)
 
 @pytest.mark.parametrize("act", [bc.share_credentials, bc.unshare_credentials])
 @pytest.mark.parametrize("given", [None, "tcp://127.0.0.1:8786"])
-def test_what_is_no_client_is_refused_with_words(act: Callable[[object], None], given: object) -> None:
-    with pytest.raises(InvalidArgument, match=r"client is \w+: give the dask\.distributed\.Client of the cluster"):
+def test_an_object_that_is_not_a_dask_client_is_refused(act: Callable[[object], None], given: object) -> None:
+    with pytest.raises(
+        InvalidArgument, match=r"client is \w+: it must be the dask\.distributed\.Client of the cluster"
+    ):
         act(given)

@@ -662,7 +662,7 @@ DIFFERENT: dict[str, tuple[Call, Any, type[Exception], str]] = {
         lambda c, h: c.query_genes("human", h.own, "G1"),
         RequestError,
         errors.InvalidArgument,
-        r"give a list, \['G1'\]",
+        r"it must be a list, \['G1'\]",
     ),
 }
 
@@ -702,7 +702,7 @@ DIFFERENT_BIOFLEX: dict[str, tuple[Call, Any, type[Exception], str]] = {
         lambda c, h: pbmc(c).query_genes("CD3D", "raw"),
         requests.HTTPError,
         errors.InvalidArgument,
-        r"give a list, \['CD3D'\]",
+        r"it must be a list, \['CD3D'\]",
     ),
 }
 

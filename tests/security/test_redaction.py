@@ -1,4 +1,4 @@
-"""A server that says the token back is not quoted, and nothing that an error holds on to has it."""
+"""A token that a server sends back is not quoted, and nothing that an error refers to contains it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from biocolab_accessor.errors import (
     TransportError,
     Unauthorized,
 )
-from biocolab_accessor.security.redaction import Secret, hidden, masking
+from biocolab_accessor.security.redaction import Secret, redacted, redacting
 from tests.clients.conftest import Script, Scripted, answer
 from tests.clients.test_http import everything_said
 
@@ -33,7 +33,7 @@ TOKEN = "s3cr3t-token-value"
 
 
 def variables(trace: TracebackType | None) -> str:
-    """All variables of the package's frames and of those below, headers included."""
+    """All variables of the package's frames and of the frames below, including headers."""
     seen = ""
     while trace:
         if "/tests/" not in trace.tb_frame.f_code.co_filename:
@@ -63,7 +63,7 @@ ECHOES: list[tuple[Script, type[BiocolabError]]] = [
 
 @pytest.mark.parametrize(("script", "kind"), ECHOES)
 @pytest.mark.parametrize("kind_of_server", ["bbrowserx", "bioflex"])
-def test_what_a_server_says_back_is_masked(
+def test_a_token_that_the_server_sends_back_is_masked(
     scripted: Scripted,
     script: Script,
     kind: type[BiocolabError],
@@ -82,7 +82,9 @@ def test_what_a_server_says_back_is_masked(
 
 
 @pytest.mark.parametrize("status", [200, 403])
-def test_so_it_is_in_place_of_a_task_a_chunk_and_a_file(scripted: Scripted, status: int, tmp_path: Path) -> None:
+def test_a_token_in_place_of_a_task_a_chunk_or_a_file_is_masked(
+    scripted: Scripted, status: int, tmp_path: Path
+) -> None:
     path = tmp_path / "x"
     path.write_bytes(b"abc")
     scripted.answers(answer(status, {"status": 403, "message": f"{TOKEN} may not"}))
@@ -100,7 +102,7 @@ def test_so_it_is_in_place_of_a_task_a_chunk_and_a_file(scripted: Scripted, stat
         expect_hidden(caught.value)
 
 
-def test_an_address_that_a_server_made_up_of_it_is_masked(scripted: Scripted) -> None:
+def test_a_token_in_an_address_from_the_server_is_masked(scripted: Scripted) -> None:
     connector = BBrowserXConnector(scripted.host, TOKEN)
     for link, elsewhere in ((f"https://{TOKEN}.example/x", False), (f"http://x.example/{TOKEN}", True)):
         with pytest.raises(InvalidResponse, match="another server") as caught:
@@ -122,7 +124,7 @@ def test_ctrl_c_leaves_no_header_behind(scripted: Scripted) -> None:
 
     def interrupting(handler: object) -> None:
         os.kill(os.getpid(), signal.SIGINT)
-        over.wait(5)  # a signal that comes just before Python waits is seen after it
+        over.wait(5)  # a signal just before Python waits is handled afterwards
         handler.close_connection = True
 
     scripted.answers(interrupting)
@@ -132,7 +134,7 @@ def test_ctrl_c_leaves_no_header_behind(scripted: Scripted) -> None:
     expect_hidden(caught.value)
 
 
-def test_a_link_that_breaks_with_the_token_in_the_servers_words_is_masked(scripted: Scripted) -> None:
+def test_a_token_in_a_malformed_answer_is_masked(scripted: Scripted) -> None:
     def no_status(handler: object) -> None:
         handler.wfile.write(f"{TOKEN}\r\n\r\n".encode())
         handler.close_connection = True
@@ -143,15 +145,15 @@ def test_a_link_that_breaks_with_the_token_in_the_servers_words_is_masked(script
     expect_hidden(caught.value)
 
 
-def test_an_error_that_does_not_quote_it_keeps_its_frames() -> None:
+def test_an_error_that_does_not_quote_the_token_keeps_its_frames() -> None:
     def broken() -> None:
         json.loads("{")
 
-    with pytest.raises(ValueError, match="Expecting") as caught, masking(Secret(TOKEN)):
+    with pytest.raises(ValueError, match="Expecting") as caught, redacting(Secret(TOKEN)):
         broken()
     assert "broken" in [entry.name for entry in caught.traceback]
 
 
-def test_a_short_word_is_nobodys_token() -> None:
-    assert hidden("the thing", Secret("t")) == "the thing"
-    assert hidden(f"the {TOKEN} thing", Secret(TOKEN)) == "the **** thing"
+def test_a_short_word_is_not_masked() -> None:
+    assert redacted("the thing", Secret("t")) == "the thing"
+    assert redacted(f"the {TOKEN} thing", Secret(TOKEN)) == "the **** thing"

@@ -19,14 +19,14 @@ from tests.clients.conftest import Scripted, answer, scripted  # noqa: F401
 from tests.verbose import verbose
 
 
-def test_no_text_of_it_shows_the_token() -> None:
+def test_no_text_of_a_secret_shows_the_token() -> None:
     secret = Secret("hidden")
     assert "hidden" not in f"{secret} {secret!r} {secret:>20} {[secret]}" + repr(secret.__reduce__.__doc__)
     assert secret.reveal() == "hidden"
 
 
 @pytest.mark.parametrize("duplicate", [pickle.dumps, copy.copy, copy.deepcopy])
-def test_it_is_not_duplicated(duplicate: object) -> None:
+def test_a_secret_cannot_be_copied_or_pickled(duplicate: object) -> None:
     with pytest.raises(TypeError, match="never pickled or copied"):
         duplicate(Secret("hidden"))
 
@@ -39,14 +39,14 @@ def test_equal_tokens_are_equal() -> None:
 
 
 @pytest.mark.parametrize("value", ["", " \n", "a\nb", "a\tb", "ä", "a\x00b", None, 5, b"a"])
-def test_what_no_header_can_carry_is_refused_without_showing_it(value: object) -> None:
+def test_a_token_that_an_http_header_cannot_carry_is_refused_without_showing_it(value: object) -> None:
     with pytest.raises(InvalidToken, match="from argument x") as caught:
         Secret(value, "argument x")
     assert repr(value) not in str(caught.value) or value in ("", None)
 
 
 def token(more: str = "") -> str:
-    """Not written down anywhere, so that no line of source shows it."""
+    """A token that is not written anywhere, so that no source line shows it."""
     return f"tOk3n+{7021042}" + more
 
 
@@ -138,7 +138,7 @@ def test_a_verbose_traceback_of_a_wrong_key_file_shows_no_token(
         b"%s",
     ],
 )
-def test_a_verbose_traceback_of_an_answer_with_the_token_in_it_does_not_show_it(
+def test_a_verbose_traceback_of_an_answer_with_the_token_does_not_show_it(
     scripted: Scripted,  # noqa: F811
     content: bytes,
     status: int,
@@ -150,7 +150,7 @@ def test_a_verbose_traceback_of_an_answer_with_the_token_in_it_does_not_show_it(
 
 
 @pytest.mark.parametrize("location", ["http://evil.example/{}", "http://evil.example/?{}", "http://{}@evil.example/"])
-def test_a_verbose_traceback_of_a_redirect_with_the_token_in_it_does_not_show_it(
+def test_a_verbose_traceback_of_a_redirect_with_the_token_does_not_show_it(
     scripted: Scripted,  # noqa: F811
     location: str,
 ) -> None:
@@ -173,7 +173,7 @@ def test_a_verbose_traceback_of_a_redirect_with_the_token_in_it_does_not_show_it
         b'{"status": 0, "message": {"bio_bbx_private_domain": "https://h.example/", "bio_bbx_private_key": ["%s"]}}',
     ],
 )
-def test_a_verbose_traceback_of_a_wrong_answer_of_biostudio_shows_no_token_that_it_keeps(
+def test_a_verbose_traceback_of_a_wrong_answer_from_biostudio_shows_no_stored_token(
     scripted: Scripted,  # noqa: F811
     caplog: pytest.LogCaptureFixture,
     content: bytes,

@@ -12,7 +12,7 @@ from biocolab_accessor.security.redaction import Secret
 from biocolab_accessor.security.urls import (
     file_url,
     is_loopback,
-    normalise_host,
+    normalize_host,
     origin,
     route_url,
     same_origin_url,
@@ -25,7 +25,7 @@ from .url_table import ADDRESSES
 
 @pytest.fixture(scope="module")
 def other_server() -> Iterator[Scripted]:
-    """A server that must never be asked for anything."""
+    """A server that must never get a request."""
     with a_scripted_server() as running:
         yield running
 
@@ -42,8 +42,8 @@ def other_server() -> Iterator[Scripted]:
         ("http://[::1]:80", "http://[::1]:80/"),
     ],
 )
-def test_the_last_slash_is_put_there_so_that_no_path_is_lost(host: str, expected: str) -> None:
-    assert normalise_host(host) == expected
+def test_the_trailing_slash_is_added_so_that_no_path_is_lost(host: str, expected: str) -> None:
+    assert normalize_host(host) == expected
 
 
 @pytest.mark.parametrize(
@@ -57,12 +57,12 @@ def test_the_last_slash_is_put_there_so_that_no_path_is_lost(host: str, expected
         ("https://h/#f", "query or fragment"),
         ("https://me:pw@h/", "user name or password"),
         ("https://h:port/", "port is not a number"),
-        (5, "not text"),
+        (5, "not a string"),
     ],
 )
-def test_what_is_no_address_is_refused_with_the_mending(host: object, said: str) -> None:
+def test_an_invalid_address_is_refused_with_a_remedy(host: object, said: str) -> None:
     with pytest.raises(InvalidHost, match=said.replace("?", r"\?")) as caught:
-        normalise_host(host, "argument private_host")
+        normalize_host(host, "argument private_host")
     assert "pw" not in str(caught.value)
     assert isinstance(caught.value, ValueError)
 
@@ -70,10 +70,10 @@ def test_what_is_no_address_is_refused_with_the_mending(host: object, said: str)
 @pytest.mark.parametrize("host", ["http://company.example/", "http://10.0.0.1/", "http://127.0.0.1.evil.example/"])
 def test_plain_http_is_for_this_machine_only(host: str) -> None:
     with pytest.raises(InsecureHost, match="use https"):
-        normalise_host(host)
+        normalize_host(host)
 
 
-def test_loopback_is_known_by_name_and_number() -> None:
+def test_loopback_is_recognized_by_name_and_number() -> None:
     assert [is_loopback(h) for h in ("localhost", "127.0.0.5", "::1", "[::1]", "0.0.0.0", "example.org")] == [
         True,
         True,
@@ -113,7 +113,7 @@ def _of(address: str, good: int = 8001, evil: int = 8002) -> str:
 
 
 @pytest.mark.parametrize(("address", "own"), ADDRESSES)
-def test_an_address_is_read_as_what_urllib3_connects_to_or_refused(address: str, own: bool) -> None:
+def test_an_address_is_refused_unless_its_host_is_the_one_that_urllib3_connects_to(address: str, own: bool) -> None:
     address = _of(address)
     try:
         read = origin(address)
@@ -130,7 +130,7 @@ def test_an_address_is_read_as_what_urllib3_connects_to_or_refused(address: str,
 @pytest.mark.parametrize(("address", "own"), ADDRESSES)
 def test_a_host_that_can_be_read_in_two_ways_is_an_invalid_host(address: str, own: bool) -> None:
     try:
-        assert normalise_host(_of(address)).startswith(_of(address))
+        assert normalize_host(_of(address)).startswith(_of(address))
     except InvalidHost:
         assert not own
 
@@ -156,7 +156,7 @@ def test_a_redirect_never_carries_a_body_to_another_server(
 
 
 @pytest.mark.parametrize(("address", "own"), ADDRESSES)
-def test_a_link_of_an_export_leads_to_the_own_server_or_nowhere(address: str, own: bool) -> None:
+def test_the_link_of_an_export_leads_to_the_same_server_or_is_refused(address: str, own: bool) -> None:
     for read in (same_origin_url, file_url):
         try:
             url = read(_of("http://GOOD/t2d/"), _of(address))
@@ -167,7 +167,7 @@ def test_a_link_of_an_export_leads_to_the_own_server_or_nowhere(address: str, ow
             assert urllib3.util.parse_url(url).host == "127.0.0.1"
 
 
-def test_a_file_of_an_export_may_have_any_name() -> None:
+def test_an_exported_file_may_have_any_name() -> None:
     url = file_url("https://h.example/t2d/", "static/Größe of cells.h5ad")
     assert url == "https://h.example/t2d/static/Gr%C3%B6%C3%9Fe%20of%20cells.h5ad"
 
@@ -188,9 +188,9 @@ def test_a_file_of_an_export_may_have_any_name() -> None:
         "hunter2!!hunter2!!",
     ],
 )
-def test_an_error_quotes_no_password_of_an_address(address: str) -> None:
+def test_no_error_quotes_the_password_in_an_address(address: str) -> None:
     with pytest.raises(InvalidHost) as caught:
-        normalise_host(address)
+        normalize_host(address)
     assert "hunter2" not in str(caught.value)
 
 

@@ -1,4 +1,4 @@
-"""A table of addresses: those that can be read in one way only, and those that must not be taken.
+"""A table of addresses: unambiguous ones, and ones that must be refused.
 
 ``GOOD`` and ``EVIL`` stand for the place of the own server and of another one, ``GOODPORT`` and ``EVILPORT`` for their
 ports; ``True`` says that the address leads to the own server.
@@ -9,7 +9,7 @@ from __future__ import annotations
 __all__ = ["ADDRESSES"]
 
 ADDRESSES: tuple[tuple[str, bool], ...] = (
-    # Plainly the own server.
+    # Clearly the same server.
     ("http://GOOD/", True),
     ("http://GOOD", True),
     ("HTTP://GOOD/", True),
@@ -20,7 +20,7 @@ ADDRESSES: tuple[tuple[str, bool], ...] = (
     ("http://GOOD/;EVIL", True),
     ("http://GOOD/http://EVIL/", True),
     ("http://GOOD/a@EVIL/", True),
-    # Plainly another server.
+    # Clearly another server.
     ("http://EVIL/", False),
     ("http://localhost:GOODPORT/", False),
     ("http://127.0.0.2:GOODPORT/", False),
@@ -49,7 +49,7 @@ ADDRESSES: tuple[tuple[str, bool], ...] = (
     ("http://me%40GOOD@EVIL/", False),
     ("http://GOOD%40EVIL/", False),
     ("http://me:secret\uff20GOOD/", False),
-    # Blanks and control characters.
+    # Spaces and control characters.
     ("http://EVIL @GOOD/", False),
     ("http://GOOD /", False),
     ("http:// GOOD/", False),
@@ -78,7 +78,7 @@ ADDRESSES: tuple[tuple[str, bool], ...] = (
     ("http://[fe80::1%25lo]:GOODPORT/", False),
     ("http://[v1.fe]:GOODPORT/", False),
     ("http://[]:GOODPORT/", False),
-    # Hosts that are encoded, or of letters that look like others.
+    # Encoded hosts, or hosts with lookalike letters.
     ("http://%31%32%37.0.0.1:EVILPORT/", False),
     ("http://127%2e0%2e0%2e1:EVILPORT/", False),
     ("http://EVIL%23.example/", False),
@@ -86,7 +86,7 @@ ADDRESSES: tuple[tuple[str, bool], ...] = (
     ("http://127\u30020\u30020\u30021:EVILPORT/", False),
     ("http://loc\u0430lhost:EVILPORT/", False),
     ("http://\u2488\u2489.example/", False),
-    # Other numbers for an address.
+    # Other notations of an IPv4 address.
     ("http://127.1:EVILPORT/", False),
     ("http://2130706433:EVILPORT/", False),
     ("http://0x7f000001:EVILPORT/", False),
@@ -95,7 +95,7 @@ ADDRESSES: tuple[tuple[str, bool], ...] = (
     ("http://127.0.0.01:EVILPORT/", False),
     ("http://127.0.0.1.:EVILPORT/", False),
     ("http://0:EVILPORT/", False),
-    # No host at all, and names that are not names.
+    # Missing hosts and invalid names.
     ("http://", False),
     ("http:///EVIL/", False),
     ("http://:GOODPORT/", False),

@@ -178,8 +178,11 @@ def test_an_id_that_is_not_there_is_named_once_with_near_ones(server: Sandbox) -
 def test_a_study_of_another_species_is_looked_for_with_species(server: Sandbox, counts: ad.AnnData) -> None:
     server.add_study("OF_A_MOUSE", counts, species="mouse")
     counts.biocolab.submit(study_id="OF_MY_MOUSE", species="mouse", skip_dimred=True)
-    for study_id, source in (("OF_A_MOUSE", "bioflex"), ("OF_MY_MOUSE", "bbrowserx")):
-        with pytest.raises(UnknownStudy, match=r"give species= if it is of another$"):
+    for study_id, source, said in (
+        ("OF_A_MOUSE", "bioflex", "use species= if it belongs to another species$"),
+        ("OF_MY_MOUSE", "bbrowserx", "give species= if it is of another$"),
+    ):
+        with pytest.raises(UnknownStudy, match=said):
             bc.study(study_id, source=source)
         assert bc.study(study_id, source=source, species="mouse").id == study_id
 
@@ -196,10 +199,11 @@ def test_a_wrong_token_says_so(server: Sandbox) -> None:
     try:
         with pytest.raises(
             Unauthorized,
-            match=r"401: the token is not accepted\. The token from EConnector's private_token will not do: create one",
+            match=r"401: the token is not accepted\. "
+            r"The token from EConnector's private_token was not accepted: create one",
         ):
             bc.groups()
-        with pytest.raises(Unauthorized, match="The token from EConnector's bioflex_token will not do"):
+        with pytest.raises(Unauthorized, match="The token from EConnector's bioflex_token was not accepted"):
             bc.databases()
     finally:
         bc.connection.drop_default(bc.connection.current())
