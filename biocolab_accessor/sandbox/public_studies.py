@@ -25,7 +25,7 @@ from biocolab_accessor.io.memory import expect_room
 from biocolab_accessor.messages import did_you_mean, quoted
 from biocolab_accessor.sandbox.processing.cells import Cells
 from biocolab_accessor.sandbox.processing.readers import cells_of_anndata
-from biocolab_accessor.sandbox.state import Site
+from biocolab_accessor.sandbox.state import State
 from biocolab_accessor.sandbox.store.catalog import PUBLIC, StudyRecord
 
 __all__ = [
@@ -112,7 +112,7 @@ _CELL_TYPE_FIELDS = ("cell_type", "cell type", "celltype", "author's cell type",
 
 
 def list_public(
-    site: Site,
+    state: State,
     study_id: str,
     build: Callable[[], Cells],
     *,
@@ -122,14 +122,14 @@ def list_public(
     cell_type: str | None,
 ) -> None:
     """List a human study whose cells are made when somebody asks for them, in this run or a later one."""
-    site.set_builder(study_id, build)
-    if not site.catalogue.has_public(study_id):
+    state.set_builder(study_id, build)
+    if not state.catalog.has_public(study_id):
         record = _record(study_id, title, authors, reference, "human", cell_type)
-        site.catalogue.add_study(record)
+        state.catalog.add_study(record)
 
 
 def add_public(
-    site: Site,
+    state: State,
     study_id: str,
     adata_or_path: AnnData | str | Path,
     *,
@@ -149,7 +149,7 @@ def add_public(
     InvalidFile
         The path is not an h5ad, or barcodes are repeated.
     """
-    if site.catalogue.has_public(study_id):
+    if state.catalog.has_public(study_id):
         msg = f"there is a public study {quoted(study_id)} already: give another study_id"
         raise InvalidArgument(msg)
     if species not in SPECIES:
@@ -161,8 +161,8 @@ def add_public(
     cells = _cells_of(adata_or_path) if isinstance(adata_or_path, AnnData) else _cells_in(Path(adata_or_path))
     field = _cell_type_field([str(name) for name in cells.obs.columns], cell_type)
     record = _record(study_id, title, authors, reference, species, field)
-    site.write(record.uuid, cells)
-    site.catalogue.add_study(record)
+    state.write(record.uuid, cells)
+    state.catalog.add_study(record)
     return record
 
 
@@ -212,10 +212,10 @@ def _cell_type_field(columns: Sequence[str], wanted: str | None) -> str | None:
     return wanted or next((name for name in columns if name.lower() in _CELL_TYPE_FIELDS), None)
 
 
-def seed(site: Site) -> None:
+def seed(state: State) -> None:
     """List the studies; their cells are read from the packages when somebody asks for them."""
     list_public(
-        site,
+        state,
         "PBMC68k_reduced",
         _pbmc68k,
         title="Massively parallel digital transcriptional profiling of single cells (PBMC 68k, reduced)",
@@ -225,7 +225,7 @@ def seed(site: Site) -> None:
     )
     if has_celltypist():
         list_public(
-            site,
+            state,
             "CellTypist_sample",
             _celltypist,
             title="CellTypist's packaged sample of human immune cells",

@@ -19,10 +19,10 @@ from biocolab_accessor.messages import did_you_mean, quoted
 __all__ = [
     "LONGEST_FILE",
     "LONGEST_METADATA",
+    "HTTPError",
     "LargeFile",
-    "Refusal",
     "form",
-    "gene_numbers",
+    "gene_positions",
     "json_body",
     "json_object",
     "number",
@@ -43,7 +43,7 @@ _NO_SIGNS = bytes(set(range(256)) - set(b'"[]{},:'))
 _WITHIN_QUOTES = re.compile(rb'"[^"]*"')
 
 
-class Refusal(Exception):
+class HTTPError(Exception):
     """The answer is an HTTP error with ``{"status": …, "message": …, "detail": …}``.
 
     Parameters
@@ -78,7 +78,7 @@ def json_object(raw: bytes | bytearray, what: str) -> dict[str, Any]:
 
     Raises
     ------
-    Refusal
+    HTTPError
         They are none, or hold more than any request of the protocol.
     """
     _expect_modest(raw, what)
@@ -88,11 +88,11 @@ def json_object(raw: bytes | bytearray, what: str) -> dict[str, Any]:
             # An escape can write half of a surrogate pair, which no file and no database takes.
             json.dumps(value, ensure_ascii=False).encode()
     except UnicodeEncodeError as error:
-        raise Refusal(422, f"{what} holds half of a surrogate pair") from error
+        raise HTTPError(422, f"{what} holds half of a surrogate pair") from error
     except (ValueError, RecursionError) as error:
-        raise Refusal(422, f"{what} is not JSON: {error}") from error
+        raise HTTPError(422, f"{what} is not JSON: {error}") from error
     if not isinstance(value, dict):
-        raise Refusal(422, f"{what} must be a JSON object")
+        raise HTTPError(422, f"{what} must be a JSON object")
     return value
 
 
@@ -105,14 +105,14 @@ def _expect_modest(raw: bytes | bytearray, what: str) -> None:
     skeleton = _WITHIN_QUOTES.sub(b"", skeleton.translate(None, _NO_SIGNS).replace(b'""', b""))
     for signs, most in _MOST.items():
         if sum(map(skeleton.count, signs)) > most:
-            raise Refusal(413, f"{what} holds more than {most:,} {'values' if most == _MOST_VALUES else 'objects'}")
+            raise HTTPError(413, f"{what} holds more than {most:,} {'values' if most == _MOST_VALUES else 'objects'}")
     brackets = skeleton.translate(None, b",:")
     for _ in range(_DEEPEST):
         if not brackets:
             return
         brackets = brackets.replace(b"[]", b"").replace(b"{}", b"")
     if brackets:
-        raise Refusal(422, f"{what} is not JSON, or nested more than {_DEEPEST} levels deep")
+        raise HTTPError(422, f"{what} is not JSON, or nested more than {_DEEPEST} levels deep")
 
 
 def text(body: Mapping[str, Any], key: str, *, longest: int = 10_000) -> str:
@@ -120,7 +120,7 @@ def text(body: Mapping[str, Any], key: str, *, longest: int = 10_000) -> str:
     value = body.get(key)
     if not isinstance(value, str) or not value or len(value) > longest:
         detail = f"{key} must be a text of 1 to {longest:,} characters"
-        raise Refusal(422, detail)
+        raise HTTPError(422, detail)
     return value
 
 
@@ -136,7 +136,7 @@ def texts(body: Mapping[str, Any], key: str) -> list[str]:
         return []
     if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
         detail = f"{key} must be a list of texts"
-        raise Refusal(422, detail)
+        raise HTTPError(422, detail)
     return value
 
 
@@ -147,13 +147,13 @@ def number(body: Mapping[str, Any], key: str, default: float) -> float:
         return default
     if isinstance(value, bool) or not isinstance(value, int | float):
         detail = f"{key} must be a number"
-        raise Refusal(422, detail)
+        raise HTTPError(422, detail)
     try:
         found = float(value)
     except OverflowError as error:
-        raise Refusal(422, f"{key} is beyond all numbers") from error
+        raise HTTPError(422, f"{key} is beyond all numbers") from error
     if math.isnan(found):
-        raise Refusal(422, f"{key} is NaN")
+        raise HTTPError(422, f"{key} is NaN")
     return found
 
 
@@ -180,7 +180,7 @@ async def pieces(request: Request, longest: int) -> AsyncIterator[bytes]:
 
     Raises
     ------
-    Refusal
+    HTTPError
         It is too long, or comes too slowly.
     """
     announced = request.headers.get("content-length", "")
@@ -198,7 +198,7 @@ async def pieces(request: Request, longest: int) -> AsyncIterator[bytes]:
         except StopAsyncIteration:
             return
         except TimeoutError as error:
-            raise Refusal(408, f"only {fresh:,} bytes of the body came in {_SILENCE:g} s") from error
+            raise HTTPError(408, f"only {fresh:,} bytes of the body came in {_SILENCE:g} s") from error
         waited += clock() - start
         size, fresh = size + len(piece), fresh + len(piece)
         if fresh >= _LEAST:
@@ -213,7 +213,7 @@ async def json_body(request: Request, longest: int | None = None) -> dict[str, A
 
     Raises
     ------
-    Refusal
+    HTTPError
         It is none, or too large.
     """
     body = bytearray()
@@ -227,7 +227,7 @@ async def form(request: Request) -> bytes:
 
     Raises
     ------
-    Refusal
+    HTTPError
         It is too long, or comes too slowly.
     """
     body = b""
@@ -236,14 +236,14 @@ async def form(request: Request) -> bytes:
             async for piece in request.stream():
                 body += piece
                 if len(body) > _LONGEST_FORM:
-                    raise Refusal(413, "the form is too long")
+                    raise HTTPError(413, "the form is too long")
     except TimeoutError as error:
-        raise Refusal(408, "the form did not arrive in time") from error
+        raise HTTPError(408, "the form did not arrive in time") from error
     return body
 
 
-def _too_long(longest: int) -> Refusal:
-    return Refusal(413, f"the body is longer than {longest:,} bytes")
+def _too_long(longest: int) -> HTTPError:
+    return HTTPError(413, f"the body is longer than {longest:,} bytes")
 
 
 class LargeFile(FileResponse):
@@ -256,12 +256,12 @@ class LargeFile(FileResponse):
         await super().__call__({**scope, "method": "GET"}, receive, send)
 
 
-def gene_numbers(features: Sequence[str], names: Sequence[str], where: str) -> list[int]:
+def gene_positions(features: Sequence[str], names: Sequence[str], where: str) -> list[int]:
     """Places of genes; of repeated features the first.
 
     Raises
     ------
-    Refusal
+    HTTPError
         Some are not there; near names are given.
     """
     place = {feature: i for i, feature in reversed(list(enumerate(features)))}
@@ -270,5 +270,5 @@ def gene_numbers(features: Sequence[str], names: Sequence[str], where: str) -> l
         listed = ", ".join(f"{quoted(name)}{did_you_mean(name, place)}" for name in missing[:5])
         more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
         detail = f"{where} has no gene {listed}{more}"
-        raise Refusal(404, detail)
+        raise HTTPError(404, detail)
     return [place[name] for name in names]

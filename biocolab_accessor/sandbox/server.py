@@ -32,27 +32,27 @@ from biocolab_accessor.platforms import expanded, own_address, temporary_folder
 from biocolab_accessor.sandbox.app import make_app, route_names
 from biocolab_accessor.sandbox.faults.faults import Faults
 from biocolab_accessor.sandbox.faults.ledger import Ledger
-from biocolab_accessor.sandbox.faults.limits import OwnOrigin, Protocol, most_connections
-from biocolab_accessor.sandbox.faults.middleware import Traffic
+from biocolab_accessor.sandbox.faults.limits import OriginMiddleware, Protocol, most_connections
+from biocolab_accessor.sandbox.faults.middleware import FaultMiddleware
 from biocolab_accessor.sandbox.public_studies import add_public, seed
 from biocolab_accessor.sandbox.routes.control import control_routes
-from biocolab_accessor.sandbox.state import opened
+from biocolab_accessor.sandbox.state import open_state
 from biocolab_accessor.sandbox.store.accounts import ALL_MEMBERS, DEFAULT_TOKEN, PERSONAL, Group
 from biocolab_accessor.sandbox.store.catalog import PUBLIC
 from biocolab_accessor.sandbox.store.files import (
-    CATALOGUE,
+    CATALOG_FILE,
     TOKEN_FILE,
-    close_to_others,
-    kept_token,
+    make_private,
     new_token,
     remove_folder,
+    stored_token,
 )
 from biocolab_accessor.security.urls import is_loopback
 
 if TYPE_CHECKING:
     from biocolab_accessor.studies.study import Study
 
-__all__ = ["DEFAULT_TOKEN", "LOOPBACK", "Hosts", "Sandbox", "Serving", "listen", "lock_folder", "reached_at"]
+__all__ = ["DEFAULT_TOKEN", "LOOPBACK", "Hosts", "Sandbox", "ServerThread", "listen", "lock_folder", "reachable_host"]
 
 _OURS = ("lock", TOKEN_FILE, "studies", "uploads", "exports", "worker.log", "numba", "matplotlib")
 
@@ -76,7 +76,7 @@ def lock_folder(path: Path, *, temporary: bool = False) -> FileLock:
     """
     lock = FileLock(path / "lock", mode=0o600)
     try:
-        _make_private(path)
+        _make_private_folder(path)
         lock.acquire(timeout=0)
     except Timeout as error:
         msg = f"another sandbox uses {path}: close it, or give another path"
@@ -89,7 +89,7 @@ def lock_folder(path: Path, *, temporary: bool = False) -> FileLock:
     return lock
 
 
-def _make_private(path: Path) -> None:
+def _make_private_folder(path: Path) -> None:
     """Make a folder that is closed to other users.
 
     One that holds other files is left as it is, since it may be shared on purpose: all that is made in it is private.
@@ -101,8 +101,8 @@ def _make_private(path: Path) -> None:
     if info.st_uid != os.getuid() != 0:
         msg = f"{path} belongs to another user (uid {info.st_uid}): give a folder of your own"
         raise SandboxError(msg)
-    if all(entry.name in _OURS or entry.name.startswith(CATALOGUE) for entry in path.iterdir()):
-        close_to_others(path)
+    if all(entry.name in _OURS or entry.name.startswith(CATALOG_FILE) for entry in path.iterdir()):
+        make_private(path)
     elif stat.S_IMODE(info.st_mode) & 0o022:
         msg = f"{path} holds other files, and other users can write to it: give a folder of its own"
         raise SandboxError(msg)
@@ -114,7 +114,7 @@ LOOPBACK = "127.0.0.1"
 _PATIENCE = 10.0
 
 
-def reached_at(host: str) -> str:
+def reachable_host(host: str) -> str:
     """How this machine reaches a server that listens on ``host``."""
     if host in ("0.0.0.0", "::", "localhost"):
         return LOOPBACK if host != "::" else "[::1]"
@@ -141,7 +141,7 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-class Serving:
+class ServerThread:
     """An app that answers on a socket, from a thread of its own, once this is made.
 
     Parameters
@@ -273,9 +273,9 @@ _USER = "you@sandbox.local"
 _MOST_INVITATIONS = 100
 
 
-def _kept_token(folder: Path) -> str:
+def _stored_token(folder: Path) -> str:
     try:
-        return kept_token(folder)
+        return stored_token(folder)
     except OSError as error:
         msg = f"the sandbox cannot keep its token in {folder}: {error}. Remove the file, or give token="
         raise SandboxError(msg) from error
@@ -357,23 +357,23 @@ class Sandbox(Hosts):
             undo.callback(self._lock.release)
             listener = listen(host, port)
             undo.callback(listener.close)
-            self.url = f"http://{reached_at(host)}:{listener.getsockname()[1]}"
-            self._site = opened(self.path, self.url)
-            undo.callback(self._site.close)
+            self.url = f"http://{reachable_host(host)}:{listener.getsockname()[1]}"
+            self._state = open_state(self.path, self.url)
+            undo.callback(self._state.close)
             self.token_file = None if token else self.path / TOKEN_FILE
-            self.token = token or _kept_token(self.path)
+            self.token = token or _stored_token(self.path)
             self.add_user(_USER, token=self.token)
-            seed(self._site)
+            seed(self._state)
             undo.pop_all()
-        app = make_app(self._site)
+        app = make_app(self._state)
         self.requests = Ledger()
         self.faults = Faults(lambda: route_names(app))
         if control:
             app.router.routes += control_routes(
                 self.faults, self.requests, self.reset, self.cancel_task, self.token.__eq__
             )
-        traffic = Traffic(app, self.requests, self.faults, self._site.forget)
-        self._serving = Serving(OwnOrigin(traffic, host), Protocol, listener)
+        traffic = FaultMiddleware(app, self.requests, self.faults, self._state.forget)
+        self._serving = ServerThread(OriginMiddleware(traffic, host), Protocol, listener)
         self._connector = self.connect()
         push_default(self._connector)
         atexit.register(self.close)
@@ -446,7 +446,7 @@ class Sandbox(Hosts):
         from biocolab_accessor.studies.study import Study
 
         add_public(
-            self._site,
+            self._state,
             study_id,
             adata_or_path,
             title=title or study_id,
@@ -498,7 +498,7 @@ class Sandbox(Hosts):
         ...     server.add_bucket(folder, bucket_id="lab")
         'lab'
         """
-        bucket = self._site.buckets.add(place, bucket_id=bucket_id, prefix=prefix, groups=groups, options=options)
+        bucket = self._state.buckets.add(place, bucket_id=bucket_id, prefix=prefix, groups=groups, options=options)
         return bucket.id
 
     def remove_bucket(self, bucket_id: str) -> None:
@@ -516,7 +516,7 @@ class Sandbox(Hosts):
         >>> with bc.sandbox() as server, TemporaryDirectory() as folder:
         ...     server.remove_bucket(server.add_bucket(folder))
         """
-        self._site.buckets.remove(bucket_id)
+        self._state.buckets.remove(bucket_id)
 
     def add_folder(self, folder: str | Path) -> Path:
         """Let submissions name files in a folder of this machine (``submit_study_from_server``).
@@ -548,7 +548,7 @@ class Sandbox(Hosts):
         if not path.is_dir():
             msg = f"there is no folder {path}"
             raise InvalidArgument(msg)
-        self._site.shared_folders.append(path)
+        self._state.shared_folders.append(path)
         return path
 
     def add_user(self, email: str, *, token: str | None = None) -> str:
@@ -578,7 +578,7 @@ class Sandbox(Hosts):
             msg = "a user needs an email and a token"
             raise InvalidArgument(msg)
         try:
-            self._site.accounts.set_user(email, chosen)
+            self._state.accounts.set_user(email, chosen)
         except ValueError as error:
             msg = f"{email}: {error}"
             raise InvalidArgument(msg) from error
@@ -610,12 +610,12 @@ class Sandbox(Hosts):
         if group_id in (ALL_MEMBERS, PERSONAL, PUBLIC) or not group_id:
             msg = f"{quoted(group_id)} cannot be the id of a new group"
             raise InvalidArgument(msg)
-        users = self._site.accounts.users()
+        users = self._state.accounts.users()
         for email in members:
             if email not in users:
                 msg = f"there is no user {quoted(email)}{did_you_mean(email, users)}: sandbox.add_user({quoted(email)})"
                 raise InvalidArgument(msg)
-        self._site.accounts.set_group(Group(group_id, name), list(dict.fromkeys(members)))
+        self._state.accounts.set_group(Group(group_id, name), list(dict.fromkeys(members)))
 
     def cancel_task(self, task_id: str) -> bool:
         """Break off one task of any user: it ends in ERROR, and those that wait behind it begin.
@@ -643,10 +643,10 @@ class Sandbox(Hosts):
         ...     server.cancel_task(submission.task_id)
         False
         """
-        if not self._site.catalogue.has_task(str(task_id)):
+        if not self._state.catalog.has_task(str(task_id)):
             msg = f"there is no task {task_id!r}"
             raise InvalidArgument(msg)
-        return self._site.tasks.cancel(str(task_id))
+        return self._state.tasks.cancel(str(task_id))
 
     def sign_in_link(self) -> str:
         """A link that opens the page without asking for the token, which is not in it; it is good for one visit.
@@ -658,7 +658,7 @@ class Sandbox(Hosts):
         ...     server.sign_in_link().startswith(f"{server.url}/#sign-in=")
         True
         """
-        invitations = self._site.invitations
+        invitations = self._state.invitations
         while len(invitations) >= _MOST_INVITATIONS:
             invitations.pop(next(iter(invitations)), None)
         invitations[code := new_token()] = self.email
@@ -679,9 +679,9 @@ class Sandbox(Hosts):
         0
         """
         self.faults.clear()
-        self._site.clear()
+        self._state.clear()
         self.requests.clear()
-        seed(self._site)
+        seed(self._state)
 
     def left_behind(self) -> int:
         """How many of its user's submissions would be out of sight if another one took its place.
@@ -697,7 +697,7 @@ class Sandbox(Hosts):
         """
         if self._closed or self._in_block:
             return 0
-        return len(self._site.catalogue.tasks(self.email))
+        return len(self._state.catalog.tasks(self.email))
 
     def close(self) -> None:
         """Stop the server; what it worked on ends. Closing once more is no harm.
@@ -721,11 +721,11 @@ class Sandbox(Hosts):
         atexit.unregister(self.close)
         drop_default(self._connector)
         self._connector.close()
-        self._site.stop()
+        self._state.stop()
         try:
             self._serving.stop()
         finally:
-            self._site.close()
+            self._state.close()
             self._lock.release()
             if self._temporary:
                 remove_folder(self.path)

@@ -17,19 +17,19 @@ from biocolab_accessor.messages import did_you_mean
 from biocolab_accessor.sandbox.faults.faults import Fault
 from biocolab_accessor.sandbox.processing.cells import Cells, lognorm
 from biocolab_accessor.sandbox.processing.tasks import TaskRunner
-from biocolab_accessor.sandbox.requests import Refusal
+from biocolab_accessor.sandbox.requests import HTTPError
 from biocolab_accessor.sandbox.store.accounts import Accounts
 from biocolab_accessor.sandbox.store.buckets import Buckets
-from biocolab_accessor.sandbox.store.catalog import Catalogue, StudyRecord, Terms
+from biocolab_accessor.sandbox.store.catalog import Catalog, StudyRecord, Terms
 from biocolab_accessor.sandbox.store.database import Database
-from biocolab_accessor.sandbox.store.files import CATALOGUE, private_folder, publish, remove
+from biocolab_accessor.sandbox.store.files import CATALOG_FILE, private_folder, publish, remove
 from biocolab_accessor.sandbox.store.study_folder import StudyFolder
 from biocolab_accessor.sandbox.store.uploads import Uploads
 
-__all__ = ["Site", "opened", "sweep"]
+__all__ = ["State", "clean_up", "open_state"]
 
 
-def opened(folder: Path, url: str) -> Site:
+def open_state(folder: Path, url: str) -> State:
     """The data of a sandbox in a folder.
 
     Raises
@@ -38,7 +38,7 @@ def opened(folder: Path, url: str) -> Site:
         The folder cannot be written to, or its file system does not do what SQLite needs.
     """
     try:
-        return Site(folder, url)
+        return State(folder, url)
     except (OSError, sqlite3.Error) as error:
         msg = (
             f"the sandbox cannot keep its data in {folder}: {error}. Give path= a folder on a local disk, or, for a "
@@ -47,7 +47,7 @@ def opened(folder: Path, url: str) -> Site:
         raise SandboxError(msg) from error
 
 
-class Site:
+class State:
     """The data of a sandbox.
 
     Parameters
@@ -66,13 +66,13 @@ class Site:
         self._studies, self._exports = folder / "studies", folder / "exports"
         for path in (self._studies, self._exports):
             private_folder(path)
-        self._database = Database(folder / CATALOGUE)
+        self._database = Database(folder / CATALOG_FILE)
         self.accounts = Accounts(self._database)
         self.terms = Terms(self._database)
-        self.catalogue = Catalogue(self._database)
-        self.uploads = Uploads(folder / "uploads", self.catalogue)
-        sweep(self.catalogue, self._studies, folder / "uploads", self._exports)
-        self.tasks = TaskRunner(self.catalogue, self._studies, folder / "worker.log")
+        self.catalog = Catalog(self._database)
+        self.uploads = Uploads(folder / "uploads", self.catalog)
+        clean_up(self.catalog, self._studies, folder / "uploads", self._exports)
+        self.tasks = TaskRunner(self.catalog, self._studies, folder / "worker.log")
         self._builders: dict[str, Callable[[], Cells]] = {}
         self._open: dict[str, StudyFolder] = {}
         self._making: dict[str, threading.Lock] = {}
@@ -93,9 +93,9 @@ class Site:
         if fault.kind == "forget_uploads":
             self.uploads.forget_waiting()
         elif fault.kind == "forget_tasks":
-            self.catalogue.forget_tasks(fault.options["title"])
+            self.catalog.forget_tasks(fault.options["title"])
         else:
-            self.catalogue.forget_studies(fault.options["title"])
+            self.catalog.forget_studies(fault.options["title"])
 
     def copy_study(self, uuid_: str) -> str:
         """The uuid of a copy of a study's cells."""
@@ -108,7 +108,7 @@ class Site:
         self.uploads.close()
 
     def close(self) -> None:
-        """End the tasks, wait for studies that are being made, and close the catalogue."""
+        """End the tasks, wait for studies that are being made, and close the catalog."""
         self.tasks.close()
         for making in list(self._making.values()):
             until(partial(making.acquire, True))
@@ -121,7 +121,7 @@ class Site:
         with self._lock:
             self._open.clear()
             self._builders.clear()
-            self.catalogue.clear()
+            self.catalog.clear()
             self.terms.clear()
             self.uploads.clear()
             for path in (*self._studies.iterdir(), *self._exports.iterdir()):
@@ -137,7 +137,7 @@ class Site:
                 if not path.exists():
                     if record.hash_id not in self._builders:
                         detail = f"the cells of study {record.hash_id!r} come with a package that is not installed"
-                        raise Refusal(410, detail)
+                        raise HTTPError(410, detail)
                     self.write(record.uuid, self._builders[record.hash_id]())
                 self._open[record.uuid] = StudyFolder(path)
             return self._open[record.uuid]
@@ -155,7 +155,7 @@ class Site:
 
         Raises
         ------
-        Refusal
+        HTTPError
             It is not one of those, nor below one.
         """
         for folder in self.shared_folders:
@@ -166,39 +166,39 @@ class Site:
             except (OSError, ValueError):  # longer than the file system takes, or with a NUL
                 continue
         detail = f"{path!r} is not a folder that the server shares: sandbox.add_folder(…)"
-        raise Refusal(404, detail)
+        raise HTTPError(404, detail)
 
     def visible(self, user: str, study_id: str, *, species: str | None = None) -> StudyRecord:
         """The newest study of this uuid or displayed id that a user sees.
 
         Raises
         ------
-        Refusal
+        HTTPError
             There is none; near ids are given.
         """
-        records = self.catalogue.studies(user, species=species)
+        records = self.catalog.studies(user, species=species)
         for record in records:
             if study_id in (record.uuid, record.hash_id):
                 return record
         detail = f"there is no study {study_id!r}{did_you_mean(study_id, {r.hash_id for r in records})}"
-        raise Refusal(404, detail)
+        raise HTTPError(404, detail)
 
     def by_uuid(self, user: str, uuid_: str) -> StudyRecord:
         """A study that a user sees.
 
         Raises
         ------
-        Refusal
+        HTTPError
             There is none.
         """
-        record = self.catalogue.study(uuid_, user)
+        record = self.catalog.study(uuid_, user)
         if record is None:
             detail = f"there is no study with the uuid {uuid_!r}"
-            raise Refusal(404, detail)
+            raise HTTPError(404, detail)
         return record
 
     def write(self, uuid_: str, cells: Cells) -> None:
-        """Store cells as a study; it is seen once the catalogue lists it."""
+        """Store cells as a study; it is seen once the catalog lists it."""
         part = self._studies / f"{uuid.uuid4().hex}.part"
         data = cells.matrix.data
         counts = bool(len(data)) and bool((data >= 0).all()) and bool((data % 1 == 0).all())
@@ -213,7 +213,7 @@ class Site:
 _DAYS = 7
 
 
-def sweep(catalogue: Catalogue, studies: Path, uploads: Path, exports: Path) -> None:
+def clean_up(catalog: Catalog, studies: Path, uploads: Path, exports: Path) -> None:
     """End interrupted tasks, and remove what belongs to nothing.
 
     Kept are committed studies, studies that wait for their commit, uploads that may still be submitted, and exports,
@@ -221,17 +221,17 @@ def sweep(catalogue: Catalogue, studies: Path, uploads: Path, exports: Path) -> 
 
     Parameters
     ----------
-    catalogue
+    catalog
         Says what there is.
     studies, uploads, exports
         The folders.
     """
-    catalogue.interrupt_tasks()
-    known = catalogue.study_uuids()
+    catalog.interrupt_tasks()
+    known = catalog.study_uuids()
     for path in studies.iterdir():
         if path.name not in known:
             remove(path)
-    waiting = catalogue.waiting_uploads()
+    waiting = catalog.waiting_uploads()
     for path in uploads.iterdir():
         if path.name not in waiting or _is_old(path):
             remove(path)

@@ -26,8 +26,8 @@ class TestLife:
         before = set(threading.enumerate())
         with bc.sandbox() as server:
             path, url = server.path, server.url
-            server._site.tasks.warm_up()
-            worker = server._site.tasks._worker
+            server._state.tasks.warm_up()
+            worker = server._state.tasks._worker
             assert requests.post(f"{url}/v1/database/list", timeout=10).status_code == 401
             assert path.exists()
         assert not path.exists()
@@ -63,10 +63,10 @@ class TestLife:
 
     @pytest.mark.skipif(os.name == "nt", reason="Windows has no signal that halts a process")
     def test_a_worker_that_does_not_end_is_made_to(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(tasks, "_SOON", 0.2)
+        monkeypatch.setattr(tasks, "_STOP_SECONDS", 0.2)
         with bc.sandbox() as server:
-            server._site.tasks.warm_up()
-            worker = server._site.tasks._worker
+            server._state.tasks.warm_up()
+            worker = server._state.tasks._worker
             os.kill(worker.pid, signal.SIGSTOP)
         assert worker.poll() == -signal.SIGKILL
 
@@ -187,7 +187,7 @@ class TestKept:
         with bc.sandbox(tmp_path / "kept"):
             submission = counts.biocolab.submit(wait=False)
         with bc.sandbox(tmp_path / "kept") as second:
-            task = second._site.catalogue.task(submission.task_id, "you@sandbox.local")
+            task = second._state.catalog.task(submission.task_id, "you@sandbox.local")
             assert task.status == "ERROR"
             assert "stopped" in task.log
             assert list((second.path / "studies").glob("*.part")) == []

@@ -22,7 +22,7 @@ from biocolab_accessor.errors import InvalidArgument
 from biocolab_accessor.messages import did_you_mean, quoted
 from biocolab_accessor.sandbox.faults.ledger import route_name
 
-__all__ = ["KINDS", "SPOILERS", "Fault", "Faults", "spoil"]
+__all__ = ["CORRUPTIONS", "KINDS", "Fault", "Faults", "corrupt"]
 
 KINDS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "status": (
@@ -203,11 +203,11 @@ Answer = dict[str, Any]
 Matrix = dict[str, NDArray[Any]]
 
 
-def spoil(kind: str, body: bytes, options: Mapping[str, Any]) -> bytes:
+def corrupt(kind: str, body: bytes, options: Mapping[str, Any]) -> bytes:
     """A body with something wrong in it; one that the kind has nothing to do with stays as it is."""
     if kind == "broken_json":
         return body[: max(1, len(body) * 2 // 3)]
-    on_json, on_matrix = SPOILERS[kind]
+    on_json, on_matrix = CORRUPTIONS[kind]
     if body.startswith(_HDF5):
         return _matrix_file(on_matrix(_read(body))) if on_matrix else body
     answer = json.loads(body)
@@ -281,7 +281,7 @@ def _codes_outside(payload: Any, options: Mapping[str, Any]) -> Any:
     return payload | {"metadata_values": base64.b64encode(shifted.tobytes()).decode()}
 
 
-SPOILERS: Mapping[str, tuple[Callable[[Any, Mapping[str, Any]], Any], Callable[[Matrix], Matrix] | None]] = {
+CORRUPTIONS: Mapping[str, tuple[Callable[[Any, Mapping[str, Any]], Any], Callable[[Matrix], Matrix] | None]] = {
     "unknown_state": (_unknown_state, None),
     "no_study_info": (_no_study_info, None),
     "permuted_genes": (_unchanged, _permuted),

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, overload
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Ledger", "RequestRecord", "masked", "route_name"]
+__all__ = ["Ledger", "RequestRecord", "masked_token", "route_name"]
 
 _MOST = 100_000
 
@@ -115,7 +115,7 @@ def route_name(path: str) -> str:
     return name if found else path.strip("/").removeprefix("t2d_index_tool/") or "/"
 
 
-def masked(token: str) -> str:
+def masked_token(token: str) -> str:
     """A token as records show it: too little of it to be used, enough to tell it from others."""
     if not token:
         return ""

@@ -15,15 +15,15 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from biocolab_accessor.platforms import most_open_files
-from biocolab_accessor.sandbox.requests import Refusal
+from biocolab_accessor.sandbox.requests import HTTPError
 from biocolab_accessor.security.urls import is_loopback
 
-__all__ = ["OwnOrigin", "Protocol", "most_connections"]
+__all__ = ["OriginMiddleware", "Protocol", "most_connections"]
 
 _AUTHORITY = re.compile(r"(?:\[(?P<v6>[0-9a-f:.]+)\]|(?P<name>[a-z0-9._-]+))(?::[0-9]{1,5})?", re.ASCII)
 
 
-class OwnOrigin:
+class OriginMiddleware:
     """The app behind a check of the Host and Origin headers, which every route needs.
 
     A browser lets a page talk to a server of the page's own name. Where somebody leads their name to this machine (DNS
@@ -45,22 +45,22 @@ class OwnOrigin:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        refusal = self._refusal(scope) if scope["type"] == "http" else None
-        if refusal is None:
+        error = self._error(scope) if scope["type"] == "http" else None
+        if error is None:
             await self._app(scope, receive, send)
         else:
-            await refusal.answer()(scope, receive, send)
+            await error.answer()(scope, receive, send)
 
-    def _refusal(self, scope: Scope) -> Refusal | None:
+    def _error(self, scope: Scope) -> HTTPError | None:
         hosts, origins = _values(scope, b"host"), _values(scope, b"origin")
         if len(hosts) != 1 or not self._is_own(hosts[0]):
             detail = (
                 f"the request is for the host {', '.join(hosts)[:100]!r}, which is not a name of this sandbox: use its "
                 "url, or start it with host= (or --host) and that name"
             )
-            return Refusal(403, detail)
+            return HTTPError(403, detail)
         if any(origin not in (f"http://{hosts[0]}", f"https://{hosts[0]}") for origin in origins):
-            return Refusal(403, f"the request comes from a page of another site: {', '.join(origins)[:100]!r}")
+            return HTTPError(403, f"the request comes from a page of another site: {', '.join(origins)[:100]!r}")
         return None
 
     def _is_own(self, authority: str) -> bool:

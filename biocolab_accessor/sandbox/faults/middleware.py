@@ -16,11 +16,11 @@ from starlette.concurrency import run_in_threadpool
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from biocolab_accessor.platforms import linger
-from biocolab_accessor.sandbox.faults.faults import Fault, Faults, spoil
-from biocolab_accessor.sandbox.faults.ledger import Ledger, RequestRecord, masked, route_name
+from biocolab_accessor.sandbox.faults.faults import Fault, Faults, corrupt
+from biocolab_accessor.sandbox.faults.ledger import Ledger, RequestRecord, masked_token, route_name
 from biocolab_accessor.sandbox.faults.limits import Protocol
 
-__all__ = ["CONTROL", "Traffic"]
+__all__ = ["CONTROL", "FaultMiddleware"]
 
 CONTROL = "/_sandbox/"
 """Where the sandbox itself is asked, which no fault concerns."""
@@ -75,7 +75,7 @@ class _Collected:
         return [*kept, (b"content-length", str(len(body)).encode())]
 
 
-class Traffic:
+class FaultMiddleware:
     """The app with a ledger and faults around it.
 
     Parameters
@@ -124,7 +124,7 @@ class Traffic:
                         watched.received,
                         watched.sent,
                         seconds,
-                        masked(token),
+                        masked_token(token),
                         kind,
                     )
                 )
@@ -225,7 +225,7 @@ async def _play(
     elif fault.kind == "other_words":
         await _answer(send, *_reworded(answer, body, options))
     elif answer.status == 200:
-        changed = spoil(fault.kind, body, options)
+        changed = corrupt(fault.kind, body, options)
         await _answer(send, answer.status, answer.headers_of(changed), changed)
     else:
         await _answer(send, answer.status, answer.headers, body)

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from biocolab_accessor.messages import natural_key
-from biocolab_accessor.sandbox.requests import Refusal
+from biocolab_accessor.sandbox.requests import HTTPError
 from biocolab_accessor.sandbox.routes.account import get_user_groups
-from biocolab_accessor.sandbox.state import Site
+from biocolab_accessor.sandbox.state import State
 from biocolab_accessor.sandbox.store.catalog import PUBLIC, StudyRecord, TaskRecord
 from biocolab_accessor.sandbox.store.study_folder import Column, StudyFolder
 
@@ -24,14 +24,14 @@ _MOST_MATCHES = 30
 _STAMP = re.compile(r"\[(\d{4}-\d\d-\d\d \d\d:\d\d)\] ")
 
 
-def home(site: Site, user: str) -> dict[str, Any]:
+def home(state: State, user: str) -> dict[str, Any]:
     """Groups with their studies, and the submissions that are not a study yet."""
-    records = site.catalogue.studies(user)
-    groups = [*get_user_groups(site, user, {})["data"], {"id": PUBLIC, "name": "Public studies"}]
+    records = state.catalog.studies(user)
+    groups = [*get_user_groups(state, user, {})["data"], {"id": PUBLIC, "name": "Public studies"}]
     committed = {record.uuid for record in records}
     waiting = [
         task
-        for task in site.catalogue.tasks(user)
+        for task in state.catalog.tasks(user)
         if task.kind == "submit" and not (task.status == "SUCCESS" and task.result.get("uuid") in committed)
     ]
     return {
@@ -39,7 +39,7 @@ def home(site: Site, user: str) -> dict[str, Any]:
             {
                 "id": group["id"],
                 "name": group["name"],
-                "studies": [_listed(site, record) for record in records if record.group_id == group["id"]],
+                "studies": [_listed(state, record) for record in records if record.group_id == group["id"]],
             }
             for group in groups
         ],
@@ -47,13 +47,13 @@ def home(site: Site, user: str) -> dict[str, Any]:
     }
 
 
-def study(site: Site, user: str, record: StudyRecord) -> dict[str, Any]:
+def study(state: State, user: str, record: StudyRecord) -> dict[str, Any]:
     """All of a study but its values."""
-    folder = site.open(record)
+    folder = state.open(record)
     columns = folder.obs.columns
-    names = {group["id"]: group["name"] for group in get_user_groups(site, user, {})["data"]}
+    names = {group["id"]: group["name"] for group in get_user_groups(state, user, {})["data"]}
     return {
-        **_listed(site, record),
+        **_listed(state, record),
         "authors": list(record.authors),
         "abstract": record.abstract,
         "reference": record.reference,
@@ -70,9 +70,9 @@ def study(site: Site, user: str, record: StudyRecord) -> dict[str, Any]:
     }
 
 
-def task(site: Site, user: str, task: TaskRecord, start: int) -> dict[str, Any]:
+def task(state: State, user: str, task: TaskRecord, start: int) -> dict[str, Any]:
     """How a task is doing, with its log from a place on, and its study once it is one."""
-    record = site.catalogue.study(str(task.result.get("uuid", "")), user)
+    record = state.catalog.study(str(task.result.get("uuid", "")), user)
     log = task.log
     return {
         **_task_row(task),
@@ -105,7 +105,7 @@ def codes(column: Column) -> tuple[list[str], list[int], NDArray[np.uint16]] | N
 
     Raises
     ------
-    Refusal
+    HTTPError
         There are more labels than 16 bits can number.
     """
     if column.labels is None and column.values.dtype.kind != "b":
@@ -113,7 +113,7 @@ def codes(column: Column) -> tuple[list[str], list[int], NDArray[np.uint16]] | N
     labels, counts, _ = _counted(column)
     if len(labels) > MISSING:
         detail = f"the field has {len(labels):,} labels; the page can show {MISSING:,}"
-        raise Refusal(422, detail)
+        raise HTTPError(422, detail)
     # Cluster 2 before 10, as the categories of an AnnData.
     order = sorted(range(len(labels)), key=lambda code: natural_key(labels[code]))
     places = np.full(len(labels) + 1, MISSING, np.uint16)
@@ -127,13 +127,13 @@ def column_of(folder: StudyFolder, number: int) -> tuple[str, Column]:
 
     Raises
     ------
-    Refusal
+    HTTPError
         There is none.
     """
     columns = list(folder.obs.columns.items())
     if number >= len(columns):
         detail = f"the study has {len(columns)} fields"
-        raise Refusal(404, detail)
+        raise HTTPError(404, detail)
     return columns[number]
 
 
@@ -161,10 +161,10 @@ def _counted(column: Column) -> tuple[list[str], NDArray[np.int64], int]:
     return labels, np.bincount(known, minlength=len(labels)), len(numbers) - len(known)
 
 
-def _listed(site: Site, record: StudyRecord) -> dict[str, Any]:
+def _listed(state: State, record: StudyRecord) -> dict[str, Any]:
     # A study that is made on first use is not made for a list: the page asks for its size by itself.
-    made = (site.folder / "studies" / record.uuid).exists()
-    folder = site.open(record) if made else None
+    made = (state.folder / "studies" / record.uuid).exists()
+    folder = state.open(record) if made else None
     return {
         "uuid": record.uuid,
         "id": record.hash_id,

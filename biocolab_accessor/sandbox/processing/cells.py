@@ -13,9 +13,9 @@ from scipy import sparse
 
 from biocolab_accessor.io.values import numbers, shared_dtype
 
-__all__ = ["PLACES", "Cells", "ProcessingError", "cell_totals", "join_batches", "keep_cells", "lognorm"]
+__all__ = ["SPATIAL_KEYS", "Cells", "ProcessingError", "cell_totals", "join_batches", "keep_cells", "lognorm"]
 
-PLACES = ("spatial", "X_spatial")
+SPATIAL_KEYS = ("spatial", "X_spatial")
 """Keys of obsm that say where cells lie. Their values are served as JSON, exactly, and not as float32 only."""
 
 _TARGET = 1e4
@@ -50,7 +50,7 @@ class Cells:
     obs
         A row for each cell, in order; the index does not matter.
     obsm
-        Coordinates by key, each (n_cells, n_dims) float32; those of PLACES in the dtype that they came in.
+        Coordinates by key, each (n_cells, n_dims) float32; those of SPATIAL_KEYS in the dtype that they came in.
     """
 
     matrix: sparse.csr_matrix

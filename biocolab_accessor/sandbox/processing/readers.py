@@ -20,8 +20,8 @@ from biocolab_accessor.io.hdf5_gate import opened_foreign
 from biocolab_accessor.io.matrix_blocks import expect_whole, expect_within
 from biocolab_accessor.io.memory import expect_room
 from biocolab_accessor.platforms import expect_regular
-from biocolab_accessor.sandbox.processing.cells import PLACES, Cells, ProcessingError
-from biocolab_accessor.sandbox.requests import Refusal, text
+from biocolab_accessor.sandbox.processing.cells import SPATIAL_KEYS, Cells, ProcessingError
+from biocolab_accessor.sandbox.requests import HTTPError, text
 from biocolab_accessor.sandbox.store.buckets import Bucket, inside
 
 __all__ = [
@@ -145,7 +145,7 @@ def read_10x_h5(path: Path, name: str, *, gex_only: bool = False) -> ad.AnnData:
 def cells_of_anndata(adata: ad.AnnData, matrix: Any, features: pd.Index) -> Cells:
     """The cells of an AnnData with one of its matrices."""
     obsm = {
-        key: np.asarray(adata.obsm[key], None if key in PLACES else np.float32)
+        key: np.asarray(adata.obsm[key], None if key in SPATIAL_KEYS else np.float32)
         for key in adata.obsm
         if isinstance(adata.obsm[key], np.ndarray) and adata.obsm[key].ndim == 2 and adata.obsm[key].dtype.kind in "fiu"
     }
@@ -279,11 +279,11 @@ def uploaded_batches(names: Sequence[str], files: Mapping[str, Path], study_type
 
     Raises
     ------
-    Refusal
+    HTTPError
         No batch is named, or a file of one was not uploaded.
     """
     if not names:
-        raise Refusal(422, "batch_info must list the batches")
+        raise HTTPError(422, "batch_info must list the batches")
     if not _is_read_here(study_type):
         return [Batch(name, {}) for name in names]
     return _labelled([Batch(name, _uploaded(name, files, study_type)) for name in names])
@@ -305,7 +305,7 @@ def bucket_batches(bucket: Bucket, info: Any, study_type: Any, place: Callable[[
 
     Raises
     ------
-    Refusal
+    HTTPError
         ``batch_info`` is of another form, or there is no such file.
     """
     batches = []
@@ -325,7 +325,7 @@ def folder_batches(folder: Path, info: Any, study_type: Any) -> list[Batch]:
 
     Raises
     ------
-    Refusal
+    HTTPError
         ``batch_info`` is of another form, or there is no such file in the folder.
     """
 
@@ -371,14 +371,14 @@ def named_parts(info: Any, parts: Sequence[str]) -> list[tuple[str, dict[str, st
 
     Raises
     ------
-    Refusal
+    HTTPError
         It is of another form, or a batch lacks a part.
     """
     # Version 1.1.0 of the connector wraps the object in a list, and versions to 1.6.0 send the images of Lens in one.
     if isinstance(info, list) and len(info) == 1 and isinstance(info[0], Mapping):
         info = {str(info[0]["name"]).rpartition("/")[2]: info[0]} if "name" in info[0] else info[0]
     if not isinstance(info, Mapping) or not info or not all(isinstance(batch, Mapping) for batch in info.values()):
-        raise Refusal(422, "batch_info must be an object of batches")
+        raise HTTPError(422, "batch_info must be an object of batches")
     return [
         (str(batch.get("name") or label), {part: text(batch, part) for part in parts}) for label, batch in info.items()
     ]
@@ -398,14 +398,14 @@ def _uploaded(name: str, files: Mapping[str, Path], study_type: Any) -> dict[str
     if study_type != MTX_10X:
         if name not in files:
             detail = f"batch {name!r} was not uploaded; there are {sorted(files)}"
-            raise Refusal(422, detail)
+            raise HTTPError(422, detail)
         return {"matrix": files[name]}
     found = {}
     for part, ending in _ENDINGS.items():
         path = files.get(f"{name}{ending}") or files.get(f"{name}{ending}.gz")
         if path is None:
             detail = f"batch {name!r} has no {name}{ending}[.gz]; there are {sorted(files)}"
-            raise Refusal(422, detail)
+            raise HTTPError(422, detail)
         found[part] = path
     return found
 

@@ -18,7 +18,7 @@ from biocolab_accessor.errors import BiocolabError
 from biocolab_accessor.platforms import expect_regular
 from biocolab_accessor.sandbox.processing.cells import Cells, ProcessingError
 from biocolab_accessor.sandbox.processing.readers import cells_of_anndata, read_10x_h5, read_h5ad
-from biocolab_accessor.sandbox.requests import Refusal
+from biocolab_accessor.sandbox.requests import HTTPError
 from biocolab_accessor.sandbox.store.buckets import Bucket
 
 __all__ = ["BULK", "PROTEOMICS", "SC", "SPATIAL", "UNREAD", "bucket_folder", "read_spatial", "uploaded_parts"]
@@ -51,7 +51,7 @@ def uploaded_parts(name: str, files: Mapping[str, Path], kind: int) -> dict[str,
 
     Raises
     ------
-    Refusal
+    HTTPError
         One of them is missing.
     """
     if kind in SC:
@@ -69,7 +69,7 @@ def uploaded_parts(name: str, files: Mapping[str, Path], kind: int) -> dict[str,
         )
         if path is None:
             detail = f"batch {name!r} has no {part} ({start}…); there are {sorted(files)}"
-            raise Refusal(422, detail)
+            raise HTTPError(422, detail)
         found[part] = path
     return found
 
@@ -79,18 +79,18 @@ def bucket_folder(bucket: Bucket, key: str) -> Path:
 
     Raises
     ------
-    Refusal
+    HTTPError
         There is none, or the bucket is not a folder of this machine.
     """
     if bucket.folder is None:
-        raise Refusal(422, "the sandbox reads folders for Lens SC from buckets that are folders of this machine only")
+        raise HTTPError(422, "the sandbox reads folders for Lens SC from buckets that are folders of this machine only")
     try:
         path = (bucket.folder / key.lstrip("/")).resolve()
         found = path.is_relative_to(bucket.folder) and path.is_dir()
     except (OSError, ValueError):
         found = False
     if not found:
-        raise Refusal(404, f"bucket {bucket.name!r} has no folder {key!r}")
+        raise HTTPError(404, f"bucket {bucket.name!r} has no folder {key!r}")
     return path
 
 

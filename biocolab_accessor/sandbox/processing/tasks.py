@@ -1,4 +1,4 @@
-"""Tasks: handing jobs to the worker, and its log lines to the catalogue."""
+"""Tasks: handing jobs to the worker, and its log lines to the catalog."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from biocolab_accessor.concurrency import ended
 from biocolab_accessor.config import settings
 from biocolab_accessor.errors import SandboxError
 from biocolab_accessor.platforms import detached, library_folders
-from biocolab_accessor.sandbox.store.catalog import Catalogue
+from biocolab_accessor.sandbox.store.catalog import Catalog
 from biocolab_accessor.sandbox.store.files import private_file, publish
 
 __all__ = ["TaskRunner", "worker_environment"]
@@ -33,7 +33,7 @@ Say = Callable[[str], object]
 
 _Result = TypeVar("_Result")
 
-_PATIENCE, _SOON = 10.0, 1.0
+_PATIENCE, _STOP_SECONDS = 10.0, 1.0
 
 # Names of variables that hold secrets, of this package, of clouds and of anything else; and values with a password.
 _SECRET_NAME = re.compile(
@@ -54,7 +54,7 @@ class TaskRunner:
 
     Parameters
     ----------
-    catalogue
+    catalog
         Where logs and results go.
     folder
         For processed studies: ``folder/<uuid>`` appears when it is whole.
@@ -62,8 +62,8 @@ class TaskRunner:
         Takes what the worker's libraries print.
     """
 
-    def __init__(self, catalogue: Catalogue, folder: Path, log_path: Path) -> None:
-        self._catalogue, self._folder, self._log_path = catalogue, folder, log_path
+    def __init__(self, catalog: Catalog, folder: Path, log_path: Path) -> None:
+        self._catalog, self._folder, self._log_path = catalog, folder, log_path
         self._jobs: queue.Queue[tuple[str, Callable[[], None]] | None] = queue.Queue()
         self._worker: subprocess.Popen[str] | None = None
         self._lock = threading.Lock()
@@ -71,8 +71,8 @@ class TaskRunner:
         self._generation = 0
         self._waiting: set[str] = set()
         self._current = ""
-        self._broken_off: dict[str, str] = {}
-        self._given_up = threading.Event()
+        self._stop_reasons: dict[str, str] = {}
+        self._abandoned = threading.Event()
         self._thread = threading.Thread(target=self._loop, name="biocolab-sandbox-tasks", daemon=True)
         self._thread.start()
 
@@ -101,7 +101,7 @@ class TaskRunner:
         finish
             Called in the end, however it ends.
         """
-        self._catalogue.log_line(task_id, "Waiting in queue")
+        self._catalog.log_line(task_id, "Waiting in queue")
         self.warm_up()
         self._queue(task_id, lambda: self._process(task_id, job, prepare, finish))
 
@@ -109,17 +109,17 @@ class TaskRunner:
         """Run some work of the server's own as a task; its task ends with what it returns."""
 
         def job() -> None:
-            if task_id in self._broken_off:  # while it waited, and has ended
+            if task_id in self._stop_reasons:  # while it waited, and has ended
                 return
-            self._catalogue.set_task(task_id, "RUNNING")
+            self._catalog.set_task(task_id, "RUNNING")
             with self._limited(task_id):
-                result = self._aside(work)
-            if reason := self._broken_off.get(task_id):
+                result = self._in_thread(work)
+            if reason := self._stop_reasons.get(task_id):
                 self._fail(task_id, reason)
                 return
             assert result is not None
-            self._catalogue.log_line(task_id, "DONE !!!")
-            self._catalogue.set_task(task_id, "SUCCESS", result)
+            self._catalog.log_line(task_id, "DONE !!!")
+            self._catalog.set_task(task_id, "SUCCESS", result)
 
         self._queue(task_id, job)
 
@@ -132,7 +132,7 @@ class TaskRunner:
             waits = task_id in self._waiting
             if not waits and task_id != self._current:
                 return False
-            self._broken_off[task_id] = _CANCELLED
+            self._stop_reasons[task_id] = _CANCELLED
         if waits:
             self._fail(task_id, _CANCELLED)
         else:
@@ -151,8 +151,8 @@ class TaskRunner:
             self._waiting.clear()
             worker = self._worker
             if self._current:
-                self._broken_off[self._current] = "the sandbox was reset"
-            self._given_up.set()
+                self._stop_reasons[self._current] = "the sandbox was reset"
+            self._abandoned.set()
         with suppress(queue.Empty):
             while True:
                 self._jobs.get_nowait()
@@ -174,7 +174,7 @@ class TaskRunner:
         if worker is not None:
             _stop(worker)
         if not ended(self._thread, _PATIENCE):
-            self._given_up.set()  # a download, for one, that hangs
+            self._abandoned.set()  # a download, for one, that hangs
         if not ended(self._thread, _PATIENCE):
             msg = f"the sandbox's task thread did not end within {_PATIENCE:g} s"
             raise SandboxError(msg)
@@ -198,7 +198,7 @@ class TaskRunner:
                     logger.exception("task %s: its end could not be written down", task_id)
             with self._lock:
                 self._current = ""
-                self._broken_off.pop(task_id, None)
+                self._stop_reasons.pop(task_id, None)
 
     def _process(
         self, task_id: str, job: Mapping[str, Any], prepare: Callable[[Say], None], finish: Callable[[], None]
@@ -207,25 +207,25 @@ class TaskRunner:
         part = self._folder / f"{study}.part"
         error: str | None = None
         try:
-            if task_id in self._broken_off:  # while it waited, and has ended
+            if task_id in self._stop_reasons:  # while it waited, and has ended
                 return
-            self._catalogue.set_task(task_id, "RUNNING")
+            self._catalog.set_task(task_id, "RUNNING")
             self.warm_up()
             with self._limited(task_id):
-                self._aside(lambda: prepare(lambda line: self._catalogue.log_line(task_id, line)))
-                if task_id not in self._broken_off:
+                self._in_thread(lambda: prepare(lambda line: self._catalog.log_line(task_id, line)))
+                if task_id not in self._stop_reasons:
                     error = self._converse(task_id, {**job, "target": str(part)})
-            error = self._broken_off.get(task_id, error)
+            error = self._stop_reasons.get(task_id, error)
             if generation != self._generation:
                 error = "the sandbox was reset"
             if error is None:
                 # Before the task says so: what is listed must be there whole.
                 publish(part, self._folder / study)
-                self._catalogue.set_task(task_id, "SUCCESS", {"uuid": study})
+                self._catalog.set_task(task_id, "SUCCESS", {"uuid": study})
                 return
         except Exception as problem:
             logger.warning("task %s", task_id, exc_info=problem)
-            error = self._broken_off.get(task_id) or self._words_for(problem)
+            error = self._stop_reasons.get(task_id) or self._words_for(problem)
         finally:
             try:
                 finish()
@@ -244,7 +244,7 @@ class TaskRunner:
                 f"the task was stopped after {limit:g} s, the longest that a task of this sandbox may take "
                 "(bc.settings.sandbox_task_limit, BIOCOLAB_SANDBOX_TASK_LIMIT)"
             )
-            self._broken_off.setdefault(task_id, reason)
+            self._stop_reasons.setdefault(task_id, reason)
             self._kill(task_id)
 
         timer = threading.Timer(min(limit, threading.TIMEOUT_MAX), give_up)
@@ -267,16 +267,16 @@ class TaskRunner:
                 worker.wait(_PATIENCE)
         with self._lock:
             if self._current == task_id:
-                self._given_up.set()
+                self._abandoned.set()
 
-    def _aside(self, work: Callable[[], _Result]) -> _Result | None:
+    def _in_thread(self, work: Callable[[], _Result]) -> _Result | None:
         """Do something of the server's own, in a thread that is left to itself where its task is broken off."""
         outcome: list[_Result | BaseException] = []
         over = threading.Event()
         with self._lock:
-            if self._current in self._broken_off:
+            if self._current in self._stop_reasons:
                 return None
-            self._given_up = over
+            self._abandoned = over
 
         def run() -> None:
             try:
@@ -285,7 +285,7 @@ class TaskRunner:
                 outcome.append(problem)
             over.set()
 
-        thread = threading.Thread(target=run, name="biocolab-sandbox-aside", daemon=True)
+        thread = threading.Thread(target=run, name="biocolab-sandbox-work", daemon=True)
         thread.start()
         over.wait()
         if not outcome:
@@ -307,7 +307,7 @@ class TaskRunner:
                 return "the server was stopped"
             answer = json.loads(line)
             if "log" in answer:
-                self._catalogue.log_line(task_id, answer["log"])
+                self._catalog.log_line(task_id, answer["log"])
             elif "error" in answer:
                 return str(answer["error"])
             else:
@@ -320,8 +320,8 @@ class TaskRunner:
         return "the worker process died; is there enough memory?"
 
     def _fail(self, task_id: str, reason: str) -> None:
-        self._catalogue.log_line(task_id, f"ERROR: {reason}")
-        self._catalogue.set_task(task_id, "ERROR")
+        self._catalog.log_line(task_id, f"ERROR: {reason}")
+        self._catalog.set_task(task_id, "ERROR")
 
     def _words_for(self, problem: Exception) -> str:
         return "the server was stopped" if self._closed else f"{type(problem).__name__}: {problem}"
@@ -365,7 +365,7 @@ def _stop(worker: subprocess.Popen[str]) -> None:
     """End the worker as it ends with a sandbox that is gone, by its input; where it does not, at once."""
     _close(worker.stdin)
     try:
-        worker.wait(_SOON)
+        worker.wait(_STOP_SECONDS)
     except subprocess.TimeoutExpired:
         worker.kill()
         worker.wait()

@@ -29,7 +29,7 @@ class Group:
     name: str
 
 
-_EVERYBODY_HAS = (Group(ALL_MEMBERS, "All members"), Group(PERSONAL, "Personal workspace"))
+_COMMON_GROUPS = (Group(ALL_MEMBERS, "All members"), Group(PERSONAL, "Personal workspace"))
 
 
 class Accounts:
@@ -80,7 +80,7 @@ class Accounts:
         rows = self._database.rows(
             "select id, name from groups join members on id = group_id where email = ? order by name", user
         )
-        return [*_EVERYBODY_HAS, *(Group(row["id"], row["name"]) for row in rows)]
+        return [*_COMMON_GROUPS, *(Group(row["id"], row["name"]) for row in rows)]
 
 
 def _digest(token: str) -> str:

@@ -13,7 +13,7 @@ from urllib.request import url2pathname
 
 from biocolab_accessor.errors import ConfigurationError, InvalidArgument
 from biocolab_accessor.messages import did_you_mean
-from biocolab_accessor.sandbox.requests import Refusal
+from biocolab_accessor.sandbox.requests import HTTPError
 from biocolab_accessor.sandbox.store.files import private_file, remove
 
 __all__ = ["Bucket", "Buckets"]
@@ -50,12 +50,12 @@ class Bucket:
 
         Raises
         ------
-        Refusal
+        HTTPError
             There is no such file, or the key leads out of the bucket.
         """
         if self.folder is None:
             if not self._exists(key):
-                raise Refusal(404, f"bucket {self.name!r} has no file {key!r}")
+                raise HTTPError(404, f"bucket {self.name!r} has no file {key!r}")
             return None
         return inside(self.folder, key, f"bucket {self.name!r}")
 
@@ -107,7 +107,7 @@ class Bucket:
         try:
             return bool(self._store().isfile(self._path(key)))
         except _failures() as error:
-            raise Refusal(422, f"bucket {self.name!r} cannot be read: {error}") from error
+            raise HTTPError(422, f"bucket {self.name!r} cannot be read: {error}") from error
 
     def _path(self, key: str) -> str:
         return f"{self.url.partition('://')[2].rstrip('/')}/{key.lstrip('/')}".rstrip("/")
@@ -168,16 +168,16 @@ class Buckets:
 
         Raises
         ------
-        Refusal
+        HTTPError
             There is none that a member of these groups sees.
         """
         seen = {bucket.id: bucket for bucket in self.visible(groups)}
         if not seen:
-            raise Refusal(404, "no bucket is configured: sandbox.add_bucket(…)")
+            raise HTTPError(404, "no bucket is configured: sandbox.add_bucket(…)")
         if bucket_id is None:
             return next(iter(seen.values()))
         if str(bucket_id) not in seen:
-            raise Refusal(404, f"there is no bucket {bucket_id!r}{did_you_mean(str(bucket_id), seen)}")
+            raise HTTPError(404, f"there is no bucket {bucket_id!r}{did_you_mean(str(bucket_id), seen)}")
         return seen[str(bucket_id)]
 
     def remove(self, bucket_id: str) -> None:
@@ -199,7 +199,7 @@ def inside(folder: Path, name: str, where: str) -> Path:
 
     Raises
     ------
-    Refusal
+    HTTPError
         There is no such file, or the name leads out of the folder.
     """
     root = folder.resolve()
@@ -211,5 +211,5 @@ def inside(folder: Path, name: str, where: str) -> Path:
     except (OSError, ValueError):  # longer than the file system takes, or with a NUL
         found = False
     if not found:
-        raise Refusal(404, f"{where} has no file {name!r}")
+        raise HTTPError(404, f"{where} has no file {name!r}")
     return path

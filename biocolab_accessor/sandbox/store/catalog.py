@@ -14,7 +14,7 @@ from typing import Any
 from biocolab_accessor.sandbox.store.accounts import ALL_MEMBERS, PERSONAL
 from biocolab_accessor.sandbox.store.database import Database
 
-__all__ = ["PUBLIC", "TREE", "UPLOAD_PREFIX", "Catalogue", "StudyRecord", "TaskRecord", "Terms", "UploadRecord"]
+__all__ = ["PUBLIC", "TREE", "UPLOAD_PREFIX", "Catalog", "StudyRecord", "TaskRecord", "Terms", "UploadRecord"]
 
 _TERMS_SCHEMA = """
 create table if not exists terms (
@@ -215,7 +215,7 @@ class UploadRecord:
     n_chunks: int
 
 
-class Catalogue:
+class Catalog:
     """The records.
 
     Parameters

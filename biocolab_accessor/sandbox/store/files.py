@@ -17,10 +17,9 @@ from biocolab_accessor.concurrency import ended
 from biocolab_accessor.platforms import is_open_elsewhere, replace, sync
 
 __all__ = [
-    "CATALOGUE",
+    "CATALOG_FILE",
     "TOKEN_FILE",
-    "close_to_others",
-    "kept_token",
+    "make_private",
     "new_token",
     "private_file",
     "private_folder",
@@ -28,11 +27,12 @@ __all__ = [
     "remove",
     "remove_all",
     "remove_folder",
+    "stored_token",
 ]
 
 logger = logging.getLogger("biocolab_accessor.sandbox")
 
-CATALOGUE = "catalogue.sqlite"
+CATALOG_FILE = "catalogue.sqlite"
 """Name of the file in a sandbox's folder that holds its records."""
 
 TOKEN_FILE = "token"
@@ -43,7 +43,7 @@ _OTHERS = 0o077
 _TOKEN = re.compile(r"[!-~]{16,200}", re.ASCII)
 
 
-def close_to_others(path: Path) -> None:
+def make_private(path: Path) -> None:
     """Take away what other users may do with a file or a folder.
 
     Raises
@@ -65,7 +65,7 @@ def private_folder(path: Path) -> None:
         It cannot be made, or belongs to another user.
     """
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
-    close_to_others(path)
+    make_private(path)
 
 
 def private_file(path: Path) -> None:
@@ -77,7 +77,7 @@ def private_file(path: Path) -> None:
         It cannot be made, or belongs to another user.
     """
     os.close(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600))
-    close_to_others(path)
+    make_private(path)
 
 
 def new_token() -> str:
@@ -85,7 +85,7 @@ def new_token() -> str:
     return secrets.token_hex(16)
 
 
-def kept_token(folder: Path) -> str:
+def stored_token(folder: Path) -> str:
     """The token that a sandbox's folder holds; it is made where there is none yet.
 
     One that other users could read or write is replaced.
@@ -104,7 +104,7 @@ def kept_token(folder: Path) -> str:
         if kept:
             logger.warning("other users could read %s, or it is damaged: the sandbox has a new token", path)
         with suppress(OSError):  # a file system without permissions
-            close_to_others(path)
+            make_private(path)
         token = new_token()
         file.seek(0)
         file.truncate()
@@ -128,7 +128,7 @@ def publish(part: Path, place: Path) -> None:
         In the same folder, so that the move is one step for anybody who looks.
     """
     for path in [*part.rglob("*"), part] if part.is_dir() else [part]:
-        close_to_others(path)
+        make_private(path)
         sync(path)
     replace(part, place)
     sync(place.parent)

@@ -23,8 +23,8 @@ from scipy import sparse
 
 from biocolab_accessor.io.values import numbers
 from biocolab_accessor.platforms import link
-from biocolab_accessor.sandbox.processing.cells import PLACES, Cells, cell_totals
-from biocolab_accessor.sandbox.requests import Refusal
+from biocolab_accessor.sandbox.processing.cells import SPATIAL_KEYS, Cells, cell_totals
+from biocolab_accessor.sandbox.requests import HTTPError
 from biocolab_accessor.sandbox.store.files import private_file, publish
 
 __all__ = ["Column", "ObsTable", "StudyFolder", "encode", "write_export"]
@@ -100,7 +100,7 @@ class Column:
 
         Raises
         ------
-        Refusal
+        HTTPError
             There are more labels than 16 bits can number.
         """
         if self.labels is None and self.values.dtype.kind != "b":
@@ -115,7 +115,7 @@ class Column:
             labels.append(missing)
         if len(labels) > _MOST_LABELS:
             detail = f"the field has {len(labels):,} labels; the protocol can number {_MOST_LABELS:,}"
-            raise Refusal(422, detail)
+            raise HTTPError(422, detail)
         return labels, codes.astype(np.uint16)
 
 
@@ -180,20 +180,20 @@ class ObsTable:
 
         Raises
         ------
-        Refusal
+        HTTPError
             Barcodes that the study does not have, or columns of another length.
         """
         place = {barcode: i for i, barcode in enumerate(barcodes)}
         strange = [barcode for barcode in given if barcode not in place]
         if strange:
             detail = f"{len(strange):,} barcodes are not in the study, such as {strange[0]!r}"
-            raise Refusal(422, detail)
+            raise HTTPError(422, detail)
         rows = np.array([place[barcode] for barcode in given], np.intp)
         added = {}
         for name, values in columns.items():
             if not isinstance(values, list) or len(values) != len(given):
                 detail = f"column {name!r} does not have a value for each of the {len(given):,} barcodes"
-                raise Refusal(422, detail)
+                raise HTTPError(422, detail)
             full: list[Any] = [None] * len(barcodes)
             for row, value in zip(rows.tolist(), values, strict=True):
                 full[row] = value
@@ -211,7 +211,7 @@ def _numbers(name: str, values: list[float | None]) -> Column:
         return Column.of_numbers(values)
     except OverflowError as error:
         detail = f"column {name!r} holds a number beyond what a float holds"
-        raise Refusal(422, detail) from error
+        raise HTTPError(422, detail) from error
 
 
 _BARCODES, _FEATURES = "barcodes.json", "features.json"
@@ -274,7 +274,7 @@ class StudyFolder:
         ObsTable.of(columns).write(path / "obs.npz")
         listed = []
         for number, (name, array) in enumerate([*cells.obsm.items(), *embeddings.items()]):
-            np.save(path / f"embedding_{number}.npy", np.asarray(array, None if name in PLACES else np.float32))
+            np.save(path / f"embedding_{number}.npy", np.asarray(array, None if name in SPATIAL_KEYS else np.float32))
             listed.append({"embedding_id": f"{number:032x}", "embedding_name": name})
         (path / "embeddings.json").write_text(json.dumps(listed), encoding="utf-8")
         return cls(path)

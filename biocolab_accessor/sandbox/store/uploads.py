@@ -13,8 +13,8 @@ from typing import Any
 from multipart import MultipartError, MultipartSegment, PushMultipartParser, parse_options_header
 
 from biocolab_accessor.platforms import replace
-from biocolab_accessor.sandbox.requests import Refusal, json_object, text
-from biocolab_accessor.sandbox.store.catalog import UPLOAD_PREFIX, Catalogue, UploadRecord
+from biocolab_accessor.sandbox.requests import HTTPError, json_object, text
+from biocolab_accessor.sandbox.store.catalog import UPLOAD_PREFIX, Catalog, UploadRecord
 from biocolab_accessor.sandbox.store.files import private_file, private_folder, publish, remove_all
 
 __all__ = ["Uploads", "receive"]
@@ -27,19 +27,19 @@ _MOST_CHUNKS = 1_000_000
 class Uploads:
     """Uploaded files.
 
-    The names and folders that clients give are kept in the catalogue as data; on disk everything has a name made here,
+    The names and folders that clients give are kept in the catalog as data; on disk everything has a name made here,
     so that no name can lead out of the folder.
 
     Parameters
     ----------
     folder
         Where the bytes are.
-    catalogue
+    catalog
         Where the names are.
     """
 
-    def __init__(self, folder: Path, catalogue: Catalogue) -> None:
-        self._folder, self._catalogue = folder, catalogue
+    def __init__(self, folder: Path, catalog: Catalog) -> None:
+        self._folder, self._catalog = folder, catalog
         self._assembling, self._closing = threading.Lock(), threading.Event()
         self.strict = False
         """Whether a file that is announced twice to a folder is ambiguous, as some servers may have it."""
@@ -50,17 +50,15 @@ class Uploads:
 
         Raises
         ------
-        Refusal
+        HTTPError
             The number of chunks makes no sense, or a name is missing or too long.
         """
         n_chunks = body.get("n_chunks")
         if not isinstance(n_chunks, int) or isinstance(n_chunks, bool) or not 1 <= n_chunks <= _MOST_CHUNKS:
             detail = f"n_chunks must be a number from 1 to {_MOST_CHUNKS:,}; an empty file cannot be uploaded"
-            raise Refusal(422, detail)
+            raise HTTPError(422, detail)
         folder = text(body, "folder_id", longest=_LONGEST_NAME)
-        return self._catalogue.add_upload(
-            user, folder, text(body, "original_file_name", longest=_LONGEST_NAME), n_chunks
-        )
+        return self._catalog.add_upload(user, folder, text(body, "original_file_name", longest=_LONGEST_NAME), n_chunks)
 
     def incoming(self) -> Path:
         """A file for bytes whose place is not known yet."""
@@ -71,22 +69,22 @@ class Uploads:
 
         Raises
         ------
-        Refusal
+        HTTPError
             No such upload, or no such chunk of it.
         """
-        record = self._catalogue.upload(str(params.get("id")), user)
+        record = self._catalog.upload(str(params.get("id")), user)
         if record is None or record.folder_id != params.get("folder_id"):
             detail = "there is no such upload: call add_file_upload first"
-            raise Refusal(404, detail)
+            raise HTTPError(404, detail)
         chunk = params.get("chunk")
         if not isinstance(chunk, int) or isinstance(chunk, bool) or not 0 <= chunk < record.n_chunks:
             detail = f"chunk must be a number from 0 to {record.n_chunks - 1}"
-            raise Refusal(422, detail)
+            raise HTTPError(422, detail)
         place = self._chunk(record, chunk)
         place.parent.mkdir(mode=0o700, exist_ok=True)
         size = part.stat().st_size
         replace(part, place)
-        self._catalogue.set_chunk(record.id, chunk, size)
+        self._catalog.set_chunk(record.id, chunk, size)
         return UPLOAD_PREFIX + record.folder_id
 
     def files(self, user: str, study_path: str) -> dict[str, Path]:
@@ -94,23 +92,23 @@ class Uploads:
 
         Raises
         ------
-        Refusal
+        HTTPError
             There is no such upload, or chunks of it are missing, or the server is being stopped.
         """
-        records = self._catalogue.uploads(study_path.removeprefix(UPLOAD_PREFIX), user)
+        records = self._catalog.uploads(study_path.removeprefix(UPLOAD_PREFIX), user)
         if not records:
             detail = f"nothing was uploaded to {study_path!r}"
-            raise Refusal(404, detail)
+            raise HTTPError(404, detail)
         # A file that was announced twice, as when the first answer was lost, is the later one.
         latest = {record.name: record for record in records}
         if self.strict and len(latest) < len(records):
             detail = f"a file was announced twice to {study_path!r}: which of the two is meant?"
-            raise Refusal(409, detail)
+            raise HTTPError(409, detail)
         whole = {}
         with self._assembling:
             for name, record in latest.items():
                 if self._closing.is_set():  # each file waits for the disk, and there may be thousands
-                    raise Refusal(503, "the server was stopped")
+                    raise HTTPError(503, "the server was stopped")
                 whole[name] = self._whole(record)
         return whole
 
@@ -118,13 +116,13 @@ class Uploads:
         """Remove the bytes of an upload that has been processed."""
         if self._closing.is_set():
             return  # they go with the folder, or in the sweep of the next start
-        records = self._catalogue.uploads(study_path.removeprefix(UPLOAD_PREFIX), user)
+        records = self._catalog.uploads(study_path.removeprefix(UPLOAD_PREFIX), user)
         remove_all(self._folder / record.id for record in records)
 
     def forget_waiting(self) -> None:
         """Forget what was not submitted, as servers do that clean their temporary folders."""
-        waiting = self._catalogue.waiting_uploads()
-        self._catalogue.forget_uploads(waiting)
+        waiting = self._catalog.waiting_uploads()
+        self._catalog.forget_uploads(waiting)
         remove_all(self._folder / id_ for id_ in waiting)
 
     def close(self) -> None:
@@ -142,18 +140,18 @@ class Uploads:
         whole = self._folder / record.id / "whole"
         if whole.exists():
             return whole
-        sizes = self._catalogue.chunks(record.id)
+        sizes = self._catalog.chunks(record.id)
         missing = sorted(set(range(record.n_chunks)) - set(sizes))
         if missing:
             detail = (
                 f"{len(missing)} of {record.n_chunks} chunks of {record.name!r} are missing, the first is {missing[0]}"
             )
-            raise Refusal(409, detail)
+            raise HTTPError(409, detail)
         # The first chunk becomes the file, so that a file of one chunk is never copied.
         first = self._chunk(record, 0)
         if not first.exists():
             detail = f"what was uploaded as {record.name!r} is gone: it was processed, or it was too old"
-            raise Refusal(410, detail)
+            raise HTTPError(410, detail)
         with first.open("r+b") as target:
             # A server that was killed here may have appended before.
             target.truncate(sizes[0])
@@ -172,13 +170,13 @@ async def receive(content_type: str, stream: AsyncIterator[bytes], target: Path)
 
     Raises
     ------
-    Refusal
+    HTTPError
         It is not multipart, or a part is missing or broken.
     """
     kind, options = parse_options_header(content_type)
     if kind != "multipart/form-data" or not options.get("boundary"):
         detail = "expected multipart/form-data with the parts params and file"
-        raise Refusal(422, detail)
+        raise HTTPError(422, detail)
     private_file(target)
     params, seen = bytearray(), set[str]()
     part = ""
@@ -196,11 +194,11 @@ async def receive(content_type: str, stream: AsyncIterator[bytes], target: Path)
                         params += event
                         if len(params) > _LONGEST_PARAMS:
                             detail = f"the params part is longer than {_LONGEST_PARAMS:,} bytes"
-                            raise Refusal(413, detail)
+                            raise HTTPError(413, detail)
     except MultipartError as error:
         detail = f"the multipart body is broken, or broke off: {error}"
-        raise Refusal(422, detail) from error
+        raise HTTPError(422, detail) from error
     if not {"params", "file"} <= seen:
         detail = "the body has no params or no file part"
-        raise Refusal(422, detail)
+        raise HTTPError(422, detail)
     return json_object(bytes(params), "the params part")

@@ -144,7 +144,7 @@ class TestConnections:
             with pytest.raises(requests.ConnectionError):
                 post(own, "add_file_upload", body)
             own.faults.remove(fault)
-            assert len(own._site.catalogue.uploads("lost", own.email)) == n_uploads
+            assert len(own._state.catalog.uploads("lost", own.email)) == n_uploads
 
     @pytest.mark.parametrize("kind", ["reset_midway", "truncate"])
     def test_an_announced_answer_breaks_off(self, own: Sandbox, kind: str) -> None:
@@ -254,7 +254,7 @@ def test_whatever_goes_wrong_our_client_says_so_or_gets_the_right_answer(own: Sa
 
 
 def uuid_of(server: Sandbox) -> str:
-    return next(record.uuid for record in server._site.catalogue.studies() if record.hash_id == "PBMC68k_reduced")
+    return next(record.uuid for record in server._state.catalog.studies() if record.hash_id == "PBMC68k_reduced")
 
 
 def matrix_of(server: Sandbox, route: str) -> np.ndarray:
@@ -387,9 +387,9 @@ class TestForgetting:
 class TestAStrictServer:
     @pytest.fixture
     def strict(self, own: Sandbox) -> Iterator[Sandbox]:
-        own._site.strict = True
+        own._state.strict = True
         yield own
-        own._site.strict = False
+        own._state.strict = False
 
     def test_takes_a_commit_twice_for_two_studies(self, strict: Sandbox, counts: ad.AnnData) -> None:
         done = counts.biocolab.submit(name="twice", skip_dimred=True)

@@ -17,7 +17,7 @@ import biocolab_accessor as bc
 from biocolab_accessor.sandbox import requests as body
 from biocolab_accessor.sandbox import requests as refusal
 from biocolab_accessor.sandbox.faults import limits
-from biocolab_accessor.sandbox.requests import Refusal, json_object
+from biocolab_accessor.sandbox.requests import HTTPError, json_object
 from biocolab_accessor.sandbox.server import Sandbox
 from tests.patience import PATIENCE, until
 from tests.sandbox.wire import Wire
@@ -221,7 +221,7 @@ class TestOfJson:
             raise AssertionError
 
         monkeypatch.setattr(refusal.json, "loads", loads)
-        with pytest.raises(Refusal, match=says) as refused:
+        with pytest.raises(HTTPError, match=says) as refused:
             json_object(raw, "the body")
         assert refused.value.status == status
 
@@ -229,7 +229,7 @@ class TestOfJson:
         monkeypatch.setattr(refusal, "_MOST_VALUES", 1000)
         monkeypatch.setattr(refusal, "_MOST", {(b",",): 1000})
         assert len(json_object(json.dumps({"a": [0] * 1000}).encode(), "the body")["a"]) == 1000
-        with pytest.raises(Refusal, match="the body holds more than 1,000 values"):
+        with pytest.raises(HTTPError, match="the body holds more than 1,000 values"):
             json_object(json.dumps({"a": [0] * 2000}).encode(), "the body")
 
     def test_whose_texts_hold_signs_of_json_is_read(self) -> None:

@@ -17,7 +17,7 @@ from starlette.types import Receive, Scope, Send
 import biocolab_accessor as bc
 from biocolab_accessor.sandbox.faults import limits
 from biocolab_accessor.sandbox.public_studies import DATABASE_ID
-from biocolab_accessor.sandbox.server import Sandbox, Serving, listen
+from biocolab_accessor.sandbox.server import Sandbox, ServerThread, listen
 from tests.patience import PATIENCE, until
 
 
@@ -41,7 +41,7 @@ def body(server: Sandbox) -> dict[str, object]:
 
 
 def uuid_of(server: Sandbox) -> str:
-    [uuid] = [record.uuid for record in server._site.catalogue.studies() if record.hash_id == "LARGE"]
+    [uuid] = [record.uuid for record in server._state.catalog.studies() if record.hash_id == "LARGE"]
     return uuid
 
 
@@ -117,7 +117,7 @@ def test_a_client_that_does_not_read_what_is_no_file_is_cut_off(monkeypatch: pyt
 
     listener = listen("127.0.0.1", 0)
     port = listener.getsockname()[1]
-    serving = Serving(app, limits.Protocol, listener)
+    serving = ServerThread(app, limits.Protocol, listener)
     try:
         with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE) as connection:
             connection.sendall(b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n")

@@ -13,7 +13,7 @@ import biocolab_accessor as bc
 from biocolab_accessor.sandbox.app import make_app
 from biocolab_accessor.sandbox.faults.faults import Faults
 from biocolab_accessor.sandbox.faults.ledger import Ledger
-from biocolab_accessor.sandbox.faults.limits import OwnOrigin
+from biocolab_accessor.sandbox.faults.limits import OriginMiddleware
 from biocolab_accessor.sandbox.routes.control import control_routes
 from biocolab_accessor.sandbox.server import Sandbox
 from tests.patience import PATIENCE
@@ -55,7 +55,7 @@ def session(own: Sandbox) -> Iterator[requests.Session]:
 
 def _routes(own: Sandbox) -> list[tuple[str, str]]:
     """Method and path of every route, with something in place of what is in braces."""
-    routes = [*make_app(own._site).routes]
+    routes = [*make_app(own._state).routes]
     routes += control_routes(Faults(lambda: ()), Ledger(), lambda: None, lambda task_id: True, lambda token: True)
     paths = [(route.methods, re.sub(r"\{.*?\}", "1", route.path)) for route in routes if isinstance(route, Route)]
     return sorted({(method, path) for methods, path in paths for method in [*(methods or ()), "OPTIONS"]})
@@ -133,15 +133,15 @@ def test_the_name_that_it_listens_on_is_its_own(listens: str, host: str, accepte
         raise AssertionError
 
     scope = {"type": "http", "headers": [(b"host", host.encode())]}
-    assert (OwnOrigin(app, listens)._refusal(scope) is None) == accepted
+    assert (OriginMiddleware(app, listens)._error(scope) is None) == accepted
 
 
 def test_a_request_with_two_hosts_or_none_is_refused(own: Sandbox) -> None:
     async def app(*_: object) -> None:
         raise AssertionError
 
-    guard = OwnOrigin(app, "127.0.0.1")
+    guard = OriginMiddleware(app, "127.0.0.1")
     for hosts in ([], [(b"host", b"localhost"), (b"Host", b"localhost")]):
-        refusal = guard._refusal({"type": "http", "headers": hosts})
+        refusal = guard._error({"type": "http", "headers": hosts})
         assert refusal is not None
         assert refusal.status == 403

@@ -131,8 +131,8 @@ def test_a_link_of_the_owner_signs_in_once_and_does_not_hold_the_token(own: Sand
     assert first.json() == {"user": own.email}
     assert (second.status_code, second.json()["detail"]) == (401, "the link was used before: sign in with the token")
     links = [own.sign_in_link() for _ in range(120)]
-    assert len(own._site.invitations) == 100
-    assert links[-1].partition("#sign-in=")[2] in own._site.invitations
+    assert len(own._state.invitations) == 100
+    assert links[-1].partition("#sign-in=")[2] in own._state.invitations
 
 
 def test_a_personal_study_is_not_shown_to_another_user(own: Sandbox) -> None:
@@ -182,10 +182,10 @@ def test_a_submission_leads_to_its_page_before_and_after_the_commit(server: Sand
 def test_a_task_is_cancelled_from_its_page_while_it_waits() -> None:
     with bc.sandbox() as own, requests.Session() as session:
         session.post(f"{own.url}/signin", data={"token": own.token}, timeout=PATIENCE)
-        catalogue, go_on = own._site.catalogue, threading.Event()
-        first, second = (catalogue.add_task(own.email, "submit", {}, "")[0] for _ in range(2))
+        catalog, go_on = own._state.catalog, threading.Event()
+        first, second = (catalog.add_task(own.email, "submit", {}, "")[0] for _ in range(2))
         for task in (first, second):
-            own._site.tasks.run(task.id, lambda: {"uuid": str(go_on.wait(PATIENCE))})
+            own._state.tasks.run(task.id, lambda: {"uuid": str(go_on.wait(PATIENCE))})
         cancelled = session.post(f"{own.url}/page/data/task/{second.id}/cancel", timeout=PATIENCE).json()
         assert cancelled == {"cancelled": True}
         assert _data(own, session, f"task/{second.id}")["status"] == "ERROR"
@@ -313,7 +313,7 @@ def test_a_page_that_leads_its_own_name_here_gets_nothing_by_the_token(own: Sand
 def test_a_stranger_signs_in_with_a_token(own: Sandbox, window: Any) -> None:
     token = own.add_user("colleague@lab")
     link = own.sign_in_link()
-    own._site.invitations.clear()  # as after a first visit
+    own._state.invitations.clear()  # as after a first visit
     window.goto(link)
     window.get_by_text("the link was used before: sign in with the token").wait_for()
     assert "#" not in window.url

@@ -20,7 +20,7 @@ from biocolab_accessor.sandbox.processing import tasks
 from biocolab_accessor.sandbox.processing.tasks import worker_environment
 from biocolab_accessor.sandbox.server import Sandbox
 from biocolab_accessor.sandbox.store import uploads
-from biocolab_accessor.sandbox.store.catalog import Catalogue, TaskRecord
+from biocolab_accessor.sandbox.store.catalog import Catalog, TaskRecord
 from tests.patience import PATIENCE, until
 
 
@@ -61,15 +61,15 @@ def test_a_task_that_cannot_begin_fails_with_words_and_the_next_runs(
     counts: ad.AnnData, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     with monkeypatch.context() as broken:
-        real = Catalogue.set_task
+        real = Catalog.set_task
 
-        def locked(catalogue: Catalogue, task_id: str, status: str, result: object = None) -> None:
+        def locked(catalog: Catalog, task_id: str, status: str, result: object = None) -> None:
             if status == "RUNNING":
                 msg = "database is locked"
                 raise sqlite3.OperationalError(msg)
-            real(catalogue, task_id, status, result)
+            real(catalog, task_id, status, result)
 
-        broken.setattr(Catalogue, "set_task", locked)
+        broken.setattr(Catalog, "set_task", locked)
         first = submit(counts, "first", 2)
         with pytest.raises(TaskFailed, match="OperationalError: database is locked"):
             first.wait(PATIENCE)
@@ -80,10 +80,10 @@ def test_a_task_that_cannot_begin_fails_with_words_and_the_next_runs(
 def test_not_even_an_end_that_cannot_be_written_ends_the_thread(
     own: Sandbox, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    runner, ran = own._site.tasks, threading.Event()
+    runner, ran = own._state.tasks, threading.Event()
     with monkeypatch.context() as broken:
         for name in ("set_task", "log_line"):
-            broken.setattr(Catalogue, name, no_room)
+            broken.setattr(Catalog, name, no_room)
         runner.run("1", dict)
         runner._jobs.put(("2", ran.set))
         assert ran.wait(PATIENCE)
@@ -115,22 +115,22 @@ def hanging(monkeypatch: pytest.MonkeyPatch, own: Sandbox) -> Sandbox:
 
 
 def queue_up(sandbox: Sandbox, name: str, finished: list[str]) -> TaskRecord:
-    runner, catalogue = sandbox._site.tasks, sandbox._site.catalogue
-    task, _ = catalogue.add_task(sandbox.email, "submit", {"hash_id": name}, "")
+    runner, catalog = sandbox._state.tasks, sandbox._state.catalog
+    task, _ = catalog.add_task(sandbox.email, "submit", {"hash_id": name}, "")
     runner.submit(task.id, {"batches": [{"name": name}]}, lambda say: None, lambda: finished.append(name))
     return task
 
 
 def ended(sandbox: Sandbox, task: TaskRecord) -> TaskRecord:
     def found() -> TaskRecord | None:
-        now = sandbox._site.catalogue.task(task.id, sandbox.email)
+        now = sandbox._state.catalog.task(task.id, sandbox.email)
         return now if now is not None and now.status in ("ERROR", "SUCCESS") else None
 
     return until(found)
 
 
 def running(sandbox: Sandbox, task: TaskRecord) -> bool:
-    return "began" in sandbox._site.catalogue.task(task.id, sandbox.email).log
+    return "began" in sandbox._state.catalog.task(task.id, sandbox.email).log
 
 
 def test_a_task_that_hangs_is_stopped_at_its_limit_and_the_next_begins(hanging: Sandbox) -> None:
@@ -163,9 +163,9 @@ def test_one_task_is_broken_off_and_those_behind_it_begin(hanging: Sandbox) -> N
 
 def test_a_task_is_cancelled_over_http_by_the_owner_only(monkeypatch: pytest.MonkeyPatch) -> None:
     with bc.sandbox(control=True) as sandbox:
-        task, _ = sandbox._site.catalogue.add_task(sandbox.email, "export", {}, "")
+        task, _ = sandbox._state.catalog.add_task(sandbox.email, "export", {}, "")
         go_on = threading.Event()
-        sandbox._site.tasks.run(task.id, lambda: {"waited": go_on.wait(PATIENCE)})
+        sandbox._state.tasks.run(task.id, lambda: {"waited": go_on.wait(PATIENCE)})
         address = f"{sandbox.url}/_sandbox/tasks/{task.id}"
         assert requests.delete(address, timeout=PATIENCE).status_code == 401
         headers = {"bioturing-api-token": sandbox.token}
@@ -177,8 +177,8 @@ def test_a_task_is_cancelled_over_http_by_the_owner_only(monkeypatch: pytest.Mon
 
 def test_a_download_that_hangs_does_not_stop_the_next_task(hanging: Sandbox) -> None:
     finished: list[str] = []
-    runner, catalogue, never = hanging._site.tasks, hanging._site.catalogue, threading.Event()
-    task, _ = catalogue.add_task(hanging.email, "submit", {"hash_id": "far"}, "")
+    runner, catalog, never = hanging._state.tasks, hanging._state.catalog, threading.Event()
+    task, _ = catalog.add_task(hanging.email, "submit", {"hash_id": "far"}, "")
     begun = threading.Event()
     runner.submit(task.id, {"batches": []}, lambda say: [begun.set(), never.wait()], lambda: finished.append("far"))
     assert begun.wait(PATIENCE)
@@ -190,7 +190,7 @@ def test_a_download_that_hangs_does_not_stop_the_next_task(hanging: Sandbox) -> 
     # What is left of the first one ends while another is fetched, which is none of its business.
     begun.clear()
     go_on, fetched = threading.Event(), []
-    third, _ = catalogue.add_task(hanging.email, "submit", {"hash_id": "third"}, "")
+    third, _ = catalog.add_task(hanging.email, "submit", {"hash_id": "third"}, "")
     runner.submit(
         third.id,
         {"batches": [{"name": "third"}]},
@@ -199,7 +199,7 @@ def test_a_download_that_hangs_does_not_stop_the_next_task(hanging: Sandbox) -> 
     )
     assert begun.wait(PATIENCE)
     never.set()
-    until(lambda: sum(thread.name == "biocolab-sandbox-aside" for thread in threading.enumerate()) == 1)
+    until(lambda: sum(thread.name == "biocolab-sandbox-work" for thread in threading.enumerate()) == 1)
     go_on.set()
     assert "ERROR: not done here" in ended(hanging, third).log
     assert fetched == [1]
@@ -230,8 +230,8 @@ def test_the_process_of_a_worker_holds_no_secret(monkeypatch: pytest.MonkeyPatch
     for name, value in SECRETS.items():
         monkeypatch.setenv(name, value)
     with bc.settings.override(bioflex_token="aaaa1126"):
-        own._site.tasks.warm_up()
+        own._state.tasks.warm_up()
     # Empty for a moment, while the program takes the place of the one that started it.
-    content = until(Path(f"/proc/{own._site.tasks._worker.pid}/environ").read_bytes)
+    content = until(Path(f"/proc/{own._state.tasks._worker.pid}/environ").read_bytes)
     assert b"PATH=" in content
     assert b"aaaa11" not in content

@@ -27,7 +27,7 @@ from biocolab_accessor.errors import (
 )
 from biocolab_accessor.sandbox import requests as body
 from biocolab_accessor.sandbox.page import routes
-from biocolab_accessor.sandbox.server import Sandbox, Serving, listen
+from biocolab_accessor.sandbox.server import Sandbox, ServerThread, listen
 from tests.patience import PATIENCE, until
 from tests.sandbox.wire import Wire
 
@@ -130,11 +130,11 @@ class TestOfASubmission:
     )
     def test_that_makes_no_sense_starts_no_task(self, wire: Wire, changes: dict[str, object], says: str) -> None:
         where = wire.upload("x.h5ad", [b"x"], folder=uuid.uuid4().hex)
-        before = len(wire.server._site.catalogue.tasks(wire.server.email))
+        before = len(wire.server._state.catalog.tasks(wire.server.email))
         answer = wire.submit(where, **{"names": ["x.h5ad"], **changes})
         assert answer.status_code == 422
         assert says in answer.json()["detail"]
-        assert len(wire.server._site.catalogue.tasks(wire.server.email)) == before
+        assert len(wire.server._state.catalog.tasks(wire.server.email)) == before
 
     def test_a_bound_that_is_no_number_at_all_is_refused(self, wire: Wire) -> None:
         where = wire.upload("x.h5ad", [b"x"], folder=uuid.uuid4().hex)
@@ -173,7 +173,7 @@ class TestOfASubmission:
         assert "cannot read studies of type PROCESSED_FOLDER" in wire.finish(first)[1]
 
     def test_only_what_succeeded_is_committed_and_to_its_group(self, wire: Wire, study: str) -> None:
-        tasks = wire.server._site.catalogue.tasks(wire.server.email)
+        tasks = wire.server._state.catalog.tasks(wire.server.email)
         own = next(task.id for task in tasks if (task.result or {}).get("uuid") == study)
         where = wire.upload("x.h5ad", [b"no h5ad"], folder=uuid.uuid4().hex)
         failed = wire.submit(where, ["x.h5ad"]).json()["data"]["id"]
@@ -287,7 +287,7 @@ class TestOfAServerThatFails:
     def test_a_study_whose_cells_are_gone_says_so(self, tmp_path: Path, counts: ad.AnnData) -> None:
         with bc.sandbox(tmp_path) as server:
             server.add_study("gone", counts)
-            (uuid_,) = [row.uuid for row in server._site.catalogue.studies() if row.hash_id == "gone"]
+            (uuid_,) = [row.uuid for row in server._state.catalog.studies() if row.hash_id == "gone"]
         shutil.rmtree(tmp_path / "studies" / uuid_)
         with (
             bc.sandbox(tmp_path),
@@ -302,7 +302,7 @@ def _started(listener: socket.socket) -> None:
 
     hook, threading.excepthook = threading.excepthook, lambda arguments: None
     try:
-        Serving(lambda *_: None, routes.__class__, listener)
+        ServerThread(lambda *_: None, routes.__class__, listener)
     finally:
         threading.excepthook = hook
 

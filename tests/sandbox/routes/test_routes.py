@@ -219,7 +219,7 @@ class TestTasks:
 
     def test_a_worker_that_dies_costs_one_task_and_not_the_server(self, wire: Wire, content: bytes) -> None:
         where = wire.upload("x.h5ad", [content], folder=uuid.uuid4().hex)
-        runner = wire.server._site.tasks
+        runner = wire.server._state.tasks
         runner.warm_up()
         runner._worker.kill()
         runner._worker.wait()

@@ -115,7 +115,7 @@ def test_an_unknown_group_is_named_with_the_near_one(own: Sandbox, counts: ad.An
 
 
 def test_what_fails_in_the_middle_is_not_kept_at_all(own: Sandbox) -> None:
-    database = own._site._database
+    database = own._state._database
     rows = [("half", "Half"), ("half", "Again")]
     with pytest.raises(sqlite3.IntegrityError), database.writing() as connection:
         connection.executemany("insert into groups values (?, ?)", rows)

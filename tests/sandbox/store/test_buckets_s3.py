@@ -154,7 +154,7 @@ def test_a_bucket_that_goes_away_is_a_refusal(server: Sandbox, files: s3fs.S3Fil
 
 
 def test_the_keys_of_a_store_are_kept_nowhere(server: Sandbox, bucket: str, files: s3fs.S3FileSystem) -> None:
-    shown = [repr(server), repr(server._site.buckets.visible([])), repr(list(server.requests)), str(vars(server))]
+    shown = [repr(server), repr(server._state.buckets.visible([])), repr(list(server.requests)), str(vars(server))]
     assert not any(_SECRET in text or _KEY in text for text in shown)
     for folder, _, names in os.walk(server.path):
         for name in names:

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from biocolab_accessor.sandbox.requests import Refusal
+from biocolab_accessor.sandbox.requests import HTTPError
 from biocolab_accessor.sandbox.store.study_folder import Column, ObsTable
 
 
@@ -52,7 +52,7 @@ def test_truth_is_a_category_where_the_protocol_has_no_truth() -> None:
 
 
 def test_more_labels_than_16_bits_are_refused() -> None:
-    with pytest.raises(Refusal, match="70,000 labels"):
+    with pytest.raises(HTTPError, match="70,000 labels"):
         Column.of(pd.Series([str(i) for i in range(70_000)])).as_category()
 
 
@@ -62,7 +62,7 @@ def test_columns_are_joined_by_barcode() -> None:
     assert added.columns["x"].as_json() == ["q", None, "p"]
     assert added.columns["n"].as_json() == [2.0, None, 1.0]
     assert added.columns["old"].as_json() == [1, 2, 3]
-    with pytest.raises(Refusal, match="'z'"):
+    with pytest.raises(HTTPError, match="'z'"):
         table.with_values(["a"], ["z"], {"x": ["p"]})
-    with pytest.raises(Refusal, match="value for each"):
+    with pytest.raises(HTTPError, match="value for each"):
         table.with_values(["a"], ["a"], {"x": []})
