@@ -68,11 +68,6 @@ def celltypist_sample() -> pd.DataFrame:
     """CellTypist's packaged sample: counts of 559 human cells by 32,786 genes, as the table that it is.
 
     The file's values are off whole numbers by up to 4e-11, and are given as they are.
-
-    Returns
-    -------
-    pandas.DataFrame
-        float64, cells in the index, gene symbols as columns. It is made once: copy before changing it.
     """
     path = _package("celltypist") / "data" / "samples" / "sample_cell_by_gene.csv"
     with path.open("rb") as file:
@@ -139,16 +134,7 @@ def add_public(
     species: str,
     cell_type: str | None,
 ) -> StudyRecord:
-    """Write a study, then list it.
-
-    Raises
-    ------
-    InvalidArgument
-        There is a public study of this id already, no such column, no database of the species, or something else than
-        cells.
-    InvalidFile
-        The path is not an h5ad, or barcodes are repeated.
-    """
+    """Write a study, then list it."""
     if state.catalog.has_public(study_id):
         msg = f"there is a public study {quoted(study_id)} already: give another study_id"
         raise InvalidArgument(msg)

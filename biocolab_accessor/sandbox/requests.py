@@ -44,15 +44,7 @@ _WITHIN_QUOTES = re.compile(rb'"[^"]*"')
 
 
 class HTTPError(Exception):
-    """The answer is an HTTP error with ``{"status": …, "message": …, "detail": …}``.
-
-    Parameters
-    ----------
-    status
-        HTTP status.
-    detail
-        What, where, and what to do.
-    """
+    """The answer is an HTTP error with ``{"status": …, "message": …, "detail": …}``."""
 
     def __init__(self, status: int, detail: str) -> None:
         super().__init__(detail)
@@ -67,20 +59,7 @@ class HTTPError(Exception):
 
 
 def json_object(raw: bytes | bytearray, what: str) -> dict[str, Any]:
-    """A JSON object whose texts are texts.
-
-    Parameters
-    ----------
-    raw
-        The bytes; none are an empty object.
-    what
-        What they are, for messages: ``"the body"``.
-
-    Raises
-    ------
-    HTTPError
-        They are none, or hold more than any request of the protocol.
-    """
+    """A JSON object whose texts are texts."""
     _expect_modest(raw, what)
     try:
         value = json.loads(raw or b"{}")
@@ -176,13 +155,7 @@ _FORM_SECONDS = 10.0
 
 
 async def pieces(request: Request, longest: int) -> AsyncIterator[bytes]:
-    """The body piece by piece.
-
-    Raises
-    ------
-    HTTPError
-        It is too long, or comes too slowly.
-    """
+    """The body piece by piece."""
     announced = request.headers.get("content-length", "")
     if announced.isdecimal() and (len(announced) > 18 or int(announced) > longest):
         raise _too_long(longest)
@@ -209,13 +182,7 @@ async def pieces(request: Request, longest: int) -> AsyncIterator[bytes]:
 
 
 async def json_body(request: Request, longest: int | None = None) -> dict[str, Any]:
-    """The body as a JSON object.
-
-    Raises
-    ------
-    HTTPError
-        It is none, or too large.
-    """
+    """The body as a JSON object."""
     body = bytearray()
     async for piece in pieces(request, longest or _LONGEST_JSON):
         body += piece
@@ -223,13 +190,7 @@ async def json_body(request: Request, longest: int | None = None) -> dict[str, A
 
 
 async def form(request: Request) -> bytes:
-    """The body of a form, which anybody may send.
-
-    Raises
-    ------
-    HTTPError
-        It is too long, or comes too slowly.
-    """
+    """The body of a form, which anybody may send."""
     body = b""
     try:
         async with asyncio.timeout(_FORM_SECONDS):
@@ -257,13 +218,7 @@ class LargeFile(FileResponse):
 
 
 def gene_positions(features: Sequence[str], names: Sequence[str], where: str) -> list[int]:
-    """Places of genes; of repeated features the first.
-
-    Raises
-    ------
-    HTTPError
-        Some are not there; near names are given.
-    """
+    """Places of genes; of repeated features the first."""
     place = {feature: i for i, feature in reversed(list(enumerate(features)))}
     missing = [name for name in names if name not in place]
     if missing:

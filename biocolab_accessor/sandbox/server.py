@@ -60,20 +60,7 @@ logger = logging.getLogger("biocolab_accessor.sandbox")
 
 
 def lock_folder(path: Path, *, temporary: bool = False) -> FileLock:
-    """Take a folder, which is made where it is not there, until the lock is released.
-
-    Parameters
-    ----------
-    path
-        The folder.
-    temporary
-        Whether it was made for this sandbox, so that no other knows of it and a file system without locks will do.
-
-    Raises
-    ------
-    SandboxError
-        Another sandbox has it, or it cannot be written to or locked, or other users can change what lies in it.
-    """
+    """Take a folder, which is made where it is not there, until the lock is released."""
     lock = FileLock(path / "lock", mode=0o600)
     try:
         _make_private_folder(path)
@@ -122,13 +109,7 @@ def reachable_host(host: str) -> str:
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A socket that listens; port 0 takes a free one.
-
-    Raises
-    ------
-    SandboxError
-        The port or the address cannot be used.
-    """
+    """A socket that listens; port 0 takes a free one."""
     listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
     try:
         own_address(listener)
@@ -142,22 +123,7 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 class ServerThread:
-    """An app that answers on a socket, from a thread of its own, once this is made.
-
-    Parameters
-    ----------
-    app
-        Answers.
-    protocol
-        Speaks HTTP.
-    listener
-        Where it answers; closed by :meth:`stop`.
-
-    Raises
-    ------
-    SandboxError
-        The server does not start.
-    """
+    """An app that answers on a socket, from a thread of its own, once this is made."""
 
     def __init__(self, app: ASGIApp, protocol: type[asyncio.Protocol], listener: socket.socket) -> None:
         config = uvicorn.Config(
@@ -187,13 +153,7 @@ class ServerThread:
             time.sleep(0.005)
 
     def stop(self) -> None:
-        """Answer what is being asked, for two seconds at most, and end.
-
-        Raises
-        ------
-        SandboxError
-            The thread does not end.
-        """
+        """Answer what is being asked, for two seconds at most, and end."""
         log = logging.getLogger("uvicorn.error")
         log.addFilter(_is_news)
         self._server.should_exit = True

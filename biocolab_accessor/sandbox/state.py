@@ -30,13 +30,7 @@ __all__ = ["State", "clean_up", "open_state"]
 
 
 def open_state(folder: Path, url: str) -> State:
-    """The data of a sandbox in a folder.
-
-    Raises
-    ------
-    SandboxError
-        The folder cannot be written to, or its file system does not do what SQLite needs.
-    """
+    """The data of a sandbox in a folder."""
     try:
         return State(folder, url)
     except (OSError, sqlite3.Error) as error:
@@ -48,15 +42,7 @@ def open_state(folder: Path, url: str) -> State:
 
 
 class State:
-    """The data of a sandbox.
-
-    Parameters
-    ----------
-    folder
-        Where they are kept.
-    url
-        Where the sandbox is, for links.
-    """
+    """The data of a sandbox."""
 
     def __init__(self, folder: Path, url: str) -> None:
         self.folder, self.url = folder, url
@@ -151,13 +137,7 @@ class State:
         return next((path for path in self._exports.glob("*.h5ad") if path.stem == name), None)
 
     def shared_folder(self, path: str) -> Path:
-        """A folder of this machine that submissions may name.
-
-        Raises
-        ------
-        HTTPError
-            It is not one of those, nor below one.
-        """
+        """A folder of this machine that submissions may name."""
         for folder in self.shared_folders:
             try:
                 wanted = (folder / path).resolve()
@@ -169,13 +149,7 @@ class State:
         raise HTTPError(404, detail)
 
     def visible(self, user: str, study_id: str, *, species: str | None = None) -> StudyRecord:
-        """The newest study of this uuid or displayed id that a user sees.
-
-        Raises
-        ------
-        HTTPError
-            There is none; near ids are given.
-        """
+        """The newest study of this uuid or displayed id that a user sees."""
         records = self.catalog.studies(user, species=species)
         for record in records:
             if study_id in (record.uuid, record.hash_id):
@@ -184,13 +158,7 @@ class State:
         raise HTTPError(404, detail)
 
     def by_uuid(self, user: str, uuid_: str) -> StudyRecord:
-        """A study that a user sees.
-
-        Raises
-        ------
-        HTTPError
-            There is none.
-        """
+        """A study that a user sees."""
         record = self.catalog.study(uuid_, user)
         if record is None:
             detail = f"there is no study with the uuid {uuid_!r}"
@@ -218,13 +186,6 @@ def clean_up(catalog: Catalog, studies: Path, uploads: Path, exports: Path) -> N
 
     Kept are committed studies, studies that wait for their commit, uploads that may still be submitted, and exports,
     the last two for a week.
-
-    Parameters
-    ----------
-    catalog
-        Says what there is.
-    studies, uploads, exports
-        The folders.
     """
     catalog.interrupt_tasks()
     known = catalog.study_uuids()

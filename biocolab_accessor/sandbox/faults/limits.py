@@ -28,14 +28,6 @@ class OriginMiddleware:
 
     A browser lets a page talk to a server of the page's own name. Where somebody leads their name to this machine (DNS
     rebinding), the Host header still has that name, and a request from a page of another name has it as its Origin.
-
-    Parameters
-    ----------
-    app
-        Answers the other requests.
-    host
-        Where the sandbox was told to listen. This name is accepted, as are ``localhost`` and the loopback addresses.
-        If other machines reach the sandbox, any IP address is accepted too: DNS rebinding needs a name.
     """
 
     def __init__(self, app: ASGIApp, host: str) -> None:
@@ -263,18 +255,6 @@ class Protocol(HttpToolsProtocol):
         """Send the first bytes of a file as the next ones of the answer under way, of which the length was announced.
 
         Read and written by Python, each byte would be copied four times on its way.
-
-        Parameters
-        ----------
-        file
-            Open for reading.
-        count
-            How many bytes; not all, for the end of an answer goes the usual way.
-
-        Returns
-        -------
-        int
-            How many were sent: less than ``count`` where the client went away.
         """
         if count and not self.transport.is_closing():
             try:

@@ -76,19 +76,7 @@ class _Collected:
 
 
 class FaultMiddleware:
-    """The app with a ledger and faults around it.
-
-    Parameters
-    ----------
-    app
-        Answers.
-    ledger
-        Gets a record of every request.
-    faults
-        Says which requests go wrong.
-    forget
-        Called with a fault that lets the server forget, before the request is answered.
-    """
+    """The app with a ledger and faults around it."""
 
     def __init__(
         self, app: ASGIApp, ledger: Ledger, faults: Faults, forget: Callable[[Fault], None] = lambda fault: None

@@ -31,13 +31,7 @@ _MOST = 1000
 
 
 class PageSessions:
-    """Signed-in browsers. A session is a random id in a cookie and an email in memory; the token is not kept.
-
-    Parameters
-    ----------
-    state
-        Whose users may look.
-    """
+    """Signed-in browsers. A session is a random id in a cookie and an email in memory; the token is not kept."""
 
     def __init__(self, state: State) -> None:
         self._state = state
@@ -48,31 +42,14 @@ class PageSessions:
         self._lock = threading.Lock()
 
     def user(self, request: Request) -> str:
-        """Email of who is signed in.
-
-        Raises
-        ------
-        HTTPError
-            Nobody is.
-        """
+        """Email of who is signed in."""
         email = self._emails.get(request.cookies.get(self._cookie, ""))
         if email is None or email not in self._state.accounts.users():
             raise HTTPError(401, "sign in first")
         return email
 
     def sign_in(self, request: Request, token: str, invitation: str = "") -> tuple[str, str]:
-        """Begin a session, with a token or with an invitation, which is good for one session.
-
-        Returns
-        -------
-        tuple
-            The email and the session's id, for :meth:`remember`.
-
-        Raises
-        ------
-        HTTPError
-            Neither is accepted.
-        """
+        """Begin a session, with a token or with an invitation, which is good for one session."""
         email = self._state.invitations.pop(invitation, None) or self._state.accounts.user_of(token)
         if email is None and invitation:
             raise HTTPError(401, "the link was used before: sign in with the token")

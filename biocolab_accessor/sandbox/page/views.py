@@ -101,13 +101,7 @@ def summary(name: str, column: Column) -> dict[str, Any]:
 
 
 def codes(column: Column) -> tuple[list[str], list[int], NDArray[np.uint16]] | None:
-    """Labels in natural order, how many cells each has, and a code for each cell; None for numbers.
-
-    Raises
-    ------
-    HTTPError
-        There are more labels than 16 bits can number.
-    """
+    """Labels in natural order, how many cells each has, and a code for each cell; None for numbers."""
     if column.labels is None and column.values.dtype.kind != "b":
         return None
     labels, counts, _ = _counted(column)
@@ -123,13 +117,7 @@ def codes(column: Column) -> tuple[list[str], list[int], NDArray[np.uint16]] | N
 
 
 def column_of(folder: StudyFolder, number: int) -> tuple[str, Column]:
-    """A field by its place.
-
-    Raises
-    ------
-    HTTPError
-        There is none.
-    """
+    """A field by its place."""
     columns = list(folder.obs.columns.items())
     if number >= len(columns):
         detail = f"the study has {len(columns)} fields"

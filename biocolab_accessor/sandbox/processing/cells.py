@@ -39,19 +39,7 @@ class ProcessingError(Exception):
 
 @dataclass
 class Cells:
-    """Cells by genes, with what is known of each cell.
-
-    Attributes
-    ----------
-    matrix
-        (n_cells, n_genes) CSR float32.
-    barcodes, features
-        Names.
-    obs
-        A row for each cell, in order; the index does not matter.
-    obsm
-        Coordinates by key, each (n_cells, n_dims) float32; those of SPATIAL_KEYS in the dtype that they came in.
-    """
+    """Cells by genes, with what is known of each cell."""
 
     matrix: sparse.csr_matrix
     barcodes: list[str]
@@ -137,17 +125,7 @@ def _exact_numbers(parts: Sequence[pd.Series]) -> pd.Series | None:
 
 
 def keep_cells(cells: Cells, filters: dict[str, float]) -> NDArray[np.intp]:
-    """Positions of the cells that pass the filters; bounds are inclusive.
-
-    Parameters
-    ----------
-    cells
-        With the matrix that was submitted.
-    filters
-        ``min_counts``, ``min_genes``, ``max_counts``, ``max_genes`` and ``mt_percentage``, the last as a fraction. What
-        is not above 0, or not below 1 for the fraction, is no bound. ``neg_controls_percentage`` is in percent, and
-        may be missing.
-    """
+    """Positions of the cells that pass the filters; bounds are inclusive."""
     matrix = cells.matrix
     totals = cell_totals(matrix)
     expressed = np.bincount(

@@ -53,17 +53,7 @@ _MOST_EPOCHS, _FEWEST_EPOCHS, _EPOCHS_FOR_ALL = 500, 200, 1_000_000
 
 @dataclass(frozen=True)
 class FuzzyGraph:
-    """Each cell's nearest neighbours.
-
-    Attributes
-    ----------
-    indices
-        Cells x neighbours, the nearest first, without the cell itself.
-    distances
-        As far away as they are, exactly zero for equal cells.
-    memberships
-        How much each neighbour belongs to the cell: 1 for the nearest that is not equal to it, and less for others.
-    """
+    """Each cell's nearest neighbours."""
 
     indices: NDArray[np.intp]
     distances: NDArray[np.float64]
@@ -177,21 +167,7 @@ _COMPILED_FROM = 20_000
 
 
 def process(job: Mapping[str, Any], say: Say) -> None:
-    """Read, filter, analyse and store a submission.
-
-    Parameters
-    ----------
-    job
-        ``study_type``, ``normalize``, ``skip_dimred``, ``filters``, ``batches`` (each with a ``name`` and ``files``),
-        and ``target``, the folder to be made.
-    say
-        Takes the lines of the task's log.
-
-    Raises
-    ------
-    ProcessingError
-        The submission cannot be processed.
-    """
+    """Read, filter, analyse and store a submission."""
     batches = []
     for batch in job["batches"]:
         say(f"Reading batch: {batch['name']}")

@@ -68,26 +68,7 @@ def read_batch(
     normalize: bool,
     say: Callable[[str], object] = lambda line: None,
 ) -> Cells:
-    """Read one batch.
-
-    Parameters
-    ----------
-    name
-        Of the batch, for messages: on disk the files have other names.
-    study_type
-        Number on the wire.
-    files
-        ``matrix``, and for MTX ``features`` and ``barcodes``.
-    normalize
-        Whether counts were announced: they are then read from ``raw.X`` of an h5ad.
-    say
-        Takes a line for the log on what of the file is left out.
-
-    Raises
-    ------
-    ProcessingError
-        The file cannot be read, or lacks what was announced.
-    """
+    """Read one batch."""
     if study_type not in READABLE:
         kind = _OTHERS.get(study_type, str(study_type))
         msg = f"the sandbox cannot read studies of type {kind}; it reads h5ad, 10x h5, 10x mtx and tsv"
@@ -112,22 +93,7 @@ def read_batch(
 
 
 def read_h5ad(path: Path, name: str) -> ad.AnnData:
-    """An uploaded h5ad file, whole.
-
-    Parameters
-    ----------
-    path
-        The file.
-    name
-        What messages call it.
-
-    Raises
-    ------
-    InvalidFile
-        It is refused, see :func:`biocolab_accessor.io.hdf5_gate.expect_harmless`.
-    TooLarge
-        There is not enough memory.
-    """
+    """An uploaded h5ad file, whole."""
     with opened_foreign(path, what=name) as foreign:
         expect_room(foreign.n_bytes, name, _SMALLER)
         return ad.read_h5ad(foreign.path)
@@ -256,18 +222,7 @@ _ENDINGS = {"matrix": "matrix.mtx", "features": "features.tsv", "barcodes": "bar
 
 @dataclass(frozen=True)
 class Batch:
-    """One batch of a submission.
-
-    Attributes
-    ----------
-    name
-        What its cells are labelled with.
-    files
-        Where its parts are, or will be: ``matrix``, and for MTX ``features`` and ``barcodes``. None for a study type
-        that the worker does not read, which it then says.
-    remote
-        Bucket and key of the parts that have to be fetched first.
-    """
+    """One batch of a submission."""
 
     name: str
     files: Mapping[str, Path]
@@ -275,13 +230,7 @@ class Batch:
 
 
 def uploaded_batches(names: Sequence[str], files: Mapping[str, Path], study_type: Any) -> list[Batch]:
-    """Batches of files that were uploaded.
-
-    Raises
-    ------
-    HTTPError
-        No batch is named, or a file of one was not uploaded.
-    """
+    """Batches of files that were uploaded."""
     if not names:
         raise HTTPError(422, "batch_info must list the batches")
     if not _is_read_here(study_type):
@@ -290,24 +239,7 @@ def uploaded_batches(names: Sequence[str], files: Mapping[str, Path], study_type
 
 
 def bucket_batches(bucket: Bucket, info: Any, study_type: Any, place: Callable[[], Path]) -> list[Batch]:
-    """Batches of files in a bucket.
-
-    Parameters
-    ----------
-    bucket
-        Where they are.
-    info
-        ``batch_info`` as sent.
-    study_type
-        Number on the wire.
-    place
-        Makes a path for a file that has to be fetched.
-
-    Raises
-    ------
-    HTTPError
-        ``batch_info`` is of another form, or there is no such file.
-    """
+    """Batches of files in a bucket."""
     batches = []
     for name, keys in _named(info, study_type):
         files, remote = {}, {}
@@ -321,13 +253,7 @@ def bucket_batches(bucket: Bucket, info: Any, study_type: Any, place: Callable[[
 
 
 def folder_batches(folder: Path, info: Any, study_type: Any) -> list[Batch]:
-    """Batches of files in a folder of the server; paths may be given with or without the folder in front.
-
-    Raises
-    ------
-    HTTPError
-        ``batch_info`` is of another form, or there is no such file in the folder.
-    """
+    """Batches of files in a folder of the server; paths may be given with or without the folder in front."""
 
     def find(name: str) -> Path:
         return inside(folder, key_of(folder, name), f"folder {str(folder)!r}")
@@ -341,14 +267,7 @@ def folder_batches(folder: Path, info: Any, study_type: Any) -> list[Batch]:
 
 
 def key_of(folder: PurePath, name: str) -> str:
-    """What a client calls a file of a folder, without the folder in front.
-
-    Examples
-    --------
-    >>> from pathlib import PureWindowsPath
-    >>> key_of(PureWindowsPath("C:/Data"), "c:/data/run/x.h5ad"), key_of(PurePath("/data"), "x.h5ad")
-    ('run/x.h5ad', 'x.h5ad')
-    """
+    """What a client calls a file of a folder, without the folder in front."""
     path = type(folder)(name)
     return path.relative_to(folder).as_posix() if path.is_relative_to(folder) else name
 
@@ -367,13 +286,7 @@ def fetched(batches: Sequence[Batch]) -> list[Path]:
 
 
 def named_parts(info: Any, parts: Sequence[str]) -> list[tuple[str, dict[str, str]]]:
-    """Name and parts of each batch, of ``batch_info`` as an object.
-
-    Raises
-    ------
-    HTTPError
-        It is of another form, or a batch lacks a part.
-    """
+    """Name and parts of each batch, of ``batch_info`` as an object."""
     # Version 1.1.0 of the connector wraps the object in a list, and versions to 1.6.0 send the images of Lens in one.
     if isinstance(info, list) and len(info) == 1 and isinstance(info[0], Mapping):
         info = {str(info[0]["name"]).rpartition("/")[2]: info[0]} if "name" in info[0] else info[0]

@@ -47,13 +47,7 @@ _UNASSIGNED = ("UNASSIGNED", "-1")
 
 
 def uploaded_parts(name: str, files: Mapping[str, Path], kind: int) -> dict[str, Path]:
-    """The uploaded files of a batch, by the names that the clients give them.
-
-    Raises
-    ------
-    HTTPError
-        One of them is missing.
-    """
+    """The uploaded files of a batch, by the names that the clients give them."""
     if kind in SC:
         wanted = {"archive": f"{name}.zip"}
     elif kind in (DSP, VISIUM):
@@ -75,13 +69,7 @@ def uploaded_parts(name: str, files: Mapping[str, Path], kind: int) -> dict[str,
 
 
 def bucket_folder(bucket: Bucket, key: str) -> Path:
-    """A folder in a bucket.
-
-    Raises
-    ------
-    HTTPError
-        There is none, or the bucket is not a folder of this machine.
-    """
+    """A folder in a bucket."""
     if bucket.folder is None:
         raise HTTPError(422, "the sandbox reads folders for Lens SC from buckets that are folders of this machine only")
     try:
@@ -95,13 +83,7 @@ def bucket_folder(bucket: Bucket, key: str) -> Path:
 
 
 def read_spatial(name: str, kind: int, files: Mapping[str, Path], say: Callable[[str], object]) -> Cells:
-    """Read one batch; of a kind that is not read, say what came, and give no cells.
-
-    Raises
-    ------
-    ProcessingError
-        The files cannot be read, or lack what is needed.
-    """
+    """Read one batch; of a kind that is not read, say what came, and give no cells."""
     try:
         if kind == VISIUM_ANN:
             cells = _read_anndata(files["matrix"], name)

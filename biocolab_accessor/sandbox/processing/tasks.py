@@ -50,17 +50,7 @@ _CANCELLED = "the task was cancelled"
 
 
 class TaskRunner:
-    """Runs submissions one after another in the worker process, and exports in a thread.
-
-    Parameters
-    ----------
-    catalog
-        Where logs and results go.
-    folder
-        For processed studies: ``folder/<uuid>`` appears when it is whole.
-    log_path
-        Takes what the worker's libraries print.
-    """
+    """Runs submissions one after another in the worker process, and exports in a thread."""
 
     def __init__(self, catalog: Catalog, folder: Path, log_path: Path) -> None:
         self._catalog, self._folder, self._log_path = catalog, folder, log_path
@@ -88,19 +78,7 @@ class TaskRunner:
     def submit(
         self, task_id: str, job: Mapping[str, Any], prepare: Callable[[Say], None], finish: Callable[[], None]
     ) -> None:
-        """Process a submission; its task ends with the uuid of the study.
-
-        Parameters
-        ----------
-        task_id
-            The task whose log is written.
-        job
-            For the worker.
-        prepare
-            Brings the files that are not here yet, in the task.
-        finish
-            Called in the end, however it ends.
-        """
+        """Process a submission; its task ends with the uuid of the study."""
         self._catalog.log_line(task_id, "Waiting in queue")
         self.warm_up()
         self._queue(task_id, lambda: self._process(task_id, job, prepare, finish))
@@ -160,13 +138,7 @@ class TaskRunner:
             _stop(worker)
 
     def close(self) -> None:
-        """Stop the worker and the thread; a job that is running ends in ERROR.
-
-        Raises
-        ------
-        SandboxError
-            The thread does not end.
-        """
+        """Stop the worker and the thread; a job that is running ends in ERROR."""
         with self._lock:
             self._closed = True
             worker = self._worker

@@ -27,13 +27,7 @@ def ok(data: Any) -> dict[str, Any]:
 
 
 def expect_group(state: State, user: str, body: Body, *, public: bool = False) -> str:
-    """The group that is meant.
-
-    Raises
-    ------
-    HTTPError
-        The user sees no such group.
-    """
+    """The group that is meant."""
     group = text(body, "group_id", longest=500)
     known = [known.id for known in state.accounts.groups(user)] + ([PUBLIC] if public else [])
     if group not in known:

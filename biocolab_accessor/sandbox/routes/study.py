@@ -163,13 +163,7 @@ def _study(state: State, user: str, body: Body) -> tuple[StudyRecord, StudyFolde
 
 
 def own_study(state: State, user: str, body: Body) -> tuple[StudyRecord, StudyFolder]:
-    """A study that the user may add to.
-
-    Raises
-    ------
-    HTTPError
-        There is none, or it is public.
-    """
+    """A study that the user may add to."""
     record, folder = _study(state, user, body)
     if record.group_id == PUBLIC:
         detail = f"study {record.hash_id!r} is public and cannot be changed"

@@ -163,24 +163,7 @@ def _study_type(body: Body) -> int:
 def start(
     state: State, user: str, body: Body, batches: list[Batch], study_path: str, study_type: int, **more: float
 ) -> Any:
-    """Begin the task of a submission.
-
-    Parameters
-    ----------
-    state, user, body
-        The request.
-    batches, study_path
-        What is submitted, and where it was uploaded to.
-    study_type
-        How the worker reads it.
-    more
-        Filters beside those that every server knows.
-
-    Raises
-    ------
-    HTTPError
-        The request lacks something.
-    """
+    """Begin the task of a submission."""
     expect_group(state, user, body)
     info = body.get("study_info")
     if not isinstance(info, Mapping):

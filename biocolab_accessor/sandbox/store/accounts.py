@@ -33,26 +33,14 @@ _COMMON_GROUPS = (Group(ALL_MEMBERS, "All members"), Group(PERSONAL, "Personal w
 
 
 class Accounts:
-    """Users and groups. Of a token only the digest is kept.
-
-    Parameters
-    ----------
-    database
-        Where they are kept.
-    """
+    """Users and groups. Of a token only the digest is kept."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
         database.create(_SCHEMA)
 
     def set_user(self, email: str, token: str) -> None:
-        """Add a user, or give one another token.
-
-        Raises
-        ------
-        ValueError
-            Another user has this token.
-        """
+        """Add a user, or give one another token."""
         owner = self.user_of(token)
         if owner not in (None, email):
             msg = "another user has this token"

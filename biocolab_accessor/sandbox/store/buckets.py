@@ -21,21 +21,7 @@ __all__ = ["Bucket", "Buckets"]
 
 @dataclass(frozen=True)
 class Bucket:
-    """One bucket.
-
-    Attributes
-    ----------
-    id, name, prefix
-        As listings show them.
-    url
-        ``"s3://bucket"``; empty for a folder of this machine.
-    folder
-        The folder, where it is one of this machine.
-    groups
-        Ids of the groups that see it; None is everybody.
-    options
-        How to reach the store, keys included; they stay out of the text of this object.
-    """
+    """One bucket."""
 
     id: str
     name: str
@@ -46,13 +32,7 @@ class Bucket:
     options: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     def local(self, key: str) -> Path | None:
-        """The file of a key where it is a file of this machine; None where it has to be fetched.
-
-        Raises
-        ------
-        HTTPError
-            There is no such file, or the key leads out of the bucket.
-        """
+        """The file of a key where it is a file of this machine; None where it has to be fetched."""
         if self.folder is None:
             if not self._exists(key):
                 raise HTTPError(404, f"bucket {self.name!r} has no file {key!r}")
@@ -79,15 +59,7 @@ class Bucket:
             remove(path)
 
     def check(self) -> None:
-        """Look whether the store can be reached.
-
-        Raises
-        ------
-        InvalidArgument
-            It cannot, with what the store said.
-        ConfigurationError
-            The package that speaks to such stores is not installed.
-        """
+        """Look whether the store can be reached."""
         try:
             store = self._store()
             try:
@@ -135,13 +107,7 @@ class Buckets:
         groups: Sequence[str] | None,
         options: Mapping[str, Any],
     ) -> Bucket:
-        """Add a folder or the url of a store.
-
-        Raises
-        ------
-        InvalidArgument
-            There is no such folder, or the store cannot be reached.
-        """
+        """Add a folder or the url of a store."""
         id_ = bucket_id or uuid.uuid4().hex
         seen_by = None if groups is None else tuple(groups)
         scheme = urlsplit(str(place)).scheme if isinstance(place, str) and "://" in place else ""
@@ -164,13 +130,7 @@ class Buckets:
         return [b for b in self._known.values() if b.groups is None or set(b.groups) & set(groups)]
 
     def get(self, bucket_id: Any, groups: Sequence[str]) -> Bucket:
-        """A bucket by its id; with no id the first one.
-
-        Raises
-        ------
-        HTTPError
-            There is none that a member of these groups sees.
-        """
+        """A bucket by its id; with no id the first one."""
         seen = {bucket.id: bucket for bucket in self.visible(groups)}
         if not seen:
             raise HTTPError(404, "no bucket is configured: sandbox.add_bucket(…)")
@@ -195,13 +155,7 @@ def _failures() -> tuple[type[Exception], ...]:
 
 
 def inside(folder: Path, name: str, where: str) -> Path:
-    """A file in a folder or below it.
-
-    Raises
-    ------
-    HTTPError
-        There is no such file, or the name leads out of the folder.
-    """
+    """A file in a folder or below it."""
     root = folder.resolve()
     try:
         joined = root / name.lstrip("/")

@@ -64,26 +64,14 @@ TREE: dict[str, dict[str, Any]] = {
 
 
 class Terms:
-    """Assigned terms.
-
-    Parameters
-    ----------
-    database
-        Where they are kept.
-    """
+    """Assigned terms."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
         database.create(_TERMS_SCHEMA)
 
     def assign(self, study: str, field: str, label: str, root: str, leaf: str) -> None:
-        """Say what a label of a study means; another leaf of the same root replaces the one before.
-
-        Raises
-        ------
-        LookupError
-            The tree has no such root, or the root no such leaf.
-        """
+        """Say what a label of a study means; another leaf of the same root replaces the one before."""
         if root not in TREE:
             msg = f"there is no ontology {root!r}; there are {', '.join(TREE)}"
             raise LookupError(msg)
@@ -148,21 +136,7 @@ create table if not exists chunks (
 
 @dataclass(frozen=True)
 class StudyRecord:
-    """A study that can be seen.
-
-    Attributes
-    ----------
-    uuid, hash_id
-        Its own id, and the one that people see.
-    title, abstract, authors, reference, species
-        As submitted.
-    group_id, owner
-        Who sees it: everybody where the group is PUBLIC, the owner where it is ``"personal"``, members else.
-    cell_type
-        Name of the metadata field with the cell types, for expression summaries.
-    created_at
-        Local time, ISO.
-    """
+    """A study that can be seen."""
 
     uuid: str
     hash_id: str
@@ -179,21 +153,7 @@ class StudyRecord:
 
 @dataclass(frozen=True)
 class TaskRecord:
-    """A submission or export.
-
-    Attributes
-    ----------
-    id, owner, kind
-        ``kind`` is ``"submit"`` or ``"export"``.
-    status
-        ``PENDING``, ``RUNNING``, ``SUCCESS`` or ``ERROR``.
-    log
-        All lines so far.
-    body
-        What was asked for.
-    result
-        What came of it: the study's uuid, or the exported file.
-    """
+    """A submission or export."""
 
     id: str
     owner: str
@@ -216,13 +176,7 @@ class UploadRecord:
 
 
 class Catalog:
-    """The records.
-
-    Parameters
-    ----------
-    database
-        Where they are kept.
-    """
+    """The records."""
 
     def __init__(self, database: Database) -> None:
         self._database = database

@@ -15,13 +15,7 @@ __all__ = ["Database"]
 
 
 class Database:
-    """One SQLite file in WAL mode, which every thread of the server uses in turn.
-
-    Parameters
-    ----------
-    path
-        Of the file.
-    """
+    """One SQLite file in WAL mode, which every thread of the server uses in turn."""
 
     def __init__(self, path: Path) -> None:
         self._lock = threading.RLock()

@@ -44,38 +44,20 @@ _TOKEN = re.compile(r"[!-~]{16,200}", re.ASCII)
 
 
 def make_private(path: Path) -> None:
-    """Take away what other users may do with a file or a folder.
-
-    Raises
-    ------
-    OSError
-        It belongs to another user.
-    """
+    """Take away what other users may do with a file or a folder."""
     mode = stat.S_IMODE(path.stat().st_mode)
     if mode & _OTHERS:
         path.chmod(mode & ~_OTHERS)
 
 
 def private_folder(path: Path) -> None:
-    """Make a folder, or close one that is there to other users.
-
-    Raises
-    ------
-    OSError
-        It cannot be made, or belongs to another user.
-    """
+    """Make a folder, or close one that is there to other users."""
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
     make_private(path)
 
 
 def private_file(path: Path) -> None:
-    """Make an empty file, or close one that is there to other users.
-
-    Raises
-    ------
-    OSError
-        It cannot be made, or belongs to another user.
-    """
+    """Make an empty file, or close one that is there to other users."""
     os.close(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600))
     make_private(path)
 
@@ -89,11 +71,6 @@ def stored_token(folder: Path) -> str:
     """The token that a sandbox's folder holds; it is made where there is none yet.
 
     One that other users could read or write is replaced.
-
-    Raises
-    ------
-    OSError
-        It cannot be read or written.
     """
     path = folder / TOKEN_FILE
     flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
@@ -120,13 +97,7 @@ def _is_shared(descriptor: int) -> bool:
 
 
 def publish(part: Path, place: Path) -> None:
-    """Move a finished file or folder to the place where it counts, once all its bytes are on disk, for its owner only.
-
-    Parameters
-    ----------
-    part, place
-        In the same folder, so that the move is one step for anybody who looks.
-    """
+    """Move a finished file or folder to the place where it counts, once all its bytes are on disk, for its owner only."""
     for path in [*part.rglob("*"), part] if part.is_dir() else [part]:
         make_private(path)
         sync(path)

@@ -34,17 +34,7 @@ _MOST_LABELS = 65_536
 
 @dataclass(frozen=True)
 class Column:
-    """One field.
-
-    Attributes
-    ----------
-    values
-        (n_cells,) numbers or bools; codes into ``labels`` (-1 where missing) where there are labels.
-    labels
-        Texts of a category field, else None.
-    missing
-        (n_cells,) where whole numbers that floats do not hold are missing, else None; NaN is missing among floats.
-    """
+    """One field."""
 
     values: NDArray[Any]
     labels: tuple[str, ...] | None = None
@@ -97,11 +87,6 @@ class Column:
         """Labels and codes as BioFlex sends them; None for numbers.
 
         The protocol has no code for a missing value, so that one more label stands for it.
-
-        Raises
-        ------
-        HTTPError
-            There are more labels than 16 bits can number.
         """
         if self.labels is None and self.values.dtype.kind != "b":
             return None
@@ -120,13 +105,7 @@ class Column:
 
 
 class ObsTable:
-    """Fields by name, in order.
-
-    Parameters
-    ----------
-    columns
-        All of one length.
-    """
+    """Fields by name, in order."""
 
     def __init__(self, columns: Mapping[str, Column]) -> None:
         self.columns = dict(columns)
@@ -167,22 +146,7 @@ class ObsTable:
     def with_values(
         self, barcodes: Sequence[str], given: Sequence[str], columns: Mapping[str, Sequence[Any]]
     ) -> ObsTable:
-        """The table with columns added or replaced, joined by barcode; cells that are not given are missing in them.
-
-        Parameters
-        ----------
-        barcodes
-            The study's cells.
-        given
-            The cells that the columns are about.
-        columns
-            Numbers or texts, in the order of ``given``.
-
-        Raises
-        ------
-        HTTPError
-            Barcodes that the study does not have, or columns of another length.
-        """
+        """The table with columns added or replaced, joined by barcode; cells that are not given are missing in them."""
         place = {barcode: i for i, barcode in enumerate(barcodes)}
         strange = [barcode for barcode in given if barcode not in place]
         if strange:
@@ -218,13 +182,7 @@ _BARCODES, _FEATURES = "barcodes.json", "features.json"
 
 
 class StudyFolder:
-    """A processed study.
-
-    Parameters
-    ----------
-    path
-        Its folder.
-    """
+    """A processed study."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -240,21 +198,7 @@ class StudyFolder:
         embeddings: dict[str, NDArray[Any]],
         clusters: dict[str, NDArray[Any]],
     ) -> StudyFolder:
-        """Write a study.
-
-        Parameters
-        ----------
-        path
-            A folder that does not exist yet.
-        cells
-            With the matrix that was submitted.
-        lognorm
-            The log-normalised matrix; None where the submitted one is normalized already and serves for both units.
-        embeddings
-            Computed coordinates by name, added to the submitted ones.
-        clusters
-            Computed labels by name.
-        """
+        """Write a study."""
         path.mkdir(mode=0o700)
         (path / _BARCODES).write_text(json.dumps(cells.barcodes), encoding="utf-8")
         (path / _FEATURES).write_text(json.dumps(cells.features), encoding="utf-8")

@@ -29,13 +29,6 @@ class Uploads:
 
     The names and folders that clients give are kept in the catalog as data; on disk everything has a name made here,
     so that no name can lead out of the folder.
-
-    Parameters
-    ----------
-    folder
-        Where the bytes are.
-    catalog
-        Where the names are.
     """
 
     def __init__(self, folder: Path, catalog: Catalog) -> None:
@@ -46,13 +39,7 @@ class Uploads:
         private_folder(folder)
 
     def announce(self, user: str, body: Mapping[str, Any]) -> UploadRecord:
-        """A file is going to come.
-
-        Raises
-        ------
-        HTTPError
-            The number of chunks makes no sense, or a name is missing or too long.
-        """
+        """A file is going to come."""
         n_chunks = body.get("n_chunks")
         if not isinstance(n_chunks, int) or isinstance(n_chunks, bool) or not 1 <= n_chunks <= _MOST_CHUNKS:
             detail = f"n_chunks must be a number from 1 to {_MOST_CHUNKS:,}; an empty file cannot be uploaded"
@@ -65,13 +52,7 @@ class Uploads:
         return self._folder / f"{uuid.uuid4().hex}.part"
 
     def take_chunk(self, user: str, params: Mapping[str, Any], part: Path) -> str:
-        """Put a chunk that has arrived in its place, and give the path that a submission names.
-
-        Raises
-        ------
-        HTTPError
-            No such upload, or no such chunk of it.
-        """
+        """Put a chunk that has arrived in its place, and give the path that a submission names."""
         record = self._catalog.upload(str(params.get("id")), user)
         if record is None or record.folder_id != params.get("folder_id"):
             detail = "there is no such upload: call add_file_upload first"
@@ -88,13 +69,7 @@ class Uploads:
         return UPLOAD_PREFIX + record.folder_id
 
     def files(self, user: str, study_path: str) -> dict[str, Path]:
-        """Whole files by the names that the client gave them.
-
-        Raises
-        ------
-        HTTPError
-            There is no such upload, or chunks of it are missing, or the server is being stopped.
-        """
+        """Whole files by the names that the client gave them."""
         records = self._catalog.uploads(study_path.removeprefix(UPLOAD_PREFIX), user)
         if not records:
             detail = f"nothing was uploaded to {study_path!r}"
@@ -166,13 +141,7 @@ class Uploads:
 
 
 async def receive(content_type: str, stream: AsyncIterator[bytes], target: Path) -> dict[str, Any]:
-    """Write the ``file`` part of a multipart body to ``target`` while it arrives, and give the ``params`` part.
-
-    Raises
-    ------
-    HTTPError
-        It is not multipart, or a part is missing or broken.
-    """
+    """Write the ``file`` part of a multipart body to ``target`` while it arrives, and give the ``params`` part."""
     kind, options = parse_options_header(content_type)
     if kind != "multipart/form-data" or not options.get("boundary"):
         detail = "expected multipart/form-data with the parts params and file"
