@@ -243,7 +243,7 @@ class TestSandboxFolder:
             raise sqlite3.OperationalError(msg)
 
         monkeypatch.setattr(database.sqlite3, "connect", connect)
-        with pytest.raises(SandboxError, match=r"cannot keep its data in .*biocolab-sandbox-.*set TMPDIR to one"):
+        with pytest.raises(SandboxError, match=r"cannot store its data in .*biocolab-sandbox-.*set TMPDIR to one"):
             bc.sandbox()
 
 

@@ -29,10 +29,10 @@ __all__ = ["API", "make_app", "route_names"]
 logger = logging.getLogger("biocolab_accessor.sandbox")
 
 API = "/t2d_index_tool/api/v1/"
-"""Where the routes of BBrowserX and Talk2Data are."""
+"""Prefix of the routes of BBrowserX and Talk2Data."""
 
 LENS_APIS = ("/lens_sc/api/v1/", "/lens_bulk/api/v1/")
-"""The same routes for the clients of Lens, which submit spatial studies."""
+"""Prefixes of the same routes for the Lens clients, which submit spatial studies."""
 
 _HEADER = "bioturing-api-token"
 _LONGEST = {"submit_metadata_dataframe": LONGEST_METADATA}
@@ -43,7 +43,7 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 
 
 def make_app(state: State) -> Starlette:
-    """The application of a sandbox: every route of its servers, over one state."""
+    """The application of a sandbox: the routes of all its servers, on one state."""
     routes = [
         Route(path, _json_endpoint(state, handler, "btr-api-token"), methods=["POST"])
         for path, handler in bioflex.ROUTES.items()
@@ -59,7 +59,7 @@ def make_app(state: State) -> Starlette:
     others = dict.fromkeys(("submit_processed_study_from_local", "submit_study_from_server"), _not_for_lens)
     for prefix, own in zip(LENS_APIS, (lens.SC_ROUTES, lens.BULK_ROUTES), strict=True):
         routes += _api(state, prefix, {**enveloped, **others, **own}, uploads)
-    # The link is the secret, as with the real servers: a browser sends no token header.
+    # As on the real servers the link is the secret, because a browser sends no token header.
     for path in ("/api", "/t2d_index_tool/api", "/lens_sc/api", "/lens_bulk/api"):
         routes.append(Route(f"{path}/export/{{name}}", _download_endpoint(state), methods=["GET"]))
     routes += studio_routes(state)
@@ -68,14 +68,14 @@ def make_app(state: State) -> Starlette:
 
 
 def route_names(app: Starlette) -> set[str]:
-    """Names of the routes as the ledger writes them; ``*`` stands for what is in an address."""
+    """Names of the routes as the ledger writes them; ``*`` stands for a path parameter."""
     return {re.sub(r"\{.*?\}", "*", route_name(route.path)) for route in app.routes if isinstance(route, Route)}
 
 
 def _api(
     state: State, prefix: str, handlers: Mapping[str, Handler], uploads: Mapping[str, UploadHandler]
 ) -> list[Route]:
-    """The routes of one server of the family."""
+    """The routes of one server, BBrowserX or Lens."""
     json_routes = {
         prefix + name: _json_endpoint(state, handler, _HEADER, _LONGEST.get(name)) for name, handler in handlers.items()
     }
@@ -84,7 +84,7 @@ def _api(
 
 
 def _not_for_lens(*_: Any) -> Any:
-    raise HTTPError(422, "Lens takes no such submission: submit it to BBrowserX or Talk2Data")
+    raise HTTPError(422, "Lens does not accept this kind of submission: submit it to BBrowserX or Talk2Data")
 
 
 def _json_endpoint(state: State, handler: Handler, header: str, longest: int | None = None) -> Endpoint:
@@ -103,7 +103,7 @@ def _json_endpoint(state: State, handler: Handler, header: str, longest: int | N
             return Response(status_code=499)
         except Exception:
             logger.exception("%s", request.url.path)
-            return HTTPError(500, "the sandbox failed; this is a mistake of the sandbox, see its log").answer()
+            return HTTPError(500, "the sandbox failed: this is a bug in the sandbox, see its log").answer()
 
     return endpoint
 
@@ -130,7 +130,7 @@ def _download_endpoint(state: State) -> Endpoint:
     async def endpoint(request: Request) -> Response:
         path = state.exported(request.path_params["name"])
         if path is None:
-            return HTTPError(404, "there is no such file").answer()
+            return HTTPError(404, "the file does not exist").answer()
         return LargeFile(path, filename=path.name, media_type="application/octet-stream")
 
     return endpoint
@@ -148,5 +148,5 @@ def _user(state: State, request: Request, header: str) -> str:
 
 async def _no_route(request: Request, error: Exception) -> Response:
     status = getattr(error, "status_code", 404)
-    what = "there is no such route" if status == 404 else f"{request.method} is not the way to ask this route"
+    what = "there is no such route" if status == 404 else f"{request.method} is not allowed on this route"
     return HTTPError(status, f"{what}: {request.url.path}").answer()

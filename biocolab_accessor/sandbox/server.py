@@ -60,7 +60,7 @@ logger = logging.getLogger("biocolab_accessor.sandbox")
 
 
 def lock_folder(path: Path, *, temporary: bool = False) -> FileLock:
-    """Take a folder, which is made where it is not there, until the lock is released."""
+    """Lock a folder, which is created if it is missing."""
     lock = FileLock(path / "lock", mode=0o600)
     try:
         _make_private_folder(path)
@@ -69,18 +69,17 @@ def lock_folder(path: Path, *, temporary: bool = False) -> FileLock:
         msg = f"another sandbox uses {path}: close it, or give another path"
         raise SandboxError(msg) from error
     except (OSError, NotImplementedError) as error:
-        if not temporary:
-            msg = f"the folder {path} cannot be used: {error}. Give a path on a disk that can be written to and locked"
+        if not temporary:  # only this sandbox knows a temporary folder, so it works without a lock too
+            msg = f"the folder {path} cannot be used: {error}. Use a disk that can be written to and supports locks"
             raise SandboxError(msg) from error
-        logger.warning("no locks in %s (%s): going on without. For a folder with locks set TMPDIR", path, error)
+        logger.warning(
+            "no locks in %s (%s): continuing without; set TMPDIR to a folder that supports locks", path, error
+        )
     return lock
 
 
 def _make_private_folder(path: Path) -> None:
-    """Make a folder that is closed to other users.
-
-    One that holds other files is left as it is, since it may be shared on purpose: all that is made in it is private.
-    """
+    """Create a folder that other users cannot read."""
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
     if not hasattr(os, "getuid"):
         return
@@ -88,6 +87,7 @@ def _make_private_folder(path: Path) -> None:
     if info.st_uid != os.getuid() != 0:
         msg = f"{path} belongs to another user (uid {info.st_uid}): give a folder of your own"
         raise SandboxError(msg)
+    # A folder with other files may be shared on purpose and keeps its mode; the sandbox's own files in it are private.
     if all(entry.name in _OURS or entry.name.startswith(CATALOG_FILE) for entry in path.iterdir()):
         make_private(path)
     elif stat.S_IMODE(info.st_mode) & 0o022:
@@ -96,47 +96,47 @@ def _make_private_folder(path: Path) -> None:
 
 
 LOOPBACK = "127.0.0.1"
-"""This machine only."""
+"""Address that only this machine reaches."""
 
 _PATIENCE = 10.0
 
 
 def reachable_host(host: str) -> str:
-    """How this machine reaches a server that listens on ``host``."""
+    """The host name by which this machine reaches a server that listens on ``host``."""
     if host in ("0.0.0.0", "::", "localhost"):
         return LOOPBACK if host != "::" else "[::1]"
     return f"[{host}]" if ":" in host else host
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A socket that listens; port 0 takes a free one."""
+    """A listening socket; port 0 picks a free one."""
     listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
     try:
         own_address(listener)
         listener.bind((host, port))
     except (OSError, OverflowError) as error:
         listener.close()
-        msg = f"port {port} of {host} cannot be used: {error}; port=0 takes a free one"
+        msg = f"port {port} of {host} cannot be used: {error}; port=0 picks a free one"
         raise SandboxError(msg) from error
     listener.listen(128)
     return listener
 
 
 class ServerThread:
-    """An app that answers on a socket, from a thread of its own, once this is made."""
+    """Serves an app on a socket from its own thread; :meth:`stop` closes the socket."""
 
     def __init__(self, app: ASGIApp, protocol: type[asyncio.Protocol], listener: socket.socket) -> None:
         config = uvicorn.Config(
             app,
             http=protocol,
-            loop="asyncio",  # others cannot let the system send a file
+            loop="asyncio",  # other loops do not support sendfile
             ws="none",
             proxy_headers=False,
             log_config=None,
             access_log=False,
             lifespan="off",
             timeout_graceful_shutdown=2,
-            # As many are accepted in one go, before any of them is counted and perhaps turned away.
+            # The loop accepts this many at once, before any of them is counted and possibly turned away.
             backlog=max(4, min(64, most_connections() // 4)),
         )
         self._listener = listener
@@ -153,7 +153,7 @@ class ServerThread:
             time.sleep(0.005)
 
     def stop(self) -> None:
-        """Answer what is being asked, for two seconds at most, and end."""
+        """Finish open requests for at most two seconds, then stop."""
         log = logging.getLogger("uvicorn.error")
         log.addFilter(_is_news)
         self._server.should_exit = True
@@ -161,38 +161,38 @@ class ServerThread:
         log.removeFilter(_is_news)
         self._listener.close()
         if not over:
-            msg = f"the sandbox's server did not end within {_PATIENCE:g} s"
+            msg = f"the sandbox's server did not stop within {_PATIENCE:g} s"
             raise SandboxError(msg)
 
 
 def _is_news(record: logging.LogRecord) -> bool:
-    """Whether a line is to be read; not that closing cuts off who still waits, which is what closing is for."""
+    """Whether a log line is worth reading; closing always cuts off the clients that still wait."""
     return "timeout graceful shutdown" not in str(record.msg)
 
 
 class Hosts:
-    """Something that listens at ``url`` and takes ``token``."""
+    """A server at ``url`` that accepts ``token``."""
 
     url: str
     token: str
 
     @property
     def bioflex_host(self) -> str:
-        """Host of BioFlex's protocol."""
+        """Host that speaks the BioFlex protocol."""
         return f"{self.url}/"
 
     @property
     def private_host(self) -> str:
-        """Host of the protocol of a BBrowserX private server."""
+        """Host that speaks the protocol of a private BBrowserX server."""
         return f"{self.url}/t2d_index_tool/"
 
     @property
     def public_host(self) -> str:
-        """Host of Talk2Data's protocol, which is the same."""
+        """Host that speaks the Talk2Data protocol; the same as :attr:`private_host`."""
         return self.private_host
 
     def connect(self) -> EConnector:
-        """A connector to this sandbox, with all its hosts and tokens.
+        """Return a connector with the hosts and tokens of this sandbox.
 
         Examples
         --------
@@ -211,7 +211,7 @@ class Hosts:
         )
 
     def environment(self) -> dict[str, str]:
-        """Environment variables with which another process talks to this sandbox.
+        """Return the environment variables with which another process connects to this sandbox.
 
         Examples
         --------
@@ -244,45 +244,46 @@ def _stored_token(folder: Path) -> str:
 class Sandbox(Hosts):
     """A local server with the protocols of BioFlex, BBrowserX and Talk2Data; see :func:`biocolab_accessor.sandbox`.
 
-    While it runs it is what ``bc.study``, ``adata.biocolab.submit`` and the rest talk to. The unmodified official
-    clients can use it too, with ``private_host`` and ``token``.
+    While it runs, ``bc.study``, ``adata.biocolab.submit`` and all other functions use it. The official clients can use
+    it too, unmodified, with ``private_host`` and ``token``.
 
     Parameters
     ----------
     path
-        Folder for its data, kept for the next start; None uses a temporary one.
+        Folder for its data, kept for the next start; None uses a temporary folder.
     port, host
-        Where to listen; port 0 takes a free one.
+        Port and address to listen on; port 0 picks a free one.
     token
-        What clients have to send; None makes one that cannot be guessed, the same for each start with one ``path``.
+        Token that clients must send. None generates a random one, which stays the same for every start with this
+        ``path``.
     control
-        Whether :attr:`faults`, :attr:`requests` and :meth:`reset` are offered over HTTP too, below ``/_sandbox/``.
+        Whether to offer :attr:`faults`, :attr:`requests` and :meth:`reset` over HTTP too, below ``/_sandbox/``.
 
     Attributes
     ----------
     url
         ``"http://127.0.0.1:PORT"``.
     token
-        What clients have to send; it is good for this server only.
+        Token that clients must send; only this server accepts it.
     token_file
-        Where the token is kept, readable by its owner only; None where it was given.
+        File that stores the token, readable by its owner only; None if ``token`` was passed.
     email
-        Of the user with that token.
+        Email of the user with that token.
     faults
-        What goes wrong on purpose: ``faults.add("upload_chunk", nth=2, kind="reset")``.
+        Errors to simulate: ``faults.add("upload_chunk", nth=2, kind="reset")``.
     requests
-        The ledger: every request with route, status, bytes, seconds and the end of its token.
+        The ledger: every request with its route, status, bytes, seconds and the last characters of its token.
     bioflex_host, private_host, public_host
-        What to give as hosts.
+        Hosts to pass to a client.
     path
-        Where the data are.
+        Folder with the data.
 
     Raises
     ------
     SandboxError
         The port is taken, or another sandbox uses the folder.
     InvalidArgument
-        Other machines would reach it with the well-known ``DEFAULT_TOKEN``, or the token is another user's.
+        Other machines could connect with the publicly known ``DEFAULT_TOKEN``, or the token belongs to another user.
 
     Examples
     --------
@@ -302,9 +303,7 @@ class Sandbox(Hosts):
         control: bool = False,
     ) -> None:
         if token == DEFAULT_TOKEN and not is_loopback(host):
-            msg = (
-                f"on {host} other machines reach the sandbox, and its token is one that everybody knows: give no token"
-            )
+            msg = f"other machines can connect to {host}, and this token is publicly known: leave token out"
             raise InvalidArgument(msg)
         self._temporary = path is None
         self.path = (temporary_folder("biocolab-sandbox-") if path is None else expanded(path)).absolute()
@@ -367,32 +366,32 @@ class Sandbox(Hosts):
         species: str = "human",
         cell_type: str | None = None,
     ) -> Study:
-        """Make an AnnData or h5ad file a public study, which BioFlex's protocol serves.
+        """Add an AnnData or h5ad file as a public study, which the BioFlex protocol serves.
 
         Parameters
         ----------
         study_id
-            The id that people see, ``"GSE96583_batch2"``.
+            The id that users see, such as ``"GSE96583_batch2"``.
         adata_or_path
-            The cells. Counts are taken where there are some (as ``submit`` finds them), else ``X`` as it is. Cells
-            without a label are ``"Unassigned"`` for BioFlex, whose protocol has no missing labels.
+            The cells. Their counts are used if ``submit`` would find any, otherwise ``X`` unchanged. BioFlex shows
+            cells without a label as ``"Unassigned"``, because its protocol has no missing labels.
         title, authors, reference, species
-            Shown with the study.
+            Metadata of the study.
         cell_type
-            Column of obs with the cell types, for expression summaries; None takes one with a usual name.
+            Column of obs with the cell types, for expression summaries; None looks for a column with a common name.
 
         Returns
         -------
         Study
-            As ``bc.study(study_id)`` gives it.
+            The same as ``bc.study(study_id)``.
 
         Raises
         ------
         InvalidArgument
-            There is a public study of this id already, no such column, no database of the species, or something else
-            than cells.
+            A public study has this id already, obs does not have the column, the sandbox has no database of the
+            species, or ``adata_or_path`` is neither an AnnData nor a path.
         InvalidFile
-            The path is not an h5ad.
+            The file is not an h5ad, or its barcodes are not unique.
 
         Examples
         --------
@@ -427,28 +426,28 @@ class Sandbox(Hosts):
         groups: Sequence[str] | None = None,
         **options: Any,
     ) -> str:
-        """Let the server know a bucket, and give its id; it is known until the sandbox is closed.
+        """Register a bucket until the sandbox is closed, and return its id.
 
         Parameters
         ----------
         place
-            ``"s3://bucket"`` (extra ``s3``), another url that fsspec knows, or a folder of this machine (a path or
-            ``file://…``) that stands for a bucket: its files are the keys.
+            ``"s3://bucket"`` (extra ``s3``), another URL that fsspec supports, or a local folder (a path or
+            ``file://…``) that acts as a bucket: its files are the keys.
         bucket_id
-            None makes one.
+            Id of the bucket; None generates one.
         prefix
-            Shown in listings.
+            Prefix that listings show.
         groups
-            Ids of the groups that see it; None is everybody.
+            Ids of the groups that see it; None means all groups.
         **options
-            For the store, such as ``key``, ``secret`` and ``endpoint_url`` of S3. They stay in memory.
+            Options of the store, such as ``key``, ``secret`` and ``endpoint_url`` for S3. They stay in memory.
 
         Raises
         ------
         InvalidArgument
-            There is no such folder, or the store cannot be listed.
+            The folder does not exist, or the store cannot be listed.
         ConfigurationError
-            The package for such a store is not installed.
+            The package for this kind of store is not installed.
 
         Examples
         --------
@@ -462,12 +461,12 @@ class Sandbox(Hosts):
         return bucket.id
 
     def remove_bucket(self, bucket_id: str) -> None:
-        """Forget a bucket; what lies in it stays as it is.
+        """Forget a bucket; its files stay unchanged.
 
         Parameters
         ----------
         bucket_id
-            As :meth:`add_bucket` gave it.
+            Id that :meth:`add_bucket` returned.
 
         Examples
         --------
@@ -479,22 +478,22 @@ class Sandbox(Hosts):
         self._state.buckets.remove(bucket_id)
 
     def add_folder(self, folder: str | Path) -> Path:
-        """Let submissions name files in a folder of this machine (``submit_study_from_server``).
+        """Allow submissions to use files in a local folder (``submit_study_from_server``).
 
         Parameters
         ----------
         folder
-            Its path.
+            Path of the folder.
 
         Returns
         -------
         pathlib.Path
-            The folder as clients have to name it.
+            The path that clients must send.
 
         Raises
         ------
         InvalidArgument
-            There is no such folder.
+            The folder does not exist.
 
         Examples
         --------
@@ -506,25 +505,25 @@ class Sandbox(Hosts):
         """
         path = Path(folder).resolve()
         if not path.is_dir():
-            msg = f"there is no folder {path}"
+            msg = f"the folder {path} does not exist"
             raise InvalidArgument(msg)
         self._state.shared_folders.append(path)
         return path
 
     def add_user(self, email: str, *, token: str | None = None) -> str:
-        """Add a user, or give one another token, and give the token; it is kept as a digest only.
+        """Add a user or change a user's token, and return the token; the sandbox stores only its digest.
 
         Parameters
         ----------
         email
-            Whose studies and tasks it will be.
+            Owner of the studies and tasks that are submitted with the token.
         token
-            None makes one that cannot be guessed.
+            None generates a random one.
 
         Raises
         ------
         InvalidArgument
-            The token is another user's, or empty.
+            The email or the token is empty, or the token belongs to another user.
 
         Examples
         --------
@@ -545,19 +544,19 @@ class Sandbox(Hosts):
         return chosen
 
     def add_group(self, group_id: str, name: str, members: Sequence[str] = ()) -> None:
-        """Add a group, or change its name and members; only they see it and its studies.
+        """Add a group, or change its name and members; only members see the group and its studies.
 
         Parameters
         ----------
         group_id, name
-            On the wire, and for people.
+            Id in the protocol, and the name that users see.
         members
             Emails of users; the sandbox's first user is ``sandbox.email``.
 
         Raises
         ------
         InvalidArgument
-            A member is no user, or the id is one that every server has.
+            A member is not a user, or the id is empty or reserved.
 
         Examples
         --------
@@ -573,27 +572,28 @@ class Sandbox(Hosts):
         users = self._state.accounts.users()
         for email in members:
             if email not in users:
-                msg = f"there is no user {quoted(email)}{did_you_mean(email, users)}: sandbox.add_user({quoted(email)})"
+                near = did_you_mean(email, users)
+                msg = f"the sandbox has no user {quoted(email)}{near}: call sandbox.add_user({quoted(email)}) first"
                 raise InvalidArgument(msg)
         self._state.accounts.set_group(Group(group_id, name), list(dict.fromkeys(members)))
 
     def cancel_task(self, task_id: str) -> bool:
-        """Break off one task of any user: it ends in ERROR, and those that wait behind it begin.
+        """Cancel a task of any user: it ends in ERROR, and the next one in the queue starts.
 
         Parameters
         ----------
         task_id
-            As ``submission.task_id`` has it.
+            Id of the task, ``submission.task_id``.
 
         Returns
         -------
         bool
-            False where the task has ended already.
+            False if the task has ended already.
 
         Raises
         ------
         InvalidArgument
-            There is no such task.
+            The task does not exist.
 
         Examples
         --------
@@ -604,12 +604,12 @@ class Sandbox(Hosts):
         False
         """
         if not self._state.catalog.has_task(str(task_id)):
-            msg = f"there is no task {task_id!r}"
+            msg = f"the sandbox has no task {task_id!r}"
             raise InvalidArgument(msg)
         return self._state.tasks.cancel(str(task_id))
 
     def sign_in_link(self) -> str:
-        """A link that opens the page without asking for the token, which is not in it; it is good for one visit.
+        """Return a link that signs a browser in once; the link does not contain the token.
 
         Examples
         --------
@@ -625,7 +625,7 @@ class Sandbox(Hosts):
         return f"{self.url}/#sign-in={code}"
 
     def reset(self) -> None:
-        """Forget every study, task, upload, fault and request, and start afresh with the seed.
+        """Remove all studies, tasks, uploads, faults and requests, and add the initial public studies again.
 
         Users, groups, buckets and shared folders stay.
 
@@ -644,9 +644,9 @@ class Sandbox(Hosts):
         seed(self._state)
 
     def left_behind(self) -> int:
-        """How many of its user's submissions would be out of sight if another one took its place.
+        """Return how many submissions of its user another sandbox would hide.
 
-        None of a sandbox that is closed, or that ends with its block.
+        It is 0 once the sandbox is closed, and within a ``with`` block, which closes it.
 
         Examples
         --------
@@ -660,12 +660,12 @@ class Sandbox(Hosts):
         return len(self._state.catalog.tasks(self.email))
 
     def close(self) -> None:
-        """Stop the server; what it worked on ends. Closing once more is no harm.
+        """Stop the server and its tasks. Closing a closed sandbox does nothing.
 
         Raises
         ------
         SandboxError
-            The server's threads do not end.
+            The server's threads do not stop.
 
         Examples
         --------
@@ -693,10 +693,10 @@ class Sandbox(Hosts):
 
 
 def _forget_submissions(url: str) -> None:
-    """Drop the journals of what was submitted to a sandbox that is gone with all its data."""
+    """Remove the journals of submissions to a sandbox whose data was deleted."""
     from biocolab_accessor.submit import journal
 
-    with suppress(OSError, NotImplementedError):  # no folder for them, or one without locks
+    with suppress(OSError, NotImplementedError):  # the journal folder is missing or does not support locks
         for path, known in journal.every():
             if known.server.startswith(f"{url}/"):
                 journal.drop(path)

@@ -1,4 +1,4 @@
-"""State: all that the routes of a sandbox work on."""
+"""State: the data of a sandbox that its routes read and change."""
 
 from __future__ import annotations
 
@@ -30,25 +30,25 @@ __all__ = ["State", "clean_up", "open_state"]
 
 
 def open_state(folder: Path, url: str) -> State:
-    """The data of a sandbox in a folder."""
+    """Open the data of a sandbox in a folder."""
     try:
         return State(folder, url)
     except (OSError, sqlite3.Error) as error:
         msg = (
-            f"the sandbox cannot keep its data in {folder}: {error}. Give path= a folder on a local disk, or, for a "
+            f"the sandbox cannot store its data in {folder}: {error}. Pass path= a folder on a local disk, or, for a "
             "temporary sandbox, set TMPDIR to one"
         )
         raise SandboxError(msg) from error
 
 
 class State:
-    """The data of a sandbox."""
+    """The data of a sandbox; ``url`` is its address, for links."""
 
     def __init__(self, folder: Path, url: str) -> None:
         self.folder, self.url = folder, url
         self.buckets = Buckets()
         self.shared_folders: list[Path] = []
-        self.invitations: dict[str, str] = {}  # emails by what a browser can sign in with once
+        self.invitations: dict[str, str] = {}  # emails by one-time codes for signing in
         self._studies, self._exports = folder / "studies", folder / "exports"
         for path in (self._studies, self._exports):
             private_folder(path)
@@ -67,7 +67,7 @@ class State:
 
     @property
     def strict(self) -> bool:
-        """Whether a request that is sent twice is taken twice, or refused: what real servers do is not known."""
+        """Whether a repeated request is refused or processed again, as real servers may do."""
         return self._strict
 
     @strict.setter
@@ -75,7 +75,7 @@ class State:
         self._strict = self.uploads.strict = value
 
     def forget(self, fault: Fault) -> None:
-        """Forget what a fault of the kinds ``forget_…`` says."""
+        """Carry out a fault of a kind ``forget_…``."""
         if fault.kind == "forget_uploads":
             self.uploads.forget_waiting()
         elif fault.kind == "forget_tasks":
@@ -84,17 +84,17 @@ class State:
             self.catalog.forget_studies(fault.options["title"])
 
     def copy_study(self, uuid_: str) -> str:
-        """The uuid of a copy of a study's cells."""
+        """Copy a study's cells, and return the uuid of the copy."""
         copy = uuid.uuid4().hex
         shutil.copytree(self._studies / uuid_, self._studies / copy)
         return copy
 
     def stop(self) -> None:
-        """Break off what a request may be waiting for, so that the server can end."""
+        """Cancel the work that requests may be waiting for, so that the server can stop."""
         self.uploads.close()
 
     def close(self) -> None:
-        """End the tasks, wait for studies that are being made, and close the catalog."""
+        """Stop the tasks, wait for studies that are being created, and close the catalog."""
         self.tasks.close()
         for making in list(self._making.values()):
             until(partial(making.acquire, True))
@@ -102,7 +102,7 @@ class State:
         self._database.close()
 
     def clear(self) -> None:
-        """Forget everything but users and buckets."""
+        """Remove everything except users and buckets."""
         self.tasks.cancel_all()
         with self._lock:
             self._open.clear()
@@ -114,59 +114,59 @@ class State:
                 remove(path)
 
     def open(self, record: StudyRecord) -> StudyFolder:
-        """The folder of a study; one that is made on first use is made now."""
+        """The folder of a study, which is created now if this is its first use."""
         with self._lock:
             making = self._making.setdefault(record.uuid, threading.Lock())
-        with making:  # of this study only: others are read meanwhile
+        with making:  # locks this study only; other studies stay readable
             if record.uuid not in self._open:
                 path = self._studies / record.uuid
                 if not path.exists():
                     if record.hash_id not in self._builders:
-                        detail = f"the cells of study {record.hash_id!r} come with a package that is not installed"
+                        detail = f"the cells of study {record.hash_id!r} are in a package that is not installed"
                         raise HTTPError(410, detail)
                     self.write(record.uuid, self._builders[record.hash_id]())
                 self._open[record.uuid] = StudyFolder(path)
             return self._open[record.uuid]
 
     def export_path(self) -> Path:
-        """A file for an export, under a name that cannot be guessed."""
+        """A path for an export, with a name that cannot be guessed."""
         return self._exports / f"{uuid.uuid4().hex}.h5ad"
 
     def exported(self, name: str) -> Path | None:
-        """An exported file by its name; None where there is none."""
+        """The exported file with this name, or None."""
         return next((path for path in self._exports.glob("*.h5ad") if path.stem == name), None)
 
     def shared_folder(self, path: str) -> Path:
-        """A folder of this machine that submissions may name."""
+        """A local folder that submissions may use: a shared folder or one below it."""
         for folder in self.shared_folders:
             try:
                 wanted = (folder / path).resolve()
                 if wanted.is_relative_to(folder) and wanted.is_dir():
                     return wanted
-            except (OSError, ValueError):  # longer than the file system takes, or with a NUL
+            except (OSError, ValueError):  # too long for the file system, or contains NUL
                 continue
-        detail = f"{path!r} is not a folder that the server shares: sandbox.add_folder(…)"
+        detail = f"{path!r} is not a folder that the server shares: call sandbox.add_folder(…)"
         raise HTTPError(404, detail)
 
     def visible(self, user: str, study_id: str, *, species: str | None = None) -> StudyRecord:
-        """The newest study of this uuid or displayed id that a user sees."""
+        """The newest study with this uuid or displayed id that a user sees."""
         records = self.catalog.studies(user, species=species)
         for record in records:
             if study_id in (record.uuid, record.hash_id):
                 return record
-        detail = f"there is no study {study_id!r}{did_you_mean(study_id, {r.hash_id for r in records})}"
+        detail = f"the sandbox has no study {study_id!r}{did_you_mean(study_id, {r.hash_id for r in records})}"
         raise HTTPError(404, detail)
 
     def by_uuid(self, user: str, uuid_: str) -> StudyRecord:
-        """A study that a user sees."""
+        """The study with this uuid, if the user sees it."""
         record = self.catalog.study(uuid_, user)
         if record is None:
-            detail = f"there is no study with the uuid {uuid_!r}"
+            detail = f"the sandbox has no study with the uuid {uuid_!r}"
             raise HTTPError(404, detail)
         return record
 
     def write(self, uuid_: str, cells: Cells) -> None:
-        """Store cells as a study; it is seen once the catalog lists it."""
+        """Store cells as a study, which becomes visible once the catalog lists it."""
         part = self._studies / f"{uuid.uuid4().hex}.part"
         data = cells.matrix.data
         counts = bool(len(data)) and bool((data >= 0).all()) and bool((data % 1 == 0).all())
@@ -174,7 +174,7 @@ class State:
         publish(part, self._studies / uuid_)
 
     def set_builder(self, study_id: str, build: Callable[[], Cells]) -> None:
-        """How the cells of a public study are made when somebody asks for them."""
+        """Set the function that creates the cells of a public study on first use."""
         self._builders[study_id] = build
 
 
@@ -182,11 +182,8 @@ _DAYS = 7
 
 
 def clean_up(catalog: Catalog, studies: Path, uploads: Path, exports: Path) -> None:
-    """End interrupted tasks, and remove what belongs to nothing.
-
-    Kept are committed studies, studies that wait for their commit, uploads that may still be submitted, and exports,
-    the last two for a week.
-    """
+    """End interrupted tasks, and remove files that nothing refers to, and uploads and exports older than a week."""
+    # Studies that wait for their commit and uploads that may still be submitted stay.
     catalog.interrupt_tasks()
     known = catalog.study_uuids()
     for path in studies.iterdir():

@@ -1,4 +1,4 @@
-"""Limits: who may talk to a sandbox, and what a connection may cost."""
+"""Limits: which hosts and origins a sandbox accepts, and how much time and memory a connection may use."""
 
 from __future__ import annotations
 
@@ -24,11 +24,12 @@ _AUTHORITY = re.compile(r"(?:\[(?P<v6>[0-9a-f:.]+)\]|(?P<name>[a-z0-9._-]+))(?::
 
 
 class OriginMiddleware:
-    """The app behind a check of the Host and Origin headers, which every route needs.
+    """Checks the Host and Origin headers of every request before it reaches the app."""
 
-    A browser lets a page talk to a server of the page's own name. Where somebody leads their name to this machine (DNS
-    rebinding), the Host header still has that name, and a request from a page of another name has it as its Origin.
-    """
+    # A browser lets a page connect to a server that has the page's own name. If an attacker's name resolves to this
+    # machine (DNS rebinding), the Host header has that name; a request from a page of another site has it as Origin.
+    # Accepted are the host that the sandbox listens on, localhost, and the loopback addresses. If other machines can
+    # connect, every IP address is accepted too, because DNS rebinding needs a name.
 
     def __init__(self, app: ASGIApp, host: str) -> None:
         self._app = app
@@ -56,7 +57,7 @@ class OriginMiddleware:
         return None
 
     def _is_own(self, authority: str) -> bool:
-        # The port is left out of account: through a tunnel (ssh -L) it is another one.
+        # The port is ignored, because it differs in a tunnel (ssh -L).
         found = _AUTHORITY.fullmatch(authority)
         name = "" if found is None else found["v6"] or found["name"]
         if is_loopback(name):
@@ -71,40 +72,39 @@ def _values(scope: Scope, wanted: bytes) -> list[str]:
     return [value.decode("latin-1").lower() for name, value in scope["headers"] if name.lower() == wanted]
 
 
-# A client has to read that much of a file, or some of another answer, within the time.
+# A client must read this many bytes of a file, or part of another answer, within _UNREAD_SECONDS.
 _AT_ONCE = 8 << 20
 
 _UNREAD_SECONDS = 120.0
 
 _MOST_CONNECTIONS = 256
 
-# Of the files that this process may have open; the others are for the notebook that it may be.
+# Connections use at most a quarter of the files that this process may open; it may be a notebook that needs the others.
 _SHARE = 4
 
 _HEAD_SECONDS = 10.0
 
 _LONGEST_HEAD = 64 << 10
 
-# What is left of a body after the answer is read and dropped, so that a client which sends on can read the answer.
+# The rest of a body after an early answer is read and dropped, so that a client that is still sending gets the answer.
 _LEAST_OF_REST = 16 << 10
 
-# A connection younger than that is not closed in favor of a new one.
+# A connection younger than this is not closed in favor of a new one.
 _GRACE = 1.0
 
 _LAST_WORDS = 1.0
 
 
 def most_connections() -> int:
-    """How many connections are answered at the same time."""
+    """The number of connections that are served at the same time."""
     files = most_open_files()
     return _MOST_CONNECTIONS if files is None else max(4, min(_MOST_CONNECTIONS, files // _SHARE))
 
 
 class Protocol(HttpToolsProtocol):
-    """What uvicorn speaks, with a way to the connection in each request's scope, and limits.
+    """Uvicorn's HTTP protocol with limits, and with the transport in each request's scope."""
 
-    A client gets a time for the head of a request; a connection that waits for one is closed where there are too many.
-    """
+    # The head of a request must arrive in time; if there are too many connections, one that waits for a head is closed.
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -117,10 +117,10 @@ class Protocol(HttpToolsProtocol):
         self._turned_away = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Let each request's scope lead to its connection."""
+        """Add the transport to the scope of each request."""
         super().connection_made(transport)
-        # asyncio does this only for sockets that were made with the protocol's number. Without it an answer's last
-        # piece waits 40 ms for the client to acknowledge the one before.
+        # asyncio does this only for sockets created with the protocol's number. Without it the last piece of an answer
+        # waits 40 ms until the client acknowledges the one before.
         transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.app_state = {**self.app_state, "transport": transport}
         self._expect_head()
@@ -134,7 +134,7 @@ class Protocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Take what has come."""
+        """Process received bytes."""
         if self._turned_away:
             return
         self._rest += len(data)
@@ -147,24 +147,24 @@ class Protocol(HttpToolsProtocol):
             self._refuse(431, f"the head of the request is longer than {_LONGEST_HEAD:,} bytes")
 
     def pause_writing(self) -> None:
-        """Wait for the client to read, but not for ever."""
+        """Wait for the client to read, but not forever."""
         super().pause_writing()
         self._unread = self.loop.call_later(_UNREAD_SECONDS, self.transport.abort)
 
     def resume_writing(self) -> None:
-        """Go on."""
+        """Continue after a pause."""
         if self._unread is not None:
             self._unread.cancel()
         super().resume_writing()
 
     def on_headers_complete(self) -> None:
-        """Begin to answer."""
+        """Start to answer."""
         self._waits = self._body_is_over = False
         self._set_timer(None)
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
-        """Note that the body is over."""
+        """Record that the body has ended."""
         self._body_is_over = True
         super().on_message_complete()
         if self.cycle.response_complete:
@@ -206,7 +206,7 @@ class Protocol(HttpToolsProtocol):
         return self.cycle is None or self.cycle.response_complete
 
     def _make_room(self) -> None:
-        """Where there are too many connections, close the one that has waited longest, else this one."""
+        """Close the connection that has waited longest, or this one, if the number of connections is too large."""
         most = most_connections()
         others: set[Protocol] = self.connections - {self}  # type: ignore[assignment]
         busy, ending = list[Protocol](), list[Protocol]()
@@ -227,8 +227,8 @@ class Protocol(HttpToolsProtocol):
         self._turned_away, self._since = True, self.loop.time()
         if self._waits and (self._head or self.cycle is None):
             self._say(503, detail)
-        # What the client still sends is dropped: if it were left unread, the system would reset the connection, and the
-        # client would not read the answer.
+        # Later bytes of the client are read and dropped: unread bytes would make the system reset the connection, and
+        # the client would not get the answer.
         if self.transport.can_write_eof():
             self.transport.write_eof()
         self._set_timer(self.transport.abort, _LAST_WORDS)
@@ -252,10 +252,8 @@ class Protocol(HttpToolsProtocol):
         self._timer = None if call is None else self.loop.call_later(seconds, call)
 
     async def send_file(self, file: BinaryIO, count: int) -> int:
-        """Send the first bytes of a file as the next ones of the answer under way, of which the length was announced.
-
-        Read and written by Python, each byte would be copied four times on its way.
-        """
+        """Send the first ``count`` bytes of a file as part of the current answer; fewer if the client disconnects."""
+        # The end of the answer is sent the usual way. With sendfile bytes are not copied through Python, four times.
         if count and not self.transport.is_closing():
             try:
                 for start in range(0, count, _AT_ONCE):

@@ -1,4 +1,4 @@
-"""Routes of the page that people look at in a browser, and who is signed in."""
+"""Routes of the page that users open in a browser, and their sessions."""
 
 from __future__ import annotations
 
@@ -31,25 +31,25 @@ _MOST = 1000
 
 
 class PageSessions:
-    """Signed-in browsers. A session is a random id in a cookie and an email in memory; the token is not kept."""
+    """Signed-in browsers: a session is a random id in a cookie and an email in memory, without the token."""
 
     def __init__(self, state: State) -> None:
         self._state = state
         own = urlsplit(state.url)
-        # A browser does not keep the cookies of two ports apart, so that two sandboxes need two names.
+        # Browsers share cookies between the ports of a host, so two sandboxes need two names.
         self._cookie = f"biocolab_session_{own.port or 80}"
         self._emails: dict[str, str] = {}
         self._lock = threading.Lock()
 
     def user(self, request: Request) -> str:
-        """Email of who is signed in."""
+        """Email of the signed-in user."""
         email = self._emails.get(request.cookies.get(self._cookie, ""))
         if email is None or email not in self._state.accounts.users():
             raise HTTPError(401, "sign in first")
         return email
 
     def sign_in(self, request: Request, token: str, invitation: str = "") -> tuple[str, str]:
-        """Begin a session, with a token or with an invitation, which is good for one session."""
+        """Start a session with a token or a one-time invitation; the result is the email and the session's id."""
         email = self._state.invitations.pop(invitation, None) or self._state.accounts.user_of(token)
         if email is None and invitation:
             raise HTTPError(401, "the link was used before: sign in with the token")
@@ -64,7 +64,7 @@ class PageSessions:
         return email, id_
 
     def remember(self, response: Response, id_: str) -> None:
-        """Give the session's id to the browser, out of reach of scripts and of other sites."""
+        """Store the session's id in a cookie that scripts and other sites cannot read."""
         response.set_cookie(self._cookie, id_, httponly=True, samesite="strict", path="/")
 
     def sign_out(self, request: Request, response: Response) -> None:
@@ -111,7 +111,7 @@ def page_routes(state: State) -> list[Route]:
     async def file(request: Request) -> Response:
         path = _FILES.get(request.path_params["name"])
         if path is None:
-            raise HTTPError(404, "there is no such file")
+            raise HTTPError(404, "the file does not exist")
         return FileResponse(path, media_type=_TYPES[path.suffix], headers={"Cache-Control": "no-cache"})
 
     async def sign_in(request: Request) -> Response:
@@ -169,7 +169,7 @@ def _guarded(work: Callable[[Request], Any]) -> Callable[[Request], Any]:
             response = Response(status_code=499)
         except Exception:
             logger.exception("%s", request.url.path)
-            detail = "the sandbox failed; this is a mistake of the sandbox, see its log"
+            detail = "the sandbox failed: this is a bug in the sandbox, see its log"
             response = _json({"detail": detail}, 500)
         response.headers.update(_HEADERS)
         response.headers.setdefault("Cache-Control", "no-store")
@@ -181,7 +181,7 @@ def _guarded(work: Callable[[Request], Any]) -> Callable[[Request], Any]:
 def _task(state: State, user: str, request: Request) -> Any:
     task = state.catalog.task(request.path_params["task_id"], user)
     if task is None or task.kind != "submit":
-        raise HTTPError(404, "there is no such task")
+        raise HTTPError(404, "the task does not exist")
     start = request.query_params.get("from", "0")
     return views.task(state, user, task, int(start) if start.isascii() and start.isdigit() else 0)
 
@@ -189,7 +189,7 @@ def _task(state: State, user: str, request: Request) -> Any:
 def _cancel(state: State, user: str, request: Request) -> Any:
     task = state.catalog.task(request.path_params["task_id"], user)
     if task is None:
-        raise HTTPError(404, "there is no such task")
+        raise HTTPError(404, "the task does not exist")
     return {"cancelled": state.tasks.cancel(task.id)}
 
 
@@ -243,7 +243,7 @@ def _exported(state: State, user: str, request: Request) -> Response:
     record, _ = _open(state, user, request)
     path = state.exported(request.path_params["name"])
     if path is None:
-        raise HTTPError(404, "there is no such file")
+        raise HTTPError(404, "the file does not exist")
     name = re.sub(r"[^\w.-]+", "_", record.hash_id)[:100]
     return LargeFile(path, filename=f"{name}.h5ad", media_type="application/octet-stream")
 
@@ -254,7 +254,7 @@ def _open(state: State, user: str, request: Request) -> tuple[StudyRecord, Study
 
 
 def _json(answer: Any, status: int = 200) -> Response:
-    # ASCII, since names of data may hold what UTF-8 cannot say.
+    # ASCII, because names in the data may contain characters that UTF-8 cannot encode.
     content = json.dumps(answer, allow_nan=False).encode()
     return Response(content, status_code=status, media_type="application/json")
 

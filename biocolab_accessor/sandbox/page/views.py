@@ -1,4 +1,4 @@
-"""Page views: what the page shows of studies and tasks, as JSON and plain arrays."""
+"""Page views: studies and tasks for the page, as JSON and plain arrays."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from biocolab_accessor.sandbox.store.study_folder import Column, StudyFolder
 __all__ = ["MISSING", "codes", "column_of", "home", "matches", "study", "summary", "task"]
 
 MISSING = 65_535
-"""Code of a cell that has no label."""
+"""Code of a cell without a label."""
 
 _MOST_MATCHES = 30
 _STAMP = re.compile(r"\[(\d{4}-\d\d-\d\d \d\d:\d\d)\] ")
 
 
 def home(state: State, user: str) -> dict[str, Any]:
-    """Groups with their studies, and the submissions that are not a study yet."""
+    """Groups with their studies, and the submissions that are not studies yet."""
     records = state.catalog.studies(user)
     groups = [*get_user_groups(state, user, {})["data"], {"id": PUBLIC, "name": "Public studies"}]
     committed = {record.uuid for record in records}
@@ -48,7 +48,7 @@ def home(state: State, user: str) -> dict[str, Any]:
 
 
 def study(state: State, user: str, record: StudyRecord) -> dict[str, Any]:
-    """All of a study but its values."""
+    """A study without its values."""
     folder = state.open(record)
     columns = folder.obs.columns
     names = {group["id"]: group["name"] for group in get_user_groups(state, user, {})["data"]}
@@ -71,7 +71,7 @@ def study(state: State, user: str, record: StudyRecord) -> dict[str, Any]:
 
 
 def task(state: State, user: str, task: TaskRecord, start: int) -> dict[str, Any]:
-    """How a task is doing, with its log from a place on, and its study once it is one."""
+    """The status of a task, its log from position ``start`` on, and its study once it is committed."""
     record = state.catalog.study(str(task.result.get("uuid", "")), user)
     log = task.log
     return {
@@ -83,7 +83,7 @@ def task(state: State, user: str, task: TaskRecord, start: int) -> dict[str, Any
 
 
 def summary(name: str, column: Column) -> dict[str, Any]:
-    """A field in short: how many labels and the commonest, or the range of its numbers."""
+    """A short description of a field: the number of labels and the most common one, or the range of its numbers."""
     if column.labels is not None or column.values.dtype.kind == "b":
         labels, counts, missing = _counted(column)
         top = int(np.argmax(counts)) if len(labels) else None
@@ -101,23 +101,23 @@ def summary(name: str, column: Column) -> dict[str, Any]:
 
 
 def codes(column: Column) -> tuple[list[str], list[int], NDArray[np.uint16]] | None:
-    """Labels in natural order, how many cells each has, and a code for each cell; None for numbers."""
+    """Labels in natural order, the number of cells of each, and a code for each cell; None for numbers."""
     if column.labels is None and column.values.dtype.kind != "b":
         return None
     labels, counts, _ = _counted(column)
     if len(labels) > MISSING:
         detail = f"the field has {len(labels):,} labels; the page can show {MISSING:,}"
         raise HTTPError(422, detail)
-    # Cluster 2 before 10, as the categories of an AnnData.
+    # Cluster 2 before 10, like the categories of an AnnData.
     order = sorted(range(len(labels)), key=lambda code: natural_key(labels[code]))
     places = np.full(len(labels) + 1, MISSING, np.uint16)
     places[order] = np.arange(len(labels))
-    # A cell without a label has the code -1, which is the last place.
+    # A cell without a label has the code -1, which selects the last entry.
     return [labels[code] for code in order], counts[order].tolist(), places[column.values.astype(np.int64)]
 
 
 def column_of(folder: StudyFolder, number: int) -> tuple[str, Column]:
-    """A field by its place."""
+    """A field by its position."""
     columns = list(folder.obs.columns.items())
     if number >= len(columns):
         detail = f"the study has {len(columns)} fields"
@@ -126,7 +126,7 @@ def column_of(folder: StudyFolder, number: int) -> tuple[str, Column]:
 
 
 def matches(features: list[str], typed: str) -> dict[str, Any]:
-    """Features that begin with what was typed, then those that contain it; whatever the case."""
+    """Features that begin with the typed text, then features that contain it, ignoring case."""
     wanted = typed.strip().casefold()
     begin, within = [], []
     for number, name in enumerate(features):
@@ -150,7 +150,7 @@ def _counted(column: Column) -> tuple[list[str], NDArray[np.int64], int]:
 
 
 def _listed(state: State, record: StudyRecord) -> dict[str, Any]:
-    # A study that is made on first use is not made for a list: the page asks for its size by itself.
+    # A list does not create a study that is created on first use: the page requests its size separately.
     made = (state.folder / "studies" / record.uuid).exists()
     folder = state.open(record) if made else None
     return {
@@ -177,7 +177,7 @@ def _task_row(task: TaskRecord) -> dict[str, Any]:
 
 
 def _first_field(record: StudyRecord, columns: dict[str, Column]) -> int | None:
-    """The field to begin with: cell types, else clusters, else labels that can be told apart."""
+    """The field that is shown first: cell types, else clusters, else a field with few labels."""
     names = list(columns)
     for name in (record.cell_type, "cell_type", "Leiden clustering"):
         if name in columns:

@@ -1,4 +1,4 @@
-"""Tasks: handing jobs to the worker, and its log lines to the catalog."""
+"""Tasks: running jobs in the worker, and recording its log lines in the catalog."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _Result = TypeVar("_Result")
 
 _PATIENCE, _STOP_SECONDS = 10.0, 1.0
 
-# Names of variables that hold secrets, of this package, of clouds and of anything else; and values with a password.
+# Names of environment variables that may contain secrets, and values that contain a password.
 _SECRET_NAME = re.compile(
     r"(^|_)(\w*TOKENS?|\w*KEYS?|\w*SECRETS?|\w*PASS(WORD|WD|PHRASE)?|PWD_\w+|PAT|CREDENTIALS?|WEBHOOK\w*|AUTH\w*|COOKIES?|DSN)(_|$)"
     r"|^(AWS|AZURE|GOOGLE|GCP|GCLOUD|GITHUB|GITLAB|CI|SSH|GPG)_|_PROXY$",
@@ -52,6 +52,8 @@ _CANCELLED = "the task was cancelled"
 class TaskRunner:
     """Runs submissions one after another in the worker process, and exports in a thread."""
 
+    # A study's folder appears as folder/<uuid> once it is complete; log_path receives output of the worker's libraries.
+
     def __init__(self, catalog: Catalog, folder: Path, log_path: Path) -> None:
         self._catalog, self._folder, self._log_path = catalog, folder, log_path
         self._jobs: queue.Queue[tuple[str, Callable[[], None]] | None] = queue.Queue()
@@ -67,7 +69,7 @@ class TaskRunner:
         self._thread.start()
 
     def warm_up(self) -> None:
-        """Start the worker, which takes a second or two, before there is something to do."""
+        """Start the worker before the first job, because starting takes a second or two."""
         with self._lock:
             if self._closed or (self._worker is not None and self._worker.poll() is None):
                 return
@@ -78,16 +80,17 @@ class TaskRunner:
     def submit(
         self, task_id: str, job: Mapping[str, Any], prepare: Callable[[Say], None], finish: Callable[[], None]
     ) -> None:
-        """Process a submission; its task ends with the uuid of the study."""
+        """Process a submission; the result of its task is the uuid of the study."""
+        # prepare downloads remote files as part of the task; finish is called at the end, whatever the outcome.
         self._catalog.log_line(task_id, "Waiting in queue")
         self.warm_up()
         self._queue(task_id, lambda: self._process(task_id, job, prepare, finish))
 
     def run(self, task_id: str, work: Callable[[], Mapping[str, Any]]) -> None:
-        """Run some work of the server's own as a task; its task ends with what it returns."""
+        """Run a function of the server as a task; the result of the task is its return value."""
 
         def job() -> None:
-            if task_id in self._stop_reasons:  # while it waited, and has ended
+            if task_id in self._stop_reasons:  # canceled while it waited
                 return
             self._catalog.set_task(task_id, "RUNNING")
             with self._limited(task_id):
@@ -102,10 +105,8 @@ class TaskRunner:
         self._queue(task_id, job)
 
     def cancel(self, task_id: str) -> bool:
-        """Break off one task, which ends in ERROR; those after it go on. False where it has ended already.
-
-        A task that waits ends now, and one that the worker is busy with ends with the worker.
-        """
+        """Cancel a task, which ends in ERROR, and keep those after it. False if it has already ended."""
+        # A waiting task ends at once; the worker is killed if it runs the task.
         with self._lock:
             waits = task_id in self._waiting
             if not waits and task_id != self._current:
@@ -123,7 +124,7 @@ class TaskRunner:
         self._jobs.put((task_id, job))
 
     def cancel_all(self) -> None:
-        """Drop what waits and what is running; nothing of it appears any more."""
+        """Cancel all waiting and running tasks, and discard their results."""
         with self._lock:
             self._generation += 1
             self._waiting.clear()
@@ -138,7 +139,7 @@ class TaskRunner:
             _stop(worker)
 
     def close(self) -> None:
-        """Stop the worker and the thread; a job that is running ends in ERROR."""
+        """Stop the worker and the thread; a running job ends in ERROR."""
         with self._lock:
             self._closed = True
             worker = self._worker
@@ -146,9 +147,9 @@ class TaskRunner:
         if worker is not None:
             _stop(worker)
         if not ended(self._thread, _PATIENCE):
-            self._abandoned.set()  # a download, for one, that hangs
+            self._abandoned.set()  # for example a download that hangs
         if not ended(self._thread, _PATIENCE):
-            msg = f"the sandbox's task thread did not end within {_PATIENCE:g} s"
+            msg = f"the sandbox's task thread did not stop within {_PATIENCE:g} s"
             raise SandboxError(msg)
         if worker is not None:
             _close_pipes(worker)
@@ -159,7 +160,7 @@ class TaskRunner:
             with self._lock:
                 self._waiting.discard(task_id)
                 self._current = task_id
-            # Whatever goes wrong with one task, those after it have no other thread.
+            # An error in one task must not end this thread, which runs the tasks after it too.
             try:
                 job()
             except Exception as problem:
@@ -167,7 +168,7 @@ class TaskRunner:
                 try:
                     self._fail(task_id, self._words_for(problem))
                 except Exception:
-                    logger.exception("task %s: its end could not be written down", task_id)
+                    logger.exception("task %s: its failure could not be recorded", task_id)
             with self._lock:
                 self._current = ""
                 self._stop_reasons.pop(task_id, None)
@@ -179,7 +180,7 @@ class TaskRunner:
         part = self._folder / f"{study}.part"
         error: str | None = None
         try:
-            if task_id in self._stop_reasons:  # while it waited, and has ended
+            if task_id in self._stop_reasons:  # canceled while it waited
                 return
             self._catalog.set_task(task_id, "RUNNING")
             self.warm_up()
@@ -191,7 +192,7 @@ class TaskRunner:
             if generation != self._generation:
                 error = "the sandbox was reset"
             if error is None:
-                # Before the task says so: what is listed must be there whole.
+                # Published before the task succeeds, because a listed study must be complete.
                 publish(part, self._folder / study)
                 self._catalog.set_task(task_id, "SUCCESS", {"uuid": study})
                 return
@@ -201,19 +202,19 @@ class TaskRunner:
         finally:
             try:
                 finish()
-            except Exception:  # of the clean-up, which changes nothing of how the task ended
-                logger.exception("task %s: what it leaves behind", task_id)
+            except Exception:  # the cleanup does not change the outcome of the task
+                logger.exception("task %s: its files could not be removed", task_id)
         shutil.rmtree(part, ignore_errors=True)
         self._fail(task_id, error or "")
 
     @contextmanager
     def _limited(self, task_id: str) -> Iterator[None]:
-        """After the longest time that a task may take its worker is killed, whatever it is doing."""
+        """Kill the worker if the task runs longer than the limit."""
         limit = settings.sandbox_task_limit
 
         def give_up() -> None:
             reason = (
-                f"the task was stopped after {limit:g} s, the longest that a task of this sandbox may take "
+                f"the task was stopped after {limit:g} s, the longest that a task of this sandbox may run "
                 "(bc.settings.sandbox_task_limit, BIOCOLAB_SANDBOX_TASK_LIMIT)"
             )
             self._stop_reasons.setdefault(task_id, reason)
@@ -229,12 +230,12 @@ class TaskRunner:
             timer.join()
 
     def _kill(self, task_id: str) -> None:
-        """End the worker, if it is this task's, and wait no longer for what is done aside; the next starts another."""
+        """Kill the worker and abandon the work thread if they run this task; the next task starts a new worker."""
         with self._lock:
             worker = self._worker if self._current == task_id else None
             if worker is not None:
                 worker.kill()
-        if worker is not None:  # else the next task would take it for one that runs
+        if worker is not None:  # otherwise the next task would consider it alive
             with suppress(subprocess.TimeoutExpired):
                 worker.wait(_PATIENCE)
         with self._lock:
@@ -242,7 +243,7 @@ class TaskRunner:
                 self._abandoned.set()
 
     def _in_thread(self, work: Callable[[], _Result]) -> _Result | None:
-        """Do something of the server's own, in a thread that is left to itself where its task is broken off."""
+        """Run a function of the server in a thread, which is abandoned if its task is canceled."""
         outcome: list[_Result | BaseException] = []
         over = threading.Event()
         with self._lock:
@@ -268,14 +269,14 @@ class TaskRunner:
         return outcome[0]
 
     def _converse(self, task_id: str, job: Mapping[str, Any]) -> str | None:
-        """Give the worker a job and take its answers; the error's text, or None."""
+        """Send the worker a job and process its answers; returns the error message, or None."""
         worker = self._worker
         if worker is None or worker.stdin is None or worker.stdout is None:
             return "the server was stopped"
         worker.stdin.write(json.dumps(job) + "\n")
         worker.stdin.flush()
         for line in worker.stdout:
-            if self._closed:  # the pipe may hold a thousand lines, each of which waits for the disk to be written
+            if self._closed:  # the pipe may contain a thousand lines, and recording each waits for the disk
                 return "the server was stopped"
             answer = json.loads(line)
             if "log" in answer:
@@ -286,7 +287,7 @@ class TaskRunner:
                 return None
         if self._closed:
             return "the server was stopped"
-        # Its output ends before it does: the next task must not take it for one that runs.
+        # Its output ends before the process does, and the next task must not consider it alive.
         with suppress(subprocess.TimeoutExpired):
             worker.wait(_PATIENCE)
         return "the worker process died; is there enough memory?"
@@ -300,8 +301,8 @@ class TaskRunner:
 
 
 def start_worker(log_path: Path) -> subprocess.Popen[str]:
-    """Start a worker that writes what its libraries print to the log; tests put another way in its place."""
-    # The worker must import what this process imported, wherever that was found.
+    """Start a worker that writes the output of its libraries to the log; tests replace this function."""
+    # The worker must import from the same paths as this process.
     paths = os.pathsep.join(path for path in sys.path if path)
     private_file(log_path)
     with log_path.open("a", encoding="utf-8") as log:
@@ -315,16 +316,16 @@ def start_worker(log_path: Path) -> subprocess.Popen[str]:
             env={
                 **worker_environment(log_path),
                 "PYTHONPATH": paths,
-                "PYTHONUTF8": "1",  # what a library prints must not fail where the system has no such character
+                "PYTHONUTF8": "1",  # libraries must be able to print characters that the system encoding lacks
             },
-            **detached(),  # Ctrl-C in the terminal is for the sandbox, which then ends its worker
+            **detached(),  # Ctrl-C in the terminal reaches the sandbox only, which then stops its worker
         )
 
 
 def worker_environment(log_path: Path) -> dict[str, str]:
-    """The variables that a worker gets: none that holds a secret, since it reads what others have sent."""
+    """The environment of a worker, without secrets, because it reads files of other users."""
     known = [getattr(settings, f"{name}_token").get_secret_value() for name in ("private", "public", "bioflex")]
-    tokens = [token for token in known if len(token) >= _LONG_ENOUGH]  # a shorter one may be part of anything
+    tokens = [token for token in known if len(token) >= _LONG_ENOUGH]  # a shorter one may occur by chance
     kept = {
         name: value
         for name, value in os.environ.items()
@@ -334,7 +335,7 @@ def worker_environment(log_path: Path) -> dict[str, str]:
 
 
 def _stop(worker: subprocess.Popen[str]) -> None:
-    """End the worker as it ends with a sandbox that is gone, by its input; where it does not, at once."""
+    """Stop the worker by closing its input; kill it if it does not exit."""
     _close(worker.stdin)
     try:
         worker.wait(_STOP_SECONDS)
@@ -352,5 +353,5 @@ def _close(pipe: IO[str] | None) -> None:
     try:
         if pipe is not None:
             pipe.close()
-    except OSError:  # of a pipe without a reader, which Windows calls an invalid argument
-        logger.debug("the worker was gone before its last line")
+    except OSError:  # the pipe has no reader, which Windows reports as an invalid argument
+        logger.debug("the worker exited before its last line was written")

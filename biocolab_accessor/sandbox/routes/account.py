@@ -1,4 +1,4 @@
-"""Routes about the account: connection, groups, buckets, what a group has, and settings of BioStudio."""
+"""Routes about the account: connection, groups, buckets, studies of a group, and settings of BioStudio."""
 
 from __future__ import annotations
 
@@ -22,27 +22,27 @@ Body = Mapping[str, Any]
 
 
 def ok(data: Any) -> dict[str, Any]:
-    """The envelope of a good answer."""
+    """The envelope of a successful answer."""
     return {"status": 200, "message": "ok", "data": data}
 
 
 def expect_group(state: State, user: str, body: Body, *, public: bool = False) -> str:
-    """The group that is meant."""
+    """The id of the requested group, which the user must see."""
     group = text(body, "group_id", longest=500)
     known = [known.id for known in state.accounts.groups(user)] + ([PUBLIC] if public else [])
     if group not in known:
-        detail = f"there is no group {group!r}{did_you_mean(group, known)}"
+        detail = f"the sandbox has no group {group!r}{did_you_mean(group, known)}"
         raise HTTPError(404, detail)
     return group
 
 
 def test_connection(state: State, user: str, body: Body) -> Any:
-    """Whether the token is accepted."""
+    """Succeeds if the token is accepted, which was checked before."""
     return ok({})
 
 
 def get_user_groups(state: State, user: str, body: Body) -> Any:
-    """Groups of the token."""
+    """Groups of the token's user."""
     return ok([asdict(group) for group in state.accounts.groups(user)])
 
 
@@ -94,7 +94,7 @@ ROUTES = {
 
 
 def studio_routes(state: State) -> list[Route]:
-    """The route, under the two addresses that clients make of a host with and without a last slash."""
+    """The settings route, at both addresses that clients form from a host with and without a trailing slash."""
 
     async def endpoint(request: Request) -> Response:
         return JSONResponse(await run_in_threadpool(_settings, state, request))
@@ -106,8 +106,8 @@ def studio_routes(state: State) -> list[Route]:
 def _settings(state: State, request: Request) -> dict[str, Any]:
     token, email = request.headers.get("x-user-token", ""), request.headers.get("x-email-id", "")
     if state.accounts.user_of(token) != email:
-        # Clients look at this number only, never at the status of HTTP.
-        return {"status": 1, "message": "the email and the token do not belong together"}
+        # Clients check this number only, not the HTTP status.
+        return {"status": 1, "message": "the email and the token do not match"}
     settings = {
         "bio_bbx_private_domain": f"{state.url}/t2d_index_tool/",
         "bio_bbx_private_key": token,

@@ -22,7 +22,7 @@ _NUMBER, _CATEGORY = 0, 1
 
 
 def databases(state: State, user: str, body: Body) -> Any:
-    """All databases; their versions hold the same studies here."""
+    """All databases; in the sandbox their versions have the same studies."""
     return [
         {"id": DATABASE_ID, "name": "BioTuring database", "species": species, "version": version}
         for species, version in VERSIONS
@@ -30,7 +30,7 @@ def databases(state: State, user: str, body: Body) -> Any:
 
 
 def celltypes(state: State, user: str, body: Body) -> Any:
-    """Log-normalised expression of genes by cell type, over the public studies that have cell types."""
+    """Log-normalized expression of genes by cell type, over the public studies that have cell types."""
     species, names = _species(body), list(dict.fromkeys(texts(body, "gene_names")))
     tables: dict[str, dict[str, list[float]]] = {name: {} for name in names}
     known: set[str] = set()
@@ -59,7 +59,7 @@ def celltypes(state: State, user: str, body: Body) -> Any:
 
 
 def get_study(state: State, user: str, body: Body) -> Any:
-    """A study by the id that people see."""
+    """A study by the id that users see."""
     record = state.visible(user, text(body, "hash_id", longest=500), species=_species(body))
     folder = state.open(record)
     fields = [
@@ -78,8 +78,8 @@ def get_study(state: State, user: str, body: Body) -> Any:
         "authors": list(record.authors),
         "reference": record.reference,
         "metalist": fields,
-        # Not of the protocol: a sandbox may be emptied and filled again, and shows studies of groups, which get other
-        # metadata, while a database's version stays as it is.
+        # Not in the protocol: a database version never changes, but a sandbox can be reset, and it serves studies of
+        # groups, whose metadata change.
         "revision": "-".join(map(str, (record.uuid, *folder.stamp))),
     }
 
@@ -107,7 +107,7 @@ def fetch_metadata(state: State, user: str, body: Body) -> Any:
 
 
 def query_genes(state: State, user: str, body: Body) -> Any:
-    """Columns of the matrix, in the order asked for."""
+    """Columns of the matrix, in the requested order."""
     record, folder = _study(state, user, body)
     numbers = gene_positions(folder.features, texts(body, "gene_names"), f"study {record.hash_id!r}")
     return folder.columns(numbers, unit(body))
@@ -130,7 +130,7 @@ def get_barcodes(state: State, user: str, body: Body) -> Response:
 
 
 def export_study(state: State, user: str, body: Body) -> Any:
-    """Make a file of the whole study, and say where it is."""
+    """Export the whole study to a file, and return its link."""
     wanted = body.get("export_format")
     if wanted != "h5ad":
         detail = f"export_format is {wanted!r}: the sandbox makes 'h5ad' only"
@@ -142,10 +142,10 @@ def export_study(state: State, user: str, body: Body) -> Any:
 
 
 def unit(body: Body) -> str:
-    """The unit asked for."""
+    """The requested unit."""
     found = body.get("unit", "raw")
     if found not in ("raw", "lognorm"):
-        detail = f"unit is {found!r}: give 'raw' or 'lognorm'"
+        detail = f"unit is {found!r}: use 'raw' or 'lognorm'"
         raise HTTPError(422, detail)
     return str(found)
 
@@ -153,7 +153,7 @@ def unit(body: Body) -> str:
 def _species(body: Body) -> str:
     species, version = body.get("species"), body.get("version")
     if body.get("database") != DATABASE_ID or (species, version) not in VERSIONS:
-        detail = f"there is no database {body.get('database')!r}, {species!r}, version {version!r}"
+        detail = f"the sandbox has no database {body.get('database')!r}, {species!r}, version {version!r}"
         raise HTTPError(404, detail)
     return str(species)
 

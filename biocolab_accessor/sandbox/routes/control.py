@@ -1,4 +1,4 @@
-"""Routes about the sandbox itself: faults, the ledger and reset, for programs in another process or language."""
+"""Routes about the sandbox itself: faults, the ledger and reset, for programs in other processes or languages."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def control_routes(
     cancel: Callable[[str], bool],
     is_owner: Callable[[str], bool],
 ) -> list[Route]:
-    """The routes ``faults``, ``requests``, ``reset`` and ``tasks``; they take the token of the sandbox's first user."""
+    """The routes ``faults``, ``requests``, ``reset`` and ``tasks``; they need the token of the sandbox's first user."""
 
     async def change_faults(request: Request) -> Response:
         if request.method == "POST":

@@ -20,7 +20,7 @@ Body = Mapping[str, Any]
 
 
 def get_all_studies_info_in_group(state: State, user: str, body: Body) -> Any:
-    """Studies of a group, also by the names that Lens has for what it says of a study."""
+    """Studies of a group, with the field names of Lens in addition."""
     rows = account.get_all_studies_info_in_group(state, user, body)["data"]
     return ok(
         [{**row, "id": row["uuid"], "accession_id": row["study_hash_id"], "title": row["study_title"]} for row in rows]
@@ -28,12 +28,12 @@ def get_all_studies_info_in_group(state: State, user: str, body: Body) -> Any:
 
 
 def bulk_from_local(state: State, user: str, body: Body) -> Any:
-    """Lens Bulk: process what was uploaded; the same upload again is the same task."""
+    """Lens Bulk: process an upload; repeating the request returns the same task."""
     return _from_upload(state, user, body, _bulk_type(body))
 
 
 def bulk_from_s3(state: State, user: str, body: Body) -> Any:
-    """Lens Bulk: process files that lie in a bucket."""
+    """Lens Bulk: process files in a bucket."""
     return _from_bucket(state, user, body, "s3_id", _bulk_type(body))
 
 
@@ -43,12 +43,12 @@ def bulk_from_shared_s3(state: State, user: str, body: Body) -> Any:
 
 
 def sc_from_local(state: State, user: str, body: Body) -> Any:
-    """Lens SC: process what was uploaded; the same upload again is the same task."""
+    """Lens SC: process an upload; repeating the request returns the same task."""
     return _from_upload(state, user, body, _sc_type(body))
 
 
 def sc_from_s3(state: State, user: str, body: Body) -> Any:
-    """Lens SC: process folders or images that lie in a bucket."""
+    """Lens SC: process folders or images in a bucket."""
     return _from_bucket(state, user, body, "s3_id", _sc_type(body))
 
 
@@ -60,7 +60,7 @@ def sc_from_shared_s3(state: State, user: str, body: Body) -> Any:
 def _bulk_type(body: Body) -> int:
     study_type = body.get("study_type")
     if isinstance(study_type, bool) or not isinstance(study_type, int) or study_type not in BULK:
-        detail = f"study_type {study_type!r} cannot be submitted to Lens Bulk: it is one of {sorted(BULK)}"
+        detail = f"study_type {study_type!r} cannot be submitted to Lens Bulk: use one of {sorted(BULK)}"
         raise HTTPError(422, detail)
     return study_type
 
@@ -71,8 +71,8 @@ def _sc_type(body: Body) -> int:
         return PROTEOMICS
     if technology != "LENS_SC" or isinstance(platform, bool) or not isinstance(platform, int) or platform not in SC:
         detail = (
-            f"study_type {technology!r} with platform {platform!r} cannot be submitted to Lens SC: it is 'PROTEOMICS', "
-            f"or 'LENS_SC' with one of {sorted(SC)}"
+            f"study_type {technology!r} with platform {platform!r} cannot be submitted to Lens SC: use "
+            f"'PROTEOMICS', or 'LENS_SC' with one of {sorted(SC)}"
         )
         raise HTTPError(422, detail)
     return platform
@@ -113,7 +113,7 @@ def _bucket_files(state: State, bucket: Bucket, name: str, keys: Mapping[str, st
 def _start(state: State, user: str, body: Body, batches: list[Batch], study_path: str, kind: int) -> Any:
     filters = body.get("filter_params")
     controls = number(filters if isinstance(filters, Mapping) else {}, "neg_controls_percentage", 100)
-    # Lens has no argument for either: counts come in, and what a study looks like is its places.
+    # Lens has no argument for either: it receives counts, and a spatial study shows the coordinates of its cells.
     fixed = {"normalize": True, "skip_dimred": True}
     return start(state, user, {**body, **fixed}, batches, study_path, kind, neg_controls_percentage=controls)
 

@@ -1,4 +1,4 @@
-"""Routes that read a study of a group, add metadata to it, or assign terms of ontologies."""
+"""Routes that read a study of a group, add metadata to it, or assign ontology terms."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Body = Mapping[str, Any]
 
 
 def query_genes(state: State, user: str, body: Body) -> Any:
-    """Columns of the matrix; no names mean all of them."""
+    """Columns of the matrix; without names all of them."""
     record, folder = _study(state, user, body)
     names = texts(body, "gene_names")
     numbers = gene_positions(folder.features, names, f"study {record.hash_id!r}") if names else None
@@ -38,7 +38,7 @@ def get_metadata_fields(state: State, user: str, body: Body) -> Any:
 
 
 def get_metadata(state: State, user: str, body: Body) -> Any:
-    """Barcodes and fields, column by column; no names mean all of them."""
+    """Barcodes and fields, column by column; without names all of them."""
     record, folder = _study(state, user, body)
     columns, wanted = folder.obs.columns, texts(body, "fields")
     missing = [name for name in wanted if name not in columns]
@@ -75,30 +75,30 @@ def retrieve_custom_embedding(state: State, user: str, body: Body) -> Any:
 
 
 def get_cell_centers(state: State, user: str, body: Body) -> Any:
-    """Where the cells of a spatial study lie, sample by sample; without the envelope of the other routes."""
+    """Coordinates of the cells of a spatial study by sample, without the envelope of the other routes."""
     record, folder = _study(state, user, body)
     ids = {row["embedding_name"]: row["embedding_id"] for row in folder.embeddings}
     name = next((name for name in SPATIAL_KEYS if name in ids), None)
     places = None if name is None else folder.embedding(ids[name])
     if places is None:
-        detail = f"study {record.hash_id!r} has no places of cells (obsm['spatial'])"
+        detail = f"study {record.hash_id!r} has no cell coordinates (obsm['spatial'])"
         raise HTTPError(404, detail)
     if places.shape[1] < 2 or np.isinf(places).any():
-        detail = f"obsm[{name!r}] of study {record.hash_id!r} is not x and y of each cell, or has infinite values"
+        detail = f"obsm[{name!r}] of study {record.hash_id!r} lacks x and y columns, or has infinite values"
         raise HTTPError(422, detail)
     batches = folder.obs.columns.get("Batch")
     labels = batches.as_json() if batches is not None and batches.labels else [record.hash_id] * len(places)
     centers: dict[str, dict[str, list[Any]]] = {}
     for label, cell, (x, y, *_) in zip(labels, folder.barcodes, places.tolist(), strict=True):
         sample = centers.setdefault(str(label), {"cell": [], "x": [], "y": []})
-        # JSON has no word for NaN, which here is a cell without a place.
+        # JSON has no NaN, which here means a cell without coordinates.
         for key, value in (("cell", cell), ("x", x if x == x else None), ("y", y if y == y else None)):
             sample[key].append(value)
     return centers
 
 
 def submit_metadata_dataframe(state: State, user: str, body: Body) -> Any:
-    """Add columns that come with the request."""
+    """Add the columns in the request."""
     record, folder = own_study(state, user, body)
     columns = body.get("metadata_dct")
     if not isinstance(columns, dict) or not isinstance(columns.get("barcodes"), list):
@@ -110,7 +110,7 @@ def submit_metadata_dataframe(state: State, user: str, body: Body) -> Any:
 
 
 def submit_metadata_s3(state: State, user: str, body: Body) -> Any:
-    """Add the columns of a csv or tsv file that lies in a bucket; barcodes are its first column."""
+    """Add the columns of a csv or tsv file in a bucket; its first column holds the barcodes."""
     return _from_bucket(state, user, body, body.get("s3_id"))
 
 
@@ -141,7 +141,7 @@ def _table(path: Path, key: str) -> pd.DataFrame:
 
 
 def _values(texts: pd.Series) -> list[Any]:
-    """Numbers where all that is not missing are, else the texts."""
+    """Numbers if all values that are not missing are numbers, otherwise strings."""
     missing = texts.isna()
     present: Sequence[Any] = texts[~missing].tolist()
     rest = iter(numbers_in(present) or present)
@@ -150,12 +150,12 @@ def _values(texts: pd.Series) -> list[Any]:
 
 def _add(folder: StudyFolder, barcodes: list[str], columns: dict[str, Any]) -> None:
     if len(set(barcodes)) < len(barcodes):
-        raise HTTPError(422, "barcodes are repeated")
+        raise HTTPError(422, "the barcodes are not unique")
     folder.change_obs(lambda obs: obs.with_values(folder.barcodes, barcodes, columns))
 
 
 def _study(state: State, user: str, body: Body) -> tuple[StudyRecord, StudyFolder]:
-    # Optional where a study is read; clients before 1.5.3 do not name one where it is written to.
+    # Optional for reading; clients before 1.5.3 omit the group for writing too.
     if body.get("group_id") is not None:
         expect_group(state, user, body, public=True)
     record = state.by_uuid(user, text(body, "study_id", longest=100))
@@ -163,7 +163,7 @@ def _study(state: State, user: str, body: Body) -> tuple[StudyRecord, StudyFolde
 
 
 def own_study(state: State, user: str, body: Body) -> tuple[StudyRecord, StudyFolder]:
-    """A study that the user may add to."""
+    """A study that the user may change: one that is not public."""
     record, folder = _study(state, user, body)
     if record.group_id == PUBLIC:
         detail = f"study {record.hash_id!r} is public and cannot be changed"
@@ -193,7 +193,7 @@ def get_ontologies(state: State, user: str, body: Body) -> Any:
 
 
 def assign_standardized_term(state: State, user: str, body: Body) -> Any:
-    """Say which term a label of a metadata field means."""
+    """Assign an ontology term to a label of a metadata field."""
     expect_group(state, user, body)
     record, folder = own_study(state, user, body)
     columns, field, label = folder.obs.columns, text(body, "group"), text(body, "name")
@@ -212,7 +212,7 @@ def assign_standardized_term(state: State, user: str, body: Body) -> Any:
 
 
 def export_std_metadata(state: State, user: str, body: Body) -> Any:
-    """Rows of all assigned terms, of the studies named or of all that the user sees."""
+    """All assigned terms of the given studies, or of all studies that the user sees."""
     wanted = texts(body, "study_ids")
     studies = [state.by_uuid(user, uuid).uuid for uuid in wanted] or [r.uuid for r in state.catalog.studies(user)]
     return ok(state.terms.of(studies))

@@ -1,4 +1,4 @@
-"""Routes that bring studies in and files out: upload, submit, tasks, commit, export."""
+"""Routes for uploading, submitting, following tasks, committing and exporting."""
 
 from __future__ import annotations
 
@@ -31,25 +31,25 @@ _H5AD = 2
 
 
 def add_file_upload(state: State, user: str, body: Body) -> Any:
-    """A file is going to come in chunks."""
+    """Announce a file that will be uploaded in chunks."""
     state.tasks.warm_up()
     return ok([{"id": state.uploads.announce(user, body).id}])
 
 
 def upload_chunk(state: State, user: str, params: Body, part: Path) -> Any:
-    """A chunk has come."""
+    """Receive a chunk."""
     return ok({"output_dir": state.uploads.take_chunk(user, params, part)})
 
 
 def upload(state: State, user: str, params: Body, part: Path) -> Any:
-    """A whole file has come, as clients before 1.5.2 send it."""
+    """Receive a whole file, as clients before 1.5.2 send it."""
     names = {"folder_id": params.get("file_id"), "original_file_name": params.get("name"), "n_chunks": 1}
     record = state.uploads.announce(user, names)
     return ok(state.uploads.take_chunk(user, {"id": record.id, "folder_id": record.folder_id, "chunk": 0}, part))
 
 
 def submit_study_from_local(state: State, user: str, body: Body) -> Any:
-    """Process what was uploaded; the same upload again is the same task."""
+    """Process an upload; repeating the request returns the same task."""
     study_path = text(body, "study_path")
     if (known := _submitted_before(state, user, study_path)) is not None:
         return ok({"id": known.id})
@@ -59,7 +59,7 @@ def submit_study_from_local(state: State, user: str, body: Body) -> Any:
 
 
 def submit_processed_study_from_local(state: State, user: str, body: Body) -> Any:
-    """Take a folder that was processed elsewhere; the task then says that it cannot be read here."""
+    """Accept a folder that was processed elsewhere; its task fails, because the sandbox cannot read it."""
     study_path = text(body, "study_path")
     if (known := _submitted_before(state, user, study_path)) is not None:
         return ok({"id": known.id})
@@ -70,7 +70,7 @@ def submit_processed_study_from_local(state: State, user: str, body: Body) -> An
 
 
 def submit_study_from_s3(state: State, user: str, body: Body) -> Any:
-    """Process files that lie in a bucket."""
+    """Process files in a bucket."""
     return _from_bucket(state, user, body, body.get("s3_id"))
 
 
@@ -80,21 +80,21 @@ def submit_study_from_shared_s3(state: State, user: str, body: Body) -> Any:
 
 
 def submit_study_from_server(state: State, user: str, body: Body) -> Any:
-    """Process files that lie in a folder which the server knows."""
+    """Process files in a shared folder of the server."""
     folder = state.shared_folder(text(body, "shared_folder_path"))
     batches = folder_batches(folder, body.get("batch_info"), body.get("study_type"))
     return start(state, user, body, batches, "", _study_type(body))
 
 
 def get_submission_log(state: State, user: str, body: Body) -> Any:
-    """How a task is doing: its status and all its lines."""
+    """The status of a task and its whole log."""
     task = _task(state, user, body)
-    # What the real servers do not say: by it a client knows that this is a sandbox, and where its page is.
+    # The real servers do not send sandbox_page: it tells a client that this is a sandbox, and where its page is.
     return ok({"status": task.status, "log": task.log, "sandbox_page": f"/task/{task.id}"})
 
 
 def commit_submission_result(state: State, user: str, body: Body) -> Any:
-    """Make a finished task a study of the group; once more gives the same study."""
+    """Turn a finished task into a study of the group; repeating the request returns the same study."""
     task, group = _task(state, user, body), expect_group(state, user, body)
     if task.kind != "submit" or task.status != "SUCCESS":
         what = task.status if task.kind == "submit" else f"an {task.kind}"
@@ -120,7 +120,7 @@ def commit_submission_result(state: State, user: str, body: Body) -> Any:
 
 
 def export_study(state: State, user: str, body: Body) -> Any:
-    """Make a file of a study, as a task."""
+    """Export a study to a file, as a task."""
     expect_group(state, user, body, public=True)
     record = state.by_uuid(user, text(body, "study_id", longest=100))
     if body.get("study_type", _H5AD) != _H5AD:
@@ -137,7 +137,7 @@ def export_study(state: State, user: str, body: Body) -> Any:
 
 
 def get_export_result(state: State, user: str, body: Body) -> Any:
-    """Where an exported file is."""
+    """The path and name of an exported file."""
     task = _task(state, user, body)
     if task.kind != "export" or task.status != "SUCCESS":
         detail = f"task {task.id} is {task.status} and has no file"
@@ -155,7 +155,7 @@ def _from_bucket(state: State, user: str, body: Body, bucket_id: Any) -> Any:
 def _study_type(body: Body) -> int:
     study_type = body.get("study_type")
     if not isinstance(study_type, int) or study_type not in STUDY_TYPES:
-        detail = f"study_type {study_type!r} is not taken: BBrowserX does not do spatial studies, which go to Lens"
+        detail = f"study_type {study_type!r} is not supported: spatial studies are submitted to Lens, not BBrowserX"
         raise HTTPError(422, detail)
     return study_type
 
@@ -163,7 +163,7 @@ def _study_type(body: Body) -> int:
 def start(
     state: State, user: str, body: Body, batches: list[Batch], study_path: str, study_type: int, **more: float
 ) -> Any:
-    """Begin the task of a submission."""
+    """Start the task of a submission; ``more`` are filters that only some servers have."""
     expect_group(state, user, body)
     info = body.get("study_info")
     if not isinstance(info, Mapping):
@@ -204,7 +204,7 @@ def start(
 def _task(state: State, user: str, body: Body) -> TaskRecord:
     task = state.catalog.task(text(body, "task_id", longest=100), user)
     if task is None:
-        detail = f"there is no task {body['task_id']!r}"
+        detail = f"the sandbox has no task {body['task_id']!r}"
         raise HTTPError(404, detail)
     return task
 
@@ -212,7 +212,7 @@ def _task(state: State, user: str, body: Body) -> TaskRecord:
 def _submitted_before(state: State, user: str, study_path: str) -> TaskRecord | None:
     known = state.catalog.task_of_upload(user, study_path)
     if known is not None and state.strict:
-        detail = f"{study_path!r} was submitted already"
+        detail = f"{study_path!r} was already submitted"
         raise HTTPError(409, detail)
     return known
 

@@ -1,4 +1,4 @@
-"""Accounts: the users of a sandbox with their tokens, and the groups that they are members of."""
+"""Accounts: the users of a sandbox with their tokens and groups."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from biocolab_accessor.sandbox.store.database import Database
 __all__ = ["ALL_MEMBERS", "DEFAULT_TOKEN", "PERSONAL", "Accounts", "Group"]
 
 DEFAULT_TOKEN = "biocolab-sandbox"
-"""A token that everybody knows. A sandbox takes it only where it is given as ``token=``, and on this machine only."""
+"""A publicly known token. A sandbox uses it only if it is passed as ``token=``, and on this machine only."""
 
 ALL_MEMBERS, PERSONAL = "all_members", "personal"
 
@@ -23,7 +23,7 @@ create table if not exists members (group_id text not null, email text not null,
 
 @dataclass(frozen=True)
 class Group:
-    """A group: its id on the wire, and the name that people see."""
+    """A group: its id in the protocol, and the name that users see."""
 
     id: str
     name: str
@@ -33,14 +33,14 @@ _COMMON_GROUPS = (Group(ALL_MEMBERS, "All members"), Group(PERSONAL, "Personal w
 
 
 class Accounts:
-    """Users and groups. Of a token only the digest is kept."""
+    """Users and groups; only the digest of a token is stored."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
         database.create(_SCHEMA)
 
     def set_user(self, email: str, token: str) -> None:
-        """Add a user, or give one another token."""
+        """Add a user, or change a user's token; raises ValueError if another user has this token."""
         owner = self.user_of(token)
         if owner not in (None, email):
             msg = "another user has this token"
@@ -48,7 +48,7 @@ class Accounts:
         self._database.write("insert or replace into users values (?, ?)", email, _digest(token))
 
     def user_of(self, token: str) -> str | None:
-        """Email of the user with this token; None where there is none."""
+        """Email of the user with this token, or None."""
         rows = self._database.rows("select email from users where token = ?", _digest(token))
         return str(rows[0]["email"]) if rows else None
 
@@ -64,7 +64,7 @@ class Accounts:
             connection.executemany("insert into members values (?, ?)", [(group.id, email) for email in members])
 
     def groups(self, user: str) -> list[Group]:
-        """Groups of a user: the two that everybody has, then those that the user is a member of."""
+        """Groups of a user: the two that all users have, then those that the user is a member of."""
         rows = self._database.rows(
             "select id, name from groups join members on id = group_id where email = ? order by name", user
         )

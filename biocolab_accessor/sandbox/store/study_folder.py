@@ -1,4 +1,4 @@
-"""Study folder: one processed study on disk, its metadata and matrices ready to be sent or exported."""
+"""Study folder: one processed study on disk, with metadata and matrices ready to send or export."""
 
 from __future__ import annotations
 
@@ -34,15 +34,15 @@ _MOST_LABELS = 65_536
 
 @dataclass(frozen=True)
 class Column:
-    """One field."""
+    """One metadata field: numbers, bools or labels, one for each cell."""
 
-    values: NDArray[Any]
+    values: NDArray[Any]  # numbers or bools; with labels, codes into them, -1 for missing
     labels: tuple[str, ...] | None = None
-    missing: NDArray[np.bool_] | None = None
+    missing: NDArray[np.bool_] | None = None  # mask for integers, which have no NaN; NaN marks missing floats
 
     @classmethod
     def of(cls, column: Any) -> Column:
-        """A column of any data frame."""
+        """A column of a data frame, or any array."""
         series = column if isinstance(column, pd.Series) else pd.Series(column)
         if isinstance(series.dtype, np.dtype) and series.dtype.kind in "iufb":
             return cls(series.to_numpy())
@@ -55,9 +55,9 @@ class Column:
 
     @classmethod
     def of_numbers(cls, values: list[float | None]) -> Column:
-        """Numbers of JSON, each as it is."""
+        """JSON numbers, unchanged."""
         column = numbers(values)
-        if column is None:  # which no dtype holds
+        if column is None:  # no dtype represents them all exactly
             return cls.of(pd.Series([None if value is None else str(value) for value in values], dtype=object))
         if isinstance(column.dtype, np.dtype):
             return cls(column.to_numpy())
@@ -65,7 +65,7 @@ class Column:
         return cls(array.to_numpy(array.dtype.numpy_dtype, na_value=0), missing=column.isna().to_numpy())
 
     def as_json(self) -> list[Any]:
-        """Values as BBrowserX sends them: numbers, bools and texts; what is missing or not finite is null."""
+        """Values as BBrowserX sends them: numbers, bools and strings; missing and non-finite values are null."""
         if self.labels is not None:
             return [self.labels[code] if code >= 0 else None for code in self.values.tolist()]
         if self.values.dtype.kind == "f":
@@ -77,22 +77,19 @@ class Column:
 
     def as_float32(self) -> NDArray[np.float32]:
         """Numbers as BioFlex sends them."""
-        with np.errstate(over="ignore"):  # to infinity, as far as float32 goes
+        with np.errstate(over="ignore"):  # values beyond float32 become infinite
             values = self.values.astype(np.float32)
         if self.missing is not None:
             values[self.missing] = np.nan
         return values
 
     def as_category(self) -> tuple[list[str], NDArray[np.uint16]] | None:
-        """Labels and codes as BioFlex sends them; None for numbers.
-
-        The protocol has no code for a missing value, so that one more label stands for it.
-        """
+        """Labels and codes as BioFlex sends them; None for numbers."""
         if self.labels is None and self.values.dtype.kind != "b":
             return None
         labels = ["False", "True"] if self.labels is None else list(self.labels)
         codes = self.values.astype(np.int64)
-        if (codes < 0).any():
+        if (codes < 0).any():  # the protocol has no code for a missing value, so an extra label stands for it
             missing = "Unassigned"
             while missing in labels:
                 missing += "_"
@@ -112,12 +109,12 @@ class ObsTable:
 
     @classmethod
     def of(cls, columns: Mapping[str, Any]) -> ObsTable:
-        """A table of any columns."""
+        """A table of columns of any kind."""
         return cls({name: Column.of(column) for name, column in columns.items()})
 
     @classmethod
     def read(cls, path: Path) -> ObsTable:
-        """Read what :meth:`write` wrote."""
+        """Read a file that :meth:`write` wrote."""
         with np.load(path) as file:
             fields = json.loads(file["fields"].tobytes())
             return cls(
@@ -132,7 +129,7 @@ class ObsTable:
             )
 
     def write(self, path: Path) -> None:
-        """Write to one file, which is replaced whole or not at all."""
+        """Write to one file, which is replaced atomically."""
         fields = [[name, column.labels] for name, column in self.columns.items()]
         arrays: dict[str, Any] = {f"column_{i}": column.values for i, column in enumerate(self.columns.values())}
         for i, column in enumerate(self.columns.values()):
@@ -146,7 +143,7 @@ class ObsTable:
     def with_values(
         self, barcodes: Sequence[str], given: Sequence[str], columns: Mapping[str, Sequence[Any]]
     ) -> ObsTable:
-        """The table with columns added or replaced, joined by barcode; cells that are not given are missing in them."""
+        """A table with columns added or replaced, joined by barcode; cells without a given value get missing values."""
         place = {barcode: i for i, barcode in enumerate(barcodes)}
         strange = [barcode for barcode in given if barcode not in place]
         if strange:
@@ -174,7 +171,7 @@ def _numbers(name: str, values: list[float | None]) -> Column:
     try:
         return Column.of_numbers(values)
     except OverflowError as error:
-        detail = f"column {name!r} holds a number beyond what a float holds"
+        detail = f"column {name!r} contains a number that is too large for a float"
         raise HTTPError(422, detail) from error
 
 
@@ -182,7 +179,7 @@ _BARCODES, _FEATURES = "barcodes.json", "features.json"
 
 
 class StudyFolder:
-    """A processed study."""
+    """A processed study in a folder."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -198,7 +195,8 @@ class StudyFolder:
         embeddings: dict[str, NDArray[Any]],
         clusters: dict[str, NDArray[Any]],
     ) -> StudyFolder:
-        """Write a study."""
+        """Write a study to a new folder."""
+        # Without lognorm the submitted matrix is already normalized, and serves both units.
         path.mkdir(mode=0o700)
         (path / _BARCODES).write_text(json.dumps(cells.barcodes), encoding="utf-8")
         (path / _FEATURES).write_text(json.dumps(cells.features), encoding="utf-8")
@@ -237,7 +235,7 @@ class StudyFolder:
 
     @property
     def obs(self) -> ObsTable:
-        """Metadata, read anew after a change, which may be another process' one."""
+        """The metadata, read again after a change, which another process may have made."""
         stamp = self.stamp
         if self._obs is None or self._obs[0] != stamp:
             self._obs = (stamp, ObsTable.read(self.path / "obs.npz"))
@@ -245,23 +243,23 @@ class StudyFolder:
 
     @property
     def stamp(self) -> tuple[int, int, int]:
-        """Another one after each change of the metadata; nothing else of a study changes."""
+        """A value that differs after each change of the metadata, the only part of a study that changes."""
         found = (self.path / "obs.npz").stat()
         return found.st_ino, found.st_mtime_ns, found.st_size
 
     def change_obs(self, change: Callable[[ObsTable], ObsTable]) -> None:
-        """Replace the metadata by what ``change`` makes of them; one change after another."""
+        """Replace the metadata with the result of ``change``; changes run one after another."""
         with self._changing:
             change(self.obs).write(self.path / "obs.npz")
 
     @property
     def embeddings(self) -> list[dict[str, str]]:
-        """``embedding_id`` and ``embedding_name`` of each."""
+        """``embedding_id`` and ``embedding_name`` of each embedding."""
         found: list[dict[str, str]] = json.loads((self.path / "embeddings.json").read_text(encoding="utf-8"))
         return found
 
     def embedding(self, embedding_id: str) -> NDArray[Any] | None:
-        """Coordinates, float32 unless they are places; None where there is no such embedding."""
+        """Coordinates, float32 except for SPATIAL_KEYS; None if the embedding does not exist."""
         if not re.fullmatch(r"[0-9a-f]{32}", embedding_id):
             return None
         path = self.path / f"embedding_{int(embedding_id, 16)}.npy"
@@ -282,7 +280,7 @@ class StudyFolder:
         return self.path / f"{unit}.h5"
 
     def columns(self, genes: Sequence[int] | None, unit: str) -> dict[str, Any]:
-        """Some columns of a matrix, or all, as ``query_genes`` sends them; only what is asked for is read."""
+        """Some columns of a matrix, or all, as ``query_genes`` sends them; only these are read."""
         with h5py.File(self.matrix_file(unit)) as file:
             n_obs, n_vars = (int(n) for n in file["shape"][()])
             indptr = file["indptr"][()].astype(np.int64)
@@ -332,7 +330,7 @@ def _write_matrix(path: Path, matrix: sparse.csr_matrix) -> None:
 
 
 def write_export(folder: StudyFolder, path: Path) -> None:
-    """Write log-normalised values as X, what was submitted as ``layers["counts"]``, obs and embeddings."""
+    """Write log-normalized values as X, the submitted matrix as ``layers["counts"]``, obs and embeddings."""
     columns: dict[str, Any] = {}
     for name, column in folder.obs.columns.items():
         if column.labels is None:

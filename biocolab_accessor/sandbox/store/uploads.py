@@ -1,4 +1,4 @@
-"""Uploads: files that arrive in parts, under names that the server chooses itself."""
+"""Uploads: files that arrive in chunks, stored under names that the server chooses."""
 
 from __future__ import annotations
 
@@ -25,21 +25,19 @@ _MOST_CHUNKS = 1_000_000
 
 
 class Uploads:
-    """Uploaded files.
+    """Uploaded files, in a folder whose file names never come from clients."""
 
-    The names and folders that clients give are kept in the catalog as data; on disk everything has a name made here,
-    so that no name can lead out of the folder.
-    """
+    # The names and folders of clients are data in the catalog, so no name can lead out of the folder.
 
     def __init__(self, folder: Path, catalog: Catalog) -> None:
         self._folder, self._catalog = folder, catalog
         self._assembling, self._closing = threading.Lock(), threading.Event()
         self.strict = False
-        """Whether a file that is announced twice to a folder is ambiguous, as some servers may have it."""
+        """Whether a file that is announced twice to a folder is ambiguous, as it may be on some servers."""
         private_folder(folder)
 
     def announce(self, user: str, body: Mapping[str, Any]) -> UploadRecord:
-        """A file is going to come."""
+        """Announce a file that will be uploaded."""
         n_chunks = body.get("n_chunks")
         if not isinstance(n_chunks, int) or isinstance(n_chunks, bool) or not 1 <= n_chunks <= _MOST_CHUNKS:
             detail = f"n_chunks must be a number from 1 to {_MOST_CHUNKS:,}; an empty file cannot be uploaded"
@@ -48,14 +46,14 @@ class Uploads:
         return self._catalog.add_upload(user, folder, text(body, "original_file_name", longest=_LONGEST_NAME), n_chunks)
 
     def incoming(self) -> Path:
-        """A file for bytes whose place is not known yet."""
+        """A path for bytes whose final path is not known yet."""
         return self._folder / f"{uuid.uuid4().hex}.part"
 
     def take_chunk(self, user: str, params: Mapping[str, Any], part: Path) -> str:
-        """Put a chunk that has arrived in its place, and give the path that a submission names."""
+        """Store a chunk, and return the path that a submission refers to."""
         record = self._catalog.upload(str(params.get("id")), user)
         if record is None or record.folder_id != params.get("folder_id"):
-            detail = "there is no such upload: call add_file_upload first"
+            detail = "the upload does not exist: call add_file_upload first"
             raise HTTPError(404, detail)
         chunk = params.get("chunk")
         if not isinstance(chunk, int) or isinstance(chunk, bool) or not 0 <= chunk < record.n_chunks:
@@ -69,20 +67,20 @@ class Uploads:
         return UPLOAD_PREFIX + record.folder_id
 
     def files(self, user: str, study_path: str) -> dict[str, Path]:
-        """Whole files by the names that the client gave them."""
+        """The complete files of an upload, by the names that the client chose."""
         records = self._catalog.uploads(study_path.removeprefix(UPLOAD_PREFIX), user)
         if not records:
             detail = f"nothing was uploaded to {study_path!r}"
             raise HTTPError(404, detail)
-        # A file that was announced twice, as when the first answer was lost, is the later one.
+        # If a file was announced twice, because the first answer was lost, the later one counts.
         latest = {record.name: record for record in records}
         if self.strict and len(latest) < len(records):
-            detail = f"a file was announced twice to {study_path!r}: which of the two is meant?"
+            detail = f"a file was announced twice to {study_path!r}: it is not clear which one is meant"
             raise HTTPError(409, detail)
         whole = {}
         with self._assembling:
             for name, record in latest.items():
-                if self._closing.is_set():  # each file waits for the disk, and there may be thousands
+                if self._closing.is_set():  # each of thousands of files may wait for the disk
                     raise HTTPError(503, "the server was stopped")
                 whole[name] = self._whole(record)
         return whole
@@ -90,22 +88,22 @@ class Uploads:
     def drop(self, user: str, study_path: str) -> None:
         """Remove the bytes of an upload that has been processed."""
         if self._closing.is_set():
-            return  # they go with the folder, or in the sweep of the next start
+            return  # they are removed with the folder, or at the next start
         records = self._catalog.uploads(study_path.removeprefix(UPLOAD_PREFIX), user)
         remove_all(self._folder / record.id for record in records)
 
     def forget_waiting(self) -> None:
-        """Forget what was not submitted, as servers do that clean their temporary folders."""
+        """Forget uploads that were not submitted, like a server that cleans its temporary folder."""
         waiting = self._catalog.waiting_uploads()
         self._catalog.forget_uploads(waiting)
         remove_all(self._folder / id_ for id_ in waiting)
 
     def close(self) -> None:
-        """Stop putting files together; those that are whole stay so."""
+        """Stop assembling files; complete files stay."""
         self._closing.set()
 
     def clear(self) -> None:
-        """Forget every byte."""
+        """Remove all uploaded bytes."""
         remove_all(self._folder.iterdir())
 
     def _chunk(self, record: UploadRecord, chunk: int) -> Path:
@@ -122,13 +120,13 @@ class Uploads:
                 f"{len(missing)} of {record.n_chunks} chunks of {record.name!r} are missing, the first is {missing[0]}"
             )
             raise HTTPError(409, detail)
-        # The first chunk becomes the file, so that a file of one chunk is never copied.
+        # The first chunk becomes the file, so a file with one chunk is never copied.
         first = self._chunk(record, 0)
         if not first.exists():
-            detail = f"what was uploaded as {record.name!r} is gone: it was processed, or it was too old"
+            detail = f"the upload of {record.name!r} was removed, because it was processed or too old"
             raise HTTPError(410, detail)
         with first.open("r+b") as target:
-            # A server that was killed here may have appended before.
+            # A server that was killed here may already have appended some chunks.
             target.truncate(sizes[0])
             target.seek(0, os.SEEK_END)
             for chunk in range(1, record.n_chunks):
@@ -141,7 +139,7 @@ class Uploads:
 
 
 async def receive(content_type: str, stream: AsyncIterator[bytes], target: Path) -> dict[str, Any]:
-    """Write the ``file`` part of a multipart body to ``target`` while it arrives, and give the ``params`` part."""
+    """Write the ``file`` part of a multipart body to ``target`` as it arrives, and return the ``params`` part."""
     kind, options = parse_options_header(content_type)
     if kind != "multipart/form-data" or not options.get("boundary"):
         detail = "expected multipart/form-data with the parts params and file"
@@ -165,9 +163,9 @@ async def receive(content_type: str, stream: AsyncIterator[bytes], target: Path)
                             detail = f"the params part is longer than {_LONGEST_PARAMS:,} bytes"
                             raise HTTPError(413, detail)
     except MultipartError as error:
-        detail = f"the multipart body is broken, or broke off: {error}"
+        detail = f"the multipart body is malformed or incomplete: {error}"
         raise HTTPError(422, detail) from error
     if not {"params", "file"} <= seen:
-        detail = "the body has no params or no file part"
+        detail = "the body lacks the params part or the file part"
         raise HTTPError(422, detail)
     return json_object(bytes(params), "the params part")

@@ -48,8 +48,8 @@ class TestAdding:
             ({"route": "uplaod_chunk"}, "did you mean 'upload_chunk'"),
             ({"route": "upload_chunk", "kind": "rest"}, "did you mean 'reset'"),
             ({"route": "upload_chunk", "kind": "reset", "status": 1}, "has no option 'status'"),
-            ({"route": "upload_chunk", "nth": 0}, "the first request is 1"),
-            ({"route": "upload_chunk", "nth": []}, "the first request is 1"),
+            ({"route": "upload_chunk", "nth": 0}, "but the first request is 1"),
+            ({"route": "upload_chunk", "nth": []}, "but the first request is 1"),
         ],
     )
     def test_what_makes_no_sense_is_refused(self, own: Sandbox, arguments: dict[str, object], says: str) -> None:

@@ -130,7 +130,7 @@ class TestOfABody:
         head = f"POST {API}test_connection HTTP/1.1\r\nHost: localhost\r\nbioturing-api-token: {own.token}\r\n"
         with connected(own, f"{head}Content-Length: 100000\r\n\r\n".encode()) as slow:
             assert b"HTTP/1.1 408 Request Timeout\r\n" in (answer := drip(slow, until_end_of=b"}"))
-        assert b"bytes of the body came in 0.2 s" in answer
+        assert b"bytes of the body arrived in 0.2 s" in answer
 
     def test_a_form_that_comes_byte_by_byte_is_refused(self, own: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(body, "_FORM_SECONDS", 0.2)
@@ -203,13 +203,13 @@ class TestOfJson:
     @pytest.mark.parametrize(
         ("raw", "status", "says"),
         [
-            (b'{"a": [' + b"[]," * 150_000 + b"[]]}", 413, "the body holds more than 100,000 objects"),
-            (b'{"a": [' + b"{}," * 150_000 + b"{}]}", 413, "the body holds more than 100,000 objects"),
-            (b"{" + b'"a":1,' * 150_000 + b'"b":1}', 413, "the body holds more than 100,000 objects"),
+            (b'{"a": [' + b"[]," * 150_000 + b"[]]}", 413, "the body contains more than 100,000 objects"),
+            (b'{"a": [' + b"{}," * 150_000 + b"{}]}", 413, "the body contains more than 100,000 objects"),
+            (b"{" + b'"a":1,' * 150_000 + b'"b":1}', 413, "the body contains more than 100,000 objects"),
             (b'{"a": [' + b"[" * 65 + b"]" * 65 + b"]}", 422, "nested more than 64 levels deep"),
             (b'{"a":' * 40_000 + b"1" + b"}" * 40_000, 422, "nested more than 64 levels deep"),
             (b"[" * 90_000, 422, "nested more than 64 levels deep"),
-            (b'{"a": ["\\\\", [' + b"[]," * 150_000 + b'"\\""]]}', 413, "the body holds more than 100,000 objects"),
+            (b'{"a": ["\\\\", [' + b"[]," * 150_000 + b'"\\""]]}', 413, "the body contains more than 100,000 objects"),
             (b'{"a": ["\\\\\\"", "[", [' + b"[]," * 150_000 + b'""]]}', 413, "more than 100,000 objects"),
         ],
         ids=["lists", "objects", "keys", "deep lists", "deep objects", "open lists", "escapes", "more escapes"],
@@ -229,7 +229,7 @@ class TestOfJson:
         monkeypatch.setattr(refusal, "_MOST_VALUES", 1000)
         monkeypatch.setattr(refusal, "_MOST", {(b",",): 1000})
         assert len(json_object(json.dumps({"a": [0] * 1000}).encode(), "the body")["a"]) == 1000
-        with pytest.raises(HTTPError, match="the body holds more than 1,000 values"):
+        with pytest.raises(HTTPError, match="the body contains more than 1,000 values"):
             json_object(json.dumps({"a": [0] * 2000}).encode(), "the body")
 
     def test_whose_texts_hold_signs_of_json_is_read(self) -> None:

@@ -157,7 +157,7 @@ def test_one_task_is_broken_off_and_those_behind_it_begin(hanging: Sandbox) -> N
     assert "ERROR: not done here" in ended(hanging, last).log
     assert sorted(finished) == ["hang", "hang too", "last"]
     assert [hanging.cancel_task(each.id) for each in (stuck, waits, last)] == [False] * 3
-    with pytest.raises(InvalidArgument, match="there is no task 'none'"):
+    with pytest.raises(InvalidArgument, match="the sandbox has no task 'none'"):
         hanging.cancel_task("none")
 
 

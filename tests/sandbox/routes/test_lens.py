@@ -43,7 +43,7 @@ def test_it_connects_and_lists_studies_by_the_names_of_lens(lens: LensWire) -> N
 def test_what_lens_has_no_call_for_is_refused(route: str, lens: LensWire) -> None:
     answer = lens.post(route, {**BODY, "study_path": "x", "shared_folder_path": "x"})
     assert answer.status_code == 422
-    assert "Lens takes no such submission" in answer.json()["detail"]
+    assert "Lens does not accept this kind of submission" in answer.json()["detail"]
 
 
 @pytest.mark.parametrize("change", [{"study_type": 2}, {"study_type": 11}, {"study_type": True}, {"study_type": [8]}])
@@ -92,4 +92,4 @@ def test_places_of_one_dimension_are_refused(server: Sandbox, counts: Any) -> No
     study = counts.biocolab.submit(skip_dimred=True).study_info["uuid"]
     answer = LensWire(server, "lens_sc").post("study/get_cell_centers", {"study_id": study})
     assert answer.status_code == 422
-    assert "is not x and y of each cell" in answer.json()["detail"]
+    assert "lacks x and y columns" in answer.json()["detail"]

@@ -63,20 +63,25 @@ class TestOfAStudy:
         ("route", "body", "status", "says"),
         [
             ("study/get_metadata", {"fields": ["labl"]}, 404, "has no field 'labl' (did you mean 'label'?)"),
-            ("study/get_metadata", {"fields": "label"}, 422, "fields must be a list of texts"),
-            ("study/get_metadata", {"fields": [1]}, 422, "fields must be a list of texts"),
-            ("study/query_genes", {"gene_names": ["1"], "unit": "tpm"}, 422, "unit is 'tpm': give 'raw' or 'lognorm'"),
+            ("study/get_metadata", {"fields": "label"}, 422, "fields must be a list of strings"),
+            ("study/get_metadata", {"fields": [1]}, 422, "fields must be a list of strings"),
+            ("study/query_genes", {"gene_names": ["1"], "unit": "tpm"}, 422, "unit is 'tpm': use 'raw' or 'lognorm'"),
             ("retrieve_custom_embedding", {"embedding_id": "f" * 32}, 404, "has no embedding"),
             ("retrieve_custom_embedding", {"embedding_id": "../obs"}, 404, "has no embedding '../obs'"),
             ("submit_metadata_dataframe", {"metadata_dct": []}, 422, "must be an object with barcodes"),
             ("submit_metadata_dataframe", {"metadata_dct": {"barcodes": "0"}}, 422, "must be an object with barcodes"),
-            ("submit_metadata_dataframe", {"metadata_dct": {"barcodes": ["0", "0"]}}, 422, "barcodes are repeated"),
+            (
+                "submit_metadata_dataframe",
+                {"metadata_dct": {"barcodes": ["0", "0"]}},
+                422,
+                "the barcodes are not unique",
+            ),
             ("study/get_metadata", {"group_id": "persnal"}, 404, "no group 'persnal' (did you mean 'personal'?)"),
-            ("study/get_metadata_fields", {"group_id": 7}, 422, "group_id must be a text"),
+            ("study/get_metadata_fields", {"group_id": 7}, 422, "group_id must be a string"),
             ("submit_metadata_dataframe", {"group_id": "persnal"}, 404, "no group 'persnal'"),
             ("submit_metadata_s3", {"group_id": "persnal", "file_path": "x.csv"}, 404, "no group 'persnal'"),
             ("export_study", {"group_id": "persnal", "study_type": 2}, 404, "no group 'persnal'"),
-            ("export_study", {"study_type": 2}, 422, "group_id must be a text"),
+            ("export_study", {"study_type": 2}, 422, "group_id must be a string"),
             ("export_study", {"group_id": "personal", "study_type": 5}, 422, "exports h5ad (study_type 2) only"),
             ("submit_metadata_s3", {"file_path": "x.csv"}, 404, "no bucket is configured"),
         ],
@@ -96,7 +101,7 @@ class TestOfAStudy:
 
     def test_a_text_that_is_half_a_character_is_refused(self, wire: Wire) -> None:
         answer = wire.post("study/get_barcodes", data=b'{"study_id": "\\ud800"}')
-        assert (answer.status_code, answer.json()["detail"]) == (422, "the body holds half of a surrogate pair")
+        assert (answer.status_code, answer.json()["detail"]) == (422, "the body contains half of a surrogate pair")
 
     def test_a_table_of_a_bucket_that_is_none_is_refused(self, wire: Wire, study: str, tmp_path: Path) -> None:
         (tmp_path / "x.csv").write_bytes(b"\xff\xfe\x00")
@@ -108,7 +113,7 @@ class TestOfAStudy:
             assert answer.status_code == 422
             assert "x.csv cannot be read as a table" in answer.json()["detail"]
             answer = wire.post("submit_metadata_s3", {**body, "file_path": "good.tsv", "s3_id": f"{bucket}x"})
-            assert f"there is no bucket '{bucket}x' (did you mean '{bucket}'?)" in answer.json()["detail"]
+            assert f"the sandbox has no bucket '{bucket}x' (did you mean '{bucket}'?)" in answer.json()["detail"]
             wire.data("submit_metadata_s3", {**body, "file_path": "good.tsv"})  # with no id it is the first bucket
         finally:
             wire.server.remove_bucket(bucket)
@@ -122,10 +127,13 @@ class TestOfASubmission:
             ({"study_info": "x"}, "study_info must be an object"),
             ({"filter_params": {"min_counts": "1"}}, "min_counts must be a number"),
             ({"filter_params": {"min_counts": True}}, "min_counts must be a number"),
-            ({"filter_params": {"max_genes": 10**400}}, "max_genes is beyond all numbers"),
+            ({"filter_params": {"max_genes": 10**400}}, "max_genes is too large"),
             ({"batch_info": []}, "batch_info must list the batches"),
-            ({"batch_info": ["y.h5ad"]}, "batch 'y.h5ad' was not uploaded; there are ['x.h5ad']"),
-            ({"study_type": 3, "batch_info": ["x"]}, "batch 'x' has no xmatrix.mtx[.gz]; there are ['x.h5ad']"),
+            ({"batch_info": ["y.h5ad"]}, "batch 'y.h5ad' was not uploaded; uploaded files: ['x.h5ad']"),
+            (
+                {"study_type": 3, "batch_info": ["x"]},
+                "batch 'x' has no xmatrix.mtx[.gz]; uploaded files: ['x.h5ad']",
+            ),
         ],
     )
     def test_that_makes_no_sense_starts_no_task(self, wire: Wire, changes: dict[str, object], says: str) -> None:
@@ -227,7 +235,7 @@ class TestOfAConnection:
             while b"}" not in said and (piece := half.recv(4096)):
                 said += piece
         assert said.startswith(b"HTTP/1.1 408")
-        assert b"only 4 bytes of the body came in 0.2 s" in said
+        assert b"only 4 bytes of the body arrived in 0.2 s" in said
 
     def test_who_sends_too_much_is_told_so(self, own: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(body, "_LONGEST_JSON", 1000)
@@ -237,7 +245,7 @@ class TestOfAConnection:
 
     def test_a_link_that_leads_to_no_file_is_refused(self, server: Sandbox) -> None:
         answer = requests.get(f"{server.url}/api/export/{'0' * 32}", timeout=PATIENCE)
-        assert (answer.status_code, answer.json()["detail"]) == (404, "there is no such file")
+        assert (answer.status_code, answer.json()["detail"]) == (404, "the file does not exist")
 
 
 class TestOfAServerThatFails:
@@ -256,7 +264,7 @@ class TestOfAServerThatFails:
         body = {"species": "human", "study_id": broken, "gene_names": ["GENE1"]}
         answer = wire.post("study/query_genes", body)
         assert answer.status_code == 500
-        assert "this is a mistake of the sandbox, see its log" in answer.json()["detail"]
+        assert "this is a bug in the sandbox, see its log" in answer.json()["detail"]
         assert "raw.h5" in caplog.text
         assert len(wire.data("study/get_features", body)) == 40
 
@@ -265,7 +273,7 @@ class TestOfAServerThatFails:
             session.post(f"{own.url}/signin", data={"token": own.token}, timeout=PATIENCE)
             answer = session.get(f"{own.url}/page/data/study/{broken}/gene/0", timeout=PATIENCE)
             assert answer.status_code == 500
-            assert "this is a mistake of the sandbox, see its log" in answer.json()["detail"]
+            assert "this is a bug in the sandbox, see its log" in answer.json()["detail"]
             assert "lognorm.h5" in caplog.text
             assert len(session.get(f"{own.url}/page/data/study/{broken}/barcodes", timeout=PATIENCE).json()) == 60
 
@@ -321,7 +329,7 @@ class TestOfThePage:
             ("/field/99", "the study has "),
             ("/embedding/ffff", "no such embedding in two dimensions"),
             (f"/embedding/{0:032x}", "no such embedding in two dimensions"),
-            ("/export/none", "there is no such file"),
+            ("/export/none", "the file does not exist"),
         ],
     )
     def test_what_a_study_does_not_have_is_named(
@@ -362,9 +370,9 @@ class TestOfThePage:
 
 class TestOfTheSandbox:
     def test_what_is_not_there_cannot_be_shared(self, own: Sandbox, tmp_path: Path) -> None:
-        with pytest.raises(InvalidArgument, match=f"there is no folder {tmp_path / 'nothing'}"):
+        with pytest.raises(InvalidArgument, match=f"the folder {tmp_path / 'nothing'} does not exist"):
             own.add_folder(tmp_path / "nothing")
-        with pytest.raises(InvalidArgument, match=f"there is no folder {tmp_path / 'nothing'}"):
+        with pytest.raises(InvalidArgument, match=f"the folder {tmp_path / 'nothing'} does not exist"):
             own.add_bucket(tmp_path / "nothing")
 
     def test_a_store_that_needs_another_package_names_it(self, own: Sandbox) -> None:
@@ -391,7 +399,7 @@ class TestOfTheSandbox:
         submission = counts.biocolab.submit(wait=False)
         until(lambda: "Reading batch" in bc.submission(submission.task_id).log)
         own.reset()
-        with pytest.raises(NotFound, match="there is no task"):
+        with pytest.raises(NotFound, match="the sandbox has no task"):
             bc.submission(submission.task_id)
         again = counts.biocolab.submit(study_id="after", skip_dimred=True)
         assert again.status == "SUCCESS"

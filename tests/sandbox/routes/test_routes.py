@@ -215,7 +215,7 @@ class TestTasks:
         task = wire.submit(where, ["x.h5ad"], filter_params={"min_counts": 1e6}).json()["data"]["id"]
         status, log = wire.finish(task)
         assert status == "ERROR"
-        assert "no cell is left of 60 cells" in log
+        assert "no cells remain of 60 cells" in log
 
     def test_a_worker_that_dies_costs_one_task_and_not_the_server(self, wire: Wire, content: bytes) -> None:
         where = wire.upload("x.h5ad", [content], folder=uuid.uuid4().hex)
@@ -233,7 +233,7 @@ def test_a_type_that_the_protocol_does_not_know_is_refused(wire: Wire, content: 
     where = wire.upload("x.h5ad", [content], folder=uuid.uuid4().hex)
     answer = wire.submit(where, ["x.h5ad"], study_type=study_type)
     assert answer.status_code == 422
-    assert "does not do spatial studies, which go to Lens" in answer.json()["detail"]
+    assert "spatial studies are submitted to Lens, not BBrowserX" in answer.json()["detail"]
 
 
 class TestBuckets:
@@ -303,7 +303,7 @@ class TestCellCenters:
         info = counts.biocolab.submit(skip_dimred=True).study_info
         answer = wire.post("study/get_cell_centers", {"species": "human", "study_id": info["uuid"]})
         assert answer.status_code == 404
-        assert "no places of cells" in answer.json()["detail"]
+        assert "no cell coordinates" in answer.json()["detail"]
 
 
 class TestTerms:
@@ -332,7 +332,7 @@ class TestTerms:
         [
             ({"group": "labl"}, "did you mean 'label'"),
             ({"name": "nothing"}, "has no label"),
-            ({"root_id": "CL:1"}, "there is no ontology"),
+            ({"root_id": "CL:1"}, "the sandbox has no ontology"),
             ({"leaf_id": "CL:1"}, "has no term"),
         ],
     )
@@ -377,6 +377,6 @@ def test_a_refusal_says_why_to_clients_that_do_not_look_at_the_status_of_http(wi
     assert answer.status_code == 404
     assert answer.json() == {
         "status": 404,
-        "message": "there is no task 'nothing'",
-        "detail": "there is no task 'nothing'",
+        "message": "the sandbox has no task 'nothing'",
+        "detail": "the sandbox has no task 'nothing'",
     }

@@ -39,7 +39,7 @@ def test_a_group_and_its_studies_are_seen_by_its_members_only(own: Sandbox, coun
         lambda: other.get_all_studies_info_in_group("human", "lab"),
         lambda: other.get_barcodes("human", info["uuid"]),
     ):
-        with pytest.raises(LookupError, match="there is no"):
+        with pytest.raises(LookupError, match="the sandbox has no"):
             ask()
 
 
