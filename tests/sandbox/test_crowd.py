@@ -1,4 +1,4 @@
-"""A crowd: many processes submit at once, and each finds its own cells."""
+"""A crowd: many processes submit at the same time, and each gets its own cells back."""
 
 from __future__ import annotations
 

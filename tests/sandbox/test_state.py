@@ -1,4 +1,4 @@
-"""What a sandbox that was killed left behind, and what the next one makes of it."""
+"""Files that a killed sandbox left behind, and how the next one handles them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.patience import PATIENCE, until
 from tests.sandbox.wire import BODY, Wire
 
 
-def test_what_belongs_to_nothing_is_removed_and_the_rest_stays(counts: ad.AnnData, tmp_path: Path) -> None:
+def test_files_that_nothing_refers_to_are_removed_and_others_stay(counts: ad.AnnData, tmp_path: Path) -> None:
     with bc.sandbox(tmp_path) as server:
         counts.biocolab.submit(study_id="kept", skip_dimred=True)
         where = Wire(server).upload("waits.h5ad", [b"one", b"two"], [1])
@@ -48,7 +48,7 @@ def test_what_belongs_to_nothing_is_removed_and_the_rest_stays(counts: ad.AnnDat
         assert "1 of 2 chunks of 'waits.h5ad' are missing, the first is 0" in refused.json()["detail"]
 
 
-def test_an_assembly_that_was_cut_off_is_made_again_from_the_start(server: Sandbox) -> None:
+def test_an_interrupted_assembly_of_chunks_starts_again(server: Sandbox) -> None:
     wire, folder = Wire(server), uuid.uuid4().hex
     where = wire.upload("x.bin", [b"first", b"second", b"third"], folder=folder)
     uploads = server._state.uploads
@@ -84,7 +84,7 @@ def test_a_task_that_was_running_ends_as_interrupted_and_one_that_had_ended_is_c
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="processes are looked up in /proc")
-def test_the_worker_ends_with_a_server_that_is_killed(tmp_path: Path) -> None:
+def test_the_worker_exits_if_the_server_is_killed(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "biocolab_accessor", "sandbox", "--path", str(tmp_path)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     said = ""
@@ -113,8 +113,8 @@ def _state(pid: int) -> str:
         return "Z"
 
 
-def test_what_the_catalogue_says_is_on_disk_before_it_is_said(tmp_path: Path, counts: ad.AnnData) -> None:
-    """A study is written and moved to its place before a record of it exists."""
+def test_a_listed_study_is_on_disk_before_it_is_listed(tmp_path: Path, counts: ad.AnnData) -> None:
+    """A study is written and renamed to its final name before its record exists."""
     seen: list[bool] = []
     with bc.sandbox(tmp_path) as server:
         state: State = server._state

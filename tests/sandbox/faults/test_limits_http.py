@@ -1,4 +1,4 @@
-"""Files that the system sends arrive whole, and the connection is as good as before."""
+"""Files that are sent with sendfile arrive whole, and their connections stay usable."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.patience import PATIENCE, until
 
 @pytest.fixture(scope="module")
 def large() -> Iterator[Sandbox]:
-    """A sandbox with a matrix that no socket's buffer holds."""
+    """A sandbox with a matrix that is larger than the buffer of a socket."""
     counts = np.random.default_rng(0).integers(1, 9, (2000, 2000)).astype(np.float32)
     with bc.sandbox() as server:
         server.add_study("LARGE", ad.AnnData(counts))
@@ -49,7 +49,7 @@ def matrix_of(server: Sandbox) -> bytes:
     return (server.path / "studies" / uuid_of(server) / "raw.h5").read_bytes()
 
 
-def test_it_is_whole_and_the_next_answer_comes_over_the_same_connection(large: Sandbox) -> None:
+def test_a_large_file_arrives_whole_and_the_connection_stays_usable(large: Sandbox) -> None:
     with requests.Session() as session:
         for _ in range(3):
             answer = asked(large, session, "get_matrix")
@@ -62,13 +62,13 @@ def test_it_is_whole_and_the_next_answer_comes_over_the_same_connection(large: S
     assert (record.status, record.sent) == (200, len(matrix_of(large)))
 
 
-def test_a_range_of_it_is_that_range(large: Sandbox) -> None:
+def test_a_range_of_a_large_file_is_that_range(large: Sandbox) -> None:
     with requests.Session() as session:
         answer = asked(large, session, "get_matrix", headers={"range": "bytes=1000-1999"})
     assert (answer.status_code, answer.content) == (206, matrix_of(large)[1000:2000])
 
 
-def test_a_client_that_goes_away_is_written_down_and_hurts_nobody(
+def test_a_client_that_disconnects_is_recorded_and_affects_no_other_client(
     large: Sandbox, caplog: pytest.LogCaptureFixture
 ) -> None:
     large.requests.clear()
@@ -88,7 +88,7 @@ def test_a_client_that_goes_away_is_written_down_and_hurts_nobody(
     assert caplog.records == []
 
 
-def test_a_client_that_does_not_read_is_cut_off(
+def test_a_client_that_does_not_read_a_file_is_disconnected(
     large: Sandbox, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(limits, "_UNREAD_SECONDS", 0.2)
@@ -104,8 +104,8 @@ def test_a_client_that_does_not_read_is_cut_off(
     assert caplog.records == []
 
 
-def test_a_client_that_does_not_read_what_is_no_file_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither the kernel's buffers nor the server hold 100 MB."""
+def test_a_client_that_does_not_read_another_answer_is_disconnected(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither the kernel's buffers nor the server's can hold 100 MB."""
     monkeypatch.setattr(limits, "_UNREAD_SECONDS", 0.2)
     sent: list[int] = []
 
@@ -128,7 +128,7 @@ def test_a_client_that_does_not_read_what_is_no_file_is_cut_off(monkeypatch: pyt
     assert max(sent) < 10_000_000
 
 
-def test_a_dry_run_which_reads_no_more_than_the_size_prints_nothing(
+def test_a_dry_run_that_reads_only_the_size_prints_nothing(
     large: Sandbox, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
     study = bc.study("LARGE")
@@ -139,7 +139,7 @@ def test_a_dry_run_which_reads_no_more_than_the_size_prints_nothing(
     assert capfd.readouterr().err == ""
 
 
-def test_many_at_the_same_time_are_each_whole(large: Sandbox) -> None:
+def test_many_large_files_at_the_same_time_arrive_whole(large: Sandbox) -> None:
     def one(_: int) -> bool:
         with requests.Session() as session:
             return asked(large, session, "get_matrix").content == matrix_of(large)

@@ -1,4 +1,4 @@
-"""Every route looks at Host and Origin: no page of another site gets an answer, whatever token it has."""
+"""Every route checks Host and Origin: a page of another site gets no answer, whatever token it has."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ _FOREIGN = [
 
 @pytest.fixture(scope="module")
 def own() -> Iterator[Sandbox]:
-    """A sandbox that offers its ledger and reset over HTTP."""
+    """A sandbox with its control routes."""
     with bc.sandbox(control=True) as running:
         yield running
 
 
 @pytest.fixture
 def session(own: Sandbox) -> Iterator[requests.Session]:
-    """Requests with the right token, whose cookies are those of a browser that is signed in."""
+    """A session with the right token and the cookies of a signed-in browser."""
     with requests.Session() as session:
         session.headers.update({"bioturing-api-token": own.token, "btr-api-token": own.token})
         session.headers.update({"x-user-token": own.token, "x-email-id": own.email})
@@ -54,7 +54,7 @@ def session(own: Sandbox) -> Iterator[requests.Session]:
 
 
 def _routes(own: Sandbox) -> list[tuple[str, str]]:
-    """Method and path of every route, with something in place of what is in braces."""
+    """Method and path of every route, with values for its path parameters."""
     routes = [*make_app(own._state).routes]
     routes += control_routes(Faults(lambda: ()), Ledger(), lambda: None, lambda task_id: True, lambda token: True)
     paths = [(route.methods, re.sub(r"\{.*?\}", "1", route.path)) for route in routes if isinstance(route, Route)]
@@ -85,7 +85,7 @@ def test_every_route_refuses_a_foreign_host_and_a_foreign_origin(
 
 
 @pytest.mark.parametrize("foreign", _FOREIGN, ids=str)
-def test_a_spelling_that_is_not_the_sandbox_is_refused(own: Sandbox, foreign: dict[str, str]) -> None:
+def test_a_host_that_only_looks_like_the_sandbox_is_refused(own: Sandbox, foreign: dict[str, str]) -> None:
     headers = {**foreign, "bioturing-api-token": own.token}
     assert requests.get(f"{own.url}/_sandbox/requests", headers=headers, timeout=PATIENCE).status_code == 403
 
@@ -103,7 +103,7 @@ def test_a_page_that_rebinds_its_name_reads_no_ledger_and_resets_nothing(own: Sa
 
 
 @pytest.mark.parametrize("host", ["localhost", "LOCALHOST:{port}", "127.0.0.1:{port}", "[::1]:{port}", "127.0.0.1:9"])
-def test_names_of_this_machine_come_in_also_through_a_tunnel(
+def test_names_of_this_machine_are_accepted_through_a_tunnel_too(
     own: Sandbox, session: requests.Session, host: str
 ) -> None:
     host = host.format(port=own.url.rpartition(":")[2])
@@ -128,7 +128,7 @@ def test_names_of_this_machine_come_in_also_through_a_tunnel(
         ("127.0.0.1", "", False),
     ],
 )
-def test_the_name_that_it_listens_on_is_its_own(listens: str, host: str, accepted: bool) -> None:
+def test_the_sandbox_accepts_the_name_that_it_listens_on(listens: str, host: str, accepted: bool) -> None:
     async def app(*_: object) -> None:
         raise AssertionError
 

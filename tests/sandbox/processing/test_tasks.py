@@ -1,4 +1,4 @@
-"""Whatever goes wrong with one task, it ends with words and the next one runs."""
+"""A failing task ends with a message, and the next one runs."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def submit(counts: ad.AnnData, study_id: str, value: float) -> bc.Submission:
 
 
 @pytest.mark.usefixtures("cold_workers", "own")
-def test_clean_up_that_fails_changes_nothing_of_the_task_and_of_the_next(
+def test_a_failing_cleanup_affects_neither_its_task_nor_the_next(
     counts: ad.AnnData, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     with monkeypatch.context() as broken:
@@ -57,7 +57,7 @@ def test_clean_up_that_fails_changes_nothing_of_the_task_and_of_the_next(
 
 
 @pytest.mark.usefixtures("own")
-def test_a_task_that_cannot_begin_fails_with_words_and_the_next_runs(
+def test_a_task_that_cannot_start_fails_with_a_message_and_the_next_runs(
     counts: ad.AnnData, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     with monkeypatch.context() as broken:
@@ -77,7 +77,7 @@ def test_a_task_that_cannot_begin_fails_with_words_and_the_next_runs(
     assert any(str(first.task_id) in record.getMessage() for record in caplog.records)
 
 
-def test_not_even_an_end_that_cannot_be_written_ends_the_thread(
+def test_an_end_that_cannot_be_recorded_does_not_end_the_thread(
     own: Sandbox, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     runner, ran = own._state.tasks, threading.Event()
@@ -103,7 +103,7 @@ for line in sys.stdin:
 
 @pytest.fixture
 def hanging(monkeypatch: pytest.MonkeyPatch, own: Sandbox) -> Sandbox:
-    """A sandbox whose worker hangs at every batch whose name says so, and fails at others."""
+    """A sandbox whose worker hangs on batches with a certain name, and fails on others."""
 
     def start(log_path: Path) -> subprocess.Popen[str]:
         return subprocess.Popen(
@@ -133,7 +133,7 @@ def running(sandbox: Sandbox, task: TaskRecord) -> bool:
     return "began" in sandbox._state.catalog.task(task.id, sandbox.email).log
 
 
-def test_a_task_that_hangs_is_stopped_at_its_limit_and_the_next_begins(hanging: Sandbox) -> None:
+def test_a_hanging_task_is_stopped_at_its_limit_and_the_next_starts(hanging: Sandbox) -> None:
     finished: list[str] = []
     with bc.settings.override(sandbox_task_limit=0.3):
         stuck = ended(hanging, queue_up(hanging, "hang", finished))
@@ -145,7 +145,7 @@ def test_a_task_that_hangs_is_stopped_at_its_limit_and_the_next_begins(hanging: 
     assert list((hanging.path / "studies").glob("*.part")) == []
 
 
-def test_one_task_is_broken_off_and_those_behind_it_begin(hanging: Sandbox) -> None:
+def test_a_canceled_task_ends_and_the_next_one_starts(hanging: Sandbox) -> None:
     finished: list[str] = []
     stuck, waits, last = (queue_up(hanging, name, finished) for name in ("hang", "hang too", "last"))
     until(lambda: running(hanging, stuck))
@@ -175,7 +175,7 @@ def test_a_task_is_cancelled_over_http_by_the_owner_only(monkeypatch: pytest.Mon
         assert requests.delete(f"{address}0", headers=headers, timeout=PATIENCE).status_code == 422
 
 
-def test_a_download_that_hangs_does_not_stop_the_next_task(hanging: Sandbox) -> None:
+def test_a_hanging_download_does_not_block_the_next_task(hanging: Sandbox) -> None:
     finished: list[str] = []
     runner, catalog, never = hanging._state.tasks, hanging._state.catalog, threading.Event()
     task, _ = catalog.add_task(hanging.email, "submit", {"hash_id": "far"}, "")
@@ -215,7 +215,7 @@ SECRETS = {
 KEPT = {"PATH": os.environ["PATH"], "LANG": "C.UTF-8", "OMP_NUM_THREADS": "2", "BIOCOLAB_MEMORY_BUDGET": "1000000000"}
 
 
-def test_no_secret_is_among_the_variables_of_a_worker(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_environment_of_a_worker_has_no_secrets(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name, value in {**SECRETS, **KEPT}.items():
         monkeypatch.setenv(name, value)
     with bc.settings.override(bioflex_token="aaaa1126"):
@@ -226,7 +226,7 @@ def test_no_secret_is_among_the_variables_of_a_worker(monkeypatch: pytest.Monkey
 
 @pytest.mark.usefixtures("cold_workers")
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="reads the variables of a process from /proc")
-def test_the_process_of_a_worker_holds_no_secret(monkeypatch: pytest.MonkeyPatch, own: Sandbox) -> None:
+def test_the_process_of_a_worker_has_no_secrets(monkeypatch: pytest.MonkeyPatch, own: Sandbox) -> None:
     for name, value in SECRETS.items():
         monkeypatch.setenv(name, value)
     with bc.settings.override(bioflex_token="aaaa1126"):

@@ -10,7 +10,7 @@ from biocolab_accessor.sandbox.requests import HTTPError
 from biocolab_accessor.sandbox.store.study_folder import Column, ObsTable
 
 
-def test_values_are_kept_exactly_in_their_kind(tmp_path: Path) -> None:
+def test_values_are_stored_exactly_with_their_kind(tmp_path: Path) -> None:
     columns = {
         "whole": np.array([2**53 + 1, -1]),
         "real": np.array([0.1, np.nan]),
@@ -31,7 +31,7 @@ def test_values_are_kept_exactly_in_their_kind(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [tmp_path / "obs.npz"]
 
 
-def test_nullable_numbers_are_numbers_and_no_labels() -> None:
+def test_nullable_numbers_are_stored_as_numbers() -> None:
     missing, whole = (Column.of(pd.Series(pd.array(values, dtype="Int64"))) for values in ([1, None], [2**53 + 1, 2]))
     assert (missing.labels, missing.as_json()) == (None, [1.0, None])
     assert (whole.labels, whole.as_json()) == (None, [2**53 + 1, 2])
@@ -40,13 +40,13 @@ def test_nullable_numbers_are_numbers_and_no_labels() -> None:
     assert Column.of(pd.Series(pd.array([True, None], dtype="boolean"))).as_json() == ["True", None]
 
 
-def test_a_missing_label_gets_a_label_that_is_not_taken() -> None:
+def test_missing_labels_get_an_unused_label() -> None:
     column = Column.of(pd.Series(["Unassigned", None, "x"], dtype=object))
     labels, codes = column.as_category()
     assert [labels[code] for code in codes] == ["Unassigned", "Unassigned_", "x"]
 
 
-def test_truth_is_a_category_where_the_protocol_has_no_truth() -> None:
+def test_bools_become_a_category_if_the_protocol_has_no_bools() -> None:
     labels, codes = Column.of(pd.Series([True, False])).as_category()
     assert [labels[code] for code in codes] == ["True", "False"]
 
