@@ -59,7 +59,7 @@ def pbmc68k() -> ad.AnnData:
 
 
 def has_celltypist() -> bool:
-    """Whether CellTypist, and with it real counts, is installed (extra ``demo``)."""
+    """Whether CellTypist, whose sample has real counts, is installed (extra ``demo``)."""
     return find_spec("celltypist") is not None
 
 

@@ -66,7 +66,7 @@ def lock_folder(path: Path, *, temporary: bool = False) -> FileLock:
         _make_private_folder(path)
         lock.acquire(timeout=0)
     except Timeout as error:
-        msg = f"another sandbox uses {path}: close it, or give another path"
+        msg = f"another sandbox uses {path}: close it, or use another path"
         raise SandboxError(msg) from error
     except (OSError, NotImplementedError) as error:
         if not temporary:  # only this sandbox knows a temporary folder, so it works without a lock too
@@ -85,13 +85,13 @@ def _make_private_folder(path: Path) -> None:
         return
     info = path.stat()
     if info.st_uid != os.getuid() != 0:
-        msg = f"{path} belongs to another user (uid {info.st_uid}): give a folder of your own"
+        msg = f"{path} belongs to another user (uid {info.st_uid}): use a folder of your own"
         raise SandboxError(msg)
     # A folder with other files may be shared on purpose and keeps its mode; the sandbox's own files in it are private.
     if all(entry.name in _OURS or entry.name.startswith(CATALOG_FILE) for entry in path.iterdir()):
         make_private(path)
     elif stat.S_IMODE(info.st_mode) & 0o022:
-        msg = f"{path} holds other files, and other users can write to it: give a folder of its own"
+        msg = f"{path} contains other files, and other users can write to it: use an empty folder"
         raise SandboxError(msg)
 
 
@@ -237,7 +237,7 @@ def _stored_token(folder: Path) -> str:
     try:
         return stored_token(folder)
     except OSError as error:
-        msg = f"the sandbox cannot keep its token in {folder}: {error}. Remove the file, or give token="
+        msg = f"the sandbox cannot store its token in {folder}: {error}. Remove the file, or pass token="
         raise SandboxError(msg) from error
 
 

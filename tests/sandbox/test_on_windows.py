@@ -41,7 +41,7 @@ def test_a_round_trip_a_cache_hit_a_reset_and_another_start(counts: ad.AnnData, 
     with bc.settings.override(cache_dir=kept), bc.sandbox(folder) as server:
         back = processed(counts, 'GSE1: "T cells"?')
         np.testing.assert_array_equal(back.X.toarray(), counts.X.toarray())
-        # Ids that are one where capitals do not count, and é in its two forms.
+        # Ids that are equal if case is ignored, and é in both Unicode forms.
         names = ["GSE1", "gse1", "caf\u00e9", "cafe\u0301", "con", "ends. "]
         for number, name in enumerate(names):
             other = counts[: 60 - number].copy()

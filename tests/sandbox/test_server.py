@@ -166,7 +166,7 @@ class TestToken:
         (tmp_path / "kept").mkdir()
         (tmp_path / "other").write_text("somebody-else-knows-this")
         (tmp_path / "kept" / "token").symlink_to(tmp_path / "other")
-        with pytest.raises(SandboxError, match="the sandbox cannot keep its token in"):
+        with pytest.raises(SandboxError, match="the sandbox cannot store its token in"):
             bc.sandbox(tmp_path / "kept")
 
     def test_a_token_of_another_user_is_refused(self, tmp_path: Path) -> None:

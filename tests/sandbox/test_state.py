@@ -43,7 +43,7 @@ def test_files_that_nothing_refers_to_are_removed_and_others_stay(counts: ad.Ann
         assert [path.name for path in (tmp_path / "exports").iterdir()] == ["new.h5ad"]
         again = bc.study("kept", source="bbrowserx").to_anndata()
         np.testing.assert_array_equal(again.X.toarray(), counts.X.toarray())
-        # The upload that was on its way goes on.
+        # The interrupted upload continues.
         refused = Wire(server).submit(where, ["waits.h5ad"])
         assert "1 of 2 chunks of 'waits.h5ad' are missing, the first is 0" in refused.json()["detail"]
 
@@ -53,7 +53,7 @@ def test_an_interrupted_assembly_of_chunks_starts_again(server: Sandbox) -> None
     where = wire.upload("x.bin", [b"first", b"second", b"third"], folder=folder)
     uploads = server._state.uploads
     (record,) = server._state.catalog.uploads(folder, server.email)
-    # As far as a server came that was killed after it had appended half of the second chunk.
+    # The state after a server was killed when it had appended half of the second chunk.
     with (server.path / "uploads" / record.id / "chunk_0").open("ab") as file:
         file.write(b"sec")
     (path,) = uploads.files(server.email, where).values()

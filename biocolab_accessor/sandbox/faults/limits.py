@@ -212,7 +212,7 @@ class Protocol(HttpToolsProtocol):
         busy, ending = list[Protocol](), list[Protocol]()
         for one in others:
             (ending if one.transport.is_closing() or one._turned_away else busy).append(one)
-        # One with nothing left to say is gone in a moment.
+        # A closing connection with nothing left to send ends in a moment.
         ending = [one for one in ending if one._turned_away or one.transport.get_write_buffer_size()]
         if len(ending) >= most // 2:
             min(ending, key=_by_time).transport.abort()

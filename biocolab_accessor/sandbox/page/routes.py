@@ -102,7 +102,7 @@ View = Callable[[State, str, Request], Any]
 
 
 def page_routes(state: State) -> list[Route]:
-    """The page's routes: its files, sign-in and sign-out, and the data that it shows to who is signed in."""
+    """The routes of the page: its files, sign-in and sign-out, and data for signed-in users."""
     sessions = PageSessions(state)
 
     async def shell(request: Request) -> Response:
@@ -227,7 +227,7 @@ def _embedding(state: State, user: str, request: Request) -> Response:
     record, folder = _open(state, user, request)
     coordinates = folder.embedding(request.path_params["id"])
     if coordinates is None or coordinates.ndim != 2 or coordinates.shape[1] < 2:
-        detail = f"study {record.hash_id!r} has no such embedding in two dimensions"
+        detail = f"study {record.hash_id!r} has no such two-dimensional embedding"
         raise HTTPError(404, detail)
     return _array(coordinates[:, :2], "<f4")
 

@@ -48,7 +48,7 @@ class Cells:
     obsm: dict[str, NDArray[Any]] = field(default_factory=dict)  # float32; SPATIAL_KEYS keep their dtype
 
     def take(self, rows: NDArray[np.intp]) -> Cells:
-        """Some of the cells, in the order given."""
+        """Select cells, in the given order."""
         return Cells(
             self.matrix[rows],
             [self.barcodes[i] for i in rows],

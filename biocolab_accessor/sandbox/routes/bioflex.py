@@ -90,7 +90,7 @@ def fetch_metadata(state: State, user: str, body: Body) -> Any:
     columns = list(folder.obs.columns.items())
     number = body.get("field_idx")
     if not isinstance(number, int) or isinstance(number, bool) or not 0 <= number < len(columns):
-        detail = f"field_idx must be a number from 0 to {len(columns) - 1}"
+        detail = f"field_idx must be an integer from 0 to {len(columns) - 1}"
         raise HTTPError(404, detail)
     name, column = columns[number]
     category = column.as_category()

@@ -98,7 +98,7 @@ def commit_submission_result(state: State, user: str, body: Body) -> Any:
     task, group = _task(state, user, body), expect_group(state, user, body)
     if task.kind != "submit" or task.status != "SUCCESS":
         what = task.status if task.kind == "submit" else f"an {task.kind}"
-        detail = f"task {task.id} is {what}: only a submission that succeeded can be committed"
+        detail = f"task {task.id} is {what}: only a successful submission can be committed"
         raise HTTPError(409, detail)
     if task.body["group_id"] != group:
         detail = f"task {task.id} was submitted to group {task.body['group_id']!r}"

@@ -40,7 +40,7 @@ class Uploads:
         """Announce a file that will be uploaded."""
         n_chunks = body.get("n_chunks")
         if not isinstance(n_chunks, int) or isinstance(n_chunks, bool) or not 1 <= n_chunks <= _MOST_CHUNKS:
-            detail = f"n_chunks must be a number from 1 to {_MOST_CHUNKS:,}; an empty file cannot be uploaded"
+            detail = f"n_chunks must be an integer from 1 to {_MOST_CHUNKS:,}; an empty file cannot be uploaded"
             raise HTTPError(422, detail)
         folder = text(body, "folder_id", longest=_LONGEST_NAME)
         return self._catalog.add_upload(user, folder, text(body, "original_file_name", longest=_LONGEST_NAME), n_chunks)
@@ -57,7 +57,7 @@ class Uploads:
             raise HTTPError(404, detail)
         chunk = params.get("chunk")
         if not isinstance(chunk, int) or isinstance(chunk, bool) or not 0 <= chunk < record.n_chunks:
-            detail = f"chunk must be a number from 0 to {record.n_chunks - 1}"
+            detail = f"chunk must be an integer from 0 to {record.n_chunks - 1}"
             raise HTTPError(422, detail)
         place = self._chunk(record, chunk)
         place.parent.mkdir(mode=0o700, exist_ok=True)

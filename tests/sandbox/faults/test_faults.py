@@ -186,7 +186,7 @@ class TestConnections:
                 )
                 until(lambda: fault.hits)
                 start = time.monotonic()
-                server.close()  # or raises, where its thread does not end
+                server.close()  # raises if its thread does not stop
         assert time.monotonic() - start < PATIENCE
 
 
@@ -248,7 +248,7 @@ def test_our_client_raises_or_gets_the_right_answer_for_every_fault(own: Sandbox
             got = bc.study("PBMC68k_reduced").to_anndata(genes=["CD3D", "LYZ"], unit="lognorm")
         except BiocolabError:
             return
-    # A permuted reply cannot be told from a right one: no list of genes travels with it.
+    # A permuted answer looks like a correct one, because it does not contain the list of genes.
     if kind != "permuted_genes":
         np.testing.assert_array_equal(got.X.toarray(), right.X.toarray())
 
@@ -366,7 +366,7 @@ class TestForgetting:
         own.faults.clear()
         own.faults.add("*", kind="other_words", status=410)
         assert self.send(own, form).status_code == 410
-        assert post(own, "get_user_groups").json()["status"] == 200  # what is not refused is as it was
+        assert post(own, "get_user_groups").json()["status"] == 200  # successful answers stay unchanged
         wrong = {"bioturing-api-token": "wrong"}
         assert requests.post(own.private_host + "api/v1/get_user_groups", headers=wrong, timeout=10).status_code == 401
 

@@ -84,7 +84,7 @@ def test_a_client_that_disconnects_is_recorded_and_affects_no_other_client(
     assert 0 < record.sent < size
     with requests.Session() as session:
         assert len(asked(large, session, "get_matrix").content) == size
-    time.sleep(0.1)  # what the server would say of the first, it says after it was written down
+    time.sleep(0.1)  # the server would report an error after it recorded the request
     assert caplog.records == []
 
 

@@ -199,7 +199,7 @@ def browser() -> Iterator[Any]:
     sync_api = pytest.importorskip("playwright.sync_api")
     program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-    arguments.append("--host-resolver-rules=MAP evil.example 127.0.0.1")  # somebody leads their name to this machine
+    arguments.append("--host-resolver-rules=MAP evil.example 127.0.0.1")  # DNS rebinding
     with sync_api.sync_playwright() as playwright:
         try:
             running = playwright.chromium.launch(executable_path=program, args=arguments)

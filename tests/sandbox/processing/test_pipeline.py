@@ -57,4 +57,4 @@ def test_variable_genes_are_the_same_for_a_dense_and_a_sparse_matrix(monkeypatch
     dense = pipeline._variable_genes(adata, print)
     monkeypatch.setattr(pipeline, "_MOST_DENSE", 0)
     np.testing.assert_array_equal(dense, pipeline._variable_genes(adata, print))
-    assert 2000 <= dense.sum() < 2010  # scanpy takes those that are as variable as the last one, too
+    assert 2000 <= dense.sum() < 2010  # scanpy includes ties with the last gene

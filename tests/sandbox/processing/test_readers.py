@@ -54,7 +54,7 @@ def test_a_broken_file_is_an_error_with_a_reason(tmp_path: Path, content: bytes)
 
 
 def test_nan_in_a_file_fails_the_task_with_their_number(server: Sandbox, tmp_path: Path) -> None:
-    unread = "".join(f"gene{i}\t1\t2\n" for i in range(600))  # further down than a submission looks
+    unread = "".join(f"gene{i}\t1\t2\n" for i in range(600))  # beyond the rows that a submission checks
     (tmp_path / "x.tsv").write_text(f"\tc1\tc2\n{unread}A\t1\t\nB\t2\t3\n")
     with pytest.raises(TaskFailed, match="1 NaN or infinite"):
         bc.submit(tmp_path / "x.tsv", study_type="tsv", skip_dimred=True)

@@ -187,7 +187,7 @@ def test_a_hanging_download_does_not_block_the_next_task(hanging: Sandbox) -> No
     assert "ERROR: not done here" in ended(hanging, after).log
     assert "ERROR: the task was cancelled" in ended(hanging, task).log
     assert finished == ["far", "after"]
-    # What is left of the first one ends while another is fetched, which is none of its business.
+    # The abandoned download of the first task ends while another is running, which it must not affect.
     begun.clear()
     go_on, fetched = threading.Event(), []
     third, _ = catalog.add_task(hanging.email, "submit", {"hash_id": "third"}, "")
@@ -231,7 +231,7 @@ def test_the_process_of_a_worker_has_no_secrets(monkeypatch: pytest.MonkeyPatch,
         monkeypatch.setenv(name, value)
     with bc.settings.override(bioflex_token="aaaa1126"):
         own._state.tasks.warm_up()
-    # Empty for a moment, while the program takes the place of the one that started it.
+    # Empty for a moment, while the new program replaces the process image.
     content = until(Path(f"/proc/{own._state.tasks._worker.pid}/environ").read_bytes)
     assert b"PATH=" in content
     assert b"aaaa11" not in content

@@ -97,7 +97,7 @@ class TestStudyRequests:
     def test_an_invalid_field_number_of_bioflex_is_refused(self, wire: Wire, number: object) -> None:
         answer = wire.post("/v1/study/fetch_metadata", {**public("PBMC68k_reduced"), "field_idx": number})
         assert answer.status_code == 404
-        assert "field_idx must be a number from 0 to " in answer.json()["detail"]
+        assert "field_idx must be an integer from 0 to " in answer.json()["detail"]
 
     def test_half_of_a_surrogate_pair_is_refused(self, wire: Wire) -> None:
         answer = wire.post("study/get_barcodes", data=b'{"study_id": "\\ud800"}')
@@ -114,7 +114,7 @@ class TestStudyRequests:
             assert "x.csv cannot be read as a table" in answer.json()["detail"]
             answer = wire.post("submit_metadata_s3", {**body, "file_path": "good.tsv", "s3_id": f"{bucket}x"})
             assert f"the sandbox has no bucket '{bucket}x' (did you mean '{bucket}'?)" in answer.json()["detail"]
-            wire.data("submit_metadata_s3", {**body, "file_path": "good.tsv"})  # with no id it is the first bucket
+            wire.data("submit_metadata_s3", {**body, "file_path": "good.tsv"})  # without an id the first bucket is used
         finally:
             wire.server.remove_bucket(bucket)
         assert wire.data("study/get_metadata", {**body, "fields": ["mine"]})["mine"] == ["p", None, "q"]
@@ -172,7 +172,7 @@ class TestSubmissionRequests:
         announced = {"folder_id": folder, "n_chunks": 1, "original_file_name": "x.h5ad"}
         params = {"folder_id": folder, "id": wire.data("add_file_upload", announced)[0]["id"], "chunk": chunk}
         answer = wire.post("upload_chunk", files={"params": (None, json.dumps(params)), "file": ("x", b"x")})
-        assert (answer.status_code, answer.json()["detail"]) == (422, "chunk must be a number from 0 to 0")
+        assert (answer.status_code, answer.json()["detail"]) == (422, "chunk must be an integer from 0 to 0")
 
     def test_a_processed_folder_submitted_again_is_the_same_task(self, wire: Wire) -> None:
         where = wire.upload("coords.npy", [b"x"], folder=uuid.uuid4().hex)
@@ -190,7 +190,7 @@ class TestSubmissionRequests:
         assert wire.finish(failed)[0] == "ERROR"
         answer = wire.post("commit_submission_result", {"group_id": "personal", "task_id": failed})
         assert answer.status_code == 409
-        assert "is ERROR: only a submission that succeeded can be committed" in answer.json()["detail"]
+        assert "is ERROR: only a successful submission can be committed" in answer.json()["detail"]
         answer = wire.post("commit_submission_result", {"group_id": "all_members", "task_id": own})
         assert answer.status_code == 409
         assert "was submitted to group 'personal'" in answer.json()["detail"]
@@ -333,8 +333,8 @@ class TestPageRequests:
         [
             ("/gene/2", "the study has 2 features"),
             ("/field/99", "the study has "),
-            ("/embedding/ffff", "no such embedding in two dimensions"),
-            (f"/embedding/{0:032x}", "no such embedding in two dimensions"),
+            ("/embedding/ffff", "no such two-dimensional embedding"),
+            (f"/embedding/{0:032x}", "no such two-dimensional embedding"),
             ("/export/none", "the file does not exist"),
         ],
     )
@@ -348,7 +348,7 @@ class TestPageRequests:
     def test_every_kind_of_field_is_shown(self, get: Callable[[str], requests.Response]) -> None:
         about = get("").json()
         number = {field["name"]: i for i, field in enumerate(about["fields"])}
-        assert about["field"] == number["label"]  # the first whose labels can be told apart
+        assert about["field"] == number["label"]  # the first field with few labels
         assert get(f"/field/{number['size']}").json()["spread"] == [1.0, 2.0, 3.0]
         assert np.frombuffer(get(f"/field/{number['size']}/values").content, "<f4").tolist() == [1, 2, 3]
         truth = get(f"/field/{number['truth']}").json()

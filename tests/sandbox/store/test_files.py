@@ -88,12 +88,12 @@ def test_a_shared_folder_that_other_users_can_write_to_is_refused(tmp_path: Path
     (tmp_path / "project").mkdir()
     (tmp_path / "project").chmod(0o777)
     (tmp_path / "project" / "notes.txt").write_text("")
-    with pytest.raises(SandboxError, match="other users can write to it: give a folder of its own"):
+    with pytest.raises(SandboxError, match="other users can write to it: use an empty folder"):
         bc.sandbox(tmp_path / "project")
 
 
 def test_a_folder_of_another_user_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     owner = os.getuid()
     monkeypatch.setattr(os, "getuid", lambda: owner + 1)
-    with pytest.raises(SandboxError, match=rf"belongs to another user \(uid {owner}\): give a folder of your own"):
+    with pytest.raises(SandboxError, match=rf"belongs to another user \(uid {owner}\): use a folder of your own"):
         bc.sandbox(tmp_path)
