@@ -87,7 +87,7 @@ def test_an_end_that_cannot_be_recorded_does_not_end_the_thread(
         runner.run("1", dict)
         runner._jobs.put(("2", ran.set))
         assert ran.wait(PATIENCE)
-    assert "task 1: its end could not be written down" in caplog.text
+    assert "task 1: its failure could not be recorded" in caplog.text
 
 
 HANGS = """
