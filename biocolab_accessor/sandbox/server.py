@@ -604,7 +604,7 @@ class Sandbox(Hosts):
         False
         """
         if not self._state.catalog.has_task(str(task_id)):
-            msg = f"the sandbox has no task {task_id!r}"
+            msg = f"the sandbox has no task {quoted(task_id)}"
             raise InvalidArgument(msg)
         return self._state.tasks.cancel(str(task_id))
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from biocolab_accessor.concurrency import until
 from biocolab_accessor.errors import SandboxError
-from biocolab_accessor.messages import did_you_mean
+from biocolab_accessor.messages import did_you_mean, quoted
 from biocolab_accessor.sandbox.faults.faults import Fault
 from biocolab_accessor.sandbox.processing.cells import Cells, lognorm
 from biocolab_accessor.sandbox.processing.tasks import TaskRunner
@@ -122,7 +122,7 @@ class State:
                 path = self._studies / record.uuid
                 if not path.exists():
                     if record.hash_id not in self._builders:
-                        detail = f"the cells of study {record.hash_id!r} are in a package that is not installed"
+                        detail = f"the cells of study {quoted(record.hash_id)} are in a package that is not installed"
                         raise HTTPError(410, detail)
                     self.write(record.uuid, self._builders[record.hash_id]())
                 self._open[record.uuid] = StudyFolder(path)
@@ -145,7 +145,7 @@ class State:
                     return wanted
             except (OSError, ValueError):  # too long for the file system, or contains NUL
                 continue
-        detail = f"{path!r} is not a folder that the server shares: call sandbox.add_folder(…)"
+        detail = f"{quoted(path)} is not a folder that the server shares: call sandbox.add_folder(…)"
         raise HTTPError(404, detail)
 
     def visible(self, user: str, study_id: str, *, species: str | None = None) -> StudyRecord:
@@ -154,14 +154,14 @@ class State:
         for record in records:
             if study_id in (record.uuid, record.hash_id):
                 return record
-        detail = f"the sandbox has no study {study_id!r}{did_you_mean(study_id, {r.hash_id for r in records})}"
+        detail = f"the sandbox has no study {quoted(study_id)}{did_you_mean(study_id, {r.hash_id for r in records})}"
         raise HTTPError(404, detail)
 
     def by_uuid(self, user: str, uuid_: str) -> StudyRecord:
         """The study with this uuid, if the user sees it."""
         record = self.catalog.study(uuid_, user)
         if record is None:
-            detail = f"the sandbox has no study with the uuid {uuid_!r}"
+            detail = f"the sandbox has no study with the uuid {quoted(uuid_)}"
             raise HTTPError(404, detail)
         return record
 

@@ -14,6 +14,7 @@ from typing import Any, BinaryIO
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from biocolab_accessor.messages import quoted
 from biocolab_accessor.platforms import most_open_files
 from biocolab_accessor.sandbox.requests import HTTPError
 from biocolab_accessor.security.urls import is_loopback
@@ -47,13 +48,14 @@ class OriginMiddleware:
     def _error(self, scope: Scope) -> HTTPError | None:
         hosts, origins = _values(scope, b"host"), _values(scope, b"origin")
         if len(hosts) != 1 or not self._is_own(hosts[0]):
+            named = quoted(", ".join(hosts)[:100])
             detail = (
-                f"the request is for the host {', '.join(hosts)[:100]!r}, which is not a name of this sandbox: use its "
-                "url, or start it with host= (or --host) and that name"
+                f"the request is for the host {named}, which is not a name of this sandbox: use its url, or start it "
+                "with host= (or --host) and that name"
             )
             return HTTPError(403, detail)
         if any(origin not in (f"http://{hosts[0]}", f"https://{hosts[0]}") for origin in origins):
-            return HTTPError(403, f"the request comes from a page of another site: {', '.join(origins)[:100]!r}")
+            return HTTPError(403, f"the request comes from a page of another site: {quoted(', '.join(origins)[:100])}")
         return None
 
     def _is_own(self, authority: str) -> bool:

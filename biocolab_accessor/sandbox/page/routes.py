@@ -19,6 +19,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, Response
 from starlette.routing import Route
 
+from biocolab_accessor.messages import quoted
 from biocolab_accessor.sandbox.page import views
 from biocolab_accessor.sandbox.requests import HTTPError, LargeFile, form
 from biocolab_accessor.sandbox.state import State
@@ -227,7 +228,7 @@ def _embedding(state: State, user: str, request: Request) -> Response:
     record, folder = _open(state, user, request)
     coordinates = folder.embedding(request.path_params["id"])
     if coordinates is None or coordinates.ndim != 2 or coordinates.shape[1] < 2:
-        detail = f"study {record.hash_id!r} has no such two-dimensional embedding"
+        detail = f"study {quoted(record.hash_id)} has no such two-dimensional embedding"
         raise HTTPError(404, detail)
     return _array(coordinates[:, :2], "<f4")
 

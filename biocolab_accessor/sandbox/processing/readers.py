@@ -19,6 +19,7 @@ from biocolab_accessor.errors import BiocolabError, InvalidValues
 from biocolab_accessor.io.hdf5_gate import opened_foreign
 from biocolab_accessor.io.matrix_blocks import expect_whole, expect_within
 from biocolab_accessor.io.memory import expect_room
+from biocolab_accessor.messages import quoted
 from biocolab_accessor.platforms import expect_regular
 from biocolab_accessor.sandbox.processing.cells import SPATIAL_KEYS, Cells, ProcessingError
 from biocolab_accessor.sandbox.requests import HTTPError, text
@@ -256,7 +257,7 @@ def folder_batches(folder: Path, info: Any, study_type: Any) -> list[Batch]:
     """Batches of files in a folder of the server; paths may be relative to it or include it."""
 
     def find(name: str) -> Path:
-        return inside(folder, key_of(folder, name), f"folder {str(folder)!r}")
+        return inside(folder, key_of(folder, name), f"folder {quoted(str(folder))}")
 
     return _labeled(
         [
@@ -310,14 +311,14 @@ def _is_read_here(study_type: Any) -> bool:
 def _uploaded(name: str, files: Mapping[str, Path], study_type: Any) -> dict[str, Path]:
     if study_type != MTX_10X:
         if name not in files:
-            detail = f"batch {name!r} was not uploaded; uploaded files: {sorted(files)}"
+            detail = f"batch {quoted(name)} was not uploaded; uploaded files: {sorted(files)}"
             raise HTTPError(422, detail)
         return {"matrix": files[name]}
     found = {}
     for part, ending in _ENDINGS.items():
         path = files.get(f"{name}{ending}") or files.get(f"{name}{ending}.gz")
         if path is None:
-            detail = f"batch {name!r} has no {name}{ending}[.gz]; uploaded files: {sorted(files)}"
+            detail = f"batch {quoted(name)} has no {name}{ending}[.gz]; uploaded files: {sorted(files)}"
             raise HTTPError(422, detail)
         found[part] = path
     return found

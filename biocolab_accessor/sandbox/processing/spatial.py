@@ -15,6 +15,7 @@ from scipy import sparse
 
 from biocolab_accessor.clients.archive import COSMX, COSMX_V2, REQUIRED, VIZGEN, VIZGEN_V2, XENIUM
 from biocolab_accessor.errors import BiocolabError
+from biocolab_accessor.messages import quoted
 from biocolab_accessor.platforms import expect_regular
 from biocolab_accessor.sandbox.processing.cells import Cells, ProcessingError
 from biocolab_accessor.sandbox.processing.readers import cells_of_anndata, read_10x_h5, read_h5ad
@@ -62,7 +63,7 @@ def uploaded_parts(name: str, files: Mapping[str, Path], kind: int) -> dict[str,
             (files[each] for each in files if each == start or (start[-1] == "." and each.startswith(starts))), None
         )
         if path is None:
-            detail = f"batch {name!r} has no {part} ({start}…); uploaded files: {sorted(files)}"
+            detail = f"batch {quoted(name)} has no {part} ({start}…); uploaded files: {sorted(files)}"
             raise HTTPError(422, detail)
         found[part] = path
     return found
@@ -78,7 +79,7 @@ def bucket_folder(bucket: Bucket, key: str) -> Path:
     except (OSError, ValueError):
         found = False
     if not found:
-        raise HTTPError(404, f"bucket {bucket.name!r} has no folder {key!r}")
+        raise HTTPError(404, f"bucket {quoted(bucket.name)} has no folder {quoted(key)}")
     return path
 
 

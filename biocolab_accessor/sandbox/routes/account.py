@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from biocolab_accessor.messages import did_you_mean
+from biocolab_accessor.messages import did_you_mean, quoted
 from biocolab_accessor.sandbox.requests import HTTPError, text
 from biocolab_accessor.sandbox.state import State
 from biocolab_accessor.sandbox.store.catalog import PUBLIC
@@ -31,7 +31,7 @@ def expect_group(state: State, user: str, body: Body, *, public: bool = False) -
     group = text(body, "group_id", longest=500)
     known = [known.id for known in state.accounts.groups(user)] + ([PUBLIC] if public else [])
     if group not in known:
-        detail = f"the sandbox has no group {group!r}{did_you_mean(group, known)}"
+        detail = f"the sandbox has no group {quoted(group)}{did_you_mean(group, known)}"
         raise HTTPError(404, detail)
     return group
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from starlette.responses import Response
 
+from biocolab_accessor.messages import quoted
 from biocolab_accessor.sandbox.public_studies import DATABASE_ID, VERSIONS
 from biocolab_accessor.sandbox.requests import HTTPError, LargeFile, gene_positions, text, texts
 from biocolab_accessor.sandbox.state import State
@@ -109,7 +110,7 @@ def fetch_metadata(state: State, user: str, body: Body) -> Any:
 def query_genes(state: State, user: str, body: Body) -> Any:
     """Columns of the matrix, in the requested order."""
     record, folder = _study(state, user, body)
-    numbers = gene_positions(folder.features, texts(body, "gene_names"), f"study {record.hash_id!r}")
+    numbers = gene_positions(folder.features, texts(body, "gene_names"), f"study {quoted(record.hash_id)}")
     return folder.columns(numbers, unit(body))
 
 
@@ -133,7 +134,7 @@ def export_study(state: State, user: str, body: Body) -> Any:
     """Export the whole study to a file, and return its link."""
     wanted = body.get("export_format")
     if wanted != "h5ad":
-        detail = f"export_format is {wanted!r}: the sandbox makes 'h5ad' only"
+        detail = f"export_format is {quoted(wanted)}: the sandbox makes 'h5ad' only"
         raise HTTPError(422, detail)
     record, folder = _study(state, user, body)
     path = state.export_path()
@@ -145,7 +146,7 @@ def unit(body: Body) -> str:
     """The requested unit."""
     found = body.get("unit", "raw")
     if found not in ("raw", "lognorm"):
-        detail = f"unit is {found!r}: use 'raw' or 'lognorm'"
+        detail = f"unit is {quoted(found)}: use 'raw' or 'lognorm'"
         raise HTTPError(422, detail)
     return str(found)
 
@@ -153,7 +154,9 @@ def unit(body: Body) -> str:
 def _species(body: Body) -> str:
     species, version = body.get("species"), body.get("version")
     if body.get("database") != DATABASE_ID or (species, version) not in VERSIONS:
-        detail = f"the sandbox has no database {body.get('database')!r}, {species!r}, version {version!r}"
+        detail = (
+            f"the sandbox has no database {quoted(body.get('database'))}, {quoted(species)}, version {quoted(version)}"
+        )
         raise HTTPError(404, detail)
     return str(species)
 

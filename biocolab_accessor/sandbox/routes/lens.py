@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from biocolab_accessor.messages import quoted
 from biocolab_accessor.sandbox.processing.readers import Batch, named_parts
 from biocolab_accessor.sandbox.processing.spatial import BULK, PROTEOMICS, SC, bucket_folder, uploaded_parts
 from biocolab_accessor.sandbox.requests import HTTPError, number, text, texts
@@ -60,7 +61,7 @@ def sc_from_shared_s3(state: State, user: str, body: Body) -> Any:
 def _bulk_type(body: Body) -> int:
     study_type = body.get("study_type")
     if isinstance(study_type, bool) or not isinstance(study_type, int) or study_type not in BULK:
-        detail = f"study_type {study_type!r} cannot be submitted to Lens Bulk: use one of {sorted(BULK)}"
+        detail = f"study_type {quoted(study_type)} cannot be submitted to Lens Bulk: use one of {sorted(BULK)}"
         raise HTTPError(422, detail)
     return study_type
 
@@ -71,7 +72,7 @@ def _sc_type(body: Body) -> int:
         return PROTEOMICS
     if technology != "LENS_SC" or isinstance(platform, bool) or not isinstance(platform, int) or platform not in SC:
         detail = (
-            f"study_type {technology!r} with platform {platform!r} cannot be submitted to Lens SC: use "
+            f"study_type {quoted(technology)} with platform {quoted(platform)} cannot be submitted to Lens SC: use "
             f"'PROTEOMICS', or 'LENS_SC' with one of {sorted(SC)}"
         )
         raise HTTPError(422, detail)

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from biocolab_accessor.io.values import numbers_in
-from biocolab_accessor.messages import did_you_mean
+from biocolab_accessor.messages import did_you_mean, quoted
 from biocolab_accessor.sandbox.processing.cells import SPATIAL_KEYS
 from biocolab_accessor.sandbox.requests import HTTPError, gene_positions, text, texts
 from biocolab_accessor.sandbox.routes.account import expect_group, ok
@@ -28,7 +28,7 @@ def query_genes(state: State, user: str, body: Body) -> Any:
     """Columns of the matrix; without names all of them."""
     record, folder = _study(state, user, body)
     names = texts(body, "gene_names")
-    numbers = gene_positions(folder.features, names, f"study {record.hash_id!r}") if names else None
+    numbers = gene_positions(folder.features, names, f"study {quoted(record.hash_id)}") if names else None
     return ok(folder.columns(numbers, unit(body)))
 
 
@@ -43,8 +43,8 @@ def get_metadata(state: State, user: str, body: Body) -> Any:
     columns, wanted = folder.obs.columns, texts(body, "fields")
     missing = [name for name in wanted if name not in columns]
     if missing:
-        near = ", ".join(f"{name!r}{did_you_mean(name, columns)}" for name in missing)
-        detail = f"study {record.hash_id!r} has no field {near}"
+        near = ", ".join(f"{quoted(name)}{did_you_mean(name, columns)}" for name in missing)
+        detail = f"study {quoted(record.hash_id)} has no field {near}"
         raise HTTPError(404, detail)
     return ok({"Barcodes": folder.barcodes, **{name: columns[name].as_json() for name in wanted or columns}})
 
@@ -69,7 +69,7 @@ def retrieve_custom_embedding(state: State, user: str, body: Body) -> Any:
     record, folder = _study(state, user, body)
     coordinates = folder.embedding(text(body, "embedding_id", longest=100))
     if coordinates is None:
-        detail = f"study {record.hash_id!r} has no embedding {body['embedding_id']!r}"
+        detail = f"study {quoted(record.hash_id)} has no embedding {quoted(body['embedding_id'])}"
         raise HTTPError(404, detail)
     return ok({"coord_arr": encode(coordinates, "<f4"), "coord_shape": list(coordinates.shape)})
 
@@ -81,10 +81,10 @@ def get_cell_centers(state: State, user: str, body: Body) -> Any:
     name = next((name for name in SPATIAL_KEYS if name in ids), None)
     places = None if name is None else folder.embedding(ids[name])
     if places is None:
-        detail = f"study {record.hash_id!r} has no cell coordinates (obsm['spatial'])"
+        detail = f"study {quoted(record.hash_id)} has no cell coordinates (obsm['spatial'])"
         raise HTTPError(404, detail)
     if places.shape[1] < 2 or np.isinf(places).any():
-        detail = f"obsm[{name!r}] of study {record.hash_id!r} lacks x and y columns, or has infinite values"
+        detail = f"obsm[{quoted(name)}] of study {quoted(record.hash_id)} lacks x and y columns, or has infinite values"
         raise HTTPError(422, detail)
     batches = folder.obs.columns.get("Batch")
     labels = batches.as_json() if batches is not None and batches.labels else [record.hash_id] * len(places)
@@ -166,7 +166,7 @@ def own_study(state: State, user: str, body: Body) -> tuple[StudyRecord, StudyFo
     """A study that the user may change: one that is not public."""
     record, folder = _study(state, user, body)
     if record.group_id == PUBLIC:
-        detail = f"study {record.hash_id!r} is public and cannot be changed"
+        detail = f"study {quoted(record.hash_id)} is public and cannot be changed"
         raise HTTPError(403, detail)
     return record, folder
 
@@ -198,11 +198,11 @@ def assign_standardized_term(state: State, user: str, body: Body) -> Any:
     record, folder = own_study(state, user, body)
     columns, field, label = folder.obs.columns, text(body, "group"), text(body, "name")
     if field not in columns:
-        detail = f"study {record.hash_id!r} has no field {field!r}{did_you_mean(field, columns)}"
+        detail = f"study {quoted(record.hash_id)} has no field {quoted(field)}{did_you_mean(field, columns)}"
         raise HTTPError(404, detail)
     labels = columns[field].labels or ()
     if label not in labels:
-        detail = f"field {field!r} has no label {label!r}{did_you_mean(label, labels)}"
+        detail = f"field {quoted(field)} has no label {quoted(label)}{did_you_mean(label, labels)}"
         raise HTTPError(404, detail)
     try:
         state.terms.assign(record.uuid, field, label, text(body, "root_id"), text(body, "leaf_id"))

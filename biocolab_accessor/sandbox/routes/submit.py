@@ -7,6 +7,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from biocolab_accessor.messages import quoted
 from biocolab_accessor.sandbox.processing.readers import (
     STUDY_TYPES,
     Batch,
@@ -101,7 +102,7 @@ def commit_submission_result(state: State, user: str, body: Body) -> Any:
         detail = f"task {task.id} is {what}: only a successful submission can be committed"
         raise HTTPError(409, detail)
     if task.body["group_id"] != group:
-        detail = f"task {task.id} was submitted to group {task.body['group_id']!r}"
+        detail = f"task {task.id} was submitted to group {quoted(task.body['group_id'])}"
         raise HTTPError(409, detail)
     record = state.catalog.study(task.result["uuid"], user)
     if record is None:
@@ -155,7 +156,9 @@ def _from_bucket(state: State, user: str, body: Body, bucket_id: Any) -> Any:
 def _study_type(body: Body) -> int:
     study_type = body.get("study_type")
     if not isinstance(study_type, int) or study_type not in STUDY_TYPES:
-        detail = f"study_type {study_type!r} is not supported: spatial studies are submitted to Lens, not BBrowserX"
+        detail = (
+            f"study_type {quoted(study_type)} is not supported: spatial studies are submitted to Lens, not BBrowserX"
+        )
         raise HTTPError(422, detail)
     return study_type
 
@@ -204,7 +207,7 @@ def start(
 def _task(state: State, user: str, body: Body) -> TaskRecord:
     task = state.catalog.task(text(body, "task_id", longest=100), user)
     if task is None:
-        detail = f"the sandbox has no task {body['task_id']!r}"
+        detail = f"the sandbox has no task {quoted(body['task_id'])}"
         raise HTTPError(404, detail)
     return task
 
@@ -212,7 +215,7 @@ def _task(state: State, user: str, body: Body) -> TaskRecord:
 def _submitted_before(state: State, user: str, study_path: str) -> TaskRecord | None:
     known = state.catalog.task_of_upload(user, study_path)
     if known is not None and state.strict:
-        detail = f"{study_path!r} was already submitted"
+        detail = f"{quoted(study_path)} was already submitted"
         raise HTTPError(409, detail)
     return known
 

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 from biocolab_accessor.errors import ConfigurationError, InvalidArgument
-from biocolab_accessor.messages import did_you_mean
+from biocolab_accessor.messages import did_you_mean, quoted
 from biocolab_accessor.sandbox.requests import HTTPError
 from biocolab_accessor.sandbox.store.files import private_file, remove
 
@@ -35,9 +35,9 @@ class Bucket:
         """The local file of a key; None if it must be fetched."""
         if self.folder is None:
             if not self._exists(key):
-                raise HTTPError(404, f"bucket {self.name!r} has no file {key!r}")
+                raise HTTPError(404, f"bucket {quoted(self.name)} has no file {quoted(key)}")
             return None
-        return inside(self.folder, key, f"bucket {self.name!r}")
+        return inside(self.folder, key, f"bucket {quoted(self.name)}")
 
     def fetch(self, key: str, target: Path) -> None:
         """Copy the file of a key from the store in pieces."""
@@ -79,7 +79,7 @@ class Bucket:
         try:
             return bool(self._store().isfile(self._path(key)))
         except _failures() as error:
-            raise HTTPError(422, f"bucket {self.name!r} cannot be read: {error}") from error
+            raise HTTPError(422, f"bucket {quoted(self.name)} cannot be read: {error}") from error
 
     def _path(self, key: str) -> str:
         return f"{self.url.partition('://')[2].rstrip('/')}/{key.lstrip('/')}".rstrip("/")
@@ -137,7 +137,7 @@ class Buckets:
         if bucket_id is None:
             return next(iter(seen.values()))
         if str(bucket_id) not in seen:
-            raise HTTPError(404, f"the sandbox has no bucket {bucket_id!r}{did_you_mean(str(bucket_id), seen)}")
+            raise HTTPError(404, f"the sandbox has no bucket {quoted(bucket_id)}{did_you_mean(str(bucket_id), seen)}")
         return seen[str(bucket_id)]
 
     def remove(self, bucket_id: str) -> None:
@@ -165,5 +165,5 @@ def inside(folder: Path, name: str, where: str) -> Path:
     except (OSError, ValueError):  # too long for the file system, or contains NUL
         found = False
     if not found:
-        raise HTTPError(404, f"{where} has no file {name!r}")
+        raise HTTPError(404, f"{where} has no file {quoted(name)}")
     return path

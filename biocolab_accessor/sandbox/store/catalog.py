@@ -11,6 +11,7 @@ from datetime import datetime
 from fnmatch import fnmatchcase
 from typing import Any
 
+from biocolab_accessor.messages import quoted
 from biocolab_accessor.sandbox.store.accounts import ALL_MEMBERS, PERSONAL
 from biocolab_accessor.sandbox.store.database import Database
 
@@ -73,10 +74,10 @@ class Terms:
     def assign(self, study: str, field: str, label: str, root: str, leaf: str) -> None:
         """Assign a term to a label; it replaces an earlier term of the same root. Unknown terms raise LookupError."""
         if root not in TREE:
-            msg = f"the sandbox has no ontology {root!r}; use one of {', '.join(TREE)}"
+            msg = f"the sandbox has no ontology {quoted(root)}; use one of {', '.join(TREE)}"
             raise LookupError(msg)
         if leaf not in _leaves(root):
-            msg = f"ontology {root!r} has no term {leaf!r}"
+            msg = f"ontology {quoted(root)} has no term {quoted(leaf)}"
             raise LookupError(msg)
         self._database.write("insert or replace into terms values (?, ?, ?, ?, ?)", study, field, label, root, leaf)
 

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from biocolab_accessor.io.values import numbers
+from biocolab_accessor.messages import quoted
 from biocolab_accessor.platforms import link
 from biocolab_accessor.sandbox.processing.cells import SPATIAL_KEYS, Cells, cell_totals
 from biocolab_accessor.sandbox.requests import HTTPError
@@ -147,13 +148,13 @@ class ObsTable:
         place = {barcode: i for i, barcode in enumerate(barcodes)}
         strange = [barcode for barcode in given if barcode not in place]
         if strange:
-            detail = f"{len(strange):,} barcodes are not in the study, such as {strange[0]!r}"
+            detail = f"{len(strange):,} barcodes are not in the study, such as {quoted(strange[0])}"
             raise HTTPError(422, detail)
         rows = np.array([place[barcode] for barcode in given], np.intp)
         added = {}
         for name, values in columns.items():
             if not isinstance(values, list) or len(values) != len(given):
-                detail = f"column {name!r} does not have a value for each of the {len(given):,} barcodes"
+                detail = f"column {quoted(name)} does not have a value for each of the {len(given):,} barcodes"
                 raise HTTPError(422, detail)
             full: list[Any] = [None] * len(barcodes)
             for row, value in zip(rows.tolist(), values, strict=True):
@@ -171,7 +172,7 @@ def _numbers(name: str, values: list[float | None]) -> Column:
     try:
         return Column.of_numbers(values)
     except OverflowError as error:
-        detail = f"column {name!r} contains a number that is too large for a float"
+        detail = f"column {quoted(name)} contains a number that is too large for a float"
         raise HTTPError(422, detail) from error
 
 

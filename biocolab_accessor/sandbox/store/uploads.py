@@ -12,6 +12,7 @@ from typing import Any
 
 from multipart import MultipartError, MultipartSegment, PushMultipartParser, parse_options_header
 
+from biocolab_accessor.messages import quoted
 from biocolab_accessor.platforms import replace
 from biocolab_accessor.sandbox.requests import HTTPError, json_object, text
 from biocolab_accessor.sandbox.store.catalog import UPLOAD_PREFIX, Catalog, UploadRecord
@@ -70,12 +71,12 @@ class Uploads:
         """The complete files of an upload, by the names that the client chose."""
         records = self._catalog.uploads(study_path.removeprefix(UPLOAD_PREFIX), user)
         if not records:
-            detail = f"nothing was uploaded to {study_path!r}"
+            detail = f"nothing was uploaded to {quoted(study_path)}"
             raise HTTPError(404, detail)
         # If a file was announced twice, because the first answer was lost, the later one counts.
         latest = {record.name: record for record in records}
         if self.strict and len(latest) < len(records):
-            detail = f"a file was announced twice to {study_path!r}: it is not clear which one is meant"
+            detail = f"a file was announced twice to {quoted(study_path)}: it is not clear which one is meant"
             raise HTTPError(409, detail)
         whole = {}
         with self._assembling:
@@ -116,14 +117,13 @@ class Uploads:
         sizes = self._catalog.chunks(record.id)
         missing = sorted(set(range(record.n_chunks)) - set(sizes))
         if missing:
-            detail = (
-                f"{len(missing)} of {record.n_chunks} chunks of {record.name!r} are missing, the first is {missing[0]}"
-            )
+            chunks = f"{len(missing)} of {record.n_chunks} chunks of {quoted(record.name)}"
+            detail = f"{chunks} are missing, the first is {missing[0]}"
             raise HTTPError(409, detail)
         # The first chunk becomes the file, so a file with one chunk is never copied.
         first = self._chunk(record, 0)
         if not first.exists():
-            detail = f"the upload of {record.name!r} was removed, because it was processed or too old"
+            detail = f"the upload of {quoted(record.name)} was removed, because it was processed or too old"
             raise HTTPError(410, detail)
         with first.open("r+b") as target:
             # A server that was killed here may already have appended some chunks.
