@@ -229,7 +229,7 @@ def test_a_cache_without_locks_is_done_without_and_named_once(
 
 class TestSandboxFolder:
     def test_without_locks_is_refused_by_name(self, lockless: Path) -> None:
-        with pytest.raises(SandboxError, match=rf"the folder {lockless}/data cannot be used: .*locked"):
+        with pytest.raises(SandboxError, match=rf"the folder {lockless}/data cannot be used: .*supports locks"):
             bc.sandbox(lockless / "data")
 
     def test_that_cannot_be_made_is_refused_by_name(self, tmp_path: Path) -> None:
