@@ -25,7 +25,7 @@ from biocolab_accessor.clients.arguments import plain
 from biocolab_accessor.errors import SandboxError
 from biocolab_accessor.io.names import distinct, safe_name
 from biocolab_accessor.platforms import detached, linger, link, remove_file, replace, safe_file_name, sync
-from biocolab_accessor.sandbox.requests import Refusal
+from biocolab_accessor.sandbox.requests import HTTPError
 from biocolab_accessor.sandbox.server import listen
 from biocolab_accessor.sandbox.store import buckets
 from biocolab_accessor.sandbox.store.buckets import inside
@@ -213,7 +213,7 @@ def test_a_key_with_a_drive_is_refused_before_the_file_system_is_accessed(
     assert inside(root, "run/x", "here") == Joined("C:/data/run/x")  # type: ignore[arg-type]
     asked.clear()
     for name in ("D:/x", "D:x", "\\\\evil\\share\\x", "\\x"):
-        with pytest.raises(Refusal, match="has no file"):
+        with pytest.raises(HTTPError, match="has no file"):
             inside(root, name, "here")  # type: ignore[arg-type]
     assert asked == [str(root)] * 4
     assert buckets.url2pathname("/a%20b") == "/a b"

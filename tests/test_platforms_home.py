@@ -318,7 +318,7 @@ def test_an_empty_variable_is_as_good_as_none(name: str, monkeypatch: pytest.Mon
 
 class TestSandboxFolder:
     def test_a_folder_without_locks_is_refused_by_name(self, lockless: Path) -> None:
-        with pytest.raises(SandboxError, match=rf"the folder {lockless}/data cannot be used: .*locked"):
+        with pytest.raises(SandboxError, match=rf"the folder {lockless}/data cannot be used: .*supports locks"):
             bc.sandbox(lockless / "data")
 
     def test_a_folder_that_cannot_be_created_is_refused_by_name(self, tmp_path: Path) -> None:
@@ -334,7 +334,7 @@ class TestSandboxFolder:
             raise sqlite3.OperationalError(msg)
 
         monkeypatch.setattr(database.sqlite3, "connect", connect)
-        with pytest.raises(SandboxError, match=r"cannot keep its data in .*biocolab-sandbox-.*set TMPDIR to one"):
+        with pytest.raises(SandboxError, match=r"cannot store its data in .*biocolab-sandbox-.*set TMPDIR to one"):
             bc.sandbox()
 
 

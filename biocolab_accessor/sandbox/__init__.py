@@ -1,4 +1,4 @@
-"""The sandbox: a real local server with the servers' protocols."""
+"""The sandbox: a local server that speaks the protocols of the real servers."""
 
 from __future__ import annotations
 
@@ -25,38 +25,40 @@ def sandbox(
     token: str | None = None,
     control: bool = False,
 ) -> Sandbox:
-    """Start a local server that speaks the protocols of BioFlex, BBrowserX and Talk2Data, and talk to it from now on.
+    """Start a local server that speaks the protocols of BioFlex, BBrowserX and Talk2Data, and connect to it.
 
     Parameters
     ----------
     path
-        Folder for its data, kept for the next start; None uses a temporary one that goes with the sandbox.
+        Folder for its data, kept for the next start; None uses a temporary folder that is removed with the sandbox.
     port
-        Port to listen on; 0 takes a free one.
+        Port to listen on; 0 picks a free one.
     host
-        Address to listen on; ``"0.0.0.0"`` lets other machines in, if they send the token.
+        Address to listen on; with ``"0.0.0.0"`` other machines can connect if they send the token.
     token
-        What clients have to send; None makes one that cannot be guessed, the same for each start with one ``path``.
+        Token that clients must send. None generates a random one, which stays the same for every start with this
+        ``path``.
     control
-        Whether faults, the request ledger and reset are offered over HTTP too, below ``/_sandbox/``.
+        Whether to offer faults, the request ledger and reset over HTTP too, below ``/_sandbox/``.
 
     Returns
     -------
     Sandbox
-        Running. In a ``with`` block it ends with the block; else with ``close()`` or the interpreter.
+        The running sandbox. A ``with`` block closes it at its end; otherwise it runs until ``close()`` or until the
+        interpreter exits.
 
     Raises
     ------
     SandboxError
         The port is taken, or another sandbox uses the folder.
     InvalidArgument
-        Other machines would reach it with the well-known ``DEFAULT_TOKEN``, or the token is another user's.
+        Other machines could connect with the publicly known ``DEFAULT_TOKEN``, or the token belongs to another user.
 
     Warns
     -----
     UserWarning
-        The one before it is still open, outside a ``with`` block, and was sent studies: a notebook's cell that is run
-        again starts another sandbox.
+        An earlier sandbox with submissions is still open, outside a ``with`` block. Running a notebook cell again
+        starts another sandbox.
 
     Examples
     --------
@@ -74,13 +76,13 @@ def sandbox(
     _newest = weakref.ref(started)
     if earlier is not None and (number := earlier.left_behind()):
         warn(
-            f"the sandbox at {earlier.url} is still open, with {counted(number, 'submission')} that this new one at "
-            f"{started.url} knows nothing of. To go back to it, close() this one; bc.sandbox(path) keeps its studies"
+            f"the sandbox at {earlier.url} is still open, with {counted(number, 'submission')} that the new one at "
+            f"{started.url} does not have. To return to it, close() the new one; bc.sandbox(path) keeps its studies"
         )
     return started
 
 
-if not TYPE_CHECKING:  # a type checker would else take any name for one that is here
+if not TYPE_CHECKING:  # otherwise a type checker would accept any name
 
     def __getattr__(name: str) -> Any:
         if name == "Sandbox":

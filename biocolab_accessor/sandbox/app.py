@@ -21,17 +21,16 @@ from biocolab_accessor.sandbox.page.routes import page_routes
 from biocolab_accessor.sandbox.requests import (
     LONGEST_FILE,
     LONGEST_METADATA,
+    HTTPError,
     LargeFile,
-    Refusal,
     failure,
     is_long,
     json_body,
     pieces,
 )
 from biocolab_accessor.sandbox.routes import account, bioflex, lens, study, submit
-from biocolab_accessor.sandbox.routes import study as terms
 from biocolab_accessor.sandbox.routes.account import studio_routes
-from biocolab_accessor.sandbox.state import Site
+from biocolab_accessor.sandbox.state import State
 from biocolab_accessor.sandbox.store.files import remove
 from biocolab_accessor.sandbox.store.uploads import receive
 
@@ -40,77 +39,79 @@ __all__ = ["API", "make_app", "route_names"]
 logger = logging.getLogger("biocolab_accessor.sandbox")
 
 API = "/t2d_index_tool/api/v1/"
-"""Where the routes of BBrowserX and Talk2Data are."""
+"""Prefix of the routes of BBrowserX and Talk2Data."""
 
 LENS_APIS = ("/lens_sc/api/v1/", "/lens_bulk/api/v1/")
-"""The same routes for the clients of Lens, which submit spatial studies."""
+"""Prefixes of the same routes for the Lens clients, which submit spatial studies."""
 
 _HEADER = "bioturing-api-token"
 _LONGEST = {"submit_metadata_dataframe": LONGEST_METADATA}
 
-Handler = Callable[[Site, str, dict[str, Any]], Any]
-Take = Callable[[Site, str, dict[str, Any], Path], Any]
+Handler = Callable[[State, str, dict[str, Any]], Any]
+UploadHandler = Callable[[State, str, dict[str, Any], Path], Any]
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 
-def make_app(site: Site) -> Starlette:
-    """The application of a sandbox: every route of its servers, over one site."""
+def make_app(state: State) -> Starlette:
+    """The application of a sandbox: the routes of all its servers, on one state."""
     routes = [
-        Route(path, _json_endpoint(site, handler, "btr-api-token"), methods=["POST"])
+        Route(path, _json_endpoint(state, handler, "btr-api-token"), methods=["POST"])
         for path, handler in bioflex.ROUTES.items()
     ]
     enveloped: dict[str, Handler] = {
         **account.ROUTES,
         **study.ROUTES,
         **submit.ROUTES,
-        **terms.ROUTES,
+        **study.TERM_ROUTES,
     }
-    uploads: dict[str, Take] = {**submit.UPLOADS}
-    routes += _api(site, API, enveloped, uploads)
-    others = dict.fromkeys(("submit_processed_study_from_local", "submit_study_from_server"), _no_lens)
+    uploads: dict[str, UploadHandler] = {**submit.UPLOADS}
+    routes += _api(state, API, enveloped, uploads)
+    others = dict.fromkeys(("submit_processed_study_from_local", "submit_study_from_server"), _not_for_lens)
     for prefix, own in zip(LENS_APIS, (lens.SC_ROUTES, lens.BULK_ROUTES), strict=True):
-        routes += _api(site, prefix, {**enveloped, **others, **own}, uploads)
-    # The link is the secret, as with the real servers: a browser sends no token header.
+        routes += _api(state, prefix, {**enveloped, **others, **own}, uploads)
+    # As on the real servers the link is the secret, because a browser sends no token header.
     for path in ("/api", "/t2d_index_tool/api", "/lens_sc/api", "/lens_bulk/api"):
-        routes.append(Route(f"{path}/export/{{name}}", _download_endpoint(site), methods=["GET"]))
-    routes += studio_routes(site)
-    routes += page_routes(site)
+        routes.append(Route(f"{path}/export/{{name}}", _download_endpoint(state), methods=["GET"]))
+    routes += studio_routes(state)
+    routes += page_routes(state)
     return Starlette(routes=routes, exception_handlers={404: _no_route, 405: _no_route})
 
 
 def route_names(app: Starlette) -> set[str]:
-    """Names of the routes as the ledger writes them; ``*`` stands for what is in an address."""
+    """Names of the routes as the ledger writes them; ``*`` stands for a path parameter."""
     return {re.sub(r"\{.*?\}", "*", route_name(route.path)) for route in app.routes if isinstance(route, Route)}
 
 
-def _api(site: Site, prefix: str, handlers: Mapping[str, Handler], uploads: Mapping[str, Take]) -> list[Route]:
-    """The routes of one server of the family."""
+def _api(
+    state: State, prefix: str, handlers: Mapping[str, Handler], uploads: Mapping[str, UploadHandler]
+) -> list[Route]:
+    """The routes of one server, BBrowserX or Lens."""
     json_routes = {
-        prefix + name: _json_endpoint(site, handler, _HEADER, _LONGEST.get(name)) for name, handler in handlers.items()
+        prefix + name: _json_endpoint(state, handler, _HEADER, _LONGEST.get(name)) for name, handler in handlers.items()
     }
-    upload_routes = {prefix + name: _upload_endpoint(site, take) for name, take in uploads.items()}
+    upload_routes = {prefix + name: _upload_endpoint(state, take) for name, take in uploads.items()}
     return [Route(path, endpoint, methods=["POST"]) for path, endpoint in {**json_routes, **upload_routes}.items()]
 
 
-def _no_lens(*_: Any) -> Any:
-    raise Refusal(422, "Lens takes no such submission: submit it to BBrowserX or Talk2Data")
+def _not_for_lens(*_: Any) -> Any:
+    raise HTTPError(422, "Lens does not accept this kind of submission: submit it to BBrowserX or Talk2Data")
 
 
-def _json_endpoint(site: Site, handler: Handler, header: str, longest: int | None = None) -> Endpoint:
+def _json_endpoint(state: State, handler: Handler, header: str, longest: int | None = None) -> Endpoint:
     async def endpoint(request: Request) -> Response:
         try:
-            user = _user(site, request, header)
+            user = _user(state, request, header)
             # What a long body is made of takes many times its length in memory: only one is read at a time.
-            async with site.long_body if longest is not None and is_long(request) else nullcontext():
+            async with state.long_body if longest is not None and is_long(request) else nullcontext():
                 body = await json_body(request, longest)
-                answer = await run_in_threadpool(handler, site, user, body)
+                answer = await run_in_threadpool(handler, state, user, body)
                 del body
             if isinstance(answer, Response):
                 return answer
             content = await run_in_threadpool(lambda: json.dumps(answer).encode())
             return Response(content, media_type="application/json")
-        except Refusal as refusal:
-            return refusal.answer()
+        except HTTPError as error:
+            return error.answer()
         except ClientDisconnect:
             return Response(status_code=499)
         except Exception as error:
@@ -120,16 +121,16 @@ def _json_endpoint(site: Site, handler: Handler, header: str, longest: int | Non
     return endpoint
 
 
-def _upload_endpoint(site: Site, take: Take) -> Endpoint:
+def _upload_endpoint(state: State, take: UploadHandler) -> Endpoint:
     async def endpoint(request: Request) -> Response:
-        part = site.uploads.incoming()
+        part = state.uploads.incoming()
         try:
-            user = _user(site, request, _HEADER)
+            user = _user(state, request, _HEADER)
             params = await receive(request.headers.get("content-type", ""), pieces(request, LONGEST_FILE), part)
-            answer = await run_in_threadpool(take, site, user, params, part)
+            answer = await run_in_threadpool(take, state, user, params, part)
             return Response(json.dumps(answer).encode(), media_type="application/json")
-        except Refusal as refusal:
-            return refusal.answer()
+        except HTTPError as error:
+            return error.answer()
         except ClientDisconnect:
             return Response(status_code=499)
         except Exception as error:
@@ -141,27 +142,27 @@ def _upload_endpoint(site: Site, take: Take) -> Endpoint:
     return endpoint
 
 
-def _download_endpoint(site: Site) -> Endpoint:
+def _download_endpoint(state: State) -> Endpoint:
     async def endpoint(request: Request) -> Response:
-        path = site.exported(request.path_params["name"])
+        path = state.exported(request.path_params["name"])
         if path is None:
-            return Refusal(404, "there is no such file").answer()
+            return HTTPError(404, "the file does not exist").answer()
         return LargeFile(path, filename=path.name, media_type="application/octet-stream")
 
     return endpoint
 
 
-def _user(site: Site, request: Request, header: str) -> str:
+def _user(state: State, request: Request, header: str) -> str:
     token = request.headers.get(header, "")
-    user = site.accounts.user_of(token)
+    user = state.accounts.user_of(token)
     if user is None:
         what = "not accepted" if token else f"missing (header {header})"
         detail = f"the token is {what}"
-        raise Refusal(401, detail)
+        raise HTTPError(401, detail)
     return user
 
 
 async def _no_route(request: Request, error: Exception) -> Response:
     status = getattr(error, "status_code", 404)
-    what = "there is no such route" if status == 404 else f"{request.method} is not the way to ask this route"
-    return Refusal(status, f"{what}: {request.url.path}").answer()
+    what = "there is no such route" if status == 404 else f"{request.method} is not allowed on this route"
+    return HTTPError(status, f"{what}: {request.url.path}").answer()

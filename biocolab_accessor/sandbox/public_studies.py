@@ -1,4 +1,4 @@
-"""Public studies: the ones that every sandbox starts with, and those that are added."""
+"""Public studies: the studies that every sandbox starts with, and the ones that are added."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from biocolab_accessor.io.memory import expect_room
 from biocolab_accessor.messages import did_you_mean, quoted
 from biocolab_accessor.sandbox.processing.cells import Cells
 from biocolab_accessor.sandbox.processing.readers import cells_of_anndata
-from biocolab_accessor.sandbox.state import Site
+from biocolab_accessor.sandbox.state import State
 from biocolab_accessor.sandbox.store.catalog import PUBLIC, StudyRecord
 
 __all__ = [
@@ -41,39 +41,32 @@ __all__ = [
 ]
 
 DATABASE_ID = "5010c7d573ae4ff2b9691422b99aa2cd"
-"""One id for all, as with the real server."""
+"""One id for all databases, as on the real server."""
 
 VERSIONS = [("human", 1), ("human", 2), ("human", 3), ("mouse", 1), ("primate", 1)]
-"""Species and version; the versions of a species hold the same studies here."""
+"""Species and version; in the sandbox all versions of a species have the same studies."""
 
 SPECIES = tuple(dict.fromkeys(species for species, _ in VERSIONS))
-"""Species that there is a database of."""
+"""Species that have a database."""
 
 
 def pbmc68k() -> ad.AnnData:
-    """Scanpy's packaged PBMC 68k: 700 cells by 765 genes, X scaled, raw.X log-normalised, no counts."""
+    """Scanpy's packaged PBMC 68k: 700 cells by 765 genes, X scaled, raw.X log-normalized, no counts."""
     path = _package("scanpy") / "datasets" / "10x_pbmc68k_reduced.h5ad"
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the file is of an old version, which is none of the caller's business
+        warnings.simplefilter("ignore")  # the file has an old format, which the caller cannot change
         return ad.read_h5ad(path)
 
 
 def has_celltypist() -> bool:
-    """Whether CellTypist, and with it real counts, is installed (extra ``demo``)."""
+    """Whether CellTypist, whose sample has real counts, is installed (extra ``demo``)."""
     return find_spec("celltypist") is not None
 
 
 @functools.cache
 def celltypist_sample() -> pd.DataFrame:
-    """CellTypist's packaged sample: counts of 559 human cells by 32,786 genes, as the table that it is.
-
-    The file's values are off whole numbers by up to 4e-11, and are given as they are.
-
-    Returns
-    -------
-    pandas.DataFrame
-        float64, cells in the index, gene symbols as columns. It is made once: copy before changing it.
-    """
+    """CellTypist's packaged sample: counts of 559 human cells by 32,786 genes. Copy it before changing it."""
+    # The values differ from integers by up to 4e-11, and are returned unchanged, as float64.
     path = _package("celltypist") / "data" / "samples" / "sample_cell_by_gene.csv"
     with path.open("rb") as file:
         genes = file.readline().decode().rstrip().split(",")[1:]
@@ -86,7 +79,7 @@ def celltypist_sample() -> pd.DataFrame:
 
 
 def _mostly_zero(text: bytes) -> np.ndarray:
-    """Numbers between commas. Only those other than 0 and 0.0 are parsed: pandas takes ten times as long."""
+    """Parse comma-separated numbers, skipping 0 and 0.0; pandas takes ten times as long."""
     characters = np.frombuffer(text + b",", np.uint8)
     ends = np.flatnonzero(characters == ord(","))
     starts = np.append(0, ends[:-1] + 1)
@@ -100,7 +93,7 @@ def _mostly_zero(text: bytes) -> np.ndarray:
 
 
 def _package(name: str) -> Path:
-    """A package's folder, without importing it: scanpy and CellTypist take seconds."""
+    """A package's folder, without the import, which takes seconds for scanpy and CellTypist."""
     spec = find_spec(name)
     if spec is None or spec.origin is None:
         msg = f"{name} is not installed" + (": pip install 'biocolab_accessor[demo]'" if name == "celltypist" else "")
@@ -112,7 +105,7 @@ _CELL_TYPE_FIELDS = ("cell_type", "cell type", "celltype", "author's cell type",
 
 
 def list_public(
-    site: Site,
+    state: State,
     study_id: str,
     build: Callable[[], Cells],
     *,
@@ -121,15 +114,15 @@ def list_public(
     reference: str,
     cell_type: str | None,
 ) -> None:
-    """List a human study whose cells are made when somebody asks for them, in this run or a later one."""
-    site.set_builder(study_id, build)
-    if not site.catalogue.has_public(study_id):
+    """List a human study whose cells are created on first use, in this run or a later one."""
+    state.set_builder(study_id, build)
+    if not state.catalog.has_public(study_id):
         record = _record(study_id, title, authors, reference, "human", cell_type)
-        site.catalogue.add_study(record)
+        state.catalog.add_study(record)
 
 
 def add_public(
-    site: Site,
+    state: State,
     study_id: str,
     adata_or_path: AnnData | str | Path,
     *,
@@ -139,30 +132,21 @@ def add_public(
     species: str,
     cell_type: str | None,
 ) -> StudyRecord:
-    """Write a study, then list it.
-
-    Raises
-    ------
-    InvalidArgument
-        There is a public study of this id already, no such column, no database of the species, or something else than
-        cells.
-    InvalidFile
-        The path is not an h5ad, or barcodes are repeated.
-    """
-    if site.catalogue.has_public(study_id):
-        msg = f"there is a public study {quoted(study_id)} already: give another study_id"
+    """Write a study, then list it."""
+    if state.catalog.has_public(study_id):
+        msg = f"a public study {quoted(study_id)} already exists: use another study_id"
         raise InvalidArgument(msg)
     if species not in SPECIES:
         msg = f"the sandbox has no database of species {quoted(species)}{did_you_mean(species, SPECIES)}"
         raise InvalidArgument(msg)
     if not isinstance(adata_or_path, AnnData | str | os.PathLike):
-        msg = f"a study is an AnnData or the path of an h5ad file, and no {type(adata_or_path).__name__}"
+        msg = f"a study must be an AnnData or the path of an h5ad file, not {type(adata_or_path).__name__}"
         raise InvalidArgument(msg)
     cells = _cells_of(adata_or_path) if isinstance(adata_or_path, AnnData) else _cells_in(Path(adata_or_path))
     field = _cell_type_field([str(name) for name in cells.obs.columns], cell_type)
     record = _record(study_id, title, authors, reference, species, field)
-    site.write(record.uuid, cells)
-    site.catalogue.add_study(record)
+    state.write(record.uuid, cells)
+    state.catalog.add_study(record)
     return record
 
 
@@ -188,16 +172,16 @@ def _cells_in(path: Path) -> Cells:
     adata = open_h5ad(path)
     try:
         with opened_foreign(path) as foreign:
-            expect_room(foreign.n_bytes, str(path), "take fewer cells")
+            expect_room(foreign.n_bytes, str(path), "use fewer cells")
         return _cells_of(adata.to_memory())
     finally:
         adata.file.close()
 
 
 def _cells_of(adata: AnnData) -> Cells:
-    """The cells with their counts, or with ``X`` where there are none."""
+    """The cells with their counts, or with ``X`` if there are no counts."""
     if not adata.obs_names.is_unique:
-        msg = "the barcodes are not unique: adata.obs_names_make_unique()"
+        msg = "the barcodes are not unique: call adata.obs_names_make_unique()"
         raise InvalidFile(msg)
     slot: Slot = choose_matrix(adata).slot
     features = adata.raw.var_names if slot.kind == "raw.X" else adata.var_names
@@ -205,17 +189,17 @@ def _cells_of(adata: AnnData) -> Cells:
 
 
 def _cell_type_field(columns: Sequence[str], wanted: str | None) -> str | None:
-    """The field with the cell types: the one named, else one of the usual names."""
+    """The field with the cell types: the given one, or the first with a common name."""
     if wanted is not None and wanted not in columns:
         msg = f"cell_type is {quoted(wanted)}, but obs has no such column{did_you_mean(wanted, columns)}"
         raise InvalidArgument(msg)
     return wanted or next((name for name in columns if name.lower() in _CELL_TYPE_FIELDS), None)
 
 
-def seed(site: Site) -> None:
-    """List the studies; their cells are read from the packages when somebody asks for them."""
+def seed(state: State) -> None:
+    """List the initial studies; their cells are read from the packages on first use."""
     list_public(
-        site,
+        state,
         "PBMC68k_reduced",
         _pbmc68k,
         title="Massively parallel digital transcriptional profiling of single cells (PBMC 68k, reduced)",
@@ -225,7 +209,7 @@ def seed(site: Site) -> None:
     )
     if has_celltypist():
         list_public(
-            site,
+            state,
             "CellTypist_sample",
             _celltypist,
             title="CellTypist's packaged sample of human immune cells",
@@ -237,7 +221,7 @@ def seed(site: Site) -> None:
 
 def _pbmc68k() -> Cells:
     adata = pbmc68k()
-    # X is scaled, which no server shows; the log-normalised values are in raw.
+    # X is scaled, which servers do not show; the log-normalized values are in raw.
     return cells_of_anndata(adata, adata.raw.X, adata.raw.var_names)
 
 

@@ -1,7 +1,7 @@
 """Fixtures for projects that test their own BioTuring code; installed as the pytest plugin ``pytest_biocolab``.
 
-Pytest loads a plugin at the start of every run of every project on the machine. It is therefore installed as a module
-of its own, next to the package, and imports the package when a test asks for a sandbox, not before.
+Pytest loads a plugin in every run of every project that uses the environment. The plugin is therefore a separate module
+next to the package, and imports the package only when a test requests a sandbox.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ __all__ = ["biocolab_sandbox", "biocolab_sandbox_session"]
 
 @pytest.fixture(scope="session")
 def biocolab_sandbox_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
-    """A BioTuring sandbox that all tests of the run share: fast, and what a test submits the next one finds."""
+    """A BioTuring sandbox that all tests of the run share: fast, but later tests see what earlier ones submitted."""
     import biocolab_accessor
 
     with biocolab_accessor.sandbox(tmp_path_factory.mktemp("biocolab_sandbox")) as sandbox:
@@ -28,7 +28,7 @@ def biocolab_sandbox_session(tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 @pytest.fixture
 def biocolab_sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
-    """A BioTuring sandbox of this test's own: url, token, faults, and the ledger of requests."""
+    """A BioTuring sandbox for this test alone, with url, token, faults and a ledger of requests."""
     import biocolab_accessor
 
     with biocolab_accessor.sandbox(tmp_path_factory.mktemp("biocolab_sandbox")) as sandbox:

@@ -1,4 +1,4 @@
-"""Requests: reading what a client sends, and HTTP errors."""
+"""Requests: reading and checking request bodies, and HTTP errors."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from biocolab_accessor.messages import did_you_mean, quoted
 __all__ = [
     "LONGEST_FILE",
     "LONGEST_METADATA",
+    "HTTPError",
     "LargeFile",
-    "Refusal",
     "failure",
     "form",
-    "gene_numbers",
+    "gene_positions",
     "is_long",
     "json_body",
     "json_object",
@@ -49,108 +49,89 @@ _NO_SIGNS = bytes(set(range(256)) - set(b'"[]{},:'))
 _WITHIN_QUOTES = re.compile(rb'"[^"]*"')
 
 
-class Refusal(Exception):
-    """The answer is an HTTP error with ``{"status": …, "message": …, "detail": …}``.
-
-    Parameters
-    ----------
-    status
-        HTTP status.
-    detail
-        What, where, and what to do.
-    """
+class HTTPError(Exception):
+    """An HTTP error, sent as ``{"status": …, "message": …, "detail": …}``."""
 
     def __init__(self, status: int, detail: str) -> None:
         super().__init__(detail)
         self.status, self.detail = status, detail
 
     def answer(self) -> Response:
-        """What the client gets."""
-        # Clients read the detail where they look at HTTP's status; those before 1.7.0 look at the envelope only.
+        """The response that the client gets."""
+        # Clients that check the HTTP status read the detail; clients before 1.7.0 check the envelope only.
         content = {"status": self.status, "message": self.detail, "detail": self.detail}
         headers = {"X-Content-Type-Options": "nosniff"}
         return Response(json.dumps(content).encode(), self.status, headers, media_type="application/json")
 
 
-def failure(error: Exception) -> Refusal:
+def failure(error: Exception) -> HTTPError:
     """What a client is told of an error that no route expects: the disk is full, or the sandbox is wrong."""
     full = isinstance(error, OSError) and error.errno in _NO_ROOM
     if full or (isinstance(error, sqlite3.Error) and getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL):
-        return Refusal(507, "the disk of the sandbox is full: make room where its folder is, and try again")
-    return Refusal(500, "the sandbox failed; this is a mistake of the sandbox, see its log")
+        return HTTPError(507, "the disk of the sandbox is full: make room where its folder is, and try again")
+    return HTTPError(500, "the sandbox failed; this is a mistake of the sandbox, see its log")
 
 
 def json_object(raw: bytes | bytearray, what: str) -> dict[str, Any]:
-    """A JSON object whose texts are texts.
-
-    Parameters
-    ----------
-    raw
-        The bytes; none are an empty object.
-    what
-        What they are, for messages: ``"the body"``.
-
-    Raises
-    ------
-    Refusal
-        They are none, or hold more than any request of the protocol.
-    """
+    """Parse a JSON object; no bytes are an empty object, and ``what`` names it in messages."""
     _expect_modest(raw, what)
     try:
         value = json.loads(raw or b"{}")
         if b"\\u" in raw:
-            # An escape can write half of a surrogate pair, which no file and no database takes.
+            # An escape can encode half of a surrogate pair, which files and databases cannot store.
             json.dumps(value, ensure_ascii=False).encode()
     except UnicodeEncodeError as error:
-        raise Refusal(422, f"{what} holds half of a surrogate pair") from error
+        raise HTTPError(422, f"{what} contains half of a surrogate pair") from error
     except (ValueError, RecursionError) as error:
-        raise Refusal(422, f"{what} is not JSON: {error}") from error
+        raise HTTPError(422, f"{what} is not JSON: {error}") from error
     if not isinstance(value, dict):
-        raise Refusal(422, f"{what} must be a JSON object")
+        raise HTTPError(422, f"{what} must be a JSON object")
     return value
 
 
 def _expect_modest(raw: bytes | bytearray, what: str) -> None:
-    """Count before reading, which makes an object of 50 bytes and more of each value."""
+    """Count the values before parsing, which creates an object of 50 bytes or more for each."""
     skeleton = raw
     if b"\\" in raw:
         skeleton = skeleton.replace(b"\\\\", b"").replace(b'\\"', b"")
-    # What is within quotes does not count. Most of it goes at once; the rest are strings with signs of JSON in them.
+    # Strings do not count. The first step removes most of them, the second those that contain JSON punctuation.
     skeleton = _WITHIN_QUOTES.sub(b"", skeleton.translate(None, _NO_SIGNS).replace(b'""', b""))
     for signs, most in _MOST.items():
         if sum(map(skeleton.count, signs)) > most:
-            raise Refusal(413, f"{what} holds more than {most:,} {'values' if most == _MOST_VALUES else 'objects'}")
+            raise HTTPError(
+                413, f"{what} contains more than {most:,} {'values' if most == _MOST_VALUES else 'objects'}"
+            )
     brackets = skeleton.translate(None, b",:")
     for _ in range(_DEEPEST):
         if not brackets:
             return
         brackets = brackets.replace(b"[]", b"").replace(b"{}", b"")
     if brackets:
-        raise Refusal(422, f"{what} is not JSON, or nested more than {_DEEPEST} levels deep")
+        raise HTTPError(422, f"{what} is not JSON, or is nested more than {_DEEPEST} levels deep")
 
 
 def text(body: Mapping[str, Any], key: str, *, longest: int = 10_000) -> str:
-    """A text that must be there."""
+    """A required string."""
     value = body.get(key)
     if not isinstance(value, str) or not value or len(value) > longest:
-        detail = f"{key} must be a text of 1 to {longest:,} characters"
-        raise Refusal(422, detail)
+        detail = f"{key} must be a string of 1 to {longest:,} characters"
+        raise HTTPError(422, detail)
     return value
 
 
 def optional_text(body: Mapping[str, Any], key: str) -> str:
-    """A text that may be missing, null or empty."""
+    """A string that may be missing, null or empty."""
     return "" if body.get(key) in (None, "") else text(body, key, longest=1_000_000)
 
 
 def texts(body: Mapping[str, Any], key: str) -> list[str]:
-    """A list of texts that may be missing or null."""
+    """A list of strings that may be missing or null."""
     value = body.get(key)
     if value is None:
         return []
     if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-        detail = f"{key} must be a list of texts"
-        raise Refusal(422, detail)
+        detail = f"{key} must be a list of strings"
+        raise HTTPError(422, detail)
     return value
 
 
@@ -161,22 +142,22 @@ def number(body: Mapping[str, Any], key: str, default: float) -> float:
         return default
     if isinstance(value, bool) or not isinstance(value, int | float):
         detail = f"{key} must be a number"
-        raise Refusal(422, detail)
+        raise HTTPError(422, detail)
     try:
         found = float(value)
     except OverflowError as error:
-        raise Refusal(422, f"{key} is beyond all numbers") from error
+        raise HTTPError(422, f"{key} is too large") from error
     if math.isnan(found):
-        raise Refusal(422, f"{key} is NaN")
+        raise HTTPError(422, f"{key} is NaN")
     return found
 
 
 LONGEST_FILE = 256 << 30
 
 LONGEST_METADATA = 128 << 20
-"""Columns with a value for each cell are by far the longest JSON of the protocol; 1,000,000 barcodes take 20 MB."""
+"""Metadata columns are by far the longest JSON of the protocol; 1,000,000 barcodes take 20 MB."""
 
-# All other JSON is names: those of 60,000 genes, the longest list, take 1 MB.
+# All other JSON holds names; the longest list, 60,000 genes, takes 1 MB.
 _LONGEST_JSON = 8 << 20
 
 _LONGEST_FORM = 10_000
@@ -184,19 +165,13 @@ _LONGEST_FORM = 10_000
 _SILENCE = 60.0
 
 _LEAST = 16 << 10
-"""Bytes that have to come within the silence, unless the body ends."""
+"""Bytes that must arrive within ``_SILENCE`` seconds, unless the body ends."""
 
 _FORM_SECONDS = 10.0
 
 
 async def pieces(request: Request, longest: int) -> AsyncIterator[bytes]:
-    """The body piece by piece.
-
-    Raises
-    ------
-    Refusal
-        It is too long, or comes too slowly.
-    """
+    """The body in pieces, unless it is too long or arrives too slowly."""
     announced = request.headers.get("content-length", "")
     if announced.isdecimal() and (len(announced) > 18 or int(announced) > longest):
         raise _too_long(longest)
@@ -212,7 +187,7 @@ async def pieces(request: Request, longest: int) -> AsyncIterator[bytes]:
         except StopAsyncIteration:
             return
         except TimeoutError as error:
-            raise Refusal(408, f"only {fresh:,} bytes of the body came in {_SILENCE:g} s") from error
+            raise HTTPError(408, f"only {fresh:,} bytes of the body arrived in {_SILENCE:g} s") from error
         waited += clock() - start
         size, fresh = size + len(piece), fresh + len(piece)
         if fresh >= _LEAST:
@@ -229,13 +204,7 @@ def is_long(request: Request) -> bool:
 
 
 async def json_body(request: Request, longest: int | None = None) -> dict[str, Any]:
-    """The body as a JSON object.
-
-    Raises
-    ------
-    Refusal
-        It is none, or too large.
-    """
+    """The body as a JSON object."""
     body = bytearray()
     async for piece in pieces(request, longest or _LONGEST_JSON):
         body += piece
@@ -243,52 +212,40 @@ async def json_body(request: Request, longest: int | None = None) -> dict[str, A
 
 
 async def form(request: Request) -> bytes:
-    """The body of a form, which anybody may send.
-
-    Raises
-    ------
-    Refusal
-        It is too long, or comes too slowly.
-    """
+    """The body of a form, which needs no token and is therefore limited in size and time."""
     body = b""
     try:
         async with asyncio.timeout(_FORM_SECONDS):
             async for piece in request.stream():
                 body += piece
                 if len(body) > _LONGEST_FORM:
-                    raise Refusal(413, "the form is too long")
+                    raise HTTPError(413, "the form is too long")
     except TimeoutError as error:
-        raise Refusal(408, "the form did not arrive in time") from error
+        raise HTTPError(408, "the form did not arrive in time") from error
     return body
 
 
-def _too_long(longest: int) -> Refusal:
-    return Refusal(413, f"the body is longer than {longest:,} bytes")
+def _too_long(longest: int) -> HTTPError:
+    return HTTPError(413, f"the body is longer than {longest:,} bytes")
 
 
 class LargeFile(FileResponse):
-    """A file of any size; each piece is one trip to a thread, which 64 kB at a time are too many."""
+    """A file of any size, in large pieces, because each one takes a call in a thread."""
 
     chunk_size = 4 << 20
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer ranges of a POST too, as a matrix is asked for: Starlette does it for GET only."""
+        """Serve ranges for POST too, which the matrix route uses; Starlette serves them for GET only."""
         await super().__call__({**scope, "method": "GET"}, receive, send)
 
 
-def gene_numbers(features: Sequence[str], names: Sequence[str], where: str) -> list[int]:
-    """Places of genes; of repeated features the first.
-
-    Raises
-    ------
-    Refusal
-        Some are not there; near names are given.
-    """
+def gene_positions(features: Sequence[str], names: Sequence[str], where: str) -> list[int]:
+    """Positions of genes among the features; a repeated feature counts at its first position."""
     place = {feature: i for i, feature in reversed(list(enumerate(features)))}
     missing = [name for name in names if name not in place]
     if missing:
         listed = ", ".join(f"{quoted(name)}{did_you_mean(name, place)}" for name in missing[:5])
         more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
         detail = f"{where} has no gene {listed}{more}"
-        raise Refusal(404, detail)
+        raise HTTPError(404, detail)
     return [place[name] for name in names]

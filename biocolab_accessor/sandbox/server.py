@@ -32,20 +32,20 @@ from biocolab_accessor.platforms import expanded, own_address, temporary_folder
 from biocolab_accessor.sandbox.app import make_app, route_names
 from biocolab_accessor.sandbox.faults.faults import Faults
 from biocolab_accessor.sandbox.faults.ledger import Ledger
-from biocolab_accessor.sandbox.faults.limits import OwnOrigin, Protocol, most_connections
-from biocolab_accessor.sandbox.faults.middleware import Traffic
+from biocolab_accessor.sandbox.faults.limits import OriginMiddleware, Protocol, most_connections
+from biocolab_accessor.sandbox.faults.middleware import FaultMiddleware
 from biocolab_accessor.sandbox.public_studies import add_public, seed
 from biocolab_accessor.sandbox.routes.control import control_routes
-from biocolab_accessor.sandbox.state import opened
+from biocolab_accessor.sandbox.state import open_state
 from biocolab_accessor.sandbox.store.accounts import ALL_MEMBERS, DEFAULT_TOKEN, PERSONAL, Group
 from biocolab_accessor.sandbox.store.catalog import PUBLIC
 from biocolab_accessor.sandbox.store.files import (
-    CATALOGUE,
+    CATALOG_FILE,
     TOKEN_FILE,
-    close_to_others,
-    kept_token,
+    make_private,
     new_token,
     remove_folder,
+    stored_token,
 )
 from biocolab_accessor.security.redaction import Secret, sealed
 from biocolab_accessor.security.urls import is_loopback
@@ -53,7 +53,7 @@ from biocolab_accessor.security.urls import is_loopback
 if TYPE_CHECKING:
     from biocolab_accessor.studies.study import Study
 
-__all__ = ["DEFAULT_TOKEN", "LOOPBACK", "Hosts", "Sandbox", "Serving", "listen", "lock_folder", "reached_at"]
+__all__ = ["DEFAULT_TOKEN", "LOOPBACK", "Hosts", "Sandbox", "ServerThread", "listen", "lock_folder", "reachable_host"]
 
 _OURS = ("lock", TOKEN_FILE, "studies", "uploads", "exports", "worker.log", "numba", "matplotlib")
 
@@ -61,117 +61,83 @@ logger = logging.getLogger("biocolab_accessor.sandbox")
 
 
 def lock_folder(path: Path, *, temporary: bool = False) -> FileLock:
-    """Take a folder, which is made where it is not there, until the lock is released.
-
-    Parameters
-    ----------
-    path
-        The folder.
-    temporary
-        Whether it was made for this sandbox, so that no other knows of it and a file system without locks will do.
-
-    Raises
-    ------
-    SandboxError
-        Another sandbox has it, or it cannot be written to or locked, or other users can change what lies in it.
-    """
+    """Lock a folder, which is created if it is missing."""
     lock = FileLock(path / "lock", mode=0o600)
     try:
-        _make_private(path)
+        _make_private_folder(path)
         lock.acquire(timeout=0)
     except Timeout as error:
-        msg = f"another sandbox uses {path}: close it, or give another path"
+        msg = f"another sandbox uses {path}: close it, or use another path"
         raise SandboxError(msg) from error
     except (OSError, NotImplementedError) as error:
-        if not temporary:
-            msg = f"the folder {path} cannot be used: {error}. Give a path on a disk that can be written to and locked"
+        if not temporary:  # only this sandbox knows a temporary folder, so it works without a lock too
+            msg = f"the folder {path} cannot be used: {error}. Use a disk that can be written to and supports locks"
             raise SandboxError(msg) from error
-        logger.warning("no locks in %s (%s): going on without. For a folder with locks set TMPDIR", path, error)
+        logger.warning(
+            "no locks in %s (%s): continuing without; set TMPDIR to a folder that supports locks", path, error
+        )
     return lock
 
 
-def _make_private(path: Path) -> None:
-    """Make a folder that is closed to other users.
-
-    One that holds other files is left as it is, since it may be shared on purpose: all that is made in it is private.
-    """
+def _make_private_folder(path: Path) -> None:
+    """Create a folder that other users cannot read."""
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
     if not hasattr(os, "getuid"):
         return
     info = path.stat()
     if info.st_uid != os.getuid() != 0:
-        msg = f"{path} belongs to another user (uid {info.st_uid}): give a folder of your own"
+        msg = f"{path} belongs to another user (uid {info.st_uid}): use a folder of your own"
         raise SandboxError(msg)
-    if all(entry.name in _OURS or entry.name.startswith(CATALOGUE) for entry in path.iterdir()):
-        close_to_others(path)
+    # A folder with other files may be shared on purpose and keeps its mode; the sandbox's own files in it are private.
+    if all(entry.name in _OURS or entry.name.startswith(CATALOG_FILE) for entry in path.iterdir()):
+        make_private(path)
     elif stat.S_IMODE(info.st_mode) & 0o022:
-        msg = f"{path} holds other files, and other users can write to it: give a folder of its own"
+        msg = f"{path} contains other files, and other users can write to it: use an empty folder"
         raise SandboxError(msg)
 
 
 LOOPBACK = "127.0.0.1"
-"""This machine only."""
+"""Address that only this machine reaches."""
 
 _PATIENCE = 10.0
 
 
-def reached_at(host: str) -> str:
-    """How this machine reaches a server that listens on ``host``."""
+def reachable_host(host: str) -> str:
+    """The host name by which this machine reaches a server that listens on ``host``."""
     if host in ("0.0.0.0", "::", "localhost"):
         return LOOPBACK if host != "::" else "[::1]"
     return f"[{host}]" if ":" in host else host
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A socket that listens; port 0 takes a free one.
-
-    Raises
-    ------
-    SandboxError
-        The port or the address cannot be used.
-    """
+    """A listening socket; port 0 picks a free one."""
     listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
     try:
         own_address(listener)
         listener.bind((host, port))
     except (OSError, OverflowError) as error:
         listener.close()
-        msg = f"port {port} of {host} cannot be used: {error}; port=0 takes a free one"
+        msg = f"port {port} of {host} cannot be used: {error}; port=0 picks a free one"
         raise SandboxError(msg) from error
     listener.listen(128)
     return listener
 
 
-class Serving:
-    """An app that answers on a socket, from a thread of its own, once this is made.
-
-    Parameters
-    ----------
-    app
-        Answers.
-    protocol
-        Speaks HTTP.
-    listener
-        Where it answers; closed by :meth:`stop`.
-
-    Raises
-    ------
-    SandboxError
-        The server does not start.
-    """
+class ServerThread:
+    """Serves an app on a socket from its own thread; :meth:`stop` closes the socket."""
 
     def __init__(self, app: ASGIApp, protocol: type[asyncio.Protocol], listener: socket.socket) -> None:
         config = uvicorn.Config(
             app,
             http=protocol,
-            loop="asyncio",  # others cannot let the system send a file
+            loop="asyncio",  # other loops do not support sendfile
             ws="none",
             proxy_headers=False,
             log_config=None,
             access_log=False,
             lifespan="off",
             timeout_graceful_shutdown=2,
-            # As many are accepted in one go, before any of them is counted and perhaps turned away.
+            # The loop accepts this many at once, before any of them is counted and possibly turned away.
             backlog=max(4, min(64, most_connections() // 4)),
         )
         self._listener = listener
@@ -188,13 +154,7 @@ class Serving:
             time.sleep(0.005)
 
     def stop(self) -> None:
-        """Answer what is being asked, for two seconds at most, and end.
-
-        Raises
-        ------
-        SandboxError
-            The thread does not end.
-        """
+        """Finish open requests for at most two seconds, then stop."""
         log = logging.getLogger("uvicorn.error")
         log.addFilter(_is_news)
         self._server.should_exit = True
@@ -202,38 +162,38 @@ class Serving:
         log.removeFilter(_is_news)
         self._listener.close()
         if not over:
-            msg = f"the sandbox's server did not end within {_PATIENCE:g} s"
+            msg = f"the sandbox's server did not stop within {_PATIENCE:g} s"
             raise SandboxError(msg)
 
 
 def _is_news(record: logging.LogRecord) -> bool:
-    """Whether a line is to be read; not that closing cuts off who still waits, which is what closing is for."""
+    """Whether a log line is worth reading; closing always cuts off the clients that still wait."""
     return "timeout graceful shutdown" not in str(record.msg)
 
 
 class Hosts:
-    """Something that listens at ``url`` and takes ``token``."""
+    """A server at ``url`` that accepts ``token``."""
 
     url: str
     token: str
 
     @property
     def bioflex_host(self) -> str:
-        """Host of BioFlex's protocol."""
+        """Host that speaks the BioFlex protocol."""
         return f"{self.url}/"
 
     @property
     def private_host(self) -> str:
-        """Host of the protocol of a BBrowserX private server."""
+        """Host that speaks the protocol of a private BBrowserX server."""
         return f"{self.url}/t2d_index_tool/"
 
     @property
     def public_host(self) -> str:
-        """Host of Talk2Data's protocol, which is the same."""
+        """Host that speaks the Talk2Data protocol; the same as :attr:`private_host`."""
         return self.private_host
 
     def connect(self) -> EConnector:
-        """A connector to this sandbox, with all its hosts and tokens.
+        """Return a connector with the hosts and tokens of this sandbox.
 
         Examples
         --------
@@ -252,7 +212,7 @@ class Hosts:
         )
 
     def environment(self) -> dict[str, str]:
-        """Environment variables with which another process talks to this sandbox.
+        """Return the environment variables with which another process connects to this sandbox.
 
         Examples
         --------
@@ -274,56 +234,57 @@ _USER = "you@sandbox.local"
 _MOST_INVITATIONS = 100
 
 
-def _kept_token(folder: Path) -> str:
+def _stored_token(folder: Path) -> str:
     try:
-        return kept_token(folder)
+        return stored_token(folder)
     except OSError as error:
-        msg = f"the sandbox cannot keep its token in {folder}: {error}. Remove the file, or give token="
+        msg = f"the sandbox cannot store its token in {folder}: {error}. Remove the file, or pass token="
         raise SandboxError(msg) from error
 
 
 class Sandbox(Hosts):
     """A local server with the protocols of BioFlex, BBrowserX and Talk2Data; see :func:`biocolab_accessor.sandbox`.
 
-    While it runs it is what ``bc.study``, ``adata.biocolab.submit`` and the rest talk to. The unmodified official
-    clients can use it too, with ``private_host`` and ``token``.
+    While it runs, ``bc.study``, ``adata.biocolab.submit`` and all other functions use it. The official clients can use
+    it too, unmodified, with ``private_host`` and ``token``.
 
     Parameters
     ----------
     path
-        Folder for its data, kept for the next start; None uses a temporary one.
+        Folder for its data, kept for the next start; None uses a temporary folder.
     port, host
-        Where to listen; port 0 takes a free one.
+        Port and address to listen on; port 0 picks a free one.
     token
-        What clients have to send; None makes one that cannot be guessed, the same for each start with one ``path``.
+        Token that clients must send. None generates a random one, which stays the same for every start with this
+        ``path``.
     control
-        Whether :attr:`faults`, :attr:`requests` and :meth:`reset` are offered over HTTP too, below ``/_sandbox/``.
+        Whether to offer :attr:`faults`, :attr:`requests` and :meth:`reset` over HTTP too, below ``/_sandbox/``.
 
     Attributes
     ----------
     url
         ``"http://127.0.0.1:PORT"``.
     token
-        What clients have to send; it is good for this server only.
+        Token that clients must send; only this server accepts it.
     token_file
-        Where the token is kept, readable by its owner only; None where it was given.
+        File that stores the token, readable by its owner only; None if ``token`` was passed.
     email
-        Of the user with that token.
+        Email of the user with that token.
     faults
-        What goes wrong on purpose: ``faults.add("upload_chunk", nth=2, kind="reset")``.
+        Errors to simulate: ``faults.add("upload_chunk", nth=2, kind="reset")``.
     requests
-        The ledger: every request with route, status, bytes, seconds and the end of its token.
+        The ledger: every request with its route, status, bytes, seconds and the last characters of its token.
     bioflex_host, private_host, public_host
-        What to give as hosts.
+        Hosts to pass to a client.
     path
-        Where the data are.
+        Folder with the data.
 
     Raises
     ------
     SandboxError
         The port is taken, or another sandbox uses the folder.
     InvalidArgument
-        Other machines would reach it with the well-known ``DEFAULT_TOKEN``, or the token is another user's.
+        Other machines could connect with the publicly known ``DEFAULT_TOKEN``, or the token belongs to another user.
 
     Examples
     --------
@@ -359,23 +320,23 @@ class Sandbox(Hosts):
             undo.callback(self._lock.release)
             listener = listen(host, port)
             undo.callback(listener.close)
-            self.url = f"http://{reached_at(host)}:{listener.getsockname()[1]}"
-            self._site = opened(self.path, self.url)
-            undo.callback(self._site.close)
+            self.url = f"http://{reachable_host(host)}:{listener.getsockname()[1]}"
+            self._state = open_state(self.path, self.url)
+            undo.callback(self._state.close)
             self.token_file = None if given else self.path / TOKEN_FILE
-            given = given or sealed(_kept_token(self.path))
+            given = given or sealed(_stored_token(self.path))
             self.token = self.add_user(_USER, token=given)
-            seed(self._site)
+            seed(self._state)
             undo.pop_all()
-        app = make_app(self._site)
+        app = make_app(self._state)
         self.requests = Ledger()
         self.faults = Faults(lambda: route_names(app))
         if control:
             app.router.routes += control_routes(
                 self.faults, self.requests, self.reset, self.cancel_task, self.token.__eq__
             )
-        traffic = Traffic(app, self.requests, self.faults, self._site.forget)
-        self._serving = Serving(OwnOrigin(traffic, host), Protocol, listener)
+        traffic = FaultMiddleware(app, self.requests, self.faults, self._state.forget)
+        self._serving = ServerThread(OriginMiddleware(traffic, host), Protocol, listener)
         self._connector = self.connect()
         push_default(self._connector)
         atexit.register(self.close)
@@ -409,32 +370,32 @@ class Sandbox(Hosts):
         species: str = "human",
         cell_type: str | None = None,
     ) -> Study:
-        """Make an AnnData or h5ad file a public study, which BioFlex's protocol serves.
+        """Add an AnnData or h5ad file as a public study, which the BioFlex protocol serves.
 
         Parameters
         ----------
         study_id
-            The id that people see, ``"GSE96583_batch2"``.
+            The id that users see, such as ``"GSE96583_batch2"``.
         adata_or_path
-            The cells. Counts are taken where there are some (as ``submit`` finds them), else ``X`` as it is. Cells
-            without a label are ``"Unassigned"`` for BioFlex, whose protocol has no missing labels.
+            The cells. Their counts are used if ``submit`` would find any, otherwise ``X`` unchanged. BioFlex shows
+            cells without a label as ``"Unassigned"``, because its protocol has no missing labels.
         title, authors, reference, species
-            Shown with the study.
+            Metadata of the study.
         cell_type
-            Column of obs with the cell types, for expression summaries; None takes one with a usual name.
+            Column of obs with the cell types, for expression summaries; None looks for a column with a common name.
 
         Returns
         -------
         Study
-            As ``bc.study(study_id)`` gives it.
+            The same as ``bc.study(study_id)``.
 
         Raises
         ------
         InvalidArgument
-            There is a public study of this id already, no such column, no database of the species, or something else
-            than cells.
+            A public study has this id already, obs does not have the column, the sandbox has no database of the
+            species, or ``adata_or_path`` is neither an AnnData nor a path.
         InvalidFile
-            The path is not an h5ad.
+            The file is not an h5ad, or its barcodes are not unique.
 
         Examples
         --------
@@ -447,7 +408,7 @@ class Sandbox(Hosts):
         from biocolab_accessor.studies.catalog import study_of_database
 
         add_public(
-            self._site,
+            self._state,
             study_id,
             adata_or_path,
             title=title or study_id,
@@ -468,28 +429,28 @@ class Sandbox(Hosts):
         groups: Sequence[str] | None = None,
         **options: Any,
     ) -> str:
-        """Let the server know a bucket, and give its id; it is known until the sandbox is closed.
+        """Register a bucket until the sandbox is closed, and return its id.
 
         Parameters
         ----------
         place
-            ``"s3://bucket"`` (extra ``s3``), another url that fsspec knows, or a folder of this machine (a path or
-            ``file://…``) that stands for a bucket: its files are the keys.
+            ``"s3://bucket"`` (extra ``s3``), another URL that fsspec supports, or a local folder (a path or
+            ``file://…``) that acts as a bucket: its files are the keys.
         bucket_id
-            None makes one.
+            Id of the bucket; None generates one.
         prefix
-            Shown in listings.
+            Prefix that listings show.
         groups
-            Ids of the groups that see it; None is everybody.
+            Ids of the groups that see it; None means all groups.
         **options
-            For the store, such as ``key``, ``secret`` and ``endpoint_url`` of S3. They stay in memory.
+            Options of the store, such as ``key``, ``secret`` and ``endpoint_url`` for S3. They stay in memory.
 
         Raises
         ------
         InvalidArgument
-            There is no such folder, or the store cannot be listed.
+            The folder does not exist, or the store cannot be listed.
         ConfigurationError
-            The package for such a store is not installed.
+            The package for this kind of store is not installed.
 
         Examples
         --------
@@ -499,16 +460,16 @@ class Sandbox(Hosts):
         ...     server.add_bucket(folder, bucket_id="lab")
         'lab'
         """
-        bucket = self._site.buckets.add(place, bucket_id=bucket_id, prefix=prefix, groups=groups, options=options)
+        bucket = self._state.buckets.add(place, bucket_id=bucket_id, prefix=prefix, groups=groups, options=options)
         return bucket.id
 
     def remove_bucket(self, bucket_id: str) -> None:
-        """Forget a bucket; what lies in it stays as it is.
+        """Forget a bucket; its files stay unchanged.
 
         Parameters
         ----------
         bucket_id
-            As :meth:`add_bucket` gave it.
+            Id that :meth:`add_bucket` returned.
 
         Examples
         --------
@@ -517,25 +478,25 @@ class Sandbox(Hosts):
         >>> with bc.sandbox() as server, TemporaryDirectory() as folder:
         ...     server.remove_bucket(server.add_bucket(folder))
         """
-        self._site.buckets.remove(bucket_id)
+        self._state.buckets.remove(bucket_id)
 
     def add_folder(self, folder: str | Path) -> Path:
-        """Let submissions name files in a folder of this machine (``submit_study_from_server``).
+        """Allow submissions to use files in a local folder (``submit_study_from_server``).
 
         Parameters
         ----------
         folder
-            Its path.
+            Path of the folder.
 
         Returns
         -------
         pathlib.Path
-            The folder as clients have to name it.
+            The path that clients must send.
 
         Raises
         ------
         InvalidArgument
-            There is no such folder.
+            The folder does not exist.
 
         Examples
         --------
@@ -547,20 +508,20 @@ class Sandbox(Hosts):
         """
         path = Path(folder).resolve()
         if not path.is_dir():
-            msg = f"there is no folder {path}"
+            msg = f"the folder {path} does not exist"
             raise InvalidArgument(msg)
-        self._site.shared_folders.append(path)
+        self._state.shared_folders.append(path)
         return path
 
     def add_user(self, email: str, *, token: str | None = None) -> str:
-        """Add a user, or give one another token, and give the token; it is kept as a digest only.
+        """Add a user or change a user's token, and return the token; the sandbox stores only its digest.
 
         Parameters
         ----------
         email
-            Whose studies and tasks it will be.
+            Owner of the studies and tasks that are submitted with the token.
         token
-            None makes one that cannot be guessed.
+            None generates a random one.
 
         Raises
         ------
@@ -583,26 +544,26 @@ class Sandbox(Hosts):
             raise InvalidArgument(msg)
         chosen = Secret(chosen, "token=")
         try:
-            self._site.accounts.set_user(email, chosen)
+            self._state.accounts.set_user(email, chosen)
         except ValueError as error:
             msg = f"{shown(email)}: {error}"
             raise InvalidArgument(msg) from error
         return str(chosen.reveal())
 
     def add_group(self, group_id: str, name: str, members: Sequence[str] = ()) -> None:
-        """Add a group, or change its name and members; only they see it and its studies.
+        """Add a group, or change its name and members; only members see the group and its studies.
 
         Parameters
         ----------
         group_id, name
-            On the wire, and for people.
+            Id in the protocol, and the name that users see.
         members
             Emails of users; the sandbox's first user is ``sandbox.email``.
 
         Raises
         ------
         InvalidArgument
-            A member is no user, or the id is one that every server has.
+            A member is not a user, or the id is empty or reserved.
 
         Examples
         --------
@@ -615,30 +576,31 @@ class Sandbox(Hosts):
         if group_id in (ALL_MEMBERS, PERSONAL, PUBLIC) or not group_id:
             msg = f"{quoted(group_id)} cannot be the id of a new group"
             raise InvalidArgument(msg)
-        users = self._site.accounts.users()
+        users = self._state.accounts.users()
         for email in members:
             if email not in users:
-                msg = f"there is no user {quoted(email)}{did_you_mean(email, users)}: sandbox.add_user({quoted(email)})"
+                near = did_you_mean(email, users)
+                msg = f"the sandbox has no user {quoted(email)}{near}: call sandbox.add_user({quoted(email)}) first"
                 raise InvalidArgument(msg)
-        self._site.accounts.set_group(Group(group_id, name), list(dict.fromkeys(members)))
+        self._state.accounts.set_group(Group(group_id, name), list(dict.fromkeys(members)))
 
     def cancel_task(self, task_id: str) -> bool:
-        """Break off one task of any user: it ends in ERROR, and those that wait behind it begin.
+        """Cancel a task of any user: it ends in ERROR, and the next one in the queue starts.
 
         Parameters
         ----------
         task_id
-            As ``submission.task_id`` has it.
+            Id of the task, ``submission.task_id``.
 
         Returns
         -------
         bool
-            False where the task has ended already.
+            False if the task has ended already.
 
         Raises
         ------
         InvalidArgument
-            There is no such task.
+            The task does not exist.
 
         Examples
         --------
@@ -648,13 +610,13 @@ class Sandbox(Hosts):
         ...     server.cancel_task(submission.task_id)
         False
         """
-        if not self._site.catalogue.has_task(str(task_id)):
-            msg = f"there is no task {quoted(task_id)}"
+        if not self._state.catalog.has_task(str(task_id)):
+            msg = f"the sandbox has no task {quoted(task_id)}"
             raise InvalidArgument(msg)
-        return self._site.tasks.cancel(str(task_id))
+        return self._state.tasks.cancel(str(task_id))
 
     def sign_in_link(self) -> str:
-        """A link that opens the page without asking for the token, which is not in it; it is good for one visit.
+        """Return a link that signs a browser in once; the link does not contain the token.
 
         Examples
         --------
@@ -663,14 +625,14 @@ class Sandbox(Hosts):
         ...     server.sign_in_link().startswith(f"{server.url}/#sign-in=")
         True
         """
-        invitations = self._site.invitations
+        invitations = self._state.invitations
         while len(invitations) >= _MOST_INVITATIONS:
             invitations.pop(next(iter(invitations)), None)
         invitations[code := new_token()] = self.email
         return f"{self.url}/#sign-in={code}"
 
     def reset(self) -> None:
-        """Forget every study, task, upload, fault and request, and start afresh with the seed.
+        """Remove all studies, tasks, uploads, faults and requests, and add the initial public studies again.
 
         Users, groups, buckets and shared folders stay.
 
@@ -684,14 +646,14 @@ class Sandbox(Hosts):
         0
         """
         self.faults.clear()
-        self._site.clear()
+        self._state.clear()
         self.requests.clear()
-        seed(self._site)
+        seed(self._state)
 
     def left_behind(self) -> int:
-        """How many of its user's submissions would be out of sight if another one took its place.
+        """Return how many submissions of its user another sandbox would hide.
 
-        None of a sandbox that is closed, or that ends with its block.
+        It is 0 once the sandbox is closed, and within a ``with`` block, which closes it.
 
         Examples
         --------
@@ -702,15 +664,15 @@ class Sandbox(Hosts):
         """
         if self._closed or self._in_block:
             return 0
-        return len(self._site.catalogue.tasks(self.email))
+        return len(self._state.catalog.tasks(self.email))
 
     def close(self) -> None:
-        """Stop the server; what it worked on ends. Closing once more is no harm.
+        """Stop the server and its tasks. Closing a closed sandbox does nothing.
 
         Raises
         ------
         SandboxError
-            The server's threads do not end.
+            The server's threads do not stop.
 
         Examples
         --------
@@ -726,11 +688,11 @@ class Sandbox(Hosts):
         atexit.unregister(self.close)
         drop_default(self._connector)
         self._connector.close()
-        self._site.stop()
+        self._state.stop()
         try:
             self._serving.stop()
         finally:
-            self._site.close()
+            self._state.close()
             self._lock.release()
             if self._temporary:
                 remove_folder(self.path)
@@ -738,10 +700,10 @@ class Sandbox(Hosts):
 
 
 def _forget_submissions(url: str) -> None:
-    """Drop the journals of what was submitted to a sandbox that is gone with all its data."""
+    """Remove the journals of submissions to a sandbox whose data was deleted."""
     from biocolab_accessor.submit import journal
 
-    with suppress(OSError, NotImplementedError):  # no folder for them, or one without locks
+    with suppress(OSError, NotImplementedError):  # the journal folder is missing or does not support locks
         for path, known in journal.every():
             if known.server.startswith(f"{url}/"):
                 journal.drop(path)

@@ -1,4 +1,4 @@
-"""State: all that the routes of a sandbox work on."""
+"""State: the data of a sandbox that its routes read and change."""
 
 from __future__ import annotations
 
@@ -18,63 +18,49 @@ from biocolab_accessor.messages import did_you_mean, quoted
 from biocolab_accessor.sandbox.faults.faults import Fault
 from biocolab_accessor.sandbox.processing.cells import Cells, lognorm
 from biocolab_accessor.sandbox.processing.tasks import TaskRunner
-from biocolab_accessor.sandbox.requests import Refusal
+from biocolab_accessor.sandbox.requests import HTTPError
 from biocolab_accessor.sandbox.store.accounts import Accounts
 from biocolab_accessor.sandbox.store.buckets import Buckets
-from biocolab_accessor.sandbox.store.catalog import Catalogue, StudyRecord, Terms
+from biocolab_accessor.sandbox.store.catalog import Catalog, StudyRecord, Terms
 from biocolab_accessor.sandbox.store.database import Database
-from biocolab_accessor.sandbox.store.files import CATALOGUE, private_folder, publish, remove
+from biocolab_accessor.sandbox.store.files import CATALOG_FILE, private_folder, publish, remove
 from biocolab_accessor.sandbox.store.study_folder import StudyFolder
 from biocolab_accessor.sandbox.store.uploads import Uploads
 
-__all__ = ["Site", "opened", "sweep"]
+__all__ = ["State", "clean_up", "open_state"]
 
 
-def opened(folder: Path, url: str) -> Site:
-    """The data of a sandbox in a folder.
-
-    Raises
-    ------
-    SandboxError
-        The folder cannot be written to, or its file system does not do what SQLite needs.
-    """
+def open_state(folder: Path, url: str) -> State:
+    """Open the data of a sandbox in a folder."""
     try:
-        return Site(folder, url)
+        return State(folder, url)
     except (OSError, sqlite3.Error) as error:
         msg = (
-            f"the sandbox cannot keep its data in {folder}: {error}. Give path= a folder on a local disk, or, for a "
+            f"the sandbox cannot store its data in {folder}: {error}. Pass path= a folder on a local disk, or, for a "
             "temporary sandbox, set TMPDIR to one"
         )
         raise SandboxError(msg) from error
 
 
-class Site:
-    """The data of a sandbox.
-
-    Parameters
-    ----------
-    folder
-        Where they are kept.
-    url
-        Where the sandbox is, for links.
-    """
+class State:
+    """The data of a sandbox; ``url`` is its address, for links."""
 
     def __init__(self, folder: Path, url: str) -> None:
         self.folder, self.url = folder, url
         self.buckets = Buckets()
         self.shared_folders: list[Path] = []
         self.long_body = asyncio.Semaphore()
-        self.invitations: dict[str, str] = {}  # emails by what a browser can sign in with once
+        self.invitations: dict[str, str] = {}  # emails by one-time codes for signing in
         self._studies, self._exports = folder / "studies", folder / "exports"
         for path in (self._studies, self._exports):
             private_folder(path)
-        self._database = Database(folder / CATALOGUE)
+        self._database = Database(folder / CATALOG_FILE)
         self.accounts = Accounts(self._database)
         self.terms = Terms(self._database)
-        self.catalogue = Catalogue(self._database)
-        self.uploads = Uploads(folder / "uploads", self.catalogue)
-        sweep(self.catalogue, self._studies, folder / "uploads", self._exports)
-        self.tasks = TaskRunner(self.catalogue, self._studies, folder / "worker.log")
+        self.catalog = Catalog(self._database)
+        self.uploads = Uploads(folder / "uploads", self.catalog)
+        clean_up(self.catalog, self._studies, folder / "uploads", self._exports)
+        self.tasks = TaskRunner(self.catalog, self._studies, folder / "worker.log")
         self._builders: dict[str, Callable[[], Cells]] = {}
         self._open: dict[str, StudyFolder] = {}
         self._making: dict[str, threading.Lock] = {}
@@ -83,7 +69,7 @@ class Site:
 
     @property
     def strict(self) -> bool:
-        """Whether a request that is sent twice is taken twice, or refused: what real servers do is not known."""
+        """Whether a repeated request is refused or processed again, as real servers may do."""
         return self._strict
 
     @strict.setter
@@ -91,26 +77,26 @@ class Site:
         self._strict = self.uploads.strict = value
 
     def forget(self, fault: Fault) -> None:
-        """Forget what a fault of the kinds ``forget_…`` says."""
+        """Carry out a fault of a kind ``forget_…``."""
         if fault.kind == "forget_uploads":
             self.uploads.forget_waiting()
         elif fault.kind == "forget_tasks":
-            self.catalogue.forget_tasks(fault.options["title"])
+            self.catalog.forget_tasks(fault.options["title"])
         else:
-            self.catalogue.forget_studies(fault.options["title"])
+            self.catalog.forget_studies(fault.options["title"])
 
     def copy_study(self, uuid_: str) -> str:
-        """The uuid of a copy of a study's cells."""
+        """Copy a study's cells, and return the uuid of the copy."""
         copy = uuid.uuid4().hex
         shutil.copytree(self._studies / uuid_, self._studies / copy)
         return copy
 
     def stop(self) -> None:
-        """Break off what a request may be waiting for, so that the server can end."""
+        """Cancel the work that requests may be waiting for, so that the server can stop."""
         self.uploads.close()
 
     def close(self) -> None:
-        """End the tasks, wait for studies that are being made, and close the catalogue."""
+        """Stop the tasks, wait for studies that are being created, and close the catalog."""
         self.tasks.close()
         for making in list(self._making.values()):
             until(partial(making.acquire, True))
@@ -118,89 +104,71 @@ class Site:
         self._database.close()
 
     def clear(self) -> None:
-        """Forget everything but users and buckets."""
+        """Remove everything except users and buckets."""
         self.tasks.cancel_all()
         with self._lock:
             self._open.clear()
             self._builders.clear()
-            self.catalogue.clear()
+            self.catalog.clear()
             self.terms.clear()
             self.uploads.clear()
             for path in (*self._studies.iterdir(), *self._exports.iterdir()):
                 remove(path)
 
     def open(self, record: StudyRecord) -> StudyFolder:
-        """The folder of a study; one that is made on first use is made now."""
+        """The folder of a study, which is created now if this is its first use."""
         with self._lock:
             making = self._making.setdefault(record.uuid, threading.Lock())
-        with making:  # of this study only: others are read meanwhile
+        with making:  # locks this study only; other studies stay readable
             if record.uuid not in self._open:
                 path = self._studies / record.uuid
                 if not path.exists():
                     if record.hash_id not in self._builders:
-                        what = f"the cells of study {quoted(record.hash_id)}"
-                        raise Refusal(410, f"{what} come with a package that is not installed")
+                        detail = f"the cells of study {quoted(record.hash_id)} are in a package that is not installed"
+                        raise HTTPError(410, detail)
                     self.write(record.uuid, self._builders[record.hash_id]())
                 self._open[record.uuid] = StudyFolder(path)
             return self._open[record.uuid]
 
     def export_path(self) -> Path:
-        """A file for an export, under a name that cannot be guessed."""
+        """A path for an export, with a name that cannot be guessed."""
         return self._exports / f"{uuid.uuid4().hex}.h5ad"
 
     def exported(self, name: str) -> Path | None:
-        """An exported file by its name; None where there is none."""
+        """The exported file with this name, or None."""
         return next((path for path in self._exports.glob("*.h5ad") if path.stem == name), None)
 
     def shared_folder(self, path: str) -> Path:
-        """A folder of this machine that submissions may name.
-
-        Raises
-        ------
-        Refusal
-            It is not one of those, nor below one.
-        """
+        """A local folder that submissions may use: a shared folder or one below it."""
         for folder in self.shared_folders:
             try:
                 wanted = (folder / path).resolve()
                 if wanted.is_relative_to(folder) and wanted.is_dir():
                     return wanted
-            except (OSError, ValueError):  # longer than the file system takes, or with a NUL
+            except (OSError, ValueError):  # too long for the file system, or contains NUL
                 continue
-        detail = f"{quoted(path)} is not a folder that the server shares: sandbox.add_folder(…)"
-        raise Refusal(404, detail)
+        detail = f"{quoted(path)} is not a folder that the server shares: call sandbox.add_folder(…)"
+        raise HTTPError(404, detail)
 
     def visible(self, user: str, study_id: str, *, species: str | None = None) -> StudyRecord:
-        """The newest study of this uuid or displayed id that a user sees.
-
-        Raises
-        ------
-        Refusal
-            There is none; near ids are given.
-        """
-        records = self.catalogue.studies(user, species=species)
+        """The newest study with this uuid or displayed id that a user sees."""
+        records = self.catalog.studies(user, species=species)
         for record in records:
             if study_id in (record.uuid, record.hash_id):
                 return record
-        detail = f"there is no study {quoted(study_id)}{did_you_mean(study_id, {r.hash_id for r in records})}"
-        raise Refusal(404, detail)
+        detail = f"the sandbox has no study {quoted(study_id)}{did_you_mean(study_id, {r.hash_id for r in records})}"
+        raise HTTPError(404, detail)
 
     def by_uuid(self, user: str, uuid_: str) -> StudyRecord:
-        """A study that a user sees.
-
-        Raises
-        ------
-        Refusal
-            There is none.
-        """
-        record = self.catalogue.study(uuid_, user)
+        """The study with this uuid, if the user sees it."""
+        record = self.catalog.study(uuid_, user)
         if record is None:
-            detail = f"there is no study with the uuid {quoted(uuid_)}"
-            raise Refusal(404, detail)
+            detail = f"the sandbox has no study with the uuid {quoted(uuid_)}"
+            raise HTTPError(404, detail)
         return record
 
     def write(self, uuid_: str, cells: Cells) -> None:
-        """Store cells as a study; it is seen once the catalogue lists it."""
+        """Store cells as a study, which becomes visible once the catalog lists it."""
         part = self._studies / f"{uuid.uuid4().hex}.part"
         data = cells.matrix.data
         counts = bool(len(data)) and bool((data >= 0).all()) and bool((data % 1 == 0).all())
@@ -211,32 +179,22 @@ class Site:
             remove(part)  # what a full disk has room for
 
     def set_builder(self, study_id: str, build: Callable[[], Cells]) -> None:
-        """How the cells of a public study are made when somebody asks for them."""
+        """Set the function that creates the cells of a public study on first use."""
         self._builders[study_id] = build
 
 
 _DAYS = 7
 
 
-def sweep(catalogue: Catalogue, studies: Path, uploads: Path, exports: Path) -> None:
-    """End interrupted tasks, and remove what belongs to nothing.
-
-    Kept are committed studies, studies that wait for their commit, uploads that may still be submitted, and exports,
-    the last two for a week.
-
-    Parameters
-    ----------
-    catalogue
-        Says what there is.
-    studies, uploads, exports
-        The folders.
-    """
-    catalogue.interrupt_tasks()
-    known = catalogue.study_uuids()
+def clean_up(catalog: Catalog, studies: Path, uploads: Path, exports: Path) -> None:
+    """End interrupted tasks, and remove files that nothing refers to, and uploads and exports older than a week."""
+    # Studies that wait for their commit and uploads that may still be submitted stay.
+    catalog.interrupt_tasks()
+    known = catalog.study_uuids()
     for path in studies.iterdir():
         if path.name not in known:
             remove(path)
-    waiting = catalogue.waiting_uploads()
+    waiting = catalog.waiting_uploads()
     for path in uploads.iterdir():
         if path.name not in waiting or _is_old(path):
             remove(path)

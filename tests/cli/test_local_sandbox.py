@@ -158,7 +158,7 @@ def test_a_second_one_on_the_same_path_says_so_and_exits(start: Start, tmp_path:
     start("--path", tmp_path)
     second, said = start("--path", tmp_path)
     assert second.wait(PATIENCE) == 1
-    assert f"another sandbox uses {tmp_path}: close it, or give another path" in said
+    assert f"another sandbox uses {tmp_path}: close it, or use another path" in said
 
 
 @pytest.mark.usefixtures("no_connection")

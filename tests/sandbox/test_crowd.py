@@ -1,4 +1,4 @@
-"""A crowd: many processes submit at once, and each finds its own cells."""
+"""A crowd: many processes submit at the same time, and each gets its own cells back."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _SCRIPT = textwrap.dedent(
         adata = ad.AnnData(sparse.csr_matrix(counts))
         adata.obs_names = [f"cell {process} {thread} {n}" for n in range(50 + thread)]
         adata.obs["who"] = f"{process} {thread}"
-        # The same displayed id for all: what tells them apart must not be what a user typed.
+        # All have the same displayed id, because studies must not be identified by an id that a user typed.
         submission = adata.biocolab.submit(study_id="crowd", name=f"{process} {thread}", skip_dimred=True)
         return submission.study_info["uuid"]
 

@@ -1,4 +1,4 @@
-"""A whole sandbox where Windows is emulated: both roads, the cache, a reset, and a start with the same folder."""
+"""A whole sandbox on an emulated Windows: submit, fetch, cache, reset, and a second start with the same folder."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _DEVICES = {"con", "prn", "aux", "nul", *(f"{port}{number}" for port in ("com", 
 
 
 def assert_portable(folder: Path) -> None:
-    """Names below a folder are names on any file system, and different where capitals do not count."""
+    """Names below a folder are valid on every file system, and differ even if case is ignored."""
     for place, folders, files in os.walk(folder):
         names = [*folders, *files]
         assert len({unicodedata.normalize("NFC", name).casefold() for name in names}) == len(names), place
@@ -41,7 +41,7 @@ def test_a_round_trip_a_cache_hit_a_reset_and_another_start(counts: ad.AnnData, 
     with bc.settings.override(cache_dir=kept), bc.sandbox(folder) as server:
         back = processed(counts, 'GSE1: "T cells"?')
         np.testing.assert_array_equal(back.X.toarray(), counts.X.toarray())
-        # Ids that are one where capitals do not count, and é in its two forms.
+        # Ids that are equal if case is ignored, and é in both Unicode forms.
         names = ["GSE1", "gse1", "caf\u00e9", "cafe\u0301", "con", "ends. "]
         for number, name in enumerate(names):
             other = counts[: 60 - number].copy()
@@ -78,9 +78,7 @@ def test_a_round_trip_a_cache_hit_a_reset_and_another_start(counts: ad.AnnData, 
     assert not temporary.exists()
 
 
-def test_an_entry_of_the_cache_that_is_mapped_is_kept_and_others_go(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_mapped_cache_entry_is_kept_and_others_are_removed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     size = 1 << 17
     with bc.settings.override(cache_dir=tmp_path, cache_size=3 * size):
         held = cache.arrays({"n": 0}, lambda: {"x": np.zeros(size, np.uint8)})
@@ -102,7 +100,7 @@ def test_an_entry_of_the_cache_that_is_mapped_is_kept_and_others_go(
     assert [record for record in caplog.records if record.levelname == "WARNING"] == []
 
 
-def test_a_file_that_an_object_reads_from_stays_and_the_error_says_what_to_do(
+def test_a_file_that_an_object_reads_from_stays_and_the_error_says_to_close_it(
     counts: ad.AnnData, tmp_path: Path
 ) -> None:
     path = counts.biocolab.to_h5ad(tmp_path / "x.h5ad")
@@ -120,7 +118,7 @@ def test_a_file_that_an_object_reads_from_stays_and_the_error_says_what_to_do(
     assert ad.read_h5ad(path).n_obs == 9
 
 
-def test_what_is_sent_while_all_is_forgotten_is_no_error(counts: ad.AnnData, tmp_path: Path) -> None:
+def test_a_request_during_a_reset_is_not_an_error(counts: ad.AnnData, tmp_path: Path) -> None:
     with bc.sandbox(tmp_path) as server:
         server.add_study("MINE", counts)
         folder = next((tmp_path / "studies").iterdir())

@@ -1,4 +1,4 @@
-"""The plugin: other projects' tests get a sandbox, and pay for it only when they ask."""
+"""The plugin: tests of other projects get a sandbox, which is imported only when they request it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def test_the_documented_example_passes_in_another_project(pytester: pytest.Pytes
     pytester.runpytest_subprocess(*_LIGHT).assert_outcomes(passed=2)
 
 
-def test_each_test_has_a_sandbox_of_its_own_and_the_run_one_that_is_shared(pytester: pytest.Pytester) -> None:
+def test_each_test_has_its_own_sandbox_and_the_session_shares_one(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(
         """
         import anndata, numpy, pytest, threading
@@ -43,7 +43,7 @@ def test_each_test_has_a_sandbox_of_its_own_and_the_run_one_that_is_shared(pytes
     pytester.runpytest_subprocess(*_LIGHT, "-v").assert_outcomes(passed=5)
 
 
-def test_a_run_that_asks_for_no_sandbox_does_not_import_the_package(pytester: pytest.Pytester) -> None:
+def test_a_run_without_a_sandbox_does_not_import_the_package(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(
         """
         import sys
@@ -56,7 +56,7 @@ def test_a_run_that_asks_for_no_sandbox_does_not_import_the_package(pytester: py
     pytester.runpytest_subprocess(*_LIGHT).assert_outcomes(passed=1)
 
 
-def test_pytest_lists_the_fixtures_with_what_they_are(pytester: pytest.Pytester) -> None:
+def test_pytest_lists_the_fixtures_with_their_descriptions(pytester: pytest.Pytester) -> None:
     said = str(pytester.runpytest_subprocess(*_LIGHT, "--fixtures", "-q").stdout)
     assert "biocolab_sandbox_session [session scope]" in said
     assert "A BioTuring sandbox of this test's own" in said

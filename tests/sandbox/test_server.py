@@ -22,12 +22,12 @@ from tests.patience import PATIENCE
 
 @pytest.mark.usefixtures("cold_workers")
 class TestLife:
-    def test_nothing_is_left_after_closing(self) -> None:
+    def test_a_closed_sandbox_leaves_nothing_behind(self) -> None:
         before = set(threading.enumerate())
         with bc.sandbox() as server:
             path, url = server.path, server.url
-            server._site.tasks.warm_up()
-            worker = server._site.tasks._worker
+            server._state.tasks.warm_up()
+            worker = server._state.tasks._worker
             assert requests.post(f"{url}/v1/database/list", timeout=10).status_code == 401
             assert path.exists()
         assert not path.exists()
@@ -38,10 +38,10 @@ class TestLife:
         assert left == set()
         server.close()
 
-    def test_it_listens_on_this_machine_only(self, server: Sandbox) -> None:
+    def test_a_sandbox_listens_on_this_machine_only(self, server: Sandbox) -> None:
         assert server._serving._listener.getsockname()[0] == "127.0.0.1"
 
-    def test_a_port_that_is_taken_says_so(self) -> None:
+    def test_a_taken_port_is_an_error(self) -> None:
         with socket.socket() as taken:
             taken.bind(("127.0.0.1", 0))
             taken.listen()
@@ -52,27 +52,29 @@ class TestLife:
         with pytest.raises(SandboxError, match="another sandbox uses"):
             bc.sandbox(server.path)
 
-    def test_its_text_shows_no_token(self, server: Sandbox) -> None:
+    def test_the_repr_does_not_show_the_token(self, server: Sandbox) -> None:
         assert server.token not in repr(server) + server._repr_html_()
 
-    def test_a_task_that_is_cut_off_by_closing_ends(self, counts: ad.AnnData) -> None:
+    def test_closing_ends_a_running_task(self, counts: ad.AnnData) -> None:
         with bc.sandbox() as server:
             submission = counts.biocolab.submit(wait=False)
             assert submission.status in ("PENDING", "RUNNING")
         assert not server.path.exists()
 
     @pytest.mark.skipif(os.name == "nt", reason="Windows has no signal that halts a process")
-    def test_a_worker_that_does_not_end_is_made_to(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(tasks, "_SOON", 0.2)
+    def test_a_worker_that_does_not_exit_is_killed(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(tasks, "_STOP_SECONDS", 0.2)
         with bc.sandbox() as server:
-            server._site.tasks.warm_up()
-            worker = server._site.tasks._worker
+            server._state.tasks.warm_up()
+            worker = server._state.tasks._worker
             os.kill(worker.pid, signal.SIGSTOP)
         assert worker.poll() == -signal.SIGKILL
 
 
-class TestAnother:
-    def test_tells_of_submissions_to_the_one_before_it_and_closing_it_goes_back(self, counts: ad.AnnData) -> None:
+class TestSecondSandbox:
+    def test_a_second_sandbox_warns_of_submissions_to_the_first_and_closing_it_restores_that(
+        self, counts: ad.AnnData
+    ) -> None:
         first = bc.sandbox()
         submission = counts.biocolab.submit(study_id="sent", skip_dimred=True)
         with pytest.warns(UserWarning, match=rf"{first.url} is still open, with 1 submission that") as caught:
@@ -83,7 +85,7 @@ class TestAnother:
         assert list(bc.studies()["uuid"]) == [submission.study_info["uuid"]]
         first.close()
 
-    def test_tells_nothing_where_nothing_is_left_behind(self, counts: ad.AnnData) -> None:
+    def test_a_second_sandbox_does_not_warn_without_submissions(self, counts: ad.AnnData) -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             bare = bc.sandbox()
@@ -100,7 +102,7 @@ class TestAnother:
 
 
 def accepts(server: Sandbox, token: str) -> bool:
-    """Whether the server answers to a token."""
+    """Whether the server accepts a token."""
     url = f"{server.private_host}api/v1/test_connection"
     status = requests.post(url, json={}, headers={"bioturing-api-token": token}, timeout=PATIENCE).status_code
     assert status in (200, 401)
@@ -108,7 +110,7 @@ def accepts(server: Sandbox, token: str) -> bool:
 
 
 class TestToken:
-    def test_is_another_one_for_each_sandbox_and_the_well_known_one_is_not_accepted(self, server: Sandbox) -> None:
+    def test_each_sandbox_has_its_own_token_and_refuses_the_publicly_known_one(self, server: Sandbox) -> None:
         with bc.sandbox() as other:
             tokens = {server.token, other.token}
             assert len(tokens) == 2
@@ -120,7 +122,7 @@ class TestToken:
             ]
             assert not any(token in repr(other) + other._repr_html_() + str(other.path) for token in tokens)
 
-    def test_is_kept_in_a_private_file_for_the_next_start(self, tmp_path: Path) -> None:
+    def test_the_token_is_stored_in_a_private_file_for_the_next_start(self, tmp_path: Path) -> None:
         with bc.sandbox(tmp_path / "kept") as first:
             token = first.token
             assert first.token_file == tmp_path / "kept" / "token"
@@ -136,7 +138,9 @@ class TestToken:
             assert [accepts(fourth, each) for each in ("given-for-now", token)] == [False, True]
 
     @pytest.mark.skipif(os.name == "nt", reason="Windows has no permissions of this kind")
-    def test_is_replaced_where_others_could_read_it(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    def test_a_token_that_other_users_could_read_is_replaced(
+        self, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
         with bc.sandbox(tmp_path / "kept") as first:
             token = first.token
         (tmp_path / "kept" / "token").chmod(0o644)
@@ -149,7 +153,7 @@ class TestToken:
         assert second.token not in caplog.text
 
     @pytest.mark.parametrize("content", [b"", b"\xff\xfe\x00", b"short", b"x" * 9999], ids=len)
-    def test_is_made_anew_where_the_file_is_damaged(self, tmp_path: Path, content: bytes) -> None:
+    def test_a_damaged_token_file_is_replaced(self, tmp_path: Path, content: bytes) -> None:
         with bc.sandbox(tmp_path / "kept"):
             pass
         (tmp_path / "kept" / "token").write_bytes(content)
@@ -158,22 +162,22 @@ class TestToken:
             assert len(server.token) == 32
 
     @pytest.mark.skipif(os.name == "nt", reason="not everybody can make links there")
-    def test_is_not_read_through_a_link(self, tmp_path: Path) -> None:
+    def test_a_token_file_that_is_a_link_is_not_read(self, tmp_path: Path) -> None:
         (tmp_path / "kept").mkdir()
         (tmp_path / "other").write_text("somebody-else-knows-this")
         (tmp_path / "kept" / "token").symlink_to(tmp_path / "other")
-        with pytest.raises(SandboxError, match="the sandbox cannot keep its token in"):
+        with pytest.raises(SandboxError, match="the sandbox cannot store its token in"):
             bc.sandbox(tmp_path / "kept")
 
-    def test_of_another_user_is_refused(self, tmp_path: Path) -> None:
+    def test_a_token_of_another_user_is_refused(self, tmp_path: Path) -> None:
         with bc.sandbox(tmp_path / "kept") as server:
             token = server.add_user("ann@lab.org")
         with pytest.raises(InvalidArgument, match=r"you@sandbox\.local: another user has this token"):
             bc.sandbox(tmp_path / "kept", token=token)
 
 
-class TestKept:
-    def test_studies_are_there_after_a_restart(self, counts: ad.AnnData, tmp_path: Path) -> None:
+class TestRestart:
+    def test_studies_exist_after_a_restart(self, counts: ad.AnnData, tmp_path: Path) -> None:
         with bc.sandbox(tmp_path / "kept") as first:
             first.add_study("mine", counts, title="Mine")
             submission = counts.biocolab.submit(study_id="sent", skip_dimred=True)
@@ -183,16 +187,16 @@ class TestKept:
             np.testing.assert_array_equal(again.to_anndata().X.toarray(), counts.X.toarray())
             assert bc.study("PBMC68k_reduced").n_obs == 700
 
-    def test_a_task_that_was_interrupted_says_so_after_a_restart(self, counts: ad.AnnData, tmp_path: Path) -> None:
+    def test_an_interrupted_task_is_marked_after_a_restart(self, counts: ad.AnnData, tmp_path: Path) -> None:
         with bc.sandbox(tmp_path / "kept"):
             submission = counts.biocolab.submit(wait=False)
         with bc.sandbox(tmp_path / "kept") as second:
-            task = second._site.catalogue.task(submission.task_id, "you@sandbox.local")
+            task = second._state.catalog.task(submission.task_id, "you@sandbox.local")
             assert task.status == "ERROR"
             assert "stopped" in task.log
             assert list((second.path / "studies").glob("*.part")) == []
 
-    def test_reset_starts_afresh(self, counts: ad.AnnData) -> None:
+    def test_a_reset_removes_all_studies_but_the_initial_ones(self, counts: ad.AnnData) -> None:
         with bc.sandbox() as server:
             server.add_study("mine", counts)
             server.reset()
@@ -218,22 +222,22 @@ class TestAddStudy:
         assert study.authors == ["Kang"]
         np.testing.assert_array_equal(bc.study("GSE96583_batch2").to_anndata().X.toarray(), counts.X.toarray())
 
-    def test_a_taken_id_is_refused(self, counts: ad.AnnData, server: Sandbox) -> None:
+    def test_a_study_id_that_exists_is_refused(self, counts: ad.AnnData, server: Sandbox) -> None:
         with pytest.raises(InvalidArgument, match="already"):
             server.add_study("PBMC68k_reduced", counts)
 
-    def test_a_file_that_is_no_h5ad_is_refused(self, server: Sandbox, tmp_path: Path) -> None:
+    def test_a_file_that_is_not_an_h5ad_is_refused(self, server: Sandbox, tmp_path: Path) -> None:
         (tmp_path / "x.h5ad").write_text("hello")
         with pytest.raises(InvalidFile, match="is a text file"):
             server.add_study("text", tmp_path / "x.h5ad")
 
-    def test_what_holds_no_cells_is_refused(self, counts: ad.AnnData, server: Sandbox) -> None:
+    def test_an_object_that_is_not_an_anndata_is_refused(self, counts: ad.AnnData, server: Sandbox) -> None:
         with pytest.raises(
-            InvalidArgument, match="a study is an AnnData or the path of an h5ad file, and no DataFrame"
+            InvalidArgument, match="a study must be an AnnData or the path of an h5ad file, not DataFrame"
         ):
             server.add_study("table", counts.obs)  # type: ignore[arg-type]
 
-    def test_its_cell_types_are_summarised(self, counts: ad.AnnData, server: Sandbox) -> None:
+    def test_expression_is_summarized_by_the_cell_types_of_a_study(self, counts: ad.AnnData, server: Sandbox) -> None:
         counts.var_names = [f"ONLYHERE{i}" for i in range(40)]
         server.add_study("typed", counts, cell_type="label")
         assert set(bc.expression_summary("ONLYHERE1")["cell_type"]) == {"a", "b", "unused"}
@@ -243,12 +247,12 @@ class TestAddStudy:
 
 class TestAddress:
     @pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.1.2.3", "example.org"])
-    def test_other_machines_do_not_come_in_with_a_token_that_everybody_knows(self, host: str, tmp_path: Path) -> None:
-        with pytest.raises(InvalidArgument, match="its token is one that everybody knows"):
+    def test_other_machines_cannot_use_the_publicly_known_token(self, host: str, tmp_path: Path) -> None:
+        with pytest.raises(InvalidArgument, match="this token is publicly known: leave token out"):
             bc.sandbox(tmp_path / "d", host=host, token=DEFAULT_TOKEN)
         assert not (tmp_path / "d").exists()
 
-    def test_with_the_token_that_is_made_for_it_it_listens_elsewhere(self) -> None:
+    def test_a_sandbox_with_a_generated_token_listens_on_other_addresses(self) -> None:
         with bc.sandbox(host="0.0.0.0") as server:
             assert server._serving._listener.getsockname()[0] == "0.0.0.0"
             assert server.url.startswith("http://127.0.0.1:")
@@ -256,6 +260,6 @@ class TestAddress:
             assert accepts(server, DEFAULT_TOKEN) is False
 
     @pytest.mark.parametrize(("host", "port"), [("127.0.0.1", 99999), ("192.0.2.1", 0), ("no-such-host.invalid", 0)])
-    def test_an_address_that_cannot_be_used_says_so(self, host: str, port: int) -> None:
+    def test_an_invalid_address_is_an_error(self, host: str, port: int) -> None:
         with pytest.raises(SandboxError, match="cannot be used"):
             bc.sandbox(host=host, port=port, token="only-we-know")

@@ -1,4 +1,4 @@
-"""What a sandbox that was killed left behind, and what the next one makes of it."""
+"""Files that a killed sandbox left behind, and how the next one handles them."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ import requests
 
 import biocolab_accessor as bc
 from biocolab_accessor.sandbox.server import Sandbox
-from biocolab_accessor.sandbox.state import Site
+from biocolab_accessor.sandbox.state import State
 from tests.patience import PATIENCE, until
 from tests.sandbox.wire import BODY, Wire
 
 
-def test_what_belongs_to_nothing_is_removed_and_the_rest_stays(counts: ad.AnnData, tmp_path: Path) -> None:
+def test_files_that_nothing_refers_to_are_removed_and_others_stay(counts: ad.AnnData, tmp_path: Path) -> None:
     with bc.sandbox(tmp_path) as server:
         counts.biocolab.submit(study_id="kept", skip_dimred=True)
         where = Wire(server).upload("waits.h5ad", [b"one", b"two"], [1])
-        public = {record.uuid for record in server._site.catalogue.studies()}
+        public = {record.uuid for record in server._state.catalog.studies()}
     kept = {path.name for path in (tmp_path / "studies").iterdir()}
     waiting = {path.name for path in (tmp_path / "uploads").iterdir()}
     (tmp_path / "studies" / f"{uuid.uuid4().hex}.part").mkdir()
@@ -43,17 +43,17 @@ def test_what_belongs_to_nothing_is_removed_and_the_rest_stays(counts: ad.AnnDat
         assert [path.name for path in (tmp_path / "exports").iterdir()] == ["new.h5ad"]
         again = bc.study("kept", source="bbrowserx").to_anndata()
         np.testing.assert_array_equal(again.X.toarray(), counts.X.toarray())
-        # The upload that was on its way goes on.
+        # The interrupted upload continues.
         refused = Wire(server).submit(where, ["waits.h5ad"])
         assert "1 of 2 chunks of 'waits.h5ad' are missing, the first is 0" in refused.json()["detail"]
 
 
-def test_an_assembly_that_was_cut_off_is_made_again_from_the_start(server: Sandbox) -> None:
+def test_an_interrupted_assembly_of_chunks_starts_again(server: Sandbox) -> None:
     wire, folder = Wire(server), uuid.uuid4().hex
     where = wire.upload("x.bin", [b"first", b"second", b"third"], folder=folder)
-    uploads = server._site.uploads
-    (record,) = server._site.catalogue.uploads(folder, server.email)
-    # As far as a server came that was killed after it had appended half of the second chunk.
+    uploads = server._state.uploads
+    (record,) = server._state.catalog.uploads(folder, server.email)
+    # The state after a server was killed when it had appended half of the second chunk.
     with (server.path / "uploads" / record.id / "chunk_0").open("ab") as file:
         file.write(b"sec")
     (path,) = uploads.files(server.email, where).values()
@@ -70,9 +70,9 @@ def test_a_task_that_was_running_ends_as_interrupted_and_one_that_had_ended_is_c
         wire = Wire(server)
         done = wire.submit(wire.upload("x.h5ad", [content], folder="a"), ["x.h5ad"]).json()["data"]["id"]
         assert wire.finish(done)[0] == "SUCCESS"
-        running, _ = server._site.catalogue.add_task(server.email, "submit", {**BODY, "hash_id": "r"}, "p")
-        server._site.catalogue.set_task(running.id, "RUNNING")
-        server._site.catalogue.log_line(running.id, "Running PCA")
+        running, _ = server._state.catalog.add_task(server.email, "submit", {**BODY, "hash_id": "r"}, "p")
+        server._state.catalog.set_task(running.id, "RUNNING")
+        server._state.catalog.log_line(running.id, "Running PCA")
     with bc.sandbox(tmp_path / "data") as server:
         wire = Wire(server)
         state = wire.data("get_submission_log", {"task_id": running.id})
@@ -84,7 +84,7 @@ def test_a_task_that_was_running_ends_as_interrupted_and_one_that_had_ended_is_c
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="processes are looked up in /proc")
-def test_the_worker_ends_with_a_server_that_is_killed(tmp_path: Path) -> None:
+def test_the_worker_exits_if_the_server_is_killed(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "biocolab_accessor", "sandbox", "--path", str(tmp_path)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     said = ""
@@ -113,21 +113,21 @@ def _state(pid: int) -> str:
         return "Z"
 
 
-def test_what_the_catalogue_says_is_on_disk_before_it_is_said(tmp_path: Path, counts: ad.AnnData) -> None:
-    """A study is written and moved to its place before a record of it exists."""
+def test_a_listed_study_is_on_disk_before_it_is_listed(tmp_path: Path, counts: ad.AnnData) -> None:
+    """A study is written and renamed to its final name before its record exists."""
     seen: list[bool] = []
     with bc.sandbox(tmp_path) as server:
-        site: Site = server._site
-        add = site.catalogue.add_study
+        state: State = server._state
+        add = state.catalog.add_study
 
         def adding(record: object) -> None:
             seen.append((tmp_path / "studies" / record.uuid).is_dir())
             add(record)
 
-        site.catalogue.add_study = adding
+        state.catalog.add_study = adding
         server.add_study("public", counts)
         counts.biocolab.submit(study_id="own", skip_dimred=True)
     assert seen == [True, True]
-    catalogue = (tmp_path / "catalogue.sqlite").read_bytes()
-    assert server.token.encode() not in catalogue
-    assert json.dumps("own").encode() in catalogue or b"own" in catalogue
+    catalog = (tmp_path / "catalogue.sqlite").read_bytes()
+    assert server.token.encode() not in catalog
+    assert json.dumps("own").encode() in catalog or b"own" in catalog

@@ -109,7 +109,7 @@ class _World:
         if self._pid == 0:
             try:
                 with Sandbox(self.path, port=port, token=_TOKEN, control=True) as sandbox:
-                    sandbox._site.strict = forgets == "strict"
+                    sandbox._state.strict = forgets == "strict"
                     threading.Event().wait()
             finally:
                 os._exit(1)

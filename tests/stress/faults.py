@@ -168,7 +168,7 @@ def _of_files(folder: Path) -> dict[str, str]:
 def runs(sandbox: Sandbox, folder: Path, wording: str = "own") -> dict[str, _Run]:
     """Every run by name."""
     adata = cells()
-    if not sandbox._site.catalogue.has_public("public faults"):  # of an earlier sweep
+    if not sandbox._state.catalog.has_public("public faults"):  # of an earlier sweep
         sandbox.add_study("public faults", adata, cell_type="cell_type")
     own = f"faults {wording}"
     adata.biocolab.submit(study_id=own, skip_dimred=True)

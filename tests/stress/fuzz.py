@@ -35,12 +35,12 @@ from starlette.routing import Route
 from biocolab_accessor.sandbox.app import make_app, route_names
 from biocolab_accessor.sandbox.faults.faults import Faults
 from biocolab_accessor.sandbox.faults.ledger import Ledger
-from biocolab_accessor.sandbox.faults.limits import OwnOrigin
-from biocolab_accessor.sandbox.faults.middleware import Traffic
+from biocolab_accessor.sandbox.faults.limits import OriginMiddleware
+from biocolab_accessor.sandbox.faults.middleware import FaultMiddleware
 from biocolab_accessor.sandbox.public_studies import DATABASE_ID
 from biocolab_accessor.sandbox.public_studies import seed as plant
 from biocolab_accessor.sandbox.server import Sandbox
-from biocolab_accessor.sandbox.state import Site
+from biocolab_accessor.sandbox.state import State
 
 __all__ = ["Found", "Shot", "over_asgi", "over_socket", "shots"]
 
@@ -275,28 +275,28 @@ def _shot(
     return Shot(method, as_bytes, tuple(headers), body)
 
 
-def _routes(site: Site) -> list[tuple[str, str]]:
+def _routes(state: State) -> list[tuple[str, str]]:
     """Method and path of every route but the one after which the cookie is good for nothing."""
-    routes = [route for route in make_app(site).routes if isinstance(route, Route) and route.path != "/signout"]
+    routes = [route for route in make_app(state).routes if isinstance(route, Route) and route.path != "/signout"]
     return sorted({(method, route.path) for route in routes for method in route.methods or ()})
 
 
-def _known(site: Site) -> list[str]:
+def _known(state: State) -> list[str]:
     """Ids that exist."""
-    records = site.catalogue.studies("you@sandbox.local")
+    records = state.catalog.studies("you@sandbox.local")
     return [
         *(name for record in records for name in (record.uuid, record.hash_id)),
         *("personal", "all_members", "human", "mouse", "lognorm", "CD3D", "gene1", "X_umap", "label", "f", "Barcodes"),
     ]
 
 
-def _share(site: Site) -> None:
+def _share(state: State) -> None:
     """A file to submit again and again; that it is a text makes short work of it."""
-    folder = site.folder / _BUCKET
+    folder = state.folder / _BUCKET
     folder.mkdir(exist_ok=True)
     (folder / "x.h5ad").write_text("hello")
-    site.buckets.add(folder, bucket_id=_BUCKET, prefix="", groups=None, options={})
-    site.shared_folders.append(folder.resolve())
+    state.buckets.add(folder, bucket_id=_BUCKET, prefix="", groups=None, options={})
+    state.shared_folders.append(folder.resolve())
 
 
 def _fill(sandbox: Sandbox) -> None:
@@ -334,11 +334,11 @@ def over_asgi(outer: Path, number: int, seeded: int = 0) -> Found:
     with Sandbox(outer / "data") as sandbox:
         _fill(sandbox)
         token = sandbox.token
-    site = Site(outer / "data", "http://127.0.0.1:1")
-    plant(site)
-    _share(site)
-    app = make_app(site)
-    traffic = OwnOrigin(Traffic(app, Ledger(), Faults(lambda: route_names(app))), "127.0.0.1")
+    state = State(outer / "data", "http://127.0.0.1:1")
+    plant(state)
+    _share(state)
+    app = make_app(state)
+    traffic = OriginMiddleware(FaultMiddleware(app, Ledger(), Faults(lambda: route_names(app))), "127.0.0.1")
     try:
         with asyncio.Runner() as runner:
 
@@ -348,11 +348,11 @@ def over_asgi(outer: Path, number: int, seeded: int = 0) -> Found:
 
             _, headers = runner.run(_ask(traffic, _shot(("POST", "/signin"), "", b"token=" + token.encode())))
             cookie = dict(headers)[b"set-cookie"].partition(b";")[0]
-            for shot in _from_elsewhere(_routes(site), cookie, token):
+            for shot in _from_elsewhere(_routes(state), cookie, token):
                 shoot(shot)
-            _drive(shots(_routes(site), _known(site), str(outer), cookie, token), number, seeded, shoot)
+            _drive(shots(_routes(state), _known(state), str(outer), cookie, token), number, seeded, shoot)
     finally:
-        site.close()
+        state.close()
     return found
 
 
@@ -442,9 +442,9 @@ def _serve(outer: Path, ready: Any) -> None:
     tempfile.tempdir = str(outer / "tmp")
     with Sandbox(outer / "data") as sandbox:
         _fill(sandbox)
-        _share(sandbox._site)
+        _share(sandbox._state)
         port = int(sandbox.url.rpartition(":")[2])
-        ready.send((port, sandbox.token, _routes(sandbox._site), _known(sandbox._site)))
+        ready.send((port, sandbox.token, _routes(sandbox._state), _known(sandbox._state)))
         ready.recv()
 
 

@@ -107,7 +107,7 @@ def _download() -> Iterator[Way]:
         study = bc.study("good")
 
         def fetch(path: Path) -> Any:
-            server._site.exported = lambda name: path
+            server._state.exported = lambda name: path
             target = Path(folder) / f"{path.parent.name}.h5ad"
             try:
                 return study.export_study(path=target)

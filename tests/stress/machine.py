@@ -120,7 +120,7 @@ class Machine(RuleBasedStateMachine):
     def teardown(self) -> None:
         self.server.faults.clear()
         self.folder.cleanup()
-        with self.server._site.catalogue._database.writing() as connection:  # or each look at them takes longer
+        with self.server._state.catalog._database.writing() as connection:  # or each look at them takes longer
             connection.execute("delete from tasks where body like ?", (f"%{self.name}%",))
             connection.execute("delete from studies where title like ?", (f"{self.name}%",))
 
@@ -255,7 +255,7 @@ class Machine(RuleBasedStateMachine):
         arrived = sum(record.status == 200 for record in self.server.requests.of("upload_chunk"))
         assert arrived == self.sent
         begun = Counter(task.body.get("title") for task in self._tasks())
-        there = Counter(record.title for record in self.server._site.catalogue.studies(self.server.email))
+        there = Counter(record.title for record in self.server._state.catalog.studies(self.server.email))
         for key, call in self.calls.items():
             assert begun[self._title(key)] == len(call.tasks)
             assert there[self._title(key)] == sum(task.committed for task in call.tasks)
@@ -271,7 +271,7 @@ class Machine(RuleBasedStateMachine):
 
     def _tasks(self) -> list[Any]:
         """The server's, newest first."""
-        return self.server._site.catalogue.tasks(self.server.email)
+        return self.server._state.catalog.tasks(self.server.email)
 
     def _submit(self, key: Key, *, wait: bool) -> Submission:
         folder = Path(self.folder.name) / "journal"

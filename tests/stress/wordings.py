@@ -19,7 +19,7 @@ WORDINGS: Mapping[str, dict[str, Any] | None] = {
 
 def speak(sandbox: Sandbox, wording: str) -> None:
     """Let a sandbox refuse in these words, until its faults are cleared; faults that were set before come first."""
-    sandbox._site.strict = wording == "strict"
+    sandbox._state.strict = wording == "strict"
     words = WORDINGS[wording]
     if words is not None:
         sandbox.faults.add("*", kind="other_words", **words)

@@ -74,13 +74,13 @@ def test_a_study_that_is_there_is_found_whatever_became_of_its_journal(
     [path] = journal._folder().glob("*.jsonl")
     DAMAGES[damage](path)
     faulty.requests.clear()
-    faulty._site.strict = True
+    faulty._state.strict = True
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             done = wide.biocolab.submit(**options)
     finally:
-        faulty._site.strict = False
+        faulty._state.strict = False
     assert studies(options["study_id"]) == [first.study_info["uuid"]] == [done.study_info["uuid"]]
     assert faulty.requests.of("submit_study_from_local") == []
 

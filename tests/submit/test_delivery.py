@@ -267,7 +267,7 @@ def test_without_a_place_for_the_journal_it_is_sent_all_the_same(
 
 def forget(server: Sandbox, title: str) -> None:
     """Let the server lose what was submitted, as if it was set up anew; but not the studies of other tests."""
-    with server._site.catalogue._database.writing() as connection:
+    with server._state.catalog._database.writing() as connection:
         for table in ("uploads", "chunks"):
             connection.execute(f"delete from {table}")
         connection.execute("delete from tasks where body like ?", (f'%"{title}"%',))

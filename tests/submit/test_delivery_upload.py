@@ -24,7 +24,7 @@ def test_every_byte_arrives_whatever_the_size(faulty: Sandbox, tmp_path: Path, e
     content = content[: 2 * CHUNK + extra]
     (tmp_path / "x.bin").write_bytes(content)
     where = upload(connector_of("bbrowserx"), [outgoing(tmp_path / "x.bin", "x.bin")], Entry(None), CHUNK)
-    [(name, path)] = faulty._site.uploads.files(faulty.email, where).items()
+    [(name, path)] = faulty._state.uploads.files(faulty.email, where).items()
     assert (name, path.read_bytes()) == ("x.bin", content)
     assert len(faulty.requests.of("upload_chunk")) == (3 if extra > 0 else 2)
 
@@ -53,7 +53,7 @@ def test_a_call_after_a_broken_one_sends_only_the_chunks_that_are_missing(
     assert entry.known.chunks == {0: {0}}
     with bc.settings.override(progress="on"):
         where = upload(connector_of("bbrowserx"), files, entry, CHUNK)
-    [(name, path)] = faulty._site.uploads.files(faulty.email, where).items()
+    [(name, path)] = faulty._state.uploads.files(faulty.email, where).items()
     assert (name, path.read_bytes()) == ("x.bin", content)
     assert (entry.known.folder_id, entry.known.chunks) == (folder, {0: {0, 1, 2}})
     assert (len(faulty.requests.of("upload_chunk")), len(faulty.requests.of("add_file_upload"))) == (2, 0)
@@ -72,7 +72,7 @@ def test_chunks_of_another_size_are_sent_anew_to_another_folder(faulty: Sandbox,
     assert (entry.known.chunk_size, entry.known.chunks) == (2 * CHUNK, {0: {0, 1}})
     assert entry.known.folder_id != before
     assert where.endswith(entry.known.folder_id)
-    [(_, path)] = faulty._site.uploads.files(faulty.email, where).items()
+    [(_, path)] = faulty._state.uploads.files(faulty.email, where).items()
     assert path.read_bytes() == content
 
 
@@ -169,5 +169,5 @@ def test_files_of_an_inner_folder_go_there_and_the_path_is_that_of_the_outer_one
     where = upload(connector_of("bbrowserx"), files, entry, CHUNK)
     assert where.endswith(f"/{entry.known.folder_id}")
     for path, name in ((where, "coords.npy"), (f"{where}/custom_embeddings", "pca.npy")):
-        [(found, content)] = faulty._site.uploads.files(faulty.email, path).items()
+        [(found, content)] = faulty._state.uploads.files(faulty.email, path).items()
         assert (found, content.read_bytes()) == (name, name.encode())

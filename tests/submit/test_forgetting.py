@@ -38,9 +38,9 @@ def wording(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 def strict(faulty: Sandbox) -> Iterator[Sandbox]:
     """Takes a commit twice for two studies, and calls a file that was announced twice ambiguous."""
-    faulty._site.strict = True
+    faulty._state.strict = True
     yield faulty
-    faulty._site.strict = False
+    faulty._state.strict = False
 
 
 def speaks(server: Sandbox, wording: str) -> None:

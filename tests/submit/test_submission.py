@@ -83,7 +83,7 @@ class TestByItsTask:
     def test_what_the_server_does_not_know_is_an_error(self, server: Sandbox) -> None:
         with pytest.raises(NotFound, match=r"no task 'nonsense'\. Give what submission\.task_id was") as caught:
             bc.submission("nonsense")
-        assert (caught.value.status, caught.value.detail) == (404, "there is no task 'nonsense'")
+        assert (caught.value.status, caught.value.detail) == (404, "the sandbox has no task 'nonsense'")
 
     def test_an_unknown_group_is_an_error(self, faulty: Sandbox, counts: ad.AnnData) -> None:
         with pytest.raises(UnknownGroup, match="nobody"):

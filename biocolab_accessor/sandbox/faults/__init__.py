@@ -1,1 +1,1 @@
-"""The sandbox misbehaves on request, keeps to its limits and writes down every request."""
+"""Faults that a sandbox simulates, limits of its connections, and the ledger of its requests."""

@@ -1,4 +1,4 @@
-"""Faults: which requests a sandbox answers badly, and how; answers that look right and are not."""
+"""Faults: errors that a sandbox simulates on chosen requests, corrupt answers included."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from biocolab_accessor.errors import InvalidArgument
 from biocolab_accessor.messages import did_you_mean, quoted
 from biocolab_accessor.sandbox.faults.ledger import route_name
 
-__all__ = ["KINDS", "SPOILERS", "Fault", "Faults", "spoil"]
+__all__ = ["CORRUPTIONS", "KINDS", "Fault", "Faults", "corrupt"]
 
 KINDS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "status": (
@@ -34,34 +34,34 @@ KINDS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
         "status 200 with another status and a message in the body",
         {"status": 500, "message": "a fault of the sandbox"},
     ),
-    "reset": ("the connection is reset; nothing is done", {}),
-    "lost_answer": ("all is done, then the connection is reset before the answer", {}),
+    "reset": ("the connection is reset, and the request is not processed", {}),
+    "lost_answer": ("the request is processed, then the connection is reset before the answer", {}),
     "reset_midway": ("the connection is reset in the middle of the answer", {}),
     "redirect": ("a redirect to another host", {"status": 307, "location": "https://elsewhere.invalid/"}),
     "hang": ("no answer for some seconds, then the connection is closed", {"seconds": 3600.0}),
-    "delay": ("the right answer, some seconds late, as over a long way", {"seconds": 0.1}),
-    "trickle": ("the answer comes in small pieces, over some seconds", {"seconds": 5.0, "pieces": 50}),
+    "delay": ("the correct answer, some seconds late, like on a slow network", {"seconds": 0.1}),
+    "trickle": ("the answer arrives in small pieces, over some seconds", {"seconds": 5.0, "pieces": 50}),
     "truncate": ("the answer ends in the middle, although its length was announced", {}),
     "truncate_unannounced": ("the answer ends in the middle, and no length was announced", {}),
-    "html": ("a page of a proxy instead of the answer, status 200", {"status": 200}),
-    "broken_json": ("the answer is cut within its JSON, at the length that is announced", {}),
+    "html": ("an HTML page of a proxy instead of the answer, status 200", {"status": 200}),
+    "broken_json": ("the JSON of the answer is cut off, and the announced length matches", {}),
     "empty_object": ("{} instead of the answer", {}),
     "empty_body": ("nothing instead of the answer", {}),
-    "unknown_state": ("a task is in an unknown state", {"state": "PAUSED"}),
+    "unknown_state": ("a task has an unknown state", {"state": "PAUSED"}),
     "no_study_info": ("a commit without study_info", {}),
-    "permuted_genes": ("columns of a matrix in another order", {}),
+    "permuted_genes": ("the columns of a matrix in another order", {}),
     "missing_gene": ("a matrix without its last column", {}),
     "wrong_lengths": ("lists and arrays without their last item", {}),
-    "corrupt_arrays": ("indices and codes that point outside", {}),
-    "forget_uploads": ("files that were uploaded and not submitted are gone; then the answer as usual", {}),
-    "forget_tasks": ("tasks are gone; then the answer as usual", {"title": "*"}),
-    "forget_studies": ("studies of groups are gone; then the answer as usual", {"title": "*"}),
+    "corrupt_arrays": ("indices and codes that are out of bounds", {}),
+    "forget_uploads": ("uploads that were not submitted are lost, then the request is answered", {}),
+    "forget_tasks": ("tasks are lost, then the request is answered", {"title": "*"}),
+    "forget_studies": ("studies of groups are lost, then the request is answered", {"title": "*"}),
     "other_words": (
-        "what is refused is refused in other words; with status 200 the refusal is in the body only",
+        "errors have another status and message; with status 200 the error is in the body only",
         {"status": 409, "message": "the request is ambiguous or incomplete"},
     ),
 }
-"""For each kind what happens, and its options with their defaults."""
+"""Description of each kind, and its options with their defaults."""
 
 _FORGETTING = "forget_"
 
@@ -73,15 +73,15 @@ class Fault:
     Attributes
     ----------
     id
-        For :meth:`Faults.remove`.
+        Number of the fault.
     route
         The route, or a pattern such as ``"study/*"``.
     kind, options
         See :data:`KINDS`.
     nth
-        Which of the route's requests get it, counted from 1 and from when it was added; None is every one.
+        Which requests of the route are affected, counted from 1 since the fault was added; None means all of them.
     seen, hits
-        Requests that came, and that got it.
+        Number of requests that arrived, and that were affected.
     """
 
     id: int
@@ -94,12 +94,12 @@ class Fault:
 
 
 class Faults:
-    """The faults that are set; :meth:`add` sets one.
+    """The active faults of a sandbox; :meth:`add` adds one.
 
     Parameters
     ----------
     routes
-        Gives the names of the routes that exist.
+        Function that returns the names of the existing routes.
     """
 
     def __init__(self, routes: Callable[[], Collection[str]]) -> None:
@@ -111,36 +111,36 @@ class Faults:
     def add(
         self, route: str, *, nth: int | Collection[int] | None = None, kind: str = "status", **options: Any
     ) -> Fault:
-        """Let some requests of a route go wrong.
+        """Simulate an error on some requests of a route.
 
         Parameters
         ----------
         route
-            ``"upload_chunk"``, ``"/v1/study/get_matrix"``; ``*`` stands for anything.
+            Route such as ``"upload_chunk"`` or ``"/v1/study/get_matrix"``; ``*`` matches anything.
         nth
-            Which requests of the route, counted from 1 and from now; None is every one.
+            Which requests of the route are affected, counted from 1 starting now; None means all of them.
         kind
-            What goes wrong, see ``KINDS``.
+            Kind of error, see ``KINDS``.
         **options
-            Of the kind: ``status``, ``retry_after`` (seconds), ``location``, ``seconds``, ``state``, ``title``
-            (``*`` stands for anything), …
+            Options of the kind: ``status``, ``retry_after`` (seconds), ``location``, ``seconds``, ``state``, ``title``
+            (``*`` matches anything), …
 
         Returns
         -------
         Fault
-            With the number of its ``hits`` so far.
+            The fault, which counts its ``hits``.
 
         Raises
         ------
         InvalidArgument
-            There is no such route, kind or option, or ``nth`` is below 1.
+            The route, kind or option does not exist, or ``nth`` is below 1.
         """
         name, known = route_name(route), self._routes()
         if not route or not any(fnmatchcase(each, name) for each in known):
-            msg = f"no route is {quoted(route)}{did_you_mean(name, known)}"
+            msg = f"{quoted(route)} is not a route{did_you_mean(name, known)}"
             raise InvalidArgument(msg)
         if kind not in KINDS:
-            msg = f"there is no fault {quoted(kind)}{did_you_mean(kind, KINDS)}; there are {', '.join(KINDS)}"
+            msg = f"{quoted(kind)} is not a kind of fault{did_you_mean(kind, KINDS)}; use one of {', '.join(KINDS)}"
             raise InvalidArgument(msg)
         defaults = KINDS[kind][1]
         for option in options:
@@ -150,7 +150,7 @@ class Faults:
         every: Any = [nth] if isinstance(nth, Integral) else nth
         wanted = None if every is None else frozenset(map(int, every))
         if wanted is not None and (not wanted or min(wanted) < 1):
-            msg = f"nth is {quoted(nth)}: the first request is 1"
+            msg = f"nth is {quoted(nth)}, but the first request is 1"
             raise InvalidArgument(msg)
         fault = Fault(next(self._ids), name, kind, {**defaults, **options}, wanted)
         with self._lock:
@@ -158,7 +158,7 @@ class Faults:
         return fault
 
     def take(self, route: str) -> tuple[list[Fault], Fault | None]:
-        """What a request of this route lets the server forget, and the fault that it gets; both are counted."""
+        """The ``forget_…`` faults and the other fault, if any, that a request of this route gets; both are counted."""
         forgetting, chosen = [], None
         with self._lock:
             for fault in self._faults:
@@ -174,12 +174,12 @@ class Faults:
         return forgetting, chosen
 
     def remove(self, fault: Fault) -> None:
-        """Take a fault away; once more is no harm."""
+        """Remove a fault; removing it again does nothing."""
         with self._lock:
             self._faults = [other for other in self._faults if other.id != fault.id]
 
     def clear(self) -> None:
-        """Take all faults away."""
+        """Remove all faults."""
         with self._lock:
             self._faults.clear()
 
@@ -203,11 +203,11 @@ Answer = dict[str, Any]
 Matrix = dict[str, NDArray[Any]]
 
 
-def spoil(kind: str, body: bytes, options: Mapping[str, Any]) -> bytes:
-    """A body with something wrong in it; one that the kind has nothing to do with stays as it is."""
+def corrupt(kind: str, body: bytes, options: Mapping[str, Any]) -> bytes:
+    """A corrupt form of a body; a body that the kind does not apply to stays unchanged."""
     if kind == "broken_json":
         return body[: max(1, len(body) * 2 // 3)]
-    on_json, on_matrix = SPOILERS[kind]
+    on_json, on_matrix = CORRUPTIONS[kind]
     if body.startswith(_HDF5):
         return _matrix_file(on_matrix(_read(body))) if on_matrix else body
     answer = json.loads(body)
@@ -256,7 +256,7 @@ def _short_lists(payload: Any, options: Mapping[str, Any]) -> Any:
 
 
 def _shorter(value: Any) -> Any:
-    """Lists without their last item, arrays without their last number; of a table the first column only."""
+    """Lists without their last item and arrays without their last number; in a table only the first column changes."""
     if isinstance(value, list):
         return value[:-1]
     if not isinstance(value, dict):
@@ -281,7 +281,7 @@ def _codes_outside(payload: Any, options: Mapping[str, Any]) -> Any:
     return payload | {"metadata_values": base64.b64encode(shifted.tobytes()).decode()}
 
 
-SPOILERS: Mapping[str, tuple[Callable[[Any, Mapping[str, Any]], Any], Callable[[Matrix], Matrix] | None]] = {
+CORRUPTIONS: Mapping[str, tuple[Callable[[Any, Mapping[str, Any]], Any], Callable[[Matrix], Matrix] | None]] = {
     "unknown_state": (_unknown_state, None),
     "no_study_info": (_no_study_info, None),
     "permuted_genes": (_unchanged, _permuted),
@@ -289,7 +289,7 @@ SPOILERS: Mapping[str, tuple[Callable[[Any, Mapping[str, Any]], Any], Callable[[
     "wrong_lengths": (_short_lists, _shortened),
     "corrupt_arrays": (_codes_outside, _outside),
 }
-"""For each kind what is done to JSON, and to a matrix however it is sent."""
+"""For each kind, the functions that corrupt JSON, and a matrix in either of its formats."""
 
 
 def _csc(matrix: Matrix) -> sparse.csc_matrix:

@@ -1,4 +1,4 @@
-"""Ledger: which requests a sandbox was asked, and how it answered."""
+"""Ledger: the requests that a sandbox received, and how it answered them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, overload
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Ledger", "RequestRecord", "masked", "route_name"]
+__all__ = ["Ledger", "RequestRecord", "masked_token", "route_name"]
 
 _MOST = 100_000
 
@@ -23,21 +23,21 @@ class RequestRecord:
     Attributes
     ----------
     number
-        From 1, in the order in which the requests came.
+        Number from 1, in the order in which the requests arrived.
     method, route
         ``"POST"``, and the route without its server: ``"upload_chunk"``, ``"v1/study/get"``.
     path
-        All of it: ``"/t2d_index_tool/api/v1/upload_chunk"``.
+        The full path: ``"/t2d_index_tool/api/v1/upload_chunk"``.
     status
-        Of the answer; None where none was sent.
+        Status of the answer; None if no answer was sent.
     received, sent
-        Bytes of the two bodies.
+        Sizes of the two bodies in bytes.
     seconds
-        From the first byte to the last.
+        Time from the first byte to the last.
     token
-        Its last characters, enough to tell tokens apart; empty where none came.
+        Last characters of the token, enough to tell tokens apart; empty if no token was sent.
     fault
-        Kind of the fault that was played, or empty.
+        Kind of the simulated fault, or empty.
     """
 
     number: int
@@ -61,30 +61,30 @@ class Ledger(Sequence[RequestRecord]):
         self._begun = 0
 
     def begin(self) -> int:
-        """Number of a request that has just come."""
+        """Return the number of a request that has just arrived."""
         with self._lock:
             self._begun += 1
             return self._begun
 
     def add(self, record: RequestRecord) -> None:
-        """Write down a request that has been answered."""
+        """Record a request that was answered."""
         with self._lock:
             self._records.append(record)
 
     def of(self, route: str) -> list[RequestRecord]:
-        """Requests of one route."""
+        """Return the requests of one route."""
         wanted = route_name(route)
         return [record for record in self._snapshot() if record.route == wanted]
 
     def to_frame(self) -> pd.DataFrame:
-        """A row for each request."""
+        """Return a data frame with a row for each request."""
         import pandas as pd
 
         columns = list(RequestRecord.__dataclass_fields__)
         return pd.DataFrame([asdict(record) for record in self._snapshot()], columns=columns)
 
     def clear(self) -> None:
-        """Forget them."""
+        """Remove all records."""
         with self._lock:
             self._records.clear()
 
@@ -110,13 +110,13 @@ class Ledger(Sequence[RequestRecord]):
 
 
 def route_name(path: str) -> str:
-    """A route without its server: what follows ``api/v1/``, else the path."""
+    """A route without its server: the part after ``api/v1/``, else the path."""
     _, found, name = path.partition("api/v1/")
     return name if found else path.strip("/").removeprefix("t2d_index_tool/") or "/"
 
 
-def masked(token: str) -> str:
-    """A token as records show it: too little of it to be used, enough to tell it from others."""
+def masked_token(token: str) -> str:
+    """The end of a token for records: too short to be used, long enough to tell tokens apart."""
     if not token:
         return ""
     return f"…{token[-3:]}" if len(token) >= 12 else "…"

@@ -1,4 +1,4 @@
-"""Limits: who may talk to a sandbox, and what a connection may cost."""
+"""Limits: which hosts and origins a sandbox accepts, and how much time and memory a connection may use."""
 
 from __future__ import annotations
 
@@ -17,28 +17,21 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from biocolab_accessor.messages import quoted
 from biocolab_accessor.platforms import most_open_files
-from biocolab_accessor.sandbox.requests import Refusal
+from biocolab_accessor.sandbox.requests import HTTPError
 from biocolab_accessor.security.urls import is_loopback
 
-__all__ = ["OwnOrigin", "Protocol", "most_connections"]
+__all__ = ["OriginMiddleware", "Protocol", "most_connections"]
 
 _AUTHORITY = re.compile(r"(?:\[(?P<v6>[0-9a-f:.]+)\]|(?P<name>[a-z0-9._-]+))(?::[0-9]{1,5})?", re.ASCII)
 
 
-class OwnOrigin:
-    """The app behind a check of the Host and Origin headers, which every route needs.
+class OriginMiddleware:
+    """Checks the Host and Origin headers of every request before it reaches the app."""
 
-    A browser lets a page talk to a server of the page's own name. Where somebody leads their name to this machine (DNS
-    rebinding), the Host header still has that name, and a request from a page of another name has it as its Origin.
-
-    Parameters
-    ----------
-    app
-        Answers the other requests.
-    host
-        Where the sandbox was told to listen. This name is accepted, as are ``localhost`` and the loopback addresses.
-        If other machines reach the sandbox, any IP address is accepted too: DNS rebinding needs a name.
-    """
+    # A browser lets a page connect to a server that has the page's own name. If an attacker's name resolves to this
+    # machine (DNS rebinding), the Host header has that name; a request from a page of another site has it as Origin.
+    # Accepted are the host that the sandbox listens on, localhost, and the loopback addresses. If other machines can
+    # connect, every IP address is accepted too, because DNS rebinding needs a name.
 
     def __init__(self, app: ASGIApp, host: str) -> None:
         self._app = app
@@ -47,13 +40,13 @@ class OwnOrigin:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        refusal = self._refusal(scope) if scope["type"] == "http" else None
-        if refusal is None:
+        error = self._error(scope) if scope["type"] == "http" else None
+        if error is None:
             await self._app(scope, receive, send)
         else:
-            await refusal.answer()(scope, receive, send)
+            await error.answer()(scope, receive, send)
 
-    def _refusal(self, scope: Scope) -> Refusal | None:
+    def _error(self, scope: Scope) -> HTTPError | None:
         hosts, origins = _values(scope, b"host"), _values(scope, b"origin")
         if len(hosts) != 1 or not self._is_own(hosts[0]):
             named = quoted(", ".join(hosts)[:100])
@@ -61,13 +54,13 @@ class OwnOrigin:
                 f"the request is for the host {named}, which is not a name of this sandbox: use its url, or start it "
                 "with host= (or --host) and that name"
             )
-            return Refusal(403, detail)
+            return HTTPError(403, detail)
         if any(origin not in (f"http://{hosts[0]}", f"https://{hosts[0]}") for origin in origins):
-            return Refusal(403, f"the request comes from a page of another site: {quoted(', '.join(origins)[:100])}")
+            return HTTPError(403, f"the request comes from a page of another site: {quoted(', '.join(origins)[:100])}")
         return None
 
     def _is_own(self, authority: str) -> bool:
-        # The port is left out of account: through a tunnel (ssh -L) it is another one.
+        # The port is ignored, because it differs in a tunnel (ssh -L).
         found = _AUTHORITY.fullmatch(authority)
         name = "" if found is None else found["v6"] or found["name"]
         if is_loopback(name):
@@ -91,33 +84,32 @@ _UNREAD_SECONDS = 120.0
 
 _MOST_CONNECTIONS = 256
 
-# Of the files that this process may have open; the others are for the notebook that it may be.
+# Connections use at most a quarter of the files that this process may open; it may be a notebook that needs the others.
 _SHARE = 4
 
 _HEAD_SECONDS = 10.0
 
 _LONGEST_HEAD = 64 << 10
 
-# What is left of a body after the answer is read and dropped, so that a client which sends on can read the answer.
+# The rest of a body after an early answer is read and dropped, so that a client that is still sending gets the answer.
 _LEAST_OF_REST = 16 << 10
 
-# A connection younger than that is not closed in favor of a new one.
+# A connection younger than this is not closed in favor of a new one.
 _GRACE = 1.0
 
 _LAST_WORDS = 1.0
 
 
 def most_connections() -> int:
-    """How many connections are answered at the same time."""
+    """The number of connections that are served at the same time."""
     files = most_open_files()
     return _MOST_CONNECTIONS if files is None else max(4, min(_MOST_CONNECTIONS, files // _SHARE))
 
 
 class Protocol(HttpToolsProtocol):
-    """What uvicorn speaks, with a way to the connection in each request's scope, and limits.
+    """Uvicorn's HTTP protocol with limits, and with the transport in each request's scope."""
 
-    A client gets a time for the head of a request; a connection that waits for one is closed where there are too many.
-    """
+    # The head of a request must arrive in time; if there are too many connections, one that waits for a head is closed.
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -133,10 +125,10 @@ class Protocol(HttpToolsProtocol):
         self._turned_away = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Let each request's scope lead to its connection."""
+        """Add the transport to the scope of each request."""
         super().connection_made(transport)
-        # asyncio does this only for sockets that were made with the protocol's number. Without it an answer's last
-        # piece waits 40 ms for the client to acknowledge the one before.
+        # asyncio does this only for sockets created with the protocol's number. Without it the last piece of an answer
+        # waits 40 ms until the client acknowledges the one before.
         transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.app_state = {**self.app_state, "transport": transport}
         self._expect_head()
@@ -150,7 +142,7 @@ class Protocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Take what has come."""
+        """Process received bytes."""
         if self._turned_away:
             return
         self._rest += len(data)
@@ -167,12 +159,12 @@ class Protocol(HttpToolsProtocol):
             self.transport.close()
 
     def pause_writing(self) -> None:
-        """Wait for the client to read, but not for ever."""
+        """Wait for the client to read, but not forever."""
         super().pause_writing()
         self._unread = self.loop.call_later(_UNREAD_SECONDS, self.transport.abort)
 
     def resume_writing(self) -> None:
-        """Go on."""
+        """Continue after a pause."""
         if self._unread is not None:
             self._unread.cancel()
         super().resume_writing()
@@ -188,7 +180,7 @@ class Protocol(HttpToolsProtocol):
         super().on_body(body)
 
     def on_headers_complete(self) -> None:
-        """Begin to answer."""
+        """Start to answer."""
         self._waits = self._body_is_over = False
         self._set_timer(None)
         super().on_headers_complete()
@@ -236,13 +228,13 @@ class Protocol(HttpToolsProtocol):
         return self.cycle is None or self.cycle.response_complete
 
     def _make_room(self) -> None:
-        """Where there are too many connections, close the one that has waited longest, else this one."""
+        """Close the connection that has waited longest, or this one, if the number of connections is too large."""
         most = most_connections()
         others: set[Protocol] = self.connections - {self}  # type: ignore[assignment]
         busy, ending = list[Protocol](), list[Protocol]()
         for one in others:
             (ending if one.transport.is_closing() or one._turned_away else busy).append(one)
-        # One with nothing left to say is gone in a moment.
+        # A closing connection with nothing left to send ends in a moment.
         ending = [one for one in ending if one._turned_away or one.transport.get_write_buffer_size()]
         if len(ending) >= most // 2:
             min(ending, key=_by_time).transport.abort()
@@ -257,8 +249,8 @@ class Protocol(HttpToolsProtocol):
         self._turned_away, self._since = True, self.loop.time()
         if self._waits and (self._head or self.cycle is None):
             self._say(503, detail)
-        # What the client still sends is dropped: if it were left unread, the system would reset the connection, and the
-        # client would not read the answer.
+        # Later bytes of the client are read and dropped: unread bytes would make the system reset the connection, and
+        # the client would not get the answer.
         if self.transport.can_write_eof():
             self.transport.write_eof()
         self._set_timer(self.transport.abort, _LAST_WORDS)

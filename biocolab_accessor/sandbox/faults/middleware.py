@@ -1,4 +1,4 @@
-"""Traffic: what stands between the socket and the app: it writes the ledger and plays the faults."""
+"""Middleware: records every request in the ledger, and simulates the faults."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from starlette.concurrency import run_in_threadpool
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from biocolab_accessor.platforms import linger
-from biocolab_accessor.sandbox.faults.faults import Fault, Faults, spoil
-from biocolab_accessor.sandbox.faults.ledger import Ledger, RequestRecord, masked, route_name
+from biocolab_accessor.sandbox.faults.faults import Fault, Faults, corrupt
+from biocolab_accessor.sandbox.faults.ledger import Ledger, RequestRecord, masked_token, route_name
 from biocolab_accessor.sandbox.faults.limits import Protocol
 
-__all__ = ["CONTROL", "Traffic"]
+__all__ = ["CONTROL", "FaultMiddleware"]
 
 CONTROL = "/_sandbox/"
-"""Where the sandbox itself is asked, which no fault concerns."""
+"""Prefix of the routes that control the sandbox itself, which faults never affect."""
 
 _TOKENS = (b"bioturing-api-token", b"btr-api-token", b"x-user-token")
 
-# Of a connection that is gone the server hears in the next turn of the loop.
+# The server notices a lost connection in the next iteration of the event loop.
 _HEARD = 0.01
 
 _PAGE = b"<!DOCTYPE html><html><head><title>Proxy</title></head><body><h1>Please log in</h1></body></html>"
@@ -35,7 +35,7 @@ _PAGE = b"<!DOCTYPE html><html><head><title>Proxy</title></head><body><h1>Please
 
 @dataclass
 class _Watched:
-    """One request under way: counts what passes."""
+    """One request in progress; counts its bytes."""
 
     receive_from: Receive
     send_to: Send
@@ -58,7 +58,7 @@ class _Watched:
 
 @dataclass
 class _Collected:
-    """An answer that is held back."""
+    """An answer that is collected instead of sent."""
 
     status: int = 500
     headers: list[tuple[bytes, bytes]] = field(default_factory=list)
@@ -70,25 +70,13 @@ class _Collected:
         self.body += message.get("body", b"")
 
     def headers_of(self, body: bytes) -> list[tuple[bytes, bytes]]:
-        """The headers, with the length of another body."""
+        """The headers with the length of another body."""
         kept = [(name, value) for name, value in self.headers if name.lower() != b"content-length"]
         return [*kept, (b"content-length", str(len(body)).encode())]
 
 
-class Traffic:
-    """The app with a ledger and faults around it.
-
-    Parameters
-    ----------
-    app
-        Answers.
-    ledger
-        Gets a record of every request.
-    faults
-        Says which requests go wrong.
-    forget
-        Called with a fault that lets the server forget, before the request is answered.
-    """
+class FaultMiddleware:
+    """The app with a ledger and faults; ``forget`` carries out the faults ``forget_…`` before the request."""
 
     def __init__(
         self, app: ASGIApp, ledger: Ledger, faults: Faults, forget: Callable[[Fault], None] = lambda fault: None
@@ -124,7 +112,7 @@ class Traffic:
                         watched.received,
                         watched.sent,
                         seconds,
-                        masked(token),
+                        masked_token(token),
                         kind,
                     )
                 )
@@ -136,7 +124,7 @@ class Traffic:
                 return
             last = message["type"] == "http.response.body" and not message.get("more_body")
             if last:
-                # Before the client has it all: who then looks at the ledger must find it there.
+                # Recorded before the client has the whole answer, so that it finds the request in the ledger then.
                 watched.sent += len(message.get("body", b""))
                 write()
                 await send(message)
@@ -153,7 +141,7 @@ class Traffic:
             else:
                 await _play(fault, self._app, scope, watched.receive, send_and_write, write)
         except asyncio.CancelledError:
-            # The server closes and does not wait any longer: who waits for this answer is cut off.
+            # The server is closing: reset the connection of a client that still waits.
             await _reset(transport)
         finally:
             write()
@@ -166,7 +154,7 @@ async def _send_file(path: str, protocol: Protocol, cycle: Any, watched: _Watche
         sent = await protocol.send_file(file, count, cycle)
         watched.sent += sent
         if sent < count:
-            # The client went away, which is no mistake of the server's: it is told before it looks for an end.
+            # The client disconnected: let the server notice that before it reports an incomplete answer.
             await asyncio.sleep(_HEARD)
             return
         await send({"type": "http.response.body", "body": file.read(1)})
@@ -178,7 +166,7 @@ async def _play(
     options, transport = fault.options, scope.get("state", {}).get("transport")
 
     async def cut_off() -> None:
-        # As with an answer: the client goes on at once, and its next request must not be in the ledger before this one.
+        # Recorded first, because the client continues at once, and its next request must come later in the ledger.
         write()
         await _reset(transport)
 
@@ -211,7 +199,7 @@ async def _play(
         await send({"type": "http.response.start", "status": answer.status, "headers": answer.headers_of(body)})
         await send({"type": "http.response.body", "body": half, "more_body": True})
         if fault.kind == "reset_midway":
-            await asyncio.sleep(0.05)  # so that the half arrives first
+            await asyncio.sleep(0.05)  # so that the first half arrives
             await cut_off()
         elif transport is not None:
             write()
@@ -226,14 +214,14 @@ async def _play(
     elif fault.kind == "other_words":
         await _answer(send, *_reworded(answer, body, options))
     elif answer.status == 200:
-        changed = spoil(fault.kind, body, options)
+        changed = corrupt(fault.kind, body, options)
         await _answer(send, answer.status, answer.headers_of(changed), changed)
     else:
         await _answer(send, answer.status, answer.headers, body)
 
 
 def _instead(fault: Fault) -> tuple[int, list[tuple[bytes, bytes]], bytes] | None:
-    """An answer that needs no app: status, headers and body."""
+    """Status, headers and body of a fault that replaces the answer; None if the app must answer."""
     options: dict[str, Any] = fault.options
     as_json = [(b"content-type", b"application/json")]
     if fault.kind == "status":
@@ -245,14 +233,14 @@ def _instead(fault: Fault) -> tuple[int, list[tuple[bytes, bytes]], bytes] | Non
     if fault.kind == "html":
         return options["status"], [(b"content-type", b"text/html")], _PAGE
     if fault.kind in ("detail_in_body", "status_in_body", "empty_object"):
-        return 200, as_json, json.dumps(options).encode()  # their options are what the body holds
+        return 200, as_json, json.dumps(options).encode()  # the options of these kinds are the body
     return (200, as_json, b"") if fault.kind == "empty_body" else None
 
 
 def _reworded(
     answer: _Collected, body: bytes, options: Mapping[str, Any]
 ) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
-    """A refusal as another server would write it; a token that is not accepted is not one of these."""
+    """An error in the words of another server; an error about the token stays unchanged."""
     if answer.status < 400 or answer.status == 401:
         return answer.status, answer.headers_of(body), body
     status, words = options["status"], options["message"]
@@ -282,7 +270,7 @@ async def _drain(receive: Receive) -> None:
 
 
 async def _wait(receive: Receive, seconds: float) -> None:
-    """Until the client gives up, or the seconds are over."""
+    """Wait until the client disconnects, but not longer than the given time."""
 
     async def until_gone() -> None:
         while (await receive())["type"] != "http.disconnect":
@@ -297,8 +285,8 @@ async def _reset(transport: asyncio.Transport | None) -> None:
         return
     connection = transport.get_extra_info("socket")
     if connection is not None:
-        # With no time to linger the system sends a reset instead of an orderly end.
+        # With a linger time of 0 the system sends a reset instead of closing in order.
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger(0))
     transport.abort()
-    # The server must not take the silence for a mistake.
+    # Let the server notice this, so that it does not report a missing answer.
     await asyncio.sleep(_HEARD)

@@ -1,1 +1,1 @@
-"""The page that people look at in a browser."""
+"""The page that users open in a browser."""

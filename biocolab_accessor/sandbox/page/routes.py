@@ -1,4 +1,4 @@
-"""Routes of the page that people look at in a browser, and who is signed in."""
+"""Routes of the page that users open in a browser, and their sessions."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from starlette.routing import Route
 
 from biocolab_accessor.messages import quoted
 from biocolab_accessor.sandbox.page import views
-from biocolab_accessor.sandbox.requests import LargeFile, Refusal, failure, form
-from biocolab_accessor.sandbox.state import Site
+from biocolab_accessor.sandbox.requests import HTTPError, LargeFile, failure, form
+from biocolab_accessor.sandbox.state import State
 from biocolab_accessor.sandbox.store.catalog import StudyRecord
 from biocolab_accessor.sandbox.store.study_folder import StudyFolder, write_export
 
@@ -32,53 +32,30 @@ _MOST = 1000
 
 
 class PageSessions:
-    """Signed-in browsers. A session is a random id in a cookie and an email in memory; the token is not kept.
+    """Signed-in browsers: a session is a random id in a cookie and an email in memory, without the token."""
 
-    Parameters
-    ----------
-    site
-        Whose users may look.
-    """
-
-    def __init__(self, site: Site) -> None:
-        self._site = site
-        own = urlsplit(site.url)
-        # A browser does not keep the cookies of two ports apart, so that two sandboxes need two names.
+    def __init__(self, state: State) -> None:
+        self._state = state
+        own = urlsplit(state.url)
+        # Browsers share cookies between the ports of a host, so two sandboxes need two names.
         self._cookie = f"biocolab_session_{own.port or 80}"
         self._emails: dict[str, str] = {}
         self._lock = threading.Lock()
 
     def user(self, request: Request) -> str:
-        """Email of who is signed in.
-
-        Raises
-        ------
-        Refusal
-            Nobody is.
-        """
+        """Email of the signed-in user."""
         email = self._emails.get(request.cookies.get(self._cookie, ""))
-        if email is None or email not in self._site.accounts.users():
-            raise Refusal(401, "sign in first")
+        if email is None or email not in self._state.accounts.users():
+            raise HTTPError(401, "sign in first")
         return email
 
     def sign_in(self, request: Request, token: str, invitation: str = "") -> tuple[str, str]:
-        """Begin a session, with a token or with an invitation, which is good for one session.
-
-        Returns
-        -------
-        tuple
-            The email and the session's id, for :meth:`remember`.
-
-        Raises
-        ------
-        Refusal
-            Neither is accepted.
-        """
-        email = self._site.invitations.pop(invitation, None) or self._site.accounts.user_of(token)
+        """Start a session with a token or a one-time invitation; the result is the email and the session's id."""
+        email = self._state.invitations.pop(invitation, None) or self._state.accounts.user_of(token)
         if email is None and invitation:
-            raise Refusal(401, "the link was used before: sign in with the token")
+            raise HTTPError(401, "the link was used before: sign in with the token")
         if email is None:
-            raise Refusal(401, "the token is not accepted" if token else "a token is needed")
+            raise HTTPError(401, "the token is not accepted" if token else "a token is needed")
         id_ = secrets.token_urlsafe(32)
         with self._lock:
             self._emails.pop(request.cookies.get(self._cookie, ""), None)
@@ -88,7 +65,7 @@ class PageSessions:
         return email, id_
 
     def remember(self, response: Response, id_: str) -> None:
-        """Give the session's id to the browser, out of reach of scripts and of other sites."""
+        """Store the session's id in a cookie that scripts and other sites cannot read."""
         response.set_cookie(self._cookie, id_, httponly=True, samesite="strict", path="/")
 
     def sign_out(self, request: Request, response: Response) -> None:
@@ -122,12 +99,12 @@ _DATA = "/page/data"
 
 _STUDY = _DATA + "/study/{uuid}"
 
-View = Callable[[Site, str, Request], Any]
+View = Callable[[State, str, Request], Any]
 
 
-def page_routes(site: Site) -> list[Route]:
-    """The page's routes: its files, sign-in and sign-out, and the data that it shows to who is signed in."""
-    sessions = PageSessions(site)
+def page_routes(state: State) -> list[Route]:
+    """The routes of the page: its files, sign-in and sign-out, and data for signed-in users."""
+    sessions = PageSessions(state)
 
     async def shell(request: Request) -> Response:
         return FileResponse(_SHELL, media_type="text/html", headers={"Cache-Control": "no-cache"})
@@ -135,7 +112,7 @@ def page_routes(site: Site) -> list[Route]:
     async def file(request: Request) -> Response:
         path = _FILES.get(request.path_params["name"])
         if path is None:
-            raise Refusal(404, "there is no such file")
+            raise HTTPError(404, "the file does not exist")
         return FileResponse(path, media_type=_TYPES[path.suffix], headers={"Cache-Control": "no-cache"})
 
     async def sign_in(request: Request) -> Response:
@@ -154,7 +131,7 @@ def page_routes(site: Site) -> list[Route]:
     def data(path: str, view: View, method: str = "GET") -> Route:
         async def endpoint(request: Request) -> Response:
             user = sessions.user(request)
-            answer = await run_in_threadpool(view, site, user, request)
+            answer = await run_in_threadpool(view, state, user, request)
             return answer if isinstance(answer, Response) else _json(answer)
 
         return Route(path, _guarded(endpoint), methods=[method])
@@ -165,13 +142,13 @@ def page_routes(site: Site) -> list[Route]:
         Route("/page/{name}", _guarded(file)),
         Route("/signin", _guarded(sign_in), methods=["POST"]),
         Route("/signout", _guarded(sign_out), methods=["POST"]),
-        data(f"{_DATA}/session", lambda site, user, request: {"user": user}),
-        data(f"{_DATA}/home", lambda site, user, request: views.home(site, user)),
+        data(f"{_DATA}/session", lambda state, user, request: {"user": user}),
+        data(f"{_DATA}/home", lambda state, user, request: views.home(state, user)),
         data(f"{_DATA}/task/{{task_id}}", _task),
         data(f"{_DATA}/task/{{task_id}}/cancel", _cancel, "POST"),
-        data(_STUDY, lambda site, user, request: views.study(site, user, _open(site, user, request)[0])),
+        data(_STUDY, lambda state, user, request: views.study(state, user, _open(state, user, request)[0])),
         data(f"{_STUDY}/size", _size),
-        data(f"{_STUDY}/barcodes", lambda site, user, request: _open(site, user, request)[1].barcodes),
+        data(f"{_STUDY}/barcodes", lambda state, user, request: _open(state, user, request)[1].barcodes),
         data(f"{_STUDY}/features", _features),
         data(f"{_STUDY}/gene/{{number:int}}", _gene),
         data(f"{_STUDY}/field/{{number:int}}", _field),
@@ -187,8 +164,8 @@ def _guarded(work: Callable[[Request], Any]) -> Callable[[Request], Any]:
         response: Response
         try:
             response = await work(request)
-        except Refusal as refusal:
-            response = _json({"detail": refusal.detail}, refusal.status)
+        except HTTPError as error:
+            response = _json({"detail": error.detail}, error.status)
         except ClientDisconnect:
             response = Response(status_code=499)
         except Exception as error:
@@ -202,83 +179,83 @@ def _guarded(work: Callable[[Request], Any]) -> Callable[[Request], Any]:
     return endpoint
 
 
-def _task(site: Site, user: str, request: Request) -> Any:
-    task = site.catalogue.task(request.path_params["task_id"], user)
+def _task(state: State, user: str, request: Request) -> Any:
+    task = state.catalog.task(request.path_params["task_id"], user)
     if task is None or task.kind != "submit":
-        raise Refusal(404, "there is no such task")
+        raise HTTPError(404, "the task does not exist")
     start = request.query_params.get("from", "0")
-    return views.task(site, user, task, int(start) if start.isascii() and start.isdigit() else 0)
+    return views.task(state, user, task, int(start) if start.isascii() and start.isdigit() else 0)
 
 
-def _cancel(site: Site, user: str, request: Request) -> Any:
-    task = site.catalogue.task(request.path_params["task_id"], user)
+def _cancel(state: State, user: str, request: Request) -> Any:
+    task = state.catalog.task(request.path_params["task_id"], user)
     if task is None:
-        raise Refusal(404, "there is no such task")
-    return {"cancelled": site.tasks.cancel(task.id)}
+        raise HTTPError(404, "the task does not exist")
+    return {"cancelled": state.tasks.cancel(task.id)}
 
 
-def _size(site: Site, user: str, request: Request) -> Any:
-    folder = _open(site, user, request)[1]
+def _size(state: State, user: str, request: Request) -> Any:
+    folder = _open(state, user, request)[1]
     return {"size": [len(folder.barcodes), len(folder.features)]}
 
 
-def _features(site: Site, user: str, request: Request) -> Any:
-    return views.matches(_open(site, user, request)[1].features, request.query_params.get("q", "")[:200])
+def _features(state: State, user: str, request: Request) -> Any:
+    return views.matches(_open(state, user, request)[1].features, request.query_params.get("q", "")[:200])
 
 
-def _gene(site: Site, user: str, request: Request) -> Response:
-    folder, number = _open(site, user, request)[1], request.path_params["number"]
+def _gene(state: State, user: str, request: Request) -> Response:
+    folder, number = _open(state, user, request)[1], request.path_params["number"]
     if number >= len(folder.features):
         detail = f"the study has {len(folder.features):,} features"
-        raise Refusal(404, detail)
+        raise HTTPError(404, detail)
     return _array(folder.column(number, "lognorm"), "<f4")
 
 
-def _field(site: Site, user: str, request: Request) -> Any:
-    name, column = views.column_of(_open(site, user, request)[1], request.path_params["number"])
+def _field(state: State, user: str, request: Request) -> Any:
+    name, column = views.column_of(_open(state, user, request)[1], request.path_params["number"])
     coded = views.codes(column)
     found = views.summary(name, column)
     return found if coded is None else {**found, "labels": coded[0], "counts": coded[1]}
 
 
-def _field_values(site: Site, user: str, request: Request) -> Response:
-    _, column = views.column_of(_open(site, user, request)[1], request.path_params["number"])
+def _field_values(state: State, user: str, request: Request) -> Response:
+    _, column = views.column_of(_open(state, user, request)[1], request.path_params["number"])
     coded = views.codes(column)
     return _array(column.as_float32(), "<f4") if coded is None else _array(coded[2], "<u2")
 
 
-def _embedding(site: Site, user: str, request: Request) -> Response:
-    record, folder = _open(site, user, request)
+def _embedding(state: State, user: str, request: Request) -> Response:
+    record, folder = _open(state, user, request)
     coordinates = folder.embedding(request.path_params["id"])
     if coordinates is None or coordinates.ndim != 2 or coordinates.shape[1] < 2:
-        detail = f"study {quoted(record.hash_id)} has no such embedding in two dimensions"
-        raise Refusal(404, detail)
+        detail = f"study {quoted(record.hash_id)} has no such two-dimensional embedding"
+        raise HTTPError(404, detail)
     return _array(coordinates[:, :2], "<f4")
 
 
-def _export(site: Site, user: str, request: Request) -> Any:
-    record, folder = _open(site, user, request)
-    path = site.export_path()
+def _export(state: State, user: str, request: Request) -> Any:
+    record, folder = _open(state, user, request)
+    path = state.export_path()
     write_export(folder, path)
     return {"url": f"{_STUDY.format(uuid=record.uuid)}/export/{path.stem}", "bytes": path.stat().st_size}
 
 
-def _exported(site: Site, user: str, request: Request) -> Response:
-    record, _ = _open(site, user, request)
-    path = site.exported(request.path_params["name"])
+def _exported(state: State, user: str, request: Request) -> Response:
+    record, _ = _open(state, user, request)
+    path = state.exported(request.path_params["name"])
     if path is None:
-        raise Refusal(404, "there is no such file")
+        raise HTTPError(404, "the file does not exist")
     name = re.sub(r"[^\w.-]+", "_", record.hash_id)[:100]
     return LargeFile(path, filename=f"{name}.h5ad", media_type="application/octet-stream")
 
 
-def _open(site: Site, user: str, request: Request) -> tuple[StudyRecord, StudyFolder]:
-    record = site.by_uuid(user, request.path_params["uuid"])
-    return record, site.open(record)
+def _open(state: State, user: str, request: Request) -> tuple[StudyRecord, StudyFolder]:
+    record = state.by_uuid(user, request.path_params["uuid"])
+    return record, state.open(record)
 
 
 def _json(answer: Any, status: int = 200) -> Response:
-    # ASCII, since names of data may hold what UTF-8 cannot say.
+    # ASCII, because names in the data may contain characters that UTF-8 cannot encode.
     content = json.dumps(answer, allow_nan=False).encode()
     return Response(content, status_code=status, media_type="application/json")
 

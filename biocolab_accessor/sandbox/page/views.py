@@ -1,4 +1,4 @@
-"""Page views: what the page shows of studies and tasks, as JSON and plain arrays."""
+"""Page views: studies and tasks for the page, as JSON and plain arrays."""
 
 from __future__ import annotations
 
@@ -9,29 +9,29 @@ import numpy as np
 from numpy.typing import NDArray
 
 from biocolab_accessor.messages import natural_key
-from biocolab_accessor.sandbox.requests import Refusal
+from biocolab_accessor.sandbox.requests import HTTPError
 from biocolab_accessor.sandbox.routes.account import get_user_groups
-from biocolab_accessor.sandbox.state import Site
+from biocolab_accessor.sandbox.state import State
 from biocolab_accessor.sandbox.store.catalog import PUBLIC, StudyRecord, TaskRecord
 from biocolab_accessor.sandbox.store.study_folder import Column, StudyFolder
 
 __all__ = ["MISSING", "codes", "column_of", "home", "matches", "study", "summary", "task"]
 
 MISSING = 65_535
-"""Code of a cell that has no label."""
+"""Code of a cell without a label."""
 
 _MOST_MATCHES = 30
 _STAMP = re.compile(r"\[(\d{4}-\d\d-\d\d \d\d:\d\d)\] ")
 
 
-def home(site: Site, user: str) -> dict[str, Any]:
-    """Groups with their studies, and the submissions that are not a study yet."""
-    records = site.catalogue.studies(user)
-    groups = [*get_user_groups(site, user, {})["data"], {"id": PUBLIC, "name": "Public studies"}]
+def home(state: State, user: str) -> dict[str, Any]:
+    """Groups with their studies, and the submissions that are not studies yet."""
+    records = state.catalog.studies(user)
+    groups = [*get_user_groups(state, user, {})["data"], {"id": PUBLIC, "name": "Public studies"}]
     committed = {record.uuid for record in records}
     waiting = [
         task
-        for task in site.catalogue.tasks(user)
+        for task in state.catalog.tasks(user)
         if task.kind == "submit" and not (task.status == "SUCCESS" and task.result.get("uuid") in committed)
     ]
     return {
@@ -39,7 +39,7 @@ def home(site: Site, user: str) -> dict[str, Any]:
             {
                 "id": group["id"],
                 "name": group["name"],
-                "studies": [_listed(site, record) for record in records if record.group_id == group["id"]],
+                "studies": [_listed(state, record) for record in records if record.group_id == group["id"]],
             }
             for group in groups
         ],
@@ -47,13 +47,13 @@ def home(site: Site, user: str) -> dict[str, Any]:
     }
 
 
-def study(site: Site, user: str, record: StudyRecord) -> dict[str, Any]:
-    """All of a study but its values."""
-    folder = site.open(record)
+def study(state: State, user: str, record: StudyRecord) -> dict[str, Any]:
+    """A study without its values."""
+    folder = state.open(record)
     columns = folder.obs.columns
-    names = {group["id"]: group["name"] for group in get_user_groups(site, user, {})["data"]}
+    names = {group["id"]: group["name"] for group in get_user_groups(state, user, {})["data"]}
     return {
-        **_listed(site, record),
+        **_listed(state, record),
         "authors": list(record.authors),
         "abstract": record.abstract,
         "reference": record.reference,
@@ -70,9 +70,9 @@ def study(site: Site, user: str, record: StudyRecord) -> dict[str, Any]:
     }
 
 
-def task(site: Site, user: str, task: TaskRecord, start: int) -> dict[str, Any]:
-    """How a task is doing, with its log from a place on, and its study once it is one."""
-    record = site.catalogue.study(str(task.result.get("uuid", "")), user)
+def task(state: State, user: str, task: TaskRecord, start: int) -> dict[str, Any]:
+    """The status of a task, its log from position ``start`` on, and its study once it is committed."""
+    record = state.catalog.study(str(task.result.get("uuid", "")), user)
     log = task.log
     return {
         **_task_row(task),
@@ -83,7 +83,7 @@ def task(site: Site, user: str, task: TaskRecord, start: int) -> dict[str, Any]:
 
 
 def summary(name: str, column: Column) -> dict[str, Any]:
-    """A field in short: how many labels and the commonest, or the range of its numbers."""
+    """A short description of a field: the number of labels and the most common one, or the range of its numbers."""
     if column.labels is not None or column.values.dtype.kind == "b":
         labels, counts, missing = _counted(column)
         top = int(np.argmax(counts)) if len(labels) else None
@@ -101,44 +101,32 @@ def summary(name: str, column: Column) -> dict[str, Any]:
 
 
 def codes(column: Column) -> tuple[list[str], list[int], NDArray[np.uint16]] | None:
-    """Labels in natural order, how many cells each has, and a code for each cell; None for numbers.
-
-    Raises
-    ------
-    Refusal
-        There are more labels than 16 bits can number.
-    """
+    """Labels in natural order, the number of cells of each, and a code for each cell; None for numbers."""
     if column.labels is None and column.values.dtype.kind != "b":
         return None
     labels, counts, _ = _counted(column)
     if len(labels) > MISSING:
         detail = f"the field has {len(labels):,} labels; the page can show {MISSING:,}"
-        raise Refusal(422, detail)
-    # Cluster 2 before 10, as the categories of an AnnData.
+        raise HTTPError(422, detail)
+    # Cluster 2 before 10, like the categories of an AnnData.
     order = sorted(range(len(labels)), key=lambda code: natural_key(labels[code]))
     places = np.full(len(labels) + 1, MISSING, np.uint16)
     places[order] = np.arange(len(labels))
-    # A cell without a label has the code -1, which is the last place.
+    # A cell without a label has the code -1, which selects the last entry.
     return [labels[code] for code in order], counts[order].tolist(), places[column.values.astype(np.int64)]
 
 
 def column_of(folder: StudyFolder, number: int) -> tuple[str, Column]:
-    """A field by its place.
-
-    Raises
-    ------
-    Refusal
-        There is none.
-    """
+    """A field by its position."""
     columns = list(folder.obs.columns.items())
     if number >= len(columns):
         detail = f"the study has {len(columns)} fields"
-        raise Refusal(404, detail)
+        raise HTTPError(404, detail)
     return columns[number]
 
 
 def matches(features: list[str], typed: str) -> dict[str, Any]:
-    """Features that begin with what was typed, then those that contain it; whatever the case."""
+    """Features that begin with the typed text, then features that contain it, ignoring case."""
     wanted = typed.strip().casefold()
     begin, within = [], []
     for number, name in enumerate(features):
@@ -161,10 +149,10 @@ def _counted(column: Column) -> tuple[list[str], NDArray[np.int64], int]:
     return labels, np.bincount(known, minlength=len(labels)), len(numbers) - len(known)
 
 
-def _listed(site: Site, record: StudyRecord) -> dict[str, Any]:
-    # A study that is made on first use is not made for a list: the page asks for its size by itself.
-    made = (site.folder / "studies" / record.uuid).exists()
-    folder = site.open(record) if made else None
+def _listed(state: State, record: StudyRecord) -> dict[str, Any]:
+    # A list does not create a study that is created on first use: the page requests its size separately.
+    made = (state.folder / "studies" / record.uuid).exists()
+    folder = state.open(record) if made else None
     return {
         "uuid": record.uuid,
         "id": record.hash_id,
@@ -189,7 +177,7 @@ def _task_row(task: TaskRecord) -> dict[str, Any]:
 
 
 def _first_field(record: StudyRecord, columns: dict[str, Column]) -> int | None:
-    """The field to begin with: cell types, else clusters, else labels that can be told apart."""
+    """The field that is shown first: cell types, else clusters, else a field with few labels."""
     names = list(columns)
     for name in (record.cell_type, "cell_type", "Leiden clustering"):
         if name in columns:

@@ -1,1 +1,1 @@
-"""What the sandbox computes: readers, pipeline, tasks and their worker."""
+"""Processing of submissions: readers, the scanpy pipeline, tasks and their worker."""

@@ -1,4 +1,4 @@
-"""Cells: what the sandbox knows of a study's cells while it processes them."""
+"""Cells: the cells of a study while the sandbox processes them."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from scipy import sparse
 
 from biocolab_accessor.io.values import numbers, shared_dtype
 
-__all__ = ["PLACES", "Cells", "ProcessingError", "cell_totals", "join_batches", "keep_cells", "lognorm"]
+__all__ = ["SPATIAL_KEYS", "Cells", "ProcessingError", "cell_totals", "join_batches", "keep_cells", "lognorm"]
 
-PLACES = ("spatial", "X_spatial")
-"""Keys of obsm that say where cells lie. Their values are served as JSON, exactly, and not as float32 only."""
+SPATIAL_KEYS = ("spatial", "X_spatial")
+"""Keys of obsm with cell coordinates. They are also served as JSON and therefore kept exactly, not as float32."""
 
 _TARGET = 1e4
 
-# How Xenium, CosMx and Vizgen call what stands for no gene.
+# Prefixes of the control features of Xenium, CosMx and Vizgen, which are not genes.
 _CONTROLS = (
     "negcontrol",
     "negprb",
@@ -34,33 +34,21 @@ _CONTROLS = (
 
 
 class ProcessingError(Exception):
-    """A submission cannot be processed; the text becomes the last line of the task's log."""
+    """A submission cannot be processed; the message becomes the last line of the task's log."""
 
 
 @dataclass
 class Cells:
-    """Cells by genes, with what is known of each cell.
+    """Cells by genes, with metadata and coordinates of the cells."""
 
-    Attributes
-    ----------
-    matrix
-        (n_cells, n_genes) CSR float32.
-    barcodes, features
-        Names.
-    obs
-        A row for each cell, in order; the index does not matter.
-    obsm
-        Coordinates by key, each (n_cells, n_dims) float32; those of PLACES in the dtype that they came in.
-    """
-
-    matrix: sparse.csr_matrix
+    matrix: sparse.csr_matrix  # float32
     barcodes: list[str]
     features: list[str]
-    obs: pd.DataFrame
-    obsm: dict[str, NDArray[Any]] = field(default_factory=dict)
+    obs: pd.DataFrame  # a row for each cell, in order; the index is ignored
+    obsm: dict[str, NDArray[Any]] = field(default_factory=dict)  # float32; SPATIAL_KEYS keep their dtype
 
     def take(self, rows: NDArray[np.intp]) -> Cells:
-        """Some of the cells, in the order given."""
+        """Select cells, in the given order."""
         return Cells(
             self.matrix[rows],
             [self.barcodes[i] for i in rows],
@@ -71,7 +59,7 @@ class Cells:
 
 
 def cell_totals(matrix: sparse.csr_matrix) -> NDArray[np.float64]:
-    """The sum of each cell in float64; SciPy's own ``sum`` adds float32 up in float32, whatever dtype it is given."""
+    """The sum of each cell in float64; SciPy's ``sum`` adds float32 in float32, whatever its dtype argument."""
     totals: NDArray[np.float64] = matrix @ np.ones(matrix.shape[1])
     return totals
 
@@ -87,15 +75,12 @@ def lognorm(counts: sparse.csr_matrix) -> sparse.csr_matrix:
 
 
 def join_batches(batches: Sequence[tuple[str, Cells]]) -> Cells:
-    """Several batches as one, cell after cell, with their names in a ``Batch`` column.
-
-    Genes that a batch lacks are zero in it; barcodes that occur in several batches get the batch in front.
-    """
+    """Concatenate batches, with their names in a ``Batch`` column; genes that a batch lacks are zero in it."""
     if len(batches) == 1:
         return batches[0][1]
     features = _all_features([cells.features for _, cells in batches])
     every = [barcode for _, cells in batches for barcode in cells.barcodes]
-    clash = len(set(every)) < len(every)
+    clash = len(set(every)) < len(every)  # repeated barcodes get the name of their batch as a prefix
     frames = [cells.obs.reset_index(drop=True) for _, cells in batches]
     labels = [name for name, cells in batches for _ in cells.barcodes]
     obs = pd.concat(frames, ignore_index=True)
@@ -124,10 +109,7 @@ def join_batches(batches: Sequence[tuple[str, Cells]]) -> Cells:
 
 
 def _exact_numbers(parts: Sequence[pd.Series]) -> pd.Series | None:
-    """Columns one below the other where pandas would round their numbers to floats; None where it does not.
-
-    What no dtype holds is text, as a column of both kinds is.
-    """
+    """Concatenate columns whose numbers pandas would round to floats, as strings if necessary; None for others."""
     gaps = any(part.isna().any() for part in parts)
     if shared_dtype([part for part in parts if part.notna().any()], gaps=gaps) == "":
         return None
@@ -137,17 +119,9 @@ def _exact_numbers(parts: Sequence[pd.Series]) -> pd.Series | None:
 
 
 def keep_cells(cells: Cells, filters: dict[str, float]) -> NDArray[np.intp]:
-    """Positions of the cells that pass the filters; bounds are inclusive.
-
-    Parameters
-    ----------
-    cells
-        With the matrix that was submitted.
-    filters
-        ``min_counts``, ``min_genes``, ``max_counts``, ``max_genes`` and ``mt_percentage``, the last as a fraction. What
-        is not above 0, or not below 1 for the fraction, is no bound. ``neg_controls_percentage`` is in percent, and
-        may be missing.
-    """
+    """Positions of the cells that pass the filters; bounds are inclusive."""
+    # mt_percentage is a fraction, and neg_controls_percentage, which is optional, is in percent. A minimum of 0, a
+    # fraction of 1 and a percentage of 100 mean no bound.
     matrix = cells.matrix
     totals = cell_totals(matrix)
     expressed = np.bincount(
@@ -173,7 +147,7 @@ def _all_features(every: Sequence[list[str]]) -> list[str]:
     if all(features == every[0] for features in every):
         return every[0]
     if any(len(set(features)) < len(features) for features in every):
-        msg = "the batches have different genes, and some names repeated in a batch: they cannot be matched"
+        msg = "the batches have different genes, and a batch repeats gene names: their genes cannot be matched"
         raise ProcessingError(msg)
     return list(dict.fromkeys(name for features in every for name in features))
 

@@ -1,7 +1,7 @@
 """Pipeline: from submitted files to a processed study, with scanpy.
 
-umap-learn and pynndescent compute the same, but are compiled first, for some twenty seconds in each process
-(lmcinnes/pynndescent#111).
+The neighbors and the small UMAP layouts are computed without umap-learn and pynndescent, which give the same result but
+compile for about twenty seconds in each process (lmcinnes/pynndescent#111).
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ _STEPS = 64
 
 _TOLERANCE = 1e-5
 
-# A scale that is shorter than this share of the mean distance counts as this share.
+# Lower bound of a cell's scale, as a share of the mean distance.
 _SHORTEST = 1e-3
 
-# python-igraph 1.0 takes distances as whole numbers and cuts the rest off; their unit is of no importance.
+# python-igraph 1.0 truncates distances to integers, so they are multiplied by this; their unit does not matter.
 _UNIT = 1e6
 
 _FARTHEST = 50.0
 
-# In smaller graphs igraph keeps neighbours from repelling each other, and a few cells end up in one place.
+# In smaller graphs igraph does not let neighbors repel each other, and a few cells end up at the same point.
 _FEWEST_VERTICES = 100
 
 _FAR_AWAY = 1e3
@@ -53,30 +53,20 @@ _MOST_EPOCHS, _FEWEST_EPOCHS, _EPOCHS_FOR_ALL = 500, 200, 1_000_000
 
 @dataclass(frozen=True)
 class FuzzyGraph:
-    """Each cell's nearest neighbours.
-
-    Attributes
-    ----------
-    indices
-        Cells x neighbours, the nearest first, without the cell itself.
-    distances
-        As far away as they are, exactly zero for equal cells.
-    memberships
-        How much each neighbour belongs to the cell: 1 for the nearest that is not equal to it, and less for others.
-    """
+    """The nearest neighbors of each cell: arrays of cells x neighbors, nearest first, without the cell itself."""
 
     indices: NDArray[np.intp]
-    distances: NDArray[np.float64]
-    memberships: NDArray[np.float64]
+    distances: NDArray[np.float64]  # exactly zero for equal cells
+    memberships: NDArray[np.float64]  # weights: 1 for the nearest cell that is not equal, less for those farther away
 
     @classmethod
     def of(cls, coordinates: NDArray[np.floating], n_neighbors: int) -> FuzzyGraph:
-        """Find the neighbours; ``n_neighbors`` counts the cell itself, as it does in scanpy and umap-learn."""
+        """Find the neighbors; ``n_neighbors`` counts the cell itself, as in scanpy and umap-learn."""
         from sklearn.neighbors import NearestNeighbors
 
         finder = NearestNeighbors(n_neighbors=n_neighbors - 1, algorithm="brute").fit(coordinates)
         indices = finder.kneighbors(return_distance=False)
-        # The search rounds: equal cells may lie 1e-6 apart in it, and which is the nearest decides about the weights.
+        # The search rounds: equal cells may be 1e-6 apart in it, and the order of neighbors determines the weights.
         distances = np.empty(indices.shape)
         for start in range(0, len(indices), _CHUNK):
             here = slice(start, start + _CHUNK)
@@ -87,7 +77,7 @@ class FuzzyGraph:
         return cls(indices, distances, _memberships(distances))
 
     def connectivities(self) -> sparse.csr_matrix:
-        """Weights of the edges: the fuzzy union of what each of two cells says of the other."""
+        """Weights of the edges: the fuzzy union of the memberships in both directions."""
         n_obs, n_neighbors = self.indices.shape
         starts = np.arange(0, n_obs * n_neighbors + 1, n_neighbors)
         directed = sparse.csr_matrix((self.memberships.ravel(), self.indices.ravel(), starts), shape=(n_obs, n_obs))
@@ -98,7 +88,7 @@ class FuzzyGraph:
         return union
 
     def layout(self, start: NDArray[np.floating]) -> NDArray[np.float32]:
-        """Place the cells in two dimensions, always in the same way; ``start`` is where they are in the beginning."""
+        """Lay out the cells in two dimensions, deterministically, from the initial positions ``start``."""
         import igraph
 
         n_obs, n_neighbors = self.indices.shape
@@ -125,10 +115,8 @@ class FuzzyGraph:
 
 
 def _memberships(distances: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Weights that fall off from the nearest neighbour on, so fast that those of a cell sum up to log2 of their number.
-
-    McInnes, Healy and Melville, arXiv:1802.03426, algorithm 3; equal cells are taken as umap-learn takes them.
-    """
+    """Weights that decay with distance, at a rate for which those of a cell sum up to log2 of their number."""
+    # McInnes, Healy and Melville, arXiv:1802.03426, algorithm 3; equal cells are treated as in umap-learn.
     n_obs, n_neighbors = distances.shape
     nearest = np.where(distances > 0, distances, np.inf).min(axis=1)
     nearest[np.isinf(nearest)] = 0
@@ -144,7 +132,7 @@ def _memberships(distances: NDArray[np.float64]) -> NDArray[np.float64]:
         low = np.where(wrong & (total <= target), scale, low)
         middle = np.where(np.isinf(high), 2 * scale, (low + np.where(np.isinf(high), 0, high)) / 2)
         scale = np.where(wrong, middle, scale)
-    # Of a cell and its neighbours, as in umap-learn, where the cell is the first of them.
+    # The mean over a cell and its neighbors, as in umap-learn, where the cell is its own first neighbor.
     share = n_neighbors / (n_neighbors + 1)
     mean = np.where(nearest > 0, distances.mean(axis=1), distances.mean()) * share
     scale = np.maximum(scale, _SHORTEST * mean)
@@ -152,11 +140,11 @@ def _memberships(distances: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _scaled(start: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Where the layout starts: as wide as umap-learn's start, and no two cells in quite the same place."""
-    centred = np.asarray(start, np.float64) - start.mean(axis=0)
-    widest = np.abs(centred).max()
-    noise = np.random.default_rng(0).normal(scale=_NOISE, size=centred.shape)
-    return np.asarray(centred * (_EXTENT / widest if widest > 0 else 1) + noise)
+    """Initial positions of the layout: as wide as umap-learn's, with noise so that no two cells coincide."""
+    centered = np.asarray(start, np.float64) - start.mean(axis=0)
+    widest = np.abs(centered).max()
+    noise = np.random.default_rng(0).normal(scale=_NOISE, size=centered.shape)
+    return np.asarray(centered * (_EXTENT / widest if widest > 0 else 1) + noise)
 
 
 Say = Callable[[str], object]
@@ -167,7 +155,7 @@ _MOST_COMPONENTS = 50
 
 _NEIGHBORS = 15
 
-# Values that are looked at as a dense array, 100 MB of float32.
+# Largest matrix that is converted to a dense array, 100 MB of float32.
 _MOST_DENSE = 25_000_000
 
 # CPU seconds for the layout of mouse neurons in a process where nothing is compiled yet (2 cores, igraph 1.0,
@@ -177,21 +165,7 @@ _COMPILED_FROM = 20_000
 
 
 def process(job: Mapping[str, Any], say: Say) -> None:
-    """Read, filter, analyse and store a submission.
-
-    Parameters
-    ----------
-    job
-        ``study_type``, ``normalize``, ``skip_dimred``, ``filters``, ``batches`` (each with a ``name`` and ``files``),
-        and ``target``, the folder to be made.
-    say
-        Takes the lines of the task's log.
-
-    Raises
-    ------
-    ProcessingError
-        The submission cannot be processed.
-    """
+    """Read, filter, analyze and store a submission; ``say`` receives the lines of the task's log."""
     batches = []
     for batch in job["batches"]:
         say(f"Reading batch: {batch['name']}")
@@ -202,7 +176,7 @@ def process(job: Mapping[str, Any], say: Say) -> None:
             cells = read_batch(batch["name"], job["study_type"], files, normalize=job["normalize"], say=say)
         batches.append((batch["name"], cells))
     if job["study_type"] in UNREAD:
-        say("The files were taken, and the study has no cells: their format is not one that the sandbox reads")
+        say("The files were accepted, but the study has no cells: the sandbox does not read their format")
         StudyFolder.write(Path(job["target"]), batches[0][1], None, {}, {})
         say("DONE !!!")
         return
@@ -214,7 +188,7 @@ def process(job: Mapping[str, Any], say: Say) -> None:
     say(f"Filtered: {len(keep)} cells remain")
     if not len(keep) or not n_vars:
         bounds = ", ".join(f"{name} {value:g}" for name, value in job["filters"].items())
-        msg = f"no cell is left of {n_obs} cells x {n_vars} genes after filtering with {bounds}"
+        msg = f"no cells remain of {n_obs} cells x {n_vars} genes after filtering with {bounds}"
         raise ProcessingError(msg)
     if len(keep) < n_obs:
         cells = cells.take(keep)
@@ -226,18 +200,18 @@ def process(job: Mapping[str, Any], say: Say) -> None:
     embeddings: dict[str, NDArray[Any]] = {}
     clusters: dict[str, NDArray[Any]] = {}
     if not job["skip_dimred"]:
-        embeddings, clusters = _analyse(cells.matrix if normalized is None else normalized, say)
+        embeddings, clusters = _analyze(cells.matrix if normalized is None else normalized, say)
     StudyFolder.write(Path(job["target"]), cells, normalized, embeddings, clusters)
     say("Study was successfully submitted")
     say("DONE !!!")
 
 
-def _analyse(matrix: sparse.csr_matrix, say: Say) -> tuple[dict[str, NDArray[Any]], dict[str, NDArray[Any]]]:
-    """Coordinates and clusters; what the data are too small for is left out, with a line saying so."""
+def _analyze(matrix: sparse.csr_matrix, say: Say) -> tuple[dict[str, NDArray[Any]], dict[str, NDArray[Any]]]:
+    """Coordinates and clusters; steps that need more cells or genes are skipped, with a line in the log."""
     import scanpy
     from threadpoolctl import threadpool_limits
 
-    warnings.simplefilter("ignore")  # what scanpy warns of is not for the submitter, and the log is the task's
+    warnings.simplefilter("ignore")  # scanpy's warnings do not concern the submitter, and the log is the task's
     n_obs = matrix.shape[0]
     adata = ad.AnnData(matrix)
     say("Selecting highly variable genes")
@@ -247,7 +221,7 @@ def _analyse(matrix: sparse.csr_matrix, say: Say) -> tuple[dict[str, NDArray[Any
         say(f"Skipping PCA, kNN and embeddings: {n_obs} cells x {adata.n_vars} variable genes are too few")
         return {}, {}
     say("Running PCA")
-    # Many steps on small arrays: with several threads each takes eight times as long, for all that they wait.
+    # Many steps on small arrays: several threads would spend their time waiting and take eight times as long.
     with threadpool_limits(1, user_api="blas"):
         scanpy.pp.pca(adata, n_comps=n_comps)
     embeddings = {"PCA": adata.obsm["X_pca"]}
@@ -263,7 +237,7 @@ def _analyse(matrix: sparse.csr_matrix, say: Say) -> tuple[dict[str, NDArray[Any
     else:
         embeddings["UMAP"] = _compiled_layout(adata, connectivities)
     say("Running t-SNE")
-    # Its threads wait for each other at every step: where others run beside them, ten times as long as one takes alone.
+    # Its threads wait for each other at every step, which on a busy machine takes ten times as long as one thread.
     with threadpool_limits(1, user_api="openmp"):
         scanpy.tl.tsne(adata, use_rep="X_pca", perplexity=min(30.0, (n_obs - 1) / 3), random_state=0)
     embeddings["t-SNE"] = adata.obsm["X_tsne"]
@@ -275,7 +249,7 @@ def _variable_genes(adata: ad.AnnData, say: Say) -> NDArray[np.bool_]:
 
     if adata.n_vars <= _MOST_GENES or (adata.X.nnz and adata.X.data.min() < 0):
         return np.ones(adata.n_vars, bool)
-    # Of dense arrays scanpy takes the variance with NumPy; for sparse ones it compiles first, for two or three seconds.
+    # For sparse arrays scanpy compiles its variance for two or three seconds first; for dense ones it uses NumPy.
     small = adata.n_obs * adata.n_vars <= _MOST_DENSE
     judged = ad.AnnData(adata.X.toarray()) if small else adata
     try:

@@ -1,4 +1,4 @@
-"""Readers: submitted files of every study type that can be read here."""
+"""Readers: submitted files of the study types that the sandbox supports."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from biocolab_accessor.io.matrix_blocks import expect_whole, expect_within
 from biocolab_accessor.io.memory import expect_room
 from biocolab_accessor.messages import quoted
 from biocolab_accessor.platforms import expect_regular
-from biocolab_accessor.sandbox.processing.cells import PLACES, Cells, ProcessingError
-from biocolab_accessor.sandbox.requests import Refusal, text
+from biocolab_accessor.sandbox.processing.cells import SPATIAL_KEYS, Cells, ProcessingError
+from biocolab_accessor.sandbox.requests import HTTPError, text
 from biocolab_accessor.sandbox.store.buckets import Bucket, inside
 
 __all__ = [
@@ -46,18 +46,18 @@ __all__ = [
 H5_10X, H5AD, MTX_10X, TSV = 1, 2, 3, 6
 
 READABLE = {H5_10X, H5AD, MTX_10X, TSV}
-"""Study types that the sandbox reads for real."""
+"""Study types that the sandbox reads."""
 
 _OTHERS = {0: "BBROWSER", 4: "BCS", 5: "RDS", 15: "TILE_DB", 23: "PROCESSED_FOLDER"}
 
 STUDY_TYPES = READABLE | set(_OTHERS)
-"""Study types of BBrowserX and Talk2Data; those of Lens have other numbers."""
+"""Study types of BBrowserX and Talk2Data; Lens has other numbers."""
 
 _GENES = "Gene Expression"
 
 _SMALLER = "submit fewer cells at once, as several batches"
 
-# SciPy asks which of its two kinds is wanted and will change what it gives without; old versions have only one.
+# SciPy will change the kind of sparse object that it returns by default; old versions have no argument for it.
 _MMREAD = {"spmatrix": False} if "spmatrix" in inspect.signature(io.mmread).parameters else {}
 
 
@@ -69,26 +69,7 @@ def read_batch(
     normalize: bool,
     say: Callable[[str], object] = lambda line: None,
 ) -> Cells:
-    """Read one batch.
-
-    Parameters
-    ----------
-    name
-        Of the batch, for messages: on disk the files have other names.
-    study_type
-        Number on the wire.
-    files
-        ``matrix``, and for MTX ``features`` and ``barcodes``.
-    normalize
-        Whether counts were announced: they are then read from ``raw.X`` of an h5ad.
-    say
-        Takes a line for the log on what of the file is left out.
-
-    Raises
-    ------
-    ProcessingError
-        The file cannot be read, or lacks what was announced.
-    """
+    """Read one batch, called ``name`` in messages, since the files on disk have other names."""
     if study_type not in READABLE:
         kind = _OTHERS.get(study_type, str(study_type))
         msg = f"the sandbox cannot read studies of type {kind}; it reads h5ad, 10x h5, 10x mtx and tsv"
@@ -96,7 +77,7 @@ def read_batch(
     path = files["matrix"]
     try:
         if study_type == H5AD:
-            return _cells_of_h5ad(read_h5ad(path, name), normalize=normalize)
+            return _cells_of_h5ad(read_h5ad(path, name), normalize=normalize)  # counts are in raw.X, values in X
         if study_type == H5_10X:
             return _cells_of_10x_h5(read_10x_h5(path, name), name, say)
         if study_type == MTX_10X:
@@ -105,7 +86,7 @@ def read_batch(
     except ProcessingError as error:
         msg = f"{name}: {error}"
         raise ProcessingError(msg) from error
-    except BiocolabError as error:  # it begins with the name
+    except BiocolabError as error:  # its message begins with the name
         raise ProcessingError(str(error)) from error
     except Exception as error:
         msg = f"{name} cannot be read: {error}"
@@ -113,29 +94,14 @@ def read_batch(
 
 
 def read_h5ad(path: Path, name: str) -> ad.AnnData:
-    """An uploaded h5ad file, whole.
-
-    Parameters
-    ----------
-    path
-        The file.
-    name
-        What messages call it.
-
-    Raises
-    ------
-    InvalidFile
-        It is refused, see :func:`biocolab_accessor.io.hdf5_gate.expect_harmless`.
-    TooLarge
-        There is not enough memory.
-    """
+    """Read a whole uploaded h5ad file, unless it is harmful or does not fit into memory."""
     with opened_foreign(path, what=name) as foreign:
         expect_room(foreign.n_bytes, name, _SMALLER)
         return ad.read_h5ad(foreign.path)
 
 
 def read_10x_h5(path: Path, name: str, *, gex_only: bool = False) -> ad.AnnData:
-    """An uploaded file of Cell Ranger; as :func:`read_h5ad`."""
+    """Read an uploaded Cell Ranger file, with the same checks as :func:`read_h5ad`."""
     import scanpy
 
     with opened_foreign(path, what=name) as foreign:
@@ -146,7 +112,7 @@ def read_10x_h5(path: Path, name: str, *, gex_only: bool = False) -> ad.AnnData:
 def cells_of_anndata(adata: ad.AnnData, matrix: Any, features: pd.Index) -> Cells:
     """The cells of an AnnData with one of its matrices."""
     obsm = {
-        key: np.asarray(adata.obsm[key], None if key in PLACES else np.float32)
+        key: np.asarray(adata.obsm[key], None if key in SPATIAL_KEYS else np.float32)
         for key in adata.obsm
         if isinstance(adata.obsm[key], np.ndarray) and adata.obsm[key].ndim == 2 and adata.obsm[key].dtype.kind in "fiu"
     }
@@ -157,7 +123,7 @@ def cells_of_anndata(adata: ad.AnnData, matrix: Any, features: pd.Index) -> Cell
 def _cells_of_h5ad(adata: ad.AnnData, *, normalize: bool) -> Cells:
     if normalize:
         if adata.raw is None:
-            msg = "adata.raw is missing; counts are read from raw.X. Submit with type 'normalized' to use X"
+            msg = "adata.raw is missing, but counts are read from raw.X. Submit with type 'normalized' to use X"
             raise ProcessingError(msg)
         return cells_of_anndata(adata, adata.raw.X, adata.raw.var_names)
     if adata.X is None:
@@ -174,7 +140,7 @@ def _cells_of_10x_h5(adata: ad.AnnData, name: str, say: Callable[[str], object])
 
 
 def _genes_among(types: pd.Series | None, name: str, say: Callable[[str], object]) -> NDArray[np.bool_] | None:
-    """Which features of a Cell Ranger output are genes; None where all stay, as where none of them is a gene."""
+    """Mask of the genes among the features of a Cell Ranger output; None if all or none of them are genes."""
     if types is None:
         return None
     genes = (types == _GENES).to_numpy(bool)
@@ -187,9 +153,9 @@ def _genes_among(types: pd.Series | None, name: str, say: Callable[[str], object
 
 def _read_mtx(files: Mapping[str, Path], name: str, say: Callable[[str], object]) -> Cells:
     with _open(files["matrix"]) as file:
-        # SciPy's reader does not survive a file that is something else.
+        # SciPy's reader crashes on files of other formats.
         if file.read(14).lower() != b"%%matrixmarket":
-            msg = "the matrix file does not begin with %%MatrixMarket"
+            msg = "the matrix file does not start with %%MatrixMarket"
             raise ProcessingError(msg)
         file.seek(0)
         matrix = _csr(io.mmread(file, **_MMREAD).T)
@@ -206,11 +172,11 @@ def _read_mtx(files: Mapping[str, Path], name: str, say: Callable[[str], object]
 
 
 def _read_tsv(path: Path) -> Cells:
-    """Genes in rows and cells in columns, as expression tables are deposited."""
+    """Read genes in rows and cells in columns, the usual orientation of published expression tables."""
     with _open(path) as file:
         table = pd.read_csv(file, sep="\t", index_col=0)
     if table.empty:
-        msg = "the table holds no values"
+        msg = "the table has no values"
         raise ProcessingError(msg)
     matrix = _csr(table.to_numpy(dtype=np.float32).T)
     return Cells(matrix, _names(table.columns), _names(table.index), pd.DataFrame(index=range(table.shape[1])))
@@ -222,7 +188,7 @@ def _names_table(path: Path) -> pd.DataFrame:
 
 
 def _open(path: Path) -> Any:
-    expect_regular(path.stat())  # a FIFO would be waited for
+    expect_regular(path.stat())  # opening a FIFO would block
     with path.open("rb") as file:
         packed = file.read(2) == b"\x1f\x8b"
     return gzip.open(path) if packed else path.open("rb")
@@ -239,7 +205,7 @@ def _csr(matrix: Any) -> sparse.csr_matrix:
     result = sparse.csr_matrix(matrix if sparse.issparse(matrix) else np.asarray(matrix), dtype=np.float32)
     result.sum_duplicates()
     if not _finite(result.data):
-        msg = f"the matrix holds {int((~np.isfinite(result.data)).sum()):,} NaN or infinite values"
+        msg = f"the matrix contains {int((~np.isfinite(result.data)).sum()):,} NaN or infinite values"
         raise ProcessingError(msg)
     return result
 
@@ -257,58 +223,24 @@ _ENDINGS = {"matrix": "matrix.mtx", "features": "features.tsv", "barcodes": "bar
 
 @dataclass(frozen=True)
 class Batch:
-    """One batch of a submission.
-
-    Attributes
-    ----------
-    name
-        What its cells are labelled with.
-    files
-        Where its parts are, or will be: ``matrix``, and for MTX ``features`` and ``barcodes``. None for a study type
-        that the worker does not read, which it then says.
-    remote
-        Bucket and key of the parts that have to be fetched first.
-    """
+    """One batch of a submission, labeled with its name in the study."""
 
     name: str
-    files: Mapping[str, Path]
-    remote: Mapping[str, tuple[Bucket, str]] = field(default_factory=dict)
+    files: Mapping[str, Path]  # by part: "matrix", for MTX "features" and "barcodes" too; empty for unsupported types
+    remote: Mapping[str, tuple[Bucket, str]] = field(default_factory=dict)  # bucket and key of parts to fetch first
 
 
 def uploaded_batches(names: Sequence[str], files: Mapping[str, Path], study_type: Any) -> list[Batch]:
-    """Batches of files that were uploaded.
-
-    Raises
-    ------
-    Refusal
-        No batch is named, or a file of one was not uploaded.
-    """
+    """Batches of uploaded files."""
     if not names:
-        raise Refusal(422, "batch_info must list the batches")
+        raise HTTPError(422, "batch_info must list the batches")
     if not _is_read_here(study_type):
         return [Batch(name, {}) for name in names]
-    return _labelled([Batch(name, _uploaded(name, files, study_type)) for name in names])
+    return _labeled([Batch(name, _uploaded(name, files, study_type)) for name in names])
 
 
 def bucket_batches(bucket: Bucket, info: Any, study_type: Any, place: Callable[[], Path]) -> list[Batch]:
-    """Batches of files in a bucket.
-
-    Parameters
-    ----------
-    bucket
-        Where they are.
-    info
-        ``batch_info`` as sent.
-    study_type
-        Number on the wire.
-    place
-        Makes a path for a file that has to be fetched.
-
-    Raises
-    ------
-    Refusal
-        ``batch_info`` is of another form, or there is no such file.
-    """
+    """Batches of files in a bucket; ``place`` creates the path of a file that must be fetched."""
     batches = []
     for name, keys in _named(info, study_type):
         files, remote = {}, {}
@@ -318,44 +250,31 @@ def bucket_batches(bucket: Bucket, info: Any, study_type: Any, place: Callable[[
             if path is None:
                 remote[part] = (bucket, key)
         batches.append(Batch(name, files, remote))
-    return _labelled(batches)
+    return _labeled(batches)
 
 
 def folder_batches(folder: Path, info: Any, study_type: Any) -> list[Batch]:
-    """Batches of files in a folder of the server; paths may be given with or without the folder in front.
-
-    Raises
-    ------
-    Refusal
-        ``batch_info`` is of another form, or there is no such file in the folder.
-    """
+    """Batches of files in a folder of the server; paths may be relative to it or include it."""
 
     def find(name: str) -> Path:
         return inside(folder, key_of(folder, name), f"folder {quoted(str(folder))}")
 
-    return _labelled(
+    return _labeled(
         [
-            Batch(name, {part: find(key) for part, key in keys.items()})  # what is not there is refused here
+            Batch(name, {part: find(key) for part, key in keys.items()})  # missing files raise here
             for name, keys in _named(info, study_type)
         ]
     )
 
 
 def key_of(folder: PurePath, name: str) -> str:
-    """What a client calls a file of a folder, without the folder in front.
-
-    Examples
-    --------
-    >>> from pathlib import PureWindowsPath
-    >>> key_of(PureWindowsPath("C:/Data"), "c:/data/run/x.h5ad"), key_of(PurePath("/data"), "x.h5ad")
-    ('run/x.h5ad', 'x.h5ad')
-    """
+    """A client's name for a file, relative to the folder if the name includes it."""
     path = type(folder)(name)
     return path.relative_to(folder).as_posix() if path.is_relative_to(folder) else name
 
 
 def fetch(batches: Sequence[Batch], say: Callable[[str], object]) -> None:
-    """Bring the remote parts here."""
+    """Download the remote parts."""
     for batch in batches:
         for part, (bucket, key) in batch.remote.items():
             say(f"Downloading {key} from bucket {bucket.name}")
@@ -363,23 +282,17 @@ def fetch(batches: Sequence[Batch], say: Callable[[str], object]) -> None:
 
 
 def fetched(batches: Sequence[Batch]) -> list[Path]:
-    """Files that :func:`fetch` makes."""
+    """Files that :func:`fetch` creates."""
     return [batch.files[part] for batch in batches for part in batch.remote]
 
 
 def named_parts(info: Any, parts: Sequence[str]) -> list[tuple[str, dict[str, str]]]:
-    """Name and parts of each batch, of ``batch_info`` as an object.
-
-    Raises
-    ------
-    Refusal
-        It is of another form, or a batch lacks a part.
-    """
-    # Version 1.1.0 of the connector wraps the object in a list, and versions to 1.6.0 send the images of Lens in one.
+    """Name and parts of each batch, from ``batch_info`` as an object."""
+    # Version 1.1.0 of the connector wraps the object in a list, and versions up to 1.6.0 send images for Lens in one.
     if isinstance(info, list) and len(info) == 1 and isinstance(info[0], Mapping):
         info = {str(info[0]["name"]).rpartition("/")[2]: info[0]} if "name" in info[0] else info[0]
     if not isinstance(info, Mapping) or not info or not all(isinstance(batch, Mapping) for batch in info.values()):
-        raise Refusal(422, "batch_info must be an object of batches")
+        raise HTTPError(422, "batch_info must be an object of batches")
     return [
         (str(batch.get("name") or label), {part: text(batch, part) for part in parts}) for label, batch in info.items()
     ]
@@ -398,21 +311,21 @@ def _is_read_here(study_type: Any) -> bool:
 def _uploaded(name: str, files: Mapping[str, Path], study_type: Any) -> dict[str, Path]:
     if study_type != MTX_10X:
         if name not in files:
-            detail = f"batch {quoted(name)} was not uploaded; there are {sorted(files)}"
-            raise Refusal(422, detail)
+            detail = f"batch {quoted(name)} was not uploaded; uploaded files: {sorted(files)}"
+            raise HTTPError(422, detail)
         return {"matrix": files[name]}
     found = {}
     for part, ending in _ENDINGS.items():
         path = files.get(f"{name}{ending}") or files.get(f"{name}{ending}.gz")
         if path is None:
-            detail = f"batch {quoted(name)} has no {name}{ending}[.gz]; there are {sorted(files)}"
-            raise Refusal(422, detail)
+            detail = f"batch {quoted(name)} has no {name}{ending}[.gz]; uploaded files: {sorted(files)}"
+            raise HTTPError(422, detail)
         found[part] = path
     return found
 
 
-def _labelled(batches: list[Batch]) -> list[Batch]:
-    """A batch among others is named by its file without the ending, which is what its cells are labelled with."""
+def _labeled(batches: list[Batch]) -> list[Batch]:
+    """Drop the file extension from the names of several batches, with which their cells are labeled."""
     if len(batches) < 2:
         return batches
     names = [batch.name.removesuffix(".h5ad").removesuffix(".h5") for batch in batches]

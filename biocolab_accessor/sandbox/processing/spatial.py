@@ -1,4 +1,4 @@
-"""Spatial: submissions to Lens, read where their format is public: Visium and Xenium."""
+"""Spatial: submissions to Lens; the public formats, Visium and Xenium, are read."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from biocolab_accessor.messages import quoted
 from biocolab_accessor.platforms import expect_regular
 from biocolab_accessor.sandbox.processing.cells import Cells, ProcessingError
 from biocolab_accessor.sandbox.processing.readers import cells_of_anndata, read_10x_h5, read_h5ad
-from biocolab_accessor.sandbox.requests import Refusal
+from biocolab_accessor.sandbox.requests import HTTPError
 from biocolab_accessor.sandbox.store.buckets import Bucket
 
 __all__ = ["BULK", "PROTEOMICS", "SC", "SPATIAL", "UNREAD", "bucket_folder", "read_spatial", "uploaded_parts"]
@@ -42,19 +42,13 @@ PROTEOMICS = -1
 SPATIAL = {*BULK, *SC, PROTEOMICS}
 
 UNREAD = SPATIAL - {VISIUM, VISIUM_ANN, XENIUM}
-"""What is taken without being read: what the files hold is not public, or says nothing of single cells."""
+"""Types whose files are accepted without reading them: their format is not public, or they have no single cells."""
 
 _UNASSIGNED = ("UNASSIGNED", "-1")
 
 
 def uploaded_parts(name: str, files: Mapping[str, Path], kind: int) -> dict[str, Path]:
-    """The uploaded files of a batch, by the names that the clients give them.
-
-    Raises
-    ------
-    Refusal
-        One of them is missing.
-    """
+    """The uploaded files of a batch, identified by the names that clients use."""
     if kind in SC:
         wanted = {"archive": f"{name}.zip"}
     elif kind in (DSP, VISIUM):
@@ -63,46 +57,34 @@ def uploaded_parts(name: str, files: Mapping[str, Path], kind: int) -> dict[str,
         wanted = {"image" if kind == PROTEOMICS else "matrix": name}
     found = {}
     for part, start in wanted.items():
-        # An image of Visium is called by its resolution where the client knows it.
+        # A client that knows the resolution of a Visium image uses it as the name.
         starts = (start, f"{name}hires.", f"{name}lowres.") if part == "image" and start[-1] == "." else (start,)
         path = next(
             (files[each] for each in files if each == start or (start[-1] == "." and each.startswith(starts))), None
         )
         if path is None:
-            detail = f"batch {quoted(name)} has no {part} ({start}…); there are {sorted(files)}"
-            raise Refusal(422, detail)
+            detail = f"batch {quoted(name)} has no {part} ({start}…); uploaded files: {sorted(files)}"
+            raise HTTPError(422, detail)
         found[part] = path
     return found
 
 
 def bucket_folder(bucket: Bucket, key: str) -> Path:
-    """A folder in a bucket.
-
-    Raises
-    ------
-    Refusal
-        There is none, or the bucket is not a folder of this machine.
-    """
+    """A folder in a bucket that is a local folder."""
     if bucket.folder is None:
-        raise Refusal(422, "the sandbox reads folders for Lens SC from buckets that are folders of this machine only")
+        raise HTTPError(422, "the sandbox reads Lens SC folders only from buckets that are local folders")
     try:
         path = (bucket.folder / key.lstrip("/")).resolve()
         found = path.is_relative_to(bucket.folder) and path.is_dir()
     except (OSError, ValueError):
         found = False
     if not found:
-        raise Refusal(404, f"bucket {quoted(bucket.name)} has no folder {quoted(key)}")
+        raise HTTPError(404, f"bucket {quoted(bucket.name)} has no folder {quoted(key)}")
     return path
 
 
 def read_spatial(name: str, kind: int, files: Mapping[str, Path], say: Callable[[str], object]) -> Cells:
-    """Read one batch; of a kind that is not read, say what came, and give no cells.
-
-    Raises
-    ------
-    ProcessingError
-        The files cannot be read, or lack what is needed.
-    """
+    """Read one batch; for a type that is not read, describe the files in the log and return no cells."""
     try:
         if kind == VISIUM_ANN:
             cells = _read_anndata(files["matrix"], name)
@@ -117,12 +99,12 @@ def read_spatial(name: str, kind: int, files: Mapping[str, Path], say: Callable[
     except ProcessingError as error:
         msg = f"{name}: {error}"
         raise ProcessingError(msg) from error
-    except BiocolabError as error:  # it begins with the name
+    except BiocolabError as error:  # its message begins with the name
         raise ProcessingError(str(error)) from error
     except Exception as error:
         msg = f"{name} cannot be read: {error}"
         raise ProcessingError(msg) from error
-    if "Batch" not in cells.obs:  # a sample of a spatial study has its batch's name, where it is the only one too
+    if "Batch" not in cells.obs:  # a sample of a spatial study is named after its batch, even if it is the only one
         cells.obs.insert(0, "Batch", pd.Series(pd.Categorical([name] * len(cells.barcodes))))
     return cells
 
@@ -147,11 +129,11 @@ class _Content(AbstractContextManager["_Content"]):
             self._archive.close()
 
     def called(self, end: str) -> str:
-        """The name that ends so; empty where there is none."""
+        """The name that ends with ``end``, or an empty string."""
         return next((name for name in self.names if name.lower().endswith(end)), "")
 
     def open(self, end: str) -> IO[bytes]:
-        """One of the files."""
+        """Open the file that ends with ``end``."""
         if self._archive:
             return self._archive.open(self.called(end))
         assert self._folder is not None
@@ -159,11 +141,11 @@ class _Content(AbstractContextManager["_Content"]):
         if not path.is_relative_to(self._folder.resolve()):
             msg = f"{self.called(end)} is a link that leads out of the folder"
             raise ProcessingError(msg)
-        expect_regular(path.stat())  # a FIFO would be waited for
+        expect_regular(path.stat())  # opening a FIFO would block
         return path.open("rb")
 
     def summary(self) -> str:
-        """How many files there are."""
+        """The number of files and their names."""
         return f"{sum(not member.endswith('/') for member in self._members)} files in {self.names}"
 
 
@@ -201,10 +183,10 @@ def _read_visium(files: Mapping[str, Path], name: str) -> Cells:
 
 
 def _read_xenium(content: _Content) -> Cells:
-    """Cells by genes from the transcripts, and their places from the corners of their boundaries."""
+    """Read cells by genes from the transcripts, and the coordinates from the corners of the cell boundaries."""
     with content.open("cell_boundaries.csv.gz") as file:
         corners = pd.read_csv(file, compression="gzip", dtype={"cell_id": str})
-    # The last corner of a cell is its first one once more.
+    # The last corner of a cell repeats the first.
     corners = corners[corners.duplicated("cell_id", keep="last")]
     places = corners.groupby("cell_id", sort=False)[["vertex_x", "vertex_y"]].mean()
     with content.open("transcripts.csv.gz") as file:

@@ -1,4 +1,4 @@
-"""Tasks: handing jobs to the worker, and its log lines to the catalogue."""
+"""Tasks: running jobs in the worker, and recording its log lines in the catalog."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from biocolab_accessor.concurrency import ended
 from biocolab_accessor.config import settings
 from biocolab_accessor.errors import SandboxError
 from biocolab_accessor.platforms import detached, library_folders
-from biocolab_accessor.sandbox.store.catalog import Catalogue
+from biocolab_accessor.sandbox.store.catalog import Catalog
 from biocolab_accessor.sandbox.store.files import private_file, publish
 
 __all__ = ["TaskRunner", "worker_environment"]
@@ -33,9 +33,9 @@ Say = Callable[[str], object]
 
 _Result = TypeVar("_Result")
 
-_PATIENCE, _SOON = 10.0, 1.0
+_PATIENCE, _STOP_SECONDS = 10.0, 1.0
 
-# Names of variables that hold secrets, of this package, of clouds and of anything else; and values with a password.
+# Names of environment variables that may contain secrets, and values that contain a password.
 _SECRET_NAME = re.compile(
     r"(^|_)(\w*TOKENS?|\w*KEYS?|\w*SECRETS?|\w*PASS(WORD|WD|PHRASE)?|PWD_\w+|PAT|CREDENTIALS?|WEBHOOK\w*|AUTH\w*|COOKIES?|DSN)(_|$)"
     r"|^(AWS|AZURE|GOOGLE|GCP|GCLOUD|GITHUB|GITLAB|CI|SSH|GPG)_|_PROXY$",
@@ -50,20 +50,12 @@ _CANCELLED = "the task was cancelled"
 
 
 class TaskRunner:
-    """Runs submissions one after another in the worker process, and exports in a thread.
+    """Runs submissions one after another in the worker process, and exports in a thread."""
 
-    Parameters
-    ----------
-    catalogue
-        Where logs and results go.
-    folder
-        For processed studies: ``folder/<uuid>`` appears when it is whole.
-    log_path
-        Takes what the worker's libraries print.
-    """
+    # A study's folder appears as folder/<uuid> once it is complete; log_path receives output of the worker's libraries.
 
-    def __init__(self, catalogue: Catalogue, folder: Path, log_path: Path) -> None:
-        self._catalogue, self._folder, self._log_path = catalogue, folder, log_path
+    def __init__(self, catalog: Catalog, folder: Path, log_path: Path) -> None:
+        self._catalog, self._folder, self._log_path = catalog, folder, log_path
         self._jobs: queue.Queue[tuple[str, Callable[[], None]] | None] = queue.Queue()
         self._worker: subprocess.Popen[str] | None = None
         self._lock = threading.Lock()
@@ -71,13 +63,13 @@ class TaskRunner:
         self._generation = 0
         self._waiting: set[str] = set()
         self._current = ""
-        self._broken_off: dict[str, str] = {}
-        self._given_up = threading.Event()
+        self._stop_reasons: dict[str, str] = {}
+        self._abandoned = threading.Event()
         self._thread = threading.Thread(target=self._loop, name="biocolab-sandbox-tasks", daemon=True)
         self._thread.start()
 
     def warm_up(self) -> None:
-        """Start the worker, which takes a second or two, before there is something to do."""
+        """Start the worker before the first job, because starting takes a second or two."""
         with self._lock:
             if self._closed or (self._worker is not None and self._worker.poll() is None):
                 return
@@ -88,51 +80,38 @@ class TaskRunner:
     def submit(
         self, task_id: str, job: Mapping[str, Any], prepare: Callable[[Say], None], finish: Callable[[], None]
     ) -> None:
-        """Process a submission; its task ends with the uuid of the study.
-
-        Parameters
-        ----------
-        task_id
-            The task whose log is written.
-        job
-            For the worker.
-        prepare
-            Brings the files that are not here yet, in the task.
-        finish
-            Called in the end, however it ends.
-        """
-        self._catalogue.log_line(task_id, "Waiting in queue")
+        """Process a submission; the result of its task is the uuid of the study."""
+        # prepare downloads remote files as part of the task; finish is called at the end, whatever the outcome.
+        self._catalog.log_line(task_id, "Waiting in queue")
         self.warm_up()
         self._queue(task_id, lambda: self._process(task_id, job, prepare, finish))
 
     def run(self, task_id: str, work: Callable[[], Mapping[str, Any]]) -> None:
-        """Run some work of the server's own as a task; its task ends with what it returns."""
+        """Run a function of the server as a task; the result of the task is its return value."""
 
         def job() -> None:
-            if task_id in self._broken_off:  # while it waited, and has ended
+            if task_id in self._stop_reasons:  # canceled while it waited
                 return
-            self._catalogue.set_task(task_id, "RUNNING")
+            self._catalog.set_task(task_id, "RUNNING")
             with self._limited(task_id):
-                result = self._aside(work)
-            if reason := self._broken_off.get(task_id):
+                result = self._in_thread(work)
+            if reason := self._stop_reasons.get(task_id):
                 self._fail(task_id, reason)
                 return
             assert result is not None
-            self._catalogue.log_line(task_id, "DONE !!!")
-            self._catalogue.set_task(task_id, "SUCCESS", result)
+            self._catalog.log_line(task_id, "DONE !!!")
+            self._catalog.set_task(task_id, "SUCCESS", result)
 
         self._queue(task_id, job)
 
     def cancel(self, task_id: str) -> bool:
-        """Break off one task, which ends in ERROR; those after it go on. False where it has ended already.
-
-        A task that waits ends now, and one that the worker is busy with ends with the worker.
-        """
+        """Cancel a task, which ends in ERROR, and keep those after it. False if it has already ended."""
+        # A waiting task ends at once; the worker is killed if it runs the task.
         with self._lock:
             waits = task_id in self._waiting
             if not waits and task_id != self._current:
                 return False
-            self._broken_off[task_id] = _CANCELLED
+            self._stop_reasons[task_id] = _CANCELLED
         if waits:
             self._fail(task_id, _CANCELLED)
         else:
@@ -145,14 +124,14 @@ class TaskRunner:
         self._jobs.put((task_id, job))
 
     def cancel_all(self) -> None:
-        """Drop what waits and what is running; nothing of it appears any more."""
+        """Cancel all waiting and running tasks, and discard their results."""
         with self._lock:
             self._generation += 1
             self._waiting.clear()
             worker = self._worker
             if self._current:
-                self._broken_off[self._current] = "the sandbox was reset"
-            self._given_up.set()
+                self._stop_reasons[self._current] = "the sandbox was reset"
+            self._abandoned.set()
         with suppress(queue.Empty):
             while True:
                 self._jobs.get_nowait()
@@ -160,13 +139,7 @@ class TaskRunner:
             _stop(worker)
 
     def close(self) -> None:
-        """Stop the worker and the thread; a job that is running ends in ERROR.
-
-        Raises
-        ------
-        SandboxError
-            The thread does not end.
-        """
+        """Stop the worker and the thread; a running job ends in ERROR."""
         with self._lock:
             self._closed = True
             worker = self._worker
@@ -174,9 +147,9 @@ class TaskRunner:
         if worker is not None:
             _stop(worker)
         if not ended(self._thread, _PATIENCE):
-            self._given_up.set()  # a download, for one, that hangs
+            self._abandoned.set()  # for example a download that hangs
         if not ended(self._thread, _PATIENCE):
-            msg = f"the sandbox's task thread did not end within {_PATIENCE:g} s"
+            msg = f"the sandbox's task thread did not stop within {_PATIENCE:g} s"
             raise SandboxError(msg)
         if worker is not None:
             _close_pipes(worker)
@@ -187,7 +160,7 @@ class TaskRunner:
             with self._lock:
                 self._waiting.discard(task_id)
                 self._current = task_id
-            # Whatever goes wrong with one task, those after it have no other thread.
+            # An error in one task must not end this thread, which runs the tasks after it too.
             try:
                 job()
             except Exception as problem:
@@ -195,10 +168,10 @@ class TaskRunner:
                 try:
                     self._fail(task_id, self._words_for(problem))
                 except Exception:
-                    logger.exception("task %s: its end could not be written down", task_id)
+                    logger.exception("task %s: its failure could not be recorded", task_id)
             with self._lock:
                 self._current = ""
-                self._broken_off.pop(task_id, None)
+                self._stop_reasons.pop(task_id, None)
 
     def _process(
         self, task_id: str, job: Mapping[str, Any], prepare: Callable[[Say], None], finish: Callable[[], None]
@@ -207,44 +180,44 @@ class TaskRunner:
         part = self._folder / f"{study}.part"
         error: str | None = None
         try:
-            if task_id in self._broken_off:  # while it waited, and has ended
+            if task_id in self._stop_reasons:  # canceled while it waited
                 return
-            self._catalogue.set_task(task_id, "RUNNING")
+            self._catalog.set_task(task_id, "RUNNING")
             self.warm_up()
             with self._limited(task_id):
-                self._aside(lambda: prepare(lambda line: self._catalogue.log_line(task_id, line)))
-                if task_id not in self._broken_off:
+                self._in_thread(lambda: prepare(lambda line: self._catalog.log_line(task_id, line)))
+                if task_id not in self._stop_reasons:
                     error = self._converse(task_id, {**job, "target": str(part)})
-            error = self._broken_off.get(task_id, error)
+            error = self._stop_reasons.get(task_id, error)
             if generation != self._generation:
                 error = "the sandbox was reset"
             if error is None:
-                # Before the task says so: what is listed must be there whole.
+                # Published before the task succeeds, because a listed study must be complete.
                 publish(part, self._folder / study)
-                self._catalogue.set_task(task_id, "SUCCESS", {"uuid": study})
+                self._catalog.set_task(task_id, "SUCCESS", {"uuid": study})
                 return
         except Exception as problem:
             logger.warning("task %s", task_id, exc_info=problem)
-            error = self._broken_off.get(task_id) or self._words_for(problem)
+            error = self._stop_reasons.get(task_id) or self._words_for(problem)
         finally:
             try:
                 finish()
-            except Exception:  # of the clean-up, which changes nothing of how the task ended
-                logger.exception("task %s: what it leaves behind", task_id)
+            except Exception:  # the cleanup does not change the outcome of the task
+                logger.exception("task %s: its files could not be removed", task_id)
         shutil.rmtree(part, ignore_errors=True)
         self._fail(task_id, error or "")
 
     @contextmanager
     def _limited(self, task_id: str) -> Iterator[None]:
-        """After the longest time that a task may take its worker is killed, whatever it is doing."""
+        """Kill the worker if the task runs longer than the limit."""
         limit = settings.sandbox_task_limit
 
         def give_up() -> None:
             reason = (
-                f"the task was stopped after {limit:g} s, the longest that a task of this sandbox may take "
+                f"the task was stopped after {limit:g} s, the longest that a task of this sandbox may run "
                 "(bc.settings.sandbox_task_limit, BIOCOLAB_SANDBOX_TASK_LIMIT)"
             )
-            self._broken_off.setdefault(task_id, reason)
+            self._stop_reasons.setdefault(task_id, reason)
             self._kill(task_id)
 
         timer = threading.Timer(min(limit, threading.TIMEOUT_MAX), give_up)
@@ -257,26 +230,26 @@ class TaskRunner:
             timer.join()
 
     def _kill(self, task_id: str) -> None:
-        """End the worker, if it is this task's, and wait no longer for what is done aside; the next starts another."""
+        """Kill the worker and abandon the work thread if they run this task; the next task starts a new worker."""
         with self._lock:
             worker = self._worker if self._current == task_id else None
             if worker is not None:
                 worker.kill()
-        if worker is not None:  # else the next task would take it for one that runs
+        if worker is not None:  # otherwise the next task would consider it alive
             with suppress(subprocess.TimeoutExpired):
                 worker.wait(_PATIENCE)
         with self._lock:
             if self._current == task_id:
-                self._given_up.set()
+                self._abandoned.set()
 
-    def _aside(self, work: Callable[[], _Result]) -> _Result | None:
-        """Do something of the server's own, in a thread that is left to itself where its task is broken off."""
+    def _in_thread(self, work: Callable[[], _Result]) -> _Result | None:
+        """Run a function of the server in a thread, which is abandoned if its task is canceled."""
         outcome: list[_Result | BaseException] = []
         over = threading.Event()
         with self._lock:
-            if self._current in self._broken_off:
+            if self._current in self._stop_reasons:
                 return None
-            self._given_up = over
+            self._abandoned = over
 
         def run() -> None:
             try:
@@ -285,7 +258,7 @@ class TaskRunner:
                 outcome.append(problem)
             over.set()
 
-        thread = threading.Thread(target=run, name="biocolab-sandbox-aside", daemon=True)
+        thread = threading.Thread(target=run, name="biocolab-sandbox-work", daemon=True)
         thread.start()
         over.wait()
         if not outcome:
@@ -296,40 +269,40 @@ class TaskRunner:
         return outcome[0]
 
     def _converse(self, task_id: str, job: Mapping[str, Any]) -> str | None:
-        """Give the worker a job and take its answers; the error's text, or None."""
+        """Send the worker a job and process its answers; returns the error message, or None."""
         worker = self._worker
         if worker is None or worker.stdin is None or worker.stdout is None:
             return "the server was stopped"
         worker.stdin.write(json.dumps(job) + "\n")
         worker.stdin.flush()
         for line in worker.stdout:
-            if self._closed:  # the pipe may hold a thousand lines, each of which waits for the disk to be written
+            if self._closed:  # the pipe may contain a thousand lines, and recording each waits for the disk
                 return "the server was stopped"
             answer = json.loads(line)
             if "log" in answer:
-                self._catalogue.log_line(task_id, answer["log"])
+                self._catalog.log_line(task_id, answer["log"])
             elif "error" in answer:
                 return str(answer["error"])
             else:
                 return None
         if self._closed:
             return "the server was stopped"
-        # Its output ends before it does: the next task must not take it for one that runs.
+        # Its output ends before the process does, and the next task must not consider it alive.
         with suppress(subprocess.TimeoutExpired):
             worker.wait(_PATIENCE)
         return "the worker process died; is there enough memory?"
 
     def _fail(self, task_id: str, reason: str) -> None:
-        self._catalogue.log_line(task_id, f"ERROR: {reason}")
-        self._catalogue.set_task(task_id, "ERROR")
+        self._catalog.log_line(task_id, f"ERROR: {reason}")
+        self._catalog.set_task(task_id, "ERROR")
 
     def _words_for(self, problem: Exception) -> str:
         return "the server was stopped" if self._closed else f"{type(problem).__name__}: {problem}"
 
 
 def start_worker(log_path: Path) -> subprocess.Popen[str]:
-    """Start a worker that writes what its libraries print to the log; tests put another way in its place."""
-    # The worker must import what this process imported, wherever that was found.
+    """Start a worker that writes the output of its libraries to the log; tests replace this function."""
+    # The worker must import from the same paths as this process.
     paths = os.pathsep.join(path for path in sys.path if path)
     private_file(log_path)
     with log_path.open("a", encoding="utf-8") as log:
@@ -343,16 +316,16 @@ def start_worker(log_path: Path) -> subprocess.Popen[str]:
             env={
                 **worker_environment(log_path),
                 "PYTHONPATH": paths,
-                "PYTHONUTF8": "1",  # what a library prints must not fail where the system has no such character
+                "PYTHONUTF8": "1",  # libraries must be able to print characters that the system encoding lacks
             },
-            **detached(),  # Ctrl-C in the terminal is for the sandbox, which then ends its worker
+            **detached(),  # Ctrl-C in the terminal reaches the sandbox only, which then stops its worker
         )
 
 
 def worker_environment(log_path: Path) -> dict[str, str]:
-    """The variables that a worker gets: none that holds a secret, since it reads what others have sent."""
+    """The environment of a worker, without secrets, because it reads files of other users."""
     known = [getattr(settings, f"{name}_token").get_secret_value() for name in ("private", "public", "bioflex")]
-    tokens = [token for token in known if len(token) >= _LONG_ENOUGH]  # a shorter one may be part of anything
+    tokens = [token for token in known if len(token) >= _LONG_ENOUGH]  # a shorter one may occur by chance
     kept = {
         name: value
         for name, value in os.environ.items()
@@ -368,7 +341,7 @@ def _stop(worker: subprocess.Popen[str]) -> None:
     closing = threading.Thread(target=_close, args=(worker.stdin,), name="biocolab-sandbox-closing", daemon=True)
     closing.start()
     try:
-        worker.wait(_SOON)
+        worker.wait(_STOP_SECONDS)
     except subprocess.TimeoutExpired:
         worker.kill()
         worker.wait()
@@ -384,5 +357,5 @@ def _close(pipe: IO[str] | None) -> None:
     try:
         if pipe is not None:
             pipe.close()
-    except OSError:  # of a pipe without a reader, which Windows calls an invalid argument
-        logger.debug("the worker was gone before its last line")
+    except OSError:  # the pipe has no reader, which Windows reports as an invalid argument
+        logger.debug("the worker exited before its last line was written")

@@ -1,7 +1,7 @@
-"""Worker: the process that does a sandbox's computing, one job after another.
+"""Worker: the process that runs a sandbox's jobs, one after another.
 
-Jobs come as JSON lines on standard input; log lines and results go back as JSON lines on standard output. The process
-ends with its input, and so with the sandbox, however that ends.
+It reads jobs as JSON lines from standard input, and writes log lines and results as JSON lines to standard output. It
+exits when its input ends, and therefore with the sandbox, even if that is killed.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ __all__ = ["main"]
 
 
 def main() -> None:
-    """Take jobs until there are no more."""
-    os.umask(0o077)  # whatever a library writes, beside the files of the study too, is for the sandbox's owner only
-    # Whatever a library prints must not get between the answers: those go to a descriptor that only we know.
+    """Run jobs until the input ends."""
+    os.umask(0o077)  # all files that libraries write are private too
+    # Output of libraries must not mix with the answers, which therefore use their own descriptor.
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
 
@@ -30,7 +30,7 @@ def main() -> None:
     threading.Thread(target=_listen, args=(jobs,), daemon=True).start()
     import_module(
         "biocolab_accessor.sandbox.processing.pipeline"
-    )  # takes a second or two, before there is something to do
+    )  # takes a second or two, so it is imported before the first job
     while True:
         _run(jobs.get(), answers)
 
@@ -38,7 +38,7 @@ def main() -> None:
 def _listen(jobs: queue.Queue[dict[str, Any]]) -> None:
     for line in sys.stdin:
         jobs.put(json.loads(line))
-    # The sandbox is gone, perhaps killed: what is half done must not go on in its folder.
+    # The sandbox has ended, perhaps killed: a job must not continue to write in its folder.
     os._exit(0)
 
 

@@ -1,1 +1,1 @@
-"""The routes of a sandbox, by what they are about."""
+"""The routes of a sandbox, by topic."""

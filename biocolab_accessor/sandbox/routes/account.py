@@ -1,4 +1,4 @@
-"""Routes about the account: connection, groups, buckets, what a group has, and settings of BioStudio."""
+"""Routes about the account: connection, groups, buckets, studies of a group, and settings of BioStudio."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from biocolab_accessor.messages import did_you_mean, quoted
-from biocolab_accessor.sandbox.requests import Refusal, text
-from biocolab_accessor.sandbox.state import Site
+from biocolab_accessor.sandbox.requests import HTTPError, text
+from biocolab_accessor.sandbox.state import State
 from biocolab_accessor.sandbox.store.catalog import PUBLIC
 
 __all__ = ["ROUTES", "expect_group", "ok", "studio_routes"]
@@ -22,53 +22,47 @@ Body = Mapping[str, Any]
 
 
 def ok(data: Any) -> dict[str, Any]:
-    """The envelope of a good answer."""
+    """The envelope of a successful answer."""
     return {"status": 200, "message": "ok", "data": data}
 
 
-def expect_group(site: Site, user: str, body: Body, *, public: bool = False) -> str:
-    """The group that is meant.
-
-    Raises
-    ------
-    Refusal
-        The user sees no such group.
-    """
+def expect_group(state: State, user: str, body: Body, *, public: bool = False) -> str:
+    """The id of the requested group, which the user must see."""
     group = text(body, "group_id", longest=500)
-    known = [known.id for known in site.accounts.groups(user)] + ([PUBLIC] if public else [])
+    known = [known.id for known in state.accounts.groups(user)] + ([PUBLIC] if public else [])
     if group not in known:
-        detail = f"there is no group {quoted(group)}{did_you_mean(group, known)}"
-        raise Refusal(404, detail)
+        detail = f"the sandbox has no group {quoted(group)}{did_you_mean(group, known)}"
+        raise HTTPError(404, detail)
     return group
 
 
-def test_connection(site: Site, user: str, body: Body) -> Any:
-    """Whether the token is accepted."""
+def test_connection(state: State, user: str, body: Body) -> Any:
+    """Succeeds if the token is accepted, which was checked before."""
     return ok({})
 
 
-def get_user_groups(site: Site, user: str, body: Body) -> Any:
-    """Groups of the token."""
-    return ok([asdict(group) for group in site.accounts.groups(user)])
+def get_user_groups(state: State, user: str, body: Body) -> Any:
+    """Groups of the token's user."""
+    return ok([asdict(group) for group in state.accounts.groups(user)])
 
 
-def get_user_s3(site: Site, user: str, body: Body) -> Any:
+def get_user_s3(state: State, user: str, body: Body) -> Any:
     """Buckets that were registered with the sandbox."""
-    return _listed(site, [group.id for group in site.accounts.groups(user)])
+    return _listed(state, [group.id for group in state.accounts.groups(user)])
 
 
-def get_shared_s3_of_group(site: Site, user: str, body: Body) -> Any:
+def get_shared_s3_of_group(state: State, user: str, body: Body) -> Any:
     """Buckets that a group sees."""
-    return _listed(site, [expect_group(site, user, body)])
+    return _listed(state, [expect_group(state, user, body)])
 
 
-def _listed(site: Site, groups: list[str]) -> Any:
-    return ok([{"id": b.id, "bucket": b.name, "prefix": b.prefix} for b in site.buckets.visible(groups)])
+def _listed(state: State, groups: list[str]) -> Any:
+    return ok([{"id": b.id, "bucket": b.name, "prefix": b.prefix} for b in state.buckets.visible(groups)])
 
 
-def get_all_studies_info_in_group(site: Site, user: str, body: Body) -> Any:
+def get_all_studies_info_in_group(state: State, user: str, body: Body) -> Any:
     """Studies of a group, newest first."""
-    group, species = expect_group(site, user, body, public=True), text(body, "species", longest=50)
+    group, species = expect_group(state, user, body, public=True), text(body, "species", longest=50)
     return ok(
         [
             {
@@ -81,7 +75,7 @@ def get_all_studies_info_in_group(site: Site, user: str, body: Body) -> Any:
                 "authors": list(record.authors),
                 "reference": record.reference,
             }
-            for record in site.catalogue.studies(user, species=species)
+            for record in state.catalog.studies(user, species=species)
             if record.group_id == group
         ]
     )
@@ -99,23 +93,23 @@ ROUTES = {
 }
 
 
-def studio_routes(site: Site) -> list[Route]:
-    """The route, under the two addresses that clients make of a host with and without a last slash."""
+def studio_routes(state: State) -> list[Route]:
+    """The settings route, at both addresses that clients form from a host with and without a trailing slash."""
 
     async def endpoint(request: Request) -> Response:
-        return JSONResponse(await run_in_threadpool(_settings, site, request))
+        return JSONResponse(await run_in_threadpool(_settings, state, request))
 
     paths = ("/pyapi/private/get_setting", "//pyapi/private/get_setting")
     return [Route(path, endpoint, methods=["GET"]) for path in paths]
 
 
-def _settings(site: Site, request: Request) -> dict[str, Any]:
+def _settings(state: State, request: Request) -> dict[str, Any]:
     token, email = request.headers.get("x-user-token", ""), request.headers.get("x-email-id", "")
-    if site.accounts.user_of(token) != email:
-        # Clients look at this number only, never at the status of HTTP.
-        return {"status": 1, "message": "the email and the token do not belong together"}
+    if state.accounts.user_of(token) != email:
+        # Clients check this number only, not the HTTP status.
+        return {"status": 1, "message": "the email and the token do not match"}
     settings = {
-        "bio_bbx_private_domain": f"{site.url}/t2d_index_tool/",
+        "bio_bbx_private_domain": f"{state.url}/t2d_index_tool/",
         "bio_bbx_private_key": token,
         "bio_bbx_t2d_key": token,
         "bio_bioflex_public_key": token,

@@ -10,8 +10,8 @@ from starlette.responses import Response
 
 from biocolab_accessor.messages import quoted
 from biocolab_accessor.sandbox.public_studies import DATABASE_ID, VERSIONS
-from biocolab_accessor.sandbox.requests import LargeFile, Refusal, gene_numbers, text, texts
-from biocolab_accessor.sandbox.state import Site
+from biocolab_accessor.sandbox.requests import HTTPError, LargeFile, gene_positions, text, texts
+from biocolab_accessor.sandbox.state import State
 from biocolab_accessor.sandbox.store.catalog import StudyRecord
 from biocolab_accessor.sandbox.store.study_folder import StudyFolder, encode, write_export
 
@@ -22,23 +22,23 @@ Body = Mapping[str, Any]
 _NUMBER, _CATEGORY = 0, 1
 
 
-def databases(site: Site, user: str, body: Body) -> Any:
-    """All databases; their versions hold the same studies here."""
+def databases(state: State, user: str, body: Body) -> Any:
+    """All databases; in the sandbox their versions have the same studies."""
     return [
         {"id": DATABASE_ID, "name": "BioTuring database", "species": species, "version": version}
         for species, version in VERSIONS
     ]
 
 
-def celltypes(site: Site, user: str, body: Body) -> Any:
-    """Log-normalised expression of genes by cell type, over the public studies that have cell types."""
+def celltypes(state: State, user: str, body: Body) -> Any:
+    """Log-normalized expression of genes by cell type, over the public studies that have cell types."""
     species, names = _species(body), list(dict.fromkeys(texts(body, "gene_names")))
     tables: dict[str, dict[str, list[float]]] = {name: {} for name in names}
     known: set[str] = set()
-    for record in site.catalogue.studies(species=species):
+    for record in state.catalog.studies(species=species):
         if record.cell_type is None:
             continue
-        folder = site.open(record)
+        folder = state.open(record)
         known.update(folder.features)
         found = folder.obs.columns[record.cell_type].as_category()
         if found is None:
@@ -55,14 +55,14 @@ def celltypes(site: Site, user: str, body: Body) -> Any:
                     row = tables[name].setdefault(label, [0.0, 0.0, 0.0])
                     for i, number in enumerate(numbers):
                         row[i] += float(number)
-    gene_numbers(sorted(known), names, "the database")
+    gene_positions(sorted(known), names, "the database")
     return {name: [_summary(label, *row) for label, row in table.items()] for name, table in tables.items()}
 
 
-def get_study(site: Site, user: str, body: Body) -> Any:
-    """A study by the id that people see."""
-    record = site.visible(user, text(body, "hash_id", longest=500), species=_species(body))
-    folder = site.open(record)
+def get_study(state: State, user: str, body: Body) -> Any:
+    """A study by the id that users see."""
+    record = state.visible(user, text(body, "hash_id", longest=500), species=_species(body))
+    folder = state.open(record)
     fields = [
         {
             "id": i,
@@ -71,7 +71,7 @@ def get_study(site: Site, user: str, body: Body) -> Any:
         }
         for i, (name, column) in enumerate(folder.obs.columns.items())
     ]
-    same = [other for other in site.catalogue.studies(user, species=record.species) if other.hash_id == record.hash_id]
+    same = [other for other in state.catalog.studies(user, species=record.species) if other.hash_id == record.hash_id]
     return {
         "id": record.hash_id if len(same) == 1 else record.uuid,
         "hash_id": record.hash_id,
@@ -79,20 +79,20 @@ def get_study(site: Site, user: str, body: Body) -> Any:
         "authors": list(record.authors),
         "reference": record.reference,
         "metalist": fields,
-        # Not of the protocol: a sandbox may be emptied and filled again, and shows studies of groups, which get other
-        # metadata, while a database's version stays as it is.
+        # Not in the protocol: a database version never changes, but a sandbox can be reset, and it serves studies of
+        # groups, whose metadata change.
         "revision": "-".join(map(str, (record.uuid, *folder.stamp))),
     }
 
 
-def fetch_metadata(site: Site, user: str, body: Body) -> Any:
+def fetch_metadata(state: State, user: str, body: Body) -> Any:
     """Values of one field."""
-    _, folder = _study(site, user, body)
+    _, folder = _study(state, user, body)
     columns = list(folder.obs.columns.items())
     number = body.get("field_idx")
     if not isinstance(number, int) or isinstance(number, bool) or not 0 <= number < len(columns):
-        detail = f"field_idx must be a number from 0 to {len(columns) - 1}"
-        raise Refusal(404, detail)
+        detail = f"field_idx must be an integer from 0 to {len(columns) - 1}"
+        raise HTTPError(404, detail)
     name, column = columns[number]
     category = column.as_category()
     if category is None:
@@ -107,61 +107,63 @@ def fetch_metadata(site: Site, user: str, body: Body) -> Any:
     }
 
 
-def query_genes(site: Site, user: str, body: Body) -> Any:
-    """Columns of the matrix, in the order asked for."""
-    record, folder = _study(site, user, body)
-    numbers = gene_numbers(folder.features, texts(body, "gene_names"), f"study {quoted(record.hash_id)}")
+def query_genes(state: State, user: str, body: Body) -> Any:
+    """Columns of the matrix, in the requested order."""
+    record, folder = _study(state, user, body)
+    numbers = gene_positions(folder.features, texts(body, "gene_names"), f"study {quoted(record.hash_id)}")
     return folder.columns(numbers, unit(body))
 
 
-def get_matrix(site: Site, user: str, body: Body) -> Response:
+def get_matrix(state: State, user: str, body: Body) -> Response:
     """The whole matrix as an HDF5 file."""
-    _, folder = _study(site, user, body)
+    _, folder = _study(state, user, body)
     return LargeFile(folder.matrix_file(unit(body)), media_type="application/octet-stream")
 
 
-def get_features(site: Site, user: str, body: Body) -> Response:
+def get_features(state: State, user: str, body: Body) -> Response:
     """Gene names in order."""
-    return LargeFile(_study(site, user, body)[1].features_file, media_type="application/json")
+    return LargeFile(_study(state, user, body)[1].features_file, media_type="application/json")
 
 
-def get_barcodes(site: Site, user: str, body: Body) -> Response:
+def get_barcodes(state: State, user: str, body: Body) -> Response:
     """Barcodes in order."""
-    return LargeFile(_study(site, user, body)[1].barcodes_file, media_type="application/json")
+    return LargeFile(_study(state, user, body)[1].barcodes_file, media_type="application/json")
 
 
-def export_study(site: Site, user: str, body: Body) -> Any:
-    """Make a file of the whole study, and say where it is."""
+def export_study(state: State, user: str, body: Body) -> Any:
+    """Export the whole study to a file, and return its link."""
     wanted = body.get("export_format")
     if wanted != "h5ad":
         detail = f"export_format is {quoted(wanted)}: the sandbox makes 'h5ad' only"
-        raise Refusal(422, detail)
-    record, folder = _study(site, user, body)
-    path = site.export_path()
+        raise HTTPError(422, detail)
+    record, folder = _study(state, user, body)
+    path = state.export_path()
     write_export(folder, path)
-    return {"download_link": f"{site.url}/api/export/{path.stem}", "study_hash_id": record.hash_id}
+    return {"download_link": f"{state.url}/api/export/{path.stem}", "study_hash_id": record.hash_id}
 
 
 def unit(body: Body) -> str:
-    """The unit asked for."""
+    """The requested unit."""
     found = body.get("unit", "raw")
     if found not in ("raw", "lognorm"):
-        detail = f"unit is {quoted(found)}: give 'raw' or 'lognorm'"
-        raise Refusal(422, detail)
+        detail = f"unit is {quoted(found)}: use 'raw' or 'lognorm'"
+        raise HTTPError(422, detail)
     return str(found)
 
 
 def _species(body: Body) -> str:
     species, version = body.get("species"), body.get("version")
     if body.get("database") != DATABASE_ID or (species, version) not in VERSIONS:
-        detail = f"there is no database {quoted(body.get('database'))}, {quoted(species)}, version {quoted(version)}"
-        raise Refusal(404, detail)
+        detail = (
+            f"the sandbox has no database {quoted(body.get('database'))}, {quoted(species)}, version {quoted(version)}"
+        )
+        raise HTTPError(404, detail)
     return str(species)
 
 
-def _study(site: Site, user: str, body: Body) -> tuple[StudyRecord, StudyFolder]:
-    record = site.visible(user, str(body.get("study_idx")), species=_species(body))
-    return record, site.open(record)
+def _study(state: State, user: str, body: Body) -> tuple[StudyRecord, StudyFolder]:
+    record = state.visible(user, str(body.get("study_idx")), species=_species(body))
+    return record, state.open(record)
 
 
 def _summary(label: str, total_expression: float, count: float, total: float) -> dict[str, Any]:

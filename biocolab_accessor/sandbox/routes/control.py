@@ -1,4 +1,4 @@
-"""Routes about the sandbox itself: faults, the ledger and reset, for programs in another process or language."""
+"""Routes about the sandbox itself: faults, the ledger and reset, for programs in other processes or languages."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from biocolab_accessor.errors import InvalidArgument
 from biocolab_accessor.sandbox.faults.faults import Fault, Faults
 from biocolab_accessor.sandbox.faults.ledger import Ledger
 from biocolab_accessor.sandbox.faults.middleware import CONTROL
-from biocolab_accessor.sandbox.requests import Refusal, json_body
+from biocolab_accessor.sandbox.requests import HTTPError, json_body
 
 __all__ = ["control_routes"]
 
@@ -27,7 +27,7 @@ def control_routes(
     cancel: Callable[[str], bool],
     is_owner: Callable[[str], bool],
 ) -> list[Route]:
-    """The routes ``faults``, ``requests``, ``reset`` and ``tasks``; they take the token of the sandbox's first user."""
+    """The routes ``faults``, ``requests``, ``reset`` and ``tasks``; they need the token of the sandbox's first user."""
 
     async def change_faults(request: Request) -> Response:
         if request.method == "POST":
@@ -47,7 +47,7 @@ def control_routes(
         await run_in_threadpool(reset)
         return JSONResponse({})
 
-    async def break_off(request: Request) -> Response:
+    async def cancel_task(request: Request) -> Response:
         return JSONResponse({"cancelled": await run_in_threadpool(cancel, request.path_params["task_id"])})
 
     def guarded(answer: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
@@ -56,8 +56,8 @@ def control_routes(
                 return JSONResponse({"detail": "the token is not that of the sandbox's owner"}, status_code=401)
             try:
                 return await answer(request)
-            except Refusal as refusal:
-                return refusal.answer()
+            except HTTPError as error:
+                return error.answer()
             except (InvalidArgument, TypeError, ValueError, AttributeError) as error:
                 return JSONResponse({"detail": str(error)}, status_code=422)
 
@@ -67,7 +67,7 @@ def control_routes(
         Route(CONTROL + "faults", guarded(change_faults), methods=["GET", "POST", "DELETE"]),
         Route(CONTROL + "requests", guarded(requests), methods=["GET", "DELETE"]),
         Route(CONTROL + "reset", guarded(start_afresh), methods=["POST"]),
-        Route(CONTROL + "tasks/{task_id}", guarded(break_off), methods=["DELETE"]),
+        Route(CONTROL + "tasks/{task_id}", guarded(cancel_task), methods=["DELETE"]),
     ]
 
 

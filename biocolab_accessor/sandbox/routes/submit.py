@@ -1,4 +1,4 @@
-"""Routes that bring studies in and files out: upload, submit, tasks, commit, export."""
+"""Routes for uploading, submitting, following tasks, committing and exporting."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from biocolab_accessor.sandbox.processing.readers import (
     folder_batches,
     uploaded_batches,
 )
-from biocolab_accessor.sandbox.requests import Refusal, number, optional_text, text, texts
+from biocolab_accessor.sandbox.requests import HTTPError, number, optional_text, text, texts
 from biocolab_accessor.sandbox.routes.account import expect_group, ok
-from biocolab_accessor.sandbox.state import Site
+from biocolab_accessor.sandbox.state import State
 from biocolab_accessor.sandbox.store.catalog import StudyRecord, TaskRecord
 from biocolab_accessor.sandbox.store.files import remove
 from biocolab_accessor.sandbox.store.study_folder import write_export
@@ -31,84 +31,84 @@ Body = Mapping[str, Any]
 _H5AD = 2
 
 
-def add_file_upload(site: Site, user: str, body: Body) -> Any:
-    """A file is going to come in chunks."""
-    site.tasks.warm_up()
-    return ok([{"id": site.uploads.announce(user, body).id}])
+def add_file_upload(state: State, user: str, body: Body) -> Any:
+    """Announce a file that will be uploaded in chunks."""
+    state.tasks.warm_up()
+    return ok([{"id": state.uploads.announce(user, body).id}])
 
 
-def upload_chunk(site: Site, user: str, params: Body, part: Path) -> Any:
-    """A chunk has come."""
-    return ok({"output_dir": site.uploads.take_chunk(user, params, part)})
+def upload_chunk(state: State, user: str, params: Body, part: Path) -> Any:
+    """Receive a chunk."""
+    return ok({"output_dir": state.uploads.take_chunk(user, params, part)})
 
 
-def upload(site: Site, user: str, params: Body, part: Path) -> Any:
-    """A whole file has come, as clients before 1.5.2 send it."""
+def upload(state: State, user: str, params: Body, part: Path) -> Any:
+    """Receive a whole file, as clients before 1.5.2 send it."""
     names = {"folder_id": params.get("file_id"), "original_file_name": params.get("name"), "n_chunks": 1}
-    record = site.uploads.announce(user, names)
-    return ok(site.uploads.take_chunk(user, {"id": record.id, "folder_id": record.folder_id, "chunk": 0}, part))
+    record = state.uploads.announce(user, names)
+    return ok(state.uploads.take_chunk(user, {"id": record.id, "folder_id": record.folder_id, "chunk": 0}, part))
 
 
-def submit_study_from_local(site: Site, user: str, body: Body) -> Any:
-    """Process what was uploaded; the same upload again is the same task."""
+def submit_study_from_local(state: State, user: str, body: Body) -> Any:
+    """Process an upload; repeating the request returns the same task."""
     study_path = text(body, "study_path")
-    if (known := _submitted_before(site, user, study_path)) is not None:
+    if (known := _submitted_before(state, user, study_path)) is not None:
         return ok({"id": known.id})
-    files = site.uploads.files(user, study_path)
+    files = state.uploads.files(user, study_path)
     batches = uploaded_batches(texts(body, "batch_info"), files, body.get("study_type"))
-    return start(site, user, body, batches, study_path, _study_type(body))
+    return start(state, user, body, batches, study_path, _study_type(body))
 
 
-def submit_processed_study_from_local(site: Site, user: str, body: Body) -> Any:
-    """Take a folder that was processed elsewhere; the task then says that it cannot be read here."""
+def submit_processed_study_from_local(state: State, user: str, body: Body) -> Any:
+    """Accept a folder that was processed elsewhere; its task fails, because the sandbox cannot read it."""
     study_path = text(body, "study_path")
-    if (known := _submitted_before(site, user, study_path)) is not None:
+    if (known := _submitted_before(state, user, study_path)) is not None:
         return ok({"id": known.id})
-    files = site.uploads.files(user, study_path)
+    files = state.uploads.files(user, study_path)
     batches = [Batch(f"processed folder of {len(files)} files", {})]
     defaults = {"normalize": False, "skip_dimred": True, "filter_params": {}}
-    return start(site, user, {**body, **defaults}, batches, study_path, _study_type(body))
+    return start(state, user, {**body, **defaults}, batches, study_path, _study_type(body))
 
 
-def submit_study_from_s3(site: Site, user: str, body: Body) -> Any:
-    """Process files that lie in a bucket."""
-    return _from_bucket(site, user, body, body.get("s3_id"))
+def submit_study_from_s3(state: State, user: str, body: Body) -> Any:
+    """Process files in a bucket."""
+    return _from_bucket(state, user, body, body.get("s3_id"))
 
 
-def submit_study_from_shared_s3(site: Site, user: str, body: Body) -> Any:
+def submit_study_from_shared_s3(state: State, user: str, body: Body) -> Any:
     """The same, from a bucket that is shared with the group."""
-    return _from_bucket(site, user, body, body.get("shared_s3_id"))
+    return _from_bucket(state, user, body, body.get("shared_s3_id"))
 
 
-def submit_study_from_server(site: Site, user: str, body: Body) -> Any:
-    """Process files that lie in a folder which the server knows."""
-    folder = site.shared_folder(text(body, "shared_folder_path"))
+def submit_study_from_server(state: State, user: str, body: Body) -> Any:
+    """Process files in a shared folder of the server."""
+    folder = state.shared_folder(text(body, "shared_folder_path"))
     batches = folder_batches(folder, body.get("batch_info"), body.get("study_type"))
-    return start(site, user, body, batches, "", _study_type(body))
+    return start(state, user, body, batches, "", _study_type(body))
 
 
-def get_submission_log(site: Site, user: str, body: Body) -> Any:
-    """How a task is doing: its status and all its lines."""
-    task = _task(site, user, body)
-    # What the real servers do not say: by it a client knows that this is a sandbox, and where its page is.
+def get_submission_log(state: State, user: str, body: Body) -> Any:
+    """The status of a task and its whole log."""
+    task = _task(state, user, body)
+    # The real servers do not send sandbox_page: it tells a client that this is a sandbox, and where its page is.
     return ok({"status": task.status, "log": task.log, "sandbox_page": f"/task/{task.id}"})
 
 
-def commit_submission_result(site: Site, user: str, body: Body) -> Any:
-    """Make a finished task a study of the group; once more gives the same study."""
-    task, group = _task(site, user, body), expect_group(site, user, body)
+def commit_submission_result(state: State, user: str, body: Body) -> Any:
+    """Turn a finished task into a study of the group; repeating the request returns the same study."""
+    task, group = _task(state, user, body), expect_group(state, user, body)
     if task.kind != "submit" or task.status != "SUCCESS":
         what = task.status if task.kind == "submit" else f"an {task.kind}"
-        detail = f"task {task.id} is {what}: only a submission that succeeded can be committed"
-        raise Refusal(409, detail)
+        detail = f"task {task.id} is {what}: only a successful submission can be committed"
+        raise HTTPError(409, detail)
     if task.body["group_id"] != group:
         detail = f"task {task.id} was submitted to group {quoted(task.body['group_id'])}"
-        raise Refusal(409, detail)
-    record = site.catalogue.study(task.result["uuid"], user)
+        raise HTTPError(409, detail)
+    record = state.catalog.study(task.result["uuid"], user)
     if record is None:
-        record = _commit(site, user, task, task.result["uuid"])
-    elif site.strict:
-        record = _commit(site, user, task, site.copy_study(record.uuid))
+        record = _commit(state, user, task, task.result["uuid"])
+    elif state.strict:
+        record = _commit(state, user, task, state.copy_study(record.uuid))
     info = {
         "uuid": record.uuid,
         "study_hash_id": record.hash_id,
@@ -120,74 +120,57 @@ def commit_submission_result(site: Site, user: str, body: Body) -> Any:
     return {"status": 200, "message": "ok", "study_info": info}
 
 
-def export_study(site: Site, user: str, body: Body) -> Any:
-    """Make a file of a study, as a task."""
-    expect_group(site, user, body, public=True)
-    record = site.by_uuid(user, text(body, "study_id", longest=100))
+def export_study(state: State, user: str, body: Body) -> Any:
+    """Export a study to a file, as a task."""
+    expect_group(state, user, body, public=True)
+    record = state.by_uuid(user, text(body, "study_id", longest=100))
     if body.get("study_type", _H5AD) != _H5AD:
-        raise Refusal(422, "the sandbox exports h5ad (study_type 2) only")
-    task, _ = site.catalogue.add_task(user, "export", body, "")
-    path = site.export_path()
+        raise HTTPError(422, "the sandbox exports h5ad (study_type 2) only")
+    task, _ = state.catalog.add_task(user, "export", body, "")
+    path = state.export_path()
 
     def work() -> Mapping[str, Any]:
-        write_export(site.open(record), path)
+        write_export(state.open(record), path)
         return {"file_path": f"api/export/{path.stem}", "file_name": f"{record.hash_id}.h5ad"}
 
-    site.tasks.run(task.id, work)
+    state.tasks.run(task.id, work)
     return ok({"id": task.id})
 
 
-def get_export_result(site: Site, user: str, body: Body) -> Any:
-    """Where an exported file is."""
-    task = _task(site, user, body)
+def get_export_result(state: State, user: str, body: Body) -> Any:
+    """The path and name of an exported file."""
+    task = _task(state, user, body)
     if task.kind != "export" or task.status != "SUCCESS":
         detail = f"task {task.id} is {task.status} and has no file"
-        raise Refusal(409, detail)
+        raise HTTPError(409, detail)
     return ok(task.result)
 
 
-def _from_bucket(site: Site, user: str, body: Body, bucket_id: Any) -> Any:
-    groups = [group.id for group in site.accounts.groups(user)]
-    bucket = site.buckets.get(bucket_id, groups)
-    batches = bucket_batches(bucket, body.get("batch_info"), body.get("study_type"), site.uploads.incoming)
-    return start(site, user, body, batches, "", _study_type(body))
+def _from_bucket(state: State, user: str, body: Body, bucket_id: Any) -> Any:
+    groups = [group.id for group in state.accounts.groups(user)]
+    bucket = state.buckets.get(bucket_id, groups)
+    batches = bucket_batches(bucket, body.get("batch_info"), body.get("study_type"), state.uploads.incoming)
+    return start(state, user, body, batches, "", _study_type(body))
 
 
 def _study_type(body: Body) -> int:
     study_type = body.get("study_type")
     if not isinstance(study_type, int) or study_type not in STUDY_TYPES:
         detail = (
-            f"study_type {quoted(study_type)} is not taken: BBrowserX does not do spatial studies, which go to Lens"
+            f"study_type {quoted(study_type)} is not supported: spatial studies are submitted to Lens, not BBrowserX"
         )
-        raise Refusal(422, detail)
+        raise HTTPError(422, detail)
     return study_type
 
 
 def start(
-    site: Site, user: str, body: Body, batches: list[Batch], study_path: str, study_type: int, **more: float
+    state: State, user: str, body: Body, batches: list[Batch], study_path: str, study_type: int, **more: float
 ) -> Any:
-    """Begin the task of a submission.
-
-    Parameters
-    ----------
-    site, user, body
-        The request.
-    batches, study_path
-        What is submitted, and where it was uploaded to.
-    study_type
-        How the worker reads it.
-    more
-        Filters beside those that every server knows.
-
-    Raises
-    ------
-    Refusal
-        The request lacks something.
-    """
-    expect_group(site, user, body)
+    """Start the task of a submission; ``more`` are filters that only some servers have."""
+    expect_group(state, user, body)
     info = body.get("study_info")
     if not isinstance(info, Mapping):
-        raise Refusal(422, "study_info must be an object")
+        raise HTTPError(422, "study_info must be an object")
     filters = body.get("filter_params")
     filters = filters if isinstance(filters, Mapping) else {}
     known = {"min_counts": 0.0, "min_genes": 0.0, "max_counts": 1e9, "max_genes": 1e9, "mt_percentage": 1.0}
@@ -209,35 +192,35 @@ def start(
             {"name": batch.name, "files": {part: str(path) for part, path in batch.files.items()}} for batch in batches
         ],
     }
-    task, new = site.catalogue.add_task(user, "submit", kept, study_path)
+    task, new = state.catalog.add_task(user, "submit", kept, study_path)
     if new:
 
         def finish() -> None:
             for path in fetched(batches):
                 remove(path)
-            site.uploads.drop(user, study_path)
+            state.uploads.drop(user, study_path)
 
-        site.tasks.submit(task.id, job, lambda say: fetch(batches, say), finish)
+        state.tasks.submit(task.id, job, lambda say: fetch(batches, say), finish)
     return ok({"id": task.id})
 
 
-def _task(site: Site, user: str, body: Body) -> TaskRecord:
-    task = site.catalogue.task(text(body, "task_id", longest=100), user)
+def _task(state: State, user: str, body: Body) -> TaskRecord:
+    task = state.catalog.task(text(body, "task_id", longest=100), user)
     if task is None:
-        detail = f"there is no task {quoted(body['task_id'])}"
-        raise Refusal(404, detail)
+        detail = f"the sandbox has no task {quoted(body['task_id'])}"
+        raise HTTPError(404, detail)
     return task
 
 
-def _submitted_before(site: Site, user: str, study_path: str) -> TaskRecord | None:
-    known = site.catalogue.task_of_upload(user, study_path)
-    if known is not None and site.strict:
-        detail = f"{quoted(study_path)} was submitted already"
-        raise Refusal(409, detail)
+def _submitted_before(state: State, user: str, study_path: str) -> TaskRecord | None:
+    known = state.catalog.task_of_upload(user, study_path)
+    if known is not None and state.strict:
+        detail = f"{quoted(study_path)} was already submitted"
+        raise HTTPError(409, detail)
     return known
 
 
-def _commit(site: Site, user: str, task: TaskRecord, uuid_: str) -> StudyRecord:
+def _commit(state: State, user: str, task: TaskRecord, uuid_: str) -> StudyRecord:
     record = StudyRecord(
         uuid=uuid_,
         hash_id=task.body["hash_id"],
@@ -251,7 +234,7 @@ def _commit(site: Site, user: str, task: TaskRecord, uuid_: str) -> StudyRecord:
         cell_type=None,
         created_at=datetime.now().isoformat(timespec="seconds"),
     )
-    site.catalogue.add_study(record)
+    state.catalog.add_study(record)
     return record
 
 

@@ -1,1 +1,1 @@
-"""What a sandbox keeps, on disk and in SQLite."""
+"""The store: the data of a sandbox on disk and in SQLite."""

@@ -1,4 +1,4 @@
-"""Accounts: the users of a sandbox with their tokens, and the groups that they are members of."""
+"""Accounts: the users of a sandbox with their tokens and groups."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from biocolab_accessor.security.redaction import sealed
 __all__ = ["ALL_MEMBERS", "DEFAULT_TOKEN", "PERSONAL", "Accounts", "Group"]
 
 DEFAULT_TOKEN = "biocolab-sandbox"
-"""A token that everybody knows. A sandbox takes it only where it is given as ``token=``, and on this machine only."""
+"""A publicly known token. A sandbox uses it only if it is passed as ``token=``, and on this machine only."""
 
 ALL_MEMBERS, PERSONAL = "all_members", "personal"
 
@@ -25,23 +25,17 @@ create table if not exists members (group_id text not null, email text not null,
 
 @dataclass(frozen=True)
 class Group:
-    """A group: its id on the wire, and the name that people see."""
+    """A group: its id in the protocol, and the name that users see."""
 
     id: str
     name: str
 
 
-_EVERYBODY_HAS = (Group(ALL_MEMBERS, "All members"), Group(PERSONAL, "Personal workspace"))
+_COMMON_GROUPS = (Group(ALL_MEMBERS, "All members"), Group(PERSONAL, "Personal workspace"))
 
 
 class Accounts:
-    """Users and groups. Of a token only the digest is kept.
-
-    Parameters
-    ----------
-    database
-        Where they are kept.
-    """
+    """Users and groups; only the digest of a token is stored."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -80,11 +74,11 @@ class Accounts:
             connection.executemany("insert into members values (?, ?)", [(group.id, email) for email in members])
 
     def groups(self, user: str) -> list[Group]:
-        """Groups of a user: the two that everybody has, then those that the user is a member of."""
+        """Groups of a user: the two that all users have, then those that the user is a member of."""
         rows = self._database.rows(
             "select id, name from groups join members on id = group_id where email = ? order by name", user
         )
-        return [*_EVERYBODY_HAS, *(Group(row["id"], row["name"]) for row in rows)]
+        return [*_COMMON_GROUPS, *(Group(row["id"], row["name"]) for row in rows)]
 
 
 def _digest(held: Any) -> str:

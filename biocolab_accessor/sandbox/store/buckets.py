@@ -1,4 +1,4 @@
-"""Buckets: where files lie that a submission only names: S3, other stores that fsspec knows, and folders here."""
+"""Buckets: stores of files that submissions refer to: S3, other stores that fsspec supports, and local folders."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from urllib.request import url2pathname
 
 from biocolab_accessor.errors import ConfigurationError, InvalidArgument
 from biocolab_accessor.messages import did_you_mean, quoted
-from biocolab_accessor.sandbox.requests import Refusal
+from biocolab_accessor.sandbox.requests import HTTPError
 from biocolab_accessor.sandbox.store.files import private_file, remove
 
 __all__ = ["Bucket", "Buckets"]
@@ -21,52 +21,32 @@ __all__ = ["Bucket", "Buckets"]
 
 @dataclass(frozen=True)
 class Bucket:
-    """One bucket.
-
-    Attributes
-    ----------
-    id, name, prefix
-        As listings show them.
-    url
-        ``"s3://bucket"``; empty for a folder of this machine.
-    folder
-        The folder, where it is one of this machine.
-    groups
-        Ids of the groups that see it; None is everybody.
-    options
-        How to reach the store, keys included; they stay out of the text of this object.
-    """
+    """One bucket, in a remote store or in a local folder."""
 
     id: str
     name: str
     prefix: str
-    url: str = ""
+    url: str = ""  # "s3://bucket"; empty for a local folder
     folder: Path | None = None
-    groups: tuple[str, ...] | None = None
-    options: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    groups: tuple[str, ...] | None = None  # ids of the groups that see it; None means all groups
+    options: Mapping[str, Any] = field(default_factory=dict, repr=False)  # for the store, with its secret keys
 
     def local(self, key: str) -> Path | None:
-        """The file of a key where it is a file of this machine; None where it has to be fetched.
-
-        Raises
-        ------
-        Refusal
-            There is no such file, or the key leads out of the bucket.
-        """
+        """The local file of a key; None if it must be fetched."""
         if self.folder is None:
             if not self._exists(key):
-                raise Refusal(404, f"bucket {quoted(self.name)} has no file {quoted(key)}")
+                raise HTTPError(404, f"bucket {quoted(self.name)} has no file {quoted(key)}")
             return None
         return inside(self.folder, key, f"bucket {quoted(self.name)}")
 
     def fetch(self, key: str, target: Path) -> None:
-        """Copy the file of a key from the store, piece by piece."""
+        """Copy the file of a key from the store in pieces."""
         private_file(target)
         self._store().get_file(self._path(key), str(target))
 
     @contextmanager
     def opened(self, key: str, place: Callable[[], Path]) -> Iterator[Path]:
-        """The file of a key for a while: itself, or a copy at ``place()`` that is removed afterwards."""
+        """The file of a key: the local file, or a copy at ``place()`` that is removed afterwards."""
         path = self.local(key)
         if path is not None:
             yield path
@@ -79,21 +59,13 @@ class Bucket:
             remove(path)
 
     def check(self) -> None:
-        """Look whether the store can be reached.
-
-        Raises
-        ------
-        InvalidArgument
-            It cannot, with what the store said.
-        ConfigurationError
-            The package that speaks to such stores is not installed.
-        """
+        """Check that the store can be listed."""
         try:
             store = self._store()
             try:
                 store.ls(self._path(self.prefix), detail=False)
             except FileNotFoundError:
-                store.ls(self._path(""), detail=False)  # a prefix is there with its first file
+                store.ls(self._path(""), detail=False)  # a prefix exists once it has a file
         except ImportError as error:
             msg = f"{self.url} needs a package that is not installed: {error} (s3: pip install 'biocolab_accessor[s3]')"
             raise ConfigurationError(msg) from error
@@ -107,7 +79,7 @@ class Bucket:
         try:
             return bool(self._store().isfile(self._path(key)))
         except _failures() as error:
-            raise Refusal(422, f"bucket {quoted(self.name)} cannot be read: {error}") from error
+            raise HTTPError(422, f"bucket {quoted(self.name)} cannot be read: {error}") from error
 
     def _path(self, key: str) -> str:
         return f"{self.url.partition('://')[2].rstrip('/')}/{key.lstrip('/')}".rstrip("/")
@@ -115,13 +87,13 @@ class Bucket:
     def _store(self) -> Any:
         import fsspec
 
-        # A listing that was made before a file was put there must not hide it.
+        # An older listing must not hide a new file.
         options = {"use_listings_cache": False, **self.options}
         return fsspec.filesystem(self.url.partition("://")[0], **options)
 
 
 class Buckets:
-    """The buckets that a sandbox knows, in the order they were added."""
+    """The buckets of a sandbox, in the order in which they were added."""
 
     def __init__(self) -> None:
         self._known: dict[str, Bucket] = {}
@@ -135,20 +107,14 @@ class Buckets:
         groups: Sequence[str] | None,
         options: Mapping[str, Any],
     ) -> Bucket:
-        """Add a folder or the url of a store.
-
-        Raises
-        ------
-        InvalidArgument
-            There is no such folder, or the store cannot be reached.
-        """
+        """Add a folder or the URL of a store."""
         id_ = bucket_id or uuid.uuid4().hex
         seen_by = None if groups is None else tuple(groups)
         scheme = urlsplit(str(place)).scheme if isinstance(place, str) and "://" in place else ""
         if scheme in ("", "file"):
             folder = Path(url2pathname(urlsplit(str(place)).path)) if scheme else Path(place)
             if not folder.is_dir():
-                msg = f"there is no folder {folder}"
+                msg = f"the folder {folder} does not exist"
                 raise InvalidArgument(msg)
             bucket = Bucket(id_, folder.resolve().name, prefix, folder=folder.resolve(), groups=seen_by)
         else:
@@ -164,29 +130,23 @@ class Buckets:
         return [b for b in self._known.values() if b.groups is None or set(b.groups) & set(groups)]
 
     def get(self, bucket_id: Any, groups: Sequence[str]) -> Bucket:
-        """A bucket by its id; with no id the first one.
-
-        Raises
-        ------
-        Refusal
-            There is none that a member of these groups sees.
-        """
+        """A bucket by its id, or the first one, among those that members of the groups see."""
         seen = {bucket.id: bucket for bucket in self.visible(groups)}
         if not seen:
-            raise Refusal(404, "no bucket is configured: sandbox.add_bucket(…)")
+            raise HTTPError(404, "no bucket is configured: call sandbox.add_bucket(…)")
         if bucket_id is None:
             return next(iter(seen.values()))
         if str(bucket_id) not in seen:
-            raise Refusal(404, f"there is no bucket {quoted(bucket_id)}{did_you_mean(str(bucket_id), seen)}")
+            raise HTTPError(404, f"the sandbox has no bucket {quoted(bucket_id)}{did_you_mean(str(bucket_id), seen)}")
         return seen[str(bucket_id)]
 
     def remove(self, bucket_id: str) -> None:
-        """Forget a bucket; what lies in it stays."""
+        """Forget a bucket; its files stay."""
         self._known.pop(bucket_id, None)
 
 
 def _failures() -> tuple[type[Exception], ...]:
-    """What stores raise; those of S3 have a tree of their own beside that of the operating system."""
+    """Exceptions that stores raise; those of S3 do not derive from OSError."""
     try:
         from botocore.exceptions import BotoCoreError
     except ModuleNotFoundError:
@@ -195,21 +155,15 @@ def _failures() -> tuple[type[Exception], ...]:
 
 
 def inside(folder: Path, name: str, where: str) -> Path:
-    """A file in a folder or below it.
-
-    Raises
-    ------
-    Refusal
-        There is no such file, or the name leads out of the folder.
-    """
+    """An existing file in a folder or below it."""
     root = folder.resolve()
     try:
         joined = root / name.lstrip("/")
-        # Looked at before the system is asked: on Windows a name may be that of a drive or of another machine.
+        # Checked before the system is asked, because on Windows a name may refer to a drive or another machine.
         path = joined.resolve() if joined.is_relative_to(root) else joined
         found = path.is_relative_to(root) and path.is_file()
-    except (OSError, ValueError):  # longer than the file system takes, or with a NUL
+    except (OSError, ValueError):  # too long for the file system, or contains NUL
         found = False
     if not found:
-        raise Refusal(404, f"{where} has no file {quoted(name)}")
+        raise HTTPError(404, f"{where} has no file {quoted(name)}")
     return path

@@ -15,7 +15,7 @@ from biocolab_accessor.messages import quoted
 from biocolab_accessor.sandbox.store.accounts import ALL_MEMBERS, PERSONAL
 from biocolab_accessor.sandbox.store.database import Database
 
-__all__ = ["PUBLIC", "TREE", "UPLOAD_PREFIX", "Catalogue", "StudyRecord", "TaskRecord", "Terms", "UploadRecord"]
+__all__ = ["PUBLIC", "TREE", "UPLOAD_PREFIX", "Catalog", "StudyRecord", "TaskRecord", "Terms", "UploadRecord"]
 
 _TERMS_SCHEMA = """
 create table if not exists terms (
@@ -29,7 +29,7 @@ def _node(id_: str, name: str, *children: dict[str, Any]) -> dict[str, Any]:
     return {"id": id_, "name": name, "children": list(children)}
 
 
-# Accessions of the Cell Ontology and of Uberon; two levels, which is as deep as the clients look.
+# Accessions of the Cell Ontology and Uberon; clients read two levels.
 TREE: dict[str, dict[str, Any]] = {
     "CL:0000000": {
         "name": "cell type",
@@ -61,32 +61,20 @@ TREE: dict[str, dict[str, Any]] = {
         ],
     },
 }
-"""Roots by accession; a root has a name and children, a child its accession as ``id`` too."""
+"""Roots by accession; a root has a name and children, and a child has its accession as ``id`` too."""
 
 
 class Terms:
-    """Assigned terms.
-
-    Parameters
-    ----------
-    database
-        Where they are kept.
-    """
+    """Ontology terms that were assigned to labels."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
         database.create(_TERMS_SCHEMA)
 
     def assign(self, study: str, field: str, label: str, root: str, leaf: str) -> None:
-        """Say what a label of a study means; another leaf of the same root replaces the one before.
-
-        Raises
-        ------
-        LookupError
-            The tree has no such root, or the root no such leaf.
-        """
+        """Assign a term to a label; it replaces an earlier term of the same root. Unknown terms raise LookupError."""
         if root not in TREE:
-            msg = f"there is no ontology {quoted(root)}; there are {', '.join(TREE)}"
+            msg = f"the sandbox has no ontology {quoted(root)}; use one of {', '.join(TREE)}"
             raise LookupError(msg)
         if leaf not in _leaves(root):
             msg = f"ontology {quoted(root)} has no term {quoted(leaf)}"
@@ -94,7 +82,7 @@ class Terms:
         self._database.write("insert or replace into terms values (?, ?, ?, ?, ?)", study, field, label, root, leaf)
 
     def of(self, studies: list[str]) -> list[dict[str, str]]:
-        """Rows of the standardised terms of some studies."""
+        """Rows of the standardized terms of some studies."""
         rows = self._database.rows("select * from terms order by rowid")
         return [
             {
@@ -111,7 +99,7 @@ class Terms:
         ]
 
     def clear(self) -> None:
-        """Forget every assignment."""
+        """Remove all assignments."""
         self._database.write("delete from terms")
 
 
@@ -125,7 +113,7 @@ PUBLIC = "bioturing_public_studies"
 """Group id of the public studies."""
 
 UPLOAD_PREFIX = "/sandbox/uploads/"
-"""What the paths of uploads begin with; the folder's id follows."""
+"""Prefix of the paths of uploads; the folder's id follows."""
 
 _SCHEMA = """
 create table if not exists studies (
@@ -149,24 +137,10 @@ create table if not exists chunks (
 
 @dataclass(frozen=True)
 class StudyRecord:
-    """A study that can be seen.
-
-    Attributes
-    ----------
-    uuid, hash_id
-        Its own id, and the one that people see.
-    title, abstract, authors, reference, species
-        As submitted.
-    group_id, owner
-        Who sees it: everybody where the group is PUBLIC, the owner where it is ``"personal"``, members else.
-    cell_type
-        Name of the metadata field with the cell types, for expression summaries.
-    created_at
-        Local time, ISO.
-    """
+    """A study that is visible, in the group PUBLIC to all users and in ``"personal"`` to its owner only."""
 
     uuid: str
-    hash_id: str
+    hash_id: str  # the id that users see
     title: str
     abstract: str
     authors: tuple[str, ...]
@@ -174,40 +148,26 @@ class StudyRecord:
     species: str
     group_id: str
     owner: str
-    cell_type: str | None
-    created_at: str
+    cell_type: str | None  # metadata field with the cell types
+    created_at: str  # local time, ISO
 
 
 @dataclass(frozen=True)
 class TaskRecord:
-    """A submission or export.
-
-    Attributes
-    ----------
-    id, owner, kind
-        ``kind`` is ``"submit"`` or ``"export"``.
-    status
-        ``PENDING``, ``RUNNING``, ``SUCCESS`` or ``ERROR``.
-    log
-        All lines so far.
-    body
-        What was asked for.
-    result
-        What came of it: the study's uuid, or the exported file.
-    """
+    """A submission or export."""
 
     id: str
     owner: str
-    kind: str
-    status: str
+    kind: str  # "submit" or "export"
+    status: str  # PENDING, RUNNING, SUCCESS or ERROR
     log: str
-    body: dict[str, Any]
-    result: dict[str, Any]
+    body: dict[str, Any]  # the request
+    result: dict[str, Any]  # the study's uuid, or the exported file
 
 
 @dataclass(frozen=True)
 class UploadRecord:
-    """A file that is being uploaded, or was."""
+    """An uploaded file, complete or not."""
 
     id: str
     owner: str
@@ -216,21 +176,15 @@ class UploadRecord:
     n_chunks: int
 
 
-class Catalogue:
-    """The records.
-
-    Parameters
-    ----------
-    database
-        Where they are kept.
-    """
+class Catalog:
+    """The records of studies, tasks and uploads."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
         database.create(_SCHEMA)
 
     def add_study(self, record: StudyRecord) -> None:
-        """Make a study visible; one that is visible already stays as it is."""
+        """Make a study visible; a study that is already visible stays unchanged."""
         values = (
             record.uuid,
             record.hash_id,
@@ -252,7 +206,7 @@ class Catalogue:
             )
 
     def studies(self, user: str | None = None, *, species: str | None = None) -> list[StudyRecord]:
-        """Studies that a user sees, newest first; with no user the public ones."""
+        """Studies that a user sees, newest first; without a user the public studies."""
         rows = self._database.rows(
             "select * from studies where (? is null or species = ?) and (group_id = ? or (? is not null and "
             "(group_id = ? or (group_id = ? and owner = ?) or "
@@ -269,15 +223,15 @@ class Catalogue:
         return [_study(row) for row in rows]
 
     def has_public(self, hash_id: str) -> bool:
-        """Whether a public study has this displayed id."""
+        """Whether a public study with this displayed id exists."""
         return any(record.hash_id == hash_id for record in self.studies())
 
     def study(self, uuid_: str, user: str) -> StudyRecord | None:
-        """A study by its uuid; None where there is none that the user sees."""
+        """The study with this uuid if the user sees it, or None."""
         return next((record for record in self.studies(user) if record.uuid == uuid_), None)
 
     def add_task(self, owner: str, kind: str, body: Mapping[str, Any], study_path: str) -> tuple[TaskRecord, bool]:
-        """A new task, or the one that the same upload has already; and whether it is new."""
+        """A new task, or the existing task of the same upload, and whether it is new."""
         with self._database.writing() as connection:
             if study_path:
                 query = "select * from tasks where owner = ? and study_path = ?"
@@ -300,7 +254,7 @@ class Catalogue:
         return _task(rows[0]) if rows else None
 
     def has_task(self, id_: str) -> bool:
-        """Whether there is such a task, of any user."""
+        """Whether a task with this id exists, of any user."""
         return bool(self._database.rows("select 1 from tasks where id = ?", id_))
 
     def tasks(self, owner: str) -> list[TaskRecord]:
@@ -310,20 +264,20 @@ class Catalogue:
         ]
 
     def log_line(self, task_id: str, line: str) -> None:
-        """Add a line to a task's log, with the time in front."""
+        """Add a line with a time stamp to a task's log."""
         stamped = f"[{datetime.now():%Y-%m-%d %H:%M}] {line}\n"
         with self._database.writing() as connection:
             connection.execute("update tasks set log = log || ? where id = ?", (stamped, task_id))
 
     def set_task(self, task_id: str, status: str, result: Mapping[str, Any] | None = None) -> None:
-        """Change a task's status, and its result where one is given."""
+        """Change a task's status, and its result if one is given."""
         with self._database.writing() as connection:
             connection.execute("update tasks set status = ? where id = ?", (status, task_id))
             if result is not None:
                 connection.execute("update tasks set result = ? where id = ?", (json.dumps(result), task_id))
 
     def interrupt_tasks(self) -> None:
-        """End the tasks that a sandbox which is gone left behind."""
+        """End the tasks that an earlier run left unfinished."""
         for row in self._database.rows("select id from tasks where status in ('PENDING', 'RUNNING')"):
             self.log_line(row["id"], "Interrupted: the server was stopped; submit again")
             self.set_task(row["id"], "ERROR")
@@ -335,12 +289,12 @@ class Catalogue:
         return {row["uuid"] for row in rows} | {json.loads(row["result"])["uuid"] for row in done}
 
     def task_of_upload(self, owner: str, study_path: str) -> TaskRecord | None:
-        """The task that an upload was submitted in; None before."""
+        """The task of an upload, or None if it was not submitted."""
         rows = self._database.rows("select * from tasks where owner = ? and study_path = ?", owner, study_path)
         return _task(rows[0]) if rows else None
 
     def waiting_uploads(self) -> set[str]:
-        """Files that were announced, in folders that were not submitted."""
+        """Ids of announced files in folders that were not submitted."""
         rows = self._database.rows(
             "select id from uploads where not exists (select 1 from tasks where tasks.owner = uploads.owner and "
             "tasks.study_path = ? || uploads.folder_id)",
@@ -349,7 +303,7 @@ class Catalogue:
         return {row["id"] for row in rows}
 
     def add_upload(self, owner: str, folder_id: str, name: str, n_chunks: int) -> UploadRecord:
-        """A file that will be uploaded."""
+        """Add a file that will be uploaded."""
         record = UploadRecord(uuid.uuid4().hex, owner, folder_id, name, n_chunks)
         with self._database.writing() as connection:
             connection.execute(
@@ -363,31 +317,31 @@ class Catalogue:
         return UploadRecord(**dict(rows[0])) if rows else None
 
     def uploads(self, folder_id: str, owner: str) -> list[UploadRecord]:
-        """The files of a folder, in the order they were announced."""
+        """The files of a folder, in the order in which they were announced."""
         rows = self._database.rows(
             "select * from uploads where folder_id = ? and owner = ? order by rowid", folder_id, owner
         )
         return [UploadRecord(**dict(row)) for row in rows]
 
     def set_chunk(self, upload_id: str, chunk: int, size: int) -> None:
-        """Record that a chunk has arrived; once more is no harm."""
+        """Record that a chunk has arrived; repeating it is harmless."""
         with self._database.writing() as connection:
             connection.execute("insert or replace into chunks values (?, ?, ?)", (upload_id, chunk, size))
 
     def chunks(self, upload_id: str) -> dict[int, int]:
-        """Bytes of the chunks that have arrived, by number."""
+        """Sizes in bytes of the chunks that have arrived, by number."""
         rows = self._database.rows("select chunk, size from chunks where upload_id = ?", upload_id)
         return {row["chunk"]: row["size"] for row in rows}
 
     def forget_uploads(self, ids: Collection[str]) -> None:
-        """Forget files that were uploaded."""
+        """Forget uploaded files."""
         with self._database.writing() as connection:
             for id_ in ids:
                 connection.execute("delete from uploads where id = ?", (id_,))
                 connection.execute("delete from chunks where upload_id = ?", (id_,))
 
     def forget_tasks(self, title: str) -> None:
-        """Forget tasks of studies whose title fits a pattern."""
+        """Forget tasks of studies whose title matches a pattern."""
         rows = self._database.rows("select * from tasks")
         gone = [row["id"] for row in rows if fnmatchcase(str(_task(row).body.get("title", "")), title)]
         with self._database.writing() as connection:
@@ -395,7 +349,7 @@ class Catalogue:
                 connection.execute("delete from tasks where id = ?", (id_,))
 
     def forget_studies(self, title: str) -> None:
-        """Forget studies of groups whose title fits a pattern."""
+        """Forget studies of groups whose title matches a pattern."""
         rows = self._database.rows("select uuid, title from studies where group_id != ?", PUBLIC)
         with self._database.writing() as connection:
             for row in rows:
@@ -403,7 +357,7 @@ class Catalogue:
                     connection.execute("delete from studies where uuid = ?", (row["uuid"],))
 
     def clear(self) -> None:
-        """Forget everything."""
+        """Remove all records."""
         with self._database.writing() as connection:
             for table in ("studies", "tasks", "uploads", "chunks"):
                 connection.execute(f"delete from {table}")

@@ -1,4 +1,4 @@
-"""Database: the SQLite file in which a sandbox keeps its records."""
+"""Database: the SQLite file with the records of a sandbox."""
 
 from __future__ import annotations
 
@@ -15,23 +15,17 @@ __all__ = ["Database"]
 
 
 class Database:
-    """One SQLite file in WAL mode, which every thread of the server uses in turn.
-
-    Parameters
-    ----------
-    path
-        Of the file.
-    """
+    """One SQLite file in WAL mode, which the threads of the server use in turn."""
 
     def __init__(self, path: Path) -> None:
         self._lock = threading.RLock()
-        private_file(path)  # the files that SQLite makes beside it are as private as it is
+        private_file(path)  # SQLite creates its other files with the same mode
         self._connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
         self._connection.row_factory = sqlite3.Row
         self._connection.execute("pragma journal_mode = wal")
 
     def create(self, schema: str) -> None:
-        """Make the tables that are not there yet."""
+        """Create the tables that are missing."""
         with self._lock:
             self._connection.executescript(schema)
 
@@ -42,7 +36,7 @@ class Database:
 
     @contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:
-        """A transaction: all that is written within it is kept, or nothing."""
+        """A transaction: either all of its writes are kept, or none."""
         with self._lock:
             self._connection.execute("begin immediate")
             try:
@@ -54,11 +48,11 @@ class Database:
             self._connection.execute("commit")
 
     def write(self, statement: str, *values: Any) -> None:
-        """One statement as a transaction of its own."""
+        """Run one statement as its own transaction."""
         with self._lock:
             self._connection.execute(statement, values)
 
     def rows(self, query: str, *values: Any) -> list[sqlite3.Row]:
-        """What a query finds."""
+        """The rows of a query."""
         with self._lock:
             return self._connection.execute(query, values).fetchall()

@@ -1,4 +1,4 @@
-"""Files: readable by their owner only, on disk before they are said to be, and removed fast."""
+"""Files: readable by their owner only, synced to disk before they are announced, and removed fast."""
 
 from __future__ import annotations
 
@@ -17,10 +17,9 @@ from biocolab_accessor.concurrency import ended
 from biocolab_accessor.platforms import is_open_elsewhere, replace, sync
 
 __all__ = [
-    "CATALOGUE",
+    "CATALOG_FILE",
     "TOKEN_FILE",
-    "close_to_others",
-    "kept_token",
+    "make_private",
     "new_token",
     "private_file",
     "private_folder",
@@ -28,73 +27,48 @@ __all__ = [
     "remove",
     "remove_all",
     "remove_folder",
+    "stored_token",
 ]
 
 logger = logging.getLogger("biocolab_accessor.sandbox")
 
-CATALOGUE = "catalogue.sqlite"
-"""Name of the file in a sandbox's folder that holds its records."""
+CATALOG_FILE = "catalogue.sqlite"
+"""Name of the database file in a sandbox's folder."""
 
 TOKEN_FILE = "token"
-"""Name of the file in a sandbox's folder that holds the token which was made for it."""
+"""Name of the file in a sandbox's folder with the token that was generated for it."""
 
 _OTHERS = 0o077
 
 _TOKEN = re.compile(r"[!-~]{16,200}", re.ASCII)
 
 
-def close_to_others(path: Path) -> None:
-    """Take away what other users may do with a file or a folder.
-
-    Raises
-    ------
-    OSError
-        It belongs to another user.
-    """
+def make_private(path: Path) -> None:
+    """Remove the permissions of other users from a file or folder; raises OSError if another user owns it."""
     mode = stat.S_IMODE(path.stat().st_mode)
     if mode & _OTHERS:
         path.chmod(mode & ~_OTHERS)
 
 
 def private_folder(path: Path) -> None:
-    """Make a folder, or close one that is there to other users.
-
-    Raises
-    ------
-    OSError
-        It cannot be made, or belongs to another user.
-    """
+    """Create a private folder, or make an existing one private."""
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
-    close_to_others(path)
+    make_private(path)
 
 
 def private_file(path: Path) -> None:
-    """Make an empty file, or close one that is there to other users.
-
-    Raises
-    ------
-    OSError
-        It cannot be made, or belongs to another user.
-    """
+    """Create an empty private file, or make an existing one private."""
     os.close(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600))
-    close_to_others(path)
+    make_private(path)
 
 
 def new_token() -> str:
-    """A token that cannot be guessed."""
+    """A random token."""
     return secrets.token_hex(16)
 
 
-def kept_token(folder: Path) -> str:
-    """The token that a sandbox's folder holds; it is made where there is none yet.
-
-    One that other users could read or write is replaced.
-
-    Raises
-    ------
-    OSError
-        It cannot be read or written.
-    """
+def stored_token(folder: Path) -> str:
+    """The token stored in a sandbox's folder; a missing one, or one that other users could access, is replaced."""
     path = folder / TOKEN_FILE
     flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
     with open(os.open(path, flags, 0o600), "r+", encoding="utf-8", errors="replace") as file:
@@ -102,9 +76,9 @@ def kept_token(folder: Path) -> str:
         if _TOKEN.fullmatch(kept) and not _is_shared(file.fileno()):
             return kept
         if kept:
-            logger.warning("other users could read %s, or it is damaged: the sandbox has a new token", path)
+            logger.warning("other users could read %s, or it was damaged: the sandbox generated a new token", path)
         with suppress(OSError):  # a file system without permissions
-            close_to_others(path)
+            make_private(path)
         token = new_token()
         file.seek(0)
         file.truncate()
@@ -120,22 +94,16 @@ def _is_shared(descriptor: int) -> bool:
 
 
 def publish(part: Path, place: Path) -> None:
-    """Move a finished file or folder to the place where it counts, once all its bytes are on disk, for its owner only.
-
-    Parameters
-    ----------
-    part, place
-        In the same folder, so that the move is one step for anybody who looks.
-    """
+    """Sync a finished private file or folder to disk, and rename it to its final name in the same folder."""
     for path in [*part.rglob("*"), part] if part.is_dir() else [part]:
-        close_to_others(path)
+        make_private(path)
         sync(path)
     replace(part, place)
     sync(place.parent)
 
 
 def remove(path: Path) -> None:
-    """Remove a file or a folder, if it is there; what is being read stays on Windows, for the next start to remove."""
+    """Remove a file or folder if it exists; on Windows a file that is open stays until the next start."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
         return
@@ -152,7 +120,7 @@ _FEW = 32
 
 
 def remove_all(paths: Iterable[Path]) -> None:
-    """Remove files and folders, in no order; those that are not there, or cannot be removed, are passed over."""
+    """Remove files and folders in any order, ignoring those that are missing or cannot be removed."""
     waiting = list(paths)
 
     def work() -> None:
@@ -164,7 +132,7 @@ def remove_all(paths: Iterable[Path]) -> None:
 
     threads = []
     if len(waiting) > _FEW:
-        # No executor: at the end of the interpreter, when sandboxes are closed too, those start nothing any more.
+        # Not an executor: sandboxes are also closed at interpreter exit, when executors no longer start threads.
         with suppress(RuntimeError):
             for _ in range(_THREADS - 1):
                 thread = threading.Thread(target=work, name="biocolab-sandbox-removal", daemon=True)
@@ -176,7 +144,7 @@ def remove_all(paths: Iterable[Path]) -> None:
 
 
 def remove_folder(folder: Path) -> None:
-    """Remove a folder whose own folders may hold thousands of others."""
+    """Remove a folder whose subfolders may contain thousands of others."""
     with suppress(OSError):
         remove_all([inner for entry in folder.iterdir() if entry.is_dir() for inner in entry.iterdir()])
     remove(folder)

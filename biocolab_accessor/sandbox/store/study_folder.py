@@ -1,4 +1,4 @@
-"""Study folder: one processed study on disk, its metadata and matrices ready to be sent or exported."""
+"""Study folder: one processed study on disk, with metadata and matrices ready to send or export."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ from biocolab_accessor.io.safe_files import SafeFile
 from biocolab_accessor.io.values import numbers
 from biocolab_accessor.messages import quoted
 from biocolab_accessor.platforms import link
-from biocolab_accessor.sandbox.processing.cells import PLACES, Cells, cell_totals
-from biocolab_accessor.sandbox.requests import Refusal
+from biocolab_accessor.sandbox.processing.cells import SPATIAL_KEYS, Cells, cell_totals
+from biocolab_accessor.sandbox.requests import HTTPError
 from biocolab_accessor.sandbox.store.files import private_file, publish, remove
 
 __all__ = ["Column", "ObsTable", "StudyFolder", "encode", "write_export"]
@@ -38,25 +38,15 @@ _MOST_LABELS = 65_536
 
 @dataclass(frozen=True)
 class Column:
-    """One field.
+    """One metadata field: numbers, bools or labels, one for each cell."""
 
-    Attributes
-    ----------
-    values
-        (n_cells,) numbers or bools; codes into ``labels`` (-1 where missing) where there are labels.
-    labels
-        Texts of a category field, else None.
-    missing
-        (n_cells,) where whole numbers that floats do not hold are missing, else None; NaN is missing among floats.
-    """
-
-    values: NDArray[Any]
+    values: NDArray[Any]  # numbers or bools; with labels, codes into them, -1 for missing
     labels: tuple[str, ...] | None = None
-    missing: NDArray[np.bool_] | None = None
+    missing: NDArray[np.bool_] | None = None  # mask for integers, which have no NaN; NaN marks missing floats
 
     @classmethod
     def of(cls, column: Any) -> Column:
-        """A column of any data frame."""
+        """A column of a data frame, or any array."""
         series = column if isinstance(column, pd.Series) else pd.Series(column)
         if isinstance(series.dtype, np.dtype) and series.dtype.kind in "iufb":
             return cls(series.to_numpy())
@@ -69,9 +59,9 @@ class Column:
 
     @classmethod
     def of_numbers(cls, values: list[float | None]) -> Column:
-        """Numbers of JSON, each as it is."""
+        """JSON numbers, unchanged."""
         column = numbers(values)
-        if column is None:  # which no dtype holds
+        if column is None:  # no dtype represents them all exactly
             return cls.of(pd.Series([None if value is None else str(value) for value in values], dtype=object))
         if isinstance(column.dtype, np.dtype):
             return cls(column.to_numpy())
@@ -79,7 +69,7 @@ class Column:
         return cls(array.to_numpy(array.dtype.numpy_dtype, na_value=0), missing=column.isna().to_numpy())
 
     def as_json(self) -> list[Any]:
-        """Values as BBrowserX sends them: numbers, bools and texts; what is missing or not finite is null."""
+        """Values as BBrowserX sends them: numbers, bools and strings; missing and non-finite values are null."""
         if self.labels is not None:
             return [self.labels[code] if code >= 0 else None for code in self.values.tolist()]
         if self.values.dtype.kind == "f":
@@ -91,27 +81,19 @@ class Column:
 
     def as_float32(self) -> NDArray[np.float32]:
         """Numbers as BioFlex sends them."""
-        with np.errstate(over="ignore"):  # to infinity, as far as float32 goes
+        with np.errstate(over="ignore"):  # values beyond float32 become infinite
             values = self.values.astype(np.float32)
         if self.missing is not None:
             values[self.missing] = np.nan
         return values
 
     def as_category(self) -> tuple[list[str], NDArray[np.uint16]] | None:
-        """Labels and codes as BioFlex sends them; None for numbers.
-
-        The protocol has no code for a missing value, so that one more label stands for it.
-
-        Raises
-        ------
-        Refusal
-            There are more labels than 16 bits can number.
-        """
+        """Labels and codes as BioFlex sends them; None for numbers."""
         if self.labels is None and self.values.dtype.kind != "b":
             return None
         labels = ["False", "True"] if self.labels is None else list(self.labels)
         codes = self.values.astype(np.int64)
-        if (codes < 0).any():
+        if (codes < 0).any():  # the protocol has no code for a missing value, so an extra label stands for it
             missing = "Unassigned"
             while missing in labels:
                 missing += "_"
@@ -119,30 +101,24 @@ class Column:
             labels.append(missing)
         if len(labels) > _MOST_LABELS:
             detail = f"the field has {len(labels):,} labels; the protocol can number {_MOST_LABELS:,}"
-            raise Refusal(422, detail)
+            raise HTTPError(422, detail)
         return labels, codes.astype(np.uint16)
 
 
 class ObsTable:
-    """Fields by name, in order.
-
-    Parameters
-    ----------
-    columns
-        All of one length.
-    """
+    """Fields by name, in order."""
 
     def __init__(self, columns: Mapping[str, Column]) -> None:
         self.columns = dict(columns)
 
     @classmethod
     def of(cls, columns: Mapping[str, Any]) -> ObsTable:
-        """A table of any columns."""
+        """A table of columns of any kind."""
         return cls({name: Column.of(column) for name, column in columns.items()})
 
     @classmethod
     def read(cls, path: Path) -> ObsTable:
-        """Read what :meth:`write` wrote."""
+        """Read a file that :meth:`write` wrote."""
         with np.load(path) as file:
             fields = json.loads(file["fields"].tobytes())
             return cls(
@@ -157,7 +133,7 @@ class ObsTable:
             )
 
     def write(self, path: Path) -> None:
-        """Write to one file, which is replaced whole or not at all."""
+        """Write to one file, which is replaced atomically."""
         fields = [[name, column.labels] for name, column in self.columns.items()]
         arrays: dict[str, Any] = {f"column_{i}": column.values for i, column in enumerate(self.columns.values())}
         for i, column in enumerate(self.columns.values()):
@@ -171,33 +147,18 @@ class ObsTable:
     def with_values(
         self, barcodes: Sequence[str], given: Sequence[str], columns: Mapping[str, Sequence[Any]]
     ) -> ObsTable:
-        """The table with columns added or replaced, joined by barcode; cells that are not given are missing in them.
-
-        Parameters
-        ----------
-        barcodes
-            The study's cells.
-        given
-            The cells that the columns are about.
-        columns
-            Numbers or texts, in the order of ``given``.
-
-        Raises
-        ------
-        Refusal
-            Barcodes that the study does not have, or columns of another length.
-        """
+        """A table with columns added or replaced, joined by barcode; cells without a given value get missing values."""
         place = {barcode: i for i, barcode in enumerate(barcodes)}
         strange = [barcode for barcode in given if barcode not in place]
         if strange:
             detail = f"{len(strange):,} barcodes are not in the study, such as {quoted(strange[0])}"
-            raise Refusal(422, detail)
+            raise HTTPError(422, detail)
         rows = np.array([place[barcode] for barcode in given], np.intp)
         added = {}
         for name, values in columns.items():
             if not isinstance(values, list) or len(values) != len(given):
                 detail = f"column {quoted(name)} does not have a value for each of the {len(given):,} barcodes"
-                raise Refusal(422, detail)
+                raise HTTPError(422, detail)
             full: list[Any] = [None] * len(barcodes)
             for row, value in zip(rows.tolist(), values, strict=True):
                 full[row] = value
@@ -214,21 +175,15 @@ def _numbers(name: str, values: list[float | None]) -> Column:
     try:
         return Column.of_numbers(values)
     except OverflowError as error:
-        detail = f"column {quoted(name)} holds a number beyond what a float holds"
-        raise Refusal(422, detail) from error
+        detail = f"column {quoted(name)} contains a number that is too large for a float"
+        raise HTTPError(422, detail) from error
 
 
 _BARCODES, _FEATURES = "barcodes.json", "features.json"
 
 
 class StudyFolder:
-    """A processed study.
-
-    Parameters
-    ----------
-    path
-        Its folder.
-    """
+    """A processed study in a folder."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -244,21 +199,8 @@ class StudyFolder:
         embeddings: dict[str, NDArray[Any]],
         clusters: dict[str, NDArray[Any]],
     ) -> StudyFolder:
-        """Write a study.
-
-        Parameters
-        ----------
-        path
-            A folder that does not exist yet.
-        cells
-            With the matrix that was submitted.
-        lognorm
-            The log-normalised matrix; None where the submitted one is normalized already and serves for both units.
-        embeddings
-            Computed coordinates by name, added to the submitted ones.
-        clusters
-            Computed labels by name.
-        """
+        """Write a study to a new folder."""
+        # Without lognorm the submitted matrix is already normalized, and serves both units.
         path.mkdir(mode=0o700)
         (path / _BARCODES).write_text(json.dumps(cells.barcodes), encoding="utf-8")
         (path / _FEATURES).write_text(json.dumps(cells.features), encoding="utf-8")
@@ -278,7 +220,7 @@ class StudyFolder:
         ObsTable.of(columns).write(path / "obs.npz")
         listed = []
         for number, (name, array) in enumerate([*cells.obsm.items(), *embeddings.items()]):
-            np.save(path / f"embedding_{number}.npy", np.asarray(array, None if name in PLACES else np.float32))
+            np.save(path / f"embedding_{number}.npy", np.asarray(array, None if name in SPATIAL_KEYS else np.float32))
             listed.append({"embedding_id": f"{number:032x}", "embedding_name": name})
         (path / "embeddings.json").write_text(json.dumps(listed), encoding="utf-8")
         return cls(path)
@@ -297,7 +239,7 @@ class StudyFolder:
 
     @property
     def obs(self) -> ObsTable:
-        """Metadata, read anew after a change, which may be another process' one."""
+        """The metadata, read again after a change, which another process may have made."""
         stamp = self.stamp
         if self._obs is None or self._obs[0] != stamp:
             self._obs = (stamp, ObsTable.read(self.path / "obs.npz"))
@@ -305,23 +247,23 @@ class StudyFolder:
 
     @property
     def stamp(self) -> tuple[int, int, int]:
-        """Another one after each change of the metadata; nothing else of a study changes."""
+        """A value that differs after each change of the metadata, the only part of a study that changes."""
         found = (self.path / "obs.npz").stat()
         return found.st_ino, found.st_mtime_ns, found.st_size
 
     def change_obs(self, change: Callable[[ObsTable], ObsTable]) -> None:
-        """Replace the metadata by what ``change`` makes of them; one change after another."""
+        """Replace the metadata with the result of ``change``; changes run one after another."""
         with self._changing:
             change(self.obs).write(self.path / "obs.npz")
 
     @property
     def embeddings(self) -> list[dict[str, str]]:
-        """``embedding_id`` and ``embedding_name`` of each."""
+        """``embedding_id`` and ``embedding_name`` of each embedding."""
         found: list[dict[str, str]] = json.loads((self.path / "embeddings.json").read_text(encoding="utf-8"))
         return found
 
     def embedding(self, embedding_id: str) -> NDArray[Any] | None:
-        """Coordinates, float32 unless they are places; None where there is no such embedding."""
+        """Coordinates, float32 except for SPATIAL_KEYS; None if the embedding does not exist."""
         if not re.fullmatch(r"[0-9a-f]{32}", embedding_id):
             return None
         path = self.path / f"embedding_{int(embedding_id, 16)}.npy"
@@ -342,7 +284,7 @@ class StudyFolder:
         return self.path / f"{unit}.h5"
 
     def columns(self, genes: Sequence[int] | None, unit: str) -> dict[str, Any]:
-        """Some columns of a matrix, or all, as ``query_genes`` sends them; only what is asked for is read."""
+        """Some columns of a matrix, or all, as ``query_genes`` sends them; only these are read."""
         with h5py.File(self.matrix_file(unit)) as file:
             n_obs, n_vars = (int(n) for n in file["shape"][()])
             indptr = file["indptr"][()].astype(np.int64)
@@ -395,7 +337,7 @@ def _write_matrix(path: Path, matrix: sparse.csr_matrix) -> None:
 
 
 def write_export(folder: StudyFolder, path: Path) -> None:
-    """Write log-normalised values as X, what was submitted as ``layers["counts"]``, obs and embeddings."""
+    """Write log-normalized values as X, the submitted matrix as ``layers["counts"]``, obs and embeddings."""
     columns: dict[str, Any] = {}
     for name, column in folder.obs.columns.items():
         if column.labels is None:

@@ -1,4 +1,4 @@
-"""Uploads: files that arrive in parts, under names that the server chooses itself."""
+"""Uploads: files that arrive in chunks, stored under names that the server chooses."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from multipart import MultipartError, MultipartSegment, PushMultipartParser, par
 
 from biocolab_accessor.messages import quoted
 from biocolab_accessor.platforms import replace
-from biocolab_accessor.sandbox.requests import Refusal, json_object, text
-from biocolab_accessor.sandbox.store.catalog import UPLOAD_PREFIX, Catalogue, UploadRecord
+from biocolab_accessor.sandbox.requests import HTTPError, json_object, text
+from biocolab_accessor.sandbox.store.catalog import UPLOAD_PREFIX, Catalog, UploadRecord
 from biocolab_accessor.sandbox.store.files import private_file, private_folder, publish, remove_all
 
 __all__ = ["Uploads", "receive"]
@@ -26,114 +26,85 @@ _MOST_CHUNKS = 1_000_000
 
 
 class Uploads:
-    """Uploaded files.
+    """Uploaded files, in a folder whose file names never come from clients."""
 
-    The names and folders that clients give are kept in the catalogue as data; on disk everything has a name made here,
-    so that no name can lead out of the folder.
+    # The names and folders of clients are data in the catalog, so no name can lead out of the folder.
 
-    Parameters
-    ----------
-    folder
-        Where the bytes are.
-    catalogue
-        Where the names are.
-    """
-
-    def __init__(self, folder: Path, catalogue: Catalogue) -> None:
-        self._folder, self._catalogue = folder, catalogue
+    def __init__(self, folder: Path, catalog: Catalog) -> None:
+        self._folder, self._catalog = folder, catalog
         self._assembling, self._closing = threading.Lock(), threading.Event()
         self.strict = False
-        """Whether a file that is announced twice to a folder is ambiguous, as some servers may have it."""
+        """Whether a file that is announced twice to a folder is ambiguous, as it may be on some servers."""
         private_folder(folder)
 
     def announce(self, user: str, body: Mapping[str, Any]) -> UploadRecord:
-        """A file is going to come.
-
-        Raises
-        ------
-        Refusal
-            The number of chunks makes no sense, or a name is missing or too long.
-        """
+        """Announce a file that will be uploaded."""
         n_chunks = body.get("n_chunks")
         if not isinstance(n_chunks, int) or isinstance(n_chunks, bool) or not 1 <= n_chunks <= _MOST_CHUNKS:
-            detail = f"n_chunks must be a number from 1 to {_MOST_CHUNKS:,}; an empty file cannot be uploaded"
-            raise Refusal(422, detail)
+            detail = f"n_chunks must be an integer from 1 to {_MOST_CHUNKS:,}; an empty file cannot be uploaded"
+            raise HTTPError(422, detail)
         folder = text(body, "folder_id", longest=_LONGEST_NAME)
-        return self._catalogue.add_upload(
-            user, folder, text(body, "original_file_name", longest=_LONGEST_NAME), n_chunks
-        )
+        return self._catalog.add_upload(user, folder, text(body, "original_file_name", longest=_LONGEST_NAME), n_chunks)
 
     def incoming(self) -> Path:
-        """A file for bytes whose place is not known yet."""
+        """A path for bytes whose final path is not known yet."""
         return self._folder / f"{uuid.uuid4().hex}.part"
 
     def take_chunk(self, user: str, params: Mapping[str, Any], part: Path) -> str:
-        """Put a chunk that has arrived in its place, and give the path that a submission names.
-
-        Raises
-        ------
-        Refusal
-            No such upload, or no such chunk of it.
-        """
-        record = self._catalogue.upload(str(params.get("id")), user)
+        """Store a chunk, and return the path that a submission refers to."""
+        record = self._catalog.upload(str(params.get("id")), user)
         if record is None or record.folder_id != params.get("folder_id"):
-            detail = "there is no such upload: call add_file_upload first"
-            raise Refusal(404, detail)
+            detail = "the upload does not exist: call add_file_upload first"
+            raise HTTPError(404, detail)
         chunk = params.get("chunk")
         if not isinstance(chunk, int) or isinstance(chunk, bool) or not 0 <= chunk < record.n_chunks:
-            detail = f"chunk must be a number from 0 to {record.n_chunks - 1}"
-            raise Refusal(422, detail)
+            detail = f"chunk must be an integer from 0 to {record.n_chunks - 1}"
+            raise HTTPError(422, detail)
         place = self._chunk(record, chunk)
         place.parent.mkdir(mode=0o700, exist_ok=True)
         size = part.stat().st_size
         replace(part, place)
-        self._catalogue.set_chunk(record.id, chunk, size)
+        self._catalog.set_chunk(record.id, chunk, size)
         return UPLOAD_PREFIX + record.folder_id
 
     def files(self, user: str, study_path: str) -> dict[str, Path]:
-        """Whole files by the names that the client gave them.
-
-        Raises
-        ------
-        Refusal
-            There is no such upload, or chunks of it are missing, or the server is being stopped.
-        """
-        records = self._catalogue.uploads(study_path.removeprefix(UPLOAD_PREFIX), user)
+        """The complete files of an upload, by the names that the client chose."""
+        records = self._catalog.uploads(study_path.removeprefix(UPLOAD_PREFIX), user)
         if not records:
             detail = f"nothing was uploaded to {quoted(study_path)}"
-            raise Refusal(404, detail)
-        # A file that was announced twice, as when the first answer was lost, is the later one.
+            raise HTTPError(404, detail)
+        # If a file was announced twice, because the first answer was lost, the later one counts.
         latest = {record.name: record for record in records}
         if self.strict and len(latest) < len(records):
-            detail = f"a file was announced twice to {quoted(study_path)}: which of the two is meant?"
-            raise Refusal(409, detail)
+            detail = f"a file was announced twice to {quoted(study_path)}: it is not clear which one is meant"
+            raise HTTPError(409, detail)
         whole = {}
         with self._assembling:
             for name, record in latest.items():
-                if self._closing.is_set():  # each file waits for the disk, and there may be thousands
-                    raise Refusal(503, "the server was stopped")
+                if self._closing.is_set():  # each of thousands of files may wait for the disk
+                    raise HTTPError(503, "the server was stopped")
                 whole[name] = self._whole(record)
         return whole
 
     def drop(self, user: str, study_path: str) -> None:
         """Remove the bytes of an upload that has been processed."""
         if self._closing.is_set():
-            return  # they go with the folder, or in the sweep of the next start
-        records = self._catalogue.uploads(study_path.removeprefix(UPLOAD_PREFIX), user)
+            return  # they are removed with the folder, or at the next start
+        records = self._catalog.uploads(study_path.removeprefix(UPLOAD_PREFIX), user)
         remove_all(self._folder / record.id for record in records)
 
     def forget_waiting(self) -> None:
-        """Forget what was not submitted, as servers do that clean their temporary folders."""
-        waiting = self._catalogue.waiting_uploads()
-        self._catalogue.forget_uploads(waiting)
+        """Forget uploads that were not submitted, like a server that cleans its temporary folder."""
+        waiting = self._catalog.waiting_uploads()
+        self._catalog.forget_uploads(waiting)
         remove_all(self._folder / id_ for id_ in waiting)
 
     def close(self) -> None:
-        """Stop putting files together; those that are whole stay so."""
+        """Stop assembling files; complete files stay."""
         self._closing.set()
 
     def clear(self) -> None:
-        """Forget every byte."""
+        """Remove all uploaded bytes."""
         remove_all(self._folder.iterdir())
 
     def _chunk(self, record: UploadRecord, chunk: int) -> Path:
@@ -143,19 +114,19 @@ class Uploads:
         whole = self._folder / record.id / "whole"
         if whole.exists():
             return whole
-        sizes = self._catalogue.chunks(record.id)
+        sizes = self._catalog.chunks(record.id)
         missing = sorted(set(range(record.n_chunks)) - set(sizes))
         if missing:
             chunks = f"{len(missing)} of {record.n_chunks} chunks of {quoted(record.name)}"
             detail = f"{chunks} are missing, the first is {missing[0]}"
-            raise Refusal(409, detail)
-        # The first chunk becomes the file, so that a file of one chunk is never copied.
+            raise HTTPError(409, detail)
+        # The first chunk becomes the file, so a file with one chunk is never copied.
         first = self._chunk(record, 0)
         if not first.exists():
-            detail = f"what was uploaded as {quoted(record.name)} is gone: it was processed, or it was too old"
-            raise Refusal(410, detail)
+            detail = f"the upload of {quoted(record.name)} was removed, because it was processed or too old"
+            raise HTTPError(410, detail)
         with first.open("r+b") as target:
-            # A server that was killed here may have appended before.
+            # A server that was killed here may already have appended some chunks.
             target.truncate(sizes[0])
             target.seek(0, os.SEEK_END)
             for chunk in range(1, record.n_chunks):
@@ -168,17 +139,11 @@ class Uploads:
 
 
 async def receive(content_type: str, stream: AsyncIterator[bytes], target: Path) -> dict[str, Any]:
-    """Write the ``file`` part of a multipart body to ``target`` while it arrives, and give the ``params`` part.
-
-    Raises
-    ------
-    Refusal
-        It is not multipart, or a part is missing or broken.
-    """
+    """Write the ``file`` part of a multipart body to ``target`` as it arrives, and return the ``params`` part."""
     kind, options = parse_options_header(content_type)
     if kind != "multipart/form-data" or not options.get("boundary"):
         detail = "expected multipart/form-data with the parts params and file"
-        raise Refusal(422, detail)
+        raise HTTPError(422, detail)
     private_file(target)
     params, seen = bytearray(), set[str]()
     part = ""
@@ -196,11 +161,11 @@ async def receive(content_type: str, stream: AsyncIterator[bytes], target: Path)
                         params += event
                         if len(params) > _LONGEST_PARAMS:
                             detail = f"the params part is longer than {_LONGEST_PARAMS:,} bytes"
-                            raise Refusal(413, detail)
+                            raise HTTPError(413, detail)
     except MultipartError as error:
-        detail = f"the multipart body is broken, or broke off: {error}"
-        raise Refusal(422, detail) from error
+        detail = f"the multipart body is malformed or incomplete: {error}"
+        raise HTTPError(422, detail) from error
     if not {"params", "file"} <= seen:
-        detail = "the body has no params or no file part"
-        raise Refusal(422, detail)
+        detail = "the body lacks the params part or the file part"
+        raise HTTPError(422, detail)
     return json_object(bytes(params), "the params part")

@@ -1,4 +1,4 @@
-"""What the official clients and ours see of each fault is theirs; here is what goes over the wire."""
+"""Faults as they appear on the wire, without a client that interprets them."""
 
 from __future__ import annotations
 
@@ -48,11 +48,11 @@ class TestAdding:
             ({"route": "uplaod_chunk"}, "did you mean 'upload_chunk'"),
             ({"route": "upload_chunk", "kind": "rest"}, "did you mean 'reset'"),
             ({"route": "upload_chunk", "kind": "reset", "status": 1}, "has no option 'status'"),
-            ({"route": "upload_chunk", "nth": 0}, "the first request is 1"),
-            ({"route": "upload_chunk", "nth": []}, "the first request is 1"),
+            ({"route": "upload_chunk", "nth": 0}, "but the first request is 1"),
+            ({"route": "upload_chunk", "nth": []}, "but the first request is 1"),
         ],
     )
-    def test_what_makes_no_sense_is_refused(self, own: Sandbox, arguments: dict[str, object], says: str) -> None:
+    def test_an_invalid_fault_is_refused(self, own: Sandbox, arguments: dict[str, object], says: str) -> None:
         with pytest.raises(InvalidArgument, match=re.escape(says)):
             own.faults.add(**arguments)
 
@@ -60,16 +60,16 @@ class TestAdding:
         "route",
         ["get_user_groups", "/t2d_index_tool/api/v1/get_user_groups", "*", "get_user_*", "api/v1/get_user_groups"],
     )
-    def test_a_route_may_be_written_in_full_or_as_a_pattern(self, own: Sandbox, route: str) -> None:
+    def test_a_route_may_be_a_full_path_or_a_pattern(self, own: Sandbox, route: str) -> None:
         own.faults.add(route, status=418)
         assert post(own, "get_user_groups").status_code == 418
 
-    def test_only_the_nth_request_gets_it(self, own: Sandbox) -> None:
+    def test_only_the_nth_request_gets_the_fault(self, own: Sandbox) -> None:
         fault = own.faults.add("get_user_groups", nth=(2, 4))
         assert [post(own, "get_user_groups").status_code for _ in range(5)] == [200, 503, 200, 503, 200]
         assert (fault.seen, fault.hits) == (5, 2)
 
-    def test_one_that_is_removed_is_over(self, own: Sandbox) -> None:
+    def test_a_removed_fault_no_longer_applies(self, own: Sandbox) -> None:
         fault = own.faults.add("get_user_groups")
         assert repr(own.faults) == "Faults(status of get_user_groups)"
         own.faults.remove(fault)
@@ -78,13 +78,13 @@ class TestAdding:
 
 
 class TestAnswers:
-    def test_status_with_retry_after(self, own: Sandbox) -> None:
+    def test_a_status_fault_sends_the_status_and_retry_after(self, own: Sandbox) -> None:
         own.faults.add("get_user_groups", kind="status", status=429, retry_after=7)
         answer = post(own, "get_user_groups")
         assert (answer.status_code, answer.headers["retry-after"]) == (429, "7")
         assert answer.json() == {"detail": "a fault of the sandbox"}
 
-    def test_a_status_that_python_does_not_know(self, own: Sandbox) -> None:
+    def test_a_status_that_python_does_not_know_is_sent(self, own: Sandbox) -> None:
         own.faults.add("get_user_groups", status=520)
         assert post(own, "get_user_groups").status_code == 520
 
@@ -97,23 +97,23 @@ class TestAnswers:
             ("empty_body", b""),
         ],
     )
-    def test_refusals_with_status_200(self, own: Sandbox, kind: str, body: bytes) -> None:
+    def test_an_error_with_status_200_has_the_error_in_the_body(self, own: Sandbox, kind: str, body: bytes) -> None:
         own.faults.add("get_user_groups", kind=kind)
         answer = post(own, "get_user_groups")
         assert (answer.status_code, answer.content) == (200, body)
 
-    def test_a_page_of_a_proxy(self, own: Sandbox) -> None:
+    def test_a_proxy_page_replaces_the_answer(self, own: Sandbox) -> None:
         own.faults.add("get_user_groups", kind="html")
         assert post(own, "get_user_groups").text.startswith("<!DOCTYPE html>")
 
-    def test_broken_json(self, own: Sandbox) -> None:
+    def test_broken_json_cannot_be_parsed(self, own: Sandbox) -> None:
         own.faults.add("get_user_groups", kind="broken_json")
         answer = post(own, "get_user_groups")
         assert int(answer.headers["content-length"]) == len(answer.content) > 0
         with pytest.raises(json.JSONDecodeError):
             json.loads(answer.content)
 
-    def test_a_redirect_to_another_host(self, own: Sandbox) -> None:
+    def test_a_redirect_leads_to_another_host(self, own: Sandbox) -> None:
         own.faults.add("get_user_groups", kind="redirect", location="https://example.org/")
         answer = post(own, "get_user_groups", allow_redirects=False)
         assert (answer.status_code, answer.headers["location"]) == (307, "https://example.org/")
@@ -128,7 +128,7 @@ class TestConnections:
         assert "reset" in str(caught.value).lower()
 
     @pytest.mark.parametrize("kind", ["reset", "lost_answer", "reset_midway", "truncate", "truncate_unannounced"])
-    def test_what_was_cut_off_is_in_the_ledger_when_the_client_sees_it(self, own: Sandbox, kind: str) -> None:
+    def test_a_reset_request_is_in_the_ledger_when_the_client_notices(self, own: Sandbox, kind: str) -> None:
         for _ in range(10):
             fault = own.faults.add("get_user_groups", kind=kind)
             with suppress(requests.RequestException):
@@ -137,22 +137,22 @@ class TestConnections:
             own.faults.remove(fault)
             own.requests.clear()
 
-    def test_a_lost_answer_is_of_work_that_was_done_and_a_reset_is_not(self, own: Sandbox) -> None:
+    def test_a_lost_answer_means_the_work_was_done_and_a_reset_means_it_was_not(self, own: Sandbox) -> None:
         body = {"folder_id": "lost", "n_chunks": 1, "original_file_name": "x"}
         for kind, n_uploads in (("reset", 0), ("lost_answer", 1)):
             fault = own.faults.add("add_file_upload", kind=kind)
             with pytest.raises(requests.ConnectionError):
                 post(own, "add_file_upload", body)
             own.faults.remove(fault)
-            assert len(own._site.catalogue.uploads("lost", own.email)) == n_uploads
+            assert len(own._state.catalog.uploads("lost", own.email)) == n_uploads
 
     @pytest.mark.parametrize("kind", ["reset_midway", "truncate"])
-    def test_an_announced_answer_breaks_off(self, own: Sandbox, kind: str) -> None:
+    def test_an_answer_with_a_length_is_truncated(self, own: Sandbox, kind: str) -> None:
         own.faults.add("study/get_features", kind=kind)
         with pytest.raises((requests.ConnectionError, requests.exceptions.ChunkedEncodingError)):
             post(own, "study/get_features", {"study_id": uuid_of(own)})
 
-    def test_an_answer_without_length_just_ends(self, own: Sandbox) -> None:
+    def test_an_answer_without_a_length_ends_early(self, own: Sandbox) -> None:
         body = {"study_id": uuid_of(own)}
         whole = post(own, "study/get_features", body).content
         own.faults.add("study/get_features", kind="truncate_unannounced")
@@ -160,7 +160,7 @@ class TestConnections:
         assert "content-length" not in answer.headers
         assert answer.content == whole[: len(whole) // 2]
 
-    def test_a_trickle_takes_its_time_and_is_whole(self, own: Sandbox) -> None:
+    def test_a_trickled_answer_takes_its_time_and_is_complete(self, own: Sandbox) -> None:
         body = {"study_id": uuid_of(own)}
         whole = post(own, "study/get_features", body).content
         own.faults.add("study/get_features", kind="trickle", seconds=0.5, pieces=5)
@@ -168,7 +168,7 @@ class TestConnections:
         assert post(own, "study/get_features", body).content == whole
         assert time.monotonic() - start >= 0.4
 
-    def test_one_that_hangs_ends_with_the_client(self, own: Sandbox) -> None:
+    def test_a_hanging_request_ends_with_the_client(self, own: Sandbox) -> None:
         own.faults.add("get_user_groups", kind="hang")
         with pytest.raises(requests.ReadTimeout):
             post(own, "get_user_groups", timeout=0.3)
@@ -186,19 +186,19 @@ class TestConnections:
                 )
                 until(lambda: fault.hits)
                 start = time.monotonic()
-                server.close()  # or raises, where its thread does not end
+                server.close()  # raises if its thread does not stop
         assert time.monotonic() - start < PATIENCE
 
 
-class TestSpoiled:
-    def test_a_task_in_an_unknown_state(self, own: Sandbox, counts: ad.AnnData) -> None:
+class TestCorruptAnswers:
+    def test_a_task_has_an_unknown_state(self, own: Sandbox, counts: ad.AnnData) -> None:
         submission = counts.biocolab.submit(skip_dimred=True)
         own.faults.add("get_submission_log", kind="unknown_state", state="PAUSED")
         answer = post(own, "get_submission_log", {"task_id": submission.task_id}).json()
         assert answer["data"]["status"] == "PAUSED"
         assert answer["data"]["log"] == submission.log
 
-    def test_a_commit_without_study_info(self, own: Sandbox, counts: ad.AnnData) -> None:
+    def test_a_commit_lacks_study_info(self, own: Sandbox, counts: ad.AnnData) -> None:
         fault = own.faults.add("commit_submission_result", kind="no_study_info")
         submission = counts.biocolab.submit(skip_dimred=True)
         assert fault.hits == 1
@@ -206,7 +206,7 @@ class TestSpoiled:
         np.testing.assert_array_equal(submission.study().to_anndata().X.toarray(), counts.X.toarray())
 
     @pytest.mark.parametrize("route", ["study/query_genes", "/v1/study/query_genes", "/v1/study/get_matrix"])
-    def test_permuted_and_missing_columns(self, own: Sandbox, route: str) -> None:
+    def test_matrix_columns_are_permuted_or_missing(self, own: Sandbox, route: str) -> None:
         right = matrix_of(own, route)
         own.faults.add(route, kind="permuted_genes", nth=1)
         own.faults.add(route, kind="missing_gene", nth=2)
@@ -215,7 +215,7 @@ class TestSpoiled:
 
     @pytest.mark.parametrize("kind", ["wrong_lengths", "corrupt_arrays"])
     @pytest.mark.parametrize("route", ["query_genes", "get_matrix", "fetch_metadata"])
-    def test_our_client_refuses_what_does_not_fit(self, own: Sandbox, kind: str, route: str) -> None:
+    def test_our_client_refuses_inconsistent_answers(self, own: Sandbox, kind: str, route: str) -> None:
         own.faults.add(f"v1/study/{route}", kind=kind)
         ask = {
             "query_genes": lambda study: study.query_genes(["CD3D", "LYZ"], "raw"),
@@ -226,20 +226,20 @@ class TestSpoiled:
         with pytest.raises(InvalidResponse):
             ask(study)
 
-    def test_what_a_kind_has_nothing_to_do_with_stays_as_it_is(self, own: Sandbox) -> None:
+    def test_a_fault_leaves_answers_that_it_does_not_apply_to_unchanged(self, own: Sandbox) -> None:
         right = post(own, "get_user_groups").json()
         for kind in ("unknown_state", "no_study_info", "permuted_genes", "missing_gene", "corrupt_arrays"):
             fault = own.faults.add("get_user_groups", kind=kind)
             assert post(own, "get_user_groups").json() == right
             own.faults.remove(fault)
 
-    def test_refusals_are_not_spoiled(self, own: Sandbox) -> None:
+    def test_error_answers_are_not_corrupted(self, own: Sandbox) -> None:
         own.faults.add("study/get_features", kind="wrong_lengths")
         assert post(own, "study/get_features", {"study_id": "none"}).status_code == 404
 
 
 @pytest.mark.parametrize("kind", sorted(KINDS))
-def test_whatever_goes_wrong_our_client_says_so_or_gets_the_right_answer(own: Sandbox, kind: str) -> None:
+def test_our_client_raises_or_gets_the_right_answer_for_every_fault(own: Sandbox, kind: str) -> None:
     options = {"hang": {"seconds": 0.5}, "trickle": {"seconds": 0.2}}.get(kind, {})
     right = bc.study("PBMC68k_reduced").to_anndata(genes=["CD3D", "LYZ"], unit="lognorm")
     own.faults.add("*", kind=kind, **options)
@@ -248,13 +248,13 @@ def test_whatever_goes_wrong_our_client_says_so_or_gets_the_right_answer(own: Sa
             got = bc.study("PBMC68k_reduced").to_anndata(genes=["CD3D", "LYZ"], unit="lognorm")
         except BiocolabError:
             return
-    # A permuted reply cannot be told from a right one: no list of genes travels with it.
+    # A permuted answer looks like a correct one, because it does not contain the list of genes.
     if kind != "permuted_genes":
         np.testing.assert_array_equal(got.X.toarray(), right.X.toarray())
 
 
 def uuid_of(server: Sandbox) -> str:
-    return next(record.uuid for record in server._site.catalogue.studies() if record.hash_id == "PBMC68k_reduced")
+    return next(record.uuid for record in server._state.catalog.studies() if record.hash_id == "PBMC68k_reduced")
 
 
 def matrix_of(server: Sandbox, route: str) -> np.ndarray:
@@ -285,7 +285,7 @@ def matrix_of(server: Sandbox, route: str) -> np.ndarray:
 
 
 class TestLedger:
-    def test_each_request_is_written_down(self, own: Sandbox) -> None:
+    def test_the_ledger_records_each_request(self, own: Sandbox) -> None:
         bc.groups()
         post(own, "get_user_groupz")
         record, wrong = own.requests[-2:]
@@ -298,12 +298,12 @@ class TestLedger:
         frame = own.requests.to_frame()
         assert list(frame["route"]) == ["get_user_groups", "get_user_groupz"]
 
-    def test_it_holds_no_token(self, own: Sandbox) -> None:
+    def test_the_ledger_does_not_contain_tokens(self, own: Sandbox) -> None:
         bc.groups()
         assert own.token not in repr(list(own.requests)) + own.requests.to_frame().to_csv()
         assert own.requests[-1].token == f"…{own.token[-3:]}"
 
-    def test_reset_empties_it_and_takes_the_faults_away(self) -> None:
+    def test_a_reset_clears_the_ledger_and_the_faults(self) -> None:
         with bc.sandbox() as server:
             server.faults.add("get_user_groups")
             post(server, "get_user_groups")
@@ -312,11 +312,11 @@ class TestLedger:
 
 
 class TestControl:
-    def test_it_is_off_by_default(self, own: Sandbox) -> None:
+    def test_the_control_routes_are_off_by_default(self, own: Sandbox) -> None:
         headers = {"bioturing-api-token": own.token}
         assert requests.get(f"{own.url}/_sandbox/requests", headers=headers, timeout=10).status_code == 404
 
-    def test_faults_ledger_and_reset_over_http(self) -> None:
+    def test_faults_ledger_and_reset_work_over_http(self) -> None:
         with bc.sandbox(control=True) as server:
             base, headers = f"{server.url}/_sandbox/", {"bioturing-api-token": server.token}
             body = {"route": "get_user_groups", "kind": "status", "nth": [1], "status": 500}
@@ -349,7 +349,7 @@ class TestForgetting:
         url = server.private_host + "api/v1/upload_chunk"
         return requests.post(url, data=form, files={"file": b"x"}, headers=headers, timeout=10)
 
-    def test_an_upload_that_was_forgotten_is_unknown(self, own: Sandbox) -> None:
+    def test_a_forgotten_upload_is_unknown(self, own: Sandbox) -> None:
         form = self.upload(own, "forgotten")
         assert self.send(own, form).status_code == 200
         fault = own.faults.add("upload_chunk", nth=1, kind="forget_uploads")
@@ -357,7 +357,7 @@ class TestForgetting:
         assert (fault.hits, own.requests[-1].fault) == (1, "forget_uploads")
         assert list((own.path / "uploads").iterdir()) == []
 
-    def test_a_refusal_in_other_words_follows_what_was_forgotten(self, own: Sandbox) -> None:
+    def test_a_forgotten_upload_is_refused_in_other_words(self, own: Sandbox) -> None:
         form = self.upload(own, "other words")
         own.faults.add("upload_chunk", nth=1, kind="forget_uploads")
         own.faults.add("*", kind="other_words", status=200, message="gone with the wind")
@@ -366,11 +366,11 @@ class TestForgetting:
         own.faults.clear()
         own.faults.add("*", kind="other_words", status=410)
         assert self.send(own, form).status_code == 410
-        assert post(own, "get_user_groups").json()["status"] == 200  # what is not refused is as it was
+        assert post(own, "get_user_groups").json()["status"] == 200  # successful answers stay unchanged
         wrong = {"bioturing-api-token": "wrong"}
         assert requests.post(own.private_host + "api/v1/get_user_groups", headers=wrong, timeout=10).status_code == 401
 
-    def test_tasks_and_studies_are_forgotten_by_their_title(self, own: Sandbox, counts: ad.AnnData) -> None:
+    def test_tasks_and_studies_are_forgotten_by_title(self, own: Sandbox, counts: ad.AnnData) -> None:
         kept, gone = (counts.biocolab.submit(name=name, skip_dimred=True) for name in ("kept", "to forget"))
         own.faults.add("test_connection", nth=1, kind="forget_tasks", title="to *")
         own.faults.add("test_connection", nth=2, kind="forget_studies", title="to *")
@@ -384,14 +384,14 @@ class TestForgetting:
         assert "PBMC68k_reduced" in set(bc.studies("bioturing_public_studies")["study_id"])
 
 
-class TestAStrictServer:
+class TestStrictServer:
     @pytest.fixture
     def strict(self, own: Sandbox) -> Iterator[Sandbox]:
-        own._site.strict = True
+        own._state.strict = True
         yield own
-        own._site.strict = False
+        own._state.strict = False
 
-    def test_takes_a_commit_twice_for_two_studies(self, strict: Sandbox, counts: ad.AnnData) -> None:
+    def test_a_strict_server_turns_two_commits_into_two_studies(self, strict: Sandbox, counts: ad.AnnData) -> None:
         done = counts.biocolab.submit(name="twice", skip_dimred=True)
         body = {"group_id": "personal", "task_id": done.task_id}
         again = post(strict, "commit_submission_result", body).json()["study_info"]["uuid"]
@@ -399,7 +399,9 @@ class TestAStrictServer:
         assert bc.study(again, source="bbrowserx").n_obs == counts.n_obs
         assert list(bc.studies()["title"]).count("twice") == 2
 
-    def test_refuses_an_upload_that_was_announced_or_submitted_twice(self, strict: Sandbox, counts: ad.AnnData) -> None:
+    def test_a_strict_server_refuses_an_upload_announced_or_submitted_twice(
+        self, strict: Sandbox, counts: ad.AnnData
+    ) -> None:
         strict.faults.add("add_file_upload", nth=1, kind="delay", seconds=0.01)
         uploads = TestForgetting()
         for _ in range(2):

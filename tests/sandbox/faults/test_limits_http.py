@@ -1,4 +1,4 @@
-"""Files that the system sends arrive whole, and the connection is as good as before."""
+"""Files that are sent with sendfile arrive whole, and their connections stay usable."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from starlette.types import Receive, Scope, Send
 import biocolab_accessor as bc
 from biocolab_accessor.sandbox.faults import limits
 from biocolab_accessor.sandbox.public_studies import DATABASE_ID
-from biocolab_accessor.sandbox.server import Sandbox, Serving, listen
+from biocolab_accessor.sandbox.server import Sandbox, ServerThread, listen
 from tests.patience import PATIENCE, until
 
 
 @pytest.fixture(scope="module")
 def large() -> Iterator[Sandbox]:
-    """A sandbox with a matrix that no socket's buffer holds."""
+    """A sandbox with a matrix that is larger than the buffer of a socket."""
     counts = np.random.default_rng(0).integers(1, 9, (2000, 2000)).astype(np.float32)
     with bc.sandbox() as server:
         server.add_study("LARGE", ad.AnnData(counts))
@@ -41,7 +41,7 @@ def body(server: Sandbox) -> dict[str, object]:
 
 
 def uuid_of(server: Sandbox) -> str:
-    [uuid] = [record.uuid for record in server._site.catalogue.studies() if record.hash_id == "LARGE"]
+    [uuid] = [record.uuid for record in server._state.catalog.studies() if record.hash_id == "LARGE"]
     return uuid
 
 
@@ -49,7 +49,7 @@ def matrix_of(server: Sandbox) -> bytes:
     return (server.path / "studies" / uuid_of(server) / "raw.h5").read_bytes()
 
 
-def test_it_is_whole_and_the_next_answer_comes_over_the_same_connection(large: Sandbox) -> None:
+def test_a_large_file_arrives_whole_and_the_connection_stays_usable(large: Sandbox) -> None:
     with requests.Session() as session:
         for _ in range(3):
             answer = asked(large, session, "get_matrix")
@@ -62,13 +62,13 @@ def test_it_is_whole_and_the_next_answer_comes_over_the_same_connection(large: S
     assert (record.status, record.sent) == (200, len(matrix_of(large)))
 
 
-def test_a_range_of_it_is_that_range(large: Sandbox) -> None:
+def test_a_range_of_a_large_file_is_that_range(large: Sandbox) -> None:
     with requests.Session() as session:
         answer = asked(large, session, "get_matrix", headers={"range": "bytes=1000-1999"})
     assert (answer.status_code, answer.content) == (206, matrix_of(large)[1000:2000])
 
 
-def test_a_client_that_goes_away_is_written_down_and_hurts_nobody(
+def test_a_client_that_disconnects_is_recorded_and_affects_no_other_client(
     large: Sandbox, caplog: pytest.LogCaptureFixture
 ) -> None:
     large.requests.clear()
@@ -84,11 +84,11 @@ def test_a_client_that_goes_away_is_written_down_and_hurts_nobody(
     assert 0 < record.sent < size
     with requests.Session() as session:
         assert len(asked(large, session, "get_matrix").content) == size
-    time.sleep(0.1)  # what the server would say of the first, it says after it was written down
+    time.sleep(0.1)  # the server would report an error after it recorded the request
     assert caplog.records == []
 
 
-def test_a_client_that_does_not_read_is_cut_off(
+def test_a_client_that_does_not_read_a_file_is_disconnected(
     large: Sandbox, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(limits, "_UNREAD_SECONDS", 0.2)
@@ -104,8 +104,8 @@ def test_a_client_that_does_not_read_is_cut_off(
     assert caplog.records == []
 
 
-def test_a_client_that_does_not_read_what_is_no_file_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither the kernel's buffers nor the server hold 100 MB."""
+def test_a_client_that_does_not_read_another_answer_is_disconnected(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither the kernel's buffers nor the server's can hold 100 MB."""
     monkeypatch.setattr(limits, "_UNREAD_SECONDS", 0.2)
     sent: list[int] = []
 
@@ -117,7 +117,7 @@ def test_a_client_that_does_not_read_what_is_no_file_is_cut_off(monkeypatch: pyt
 
     listener = listen("127.0.0.1", 0)
     port = listener.getsockname()[1]
-    serving = Serving(app, limits.Protocol, listener)
+    serving = ServerThread(app, limits.Protocol, listener)
     try:
         with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE) as connection:
             connection.sendall(b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n")
@@ -128,7 +128,7 @@ def test_a_client_that_does_not_read_what_is_no_file_is_cut_off(monkeypatch: pyt
     assert max(sent) < 10_000_000
 
 
-def test_a_dry_run_which_reads_no_more_than_the_size_prints_nothing(
+def test_a_dry_run_that_reads_only_the_size_prints_nothing(
     large: Sandbox, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
     study = bc.study("LARGE")
@@ -139,7 +139,7 @@ def test_a_dry_run_which_reads_no_more_than_the_size_prints_nothing(
     assert capfd.readouterr().err == ""
 
 
-def test_many_at_the_same_time_are_each_whole(large: Sandbox) -> None:
+def test_many_large_files_at_the_same_time_arrive_whole(large: Sandbox) -> None:
     def one(_: int) -> bool:
         with requests.Session() as session:
             return asked(large, session, "get_matrix").content == matrix_of(large)

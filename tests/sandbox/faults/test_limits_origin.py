@@ -1,4 +1,4 @@
-"""Every route looks at Host and Origin: no page of another site gets an answer, whatever token it has."""
+"""Every route checks Host and Origin: a page of another site gets no answer, whatever token it has."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import biocolab_accessor as bc
 from biocolab_accessor.sandbox.app import make_app
 from biocolab_accessor.sandbox.faults.faults import Faults
 from biocolab_accessor.sandbox.faults.ledger import Ledger
-from biocolab_accessor.sandbox.faults.limits import OwnOrigin
+from biocolab_accessor.sandbox.faults.limits import OriginMiddleware
 from biocolab_accessor.sandbox.routes.control import control_routes
 from biocolab_accessor.sandbox.server import Sandbox
 from tests.patience import PATIENCE
@@ -38,14 +38,14 @@ _FOREIGN = [
 
 @pytest.fixture(scope="module")
 def own() -> Iterator[Sandbox]:
-    """A sandbox that offers its ledger and reset over HTTP."""
+    """A sandbox with its control routes."""
     with bc.sandbox(control=True) as running:
         yield running
 
 
 @pytest.fixture
 def session(own: Sandbox) -> Iterator[requests.Session]:
-    """Requests with the right token, whose cookies are those of a browser that is signed in."""
+    """A session with the right token and the cookies of a signed-in browser."""
     with requests.Session() as session:
         session.headers.update({"bioturing-api-token": own.token, "btr-api-token": own.token})
         session.headers.update({"x-user-token": own.token, "x-email-id": own.email})
@@ -54,8 +54,8 @@ def session(own: Sandbox) -> Iterator[requests.Session]:
 
 
 def _routes(own: Sandbox) -> list[tuple[str, str]]:
-    """Method and path of every route, with something in place of what is in braces."""
-    routes = [*make_app(own._site).routes]
+    """Method and path of every route, with values for its path parameters."""
+    routes = [*make_app(own._state).routes]
     routes += control_routes(Faults(lambda: ()), Ledger(), lambda: None, lambda task_id: True, lambda token: True)
     paths = [(route.methods, re.sub(r"\{.*?\}", "1", route.path)) for route in routes if isinstance(route, Route)]
     return sorted({(method, path) for methods, path in paths for method in [*(methods or ()), "OPTIONS"]})
@@ -85,7 +85,7 @@ def test_every_route_refuses_a_foreign_host_and_a_foreign_origin(
 
 
 @pytest.mark.parametrize("foreign", _FOREIGN, ids=str)
-def test_a_spelling_that_is_not_the_sandbox_is_refused(own: Sandbox, foreign: dict[str, str]) -> None:
+def test_a_host_that_only_looks_like_the_sandbox_is_refused(own: Sandbox, foreign: dict[str, str]) -> None:
     headers = {**foreign, "bioturing-api-token": own.token}
     assert requests.get(f"{own.url}/_sandbox/requests", headers=headers, timeout=PATIENCE).status_code == 403
 
@@ -103,7 +103,7 @@ def test_a_page_that_rebinds_its_name_reads_no_ledger_and_resets_nothing(own: Sa
 
 
 @pytest.mark.parametrize("host", ["localhost", "LOCALHOST:{port}", "127.0.0.1:{port}", "[::1]:{port}", "127.0.0.1:9"])
-def test_names_of_this_machine_come_in_also_through_a_tunnel(
+def test_names_of_this_machine_are_accepted_through_a_tunnel_too(
     own: Sandbox, session: requests.Session, host: str
 ) -> None:
     host = host.format(port=own.url.rpartition(":")[2])
@@ -128,20 +128,20 @@ def test_names_of_this_machine_come_in_also_through_a_tunnel(
         ("127.0.0.1", "", False),
     ],
 )
-def test_the_name_that_it_listens_on_is_its_own(listens: str, host: str, accepted: bool) -> None:
+def test_the_sandbox_accepts_the_name_that_it_listens_on(listens: str, host: str, accepted: bool) -> None:
     async def app(*_: object) -> None:
         raise AssertionError
 
     scope = {"type": "http", "headers": [(b"host", host.encode())]}
-    assert (OwnOrigin(app, listens)._refusal(scope) is None) == accepted
+    assert (OriginMiddleware(app, listens)._error(scope) is None) == accepted
 
 
 def test_a_request_with_two_hosts_or_none_is_refused(own: Sandbox) -> None:
     async def app(*_: object) -> None:
         raise AssertionError
 
-    guard = OwnOrigin(app, "127.0.0.1")
+    guard = OriginMiddleware(app, "127.0.0.1")
     for hosts in ([], [(b"host", b"localhost"), (b"Host", b"localhost")]):
-        refusal = guard._refusal({"type": "http", "headers": hosts})
+        refusal = guard._error({"type": "http", "headers": hosts})
         assert refusal is not None
         assert refusal.status == 403

@@ -1,4 +1,4 @@
-"""The page: what it serves, to whom, and that a person can find their way with mouse and keyboard."""
+"""The page: its data, access to it, and its use with mouse and keyboard."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from tests.patience import PATIENCE
 
 @pytest.fixture
 def own() -> Iterator[Sandbox]:
-    """A sandbox of its own: what the page lists depends on what was submitted."""
+    """A sandbox for one test, because the page lists all submissions."""
     with bc.sandbox() as running:
         yield running
 
 
 @pytest.fixture
 def signed_in(server: Sandbox) -> Iterator[requests.Session]:
-    """A session as a browser has it after the first visit."""
+    """A session that is signed in, like a browser after the first visit."""
     with requests.Session() as session:
         answer = session.post(f"{server.url}/signin", data={"token": server.token}, timeout=PATIENCE)
         assert answer.json() == {"user": server.email}
@@ -47,7 +47,7 @@ def _public(server: Sandbox, session: requests.Session, study_id: str) -> str:
     return next(study["uuid"] for group in groups for study in group["studies"] if study["id"] == study_id)
 
 
-def test_the_values_that_the_page_draws_are_those_of_the_study(server: Sandbox, signed_in: requests.Session) -> None:
+def test_the_page_draws_the_values_of_the_study(server: Sandbox, signed_in: requests.Session) -> None:
     uuid = _public(server, signed_in, "PBMC68k_reduced")
     about = _data(server, signed_in, f"study/{uuid}")
     adata = bc.study("PBMC68k_reduced").to_anndata(unit="lognorm")
@@ -82,7 +82,7 @@ def test_clusters_are_in_natural_order_with_their_own_cells(server: Sandbox, sig
     assert set(empty) == {65_535}
 
 
-def test_an_embedding_is_drawn_where_the_study_has_it(server: Sandbox, signed_in: requests.Session) -> None:
+def test_the_page_draws_an_embedding_at_its_own_coordinates(server: Sandbox, signed_in: requests.Session) -> None:
     uuid = _public(server, signed_in, "PBMC68k_reduced")
     place = next(row for row in _data(server, signed_in, f"study/{uuid}")["embeddings"] if row["name"] == "X_umap")
     sent = np.frombuffer(_data(server, signed_in, f"study/{uuid}/embedding/{place['id']}"), "<f4").reshape(-1, 2)
@@ -91,7 +91,7 @@ def test_an_embedding_is_drawn_where_the_study_has_it(server: Sandbox, signed_in
     assert np.array_equal(sent, sc.datasets.pbmc68k_reduced().obsm["X_umap"].astype(np.float32))
 
 
-def test_a_download_is_the_study(server: Sandbox, signed_in: requests.Session, tmp_path: Any) -> None:
+def test_a_downloaded_file_equals_the_study(server: Sandbox, signed_in: requests.Session, tmp_path: Any) -> None:
     uuid = _public(server, signed_in, "PBMC68k_reduced")
     made = signed_in.post(f"{server.url}/page/data/study/{uuid}/export", timeout=PATIENCE).json()
     answer = signed_in.get(server.url + made["url"], timeout=PATIENCE)
@@ -102,7 +102,7 @@ def test_a_download_is_the_study(server: Sandbox, signed_in: requests.Session, t
     assert np.array_equal(ad.read_h5ad(tmp_path / "study.h5ad").X.toarray(), study.X.toarray())
 
 
-def test_nothing_is_shown_to_who_is_not_signed_in(server: Sandbox) -> None:
+def test_the_page_shows_nothing_before_sign_in(server: Sandbox) -> None:
     for path in ("home", "session", "study/x", "task/x"):
         assert requests.get(f"{server.url}/page/data/{path}", timeout=PATIENCE).status_code == 401
 
@@ -113,7 +113,7 @@ def test_signing_out_ends_the_session_on_the_server(server: Sandbox, signed_in: 
     assert requests.get(f"{server.url}/page/data/home", cookies=cookies, timeout=PATIENCE).status_code == 401
 
 
-def test_a_visitor_needs_a_token_also_where_there_is_one_user(own: Sandbox) -> None:
+def test_a_visitor_needs_a_token_even_if_the_sandbox_has_one_user(own: Sandbox) -> None:
     for form in ({}, {"token": "wrong"}, {"token": DEFAULT_TOKEN}, {"invitation": ""}, {"invitation": "wrong"}):
         assert requests.post(f"{own.url}/signin", data=form, timeout=PATIENCE).status_code == 401
     token = own.add_user("colleague@lab")
@@ -123,7 +123,7 @@ def test_a_visitor_needs_a_token_also_where_there_is_one_user(own: Sandbox) -> N
         assert token not in str(dict(session.cookies))
 
 
-def test_a_link_of_the_owner_signs_in_once_and_does_not_hold_the_token(own: Sandbox) -> None:
+def test_a_sign_in_link_works_once_and_does_not_contain_the_token(own: Sandbox) -> None:
     link = own.sign_in_link()
     assert own.token not in link
     form = {"invitation": link.partition("#sign-in=")[2]}
@@ -131,8 +131,8 @@ def test_a_link_of_the_owner_signs_in_once_and_does_not_hold_the_token(own: Sand
     assert first.json() == {"user": own.email}
     assert (second.status_code, second.json()["detail"]) == (401, "the link was used before: sign in with the token")
     links = [own.sign_in_link() for _ in range(120)]
-    assert len(own._site.invitations) == 100
-    assert links[-1].partition("#sign-in=")[2] in own._site.invitations
+    assert len(own._state.invitations) == 100
+    assert links[-1].partition("#sign-in=")[2] in own._state.invitations
 
 
 def test_a_personal_study_is_not_shown_to_another_user(own: Sandbox) -> None:
@@ -151,7 +151,7 @@ def test_a_personal_study_is_not_shown_to_another_user(own: Sandbox) -> None:
 
 
 @pytest.mark.parametrize("header", [{"Host": "evil.example"}, {"Host": "evil.example:80"}, {"Host": "127.0.0.1.evil"}])
-def test_a_name_of_somebody_else_does_not_lead_to_the_page(server: Sandbox, header: dict[str, str]) -> None:
+def test_a_foreign_host_name_does_not_get_the_page(server: Sandbox, header: dict[str, str]) -> None:
     assert requests.post(f"{server.url}/signin", headers=header, timeout=PATIENCE).status_code == 403
 
 
@@ -162,7 +162,7 @@ def test_another_site_cannot_post(server: Sandbox, signed_in: requests.Session) 
         assert signed_in.post(server.url + path, headers=foreign, timeout=PATIENCE).status_code == 403
 
 
-def test_the_page_loads_nothing_from_elsewhere(server: Sandbox) -> None:
+def test_the_page_loads_nothing_from_other_hosts(server: Sandbox) -> None:
     answer = requests.get(server.url, timeout=PATIENCE)
     assert answer.headers["content-security-policy"].startswith("default-src 'self'")
     assert "//" not in answer.text
@@ -170,7 +170,7 @@ def test_the_page_loads_nothing_from_elsewhere(server: Sandbox) -> None:
         assert requests.get(f"{server.url}/page/{name}", timeout=PATIENCE).status_code == 404
 
 
-def test_a_submission_leads_to_its_page_before_and_after_the_commit(server: Sandbox) -> None:
+def test_a_submission_links_to_its_page_before_and_after_the_commit(server: Sandbox) -> None:
     counts = sparse.csr_matrix(np.arange(12, dtype=np.float32).reshape(4, 3))
     submission = ad.AnnData(counts).biocolab.submit(study_id="page", skip_dimred=True, wait=False)
     assert submission.url == f"{server.url}/task/{submission.task_id}"
@@ -182,10 +182,10 @@ def test_a_submission_leads_to_its_page_before_and_after_the_commit(server: Sand
 def test_a_task_is_cancelled_from_its_page_while_it_waits() -> None:
     with bc.sandbox() as own, requests.Session() as session:
         session.post(f"{own.url}/signin", data={"token": own.token}, timeout=PATIENCE)
-        catalogue, go_on = own._site.catalogue, threading.Event()
-        first, second = (catalogue.add_task(own.email, "submit", {}, "")[0] for _ in range(2))
+        catalog, go_on = own._state.catalog, threading.Event()
+        first, second = (catalog.add_task(own.email, "submit", {}, "")[0] for _ in range(2))
         for task in (first, second):
-            own._site.tasks.run(task.id, lambda: {"uuid": str(go_on.wait(PATIENCE))})
+            own._state.tasks.run(task.id, lambda: {"uuid": str(go_on.wait(PATIENCE))})
         cancelled = session.post(f"{own.url}/page/data/task/{second.id}/cancel", timeout=PATIENCE).json()
         assert cancelled == {"cancelled": True}
         assert _data(own, session, f"task/{second.id}")["status"] == "ERROR"
@@ -195,11 +195,11 @@ def test_a_task_is_cancelled_from_its_page_while_it_waits() -> None:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    """Chromium without a window, where there is one."""
+    """Headless Chromium, if it is installed."""
     sync_api = pytest.importorskip("playwright.sync_api")
     program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-    arguments.append("--host-resolver-rules=MAP evil.example 127.0.0.1")  # somebody leads their name to this machine
+    arguments.append("--host-resolver-rules=MAP evil.example 127.0.0.1")  # DNS rebinding
     with sync_api.sync_playwright() as playwright:
         try:
             running = playwright.chromium.launch(executable_path=program, args=arguments)
@@ -211,7 +211,7 @@ def browser() -> Iterator[Any]:
 
 @pytest.fixture
 def window(browser: Any) -> Iterator[Any]:
-    """A window of a new profile; the test fails on any mistake of the page's scripts."""
+    """A window with a new profile; an error in a script of the page fails the test."""
     context = browser.new_context(viewport={"width": 1200, "height": 800}, accept_downloads=True)
     window = context.new_page()
     mistakes: list[str] = []
@@ -221,7 +221,9 @@ def window(browser: Any) -> Iterator[Any]:
     assert mistakes == []
 
 
-def test_a_person_clicks_from_the_list_to_coloured_cells_and_the_file(own: Sandbox, window: Any, tmp_path: Any) -> None:
+def test_a_user_clicks_from_the_list_to_colored_cells_and_the_download(
+    own: Sandbox, window: Any, tmp_path: Any
+) -> None:
     window.goto(own.sign_in_link())
     window.get_by_role("link", name="PBMC68k_reduced").click()
     window.wait_for_url("**/study/**")
@@ -244,7 +246,7 @@ def test_a_person_clicks_from_the_list_to_coloured_cells_and_the_file(own: Sandb
     assert ad.read_h5ad(tmp_path / "study.h5ad").shape == (700, 765)
 
 
-def test_the_keyboard_is_enough(own: Sandbox, window: Any) -> None:
+def test_the_page_works_with_the_keyboard_alone(own: Sandbox, window: Any) -> None:
     window.goto(own.sign_in_link())
     window.get_by_role("link", name="PBMC68k_reduced").focus()
     window.keyboard.press("Enter")
@@ -265,7 +267,7 @@ def test_the_keyboard_is_enough(own: Sandbox, window: Any) -> None:
     assert "NKG7: " in window.locator(".tip").inner_text()
 
 
-def test_a_task_is_followed_until_it_is_a_study(own: Sandbox, window: Any) -> None:
+def test_the_page_follows_a_task_until_it_is_a_study(own: Sandbox, window: Any) -> None:
     submission = celltypist_sample().biocolab.submit(study_id="followed", wait=False)
     _sign_in(window, own, submission.url)
     window.get_by_role("log").get_by_text("Reading batch").wait_for()
@@ -295,7 +297,7 @@ def test_names_of_data_are_text_and_never_markup(own: Sandbox, window: Any) -> N
     assert window.title() != "broken into"
 
 
-def test_a_page_that_leads_its_own_name_here_gets_nothing_by_the_token(own: Sandbox, window: Any) -> None:
+def test_a_page_that_rebinds_its_own_name_gets_nothing_with_the_token(own: Sandbox, window: Any) -> None:
     bc.groups()
     answer = window.goto(f"http://evil.example:{own.url.rpartition(':')[2]}/")
     assert answer.status == 403
@@ -310,10 +312,10 @@ def test_a_page_that_leads_its_own_name_here_gets_nothing_by_the_token(own: Sand
     assert len(own.requests) == before
 
 
-def test_a_stranger_signs_in_with_a_token(own: Sandbox, window: Any) -> None:
+def test_another_user_signs_in_with_a_token(own: Sandbox, window: Any) -> None:
     token = own.add_user("colleague@lab")
     link = own.sign_in_link()
-    own._site.invitations.clear()  # as after a first visit
+    own._state.invitations.clear()  # as after a first visit
     window.goto(link)
     window.get_by_text("the link was used before: sign in with the token").wait_for()
     assert "#" not in window.url
@@ -330,13 +332,13 @@ def test_a_stranger_signs_in_with_a_token(own: Sandbox, window: Any) -> None:
 
 
 def _sign_in(window: Any, own: Sandbox, url: str) -> None:
-    """As a person who opens the address of a submission."""
+    """Open the address of a submission and sign in."""
     window.goto(url)
     window.get_by_label("API token").fill(own.token)
     window.keyboard.press("Enter")
 
 
 def _picture(window: Any) -> bytes:
-    """The plot as it is drawn, once it is at rest."""
+    """A screenshot of the plot once it has stopped changing."""
     window.wait_for_timeout(150)
     return bytes(window.get_by_role("application").screenshot())

@@ -25,7 +25,7 @@ def cells(matrix: list, features: list[str], prefix: str = "c", **obs: list) -> 
     return Cells(array, [f"{prefix}{i}" for i in range(n)], features, pd.DataFrame(obs, index=range(n)))
 
 
-def test_bounds_are_inclusive_and_mitochondria_are_a_fraction() -> None:
+def test_bounds_are_inclusive_and_the_mitochondrial_share_is_a_fraction() -> None:
     some = cells([[5, 0, 5], [1, 1, 0], [0, 0, 0], [0, 0, 9]], ["A", "B", "mt-X"])
     assert list(keep_cells(some, NONE)) == [0, 1, 2, 3]
     assert list(keep_cells(some, {**NONE, "min_counts": 2, "max_counts": 9})) == [1, 3]
@@ -35,7 +35,7 @@ def test_bounds_are_inclusive_and_mitochondria_are_a_fraction() -> None:
     assert list(keep_cells(some, {**NONE, "mt_percentage": 0.0})) == [1, 2]
 
 
-def test_scaled_values_are_not_filtered_by_bounds_nobody_set() -> None:
+def test_scaled_values_are_not_filtered_by_unset_bounds() -> None:
     assert list(keep_cells(cells([[-1, -2], [1, 2]], ["A", "B"]), NONE)) == [0, 1]
 
 
@@ -53,19 +53,19 @@ def test_batches_with_other_genes_are_joined_with_zeros() -> None:
     assert joined.obs["score"].isna().tolist() == [True, False, False]
 
 
-def test_barcodes_that_clash_get_the_batch_in_front() -> None:
+def test_repeated_barcodes_get_the_batch_as_prefix() -> None:
     joined = join_batches([("one", cells([[1]], ["A"])), ("two", cells([[2]], ["A"]))])
     assert joined.barcodes == ["one_c0", "two_c0"]
 
 
-def test_repeated_genes_are_kept_where_all_batches_have_the_same() -> None:
+def test_repeated_genes_are_kept_if_all_batches_have_the_same() -> None:
     same = join_batches([("one", cells([[1, 2]], ["A", "A"], "x")), ("two", cells([[3, 4]], ["A", "A"], "y"))])
     assert same.matrix.toarray().tolist() == [[1, 2], [3, 4]]
     with pytest.raises(ProcessingError, match="cannot be matched"):
         join_batches([("one", cells([[1, 2]], ["A", "A"])), ("two", cells([[3, 4]], ["A", "B"]))])
 
 
-def test_empty_cells_stay_zero_when_normalised() -> None:
+def test_empty_cells_stay_zero_when_normalized() -> None:
     result = lognorm(sparse.csr_matrix(np.array([[0, 0], [1, 3]], np.float32))).toarray()
     np.testing.assert_allclose(result, [[0, 0], [np.log1p(2500), np.log1p(7500)]], rtol=1e-6)
 
@@ -77,12 +77,12 @@ def test_totals_are_summed_in_float64() -> None:
     assert found[0] == pytest.approx(math.fsum(values.tolist()), rel=1e-13)
 
 
-def test_one_batch_is_as_it_is() -> None:
+def test_a_single_batch_stays_unchanged() -> None:
     one = cells([[1, 2]], ["A", "B"])
     assert join_batches([("one", one)]) is one
 
 
-def test_some_cells_are_taken_with_everything_known_of_them() -> None:
+def test_selected_cells_keep_their_metadata_and_coordinates() -> None:
     some = cells([[1, 0], [0, 2], [3, 3]], ["A", "B"], label=["p", "q", "r"])
     some.obsm["X"] = np.array([[1.0], [2.0], [3.0]])
     taken = some.take(np.array([2, 0]))
@@ -93,7 +93,7 @@ def test_some_cells_are_taken_with_everything_known_of_them() -> None:
     assert taken.obsm["X"].tolist() == [[3.0], [1.0]]
 
 
-def test_labels_of_batches_keep_their_order_and_a_column_of_batches_is_the_submitters() -> None:
+def test_labels_keep_their_order_and_a_submitted_batch_column_is_kept() -> None:
     first = cells([[1]], ["A"], "x", Batch=["mine"])
     second = cells([[2]], ["A"], "y", Batch=["yours"])
     first.obs["label"] = pd.Categorical(["b"], categories=["b", "a"])

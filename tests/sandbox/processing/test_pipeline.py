@@ -9,7 +9,7 @@ from biocolab_accessor.sandbox.server import Sandbox
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (2, 3), (3, 2), (5, 4), (16, 40)])
-def test_tiny_studies_are_processed_as_far_as_they_can_be(shape: tuple[int, int], server: Sandbox) -> None:
+def test_tiny_studies_are_processed_as_far_as_possible(shape: tuple[int, int], server: Sandbox) -> None:
     matrix = np.random.default_rng(1).poisson(3, shape).astype(np.float32) + 1
     submission = ad.AnnData(matrix).biocolab.submit()
     back = submission.study().to_anndata()
@@ -21,7 +21,7 @@ def test_tiny_studies_are_processed_as_far_as_they_can_be(shape: tuple[int, int]
         assert np.isfinite(back.obsm["X_umap"]).all()
 
 
-def test_scaled_values_are_processed_as_they_are(server: Sandbox) -> None:
+def test_scaled_values_are_processed_unchanged(server: Sandbox) -> None:
     matrix = np.random.default_rng(1).normal(size=(40, 20)).astype(np.float32)
     with pytest.warns(UserWarning, match="scaled"):
         submission = ad.AnnData(matrix).biocolab.submit()
@@ -30,7 +30,7 @@ def test_scaled_values_are_processed_as_they_are(server: Sandbox) -> None:
 
 
 @pytest.mark.sweeps
-def test_umap_learn_places_the_cells_of_large_studies(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_umap_learn_lays_out_the_cells_of_large_studies(monkeypatch: pytest.MonkeyPatch) -> None:
     from sklearn.manifold import trustworthiness
 
     from biocolab_accessor.sandbox.processing import pipeline
@@ -38,7 +38,7 @@ def test_umap_learn_places_the_cells_of_large_studies(monkeypatch: pytest.Monkey
     monkeypatch.setattr(pipeline, "_COMPILED_FROM", 80)
     rng = np.random.default_rng(1)
     matrix = sparse.csr_matrix(rng.poisson(rng.choice([0.2, 3], (4, 50)).repeat(20, axis=0)).astype(np.float32))
-    embeddings, clusters = pipeline._analyse(matrix, lambda line: None)
+    embeddings, clusters = pipeline._analyze(matrix, lambda line: None)
     assert {name: array.shape for name, array in embeddings.items()} == {
         "PCA": (80, 49),
         "UMAP": (80, 2),
@@ -49,7 +49,7 @@ def test_umap_learn_places_the_cells_of_large_studies(monkeypatch: pytest.Monkey
     assert clusters["Leiden clustering"].tolist() == [name for name in "0123" for _ in range(20)]
 
 
-def test_variable_genes_are_the_same_of_a_dense_and_of_a_sparse_matrix(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_variable_genes_are_the_same_for_a_dense_and_a_sparse_matrix(monkeypatch: pytest.MonkeyPatch) -> None:
     from biocolab_accessor.sandbox.processing import pipeline
 
     rng = np.random.default_rng(1)
@@ -57,4 +57,4 @@ def test_variable_genes_are_the_same_of_a_dense_and_of_a_sparse_matrix(monkeypat
     dense = pipeline._variable_genes(adata, print)
     monkeypatch.setattr(pipeline, "_MOST_DENSE", 0)
     np.testing.assert_array_equal(dense, pipeline._variable_genes(adata, print))
-    assert 2000 <= dense.sum() < 2010  # scanpy takes those that are as variable as the last one, too
+    assert 2000 <= dense.sum() < 2010  # scanpy includes ties with the last gene

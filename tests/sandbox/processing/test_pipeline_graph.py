@@ -18,7 +18,7 @@ def pbmc() -> ad.AnnData:
     return sc.datasets.pbmc68k_reduced()
 
 
-def test_connectivities_and_distances_are_those_that_umap_learn_computed(pbmc: ad.AnnData) -> None:
+def test_connectivities_and_distances_equal_those_of_umap_learn(pbmc: ad.AnnData) -> None:
     graph = FuzzyGraph.of(pbmc.obsm["X_pca"][:, :30], 10)  # as many as scanpy took for its packaged data set
     expected = pbmc.obsp["connectivities"]
     found = graph.connectivities()
@@ -28,7 +28,7 @@ def test_connectivities_and_distances_are_those_that_umap_learn_computed(pbmc: a
     np.testing.assert_allclose(graph.distances[5], np.sort(pbmc.obsp["distances"][5].data), atol=1e-4)
 
 
-def test_the_layout_keeps_neighbours_as_well_as_umap_learn_does(pbmc: ad.AnnData) -> None:
+def test_the_layout_preserves_neighbors_as_well_as_umap_learn(pbmc: ad.AnnData) -> None:
     from sklearn.manifold import trustworthiness
 
     x = pbmc.obsm["X_pca"]
@@ -39,7 +39,7 @@ def test_the_layout_keeps_neighbours_as_well_as_umap_learn_does(pbmc: ad.AnnData
     np.testing.assert_allclose(layout.mean(axis=0), 0, atol=1e-4)
 
 
-def test_the_layout_is_the_same_each_time_and_leaves_the_users_random_numbers_alone(pbmc: ad.AnnData) -> None:
+def test_the_layout_is_deterministic_and_keeps_the_users_random_state(pbmc: ad.AnnData) -> None:
     import igraph
 
     x = pbmc.obsm["X_pca"][:150]
@@ -58,7 +58,7 @@ def test_the_layout_is_the_same_each_time_and_leaves_the_users_random_numbers_al
 
 
 @pytest.mark.parametrize("n_obs", [4, 16, 30])
-def test_few_cells_do_not_end_up_in_one_place(pbmc: ad.AnnData, n_obs: int) -> None:
+def test_few_cells_do_not_end_up_at_one_point(pbmc: ad.AnnData, n_obs: int) -> None:
     x = pbmc.obsm["X_pca"][:n_obs]
     layout = FuzzyGraph.of(x, min(15, n_obs - 1)).layout(x[:, :2])
     between = np.linalg.norm(layout[:, None] - layout, axis=2)[np.triu_indices(n_obs, 1)]
@@ -66,7 +66,7 @@ def test_few_cells_do_not_end_up_in_one_place(pbmc: ad.AnnData, n_obs: int) -> N
     assert between.max() < 50
 
 
-def test_equal_cells_belong_to_each_other_wholly_and_the_next_one_does_too() -> None:
+def test_equal_cells_and_the_nearest_other_cell_have_full_membership() -> None:
     x = np.random.default_rng(0).normal(size=(60, 5)).astype(np.float32)
     x[1] = x[0]
     graph = FuzzyGraph.of(x, 15)
@@ -78,7 +78,7 @@ def test_equal_cells_belong_to_each_other_wholly_and_the_next_one_does_too() -> 
 
 
 @pytest.mark.parametrize("n_equal", [20, 60])
-def test_many_equal_cells_are_placed_too(n_equal: int) -> None:
+def test_many_equal_cells_get_distinct_positions(n_equal: int) -> None:
     x = np.random.default_rng(0).normal(size=(60, 5)).astype(np.float32)
     x[:n_equal] = x[0]
     graph = FuzzyGraph.of(x, 15)
@@ -107,14 +107,14 @@ import numpy as np
 from scipy import sparse
 from biocolab_accessor.sandbox.processing import pipeline
 matrix = sparse.csr_matrix(np.random.default_rng(0).poisson(0.5, (700, 100)).astype(np.float32))
-embeddings, clusters = pipeline._analyse(matrix, lambda line: None)
+embeddings, clusters = pipeline._analyze(matrix, lambda line: None)
 assert embeddings["UMAP"].shape == (700, 2)
 assert len(clusters["Leiden clustering"]) == 700
 print(sorted({name.partition(".")[0] for name in sys.modules} & {"umap", "pynndescent", "scanpy"}))
 """
 
 
-def test_nothing_waits_for_umap_learn_in_a_process_that_analyses_700_cells(tmp_path: Path) -> None:
+def test_a_process_that_analyzes_700_cells_does_not_import_umap_learn(tmp_path: Path) -> None:
     done = start_python(["-c", _SCRIPT], stderr=sys.__stderr__.fileno())
     said, _ = done.communicate()
     assert done.returncode == 0

@@ -26,7 +26,7 @@ def xenium(folder: Path, transcripts: str = TRANSCRIPTS) -> Path:
 
 
 @pytest.mark.parametrize("packed", [True, False])
-def test_xenium_is_counted_by_cell_and_gene_with_the_middle_of_each_cell(packed: bool, tmp_path: Path) -> None:
+def test_xenium_is_counted_by_cell_and_gene_with_the_center_of_each_cell(packed: bool, tmp_path: Path) -> None:
     files = {"folder": xenium(tmp_path / "x")}
     if packed:
         with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
@@ -48,7 +48,7 @@ def test_a_transcript_in_a_cell_without_boundary_is_an_error(tmp_path: Path) -> 
         read_spatial("n", XENIUM, {"folder": folder}, lambda _: None)
 
 
-def test_an_archive_that_lacks_a_file_or_is_none_is_an_error(tmp_path: Path) -> None:
+def test_an_incomplete_or_invalid_archive_is_an_error(tmp_path: Path) -> None:
     folder = xenium(tmp_path / "x")
     (folder / "experiment.xenium").unlink()
     with pytest.raises(ProcessingError, match=r"n: the batch lacks \['experiment\.xenium'\]; it has \['cell_b"):
@@ -59,7 +59,7 @@ def test_an_archive_that_lacks_a_file_or_is_none_is_an_error(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("kind", [DSP, PROTEOMICS])
-def test_what_is_not_read_is_described_as_it_came(kind: int, tmp_path: Path) -> None:
+def test_files_that_are_not_read_are_described_in_the_log(kind: int, tmp_path: Path) -> None:
     (tmp_path / "i").write_bytes(b"abc")
     said: list[str] = []
     cells = read_spatial("n", kind, {"image": tmp_path / "i"}, said.append)
@@ -67,7 +67,7 @@ def test_what_is_not_read_is_described_as_it_came(kind: int, tmp_path: Path) -> 
     assert said == ["image of n: 3 bytes, sha256 ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"]
 
 
-def test_a_visium_matrix_that_is_none_is_an_error(tmp_path: Path) -> None:
+def test_an_invalid_visium_matrix_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "m").write_bytes(b"abc")
     with pytest.raises(ProcessingError, match="n cannot be read"):
         read_spatial("n", VISIUM, {"matrix": tmp_path / "m", "position": tmp_path / "m"}, lambda _: None)

@@ -1,4 +1,4 @@
-"""Whatever goes wrong with one task, it ends with words and the next one runs."""
+"""A failing task ends with a message, and the next one runs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from biocolab_accessor.sandbox.processing import tasks
 from biocolab_accessor.sandbox.processing.tasks import worker_environment
 from biocolab_accessor.sandbox.server import Sandbox
 from biocolab_accessor.sandbox.store import uploads
-from biocolab_accessor.sandbox.store.catalog import Catalogue, TaskRecord
+from biocolab_accessor.sandbox.store.catalog import Catalog, TaskRecord
 from tests.patience import PATIENCE, until
 from tests.sandbox.wire import BODY, Wire
 
@@ -45,7 +45,7 @@ def submit(counts: ad.AnnData, study_id: str, value: float) -> bc.Submission:
 
 
 @pytest.mark.usefixtures("cold_workers", "own")
-def test_clean_up_that_fails_changes_nothing_of_the_task_and_of_the_next(
+def test_a_failing_cleanup_affects_neither_its_task_nor_the_next(
     counts: ad.AnnData, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     with monkeypatch.context() as broken:
@@ -60,19 +60,19 @@ def test_clean_up_that_fails_changes_nothing_of_the_task_and_of_the_next(
 
 
 @pytest.mark.usefixtures("own")
-def test_a_task_that_cannot_begin_fails_with_words_and_the_next_runs(
+def test_a_task_that_cannot_start_fails_with_a_message_and_the_next_runs(
     counts: ad.AnnData, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     with monkeypatch.context() as broken:
-        real = Catalogue.set_task
+        real = Catalog.set_task
 
-        def locked(catalogue: Catalogue, task_id: str, status: str, result: object = None) -> None:
+        def locked(catalog: Catalog, task_id: str, status: str, result: object = None) -> None:
             if status == "RUNNING":
                 msg = "database is locked"
                 raise sqlite3.OperationalError(msg)
-            real(catalogue, task_id, status, result)
+            real(catalog, task_id, status, result)
 
-        broken.setattr(Catalogue, "set_task", locked)
+        broken.setattr(Catalog, "set_task", locked)
         first = submit(counts, "first", 2)
         with pytest.raises(TaskFailed, match="OperationalError: database is locked"):
             first.wait(PATIENCE)
@@ -80,17 +80,17 @@ def test_a_task_that_cannot_begin_fails_with_words_and_the_next_runs(
     assert any(str(first.task_id) in record.getMessage() for record in caplog.records)
 
 
-def test_not_even_an_end_that_cannot_be_written_ends_the_thread(
+def test_an_end_that_cannot_be_recorded_does_not_end_the_thread(
     own: Sandbox, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    runner, ran = own._site.tasks, threading.Event()
+    runner, ran = own._state.tasks, threading.Event()
     with monkeypatch.context() as broken:
         for name in ("set_task", "log_line"):
-            broken.setattr(Catalogue, name, no_room)
+            broken.setattr(Catalog, name, no_room)
         runner.run("1", dict)
         runner._jobs.put(("2", ran.set))
         assert ran.wait(PATIENCE)
-    assert "task 1: its end could not be written down" in caplog.text
+    assert "task 1: its failure could not be recorded" in caplog.text
 
 
 HANGS = """
@@ -106,7 +106,7 @@ for line in sys.stdin:
 
 @pytest.fixture
 def hanging(monkeypatch: pytest.MonkeyPatch, own: Sandbox) -> Sandbox:
-    """A sandbox whose worker hangs at every batch whose name says so, and fails at others."""
+    """A sandbox whose worker hangs on batches with a certain name, and fails on others."""
 
     def start(log_path: Path) -> subprocess.Popen[str]:
         return subprocess.Popen(
@@ -118,25 +118,25 @@ def hanging(monkeypatch: pytest.MonkeyPatch, own: Sandbox) -> Sandbox:
 
 
 def queue_up(sandbox: Sandbox, name: str, finished: list[str]) -> TaskRecord:
-    runner, catalogue = sandbox._site.tasks, sandbox._site.catalogue
-    task, _ = catalogue.add_task(sandbox.email, "submit", {"hash_id": name}, "")
+    runner, catalog = sandbox._state.tasks, sandbox._state.catalog
+    task, _ = catalog.add_task(sandbox.email, "submit", {"hash_id": name}, "")
     runner.submit(task.id, {"batches": [{"name": name}]}, lambda say: None, lambda: finished.append(name))
     return task
 
 
 def ended(sandbox: Sandbox, task: TaskRecord) -> TaskRecord:
     def found() -> TaskRecord | None:
-        now = sandbox._site.catalogue.task(task.id, sandbox.email)
+        now = sandbox._state.catalog.task(task.id, sandbox.email)
         return now if now is not None and now.status in ("ERROR", "SUCCESS") else None
 
     return until(found)
 
 
 def running(sandbox: Sandbox, task: TaskRecord) -> bool:
-    return "began" in sandbox._site.catalogue.task(task.id, sandbox.email).log
+    return "began" in sandbox._state.catalog.task(task.id, sandbox.email).log
 
 
-def test_a_task_that_hangs_is_stopped_at_its_limit_and_the_next_begins(hanging: Sandbox) -> None:
+def test_a_hanging_task_is_stopped_at_its_limit_and_the_next_starts(hanging: Sandbox) -> None:
     finished: list[str] = []
     with bc.settings.override(sandbox_task_limit=0.3):
         stuck = ended(hanging, queue_up(hanging, "hang", finished))
@@ -148,7 +148,7 @@ def test_a_task_that_hangs_is_stopped_at_its_limit_and_the_next_begins(hanging: 
     assert list((hanging.path / "studies").glob("*.part")) == []
 
 
-def test_one_task_is_broken_off_and_those_behind_it_begin(hanging: Sandbox) -> None:
+def test_a_canceled_task_ends_and_the_next_one_starts(hanging: Sandbox) -> None:
     finished: list[str] = []
     stuck, waits, last = (queue_up(hanging, name, finished) for name in ("hang", "hang too", "last"))
     until(lambda: running(hanging, stuck))
@@ -160,15 +160,15 @@ def test_one_task_is_broken_off_and_those_behind_it_begin(hanging: Sandbox) -> N
     assert "ERROR: not done here" in ended(hanging, last).log
     assert sorted(finished) == ["hang", "hang too", "last"]
     assert [hanging.cancel_task(each.id) for each in (stuck, waits, last)] == [False] * 3
-    with pytest.raises(InvalidArgument, match="there is no task 'none'"):
+    with pytest.raises(InvalidArgument, match="the sandbox has no task 'none'"):
         hanging.cancel_task("none")
 
 
 def test_a_task_is_cancelled_over_http_by_the_owner_only(monkeypatch: pytest.MonkeyPatch) -> None:
     with bc.sandbox(control=True) as sandbox:
-        task, _ = sandbox._site.catalogue.add_task(sandbox.email, "export", {}, "")
+        task, _ = sandbox._state.catalog.add_task(sandbox.email, "export", {}, "")
         go_on = threading.Event()
-        sandbox._site.tasks.run(task.id, lambda: {"waited": go_on.wait(PATIENCE)})
+        sandbox._state.tasks.run(task.id, lambda: {"waited": go_on.wait(PATIENCE)})
         address = f"{sandbox.url}/_sandbox/tasks/{task.id}"
         assert requests.delete(address, timeout=PATIENCE).status_code == 401
         headers = {"bioturing-api-token": sandbox.token}
@@ -178,10 +178,10 @@ def test_a_task_is_cancelled_over_http_by_the_owner_only(monkeypatch: pytest.Mon
         assert requests.delete(f"{address}0", headers=headers, timeout=PATIENCE).status_code == 422
 
 
-def test_a_download_that_hangs_does_not_stop_the_next_task(hanging: Sandbox) -> None:
+def test_a_hanging_download_does_not_block_the_next_task(hanging: Sandbox) -> None:
     finished: list[str] = []
-    runner, catalogue, never = hanging._site.tasks, hanging._site.catalogue, threading.Event()
-    task, _ = catalogue.add_task(hanging.email, "submit", {"hash_id": "far"}, "")
+    runner, catalog, never = hanging._state.tasks, hanging._state.catalog, threading.Event()
+    task, _ = catalog.add_task(hanging.email, "submit", {"hash_id": "far"}, "")
     begun = threading.Event()
     runner.submit(task.id, {"batches": []}, lambda say: [begun.set(), never.wait()], lambda: finished.append("far"))
     assert begun.wait(PATIENCE)
@@ -190,10 +190,10 @@ def test_a_download_that_hangs_does_not_stop_the_next_task(hanging: Sandbox) -> 
     assert "ERROR: not done here" in ended(hanging, after).log
     assert "ERROR: the task was cancelled" in ended(hanging, task).log
     assert finished == ["far", "after"]
-    # What is left of the first one ends while another is fetched, which is none of its business.
+    # The abandoned download of the first task ends while another is running, which it must not affect.
     begun.clear()
     go_on, fetched = threading.Event(), []
-    third, _ = catalogue.add_task(hanging.email, "submit", {"hash_id": "third"}, "")
+    third, _ = catalog.add_task(hanging.email, "submit", {"hash_id": "third"}, "")
     runner.submit(
         third.id,
         {"batches": [{"name": "third"}]},
@@ -202,7 +202,7 @@ def test_a_download_that_hangs_does_not_stop_the_next_task(hanging: Sandbox) -> 
     )
     assert begun.wait(PATIENCE)
     never.set()
-    until(lambda: sum(thread.name == "biocolab-sandbox-aside" for thread in threading.enumerate()) == 1)
+    until(lambda: sum(thread.name == "biocolab-sandbox-work" for thread in threading.enumerate()) == 1)
     go_on.set()
     assert "ERROR: not done here" in ended(hanging, third).log
     assert fetched == [1]
@@ -218,7 +218,7 @@ SECRETS = {
 KEPT = {"PATH": os.environ["PATH"], "LANG": "C.UTF-8", "OMP_NUM_THREADS": "2", "BIOCOLAB_MEMORY_BUDGET": "1000000000"}
 
 
-def test_no_secret_is_among_the_variables_of_a_worker(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_environment_of_a_worker_has_no_secrets(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name, value in {**SECRETS, **KEPT}.items():
         monkeypatch.setenv(name, value)
     with bc.settings.override(bioflex_token="aaaa1126"):
@@ -229,13 +229,13 @@ def test_no_secret_is_among_the_variables_of_a_worker(monkeypatch: pytest.Monkey
 
 @pytest.mark.usefixtures("cold_workers")
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="reads the variables of a process from /proc")
-def test_the_process_of_a_worker_holds_no_secret(monkeypatch: pytest.MonkeyPatch, own: Sandbox) -> None:
+def test_the_process_of_a_worker_has_no_secrets(monkeypatch: pytest.MonkeyPatch, own: Sandbox) -> None:
     for name, value in SECRETS.items():
         monkeypatch.setenv(name, value)
     with bc.settings.override(bioflex_token="aaaa1126"):
-        own._site.tasks.warm_up()
-    # Empty for a moment, while the program takes the place of the one that started it.
-    content = until(Path(f"/proc/{own._site.tasks._worker.pid}/environ").read_bytes)
+        own._state.tasks.warm_up()
+    # Empty for a moment, while the new program replaces the process image.
+    content = until(Path(f"/proc/{own._state.tasks._worker.pid}/environ").read_bytes)
     assert b"PATH=" in content
     assert b"aaaa11" not in content
 

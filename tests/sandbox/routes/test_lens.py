@@ -32,7 +32,7 @@ def lens(request: pytest.FixtureRequest, server: Sandbox) -> LensWire:
     return LensWire(server, request.param)
 
 
-def test_it_connects_and_lists_studies_by_the_names_of_lens(lens: LensWire) -> None:
+def test_lens_connects_and_lists_studies_with_its_field_names(lens: LensWire) -> None:
     assert lens.post("test_connection").json()["message"] == "ok"
     rows = lens.data("get_all_studies_info_in_group", {"species": "human", "group_id": "bioturing_public_studies"})
     row = next(row for row in rows if row["accession_id"] == "PBMC68k_reduced")
@@ -40,14 +40,14 @@ def test_it_connects_and_lists_studies_by_the_names_of_lens(lens: LensWire) -> N
 
 
 @pytest.mark.parametrize("route", ["submit_processed_study_from_local", "submit_study_from_server"])
-def test_what_lens_has_no_call_for_is_refused(route: str, lens: LensWire) -> None:
+def test_a_submission_that_lens_does_not_support_is_refused(route: str, lens: LensWire) -> None:
     answer = lens.post(route, {**BODY, "study_path": "x", "shared_folder_path": "x"})
     assert answer.status_code == 422
-    assert "Lens takes no such submission" in answer.json()["detail"]
+    assert "Lens does not accept this kind of submission" in answer.json()["detail"]
 
 
 @pytest.mark.parametrize("change", [{"study_type": 2}, {"study_type": 11}, {"study_type": True}, {"study_type": [8]}])
-def test_lens_bulk_takes_its_own_types_only(change: dict[str, Any], server: Sandbox) -> None:
+def test_lens_bulk_accepts_only_its_own_types(change: dict[str, Any], server: Sandbox) -> None:
     wire = LensWire(server, "lens_bulk")
     answer = wire.post("submit_study_from_local", {**BODY, **change, "study_path": "x", "batch_info": ["a"]})
     assert answer.status_code == 422
@@ -57,14 +57,14 @@ def test_lens_bulk_takes_its_own_types_only(change: dict[str, Any], server: Sand
 @pytest.mark.parametrize(
     "change", [{"platform": 8}, {"platform": None}, {"platform": [9]}, {"study_type": 11}, {"study_type": "SC"}]
 )
-def test_lens_sc_takes_its_own_platforms_only(change: dict[str, Any], server: Sandbox) -> None:
+def test_lens_sc_accepts_only_its_own_platforms(change: dict[str, Any], server: Sandbox) -> None:
     wire = LensWire(server, "lens_sc")
     answer = wire.post("submit_study_from_local", {**SC, **change, "study_path": "x", "batch_info": ["a"]})
     assert answer.status_code == 422
     assert "cannot be submitted to Lens SC" in answer.json()["detail"]
 
 
-def test_a_batch_whose_archive_was_not_uploaded_is_named_with_what_was(server: Sandbox) -> None:
+def test_a_missing_archive_is_an_error_that_lists_the_uploads(server: Sandbox) -> None:
     wire = LensWire(server, "lens_sc")
     where = wire.upload("nA.zip", [b"zip"], folder=uuid.uuid4().hex)
     answer = wire.post("submit_study_from_local", {**SC, "study_path": where, "batch_info": ["nA", "nB"]})
@@ -87,9 +87,9 @@ def test_no_folder_leads_out_of_the_bucket(key: str, server: Sandbox, tmp_path: 
     assert "has no folder" in answer.json()["detail"]
 
 
-def test_places_of_one_dimension_are_refused(server: Sandbox, counts: Any) -> None:
+def test_cell_coordinates_of_one_dimension_are_refused(server: Sandbox, counts: Any) -> None:
     counts.obsm["spatial"] = counts.obsm["X_own"][:, :1]
     study = counts.biocolab.submit(skip_dimred=True).study_info["uuid"]
     answer = LensWire(server, "lens_sc").post("study/get_cell_centers", {"study_id": study})
     assert answer.status_code == 422
-    assert "is not x and y of each cell" in answer.json()["detail"]
+    assert "lacks x and y columns" in answer.json()["detail"]

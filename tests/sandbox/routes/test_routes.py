@@ -1,4 +1,4 @@
-"""What the routes do with requests that no client of ours sends."""
+"""Routes with requests that our client does not send."""
 
 from __future__ import annotations
 
@@ -66,14 +66,14 @@ EVERY_ROUTE = [
 @pytest.mark.parametrize("route", EVERY_ROUTE)
 class TestEveryRoute:
     @pytest.mark.parametrize("token", ["", "wrong", "bïad".encode("latin-1")])
-    def test_wants_the_token(self, wire: Wire, route: str, token: object) -> None:
+    def test_every_route_needs_the_token(self, wire: Wire, route: str, token: object) -> None:
         wire.headers = {"bioturing-api-token": token, "btr-api-token": token}
         answer = wire.post(route)
         assert answer.status_code == 401
         assert "token" in answer.json()["detail"]
 
     @pytest.mark.parametrize("data", [b"{broken", b"[]", b"5", b"null", b"\xff", b"[" * 100_000, b'{"study_id": 5}'])
-    def test_never_fails_on_a_strange_body(self, wire: Wire, route: str, data: bytes) -> None:
+    def test_every_route_handles_an_unexpected_body(self, wire: Wire, route: str, data: bytes) -> None:
         answer = wire.post(route, data=data)
         assert answer.status_code < 500
         assert answer.status_code == 200 or answer.json()["detail"]
@@ -81,7 +81,7 @@ class TestEveryRoute:
     @pytest.mark.parametrize(
         "value", ["../../etc/passwd", "/etc/passwd", "a\x00b", "x" * 10_000, "C:\\x", "", None, -1, {}]
     )
-    def test_never_fails_on_strange_values(self, wire: Wire, route: str, value: object) -> None:
+    def test_every_route_handles_unexpected_values(self, wire: Wire, route: str, value: object) -> None:
         names = (
             "study_id",
             "group_id",
@@ -114,7 +114,7 @@ def test_an_unknown_route_is_a_404_with_a_reason(wire: Wire) -> None:
 
 
 class TestUpload:
-    def test_chunks_may_come_in_any_order_and_twice(self, wire: Wire, content: bytes, counts: ad.AnnData) -> None:
+    def test_chunks_may_arrive_in_any_order_and_twice(self, wire: Wire, content: bytes, counts: ad.AnnData) -> None:
         third = len(content) // 3
         chunks = [content[:third], content[third : 2 * third], content[2 * third :]]
         where = wire.upload("x.h5ad", chunks, [2, 0, 0, 1, 2], folder=uuid.uuid4().hex)
@@ -133,13 +133,13 @@ class TestUpload:
     @pytest.mark.parametrize(
         "name", ["../x.h5ad", "/etc/cron.d/x", "a\x00b.h5ad", "C:\\x.h5ad", "x" * 400, '"; rm -rf /']
     )
-    def test_hostile_names_stay_inside(self, wire: Wire, name: str) -> None:
+    def test_hostile_file_names_stay_inside_the_folder(self, wire: Wire, name: str) -> None:
         before = self.outside(wire)
         wire.upload(name, [b"x"], folder=f"../{uuid.uuid4().hex}")
         assert self.outside(wire) <= before
 
     def outside(self, wire: Wire) -> set[Path]:
-        """What lies beside the sandbox' folder, but for the tests' own temporary files and homes.
+        """Files next to the sandbox's folder, except the tests' own temporary files and homes.
 
         They come and go; the worker, which starts with the first upload, has matplotlib write into its home.
         """
@@ -152,7 +152,7 @@ class TestUpload:
         }
 
     @pytest.mark.parametrize("n_chunks", [0, -1, 10**9, "3", None, True, 1.5])
-    def test_a_number_of_chunks_that_makes_no_sense_is_refused(self, wire: Wire, n_chunks: object) -> None:
+    def test_an_invalid_number_of_chunks_is_refused(self, wire: Wire, n_chunks: object) -> None:
         body = {"folder_id": "f", "n_chunks": n_chunks, "original_file_name": "x"}
         assert wire.post("add_file_upload", body).status_code == 422
 
@@ -168,7 +168,7 @@ class TestUpload:
             {"files": {"params": (None, " " * 100_000), "file": ("x", b"x")}},
         ],
     )
-    def test_a_broken_part_is_refused_and_leaves_nothing(self, wire: Wire, options: dict) -> None:
+    def test_a_malformed_multipart_body_is_refused_and_leaves_nothing(self, wire: Wire, options: dict) -> None:
         assert 400 <= wire.post("upload_chunk", **options).status_code < 500
         assert list((wire.server.path / "uploads").glob("*.part")) == []
 
@@ -185,7 +185,7 @@ class TestTasks:
         assert first == second
         wire.finish(first)
 
-    def test_a_study_is_seen_only_after_commit_and_commit_is_the_same_twice(self, wire: Wire, content: bytes) -> None:
+    def test_a_study_is_visible_after_the_commit_which_may_be_repeated(self, wire: Wire, content: bytes) -> None:
         where = wire.upload("x.h5ad", [content], folder=uuid.uuid4().hex)
         info = {"study_hash_id": uuid.uuid4().hex}
         task = wire.submit(where, ["x.h5ad"], study_info=info).json()["data"]["id"]
@@ -202,7 +202,7 @@ class TestTasks:
         assert listed().count(info["study_hash_id"]) == 1
 
     @pytest.mark.parametrize("study_type", [0, 4, 5, 15, 23])
-    def test_types_that_cannot_be_read_end_in_an_error_that_says_so(
+    def test_a_study_type_that_is_not_supported_fails_the_task(
         self, wire: Wire, content: bytes, study_type: int
     ) -> None:
         where = wire.upload("x.h5ad", [content], folder=uuid.uuid4().hex)
@@ -210,16 +210,16 @@ class TestTasks:
         assert status == "ERROR"
         assert "sandbox cannot read studies of type" in log
 
-    def test_a_filter_that_leaves_nothing_is_an_error_that_says_so(self, wire: Wire, content: bytes) -> None:
+    def test_a_filter_that_removes_all_cells_fails_the_task(self, wire: Wire, content: bytes) -> None:
         where = wire.upload("x.h5ad", [content], folder=uuid.uuid4().hex)
         task = wire.submit(where, ["x.h5ad"], filter_params={"min_counts": 1e6}).json()["data"]["id"]
         status, log = wire.finish(task)
         assert status == "ERROR"
-        assert "no cell is left of 60 cells" in log
+        assert "no cells remain of 60 cells" in log
 
-    def test_a_worker_that_dies_costs_one_task_and_not_the_server(self, wire: Wire, content: bytes) -> None:
+    def test_a_worker_that_dies_fails_one_task_only(self, wire: Wire, content: bytes) -> None:
         where = wire.upload("x.h5ad", [content], folder=uuid.uuid4().hex)
-        runner = wire.server._site.tasks
+        runner = wire.server._state.tasks
         runner.warm_up()
         runner._worker.kill()
         runner._worker.wait()
@@ -233,7 +233,7 @@ def test_a_type_that_the_protocol_does_not_know_is_refused(wire: Wire, content: 
     where = wire.upload("x.h5ad", [content], folder=uuid.uuid4().hex)
     answer = wire.submit(where, ["x.h5ad"], study_type=study_type)
     assert answer.status_code == 422
-    assert "does not do spatial studies, which go to Lens" in answer.json()["detail"]
+    assert "spatial studies are submitted to Lens, not BBrowserX" in answer.json()["detail"]
 
 
 class TestBuckets:
@@ -269,7 +269,7 @@ def test_public_studies_cannot_be_changed(wire: Wire) -> None:
 
 
 class TestFolder:
-    def test_files_of_a_shared_folder_are_processed(self, wire: Wire, content: bytes, tmp_path: Path) -> None:
+    def test_files_in_a_shared_folder_are_processed(self, wire: Wire, content: bytes, tmp_path: Path) -> None:
         (tmp_path / "shared").mkdir()
         (tmp_path / "shared" / "x.h5ad").write_bytes(content)
         folder = wire.server.add_folder(tmp_path / "shared")
@@ -289,7 +289,7 @@ class TestFolder:
 
 
 class TestCellCenters:
-    def test_places_come_sample_by_sample(self, wire: Wire, counts: ad.AnnData) -> None:
+    def test_cell_coordinates_are_sent_by_sample(self, wire: Wire, counts: ad.AnnData) -> None:
         counts.obsm["spatial"] = np.arange(120, dtype=np.float32).reshape(60, 2)
         counts.obs["Batch"] = ["left"] * 40 + ["right"] * 20
         info = counts.biocolab.submit(skip_dimred=True).study_info
@@ -299,11 +299,11 @@ class TestCellCenters:
         assert centers["right"]["x"] == list(counts.obsm["spatial"][40:, 0])
         assert centers["right"]["y"] == list(counts.obsm["spatial"][40:, 1])
 
-    def test_a_study_without_places_says_so(self, wire: Wire, counts: ad.AnnData) -> None:
+    def test_a_study_without_cell_coordinates_is_an_error(self, wire: Wire, counts: ad.AnnData) -> None:
         info = counts.biocolab.submit(skip_dimred=True).study_info
         answer = wire.post("study/get_cell_centers", {"species": "human", "study_id": info["uuid"]})
         assert answer.status_code == 404
-        assert "no places of cells" in answer.json()["detail"]
+        assert "no cell coordinates" in answer.json()["detail"]
 
 
 class TestTerms:
@@ -332,11 +332,11 @@ class TestTerms:
         [
             ({"group": "labl"}, "did you mean 'label'"),
             ({"name": "nothing"}, "has no label"),
-            ({"root_id": "CL:1"}, "there is no ontology"),
+            ({"root_id": "CL:1"}, "the sandbox has no ontology"),
             ({"leaf_id": "CL:1"}, "has no term"),
         ],
     )
-    def test_what_does_not_exist_is_named(
+    def test_an_unknown_field_label_or_term_is_named(
         self, wire: Wire, counts: ad.AnnData, change: dict[str, str], says: str
     ) -> None:
         study = counts.biocolab.submit(skip_dimred=True).study_info["uuid"]
@@ -349,20 +349,20 @@ class TestTerms:
 
 class TestStudio:
     @pytest.mark.parametrize("slash", ["", "/"])
-    def test_settings_lead_to_this_sandbox(self, wire: Wire, slash: str) -> None:
+    def test_studio_settings_point_to_this_sandbox(self, wire: Wire, slash: str) -> None:
         headers = {"X-Email-Id": wire.server.email, "X-User-Token": wire.server.token}
         url = f"{wire.server.url}{slash}/pyapi/private/get_setting"
         answer = requests.get(url, headers=headers, timeout=10).json()
         assert answer["status"] == 0
         assert answer["message"]["bio_bbx_private_domain"] == wire.server.private_host
 
-    def test_a_wrong_login_is_told(self, wire: Wire) -> None:
+    def test_a_wrong_email_or_token_is_an_error(self, wire: Wire) -> None:
         url = f"{wire.server.url}/pyapi/private/get_setting"
         headers = {"X-Email-Id": "someone@else", "X-User-Token": wire.server.token}
         assert requests.get(url, headers=headers, timeout=10).json()["status"] == 1
         assert requests.get(url, timeout=10).json()["status"] == 1
 
-    def test_a_connector_takes_them(self, wire: Wire) -> None:
+    def test_a_connector_uses_the_studio_settings(self, wire: Wire) -> None:
         connector = bc.EConnector(
             use_token_from_api=True,
             studio_host=wire.server.url,
@@ -372,11 +372,11 @@ class TestStudio:
         assert connector.get_bbrowserx().test_connection()
 
 
-def test_a_refusal_says_why_to_clients_that_do_not_look_at_the_status_of_http(wire: Wire) -> None:
+def test_an_error_has_its_reason_for_clients_that_ignore_the_http_status(wire: Wire) -> None:
     answer = wire.post("get_submission_log", {"task_id": "nothing"})
     assert answer.status_code == 404
     assert answer.json() == {
         "status": 404,
-        "message": "there is no task 'nothing'",
-        "detail": "there is no task 'nothing'",
+        "message": "the sandbox has no task 'nothing'",
+        "detail": "the sandbox has no task 'nothing'",
     }

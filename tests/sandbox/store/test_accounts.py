@@ -39,7 +39,7 @@ def test_a_group_and_its_studies_are_seen_by_its_members_only(own: Sandbox, coun
         lambda: other.get_all_studies_info_in_group("human", "lab"),
         lambda: other.get_barcodes("human", info["uuid"]),
     ):
-        with pytest.raises(LookupError, match="there is no"):
+        with pytest.raises(LookupError, match="the sandbox has no"):
             ask()
 
 
@@ -72,7 +72,7 @@ def test_an_upload_belongs_to_its_token(own: Sandbox) -> None:
     assert requests.post(api + "upload_chunk", files=files, headers=mine, timeout=10).status_code == 200
 
 
-def test_users_and_groups_are_kept_but_no_token_is(tmp_path: Path) -> None:
+def test_users_and_groups_are_stored_but_tokens_are_not(tmp_path: Path) -> None:
     with bc.sandbox(tmp_path / "kept") as first:
         token = first.add_user("ann@lab.org", token="a-very-secret-token")
         first.add_group("lab", "Our lab", ["ann@lab.org"])
@@ -103,19 +103,19 @@ def test_a_new_token_replaces_the_one_before(own: Sandbox) -> None:
         (lambda s: s.add_group("lab", "Lab", ["yuo@sandbox.local"]), "did you mean 'you@sandbox.local'"),
     ],
 )
-def test_what_makes_no_sense_is_refused(own: Sandbox, call: object, says: str) -> None:
+def test_an_invalid_user_or_group_is_refused(own: Sandbox, call: object, says: str) -> None:
     with pytest.raises(InvalidArgument, match=says):
         call(own)
 
 
-def test_an_unknown_group_is_named_with_the_near_one(own: Sandbox, counts: ad.AnnData) -> None:
+def test_an_unknown_group_is_an_error_with_a_suggestion(own: Sandbox, counts: ad.AnnData) -> None:
     own.add_group("lab", "Our lab", [own.email])
     with pytest.raises(UnknownGroup, match="did you mean 'Our lab'"):
         counts.biocolab.submit(group="Our lob")
 
 
-def test_what_fails_in_the_middle_is_not_kept_at_all(own: Sandbox) -> None:
-    database = own._site._database
+def test_a_failed_transaction_is_rolled_back(own: Sandbox) -> None:
+    database = own._state._database
     rows = [("half", "Half"), ("half", "Again")]
     with pytest.raises(sqlite3.IntegrityError), database.writing() as connection:
         connection.executemany("insert into groups values (?, ?)", rows)

@@ -1,4 +1,4 @@
-"""S3: a real store's protocol on a real socket, in a process of its own, with a bucket that the sandbox knows."""
+"""S3: a server with the real protocol, in its own process, with a bucket that is registered in the sandbox."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _KEY, _SECRET = "the-key-of-the-store", "the-secret-of-the-store"
 
 @pytest.fixture(scope="module")
 def store() -> Iterator[str]:
-    """Address of a running S3."""
+    """Address of a running S3 server."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -51,7 +51,7 @@ def store() -> Iterator[str]:
 
 @pytest.fixture
 def files(store: str) -> s3fs.S3FileSystem:
-    """The store as its owner sees it, with a new bucket ``lab``."""
+    """The store with a new bucket ``lab``, as seen by its owner."""
     owner = s3fs.S3FileSystem(key=_KEY, secret=_SECRET, endpoint_url=store, use_listings_cache=False)
     if owner.exists("lab"):
         owner.rm("lab", recursive=True)
@@ -91,7 +91,7 @@ def test_several_keys_become_batches(bucket: str, files: s3fs.S3FileSystem, coun
     assert again.obs["Batch"].value_counts().tolist() == [counts.n_obs, counts.n_obs]
 
 
-def test_metadata_come_from_s3(
+def test_metadata_are_read_from_s3(
     server: Sandbox, bucket: str, files: s3fs.S3FileSystem, counts: ad.AnnData, tmp_path: Path
 ) -> None:
     submission = counts.biocolab.submit(study_id="s3_metadata", skip_dimred=True)
@@ -126,13 +126,13 @@ def test_a_key_that_is_not_in_the_bucket_is_refused(bucket: str, files: s3fs.S3F
         bc.submit_from_s3(key, s3_id=bucket)
 
 
-def test_what_s3_holds_that_is_no_h5ad_ends_the_task_with_the_reason(bucket: str, files: s3fs.S3FileSystem) -> None:
+def test_an_s3_file_that_is_not_an_h5ad_fails_the_task_with_the_reason(bucket: str, files: s3fs.S3FileSystem) -> None:
     files.pipe("lab/text.h5ad", b"hello, I am a text")
     with pytest.raises(BiocolabError, match=r"text\.h5ad"):
         bc.submit_from_s3("text.h5ad", s3_id=bucket)
 
 
-def test_a_store_that_does_not_answer_is_an_error_when_it_is_added(server: Sandbox, store: str) -> None:
+def test_a_store_that_cannot_be_reached_is_an_error_when_added(server: Sandbox, store: str) -> None:
     options = {"key": _KEY, "secret": _SECRET}
     with pytest.raises(InvalidArgument, match="s3://nowhere cannot be listed"):
         server.add_bucket("s3://nowhere", endpoint_url=store, **options)
@@ -142,7 +142,7 @@ def test_a_store_that_does_not_answer_is_an_error_when_it_is_added(server: Sandb
     assert _SECRET not in str(caught.value)
 
 
-def test_a_bucket_that_goes_away_is_a_refusal(server: Sandbox, files: s3fs.S3FileSystem, store: str) -> None:
+def test_a_bucket_that_was_deleted_is_an_error(server: Sandbox, files: s3fs.S3FileSystem, store: str) -> None:
     files.mkdir("brief")
     id_ = server.add_bucket("s3://brief", key=_KEY, secret=_SECRET, endpoint_url=store)
     files.rmdir("brief")
@@ -153,8 +153,10 @@ def test_a_bucket_that_goes_away_is_a_refusal(server: Sandbox, files: s3fs.S3Fil
         server.remove_bucket(id_)
 
 
-def test_the_keys_of_a_store_are_kept_nowhere(server: Sandbox, bucket: str, files: s3fs.S3FileSystem) -> None:
-    shown = [repr(server), repr(server._site.buckets.visible([])), repr(list(server.requests)), str(vars(server))]
+def test_the_secret_keys_of_a_store_are_not_stored_or_shown(
+    server: Sandbox, bucket: str, files: s3fs.S3FileSystem
+) -> None:
+    shown = [repr(server), repr(server._state.buckets.visible([])), repr(list(server.requests)), str(vars(server))]
     assert not any(_SECRET in text or _KEY in text for text in shown)
     for folder, _, names in os.walk(server.path):
         for name in names:

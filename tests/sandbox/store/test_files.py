@@ -1,4 +1,4 @@
-"""What a sandbox keeps is its owner's: no other user of the machine can read it, whatever the umask."""
+"""Files of a sandbox are private: other users of the machine cannot read them, whatever the umask."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def assert_private(folder: Path) -> dict[str, int]:
 
 
 @pytest.mark.usefixtures("no_umask")
-def test_all_that_is_made_in_a_folder_is_private(counts: ad.AnnData, tmp_path: Path) -> None:
+def test_all_files_of_a_sandbox_are_private(counts: ad.AnnData, tmp_path: Path) -> None:
     (tmp_path / "kept").mkdir(mode=0o777)
     with bc.sandbox(tmp_path / "kept") as server:
         server.add_study("mine", counts)
@@ -63,7 +63,7 @@ def test_a_temporary_folder_is_private(counts: ad.AnnData) -> None:
         assert_private(server.path)
 
 
-def test_what_an_earlier_version_left_open_is_closed(tmp_path: Path, counts: ad.AnnData) -> None:
+def test_files_that_an_earlier_version_left_readable_become_private(tmp_path: Path, counts: ad.AnnData) -> None:
     with bc.sandbox(tmp_path / "kept") as server:
         server.add_study("mine", counts)
     for name in (".", "studies", "uploads", "exports"):
@@ -73,7 +73,7 @@ def test_what_an_earlier_version_left_open_is_closed(tmp_path: Path, counts: ad.
         assert_private(tmp_path / "kept")
 
 
-def test_a_folder_with_other_files_keeps_its_permissions_and_what_is_made_in_it_is_private(tmp_path: Path) -> None:
+def test_a_folder_with_other_files_keeps_its_mode_and_new_files_are_private(tmp_path: Path) -> None:
     (tmp_path / "project").mkdir()
     (tmp_path / "project").chmod(0o755)
     (tmp_path / "project" / "notes.txt").write_text("shared with the group")
@@ -84,16 +84,16 @@ def test_a_folder_with_other_files_keeps_its_permissions_and_what_is_made_in_it_
         assert {name: oct(mode) for name, mode in found.items() if mode & 0o077} == {".": "0o755", "notes.txt": "0o644"}
 
 
-def test_a_folder_with_other_files_that_others_can_write_to_is_refused(tmp_path: Path) -> None:
+def test_a_shared_folder_that_other_users_can_write_to_is_refused(tmp_path: Path) -> None:
     (tmp_path / "project").mkdir()
     (tmp_path / "project").chmod(0o777)
     (tmp_path / "project" / "notes.txt").write_text("")
-    with pytest.raises(SandboxError, match="other users can write to it: give a folder of its own"):
+    with pytest.raises(SandboxError, match="other users can write to it: use an empty folder"):
         bc.sandbox(tmp_path / "project")
 
 
 def test_a_folder_of_another_user_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     owner = os.getuid()
     monkeypatch.setattr(os, "getuid", lambda: owner + 1)
-    with pytest.raises(SandboxError, match=rf"belongs to another user \(uid {owner}\): give a folder of your own"):
+    with pytest.raises(SandboxError, match=rf"belongs to another user \(uid {owner}\): use a folder of your own"):
         bc.sandbox(tmp_path)

@@ -57,26 +57,26 @@ def test_a_study_that_the_disk_has_no_room_for_is_named_and_leaves_nothing(own: 
         own.add_study("TOO_LARGE", cells)
     assert Path(caught.value.filename).name == "raw.h5"
     assert list((own.path / "studies").iterdir()) == before
-    assert "TOO_LARGE" not in [record.hash_id for record in own._site.catalogue.studies()]
+    assert "TOO_LARGE" not in [record.hash_id for record in own._state.catalog.studies()]
 
 
 def test_an_export_that_the_disk_has_no_room_for_leaves_nothing(
     own: Sandbox, cells: ad.AnnData, request: pytest.FixtureRequest
 ) -> None:
     own.add_study("EXPORTED", cells)
-    [record] = [record for record in own._site.catalogue.studies() if record.hash_id == "EXPORTED"]
-    path = own._site.export_path()
+    [record] = [record for record in own._state.catalog.studies() if record.hash_id == "EXPORTED"]
+    path = own._state.export_path()
     request.getfixturevalue("full")
     with pytest.raises(OSError, match="No space left on device"):
-        write_export(own._site.open(record), path)
+        write_export(own._state.open(record), path)
     assert list((own.path / "exports").iterdir()) == []
 
 
 def test_an_export_is_what_anndata_reads(own: Sandbox, cells: ad.AnnData) -> None:
     own.add_study("READ", cells)
-    [record] = [record for record in own._site.catalogue.studies() if record.hash_id == "READ"]
-    path = own._site.export_path()
-    write_export(own._site.open(record), path)
+    [record] = [record for record in own._state.catalog.studies() if record.hash_id == "READ"]
+    path = own._state.export_path()
+    write_export(own._state.open(record), path)
     back = ad.read_h5ad(path)
     assert np.array_equal(back.layers["counts"].toarray(), cells.X)
     assert list(back.obs_names) == list(cells.obs_names)

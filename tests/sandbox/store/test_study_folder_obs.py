@@ -6,11 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from biocolab_accessor.sandbox.requests import Refusal
+from biocolab_accessor.sandbox.requests import HTTPError
 from biocolab_accessor.sandbox.store.study_folder import Column, ObsTable
 
 
-def test_values_are_kept_exactly_in_their_kind(tmp_path: Path) -> None:
+def test_values_are_stored_exactly_with_their_kind(tmp_path: Path) -> None:
     columns = {
         "whole": np.array([2**53 + 1, -1]),
         "real": np.array([0.1, np.nan]),
@@ -31,7 +31,7 @@ def test_values_are_kept_exactly_in_their_kind(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [tmp_path / "obs.npz"]
 
 
-def test_nullable_numbers_are_numbers_and_no_labels() -> None:
+def test_nullable_numbers_are_stored_as_numbers() -> None:
     missing, whole = (Column.of(pd.Series(pd.array(values, dtype="Int64"))) for values in ([1, None], [2**53 + 1, 2]))
     assert (missing.labels, missing.as_json()) == (None, [1.0, None])
     assert (whole.labels, whole.as_json()) == (None, [2**53 + 1, 2])
@@ -40,19 +40,19 @@ def test_nullable_numbers_are_numbers_and_no_labels() -> None:
     assert Column.of(pd.Series(pd.array([True, None], dtype="boolean"))).as_json() == ["True", None]
 
 
-def test_a_missing_label_gets_a_label_that_is_not_taken() -> None:
+def test_missing_labels_get_an_unused_label() -> None:
     column = Column.of(pd.Series(["Unassigned", None, "x"], dtype=object))
     labels, codes = column.as_category()
     assert [labels[code] for code in codes] == ["Unassigned", "Unassigned_", "x"]
 
 
-def test_truth_is_a_category_where_the_protocol_has_no_truth() -> None:
+def test_bools_become_a_category_if_the_protocol_has_no_bools() -> None:
     labels, codes = Column.of(pd.Series([True, False])).as_category()
     assert [labels[code] for code in codes] == ["True", "False"]
 
 
 def test_more_labels_than_16_bits_are_refused() -> None:
-    with pytest.raises(Refusal, match="70,000 labels"):
+    with pytest.raises(HTTPError, match="70,000 labels"):
         Column.of(pd.Series([str(i) for i in range(70_000)])).as_category()
 
 
@@ -62,7 +62,7 @@ def test_columns_are_joined_by_barcode() -> None:
     assert added.columns["x"].as_json() == ["q", None, "p"]
     assert added.columns["n"].as_json() == [2.0, None, 1.0]
     assert added.columns["old"].as_json() == [1, 2, 3]
-    with pytest.raises(Refusal, match="'z'"):
+    with pytest.raises(HTTPError, match="'z'"):
         table.with_values(["a"], ["z"], {"x": ["p"]})
-    with pytest.raises(Refusal, match="value for each"):
+    with pytest.raises(HTTPError, match="value for each"):
         table.with_values(["a"], ["a"], {"x": []})

@@ -1,4 +1,4 @@
-// Api: asking the sandbox. An answer that is no success throws a Failure with what the server says.
+// API: requests to the sandbox. An unsuccessful answer throws a Failure with the server's message.
 
 export class Failure extends Error {
   constructor(status, detail) {
@@ -26,7 +26,7 @@ export async function json(path, options) {
   return (await ask(`/page/data/${path}`, options)).json();
 }
 
-// Arrays come in little-endian bytes, which is what every machine with a browser has.
+// Arrays arrive as little-endian bytes, the byte order of every machine that runs a browser.
 export async function array(path, Type, options) {
   return new Type(await (await ask(`/page/data/${path}`, options)).arrayBuffer());
 }

@@ -1,8 +1,8 @@
-// Bars: a field or gene of a study that has no embedding.
+// Bars: a field or gene of a study without an embedding.
 
 import { count, h, integer, percent, short } from "./dom.js";
 import { numberBars } from "./legend.js";
-import { css, labelColour } from "./palette.js";
+import { css, labelColor } from "./palette.js";
 
 const MOST_BARS = 60;
 const BINS = 60;
@@ -23,7 +23,7 @@ function labelBars({ name, labels, counts }, cells) {
       h("td", { class: "number" }, integer(counts[code])), h("td", { class: "number quiet" }, percent(counts[code], cells)));
   });
   const more = labels.length - rows.length;
-  const paint = () => strips.forEach(([strip, code]) => { strip.style.background = css(labelColour(code)); });
+  const paint = () => strips.forEach(([strip, code]) => { strip.style.background = css(labelColor(code)); });
   paint();
   return {
     element: h("div", { class: "chart" }, h("table", {}, h("caption", {}, name), h("tbody", {}, ...rows)),
@@ -41,7 +41,7 @@ function numberChart({ name, values, range }) {
         const value = range.low + share * (range.high - range.low);
         return h("span", {}, share === 1 && range.most > range.high ? `≥ ${short(value)}` : short(value));
       })),
-      h("p", { class: "quiet" }, "Cells by value; heights are square roots of their numbers.")),
+      h("p", { class: "quiet" }, "Number of cells by value, on a square root scale.")),
     update: drawn.update,
   };
 }

@@ -1,4 +1,4 @@
-// Dom: making elements. Whatever comes from data becomes a text node or an attribute, never markup.
+// DOM: creating elements. Data become text nodes or attributes, never markup.
 
 const SVG = "http://www.w3.org/2000/svg";
 
@@ -20,7 +20,7 @@ function fill(element, attributes, children) {
   return element;
 }
 
-// Make these the only children; what is null, false or empty is left out.
+// Replace all children; null, false and empty ones are skipped.
 export function show(place, ...children) {
   place.replaceChildren(...children.filter(Boolean));
 }

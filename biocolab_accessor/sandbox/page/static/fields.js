@@ -1,4 +1,4 @@
-// Fields: the metadata of a study with a short summary of each, to choose one.
+// Fields: a list of a study's metadata fields with short summaries, for choosing one.
 
 import { h, integer, percent, short } from "./dom.js";
 

@@ -1,11 +1,11 @@
-// Genes: finding a feature while typing.
+// Genes: a search box for features.
 
 import { json } from "./api.js";
 import { count, h, integer } from "./dom.js";
 
 const PAUSE = 90;
 
-// A combobox; `chosen({number, name})` is called with the feature that was picked.
+// A combobox; it calls `chosen({number, name})` with the selected feature.
 export function geneBox(uuid, total, chosen) {
   let found = [];
   let active = -1;
@@ -42,11 +42,11 @@ export function geneBox(uuid, total, chosen) {
     const options = matches.map(({ name }, i) => {
       const at = typed ? name.toLowerCase().indexOf(typed) : -1;
       const parts = at < 0 ? [name] : [name.slice(0, at), h("mark", {}, name.slice(at, at + typed.length)), name.slice(at + typed.length)];
-      // Before the field loses the focus, which would close the list.
+      // Runs before the field loses the focus, which would close the list.
       return h("li", { role: "option", id: `gene-${i}`, onpointerdown: (event) => { event.preventDefault(); take(i); } }, ...parts);
     });
     const rest = all - matches.length;
-    const last = !all ? "No feature of this name" : rest > 0 ? `and ${integer(rest)} more` : null;
+    const last = !all ? "No feature with this name" : rest > 0 ? `and ${integer(rest)} more` : null;
     list.replaceChildren(...options, ...(last ? [h("li", { class: "quiet", role: "presentation" }, last)] : []));
     list.hidden = false;
     input.setAttribute("aria-expanded", "true");

@@ -1,4 +1,4 @@
-// Home: groups with their studies, and submissions on their way.
+// Home: groups with their studies, and submissions in progress.
 
 import { json } from "./api.js";
 import { count, h, integer, moment } from "./dom.js";
@@ -14,7 +14,7 @@ export async function showHome(main) {
   const groups = home.groups.map((group) => section(group));
   main.replaceChildren(h("h1", { class: "unseen" }, "Studies"), tasks, ...groups.map((group) => group.element));
   let seen = "";
-  // Only what changed is written again, so that focus and reading position stay where they are.
+  // Only changed parts are written again, so that focus and scroll position stay.
   function update({ tasks: rows, groups: now }) {
     const said = JSON.stringify(rows);
     if (said !== seen) showTasks(tasks, rows);

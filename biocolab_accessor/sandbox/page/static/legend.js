@@ -1,14 +1,14 @@
-// Legend: what the colours mean, and which labels stand out.
+// Legend: the meaning of the colors, and the highlighted labels.
 
-import { histogram } from "./colouring.js";
+import { histogram } from "./coloring.js";
 import { count, h, integer, percent, short, svg } from "./dom.js";
-import { css, labelColour, missing, ramp } from "./palette.js";
+import { css, labelColor, missing, ramp } from "./palette.js";
 
 const MOST_ENTRIES = 1000;
 const FILTER_FROM = 25;
 const BINS = 48;
 
-// A list of labels; `changed` is called when `chosen` has changed.
+// A list of labels; it calls `changed` when `chosen` has changed.
 export function labelLegend({ labels, counts, missing: none }, chosen, changed, total) {
   const most = Math.max(1, ...counts.slice(0, 65_535));
   const clear = h("button", { class: "plain", type: "button", onclick: () => { chosen.clear(); changed(); } }, "Show all");
@@ -41,11 +41,11 @@ export function labelLegend({ labels, counts, missing: none }, chosen, changed, 
   const element = h("div", { class: "legend" },
     h("div", { class: "legend-head" }, state, clear), labels.length >= FILTER_FROM ? filter : null, list, ...notes);
   function update() {
-    for (const { element: button, code, swatch: colour, share } of entries) {
+    for (const { element: button, code, swatch: color, share } of entries) {
       const stands = !chosen.size || chosen.has(code);
       button.setAttribute("aria-pressed", String(chosen.has(code)));
       button.classList.toggle("off", !stands);
-      colour.style.background = share.style.background = css(labelColour(code));
+      color.style.background = share.style.background = css(labelColor(code));
     }
     swatch.style.background = css(missing());
     clear.hidden = !chosen.size;
@@ -63,7 +63,7 @@ function walk(event) {
   shown[shown.indexOf(document.activeElement) + step]?.focus();
 }
 
-// A colour bar below a histogram in the same colours.
+// A color bar below a histogram in the same colors.
 export function numberLegend({ values, range, isGene }) {
   if (!range) return { element: h("p", { class: "legend quiet" }, "No cell has a value."), update() {} };
   const bar = h("div", { class: "bar" });
@@ -71,7 +71,7 @@ export function numberLegend({ values, range, isGene }) {
   const none = values.length - range.known;
   const facts = [
     isGene ? ["Expressed in", `${integer(range.above)} of ${count(range.known, "cell")}, ${percent(range.above, range.known)}`] : null,
-    ["Least", short(range.low)], ["Median", short(range.median)], ["Greatest", short(range.most)],
+    ["Minimum", short(range.low)], ["Median", short(range.median)], ["Maximum", short(range.most)],
     none ? ["Without a value", count(none, "cell")] : null,
   ].filter(Boolean);
   const top = range.most > range.high ? `≥ ${short(range.high)}` : short(range.high);
@@ -80,15 +80,15 @@ export function numberLegend({ values, range, isGene }) {
     h("div", { class: "ticks" }, h("span", {}, short(range.low)), h("span", {}, short((range.low + range.high) / 2)), h("span", {}, top)),
     h("dl", { class: "facts" }, ...facts.flatMap(([name, value]) => [h("dt", {}, name), h("dd", {}, value)])));
   function update() {
-    const colours = ramp();
-    bar.style.background = `linear-gradient(to right, ${colours.filter((_, i) => i % 15 === 0).map(css).join(", ")})`;
+    const colors = ramp();
+    bar.style.background = `linear-gradient(to right, ${colors.filter((_, i) => i % 15 === 0).map(css).join(", ")})`;
     bars.update();
   }
   update();
   return { element, update };
 }
 
-// Heights are of the square root, so that a rare value is seen beside a common one.
+// Heights use a square root scale, so that rare values stay visible.
 export function numberBars(values, range, bins, height) {
   const counts = histogram(values, range, bins);
   const most = Math.sqrt(Math.max(1, ...counts));
@@ -100,11 +100,11 @@ export function numberBars(values, range, bins, height) {
   });
   const element = svg("svg", {
     class: "histogram", viewBox: `0 0 ${bins} ${height}`, preserveAspectRatio: "none", role: "img",
-    "aria-label": `Histogram from ${short(range.low)} to ${short(range.high)}, heights by square root`,
+    "aria-label": `Histogram from ${short(range.low)} to ${short(range.high)}, square root scale`,
   }, ...rects);
   function update() {
-    const colours = ramp();
-    rects.forEach((rect, i) => rect.setAttribute("fill", css(colours[Math.round((255 * (i + 0.5)) / bins)])));
+    const colors = ramp();
+    rects.forEach((rect, i) => rect.setAttribute("fill", css(colors[Math.round((255 * (i + 0.5)) / bins)])));
   }
   update();
   return { element, update };

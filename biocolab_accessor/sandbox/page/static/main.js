@@ -1,4 +1,4 @@
-// Main: who is looking, and which of the three views the address means.
+// Main: signs the user in, and shows one of the three views by the address.
 
 import { json, signIn, signOut } from "./api.js";
 import { h } from "./dom.js";
@@ -35,7 +35,7 @@ async function start() {
   }
 }
 
-// A link of the sandbox's owner (sign_in_link) has an invitation behind its "#", which no server and no log sees.
+// A link from sign_in_link has an invitation after its "#", which neither servers nor logs see.
 async function session() {
   const invitation = new URLSearchParams(location.hash.slice(1)).get("sign-in");
   if (invitation) history.replaceState(null, "", location.pathname + location.search);
@@ -53,7 +53,7 @@ async function leave() {
   } catch (error) {
     return failed(error);
   }
-  // A new page, so that nothing of this one still asks or draws.
+  // Load a new page, so that this one stops all requests and drawing.
   location.assign("/?out");
 }
 
@@ -82,7 +82,7 @@ function showForm(note = "") {
       note && h("p", { role: "status" }, note),
       h("label", { for: "token" }, "API token"),
       input,
-      h("p", { id: "hint", class: "quiet" }, "The token that you connect with. Links of sandbox.sign_in_link() need none. It is not kept in the browser."),
+      h("p", { id: "hint", class: "quiet" }, "The token that you connect with. Links from sandbox.sign_in_link() work without it. It is not stored in the browser."),
       problem,
       h("button", { class: "main", type: "submit" }, "Sign in"),
     ),
@@ -93,7 +93,7 @@ function showForm(note = "") {
 function failed(error) {
   main.replaceChildren(
     h("section", { class: "empty", role: "alert" },
-      h("h1", {}, error.status === 404 ? "Nothing here" : "This did not work"),
+      h("h1", {}, error.status === 404 ? "Not found" : "Something went wrong"),
       h("p", {}, error.message),
       h("p", {}, h("a", { href: "/" }, "All studies")),
     ),

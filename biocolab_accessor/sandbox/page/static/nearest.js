@@ -1,7 +1,7 @@
-// Nearest: which point is closest to a place, by a grid over the square in which the points lie.
+// Nearest: finds the point closest to a position, with a grid over the square that contains the points.
 
 export class Nearest {
-  // Points outside of -1 to 1, or not finite, are never found.
+  // Points that are not finite or outside -1 to 1 are never found.
   constructor(xy) {
     const n = xy.length / 2;
     const side = Math.max(1, Math.min(256, Math.ceil(Math.sqrt(n))));
@@ -21,7 +21,7 @@ export class Nearest {
     Object.assign(this, { xy, side, starts });
   }
 
-  // The point within a reach, and of equal ones that which is drawn last; -1 where there is none.
+  // The nearest point within `reach`, among equally near ones the one that is drawn last; -1 without one.
   find(x, y, reach) {
     const { xy, side, starts, points } = this;
     const place = (value) => Math.max(0, Math.min(side - 1, Math.floor(((value + 1) / 2) * side)));

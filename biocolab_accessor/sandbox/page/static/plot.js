@@ -1,4 +1,4 @@
-// Plot: cells in two dimensions, with pan, zoom, and the name of what is under the pointer.
+// Plot: cells in two dimensions, with pan, zoom, and a tooltip for the cell under the pointer.
 
 import { h } from "./dom.js";
 import { Nearest } from "./nearest.js";
@@ -7,10 +7,10 @@ import { glPoints } from "./points_gl.js";
 
 const REACH = 10;
 const MOST_ZOOM = 400;
-const HELP = "Scatter plot. Arrow keys move it, plus and minus zoom, 0 shows everything, Enter names the cell nearest to the middle.";
+const HELP = "Scatter plot. Arrow keys move it, plus and minus zoom, 0 shows everything, Enter describes the cell nearest to the center.";
 
 export class Plot {
-  // `describe(i)` gives the lines that are shown for a cell.
+  // `describe(i)` returns the lines of the tooltip of a cell.
   constructor(describe) {
     this.describe = describe;
     this.names = h("div", { class: "names", "aria-hidden": "true" });
@@ -26,7 +26,7 @@ export class Plot {
     new ResizeObserver(() => this.resize()).observe(this.element);
   }
 
-  // Take a way of drawing, if it works here. A canvas serves one way only, so that each gets its own.
+  // Use a renderer if the browser supports it. A canvas works with one kind of context only, so each gets its own.
   drawWith(way) {
     const canvas = h("canvas", { class: "points" });
     const points = way(canvas);
@@ -38,15 +38,15 @@ export class Plot {
     canvas.addEventListener("webglcontextlost", () => {
       this.drawWith(plainPoints);
       if (this.xy) this.points.setPlaces(this.xy);
-      if (this.colours) this.points.setColours(...this.colours);
+      if (this.colors) this.points.setColors(...this.colors);
       this.resize();
     });
     return true;
   }
 
-  // Coordinates as sent: x, y of each cell, y upwards. Gives how many cells have none.
+  // Takes x, y of each cell, with y upwards; returns the number of cells without coordinates.
   setPlaces(sent) {
-    const { xy, half, none } = normalised(sent);
+    const { xy, half, none } = normalized(sent);
     this.xy = xy;
     this.half = half;
     this.n = xy.length / 2;
@@ -56,13 +56,13 @@ export class Plot {
     return none;
   }
 
-  setColours(rgba, order) {
-    this.colours = [rgba, order];
-    this.points.setColours(rgba, order);
+  setColors(rgba, order) {
+    this.colors = [rgba, order];
+    this.points.setColors(rgba, order);
     this.redraw();
   }
 
-  // Names at places of the plot: {text, x, y, weight}; of two that touch, the heavier stays.
+  // Names on the plot: {text, x, y, weight}; if two overlap, the heavier one is shown.
   setNames(names) {
     this.labels = names.map((name) => ({ ...name, element: h("span", {}, name.text) }));
     this.names.replaceChildren(...this.labels.map((label) => label.element));
@@ -80,7 +80,7 @@ export class Plot {
     this.redraw();
   }
 
-  // Pixels for a unit, such that everything is seen at zoom 1.
+  // Pixels per unit; at zoom 1 everything is visible.
   get scale() {
     const [w, t] = this.half ?? [1, 1];
     const room = Math.min((this.width || 1) / (2 * w), (this.height || 1) / (2 * t));
@@ -93,7 +93,7 @@ export class Plot {
     this.redraw();
   }
 
-  // Zoom around a pixel, which stays where it is.
+  // Zoom around a pixel, which stays in place.
   zoomBy(factor, px = this.width / 2, py = this.height / 2) {
     const [x, y] = this.at(px, py);
     this.zoom = Math.max(0.5, Math.min(MOST_ZOOM, this.zoom * factor));
@@ -232,8 +232,8 @@ export class Plot {
   }
 }
 
-// Into the square from -1 to 1, y downwards, the shape kept; what is not finite stays so and is not drawn.
-function normalised(sent) {
+// Scale to the square from -1 to 1 with y downwards, keeping the aspect ratio; non-finite points become NaN.
+function normalized(sent) {
   const n = sent.length / 2;
   const [least, most] = [[Infinity, Infinity], [-Infinity, -Infinity]];
   let none = 0;

@@ -1,9 +1,9 @@
-// Points without WebGL: discs written into the pixels of a canvas, which is faster than asking it for 100,000 circles.
+// Points without WebGL: discs written to the pixels of a canvas, which is faster than drawing 100,000 circles.
 
 export function plainPoints(canvas) {
   const context = canvas.getContext("2d");
   let places = new Float32Array(0);
-  let colours = new Uint32Array(0);
+  let colors = new Uint32Array(0);
   let order = new Uint32Array(0);
   let image = null;
   return {
@@ -12,8 +12,8 @@ export function plainPoints(canvas) {
       places = xy;
       order = new Uint32Array(0);
     },
-    setColours(rgba, sorted) {
-      colours = new Uint32Array(rgba.buffer);
+    setColors(rgba, sorted) {
+      colors = new Uint32Array(rgba.buffer);
       order = sorted;
     },
     draw(scale, x, y, diameter) {
@@ -28,16 +28,16 @@ export function plainPoints(canvas) {
         const left = Math.round(places[2 * i] * scale + x);
         const top = Math.round(places[2 * i + 1] * scale + y);
         if (!(left >= -reach && left < width + reach && top >= -reach && top < height + reach)) continue;
-        const colour = colours[i];
+        const color = colors[i];
         if (left >= reach && left < width - reach && top >= reach && top < height - reach) {
           const base = top * width + left;
-          for (let d = 0; d < columns.length; d++) pixels[base + rows[d] * width + columns[d]] = colour;
+          for (let d = 0; d < columns.length; d++) pixels[base + rows[d] * width + columns[d]] = color;
           continue;
         }
         for (let d = 0; d < columns.length; d++) {
           const column = left + columns[d];
           const row = top + rows[d];
-          if (column >= 0 && column < width && row >= 0 && row < height) pixels[row * width + column] = colour;
+          if (column >= 0 && column < width && row >= 0 && row < height) pixels[row * width + column] = color;
         }
       }
       context.putImageData(image, 0, 0);

@@ -1,15 +1,15 @@
-// Points by WebGL 2: coordinates and colours lie on the graphics card, and a frame is one call.
+// Points with WebGL 2: coordinates and colors stay on the graphics card, and a frame is one call.
 
 const VERTEX = `#version 300 es
 in vec2 place;
-in vec4 colour;
+in vec4 color;
 uniform vec4 view;
 uniform float size;
 out vec4 shade;
 void main() {
   gl_Position = vec4(place * view.xy + view.zw, 0.0, 1.0);
   gl_PointSize = size + 1.0;
-  shade = colour;
+  shade = color;
 }`;
 const FRAGMENT = `#version 300 es
 precision highp float;
@@ -41,17 +41,17 @@ export function glPoints(canvas) {
   const view = gl.getUniformLocation(program, "view");
   const size = gl.getUniformLocation(program, "size");
   const places = attribute("place", 2, gl.FLOAT, false);
-  const colours = attribute("colour", 4, gl.UNSIGNED_BYTE, true);
+  const colors = attribute("color", 4, gl.UNSIGNED_BYTE, true);
   const order = gl.createBuffer();
   gl.bindBuffer(gl.ELEMENT_ARRAY_BUFFER, order);
   let drawn = 0;
 
-  function attribute(name, length, type, normalised) {
+  function attribute(name, length, type, normalized) {
     const buffer = gl.createBuffer();
     const location = gl.getAttribLocation(program, name);
     gl.bindBuffer(gl.ARRAY_BUFFER, buffer);
     gl.enableVertexAttribArray(location);
-    gl.vertexAttribPointer(location, length, type, normalised, 0, 0);
+    gl.vertexAttribPointer(location, length, type, normalized, 0, 0);
     return buffer;
   }
 
@@ -62,13 +62,13 @@ export function glPoints(canvas) {
       gl.bufferData(gl.ARRAY_BUFFER, xy, gl.STATIC_DRAW);
       drawn = 0;
     },
-    setColours(rgba, sorted) {
-      gl.bindBuffer(gl.ARRAY_BUFFER, colours);
+    setColors(rgba, sorted) {
+      gl.bindBuffer(gl.ARRAY_BUFFER, colors);
       gl.bufferData(gl.ARRAY_BUFFER, rgba, gl.STATIC_DRAW);
       gl.bufferData(gl.ELEMENT_ARRAY_BUFFER, sorted, gl.STATIC_DRAW);
       drawn = sorted.length;
     },
-    // Scale and offset are in pixels of the canvas, downwards; those of WebGL go from -1 to 1, upwards.
+    // Scale and offset are in canvas pixels, downwards; WebGL's coordinates range from -1 to 1, upwards.
     draw(scale, x, y, diameter) {
       const { width, height } = canvas;
       gl.viewport(0, 0, width, height);

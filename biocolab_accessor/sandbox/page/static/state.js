@@ -1,4 +1,4 @@
-// State: a word for how a submission is doing, told apart by shape and text as well as by colour.
+// State: a badge with the state of a submission, which shape and text distinguish as well as color.
 
 import { h } from "./dom.js";
 

@@ -1,8 +1,8 @@
-// Study: its cells on an embedding, coloured by a field or a gene.
+// Study: its cells on an embedding, colored by a field or a gene.
 
 import { array, ask, json } from "./api.js";
 import { bars } from "./bars.js";
-import { labelColours, middles, numberColours, rangeOf } from "./colouring.js";
+import { labelColors, middles, numberColors, rangeOf } from "./coloring.js";
 import { bytes, count, h, integer, moment, say, short, show } from "./dom.js";
 import { fieldList } from "./fields.js";
 import { geneBox } from "./genes.js";
@@ -27,27 +27,27 @@ class StudyView {
     this.turn = 0;
     main.classList.add("whole");
     const [cells, genes] = study.size;
-    this.fields = fieldList(study.fields, cells, (number) => this.colourByField(number));
-    this.genes = geneBox(study.uuid, genes, (gene) => this.colourByGene(gene));
+    this.fields = fieldList(study.fields, cells, (number) => this.colorByField(number));
+    this.genes = geneBox(study.uuid, genes, (gene) => this.colorByGene(gene));
     this.title = h("h2", { class: "by" }, " ");
     this.key = h("div", { class: "key" });
     this.problem = h("p", { class: "problem", role: "alert" });
     this.stage = study.embeddings.length ? this.makePlot() : this.makeChart();
     show(main,
-      h("nav", { class: "crumbs", "aria-label": "Place" }, h("a", { href: "/" }, "Studies"), ` / ${study.group}`),
+      h("nav", { class: "crumbs", "aria-label": "Breadcrumb" }, h("a", { href: "/" }, "Studies"), ` / ${study.group}`),
       h("div", { class: "heading" }, h("h1", {}, study.id || "(no name)"), this.exportButton()),
       study.title && study.title !== study.id ? h("p", { class: "subtitle" }, study.title) : null,
       h("p", { class: "about" }, ...about(study)),
       study.abstract ? h("details", { class: "abstract" }, h("summary", {}, "Abstract"), h("p", {}, study.abstract)) : null,
       h("div", { class: "desk" }, this.stage,
-        h("aside", { class: "side", "aria-label": "Colours" }, this.genes.element, this.fields.element,
+        h("aside", { class: "side", "aria-label": "Colors" }, this.genes.element, this.fields.element,
           h("section", { class: "meaning" }, this.title, this.problem, this.key))),
     );
     onScheme(() => this.paint());
     this.begin();
   }
 
-  // From the address, so that a reload or a copied link shows the same.
+  // Read the address, so that a reload or a copied link shows the same view.
   begin() {
     const wanted = new URLSearchParams(location.search);
     const gene = wanted.get("gene");
@@ -56,9 +56,9 @@ class StudyView {
       const place = this.study.embeddings.findIndex((row) => row.name === wanted.get("embedding"));
       this.showEmbedding(place >= 0 ? place : firstEmbedding(this.study.embeddings));
     }
-    if (gene !== null) return this.colourByNamedGene(gene);
+    if (gene !== null) return this.colorByNamedGene(gene);
     const number = named >= 0 ? named : this.study.field;
-    if (number !== null) this.colourByField(number);
+    if (number !== null) this.colorByField(number);
   }
 
   remember(changes) {
@@ -95,7 +95,7 @@ class StudyView {
     this.chart = h("div", { class: "chart-place" });
     return h("section", { class: "stage", "aria-label": "Chart" },
       h("p", { class: "notice" }, h("strong", {}, "This study has no embedding. "),
-        "It was submitted without coordinates in obsm, and none were computed. Its fields are shown as charts."),
+        "It was submitted without coordinates in obsm, and the sandbox did not compute any. Its fields are shown as charts."),
       this.chart);
   }
 
@@ -113,12 +113,12 @@ class StudyView {
     this.barcodes ??= json(`study/${this.study.uuid}/barcodes`).then((found) => (this.barcodes = found), () => null);
   }
 
-  colourByField(number) {
+  colorByField(number) {
     const { name } = this.study.fields[number];
     this.fields.show(number);
     this.genes.show("");
     this.remember({ field: name, gene: null });
-    return this.colour(async () => {
+    return this.color(async () => {
       const [field, values] = await Promise.all([
         this.keep(`field/${number}`), this.keep(`field/${number}/values`, (await this.isLabel(number)) ? Uint16Array : Float32Array)]);
       if (field.kind === "label") return { ...field, codes: values };
@@ -130,33 +130,33 @@ class StudyView {
     return this.study.fields[number].kind === "label";
   }
 
-  async colourByNamedGene(name) {
+  async colorByNamedGene(name) {
     await this.guard(async () => {
       const { matches } = await json(`study/${this.study.uuid}/features?q=${encodeURIComponent(name)}`);
       const gene = matches.find((match) => match.name === name);
-      if (gene) return this.colourByGene(gene);
+      if (gene) return this.colorByGene(gene);
       this.problem.textContent = `The study has no feature ${name}.`;
     });
   }
 
-  colourByGene({ number, name }) {
+  colorByGene({ number, name }) {
     this.fields.show(-1);
     this.genes.show(name);
     this.remember({ gene: name, field: null });
-    return this.colour(async () => {
+    return this.color(async () => {
       const values = await this.keep(`gene/${number}`, Float32Array);
       return { kind: "number", name, values, range: rangeOf(values), isGene: true };
     });
   }
 
-  async colour(fetched) {
+  async color(fetched) {
     const turn = ++this.turn;
     await this.guard(async () => {
       const shown = await fetched();
       if (turn !== this.turn) return;
       this.shown = shown;
       this.chosen.clear();
-      this.title.replaceChildren(shown.name || "(no name)", shown.isGene ? h("span", { class: "quiet" }, " log-normalised") : "");
+      this.title.replaceChildren(shown.name || "(no name)", shown.isGene ? h("span", { class: "quiet" }, " log-normalized") : "");
       this.legend = shown.kind === "label"
         ? labelLegend(shown, this.chosen, () => this.paint(), this.study.size[0])
         : numberLegend(shown);
@@ -167,7 +167,7 @@ class StudyView {
       }
       this.key.replaceChildren(this.legend.element);
       this.paint();
-      say(`Coloured by ${shown.name}`);
+      say(`Colored by ${shown.name}`);
     });
   }
 
@@ -177,9 +177,9 @@ class StudyView {
     this.drawn?.update();
     if (!this.plot?.n) return;
     const isLabel = this.shown.kind === "label";
-    const { rgba, order } = isLabel ? labelColours(this.shown, this.chosen)
-      : numberColours({ ...this.shown, range: this.shown.range ?? { low: 0, high: 0 } });
-    this.plot.setColours(rgba, order);
+    const { rgba, order } = isLabel ? labelColors(this.shown, this.chosen)
+      : numberColors({ ...this.shown, range: this.shown.range ?? { low: 0, high: 0 } });
+    this.plot.setColors(rgba, order);
     this.nameLabels();
   }
 
@@ -198,7 +198,7 @@ class StudyView {
     return [barcode, `${shown.name}: ${value}`];
   }
 
-  // What was fetched lately; the data of a study stay the same while it is looked at.
+  // Cache of recent answers; the data of a study do not change while it is open.
   async keep(path, Type = null) {
     const full = `study/${this.study.uuid}/${path}`;
     if (!this.kept.has(full)) {
@@ -250,7 +250,7 @@ function about(study) {
   return parts.filter(Boolean).map((part) => h("span", {}, part));
 }
 
-// Only an address of the web becomes a link: a reference may hold any text.
+// Only a web address becomes a link, because a reference may contain any text.
 function reference(text) {
   if (!/^https?:\/\//i.test(text) || !URL.canParse(text)) return text;
   return h("a", { href: text, rel: "noopener noreferrer", target: "_blank" }, new URL(text).hostname.replace(/^www\./, ""));

@@ -1,4 +1,4 @@
-// Task: the log of a submission while it grows, until the submission is a study.
+// Task: the growing log of a submission, until the submission becomes a study.
 
 import { json } from "./api.js";
 import { h, say, show } from "./dom.js";
@@ -15,7 +15,7 @@ export async function showTask(main, id) {
   const log = h("ol", { class: "log", role: "log", "aria-live": "polite", "aria-label": "Log", tabindex: "0" });
   const follow = h("input", { type: "checkbox", id: "follow", checked: true });
   show(main,
-    h("nav", { class: "crumbs", "aria-label": "Place" }, h("a", { href: "/" }, "Studies"), " / Submission"),
+    h("nav", { class: "crumbs", "aria-label": "Breadcrumb" }, h("a", { href: "/" }, "Studies"), " / Submission"),
     h("div", { class: "heading" }, h("h1", {}, first.id || "(no name)"), place),
     first.title && first.title !== first.id ? h("p", { class: "subtitle" }, first.title) : null,
     outcome,
@@ -27,7 +27,7 @@ export async function showTask(main, id) {
   );
   const toEnd = () => { if (follow.checked) log.scrollTop = log.scrollHeight; };
   follow.addEventListener("change", toEnd);
-  // Who scrolls up to read is left alone; who scrolls back down follows again.
+  // Scrolling up stops following the log; scrolling to the end follows it again.
   log.addEventListener("scroll", () => {
     follow.checked = log.scrollHeight - log.scrollTop - log.clientHeight < 24;
   });
@@ -64,16 +64,16 @@ export async function showTask(main, id) {
 
 function ending(task) {
   if (task.study) {
-    return [h("p", {}, "The submission is a study now."),
+    return [h("p", {}, "The submission is now a study."),
       h("a", { class: "main", href: `/study/${task.study}` }, `Open ${task.id || "the study"}`)];
   }
   if (task.status === "ERROR") {
     return [h("p", {}, h("strong", {}, "The submission failed.")), h("p", { class: "reason" }, task.last)];
   }
   if (task.status === "SUCCESS") {
-    return [h("p", {}, "Processed. It becomes a study when the client that sent it commits it.")];
+    return [h("p", {}, "Processed. It becomes a study when the client commits it.")];
   }
-  return [h("p", {}, task.status === "PENDING" ? "Waiting for its turn." : "Processing. This page follows by itself."),
+  return [h("p", {}, task.status === "PENDING" ? "Waiting in the queue." : "Processing. This page updates itself."),
     h("button", { class: "plain", type: "button", onclick: (event) => cancel(task, event.currentTarget) }, "Cancel")];
 }
 

@@ -1,13 +1,13 @@
-// Colouring: from the values of a field or gene to a colour for each cell, and the order in which they are drawn.
+// Coloring: a color for each cell from the values of a field or gene, and the order in which cells are drawn.
 
-import { faint, labelColour, missing, ramp } from "./palette.js";
+import { faint, labelColor, missing, ramp } from "./palette.js";
 
 const MISSING = 65_535;
 
-// What is shown of labels: {kind, name, labels, counts, codes, missing}; `chosen` holds the codes that stand out.
-export function labelColours({ codes, labels }, chosen) {
+// Labels are {kind, name, labels, counts, codes, missing}; `chosen` holds the codes of the highlighted labels.
+export function labelColors({ codes, labels }, chosen) {
   const n = codes.length;
-  const colours = labels.map((_, i) => pack(labelColour(i)));
+  const colors = labels.map((_, i) => pack(labelColor(i)));
   const [gone, pale] = [pack(missing()), pack(faint())];
   const packed = new Uint32Array(n);
   const mixed = shuffled(n);
@@ -18,17 +18,17 @@ export function labelColours({ codes, labels }, chosen) {
     const i = mixed[k];
     const code = codes[i];
     const stands = !chosen.size || chosen.has(code);
-    packed[i] = !stands ? pale : code === MISSING ? gone : colours[code];
+    packed[i] = !stands ? pale : code === MISSING ? gone : colors[code];
     if (stands && code !== MISSING) order[--front] = i;
     else order[back++] = i;
   }
   return { rgba: new Uint8Array(packed.buffer), order };
 }
 
-// What is shown of numbers: {kind, name, values, range}; the higher a value, the later it is drawn.
-export function numberColours({ values, range: { low, high } }) {
+// Numbers are {kind, name, values, range}; higher values are drawn later.
+export function numberColors({ values, range: { low, high } }) {
   const n = values.length;
-  const colours = ramp().map(pack);
+  const colors = ramp().map(pack);
   const gone = pack(missing());
   const packed = new Uint32Array(n);
   const steps = new Uint16Array(n);
@@ -38,7 +38,7 @@ export function numberColours({ values, range: { low, high } }) {
     const known = Number.isFinite(value);
     const place = high > low ? (value - low) / (high - low) : 0;
     const step = known ? Math.max(0, Math.min(255, Math.round(place * 255))) : 0;
-    packed[i] = known ? colours[step] : gone;
+    packed[i] = known ? colors[step] : gone;
     steps[i] = known ? step + 1 : 0;
     starts[steps[i] + 1]++;
   }
@@ -49,7 +49,7 @@ export function numberColours({ values, range: { low, high } }) {
   return { rgba: new Uint8Array(packed.buffer), order };
 }
 
-// Least and greatest value and some between; `high` leaves out a thin tail, which would make all others look alike.
+// Minimum, maximum and values between; `high` excludes a thin tail, which would make all other values look alike.
 export function rangeOf(values) {
   const sorted = values.filter(Number.isFinite).sort();
   const n = sorted.length;
@@ -72,7 +72,7 @@ export function histogram(values, { low, high }, bins) {
   return counts;
 }
 
-// Where the name of each label goes: at the cell nearest to the medians of its coordinates, so that it is among its own.
+// Positions of the label names: the cell nearest to the median coordinates, so that a name lies among its own cells.
 export function middles({ codes, labels, counts }, xy) {
   const xs = counts.map((count) => new Float32Array(count));
   const ys = counts.map((count) => new Float32Array(count));
@@ -96,7 +96,7 @@ export function middles({ codes, labels, counts }, xy) {
   return placed.sort((one, other) => other.weight - one.weight);
 }
 
-// The same order each time, without a system: no label lies over the others because it comes later.
+// A fixed random order, so that no label covers others because it comes later.
 const orders = new Map();
 function shuffled(n) {
   if (!orders.has(n)) {
