@@ -108,7 +108,7 @@ def test_a_missing_file_and_a_folder_are_refused(tmp_path):
     for path, what in ((tmp_path / "no.h5ad", "does not exist"), (tmp_path, "is a folder")):
         with pytest.raises(InvalidFile) as caught:
             bc.check(path)
-        assert str(caught.value) == f"{path} {what}: give the path of an h5ad file"
+        assert str(caught.value) == f"{path} {what}: use the path of an h5ad file"
 
 
 def test_a_path_may_begin_with_the_home_folder(tmp_path, monkeypatch):
@@ -127,7 +127,7 @@ def test_a_path_may_begin_with_the_home_folder(tmp_path, monkeypatch):
             ["row_attrs", "col_attrs"],
             "no obs and no var (it looks like a loom file: read it with anndata.io.read_loom)",
         ),
-        (["mod/rna"], "no obs and no var (it looks like an h5mu file: take one of its modalities)"),
+        (["mod/rna"], "no obs and no var (it looks like an h5mu file: use one of its modalities)"),
         (
             ["assays/RNA", "cell.names"],
             "no obs and no var (it looks like an h5Seurat file: in R, SeuratDisk::Convert('x.h5seurat', dest = "
@@ -177,11 +177,11 @@ def test_an_h5mu_file_is_named_with_its_modalities_though_it_has_obs_and_var(tmp
         file.attrs["encoding-type"] = "MuData"
         for group in ("obs", "var", "mod/rna", "mod/atac"):
             file.create_group(group)
-    of = f"{path} is an h5mu file of several modalities"
+    of = f"{path} is an h5mu file with several modalities"
     with pytest.raises(InvalidFile) as caught:
         bc.check(path)
-    take = f"take one of them, mudata.read_h5ad({str(path)!r}, mod='atac').biocolab"
-    assert str(caught.value) == f"{of} ('atac', 'rna'): {take}"
+    use = f"use one of them, mudata.read_h5ad({str(path)!r}, mod='atac').biocolab"
+    assert str(caught.value) == f"{of} ('atac', 'rna'): {use}"
     with h5py.File(path, "a") as file:
         del file["mod"]
     with pytest.raises(InvalidFile) as caught:
@@ -196,7 +196,7 @@ def test_tables_that_h5py_wrote_are_named_for_what_they_lack(path, bare, what):
             del file[name].attrs["encoding-type"]
     with pytest.raises(InvalidFile) as caught:
         bc.check(path)
-    assert str(caught.value).startswith(f"{path} is HDF5 but not h5ad: {what} without an encoding-type")
+    assert str(caught.value).startswith(f"{path} is HDF5 but not h5ad: {what} without the encoding-type ")
 
 
 def test_a_user_block_before_the_file_is_no_hindrance(tmp_path):

@@ -23,7 +23,7 @@ MOUSE = [
     ("names", "species", "evidence"),
     [
         (HUMAN, "human", "upper case"),
-        (MOUSE, "mouse", "capitalised"),
+        (MOUSE, "mouse", "capitalized"),
         ([f"ENSG{i:011d}" for i in range(30)], "human", "30 ids start with ENSG"),
         ([f"ENSMUSG{i:011d}.7" for i in range(30)] + HUMAN, "mouse", "ENSMUSG"),
         ([f"ENSDARG{i:011d}" for i in range(30)], "others", "ENSDARG"),
@@ -102,8 +102,8 @@ def test_looking_at_all_names_at_once_finds_what_looking_at_each_does(names):
 
 
 def test_the_evidence_says_how_many_names_and_of_which_kind():
-    assert identify(HUMAN).evidence == "24 names are in upper case, as CD3D"
-    assert identify(MOUSE).evidence == "21 names are capitalised, as Cd3d"
+    assert identify(HUMAN).evidence == "24 names are in upper case, like CD3D"
+    assert identify(MOUSE).evidence == "21 names are capitalized, like Cd3d"
     assert identify([f"ENSMUSG{i:011d}" for i in range(1_200)]).evidence == "1,200 ids start with ENSMUSG"
 
 
@@ -154,8 +154,8 @@ def test_genomes_are_counted_the_most_frequent_first():
 
 def test_of_a_long_list_some_names_from_all_of_it_tell_the_species():
     genes = [f"GENE{number}" for number in range(25_000)]
-    assert identify(genes).evidence == "5,000 names of 5,000 looked at are in upper case, as CD3D"
+    assert identify(genes).evidence == "5,000 names of 5,000 checked are in upper case, like CD3D"
     # At the front as many as are looked at in all, and yet few.
     found = identify([f"Gene{number}" for number in range(5_000)] + genes * 3)
     assert (found.species, found.number) == ("human", 80_000)
-    assert found.evidence == "4,687 names of 5,000 looked at are in upper case, as CD3D"
+    assert found.evidence == "4,687 names of 5,000 checked are in upper case, like CD3D"

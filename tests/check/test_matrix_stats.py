@@ -157,10 +157,13 @@ def test_a_matrix_without_values_is_empty(shape, make):
     [
         (np.array([[3, 0], [0, 1]]), "counts (whole numbers, max 3)"),
         (np.array([[3_000, 0], [0, 1]]), "counts (whole numbers, max 3,000)"),
-        (np.eye(2, dtype=bool), "true and false"),
+        (np.eye(2, dtype=bool), "booleans"),
         (np.zeros((2, 2)), "all zero"),
-        (np.array([[0.25, 1], [0, 2]]), "looks log-normalised (66.7 % whole numbers, max 2)"),
-        (np.array([[0.25, 1234.5], [0, 2]]), "no counts, and too large for a log (33.3 % whole numbers, max 1,234.5)"),
+        (np.array([[0.25, 1], [0, 2]]), "looks log-normalized (66.7 % whole numbers, max 2)"),
+        (
+            np.array([[0.25, 1234.5], [0, 2]]),
+            "not counts, and too large for logarithms (33.3 % whole numbers, max 1,234.5)",
+        ),
         (
             np.array([[-0.25, -1234.5], [0, 2]]),
             "looks scaled (2 negative values, min -1.23e+03; 33.3 % whole numbers, max 2)",
@@ -169,7 +172,7 @@ def test_a_matrix_without_values_is_empty(shape, make):
         (np.array([[np.nan, 1]]), "1 NaN"),
         (np.array([[-np.inf, -1.5]]), "1 infinite values"),
         (np.full((50, 50), np.nan), "2,500 NaN"),
-        (np.eye(2, dtype=complex), "complex128 values, which are no real numbers"),
+        (np.eye(2, dtype=complex), "complex128 values, which are not real numbers"),
     ],
 )
 def test_a_summary_says_in_words_what_it_looks_like(matrix, words):

@@ -44,7 +44,7 @@ def test_nothing_is_said_where_totals_differ_or_there_are_too_few_cells(matrix):
 
 @pytest.mark.parametrize(
     ("values", "words"),
-    [(np.log1p(1e4 * SCALED), "looks normalised (log1p, target sum ≈ 10,000)"), (COUNTS / 3, "looks log-")],
+    [(np.log1p(1e4 * SCALED), "looks normalized (log1p, target sum ≈ 10,000)"), (COUNTS / 3, "looks log-")],
 )
 def test_stored_zeros_are_no_sign_of_anything(values, words):
     matrix = sparse.csr_matrix(values)
@@ -64,12 +64,12 @@ def test_an_empty_cell_does_not_hide_it():
 @pytest.mark.parametrize(
     ("matrix", "words"),
     [
-        (np.log1p(1e4 * SCALED), "looks normalised (log1p, target sum ≈ 10,000)"),
-        (np.log1p(COUNTS), "looks log-normalised"),
-        (1e4 * SCALED, "looks normalised, without a logarithm"),
+        (np.log1p(1e4 * SCALED), "looks normalized (log1p, target sum ≈ 10,000)"),
+        (np.log1p(COUNTS), "looks log-normalized"),
+        (1e4 * SCALED, "looks normalized, without a logarithm"),
         (SCALED - 0.1, "looks scaled"),
         (COUNTS, "holds whole numbers"),
-        (np.full((3, 3), np.nan), "holds values that are not finite"),
+        (np.full((3, 3), np.nan), "holds NaN or infinite values"),
         (np.zeros((3, 3)), ""),
         (np.full((3, 3), 1j), ""),
     ],
@@ -91,7 +91,7 @@ def test_few_cells_are_read_and_none_of_what_is_stored_by_columns(tmp_path):
 def test_the_reason_for_counts_of_a_layer_says_what_x_is():
     adata = ad.AnnData(np.log1p(1e4 * SCALED).astype(np.float32), layers={"counts": COUNTS})
     assert choose_matrix(adata).reason == (
-        "layers['counts'] (400 x 60): counts (whole numbers, max 6); X looks normalised (log1p, target sum ≈ 10,000)"
+        "layers['counts'] (400 x 60): counts (whole numbers, max 6); X looks normalized (log1p, target sum ≈ 10,000)"
     )
     assert "; log1p, target sum ≈ 10,000)" in choose_matrix(adata, "normalized").reason
 
@@ -129,7 +129,7 @@ def test_two_hundred_cells_from_the_first_to_the_last_are_read(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("most", "words"), [(25.0, "looks log-normalised"), (25.1, "looks normalised, without a logarithm")]
+    ("most", "words"), [(25.0, "looks log-normalized"), (25.1, "looks normalized, without a logarithm")]
 )
 def test_no_logarithm_of_counts_is_above_twenty_five(most, words):
     assert glimpse(Source(np.array([[0.5, most], [0.25, 0]]))) == words

@@ -22,7 +22,7 @@ def test_the_report_and_the_plan_say_that_they_stay_text(numbered):
     }  # fmt: skip
     for finding in found.values():
         assert finding.message.endswith("sent as text")
-        assert "text when the study is pulled" in finding.fix
+        assert "text when the study is fetched" in finding.fix
     changes = numbered.biocolab.submit(dry_run=True).changes
     assert set(changes) == {"obs_names: 2 int: sent as text", "obs.columns: names that are numbers: sent as text"}
 

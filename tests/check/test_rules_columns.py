@@ -34,7 +34,7 @@ def test_a_column_of_lists_is_left_out_and_does_not_stop_anything():
 @pytest.mark.parametrize("values", [[[1], [2]], pd.to_datetime(["2020", "2021"])])
 def test_a_strict_check_refuses_what_is_left_out_and_what_is_made_text(values):
     adata = make(x=values)
-    with pytest.raises(errors.InvalidColumn, match=r"(?s)check='strict' refuses.*obs\['x'\]"):
+    with pytest.raises(errors.InvalidColumn, match=r"(?s)check='strict' treats as errors.*obs\['x'\]"):
         adata.biocolab.submit(dry_run=True, check="strict")
     assert adata.biocolab.submit(dry_run=True).n_obs == 2
 
@@ -66,7 +66,7 @@ def test_dates_are_batches_and_lists_are_none():
     assert [batch.name for batch in days.biocolab.submit(dry_run=True, batch_key="day").batches] == [
         "2020-01-01", "2021-01-01",
     ]  # fmt: skip
-    with pytest.raises(errors.InvalidColumn, match="no labels for batches: values that h5ad cannot hold"):
+    with pytest.raises(errors.InvalidColumn, match="cannot be used for batches: values that h5ad cannot hold"):
         make(x=[[1], [2]]).biocolab.submit(dry_run=True, batch_key="x")
 
 
@@ -84,8 +84,8 @@ def test_more_labels_than_the_servers_can_number_are_a_warning():
     adata.var["of_a_gene"] = pd.Categorical([1], numbers)
     (found,) = bc.check(adata).warnings
     assert (found.code, found.severity, found.path, found.count) == ("BC203", "warning", "obs['many']", n)
-    assert found.message == "65,536 labels; the servers can number 65,535"
-    assert found.fix == "Leave the column out of a copy if it is an id of each cell"
+    assert found.message == "65,536 labels: the servers support at most 65,535"
+    assert found.fix == "If it is an id of each cell, drop the column from a copy"
 
 
 def test_an_unknown_batch_column_is_an_error_with_near_names():
@@ -98,7 +98,7 @@ def test_an_unknown_batch_column_is_an_error_with_near_names():
 def test_a_batch_column_that_is_no_name_is_an_error(key):
     (found,) = bc.check(make(sample=["a", "b"]), batch_key=key)
     assert found.code == "BC204"
-    assert found.message.startswith(f"there is no column {key!r}")
+    assert found.message.startswith(f"has no column {key!r}")
 
 
 def test_cells_without_a_batch_are_an_error():
@@ -122,7 +122,7 @@ def test_an_order_is_told_of_columns_of_cells_that_have_one():
     adata.var["of_genes"] = pd.Categorical(["b"], ordered=True)
     found = [found for found in bc.check(adata) if found.code == "BC205"]
     assert [(each.path, each.message) for each in found] == [
-        ("obs['stage']", "ordered labels (b < a); the servers keep no order")
+        ("obs['stage']", "ordered labels (b < a): the servers do not keep the order")
     ]
 
 
@@ -132,13 +132,13 @@ def test_infinite_numbers_of_cells_are_a_warning_with_how_many_and_where(dtype):
     adata.var["of_a_gene"] = [np.inf]
     (found,) = [found for found in bc.check(adata) if found.code == "BC206"]
     assert (found.severity, found.path, found.count, found.examples) == ("warning", "obs['ratio']", 2, ("'c0'", "'c2'"))
-    assert found.message == "infinite numbers in 2 cells; the servers have NaN there"
+    assert found.message == "infinite numbers in 2 cells: the servers show NaN there"
 
 
 def test_infinite_numbers_are_nan_when_they_come_back(server):
     adata = make(9, ratio=np.where(np.arange(9) < 2, np.inf, 1.5))
     adata.var_names = ["CD3D"]
-    with pytest.warns(UserWarning, match="infinite numbers in 2 cells; the servers have NaN there"):
+    with pytest.warns(UserWarning, match="infinite numbers in 2 cells: the servers show NaN there"):
         submission = adata.biocolab.submit(skip_dimred=True)
     back = submission.study().to_anndata()
     np.testing.assert_array_equal(back.obs["ratio"], [np.nan, np.nan] + [1.5] * 7)
@@ -147,16 +147,16 @@ def test_infinite_numbers_are_nan_when_they_come_back(server):
 @pytest.mark.parametrize(
     ("batches", "message"),
     [
-        (np.linspace(0, 1, 9), "9 batches, each of one cell"),
-        ([f"c{n}" for n in range(9)], "9 batches, each of one cell"),
-        (["a"] * 5 + list("bcde"), "5 batches, 4 of them of one cell"),
-        (np.repeat([0.1, 0.5, 0.7], 3), "3 batches by numbers that are not whole"),
+        (np.linspace(0, 1, 9), "9 batches, each with a single cell"),
+        ([f"c{n}" for n in range(9)], "9 batches, each with a single cell"),
+        (["a"] * 5 + list("bcde"), "5 batches, 4 of them with a single cell"),
+        (np.repeat([0.1, 0.5, 0.7], 3), "3 batches from numbers that are not whole"),
     ],
 )
 def test_values_of_single_cells_are_no_batches(batches, message):
     (found,) = [found for found in bc.check(make(9, key=batches), batch_key="key") if found.code == "BC207"]
     assert (found.severity, found.path, found.message) == ("warning", "obs['key']", message)
-    assert found.fix == "Give a column whose values name samples, donors or runs"
+    assert found.fix == "Use a column whose values name samples, donors or runs"
 
 
 @pytest.mark.parametrize("batches", [["a"] * 9, list("aabbccdde"), np.repeat([1.0, 2.0, 3.0], 3), [0.5] * 9])
@@ -167,10 +167,10 @@ def test_samples_are_batches_though_one_has_a_single_cell_or_they_are_numbered(b
 @pytest.mark.parametrize(
     ("column", "message"),
     [
-        ([0.25, 1 / 3], "read through BioFlex these have about seven digits, those of float32"),
-        ([1e17 + 16, 0.5], "read through BioFlex these have about seven digits, those of float32"),
-        ([True, False], "read through BioFlex, truth values are labels 'True' and 'False'"),
-        (["a", None], "read through BioFlex, which has no missing labels, cells without one have a label for that"),
+        ([0.25, 1 / 3], "BioFlex returns these as float32, with about seven digits"),
+        ([1e17 + 16, 0.5], "BioFlex returns these as float32, with about seven digits"),
+        ([True, False], "BioFlex returns booleans as labels 'True' and 'False'"),
+        (["a", None], "BioFlex does not support missing labels, and returns a label for cells without one"),
     ],
 )
 def test_what_bioflex_has_otherwise_is_noted(column, message):
@@ -196,7 +196,7 @@ def test_numbers_that_are_others_in_bioflex_are_a_warning_with_the_line_that_kee
     adata = make(x=column)
     notes, (found,) = ([found for found in bc.check(adata) if found.code == code] for code in ("BC209", "BC210"))
     assert (found.severity, found.path, found.count) == ("warning", "obs['x']", count)
-    assert found.message.startswith(f"read through BioFlex these are float32, which changes {count} number")
+    assert found.message.startswith(f"BioFlex returns these as float32, which changes {count} number")
     assert found.examples == (f"{example} in obs['x']",)
     assert [note.severity for note in notes] == ["note"] * (0.1 in list(column))
     line = found.fix.partition("in a copy: ")[2]
@@ -210,8 +210,8 @@ def test_rounded_digits_of_many_columns_are_one_short_note_and_no_reason_for_str
     (found,) = bc.check(adata)
     assert (found.code, found.severity, found.count, found.examples) == ("BC209", "note", 360, ())
     assert repr(bc.check(adata)).splitlines()[1] == (
-        "  BC209  note  obs['pct_counts_a'], obs['pct_counts_b'], … and 10 more  read through BioFlex these have about "
-        "seven digits, those of float32"
+        "  BC209  note  obs['pct_counts_a'], obs['pct_counts_b'], … and 10 more  BioFlex returns these as float32, "
+        "with about seven digits"
     )
     assert bc.check(adata).to_frame()["path"].item().count("obs[") == 12
     bc.check(adata).raise_for_errors(strict=True)
@@ -232,4 +232,4 @@ def test_what_bioflex_has_as_it_is_needs_no_note():
 def test_labels_that_are_no_text_are_noted(values):
     (found,) = bc.check(make(x=pd.Categorical(values)))
     dtype = pd.Categorical(values).categories.dtype
-    assert (found.code, found.message) == ("BC205", f"labels that are {dtype}; the servers have them as text")
+    assert (found.code, found.message) == ("BC205", f"labels of dtype {dtype}: the servers hold them as text")

@@ -169,7 +169,7 @@ def test_symbols_of_raw_are_pointed_to_in_raw():
     adata = ad.AnnData(np.log1p(np.ones((2, 1), np.float32)), var=pd.DataFrame({"symbol": ["no"]}, index=["x"]))
     adata.raw = ad.AnnData(np.ones((2, 30), np.float32), var=pd.DataFrame({"gene_name": ["A"] * 30}, index=IDS))
     found = next(found for found in bc.check(adata) if found.code == "BC403")
-    assert found.message == "genes go by Ensembl ids; raw.var['gene_name'] has their symbols"
+    assert found.message == "genes are named by Ensembl ids; raw.var['gene_name'] has their symbols"
     assert found.fix == (
         "To send symbols, in a copy: raw = copy.raw.to_adata(); "
         "raw.var_names = raw.var['gene_name'].astype(str); copy.raw = raw"

@@ -63,7 +63,7 @@ def test_genes_of_one_genome_are_no_finding(columns):
 
 def test_features_without_any_gene_have_no_line():
     (found,) = findings(make(feature_types=[ANTIBODY] * 4))
-    assert (found.count, found.fix) == (4, "They are normalised as genes are")
+    assert (found.count, found.fix) == (4, "They are normalized like genes")
 
 
 def test_types_of_other_tools_are_known():
@@ -101,7 +101,7 @@ def test_peaks_without_a_type_are_known_by_their_names(form):
     line = found.fix.partition("To leave them out: ")[2]
     assert eval(line, {"adata": adata}).var_names.tolist() == [f"GENE{i}" for i in range(5)]
     adata = adata[:, 5:].copy()
-    assert findings(adata)[0].fix == "They are normalised as genes are"
+    assert findings(adata)[0].fix == "They are normalized like genes"
 
 
 @pytest.mark.parametrize("names", [["HLA-A", "NKX2-5", "1-Mar", "AC01.1"], ["RP11-34P13-7", "CTD-2-3", "Y_RNA", "7SK"]])

@@ -71,7 +71,7 @@ def test_a_scaled_x_points_to_the_log_normalised_one():
     adata = AnnData(np.log1p(COUNTS))
     adata.raw = adata
     adata.X = adata.X - 0.5
-    assert only(adata, "BC305").fix.startswith("raw.X looks log-normalised")
+    assert only(adata, "BC305").fix.startswith("raw.X looks log-normalized")
 
 
 def test_float_noise_is_noted():
@@ -173,10 +173,10 @@ def test_a_layer_of_counts_that_is_sent_is_not_passed_over():
 def test_a_layer_that_is_called_counts_and_is_a_logarithm_or_scaled_is_a_warning():
     log = AnnData(np.log1p(COUNTS), layers={"counts": np.log1p(COUNTS)})
     (found,) = (found for found in bc.check(log) if found.code == "BC308")
-    assert found.message.startswith("not taken for counts: looks log-normalised (0 % whole numbers")
+    assert found.message.startswith("not used as counts: looks log-normalized (0 % whole numbers")
     scaled = AnnData(np.log1p(COUNTS), layers={"counts": COUNTS - 0.5})
     (found,) = (found for found in bc.check(scaled) if found.code == "BC308")
-    assert found.message.startswith("not taken for counts: looks scaled (2 negative values")
+    assert found.message.startswith("not used as counts: looks scaled (2 negative values")
     assert found.count == 2
 
 
@@ -189,12 +189,12 @@ def test_the_way_to_send_log_normalised_values_can_be_gone_where_raw_has_more_ge
     assert adata.raw.to_adata().biocolab.submit(dry_run=True).n_vars == 3
 
 
-@pytest.mark.parametrize(("slot", "way"), [("X", "sc.pp.filter_cells(copy, min_counts=1)"), ("layer", "of a copy")])
+@pytest.mark.parametrize(("slot", "way"), [("X", "sc.pp.filter_cells(copy, min_counts=1)"), ("layer", "from a copy")])
 def test_the_way_to_leave_out_empty_cells_goes_by_the_slot_that_has_them(slot, way):
     counts = np.array([[3, 1], [0, 0]], np.float32)
     adata = AnnData(counts) if slot == "X" else AnnData(np.log1p(counts), layers={"counts": counts})
     (found,) = [found for found in bc.check(adata) if found.code == "BC310"]
-    assert found.fix == f"Leave them out{':' if slot == 'X' else ''} {way}, or submit with min_counts=1"
+    assert found.fix == f"Drop them{':' if slot == 'X' else ''} {way}, or submit with min_counts=1"
 
 
 def test_a_table_of_obsm_may_have_columns_of_any_name():
@@ -207,5 +207,5 @@ def test_cells_that_the_servers_leave_out_are_told():
         (found,) = [found for found in bc.check(AnnData(np.array([[most, 1], [2, 3]], float))) if found.code == "BC304"]
         return found.message
 
-    assert message(1e9) == "counts up to 1,000,000,000; the servers carry them exactly up to 16,777,216 only"
-    assert message(2e9).endswith("16,777,216 only, and leave out cells of more than 1,000,000,000")
+    assert message(1e9) == "counts up to 1,000,000,000: the servers are only exact up to 16,777,216"
+    assert message(2e9).endswith("16,777,216, and leave out cells with more than 1,000,000,000")

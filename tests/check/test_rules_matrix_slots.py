@@ -111,14 +111,14 @@ def test_a_table_whose_rows_are_named_otherwise_is_an_error(axis):
     getattr(adata, f"{axis}m")._data["k"] = pd.DataFrame({"a": [1.0, 2.0]}, index=names[::-1])
     (found,) = bc.check(adata)
     assert (found.code, found.path) == ("BC503", f"{axis}m['k']")
-    assert "rows are not named as" in found.message
+    assert "row names, or their order, differ from" in found.message
 
 
 def test_a_matrix_of_another_shape_is_an_error():
     adata = make()
     set_matrix(adata, np.ones((3, 2), np.float32))
     (found,) = findings(adata, "BC503")
-    assert (found.path, found.message) == ("X", "its shape is 3 x 2, where the object has 2 x 2")
+    assert (found.path, found.message) == ("X", "its shape is 3 x 2, but the object has 2 x 2")
 
 
 @pytest.mark.parametrize(

@@ -108,7 +108,7 @@ def test_columns_that_cannot_keep_their_name_are_sent_under_another(name, sent, 
     assert (found.severity, found.changed, found.path) == ("warning", True, f"obs[{name!a}]")
     assert reason in found.message
     assert repr(sent) in found.message
-    assert "its own name again" in found.fix
+    assert "original name is restored" in found.fix
 
 
 def test_columns_that_are_called_by_numbers_are_sent_as_text_with_a_note():

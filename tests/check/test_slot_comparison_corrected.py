@@ -157,8 +157,8 @@ def test_empty_droplets_of_which_nothing_is_left_are_empty_cells_and_no_conflict
     share = 100 * TRUE.sum() / X.sum()
     assert note.severity == "note"
     assert note.message == (
-        f"has {share:.3g} % of the counts of X and none for 600 cells and 1 gene, as corrected or downsampled counts "
-        "have"
+        f"has {share:.3g} % of the counts of X and no values for 600 cells and 1 gene, like corrected or downsampled "
+        "counts"
     )
     assert note.fix == "To send X instead, in a copy: del copy.layers['counts']"
     (empty,) = found(adata, "BC310")
@@ -187,7 +187,7 @@ def test_the_report_says_how_much_of_a_fuller_slot_is_sent():
     adata = make(X, counts=thinned(0.3))
     (note,) = found(adata, "BC317")
     share = 100 * thinned(0.3).sum() / X.sum()
-    assert re.match(rf"has {share:.3g} % of the counts of X and none for \d+ genes, as corrected", note.message)
+    assert re.match(rf"has {share:.3g} % of the counts of X and no values for \d+ genes, like corrected", note.message)
 
 
 def test_raw_counts_of_more_genes_are_no_correction():

@@ -180,7 +180,7 @@ class TestMtx:
             (lambda f: written(f / "matrix.mtx", "4 3 1\n1 1 5\n"), "BC801", "matrix.mtx line 1"),
             (lambda f: replaced(f / "matrix.mtx", "\n1 1 1\n", "\n9 1 1\n"), "BC801", "matrix.mtx line 4"),
             (lambda f: replaced(f / "matrix.mtx", "\n1 1 1\n", "\n1 1\n"), "BC801", "matrix.mtx line 4"),
-            (lambda f: replaced(f / "matrix.mtx", "\n1 1 1\n", "\n1 1 -1\n"), "BC802", "matrix.mtx line 4 and on"),
+            (lambda f: replaced(f / "matrix.mtx", "\n1 1 1\n", "\n1 1 -1\n"), "BC802", "matrix.mtx from line 4"),
             (lambda f: replaced(f / "matrix.mtx", "\n1 1 1\n", "\n"), "BC801", "matrix.mtx"),
         ],
     )
@@ -192,7 +192,7 @@ class TestMtx:
 
     def test_fractions_are_warned_of(self, folder: Path) -> None:
         io.mmwrite(folder / "matrix.mtx", sparse.coo_matrix(VALUES / 3))
-        assert said(folder) == [("BC803", "warning", "matrix.mtx line 4 and on")]
+        assert said(folder) == [("BC803", "warning", "matrix.mtx from line 4")]
 
 
 @pytest.fixture

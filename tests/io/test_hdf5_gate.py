@@ -126,7 +126,7 @@ def test_the_file_that_was_looked_at_is_the_one_that_is_read(tmp_path: Path) -> 
 def test_a_fifo_is_not_taken_for_hdf5_and_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "x")
     assert not is_hdf5(tmp_path / "x")
-    with pytest.raises(InvalidFile, match="is a FIFO and not a file: give the path of an h5ad file"):
+    with pytest.raises(InvalidFile, match="is a FIFO and not a file: use the path of an h5ad file"):
         bc.check(tmp_path / "x")
 
 
