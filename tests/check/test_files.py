@@ -1,4 +1,4 @@
-"""A path is opened without reading its matrices, or it is said what the file is."""
+"""A file is opened without reading its matrices, or the error says what it is."""
 
 import gzip
 import os
@@ -164,7 +164,7 @@ def test_a_loom_file_with_a_matrix_is_named_for_what_it_is(tmp_path):
     [(".rds", "is an R file; use study_type='rds'"), (".RDS", "is an R file"), (".cloupe", "is a Loupe file"),
      (".h5ad", "is gzip-compressed; unpack it first")],
 )  # fmt: skip
-def test_packed_files_of_other_tools_are_known_by_their_ending(tmp_path, ending, what):
+def test_compressed_files_of_other_tools_are_recognized_by_their_ending(tmp_path, ending, what):
     (tmp_path / f"a{ending}").write_bytes(b"\x1f\x8b\x08" + bytes(50))
     with pytest.raises(InvalidFile) as caught:
         bc.check(tmp_path / f"a{ending}")
@@ -186,7 +186,7 @@ def test_an_h5mu_file_is_named_with_its_modalities_though_it_has_obs_and_var(tmp
         del file["mod"]
     with pytest.raises(InvalidFile) as caught:
         bc.check(path)
-    assert str(caught.value) == f"{of} (): take one of them, mdata['rna'].biocolab"
+    assert str(caught.value) == f"{of} (): use one of them, mdata['rna'].biocolab"
 
 
 @pytest.mark.parametrize(("bare", "what"), [(["obs", "var"], "obs and var"), (["var"], "var")])
@@ -199,21 +199,21 @@ def test_tables_that_h5py_wrote_are_named_for_what_they_lack(path, bare, what):
     assert str(caught.value).startswith(f"{path} is HDF5 but not h5ad: {what} without the encoding-type ")
 
 
-def test_a_user_block_before_the_file_is_no_hindrance(tmp_path):
+def test_a_file_with_a_user_block_is_opened(tmp_path):
     with h5py.File(tmp_path / "a.h5ad", "w", userblock_size=1024) as file:
         file.create_group("x")
     with pytest.raises(InvalidFile, match="is HDF5 but not h5ad"):
         bc.check(tmp_path / "a.h5ad")
 
 
-def test_what_is_never_sent_is_not_read(path):
+def test_slots_that_are_never_sent_are_not_read(path):
     with h5py.File(path, "r+") as file:
         file["uns"].create_group("broken").attrs["encoding-type"] = "of the future"
         file["obsp"].create_group("broken").attrs["encoding-type"] = "of the future"
     assert bc.check(path).ok
 
 
-def test_what_h5py_shows_of_a_file_is_what_is_checked(path):
+def test_the_content_that_h5py_shows_is_checked(path):
     adata = open_h5ad(path)
     try:
         assert np.array_equal(adata.layers["counts"][...].toarray(), COUNTS.toarray())
@@ -235,7 +235,7 @@ def test_a_layer_that_cannot_be_read_leaves_no_file_open(path):
     assert handles(path) == 0
 
 
-def test_a_file_that_is_cut_short_is_refused(path):
+def test_a_truncated_file_is_refused(path):
     content = path.read_bytes()
     path.write_bytes(content[: len(content) // 2])
     with pytest.raises(InvalidFile, match="broken HDF5"):
@@ -318,7 +318,7 @@ def test_a_damaged_matrix_is_an_error_that_says_where_and_takes_nothing_down(tmp
 
 
 @pytest.mark.parametrize("name", ["X", "layers/counts/data", "layers/counts/indices", "layers/counts/indptr"])
-def test_a_file_of_which_a_chunk_is_damaged_is_refused_by_its_name(path, name):
+def test_a_file_with_a_damaged_chunk_is_refused_by_its_name(path, name):
     adata = read_h5ad(path)
     adata.write_h5ad(path, compression="gzip")
     with h5py.File(path) as file:
@@ -334,7 +334,7 @@ def test_a_file_of_which_a_chunk_is_damaged_is_refused_by_its_name(path, name):
 
 
 @pytest.mark.parametrize("axis", ["csr", "csc"])
-def test_what_is_stored_behind_the_last_value_is_no_part_of_the_matrix(tmp_path, axis):
+def test_values_stored_after_the_last_one_are_not_part_of_the_matrix(tmp_path, axis):
     plain, longer = tmp_path / "plain.h5ad", tmp_path / "longer.h5ad"
     for path in (plain, longer):
         AnnData(COUNTS.asformat(axis)).write_h5ad(path)
@@ -401,6 +401,6 @@ def test_a_filter_that_is_not_installed_is_named_with_the_package(tmp_path, name
         backed.file.close()
 
 
-def test_a_file_whose_filters_are_all_here_is_damaged_where_it_cannot_be_read(path):
+def test_an_unreadable_file_whose_filters_are_installed_is_damaged(path):
     with h5py.File(path) as file:
         assert expect_harmless(file, "file")[1] == ""

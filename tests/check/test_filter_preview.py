@@ -117,7 +117,7 @@ class TestTheServerKeepsTheSameCells:
         for filters in ({"min_counts": 100}, {"mt_percentage": 7}, {"mt_percentage": 100 / 3}, {"max_genes": 0}):
             expect_the_same(adata, **filters)
 
-    def test_where_none_is_left(self, counts: ad.AnnData, server: Sandbox) -> None:
+    def test_where_no_cell_is_left(self, counts: ad.AnnData, server: Sandbox) -> None:
         assert expect_the_same(counts, min_counts=1e6) == 0
         assert "the server rejects such a submission" in repr(counts.biocolab.preview_filters(min_counts=1e6))
 

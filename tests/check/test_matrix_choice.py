@@ -1,4 +1,4 @@
-"""The matrix that goes to the server is the one with counts, and the reason is said."""
+"""The matrix with counts is sent, and the choice has a reason."""
 
 import enum
 
@@ -47,7 +47,7 @@ def test_counts_are_found_where_people_put_them(adata, slot):
     assert choice == choose_matrix(adata, "raw") == choose_matrix(adata, Official.RAW)
 
 
-def test_the_reason_tells_what_was_passed_over():
+def test_the_reason_names_slots_that_were_not_chosen():
     assert "not layers['counts'] (2 x 2): looks log-normalized" in choose_matrix(make(COUNTS, counts=LOG)).reason
 
 
@@ -64,7 +64,7 @@ def test_normalized_means_x_even_if_it_holds_counts():
 
 
 @pytest.mark.parametrize("wanted", ["auto", "normalized"])
-def test_a_scaled_x_is_said_to_be_so_and_that_raw_looks_better(wanted):
+def test_the_reason_says_that_x_is_scaled_and_raw_looks_better(wanted):
     reason = choose_matrix(make(SCALED, raw=LOG), wanted).reason
     assert "looks scaled (2 negative values" in reason
     assert "raw.X (2 x 2): looks log-normalized" in reason
@@ -86,14 +86,14 @@ def test_asking_for_counts_that_are_not_there_names_what_each_slot_holds():
     )
 
 
-def test_where_no_slot_has_a_name_of_counts_that_is_said():
+def test_the_error_says_that_no_slot_is_named_like_counts():
     with pytest.raises(
         NoCounts, match=r"holds counts: layers\['spliced'\] .*, but not named like counts; layers\['u'\] \("
     ):
         choose_matrix(make(None, spliced=COUNTS, u=COUNTS), "raw")
 
 
-def test_the_reason_names_each_slot_that_was_looked_at_on_the_way():
+def test_the_reason_names_each_slot_that_was_read():
     choice = choose_matrix(make(LOG, raw=LOG, counts=LOG, umi=COUNTS))
     log = "(2 x 2): looks log-normalized (0 % whole numbers, max 1.3863)"
     assert choice.reason == (
@@ -110,11 +110,11 @@ def test_the_reason_says_what_an_x_of_a_few_cells_looks_like():
     )
 
 
-def test_true_and_false_that_were_asked_for_say_so():
+def test_the_reason_says_that_booleans_are_sent_as_raw():
     assert choose_matrix(make(COUNTS > 0), "raw").reason == "X (2 x 2): booleans, and input_matrix_type is 'raw'"
 
 
-def test_a_scaled_x_is_said_with_the_better_raw_and_without_a_worse_one():
+def test_the_reason_for_a_scaled_x_names_raw_only_if_it_is_better():
     better = "; raw.X (2 x 2): looks log-normalized (0 % whole numbers, max 1.3863)"
     scaled = f"X (2 x 2): {describe(SCALED)._what()}"
     assert choose_matrix(make(SCALED, raw=LOG), "normalized").reason == scaled + better
@@ -126,18 +126,18 @@ def test_a_scaled_x_is_said_with_the_better_raw_and_without_a_worse_one():
     )
 
 
-def test_zeros_are_no_evidence_of_counts():
+def test_zeros_are_not_evidence_of_counts():
     with pytest.raises(NoCounts, match="all zero"):
         choose_matrix(make(np.zeros((2, 2))), "raw")
 
 
-def test_true_and_false_are_counts_only_if_one_insists():
+def test_booleans_are_counts_only_on_request():
     assert choose_matrix(make(COUNTS > 0), "raw").input_matrix_type == "raw"
     assert choose_matrix(make(COUNTS > 0)).input_matrix_type == "normalized"
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -1.0])
-def test_counts_with_bad_values_are_refused_if_raw_was_asked_for(bad):
+def test_counts_with_bad_values_are_refused_as_raw(bad):
     matrix = COUNTS.copy()
     matrix[0, 1] = bad
     with pytest.raises(InvalidValues) as caught:
@@ -149,7 +149,7 @@ def test_counts_with_bad_values_are_refused_if_raw_was_asked_for(bad):
     assert choose_matrix(make(LOG, counts=matrix)).slot == Slot("X")
 
 
-def test_nan_in_x_is_refused_whatever_was_asked_for():
+def test_nan_in_x_is_refused_as_any_matrix_type():
     for wanted in ("auto", "normalized"):
         with pytest.raises(InvalidValues, match=r"X .*1 NaN"):
             choose_matrix(make(np.array([[np.nan, 0.5], [0, 1]])), wanted)
@@ -182,7 +182,7 @@ def test_no_matrix_at_all_is_an_error(wanted):
         ),
     ],
 )
-def test_lone_layers_that_hold_no_counts_are_named(wanted, why):
+def test_layers_without_counts_are_named_if_x_is_none(wanted, why):
     with pytest.raises(EmptyAnnData) as caught:
         choose_matrix(make(None, counts=LOG, u=LOG), wanted)
     assert str(caught.value) == why

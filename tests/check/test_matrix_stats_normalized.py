@@ -1,4 +1,4 @@
-"""What a matrix without counts went through is told from a few of its cells, and never at a great cost."""
+"""A few cells show how a matrix without counts was normalized, at little cost."""
 
 import anndata as ad
 import h5py
@@ -38,7 +38,7 @@ def test_the_logarithm_and_the_total_are_found(target, logarithm, log, make, dty
         np.zeros((0, 3)),
     ],
 )
-def test_nothing_is_said_where_totals_differ_or_there_are_too_few_cells(matrix):
+def test_no_scaling_is_found_if_totals_differ_or_cells_are_too_few(matrix):
     assert scaling_of(Source(matrix)) is None
 
 
@@ -46,7 +46,7 @@ def test_nothing_is_said_where_totals_differ_or_there_are_too_few_cells(matrix):
     ("values", "words"),
     [(np.log1p(1e4 * SCALED), "looks normalized (log1p, target sum ≈ 10,000)"), (COUNTS / 3, "looks log-")],
 )
-def test_stored_zeros_are_no_sign_of_anything(values, words):
+def test_stored_zeros_do_not_change_the_scaling(values, words):
     matrix = sparse.csr_matrix(values)
     stored = sparse.csr_matrix(
         (np.append(matrix.data, 0.0), np.append(matrix.indices, 0), np.append(matrix.indptr, matrix.nnz + 1))
@@ -55,7 +55,7 @@ def test_stored_zeros_are_no_sign_of_anything(values, words):
     assert glimpse(Source(stored)).startswith(words)
 
 
-def test_an_empty_cell_does_not_hide_it():
+def test_an_empty_cell_does_not_hide_the_scaling():
     matrix = np.log1p(1e4 * SCALED)
     matrix[::7] = 0
     assert str(scaling_of(Source(matrix))) == "log1p, target sum ≈ 10,000"
@@ -78,7 +78,7 @@ def test_a_glimpse_says_what_it_looks_like(matrix, words):
     assert glimpse(Source(matrix)) == words
 
 
-def test_few_cells_are_read_and_none_of_what_is_stored_by_columns(tmp_path):
+def test_few_cells_are_read_and_none_of_matrices_stored_by_columns(tmp_path):
     matrix = np.log1p(1e4 * SCALED)
     assert glimpse(Source(sparse.csc_matrix(matrix))) == ""
     with h5py.File(tmp_path / "m.h5", "w") as file:
@@ -135,7 +135,7 @@ def test_no_logarithm_of_counts_is_above_twenty_five(most, words):
     assert glimpse(Source(np.array([[0.5, most], [0.25, 0]]))) == words
 
 
-def test_of_what_is_computed_later_nothing_is_read():
+def test_lazy_matrices_are_not_read():
     class Lazy:
         dtype, shape = np.dtype(float), (3, 3)
 

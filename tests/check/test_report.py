@@ -20,7 +20,7 @@ def test_findings_come_errors_first_and_in_order_of_code():
     assert (REPORT[0], REPORT[-1], len(REPORT[1:3]), len(REPORT)) == (MIXED, NOTE, 2, 4)
 
 
-def test_only_errors_stand_in_the_way():
+def test_only_errors_block_a_submission():
     assert not REPORT.ok
     assert Report([NOTE, WARNING]).ok
     Report([NOTE, WARNING]).raise_for_errors()
@@ -68,7 +68,7 @@ def test_repr_is_a_table_with_a_headline():
     assert repr(Report([NOTE] * 1_200)).startswith("Report: 1,200 notes, ready to be sent\n")
 
 
-def test_html_is_escaped_and_keeps_the_colours_of_the_page():
+def test_html_is_escaped_and_keeps_the_colors_of_the_page():
     html = REPORT._repr_html_()
     assert "obs[&#x27;&lt;b&gt;&#x27;]" in html
     assert "<b>" not in html

@@ -1,4 +1,4 @@
-"""Every rule says what it found, where, how often and what to do, in the words that people read."""
+"""Every rule says what it found, where, how often and what to do."""
 
 import anndata as ad
 import numpy as np
@@ -445,7 +445,7 @@ def test_a_slot_with_a_misfit_is_the_only_finding_and_says_how_to_fix_it(name):
     assert found.fix == "Set it again with the cells or genes of the object, or drop it from a copy"
 
 
-def test_every_rule_is_told_in_words_here():
+def test_every_rule_has_its_words_tested_here():
     known = {expected.code for _, expected in CASES.values()}
     # In test_rules_names, test_rules_columns, test_comparison, test_rules_features, test_rules_size and
     # test_rules_filters.

@@ -1,4 +1,4 @@
-"""How much would be sent is said where it is much."""
+"""The size of a large submission is noted."""
 
 import re
 
@@ -23,5 +23,5 @@ def test_a_large_matrix_is_noted_with_its_size_and_what_a_server_needs():
     )
 
 
-def test_a_small_one_is_not():
+def test_the_size_of_a_small_matrix_is_not_noted():
     assert [found for found in bc.check(AnnData(np.eye(3, dtype=np.float32))) if found.code == "BC601"] == []

@@ -1,4 +1,4 @@
-"""A slot is compared with the others before it is taken for the counts: the fullest one is sent, or none."""
+"""A slot of counts is compared with the others before it is sent: the most complete one is sent, or none."""
 
 import re
 
@@ -10,8 +10,10 @@ from anndata import AnnData
 from scipy import sparse
 
 import biocolab_accessor as bc
+from biocolab_accessor.check import slot_comparison
 from biocolab_accessor.check.matrix_choice import choose_matrix, decide
-from biocolab_accessor.check.slot_comparison import covers
+from biocolab_accessor.check.matrix_stats import Margins
+from biocolab_accessor.check.slot_comparison import amount, covers
 from biocolab_accessor.errors import EmptyAnnData, InvalidValues, NoCounts
 from biocolab_accessor.io import matrix_blocks
 from biocolab_accessor.io.matrix_blocks import Slot, row_blocks, source_of
@@ -73,7 +75,7 @@ def test_a_layer_of_some_samples_gives_way_to_the_counts_of_all(name):
     assert codes(both).isdisjoint({"BC310", "BC315"})
 
 
-def test_what_the_layer_lacks_is_said_in_the_reason():
+def test_the_reason_says_what_the_layer_lacks():
     full = counts_of(45, 12)
     adata = make(full, counts=half(full, 20))
     assert choose_matrix(adata).reason == (
@@ -205,7 +207,7 @@ def test_files_backed_objects_views_and_dask_are_compared(form, tmp_path, monkey
         np.testing.assert_array_equal(sent(lazy), full)
 
 
-def test_float_noise_is_no_difference_and_a_count_more_is():
+def test_float_noise_is_not_a_difference_and_one_more_count_is():
     full = counts_of(20, 6).astype(np.float64)
     adata = make(full + (full > 0) * 3e-9, counts=half(full, 9))
     assert choose_matrix(adata).slot == Slot("X")
@@ -226,7 +228,7 @@ def test_parts_of_the_counts_are_neither_taken_nor_missed(first, second):
     assert choice.reason.endswith(named)
 
 
-def test_corrected_counts_beside_the_measured_ones_are_no_conflict():
+def test_corrected_and_measured_counts_are_not_a_conflict():
     measured = counts_of(20, 8) + 1
     corrected = np.maximum(measured - 1, 0)
     for adata in (make(corrected, counts=measured), make(np.log1p(measured), counts=measured, cellbender=corrected)):
@@ -241,7 +243,7 @@ def test_counts_of_the_same_cells_and_genes_keep_their_rank_and_are_named():
     assert choice.reason.endswith("; X holds whole numbers too, but for no other cells and genes")
 
 
-def test_a_log_of_counts_that_the_layer_lacks_is_a_witness():
+def test_a_log_of_counts_shows_which_counts_the_layer_lacks():
     full = counts_of(45, 12)
     found = only(make(np.log1p(full), counts=half(full, 20)), "BC315")
     assert (found.count, found.path) == (25, "layers['counts']")
@@ -254,14 +256,14 @@ def test_a_log_of_counts_that_the_layer_lacks_is_a_witness():
 
 
 @pytest.mark.parametrize("form", ["CSR", "CSC", "dense"])
-def test_a_log_of_genes_and_proteins_is_a_witness_of_proteins_without_counts(form):
+def test_a_log_of_genes_and_proteins_shows_proteins_without_counts(form):
     rna, protein = counts_of(30, 10), counts_of(30, 4, seed=5) + 1
     whole = np.hstack([rna, np.zeros_like(protein)])
     found = only(make(FORMS[form](np.log1p(np.hstack([rna, protein]))), counts=FORMS[form](whole)), "BC315")
     assert "has no counts for 4 genes that X has values for" in found.message
 
 
-def test_imputed_values_are_no_witness_but_are_told():
+def test_imputed_values_do_not_prove_missing_counts_but_are_reported():
     full = counts_of(45, 12)
     full[:, 3] = 0
     imputed = np.log1p(full + 0.25).astype(np.float32)
@@ -271,14 +273,14 @@ def test_imputed_values_are_no_witness_but_are_told():
     assert bc.check(make(imputed, counts=full)).ok
 
 
-def test_scaled_values_say_nothing_of_empty_cells():
+def test_scaled_values_do_not_show_empty_cells():
     full = half(counts_of(30, 10), 28)
     adata = make(np.log1p(full) - np.log1p(full).mean(axis=0), counts=full)
     assert only(adata, "BC310").fix == "Drop them from a copy, or submit with min_counts=1"
     assert bc.check(adata).ok
 
 
-def test_cells_without_counts_that_have_values_elsewhere_are_not_to_be_left_out():
+def test_the_fix_keeps_empty_cells_that_have_values_elsewhere():
     full = counts_of(30, 10)
     # Sent as normalized, as was asked for; the counts are elsewhere.
     adata = make(np.log1p(half(full, 28)), counts=full)
@@ -289,7 +291,7 @@ def test_cells_without_counts_that_have_values_elsewhere_are_not_to_be_left_out(
     assert "2 cells in layers['spliced']" in only(part, "BC310").message
 
 
-def test_negative_values_among_counts_are_told_from_scaled_ones_in_x_and_in_layers():
+def test_negative_counts_and_scaled_values_are_distinguished_in_x_and_layers():
     bad = counts_of(100, 30)
     bad[3, :5] = -1
     found = only(make(sparse.csr_matrix(bad)), "BC305")
@@ -308,7 +310,7 @@ def test_negative_values_among_counts_are_told_from_scaled_ones_in_x_and_in_laye
     assert "looks scaled" in only(make(scaled - scaled.mean(axis=0)), "BC305").message
 
 
-def test_counts_with_negative_values_that_have_more_cells_are_not_passed_over():
+def test_counts_of_more_cells_with_negative_values_are_a_conflict():
     full = counts_of(30, 10)
     bad = full.copy()
     bad[29, 3] = -1
@@ -328,7 +330,7 @@ def test_counts_with_negative_values_that_have_more_cells_are_not_passed_over():
     ],
 )
 @pytest.mark.parametrize("name", ["counts", "umi", "Raw Counts"])
-def test_a_layer_that_is_named_like_counts_and_holds_none_is_a_warning(values, what, name):
+def test_a_layer_named_like_counts_without_counts_is_a_warning(values, what, name):
     found = only(make(np.log1p(counts_of(9, 5)), **{name: values.astype(np.float32)}), "BC308")
     assert (found.path, found.severity) == (f"layers['{name}']", "warning")
     assert found.message.startswith(f"not used as counts: {what}")
@@ -353,7 +355,7 @@ def test_a_lone_layer_of_whole_numbers_is_named_with_the_line_that_sends_it(name
 
 
 @pytest.mark.parametrize("name", ["matrix", "cellbender", "counts_RNA"])
-def test_whole_numbers_that_are_passed_over_for_a_log_are_a_warning(name):
+def test_a_layer_of_whole_numbers_that_is_not_sent_is_a_warning(name):
     counts = counts_of(12, 6)
     adata = make(np.log1p(counts), **{name: counts})
     found = only(adata, "BC316")
@@ -364,7 +366,7 @@ def test_whole_numbers_that_are_passed_over_for_a_log_are_a_warning(name):
     np.testing.assert_array_equal(sent(adata), counts)
 
 
-def test_genes_of_a_raw_without_counts_that_stay_behind_are_a_warning():
+def test_genes_of_a_raw_without_counts_that_are_not_sent_are_a_warning():
     full = make(np.log1p(counts_of(20, 12)))
     adata = full[:, :5].copy()
     adata.raw = full
@@ -375,7 +377,7 @@ def test_genes_of_a_raw_without_counts_that_stay_behind_are_a_warning():
     assert adata.raw.to_adata().biocolab.submit(dry_run=True).n_vars == 12
 
 
-def test_a_damaged_slot_is_no_reason_to_refuse_another():
+def test_a_damaged_slot_does_not_stop_another_one():
     counts = counts_of(12, 6)
     broken = sparse.csr_matrix(counts)
     broken.indices = broken.indices.copy()
@@ -460,3 +462,11 @@ def test_a_log_is_read_only_as_far_as_its_first_fraction(monkeypatch):
     counts = sparse.csr_matrix(counts_of(40, 20))
     choose_matrix(make(counts.log1p(), counts=counts))
     assert len(seen) == -(-counts.nnz // 10) + 1
+
+
+def test_numbers_of_cells_and_genes_are_written_in_words():
+    assert [amount(Margins(25, 1)), amount(Margins(0, 2))] == ["25 cells and 1 gene", "2 genes"]
+
+
+def test_the_line_that_keeps_one_slot_deletes_the_other_one():
+    assert slot_comparison.only(Slot("X"), Slot("layer", "counts")) == "del copy.layers['counts']"

@@ -1,4 +1,4 @@
-"""What of obsm can be sent, and what h5ad could hold of uns, is said with its reason."""
+"""Entries of obsm that cannot be sent, and entries of uns that h5ad cannot hold, have a reason."""
 
 from collections import OrderedDict
 from fractions import Fraction
@@ -54,7 +54,7 @@ def renamed(*names):
         ("x", pd.DataFrame({"b": [1, "c"]}), ""),
     ],
 )  # fmt: skip
-def test_an_entry_of_obsm_is_sent_or_the_reason_is_said(key, value, reason):
+def test_an_entry_of_obsm_is_sent_or_has_a_reason(key, value, reason):
     assert unsendable(key, value) == reason
 
 
@@ -168,7 +168,7 @@ def test_places_that_h5ad_cannot_hold_are_named_with_the_reason(value, found):
     ],
     ids=lambda values: f"{values.dtype}",
 )
-def test_it_is_said_of_what_anndata_does_not_write_and_of_nothing_else(values, kind):
+def test_exactly_the_values_that_anndata_does_not_write_are_reported(values, kind):
     value = values if kind == "array" else pd.DataFrame({"a": values})
     with h5py.File.in_memory() as file:
         try:
@@ -180,7 +180,7 @@ def test_it_is_said_of_what_anndata_does_not_write_and_of_nothing_else(values, k
 
 
 @pytest.mark.parametrize("dtype", ["string", "string[pyarrow]"])
-def test_text_of_a_dtype_that_anndata_writes_only_when_it_is_told_to_is_said_until_it_is(dtype):
+def test_nullable_strings_are_reported_until_anndata_is_set_to_write_them(dtype):
     values, tabled = pd.array(["a", None], dtype), pd.DataFrame({"a": pd.array(["a", None], dtype)})
     said = "holds string values, which anndata does not write"
     for told, found in ((False, [("uns", said), ("t['a']", said)]), (True, [])):
@@ -188,6 +188,6 @@ def test_text_of_a_dtype_that_anndata_writes_only_when_it_is_told_to_is_said_unt
             assert [*unwritable_parts(values, "uns"), *unwritable_parts(tabled, "t")] == found
 
 
-def test_of_a_long_list_the_beginning_is_looked_at():
+def test_only_the_beginning_of_a_long_list_is_checked():
     assert list(unwritable_parts([1] * 9_999 + ["a"], "uns")) != []
     assert list(unwritable_parts([1] * 10_000 + ["a"], "uns")) == []

@@ -1,4 +1,4 @@
-"""What could not be written of uns is found wherever anndata itself fails on it, and only there."""
+"""Values of uns are reported if anndata itself fails to write them, and only then."""
 
 from __future__ import annotations
 
@@ -71,7 +71,9 @@ def is_written(value: Any, path: Path) -> bool:
     ],
     ids=lambda value: None if isinstance(value, str) else type(value).__name__,
 )
-def test_what_anndata_cannot_write_is_found_with_its_place(value: Any, path: str, reason: str, tmp_path: Path) -> None:
+def test_values_that_anndata_cannot_write_are_found_with_their_place(
+    value: Any, path: str, reason: str, tmp_path: Path
+) -> None:
     ((place, message),) = found(value)
     assert place == path
     assert reason in message
@@ -95,6 +97,6 @@ def test_a_column_name_with_a_slash_is_found_since_anndata_0_13_does_not_write_i
     ],
     ids=lambda value: type(value).__name__,
 )  # fmt: skip
-def test_what_it_can_write_is_no_finding(value: Any, tmp_path: Path) -> None:
+def test_values_that_anndata_can_write_are_not_reported(value: Any, tmp_path: Path) -> None:
     assert found(value) == []
     assert is_written(value, tmp_path)
