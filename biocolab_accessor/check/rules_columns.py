@@ -163,7 +163,7 @@ def batch_column(context: Context) -> Iterator[Finding]:
 
 
 @rule("BC207", "warning")
-def batches_of_values(context: Context) -> Iterator[Finding]:
+def batches_of_measured_values(context: Context) -> Iterator[Finding]:
     """Each batch becomes a separate file; a column of measured values makes a batch of nearly every cell."""
     key, obs = context.batch_key, context.tables["obs"]
     column = obs[key] if isinstance(key, str) and key in obs.columns else None

@@ -42,7 +42,7 @@ def no_cells_kept(context: Context) -> Iterator[Finding]:
 
 
 @rule("BC704", "warning")
-def emptied_batches(context: Context) -> Iterator[Finding]:
+def batches_without_cells(context: Context) -> Iterator[Finding]:
     """A batch in which no cell passes the filters is missing from the study."""
     kept = context.kept
     if kept and kept.n_kept and kept.emptied:

@@ -75,7 +75,7 @@ def versioned_identifiers(context: Context) -> Iterator[Finding]:
 
 
 @rule("BC403", "note")
-def identifiers_for_symbols(context: Context) -> Iterator[Finding]:
+def ids_instead_of_symbols(context: Context) -> Iterator[Finding]:
     """If genes are named by id although var has their symbols, a search for CD3D finds nothing."""
     path, names = _names(context), context.identifiers
     if not names.ensembl or len(names.ensembl) < 0.9 * names.number:
@@ -88,7 +88,7 @@ def identifiers_for_symbols(context: Context) -> Iterator[Finding]:
 
 
 @rule("BC404", "warning")
-def other_species(context: Context) -> Iterator[Finding]:
+def species_mismatch(context: Context) -> Iterator[Finding]:
     """A study that is submitted under the wrong species is compared with the wrong databases."""
     names = context.identifiers
     if names.species is not None and context.species in _CONFLICTS[names.species]:
@@ -111,7 +111,7 @@ def mitochondrial_genes(context: Context) -> Iterator[Finding]:
 
 
 @rule("BC406", "warning")
-def mangled_names(context: Context) -> Iterator[Finding]:
+def names_changed_by_a_spreadsheet(context: Context) -> Iterator[Finding]:
     """Gene names such as MARCH1 and SEPT2 that a spreadsheet turned into dates or powers of ten."""
     path, names = _names(context), context.identifiers
     if names.mangled:
@@ -122,7 +122,7 @@ def mangled_names(context: Context) -> Iterator[Finding]:
 
 
 @rule("BC407", "warning")
-def numbers_for_names(context: Context) -> Iterator[Finding]:
+def numbers_as_gene_names(context: Context) -> Iterator[Finding]:
     """Genes that are named by numbers cannot be found in the study."""
     path, names = _names(context), context.identifiers
     if names.number >= _FEWEST and names.numeric == names.number:
@@ -134,7 +134,7 @@ def numbers_for_names(context: Context) -> Iterator[Finding]:
 
 
 @rule("BC408", "warning")
-def genomes_in_names(context: Context) -> Iterator[Finding]:
+def genome_prefixes(context: Context) -> Iterator[Finding]:
     """Gene names with a genome prefix, as in 10x references of several species, cannot be found by symbol."""
     path, names = _names(context), context.identifiers
     if names.genomes:
@@ -146,7 +146,7 @@ def genomes_in_names(context: Context) -> Iterator[Finding]:
 
 
 @rule("BC409", "warning")
-def cells_for_genes(context: Context) -> Iterator[Finding]:
+def transposed_matrix(context: Context) -> Iterator[Finding]:
     """An AnnData has cells as rows, but tables of counts often have them as columns."""
     path = _names(context)
     genes, cells = context.tables[path.removesuffix("_names")].index, context.tables["obs"].index
@@ -177,7 +177,7 @@ def annotations_among_genes(context: Context) -> Iterator[Finding]:
 
 
 @rule("BC415", "warning")
-def marks_around_names(context: Context) -> Iterator[Finding]:
+def quotes_around_names(context: Context) -> Iterator[Finding]:
     """Quotes or spaces around names, left over from a table, keep a search from finding them."""
     where = _names(context)
     genes = context.tables[where.removesuffix("_names")].index

@@ -53,7 +53,7 @@ _LARGEST_FLOAT32 = float(np.finfo(np.float32).max)
 
 
 @rule("BC301", "error", EmptyAnnData)
-def empty(context: Context) -> Iterator[Finding]:
+def no_cells_or_genes(context: Context) -> Iterator[Finding]:
     """The matrix must have cells and genes."""
     choice = context.choice
     n_obs, n_vars = choice.slot.shape(context.adata) if choice else context.adata.shape
@@ -102,7 +102,7 @@ def negative_counts(context: Context) -> Iterator[Finding]:
 
 
 @rule("BC304", "warning")
-def beyond_float32(context: Context) -> Iterator[Finding]:
+def counts_beyond_float32(context: Context) -> Iterator[Finding]:
     """The servers store counts as float32, which is exact up to 16,777,216."""
     choice = context.choice
     if choice and choice.input_matrix_type == "raw" and choice.chosen.maximum > _LARGEST_FLOAT32_INTEGER:
@@ -166,7 +166,7 @@ def all_zero(context: Context) -> Iterator[Finding]:
 
 
 @rule("BC308", "warning")
-def broken_counts(context: Context) -> Iterator[Finding]:
+def unused_counts(context: Context) -> Iterator[Finding]:
     """A slot that looks or is named like counts is not sent, because some values cannot be counts."""
     choice = context.choice
     for summary in choice.slots if choice else ():
@@ -179,7 +179,7 @@ def broken_counts(context: Context) -> Iterator[Finding]:
 
 
 @rule("BC309", "warning")
-def gaps_in_embeddings(context: Context) -> Iterator[Finding]:
+def missing_coordinates(context: Context) -> Iterator[Finding]:
     """Cells without coordinates are missing from the plot of an embedding."""
     for key in context.adata.obsm:
         value = context.adata.obsm[key]
@@ -231,7 +231,7 @@ def overflow(context: Context) -> Iterator[Finding]:
 
 
 @rule("BC313", "note")
-def narrowed_on_servers(context: Context) -> Iterator[Finding]:
+def digits_lost_on_servers(context: Context) -> Iterator[Finding]:
     """Files keep every digit, but the servers keep about seven."""
     choice = context.choice
     message = "the servers keep float32, about seven digits"
@@ -329,7 +329,7 @@ def wrong_shape(context: Context) -> Iterator[Finding]:
 
 
 @rule("BC505", "note")
-def no_coordinates(context: Context) -> Iterator[Finding]:
+def tables_in_obsm(context: Context) -> Iterator[Finding]:
     """Tables and sparse matrices of obsm are written into the file, but servers do not use them as embeddings."""
     obsm = context.adata.obsm
     keys = [
@@ -341,7 +341,7 @@ def no_coordinates(context: Context) -> Iterator[Finding]:
 
 
 @rule("BC506", "note", changed=True)
-def truth_values(context: Context) -> Iterator[Finding]:
+def booleans_in_embeddings(context: Context) -> Iterator[Finding]:
     """Embeddings of booleans are sent as numbers, the only values that servers read."""
     for key, value in context.adata.obsm.items():
         dense = not is_table(value) and not sparse.issparse(value)
@@ -406,7 +406,7 @@ def damage(slot: Slot, error: InvalidValues) -> Finding:
 
 
 @rule("BC504", "warning")
-def unsent_embeddings(context: Context) -> Iterator[Finding]:
+def entries_of_obsm_not_sent(context: Context) -> Iterator[Finding]:
     """Entries of obsm must be two-dimensional and numeric, or a table; others are not sent."""
     for key in context.adata.obsm:
         if reason := unsendable(key, context.adata.obsm[key]):
@@ -419,7 +419,7 @@ _WORTH_SAYING = 50e6
 
 
 @rule("BC601", "note")
-def size(context: Context) -> Iterator[Finding]:
+def size_of_submission(context: Context) -> Iterator[Finding]:
     """The size of a large submission, and the memory that the server needs for it."""
     if context.choice is None:
         return

@@ -124,7 +124,7 @@ def renamed_columns(context: Context) -> Iterator[Finding]:
 
 
 @rule("BC110", "note", changed=True)
-def columns_made_text(context: Context) -> Iterator[Finding]:
+def column_names_made_text(context: Context) -> Iterator[Finding]:
     """Column names that are numbers are sent as text, since h5ad has only text names, and stay text.
 
     A mark in the name could restore the number later, as it does for other names, but people would see it on the
