@@ -1,4 +1,4 @@
-"""Is this object fit to be sent, and where are its counts."""
+"""Check: whether an object can be submitted, and which of its matrices holds the counts."""
 
 from __future__ import annotations
 
@@ -25,22 +25,22 @@ def check(
     max_genes: float | None = None,
     mt_percentage: float | None = None,
 ) -> Report:
-    """Find everything that stands in the way of a submission, at once; nothing is sent and nothing is changed.
+    """Find everything that would block a submission, all at once. Nothing is sent and nothing is changed.
 
     Parameters
     ----------
     adata_or_path
-        An AnnData, or the path of an h5ad file, which is read piece by piece. Of a table (``.tsv``, as servers read it:
-        genes in rows), a 10x h5 file and a 10x folder the header and the first lines or values are looked at.
+        An AnnData, or the path of an h5ad file, which is read piece by piece. For a table (``.tsv`` as servers read it,
+        with genes in rows), a 10x h5 file or a 10x folder, only the header and the first lines or values are checked.
     input_matrix_type
         ``"auto"``, ``"raw"`` or ``"normalized"``, as for ``submit``.
     batch_key
-        Column of obs that will be the batches.
+        Column of obs that holds the batches.
     species
-        ``"human"``, ``"mouse"``, … as it will be submitted, to be compared with the names of the genes.
+        ``"human"``, ``"mouse"``, … as it will be submitted. It is compared with the gene names.
     min_counts, min_genes, max_counts, max_genes, mt_percentage
-        The filters of the submission; the report then says how many cells they would leave. That reads the matrix once
-        more, which is not done where all are None.
+        The filters of the submission. The report then says how many cells they would keep, which takes one more read
+        of the matrix. Without filters, this step is skipped.
 
     Returns
     -------
@@ -50,10 +50,10 @@ def check(
     Raises
     ------
     InvalidFile
-        The path is not such a file, or a part of it cannot be read.
+        The path is not one of these files, or a part of it cannot be read.
     InvalidArgument
-        ``input_matrix_type`` or ``species`` is something else, or a filter is no number, negative, above 100 percent,
-        or a minimum above its maximum.
+        ``input_matrix_type`` or ``species`` is unknown, or a filter is not a number, is negative, is above 100 percent,
+        or is a minimum above its maximum.
 
     Examples
     --------

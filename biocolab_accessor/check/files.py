@@ -1,4 +1,4 @@
-"""Files: h5ad files and 10x matrices, looked at before they are sent."""
+"""Files: checks of h5ad files and 10x matrices before they are sent."""
 
 from __future__ import annotations
 
@@ -95,24 +95,11 @@ _TROUBLE = (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeErr
 
 
 def open_h5ad(path: Path) -> AnnData:
-    """Open an h5ad file without reading its matrices, layers included; the caller closes ``adata.file``.
-
-    Parameters
-    ----------
-    path
-        The file.
-
-    Raises
-    ------
-    InvalidFile
-        It is missing, or something else; the message says what it looks like.
-    """
+    """Open an h5ad file without reading X, raw or layers; the caller closes ``adata.file``."""
     path = expanded(path)
     if not path.is_file():
         pipeline = pipeline_in(path) if path.is_dir() else ""
-        msg = (
-            f"{path} is a folder {pipeline}" if pipeline else f"{path} {_instead(path)}: give the path of an h5ad file"
-        )
+        msg = f"{path} is a folder {pipeline}" if pipeline else f"{path} {_instead(path)}: use the path of an h5ad file"
         raise InvalidFile(msg)
     if not is_hdf5(path):
         with opened_regular(path) as (descriptor, _):
@@ -121,7 +108,7 @@ def open_h5ad(path: Path) -> AnnData:
         raise InvalidFile(msg)
     try:
         with opened_foreign(path) as foreign, warnings.catch_warnings():
-            # Of duplicate names the report tells, and that a file is old is no concern of a check.
+            # The report has duplicate names, and the age of a file does not matter to a check.
             warnings.simplefilter("ignore")
             _refuse_others(path, foreign.file)
             return _open(path, foreign)
@@ -133,7 +120,7 @@ def open_h5ad(path: Path) -> AnnData:
 
 
 def _instead(path: Path) -> str:
-    """What is at a path where no file is."""
+    """Why a path is not a file."""
     try:
         expect_regular(os.stat(path))
     except FileNotFoundError:
@@ -144,9 +131,9 @@ def _instead(path: Path) -> str:
 
 
 def _open(path: Path, foreign: Foreign) -> AnnData:
-    """As anndata's backed mode, but layers stay on disk too, and what is never sent is not read."""
+    """As backed mode of anndata, but layers stay on disk too, and slots that are never sent are not read."""
     adata = _opened(foreign)
-    # It is open already; where it is opened again, it is by its name.
+    # The file is open already; to open it again, its path is needed.
     adata.file.filename = path
     mark_as_passed(adata)
     return adata
@@ -155,7 +142,7 @@ def _open(path: Path, foreign: Foreign) -> AnnData:
 def _opened(foreign: Foreign) -> AnnData:
     file = foreign.file
     if file.attrs.get("encoding-type") != "anndata":
-        return ad.read_h5ad(foreign.path, backed="r")  # files from before 0.7 need what anndata does for them
+        return ad.read_h5ad(foreign.path, backed="r")  # anndata converts files from before 0.7
     raw = {"var": _read(file["raw/var"])} if "raw/var" in file else None
     tables = {key: _read(file[key]) for key in ("obs", "var", "obsm") if key in file}
     adata = AnnData(filename=foreign.path, filemode="r", raw=raw, **tables)
@@ -170,7 +157,7 @@ def _opened(foreign: Foreign) -> AnnData:
 
 
 def _read(stored: h5py.Group) -> Any:
-    """As anndata reads it, but text in pieces: h5py holds all of it twice otherwise, once as bytes."""
+    """As anndata reads it, but text in pieces: h5py would hold all text twice, once as bytes."""
 
     def read(read_it: Any, _name: str, element: Any, iospec: Any) -> Any:
         if iospec.encoding_type != "string-array" or not isinstance(element, h5py.Dataset) or element.ndim != 1:
@@ -184,17 +171,17 @@ def _read(stored: h5py.Group) -> Any:
 
 
 def _refuse_others(path: Path, file: h5py.File) -> None:
-    if file.attrs.get("encoding-type") == "MuData":  # it has obs and var too: those of all modalities together
+    if file.attrs.get("encoding-type") == "MuData":  # has obs and var too, for all modalities together
         names = sorted(file.get("mod", ()))
         first = f"mudata.read_h5ad({quoted(str(path))}, mod={quoted(names[0])})" if names else "mdata['rna']"
-        msg = f"{path} is an h5mu file of several modalities ({listing(names)}): take one of them, {first}.biocolab"
+        msg = f"{path} is an h5mu file with several modalities ({listing(names)}): use one of them, {first}.biocolab"
         raise InvalidFile(msg)
     missing = [name for name in ("obs", "var") if name not in file]
     bare = [name for name in ("obs", "var") if not missing and _is_bare(file[name])]
     if bare:
         msg = (
-            f"{path} is HDF5 but not h5ad: {' and '.join(bare)} without an encoding-type, which anndata would write; "
-            "read it with what wrote it, and write it with anndata"
+            f"{path} is HDF5 but not h5ad: {' and '.join(bare)} without the encoding-type that anndata writes. Read it "
+            "with the program that wrote it, and write it with anndata"
         )
         raise InvalidFile(msg)
     if not missing:
@@ -207,20 +194,20 @@ def _refuse_others(path: Path, file: h5py.File) -> None:
     elif "assays" in file and "cell.names" in file:
         hint = " (it looks like an h5Seurat file: in R, SeuratDisk::Convert('x.h5seurat', dest = 'h5ad'))"
     elif "mod" in file:
-        hint = " (it looks like an h5mu file: take one of its modalities)"
+        hint = " (it looks like an h5mu file: use one of its modalities)"
     msg = f"{path} is HDF5 but not h5ad: it has no {' and no '.join(missing)}{hint}"
     raise InvalidFile(msg)
 
 
 def _is_bare(stored: h5py.Group | h5py.Dataset) -> bool:
-    """Whether it is a group that does not say what it is; tables of old files are datasets."""
+    """Whether it is a group without an encoding type; tables of old files are datasets."""
     return isinstance(stored, h5py.Group) and "encoding-type" not in stored.attrs
 
 
-# Which of them a file is, its packed beginning does not tell.
+# Both are compressed, and only the ending of the name tells them apart.
 _BY_ENDING = {
     ".rds": "is an R file; use study_type='rds'",
-    ".cloupe": "is a Loupe file, which servers do not read; use the h5 file or the folder of Cell Ranger",
+    ".cloupe": "is a Loupe file, which servers do not read; use the h5 file or folder from Cell Ranger",
 }
 
 
@@ -247,7 +234,7 @@ MTX_PARTS = {
     "features": ("features.tsv", "genes.tsv"),
     "barcodes": ("barcodes.tsv", "barcodes.csv"),
 }
-"""How the names of the files of a 10x folder end, packed or not."""
+"""How the file names of a 10x folder end, before an optional ``.gz``."""
 
 _MOST_VALUES = 1_000_000
 
@@ -261,13 +248,7 @@ _AGAIN = "Copy or download it again"
 
 
 def parts_in(folder: Path) -> dict[str, Path]:
-    """The three files of a 10x folder.
-
-    Raises
-    ------
-    InvalidFile
-        One is missing, or there are several of a kind.
-    """
+    """The three files of a 10x folder; InvalidFile if one is missing or not unique."""
     if pipeline := pipeline_in(folder):
         msg = f"{folder} is a folder {pipeline}"
         raise InvalidFile(msg)
@@ -277,22 +258,16 @@ def parts_in(folder: Path) -> dict[str, Path]:
         fitting = [p for p in named if p.is_file()]
         if len(fitting) != 1:
             what = "no" if not fitting else f"{len(fitting)} different"
-            msg = f"{folder} has {what} {' or '.join(endings)}[.gz]; give a dict with matrix, features and barcodes"
+            msg = f"{folder} has {what} {' or '.join(endings)}[.gz]; pass a dict with matrix, features and barcodes"
             raise InvalidFile(msg)
         found[part] = fitting[0]
     return found
 
 
 def check_10x_h5(path: Path) -> Report:
-    """Look at a 10x h5 file: whether its parts are there and fit, and what its first values are.
-
-    Raises
-    ------
-    InvalidFile
-        It is something else, or cannot be read.
-    """
+    """Check the parts of a 10x h5 file and its first values; InvalidFile if it is not one or cannot be read."""
     if not is_hdf5(path):
-        msg = f"{path} is not HDF5, as 10x h5 files are. A folder or files of MTX go with study_type='mtx_10x'"
+        msg = f"{path} is not HDF5, so it is not a 10x h5 file. For MTX files or a folder, use study_type='mtx_10x'"
         raise InvalidFile(msg)
     try:
         with opened_foreign(path) as (file, *_):
@@ -308,7 +283,7 @@ def check_10x_h5(path: Path) -> Report:
 def _matrices(path: Path, file: h5py.File) -> list[h5py.Group]:
     groups = [group for group in file.values() if isinstance(group, h5py.Group) and "barcodes" in group]
     if not groups:
-        msg = f"{path} is HDF5 but not of 10x: it has no group 'matrix' with barcodes ({listing(file, limit=5)})"
+        msg = f"{path} is HDF5 but not a 10x file: it has no group 'matrix' with barcodes ({listing(file, limit=5)})"
         raise InvalidFile(msg)
     return groups
 
@@ -319,35 +294,29 @@ def _h5(name: str, group: h5py.Group) -> Iterator[Finding]:
     missing = [key for key in ("data", "indices", "indptr", "shape") if key not in group]
     missing += [] if ids else ["features/id"]
     if missing:
-        yield _found("BC801", place, f"has no {listing(missing)}", "Take the file that Cell Ranger wrote")
+        yield _found("BC801", place, f"has no {listing(missing)}", "Use the file that Cell Ranger wrote")
         return
     n_genes, n_cells = (int(number) for number in group["shape"][:2])
     wanted = {"barcodes": n_cells, ids: n_genes, "indptr": n_cells + 1, "indices": len(group["data"])}
     uneven = {key: len(group[key]) for key, number in wanted.items() if len(group[key]) != number}
     for key, length in uneven.items():
-        message = f"has {length:,} entries, {wanted[key]:,} are needed for {n_cells:,} cells x {n_genes:,} features"
+        message = f"has {length:,} entries, but {n_cells:,} cells x {n_genes:,} features need {wanted[key]:,}"
         yield _found("BC801", f"{place}/{key}", message, _AGAIN)
     if uneven:
         return
     if int(group["indptr"][-1]) != len(group["data"]):
-        message = f"ends at {int(group['indptr'][-1]):,}, but there are {len(group['data']):,} values"
+        message = f"ends at {int(group['indptr'][-1]):,}, but data has {len(group['data']):,} values"
         yield _found("BC801", f"{place}/indptr", message, _AGAIN)
     indices, data = group["indices"][:_MOST_VALUES], group["data"][:_MOST_VALUES]
     if len(indices) and not (indices.min() >= 0 and indices.max() < n_genes):
-        message = f"names feature {int(indices.max()):,} of {n_genes:,}"
+        message = f"refers to feature {int(indices.max()):,} of {n_genes:,}"
         yield _found("BC801", f"{place}/indices", message, _AGAIN)
     yield from _counts(f"{place}/data", data)
     yield from _barcodes(f"{place}/barcodes", [text.decode(errors="replace") for text in group["barcodes"][:]])
 
 
 def check_mtx(parts: Mapping[str, Path]) -> Report:
-    """Look at the three files of a 10x matrix: whether they belong together, and what the first entries are.
-
-    Raises
-    ------
-    InvalidFile
-        One cannot be read.
-    """
+    """Check that the three files of a 10x matrix fit, and their first entries; InvalidFile if one cannot be read."""
     try:
         return Report(list(_mtx(parts)))
     except UnicodeDecodeError as error:
@@ -365,7 +334,7 @@ def _mtx(parts: Mapping[str, Path]) -> Iterator[Finding]:
         banner = file.readline().split()
         if not banner or banner[0].casefold() != "%%matrixmarket":
             yield _found(
-                "BC801", f"{matrix} line 1", "does not begin with %%MatrixMarket", "Give the matrix.mtx of the folder"
+                "BC801", f"{matrix} line 1", "does not begin with %%MatrixMarket", "Use the matrix.mtx of the folder"
             )
             return
         if "coordinate" not in map(str.casefold, banner):
@@ -390,19 +359,19 @@ def _mtx(parts: Mapping[str, Path]) -> Iterator[Finding]:
             fields = _numbers(entry)
             pattern = "pattern" in map(str.casefold, banner)
             if len(fields) != (2 if pattern else 3):
-                message = f"{entry.strip()[:40]!r} is not row, column and value"
+                message = f"{entry.strip()[:40]!r} is not an entry of row, column and value"
                 yield _found("BC801", f"{matrix} line {line_number}", message, _AGAIN)
                 return
             if not (1 <= fields[0] <= shape[0] and 1 <= fields[1] <= shape[1]):
-                message = f"entry {fields[0]:g}, {fields[1]:g} lies outside {shape[0]:,} x {shape[1]:,}"
+                message = f"entry {fields[0]:g}, {fields[1]:g} is outside {shape[0]:,} x {shape[1]:,}"
                 yield _found("BC801", f"{matrix} line {line_number}", message, _AGAIN)
                 return
             values.append(fields[-1])
         else:
             if len(values) < sizes[2]:
-                message = f"has {len(values):,} entries, {int(sizes[2]):,} are announced"
-                yield _found("BC801", matrix, message, f"It was cut short. {_AGAIN}")
-        yield from _counts(f"{matrix} line {number + 1} and on", np.array(values))
+                message = f"has {len(values):,} entries, but the header announces {int(sizes[2]):,}"
+                yield _found("BC801", matrix, message, f"The file is truncated. {_AGAIN}")
+        yield from _counts(f"{matrix} from line {number + 1}", np.array(values))
     yield from _barcodes(parts["barcodes"].name, barcodes)
 
 
@@ -412,8 +381,8 @@ def _fit(
     found = (len(features), len(barcodes))
     if found == shape:
         if gene_share(barcodes) > 0.5 > gene_share(features) and len(barcodes) > 1:
-            fix = "Give the file of features as features, and that of barcodes as barcodes"
-            yield _found("BC801", parts["barcodes"].name, "has names of genes where barcodes are meant", fix)
+            fix = "Swap the files: pass gene names as features, and barcodes as barcodes"
+            yield _found("BC801", parts["barcodes"].name, "holds gene names instead of barcodes", fix)
         return
     if found == shape[::-1]:
         fix = "10x matrices have features in rows: write the transposed matrix, scipy.io.mmwrite(path, matrix.T)"
@@ -424,9 +393,9 @@ def _fit(
             continue
         header = len(names) == number + 1 and names[0].casefold() in _HEADERS
         where = f"{parts[part].name}{' line 1' if header else ''}"
-        what = f"{names[0]!r} is a header, which these files do not have" if header else (
-            f"has {counted(len(names), 'line')}, the matrix {number:,} {part}")  # fmt: skip
-        fix = "Take the first line out" if header else "Give the three files that were written together"
+        what = f"{names[0]!r} is a header, which servers do not expect here" if header else (
+            f"has {counted(len(names), 'line')}, but the matrix has {number:,} {part}")  # fmt: skip
+        fix = "Remove the first line" if header else "Use the three files that were written together"
         yield _found("BC801", where, what, fix)
 
 
@@ -447,17 +416,19 @@ def _counts(place: str, values: np.ndarray[Any, Any]) -> Iterator[Finding]:
         return
     if not np.isfinite(values).all() or values.min() < 0:
         bad = int((~np.isfinite(values) | (values < 0)).sum())
-        yield _found("BC802", place, f"{counted(bad, 'value')} of the first {len(values):,} negative, NaN or infinite",
-                     "Counts are whole numbers of 0 or more", count=bad, error=InvalidValues)  # fmt: skip
+        message = f"among the first {len(values):,} values, {bad:,} negative, NaN or infinite"
+        yield _found(
+            "BC802", place, message, "Counts must be non-negative whole numbers", count=bad, error=InvalidValues
+        )
     elif values.dtype.kind == "f" and not (values == np.rint(values)).all():
-        fix = "If it was normalized, submit it with input_matrix_type='normalized'"
-        yield _found("BC803", place, "the first values are not whole numbers: not counts", fix, severity="warning")
+        fix = "If the values are normalized, submit with input_matrix_type='normalized'"
+        yield _found("BC803", place, "the first values are not whole numbers, so not counts", fix, severity="warning")
 
 
 def _barcodes(place: str, names: list[str]) -> Iterator[Finding]:
     twice = [name for name, times in Counter(names).items() if times > 1]
     if twice:
-        message = f"barcodes that occur more than once: {listing(twice, limit=3)}"
+        message = f"duplicate barcodes: {listing(twice, limit=3)}"
         yield _found("BC101", place, message, "Make them unique", count=len(twice), error=InvalidNames)
 
 

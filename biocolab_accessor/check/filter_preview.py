@@ -1,4 +1,4 @@
-"""Filter preview: which cells a server will keep, found out before anything is sent."""
+"""Filter preview: which cells a server will keep, computed before anything is sent."""
 
 from __future__ import annotations
 
@@ -36,33 +36,33 @@ _MOST_ROWS = 12
 
 @dataclass(frozen=True, repr=False, eq=False)
 class FilterPreview:
-    """What the filters of a submission would leave; made by ``adata.biocolab.preview_filters``.
+    """The cells that the filters of a submission would keep; returned by ``adata.biocolab.preview_filters``.
 
     Attributes
     ----------
     table
-        A row for each batch, and one for all cells: ``cells``, ``kept``, ``kept_percent``, ``removed`` (by all filters
-        together), and for each filter how many cells it would remove if it were the only one.
+        One row for each batch and one for all cells: ``cells``, ``kept``, ``kept_percent``, ``removed`` (by all filters
+        together), and for each filter the number of cells that it would remove if it were the only one.
     kept
         bool by barcode: whether the server keeps the cell.
     fails
-        bool, cells x filters: which filters a cell does not pass.
+        bool, cells x filters: which filters a cell fails.
     qc
         By barcode: ``batch``, ``counts`` (sum, float64), ``genes`` (expressed, int64), ``mt_percent`` (of the counts,
         0 to 100).
     suggestions
-        By batch, and for all cells: bounds at the median ± ``n_mads`` MAD of the logarithm of counts and genes, and the
-        median + ``n_mads_mt`` MAD of ``mt_percent``. NaN where a bound would say nothing.
+        By batch, and for all cells: bounds at the median ± ``n_mads`` MAD of the logarithm of counts and genes, and at
+        the median + ``n_mads_mt`` MAD of ``mt_percent``. NaN where a bound would not be meaningful.
     filters
-        The bounds that were asked about.
+        The bounds of the call.
     slot, input_matrix_type
-        The matrix that would be sent, and as what.
+        The matrix that would be sent, and whether it is sent as raw or normalized.
     mt_genes
         The mitochondrial genes: names that begin with ``MT-``, in upper or lower case.
     n_mads, n_mads_mt
-        How many median absolute deviations the suggestions stand off.
+        Distance of the suggestions from the median, in median absolute deviations.
     colors
-        A colour for each batch, where ``uns`` has them.
+        A color for each batch, if ``uns`` has them.
     """
 
     table: pd.DataFrame
@@ -91,26 +91,26 @@ class FilterPreview:
 
     @property
     def bounds(self) -> dict[str, float]:
-        """The bounds that were asked about, without those that are None."""
+        """The bounds of the call, without those that are None."""
         return self.filters.given
 
     def plot(self, *, suggestions: bool = False) -> Figure:
-        """Violins of counts, genes and mitochondrial share by batch, and counts against genes, with the bounds drawn.
+        """Plot counts, genes and mitochondrial share by batch as violins, and counts against genes, with the bounds.
 
         Parameters
         ----------
         suggestions
-            Draw the suggestions of each batch too, dotted.
+            Also draw the suggestions of each batch, dotted.
 
         Returns
         -------
         matplotlib.figure.Figure
-            It belongs to nobody else: pyplot does not know it. A notebook shows it, and ``savefig`` saves it.
+            Not registered with pyplot. A notebook shows it, and ``savefig`` saves it.
 
         Raises
         ------
         InvalidArgument
-            There are more than 500 batches.
+            More than 500 batches.
         """
         from biocolab_accessor.plotting.violins import plot_filters
 
@@ -130,7 +130,7 @@ class FilterPreview:
     def _headline(self) -> str:
         n_cells = len(self.kept)
         share = f" ({100 * self.n_kept / n_cells:.1f} %)" if n_cells else ""
-        return f"{self.n_kept:,} of {n_cells:,} cells stay{share} with {str(self.filters) or 'no filters'}"
+        return f"{self.n_kept:,} of {n_cells:,} cells kept{share} with {str(self.filters) or 'no filters'}"
 
     def _remarks(self) -> list[str]:
         remarks = [f"measured on {self.slot}, which is sent as {self.input_matrix_type}"]
@@ -143,13 +143,13 @@ class FilterPreview:
         if not self.mt_genes:
             remarks.append("no gene is named MT-…: mt_percentage removes nothing")
         if self.input_matrix_type == "normalized" and self.bounds:
-            remarks.append("these are no counts: bounds apply to sums of normalized values")
+            remarks.append("these are not counts: bounds apply to sums of normalized values")
         if not self.n_kept:
-            remarks.append("no cell would be left: the server refuses such a submission")
+            remarks.append("no cells would be left: the server rejects such a submission")
         return remarks
 
     def _shown(self) -> pd.DataFrame:
-        """The table without what need not be read: of many batches those that lose most."""
+        """The table, cut to the batches that lose most if it has many."""
         if len(self.table) <= _MOST_ROWS:
             return self.table
         worst = self.table.iloc[:-1].sort_values("kept_percent", kind="stable").index[: _MOST_ROWS - 1]
@@ -159,7 +159,7 @@ class FilterPreview:
         shown = self._shown()
         lines = [f"FilterPreview: {self._headline()}", shown.round({"kept_percent": 1}).to_string()]
         if len(shown) < len(self.table):
-            lines.append(f"({len(self.table) - len(shown):,} more batches, which lose less: see .table)")
+            lines.append(f"({len(self.table) - len(shown):,} more batches that lose less: see .table)")
         return "\n".join([*lines, *self._remarks()])
 
     def _repr_html_(self) -> str:
@@ -179,7 +179,7 @@ class FilterPreview:
         )
         remarks = self._remarks()
         if len(shown) < len(self.table):
-            remarks.insert(0, f"{len(self.table) - len(shown):,} more batches, which lose less: see .table")
+            remarks.insert(0, f"{len(self.table) - len(shown):,} more batches that lose less: see .table")
         notes = "".join(f"<div style='opacity:0.75'>{escape(remark)}</div>" for remark in remarks)
         return (
             f"<div style='color:inherit'><table style='color:inherit'>"
@@ -197,14 +197,10 @@ def preview_filters(
     n_mads: float = 5.0,
     n_mads_mt: float = 3.0,
 ) -> FilterPreview:
-    """Which cells a server keeps; see :meth:`AnnDataAccessor.preview_filters` for arguments and errors.
-
-    The matrix is read once, some tens of megabytes at a time, and measured as it arrives there: everything in float32,
-    sums in float64.
-    """
+    """See :meth:`AnnDataAccessor.preview_filters`."""
     for name, value in (("n_mads", n_mads), ("n_mads_mt", n_mads_mt)):
         if isinstance(value, bool | str) or not is_finite(value) or value <= 0:
-            msg = f"{name} is {quoted(value)}: give a finite number above 0"
+            msg = f"{name} is {quoted(value)}: it must be a finite number above 0"
             raise InvalidArgument(msg)
     obs = as_frame(adata.obs)
     batch = _batches(obs, batch_key)
@@ -241,7 +237,7 @@ def preview_filters(
 
 
 def _batches(obs: pd.DataFrame, batch_key: str | None) -> pd.Categorical[Any]:
-    """The batch of each cell, in the order in which a submission has them."""
+    """The batch of each cell, with the batches in the order of a submission."""
     if batch_key is None:
         return pd.Categorical([_ALL] * len(obs), categories=[_ALL])
     if batch_key not in obs.columns:
@@ -259,7 +255,7 @@ def _batches(obs: pd.DataFrame, batch_key: str | None) -> pd.Categorical[Any]:
 
 
 def _groups(batch: pd.Categorical[Any], *, by_batch: bool) -> dict[str, NDArray[np.bool_]]:
-    """Which cells belong to each row of the tables; the last row has all."""
+    """The cells of each row of the tables; the last row has all cells."""
     codes = np.asarray(batch.codes)
     groups = {str(label): codes == code for code, label in enumerate(batch.categories)} if by_batch else {}
     name = _ALL
@@ -282,9 +278,9 @@ def _suggestions(
     groups: Mapping[str, NDArray[np.bool_]], qc: pd.DataFrame, n_mads: float, n_mads_mt: float
 ) -> pd.DataFrame:
     rows = []
-    counted = not bool((qc["counts"] < 0).any())  # sums of scaled values are about nothing
+    counted = not bool((qc["counts"] < 0).any())  # sums of scaled values mean nothing
     for cells in groups.values():
-        part = qc[cells & (qc["counts"] > 0).to_numpy()]  # empty droplets would pull the median down
+        part = qc[cells & (qc["counts"] > 0).to_numpy()]  # empty droplets would lower the median
         row = {}
         for name in ("counts", "genes"):
             middle, spread = _median_and_mad(np.log1p(part[name].to_numpy()))
@@ -308,7 +304,7 @@ def _median_and_mad(values: NDArray[Any]) -> tuple[float, float]:
 
 
 def _colors(colors: Any, column: pd.Series, batch: pd.Categorical[Any]) -> tuple[str, ...] | None:
-    """Colours of the batches, of those that scanpy keeps for a column's categories."""
+    """Colors of the batches, from the colors that scanpy stores for the categories of a column."""
     if colors is None or not isinstance(column.dtype, pd.CategoricalDtype) or len(colors) != len(column.cat.categories):
         return None
     by_label = dict(zip(category_texts(column.cat.categories), map(str, colors), strict=True))
@@ -316,5 +312,5 @@ def _colors(colors: Any, column: pd.Series, batch: pd.Categorical[Any]) -> tuple
 
 
 def _plain(value: Any) -> float:
-    """A number as one would type it."""
+    """A number as you would type it."""
     return int(value) if float(value).is_integer() else float(value)

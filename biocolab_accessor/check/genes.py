@@ -1,4 +1,4 @@
-"""Genes: whether names are those of genes or of cells, and of which species."""
+"""Genes: whether names are names of genes, and of which species."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ _MOST = 500
 
 _FEWEST_STEMS = 5
 
-# Databases whose ids say what they are, alone or with a symbol before or behind them.
+# Ids of databases that show what they are, alone or with a symbol before or after them.
 _ENSEMBL = r"ENS(?:[A-Z]{3,6})?[GTP]\d{11}(?:\.\d+)?"
 
 _ID = re.compile(
@@ -95,7 +95,7 @@ _ID = re.compile(
     r"|(?:GRCh3[78]|GRCm3[89]|hg19|hg38|mm9|mm10|mm39)_+\w.*|(?:si:(?:ch|dkey)|zgc:)[\w-]+"
 )
 
-# Families of symbols, written CD3D by human, Cd3d by mouse and rat, cd3d by fish.
+# Families of symbols, written CD3D for human, Cd3d for mouse and rat, cd3d for fish.
 _FAMILY = re.compile(
     r"(?:ZNF|ZFP|RPL|RPS|MRPL|MRPS|SLC|TMEM|CCDC|FAM|KRT|KRTAP|LINC|COL|CYP|NDUF|ATP|COX|UQCR|H[1234][ABC]|TAS2R|"
     r"OR|OLFR|IGH[VDJGAM]|IGK[VJC]|IGL[VJC]|TR[ABDG][VJC]|CCL|CXCL|CCR|CXCR|IL|TNFRSF|TNFSF|TNFAIP|IFN[AG]|"
@@ -113,7 +113,7 @@ _FAMILY = re.compile(
     re.IGNORECASE,
 )
 
-# Genes that tables have whatever was measured, and panels of markers.
+# Genes that nearly every table or panel of markers has.
 _KNOWN = frozenset(
     """
     ACTB GAPDH B2M MALAT1 NEAT1 XIST TBP HPRT1 PPIA EEF1A1 EEF2 UBC UBB FTL FTH1 TPT1 FAU VIM LMNA PTPRC LYZ
@@ -131,10 +131,10 @@ _KNOWN = frozenset(
     """.split()  # noqa: SIM905 - a list of them would take a page
 )
 
-# A gene of a worm: three or four letters and a number. So are the names of numbered cells, all with the same letters.
+# A gene of a worm: three or four letters and a number. Numbered cells look alike, but all have the same letters.
 _WORM = re.compile(r"([a-z]{3,4})-\d+(?:\.\d+)?")
 
-# In the lists of genes of human and mouse alike: TP53, EGFR, MYC, ACTB … and their counterparts.
+# Well-known genes of human (TP53, EGFR, MYC, ACTB, …) and their counterparts of mouse.
 _ENTREZ = frozenset(
     """
     1 2 60 207 672 675 834 841 914 915 916 920 925 931 958 1017 1029 1436 1493 1499 1956 2064 2099 2597 3065
@@ -152,14 +152,14 @@ _DENSEST = 0.2
 
 
 def looked_at(names: Iterable[Any]) -> list[str]:
-    """Some hundred of the names, from all over the list: genes are often in the order of their names."""
+    """Some hundred names from all over the list, as genes are often sorted by name."""
     every = names if hasattr(names, "__len__") else list(names)
     step = max(1, len(every) // _MOST)  # type: ignore[arg-type]
     return [str(name) for name in every[::step]]  # type: ignore[index]
 
 
 def is_gene(name: str) -> bool:
-    """Whether a name is an id or a symbol of a gene, as far as a list of the usual ones tells."""
+    """Whether a name is an id or symbol of a gene, judging by a list of common ones."""
     return bool(_ID.fullmatch(name)) or _is_symbol(name)
 
 
@@ -168,13 +168,7 @@ def _is_symbol(name: str) -> bool:
 
 
 def gene_share(names: Iterable[Any]) -> float:
-    """Share of the names that are known as genes'; of a whole transcriptome of symbols about a third is.
-
-    Examples
-    --------
-    >>> gene_share(["CD3D", "Actb", "LYZ", "Ms4a1", "Gapdh", "FBgn0000008", "lymph_1--Cell_10", "lymph_1--Cell_11"])
-    0.75
-    """
+    """Share of the names that are known gene names: about a third for the symbols of a whole transcriptome."""
     some = looked_at(names)
     if not some:
         return 0.0
@@ -190,10 +184,10 @@ def gene_share(names: Iterable[Any]) -> float:
 
 
 def are_entrez(names: Iterable[Any]) -> bool:
-    """Whether whole numbers are Entrez' ids: well-known genes are among them, and most numbers are left out."""
+    """Whether whole numbers are Entrez ids: they include well-known genes, and most numbers are missing."""
     every = []
     for name in names:
-        # Most names are not numbers, and the first one tells.
+        # Most names are not numbers, and the first one shows that.
         if not (text := str(name)).isdecimal():
             return False
         every.append(text)
@@ -207,21 +201,21 @@ Species = Literal["human", "mouse", "others"]
 
 
 def _line(group: str, after: str = "") -> re.Pattern[str]:
-    """A pattern for whole lines, of which it finds the group.
+    """A pattern that finds the group in whole lines.
 
-    Each looks at all names at once, one in a line: a call for each of 64,000 names takes longer than all the rest.
+    It searches all names at once, one per line: a call for each of 64,000 names takes longer than all the rest.
     """
     return re.compile(rf"\n({group}){after}(?=\n)")
 
 
 ENSEMBL = r"ENS([A-Z]{3,4})?G\d{11}(\.\d+)?"
-"""Ensembl's id of a gene: letters for its species, none for human, and maybe a version."""
+"""Ensembl id of a gene: letters for the species (none for human), a number, and optionally a version."""
 
 _ENSEMBL_LINES = _line(ENSEMBL)
 
 _HUMAN, _MOUSE = "", "MUS"
 
-# Genes of human are written CD3D, of mouse and rat Cd3d. A name of few letters, a clone or a Riken gene says neither.
+# Human genes are written CD3D, those of mouse and rat Cd3d. Short names, clones and Riken genes show neither.
 _UPPER = _line(r"[A-Z][0-9]*[A-Z][A-Z0-9-]*")
 
 _CAPITALISED = _line(r"[A-Z][a-z]{2,}[a-z0-9-]*|[A-Z][a-z]+[0-9][a-z0-9-]*|mt-[A-Z][a-z]+[0-9a-z]*")
@@ -234,9 +228,8 @@ _ENOUGH = 5_000
 
 _MONTH = "Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Sept|Oct|Nov|Dec"
 
-# Not in lower case, for sep-1 and dec-1 are genes of a worm. A power of ten is what becomes of a Riken gene such as
-# 2310009E13Rik, cut short.
-# The look ahead spares most names the alternatives.
+# Not in lower case, as sep-1 and dec-1 are genes of a worm. Riken genes such as 2310009E13Rik, when truncated, become
+# powers of ten. The lookahead keeps most names from the alternatives.
 _MANGLED = _line(
     r"(?=[\dADFJMNOS])(?:"
     rf"\d{{1,2}}-(?:{_MONTH}|{_MONTH.upper()})|(?:{_MONTH})-\d{{1,2}}"
@@ -244,7 +237,7 @@ _MANGLED = _line(
     r"|\d(?:\.\d+)?E\+\d{2})"
 )
 
-# Days since 1900 of the years 2001 to 2031, in which names such as MARCH1 were taken for a day.
+# Days since 1900, for 2001 to 2031: the years in which a spreadsheet turned names such as MARCH1 into dates.
 _FIRST_DAY, _LAST_DAY = 36_892, 48_213
 
 _DIGITS = _line(r"\d+")
@@ -256,60 +249,26 @@ _MITOCHONDRIAL = _line("[Mm][Tt]-.*")
 
 @dataclass(frozen=True)
 class Identifiers:
-    """What the names of genes are.
-
-    Attributes
-    ----------
-    number
-        How many there are.
-    ensembl
-        Those that are Ensembl ids, with or without a version.
-    versioned
-        Those of them that have one.
-    mitochondrial
-        Those that filters would count as mitochondrial.
-    mangled
-        Those that a spreadsheet has made dates or powers of ten of.
-    numeric
-        How many are whole numbers.
-    genomes
-        Genomes that stand in front of the names, such as ``"GRCh38"``, and how often.
-    species
-        Guess, None where the names do not say.
-    evidence
-        Why.
-    """
+    """What kind of identifiers gene names are."""
 
     number: int
-    ensembl: tuple[str, ...]
-    versioned: tuple[str, ...]
-    mitochondrial: tuple[str, ...]
-    mangled: tuple[str, ...]
-    numeric: int
-    genomes: tuple[tuple[str, int], ...]
-    species: Species | None
-    evidence: str
+    ensembl: tuple[str, ...]  # Ensembl ids, with or without a version
+    versioned: tuple[str, ...]  # Ensembl ids with a version
+    mitochondrial: tuple[str, ...]  # names that filters count as mitochondrial
+    mangled: tuple[str, ...]  # names that a spreadsheet turned into dates or powers of ten
+    numeric: int  # how many are whole numbers
+    genomes: tuple[tuple[str, int], ...]  # prefixes such as "GRCh38", and how many names have them
+    species: Species | None  # a guess; None if the names do not show it
+    evidence: str  # why
 
 
 def identify(names: Iterable[Any] | NameList) -> Identifiers:
-    """Look at the names of genes.
-
-    Parameters
-    ----------
-    names
-        Of features; what is no text is passed over.
-
-    Examples
-    --------
-    >>> found = identify([f"ENSMUSG{i:011d}.2" for i in range(30)] + ["1-Mar", "mt-Nd1"])
-    >>> found.species, len(found.versioned), found.mangled, found.mitochondrial
-    ('mouse', 30, ('1-Mar',), ('mt-Nd1',))
-    """
+    """The kind of identifiers that feature names are; names that are not text are ignored."""
     given = names if isinstance(names, NameList) else NameList(names)
     texts, lines = given.texts, given.lines
     first, second = given.letter(0), given.letter(1)
     ids = _ENSEMBL_LINES.findall(lines)
-    # Most names begin otherwise, which their first letters tell in a fraction of the time.
+    # The first letters rule out most names in a fraction of the time.
     few = given.those(
         (first >= 0x80)  # digits of other scripts
         | _any_of("0123456789", first)
@@ -353,18 +312,18 @@ def _by_ensembl(prefixes: Counter[str]) -> tuple[Species | None, str]:
 
 
 def _by_letters(texts: list[str]) -> tuple[Species | None, str]:
-    # Some thousand names from all over the list say what all of them would.
+    # Some thousand names from all over the list are enough.
     some = texts[:: max(1, len(texts) // _ENOUGH)]
     lines = "\n".join(["", *some, ""])
-    looked_at = f" of {len(some):,} looked at" if len(some) < len(texts) else ""
-    # Ids of any species are in upper case, but for those with a version, which no pattern here takes.
+    looked_at = f" of {len(some):,} checked" if len(some) < len(texts) else ""
+    # Ids of every species are in upper case; those with a version match neither pattern.
     n_ids = sum(not version for _, _, version in _ENSEMBL_LINES.findall(lines))
     upper, capitalised = len(_UPPER.findall(lines)) - n_ids, len(_CAPITALISED.findall(lines))
     said = upper + capitalised
     if said < _FEWEST:
         return None, ""
     if upper >= _MOST_UPPER * said:
-        return "human", f"{upper:,} names{looked_at} are in upper case, as CD3D"
+        return "human", f"{upper:,} names{looked_at} are in upper case, like CD3D"
     if capitalised >= _MOST_CAPITALISED * said:
-        return "mouse", f"{capitalised:,} names{looked_at} are capitalised, as Cd3d"
+        return "mouse", f"{capitalised:,} names{looked_at} are capitalized, like Cd3d"
     return None, ""

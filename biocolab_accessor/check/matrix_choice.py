@@ -1,4 +1,4 @@
-"""Matrix choice: what each slot of an AnnData holds, which one goes to the server, and how large it is."""
+"""Matrix choice: what each slot of an AnnData holds, which one is sent, and how large it is."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ __all__ = [
 
 _COUNT_LAYERS = {"counts", "count", "raw", "rawcounts", "rawcount", "countsraw", "umi", "umis", "umicounts", "umicount"}
 
-# Each of these is a part of the counts, so it neither stands for them nor is it lacking in them.
+# Layers of these names hold a part of the counts: they are neither the counts nor missing from them.
 _PART_WORDS = {
     "spliced", "unspliced", "ambiguous", "spanning", "mature", "nascent", "exon", "exonic", "intron", "intronic",
     "labeled", "unlabeled",
@@ -65,39 +65,21 @@ _LOG_KINDS = ("lognorm", "normalized")
 
 @dataclass(frozen=True)
 class MatrixChoice:
-    """The matrix that goes to the server.
-
-    Attributes
-    ----------
-    slot
-        Which.
-    input_matrix_type
-        ``"raw"``: counts, which the server log-normalises. ``"normalized"``: taken as it is.
-    reason
-        Why, in words.
-    slots
-        What was looked at on the way.
-    filled
-        Its cells and genes that have values, where that was measured.
-    conflicts
-        Slots that have values which the chosen one lacks, so that it cannot be told which one is meant.
-    apart
-        The same where it is not certain that something is lacking.
-    corrected
-        The same where counts were removed or not drawn, so that nothing has to be lacking.
-    unnamed
-        Slots that hold whole numbers and were not taken, since they are not named like counts.
-    """
+    """The matrix to send, and why it was chosen."""
 
     slot: Slot
+    # "raw" for counts, which the server log-normalizes; "normalized" for values that it takes unchanged.
     input_matrix_type: Literal["raw", "normalized"]
     reason: str
-    slots: tuple[SlotSummary, ...]
-    filled: Filled | None = field(default=None, compare=False, repr=False)
+    slots: tuple[SlotSummary, ...]  # all slots that were read for the choice
+    filled: Filled | None = field(default=None, compare=False, repr=False)  # cells and genes with values, if measured
+    # Slots with values that the chosen one lacks: it is not clear which one to send,
     conflicts: tuple[Conflict, ...] = ()
+    # the chosen one may lack nothing,
     apart: tuple[Conflict, ...] = ()
+    # or counts were removed or downsampled, and nothing is missing.
     corrected: tuple[Conflict, ...] = ()
-    unnamed: tuple[Slot, ...] = ()
+    unnamed: tuple[Slot, ...] = ()  # slots of whole numbers that are not named like counts
 
     @property
     def chosen(self) -> SlotSummary:
@@ -106,62 +88,20 @@ class MatrixChoice:
 
 
 def matrix_type(value: Any) -> Literal["auto", "raw", "normalized"]:
-    """The input matrix type given as text or as a member of the official enum.
-
-    Raises
-    ------
-    InvalidArgument
-        It is something else.
-    """
+    """The input matrix type from a string or a member of the official enum, else an InvalidArgument."""
     text = getattr(value, "value", value)
     if isinstance(text, str) and text in ("auto", "raw", "normalized"):
         return text  # type: ignore[return-value]
-    msg = f"input_matrix_type is {quoted(value)}: give 'auto', 'raw' or 'normalized'"
+    msg = f"input_matrix_type is {quoted(value)}: use 'auto', 'raw' or 'normalized'"
     raise InvalidArgument(msg)
 
 
 def choose_matrix(adata: AnnData, input_matrix_type: Any = "auto") -> MatrixChoice:
-    """Decide which matrix goes to the server, and as what.
-
-    Counts are looked for in ``layers["counts"]``, ``raw.X``, ``X``, then in other layers by name. What is found is
-    compared with every other slot that holds whole numbers: where another one has the same counts and more, it is
-    taken. Where there are no counts, ``X`` is taken as it is.
-
-    Parameters
-    ----------
-    adata
-        Any AnnData: in memory, view, backed, Dask. It is not changed.
-    input_matrix_type
-        ``"auto"``; ``"raw"`` to insist on counts; ``"normalized"`` to insist on ``X``. Members of the official enum are
-        taken too.
-
-    Returns
-    -------
-    MatrixChoice
-        With a summary of each slot that was looked at.
-
-    Raises
-    ------
-    NoCounts
-        ``"raw"`` was asked for and no slot holds counts; the message says what each holds.
-    InvalidValues
-        The matrix holds NaN, infinite values or complex numbers, or negative ones where counts are to be; or it lacks
-        cells or genes that another slot, with other values, has counts for.
-    EmptyAnnData
-        There is no matrix that could be sent.
-    InvalidArgument
-        ``input_matrix_type`` is something else.
-
-    Examples
-    --------
-    >>> import anndata as ad, numpy as np
-    >>> choose_matrix(ad.AnnData(np.array([[3.0, 0.0], [0.0, 1.0]]))).reason
-    'X (2 x 2): counts (whole numbers, max 3)'
-    """
+    """Choose the matrix to send, and whether it is sent as raw or normalized."""
     choice = decide(adata, input_matrix_type)
     chosen = choice.chosen
     if chosen.kind == "invalid" or (choice.input_matrix_type == "raw" and chosen.n_negative):
-        msg = f"{chosen}. Remove those cells or genes, or mend the values in a copy"
+        msg = f"{chosen}. Fix the values, or drop those cells or genes, in a copy"
         raise InvalidValues(msg)
     for conflict in choice.conflicts:
         msg = f"{choice.slot} {conflict.message}. {conflict.fix}"
@@ -170,11 +110,14 @@ def choose_matrix(adata: AnnData, input_matrix_type: Any = "auto") -> MatrixChoi
 
 
 def decide(adata: AnnData, input_matrix_type: Any = "auto") -> MatrixChoice:
-    """As :func:`choose_matrix`, but a matrix with unusable values is chosen, for the report to say so in its place."""
+    """As :func:`choose_matrix`, but a matrix with unusable values is chosen too, since the report explains them."""
+    # Counts are searched in layers["counts"], raw.X and X, then in other layers by name. The first match is compared
+    # with every other slot of whole numbers, and one that has the same counts and more replaces it. Without counts, X
+    # is sent unchanged.
     wanted = matrix_type(input_matrix_type)
     filled = filled_slots(adata)
     if not filled:
-        msg = "this AnnData has no matrix: X is None, and so are raw and layers"
+        msg = "this AnnData has no matrix: X is None, and raw and layers are empty"
         raise EmptyAnnData(msg)
     looks = _Looks(adata, filled)
     x = Slot("X")
@@ -184,29 +127,29 @@ def decide(adata: AnnData, input_matrix_type: Any = "auto") -> MatrixChoice:
             if looks.at(slot).kind == "counts":
                 return _compared(adata, slot, looks)
         if wanted == "raw":
-            # What would be counts but for some values is named for those; true and false are counts if one insists.
+            # Counts with some bad values are chosen, so that the report can name these; "raw" also accepts booleans.
             for slot in candidates:
                 if looks.at(slot).is_broken_counts or looks.at(slot).kind == "binary":
-                    return looks.choice(slot, "raw", f"{looks.at(slot)}, and 'raw' was asked for")
+                    return looks.choice(slot, "raw", f"{looks.at(slot)}, and input_matrix_type is 'raw'")
             raise NoCounts(_no_counts(looks))
     if x not in filled:
         raise EmptyAnnData(_no_x(looks, wanted))
     summary = looks.at(x)
-    reason = str(summary) if wanted == "normalized" else f"no counts were found; {summary}"
+    reason = str(summary) if wanted == "normalized" else f"found no counts; {summary}"
     if summary.n_negative and Slot("raw.X") in filled and looks.at(Slot("raw.X")).kind in _LOG_KINDS:
         reason += f"; {looks.at(Slot('raw.X'))}"
     if wanted == "normalized":
         return looks.choice(x, "normalized", reason)
     whole = [slot for slot in looks.others() if _holds_whole_numbers(adata, slot)]
     if whole:
-        reason += f"; {_listed(whole)} hold{'s' * (len(whole) == 1)} whole numbers, not taken for the name"
+        reason += f"; {_listed(whole)} hold{'s' * (len(whole) == 1)} whole numbers, but not under a name for counts"
     unnamed = tuple(slot for slot in whole if not _is_part(slot))
     apart = () if summary.n_negative else _genes_of_raw(adata, x)
     return replace(looks.choice(x, "normalized", reason), unnamed=unnamed, apart=apart)
 
 
 class _Looks:
-    """What was looked at so far."""
+    """Slots that were read so far, with their summaries."""
 
     def __init__(self, adata: AnnData, filled: list[Slot]) -> None:
         self.adata, self.filled = adata, filled
@@ -221,7 +164,7 @@ class _Looks:
         return self.seen[slot]
 
     def whole(self, slot: Slot) -> bool:
-        """Whether these are whole numbers, which of others ends the reading soon."""
+        """Whether a slot holds whole numbers; the first fraction ends the reading."""
         if slot in self._fractional:
             return False
         if slot not in self.seen:
@@ -239,7 +182,7 @@ class _Looks:
             self._margins[slot] = filled
 
     def readable(self, slots: list[Slot]) -> tuple[list[Slot], list[Slot]]:
-        """Slots that can be compared, and those that are damaged: what is not sent must not stop a submission."""
+        """Slots that can be compared, and damaged ones: a slot that is not sent must not stop a submission."""
         good = []
         for slot in slots:
             try:
@@ -257,7 +200,7 @@ class _Looks:
         return self._margins[slot]
 
     def copy(self, slot: Slot, original: Slot) -> None:
-        """Take note that one slot holds the same as another one."""
+        """Record that a slot holds the same values as another one."""
         self._note(slot, replace(self.at(original), slot=slot), self.margins(original))
 
     def others(self) -> list[Slot]:
@@ -270,7 +213,7 @@ class _Looks:
 
 
 def _compared(adata: AnnData, first: Slot, looks: _Looks) -> MatrixChoice:
-    """The slot that has all counts of the first one; it keeps its place where no other one has more."""
+    """The first slot, or another one that has the same counts and more."""
     taken, left = first, dict[Slot, Margins]()
     conflicts, apart, corrected, notes = list[Conflict](), list[Conflict](), list[Conflict](), list[Slot]()
     fits = all(source_of(adata, slot).shape == slot.shape(adata) for slot in looks.filled)  # else there is an error
@@ -283,7 +226,7 @@ def _compared(adata: AnnData, first: Slot, looks: _Looks) -> MatrixChoice:
     rivals, damaged = looks.readable(rivals)
     whole = [slot for slot in rivals if looks.whole(slot)]
     if looks.at(first).maximum > 1:
-        # Marks of zero and one are not counts; where all are one they say nothing.
+        # Flags of zero and one are not counts, and flags that are all one say nothing.
         marks = [slot for slot in whole if looks.at(slot).maximum == 1 and not looks.at(slot).n_negative]
         whole = [slot for slot in whole if slot not in marks]
         rivals = [s for s in rivals if s not in marks or looks.at(s).nnz < looks.at(s).shape[0] * looks.at(s).shape[1]]
@@ -291,7 +234,7 @@ def _compared(adata: AnnData, first: Slot, looks: _Looks) -> MatrixChoice:
         if _has_more(looks.at(slot), looks.at(taken)) and covers(adata, slot, taken):
             lacks = lacking(adata, (taken, looks.margins(taken)), (slot, looks.margins(slot)))
             if (share := scattered(adata, (taken, looks.margins(taken)), slot)) is not None:
-                values = f"has values in {_percent(share)} of the places where {slot} has some"
+                values = f"has values in {_percent(share)} of the places where {slot} has values"
                 corrected.append(_corrected(taken, slot, lacks, values))
                 continue
             left[taken] = lacks
@@ -318,7 +261,7 @@ def _compared(adata: AnnData, first: Slot, looks: _Looks) -> MatrixChoice:
                 share = found.remains.own / found.remains.others
                 corrected.append(
                     _corrected(
-                        taken, slot, lacks, f"has values in {_percent(share)} of the places where {slot} has some"
+                        taken, slot, lacks, f"has values in {_percent(share)} of the places where {slot} has values"
                     )
                 )
             else:
@@ -329,14 +272,16 @@ def _compared(adata: AnnData, first: Slot, looks: _Looks) -> MatrixChoice:
         if summary.slot != taken and summary.slot not in notes
     ]
     if notes:
-        passed.append(f"{_listed(notes)} hold{'s' * (len(notes) == 1)} whole numbers too, of no other cells and genes")
-    # X needs no more reading then, but what it is helps to trust the choice.
+        passed.append(
+            f"{_listed(notes)} hold{'s' * (len(notes) == 1)} whole numbers too, but for no other cells and genes"
+        )
+    # The choice does not depend on X then, but a word about X makes it easier to trust.
     x = Slot("X")
     seen = glimpse(source_of(adata, x)) if x in looks.filled and x not in looks.seen else ""
-    passed += [f"{slot} not looked at, for it is damaged" for slot in damaged]
+    passed += [f"{slot} not compared, because it is damaged" for slot in damaged]
     parts = [slot for slot in looks.filled if _is_part(slot)]
     if parts:
-        passed.append(f"{_listed(parts)} not looked at, for being a part of the counts by name")
+        passed.append(f"{_listed(parts)} not compared (a part of the counts, by name)")
     if taken.kind != "raw.X" and Slot("raw.X") not in whole:
         apart += _genes_of_raw(adata, taken)
     choice = looks.choice(taken, "raw", "; ".join(filter(None, (str(looks.at(taken)), *passed, seen and f"X {seen}"))))
@@ -348,27 +293,27 @@ def _has_more(one: SlotSummary, other: SlotSummary) -> bool:
 
 
 def _less(lacks: Margins, taken: Slot) -> str:
-    what = f"no values for {amount(lacks)} of" if any(lacks) else "fewer values than"
-    return f", which has {what} {taken} and the same elsewhere"
+    what = f"has no values for {amount(lacks)} of" if any(lacks) else "has fewer values than"
+    return f", which {what} {taken} and is equal elsewhere"
 
 
 def _conflict(adata: AnnData, taken: Slot, slot: Slot, lacks: Margins, looks: _Looks) -> Conflict:
     other = looks.at(slot)
     back = lacking(adata, (slot, looks.margins(slot)), (taken, looks.margins(taken)))
-    turn = f", and values for {amount(back)} that {slot} lacks" if any(back) else ""
+    turn = f", but values for {amount(back)} that {slot} lacks" if any(back) else ""
     what = str(other).partition(": ")[2]
     message = f"has no counts for {amount(lacks)} that {slot} has values for{turn}; {slot}: {what}"
     instead = f"to send {slot}: {only(slot, taken)}"
     if other.kind != "counts":
         instead = f"to send {slot}, fix its values first, and {only(slot, taken)}"
-    fix = f"Their values differ, so that neither replaces the other. In a copy, to send {taken}: {only(taken, slot)}; "
+    fix = f"Their values differ, so neither can replace the other. In a copy, to send {taken}: {only(taken, slot)}; "
     fix += instead
     return Conflict(slot, message, sum(lacks), fix)
 
 
 def _corrected(taken: Slot, slot: Slot, lacks: Margins, has: str) -> Conflict:
-    none = f" and none for {amount(lacks)}" if any(lacks) else ""
-    message = f"{has}{none}, as corrected or downsampled counts have"
+    none = f" and no values for {amount(lacks)}" if any(lacks) else ""
+    message = f"{has}{none}, like corrected or downsampled counts"
     return Conflict(slot, message, max(1, sum(lacks)), f"To send {slot} instead, in a copy: {only(slot, taken)}")
 
 
@@ -377,24 +322,24 @@ def _percent(share: float) -> str:
 
 
 def _traced(taken: Slot, slot: Slot, lacks: Margins) -> Conflict:
-    message = f"has no counts for {amount(lacks)} that {slot} has values for; {slot} holds no whole numbers"
+    message = f"has no counts for {amount(lacks)} that {slot} has values for; {slot} does not hold whole numbers"
     ways = {"X": "adata", "raw.X": "adata.raw.to_adata()"}
-    way = f"submit {ways[slot.kind]}" if slot.kind in ways else f"use a copy with copy.X = copy.{slot}, and submit it"
+    way = f"submit {ways[slot.kind]}" if slot.kind in ways else f"set copy.X = copy.{slot} in a copy, and submit it"
     return Conflict(
-        slot, message, sum(lacks), f"Put the counts of all into {taken} of a copy, or {way} with input_matrix_type="
+        slot, message, sum(lacks), f"Put all counts into {taken} of a copy, or {way} with input_matrix_type="
         "'normalized'"
     )  # fmt: skip
 
 
 def _genes_of_raw(adata: AnnData, taken: Slot) -> tuple[Conflict, ...]:
-    """Genes of ``raw`` that stay behind, where it holds no counts."""
+    """Genes of ``raw`` that are not sent, because it does not hold counts."""
     if adata.raw is None or adata.raw.var_names.equals(adata.var_names):
         return ()
     number = int((~adata.raw.var_names.isin(adata.var_names)).sum())
     if not number:
         return ()
     fix = "To send all genes, submit adata.raw.to_adata()"
-    message = f"has none of {counted(number, 'gene')} of raw.X, which {'is' if number == 1 else 'are'} not sent"
+    message = f"lacks {counted(number, 'gene')} of raw.X, which {'is' if number == 1 else 'are'} not sent"
     return (Conflict(Slot("raw.X"), message, number, fix),)
 
 
@@ -433,35 +378,35 @@ def _listed(slots: list[Slot]) -> str:
 
 def _no_x(looks: _Looks, wanted: str) -> str:
     if wanted == "normalized":
-        held = f"{_listed(looks.filled)} not looked at"
-        return f"X is None, and input_matrix_type='normalized' sends X ({held}): put a matrix into X of a copy"
+        held = f"{_listed(looks.filled)} not read"
+        return f"X is None, but input_matrix_type='normalized' sends X ({held}): put a matrix into X of a copy"
     held = "; ".join(str(looks.at(slot)) for slot in looks.filled if slot not in looks.others())
     others = [looks.at(slot) for slot in looks.others()]
     if any(summary.kind == "counts" for summary in others):
         held = "; ".join(filter(None, (held, _unnamed(others))))
-        return f"X is None, and no slot that is named like counts holds them ({held}). {_renaming(others)}"
+        return f"X is None, and no slot that is named like counts holds counts ({held}). {_renaming(others)}"
     held = "; ".join(filter(None, (held, *map(str, others))))
-    return f"X is None, and no other slot holds counts ({held}): put a matrix into X"
+    return f"X is None, and no other slot holds counts ({held}): put a matrix into X of a copy"
 
 
 def _no_counts(looks: _Looks) -> str:
-    held = "; ".join(str(summary) for summary in looks.seen.values()) or "nothing that could be counts"
+    held = "; ".join(str(summary) for summary in looks.seen.values()) or "no slot is named like counts"
     others = [looks.at(slot) for slot in looks.others()]
     if any(summary.kind == "counts" for summary in others):
         held = "; ".join((*(str(s) for s in looks.seen.values() if s not in others), _unnamed(others)))
         return (
-            f"input_matrix_type='raw' was asked for, but no slot that is named like counts holds them: {held}. "
+            f"input_matrix_type is 'raw', but no slot that is named like counts holds counts: {held}. "
             f"{_renaming(others)}, or submit with input_matrix_type='normalized'"
         )
     held = "; ".join(filter(None, (held, *map(str, others)))) if others else held
     return (
-        f"input_matrix_type='raw' was asked for, but no slot holds counts: {held}. "
+        f"input_matrix_type is 'raw', but no slot holds counts: {held}. "
         "Put the counts into adata.layers['counts'], or submit with input_matrix_type='normalized'"
     )
 
 
 def _unnamed(others: list[SlotSummary]) -> str:
-    return "; ".join(f"{other}{', not taken for its name' if other.kind == 'counts' else ''}" for other in others)
+    return "; ".join(f"{other}{', but not named like counts' if other.kind == 'counts' else ''}" for other in others)
 
 
 def _renaming(others: list[SlotSummary]) -> str:
@@ -474,15 +419,15 @@ _LARGEST_FLOAT32_INTEGER = 2**24
 
 _INDEX_BYTES = 4
 
-# Counts, log-normalised values, and one of them by the other axis; each with its indices.
+# Counts, log-normalized values, and one of them by the other axis; each with its indices.
 _MATRICES_AT_ONCE = 3
 
-# What a usual pipeline scales for its PCA: two thousand variable genes, once before and once after.
+# A usual pipeline scales two thousand variable genes for its PCA: values before and after.
 _DENSE_BYTES_EACH_CELL = 2 * 2_000 * 4
 
 
 def stored_dtype(summary: SlotSummary, *, raw: bool) -> np.dtype[Any]:
-    """Float32, which is what the servers carry, where that is exact; else what the matrix has."""
+    """Float32, which servers use, if that is exact; else the dtype of the matrix."""
     dtype = np.dtype(summary.dtype)
     if summary.fits_float32 or (raw and summary.maximum <= _LARGEST_FLOAT32_INTEGER):
         return np.dtype(np.float32)
@@ -490,15 +435,7 @@ def stored_dtype(summary: SlotSummary, *, raw: bool) -> np.dtype[Any]:
 
 
 def bytes_of(summary: SlotSummary, obs: pd.DataFrame, obsm: Iterable[Any]) -> int:
-    """Estimate of the bytes of all files before compression.
-
-    Parameters
-    ----------
-    summary
-        Of the matrix that is sent.
-    obs, obsm
-        What goes along.
-    """
+    """Estimated bytes of all files before compression: the matrix, obs and embeddings."""
     itemsize = stored_dtype(summary, raw=summary.kind in ("counts", "binary")).itemsize
     matrix = summary.nnz * (itemsize + _INDEX_BYTES) + summary.shape[0] * _INDEX_BYTES
     tables = _frame_bytes(obs) + 8 * summary.shape[1]
@@ -508,7 +445,7 @@ def bytes_of(summary: SlotSummary, obs: pd.DataFrame, obsm: Iterable[Any]) -> in
 
 
 def server_bytes(summary: SlotSummary) -> int:
-    """Rough memory of a server that normalises the matrix and computes embeddings, as the sandbox does."""
+    """Rough memory that a server needs to normalize the matrix and compute embeddings, as the sandbox does."""
     return _MATRICES_AT_ONCE * summary.nnz * (4 + _INDEX_BYTES) + summary.shape[0] * _DENSE_BYTES_EACH_CELL
 
 
@@ -521,5 +458,5 @@ def _value_bytes(value: Any) -> int:
 
 
 def _frame_bytes(frame: pd.DataFrame) -> int:
-    # Together with the index they would be put under one list of names, which pandas 3 makes text of or fails.
+    # With index=True the result is labeled by all names at once, which pandas 3 converts to text or fails on.
     return int(frame.index.memory_usage() + frame.memory_usage(index=False).sum())

@@ -1,4 +1,4 @@
-"""Matrix statistics: what the values of a matrix look like, and which cells and genes are empty."""
+"""Matrix statistics: which kind of values a matrix holds, and which of its cells and genes are empty."""
 
 from __future__ import annotations
 
@@ -51,50 +51,32 @@ _WORTH_THREADS = 1 << 20
 
 
 class Margins(NamedTuple):
-    """Numbers of cells and genes that are zero throughout."""
+    """Numbers of cells and genes that are all zero."""
 
     cells: int
     genes: int
 
 
 class Filled(NamedTuple):
-    """Which cells and which genes have at least one value that is not zero."""
+    """Which cells and genes have at least one nonzero value."""
 
     cells: NDArray[np.bool_]
     genes: NDArray[np.bool_]
 
     @property
     def empty(self) -> Margins:
-        """The numbers of the others."""
+        """The numbers of cells and genes without one."""
         return Margins(*(int(np.count_nonzero(~axis)) for axis in self))
 
 
 def count_empty(source: Source, nnz: int) -> Margins:
-    """Count cells and genes without any value.
-
-    Parameters
-    ----------
-    source
-        A matrix of finite real numbers.
-    nnz
-        How many of its values are not zero; where all stored ones are, most of it need not be looked at.
-
-    Raises
-    ------
-    InvalidValues
-        A sparse matrix is damaged.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> count_empty(Source(np.array([[0, 1, 0], [0, 2, 0]])), 2)
-    Margins(cells=0, genes=2)
-    """
+    """The numbers of cells and genes without a value, in a matrix of finite real numbers, ``nnz`` of them nonzero."""
     return filled_of(source, nnz).empty
 
 
 def filled_of(source: Source, nnz: int) -> Filled:
-    """As :func:`count_empty`, but which ones have values."""
+    """Which cells and genes have values; a damaged sparse matrix raises InvalidValues."""
+    # If nnz shows that no stored value is zero, most of the matrix need not be read.
     matrix, rows, columns = source
     whole = rows is None and columns is None
     expect_whole(matrix)
@@ -108,14 +90,14 @@ def filled_of(source: Source, nnz: int) -> Filled:
     if isinstance(matrix, CSRDataset):
         return Filled(lengths > 0, _seen_on_disk(matrix, nnz, source.shape[1]))
     seen = np.zeros(source.shape[1], bool)
-    first = matrix.indices[: min(_FIRST_VALUES, nnz)]  # where few genes were measured these have all of them
+    first = matrix.indices[: min(_FIRST_VALUES, nnz)]  # with few genes, these include all of them
     expect_within(first, len(seen))
     seen[first] = True
     return Filled(lengths > 0, seen if seen.all() else seen | _measured(matrix))
 
 
 def _seen_on_disk(matrix: CSRDataset | CSCDataset, nnz: int, length: int) -> NDArray[np.bool_]:
-    """Which indices there are; no value is zero, so that none needs to be read."""
+    """Which indices occur; no stored value is zero, so values need not be read."""
     seen = np.zeros(length, bool)
     indices = matrix.group["indices"]
     for start in range(0, nnz, _INDICES_AT_ONCE):
@@ -128,20 +110,14 @@ def _seen_on_disk(matrix: CSRDataset | CSCDataset, nnz: int, length: int) -> NDA
 
 
 class Filling:
-    """Which cells and genes have values, as far as was read.
-
-    Parameters
-    ----------
-    shape
-        Of the matrix.
-    """
+    """Which cells and genes have values, in the rows that were read so far."""
 
     def __init__(self, shape: tuple[int, int]) -> None:
         self.filled = Filled(np.zeros(shape[0], bool), np.zeros(shape[1], bool))
         self._start = 0
 
     def add(self, piece: Any) -> None:
-        """Take account of the next rows, which are canonical where they are sparse."""
+        """Add the next rows; sparse ones must be canonical."""
         cells, genes = self.filled
         if sparse.issparse(piece):
             has, measured = _any(piece), _any(_transposed(piece))
@@ -161,7 +137,7 @@ def _by_pieces(source: Source) -> Filled:
 
 
 def _line_lengths(matrix: Any, nnz: int) -> NDArray[Any] | None:
-    """Number of values of each row (or column), where that is known without reading them."""
+    """Number of values of each row (or column); None if that takes reading them."""
     if isinstance(matrix, CSRDataset | CSCDataset):
         indptr = matrix.group["indptr"][...]
     elif sparse.issparse(matrix) and matrix.format == "csr":
@@ -173,7 +149,7 @@ def _line_lengths(matrix: Any, nnz: int) -> NDArray[Any] | None:
 
 
 def _measured(matrix: sparse.csr_matrix) -> NDArray[np.bool_]:
-    """Whether a column has a value, of ranges of rows side by side: SciPy's product lets other threads run."""
+    """Whether each column has a value, in threads for ranges of rows: SciPy's product releases the GIL."""
 
     def one(first: int, last: int) -> NDArray[np.bool_]:
         low, high = matrix.indptr[first], matrix.indptr[last]
@@ -192,41 +168,33 @@ def _measured(matrix: sparse.csr_matrix) -> NDArray[np.bool_]:
 
 
 def _transposed(block: sparse.csr_matrix) -> sparse.csc_matrix:
-    """The same arrays; SciPy's own ``.T`` copies those that are part of larger ones."""
+    """The transpose with the same arrays; SciPy's ``.T`` copies those that are part of larger ones."""
     turned = sparse.csc_matrix(block.shape[::-1], dtype=block.dtype)
     turned.data, turned.indices, turned.indptr = block.data, block.indices, block.indptr
     return turned
 
 
 def _any(block: sparse.spmatrix) -> NDArray[np.bool_]:
-    """Whether a row has a value; what is negative cannot cancel out, and a stored zero is none."""
+    """Whether each row has a value; negative values do not cancel out, and stored zeros do not count."""
     if block.data.dtype.kind in "fi" and len(block.data) and block.data.min() < 0:
-        block = block.astype(bool)  # not by abs, which leaves the least whole number of a dtype negative
+        block = block.astype(bool)  # not abs, which leaves the least integer of a dtype negative
     found: NDArray[np.bool_] = (block @ np.ones(block.shape[1], np.float32)) > 0
     return found
 
 
 _MOST_CELLS, _FEWEST_CELLS = 200, 10
 
-# Float32 and rounding of the logarithm leave a few millionths; other ways to normalise differ by far more.
+# Float32 and rounding of the logarithm leave a few millionths. Other ways to normalize differ by far more.
 _SPREAD = 5e-3
 
 HIGHEST_LOG = 25.0
-"""log1p of counts scaled to a few ten thousand stays below, counts of real cells do not; its inverse has no meaning."""
+"""log1p of counts scaled to some ten thousand stays below; counts of real cells do not, and expm1 would overflow."""
 
 
 class Scaling(NamedTuple):
-    """How counts became what is there: cells scaled to one total, then a logarithm.
+    """How counts were normalized: each cell scaled to one total, then a logarithm."""
 
-    Attributes
-    ----------
-    logarithm
-        ``"log1p"`` or ``"log2(x + 1)"``.
-    target_sum
-        The total.
-    """
-
-    logarithm: str
+    logarithm: str  # "log1p" or "log2(x + 1)"
     target_sum: float
 
     def __str__(self) -> str:
@@ -234,51 +202,29 @@ class Scaling(NamedTuple):
 
 
 def scaling_of(source: Source) -> Scaling | None:
-    """Undo the logarithm for some cells, and see whether they have one total.
+    """The logarithm and the total of at most 200 cells; None if they have no common total.
 
-    Parameters
-    ----------
-    source
-        A matrix, of which at most 200 cells are read.
-
-    Returns
-    -------
-    Scaling or None
-        None where cells differ in their totals, as they do when genes were left out afterwards, or where single cells
-        cannot be read without reading all, as of matrices that are stored by columns.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> counts = np.random.default_rng(0).poisson(1.0, (50, 20)) + np.eye(50, 20)
-    >>> print(scaling_of(Source(np.log1p(1e4 * counts / counts.sum(axis=1, keepdims=True)))))
-    log1p, target sum ≈ 10,000
+    That is so if genes were left out afterwards, and of matrices stored by columns, where single cells cannot be read.
     """
     sample = _sample(source)
     return None if sample is None else _scaling(sample)
 
 
 def glimpse(source: Source) -> str:
-    """What a matrix looks like to judge by some of its cells, in words; empty where that cannot be said.
-
-    Parameters
-    ----------
-    source
-        A matrix, of which at most 200 cells are read.
-    """
+    """What a matrix seems to hold, in words, judging by at most 200 cells; empty if it is not clear."""
     sample = _sample(source)
     if sample is None or not sample.nnz:
         return ""
     values = sample.data
     if not np.isfinite(values).all():
-        return "holds values that are not finite"
+        return "holds NaN or infinite values"
     if (np.rint(values) == values).all():
         return "holds whole numbers"
     if values.min() < 0:
         return "looks scaled"
     if found := _scaling(sample):
-        return f"looks normalised ({found})"
-    return "looks log-normalised" if values.max() <= HIGHEST_LOG else "looks normalised, without a logarithm"
+        return f"looks normalized ({found})"
+    return "looks log-normalized" if values.max() <= HIGHEST_LOG else "looks normalized, without a logarithm"
 
 
 def _sample(source: Source) -> sparse.csr_matrix | None:
@@ -310,15 +256,15 @@ def _common_total(values: NDArray[np.float64], sample: sparse.csr_matrix) -> flo
     return middle if np.quantile(np.abs(sums - middle), 0.95) <= _SPREAD * middle else None
 
 
-# Beyond 2**24 every float32 is whole, so that casting alone would take 2e7 + 0.5 for a count.
+# Above 2**24 every float32 is whole, so that a cast alone would accept 2e7 + 0.5 as a count.
 _LAST_FRACTION = 2**24
 
 _MOST_NOISE = 1e-3
 
-# Counts that have several values for one place, which is rare, have few of them.
+# Matrices with several values for one place are rare, and have few of them.
 _MOST_REPEATS = 256
 
-# Of scaled values next to none is whole, and about half are negative.
+# Hardly any scaled value is whole, and about half are negative.
 _MOSTLY_WHOLE, _FEW_NEGATIVE = 0.5, 0.1
 
 Kind = Literal["counts", "binary", "lognorm", "normalized", "scaled", "empty", "invalid"]
@@ -326,79 +272,56 @@ Kind = Literal["counts", "binary", "lognorm", "normalized", "scaled", "empty", "
 
 @dataclass(frozen=True)
 class SlotSummary:
-    """What a slot holds.
-
-    Attributes
-    ----------
-    slot
-        Which.
-    shape
-        Cells and genes.
-    dtype
-        NumPy dtype as text.
-    nnz
-        Number of stored values; of a dense matrix, of those that are not zero.
-    minimum, maximum
-        Over all finite values; zero where there are none.
-    n_nan, n_infinite, n_negative
-        How many values are NaN, infinite, negative.
-    integer
-        Whether every finite value is whole, but for noise that float32, the precision of the servers, does not show.
-    integer_share
-        Share of whole numbers among what is not zero in the million values where the first miss was; 1 without a miss.
-    noise
-        Largest distance to a whole number, where ``integer``.
-    fits_float32
-        Whether float32 holds every value exactly.
-    scaling
-        Which logarithm was taken and which total each cell was scaled to before, where some cells show that.
-    """
+    """What a slot holds."""
 
     slot: Slot
-    shape: tuple[int, int]
+    shape: tuple[int, int]  # cells and genes
     dtype: str
-    nnz: int
+    nnz: int  # nonzero values
+    # Of the finite values, and of zero: a matrix without negative values has the minimum zero.
     minimum: float
     maximum: float
     n_nan: int
     n_infinite: int
     n_negative: int
+    # Every finite value is whole, up to noise that does not show in float32, the precision of the servers.
     integer: bool
+    # Share of whole numbers among the nonzero values of the first piece (up to a million) with a fraction, else 1.
     integer_share: float
-    noise: float
-    fits_float32: bool
-    scaling: Scaling | None = None
+    noise: float  # largest distance to a whole number, if integer
+    fits_float32: bool  # float32 holds every value exactly
+    scaling: Scaling | None = None  # if some cells show which logarithm and total were used
 
     @property
     def is_real(self) -> bool:
-        """Whether the values are numbers at all, and not complex ones."""
+        """Whether the values are real numbers or booleans."""
         return np.dtype(self.dtype).kind in "fiub"
 
     @property
     def is_broken_counts(self) -> bool:
-        """Whether these would be counts, were it not for NaN, infinite or negative values."""
+        """Whether these would be counts without their NaN, infinite and negative values."""
         bad = self.n_nan + self.n_infinite + self.n_negative
         return self.is_real and self.integer and self.maximum >= 1 and bad > 0
 
     @property
     def is_mostly_counts(self) -> bool:
-        """Whether negative values are the exception among whole numbers, which scaled data have none of."""
+        """Whether negative values are the exception among whole numbers, unlike in scaled data."""
         few = self.n_negative <= _FEW_NEGATIVE * max(1, self.nnz)
         return self.is_real and self.maximum >= 1 and (self.integer or (few and self.integer_share >= _MOSTLY_WHOLE))
 
     @property
     def whole(self) -> str:
-        """How many values are whole, in words."""
+        """The share of whole numbers and the maximum, in words."""
         share = "whole numbers" if self.integer else f"{100 * self.integer_share:.3g} % whole numbers"
         return f"{share}, max {self.maximum:,.5g}"
 
     @property
     def kind(self) -> Kind:
-        """What the values look like."""
+        """Which kind of values the slot seems to hold."""
         if self.n_nan or self.n_infinite or not self.is_real:
             return "invalid"
         if self.maximum == 0 and self.minimum == 0:
-            return "empty"  # zeros are whole numbers, but no evidence of counts
+            return "empty"  # zeros are whole numbers, but do not show counts
         if self.dtype == "bool":
             return "binary"
         if self.n_negative:
@@ -412,10 +335,10 @@ class SlotSummary:
 
     def _what(self) -> str:
         if not self.is_real:
-            return f"{self.dtype} values, which are no real numbers"
+            return f"{self.dtype} values, which are not real numbers"
         share = f"{100 * self.integer_share:.3g} % whole numbers, max {self.maximum:,.5g}"
         if self.n_negative and not self.integer and self.is_mostly_counts and not self.n_nan + self.n_infinite:
-            return f"mostly whole numbers ({share}), {self.n_negative:,} values negative (min {self.minimum:,.3g})"
+            return f"mostly whole numbers ({share}), {self.n_negative:,} negative values (min {self.minimum:,.3g})"
         if self.n_nan or self.n_infinite:
             counted = [f"{self.n_nan:,} NaN"] if self.n_nan else []
             counted += [f"{self.n_infinite:,} infinite values"] if self.n_infinite else []
@@ -424,9 +347,9 @@ class SlotSummary:
             return f"whole numbers, {self.n_negative:,} of them negative (min {self.minimum:,.0f})"
         return {
             "counts": f"counts (whole numbers, max {self.maximum:,.0f})",
-            "binary": "true and false",
-            "lognorm": f"looks log-normalised ({share}{f'; {self.scaling}' if self.scaling else ''})",
-            "normalized": f"no counts, and too large for a log ({share})",
+            "binary": "booleans",
+            "lognorm": f"looks log-normalized ({share}{f'; {self.scaling}' if self.scaling else ''})",
+            "normalized": f"not counts, and too large for logarithms ({share})",
             "scaled": f"looks scaled ({self.n_negative:,} negative values, min {self.minimum:,.3g}; {share})",
             "empty": "all zero",
             "invalid": "",
@@ -434,24 +357,7 @@ class SlotSummary:
 
 
 def describe(matrix: Any, name: Slot | str = "X") -> SlotSummary:
-    """Read a matrix once, a million values at a time, and say what it holds.
-
-    Parameters
-    ----------
-    matrix
-        SciPy sparse, NumPy of any order, HDF5 dataset, backed sparse of anndata, Dask; or a
-        :class:`~biocolab_accessor.io.matrix_blocks.Source`, which is part of one.
-    name
-        What to call it.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> describe(np.array([[3 + 4e-11, 0.0], [0.0, 1.0]])).kind
-    'counts'
-    >>> print(describe(np.log1p([[3.0, 0.0], [0.0, 1.0]]), "layers['log']"))
-    layers['log'] (2 x 2): looks log-normalised (0 % whole numbers, max 1.3863)
-    """
+    """The summary of a matrix of any kind that anndata holds, read once, a million values at a time."""
     source = matrix if isinstance(matrix, Source) else Source(matrix)
     slot = name if isinstance(name, Slot) else Slot(name)
     summary = _summary(values(source) if source.dtype.kind in "fiub" else (), source, slot)
@@ -461,7 +367,7 @@ def describe(matrix: Any, name: Slot | str = "X") -> SlotSummary:
 
 
 def describe_whole(source: Source, slot: Slot) -> SlotSummary | None:
-    """As :func:`describe`, but reading ends at the first piece that has a fraction, and then there is no summary."""
+    """As :func:`describe`, but None at the first piece with a fraction, which ends the reading."""
     if source.dtype.kind not in "fiub":
         return None
     tally = _Tally()
@@ -476,10 +382,10 @@ def describe_whole(source: Source, slot: Slot) -> SlotSummary | None:
 
 
 def describe_filled(source: Source, slot: Slot, *, whole: bool = False) -> tuple[SlotSummary | None, Filled | None]:
-    """As :func:`describe` or :func:`describe_whole`, and which cells and genes have values, if all is read anyway.
+    """As :func:`describe` or :func:`describe_whole`, with the cells and genes that have values if all is read by rows.
 
-    That is so of what is stored dense, computed, or a part. Of sparse matrices the values do, and to know the rest is
-    seldom worth the time.
+    Dense and computed matrices, and parts of others, are. Of sparse ones only the values are read, and the rest is
+    rarely worth the time.
     """
     if source.dtype.kind not in "fiub" or not _is_read_by_rows(source):
         return describe_whole(source, slot) if whole else describe(source, slot), None
@@ -503,7 +409,7 @@ def _is_read_by_rows(source: Source) -> bool:
 
 
 def _may_differ_summed(summary: SlotSummary) -> bool:
-    """Whether it would matter if some of the values belonged to one place: sums of counts are counts, within limits."""
+    """Whether adding up several values of one place could change the kind: sums of counts are counts, within limits."""
     if summary.kind != "counts":
         return summary.kind not in ("binary", "empty", "invalid")
     dtype = np.dtype(summary.dtype)
@@ -537,7 +443,7 @@ def _summary_of(tally: _Tally, source: Source, slot: Slot) -> SlotSummary:
 
 
 class _Tally:
-    """What has been seen of a matrix so far."""
+    """The statistics of the values that were read so far."""
 
     def __init__(self) -> None:
         self.low = self.high = self.noise = 0.0
@@ -545,11 +451,11 @@ class _Tally:
         self.share, self.fits = 1.0, True
 
     def add(self, piece: NDArray[Any]) -> None:
-        """Take account of some values."""
+        """Add some values."""
         if not len(piece):
             return
         least, most = piece.min(), piece.max()
-        # Comparing takes a third of the time that NumPy needs to count numbers, and of counts it is seldom needed.
+        # A comparison takes a third of the time that NumPy needs to count values, and counts rarely need either.
         self.nnz += len(piece) if least > 0 else int(np.count_nonzero(piece != 0))
         if piece.dtype.kind == "f" and not (np.isfinite(least) and np.isfinite(most)):
             self.n_nan += int(np.isnan(piece).sum())
@@ -582,14 +488,14 @@ class _Tally:
             self.share = _share(whole, piece)
             return
         off = np.abs(piece - nearest)
-        whole |= np.abs(nearest) > _LAST_FRACTION  # there float32 leaves out whole numbers too
+        whole |= np.abs(nearest) > _LAST_FRACTION  # above, float32 skips whole numbers too
         self.share = _share(whole & (off <= _MOST_NOISE), piece)
         if self.share == 1.0:
             self.noise = max(self.noise, float(off.max()))
 
 
 def _share(whole: NDArray[np.bool_], piece: NDArray[Any]) -> float:
-    """Share of whole numbers among what is not zero: a sparse matrix kept dense would seem whole otherwise."""
+    """Share of whole numbers among nonzero values: with its zeros, a sparse matrix stored dense would look whole."""
     if whole.all():
         return 1.0
     other = piece != 0

@@ -1,4 +1,4 @@
-"""QC: counts, genes and mitochondrial share of each cell, and how many cells the filters of a submission would keep."""
+"""QC: counts, genes and mitochondrial share of each cell, and how many cells the filters of a submission keep."""
 
 from __future__ import annotations
 
@@ -20,52 +20,28 @@ __all__ = ["Kept", "Quality", "count_kept", "failing", "measure", "mitochondrial
 
 
 class Quality(NamedTuple):
-    """What filters go by.
+    """The values of each cell that filters compare."""
 
-    Attributes
-    ----------
-    counts
-        Of each cell the sum (float64).
-    genes
-        How many genes are above zero (int64).
-    mt_share
-        Which part of the sum is of mitochondrial genes (0 to 1).
-    """
-
-    counts: NDArray[np.float64]
-    genes: NDArray[np.int64]
-    mt_share: NDArray[np.float64]
+    counts: NDArray[np.float64]  # the sum
+    genes: NDArray[np.int64]  # how many are above zero
+    mt_share: NDArray[np.float64]  # the part of the sum in mitochondrial genes, 0 to 1
 
 
 def mitochondrial(features: Iterable[Any]) -> NDArray[np.bool_]:
-    """Which genes the servers take for mitochondrial: those whose names begin with ``MT-``, in upper or lower case."""
+    """Which genes the servers treat as mitochondrial: names that begin with ``MT-``, in upper or lower case."""
     return np.array([str(name).upper().startswith("MT-") for name in features], bool)
 
 
 def measure(source: Source, mito: NDArray[np.bool_]) -> Quality:
-    """Measure each cell as a server does that got the matrix: everything in float32, sums in float64.
-
-    The matrix is read once, some tens of megabytes at a time. Counts with float noise are whole in float32, or they
-    would not be taken for counts.
-
-    Parameters
-    ----------
-    source
-        A matrix of finite real numbers.
-    mito
-        Which genes are mitochondrial.
-
-    Examples
-    --------
-    >>> measure(Source(np.array([[6, 3, 1], [0, 0, 2]])), mitochondrial(["CD3D", "LYZ", "mt-Co1"])).genes
-    array([3, 1])
-    """
+    """Measure each cell as a server does: values in float32, sums in float64."""
+    # The matrix is read once, some tens of megabytes at a time. Counts with float noise are whole in float32, or they
+    # would not be treated as counts.
     n_cells, n_genes = source.shape
     counts, mt_counts = np.zeros(n_cells), np.zeros(n_cells)
     genes = np.zeros(n_cells, np.int64)
     every, of_mito = np.ones(n_genes), mito.astype(np.float64)
     start = 0
-    with np.errstate(over="ignore", invalid="ignore"):  # of values that no server could hold the check tells
+    with np.errstate(over="ignore", invalid="ignore"):  # the check reports values that servers cannot hold
         for block in row_blocks(source):
             sent = sparse.csr_matrix(block.shape, dtype=np.float32)
             sent.data = block.data.astype(np.float32, copy=False)
@@ -79,14 +55,7 @@ def measure(source: Source, mito: NDArray[np.bool_]) -> Quality:
 
 
 def failing(filters: Filters, quality: Quality) -> dict[str, NDArray[np.bool_]]:
-    """Which cells do not keep to each bound: to those that are given, and to the protocol's own caps if any goes over.
-
-    Examples
-    --------
-    >>> quality = Quality(np.array([10.0, 2.0]), np.array([3, 1]), np.array([0.1, 0.5]))
-    >>> {name: cells.tolist() for name, cells in failing(Filters(min_counts=5, mt_percentage=50), quality).items()}
-    {'min_counts': [False, True], 'mt_percentage': [False, False]}
-    """
+    """The cells that each given bound removes, and those above the caps of the protocol if there are any."""
     sent = filters.on_the_wire()
     counts, genes, share = quality
     found = {
@@ -100,50 +69,24 @@ def failing(filters: Filters, quality: Quality) -> dict[str, NDArray[np.bool_]]:
 
 
 class Kept(NamedTuple):
-    """What filters would leave.
-
-    Attributes
-    ----------
-    n_obs, n_kept
-        Cells now, and cells that the server would keep.
-    removed
-        By filter, how many cells it would remove if it were the only one.
-    emptied
-        Batches of which no cell would be left.
-    has_mitochondrial
-        Whether there are genes that ``mt_percentage`` could go by.
-    """
+    """How many cells the filters would keep."""
 
     n_obs: int
     n_kept: int
-    removed: dict[str, int]
-    emptied: tuple[str, ...]
-    has_mitochondrial: bool
+    removed: dict[str, int]  # by filter, how many cells it would remove if it were the only one
+    emptied: tuple[str, ...]  # batches that would lose all cells
+    has_mitochondrial: bool  # whether mt_percentage has genes to count
 
     @property
     def share(self) -> float:
-        """Which part of the cells would be kept, 0 to 1."""
+        """The share of cells that would be kept, 0 to 1."""
         return self.n_kept / self.n_obs
 
 
 def count_kept(
     adata: AnnData, choice: MatrixChoice, features: pd.Index, filters: Filters, batches: pd.Series | None
 ) -> Kept:
-    """Count what filters leave of the matrix that would be sent.
-
-    Parameters
-    ----------
-    adata
-        The object, with at least one cell.
-    choice
-        The matrix; its values are finite real numbers.
-    features
-        Names of its genes.
-    filters
-        The bounds.
-    batches
-        Label of each cell, or None.
-    """
+    """Count the cells that the filters keep of a matrix of finite real numbers with at least one cell."""
     mito = mitochondrial(features)
     fails = failing(filters, measure(source_of(adata, choice.slot), mito))
     keep = ~np.any([*fails.values(), np.zeros(adata.n_obs, bool)], axis=0)

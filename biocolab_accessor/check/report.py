@@ -17,7 +17,7 @@ __all__ = ["Finding", "Report", "Severity"]
 
 Severity = Literal["error", "warning", "note"]
 _ORDER = {"error": 0, "warning": 1, "note": 2}
-# Colours of the notebook's own theme, light or dark; elsewhere the text's.
+# Colors of the notebook's own theme, light or dark. Elsewhere the color of the text.
 _COLORS = {
     "error": "var(--vscode-errorForeground,var(--jp-error-color1,inherit))",
     "warning": "var(--vscode-editorWarning-foreground,var(--jp-warn-color1,inherit))",
@@ -30,28 +30,28 @@ _MOST_SHOWN = 50
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that a check found.
+    """One problem or remark from a check.
 
     Attributes
     ----------
     code
-        Stable name of the rule, ``"BC201"``.
+        Stable name of the rule, such as ``"BC201"``.
     severity
-        ``"error"`` stands in the way of a submission, ``"warning"`` may surprise later, ``"note"`` is for information.
+        ``"error"`` blocks a submission, ``"warning"`` may cause surprises later, ``"note"`` is for information.
     path
-        Where, as one writes it: ``obs['batch']``, ``layers['counts']``.
+        Where it is, as you would write it in code: ``obs['batch']``, ``layers['counts']``.
     message
-        What.
+        What was found.
     count
-        How many values or names it concerns.
+        Number of values or names concerned.
     examples
         A few of them.
     fix
         What to do.
     error
-        The error class that stands for it.
+        The error class that is raised for this finding.
     changed
-        Whether it says that something is sent in another form than it has here.
+        Whether the data are sent in a different form.
     """
 
     code: str
@@ -69,7 +69,7 @@ class Finding:
 
     @property
     def text(self) -> str:
-        """What, with examples, and what to do."""
+        """The message with its examples and the fix."""
         examples = f" ({', '.join(self.examples)})" if self.examples else ""
         fix = f". {self.fix}" if self.fix else ""
         return f"{self.message}{examples}{fix}"
@@ -81,7 +81,7 @@ class Report(Sequence[Finding]):
     Parameters
     ----------
     findings
-        In any order.
+        The findings, in any order.
 
     Examples
     --------
@@ -119,26 +119,26 @@ class Report(Sequence[Finding]):
 
     @property
     def ok(self) -> bool:
-        """Whether there is no error."""
+        """Whether the report is free of errors."""
         return not self.errors
 
     @property
     def errors(self) -> tuple[Finding, ...]:
-        """Findings that stand in the way of a submission."""
+        """Findings that block a submission."""
         return self._of("error")
 
     @property
     def warnings(self) -> tuple[Finding, ...]:
-        """Findings that may surprise later."""
+        """Findings that may cause surprises later."""
         return self._of("warning")
 
     @property
     def notes(self) -> tuple[Finding, ...]:
-        """Findings for information, such as what is sent in another form."""
+        """Findings for information, such as data that are sent in a different form."""
         return self._of("note")
 
     def to_frame(self) -> pd.DataFrame:
-        """The findings as a data frame: code, severity, path, message, count, examples, fix.
+        """Return the findings as a data frame: code, severity, path, message, count, examples, fix.
 
         Examples
         --------
@@ -152,19 +152,19 @@ class Report(Sequence[Finding]):
         return pd.DataFrame(rows, columns=columns)
 
     def raise_for_errors(self, *, strict: bool = False, of: str = "this object") -> None:
-        """Raise the error that stands for the first finding of that severity, if there is one.
+        """Raise the error class of the first error, if the report has errors.
 
         Parameters
         ----------
         strict
-            Take warnings for errors.
+            Treat warnings as errors.
         of
-            What the message calls that which was checked, such as the name of a file.
+            Name of the checked object in the message, such as a file name.
 
         Raises
         ------
         CheckFailed
-            One of its subclasses; message and ``.report`` hold the whole report.
+            Or one of its subclasses. The message and ``.report`` hold the whole report.
 
         Examples
         --------
@@ -178,7 +178,7 @@ class Report(Sequence[Finding]):
         grave = self.errors or (self.warnings if strict else ())
         if not grave:
             return
-        what = "cannot be sent" if self.errors else "has warnings, which check='strict' refuses"
+        what = "cannot be sent" if self.errors else "has warnings, which check='strict' treats as errors"
         msg = f"{of} {what}\n{self!r}"
         raise grave[0].error(msg, self)
 
@@ -187,7 +187,7 @@ class Report(Sequence[Finding]):
 
     def _headline(self) -> str:
         if not self:
-            return "Report: nothing found, ready to be sent"
+            return "Report: no problems found, ready to be sent"
         numbers = [(len(self._of(severity)), severity) for severity in _ORDER]  # type: ignore[arg-type]
         parts = ", ".join(counted(number, name) for number, name in numbers if number)
         return f"Report: {parts}{', ready to be sent' if self.ok else ''}"
@@ -217,11 +217,11 @@ class Report(Sequence[Finding]):
 
 
 def _shown(path: str) -> str:
-    """The first of many places: :meth:`Report.to_frame` has all."""
+    """A path cut to its first places; :meth:`Report.to_frame` has all of them."""
     places = re.split(r"(?<=\]), ", path)
     return path if len(places) <= _MOST_PLACES else f"{', '.join(places[:2])}, … and {len(places) - 2:,} more"
 
 
 def _safe(text: str) -> str:
-    """Text that can be encoded: a name with half a surrogate pair must not break the notebook that shows it."""
+    """Text that can be encoded: a name with half of a surrogate pair must not break the notebook that shows it."""
     return text.encode("utf-8", "backslashreplace").decode()

@@ -1,4 +1,4 @@
-"""Rules: the registry, and what every rule gets to see."""
+"""Rules: the registry, and the context that every rule receives."""
 
 from __future__ import annotations
 
@@ -28,37 +28,19 @@ __all__ = ["RULES", "Context", "found", "rule"]
 
 @dataclass(frozen=True)
 class Context:
-    """What is checked.
-
-    Attributes
-    ----------
-    adata
-        The object; rules only read it.
-    choice
-        The matrix that would be sent; None where none could be chosen.
-    batch_key
-        Column of obs that will be the batches, or None.
-    species
-        As it will be submitted, or None where that is not known.
-    filters
-        Which cells the server will be asked to keep; None where that is not known.
-    of_table
-        What was found of the table that the object was made of; None of any other object.
-    obs
-        Columns of obs that are sent; None means all.
-    """
+    """The object under check, which rules only read, and the arguments of its submission as far as they are known."""
 
     adata: AnnData
-    choice: MatrixChoice | None
+    choice: MatrixChoice | None  # the matrix to send; None if no slot could be chosen
     batch_key: str | None = None
     species: str | None = None
     filters: Filters | None = None
-    of_table: tuple[Finding, ...] | None = None
-    obs: tuple[str, ...] | None = None
+    of_table: tuple[Finding, ...] | None = None  # findings about the table that adata was made from; else None
+    obs: tuple[str, ...] | None = None  # columns of obs that are sent; None means all
 
     @cached_property
     def tables(self) -> dict[str, pd.DataFrame]:
-        """``obs``, and the var that goes with the chosen matrix (``var`` or ``raw.var``)."""
+        """``obs``, and the var of the chosen matrix (``var`` or ``raw.var``)."""
         raw = self.choice is not None and self.choice.slot.kind == "raw.X"
         var = ("raw.var", self.adata.raw.var) if raw else ("var", self.adata.var)
         return {"obs": chosen_columns(as_frame(self.adata.obs), self.obs), var[0]: as_frame(var[1])}
@@ -70,17 +52,17 @@ class Context:
 
     @cached_property
     def identifiers(self) -> Identifiers:
-        """What the names of the genes are."""
+        """What kind of identifiers the gene names are."""
         return identify(self.names)
 
     @cached_property
     def suspects(self) -> list[Any]:
-        """The names of the genes, if one of them may be that of an id or an annotation."""
+        """All gene names if one of them may be the name of an id or annotation column, else nothing."""
         return suspects(self.names)
 
     @cached_property
     def filled(self) -> Filled | None:
-        """Which cells and genes of the chosen matrix have values; None where that does not matter."""
+        """Which cells and genes of the chosen matrix have values; None if that does not matter."""
         if self.choice is None or not all(self.choice.chosen.shape) or self.choice.chosen.kind in ("empty", "invalid"):
             return None
         if self.choice.filled is not None:
@@ -89,12 +71,12 @@ class Context:
 
     @cached_property
     def empty(self) -> Margins | None:
-        """How many cells and genes of the chosen matrix are zero throughout."""
+        """Numbers of cells and genes of the chosen matrix that are all zero."""
         return None if self.filled is None else self.filled.empty
 
     @cached_property
     def kept(self) -> Kept | None:
-        """What the filters would leave; None without filters, and of what cannot be measured."""
+        """What the filters would keep; None without filters, or if the matrix cannot be measured."""
         choice, obs = self.choice, self.tables["obs"]
         if choice is None or self.filters is None or not self.filters.given or choice.chosen.kind == "invalid":
             return None
@@ -115,16 +97,13 @@ class Context:
 
     @cached_property
     def obsm_verdicts(self) -> list[tuple[str, Verdict]]:
-        """Path and verdict of every column of the tables in obsm that are sent."""
+        """Path and verdict of every column of the obsm tables that are sent."""
         others = [where for where in self.verdicts_of if where not in self.tables]
         return [(f"{where}[{quoted(name)}]", verdict) for where in others for name, verdict in self.verdicts_of[where]]
 
     @cached_property
     def verdicts_of(self) -> Verdicts:
-        """For obs, var and each table in obsm that is sent, the name of each column and the verdict on it.
-
-        The file is written from them: no column is converted twice.
-        """
+        """The verdicts on all columns that are sent; the file is written from them, so no column is converted twice."""
         obsm = self.adata.obsm
         sent = {key: obsm[key] for key in obsm if is_table(obsm[key]) and not unsendable(key, obsm[key])}
         tables = {**self.tables, **{f"obsm[{quoted(key)}]": as_frame(table) for key, table in sent.items()}}
@@ -139,15 +118,7 @@ RULES: list[Rule] = []
 def rule(
     code: str, severity: Severity, error: type[CheckFailed] = CheckFailed, *, changed: bool = False
 ) -> Callable[[Rule], Rule]:
-    """Register a rule: a generator of findings, to which all that they have in common is added here.
-
-    Parameters
-    ----------
-    code
-        Its stable name.
-    severity, error, changed
-        Of its findings.
-    """
+    """Register a rule, a generator of findings, under its stable code; its findings get code, severity and error."""
 
     def register(function: Rule) -> Rule:
         def stamped(context: Context) -> Iterator[Finding]:
@@ -161,5 +132,5 @@ def rule(
 
 
 def found(path: str, message: str, *, count: int = 1, examples: tuple[str, ...] = (), fix: str = "") -> Finding:
-    """A finding of a rule; the registry adds the rest."""
+    """A finding of a rule; the registry adds code, severity and error."""
     return Finding("", "note", path, message, count, examples, fix)

@@ -21,7 +21,7 @@ _MOST_CATEGORIES = 65_535
 
 @rule("BC201", "warning", InvalidColumn)
 def unwritable_values(context: Context) -> Iterator[Finding]:
-    """Columns of values that text cannot carry, such as lists and other objects, are left out."""
+    """Columns of values that cannot become text, such as lists and other objects, are left out."""
     for path, verdict in [*context.verdicts, *context.obsm_verdicts]:
         if verdict.column is None:
             message = f"not sent: {verdict.problem}"
@@ -30,7 +30,7 @@ def unwritable_values(context: Context) -> Iterator[Finding]:
 
 @rule("BC202", "note", changed=True)
 def changed_values(context: Context) -> Iterator[Finding]:
-    """Values that are sent in another form than they have here."""
+    """Values that are sent in a different form, because h5ad or the servers cannot hold theirs."""
     for path, verdict in context.verdicts:
         if verdict.change and not verdict.as_text:
             yield found(path, verdict.change, count=verdict.count)
@@ -46,22 +46,22 @@ def values_made_text(context: Context) -> Iterator[Finding]:
 
 @rule("BC205", "note")
 def order_of_labels(context: Context) -> Iterator[Finding]:
-    """The servers keep labels as text, and not the order in which a category has them."""
+    """The servers keep labels as text, without the order of an ordered categorical."""
     for path, verdict in context.verdicts:
         column = verdict.column
         if path.startswith("obs[") and column is not None and isinstance(column.dtype, pd.CategoricalDtype):
             labels = [str(label) for label in column.cat.categories]
             kind = column.cat.categories.dtype
             if len(labels) and getattr(kind, "kind", "O") != "O":
-                yield found(path, f"labels that are {kind}; the servers have them as text")
+                yield found(path, f"labels of dtype {kind}: the servers hold them as text")
             if column.cat.ordered and len(labels) > 1:
-                yield found(path, f"ordered labels ({' < '.join(labels[:3])}{' < …' if len(labels) > 3 else ''}); "
-                            "the servers keep no order")  # fmt: skip
+                yield found(path, f"ordered labels ({' < '.join(labels[:3])}{' < …' if len(labels) > 3 else ''}): "
+                            "the servers do not keep the order")  # fmt: skip
 
 
 @rule("BC206", "warning")
 def infinite_numbers(context: Context) -> Iterator[Finding]:
-    """The file holds infinite numbers as they are; what comes back from the servers, and is seen there, is NaN."""
+    """The file holds infinite numbers, but the servers show and return them as NaN."""
     for path, verdict in context.verdicts:
         column = verdict.column
         if not path.startswith("obs[") or column is None or getattr(column.dtype, "kind", "") != "f":
@@ -69,13 +69,13 @@ def infinite_numbers(context: Context) -> Iterator[Finding]:
         infinite = np.isinf(column.to_numpy())
         if number := int(infinite.sum()):
             names = tuple(quoted(name) for name in column.index[infinite][:3])
-            message = f"infinite numbers in {counted(number, 'cell')}; the servers have NaN there"
-            yield found(path, message, count=number, examples=names, fix="Replace them in a copy by finite ones")
+            message = f"infinite numbers in {counted(number, 'cell')}: the servers show NaN there"
+            yield found(path, message, count=number, examples=names, fix="Replace them with finite numbers in a copy")
 
 
 @rule("BC210", "warning")
-def others_in_bioflex(context: Context) -> Iterator[Finding]:
-    """An id or a count that is another number in float32, or none at all, is not what was sent."""
+def numbers_changed_in_bioflex(context: Context) -> Iterator[Finding]:
+    """BioFlex returns float32, in which large ids and counts become other numbers or infinite."""
     paths, count, examples = [], 0, list[str]()
     for path, values in _numbers_of_obs(context):
         changed = changed_beyond_rounding(values)
@@ -85,15 +85,15 @@ def others_in_bioflex(context: Context) -> Iterator[Finding]:
             if lost := loss(values[changed], np.float32):
                 examples.append(f"{lost.example} in {path}")
     if paths:
-        message = f"read through BioFlex these are float32, which changes {counted(count, 'number')}"
+        message = f"BioFlex returns these as float32, which changes {counted(count, 'number')}"
         name = "; ".join(f"copy.{path} = copy.{path}.astype(str)" for path in paths[:1])
-        fix = f"Ids stay as they are as text, in a copy: {name}"
+        fix = f"To keep ids exact, convert them to text in a copy: {name}"
         yield found(", ".join(paths), message, count=count, examples=tuple(examples[:3]), fix=fix)
 
 
 @rule("BC209", "note")
-def otherwise_in_bioflex(context: Context) -> Iterator[Finding]:
-    """BBrowserX and Talk2Data carry numbers and truth values as they are; BioFlex has float32 and labels."""
+def columns_converted_in_bioflex(context: Context) -> Iterator[Finding]:
+    """BioFlex returns numbers as float32 and booleans as labels; BBrowserX and Talk2Data keep both unchanged."""
     rounded = dict[str, int]()
     for path, values in _numbers_of_obs(context):
         if number := int(np.count_nonzero(~exact_in(values, np.float32) & ~changed_beyond_rounding(values))):
@@ -109,13 +109,13 @@ def otherwise_in_bioflex(context: Context) -> Iterator[Finding]:
         elif column.dtype == np.bool_:
             truths.append(path)
     if rounded:
-        message = "read through BioFlex these have about seven digits, those of float32"
+        message = "BioFlex returns these as float32, with about seven digits"
         yield found(", ".join(rounded), message, count=sum(rounded.values()))
     if truths:
-        message = "read through BioFlex, truth values are labels 'True' and 'False'"
+        message = "BioFlex returns booleans as labels 'True' and 'False'"
         yield found(", ".join(truths), message, count=len(truths))
     if gaps:
-        message = "read through BioFlex, which has no missing labels, cells without one have a label for that"
+        message = "BioFlex does not support missing labels, and returns a label for cells without one"
         yield found(", ".join(gaps), message, count=len(gaps))
 
 
@@ -129,53 +129,55 @@ def _numbers_of_obs(context: Context) -> Iterator[tuple[str, NDArray[Any]]]:
 
 @rule("BC203", "warning")
 def too_many_categories(context: Context) -> Iterator[Finding]:
-    """The servers number labels with 16 bits."""
+    """The servers store labels in 16 bits, which limits a column to 65,535 of them."""
     for path, verdict in context.verdicts:
         column = verdict.column
         if not path.startswith("obs[") or column is None or not isinstance(column.dtype, pd.CategoricalDtype):
             continue
         number = len(column.cat.categories)
         if number > _MOST_CATEGORIES:
-            fix = "Leave the column out of a copy if it is an id of each cell"
-            yield found(path, f"{number:,} labels; the servers can number {_MOST_CATEGORIES:,}", count=number, fix=fix)
+            fix = "If it is an id of each cell, drop the column from a copy"
+            message = f"{number:,} labels: the servers support at most {_MOST_CATEGORIES:,}"
+            yield found(path, message, count=number, fix=fix)
 
 
 @rule("BC204", "error", InvalidColumn)
 def batch_column(context: Context) -> Iterator[Finding]:
-    """The batches must be named for every cell."""
+    """The batch column must exist once and have a label for every cell."""
     key, obs = context.batch_key, context.tables["obs"]
     if key is None:
         return
     times = sum(1 for name in obs.columns if isinstance(name, str) and isinstance(key, str) and name == key)
     if times != 1:
         near = did_you_mean(str(key), (name for name in obs.columns if isinstance(name, str)))
-        what = f"there is no column {quoted(key)}{near}" if not times else f"there are {times} columns {quoted(key)}"
-        yield found("obs", f"{what} for batch_key; obs has {listing(obs.columns)}", fix="Give the name of one column")
+        what = f"has no column {quoted(key)}{near}" if not times else f"has {times} columns {quoted(key)}"
+        yield found("obs", f"{what} for batch_key; it has {listing(obs.columns)}", fix="Give the name of one column")
     elif missing := int(obs[key].isna().sum()):
         first = tuple(quoted(name) for name in obs.index[obs[key].isna()][:3])
-        fix = "Fill it, or leave those cells out"
+        fix = "Fill the column in a copy, or drop those cells from it"
         message = f"{counted(missing, 'cell')} without a batch"
         yield found(f"obs[{quoted(key)}]", message, count=missing, examples=first, fix=fix)
     elif (verdict := dict(context.verdicts)[f"obs[{quoted(key)}]"]).column is None:
-        message = f"no labels for batches: {verdict.problem}"
+        message = f"cannot be used for batches: {verdict.problem}"
         yield found(f"obs[{quoted(key)}]", message, count=verdict.count, examples=verdict.examples, fix=verdict.fix)
 
 
 @rule("BC207", "warning")
-def batches_of_values(context: Context) -> Iterator[Finding]:
-    """Each batch becomes a file of its own; measured values make one of nearly every cell."""
+def batches_of_measured_values(context: Context) -> Iterator[Finding]:
+    """Each batch becomes a separate file; a column of measured values makes a batch of nearly every cell."""
     key, obs = context.batch_key, context.tables["obs"]
     column = obs[key] if isinstance(key, str) and key in obs.columns else None
     if not isinstance(column, pd.Series) or column.isna().any():
-        return  # of which BC204 tells
+        return  # BC204 reports these
     cells = labels_of(column).value_counts()
     single = int((cells == 1).sum())
-    fix = "Give a column whose values name samples, donors or runs"
+    fix = "Use a column whose values name samples, donors or runs"
     if len(cells) < 2:
         return
     if single > len(cells) / 2:
-        of_one = "each of" if single == len(cells) else f"{single:,} of them of"
-        yield found(f"obs[{quoted(key)}]", f"{len(cells):,} batches, {of_one} one cell", count=single, fix=fix)
+        which = "each" if single == len(cells) else f"{single:,} of them"
+        message = f"{len(cells):,} batches, {which} with a single cell"
+        yield found(f"obs[{quoted(key)}]", message, count=single, fix=fix)
     elif getattr(column.dtype, "kind", "") == "f" and (column % 1 != 0).any():
-        message = f"{len(cells):,} batches by numbers that are not whole"
+        message = f"{len(cells):,} batches from numbers that are not whole"
         yield found(f"obs[{quoted(key)}]", message, count=len(cells), fix=fix)

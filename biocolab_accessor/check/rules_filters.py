@@ -1,4 +1,4 @@
-"""Rules about the filters of a submission: what would be left. Without filters nothing is measured."""
+"""Rules about the filters of a submission: how many cells they keep. Without filters, nothing is measured."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from biocolab_accessor.errors import EmptyAnnData
 from biocolab_accessor.messages import quoted
 from biocolab_accessor.protocol import Filters
 
-# Of a matrix with its empty droplets so few are kept as a rule; of one that was filtered before, by mistake.
+# A matrix with its empty droplets usually keeps so few; one that was filtered before does so by mistake.
 _FEW = 0.2
 
 
@@ -25,42 +25,42 @@ def cells_kept(context: Context) -> Iterator[Finding]:
 
 @rule("BC702", "warning")
 def few_cells_kept(context: Context) -> Iterator[Finding]:
-    """Filters that leave less than a fifth of the cells are often meant for other data, or in another unit."""
+    """Filters that keep less than a fifth of the cells are often meant for other data, or given in another unit."""
     kept = context.kept
     if kept and 0 < kept.share < _FEW:
-        fix = f"Look at adata.biocolab.preview_filters(), which suggests bounds{_by_fraction(context, kept)}"
+        fix = f"See adata.biocolab.preview_filters(), which suggests bounds{_by_fraction(context, kept)}"
         yield _said(context, kept, fix)
 
 
 @rule("BC703", "error", EmptyAnnData)
 def no_cells_kept(context: Context) -> Iterator[Finding]:
-    """Of a submission without a cell that passes its filters no server can make a study."""
+    """A server cannot make a study of a submission in which no cell passes the filters."""
     kept = context.kept
     if kept and not kept.n_kept:
-        fix = f"Give other bounds; adata.biocolab.preview_filters() suggests some{_by_fraction(context, kept)}"
+        fix = f"Use other bounds; see the suggestions of adata.biocolab.preview_filters(){_by_fraction(context, kept)}"
         yield _said(context, kept, fix)
 
 
 @rule("BC704", "warning")
-def emptied_batches(context: Context) -> Iterator[Finding]:
-    """A batch of which no cell passes the filters is missing from the study."""
+def batches_without_cells(context: Context) -> Iterator[Finding]:
+    """A batch in which no cell passes the filters is missing from the study."""
     kept = context.kept
     if kept and kept.n_kept and kept.emptied:
         number = len(kept.emptied)
-        what = f"{number:,} batches" if number > 1 else "a batch"
+        what = f"{number:,} batches" if number > 1 else "one batch"
         fix = f"See adata.biocolab.preview_filters(batch_key={quoted(context.batch_key)})"
-        yield found("filters", f"no cell would be kept of {what}", count=number,
+        yield found("filters", f"{what} would lose all cells", count=number,
                     examples=tuple(map(quoted, kept.emptied[:3])), fix=fix)  # fmt: skip
 
 
 @rule("BC705", "warning")
 def no_genes_for_mt_percentage(context: Context) -> Iterator[Finding]:
-    """Without genes named ``MT-…`` a filter by ``mt_percentage`` keeps every cell, damaged ones too."""
+    """Without genes named ``MT-…``, a filter by ``mt_percentage`` keeps every cell, including damaged ones."""
     kept, filters = context.kept, context.filters
     if kept and filters and filters.limits_mitochondrial and not kept.has_mitochondrial:
         ids = context.identifiers.ensembl
-        why = f", they go by Ensembl ids ({ids[0]})" if len(ids) > 0.5 * max(1, context.identifiers.number) else ""
-        fix = "Give the genes their symbols in a copy, or filter by another list of genes before"
+        why = f", since they have Ensembl ids ({ids[0]})" if len(ids) > 0.5 * max(1, context.identifiers.number) else ""
+        fix = "Rename the genes to their symbols in a copy, or filter by a list of genes before submitting"
         message = f"mt_percentage={filters.mt_percentage:g} removes nothing: no gene is named MT-…{why}"
         yield found("filters", message, fix=fix)
 
@@ -69,7 +69,7 @@ def _said(context: Context, kept: Kept, fix: str = "") -> Finding:
     assert context.choice is not None
     of = f"{context.choice.slot} as {context.choice.input_matrix_type}"
     if context.choice.input_matrix_type == "normalized" and {"min_counts", "max_counts"} & kept.removed.keys():
-        of += ", of which the sums are no counts"
+        of += ", whose sums are not counts"
     left = f"{kept.n_kept:,}" if kept.n_kept else "none"
     message = f"{left} of {kept.n_obs:,} cells would be kept ({100 * kept.share:.1f} %), measured on {of}"
     filters = context.filters or Filters()
@@ -81,7 +81,7 @@ def _said(context: Context, kept: Kept, fix: str = "") -> Finding:
 
 
 def _by_fraction(context: Context, kept: Kept) -> str:
-    """A word about percent where a fraction was given, and that is what removes the cells."""
+    """A hint about percent, if ``mt_percentage`` looks like a fraction and removes most cells."""
     most = context.filters.mt_percentage if context.filters else None
     if most is None or not 0 < most <= 1 or kept.removed["mt_percentage"] < 0.5 * kept.n_obs:
         return ""

@@ -1,4 +1,4 @@
-"""Rules about genes: their identifiers, and what var says of their types and genomes."""
+"""Rules about genes: their identifiers, and their types and genomes in var."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from biocolab_accessor.check.tables import annotations_among, ids_among
 from biocolab_accessor.errors import InvalidColumn
 from biocolab_accessor.messages import counted, quoted
 
-# A panel of a few hundred genes is made without mitochondrial ones.
+# Panels of a few hundred genes usually leave out mitochondrial ones.
 _WHOLE_TRANSCRIPTOME = 1_000
 
 _FEWEST = 20
 
 _LOOKED_AT = 200
 
-# Of a whole transcriptome a third is known by its name, of cells hardly any is.
+# A third of the genes of a whole transcriptome have a known name, and hardly any cells do.
 _LEAST_KNOWN, _FAR_LESS = 0.15, 0.2
 
-# Alone or with a sample's name and a number around it. Guides have longer sequences.
+# Alone, or between the name of a sample and a number. Guides have longer sequences.
 _BARCODE = re.compile(r"(?:.*[_#:.-])?[ACGT]{14,18}(?:[-_.]\w+)?")
 
 _MARKED = re.compile(r"""[\s\ufeff].*\S.*|.*\S.*[\s\ufeff]|"[^"]+"|'[^']+'""", re.DOTALL)
@@ -33,9 +33,9 @@ _MARK = re.compile(r"""[\s\ufeff"']""")
 
 _ENSEMBL_ID = re.compile(ENSEMBL)
 
-_ANY_ENSEMBL_ID = re.compile(r"ENS[A-Z]*\d{11}.*")  # of transcripts and proteins, too; ENSA is the symbol of a gene
+_ANY_ENSEMBL_ID = re.compile(r"ENS[A-Z]*\d{11}.*")  # transcripts and proteins too; ENSA is a gene symbol
 
-# Primates are written as human; of other species nothing is known.
+# Primate symbols are written like human ones. Nothing is known about other species.
 _CONFLICTS: dict[Species, tuple[str, ...]] = {
     "human": ("mouse",),
     "mouse": ("human", "primate"),
@@ -56,7 +56,7 @@ _SYMBOL_COLUMNS = (
 
 @rule("BC401", "note")
 def mixed_identifiers(context: Context) -> Iterator[Finding]:
-    """Some genes go by their Ensembl id, others by their symbol."""
+    """Some genes are named by Ensembl id, others by symbol."""
     path, names = _names(context), context.identifiers
     others = names.number - len(names.ensembl)
     if names.ensembl and others:
@@ -67,18 +67,18 @@ def mixed_identifiers(context: Context) -> Iterator[Finding]:
 
 @rule("BC402", "warning")
 def versioned_identifiers(context: Context) -> Iterator[Finding]:
-    """An Ensembl id with a version is another name than the one without, by which genes are found."""
+    """Servers find genes by Ensembl ids without a version."""
     path, names = _names(context), context.identifiers
     if names.versioned:
         cut = r"{var}_names.str.replace(r'\.\d+$', '', regex=True)"
-        fix = f"In a copy: {_renaming(path, cut)}, then look for repeated names"
+        fix = f"In a copy: {_renaming(path, cut)}, then check for duplicate names"
         yield found(path, f"{len(names.versioned):,} Ensembl ids have a version", count=len(names.versioned),
                     examples=tuple(map(quoted, names.versioned[:3])), fix=fix)  # fmt: skip
 
 
 @rule("BC403", "note")
-def identifiers_for_symbols(context: Context) -> Iterator[Finding]:
-    """Where genes go by their id although their symbols are known, people will not find CD3D."""
+def ids_instead_of_symbols(context: Context) -> Iterator[Finding]:
+    """If genes are named by id although var has their symbols, a search for CD3D finds nothing."""
     path, names = _names(context), context.identifiers
     if not names.ensembl or len(names.ensembl) < 0.9 * names.number:
         return
@@ -86,103 +86,101 @@ def identifiers_for_symbols(context: Context) -> Iterator[Finding]:
     column = _symbol_column(context.tables[where])
     if column is not None:
         fix = f"To send symbols, in a copy: {_renaming(path, f'{{var}}[{quoted(column)}].astype(str)')}"
-        yield found(path, f"genes go by Ensembl ids; {where}[{quoted(column)}] has their symbols", fix=fix)
+        yield found(path, f"genes are named by Ensembl ids; {where}[{quoted(column)}] has their symbols", fix=fix)
 
 
 @rule("BC404", "warning")
-def other_species(context: Context) -> Iterator[Finding]:
-    """A study of the wrong species is compared with the wrong databases."""
+def species_mismatch(context: Context) -> Iterator[Finding]:
+    """A study that is submitted under the wrong species is compared with the wrong databases."""
     names = context.identifiers
     if names.species is not None and context.species in _CONFLICTS[names.species]:
         seems = "another species" if names.species == "others" else names.species
-        fix = f"Submit with species={quoted(names.species)} if that is what it is"
-        message = f"species is {quoted(context.species)}, but this looks like {seems}: {names.evidence}"
+        fix = f"If so, submit with species={quoted(names.species)}"
+        message = f"species is {quoted(context.species)}, but the genes look like {seems}: {names.evidence}"
         yield found(_names(context), message, fix=fix)
 
 
 @rule("BC405", "note")
 def mitochondrial_genes(context: Context) -> Iterator[Finding]:
-    """What a filter by ``mt_percentage`` would go by."""
+    """Genes that a filter by ``mt_percentage`` counts."""
     path, names = _names(context), context.identifiers
     mitochondrial = names.mitochondrial
     if mitochondrial:
-        yield found(path, f"{counted(len(mitochondrial), 'mitochondrial gene')}, which mt_percentage goes by",
+        yield found(path, f"{counted(len(mitochondrial), 'mitochondrial gene')}, used by mt_percentage",
                     count=len(mitochondrial), examples=tuple(map(quoted, mitochondrial[:3])))  # fmt: skip
     elif names.number >= _WHOLE_TRANSCRIPTOME and not (context.filters and context.filters.limits_mitochondrial):
-        yield found(
-            path, "no gene is mitochondrial by its name (MT-…): a filter by mt_percentage would keep every cell"
-        )
+        yield found(path, "no gene has a mitochondrial name (MT-…): a filter by mt_percentage would keep every cell")
 
 
 @rule("BC406", "warning")
-def mangled_names(context: Context) -> Iterator[Finding]:
-    """Names that a spreadsheet took for days or powers of ten, as it does MARCH1 and SEPT2."""
+def names_changed_by_a_spreadsheet(context: Context) -> Iterator[Finding]:
+    """Gene names such as MARCH1 and SEPT2 that a spreadsheet turned into dates or powers of ten."""
     path, names = _names(context), context.identifiers
     if names.mangled:
-        fix = "Take the names from the file that was there before; MARCH1, SEPT2 and DEC1 become days in a spreadsheet"
-        message = f"{counted(len(names.mangled), 'name')} like days or numbers, which a spreadsheet makes of genes"
+        fix = "Restore the names from the original file; spreadsheets turn MARCH1, SEPT2 and DEC1 into dates"
+        message = f"{counted(len(names.mangled), 'gene name')} that a spreadsheet turned into dates or numbers"
         yield found(path, message,
                     count=len(names.mangled), examples=tuple(map(quoted, names.mangled[:3])), fix=fix)  # fmt: skip
 
 
 @rule("BC407", "warning")
-def numbers_for_names(context: Context) -> Iterator[Finding]:
-    """Without names of genes nobody finds anything in the study."""
+def numbers_as_gene_names(context: Context) -> Iterator[Finding]:
+    """Genes that are named by numbers cannot be found in the study."""
     path, names = _names(context), context.identifiers
     if names.number >= _FEWEST and names.numeric == names.number:
         where = path.removesuffix("_names")
         column = _symbol_column(context.tables[where])
         known = f"; {where}[{quoted(column)}] may have them" if column is not None else ""
-        fix = f"Give the genes their names, in a copy: {_renaming(path, '[...]')}{known}"
-        yield found(path, "all genes are called by numbers", count=names.number, fix=fix)
+        fix = f"Set the names of the genes in a copy: {_renaming(path, '[...]')}{known}"
+        yield found(path, "all gene names are numbers", count=names.number, fix=fix)
 
 
 @rule("BC408", "warning")
-def genomes_in_names(context: Context) -> Iterator[Finding]:
-    """As 10x references of several species have them: no gene is found by its symbol then."""
+def genome_prefixes(context: Context) -> Iterator[Finding]:
+    """Gene names with a genome prefix, as in 10x references of several species, cannot be found by symbol."""
     path, names = _names(context), context.identifiers
     if names.genomes:
         counted = ", ".join(f"{genome} {number:,}" for genome, number in names.genomes)
         several = "keep the cells and genes of one species, and " if len(names.genomes) > 1 else ""
-        fix = f"In a copy, {several}cut the genome off the names"
+        fix = f"In a copy, {several}remove the genome from the names"
         number = sum(times for _, times in names.genomes)
-        yield found(path, f"names with a genome in front ({counted})", count=number, fix=fix)
+        yield found(path, f"gene names carry a genome prefix ({counted})", count=number, fix=fix)
 
 
 @rule("BC409", "warning")
-def cells_for_genes(context: Context) -> Iterator[Finding]:
-    """An AnnData has cells as rows; tables of counts often have them as columns."""
+def transposed_matrix(context: Context) -> Iterator[Finding]:
+    """An AnnData has cells as rows, but tables of counts often have them as columns."""
     path = _names(context)
     genes, cells = context.tables[path.removesuffix("_names")].index, context.tables["obs"].index
     if (_share(_BARCODE, genes) > 0.9 and _share(_BARCODE, cells) < 0.1) or _are_genes(cells, genes):
         examples = (f"a cell {quoted(str(cells[0]))}", f"a gene {quoted(str(genes[0]))}")
-        fix = "An AnnData has cells as rows and genes as columns: adata.T.copy(), or df.T of a table"
-        yield found(path, "cells seem to be where genes are", examples=examples, fix=fix)
+        fix = "An AnnData has cells as rows and genes as columns: use adata.T.copy(), or df.T for a table"
+        yield found(path, "the matrix looks transposed", examples=examples, fix=fix)
 
 
 @rule("BC410", "warning", InvalidColumn)
 def ids_among_genes(context: Context) -> Iterator[Finding]:
-    """Barcodes or an index that a table had as a column are not genes; of a table itself that is an error."""
+    """A barcode or index column of a table is not a gene; checks of the table itself report an error."""
     path = _names(context)
     if context.of_table is None and (ids := ids_among(context.suspects)):
-        fix = "Leave them out of a copy; for a table: pd.read_csv(path, index_col=0)"
-        message = "names of barcodes or of an index among the genes"
+        fix = "Drop them from a copy; for a table: pd.read_csv(path, index_col=0)"
+        message = "barcode or index columns among the genes"
         yield found(path, message, count=len(ids), examples=tuple(map(quoted, ids[:3])), fix=fix)
 
 
 @rule("BC411", "warning", InvalidColumn)
 def annotations_among_genes(context: Context) -> Iterator[Finding]:
-    """QC and annotation columns of a table are not genes; of a table itself that is an error."""
+    """QC and annotation columns of a table are not genes; checks of the table itself report an error."""
     path = _names(context)
     if context.of_table is None and (sure := annotations_among(context.suspects)[0]):
-        fix = "Leave them out of a copy, and put them into obs"
-        message = "names of QC or annotations among the genes"
+        fix = "Drop them from a copy, and put them into obs"
+        message = "QC or annotation columns among the genes"
         yield found(path, message, count=len(sure), examples=tuple(map(quoted, sure[:3])), fix=fix)
 
 
 @rule("BC415", "warning")
-def marks_around_names(context: Context) -> Iterator[Finding]:
-    """Quotes and blanks that a table was written with are not a part of the names, and a search does not find those."""
+def quotes_around_names(context: Context) -> Iterator[Finding]:
+    """Quotes or spaces around names, left over from a table, keep a search from finding them."""
     where = _names(context)
     genes = context.tables[where.removesuffix("_names")].index
     for path, names in ((where, genes), ("obs_names", context.adata.obs_names)):
@@ -192,18 +190,18 @@ def marks_around_names(context: Context) -> Iterator[Finding]:
         if odd:
             fix = f"In a copy: copy.{path} = copy.{path}.str.strip(' \\t\\r\\n\\ufeff\\xa0\"\\'')"
             if path == "raw.var_names":
-                fix = "Take them off before raw is set"
-            message = "names with quotes or blanks around them"
+                fix = "Remove them before setting raw"
+            message = "names with quotes or spaces around them"
             yield found(path, message, count=len(odd), examples=tuple(map(quoted, odd[:3])), fix=fix)
 
 
 def _are_genes(cells: pd.Index, genes: pd.Index) -> bool:
-    """Whether what should be cells is named like genes, of whatever species, and what should be genes is not."""
+    """Whether the cells have names like genes of any species, and the genes do not."""
     if len(cells) < _FEWEST:
         return False
     if _share(_ENSEMBL_ID, cells) > 0.9:
         return True
-    # The names of the cells tell nearly always, so that those of the genes need no look.
+    # The names of the cells nearly always decide, and those of the genes are then not read.
     share = gene_share(cells)
     if share >= _LEAST_KNOWN and gene_share(genes) <= _FAR_LESS * share:
         return True
@@ -211,7 +209,7 @@ def _are_genes(cells: pd.Index, genes: pd.Index) -> bool:
 
 
 def _share(pattern: re.Pattern[str], names: pd.Index) -> float:
-    """Of how many of the first names it is true; 0 where there are too few to tell."""
+    """Share of the first names that match; 0 if there are too few to decide."""
     first = [str(name) for name in names[:_LOOKED_AT]]
     return sum(pattern.fullmatch(name) is not None for name in first) / len(first) if len(first) >= _FEWEST else 0.0
 
@@ -221,14 +219,14 @@ def _names(context: Context) -> str:
 
 
 def _renaming(path: str, names: str) -> str:
-    """The statement that gives the genes other names; those of ``raw`` can only be changed by way of an AnnData."""
+    """The statement that renames the genes; those of ``raw`` can only be changed through an AnnData."""
     if path == "var_names":
         return f"copy.var_names = {names.replace('{var}', 'copy.var')}"
     return f"raw = copy.raw.to_adata(); raw.var_names = {names.replace('{var}', 'raw.var')}; copy.raw = raw"
 
 
 def _symbol_column(var: pd.DataFrame) -> str | None:
-    """The first column of var that holds symbols of genes; text, and not ids again."""
+    """The first column of var that holds gene symbols, not ids or numbers; None without one."""
     for name in _SYMBOL_COLUMNS:
         column = var.get(name)
         if isinstance(column, pd.Series) and len(known := column.dropna()):
@@ -242,10 +240,10 @@ _TYPES = ("feature_types", "feature_type", "modality", "modalities", "type")
 
 _GENOMES = ("genome", "genomes")
 
-# As Cell Ranger, Seurat, muon and CELLxGENE have them.
+# As written by Cell Ranger, Seurat, muon and CELLxGENE.
 _GENES = {"geneexpression", "gene", "genes", "rna", "gex", "mrna", "expression", "transcript", "transcripts"}
 
-# A column feature_type may as well have biotypes, as CELLxGENE's: of it only these are meant.
+# A column feature_type may also hold biotypes, as in CELLxGENE. There, only these count as other features.
 _OTHERS = {
     "antibodycapture", "antibody", "antibodies", "adt", "prot", "protein", "proteins", "hto", "hashtag", "hashtags",
     "multiplexingcapture", "crisprguidecapture", "crispr", "guide", "guides", "grna", "sgrna", "antigencapture",
@@ -263,7 +261,7 @@ _SEVERAL = 0.1
 
 @rule("BC413", "warning")
 def other_features(context: Context) -> Iterator[Finding]:
-    """Antibodies, guides and peaks are normalised with the genes, as if they were some."""
+    """Antibodies, guides and peaks are normalized together with the genes, as if they were genes."""
     where, column = _column(context, _TYPES)
     if column is None:
         yield from _peaks(where, context.tables[where].index)
@@ -277,20 +275,20 @@ def other_features(context: Context) -> Iterator[Finding]:
         message = (
             f"{number:,} of {len(context.tables[where]):,} features are not Gene Expression ({_counts(kinds[others])})"
         )
-        fix = "They are normalised as genes are"
+        fix = "They are normalized like genes"
         if genes:
             fix += f". To leave them out: {_keeping(where, column, genes)}"
         yield found(f"{where}[{quoted(column.name)}]", message, count=number, fix=fix)
 
 
 def _peaks(where: str, names: pd.Index) -> Iterator[Finding]:
-    """Peaks of ATAC are known by their names, too."""
+    """Without a column of types, ATAC peaks are recognized by their names."""
     some = looked_at(names)
     if some and sum(_PEAK.fullmatch(name) is not None for name in some) > _SEVERAL * len(some):
         number = sum(_PEAK.fullmatch(str(name)) is not None for name in names)
         example = next(name for name in some if _PEAK.fullmatch(name))
         message = f"{number:,} of {len(names):,} features are named like peaks, not genes"
-        fix = "They are normalised as genes are"
+        fix = "They are normalized like genes"
         if number < len(names) and where == "var":
             fix += f". To leave them out: adata[:, ~adata.var_names.str.match({quoted(_PEAK.pattern)})]"
         yield found(f"{where}_names", message, count=number, examples=(quoted(example),), fix=fix)
@@ -298,7 +296,7 @@ def _peaks(where: str, names: pd.Index) -> Iterator[Finding]:
 
 @rule("BC414", "warning")
 def several_genomes(context: Context) -> Iterator[Finding]:
-    """A study is of one species."""
+    """A study has one species, so that genes of several genomes do not belong together."""
     where, column = _column(context, _GENOMES)
     if column is None:
         return
@@ -310,7 +308,7 @@ def several_genomes(context: Context) -> Iterator[Finding]:
 
 
 def _column(context: Context, names: tuple[str, ...]) -> tuple[str, pd.Series | None]:
-    """The first of some columns that is there and says something, as text; what is missing or empty is left out."""
+    """The first of these columns that var has, as text and without missing or empty values; None if nothing is left."""
     where, var = next((where, frame) for where, frame in context.tables.items() if where != "obs")
     for name in names:
         column = var.get(name)
@@ -330,7 +328,7 @@ def _counts(kinds: pd.Series) -> str:
 
 
 def _keeping(where: str, column: pd.Series, kept: list[str]) -> str:
-    """The line that keeps the features of some kinds."""
+    """The line of code that keeps the features of some kinds."""
     is_kept = f" == {quoted(kept[0])}" if len(kept) == 1 else f".isin({quoted(kept)})"
     if where == "var":
         return f"adata[:, adata.var[{quoted(column.name)}]{is_kept}]"

@@ -1,4 +1,4 @@
-"""Rules about matrices: the one that would be sent, its size, embeddings, and slots that are not sent."""
+"""Rules about matrices: the one to send and its size, embeddings, and slots that are not sent."""
 
 from __future__ import annotations
 
@@ -29,21 +29,7 @@ _MOST = 3
 
 
 def first_places(adata: AnnData, slot: Slot, wanted: Callable[[NDArray[Any]], NDArray[np.bool_]]) -> tuple[str, ...]:
-    """The first three places, cell by cell; reading ends there.
-
-    Parameters
-    ----------
-    adata, slot
-        The matrix, of real numbers.
-    wanted
-        Says of an array of values which are meant. Zero must not be.
-
-    Examples
-    --------
-    >>> adata = AnnData(np.array([[1, 0], [np.nan, 2]]))
-    >>> first_places(adata, Slot("X"), np.isnan)
-    ("cell '1' gene '0'",)
-    """
+    """The first three places of values that ``wanted`` selects, cell by cell; zero must not be selected."""
     genes = adata.raw.var_names if slot.kind == "raw.X" else adata.var_names
     places: list[str] = []
     start = 0
@@ -60,26 +46,26 @@ def first_places(adata: AnnData, slot: Slot, wanted: Callable[[NDArray[Any]], ND
 
 _LARGEST_FLOAT32_INTEGER = 2**24
 
-# Of log-normalised values next to none is whole but by chance; of counts with a few fractions most are.
+# Log-normalized values are whole only by chance; of counts with a few fractions, most are.
 _MOSTLY_WHOLE = 0.5
 
 _LARGEST_FLOAT32 = float(np.finfo(np.float32).max)
 
 
 @rule("BC301", "error", EmptyAnnData)
-def empty(context: Context) -> Iterator[Finding]:
-    """There must be cells and genes."""
+def no_cells_or_genes(context: Context) -> Iterator[Finding]:
+    """The matrix must have cells and genes."""
     choice = context.choice
     n_obs, n_vars = choice.slot.shape(context.adata) if choice else context.adata.shape
     if not n_obs or not n_vars:
         what = " and ".join(word for number, word in ((n_obs, "cells"), (n_vars, "genes")) if not number)
-        fix = "Look at the filters that came before"
-        yield found(str(choice.slot) if choice else "X", f"there are no {what} ({n_obs:,} x {n_vars:,})", fix=fix)
+        fix = "Check how cells and genes were filtered before"
+        yield found(str(choice.slot) if choice else "X", f"has no {what} ({n_obs:,} x {n_vars:,})", fix=fix)
 
 
 @rule("BC302", "error", InvalidValues)
 def unusable_values(context: Context) -> Iterator[Finding]:
-    """Missing, infinite and complex values have no place in a matrix on the server."""
+    """Servers cannot hold missing, infinite or complex values in a matrix."""
     if context.choice is None:
         return
     summary = context.choice.chosen
@@ -87,7 +73,7 @@ def unusable_values(context: Context) -> Iterator[Finding]:
         fix = "Convert them: adata.X.astype('float32')"
         yield found(str(summary.slot), f"holds {summary.dtype} values: only real numbers can be sent", fix=fix)
     matrix = source_of(context.adata, summary.slot).matrix
-    fix = "Remove those cells or genes, or fill the values in a copy"
+    fix = "Fill the values, or drop those cells or genes, in a copy"
     masked = int(np.ma.getmaskarray(matrix).sum()) if isinstance(matrix, np.ma.MaskedArray) else 0
     if masked:
         yield found(str(summary.slot), f"{masked:,} masked values", count=masked, fix=fix)
@@ -102,53 +88,54 @@ def unusable_values(context: Context) -> Iterator[Finding]:
 
 @rule("BC303", "error", InvalidValues)
 def negative_counts(context: Context) -> Iterator[Finding]:
-    """Whole numbers below zero are no counts."""
+    """Counts cannot be negative."""
     choice = context.choice
     if choice and choice.input_matrix_type == "raw" and choice.chosen.n_negative:
         yield found(
             str(choice.slot),
-            f"{choice.chosen.n_negative:,} negative values (min {choice.chosen.minimum:,.0f}): counts cannot be",
+            f"{choice.chosen.n_negative:,} negative values (min {choice.chosen.minimum:,.0f}): counts cannot be "
+            "negative",
             count=choice.chosen.n_negative,
             examples=first_places(context.adata, choice.slot, lambda values: values < 0),
-            fix="Look at how they came about, or submit with input_matrix_type='normalized'",
+            fix="Check how these values were produced, or submit with input_matrix_type='normalized'",
         )
 
 
 @rule("BC304", "warning")
-def beyond_float32(context: Context) -> Iterator[Finding]:
-    """The servers carry counts as float32, which is exact up to 16,777,216."""
+def counts_beyond_float32(context: Context) -> Iterator[Finding]:
+    """The servers store counts as float32, which is exact up to 16,777,216."""
     choice = context.choice
     if choice and choice.input_matrix_type == "raw" and choice.chosen.maximum > _LARGEST_FLOAT32_INTEGER:
-        message = f"counts up to {choice.chosen.maximum:,.0f}; the servers carry them exactly up to 16,777,216 only"
+        message = f"counts up to {choice.chosen.maximum:,.0f}: the servers are only exact up to 16,777,216"
         if choice.chosen.maximum > NO_CAP:
-            message += f", and leave out cells of more than {NO_CAP:,.0f}"
+            message += f", and leave out cells with more than {NO_CAP:,.0f}"
         where = first_places(context.adata, choice.slot, lambda values: values > _LARGEST_FLOAT32_INTEGER)
-        yield found(str(choice.slot), message, examples=where, fix="Check that these are counts of molecules")
+        yield found(str(choice.slot), message, examples=where, fix="Check that these are molecule counts")
 
 
 @rule("BC305", "warning")
 def scaled_matrix(context: Context) -> Iterator[Finding]:
-    """A scaled matrix is taken as it is, which is seldom what one wants to see on the server."""
+    """A scaled matrix is sent unchanged, which is rarely useful on the server."""
     choice = context.choice
     if choice and choice.input_matrix_type == "normalized" and choice.chosen.n_negative:
         better = next((s.slot for s in choice.slots if s.kind in ("lognorm", "normalized")), None)
-        # The genes of raw.X are others than those of X, where it was cut to variable ones.
+        # raw.X may have more genes than X, for example where X was cut to variable ones.
         instead = "submit adata.raw.to_adata()" if better == Slot("raw.X") else "use a copy with it as X"
-        fix = f"{better} looks log-normalised: to send that, {instead}" if better else ""
+        fix = f"{better} looks log-normalized: to send it, {instead}" if better else ""
         count, what = choice.chosen.n_negative, "negative values, looks scaled"
         if choice.chosen.is_mostly_counts:
             low = f"min {choice.chosen.minimum:,.5g}"
-            what = f"negative values ({low}) among counts ({choice.chosen.whole}): counts cannot be"
+            what = f"negative values ({low}) among counts ({choice.chosen.whole}): counts cannot be negative"
             cut = (
                 "clip(min=0)" if isinstance(source_of(context.adata, choice.slot).matrix, np.ndarray) else "maximum(0)"
             )
-            fix = f"If they mean that there is nothing, in a copy: copy.X = copy.X.{cut}"
-        yield found(str(choice.slot), f"{count:,} {what}; sent as it is", count=count, fix=fix)
+            fix = f"If they stand for zero, in a copy: copy.X = copy.X.{cut}"
+        yield found(str(choice.slot), f"{count:,} {what}; sent unchanged", count=count, fix=fix)
 
 
 @rule("BC314", "warning")
 def neither_counts_nor_log(context: Context) -> Iterator[Finding]:
-    """Where there are no counts the servers take the values for log-normalised, and serve them as they are."""
+    """Servers treat a matrix without counts as log-normalized, and serve its values unchanged."""
     choice = context.choice
     if not choice or choice.input_matrix_type != "normalized" or choice.chosen.kind not in ("lognorm", "normalized"):
         return
@@ -156,44 +143,44 @@ def neither_counts_nor_log(context: Context) -> Iterator[Finding]:
     if summary.kind == "lognorm" and (summary.scaling is not None or summary.integer_share < _MOSTLY_WHOLE):
         return
     if summary.maximum > _LARGEST_FLOAT32:
-        return  # which is worse
+        return  # BC312 reports these
     share = f"{100 * summary.integer_share:.3g} % whole numbers, max {summary.maximum:,.5g}"
-    fix = "Put whole counts into layers['counts'], or log-normalise a copy: sc.pp.normalize_total, sc.pp.log1p"
-    yield found(str(choice.slot), f"neither counts nor log-normalised ({share}); sent as it is", fix=fix)
+    fix = "Put whole counts into layers['counts'], or log-normalize a copy: sc.pp.normalize_total, sc.pp.log1p"
+    yield found(str(choice.slot), f"neither counts nor log-normalized ({share}); sent unchanged", fix=fix)
 
 
 @rule("BC306", "note", changed=True)
 def float_noise(context: Context) -> Iterator[Finding]:
-    """Counts that are off a whole number by float noise are sent as whole numbers."""
+    """Counts that differ from whole numbers by float noise are sent as whole numbers."""
     choice = context.choice
     if choice and choice.input_matrix_type == "raw" and choice.chosen.noise > 0:
         off = choice.chosen.noise
-        yield found(str(choice.slot), f"counts are off whole numbers by up to {off:.1g}: sent as whole numbers")
+        yield found(str(choice.slot), f"counts differ from whole numbers by up to {off:.1g}: sent as whole numbers")
 
 
 @rule("BC307", "warning")
 def all_zero(context: Context) -> Iterator[Finding]:
-    """A matrix of zeros is neither counts nor anything else."""
+    """A matrix of zeros holds neither counts nor normalized values."""
     if context.choice and context.choice.chosen.kind == "empty" and all(context.choice.chosen.shape):
-        yield found(str(context.choice.slot), "all values are zero", fix="Put the matrix you mean into X")
+        yield found(str(context.choice.slot), "all values are zero", fix="Put the matrix to send into X of a copy")
 
 
 @rule("BC308", "warning")
-def broken_counts(context: Context) -> Iterator[Finding]:
-    """Counts that are passed over for a few bad values would otherwise go unnoticed."""
+def unused_counts(context: Context) -> Iterator[Finding]:
+    """A slot that looks or is named like counts is not sent, because some values cannot be counts."""
     choice = context.choice
     for summary in choice.slots if choice else ():
         named = is_named_counts(summary.slot) and summary.kind not in ("counts", "binary")
         if choice and summary.slot != choice.slot and (summary.is_broken_counts or named):
             what = str(summary).partition(": ")[2]
             bad = summary.n_nan + summary.n_infinite + summary.n_negative
-            fix = f"{choice.slot} is sent instead; fix this one if it is what you mean"
-            yield found(str(summary.slot), f"not taken for counts: {what}", count=max(bad, 1), fix=fix)
+            fix = f"{choice.slot} is sent instead; to send {summary.slot}, fix its values in a copy"
+            yield found(str(summary.slot), f"not used as counts: {what}", count=max(bad, 1), fix=fix)
 
 
 @rule("BC309", "warning")
-def gaps_in_embeddings(context: Context) -> Iterator[Finding]:
-    """A cell without coordinates is not drawn."""
+def missing_coordinates(context: Context) -> Iterator[Finding]:
+    """Cells without coordinates are missing from the plot of an embedding."""
     for key in context.adata.obsm:
         value = context.adata.obsm[key]
         if isinstance(value, np.ndarray) and value.dtype.kind == "f" and value.size:
@@ -201,33 +188,33 @@ def gaps_in_embeddings(context: Context) -> Iterator[Finding]:
                 there = value.reshape(len(value), -1).astype(np.float32, copy=False)
             cells = int((~np.isfinite(there)).any(axis=1).sum())
             if cells:
-                fix = "Leave the key out of a copy, or fill it"
-                message = f"NaN or infinite coordinates of {counted(cells, 'cell')}"
+                fix = "Fill them, or drop the key, in a copy"
+                message = f"{counted(cells, 'cell')} with NaN or infinite coordinates"
                 yield found(f"obsm[{quoted(key, escape=True)}]", message, count=cells, fix=fix)
 
 
 @rule("BC310", "warning")
 def empty_cells(context: Context) -> Iterator[Finding]:
-    """A cell without counts cannot be normalised, and lies anywhere in an embedding."""
+    """A cell without counts cannot be normalized, and its place in an embedding means nothing."""
     if context.choice and context.filled and context.empty and context.empty.cells:
         number, slot = context.empty.cells, context.choice.slot
-        corrected = {conflict.slot for conflict in context.choice.corrected}  # which have what was removed
+        corrected = {conflict.slot for conflict in context.choice.corrected}  # these hold the removed counts
         others = [other for other in filled_slots(context.adata) if other != slot and other not in corrected]
         elsewhere = cells_with_values(context.adata, others, np.flatnonzero(~context.filled.cells))
         if elsewhere:
             having = ", ".join(f"{counted(cells, 'cell')} in {other}" for other, cells in elsewhere.items())
             message = f"all values of {counted(number, 'cell')} are zero, but not in other slots ({having})"
-            fix = f"Do not leave out those cells: put their values into {slot} of a copy"
+            fix = f"Keep those cells, and put their values into {slot} of a copy"
             yield found(str(slot), message, count=number, fix=fix)
             return
-        way = ": sc.pp.filter_cells(copy, min_counts=1)" if slot == Slot("X") else " of a copy"  # it goes by X alone
-        fix = f"Leave them out{way}, or submit with min_counts=1"
+        way = ": sc.pp.filter_cells(copy, min_counts=1)" if slot == Slot("X") else " from a copy"  # scanpy reads X only
+        fix = f"Drop them{way}, or submit with min_counts=1"
         yield found(str(slot), f"all values of {counted(number, 'cell')} are zero", count=number, fix=fix)
 
 
 @rule("BC311", "note")
 def empty_genes(context: Context) -> Iterator[Finding]:
-    """A gene that no cell has is sent and costs next to nothing."""
+    """Genes that are zero in all cells are sent, at hardly any cost."""
     if context.choice and context.empty and context.empty.genes:
         number = context.empty.genes
         yield found(str(context.choice.slot), f"all values of {counted(number, 'gene')} are zero", count=number)
@@ -235,17 +222,17 @@ def empty_genes(context: Context) -> Iterator[Finding]:
 
 @rule("BC312", "error", InvalidValues)
 def overflow(context: Context) -> Iterator[Finding]:
-    """The servers carry float32, in which larger values become infinite."""
+    """The servers store float32, in which larger values become infinite."""
     summary = context.choice.chosen if context.choice else None
     if summary and max(-summary.minimum, summary.maximum) > _LARGEST_FLOAT32:
         most = max(-summary.minimum, summary.maximum)
-        fix = "Look at how they came about; scale or remove them in a copy"
+        fix = "Check how these values were produced, and scale or remove them in a copy"
         yield found(str(summary.slot), f"values up to {most:.3g}, beyond float32 (3.4e+38)", fix=fix)
 
 
 @rule("BC313", "note")
-def narrowed_on_servers(context: Context) -> Iterator[Finding]:
-    """Files keep every digit, the servers seven of them."""
+def digits_lost_on_servers(context: Context) -> Iterator[Finding]:
+    """Files keep every digit, but the servers keep about seven."""
     choice = context.choice
     message = "the servers keep float32, about seven digits"
     if choice and choice.input_matrix_type == "normalized" and not choice.chosen.fits_float32:
@@ -253,7 +240,7 @@ def narrowed_on_servers(context: Context) -> Iterator[Finding]:
     for key, value in context.adata.obsm.items():
         path = f"obsm[{quoted(key, escape=True)}]"
         if unsendable(key, value) or is_table(value) or sparse.issparse(value):
-            continue  # of which BC504 and BC505 tell
+            continue  # BC504 and BC505 report these
         if not isinstance(value, np.ndarray):
             if not np.can_cast(value.dtype, np.float32):
                 yield found(path, f"sent as {value.dtype}; {message}", count=int(np.prod(value.shape)))
@@ -264,7 +251,7 @@ def narrowed_on_servers(context: Context) -> Iterator[Finding]:
 
 @rule("BC315", "error", InvalidValues)
 def incomplete_counts(context: Context) -> Iterator[Finding]:
-    """Counts that lack cells or genes which another slot has would arrive as zeros."""
+    """Counts that lack cells or genes of another slot would arrive there as zeros."""
     choice = context.choice
     for conflict in choice.conflicts if choice else ():
         yield found(str(choice.slot), conflict.message, count=conflict.number, fix=conflict.fix)  # type: ignore[union-attr]
@@ -272,7 +259,7 @@ def incomplete_counts(context: Context) -> Iterator[Finding]:
 
 @rule("BC316", "warning")
 def counts_elsewhere(context: Context) -> Iterator[Finding]:
-    """What another slot may have more of than the one that is sent."""
+    """Another slot may have counts, cells or genes that the one to send lacks."""
     choice = context.choice
     if choice is None:
         return
@@ -280,12 +267,13 @@ def counts_elsewhere(context: Context) -> Iterator[Finding]:
         yield found(str(choice.slot), conflict.message, count=conflict.number, fix=conflict.fix)
     for slot in choice.unnamed:
         fix = f"If these are the counts, in a copy: copy.layers['counts'] = copy.{slot}"
-        yield found(str(slot), f"whole numbers, not taken for counts for the name; {choice.slot} is sent", fix=fix)
+        message = f"holds whole numbers, but is not named like counts; {choice.slot} is sent"
+        yield found(str(slot), message, fix=fix)
 
 
 @rule("BC317", "note")
 def fewer_counts(context: Context) -> Iterator[Finding]:
-    """Corrected and downsampled counts have nothing left of some cells or genes, which is as it should be."""
+    """Corrected or downsampled counts lack some cells or genes of the original counts, as expected."""
     choice = context.choice
     for conflict in choice.corrected if choice else ():
         yield found(str(choice.slot), conflict.message, count=conflict.number, fix=conflict.fix)  # type: ignore[union-attr]
@@ -300,18 +288,18 @@ _WORDS = {"obs": "cells", "var": "genes"}
 
 @rule("BC501", "note")
 def not_sent(context: Context) -> Iterator[Finding]:
-    """The servers read one matrix, obs, var names and embeddings; the rest stays here."""
+    """The servers read one matrix, obs, var names and embeddings, and the rest is not sent."""
     chosen = context.choice.slot if context.choice else None
     left = [str(slot) for slot in filled_slots(context.adata) if slot != chosen]
     left += [f"{name}[{quoted(key, escape=True)}]" for name in _NEVER_SENT for key in _keys(context.adata, name)]
     if left and chosen is not None:
-        message = "not sent, since the servers read none of it"
+        message = "not sent, because the servers do not read it"
         yield found(", ".join(dict.fromkeys(name.partition("[")[0] for name in left)), message,
                     count=len(left), examples=tuple(left[:5]))  # fmt: skip
 
 
 def _keys(adata: AnnData, name: str) -> list[Any]:
-    """Of a slot, also where it was left in the file."""
+    """Keys of a slot, even if it was left in the file."""
     keys = list(getattr(adata, name))
     on_disk = adata.file[name] if not keys and adata.isbacked and name in adata.file else None
     return list(on_disk) if isinstance(on_disk, h5py.Group) else keys
@@ -319,50 +307,50 @@ def _keys(adata: AnnData, name: str) -> list[Any]:
 
 @rule("BC502", "note")
 def unwritable_elsewhere(context: Context) -> Iterator[Finding]:
-    """What is not sent but would break or change a file that one writes of this object."""
+    """Entries that are not sent, but that ``write_h5ad`` cannot write or would change."""
     for name in ("uns", "varm", "obsp", "varp", "layers"):
         slot = getattr(context.adata, name)
         entries = slot if name == "uns" else {key: None for key in slot if key is not None}  # 0.13 has X as layer None
         for path, reason in unwritable_parts(entries, name):
-            fix = "It is not sent; but write_h5ad would fail on it, or write what comes back as something else"
+            fix = "It is not sent, but write_h5ad would fail on it or change it"
             yield found(path, reason, fix=fix)
 
 
 @rule("BC503", "error", InvalidValues)
 def wrong_shape(context: Context) -> Iterator[Finding]:
-    """The matrix must have the cells of obs and the genes of var; see :func:`misfits` for the rest."""
+    """The matrix must have the cells of obs and the genes of var."""
     if context.choice is not None:
         slot = context.choice.slot
         shapes = source_of(context.adata, slot).shape, slot.shape(context.adata)
         if shapes[0] != shapes[1]:
             has, needs = map(_by, shapes)
-            fix = "Mend it, or leave it out of a copy"
-            yield found(str(slot), f"its shape is {has}, where the object has {needs}", fix=fix)
+            fix = "Fix it, or drop it from a copy"
+            yield found(str(slot), f"its shape is {has}, but the object has {needs}", fix=fix)
 
 
 @rule("BC505", "note")
-def no_coordinates(context: Context) -> Iterator[Finding]:
-    """Tables and sparse matrices of obsm go along in the file, but are no embeddings to a server."""
+def tables_in_obsm(context: Context) -> Iterator[Finding]:
+    """Tables and sparse matrices of obsm are written into the file, but servers do not use them as embeddings."""
     obsm = context.adata.obsm
     keys = [
         key for key in obsm if (is_table(obsm[key]) or sparse.issparse(obsm[key])) and not unsendable(key, obsm[key])
     ]
     if keys:
-        message = "written into the file; servers take embeddings from arrays only, so it does not come back from there"
+        message = "written into the file, but servers read embeddings from arrays only and do not return it"
         yield found(", ".join(f"obsm[{quoted(key, escape=True)}]" for key in keys), message, count=len(keys))
 
 
 @rule("BC506", "note", changed=True)
-def truth_values(context: Context) -> Iterator[Finding]:
-    """Servers take embeddings from arrays of numbers."""
+def booleans_in_embeddings(context: Context) -> Iterator[Finding]:
+    """Embeddings of booleans are sent as numbers, the only values that servers read."""
     for key, value in context.adata.obsm.items():
         dense = not is_table(value) and not sparse.issparse(value)
         if dense and getattr(value, "dtype", None) == np.bool_ and not unsendable(key, value):
-            yield found(f"obsm[{quoted(key, escape=True)}]", "truth values: sent as 0 and 1", count=value.shape[1])
+            yield found(f"obsm[{quoted(key, escape=True)}]", "booleans: sent as 0 and 1", count=value.shape[1])
 
 
 def misfits(adata: AnnData) -> list[Finding]:
-    """Slots that no rule can look at: they do not have the object's cells or genes, or a sparse matrix is damaged."""
+    """Slots that rules cannot read, as their cells or genes differ from the object's or a sparse matrix is damaged."""
     result = [finding for name in _AXES for finding in _misfits_of(adata, name)]
     for slot in [] if result else filled_slots(adata):
         try:
@@ -373,12 +361,12 @@ def misfits(adata: AnnData) -> list[Finding]:
 
 
 def _misfits_of(adata: AnnData, name: str) -> Iterator[Finding]:
-    """Entries of a slot with other cells or genes than the object."""
-    whole = adata._adata_ref if adata.is_view else adata  # a look at an entry of a view would copy a part of it
+    """Entries of a slot whose cells or genes differ from the object's."""
+    whole = adata._adata_ref if adata.is_view else adata  # reading an entry of a view would copy a part of it
     refusal = None
     try:
         entries = getattr(whole, name)
-    except ValueError as error:  # anndata 0.12 shows nothing of a slot with a misfit, and 0.13 shows the misfit
+    except ValueError as error:  # with a misfit, anndata 0.12 hides the whole slot and 0.13 shows the misfit
         refusal, entries = error, getattr(whole, f"_{name}")
     needs = tuple(len(getattr(whole, f"{axis}_names")) for axis in _AXES[name])
     names = getattr(whole, f"{_AXES[name][0]}_names")
@@ -389,7 +377,7 @@ def _misfits_of(adata: AnnData, name: str) -> Iterator[Finding]:
         if has[: len(needs)] != needs:
             problem = f"its shape is {_by(has)}, but the object has {_objects(name, needs)}"
         elif isinstance(value, pd.DataFrame) and not value.index.equals(names):
-            problem = f"its rows are not named as the {_WORDS[_AXES[name][0]]} of the object are, or in another order"
+            problem = f"its row names, or their order, differ from the {_WORDS[_AXES[name][0]]} of the object"
         else:
             continue
         found_any = True
@@ -412,27 +400,27 @@ def _objects(name: str, needs: tuple[int, ...]) -> str:
 
 
 def damage(slot: Slot, error: InvalidValues) -> Finding:
-    """What reading a matrix came upon."""
-    fix = "Take it from where it came from once more; if it is the same there, write it anew, with indices from 0"
+    """The finding for a matrix that cannot be read."""
+    fix = "Load the original again; if the error remains, rewrite the matrix with indices from 0"
     return Finding("BC503", "error", str(slot), f"cannot be read: {error}", fix=fix, error=InvalidValues)
 
 
 @rule("BC504", "warning")
-def unsent_embeddings(context: Context) -> Iterator[Finding]:
-    """Entries of obsm that are no numbers in two dimensions, nor a table."""
+def entries_of_obsm_not_sent(context: Context) -> Iterator[Finding]:
+    """Entries of obsm must be two-dimensional and numeric, or a table; others are not sent."""
     for key in context.adata.obsm:
         if reason := unsendable(key, context.adata.obsm[key]):
-            fix = "To send it, make it a numeric array of (cells, dimensions) or a table in a copy"
+            fix = "To send it, convert it in a copy to a numeric array of (cells, dimensions) or a table"
             yield found(f"obsm[{quoted(key, escape=True)}]", f"not sent: {reason}", fix=fix)
 
 
-# What is smaller takes seconds; its size stands in the plan.
+# Smaller ones take seconds, and the plan has their size.
 _WORTH_SAYING = 50e6
 
 
 @rule("BC601", "note")
-def size(context: Context) -> Iterator[Finding]:
-    """How much will be sent, where that is worth to know before."""
+def size_of_submission(context: Context) -> Iterator[Finding]:
+    """The size of a large submission, and the memory that the server needs for it."""
     if context.choice is None:
         return
     summary = context.choice.chosen
@@ -442,7 +430,7 @@ def size(context: Context) -> Iterator[Finding]:
         n_obs, n_vars = summary.shape
         yield found(
             str(summary.slot),
-            f"{n_obs:,} cells x {n_vars:,} genes, {summary.nnz:,} values that are not zero: about "
-            f"{n_bytes / 1e6:,.0f} MB before compression; a server that normalises it and computes embeddings needs "
-            f"some {server_bytes(summary) / 1e9:,.1f} GB of memory",
+            f"{n_obs:,} cells x {n_vars:,} genes, {summary.nnz:,} nonzero values: about "
+            f"{n_bytes / 1e6:,.0f} MB before compression. To normalize it and compute embeddings, a server needs "
+            f"about {server_bytes(summary) / 1e9:,.1f} GB of memory",
         )

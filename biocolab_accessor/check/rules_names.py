@@ -21,18 +21,18 @@ _NAMES_AT_ONCE = 1 << 15
 # A set takes some 60 bytes a name and less time than sorting.
 _FIT_A_SET = 1 << 18
 _BLANK = re.compile(r"\n\s")
-_STAYS_TEXT = "They are text when the study is pulled, too; make them text in a copy to have both alike"
+_STAYS_TEXT = "They are still text when the study is fetched; convert them to text in a copy to have both alike"
 
 
 def unwritable(name: Any) -> str:
-    """Why HDF5 cannot hold a name; empty where it can."""
+    """Why HDF5 cannot hold a name; empty if it can."""
     if not isinstance(name, str):
         return f"is a {type(name).__name__}, not text"
     return unwritable_text(name) if name.strip() else "is empty"
 
 
 def _is_unique(names: pd.Index) -> bool:
-    """As pandas says it, but without the hash table that it would keep with the user's object, 40 bytes a name."""
+    """As pandas' ``is_unique``, but without the hash table of 40 bytes a name that it keeps with the user's object."""
     if len(names) <= _FIT_A_SET:
         return len(set(names.tolist())) == len(names)
     hashes = np.fromiter(map(hash, names.tolist()), np.int64, len(names))
@@ -41,30 +41,30 @@ def _is_unique(names: pd.Index) -> bool:
 
 
 def _names(context: Context) -> Iterator[tuple[str, str, pd.Index]]:
-    """Path, accessor in code, and index of cells and features."""
+    """Path, attribute and index of cells and features."""
     for where, frame in context.tables.items():
         yield f"{where}_names", where, frame.index
 
 
 @rule("BC101", "error", InvalidNames)
 def duplicate_barcodes(context: Context) -> Iterator[Finding]:
-    """Cells of one name cannot be told apart on the server."""
+    """The server cannot distinguish cells that have the same name."""
     obs = context.tables["obs"]
     twice = _repeated(obs.index)
     if not len(twice):
         return
-    fix = "Make them unique: adata.obs_names_make_unique(), or put the sample into the name"
+    fix = "Make them unique: adata.obs_names_make_unique(), or add the sample to each name"
     if (column := _telling_apart(obs, context.batch_key)) is not None:
         fix = (
-            f"They clash between the values of obs[{quoted(column)}] only: in a copy, "
+            f"They only clash between values of obs[{quoted(column)}]. In a copy: "
             f"copy.obs_names = copy.obs[{quoted(column)}].astype(str) + '_' + copy.obs_names"
         )
-    yield _found_repeated("obs_names", twice, "barcodes", fix)
+    yield _found_repeated("obs_names", twice, "barcode", fix)
 
 
 @rule("BC102", "error", InvalidNames)
 def unwritable_names(context: Context) -> Iterator[Finding]:
-    """Barcodes and features must be text that HDF5 can hold, or numbers."""
+    """Barcodes and feature names must be numbers, or text that HDF5 can hold."""
     for path, where, names in _names(context):
         bad = [] if _all_fine(names) else [(name, reason) for name in names if (reason := _unspeakable(name))]
         if bad:
@@ -79,16 +79,16 @@ def unwritable_names(context: Context) -> Iterator[Finding]:
 
 @rule("BC103", "warning", InvalidNames)
 def duplicate_features(context: Context) -> Iterator[Finding]:
-    """Genes of one name are sent as they are; the server may take the first of them for all."""
+    """Genes with the same name are sent unchanged, but the server may use the first of them for all."""
     for path, where, names in _names(context):
         if where != "obs" and len(twice := _repeated(names)):
-            fix = "They are sent as they are; to tell them apart use adata.var_names_make_unique()"
-            yield _found_repeated(path, twice, "features", fix)
+            fix = "They are sent unchanged; to make them unique, use adata.var_names_make_unique()"
+            yield _found_repeated(path, twice, "feature name", fix)
 
 
 @rule("BC104", "error", InvalidNames)
 def unwritable_columns(context: Context) -> Iterator[Finding]:
-    """Column names that are no names, or that are there twice."""
+    """Column names must be text or whole numbers that HDF5 can hold, and must be unique."""
     for where, frame in context.tables.items():
         for name in frame.columns:
             if key_as_text(name) is None:
@@ -99,38 +99,38 @@ def unwritable_columns(context: Context) -> Iterator[Finding]:
         if twice:
             yield found(
                 where,
-                "columns of the same name",
+                "columns with the same name",
                 count=len(twice),
                 examples=tuple(quoted(name) for name in twice[:3]),
-                fix="Rename all but one of them, or leave them out",
+                fix="Rename all but one of them, or drop them from a copy",
             )
 
 
 @rule("BC105", "warning", changed=True)
 def renamed_keys(context: Context) -> Iterator[Finding]:
-    """Keys of obsm that could not be read back, or would be taken for what a server computes, go under another name."""
+    """Keys of obsm that h5ad cannot hold, or that servers use for their own embeddings, are sent under another name."""
     yield from _renamed("obsm", context.adata.obsm, embedding=True)
 
 
 @rule("BC106", "warning", changed=True)
 def barcode_column(context: Context) -> Iterator[Finding]:
-    """A column named like the servers' barcode column would take its place."""
+    """A column named like the barcode column of the servers is sent under another name, or it would replace that."""
     yield from _renamed("obs", filter(is_barcodes, context.tables["obs"].columns))
 
 
 @rule("BC109", "warning", changed=True)
 def renamed_columns(context: Context) -> Iterator[Finding]:
-    """Columns that h5ad cannot hold by their name go under another, which is undone on the way back."""
+    """Columns whose names h5ad cannot hold are sent under another name; fetching the study restores the original."""
     for where, frame in context.tables.items():
         yield from _renamed(where, (name for name in frame.columns if where != "obs" or not is_barcodes(name)))
 
 
 @rule("BC110", "note", changed=True)
-def columns_made_text(context: Context) -> Iterator[Finding]:
-    """Column names that are numbers are sent as text, since h5ad has no others, and stay text.
+def column_names_made_text(context: Context) -> Iterator[Finding]:
+    """Column names that are numbers are sent as text, since h5ad has only text names, and stay text.
 
-    A name could be marked as a number, as others are marked that are undone on the way back; but the mark would be what
-    people see on the server.
+    A mark in the name could restore the number later, as it does for other names, but people would see it on the
+    server.
     """
     for where, frame in context.tables.items():
         numbers = [name for name in frame.columns if key_as_text(name) is not None and not isinstance(name, str)]
@@ -142,7 +142,7 @@ def columns_made_text(context: Context) -> Iterator[Finding]:
 
 @rule("BC107", "note", changed=True)
 def names_made_text(context: Context) -> Iterator[Finding]:
-    """Names that are numbers are sent as text, since h5ad has no others, and stay text, as columns do (BC110)."""
+    """Cell and feature names that are numbers are sent as text and stay text, as column names do (BC110)."""
     for path, _, names in _names(context):
         if names.inferred_type == "string":
             continue
@@ -154,12 +154,13 @@ def names_made_text(context: Context) -> Iterator[Finding]:
 
 @rule("BC108", "note", changed=True)
 def index_name(context: Context) -> Iterator[Finding]:
-    """The index keeps its name unless that is the name of a column or cannot be written."""
+    """The index keeps its name, unless a column has the same name or h5ad cannot hold it."""
     for where, frame in context.tables.items():
         name = frame.index.name
         if name is not None and not is_kept(frame):
             yield found(
-                f"{where}.index.name", f"{quoted(name, escape=True)} is taken or cannot be written: sent without it"
+                f"{where}.index.name",
+                f"{quoted(name, escape=True)} is taken by a column or cannot be written: sent without a name",
             )
 
 
@@ -173,13 +174,13 @@ def _renamed(where: str, names: Iterable[Any], *, embedding: bool = False) -> It
     for name in names:
         text = key_as_text(name)
         if text is not None and (reason := needs_escape(text, embedding=embedding)):
-            fix = "It has its own name again when the study is pulled; to choose another, rename it in a copy"
+            fix = "The original name is restored when the study is fetched; to choose another, rename it in a copy"
             sent = escaped(text, embedding=embedding)
             yield found(f"{where}[{quoted(name, escape=True)}]", f"the name {reason}: sent as {quoted(sent)}", fix=fix)
 
 
 def _all_fine(names: pd.Index) -> bool:
-    """Whether all names are good text; of a million barcodes this is known in a tenth of the time of asking each."""
+    """Whether all names are valid text; joined, a million barcodes take a tenth of the time of one check each."""
     labels = names.to_numpy(object)
     return all(
         _fine(labels[start : start + _NAMES_AT_ONCE].tolist()) for start in range(0, len(labels), _NAMES_AT_ONCE)
@@ -197,7 +198,7 @@ def _fine(names: list[Any]) -> bool:
 
 
 def _as_text(names: pd.Index) -> pd.Index:
-    """Names as a file has them, where 1 and '1' are one."""
+    """Names as a file holds them, where 1 and '1' are the same."""
     return names if names.inferred_type == "string" else pd.Index([str(name) for name in names], dtype=object)
 
 
@@ -209,13 +210,11 @@ def _repeated(names: pd.Index) -> pd.Index:
 
 def _found_repeated(path: str, twice: pd.Index, what: str, fix: str) -> Finding:
     examples = tuple(quoted(name) for name in twice[:3])
-    return found(
-        path, f"{what} that occur more than once: {len(twice):,}", count=len(twice), examples=examples, fix=fix
-    )
+    return found(path, f"{counted(len(twice), f'duplicate {what}')}", count=len(twice), examples=examples, fix=fix)
 
 
 def _telling_apart(obs: pd.DataFrame, batch_key: str | None) -> Any:
-    """The column of labels within whose values every barcode is unique, as after joining samples; None without one."""
+    """The column of labels, such as samples that were joined, within whose values each barcode is unique; or None."""
     barcodes = _as_text(obs.index)
     clash = barcodes.duplicated(keep=False)
     labels = [
@@ -226,16 +225,16 @@ def _telling_apart(obs: pd.DataFrame, batch_key: str | None) -> Any:
     for name in [batch_key, *labels] if isinstance(batch_key, str) and batch_key in obs.columns else labels:
         column = obs.loc[clash, name]
         if isinstance(column, pd.Series):
-            # As objects: pandas 3 would make its own text of them, which cannot hold half of a surrogate pair.
+            # As objects: pandas 3 would convert them to its own text, which cannot hold half of a surrogate pair.
             pairs = pd.DataFrame({"barcode": barcodes[clash], "label": labels_of(column).to_numpy()}, dtype=object)
-            # One label per cell would tell any cells apart, and say nothing about samples.
+            # With one label per cell any barcodes would be unique, which says nothing about samples.
             if not pairs.duplicated().any() and pairs["label"].nunique() <= max(2, len(pairs) // 2):
                 return name
     return None
 
 
 def _unspeakable(name: Any) -> str:
-    """Why something that is no text cannot become a name; empty where it can, as numbers do."""
+    """Why a value cannot become a name; empty if it can, as text and numbers can."""
     if isinstance(name, str):
         return unwritable(name)
     if isinstance(name, bytes | tuple | list | dict):

@@ -1,4 +1,4 @@
-"""Running the rules over an object or a file."""
+"""Run: all rules over an object or a file."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ __all__ = ["Checked", "check_file", "check_object", "open_h5ad", "run_rules"]
 
 _TABLES = (".tsv", ".csv", ".txt", ".tab")
 
-# The rooms of the rules are imported for what they register; a new one is added here.
+# Importing these modules registers their rules; a new module is added here.
 _ROOMS = (
     rules_names,
     rules_columns,
@@ -39,7 +39,7 @@ _ROOMS = (
 
 
 class Checked(NamedTuple):
-    """A report, the matrix that would be sent (None where none can be), and columns as they would be written."""
+    """A report, the matrix to send (None if no matrix could be chosen), and the columns as they are written."""
 
     report: Report
     choice: MatrixChoice | None
@@ -75,14 +75,14 @@ def run_rules(
 
 
 def _of_other_kind(path: Path) -> Report | None:
-    """The report on a table, a 10x h5 file or a 10x folder; None of what has to be an h5ad."""
+    """The report on a table, a 10x h5 file or a 10x folder; None if the path has to be an h5ad file."""
     if path.is_dir() and any(found.name.removesuffix(".gz").endswith(MTX_PARTS["matrix"]) for found in path.iterdir()):
         return check_mtx(parts_in(path))
     if not path.is_file():
         return None
     if is_hdf5(path):
         is_10x = False
-        with suppress(InvalidFile), opened_foreign(path) as (file, *_):  # else said where it is opened as an h5ad
+        with suppress(InvalidFile), opened_foreign(path) as (file, *_):  # open_h5ad reports what is wrong
             matrix = file.get("matrix")
             is_10x = "obs" not in file and isinstance(matrix, h5py.Group) and {"barcodes", "indptr"} <= set(matrix)
         return check_10x_h5(path) if is_10x else None
@@ -98,13 +98,7 @@ def check_file(
     filters: Filters | None = None,
     obs: Sequence[str] | None = None,
 ) -> Checked:
-    """As :func:`check_object`, of an h5ad file.
-
-    Raises
-    ------
-    InvalidFile
-        It is none, or a part of it cannot be read.
-    """
+    """As :func:`check_object`, for an h5ad file; InvalidFile if it is not one or cannot be read."""
     adata = open_h5ad(path)
     try:
         return check_object(
@@ -127,13 +121,7 @@ def check_object(
     of_table: Sequence[Finding] | None = None,
     obs: Sequence[str] | None = None,
 ) -> Checked:
-    """The report on an object, and the matrix that was chosen for it (None where none could be).
-
-    Raises
-    ------
-    InvalidFile
-        A file that it is backed by is refused, see :func:`biocolab_accessor.io.hdf5_gate.expect_harmless`.
-    """
+    """The report on an object, and what else the check found out."""
     expect_own_values(adata)
     species = None if species is None else known_species(species)
     findings = misfits(adata)
@@ -151,7 +139,7 @@ def check_object(
     for rule in RULES:
         try:
             findings += rule(context)
-        except InvalidValues as error:  # by who read the chosen matrix first; others read it, too
+        except InvalidValues as error:  # raised by the first rule that reads the chosen matrix, and by later ones
             if choice is None:
                 raise
             damaged = damage(choice.slot, error)

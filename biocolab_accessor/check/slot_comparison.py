@@ -1,4 +1,4 @@
-"""Slot comparison: what one matrix of an AnnData lacks that another one has, and why."""
+"""Slot comparison: cells and genes that one matrix of an AnnData lacks and another one has, and why."""
 
 from __future__ import annotations
 
@@ -43,74 +43,37 @@ _EQUAL_AT_ONCE = 1 << 18
 
 
 class Conflict(NamedTuple):
-    """Another slot has values that the chosen one lacks.
+    """Another slot has values that the chosen one lacks."""
 
-    Attributes
-    ----------
-    slot
-        The other slot.
-    message
-        What is lacking.
-    number
-        How many cells and genes.
-    fix
-        The lines that resolve it.
-    """
-
-    slot: Slot
+    slot: Slot  # the other one
     message: str
-    number: int
+    number: int  # of cells and genes that are missing
     fix: str
 
 
 class Remains(NamedTuple):
-    """What a matrix has of another one, where both have something; and what the other has where it has nothing.
+    """How much of another matrix a matrix has kept."""
 
-    Attributes
-    ----------
-    own, others
-        Sums of the matrix and of the other one.
-    cells, genes
-        How much less each cell and each gene has.
-    lost_cells, lost_genes
-        What the other one has of the cells and genes that are empty.
-    """
-
-    own: float
+    own: float  # sums of both matrices, over cells and genes with values in both
     others: float
-    cells: NDArray[Any]
+    cells: NDArray[Any]  # how much less each cell and each gene has
     genes: NDArray[Any]
-    lost_cells: NDArray[Any]
+    lost_cells: NDArray[Any]  # what the other matrix has in cells and genes that are empty
     lost_genes: NDArray[Any]
 
 
 class Traces(NamedTuple):
-    """Values of a matrix without counts, where the counts are empty.
-
-    Attributes
-    ----------
-    cells, genes
-        How many of the empty cells and genes have values; genes as far as a sample of cells shows.
-    alike
-        Whether there are zeros elsewhere and both have the same, so that one was made of counts that the other lacks.
-    remains
-        How many values both have elsewhere, and how many are lacking; None where not those of the other are meant.
-    """
+    """Values that another matrix, of fractions, has in cells and genes without counts."""
 
     cells: int
-    genes: int
+    genes: int  # as far as a sample of cells shows
+    # Elsewhere, both matrices have the same zeros: the other one was computed from the missing counts.
     alike: bool
-    remains: Remains | None = None
+    remains: Remains | None = None  # how many values are missing elsewhere; None if the counts have others
 
 
 def amount(lacks: Margins) -> str:
-    """Cells and genes in words.
-
-    Examples
-    --------
-    >>> amount(Margins(25, 1)), amount(Margins(0, 2))
-    ('25 cells and 1 gene', '2 genes')
-    """
+    """Numbers of cells and genes in words, such as '25 cells and 1 gene'."""
     return " and ".join(counted(number, noun) for number, noun in zip(lacks, ("cell", "gene"), strict=True) if number)
 
 
@@ -135,7 +98,7 @@ def same_arrays(one: Source, other: Source) -> bool:
 
 
 def equal_arrays(one: Source, other: Source) -> bool:
-    """Whether two whole matrices in memory hold the same in the same form, which is faster seen than what they hold."""
+    """Whether two whole matrices in memory hold the same values in the same format, a faster check than a summary."""
     if any(source.rows is not None or source.columns is not None for source in (one, other)):
         return False
     first, second = one.matrix, other.matrix
@@ -156,7 +119,7 @@ def equal_arrays(one: Source, other: Source) -> bool:
 
 
 def lacking(adata: AnnData, taken: tuple[Slot, Filled], other: tuple[Slot, Filled]) -> Margins:
-    """How many cells and genes have values in the other slot, and none in the one taken."""
+    """How many cells and genes have values in the other slot, but not in the one taken."""
     where = columns_in(adata, taken[0], other[0])
     genes = other[1].genes.copy()
     if where is None:
@@ -167,7 +130,7 @@ def lacking(adata: AnnData, taken: tuple[Slot, Filled], other: tuple[Slot, Fille
 
 
 def covers(adata: AnnData, other: Slot, taken: Slot) -> bool:
-    """Whether the other slot has the same counts wherever the one taken has any."""
+    """Whether the other slot has the same counts everywhere the one taken has counts."""
     where = columns_in(adata, taken, other)
     for small, large in side_by_side(source_of(adata, taken), source_of(adata, other)):
         if where is not None:
@@ -181,19 +144,10 @@ def covers(adata: AnnData, other: Slot, taken: Slot) -> bool:
 
 
 def traces(adata: AnnData, taken: Slot, filled: Filled, other: Slot) -> Traces | None:
-    """What a matrix that holds no whole numbers has where the counts are empty.
+    """The values that a slot of fractions has in cells and genes without counts.
 
-    Parameters
-    ----------
-    adata, taken, filled
-        The object, the slot with the counts, and its cells and genes that have some.
-    other
-        The other slot. Only its empty cells, and a sample of the rest, are read.
-
-    Returns
-    -------
-    Traces or None
-        None where it has nothing, and of scaled data, in which zeros have values too.
+    None if it has no such values, and for scaled data, where zeros have values too. Only the cells without counts and a
+    sample of the others are read.
     """
     source, where = source_of(adata, other), columns_in(adata, taken, other)
     if source.dtype.kind not in "fiub" or (where is None and _has_nothing_else(source, filled)):
@@ -207,7 +161,7 @@ def traces(adata: AnnData, taken: Slot, filled: Filled, other: Slot) -> Traces |
     cells = int(np.count_nonzero(np.concatenate(lost)))
     rows = np.flatnonzero(filled.cells)
     if len(rows):
-        # Of Dask's chunks the fewest are computed.
+        # As few chunks of Dask as possible are computed.
         lazy = hasattr(source.matrix, "compute")
         rows = rows[:_MOST_CELLS] if lazy else _sampled(rows)
         small, large = (sparse.vstack(list(row_blocks(s, rows)), "csr") for s in (source_of(adata, taken), source))
@@ -223,7 +177,7 @@ def traces(adata: AnnData, taken: Slot, filled: Filled, other: Slot) -> Traces |
         kept = filled.genes[known]
         lost_genes = _per_column(large)[~kept]
         small, large = _nonzero(small[:, kept]), _nonzero(large[:, kept])
-        has_zeros = small.nnz < small.shape[0] * small.shape[1]  # without any, alike would say nothing
+        has_zeros = small.nnz < small.shape[0] * small.shape[1]  # without zeros, any two matrices are alike
         alike = has_zeros and _pattern(small) == _pattern(large)
         if 2 * small.nnz > large.nnz and small.astype(bool).multiply(large.astype(bool)).nnz == small.nnz:
             less = np.diff(large.indptr) - np.diff(small.indptr)
@@ -256,7 +210,7 @@ def _sampled(rows: Rows) -> Rows:
 
 
 def cells_with_values(adata: AnnData, slots: list[Slot], rows: Rows) -> dict[Slot, int]:
-    """How many of some cells have values in each slot; of scaled data, in which zeros have values too, none."""
+    """How many of the given cells have values in each slot; without scaled data, where zeros have values too."""
     found = {}
     for slot in slots:
         source = source_of(adata, slot)
@@ -274,13 +228,7 @@ def cells_with_values(adata: AnnData, slots: list[Slot], rows: Rows) -> dict[Slo
 
 
 def only(slot: Slot, other: Slot) -> str:
-    """The line that leaves one of two slots in a copy.
-
-    Examples
-    --------
-    >>> only(Slot("X"), Slot("layer", "counts"))
-    "del copy.layers['counts']"
-    """
+    """The line of code that keeps the first of two slots in a copy."""
     if other.kind == "X":
         return "copy = copy.raw.to_adata()" if slot.kind == "raw.X" else f"copy.X = copy.{slot}"
     if slot.kind == "layer" and other == Slot("layer", "counts"):
@@ -289,7 +237,7 @@ def only(slot: Slot, other: Slot) -> str:
 
 
 def columns_in(adata: AnnData, slot: Slot, other: Slot) -> Rows | None:
-    """Where in the other slot the genes of a slot are, -1 for none; None where they are the same."""
+    """The positions of the genes of a slot in the other one, -1 if missing; None if both have the same genes."""
     one, two = gene_names(adata, slot), gene_names(adata, other)
     if slot.kind != "raw.X" and other.kind != "raw.X":
         return None
@@ -300,7 +248,7 @@ def columns_in(adata: AnnData, slot: Slot, other: Slot) -> Rows | None:
 
 
 def _numbered(names: pd.Index) -> pd.Index:
-    """Names that are there several times are told apart by their order."""
+    """Names with a number that makes duplicates unique, in their order."""
     if names.is_unique:
         return pd.MultiIndex.from_arrays([names, np.zeros(len(names), int)])
     return pd.MultiIndex.from_arrays([names, pd.Series(np.zeros(len(names))).groupby(names.to_numpy()).cumcount()])
@@ -308,7 +256,7 @@ def _numbered(names: pd.Index) -> pd.Index:
 
 def side_by_side(one: Source, other: Source) -> Iterator[tuple[sparse.csr_matrix, sparse.csr_matrix]]:
     """The same rows of two matrices, block by block."""
-    # Each cut out of what is stored by columns, or computed, is costly: it sets the pace.
+    # Rows of a matrix that is stored by columns, or computed, are expensive: its blocks determine the size.
     turned = isinstance(other.matrix, CSCDataset) or hasattr(other.matrix, "compute")
     lead, follow = (other, one) if turned else (one, other)
     start = 0
@@ -322,14 +270,14 @@ def side_by_side(one: Source, other: Source) -> Iterator[tuple[sparse.csr_matrix
 
 
 def _agrees(small: sparse.csr_matrix, large: sparse.csr_matrix) -> bool:
-    """Whether the large one has the values of the small one; counts may be off by float noise."""
+    """Whether the large block has the values of the small one, up to float noise."""
     small, large = whole_numbers(small), whole_numbers(large)
     difference = large.multiply(small.astype(bool)) - small
     return not np.any(difference.data)
 
 
 def whole_numbers(block: sparse.csr_matrix) -> sparse.csr_matrix:
-    """Counts without their float noise, in a precision that holds differences of them."""
+    """Counts without float noise, in a precision that holds their differences."""
     data = np.rint(block.data.astype(np.float64 if block.data.dtype.itemsize <= 8 else np.longdouble))
     return sparse.csr_matrix((data, block.indices, block.indptr), block.shape)
 
@@ -343,7 +291,7 @@ def _nonzero(block: sparse.csr_matrix) -> sparse.csr_matrix:
 
 
 def _per_column(block: sparse.csr_matrix) -> NDArray[np.intp]:
-    """How many values each column has, which is not zero."""
+    """The number of nonzero values in each column."""
     return np.bincount(_nonzero(block).indices, minlength=block.shape[1])
 
 
@@ -356,44 +304,32 @@ def _is_plain(block: sparse.csr_matrix) -> bool:
     return bool(np.isfinite(block.data).all()) and not (len(block.data) and block.data.min() < 0)
 
 
-# Tools that round or assign reads in another way leave a few values larger than they were.
+# Tools that round, or that assign reads differently, make a few values larger.
 _MOST_EXCESS = 0.05
 
-# That by chance nothing is left of so many counts is less likely than this.
+# Below this probability, so many counts were not all lost by chance.
 _UNLIKELY = 1e-9
 
-# Ambient RNA is about as much in an empty droplet as in one with a cell. Where more than half is gone it was not that.
+# An empty droplet has about as much ambient RNA as one with a cell. If more than half is gone, it was not ambient RNA.
 _LEAST_KEPT = 0.5
 
 _TOLERANCE, _MOST_UNLIKE, _MOST_CELLS_REMOVED = 1.5, 0.05, 0.95
 
-# So many genes of which nothing is left are not a few.
+# The largest share of genes that may lose all counts.
 _MOST_GENES = 0.2
 
-# Of cells and genes that would lack so many values by chance, next to none lacks none.
+# If cells and genes are expected to lack this many values by chance, nearly all of them lack some.
 _EXPECTED, _NEARLY_ALL = 10.0, 0.95
 
 _KINDS = ("feature_types", "feature_type", "modality", "genome", "genomes")
 
 
 def kept_share(adata: AnnData, taken: tuple[Slot, Filled], other: tuple[Slot, Filled]) -> float | None:
-    """The share of another slot's counts that the one taken has, where the others were removed or not drawn.
+    """The share of the other slot's counts in the one taken, if correction or downsampling explains the difference.
 
-    CellBender, SoupX and DecontX take counts away, downsampling draws some of them, and only some of a gene's counts
-    are spliced. Nothing may be left of a few cells and genes. Cells or genes that were never put in look otherwise:
-    the other slot has as many counts of them as of any.
-
-    Parameters
-    ----------
-    adata
-        The object.
-    taken, other
-        Two slots of counts, with their cells and genes that have some.
-
-    Returns
-    -------
-    float or None
-        None where that does not account for what is lacking.
+    CellBender, SoupX and DecontX remove counts, downsampling draws some of them, and only some counts of a gene are
+    spliced. A few cells and genes may lose all counts. Cells or genes that were never measured look different: the
+    other slot has as many counts of them as of any other.
     """
     where = columns_in(adata, taken[0], other[0])
     places: Rows = np.arange(len(taken[1].genes)) if where is None else where
@@ -401,7 +337,7 @@ def kept_share(adata: AnnData, taken: tuple[Slot, Filled], other: tuple[Slot, Fi
     known = np.zeros(len(other[1].genes), bool)
     known[places[there]] = True
     if np.any(other[1].genes & ~known):
-        return None  # these genes are not there at all
+        return None  # some genes are missing altogether
     full = np.zeros(len(known), bool)
     full[places[there]] = taken[1].genes[there]
     if _lacks_a_kind(adata, other[0], full, other[1].genes):
@@ -434,19 +370,10 @@ def kept_share(adata: AnnData, taken: tuple[Slot, Filled], other: tuple[Slot, Fi
 
 
 def scattered(adata: AnnData, taken: tuple[Slot, Filled], other: Slot) -> float | None:
-    """The share of another slot's values that the one taken has, where those that lack are spread over all.
+    """The share of the other slot's values in the one taken, if the missing ones are spread over all cells and genes.
 
-    Parameters
-    ----------
-    adata
-        The object.
-    taken, other
-        Two slots of which the other one has all counts of the one taken, and more.
-
-    Returns
-    -------
-    float or None
-        None where cells or genes lack values and others lack none: then the values of a part were never put in.
+    The other slot has all counts of the one taken, and more. None if only some cells or genes lack values: then these
+    were never copied.
     """
     filled, where = taken[1], columns_in(adata, taken[0], other)
     there = np.ones(len(filled.genes), bool) if where is None else where >= 0
@@ -455,7 +382,7 @@ def scattered(adata: AnnData, taken: tuple[Slot, Filled], other: Slot) -> float 
     for small, large in side_by_side(source_of(adata, taken[0]), source_of(adata, other)):
         if where is not None:
             if np.any(large[:, ~np.isin(np.arange(large.shape[1]), where)].data):
-                return None  # these genes are not there at all
+                return None  # some genes are missing altogether
             large = large[:, where[there]]
         rows = slice(start, start + small.shape[0])
         for (cells, genes), block, columns in ((own, small, slice(None)), (full, large, there)):
@@ -478,7 +405,7 @@ def scattered(adata: AnnData, taken: tuple[Slot, Filled], other: Slot) -> float 
 
 
 def is_plausible(remains: Remains) -> bool:
-    """Whether what is gone elsewhere accounts for cells and genes of which nothing is left."""
+    """Whether the losses elsewhere explain the cells and genes that lost everything."""
     share = remains.own / remains.others if remains.others else 1.0
     if not 0 < share < 1:
         return False
@@ -496,7 +423,7 @@ def is_plausible(remains: Remains) -> bool:
 
 
 def _lacks_a_kind(adata: AnnData, slot: Slot, full: NDArray[np.bool_], other: NDArray[np.bool_]) -> bool:
-    """Whether the features of one kind or genome are lacking, all of them, and those of another are there."""
+    """Whether all features of one kind or genome are missing while those of another are present."""
     var: Any = adata.raw.var if slot.kind == "raw.X" else adata.var
     for name in _KINDS:
         if name not in var.columns or len(gene_names(adata, slot)) != len(full):

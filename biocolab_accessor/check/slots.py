@@ -1,4 +1,4 @@
-"""Slots: which entries of obsm can be sent, and what of uns and the like h5ad could not hold."""
+"""Slots: which entries of obsm can be sent, and which entries of other slots h5ad cannot hold."""
 
 from __future__ import annotations
 
@@ -29,21 +29,7 @@ def is_table(value: Any) -> bool:
 
 
 def unsendable(key: Any, value: Any) -> str:
-    """Why an entry of obsm is not sent; empty where it is.
-
-    Arrays of numbers or truth values in two dimensions, sparse matrices and tables are.
-
-    Parameters
-    ----------
-    key, value
-        Of the entry.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> unsendable("X_pca", np.ones((3, 2))), unsendable("X_3d", np.ones((3, 2, 2)))
-    ('', 'has 3 dimensions')
-    """
+    """Why an entry of obsm cannot be sent; empty for 2D arrays of numbers or booleans, sparse matrices and tables."""
     if key_as_text(key) is None:
         return f"its key is a {type(key).__name__}, not text"
     if is_table(value):
@@ -60,29 +46,14 @@ def unsendable(key: Any, value: Any) -> str:
 
 
 def unwritable_parts(value: Any, path: str, depth: int = 0) -> Iterator[tuple[str, str]]:
-    """Places within something from uns that h5ad cannot hold, or would give back as something else, and why.
-
-    Parameters
-    ----------
-    value
-        Anything.
-    path
-        What to call it.
-    depth
-        How deep it lies; what lies deeper than any real object is not looked at.
-
-    Examples
-    --------
-    >>> list(unwritable_parts({"a/b": 1, "c": {1}}, "uns"))
-    [("uns['a/b']", "the key contains a '/', which separates groups in HDF5"), ("uns['c']", 'is a set')]
-    """
-    if depth > _DEEPEST:
+    """Places within a value, such as ``uns``, that h5ad cannot hold or would change, and why."""
+    if depth > _DEEPEST:  # deeper than any real object
         return
-    if sparse.issparse(value):  # of which one kind is a dict as well
+    if sparse.issparse(value):  # before Mapping, as one of its kinds is a dict too
         if value.format not in ("csr", "csc"):
             yield path, f"is a {type(value).__name__}"
     elif isinstance(value, Mapping):
-        if depth and type(value) is not dict:  # what anndata itself hands out is another mapping
+        if depth and type(value) is not dict:  # uns itself is a mapping of anndata
             yield path, f"is a {type(value).__name__}"
         for key in value:
             place = f"{path}[{quoted(key, escape=True)}]"
@@ -113,12 +84,12 @@ def _unwritable_list(value: list[Any], path: str) -> Iterator[tuple[str, str]]:
     if strange:
         yield path, f"is a list of {', '.join(strange)}"
     elif any(issubclass(kind, str) for kind in kinds) and len(kinds) > 1:
-        yield path, "is a list of text and other things, which would all become text"
+        yield path, "is a list of text and other values, which would all become text"
     else:
         try:
             array = np.array(value[:_MOST_LOOKED_AT])
         except ValueError:
-            yield path, "is a list of lists that differ in length"
+            yield path, "is a list of lists of different lengths"
         else:
             yield from _unwritable_array(array, path)
 
@@ -141,31 +112,31 @@ def _unwritable_table(table: pd.DataFrame, path: str) -> Iterator[tuple[str, str
         if not isinstance(name, str):
             yield f"{path}[{quoted(name, escape=True)}]", f"the column name is a {type(name).__name__}, not text"
         elif name == "_index":
-            yield f"{path}[{quoted(name, escape=True)}]", "the column name is the one that h5ad uses for the index"
+            yield f"{path}[{quoted(name, escape=True)}]", "the column name is reserved for the index in h5ad"
         elif "/" in name:  # anndata 0.12 writes it with a warning, and 0.13 does not
             yield f"{path}[{quoted(name, escape=True)}]", f"the column name {unwritable_key(name)}"
         elif reason := _unwritable_values(table.iloc[:, position], path):
             yield f"{path}[{quoted(name, escape=True)}]", reason
     if not table.columns.is_unique:
-        yield path, "has columns of the same name"
+        yield path, "has columns with the same name"
     elif table.index.name in table.columns and not table.index.equals(pd.Index(table[table.index.name])):
-        yield f"{path}.index.name", "is the name of a column with other values"
+        yield f"{path}.index.name", "is also the name of a column, which has other values"
     if plain_verdict(pd.Series(table.index.to_numpy(object), dtype=object), path).column is None:
         yield f"{path}.index", "holds values of mixed types"
 
 
 def _unwritable_values(values: pd.Series, path: str) -> str:
-    """Why anndata would not write a column or array; much of it a submission can send, since it changes it first."""
+    """Why anndata would not write a column or array; a submission converts many of these first and sends them."""
     if (verdict := plain_verdict(values, path)).column is None:
         return verdict.problem
     array, dtype = values.array, values.dtype
     if isinstance(array, pd.Categorical):
         text = pd.api.types.infer_dtype(array.categories) in ("string", "empty")
-        return "" if text or array.categories.dtype != object else "has categories that are objects and no text"
+        return "" if text or array.categories.dtype != object else "has categories that are objects, not text"
     if isinstance(dtype, np.dtype) and dtype.kind == "O":
         if pd.api.types.infer_dtype(values, skipna=False) in ("string", "empty") or not len(values):
             return ""
-        return f"holds objects {'of which some are missing' if values.isna().any() else 'that are no text'}"
+        return f"holds objects, {'some of them missing' if values.isna().any() else 'not text'}"
     if isinstance(dtype, np.dtype) or isinstance(array, pd.arrays.IntegerArray | pd.arrays.BooleanArray):
         return ""
     if isinstance(dtype, pd.StringDtype) and getattr(settings, "allow_write_nullable_strings", True) is not False:
@@ -191,8 +162,8 @@ def _unsendable_table(table: pd.DataFrame) -> str:
         if name is None:
             return f"column name {quoted(given, escape=True)} is a {type(given).__name__}, not text"
     if len(set(names)) < len(names):
-        return "has columns of the same name"
-    # A column that nothing can hold is left out; a table of such columns only has nothing to send.
+        return "has columns with the same name"
+    # A column that cannot be converted is left out; a table that has only such columns is not sent.
     problems = []
     for position, name in enumerate(table.columns):
         verdict = judge(table.iloc[:, position])

@@ -31,18 +31,10 @@ __all__ = [
     "suspects",
 ]
 
-# Findings that no rule about an AnnData makes, for the documentation.
-COLUMN_CODES = {
-    "BC412": (
-        "warning",
-        "Row numbers for barcodes",
-        "A table whose index numbers its rows has lost its barcodes: the study's cells would be called 0, 1, 2.",
-    )
-}
 
 _PLAIN = str.maketrans("", "", " ._-\t")
 
-# No species has a gene of such a name; the case and what stands between the words do not matter.
+# No species has genes with these names. Case and the characters between words do not matter.
 _ID = frozenset(
     """
     index cell cells cellid cellids cellname cellnames cellbarcode cellbarcodes cellindex cellnumber cellno
@@ -56,7 +48,7 @@ _NUMBERED = ("unnamed", "level")
 
 _NUMBERED_ID = re.compile(r"unnamed:\d+(?:level\d+)?|level\d+|unnamed\d+")
 
-# These may be anything, and are ids where their values are.
+# These names are ids only if their values look like ids.
 _MAYBE_ID = frozenset(
     ["", "id", "ids", "x", "v1", "1", "0", "label", "number", "nr", "no", "key", "uid", "idx", "i", "name", "#", "bc"]
 )
@@ -113,7 +105,7 @@ def _plain_name(name: Any) -> str:
 
 
 def _plains(names: Iterable[Any]) -> Iterator[tuple[Any, str]]:
-    """Each name, and how it is compared; of tens of thousands at once, which takes a tenth of the time."""
+    """Each name with its form for comparison; all at once takes a tenth of the time."""
     every = list(names)
     lines = "\n".join(map(str, every)).translate(_PLAIN).casefold().split("\n")
     return zip(every, lines if len(lines) == len(every) else map(_plain_name, every), strict=True)
@@ -124,10 +116,8 @@ def _is_id(name: str) -> bool:
 
 
 def suspects(names: Iterable[Any] | NameList) -> list[Any]:
-    """All names where one of them may be that of an id or an annotation, else nothing.
-
-    Most genes are known not to be by their first four letters, which are looked at for all of them at once.
-    """
+    """All names if one of them may be the name of an id or annotation column, else nothing."""
+    # The first four letters, looked at for all names at once, rule out most genes.
     given = names if isinstance(names, NameList) else NameList(names)
     if not given.is_text:
         return given.every
@@ -136,7 +126,7 @@ def suspects(names: Iterable[Any] | NameList) -> list[Any]:
 
 
 def _places_by_letters(names: NameList) -> list[int]:
-    """Which names may be one of those that are known, as far as their first letters tell."""
+    """Positions of names that may be known ones, judging by their first letters."""
     classes, beginnings = _letters()
     key = classes[names.letter(0)].astype(np.uint32)
     inside = key != 0
@@ -150,7 +140,7 @@ def _places_by_letters(names: NameList) -> list[int]:
 
 @cache
 def _letters() -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
-    """A class for each byte of UTF-8, and whether four of them may begin a name that is known."""
+    """A class for each byte of UTF-8, and whether four of them may begin a known name."""
     classes = np.full(256, _FOREIGN, np.uint8)
     classes[:128] = _PUNCTUATION
     classes[ord("\n")] = 0
@@ -168,18 +158,18 @@ def _letters() -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
     for name in (*_NUMBERED, *_STARTS):
         beginnings[tuple(classes[list(name[:_LETTERS].encode())])] = True
     for axis in range(_LETTERS):
-        # What is left out of a name, or may be the same letter in another form, stands for any.
+        # Ignored characters, and those that may be another form of a letter, match any.
         beginnings[(slice(None),) * axis + ([_LEFT_OUT, _FOREIGN],)] = True
     return classes, beginnings.ravel()
 
 
 def ids_among(names: Iterable[Any]) -> list[Any]:
-    """Names of features that are those of barcodes or of an index."""
+    """Names of features that are names of barcode or index columns."""
     return [name for name, plain in _plains(names) if _is_id(plain)]
 
 
 def annotations_among(names: Iterable[Any]) -> tuple[list[Any], list[Any]]:
-    """Names of features that are those of QC or annotations: for sure, and those that may be."""
+    """Names of features that are certainly, and that may be, names of QC or annotation columns."""
     sure, maybe = [], []
     for name, plain in _plains(names):
         if plain in _ANNOTATION or plain.startswith(_STARTS):
@@ -190,7 +180,7 @@ def annotations_among(names: Iterable[Any]) -> tuple[list[Any], list[Any]]:
 
 
 def judge_table(table: pd.DataFrame) -> list[Finding]:
-    """What is wrong with the names of a table of cells by genes, whose columns are numbers."""
+    """Findings about the names of a table of cells by genes that has only numeric columns."""
     ids = list(_ids(table))
     findings = [Finding("BC410", severity, path, message, fix=fix, error=InvalidColumn)
                 for severity, path, message, fix in ids]  # fmt: skip
@@ -200,33 +190,33 @@ def judge_table(table: pd.DataFrame) -> list[Finding]:
     if sure:
         findings.append(_annotations(sure, "error", "QC or annotations, not genes"))
     if maybe:
-        findings.append(_annotations(maybe, "warning", "perhaps annotations, not genes"))
+        findings.append(_annotations(maybe, "warning", "possible annotations, not genes"))
     if are_row_numbers(table.index):
         fix = (
-            "Give the cells their barcodes: pd.read_csv(path, index_col=0), or df.set_index('…') with the column that "
+            "Use the barcodes as the index: pd.read_csv(path, index_col=0), or df.set_index('…') with the column that "
             "has them"
         )
-        message = f"cells are numbered ({table.index[0]} to {table.index[-1]}), as rows without names are"
+        message = f"cells are named by row numbers ({table.index[0]} to {table.index[-1]}), not by barcodes"
         findings.append(Finding("BC412", "warning", "index", message, count=len(table), fix=fix))
     return findings
 
 
 def remedy_for_text(table: pd.DataFrame, bad: list[Any]) -> str:
-    """What to do about columns of text: the first is often the names, of cells or of genes."""
+    """What to do about columns of text: the first one often holds the names of cells or genes."""
     first = table.columns[0]
     column = table.iloc[:, 0]
     if first in bad and isinstance(first, str) and column.is_unique and len(column):
         turned = ".T" if gene_share(column) > 2 * gene_share(table.columns[1:]) else ""
-        what = "genes, which belong into the columns" if turned else "cells"
+        what = "genes, which belong in the columns" if turned else "cells"
         return (
-            f"The first column seems to have the names of {what}: pd.read_csv(path, index_col=0){turned}, or "
+            f"The first column seems to hold the names of {what}: pd.read_csv(path, index_col=0){turned}, or "
             f"df.set_index({quoted(first)}){turned}. "
         )
     return ""
 
 
 def are_row_numbers(index: pd.Index) -> bool:
-    """Whether names are the numbers of rows, all of them or those that a filter has left."""
+    """Whether names are row numbers, all of them or those that a filter kept."""
     if not len(index):
         return False
     if isinstance(index, pd.RangeIndex):
@@ -242,7 +232,7 @@ def are_row_numbers(index: pd.Index) -> bool:
 def _annotations(names: list[Any], severity: Any, what: str) -> Finding:
     message = f"{counted(len(names), 'column')} of {what}: {listing(map(str, names), limit=_MOST_NAMED)}"
     dropped = [str(name) for name in names[:_MOST_NAMED]]
-    fix = f"Take them out: df.drop(columns={quoted(dropped)}), and send them with submit_metadata"
+    fix = f"Drop them: df.drop(columns={quoted(dropped)}), and send them with submit_metadata"
     return Finding("BC411", severity, "columns", message, count=len(names), fix=fix, error=InvalidColumn)
 
 
@@ -263,22 +253,22 @@ def _ids(table: pd.DataFrame) -> Iterator[tuple[Any, str, str, str]]:
             yield (
                 severity,
                 _place(name),
-                f"is named like barcodes or an index and {what}: not a gene",
+                f"is named like a barcode or index column and {what}: not a gene",
                 _remedy(name, position),
             )
         elif values is not None and (severity := _as_ids(table, plain, str(name), values)):
             message = "the first column numbers the rows: not a gene" if severity == "error" else (
-                "the first column has another whole number in every row, as ids have")  # fmt: skip
+                "the first column has a different whole number in every row, like ids")  # fmt: skip
             yield severity, _place(name), message, _remedy(name, position)
 
 
 def _remedy(name: Any, position: int) -> str:
     way = "pd.read_csv(path, index_col=0), or " if not position else ""
-    return f"Make it the index, or leave it out: {way}df.set_index({quoted(name)}) or df.drop(columns=[{quoted(name)}])"
+    return f"Make it the index, or drop it: {way}df.set_index({quoted(name)}) or df.drop(columns=[{quoted(name)}])"
 
 
 def _as_ids(table: pd.DataFrame, plain: str, name: str, values: NDArray[Any]) -> str:
-    """How sure it is that the first column has ids: ``"error"``, ``"warning"``, or empty where it has counts."""
+    """Whether the first column certainly (``"error"``) or probably (``"warning"``) holds ids; empty if not."""
     if len(values) < 2 or len(np.unique(values)) < len(values):
         return ""
     steps = np.diff(values)
@@ -293,14 +283,14 @@ def _as_ids(table: pd.DataFrame, plain: str, name: str, values: NDArray[Any]) ->
 
 
 def _often_distinct(table: pd.DataFrame) -> bool:
-    """Whether other columns have another number in every row too, as those of bulk samples have."""
+    """Whether other columns have a different number in every row too, like those of bulk samples."""
     others = table.iloc[:, 1 : 1 + _OTHERS]
     distinct = sum(others.iloc[:, i].is_unique for i in range(others.shape[1]))
     return distinct > _SELDOM * max(1, others.shape[1])
 
 
 def _whole(column: pd.Series) -> NDArray[Any] | None:
-    """The values where all are whole numbers, else None."""
+    """The values if all are whole numbers, else None."""
     if pd.api.types.is_bool_dtype(column.dtype) or column.isna().any():
         return None
     values = column.to_numpy()
@@ -311,19 +301,28 @@ def _whole(column: pd.Series) -> NDArray[Any] | None:
     return values
 
 
-# Findings that no rule about an AnnData makes, for the documentation.
+# Findings without a rule about an AnnData, for the documentation.
 CODES = {
+    "BC412": (
+        "warning",
+        "Row numbers for barcodes",
+        "A table whose index numbers its rows has lost its barcodes: the cells of the study would be named 0, 1, 2.",
+    ),
     "BC801": (
         "error",
         "Structure of a file",
-        "A table or a 10x file is not of the form that servers read; the path has the file, the line and the column.",
+        "Servers cannot read a table or 10x file with this structure; the path names the file, line and column.",
     ),
     "BC802": (
         "error",
         "Values in a file",
-        "Values at the beginning of a table or a 10x file are missing, not numbers, infinite, or negative counts.",
+        "Values at the beginning of a table or 10x file are missing, not numbers, infinite, or negative counts.",
     ),
-    "BC803": ("warning", "Fractions in a 10x file", "10x files are submitted as counts, and the first values are not."),
+    "BC803": (
+        "warning",
+        "Fractions in a 10x file",
+        "10x files are submitted as counts, but the first values are not whole numbers.",
+    ),
 }
 
 _MOST_LINES = 500
@@ -349,7 +348,7 @@ _OF_GENES = frozenset(
 
 @dataclass
 class _Seen:
-    """What the first lines hold."""
+    """What the first lines of a table file hold."""
 
     header: list[str]
     lines: int = 0
@@ -360,20 +359,14 @@ class _Seen:
 
 
 def opened_text(path: Path) -> IO[str]:
-    """A text file, packed or not."""
+    """A text file, compressed by gzip or not."""
     with path.open("rb") as file:
         packed = file.read(2) == b"\x1f\x8b"
     return gzip.open(path, "rt", encoding="utf-8-sig") if packed else path.open(encoding="utf-8-sig")
 
 
 def check_table_file(path: Path) -> Report:
-    """Look at a table file before it is sent.
-
-    Raises
-    ------
-    InvalidFile
-        It is no text, or cannot be read.
-    """
+    """Check a table file before it is sent; InvalidFile if it is not text or cannot be read."""
     try:
         with opened_text(path) as file:
             return Report(list(_findings(path.name, file)))
@@ -388,26 +381,26 @@ def check_table_file(path: Path) -> Report:
 def _findings(name: str, file: IO[str]) -> Iterator[Finding]:
     line = file.readline().rstrip("\r\n")
     if "\0" in line:
-        yield _found("BC801", f"{name} line 1", "is not a line of text", "Give a table of tab-separated text")
+        yield _found("BC801", f"{name} line 1", "is not a line of text", "Use a table of tab-separated text")
         return
     header = _fields(line)
     if line.startswith("#") and len(header) < 2:
-        fix = "Leave out the lines that begin with #: pd.read_csv(path, sep=…, comment='#', index_col=0)"
-        yield _found("BC801", f"{name} line 1", "is a comment, where servers take the names of the cells from", fix)
+        fix = "Remove the lines that begin with #: pd.read_csv(path, sep=…, comment='#', index_col=0)"
+        yield _found("BC801", f"{name} line 1", "is a comment, but servers expect the names of the cells", fix)
         return
     if len(header) < 2:
         other = next((mark for mark in (",", ";", "|", " ") if line.count(mark)), "")
-        what = f"no tab, but {other!r}: servers read tab-separated tables" if other else "one column only"
+        what = f"no tabs, but {other!r}: servers read tab-separated tables" if other else "only one column"
         fix = f"Write it with tabs: pd.read_csv(path, sep={other or ','!r}, index_col=0).to_csv('x.tsv', sep='\\t')"
         yield _found("BC801", f"{name} line 1", f"the header has {what}", fix)
         return
     seen = _read(header, file)
     if not seen.lines:
-        yield _found("BC801", name, "there is a header, but no line of values", "Look at how it was written")
+        yield _found("BC801", name, "has a header, but no values", "Check how the file was written")
         return
     for number, fields in seen.uneven[:1]:
-        message = f"has {counted(fields, 'field')}, the header {len(header)}"
-        fix = "Look for tabs within names, or a line that was cut short"
+        message = f"has {counted(fields, 'field')}, but the header has {len(header)}"
+        fix = "Look for tabs within names, or for a truncated line"
         yield _found("BC801", f"{name} line {number}", message, fix, count=len(seen.uneven))
     yield from _values(name, seen)
     yield from _names(name, seen)
@@ -424,7 +417,7 @@ def _read(header: list[str], file: IO[str]) -> _Seen:
             continue
         seen.lines += 1
         if seen.lines == 1 and len(fields) == len(header) + 1:
-            seen.header = header = ["", *header]  # as R writes it, without a name for the column of names
+            seen.header = header = ["", *header]  # as written by R, where the column of names has no name
         seen.genes.append(fields[0])
         if len(fields) != len(header):
             seen.uneven.append((number, len(fields)))
@@ -458,13 +451,13 @@ def _values(name: str, seen: _Seen) -> Iterator[Finding]:
         what = "is missing" if text.strip().casefold() in _MISSING else f"{text[:40]!r} is not a finite number"
         times = seen.times[column]
         every = f", as in {times:,} of the first {seen.lines:,} lines" if times > 1 else ""
-        fix = "Take the column out" if times == seen.lines else "Fill it, or leave out the gene or the cell"
+        fix = "Drop the column" if times == seen.lines else "Fill it, or drop the gene or the cell"
         if _WITH_COMMA.fullmatch(text):
-            fix = "If the comma is decimal, pd.read_csv(path, sep='\\t', decimal=',', index_col=0), else thousands=','"
+            fix = "For a decimal comma: pd.read_csv(path, sep='\\t', decimal=',', index_col=0); else thousands=','"
         yield _found("BC802", f"{name} line {number} column {column!r}", f"the value {what}{every}", fix, count=times,
                      error=InvalidValues)  # fmt: skip
     if of_genes:
-        fix = "Take them out: df.drop(columns=[…]); every column but the first is read as a cell"
+        fix = "Drop them: df.drop(columns=[…]); servers read every column but the first as a cell"
         message = f"columns that describe genes, not cells: {listing(of_genes, limit=5)}"
         yield _found("BC411", f"{name} line 1", message, fix, count=len(of_genes), error=InvalidColumn)
 
@@ -473,38 +466,38 @@ def _names(name: str, seen: _Seen) -> Iterator[Finding]:
     cells, genes = seen.header[1:], seen.genes
     twice = [cell for cell, times in Counter(cells).items() if times > 1]
     if twice:
-        message = f"names of cells that occur more than once: {listing(twice, limit=3)}"
+        message = f"duplicate cell names: {listing(twice, limit=3)}"
         yield _found("BC101", f"{name} line 1", message, "Make them unique", count=len(twice), error=InvalidNames)
     empty = [position for position, gene in enumerate(genes, 2) if not gene.strip()]
     if empty:
         message = f"{counted(len(empty), 'gene')} without a name"
-        yield _found("BC102", f"{name} line {empty[0]} column 1", message, "Give every line the name of its gene",
+        yield _found("BC102", f"{name} line {empty[0]} column 1", message, "Begin every line with the name of its gene",
                      count=len(empty), error=InvalidNames)  # fmt: skip
     again = [gene for gene, times in Counter(genes).items() if times > 1 and gene.strip()]
     if again:
         line = len(genes) + 1 - genes[::-1].index(again[0])
-        message = f"genes that occur more than once: {listing(again, limit=3)}"
-        yield _found("BC103", f"{name} line {line}", message, "Make them unique, or add them up", count=len(again),
+        message = f"duplicate gene names: {listing(again, limit=3)}"
+        yield _found("BC103", f"{name} line {line}", message, "Make them unique, or add their values", count=len(again),
                      severity="warning", error=InvalidNames)  # fmt: skip
     if mangled := identify(_index(genes)).mangled:
         line = genes.index(mangled[0]) + 2
-        message = f"{counted(len(mangled), 'name')} like days or numbers, which a spreadsheet makes of genes"
-        fix = "Take the names from the file that was there before; MARCH1, SEPT2 and DEC1 become days in a spreadsheet"
+        message = f"{counted(len(mangled), 'gene name')} that a spreadsheet turned into dates or numbers"
+        fix = "Restore the names from the original file; spreadsheets turn MARCH1, SEPT2 and DEC1 into dates"
         yield _found("BC406", f"{name} line {line}", f"{message}: {listing(mangled, limit=3)}", fix, count=len(mangled),
                      severity="warning")  # fmt: skip
     ids = ids_among(cells)
     if ids:
         fix = "Write the table with its names as the index: pd.read_csv(path, index_col=0).to_csv('x.tsv', sep='\\t')"
-        message = f"columns named like barcodes or an index among the cells: {listing(ids, limit=3)}"
+        message = f"barcode or index columns among the cells: {listing(ids, limit=3)}"
         yield _found("BC410", f"{name} line 1", message, fix, count=len(ids), error=InvalidColumn)
-    turned = "Servers read genes in rows: pd.read_csv(path, sep='\\t', index_col=0).T.to_csv('x.tsv', sep='\\t')"
+    turned = "Servers expect genes in rows: pd.read_csv(path, sep='\\t', index_col=0).T.to_csv('x.tsv', sep='\\t')"
     known, other = gene_share(genes), gene_share(cells)
     if len(cells) >= _FEWEST and other >= _LEAST_KNOWN and known <= _FAR_LESS * other:
-        yield _found("BC409", f"{name} line 1", f"genes seem to be where cells are ({listing(cells, limit=2)})", turned,
-                     severity="warning")  # fmt: skip
+        message = f"the table looks transposed: genes in columns ({listing(cells, limit=2)})"
+        yield _found("BC409", f"{name} line 1", message, turned, severity="warning")
     elif are_row_numbers(_index(genes)) and not are_entrez(genes):
         fix = "Write the table with the names of its genes as the index: df.set_index('…').to_csv('x.tsv', sep='\\t')"
-        message = f"the first column numbers the lines ({genes[0]} to {genes[-1]}), where names of genes belong"
+        message = f"the first column holds row numbers ({genes[0]} to {genes[-1]}), not gene names"
         yield _found("BC410", f"{name} column 1", message, fix, error=InvalidColumn)
     sure = annotations_among(genes)[0] + [
         gene for gene in genes if gene.startswith(("__", "N_unmapped", "N_multimapping"))
@@ -512,7 +505,7 @@ def _names(name: str, seen: _Seen) -> Iterator[Finding]:
     if sure:
         line = genes.index(sure[0]) + 2
         message = f"lines of QC or annotations, not genes: {listing(sure, limit=3)}"
-        yield _found("BC411", f"{name} line {line}", message, "Take them out", count=len(sure), error=InvalidColumn)
+        yield _found("BC411", f"{name} line {line}", message, "Remove them", count=len(sure), error=InvalidColumn)
 
 
 def _index(names: list[str]) -> pd.Index:

@@ -1,4 +1,4 @@
-"""Barcodes that clash are told apart by columns of any kind, and by none where that says nothing."""
+"""Barcodes that clash are made unique by a column of any dtype, if one has meaningful labels."""
 
 import anndata as ad
 import numpy as np
@@ -20,7 +20,7 @@ def clash(adata, **arguments):
 
 
 @pytest.mark.parametrize("value", [b"\x80", "\ud800", ("a",), None, pd.NaT, 2**70])
-def test_whatever_the_columns_hold(value):
+def test_barcodes_that_clash_get_the_column_of_samples_whatever_the_columns_hold(value):
     column = pd.Series([value] * 4, list("abab"), dtype=object)
     adata = make(list("abab"), odd=column, sample=["s1", "s1", "s2", "s2"])
     assert "copy.obs['sample']" in clash(adata).fix
@@ -28,7 +28,7 @@ def test_whatever_the_columns_hold(value):
     assert clash(adata, batch_key="kind", min_counts=1).severity == "error"
 
 
-def test_of_several_levels():
+def test_clashing_barcodes_of_several_levels_are_reported():
     index = pd.MultiIndex.from_tuples([("a", 1), ("b", 2)] * 2)
     adata = make(index, sample=["s1", "s1", "s2", "s2"])
     assert {"BC101", "BC102"} <= {finding.code for finding in bc.check(adata)}

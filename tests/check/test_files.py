@@ -1,4 +1,4 @@
-"""A path is opened without reading its matrices, or it is said what the file is."""
+"""A file is opened without reading its matrices, or the error says what it is."""
 
 import gzip
 import os
@@ -110,7 +110,7 @@ def test_a_missing_file_and_a_folder_are_refused(tmp_path):
     for path, what in ((tmp_path / "no.h5ad", "does not exist"), (tmp_path, "is a folder")):
         with pytest.raises(InvalidFile) as caught:
             bc.check(path)
-        assert str(caught.value) == f"{path} {what}: give the path of an h5ad file"
+        assert str(caught.value) == f"{path} {what}: use the path of an h5ad file"
 
 
 def test_a_path_may_begin_with_the_home_folder(tmp_path, monkeypatch):
@@ -129,7 +129,7 @@ def test_a_path_may_begin_with_the_home_folder(tmp_path, monkeypatch):
             ["row_attrs", "col_attrs"],
             "no obs and no var (it looks like a loom file: read it with anndata.io.read_loom)",
         ),
-        (["mod/rna"], "no obs and no var (it looks like an h5mu file: take one of its modalities)"),
+        (["mod/rna"], "no obs and no var (it looks like an h5mu file: use one of its modalities)"),
         (
             ["assays/RNA", "cell.names"],
             "no obs and no var (it looks like an h5Seurat file: in R, SeuratDisk::Convert('x.h5seurat', dest = "
@@ -166,7 +166,7 @@ def test_a_loom_file_with_a_matrix_is_named_for_what_it_is(tmp_path):
     [(".rds", "is an R file; use study_type='rds'"), (".RDS", "is an R file"), (".cloupe", "is a Loupe file"),
      (".h5ad", "is gzip-compressed; unpack it first")],
 )  # fmt: skip
-def test_packed_files_of_other_tools_are_known_by_their_ending(tmp_path, ending, what):
+def test_compressed_files_of_other_tools_are_recognized_by_their_ending(tmp_path, ending, what):
     (tmp_path / f"a{ending}").write_bytes(b"\x1f\x8b\x08" + bytes(50))
     with pytest.raises(InvalidFile) as caught:
         bc.check(tmp_path / f"a{ending}")
@@ -179,16 +179,16 @@ def test_an_h5mu_file_is_named_with_its_modalities_though_it_has_obs_and_var(tmp
         file.attrs["encoding-type"] = "MuData"
         for group in ("obs", "var", "mod/rna", "mod/atac"):
             file.create_group(group)
-    of = f"{path} is an h5mu file of several modalities"
+    of = f"{path} is an h5mu file with several modalities"
     with pytest.raises(InvalidFile) as caught:
         bc.check(path)
-    take = f"take one of them, mudata.read_h5ad({str(path)!r}, mod='atac').biocolab"
-    assert str(caught.value) == f"{of} ('atac', 'rna'): {take}"
+    use = f"use one of them, mudata.read_h5ad({str(path)!r}, mod='atac').biocolab"
+    assert str(caught.value) == f"{of} ('atac', 'rna'): {use}"
     with h5py.File(path, "a") as file:
         del file["mod"]
     with pytest.raises(InvalidFile) as caught:
         bc.check(path)
-    assert str(caught.value) == f"{of} (): take one of them, mdata['rna'].biocolab"
+    assert str(caught.value) == f"{of} (): use one of them, mdata['rna'].biocolab"
 
 
 @pytest.mark.parametrize(("bare", "what"), [(["obs", "var"], "obs and var"), (["var"], "var")])
@@ -198,24 +198,24 @@ def test_tables_that_h5py_wrote_are_named_for_what_they_lack(path, bare, what):
             del file[name].attrs["encoding-type"]
     with pytest.raises(InvalidFile) as caught:
         bc.check(path)
-    assert str(caught.value).startswith(f"{path} is HDF5 but not h5ad: {what} without an encoding-type")
+    assert str(caught.value).startswith(f"{path} is HDF5 but not h5ad: {what} without the encoding-type ")
 
 
-def test_a_user_block_before_the_file_is_no_hindrance(tmp_path):
+def test_a_file_with_a_user_block_is_opened(tmp_path):
     with h5py.File(tmp_path / "a.h5ad", "w", userblock_size=1024) as file:
         file.create_group("x")
     with pytest.raises(InvalidFile, match="is HDF5 but not h5ad"):
         bc.check(tmp_path / "a.h5ad")
 
 
-def test_what_is_never_sent_is_not_read(path):
+def test_slots_that_are_never_sent_are_not_read(path):
     with h5py.File(path, "r+") as file:
         file["uns"].create_group("broken").attrs["encoding-type"] = "of the future"
         file["obsp"].create_group("broken").attrs["encoding-type"] = "of the future"
     assert bc.check(path).ok
 
 
-def test_what_h5py_shows_of_a_file_is_what_is_checked(path):
+def test_the_content_that_h5py_shows_is_checked(path):
     adata = open_h5ad(path)
     try:
         assert np.array_equal(adata.layers["counts"][...].toarray(), COUNTS.toarray())
@@ -237,7 +237,7 @@ def test_a_layer_that_cannot_be_read_leaves_no_file_open(path):
     assert handles(path) == 0
 
 
-def test_a_file_that_is_cut_short_is_refused(path):
+def test_a_truncated_file_is_refused(path):
     content = path.read_bytes()
     path.write_bytes(content[: len(content) // 2])
     with pytest.raises(InvalidFile, match="broken HDF5"):
@@ -320,7 +320,7 @@ def test_a_damaged_matrix_is_an_error_that_says_where_and_takes_nothing_down(tmp
 
 
 @pytest.mark.parametrize("name", ["X", "layers/counts/data", "layers/counts/indices", "layers/counts/indptr"])
-def test_a_file_of_which_a_chunk_is_damaged_is_refused_by_its_name(path, name):
+def test_a_file_with_a_damaged_chunk_is_refused_by_its_name(path, name):
     adata = read_h5ad(path)
     adata.write_h5ad(path, compression="gzip")
     with h5py.File(path) as file:
@@ -336,7 +336,7 @@ def test_a_file_of_which_a_chunk_is_damaged_is_refused_by_its_name(path, name):
 
 
 @pytest.mark.parametrize("axis", ["csr", "csc"])
-def test_what_is_stored_behind_the_last_value_is_no_part_of_the_matrix(tmp_path, axis):
+def test_values_stored_after_the_last_one_are_not_part_of_the_matrix(tmp_path, axis):
     plain, longer = tmp_path / "plain.h5ad", tmp_path / "longer.h5ad"
     for path in (plain, longer):
         AnnData(COUNTS.asformat(axis)).write_h5ad(path)
@@ -451,6 +451,6 @@ def test_filters_that_h5py_has_need_nothing(tmp_path, compression):
     assert bc.check(path).ok
 
 
-def test_a_file_whose_filters_are_all_here_is_damaged_where_it_cannot_be_read(path):
+def test_an_unreadable_file_whose_filters_are_installed_is_damaged(path):
     with h5py.File(path) as file:
         assert expect_harmless(file, "file")[1] == ""

@@ -117,9 +117,9 @@ class TestTheServerKeepsTheSameCells:
         for filters in ({"min_counts": 100}, {"mt_percentage": 7}, {"mt_percentage": 100 / 3}, {"max_genes": 0}):
             expect_the_same(adata, **filters)
 
-    def test_where_none_is_left(self, counts: ad.AnnData, server: Sandbox) -> None:
+    def test_where_no_cell_is_left(self, counts: ad.AnnData, server: Sandbox) -> None:
         assert expect_the_same(counts, min_counts=1e6) == 0
-        assert "the server refuses" in repr(counts.biocolab.preview_filters(min_counts=1e6))
+        assert "the server rejects such a submission" in repr(counts.biocolab.preview_filters(min_counts=1e6))
 
     def test_of_random_matrices_at_random_bounds(self) -> None:
         """The filter function of the sandbox itself, where a submission for each would take too long."""
@@ -267,10 +267,10 @@ class TestRefusals:
             ({"mt_percentage": 101}, InvalidArgument, "in percent"),
             ({"min_genes": 9, "max_genes": 3}, InvalidArgument, "no cell would be left"),
             ({"n_mads": 0}, InvalidArgument, "n_mads is 0"),
-            ({"n_mads": float("inf")}, InvalidArgument, "n_mads is inf: give a finite number"),
-            ({"n_mads_mt": None}, InvalidArgument, "n_mads_mt is None: give a finite number"),
+            ({"n_mads": float("inf")}, InvalidArgument, "n_mads is inf: it must be a finite number above 0"),
+            ({"n_mads_mt": None}, InvalidArgument, "n_mads_mt is None: it must be a finite number above 0"),
             ({"min_counts": np.True_}, InvalidArgument, "min_counts is True"),
-            ({"input_matrix_type": "counts"}, InvalidArgument, "give 'auto', 'raw' or 'normalized'"),
+            ({"input_matrix_type": "counts"}, InvalidArgument, "use 'auto', 'raw' or 'normalized'"),
         ],
     )
     def test_say_what_to_give(
@@ -291,7 +291,7 @@ class TestRefusals:
         with pytest.raises(UnknownField, match=r"obs has no column '0' for batch_key; it has 0$"):
             adata.biocolab.preview_filters(batch_key="0")
         (found,) = bc.check(adata, batch_key="0").errors
-        assert found.message == "there is no column '0' for batch_key; obs has 0"
+        assert found.message == "has no column '0' for batch_key; it has 0"
 
     def test_are_those_of_a_submission(self) -> None:
         with pytest.raises(InvalidValues, match="1 NaN"):
@@ -306,7 +306,7 @@ class TestWhatIsShown:
         preview = counts.biocolab.preview_filters(min_counts=25, batch_key="many")
         text, html = repr(preview), preview._repr_html_()
         n_kept = int((np.asarray(counts.X.sum(axis=1)) >= 25).sum())
-        assert text.startswith(f"FilterPreview: {n_kept} of 60 cells stay")
+        assert text.startswith(f"FilterPreview: {n_kept} of 60 cells kept")
         assert len(text.splitlines()) < 22
         assert "9 more batches" in text
         assert "&lt;0&gt;" in html or "&lt;1&gt;" in html

@@ -1,4 +1,4 @@
-"""What the names of genes are is told from the names."""
+"""Gene names show their species, ids, versions and genomes, and damage by a spreadsheet."""
 
 import pytest
 from hypothesis import given
@@ -23,7 +23,7 @@ MOUSE = [
     ("names", "species", "evidence"),
     [
         (HUMAN, "human", "upper case"),
-        (MOUSE, "mouse", "capitalised"),
+        (MOUSE, "mouse", "capitalized"),
         ([f"ENSG{i:011d}" for i in range(30)], "human", "30 ids start with ENSG"),
         ([f"ENSMUSG{i:011d}.7" for i in range(30)] + HUMAN, "mouse", "ENSMUSG"),
         ([f"ENSDARG{i:011d}" for i in range(30)], "others", "ENSDARG"),
@@ -48,7 +48,7 @@ def test_the_species_is_guessed_or_left_open(names, species, evidence):
     ["1-Mar", "2-Sep", "10-MAR", "Mar-01", "Dec-1", "2006-09-02", "2006/09/02", "2001-03-01 00:00:00", "1/3/2001",
      "2.31E+13", "44256"],
 )  # fmt: skip
-def test_names_that_went_through_a_spreadsheet_are_known(name):
+def test_names_changed_by_a_spreadsheet_are_recognized(name):
     assert identify([*HUMAN, name]).mangled == (name,)
 
 
@@ -61,11 +61,11 @@ def test_real_names_are_not_taken_for_dates(name):
     assert identify([*HUMAN, name]).mangled == ()
 
 
-def test_days_that_became_numbers_are_named_beside_those_that_stayed_dates():
+def test_dates_that_became_numbers_are_listed_with_other_dates():
     assert identify([*HUMAN, "44256", "1-Mar"]).mangled == ("1-Mar", "44256")
 
 
-def test_numbers_of_a_database_are_no_dates():
+def test_numbers_of_a_database_are_not_dates():
     assert identify([str(number) for number in range(44_000, 44_300)]).mangled == ()
 
 
@@ -84,7 +84,7 @@ def test_mitochondrial_genes_are_known_by_their_prefix(name, yes):
     assert identify([name]).mitochondrial == ((name,) if yes else ())
 
 
-def test_a_line_break_in_a_name_makes_no_names_of_it():
+def test_a_line_break_does_not_split_a_name():
     found = identify(["a\n1-Mar", "MT-1\nMT-2", "\n", "7\n8", *HUMAN])
     assert (found.number, found.mangled, found.numeric) == (4 + len(HUMAN), (), 0)
     assert found.mitochondrial == ("MT-1 MT-2", "MT-CO1", "MT-CO3")
@@ -102,8 +102,8 @@ def test_looking_at_all_names_at_once_finds_what_looking_at_each_does(names):
 
 
 def test_the_evidence_says_how_many_names_and_of_which_kind():
-    assert identify(HUMAN).evidence == "24 names are in upper case, as CD3D"
-    assert identify(MOUSE).evidence == "21 names are capitalised, as Cd3d"
+    assert identify(HUMAN).evidence == "24 names are in upper case, like CD3D"
+    assert identify(MOUSE).evidence == "21 names are capitalized, like Cd3d"
     assert identify([f"ENSMUSG{i:011d}" for i in range(1_200)]).evidence == "1,200 ids start with ENSMUSG"
 
 
@@ -129,7 +129,7 @@ def mouse(number):
         ([f"Cd{i}x" for i in range(20)] + [f"CD{i}X" for i in range(10)], None),
     ],
 )
-def test_a_species_is_told_from_twenty_names_of_which_nearly_all_say_so(names, species):
+def test_a_species_needs_twenty_names_that_nearly_all_agree(names, species):
     assert identify(names).species == species
 
 
@@ -152,10 +152,10 @@ def test_genomes_are_counted_the_most_frequent_first():
     assert identify(["mm10_A", "GRCh38_B", "GRCh38__C"]).genomes == (("GRCh38", 2), ("mm10", 1))
 
 
-def test_of_a_long_list_some_names_from_all_of_it_tell_the_species():
+def test_the_species_of_a_long_list_is_judged_by_names_from_all_of_it():
     genes = [f"GENE{number}" for number in range(25_000)]
-    assert identify(genes).evidence == "5,000 names of 5,000 looked at are in upper case, as CD3D"
+    assert identify(genes).evidence == "5,000 names of 5,000 checked are in upper case, like CD3D"
     # At the front as many as are looked at in all, and yet few.
     found = identify([f"Gene{number}" for number in range(5_000)] + genes * 3)
     assert (found.species, found.number) == ("human", 80_000)
-    assert found.evidence == "4,687 names of 5,000 looked at are in upper case, as CD3D"
+    assert found.evidence == "4,687 names of 5,000 checked are in upper case, like CD3D"

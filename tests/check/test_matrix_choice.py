@@ -1,4 +1,4 @@
-"""The matrix that goes to the server is the one with counts, and the reason is said."""
+"""The matrix with counts is sent, and the choice has a reason."""
 
 import enum
 
@@ -47,15 +47,15 @@ def test_counts_are_found_where_people_put_them(adata, slot):
     assert choice == choose_matrix(adata, "raw") == choose_matrix(adata, Official.RAW)
 
 
-def test_the_reason_tells_what_was_passed_over():
-    assert "not layers['counts'] (2 x 2): looks log-normalised" in choose_matrix(make(COUNTS, counts=LOG)).reason
+def test_the_reason_names_slots_that_were_not_chosen():
+    assert "not layers['counts'] (2 x 2): looks log-normalized" in choose_matrix(make(COUNTS, counts=LOG)).reason
 
 
 @pytest.mark.parametrize("adata", [make(LOG), make(LOG, spliced=COUNTS), make(COUNTS > 0), make(np.zeros((2, 2)))])
 def test_without_counts_x_is_normalized(adata):
     choice = choose_matrix(adata)
     assert (choice.slot, choice.input_matrix_type) == (Slot("X"), "normalized")
-    assert choice.reason.startswith("no counts were found; X (2 x 2): ")
+    assert choice.reason.startswith("found no counts; X (2 x 2): ")
 
 
 def test_normalized_means_x_even_if_it_holds_counts():
@@ -64,36 +64,38 @@ def test_normalized_means_x_even_if_it_holds_counts():
 
 
 @pytest.mark.parametrize("wanted", ["auto", "normalized"])
-def test_a_scaled_x_is_said_to_be_so_and_that_raw_looks_better(wanted):
+def test_the_reason_says_that_x_is_scaled_and_raw_looks_better(wanted):
     reason = choose_matrix(make(SCALED, raw=LOG), wanted).reason
     assert "looks scaled (2 negative values" in reason
-    assert "raw.X (2 x 2): looks log-normalised" in reason
+    assert "raw.X (2 x 2): looks log-normalized" in reason
 
 
 def test_asking_for_counts_that_are_not_there_names_what_each_slot_holds():
     with pytest.raises(NoCounts) as caught:
         choose_matrix(make(SCALED, raw=LOG, spliced=COUNTS), "raw")
     message = str(caught.value)
-    assert "raw.X (2 x 2): looks log-normalised (0 % whole numbers, max 1.3863)" in message
+    assert "raw.X (2 x 2): looks log-normalized (0 % whole numbers, max 1.3863)" in message
     assert "X (2 x 2): looks scaled" in message
     assert message == (
-        "input_matrix_type='raw' was asked for, but no slot that is named like counts holds them: "
-        "raw.X (2 x 2): looks log-normalised (0 % whole numbers, max 1.3863); "
+        "input_matrix_type is 'raw', but no slot that is named like counts holds counts: "
+        "raw.X (2 x 2): looks log-normalized (0 % whole numbers, max 1.3863); "
         f"X (2 x 2): {describe(SCALED)._what()}; "
-        "layers['spliced'] (2 x 2): counts (whole numbers, max 3), not taken for its name. If layers['spliced'] holds "
-        "the counts, in a copy: copy.layers['counts'] = copy.layers['spliced'], or submit with "
+        "layers['spliced'] (2 x 2): counts (whole numbers, max 3), but not named like counts. If layers['spliced'] "
+        "holds the counts, in a copy: copy.layers['counts'] = copy.layers['spliced'], or submit with "
         "input_matrix_type='normalized'"
     )
 
 
-def test_where_no_slot_has_a_name_of_counts_that_is_said():
-    with pytest.raises(NoCounts, match=r"holds them: layers\['spliced'\] .*, not taken for its name; layers\['u'\] \("):
+def test_the_error_says_that_no_slot_is_named_like_counts():
+    with pytest.raises(
+        NoCounts, match=r"holds counts: layers\['spliced'\] .*, but not named like counts; layers\['u'\] \("
+    ):
         choose_matrix(make(None, spliced=COUNTS, u=COUNTS), "raw")
 
 
-def test_the_reason_names_each_slot_that_was_looked_at_on_the_way():
+def test_the_reason_names_each_slot_that_was_read():
     choice = choose_matrix(make(LOG, raw=LOG, counts=LOG, umi=COUNTS))
-    log = "(2 x 2): looks log-normalised (0 % whole numbers, max 1.3863)"
+    log = "(2 x 2): looks log-normalized (0 % whole numbers, max 1.3863)"
     assert choice.reason == (
         f"layers['umi'] (2 x 2): counts (whole numbers, max 3); not layers['counts'] {log}; "
         f"not raw.X {log}; not X {log}"
@@ -104,50 +106,50 @@ def test_the_reason_names_each_slot_that_was_looked_at_on_the_way():
 
 def test_the_reason_says_what_an_x_of_a_few_cells_looks_like():
     assert choose_matrix(make(LOG, counts=COUNTS)).reason == (
-        "layers['counts'] (2 x 2): counts (whole numbers, max 3); X looks log-normalised"
+        "layers['counts'] (2 x 2): counts (whole numbers, max 3); X looks log-normalized"
     )
 
 
-def test_true_and_false_that_were_asked_for_say_so():
-    assert choose_matrix(make(COUNTS > 0), "raw").reason == "X (2 x 2): true and false, and 'raw' was asked for"
+def test_the_reason_says_that_booleans_are_sent_as_raw():
+    assert choose_matrix(make(COUNTS > 0), "raw").reason == "X (2 x 2): booleans, and input_matrix_type is 'raw'"
 
 
-def test_a_scaled_x_is_said_with_the_better_raw_and_without_a_worse_one():
-    better = "; raw.X (2 x 2): looks log-normalised (0 % whole numbers, max 1.3863)"
+def test_the_reason_for_a_scaled_x_names_raw_only_if_it_is_better():
+    better = "; raw.X (2 x 2): looks log-normalized (0 % whole numbers, max 1.3863)"
     scaled = f"X (2 x 2): {describe(SCALED)._what()}"
     assert choose_matrix(make(SCALED, raw=LOG), "normalized").reason == scaled + better
-    assert choose_matrix(make(SCALED, raw=LOG)).reason == f"no counts were found; {scaled}{better}"
+    assert choose_matrix(make(SCALED, raw=LOG)).reason == f"found no counts; {scaled}{better}"
     assert choose_matrix(make(SCALED, raw=SCALED), "normalized").reason == scaled
     assert choose_matrix(make(SCALED), "normalized").reason == scaled
     assert choose_matrix(make(LOG, raw=LOG), "normalized").reason == (
-        "X (2 x 2): looks log-normalised (0 % whole numbers, max 1.3863)"
+        "X (2 x 2): looks log-normalized (0 % whole numbers, max 1.3863)"
     )
 
 
-def test_zeros_are_no_evidence_of_counts():
+def test_zeros_are_not_evidence_of_counts():
     with pytest.raises(NoCounts, match="all zero"):
         choose_matrix(make(np.zeros((2, 2))), "raw")
 
 
-def test_true_and_false_are_counts_only_if_one_insists():
+def test_booleans_are_counts_only_on_request():
     assert choose_matrix(make(COUNTS > 0), "raw").input_matrix_type == "raw"
     assert choose_matrix(make(COUNTS > 0)).input_matrix_type == "normalized"
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -1.0])
-def test_counts_with_bad_values_are_refused_if_raw_was_asked_for(bad):
+def test_counts_with_bad_values_are_refused_as_raw(bad):
     matrix = COUNTS.copy()
     matrix[0, 1] = bad
     with pytest.raises(InvalidValues) as caught:
         choose_matrix(make(LOG, counts=matrix), "raw")
     summary = describe(matrix, "layers['counts']")
-    assert str(caught.value) == f"{summary}. Remove those cells or genes, or mend the values in a copy"
-    assert decide(make(LOG, counts=matrix), "raw").reason == f"{summary}, and 'raw' was asked for"
+    assert str(caught.value) == f"{summary}. Fix the values, or drop those cells or genes, in a copy"
+    assert decide(make(LOG, counts=matrix), "raw").reason == f"{summary}, and input_matrix_type is 'raw'"
     assert decide(make(LOG, counts=matrix), "raw").slot == Slot("layer", "counts")
     assert choose_matrix(make(LOG, counts=matrix)).slot == Slot("X")
 
 
-def test_nan_in_x_is_refused_whatever_was_asked_for():
+def test_nan_in_x_is_refused_as_any_matrix_type():
     for wanted in ("auto", "normalized"):
         with pytest.raises(InvalidValues, match=r"X .*1 NaN"):
             choose_matrix(make(np.array([[np.nan, 0.5], [0, 1]])), wanted)
@@ -161,7 +163,7 @@ def test_negative_values_are_allowed_in_normalized_data():
 def test_no_matrix_at_all_is_an_error(wanted):
     with pytest.raises(EmptyAnnData) as caught:
         choose_matrix(make(None), wanted)
-    assert str(caught.value) == "this AnnData has no matrix: X is None, and so are raw and layers"
+    assert str(caught.value) == "this AnnData has no matrix: X is None, and raw and layers are empty"
 
 
 @pytest.mark.parametrize(
@@ -169,27 +171,28 @@ def test_no_matrix_at_all_is_an_error(wanted):
     [
         (
             "auto",
-            "no other slot holds counts (layers['counts'] (2 x 2): looks log-normalised (0 % whole numbers, max "
-            "1.3863); layers['u'] (2 x 2): looks log-normalised (0 % whole numbers, max 1.3863)): put a matrix into X",
+            "X is None, and no other slot holds counts (layers['counts'] (2 x 2): looks log-normalized (0 % whole "
+            "numbers, max 1.3863); layers['u'] (2 x 2): looks log-normalized (0 % whole numbers, max 1.3863)): put a "
+            "matrix into X of a copy",
         ),
         (
             "normalized",
-            "input_matrix_type='normalized' sends X (layers['counts'], layers['u'] not looked at): put a matrix into X "
-            "of a copy",
+            "X is None, but input_matrix_type='normalized' sends X (layers['counts'], layers['u'] not read): put a "
+            "matrix into X of a copy",
         ),
     ],
 )
-def test_lone_layers_that_hold_no_counts_are_named(wanted, why):
+def test_layers_without_counts_are_named_if_x_is_none(wanted, why):
     with pytest.raises(EmptyAnnData) as caught:
         choose_matrix(make(None, counts=LOG, u=LOG), wanted)
-    assert str(caught.value) == f"X is None, and {why}"
+    assert str(caught.value) == why
 
 
 @pytest.mark.parametrize("wanted", ["counts", "", None, 1, ["raw"], "RAW"])
 def test_other_matrix_types_are_refused(wanted):
     with pytest.raises(InvalidArgument) as caught:
         choose_matrix(make(COUNTS), wanted)
-    assert str(caught.value) == f"input_matrix_type is {wanted!r}: give 'auto', 'raw' or 'normalized'"
+    assert str(caught.value) == f"input_matrix_type is {wanted!r}: use 'auto', 'raw' or 'normalized'"
 
 
 def test_a_view_is_judged_by_its_own_part_and_stays_a_view():

@@ -1,4 +1,4 @@
-"""The estimates of bytes are sums that one can do by hand."""
+"""Estimated sizes agree with sums by hand."""
 
 import numpy as np
 import pandas as pd

@@ -1,4 +1,4 @@
-"""A summary says what the values of a matrix are, in whatever form it comes."""
+"""A summary says which kind of values a matrix holds, in every format."""
 
 from dataclasses import replace
 
@@ -47,13 +47,13 @@ def test_every_form_of_a_matrix_has_the_same_summary(make):
 
 
 @pytest.mark.parametrize("name", ["csr", "csc", "dense"])
-def test_what_is_on_disk_has_the_same_summary(on_disk, name):
+def test_a_matrix_on_disk_has_the_same_summary(on_disk, name):
     found = describe(on_disk[name], f"layers['{name}']")
     assert (found.shape, found.nnz, found.kind) == ((40, 30), int((COUNTS > 0).sum()), "counts")
     assert str(found) == f"layers['{name}'] (40 x 30): counts (whole numbers, max {COUNTS.max():.0f})"
 
 
-def test_only_the_part_that_is_meant_is_looked_at():
+def test_only_the_selected_part_of_a_matrix_is_read():
     matrix = np.array([[1.0, np.nan], [2.5, 3.0], [4.0, -1.0]])
     found = describe(Source(matrix, np.array([2, 0]), np.array([0])))
     assert (found.shape, found.kind, found.maximum) == ((2, 1), "counts", 4)
@@ -87,7 +87,7 @@ def test_counts_may_have_any_dtype_of_real_numbers(dtype):
 
 
 @pytest.mark.parametrize(("dtype", "kind"), [("bool", "binary"), ("complex64", "invalid"), ("object", "invalid")])
-def test_other_dtypes_are_no_counts(dtype, kind):
+def test_other_dtypes_are_not_counts(dtype, kind):
     assert describe(np.array([[0, 1], [1, 0]], dtype)).kind == kind
 
 
@@ -131,7 +131,7 @@ def test_nan_infinite_and_negative_values_are_counted():
     assert str(found).endswith("2 NaN and 2 infinite values")
 
 
-def test_share_of_whole_numbers_leaves_zeros_aside():
+def test_the_share_of_whole_numbers_ignores_zeros():
     found = describe(np.array([[0, 0, 0, 0, 1, 0.5]]))
     assert found.integer_share == 0.5
     assert "50 % whole numbers" in str(found)
@@ -157,10 +157,13 @@ def test_a_matrix_without_values_is_empty(shape, make):
     [
         (np.array([[3, 0], [0, 1]]), "counts (whole numbers, max 3)"),
         (np.array([[3_000, 0], [0, 1]]), "counts (whole numbers, max 3,000)"),
-        (np.eye(2, dtype=bool), "true and false"),
+        (np.eye(2, dtype=bool), "booleans"),
         (np.zeros((2, 2)), "all zero"),
-        (np.array([[0.25, 1], [0, 2]]), "looks log-normalised (66.7 % whole numbers, max 2)"),
-        (np.array([[0.25, 1234.5], [0, 2]]), "no counts, and too large for a log (33.3 % whole numbers, max 1,234.5)"),
+        (np.array([[0.25, 1], [0, 2]]), "looks log-normalized (66.7 % whole numbers, max 2)"),
+        (
+            np.array([[0.25, 1234.5], [0, 2]]),
+            "not counts, and too large for logarithms (33.3 % whole numbers, max 1,234.5)",
+        ),
         (
             np.array([[-0.25, -1234.5], [0, 2]]),
             "looks scaled (2 negative values, min -1.23e+03; 33.3 % whole numbers, max 2)",
@@ -169,7 +172,7 @@ def test_a_matrix_without_values_is_empty(shape, make):
         (np.array([[np.nan, 1]]), "1 NaN"),
         (np.array([[-np.inf, -1.5]]), "1 infinite values"),
         (np.full((50, 50), np.nan), "2,500 NaN"),
-        (np.eye(2, dtype=complex), "complex128 values, which are no real numbers"),
+        (np.eye(2, dtype=complex), "complex128 values, which are not real numbers"),
     ],
 )
 def test_a_summary_says_in_words_what_it_looks_like(matrix, words):
@@ -177,7 +180,7 @@ def test_a_summary_says_in_words_what_it_looks_like(matrix, words):
     assert str(describe(matrix, "layers['x']")) == f"layers['x'] ({n} x {m}): {words}"
 
 
-def test_the_total_of_each_cell_is_said_of_a_log_of_counts():
+def test_the_summary_of_log_counts_has_the_total_of_each_cell():
     counts = np.random.default_rng(0).poisson(1.0, (50, 20)) + np.eye(50, 20)
     found = describe(np.log1p(1e4 * counts / counts.sum(axis=1, keepdims=True)))
     assert str(found).endswith(f"max {found.maximum:,.5g}; log1p, target sum ≈ 10,000)")
@@ -269,6 +272,6 @@ def test_sums_that_float32_or_their_own_dtype_does_not_hold_are_seen(values, dty
     assert (found.kind, found.fits_float32) == (kind, fits)
 
 
-def test_what_is_plainly_counts_is_read_no_further(monkeypatch):
+def test_obvious_counts_are_not_read_again(monkeypatch):
     monkeypatch.setattr(summary_module, "may_repeat", lambda source: pytest.fail("the indices were read"))
     assert describe(sparse.csr_matrix(np.array([[3.0, 0], [0, 200]]))).kind == "counts"

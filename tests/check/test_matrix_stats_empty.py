@@ -29,12 +29,12 @@ def expected(dense):
 
 @settings(max_examples=60)
 @given(matrices, st.sampled_from([np.asarray, sparse.csr_matrix, sparse.csc_matrix, sparse.coo_matrix]))
-def test_every_kind_of_matrix(dense, make):
+def test_empty_cells_and_genes_are_counted_in_every_kind_of_matrix(dense, make):
     assert count_empty(Source(make(dense)), int(np.count_nonzero(dense))) == expected(dense)
 
 
 @pytest.mark.parametrize("make", [sparse.csr_matrix, sparse.csc_matrix])
-def test_a_stored_zero_is_no_value_and_opposite_values_do_not_cancel(make):
+def test_a_stored_zero_is_not_a_value_and_opposite_values_do_not_cancel(make):
     matrix = make(np.array([[1.0, 0, 0], [2, 0, -2], [0, 0, 2]]))
     matrix.data[matrix.data == 1] = 0
     assert count_empty(Source(matrix), 3) == (1, 1)

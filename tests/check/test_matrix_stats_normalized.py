@@ -1,4 +1,4 @@
-"""What a matrix without counts went through is told from a few of its cells, and never at a great cost."""
+"""A few cells show how a matrix without counts was normalized, at little cost."""
 
 import anndata as ad
 import h5py
@@ -38,15 +38,15 @@ def test_the_logarithm_and_the_total_are_found(target, logarithm, log, make, dty
         np.zeros((0, 3)),
     ],
 )
-def test_nothing_is_said_where_totals_differ_or_there_are_too_few_cells(matrix):
+def test_no_scaling_is_found_if_totals_differ_or_cells_are_too_few(matrix):
     assert scaling_of(Source(matrix)) is None
 
 
 @pytest.mark.parametrize(
     ("values", "words"),
-    [(np.log1p(1e4 * SCALED), "looks normalised (log1p, target sum ≈ 10,000)"), (COUNTS / 3, "looks log-")],
+    [(np.log1p(1e4 * SCALED), "looks normalized (log1p, target sum ≈ 10,000)"), (COUNTS / 3, "looks log-")],
 )
-def test_stored_zeros_are_no_sign_of_anything(values, words):
+def test_stored_zeros_do_not_change_the_scaling(values, words):
     matrix = sparse.csr_matrix(values)
     stored = sparse.csr_matrix(
         (np.append(matrix.data, 0.0), np.append(matrix.indices, 0), np.append(matrix.indptr, matrix.nnz + 1))
@@ -55,7 +55,7 @@ def test_stored_zeros_are_no_sign_of_anything(values, words):
     assert glimpse(Source(stored)).startswith(words)
 
 
-def test_an_empty_cell_does_not_hide_it():
+def test_an_empty_cell_does_not_hide_the_scaling():
     matrix = np.log1p(1e4 * SCALED)
     matrix[::7] = 0
     assert str(scaling_of(Source(matrix))) == "log1p, target sum ≈ 10,000"
@@ -64,12 +64,12 @@ def test_an_empty_cell_does_not_hide_it():
 @pytest.mark.parametrize(
     ("matrix", "words"),
     [
-        (np.log1p(1e4 * SCALED), "looks normalised (log1p, target sum ≈ 10,000)"),
-        (np.log1p(COUNTS), "looks log-normalised"),
-        (1e4 * SCALED, "looks normalised, without a logarithm"),
+        (np.log1p(1e4 * SCALED), "looks normalized (log1p, target sum ≈ 10,000)"),
+        (np.log1p(COUNTS), "looks log-normalized"),
+        (1e4 * SCALED, "looks normalized, without a logarithm"),
         (SCALED - 0.1, "looks scaled"),
         (COUNTS, "holds whole numbers"),
-        (np.full((3, 3), np.nan), "holds values that are not finite"),
+        (np.full((3, 3), np.nan), "holds NaN or infinite values"),
         (np.zeros((3, 3)), ""),
         (np.full((3, 3), 1j), ""),
     ],
@@ -78,7 +78,7 @@ def test_a_glimpse_says_what_it_looks_like(matrix, words):
     assert glimpse(Source(matrix)) == words
 
 
-def test_few_cells_are_read_and_none_of_what_is_stored_by_columns(tmp_path):
+def test_few_cells_are_read_and_none_of_matrices_stored_by_columns(tmp_path):
     matrix = np.log1p(1e4 * SCALED)
     assert glimpse(Source(sparse.csc_matrix(matrix))) == ""
     with h5py.File(tmp_path / "m.h5", "w") as file:
@@ -91,7 +91,7 @@ def test_few_cells_are_read_and_none_of_what_is_stored_by_columns(tmp_path):
 def test_the_reason_for_counts_of_a_layer_says_what_x_is():
     adata = ad.AnnData(np.log1p(1e4 * SCALED).astype(np.float32), layers={"counts": COUNTS})
     assert choose_matrix(adata).reason == (
-        "layers['counts'] (400 x 60): counts (whole numbers, max 6); X looks normalised (log1p, target sum ≈ 10,000)"
+        "layers['counts'] (400 x 60): counts (whole numbers, max 6); X looks normalized (log1p, target sum ≈ 10,000)"
     )
     assert "; log1p, target sum ≈ 10,000)" in choose_matrix(adata, "normalized").reason
 
@@ -129,13 +129,13 @@ def test_two_hundred_cells_from_the_first_to_the_last_are_read(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("most", "words"), [(25.0, "looks log-normalised"), (25.1, "looks normalised, without a logarithm")]
+    ("most", "words"), [(25.0, "looks log-normalized"), (25.1, "looks normalized, without a logarithm")]
 )
 def test_no_logarithm_of_counts_is_above_twenty_five(most, words):
     assert glimpse(Source(np.array([[0.5, most], [0.25, 0]]))) == words
 
 
-def test_of_what_is_computed_later_nothing_is_read():
+def test_lazy_matrices_are_not_read():
     class Lazy:
         dtype, shape = np.dtype(float), (3, 3)
 

@@ -1,4 +1,4 @@
-"""Names that are numbers are text from the moment they are sent, which the report says before."""
+"""Names that are numbers become text when they are sent, and the report says so before."""
 
 import anndata as ad
 import numpy as np
@@ -15,19 +15,19 @@ def numbered():
     return adata
 
 
-def test_the_report_and_the_plan_say_that_they_stay_text(numbered):
+def test_the_report_and_the_plan_say_that_numbers_as_names_stay_text(numbered):
     found = {finding.code: finding for finding in bc.check(numbered) if finding.code in ("BC107", "BC110")}
     assert {code: (finding.path, finding.changed) for code, finding in found.items()} == {
         "BC107": ("obs_names", True), "BC110": ("obs.columns", True),
     }  # fmt: skip
     for finding in found.values():
         assert finding.message.endswith("sent as text")
-        assert "text when the study is pulled" in finding.fix
+        assert "text when the study is fetched" in finding.fix
     changes = numbered.biocolab.submit(dry_run=True).changes
     assert set(changes) == {"obs_names: 2 int: sent as text", "obs.columns: names that are numbers: sent as text"}
 
 
-def test_they_are_seen_as_they_are_on_the_server_and_come_back_as_text(numbered, server):
+def test_names_that_are_numbers_are_text_on_the_server_and_when_fetched(numbered, server):
     study = numbered.biocolab.submit(skip_dimred=True).study()
     assert {"7", "x"} <= set(study.fields)
     back = study.to_anndata(fields=["7", "x"])

@@ -20,7 +20,7 @@ def test_findings_come_errors_first_and_in_order_of_code():
     assert (REPORT[0], REPORT[-1], len(REPORT[1:3]), len(REPORT)) == (MIXED, NOTE, 2, 4)
 
 
-def test_only_errors_stand_in_the_way():
+def test_only_errors_block_a_submission():
     assert not REPORT.ok
     assert Report([NOTE, WARNING]).ok
     Report([NOTE, WARNING]).raise_for_errors()
@@ -63,19 +63,19 @@ def test_repr_is_a_table_with_a_headline():
         "  BC103  warning  var_names   twice ('g'). Rename",
         "  BC202  note     obs['a']    made text",
     ]
-    assert repr(Report()) == "Report: nothing found, ready to be sent"
+    assert repr(Report()) == "Report: no problems found, ready to be sent"
     assert repr(Report([WARNING])).startswith("Report: 1 warning, ready to be sent\n")
     assert repr(Report([NOTE] * 1_200)).startswith("Report: 1,200 notes, ready to be sent\n")
 
 
-def test_html_is_escaped_and_keeps_the_colours_of_the_page():
+def test_html_is_escaped_and_keeps_the_colors_of_the_page():
     html = REPORT._repr_html_()
     assert "obs[&#x27;&lt;b&gt;&#x27;]" in html
     assert "<b>" not in html
     assert "background" not in html
     assert "var(--jp-error-color1,inherit)" in html
     assert "#" not in html.replace("&#x27;", "")
-    assert "nothing found" in Report()._repr_html_()
+    assert "no problems found" in Report()._repr_html_()
 
 
 def test_html_is_a_table_with_a_row_for_each_finding():
@@ -110,7 +110,9 @@ def test_a_name_that_cannot_be_encoded_can_be_shown():
 
 def test_strict_takes_warnings_for_errors_and_notes_for_none():
     Report([NOTE]).raise_for_errors(strict=True)
-    with pytest.raises(errors.CheckFailed, match=r"has warnings, which check='strict' refuses\nReport: 1 warning"):
+    with pytest.raises(
+        errors.CheckFailed, match=r"has warnings, which check='strict' treats as errors\nReport: 1 warning"
+    ):
         Report([NOTE, WARNING]).raise_for_errors(strict=True)
     with pytest.raises(errors.InvalidColumn, match="cannot be sent"):
         REPORT.raise_for_errors(strict=True)

@@ -1,4 +1,4 @@
-"""Columns that h5ad cannot hold are named with types, rows and a mending."""
+"""Columns that h5ad cannot hold are reported with their types, rows and a fix."""
 
 import numpy as np
 import pandas as pd
@@ -14,7 +14,7 @@ def make(n=2, **obs):
     return AnnData(np.ones((n, 1), np.float32), pd.DataFrame(obs, index=names), pd.DataFrame(index=["g"]))
 
 
-def test_mixed_types_are_sent_as_text_and_told_with_counts_and_first_rows():
+def test_mixed_types_are_sent_as_text_and_reported_with_counts_and_first_rows():
     (found,) = bc.check(make(3, x=pd.Series([1, 2, "late"], index=["c0", "c1", "c2"], dtype=object)))
     assert (found.code, found.severity, found.path, found.error) == (
         "BC208", "warning", "obs['x']", errors.InvalidColumn,
@@ -32,9 +32,9 @@ def test_a_column_of_lists_is_left_out_and_does_not_stop_anything():
 
 
 @pytest.mark.parametrize("values", [[[1], [2]], pd.to_datetime(["2020", "2021"])])
-def test_a_strict_check_refuses_what_is_left_out_and_what_is_made_text(values):
+def test_a_strict_check_refuses_columns_that_are_left_out_or_made_text(values):
     adata = make(x=values)
-    with pytest.raises(errors.InvalidColumn, match=r"(?s)check='strict' refuses.*obs\['x'\]"):
+    with pytest.raises(errors.InvalidColumn, match=r"(?s)check='strict' treats as errors.*obs\['x'\]"):
         adata.biocolab.submit(dry_run=True, check="strict")
     assert adata.biocolab.submit(dry_run=True).n_obs == 2
 
@@ -61,16 +61,16 @@ def test_columns_of_tables_in_obsm_are_checked_too():
     assert plan.left_out == ("obsm['t']['list'] (values that h5ad cannot hold (list 2))",)
 
 
-def test_dates_are_batches_and_lists_are_none():
+def test_dates_can_be_batches_and_lists_cannot():
     days = make(4, day=pd.to_datetime(["2020-01-01", "2020-01-01", "2021-01-01", "2021-01-01"]))
     assert [batch.name for batch in days.biocolab.submit(dry_run=True, batch_key="day").batches] == [
         "2020-01-01", "2021-01-01",
     ]  # fmt: skip
-    with pytest.raises(errors.InvalidColumn, match="no labels for batches: values that h5ad cannot hold"):
+    with pytest.raises(errors.InvalidColumn, match="cannot be used for batches: values that h5ad cannot hold"):
         make(x=[[1], [2]]).biocolab.submit(dry_run=True, batch_key="x")
 
 
-def test_what_is_sent_in_another_form_is_noted():
+def test_a_column_that_is_sent_in_another_form_is_noted():
     (found,) = bc.check(make(x=[None, None]))
     assert (found.code, found.severity, found.message) == ("BC202", "note", "only missing values: sent as NaN")
 
@@ -84,8 +84,8 @@ def test_more_labels_than_the_servers_can_number_are_a_warning():
     adata.var["of_a_gene"] = pd.Categorical([1], numbers)
     (found,) = bc.check(adata).warnings
     assert (found.code, found.severity, found.path, found.count) == ("BC203", "warning", "obs['many']", n)
-    assert found.message == "65,536 labels; the servers can number 65,535"
-    assert found.fix == "Leave the column out of a copy if it is an id of each cell"
+    assert found.message == "65,536 labels: the servers support at most 65,535"
+    assert found.fix == "If it is an id of each cell, drop the column from a copy"
 
 
 def test_an_unknown_batch_column_is_an_error_with_near_names():
@@ -95,10 +95,10 @@ def test_an_unknown_batch_column_is_an_error_with_near_names():
 
 
 @pytest.mark.parametrize("key", [["sample"], 3])
-def test_a_batch_column_that_is_no_name_is_an_error(key):
+def test_a_batch_column_that_is_not_a_name_is_an_error(key):
     (found,) = bc.check(make(sample=["a", "b"]), batch_key=key)
     assert found.code == "BC204"
-    assert found.message.startswith(f"there is no column {key!r}")
+    assert found.message.startswith(f"has no column {key!r}")
 
 
 def test_cells_without_a_batch_are_an_error():
@@ -114,7 +114,7 @@ def test_a_batch_column_that_is_there_twice_is_an_error():
     assert {found.code for found in bc.check(adata, batch_key="s").errors} == {"BC104", "BC204"}
 
 
-def test_an_order_is_told_of_columns_of_cells_that_have_one():
+def test_ordered_columns_of_obs_are_noted():
     ordered = pd.Categorical(["b", "a"], ["b", "a"], ordered=True)
     adata = make(
         first=[1, 2], plain=pd.Categorical(["x", "y"]), one=pd.Categorical(["x", "x"], ordered=True), stage=ordered
@@ -122,7 +122,7 @@ def test_an_order_is_told_of_columns_of_cells_that_have_one():
     adata.var["of_genes"] = pd.Categorical(["b"], ordered=True)
     found = [found for found in bc.check(adata) if found.code == "BC205"]
     assert [(each.path, each.message) for each in found] == [
-        ("obs['stage']", "ordered labels (b < a); the servers keep no order")
+        ("obs['stage']", "ordered labels (b < a): the servers do not keep the order")
     ]
 
 
@@ -132,13 +132,13 @@ def test_infinite_numbers_of_cells_are_a_warning_with_how_many_and_where(dtype):
     adata.var["of_a_gene"] = [np.inf]
     (found,) = [found for found in bc.check(adata) if found.code == "BC206"]
     assert (found.severity, found.path, found.count, found.examples) == ("warning", "obs['ratio']", 2, ("'c0'", "'c2'"))
-    assert found.message == "infinite numbers in 2 cells; the servers have NaN there"
+    assert found.message == "infinite numbers in 2 cells: the servers show NaN there"
 
 
 def test_infinite_numbers_are_nan_when_they_come_back(server):
     adata = make(9, ratio=np.where(np.arange(9) < 2, np.inf, 1.5))
     adata.var_names = ["CD3D"]
-    with pytest.warns(UserWarning, match="infinite numbers in 2 cells; the servers have NaN there"):
+    with pytest.warns(UserWarning, match="infinite numbers in 2 cells: the servers show NaN there"):
         submission = adata.biocolab.submit(skip_dimred=True)
     back = submission.study().to_anndata()
     np.testing.assert_array_equal(back.obs["ratio"], [np.nan, np.nan] + [1.5] * 7)
@@ -147,16 +147,16 @@ def test_infinite_numbers_are_nan_when_they_come_back(server):
 @pytest.mark.parametrize(
     ("batches", "message"),
     [
-        (np.linspace(0, 1, 9), "9 batches, each of one cell"),
-        ([f"c{n}" for n in range(9)], "9 batches, each of one cell"),
-        (["a"] * 5 + list("bcde"), "5 batches, 4 of them of one cell"),
-        (np.repeat([0.1, 0.5, 0.7], 3), "3 batches by numbers that are not whole"),
+        (np.linspace(0, 1, 9), "9 batches, each with a single cell"),
+        ([f"c{n}" for n in range(9)], "9 batches, each with a single cell"),
+        (["a"] * 5 + list("bcde"), "5 batches, 4 of them with a single cell"),
+        (np.repeat([0.1, 0.5, 0.7], 3), "3 batches from numbers that are not whole"),
     ],
 )
-def test_values_of_single_cells_are_no_batches(batches, message):
+def test_batches_of_single_cells_are_a_warning(batches, message):
     (found,) = [found for found in bc.check(make(9, key=batches), batch_key="key") if found.code == "BC207"]
     assert (found.severity, found.path, found.message) == ("warning", "obs['key']", message)
-    assert found.fix == "Give a column whose values name samples, donors or runs"
+    assert found.fix == "Use a column whose values name samples, donors or runs"
 
 
 @pytest.mark.parametrize("batches", [["a"] * 9, list("aabbccdde"), np.repeat([1.0, 2.0, 3.0], 3), [0.5] * 9])
@@ -167,13 +167,13 @@ def test_samples_are_batches_though_one_has_a_single_cell_or_they_are_numbered(b
 @pytest.mark.parametrize(
     ("column", "message"),
     [
-        ([0.25, 1 / 3], "read through BioFlex these have about seven digits, those of float32"),
-        ([1e17 + 16, 0.5], "read through BioFlex these have about seven digits, those of float32"),
-        ([True, False], "read through BioFlex, truth values are labels 'True' and 'False'"),
-        (["a", None], "read through BioFlex, which has no missing labels, cells without one have a label for that"),
+        ([0.25, 1 / 3], "BioFlex returns these as float32, with about seven digits"),
+        ([1e17 + 16, 0.5], "BioFlex returns these as float32, with about seven digits"),
+        ([True, False], "BioFlex returns booleans as labels 'True' and 'False'"),
+        (["a", None], "BioFlex does not support missing labels, and returns a label for cells without one"),
     ],
 )
-def test_what_bioflex_has_otherwise_is_noted(column, message):
+def test_columns_that_bioflex_converts_are_noted(column, message):
     (found,) = bc.check(make(x=column))
     assert (found.code, found.severity, found.path, found.changed) == ("BC209", "note", "obs['x']", False)
     assert found.message == message
@@ -192,11 +192,11 @@ def test_what_bioflex_has_otherwise_is_noted(column, message):
         ([np.nan, 2**31 - 1], 1, "2147483647.0 as 2147483648.0"),
     ],
 )
-def test_numbers_that_are_others_in_bioflex_are_a_warning_with_the_line_that_keeps_them(column, count, example):
+def test_numbers_that_bioflex_changes_are_a_warning_with_the_line_that_keeps_them(column, count, example):
     adata = make(x=column)
     notes, (found,) = ([found for found in bc.check(adata) if found.code == code] for code in ("BC209", "BC210"))
     assert (found.severity, found.path, found.count) == ("warning", "obs['x']", count)
-    assert found.message.startswith(f"read through BioFlex these are float32, which changes {count} number")
+    assert found.message.startswith(f"BioFlex returns these as float32, which changes {count} number")
     assert found.examples == (f"{example} in obs['x']",)
     assert [note.severity for note in notes] == ["note"] * (0.1 in list(column))
     line = found.fix.partition("in a copy: ")[2]
@@ -210,14 +210,14 @@ def test_rounded_digits_of_many_columns_are_one_short_note_and_no_reason_for_str
     (found,) = bc.check(adata)
     assert (found.code, found.severity, found.count, found.examples) == ("BC209", "note", 360, ())
     assert repr(bc.check(adata)).splitlines()[1] == (
-        "  BC209  note  obs['pct_counts_a'], obs['pct_counts_b'], … and 10 more  read through BioFlex these have about "
-        "seven digits, those of float32"
+        "  BC209  note  obs['pct_counts_a'], obs['pct_counts_b'], … and 10 more  BioFlex returns these as float32, "
+        "with about seven digits"
     )
     assert bc.check(adata).to_frame()["path"].item().count("obs[") == 12
     bc.check(adata).raise_for_errors(strict=True)
 
 
-def test_what_bioflex_has_as_it_is_needs_no_note():
+def test_columns_that_bioflex_keeps_are_not_noted():
     exact = {
         "a": [1, 2**24],
         "b": [0.5, None],
@@ -229,7 +229,7 @@ def test_what_bioflex_has_as_it_is_needs_no_note():
 
 
 @pytest.mark.parametrize("values", [[3, 1], [0.5, 1.5], [True, False], np.array([2**64 - 1, 1], np.uint64)])
-def test_labels_that_are_no_text_are_noted(values):
+def test_labels_that_are_not_text_are_noted(values):
     (found,) = bc.check(make(x=pd.Categorical(values)))
     dtype = pd.Categorical(values).categories.dtype
-    assert (found.code, found.message) == ("BC205", f"labels that are {dtype}; the servers have them as text")
+    assert (found.code, found.message) == ("BC205", f"labels of dtype {dtype}: the servers hold them as text")

@@ -34,7 +34,7 @@ def findings(adata, **arguments):
     return {found.code: found for found in bc.check(adata, **arguments) if found.code in CODES}
 
 
-def test_without_filters_nothing_is_said_and_nothing_is_measured(monkeypatch):
+def test_without_filters_nothing_is_measured_or_reported(monkeypatch):
     monkeypatch.setattr(kept, "measure", lambda *_, **__: pytest.fail("the matrix was measured"))
     assert findings(make()) == {}
     assert findings(make(), min_counts=None, mt_percentage=None) == {}
@@ -52,14 +52,14 @@ def test_how_many_cells_stay_is_a_note_with_what_each_filter_removes():
 
 
 @pytest.mark.parametrize("filters", [{"max_genes": 3}, {"min_counts": 0}, {"mt_percentage": 100}, {"max_counts": 1e12}])
-def test_filters_that_remove_nothing_are_said_too(filters):
+def test_filters_that_remove_nothing_are_reported_too(filters):
     (note,) = findings(make(), **filters).values()
     assert (note.code, note.count) == ("BC701", 0)
     assert note.message.startswith("10 of 10 cells would be kept (100.0 %)")
 
 
 @pytest.mark.parametrize(("min_counts", "n_kept", "code"), [(9, 3, "BC701"), (10, 1, "BC702"), (12, 0, "BC703")])
-def test_few_are_a_warning_and_none_an_error(min_counts, n_kept, code):
+def test_few_kept_cells_are_a_warning_and_none_an_error(min_counts, n_kept, code):
     (found,) = findings(make(), min_counts=min_counts).values()
     assert (found.code, found.count) == (code, 10 - n_kept)
     assert found.message.startswith(f"{n_kept or 'none'} of 10 cells would be kept ({10 * n_kept}.0 %)")
@@ -67,13 +67,13 @@ def test_few_are_a_warning_and_none_an_error(min_counts, n_kept, code):
     assert ("preview_filters()" in found.fix) == (code != "BC701")
 
 
-def test_bounds_are_written_as_one_reads_them():
+def test_bounds_are_written_like_the_arguments():
     assert findings(make(), min_counts=1_000_000)["BC703"].examples == ("min_counts=1,000,000 removes 10",)
     assert findings(make(), mt_percentage=12.5)["BC701"].examples == ("mt_percentage=12.5 removes 3",)
     assert findings(make(), max_genes=np.int64(2))["BC701"].examples == ("max_genes=2 removes 5",)
 
 
-def test_more_counts_than_the_protocol_lets_through_are_said_to_go():
+def test_cells_above_the_caps_of_the_protocol_are_reported():
     adata = make()
     adata.X = adata.X * np.float32(1e9)
     assert findings(adata, min_genes=1)["BC702"].examples == (
@@ -82,7 +82,7 @@ def test_more_counts_than_the_protocol_lets_through_are_said_to_go():
     )
 
 
-def test_none_left_is_refused_before_anything_is_sent(server):
+def test_filters_that_keep_no_cell_are_refused_before_anything_is_sent(server):
     before = len(server.requests)
     with pytest.raises(errors.EmptyAnnData, match=r"BC703[\s\S]*none of 10 cells would be kept") as caught:
         make().biocolab.submit(min_counts=100)
@@ -90,8 +90,8 @@ def test_none_left_is_refused_before_anything_is_sent(server):
     assert len(server.requests) == before
 
 
-def test_few_left_is_a_python_warning_of_a_submission_and_refused_by_strict(server):
-    with pytest.raises(errors.CheckFailed, match=r"check='strict' refuses[\s\S]*BC702"):
+def test_few_kept_cells_warn_on_submit_and_are_refused_by_strict(server):
+    with pytest.raises(errors.CheckFailed, match=r"check='strict' treats as errors[\s\S]*BC702"):
         make().biocolab.submit(min_counts=10, check="strict")
     with pytest.warns(UserWarning, match="BC702 filters: 1 of 10 cells") as caught:
         submission = make().biocolab.submit(min_counts=10, skip_dimred=True)
@@ -117,15 +117,15 @@ def test_a_fraction_is_guessed_from_more_than_0_to_1_that_removes_half_of_the_ce
     for most in (0, 1.5):
         assert "in percent" not in findings(adata, mt_percentage=most, min_counts=12)["BC703"].fix
     adata.X[1, 2] = 0
-    assert findings(adata, mt_percentage=0.5, min_counts=12)["BC703"].fix.endswith("preview_filters() suggests some")
+    assert findings(adata, mt_percentage=0.5, min_counts=12)["BC703"].fix.endswith("preview_filters()")
 
 
 @pytest.mark.parametrize(("name", "said"), [("min_counts", True), ("max_counts", True), ("min_genes", False)])
-def test_that_sums_of_normalized_values_are_no_counts_is_said_of_bounds_on_counts(name, said):
+def test_bounds_on_counts_say_that_normalized_sums_are_not_counts(name, said):
     adata = make()
     adata.X = np.log1p(adata.X)
     (found,) = findings(adata, **{name: 1}).values()
-    assert found.message.endswith("as normalized, of which the sums are no counts" if said else "as normalized")
+    assert found.message.endswith("as normalized, whose sums are not counts" if said else "as normalized")
 
 
 def test_counts_with_float_noise_are_measured_as_the_whole_numbers_that_are_sent():
@@ -135,17 +135,17 @@ def test_counts_with_float_noise_are_measured_as_the_whole_numbers_that_are_sent
     assert findings(adata, min_counts=5)["BC701"].count == findings(make(), min_counts=5)["BC701"].count == 3
 
 
-def test_batches_without_a_cell_left_are_named():
+def test_batches_that_lose_all_cells_are_named():
     adata = make(obs=pd.DataFrame({"sample": list("aaabbbcccc")}, index=list("0123456789")))
     found = findings(adata, min_counts=6, batch_key="sample")
     assert list(found) == ["BC704", "BC701"]
     warning = found["BC704"]
-    assert (warning.severity, warning.message, warning.count) == ("warning", "no cell would be kept of a batch", 1)
+    assert (warning.severity, warning.message, warning.count) == ("warning", "one batch would lose all cells", 1)
     assert warning.examples == ("'a'",)
     assert warning.fix == "See adata.biocolab.preview_filters(batch_key='sample')"
     assert warning.path == "filters"
     warning = findings(adata, min_counts=9, batch_key="sample")["BC704"]
-    assert (warning.message, warning.count) == ("no cell would be kept of 2 batches", 2)
+    assert (warning.message, warning.count) == ("2 batches would lose all cells", 2)
     assert warning.examples == ("'a'", "'b'")
     assert list(findings(adata, min_counts=6)) == ["BC701"]
     # Where none is left at all that is said once; and batches that are no batches are another rule's.
@@ -153,7 +153,7 @@ def test_batches_without_a_cell_left_are_named():
     assert list(findings(adata, min_counts=6, batch_key="sampel")) == ["BC701"]
 
 
-def test_a_share_of_mitochondrial_counts_needs_genes_to_go_by():
+def test_a_mitochondrial_bound_without_such_genes_is_a_warning():
     adata = make()
     adata.var_names = ["CD3D", "LYZ", "MTOR"]
     found = findings(adata, mt_percentage=10)
@@ -162,11 +162,14 @@ def test_a_share_of_mitochondrial_counts_needs_genes_to_go_by():
         "warning", "mt_percentage=10 removes nothing: no gene is named MT-…",
     )  # fmt: skip
     assert found["BC705"].path == "filters"
-    assert found["BC705"].fix == "Give the genes their symbols in a copy, or filter by another list of genes before"
+    assert (
+        found["BC705"].fix
+        == "Rename the genes to their symbols in a copy, or filter by a list of genes before submitting"
+    )
     assert list(findings(adata, mt_percentage=100)) == ["BC701"]
     assert list(findings(adata, mt_percentage=0)) == ["BC705", "BC701"]
     adata.var_names = [f"ENSG{i:011d}" for i in range(3)]
-    assert findings(adata, mt_percentage=10)["BC705"].message.endswith("they go by Ensembl ids (ENSG00000000000)")
+    assert findings(adata, mt_percentage=10)["BC705"].message.endswith("since they have Ensembl ids (ENSG00000000000)")
 
 
 def test_a_note_about_mitochondrial_genes_is_not_repeated():
@@ -185,17 +188,17 @@ def test_the_matrix_that_is_sent_is_measured_with_its_own_genes():
     assert findings(adata, min_genes=4, mt_percentage=5).keys() == {"BC701", "BC705"}  # raw has no genes named MT-
 
 
-def test_sums_of_normalized_values_are_said_to_be_no_counts():
+def test_the_note_says_that_normalized_sums_are_not_counts():
     adata = make()
     adata.X = np.log1p(adata.X)
     assert findings(adata, min_counts=1)["BC701"].message.endswith(
-        "measured on X as normalized, of which the sums are no counts"
+        "measured on X as normalized, whose sums are not counts"
     )
     assert findings(adata, min_genes=1)["BC701"].message.endswith("measured on X as normalized")
 
 
 @pytest.mark.parametrize("broken", ["nan", "text", "shape", "none", "no cells", "no genes"])
-def test_what_cannot_be_measured_is_not(broken):
+def test_a_matrix_that_cannot_be_measured_is_skipped(broken):
     adata = make()
     if broken == "nan":
         adata.X[0, 0] = np.nan
@@ -213,7 +216,7 @@ def test_what_cannot_be_measured_is_not(broken):
 
 
 @pytest.mark.parametrize("form", [np.asarray, sparse.csr_matrix, sparse.csc_matrix, sparse.coo_matrix])
-def test_it_is_what_preview_filters_says_in_any_form(form, tmp_path):
+def test_the_note_agrees_with_preview_filters_for_every_matrix_format(form, tmp_path):
     rng = np.random.default_rng(0)
     obs = pd.DataFrame({"s": list("abcd") * 20}, index=map(str, range(80)))
     adata = ad.AnnData(rng.poisson(0.8, (80, 12)).astype(np.float32), obs)
@@ -231,7 +234,7 @@ def test_it_is_what_preview_filters_says_in_any_form(form, tmp_path):
         assert findings(tmp_path / "a.h5ad", batch_key="s", **filters)["BC701"] == note
 
 
-def test_a_plan_shows_it():
+def test_a_plan_shows_the_kept_cells():
     plan = make().biocolab.submit(dry_run=True, min_counts=3, mt_percentage=20)
     line = next(line for line in repr(plan).splitlines() if "filters:" in line)
     assert "8 of 10 cells would be kept (80.0 %)" in line
@@ -251,14 +254,14 @@ def test_a_plan_shows_it():
         ({"max_genes": "many"}, "max_genes is 'many'"),
     ],
 )
-def test_bounds_that_are_none_are_refused(filters, words):
+def test_invalid_bounds_are_refused(filters, words):
     with pytest.raises(errors.InvalidArgument, match=words):
         bc.check(make(), **filters)
     with pytest.raises(errors.InvalidArgument, match=words):
         make().biocolab.check(**filters)
 
 
-def test_views_backed_files_and_the_object_itself_stay_what_they_are(tmp_path):
+def test_views_backed_files_and_the_object_are_not_changed(tmp_path):
     adata = make()
     view = adata[3:]
     before = view.X.copy()
@@ -269,7 +272,7 @@ def test_views_backed_files_and_the_object_itself_stay_what_they_are(tmp_path):
     np.testing.assert_array_equal(view.X, before)
 
 
-def test_values_that_no_server_could_hold_are_an_error_and_no_warning_of_numpys():
+def test_values_that_servers_cannot_hold_are_an_error_without_a_numpy_warning():
     adata = make()
     adata.X = adata.X.astype(np.float64) * 1e300
     with warnings.catch_warnings():
@@ -278,7 +281,7 @@ def test_values_that_no_server_could_hold_are_an_error_and_no_warning_of_numpys(
     assert "BC312" in {found.code for found in report.errors}
 
 
-def test_the_command_takes_them(tmp_path):
+def test_the_check_command_accepts_filters(tmp_path):
     make().write_h5ad(tmp_path / "x.h5ad")
 
     def run(*options):

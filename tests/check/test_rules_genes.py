@@ -96,7 +96,7 @@ def test_genes_without_names_are_a_warning():
     assert findings([str(i) for i in range(5)], "BC407") == []
 
 
-def test_genomes_in_front_of_names_are_a_warning():
+def test_genome_prefixes_of_names_are_a_warning():
     (found,) = findings([f"GRCh38_{name}" for name in HUMAN] + [f"mm10___{name}" for name in MOUSE], "BC408")
     assert (found.severity, found.count) == ("warning", len(HUMAN) + len(MOUSE))
     assert "keep the cells and genes of one species" in found.fix
@@ -118,7 +118,7 @@ def test_symbols_are_pointed_to_where_nine_of_ten_names_are_ids(number, noted):
 
 
 @pytest.mark.parametrize(("number", "warned"), [(20, True), (19, False)])
-def test_twenty_numbers_are_no_names(number, warned):
+def test_twenty_numbers_are_not_names(number, warned):
     assert bool(findings([str(i) for i in range(number)], "BC407")) is warned
 
 
@@ -157,7 +157,7 @@ def test_symbols_are_looked_for_in_columns_of_their_usual_names(columns, named):
         ([f"ENSMUST{i:011d}.1" for i in range(30)], False),
     ],
 )
-def test_the_first_symbol_that_is_there_says_whether_they_are_symbols(values, has):
+def test_the_first_value_decides_whether_a_column_holds_symbols(values, has):
     assert bool(findings(IDS, "BC403", var={"symbol": pd.Series(values, IDS, dtype=object)})) is has
 
 
@@ -169,7 +169,7 @@ def test_symbols_of_raw_are_pointed_to_in_raw():
     adata = ad.AnnData(np.log1p(np.ones((2, 1), np.float32)), var=pd.DataFrame({"symbol": ["no"]}, index=["x"]))
     adata.raw = ad.AnnData(np.ones((2, 30), np.float32), var=pd.DataFrame({"gene_name": ["A"] * 30}, index=IDS))
     found = next(found for found in bc.check(adata) if found.code == "BC403")
-    assert found.message == "genes go by Ensembl ids; raw.var['gene_name'] has their symbols"
+    assert found.message == "genes are named by Ensembl ids; raw.var['gene_name'] has their symbols"
     assert found.fix == (
         "To send symbols, in a copy: raw = copy.raw.to_adata(); "
         "raw.var_names = raw.var['gene_name'].astype(str); copy.raw = raw"
@@ -187,7 +187,7 @@ def barcodes(number, after="-1"):
 
 
 @pytest.mark.parametrize("after", ["", "-1", "-12_b"])
-def test_barcodes_for_genes_are_told_unless_cells_have_them_too(after):
+def test_barcodes_as_gene_names_are_reported_unless_cells_have_them_too(after):
     cells = [f"cell {i}" for i in range(30)]
     assert named(cells, barcodes(30, after)) == ["BC409"]
     assert named([f"s1_{name}" for name in barcodes(30)], barcodes(30, after)) == []
@@ -196,7 +196,7 @@ def test_barcodes_for_genes_are_told_unless_cells_have_them_too(after):
     assert named(cells, [f"CD{i}" for i in range(10)] + barcodes(20, after)) == []
 
 
-def test_ids_of_genes_for_cells_are_told_whatever_the_genes_are_called():
+def test_gene_ids_as_cell_names_are_reported_whatever_the_gene_names():
     ids = [f"ENSMUSG{i:011d}.2" for i in range(25)]
     assert named(ids, [f"cell {i}" for i in range(25)]) == ["BC409"]
     assert named(ids[:10] + [f"cell {i}" for i in range(15)], ids) == []
@@ -207,7 +207,7 @@ def test_ids_of_genes_for_cells_are_told_whatever_the_genes_are_called():
     "name", ['"CD3D"', "'CD3D'", " CD3D", "CD3D ", "CD3D\t", "\ufeffCD3D", "CD3D\xa0", "CD3D\r"], ids=ascii
 )
 @pytest.mark.parametrize("path", ["var_names", "obs_names"])
-def test_quotes_and_blanks_around_names_are_warned_of_with_the_line_that_takes_them_off(name, path):
+def test_quotes_and_spaces_around_names_are_a_warning_with_the_line_that_removes_them(name, path):
     adata = ad.AnnData(np.ones((3, 3), np.float32))
     adata.obs_names, adata.var_names = ["a", "b", "c"], ["LYZ", "ACTB", "NKX2-1"]
     setattr(adata, path, [name, *getattr(adata, path)[1:]])
@@ -219,7 +219,7 @@ def test_quotes_and_blanks_around_names_are_warned_of_with_the_line_that_takes_t
     assert "BC415" not in {found.code for found in bc.check(adata)}
 
 
-def test_marks_within_names_are_a_part_of_them():
+def test_quotes_and_spaces_within_names_are_not_reported():
     adata = ad.AnnData(np.ones((3, 5), np.float32))
     adata.obs_names, adata.var_names = ["5' a", "b c", 'd"e'], ["aph(3')", "T cell", "lacZ'", '"a"b', "x"]
     assert "BC415" not in {found.code for found in bc.check(adata)}

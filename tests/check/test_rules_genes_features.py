@@ -56,14 +56,14 @@ def test_features_that_are_not_genes_are_counted_and_the_line_leaves_them_out(ki
         {"genome": ["GRCh38", "GRCh38", "", None]},  # Cell Ranger gives antibodies none
     ],
 )
-def test_genes_of_one_genome_are_no_finding(columns):
+def test_genes_of_one_genome_are_not_reported(columns):
     adata = make(**columns)
     assert findings(adata) == findings(adata, "BC414") == []
 
 
-def test_features_without_any_gene_have_no_line():
+def test_features_without_any_gene_have_no_line_to_keep_genes():
     (found,) = findings(make(feature_types=[ANTIBODY] * 4))
-    assert (found.count, found.fix) == (4, "They are normalised as genes are")
+    assert (found.count, found.fix) == (4, "They are normalized like genes")
 
 
 def test_types_of_other_tools_are_known():
@@ -87,12 +87,12 @@ def test_features_of_muon_bpcells_and_others_are_counted_and_the_line_leaves_the
 
 
 @pytest.mark.parametrize("column", ["type", "modality"])
-def test_a_column_that_speaks_of_something_else_is_no_type_of_features(column):
+def test_a_column_of_other_values_is_not_a_feature_type(column):
     assert findings(make(**{column: ["protein_coding", "lncRNA", "miRNA", "pseudogene"]})) == []
 
 
 @pytest.mark.parametrize("form", ["chr1:{}-{}", "chrX_{}_{}", "1-{}-{}", "GL000194.1:{}-{}", "chr10-{}-{}"])
-def test_peaks_without_a_type_are_known_by_their_names(form):
+def test_peaks_without_a_type_are_recognized_by_their_names(form):
     adata = make(symbol=list("abcdefgh"))
     adata.var_names = [*adata.var_names[:5], *(form.format(1000 * i, 1000 * i + 500) for i in range(3))]
     (found,) = findings(adata)
@@ -101,11 +101,11 @@ def test_peaks_without_a_type_are_known_by_their_names(form):
     line = found.fix.partition("To leave them out: ")[2]
     assert eval(line, {"adata": adata}).var_names.tolist() == [f"GENE{i}" for i in range(5)]
     adata = adata[:, 5:].copy()
-    assert findings(adata)[0].fix == "They are normalised as genes are"
+    assert findings(adata)[0].fix == "They are normalized like genes"
 
 
 @pytest.mark.parametrize("names", [["HLA-A", "NKX2-5", "1-Mar", "AC01.1"], ["RP11-34P13-7", "CTD-2-3", "Y_RNA", "7SK"]])
-def test_symbols_with_dashes_are_no_peaks(names):
+def test_symbols_with_dashes_are_not_peaks(names):
     adata = make(symbol=list("abcd"))
     adata.var_names = names
     assert findings(adata) == []

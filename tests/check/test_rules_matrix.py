@@ -1,4 +1,4 @@
-"""What is wrong or odd with the matrix that would be sent is said with its slot."""
+"""Problems of the matrix to send are reported with its slot."""
 
 import numpy as np
 import pandas as pd
@@ -35,7 +35,7 @@ def test_an_object_without_any_matrix_is_an_error():
     assert found.error is errors.EmptyAnnData
 
 
-def test_no_counts_where_they_were_asked_for():
+def test_missing_counts_are_an_error_if_raw_is_requested():
     found = only(AnnData(np.log1p(COUNTS)), "BC300", input_matrix_type="raw")
     assert found.error is errors.NoCounts
 
@@ -54,7 +54,7 @@ def test_other_than_real_numbers_are_errors(dtype):
     assert "only real numbers" in only(AnnData(COUNTS.astype(dtype)), "BC302").message
 
 
-def test_negative_counts_are_an_error_only_where_counts_were_asked_for():
+def test_negative_counts_are_an_error_only_if_raw_is_requested():
     adata = AnnData(np.array([[3, -1], [0, 1]], np.float32))
     found = only(adata, "BC303", input_matrix_type="raw")
     assert (found.count, found.error) == (1, errors.InvalidValues)
@@ -67,11 +67,11 @@ def test_counts_beyond_float32_are_a_warning():
     assert len(bc.check(AnnData(np.array([[2**24]], np.int64)))) == 0
 
 
-def test_a_scaled_x_points_to_the_log_normalised_one():
+def test_the_warning_about_a_scaled_x_names_the_log_normalized_slot():
     adata = AnnData(np.log1p(COUNTS))
     adata.raw = adata
     adata.X = adata.X - 0.5
-    assert only(adata, "BC305").fix.startswith("raw.X looks log-normalised")
+    assert only(adata, "BC305").fix.startswith("raw.X looks log-normalized")
 
 
 def test_float_noise_is_noted():
@@ -83,7 +83,7 @@ def test_a_matrix_of_zeros_is_a_warning():
 
 
 @pytest.mark.parametrize("bad", [np.nan, -1.0])
-def test_counts_that_are_passed_over_for_a_bad_value_are_a_warning(bad):
+def test_counts_that_are_not_chosen_because_of_a_bad_value_are_a_warning(bad):
     layer = COUNTS.copy()
     layer[1, 0] = bad
     found = only(AnnData(np.log1p(COUNTS), layers={"counts": layer}), "BC308")
@@ -127,7 +127,7 @@ def test_masked_values_are_errors():
     assert (found.message, found.count, found.error) == ("2 masked values", 2, errors.InvalidValues)
 
 
-def test_the_largest_float32_is_no_overflow():
+def test_the_largest_float32_is_not_an_overflow():
     largest = float(np.finfo(np.float32).max)
     for value in (largest, -largest):
         assert "BC312" not in [found.code for found in bc.check(AnnData(np.array([[0.5, value]])))]
@@ -142,12 +142,12 @@ def test_gaps_are_counted_by_cell_in_arrays_of_floats_of_any_dimensions():
     assert (found.path, found.count) == ("obsm['X_3d']", 2)
 
 
-def test_of_an_invalid_or_empty_matrix_no_empty_cells_are_counted():
+def test_empty_cells_of_an_invalid_or_empty_matrix_are_not_counted():
     for matrix in (np.array([[np.nan, 0], [0, 0]], np.float32), np.zeros((2, 2), np.float32)):
         assert {"BC310", "BC311"} & {found.code for found in bc.check(AnnData(matrix))} == set()
 
 
-def test_negative_values_are_no_counts_only_where_counts_are_sent():
+def test_negative_values_are_an_error_only_if_counts_are_sent():
     matrix = np.array([[3, -1], [0, 1]], np.float32)
     assert [found.code for found in bc.check(AnnData(matrix), input_matrix_type="raw").errors] == ["BC303"]
     assert bc.check(AnnData(matrix)).errors == ()
@@ -161,7 +161,7 @@ def test_counts_that_are_sent_as_normalized_are_neither_rounded_nor_too_large():
     assert [found.code for found in bc.check(large, input_matrix_type="normalized")] == []
 
 
-def test_a_layer_of_counts_that_is_sent_is_not_passed_over():
+def test_a_layer_of_counts_that_is_sent_is_not_reported_as_unused():
     layer = COUNTS.copy()
     layer[1, 0] = -1
     adata = AnnData(np.log1p(COUNTS), layers={"counts": layer, "umi": layer})
@@ -170,17 +170,17 @@ def test_a_layer_of_counts_that_is_sent_is_not_passed_over():
     assert [found.path for found in bc.check(adata) if found.code == "BC308"] == ["layers['counts']", "layers['umi']"]
 
 
-def test_a_layer_that_is_called_counts_and_is_a_logarithm_or_scaled_is_a_warning():
+def test_a_layer_named_counts_with_log_or_scaled_values_is_a_warning():
     log = AnnData(np.log1p(COUNTS), layers={"counts": np.log1p(COUNTS)})
     (found,) = (found for found in bc.check(log) if found.code == "BC308")
-    assert found.message.startswith("not taken for counts: looks log-normalised (0 % whole numbers")
+    assert found.message.startswith("not used as counts: looks log-normalized (0 % whole numbers")
     scaled = AnnData(np.log1p(COUNTS), layers={"counts": COUNTS - 0.5})
     (found,) = (found for found in bc.check(scaled) if found.code == "BC308")
-    assert found.message.startswith("not taken for counts: looks scaled (2 negative values")
+    assert found.message.startswith("not used as counts: looks scaled (2 negative values")
     assert found.count == 2
 
 
-def test_the_way_to_send_log_normalised_values_can_be_gone_where_raw_has_more_genes():
+def test_the_fix_for_log_normalized_values_works_if_raw_has_more_genes():
     whole = AnnData(np.log1p(np.array([[3, 0, 2], [0, 1, 5]], np.float32)))
     adata = whole[:, :2].copy()
     adata.raw = whole
@@ -189,12 +189,12 @@ def test_the_way_to_send_log_normalised_values_can_be_gone_where_raw_has_more_ge
     assert adata.raw.to_adata().biocolab.submit(dry_run=True).n_vars == 3
 
 
-@pytest.mark.parametrize(("slot", "way"), [("X", "sc.pp.filter_cells(copy, min_counts=1)"), ("layer", "of a copy")])
-def test_the_way_to_leave_out_empty_cells_goes_by_the_slot_that_has_them(slot, way):
+@pytest.mark.parametrize(("slot", "way"), [("X", "sc.pp.filter_cells(copy, min_counts=1)"), ("layer", "from a copy")])
+def test_the_fix_for_empty_cells_depends_on_the_slot(slot, way):
     counts = np.array([[3, 1], [0, 0]], np.float32)
     adata = AnnData(counts) if slot == "X" else AnnData(np.log1p(counts), layers={"counts": counts})
     (found,) = [found for found in bc.check(adata) if found.code == "BC310"]
-    assert found.fix == f"Leave them out{':' if slot == 'X' else ''} {way}, or submit with min_counts=1"
+    assert found.fix == f"Drop them{':' if slot == 'X' else ''} {way}, or submit with min_counts=1"
 
 
 def test_a_table_of_obsm_may_have_columns_of_any_name():
@@ -202,10 +202,10 @@ def test_a_table_of_obsm_may_have_columns_of_any_name():
     assert bc.check(AnnData(COUNTS.copy(), obsm={"table": table})).ok
 
 
-def test_cells_that_the_servers_leave_out_are_told():
+def test_cells_that_the_servers_leave_out_are_reported():
     def message(most):
         (found,) = [found for found in bc.check(AnnData(np.array([[most, 1], [2, 3]], float))) if found.code == "BC304"]
         return found.message
 
-    assert message(1e9) == "counts up to 1,000,000,000; the servers carry them exactly up to 16,777,216 only"
-    assert message(2e9).endswith("16,777,216 only, and leave out cells of more than 1,000,000,000")
+    assert message(1e9) == "counts up to 1,000,000,000: the servers are only exact up to 16,777,216"
+    assert message(2e9).endswith("16,777,216, and leave out cells with more than 1,000,000,000")

@@ -1,4 +1,4 @@
-"""The first values of some kind are found in any matrix, and named as the user names them."""
+"""The first values of a kind are found in any matrix, and named by cell and gene."""
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ from biocolab_accessor.io.matrix_blocks import Slot
     st.lists(st.tuples(st.integers(0, 8), st.integers(0, 4)), max_size=6, unique=True),
     st.sampled_from([np.asarray, np.asfortranarray, sparse.csr_matrix, sparse.csc_matrix]),
 )
-def test_the_first_three_are_named_cell_by_cell(places, kind):
+def test_the_first_three_places_are_named_cell_by_cell(places, kind):
     dense = np.ones((9, 5), np.float32)
     for cell, gene in places:
         dense[cell, gene] = np.nan

@@ -1,4 +1,4 @@
-"""How much would be sent is said where it is much."""
+"""The size of a large submission is noted."""
 
 import re
 
@@ -17,11 +17,11 @@ def test_a_large_matrix_is_noted_with_its_size_and_what_a_server_needs():
     (found,) = (found for found in bc.check(AnnData(matrix)) if found.code == "BC601")
     assert (found.severity, found.changed) == ("note", False)
     assert re.fullmatch(  # names are larger in pandas 3
-        "100,000 cells x 70 genes, 7,000,000 values that are not zero: about (57|58|59|60) MB before compression; a "
-        r"server that normalises it and computes embeddings needs some 1\.8 GB of memory",
+        "100,000 cells x 70 genes, 7,000,000 nonzero values: about (57|58|59|60) MB before compression. To "
+        r"normalize it and compute embeddings, a server needs about 1\.8 GB of memory",
         found.message,
     )
 
 
-def test_a_small_one_is_not():
+def test_the_size_of_a_small_matrix_is_not_noted():
     assert [found for found in bc.check(AnnData(np.eye(3, dtype=np.float32))) if found.code == "BC601"] == []

@@ -1,4 +1,4 @@
-"""What of obsm is not sent, what else stays behind, and what no file could hold."""
+"""Entries of obsm and other slots that are not sent, or that a file cannot hold, are reported."""
 
 import datetime
 from pathlib import Path
@@ -24,7 +24,7 @@ def findings(adata, code):
     return [found for found in bc.check(adata) if found.code == code]
 
 
-def test_what_the_servers_read_none_of_is_noted():
+def test_slots_that_the_servers_do_not_read_are_noted():
     adata = make(
         uns={"a": 1}, layers={"log": np.log1p(COUNTS)}, varm={"PCs": COUNTS}, obsp={"n": sparse.eye(2).tocsr()}
     )
@@ -57,7 +57,7 @@ def test_what_the_servers_read_none_of_is_noted():
         (np.array([1, "a"], object), "uns['x']", "mixed types"),
     ],
 )
-def test_what_breaks_a_file_that_one_writes_is_noted_with_its_place(value, path, reason):
+def test_entries_that_break_write_h5ad_are_noted_with_their_place(value, path, reason):
     (found,) = findings(make(uns={"x": value}), "BC502")
     assert (found.severity, found.path) == ("note", path)
     assert reason in found.message
@@ -72,7 +72,7 @@ def test_what_breaks_a_file_that_one_writes_is_noted_with_its_place(value, path,
         pd.array([1, None], "Int64"), ad.AnnData(COUNTS), np.array([(1, "a")], dtype=[("n", int), ("s", "U1")]),
     ],
 )  # fmt: skip
-def test_what_a_file_can_hold_is_no_finding(value, tmp_path):
+def test_entries_that_a_file_can_hold_are_not_reported(value, tmp_path):
     adata = make(uns={"x": value})
     assert findings(adata, "BC502") == []
     adata.write_h5ad(tmp_path / "a.h5ad")
@@ -105,20 +105,20 @@ def test_an_entry_of_wrong_length_is_an_error_that_names_it(name, needs):
 
 
 @pytest.mark.parametrize("axis", ["obs", "var"])
-def test_a_table_whose_rows_are_named_otherwise_is_an_error(axis):
+def test_a_table_with_other_row_names_is_an_error(axis):
     adata = make()
     names = getattr(adata, f"{axis}_names")
     getattr(adata, f"{axis}m")._data["k"] = pd.DataFrame({"a": [1.0, 2.0]}, index=names[::-1])
     (found,) = bc.check(adata)
     assert (found.code, found.path) == ("BC503", f"{axis}m['k']")
-    assert "rows are not named as" in found.message
+    assert "row names, or their order, differ from" in found.message
 
 
 def test_a_matrix_of_another_shape_is_an_error():
     adata = make()
     set_matrix(adata, np.ones((3, 2), np.float32))
     (found,) = findings(adata, "BC503")
-    assert (found.path, found.message) == ("X", "its shape is 3 x 2, where the object has 2 x 2")
+    assert (found.path, found.message) == ("X", "its shape is 3 x 2, but the object has 2 x 2")
 
 
 @pytest.mark.parametrize(
@@ -146,13 +146,13 @@ def test_tables_and_sparse_matrices_of_obsm_are_noted_to_stay_in_the_file():
     assert findings(make(obsm={"X_umap": COUNTS}), "BC505") == []
 
 
-def test_a_view_is_looked_at_without_being_copied():
+def test_a_view_is_checked_without_a_copy():
     adata = make(layers={"log": np.log1p(COUNTS)}, uns={"a/b": 1})[:1]
     assert {found.code for found in bc.check(adata)} == {"BC311", "BC501", "BC502"}
     assert adata.is_view
 
 
-def test_of_a_file_the_same_is_noted_as_of_what_it_holds(tmp_path):
+def test_a_file_and_the_object_in_it_have_the_same_notes(tmp_path):
     adata = make(
         uns={"a": 1, "b": {"c": 2}}, varm={"PCs": COUNTS}, obsp={"n": sparse.eye(2).tocsr()}, varp={"v": COUNTS}
     )

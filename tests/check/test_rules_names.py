@@ -1,4 +1,4 @@
-"""Names that would not survive the file or the server are found, each with its place."""
+"""Names that files or servers cannot hold are reported, each with its place."""
 
 import anndata as ad
 import numpy as np
@@ -36,7 +36,7 @@ def only(adata, code):
     return report[0]
 
 
-def test_good_names_pass_without_a_word():
+def test_good_names_have_no_findings():
     assert len(bc.check(make(("a-1", "é"), ("CD3D", "HLA/A"), x=["u", "v"]))) == 0
 
 
@@ -108,10 +108,10 @@ def test_columns_that_cannot_keep_their_name_are_sent_under_another(name, sent, 
     assert (found.severity, found.changed, found.path) == ("warning", True, f"obs[{name!a}]")
     assert reason in found.message
     assert repr(sent) in found.message
-    assert "its own name again" in found.fix
+    assert "original name is restored" in found.fix
 
 
-def test_columns_that_are_called_by_numbers_are_sent_as_text_with_a_note():
+def test_columns_named_by_numbers_are_sent_as_text_with_a_note():
     adata = make(x=[1, 2], y=[3, 4])
     adata._obs.columns = [0, 1]
     found = only(adata, "BC110")
@@ -129,7 +129,7 @@ def test_columns_that_are_called_by_numbers_are_sent_as_text_with_a_note():
         (("a", "b"), "is a tuple, not text"),
     ],
 )
-def test_column_names_that_are_no_names_are_errors_with_a_fix(name, reason):
+def test_invalid_column_names_are_errors_with_a_fix(name, reason):
     adata = make(x=[1, 2])
     adata._obs.columns = pd.Index([name], dtype=object, tupleize_cols=False)
     found = only(adata, "BC104")
@@ -164,7 +164,7 @@ def test_keys_that_servers_give_their_own_embeddings_are_sent_under_another(key)
     assert findings(make(**{key: [1, 2]}), "BC109") == []
 
 
-def test_numbers_among_the_names_are_told_wherever_they_are():
+def test_numbers_among_names_are_noted_at_any_position():
     assert [found.path for found in findings(make(var_names=(1, 2)), "BC107")] == ["var_names"]
     assert [found.path for found in findings(make(obs_names=(1, 2)), "BC107")] == ["obs_names"]
 
@@ -176,7 +176,7 @@ def test_the_servers_barcode_column_is_reserved(name):
     assert f"sent as '{name}~biocolab'" in found.message
 
 
-def test_names_that_are_lists_are_told_and_nothing_else_happens():
+def test_names_that_are_lists_are_reported():
     adata = make()
     adata.obs.index = pd.Index([["a"], ["a"]])
     found = {found.code: found for found in bc.check(adata).errors}
@@ -184,7 +184,7 @@ def test_names_that_are_lists_are_told_and_nothing_else_happens():
     assert found["BC101"].examples == ("\"['a']\"",)
 
 
-def test_barcodes_that_clash_between_samples_only_are_mended_by_the_sample():
+def test_the_fix_for_barcodes_that_clash_between_samples_adds_the_sample():
     adata = ad.AnnData(np.ones((4, 2), np.float32))
     adata._obs = pd.DataFrame({"day": [1, 1, 2, 2], "sample": ["s1", "s1", "s2", "s2"]}, index=list("abab"))
     found = findings(adata, "BC101")[0]
@@ -206,13 +206,13 @@ def test_barcodes_that_clash_between_samples_only_are_mended_by_the_sample():
         ("aabbccdd", "stuvwxyz", False),  # a label for each cell tells nothing
     ],
 )
-def test_a_column_tells_samples_apart_where_it_has_few_labels(barcodes, labels, found):
+def test_a_column_of_few_labels_is_proposed_to_make_barcodes_unique(barcodes, labels, found):
     adata = ad.AnnData(np.ones((len(barcodes), 1), np.float32))
     adata._obs = pd.DataFrame({"n": range(len(barcodes)), "sample": list(labels)}, index=list(barcodes))
     assert ("copy.obs['sample']" in findings(adata, "BC101")[0].fix) is found
 
 
-def test_a_batch_column_that_does_not_tell_barcodes_apart_is_not_proposed():
+def test_a_batch_column_that_does_not_make_barcodes_unique_is_not_proposed():
     adata = ad.AnnData(np.ones((4, 1), np.float32))
     adata._obs = pd.DataFrame({"day": [1, 1, 1, 2], "sample": list("sstt")}, index=list("abab"))
     (found,) = (found for found in bc.check(adata, batch_key="day") if found.code == "BC101")
@@ -221,7 +221,7 @@ def test_a_batch_column_that_does_not_tell_barcodes_apart_is_not_proposed():
     assert "copy.obs['sample']" in found.fix
 
 
-def test_of_two_columns_of_one_name_neither_tells_samples_apart():
+def test_two_columns_with_the_same_name_are_not_proposed():
     adata = ad.AnnData(np.ones((4, 1), np.float32))
     adata._obs = pd.DataFrame([list("ss"), list("ss"), list("tt"), list("tt")], columns=["x", "x"], index=list("abab"))
     assert "obs_names_make_unique" in findings(adata, "BC101")[0].fix
@@ -241,7 +241,7 @@ def test_an_index_name_that_cannot_be_kept_is_noted(name, kept):
     assert [found.code for found in bc.check(adata)] == ([] if kept else ["BC108"])
 
 
-def test_looking_for_repeated_names_leaves_no_table_with_the_users_index():
+def test_a_search_for_duplicate_names_leaves_no_table_in_the_users_index():
     adata = ad.AnnData(np.eye(3, dtype=np.float32), obs=pd.DataFrame(index=["a", "b", "a"]))
     kept = adata.obs_names
     for _ in range(2):
@@ -254,7 +254,7 @@ def test_looking_for_repeated_names_leaves_no_table_with_the_users_index():
     assert kept.tolist() == ["a", "b", "a"]
 
 
-def test_names_beyond_the_first_pieces_are_looked_at(monkeypatch):
+def test_names_after_the_first_pieces_are_checked(monkeypatch):
     monkeypatch.setattr(rules_names, "_NAMES_AT_ONCE", 2)
     adata = ad.AnnData(np.ones((5, 1), np.float32), obs=pd.DataFrame(index=["a", "b", "c", "d", " "]))
     assert [finding.code for finding in adata.biocolab.check().errors] == ["BC102"]

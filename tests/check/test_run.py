@@ -1,4 +1,4 @@
-"""bc.check says everything at once, about objects and files, and changes nothing."""
+"""bc.check reports everything at once, for objects and files, and changes nothing."""
 
 import os
 import subprocess
@@ -61,7 +61,7 @@ def test_everything_is_found_at_once():
 
 
 @pytest.mark.parametrize("thing", [None, 3, np.eye(2), pd.DataFrame()])
-def test_other_things_are_refused(thing):
+def test_other_types_are_refused(thing):
     with pytest.raises(InvalidArgument, match="AnnData or the path"):
         bc.check(thing)
 
@@ -71,7 +71,7 @@ def test_a_wrong_matrix_type_is_refused():
         bc.check(AnnData(np.eye(2)), input_matrix_type="both")
 
 
-def test_importing_the_room_loads_no_rules():
+def test_importing_the_package_loads_no_rules():
     code = "import sys, biocolab_accessor.check as c; print(any('check.' in m for m in sys.modules))"
     package = str(Path(bc.__file__).parents[1])
     environment = {**os.environ, "PYTHONPATH": package}
@@ -79,7 +79,7 @@ def test_importing_the_room_loads_no_rules():
     assert done.stdout.strip() == "False"
 
 
-def test_what_is_asked_for_is_passed_on_for_objects_and_for_files(tmp_path):
+def test_arguments_are_passed_on_for_objects_and_for_files(tmp_path):
     adata = AnnData(
         np.log1p(np.ones((2, 30), np.float32)),
         pd.DataFrame({"sample": ["a", None]}, index=["c1", "c2"]),
@@ -94,7 +94,7 @@ def test_what_is_asked_for_is_passed_on_for_objects_and_for_files(tmp_path):
         ]  # fmt: skip
 
 
-def test_the_matrix_that_was_chosen_is_given_with_the_report():
+def test_the_chosen_matrix_is_returned_with_the_report():
     adata = AnnData(np.eye(2, dtype=np.float32))
     report, choice, _ = check_object(adata)
     assert (report.ok, str(choice.slot), choice.input_matrix_type) == (True, "X", "raw")
@@ -105,7 +105,7 @@ def test_the_matrix_that_was_chosen_is_given_with_the_report():
 
 
 @pytest.mark.parametrize("thing", [None, 3, np.eye(2)])
-def test_a_refusal_says_what_it_got(thing):
+def test_the_error_names_the_type_that_was_passed(thing):
     with pytest.raises(InvalidArgument) as caught:
         bc.check(thing)
     assert str(caught.value) == f"expected an AnnData or the path of an h5ad file, got {type(thing).__name__}"

@@ -1,4 +1,4 @@
-"""A slot is compared with the others before it is taken for the counts: the fullest one is sent, or none."""
+"""A slot of counts is compared with the others before it is sent: the most complete one is sent, or none."""
 
 import re
 
@@ -10,8 +10,10 @@ from anndata import AnnData
 from scipy import sparse
 
 import biocolab_accessor as bc
+from biocolab_accessor.check import slot_comparison
 from biocolab_accessor.check.matrix_choice import choose_matrix, decide
-from biocolab_accessor.check.slot_comparison import covers
+from biocolab_accessor.check.matrix_stats import Margins
+from biocolab_accessor.check.slot_comparison import amount, covers
 from biocolab_accessor.errors import EmptyAnnData, InvalidValues, NoCounts
 from biocolab_accessor.io import matrix_blocks
 from biocolab_accessor.io.matrix_blocks import Slot, row_blocks, source_of
@@ -73,12 +75,12 @@ def test_a_layer_of_some_samples_gives_way_to_the_counts_of_all(name):
     assert codes(both).isdisjoint({"BC310", "BC315"})
 
 
-def test_what_the_layer_lacks_is_said_in_the_reason():
+def test_the_reason_says_what_the_layer_lacks():
     full = counts_of(45, 12)
     adata = make(full, counts=half(full, 20))
     assert choose_matrix(adata).reason == (
         f"X (45 x 12): counts (whole numbers, max {full.max():.0f}); not layers['counts'] (45 x 12): counts (whole "
-        f"numbers, max {full[:20].max():.0f}), which has no values for 25 cells of X and the same elsewhere"
+        f"numbers, max {full[:20].max():.0f}), which has no values for 25 cells of X and is equal elsewhere"
     )
 
 
@@ -98,7 +100,7 @@ def test_a_hole_that_leaves_no_cell_and_no_gene_empty_is_seen():
     kept[:15, 7:] = 0  # the genes of another panel, in the cells of one sample
     adata = make(full, counts=kept)
     np.testing.assert_array_equal(sent(adata), full)
-    assert "which has fewer values than X and the same elsewhere" in choose_matrix(adata).reason
+    assert "which has fewer values than X and is equal elsewhere" in choose_matrix(adata).reason
 
 
 def test_raw_counts_of_all_genes_go_before_those_of_the_variable_ones():
@@ -150,7 +152,7 @@ def test_counts_that_differ_and_lack_cells_are_refused_with_both_named_and_the_l
         choose_matrix(adata)
     with pytest.raises(InvalidValues, match="BC315"):
         adata.biocolab.submit(dry_run=True)
-    assert "Leave" not in only(adata, "BC310").fix
+    assert "Drop" not in only(adata, "BC310").fix
     ways = re.findall(r"to send (.+?): (.+?)(?:; |$)", found.fix)
     assert [slot for slot, _ in ways] == ["layers['counts']", other]
     for (_, line), expected in zip(ways, (lacking, full), strict=True):
@@ -167,7 +169,7 @@ def test_each_slot_that_has_what_the_other_lacks_is_refused():
     adata = make(None, counts=half(full, 12), umi=second)
     found = only(adata, "BC315")
     assert "has no counts for 18 cells that layers['umi'] has values for" in found.message
-    assert "and values for 10 cells that layers['umi'] lacks" in found.message
+    assert "but values for 10 cells that layers['umi'] lacks" in found.message
 
 
 @pytest.mark.parametrize("form", sorted(FORMS))
@@ -205,7 +207,7 @@ def test_files_backed_objects_views_and_dask_are_compared(form, tmp_path, monkey
         np.testing.assert_array_equal(sent(lazy), full)
 
 
-def test_float_noise_is_no_difference_and_a_count_more_is():
+def test_float_noise_is_not_a_difference_and_one_more_count_is():
     full = counts_of(20, 6).astype(np.float64)
     adata = make(full + (full > 0) * 3e-9, counts=half(full, 9))
     assert choose_matrix(adata).slot == Slot("X")
@@ -222,11 +224,11 @@ def test_parts_of_the_counts_are_neither_taken_nor_missed(first, second):
     adata = make(x, **{first: x.copy(), second: other})
     choice = choose_matrix(adata)
     assert (choice.slot, choice.conflicts) == (Slot("X"), ())
-    named = f"layers['{first}'], layers['{second}'] not looked at, for being a part of the counts by name"
+    named = f"layers['{first}'], layers['{second}'] not compared (a part of the counts, by name)"
     assert choice.reason.endswith(named)
 
 
-def test_corrected_counts_beside_the_measured_ones_are_no_conflict():
+def test_corrected_and_measured_counts_are_not_a_conflict():
     measured = counts_of(20, 8) + 1
     corrected = np.maximum(measured - 1, 0)
     for adata in (make(corrected, counts=measured), make(np.log1p(measured), counts=measured, cellbender=corrected)):
@@ -238,23 +240,23 @@ def test_counts_of_the_same_cells_and_genes_keep_their_rank_and_are_named():
     full = counts_of(20, 8)
     choice = choose_matrix(make(full, counts=full.copy()))
     assert choice.slot == Slot("layer", "counts")
-    assert choice.reason.endswith("; X holds whole numbers too, of no other cells and genes")
+    assert choice.reason.endswith("; X holds whole numbers too, but for no other cells and genes")
 
 
-def test_a_log_of_counts_that_the_layer_lacks_is_a_witness():
+def test_a_log_of_counts_shows_which_counts_the_layer_lacks():
     full = counts_of(45, 12)
     found = only(make(np.log1p(full), counts=half(full, 20)), "BC315")
     assert (found.count, found.path) == (25, "layers['counts']")
-    assert found.message == "has no counts for 25 cells that X has values for; X holds no whole numbers"
+    assert found.message == "has no counts for 25 cells that X has values for; X does not hold whole numbers"
     assert found.fix == (
-        "Put the counts of all into layers['counts'] of a copy, or submit adata with input_matrix_type='normalized'"
+        "Put all counts into layers['counts'] of a copy, or submit adata with input_matrix_type='normalized'"
     )
     plan = make(np.log1p(full), counts=half(full, 20)).biocolab.submit(dry_run=True, input_matrix_type="normalized")
     assert (plan.slot, plan.n_obs) == (Slot("X"), 45)
 
 
 @pytest.mark.parametrize("form", ["CSR", "CSC", "dense"])
-def test_a_log_of_genes_and_proteins_is_a_witness_of_proteins_without_counts(form):
+def test_a_log_of_genes_and_proteins_shows_proteins_without_counts(form):
     rna, protein = counts_of(30, 10), counts_of(30, 4, seed=5) + 1
     whole = np.hstack([rna, np.zeros_like(protein)])
     found = only(make(FORMS[form](np.log1p(np.hstack([rna, protein]))), counts=FORMS[form](whole)), "BC315")
@@ -262,7 +264,7 @@ def test_a_log_of_genes_and_proteins_is_a_witness_of_proteins_without_counts(for
 
 
 @pytest.mark.parametrize("rows", [20, 45])
-def test_zeros_that_are_stored_where_the_log_has_values_are_no_counts(rows):
+def test_stored_zeros_are_not_counts_where_the_log_has_values(rows):
     log = sparse.csr_matrix(np.log1p(counts_of(45, 12)))
     counts = log.copy()
     counts.data = np.expm1(counts.data).round()
@@ -271,10 +273,10 @@ def test_zeros_that_are_stored_where_the_log_has_values_are_no_counts(rows):
         counts.data[counts.indices == 3] = 0
     found = only(make(log, counts=counts), "BC315")
     lacks = "25 cells" if rows == 20 else "1 gene"
-    assert found.message == f"has no counts for {lacks} that X has values for; X holds no whole numbers"
+    assert found.message == f"has no counts for {lacks} that X has values for; X does not hold whole numbers"
 
 
-def test_imputed_values_are_no_witness_but_are_told():
+def test_imputed_values_do_not_prove_missing_counts_but_are_reported():
     full = counts_of(45, 12)
     full[:, 3] = 0
     imputed = np.log1p(full + 0.25).astype(np.float32)
@@ -284,44 +286,44 @@ def test_imputed_values_are_no_witness_but_are_told():
     assert bc.check(make(imputed, counts=full)).ok
 
 
-def test_scaled_values_say_nothing_of_empty_cells():
+def test_scaled_values_do_not_show_empty_cells():
     full = half(counts_of(30, 10), 28)
     adata = make(np.log1p(full) - np.log1p(full).mean(axis=0), counts=full)
-    assert only(adata, "BC310").fix == "Leave them out of a copy, or submit with min_counts=1"
+    assert only(adata, "BC310").fix == "Drop them from a copy, or submit with min_counts=1"
     assert bc.check(adata).ok
 
 
-def test_cells_without_counts_that_have_values_elsewhere_are_not_to_be_left_out():
+def test_the_fix_keeps_empty_cells_that_have_values_elsewhere():
     full = counts_of(30, 10)
     # Sent as normalized, as was asked for; the counts are elsewhere.
     adata = make(np.log1p(half(full, 28)), counts=full)
     found = only(adata, "BC310", input_matrix_type="normalized")
     assert found.message == "all values of 2 cells are zero, but not in other slots (2 cells in layers['counts'])"
-    assert found.fix == "Do not leave out those cells: put their values into X of a copy"
+    assert found.fix == "Keep those cells, and put their values into X of a copy"
     part = make(half(full, 28), spliced=full)
     assert "2 cells in layers['spliced']" in only(part, "BC310").message
 
 
-def test_negative_values_among_counts_are_told_from_scaled_ones_in_x_and_in_layers():
+def test_negative_counts_and_scaled_values_are_distinguished_in_x_and_layers():
     bad = counts_of(100, 30)
     bad[3, :5] = -1
     found = only(make(sparse.csr_matrix(bad)), "BC305")
     low = f"5 negative values (min -1) among counts (whole numbers, max {bad.max():.0f})"
-    assert found.message == f"{low}: counts cannot be; sent as it is"
+    assert found.message == f"{low}: counts cannot be negative; sent unchanged"
     names = {"copy": make(sparse.csr_matrix(bad))}
     exec(found.fix.partition("in a copy: ")[2], names)
     np.testing.assert_array_equal(sent(names["copy"]), np.maximum(bad, 0))
     layer = only(make(np.log1p(np.maximum(bad, 0)), counts=bad), "BC308")
-    assert layer.message == "not taken for counts: whole numbers, 5 of them negative (min -1)"
+    assert layer.message == "not used as counts: whole numbers, 5 of them negative (min -1)"
     bad[7, :3] = 0.5
     dense = only(make(bad), "BC305")
     assert dense.message.startswith("5 negative values (min -1) among counts (99")
-    assert dense.fix == "If they mean that there is nothing, in a copy: copy.X = copy.X.clip(min=0)"
+    assert dense.fix == "If they stand for zero, in a copy: copy.X = copy.X.clip(min=0)"
     scaled = np.log1p(np.maximum(bad, 0))
     assert "looks scaled" in only(make(scaled - scaled.mean(axis=0)), "BC305").message
 
 
-def test_counts_with_negative_values_that_have_more_cells_are_not_passed_over():
+def test_counts_of_more_cells_with_negative_values_are_a_conflict():
     full = counts_of(30, 10)
     bad = full.copy()
     bad[29, 3] = -1
@@ -333,18 +335,18 @@ def test_counts_with_negative_values_that_have_more_cells_are_not_passed_over():
 @pytest.mark.parametrize(
     ("values", "what"),
     [
-        (np.log1p(counts_of(9, 5)), "looks log-normalised"),
-        (counts_of(9, 5) * 100.5, "no counts, and too large for a log"),
-        (np.where(counts_of(9, 5) > 2, 0.5, counts_of(9, 5)), "looks log-normalised"),
+        (np.log1p(counts_of(9, 5)), "looks log-normalized"),
+        (counts_of(9, 5) * 100.5, "not counts, and too large for logarithms"),
+        (np.where(counts_of(9, 5) > 2, 0.5, counts_of(9, 5)), "looks log-normalized"),
         (np.zeros((9, 5)), "all zero"),
         (counts_of(9, 5) - 0.75, "looks scaled"),
     ],
 )
 @pytest.mark.parametrize("name", ["counts", "umi", "Raw Counts"])
-def test_a_layer_that_is_named_like_counts_and_holds_none_is_a_warning(values, what, name):
+def test_a_layer_named_like_counts_without_counts_is_a_warning(values, what, name):
     found = only(make(np.log1p(counts_of(9, 5)), **{name: values.astype(np.float32)}), "BC308")
     assert (found.path, found.severity) == (f"layers['{name}']", "warning")
-    assert found.message.startswith(f"not taken for counts: {what}")
+    assert found.message.startswith(f"not used as counts: {what}")
 
 
 @pytest.mark.parametrize("name", ["spliced", "matrix", "cellbender", "counts_RNA", "decontXcounts"])
@@ -352,11 +354,11 @@ def test_a_lone_layer_of_whole_numbers_is_named_with_the_line_that_sends_it(name
     counts = counts_of(12, 6)
     with pytest.raises(EmptyAnnData) as caught:
         choose_matrix(make(None, **{name: counts}))
-    held = f"layers['{name}'] (12 x 6): counts (whole numbers, max {counts.max():.0f}), not taken for its name"
+    held = f"layers['{name}'] (12 x 6): counts (whole numbers, max {counts.max():.0f}), but not named like counts"
     line = f"copy.layers['counts'] = copy.layers['{name}']"
     assert str(caught.value) == (
-        f"X is None, and no slot that is named like counts holds them ({held}). If layers['{name}'] holds the counts, "
-        f"in a copy: {line}"
+        f"X is None, and no slot that is named like counts holds counts ({held}). If layers['{name}'] holds the "
+        f"counts, in a copy: {line}"
     )
     names = {"copy": make(None, **{name: counts})}
     exec(line, names)
@@ -366,29 +368,29 @@ def test_a_lone_layer_of_whole_numbers_is_named_with_the_line_that_sends_it(name
 
 
 @pytest.mark.parametrize("name", ["matrix", "cellbender", "counts_RNA"])
-def test_whole_numbers_that_are_passed_over_for_a_log_are_a_warning(name):
+def test_a_layer_of_whole_numbers_that_is_not_sent_is_a_warning(name):
     counts = counts_of(12, 6)
     adata = make(np.log1p(counts), **{name: counts})
     found = only(adata, "BC316")
     assert (found.path, found.severity) == (f"layers['{name}']", "warning")
-    assert found.message == "whole numbers, not taken for counts for the name; X is sent"
-    assert f"layers['{name}'] holds whole numbers, not taken for the name" in choose_matrix(adata).reason
+    assert found.message == "holds whole numbers, but is not named like counts; X is sent"
+    assert f"layers['{name}'] holds whole numbers, but not under a name for counts" in choose_matrix(adata).reason
     exec(found.fix.partition("in a copy: ")[2], {"copy": adata})
     np.testing.assert_array_equal(sent(adata), counts)
 
 
-def test_genes_of_a_raw_without_counts_that_stay_behind_are_a_warning():
+def test_genes_of_a_raw_without_counts_that_are_not_sent_are_a_warning():
     full = make(np.log1p(counts_of(20, 12)))
     adata = full[:, :5].copy()
     adata.raw = full
-    assert only(adata, "BC316").message == "has none of 7 genes of raw.X, which are not sent"
+    assert only(adata, "BC316").message == "lacks 7 genes of raw.X, which are not sent"
     adata.layers["counts"] = counts_of(20, 12)[:, :5]
     found = only(adata, "BC316")
     assert (found.path, found.count) == ("layers['counts']", 7)
     assert adata.raw.to_adata().biocolab.submit(dry_run=True).n_vars == 12
 
 
-def test_a_damaged_slot_is_no_reason_to_refuse_another():
+def test_a_damaged_slot_does_not_stop_another_one():
     counts = counts_of(12, 6)
     broken = sparse.csr_matrix(counts)
     broken.indices = broken.indices.copy()
@@ -397,7 +399,7 @@ def test_a_damaged_slot_is_no_reason_to_refuse_another():
     adata.layers["umi"] = broken
     choice = decide(adata)
     assert choice.slot == Slot("X")
-    assert "layers['umi'] not looked at, for it is damaged" in choice.reason
+    assert "layers['umi'] not compared, because it is damaged" in choice.reason
 
 
 def test_the_same_matrix_in_two_slots_is_read_once(monkeypatch):
@@ -473,3 +475,11 @@ def test_a_log_is_read_only_as_far_as_its_first_fraction(monkeypatch):
     counts = sparse.csr_matrix(counts_of(40, 20))
     choose_matrix(make(counts.log1p(), counts=counts))
     assert len(seen) == -(-counts.nnz // 10) + 1
+
+
+def test_numbers_of_cells_and_genes_are_written_in_words():
+    assert [amount(Margins(25, 1)), amount(Margins(0, 2))] == ["25 cells and 1 gene", "2 genes"]
+
+
+def test_the_line_that_keeps_one_slot_deletes_the_other_one():
+    assert slot_comparison.only(Slot("X"), Slot("layer", "counts")) == "del copy.layers['counts']"

@@ -1,4 +1,4 @@
-"""Counts of which some were removed, or not drawn, are told from counts that were never put in."""
+"""Counts that were removed or downsampled are distinguished from counts that were never copied."""
 
 import re
 
@@ -91,7 +91,7 @@ LEGITIMATE = {
 
 
 @pytest.mark.parametrize("name", LEGITIMATE)
-def test_counts_of_which_some_were_taken_away_are_sent_as_they_are_also_with_strict(name):
+def test_counts_from_which_some_were_removed_are_sent_even_with_strict(name):
     adata, expected = LEGITIMATE[name]
     expected = adata.layers["counts"].toarray() if expected is None else expected
     empty = [finding.code for finding in bc.check(adata) if finding.code in ("BC310", "BC315", "BC316")]
@@ -119,7 +119,7 @@ LACKING = {
 
 
 @pytest.mark.parametrize("name", LACKING)
-def test_cells_and_genes_that_were_never_put_in_are_refused(name):
+def test_counts_that_lack_unmeasured_cells_or_genes_are_refused(name):
     adata, cells = LACKING[name]
     (finding,) = found(adata, "BC315")
     assert (finding.severity, finding.path) == ("error", "layers['counts']")
@@ -134,7 +134,7 @@ def test_cells_and_genes_that_were_never_put_in_are_refused(name):
         choose_matrix(adata)
 
 
-def test_guides_of_which_none_are_left_are_refused_where_var_says_what_they_are():
+def test_counts_without_any_guides_are_refused_if_var_has_their_type():
     guides = np.where(np.random.default_rng(5).integers(0, 20, (N, 1)) == np.arange(20), 6, 0)
     adata = make(np.hstack([X, guides]), counts=np.hstack([TRUE, guides * 0]))
     adata.var["feature_types"] = ["Gene Expression"] * G + ["CRISPR Guide Capture"] * 20
@@ -142,7 +142,7 @@ def test_guides_of_which_none_are_left_are_refused_where_var_says_what_they_are(
     assert "20 genes" in finding.message
 
 
-def test_genes_of_one_genome_that_lack_are_refused():
+def test_counts_that_lack_the_genes_of_one_genome_are_refused():
     adata = make(X, counts=np.where(np.arange(G) < 200, TRUE, 0))
     faint = np.where(np.arange(G) < 200, X, np.minimum(X, FIRST & (np.arange(G) % 50 == 0)))
     adata.X = sparse.csr_matrix(faint.astype(np.float32))
@@ -151,14 +151,14 @@ def test_genes_of_one_genome_that_lack_are_refused():
     assert len(found(adata, "BC315")) == 1
 
 
-def test_empty_droplets_of_which_nothing_is_left_are_empty_cells_and_no_conflict():
+def test_emptied_droplets_are_empty_cells_and_not_a_conflict():
     adata = make(np.vstack([X, DROPLETS]), counts=np.vstack([TRUE, DROPLETS * 0]))
     (note,) = found(adata, "BC317")
     share = 100 * TRUE.sum() / X.sum()
     assert note.severity == "note"
     assert note.message == (
-        f"has {share:.3g} % of the counts of X and none for 600 cells and 1 gene, as corrected or downsampled counts "
-        "have"
+        f"has {share:.3g} % of the counts of X and no values for 600 cells and 1 gene, like corrected or downsampled "
+        "counts"
     )
     assert note.fix == "To send X instead, in a copy: del copy.layers['counts']"
     (empty,) = found(adata, "BC310")
@@ -187,10 +187,10 @@ def test_the_report_says_how_much_of_a_fuller_slot_is_sent():
     adata = make(X, counts=thinned(0.3))
     (note,) = found(adata, "BC317")
     share = 100 * thinned(0.3).sum() / X.sum()
-    assert re.match(rf"has {share:.3g} % of the counts of X and none for \d+ genes, as corrected", note.message)
+    assert re.match(rf"has {share:.3g} % of the counts of X and no values for \d+ genes, like corrected", note.message)
 
 
-def test_raw_counts_of_more_genes_are_no_correction():
+def test_raw_counts_of_more_genes_are_not_a_correction():
     adata = make(TRUE)[:, :250].copy()
     adata.raw = make(X)
     adata.layers["counts"] = adata.X.copy()

@@ -1,4 +1,4 @@
-"""What of obsm can be sent, and what h5ad could hold of uns, is said with its reason."""
+"""Entries of obsm that cannot be sent, and entries of uns that h5ad cannot hold, have a reason."""
 
 from collections import OrderedDict
 from fractions import Fraction
@@ -47,14 +47,14 @@ def renamed(*names):
         ("x", TABLE[[]], "has no columns"),
         ("x", renamed(None, "b"), "column name None is a NoneType, not text"),
         ("x", renamed("a", 1.5), "column name 1.5 is a float, not text"),
-        ("x", renamed(0, "0"), "has columns of the same name"),
-        ("x", renamed("a", "a"), "has columns of the same name"),
+        ("x", renamed(0, "0"), "has columns with the same name"),
+        ("x", renamed("a", "a"), "has columns with the same name"),
         ("x", pd.DataFrame({"b": [[1], [2]]}), "column 'b': values that h5ad cannot hold (list 2)"),
         ("x", pd.DataFrame({"a": [1, 2], "b": [[1], [2]]}), ""),
         ("x", pd.DataFrame({"b": [1, "c"]}), ""),
     ],
 )  # fmt: skip
-def test_an_entry_of_obsm_is_sent_or_the_reason_is_said(key, value, reason):
+def test_an_entry_of_obsm_is_sent_or_has_a_reason(key, value, reason):
     assert unsendable(key, value) == reason
 
 
@@ -88,7 +88,7 @@ def nested(depth, value):
         ({3: 1, "ok": 2}, [("uns[3]", "the key is a int, not text")]),
         ({"ok": {"é": object()}}, [("uns['ok']['\\xe9']", "is a object")]),
         ([1, 2.5, True], []),
-        ([b"a", "b"], [("uns", "is a list of text and other things, which would all become text")]),
+        ([b"a", "b"], [("uns", "is a list of text and other values, which would all become text")]),
         ([b"a", 1], []),
         ([{"a": 1}, {1}, "x"], [("uns", "is a list of dict, set")]),
         ([None], [("uns", "is a list of NoneType")]),
@@ -107,10 +107,10 @@ def nested(depth, value):
         (-(2**63) - 1, [("uns", "is a int")]),
         (np.str_("text"), []),
         (np.array(["a\0b"]), [("uns", "holds a NUL")]),
-        ([[1], [2, 3]], [("uns", "is a list of lists that differ in length")]),
+        ([[1], [2, 3]], [("uns", "is a list of lists of different lengths")]),
         (pd.array([1, 2], "Int64"), []),
         (pd.array(["a", 1], object), [("uns", "is a NumpyExtensionArray")]),
-        (pd.DataFrame([[1, 2]], columns=["a", "a"]), [("uns", "has columns of the same name")]),
+        (pd.DataFrame([[1, 2]], columns=["a", "a"]), [("uns", "has columns with the same name")]),
         (pd.DataFrame({"a": [1, 2]}, index=[1, "b"]), [("uns.index", "holds values of mixed types")]),
         ((1,), [("uns", "is a tuple")]),
         (pd.array([1.5, 2.5], "Float64"), [("uns", "holds Float64 values, which anndata does not write")]),
@@ -120,19 +120,19 @@ def nested(depth, value):
          [("uns['a']", "holds int64[pyarrow] values, which anndata does not write")]),
         (pd.DataFrame({"a": pd.array([1, None], "Int64"), "b": [1j, 2], "c": pd.array([True, None], "boolean")}),
          [("uns['b']", "holds complex128, which h5ad cannot hold")]),
-        (np.array([1, 2], object), [("uns", "holds objects that are no text")]),
-        (np.array(["a", None], object), [("uns", "holds objects of which some are missing")]),
-        (pd.DataFrame({"a": ["x", None]}, dtype=object), [("uns['a']", "holds objects of which some are missing")]),
+        (np.array([1, 2], object), [("uns", "holds objects, not text")]),
+        (np.array(["a", None], object), [("uns", "holds objects, some of them missing")]),
+        (pd.DataFrame({"a": ["x", None]}, dtype=object), [("uns['a']", "holds objects, some of them missing")]),
         (pd.Categorical([1, 2], pd.Index([1, 2], dtype=object)),
-         [("uns", "has categories that are objects and no text")]),
+         [("uns", "has categories that are objects, not text")]),
         (pd.Categorical(["a", None]), []),
         (pd.Categorical([None]), []),
         (np.array([], object), []),
         (pd.DataFrame({"a": [1]}, index=pd.Index(["x"], name="a")),
-         [("uns.index.name", "is the name of a column with other values")]),
+         [("uns.index.name", "is also the name of a column, which has other values")]),
         (pd.DataFrame({"a": ["x"]}, index=pd.Index(["x"], name="a")), []),
         (pd.DataFrame({"_index": [1]}),
-         [("uns['_index']", "the column name is the one that h5ad uses for the index")]),
+         [("uns['_index']", "the column name is reserved for the index in h5ad")]),
         ("\ud800", [("uns", "holds half of a surrogate pair")]),
         (Fraction(1, 2), [("uns", "is a Fraction")]),
         ({"a": OrderedDict(b=1)}, [("uns['a']", "is a OrderedDict")]),
@@ -168,7 +168,7 @@ def test_places_that_h5ad_cannot_hold_are_named_with_the_reason(value, found):
     ],
     ids=lambda values: f"{values.dtype}",
 )
-def test_it_is_said_of_what_anndata_does_not_write_and_of_nothing_else(values, kind):
+def test_exactly_the_values_that_anndata_does_not_write_are_reported(values, kind):
     value = values if kind == "array" else pd.DataFrame({"a": values})
     with h5py.File.in_memory() as file:
         try:
@@ -180,7 +180,7 @@ def test_it_is_said_of_what_anndata_does_not_write_and_of_nothing_else(values, k
 
 
 @pytest.mark.parametrize("dtype", ["string", "string[pyarrow]"])
-def test_text_of_a_dtype_that_anndata_writes_only_when_it_is_told_to_is_said_until_it_is(dtype):
+def test_nullable_strings_are_reported_until_anndata_is_set_to_write_them(dtype):
     values, tabled = pd.array(["a", None], dtype), pd.DataFrame({"a": pd.array(["a", None], dtype)})
     said = "holds string values, which anndata does not write"
     for told, found in ((False, [("uns", said), ("t['a']", said)]), (True, [])):
@@ -188,6 +188,6 @@ def test_text_of_a_dtype_that_anndata_writes_only_when_it_is_told_to_is_said_unt
             assert [*unwritable_parts(values, "uns"), *unwritable_parts(tabled, "t")] == found
 
 
-def test_of_a_long_list_the_beginning_is_looked_at():
+def test_only_the_beginning_of_a_long_list_is_checked():
     assert list(unwritable_parts([1] * 9_999 + ["a"], "uns")) != []
     assert list(unwritable_parts([1] * 10_000 + ["a"], "uns")) == []

@@ -1,4 +1,4 @@
-"""Tables: ids, QC and row numbers among genes are told, and nothing is said of a table that is as it should be."""
+"""Ids, QC and row numbers among the genes of a table are reported, and a correct table has no findings."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_ids_are_found_in_a_later_column_by_their_name() -> None:
     assert [found.path for found in made.biocolab.check().errors] == ["columns['fov']", "columns['cell_ID']"]
 
 
-def test_the_fix_gives_the_table_that_was_meant(server: Sandbox) -> None:
+def test_the_fix_returns_the_intended_table(server: Sandbox) -> None:
     text = table().to_csv()
     with pytest.raises(InvalidColumn, match=r"'Unnamed: 0' .*names of cells: pd\.read_csv\(path, index_col=0\)"):
         pd.read_csv(io.StringIO(text)).biocolab.check()
@@ -82,7 +82,7 @@ def test_the_fix_gives_the_table_that_was_meant(server: Sandbox) -> None:
     np.testing.assert_array_equal(back.to_df()[GENES], table())
 
 
-def test_a_first_column_of_gene_names_is_told_with_the_transposed_fix() -> None:
+def test_a_first_column_of_gene_names_gets_the_transposed_fix() -> None:
     deposited = table(names=[f"sample {i}" for i in range(8)]).iloc[: len(GENES) * 2]
     deposited.insert(0, "Gene_symbol", [*GENES, "ACTB", "GAPDH", "CD3D", "CD3E", "MS4A1", "NKG7", "IL7R", "CCR7"])
     with pytest.raises(InvalidColumn, match=r"names of genes.*df\.set_index\('Gene_symbol'\)\.T"):
@@ -97,7 +97,7 @@ def test_a_first_column_of_gene_names_is_told_with_the_transposed_fix() -> None:
         ("barcode", np.linspace(0.1, 0.9, 40)),
     ],
 )
-def test_what_may_be_ids_is_a_warning(name: str, values: object) -> None:
+def test_possible_ids_are_a_warning(name: str, values: object) -> None:
     assert told(with_first(name, values)) == {"BC410": "warning"}
 
 
@@ -121,7 +121,7 @@ def test_counts_that_differ_in_every_sample_are_not_ids() -> None:
         ["NegPrb1", "NegPrb2", "Blank-1"],
     ],
 )
-def test_odd_names_are_no_reason_to_refuse(names: list[str]) -> None:
+def test_unusual_names_are_not_refused(names: list[str]) -> None:
     made = table(names=names)
     assert told(made) == {}
     assert made.biocolab.to_anndata().shape == (40, len(names))
@@ -145,7 +145,7 @@ def test_qc_and_annotations_are_an_error_that_names_them(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["batch", "cluster", "Area", "donor_id", "phase", "age"])
-def test_what_may_be_an_annotation_is_a_warning(name: str) -> None:
+def test_a_possible_annotation_is_a_warning(name: str) -> None:
     made = table().assign(**{name: 1})
     assert told(made) == {"BC411": "warning"}
     assert made.biocolab.to_anndata().n_vars == len(GENES) + 1
@@ -163,17 +163,17 @@ def test_what_may_be_an_annotation_is_a_warning(name: str) -> None:
         (np.arange(40) + 10**9, False),
     ],
 )
-def test_numbers_of_rows_for_barcodes_are_warned_of(index: object, warned: bool) -> None:
+def test_row_numbers_as_barcodes_are_a_warning(index: object, warned: bool) -> None:
     assert told(table().set_axis(index)) == ({"BC412": "warning"} if warned else {})
 
 
-def test_a_count_beyond_float32_is_said_with_its_column() -> None:
+def test_a_count_beyond_float32_is_reported_with_its_column() -> None:
     made = with_first("mystery", np.arange(40) + 2**24).rename(columns={"mystery": "IGHG1"})
     (found,) = (found for found in made.biocolab.check() if found.code == "BC304")
     assert found.examples[0] == "cell 'cell1' gene 'IGHG1'"
 
 
-def test_an_anndata_made_of_such_a_table_is_warned_of() -> None:
+def test_an_anndata_made_from_such_a_table_has_a_warning() -> None:
     import anndata as ad
 
     made = with_first("Unnamed: 0", range(40)).assign(n_counts=3).astype("float32")
@@ -185,7 +185,7 @@ def test_an_anndata_made_of_such_a_table_is_warned_of() -> None:
     "name",
     ["cell_id", "Unnamed: 0", "level_1", "nCount_RNA", "leiden_0.5", "pct_counts_mt", "Cluster", "a\nbarcode", 7],
 )
-def test_a_name_that_is_not_a_genes_is_suspected_among_thousands(name: object) -> None:
+def test_one_id_or_annotation_among_thousands_of_genes_is_suspected(name: object) -> None:
     genes = [f"GENE{number:05}" for number in range(5_000)]
     assert suspects(pd.Index(genes)) == []
     names = pd.Index([*genes, name], dtype=object)
@@ -194,7 +194,7 @@ def test_a_name_that_is_not_a_genes_is_suspected_among_thousands(name: object) -
     assert annotations_among(suspects(names)) == annotations_among(names)
 
 
-def test_no_names_are_not_suspected() -> None:
+def test_an_empty_list_of_names_is_not_suspected() -> None:
     assert suspects(pd.Index([], dtype=object)) == []
 
 

@@ -1,4 +1,4 @@
-"""Tables and 10x files: what servers could not read is said before it is sent, with file, line and column."""
+"""Problems of tables and 10x files are reported before they are sent, with file, line and column."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def said(path: Path, **arguments: object) -> list[tuple[str, str, str]]:
 
 class TestTables:
     @pytest.mark.parametrize("packed", [False, True])
-    def test_a_good_table_arrives_and_nothing_is_said(self, server: Sandbox, tmp_path: Path, packed: bool) -> None:
+    def test_a_good_table_is_submitted_without_findings(self, server: Sandbox, tmp_path: Path, packed: bool) -> None:
         path = tmp_path / ("x.tsv.gz" if packed else "x.tsv")
         text = good().to_csv(sep="\t").encode()
         path.write_bytes(gzip.compress(text) if packed else text)
@@ -74,7 +74,7 @@ class TestTables:
             (pd.DataFrame(np.ones((30, 2), int), columns=["a", "b"]).to_csv(sep="\t"), "BC410", "x.tsv column 1"),
         ],
     )
-    def test_what_is_wrong_is_an_error_with_its_place(
+    def test_a_problem_is_an_error_with_its_place(
         self, server: Sandbox, tmp_path: Path, text: str, code: str | None, place: str
     ) -> None:
         found = said(written(tmp_path / "x.tsv", text), study_type="tsv")
@@ -92,14 +92,14 @@ class TestTables:
             ("\ufeff" + good().to_csv(sep=";"), "BC801", "x.tsv line 1", "sep=';'"),
         ],
     )
-    def test_exports_of_other_tools_are_refused_with_what_reads_them(
+    def test_exports_of_other_tools_are_refused_with_the_line_that_reads_them(
         self, tmp_path: Path, text: str, code: str, place: str, fix: str
     ) -> None:
         (found,) = bc.check(written(tmp_path / "x.tsv", text))
         assert (found.code, found.severity, found.path) == (code, "error", place)
         assert fix in found.fix
 
-    def test_days_and_repeated_genes_are_warned_of_with_their_line(self, tmp_path: Path) -> None:
+    def test_dates_and_duplicate_genes_are_warnings_with_their_line(self, tmp_path: Path) -> None:
         lines = good().rename(index={"LYZ": "1-Mar", "NKG7": "2-Sep"}).to_csv(sep="\t")
         (found,) = bc.check(written(tmp_path / "x.tsv", lines))
         assert (found.code, found.severity, found.path, found.count) == ("BC406", "warning", "x.tsv line 3", 2)
@@ -109,7 +109,7 @@ class TestTables:
         assert (found.code, found.severity, found.path, found.count) == ("BC103", "warning", "x.tsv line 5", 1)
 
     @pytest.mark.parametrize("how", ["quotes", "byte order mark", "CRLF", "a name that begins with #"])
-    def test_what_a_spreadsheet_adds_to_a_table_does_not_change_it(
+    def test_bytes_that_a_spreadsheet_adds_do_not_change_a_table(
         self, server: Sandbox, tmp_path: Path, how: str
     ) -> None:
         text = good().to_csv(sep="\t", quoting=1 if how == "quotes" else 0)
@@ -121,7 +121,7 @@ class TestTables:
         assert sorted(back.obs_names) == CELLS
         np.testing.assert_array_equal(back.to_df().loc[CELLS, GENES], VALUES.T)
 
-    def test_cells_in_rows_are_warned_of_with_what_turns_them(self, tmp_path: Path) -> None:
+    def test_cells_in_rows_are_a_warning_with_the_line_that_transposes(self, tmp_path: Path) -> None:
         names = [f"RPL{i}" for i in range(20)] + GENES + ["ACTB", "GAPDH", "TP53"]
         table = pd.DataFrame(1, index=[f"sample {i}" for i in range(9)], columns=names)
         table.to_csv(tmp_path / "x.tsv", sep="\t")
@@ -136,7 +136,7 @@ class TestTables:
         back = bc.submit(tmp_path / "x.tsv", study_type="tsv", skip_dimred=True).study().to_anndata()
         np.testing.assert_array_equal(back.to_df()[GENES], VALUES.T)
 
-    def test_what_is_not_text_or_was_cut_short_is_refused_by_name(self, tmp_path: Path) -> None:
+    def test_binary_and_truncated_files_are_refused_by_name(self, tmp_path: Path) -> None:
         (tmp_path / "x.tsv").write_text("gene\tc1\nÄ\t1\n", encoding="utf-16")
         with pytest.raises(InvalidFile, match=r"x\.tsv is not a text file in UTF-8"):
             bc.submit(tmp_path / "x.tsv", study_type="tsv")
@@ -163,7 +163,7 @@ def replaced(path: Path, old: str, new: str) -> None:
 
 
 class TestMtx:
-    def test_a_good_folder_arrives_and_nothing_is_said(self, server: Sandbox, folder: Path) -> None:
+    def test_a_good_folder_is_submitted_without_findings(self, server: Sandbox, folder: Path) -> None:
         assert said(folder) == []
         back = bc.submit(folder, study_type="mtx_10x", skip_dimred=True).study().to_anndata()
         np.testing.assert_array_equal(back.to_df()[GENES], VALUES.T)
@@ -180,19 +180,19 @@ class TestMtx:
             (lambda f: written(f / "matrix.mtx", "4 3 1\n1 1 5\n"), "BC801", "matrix.mtx line 1"),
             (lambda f: replaced(f / "matrix.mtx", "\n1 1 1\n", "\n9 1 1\n"), "BC801", "matrix.mtx line 4"),
             (lambda f: replaced(f / "matrix.mtx", "\n1 1 1\n", "\n1 1\n"), "BC801", "matrix.mtx line 4"),
-            (lambda f: replaced(f / "matrix.mtx", "\n1 1 1\n", "\n1 1 -1\n"), "BC802", "matrix.mtx line 4 and on"),
+            (lambda f: replaced(f / "matrix.mtx", "\n1 1 1\n", "\n1 1 -1\n"), "BC802", "matrix.mtx from line 4"),
             (lambda f: replaced(f / "matrix.mtx", "\n1 1 1\n", "\n"), "BC801", "matrix.mtx"),
         ],
     )
-    def test_what_is_wrong_is_an_error_with_its_place(
+    def test_a_problem_is_an_error_with_its_place(
         self, folder: Path, server: Sandbox, change: Callable[[Path], object], code: str, place: str
     ) -> None:
         change(folder)
         assert said(folder, study_type="mtx_10x") == [(code, "error", place)]
 
-    def test_fractions_are_warned_of(self, folder: Path) -> None:
+    def test_fractions_are_a_warning(self, folder: Path) -> None:
         io.mmwrite(folder / "matrix.mtx", sparse.coo_matrix(VALUES / 3))
-        assert said(folder) == [("BC803", "warning", "matrix.mtx line 4 and on")]
+        assert said(folder) == [("BC803", "warning", "matrix.mtx from line 4")]
 
 
 @pytest.fixture
@@ -224,7 +224,7 @@ def set_to(name: str, values: object) -> Callable[[h5py.File], None]:
 
 
 class TestH5:
-    def test_a_good_file_arrives_and_nothing_is_said(self, server: Sandbox, h5: Path) -> None:
+    def test_a_good_file_is_submitted_without_findings(self, server: Sandbox, h5: Path) -> None:
         assert said(h5) == []
         back = bc.submit(h5, study_type="h5_10x", skip_dimred=True).study().to_anndata()
         np.testing.assert_array_equal(back.to_df()[GENES], VALUES.T)
@@ -242,7 +242,7 @@ class TestH5:
             (set_to("features", None), "BC801", "x.h5 /matrix"),
         ],
     )
-    def test_what_is_wrong_is_an_error_with_its_place(
+    def test_a_problem_is_an_error_with_its_place(
         self, h5: Path, server: Sandbox, change: Callable[[h5py.File], None], code: str, place: str
     ) -> None:
         with h5py.File(h5, "r+") as file:
@@ -250,7 +250,7 @@ class TestH5:
         found = said(h5, study_type="h5_10x")
         assert (code, "error", place) in found
 
-    def test_what_is_something_else_is_said(self, tmp_path: Path) -> None:
+    def test_other_files_are_refused_with_their_kind(self, tmp_path: Path) -> None:
         ad.AnnData(np.eye(3, dtype=np.float32)).write_h5ad(tmp_path / "x.h5ad")
         with pytest.raises(InvalidFile, match=r"is an h5ad file: submit it with study_type='h5ad'"):
             bc.submit(tmp_path / "x.h5ad", study_type="h5_10x")

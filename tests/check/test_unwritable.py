@@ -1,4 +1,4 @@
-"""What could not be written of uns is found wherever anndata itself fails on it, and only there."""
+"""Values of uns are reported if anndata itself fails to write them, and only then."""
 
 from __future__ import annotations
 
@@ -47,16 +47,16 @@ def is_written(value: Any, path: Path) -> bool:
         (1j, "uns['x']", "is a complex"),
         (np.bytes_(b"a"), "uns['x']", "is a bytes_"),
         (2**70, "uns['x']", "is a int"),
-        ([[1], [2, 3]], "uns['x']", "is a list of lists that differ in length"),
+        ([[1], [2, 3]], "uns['x']", "is a list of lists of different lengths"),
         ([None, 1], "uns['x']", "is a list of NoneType"),
         (["a\0b"], "uns['x']", "holds a NUL"),
         (np.array(["a\0b"]), "uns['x']", "holds a NUL"),
-        (structured("a", np.nan), "uns['x']['0']", "holds objects of which some are missing"),
-        (structured(np.nan, np.nan), "uns['x']['0']", "holds objects of which some are missing"),
+        (structured("a", np.nan), "uns['x']['0']", "holds objects, some of them missing"),
+        (structured(np.nan, np.nan), "uns['x']['0']", "holds objects, some of them missing"),
         (structured("a", 1), "uns['x']['0']", "(str 1, int 1)"),
-        (np.array(["a", None], object), "uns['x']", "holds objects of which some are missing"),
+        (np.array(["a", None], object), "uns['x']", "holds objects, some of them missing"),
         (pd.DataFrame({0: [1]}), "uns['x'][0]", "the column name is a int, not text"),
-        (pd.DataFrame([[1, 2]], columns=["a", "a"]), "uns['x']", "has columns of the same name"),
+        (pd.DataFrame([[1, 2]], columns=["a", "a"]), "uns['x']", "has columns with the same name"),
         (pd.DataFrame({"a": [1, 2]}, index=[1, "b"]), "uns['x'].index", "holds values of mixed types"),
         (
             pd.Categorical(pd.date_range("2020", periods=2)),
@@ -71,7 +71,9 @@ def is_written(value: Any, path: Path) -> bool:
     ],
     ids=lambda value: None if isinstance(value, str) else type(value).__name__,
 )
-def test_what_anndata_cannot_write_is_found_with_its_place(value: Any, path: str, reason: str, tmp_path: Path) -> None:
+def test_values_that_anndata_cannot_write_are_found_with_their_place(
+    value: Any, path: str, reason: str, tmp_path: Path
+) -> None:
     ((place, message),) = found(value)
     assert place == path
     assert reason in message
@@ -95,6 +97,6 @@ def test_a_column_name_with_a_slash_is_found_since_anndata_0_13_does_not_write_i
     ],
     ids=lambda value: type(value).__name__,
 )  # fmt: skip
-def test_what_it_can_write_is_no_finding(value: Any, tmp_path: Path) -> None:
+def test_values_that_anndata_can_write_are_not_reported(value: Any, tmp_path: Path) -> None:
     assert found(value) == []
     assert is_written(value, tmp_path)

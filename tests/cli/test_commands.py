@@ -192,7 +192,7 @@ def test_a_file_that_cannot_be_read_is_in_the_json_as_an_error(file: Path, tmp_p
     junk, gone = str(tmp_path / "junk.h5ad"), str(tmp_path / "gone.h5ad")
     assert errors == [
         (junk, "InvalidFile", f"{junk} is not an h5ad file: it is a text file"),
-        (gone, "InvalidFile", f"{gone} does not exist: give the path of an h5ad file"),
+        (gone, "InvalidFile", f"{gone} does not exist: use the path of an h5ad file"),
     ]
     assert len({tuple(row) for row in rows}) == 1  # each has the same keys
 

@@ -104,7 +104,7 @@ def test_a_loom_of_velocyto_sends_what_its_x_holds_and_says_of_how_much() -> Non
 def test_a_seurat_object_without_counts_is_told_what_to_send() -> None:
     adata = seurat_disk(LOG - LOG.mean(axis=0), LOG)
     (found,) = [found for found in bc.check(adata) if found.code == "BC305"]
-    assert found.fix == "raw.X looks log-normalised: to send that, submit adata.raw.to_adata()"
+    assert found.fix == "raw.X looks log-normalized: to send it, submit adata.raw.to_adata()"
     plan = adata.raw.to_adata().biocolab.submit(dry_run=True)
     assert (plan.slot, plan.input_matrix_type) == (Slot("X"), "normalized")
 

@@ -179,7 +179,7 @@ def test_foreign_embeddings_keep_their_names_where_files_can_hold_them() -> None
 def test_strict_refuses_what_has_warnings_before_anything_is_sent(counts: ad.AnnData, server: Sandbox) -> None:
     counts.obs[COLUMN] = 1
     before = len(server.requests)
-    with pytest.raises(CheckFailed, match=r"check='strict' refuses[\s\S]*BC109"):
+    with pytest.raises(CheckFailed, match=r"check='strict' treats as errors[\s\S]*BC109"):
         counts.biocolab.submit(check="strict")
     with pytest.raises(InvalidArgument, match="give 'default' or 'strict'"):
         counts.biocolab.submit(check="off")

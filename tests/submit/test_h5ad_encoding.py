@@ -131,7 +131,7 @@ def test_keys_that_a_server_would_give_to_what_it_computes_are_sent_under_names_
         (np.array([["a"], ["b"], ["c"]]), "<U1"),
         (pd.DataFrame({"x": [[1], [2], [3]]}, index=["0", "1", "2"]), "column 'x': values that h5ad cannot hold"),
         (pd.DataFrame({None: [1, 2, 3]}, index=["0", "1", "2"]), "is a NoneType, not text"),
-        (pd.DataFrame({0: [1, 2, 3], "0": 1}, index=["0", "1", "2"]), "columns of the same name"),
+        (pd.DataFrame({0: [1, 2, 3], "0": 1}, index=["0", "1", "2"]), "columns with the same name"),
         (pd.DataFrame(index=["0", "1", "2"]), "no columns"),
     ],
 )

@@ -420,7 +420,7 @@ def test_celltypists_sample_is_counts():
     table = pd.read_csv(folder / "data" / "samples" / "sample_cell_by_gene.csv", index_col=0, nrows=80)
     plan = plan_submission(ad.AnnData(table.to_numpy()))
     assert plan.input_matrix_type == "raw"
-    assert re.fullmatch(r"X: counts are off whole numbers by up to \de-1\d: sent as whole numbers", plan.changes[0])
+    assert re.fullmatch(r"X: counts differ from whole numbers by up to \de-1\d: sent as whole numbers", plan.changes[0])
 
 
 @pytest.mark.parametrize(("first", "second"), [(5, -2), (0.5, 0.5), (2**24, 1)])
