@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 __all__ = [
     "ENSEMBL",
+    "LEFT_OUT",
     "Identifiers",
     "NameList",
     "Species",
@@ -23,6 +24,7 @@ __all__ = [
     "identify",
     "is_gene",
     "looked_at",
+    "places_by_letters",
 ]
 
 _PADDING = 8
@@ -76,6 +78,51 @@ class NameList:
         ends = np.flatnonzero(self._encoded == ord("\n"))
         starts: NDArray[np.intp] = ends[: len(self.texts)] + 1
         return starts
+
+
+# Characters that do not matter in the name of a column.
+LEFT_OUT = str.maketrans("", "", " ._-\t")
+# How many letters are looked at first, and the classes of what is not a letter.
+_LETTERS = 4
+_DIGIT, _LEFT_OUT, _FOREIGN, _PUNCTUATION = 27, 28, 29, 30
+
+
+def places_by_letters(names: NameList, known: frozenset[str], starts: tuple[str, ...]) -> list[int]:
+    """Positions of names that may be known ones or begin like ``starts``, judging by their first letters."""
+    classes, beginnings = _letters(known, starts)
+    key = classes[names.letter(0)].astype(np.uint32)
+    inside = key != 0
+    for place in range(1, _LETTERS):
+        letter = classes[names.letter(place)] * inside  # nothing of the next line
+        inside = letter != 0
+        key = (key << 5) | letter
+    places: list[int] = np.flatnonzero(beginnings[key]).tolist()
+    return places
+
+
+@cache
+def _letters(known: frozenset[str], starts: tuple[str, ...]) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+    """A class for each byte of UTF-8, and whether four of them may begin a known name."""
+    classes = np.full(256, _FOREIGN, np.uint8)
+    classes[:128] = _PUNCTUATION
+    classes[ord("\n")] = 0
+    for byte in range(128):
+        letter = chr(byte).casefold()
+        if letter.isalpha():
+            classes[byte] = ord(letter) - ord("a") + 1
+        elif letter.isdecimal():
+            classes[byte] = _DIGIT
+        elif ord(letter) in LEFT_OUT:
+            classes[byte] = _LEFT_OUT
+    beginnings = np.zeros((32,) * _LETTERS, np.bool_)
+    for name in known:
+        beginnings[tuple(classes[list(name[:_LETTERS].ljust(_LETTERS, "\n").encode())])] = True
+    for name in starts:
+        beginnings[tuple(classes[list(name[:_LETTERS].encode())])] = True
+    for axis in range(_LETTERS):
+        # Ignored characters, and those that may be another form of a letter, match any.
+        beginnings[(slice(None),) * axis + ([_LEFT_OUT, _FOREIGN],)] = True
+    return classes, beginnings.ravel()
 
 
 _MOST = 500

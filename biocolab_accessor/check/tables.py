@@ -8,7 +8,6 @@ import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
 from typing import IO, Any
 
@@ -16,7 +15,15 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from biocolab_accessor.check.genes import NameList, are_entrez, gene_share, identify, is_gene
+from biocolab_accessor.check.genes import (
+    LEFT_OUT,
+    NameList,
+    are_entrez,
+    gene_share,
+    identify,
+    is_gene,
+    places_by_letters,
+)
 from biocolab_accessor.check.report import Finding, Report, Severity
 from biocolab_accessor.errors import CheckFailed, InvalidColumn, InvalidFile, InvalidNames, InvalidValues
 from biocolab_accessor.messages import counted, listing, quoted
@@ -31,8 +38,6 @@ __all__ = [
     "suspects",
 ]
 
-
-_PLAIN = str.maketrans("", "", " ._-\t")
 
 # No species has genes with these names. Case and the characters between words do not matter.
 _ID = frozenset(
@@ -94,20 +99,15 @@ _LOOSEST = 20
 
 _MOST_NAMED = 5
 
-# How many letters are looked at first, and the classes of what is not a letter.
-_LETTERS = 4
-
-_DIGIT, _LEFT_OUT, _FOREIGN, _PUNCTUATION = 27, 28, 29, 30
-
 
 def _plain_name(name: Any) -> str:
-    return str(name).translate(_PLAIN).casefold()
+    return str(name).translate(LEFT_OUT).casefold()
 
 
 def _plains(names: Iterable[Any]) -> Iterator[tuple[Any, str]]:
     """Each name with its form for comparison; all at once takes a tenth of the time."""
     every = list(names)
-    lines = "\n".join(map(str, every)).translate(_PLAIN).casefold().split("\n")
+    lines = "\n".join(map(str, every)).translate(LEFT_OUT).casefold().split("\n")
     return zip(every, lines if len(lines) == len(every) else map(_plain_name, every), strict=True)
 
 
@@ -121,46 +121,8 @@ def suspects(names: Iterable[Any] | NameList) -> list[Any]:
     given = names if isinstance(names, NameList) else NameList(names)
     if not given.is_text:
         return given.every
-    found = (_plain_name(given.texts[place]) for place in _places_by_letters(given))
+    found = (_plain_name(given.texts[place]) for place in places_by_letters(given, _KNOWN, (*_NUMBERED, *_STARTS)))
     return given.every if any(name in _KNOWN or name.startswith((*_NUMBERED, *_STARTS)) for name in found) else []
-
-
-def _places_by_letters(names: NameList) -> list[int]:
-    """Positions of names that may be known ones, judging by their first letters."""
-    classes, beginnings = _letters()
-    key = classes[names.letter(0)].astype(np.uint32)
-    inside = key != 0
-    for place in range(1, _LETTERS):
-        letter = classes[names.letter(place)] * inside  # nothing of the next line
-        inside = letter != 0
-        key = (key << 5) | letter
-    places: list[int] = np.flatnonzero(beginnings[key]).tolist()
-    return places
-
-
-@cache
-def _letters() -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
-    """A class for each byte of UTF-8, and whether four of them may begin a known name."""
-    classes = np.full(256, _FOREIGN, np.uint8)
-    classes[:128] = _PUNCTUATION
-    classes[ord("\n")] = 0
-    for byte in range(128):
-        letter = chr(byte).casefold()
-        if letter.isalpha():
-            classes[byte] = ord(letter) - ord("a") + 1
-        elif letter.isdecimal():
-            classes[byte] = _DIGIT
-        elif ord(letter) in _PLAIN:
-            classes[byte] = _LEFT_OUT
-    beginnings = np.zeros((32,) * _LETTERS, np.bool_)
-    for name in _KNOWN:
-        beginnings[tuple(classes[list(name[:_LETTERS].ljust(_LETTERS, "\n").encode())])] = True
-    for name in (*_NUMBERED, *_STARTS):
-        beginnings[tuple(classes[list(name[:_LETTERS].encode())])] = True
-    for axis in range(_LETTERS):
-        # Ignored characters, and those that may be another form of a letter, match any.
-        beginnings[(slice(None),) * axis + ([_LEFT_OUT, _FOREIGN],)] = True
-    return classes, beginnings.ravel()
 
 
 def ids_among(names: Iterable[Any]) -> list[Any]:
