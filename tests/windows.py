@@ -107,7 +107,7 @@ def files_of_windows(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "_use_fd_functions", False)  # it goes through folders that it has opened
     monkeypatch.setattr(tempfile, "TemporaryFile", tempfile.NamedTemporaryFile)
     monkeypatch.setattr(os, "link", _no_hard_links)
-    monkeypatch.setattr(cache, "_start", str)
+    monkeypatch.setattr(cache, "_boot_id", str)
 
 
 def _no_hard_links(source: Any, target: Any) -> None:

@@ -22,7 +22,7 @@ def test_an_embedding_whose_id_could_not_be_asked_for_is_refused(scripted: Scrip
     source = ConnectorSource(
         BBrowserXConnector(scripted.host, "t"), row, group_id="personal", species="human", name="bbrowserx"
     )
-    with pytest.raises(InvalidResponse, match=r"embeddings with their ids|an embedding_id of the answer is (inf|nan)"):
+    with pytest.raises(InvalidResponse, match=r"embeddings with their ids|embedding_id in the answer is (inf|nan)"):
         source.embeddings()
 
 
