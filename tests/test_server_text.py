@@ -16,6 +16,7 @@ import biocolab_accessor as bc
 from biocolab_accessor import progress
 from biocolab_accessor.cli import app
 from biocolab_accessor.clients.bbrowserx import BBrowserXConnector
+from biocolab_accessor.connection import default
 from biocolab_accessor.errors import BiocolabError, TaskFailed, UnknownGroup
 from biocolab_accessor.submit.submission import Submission
 from tests.verbose import verbose
@@ -43,7 +44,7 @@ def hostile(scripted: Scripted) -> Iterator[Scripted]:  # noqa: F811
     scripted.answers(script)
     connector = bc.connect(private_host=scripted.host, private_token="t")
     yield scripted
-    bc.connection.drop_default(connector)
+    default.drop_default(connector)
 
 
 @pytest.mark.usefixtures("hostile")

@@ -6,6 +6,7 @@ import pytest
 
 import biocolab_accessor as bc
 from biocolab_accessor.clients.bbrowserx import BBrowserXConnector
+from biocolab_accessor.connection import default
 from biocolab_accessor.errors import (
     AmbiguousName,
     InvalidArgument,
@@ -17,6 +18,7 @@ from biocolab_accessor.errors import (
     UnknownStudy,
 )
 from biocolab_accessor.sandbox.server import Sandbox
+from biocolab_accessor.studies.catalog import group_id_of
 from tests.clients.conftest import Scripted, answer, scripted  # noqa: F401
 
 pytestmark = pytest.mark.usefixtures("server")
@@ -34,18 +36,18 @@ def test_groups_may_be_called_group_id_and_group_name(scripted: Scripted) -> Non
     try:
         assert bc.groups().to_dict("records") == [{"id": "g", "name": "G"}]
     finally:
-        bc.connection.drop_default(bc.connection.current())
+        default.drop_default(default.current())
 
 
 def test_a_group_without_id_is_an_error(scripted: Scripted) -> None:  # noqa: F811
     scripted.answers(answer(content={"status": 200, "data": [{"name": "G"}]}))
     with pytest.raises(InvalidResponse, match="without id or group_id"):
-        bc.catalog.group_id_of(BBrowserXConnector(scripted.host, "t"), "G")
+        group_id_of(BBrowserXConnector(scripted.host, "t"), "G")
 
 
 @pytest.mark.parametrize("name", ["personal", "Personal workspace", "personal WORKSPACE"])
 def test_a_group_is_found_by_id_or_name(name: str, server: Sandbox) -> None:
-    assert bc.catalog.group_id_of(server.connect().get_bbrowserx(), name) == "personal"
+    assert group_id_of(server.connect().get_bbrowserx(), name) == "personal"
 
 
 def test_an_unknown_group_comes_with_near_names_and_all_groups(counts: ad.AnnData) -> None:
@@ -57,7 +59,7 @@ def test_two_groups_of_one_name_are_ambiguous(scripted: Scripted) -> None:  # no
     rows = [{"id": "1", "name": "Lab"}, {"id": "2", "name": "lab"}]
     scripted.answers(answer(content={"status": 200, "data": rows}))
     with pytest.raises(AmbiguousName, match="'1', '2'"):
-        bc.catalog.group_id_of(BBrowserXConnector(scripted.host, "t"), "LAB")
+        group_id_of(BBrowserXConnector(scripted.host, "t"), "LAB")
 
 
 def test_the_newest_database_is_the_default() -> None:
@@ -206,7 +208,7 @@ def test_a_wrong_token_says_so(server: Sandbox) -> None:
         with pytest.raises(Unauthorized, match="The token from EConnector's bioflex_token was not accepted"):
             bc.databases()
     finally:
-        bc.connection.drop_default(bc.connection.current())
+        default.drop_default(default.current())
 
 
 def test_a_server_without_groups_is_refused() -> None:
@@ -236,4 +238,4 @@ def test_a_listing_that_is_none_is_an_error(scripted: Scripted, data: object) ->
         with pytest.raises(InvalidResponse):
             bc.studies("g")
     finally:
-        bc.connection.drop_default(bc.connection.current())
+        default.drop_default(default.current())

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 import biocolab_accessor as bc
+from biocolab_accessor.connection import default
 from biocolab_accessor.errors import (
     AmbiguousName,
     InvalidArgument,
@@ -355,7 +356,7 @@ class TestWhichStudy:
             counts.obs["mine"] = 1
             assert counts.biocolab.push_metadata("mine", study=study).matched == 60
         finally:
-            bc.connection.drop_default(elsewhere)
+            default.drop_default(elsewhere)
 
 
 class TestTable:
