@@ -119,7 +119,7 @@ def checks() -> list[Check]:
                         code, severity, error = [*given, "CheckFailed"][:3]
                         doc = ast.get_docstring(node) or ""
                         found[code] = Check(code, severity, error, _words(node.name), doc, tuple(_fixes(node)))
-            elif isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") in ("CODES", "COLUMN_CODES"):
+            elif isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "CODES":
                 for code, (severity, title, text) in ast.literal_eval(node.value).items():  # of files and tables
                     found[code] = Check(code, severity, "CheckFailed", title, text, ())
             elif isinstance(node, ast.Call) and getattr(node.func, "id", "") == "Finding" and node.args:
