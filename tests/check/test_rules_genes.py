@@ -1,4 +1,4 @@
-"""What the names of genes give away is said before it is sent."""
+"""Findings about gene names: identifiers, species, genomes and damage by a spreadsheet."""
 
 import anndata as ad
 import numpy as np

@@ -1,4 +1,4 @@
-"""What var says of its features is read: antibodies, guides, peaks and several genomes are said."""
+"""Antibodies, guides, peaks and several genomes in var are reported."""
 
 import anndata as ad
 import numpy as np

@@ -29,7 +29,7 @@ def with_first(name: object, values: object, made: pd.DataFrame | None = None) -
 
 
 def told(made: pd.DataFrame) -> dict[str, str]:
-    """Code and severity of what is said of a table's names."""
+    """Code and severity of the findings about the names of a table."""
     return {found.code: found.severity for found in made.biocolab.check() if found.code in ("BC410", "BC411", "BC412")}
 
 

@@ -74,7 +74,7 @@ class TestMtx:
     def test_what_a_folder_lacks_or_has_twice_is_named(self, tmp_path: Path) -> None:
         folder = write_mtx(tmp_path / "one", VALUES)
         (folder / "genes.tsv").write_text("A\n")
-        with pytest.raises(InvalidFile, match=r"one has 2 different features\.tsv or genes\.tsv\[\.gz\]; give a dict"):
+        with pytest.raises(InvalidFile, match=r"one has 2 different features\.tsv or genes\.tsv\[\.gz\]; pass a dict"):
             collect(folder, STUDY_TYPES["mtx_10x"])
         for path in ("genes.tsv", "features.tsv"):
             (folder / path).unlink()
