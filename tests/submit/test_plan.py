@@ -335,7 +335,7 @@ def test_a_plan_says_where_to_and_each_thing_once():
     assert (text.count("obs['a/b']"), text.count("BC109")) == (1, 0)
     made = plan_submission(adata)
     assert (made.to, made.group, made.study_id, made.species) == ("bbrowserx", "personal", None, "human")
-    assert "group 'personal', a new study (its id is made on sending)" in repr(made)
+    assert "group 'personal', a new study (id generated on submission)" in repr(made)
 
 
 def test_a_small_plan_is_not_of_no_size_at_all():
