@@ -35,7 +35,7 @@ def test_a_folder_of_10x_is_told_the_option_that_it_needs(tmp_path: Path) -> Non
         (["studies", "personnal"], 1, "UnknownGroup: there is no group 'personnal' (did you mean 'personal'?)"),
         (["pull", "nobody", "-o", "x.h5ad"], 1, "UnknownStudy: "),
         (["pull", "PBMC68k_reduced", "-o", "x.h5ad", "--genes", "LIZ"], 1, "UnknownGene: "),
-        (["submit", "nowhere.h5ad"], 1, "InvalidFile: there is no file nowhere.h5ad"),
+        (["submit", "nowhere.h5ad"], 1, "InvalidFile: nowhere.h5ad does not exist"),
         (["check", "nowhere.h5ad"], 1, "InvalidFile: "),
         (["pull", "PBMC68k_reduced"], 2, "InvalidArgument: where to? Give --output FILE.h5ad"),
         (["pull", "PBMC68k_reduced", "-o", "x.zarr"], 2, "but this writes h5ad: --output x.h5ad"),

@@ -86,10 +86,10 @@ def test_a_study_that_is_there_is_found_whatever_became_of_its_journal(
 
 
 @pytest.mark.parametrize(("damage", "made"), [(name, bool(n % 2)) for n, name in enumerate(sorted(DAMAGES))])
-def test_a_submission_that_was_broken_off_ends_whatever_became_of_its_journal(
+def test_an_interrupted_submission_ends_whatever_happened_to_its_journal(
     faulty: Sandbox, wide: ad.AnnData, damage: str, made: bool
 ) -> None:
-    title = f"broken off, {damage} {made}"
+    title = f"interrupted, {damage} {made}"
     options = {"study_id": None if made else title, "name": title, "skip_dimred": True, "chunk_size": CHUNK}
     faulty.faults.add("commit_submission_result", status=503)
     with pytest.raises(ServerError, match="503"):
@@ -104,10 +104,10 @@ def test_a_submission_that_was_broken_off_ends_whatever_became_of_its_journal(
     assert done.study().n_obs == 300
 
 
-def test_what_is_taken_for_ours_is_said_with_the_way_out(faulty: Sandbox, wide: ad.AnnData) -> None:
-    options = {"study_id": "taken for ours", "skip_dimred": True}
+def test_a_warning_names_the_study_that_is_assumed_to_be_the_submitted_one(faulty: Sandbox, wide: ad.AnnData) -> None:
+    options = {"study_id": "assumed ours", "skip_dimred": True}
     wide.biocolab.submit(**options)
     [path] = journal._folder().glob("*.jsonl")
     path.write_bytes(b"")
-    with pytest.warns(UserWarning, match=r"is damaged.*biocolab resume --forget 'taken for ours'"):
+    with pytest.warns(UserWarning, match=r"is corrupted.*biocolab resume --forget 'assumed ours'"):
         wide.biocolab.submit(**options)

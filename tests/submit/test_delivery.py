@@ -47,8 +47,8 @@ def break_off(server: Sandbox, adata: ad.AnnData, title: str, route: str, *, nth
     server.faults.clear()
 
 
-class TestACallThatWasBrokenOff:
-    @pytest.mark.parametrize("study_id", [None, "broken_off"])
+class TestAnInterruptedCall:
+    @pytest.mark.parametrize("study_id", [None, "interrupted"])
     def test_sends_only_the_missing_chunks_and_stays_one_study(
         self, faulty: Sandbox, wide: ad.AnnData, study_id: str | None
     ) -> None:

@@ -92,7 +92,7 @@ def test_a_file_that_changes_while_it_is_sent_is_refused(faulty: Sandbox, tmp_pa
     path.write_bytes(b"abd")
     with pytest.raises(InvalidFile) as caught:
         upload(connector_of("bbrowserx"), [file], Entry(None), CHUNK)
-    assert str(caught.value) == f"{path} was changed while it was sent: call again to send it as it is now"
+    assert str(caught.value) == f"{path} changed while it was sent: repeat the call to send the current file"
 
 
 def test_a_file_that_becomes_shorter_is_refused_at_once_and_not_taken_for_a_bad_line(
@@ -127,7 +127,7 @@ def test_missing_and_empty_files_are_refused(tmp_path: Path, content: bytes | No
     with pytest.raises(InvalidFile) as caught:
         outgoing(tmp_path / "x", "x")
     assert str(caught.value) == (
-        f"there is no file {tmp_path / 'x'}" if content is None else f"{tmp_path / 'x'} is empty"
+        f"{tmp_path / 'x'} does not exist" if content is None else f"{tmp_path / 'x'} is empty"
     )
 
 

@@ -80,9 +80,9 @@ class TestMtx:
             (folder / path).unlink()
         with pytest.raises(InvalidFile, match=r"one has no features\.tsv or genes\.tsv"):
             collect(folder, STUDY_TYPES["mtx_10x"])
-        with pytest.raises(InvalidFile, match=r"matrix\.mtx is no folder"):
+        with pytest.raises(InvalidFile, match=r"matrix\.mtx is not a folder: give a folder with matrix"):
             collect(folder / "matrix.mtx", STUDY_TYPES["mtx_10x"])
-        with pytest.raises(InvalidArgument, match="'barcodes'; 'features', 'barcodes' not given"):
+        with pytest.raises(InvalidArgument, match="'barcodes': 'features', 'barcodes' missing"):
             collect({"matrix": folder / "matrix.mtx"}, STUDY_TYPES["mtx_10x"])
 
 
@@ -101,7 +101,7 @@ class TestProcessedFolder:
 
     def test_is_one_folder(self, folder: Path) -> None:
         for files in ([folder, folder], folder / "coords.npy", {"matrix": folder}):
-            with pytest.raises(InvalidFile, match="a processed study is one folder"):
+            with pytest.raises(InvalidFile, match="a processed study is a single folder"):
                 collect(files, STUDY_TYPES["processed_folder"])
 
     def test_that_lacks_a_file_is_refused(self, folder: Path) -> None:
@@ -112,12 +112,12 @@ class TestProcessedFolder:
         with pytest.raises(InvalidFile, match=r"metadata\.db is empty"):
             collect(folder, STUDY_TYPES["processed_folder"])
         (folder / "matrix.hdf5").unlink()
-        with pytest.raises(InvalidFile, match=r"there is no file .*matrix\.hdf5"):
+        with pytest.raises(InvalidFile, match=r"matrix\.hdf5 does not exist"):
             collect(folder, STUDY_TYPES["processed_folder"])
 
 
-class TestAFolderWhereFilesAreMeant:
-    """It is there, so that nobody is told that it is not; and what to do with it depends on what is in it."""
+class TestAFolderInsteadOfAFile:
+    """The message says that it is a folder, and the advice depends on its content."""
 
     @pytest.mark.parametrize(
         ("inside", "said"),
@@ -127,10 +127,10 @@ class TestAFolderWhereFilesAreMeant:
             (["coords.npy", "embeddings.db", "matrix.hdf5", "metadata.db"], "study_type='processed_folder'"),
             ([".zgroup", ".zattrs"], r"of Zarr, .*anndata\.read_zarr\(…\)\.biocolab\.submit\(…\)"),
             (["zarr.json"], r"of Zarr, .*anndata\.read_zarr"),
-            (["a.h5ad", "b.h5ad"], "and no file: give the files in it"),
+            (["a.h5ad", "b.h5ad"], "instead of a file: give the files in it"),
         ],
     )
-    def test_is_named_as_what_it_is(self, tmp_path: Path, inside: list[str], said: str) -> None:
+    def test_is_recognized_by_its_content(self, tmp_path: Path, inside: list[str], said: str) -> None:
         folder = tmp_path / "sample"
         folder.mkdir()
         for name in inside:
@@ -139,13 +139,13 @@ class TestAFolderWhereFilesAreMeant:
             with pytest.raises(InvalidFile, match=rf"sample is a folder {said}|sample is a folder .*{said}"):
                 bc.submit(given)
 
-    def test_an_empty_zarr_is_known_by_its_name(self, tmp_path: Path) -> None:
+    def test_an_empty_zarr_is_recognized_by_its_name(self, tmp_path: Path) -> None:
         (tmp_path / "x.zarr").mkdir()
         with pytest.raises(InvalidFile, match=r"x\.zarr is a folder of Zarr"):
             bc.submit(tmp_path / "x.zarr", study_type="tsv")
 
-    def test_in_place_of_a_part_is_no_file(self, tmp_path: Path) -> None:
-        with pytest.raises(InvalidFile, match="is a folder, where a file is wanted"):
+    def test_is_not_a_part_of_a_batch(self, tmp_path: Path) -> None:
+        with pytest.raises(InvalidFile, match="is a folder: give a file"):
             bc.submit({"matrix": tmp_path, "features": tmp_path, "barcodes": tmp_path}, study_type="mtx_10x")
 
 
@@ -191,7 +191,7 @@ class TestH5ad:
         ("files", "arguments", "words"),
         [
             ([], {}, "files is empty"),
-            ({"file": "x.h5ad"}, {}, "needs 'matrix'; 'matrix' not given"),
+            ({"file": "x.h5ad"}, {}, "needs 'matrix': 'matrix' missing"),
             ("x", {"study_type": "tile_db"}, "from S3 only"),
             ("x", {"study_type": "h5da"}, "did you mean 'h5ad'"),
             ("x", {"species": "humen"}, "did you mean 'human'"),
@@ -222,12 +222,14 @@ class TestH5ad:
 
 @pytest.mark.parametrize("function", [bc.submit, bc.submit_from_s3])
 class TestWhatIsInMemory:
-    """An object is no path: where it goes is said, before anything is looked for."""
+    """An object is not a path: the message says how to submit it, before any file is looked for."""
 
     def test_is_told_of_the_accessor(self, function: Callable[..., object], counts: ad.AnnData) -> None:
         frame = counts.to_df()
         for given, kind in ((counts, "AnnData"), ([counts], "AnnData"), (frame, "DataFrame"), (5, "int")):
-            with pytest.raises(InvalidArgument, match=rf"bc\.submit.* and no {kind}: an object in memory") as caught:
+            with pytest.raises(
+                InvalidArgument, match=rf"bc\.submit.*, not {kind}: submit an object in memory"
+            ) as caught:
                 function(given)
             assert "adata.biocolab.submit(…)" in str(caught.value)
             assert "df.biocolab.submit(…)" in str(caught.value)

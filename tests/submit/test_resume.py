@@ -77,10 +77,10 @@ class TestSubmissionsOfFiles:
         break_off(faulty, "upload_chunk", file, name="changed")
         [found] = bc.submissions()
         os.utime(file, (1, 1))
-        with pytest.raises(InvalidFile, match=r"wide\.h5ad was changed since"):
+        with pytest.raises(InvalidFile, match=r"wide\.h5ad changed since it was submitted"):
             found.resume()
         file.unlink()
-        with pytest.raises(InvalidFile, match=r"wide\.h5ad is not there any more"):
+        with pytest.raises(InvalidFile, match=r"wide\.h5ad no longer exists"):
             found.resume()
         assert studies("changed") == []
 
@@ -110,7 +110,7 @@ class TestSubmissionsOfObjects:
 def test_a_submission_that_is_forgotten_is_a_new_one_next_time(faulty: Sandbox, file: Path) -> None:
     break_off(faulty, "upload_chunk", file, name="to forget", study_id="to forget")
     bc.submissions()[0].forget()
-    assert repr(bc.submissions()) == "no submission was broken off"
+    assert repr(bc.submissions()) == "no interrupted submissions"
     bc.submit(file, name="to forget", study_id="to forget", skip_dimred=True, chunk_size=CHUNK)
     assert len(faulty.requests.of("add_file_upload")) == 1
 
@@ -158,7 +158,7 @@ def test_a_submission_is_found_by_its_id_its_beginning_and_its_task(faulty: Sand
     found = bc.submissions()
     assert find("alpha one", found).study_id == "alpha one"
     assert find("alpha t", found).study_id == "alpha two"
-    with pytest.raises(AmbiguousName, match="several submissions"):
+    with pytest.raises(AmbiguousName, match="matches several submissions"):
         find("alpha", found)
     with pytest.raises(UnknownName, match="did you mean 'alpha one'"):
         find("alpha onne", found)
@@ -187,7 +187,7 @@ class TestTheCommand:
         done = CliRunner().invoke(app, ["resume", "--forget", "drop me"])
         assert (done.exit_code, "forgotten: drop me" in done.stderr) == (0, True)
         assert CliRunner().invoke(app, ["resume", "drop me"]).exit_code == 1
-        assert "no submission was broken off" in CliRunner().invoke(app, ["resume"]).stderr
+        assert "no interrupted submissions" in CliRunner().invoke(app, ["resume"]).stderr
 
     def test_doctor_names_them_with_the_commands(self, faulty: Sandbox, file: Path) -> None:
         break_off(faulty, "upload_chunk", file, study_id="seen by doctor")

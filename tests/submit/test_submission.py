@@ -80,7 +80,7 @@ class TestByItsTask:
         assert again.study().n_obs == 60
 
     def test_what_the_server_does_not_know_is_an_error(self, server: Sandbox) -> None:
-        with pytest.raises(NotFound, match=r"no task 'nonsense'\. Give what submission\.task_id was") as caught:
+        with pytest.raises(NotFound, match=r"no task 'nonsense'\. Give the value of submission\.task_id") as caught:
             bc.submission("nonsense")
         assert (caught.value.status, caught.value.detail) == (404, "there is no task 'nonsense'")
 
@@ -141,7 +141,9 @@ class TestInterrupted:
             _, said = process.communicate(timeout=PATIENCE)
         assert process.returncode == 130
         (last,) = (line for line in said.splitlines() if line.startswith("interrupted"))
-        told = re.fullmatch(r"interrupted: task (\w+) goes on on the server\. To go on with it, .*in Python (.+)", last)
+        told = re.fullmatch(
+            r"interrupted: task (\w+) keeps running on the server\. To resume, .*in Python use (.+)", last
+        )
         assert told[2] == f"bc.submission('{told[1]}').wait()"
         faulty.faults.clear()
         assert eval(told[2]).study().n_obs == 60

@@ -27,7 +27,7 @@ class TestExpressionTable:
         np.testing.assert_array_equal(table.biocolab.to_anndata().X.toarray(), [[1, 0], [0, 1]])
 
     def test_text_columns_are_named(self) -> None:
-        with pytest.raises(InvalidColumn, match=r"1 columns hold no real numbers: 'cell_type'.*submit_metadata"):
+        with pytest.raises(InvalidColumn, match=r"1 column without real numbers: 'cell_type'.*submit_metadata"):
             pd.DataFrame({"A": [1], "cell_type": ["T"]}).biocolab.to_anndata()
 
     def test_missing_values_are_counted(self) -> None:
@@ -35,7 +35,7 @@ class TestExpressionTable:
             pd.DataFrame({"A": [1, 2], "B": [None, 1], "C": [1, None]}).biocolab.to_anndata()
 
     def test_complex_numbers_do_not_lose_a_part(self) -> None:
-        with pytest.raises(InvalidColumn, match=r"no real numbers: 'A' \(complex128\)"):
+        with pytest.raises(InvalidColumn, match=r"without real numbers: 'A' \(complex128\)"):
             pd.DataFrame({"A": [1 + 2j, 3]}).biocolab.to_anndata()
 
     def test_counts_beyond_float32_stay_exact_and_are_warned_of(self) -> None:
@@ -104,7 +104,7 @@ class TestListOfGenes:
             table.biocolab.expression_summary("yours")
 
     def test_numbers_are_no_genes(self) -> None:
-        with pytest.raises(InvalidColumn, match="no gene names"):
+        with pytest.raises(InvalidColumn, match="does not hold gene names: give their column"):
             pd.DataFrame({"x": [1]}).biocolab.expression_summary()
 
     def test_a_column_that_is_there_twice_is_refused(self) -> None:
@@ -112,7 +112,7 @@ class TestListOfGenes:
         levels = pd.DataFrame([["CD3D", "LYZ"]], columns=pd.MultiIndex.from_product([["gene"], ["x", "y"]]))
         for table in (twice, levels):
             for column in (None, "gene"):
-                with pytest.raises(InvalidColumn, match="there are 2 columns 'gene': give the genes in one"):
+                with pytest.raises(InvalidColumn, match="the table has 2 columns 'gene': give the genes in one"):
                     genes_of(table, column)
 
     def test_a_column_may_be_called_by_a_number_as_without_a_header(self) -> None:
