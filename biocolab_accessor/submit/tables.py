@@ -34,7 +34,7 @@ def converted(table: pd.DataFrame) -> AnnData:
     """Like :func:`to_anndata`, but without checking column names, which the check reports."""
     for axis, index in (("index", table.index), ("columns", table.columns)):
         if isinstance(index, pd.MultiIndex):
-            msg = f"the {axis} has {index.nlevels} levels: an expression table has barcodes in the index, genes as columns"
+            msg = f"the {axis} has {index.nlevels} levels: give barcodes in the index and genes as columns"
             raise InvalidNames(msg)
     kinds = table.dtypes
     numeric = [_is_real(kind) for kind in kinds]
@@ -43,8 +43,8 @@ def converted(table: pd.DataFrame) -> AnnData:
         bad = [(name, kind) for name, kind, good in zip(table.columns, kinds, numeric, strict=True) if not good]
         shown = ", ".join(f"{quoted(name)} ({kind})" for name, kind in bad[:5])
         msg = (
-            f"{counted(len(bad), 'column')} without real numbers: {shown}. {remedy}An expression table is cells by genes; "
-            "drop other columns first (for metadata, use df.biocolab.submit_metadata)"
+            f"{counted(len(bad), 'column')} without real numbers: {shown}. {remedy}An expression table is cells by "
+            "genes; drop other columns first (for metadata, use df.biocolab.submit_metadata)"
         )
         raise InvalidColumn(msg)
     matrix = _matrix(table)

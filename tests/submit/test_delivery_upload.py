@@ -139,10 +139,10 @@ def test_names_that_are_one_on_the_server_are_refused(server: Sandbox, tmp_path:
 
 
 @pytest.mark.parametrize("size", [0, 1, CHUNK - 1, "5", "", 70000.0, False, -CHUNK])
-def test_chunks_that_are_too_small_or_no_whole_number_are_refused(size: object) -> None:
+def test_a_chunk_size_that_is_too_small_or_not_an_integer_is_rejected(size: object) -> None:
     with pytest.raises(InvalidArgument) as caught:
         chunk_bytes(size)
-    assert str(caught.value) == f"chunk_size is {size!r}: give a whole number of bytes, at least 65,536, or None"
+    assert str(caught.value) == f"chunk_size is {size!r}: give an integer of at least 65,536 bytes, or None"
 
 
 def test_the_smallest_chunk_and_the_official_sizes_are_taken() -> None:

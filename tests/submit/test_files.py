@@ -192,7 +192,7 @@ class TestH5ad:
         [
             ([], {}, "files is empty"),
             ({"file": "x.h5ad"}, {}, "needs 'matrix': 'matrix' missing"),
-            ("x", {"study_type": "tile_db"}, "from S3 only"),
+            ("x", {"study_type": "tile_db"}, "TileDB studies can only be read from S3"),
             ("x", {"study_type": "h5da"}, "did you mean 'h5ad'"),
             ("x", {"species": "humen"}, "did you mean 'human'"),
             ("x", {"authors": "Ada Lovelace"}, "give a list of names"),
