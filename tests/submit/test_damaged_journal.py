@@ -1,4 +1,4 @@
-"""Journals that were cut, edited, or written by another version: never a second study of one id, never a dead end."""
+"""Journals that were cut, edited, or written by another version: every call ends, with one study per id."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def changed(change: Callable[[list[bytes]], list[bytes]]) -> Damage:
 
 
 def of_a_newer_version(lines: list[bytes]) -> list[bytes]:
-    """As a version would write it that has other steps, of which this one knows a part."""
+    """As a newer version with additional steps would write it."""
     steps = [{name: value for name, value in json.loads(line).items() if name != "sum"} for line in lines]
     steps[0]["version"] = 99
     for step in steps[2:]:
@@ -66,7 +66,7 @@ def studies(title: str) -> list[str]:
 
 
 @pytest.mark.parametrize("damage", sorted(DAMAGES))
-def test_a_study_that_is_there_is_found_whatever_became_of_its_journal(
+def test_an_existing_study_is_found_whatever_happened_to_its_journal(
     faulty: Sandbox, wide: ad.AnnData, damage: str
 ) -> None:
     options = {"study_id": f"there, {damage}", "skip_dimred": True, "chunk_size": CHUNK}

@@ -1,4 +1,4 @@
-"""Ready: files are checked as objects are, before anything is sent."""
+"""Files are checked like objects before anything is sent."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_a_file_with_an_error_is_named_and_nothing_is_sent(server: Sandbox, tmp_
     assert server.requests.of("upload_chunk") == server.requests.of("add_file_upload") == []
 
 
-def test_filters_that_keep_no_cell_of_any_file_are_refused(tmp_path: Path) -> None:
+def test_filters_that_keep_no_cell_of_any_file_are_rejected(tmp_path: Path) -> None:
     paths = [write(tmp_path / f"{name}.h5ad", VALUES) for name in "ab"]
     request = StudyRequest(filters=Filters(min_counts=1000))
     with pytest.raises(EmptyAnnData, match="none of 6 cells would be kept"):
@@ -56,7 +56,7 @@ def test_a_batch_that_filters_empty_is_a_warning_with_the_name_of_its_file(tmp_p
     assert (ready, raw) == (paths, True)
 
 
-def test_names_that_are_mended_on_the_way_are_not_warned_of(tmp_path: Path) -> None:
+def test_names_that_are_fixed_automatically_cause_no_warning(tmp_path: Path) -> None:
     obs = pd.DataFrame({"barcodes": range(6)}, index=list("abcdef"))
     path = write(tmp_path / "x.h5ad", VALUES, obs=obs)
     assert [found.code for found in bc.check(path).warnings] == ["BC106"]

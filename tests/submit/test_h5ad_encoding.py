@@ -86,7 +86,7 @@ def test_indexes_of_other_kinds_become_text():
         assert (encoded.index.tolist(), encoded.index.dtype, changes) == (["b", "a"], object, [])
 
 
-def test_a_column_that_nothing_can_hold_is_left_out_and_others_are_made_text():
+def test_a_column_that_cannot_be_stored_is_left_out_and_mixed_ones_become_text():
     frame = pd.DataFrame({"x": [[1], [2]], "n": [1, 2], "m": [1, "a"]})
     encoded, changes = encoded_frame(frame, "obs")
     assert list(encoded.columns) == ["n", "m"]
@@ -116,7 +116,7 @@ def test_numeric_arrays_sparse_matrices_and_tables_of_obsm_are_sent():
     assert adata.obsm["table"]["kind"].dtype == table["kind"].dtype
 
 
-def test_keys_that_a_server_would_give_to_what_it_computes_are_sent_under_names_of_their_own():
+def test_keys_that_servers_use_for_computed_embeddings_are_renamed():
     sent, left, _ = encoded_obsm(make(umap=np.ones((3, 2)), PCA=np.ones((3, 2)), X_umap=np.ones((3, 2))))
     assert list(sent) == ["umap~biocolab", "PCA~biocolab", "X_umap"]
     assert left == {}
@@ -135,7 +135,7 @@ def test_keys_that_a_server_would_give_to_what_it_computes_are_sent_under_names_
         (pd.DataFrame(index=["0", "1", "2"]), "no columns"),
     ],
 )
-def test_what_cannot_be_sent_of_obsm_is_left_out_with_a_reason(value, reason):
+def test_an_unsupported_part_of_obsm_is_left_out_with_a_reason(value, reason):
     sent, left, _ = encoded_obsm(make(x=value))
     assert sent == {}
     assert reason in left["x"]
@@ -164,7 +164,7 @@ def test_a_lazy_embedding_is_computed():
     assert encoded_obsm(make(x=array.ones((3, 2), chunks=1))).sent["x"].tolist() == np.ones((3, 2)).tolist()
 
 
-def test_rows_are_taken_in_the_order_asked():
+def test_rows_are_selected_in_the_given_order():
     rows = np.array([2, 0])
     assert rows_of(np.arange(3), rows).tolist() == [2, 0]
     assert rows_of(pd.DataFrame({"x": [5, 6, 7]}), rows)["x"].tolist() == [7, 5]
@@ -221,7 +221,7 @@ def test_embeddings_get_dtypes_that_files_have_and_narrowing_is_listed():
 
 
 @pytest.mark.parametrize("order", ["C", "F"])
-def test_truth_values_of_obsm_are_sent_as_0_and_1(order):
+def test_booleans_in_obsm_are_sent_as_0_and_1(order):
     inside = np.array([[True, False], [False, False], [True, True]], order=order)
     sent, left, _ = encoded_obsm(make(inside=inside, sparse=sparse.csr_matrix(inside)))
     assert (sent["inside"].dtype, left) == (np.float32, {})
