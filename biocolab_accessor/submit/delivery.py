@@ -31,7 +31,7 @@ from biocolab_accessor.progress import progress_bar
 from biocolab_accessor.submit import journal
 from biocolab_accessor.submit.journal import Entry, Known
 from biocolab_accessor.submit.plan import StudyRequest
-from biocolab_accessor.submit.submission import Submission, listed, rows_of_id, warn_of_restart
+from biocolab_accessor.submit.submission import Submission, studies_in_group, studies_with_id, warn_of_restart
 
 __all__ = ["Outgoing", "chunk_bytes", "delivery", "outgoing", "upload"]
 
@@ -137,7 +137,7 @@ def _folder(entry: Entry, inner: str) -> str:
     return f"{entry.known.folder_id}/{inner}" if inner else entry.known.folder_id
 
 
-logger = logging.getLogger("biocolab_accessor.outbound")
+logger = logging.getLogger("biocolab_accessor.submit")
 
 
 @contextmanager
@@ -251,14 +251,14 @@ class _Delivery:
         """The study as the server lists it, found by its uuid or by an id that no other study had before."""
         uuid_ = (known.study_info or {}).get("uuid")
         if uuid_ is not None:
-            rows = listed(self.connector, self.species, self.group_id)
+            rows = studies_in_group(self.connector, self.species, self.group_id)
             return next((dict(row) for row in rows if str(uuid_) in (str(row.get("uuid")), str(row.get("id")))), None)
         study_id = known.study_id or ("" if self.request.id_is_made else str(self.request.study_id))
         others = frozenset() if known.id_is_made else known.namesakes
         in_doubt = known.doubtful or known.study_info is not None
         if not study_id or (others is None and not in_doubt):
             return None
-        found = rows_of_id(self.connector, self.species, self.group_id, study_id)
+        found = studies_with_id(self.connector, self.species, self.group_id, study_id)
         row = next((dict(row) for each, row in found.items() if each not in (others or ())), None)
         if row is not None and others is None and known.study_info is None:
             notice(
@@ -286,7 +286,7 @@ class _Delivery:
         if self.request.id_is_made:
             return []
         study_id = str(self.request.study_id)
-        found = list(rows_of_id(self.connector, self.species, self.group_id, study_id))
+        found = list(studies_with_id(self.connector, self.species, self.group_id, study_id))
         if found:
             notice(
                 f"group {quoted(self.group_id)} has a study {quoted(study_id)} already (uuid {found[0]}): this will be "

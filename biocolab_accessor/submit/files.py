@@ -35,7 +35,15 @@ from biocolab_accessor.platforms import expanded, temporary_folder
 from biocolab_accessor.protocol import STUDY_TYPES
 from biocolab_accessor.submit.plan import StudyRequest, columns_chosen, plan_of, write_plan
 
-__all__ = ["Payload", "collect", "each_of", "expect_readable", "make_ready", "scratch_folder", "study_type_number"]
+__all__ = [
+    "Payload",
+    "as_entries",
+    "check_readable",
+    "collect",
+    "prepare_h5ad_files",
+    "scratch_folder",
+    "study_type_number",
+]
 
 _LENS = {7: "Lens Bulk", 8: "Lens Bulk", 12: "Lens Bulk", 13: "Lens Bulk"}
 
@@ -77,7 +85,7 @@ def study_type_number(study_type: Any) -> int:
     raise InvalidArgument(msg)
 
 
-def each_of(given: Any, takes: str, kinds: Any) -> list[Any]:
+def as_entries(given: Any, takes: str, kinds: Any) -> list[Any]:
     """One or several values of some types, as a list; ``takes`` begins the error message for other types."""
     # Iterating over a DataFrame would give its column names.
     one = isinstance(given, kinds | bytes | AnnData | pd.DataFrame) or not isinstance(given, Iterable)
@@ -94,7 +102,7 @@ def each_of(given: Any, takes: str, kinds: Any) -> list[Any]:
 
 def collect(files: Files, study_type: int) -> Payload:
     """Collect the files of a submission, with distinct names so that none overwrites another on the server."""
-    entries = each_of(files, "bc.submit takes paths of files", str | os.PathLike | Mapping)
+    entries = as_entries(files, "bc.submit takes paths of files", str | os.PathLike | Mapping)
     if not entries:
         msg = "files is empty: give at least one path"
         raise InvalidArgument(msg)
@@ -210,7 +218,7 @@ _SENT_AS_TEXT = "BC208"
 _NEEDS_COPY = ("BC201", _SENT_AS_TEXT)
 
 
-def make_ready(
+def prepare_h5ad_files(
     paths: Sequence[Path],
     request: StudyRequest,
     input_matrix_type: Any,
@@ -266,7 +274,7 @@ def _chosen(path: Path, columns: Sequence[str] | str | None) -> tuple[str, ...] 
         adata.file.close()
 
 
-def expect_readable(payload: Payload, study_type: int) -> None:
+def check_readable(payload: Payload, study_type: int) -> None:
     """Check the first lines or values of tables and 10x files; files that cannot be checked here are sent."""
     reports: dict[Path, Report] = {}
     if study_type == STUDY_TYPES["mtx_10x"]:
@@ -298,7 +306,7 @@ def _refuse(reports: Mapping[Path, Report]) -> None:
                 notice(f"{path.name}: {found.code} {found.path}: {found.text}")
 
 
-logger = logging.getLogger("biocolab_accessor.outbound")
+logger = logging.getLogger("biocolab_accessor.submit")
 
 _PREFIX = "biocolab-submit-"
 

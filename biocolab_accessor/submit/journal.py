@@ -45,7 +45,7 @@ __all__ = [
     "renew",
 ]
 
-logger = logging.getLogger("biocolab_accessor.outbound")
+logger = logging.getLogger("biocolab_accessor.submit")
 
 _SECONDS_KEPT = 30 * 86400
 
@@ -124,17 +124,7 @@ class Known:
 
 
 class Entry:
-    """One submission's journal, held by this call alone.
-
-    Parameters
-    ----------
-    path
-        The file; None where nothing can be kept.
-    lock
-        Held until :meth:`close`.
-    doubtful
-        Whether there is a journal that cannot be read.
-    """
+    """The journal of one submission, locked by this call; without a path, nothing is written."""
 
     def __init__(self, path: Path | None, lock: FileLock | None = None, *, doubtful: bool = False) -> None:
         self._path, self._lock = path, lock

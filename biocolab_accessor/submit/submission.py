@@ -31,22 +31,30 @@ if TYPE_CHECKING:
     from biocolab_accessor.protocol import Server
     from biocolab_accessor.studies.study import Study
 
-__all__ = ["Submission", "connector_to", "listed", "rows_of_id", "submission", "warn_of_restart", "was_lost"]
+__all__ = [
+    "Submission",
+    "connector_to",
+    "studies_in_group",
+    "studies_with_id",
+    "submission",
+    "warn_of_restart",
+    "was_lost",
+]
 
-logger = logging.getLogger("biocolab_accessor.outbound")
+logger = logging.getLogger("biocolab_accessor.submit")
 
 
-def listed(connector: BBrowserXConnector, species: str, group_id: str) -> list[Mapping[str, Any]]:
+def studies_in_group(connector: BBrowserXConnector, species: str, group_id: str) -> list[Mapping[str, Any]]:
     """The studies of a group, as listed by the server."""
     rows = connector.get_all_studies_info_in_group(species, group_id)
     return [row for row in rows if isinstance(row, Mapping)] if isinstance(rows, list) else []
 
 
-def rows_of_id(
+def studies_with_id(
     connector: BBrowserXConnector, species: str, group_id: str, study_id: str
 ) -> dict[str, Mapping[str, Any]]:
     """The studies of a group with this id, by uuid."""
-    rows = listed(connector, species, group_id)
+    rows = studies_in_group(connector, species, group_id)
     mine = [row for row in rows if study_id in (row.get("study_hash_id"), row.get("accession_id"))]
     return {str(row.get("uuid", row.get("id"))): row for row in mine}
 
@@ -235,7 +243,7 @@ class Submission:
                 self._state = follow_task(
                     self.connector, self.task_id, show, on_poll=bar.refresh, timeout=timeout, stop=stop
                 )
-                info = self.connector.commit_task(self.group_id, self.task_id, look=self._there)
+                info = self.connector.commit_task(self.group_id, self.task_id, look=self._existing_study)
             except KeyboardInterrupt as interrupt:
                 where = "" if self.source == "bbrowserx" else f", to={quoted(self.source)}"
                 interrupt.add_note(
@@ -250,22 +258,22 @@ class Submission:
             except (ServerError, InvalidResponse) as error:
                 if not may_have_forgotten(error) or (error.passing and not self._resumed):
                     raise
-                info = self._after(error)
+                info = self._recovered(error)
         self.study_id = self.study_id or str(info.get("study_hash_id") or "")
         self.study_info = {"study_hash_id": self.study_id, **info}
         journal.finish(self.server, self.task_id, self.study_info)
         return self
 
-    def _there(self) -> dict[str, Any] | None:
+    def _existing_study(self) -> dict[str, Any] | None:
         """The study, if the server certainly lists it."""
         if self._namesakes is None or not self.study_id:
             return None
-        found = rows_of_id(self.connector, self.species, self.group_id, self.study_id)
+        found = studies_with_id(self.connector, self.species, self.group_id, self.study_id)
         return next((dict(row) for uuid_, row in found.items() if uuid_ not in self._namesakes), None)
 
-    def _after(self, error: ServerError | InvalidResponse) -> dict[str, Any]:
+    def _recovered(self, error: ServerError | InvalidResponse) -> dict[str, Any]:
         """The study, if a step failed because it exists already; otherwise the submission has to start again."""
-        found = self._there()
+        found = self._existing_study()
         if found is not None:
             self._state = TaskState(str(self.task_id), "SUCCESS", self._state.log)
             return found

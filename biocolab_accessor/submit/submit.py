@@ -14,10 +14,10 @@ from biocolab_accessor.studies.catalog import connector_of, group_id_of
 from biocolab_accessor.submit.delivery import chunk_bytes, delivery, outgoing
 from biocolab_accessor.submit.files import (
     Files,
+    as_entries,
+    check_readable,
     collect,
-    each_of,
-    expect_readable,
-    make_ready,
+    prepare_h5ad_files,
     scratch_folder,
     study_type_number,
 )
@@ -222,9 +222,9 @@ def submit_files(
             with scratch_folder() as folder:
                 paths = list(payload.files)
                 if number == STUDY_TYPES["h5ad"]:
-                    paths, raw = make_ready(paths, request, matrix_type, folder, obs)
+                    paths, raw = prepare_h5ad_files(paths, request, matrix_type, folder, obs)
                 else:
-                    expect_readable(payload, number)
+                    check_readable(payload, number)
                     raw = number in _COUNTS_BY_DEFINITION if matrix_type == "auto" else matrix_type == "raw"
                 sending = [outgoing(path, name_there) for path, name_there in zip(paths, payload.names, strict=True)]
                 sending += [outgoing(path, path.name, "custom_embeddings") for path in payload.extra]
@@ -330,7 +330,7 @@ def submit_from_s3(
     if matrix_type not in ("raw", "normalized"):
         msg = f"input_matrix_type is {quoted(input_matrix_type)}: give 'raw' or 'normalized'"
         raise InvalidArgument(msg)
-    batches = _s3_batches(each_of(keys, "bc.submit_from_s3 takes keys of files in a bucket", str | Mapping), number)
+    batches = _s3_batches(as_entries(keys, "bc.submit_from_s3 takes keys of files in a bucket", str | Mapping), number)
     connector = connector_of(to)
     group_id = group_id_of(connector, request.group)
     body = {
