@@ -1,4 +1,4 @@
-"""Accessors: ``adata.biocolab`` and ``df.biocolab``, thin fronts of functions that take the object."""
+"""Accessors: ``adata.biocolab`` and ``df.biocolab``, which call functions with the object as first argument."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["AnnDataAccessor", "DataFrameAccessor", "accessor"]
 
 
 def accessor(adata: AnnData) -> AnnDataAccessor:
-    """``adata.biocolab``, by a way that editors and type checkers can follow.
+    """The same as ``adata.biocolab``, for editors and type checkers that do not see the attribute.
 
     Parameters
     ----------
@@ -31,12 +31,10 @@ def accessor(adata: AnnData) -> AnnDataAccessor:
 
 
 class _Uncached:
-    """Makes the accessor anew at each access.
+    """Create the accessor at each access."""
 
-    anndata and pandas keep the accessor on the object, which the accessor refers to: a cycle that only the garbage
-    collector ends. Twelve AnnData of 200 MB in a loop then peak at seven times the memory; and what is kept is
-    pickled along.
-    """
+    # anndata and pandas store the accessor on the object that it refers to: a cycle that only the garbage collector
+    # ends. Twelve AnnData of 200 MB in a loop then peak at seven times the memory, and the accessor is pickled too.
 
     def __init__(self, accessor: type) -> None:
         self._accessor = accessor
@@ -46,7 +44,7 @@ class _Uncached:
 
 
 def _register() -> None:
-    """Register through the official functions, which check name and signature, then keep them from caching."""
+    """Register with the official functions, which check name and signature, then replace their caching."""
     if "biocolab" not in vars(AnnData):  # a second import of this module must not warn about itself
         register_anndata_namespace("biocolab")(AnnDataAccessor)
         pd.api.extensions.register_dataframe_accessor("biocolab")(DataFrameAccessor)

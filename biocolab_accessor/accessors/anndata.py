@@ -1,4 +1,4 @@
-"""``adata.biocolab``: check and submit an AnnData, sync it with its study, analyze it."""
+"""``adata.biocolab``: check and submit an AnnData, sync it with its study, and analyze it."""
 
 from __future__ import annotations
 
@@ -28,13 +28,7 @@ __all__ = ["Analysis", "AnnDataAccessor", "AnnDataPart", "Exchange", "MatrixType
 
 
 class AnnDataPart:
-    """A part of the accessor.
-
-    Parameters
-    ----------
-    adata
-        The object.
-    """
+    """A group of methods of the accessor."""
 
     def __init__(self, adata: AnnData) -> None:
         self._adata = adata
@@ -44,7 +38,7 @@ MatrixType = Literal["auto", "raw", "normalized"]
 
 
 class Sending(AnnDataPart):
-    """From an object to a server."""
+    """Methods that check, submit and write the object."""
 
     def check(
         self,
@@ -58,28 +52,28 @@ class Sending(AnnDataPart):
         max_genes: float | None = None,
         mt_percentage: float | None = None,
     ) -> Report:
-        """Everything that stands in the way of a submission, at once; nothing is sent.
+        """Report every problem that would stop a submission. Nothing is sent.
 
         Parameters
         ----------
         input_matrix_type, batch_key
             As for :meth:`submit`.
         species
-            As for :meth:`submit`, to be compared with the names of the genes; None compares nothing.
+            As for :meth:`submit`. It is compared with the gene names; None skips the comparison.
         min_counts, min_genes, max_counts, max_genes, mt_percentage
-            As for :meth:`submit`; where one is given, the report says how many cells the server would keep. What it is
-            for each batch, and which bounds would suit, is shown by :meth:`preview_filters`.
+            As for :meth:`submit`. If any is given, the report says how many cells the server would keep.
+            :meth:`preview_filters` shows this for each batch and suggests bounds.
 
         Returns
         -------
         Report
-            Findings with their place, count, examples and mending; ``report.ok`` says whether it can be sent.
+            Findings, each with its location, count, examples and fix. ``report.ok`` is True if the object can be sent.
 
         Raises
         ------
         InvalidArgument
-            A filter is no number, negative, above 100 percent, or a minimum above its maximum; or
-            ``input_matrix_type`` or ``species`` is something else.
+            A filter is not a number, is negative, is above 100 percent, or is a minimum above its maximum; or
+            ``input_matrix_type`` or ``species`` is not one of the allowed values.
 
         Examples
         --------
@@ -177,87 +171,88 @@ class Sending(AnnDataPart):
         check: Strictness = "default",
         dry_run: bool = False,
     ) -> Submission | Plan:
-        """Send the object to a BBrowserX or Talk2Data server, where it becomes a study.
+        """Submit the object to a BBrowserX or Talk2Data server, which turns it into a study.
 
         Parameters
         ----------
         group
             Id or displayed name of the group.
         study_id
-            The id that people will see; None makes one.
+            The id that users will see. None generates one.
         name, authors, abstract
-            Shown with the study; without a name ``study_id`` is its title.
+            Shown with the study. Without a name, ``study_id`` is the title.
         species
             ``"human"``, ``"mouse"``, ``"primate"`` or ``"others"``.
         input_matrix_type
-            ``"auto"`` looks for counts in ``layers["counts"]``, ``raw.X``, ``X`` and other layers and sends them as
-            raw; where there are none, ``X`` is sent as normalized. ``"raw"`` insists on counts,
-            ``"normalized"`` on ``X``.
+            ``"auto"`` looks for counts in ``layers["counts"]``, ``raw.X``, ``X`` and the other layers, and sends them
+            as raw; if it finds none, it sends ``X`` as normalized. ``"raw"`` requires counts. ``"normalized"`` sends
+            ``X``.
         min_counts, min_genes, max_counts, max_genes
-            Which cells the server shall keep; bounds are inclusive. The check counts them before anything is sent, and
-            refuses bounds that would leave none.
+            Cells outside these bounds are removed by the server; the bounds are inclusive. The check counts the cells
+            before anything is sent, and rejects bounds that would remove all of them.
         mt_percentage
-            Most counts from mitochondrial genes, in percent.
+            Maximum share of counts from mitochondrial genes, in percent.
         skip_dimred
-            Keep the object's own embeddings, compute none.
+            Keep the object's embeddings; the server computes none.
         batch_key
-            Column of obs whose values become the batches of the study; cells are then ordered by batch.
+            Column of obs whose values become the batches of the study. Cells are then ordered by batch.
         obs
-            Columns of obs that are sent, ``["cell_type", "donor"]``; None means all, and ``[]`` none. The column of
-            ``batch_key`` is always sent.
+            Columns of obs to send, such as ``["cell_type", "donor"]``. None sends all of them, ``[]`` none. The
+            ``batch_key`` column is always sent.
         to
             ``"bbrowserx"`` or ``"talk2data"``.
         chunk_size
-            Bytes of one upload request; None means ``bc.settings.chunk_size``.
+            Bytes per upload request. None uses ``bc.settings.chunk_size``.
         wait
-            Wait until the study is there; else the submission comes back at once, and ``wait()`` ends it.
+            Wait until the study is ready. If False, return at once; call ``wait()`` on the submission to complete it.
         check
-            ``"default"`` refuses what :meth:`check` calls an error and gives its warnings as Python warnings;
-            ``"strict"`` refuses warnings too. A check cannot be left out: what it calls an error cannot be written,
-            or would not come back.
+            ``"default"`` stops at errors of :meth:`check` and issues its warnings as Python warnings. ``"strict"``
+            stops at warnings too. The check cannot be skipped: data with errors could not be written, or could not be
+            fetched again.
         dry_run
-            Send nothing; give the plan of what would be sent.
+            Send nothing and return the plan.
 
         Returns
         -------
         Submission or Plan
-            ``submission.study().to_anndata()`` brings the cells back. A Plan with ``dry_run``.
+            ``submission.study().to_anndata()`` fetches the cells again. With ``dry_run``, a Plan.
 
         Raises
         ------
         CheckFailed
-            The object is not fit to be sent (:class:`~biocolab_accessor.errors.NoCounts`, …); the
-            message holds the report.
+            The object cannot be sent (:class:`~biocolab_accessor.errors.NoCounts`, …). The message includes the
+            report.
         UnknownField
-            obs has no column ``batch_key``, or none of a name in ``obs``.
+            obs has no column ``batch_key``, or lacks a column named in ``obs``.
         UnknownGroup
-            The token sees no such group.
+            The token has no access to a group of this name.
         MissingCredentials
-            No host or token is known.
+            No host or token is set.
         TaskFailed
             The server could not process the study.
 
         Notes
         -----
-        Columns that h5ad cannot hold do not stop a submission. What text can carry (dates and durations in ISO 8601,
-        periods, intervals, mixed values) is sent as labels, with a warning that has the line which gives the dtype
-        back; what it cannot carry (lists and other objects) is left out with a warning. ``dry_run`` shows both.
+        Columns that h5ad cannot store do not stop a submission. Values that can be written as text (dates and durations
+        in ISO 8601, periods, intervals, mixed values) are sent as labels; a warning shows the line of code that
+        restores the dtype. Other values, such as lists, are left out with a warning. ``dry_run`` shows both.
 
-        A call that was broken off, by Ctrl-C, a crash or the network, is carried on by the same call: same cells, same
-        server and group, same arguments. Only what the server does not have is sent, a task that it has begun (by
-        ``wait=False`` too) is waited for and committed, and the study keeps its id, also one that was made here. Where
-        the server has lost what it was given, it is sent once from the start, with a warning that says so.
-        :func:`biocolab_accessor.submissions` lists what was broken off.
+        If Ctrl-C, a crash or the network interrupts a call, repeat the call to resume it: same cells, same server and
+        group, same arguments. Only the missing data is sent. A task that the server has started (with ``wait=False``
+        too) is waited for and committed. The study keeps its id, even if the id was generated here. If the server has
+        lost the data, everything is sent once more, with a warning. :func:`biocolab_accessor.submissions` lists
+        interrupted submissions.
 
-        Where ``study_id`` is given and the same was sent under it before, nothing is sent, and the submission is that
-        of the study that is there. Without a ``study_id``, a call after one that has ended is a new study. While the
-        same call is under way elsewhere, one with a ``study_id`` waits for it, and one without makes its own study.
+        If the same data was submitted under the same ``study_id`` before, nothing is sent, and the submission of the
+        existing study is returned. Without a ``study_id``, a call after a completed one creates a new study. While the
+        same call is running elsewhere, a call with a ``study_id`` waits for it; a call without one creates its own
+        study.
 
         Examples
         --------
         >>> import scanpy as sc, biocolab_accessor as bc
         >>> adata = sc.datasets.pbmc68k_reduced()
-        >>> adata.X = adata.raw.X  # log-normalised; the X of this data set is scaled
+        >>> adata.X = adata.raw.X  # log-normalized; the X of this data set is scaled
         >>> with bc.sandbox():
         ...     submission = adata.biocolab.submit(group="personal", study_id="PBMC", skip_dimred=True)
         ...     again = submission.study().to_anndata()
@@ -290,16 +285,16 @@ class Sending(AnnDataPart):
         compression: Literal["gzip"] | None = "gzip",
         obs: Sequence[str] | str | None = None,
     ) -> Path:
-        """Write exactly the file that :meth:`submit` sends.
+        """Write the file exactly as :meth:`submit` sends it.
 
         Parameters
         ----------
         path
-            Where to. An existing file is replaced only when the new one is complete.
+            Path of the h5ad file. An existing file is replaced only once the new one is complete.
         input_matrix_type
             As for :meth:`submit`.
         compression
-            ``"gzip"``, which any reader of HDF5 knows, or None for a larger file that is written a little sooner.
+            ``"gzip"``, which every HDF5 reader supports, or None for a larger file that is written slightly faster.
         obs
             As for :meth:`submit`.
 
@@ -311,9 +306,9 @@ class Sending(AnnDataPart):
         Raises
         ------
         CheckFailed
-            The object is not fit to be sent.
+            The object cannot be sent.
         UnknownField
-            obs has no column of a name in ``obs``.
+            obs lacks a column named in ``obs``.
 
         Examples
         --------
@@ -330,18 +325,18 @@ class Sending(AnnDataPart):
 
 
 class Exchange(AnnDataPart):
-    """Between an object and the study that it belongs to."""
+    """Methods that exchange data between the object and its study."""
 
     @property
     def study(self) -> Study:
-        """The study that this object came from, as ``uns["biocolab"]`` says.
+        """The study that this object was fetched from, as recorded in ``uns["biocolab"]``.
 
         Raises
         ------
         UnknownStudy
-            The object does not come from a study, or its study is no longer there.
+            The object was not fetched from a study, or the study no longer exists.
         ConfigurationError
-            It came from another server than the one that is connected to now.
+            The object was fetched from a different server than the current connection.
         """
         from biocolab_accessor.studies.catalog import study_of_origin
         from biocolab_accessor.studies.provenance import read_provenance
@@ -363,54 +358,54 @@ class Exchange(AnnDataPart):
     ) -> MatchReport:
         """Add metadata fields of a study to ``obs``, joined by barcode.
 
-        This changes the object: columns of ``obs`` are added, after those that are there, or replaced in their place.
-        Nothing else is touched, and nothing at all where an error is raised. A view becomes an object of its own, as
-        with any assignment to a view.
+        This changes the object: new columns are appended to ``obs``, and replaced columns keep their position. Nothing
+        else changes, and if an error is raised, nothing changes at all. A view becomes an actual object, as with any
+        assignment to a view.
 
-        Labels become categories, numbers int64 (uint64 from 2⁶³ on), float64 (float32 from BioFlex) or bool. Cells that
-        the study does not have get a missing value, for which whole numbers become float64 (Int64 from 2⁵³ on, UInt64
-        from 2⁶³ on) and bools ``boolean``. A column that is replaced keeps its dtype where that holds every value
-        exactly. The report says what differs.
+        Labels become categories; numbers become int64 (uint64 from 2⁶³ on), float64 (float32 from BioFlex) or bool.
+        Cells that are not in the study get a missing value; integers then become float64 (Int64 from 2⁵³ on, UInt64
+        from 2⁶³ on) and bools ``boolean``. A replaced column keeps its dtype if it can hold every value exactly. The
+        report lists the differences.
 
         Parameters
         ----------
         fields
-            Names. None means all that ``obs`` does not have yet; with ``overwrite`` all.
+            Names of metadata fields. None means all fields that are not yet in ``obs``; with ``overwrite``, all fields.
         study
-            A study, the submission that becomes it, or its id. None means the one that the object came from.
+            A study, its submission, or its id. None means the study that the object was fetched from.
         group, species, source
-            Where to look for an id.
+            Where to look for a study id.
         on
-            Column of ``obs`` that holds the study's names of the cells; None means ``obs_names``.
+            Column of ``obs`` with the cell names used by the study. None means ``obs_names``.
         prefix
-            Put before the names of the columns.
+            Prefix for the column names.
         overwrite
-            Replace columns that are there.
+            Replace existing columns.
         dtypes
-            By field, the dtype that the column shall have, if that holds every value exactly: ``report.dtypes`` of
-            the push, ``obs.dtypes`` of the object that was sent, or a dict such as ``{"good": bool}``. Dates,
-            durations, periods and intervals, which travel as text, become what they were by their dtype:
-            ``{"date": "datetime64[ns, UTC]"}``. Other names in it do not matter.
+            The wanted dtype of the columns, by field. It is used if it can hold every value exactly. Pass
+            ``report.dtypes`` of the push, ``obs.dtypes`` of the object that was sent, or a dict such as
+            ``{"good": bool}``. Dates, durations, periods and intervals are transferred as text, and their dtype
+            restores them: ``{"date": "datetime64[ns, UTC]"}``. Names that are not fetched are ignored.
 
         Returns
         -------
         MatchReport
-            Cells that are on both sides, only here, only there; the columns; what is not as it was.
+            Cells found on both sides, only here, or only in the study; the columns written; and the differences.
 
         Raises
         ------
         UnknownName
-            None of the cells is in the study; both sides and their likely difference are shown.
+            No cell of the object is in the study. The message shows names of both and their likely difference.
         UnknownField
-            The study has no such field.
+            The study does not have this field.
         InvalidArgument
-            Columns of these names are there already.
+            ``obs`` already has columns of these names.
         InvalidColumn
-            A dtype that was asked for cannot hold the values; or there is no column ``on``.
+            A requested dtype cannot hold the values, or ``obs`` has no column ``on``.
         InvalidNames
-            Cells here have the same barcode.
+            Several cells of the object have the same barcode.
         UnknownStudy
-            The object does not come from a study, and none is given.
+            The object was not fetched from a study, and ``study`` was not given.
 
         Examples
         --------
@@ -445,30 +440,32 @@ class Exchange(AnnDataPart):
     ) -> MatchReport:
         """Add embeddings of a study to ``obsm``, joined by barcode.
 
-        This changes the object: keys of ``obsm`` are added or replaced, each (n_obs, n_dims) float32; cells that the
-        study does not have are NaN. Nothing else is touched, and nothing at all where an error is raised.
+        This changes the object: keys of ``obsm`` are added or replaced, each a float32 array of shape (n_obs, n_dims).
+        Cells that are not in the study are NaN. Nothing else changes, and if an error is raised, nothing changes at
+        all.
 
         Parameters
         ----------
         keys
-            Keys of ``obsm`` (``"X_umap"``) or the study's own names (``"UMAP"``). None means all that ``obsm`` does not
-            have yet; with ``overwrite`` all.
+            Keys of ``obsm`` (``"X_umap"``) or the names used by the study (``"UMAP"``). None means all embeddings that
+            are not yet in ``obsm``; with ``overwrite``, all embeddings.
         study, group, species, source, on
             As for :meth:`pull_metadata`.
         overwrite
-            Replace keys that are there.
+            Replace existing keys.
 
         Returns
         -------
         MatchReport
-            Cells that are on both sides, only here, only there; the keys.
+            Cells found on both sides, only here, or only in the study; and the keys written.
 
         Raises
         ------
         UnknownName
-            The study has no embeddings (none of BioFlex has) or not this one, or none of the cells.
+            The study does not have this embedding, has no embeddings (like every BioFlex study), or has none of the
+            cells.
         InvalidArgument
-            Keys of these names are there already.
+            ``obsm`` already has these keys.
         InvalidNames, InvalidColumn, UnknownStudy
             As for :meth:`pull_metadata`.
 
@@ -503,58 +500,59 @@ class Exchange(AnnDataPart):
         overwrite: bool = False,
         verify: bool = True,
     ) -> MatchReport:
-        """Send columns of ``obs`` to a study of BBrowserX or Talk2Data, joined by barcode; nothing here is changed.
+        """Send columns of ``obs`` to a study of BBrowserX or Talk2Data, joined by barcode. The object is not changed.
 
-        The protocol carries numbers and texts. Numbers go as numbers, text as text (``"001"`` too), categories as the
-        text of each, booleans as the labels ``"True"`` and ``"False"``. Dates, durations, periods, intervals and mixed
-        values go as the text that :meth:`submit` makes of them, and the report says so. Dtypes and the order of
-        categories do not travel: give the report's ``dtypes`` to :meth:`pull_metadata`, and the columns come back as
-        they were.
+        The protocol transfers numbers and text. Numbers are sent as numbers, text as text (``"001"`` too), categories
+        as their text, and booleans as the labels ``"True"`` and ``"False"``. Dates, durations, periods, intervals and
+        mixed values are sent as the same text as by :meth:`submit`, and the report lists them. Dtypes and the order of
+        categories are not transferred: pass the report's ``dtypes`` to :meth:`pull_metadata` to restore the columns.
 
-        Cells that the study does not have are left out. For cells that only the study has nothing is sent of a new
-        field; what a server makes of them the protocol does not say (the sandbox: missing values). Of a field that is
-        replaced they keep their values, which are fetched and sent along.
+        Cells that are not in the study are left out. For cells that only the study has, a new field is sent without
+        values; the protocol does not say what a server does with them (the sandbox stores missing values). If a field
+        is replaced, these cells keep their values, which are fetched and sent along.
 
         Parameters
         ----------
         columns
-            Names. None means all that the study does not have yet; with ``overwrite`` all. Columns that text cannot
-            carry, such as lists, are left out then, with a warning; by their names they are refused.
+            Names of columns. None means all columns that the study does not have yet; with ``overwrite``, all columns.
+            Columns that cannot be written as text, such as lists, are then left out with a warning; named explicitly,
+            they raise an error.
         study, group, species, source, on
             As for :meth:`pull_metadata`.
         missing
-            What to do with missing values, which the protocol cannot carry: ``"raise"``, or ``"omit"``, which leaves
-            out the cell for that column, so that it is as one that only the study has. Columns that miss other cells
-            need a request each.
+            How to handle missing values, which the protocol cannot transfer. ``"raise"`` raises an error. ``"omit"``
+            leaves the cell out for that column, as if only the study had it; columns that lack different cells then
+            need one request each.
         overwrite
-            Replace fields that the study has.
+            Replace fields that the study already has.
         verify
-            Ask for the fields afterwards and warn of every value that is not as it was sent.
+            Fetch the fields afterwards and warn about every value that differs.
 
         Returns
         -------
         MatchReport
-            Cells that are on both sides, only here, only there; the fields; what will be of another dtype; ``dtypes``.
+            Cells found on both sides, only here, or only in the study; the fields sent; changes of dtype; and
+            ``dtypes``.
 
         Raises
         ------
         InvalidColumn
-            There is no such column, or it holds what the protocol cannot carry; all of them are named.
+            A column does not exist, or holds values that the protocol cannot transfer. The message names all of them.
         InvalidArgument
-            The study has such fields already, or is of BioFlex, whose studies never change.
+            The study already has these fields, or is a BioFlex study, which is read-only.
         InvalidNames
-            Barcodes are repeated, or a column is named like the barcodes.
+            Barcodes are repeated, or a column has the same name as the barcodes.
         UnknownName
-            None of the cells is in the study; both sides and their likely difference are shown.
+            No cell of the object is in the study. The message shows names of both and their likely difference.
         AmbiguousName
-            The study has a barcode more than once.
+            The study contains a barcode more than once.
         UnknownStudy
-            The object does not come from a study, and none is given.
+            The object was not fetched from a study, and ``study`` was not given.
 
         Warns
         -----
         UserWarning
-            The server gives back other values than were sent.
+            The server returns different values than were sent.
 
         Examples
         --------
@@ -577,7 +575,7 @@ class Exchange(AnnDataPart):
 
 
 class Analysis(AnnDataPart):
-    """Previews, annotation and pictures."""
+    """Methods for filters, annotation and plots."""
 
     def preview_filters(
         self,
@@ -592,23 +590,24 @@ class Analysis(AnnDataPart):
         n_mads: float = 5.0,
         n_mads_mt: float = 3.0,
     ) -> FilterPreview:
-        """Exactly the cells that a server keeps with these filters, found out here; nothing is sent.
+        """Compute which cells a server would keep with these filters. Nothing is sent.
 
         Parameters
         ----------
         min_counts, min_genes, max_counts, max_genes
-            As for :meth:`submit`; bounds are inclusive.
+            As for :meth:`submit`; the bounds are inclusive.
         mt_percentage
-            Most counts from mitochondrial genes (names that begin with ``MT-``, in upper or lower case), in percent.
+            Maximum share of counts from mitochondrial genes (names that begin with ``MT-``, in upper or lower case), in
+            percent.
         batch_key
-            Column of obs; the tables then have a row for each of its values.
+            Column of obs. The tables then have one row per value.
         input_matrix_type
-            As for :meth:`submit`: it decides which matrix is measured.
+            As for :meth:`submit`. It decides which matrix is used.
         n_mads
-            How many median absolute deviations (unscaled) the suggested bounds stand off the median, on the logarithm
-            of counts and genes of the cells that have any.
+            Distance of the suggested bounds from the median, in median absolute deviations (unscaled), on the logarithm
+            of counts and genes. Cells without counts are ignored.
         n_mads_mt
-            The same for the mitochondrial share, upwards only and not on a logarithm.
+            The same for the mitochondrial share: an upper bound only, and without the logarithm.
 
         Returns
         -------
@@ -618,17 +617,17 @@ class Analysis(AnnDataPart):
         Raises
         ------
         InvalidArgument
-            A bound is no number, negative, above 100 percent, or a minimum above its maximum.
+            A bound is not a number, is negative, is above 100 percent, or is a minimum above its maximum.
         UnknownField
-            obs has no column ``batch_key``; near names are given.
+            obs has no column ``batch_key``. The message suggests similar names.
         AmbiguousName
             obs has several columns ``batch_key``.
         CheckFailed
-            There is no matrix that could be sent (:class:`~biocolab_accessor.errors.NoCounts`, …).
+            The object has no matrix that can be sent (:class:`~biocolab_accessor.errors.NoCounts`, …).
 
         Notes
         -----
-        The object is read a few cells at a time and stays what it is: view, backed or Dask.
+        Cells are read in small blocks, so that views, backed objects and Dask arrays are never loaded as a whole.
 
         Examples
         --------
@@ -665,13 +664,13 @@ class Analysis(AnnDataPart):
         n_resamples: int = 1000,
         seed: int = 0,
     ) -> Annotation:
-        """For each cluster the cell types that it most likely is, from where a database expresses its marker genes.
+        """Suggest cell types for each cluster, from the expression of its marker genes in a database.
 
-        Each marker gene ranks the database's cell types by its mean expression over all their cells: 1 is the type that
-        has most of it, 0 the one that has least, ties share the mean. The score of a cell type is the mean rank over
-        the markers; 0.5 is what chance gives. To say how sure that is, the markers are drawn anew with replacement
-        many times, together with two that say nothing (so that a single marker never looks sure), and ``support`` is
-        the share of draws in which the type comes first.
+        Each marker gene ranks the cell types of the database by its mean expression over all their cells: 1 is the
+        highest, 0 the lowest, and ties share their mean rank. The score of a cell type is its mean rank over the
+        markers; the expected score by chance is 0.5. ``support`` measures the confidence: the markers are resampled
+        many times with replacement, together with two uninformative ones (so that a single marker never looks certain),
+        and ``support`` is the share of resamples in which the cell type ranks first.
 
         Parameters
         ----------
@@ -679,23 +678,22 @@ class Analysis(AnnDataPart):
             Column of obs with the clusters.
         markers
             Marker genes by cluster, best first; or the key in uns of a result of ``scanpy.tl.rank_genes_groups``. None
-            takes such a result from ``uns["rank_genes_groups"]`` if it is about the clusters as they are now (of these
-            names, and its genes higher in them), else finds markers by Welch's t-test on log-normalised expression, and
-            keeps them to itself.
+            uses ``uns["rank_genes_groups"]`` if it matches the current clusters (same names, and its genes are higher
+            in them); otherwise it finds markers with Welch's t-test on log-normalized expression, without storing them.
         n_genes
-            How many markers of each cluster to use.
+            Number of markers per cluster.
         database
-            As :func:`biocolab_accessor.database` gives it; None means the newest human one.
+            A database from :func:`biocolab_accessor.database`. None means the latest human database.
         gene_symbols
-            Column of var (of raw.var, where the markers are of raw) with the names that the database knows, if the
-            index has other ones.
+            Column of var (of raw.var if the markers are from raw) with the gene names used by the database, if the
+            index has different names.
         key_added
-            Name of an obs column to write the best cell type of each cell's cluster to, as a categorical; a column of
-            this name is replaced. None, the default, leaves the object as it is.
+            Name of a column of obs for the best cell type of each cell's cluster, as a categorical. An existing column
+            is replaced. With None, the default, the object is not changed.
         n_resamples
-            How often markers are drawn anew.
+            Number of resamples.
         seed
-            Of these draws.
+            Seed for the resampling.
 
         Returns
         -------
@@ -705,23 +703,24 @@ class Analysis(AnnDataPart):
         Raises
         ------
         UnknownField
-            obs, var or uns has no such column or key, or a cluster of ``markers`` is not there; near names are given.
+            obs, var or uns lacks a column or key, or ``markers`` names an unknown cluster. The message suggests similar
+            names.
         UnknownGene
             The database has none of the markers.
         InvalidArgument
-            An argument is out of its range, or there are fewer than two clusters to find markers between.
+            An argument is out of range, or there are fewer than two clusters to compare.
 
         Warns
         -----
         UserWarning
-            The database lacks most of the markers, or holds these very cells.
+            The database lacks most of the markers, or contains the cells of this object.
 
         Notes
         -----
-        Cells that are in the database themselves are compared with their own labels, so the result names the study and
-        how many of the cells are in it. It is found by ``uns["biocolab"]``, or by its id (in ``uns["biocolab"]``, in a
-        column of obs such as ``study``, or in uns) if most barcodes are in it too. An object that names no study costs
-        no request.
+        If the database contains the cells of this object, they are compared with their own labels. The result
+        therefore names the study and the number of cells in it. The study is found by ``uns["biocolab"]``, or by its id
+        (in ``uns["biocolab"]``, in a column of obs such as ``study``, or in uns) if it also contains most of the
+        barcodes. Objects that do not name a study need no request.
 
         Examples
         --------
@@ -757,36 +756,36 @@ class Analysis(AnnDataPart):
         cmap: str = "Reds",
         ax: Axes | None = None,
     ) -> Figure:
-        """Dot plot of where a database expresses some genes; the object's own cells do not matter.
+        """Dot plot of the expression of genes by cell type in a database. The cells of the object are not used.
 
-        For a table that is there already: ``biocolab_accessor.plotting.expression_dotplot(table)``.
+        To plot an existing table, use ``biocolab_accessor.plotting.expression_dotplot(table)``.
 
         Parameters
         ----------
         genes
-            Names; None means all genes of the object, which is for objects that were cut to a few.
+            Names of genes. None means all genes of the object, for objects with few genes.
         database
-            As :func:`biocolab_accessor.database` gives it; None means the newest human one.
+            A database from :func:`biocolab_accessor.database`. None means the latest human database.
         standard_scale
-            ``"gene"`` colours each gene from its least to its most expression; None by the values themselves.
+            ``"gene"`` scales the colors of each gene from its minimum to its maximum. None uses the values unscaled.
         swap_axes
-            Genes in rows.
+            Put genes in rows.
         cmap
-            Name of a matplotlib colour map.
+            Name of a matplotlib color map.
         ax
-            Where to draw; None makes a figure.
+            Axes to draw on. None creates a figure.
 
         Returns
         -------
         matplotlib.figure.Figure
-            Size of a dot: share of a cell type's cells that express the gene. Colour: mean expression over all of them.
+            Dot size: share of cells of the type that express the gene. Color: mean expression over all of these cells.
 
         Raises
         ------
         UnknownGene
-            The database has no such genes.
+            The database does not have these genes.
         InvalidArgument
-            No genes are given and the object has more than 100, or an argument is none of its values.
+            ``genes`` is None and the object has more than 100 genes, or an argument is not one of its allowed values.
 
         Examples
         --------
@@ -810,12 +809,12 @@ class Analysis(AnnDataPart):
 
 
 class AnnDataAccessor(Sending, Exchange, Analysis):
-    """What ``adata.biocolab`` offers.
+    """The methods of ``adata.biocolab``.
 
     Parameters
     ----------
     adata
-        The object. No method changes it, but those whose purpose that is.
+        The object. Only methods whose purpose is to change it do so.
 
     Examples
     --------

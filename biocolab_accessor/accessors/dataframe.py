@@ -1,4 +1,4 @@
-"""``df.biocolab``: expression tables, metadata tables and tables of genes."""
+"""``df.biocolab``: expression tables, metadata tables and lists of genes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ __all__ = ["DataFrameAccessor"]
 
 
 class DataFrameAccessor:
-    """What ``df.biocolab`` offers: for an expression table, a metadata table, or a list of genes.
+    """The methods of ``df.biocolab``, for an expression table, a metadata table, or a list of genes.
 
     Parameters
     ----------
@@ -45,14 +45,14 @@ class DataFrameAccessor:
         return "df.biocolab: to_anndata, check, submit (expression table); submit_metadata; expression_summary (genes)"
 
     def to_anndata(self) -> AnnData:
-        """An expression table (barcodes in the index, genes as columns) as AnnData with CSR float32 ``X``.
+        """Convert an expression table (barcodes in the index, genes as columns) to AnnData with CSR float32 ``X``.
 
-        ``X`` is int64 or float64 where float32 could not hold a count or the size of a value.
+        ``X`` is int64 or float64 if float32 cannot hold a count exactly, or a value is too large for it.
 
         Raises
         ------
         InvalidColumn
-            A column holds something else than real numbers, or ids, QC or annotations instead of a gene.
+            A column does not hold real numbers, or holds ids, QC metrics or annotations instead of a gene.
         InvalidValues
             Values are missing.
 
@@ -77,12 +77,12 @@ class DataFrameAccessor:
         max_genes: float | None = None,
         mt_percentage: float | None = None,
     ) -> Report:
-        """As :meth:`AnnDataAccessor.check`, for an expression table.
+        """Like :meth:`AnnDataAccessor.check`, for an expression table.
 
         Parameters
         ----------
         input_matrix_type, species, min_counts, min_genes, max_counts, max_genes, mt_percentage
-            As there.
+            As for :class:`AnnDataAccessor`.
 
         Examples
         --------
@@ -173,19 +173,19 @@ class DataFrameAccessor:
         wait: bool = True,
         dry_run: bool = False,
     ) -> Submission | Plan:
-        """As :meth:`AnnDataAccessor.submit`, for an expression table; see there for returns and errors.
+        """Like :meth:`AnnDataAccessor.submit`, for an expression table, with the same return value and errors.
 
         Parameters
         ----------
         group, study_id, name, authors, abstract, species, input_matrix_type
-            As there.
+            As for :class:`AnnDataAccessor`.
         min_counts, min_genes, max_counts, max_genes, mt_percentage, skip_dimred, check, to, chunk_size, wait, dry_run
-            As there.
+            As for :class:`AnnDataAccessor`.
 
         Notes
         -----
-        There is no ``batch_key``, since a table has no obs to take it from. For batches make an AnnData of it with
-        :meth:`to_anndata`, and give that a column.
+        There is no ``batch_key``, because a table has no obs. To submit batches, convert the table with
+        :meth:`to_anndata` and add a column to its ``obs``.
 
         Examples
         --------
@@ -228,35 +228,36 @@ class DataFrameAccessor:
     ) -> MatchReport:
         """Add the columns of a metadata table (barcodes in the index) to a study.
 
-        Values are sent by their dtype: text stays text (``"001"`` too), whole numbers stay whole, booleans go as
-        ``"True"`` and ``"False"``, since the protocol has no others.
+        Values are sent by dtype: text stays text (``"001"`` too), integers stay integers, and booleans are sent as
+        ``"True"`` and ``"False"``, because the protocol has no booleans.
 
         Parameters
         ----------
         study
-            A study of BBrowserX or Talk2Data, the submission that becomes it, or its id.
+            A study of BBrowserX or Talk2Data, its submission, or its id.
         group, species, source
-            Where to look for an id.
+            Where to look for a study id.
         strict
-            Refuse barcodes that the study does not have; else they are left out and counted in the report.
+            Raise an error for barcodes that are not in the study. If False, leave them out and count them in the
+            report.
         missing, overwrite, verify
             As for :meth:`AnnDataAccessor.push_metadata`.
 
         Returns
         -------
         MatchReport
-            Cells here and there, and what was sent.
+            Cells of the table and of the study, and the fields sent.
 
         Raises
         ------
         InvalidColumn
-            A column has missing values, or something that the protocol cannot carry.
+            A column has missing values, or values that the protocol cannot transfer.
         InvalidNames
-            Barcodes or column names are repeated, or a column is named like the barcodes.
+            Barcodes or column names are repeated, or a column has the same name as the barcodes.
         UnknownName
-            Some barcodes are not in the study; without ``strict``, none is.
+            Some barcodes are not in the study; without ``strict``, all of them.
         InvalidArgument
-            The study has such a field already, or is of BioFlex.
+            The study already has such a field, or is a BioFlex study.
 
         Examples
         --------
@@ -275,14 +276,15 @@ class DataFrameAccessor:
         return submit_metadata(self._table, target, strict=strict, missing=missing, overwrite=overwrite, verify=verify)
 
     def expression_summary(self, column: str | None = None, *, database: Database | None = None) -> pd.DataFrame:
-        """Expression by cell type of the genes that the table lists; see :func:`biocolab_accessor.expression_summary`.
+        """Expression by cell type of the genes in the table; see :func:`biocolab_accessor.expression_summary`.
 
         Parameters
         ----------
         column
-            Column of gene names; None takes one named ``gene``, ``names``, ``symbol`` or alike, else the index.
+            Column with gene names. None uses a column named ``gene``, ``names``, ``symbol`` or similar, or else the
+            index.
         database
-            As :func:`biocolab_accessor.database` gives it.
+            A database from :func:`biocolab_accessor.database`. None means the latest human database.
 
         Examples
         --------

@@ -1,4 +1,4 @@
-"""The command ``biocolab``: the same functions, from a terminal."""
+"""The command ``biocolab``: the functions of the package in a terminal."""
 
 from __future__ import annotations
 
@@ -6,33 +6,7 @@ from typing import Annotated
 
 import typer
 
-from biocolab_accessor.cli import (
-    demo,
-    doctor,
-    studies,
-    submit,
-)
-from biocolab_accessor.cli import (
-    local as cache,
-)
-from biocolab_accessor.cli import (
-    local as sandbox,
-)
-from biocolab_accessor.cli import (
-    studies as groups,
-)
-from biocolab_accessor.cli import (
-    studies as pull,
-)
-from biocolab_accessor.cli import (
-    studies as summary,
-)
-from biocolab_accessor.cli import (
-    submit as check,
-)
-from biocolab_accessor.cli import (
-    submit as resume,
-)
+from biocolab_accessor.cli import demo, doctor, local, studies, submit
 from biocolab_accessor.cli.output import Commands
 
 __all__ = ["app"]
@@ -40,10 +14,10 @@ __all__ = ["app"]
 app = typer.Typer(
     cls=Commands,
     epilog=(
-        "Exit codes: 0 done; 1 a check or doctor found something, or the name or file is not there; "
-        "2 wrong arguments; 3 a host, token or setting cannot be used; 4 no usable answer arrived (try again); "
-        "5 the server said no; 130 Ctrl-C. Answers go to stdout, messages to stderr. Where stdout is no terminal, "
-        "tables are tab-separated; --json is for programs."
+        "Exit codes: 0 success; 1 check or doctor found a problem, or a name or file does not exist; "
+        "2 invalid arguments; 3 a host, token or setting is missing or invalid; 4 no valid answer (try again); "
+        "5 the server rejected the request; 130 Ctrl-C. Results go to stdout, messages to stderr. If stdout is not a "
+        "terminal, tables are tab-separated. Use --json for programs."
     ),
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -62,23 +36,25 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def main(
-    debug: Annotated[bool, typer.Option("--debug", help="Show where an error came from. Works at any place.")] = False,
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Say which.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks. Can be given anywhere.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
 ) -> None:
-    """From files and notebooks to BBrowserX, Talk2Data and BioFlex, and back."""
+    """Exchange single-cell data with BBrowserX, Talk2Data and BioFlex."""
 
 
 for command, panel in (
     (demo.demo, "Try it without an account"),
-    (sandbox.sandbox, "Try it without an account"),
-    (check.check, "From here to a server"),
-    (submit.submit, "From here to a server"),
-    (resume.resume, "From here to a server"),
-    (groups.groups, "What a server has"),
-    (studies.studies, "What a server has"),
-    (summary.summary, "What a server has"),
-    (pull.pull, "From a server to here"),
+    (local.sandbox, "Try it without an account"),
+    (submit.check, "Send to a server"),
+    (submit.submit, "Send to a server"),
+    (submit.resume, "Send to a server"),
+    (studies.groups, "Browse a server"),
+    (studies.studies, "Browse a server"),
+    (studies.summary, "Browse a server"),
+    (studies.pull, "Fetch from a server"),
     (doctor.doctor, "This machine"),
 ):
     app.command(rich_help_panel=panel)(command)
-app.add_typer(cache.app, name="cache", rich_help_panel="This machine")
+app.add_typer(local.app, name="cache", rich_help_panel="This machine")

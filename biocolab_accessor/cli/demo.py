@@ -1,4 +1,4 @@
-"""``biocolab demo``: real cells to a sandbox, and back into scanpy."""
+"""``biocolab demo``: send real cells to a sandbox, fetch them, and plot them with scanpy."""
 
 from __future__ import annotations
 
@@ -36,49 +36,18 @@ _MARKERS = ("CD3D", "CD79A", "LYZ")
 
 @dataclass(frozen=True)
 class DemoResult:
-    """What the demo saw.
-
-    Attributes
-    ----------
-    n_obs, n_vars
-        Cells and genes that went out and came back.
-    n_counts
-        Counts that were compared.
-    exact
-        Whether every count, barcode and feature came back as it went out, in the same order, on both ways.
-    picture
-        Where the UMAP is.
-    seconds
-        From start to picture.
-    """
+    """The result of the demo."""
 
     n_obs: int
     n_vars: int
-    n_counts: int
-    exact: bool
+    n_counts: int  # compared
+    exact: bool  # whether all counts, barcodes and features are equal and in the same order, on each way back
     picture: Path
     seconds: float
 
 
 def run_demo(picture: Path, say: Say, stage: Say) -> DemoResult:
-    """Run both roads on real counts (CellTypist's packaged sample).
-
-    Parameters
-    ----------
-    picture
-        Where the UMAP is saved.
-    say
-        Takes a line when a step is done.
-    stage
-        Takes what is going on now.
-
-    Raises
-    ------
-    InvalidArgument
-        The picture cannot be saved there.
-    ModuleNotFoundError
-        CellTypist, which brings the cells, is not installed (extra ``demo``).
-    """
+    """Submit and fetch real counts (CellTypist's packaged sample, extra ``demo``), and save a UMAP plot."""
     start = time.monotonic()
     _expect_picture(picture)
     stage("starting the sandbox")
@@ -96,7 +65,7 @@ def run_demo(picture: Path, say: Say, stage: Say) -> DemoResult:
         import scanpy.plotting  # noqa: F401 - takes seconds, and the worker is busy anyway
 
         _follow(by_table, stage)
-        say("df.biocolab.submit: processed (filter, normalise, PCA, kNN, Leiden, UMAP, t-SNE)")
+        say("df.biocolab.submit: processed (filter, normalize, PCA, kNN, Leiden, UMAP, t-SNE)")
         by_adata = adata.biocolab.submit(group="personal", study_id="demo_adata", skip_dimred=True, wait=False)
         _follow(by_adata, stage)
         say("adata.biocolab.submit: processed (skip_dimred)")
@@ -106,32 +75,32 @@ def run_demo(picture: Path, say: Say, stage: Say) -> DemoResult:
         exact = all(_same(adata, other) for other in ways)
         exact = exact and list(ways[1].obs["half"]) == list(adata.obs["half"])
         say(f"fetched back through BBrowserX and BioFlex: {'exact' if exact else 'NOT the same'}")
-        stage("scanpy: genes that stand out in the clusters, and the picture")
+        stage("scanpy: marker genes of the clusters, and the plot")
         genes = _draw(back, picture)
-        say(f"scanpy: genes that stand out in the sandbox's Leiden clusters: {', '.join(genes)}")
-        say(f"scanpy: the sandbox's UMAP drawn, saved to {picture}")
+        say(f"scanpy: marker genes of the sandbox's Leiden clusters: {', '.join(genes)}")
+        say(f"scanpy: the sandbox's UMAP plotted and saved to {picture}")
     return DemoResult(adata.n_obs, adata.n_vars, len(ways) * int(adata.X.nnz), exact, picture, time.monotonic() - start)
 
 
 def _expect_picture(path: Path) -> None:
-    """Refuse what would fail when everything else is done."""
+    """Reject an invalid path before the long work begins."""
     from matplotlib.figure import Figure
 
     known = Figure().canvas.get_supported_filetypes()
     if target_path(path).suffix.removeprefix(".").lower() not in known:
-        msg = f"{path} is the name of no picture: let it end in .png, or in one of {listing(known, limit=20)}"
+        msg = f"{path} is not an image file name: use .png, or one of {listing(known, limit=20)}"
         raise InvalidArgument(msg)
 
 
 def _follow(submission: Submission, stage: Say) -> None:
-    """Show the server's own lines until it is done."""
+    """Show the server's log until the task has ended."""
     try:
         while submission.status in ("PENDING", "RUNNING", "SUBMITTED"):
             lines = submission.log.rstrip().splitlines() or ["waiting"]
             stage(f"{submission.study_id}: {lines[-1].partition('] ')[2] or lines[-1]}")
             time.sleep(0.2)
     except ServerError:
-        stage(f"{submission.study_id}: no answer")  # wait() says what is wrong
+        stage(f"{submission.study_id}: no answer")  # wait() raises the error
     submission.wait()
 
 
@@ -146,8 +115,8 @@ def _same(sent: AnnData, back: AnnData) -> bool:
     return bool(same_names and same_shape and (sent.X != back.X).nnz == 0)
 
 
-def _analyse(adata: AnnData) -> list[str]:
-    """The gene that stands out most in each cluster that the server found."""
+def _marker_genes(adata: AnnData) -> list[str]:
+    """The gene with the largest mean difference for each cluster of the server."""
     import scanpy as sc
 
     adata.X = adata.layers["lognorm"]
@@ -168,8 +137,8 @@ def _draw(adata: AnnData, picture: Path) -> list[str]:
     import scanpy as sc
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # scanpy's own, about its dependencies
-        genes = _analyse(adata)
+        warnings.simplefilter("ignore")  # from scanpy, about its dependencies
+        genes = _marker_genes(adata)
         colors = ["leiden", *(gene for gene in _MARKERS if gene in adata.var_names)]
         figure = sc.pl.umap(adata, color=colors, ncols=2, show=False, return_fig=True, frameon=False)
     figure.savefig(picture, dpi=110, bbox_inches="tight")
@@ -177,12 +146,12 @@ def _draw(adata: AnnData, picture: Path) -> list[str]:
 
 
 def demo(
-    picture: Annotated[Path, typer.Option(help="Where the UMAP picture goes.")] = Path("biocolab_demo.png"),
+    picture: Annotated[Path, typer.Option(help="File for the UMAP plot.")] = Path("biocolab_demo.png"),
     as_json: Json = False,
 ) -> None:
-    """Send real cells to a sandbox, let it process them, fetch them back, compare, and draw a UMAP.
+    """Send real cells to a sandbox, let it process them, fetch them, compare the values, and plot a UMAP.
 
-    Needs no account and no network. The exit code is 1 if a single count came back as another.
+    Needs no account and no network. The exit code is 1 if any count differs.
 
     Example: biocolab demo --picture umap.png
     """
@@ -199,11 +168,11 @@ def demo(
     if as_json:
         print_json({name: getattr(result, name) for name in result.__dataclass_fields__})
     elif result.exact:
-        told = (
+        summary = (
             f" {result.n_obs:,} cells x {result.n_vars:,} genes, {result.n_counts:,} counts compared bit for bit, "
             f"in {result.seconds:.0f} s. Picture: {result.picture}"
         )
-        out.print(Text("The round trip was exact:", "bold") + Text(told), soft_wrap=True)
+        out.print(Text("The round trip was exact:", "bold") + Text(summary), soft_wrap=True)
     if not result.exact:
         err.print("[bold red]The round trip was not exact.[/]")
         raise typer.Exit(1)

@@ -1,4 +1,4 @@
-"""``biocolab doctor``: what is wrong with this machine's set-up, and what to do."""
+"""``biocolab doctor``: problems with the setup of this machine, and how to fix them."""
 
 from __future__ import annotations
 
@@ -53,55 +53,18 @@ _LEAST_FREE = 1024**3
 
 @dataclass(frozen=True)
 class Observation:
-    """One thing that was looked at.
+    """The result of examining one subject."""
 
-    Attributes
-    ----------
-    topic
-        ``"versions"``, ``"environment"``, ``"credentials"``, ``"proxy"``, ``"server"``, ``"clock"``, ``"tls"``,
-        ``"cache"`` or ``"submissions"``.
-    subject
-        What of it: a package, a server, a variable.
-    state
-        ``"ok"``; ``"note"`` is for information, ``"warning"`` may go wrong, ``"broken"`` does.
-    message
-        What was seen; never a token.
-    fix
-        What to do; empty where there is nothing to do.
-    """
-
-    topic: str
-    subject: str
+    topic: str  # "versions", "environment", "credentials", "proxy", "server", "clock", "tls", "cache", "submissions"
+    subject: str  # a package, a server, a variable
     state: State
-    message: str
+    message: str  # never contains a token
     fix: str = ""
 
 
 def examine(*, network: bool = True, timeout: float = 10.0) -> list[Observation]:
-    """Look at versions, environment, credentials, proxies, servers, clocks, certificates, the cache and submissions.
-
-    Nothing is changed, and a token is sent to its own server only, to see whether it is accepted.
-
-    Parameters
-    ----------
-    network
-        Whether the servers that have a token are asked.
-    timeout
-        Seconds for each connection and each answer; the servers are asked at the same time.
-
-    Returns
-    -------
-    list of Observation
-        By topic, in this order.
-
-    Examples
-    --------
-    >>> import biocolab_accessor as bc
-    >>> with bc.sandbox():
-    ...     found = examine()
-    >>> [seen.state for seen in found if seen.topic == "server"]
-    ['ok', 'ok', 'ok']
-    """
+    """Examine versions, environment, credentials, proxies, servers, clocks, certificates, cache and submissions."""
+    # Nothing is changed, and each token is sent to its own server only. The servers are asked at the same time.
     found = [*_versions(), *_environment(), *_key_file()]
     known: dict[Source, Credentials] = {}
     for source in SOURCES:
@@ -111,7 +74,7 @@ def examine(*, network: bool = True, timeout: float = 10.0) -> list[Observation]
             known[source] = credentials
     if not known:
         fix = "Set BIOCOLAB_PRIVATE_HOST and BIOCOLAB_PRIVATE_TOKEN, or BIOCOLAB_BIOFLEX_TOKEN; or try `biocolab demo`"
-        found.append(Observation("credentials", "all", "broken", "no server can be talked to", fix))
+        found.append(Observation("credentials", "all", "broken", "no server is set up", fix))
     found += [seen for source, one in known.items() if (seen := _proxy(source, one)) is not None]
     answers: list[Observation] = []
     if network and known:
@@ -127,7 +90,7 @@ def _client_of(source: Source) -> Any:
     """The client of the current connection to a server."""
     connector = current()
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # said by _credentials already
+        warnings.simplefilter("ignore")  # _credentials reports them
         if source == "bioflex":
             return connector.get_bioflex()
         return connector.get_bbrowserx() if source == "bbrowserx" else connector.get_talk2data()
@@ -165,15 +128,15 @@ def _environment() -> Iterator[Observation]:
     names = {f"{prefix}{name.upper()}" for name in Settings.model_fields} | _NOT_SETTINGS
     for name in sorted(os.environ):
         if name.startswith(prefix) and name not in names:
-            message = f"is no setting of this package{did_you_mean(name, names)}"
+            message = f"is not a setting of this package{did_you_mean(name, names)}"
             yield Observation("environment", name, "warning", message, f"Remove or rename it: unset {name}")
     for name in _BUNDLES:
         path = os.environ.get(name, "")
         if path and not Path(path).exists():
-            fix = f"Give the path of a bundle of certificate authorities, or unset {name}"
+            fix = f"Set it to the path of a CA bundle, or unset {name}"
             yield Observation("environment", name, "broken", f"names {path}, which does not exist", fix)
         elif path:
-            yield Observation("environment", name, "note", f"certificates are checked against {path}")
+            yield Observation("environment", name, "note", f"certificates are verified with {path}")
 
 
 def _key_file() -> Iterator[Observation]:
@@ -189,7 +152,7 @@ def _key_file() -> Iterator[Observation]:
         yield Observation("credentials", "key file", "warning", str(warning.message), f"chmod 600 {file}")
     if not said:
         there = f"{file} has {', '.join(sorted(map(str, content))) or 'no settings'}" if file.exists() else ""
-        yield Observation("credentials", "key file", "ok" if content else "note", there or f"there is no {file}")
+        yield Observation("credentials", "key file", "ok" if content else "note", there or f"{file} does not exist")
 
 
 def _credentials(source: Source) -> tuple[list[Observation], Credentials | None]:
@@ -202,18 +165,18 @@ def _credentials(source: Source) -> tuple[list[Observation], Credentials | None]
             missing = [f"no {what}" for what in error.missing]
             advice = next(line for line in reversed(str(error).splitlines()) if line.startswith("The token is made"))
             places = f"Places: {_places(source)}. {advice}"
-            # Talk2Data and BioFlex have a host of their own, so that one that is set was set on purpose.
+            # Talk2Data and BioFlex have a default host, so that a host in the settings was set on purpose.
             half = len(missing) == 1 and (source == "bbrowserx" or getattr(settings, f"{_SETTINGS[source]}_host"))
-            message = f"{'half' if half else 'not'} set up: {' and '.join(missing)}"
+            message = f"{'only partly' if half else 'not'} set up: {' and '.join(missing)}"
             return [Observation("credentials", title, "warning" if half else "note", message, places)], None
         except BiocolabError as error:
-            fix = "Set it again where it was found"
+            fix = "Set it again in the same place"
             return [Observation("credentials", title, "broken", f"{type(error).__name__}: {error}", fix)], None
     message = f"host {found.host} from {found.place}; token from {found.token.origin}"
     seen = [Observation("credentials", title, "ok", message)]
     for warning in said:
         if "chmod" not in str(warning.message):
-            fix = "Give host and token in one place"
+            fix = "Set host and token in the same place"
             seen.append(Observation("credentials", title, "warning", str(warning.message), fix))
     return seen, found
 
@@ -227,7 +190,7 @@ def _proxy(source: Source, found: Credentials) -> Observation | None:
     address = proxy_for(found.host)
     if not address:
         return None
-    fix = f"If it should not: export NO_PROXY={found.host.split('/')[2].partition(':')[0]}"
+    fix = f"To bypass the proxy: export NO_PROXY={found.host.split('/')[2].partition(':')[0]}"
     return Observation("proxy", TITLES[source], "note", f"{found.host} is reached through {address}", fix)
 
 
@@ -242,23 +205,26 @@ def _server(title: str, client: Any, timeout: float) -> list[Observation]:
 def _unreached(title: str, host: str, first: Probe, timeout: float) -> Observation:
     if first.failure == "certificate":
         fix = (
-            "For a server with its own certificate authority: bc.connect(…, ssl='/path/to/ca.pem'), or for the "
+            "If the server has its own certificate authority: bc.connect(…, ssl='/path/to/ca.pem'), or on the "
             "command line export REQUESTS_CA_BUNDLE=/path/to/ca.pem"
         )
         return Observation("tls", title, "broken", f"the certificate of {host} is not accepted: {first.detail}", fix)
     message, fix = {
-        "name": ("there is no such host name", "Look at the spelling of the host, and at VPN and DNS"),
-        "refused": ("no connection", "Is the server up, and is the port right? Is a VPN needed?"),
-        "silence": (f"no answer within {timeout:g} s", "Is a VPN or a proxy (HTTPS_PROXY) needed to get there?"),
-        "proxy": ("the proxy did not pass it on", "Look at HTTPS_PROXY and NO_PROXY"),
-    }.get(first.failure, ("no usable answer", "Does the address belong to a BioTuring server?"))
+        "name": ("unknown host name", "Check the spelling of the host, the VPN and DNS"),
+        "refused": (
+            "no connection",
+            "Check that the server is up, that the port is correct, and whether a VPN is needed",
+        ),
+        "silence": (f"no answer within {timeout:g} s", "Check whether a VPN or a proxy (HTTPS_PROXY) is needed"),
+        "proxy": ("the proxy did not forward the request", "Check HTTPS_PROXY and NO_PROXY"),
+    }.get(first.failure, ("no valid answer", "Check that the address belongs to a BioTuring server"))
     return Observation("server", title, "broken", f"{host}: {message} ({first.detail})", fix)
 
 
 def _token(title: str, client: Any, first: Probe) -> Observation:
-    """Whether the server is one of this kind, and takes the token."""
+    """Whether this is a server of this kind and accepts the token."""
     host = client.http.host
-    # bioturing_connector's own test_connection prints; the list of databases is BioFlex' smallest answer.
+    # test_connection of bioturing_connector prints. The list of databases is the smallest answer of BioFlex.
     ask: Callable[[], Any] = (
         client.databases if title == "BioFlex" else lambda: client.post_request("api/v1/test_connection")
     )
@@ -266,11 +232,11 @@ def _token(title: str, client: Any, first: Probe) -> Observation:
         ask()
     except BiocolabError as error:
         if isinstance(error, Unauthorized):
-            fix = "Make a new token in the server's user settings, and set it where this one was found"
+            fix = "Create a new token in the user settings of the server, and set it in the same place"
         else:
-            fix = "Is this the address of the API, such as https://company/t2d_index_tool/?"
-        # In the server's own words: ours would say the same twice.
-        said = f"{host} says no: {error.detail}" if isinstance(error, ServerError) else str(error)
+            fix = "Check that this is the address of the API, such as https://company/t2d_index_tool/"
+        # The words of the server: our own message would repeat them.
+        said = f"{host} rejected the request: {error.detail}" if isinstance(error, ServerError) else str(error)
         return Observation("server", title, "broken", said, fix)
     return Observation(
         "server", title, "ok", f"{host} answers in {first.seconds * 1000:,.0f} ms, the token is accepted"
@@ -295,16 +261,16 @@ def _certificate(title: str, http: Any, first: Probe) -> Iterator[Observation]:
         fix = "Give ssl='/path/to/ca.pem' instead"
         yield Observation("tls", title, "warning", "certificates are not verified (ssl=False)", fix)
     elif first.certificate_days is not None:
-        message = f"the certificate is good for {first.certificate_days:,.0f} days"
+        message = f"the certificate is valid for {first.certificate_days:,.0f} more days"
         soon = first.certificate_days < _LEAST_DAYS
-        fix = "Tell the server's administrator" if soon else ""
+        fix = "Inform the administrator of the server" if soon else ""
         yield Observation("tls", title, "warning" if soon else "ok", message, fix)
 
 
 def _cache() -> Iterator[Observation]:
     folder = settings.cache_dir
     there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
-    fix = "Name another folder: export BIOCOLAB_CACHE_DIR=…; without a cache everything still works, more slowly"
+    fix = "Set another folder: export BIOCOLAB_CACHE_DIR=…; without a cache, everything works but is slower"
     try:
         with tempfile.TemporaryFile(dir=there):
             free = shutil.disk_usage(there).free
@@ -322,13 +288,13 @@ def _cache() -> Iterator[Observation]:
 def _submissions() -> Iterator[Observation]:
     try:
         found = submissions()
-    except (OSError, NotImplementedError) as error:  # a folder without locks, or of another user
-        message = f"those that were broken off cannot be listed: {error}"
-        yield Observation("submissions", "journal", "note", message, "Name another folder: export BIOCOLAB_CACHE_DIR=…")
+    except (OSError, NotImplementedError) as error:  # a folder without locks, or owned by another user
+        message = f"interrupted submissions cannot be listed: {error}"
+        yield Observation("submissions", "journal", "note", message, "Set another folder: export BIOCOLAB_CACHE_DIR=…")
         return
     for each in found:
         name = each.study_id or each.path.stem
-        fix = f"To carry it on: biocolab resume {shlex.quote(name)}; to drop it: the same with --forget"
+        fix = f"To resume it: biocolab resume {shlex.quote(name)}; to forget it: add --forget"
         yield Observation("submissions", name, "note", str(each), fix)
 
 
@@ -336,13 +302,13 @@ _MARKS = {"ok": ("✓", "green"), "note": ("·", "dim"), "warning": ("!", "yello
 
 
 def doctor(
-    network: Annotated[bool, typer.Option(help="Ask the servers that have a token.")] = True,
-    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds for each connection and answer.")] = 10.0,
+    network: Annotated[bool, typer.Option(help="Contact the servers that have a token.")] = True,
+    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds per connection and answer.")] = 10.0,
     as_json: Json = False,
 ) -> None:
-    """Look at versions, credentials, servers, clock, certificates, proxies and cache, and say what to do.
+    """Examine versions, credentials, servers, clock, certificates, proxies and cache, and show how to fix problems.
 
-    No token is ever shown. The exit code is 1 if something is broken; a warning does not count.
+    Tokens are never shown. The exit code is 1 if something is broken; warnings do not count.
 
     Example: biocolab doctor --json | jq -r '.[] | select(.state == "broken") | .fix'
     """
@@ -353,16 +319,16 @@ def doctor(
     elif not out.is_terminal:
         print_table([asdict(seen) for seen in found])
     else:
-        _say(found)
+        _print_topics(found)
     if not as_json:
         numbers = {f"{broken} broken": broken, counted(warned, "warning"): warned, counted(noted, "note"): noted}
-        said = [] if broken or warned else ["nothing is wrong"]
+        said = [] if broken or warned else ["no problems found"]
         said += [text for text, number in numbers.items() if number]
         err.print(f"[{'bold red' if broken else 'yellow' if warned else 'bold green'}]{', '.join(said)}[/]")
     raise typer.Exit(1 if broken else 0)
 
 
-def _say(found: list[Observation]) -> None:
+def _print_topics(found: list[Observation]) -> None:
     from rich.table import Table
 
     table = Table.grid(padding=(0, 1))

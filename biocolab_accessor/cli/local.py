@@ -1,4 +1,4 @@
-"""``biocolab cache`` and ``sandbox``: what is on this machine."""
+"""``biocolab cache`` and ``biocolab sandbox``: the cache and a local server on this machine."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from biocolab_accessor.sandbox.server import Sandbox
 
 __all__ = ["TOKEN", "app", "lines_to_paste", "sandbox", "serving", "wait"]
 
-app = typer.Typer(help="Answers of database versions that are kept on this machine.", no_args_is_help=True)
+app = typer.Typer(help="The cache of database answers on this machine.", no_args_is_help=True)
 
 
 @app.command()
 def info(as_json: Json = False) -> None:
-    """Say where the cache is, and how much is in it.
+    """Show the location and size of the cache.
 
     Example: biocolab cache info --json
     """
@@ -48,7 +48,7 @@ def info(as_json: Json = False) -> None:
 
 @app.command()
 def clear(as_json: Json = False) -> None:
-    """Forget everything that is kept; it is fetched again when it is asked for.
+    """Empty the cache. Data is fetched again when it is needed.
 
     Example: biocolab cache clear
     """
@@ -61,26 +61,27 @@ def clear(as_json: Json = False) -> None:
     if as_json:
         print_json(gone)
     else:
-        err.print(f"{gone['entries']:,} entries forgotten, {gone['n_bytes'] / 1e6:,.1f} MB")
+        err.print(f"{gone['entries']:,} entries removed, {gone['n_bytes'] / 1e6:,.1f} MB")
 
 
 def sandbox(
-    path: Annotated[Path | None, typer.Option(help="Folder for its data; without one they go with it.")] = None,
-    port: Annotated[int, typer.Option(help="0 takes a free one.")] = 0,
-    host: Annotated[str, typer.Option(help="Where to listen; 0.0.0.0 lets other machines in.")] = "127.0.0.1",
-    reset: Annotated[bool, typer.Option("--reset", help="Forget the studies, uploads and tasks in --path.")] = False,
-    control: Annotated[bool, typer.Option("--control", help="Offer faults, ledger, reset over HTTP.")] = False,
+    path: Annotated[Path | None, typer.Option(help="Folder for its data. Without it, the data is temporary.")] = None,
+    port: Annotated[int, typer.Option(help="Port; 0 selects a free one.")] = 0,
+    host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 admits other machines.")] = "127.0.0.1",
+    reset: Annotated[bool, typer.Option("--reset", help="Delete the studies, uploads and tasks in --path.")] = False,
+    control: Annotated[bool, typer.Option("--control", help="Offer faults, ledger and reset over HTTP.")] = False,
     study: Annotated[
-        list[str] | None, typer.Option(metavar="ID=FILE", help="Make an h5ad a public study. Can be repeated.")
+        list[str] | None, typer.Option(metavar="ID=FILE", help="Add an h5ad file as a public study. Can be repeated.")
     ] = None,
-    title: Annotated[str, typer.Option(help="Title of the studies that are added.")] = "",
-    reference: Annotated[str, typer.Option(help="Reference of the studies that are added.")] = "",
+    title: Annotated[str, typer.Option(help="Title of the added studies.")] = "",
+    reference: Annotated[str, typer.Option(help="Reference of the added studies.")] = "",
     as_json: Json = False,
 ) -> None:
     """Run a local server with the protocols of BioFlex, BBrowserX and Talk2Data, until Ctrl-C.
 
-    The token is that of the variable BIOCOLAB_SANDBOX_TOKEN, else a random one, which --path keeps for the next start.
-    With --json its hosts are printed once it listens, and the private file with the token that was made.
+    The token is taken from BIOCOLAB_SANDBOX_TOKEN, or else is random and kept in --path for the next start. With
+    --json, the hosts are printed as soon as the server listens, with the path of the private file that holds a random
+    token.
 
     Example: biocolab sandbox --path ./data --port 8765 --study GSE96583_batch2=gse96583.h5ad
     """
@@ -99,7 +100,7 @@ def sandbox(
                 f"To see it in a browser, open this link, which works once:\n\n{server.sign_in_link()}",
                 "In another terminal:\n\n" + "\n".join(shell),
                 "Or in Python:\n\n" + "\n".join(python),
-                "Ctrl-C ends it.",
+                "Press Ctrl-C to stop it.",
             ]
             out.print("\n\n".join(parts), markup=False, soft_wrap=True)
         sys.stdout.flush()
@@ -107,37 +108,22 @@ def sandbox(
 
 
 TOKEN = "BIOCOLAB_SANDBOX_TOKEN"
-"""Variable with the token that a sandbox is to have: on a command line everybody on the machine could read it."""
+"""Variable with the token of a sandbox; on the command line, every user of the machine could read it."""
 
 
 @contextmanager
 def serving(
     path: Path | None, *, port: int = 0, host: str = "127.0.0.1", reset: bool = False, control: bool = False
 ) -> Iterator[Sandbox]:
-    """Run a sandbox whose token is that of the environment, if there is one; Ctrl-C and SIGTERM end the block.
-
-    Parameters
-    ----------
-    path, port, host, control
-        As for :func:`biocolab_accessor.sandbox`.
-    reset
-        Whether the studies, uploads and tasks that ``path`` holds are forgotten.
-
-    Raises
-    ------
-    InvalidArgument
-        There is nothing that could be reset, or other machines would reach it with the well-known ``DEFAULT_TOKEN``.
-    SandboxError
-        The port is taken, or another sandbox uses the folder.
-    """
+    """Run a sandbox, with the token in the environment if any; Ctrl-C and SIGTERM end the block."""
     if reset and path is None:
-        msg = "--reset is about the data of a --path: without one a sandbox begins empty"
+        msg = "--reset deletes the data in --path: without --path, a sandbox starts empty"
         raise InvalidArgument(msg)
 
     def end(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
-    # SIGBREAK is what a program on Windows can send to one that it started.
+    # On Windows, a program can send SIGBREAK to its child.
     numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGBREAK") if hasattr(signal, name)]
     before = {number: signal.signal(number, end) for number in numbers}
     try:
@@ -157,7 +143,7 @@ def wait() -> None:
 
 
 def lines_to_paste(sandbox: Sandbox) -> tuple[list[str], list[str]]:
-    """What to type into a shell, and into Python, to talk to a sandbox; a token that was given is named, not shown."""
+    """Lines for a shell and for Python that connect to a sandbox; a token from the environment is not shown."""
     known = sandbox.token_file is not None
     windows = os.name == "nt"
     shell, python = [], ["import biocolab_accessor as bc"] if known else ["import os", "import biocolab_accessor as bc"]

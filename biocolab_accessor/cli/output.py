@@ -1,4 +1,4 @@
-"""Output: options that commands share, answers on stdout, and exit codes."""
+"""Output: shared options, results on stdout, messages on stderr, and exit codes."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class Source(StrEnum):
 
 
 class MatrixType(StrEnum):
-    """What the matrix is."""
+    """Types of matrices."""
 
     auto = "auto"
     raw = "raw"
@@ -80,7 +80,7 @@ class MatrixType(StrEnum):
 
 
 class Unit(StrEnum):
-    """What values are."""
+    """Units of values."""
 
     raw = "raw"
     lognorm = "lognorm"
@@ -90,15 +90,15 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
 Species = Annotated[str, typer.Option(help="human, mouse, primate or others.")]
 
-MinCounts = Annotated[float | None, typer.Option(help="Keep cells with at least so many counts.")]
+MinCounts = Annotated[float | None, typer.Option(help="Keep cells with at least this many counts.")]
 
-MinGenes = Annotated[float | None, typer.Option(help="Keep cells with at least so many genes.")]
+MinGenes = Annotated[float | None, typer.Option(help="Keep cells with at least this many genes.")]
 
-MaxCounts = Annotated[float | None, typer.Option(help="Keep cells with at most so many counts.")]
+MaxCounts = Annotated[float | None, typer.Option(help="Keep cells with at most this many counts.")]
 
-MaxGenes = Annotated[float | None, typer.Option(help="Keep cells with at most so many genes.")]
+MaxGenes = Annotated[float | None, typer.Option(help="Keep cells with at most this many genes.")]
 
-MtPercentage = Annotated[float | None, typer.Option(help="Most mitochondrial counts, in percent.")]
+MtPercentage = Annotated[float | None, typer.Option(help="Maximum share of mitochondrial counts, in percent.")]
 
 out = Console(highlight=False)
 
@@ -110,39 +110,24 @@ _IN_ONE_LINE = ("id", "uuid")
 
 
 def print_json(answer: Any) -> None:
-    """An answer for a program: JSON, whatever the width of the terminal; what JSON has no type for is text.
-
-    NaN and infinity, which JSON has not either, are null.
-    """
+    """Print JSON, not wrapped; values without a JSON type become strings, NaN and infinity become null."""
     plain = json.loads(json.dumps(answer, default=_plain), parse_constant=lambda _: None)
     typer.echo(json.dumps(plain, indent=2))
 
 
 def print_table(rows: Sequence[Row], *, title: str = "", numbers: Sequence[str] = (), empty: str = "") -> None:
-    """Rows as a table for people, or tab-separated where nobody watches.
-
-    Parameters
-    ----------
-    rows
-        Each with the same keys; values that are already rich text keep their style.
-    title
-        Above the table.
-    numbers
-        Columns that are aligned at their right.
-    empty
-        Said on stderr where there are no rows.
-    """
+    """Print rows as a table, or tab-separated if stdout is not a terminal; ``empty`` goes to stderr if no rows."""
     if not rows:
-        err.print(empty or "nothing there", markup=False)
+        err.print(empty or "no results", markup=False)
         return
     if not out.is_terminal:
         for line in (list(rows[0]), *(list(row.values()) for row in rows)):
-            typer.echo("\t".join(_one_line(value) for value in line))  # rich makes spaces of tabs
+            typer.echo("\t".join(_one_line(value) for value in line))  # rich would turn tabs into spaces
         return
     table = Table(title=shown(title) or None, title_justify="left", header_style="bold", title_style="bold")
     for name in rows[0]:
-        # Folded and not cut: an id that lost its end is of no use. In two lines it cannot be copied, so that it is in
-        # one where the other columns have as much room.
+        # Folded, not cut: half an id is useless. An id in two lines is hard to copy, so it gets one line if it fits in
+        # half of the width.
         one_line = name in _IN_ONE_LINE and 2 * max(len(str(row[name])) for row in rows) <= out.width
         table.add_column(shown(name), overflow="fold", justify="right" if name in numbers else "left", no_wrap=one_line)
     for row in rows:
@@ -151,7 +136,7 @@ def print_table(rows: Sequence[Row], *, title: str = "", numbers: Sequence[str] 
 
 
 def print_lines(row: Row) -> None:
-    """One answer, a line for each of its parts."""
+    """Print one result, one line per value."""
     width = max(len(name) for name in row)
     for name, value in row.items():
         if value in (None, ""):
@@ -163,7 +148,7 @@ def print_lines(row: Row) -> None:
 
 
 def print_submission(submission: Submission, *, as_json: bool) -> None:
-    """What became of a submission."""
+    """Print the state of a submission."""
     answer = {
         "study_id": submission.study_id,
         "uuid": submission.study_info.get("uuid", ""),
@@ -175,7 +160,7 @@ def print_submission(submission: Submission, *, as_json: bool) -> None:
 
 
 def say(kind: str, style: str, message: object) -> None:
-    """A message on stderr; wrapped between words where somebody reads it, one line where a log does."""
+    """Print a message on stderr; wrapped in a terminal, one line in a log."""
     err.print(Text(kind, style) + Text(f": {shown(message, lines=True)}"), soft_wrap=not err.is_terminal)
 
 
@@ -200,17 +185,17 @@ _INTERRUPTED = 130
 
 
 def code_of(error: type[BaseException]) -> int:
-    """The exit code that a class of errors stands for; 1 is a finding or a refusal of any other kind."""
+    """The exit code for a class of errors; 1 for findings and all other errors."""
     return next((code for kind, code in _CODES if issubclass(error, kind)), 1)
 
 
 class Commands(TyperGroup):
-    """The group of all commands: takes ``--debug`` at any place, and lets no error of ours out as a traceback."""
+    """The group of all commands: accepts ``--debug`` anywhere and prints our errors without a traceback."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Put ``--debug`` where click looks for it."""
+        """Move ``--debug`` to where click expects it."""
         if isinstance(sys.stdout, io.TextIOWrapper):
-            # As Python does on stderr: a pipe on Windows may have no character for what a study is called.
+            # As Python does for stderr: a pipe on Windows may not be able to encode the name of a study.
             sys.stdout.reconfigure(errors="backslashreplace")
         own = args[: args.index("--")] if "--" in args else args
         if "--debug" in own:
@@ -219,14 +204,14 @@ class Commands(TyperGroup):
         return parsed
 
     def invoke(self, ctx: Any) -> Any:
-        """Run the command that was asked for."""
-        with _said_plainly(debug=bool(ctx.params.get("debug"))):
+        """Run the command."""
+        with _errors_as_messages(debug=bool(ctx.params.get("debug"))):
             return super().invoke(ctx)
 
 
 @contextmanager
-def _said_plainly(*, debug: bool) -> Iterator[None]:
-    """Our own errors, missing extras and refusals of the system as one message; anything else is a bug and shows."""
+def _errors_as_messages(*, debug: bool) -> Iterator[None]:
+    """Print our errors, missing extras and errors of the system as one message; anything else is a bug."""
     with warnings.catch_warnings():
         warnings.showwarning = _warn
         try:
@@ -237,7 +222,7 @@ def _said_plainly(*, debug: bool) -> Iterator[None]:
             raise typer.Exit(_INTERRUPTED) from None
         except (BiocolabError, ModuleNotFoundError, OSError) as error:
             if isinstance(error, OSError) and error.errno == errno.EPIPE:
-                raise  # the reader of our output went away, as head does
+                raise  # the reader of stdout ended, as head does
             if debug:
                 err.print("".join(traceback.format_exception(error)), markup=False, soft_wrap=True, end="")
             else:
@@ -253,6 +238,6 @@ def _warn(
     file: Any = None,
     line: str | None = None,
 ) -> None:
-    """What is for the user, as a message; what libraries tell their developers is left out."""
+    """Print warnings for users; leave out warnings of libraries for developers."""
     if issubclass(category, UserWarning | DeprecationWarning):
         say("warning", "yellow", message)

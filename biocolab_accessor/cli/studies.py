@@ -1,4 +1,4 @@
-"""``biocolab groups``, ``studies``, ``summary`` and ``pull``: what the servers have."""
+"""``biocolab groups``, ``studies``, ``summary`` and ``pull``: list and fetch the data of servers."""
 
 from __future__ import annotations
 
@@ -16,34 +16,36 @@ __all__ = ["groups", "pull", "studies", "summary"]
 def groups(
     source: Annotated[Server, typer.Option(help="Which server.")] = Server.bbrowserx, as_json: Json = False
 ) -> None:
-    """List the groups that the token may read from and submit to.
+    """List the groups that you can read from and submit to.
 
     Example: biocolab groups --source talk2data
     """
     import biocolab_accessor as bc
 
     rows = bc.groups(source=source.value).to_dict("records")
-    print_json(rows) if as_json else print_table(rows, empty="the token sees no group")
+    print_json(rows) if as_json else print_table(rows, empty="the token has no access to any group")
 
 
 _SHOWN = ("study_id", "title", "created_by", "uuid")
 
 
 def studies(
-    name: Annotated[str | None, typer.Argument(metavar="GROUP", help="Id or name of the group; personal else.")] = None,
-    group: Annotated[str | None, typer.Option(help="The same, as submit and pull take it.")] = None,
+    name: Annotated[
+        str | None, typer.Argument(metavar="GROUP", help="Id or name of the group; default personal.")
+    ] = None,
+    group: Annotated[str | None, typer.Option(help="The same, named as for submit and pull.")] = None,
     species: Species = "human",
     source: Annotated[Server, typer.Option(help="Which server.")] = Server.bbrowserx,
     as_json: Json = False,
 ) -> None:
-    """List the studies of a group; with --json everything that the server says of them.
+    """List the studies of a group. With --json, all details are shown.
 
     Example: biocolab studies "All members" --species mouse
     """
     import biocolab_accessor as bc
 
     if name is not None and group is not None and name != group:
-        msg = f"the group is {name!r}, and --group is {group!r}: give one of them"
+        msg = f"the group is {name!r}, but --group is {group!r}: give only one"
         raise InvalidArgument(msg)
     group = next((each for each in (name, group) if each is not None), "personal")
     rows = bc.studies(group, species=species, source=source.value).to_dict("records")
@@ -55,15 +57,15 @@ def studies(
 
 
 def summary(
-    genes: Annotated[list[str], typer.Argument(help="Names of genes.")],
+    genes: Annotated[list[str], typer.Argument(help="Gene names.")],
     species: Species = "human",
-    version: Annotated[int | None, typer.Option(help="Of the database; the newest else.")] = None,
-    top: Annotated[int, typer.Option(min=0, help="Cell types of each gene that are shown; 0 is all.")] = 0,
+    version: Annotated[int | None, typer.Option(help="Version of the database; default the latest.")] = None,
+    top: Annotated[int, typer.Option(min=0, help="Number of cell types per gene; 0 shows all.")] = 0,
     as_json: Json = False,
 ) -> None:
-    """Say in which cell types of the BioFlex database genes are expressed, the highest rate first.
+    """Show in which cell types of the BioFlex database genes are expressed, highest rate first.
 
-    rate is the part of the cells that express the gene, mean is over those cells only.
+    rate is the fraction of cells that express the gene; mean is the mean expression in these cells.
 
     Example: biocolab summary CD3D CD79A LYZ --top 3
     """
@@ -92,27 +94,27 @@ def summary(
 
 
 def pull(
-    study_id: Annotated[str, typer.Argument(help="Id of the study; a uuid for BBrowserX and Talk2Data too.")],
+    study_id: Annotated[str, typer.Argument(help="Id of the study. BBrowserX and Talk2Data also accept a uuid.")],
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="h5ad to write; an existing one is replaced.")
+        Path | None, typer.Option("--output", "-o", help="h5ad file to write; an existing file is replaced.")
     ] = None,
     source: Annotated[Source, typer.Option(help="Which server.")] = Source.bioflex,
     species: Species = "human",
-    version: Annotated[int | None, typer.Option(help="Of the BioFlex database; the newest else.")] = None,
-    group: Annotated[str | None, typer.Option(help="Id or name of the group; all are looked through else.")] = None,
-    unit: Annotated[Unit, typer.Option(help="What X holds: counts, or log-normalised values.")] = Unit.raw,
-    layers: Annotated[list[Unit] | None, typer.Option(help="Another unit besides, as a layer.")] = None,
+    version: Annotated[int | None, typer.Option(help="Version of the BioFlex database; default the latest.")] = None,
+    group: Annotated[str | None, typer.Option(help="Id or name of the group; default all groups.")] = None,
+    unit: Annotated[Unit, typer.Option(help="Values of X: counts, or log-normalized values.")] = Unit.raw,
+    layers: Annotated[list[Unit] | None, typer.Option(help="Another unit to add as a layer.")] = None,
     genes: Annotated[
-        list[str] | None, typer.Option(help="Only these: names with commas between; can be repeated.")
+        list[str] | None, typer.Option(help="Only these genes, separated by commas. Can be repeated.")
     ] = None,
     fields: Annotated[
-        list[str] | None, typer.Option(help="Only this metadata field; can be repeated. Names may hold commas.")
+        list[str] | None, typer.Option(help="Only this metadata field. Can be repeated; names may contain commas.")
     ] = None,
     embeddings: Annotated[bool, typer.Option(help="Fetch the embeddings too.")] = True,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say how large it is.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show the size.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Fetch a study into an h5ad file, with bounded memory whatever its size.
+    """Fetch a study into an h5ad file, with limited memory for any size.
 
     Example: biocolab pull GSE96583_batch2 -o gse96583.h5ad --layers lognorm
 
@@ -121,13 +123,13 @@ def pull(
     import biocolab_accessor as bc
 
     if output is None and not dry_run:
-        msg = "where to? Give --output FILE.h5ad, or --dry-run to see how large it is"
+        msg = "no output file: give --output FILE.h5ad, or --dry-run to see the size"
         raise InvalidArgument(msg)
     if output is not None and output.suffix == ".zarr":
-        msg = f"{output} is named like a Zarr store, but this writes h5ad: --output {output.with_suffix('.h5ad')}"
+        msg = f"{output} is a Zarr name, but pull writes h5ad: use --output {output.with_suffix('.h5ad')}"
         raise InvalidArgument(msg)
     if version is not None and source is not Source.bioflex:
-        msg = f"version is {version}, but {source.value} has groups and no databases: leave it out, or --source bioflex"
+        msg = f"version is {version}, but {source.value} has no databases: drop --version, or use --source bioflex"
         raise InvalidArgument(msg)
     database = None if version is None else bc.database(species, version)
     names = None if genes is None else [name.strip() for each in genes for name in each.split(",") if name.strip()]

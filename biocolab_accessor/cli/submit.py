@@ -1,4 +1,4 @@
-"""``biocolab check``, ``submit`` and ``resume``: files on disk become a study."""
+"""``biocolab check``, ``submit`` and ``resume``: turn files on disk into a study."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ _STYLES = {"error": "bold red", "warning": "yellow", "note": "dim"}
 
 
 def check(
-    files: Annotated[list[Path], typer.Argument(help="h5ad files; each is read piece by piece.")],
-    input_matrix_type: Annotated[MatrixType, typer.Option(help="raw insists on counts.")] = MatrixType.auto,
-    batch_key: Annotated[str | None, typer.Option(help="Column of obs that will be the batches.")] = None,
-    species: Annotated[str | None, typer.Option(help="Compared with the names of the genes.")] = None,
+    files: Annotated[list[Path], typer.Argument(help="h5ad files; each is read in blocks.")],
+    input_matrix_type: Annotated[MatrixType, typer.Option(help="raw requires counts.")] = MatrixType.auto,
+    batch_key: Annotated[str | None, typer.Option(help="Column of obs that defines the batches.")] = None,
+    species: Annotated[str | None, typer.Option(help="Species to compare the gene names with.")] = None,
     min_counts: MinCounts = None,
     min_genes: MinGenes = None,
     max_counts: MaxCounts = None,
@@ -47,11 +47,11 @@ def check(
     mt_percentage: MtPercentage = None,
     as_json: Json = False,
 ) -> None:
-    """Say what stands in the way of submitting files; the exit code is 1 if something does.
+    """Check whether files can be submitted. The exit code is 1 if a file has errors.
 
-    Nothing is sent and no file is changed. The codes are explained in the documentation's catalogue of checks; in the
-    JSON, InvalidFile is a file that cannot be read. With the filters of the submission it says how many cells they
-    would leave.
+    Nothing is sent and no file is changed. The documentation's catalog of checks explains the codes. In JSON,
+    InvalidFile marks a file that cannot be read. If you give the filters of the submission, the number of cells that
+    they keep is reported.
 
     Example: biocolab check *.h5ad
 
@@ -78,9 +78,9 @@ def check(
                 mt_percentage=mt_percentage,
             )
         except InvalidFile as error:
-            say(type(error).__name__, "bold red", error)  # and on with the others, as of all findings of one file
+            say(type(error).__name__, "bold red", error)  # continue with the other files
             ready = False
-            if as_json:  # what reads it sees no stderr
+            if as_json:  # a program does not read stderr
                 rows += _rows(file, Report([Finding(type(error).__name__, "error", "", str(error))]))
             continue
         ready = ready and report.ok
@@ -106,16 +106,16 @@ def _rows(file: Path, report: Report) -> list[dict[Any, Any]]:
 def _shown(finding: Finding) -> dict[str, Any]:
     style = _STYLES[finding.severity]
     shown = {"code": Text(finding.code, style), "severity": Text(finding.severity, style)}
-    return {**shown, "where": finding.path, "what, and what to do": finding.text}
+    return {**shown, "where": finding.path, "problem and fix": finding.text}
 
 
 def submit(
-    files: Annotated[list[Path], typer.Argument(help="Files, or folders for mtx_10x; several are batches.")],
+    files: Annotated[list[Path], typer.Argument(help="Files, or folders for mtx_10x. Several files are batches.")],
     group: Annotated[str, typer.Option(help="Id or name of the group.")] = "personal",
     study_type: Annotated[str, typer.Option(help="h5ad, h5_10x, mtx_10x, tsv, rds, …")] = "h5ad",
-    study_id: Annotated[str | None, typer.Option(help="The id that people will see.")] = None,
-    name: Annotated[str | None, typer.Option(help="Title of the study; else its --study-id.")] = None,
-    author: Annotated[list[str] | None, typer.Option(help="Can be repeated.")] = None,
+    study_id: Annotated[str | None, typer.Option(help="The id that users will see.")] = None,
+    name: Annotated[str | None, typer.Option(help="Title of the study; default --study-id.")] = None,
+    author: Annotated[list[str] | None, typer.Option(help="Author. Can be repeated.")] = None,
     abstract: Annotated[str, typer.Option(help="Shown with the study.")] = "",
     species: Species = "human",
     input_matrix_type: Annotated[MatrixType, typer.Option(help="auto looks for counts.")] = MatrixType.auto,
@@ -124,17 +124,19 @@ def submit(
     max_counts: MaxCounts = None,
     max_genes: MaxGenes = None,
     mt_percentage: MtPercentage = None,
-    skip_dimred: Annotated[bool, typer.Option("--skip-dimred", help="Compute no embedding, keep the file's.")] = False,
+    skip_dimred: Annotated[
+        bool, typer.Option("--skip-dimred", help="Keep the embeddings of the file; compute none.")
+    ] = False,
     obs: Annotated[
-        list[str] | None, typer.Option(help="A column of obs to send, of h5ad; can be repeated. Else all.")
+        list[str] | None, typer.Option(help="A column of obs to send (h5ad). Can be repeated; default all.")
     ] = None,
     to: Annotated[Server, typer.Option(help="Which server.")] = Server.bbrowserx,
-    wait: Annotated[bool, typer.Option(help="Wait until the study is there.")] = True,
+    wait: Annotated[bool, typer.Option(help="Wait until the study is ready.")] = True,
     as_json: Json = False,
 ) -> None:
     """Submit files on disk to a group of BBrowserX or Talk2Data.
 
-    h5ad files are checked first; what stands in the way is said before anything is sent.
+    h5ad files, tables and 10x files are checked first; nothing is sent if a file has errors.
 
     Example: biocolab submit sample1.h5ad sample2.h5ad --study-id my_study --species mouse
 
@@ -169,17 +171,17 @@ def submit(
 
 def resume(
     name: Annotated[
-        str | None, typer.Argument(metavar="ID", help="Id of the study, or how it begins. Not needed for the only one.")
+        str | None, typer.Argument(metavar="ID", help="Id of the study, or its start. Not needed if there is only one.")
     ] = None,
-    forget: Annotated[bool, typer.Option("--forget", help="Drop it instead; the server is not asked.")] = False,
-    show: Annotated[bool, typer.Option("--list", help="List them and do nothing.")] = False,
-    wait: Annotated[bool, typer.Option(help="Wait until the study is there.")] = True,
+    forget: Annotated[bool, typer.Option("--forget", help="Forget it instead; the server is not contacted.")] = False,
+    show: Annotated[bool, typer.Option("--list", help="List interrupted submissions and do nothing else.")] = False,
+    wait: Annotated[bool, typer.Option(help="Wait until the study is ready.")] = True,
     as_json: Json = False,
 ) -> None:
-    """Carry on a submission that was broken off, or drop it.
+    """Resume an interrupted submission, or forget it.
 
-    Files that are still there unchanged are sent on. An object of a notebook is carried on by the same submit call
-    there; where the server has it already, also by this command.
+    Submissions of files are resumed if the files exist unchanged. To resume the submission of an object in a notebook,
+    repeat the submit call there; if the server has all data already, this command works too.
 
     Example: biocolab resume --list
 
@@ -197,9 +199,9 @@ def resume(
         if as_json:
             print_json(rows)
         else:
-            print_table([each.row() for each in known], empty="no submission was broken off")
+            print_table([each.row() for each in known], empty="no interrupted submissions")
         if known and not show:
-            msg = f"{len(known)} submissions were broken off: give the ID of one"
+            msg = f"{len(known)} interrupted submissions: give the ID of one"
             raise InvalidArgument(msg)
         return
     chosen = known[0] if name is None else find(name, known)

@@ -1,12 +1,12 @@
-"""Delivery: files and a request to a server, carried on where an earlier call was broken off.
+"""Delivery: upload files and request their processing, resuming an interrupted call.
 
-Nothing is done twice that could make a second study. A chunk is stored under its number, so that sending it again
-replaces it. A request to process an upload is sent again for the same upload and the same study only; and what makes a
-study of a task is its commit, which happens for the one task that the journal has.
+No repeated step can create a second study. A chunk is stored under its number, so that sending it again replaces it. A
+processing request is repeated only for the same upload and the same study. A task becomes a study by its commit, and
+only the one task in the journal is committed.
 
-A server may have forgotten what it was given, and says so in words of its own. So whatever refuses a step of a
-submission that was begun before, or a step that was repeated, leads to one new start; only what refuses that is final.
-Before it, the server is asked whether the study is there after all.
+A server may have lost earlier data, and reports this in its own words. Any refused step of a resumed submission, and
+any refused repetition, therefore leads to one new start; only an error of the new start is final. Before starting
+again, the server is asked whether the study exists after all.
 """
 
 from __future__ import annotations
@@ -32,7 +32,13 @@ from biocolab_accessor.progress import progress_bar
 from biocolab_accessor.submit import journal
 from biocolab_accessor.submit.journal import Entry, Known
 from biocolab_accessor.submit.plan import StudyRequest
-from biocolab_accessor.submit.submission import Submission, listed, rows_of_id, tell_of_namesakes, tell_of_new_start
+from biocolab_accessor.submit.submission import (
+    Submission,
+    studies_in_group,
+    studies_with_id,
+    warn_of_namesakes,
+    warn_of_restart,
+)
 
 __all__ = ["Outgoing", "chunk_bytes", "delivery", "outgoing", "upload"]
 
@@ -41,49 +47,27 @@ _SMALLEST_CHUNK = 64 * 1024
 
 @dataclass(frozen=True)
 class Outgoing:
-    """A file as it was when its content was looked at.
-
-    Attributes
-    ----------
-    path, name
-        Where it is here, and what it is called on the server.
-    inner
-        Folder below the upload's; empty for the upload's own.
-    size, modified, sha256
-        Bytes, time of the last change in ns, and digest of the content in hexadecimal.
-    """
+    """A file to upload, with its size and hash when it was read."""
 
     path: Path
-    name: str
-    inner: str
+    name: str  # on the server
+    inner: str  # sub-folder of the upload; empty for the upload folder itself
     size: int
-    modified: int
-    sha256: str
+    modified: int  # ns
+    sha256: str  # hexadecimal
 
     def expect_unchanged(self) -> None:
-        """Raise InvalidFile where the file is another one by now.
-
-        Raises
-        ------
-        InvalidFile
-            It has changed since it was looked at.
-        """
+        """Raise InvalidFile if the file has changed since it was read."""
         found = self.path.stat()
         if (found.st_size, found.st_mtime_ns) != (self.size, self.modified):
-            msg = f"{self.path} was changed while it was sent: call again to send it as it is now"
+            msg = f"{self.path} changed while it was sent: repeat the call to send the current file"
             raise InvalidFile(msg)
 
 
 def outgoing(path: Path, name: str, inner: str = "") -> Outgoing:
-    """Look at a file that is to be sent.
-
-    Raises
-    ------
-    InvalidFile
-        It is missing or empty.
-    """
+    """Read and hash a file to upload; raise InvalidFile if it is missing or empty."""
     if not path.is_file() or not path.stat().st_size:
-        msg = f"{path} is empty" if path.is_file() else f"there is no file {path}"
+        msg = f"{path} is empty" if path.is_file() else f"{path} does not exist"
         raise InvalidFile(msg)
     with path.open("rb") as file:
         found = os.fstat(file.fileno())  # a link may lead elsewhere by now
@@ -93,16 +77,10 @@ def outgoing(path: Path, name: str, inner: str = "") -> Outgoing:
 
 
 def chunk_bytes(chunk_size: int | None) -> int:
-    """Bytes of one upload request; None means ``bc.settings.chunk_size``, and members of official enums are taken.
-
-    Raises
-    ------
-    InvalidArgument
-        It is too small, or no whole number.
-    """
+    """Bytes per upload request; None means ``bc.settings.chunk_size``, and members of official enums are accepted."""
     size = settings.chunk_size if chunk_size is None else getattr(chunk_size, "value", chunk_size)
     if not isinstance(size, Integral) or size < _SMALLEST_CHUNK:
-        msg = f"chunk_size is {quoted(chunk_size)}: give a whole number of bytes, at least {_SMALLEST_CHUNK:,}, or None"
+        msg = f"chunk_size is {quoted(chunk_size)}: give an integer of at least {_SMALLEST_CHUNK:,} bytes, or None"
         raise InvalidArgument(msg)
     return int(size)
 
@@ -114,43 +92,21 @@ def upload(
     chunk_size: int,
     repeating: Callable[[], None] = lambda: None,
 ) -> str:
-    """Upload what the server does not have yet, and give the folder's path on the server.
-
-    Parameters
-    ----------
-    connector
-        The server.
-    files
-        Their names must differ within a folder.
-    entry
-        What the server has taken already, of chunks of the same size, is not sent again; every answer is noted.
-    chunk_size
-        Bytes of one request.
-    repeating
-        Called before a request is sent again that the server may have acted on.
-
-    Raises
-    ------
-    InvalidArgument
-        Two names are equal.
-    InvalidFile
-        A file was changed meanwhile.
-    TransportError, ServerError
-        The server could not be reached, or refused.
-    """
+    """Upload the data that the server does not have yet, and return the folder's path on the server."""
+    # `repeating` is called before a request that the server may already have acted on is sent again.
     for inner in {file.inner for file in files}:
         expect_distinct([file.name for file in files if file.inner == inner])
     known = entry.known
-    # A file that is announced twice to one folder is ambiguous to some servers. As long as the folder has none, a file
-    # that may have been announced is announced to another.
+    # Some servers call a file ambiguous that was announced twice to the same folder. While the folder has no files, a
+    # file that may have been announced before is therefore announced to a new folder.
     if not known.folder_id or known.chunk_size != chunk_size or not known.file_ids:
         entry.note("upload", folder_id=uuid.uuid4().hex, chunk_size=chunk_size)
     with progress_bar("Uploading", sum(file.size for file in files)) as bar:
         for number, file in enumerate(files):
             n_chunks = -(-file.size // chunk_size)
             if number not in known.file_ids:
-                place = _Place(entry, file.inner, chunk_size, repeating)
-                entry.note("file", file=number, id=connector.announce_file(place, n_chunks, file.name))
+                target = _AnnouncedFolder(entry, file.inner, chunk_size, repeating)
+                entry.note("file", file=number, id=connector.announce_file(target, n_chunks, file.name))
             folder = _folder(entry, file.inner)
             params = {"folder_id": folder, "id": known.file_ids[number]}
             for chunk in range(n_chunks):
@@ -168,8 +124,8 @@ def upload(
     return known.paths[max(number for number, file in enumerate(files) if not file.inner)]
 
 
-class _Place:
-    """The folder that a file is announced to, for each attempt."""
+class _AnnouncedFolder:
+    """The folder that a file is announced to, at each attempt."""
 
     def __init__(self, entry: Entry, inner: str, chunk_size: int, repeating: Callable[[], None]) -> None:
         self._entry, self._inner, self._chunk_size, self._repeating = entry, inner, chunk_size, repeating
@@ -203,34 +159,8 @@ def delivery(
     chunk_size: int,
     call: Mapping[str, Any] | None = None,
 ) -> Iterator[Submission]:
-    """Send files and ask for their processing; no other call takes the submission for its own within the block.
-
-    Parameters
-    ----------
-    connector, source
-        The server, and which kind it is.
-    route, body
-        The request; the path of the upload, and the study's id where it was made here, are put in.
-    request
-        What the study shall be.
-    files
-        What is uploaded first.
-    chunk_size
-        Bytes of one upload request.
-    call
-        What sends the same again; None for an object in memory.
-
-    Yields
-    ------
-    Submission
-        Of this call, or of the earlier one that is carried on; committed where the user named the study and the same
-        was sent under this name before.
-
-    Raises
-    ------
-    TransportError, ServerError
-        The server could not be reached, or refused.
-    """
+    """Upload files and request their processing; within the block, no other call uses the same submission."""
+    # `call` describes the same call for `bc.submissions()[0].resume()`; None for an object in memory.
     info = {**body["study_info"], "study_hash_id": None if request.id_is_made else request.study_id}
     key = {
         "server": connector.host,
@@ -243,7 +173,7 @@ def delivery(
 
 
 class _Delivery:
-    """One submission on its way to the server, from wherever it is now."""
+    """One submission, started or resumed from its journal."""
 
     def __init__(
         self,
@@ -264,12 +194,12 @@ class _Delivery:
         self.species, self.group_id = str(body["species"]), str(body["group_id"])
 
     def go(self) -> Submission:
-        """Carry it on, or begin it."""
-        self._expect_its_own()
-        return self._carried_on() or self._sent()
+        """Resume it, or start it."""
+        self._drop_foreign_journal()
+        return self._resumed() or self._sent()
 
-    def _expect_its_own(self) -> None:
-        """A journal that was edited may name another study, group or server: what it says is then of no use."""
+    def _drop_foreign_journal(self) -> None:
+        """Ignore the content of an edited journal that names another study, group or server."""
         known = self.entry.known
         if not known.study_id:
             return
@@ -278,15 +208,15 @@ class _Delivery:
         if other or not (self.request.id_is_made or known.study_id == self.request.study_id):
             self.entry.known = Known(doubtful=True)
 
-    def _carried_on(self) -> Submission | None:
-        """The submission of an earlier call, where the server has it; else what comes next is sending and asking."""
+    def _resumed(self) -> Submission | None:
+        """The submission of an earlier call, if the server has it; None if files have to be sent."""
         known, entry = self.entry.known, self.entry
         if not (known.study_id or known.doubtful):
             return None
-        if (found := self._there()) is not None:
+        if (found := self._existing_study()) is not None:
             return found
         if known.study_info is not None:
-            logger.info("study %s is no longer on %s: it is sent again", known.study_id, known.server)
+            logger.info("study %s is no longer on %s: sending it again", known.study_id, known.server)
             entry.clear()
             return None
         if known.task_id != "" and known.study_id:
@@ -295,27 +225,27 @@ class _Delivery:
             except BiocolabError as error:
                 if not may_have_forgotten(error):
                     raise
-                self._begin_again(error)
+                self._start_again(error)
                 return None
             if not state.failed:
-                logger.info("study %s was submitted before and is %s: going on with it", known.study_id, state.status)
+                logger.info("study %s was submitted before and is %s: resuming it", known.study_id, state.status)
                 return _submission(self.connector, known, state, resumed=True)
             entry.clear()
         elif known.doubtful and known.study_id:
-            self._begin_again("its journal on this machine is damaged, or of a newer version")
+            self._start_again("its journal on this machine is corrupted, or from a newer version")
         elif known.doubtful:
-            logger.warning("the journal of an earlier call does not say what it has done: starting again")
+            logger.warning("the journal of an earlier call cannot be read: starting again")
             entry.clear()
         return None
 
-    def _there(self) -> Submission | None:
-        """The study itself, where the server lists it."""
+    def _existing_study(self) -> Submission | None:
+        """The submission of the existing study, if the server lists it."""
         known = self.entry.known
         row = self._row(known)
         if row is None:
             return None
         study_id = known.study_id or str(self.request.study_id)
-        logger.warning("study %s was submitted before and is there: nothing is sent", study_id)
+        logger.warning("study %s was submitted before and exists: nothing is sent", study_id)
         if not known.study_id:
             self._note_study(None)
         done = TaskState(str(known.task_id), "SUCCESS", "")
@@ -325,22 +255,22 @@ class _Delivery:
         return found
 
     def _row(self, known: Known) -> dict[str, Any] | None:
-        """What the server lists of the study: by its uuid, or by an id that no other study had before."""
+        """The study as the server lists it, found by its uuid or by an id that no other study had before."""
         uuid_ = (known.study_info or {}).get("uuid")
         if uuid_ is not None:
-            rows = listed(self.connector, self.species, self.group_id)
+            rows = studies_in_group(self.connector, self.species, self.group_id)
             return next((dict(row) for row in rows if str(uuid_) in (str(row.get("uuid")), str(row.get("id")))), None)
         study_id = known.study_id or ("" if self.request.id_is_made else str(self.request.study_id))
         others = frozenset() if known.id_is_made else known.namesakes
         in_doubt = known.doubtful or known.study_info is not None
         if not study_id or (others is None and not in_doubt):
             return None
-        found = rows_of_id(self.connector, self.species, self.group_id, study_id)
+        found = studies_with_id(self.connector, self.species, self.group_id, study_id)
         row = next((dict(row) for each, row in found.items() if each not in (others or ())), None)
         if row is not None and others is None and known.study_info is None:
             warn(
                 f"group {quoted(self.group_id)} has a study {quoted(study_id)}, and the journal of its submission on "
-                "this machine is damaged: it is taken for the one that was sent, and nothing is sent. If it is not, "
+                "this machine is corrupted: nothing is sent, assuming that this is the submitted study. If it is not, "
                 f"run `biocolab resume --forget {quoted(study_id)}` and submit again"
             )
         return row
@@ -358,29 +288,29 @@ class _Delivery:
             call=self.call,
         )
 
-    def _tell_of_namesakes(self) -> list[str]:
+    def _warn_of_namesakes(self) -> list[str]:
         if self.request.id_is_made:
             return []
-        return tell_of_namesakes(self.connector, self.species, self.group_id, str(self.request.study_id))
+        return warn_of_namesakes(self.connector, self.species, self.group_id, str(self.request.study_id))
 
-    def _begin_again(self, reason: object) -> None:
-        tell_of_new_start(self.entry.known.study_id or str(self.request.study_id), reason)
+    def _start_again(self, reason: object) -> None:
+        warn_of_restart(self.entry.known.study_id or str(self.request.study_id), reason)
         self.entry.renew()
         self.repeated = False
 
     def _sent(self) -> Submission:
         if not self.entry.known.study_id:
-            self._note_study(self._tell_of_namesakes())
+            self._note_study(self._warn_of_namesakes())
         resumed = bool(self.entry.known.folder_id)
         try:
             self._ask()
         except (ServerError, InvalidResponse) as error:
             if not (may_have_forgotten(error) and (resumed or (self.repeated and not error.passing))):
                 raise
-            # Also shows whether the server takes the token and answers at all, before what was sent is given up.
-            if (found := self._there()) is not None:
+            # This also shows whether the server answers and accepts the token, before the uploaded data is given up.
+            if (found := self._existing_study()) is not None:
                 return found
-            self._begin_again(error)
+            self._start_again(error)
             self._ask()
         known = self.entry.known
         return _submission(self.connector, known, TaskState(str(known.task_id), "SUBMITTED", ""))
@@ -389,13 +319,13 @@ class _Delivery:
         study_path = upload(self.connector, self.files, self.entry, self.chunk_size, self._repeating)
         info = {**self.body["study_info"], "study_hash_id": self.entry.known.study_id}
         self.entry.note("intent")
-        # The folder is of this study alone, so that the request can be sent again where its answer is lost.
+        # The folder belongs to this study alone, so that the request can be repeated if its answer is lost.
         whole = {**self.body, "study_info": info, "study_path": study_path}
         task_id = self.connector.submit_task(self.route, whole, idempotent=True, look=self._repeating)
         self.entry.note("task", task_id=task_id)
 
     def _repeating(self) -> None:
-        """A step is taken again that may have been taken: a server that refuses it then has all of it anew."""
+        """Note that a step is repeated: if the server refuses it, the submission starts again."""
         self.repeated = True
 
 

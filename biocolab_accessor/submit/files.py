@@ -1,4 +1,4 @@
-"""Files: what is on disk, checked, and copied where a server could not read it as it is."""
+"""Files: files on disk, checked, and copied if a server could not read the original."""
 
 from __future__ import annotations
 
@@ -35,7 +35,15 @@ from biocolab_accessor.platforms import expanded, temporary_folder
 from biocolab_accessor.protocol import STUDY_TYPES
 from biocolab_accessor.submit.plan import StudyRequest, columns_chosen, plan_of, write_plan
 
-__all__ = ["Payload", "collect", "each_of", "expect_readable", "make_ready", "scratch_folder", "study_type_number"]
+__all__ = [
+    "Payload",
+    "as_entries",
+    "check_readable",
+    "collect",
+    "prepare_h5ad_files",
+    "scratch_folder",
+    "study_type_number",
+]
 
 _LENS = {7: "Lens Bulk", 8: "Lens Bulk", 12: "Lens Bulk", 13: "Lens Bulk"}
 
@@ -50,34 +58,16 @@ Files = StrPath | Mapping[str, StrPath] | Sequence[StrPath | Mapping[str, StrPat
 
 @dataclass(frozen=True)
 class Payload:
-    """Files to upload.
-
-    Attributes
-    ----------
-    files
-        Paths here.
-    names
-        Names on the server, all different and of safe characters.
-    batches
-        What the submit call lists as batches.
-    extra
-        Files for the sub-folder ``custom_embeddings`` of a processed study.
-    """
+    """Files to upload."""
 
     files: tuple[Path, ...]
-    names: tuple[str, ...]
-    batches: tuple[str, ...]
-    extra: tuple[Path, ...] = ()
+    names: tuple[str, ...]  # on the server, distinct and of safe characters
+    batches: tuple[str, ...]  # for the submit request
+    extra: tuple[Path, ...] = ()  # for the sub-folder custom_embeddings of a processed study
 
 
 def study_type_number(study_type: Any) -> int:
-    """The number on the wire of a study type given by name, number or enum member.
-
-    Raises
-    ------
-    InvalidArgument
-        The servers do not take it; for a Lens type the message names the right connector.
-    """
+    """The number on the wire of a study type given by name, number or enum member."""
     value = getattr(study_type, "value", study_type)
     if isinstance(value, str) and value.lower() in STUDY_TYPES:
         return STUDY_TYPES[value.lower()]
@@ -95,60 +85,29 @@ def study_type_number(study_type: Any) -> int:
     raise InvalidArgument(msg)
 
 
-def each_of(given: Any, takes: str, kinds: Any) -> list[Any]:
-    """One or several of what names files, as a list.
-
-    Parameters
-    ----------
-    given
-        One of ``kinds``, or several.
-    takes
-        For the message: what the function takes.
-    kinds
-        Types of what names files.
-
-    Raises
-    ------
-    InvalidArgument
-        It is something else, such as an object in memory.
-    """
-    # Of a table Python would go through the names of the columns.
+def as_entries(given: Any, takes: str, kinds: Any) -> list[Any]:
+    """One or several values of some types, as a list; ``takes`` begins the error message for other types."""
+    # Iterating over a DataFrame would give its column names.
     one = isinstance(given, kinds | bytes | AnnData | pd.DataFrame) or not isinstance(given, Iterable)
     entries = [given] if one else list(given)
     wrong = [type(entry).__name__ for entry in entries if not isinstance(entry, kinds)]
     if wrong:
         msg = (
-            f"{takes}, and no {wrong[0]}: an object in memory goes with adata.biocolab.submit(…), "
-            "a table of expression with df.biocolab.submit(…)"
+            f"{takes}, not {wrong[0]}: submit an object in memory with adata.biocolab.submit(…), "
+            "an expression table with df.biocolab.submit(…)"
         )
         raise InvalidArgument(msg)
     return entries
 
 
 def collect(files: Files, study_type: int) -> Payload:
-    """Find what belongs to a submission, and name it so that nothing overwrites anything on the server.
-
-    Parameters
-    ----------
-    files
-        A path or several; for 10x MTX folders, or dicts with ``matrix``, ``features`` and ``barcodes``; for a processed
-        study its folder.
-    study_type
-        Number on the wire.
-
-    Raises
-    ------
-    InvalidFile
-        Something is missing or empty.
-    InvalidArgument
-        Nothing was given, or something else than paths, or this kind cannot be uploaded.
-    """
-    entries = each_of(files, "bc.submit takes paths of files", str | os.PathLike | Mapping)
+    """Collect the files of a submission, with distinct names so that none overwrites another on the server."""
+    entries = as_entries(files, "bc.submit takes paths of files", str | os.PathLike | Mapping)
     if not entries:
         msg = "files is empty: give at least one path"
         raise InvalidArgument(msg)
     if study_type == STUDY_TYPES["tile_db"]:
-        msg = "TileDB studies are read from S3 only: use bc.submit_from_s3(…, study_type='tile_db')"
+        msg = "TileDB studies can only be read from S3: use bc.submit_from_s3(…, study_type='tile_db')"
         raise InvalidArgument(msg)
     if study_type == STUDY_TYPES["processed_folder"]:
         return _processed(entries)
@@ -182,7 +141,8 @@ def _mtx_parts(entry: Any) -> dict[str, Path]:
     folder = expanded(entry)
     if not folder.is_dir():
         msg = (
-            f"{folder} is no folder: a 10x MTX batch is a folder with matrix, features and barcodes, or a dict of them"
+            f"{folder} is not a folder: give a folder with matrix, features and barcodes for each 10x MTX batch, or a "
+            "dict of them"
         )
         raise InvalidFile(msg)
     return {part: _existing(path) for part, path in parts_in(folder).items()}
@@ -191,7 +151,7 @@ def _mtx_parts(entry: Any) -> dict[str, Path]:
 def _parts(entry: Mapping[str, StrPath], needed: Sequence[str]) -> dict[str, StrPath]:
     missing = [part for part in needed if part not in entry]
     if missing:
-        msg = f"a batch of this study type needs {listing(needed)}; {listing(missing)} not given"
+        msg = f"a batch of this study type needs {listing(needed)}: {listing(missing)} missing"
         raise InvalidArgument(msg)
     return {part: entry[part] for part in needed}
 
@@ -199,7 +159,7 @@ def _parts(entry: Mapping[str, StrPath], needed: Sequence[str]) -> dict[str, Str
 def _processed(entries: list[Any]) -> Payload:
     folder = None if isinstance(entries[0], Mapping) else expanded(entries[0])
     if len(entries) > 1 or folder is None or not folder.is_dir():
-        msg = "a processed study is one folder"
+        msg = "a processed study is a single folder: give its path"
         raise InvalidFile(msg)
     main = tuple(_existing(folder / name) for name in _PROCESSED)
     embeddings = tuple(_existing(path) for path in sorted((folder / "custom_embeddings").glob("*.npy")))
@@ -210,7 +170,7 @@ def _processed(entries: list[Any]) -> Payload:
 
 
 def _no_folder(path: StrPath) -> StrPath:
-    """The path, unless it is a folder: of those another study type, or another call, is meant."""
+    """The path, or an error with advice if it is a folder."""
     folder = expanded(path)
     if not folder.is_dir():
         return path
@@ -222,9 +182,9 @@ def _no_folder(path: StrPath) -> StrPath:
     elif names.issuperset(_PROCESSED):
         what = f"of a processed study: {_as_type('processed_folder')}"
     elif folder.suffix == ".zarr" or names & {"zarr.json", ".zgroup"}:
-        what = "of Zarr, which servers do not read: submit the object, anndata.read_zarr(…).biocolab.submit(…)"
+        what = "of Zarr, which servers cannot read: submit the object, anndata.read_zarr(…).biocolab.submit(…)"
     else:
-        what = f"and no file: give the files in it; of 10x matrices {_as_type('mtx_10x')}"
+        what = f"instead of a file: give the files in it; for a 10x matrix, {_as_type('mtx_10x')}"
     msg = f"{folder} is a folder {what}"
     raise InvalidFile(msg)
 
@@ -236,11 +196,11 @@ def _as_type(study_type: str) -> str:
 def _existing(path: StrPath) -> Path:
     found = expanded(path)
     if not found.is_file():
-        msg = f"there is no file {found}"
+        msg = f"{found} does not exist"
         if found.is_dir():
-            msg = f"{found} is a folder, where a file is wanted"
+            msg = f"{found} is a folder: give a file"
         elif found.exists():
-            msg = f"{found} is a FIFO, a socket or a device, where a file is wanted"
+            msg = f"{found} is a FIFO, a socket or a device: give a file"
         raise InvalidFile(msg)
     if not found.stat().st_size:
         msg = f"{found} is empty"
@@ -260,45 +220,14 @@ _SENT_AS_TEXT = "BC208"
 _NEEDS_COPY = ("BC201", _SENT_AS_TEXT)
 
 
-def make_ready(
+def prepare_h5ad_files(
     paths: Sequence[Path],
     request: StudyRequest,
     input_matrix_type: Any,
     folder: Path,
     columns: Sequence[str] | str | None = None,
 ) -> tuple[list[Path], bool]:
-    """Check files, and copy those that a server would not read as they are, or not as they shall be.
-
-    Parameters
-    ----------
-    paths
-        The files, each a batch. They are not changed.
-    request
-        What the study shall be.
-    input_matrix_type
-        ``"auto"``, ``"raw"`` or ``"normalized"``.
-    folder
-        Where copies are written.
-    columns
-        Columns of obs that are sent; None means all.
-
-    Returns
-    -------
-    tuple
-        For each path itself or its copy, and whether they hold counts.
-
-    Raises
-    ------
-    CheckFailed
-        A file is not fit to be sent, or no cell of any passes the filters.
-    InvalidArgument
-        Some hold counts and others do not.
-
-    Warns
-    -----
-    UserWarning
-        What the check warns of.
-    """
+    """Check h5ad files and copy those that cannot be sent unchanged; return the paths to send, and whether raw."""
     chosen = {path: _chosen(path, columns) for path in dict.fromkeys(paths)}
     checked = {
         path: check_file(
@@ -321,8 +250,8 @@ def make_ready(
     slot = Slot("raw.X" if raw else "X")
     ready = []
     for number, path in enumerate(paths):
-        as_it_is = not any(found.code in _NEEDS_COPY for found in checked[path].report) and chosen[path] is None
-        if choices[path].slot == slot and as_it_is:
+        unchanged = not any(found.code in _NEEDS_COPY for found in checked[path].report) and chosen[path] is None
+        if choices[path].slot == slot and unchanged:
             ready.append(path)
             continue
         adata = open_h5ad(path)
@@ -347,21 +276,8 @@ def _chosen(path: Path, columns: Sequence[str] | str | None) -> tuple[str, ...] 
         adata.file.close()
 
 
-def expect_readable(payload: Payload, study_type: int) -> None:
-    """Look at the first lines or values of tables and 10x files; what cannot be looked at here is left to the server.
-
-    Raises
-    ------
-    CheckFailed
-        A file is not what servers read; the message has the file, the line and the column.
-    InvalidFile
-        A file cannot be read, or is something else.
-
-    Warns
-    -----
-    UserWarning
-        What may be wrong with a file.
-    """
+def check_readable(payload: Payload, study_type: int) -> None:
+    """Check the first lines or values of tables and 10x files; files that cannot be checked here are sent."""
     reports: dict[Path, Report] = {}
     if study_type == STUDY_TYPES["mtx_10x"]:
         parts = tuple(MTX_PARTS)
@@ -371,7 +287,7 @@ def expect_readable(payload: Payload, study_type: int) -> None:
     elif study_type in (STUDY_TYPES["h5_10x"], STUDY_TYPES["tsv"]):
         look = check_10x_h5 if study_type == STUDY_TYPES["h5_10x"] else check_table_file
         reports = {path: look(path) for path in dict.fromkeys(payload.files)}
-    else:  # a virtual dataset, for one, would arrive without its values
+    else:  # a virtual dataset, for example, would arrive without its values
         for path in dict.fromkeys(payload.files):
             if is_hdf5(path):
                 with opened_foreign(path, filters=False):
@@ -380,14 +296,14 @@ def expect_readable(payload: Payload, study_type: int) -> None:
 
 
 def _refuse(reports: Mapping[Path, Report]) -> None:
-    """Raise for what cannot be sent, and warn of the rest; of several batches some may lose all their cells."""
+    """Raise for errors and warn of the rest; a batch may lose all its cells as long as another keeps some."""
     all_lost = all(any(found.code == _NO_CELL_KEPT for found in report) for report in reports.values())
     for path, report in reports.items():
-        grave = Report([found for found in report if all_lost or found.code != _NO_CELL_KEPT])
-        grave.raise_for_errors(of=str(path))
+        errors = Report([found for found in report if all_lost or found.code != _NO_CELL_KEPT])
+        errors.raise_for_errors(of=str(path))
     for path, report in reports.items():
         for found in report:
-            # A file goes as it is, and its copy comes back as the file was: nothing to warn of.
+            # A file is sent unchanged, and a copy is fetched with the values of the file: no warning needed.
             if found.severity != "note" and (not found.changed or found.code == _SENT_AS_TEXT):
                 warn(f"{path.name}: {found.code} {found.path}: {found.text}")
 
@@ -405,21 +321,9 @@ _SECONDS_WITHOUT_LOCK = 7 * 86400.0
 
 @contextmanager
 def scratch_folder() -> Iterator[Path]:
-    """An empty temporary folder for the duration of a ``with`` block.
-
-    A process that is killed cannot remove its folder: the next one does, which knows by a lock that its owner is gone.
-    For SIGTERM, which ends Python without any clean-up where nobody handles it, the block leaves as for Ctrl-C.
-
-    Yields
-    ------
-    pathlib.Path
-        The folder.
-
-    Raises
-    ------
-    ConfigurationError
-        No folder for temporary files can be written to.
-    """
+    """An empty temporary folder for the duration of a ``with`` block."""
+    # A killed process cannot remove its folder. The next process does: the lock shows that the owner is gone.
+    # SIGTERM ends Python without cleanup by default; here it leaves the block like Ctrl-C.
     with suppress(OSError):
         _remove_abandoned(Path(tempfile.gettempdir()))
     with _terminated_as_interrupted():
@@ -436,11 +340,13 @@ def scratch_folder() -> Iterator[Path]:
 
 
 def _hold(lock: FileLock, folder: Path) -> None:
-    """Take the lock; where the file system has none, a file says that the folder is in use."""
+    """Acquire the lock; on file systems without locks, mark the folder with a file."""
     try:
         lock.acquire(timeout=0)
     except (OSError, NotImplementedError) as error:
-        logger.warning("no locks in %s (%s): going on without. For a folder with locks set TMPDIR", folder, error)
+        logger.warning(
+            "no file locks in %s (%s): continuing without. To use a folder with locks, set TMPDIR", folder, error
+        )
         (folder / _UNLOCKED).touch(mode=0o600)
 
 
@@ -448,11 +354,11 @@ def _remove_abandoned(folder: Path) -> None:
     for path in folder.glob(f"{_PREFIX}*"):
         try:
             mine = not hasattr(os, "getuid") or path.lstat().st_uid == os.getuid()
-            # One that was made this minute may not have come to take its lock.
+            # The owner of a new folder may not have acquired its lock yet.
             age = time.time() - path.lstat().st_mtime
             if not mine or path.is_symlink() or age < _SECONDS_TO_LOCK:
                 continue
-            if (path / _UNLOCKED).exists():  # by which nothing tells whether its owner is gone
+            if (path / _UNLOCKED).exists():  # without a lock, only the age tells
                 if age > _SECONDS_WITHOUT_LOCK:
                     shutil.rmtree(path, ignore_errors=True)
                 continue
@@ -465,13 +371,13 @@ def _remove_abandoned(folder: Path) -> None:
 
 @contextmanager
 def _terminated_as_interrupted() -> Iterator[None]:
-    """Let SIGTERM raise SystemExit, where it would end the process at once, so that what is under way is cleaned up."""
+    """Let SIGTERM raise SystemExit instead of ending the process at once, so that cleanup runs."""
     if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
         yield
         return
 
     def leave(number: int, frame: FrameType | None) -> None:
-        raise SystemExit(128 + number)  # what a shell says of a process that the signal has ended
+        raise SystemExit(128 + number)  # the exit code of a process that the signal ended
 
     signal.signal(signal.SIGTERM, leave)
     try:

@@ -1,10 +1,10 @@
-"""Journal: what is known of submissions in progress, so that an interrupted call can be carried on.
+"""Journal: the steps of submissions in progress, so that an interrupted call can be resumed.
 
-One file for each submission, a line for each step, written before or right after the step. A last line that was cut by
-a crash is left out when the file is read, as if its step had not been taken: taking it again does no harm. Any other
-line that cannot be read, because the file was damaged, edited, or written by a newer version, makes all of it doubtful:
-then what the server has is looked up, and the upload is not carried on. No token is in it. Whatever goes wrong with the
-disk, the submission goes on without its journal.
+Each submission has a file with one line per step, written before or right after the step. If a crash cut off the last
+line, the line is ignored when the file is read, and the step is repeated, which does no harm. Any other unreadable line
+(the file was corrupted, edited, or written by a newer version) makes the whole journal doubtful: the server is then
+asked what it has, and the upload is not resumed. The journal contains no token. If the disk fails, the submission
+continues without its journal.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ __all__ = [
     "drop",
     "entry",
     "every",
-    "expect_files_as_they_were",
+    "expect_unchanged_files",
     "files_of",
     "finish",
     "forget",
@@ -66,58 +66,30 @@ _SUM = "sum"
 
 @dataclass
 class Known:
-    """What the journal says of one submission.
-
-    Attributes
-    ----------
-    server, source, group_id, species, study_id
-        Where it goes, and as what.
-    id_is_made
-        Whether the study's id was made here, not given by the user.
-    namesakes
-        Uuids of the studies that had the id before; None where that is not known.
-    call
-        The call that sends it once more, and its files as they were; None where it sent an object in memory.
-    folder_id, chunk_size
-        Of the upload: folder on the server, and bytes of a chunk.
-    file_ids, chunks, paths
-        By the number of the file: the id that the server gave it, chunks that it has taken, and where it put them.
-    intended
-        Whether the server was, or was about to be, asked to process it.
-    task_id
-        The server's task; empty before its answer.
-    study_info
-        What the server said when it was committed; None before.
-    doubtful
-        Whether a part of the journal cannot be read, so that more may have been done than it says.
-    """
+    """The recorded state of one submission."""
 
     server: str = ""
     source: str = ""
     group_id: str = ""
     species: str = ""
     study_id: str = ""
-    id_is_made: bool = False
-    namesakes: frozenset[str] | None = None
-    call: dict[str, Any] | None = None
-    folder_id: str = ""
+    id_is_made: bool = False  # generated here, not given by the user
+    namesakes: frozenset[str] | None = None  # uuids of the studies that had the id before; None if unknown
+    call: dict[str, Any] | None = None  # the call that sends it again, with its files; None for an object in memory
+    folder_id: str = ""  # on the server
     chunk_size: int = 0
+    # By the number of the file: its id on the server, the chunks that the server has, and the path there.
     file_ids: dict[int, str | int] = field(default_factory=dict)
     chunks: dict[int, set[int]] = field(default_factory=dict)
     paths: dict[int, str] = field(default_factory=dict)
-    intended: bool = False
-    task_id: str | int = ""
-    study_info: dict[str, Any] | None = None
+    intended: bool = False  # the server was, or was about to be, asked to process it
+    task_id: str | int = ""  # empty before the server's answer
+    study_info: dict[str, Any] | None = None  # the server's answer to the commit; None before
+    # A part of the journal cannot be read, so that more may have been done than it records.
     doubtful: bool = field(default=False, compare=False)
 
     def take(self, step: Mapping[str, Any]) -> None:
-        """Take one step in.
-
-        Raises
-        ------
-        KeyError, TypeError
-            It is none.
-        """
+        """Apply one step; raise KeyError or TypeError if it is not a valid step."""
         kind = step["step"]
         if kind == _BEGUN:
             if _number(step["version"]) > _VERSION:
@@ -152,63 +124,45 @@ class Known:
 
 
 class Entry:
-    """One submission's journal, held by this call alone.
-
-    Parameters
-    ----------
-    path
-        The file; None where nothing can be kept.
-    lock
-        Held until :meth:`close`.
-    doubtful
-        Whether there is a journal that cannot be read.
-    """
+    """The journal of one submission, locked by this call; without a path, nothing is written."""
 
     def __init__(self, path: Path | None, lock: FileLock | None = None, *, doubtful: bool = False) -> None:
         self._path, self._lock = path, lock
         self.known, length = _read(path) if path is not None else (Known(doubtful=doubtful), 0)
         if path is not None and path.exists():
             with path.open("r+b") as file:
-                file.truncate(length)  # what came to stand behind a line that was cut would be lost with it
+                file.truncate(length)  # else the next line would be appended to the cut one, and be lost
 
     def note(self, step: str, **what: Any) -> None:
-        """Write a step down.
-
-        Parameters
-        ----------
-        step
-            Its kind. Before the server is asked, and when the study is there, it is waited for until all is on disk:
-            a failure of the power costs chunks that are sent again, never a second study.
-        **what
-            See :meth:`Known.take`.
-        """
+        """Record a step; for its fields see :meth:`Known.take`."""
         line = {"step": step, **what}
         self.known.take(line)
         if self._path is not None:
             with self._resumable():
+                # A power failure may cost chunks, which are sent again, but must never cause a second study.
                 _append(self._path, line, sync=step in ("intent", "commit"))
 
     def finish(self, study_info: Mapping[str, Any]) -> None:
-        """The study was committed: it is remembered where the user named it, and else forgotten."""
+        """Record the commit of the study if the user gave its id; else forget the submission."""
         if self.known.id_is_made:
             self.drop()
         else:
             self.note("commit", study_info=dict(study_info))
 
     def clear(self) -> None:
-        """Forget everything that was done; this call begins anew."""
-        self._write_anew(Known())
+        """Forget all steps; this call starts again."""
+        self._rewrite(Known())
 
     def renew(self) -> None:
-        """Forget what was done, but not which study it is for, so that it is found where it is there after all."""
+        """Forget all steps but not the study, so that it is found if it exists after all."""
         known = self.known
-        self._write_anew(Known(**{name: getattr(known, name) for name in _OF_THE_STUDY}))
+        self._rewrite(Known(**{name: getattr(known, name) for name in _OF_THE_STUDY}))
 
-    def _write_anew(self, known: Known) -> None:
+    def _rewrite(self, known: Known) -> None:
         self.known = known
         if self._path is not None:
             with self._resumable():
-                self._path.write_bytes(_first_lines(known))  # not removed: others have to see that it is under way
+                self._path.write_bytes(_first_lines(known))  # not removed: other calls have to see it
 
     def drop(self) -> None:
         """Forget the submission."""
@@ -218,7 +172,7 @@ class Entry:
                 remove_file(self._path)
 
     def close(self) -> None:
-        """Let other calls have it; of a call that did nothing, nothing stays."""
+        """Release it to other calls; remove it if nothing was recorded."""
         if self._lock is not None:
             if self._path is not None and self.known == Known():
                 with suppress(OSError):
@@ -228,7 +182,7 @@ class Entry:
 
     @contextmanager
     def _resumable(self) -> Iterator[None]:
-        """A journal that can no longer be kept up is given up: it must not be carried on, and stops no submission."""
+        """Give up a journal that cannot be written: it must not be resumed, and must not stop the submission."""
         try:
             yield
         except OSError as error:
@@ -241,33 +195,16 @@ class Entry:
 
 @contextmanager
 def entry(key: Mapping[str, Any], *, wait: bool) -> Iterator[Entry]:
-    """The journal of a submission, for the duration of a ``with`` block.
-
-    Parameters
-    ----------
-    key
-        In JSON, what makes two calls the same: content, server, group and what is asked for; never a token.
-    wait
-        What to do while another call, of any process, is under way with the same: wait for its end, or begin a
-        submission of its own.
-
-    Yields
-    ------
-    Entry
-        Of a call that was broken off, or a new one.
-
-    Raises
-    ------
-    TimedOut
-        The other call has not ended within ``bc.settings.deadline``.
-    """
+    """The journal of a submission, new or of an interrupted call, locked within the ``with`` block."""
+    # `key` identifies the call: content, server, group and request, never a token. While another call of any process
+    # uses the same key, `wait` waits for it; otherwise a submission of its own is started.
     digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:40]
     try:
         found = _taken(_folder(), digest, wait=wait)
-    except BiocolabError:  # of which some are OSError: another call has it for longer than we may wait
+    except BiocolabError:  # some of them are OSError: another call held it until the deadline
         raise
     except (OSError, NotImplementedError) as error:
-        logger.warning("%s cannot be used, so that this submission cannot be resumed: %s", _folder(), error)
+        logger.warning("%s cannot be used, so this submission cannot be resumed: %s", _folder(), error)
         found = Entry(None, doubtful=_is_there(digest))
     try:
         yield found
@@ -276,13 +213,13 @@ def entry(key: Mapping[str, Any], *, wait: bool) -> Iterator[Entry]:
 
 
 def of_task(server: str, task_id: str | int) -> Known | None:
-    """What is known of a task; None where it was not submitted from here, or long ago."""
+    """The recorded state of a task; None if it was not submitted from here, or long ago."""
     found = next(_of_task(server, task_id), None)
     return found[1] if found else None
 
 
 def finish(server: str, task_id: str | int, study_info: Mapping[str, Any]) -> None:
-    """A task was committed: it is remembered where the user named the study, and else forgotten."""
+    """Record the commit of a task if the user gave the study id; else forget the submission."""
 
     def end(path: Path, known: Known) -> None:
         if known.id_is_made:
@@ -294,12 +231,12 @@ def finish(server: str, task_id: str | int, study_info: Mapping[str, Any]) -> No
 
 
 def forget(server: str, task_id: str | int) -> None:
-    """A task has failed: the next call begins anew."""
+    """Forget a failed task: the next call starts again."""
     _end(server, task_id, lambda path, _: remove_file(path))
 
 
 def renew(server: str, task_id: str | int) -> None:
-    """A server has lost a task or its result: the next call begins from the start, as the same study."""
+    """Forget a task that the server has lost: the next call starts again, for the same study."""
 
     def end(path: Path, known: Known) -> None:
         path.write_bytes(_first_lines(known))
@@ -308,7 +245,7 @@ def renew(server: str, task_id: str | int) -> None:
 
 
 def every() -> list[tuple[Path, Known]]:
-    """The journals of submissions that no call has at this moment, the latest first."""
+    """The journals that no call uses at the moment, latest first."""
     folder = _folder()
     if not folder.is_dir():
         return []
@@ -326,7 +263,7 @@ def every() -> list[tuple[Path, Known]]:
 
 
 def drop(path: Path) -> bool:
-    """Forget a submission; False where a call has it at this moment."""
+    """Forget a submission; False if a call uses it at the moment."""
     with FileLock(path.parent / "lock", timeout=_SECONDS_TO_LOCK, mode=0o600):
         lock = _try_lock(path)
         if lock is None:
@@ -350,7 +287,7 @@ def _of_task(server: str, task_id: str | int) -> Iterator[tuple[Path, Known]]:
     for path in _folder().glob("*.jsonl"):
         try:
             known, _ = _read(path)
-        except OSError as error:  # on Windows, where another process removes it just now
+        except OSError as error:  # on Windows, while another process removes it
             logger.debug("%s cannot be read: %s", path, error)
             continue
         if str(task_id) and (known.server, str(known.task_id)) == (server, str(task_id)):
@@ -365,7 +302,7 @@ def _taken(folder: Path, digest: str, *, wait: bool) -> Entry:
     private_folder(folder)
     deadline = Deadline()
     while True:
-        # Locks of entries are taken, and removed, by who holds this one only.
+        # Entry locks are only acquired and removed while this lock is held.
         with FileLock(folder / "lock", timeout=_SECONDS_TO_LOCK, mode=0o600):
             _tidy(folder)
             busy = False
@@ -376,13 +313,13 @@ def _taken(folder: Path, digest: str, *, wait: bool) -> Entry:
                     except OSError:
                         lock.release()
                         raise
-                    # Of a file that was cut this much, all may have been done.
+                    # If the first lines are lost, any step may have been done.
                     found.known.doubtful |= not found.known.study_id
                     return found
                 busy = True
             if not (busy and wait):
                 path = folder / f"{digest}-{uuid.uuid4().hex[:8]}.jsonl"
-                # From now on, not from its first step on, others see that it is under way.
+                # Written now, not at the first step, so that other calls see it.
                 with open(path, "xb", opener=_private) as file:
                     file.write(_first_lines(Known()))
                 return Entry(path, _try_lock(path))
@@ -400,31 +337,31 @@ def _try_lock(path: Path) -> FileLock | None:
 
 
 def _tidy(folder: Path) -> None:
-    """Once a day, remove what is too old to be carried on, and the locks of what is gone."""
+    """Once a day, remove journals that are too old to resume, and leftover locks."""
     oldest, marker = time.time() - _SECONDS_KEPT, folder / "tidied"
     if marker.exists() and time.time() - marker.stat().st_mtime < _SECONDS_TO_TIDY:
         return
     marker.touch(mode=0o600)
-    for place in {path.with_suffix(".jsonl") for path in folder.glob("*-*.*")}:
+    for journal in {path.with_suffix(".jsonl") for path in folder.glob("*-*.*")}:
         try:
-            stale = not place.exists() or place.stat().st_mtime < oldest
+            stale = not journal.exists() or journal.stat().st_mtime < oldest
         except OSError:
             continue
-        if stale and (lock := _try_lock(place)) is not None:
+        if stale and (lock := _try_lock(journal)) is not None:
             with suppress(OSError):
-                place.unlink(missing_ok=True)
-                place.with_suffix(".lock").unlink(missing_ok=True)
+                journal.unlink(missing_ok=True)
+                journal.with_suffix(".lock").unlink(missing_ok=True)
             lock.release()
 
 
 def _read(path: Path) -> tuple[Known, int]:
-    """What a file says, and its length without a last line that was cut."""
+    """The recorded state in a file, and the file's length without a cut last line."""
     known, length = Known(), 0
     try:
         content = path.read_bytes()
     except FileNotFoundError:
         return known, 0
-    known.doubtful = not content  # it was never empty
+    known.doubtful = not content  # a journal is never empty
     for line in content.split(b"\n")[:-1]:
         length += len(line) + 1
         try:
@@ -435,7 +372,7 @@ def _read(path: Path) -> tuple[Known, int]:
 
 
 def _checked(step: Any) -> Mapping[str, Any]:
-    """A step as it was written; an older version wrote no sum."""
+    """A step with a correct checksum; older versions wrote none."""
     if not isinstance(step, dict):
         raise TypeError(step)
     if step.get(_SUM, _sum(step)) != _sum(step):
@@ -453,7 +390,7 @@ def _line(step: Mapping[str, Any]) -> bytes:
 
 
 def _first_lines(known: Known) -> bytes:
-    """What a journal begins with: its version, and which study it is for where that is known."""
+    """The first lines of a journal: its version, and the study if known."""
     begun = _line({"step": _BEGUN, "version": _VERSION})
     if not known.study_id:
         return begun
@@ -466,7 +403,7 @@ def _append(path: Path, line: Mapping[str, Any], *, sync: bool) -> None:
     content = _line(line)
     with open(path, "ab", buffering=0, opener=_private) as file:
         if file.write(content) < len(content):
-            msg = f"{path} took only a part of a line"
+            msg = f"only a part of a line was written to {path}"
             raise OSError(msg)
         if sync:
             os.fsync(file.fileno())
@@ -502,27 +439,17 @@ def _number(value: Any) -> int:
 
 
 def _id(value: Any) -> str | int:
-    """An id that a server made, which is given back to it as it came."""
+    """An id made by a server, which must be returned unchanged."""
     return _number(value) if isinstance(value, int) else _text(value)
 
 
 def call_of(files: Any, paths: Sequence[Path], arguments: Mapping[str, Any]) -> dict[str, Any] | None:
-    """What is kept of a call of ``bc.submit``; None where it cannot be written down.
-
-    Parameters
-    ----------
-    files
-        As they were given.
-    paths
-        Every file that they stand for.
-    arguments
-        All others; what they say on the wire is the same whenever the call is made.
-    """
+    """The record of a call of ``bc.submit``; None if it cannot be recorded."""
     try:
         states = [[os.path.abspath(path), path.stat().st_size, path.stat().st_mtime_ns] for path in paths]
         call = {"files": _plain(files), "arguments": dict(arguments), "states": states}
         return cast("dict[str, Any]", json.loads(json.dumps(call, allow_nan=False, default=_plain_number)))
-    except (OSError, TypeError, ValueError):  # a file that went away, which is told when it is sent
+    except (OSError, TypeError, ValueError):  # a missing file is reported when it is sent
         return None
 
 
@@ -531,27 +458,21 @@ def files_of(call: Mapping[str, Any]) -> tuple[Path, ...]:
     return tuple(Path(str(state[0])) for state in call.get("states", ()))
 
 
-def expect_files_as_they_were(call: Mapping[str, Any]) -> None:
-    """Raise InvalidFile where a file is gone, or another one by now.
-
-    Raises
-    ------
-    InvalidFile
-        It is; the message names the file.
-    """
+def expect_unchanged_files(call: Mapping[str, Any]) -> None:
+    """Raise InvalidFile if a file was removed or changed."""
     for path, size, modified in call["states"]:
         try:
             found = os.stat(path)
         except OSError as error:
-            msg = f"{path} is not there any more ({error.strerror}): put it back, or forget the submission"
+            msg = f"{path} no longer exists ({error.strerror}): restore it, or forget the submission"
             raise InvalidFile(msg) from error
         if (found.st_size, found.st_mtime_ns) != (size, modified):
-            msg = f"{path} was changed since it was submitted: submit it as it is now, and forget this submission"
+            msg = f"{path} changed since it was submitted: submit the current file, and forget this submission"
             raise InvalidFile(msg)
 
 
 def _plain_number(value: Any) -> Any:
-    """A number of NumPy as Python's."""
+    """A NumPy number as a Python number."""
     item = getattr(value, "item", None)
     if not callable(item):
         raise TypeError(value)

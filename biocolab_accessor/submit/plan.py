@@ -1,4 +1,4 @@
-"""Plan: what a submission would send, decided before anything is written."""
+"""Plan: the content of a submission, decided before anything is written."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from biocolab_accessor.io.safe_files import target_path
 from biocolab_accessor.io.write_h5ad import Compression, write_h5ad
 from biocolab_accessor.messages import about_megabytes, counted, did_you_mean, facts_table, listing, quoted
 from biocolab_accessor.protocol import Filters, argument_names, known_species
-from biocolab_accessor.submit.h5ad_encoding import ShadowObsm, rows_of, shadow_frame, shadow_obsm
+from biocolab_accessor.submit.h5ad_encoding import EncodedObsm, encoded_frame, encoded_obsm, rows_of
 
 if TYPE_CHECKING:
     from biocolab_accessor.check.report import Finding
@@ -48,33 +48,10 @@ __all__ = [
 
 @dataclass(frozen=True)
 class StudyRequest:
-    """What the new study shall be.
-
-    Attributes
-    ----------
-    group
-        Id or displayed name of the group.
-    study_id
-        The id that people will see. Made here (uuid4) where it is not given, so that a repeated request means the same
-        study.
-    name, authors, abstract, species
-        Shown with the study. Without a name ``study_id`` is its title; where that is made too, the official clients'
-        "TBD".
-    filters
-        Which cells to keep.
-    skip_dimred
-        Keep the object's own embeddings and clusters, compute none.
-    id_is_made
-        Whether ``study_id`` was made here.
-
-    Raises
-    ------
-    InvalidArgument
-        Something is of the wrong kind or not known to the servers.
-    """
+    """The properties of the new study, validated."""
 
     group: str = "personal"
-    study_id: str | None = None
+    study_id: str | None = None  # generated here (uuid4) if not given, so that a repeated request means the same study
     name: str | None = None
     authors: Sequence[str] = ()
     abstract: str = ""
@@ -85,20 +62,20 @@ class StudyRequest:
 
     def __post_init__(self) -> None:
         species = known_species(self.species)
-        # Taken once: what is not a list may be there once only.
+        # Read once: an iterator can be consumed only once.
         several = isinstance(self.authors, Iterable) and not isinstance(self.authors, str)
         authors = tuple(self.authors) if several else (None,)
         if not all(isinstance(author, str) for author in authors):
-            msg = f"authors is {quoted(self.authors)}: give a list of names, ['Ada Lovelace']"
+            msg = f"authors is {quoted(self.authors)}: give a list of names, such as ['Ada Lovelace']"
             raise InvalidArgument(msg)
         for name in ("group", "study_id", "name", "abstract"):
             value = getattr(self, name)
             if value is not None and not isinstance(value, str):
-                msg = f"{name} is a {type(value).__name__}: give text"
+                msg = f"{name} is of type {type(value).__name__}: give a string"
                 raise InvalidArgument(msg)
         study_id = self.study_id if self.study_id is not None else uuid.uuid4().hex
         if not study_id.strip() or len(study_id) > 200 or not study_id.isprintable():
-            msg = f"study_id is {quoted(study_id[:40])}: give 1 to 200 printable characters, or None to have one made"
+            msg = f"study_id is {quoted(study_id[:40])}: give 1 to 200 printable characters, or None to generate one"
             raise InvalidArgument(msg)
         object.__setattr__(self, "species", species)
         object.__setattr__(self, "id_is_made", self.study_id is None)
@@ -106,7 +83,7 @@ class StudyRequest:
         object.__setattr__(self, "authors", authors)
 
     def body(self, group_id: str) -> dict[str, Any]:
-        """The part of a submit call's body that all of them share."""
+        """The part of the request body that all submit routes share."""
         return {
             "species": self.species,
             "group_id": group_id,
@@ -115,6 +92,7 @@ class StudyRequest:
             "skip_dimred": self.skip_dimred,
             "study_info": {
                 "study_hash_id": self.study_id,
+                # "TBD" is the title that the official clients use.
                 "name": self.name or ("TBD" if self.id_is_made else self.study_id),
                 "authors": list(self.authors),
                 "abstract": self.abstract,
@@ -123,7 +101,7 @@ class StudyRequest:
 
 
 class Encoded(NamedTuple):
-    """obs, var and obsm in h5ad's oldest encodings."""
+    """obs, var and obsm in the oldest encodings of h5ad."""
 
     obs: pd.DataFrame
     var: pd.DataFrame
@@ -131,17 +109,9 @@ class Encoded(NamedTuple):
 
 
 class Tables:
-    """Everything of an object that goes into files, made write-safe once for all batches.
+    """The matrix and tables that the files contain, encoded once for all batches."""
 
-    A column of one batch alone may look like another dtype than the whole, as whole numbers do where none is missing.
-
-    Parameters
-    ----------
-    adata
-        The object; it is not changed.
-    plan
-        What is sent of it, and perhaps already encoded.
-    """
+    # Once for all: a column could get a different dtype in one batch, such as integers where no value is missing.
 
     def __init__(self, adata: AnnData, plan: Plan) -> None:
         self.summary = next(summary for summary in plan.slots if summary.slot == plan.slot)
@@ -151,12 +121,12 @@ class Tables:
             self.obs, self.var, self.obsm = plan.encoded
             return
         var = as_frame(adata.raw.var if plan.slot.kind == "raw.X" else adata.var)
-        self.obs = shadow_frame(chosen_columns(as_frame(adata.obs), plan.chosen), "obs")[0]
-        self.var = shadow_frame(var, "var")[0]
-        self.obsm = shadow_obsm(adata).sent
+        self.obs = encoded_frame(chosen_columns(as_frame(adata.obs), plan.chosen), "obs")[0]
+        self.var = encoded_frame(var, "var")[0]
+        self.obsm = encoded_obsm(adata).sent
 
     def write(self, path: Path, rows: NDArray[np.intp] | None, compression: Compression) -> None:
-        """Write one file with some of the cells, or all."""
+        """Write one file with the selected cells, or all of them."""
         write_h5ad(
             path,
             row_blocks(self.source, rows),
@@ -198,42 +168,44 @@ class Batch:
 
 @dataclass(frozen=True)
 class Plan:
-    """What would be sent. Holds no reference to the object.
+    """The plan of a submission: what would be sent. It holds no reference to the object.
 
     Attributes
     ----------
     to, group, study_id, species
-        Where it would go. Nobody was asked whether there is such a group; an id of None is made when it is sent.
+        The destination. The server was not asked whether the group exists. If ``study_id`` is None, an id is generated
+        when the study is sent.
     n_obs, n_vars
         Cells and genes.
     nnz
-        Values of the matrix that are not zero (of a sparse one, stored values that are not).
+        Number of nonzero values of the matrix (for a sparse matrix, of stored values that are not zero).
     slot
-        The matrix that goes to the server.
+        The matrix that is sent.
     input_matrix_type
         ``"raw"`` or ``"normalized"``.
     reason
-        Why this matrix.
+        Why this matrix was chosen.
     slots
-        What was looked at.
+        All matrices that were examined.
     obs, obsm
         Names of the columns and embeddings that are sent.
     batches
-        The files.
+        The files, one per batch.
     batch_key
-        Column of obs that makes the batches.
+        Column of obs that defines the batches.
     left_out
-        What is not sent: columns that were not chosen or that nothing can hold, and what the servers read none of.
+        Parts that are not sent: columns that were not selected or that h5ad cannot store, and parts that servers do
+        not read.
     changes
-        What is sent in another form than it has here.
+        Values that are sent in a different form.
     n_bytes
-        Estimate of the bytes of all files before compression.
+        Estimated size of all files before compression, in bytes.
     report
-        What the check found.
+        The report of the check.
     chosen
-        Columns of obs that were chosen, and the one that makes the batches; None where all are sent.
+        Selected columns of obs, and the batch column; None if all columns are sent.
     encoded
-        obs, var and obsm as they are written, as the check made them; None where they are made again for that.
+        obs, var and obsm as encoded by the check; None if they are encoded again for writing.
 
     Examples
     --------
@@ -266,14 +238,16 @@ class Plan:
     encoded: Encoded | None = field(default=None, repr=False, compare=False)
 
     def _rows(self) -> list[tuple[str, str]]:
-        size = f"{about_megabytes(self.n_bytes)} before compression, {self.nnz:,} values that are not zero"
+        size = f"{about_megabytes(self.n_bytes)} before compression, {self.nnz:,} nonzero values"
         shown = [f"{batch.file_name} ({counted(batch.n_obs, 'cell')})" for batch in self.batches[:_MOST_SHOWN]]
         more = len(self.batches) - len(shown)
         files = ", ".join(shown) + (f", … and {more} more" if more else "")
         study = (
-            f"study {quoted(self.study_id)}" if self.study_id is not None else "a new study (its id is made on sending)"
+            f"study {quoted(self.study_id)}"
+            if self.study_id is not None
+            else "a new study (id generated on submission)"
         )
-        # What is sent in another form is said once, though some of it is a warning too.
+        # A change is shown once, although some changes are warnings too.
         warned = (found for found in self.report.warnings if not found.changed)
         rows = [
             ("to", f"{self.to}, group {quoted(self.group)}, {study}, species {self.species}"),
@@ -296,7 +270,7 @@ class Plan:
         return names if self.chosen is None else f"{names or 'no columns'} (as chosen)"
 
     def _left(self) -> list[str]:
-        """What is left out; columns that were not chosen are counted, since there may be hundreds."""
+        """What is left out; columns that were not selected are counted, because there may be hundreds."""
         others = [name for name in self.left_out if not name.endswith(_NOT_CHOSEN)]
         number = len(self.left_out) - len(others)
         return [*([f"{counted(number, 'column')} of obs (not chosen)"] if number else []), *others]
@@ -319,44 +293,7 @@ def plan_submission(
     of_table: Sequence[Finding] | None = None,
     columns: Sequence[str] | str | None = None,
 ) -> Plan:
-    """Decide what to send.
-
-    Parameters
-    ----------
-    adata
-        Any AnnData: in memory, view, backed, Dask. It is not changed.
-    request
-        What the study shall be. Its filters are counted and its species is compared with the genes; None is a study of
-        any species.
-    to
-        ``"bbrowserx"`` or ``"talk2data"``.
-    input_matrix_type
-        ``"auto"``, ``"raw"`` or ``"normalized"``.
-    batch_key
-        Column of obs whose values become the batches, each a file of its own.
-    check
-        ``"default"`` refuses errors, ``"strict"`` warnings too.
-    of_table
-        What was found of the table that the object was made of; None of any other object.
-    columns
-        Columns of obs that are sent; None means all.
-
-    Raises
-    ------
-    CheckFailed
-        The object is not fit to be sent (:class:`~biocolab_accessor.errors.NoCounts`, …); the error holds the report.
-    UnknownField
-        obs has no column ``batch_key``, or none of a name in ``columns``.
-    InvalidArgument
-        ``input_matrix_type`` is something else.
-
-    Examples
-    --------
-    >>> import anndata as ad, numpy as np
-    >>> plan = plan_submission(ad.AnnData(np.array([[3.0, 0.0], [0.0, 1.0]], dtype="float32")))
-    >>> plan.input_matrix_type, str(plan.slot)
-    ('raw', 'X')
-    """
+    """Check the object and decide what to send; raise CheckFailed if it cannot be sent."""
     obs = as_frame(adata.obs)
     if batch_key is not None and not (isinstance(batch_key, str) and batch_key in obs.columns):
         near = did_you_mean(str(batch_key), [str(column) for column in obs.columns])
@@ -364,7 +301,8 @@ def plan_submission(
         raise UnknownField(msg)
     if not isinstance(check, str) or check not in ("default", "strict"):
         msg = (
-            f"check is {quoted(check)}: give 'default' or 'strict'; what the check refuses could not be sent without it"
+            f"check is {quoted(check)}: give 'default' or 'strict'. The check cannot be skipped: data with errors "
+            "could not be sent"
         )
         raise InvalidArgument(msg)
     chosen = columns_chosen(obs, columns, batch_key)
@@ -384,13 +322,7 @@ def plan_submission(
 def columns_chosen(
     obs: pd.DataFrame, columns: Sequence[str] | str | None, batch_key: str | None = None
 ) -> tuple[str, ...] | None:
-    """The columns of obs that are sent, and the one that makes the batches; None means all.
-
-    Raises
-    ------
-    UnknownField
-        obs has no such column; near names are given.
-    """
+    """The selected columns of obs and the batch column; None means all columns."""
     if columns is None:
         return None
     known = [text for name in obs.columns if (text := key_as_text(name)) is not None]
@@ -411,22 +343,12 @@ def plan_of(
     batch_key: str | None = None,
     chosen: tuple[str, ...] | None = None,
 ) -> Plan:
-    """The plan for an object that was checked already; see :func:`plan_submission` for the other arguments.
-
-    Parameters
-    ----------
-    adata
-        The object.
-    checked
-        What the check found.
-    chosen
-        As :func:`columns_chosen` gives it.
-    """
+    """The plan for an object that was checked already."""
     report, choice, verdicts = checked
     assert choice is not None
-    everything, obsm = as_frame(adata.obs), shadow_obsm(adata, verdicts)
+    everything, obsm = as_frame(adata.obs), encoded_obsm(adata, verdicts)
     obs = chosen_columns(everything, chosen)
-    # By their places, as the check found them.
+    # By location, as in the findings of the check.
     refused = {found.path: found.message.removeprefix("not sent: ") for found in report if found.code == "BC201"}
     places = {f"obs[{quoted(name)}]": name for name in obs.columns}
     sent = [name for place, name in places.items() if place not in refused]
@@ -435,7 +357,7 @@ def plan_of(
     changes = [*(f"{found.path}: {found.message}" for found in report if found.changed), *obsm.changes]
     n_obs, n_vars = choice.slot.shape(adata)
     asked = request or StudyRequest()
-    # Not by an id that was made here: the file of a call that carries on has to be the file of the one before.
+    # A generated id must not enter a file name: a call that resumes has to produce the file of the earlier call.
     study_id = None if asked.id_is_made else asked.study_id
     return Plan(
         to=to,
@@ -463,29 +385,7 @@ def plan_of(
 
 
 def write_plan(adata: AnnData, plan: Plan, folder: str | Path, *, compression: Compression = "gzip") -> list[Path]:
-    """Write the files of a plan, one for each batch, and give their paths.
-
-    Parameters
-    ----------
-    adata
-        The object that was planned for. It is not changed.
-    plan
-        What to write.
-    folder
-        Where to; it is made if need be.
-    compression
-        ``"gzip"`` or None.
-
-    Returns
-    -------
-    list of pathlib.Path
-        In the order of ``plan.batches``; the cells of a batch keep their order.
-
-    Raises
-    ------
-    InvalidArgument
-        The object has changed since the plan was made.
-    """
+    """Write the files of a plan, one per batch, and return their paths in the order of ``plan.batches``."""
     target = Path(folder)
     target.mkdir(parents=True, exist_ok=True)
     tables = _tables(adata, plan)
@@ -497,7 +397,7 @@ def write_plan(adata: AnnData, plan: Plan, folder: str | Path, *, compression: C
     for batch, path in zip(plan.batches, paths, strict=True):
         rows = np.flatnonzero(labels == batch.name)
         if len(rows) != batch.n_obs:
-            msg = f"batch {quoted(batch.name)} has {len(rows):,} cells, {batch.n_obs:,} when it was planned: plan again"
+            msg = f"batch {quoted(batch.name)} has {len(rows):,} cells, but {batch.n_obs:,} in the plan: plan again"
             raise InvalidArgument(msg)
         tables.write(path, rows, compression)
     return paths
@@ -511,33 +411,7 @@ def to_h5ad(
     compression: Compression = "gzip",
     columns: Sequence[str] | str | None = None,
 ) -> Path:
-    """Write exactly the file that a submission sends.
-
-    Parameters
-    ----------
-    adata
-        Any AnnData. It is not changed.
-    path
-        Where to; a file that is there is replaced once the new one is complete.
-    input_matrix_type
-        ``"auto"``, ``"raw"`` or ``"normalized"``.
-    compression
-        ``"gzip"`` or None.
-    columns
-        Columns of obs that are written; None means all.
-
-    Returns
-    -------
-    pathlib.Path
-        The path.
-
-    Raises
-    ------
-    CheckFailed
-        The object is not fit to be sent; nothing is written then.
-    InvalidArgument
-        The folder does not exist, or the path is one.
-    """
+    """Write the file exactly as a submission sends it."""
     target = target_path(path)
     plan = plan_submission(adata, input_matrix_type=input_matrix_type, columns=columns)
     _tables(adata, plan).write(target, None, compression)
@@ -547,16 +421,16 @@ def to_h5ad(
 def _tables(adata: AnnData, plan: Plan) -> Tables:
     now = (adata.n_obs, plan.slot.shape(adata)[1])
     if now != (plan.n_obs, plan.n_vars):
-        msg = f"the object is {now[0]:,} x {now[1]:,}, {plan.n_obs:,} x {plan.n_vars:,} when it was planned: plan again"
+        msg = f"the object is {now[0]:,} x {now[1]:,}, but {plan.n_obs:,} x {plan.n_vars:,} in the plan: plan again"
         raise InvalidArgument(msg)
     return Tables(adata, plan)
 
 
-def _encoded(adata: AnnData, choice: MatrixChoice, obs: pd.DataFrame, obsm: ShadowObsm, verdicts: Verdicts) -> Encoded:
+def _encoded(adata: AnnData, choice: MatrixChoice, obs: pd.DataFrame, obsm: EncodedObsm, verdicts: Verdicts) -> Encoded:
     raw = choice.slot.kind == "raw.X"
     var = as_frame(adata.raw.var if raw else adata.var)
     of_var = verdicts["raw.var" if raw else "var"]
-    return Encoded(shadow_frame(obs, "obs", verdicts["obs"])[0], shadow_frame(var, "var", of_var)[0], obsm.sent)
+    return Encoded(encoded_frame(obs, "obs", verdicts["obs"])[0], encoded_frame(var, "var", of_var)[0], obsm.sent)
 
 
 def _batches(obs: pd.DataFrame, batch_key: str | None, name: str) -> tuple[Batch, ...]:
@@ -568,7 +442,7 @@ def _batches(obs: pd.DataFrame, batch_key: str | None, name: str) -> tuple[Batch
     return tuple(Batch(label, f"{file}.h5ad", int(counts[label])) for label, file in zip(order, names, strict=True))
 
 
-def _left_out(adata: AnnData, slot: Slot, obsm: ShadowObsm) -> tuple[str, ...]:
+def _left_out(adata: AnnData, slot: Slot, obsm: EncodedObsm) -> tuple[str, ...]:
     left = [str(other) for other in filled_slots(adata) if other != slot]
     left += [f"obsm[{quoted(key)}] ({reason})" for key, reason in obsm.left_out.items()]
     for name in ("varm", "obsp", "varp", "uns"):

@@ -1,4 +1,4 @@
-"""Resume: submissions that were interrupted, listed, carried on or dropped."""
+"""Resume: list interrupted submissions, resume them or forget them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from biocolab_accessor.errors import AmbiguousName, InvalidArgument, InvalidFile, UnknownName
 from biocolab_accessor.messages import counted, did_you_mean, facts_table, listing
 from biocolab_accessor.submit import journal
-from biocolab_accessor.submit.journal import expect_files_as_they_were, files_of
+from biocolab_accessor.submit.journal import expect_unchanged_files, files_of
 
 if TYPE_CHECKING:
     from biocolab_accessor.submit.submission import Submission
@@ -26,25 +26,25 @@ _UNITS = ((86400, "day"), (3600, "hour"), (60, "minute"))
 
 @dataclass(frozen=True)
 class BrokenOff:
-    """A submission of this machine that has not ended: it was broken off, or nothing has waited for it yet.
+    """An unfinished submission of this machine: it was interrupted, or nothing has waited for it yet.
 
     Attributes
     ----------
     study_id
-        The id that people will see; empty where its journal is damaged.
+        The id that users will see; empty if the journal is corrupted.
     files
-        The files that were submitted; empty for an object in memory.
+        The submitted files; empty for an object in memory.
     group_id, host, source
-        Where it goes: the group, the server, and ``"bbrowserx"`` or ``"talk2data"``.
+        The destination: the group, the server, and ``"bbrowserx"`` or ``"talk2data"``.
     state
-        How far it came, in words.
+        A description of its progress.
     age
         Time since its last step.
     task_id
-        The task on the server; empty before there is one.
+        The id of the task on the server; empty before the task exists.
     finished
-        Whether it has ended: such a submission is remembered where its ``study_id`` was given, so that the same call
-        sends nothing.
+        Whether it has ended. Finished submissions with a given ``study_id`` are remembered, so that the same call sends
+        nothing.
 
     Examples
     --------
@@ -72,11 +72,11 @@ class BrokenOff:
     def __str__(self) -> str:
         name = self.study_id or "(unknown)"
         sent = ", ".join(path.name for path in self.files[:3]) + (" …" if len(self.files) > 3 else "")
-        where = f"group {self.group_id} on {self.host}" if self.host else "somewhere"
+        where = f"group {self.group_id} on {self.host}" if self.host else "an unknown server"
         return f"{name} to {where}, from {sent or 'an object in memory'}: {self.state}, {_ago(self.age)}"
 
     def _repr_html_(self) -> str:
-        return facts_table("Submission that was broken off", [(str(k), str(v)) for k, v in self.row().items()])
+        return facts_table("Interrupted submission", [(str(k), str(v)) for k, v in self.row().items()])
 
     def row(self) -> dict[str, str]:
         """The submission as a row of a table."""
@@ -90,25 +90,25 @@ class BrokenOff:
         }
 
     def resume(self, *, wait: bool = True) -> Submission:
-        """Carry it on: send what the server does not have yet, and wait for the study.
+        """Resume it: send the data that the server does not have yet, and wait for the study.
 
         Parameters
         ----------
         wait
-            Wait until the study is there.
+            Wait until the study is ready.
 
         Returns
         -------
         Submission
-            As the call that was broken off would have given it.
+            The return value of the interrupted call.
 
         Raises
         ------
         ConfigurationError
-            What is connected to is another server.
+            The current connection is to a different server.
         InvalidFile
-            The data is not there any more: an object was submitted that only its own process had, or a file is gone or
-            changed. The message says which call carries it on.
+            The data is no longer available: the object was in the memory of another process, or a file was removed or
+            changed. The message says which call resumes the submission.
         """
         from biocolab_accessor.submit.submission import connector_to, submission
         from biocolab_accessor.submit.submit import submit_files
@@ -118,88 +118,79 @@ class BrokenOff:
         call = self.known.call
         if call is not None:
             try:
-                expect_files_as_they_were(call)
+                expect_unchanged_files(call)
             except InvalidFile:
                 if self.task_id == "":
                     raise
-                call = None  # the server has them as they were
+                call = None  # the server already has the original files
         if call is not None:
             return submit_files(call["files"], **call["arguments"], wait=wait)
         if self.task_id == "":
             msg = (
                 f"study {self.study_id!r} was submitted from an object in memory, and its temporary file is gone. Load "
-                "the object and make the same call again, adata.biocolab.submit(…) with the same arguments: it "
-                "continues where this one ended"
+                "the object and repeat the call, adata.biocolab.submit(…) with the same arguments, to resume it"
             )
             raise InvalidFile(msg)
         found = submission(self.task_id, to=self.source)  # type: ignore[arg-type]
         return found.wait() if wait else found
 
     def forget(self) -> None:
-        """Drop it: the same call then begins from the start. What the server has of it stays there.
+        """Forget it: the same call then starts again. Data on the server is not deleted.
 
         Raises
         ------
         InvalidArgument
-            A call is carrying it on at this moment.
+            Another call is working on it at the moment.
         """
         if not journal.drop(self.path):
-            msg = f"study {self.study_id!r} is being submitted by another call: end that first"
+            msg = f"study {self.study_id!r} is being submitted by another call: stop that call first"
             raise InvalidArgument(msg)
 
 
 class Submissions(list[BrokenOff]):
-    """Submissions that have not ended, the latest first; a list that shows itself as a table."""
+    """A list of unfinished submissions, latest first, that is displayed as a table."""
 
     def __repr__(self) -> str:
-        return "\n".join(map(str, self)) or "no submission was broken off"
+        return "\n".join(map(str, self)) or "no interrupted submissions"
 
     def _repr_html_(self) -> str:
         return "".join(each._repr_html_() for each in self) or f"<p>{self!r}</p>"
 
 
 def submissions(*, finished: bool = False) -> Submissions:
-    """Submissions of this machine that were broken off, or that nothing has waited for yet.
+    """List submissions of this machine that were interrupted, or that nothing has waited for yet.
 
     Parameters
     ----------
     finished
-        Also list those that have ended and are remembered by the ``study_id`` that was given.
+        Also list finished submissions, which are remembered if a ``study_id`` was given.
 
     Returns
     -------
     list of BrokenOff
-        The latest first; each has ``resume()`` and ``forget()``. Those under way in a call that runs are not listed.
+        Latest first. Each has ``resume()`` and ``forget()``. Submissions of a running call are not listed.
 
     Examples
     --------
     >>> import biocolab_accessor as bc
     >>> bc.submissions()
-    no submission was broken off
+    no interrupted submissions
     """
     found = [_broken_off(path, known) for path, known in journal.every()]
     return Submissions(each for each in found if finished or not each.finished)
 
 
 def find(id_: str, among: Sequence[BrokenOff]) -> BrokenOff:
-    """The submission of a study id, of its beginning, or of a task.
-
-    Raises
-    ------
-    UnknownName
-        There is none.
-    AmbiguousName
-        There are several.
-    """
+    """The submission with this study id (or the start of one) or task id."""
     exact = [each for each in among if id_ in (each.study_id, str(each.task_id), each.path.stem) and id_]
     found = exact or [each for each in among if len(id_) >= _SHORTEST_START and each.study_id.startswith(id_)]
     if not found:
         names = [each.study_id for each in among]
-        known = f"; there are {listing(names)}" if names else ""
-        msg = f"no submission of {id_!r} was broken off on this machine{did_you_mean(id_, names) or known}"
+        known = f"; known are {listing(names)}" if names else ""
+        msg = f"this machine has no interrupted submission {id_!r}{did_you_mean(id_, names) or known}"
         raise UnknownName(msg)
     if len(found) > 1:
-        msg = f"{id_!r} stands for several submissions: give one of {listing([each.path.stem for each in found])}"
+        msg = f"{id_!r} matches several submissions: give one of {listing([each.path.stem for each in found])}"
         raise AmbiguousName(msg)
     return found[0]
 
@@ -227,7 +218,7 @@ def _state(known: journal.Known) -> str:
         return f"on the server as task {known.task_id}, not committed"
     sent = sum(map(len, known.chunks.values()))
     how_far = "sent" if known.intended else f"{counted(sent, 'chunk')} sent" if sent else "nothing sent"
-    return f"{how_far}, its journal is damaged" if known.doubtful else how_far
+    return f"{how_far}, its journal is corrupted" if known.doubtful else how_far
 
 
 def _ago(age: timedelta) -> str:
@@ -239,7 +230,7 @@ def _ago(age: timedelta) -> str:
 
 
 def as_json(each: BrokenOff) -> dict[str, Any]:
-    """A submission for a program."""
+    """The submission as JSON values."""
     return {
         **each.row(),
         "age": round(each.age.total_seconds()),

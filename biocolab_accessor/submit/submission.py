@@ -1,4 +1,4 @@
-"""Submission: from the task on the server to the study it becomes."""
+"""Submission: the task on the server, and the study that it becomes."""
 
 from __future__ import annotations
 
@@ -34,49 +34,46 @@ if TYPE_CHECKING:
 __all__ = [
     "Submission",
     "connector_to",
-    "listed",
-    "rows_of_id",
+    "studies_in_group",
+    "studies_with_id",
     "submission",
-    "tell_of_namesakes",
-    "tell_of_new_start",
+    "warn_of_namesakes",
+    "warn_of_restart",
     "was_lost",
 ]
 
 logger = logging.getLogger("biocolab_accessor.submit")
 
 
-def listed(connector: BBrowserXConnector, species: str, group_id: str) -> list[Mapping[str, Any]]:
-    """What the server says of the studies of a group."""
+def studies_in_group(connector: BBrowserXConnector, species: str, group_id: str) -> list[Mapping[str, Any]]:
+    """The studies of a group, as listed by the server."""
     rows = connector.get_all_studies_info_in_group(species, group_id)
     return [row for row in rows if isinstance(row, Mapping)] if isinstance(rows, list) else []
 
 
-def rows_of_id(
+def studies_with_id(
     connector: BBrowserXConnector, species: str, group_id: str, study_id: str
 ) -> dict[str, Mapping[str, Any]]:
-    """Studies of a group that have an id, by their uuid."""
-    rows = listed(connector, species, group_id)
+    """The studies of a group with this id, by uuid."""
+    rows = studies_in_group(connector, species, group_id)
     mine = [row for row in rows if study_id in (row.get("study_hash_id"), row.get("accession_id"))]
     return {str(row.get("uuid", row.get("id"))): row for row in mine}
 
 
-def tell_of_namesakes(connector: BBrowserXConnector, species: str, group_id: str, study_id: str) -> list[str]:
-    """Uuids of the studies that have an id already, which a warning names.
-
-    Servers take any number of studies of one id, and people find out when they look for theirs.
-    """
-    found = list(rows_of_id(connector, species, group_id, study_id))
+def warn_of_namesakes(connector: BBrowserXConnector, species: str, group_id: str, study_id: str) -> list[str]:
+    """Uuids of the studies that already have an id; the user is warned, because servers allow it and users miss it."""
+    found = list(studies_with_id(connector, species, group_id, study_id))
     if found:
         warn(
             f"group {quoted(group_id)} has a study {quoted(study_id)} already (uuid {found[0]}): this will be "
-            "a second one of that id, told from the first by its uuid only. Give another study_id to avoid that"
+            "a second study with this id, and only its uuid will differ. To avoid this, give another study_id"
         )
     return found
 
 
-def tell_of_new_start(study_id: str, reason: object) -> None:
-    """Say that a submission which was begun before is begun from the start."""
-    message = f"study {study_id}: the submission that was begun before cannot be continued ({reason}): starting again"
+def warn_of_restart(study_id: str, reason: object) -> None:
+    """Warn that an interrupted submission cannot be resumed and starts again."""
+    message = f"study {study_id}: the interrupted submission cannot be resumed ({reason}): starting again"
     logger.warning("%s", message)
     warn(message)
 
@@ -87,21 +84,22 @@ _LONGEST_SHOWN = 24
 
 
 class Submission:
-    """A submission that the server has taken.
+    """A submission that the server has accepted.
 
-    It pickles without a token: in another process it talks to the server that is connected to there. It can be awaited,
-    which is :meth:`wait` beside the event loop. :func:`biocolab_accessor.submission` finds it again by its task.
+    It can be pickled, without the token: in another process it uses the connection of that process. It can be awaited,
+    which runs :meth:`wait` without blocking the event loop. :func:`biocolab_accessor.submission` finds it again by its
+    task id.
 
     Attributes
     ----------
     study_id
-        The id that people see; empty where it is not known before the study is committed.
+        The id that users see. It may be empty until the study is committed.
     task_id
-        The task on the server.
+        The id of the task on the server.
     group_id, species, source
-        Where the study will be: group, species, and ``"bbrowserx"`` or ``"talk2data"``.
+        The destination: group, species, and ``"bbrowserx"`` or ``"talk2data"``.
     study_info
-        What the server says about the study once it is committed; empty before.
+        The server's description of the study once it is committed; empty before.
 
     Examples
     --------
@@ -134,7 +132,7 @@ class Submission:
         self.server = connector.host
         self.study_info: dict[str, Any] = study_info or {}
         self._state = state or TaskState(str(task_id), "SUBMITTED", "")
-        # Studies that had the id before; None where that is not known, so that this one cannot be told from them.
+        # Studies that had the id before. None means unknown: this study then cannot be told from them.
         self._namesakes, self._resumed = namesakes, resumed
         self._forgotten = False
 
@@ -147,7 +145,7 @@ class Submission:
         try:
             url = self.url
         except BiocolabError:
-            url = None  # a sandbox that is closed has no page, and showing what is known must not fail
+            url = None  # a closed sandbox has no page, and a repr must not fail
         facts = [
             ("study", str(self.study_id)),
             ("group", str(self.group_id)),
@@ -157,17 +155,17 @@ class Submission:
         return facts_table("Submission", facts, link=("page", url) if url else None)
 
     def __getstate__(self) -> dict[str, Any]:
-        # The connector holds a token: the other process makes its own.
+        # The connector holds a token; the other process creates its own.
         return {**self.__dict__, "_connector": None}
 
     @property
     def connector(self) -> BBrowserXConnector:
-        """The server; in another process the one that is connected to there.
+        """The client for the server; after unpickling, that of the current connection.
 
         Raises
         ------
         ConfigurationError
-            What is connected to is another server.
+            The current connection is to a different server.
         """
         if self._connector is None:
             self._connector = connector_to(self.source, self.server, "this submission is on")
@@ -175,20 +173,19 @@ class Submission:
 
     @property
     def status(self) -> str:
-        """The task's status now; asks the server until it is over."""
+        """The current status of the task. The server is asked until the task has ended."""
         return self._refresh().status
 
     @property
     def log(self) -> str:
-        """The task's log now; asks the server until it is over."""
+        """The current log of the task. The server is asked until the task has ended."""
         return self._refresh().log
 
     @property
     def url(self) -> str | None:
-        """Address of the study's page once it is committed, and of its task's before, on a sandbox.
+        """URL of the study's page on a sandbox; until the study is committed, of the task's page.
 
-        None for a real server, the addresses of whose pages are not known. A sandbox names its page with the task's
-        state, which is asked for where it was not yet.
+        None for a real server, because the URLs of its pages are not known.
         """
         if not is_loopback(origin(self.server)[1]):
             return None
@@ -199,31 +196,31 @@ class Submission:
 
     @property
     def done(self) -> bool:
-        """Whether the study is committed, so that it can be fetched."""
+        """Whether the study is committed and can be fetched."""
         return bool(self.study_info)
 
     def __await__(self) -> Generator[Any, None, Submission]:
         return self._ended().__await__()
 
     def wait(self, timeout: float | None = None) -> Submission:
-        """Wait until the server has processed the study, and commit it.
+        """Wait until the server has processed the study, then commit it.
 
         Parameters
         ----------
         timeout
-            Seconds; None means ``bc.settings.deadline``.
+            Seconds. None uses ``bc.settings.deadline``.
 
         Returns
         -------
         Submission
-            This one.
+            The same object.
 
         Raises
         ------
         TaskFailed
-            The task ended in an error; the message holds the log's last lines.
+            The task failed. The message includes the last lines of its log.
         TimedOut
-            It is still running; call again to go on waiting.
+            The task is still running. Call again to keep waiting.
 
         Examples
         --------
@@ -244,7 +241,7 @@ class Submission:
         if self.done:
             return self
         what = str(self.study_id or self.task_id)
-        # Of an id that was made here the beginning tells it from others, and leaves room for what the server says.
+        # The start of a generated id identifies it, and leaves room for the log line.
         what = what if len(what) <= _LONGEST_SHOWN else f"{what[:8]}…"
         with task_bar(f"Processing {what}") as bar:
 
@@ -258,11 +255,11 @@ class Submission:
                 self._state = follow_task(
                     self.connector, self.task_id, show, on_poll=bar.refresh, timeout=timeout, stop=stop
                 )
-                info = self.connector.commit_task(self.group_id, self.task_id, look=self._there)
+                info = self.connector.commit_task(self.group_id, self.task_id, look=self._existing_study)
             except KeyboardInterrupt as interrupt:
                 where = "" if self.source == "bbrowserx" else f", to={quoted(self.source)}"
                 interrupt.add_note(
-                    f"task {self.task_id} goes on on the server. To go on with it, do the same again, or in Python "
+                    f"task {self.task_id} keeps running on the server. To resume, repeat the call, or in Python use "
                     f"bc.submission({quoted(self.task_id)}{where}).wait()"
                 )
                 raise
@@ -273,36 +270,33 @@ class Submission:
             except (ServerError, InvalidResponse) as error:
                 if not may_have_forgotten(error) or (error.passing and not self._resumed):
                     raise
-                info = self._after(error)
+                info = self._recovered(error)
         self.study_id = self.study_id or str(info.get("study_hash_id") or "")
         self.study_info = {"study_hash_id": self.study_id, **info}
         journal.finish(self.server, self.task_id, self.study_info)
         return self
 
-    def _there(self) -> dict[str, Any] | None:
-        """The study, where the server lists it beyond doubt."""
+    def _existing_study(self) -> dict[str, Any] | None:
+        """The study, if the server certainly lists it."""
         if self._namesakes is None or not self.study_id:
             return None
-        found = rows_of_id(self.connector, self.species, self.group_id, self.study_id)
+        found = studies_with_id(self.connector, self.species, self.group_id, self.study_id)
         return next((dict(row) for uuid_, row in found.items() if uuid_ not in self._namesakes), None)
 
-    def _after(self, error: ServerError | InvalidResponse) -> dict[str, Any]:
-        """The study, where the server refuses a step because it is there; else the submission has to begin anew."""
-        found = self._there()
+    def _recovered(self, error: ServerError | InvalidResponse) -> dict[str, Any]:
+        """The study, if a step failed because it exists already; otherwise the submission has to start again."""
+        found = self._existing_study()
         if found is not None:
             self._state = TaskState(str(self.task_id), "SUCCESS", self._state.log)
             return found
         if self._resumed:
             journal.renew(self.server, self.task_id)
             self._forgotten = True
-        error.add_note(
-            "Make the same submit call again: it goes on with this task, or begins from the start where the server has "
-            "lost it"
-        )
+        error.add_note("Repeat the submit call: it resumes this task, or starts again if the server has lost it")
         raise error
 
     async def _ended(self) -> Submission:
-        """Wait in a thread of its own, which ends when the waiting is cancelled."""
+        """Wait in a separate thread, which ends when the awaiting task is cancelled."""
         loop = asyncio.get_running_loop()
         ended: asyncio.Future[Submission] = loop.create_future()
         stop, over = threading.Event(), asyncio.Event()
@@ -319,9 +313,9 @@ class Submission:
             error: BaseException | None = None
             try:
                 self._wait(None, stop)
-            except BaseException as caught:  # noqa: BLE001 - it is raised where it is awaited
+            except BaseException as caught:  # noqa: BLE001 - raised where it is awaited
                 error = caught
-            with suppress(RuntimeError):  # the loop was closed: nobody awaits it any more
+            with suppress(RuntimeError):  # the loop is closed, so nothing awaits the result
                 loop.call_soon_threadsafe(tell, error)
 
         thread = threading.Thread(target=work, name="biocolab-submission", daemon=True)
@@ -330,22 +324,22 @@ class Submission:
             return await ended
         except asyncio.CancelledError:
             stop.set()
-            # A request that is under way is not cut off; one that hangs is left behind.
+            # A running request is not cancelled; one that hangs is abandoned.
             with suppress(TimeoutError):
                 await asyncio.wait_for(over.wait(), _SECONDS_TO_END)
             raise
         finally:
             stop.set()
-            if over.is_set():  # to say so was the last that the thread did
+            if over.is_set():  # the last step of the thread
                 thread.join(_SECONDS_TO_END)
 
     def study(self) -> Study:
-        """The study that this submission became; waits for it first.
+        """Wait for the study and return it.
 
         Returns
         -------
         Study
-            Its ``to_anndata()`` brings the cells back.
+            Its ``to_anndata()`` fetches the cells.
 
         Examples
         --------
@@ -370,7 +364,7 @@ class Submission:
 
 
 def was_lost(submission: Submission) -> bool:
-    """Whether an earlier call began it and the server has lost it since, so that it can begin anew at once."""
+    """Whether an earlier call started it and the server has lost it since, so that it can start again at once."""
     return submission._resumed and submission._forgotten
 
 
@@ -382,29 +376,29 @@ def submission(
     species: str | None = None,
     to: Server = "bbrowserx",
 ) -> Submission:
-    """A submission that was begun before, in this process or another, by its task on the server.
+    """Find an earlier submission, of this process or another, by its task id.
 
     Parameters
     ----------
     task_id
-        As ``submission.task_id`` gave it.
+        The value of ``submission.task_id``.
     group, study_id, species
-        What it was submitted with. What is not given is taken from the journal of this machine's submissions, and where
-        they do not know the task: ``"personal"``, not known before it is committed, and ``"human"``.
+        The values used for the submission. If not given, they are read from the journal of this machine; if the journal
+        does not have the task, they are ``"personal"``, unknown until it is committed, and ``"human"``.
     to
         ``"bbrowserx"`` or ``"talk2data"``.
 
     Returns
     -------
     Submission
-        Its ``wait()`` waits for the server, and commits the study.
+        Its ``wait()`` waits for the server and commits the study.
 
     Raises
     ------
     ServerError
         The server does not know the task (:class:`~biocolab_accessor.errors.NotFound`).
     UnknownGroup
-        The token sees no such group.
+        The token has no access to a group of this name.
 
     Examples
     --------
@@ -424,8 +418,8 @@ def submission(
         state = task_state(connector, known.task_id)
     except NotFound as error:
         msg = (
-            f"{error}. Give what submission.task_id was, on the same server and with the same token; "
-            "bc.studies(group) lists what is finished"
+            f"{error}. Give the value of submission.task_id, on the same server and with the same token; "
+            "bc.studies(group) lists finished studies"
         )
         raise NotFound(msg, status=error.status, detail=error.detail) from error
     return Submission(
@@ -442,13 +436,7 @@ def submission(
 
 
 def connector_to(source: str, host: str, what: str) -> BBrowserXConnector:
-    """The current connection, where it is to the server that a submission went to.
-
-    Raises
-    ------
-    ConfigurationError
-        It is to another server; ``what`` begins the message.
-    """
+    """The current connection, if it is to the host of a submission; else raise an error that begins with ``what``."""
     from biocolab_accessor.studies.catalog import connector_of
 
     connector = connector_of(source)

@@ -1,4 +1,4 @@
-"""Submit: an AnnData, files on disk, or files in a bucket become a study."""
+"""Submit: an AnnData, files on disk, or files in an S3 bucket become a study."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from biocolab_accessor.studies.catalog import connector_of, group_id_of
 from biocolab_accessor.submit.delivery import chunk_bytes, delivery, outgoing
 from biocolab_accessor.submit.files import (
     Files,
+    as_entries,
+    check_readable,
     collect,
-    each_of,
-    expect_readable,
-    make_ready,
+    prepare_h5ad_files,
     scratch_folder,
     study_type_number,
 )
 from biocolab_accessor.submit.journal import call_of
 from biocolab_accessor.submit.plan import Filters, Plan, Strictness, StudyRequest, plan_submission, write_plan
-from biocolab_accessor.submit.submission import Submission, tell_of_namesakes, tell_of_new_start, was_lost
+from biocolab_accessor.submit.submission import Submission, warn_of_namesakes, warn_of_restart, was_lost
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -49,7 +49,7 @@ def submit_anndata(
     of_table: Sequence[Finding] | None = None,
     obs: Sequence[str] | str | None = None,
 ) -> Submission | Plan:
-    """Check, serialise, upload and submit an AnnData; see :meth:`AnnDataAccessor.submit` for the arguments."""
+    """Check, serialize, upload and submit an AnnData; see :meth:`AnnDataAccessor.submit` for the arguments."""
     if to not in SERVERS:
         msg = f"to is {quoted(to)}: give 'bbrowserx' or 'talk2data'"
         raise InvalidArgument(msg)
@@ -111,68 +111,68 @@ def submit_files(
     chunk_size: int | None = None,
     wait: bool = True,
 ) -> Submission:
-    """Submit files that are already on disk; several files are several batches of one study.
+    """Submit files on disk. Several files become the batches of one study.
 
     Parameters
     ----------
     files
-        A path or several. For ``"mtx_10x"`` a folder or a dict with ``matrix``, ``features`` and ``barcodes`` (or
-        several); for ``"processed_folder"`` the folder.
+        One or several paths. For ``"mtx_10x"``, a folder or a dict with ``matrix``, ``features`` and ``barcodes`` (or
+        several of them). For ``"processed_folder"``, the folder.
     group
         Id or displayed name of the group.
     study_type
         ``"h5ad"``, ``"h5_10x"``, ``"mtx_10x"``, ``"tsv"``, ``"rds"``, ``"bcs"``, ``"bbrowser"`` or
-        ``"processed_folder"``; the official ``StudyType`` members and numbers are taken too.
+        ``"processed_folder"``. Members and numbers of the official ``StudyType`` are accepted too.
     study_id
-        The id that people will see; None makes one.
+        The id that users will see. None generates one.
     name, authors, abstract, species
-        Shown with the study; without a name ``study_id`` is its title.
+        Shown with the study. Without a name, ``study_id`` is the title.
     input_matrix_type
-        ``"raw"`` (the server log-normalises) or ``"normalized"``. ``"auto"`` looks into h5ad files, takes 10x files for
-        counts and everything else for normalized, as the official client does.
+        ``"raw"`` (the server log-normalizes) or ``"normalized"``. ``"auto"`` reads h5ad files to decide; it treats 10x
+        files as counts and everything else as normalized, like the official client.
     min_counts, min_genes, max_counts, max_genes
-        Which cells the server shall keep; bounds are inclusive.
+        Cells outside these bounds are removed by the server; the bounds are inclusive.
     mt_percentage
-        Most counts from mitochondrial genes, in percent.
+        Maximum share of counts from mitochondrial genes, in percent.
     skip_dimred
-        Keep the file's own embeddings, compute none.
+        Keep the embeddings in the file; the server computes none.
     to
         ``"bbrowserx"`` or ``"talk2data"``.
     obs
-        Columns of obs that are sent of h5ad files; None means all, and ``[]`` none. Each file must have them.
+        Columns of obs to send from h5ad files. None sends all of them, ``[]`` none. Every file must have them.
     chunk_size
-        Bytes of one upload request; None means ``bc.settings.chunk_size``.
+        Bytes per upload request. None uses ``bc.settings.chunk_size``.
     wait
-        Wait until the study is there.
+        Wait until the study is ready.
 
     Returns
     -------
     Submission
-        Its ``study()`` gives the study.
+        Its ``study()`` returns the study.
 
     Raises
     ------
     InvalidFile
-        A file is missing, empty, or not what it is said to be.
+        A file is missing, empty, or of a different type than ``study_type``.
     InvalidArgument
-        What is given is no path, such as an object in memory, or an argument is none of its values.
+        ``files`` is not a path (for example an object in memory), or an argument is not one of its allowed values.
     CheckFailed
-        A file is not fit to be sent (:class:`~biocolab_accessor.errors.NoCounts`, …); the message holds the report. Of
-        tables and 10x files the header and the first lines or values are looked at.
+        A file cannot be sent (:class:`~biocolab_accessor.errors.NoCounts`, …). The message includes the report. In
+        tables and 10x files, only the header and the first lines or values are checked.
     UnknownField
-        A file has no column of a name in ``obs``.
+        A file lacks a column named in ``obs``.
     UnknownGroup
-        The token sees no such group.
+        The token has no access to a group of this name.
     TaskFailed
         The server could not process the files.
 
     Notes
     -----
-    An h5ad whose counts are not where the server reads them (``raw.X``), that has columns which are sent as text or not
-    at all, or of which ``obs`` chooses some, is sent as a temporary copy; the file itself is never changed.
+    An h5ad file is sent as a temporary copy if its counts are not in ``raw.X``, where the server reads them; if it has
+    columns that are sent as text or left out; or if ``obs`` selects columns. The file itself is never changed.
 
-    A call that was broken off is carried on by the same call with the same files, as
-    :meth:`~biocolab_accessor.accessors.anndata.AnnDataAccessor.submit` does.
+    If a call is interrupted, repeat it with the same files to resume it, as for
+    :meth:`~biocolab_accessor.accessors.anndata.AnnDataAccessor.submit`.
 
     Examples
     --------
@@ -185,14 +185,14 @@ def submit_files(
     filters = Filters(min_counts, min_genes, max_counts, max_genes, mt_percentage)
     request = StudyRequest(group, study_id, name, authors, abstract, species, filters, skip_dimred)
     number = study_type_number(study_type)
-    files = list(files) if isinstance(files, Iterator) else files  # it is gone through more than once
+    files = list(files) if isinstance(files, Iterator) else files  # it is iterated more than once
     payload = collect(files, number)
     matrix_type = getattr(input_matrix_type, "value", input_matrix_type)
     if matrix_type not in ("auto", "raw", "normalized"):
         msg = f"input_matrix_type is {quoted(input_matrix_type)}: give 'auto', 'raw' or 'normalized'"
         raise InvalidArgument(msg)
     if obs is not None and number != STUDY_TYPES["h5ad"]:
-        msg = "obs chooses columns of h5ad files only: leave it out"
+        msg = "obs selects columns of h5ad files only: leave it out"
         raise InvalidArgument(msg)
     size = chunk_bytes(chunk_size)
     arguments = {
@@ -222,9 +222,9 @@ def submit_files(
             with scratch_folder() as folder:
                 paths = list(payload.files)
                 if number == STUDY_TYPES["h5ad"]:
-                    paths, raw = make_ready(paths, request, matrix_type, folder, obs)
+                    paths, raw = prepare_h5ad_files(paths, request, matrix_type, folder, obs)
                 else:
-                    expect_readable(payload, number)
+                    check_readable(payload, number)
                     raw = number in _COUNTS_BY_DEFINITION if matrix_type == "auto" else matrix_type == "raw"
                 sending = [outgoing(path, name_there) for path, name_there in zip(paths, payload.names, strict=True)]
                 sending += [outgoing(path, path.name, "custom_embeddings") for path in payload.extra]
@@ -246,7 +246,7 @@ def submit_files(
 
 
 def _ended(sent: Callable[[], AbstractContextManager[Submission]], *, wait: bool) -> Submission:
-    """What was sent, at its end where it is waited for; what a server has lost of an earlier call is sent once more."""
+    """Send, and wait for the end if wanted; if the server has lost data of an earlier call, send it once more."""
     with sent() as submission:
         if not wait:
             return submission
@@ -255,7 +255,7 @@ def _ended(sent: Callable[[], AbstractContextManager[Submission]], *, wait: bool
         except (ServerError, InvalidResponse) as error:
             if not was_lost(submission):
                 raise
-            tell_of_new_start(submission.study_id, error)
+            warn_of_restart(submission.study_id, error)
     with sent() as submission:
         return submission.wait()
 
@@ -282,19 +282,19 @@ def submit_from_s3(
     to: Server = "bbrowserx",
     wait: bool = True,
 ) -> Submission:
-    """Submit files that lie in a bucket which the server knows; nothing passes through this machine.
+    """Submit files in an S3 bucket that the server can read. No data passes through this machine.
 
     Parameters
     ----------
     keys
-        Keys without the bucket; for ``"mtx_10x"`` dicts with ``matrix``, ``features`` and ``barcodes``; for
-        ``"tile_db"`` keys of folders.
+        Keys without the bucket. For ``"mtx_10x"``, dicts with ``matrix``, ``features`` and ``barcodes``. For
+        ``"tile_db"``, keys of folders.
     s3_id
-        Id of the bucket; None means the first one that the server has configured for you.
+        Id of the bucket. None means the first bucket that the server has configured for you.
     shared
-        Whether it is a bucket shared with the group (``s3_id`` is its id then).
+        Whether the bucket is shared with the group; ``s3_id`` is then the id of the shared bucket.
     input_matrix_type
-        ``"raw"`` or ``"normalized"``; the files cannot be looked into from here.
+        ``"raw"`` or ``"normalized"``. It cannot be detected, because the files are not read here.
     group, study_type, study_id, name, authors, abstract, species
         As for :func:`submit_files`.
     min_counts, min_genes, max_counts, max_genes, mt_percentage, skip_dimred, to, wait
@@ -303,14 +303,14 @@ def submit_from_s3(
     Returns
     -------
     Submission
-        Its ``study()`` gives the study.
+        Its ``study()`` returns the study.
 
     Raises
     ------
     InvalidArgument
-        No key, or something else than keys, an unknown study type, or two batches of one name.
+        ``keys`` is empty or does not hold keys, the study type is unknown, or two batches have the same name.
     UnknownGroup
-        The token sees no such group.
+        The token has no access to a group of this name.
     TaskFailed
         The server could not read or process the files.
 
@@ -319,7 +319,7 @@ def submit_from_s3(
     >>> import anndata as ad, numpy as np, tempfile, biocolab_accessor as bc
     >>> with bc.sandbox() as server, tempfile.TemporaryDirectory() as folder:
     ...     ad.AnnData(np.eye(9, dtype="float32") + 1).write_h5ad(f"{folder}/x.h5ad")
-    ...     bucket = server.add_bucket(folder)  # a folder that stands for one; a real server knows its own
+    ...     bucket = server.add_bucket(folder)  # a folder as a bucket; real servers have their own
     ...     bc.submit_from_s3("x.h5ad", s3_id=bucket, skip_dimred=True).study().n_obs
     9
     """
@@ -330,7 +330,7 @@ def submit_from_s3(
     if matrix_type not in ("raw", "normalized"):
         msg = f"input_matrix_type is {quoted(input_matrix_type)}: give 'raw' or 'normalized'"
         raise InvalidArgument(msg)
-    batches = _s3_batches(each_of(keys, "bc.submit_from_s3 takes keys of files in a bucket", str | Mapping), number)
+    batches = _s3_batches(as_entries(keys, "bc.submit_from_s3 takes keys of files in a bucket", str | Mapping), number)
     connector = connector_of(to)
     group_id = group_id_of(connector, request.group)
     body = {
@@ -341,10 +341,10 @@ def submit_from_s3(
         "shared_s3_id" if shared else "s3_id": s3_id,
     }
     route = "submit_study_from_shared_s3" if shared else "submit_study_from_s3"
-    # What lies in the bucket is not known here, so that no call can be told to be the same as an earlier one. What the
-    # group has now tells the new study from others of its id, where an answer is lost and it has to be looked for.
+    # The content of the bucket is not known here, so a call cannot be recognized as a repetition. If an answer is lost,
+    # the new study is told from others with its id by the studies that the group has now.
     named = str(request.study_id)
-    others = () if request.id_is_made else tell_of_namesakes(connector, request.species, group_id, named)
+    others = () if request.id_is_made else warn_of_namesakes(connector, request.species, group_id, named)
     submission = Submission(
         connector,
         task_id=connector.submit_task(route, body),
@@ -359,7 +359,7 @@ def submit_from_s3(
 
 def _s3_batches(keys: list[Any], number: int) -> dict[str, dict[str, str]]:
     if not keys:
-        msg = "keys is empty: give at least one"
+        msg = "keys is empty: give at least one key"
         raise InvalidArgument(msg)
     main = "folder" if number == STUDY_TYPES["tile_db"] else "matrix"
     batches: dict[str, dict[str, str]] = {}
@@ -374,6 +374,6 @@ def _s3_batches(keys: list[Any], number: int) -> dict[str, dict[str, str]]:
         batches[f"Batch_{i}"] = info
     names = [info["name"] for info in batches.values()]
     if len(set(names)) < len(names):
-        msg = f"two batches have the same name ({names}): give dicts with a 'name' of their own"
+        msg = f"two batches have the same name ({names}): give dicts with different 'name's"
         raise InvalidArgument(msg)
     return batches

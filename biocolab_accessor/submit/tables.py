@@ -1,4 +1,4 @@
-"""Tables: a DataFrame as an expression table, or as a list of genes."""
+"""Tables: a DataFrame as an expression table or as a list of genes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from scipy import sparse
 from biocolab_accessor.check.report import Report
 from biocolab_accessor.check.tables import judge_table, remedy_for_text
 from biocolab_accessor.errors import InvalidColumn, InvalidNames, InvalidValues
-from biocolab_accessor.messages import listing, quoted
+from biocolab_accessor.messages import counted, listing, quoted
 
 __all__ = ["converted", "genes_of", "to_anndata"]
 
@@ -24,40 +24,17 @@ _GENE_COLUMNS = ("gene", "genes", "gene_name", "symbol", "names", "feature")
 
 
 def to_anndata(table: pd.DataFrame) -> AnnData:
-    """An expression table as AnnData.
-
-    Parameters
-    ----------
-    table
-        Cells by genes: barcodes in the index, gene names as columns, numbers in the cells.
-
-    Returns
-    -------
-    anndata.AnnData
-        ``X`` is CSR float32; int64 or float64 where that could not hold a count or the size of a value. The table is
-        not changed and shares nothing with it.
-
-    Raises
-    ------
-    InvalidColumn
-        A column holds something else than real numbers, or ids, QC or annotations instead of a gene.
-    InvalidValues
-        Values are missing.
-    InvalidNames
-        Columns have several levels.
-    """
+    """Convert an expression table to AnnData, after checking its column names."""
     adata = converted(table)
     Report(judge_table(table)).raise_for_errors(of="this table")
     return adata
 
 
 def converted(table: pd.DataFrame) -> AnnData:
-    """As :func:`to_anndata`, whatever the columns are named; what is wrong with names is for the check to tell."""
+    """Like :func:`to_anndata`, but without checking column names, which the check reports."""
     for axis, index in (("index", table.index), ("columns", table.columns)):
         if isinstance(index, pd.MultiIndex):
-            msg = (
-                f"the {axis} has {index.nlevels} levels: an expression table has barcodes as index and genes as columns"
-            )
+            msg = f"the {axis} has {index.nlevels} levels: give barcodes in the index and genes as columns"
             raise InvalidNames(msg)
     kinds = table.dtypes
     numeric = [_is_real(kind) for kind in kinds]
@@ -66,8 +43,8 @@ def converted(table: pd.DataFrame) -> AnnData:
         bad = [(name, kind) for name, kind, good in zip(table.columns, kinds, numeric, strict=True) if not good]
         shown = ", ".join(f"{quoted(name)} ({kind})" for name, kind in bad[:5])
         msg = (
-            f"{len(bad)} columns hold no real numbers: {shown}. {remedy}An expression table is cells by genes; "
-            "take other columns out first (for metadata use df.biocolab.submit_metadata)"
+            f"{counted(len(bad), 'column')} without real numbers: {shown}. {remedy}An expression table is cells by "
+            "genes; drop other columns first (for metadata, use df.biocolab.submit_metadata)"
         )
         raise InvalidColumn(msg)
     matrix = _matrix(table)
@@ -80,13 +57,13 @@ def converted(table: pd.DataFrame) -> AnnData:
 
 
 def _is_real(kind: Any) -> bool:
-    """Whether a column of this dtype holds real numbers, or true and false."""
+    """Whether a column of this dtype holds real numbers or booleans."""
     numeric = pd.api.types.is_numeric_dtype(kind) and not pd.api.types.is_complex_dtype(kind)
     return bool(numeric or pd.api.types.is_bool_dtype(kind))
 
 
 def _matrix(table: pd.DataFrame) -> sparse.csr_matrix:
-    """The numbers, some columns at a time, so that a table of mostly zeros is never there as a dense copy."""
+    """The values as CSR, converted in blocks of columns to avoid a dense copy."""
     step = max(1, _VALUES_AT_ONCE // max(1, len(table)))
     parts = [
         sparse.csc_matrix(table.iloc[:, start : start + step].to_numpy(np.float64, na_value=np.nan))
@@ -96,7 +73,7 @@ def _matrix(table: pd.DataFrame) -> sparse.csr_matrix:
     with np.errstate(over="ignore", under="ignore"):
         single = matrix.data.astype(np.float32)
     whole = np.rint(matrix.data) == matrix.data
-    # Fractions lose digits in float32, as they do on a server; a count must not. What would become infinite is whole.
+    # Fractions lose digits in float32, as on a server; counts must not. Values that would overflow are whole numbers.
     if np.array_equal(single[whole], matrix.data[whole]):
         matrix.data = single
     elif whole.all() and np.abs(matrix.data).max() < _LARGEST_WHOLE:
@@ -105,30 +82,24 @@ def _matrix(table: pd.DataFrame) -> sparse.csr_matrix:
 
 
 def _names(index: pd.Index) -> pd.Index:
-    """Labels as text; what is missing stays so, for the check to tell."""
+    """Labels as text; missing labels stay missing, for the check to report."""
     pairs = zip(index.astype(str), index.isna(), strict=True)
     return pd.Index([None if missing else text for text, missing in pairs], dtype=object)
 
 
 def genes_of(table: pd.DataFrame, column: str | None = None) -> list[str]:
-    """The genes that a table lists: a column named like one of genes (scanpy's ``names`` too), else the index.
-
-    Raises
-    ------
-    InvalidColumn
-        The named column does not exist or is there twice, or what was found is not text.
-    """
+    """The genes in a table: from a column with a name for genes (scanpy's ``names`` too), or else from the index."""
     if column is not None and column not in table.columns:
-        msg = f"there is no column {quoted(column)}; the table has {listing(table.columns)}"
+        msg = f"the table has no column {quoted(column)}; it has {listing(table.columns)}"
         raise InvalidColumn(msg)
     found = next((name for name in _GENE_COLUMNS if name in table.columns), None) if column is None else column
     listed = table.index if found is None else table[found]
     if isinstance(listed, pd.DataFrame):
-        msg = f"there are {listed.shape[1]} columns {quoted(found)}: give the genes in one, or their names as a list"
+        msg = f"the table has {listed.shape[1]} columns {quoted(found)}: give the genes in one column, or as a list"
         raise InvalidColumn(msg)
     names = list(listed.dropna() if found is not None else listed)
     if not names or not all(isinstance(name, str) for name in names):
         where = "the index" if found is None else f"column {quoted(found)}"
-        msg = f"{where} holds no gene names: give column="
+        msg = f"{where} does not hold gene names: give their column with column="
         raise InvalidColumn(msg)
     return list(dict.fromkeys(names))

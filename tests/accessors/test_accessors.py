@@ -26,11 +26,11 @@ pytestmark = pytest.mark.smoke
 
 
 class TestRegistration:
-    def test_class_access_gives_the_class(self) -> None:
+    def test_access_on_the_class_returns_the_accessor_class(self) -> None:
         assert ad.AnnData.biocolab is AnnDataAccessor
         assert pd.DataFrame.biocolab is DataFrameAccessor
 
-    def test_importing_again_warns_of_nothing(self) -> None:
+    def test_importing_again_causes_no_warning(self) -> None:
         code = """
             import warnings; warnings.simplefilter("error", UserWarning)
             import importlib, biocolab_accessor.accessors as module
@@ -41,7 +41,7 @@ class TestRegistration:
         done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=True)
         assert done.stdout.strip() == "AnnDataAccessor"
 
-    def test_views_copies_and_temporaries_have_it(self, counts: ad.AnnData) -> None:
+    def test_views_copies_and_temporaries_have_the_accessor(self, counts: ad.AnnData) -> None:
         assert repr(counts[:5].biocolab).startswith("adata.biocolab of 5 cells")
         assert repr(counts.copy().biocolab).startswith("adata.biocolab of 60 cells")
         assert repr(ad.AnnData(np.ones((2, 3))).biocolab).startswith("adata.biocolab of 2 cells and 3 genes")
@@ -72,7 +72,7 @@ class TestNothingStaysOnTheObject:
         assert watch() is None
         assert submission.done
 
-    def test_a_refused_anndata_is_freed_without_the_collector(self) -> None:
+    def test_a_rejected_anndata_is_freed_without_the_collector(self) -> None:
         adata = ad.AnnData(np.full((5, 5), np.nan, np.float32))
         watch = weakref.ref(adata)
         with pytest.raises(ValueError, match="NaN"):
@@ -101,9 +101,11 @@ class TestNothingStaysOnTheObject:
             default.drop_default(default.current())
 
 
-class TestTheCallersObjectIsUnchanged:
+class TestTheObjectOfTheCaller:
     @pytest.mark.parametrize("kind", ["whole", "view", "columns", "dense", "csc"])
-    def test_whatever_is_called(self, counts: ad.AnnData, kind: str, server: Sandbox, tmp_path: object) -> None:
+    def test_is_not_changed_by_any_method(
+        self, counts: ad.AnnData, kind: str, server: Sandbox, tmp_path: object
+    ) -> None:
         counts.obs["text"] = [f"t{i % 4}" for i in range(60)]
         counts.layers["counts"] = counts.X.copy()
         counts.raw = counts
@@ -130,22 +132,22 @@ class TestTheCallersObjectIsUnchanged:
 
 
 class TestSubmit:
-    def test_a_dry_run_gives_the_plan_and_needs_no_server(self, counts: ad.AnnData, no_connection: None) -> None:
+    def test_a_dry_run_returns_the_plan_and_needs_no_server(self, counts: ad.AnnData, no_connection: None) -> None:
         plan = counts.biocolab.submit(dry_run=True, batch_key="sample")
         assert isinstance(plan, Plan)
         assert [(batch.name, batch.n_obs) for batch in plan.batches] == [("s0", 20), ("s1", 20), ("s2", 20)]
         assert (plan.input_matrix_type, str(plan.slot)) == ("raw", "X")
 
-    def test_without_a_server_every_place_is_listed(self, counts: ad.AnnData, no_connection: None) -> None:
+    def test_missing_credentials_list_every_place(self, counts: ad.AnnData, no_connection: None) -> None:
         with pytest.raises(MissingCredentials, match="BIOCOLAB_PRIVATE_HOST"):
             counts.biocolab.submit()
 
-    def test_warnings_of_the_check_are_given(self, counts: ad.AnnData, server: Sandbox) -> None:
+    def test_warnings_of_the_check_are_issued(self, counts: ad.AnnData, server: Sandbox) -> None:
         counts.X = counts.X.toarray() - 0.5
         with pytest.warns(UserWarning, match="looks scaled"):
             counts.biocolab.submit(skip_dimred=True)
 
-    def test_to_h5ad_is_what_is_sent(self, counts: ad.AnnData, tmp_path: object) -> None:
+    def test_to_h5ad_writes_the_file_that_is_sent(self, counts: ad.AnnData, tmp_path: object) -> None:
         path = counts.biocolab.to_h5ad(tmp_path / "x.h5ad")
         back = ad.read_h5ad(path)
         np.testing.assert_array_equal(back.raw.X.toarray(), counts.X.toarray())
@@ -154,7 +156,7 @@ class TestSubmit:
 
 class TestStudy:
     @pytest.mark.parametrize("source", ["bioflex", "bbrowserx", "talk2data"])
-    def test_an_object_of_another_server_says_how_to_get_back_there(
+    def test_an_object_of_another_server_says_how_to_reconnect(
         self, server: Sandbox, counts: ad.AnnData, source: str
     ) -> None:
         if source == "bioflex":
@@ -181,11 +183,11 @@ class TestStudy:
         assert facts["server"] == server.bioflex_host
         assert facts["packages"]["bioflex"] == "1.1.1"
 
-    def test_an_object_from_nowhere_says_so(self, counts: ad.AnnData) -> None:
+    def test_an_object_without_a_study_is_an_error(self, counts: ad.AnnData) -> None:
         with pytest.raises(UnknownStudy, match="does not say which study"):
             _ = counts.biocolab.study
 
-    def test_an_object_from_another_server_says_so(self, server: Sandbox) -> None:
+    def test_an_object_from_another_server_is_an_error(self, server: Sandbox) -> None:
         adata = bc.study("PBMC68k_reduced").to_anndata(genes=["LYZ"], fields=[])
         adata.uns["biocolab"]["server"] = "https://elsewhere.example/"
         with pytest.raises(ConfigurationError, match="came from https://elsewhere"):

@@ -45,9 +45,7 @@ def bad_file(counts: ad.AnnData, tmp_path: Path) -> Path:
     return tmp_path / "bad.h5ad"
 
 
-def test_a_file_that_cannot_be_read_does_not_hide_what_is_wrong_with_the_next(
-    file: Path, bad_file: Path, tmp_path: Path
-) -> None:
+def test_an_unreadable_file_does_not_hide_the_findings_of_the_next(file: Path, bad_file: Path, tmp_path: Path) -> None:
     done = run("check", tmp_path / "missing.h5ad", bad_file, tmp_path / "gone.h5ad", file)
     assert done.exit_code == 1
     said = done.output
@@ -56,7 +54,7 @@ def test_a_file_that_cannot_be_read_does_not_hide_what_is_wrong_with_the_next(
     assert "BC302" in said
 
 
-def test_submit_studies_and_pull_are_the_two_directions(file: Path, counts: ad.AnnData, tmp_path: Path) -> None:
+def test_a_file_is_submitted_listed_and_pulled(file: Path, counts: ad.AnnData, tmp_path: Path) -> None:
     submitted = answer("submit", file, "--study-id", "by_cli", "--skip-dimred", "--author", "A")
     assert (submitted["study_id"], submitted["status"]) == ("by_cli", "SUCCESS")
     assert submitted["uuid"] in [row["uuid"] for row in answer("studies")]
@@ -70,7 +68,7 @@ def test_submit_studies_and_pull_are_the_two_directions(file: Path, counts: ad.A
     assert layer_names(back) == ["lognorm"]
 
 
-def test_submit_sends_the_columns_that_are_named(file: Path) -> None:
+def test_submit_sends_the_selected_columns(file: Path) -> None:
     submitted = answer("submit", file, "--study-id", "by_cli_obs", "--skip-dimred", "--obs", "label", "--obs", "code")
     study = bc.submission(submitted["task_id"]).study()
     assert [name for name in study.fields if not name.startswith("Number of ")] == ["code", "label"]
@@ -101,7 +99,7 @@ def test_pull_takes_a_version_of_the_database(tmp_path: Path) -> None:
     assert "no databases" in refused.stderr
 
 
-def test_a_dry_run_of_pull_says_how_large_it_is_and_writes_nothing(tmp_path: Path) -> None:
+def test_a_dry_run_of_pull_shows_the_size_and_writes_nothing(tmp_path: Path) -> None:
     plan = answer("pull", "PBMC68k_reduced", "--dry-run")
     assert (plan["study_id"], plan["n_obs"], plan["n_vars"], plan["fits"]) == ("PBMC68k_reduced", 700, 765, True)
     assert plan["n_bytes"] > 0
@@ -109,19 +107,19 @@ def test_a_dry_run_of_pull_says_how_large_it_is_and_writes_nothing(tmp_path: Pat
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_nobody_watches_is_tab_separated_with_a_head() -> None:
+def test_tables_outside_a_terminal_are_tab_separated_with_a_header() -> None:
     lines = run("groups").stdout.splitlines()
     assert lines[0] == "id\tname"
     assert "personal\tPersonal workspace" in lines
 
 
-def test_nothing_there_is_said_on_stderr() -> None:
+def test_an_empty_list_is_reported_on_stderr() -> None:
     done = run("studies", "--species", "others")
     assert (done.exit_code, done.stdout) == (0, "")
     assert "no others study in 'personal'" in done.stderr
 
 
-def test_the_name_of_a_group_is_no_markup() -> None:
+def test_the_name_of_a_group_is_not_markup() -> None:
     with bc.sandbox() as server:
         server.add_group("odd", "Lab [/red] [b]", members=[server.email])
         done = run("studies", "Lab [/red] [b]")
@@ -129,7 +127,7 @@ def test_the_name_of_a_group_is_no_markup() -> None:
     assert "no human study in 'Lab [/red] [b]'" in done.stderr.replace("\n", " ")
 
 
-def test_what_json_has_no_number_for_is_null(capsys: pytest.CaptureFixture[str]) -> None:
+def test_nan_and_infinity_are_null_in_json(capsys: pytest.CaptureFixture[str]) -> None:
     print_json([{"a": float("nan"), "b": [np.float32("inf"), 1], "c": {"d": float("-inf")}, "e": np.int64(7)}])
     shown = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
     assert shown == [{"a": None, "b": [None, 1], "c": {"d": None}, "e": 7}]
@@ -142,7 +140,7 @@ def test_studies_take_the_group_as_an_argument_and_as_the_option_of_other_comman
     assert submitted["uuid"] not in [row["uuid"] for row in answer("studies")]
     both = run("studies", "personal", "--group", "All members")
     assert both.exit_code == 2
-    assert "the group is 'personal', and --group is 'All members': give one of them" in " ".join(both.stderr.split())
+    assert "the group is 'personal', but --group is 'All members': give only one" in " ".join(both.stderr.split())
 
 
 def test_summary_sorts_by_rate_within_each_gene() -> None:
@@ -157,7 +155,7 @@ def test_summary_sorts_by_rate_within_each_gene() -> None:
     assert shown[1].split("\t")[:3] == ["CD3D", rows[len(rates)]["cell_type"], f"{rates[0]:.1%}"]
 
 
-def test_the_cache_is_told_and_cleared(tmp_path: Path) -> None:
+def test_the_cache_is_shown_and_cleared(tmp_path: Path) -> None:
     with bc.settings.override(cache_dir=tmp_path / "cache"):
         bc.study("PBMC68k_reduced").to_anndata(genes=["LYZ"])
         before = answer("cache", "info")
@@ -168,7 +166,7 @@ def test_the_cache_is_told_and_cleared(tmp_path: Path) -> None:
         assert answer("cache", "info")["entries"] == bc.cache.info().entries == 0
 
 
-def test_check_says_what_stands_in_the_way_of_each_file(file: Path, bad_file: Path) -> None:
+def test_check_reports_the_findings_of_each_file(file: Path, bad_file: Path) -> None:
     good = run("check", file)
     assert good.exit_code == 0
     assert [line.split("\t")[2] for line in good.stdout.splitlines()[1:]] == ["note"] * 3
@@ -182,7 +180,7 @@ def test_check_says_what_stands_in_the_way_of_each_file(file: Path, bad_file: Pa
     assert [(row["file"], row["severity"], row["count"]) for row in rows] == [(str(bad_file), "error", 2400)]
 
 
-def test_a_file_that_cannot_be_read_is_in_the_json_as_an_error(file: Path, tmp_path: Path) -> None:
+def test_an_unreadable_file_is_an_error_in_the_json(file: Path, tmp_path: Path) -> None:
     (tmp_path / "junk.h5ad").write_text("this is no HDF5")
     done = run("check", file, tmp_path / "junk.h5ad", tmp_path / "gone.h5ad", "--json")
     assert done.exit_code == 1
@@ -205,7 +203,7 @@ def test_check_of_batches_names_the_column(file: Path) -> None:
 
 
 @pytest.mark.parametrize("command", _COMMANDS)
-def test_every_command_explains_itself_with_an_example(command: str) -> None:
+def test_every_command_has_a_help_text_with_an_example(command: str) -> None:
     done = run(command, "--help")
     assert done.exit_code == 0
     if command != "sandbox":

@@ -28,7 +28,7 @@ def ended(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> object:
     return run
 
 
-def test_a_round_trip_that_was_exact_is_told_with_its_numbers(ended: object, tmp_path: Path) -> None:
+def test_an_exact_round_trip_is_reported_with_its_numbers(ended: object, tmp_path: Path) -> None:
     done = ended(exact=True)
     assert done.exit_code == 0
     assert "✓ 559 cells went out" in done.stdout
@@ -36,7 +36,7 @@ def test_a_round_trip_that_was_exact_is_told_with_its_numbers(ended: object, tmp
     assert str(tmp_path / "umap [b] [/i].png") in done.stdout
 
 
-def test_for_a_program_it_is_json_and_nothing_else(ended: object, tmp_path: Path) -> None:
+def test_the_json_option_prints_json_only(ended: object, tmp_path: Path) -> None:
     done = ended("--json", exact=True)
     told = json.loads(done.stdout)
     assert (told["n_obs"], told["exact"], told["picture"]) == (559, True, str(tmp_path / "umap [b] [/i].png"))
@@ -44,7 +44,7 @@ def test_for_a_program_it_is_json_and_nothing_else(ended: object, tmp_path: Path
 
 
 @pytest.mark.parametrize("arguments", [[], ["--json"]])
-def test_one_that_was_not_exact_is_code_1(ended: object, arguments: list[str]) -> None:
+def test_an_inexact_round_trip_exits_with_1(ended: object, arguments: list[str]) -> None:
     done = ended(*arguments, exact=False)
     assert done.exit_code == 1
     assert "was not exact" in done.stderr

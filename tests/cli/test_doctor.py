@@ -10,15 +10,15 @@ from biocolab_accessor.messages import counted
 from biocolab_accessor.sandbox.server import Sandbox
 
 
-def test_doctor_is_0_where_nothing_is_broken_and_1_where_something_is(server: Sandbox) -> None:
+def test_doctor_exits_with_0_if_nothing_is_broken(server: Sandbox) -> None:
     done = CliRunner().invoke(app, ["doctor"])
     assert done.exit_code == 0
     assert done.stdout.splitlines()[0] == "topic\tsubject\tstate\tmessage\tfix"
     notes = [line.split("\t")[2] for line in done.stdout.splitlines()].count("note")
-    assert done.stderr.strip() == ("nothing is wrong" if not notes else f"nothing is wrong, {counted(notes, 'note')}")
+    assert done.stderr.strip() == ("no problems found" if not notes else f"no problems found, {counted(notes, 'note')}")
 
 
-def test_doctor_says_what_to_do_and_no_token(no_connection: None) -> None:
+def test_doctor_shows_fixes_and_no_token(no_connection: None) -> None:
     with bc.settings.override(private_host="http://127.0.0.1:9/", private_token="e3b0c44298fc1c149afb"):
         done = CliRunner().invoke(app, ["doctor", "--json"])
     assert done.exit_code == 1
@@ -28,7 +28,7 @@ def test_doctor_says_what_to_do_and_no_token(no_connection: None) -> None:
     assert "e3b0c44298fc1c149afb" not in done.output
 
 
-def test_doctor_sums_up_every_kind_that_it_shows(no_connection: None) -> None:
+def test_doctor_counts_every_state_that_it_shows(no_connection: None) -> None:
     done = CliRunner().invoke(app, ["doctor", "--no-network"])
     states = [line.split("\t")[2] for line in done.stdout.splitlines()]
     assert states.count("broken") == 1

@@ -81,7 +81,7 @@ def http_server(
 
 
 class TestCredentials:
-    def test_nothing_at_all_is_broken_and_says_where_to_begin(self, no_connection: None) -> None:
+    def test_no_credentials_at_all_are_broken_and_the_fix_says_how_to_start(self, no_connection: None) -> None:
         found = examine()
         assert the(found, "credentials", "all").state == "broken"
         assert "BIOCOLAB_PRIVATE_HOST" in the(found, "credentials", "all").fix
@@ -100,18 +100,18 @@ class TestCredentials:
             ({"bioflex_host": "https://company.example/"}, "BioFlex", "no token"),
         ],
     )
-    def test_a_server_of_which_one_half_is_set_is_warned_of(
+    def test_a_server_with_only_a_host_or_only_a_token_is_a_warning(
         self, values: dict[str, str], title: str, missing: str, no_connection: None
     ) -> None:
         other = {"public_token": _TOKEN} if title != "Talk2Data" else {"bioflex_token": _TOKEN}
         with bc.settings.override(**values, **other):
             found = examine(network=False)
         seen = the(found, "credentials", title)
-        assert (seen.state, seen.message) == ("warning", f"half set up: {missing}")
+        assert (seen.state, seen.message) == ("warning", f"only partly set up: {missing}")
         assert [seen.state for seen in of(found, "credentials") if seen.state == "broken"] == []
         assert _TOKEN not in repr(found)
 
-    def test_places_are_named_and_tokens_are_not(self, private: Callable[..., None]) -> None:
+    def test_locations_are_shown_and_tokens_are_not(self, private: Callable[..., None]) -> None:
         private("https://company.example/t2d_index_tool")
         found = examine(network=False)
         seen = the(found, "credentials", "BBrowserX")
@@ -122,7 +122,7 @@ class TestCredentials:
         )
         assert _TOKEN not in repr(found)
 
-    def test_host_and_token_of_different_places_are_warned_of(self, no_connection: None) -> None:
+    def test_host_and_token_from_different_places_are_a_warning(self, no_connection: None) -> None:
         key_file = Path(os.environ["HOME"]) / ".bioapi.key"
         key_file.write_text(f'{{"bio_bbx_private_key": "{_TOKEN}"}}')
         key_file.chmod(0o644)
@@ -133,7 +133,7 @@ class TestCredentials:
         assert (seen.state, seen.fix) == ("warning", f"chmod 600 {key_file}")
         assert _TOKEN not in repr(found)
 
-    def test_a_key_file_of_600_is_in_order_and_shows_its_names(self, no_connection: None) -> None:
+    def test_a_private_key_file_is_ok_and_its_names_are_shown(self, no_connection: None) -> None:
         key_file = Path(os.environ["HOME"]) / ".bioapi.key"
         key_file.write_text(f'{{"bio_bioflex_public_key": "{_TOKEN}"}}')
         key_file.chmod(0o600)
@@ -151,7 +151,7 @@ class TestCredentials:
         assert "not valid JSON" in the(found, "credentials", "key file").message
         assert _TOKEN not in repr(found)
 
-    def test_a_host_that_cannot_be_one_is_broken(self, private: Callable[..., None]) -> None:
+    def test_an_invalid_host_is_broken(self, private: Callable[..., None]) -> None:
         private("http://company.example/")
         seen = the(examine(), "credentials", "BBrowserX")
         assert seen.state == "broken"
@@ -159,56 +159,56 @@ class TestCredentials:
 
 
 class TestServers:
-    def test_a_sandbox_is_in_order_in_every_point(self, server: Sandbox) -> None:
+    def test_a_sandbox_has_no_problems(self, server: Sandbox) -> None:
         found = examine()
         assert {seen.state for seen in found} <= {"ok", "note"}
         assert [seen.subject for seen in of(found, "server")] == ["BioFlex", "BBrowserX", "Talk2Data"]
         assert "the token is accepted" in the(found, "server", "BioFlex").message
         assert [seen.state for seen in of(found, "clock")] == ["ok"] * 3
 
-    def test_looking_leaves_the_settings_as_they_were(self, server: Sandbox) -> None:
+    def test_the_doctor_does_not_change_the_settings(self, server: Sandbox) -> None:
         before = bc.settings.model_dump()
         examine(timeout=0.7)
         assert bc.settings.model_dump() == before
 
-    def test_a_token_that_is_not_accepted_is_broken(self, private: Callable[..., None], server: Sandbox) -> None:
+    def test_a_rejected_token_is_broken(self, private: Callable[..., None], server: Sandbox) -> None:
         private(server.private_host)
         found = examine()
         seen = the(found, "server", "BBrowserX")
         assert seen.state == "broken"
-        assert seen.message == f"{server.private_host} says no: the token is not accepted"
-        assert "Make a new token" in seen.fix
+        assert seen.message == f"{server.private_host} rejected the request: the token is not accepted"
+        assert "Create a new token" in seen.fix
         assert _TOKEN not in repr(found)
 
-    def test_another_kind_of_server_is_broken(self, private: Callable[..., None]) -> None:
+    def test_a_different_kind_of_server_is_broken(self, private: Callable[..., None]) -> None:
         with http_server(b"<html><title>Welcome</title></html>") as host:
             private(host)
             seen = the(examine(), "server", "BBrowserX")
         assert seen.state == "broken"
         assert "a web page titled 'Welcome'" in seen.message
 
-    def test_nobody_at_the_port_is_broken(self, private: Callable[..., None]) -> None:
+    def test_a_port_without_a_server_is_broken(self, private: Callable[..., None]) -> None:
         with socket.socket() as taken:
             taken.bind(("127.0.0.1", 0))
             private(f"http://127.0.0.1:{taken.getsockname()[1]}/")
             seen = the(examine(), "server", "BBrowserX")
         assert seen.state == "broken"
         assert "no connection (" in seen.message
-        assert "Is the server up" in seen.fix
+        assert "Check that the server is up" in seen.fix
 
-    def test_a_name_that_nobody_knows_is_told_from_a_server_that_is_down(self, private: Callable[..., None]) -> None:
+    def test_an_unknown_host_name_differs_from_a_server_that_is_down(self, private: Callable[..., None]) -> None:
         private("https://nobody.invalid/t2d_index_tool/")
         seen = the(examine(timeout=5), "server", "BBrowserX")
-        assert "there is no such host name" in seen.message
+        assert "unknown host name" in seen.message
 
-    def test_a_silent_server_is_given_up_in_time(self, private: Callable[..., None]) -> None:
+    def test_a_silent_server_times_out(self, private: Callable[..., None]) -> None:
         with http_server(b"{}", silent=True) as host:
             private(host)
             seen = the(examine(timeout=0.2), "server", "BBrowserX")
         assert "no answer within 0.2 s" in seen.message
 
     @pytest.mark.parametrize(("ahead", "said"), [(-3600, "ahead of"), (7200, "behind")])
-    def test_a_clock_that_is_off_is_warned_of(self, ahead: int, said: str, private: Callable[..., None]) -> None:
+    def test_a_wrong_clock_is_a_warning(self, ahead: int, said: str, private: Callable[..., None]) -> None:
         with http_server(b'{"status": 200}', date=formatdate(time.time() + ahead, usegmt=True)) as host:
             private(host)
             seen = the(examine(), "clock", "BBrowserX")
@@ -218,7 +218,7 @@ class TestServers:
 
 
 class TestCertificates:
-    def test_an_unknown_authority_is_broken_and_says_both_ways_to_name_it(
+    def test_an_unknown_authority_is_broken_and_the_fix_shows_both_ways_to_set_it(
         self, private: Callable[..., None], certificate: tuple[ssl.SSLContext, Path]
     ) -> None:
         with http_server(b'{"status": 200}', context=certificate[0]) as host:
@@ -231,7 +231,7 @@ class TestCertificates:
         assert "REQUESTS_CA_BUNDLE" in seen.fix
         assert of(found, "server") == []
 
-    def test_an_own_bundle_is_used_and_an_early_end_is_warned_of(
+    def test_a_custom_bundle_is_used_and_an_expiring_certificate_is_a_warning(
         self, no_connection: None, certificate: tuple[ssl.SSLContext, Path]
     ) -> None:
         with http_server(b'{"status": 200}', context=certificate[0]) as host:
@@ -239,11 +239,11 @@ class TestCertificates:
             found = examine()
         assert the(found, "server", "BBrowserX").state == "ok"
         seen = the(found, "tls", "BBrowserX")
-        assert (seen.state, seen.message) == ("warning", "the certificate is good for 5 days")
+        assert (seen.state, seen.message) == ("warning", "the certificate is valid for 5 more days")
 
 
 class TestMachine:
-    def test_versions_are_those_that_are_installed(self, no_connection: None) -> None:
+    def test_the_installed_versions_are_shown(self, no_connection: None) -> None:
         found = examine(network=False)
         assert the(found, "versions", "anndata") == Observation("versions", "anndata", "ok", version("anndata"))
         assert {"python", "scanpy", "h5py", "bioflex", "bioturing-connector"} <= {
@@ -251,7 +251,7 @@ class TestMachine:
         }
         assert {seen.state for seen in of(found, "versions")} == {"ok"}
 
-    def test_a_version_that_is_too_old_is_broken(
+    def test_an_outdated_version_is_broken(
         self, no_connection: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         for name in ("bioflex", "isal"):
@@ -264,13 +264,13 @@ class TestMachine:
         assert broken[0].message == "0.9, but bioflex<2,>=1.1 is needed"
         assert broken[0].fix == "Install that: pip install 'bioflex<2,>=1.1'"
 
-    def test_a_misspelt_variable_is_warned_of(self, no_connection: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_misspelled_variable_is_a_warning(self, no_connection: None, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("BIOCOLAB_PRIVATE_HOSTS", "https://company.example/")
         seen = the(examine(network=False), "environment", "BIOCOLAB_PRIVATE_HOSTS")
         assert seen.state == "warning"
         assert "did you mean 'BIOCOLAB_PRIVATE_HOST'" in seen.message
 
-    def test_a_bundle_that_is_not_there_is_broken(self, no_connection: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_missing_bundle_is_broken(self, no_connection: None, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/nowhere/ca.pem")
         seen = the(examine(network=False), "environment", "REQUESTS_CA_BUNDLE")
         assert (seen.state, seen.message) == ("broken", "names /nowhere/ca.pem, which does not exist")
@@ -283,8 +283,8 @@ class TestMachine:
         found = examine(timeout=5)
         seen = the(found, "proxy", "BBrowserX")
         assert seen.message == "https://company.example:8443/t2d_index_tool/ is reached through http://127.0.0.1:9"
-        assert seen.fix == "If it should not: export NO_PROXY=company.example"
-        assert "the proxy did not pass it on" in the(found, "server", "BBrowserX").message
+        assert seen.fix == "To bypass the proxy: export NO_PROXY=company.example"
+        assert "the proxy did not forward the request" in the(found, "server", "BBrowserX").message
         assert "hidden" not in repr(found)
         monkeypatch.setenv("NO_PROXY", "company.example")
         assert of(examine(network=False), "proxy") == []
@@ -297,7 +297,7 @@ class TestMachine:
         assert of(found, "proxy") == []
         assert {seen.state for seen in of(found, "server")} == {"ok"}
 
-    def test_a_cache_that_cannot_be_written_is_warned_of(self, no_connection: None, tmp_path: Path) -> None:
+    def test_a_read_only_cache_is_a_warning(self, no_connection: None, tmp_path: Path) -> None:
         (tmp_path / "file").touch()
         with bc.settings.override(cache_dir=tmp_path / "file" / "cache"):
             (seen,) = of(examine(network=False), "cache")
@@ -305,7 +305,7 @@ class TestMachine:
         assert "cannot be written" in seen.message
         assert "BIOCOLAB_CACHE_DIR" in seen.fix
 
-    def test_looking_makes_no_folder(self, no_connection: None, tmp_path: Path) -> None:
+    def test_the_doctor_creates_no_folder(self, no_connection: None, tmp_path: Path) -> None:
         with bc.settings.override(cache_dir=tmp_path / "cache"):
             (seen,) = of(examine(network=False), "cache")
         assert seen.state == "ok"

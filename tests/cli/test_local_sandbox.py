@@ -58,7 +58,7 @@ def _url(said: str) -> str:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_it_ends_with_a_signal_and_without_a_traceback(start: Start, number: signal.Signals) -> None:
+def test_a_sandbox_ends_with_a_signal_and_without_a_traceback(start: Start, number: signal.Signals) -> None:
     process, said = start()
     folder = Path(re.search(r"data in (\S+)", said)[1])
     assert folder.is_dir()
@@ -69,7 +69,7 @@ def test_it_ends_with_a_signal_and_without_a_traceback(start: Start, number: sig
     assert not folder.exists()
 
 
-def test_its_lines_work_where_they_are_pasted(start: Start, counts: ad.AnnData, tmp_path: Path) -> None:
+def test_the_printed_lines_work_when_pasted(start: Start, counts: ad.AnnData, tmp_path: Path) -> None:
     counts.write_h5ad(tmp_path / "x.h5ad")
     _, said = start("--path", tmp_path / "d", "--study", f"mine={tmp_path / 'x.h5ad'}")
     shell = "\n".join(line for line in said.splitlines() if line.startswith("export "))
@@ -87,7 +87,7 @@ def test_its_lines_work_where_they_are_pasted(start: Start, counts: ad.AnnData, 
         (tmp_path / "back.h5ad").unlink()
 
 
-def test_its_token_is_printed_in_the_lines_to_paste_and_kept_with_a_path(start: Start, tmp_path: Path) -> None:
+def test_the_random_token_is_printed_in_the_lines_and_kept_with_a_path(start: Start, tmp_path: Path) -> None:
     first, said = start("--path", tmp_path)
     token = (tmp_path / "token").read_text().strip()
     assert said.count(token) == 6  # three variables, three arguments
@@ -99,7 +99,7 @@ def test_its_token_is_printed_in_the_lines_to_paste_and_kept_with_a_path(start: 
     assert f"private_token={token!r}," in again
 
 
-def test_other_machines_come_in_with_the_token_that_is_made(start: Start) -> None:
+def test_other_machines_connect_with_the_random_token(start: Start) -> None:
     _, said = start("--host", "0.0.0.0")
     token = re.search(r"private_token='(.*)'", said)[1]
     route = f"{_url(said)}/t2d_index_tool/api/v1/test_connection"
@@ -108,7 +108,7 @@ def test_other_machines_come_in_with_the_token_that_is_made(start: Start) -> Non
     assert requests.post(route, json={}, headers={**headers, "Host": "lab"}, timeout=PATIENCE).status_code == 403
 
 
-def test_a_token_of_ones_own_is_asked_for_and_never_shown(start: Start) -> None:
+def test_a_given_token_is_required_and_never_shown(start: Start) -> None:
     _, said = start(BIOCOLAB_SANDBOX_TOKEN="only-we-know-this")
     assert "only-we-know-this" not in said
     assert 'export BIOCOLAB_PRIVATE_TOKEN="$BIOCOLAB_SANDBOX_TOKEN"' in said
@@ -122,7 +122,7 @@ def test_a_token_of_ones_own_is_asked_for_and_never_shown(start: Start) -> None:
 
 
 @pytest.mark.usefixtures("no_connection")
-def test_its_hosts_are_told_to_a_program_and_its_token_is_not(counts: ad.AnnData, tmp_path: Path) -> None:
+def test_the_json_has_the_hosts_and_not_the_token(counts: ad.AnnData, tmp_path: Path) -> None:
     counts.write_h5ad(tmp_path / "x [b].h5ad")
     command = ["-m", "biocolab_accessor", "sandbox", "--json", "--study", f"mine={tmp_path / 'x [b].h5ad'}"]
     process = start_python(command, env={**os.environ, "BIOCOLAB_SANDBOX_TOKEN": "only-we-know-this"})
@@ -154,7 +154,7 @@ def test_a_program_reads_the_token_that_was_made_from_its_file(tmp_path: Path) -
     process.communicate(timeout=PATIENCE)
 
 
-def test_a_second_one_on_the_same_path_says_so_and_exits(start: Start, tmp_path: Path) -> None:
+def test_a_second_sandbox_on_the_same_path_exits_with_an_error(start: Start, tmp_path: Path) -> None:
     start("--path", tmp_path)
     second, said = start("--path", tmp_path)
     assert second.wait(PATIENCE) == 1
@@ -162,7 +162,7 @@ def test_a_second_one_on_the_same_path_says_so_and_exits(start: Start, tmp_path:
 
 
 @pytest.mark.usefixtures("no_connection")
-def test_reset_forgets_what_the_path_held(start: Start, counts: ad.AnnData, tmp_path: Path) -> None:
+def test_reset_deletes_the_data_in_the_path(start: Start, counts: ad.AnnData, tmp_path: Path) -> None:
     with bc.sandbox(tmp_path) as server:
         server.add_study("kept", counts)
     kept, said = start("--path", tmp_path)
@@ -180,11 +180,13 @@ def test_reset_forgets_what_the_path_held(start: Start, counts: ad.AnnData, tmp_
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
-        (["--reset"], 2, "--reset is about the data of a --path"),
+        (["--reset"], 2, "--reset deletes the data in --path"),
         (["--port", "99999"], 1, "cannot be used"),
     ],
 )
-def test_what_cannot_be_is_said_plainly(start: Start, arguments: list[str], code: int, words: str) -> None:
+def test_invalid_arguments_are_reported_without_a_traceback(
+    start: Start, arguments: list[str], code: int, words: str
+) -> None:
     process, said = start(*arguments)
     assert process.wait(PATIENCE) == code
     assert words in " ".join(said.split())

@@ -35,16 +35,16 @@ def test_a_folder_of_10x_is_told_the_option_that_it_needs(tmp_path: Path) -> Non
         (["studies", "personnal"], 1, "UnknownGroup: there is no group 'personnal' (did you mean 'personal'?)"),
         (["pull", "nobody", "-o", "x.h5ad"], 1, "UnknownStudy: "),
         (["pull", "PBMC68k_reduced", "-o", "x.h5ad", "--genes", "LIZ"], 1, "UnknownGene: "),
-        (["submit", "nowhere.h5ad"], 1, "InvalidFile: there is no file nowhere.h5ad"),
+        (["submit", "nowhere.h5ad"], 1, "InvalidFile: nowhere.h5ad does not exist"),
         (["check", "nowhere.h5ad"], 1, "InvalidFile: "),
-        (["pull", "PBMC68k_reduced"], 2, "InvalidArgument: where to? Give --output FILE.h5ad"),
-        (["pull", "PBMC68k_reduced", "-o", "x.zarr"], 2, "but this writes h5ad: --output x.h5ad"),
-        (["sandbox", "--reset"], 2, "InvalidArgument: --reset is about the data of a --path"),
+        (["pull", "PBMC68k_reduced"], 2, "InvalidArgument: no output file: give --output FILE.h5ad"),
+        (["pull", "PBMC68k_reduced", "-o", "x.zarr"], 2, "but pull writes h5ad: use --output x.h5ad"),
+        (["sandbox", "--reset"], 2, "InvalidArgument: --reset deletes the data in --path"),
         (["groups", "--source", "bioflex"], 2, "'bioflex' is not one of"),
         (["nonsense"], 2, "No such command 'nonsense'"),
     ],
 )
-def test_a_refusal_is_one_message_and_a_code(arguments: list[str], code: int, said: str, server: Sandbox) -> None:
+def test_an_error_is_one_message_and_an_exit_code(arguments: list[str], code: int, said: str, server: Sandbox) -> None:
     done = run(*arguments)
     assert done.exit_code == code
     assert said in " ".join(done.stderr.split())
@@ -52,7 +52,7 @@ def test_a_refusal_is_one_message_and_a_code(arguments: list[str], code: int, sa
     assert "Traceback" not in done.output
 
 
-def test_without_a_server_every_place_is_listed_with_code_3(no_connection: None) -> None:
+def test_missing_credentials_list_every_place_and_exit_with_3(no_connection: None) -> None:
     done = run("groups")
     assert done.exit_code == 3
     assert "MissingCredentials: no host for the BBrowserX private server was found" in done.stderr
@@ -60,7 +60,7 @@ def test_without_a_server_every_place_is_listed_with_code_3(no_connection: None)
     assert bc.settings.private_host == ""
 
 
-def test_a_server_that_does_not_answer_is_code_4(no_connection: None) -> None:
+def test_a_server_without_an_answer_exits_with_4(no_connection: None) -> None:
     values = {"private_host": "http://127.0.0.1:9/", "private_token": "x", "max_retries": 0}
     with bc.settings.override(**values):
         done = run("groups")
@@ -69,7 +69,7 @@ def test_a_server_that_does_not_answer_is_code_4(no_connection: None) -> None:
     assert "Is the server running, and is the host correct?" in done.stderr
 
 
-def test_a_server_that_says_no_is_code_5(no_connection: None, server: Sandbox) -> None:
+def test_a_rejected_request_exits_with_5(no_connection: None, server: Sandbox) -> None:
     with bc.settings.override(private_host=server.private_host, private_token="not-this-one"):
         done = run("groups")
     assert done.exit_code == 5
@@ -77,7 +77,7 @@ def test_a_server_that_says_no_is_code_5(no_connection: None, server: Sandbox) -
     assert "not-this-one" not in done.output
 
 
-def test_a_host_without_the_path_of_the_api_says_what_it_has_to_be(no_connection: None, server: Sandbox) -> None:
+def test_a_host_without_the_api_path_is_reported_with_the_right_form(no_connection: None, server: Sandbox) -> None:
     with bc.settings.override(private_host=f"{server.url}/", private_token=server.token):
         done = run("groups")
         told = next(row for row in json.loads(run("doctor", "--json").stdout) if row["state"] == "broken")
@@ -87,26 +87,26 @@ def test_a_host_without_the_path_of_the_api_says_what_it_has_to_be(no_connection
     assert "there is no such route: /api/v1/get_user_groups" in said
     # The doctor says it once.
     assert (told["message"], told["fix"]) == (
-        f"{server.url}/ says no: there is no such route: /api/v1/test_connection",
-        "Is this the address of the API, such as https://company/t2d_index_tool/?",
+        f"{server.url}/ rejected the request: there is no such route: /api/v1/test_connection",
+        "Check that this is the address of the API, such as https://company/t2d_index_tool/",
     )
 
 
 @pytest.mark.parametrize("arguments", [["--debug", "studies", "nobody"], ["studies", "nobody", "--debug"]])
-def test_debug_shows_where_an_error_came_from(arguments: list[str], server: Sandbox) -> None:
+def test_debug_shows_the_traceback(arguments: list[str], server: Sandbox) -> None:
     done = run(*arguments)
     assert done.exit_code == 1
     assert "Traceback (most recent call last)" in done.stderr
     assert "in group_id_of" in done.stderr
 
 
-def test_debug_after_two_dashes_is_an_argument_of_the_command(server: Sandbox) -> None:
+def test_debug_after_two_dashes_is_an_argument(server: Sandbox) -> None:
     done = run("studies", "--", "--debug")
     assert "there is no group '--debug'" in " ".join(done.stderr.split())
     assert "Traceback" not in done.stderr
 
 
-def test_what_the_system_refuses_is_a_message_too(server: Sandbox, tmp_path: Path) -> None:
+def test_an_error_of_the_system_is_a_message(server: Sandbox, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     done = run("sandbox", "--path", str(tmp_path / "file" / "data"))
     assert done.exit_code == 1
@@ -114,14 +114,14 @@ def test_what_the_system_refuses_is_a_message_too(server: Sandbox, tmp_path: Pat
     assert done.stderr.startswith("SandboxError: the folder ")
 
 
-def test_every_error_of_ours_has_a_code_between_1_and_5() -> None:
+def test_every_own_error_has_an_exit_code_between_1_and_5() -> None:
     classes = [kind for kind in vars(errors).values() if isinstance(kind, type)]
     codes = {kind.__name__: code_of(kind) for kind in classes if issubclass(kind, errors.BiocolabError)}
     assert set(codes.values()) == {1, 2, 3, 4, 5}
     assert (codes["CheckFailed"], codes["InvalidToken"], codes["TimedOut"], codes["TaskFailed"]) == (1, 3, 4, 5)
 
 
-def test_a_setting_that_cannot_be_is_said_without_its_value() -> None:
+def test_an_invalid_setting_is_reported_without_its_value() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "biocolab_accessor", "cache", "info"],
         env={"PATH": "", "PYTHONPATH": ":".join(sys.path), "BIOCOLAB_READ_TIMEOUT": "for ever", "HOME": "/nowhere"},
@@ -136,7 +136,7 @@ def test_a_setting_that_cannot_be_is_said_without_its_value() -> None:
     assert "Traceback" not in done.stderr
 
 
-def test_ctrl_c_is_130_without_a_traceback() -> None:
+def test_ctrl_c_exits_with_130_and_without_a_traceback() -> None:
     code = (
         "import os, signal, threading; from biocolab_accessor.cli import app;"
         "import biocolab_accessor.studies.catalog as c; c.groups = lambda **k: os.kill(os.getpid(), signal.SIGINT) or "

@@ -59,7 +59,7 @@ def test_findings_are_shown_below_their_file(server: Sandbox, counts: ad.AnnData
     assert "\t" not in shown
 
 
-def test_an_error_is_told_from_a_warning_without_colours(server: Sandbox, counts: ad.AnnData, tmp_path: Path) -> None:
+def test_errors_and_warnings_differ_without_colors(server: Sandbox, counts: ad.AnnData, tmp_path: Path) -> None:
     counts.X = np.full(counts.shape, np.nan, np.float32)
     counts.var_names = ["GENE0", *counts.var_names[:-1]]
     counts.write_h5ad(tmp_path / "bad.h5ad")
@@ -70,14 +70,14 @@ def test_an_error_is_told_from_a_warning_without_colours(server: Sandbox, counts
     assert ["BC103", "warning"] in rows
 
 
-def test_the_doctor_shows_a_mark_and_what_to_do(server: Sandbox) -> None:
+def test_the_doctor_shows_marks_and_fixes(server: Sandbox) -> None:
     shown = seen(server, "doctor")
     assert re.search(r"✓ +BioFlex +", shown)
-    assert "nothing is wrong" in shown
+    assert "no problems found" in shown
     assert server.token not in shown
 
 
-def test_one_answer_is_a_line_for_each_of_its_parts(server: Sandbox, tmp_path: Path) -> None:
+def test_a_single_result_has_one_line_per_value(server: Sandbox, tmp_path: Path) -> None:
     shown = seen(server, "pull", "PBMC68k_reduced", "-o", tmp_path / "x.h5ad", "--genes", "LYZ")
     parts = dict(
         re.split(r"  +", line.strip(), maxsplit=1) for line in shown.splitlines() if re.match(r"\w+ +\S", line)
@@ -86,7 +86,7 @@ def test_one_answer_is_a_line_for_each_of_its_parts(server: Sandbox, tmp_path: P
     assert parts["file"] == str(tmp_path / "x.h5ad")
 
 
-class TestWhereNobodyWatches:
+class TestOutsideATerminal:
     def run(self, *arguments: object) -> str:
         done = CliRunner().invoke(app, [str(argument) for argument in arguments])
         assert done.exit_code == 0, done.output
@@ -95,24 +95,24 @@ class TestWhereNobodyWatches:
     def test_the_version_is_that_of_the_package(self) -> None:
         assert self.run("--version") == f"biocolab_accessor {bc.__version__}\n"
 
-    def test_one_answer_is_a_name_and_a_value_on_each_line(self, server: Sandbox, tmp_path: Path) -> None:
+    def test_a_single_result_has_a_name_and_a_value_per_line(self, server: Sandbox, tmp_path: Path) -> None:
         said = self.run("pull", "PBMC68k_reduced", "-o", tmp_path / "x.h5ad", "--genes", "LYZ")
         parts = dict(line.split("\t") for line in said.splitlines() if "\t" in line)
         assert (parts["study"], parts["cells"], parts["genes"]) == ("PBMC68k_reduced", "700", "1")
         assert parts["file"] == str(tmp_path / "x.h5ad")
 
-    def test_the_cache_is_told_in_words(self, server: Sandbox, tmp_path: Path) -> None:
+    def test_the_cache_is_described_in_words(self, server: Sandbox, tmp_path: Path) -> None:
         with bc.settings.override(cache_dir=tmp_path / "cache"):
             bc.study("PBMC68k_reduced").to_anndata(genes=["LYZ"])
             entries = bc.cache.info().entries
             told = dict(line.split("\t") for line in self.run("cache", "info").splitlines())
             assert told["folder"].startswith(str(tmp_path / "cache"))
             assert told["entries"] == str(entries)
-            assert f"{entries} entries forgotten, " in self.run("cache", "clear")
+            assert f"{entries} entries removed, " in self.run("cache", "clear")
             assert bc.cache.info().entries == 0
 
     @pytest.mark.skipif(os.name == "nt", reason="Windows has no broken pipes")
-    def test_a_reader_that_goes_away_is_no_error_of_ours(self, server: Sandbox) -> None:
+    def test_a_reader_that_ends_early_causes_no_message(self, server: Sandbox) -> None:
         reading, writing = os.pipe()
         os.close(reading)
         done = subprocess.run(

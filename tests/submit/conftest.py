@@ -1,4 +1,4 @@
-"""What submissions are made of."""
+"""Objects, files and servers for submissions."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def wide() -> ad.AnnData:
 
 @pytest.fixture
 def unread(tmp_path: Path) -> Path:
-    """A file of a kind that no sandbox can read, and that no check here can look into."""
+    """A file of a type that neither the sandbox nor the check can read."""
     path = tmp_path / "x.rds"
     path.write_bytes(b"RDX3\nnothing")
     return path
@@ -35,7 +35,7 @@ def unread(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def faulty(server: Sandbox, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbox]:
-    """The shared server with an empty ledger; its faults are gone after the test, and pauses are short."""
+    """The shared server with an empty ledger and short pauses; its faults are removed after the test."""
     monkeypatch.setattr("biocolab_accessor.clients.retry._FIRST_DELAY", 0.01)
     server.requests.clear()
     with bc.settings.override(max_retries=2):

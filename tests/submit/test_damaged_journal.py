@@ -1,4 +1,4 @@
-"""Journals that were cut, edited, or written by another version: never a second study of one id, never a dead end."""
+"""Journals that were cut, edited, or written by another version: every call ends, with one study per id."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def changed(change: Callable[[list[bytes]], list[bytes]]) -> Damage:
 
 
 def of_a_newer_version(lines: list[bytes]) -> list[bytes]:
-    """As a version would write it that has other steps, of which this one knows a part."""
+    """As a newer version with additional steps would write it."""
     steps = [{name: value for name, value in json.loads(line).items() if name != "sum"} for line in lines]
     steps[0]["version"] = 99
     for step in steps[2:]:
@@ -66,7 +66,7 @@ def studies(title: str) -> list[str]:
 
 
 @pytest.mark.parametrize("damage", sorted(DAMAGES))
-def test_a_study_that_is_there_is_found_whatever_became_of_its_journal(
+def test_an_existing_study_is_found_whatever_happened_to_its_journal(
     faulty: Sandbox, wide: ad.AnnData, damage: str
 ) -> None:
     options = {"study_id": f"there, {damage}", "skip_dimred": True, "chunk_size": CHUNK}
@@ -86,10 +86,10 @@ def test_a_study_that_is_there_is_found_whatever_became_of_its_journal(
 
 
 @pytest.mark.parametrize(("damage", "made"), [(name, bool(n % 2)) for n, name in enumerate(sorted(DAMAGES))])
-def test_a_submission_that_was_broken_off_ends_whatever_became_of_its_journal(
+def test_an_interrupted_submission_ends_whatever_happened_to_its_journal(
     faulty: Sandbox, wide: ad.AnnData, damage: str, made: bool
 ) -> None:
-    title = f"broken off, {damage} {made}"
+    title = f"interrupted, {damage} {made}"
     options = {"study_id": None if made else title, "name": title, "skip_dimred": True, "chunk_size": CHUNK}
     faulty.faults.add("commit_submission_result", status=503)
     with pytest.raises(ServerError, match="503"):
@@ -104,10 +104,10 @@ def test_a_submission_that_was_broken_off_ends_whatever_became_of_its_journal(
     assert done.study().n_obs == 300
 
 
-def test_what_is_taken_for_ours_is_said_with_the_way_out(faulty: Sandbox, wide: ad.AnnData) -> None:
-    options = {"study_id": "taken for ours", "skip_dimred": True}
+def test_a_warning_names_the_study_that_is_assumed_to_be_the_submitted_one(faulty: Sandbox, wide: ad.AnnData) -> None:
+    options = {"study_id": "assumed ours", "skip_dimred": True}
     wide.biocolab.submit(**options)
     [path] = journal._folder().glob("*.jsonl")
     path.write_bytes(b"")
-    with pytest.warns(UserWarning, match=r"is damaged.*biocolab resume --forget 'taken for ours'"):
+    with pytest.warns(UserWarning, match=r"is corrupted.*biocolab resume --forget 'assumed ours'"):
         wide.biocolab.submit(**options)

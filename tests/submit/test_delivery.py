@@ -40,15 +40,15 @@ def journals() -> list[journal.Known]:
 
 
 def break_off(server: Sandbox, adata: ad.AnnData, title: str, route: str, *, nth: int = 1, **options: object) -> None:
-    """A submission that does not get past a request, and a server that is well again."""
+    """A submission that fails at a request, and a server without the fault."""
     server.faults.add(route, nth=range(nth, nth + 20), kind="status", status=500)
     with pytest.raises(ServerError):
         submit(adata, title, **options)
     server.faults.clear()
 
 
-class TestACallThatWasBrokenOff:
-    @pytest.mark.parametrize("study_id", [None, "broken_off"])
+class TestAnInterruptedCall:
+    @pytest.mark.parametrize("study_id", [None, "interrupted"])
     def test_sends_only_the_missing_chunks_and_stays_one_study(
         self, faulty: Sandbox, wide: ad.AnnData, study_id: str | None
     ) -> None:
@@ -64,7 +64,7 @@ class TestACallThatWasBrokenOff:
         assert studies(title) == [done.study_info["uuid"]]
         np.testing.assert_array_equal(done.study().to_anndata()[wide.obs_names].X.toarray(), wide.X.toarray())
 
-    def test_of_which_the_task_was_begun_is_waited_for(self, faulty: Sandbox, wide: ad.AnnData) -> None:
+    def test_whose_task_has_started_is_waited_for(self, faulty: Sandbox, wide: ad.AnnData) -> None:
         title = "begun"
         break_off(faulty, wide, title, "get_submission_log")
         task = journals()[0].task_id
@@ -74,7 +74,7 @@ class TestACallThatWasBrokenOff:
         assert len(studies(title)) == 1
         assert journals() == []
 
-    def test_of_which_the_request_was_refused_sends_no_chunk_again(self, faulty: Sandbox, wide: ad.AnnData) -> None:
+    def test_whose_request_was_rejected_sends_no_chunk_again(self, faulty: Sandbox, wide: ad.AnnData) -> None:
         break_off(faulty, wide, "refused", "submit_study_from_local")
         before = chunks(faulty)
         submit(wide, "refused")
@@ -105,7 +105,7 @@ class TestACallThatWasBrokenOff:
         task = journals()[0].task_id
         assert submit(wide[::-1], "other cells").task_id != task
 
-    def test_with_another_chunk_size_begins_its_upload_anew(self, faulty: Sandbox, wide: ad.AnnData) -> None:
+    def test_with_another_chunk_size_restarts_its_upload(self, faulty: Sandbox, wide: ad.AnnData) -> None:
         break_off(faulty, wide, "chunk size", "upload_chunk", nth=3)
         faulty.requests.clear()
         done = wide.biocolab.submit(name="chunk size", skip_dimred=True, chunk_size=2 * CHUNK)
@@ -114,7 +114,7 @@ class TestACallThatWasBrokenOff:
         assert done.study().n_obs == 300
 
     @pytest.mark.parametrize("route", ["get_submission_log", "submit_study_from_local"])
-    def test_on_a_server_that_is_busy_is_not_begun_anew(self, faulty: Sandbox, wide: ad.AnnData, route: str) -> None:
+    def test_on_a_busy_server_is_not_started_again(self, faulty: Sandbox, wide: ad.AnnData, route: str) -> None:
         break_off(faulty, wide, f"busy {route}", route)
         faulty.faults.add(route, status=503)
         with pytest.raises(ServerError, match="503"):
@@ -124,7 +124,7 @@ class TestACallThatWasBrokenOff:
         assert len(faulty.requests.of("add_file_upload")) == 1
         assert len(studies(f"busy {route}")) == 1
 
-    def test_of_several_files_goes_on_with_the_file_it_was_at(
+    def test_of_several_files_resumes_with_the_interrupted_file(
         self, faulty: Sandbox, wide: ad.AnnData, tmp_path: Path
     ) -> None:
         files = []
@@ -144,7 +144,7 @@ class TestACallThatWasBrokenOff:
 
 
 class TestACallThatHasEnded:
-    def test_is_found_again_by_the_name_the_user_gave(
+    def test_is_found_again_by_the_given_study_id(
         self, faulty: Sandbox, wide: ad.AnnData, caplog: pytest.LogCaptureFixture
     ) -> None:
         first = submit(wide, "named", study_id="named")
@@ -180,7 +180,7 @@ class TestACallThatHasEnded:
         assert len(studies("deliberate")) == 2
         assert journals() == []
 
-    def test_in_a_failure_is_followed_by_a_new_task(self, faulty: Sandbox, unread: Path) -> None:
+    def test_with_a_failed_task_is_followed_by_a_new_task(self, faulty: Sandbox, unread: Path) -> None:
         tasks = set()
         for _ in range(2):
             with pytest.raises(TaskFailed, match="cannot read studies of type RDS") as caught:
@@ -189,7 +189,9 @@ class TestACallThatHasEnded:
             assert journals() == []
         assert len(tasks) == 2
 
-    def test_in_a_failure_that_nobody_waited_for_is_followed_by_a_new_task(self, faulty: Sandbox, unread: Path) -> None:
+    def test_with_a_failed_task_and_without_waiting_is_followed_by_a_new_task(
+        self, faulty: Sandbox, unread: Path
+    ) -> None:
         first = bc.submit(unread, name="fails unseen", study_type="rds", wait=False)
         while first.status != "ERROR":
             pass
@@ -199,7 +201,7 @@ class TestACallThatHasEnded:
 class TestAnswersThatAreLost:
     @pytest.mark.parametrize("route", ["add_file_upload", "submit_study_from_local", "commit_submission_result"])
     @pytest.mark.parametrize("kind", ["lost_answer", "reset", "reset_midway"])
-    def test_make_no_second_study(self, faulty: Sandbox, wide: ad.AnnData, route: str, kind: str) -> None:
+    def test_do_not_create_a_second_study(self, faulty: Sandbox, wide: ad.AnnData, route: str, kind: str) -> None:
         title = f"{kind} of {route}"
         faulty.faults.add(route, nth=1, kind=kind)
         done = submit(wide, title)
@@ -254,7 +256,7 @@ class TestCallsAtTheSameTime:
         assert len(slow.requests.of("add_file_upload")) == 1
 
 
-def test_without_a_place_for_the_journal_it_is_sent_all_the_same(
+def test_a_submission_without_a_journal_folder_is_still_sent(
     faulty: Sandbox, wide: ad.AnnData, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     place = tmp_path / "no folder"
@@ -276,7 +278,7 @@ def forget(server: Sandbox, title: str) -> None:
 
 class TestAServerThatForgot:
     @pytest.mark.parametrize("route", ["upload_chunk", "submit_study_from_local", "get_submission_log"])
-    def test_gets_all_of_it_again(self, faulty: Sandbox, wide: ad.AnnData, route: str) -> None:
+    def test_receives_all_data_again(self, faulty: Sandbox, wide: ad.AnnData, route: str) -> None:
         break_off(faulty, wide, "forgotten", route, nth=3 if route == "upload_chunk" else 1)
         study_id = journals()[0].study_id
         forget(faulty, "forgotten")
@@ -285,7 +287,7 @@ class TestAServerThatForgot:
         assert done.study_id == study_id or route == "get_submission_log"
         assert journals() == []
 
-    def test_gets_a_study_that_was_named_again(self, faulty: Sandbox, wide: ad.AnnData) -> None:
+    def test_receives_a_named_study_again(self, faulty: Sandbox, wide: ad.AnnData) -> None:
         submit(wide, "gone", study_id="gone")
         forget(faulty, "gone")
         done = submit(wide, "gone", study_id="gone")

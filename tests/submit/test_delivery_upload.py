@@ -29,7 +29,7 @@ def test_every_byte_arrives_whatever_the_size(faulty: Sandbox, tmp_path: Path, e
     assert len(faulty.requests.of("upload_chunk")) == (3 if extra > 0 else 2)
 
 
-def test_a_file_is_known_by_its_content_size_and_time(tmp_path: Path) -> None:
+def test_a_file_is_identified_by_its_content_size_and_time(tmp_path: Path) -> None:
     path = tmp_path / "x"
     path.write_bytes(b"abc")
     digest = hashlib.sha256(b"abc").hexdigest()
@@ -37,7 +37,7 @@ def test_a_file_is_known_by_its_content_size_and_time(tmp_path: Path) -> None:
     assert outgoing(path, "n", "in").inner == "in"
 
 
-def test_a_call_after_a_broken_one_sends_only_the_chunks_that_are_missing(
+def test_a_resumed_upload_sends_only_the_missing_chunks(
     faulty: Sandbox, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("biocolab_accessor.progress._SECONDS_UNSEEN", 0)
@@ -62,7 +62,7 @@ def test_a_call_after_a_broken_one_sends_only_the_chunks_that_are_missing(
     assert "160k/160k" in shown  # what was there before counts as sent
 
 
-def test_chunks_of_another_size_are_sent_anew_to_another_folder(faulty: Sandbox, tmp_path: Path) -> None:
+def test_chunks_of_another_size_are_sent_again_to_another_folder(faulty: Sandbox, tmp_path: Path) -> None:
     content = bytes(range(256)) * (5 * CHUNK // 512)
     (tmp_path / "x.bin").write_bytes(content)
     files, entry = [outgoing(tmp_path / "x.bin", "x.bin")], Entry(None)
@@ -76,7 +76,7 @@ def test_chunks_of_another_size_are_sent_anew_to_another_folder(faulty: Sandbox,
     assert path.read_bytes() == content
 
 
-def test_a_file_that_is_whole_on_the_server_costs_no_request(faulty: Sandbox, tmp_path: Path) -> None:
+def test_a_complete_file_on_the_server_needs_no_request(faulty: Sandbox, tmp_path: Path) -> None:
     (tmp_path / "x").write_bytes(b"abc")
     files, entry = [outgoing(tmp_path / "x", "x")], Entry(None)
     where = upload(connector_of("bbrowserx"), files, entry, CHUNK)
@@ -85,19 +85,17 @@ def test_a_file_that_is_whole_on_the_server_costs_no_request(faulty: Sandbox, tm
     assert list(faulty.requests) == []
 
 
-def test_a_file_that_changes_while_it_is_sent_is_refused(faulty: Sandbox, tmp_path: Path) -> None:
+def test_a_file_that_changes_while_it_is_sent_is_rejected(faulty: Sandbox, tmp_path: Path) -> None:
     path = tmp_path / "x"
     path.write_bytes(b"abc")
     file = outgoing(path, "x")
     path.write_bytes(b"abd")
     with pytest.raises(InvalidFile) as caught:
         upload(connector_of("bbrowserx"), [file], Entry(None), CHUNK)
-    assert str(caught.value) == f"{path} was changed while it was sent: call again to send it as it is now"
+    assert str(caught.value) == f"{path} changed while it was sent: repeat the call to send the current file"
 
 
-def test_a_file_that_becomes_shorter_is_refused_at_once_and_not_taken_for_a_bad_line(
-    faulty: Sandbox, tmp_path: Path
-) -> None:
+def test_a_file_that_becomes_shorter_is_rejected_at_once_and_not_retried(faulty: Sandbox, tmp_path: Path) -> None:
     path = tmp_path / "x"
     path.write_bytes(bytes(3 * CHUNK))
     file = outgoing(path, "x")
@@ -121,17 +119,17 @@ def test_another_size_or_another_time_is_another_file(tmp_path: Path, content: b
 
 
 @pytest.mark.parametrize("content", [None, b""])
-def test_missing_and_empty_files_are_refused(tmp_path: Path, content: bytes | None) -> None:
+def test_missing_and_empty_files_are_rejected(tmp_path: Path, content: bytes | None) -> None:
     if content is not None:
         (tmp_path / "x").write_bytes(content)
     with pytest.raises(InvalidFile) as caught:
         outgoing(tmp_path / "x", "x")
     assert str(caught.value) == (
-        f"there is no file {tmp_path / 'x'}" if content is None else f"{tmp_path / 'x'} is empty"
+        f"{tmp_path / 'x'} does not exist" if content is None else f"{tmp_path / 'x'} is empty"
     )
 
 
-def test_names_that_are_one_on_the_server_are_refused(server: Sandbox, tmp_path: Path) -> None:
+def test_files_with_the_same_name_on_the_server_are_rejected(server: Sandbox, tmp_path: Path) -> None:
     (tmp_path / "x").write_bytes(b"abc")
     files = [outgoing(tmp_path / "x", name) for name in ("a", "A")]
     with pytest.raises(InvalidArgument, match="overwrite each other"):
@@ -139,19 +137,19 @@ def test_names_that_are_one_on_the_server_are_refused(server: Sandbox, tmp_path:
 
 
 @pytest.mark.parametrize("size", [0, 1, CHUNK - 1, "5", "", 70000.0, False, -CHUNK])
-def test_chunks_that_are_too_small_or_no_whole_number_are_refused(size: object) -> None:
+def test_a_chunk_size_that_is_too_small_or_not_an_integer_is_rejected(size: object) -> None:
     with pytest.raises(InvalidArgument) as caught:
         chunk_bytes(size)
-    assert str(caught.value) == f"chunk_size is {size!r}: give a whole number of bytes, at least 65,536, or None"
+    assert str(caught.value) == f"chunk_size is {size!r}: give an integer of at least 65,536 bytes, or None"
 
 
-def test_the_smallest_chunk_and_the_official_sizes_are_taken() -> None:
+def test_the_smallest_chunk_and_the_official_sizes_are_accepted() -> None:
     assert chunk_bytes(65_536) == 65_536
     assert chunk_bytes(np.int64(65_536)) == 65_536
     assert chunk_bytes(ChunkSize.CHUNK_5_MB) == 5 * 1024 * 1024
 
 
-def test_without_a_chunk_size_the_setting_counts() -> None:
+def test_the_default_chunk_size_is_the_setting() -> None:
     with bc.settings.override(chunk_size=123_456):
         assert chunk_bytes(None) == 123_456
 

@@ -1,4 +1,4 @@
-"""Files: what is on disk goes out as one study, and what is missing is named before anything is sent."""
+"""Files on disk become one study, and missing files are named before anything is sent."""
 
 from __future__ import annotations
 
@@ -38,16 +38,16 @@ VALUES = np.arange(12).reshape(3, 4)
 
 class TestStudyType:
     @pytest.mark.parametrize("given", ["h5ad", "H5AD", 2, StudyType.H5AD, StudyType.H5AD.value])
-    def test_is_a_name_a_number_or_the_official_member(self, given: object) -> None:
+    def test_is_a_name_a_number_or_an_official_member(self, given: object) -> None:
         assert study_type_number(given) == 2
 
     @pytest.mark.parametrize(("given", "getter"), [(7, "get_lensbulk"), (9, "get_lenssc"), (19, "get_lenssc")])
-    def test_of_lens_goes_to_lens(self, given: int, getter: str) -> None:
+    def test_of_lens_names_the_lens_connector(self, given: int, getter: str) -> None:
         with pytest.raises(InvalidArgument, match=rf"study type {given} goes to a Lens .* EConnector\.{getter}\(\)"):
             study_type_number(given)
 
     @pytest.mark.parametrize("given", ["h5da", 99, None, [2], 2.5, True])
-    def test_that_nobody_knows_comes_with_those_there_are(self, given: object) -> None:
+    def test_that_is_unknown_raises_an_error_with_the_known_ones(self, given: object) -> None:
         with pytest.raises(InvalidArgument, match=r"give one of .*'h5ad'"):
             study_type_number(given)
 
@@ -61,7 +61,7 @@ class TestMtx:
         assert list(found.obs_names) == ["one-0", "one-1", "one-2"]
         assert list(found.var_names) == ["GENE0", "GENE1", "GENE2", "GENE3"]
 
-    def test_folders_and_dicts_are_batches_with_names_of_their_own(self, server: Sandbox, tmp_path: Path) -> None:
+    def test_folders_and_dicts_are_batches_with_distinct_names(self, server: Sandbox, tmp_path: Path) -> None:
         first = write_mtx(tmp_path / "a" / "filtered", VALUES)
         second = write_mtx(tmp_path / "b" / "filtered", VALUES + 1)
         third = write_mtx(tmp_path / "c", VALUES + 2, genes="genes")
@@ -71,7 +71,7 @@ class TestMtx:
         np.testing.assert_array_equal(found.X.toarray(), np.concatenate([VALUES, VALUES + 1, VALUES + 2]))
         assert list(found.obs["Batch"]) == ["filtered"] * 3 + ["filtered_2"] * 3 + ["the_third"] * 3
 
-    def test_what_a_folder_lacks_or_has_twice_is_named(self, tmp_path: Path) -> None:
+    def test_a_missing_or_repeated_part_of_a_folder_is_named(self, tmp_path: Path) -> None:
         folder = write_mtx(tmp_path / "one", VALUES)
         (folder / "genes.tsv").write_text("A\n")
         with pytest.raises(InvalidFile, match=r"one has 2 different features\.tsv or genes\.tsv\[\.gz\]; pass a dict"):
@@ -80,9 +80,9 @@ class TestMtx:
             (folder / path).unlink()
         with pytest.raises(InvalidFile, match=r"one has no features\.tsv or genes\.tsv"):
             collect(folder, STUDY_TYPES["mtx_10x"])
-        with pytest.raises(InvalidFile, match=r"matrix\.mtx is no folder"):
+        with pytest.raises(InvalidFile, match=r"matrix\.mtx is not a folder: give a folder with matrix"):
             collect(folder / "matrix.mtx", STUDY_TYPES["mtx_10x"])
-        with pytest.raises(InvalidArgument, match="'barcodes'; 'features', 'barcodes' not given"):
+        with pytest.raises(InvalidArgument, match="'barcodes': 'features', 'barcodes' missing"):
             collect({"matrix": folder / "matrix.mtx"}, STUDY_TYPES["mtx_10x"])
 
 
@@ -101,10 +101,10 @@ class TestProcessedFolder:
 
     def test_is_one_folder(self, folder: Path) -> None:
         for files in ([folder, folder], folder / "coords.npy", {"matrix": folder}):
-            with pytest.raises(InvalidFile, match="a processed study is one folder"):
+            with pytest.raises(InvalidFile, match="a processed study is a single folder"):
                 collect(files, STUDY_TYPES["processed_folder"])
 
-    def test_that_lacks_a_file_is_refused(self, folder: Path) -> None:
+    def test_without_a_required_file_is_rejected(self, folder: Path) -> None:
         (folder / "custom_embeddings" / "pca.npy").unlink()
         with pytest.raises(InvalidFile, match=r"custom_embeddings has no \.npy file"):
             collect(folder, STUDY_TYPES["processed_folder"])
@@ -112,12 +112,12 @@ class TestProcessedFolder:
         with pytest.raises(InvalidFile, match=r"metadata\.db is empty"):
             collect(folder, STUDY_TYPES["processed_folder"])
         (folder / "matrix.hdf5").unlink()
-        with pytest.raises(InvalidFile, match=r"there is no file .*matrix\.hdf5"):
+        with pytest.raises(InvalidFile, match=r"matrix\.hdf5 does not exist"):
             collect(folder, STUDY_TYPES["processed_folder"])
 
 
-class TestAFolderWhereFilesAreMeant:
-    """It is there, so that nobody is told that it is not; and what to do with it depends on what is in it."""
+class TestAFolderInsteadOfAFile:
+    """The message says that it is a folder, and the advice depends on its content."""
 
     @pytest.mark.parametrize(
         ("inside", "said"),
@@ -127,10 +127,10 @@ class TestAFolderWhereFilesAreMeant:
             (["coords.npy", "embeddings.db", "matrix.hdf5", "metadata.db"], "study_type='processed_folder'"),
             ([".zgroup", ".zattrs"], r"of Zarr, .*anndata\.read_zarr\(…\)\.biocolab\.submit\(…\)"),
             (["zarr.json"], r"of Zarr, .*anndata\.read_zarr"),
-            (["a.h5ad", "b.h5ad"], "and no file: give the files in it"),
+            (["a.h5ad", "b.h5ad"], "instead of a file: give the files in it"),
         ],
     )
-    def test_is_named_as_what_it_is(self, tmp_path: Path, inside: list[str], said: str) -> None:
+    def test_is_recognized_by_its_content(self, tmp_path: Path, inside: list[str], said: str) -> None:
         folder = tmp_path / "sample"
         folder.mkdir()
         for name in inside:
@@ -139,13 +139,13 @@ class TestAFolderWhereFilesAreMeant:
             with pytest.raises(InvalidFile, match=rf"sample is a folder {said}|sample is a folder .*{said}"):
                 bc.submit(given)
 
-    def test_an_empty_zarr_is_known_by_its_name(self, tmp_path: Path) -> None:
+    def test_an_empty_zarr_is_recognized_by_its_name(self, tmp_path: Path) -> None:
         (tmp_path / "x.zarr").mkdir()
         with pytest.raises(InvalidFile, match=r"x\.zarr is a folder of Zarr"):
             bc.submit(tmp_path / "x.zarr", study_type="tsv")
 
-    def test_in_place_of_a_part_is_no_file(self, tmp_path: Path) -> None:
-        with pytest.raises(InvalidFile, match="is a folder, where a file is wanted"):
+    def test_is_not_a_part_of_a_batch(self, tmp_path: Path) -> None:
+        with pytest.raises(InvalidFile, match="is a folder: give a file"):
             bc.submit({"matrix": tmp_path, "features": tmp_path, "barcodes": tmp_path}, study_type="mtx_10x")
 
 
@@ -163,9 +163,7 @@ def test_a_path_may_begin_with_the_home_folder(tmp_path: Path, monkeypatch: pyte
 
 
 class TestH5ad:
-    def test_counts_that_lie_elsewhere_are_sent_in_a_copy(
-        self, server: Sandbox, counts: ad.AnnData, tmp_path: Path
-    ) -> None:
+    def test_counts_outside_raw_are_sent_in_a_copy(self, server: Sandbox, counts: ad.AnnData, tmp_path: Path) -> None:
         counts.layers["counts"] = counts.X.copy()
         counts.X = np.log1p(counts.X.toarray()).astype(np.float32)
         path = tmp_path / "x.h5ad"
@@ -180,7 +178,7 @@ class TestH5ad:
         found = bc.submit([tmp_path / "x.h5ad"] * 2, skip_dimred=True).study()
         assert found.n_obs == 120
 
-    def test_counts_and_normalized_values_are_not_one_study(self, counts: ad.AnnData, tmp_path: Path) -> None:
+    def test_counts_and_normalized_values_cannot_form_one_study(self, counts: ad.AnnData, tmp_path: Path) -> None:
         counts.write_h5ad(tmp_path / "a.h5ad")
         counts.X = np.log1p(counts.X.toarray()).astype(np.float32)
         counts.write_h5ad(tmp_path / "b.h5ad")
@@ -191,15 +189,15 @@ class TestH5ad:
         ("files", "arguments", "words"),
         [
             ([], {}, "files is empty"),
-            ({"file": "x.h5ad"}, {}, "needs 'matrix'; 'matrix' not given"),
-            ("x", {"study_type": "tile_db"}, "from S3 only"),
+            ({"file": "x.h5ad"}, {}, "needs 'matrix': 'matrix' missing"),
+            ("x", {"study_type": "tile_db"}, "TileDB studies can only be read from S3"),
             ("x", {"study_type": "h5da"}, "did you mean 'h5ad'"),
             ("x", {"species": "humen"}, "did you mean 'human'"),
             ("x", {"authors": "Ada Lovelace"}, "give a list of names"),
             ("x", {"authors": [1]}, "give a list of names"),
             ("x", {"authors": None}, "give a list of names"),
-            ("x", {"name": 5}, "name is a int: give text"),
-            ("x", {"group": None, "abstract": b""}, "abstract is a bytes: give text"),
+            ("x", {"name": 5}, "name is of type int: give a string"),
+            ("x", {"group": None, "abstract": b""}, "abstract is of type bytes: give a string"),
             ("x", {"study_id": " "}, "1 to 200 printable characters"),
             ("x", {"study_id": "a" * 201}, "1 to 200 printable characters"),
             ("x", {"study_id": "a\nb"}, "1 to 200 printable characters"),
@@ -208,37 +206,39 @@ class TestH5ad:
             ("x", {"max_counts": [1]}, r"max_counts is \[1\]"),
         ],
     )
-    def test_what_cannot_be_is_refused_before_a_file_is_looked_at(
+    def test_invalid_arguments_are_rejected_before_a_file_is_read(
         self, files: object, arguments: dict[str, object], words: str
     ) -> None:
         with pytest.raises(InvalidArgument, match=words):
             bc.submit(files, **arguments)
 
-    def test_another_matrix_type_is_refused(self, counts: ad.AnnData, tmp_path: Path) -> None:
+    def test_an_unknown_matrix_type_is_rejected(self, counts: ad.AnnData, tmp_path: Path) -> None:
         counts.write_h5ad(tmp_path / "x.h5ad")
         with pytest.raises(InvalidArgument, match="input_matrix_type is 'counts': give 'auto', 'raw' or 'normalized'"):
             bc.submit(tmp_path / "x.h5ad", input_matrix_type="counts")
 
 
 @pytest.mark.parametrize("function", [bc.submit, bc.submit_from_s3])
-class TestWhatIsInMemory:
-    """An object is no path: where it goes is said, before anything is looked for."""
+class TestAnObjectInMemory:
+    """An object is not a path: the message says how to submit it, before any file is looked for."""
 
-    def test_is_told_of_the_accessor(self, function: Callable[..., object], counts: ad.AnnData) -> None:
+    def test_gets_an_error_that_names_the_accessor(self, function: Callable[..., object], counts: ad.AnnData) -> None:
         frame = counts.to_df()
         for given, kind in ((counts, "AnnData"), ([counts], "AnnData"), (frame, "DataFrame"), (5, "int")):
-            with pytest.raises(InvalidArgument, match=rf"bc\.submit.* and no {kind}: an object in memory") as caught:
+            with pytest.raises(
+                InvalidArgument, match=rf"bc\.submit.*, not {kind}: submit an object in memory"
+            ) as caught:
                 function(given)
             assert "adata.biocolab.submit(…)" in str(caught.value)
             assert "df.biocolab.submit(…)" in str(caught.value)
 
-    def test_is_no_reason_to_refuse_paths_in_a_series(self, function: Callable[..., object], server: Sandbox) -> None:
+    def test_is_told_apart_from_paths_in_a_series(self, function: Callable[..., object], server: Sandbox) -> None:
         with pytest.raises((InvalidFile, TaskFailed, ServerError), match=r"nowhere|bucket"):
             function(pd.Series(["nowhere.h5ad"]))
 
 
 class TestKeys:
-    """What lies in a bucket is only named."""
+    """Files in a bucket are only named, not read."""
 
     @pytest.mark.parametrize(
         ("keys", "arguments", "words"),
@@ -249,7 +249,7 @@ class TestKeys:
             ("x.h5ad", {"input_matrix_type": "auto"}, "give 'raw' or 'normalized'"),
         ],
     )
-    def test_that_cannot_be_are_refused(self, keys: object, arguments: dict[str, object], words: str) -> None:
+    def test_that_are_invalid_are_rejected(self, keys: object, arguments: dict[str, object], words: str) -> None:
         with pytest.raises(InvalidArgument, match=words):
             bc.submit_from_s3(keys, **arguments)
 

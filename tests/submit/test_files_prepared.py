@@ -1,4 +1,4 @@
-"""Ready: files are checked as objects are, before anything is sent."""
+"""Files are checked like objects before anything is sent."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 import biocolab_accessor as bc
 from biocolab_accessor.errors import EmptyAnnData, InvalidNames, InvalidValues
 from biocolab_accessor.sandbox.server import Sandbox
-from biocolab_accessor.submit.files import make_ready
+from biocolab_accessor.submit.files import prepare_h5ad_files
 from biocolab_accessor.submit.plan import Filters, StudyRequest
 
 
@@ -42,24 +42,24 @@ def test_a_file_with_an_error_is_named_and_nothing_is_sent(server: Sandbox, tmp_
     assert server.requests.of("upload_chunk") == server.requests.of("add_file_upload") == []
 
 
-def test_filters_that_keep_no_cell_of_any_file_are_refused(tmp_path: Path) -> None:
+def test_filters_that_keep_no_cell_of_any_file_are_rejected(tmp_path: Path) -> None:
     paths = [write(tmp_path / f"{name}.h5ad", VALUES) for name in "ab"]
     request = StudyRequest(filters=Filters(min_counts=1000))
     with pytest.raises(EmptyAnnData, match="none of 6 cells would be kept"):
-        make_ready(paths, request, "auto", tmp_path)
+        prepare_h5ad_files(paths, request, "auto", tmp_path)
 
 
 def test_a_batch_that_filters_empty_is_a_warning_with_the_name_of_its_file(tmp_path: Path) -> None:
     paths = [write(tmp_path / "few.h5ad", VALUES), write(tmp_path / "many.h5ad", 100 * VALUES)]
     with pytest.warns(UserWarning, match=r"^few\.h5ad: BC703 filters: none of 6 cells would be kept"):
-        ready, raw = make_ready(paths, StudyRequest(filters=Filters(min_counts=1000)), "raw", tmp_path)
+        ready, raw = prepare_h5ad_files(paths, StudyRequest(filters=Filters(min_counts=1000)), "raw", tmp_path)
     assert (ready, raw) == (paths, True)
 
 
-def test_names_that_are_mended_on_the_way_are_not_warned_of(tmp_path: Path) -> None:
+def test_names_that_are_fixed_automatically_cause_no_warning(tmp_path: Path) -> None:
     obs = pd.DataFrame({"barcodes": range(6)}, index=list("abcdef"))
     path = write(tmp_path / "x.h5ad", VALUES, obs=obs)
     assert [found.code for found in bc.check(path).warnings] == ["BC106"]
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)
-        assert make_ready([path, path], StudyRequest(), "auto", tmp_path) == ([path, path], True)
+        assert prepare_h5ad_files([path, path], StudyRequest(), "auto", tmp_path) == ([path, path], True)

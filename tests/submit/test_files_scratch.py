@@ -39,7 +39,7 @@ finally:
 
 
 def abandon(age: float) -> Path:
-    """The folder of a process that is gone."""
+    """The folder of a process that has ended."""
     folder = Path(tempfile.mkdtemp(prefix="biocolab-submit-"))
     (folder / "files").mkdir()
     (folder / "files" / "x.h5ad").write_bytes(b"x")
@@ -53,7 +53,7 @@ def terminate_this_process() -> None:
 
 
 class TestTheFolder:
-    def test_is_gone_after_the_block_however_it_ends(self) -> None:
+    def test_is_removed_after_the_block(self) -> None:
         with scratch_folder() as folder:
             (folder / "x").write_bytes(b"x")
         assert not folder.parent.exists()
@@ -61,12 +61,12 @@ class TestTheFolder:
             raise RuntimeError
         assert not folder.parent.exists()
 
-    def test_of_a_process_that_was_killed_is_removed_by_the_next(self) -> None:
+    def test_of_a_killed_process_is_removed_by_the_next(self) -> None:
         gone = abandon(3600)
         with scratch_folder():
             assert not gone.exists()
 
-    def test_of_a_process_that_lives_stays(self) -> None:
+    def test_of_a_running_process_is_kept(self) -> None:
         lives = abandon(3600)
         with FileLock(lives / "lock"):
             os.utime(lives, (time.time() - 3600,) * 2)
@@ -76,7 +76,7 @@ class TestTheFolder:
         with scratch_folder():
             assert not lives.exists()
 
-    def test_that_was_made_this_minute_stays(self) -> None:
+    def test_that_is_younger_than_a_minute_is_kept(self) -> None:
         new = abandon(0)
         with scratch_folder():
             assert new.exists()
@@ -84,7 +84,7 @@ class TestTheFolder:
         with scratch_folder():
             assert not new.exists()
 
-    def test_of_another_name_stays(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_with_another_name_is_kept(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
         (tmp_path / "elsewhere").mkdir()
         link = tmp_path / "biocolab-submit-link"
@@ -102,7 +102,7 @@ class TestSigterm:
             terminate_this_process()
         assert signal.getsignal(signal.SIGTERM) is before
 
-    def test_is_left_to_who_handles_it(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_keeps_an_existing_handler(self, monkeypatch: pytest.MonkeyPatch) -> None:
         seen: list[int] = []
         before = signal.signal(signal.SIGTERM, lambda number, _: seen.append(number))
         try:
@@ -115,7 +115,7 @@ class TestSigterm:
 
 @pytest.fixture(scope="module")
 def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """So much that writing it takes a while."""
+    """An object that takes a while to write."""
     rng = np.random.default_rng(0)
     n_obs, n_vars, per_cell = 20_000, 4_000, 400
     data = rng.integers(1, 10_000, n_obs * per_cell).astype(np.float32)
@@ -168,7 +168,7 @@ class TestASubmissionThatIsInterrupted:
 
     @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
     @pytest.mark.parametrize("phase", ["upload", "poll"])
-    def test_later_is_carried_on_by_the_same_call(
+    def test_is_resumed_later_by_the_same_call(
         self, faulty: Sandbox, wide: ad.AnnData, tmp_path: Path, phase: str, number: int
     ) -> None:
         title, place = f"{phase} {number}", tmp_path / "temporary"

@@ -1,4 +1,4 @@
-"""Servers that lose what they were given, and say so in three wordings: no dead end, and exactly one study."""
+"""Servers that lose data, and report it in three wordings: every call ends, with exactly one study."""
 
 from __future__ import annotations
 
@@ -50,8 +50,8 @@ def speaks(server: Sandbox, wording: str) -> None:
 
 
 @contextmanager
-def told(pattern: str = "starting again") -> Iterator[None]:
-    """Something was said, once."""
+def warned(pattern: str = "starting again") -> Iterator[None]:
+    """A warning with this text was issued."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         yield
@@ -91,7 +91,7 @@ def break_off(server: Sandbox, route: str, submit: Callable[..., Any], title: st
 
 
 def lose(server: Sandbox, title: str) -> None:
-    """From the next request on, nothing is known of what was uploaded or begun."""
+    """From the next request on, the server has lost all uploads and tasks."""
     server.faults.add("*", nth=1, kind="forget_uploads")
     server.faults.add("*", nth=1, kind="forget_tasks", title=title)
 
@@ -111,7 +111,7 @@ def lose(server: Sandbox, title: str) -> None:
         ("commit_submission_result", "own", "named"),
     ],
 )
-def test_a_submission_that_the_server_forgot_begins_from_the_start(
+def test_a_submission_that_the_server_lost_starts_again(
     faulty: Sandbox, submit: Callable[..., Any], wording: str, route: str, study_id: str | None
 ) -> None:
     title = f"forgotten {submit.__name__} {wording} {route} {study_id}"
@@ -119,14 +119,14 @@ def test_a_submission_that_the_server_forgot_begins_from_the_start(
     break_off(faulty, route, submit, title, study_id=study_id)
     lose(faulty, title)
     speaks(faulty, wording)
-    with told():
+    with warned():
         done = submit(title, study_id=study_id)
     assert studies(title) == [done.study_info["uuid"]]
     assert done.study().n_obs == 300
     assert study_id or list(journal._folder().glob("*.jsonl")) == []
 
 
-def test_a_submission_that_is_refused_at_once_is_not_sent_again(
+def test_a_submission_that_is_rejected_at_once_is_not_sent_again(
     faulty: Sandbox, submit: Callable[..., Any], wording: str
 ) -> None:
     faulty.faults.add("submit_study_from_local", status=422)
@@ -135,27 +135,27 @@ def test_a_submission_that_is_refused_at_once_is_not_sent_again(
         submit("refused at once")
     assert len(faulty.requests.of("submit_study_from_local")) == 1
     sent = len(faulty.requests.of("upload_chunk"))
-    with told(), pytest.raises(ServerError, match="422"):
+    with warned(), pytest.raises(ServerError, match="422"):
         submit("refused at once")
     assert len(faulty.requests.of("submit_study_from_local")) == 3  # as it was, and from the start
     assert len(faulty.requests.of("upload_chunk")) == 2 * sent
 
 
 @pytest.mark.parametrize("status", [400, 403, 410])
-def test_every_refusal_of_a_resumed_step_counts(faulty: Sandbox, wide: ad.AnnData, status: int) -> None:
+def test_every_rejection_of_a_resumed_step_starts_again(faulty: Sandbox, wide: ad.AnnData, status: int) -> None:
     def submit(title: str) -> Any:
         return wide.biocolab.submit(name=title, skip_dimred=True, chunk_size=CHUNK)
 
     title = f"status {status}"
     break_off(faulty, "submit_study_from_local", submit, title)
     faulty.faults.add("submit_study_from_local", nth=1, status=status, detail="no")
-    with told():
+    with warned():
         done = submit(title)
     assert studies(title) == [done.study_info["uuid"]]
 
 
 @pytest.mark.parametrize("status", [401, 429, 503])
-def test_a_fault_that_passes_gives_nothing_up(faulty: Sandbox, wide: ad.AnnData, status: int) -> None:
+def test_a_temporary_fault_does_not_start_again(faulty: Sandbox, wide: ad.AnnData, status: int) -> None:
     def submit(title: str) -> Any:
         return wide.biocolab.submit(name=title, skip_dimred=True, chunk_size=CHUNK)
 
@@ -170,13 +170,13 @@ def test_a_fault_that_passes_gives_nothing_up(faulty: Sandbox, wide: ad.AnnData,
     assert len(faulty.requests.of("upload_chunk")) == sent
 
 
-def test_an_answer_without_a_status_is_a_task_that_was_forgotten(faulty: Sandbox, wide: ad.AnnData) -> None:
+def test_an_answer_without_a_status_means_a_lost_task(faulty: Sandbox, wide: ad.AnnData) -> None:
     def submit(title: str) -> Any:
         return wide.biocolab.submit(name=title, skip_dimred=True, chunk_size=CHUNK)
 
     break_off(faulty, "get_submission_log", submit, "no status")
     faulty.faults.add("get_submission_log", nth=1, kind="empty_object")
-    with told():
+    with warned():
         done = submit("no status")
     assert studies("no status") == [done.study_info["uuid"]]
 
@@ -185,7 +185,7 @@ def test_an_answer_without_a_status_is_a_task_that_was_forgotten(faulty: Sandbox
     ("route", "wording"),
     [("get_submission_log", "own"), ("get_submission_log", "in the body"), ("commit_submission_result", "ambiguous")],
 )
-def test_a_task_that_is_forgotten_while_it_is_waited_for_is_begun_by_the_next_call(
+def test_a_task_lost_while_waiting_is_started_by_the_next_call(
     faulty: Sandbox, submit: Callable[..., Any], wording: str, route: str
 ) -> None:
     title = f"while waiting {submit.__name__} {wording} {route}"
@@ -199,27 +199,25 @@ def test_a_task_that_is_forgotten_while_it_is_waited_for_is_begun_by_the_next_ca
     assert (done.study_id, studies(title)) == (submission.study_id, [done.study_info["uuid"]])
 
 
-def test_a_resumed_task_that_is_forgotten_while_it_is_waited_for_begins_at_once(
+def test_a_resumed_task_lost_while_waiting_starts_again_at_once(
     faulty: Sandbox, submit: Callable[..., Any], wording: str
 ) -> None:
     title = f"resumed, waiting {submit.__name__} {wording}"
     first = submit(title, wait=False)
     faulty.faults.add("commit_submission_result", nth=1, kind="forget_tasks", title=title)
     speaks(faulty, wording)
-    with told():
+    with warned():
         done = submit(title)
     assert (done.study_id, studies(title)) == (first.study_id, [done.study_info["uuid"]])
 
 
 @pytest.mark.parametrize("route", ["submit_study_from_local", "get_submission_log"])
-def test_a_call_that_does_not_wait_begins_from_the_start_too(
-    faulty: Sandbox, submit: Callable[..., Any], route: str
-) -> None:
+def test_a_call_that_does_not_wait_starts_again_too(faulty: Sandbox, submit: Callable[..., Any], route: str) -> None:
     title = f"not waiting {submit.__name__} {route}"
     break_off(faulty, route, submit, title)
     lose(faulty, title)
     speaks(faulty, "ambiguous")
-    with told():
+    with warned():
         submission = submit(title, wait=False)
     assert studies(title) == []
     submission.wait()
@@ -227,20 +225,20 @@ def test_a_call_that_does_not_wait_begins_from_the_start_too(
 
 
 @pytest.mark.parametrize("route", ["upload_chunk", "commit_submission_result"])
-def test_talk2data_that_forgot_gets_all_of_it_again(faulty: Sandbox, submit: Callable[..., Any], route: str) -> None:
+def test_talk2data_receives_all_data_again_after_a_loss(
+    faulty: Sandbox, submit: Callable[..., Any], route: str
+) -> None:
     title = f"talk2data {submit.__name__} {route}"
     break_off(faulty, route, submit, title, to="talk2data")
     lose(faulty, title)
     speaks(faulty, "in the body")
-    with told():
+    with warned():
         done = submit(title, to="talk2data")
     assert (done.source, done.study().n_obs) == ("talk2data", 300)
     assert studies(title) == [done.study_info["uuid"]]
 
 
-def test_a_study_that_the_server_forgot_is_sent_again(
-    faulty: Sandbox, submit: Callable[..., Any], wording: str
-) -> None:
+def test_a_study_that_the_server_lost_is_sent_again(faulty: Sandbox, submit: Callable[..., Any], wording: str) -> None:
     title = f"study forgotten {submit.__name__} {wording}"
     submit(title, study_id=title)
     faulty.faults.add("*", nth=1, kind="forget_studies", title=title)
@@ -274,7 +272,7 @@ class TestAStepThatIsRepeatedWithinACall:
         assert studies(title) == [done.study_info["uuid"]]
         assert done.study().n_obs == 300
 
-    def test_is_looked_up_before_a_commit_is_asked_for_again(self, strict: Sandbox, wide: ad.AnnData) -> None:
+    def test_looks_for_the_study_before_a_commit_is_repeated(self, strict: Sandbox, wide: ad.AnnData) -> None:
         strict.faults.add("commit_submission_result", nth=1, kind="lost_answer")
         done = wide.biocolab.submit(name="commit once", skip_dimred=True, chunk_size=CHUNK)
         assert len(strict.requests.of("commit_submission_result")) == 1
@@ -290,7 +288,7 @@ class TestAStepThatIsRepeatedWithinACall:
         connector.submit_study_from_local("personal", [{"matrix": str(file)}], **given)
         assert len(studies("official")) == 1
 
-    def test_of_the_official_call_is_looked_up_before_a_commit_is_asked_for_again(
+    def test_official_calls_look_the_study_up_before_they_repeat_a_commit(
         self, strict: Sandbox, wide: ad.AnnData, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         file = wide.biocolab.to_h5ad(tmp_path / "x.h5ad")
@@ -301,7 +299,7 @@ class TestAStepThatIsRepeatedWithinACall:
         assert studies("official once") == [done["study_info"]["uuid"]]
 
     @pytest.mark.parametrize("earlier", [0, 1])
-    def test_of_a_bucket_is_looked_up_before_a_commit_is_asked_for_again(
+    def test_submitting_from_a_bucket_looks_the_study_up_before_it_repeats_a_commit(
         self, strict: Sandbox, wide: ad.AnnData, tmp_path: Path, earlier: int
     ) -> None:
         wide.biocolab.to_h5ad(tmp_path / "x.h5ad")
@@ -309,14 +307,14 @@ class TestAStepThatIsRepeatedWithinACall:
         given = {"s3_id": bucket, "study_id": name, "name": name, "skip_dimred": True}
         before = [bc.submit_from_s3("x.h5ad", **given) for _ in range(earlier)]
         strict.faults.add("commit_submission_result", nth=1, kind="lost_answer")
-        with told("already") if earlier else nullcontext():
+        with warned("already") if earlier else nullcontext():
             done = bc.submit_from_s3("x.h5ad", **given)
         strict.remove_bucket(bucket)
         uuids = {submission.study_info["uuid"] for submission in [*before, done]}
         assert sorted(studies(name)) == sorted(uuids)
         assert len(uuids) == earlier + 1
 
-    def test_announces_a_second_file_twice_and_begins_again_where_that_is_refused(
+    def test_announces_a_second_file_twice_and_starts_again_if_rejected(
         self, strict: Sandbox, wide: ad.AnnData, tmp_path: Path
     ) -> None:
         files = [
@@ -324,7 +322,7 @@ class TestAStepThatIsRepeatedWithinACall:
             for n, part in enumerate([slice(0, 150), slice(150, 300)])
         ]
         strict.faults.add("add_file_upload", nth=2, kind="lost_answer")
-        with told():
+        with warned():
             done = bc.submit(files, name="second file", skip_dimred=True, chunk_size=CHUNK)
         assert studies("second file") == [done.study_info["uuid"]]
         assert done.study().n_obs == 300
@@ -333,7 +331,7 @@ class TestAStepThatIsRepeatedWithinACall:
         options = {"study_id": "namesakes", "name": "namesakes", "skip_dimred": True}
         first = wide[:200].copy().biocolab.submit(**options)
         strict.faults.add("commit_submission_result", nth=1, kind="lost_answer")
-        with told("already"):
+        with warned("already"):
             second = wide.biocolab.submit(**options)
         assert second.study().n_obs == 300
         assert sorted(studies("namesakes")) == sorted([first.study_info["uuid"], second.study_info["uuid"]])
@@ -356,7 +354,7 @@ class TestAnExport:
         return wide.biocolab.submit(name="to export", skip_dimred=True).study()
 
     @pytest.mark.parametrize("route", ["get_submission_log", "get_export_result"])
-    def test_whose_task_was_forgotten_is_begun_once_more(
+    def test_whose_task_was_lost_starts_again(
         self, faulty: Sandbox, study: Any, wording: str, route: str, tmp_path: Path
     ) -> None:
         faulty.faults.add(route, nth=1, kind="forget_tasks")
@@ -365,24 +363,24 @@ class TestAnExport:
         assert ad.read_h5ad(found["path"]).n_obs == 300
         assert len(faulty.requests.of("export_study")) == 2
 
-    def test_whose_file_is_gone_is_begun_once_more(self, faulty: Sandbox, study: Any, tmp_path: Path) -> None:
+    def test_whose_file_was_lost_starts_again(self, faulty: Sandbox, study: Any, tmp_path: Path) -> None:
         faulty.faults.add("api/export/*", nth=1, status=410)
         found = study.export_study(path=tmp_path / "x.h5ad")
         assert ad.read_h5ad(found["path"]).n_obs == 300
 
-    def test_of_bioflex_whose_file_is_gone_is_begun_once_more(self, faulty: Sandbox, tmp_path: Path) -> None:
+    def test_of_bioflex_whose_file_was_lost_starts_again(self, faulty: Sandbox, tmp_path: Path) -> None:
         faulty.faults.add("api/export/*", nth=1, status=404)
         found = bc.study("PBMC68k_reduced").export_study(path=tmp_path / "x.h5ad")
         assert ad.read_h5ad(found["path"]).n_obs == 700
         assert len(faulty.requests.of("v1/study/export_study")) == 2
 
-    def test_that_is_refused_at_once_is_not_begun_again(self, faulty: Sandbox, study: Any) -> None:
+    def test_that_is_rejected_at_once_does_not_start_again(self, faulty: Sandbox, study: Any) -> None:
         faulty.faults.add("export_study", status=404)
         with pytest.raises(ServerError, match="404"):
             study.export_study()
         assert len(faulty.requests.of("export_study")) == 1
 
-    def test_of_the_connector_is_begun_once_more(
+    def test_of_the_connector_starts_again(
         self, faulty: Sandbox, study: Any, wording: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         faulty.faults.add("get_submission_log", nth=1, kind="forget_tasks")

@@ -1,4 +1,4 @@
-"""A shadow can be written in the oldest encodings, says what it changed, and leaves the original alone."""
+"""Encoded copies of obs, var and obsm use the oldest encodings, list their changes, and leave the original alone."""
 
 import warnings
 
@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from scipy import sparse
 
 from biocolab_accessor.errors import InvalidColumn
-from biocolab_accessor.submit.h5ad_encoding import rows_of, shadow_frame, shadow_obsm
+from biocolab_accessor.submit.h5ad_encoding import encoded_frame, encoded_obsm, rows_of
 
 OLD = {"array", "string-array", "categorical", "dataframe"}
 
@@ -32,11 +32,11 @@ def test_a_plain_table_is_shared_and_unchanged():
     frame = pd.DataFrame(
         {"n": [1, 2], "c": pd.Categorical(["b", "a"], pd.Index(["b", "a"], dtype=object))}, index=["x", "y"]
     )
-    shadow, changes = shadow_frame(frame, "obs")
+    encoded, changes = encoded_frame(frame, "obs")
     # Names are written as objects, whatever pandas' own dtype of text is.
-    pd.testing.assert_frame_equal(shadow, frame, check_index_type=False, check_column_type=False)
-    assert (changes, shadow.index.dtype, shadow.columns.dtype) == ([], object, object)
-    assert np.shares_memory(shadow["n"].to_numpy(), frame["n"].to_numpy())
+    pd.testing.assert_frame_equal(encoded, frame, check_index_type=False, check_column_type=False)
+    assert (changes, encoded.index.dtype, encoded.columns.dtype) == ([], object, object)
+    assert np.shares_memory(encoded["n"].to_numpy(), frame["n"].to_numpy())
 
 
 def test_every_kind_of_column_is_written_in_the_old_encodings(tmp_path):
@@ -54,8 +54,8 @@ def test_every_kind_of_column_is_written_in_the_old_encodings(tmp_path):
         index=["x", "y"],
     )
     before = frame.copy(deep=True)
-    shadow, changes = shadow_frame(frame, "obs")
-    again = through_a_file(shadow, tmp_path / "t")
+    encoded, changes = encoded_frame(frame, "obs")
+    again = through_a_file(encoded, tmp_path / "t")
     assert again["text"].tolist() == ["b", "a"]
     assert again["string"].isna().tolist() == [False, True]
     assert again["int"].fillna(-1).tolist() == [1, -1]
@@ -67,37 +67,37 @@ def test_every_kind_of_column_is_written_in_the_old_encodings(tmp_path):
     assert frame.dtypes.equals(before.dtypes)
 
 
-def test_numbers_as_names_become_text_and_it_is_said():
-    shadow, changes = shadow_frame(pd.DataFrame(index=[3, 5]), "var")
-    assert shadow.index.tolist() == ["3", "5"]
-    assert changes == ["var_names: int made text"]
+def test_numeric_names_become_text_and_the_change_is_listed():
+    encoded, changes = encoded_frame(pd.DataFrame(index=[3, 5]), "var")
+    assert encoded.index.tolist() == ["3", "5"]
+    assert changes == ["var_names: int converted to text"]
 
 
 @pytest.mark.parametrize(("name", "kept"), [("cell", "cell"), (None, None), ("x", None), (7, None), ("a/b", None)])
 def test_the_index_keeps_a_name_that_can_be_written(tmp_path, name, kept):
-    shadow, changes = shadow_frame(pd.DataFrame({"x": [1]}, index=pd.Index(["c"], name=name)), "obs")
-    assert through_a_file(shadow, tmp_path / "t").index.name == kept
+    encoded, changes = encoded_frame(pd.DataFrame({"x": [1]}, index=pd.Index(["c"], name=name)), "obs")
+    assert through_a_file(encoded, tmp_path / "t").index.name == kept
     assert bool(changes) == (name != kept)
 
 
 def test_indexes_of_other_kinds_become_text():
     for index in (pd.CategoricalIndex(["b", "a"]), pd.Index(["b", "a"], dtype="string")):
-        shadow, changes = shadow_frame(pd.DataFrame(index=index), "obs")
-        assert (shadow.index.tolist(), shadow.index.dtype, changes) == (["b", "a"], object, [])
+        encoded, changes = encoded_frame(pd.DataFrame(index=index), "obs")
+        assert (encoded.index.tolist(), encoded.index.dtype, changes) == (["b", "a"], object, [])
 
 
-def test_a_column_that_nothing_can_hold_is_left_out_and_others_are_made_text():
+def test_a_column_that_cannot_be_stored_is_left_out_and_mixed_ones_become_text():
     frame = pd.DataFrame({"x": [[1], [2]], "n": [1, 2], "m": [1, "a"]})
-    shadow, changes = shadow_frame(frame, "obs")
-    assert list(shadow.columns) == ["n", "m"]
-    assert (shadow["n"].tolist(), shadow["m"].tolist()) == ([1, 2], ["1", "a"])
+    encoded, changes = encoded_frame(frame, "obs")
+    assert list(encoded.columns) == ["n", "m"]
+    assert (encoded["n"].tolist(), encoded["m"].tolist()) == ([1, 2], ["1", "a"])
     assert changes[0] == "obs['m']: mixed types (int 1, str 1): sent as text"
     assert frame["m"].tolist() == [1, "a"]
 
 
 def test_a_column_name_that_cannot_be_written_is_an_error():
     with pytest.raises(InvalidColumn, match=r"obs: the column name \('a', 'b'\) is a tuple, not text"):
-        shadow_frame(pd.DataFrame({"x": [1]}).set_axis(pd.Index([("a", "b")], tupleize_cols=False), axis=1), "obs")
+        encoded_frame(pd.DataFrame({"x": [1]}).set_axis(pd.Index([("a", "b")], tupleize_cols=False), axis=1), "obs")
 
 
 def make(**obsm):
@@ -107,7 +107,7 @@ def make(**obsm):
 def test_numeric_arrays_sparse_matrices_and_tables_of_obsm_are_sent():
     table = pd.DataFrame({"CD3": [1, 2, 3], "kind": ["a", "b", "a"]}, index=["0", "1", "2"])
     adata = make(X_pca=np.ones((3, 2)), sp=sparse.csc_matrix(np.eye(3)), table=table, half=np.ones((3, 1), np.float16))
-    sent, left, changes = shadow_obsm(adata)
+    sent, left, changes = encoded_obsm(adata)
     assert sent["X_pca"] is adata.obsm["X_pca"]
     assert isinstance(sent["sp"], sparse.csr_matrix)
     assert sent["table"]["kind"].dtype == "category"
@@ -116,8 +116,8 @@ def test_numeric_arrays_sparse_matrices_and_tables_of_obsm_are_sent():
     assert adata.obsm["table"]["kind"].dtype == table["kind"].dtype
 
 
-def test_keys_that_a_server_would_give_to_what_it_computes_are_sent_under_names_of_their_own():
-    sent, left, _ = shadow_obsm(make(umap=np.ones((3, 2)), PCA=np.ones((3, 2)), X_umap=np.ones((3, 2))))
+def test_keys_that_servers_use_for_computed_embeddings_are_renamed():
+    sent, left, _ = encoded_obsm(make(umap=np.ones((3, 2)), PCA=np.ones((3, 2)), X_umap=np.ones((3, 2))))
     assert list(sent) == ["umap~biocolab", "PCA~biocolab", "X_umap"]
     assert left == {}
 
@@ -135,17 +135,17 @@ def test_keys_that_a_server_would_give_to_what_it_computes_are_sent_under_names_
         (pd.DataFrame(index=["0", "1", "2"]), "no columns"),
     ],
 )
-def test_what_cannot_be_sent_of_obsm_is_left_out_with_a_reason(value, reason):
-    sent, left, _ = shadow_obsm(make(x=value))
+def test_an_unsupported_part_of_obsm_is_left_out_with_a_reason(value, reason):
+    sent, left, _ = encoded_obsm(make(x=value))
     assert sent == {}
     assert reason in left["x"]
 
 
-def test_names_that_cannot_be_kept_are_made_safe_and_it_is_said():
+def test_unsafe_names_are_replaced_and_the_change_is_listed():
     table = pd.DataFrame({"a/b": [1, 2, 3], 0: [1, 2, 3]}, index=["0", "1", "2"])
     adata = make()
     adata.obsm._data |= {"x/y": np.ones((3, 2)), "t": table}
-    sent, left, changes = shadow_obsm(adata)
+    sent, left, changes = encoded_obsm(adata)
     assert list(sent) == ["x%2Fy~biocolab", "t"]
     assert list(sent["t"].columns) == ["a%2Fb~biocolab", "0"]
     assert changes == ["obsm['t']['a/b']: sent as 'a%2Fb~biocolab'", "obsm['t'][0]: sent as '0'"]
@@ -155,16 +155,16 @@ def test_names_that_cannot_be_kept_are_made_safe_and_it_is_said():
 def test_two_keys_of_one_name_are_not_sent_as_one():
     adata = make()
     adata.obsm._data |= {1: np.ones((3, 2)), "1": np.zeros((3, 2))}
-    sent, left, _ = shadow_obsm(adata)
+    sent, left, _ = encoded_obsm(adata)
     assert (list(sent), left) == (["1"], {"1": "has the name of another key"})
 
 
 def test_a_lazy_embedding_is_computed():
     array = pytest.importorskip("dask.array")
-    assert shadow_obsm(make(x=array.ones((3, 2), chunks=1))).sent["x"].tolist() == np.ones((3, 2)).tolist()
+    assert encoded_obsm(make(x=array.ones((3, 2), chunks=1))).sent["x"].tolist() == np.ones((3, 2)).tolist()
 
 
-def test_rows_are_taken_in_the_order_asked():
+def test_rows_are_selected_in_the_given_order():
     rows = np.array([2, 0])
     assert rows_of(np.arange(3), rows).tolist() == [2, 0]
     assert rows_of(pd.DataFrame({"x": [5, 6, 7]}), rows)["x"].tolist() == [7, 5]
@@ -188,7 +188,7 @@ def test_any_table_of_clean_columns_is_written_and_read_back(tmp_path_factory, c
     if nullable:
         frame = frame.convert_dtypes()
     before = frame.copy(deep=True)
-    again = through_a_file(shadow_frame(frame, "obs")[0], tmp_path_factory.mktemp("any") / "t")
+    again = through_a_file(encoded_frame(frame, "obs")[0], tmp_path_factory.mktemp("any") / "t")
     for name in frame:
         for was, now in zip(frame[name], again[name], strict=True):
             if pd.isna(was):
@@ -198,7 +198,7 @@ def test_any_table_of_clean_columns_is_written_and_read_back(tmp_path_factory, c
     pd.testing.assert_frame_equal(frame, before)
 
 
-def test_numbers_of_embeddings_are_those_that_files_have_and_what_is_narrowed_is_said():
+def test_embeddings_get_dtypes_that_files_have_and_narrowing_is_listed():
     adata = ad.AnnData(np.eye(3, dtype="float32"))
     adata.obsm["half"] = np.array([[0.1, 2], [3, 4], [5, 6]], np.float16)
     adata.obsm["long"] = np.ones((3, 2), np.longdouble)
@@ -206,7 +206,7 @@ def test_numbers_of_embeddings_are_those_that_files_have_and_what_is_narrowed_is
     adata.obsm["other"] = pd.DataFrame({"c/d": [1, 2, 3]}, index=adata.obs_names)
     adata.obsm["double"] = np.ones((3, 2))
     adata.obsm["sparse"] = sparse.csc_matrix(np.eye(3))
-    sent, left, changes = shadow_obsm(adata)
+    sent, left, changes = encoded_obsm(adata)
     assert not left
     assert {key: str(sent[key].dtype) for key in ("half", "long", "double", "sparse")} == {
         "half": "float32", "long": "float64", "double": "float64", "sparse": "float64",
@@ -221,9 +221,9 @@ def test_numbers_of_embeddings_are_those_that_files_have_and_what_is_narrowed_is
 
 
 @pytest.mark.parametrize("order", ["C", "F"])
-def test_truth_values_of_obsm_are_sent_as_0_and_1(order):
+def test_booleans_in_obsm_are_sent_as_0_and_1(order):
     inside = np.array([[True, False], [False, False], [True, True]], order=order)
-    sent, left, _ = shadow_obsm(make(inside=inside, sparse=sparse.csr_matrix(inside)))
+    sent, left, _ = encoded_obsm(make(inside=inside, sparse=sparse.csr_matrix(inside)))
     assert (sent["inside"].dtype, left) == (np.float32, {})
     assert sent["inside"].tolist() == [[1, 0], [0, 0], [1, 1]]
     assert sent["sparse"].dtype == bool  # of which servers take nothing, so that it stays what it is

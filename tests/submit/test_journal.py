@@ -33,7 +33,7 @@ def only_file() -> Path:
     return path
 
 
-def test_the_next_call_knows_what_the_last_one_did() -> None:
+def test_the_next_call_knows_the_steps_of_the_last_one() -> None:
     with journal.entry({"a": 1}, wait=False) as entry:
         begin(entry)
         entry.note("intent")
@@ -47,7 +47,7 @@ def test_the_next_call_knows_what_the_last_one_did() -> None:
 
 
 @pytest.mark.parametrize("cut", range(1, 60, 7))
-def test_a_line_that_was_cut_is_as_if_it_was_not_written(cut: int) -> None:
+def test_a_cut_last_line_is_ignored(cut: int) -> None:
     with journal.entry({}, wait=False) as entry:
         begin(entry, 3)
     content = only_file().read_bytes()
@@ -70,7 +70,7 @@ def test_a_line_that_was_cut_is_as_if_it_was_not_written(cut: int) -> None:
      b'{"step": "chunk", "file": 0, "chunk": true, "path": "p"}', b'{"step": "task", "task_id": null}',
      b'{"step": "commit", "study_info": 5}', b'{"step": "nonsense"}', b"\xff\xfe"],
 )  # fmt: skip
-def test_a_line_that_is_not_a_step_makes_the_journal_doubtful_and_hides_no_other(line: bytes) -> None:
+def test_an_invalid_line_makes_the_journal_doubtful_and_hides_no_other_line(line: bytes) -> None:
     with journal.entry({}, wait=False) as entry:
         begin(entry)
         assert not entry.known.doubtful
@@ -87,7 +87,7 @@ def test_a_line_that_is_not_a_step_makes_the_journal_doubtful_and_hides_no_other
         assert entry.known == journal.Known(**STUDY)
 
 
-def test_a_line_that_was_edited_is_not_believed() -> None:
+def test_an_edited_line_is_not_trusted() -> None:
     with journal.entry({}, wait=False) as entry:
         begin(entry)
         entry.note("task", task_id="7a")
@@ -96,7 +96,7 @@ def test_a_line_that_was_edited_is_not_believed() -> None:
         assert (entry.known.task_id, entry.known.doubtful) == ("", True)
 
 
-def test_a_journal_of_an_older_version_is_read_as_it_was() -> None:
+def test_a_journal_of_an_older_version_is_read() -> None:
     with journal.entry({}, wait=False) as entry:
         begin(entry)
     lines = [json.loads(line) for line in only_file().read_text().splitlines()][1:]
@@ -116,7 +116,7 @@ def test_a_journal_of_a_newer_version_is_doubtful() -> None:
         assert (entry.known.study_id, entry.known.doubtful) == ("s", True)
 
 
-def test_a_journal_that_was_emptied_is_doubtful_and_a_new_one_is_not() -> None:
+def test_an_emptied_journal_is_doubtful_and_a_new_one_is_not() -> None:
     with journal.entry({}, wait=False) as entry:
         assert not entry.known.doubtful
         begin(entry)
@@ -150,7 +150,7 @@ def test_a_call_of_another_thread_has_an_entry_of_its_own() -> None:
     assert len(list(journal._folder().glob("*.jsonl"))) == 2
 
 
-def test_a_call_that_waits_takes_over_when_the_other_has_ended() -> None:
+def test_a_waiting_call_takes_over_when_the_other_has_ended() -> None:
     seen: list[str] = []
     inside = threading.Event()
 
@@ -170,7 +170,7 @@ def test_a_call_that_waits_takes_over_when_the_other_has_ended() -> None:
     assert seen == ["s"]
 
 
-def test_waiting_for_another_call_has_an_end() -> None:
+def test_waiting_for_another_call_times_out() -> None:
     with journal.entry({}, wait=True) as entry:
         begin(entry)
         with (
@@ -181,7 +181,7 @@ def test_waiting_for_another_call_has_an_end() -> None:
             pass
 
 
-def test_what_is_a_month_old_is_removed() -> None:
+def test_a_journal_older_than_a_month_is_removed() -> None:
     with journal.entry({}, wait=False) as entry:
         begin(entry)
     old = time.time() - 31 * 86400
@@ -211,28 +211,28 @@ class TestTheEnd:
         assert (known.study_info, known.task_id) == ({"uuid": "u"}, 5)
         assert only_file().read_text().count("commit") == 1
 
-    def test_of_another_is_forgotten(self) -> None:
+    def test_of_a_study_with_a_generated_id_is_forgotten(self) -> None:
         self.entry_with_task(made=True)
         journal.finish("http://elsewhere/", 5, {})
         assert journal.of_task("http://h/", 5) is not None
         journal.finish("http://h/", 5, {})
         assert journal.of_task("http://h/", 5) is None
 
-    def test_in_failure_is_forgotten(self) -> None:
+    def test_of_a_failed_task_is_forgotten(self) -> None:
         self.entry_with_task(made=False)
         journal.forget("http://h/", 5)
         assert journal.of_task("http://h/", 5) is None
 
 
 @pytest.mark.skipif(os.name == "nt", reason="modes of files are those of POSIX")
-def test_others_cannot_read_it() -> None:
+def test_other_users_cannot_read_a_journal() -> None:
     with journal.entry({}, wait=False) as entry:
         begin(entry)
         assert {stat.S_IMODE(path.stat().st_mode) for path in journal._folder().iterdir()} == {0o600}
     assert stat.S_IMODE(journal._folder().stat().st_mode) == 0o700
 
 
-def test_a_disk_that_fails_does_not_stop_the_submission(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_failing_disk_does_not_stop_the_submission(caplog: pytest.LogCaptureFixture) -> None:
     with journal.entry({}, wait=False) as entry:
         begin(entry)
         only_file().unlink()
@@ -246,9 +246,7 @@ def test_a_disk_that_fails_does_not_stop_the_submission(caplog: pytest.LogCaptur
 
 
 @pytest.mark.parametrize("forget", ["clear", "drop"])
-def test_a_disk_that_fails_when_all_is_forgotten_does_not_stop_it_either(
-    forget: str, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_failing_disk_does_not_stop_a_restart(forget: str, caplog: pytest.LogCaptureFixture) -> None:
     with journal.entry({}, wait=False) as entry:
         begin(entry)
         path = only_file()
@@ -260,7 +258,7 @@ def test_a_disk_that_fails_when_all_is_forgotten_does_not_stop_it_either(
     assert caplog.text.count("cannot be resumed") == 1
 
 
-def test_a_line_of_which_the_disk_took_a_part_only_is_not_written_on_behind(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_partly_written_line_ends_the_journal(caplog: pytest.LogCaptureFixture) -> None:
     resource = pytest.importorskip("resource")
     with journal.entry({}, wait=False) as entry:
         begin(entry)
@@ -276,7 +274,7 @@ def test_a_line_of_which_the_disk_took_a_part_only_is_not_written_on_behind(capl
     assert caplog.text.count("cannot be resumed") == 1
 
 
-def test_a_call_is_seen_by_others_before_it_has_done_anything() -> None:
+def test_other_calls_see_a_call_before_its_first_step() -> None:
     key = {"content": "seen at once"}
     with (
         journal.entry(key, wait=True),
@@ -287,7 +285,7 @@ def test_a_call_is_seen_by_others_before_it_has_done_anything() -> None:
         pytest.fail("two calls have the same submission")
 
 
-def test_a_call_that_begins_anew_is_still_seen() -> None:
+def test_other_calls_still_see_a_call_that_starts_again() -> None:
     key = {"content": "begun anew"}
     with journal.entry(key, wait=True) as entry:
         entry.note("intent")
@@ -297,7 +295,7 @@ def test_a_call_that_begins_anew_is_still_seen() -> None:
             pytest.fail("two calls have the same submission")
 
 
-def test_a_journal_that_cannot_be_written_in_the_end_is_told_and_no_more(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_final_step_that_cannot_be_written_is_only_logged(caplog: pytest.LogCaptureFixture) -> None:
     resource = pytest.importorskip("resource")
     TestTheEnd().entry_with_task(made=False)
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -319,7 +317,7 @@ def test_a_commit_of_a_named_study_is_the_last_step() -> None:
         assert entry.known.study_info == {"uuid": "u"}
 
 
-def test_without_a_place_what_was_done_is_known_for_the_call() -> None:
+def test_an_entry_without_a_file_keeps_its_steps_for_the_call() -> None:
     entry = journal.Entry(None)
     begin(entry)
     assert entry.known.chunks == {0: {0, 1}}
@@ -331,7 +329,7 @@ def test_without_a_place_what_was_done_is_known_for_the_call() -> None:
     entry.close()
 
 
-def test_what_another_call_has_open_is_not_tidied_away() -> None:
+def test_an_open_journal_of_another_call_is_not_removed() -> None:
     with journal.entry({}, wait=False) as entry:
         begin(entry)
         old = time.time() - 31 * 86400

@@ -1,4 +1,4 @@
-"""A plan says what would be sent; writing it sends exactly that and leaves the object as it was."""
+"""A plan shows the content of a submission; writing it produces exactly that and does not change the object."""
 
 import copy
 import gc
@@ -50,7 +50,7 @@ def dense(matrix):
 
 
 def snapshot(adata):
-    """All that a user could see of an object."""
+    """Everything that a user can see of an object."""
     return {
         "view": adata.is_view,
         "x": None if adata.is_view else (id(adata.X), copy.deepcopy(adata.X)),
@@ -89,7 +89,7 @@ FORMS = {
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_every_form_of_counts_is_sent_exactly_and_left_alone(tmp_path, form):
+def test_every_form_of_counts_is_sent_exactly_and_not_changed(tmp_path, form):
     adata = make(FORMS[form](COUNTS))
     before = snapshot(adata)
     again = ad.read_h5ad(to_h5ad(adata, tmp_path / "a.h5ad"))
@@ -115,7 +115,7 @@ def test_every_form_of_counts_is_sent_exactly_and_left_alone(tmp_path, form):
         (COUNTS.astype(np.longdouble) / 3, np.float64),
     ],
 )
-def test_normalized_values_are_narrowed_only_where_that_is_exact(tmp_path, matrix, dtype):
+def test_normalized_values_are_narrowed_only_if_that_is_exact(tmp_path, matrix, dtype):
     if dtype == np.float64 and matrix.dtype == np.longdouble:
         matrix = matrix.astype(np.float64).astype(np.longdouble)
     again = ad.read_h5ad(to_h5ad(make(matrix), tmp_path / "a.h5ad", input_matrix_type="normalized"))
@@ -143,7 +143,7 @@ def test_counts_beyond_float32_keep_their_dtype(tmp_path):
     ],
 )
 @pytest.mark.parametrize("form", ["CSR", "CSC", "F"])
-def test_a_view_is_sent_as_it_shows_itself_and_stays_a_view(tmp_path, index, form):
+def test_a_view_is_sent_with_its_cells_and_stays_a_view(tmp_path, index, form):
     whole = make(FORMS[form](COUNTS))
     view = whole[index]
     before = snapshot(view)
@@ -189,7 +189,7 @@ def test_a_dask_matrix_is_sent(tmp_path):
     np.testing.assert_array_equal(ad.read_h5ad(paths[1]).X.toarray(), COUNTS[1::3])
 
 
-def test_counts_of_raw_come_with_all_genes_of_raw(tmp_path):
+def test_counts_of_raw_are_sent_with_all_genes_of_raw(tmp_path):
     adata = make()
     adata.raw = adata
     adata = adata[:, :2].copy()
@@ -209,7 +209,7 @@ def test_either_slot_holds_the_counts_that_are_sent(tmp_path):
         assert file["var"] == file["raw/var"]
 
 
-def test_batches_come_in_order_and_keep_the_order_of_their_cells(tmp_path):
+def test_batches_are_sorted_and_keep_the_order_of_their_cells(tmp_path):
     adata = make()
     plan = plan_submission(adata, batch_key="sample")
     assert [(b.name, b.file_name, b.n_obs) for b in plan.batches] == [
@@ -226,7 +226,7 @@ def test_batches_come_in_order_and_keep_the_order_of_their_cells(tmp_path):
         np.testing.assert_array_equal(again.obsm["X_umap"], adata.obsm["X_umap"][i::3])
 
 
-def test_batches_of_categories_come_in_their_order_and_empty_ones_are_none():
+def test_batches_follow_the_order_of_categories_without_empty_ones():
     plan = plan_submission(make(), batch_key="sample")
     adata = make()
     adata.obs["sample"] = pd.Categorical(adata.obs["sample"], ["s10", "none", "s2", "s1"])
@@ -235,7 +235,7 @@ def test_batches_of_categories_come_in_their_order_and_empty_ones_are_none():
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.uint8])
-def test_batches_of_categories_that_are_numbers_have_all_cells(tmp_path, dtype):
+def test_batches_of_numeric_categories_have_all_cells(tmp_path, dtype):
     adata = make()
     adata.obs["sample"] = pd.Categorical(np.array([0.1, 2, 3] * 4, dtype))
     plan = plan_submission(adata, batch_key="sample")
@@ -255,7 +255,7 @@ def test_batches_may_be_numbers(tmp_path, values):
     "names",
     [("a b", "a/b", "a_b"), ("A", "a", "á"), ("../../x", "..", "."), ("", " ", "b"), ("x" * 300, "x" * 301, "x.h5ad")],
 )
-def test_names_of_batch_files_are_safe_and_all_different(tmp_path, names):
+def test_the_names_of_batch_files_are_safe_and_distinct(tmp_path, names):
     adata = make()
     adata.obs["sample"] = list(names) * 4
     plan = plan_submission(adata, batch_key="sample")
@@ -265,29 +265,29 @@ def test_names_of_batch_files_are_safe_and_all_different(tmp_path, names):
     assert {path.parent for path in write_plan(adata, plan, tmp_path)} == {tmp_path}
 
 
-def test_an_unknown_batch_column_names_the_near_ones():
+def test_an_unknown_batch_column_suggests_similar_names():
     with pytest.raises(errors.UnknownField, match=r"'Sample' \(did you mean 'sample'\?\)"):
         plan_submission(make(), batch_key="Sample")
 
 
 @pytest.mark.parametrize("key", [["sample"], 0, {}])
-def test_a_batch_column_that_is_no_name_is_refused(key):
+def test_a_batch_column_that_is_not_a_name_is_rejected(key):
     with pytest.raises(errors.UnknownField, match="for batch_key; it has 'sample', 'n', 'type'"):
         plan_submission(make(), batch_key=key)
 
 
 @pytest.mark.parametrize("arguments", [{"to": "bioflex"}, {"chunk_size": 5}])
-def test_a_dry_run_refuses_what_the_submission_would(arguments):
+def test_a_dry_run_raises_the_errors_of_a_submission(arguments):
     with pytest.raises(errors.InvalidArgument, match=f"{next(iter(arguments))} is "):
         make().biocolab.submit(dry_run=True, **arguments)
 
 
-def test_cells_without_a_batch_are_refused():
+def test_cells_without_a_batch_are_rejected():
     with pytest.raises(errors.InvalidColumn, match="4 cells without a batch"):
         plan_submission(make(), batch_key="type")
 
 
-def test_the_single_file_is_the_same_by_either_way(tmp_path):
+def test_to_h5ad_and_submit_write_the_same_single_file(tmp_path):
     adata = make()
     (one,) = write_plan(adata, plan_submission(adata, request=StudyRequest(study_id="my study")), tmp_path)
     assert one.name == "my_study.h5ad"
@@ -326,7 +326,7 @@ def test_a_plan_reads_well():
     assert "<b>" not in plan._repr_html_()
 
 
-def test_a_plan_says_where_to_and_each_thing_once():
+def test_a_plan_shows_the_destination_and_each_fact_once():
     adata = make()
     adata.obs["a/b"] = 1
     request = StudyRequest("my group", study_id="PBMC", species="mouse")
@@ -335,16 +335,16 @@ def test_a_plan_says_where_to_and_each_thing_once():
     assert (text.count("obs['a/b']"), text.count("BC109")) == (1, 0)
     made = plan_submission(adata)
     assert (made.to, made.group, made.study_id, made.species) == ("bbrowserx", "personal", None, "human")
-    assert "group 'personal', a new study (its id is made on sending)" in repr(made)
+    assert "group 'personal', a new study (id generated on submission)" in repr(made)
 
 
-def test_a_small_plan_is_not_of_no_size_at_all():
+def test_a_small_plan_does_not_have_a_size_of_zero():
     plan = plan_submission(make())
     assert 0 < plan.n_bytes < 50_000
     assert "\n  size: less than 0.1 MB before compression, " in repr(plan)
 
 
-def test_an_object_that_has_changed_since_is_refused(tmp_path):
+def test_an_object_changed_after_planning_is_rejected(tmp_path):
     adata = make()
     plan, by_sample = plan_submission(adata), plan_submission(adata, batch_key="sample")
     with pytest.raises(errors.InvalidArgument, match="plan again"):
@@ -358,7 +358,7 @@ def test_an_object_that_has_changed_since_is_refused(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_refused_object_leaves_the_file_that_was_there(tmp_path):
+def test_a_rejected_object_does_not_replace_an_existing_file(tmp_path):
     path = tmp_path / "a.h5ad"
     path.write_bytes(b"mine")
     with pytest.raises(errors.NoCounts):
@@ -390,7 +390,7 @@ def test_a_backed_object_may_replace_its_own_file(tmp_path):
         ("cellxgene-nan.h5ad", None),
     ],
 )
-def test_real_files_are_sent_exactly_or_refused(tmp_path, name, sent):
+def test_real_files_are_sent_exactly_or_rejected(tmp_path, name, sent):
     if not (DATA / name).exists():
         pytest.skip(f"{name} is not in {DATA}: set BIOCOLAB_TEST_DATA")
     with warnings.catch_warnings():
@@ -424,7 +424,7 @@ def test_celltypists_sample_is_counts():
 
 
 @pytest.mark.parametrize(("first", "second"), [(5, -2), (0.5, 0.5), (2**24, 1)])
-def test_what_is_judged_of_entries_of_one_place_is_what_is_written(tmp_path, first, second):
+def test_columns_with_the_same_location_are_written_as_judged(tmp_path, first, second):
     matrix = sparse.csr_matrix((2, 2))
     matrix.data = np.array([first, second, 3.0])
     matrix.indices, matrix.indptr = np.array([0, 0, 1], np.int32), np.array([0, 2, 3], np.int32)

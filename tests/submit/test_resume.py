@@ -66,7 +66,7 @@ class TestSubmissionsOfFiles:
         assert len(faulty.requests.of("add_file_upload")) == 0  # the file was announced before
         assert list(bc.submissions()) == []
 
-    def test_begin_from_the_start_where_the_server_forgot_them(self, faulty: Sandbox, file: Path) -> None:
+    def test_start_again_if_the_server_lost_them(self, faulty: Sandbox, file: Path) -> None:
         break_off(faulty, "upload_chunk", file, name="forgotten, resumed")
         faulty.faults.add("*", nth=1, kind="forget_uploads")
         with pytest.warns(UserWarning, match="starting again"):
@@ -77,14 +77,14 @@ class TestSubmissionsOfFiles:
         break_off(faulty, "upload_chunk", file, name="changed")
         [found] = bc.submissions()
         os.utime(file, (1, 1))
-        with pytest.raises(InvalidFile, match=r"wide\.h5ad was changed since"):
+        with pytest.raises(InvalidFile, match=r"wide\.h5ad changed since it was submitted"):
             found.resume()
         file.unlink()
-        with pytest.raises(InvalidFile, match=r"wide\.h5ad is not there any more"):
+        with pytest.raises(InvalidFile, match=r"wide\.h5ad no longer exists"):
             found.resume()
         assert studies("changed") == []
 
-    def test_whose_file_is_gone_are_resumed_where_the_server_has_it(self, faulty: Sandbox, file: Path) -> None:
+    def test_whose_file_was_removed_are_resumed_if_the_server_has_it(self, faulty: Sandbox, file: Path) -> None:
         break_off(faulty, "get_submission_log", file, name="file gone")
         file.unlink()
         assert bc.submissions()[0].resume().done
@@ -92,14 +92,14 @@ class TestSubmissionsOfFiles:
 
 
 class TestSubmissionsOfObjects:
-    def test_need_the_same_call_where_the_server_lacks_a_part(self, faulty: Sandbox, wide: ad.AnnData) -> None:
+    def test_need_the_same_call_if_the_server_lacks_a_part(self, faulty: Sandbox, wide: ad.AnnData) -> None:
         break_off(faulty, "upload_chunk", wide, name="in memory")
         [found] = bc.submissions()
         assert found.files == ()
         with pytest.raises(InvalidFile, match=r"an object in memory.*adata\.biocolab\.submit"):
             found.resume()
 
-    def test_are_resumed_where_the_server_has_them(self, faulty: Sandbox, wide: ad.AnnData) -> None:
+    def test_are_resumed_if_the_server_has_them(self, faulty: Sandbox, wide: ad.AnnData) -> None:
         submission = wide.biocolab.submit(name="not waited for", skip_dimred=True, wait=False)
         [found] = bc.submissions()
         assert (found.task_id, found.study_id) == (submission.task_id, submission.study_id)
@@ -107,15 +107,15 @@ class TestSubmissionsOfObjects:
         assert len(studies("not waited for")) == 1
 
 
-def test_a_submission_that_is_forgotten_is_a_new_one_next_time(faulty: Sandbox, file: Path) -> None:
+def test_a_forgotten_submission_is_a_new_one_next_time(faulty: Sandbox, file: Path) -> None:
     break_off(faulty, "upload_chunk", file, name="to forget", study_id="to forget")
     bc.submissions()[0].forget()
-    assert repr(bc.submissions()) == "no submission was broken off"
+    assert repr(bc.submissions()) == "no interrupted submissions"
     bc.submit(file, name="to forget", study_id="to forget", skip_dimred=True, chunk_size=CHUNK)
     assert len(faulty.requests.of("add_file_upload")) == 1
 
 
-def test_a_submission_under_way_is_not_listed_and_not_forgotten(faulty: Sandbox, file: Path) -> None:
+def test_a_running_submission_is_not_listed_and_not_forgotten(faulty: Sandbox, file: Path) -> None:
     break_off(faulty, "upload_chunk", file, name="under way", study_id="under way")
     [found] = bc.submissions()
     held = journal.Entry(found.path, journal._try_lock(found.path))
@@ -133,7 +133,7 @@ def test_a_finished_study_of_a_given_id_is_listed_on_request(faulty: Sandbox, wi
     assert (found.study_id, found.state) == ("finished", "finished")
 
 
-def test_a_submission_is_resumed_on_its_own_server_only(faulty: Sandbox, file: Path) -> None:
+def test_a_submission_is_only_resumed_on_its_own_server(faulty: Sandbox, file: Path) -> None:
     break_off(faulty, "upload_chunk", file, name="elsewhere")
     [found] = bc.submissions()
     connector = bc.connect(private_host="http://127.0.0.1:9/", private_token="token")
@@ -145,27 +145,27 @@ def test_a_submission_is_resumed_on_its_own_server_only(faulty: Sandbox, file: P
 
 
 @pytest.mark.parametrize("kept", [False, True])
-def test_submissions_to_a_sandbox_go_with_its_data(kept: bool, wide: ad.AnnData, tmp_path: Path) -> None:
+def test_submissions_to_a_sandbox_are_removed_with_its_data(kept: bool, wide: ad.AnnData, tmp_path: Path) -> None:
     with bc.sandbox(tmp_path if kept else None):
         wide.biocolab.submit(study_id="gone", skip_dimred=True, wait=False)
         assert [each.study_id for each in bc.submissions()] == ["gone"]
     assert [each.study_id for each in bc.submissions()] == ["gone"] * kept
 
 
-def test_a_submission_is_found_by_its_id_its_beginning_and_its_task(faulty: Sandbox, file: Path) -> None:
+def test_a_submission_is_found_by_its_id_the_start_of_it_and_its_task(faulty: Sandbox, file: Path) -> None:
     for name in ("alpha one", "alpha two"):
         break_off(faulty, "upload_chunk", file, study_id=name)
     found = bc.submissions()
     assert find("alpha one", found).study_id == "alpha one"
     assert find("alpha t", found).study_id == "alpha two"
-    with pytest.raises(AmbiguousName, match="several submissions"):
+    with pytest.raises(AmbiguousName, match="matches several submissions"):
         find("alpha", found)
     with pytest.raises(UnknownName, match="did you mean 'alpha one'"):
         find("alpha onne", found)
 
 
 class TestTheCommand:
-    def test_resumes_the_only_one_or_the_one_that_is_named(self, faulty: Sandbox, file: Path) -> None:
+    def test_resumes_the_only_submission_or_the_named_one(self, faulty: Sandbox, file: Path) -> None:
         break_off(faulty, "upload_chunk", file, study_id="by command")
         done = CliRunner().invoke(app, ["resume", "--json"])
         assert (done.exit_code, json.loads(done.stdout)["study_id"]) == (0, "by command")
@@ -187,9 +187,9 @@ class TestTheCommand:
         done = CliRunner().invoke(app, ["resume", "--forget", "drop me"])
         assert (done.exit_code, "forgotten: drop me" in done.stderr) == (0, True)
         assert CliRunner().invoke(app, ["resume", "drop me"]).exit_code == 1
-        assert "no submission was broken off" in CliRunner().invoke(app, ["resume"]).stderr
+        assert "no interrupted submissions" in CliRunner().invoke(app, ["resume"]).stderr
 
-    def test_doctor_names_them_with_the_commands(self, faulty: Sandbox, file: Path) -> None:
+    def test_is_shown_by_doctor_for_each_submission(self, faulty: Sandbox, file: Path) -> None:
         break_off(faulty, "upload_chunk", file, study_id="seen by doctor")
         [seen] = [each for each in examine(network=False) if each.topic == "submissions"]
         assert (seen.subject, seen.state) == ("seen by doctor", "note")

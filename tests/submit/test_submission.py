@@ -44,27 +44,27 @@ class TestInAnotherProcess:
         assert done.returncode == 0, told
         return said.strip()
 
-    def test_a_pickle_goes_on_and_holds_no_token(self, faulty: Sandbox, counts: ad.AnnData) -> None:
+    def test_a_pickle_resumes_and_holds_no_token(self, faulty: Sandbox, counts: ad.AnnData) -> None:
         submission = begin(counts, "pickled")
         pickled = pickle.dumps(submission)
         assert faulty.token.encode() not in pickled
         code = "s = pickle.loads(bytes.fromhex(sys.argv[1])); print(s.wait().study().n_obs, s.study_info['uuid'])"
         assert self.run(faulty, code, pickled.hex()) == f"60 {submission.wait().study_info['uuid']}"
 
-    def test_the_task_is_enough(self, faulty: Sandbox, counts: ad.AnnData) -> None:
+    def test_the_task_id_is_sufficient(self, faulty: Sandbox, counts: ad.AnnData) -> None:
         submission = begin(counts, "by its task", group="All members", study_id="by_task")
         code = "s = bc.submission(sys.argv[1]); print(s.study_id, s.group_id, s.wait().study().n_obs)"
         assert self.run(faulty, code, submission.task_id) == "by_task all_members 60"
 
 
 class TestByItsTask:
-    def test_it_is_as_the_journal_says(self, faulty: Sandbox, counts: ad.AnnData) -> None:
+    def test_a_submission_has_the_values_of_the_journal(self, faulty: Sandbox, counts: ad.AnnData) -> None:
         first = begin(counts, "journal", group="all_members")
         again = bc.submission(first.task_id)
         assert (again.study_id, again.group_id, again.species) == (first.study_id, "all_members", "human")
         assert again.wait().study_info["uuid"] == first.wait().study_info["uuid"]
 
-    def test_it_is_as_the_arguments_say_where_the_journal_does_not_know_it(
+    def test_a_submission_has_the_given_values_if_the_journal_lacks_it(
         self, faulty: Sandbox, counts: ad.AnnData
     ) -> None:
         first = begin(counts, "arguments", group="all_members", study_id="arguments")
@@ -74,14 +74,14 @@ class TestByItsTask:
         assert (again.study_id, again.group_id) == ("", "all_members")
         assert again.wait().study_id == "arguments"
 
-    def test_one_that_is_over_is_over(self, faulty: Sandbox, counts: ad.AnnData) -> None:
+    def test_a_finished_submission_is_done(self, faulty: Sandbox, counts: ad.AnnData) -> None:
         first = begin(counts, "over", study_id="over").wait()
         again = bc.submission(first.task_id)
         assert again.done
         assert again.study().n_obs == 60
 
-    def test_what_the_server_does_not_know_is_an_error(self, server: Sandbox) -> None:
-        with pytest.raises(NotFound, match=r"no task 'nonsense'\. Give what submission\.task_id was") as caught:
+    def test_an_unknown_task_is_an_error(self, server: Sandbox) -> None:
+        with pytest.raises(NotFound, match=r"no task 'nonsense'\. Give the value of submission\.task_id") as caught:
             bc.submission("nonsense")
         assert (caught.value.status, caught.value.detail) == (404, "the sandbox has no task 'nonsense'")
 
@@ -91,7 +91,7 @@ class TestByItsTask:
 
 
 class TestWaiting:
-    def test_with_a_timeout_can_be_gone_on_with(self, faulty: Sandbox, counts: ad.AnnData) -> None:
+    def test_with_a_timeout_can_be_repeated(self, faulty: Sandbox, counts: ad.AnnData) -> None:
         faulty.faults.add("get_submission_log", nth=range(1, 20), kind="unknown_state", state="QUEUED")
         submission = begin(counts, "timeout")
         with pytest.raises(TimedOut, match=r"still QUEUED after 0\.05 s.*make the same call again to wait for it"):
@@ -101,18 +101,20 @@ class TestWaiting:
         assert submission.status == "SUCCESS"
 
     @pytest.mark.parametrize("timeout", [-1, float("nan")])
-    def test_takes_no_nonsense(self, faulty: Sandbox, counts: ad.AnnData, timeout: float) -> None:
+    def test_rejects_an_invalid_timeout(self, faulty: Sandbox, counts: ad.AnnData, timeout: float) -> None:
         with pytest.raises(InvalidArgument, match="timeout is"):
             begin(counts, "nonsense").wait(timeout)
 
-    def test_for_a_failure_leaves_its_log(self, faulty: Sandbox, unread: Path) -> None:
+    def test_for_a_failed_task_keeps_its_log(self, faulty: Sandbox, unread: Path) -> None:
         submission = begin_what_fails(unread, "failure")
         with pytest.raises(TaskFailed, match="cannot read studies of type RDS"):
             submission.wait()
         assert submission.status == "ERROR"
         assert "cannot read studies of type RDS" in submission.log
 
-    def test_elsewhere_is_an_error(self, faulty: Sandbox, counts: ad.AnnData, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_with_a_connection_to_another_server_is_an_error(
+        self, faulty: Sandbox, counts: ad.AnnData, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         pickled = pickle.dumps(begin(counts, "elsewhere"))
         monkeypatch.setattr(default, "_stack", [])
         bc.connect(private_host="http://127.0.0.1:1/t2d_index_tool/", private_token="t" * 20)
@@ -124,7 +126,7 @@ class TestWaiting:
 
 
 class TestInterrupted:
-    def test_in_a_terminal_says_that_the_task_goes_on_and_how_to_go_on_with_it(
+    def test_in_a_terminal_says_that_the_task_keeps_running_and_how_to_resume(
         self, faulty: Sandbox, counts: ad.AnnData, tmp_path: Path
     ) -> None:
         counts.write_h5ad(tmp_path / "x.h5ad")
@@ -138,12 +140,14 @@ class TestInterrupted:
         _, said = process.communicate(timeout=PATIENCE)
         assert process.returncode == 130
         (last,) = (line for line in said.splitlines() if line.startswith("interrupted"))
-        told = re.fullmatch(r"interrupted: task (\w+) goes on on the server\. To go on with it, .*in Python (.+)", last)
+        told = re.fullmatch(
+            r"interrupted: task (\w+) keeps running on the server\. To resume, .*in Python use (.+)", last
+        )
         assert told[2] == f"bc.submission('{told[1]}').wait()"
         faulty.faults.clear()
         assert eval(told[2]).study().n_obs == 60
 
-    def test_names_the_server_where_it_is_another_than_usual(self, faulty: Sandbox, counts: ad.AnnData) -> None:
+    def test_names_the_server_if_it_is_not_the_default(self, faulty: Sandbox, counts: ad.AnnData) -> None:
         faulty.faults.add("get_submission_log", nth=range(1, 500), kind="unknown_state", state="QUEUED")
         submission = begin(counts, "interrupted", to="talk2data")
         before = signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -162,7 +166,7 @@ class TestInterrupted:
 
 
 class TestInAnEventLoop:
-    def test_it_is_awaited_while_others_run(self, faulty: Sandbox, counts: ad.AnnData) -> None:
+    def test_a_submission_is_awaited_while_other_tasks_run(self, faulty: Sandbox, counts: ad.AnnData) -> None:
         faulty.faults.add("get_submission_log", nth=range(1, 9), kind="unknown_state", state="QUEUED")
 
         async def main() -> tuple[Submission, int]:
@@ -184,7 +188,7 @@ class TestInAnEventLoop:
         assert turns > 3
         assert waiting_threads() == []
 
-    def test_its_failure_is_raised_where_it_is_awaited(self, faulty: Sandbox, unread: Path) -> None:
+    def test_a_failure_is_raised_where_the_submission_is_awaited(self, faulty: Sandbox, unread: Path) -> None:
         async def main() -> None:
             await begin_what_fails(unread, "awaited failure")
 
@@ -192,7 +196,7 @@ class TestInAnEventLoop:
             asyncio.run(main())
         assert waiting_threads() == []
 
-    def test_it_can_be_cancelled_and_awaited_again(self, faulty: Sandbox, counts: ad.AnnData) -> None:
+    def test_a_submission_can_be_cancelled_and_awaited_again(self, faulty: Sandbox, counts: ad.AnnData) -> None:
         faulty.faults.add("get_submission_log", kind="unknown_state", state="QUEUED")
 
         async def main() -> Submission:
@@ -207,7 +211,7 @@ class TestInAnEventLoop:
         assert asyncio.run(main()).study().n_obs == 60
         assert waiting_threads() == []
 
-    def test_cancelled_while_the_server_hangs_it_does_not_stop_the_others(
+    def test_a_cancelled_submission_on_a_hanging_server_does_not_stop_others(
         self, faulty: Sandbox, counts: ad.AnnData, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         submission = begin(counts, "hanging")
@@ -249,7 +253,7 @@ class TestInAnEventLoop:
         ]  # fmt: skip
 
 
-def test_what_is_known_is_shown_after_the_server_has_gone(counts: ad.AnnData) -> None:
+def test_a_submission_is_displayed_after_the_server_has_closed(counts: ad.AnnData) -> None:
     with bc.sandbox():
         submission = counts.biocolab.submit(study_id="shown<b>", wait=False)
     with bc.settings.override(max_retries=0):

@@ -251,12 +251,12 @@ def test_a_worker_that_was_stopped_while_it_was_given_a_long_job_holds_up_neithe
     with bc.sandbox() as server:
         bucket = server.add_bucket(tmp_path)
         for end in (server.reset, server.close):
-            server._site.tasks.warm_up()
-            worker = server._site.tasks._worker
+            server._state.tasks.warm_up()
+            worker = server._state.tasks._worker
             os.kill(worker.pid, signal.SIGSTOP)
             answer = Wire(server).post("submit_study_from_s3", {**BODY, "s3_id": bucket, "batch_info": batches})
             task_id = answer.json()["data"]["id"]
-            until(lambda task_id=task_id: server._site.catalogue.task(task_id, server.email).status == "RUNNING")
+            until(lambda task_id=task_id: server._state.catalog.task(task_id, server.email).status == "RUNNING")
             ending = threading.Thread(target=end, daemon=True)
             ending.start()
             ending.join(PATIENCE)

@@ -461,7 +461,7 @@ def test_a_disk_that_is_full_is_said_to_be(
 
 def test_a_catalogue_that_has_no_room_is_said_to_be(own: Sandbox) -> None:
     wire = Wire(own)
-    with own._site._database.writing() as connection:
+    with own._state._database.writing() as connection:
         [pages] = connection.execute("pragma page_count").fetchone()
         connection.execute(f"pragma max_page_count = {pages}")
     announced = {"folder_id": "f", "n_chunks": 1, "original_file_name": "x" * 400}
