@@ -77,7 +77,7 @@ def test_an_unknown_database_comes_with_those_there_are(species: str, version: i
     ("arguments", "said"),
     [
         ({"source": "bioflx"}, r"did you mean 'bioflex'.*give one of 'bioflex', 'bbrowserx', 'talk2data'"),
-        ({"group": "personal"}, "BioFlex has databases and no groups: give source='bbrowserx'"),
+        ({"group": "personal"}, "BioFlex has databases, not groups: give source='bbrowserx'"),
         ({"source": "bbrowserx", "species": "humn"}, r"species is 'humn' \(did you mean 'human'"),
     ],
 )
@@ -87,7 +87,7 @@ def test_nothing_that_says_where_to_look_is_passed_over(arguments: dict, said: s
 
 
 def test_a_database_is_not_passed_over_where_there_are_groups_only() -> None:
-    with pytest.raises(InvalidArgument, match="no databases: give source='bioflex'"):
+    with pytest.raises(InvalidArgument, match="which has groups, not databases: give source='bioflex'"):
         bc.study("PBMC68k_reduced", source="bbrowserx", database=bc.database())
 
 
@@ -179,7 +179,7 @@ def test_a_study_of_another_species_is_looked_for_with_species(server: Sandbox, 
     server.add_study("OF_A_MOUSE", counts, species="mouse")
     counts.biocolab.submit(study_id="OF_MY_MOUSE", species="mouse", skip_dimred=True)
     for study_id, source in (("OF_A_MOUSE", "bioflex"), ("OF_MY_MOUSE", "bbrowserx")):
-        with pytest.raises(UnknownStudy, match=r"give species= if it is of another$"):
+        with pytest.raises(UnknownStudy, match=r"give species= if it has another species$"):
             bc.study(study_id, source=source)
         assert bc.study(study_id, source=source, species="mouse").id == study_id
 

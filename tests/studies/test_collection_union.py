@@ -37,7 +37,7 @@ def kept(joined: ad.AnnData, path: Path) -> ad.AnnData:
 class TestColumns:
     def test_of_labels_here_and_numbers_there_are_labels_and_warned_of(self, tmp_path: Path) -> None:
         numbers, labels = np.array([1, 2.5, np.nan], np.float32), pd.Categorical(["T", "B", "T"])
-        with pytest.warns(UserWarning, match="'leiden' are not of one kind"):
+        with pytest.warns(UserWarning, match="'leiden' have different types"):
             joined = union([part(leiden=numbers), part(leiden=labels)], ["one", "two"], "inner", "study")
         back = kept(joined, tmp_path / "joined.h5ad").obs["leiden"]
         assert isinstance(back.dtype, pd.CategoricalDtype)
@@ -91,7 +91,7 @@ class TestColumns:
         ],
     )
     def test_of_numbers_that_no_dtype_holds_are_labels_and_warned_of(self, one: Any, two: Any, labels: list) -> None:
-        with pytest.warns(UserWarning, match="'n' hold numbers that no dtype holds for all studies"):
+        with pytest.warns(UserWarning, match="'n' have numbers that no single dtype can hold exactly"):
             joined = union([part(n=one), part(n=two)], ["one", "two"], "inner", "study")
         assert joined.obs["n"].tolist() == labels
 
@@ -101,14 +101,14 @@ class TestColumns:
 
     def test_of_truth_here_and_numbers_there_are_labels_and_warned_of(self) -> None:
         parts = [part(flag=[True, False, True]), part(flag=[1, 2, 3]), part(flag=[0.5, 1.0, np.nan])]
-        with pytest.warns(UserWarning, match="'flag' are not of one kind"):
+        with pytest.warns(UserWarning, match="'flag' have different types"):
             joined = union(parts, ["one", "two", "three"], "inner", "study")
         labels = joined.obs["flag"].astype(object)
         assert labels.where(labels.notna(), None).tolist() == ["True", "False", "True", *"123", "0.5", "1", None]
 
     def test_after_one_that_not_all_have_are_evened_as_well(self) -> None:
         parts = [part(some=[1, 2, 3], label=[1, 2, 3]), part(label=pd.Categorical(["T", "B", "T"]))]
-        with pytest.warns(UserWarning, match="'label' are not of one kind"):
+        with pytest.warns(UserWarning, match="'label' have different types"):
             joined = union(parts, ["one", "two"], "inner", "study")
         assert list(joined.obs) == ["label", "study"]
         assert joined.obs["label"].tolist() == ["1", "2", "3", "T", "B", "T"]
@@ -132,7 +132,7 @@ def test_cells_without_an_embedding_are_nowhere_and_not_at_the_origin() -> None:
 def test_embeddings_of_other_dimensions_are_neither_cut_nor_filled(join: str) -> None:
     plane, space = np.ones((3, 2), np.float32), np.ones((3, 3), np.float32)
     parts = [part(obsm={"X_umap": plane, "X_own": plane}), part(obsm={"X_umap": space, "X_own": plane})]
-    with pytest.warns(UserWarning, match="embeddings 'X_umap' have not the same dimensions in all studies"):
+    with pytest.warns(UserWarning, match="embeddings 'X_umap' were left out because their dimensions differ"):
         joined = union(parts, ["one", "two"], join, "study")
     assert list(joined.obsm) == ["X_own"]
 
