@@ -190,7 +190,7 @@ def _push(
 
 def _parts(study: Study) -> StudyParts:
     if study.source == "bioflex":
-        msg = f"{quoted(study)} is of BioFlex, which takes no metadata: give a study of BBrowserX or Talk2Data"
+        msg = f"{quoted(study)} is on BioFlex, which accepts no metadata: give a study on BBrowserX or Talk2Data"
         raise InvalidArgument(msg)
     parts = parts_of(study)
     parts.source.refresh()

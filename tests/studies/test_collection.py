@@ -182,7 +182,7 @@ def test_a_table_is_not_taken_for_the_ids_in_its_header(studies: list[str]) -> N
 def test_which_of_its_studies_is_meant_has_to_be_said(studies: list[str]) -> None:
     joined = bc.collection(studies[:2]).to_anndata(genes="GENE5")
     for ask in (lambda: joined.biocolab.study, joined.biocolab.pull_metadata):
-        with pytest.raises(UnknownStudy, match=r"is of 2 studies \('PART00', 'PART01'\): use bc.study"):
+        with pytest.raises(UnknownStudy, match=r"contains 2 studies \('PART00', 'PART01'\): use bc.study"):
             ask()
 
 

@@ -107,7 +107,7 @@ def test_it_is_said_how_columns_are_about_other_cells() -> None:
     assert str(caught.value) == "metadata of S: 1 rows for 2 cells"
     with pytest.raises(InvalidResponse) as caught:
         align({"Barcodes": ["a", "c"]}, ["a", "b"], "metadata of S")
-    assert str(caught.value) == "metadata of S: its barcodes are not those of the matrix"
+    assert str(caught.value) == "metadata of S: its barcodes differ from those of the matrix"
 
 
 def test_whole_numbers_stay_exact_as_far_as_64_bits_go() -> None:

@@ -52,7 +52,7 @@ def test_backed_is_the_file(study, tmp_path: Path) -> None:
     assert adata.isbacked
     np.testing.assert_array_equal(adata.X[:].toarray(), study.to_anndata(cache=False).X.toarray())
     adata.file.close()
-    with pytest.raises(InvalidArgument, match="backed by a file holds 'csr'"):
+    with pytest.raises(InvalidArgument, match="a backed AnnData must have format='csr'"):
         study.to_anndata(backed=tmp_path / "x.h5ad", format="csc")
 
 
@@ -84,7 +84,7 @@ def test_a_study_that_is_larger_than_the_cache_needs_a_path(server: Sandbox, tmp
     with bc.settings.override(cache_dir=tmp_path / "cache", cache_size=100_000):
         study.lazy(tmp_path / "x.h5ad", obsm=False)
         before = bc.cache.info()
-        with pytest.raises(InvalidArgument, match=r"may take 100,000 bytes \(bc\.settings\.cache_size\): give a path"):
+        with pytest.raises(InvalidArgument, match=r"cache of bc\.settings\.cache_size=100,000 bytes: give a path"):
             study.lazy(obsm=False)
         assert bc.cache.info().entries == before.entries
         assert bc.cache.info().n_bytes <= 100_000
@@ -229,7 +229,7 @@ def test_a_lazy_study_never_takes_the_file_from_under_another(study, tmp_path: P
         lambda: study.lazy(path, genes=["CD3D"]),
         lambda: other.lazy(path),
     ):
-        with pytest.raises(InvalidArgument, match=r"x\.h5ad is there, and not of study .*: give another"):
+        with pytest.raises(InvalidArgument, match=r"x\.h5ad exists, but does not hold study .*: give another"):
             call()
     again = study.lazy(path, fields=[], obsm=False)
     for joined in (first, again):
@@ -238,16 +238,16 @@ def test_a_lazy_study_never_takes_the_file_from_under_another(study, tmp_path: P
     for _ in range(2):
         few = study.lazy(some, genes=["LYZ", "CD3D"])
         np.testing.assert_array_equal(few.X.compute().toarray(), first[:, ["LYZ", "CD3D"]].X.compute().toarray())
-    with pytest.raises(InvalidArgument, match=r"some\.h5ad is there, and not of"):
+    with pytest.raises(InvalidArgument, match=r"some\.h5ad exists, but does not hold"):
         study.lazy(some, genes=["CD3D", "LYZ"])
     path.write_text("notes")
-    with pytest.raises(InvalidArgument, match="is there, and not of"):
+    with pytest.raises(InvalidArgument, match="exists, but does not hold"):
         study.lazy(path)
     assert path.read_text() == "notes"
 
 
 def test_a_format_that_no_backed_file_has_is_refused_before_anything_is_planned(study, tmp_path: Path) -> None:
-    with pytest.raises(InvalidArgument, match="backed by a file holds 'csr'"):
+    with pytest.raises(InvalidArgument, match="a backed AnnData must have format='csr'"):
         study.to_anndata(backed=tmp_path / "x.h5ad", format="dense", dry_run=True)
 
 

@@ -41,13 +41,13 @@ def test_fields_and_genes_give_the_colours(study: Study) -> None:
 
 
 def test_what_is_not_there_is_said(study: Study, server: Sandbox) -> None:
-    with pytest.raises(UnknownField, match=r"no field and no gene 'smaple' \(did you mean 'sample'"):
+    with pytest.raises(UnknownField, match=r"no field or gene 'smaple' \(did you mean 'sample'"):
         study.plot("smaple")
     with pytest.raises(UnknownEmbedding, match=r"no embedding 'umapp' \(did you mean"):
         study.plot(basis="umapp")
     with pytest.raises(UnknownEmbedding, match="no embedding 'line'"):
         study.plot(basis="line")
-    with pytest.raises(UnknownEmbedding, match="BioFlex keeps none"):
+    with pytest.raises(UnknownEmbedding, match="BioFlex stores none"):
         bc.study("PBMC68k_reduced").plot()
 
 

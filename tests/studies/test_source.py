@@ -61,11 +61,11 @@ class TestOfAGroup:
     def test_a_field_that_the_server_leaves_out_is_named(self, scripted: Scripted) -> None:  # noqa: F811
         scripted.answers(data(["sample", "label"]), data({"Barcodes": ["a"], "sample": ["x"]}), data(["a"]))
         source = source_at(scripted.host)
-        with pytest.raises(InvalidResponse, match=r"metadata of S: the server left out \['label'\]"):
+        with pytest.raises(InvalidResponse, match=r"metadata of S: the server's answer lacks \['label'\]"):
             source.metadata(["sample", "label"], source.barcodes)
 
     def test_no_genes_are_not_all_genes(self) -> None:
-        with pytest.raises(InvalidArgument, match="no genes were asked for"):
+        with pytest.raises(InvalidArgument, match="genes is empty, which the server would take for all genes"):
             source_at("http://127.0.0.1/").query_genes([], "raw")
 
     def test_genes_of_one_name_are_fetched_together(self, server: Sandbox, tmp_path: Path) -> None:
@@ -107,7 +107,7 @@ class TestOfAGroup:
     @pytest.mark.parametrize("found", [None, {}, {"file_path": None}, []])
     def test_an_export_without_a_place_is_an_error(self, scripted: Scripted, found: object) -> None:  # noqa: F811
         scripted.answers(data({"id": "7"}), data({"status": "SUCCESS", "log": ""}), data(found))
-        with pytest.raises(InvalidResponse, match="study S: the server did not say where the exported file is"):
+        with pytest.raises(InvalidResponse, match="study S: the server sent no link to the exported file"):
             source_at(scripted.host).export("h5ad")
 
 
@@ -120,13 +120,13 @@ class TestOfBioFlex:
 
     def test_a_database_takes_no_metadata(self) -> None:
         study = bc.study("PBMC68k_reduced")
-        with pytest.raises(InvalidArgument, match="'PBMC68k_reduced' is of BioFlex, which takes no metadata"):
+        with pytest.raises(InvalidArgument, match="'PBMC68k_reduced' is on BioFlex, which accepts no metadata"):
             study._parts.source.add_metadata({"barcodes": ["a"], "x": [1]})
 
     def test_an_export_without_a_link_is_not_fetched(self, faulty: Sandbox, tmp_path: Path) -> None:
         study = bc.study("PBMC68k_reduced")
         faulty.faults.add("v1/study/export_study", kind="empty_object")
-        with pytest.raises(InvalidResponse, match="PBMC68k_reduced: the server did not say where the exported file is"):
+        with pytest.raises(InvalidResponse, match="PBMC68k_reduced: the server sent no link to the exported file"):
             study.export_study(path=tmp_path / "x.h5ad")
         assert list(tmp_path.iterdir()) == []
 

@@ -67,7 +67,7 @@ class TestToAnnData:
         counts.X = counts.X.log1p()
         counts.raw, counts.layers = None, {}
         study = counts.biocolab.submit("All members", skip_dimred=True).study()
-        with pytest.warns(UserWarning, match="raw values are not whole numbers, so it has no counts"):
+        with pytest.warns(UserWarning, match="raw values are not integers, so the study has no counts"):
             back = study.to_anndata(format=format)
         np.testing.assert_allclose(np.sum(back.X), counts.X.sum(), rtol=1e-5)
         with warnings.catch_warnings():
@@ -87,7 +87,7 @@ class TestToAnnData:
             lambda: study.lazy(),
             lambda: study.lazy(),
         ):
-            with pytest.warns(UserWarning, match="study no_counts: its raw values are not whole numbers") as caught:
+            with pytest.warns(UserWarning, match="study no_counts: raw values are not integers") as caught:
                 call()
             assert [Path(warning.filename).name for warning in caught] == ["test_study.py"]
         with warnings.catch_warnings():

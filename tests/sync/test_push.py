@@ -345,7 +345,7 @@ class TestWhichStudy:
     def test_bioflex_takes_none(self, pbmc: ad.AnnData, server: Sandbox) -> None:
         pbmc.obs["x"] = 1
         for push in (pbmc.biocolab.push_metadata, pbmc.obs.biocolab.submit_metadata):
-            with pytest.raises(InvalidArgument, match="BioFlex, which takes no metadata"):
+            with pytest.raises(InvalidArgument, match="BioFlex, which accepts no metadata"):
                 push(study=bc.study("PBMC68k_reduced"))
 
     def test_the_studys_own_server_is_written_to(self, counts: ad.AnnData, server: Sandbox) -> None:
