@@ -15,7 +15,7 @@ from biocolab_accessor.sandbox.server import Sandbox
 from tests.conftest import assert_equal_objects
 
 _MARKERS = {"a": ["CD79A", "MS4A1"], "b": ["NKG7", "GNLY"]}
-_SAID = "so the support rests partly on the cells' own labels"
+_SAID = "so the support is partly based on the cells' own labels"
 
 
 def annotated(adata: ad.AnnData, database: Database) -> Annotation:
@@ -198,7 +198,7 @@ class TestNames:
         result = annotated(mine, database)
         routes = [record.route for record in list(server.requests)[before:]]
         assert routes == ["v1/expression/celltypes", *["v1/study/get"] * 4]
-        assert result.notes == ("the cells name more than the 4 studies that were looked up",)
+        assert result.notes == ("the object names more studies than the 4 that were looked up",)
 
     def test_that_are_not_text_are_passed_over(self, other: ad.AnnData, database: Database) -> None:
         mine = clustered(other)
@@ -233,5 +233,5 @@ class TestFailures:
             assert fault.hits == 1
             assert result.own_studies == ()
             (note,) = result.notes
-            assert note.startswith("whether the cells are in study 'half_of_pbmc68k' could not be looked up: ")
+            assert note.startswith("could not check whether the cells are in study 'half_of_pbmc68k': ")
             pd.testing.assert_frame_equal(result.table, expected.table)

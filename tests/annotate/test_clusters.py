@@ -109,7 +109,7 @@ class TestRefusals:
             annotate("louvain", n_genes=0, database=database)
         with pytest.raises(InvalidArgument, match="key_added is 'louvain'"):
             annotate("louvain", key_added="louvain", database=database)
-        with pytest.raises(InvalidArgument, match="no cells to write"):
+        with pytest.raises(InvalidArgument, match="no clusters to write cell types for"):
             annotate(markers={"0": ["CD3D"]}, key_added="x", database=database)
         with pytest.raises(UnknownGene, match=r"none of the 2 marker genes 'cd3d', 'NOPE'.*did you mean 'CD3D'"):
             annotate("louvain", markers={"0": ["cd3d", "NOPE"]}, database=database)

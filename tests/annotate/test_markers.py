@@ -153,7 +153,7 @@ class TestRefusals:
         counts.obs["Leiden clustering"] = "0"
         with pytest.raises(UnknownField, match=r"no column 'leiden' \(did you mean 'Leiden clustering'\?\)"):
             markers_of(counts, None, "leiden", None, 5)
-        with pytest.raises(UnknownField, match="a cluster 's9', which obs\\['sample'\\] has not"):
+        with pytest.raises(UnknownField, match="a cluster 's9' that obs\\['sample'\\] lacks"):
             markers_of(counts, groups, "sample", {"s9": ["A"]}, 5)
         with pytest.raises(UnknownField, match="uns has no 'ranked'"):
             markers_of(counts, groups, "sample", "ranked", 5)

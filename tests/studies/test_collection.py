@@ -114,7 +114,9 @@ def test_studies_that_the_cache_does_not_keep_ask_for_a_folder(server: Sandbox, 
     for name in ("kept_nowhere_1", "kept_nowhere_2"):
         counts.biocolab.submit(study_id=name, skip_dimred=True)
     of_groups = bc.collection(["kept_nowhere_1", "kept_nowhere_2"], source="bbrowserx")
-    with pytest.raises(InvalidArgument, match=r"studies of groups can change\): give a folder for their files, lazy\(folder="):
+    with pytest.raises(
+        InvalidArgument, match=r"studies of groups can change\): give a folder for their files, lazy\(folder="
+    ):
         of_groups.lazy()
     public = bc.collection(["PBMC68k_reduced"])
     with bc.settings.override(cache_size=0), pytest.raises(InvalidArgument, match=r"cache_size is 0\): give a folder"):
