@@ -6,6 +6,7 @@ import pytest
 
 import biocolab_accessor as bc
 from biocolab_accessor.clients.bbrowserx import BBrowserXConnector
+from biocolab_accessor.connection import default
 from biocolab_accessor.errors import (
     AmbiguousName,
     InvalidArgument,
@@ -34,7 +35,7 @@ def test_groups_may_be_called_group_id_and_group_name(scripted: Scripted) -> Non
     try:
         assert bc.groups().to_dict("records") == [{"id": "g", "name": "G"}]
     finally:
-        bc.connection.drop_default(bc.connection.current())
+        default.drop_default(default.current())
 
 
 def test_a_group_without_id_is_an_error(scripted: Scripted) -> None:  # noqa: F811
@@ -202,7 +203,7 @@ def test_a_wrong_token_says_so(server: Sandbox) -> None:
         with pytest.raises(Unauthorized, match="The token from EConnector's bioflex_token will not do"):
             bc.databases()
     finally:
-        bc.connection.drop_default(bc.connection.current())
+        default.drop_default(default.current())
 
 
 def test_a_server_without_groups_is_refused() -> None:
@@ -232,4 +233,4 @@ def test_a_listing_that_is_none_is_an_error(scripted: Scripted, data: object) ->
         with pytest.raises(InvalidResponse):
             bc.studies("g")
     finally:
-        bc.connection.drop_default(bc.connection.current())
+        default.drop_default(default.current())

@@ -203,7 +203,8 @@ def test_what_all_of_them_would_take_is_refused_with_what_can_be_done(studies: l
     with bc.settings.override(memory_budget=50_000):
         assert all(study.to_anndata(cache=False).n_obs for study in found)
         with pytest.raises(
-            TooLarge, match=r"(made of \d+ of 10 studies|PART\d\d raw) needs about .* bc.settings.memory_budget is"
+            TooLarge,
+            match=r"(joined AnnData of \d+ of 10 studies|PART\d\d raw) needs about .* bc.settings.memory_budget is",
         ) as caught:
             found.to_anndata(cache=False)
         for written in ("collection.lazy(folder=folder)", "collection.to_zarr(path)"):

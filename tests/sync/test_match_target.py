@@ -26,5 +26,5 @@ class TestWhichStudy:
             pbmc.biocolab.pull_metadata("phase")
         with pytest.raises(InvalidArgument, match="study is a int"):
             pbmc.biocolab.pull_metadata("phase", study=1)
-        with pytest.raises(InvalidArgument, match="group is 'personal', but there is no id"):
+        with pytest.raises(InvalidArgument, match="group is 'personal', but study is not given"):
             pbmc.biocolab.pull_metadata("phase", group="personal")

@@ -73,7 +73,7 @@ class TestRoundTrip:
             (["a", "b"], ""),
             (["b", "a"], "'{}' with its categories in another order"),
             (["a", "b", "none"], "'{}' with fewer categories"),
-            ([1, 0], "'{}' (category of int64) as category of texts"),
+            ([1, 0], "'{}' (category of int64) as category of strings"),
         ],
     )
     def test_categories_that_come_back_otherwise_are_said(
@@ -85,7 +85,7 @@ class TestRoundTrip:
         back = study.to_anndata(genes=["CD3D"], fields=[], unit="lognorm")
         back.biocolab.pull_metadata(name, study=study)
         assert (list(back.obs[name].cat.categories) == categories) == (not said)
-        assert "".join(pushed.notes).partition("otherwise: ")[2] == said.format(name)
+        assert "".join(pushed.notes).partition("or else it returns ")[2] == said.format(name)
         again = study.to_anndata(genes=["CD3D"], fields=[], unit="lognorm")
         again.biocolab.pull_metadata(name, study=study, dtypes=pushed.dtypes)
         assert list(again.obs[name].cat.categories) == categories
@@ -189,7 +189,7 @@ class TestWhichCells:
         pbmc.biocolab.push_metadata("kind", study=study)
         part = pbmc[:10].copy()
         part.obs["kind"] = "a"
-        with pytest.raises(InvalidColumn, match="holds labels here but numbers in the study, which 690 cells"):
+        with pytest.raises(InvalidColumn, match="holds labels here but numbers in the study, and 690 cells"):
             part.biocolab.push_metadata("kind", study=study, overwrite=True)
         pbmc.obs["kind"] = "a"
         pbmc.biocolab.push_metadata("kind", study=study, overwrite=True)
@@ -235,7 +235,7 @@ class TestWhatIsSent:
     def test_without_names_it_is_what_the_study_does_not_have(self, truth: ad.AnnData, study: Study) -> None:
         truth.obs["fresh"] = "a"
         assert truth.biocolab.push_metadata(study=study).written == ("fresh",)
-        with pytest.raises(InvalidColumn, match="has all of obs already"):
+        with pytest.raises(InvalidColumn, match="has all columns of obs already"):
             truth.biocolab.push_metadata(study=study)
 
     @pytest.mark.parametrize("kind", ["whole", "view", "backed"])
@@ -381,11 +381,11 @@ class TestTable:
         ("table", "error", "said"),
         [
             (pd.DataFrame({"x": [1.0, None]}, index=["CELL1-1", "CELL2-1"]), InvalidColumn, "1 missing"),
-            (pd.DataFrame({"x": [None]}, index=["CELL1-1"]), InvalidColumn, "missing values only"),
-            (pd.DataFrame({"barcodes": ["a"]}, index=["CELL1-1"]), InvalidNames, "take the place"),
+            (pd.DataFrame({"x": [None]}, index=["CELL1-1"]), InvalidColumn, "only missing values"),
+            (pd.DataFrame({"barcodes": ["a"]}, index=["CELL1-1"]), InvalidNames, "would replace the barcodes"),
             (pd.DataFrame({"x": ["a", "b"]}, index=["CELL1-1"] * 2), InvalidNames, "more than once"),
             (pd.DataFrame({"x": ["a"]}), InvalidNames, "set_index"),
-            (pd.DataFrame([["a", "b"]], columns=["x", "x"], index=["CELL1-1"]), InvalidNames, "all different"),
+            (pd.DataFrame([["a", "b"]], columns=["x", "x"], index=["CELL1-1"]), InvalidNames, "unique strings"),
             (pd.DataFrame([["a"]], ["CELL1-1"], pd.Index(["\ud800"], dtype=object)), InvalidNames, "surrogate pair"),
             (pd.DataFrame(index=["CELL1-1"]), InvalidColumn, "no columns"),
         ],

@@ -22,7 +22,7 @@ def test_what_the_study_says_otherwise_is_warned_of(pbmc: ad.AnnData, study: Stu
         warnings.simplefilter("always")
         notes = verified(others, parts_of(study), rows)
     assert notes[:3] == [
-        "'lost' is not listed by the study",
+        "the study does not list 'lost'",
         "'checked' comes back changed: 2 values differ, such as -1 as 3",
         "'labels' comes back changed: 700 values differ, such as 'b' as 'a'",
     ]
