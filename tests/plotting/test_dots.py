@@ -38,7 +38,7 @@ class TestExpression:
             assert [label.get_text() for label in axes.get_yticklabels()] == ["1", "2"]
             np.testing.assert_allclose(axes.collections[0].get_offsets(), [[0, 0], [0, 1]])
 
-    def test_a_colour_map_that_is_none_is_refused(self) -> None:
+    def test_an_unknown_color_map_is_refused(self) -> None:
         with pytest.raises(InvalidArgument, match="cmap is 'rde'"):
             expression_dotplot(summary(["x"], ["A"]), cmap="rde")
 
@@ -56,7 +56,7 @@ class TestExpression:
             expression_dotplot(frame, cell_types=["y"])
         with pytest.raises(InvalidArgument, match="has no column 'rate'"):
             expression_dotplot(frame.drop(columns="rate"))
-        with pytest.raises(InvalidArgument, match="no gene to draw"):
+        with pytest.raises(InvalidArgument, match="no genes to plot"):
             expression_dotplot(frame, genes=[])
         with pytest.raises(InvalidArgument, match="is empty"):
             expression_dotplot(frame.iloc[:0])

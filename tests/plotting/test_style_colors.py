@@ -17,17 +17,20 @@ class TestColors:
 
     def test_those_given_are_kept_to(self) -> None:
         assert category_colors(["a", "b"], {"b": "red", "a": "#00ff00"}) == {"a": "#00ff00", "b": "red"}
-        with pytest.raises(InvalidArgument, match="no colour for 'b' \\(1 colours for 2 categories\\)"):
+        with pytest.raises(InvalidArgument, match="no color for 'b' \\(1 colors for 2 categories\\)"):
             category_colors(["a", "b"], ["red"])
-        with pytest.raises(InvalidArgument, match="the text 'Set1': give a list"):
+        with pytest.raises(InvalidArgument, match="the string 'Set1': give a list"):
             category_colors(["a"], "Set1")
-        with pytest.raises(InvalidArgument, match="'rde', which is not a colour"):
+        with pytest.raises(InvalidArgument, match="'rde', which is not a color"):
             category_colors(["a"], ["rde"])
+
+    def test_a_list_of_colors_is_in_the_order_of_the_categories(self) -> None:
+        assert category_colors(["T", "B"], ["red", "blue"]) == {"T": "red", "B": "blue"}
 
     def test_categories_that_are_numbers_may_be_named_by_them(self) -> None:
         assert category_colors(["1", "2"], {2: "red", 1: "blue"}) == {"1": "blue", "2": "red"}  # type: ignore[dict-item]
 
-    def test_a_colour_map_has_a_name(self) -> None:
+    def test_an_unknown_color_map_is_refused(self) -> None:
         expect_cmap("viridis")
         with pytest.raises(InvalidArgument, match=r"cmap is 'viridsi' \(did you mean 'viridis'"):
             expect_cmap("viridsi")

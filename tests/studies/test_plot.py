@@ -31,7 +31,7 @@ def test_the_embedding_is_chosen_by_any_of_its_names(study: Study, counts: ad.An
     np.testing.assert_allclose(drawn, counts.obsm["X_own"])
 
 
-def test_fields_and_genes_give_the_colours(study: Study) -> None:
+def test_fields_and_genes_give_the_colors(study: Study) -> None:
     legend = study.plot("sample").axes[0].get_legend()
     assert [text.get_text() for text in legend.get_texts()] == ["s0", "s1", "s2"]
     figure = study.plot("GENE3")
