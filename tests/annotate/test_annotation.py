@@ -35,7 +35,7 @@ class TestPictures:
         with pytest.raises(InvalidArgument, match="n_genes is 0"):
             result.plot_markers(n_genes=0)
 
-    def test_of_markers_that_nobody_knows_are_refused(self, other: ad.AnnData, database: Database) -> None:
+    def test_of_unknown_markers_are_refused(self, other: ad.AnnData, database: Database) -> None:
         result = other.biocolab.annotate("louvain", markers={"3": ["NOPE"], "4": ["CD79A"]}, database=database)
         with pytest.raises(InvalidArgument, match="the database lacks all markers of clusters '3'"):
             result.plot_markers("3")

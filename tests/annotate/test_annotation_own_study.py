@@ -19,7 +19,7 @@ _SAID = "so the support is partly based on the cells' own labels"
 
 
 def annotated(adata: ad.AnnData, database: Database) -> Annotation:
-    """The annotation, with warnings of the cells' own study only where it is said."""
+    """The annotation, after a check that it warns of the cells' own study exactly if it notes it."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         result = adata.biocolab.annotate("cluster", markers=_MARKERS, database=database)
@@ -37,13 +37,13 @@ def clustered(adata: ad.AnnData) -> ad.AnnData:
 
 
 def barcodes(number: int, seed: int) -> list[str]:
-    """Different barcodes as 10x makes them."""
+    """Different barcodes, as in 10x data."""
     letters = np.random.default_rng(seed).choice(list("ACGT"), (number, 16))
     return [f"{''.join(row)}-1" for row in letters]
 
 
 def named(names: list[str], **uns: object) -> ad.AnnData:
-    """Cells of these names that a database of markers can name."""
+    """Cells with these names and markers that the database knows."""
     genes = [gene for genes in _MARKERS.values() for gene in genes]
     counts = np.random.default_rng(len(names)).poisson(1.0, (len(names), len(genes))).astype(np.float32)
     obs = pd.DataFrame({"kind": "B"}, index=names)  # not a cell type, which the tests of this database would find

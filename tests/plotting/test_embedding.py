@@ -30,7 +30,7 @@ class TestEmbedding:
         assert found == {0.0: "#0000ff", 1.0: MISSING.lower(), 2.0: "#ff0000", 3.0: "#0000ff"}
         assert [text.get_text() for text in axes.get_legend().get_texts()] == ["a", "b", "NA"]
 
-    def test_a_category_that_is_called_na_is_not_that_of_cells_without_one(self) -> None:
+    def test_a_category_named_na_differs_from_missing_values(self) -> None:
         axes = draw_embedding(
             points()[:3], pd.Series(["NA", None, "x"]), axis_name="UMAP", palette=["red", "blue"]
         ).axes[0]

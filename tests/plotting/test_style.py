@@ -66,7 +66,7 @@ FIGURES: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("name", FIGURES)
-def test_nothing_is_cut_off_and_no_names_lie_on_each_other(name: str) -> None:
+def test_no_text_is_cut_off_and_no_labels_overlap(name: str) -> None:
     figure: Figure = FIGURES[name]()
     canvas = FigureCanvasAgg(figure)
     canvas.draw()

@@ -105,7 +105,7 @@ class TestRestore:
             (pd.Series([np.inf]), "int64", "would change in int64"),
         ],
     )
-    def test_what_would_change_a_value_is_refused(self, came: pd.Series, dtype: object, said: str) -> None:
+    def test_a_dtype_that_would_change_a_value_is_refused(self, came: pd.Series, dtype: object, said: str) -> None:
         with pytest.raises(InvalidColumn, match=said):
             restore(came, dtype)
 

@@ -11,7 +11,7 @@ STUDY = ["AAAC-1", "AAAG-1", "AACT-1", "AATT-1"]
 
 
 def sequences(number: int, *, seed: int) -> list[str]:
-    """Barcodes of 16 letters, as 10x has them."""
+    """Barcodes of 16 letters, as in 10x data."""
     dice = np.random.default_rng(seed)
     return ["".join(dice.choice(list("ACGT"), 16)) for _ in range(number)]
 

@@ -9,7 +9,7 @@ REPORT = MatchReport(
 )
 
 
-def test_it_reads_as_a_table() -> None:
+def test_a_report_reads_as_a_table() -> None:
     assert repr(REPORT).splitlines() == [
         "MatchReport: study 'a<b'",
         "  matched     5",

@@ -58,7 +58,7 @@ class TestRoundTrip:
         assert pulled.notes == ()
         pd.testing.assert_frame_equal(other.obs.loc[pbmc.obs_names], pbmc.obs)
 
-    def test_what_is_replaced_is_not_taken_from_the_cache_of_bioflex(self) -> None:
+    def test_replaced_fields_do_not_come_from_the_bioflex_cache(self) -> None:
         adata = ad.AnnData(np.eye(6, dtype=np.float32) + 1, obs=pd.DataFrame({"v": np.arange(6)}, list("abcdef")))
         with bc.sandbox():
             submission = adata.biocolab.submit(study_id="replaced", skip_dimred=True)
@@ -76,7 +76,7 @@ class TestRoundTrip:
             ([1, 0], "'{}' (category of int64) as category of strings"),
         ],
     )
-    def test_categories_that_come_back_otherwise_are_said(
+    def test_the_report_names_categories_that_come_back_changed(
         self, pbmc: ad.AnnData, study: Study, categories: list[Any], said: str
     ) -> None:
         name = f"categories_{len(categories)}_{categories[0]}"
@@ -90,7 +90,7 @@ class TestRoundTrip:
         again.biocolab.pull_metadata(name, study=study, dtypes=pushed.dtypes)
         assert list(again.obs[name].cat.categories) == categories
 
-    def test_what_comes_back_otherwise_without_dtypes_is_said(self, pbmc: ad.AnnData, study: Study) -> None:
+    def test_the_report_names_columns_that_need_dtypes(self, pbmc: ad.AnnData, study: Study) -> None:
         names = fill(pbmc, "said_")
         pushed = pbmc.biocolab.push_metadata(names, study=study)
         back = ad.AnnData(obs=pbmc.obs[[]])
@@ -216,7 +216,7 @@ class TestWhichCells:
 
 
 class TwoCellsOfOneName(ConnectorSource):
-    """What the sandbox refuses to make."""
+    """A study that the sandbox refuses to create."""
 
     def __init__(self) -> None:
         self.sent: list[object] = []
@@ -232,7 +232,7 @@ class TwoCellsOfOneName(ConnectorSource):
 
 
 class TestWhatIsSent:
-    def test_without_names_it_is_what_the_study_does_not_have(self, truth: ad.AnnData, study: Study) -> None:
+    def test_without_names_new_columns_are_sent(self, truth: ad.AnnData, study: Study) -> None:
         truth.obs["fresh"] = "a"
         assert truth.biocolab.push_metadata(study=study).written == ("fresh",)
         with pytest.raises(InvalidColumn, match="has all columns of obs already"):
@@ -256,7 +256,7 @@ class TestWhatIsSent:
             adata.file.close()
 
     @pytest.mark.filterwarnings("ignore:BC1")
-    def test_a_field_that_travelled_under_a_safe_name_is_replaced_and_not_doubled(
+    def test_a_field_with_an_escaped_name_is_replaced_and_not_duplicated(
         self, counts: ad.AnnData, server: Sandbox
     ) -> None:
         counts.obs = pd.DataFrame({"donor/age": np.arange(60)}, index=counts.obs_names)
@@ -269,12 +269,12 @@ class TestWhatIsSent:
         assert after.metadata("donor/age")["donor/age"].tolist() == [*range(30), *range(130, 160)]
 
     @pytest.mark.parametrize("name", ["a/b", "a%2Fb~biocolab", "50%", "~biocolab"])
-    def test_any_name_comes_back_as_it_is(self, pbmc: ad.AnnData, study: Study, name: str) -> None:
+    def test_any_name_comes_back_unchanged(self, pbmc: ad.AnnData, study: Study, name: str) -> None:
         pbmc.obs[name] = np.arange(700)
         pbmc.biocolab.push_metadata(name, study=study, overwrite=True)
         assert study.metadata(name)[name].tolist() == list(range(700))
 
-    def test_all_that_cannot_be_sent_is_named_at_once(self, pbmc: ad.AnnData, study: Study) -> None:
+    def test_all_columns_that_cannot_be_sent_are_named_at_once(self, pbmc: ad.AnnData, study: Study) -> None:
         pbmc.obs["bad_list"] = [[1]] * 700
         pbmc.obs["bad_inf"] = np.inf
         pbmc.obs["good"] = 1
@@ -311,7 +311,7 @@ class TestWhatIsSent:
         assert part.obs[f"back_{name}"].dtype == part.obs[name].dtype
         assert list(map(repr, part.obs[f"back_{name}"])) == list(map(repr, part.obs[name]))
 
-    def test_numbers_that_a_server_rounds_are_warned_of(
+    def test_numbers_that_a_server_rounds_give_a_warning(
         self, pbmc: ad.AnnData, study: Study, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         part = pbmc[:2].copy()
@@ -342,7 +342,7 @@ class TestWhichStudy:
         assert (back["leiden"] == back["leiden_2"]).all()
         assert list(back["leiden_3"]) == ["0", "1"] * 30
 
-    def test_bioflex_takes_none(self, pbmc: ad.AnnData, server: Sandbox) -> None:
+    def test_bioflex_accepts_no_metadata(self, pbmc: ad.AnnData, server: Sandbox) -> None:
         pbmc.obs["x"] = 1
         for push in (pbmc.biocolab.push_metadata, pbmc.obs.biocolab.submit_metadata):
             with pytest.raises(InvalidArgument, match="BioFlex, which accepts no metadata"):
@@ -390,7 +390,7 @@ class TestTable:
             (pd.DataFrame(index=["CELL1-1"]), InvalidColumn, "no columns"),
         ],
     )
-    def test_what_cannot_be_joined_or_carried_is_refused(
+    def test_invalid_tables_are_refused(
         self, study: Study, pbmc: ad.AnnData, table: pd.DataFrame, error: type, said: str
     ) -> None:
         table = table.rename({"CELL1-1": pbmc.obs_names[0], "CELL2-1": pbmc.obs_names[1]})
