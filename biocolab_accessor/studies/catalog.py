@@ -367,7 +367,7 @@ def study_of_group(
     if not found:
         near = did_you_mean(study_id, [str(row["study_id"]) for row, _ in every])
         where = f"{connector.host} (groups {listing(group_ids)})"
-        more = "see bc.studies(), or give species= if it has another species"
+        more = "see bc.studies(), or use species= if it belongs to another species"
         msg = f"{species} study {quoted(study_id)} not found on {where}{near}; {more}"
         raise UnknownStudy(msg)
     row, group = next(iter(found.values()))

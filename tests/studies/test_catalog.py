@@ -18,6 +18,7 @@ from biocolab_accessor.errors import (
     UnknownStudy,
 )
 from biocolab_accessor.sandbox.server import Sandbox
+from biocolab_accessor.studies.catalog import group_id_of
 from tests.clients.conftest import Scripted, answer, scripted  # noqa: F401
 
 pytestmark = pytest.mark.usefixtures("server")
@@ -41,16 +42,18 @@ def test_groups_may_be_called_group_id_and_group_name(scripted: Scripted) -> Non
 def test_a_group_without_id_is_an_error(scripted: Scripted) -> None:  # noqa: F811
     scripted.answers(answer(content={"status": 200, "data": [{"name": "G"}]}))
     with pytest.raises(InvalidResponse, match="without id or group_id"):
-        bc.catalog.group_id_of(BBrowserXConnector(scripted.host, "t"), "G")
+        group_id_of(BBrowserXConnector(scripted.host, "t"), "G")
 
 
 @pytest.mark.parametrize("name", ["personal", "Personal workspace", "personal WORKSPACE"])
 def test_a_group_is_found_by_id_or_name(name: str, server: Sandbox) -> None:
-    assert bc.catalog.group_id_of(server.connect().get_bbrowserx(), name) == "personal"
+    assert group_id_of(server.connect().get_bbrowserx(), name) == "personal"
 
 
 def test_an_unknown_group_is_refused_with_similar_names_and_all_groups(counts: ad.AnnData) -> None:
-    with pytest.raises(UnknownGroup, match=r"'personnal' \(did you mean 'personal'\?\).*'all_members' \(All members\)"):
+    with pytest.raises(
+        UnknownGroup, match=r"'personnal' not found \(did you mean 'personal'\?\).*'all_members' \(All members\)"
+    ):
         counts.biocolab.submit("personnal")
 
 
@@ -58,7 +61,7 @@ def test_two_groups_with_the_same_name_are_ambiguous(scripted: Scripted) -> None
     rows = [{"id": "1", "name": "Lab"}, {"id": "2", "name": "lab"}]
     scripted.answers(answer(content={"status": 200, "data": rows}))
     with pytest.raises(AmbiguousName, match="'1', '2'"):
-        bc.catalog.group_id_of(BBrowserXConnector(scripted.host, "t"), "LAB")
+        group_id_of(BBrowserXConnector(scripted.host, "t"), "LAB")
 
 
 def test_the_newest_database_is_the_default() -> None:
@@ -180,7 +183,7 @@ def test_the_error_for_another_species_suggests_the_species_argument(server: San
     server.add_study("OF_A_MOUSE", counts, species="mouse")
     counts.biocolab.submit(study_id="OF_MY_MOUSE", species="mouse", skip_dimred=True)
     for study_id, source in (("OF_A_MOUSE", "bioflex"), ("OF_MY_MOUSE", "bbrowserx")):
-        with pytest.raises(UnknownStudy, match=r"give species= if it has another species$"):
+        with pytest.raises(UnknownStudy, match=r"species= if it (is of another|belongs to another species)$"):
             bc.study(study_id, source=source)
         assert bc.study(study_id, source=source, species="mouse").id == study_id
 

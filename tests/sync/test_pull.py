@@ -178,7 +178,7 @@ class TestWhichStudy:
         assert labels(pbmc.obs["bulk_labels"]) == labels(truth.obs["bulk_labels"])
         assert pbmc.obs["n_genes"].dtype == np.float32
         np.testing.assert_array_equal(pbmc.obs["n_genes"], truth.obs["n_genes"])
-        with pytest.raises(UnknownName, match="no embeddings: BioFlex has none"):
+        with pytest.raises(UnknownName, match="no embeddings: BioFlex stores none"):
             pbmc.biocolab.pull_embeddings(study=bc.study("PBMC68k_reduced"))
 
 
