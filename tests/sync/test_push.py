@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 import biocolab_accessor as bc
+from biocolab_accessor.connection import default
 from biocolab_accessor.errors import (
     AmbiguousName,
     InvalidArgument,
@@ -95,7 +96,7 @@ class TestRoundTrip:
         pushed = pbmc.biocolab.push_metadata(names, study=study)
         back = ad.AnnData(obs=pbmc.obs[[]])
         pulled = back.biocolab.pull_metadata(names, study=study)
-        assert pushed.notes[0] == "'said_range': intervals, as of pd.cut: sent as text"
+        assert pushed.notes[0] == "'said_range': intervals, as from pd.cut: sent as text"
         assert len(pushed.notes) == 2
         same = [name for name in names if f"{name!r} (" not in pushed.notes[1]]
         assert same == ["said_whole", "said_real", "said_label"]
@@ -355,7 +356,7 @@ class TestWhichStudy:
             counts.obs["mine"] = 1
             assert counts.biocolab.push_metadata("mine", study=study).matched == 60
         finally:
-            bc.connection.drop_default(elsewhere)
+            default.drop_default(elsewhere)
 
 
 class TestTable:
