@@ -1,1 +1,1 @@
-"""Annotate: from clusters to the cell types that they most likely are."""
+"""Annotate: the most likely cell types of clusters."""

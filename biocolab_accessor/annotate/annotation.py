@@ -1,4 +1,4 @@
-"""Annotation: what clusters most likely are, and how sure that is."""
+"""Annotation: the most likely cell types of clusters, and how certain they are."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Annotation", "OwnStudy", "own_studies", "plot_summary"]
 
-# Each costs one request, and one more where the database has a study of that name.
+# Each costs one request, and another one if the database has a study with that name.
 _MOST_NAMES = 4
 
 _LONGEST_NAME = 200
@@ -34,33 +34,33 @@ _COLUMNS = frozenset({"study", "study_id", "dataset", "dataset_id", "accession",
 
 _KEYS = ("study_id", "study", "dataset", "accession", "title")
 
-# Cells that are merely numbered have the names of the cells of any other study.
+# Cells of any two studies can share names that are only numbers.
 _NUMBERED = re.compile(r"(?:cell)?[ _.-]?\d+(?:[-_]\d+)*", re.IGNORECASE)
 
-# What people put around a barcode: S1_ACGT-1, ACGT-1-0, ACGT-1_sampleA, S1:ACGTx.
+# Forms of names around a barcode: S1_ACGT-1, ACGT-1-0, ACGT-1_sampleA, S1:ACGTx.
 _SEQUENCE = re.compile(r"(?<![A-Za-z0-9])[ACGTN]{12,}(?=x?(?![A-Za-z0-9]))")
 
 _WITH_NUMBER = re.compile(r"(?<![A-Za-z0-9])[ACGTN]{12,}-\d+(?![A-Za-z0-9])")
 
-# Barcodes recur across samples: in a study of very many cells most of any sample's barcodes occur by chance.
+# Barcodes recur across samples: a study with very many cells contains most barcodes of any sample by chance.
 _LARGER = 10
 
 
 @dataclass(frozen=True)
 class OwnStudy:
-    """A study of a database that holds the cells which were annotated.
+    """A study of the database that contains the annotated cells.
 
     Attributes
     ----------
     study_id, title
-        Of the study in the database.
+        Id and title of the study.
     n_cells
-        How many cells of the object are in it, by barcode.
+        Number of cells of the object that are in the study, by barcode.
     n_obs
         Number of cells of the object.
     known_by
-        ``"provenance"`` where ``uns["biocolab"]`` names this study of this server, ``"barcodes"`` where the object
-        names a study like it, and most barcodes of these cells are in it.
+        ``"provenance"`` if ``uns["biocolab"]`` names this study on this server; ``"barcodes"`` if the object contains
+        the study's name, and the study most of the barcodes.
     """
 
     study_id: str
@@ -71,16 +71,16 @@ class OwnStudy:
 
     def __str__(self) -> str:
         source = "uns['biocolab'] names it" if self.known_by == "provenance" else "found by its name and barcodes"
-        so = "so the support rests partly on the cells' own labels"
+        so = "so the support is partly based on the cells' own labels"
         study = f"study {quoted(self.study_id)} of this database ({source})"
         if not self.n_cells:
-            return f"the cells come from {study}, which now has other barcodes, {so}"
+            return f"the cells come from {study}, whose barcodes have changed since, {so}"
         return f"{self.n_cells:,} of {counted(self.n_obs, 'cell')} are in {study}, {so}"
 
 
 @dataclass(frozen=True)
 class _Claim:
-    """Cells of the object that are said to be of a study; ``facts`` is their provenance."""
+    """Cells of the object with the names of a study that they may be from, and their provenance."""
 
     names: Sequence[str]
     cells: pd.Index[Any]
@@ -93,11 +93,9 @@ class _Known(NamedTuple):
 
 
 def own_studies(adata: AnnData, obs: pd.DataFrame, database: Database) -> tuple[list[OwnStudy], list[str]]:
-    """Studies of a database that the cells of an object are from, and notes about what could not be looked up.
-
-    BioFlex does not list its studies, so only names that the object itself gives are looked for: in its provenance, in
-    columns of obs such as ``study``, and in uns.
-    """
+    """Studies of a database that contain cells of the object, and notes about failed lookups."""
+    # BioFlex does not list its studies, so we look up the names in the object: in its provenance, in columns of obs
+    # such as study, and in uns.
     found: dict[str, OwnStudy] = {}
     notes: list[str] = []
     looked_up: dict[str, _Known | None] = {}
@@ -105,13 +103,13 @@ def own_studies(adata: AnnData, obs: pd.DataFrame, database: Database) -> tuple[
         for name in claim.names:
             if name not in looked_up:
                 if len(looked_up) == _MOST_NAMES:
-                    notes.append(f"the cells name more than the {_MOST_NAMES} studies that were looked up")
+                    notes.append(f"the object names more studies than the {_MOST_NAMES} that were looked up")
                     return list(found.values()), notes
                 try:
                     looked_up[name] = _look_up(name, database)
                 except BiocolabError as error:
                     looked_up[name] = None
-                    notes.append(f"whether the cells are in study {quoted(name)} could not be looked up: {error}")
+                    notes.append(f"could not check whether the cells are in study {quoted(name)}: {error}")
                     if isinstance(error, TransportError):
                         return list(found.values()), notes
             known = looked_up[name]
@@ -153,9 +151,9 @@ def _look_up(name: str, database: Database) -> _Known | None:
 
 
 def _own(claim: _Claim, name: str, known: _Known, database: Database, n_obs: int) -> OwnStudy | None:
-    """The study of this name if the cells are of it."""
+    """The study with this name, if the cells are from it."""
     study, facts = known.study, claim.facts
-    # Versions of a database hold the same study under the same id.
+    # All versions of a database have a study under the same id.
     is_same = (
         name == facts.get("study_id")
         and facts.get("source") == "bioflex"
@@ -194,17 +192,7 @@ def _barcode(name: object) -> str:
 
 
 def _are_of(here: set[str], there: set[str], n_cells: int, *, whole: bool) -> bool:
-    """Whether cells are of a study of the same name, judged by barcodes.
-
-    Parameters
-    ----------
-    here, there
-        Barcodes.
-    n_cells
-        Number of cells here, more than barcodes where these are repeated.
-    whole
-        Whether a few cells of a large study are enough, if each of them is in it.
-    """
+    """Whether cells are from a study, by barcodes; with ``whole``, a subset of a large study is accepted."""
     shared = here & there
     telling = sum(not _NUMBERED.fullmatch(name) for name in shared)
     is_alike = len(there) <= _LARGER * n_cells or (whole and len(shared) == n_cells)
@@ -212,19 +200,19 @@ def _are_of(here: set[str], there: set[str], n_cells: int, *, whole: bool) -> bo
 
 
 def _is_private(study: Study, facts: Mapping[str, Any]) -> bool:
-    """Whether it is the user's own submission, which a sandbox shows beside those of its databases."""
+    """Whether the study is the user's own submission, which a sandbox lists with those of its databases."""
     uuid = str(facts.get("study_uuid") or "")
     return bool(uuid) and facts.get("group_id") != PUBLIC_STUDIES and study.revision.startswith(uuid)
 
 
 def _usable(*names: object) -> list[str]:
-    """Names that a study may have, each once."""
+    """Possible study names, each once."""
     texts = [str(name).strip() for name in names if isinstance(name, str)]
     return [name for name in dict.fromkeys(texts) if 0 < len(name) <= _LONGEST_NAME]
 
 
 def _without(cells: pd.Index[Any], label: str) -> pd.Index[Any]:
-    """Barcodes without the label that a concatenation put behind them, where all have it."""
+    """Barcodes without the label that a concatenation appended, if all of them have it."""
     for ending in (f"-{label}", f"_{label}"):
         if all(isinstance(name, str) and name.endswith(ending) for name in cells):
             bare: pd.Index[Any] = pd.Index([name.removesuffix(ending) for name in cells], dtype=object)
@@ -237,31 +225,31 @@ _MOST_ROWS = 40
 
 @dataclass(frozen=True, repr=False, eq=False)
 class Annotation:
-    """Cell types of clusters; made by ``adata.biocolab.annotate``.
+    """Cell types of clusters; created by ``adata.biocolab.annotate``.
 
     Attributes
     ----------
     table
-        A row for each cluster and cell type of the database, best first: ``cluster``, ``cell_type``, ``score`` (0 to 1;
-        0.5 is chance), ``rank`` (1 is best), ``margin`` (score less that of the best other type), ``support`` (share of
-        resampled marker lists in which the type is first), ``uncertainty`` (1 - support), ``n_genes`` (markers that
-        were measured), ``n_missing`` and ``genes_missing`` (markers that the database lacks). A cluster without known
-        markers has one row without a cell type.
+        One row per cluster and cell type of the database, best first: ``cluster``, ``cell_type``, ``score`` (0 to 1;
+        0.5 is chance), ``rank`` (1 is best), ``margin`` (difference to the score of the best other type), ``support``
+        (fraction of resampled marker lists in which the type is first), ``uncertainty`` (1 - support), ``n_genes``
+        (number of markers measured for the type), ``n_missing`` and ``genes_missing`` (markers that the database
+        lacks). A cluster without known markers has one row without a cell type.
     markers
         The marker genes by cluster.
     summary
-        The database's expression summary of the markers.
+        The database's expression summary of the markers, see :func:`biocolab_accessor.expression_summary`.
     groupby
-        Column of the clusters.
+        Column of obs with the clusters.
     origin
-        Where the markers are from.
+        Where the markers come from.
     database
-        Which database was asked.
+        Name, species and version of the database.
     own_studies
-        Studies of the database that hold these very cells: ``study_id``, ``title``, ``n_cells`` of ``n_obs``,
-        ``known_by``. The support of a cell type then rests partly on the cells' own labels.
+        Studies of the database that contain the annotated cells: ``study_id``, ``title``, ``n_cells`` of ``n_obs``,
+        ``known_by``. The support of a cell type is then partly based on the cells' own labels.
     notes
-        The same in words, and what could not be looked up.
+        The same as sentences, and lookups that failed.
     """
 
     table: pd.DataFrame
@@ -275,10 +263,10 @@ class Annotation:
 
     @property
     def best(self) -> pd.Series:
-        """The cell type with the highest score by cluster; None for a cluster without known markers.
+        """The cell type with the highest score for each cluster; None for a cluster without known markers.
 
-        Of types with equal scores it is the one with more support, then the first of the database; ``table`` shows
-        that they tie.
+        If scores are equal, the type with more support comes first, then the first one in the database; ``table``
+        shows the tie.
         """
         first = self.table.drop_duplicates("cluster")
         clusters = pd.Index(first["cluster"], name=self.groupby)
@@ -287,26 +275,26 @@ class Annotation:
     def plot(
         self, *, kind: Literal["dot", "heatmap"] = "dot", n_types: int | None = None, ax: Axes | None = None
     ) -> Figure:
-        """Clusters against cell types: colour is the score, and the size of a dot the support.
+        """Plot clusters against cell types: colors show the score, dot sizes the support.
 
         Parameters
         ----------
         kind
             ``"dot"`` or ``"heatmap"``.
         n_types
-            How many cell types of each cluster to show; None means 3 where the database has more than 15, else all.
+            Number of cell types to show for each cluster; None means 3 if the database has more than 15, else all.
         ax
-            Where to draw; None makes a figure.
+            Axes to draw on; None creates a figure.
 
         Returns
         -------
         matplotlib.figure.Figure
-            It is shown by a notebook and not known to pyplot.
+            A notebook displays it; it is not registered with pyplot.
 
         Raises
         ------
         InvalidArgument
-            There is no such kind, ``n_types`` is below 1, or no cluster has a cell type.
+            ``kind`` is unknown, ``n_types`` is below 1, or no cluster has a cell type.
         """
         from biocolab_accessor.plotting.dots import draw_dots, draw_heatmap
 
@@ -314,14 +302,14 @@ class Annotation:
             msg = f"kind is {quoted(kind)}: give 'dot' or 'heatmap'"
             raise InvalidArgument(msg)
         if n_types is not None and n_types < 1:
-            msg = f"n_types is {quoted(n_types)}: give a whole number of 1 or more"
+            msg = f"n_types is {quoted(n_types)}, but must be an integer of 1 or more"
             raise InvalidArgument(msg)
         known = self.table[self.table["cell_type"].notna()]
         if known.empty:
-            msg = "there is nothing to draw: the database knows no marker of any cluster"
+            msg = "there is nothing to plot: the database lacks all markers of all clusters"
             raise InvalidArgument(msg)
         most = n_types if n_types is not None else (3 if known["cell_type"].nunique() > 15 else len(known))
-        # By the clusters that they are the best of, so that what fits lies along the diagonal.
+        # Ordered by the clusters that they fit best, so that the best scores lie along the diagonal.
         columns = list(dict.fromkeys(known.loc[known["rank"] <= most].sort_values("rank", kind="stable")["cell_type"]))
         score = known.pivot(index="cluster", columns="cell_type", values="score").loc[self._clusters(known), columns]
         if kind == "heatmap":
@@ -344,16 +332,16 @@ class Annotation:
     def plot_markers(
         self, clusters: Sequence[str | int] | str | int | None = None, *, n_genes: int = 3, ax: Axes | None = None
     ) -> Figure:
-        """Dot plot of the clusters' first markers over the cell types of the database.
+        """Dot plot of the clusters' first markers by cell type of the database.
 
         Parameters
         ----------
         clusters
-            Which; None means all.
+            Names of clusters; None means all.
         n_genes
-            How many markers of each; those that the database lacks are passed over.
+            Number of markers for each cluster; markers that the database lacks are skipped.
         ax
-            Where to draw; None makes a figure.
+            Axes to draw on; None creates a figure.
 
         Returns
         -------
@@ -363,26 +351,26 @@ class Annotation:
         Raises
         ------
         UnknownField
-            There is no such cluster.
+            A cluster is unknown.
         InvalidArgument
-            There is nothing to draw: the database knows no marker of these clusters, or ``n_genes`` is below 1.
+            The database lacks all markers of these clusters, or ``n_genes`` is below 1.
         """
         from biocolab_accessor.plotting.dots import expression_dotplot
 
         if n_genes < 1:
-            msg = f"n_genes is {quoted(n_genes)}: give a whole number of 1 or more"
+            msg = f"n_genes is {quoted(n_genes)}, but must be an integer of 1 or more"
             raise InvalidArgument(msg)
         given = [clusters] if isinstance(clusters, str | int) else self.markers if clusters is None else clusters
         wanted = [str(name) for name in given]
         for name in wanted:
             if name not in self.markers:
                 near = did_you_mean(name, self.markers)
-                msg = f"there is no cluster {quoted(name)}{near}; there are {listing(self.markers)}"
+                msg = f"cluster {quoted(name)} not found{near}; the clusters are {listing(self.markers)}"
                 raise UnknownField(msg)
         known = set(self.summary["gene"])
         genes = [gene for name in wanted for gene in [g for g in self.markers[name] if g in known][:n_genes]]
         if not genes:
-            msg = f"there is nothing to draw: the database knows no marker of clusters {listing(wanted)}"
+            msg = f"there is nothing to plot: the database lacks all markers of clusters {listing(wanted)}"
             raise InvalidArgument(msg)
         shown = self.summary[self.summary["gene"].isin(genes)]
         return expression_dotplot(shown, genes=list(dict.fromkeys(genes)), ax=ax)
@@ -449,11 +437,11 @@ def plot_summary(
     cmap: str,
     ax: Axes | None,
 ) -> Figure:
-    """Draw where a database expresses genes; see :meth:`AnnDataAccessor.plot_expression_summary`."""
+    """Plot a database's expression of genes; see :meth:`AnnDataAccessor.plot_expression_summary`."""
     from biocolab_accessor.plotting.dots import expression_dotplot
 
     if genes is None and adata.n_vars > _MOST_DRAWN:
-        msg = f"the object has {adata.n_vars:,} genes, and a dot plot room for {_MOST_DRAWN}: give genes"
+        msg = f"the object has {adata.n_vars:,} genes, but a dot plot has room for {_MOST_DRAWN}: give genes"
         raise InvalidArgument(msg)
     wanted = [str(name) for name in adata.var_names] if genes is None else genes
     return expression_dotplot(

@@ -1,4 +1,4 @@
-"""Clusters: naming them by their markers, with a score for each cell type."""
+"""Clusters: cell types for clusters by their markers, with a score for each type."""
 
 from __future__ import annotations
 
@@ -30,16 +30,9 @@ _NEAR = re.compile(r"\(did you mean .*?\)")
 
 
 def summaries_of(genes: Sequence[str], database: Database) -> tuple[pd.DataFrame, list[str]]:
-    """Expression summaries of many genes, and the genes that the database does not know.
-
-    Servers refuse a whole request for one unknown gene, and there is no list of those that they know. The genes that a
-    refusal names are left out; where it names none, the request is halved.
-
-    Raises
-    ------
-    UnknownGene
-        It knows none of them; the server's words are given.
-    """
+    """Expression summaries of many genes, and the genes that the database lacks; UnknownGene if it lacks all."""
+    # Servers reject a whole request for one unknown gene, and do not list the genes that they have. We leave out genes
+    # that the error names; if it names none, we halve the request.
     frames: list[pd.DataFrame] = []
     missing: set[str] = set()
     refusals: list[UnknownGene] = []
@@ -61,15 +54,15 @@ def summaries_of(genes: Sequence[str], database: Database) -> tuple[pd.DataFrame
     if not frames:
         msg = (
             f"the database ({database.species} version {database.version}) has none of the {len(genes)} marker genes "
-            f"{listing(genes, limit=4)}: {refusals[0]}. Is it of the right species, and are these gene symbols? "
-            "gene_symbols= names a column of var that has them"
+            f"{listing(genes, limit=4)}: {refusals[0]}. Check the species, and that these are gene symbols; "
+            "if they are in a column of var, give its name as gene_symbols="
         )
         raise UnknownGene(msg) from refusals[0]
     return pd.concat(frames, ignore_index=True), [gene for gene in genes if gene in missing]
 
 
 def _named(message: str, asked: Sequence[str]) -> set[str]:
-    """Genes that a refusal names, where it names some and not all of those that were asked for."""
+    """Requested genes that an error names, unless it names all of them."""
     plain = _NEAR.sub("", message)
     named = {gene for gene in asked if repr(gene) in plain}
     return named if len(named) < len(asked) else set()
@@ -77,32 +70,13 @@ def _named(message: str, asked: Sequence[str]) -> set[str]:
 
 _CHANCE = 0.5
 
-# Markers that say nothing, drawn along with the others: a single marker must not look sure.
+# Uninformative markers drawn with the others, so that a single marker does not look certain.
 _NEUTRAL = 2
 
 
 def ranks_by_gene(summary: pd.DataFrame) -> pd.DataFrame:
-    """The rank of each cell type for each gene, by mean expression over all cells of the type.
-
-    Parameters
-    ----------
-    summary
-        As :func:`biocolab_accessor.expression_summary` gives it.
-
-    Returns
-    -------
-    pandas.DataFrame
-        Genes x cell types, from 0 (least) to 1 (most); ties share their mean; NaN where the database has no numbers of
-        a gene for a type. Where there is one type only, there is nothing to rank: 0.5.
-
-    Examples
-    --------
-    >>> summary = pd.DataFrame(
-    ...     {"gene": ["CD3D"] * 3, "cell_type": ["B", "NK", "T"], "mean": [1.0, 1.0, 3.0], "rate": [0.1, 0.1, 0.9]}
-    ... )
-    >>> ranks_by_gene(summary).loc["CD3D"].tolist()
-    [0.25, 0.25, 1.0]
-    """
+    """Genes x cell types: ranks of mean expression over all cells of a type, from 0 (lowest) to 1 (highest)."""
+    # Ties share their mean rank. A rank is NaN if the summary lacks the gene for a type, and 0.5 for a single type.
     level = summary["mean"].to_numpy(np.float64) * summary["rate"].to_numpy(np.float64)
     flat = pd.DataFrame({"gene": summary["gene"], "cell_type": summary["cell_type"], "level": level})
     types, genes = list(dict.fromkeys(flat["cell_type"])), list(dict.fromkeys(flat["gene"]))
@@ -115,26 +89,8 @@ def ranks_by_gene(summary: pd.DataFrame) -> pd.DataFrame:
 
 
 def score_types(ranks: pd.DataFrame, *, n_resamples: int, seed: int) -> pd.DataFrame:
-    """Scores of cell types for the marker genes of one cluster.
-
-    Parameters
-    ----------
-    ranks
-        Markers x cell types, as :func:`ranks_by_gene` gives them. A missing rank counts 0.5, as chance would: a type
-        that was hardly measured cannot win by a few genes.
-    n_resamples
-        How often the markers are drawn anew, with replacement, and with two among them that say nothing, so that a
-        single marker does not look sure.
-    seed
-        Of these draws.
-
-    Returns
-    -------
-    pandas.DataFrame
-        A row for each cell type, best first: ``cell_type``; ``score``; ``rank`` (from 1; types with equal scores have
-        the same); ``margin`` to the best other type; ``support``, the share of draws in which the type is first (shared
-        by those that tie); ``uncertainty``, which is 1 - support; ``n_genes`` that were measured for the type.
-    """
+    """Scores of cell types for the markers of one cluster, best first; see :class:`Annotation` for the columns."""
+    # A missing rank counts as chance, so that a type with few measured genes cannot win by them.
     filled = ranks.fillna(_CHANCE).to_numpy(np.float64)
     scores = filled.mean(axis=0)
     support = _support(filled, n_resamples, seed)
@@ -194,15 +150,15 @@ def annotate(
     """Name clusters; see :meth:`AnnDataAccessor.annotate` for arguments and errors."""
     for name, value, least in (("n_genes", n_genes, 1), ("n_resamples", n_resamples, 1), ("seed", seed, 0)):
         if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
-            msg = f"{name} is {quoted(value)}: give a whole number of {least} or more"
+            msg = f"{name} is {quoted(value)}, but must be an integer of {least} or more"
             raise InvalidArgument(msg)
     obs = as_frame(adata.obs)
     clusters = _clusters(obs, groupby)
     if key_added is not None and (not isinstance(key_added, str) or not key_added or key_added == groupby):
-        msg = f"key_added is {quoted(key_added)}: give the name of a column, another one than groupby"
+        msg = f"key_added is {quoted(key_added)}: give a column name that differs from groupby"
         raise InvalidArgument(msg)
     if key_added is not None and clusters is None:
-        msg = f"obs has no column {quoted(groupby)}: there are no cells to write cell types to with key_added"
+        msg = f"obs has no column {quoted(groupby)}, so key_added has no clusters to write cell types for"
         raise InvalidArgument(msg)
     found = markers_of(adata, clusters, groupby, markers, n_genes)
     if gene_symbols is not None:
@@ -216,8 +172,8 @@ def annotate(
     if 2 * len(missing) > len(every):
         msg = (
             f"the database ({source.species} version {source.version}) lacks {len(missing)} of the {len(every)} marker "
-            f"genes, such as {listing(missing, limit=3)}, so that the cell types rest on few: is it of the right "
-            "species, and are these gene symbols? gene_symbols= names a column of var that has them"
+            f"genes, such as {listing(missing, limit=3)}, so the cell types are based on few genes. Check the species, "
+            "and that these are gene symbols; if they are in a column of var, give its name as gene_symbols="
         )
         warn(msg)
     ranks, unknown = ranks_by_gene(summary), set(missing)
@@ -255,7 +211,7 @@ def annotate(
 
 
 def _clusters(obs: pd.DataFrame, groupby: str) -> pd.Categorical[Any] | None:
-    """The cluster of each cell as text, without those that no cell is in; None where there is no such column."""
+    """The cluster of each cell as a string, without empty clusters; None if obs has no such column."""
     if not isinstance(groupby, Hashable) or groupby not in obs.columns:
         return None
     column = obs[groupby]

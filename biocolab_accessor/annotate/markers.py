@@ -1,4 +1,4 @@
-"""Markers: the genes that tell a cluster from the rest."""
+"""Markers: the genes that distinguish a cluster from the rest."""
 
 from __future__ import annotations
 
@@ -28,21 +28,11 @@ _TARGET = 1e4
 
 
 class Markers(NamedTuple):
-    """Marker genes.
-
-    Attributes
-    ----------
-    genes
-        By cluster, best first, each once.
-    origin
-        Where they are from, in words.
-    of_raw
-        Whether the names are those of ``raw``.
-    """
+    """Marker genes by cluster, best first."""
 
     genes: dict[str, list[str]]
     origin: str
-    of_raw: bool = False
+    of_raw: bool = False  # whether the names are those of raw
 
 
 def markers_of(
@@ -52,20 +42,7 @@ def markers_of(
     markers: Mapping[str, Sequence[str]] | str | None,
     n_genes: int,
 ) -> Markers:
-    """The markers of each cluster; see :meth:`AnnDataAccessor.annotate`.
-
-    Parameters
-    ----------
-    adata
-        The object; it is not changed.
-    clusters
-        Of each cell, as text; None where obs has no such column, which matters to given markers only as far as their
-        names cannot be compared.
-    groupby
-        Name of that column.
-    markers, n_genes
-        As for :meth:`AnnDataAccessor.annotate`.
-    """
+    """The markers of each cluster; see :meth:`AnnDataAccessor.annotate`."""
     if isinstance(markers, Mapping):
         given = {
             str(name): list(dict.fromkeys(argument_names(genes, f"markers[{quoted(str(name))}]")))[:n_genes]
@@ -74,7 +51,7 @@ def markers_of(
         _expect_clusters(given, clusters, groupby, "markers")
         return Markers(given, "given")
     if markers is not None and not isinstance(markers, str):
-        msg = f"markers is a {type(markers).__name__}: give a dict of genes by cluster, or a key of uns"
+        msg = f"markers is of type {type(markers).__name__}: give a dict of genes by cluster, or a key of uns"
         raise InvalidArgument(msg)
     if markers is not None and markers not in adata.uns:
         msg = f"uns has no {quoted(markers)}{did_you_mean(markers, list(adata.uns))} for markers"
@@ -93,31 +70,13 @@ def markers_of(
         result = _from_result(stored, _RESULT, n_genes)
         if _are_higher(adata, clusters, result, stored["params"].get("layer")):
             return result
-    return _found(adata, clusters, n_genes)
+    return _computed(adata, clusters, n_genes)
 
 
 def rank_genes(adata: AnnData, slot: Slot, clusters: pd.Categorical[Any], *, counts: bool) -> NDArray[np.float64]:
-    """Welch's t of each gene in each cluster against all other cells that have a cluster.
-
-    What ``scanpy.tl.rank_genes_groups(method="t-test")`` computes, a few cells at a time.
-
-    Parameters
-    ----------
-    adata
-        The object; it is not changed.
-    slot
-        The matrix.
-    clusters
-        Of each cell.
-    counts
-        Whether the values are counts, to be scaled to 10,000 a cell and log1p-transformed on the way.
-
-    Returns
-    -------
-    numpy.ndarray
-        (n_clusters, n_genes) float64; 0 where a gene does not vary, infinite where it varies between the two sides
-        only.
-    """
+    """Welch's t as in ``scanpy.tl.rank_genes_groups(method="t-test")``: (n_clusters, n_genes) float64."""
+    # Computed in blocks of cells. Counts are scaled to 10,000 per cell and log1p-transformed. The result is 0 for a
+    # gene that does not vary, and infinite for one that varies only between a cluster and the rest.
     source = source_of(adata, slot)
     n_clusters, codes = len(clusters.categories), np.asarray(clusters.codes)
     sums, squares = np.zeros((2, n_clusters, source.shape[1]))
@@ -138,22 +97,16 @@ def rank_genes(adata: AnnData, slot: Slot, clusters: pd.Categorical[Any], *, cou
     sizes = np.bincount(codes[codes >= 0], minlength=n_clusters)[:, None].astype(np.float64)
     mean, error = _mean_and_error(sums, squares, sizes)
     rest_mean, rest_error = _mean_and_error(sums.sum(0) - sums, squares.sum(0) - squares, sizes.sum() - sizes)
-    spread = np.sqrt(error + rest_error)
+    deviation = np.sqrt(error + rest_error)
     difference = mean - rest_mean
-    # What rounding leaves of a gene that is the same everywhere must not become infinite.
-    apart = np.abs(difference) > 1e-9 * (np.abs(mean) + np.abs(rest_mean))
-    without_spread = np.where(apart, np.copysign(np.inf, difference), 0.0)
-    return np.divide(difference, spread, out=without_spread, where=spread > 0)
+    # The rounding error of a constant gene must not become infinite.
+    differs = np.abs(difference) > 1e-9 * (np.abs(mean) + np.abs(rest_mean))
+    constant = np.where(differs, np.copysign(np.inf, difference), 0.0)
+    return np.divide(difference, deviation, out=constant, where=deviation > 0)
 
 
 def translate(adata: AnnData, markers: Markers, gene_symbols: str) -> Markers:
-    """The markers by the names in a column of var; those that have none there keep theirs.
-
-    Raises
-    ------
-    UnknownField
-        var has no such column.
-    """
+    """The markers by the names in a column of var; genes without a name there keep theirs."""
     var = as_frame(adata.raw.var if markers.of_raw else adata.var)
     if gene_symbols not in var.columns:
         where = "raw.var" if markers.of_raw else "var"
@@ -172,15 +125,15 @@ def translate(adata: AnnData, markers: Markers, gene_symbols: str) -> Markers:
 def _mean_and_error(
     sums: NDArray[np.float64], squares: NDArray[np.float64], sizes: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Means and their squared standard errors; of a single cell the error is not known and counts as none."""
+    """Means and their squared standard errors; the error of a single cell counts as zero."""
     mean = sums / np.maximum(sizes, 1)
     variance = np.maximum(squares - sizes * mean**2, 0) / np.maximum(sizes - 1, 1)
     return mean, variance / np.maximum(sizes, 1)
 
 
-def _found(adata: AnnData, clusters: pd.Categorical[Any], n_genes: int) -> Markers:
+def _computed(adata: AnnData, clusters: pd.Categorical[Any], n_genes: int) -> Markers:
     if len(clusters.categories) < 2:
-        msg = f"there are {len(clusters.categories)} clusters: markers tell one from the others, so give at least two"
+        msg = f"there are {len(clusters.categories)} clusters, but finding markers needs at least two"
         raise InvalidArgument(msg)
     slot, counts = _expression(adata)
     scores = rank_genes(adata, slot, clusters, counts=counts)
@@ -189,16 +142,16 @@ def _found(adata: AnnData, clusters: pd.Categorical[Any], n_genes: int) -> Marke
     for label, row in zip(clusters.categories, scores, strict=True):
         order = np.argsort(-row, kind="stable")[:n_genes]
         genes[str(label)] = [str(name) for name in dict.fromkeys(names[order[row[order] > 0]])]
-    how = f"{slot}, log-normalised on the way" if counts else str(slot)
+    how = f"{slot} after log-normalization" if counts else str(slot)
     return Markers(genes, f"found by Welch's t-test on {how}", slot.kind == "raw.X")
 
 
 def _expression(adata: AnnData) -> tuple[Slot, bool]:
-    """The matrix to look for markers in, and whether it holds counts."""
+    """The matrix in which to find markers, and whether it holds counts."""
     choice = choose_matrix(adata)
     if choice.input_matrix_type == "raw":
         return choice.slot, True
-    # Scaled values are all of the same size: what they were made from says more.
+    # Scaled values hide differences in expression, so the values that they were computed from are better.
     raw = Slot("raw.X")
     if (
         choice.chosen.n_negative
@@ -210,7 +163,7 @@ def _expression(adata: AnnData) -> tuple[Slot, bool]:
 
 
 def _is_about(result: Any, clusters: pd.Categorical[Any], groupby: str) -> bool:
-    """Whether a result of rank_genes_groups is about these clusters, each against all others."""
+    """Whether a result of rank_genes_groups compares each of these clusters with the rest."""
     if not isinstance(result, Mapping) or not isinstance(result.get("params"), Mapping):
         return False
     params, groups = result["params"], getattr(getattr(result.get("names"), "dtype", None), "names", None)
@@ -223,7 +176,7 @@ def _is_about(result: Any, clusters: pd.Categorical[Any], groupby: str) -> bool:
 
 
 def _are_higher(adata: AnnData, clusters: pd.Categorical[Any], markers: Markers, layer: Any) -> bool:
-    """Whether markers are higher in their clusters as far as they are there: new clusters often have the old names."""
+    """Whether markers are higher in their clusters: new clusters often have the names of old ones."""
     slot = Slot("raw.X") if markers.of_raw else Slot("layer", str(layer)) if layer else Slot("X")
     if slot not in filled_slots(adata):
         return True
@@ -237,7 +190,7 @@ def _are_higher(adata: AnnData, clusters: pd.Categorical[Any], markers: Markers,
 
 
 def _from_result(result: Any, key: str, n_genes: int) -> Markers:
-    """Genes of a rank_genes_groups result that are higher in the cluster than elsewhere."""
+    """Genes of a rank_genes_groups result that are higher in the cluster than in the rest."""
     names = result.get("names") if isinstance(result, Mapping) else None
     groups = getattr(getattr(names, "dtype", None), "names", None)
     if names is None or groups is None:
@@ -248,7 +201,7 @@ def _from_result(result: Any, key: str, n_genes: int) -> Markers:
         higher = np.ones(len(names), bool)
         for measure in ("scores", "logfoldchanges"):
             if measure in result and group in (result[measure].dtype.names or ()):
-                # scanpy's fold changes of scaled values are NaN, which says nothing either way
+                # scanpy's fold changes of scaled values are NaN, which excludes no gene
                 higher &= ~(np.asarray(result[measure][group], np.float64) <= 0)
         genes[str(group)] = [str(name) for name in dict.fromkeys(names[group][higher])][:n_genes]
     of_raw = bool(result.get("params", {}).get("use_raw", False))
@@ -266,5 +219,5 @@ def _expect_clusters(genes: Mapping[str, Any], clusters: pd.Categorical[Any] | N
         if name not in there:
             near = did_you_mean(name, there)
             column = f"obs[{quoted(groupby)}]"
-            msg = f"{where} has a cluster {quoted(name)}, which {column} has not{near}; it has {listing(there)}"
+            msg = f"{where} has a cluster {quoted(name)} that {column} lacks{near}; it has {listing(there)}"
             raise UnknownField(msg)

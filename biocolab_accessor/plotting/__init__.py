@@ -1,4 +1,4 @@
-"""Plotting: pictures as matplotlib figures that nobody else holds; nothing is shown, no global state changes."""
+"""Plotting: matplotlib figures that pyplot does not manage; nothing is displayed, and no global state changes."""
 
 from biocolab_accessor.plotting.dots import expression_dotplot
 

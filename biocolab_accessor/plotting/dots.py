@@ -1,4 +1,4 @@
-"""Dots: dot plots and heat maps of tables, with their legends."""
+"""Dots: dot plots and heatmaps of tables, with legends."""
 
 from __future__ import annotations
 
@@ -36,35 +36,36 @@ def expression_dotplot(
     cmap: str = "Reds",
     ax: Axes | None = None,
 ) -> Figure:
-    """Dot plot of an expression summary: cell types against genes, as scanpy draws groups against genes.
+    """Dot plot of an expression summary: cell types against genes, like scanpy's dot plots of groups against genes.
 
     Parameters
     ----------
     summary
-        As :func:`biocolab_accessor.expression_summary` gives it: ``gene``, ``cell_type``, ``mean`` (over expressing
-        cells), ``rate`` (share of cells that express the gene, 0 to 1).
+        A table from :func:`biocolab_accessor.expression_summary`: ``gene``, ``cell_type``, ``mean`` (over expressing
+        cells), ``rate`` (fraction of cells that express the gene, 0 to 1).
     genes, cell_types
-        Which, and in which order; None means all, in the order of the table.
+        Names, in the order of the plot; None means all, in the order of the table.
     standard_scale
-        ``"gene"`` colours each gene from its least to its most expression; None colours by the values themselves.
+        ``"gene"`` scales the colors of each gene from its lowest to its highest expression; None does not scale.
     swap_axes
-        Genes in rows.
+        Whether to put genes in rows.
     cmap
-        Name of a matplotlib colour map.
+        Name of a matplotlib color map.
     ax
-        Where to draw; None makes a figure.
+        Axes to draw on; None creates a figure.
 
     Returns
     -------
     matplotlib.figure.Figure
-        Size of a dot: share of cells that express the gene. Colour: mean expression over all cells of the type.
+        The size of a dot is the fraction of cells that express the gene, its color the mean expression over all cells
+        of the type.
 
     Raises
     ------
     InvalidArgument
-        The table lacks a column or is empty, or an argument is none of its values.
+        The table lacks a column or is empty, or an argument has an invalid value.
     UnknownGene
-        The table has no such gene.
+        The table lacks one of the genes.
 
     Examples
     --------
@@ -77,7 +78,7 @@ def expression_dotplot(
     lacking = [name for name in _COLUMNS if name not in summary.columns]
     if lacking or summary.empty:
         what = f"has no column {quoted(lacking[0])}" if lacking else "is empty"
-        msg = f"the table {what}: give what bc.expression_summary(genes) returns"
+        msg = f"the table {what}: give a table from bc.expression_summary(genes)"
         raise InvalidArgument(msg)
     if standard_scale not in ("gene", None):
         msg = f"standard_scale is {quoted(standard_scale)}: give 'gene' or None"
@@ -111,23 +112,7 @@ def draw_dots(
     cmap: str = "Reds",
     ax: Axes | None = None,
 ) -> Figure:
-    """A dot for each place of two tables of one shape.
-
-    Parameters
-    ----------
-    size
-        From 0 to 1; the area of a dot is proportional to it.
-    color
-        Any numbers. Where either is missing there is no dot.
-    size_title, color_title
-        Of the legends.
-    limits
-        Least and most of the colours; None means those of the values.
-    cmap
-        Colour map.
-    ax
-        Where to draw; None makes a figure with room for all.
-    """
+    """A dot for each cell of two tables, with an area proportional to ``size`` (0 to 1); missing values have none."""
     target = _prepared(size, ax)
     low, high = _limits(color, limits)
     norm = Normalize(low, high)
@@ -162,7 +147,7 @@ def draw_dots(
         fontsize="small",
         title_fontsize="small",
         alignment="left",
-        labelspacing=max(0.35, largest / 8 - 1),  # in letters: the largest dots just do not touch
+        labelspacing=max(0.35, largest / 8 - 1),  # in font sizes, so that the largest dots do not touch
     )
     return figure_of(target)
 
@@ -175,21 +160,7 @@ def draw_heatmap(
     cmap: str = "viridis",
     ax: Axes | None = None,
 ) -> Figure:
-    """A coloured square for each value of a table, the highest of each row framed.
-
-    Parameters
-    ----------
-    values
-        Numbers; what is missing stays white.
-    title
-        Of the colour legend.
-    limits
-        Least and most of the colours; None means those of the values.
-    cmap
-        Colour map.
-    ax
-        Where to draw; None makes a figure with room for all.
-    """
+    """A colored square for each value of a table, with the highest of each row framed; missing ones are white."""
     target = _prepared(values, ax)
     norm = Normalize(*_limits(values, limits))
     numbers = values.to_numpy(np.float64)
@@ -216,12 +187,12 @@ def _prepared(table: pd.DataFrame, ax: Axes | None) -> Axes:
 
 
 def _cell_of(target: Axes, table: pd.DataFrame, ax: Axes | None) -> float:
-    """Inches that a place of the table has, each way."""
+    """Size of a table's cell in inches."""
     if ax is None:
         return _CELL
     box = target.get_window_extent()
     dpi = figure_of(target).dpi
-    # The layout of a figure of others is yet to come, and takes some room for names.
+    # The layout of a caller's figure is not final, and labels will take some of its space.
     return 0.75 * float(min(box.width / dpi / table.shape[1], box.height / dpi / table.shape[0], 2 * _CELL))
 
 
@@ -247,7 +218,7 @@ def _chosen(wanted: Sequence[str] | None, there: pd.Series, what: str) -> list[s
         return known
     names = list(dict.fromkeys([wanted] if isinstance(wanted, str) else map(str, wanted)))
     if not names:
-        msg = f"there is no {what} to draw: give names, or None for all"
+        msg = f"no {what}s to plot: give names, or None for all"
         raise InvalidArgument(msg)
     for name in names:
         if name not in known:

@@ -1,4 +1,4 @@
-"""Embedding: cells as points, coloured by a category or a number."""
+"""Embedding: scatter plots of cells, colored by a category or a number."""
 
 from __future__ import annotations
 
@@ -52,48 +52,14 @@ def draw_embedding(
     legend_loc: LegendLoc = "right margin",
     ax: Axes | None = None,
 ) -> Figure:
-    """Scatter of the first two coordinates, in scanpy's manner.
-
-    Parameters
-    ----------
-    coordinates
-        (n_cells, 2 or more) numbers.
-    values
-        One for each cell. Numbers are drawn with a colour bar, the highest on top; everything else with a legend, in a
-        random order that is the same each time. Cells without a value are grey and lie below. None draws all alike.
-    axis_name
-        ``"UMAP"`` makes the axes ``UMAP1`` and ``UMAP2``.
-    title
-        Of the axes.
-    unit
-        Of numbers, written beside the colour bar.
-    palette
-        Colours of the categories, see :func:`biocolab_accessor.plotting.style.category_colors`.
-    cmap
-        Colour map of numbers.
-    size
-        Area of a point in points²; None means 120,000 / n_cells, between 0.1 and 60.
-    legend_loc
-        ``"right margin"``, ``"on data"`` (the name at the median of its cells) or ``"none"``.
-    ax
-        Where to draw; None makes a figure.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-        Not known to pyplot.
-
-    Raises
-    ------
-    InvalidArgument
-        The palette has too few colours, there are more than 102 categories, or the legend's place or the colour map is
-        not known.
-    """
+    """Scatter plot of the first two coordinates, similar to scanpy's."""
+    # Numbers get a color bar, with the highest values on top; other values a legend, in a fixed random order. Cells
+    # without a value are gray and lie below.
     if legend_loc not in ("right margin", "on data", "none"):
         msg = f"legend_loc is {quoted(legend_loc)}: give 'right margin', 'on data' or 'none'"
         raise InvalidArgument(msg)
     if size is not None and (isinstance(size, bool) or not isinstance(size, Real) or not 0 < size < np.inf):
-        msg = f"size is {quoted(size)}: give a finite number above 0, or None"
+        msg = f"size is {quoted(size)}, but must be a positive, finite number, or None"
         raise InvalidArgument(msg)
     expect_cmap(cmap)
     area = size if size is not None else float(np.clip(120_000 / max(len(coordinates), 1), 0.1, 60))
@@ -151,7 +117,7 @@ def _draw_categories(
     n_rows = -(-len(entries) // n_columns) if entries else 0
     target = axes_of(ax, _SIDE + beside, max(_SIDE, _ROW * n_rows + 0.6))
     target.scatter(coordinates[~has, 0], coordinates[~has, 1], color=MISSING, **dots)
-    # Drawn category after category, the last ones would hide the first.
+    # If drawn in the order of categories, the last ones would hide the first.
     order = np.random.default_rng(0).permutation(np.flatnonzero(has))
     by_code = to_rgba_array([colors[name] for name in names])
     target.scatter(coordinates[order, 0], coordinates[order, 1], c=by_code[codes[order]], **dots)
@@ -194,12 +160,12 @@ def _categorical(values: pd.Series, title: str) -> pd.Categorical[Any]:
     used = column.cat.remove_unused_categories()
     if len(used.cat.categories) > _MOST_CATEGORIES:
         msg = (
-            f"{title or 'the column'} has {len(used.cat.categories):,} different values, of which no eye can tell the "
-            f"colours apart: choose a column with at most {_MOST_CATEGORIES}"
+            f"{title or 'the column'} has {len(used.cat.categories):,} different values, too many for distinguishable "
+            f"colors: choose a column with at most {_MOST_CATEGORIES}"
         )
         raise InvalidArgument(msg)
     names = [str(name) for name in used.cat.categories]
-    place = {name: i for i, name in enumerate(dict.fromkeys(names))}  # 1 and "1" look the same, and are one here
+    place = {name: i for i, name in enumerate(dict.fromkeys(names))}  # 1 and "1" look the same, so they are merged
     codes = used.cat.codes.to_numpy()
     moved = np.where(codes >= 0, np.array([*(place[name] for name in names), -1])[codes], -1)
     return pd.Categorical.from_codes(moved, categories=pd.Index(list(place), dtype=object))

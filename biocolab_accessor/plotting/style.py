@@ -1,4 +1,4 @@
-"""Style: colors of categories, and figures that pyplot does not know."""
+"""Style: colors of categories, and figures that pyplot does not manage."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ __all__ = [
     "label_width",
 ]
 
-# Okabe and Ito's colours, which stay apart for colour-blind eyes; black is left to text and lines.
+# Okabe and Ito's color-blind safe palette, without black, which is for text and lines.
 _FEW = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442")
 
 MISSING = "#D3D3D3"
-"""Of cells without a value, as scanpy has it."""
+"""Color of cells without a value, as in scanpy."""
 
 KEPT, REMOVED = _FEW[0], _FEW[5]
 
@@ -38,58 +38,33 @@ KEPT, REMOVED = _FEW[0], _FEW[5]
 def category_colors(
     categories: Sequence[str], palette: Mapping[str, str] | Sequence[str] | None = None
 ) -> dict[str, str]:
-    """A colour for each category.
-
-    Parameters
-    ----------
-    categories
-        In order.
-    palette
-        Colours by category, or in the order of the categories such as ``adata.uns["leiden_colors"]``. None takes up to
-        seven that colour-blind eyes can tell apart, and scanpy's for more.
-
-    Raises
-    ------
-    InvalidArgument
-        The palette has too few colours, or something in it is none.
-
-    Examples
-    --------
-    >>> category_colors(["T", "B"], ["red", "blue"])
-    {'T': 'red', 'B': 'blue'}
-    """
+    """A color for each category; by default color-blind safe ones for up to seven categories, and scanpy's for more."""
     from matplotlib.colors import is_color_like
 
     if isinstance(palette, str):
-        msg = f"palette is the text {quoted(palette)}: give a list of colours, or a dict of them by category"
+        msg = f"palette is the string {quoted(palette)}: give a list of colors, or a dict of colors by category"
         raise InvalidArgument(msg)
     if palette is None:
         return dict(zip(categories, _default(len(categories)), strict=False))
     by_name = palette if isinstance(palette, Mapping) else dict(zip(categories, palette, strict=False))
-    given = {str(name): color for name, color in by_name.items()}  # categories that are numbers are text here
+    given = {str(name): color for name, color in by_name.items()}  # numeric categories are strings here
     missing = [name for name in categories if name not in given]
     if missing:
-        msg = f"palette has no colour for {quoted(missing[0])} ({len(given)} colours for {len(categories)} categories)"
+        msg = f"palette has no color for {quoted(missing[0])} ({len(given)} colors for {len(categories)} categories)"
         raise InvalidArgument(msg)
     wrong = [color for color in given.values() if not is_color_like(color)]
     if wrong:
-        msg = f"palette has {quoted(wrong[0])}, which is not a colour: give names or '#rrggbb'"
+        msg = f"palette has {quoted(wrong[0])}, which is not a color: give names or '#rrggbb'"
         raise InvalidArgument(msg)
     return {name: given[name] for name in categories}
 
 
 def expect_cmap(cmap: Any) -> None:
-    """Refuse the name of a colour map that matplotlib does not have.
-
-    Raises
-    ------
-    InvalidArgument
-        There is none of that name.
-    """
+    """Raise InvalidArgument for the name of a color map that matplotlib does not have."""
     from matplotlib import colormaps
 
     if isinstance(cmap, str) and cmap not in colormaps:
-        msg = f"cmap is {quoted(cmap)}{did_you_mean(cmap, colormaps)}: give the name of a colour map of matplotlib"
+        msg = f"cmap is {quoted(cmap)}{did_you_mean(cmap, colormaps)}: give the name of a matplotlib color map"
         raise InvalidArgument(msg)
 
 
@@ -108,11 +83,10 @@ _INCHES_PER_CHARACTER = 0.082
 
 
 class Picture(Figure):
-    """A figure with a place in a notebook of its own.
+    """A figure that a notebook displays as the value of a cell."""
 
-    Figures that pyplot makes are kept open by it, and shown at the end of a cell whether they were asked for or not.
-    This one is shown where it is the value of a cell, also where no inline backend has been set up.
-    """
+    # pyplot keeps its figures open, and a notebook displays them at the end of any cell. This one needs no inline
+    # backend and is displayed only as the value of a cell.
 
     def _repr_png_(self) -> bytes:
         data = io.BytesIO()
@@ -121,24 +95,24 @@ class Picture(Figure):
 
 
 def axes_of(ax: Axes | None, width: float, height: float) -> Axes:
-    """The axes to draw on: those given, else the only ones of a new picture of this many inches."""
+    """The given axes, or else the only ones of a new figure of this size in inches."""
     if ax is not None:
         return ax
     return Picture(figsize=(width, height), layout="constrained").add_subplot()
 
 
 def figure_of(ax: Axes) -> Figure:
-    """The whole figure that axes belong to, also where they are in a part of it."""
+    """The top-level figure of axes, even if they are in a subfigure."""
     figure: Any = ax.get_figure(root=True)
     return figure  # type: ignore[no-any-return]
 
 
 def inches_from_corner(ax: Axes) -> Transform:
-    """Coordinates in inches from the upper right corner of axes, so that a legend keeps its size beside any plot."""
-    corner: Any = ax.transAxes  # annotated as affine only, and used for whatever it is
+    """Coordinates in inches from the upper right corner of axes, so that a legend has the same size for any plot."""
+    corner: Any = ax.transAxes  # annotated as affine only, but any transform works
     return figure_of(ax).dpi_scale_trans + ScaledTranslation(1, 1, corner)
 
 
 def label_width(labels: Any) -> float:
-    """Inches that the longest of some labels takes, about."""
+    """Approximate width of the longest label in inches."""
     return _INCHES_PER_CHARACTER * max((len(str(label)) for label in labels), default=0)

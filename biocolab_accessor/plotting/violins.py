@@ -1,4 +1,4 @@
-"""Violins: the spread of a measure in each batch, with the bounds of filters drawn."""
+"""Violins: distributions of QC measures by batch, with the bounds of filters."""
 
 from __future__ import annotations
 
@@ -38,38 +38,14 @@ def plot_filters(
     colors: Sequence[str] | None = None,
     what: str = "counts",
 ) -> Figure:
-    """Violins of counts, genes and mitochondrial share by batch, and counts against genes.
-
-    Parameters
-    ----------
-    qc
-        By cell: ``batch`` (categorical), ``counts``, ``genes``, ``mt_percent``.
-    kept
-        Which cells stay.
-    bounds
-        ``min_counts``, ``max_counts``, ``min_genes``, ``max_genes``, ``mt_percentage``; what is not there is not drawn.
-    suggestions
-        Such bounds for each batch.
-    colors
-        Of the batches' violins.
-    what
-        What ``counts`` are.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-        Of at most 20,000 cells the points are drawn, of more a random choice; violins are of all batches.
-
-    Raises
-    ------
-    InvalidArgument
-        There are more than 500 batches.
-    """
+    """Violins of counts, genes and mitochondrial percentage by batch, and a scatter plot of counts against genes."""
+    # At most 20,000 cells are drawn as points, a random sample if there are more. qc has columns batch (categorical),
+    # counts, genes and mt_percent; bounds that are not given are not drawn.
     batches = list(qc["batch"].cat.categories)
     if len(batches) > _MOST_BATCHES:
         msg = (
-            f"there are {len(batches):,} batches, and a picture has room for {_MOST_BATCHES}: "
-            "choose another batch_key, or look at preview.table"
+            f"there are {len(batches):,} batches, but a figure has room for {_MOST_BATCHES}: "
+            "choose another batch_key, or see preview.table"
         )
         raise InvalidArgument(msg)
     row = 0.75 if len(batches) <= 6 else 0.42
@@ -107,15 +83,15 @@ def plot_filters(
         figure.add_subplot(grid[0 if height > _SCATTER_HEIGHT + 1 else slice(None), 3]), qc, kept, drawn, bounds, what
     )
     n_kept = int(kept.sum())
-    title = f"{n_kept:,} of {len(qc):,} cells stay; upright marks: medians"
+    title = f"{n_kept:,} of {len(qc):,} cells kept; vertical marks: medians"
     title += "" if suggestions is None else "; dotted: suggested by MAD"
-    title += "" if len(drawn) == len(qc) else f"; points are {len(drawn):,} cells at random"
+    title += "" if len(drawn) == len(qc) else f"; points: {len(drawn):,} random cells"
     figure.suptitle(title, x=0.01, ha="left", fontsize="medium")
     return figure
 
 
 class _Scale:
-    """An axis: linear, or logarithmic above one, so that cells with nothing have a place."""
+    """An axis: linear, or logarithmic above one so that it can show zeros."""
 
     def __init__(self, *, linear: bool) -> None:
         self.linear = linear
@@ -149,7 +125,7 @@ class _Scale:
 
 
 class _RoundNumbers(Locator):
-    """Marks of the logarithmic scale, closer together where the axis spans little; found when it is drawn."""
+    """Ticks of the logarithmic scale, closer for a shorter range; computed when the axis is drawn."""
 
     def __call__(self) -> list[float]:
         assert self.axis is not None
@@ -167,7 +143,7 @@ class _RoundNumbers(Locator):
 
 
 def _brief(value: float) -> str:
-    """A count as an axis has room for it: ``500``, ``20k``, ``1M``."""
+    """A short form of a count: ``500``, ``20k``, ``1M``."""
     for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if value >= size:
             return f"{value / size:g}{letter}"
@@ -182,7 +158,7 @@ def _rows(
     drawn: NDArray[np.intp],
     colors: Sequence[str] | None,
 ) -> None:
-    """A row for each batch: the density above its line, the cells below."""
+    """A row for each batch, with the density above its line and the cells below."""
     from scipy.stats import gaussian_kde
 
     codes, values = qc["batch"].cat.codes.to_numpy(), qc[measure].to_numpy(np.float64)
@@ -217,7 +193,7 @@ def _draw_bounds(ax: Axes, bounds: Mapping[str, float], low: str | None, high: s
             continue
         value = bounds[name]
         first, last = ax.get_xlim()
-        if not first < value < last:  # a bound that no cell comes near widens the picture, so that it can be seen
+        if not first < value < last:  # widens the axis to show a bound outside the range of the cells
             ax.set_xlim(min(first, value * 0.8), max(last, value * 1.25))
             first, last = ax.get_xlim()
         ax.axvspan(first if is_low else value, value if is_low else last, color=REMOVED, alpha=0.10, linewidth=0)
@@ -280,13 +256,13 @@ def _scatter(
 
 
 def _choice(count: int, most: int) -> NDArray[np.intp]:
-    """Positions of all, or of so many at random, the same each time."""
+    """All positions, or a reproducible random sample of them."""
     if count <= most:
         return np.arange(count)
     return np.sort(np.random.default_rng(0).choice(count, most, replace=False))
 
 
 def _shortened(label: Any, most: int = 36) -> str:
-    """Both ends of a long name: names of samples often differ in the last letters only."""
+    """Both ends of a long name, because sample names often differ only in their last letters."""
     text = str(label)
     return text if len(text) <= most else f"{text[: most // 2]}…{text[-(most // 2 - 1) :]}"

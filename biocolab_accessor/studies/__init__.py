@@ -1,1 +1,1 @@
-"""From a study of a server to an AnnData: find it, fetch it, join it with others."""
+"""Studies: find a study on a server, fetch it as an AnnData, and join it with other studies."""

@@ -45,7 +45,7 @@ __all__ = [
 
 
 def databases() -> list[Database]:
-    """Databases of BioFlex, as the server lists them.
+    """BioFlex databases, in the order in which the server lists them.
 
     Examples
     --------
@@ -58,19 +58,19 @@ def databases() -> list[Database]:
 
 
 def database(species: str = "human", version: int | None = None) -> Database:
-    """One database of BioFlex.
+    """One BioFlex database.
 
     Parameters
     ----------
     species
         ``"human"``, ``"mouse"``, ``"primate"``.
     version
-        None means the newest.
+        Version number; None means the newest.
 
     Raises
     ------
     UnknownDatabase
-        There is none of this species or version; those that there are, are listed.
+        The server has no database of this species or version; the message lists the databases it has.
 
     Examples
     --------
@@ -86,34 +86,34 @@ def database(species: str = "human", version: int | None = None) -> Database:
     if not fitting:
         there = listing(f"{found.species} {found.version}" for found in every) or "none"
         wanted = species if version is None else f"{species} version {version}"
-        msg = f"there is no database {quoted(wanted)}; the token sees {there}"
+        msg = f"database {quoted(wanted)} not found; the token can access {there}"
         raise UnknownDatabase(msg)
     return max(fitting, key=lambda found: found.version)
 
 
 def expression_summary(genes: Sequence[str] | str, *, database: Database | None = None) -> pd.DataFrame:
-    """Expression of genes by cell type over a whole database of BioFlex.
+    """Expression of genes by cell type across a whole BioFlex database.
 
     Parameters
     ----------
     genes
-        Names; one text is one gene.
+        Gene names; a single string is one gene.
     database
-        As :func:`database` gives it; None means the newest human one.
+        A database from :func:`database`; None means the newest human one.
 
     Returns
     -------
     pandas.DataFrame
-        A row for each gene and cell type: ``gene``, ``cell_type``, ``sum`` over the cells, ``mean``
-        (``sum / count``, over expressing cells only),
-        ``rate`` (``count / total``), ``count`` (expressing cells), ``total``.
+        One row per gene and cell type: ``gene``, ``cell_type``, ``sum`` over the cells, ``mean``
+        (``sum / count``, over expressing cells only), ``rate`` (``count / total``), ``count`` (number of expressing
+        cells) and ``total`` (number of cells).
 
     Raises
     ------
     InvalidArgument
-        There is no gene, or something else than names.
+        ``genes`` is empty or contains a value that is not a string.
     UnknownGene
-        The database has no such genes.
+        The database does not have some of the genes.
 
     Examples
     --------
@@ -135,24 +135,24 @@ def expression_summary(genes: Sequence[str] | str, *, database: Database | None 
         for item in items
     ]
     frame = table_of(rows, ["gene", "cell_type", "sum", "mean", "rate", "count", "total"])
-    whole = ["count", "total"]  # the server sends them as floats, or one so and one so
+    whole = ["count", "total"]  # the server sends one or both of them as floats
     return frame.astype({name: "int64" for name in whole if (frame[name] % 1 == 0).all()})
 
 
 def _newest(species: str) -> Database:
-    """Where an argument is named ``database``, which hides the function."""
+    """The newest database, for functions whose argument ``database`` hides the function."""
     return database(species)
 
 
-# Of a study, said under names of our own.
+# Keys of a listed study that we return under our own names.
 _NAMED = frozenset({"study_hash_id", "accession_id", "study_title", "id", "study_id", "uuid"})
 
 PUBLIC_STUDIES = "bioturing_public_studies"
-"""Group id that BBrowserX servers know without listing it."""
+"""Id of a group that BBrowserX servers accept but do not list."""
 
 
 def groups(*, source: Server = "bbrowserx") -> pd.DataFrame:
-    """Groups that the token may read from and submit to.
+    """Groups that the token can read from and submit to.
 
     Parameters
     ----------
@@ -162,14 +162,14 @@ def groups(*, source: Server = "bbrowserx") -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        ``id`` and ``name``, a row for each group.
+        One row per group: ``id`` and ``name``.
 
     Raises
     ------
     MissingCredentials
-        No host or token is known.
+        The host or the token is not set.
     Unauthorized
-        The token is not accepted.
+        The server rejects the token.
 
     Examples
     --------
@@ -189,25 +189,26 @@ def studies(group: str = "personal", *, species: str = "human", source: Server =
     Parameters
     ----------
     group
-        Id or displayed name.
+        Id or display name.
     species
-        ``"human"``, ``"mouse"``, ``"primate"`` or ``"others"``; the server lists one at a time.
+        ``"human"``, ``"mouse"``, ``"primate"`` or ``"others"``; the server lists one species at a time.
     source
         ``"bbrowserx"`` or ``"talk2data"``.
 
     Returns
     -------
     pandas.DataFrame
-        ``study_id``, ``title``, ``created_by``, ``uuid``, and whatever else the server says; a row for each study.
+        One row per study: ``study_id``, ``title``, ``created_by``, ``uuid``, and all other fields that the server
+        sends.
 
     Raises
     ------
     UnknownGroup
-        The token sees no such group.
+        The token cannot access a group with this id or name.
     InvalidArgument
-        There is no such species.
+        The species is unknown.
     InvalidResponse
-        The server's list is none.
+        The server's answer is not a list of studies.
 
     Examples
     --------
@@ -221,7 +222,7 @@ def studies(group: str = "personal", *, species: str = "human", source: Server =
     try:
         frame = table_of([_seen(row) for row in rows])
     except OverflowError as error:
-        msg = f"the list of studies of group {quoted(group)} holds a number beyond what a float holds"
+        msg = f"the list of studies of group {quoted(group)} contains a number that is too large for a float"
         raise InvalidResponse(msg) from error
     first = ["study_id", "title", "created_by", "uuid"]
     return frame.reindex(columns=[*first, *(name for name in frame.columns if name not in first)])
@@ -240,29 +241,30 @@ def study(
     Parameters
     ----------
     study_id
-        The id that people see (``"GSE96583_batch2"``), or, for BBrowserX and Talk2Data, the study's uuid.
+        The displayed id (``"GSE96583_batch2"``), or, for BBrowserX and Talk2Data, the study's uuid.
     database
-        A database of BioFlex, as :func:`database` gives it; None means the newest of the species.
+        A BioFlex database from :func:`database`; None means the newest one of the species.
     source
         ``"bioflex"``, ``"bbrowserx"`` or ``"talk2data"``.
     species
-        Where to look.
+        Species under which to look: ``"human"``, ``"mouse"``, ``"primate"`` or, for BBrowserX and Talk2Data,
+        ``"others"``.
     group
-        Group of BBrowserX or Talk2Data, by id or name; None means all that the token sees.
+        BBrowserX or Talk2Data group, by id or name; None means all groups that the token can access.
 
     Returns
     -------
     Study
-        Its ``to_anndata()`` fetches it.
+        Call its ``to_anndata()`` to fetch it.
 
     Raises
     ------
     UnknownStudy
-        There is none; near ids are given where the server lists its studies.
+        The server has no study with this id; the message suggests similar ids where the server lists its studies.
     AmbiguousName
-        Several studies have this id; their uuids are listed.
+        Several studies have this id; the message lists their uuids.
     InvalidArgument
-        There is no such source or species, or a group of BioFlex, or a database of another server, is asked for.
+        The source or the species is unknown, ``group`` is given for BioFlex, or ``database`` for another server.
 
     Examples
     --------
@@ -279,12 +281,10 @@ def study(
         msg = f"source is {quoted(source)}{did_you_mean(str(source), SOURCES)}: give one of {listing(SOURCES)}"
         raise InvalidArgument(msg)
     if group is not None and source == "bioflex":
-        msg = (
-            f"group is {quoted(group)}, but BioFlex has databases and no groups: give source='bbrowserx' or 'talk2data'"
-        )
+        msg = f"group is {quoted(group)}, but BioFlex has databases, not groups: give source='bbrowserx' or 'talk2data'"
         raise InvalidArgument(msg)
     if database is not None and source != "bioflex":
-        msg = f"source is {quoted(source)}, which has groups and no databases: give source='bioflex', or no database"
+        msg = f"source is {quoted(source)}, which has groups, not databases: give source='bioflex', or omit database"
         raise InvalidArgument(msg)
     if source == "bioflex":
         found = database if database is not None else _newest(species)
@@ -295,31 +295,18 @@ def study(
 
 
 def study_of_database(database: Database, study_id: str) -> Study:
-    """One study of a database of BioFlex."""
+    """One study of a BioFlex database."""
     return Study(BioFlexSource(database.get_study(study_id)))
 
 
 def study_of_origin(origin: Mapping[str, Any]) -> Study:
-    """The study that an AnnData came from; see :attr:`AnnDataAccessor.study`.
-
-    Parameters
-    ----------
-    origin
-        What ``uns["biocolab"]`` of the AnnData says.
-
-    Raises
-    ------
-    ConfigurationError
-        It came from another server than the one that is connected to now.
-    UnknownDatabase, UnknownStudy
-        It is no longer there.
-    """
+    """The study that an AnnData came from, by its ``uns["biocolab"]``; see :attr:`AnnDataAccessor.study`."""
     source, species = str(origin["source"]), str(origin["species"])
     client = current().get_bioflex() if source == "bioflex" else connector_of(source)
     if client.http.host != origin["server"]:
         msg = (
             f"this object came from {origin['server']}, but the current connection is to {client.http.host}: connect "
-            f"to that server again, {how_to_reconnect(source, str(origin['server']))}, or fetch the study anew with "
+            f"to that server again, {how_to_reconnect(source, str(origin['server']))}, or fetch the study again with "
             "bc.study(…)"
         )
         raise ConfigurationError(msg)
@@ -328,21 +315,15 @@ def study_of_origin(origin: Mapping[str, Any]) -> Study:
         return study_of_group(connector_of(source), uuid, species=species, group_id=group_id, source=source)
     wanted = (origin["database"], species, int(origin["version"]))
     for found in databases():
-        # Databases of several species have the same id and number their versions alike.
+        # Databases of different species can share an id and version numbers.
         if (found.id, found.species, found.version) == wanted:
             return study_of_database(found, str(origin["study_id"]))
-    msg = f"database {origin['database']} version {origin['version']} is no longer there"
+    msg = f"database {origin['database']} version {origin['version']} is no longer on the server"
     raise UnknownDatabase(msg)
 
 
 def connector_of(source: str) -> BBrowserXConnector:
-    """The connector of the current connection to a server that groups and studies live on.
-
-    Raises
-    ------
-    InvalidArgument
-        There is no such kind of server.
-    """
+    """The current connection's connector for a server that has groups."""
     if source == "bbrowserx":
         return current().get_bbrowserx()
     if source == "talk2data":
@@ -352,15 +333,7 @@ def connector_of(source: str) -> BBrowserXConnector:
 
 
 def group_id_of(connector: BBrowserXConnector, group: str) -> str:
-    """The id of a group that is given by id or by displayed name.
-
-    Raises
-    ------
-    UnknownGroup
-        The token sees no such group; near names and all groups are given.
-    AmbiguousName
-        Several groups have this name; their ids are listed.
-    """
+    """The id of a group, given by id or display name."""
     if group == PUBLIC_STUDIES:
         return group
     known = _groups(connector)
@@ -375,7 +348,7 @@ def group_id_of(connector: BBrowserXConnector, group: str) -> str:
     if not named:
         names = [name for row in known for name in (row["id"], row["name"])]
         there = ", ".join(f"{quoted(row['id'])} ({row['name']})" for row in known) or "none"
-        msg = f"there is no group {quoted(group)}{did_you_mean(str(group), names)}. The token sees {there}"
+        msg = f"group {quoted(group)} not found{did_you_mean(str(group), names)}. The token can access {there}"
         raise UnknownGroup(msg)
     return named[0]
 
@@ -383,17 +356,7 @@ def group_id_of(connector: BBrowserXConnector, group: str) -> str:
 def study_of_group(
     connector: BBrowserXConnector, study_id: str, *, species: str, group_id: str | None, source: str
 ) -> Study:
-    """One study of a connector's groups; see :func:`study` for the arguments and errors.
-
-    Parameters
-    ----------
-    connector
-        The server.
-    study_id, species, source
-        As for :func:`study`.
-    group_id
-        Id of the group; None means all that the token sees.
-    """
+    """One study of a connector's groups; without ``group_id``, of any group that the token can access."""
     group_ids = [row["id"] for row in _groups(connector)] if group_id is None else [group_id]
     every = [(row, group) for group in group_ids for row in _studies(connector, group, species)]
     found = {row["uuid"]: (row, group) for row, group in every if study_id in _names(row)}
@@ -404,8 +367,8 @@ def study_of_group(
     if not found:
         near = did_you_mean(study_id, [str(row["study_id"]) for row, _ in every])
         where = f"{connector.host} (groups {listing(group_ids)})"
-        more = "see bc.studies(), and give species= if it is of another"
-        msg = f"there is no {species} study {quoted(study_id)} on {where}{near}; {more}"
+        more = "see bc.studies(), or use species= if it belongs to another species"
+        msg = f"{species} study {quoted(study_id)} not found on {where}{near}; {more}"
         raise UnknownStudy(msg)
     row, group = next(iter(found.values()))
     return Study(ConnectorSource(connector, row, group_id=group, species=species, name=source))
@@ -413,7 +376,7 @@ def study_of_group(
 
 def _groups(connector: BBrowserXConnector) -> list[dict[str, str]]:
     rows = connector.get_user_groups()
-    # The documentation says group_id and group_name, servers were seen to send id and name.
+    # The documentation has group_id and group_name, but servers send id and name.
     return [
         {"id": str(_either(row, ("id", "group_id"))), "name": str(_either(row, ("name", "group_name")))}
         for row in _listed(rows)
@@ -435,7 +398,7 @@ def _studies(connector: BBrowserXConnector, group_id: str, species: str) -> list
 
 
 def _seen(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A row for a table that people look at: texts of a server are shown, and not obeyed by a terminal."""
+    """A row for display: control characters in the server's strings are escaped."""
     return {shown(key): shown(value) if isinstance(value, str) else value for key, value in row.items()}
 
 
@@ -445,7 +408,7 @@ def _names(row: Mapping[str, Any]) -> tuple[str, ...]:
 
 def _listed(rows: Any) -> list[Any]:
     if not isinstance(rows, list):
-        msg = f"the server sent a {type(rows).__name__} where it lists groups or studies"
+        msg = f"the server sent a {type(rows).__name__} instead of a list of groups or studies"
         raise InvalidResponse(msg)
     return rows
 
@@ -455,7 +418,7 @@ def _either(row: Any, keys: tuple[str, ...]) -> Any:
         for key in keys:
             if row.get(key) not in (None, ""):
                 return row[key]
-    msg = f"the server listed something without {' or '.join(keys)}"
+    msg = f"the server listed an entry without {' or '.join(keys)}"
     raise InvalidResponse(msg)
 
 
@@ -463,5 +426,5 @@ def _reduced(study: Study) -> tuple[Callable[[Mapping[str, Any]], Study], tuple[
     return study_of_origin, (address_of(study),)
 
 
-# Registered here, where studies are looked up: a study pickles without a token, as the address to find it again.
+# Registered here because a study pickles as its address, without a token, and is looked up again when unpickled.
 copyreg.pickle(Study, _reduced)

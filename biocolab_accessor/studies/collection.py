@@ -1,4 +1,4 @@
-"""Collection: several studies as one AnnData, fetched side by side and joined."""
+"""Collection: several studies, fetched in parallel and joined into one AnnData."""
 
 from __future__ import annotations
 
@@ -36,41 +36,18 @@ Join = Literal["inner", "outer"]
 
 
 def expect_join(join: str) -> None:
-    """Refuse what is no way to join.
-
-    Raises
-    ------
-    InvalidArgument
-        It is neither ``"inner"`` nor ``"outer"``.
-    """
+    """Raise InvalidArgument unless ``join`` is ``"inner"`` or ``"outer"``."""
     if join not in get_args(Join):
         msg = f"join is {quoted(join)}: give 'inner' or 'outer'"
         raise InvalidArgument(msg)
 
 
 def union(parts: Sequence[AnnData], names: Sequence[str], join: Join, label: str) -> AnnData:
-    """Studies one below the other; see :meth:`Collection.to_anndata`.
-
-    Parameters
-    ----------
-    parts
-        One AnnData of each study, as :meth:`Study.to_anndata` or :meth:`Study.lazy` gives it; all but X may change.
-    names
-        Of the studies, each once.
-    join
-        ``"inner"`` or ``"outer"``.
-    label
-        Column of obs for the names.
-
-    Raises
-    ------
-    InvalidArgument
-        An inner join finds no gene that all have.
-    """
+    """Concatenate studies along obs, changing all of ``parts`` but X; see :meth:`Collection.to_anndata`."""
     origins = {escaped(name): dict(part.uns[PROVENANCE]) for name, part in zip(names, parts, strict=True)}
-    _tell_features_apart(parts)
-    _even_columns(parts, join)
-    _even_embeddings(parts, join)
+    _make_features_distinct(parts)
+    _harmonize_columns(parts, join)
+    _harmonize_embeddings(parts, join)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Observation names are not unique", UserWarning)
         joined = anndata.concat(parts, join=join, label=label, keys=list(names), index_unique="-", fill_value=0)
@@ -81,20 +58,20 @@ def union(parts: Sequence[AnnData], names: Sequence[str], join: Join, label: str
             f"{quoted(name)} has {listing(part.var_names, limit=3) or 'none'}"
             for name, part in zip(names, parts, strict=True)
         )
-        msg = f"none of the studies has a gene ({first}): give other studies"
+        msg = f"the studies have no genes ({first}): give other studies"
         if join == "inner":
-            way = "give join='outer', or studies whose genes are named alike"
+            way = "give join='outer', or studies with the same kind of gene names"
             msg = f"the studies have no gene in common ({first}): {way}"
         raise InvalidArgument(msg)
-    # Columns of var do not come through a concatenation, and of a repeated feature the name in var_names is made up.
+    # concat drops the columns of var, and a repeated feature has a made-up name in var_names.
     features = {name: feature for part in parts for name, feature in part.var["feature"].items()}
     joined.var["feature"] = text_index([features[name] for name in joined.var_names])
     joined.uns[PROVENANCE] = {"studies": origins}
     return joined
 
 
-def _tell_features_apart(parts: Sequence[AnnData]) -> None:
-    """No name that was made up for a repeated feature is one that another study's feature has."""
+def _make_features_distinct(parts: Sequence[AnnData]) -> None:
+    """Keep the names made up for repeated features from colliding with features of another study."""
     taken = list(dict.fromkeys(feature for part in parts for feature in part.var["feature"]))
     for part in parts:
         if not part.var["feature"].is_unique:
@@ -102,8 +79,8 @@ def _tell_features_apart(parts: Sequence[AnnData]) -> None:
             part.var_names = text_index(names[: part.n_vars])
 
 
-def _even_columns(parts: Sequence[AnnData], join: Join) -> None:
-    """Columns of one name in one kind: pandas would make objects of labels beside numbers, which no file holds."""
+def _harmonize_columns(parts: Sequence[AnnData], join: Join) -> None:
+    """Give columns of one name one kind: concat would mix labels and numbers as objects, which h5ad cannot store."""
     mixed, inexact = [], []
     for name in dict.fromkeys(name for part in parts for name in part.obs.columns):
         having = [part for part in parts if name in part.obs.columns]
@@ -128,15 +105,15 @@ def _even_columns(parts: Sequence[AnnData], join: Join) -> None:
             for part in having:
                 part.obs[name] = part.obs[name].astype(dtype)
     if mixed:
-        msg = f"columns {listing(mixed)} are not of one kind in all studies: numbers and bools became labels in them"
+        msg = f"columns {listing(mixed)} have different types across studies: their numbers and bools became labels"
         warn(msg)
     if inexact:
-        msg = f"columns {listing(inexact)} hold numbers that no dtype holds for all studies: they became labels"
+        msg = f"columns {listing(inexact)} have numbers that no single dtype can hold exactly: they became labels"
         warn(msg)
 
 
 def _kind(column: pd.Series) -> str:
-    """``"labels"``, ``"truth"`` or ``"numbers"``; empty where there is no value that would tell."""
+    """``"labels"``, ``"truth"`` or ``"numbers"``; empty if all values are missing."""
     if isinstance(column.dtype, pd.CategoricalDtype):
         return "labels"
     if column.isna().all():
@@ -152,8 +129,8 @@ def _as_labels(column: pd.Series) -> pd.Series:
     return labelled.cat.rename_categories([str(value).removesuffix(".0") for value in values])
 
 
-def _even_embeddings(parts: Sequence[AnnData], join: Join) -> None:
-    """Embeddings of one name in one width; cells that have none are nowhere, and not at the origin."""
+def _harmonize_embeddings(parts: Sequence[AnnData], join: Join) -> None:
+    """Keep only embeddings with the same width everywhere; cells without one get NaN, not the origin."""
     widths: dict[str, set[int]] = {}
     for part in parts:
         for key, array in part.obsm.items():
@@ -166,7 +143,7 @@ def _even_embeddings(parts: Sequence[AnnData], join: Join) -> None:
             if key not in uneven and key not in part.obsm:
                 part.obsm[key] = np.full((part.n_obs, *found), np.nan, np.float32)
     if uneven:
-        warn(f"embeddings {listing(uneven)} have not the same dimensions in all studies, and are left out")
+        warn(f"embeddings {listing(uneven)} were left out because their dimensions differ across studies")
 
 
 _ALTERNATIVE = "use collection.lazy(folder=folder) or collection.to_zarr(path), or ask for genes="
@@ -180,26 +157,26 @@ def collection(
     species: str = "human",
     group: str | None = None,
 ) -> Collection:
-    """Several studies.
+    """Several studies, to be joined into one AnnData.
 
     Parameters
     ----------
     ids
-        The studies, each once.
+        Ids of the studies, each once.
     database, source, species, group
-        As for :func:`biocolab_accessor.study`.
+        See :func:`biocolab_accessor.study`.
 
     Returns
     -------
     Collection
-        Its ``to_anndata()``, ``lazy()`` and ``to_zarr(path)`` join them.
+        Its ``to_anndata()``, ``lazy()`` and ``to_zarr(path)`` join the studies.
 
     Raises
     ------
     InvalidArgument
-        There is no id, one of them is there twice, or something is no id.
+        ``ids`` is empty, lists a study twice, or contains a value that is not a string.
     UnknownStudy
-        There is no such study.
+        The server has no study with one of the ids.
 
     Examples
     --------
@@ -215,21 +192,21 @@ def collection(
     found: list[Study] = []
     for name in names:
         each = study(name, database=database, source=source, species=species, group=group)
-        # An id and a uuid may be of one study.
+        # An id and a uuid can name the same study.
         if any(address_of(each) == address_of(other) for other in found):
-            msg = f"study {quoted(name)} is there twice: {listing(names)}"
+            msg = f"study {quoted(name)} is listed twice: {listing(names)}"
             raise InvalidArgument(msg)
         found.append(each)
     return Collection(found)
 
 
 class Collection:
-    """Studies to be joined; made by :func:`biocolab_accessor.collection`.
+    """Studies to be joined; created by :func:`biocolab_accessor.collection`.
 
     Attributes
     ----------
     studies
-        The studies, in order.
+        The :class:`~biocolab_accessor.studies.study.Study` objects, in order.
 
     Examples
     --------
@@ -265,39 +242,40 @@ class Collection:
     ) -> AnnData:
         """Fetch all studies and join them.
 
-        With a ``dask.distributed.Client`` each study is a task of Dask, which runs on its workers. They take their
-        tokens from their own environment or from :func:`biocolab_accessor.share_credentials`; the tasks themselves
-        hold none. A task whose worker is lost runs again elsewhere.
+        With a ``dask.distributed.Client``, each study is fetched by a Dask task on a worker. Workers take tokens from
+        their own environment or from :func:`biocolab_accessor.share_credentials`; tasks contain no tokens. If a worker
+        is lost, its tasks run again on another one.
 
         Parameters
         ----------
         join
-            Genes and fields that all studies have (``"inner"``), or all that some have (``"outer"``). Expression that
-            a study lacks is zero; a field or an embedding is missing (NaN) in its cells.
+            ``"inner"`` keeps the genes and fields that all studies have, ``"outer"`` those that any study has. Where a
+            study lacks a gene, its expression is zero; where it lacks a field or an embedding, the values are missing
+            (NaN).
         label
-            Column of obs that names the study; of several studies with one id the later ones get a number.
+            Column of obs that names the study. If several studies have the same id, the later ones get a number.
         genes, fields
-            As for :meth:`Study.to_anndata`; of an outer join each has to be of one study at least.
+            See :meth:`Study.to_anndata`. For an outer join, at least one study must have each of them.
         unit, layers, obsm, cache
-            As for :meth:`Study.to_anndata`.
+            See :meth:`Study.to_anndata`.
 
         Returns
         -------
         anndata.AnnData
-            Cells of all studies in order, their names followed by the study's. A field that is numbers in some studies
-            and labels in others is labels in all, and warned of; an embedding that has not the same dimensions in all
-            of them is left out, and warned of. ``var["feature"]`` has the server's names.
-            ``uns["biocolab"]["studies"]`` says where each came from; it can be written (a ``/`` in an id is escaped,
-            see :mod:`biocolab_accessor.io.names`).
+            (n_obs, n_vars) float32: the cells of all studies in order, with the study's name appended to each cell
+            name. A field that has numbers in some studies and labels in others becomes labels, and an embedding whose
+            dimensions differ between studies is left out, both with a warning. ``var["feature"]`` has the server's
+            gene names. ``uns["biocolab"]["studies"]`` says where each study came from; it can be written to a file (a
+            ``/`` in an id is escaped, see :mod:`biocolab_accessor.io.names`).
 
         Raises
         ------
         InvalidArgument
-            A study has a field named as ``label``, or an inner join finds no gene that all have.
+            A study has a field with the name ``label``, or the studies of an inner join have no gene in common.
         TooLarge
-            What is made of them would not fit into memory.
+            The joined studies would not fit into memory.
         UnknownField, UnknownGene
-            A study, or for an outer join each of them, has no such field or gene.
+            A study (for an outer join: every study) lacks a field or a gene.
         ConfigurationError
             A worker has no token for the server.
 
@@ -328,31 +306,31 @@ class Collection:
         layers: Sequence[str] | None = (),
         obsm: bool = True,
     ) -> AnnData:
-        """Join all studies over Dask, without their matrices in memory.
+        """Join all studies as Dask arrays, without loading their matrices into memory.
 
-        With a ``dask.distributed.Client`` its workers write the files into the folder, which they have to see anyway
-        when they compute; where they do not, the files are written from here, one after another.
+        With a ``dask.distributed.Client``, the workers write the files into the folder, which they must be able to
+        access to compute. If they cannot access it, this process writes the files one after another.
 
         Parameters
         ----------
         folder
-            Where each study is kept as an h5ad, for as long as the AnnData is used; made if it is not there. It can be
-            shared: files of other studies and units have other names. None means ``bc.cache``, which keeps studies of
-            BioFlex only.
+            Folder that holds an h5ad of each study for as long as the AnnData is used; created if it does not exist.
+            Several collections can share it, because the file names differ by study and unit. None means
+            ``bc.cache``, which keeps BioFlex studies only.
         join, label, genes, fields, unit, layers, obsm
-            As for :meth:`to_anndata`.
+            See :meth:`to_anndata`.
 
         Returns
         -------
         anndata.AnnData
-            ``X`` and layers are Dask arrays.
+            (n_obs, n_vars) float32; ``X`` and layers are Dask arrays.
 
         Raises
         ------
         InvalidArgument
-            The cache cannot keep all of them, or as for :meth:`to_anndata`.
+            The cache cannot keep all studies, or for a reason listed under :meth:`to_anndata`.
         UnknownField, UnknownGene, ConfigurationError
-            As for :meth:`to_anndata`.
+            See :meth:`to_anndata`.
 
         Examples
         --------
@@ -371,17 +349,17 @@ class Collection:
             paths = write_all(self.studies, wanted, kept)
             return self._joined([open_lazily(path) for path in paths], join, label, selection)
         if not settings.cache_size or any(parts_of(each).source.cache_key() is None for each in self.studies):
-            why = "studies of groups are not, since they change" if settings.cache_size else "its cache_size is 0"
+            why = "studies of groups can change" if settings.cache_size else "its cache_size is 0"
             msg = (
-                f"studies {listing([each.id for each in self.studies])} cannot be kept in the cache ({why}): give a "
+                f"studies {listing([each.id for each in self.studies])} cannot be cached ({why}): give a "
                 "folder for their files, lazy(folder='studies')"
             )
             raise InvalidArgument(msg)
         paths = [file_of_study(parts_of(each), own, None) for each, own in zip(self.studies, wanted, strict=True)]
         if gone := [each.id for each, path in zip(self.studies, paths, strict=True) if not path.exists()]:
             msg = (
-                f"the studies cannot all be kept in the cache of bc.settings.cache_size={settings.cache_size:,} bytes "
-                f"(there is no more room for {listing(gone)}): give a folder, lazy(folder=…), or a larger cache_size"
+                f"the cache of bc.settings.cache_size={settings.cache_size:,} bytes is too small for all studies "
+                f"(no room for {listing(gone)}): give a folder, lazy(folder=…), or a larger cache_size"
             )
             raise InvalidArgument(msg)
         return self._joined([open_lazily(path) for path in paths], join, label, selection)
@@ -403,14 +381,19 @@ class Collection:
         Parameters
         ----------
         path
-            Folder to write; it must not be there yet. ``anndata.settings.zarr_write_format`` is the format.
+            Folder to write; it must not exist. ``anndata.settings.zarr_write_format`` sets the format.
         join, label, genes, fields, unit, layers, obsm
-            As for :meth:`to_anndata`.
+            See :meth:`to_anndata`.
+
+        Returns
+        -------
+        pathlib.Path
+            The path.
 
         Raises
         ------
         InvalidArgument
-            There is something at the path, or no folder to put it into.
+            The path exists already, or its parent folder does not exist.
 
         Examples
         --------
@@ -424,8 +407,8 @@ class Collection:
         """
         target = expanded(path)
         if target.exists() or not target.parent.is_dir():
-            there = f"{target} is there already: remove it, or give another path"
-            msg = there if target.exists() else f"there is no folder {target.parent}"
+            exists = f"{target} exists already: remove it, or give another path"
+            msg = exists if target.exists() else f"folder {target.parent} does not exist"
             raise InvalidArgument(msg)
         with tempfile.TemporaryDirectory(prefix=".biocolab-", dir=target.parent, ignore_cleanup_errors=True) as folder:
             joined = self.lazy(
@@ -433,7 +416,7 @@ class Collection:
             )
             part = Path(folder) / "joined.zarr"
             with warnings.catch_warnings():
-                # anndata announces another default at each store; which format it is, anndata.settings say.
+                # anndata warns about its default format at each store; users choose it in anndata.settings.
                 warnings.filterwarnings("ignore", "Writing zarr v2 data", UserWarning)
                 safe_names(joined).write_zarr(part)
             replace(part, target)
@@ -441,26 +424,18 @@ class Collection:
 
     @property
     def _names(self) -> list[str]:
-        """Of studies that share the id that people see, the later ones get a number."""
+        """Names of the studies; if several share a display id, the later ones get a number."""
         return unique_names([study.id for study in self.studies])
 
     def _joined(self, parts: Sequence[AnnData], join: Join, label: str, selection: Selection) -> AnnData:
         joined = union(parts, self._names, join, label)
         if selection.genes is not None and join == "outer":
-            # Concatenated, they are in the order of the alphabet.
+            # concat sorts them alphabetically.
             joined = joined[:, list(dict.fromkeys(selection.genes))].copy()
         return joined
 
     def _selections(self, join: Join, label: str, selection: Selection) -> list[Selection]:
-        """What to ask of each study: all of it, or for an outer join what it has. Nothing is fetched before.
-
-        Raises
-        ------
-        InvalidArgument
-            There is no room for the label.
-        UnknownField, UnknownGene
-            A study lacks a field, or for an outer join each of them a field or gene.
-        """
+        """The selection for each study: for an outer join, only the genes and fields that it has."""
         expect_join(join)
         found, fields = [selection] * len(self.studies), [each.fields for each in self.studies]
         if join == "outer":
@@ -474,8 +449,10 @@ class Collection:
                 found = [own._replace(fields=_owned(wanted, names)) for own, names in zip(found, fields, strict=True)]
         for each, own, names in zip(self.studies, found, fields, strict=True):
             if label in select_fields(own.fields, names, each.id):
-                place = f"study {quoted(each.id)} has a field {quoted(label)}"
-                msg = f"{place}, where label= would go: give another label, or fields="
+                msg = (
+                    f"study {quoted(each.id)} has a field {quoted(label)}, which label= would overwrite: "
+                    "give another label, or fields="
+                )
                 raise InvalidArgument(msg)
         return found
 
@@ -493,5 +470,5 @@ def _make_folder(path: Path) -> None:
     try:
         path.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError) as error:
-        msg = f"folder is {path}, which is a file or lies in one: give another"
+        msg = f"folder is {path}, which is a file or inside one: give another path"
         raise InvalidArgument(msg) from error

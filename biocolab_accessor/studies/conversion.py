@@ -1,4 +1,4 @@
-"""Conversion: genes, metadata and embeddings of the wire as an AnnData has them."""
+"""Conversion: genes, metadata and embeddings from the protocol's form to that of an AnnData."""
 
 from __future__ import annotations
 
@@ -35,19 +35,11 @@ __all__ = [
 
 
 def obsm_keys(names: list[str]) -> dict[str, str]:
-    """For each embedding's name the key of obsm.
-
-    What a server computes has the key under which scanpy looks for it: ``t-SNE`` becomes ``X_tsne``. Every other name
-    is the key itself, so that what was sent under ``spatial`` is back as ``spatial``, and a key that was sent under a
-    safe name (:mod:`biocolab_accessor.io.names`) is what it was. Of names that no file could hold letters and digits
-    are left: ``a/b`` becomes ``X_a_b``. Where two names meet in one key, the one that is spelled as the key has it,
-    and the other gets a number.
-
-    Examples
-    --------
-    >>> obsm_keys(["UMAP", "X_umap", "t-SNE", "spatial", "X_spatial"])
-    {'UMAP': 'X_umap_2', 'X_umap': 'X_umap', 't-SNE': 'X_tsne', 'spatial': 'spatial', 'X_spatial': 'X_spatial'}
-    """
+    """The key of obsm for each name of an embedding."""
+    # An embedding that the server computed gets the key that scanpy expects: t-SNE becomes X_tsne. Other names are keys
+    # themselves, so spatial stays spatial and an escaped name gets its original key back. A name that no file can store
+    # keeps its letters and digits: a/b becomes X_a_b. If two names result in one key, the name that equals the key gets
+    # it, and the other one gets a number.
     computed = {name: key for name in names if (key := computed_embedding(name))}
     sent = restored((name for name in names if name not in computed), embedding=True)
     keys = {name: key for name, key in sent.items() if key != name or not needs_escape(name)}
@@ -69,13 +61,7 @@ def obsm_keys(names: list[str]) -> dict[str, str]:
 def to_obsm(
     embeddings: Mapping[str, NDArray[np.float32]], n_obs: int, study_id: str
 ) -> tuple[dict[str, NDArray[np.float32]], dict[str, str]]:
-    """Embeddings by obsm key, and for each server's name the key that it became.
-
-    Raises
-    ------
-    InvalidResponse
-        One has another number of cells.
-    """
+    """Embeddings by obsm key, and the key of each name; InvalidResponse if the number of cells is wrong."""
     keys = obsm_keys(list(embeddings))
     for name, coordinates in embeddings.items():
         if len(coordinates) != n_obs:
@@ -88,13 +74,7 @@ _Matrix = TypeVar("_Matrix", sparse.csc_matrix, sparse.csr_matrix)
 
 
 def expect_shape(matrix: _Matrix, n_obs: int, n_vars: int, study_id: str) -> _Matrix:
-    """Give the matrix back if it has the study's shape.
-
-    Raises
-    ------
-    InvalidResponse
-        It has another; its rows or columns could not be named.
-    """
+    """The matrix, or InvalidResponse if it does not have the study's shape."""
     if matrix.shape != (n_obs, n_vars):
         n, m = matrix.shape
         msg = f"study {study_id}: the matrix is {n:,} x {m:,}, but there are {n_obs:,} barcodes and {n_vars:,} features"
@@ -103,13 +83,7 @@ def expect_shape(matrix: _Matrix, n_obs: int, n_vars: int, study_id: str) -> _Ma
 
 
 def gene_names(genes: Sequence[str] | str) -> list[str]:
-    """Names of genes that an argument gives, each once.
-
-    Raises
-    ------
-    InvalidArgument
-        There is none, or something is no name.
-    """
+    """Gene names from an argument, each once."""
     wanted = list(dict.fromkeys(argument_names(genes, "genes")))
     if not wanted:
         msg = "genes is empty: give names, or None for all genes"
@@ -118,26 +92,7 @@ def gene_names(genes: Sequence[str] | str) -> list[str]:
 
 
 def select_genes(genes: Sequence[str] | str, features: Sequence[str], study_id: str) -> list[str]:
-    """The genes asked for, each once, in their order.
-
-    Parameters
-    ----------
-    genes
-        Names; one text is one gene.
-    features
-        All genes of the study.
-    study_id
-        For messages.
-
-    Raises
-    ------
-    InvalidArgument
-        The list is empty.
-    UnknownGene
-        The study has no such genes; near names are given.
-    AmbiguousName
-        Several features have the same name, so that the server's answer could be about any of them.
-    """
+    """The requested genes, each once, in order, after a check that the study has each of them once."""
     wanted = gene_names(genes)
     counts = Counter(features)
     missing = [gene for gene in wanted if gene not in counts]
@@ -159,19 +114,7 @@ def select_genes(genes: Sequence[str] | str, features: Sequence[str], study_id: 
 def gene_stripes(
     query: Callable[[Sequence[str]], sparse.csc_matrix], genes: Sequence[str], first: int, most: int
 ) -> Generator[sparse.csc_matrix, None, None]:
-    """Consecutive genes of a study, as many at a time as the last ones let expect.
-
-    Parameters
-    ----------
-    query
-        Asks for some genes.
-    genes
-        All that are wanted.
-    first
-        How many to begin with.
-    most
-        Non-zeros at a time, about; a single gene may have more.
-    """
+    """The matrix in groups of consecutive genes, about ``most`` non-zeros each; ``first`` genes to begin with."""
     start, step = 0, max(1, first)
     while start < len(genes):
         stripe = query(genes[start : start + step])
@@ -185,15 +128,7 @@ ObsColumn = pd.Series | pd.Categorical
 
 
 def categorical(codes: NDArray[np.uint16], categories: Sequence[str]) -> pd.Categorical[Any]:
-    """A Categorical from codes, without making a string per cell.
-
-    Parameters
-    ----------
-    codes
-        (n_cells,) index into ``categories``.
-    categories
-        Labels in the server's order; a label that occurs twice becomes one category.
-    """
+    """A Categorical from codes and the server's labels, where a repeated label becomes one category."""
     place = {label: i for i, label in enumerate(dict.fromkeys(categories))}
     wide = np.asarray(codes, np.int32)
     if len(place) < len(categories):
@@ -202,33 +137,21 @@ def categorical(codes: NDArray[np.uint16], categories: Sequence[str]) -> pd.Cate
 
 
 def column(values: Sequence[Any]) -> ObsColumn:
-    """A JSON column as an obs column: bool, int64, uint64, float64, or a Categorical of strings.
-
-    The JSON type decides, never what a text looks like: ``"001"`` stays a string. ``null`` is missing: NaN in numbers
-    (which makes whole numbers floats, or Int64 where floats would not be exact), no category in strings and booleans.
-    Numbers that no dtype holds exactly, such as -1 and 2⁶⁴-1 in one column, are labels. The order of categories does
-    not travel; they are in the natural one, as anndata has it, with cluster 2 before cluster 10.
-
-    Parameters
-    ----------
-    values
-        One value per cell.
-
-    Raises
-    ------
-    InvalidResponse
-        A value is a list or an object, or a number beyond what a float holds.
-    """
+    """A JSON column as an obs column: bool, int64, uint64, float64, or a Categorical of strings."""
+    # The JSON type decides, not the look of a string: "001" stays a string. null is a missing value: NaN in numbers
+    # (integers become float64, or Int64 where float64 would not be exact), and no category in strings and booleans.
+    # Numbers that no dtype holds exactly, such as -1 and 2**64-1 in one column, become labels. The protocol does not
+    # transfer the order of categories; they get the natural order, with cluster 2 before cluster 10.
     present = [value for value in values if value is not None]
     kinds = {bool if isinstance(value, bool) else type(value) for value in present}
     if kinds & {list, dict}:
-        msg = "a metadata column holds lists or objects in place of values"
+        msg = "a metadata column contains lists or objects instead of values"
         raise InvalidResponse(msg)
     if present and kinds <= {int, float}:
         try:
             found = numbers(values)
         except OverflowError as error:
-            msg = "a metadata column holds a number beyond what a float holds"
+            msg = "a metadata column contains a number that is too large for a float"
             raise InvalidResponse(msg) from error
         if found is not None:
             return found
@@ -241,14 +164,8 @@ def column(values: Sequence[Any]) -> ObsColumn:
 
 
 def align(columns: Mapping[str, Sequence[Any]], barcodes: Sequence[str], what: str) -> dict[str, list[Any]]:
-    """JSON columns in the order of ``barcodes``; the barcode column itself is left out.
-
-    Raises
-    ------
-    InvalidResponse
-        The columns are about other cells.
-    """
-    # Of several that could be meant it is the one that is named most like ``barcodes``, as the protocol has it.
+    """JSON columns in the order of ``barcodes``, without the barcode column."""
+    # If several columns could hold the barcodes, the one with the name closest to the protocol's ``barcodes`` does.
     named = sorted(filter(is_barcodes, columns), key=lambda name: (name != "barcodes", name.casefold() != "barcodes"))
     key = named[0] if named else None
     lengths = {len(values) for values in columns.values()}
@@ -261,20 +178,14 @@ def align(columns: Mapping[str, Sequence[Any]], barcodes: Sequence[str], what: s
         return rest
     place = {str(barcode): i for i, barcode in enumerate(own)}
     if len(place) < len(own) or place.keys() != set(barcodes):
-        msg = f"{what}: its barcodes are not those of the matrix"
+        msg = f"{what}: its barcodes differ from those of the matrix"
         raise InvalidResponse(msg)
     order = [place[barcode] for barcode in barcodes]
     return {name: [values[i] for i in order] for name, values in rest.items()}
 
 
 def select_fields(fields: Sequence[str] | str | None, known: Sequence[str], study_id: str) -> list[str]:
-    """The fields asked for, or all.
-
-    Raises
-    ------
-    UnknownField
-        Some are not there; near names are given.
-    """
+    """The requested fields, or all."""
     if fields is None:
         return list(known)
     wanted = list(dict.fromkeys(argument_names(fields, "fields")))
@@ -287,13 +198,7 @@ def select_fields(fields: Sequence[str] | str | None, known: Sequence[str], stud
 
 
 def unique_names(names: Sequence[str]) -> list[str]:
-    """Names with ``-1``, ``-2``, … after repeated ones, never meeting a name that is there already.
-
-    Examples
-    --------
-    >>> unique_names(["A", "B", "A", "A-1"])
-    ['A', 'B', 'A-2', 'A-1']
-    """
+    """Names with ``-1``, ``-2``, … appended to repeated ones, without colliding with an existing name."""
     if len(set(names)) == len(names):
         return list(names)
     taken, seen, result = set(names), set[str](), list[str]()

@@ -1,4 +1,4 @@
-"""Disk: studies that do not fit into memory, by way of an h5ad."""
+"""Disk: studies larger than memory, written to an h5ad and opened from it."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ from biocolab_accessor.io.transpose import Scratch, join_rows, write_stripes
 from biocolab_accessor.io.values import text_index
 from biocolab_accessor.io.write_h5ad import Compression, write_h5ad
 from biocolab_accessor.studies.conversion import expect_shape, gene_stripes, to_obsm
-from biocolab_accessor.studies.fetch import LOOKED_AT, named, obs_of, origin, var_of, warn_where_no_counts
+from biocolab_accessor.studies.fetch import SAMPLE_SIZE, obs_of, origin, selected_genes, var_of, warn_where_no_counts
 from biocolab_accessor.studies.provenance import KEY as PROVENANCE
 from biocolab_accessor.studies.selection import Selection
 from biocolab_accessor.studies.study_data import StudyParts
 
 __all__ = ["expect_same", "file_of_study", "open_backed", "open_lazily", "safe_names", "write_study"]
 
-# Non-zeros of a stripe. Each takes 8 bytes as it comes, 8 transposed and at most 8 while it is written; three stripes
-# are in work at once, which is what an eighth of the budget for each leaves room for.
+# Non-zeros per stripe. Each takes 8 bytes as received, 8 transposed and at most 8 while it is written. Three stripes
+# are processed at once, so each may take an eighth of the budget.
 _MOST, _LEAST = 2 << 20, 64 << 10
 
 _BYTES_EACH = 32
 
 _CHUNK_BYTES = 64 << 20
 
-# What provenance says besides the matrices.
+# Provenance that may differ between two files with the same matrices.
 _CHANGING = {"packages", "fetched_at", "embeddings", "renamed", "title", "reference", "species"}
 
 
@@ -48,13 +48,13 @@ def write_study(parts: StudyParts, selection: Selection, path: str | Path, compr
     target = _written(parts, selection, path, compression)
     if selection.unit == "raw":
         with h5py.File(target, "r") as file:
-            warn_where_no_counts(file["X/data"][:LOOKED_AT], parts.study_id)
+            warn_where_no_counts(file["X/data"][:SAMPLE_SIZE], parts.study_id)
     return target
 
 
 def _written(parts: StudyParts, selection: Selection, path: str | Path, compression: Compression) -> Path:
     target = target_path(path)
-    genes = named(parts, selection)
+    genes = selected_genes(parts, selection)
     frame = obs_of(parts, selection)
     frame.columns = text_index([escaped(name) for name in frame.columns])
     arrays, keys = to_obsm(parts.source.embeddings() if selection.obsm else {}, parts.n_obs, parts.study_id)
@@ -65,7 +65,7 @@ def _written(parts: StudyParts, selection: Selection, path: str | Path, compress
     ):
 
         def blocks(unit: str) -> Iterator[sparse.csr_matrix]:
-            # Closed before the folder goes, in which its file is open: Windows removes no such file.
+            # Its file is open in the folder and must be closed first: Windows does not remove open files.
             return opened.enter_context(closing(_blocks(parts, genes, unit, Path(folder))))
 
         write_h5ad(
@@ -83,40 +83,28 @@ def _written(parts: StudyParts, selection: Selection, path: str | Path, compress
 
 
 def file_of_study(parts: StudyParts, selection: Selection, path: str | Path | None) -> Path:
-    """An h5ad of the study at a path, or in the cache.
-
-    Raises
-    ------
-    InvalidArgument
-        No path is given, and the study cannot be kept in the cache.
-    """
+    """An h5ad of the study at a path; without a path in the cache, or InvalidArgument if it cannot be cached."""
     if path is not None:
         return _written(parts, selection, path, "gzip")
     key = parts.source.cache_key()
     found = None
     if key is not None and settings.cache_size:
         wanted = {**key, "part": "h5ad", "selection": selection._asdict()}
-        # Plain: blocks are read again and again, each time by way of what compressed them.
+        # Uncompressed, because each block is read many times.
         found = cache.file(wanted, lambda place: _written(parts, selection, place, None))
     if found is None:
-        most = f", which may take {settings.cache_size:,} bytes (bc.settings.cache_size)" if key is not None else ""
-        msg = f"study {parts.study_id} cannot be kept in the cache{most}: give a path, study.lazy('study.h5ad')"
+        limit = f" of bc.settings.cache_size={settings.cache_size:,} bytes" if key is not None else ""
+        msg = f"study {parts.study_id} cannot be kept in the cache{limit}: give a path, study.lazy('study.h5ad')"
         raise InvalidArgument(msg)
     return found
 
 
 def expect_same(path: str | Path, parts: StudyParts, selection: Selection) -> None:
-    """Refuse to replace a file from which another object may go on reading, as if it were the same.
-
-    Raises
-    ------
-    InvalidArgument
-        There is a file at the path that is not of this study with these genes, unit and layers.
-    """
+    """Raise InvalidArgument if the path holds another study, genes, unit or layers, which objects may be reading."""
     target = target_path(path)
     if not target.exists():
         return
-    wanted = origin(parts, selection._replace(fields=()), named(parts, selection), {})
+    wanted = origin(parts, selection._replace(fields=()), selected_genes(parts, selection), {})
     try:
         with opened_foreign(target) as (file, *_):
             facts = read_elem(file[f"uns/{PROVENANCE}"])
@@ -126,22 +114,16 @@ def expect_same(path: str | Path, parts: StudyParts, selection: Selection) -> No
         facts["genes"] = list(facts["genes"])
     if any(facts.get(name) != wanted.get(name) for name in {*facts, *wanted} - _CHANGING):
         msg = (
-            f"{target} is there, and not of study {parts.study_id} with these genes, unit and layers; objects may be "
-            "reading from it: give another path, or remove it"
+            f"{target} exists, but does not hold study {parts.study_id} with these genes, unit and layers, and objects "
+            "may be reading from it: give another path, or remove it"
         )
         raise InvalidArgument(msg)
 
 
 def open_lazily(path: Path) -> AnnData:
-    """An AnnData whose matrices are Dask arrays over an h5ad.
-
-    Raises
-    ------
-    ConfigurationError
-        Dask is not installed.
-    """
+    """An AnnData whose matrices are Dask arrays over an h5ad."""
     try:
-        import dask.array  # noqa: F401 - anndata asks for it late, and in other words
+        import dask.array  # noqa: F401 - anndata imports it late, with an error message of its own
         from anndata.experimental import read_elem_lazy
     except ImportError as error:
         msg = "lazy() needs Dask: pip install 'biocolab_accessor[dask]'"
@@ -160,18 +142,18 @@ def open_lazily(path: Path) -> AnnData:
         )
         facts = adata.uns[PROVENANCE]
         if facts["unit"] == "raw":
-            warn_where_no_counts(file["X/data"][:LOOKED_AT], facts["study_id"])
+            warn_where_no_counts(file["X/data"][:SAMPLE_SIZE], facts["study_id"])
     return _renamed(adata, restored(adata.obs.columns), restored(adata.obsm))
 
 
 def open_backed(path: Path) -> AnnData:
-    """An AnnData that is backed by an h5ad, with the names that things had before they were sent."""
+    """An AnnData backed by an h5ad, with the original names."""
     adata = anndata.read_h5ad(path, backed="r")
     return _renamed(adata, restored(adata.obs.columns), restored(adata.obsm))
 
 
 def safe_names(adata: AnnData) -> AnnData:
-    """The object, with names that can be written."""
+    """The object, with names that can be written to a file."""
     return _renamed(adata, {n: escaped(n) for n in adata.obs.columns}, {key: escaped(key) for key in adata.obsm})
 
 
@@ -187,7 +169,7 @@ def _renamed(adata: AnnData, columns: Mapping[str, str], keys: Mapping[str, str]
 def _blocks(
     parts: StudyParts, genes: Sequence[str] | None, unit: str, folder: Path
 ) -> Generator[sparse.csr_matrix, None, None]:
-    """Rows of the matrix; nothing is fetched before the first is asked for."""
+    """Rows of the matrix; nothing is fetched before the first block is requested."""
     most = max(_LEAST, min(_MOST, settings.memory_budget // (8 * _BYTES_EACH))) if settings.memory_budget else _MOST
     n_obs, n_vars = parts.n_obs, parts.n_vars if genes is None else len(genes)
     if genes is None:

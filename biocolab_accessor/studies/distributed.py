@@ -1,4 +1,4 @@
-"""Distributed: a collection fetched by the workers of a Dask cluster."""
+"""Distributed: the studies of a collection, fetched in threads or by the workers of a Dask cluster."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ _RETRIES = 3
 
 
 def fetch_part(origin: Mapping[str, Any], selection: Selection, cache: bool) -> AnnData:
-    """One study, fetched wherever this runs, with the tokens that are there."""
-    # Not the study itself: Dask's scheduler unpickles what it hands on, and has no tokens to look it up with.
+    """Fetch one study in this process, with the tokens of this process."""
+    # Takes the origin, not the study: Dask's scheduler unpickles arguments, and has no tokens to look a study up.
     parts = parts_of(study_of_origin(origin))
     return fetch(parts.cached() if cache else parts, selection)
 
 
 def write_part(origin: Mapping[str, Any], selection: Selection, path: str) -> None:
-    """One study as a file, written wherever this runs, if the folder can be seen from there."""
+    """Write one study to a file from this process, if it can access the folder."""
     if Path(path).parent.is_dir():
         file_of_study(parts_of(study_of_origin(origin)), selection, path)
 
@@ -47,28 +47,9 @@ def write_part(origin: Mapping[str, Any], selection: Selection, path: str) -> No
 def fetch_all(
     studies: Sequence[Study], selections: Sequence[Selection], alternative: str, *, cache: bool
 ) -> list[AnnData]:
-    """Each study in memory.
-
-    Parameters
-    ----------
-    studies
-        Which.
-    selections
-        What of each; of no gene its cells.
-    cache
-        As for :meth:`Study.to_anndata`.
-    alternative
-        What to do where all together would not fit, for the message.
-
-    Raises
-    ------
-    TooLarge
-        What is to be made of them would not fit; what has not begun by then is not fetched.
-    ConfigurationError
-        A worker of a cluster cannot reach the studies.
-    """
+    """Fetch each study into memory; ``alternative`` is the advice for the case that they do not fit together."""
     wanted = list(zip(studies, selections, strict=True))
-    what = "what is made of {} of " + f"{len(studies)} studies"
+    what = "the joined AnnData of {} of " + f"{len(studies)} studies"
     client = _client()
     if client is None:
         room, held = SharedBudget(), []
@@ -78,13 +59,13 @@ def fetch_all(
                 part = fetch_part(origin, selection, cache)
                 keep(n_bytes := _bytes_of(part))
             held.append(n_bytes)
-            # The parts are there until all of them are joined.
+            # The parts stay in memory until all of them are joined.
             expect_room(2 * sum(held), what.format(len(held)), alternative, held=sum(held))
             return part
 
         with CancellableThreads(min(_AT_ONCE, settings.max_requests), "biocolab-collection") as threads:
             asked = [threads.submit(fetched, address_of(each), selection) for each, selection in wanted]
-            first_error(asked)  # raises, also while one before it is still under way
+            first_error(asked)  # raises even while an earlier study is still being fetched
             return [result(each) for each in asked]
     from dask.delayed import delayed
 
@@ -100,24 +81,11 @@ def fetch_all(
 
 
 def write_all(studies: Sequence[Study], selections: Sequence[Selection], folder: Path) -> list[Path]:
-    """Each study as an h5ad in a folder.
-
-    Workers of a cluster write those that they can: into the folder, where they see it. The others are written from
-    here one after another, since each takes what memory there is for one.
-
-    Parameters
-    ----------
-    studies
-        Which.
-    selections
-        What of each.
-    folder
-        A file of the same study and units is replaced, once the new one is complete; what else is there stays.
-    """
+    """Write each study to an h5ad in a folder, on workers that can access it, and otherwise in this process."""
     paths = [folder / _file_name(each, selection) for each, selection in zip(studies, selections, strict=True)]
     client = _client()
     with tempfile.TemporaryDirectory(prefix=".biocolab-", dir=folder, ignore_cleanup_errors=True) as scratch:
-        # Under names that are new: an older file would be taken for one that a worker of another machine has written.
+        # New names, because an older file would pass for one that a worker on another machine has written.
         parts = [Path(scratch) / path.name for path in paths]
         if client is not None:
             from dask.delayed import delayed
@@ -135,32 +103,26 @@ def write_all(studies: Sequence[Study], selections: Sequence[Selection], folder:
         for each, selection, part, path in zip(studies, selections, parts, paths, strict=True):
             if part.exists():
                 replace(part, path)
-            else:
+            else:  # one after another: writing a single study may use the whole memory budget
                 file_of_study(parts_of(each), selection, path)
     return paths
 
 
 def _file_name(study: Study, selection: Selection) -> str:
-    """A name for what is read from the file later on: of another study or unit nothing may ever take its place."""
+    """A name that is unique for the study, genes, unit and layers, because objects keep reading from the file."""
     content = json.dumps([address_of(study), selection.genes, selection.unit, selection.layers], sort_keys=True)
     return f"{safe_name(study.id)}-{hashlib.sha256(content.encode()).hexdigest()[:16]}.h5ad"
 
 
 @contextmanager
 def _on_workers() -> Iterator[None]:
-    """What workers lack is said to be theirs: here it may be there.
-
-    Raises
-    ------
-    ConfigurationError
-        A worker has no token for a server, or is connected to another one.
-    """
+    """Say in a ConfigurationError that it was raised on a worker: this session may have the token."""
     try:
         yield
     except ConfigurationError as error:
         msg = (
-            f"a worker of the cluster cannot reach the studies: bc.share_credentials(client) gives workers the tokens "
-            f"of this session. There: {error}"
+            f"a worker of the cluster cannot access the studies: call bc.share_credentials(client) to give workers the "
+            f"tokens of this session. The worker's error: {error}"
         )
         raise ConfigurationError(msg) from error
 
@@ -170,7 +132,7 @@ def _bytes_of(part: AnnData) -> int:
 
 
 def _client() -> Any:
-    """The distributed client of this session, if there is one."""
+    """The distributed client of this session, if any."""
     try:
         from distributed import get_client
     except ImportError:

@@ -18,18 +18,18 @@ from biocolab_accessor.io.values import text_index
 from biocolab_accessor.messages import warn
 from biocolab_accessor.studies.conversion import select_fields, select_genes, to_obsm, unique_names
 from biocolab_accessor.studies.provenance import KEY as PROVENANCE
-from biocolab_accessor.studies.provenance import names_of_embeddings, origin_of, undone
+from biocolab_accessor.studies.provenance import names_of_embeddings, origin_of, original_names
 from biocolab_accessor.studies.selection import FetchPlan, Selection
 from biocolab_accessor.studies.study_data import StudyParts
 
 __all__ = [
-    "LOOKED_AT",
+    "SAMPLE_SIZE",
     "bytes_of",
     "fetch",
-    "named",
     "obs_of",
     "origin",
     "plan_fetch",
+    "selected_genes",
     "var_of",
     "warn_where_no_counts",
 ]
@@ -38,20 +38,20 @@ _ALTERNATIVE = (
     "use format='csr', study.to_h5ad(path), study.to_anndata(backed=path) or study.lazy(path), or ask for genes="
 )
 
-LOOKED_AT = 1 << 20
-"""Values that tell whether there are counts."""
+SAMPLE_SIZE = 1 << 20
+"""Number of values to check for counts."""
 
 
 def fetch(parts: StudyParts, selection: Selection) -> AnnData:
     """See :meth:`Study.to_anndata`."""
-    # Requests that do not wait for each other; the matrix, which is the long one, is fetched in this thread. What goes
-    # around it is put together meanwhile.
+    # The requests run in parallel. This thread fetches the matrix, which takes longest, while another one assembles the
+    # rest of the AnnData.
     with CancellableThreads(min(5, settings.max_requests), "biocolab-fetch") as threads:
         features = threads.submit(lambda: var_of(parts.features) if selection.genes is None else None)
         barcodes = threads.submit(lambda: parts.barcodes)
         obs = threads.submit(obs_of, parts, selection)
         embeddings = threads.submit(parts.source.embeddings) if selection.obsm else None
-        genes = named(parts, selection)
+        genes = selected_genes(parts, selection)
         if selection.format == "dense":
             n_vars = parts.n_vars if genes is None else len(genes)
             expect_room(_dense_bytes(parts, selection, n_vars), f"study {parts.study_id} as dense arrays", _ALTERNATIVE)
@@ -71,7 +71,7 @@ def fetch(parts: StudyParts, selection: Selection) -> AnnData:
     x = matrices[selection.unit]
     if selection.unit == "raw":
         values = x.reshape(-1) if isinstance(x, np.ndarray) else x.data
-        warn_where_no_counts(values[:LOOKED_AT], parts.study_id)
+        warn_where_no_counts(values[:SAMPLE_SIZE], parts.study_id)
     adata.X = x
     for name, layer in _layers(matrices, selection).items():
         adata.layers[name] = layer
@@ -80,7 +80,7 @@ def fetch(parts: StudyParts, selection: Selection) -> AnnData:
 
 def plan_fetch(parts: StudyParts, selection: Selection) -> FetchPlan:
     """See :meth:`Study.to_anndata`."""
-    genes = named(parts, selection)
+    genes = selected_genes(parts, selection)
     n_vars = parts.n_vars if genes is None else len(genes)
     fields = select_fields(selection.fields, parts.fields, parts.study_id)
     sizes = [parts.source.matrix_bytes(unit) for unit in selection.units] if genes is None else [None]
@@ -91,7 +91,7 @@ def plan_fetch(parts: StudyParts, selection: Selection) -> FetchPlan:
         memory = _dense_bytes(parts, selection, n_vars) + int(PEAK * max(known, default=0))
     elif n_bytes is not None:
         by_unit = dict(zip(selection.units, known, strict=True))
-        memory = sum(by_unit[unit] for unit in selection.matrices) + _aside(max(known))
+        memory = sum(by_unit[unit] for unit in selection.matrices) + _overhead(max(known))
     return FetchPlan(parts.study_id, parts.n_obs, n_vars, tuple(fields), n_bytes, memory, budget())
 
 
@@ -101,15 +101,15 @@ def bytes_of(matrix: Any) -> int:
     return sum(array.nbytes for array in arrays)
 
 
-def named(parts: StudyParts, selection: Selection) -> list[str] | None:
-    """The genes that were asked for by name, checked; None where all are wanted."""
+def selected_genes(parts: StudyParts, selection: Selection) -> list[str] | None:
+    """The checked genes of a selection; None means all."""
     if not selection.genes:
         return None if selection.genes is None else []
     return select_genes(selection.genes, parts.features, parts.study_id)
 
 
 def obs_of(parts: StudyParts, selection: Selection) -> pd.DataFrame:
-    """The metadata as obs: names of cells and columns made unique."""
+    """The metadata as obs, with unique names of cells and columns."""
     frame = parts.metadata(select_fields(selection.fields, parts.fields, parts.study_id))
     frame.index = text_index(unique_names(parts.barcodes))
     frame.columns = text_index(unique_names([str(name) for name in frame.columns]))
@@ -127,7 +127,7 @@ def var_of(names: Sequence[str]) -> pd.DataFrame:
 def origin(
     parts: StudyParts, selection: Selection, genes: Sequence[str] | None, keys: Mapping[str, str]
 ) -> dict[str, Any]:
-    """Provenance of a fetch; ``keys`` has for each name of an embedding its key of obsm."""
+    """Provenance of a fetch; ``keys`` maps embedding names to their keys in obsm."""
     source = parts.source
     wanted = select_fields(selection.fields, parts.fields, parts.study_id)
     return origin_of(
@@ -140,12 +140,12 @@ def origin(
         layers=selection.layers or None,
         genes=list(genes) if genes is not None else None,
         embeddings=names_of_embeddings(keys),
-        renamed=undone(parts.sent_fields(wanted), keys),
+        renamed=original_names(parts.sent_fields(wanted), keys),
     )
 
 
-def _expect_room_beside(matrix: Any, others: Collection[Any], parts: StudyParts, selection: Selection) -> None:
-    """Refuse more matrices than fit, as soon as one of them, as it came, tells the size of all."""
+def _expect_room_for_all(matrix: Any, others: Collection[Any], parts: StudyParts, selection: Selection) -> None:
+    """Raise TooLarge as soon as the size of one matrix shows that all of them will not fit."""
     own, held = bytes_of(matrix), [bytes_of(each) for each in others]
     copies, taken = len(selection.matrices), own + sum(held)
     what = f"study {parts.study_id} with {copies} matrices (X and layers)"
@@ -153,7 +153,7 @@ def _expect_room_beside(matrix: Any, others: Collection[Any], parts: StudyParts,
         needed = _dense_bytes(parts, selection, matrix.shape[1]) + own
         expect_room(needed, f"study {parts.study_id} as dense arrays", _ALTERNATIVE, held=taken)
     elif copies > len(held) + 1:
-        waiting = _aside(own) if len(held) + 1 < len(selection.units) else 0
+        waiting = _overhead(own) if len(held) + 1 < len(selection.units) else 0
         needed = taken + (copies - len(held) - 1) * max(own, *held, 0) + waiting
         expect_room(needed, what, f"ask for fewer layers, or {_ALTERNATIVE}", held=taken)
 
@@ -162,13 +162,13 @@ def _dense_bytes(parts: StudyParts, selection: Selection, n_vars: int) -> int:
     return parts.n_obs * n_vars * np.dtype(np.float32).itemsize * len(selection.matrices)
 
 
-def _aside(n_bytes: int) -> int:
-    """What a matrix of that size takes beside itself while it is fetched."""
+def _overhead(n_bytes: int) -> int:
+    """Additional bytes that a matrix of this size needs while it is fetched."""
     return int((PEAK - 1) * n_bytes)
 
 
 def _layers(matrices: Mapping[str, Any], selection: Selection) -> dict[str, Any]:
-    """Each layer with a matrix of its own: writing into one must change neither X nor another."""
+    """Layers that share no memory with X or each other, so that writing to one changes no other."""
     taken, layers = {selection.unit}, {}
     for name, unit in selection.layers.items():
         layers[name] = matrices[unit].copy() if unit in taken else matrices[unit]
@@ -177,19 +177,11 @@ def _layers(matrices: Mapping[str, Any], selection: Selection) -> dict[str, Any]
 
 
 def warn_where_no_counts(stored: NDArray[Any], study_id: str) -> None:
-    """Of a study that was submitted without counts the raw values are what was submitted, often log-normalised.
-
-    Parameters
-    ----------
-    stored
-        Some of the raw values; :data:`LOOKED_AT` are enough.
-    study_id
-        For the message.
-    """
+    """Warn if raw values are not integers, by some of them (:data:`SAMPLE_SIZE` are enough)."""
     if not np.array_equal(stored, np.rint(stored)):
         msg = (
-            f"study {study_id}: its raw values are not whole numbers, so it has no counts; "
-            "they are what was submitted, often log-normalised already"
+            f"study {study_id}: raw values are not integers, so the study has no counts; "
+            "they are the submitted values, often already log-normalized"
         )
         warn(msg)
 
@@ -197,11 +189,11 @@ def warn_where_no_counts(stored: NDArray[Any], study_id: str) -> None:
 def _matrix(
     parts: StudyParts, selection: Selection, genes: Sequence[str] | None, unit: str, others: Collection[Any]
 ) -> Any:
-    """One matrix in the format that is wanted, where it and all that are still to come fit beside the others."""
+    """One matrix in the requested format, if it and all matrices still to come fit into memory."""
     if genes is not None:
         matrix = parts.query_genes(genes, unit)
         matrix = matrix.tocsr() if selection.format == "csr" else matrix
     else:
         matrix = parts.matrix(unit) if selection.format == "csc" else parts.rows(unit)
-    _expect_room_beside(matrix, others, parts, selection)
+    _expect_room_for_all(matrix, others, parts, selection)
     return matrix.toarray() if selection.format == "dense" else matrix

@@ -1,4 +1,4 @@
-"""Plot: the cells of a study on an embedding of the server."""
+"""Plot: the cells of a study on an embedding from the server."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def plot_study(
     legend_loc: LegendLoc = "right margin",
     ax: Axes | None = None,
 ) -> Figure:
-    """Draw a study; see :meth:`Study.plot` for arguments and errors."""
+    """Plot a study; see :meth:`Study.plot` for arguments and errors."""
     from biocolab_accessor.plotting.embedding import draw_embedding
 
     for argument, given in (("color", color), ("basis", basis)):
@@ -62,7 +62,7 @@ def plot_study(
 
 
 def _embedding(parts: StudyParts, basis: str | None, color: str | None) -> tuple[str, NDArray[np.float32]]:
-    """The embedding that is asked for, or the best known, by its obsm key; no other one is fetched."""
+    """The requested or default embedding and its obsm key; no other embedding is fetched."""
     keys = obsm_keys(parts.source.embedding_names())
     named = {key: name for name, key in keys.items()}
     if basis is None:
@@ -79,12 +79,12 @@ def _embedding(parts: StudyParts, basis: str | None, color: str | None) -> tuple
         near = did_you_mean(basis, named)
         msg = f"study {parts.study_id} has no embedding {quoted(basis)}{near}; it has {listing(named)}"
         raise UnknownEmbedding(msg)
-    msg = f"study {parts.study_id} has no embedding on its server to draw (BioFlex keeps none). Compute one:\n"
+    msg = f"study {parts.study_id} has no embedding on its server to plot (BioFlex stores none). Compute one:\n"
     raise UnknownEmbedding(msg + _with_scanpy(parts, color))
 
 
 def _with_scanpy(parts: StudyParts, color: str | None) -> str:
-    """Lines to paste that fetch the study, compute a UMAP and draw it."""
+    """Code to paste that fetches the study, computes a UMAP and plots it."""
     source, facts = parts.source, parts.source.provenance()
     if source.name == "bioflex":
         study = (
@@ -107,14 +107,12 @@ def _with_scanpy(parts: StudyParts, color: str | None) -> str:
 
 
 def _values(parts: StudyParts, color: str) -> tuple[pd.Series, str]:
-    """A metadata field, or the log-normalised expression of a gene; and the unit, as far as it is known."""
+    """A metadata field or the log-normalized expression of a gene, and its unit if known."""
     if color in parts.fields:
         return parts.metadata([color])[color], ""
     if color in parts.features:
         wanted = select_genes(color, parts.features, parts.study_id)
         return pd.Series(parts.query_genes(wanted, "lognorm").toarray()[:, 0]), "expression (lognorm)"
     near = did_you_mean(str(color), [*parts.fields, *parts.features])
-    msg = (
-        f"study {parts.study_id} has no field and no gene {quoted(color)}{near}; its fields are {listing(parts.fields)}"
-    )
+    msg = f"study {parts.study_id} has no field or gene {quoted(color)}{near}; its fields are {listing(parts.fields)}"
     raise UnknownField(msg)

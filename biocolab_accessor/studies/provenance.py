@@ -1,4 +1,4 @@
-"""Provenance: where an AnnData came from, kept in ``uns["biocolab"]``."""
+"""Provenance: the origin of an AnnData, stored in ``uns["biocolab"]``."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from biocolab_accessor.errors import UnknownStudy
 from biocolab_accessor.io.names import unescaped
 from biocolab_accessor.messages import listing
 
-__all__ = ["KEY", "names_of_embeddings", "origin_of", "read_provenance", "undone"]
+__all__ = ["KEY", "names_of_embeddings", "origin_of", "original_names", "read_provenance"]
 
 KEY = "biocolab"
 
@@ -21,7 +21,7 @@ _PACKAGES = ("biocolab_accessor", "anndata", "bioflex", "bioturing-connector")
 
 
 def origin_of(**facts: Any) -> dict[str, Any]:
-    """Facts as values that h5ad can hold, with package versions and the time; those that are None are left out."""
+    """Facts as values that h5ad can hold, without None, with package versions and the time."""
     return {
         **{name: value for name, value in facts.items() if value is not None},
         "packages": {name: found for name in _PACKAGES if (found := _version(name))},
@@ -29,48 +29,25 @@ def origin_of(**facts: Any) -> dict[str, Any]:
     }
 
 
-def undone(fields: Mapping[str, str], embeddings: Mapping[str, str]) -> dict[str, dict[str, str]] | None:
-    """Which names travelled under others, as values that h5ad can hold; None where none did.
-
-    Parameters
-    ----------
-    fields, embeddings
-        For each name on the server the column of obs, or key of obsm, that it became.
-
-    Returns
-    -------
-    dict or None
-        ``"obs"`` and ``"obsm"``: for each name that was undone what it is again; what cannot be printed of it as Python
-        writes it, since files cannot hold all of that.
-
-    Examples
-    --------
-    >>> undone({"donor%2Fage~biocolab": "donor/age", "sex": "sex"}, {"UMAP": "X_umap"})
-    {'obs': {'donor%2Fage~biocolab': 'donor/age'}}
-    """
-    found = {"obs": _undone(fields), "obsm": _undone(embeddings, embedding=True)}
+def original_names(fields: Mapping[str, str], embeddings: Mapping[str, str]) -> dict[str, dict[str, str]] | None:
+    """Original names of escaped fields and embeddings, under ``"obs"`` and ``"obsm"``; None if no name was escaped."""
+    found = {"obs": _original_names(fields), "obsm": _original_names(embeddings, embedding=True)}
     return {where: names for where, names in found.items() if names} or None
 
 
 def names_of_embeddings(keys: Mapping[str, str]) -> dict[str, str] | None:
-    """For each key of obsm what the server calls it, without those of :func:`undone`; None where there are none."""
-    again = _undone(keys, embedding=True)
+    """The server's name for each key of obsm, without those of :func:`original_names`; None if empty."""
+    again = _original_names(keys, embedding=True)
     return {key: _printable(name) for name, key in keys.items() if name not in again} or None
 
 
 def read_provenance(adata: AnnData) -> Mapping[str, Any]:
-    """What ``uns["biocolab"]`` says.
-
-    Raises
-    ------
-    UnknownStudy
-        The object does not come from one study, or no longer says so.
-    """
+    """The content of ``uns["biocolab"]``, or UnknownStudy if the object does not come from one study."""
     facts = adata.uns.get(KEY)
     if not isinstance(facts, Mapping) or "study_id" not in facts:
         several = facts.get("studies") if isinstance(facts, Mapping) else None
         why = (
-            f"is of {len(several)} studies ({listing(unescaped(name) for name in several)})"
+            f"contains {len(several)} studies ({listing(unescaped(name) for name in several)})"
             if isinstance(several, Mapping)
             else "does not say which study it came from (uns['biocolab'] is missing)"
         )
@@ -79,7 +56,7 @@ def read_provenance(adata: AnnData) -> Mapping[str, Any]:
     return facts
 
 
-def _undone(names: Mapping[str, str], *, embedding: bool = False) -> dict[str, str]:
+def _original_names(names: Mapping[str, str], *, embedding: bool = False) -> dict[str, str]:
     return {
         name: _printable(original)
         for name, original in names.items()
@@ -88,6 +65,7 @@ def _undone(names: Mapping[str, str], *, embedding: bool = False) -> dict[str, s
 
 
 def _printable(name: str) -> str:
+    """The name, escaped as in a Python literal if it has unprintable characters, which not all files can store."""
     return name if name.isprintable() else name.encode("unicode_escape").decode()
 
 

@@ -1,4 +1,4 @@
-"""Selection: which part of a study is wanted, and in which form."""
+"""Selection: the part of a study to fetch, and its form."""
 
 from __future__ import annotations
 
@@ -17,22 +17,12 @@ __all__ = ["FetchPlan", "Selection"]
 
 
 class Selection(NamedTuple):
-    """What is wanted of a study; see :meth:`Study.to_anndata` for the fields.
+    """The part of a study to fetch; see :meth:`Study.to_anndata`."""
 
-    Attributes
-    ----------
-    unit
-        The wire's name of what X holds.
-    layers
-        The wire's name of what each layer holds, by the layer's name.
-    genes
-        None means all; none are left where a study has not one of those that others have.
-    """
-
-    genes: tuple[str, ...] | None
+    genes: tuple[str, ...] | None  # empty if the study has no gene of an outer join
     fields: tuple[str, ...] | None
-    unit: str
-    layers: dict[str, str]
+    unit: str  # the protocol's name
+    layers: dict[str, str]  # the protocol's name of each layer's unit
     obsm: bool
     format: Format
 
@@ -47,17 +37,10 @@ class Selection(NamedTuple):
         obsm: bool = True,
         format: Format = "csr",
     ) -> Selection:
-        """Check the arguments of a user.
-
-        Raises
-        ------
-        InvalidArgument
-            A unit or format that does not exist, an ``obsm`` that is no bool, no gene, or genes or fields that are no
-            names.
-        """
+        """Check a user's arguments."""
         if not isinstance(obsm, bool | np.bool_):
             msg = (
-                f"obsm is {quoted(obsm)}: give True for all embeddings or False for none; some of them come with "
+                f"obsm is {quoted(obsm)}: give True for all embeddings or False for none; to fetch selected ones, use "
                 "adata.biocolab.pull_embeddings(keys=[…])"
             )
             raise InvalidArgument(msg)
@@ -78,33 +61,33 @@ class Selection(NamedTuple):
 
     @property
     def matrices(self) -> list[str]:
-        """The unit of every matrix of the result: that of X, then those of the layers."""
+        """The unit of each matrix of the result: first X, then the layers."""
         return [self.unit, *self.layers.values()]
 
     @property
     def units(self) -> list[str]:
-        """Every unit that is wanted, once."""
+        """Each requested unit, once."""
         return list(dict.fromkeys(self.matrices))
 
 
 @dataclass(frozen=True)
 class FetchPlan:
-    """What a fetch would bring. No values were fetched.
+    """The result of a fetch in numbers, from ``to_anndata(dry_run=True)``, which fetches no values.
 
     Attributes
     ----------
     study_id
-        The study.
+        Id of the study.
     n_obs, n_vars
-        Cells and genes of the result.
+        Number of cells and genes of the result.
     fields
         Names of the metadata fields.
     n_bytes
-        Bytes of the matrices on the wire; None where the server does not say so beforehand.
+        Bytes to download for the matrices; None if the server does not report their size.
     memory
-        Estimate of the bytes that the matrices take in memory while they are fetched; None where it cannot be known.
+        Estimated bytes that the matrices need in memory while they are fetched; None if unknown.
     available
-        What there is for them, see ``bc.settings.memory_budget``.
+        Bytes available for them, see ``bc.settings.memory_budget``.
     """
 
     study_id: str
@@ -117,7 +100,7 @@ class FetchPlan:
 
     @property
     def fits(self) -> bool:
-        """Whether it fits into memory, as far as that can be known."""
+        """Whether the result fits into memory; True if its size is unknown."""
         return self.memory is None or self.memory <= self.available
 
     def __repr__(self) -> str:
@@ -125,7 +108,7 @@ class FetchPlan:
         return "\n".join([*lines, *(f"  {name}: {text}" for name, text in self._facts())])
 
     def _repr_html_(self) -> str:
-        return facts_table(f"Plan of a fetch of {self.study_id}: no values were fetched", self._facts())
+        return facts_table(f"FetchPlan of {self.study_id}: no values were fetched", self._facts())
 
     def _facts(self) -> list[tuple[str, str]]:
         facts = [

@@ -1,4 +1,4 @@
-"""Source: what every kind of server can tell about one study."""
+"""Source: the interface to one study that every kind of server implements."""
 
 from __future__ import annotations
 
@@ -16,18 +16,10 @@ __all__ = ["StudySource"]
 
 
 class StudySource(Protocol):
-    """One study on one server. :class:`~biocolab_accessor.studies.study.Study` is written against this alone.
+    """One study on one server; :class:`~biocolab_accessor.studies.study.Study` depends on this interface only."""
 
-    Attributes
-    ----------
-    name
-        ``"bioflex"``, ``"bbrowserx"`` or ``"talk2data"``.
-    study_id
-        The id that people see (``"GSE96583_batch2"``).
-    """
-
-    name: str
-    study_id: str
+    name: str  # "bioflex", "bbrowserx" or "talk2data"
+    study_id: str  # the displayed id, "GSE96583_batch2"
     title: str
     authors: list[str]
     reference: str
@@ -37,10 +29,10 @@ class StudySource(Protocol):
         """Metadata fields as objects with ``id``, ``name``, ``type``, ``values`` and ``fetch()``, as in bioflex."""
 
     def barcodes(self) -> list[str]:
-        """Cells, in the order of the matrix' rows."""
+        """Cells, in the order of the rows of the matrix."""
 
     def features(self) -> list[str]:
-        """Genes, in the order of the matrix' columns."""
+        """Genes, in the order of the columns of the matrix."""
 
     def query_genes(self, genes: Sequence[str], unit: str) -> sparse.csc_matrix:
         """(n_cells, len(genes)) float32."""
@@ -49,40 +41,38 @@ class StudySource(Protocol):
         """(n_cells, n_genes) float32."""
 
     def rows(self, unit: str) -> sparse.csr_matrix:
-        """The whole matrix cells-major: (n_cells, n_genes) float32."""
+        """The whole matrix by cells: (n_cells, n_genes) float32."""
 
     def stripes(self, unit: str, folder: Path, most: int, n_obs: int) -> Generator[sparse.csc_matrix, None, None]:
-        """The whole matrix a few genes at a time, about ``most`` non-zeros each; scratch files go to ``folder``.
-
-        ``n_obs`` is the number of cells, so that the first request can be no larger than that either.
-        """
+        """The whole matrix a few genes at a time, about ``most`` non-zeros each; temporary files go to ``folder``."""
+        # n_obs is the number of cells, which bounds the size of the first request.
 
     def matrix_bytes(self, unit: str) -> int | None:
-        """Bytes of the whole matrix on the wire, without fetching it; None where that cannot be known."""
+        """Size of the whole matrix as sent, in bytes, without fetching it; None if unknown."""
 
     def cache_key(self) -> Mapping[str, Any] | None:
-        """What identifies the study's content for ever; None where it may change."""
+        """A permanent identifier of the study's content; None if the content can change."""
 
     def metadata(self, fields: Sequence[str], barcodes: Callable[[], Sequence[str]]) -> dict[str, ObsColumn]:
         """Columns of the fields, in the order of ``barcodes``."""
 
     def embedding_names(self) -> list[str]:
-        """Names that the server has for its embeddings."""
+        """The server's names of its embeddings."""
 
     def embeddings(self, names: Collection[str] | None = None) -> dict[str, NDArray[np.float32]]:
-        """Coordinates by the name that the server has for them, each (n_cells, n_dims); None means all."""
+        """Coordinates by the server's names, each (n_cells, n_dims); None means all."""
 
     def add_metadata(self, columns: Mapping[str, Sequence[Any]]) -> None:
-        """Add fields, or replace those of the same name: ``barcodes`` and, in their order, numbers or texts."""
+        """Add or replace fields: ``barcodes`` and, in the same order, numbers or strings."""
 
     def refresh(self) -> None:
-        """Forget which fields there are, where that may change."""
+        """Forget the list of fields, if it can change."""
 
     def export(self, format: str) -> dict[str, Any]:
-        """Ask the server for a file of the whole study; ``download_link`` says where it is."""
+        """Ask the server for a file of the whole study, with its ``download_link``."""
 
     def save(self, link: str, path: str | Path) -> Path:
-        """Fetch such a file."""
+        """Download such a file."""
 
     def provenance(self) -> Mapping[str, Any]:
-        """Where the study is, in words and numbers that an h5ad can hold; never a token."""
+        """Where the study is stored, in strings and numbers that an h5ad can hold; never a token."""

@@ -1,4 +1,4 @@
-"""A study of BBrowserX or Talk2Data as a source."""
+"""BBrowserX source: a study of a BBrowserX or Talk2Data group."""
 
 from __future__ import annotations
 
@@ -29,21 +29,7 @@ _EXPORT_TYPES = {"h5ad": 2, "seurat": 5, "rds": 5}
 
 
 class ConnectorSource:
-    """A study of a group.
-
-    Parameters
-    ----------
-    connector
-        The server.
-    row
-        What the group's listing says about the study.
-    group_id
-        The group.
-    species
-        The species under which it was listed.
-    name
-        ``"bbrowserx"`` or ``"talk2data"``.
-    """
+    """A study of a group, from its ``row`` in the group's list and the species under which it was listed."""
 
     def __init__(
         self, connector: BBrowserXConnector, row: Mapping[str, Any], *, group_id: str, species: str, name: str
@@ -60,7 +46,7 @@ class ConnectorSource:
 
     @cached_property
     def metalist(self) -> list[ConnectorField]:
-        """Fields by name; their type is known once they are fetched. Those that stay are the same objects."""
+        """Fields by name. Their types are known after a fetch; fields that remain keep their objects."""
         answer = self._connector.get_metadata_fields(self._species, self.uuid, self._group_id)
         if isinstance(answer, Mapping):
             answer = list(answer)
@@ -84,7 +70,7 @@ class ConnectorSource:
     def query_genes(self, genes: Sequence[str], unit: str) -> sparse.csc_matrix:
         """See StudySource."""
         if not genes:
-            msg = "no genes were asked for; an empty list would mean all of them to the server"
+            msg = "genes is empty, which the server would take for all genes: give at least one"
             raise InvalidArgument(msg)
         return self._connector.query_genes(self._species, self.uuid, genes, unit)
 
@@ -102,15 +88,15 @@ class ConnectorSource:
         if len(set(genes)) == len(genes):
             yield from gene_stripes(lambda some: self.query_genes(some, unit), genes, most // max(1, n_obs), most)
             return
-        with instead("it has genes of one name, which cannot be asked for in parts; use study.export_study(path=path)"):
+        with instead("genes with repeated names cannot be requested in parts: use study.export_study(path=path)"):
             yield self.matrix(unit)
 
     def matrix_bytes(self, unit: str) -> int | None:
-        """See StudySource: the answer is JSON, of a length that is not announced."""
+        """See StudySource: the answer is JSON, and the server does not announce its length."""
         return None
 
     def cache_key(self) -> None:
-        """See StudySource: studies of a group change."""
+        """See StudySource: studies of a group can change."""
         return
 
     def metadata(self, fields: Sequence[str], barcodes: Callable[[], Sequence[str]]) -> dict[str, ObsColumn]:
@@ -124,7 +110,7 @@ class ConnectorSource:
         aligned = align(columns, barcodes(), what)
         missing = [name for name in fields if name not in aligned]
         if missing:
-            msg = f"{what}: the server left out {missing}"
+            msg = f"{what}: the server's answer lacks {missing}"
             raise InvalidResponse(msg)
         return {name: column(aligned[name]) for name in fields}
 
@@ -147,7 +133,7 @@ class ConnectorSource:
         self.refresh()
 
     def refresh(self) -> None:
-        """See StudySource: anyone in the group may add fields."""
+        """See StudySource: any member of the group can add fields."""
         self.__dict__.pop("metalist", None)
 
     def _embedding_ids(self) -> dict[str, Any]:
@@ -181,7 +167,7 @@ class ConnectorSource:
         )
         data = answer.get("data")
         if not isinstance(data, Mapping) or not isinstance(data.get("file_path"), str):
-            msg = f"study {self.study_id}: the server did not say where the exported file is"
+            msg = f"study {self.study_id}: the server sent no link to the exported file"
             raise InvalidResponse(msg)
         link = file_url(self._connector.host, data["file_path"].lstrip("/"))
         return {"download_link": link, "study_hash_id": self.study_id}
@@ -201,16 +187,18 @@ class ConnectorSource:
 
 
 class ConnectorField:
-    """A metadata field with the look of bioflex's Metadata.
+    """A metadata field with the interface of bioflex's Metadata.
 
     Attributes
     ----------
     id
-        Its place in the server's list.
+        Position in the server's list.
+    name
+        Name of the field.
     type
         ``"Numeric"`` or ``"Category"``; ``"Unknown"`` until :meth:`fetch`.
     values
-        None until :meth:`fetch`; then one value per cell.
+        None until :meth:`fetch`, then one value per cell.
     """
 
     def __init__(self, source: ConnectorSource, name: str) -> None:

@@ -1,4 +1,4 @@
-"""A study of BioFlex as a source; its answers never change and are cached."""
+"""BioFlex source: a study of a database version, which never changes and can be cached."""
 
 from __future__ import annotations
 
@@ -30,19 +30,7 @@ _Read = TypeVar("_Read")
 
 
 class CachedSource:
-    """A source over another one.
-
-    Parameters
-    ----------
-    source
-        Where answers come from.
-    key
-        What identifies its content for ever.
-    cache
-        Where they are kept.
-    n_obs
-        Number of cells, which what is kept must have as well.
-    """
+    """A source that caches another one's answers under its permanent ``key`` and checks cached ones for ``n_obs``."""
 
     def __init__(self, source: StudySource, key: Mapping[str, Any], cache: Cache, n_obs: Callable[[], int]) -> None:
         self._source, self._key, self._cache, self._n_obs = source, dict(key), cache, n_obs
@@ -79,7 +67,7 @@ class CachedSource:
         if not fields:
             return {}
         key = {**self._key, "part": "metadata", "fields": list(fields)}
-        return self._kept(key, lambda: _packed(self._source.metadata(fields, barcodes)), _columns)
+        return self._cached(key, lambda: _packed(self._source.metadata(fields, barcodes)), _columns)
 
     def embedding_names(self) -> list[str]:
         """See StudySource."""
@@ -122,7 +110,7 @@ class CachedSource:
         return self._key
 
     def _names(self, part: str, fetch: Callable[[], list[str]]) -> list[str]:
-        return self._kept({**self._key, "part": part}, lambda: {"names": _text(fetch())}, _list)
+        return self._cached({**self._key, "part": part}, lambda: {"names": _text(fetch())}, _list)
 
     def _matrix(self, fetch: Callable[[], Any], format: str, **part: Any) -> Any:
         def make() -> Arrays:
@@ -133,25 +121,25 @@ class CachedSource:
         def read(arrays: Arrays) -> Any:
             found = _sparse(arrays, format)
             if isinstance(arrays, CachedArrays) and found.shape[0] != self._n_obs():
-                msg = f"it has {found.shape[0]:,} cells, and the study {self._n_obs():,}"
+                msg = f"it has {found.shape[0]:,} cells, but the study has {self._n_obs():,}"
                 raise ValueError(msg)
             return found
 
-        return self._kept({**self._key, **part, "format": format}, make, read)
+        return self._cached({**self._key, **part, "format": format}, make, read)
 
-    def _kept(self, key: Mapping[str, Any], make: Callable[[], Arrays], read: Callable[[Arrays], _Read]) -> _Read:
-        """What is read of the arrays of a key, which are fetched again where they make no sense."""
+    def _cached(self, key: Mapping[str, Any], make: Callable[[], Arrays], read: Callable[[Arrays], _Read]) -> _Read:
+        """The cached arrays of a key as read by ``read``, fetched again if they are invalid."""
         try:
             return read(self._cache.arrays(key, make))
         except (ValueError, TypeError, KeyError, IndexError, RecursionError) as error:
-            if isinstance(error, BiocolabError):  # of the fetch
+            if isinstance(error, BiocolabError):  # raised by the fetch
                 raise
             self._cache.forget(key, error)
         return read(self._cache.arrays(key, make))
 
 
 def _sparse(arrays: Arrays, format: str) -> Any:
-    """A matrix of kept arrays, after a look at what SciPy's C code would believe unseen; ValueError if it is wrong."""
+    """A matrix of cached arrays, after checks that SciPy's C code leaves out; ValueError if they are inconsistent."""
     shape, data, indices, indptr = (arrays[name] for name in ("shape", "data", "indices", "indptr"))
     kinds = [array.dtype.str for array in (shape, data, indices, indptr)]
     if len(shape) != 2 or kinds[:2] != ["<i8", "<f4"] or not {*kinds[2:]} <= {"<i4", "<i8"}:
@@ -163,17 +151,17 @@ def _sparse(arrays: Arrays, format: str) -> Any:
         msg = f"its shape is {shape.tolist()}, with {lengths}"
         raise ValueError(msg)
     if indptr[0] != 0 or indptr[-1] != len(data) or bool(np.any(indptr[1:] < indptr[:-1])):
-        msg = "its pointers do not rise from 0 to the number of values"
+        msg = "its pointers do not increase from 0 to the number of values"
         raise ValueError(msg)
-    # To look at each index reads all of them, which what is proven to be as it was written does not need.
+    # Checking the indices reads all of them, so arrays that are proven to be unchanged skip this check.
     unsigned = indices.view(indices.dtype.str.replace("i", "u"))
     if isinstance(arrays, CachedArrays) and not arrays.verified and len(indices) and int(unsigned.max()) >= minor:
-        msg = "an index lies outside of its shape"
+        msg = "an index lies outside its shape"
         raise ValueError(msg)
     kind = sparse.csr_matrix if format == "csr" else sparse.csc_matrix
     matrix = kind((shape[0], shape[1]), dtype=np.float32)
     matrix.data, matrix.indices, matrix.indptr = data, indices, indptr
-    # They were made canonical before they were kept; looking again would read all of them.
+    # They were canonical when they were cached; checking again would read all of them.
     matrix.has_sorted_indices = matrix.has_canonical_format = True
     return matrix
 
@@ -181,7 +169,7 @@ def _sparse(arrays: Arrays, format: str) -> Any:
 def _list(arrays: Arrays) -> list[str]:
     names = json.loads(arrays["names"].tobytes())
     if not isinstance(names, list) or not set(map(type, names)) <= {str}:
-        msg = "its names are not a list of texts"
+        msg = "its names are not a list of strings"
         raise ValueError(msg)
     return names
 
@@ -191,7 +179,7 @@ def _text(value: Any) -> NDArray[np.uint8]:
 
 
 def _packed(columns: Mapping[str, ObsColumn]) -> Arrays:
-    """Columns as arrays: values or codes by number, and what else is needed as JSON."""
+    """Columns as arrays: values or codes by number, and names and labels as JSON."""
     arrays: dict[str, NDArray[Any]] = {}
     described: list[tuple[str, list[str] | None]] = []
     for number, (name, column) in enumerate(columns.items()):
@@ -212,17 +200,8 @@ def _columns(arrays: Arrays) -> dict[str, ObsColumn]:
     return columns
 
 
-# One request per field is the protocol's way; they are sent side by side, but few enough to be polite.
-
-
 class BioFlexSource:
-    """A study of a BioFlex database.
-
-    Parameters
-    ----------
-    study
-        The study as the client has it.
-    """
+    """A study of a BioFlex database."""
 
     name = "bioflex"
 
@@ -267,11 +246,11 @@ class BioFlexSource:
         return self._study.matrix_bytes(unit)
 
     def cache_key(self) -> Mapping[str, Any]:
-        """See StudySource: a version of a database never changes."""
+        """See StudySource: a database version never changes."""
         return {**self.provenance(), "study": self.study_id, "revision": self._study.revision}
 
     def metadata(self, fields: Sequence[str], barcodes: Callable[[], Sequence[str]]) -> dict[str, ObsColumn]:
-        """See StudySource; numeric fields are float32, since that is what the wire carries."""
+        """See StudySource; numbers are float32, because BioFlex sends no other type."""
         wanted = [next(field for field in self.metalist if field.name == name) for name in fields]
 
         def fetch(field: Metadata) -> ObsColumn:
@@ -280,8 +259,9 @@ class BioFlexSource:
                 return categorical(field.codes, field.categories)
             return pd.Series(np.asarray(field.values, np.float32))
 
+        # The protocol has one request per field; they run in parallel, within a limit that does not burden the server.
         with CancellableThreads(settings.max_requests, "biocolab-metadata") as threads:
-            # Once, and not by each field: barcodes that do not come are waited for once.
+            # Requested once, not for each field, so that an unresponsive server is waited for only once.
             cells = threads.submit(barcodes)
             fetched = [threads.submit(fetch, field) for field in wanted]
             columns = dict(zip(fields, [result(each) for each in fetched], strict=True))
@@ -293,21 +273,21 @@ class BioFlexSource:
         return columns
 
     def embedding_names(self) -> list[str]:
-        """None: BioFlex has no route for them."""
+        """Empty: BioFlex has no route for embeddings."""
         return []
 
     def embeddings(self, names: Collection[str] | None = None) -> dict[str, NDArray[np.float32]]:
-        """None: BioFlex has no route for them."""
+        """Empty: BioFlex has no route for embeddings."""
         return {}
 
     def add_metadata(self, columns: Mapping[str, Sequence[Any]]) -> None:
-        """Not possible: a version of a database never changes."""
+        """Raise InvalidArgument: a database version never changes."""
         study = quoted(self.study_id)
-        msg = f"study {study} is of BioFlex, which takes no metadata: give a study of BBrowserX or Talk2Data"
+        msg = f"study {study} is on BioFlex, which accepts no metadata: give a study on BBrowserX or Talk2Data"
         raise InvalidArgument(msg)
 
     def refresh(self) -> None:
-        """See StudySource: there is nothing that could change."""
+        """See StudySource: the fields never change."""
 
     def export(self, format: str) -> dict[str, Any]:
         """See StudySource."""

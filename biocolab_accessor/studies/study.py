@@ -1,4 +1,4 @@
-"""Study: one study on a server, its parts, and how it becomes an AnnData."""
+"""Study: one study on a server, fetched in parts or as an AnnData."""
 
 from __future__ import annotations
 
@@ -33,13 +33,7 @@ __all__ = ["Reading", "Study", "address_of", "parts_of"]
 
 
 class Reading:
-    """A study before anything of it is an AnnData; see :class:`~biocolab_accessor.studies.study.Study`.
-
-    Parameters
-    ----------
-    source
-        Where it is.
-    """
+    """The methods of :class:`~biocolab_accessor.studies.study.Study` that need no AnnData."""
 
     def __init__(self, source: StudySource) -> None:
         self._parts = StudyParts(source)
@@ -63,12 +57,12 @@ class Reading:
 
     @property
     def metalist(self) -> Sequence[Any]:
-        """Metadata fields as objects with ``id``, ``name``, ``type``, ``values`` and ``fetch()``, as in the SDK."""
+        """Metadata fields, as the SDK's objects with ``id``, ``name``, ``type``, ``values`` and ``fetch()``."""
         return self._parts.source.metalist
 
     @property
     def fields(self) -> list[str]:
-        """Names of the metadata fields, as they are now: anybody in a group may add some."""
+        """Names of the metadata fields, read from the server each time because group members can add fields."""
         self._parts.source.refresh()
         return self._parts.fields
 
@@ -83,7 +77,7 @@ class Reading:
         return self._parts.n_vars
 
     def barcodes(self) -> list[str]:
-        """Cell barcodes, in the order of the matrix' rows.
+        """Cell barcodes, in the order of the rows of the matrix.
 
         Examples
         --------
@@ -95,7 +89,7 @@ class Reading:
         return list(self._parts.barcodes)
 
     def features(self) -> list[str]:
-        """Gene names, in the order of the matrix' columns.
+        """Gene names, in the order of the columns of the matrix.
 
         Examples
         --------
@@ -107,24 +101,26 @@ class Reading:
         return list(self._parts.features)
 
     def query_genes(self, genes: Sequence[str] | str, unit: Unit = "lognorm") -> sparse.csc_matrix:
-        """Expression of some genes.
+        """Expression of selected genes.
 
         Parameters
         ----------
         genes
-            Names, each taken once.
+            Gene names; repeated names are ignored.
         unit
             ``"raw"`` (counts) or ``"lognorm"``.
 
         Returns
         -------
         scipy.sparse.csc_matrix
-            (n_obs, number of genes) float32, columns in the order asked for.
+            (n_obs, number of genes) float32, with columns in the order of ``genes``.
 
         Raises
         ------
         UnknownGene
-            The study has no such genes; near names are given, and nothing was asked of the server.
+            The study lacks some of the genes. The message suggests similar names; no expression was requested.
+        AmbiguousName
+            Several features have one of the names.
 
         Examples
         --------
@@ -137,7 +133,7 @@ class Reading:
         return self._parts.query_genes(select_genes(genes, self._parts.features, self.id), unit_name(unit))
 
     def matrix(self, unit: Unit = "lognorm") -> sparse.csc_matrix:
-        """The whole matrix.
+        """The whole expression matrix.
 
         Parameters
         ----------
@@ -164,19 +160,19 @@ class Reading:
         Parameters
         ----------
         fields
-            Names; None means all.
+            Names of metadata fields; None means all.
 
         Returns
         -------
         pandas.DataFrame
-            Indexed by barcode. Labels are Categorical, made from codes where the server sends codes; numbers are
-            float32 from BioFlex (that is what it sends), int64 (uint64 from 2⁶³ on), float64 or bool from BBrowserX
-            and Talk2Data. Whole numbers from 2⁵³ on that some cells lack are Int64 or UInt64.
+            One row per cell, indexed by barcode. Labels are Categorical. Numbers are float32 from BioFlex, which sends
+            no other type, and int64 (uint64 from 2⁶³ on), float64 or bool from BBrowserX and Talk2Data. Integers from
+            2⁵³ on are Int64 or UInt64 if some cells have no value.
 
         Raises
         ------
         UnknownField
-            The study has no such field; near names are given.
+            The study lacks some of the fields; the message suggests similar names.
 
         Examples
         --------
@@ -188,7 +184,7 @@ class Reading:
         return self._parts.metadata(select_fields(fields, self.fields, self.id))
 
     def provenance(self) -> dict[str, Any]:
-        """Where the study is: server, and database or group; never a token.
+        """Where the study is stored: its server, and its database or group; never a token.
 
         Examples
         --------
@@ -200,27 +196,26 @@ class Reading:
         return dict(self._parts.source.provenance())
 
     def export_study(self, export_format: str = "h5ad", *, path: str | Path | None = None) -> dict[str, Any]:
-        """Ask the server for a file of the whole study.
+        """Export the whole study to a file on the server, and optionally download it.
 
         Parameters
         ----------
         export_format
             ``"h5ad"`` or ``"seurat"``.
         path
-            Where to write the file; a file that is there is replaced once the new one is complete. None fetches
-            nothing.
+            Path to download to. An existing file is replaced once the new one is complete. None downloads nothing.
 
         Returns
         -------
         dict
-            ``download_link`` and ``study_hash_id``, and ``path`` (pathlib.Path) where the file was fetched.
+            ``download_link`` and ``study_hash_id``, and, if the file was downloaded, ``path`` (pathlib.Path).
 
         Raises
         ------
         InvalidArgument
-            The path is a folder, or in none.
+            The path is a folder, or its parent folder does not exist.
         InvalidResponse
-            The server gave no link, or one that leads to another server by plain http.
+            The server sent no link, or a plain http link to another server.
 
         Examples
         --------
@@ -238,7 +233,7 @@ class Reading:
         def link_of(answer: dict[str, Any]) -> str:
             link = answer.get("download_link") if isinstance(answer, Mapping) else None
             if not isinstance(link, str) or not link:
-                msg = f"study {self.id}: the server did not say where the exported file is"
+                msg = f"study {self.id}: the server sent no link to the exported file"
                 raise InvalidResponse(msg)
             return link
 
@@ -251,16 +246,16 @@ class Reading:
 
 
 class Study(Reading):
-    """A study of BioFlex, BBrowserX or Talk2Data; made by :func:`biocolab_accessor.study`.
+    """A study on BioFlex, BBrowserX or Talk2Data; created by :func:`biocolab_accessor.study`.
 
-    It pickles without a token: in another process it is looked up on the server that is connected to there.
+    A pickled study contains no token. When it is unpickled, it is looked up over the connection of that process.
 
     Attributes
     ----------
     id
-        The id that people see, ``"GSE96583_batch2"``.
+        The displayed id, such as ``"GSE96583_batch2"``.
     title, authors, reference
-        As the server gives them; empty where it does not.
+        From the server; empty if it sends none.
     source
         ``"bioflex"``, ``"bbrowserx"`` or ``"talk2data"``.
 
@@ -274,7 +269,7 @@ class Study(Reading):
     """
 
     def __reduce__(self) -> NoReturn:
-        # studies.catalog registers how a study is pickled. Without it there would be a token in the pickle.
+        # studies.catalog registers how a study is pickled. Without it the pickle would contain a token.
         msg = "import biocolab_accessor.studies.catalog before a Study is pickled"
         raise TypeError(msg)
 
@@ -326,43 +321,45 @@ class Study(Reading):
         Parameters
         ----------
         genes
-            Names of genes, in the order of the result; None means all.
+            Gene names, in the order of the result; None means all.
         fields
-            Names of metadata fields for obs; None means all, an empty list none. Of BioFlex numbers are float32, exact
-            up to 16,777,216 where they are whole, and truth values are labels: its wire has no other kinds.
+            Names of metadata fields for obs; None means all, an empty list none. BioFlex sends numbers as float32,
+            which is exact for integers up to 16,777,216, and booleans as labels.
         unit
-            What ``X`` holds: ``"raw"`` (counts) or ``"lognorm"``.
+            The unit of ``X``: ``"raw"`` (counts) or ``"lognorm"``.
         layers
-            Units to fetch besides, each under its own name: ``["lognorm"]``, ``["counts"]``.
+            Units to fetch as layers, each under its own name: ``["lognorm"]``, ``["counts"]``.
         obsm
-            Whether to fetch the embeddings (BBrowserX and Talk2Data; BioFlex has none): True or False, no names.
+            True to fetch all embeddings, False for none (BBrowserX and Talk2Data; BioFlex has none).
         format
-            ``"csr"``, ``"csc"`` (the wire's own layout, which costs no transpose) or ``"dense"``.
+            ``"csr"``, ``"csc"`` (the layout that the server sends, so no transpose is needed) or ``"dense"``.
         cache
-            Keep the answers of a database version in ``bc.cache``, and take them from there. Arrays from the cache are
-            mapped into memory; what is written into them stays in this AnnData. Studies of groups are never kept, since
-            they change.
+            Whether to read and store the server's answers in ``bc.cache``. Arrays from the cache are memory-mapped;
+            writing to them changes this AnnData only. Studies of groups are never cached, because they can change.
         backed
-            Path of an h5ad to write, with bounded memory; the AnnData is backed by it. For studies that do not fit.
+            Path of an h5ad to write with bounded memory and to back the AnnData with, for studies that do not fit into
+            memory.
         dry_run
-            Fetch no values; say what would come (:class:`~biocolab_accessor.studies.selection.FetchPlan`).
+            Fetch no values, and return a :class:`~biocolab_accessor.studies.selection.FetchPlan`.
 
         Returns
         -------
         anndata.AnnData or FetchPlan
-            (n_obs, n_vars) float32. ``obs_names`` are the barcodes; ``var_names`` the features, repeated ones made
-            unique, with the server's names in ``var["feature"]``. ``uns["biocolab"]`` says where it all came from.
+            (n_obs, n_vars) float32. ``obs_names`` are the barcodes and ``var_names`` the features, both made unique.
+            ``var["feature"]`` has the server's gene names, and ``uns["biocolab"]`` the provenance.
 
         Raises
         ------
         UnknownGene, UnknownField
-            The study has no such gene or field.
+            The study lacks some of the genes or fields.
+        AmbiguousName
+            Several features have one of the names in ``genes``.
         InvalidArgument
-            A unit or format that does not exist, or an ``obsm`` that is no bool.
+            The unit or the format is unknown, or ``obsm`` is not a bool.
         TooLarge
-            It would not fit into memory; the sizes and the alternatives are given.
+            The study would not fit into memory; the message has the sizes and the alternatives.
         InvalidResponse
-            What the server sent does not fit together.
+            The server's answers do not fit together.
 
         Examples
         --------
@@ -376,7 +373,7 @@ class Study(Reading):
         self._parts.source.refresh()
         parts = self._parts.cached() if cache else self._parts
         if backed is not None and selection.format != "csr":
-            msg = f"format is {quoted(format)}: an AnnData that is backed by a file holds 'csr'"
+            msg = f"format is {quoted(format)}, but a backed AnnData must have format='csr'"
             raise InvalidArgument(msg)
         if dry_run:
             return plan_fetch(parts, selection)
@@ -395,17 +392,17 @@ class Study(Reading):
         obsm: bool = True,
         compression: Compression = "gzip",
     ) -> Path:
-        """Write the study as an h5ad, with bounded memory whatever its size.
+        """Write the study to an h5ad file, with bounded memory for a study of any size.
 
-        The matrix goes by way of scratch files beside ``path``, which take about twice its size for as long. Names that
-        h5ad cannot hold stay as they were sent, see :mod:`biocolab_accessor.io.names`.
+        Temporary files in the folder of ``path`` take about twice the size of the matrix until the file is complete.
+        Names that h5ad cannot store stay escaped, see :mod:`biocolab_accessor.io.names`.
 
         Parameters
         ----------
         path
-            Where to; a file that is there is replaced once the new one is complete.
+            Path to write to. An existing file is replaced once the new one is complete.
         genes, fields, unit, layers, obsm
-            As for :meth:`to_anndata`.
+            See :meth:`to_anndata`.
         compression
             ``"gzip"`` or None.
 
@@ -417,7 +414,7 @@ class Study(Reading):
         Raises
         ------
         UnknownGene, UnknownField, InvalidArgument, InvalidResponse
-            As for :meth:`to_anndata`.
+            See :meth:`to_anndata`.
 
         Examples
         --------
@@ -442,29 +439,31 @@ class Study(Reading):
         layers: Sequence[str] | None = (),
         obsm: bool = True,
     ) -> AnnData:
-        """The study as an AnnData over Dask: its matrices stay on disk, and scanpy's Dask-aware functions take them.
+        """The study as an AnnData of Dask arrays: its matrices stay on disk, for scanpy's functions that support Dask.
 
         Parameters
         ----------
         path
-            h5ad to write and to read from. One that is there is replaced if it is of the same study, genes, unit and
-            layers; what others read from it stays what it was. None means one in ``bc.cache``, which is possible for
-            studies of BioFlex. It has to stay there as long as the AnnData is used: ``bc.cache.clear()`` removes it,
-            and so do newer entries where all do not fit into ``bc.settings.cache_size``.
+            h5ad file to write and to read from. An existing file is replaced if it holds the same study, genes, unit
+            and layers; objects that read from it keep their values. None means a file in ``bc.cache``, for studies of
+            BioFlex. The file must exist for as long as the AnnData is used: ``bc.cache.clear()`` removes it, and so do
+            newer entries once the cache exceeds ``bc.settings.cache_size``.
         genes, fields, unit, layers, obsm
-            As for :meth:`to_anndata`.
+            See :meth:`to_anndata`.
 
         Returns
         -------
         anndata.AnnData
-            ``X`` and layers are Dask arrays of CSR blocks; the rest is in memory.
+            (n_obs, n_vars) float32. ``X`` and layers are Dask arrays of CSR blocks; the rest is in memory.
 
         Raises
         ------
         ConfigurationError
             Dask is not installed.
         InvalidArgument
-            The study cannot be kept in the cache, and no path is given; or there is another file at the path.
+            The study cannot be cached and no path is given, or the path is another file.
+        UnknownGene, UnknownField, InvalidResponse
+            See :meth:`to_anndata`.
 
         Examples
         --------
@@ -492,42 +491,42 @@ class Study(Reading):
         legend_loc: LegendLoc = "right margin",
         ax: Axes | None = None,
     ) -> Figure:
-        """The cells on an embedding that the server has of them; only what is drawn is fetched.
+        """Plot the cells on an embedding from the server; only the plotted values are fetched.
 
         Parameters
         ----------
         color
             Name of a metadata field, or of a gene (its lognorm expression).
         basis
-            ``"umap"``, ``"X_umap"`` or the server's name; None means the UMAP, else t-SNE, else the first there is.
+            ``"umap"``, ``"X_umap"`` or the server's name; None means UMAP, else t-SNE, else the first embedding.
         palette
-            Colours by category, or in the order of the legend, which is natural (cluster 2 before 10) and so that of
-            ``adata.uns["leiden_colors"]``; None takes up to seven that colour-blind eyes can tell apart, and scanpy's
-            for more.
+            Colors by category, or a list in the order of the legend. That order is natural (cluster 2 before 10), as
+            in ``adata.uns["leiden_colors"]``. None means a color-blind safe palette for up to seven categories, and
+            scanpy's palettes for more.
         cmap
-            Colour map of numbers.
+            Color map for numbers.
         size
-            Area of a point in points²; None goes by the number of cells.
+            Area of a point in points²; None derives it from the number of cells.
         legend_loc
             ``"right margin"``, ``"on data"`` or ``"none"``.
         ax
-            Where to draw; None makes a figure.
+            Axes to draw on; None creates a figure.
 
         Returns
         -------
         matplotlib.figure.Figure
-            A notebook shows it, and ``savefig`` saves it; pyplot does not know it.
+            A notebook displays it, and ``savefig`` saves it; it is not registered with pyplot.
 
         Raises
         ------
         UnknownEmbedding
-            The server has no such embedding of the study, or none at all, as BioFlex.
+            The server does not have this embedding, or has no embeddings of the study (BioFlex never has).
         UnknownField
-            The study has no such field and no such gene; near names are given.
+            The study has no field or gene with this name; the message suggests similar names.
         AmbiguousName
             Several features of the study have this name.
         InvalidArgument
-            The field has too many values for colours, or an argument is none of its values.
+            The field has too many different values to color, or an argument has an invalid value.
 
         Examples
         --------
@@ -544,10 +543,10 @@ class Study(Reading):
 
 
 def address_of(study: Study) -> dict[str, Any]:
-    """What finds a study again in any process that is connected to its server; never a token."""
+    """The address of a study, by which any process that is connected to its server finds it; never a token."""
     return {**study.provenance(), "source": study.source, "study_id": study.id}
 
 
 def parts_of(study: Study) -> StudyParts:
-    """The parts of a study, for functions that stand beside it."""
+    """The parts of a study, for functions outside the class."""
     return study._parts

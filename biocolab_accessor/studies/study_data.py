@@ -1,4 +1,4 @@
-"""Parts: what a study consists of, each fetched once and checked against the others."""
+"""Parts: the parts of a study, checked against each other; names are fetched once."""
 
 from __future__ import annotations
 
@@ -29,13 +29,7 @@ _OF_FIELDS = "ask for some of the fields with fields="
 
 
 class StudyParts:
-    """The parts of a study.
-
-    Parameters
-    ----------
-    source
-        Where they come from.
-    """
+    """The parts of a study, from a source."""
 
     def __init__(self, source: StudySource) -> None:
         self.source = source
@@ -44,7 +38,7 @@ class StudyParts:
         self._locks = {name: Lock() for name in ("barcodes", "features")}
 
     def cached(self) -> StudyParts:
-        """The same parts by way of the cache, where they never change and something may be kept."""
+        """The same parts through the cache, if the study never changes and the cache is enabled."""
         key = self.source.cache_key()
         if key is None or not settings.cache_size:
             return self
@@ -54,17 +48,17 @@ class StudyParts:
 
     @property
     def barcodes(self) -> list[str]:
-        """Cells in order; not to be changed."""
+        """Cells in order; do not modify."""
         return self._once("barcodes", self.source.barcodes)
 
     @property
     def features(self) -> list[str]:
-        """Genes in order; not to be changed."""
+        """Genes in order; do not modify."""
         return self._once("features", self.source.features)
 
     @property
     def fields(self) -> list[str]:
-        """Names of the metadata fields, as they were before they were sent."""
+        """Original names of the metadata fields."""
         names = self._original_names
         return [names[field.name] for field in self.source.metalist]
 
@@ -93,30 +87,30 @@ class StudyParts:
         return frame
 
     def sent_fields(self, fields: Sequence[str]) -> dict[str, str]:
-        """For each name on the server the field that it is; of some fields."""
+        """Original names of some fields, by their names on the server."""
         wanted = set(fields)
         return {theirs: ours for theirs, ours in self._original_names.items() if ours in wanted}
 
     def query_genes(self, genes: Sequence[str], unit: str) -> sparse.csc_matrix:
         """Some genes: (n_obs, number of genes)."""
-        if not genes:  # to a server an empty list would mean all of them
+        if not genes:  # a server would take an empty list for all genes
             return sparse.csc_matrix((self.n_obs, 0), dtype=np.float32)
         with instead(_OF_GENES):
             return expect_shape(self.source.query_genes(genes, unit), self.n_obs, len(genes), self.study_id)
 
     def matrix(self, unit: str) -> sparse.csc_matrix:
-        """All genes, genes-major."""
+        """All genes, by genes."""
         with instead(_OF_ALL):
             return expect_shape(self.source.matrix(unit), self.n_obs, self.n_vars, self.study_id)
 
     def rows(self, unit: str) -> sparse.csr_matrix:
-        """All genes, cells-major."""
+        """All genes, by cells."""
         with instead(_OF_ALL):
             return expect_shape(self.source.rows(unit), self.n_obs, self.n_vars, self.study_id)
 
     @property
     def _original_names(self) -> dict[str, str]:
-        """For each name of a field on the server the one that it had before it was sent."""
+        """The original name of each field, by its name on the server."""
         return restored(field.name for field in self.source.metalist)
 
     def _once(self, name: str, fetch: Callable[[], list[str]]) -> list[str]:
@@ -127,5 +121,5 @@ class StudyParts:
 
 
 def _values(column: pd.Series) -> Any:
-    """Numbers without their index; whole numbers of which some are missing as they are."""
+    """Numbers without their index; nullable integers stay nullable."""
     return column.to_numpy() if isinstance(column.dtype, np.dtype) else column.array

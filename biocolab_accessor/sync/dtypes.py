@@ -1,4 +1,4 @@
-"""Dtypes: columns that came as the columns that they were."""
+"""Dtypes: fetched columns in their original dtypes."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from biocolab_accessor.io.text_values import parsed
 from biocolab_accessor.io.values import exact_in
 from biocolab_accessor.messages import listing, quoted
 
-__all__ = ["TRUTH", "restore", "take", "travels_as_text"]
+__all__ = ["TRUTH", "is_sent_as_text", "restore", "take"]
 
 TRUTH = {"False": False, "True": True}
-"""Booleans as they travel: the protocol has numbers and texts only."""
+"""Booleans as sent: the protocol has numbers and strings only."""
 
 _EXACT = 2**53
 
@@ -27,23 +27,14 @@ _WHOLE = re.compile(r"-?\d{1,99}")
 
 
 def take(column: pd.Series, rows: NDArray[np.intp]) -> pd.Series:
-    """Some rows of a column that came; -1 gives a missing value.
-
-    Where values are missing, categories stay, numbers become float64 (Int64 or UInt64 where float64 does not hold them)
-    and booleans pandas' nullable ``boolean``.
-
-    Parameters
-    ----------
-    column
-        Categories, bools or numbers.
-    rows
-        Row numbers of the result.
-    """
+    """Some rows of a fetched column; -1 gives a missing value."""
+    # With missing values, categories stay, numbers become float64 (Int64 or UInt64 if float64 is not exact) and
+    # booleans pandas' nullable boolean.
     lacking = rows < 0
     if isinstance(column.dtype, pd.CategoricalDtype):
         codes = np.append(column.cat.codes.to_numpy(), -1)[rows]
         return pd.Series(pd.Categorical.from_codes(codes, dtype=column.dtype))
-    if not isinstance(column.dtype, np.dtype):  # whole numbers of which some are missing already
+    if not isinstance(column.dtype, np.dtype):  # nullable integers
         return pd.Series(column.array.take(rows, allow_fill=True))
     values = column.to_numpy()
     if not lacking.any():
@@ -60,32 +51,19 @@ def take(column: pd.Series, rows: NDArray[np.intp]) -> pd.Series:
 
 
 def restore(column: pd.Series, dtype: Any) -> pd.Series:
-    """A column that came as one of another dtype, with every value exactly as it is.
-
-    Parameters
-    ----------
-    column
-        Categories of text, bools or numbers.
-    dtype
-        Anything that pandas takes for one.
-
-    Raises
-    ------
-    InvalidColumn
-        The dtype cannot hold the values; the reason is given without the column's name.
-    """
+    """A fetched column in another dtype with equal values; InvalidColumn, without the column's name, if impossible."""
     try:
         wanted = pandas_dtype(dtype)
     except TypeError as error:
         msg = f"{quoted(dtype)} is not a dtype"
         raise InvalidColumn(msg) from error
-    if isinstance(wanted, pd.CategoricalDtype):  # equal ones may have their categories in another order
+    if isinstance(wanted, pd.CategoricalDtype):  # equal dtypes can differ in the order of their categories
         return _as_category(column, wanted)
     if column.dtype == wanted:
         return column
-    if column.isna().all() and (travels_as_text(wanted) or not is_numeric_dtype(wanted)):
+    if column.isna().all() and (is_sent_as_text(wanted) or not is_numeric_dtype(wanted)):
         column = column.astype(object).astype("category")
-    if travels_as_text(wanted) or _holds_whole_numbers(column, wanted):
+    if is_sent_as_text(wanted) or _holds_large_integers(column, wanted):
         return parsed(_labels(column), wanted)
     if is_bool_dtype(wanted):
         return _as_bool(column, wanted)
@@ -95,20 +73,20 @@ def restore(column: pd.Series, dtype: Any) -> pd.Series:
         wanted == np.dtype(object) or isinstance(wanted, pd.StringDtype)
     ):
         return column.astype(object).astype(wanted)
-    msg = f"values that came as {column.dtype} cannot become {wanted}"
+    msg = f"values received as {column.dtype} cannot become {wanted}"
     raise InvalidColumn(msg)
 
 
-def travels_as_text(wanted: Any) -> bool:
-    """Whether the values of a dtype travel as text: times, periods, intervals, complex numbers, decimals."""
+def is_sent_as_text(wanted: Any) -> bool:
+    """Whether values of a dtype are sent as strings: times, periods, intervals, complex numbers, decimals."""
     if isinstance(wanted, pd.ArrowDtype):
         return str(wanted).startswith(("timestamp", "duration", "date", "time", "decimal"))
     special = pd.DatetimeTZDtype | pd.PeriodDtype | pd.IntervalDtype
     return isinstance(wanted, special) or is_complex_dtype(wanted) or getattr(wanted, "kind", "") in "mM"
 
 
-def _holds_whole_numbers(column: pd.Series, wanted: Any) -> bool:
-    """Whether labels are whole numbers of which no float holds some: only such columns are sent as text."""
+def _holds_large_integers(column: pd.Series, wanted: Any) -> bool:
+    """Whether labels are integers that float64 cannot hold: only then is a column of integers sent as strings."""
     if not isinstance(column.dtype, pd.CategoricalDtype) or not is_integer_dtype(wanted):
         return False
     labels = column.cat.categories
@@ -118,7 +96,7 @@ def _holds_whole_numbers(column: pd.Series, wanted: Any) -> bool:
 
 
 def _labels(column: pd.Series) -> pd.Series:
-    """A column as labels, as it was sent, where a server took them for numbers."""
+    """A column as labels, as it was sent, if a server took them for numbers."""
     if isinstance(column.dtype, pd.CategoricalDtype):
         return column
     return column.map(_text).astype(object).astype("category")
@@ -133,7 +111,7 @@ def _as_category(column: pd.Series, wanted: pd.CategoricalDtype) -> pd.Series:
     labels = list(came.cat.categories)
     used = {labels[code] for code in np.unique(came.cat.codes) if code >= 0}
     if strange := sorted(used - place.keys(), key=str):
-        msg = f"values {listing(strange, limit=3)} are none of its categories"
+        msg = f"values {listing(strange, limit=3)} are not among its categories"
         raise InvalidColumn(msg)
     if twice := [text for text in used if texts.count(text) > 1]:
         alike = [quoted(category) for category, text in zip(wanted.categories, texts, strict=True) if text == twice[0]]
@@ -144,7 +122,7 @@ def _as_category(column: pd.Series, wanted: pd.CategoricalDtype) -> pd.Series:
 
 
 def _text(value: Any) -> str | None:
-    """A number as the label that a server took for one."""
+    """A number as the label that a server took for it."""
     if pd.isna(value):
         return None
     return str(int(value)) if value == int(value) and not isinstance(value, bool | np.bool_) else str(value)
@@ -171,7 +149,7 @@ def _as_bool(column: pd.Series, wanted: Any) -> pd.Series:
 
 def _as_number(column: pd.Series, wanted: Any) -> pd.Series:
     if isinstance(column.dtype, pd.CategoricalDtype):
-        msg = f"the values are labels, not numbers, so that they cannot become {wanted}"
+        msg = f"the values are labels, not numbers, and cannot become {wanted}"
         raise InvalidColumn(msg)
     missing = np.asarray(column.isna(), bool)
     if missing.any() and isinstance(wanted, np.dtype) and wanted.kind in "iu":
@@ -179,17 +157,17 @@ def _as_number(column: pd.Series, wanted: Any) -> pd.Series:
         nullable = name.replace("uint", "UInt") if wanted.kind == "u" else name.replace("int", "Int")
         msg = f"{int(missing.sum()):,} cells have no value, which {name} cannot hold: give '{nullable}'"
         raise InvalidColumn(msg)
-    # A cast back tells nothing of what wraps: -1 in uint64 is -1 again in int64.
+    # Casting back does not reveal overflow: -1 in uint64 is -1 again in int64.
     present = column[~missing]
     values, target = present.to_numpy(_number_dtype(column.dtype)), _number_dtype(wanted)
     same = exact_in(values, target) if target.kind in "biuf" else None
     if same is None or same.all():
         try:
             cast = column.astype(wanted)
-            if same is None:  # Arrow's decimals and the like, which do not wrap
+            if same is None:  # dtypes such as Arrow's decimals, which do not overflow silently
                 same = np.asarray(cast[~missing].astype(column.dtype) == present, bool)
         except (TypeError, ValueError, OverflowError) as error:
-            msg = f"values that came as {column.dtype} cannot become {wanted}"
+            msg = f"values received as {column.dtype} cannot become {wanted}"
             raise InvalidColumn(msg) from error
     if not same.all():
         examples = listing(present[~same].tolist(), limit=3)
@@ -199,7 +177,7 @@ def _as_number(column: pd.Series, wanted: Any) -> pd.Series:
 
 
 def _number_dtype(dtype: Any) -> np.dtype[Any]:
-    """The dtype in NumPy of a dtype of numbers; of Arrow's decimals and the like objects."""
+    """NumPy's equivalent of a numeric dtype; object for dtypes such as Arrow's decimals."""
     if isinstance(dtype, pd.SparseDtype):
         return np.dtype(dtype.subtype)
     return np.dtype(dtype if isinstance(dtype, np.dtype) else getattr(dtype, "numpy_dtype", object))

@@ -1,4 +1,4 @@
-"""Match: which cells here are which cells of a study, and what a join by barcode found."""
+"""Match: local cells joined with the cells of a study by barcode."""
 
 from __future__ import annotations
 
@@ -25,24 +25,24 @@ __all__ = ["OBS_REMEDY", "Match", "MatchReport", "Target", "barcodes_of", "match
 
 @dataclass(frozen=True)
 class MatchReport:
-    """What a join by barcode found, and what was written by it.
+    """The result of a join by barcode, and what it wrote.
 
     Attributes
     ----------
     study_id
-        The study.
+        Id of the study.
     matched
-        Number of cells that are here and there.
+        Number of cells that are both here and in the study.
     only_here, only_there
-        Number of cells that the study does not have, and that only the study has.
+        Number of cells that are only here, and only in the study.
     examples_here, examples_there
         A few barcodes of each.
     written
-        Columns of obs, keys of obsm, or fields of the study.
+        Columns of obs, keys of obsm, or fields of the study that were written.
     notes
-        What is not as it was on the other side, and why.
+        Differences to the other side, and the reasons for them.
     dtypes
-        Of a push: the dtype here of each field, as ``pull_metadata(dtypes=)`` takes it.
+        After a push: the local dtype of each field, for ``pull_metadata(dtypes=)``.
 
     Examples
     --------
@@ -90,7 +90,7 @@ class MatchReport:
         return facts_table(f"Cells here and in study {self.study_id}", self._rows())
 
 
-OBS_REMEDY = "Put the study's names into a column of obs and give it as on=."
+OBS_REMEDY = "Put the study's names into a column of obs and give its name as on=."
 
 _EXAMPLES = 3
 
@@ -105,20 +105,12 @@ Barcodes: TypeAlias = "pd.Index[Any]"
 
 @dataclass(frozen=True)
 class Match:
-    """Cells here as rows of a study.
-
-    Attributes
-    ----------
-    here, there
-        Barcodes of both sides, each once.
-    rows
-        (len(here),) for each cell here its row in the study, -1 where the study does not have it.
-    """
+    """Local cells as rows of a study; barcodes are unique on both sides."""
 
     study_id: str
     here: Barcodes
     there: Barcodes
-    rows: NDArray[np.intp]
+    rows: NDArray[np.intp]  # (len(here),): the row in the study, -1 if the study lacks the cell
 
     @property
     def found(self) -> NDArray[np.bool_]:
@@ -127,7 +119,7 @@ class Match:
 
     @property
     def lacking(self) -> int:
-        """Number of cells here that the study does not have."""
+        """Number of local cells that the study lacks."""
         return int((self.rows < 0).sum())
 
     def rows_only_there(self) -> NDArray[np.intp]:
@@ -141,7 +133,7 @@ class Match:
     ) -> MatchReport:
         """The match in numbers and examples."""
         others = self.rows_only_there()
-        # Few matches are seldom meant; looking for a reason takes a while where there are many cells.
+        # Few matches are seldom intended. Finding a reason takes a while for many cells.
         few = 2 * self.lacking > len(self.here)
         hint = _difference(self.here[~self.found], self.there[others]) if few else ""
         return MatchReport(
@@ -158,13 +150,7 @@ class Match:
 
 
 def barcodes_of(adata: AnnData, on: str | None) -> Barcodes:
-    """Barcodes of an object: its obs_names, or a column of obs that holds the study's names.
-
-    Raises
-    ------
-    InvalidColumn
-        There is no such column, or some cells have nothing in it.
-    """
+    """Barcodes of an object: its obs_names, or a column of obs with the study's names."""
     obs: pd.DataFrame = adata.obs
     if on is None:
         return obs.index
@@ -175,41 +161,24 @@ def barcodes_of(adata: AnnData, on: str | None) -> Barcodes:
     if absent := int(obs[on].isna().sum()):
         column = f"adata.obs[{quoted(on)}]"
         msg = (
-            f"{column} has no barcode for {absent:,} cells. Where the study does not have them, give them names of "
-            f"their own: {column} = {column}.astype(object).fillna(adata.obs_names.to_series())"
+            f"{column} has no barcode for {absent:,} cells. If the study lacks these cells, fill in other names: "
+            f"{column} = {column}.astype(object).fillna(adata.obs_names.to_series())"
         )
         raise InvalidColumn(msg)
     return names
 
 
 def match(here: Barcodes, there: Sequence[str], study_id: str, *, remedy: str) -> Match:
-    """Join two sides by barcode.
-
-    Parameters
-    ----------
-    here, there
-        Barcodes; those of the study are each there once.
-    study_id
-        For messages.
-    remedy
-        What to do where nothing matches.
-
-    Raises
-    ------
-    InvalidNames
-        Barcodes here are no text, or occur more than once.
-    UnknownName
-        No cell matches; examples of both sides are given, and by what they seem to differ.
-    """
+    """Join local barcodes with the unique ones of a study; ``remedy`` is the advice if no cell matches."""
     names = pd.Index(here, dtype=object)
     if isinstance(here, pd.MultiIndex) or not all(isinstance(name, str) for name in names):
-        msg = "cells are joined by barcode, but the names here are not all text: df.set_index('barcode column')"
+        msg = "cells are joined by barcode, but not all names here are strings: df.set_index('barcode column')"
         raise InvalidNames(msg)
     if not names.is_unique:
         twice = names[names.duplicated()].unique()
         msg = (
             f"{len(twice):,} barcodes occur more than once here: {listing(twice, limit=3)}. "
-            "Which of these cells the study means cannot be known: drop or rename them first"
+            "They cannot be matched to cells of the study: drop or rename them first"
         )
         raise InvalidNames(msg)
     study_names: Barcodes = pd.Index(np.array(there, object))
@@ -218,7 +187,7 @@ def match(here: Barcodes, there: Sequence[str], study_id: str, *, remedy: str) -
         hint = _difference(names, study_names)
         ours, theirs = listing(names, limit=_EXAMPLES) or "none", listing(study_names, limit=_EXAMPLES) or "none"
         msg = (
-            f"none of the {len(names):,} cells here is among the {len(study_names):,} of study {quoted(study_id)}. "
+            f"none of the {len(names):,} cells here are among the {len(study_names):,} of study {quoted(study_id)}. "
             f"Here: {ours}; there: {theirs}. {hint[:1].upper()}{hint[1:]}{' ' if hint else ''}{remedy}"
         )
         raise UnknownName(msg)
@@ -226,24 +195,24 @@ def match(here: Barcodes, there: Sequence[str], study_id: str, *, remedy: str) -
 
 
 def _difference(here: Barcodes, there: Barcodes) -> str:
-    """A sentence on the one change of names by which most cells would match one to one, or nothing.
-
-    Some cells are enough to see it; trimming all names of a large study would take a minute.
-    """
+    """A sentence about the change of names that would match most cells one to one, or an empty string."""
+    # A sample of cells is enough; trimming all names of a large study would take a minute.
     ours, theirs = here[:: len(here) // _LOOKED_AT_HERE + 1], there[:_LOOKED_AT_THERE]
-    # Of the names that are not looked at it is taken that as many would match.
+    # Assumes that the same fraction of the names outside the sample would match.
     needed = max(1.0, _MOST * len(ours) * len(theirs) / max(1, len(there)))
     most, sentence = 0, ""
     plain = {name: name for name in theirs}
     for what, trim in _TRIMS:
         trimmed = {trim(name): name for name in theirs}
-        # Where two cells have one trimmed name, those that meet need not be the same cell.
+        # If two cells have the same trimmed name, a match need not be the same cell.
         distinct = len(trimmed) == len(theirs)
         ways: list[tuple[Callable[[str], str], dict[str, str], bool]]
         ways = [(trim, plain, True), (str, trimmed, distinct), (trim, trimmed, distinct)]
         for change, known, one_to_one in ways:
             keys = [(name, change(name)) for name in ours] if one_to_one else []
-            pairs = [(name, known[key]) for name, key in keys if key in known and not _says_little(name, key, known)]
+            pairs = [
+                (name, known[key]) for name, key in keys if key in known and not _share_number_only(name, key, known)
+            ]
             if len(pairs) > most and len(pairs) >= needed and (change is str or _is_distinct(here, change)):
                 most, (a, b) = len(pairs), pairs[0]
                 sentence = f"names seem to differ by {what}: is {quoted(a)} here {quoted(b)} there?"
@@ -257,8 +226,8 @@ def _is_distinct(names: Barcodes, change: Callable[[str], str]) -> bool:
     return len({change(name) for name in looked_at}) == len(looked_at)
 
 
-def _says_little(name: str, key: str, known: Mapping[str, str]) -> bool:
-    """Whether a number is all that both names have in common: the first cells of any two samples have that."""
+def _share_number_only(name: str, key: str, known: Mapping[str, str]) -> bool:
+    """Whether two names have only a number in common, as the first cells of any two samples do."""
     return key.isdecimal() and name != key != known[key]
 
 
@@ -268,7 +237,7 @@ def _without(pattern: str) -> Callable[[str], str]:
 
 
 def _barcode_in(pattern: str) -> Callable[[str], str]:
-    """The last barcode in a name, of the letters of a sequence; the name where there is none."""
+    """The last nucleotide barcode in a name; the name itself if it has none."""
     compiled = re.compile(pattern)
 
     def barcode(name: str) -> str:
@@ -278,33 +247,25 @@ def _barcode_in(pattern: str) -> Callable[[str], str]:
     return barcode
 
 
-# velocyto writes sample:ACGTx, Seurat GSM1_ACGT-1_1, others ACGT-1-0-1 or ACGT-1__s1.
+# velocyto writes sample:ACGTx, Seurat GSM1_ACGT-1_1, other tools ACGT-1-0-1 or ACGT-1__s1.
 _SEQUENCE = r"(?<![A-Za-z0-9])[ACGTN]{8,}"
 
 _TRIMS: tuple[tuple[str, Callable[[str], str]], ...] = (
     ("upper and lower case", str.casefold),
     ("a number at the end", _without(r"[-_.]\d+$")),
-    ("what is before the barcode", _without(r"^.*[_:#](?=.)")),
-    ("what is before the barcode", _without(r"^[^-_:#]*[-_:#](?=.)")),
-    ("what is after the barcode", _without(r"[-_:#][^-_:#]*$")),
-    ("what is after the barcode", _without(r"__[^_].*$")),  # Parse names wells, 01_02_03__s1
-    ("what is around the barcode", _barcode_in(rf"{_SEQUENCE}-\d+(?![A-Za-z0-9])")),
-    ("what is around the barcode", _barcode_in(rf"{_SEQUENCE}(?=x?(?![A-Za-z0-9]))")),
+    ("the text before the barcode", _without(r"^.*[_:#](?=.)")),
+    ("the text before the barcode", _without(r"^[^-_:#]*[-_:#](?=.)")),
+    ("the text after the barcode", _without(r"[-_:#][^-_:#]*$")),
+    ("the text after the barcode", _without(r"__[^_].*$")),  # Parse names wells, 01_02_03__s1
+    ("the text around the barcode", _barcode_in(rf"{_SEQUENCE}-\d+(?![A-Za-z0-9])")),
+    ("the text around the barcode", _barcode_in(rf"{_SEQUENCE}(?=x?(?![A-Za-z0-9]))")),
 )
 
 Target = Study | Submission | str
 
 
 def study_meant(target: Target, *, group: str | None, species: str, source: Source) -> Study:
-    """The study that was given as one, as the submission that becomes it, or by its id.
-
-    Raises
-    ------
-    InvalidArgument
-        It is none of these.
-    UnknownStudy, UnknownGroup, AmbiguousName
-        An id that the server does not have, or has more than once.
-    """
+    """The study of an argument: itself, of a submission, or by id."""
     if isinstance(target, str):
         return study(target, source=source, species=species, group=group)
     if isinstance(target, Submission):
@@ -320,7 +281,7 @@ def origin_or(adata: AnnData, target: Target | None, *, group: str | None, speci
     if target is not None:
         return study_meant(target, group=group, species=species, source=source)
     if group is not None:
-        msg = f"group is {quoted(group)}, but there is no id to look for in it: give study="
+        msg = f"group is {quoted(group)}, but study is not given: give the id of a study in the group as study="
         raise InvalidArgument(msg)
     try:
         origin = read_provenance(adata)

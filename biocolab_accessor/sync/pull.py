@@ -1,4 +1,4 @@
-"""Pull: fields and embeddings of a study into an object that has some of its cells."""
+"""Pull: fields and embeddings of a study, added to an object with some of its cells."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def pull_embeddings(
     parts = _fresh_parts(study)
     known = obsm_keys(parts.source.embedding_names())
     if not known:
-        reason = "BioFlex has none" if study.source == "bioflex" else "none was submitted or computed"
+        reason = "BioFlex stores none" if study.source == "bioflex" else "none were submitted or computed"
         msg = f"study {quoted(study.id)} has no embeddings: {reason}"
         raise UnknownName(msg)
     there = [name for name, key in known.items() if key in adata.obsm]
@@ -80,14 +80,15 @@ def pull_embeddings(
     arrays = {}
     for name in dict.fromkeys(wanted):
         if name not in came or len(came[name]) != len(found.there):
-            msg = f"study {quoted(study.id)}: embedding {quoted(name)} did not come with {len(found.there):,} rows"
+            n_rows = f"{len(found.there):,} rows"
+            msg = f"study {quoted(study.id)}: the server did not send embedding {quoted(name)} with {n_rows}"
             raise InvalidResponse(msg)
         arrays[known[name]] = np.where(found.found[:, None], came[name][found.rows], np.float32(np.nan))
     for key, array in arrays.items():
         adata.obsm[key] = array
     notes = _left_alone("obsm", [known[name] for name in there] if keys is None and not overwrite else [])
     if arrays and found.lacking:
-        notes.append(f"{found.lacking:,} cells that the study does not have are NaN")
+        notes.append(f"{found.lacking:,} cells that the study lacks are NaN")
     return found.report(written=[f"obsm[{quoted(key)}]" for key in arrays], notes=notes)
 
 
@@ -98,13 +99,13 @@ def _fresh_parts(study: Study) -> StudyParts:
 
 
 def _match(adata: AnnData, on: str | None, parts: StudyParts) -> Match:
-    # Repeated barcodes of a study are told apart as to_anndata tells them apart.
+    # Makes repeated barcodes of a study unique in the same way as to_anndata.
     return match(barcodes_of(adata, on), unique_names(parts.barcodes), parts.study_id, remedy=OBS_REMEDY)
 
 
 def _expect_changeable(adata: AnnData) -> None:
     if adata.is_view and adata.isbacked:
-        msg = "this is a view of an AnnData that is backed by a file, which cannot be changed: use .to_memory() first"
+        msg = "a view of a backed AnnData cannot be changed: call .to_memory() first"
         raise InvalidArgument(msg)
 
 
@@ -115,7 +116,7 @@ def _expect_free(what: str, taken: Sequence[str], overwrite: bool, other: str) -
 
 
 def _left_alone(where: str, names: Sequence[str]) -> list[str]:
-    return [f"already in {where} and left as they are: {listing(names)}"] if names else []
+    return [f"already in {where} and not replaced: {listing(names)}"] if names else []
 
 
 def _embedding_meant(key: str, known: Mapping[str, str], study_id: str) -> str:
@@ -130,7 +131,7 @@ def _embedding_meant(key: str, known: Mapping[str, str], study_id: str) -> str:
 def _dtype_for(
     adata: AnnData, key: str, name: str, dtypes: Mapping[str, Any] | pd.Series | None
 ) -> tuple[Any, bool] | None:
-    """The dtype that a column shall have, and whether it was asked for; the one before is kept where it can be."""
+    """The dtype for a column and whether the user requested it; otherwise that of the column to be replaced."""
     if dtypes is not None and name in dtypes:
         return dtypes[name], True
     if key in adata.obs.columns and isinstance(adata.obs[key], pd.Series):
@@ -150,7 +151,7 @@ def _column(came: pd.Series, name: str, found: Match, wanted: tuple[Any, bool] |
                 raise InvalidColumn(msg) from error
             return column, [f"{quoted(name)} is {column.dtype}, not {dtype} as before: {error}"]
     if column.dtype != came.dtype:
-        return column, [f"{quoted(name)} is {column.dtype}, since {found.lacking:,} cells have no value"]
+        return column, [f"{quoted(name)} is {column.dtype}, because {found.lacking:,} cells have no value"]
     labels = set(came.cat.categories) if isinstance(came.dtype, pd.CategoricalDtype) else set()
     if labels and labels <= TRUTH.keys():
         return column, [

@@ -1,4 +1,4 @@
-"""Push: columns of a table to a study that has some of its cells, and whether they arrived."""
+"""Push: columns of a table, sent to a study with some of its cells and verified."""
 
 from __future__ import annotations
 
@@ -20,31 +20,16 @@ from biocolab_accessor.protocol import argument_names
 from biocolab_accessor.studies.conversion import unique_names
 from biocolab_accessor.studies.study import Study, parts_of
 from biocolab_accessor.studies.study_data import StudyParts
-from biocolab_accessor.sync.dtypes import restore, take, travels_as_text
+from biocolab_accessor.sync.dtypes import is_sent_as_text, restore, take
 from biocolab_accessor.sync.match import OBS_REMEDY, Match, MatchReport, barcodes_of, match
 
 __all__ = ["Missing", "push_metadata", "submit_metadata", "verified"]
 
 
 def verified(cells: pd.DataFrame, parts: StudyParts, rows: NDArray[np.intp]) -> list[str]:
-    """Fetch columns that were sent; a changed value is warned of, another dtype is noted.
-
-    Parameters
-    ----------
-    cells
-        What was sent.
-    parts
-        The study.
-    rows
-        (len(cells),) rows of the cells in the study.
-
-    Returns
-    -------
-    list of str
-        Notes for the report.
-    """
+    """Fetch sent columns, warn of changed values, and return these and changed dtypes as notes for the report."""
     listed = set(parts.fields)
-    changed = [f"{quoted(name)} is not listed by the study" for name in cells.columns if name not in listed]
+    changed = [f"the study does not list {quoted(name)}" for name in cells.columns if name not in listed]
     back = parts.metadata([name for name in cells.columns if name in listed])
     others: list[str] = []
     for name in back.columns:
@@ -60,24 +45,24 @@ def verified(cells: pd.DataFrame, parts: StudyParts, rows: NDArray[np.intp]) -> 
     for line in changed:
         warn(f"study {quoted(parts.study_id)}: {line}")
     if others:
-        changed.append(f"without pull_metadata(dtypes=report.dtypes) these come back otherwise: {', '.join(others)}")
+        changed.append(f"pull_metadata needs dtypes=report.dtypes, or else it returns {', '.join(others)}")
     return changed
 
 
 def _otherwise(came: Any, sent: Any) -> str:
-    """How a column comes back without its dtype; empty where it comes back as it was."""
+    """How a column differs when it is pulled without ``dtypes``; empty if it does not."""
     if not isinstance(sent, pd.CategoricalDtype):
         return "" if came == sent else f"({sent}) as {came}"
     if sent.ordered or not isinstance(came, pd.CategoricalDtype):
         return f"({'ordered ' if sent.ordered else ''}category) as {came}"
     categories = list(sent.categories)
     if not all(isinstance(category, str) for category in categories):
-        return f"(category of {sent.categories.dtype}) as category of texts"
-    # What only other cells of the study have is none of this column's.
+        return f"(category of {sent.categories.dtype}) as category of strings"
+    # Categories that only other cells of the study have do not belong to this column.
     there = list(came.categories[came.categories.isin(categories)])
     if there == categories:
         return ""
-    # Scanpy colours categories by their place.
+    # scanpy colors categories by their position.
     kept = list(sent.categories[sent.categories.isin(there)])
     return "with fewer categories" if there == kept else "with its categories in another order"
 
@@ -120,7 +105,7 @@ def push_metadata(
         msg = f"obs has no columns {listing(absent)}{near}"
         raise InvalidColumn(msg)
     if not wanted:
-        msg = f"there are no columns to send: study {quoted(study.id)} has all of obs already"
+        msg = f"no columns to send: study {quoted(study.id)} has all columns of obs already"
         raise InvalidColumn(msg)
     table = obs[wanted].set_axis(barcodes_of(adata, on), axis=0)
     return _push(
@@ -173,13 +158,13 @@ def _push(
             f"study {quoted(parts.study_id)} has fields {listing(replaced)} already: give overwrite=True or rename them"
         )
         raise InvalidArgument(msg)
-    # Of a field that is replaced the other cells are sent too.
+    # A replaced field is sent for the other cells of the study, too.
     _expect_addressable(np.arange(len(found.there)) if replaced else found.rows[found.found], parts)
     cells = table[found.found]
     barcodes = np.array(parts.barcodes, object)
     there = {ours: theirs for theirs, ours in parts.sent_fields(names).items()}
     for rows, columns in _requests(cells, found, parts, replaced, missing):
-        # Under the name that the study has for it: under its own one it would be another field.
+        # Sent under the study's name of the field; another name would create a second field.
         sent = {there.get(name, escaped(name)): values for name, values in columns.items()}
         parts.source.add_metadata({"barcodes": barcodes[rows].tolist(), **sent})
     notes = [*said, *_notes(cells, found, replaced)]
@@ -190,7 +175,7 @@ def _push(
 
 def _parts(study: Study) -> StudyParts:
     if study.source == "bioflex":
-        msg = f"{quoted(study)} is of BioFlex, which takes no metadata: give a study of BBrowserX or Talk2Data"
+        msg = f"{quoted(study)} is on BioFlex, which accepts no metadata: give a study on BBrowserX or Talk2Data"
         raise InvalidArgument(msg)
     parts = parts_of(study)
     parts.source.refresh()
@@ -203,21 +188,21 @@ def _field_names(table: pd.DataFrame) -> list[str]:
         msg = "the table has no columns to submit"
         raise InvalidColumn(msg)
     if len(set(names)) < len(names) or not all(isinstance(name, str) and name.strip() for name in names):
-        msg = f"column names must be text and all different: {listing(names)}"
+        msg = f"column names must be non-empty, unique strings: {listing(names)}"
         raise InvalidNames(msg)
     if broken := [name for name in names if not is_plain(name)]:
-        msg = f"column name {quoted(broken[0])} holds NUL or half a surrogate pair: rename it"
+        msg = f"column name {quoted(broken[0])} contains NUL or half a surrogate pair: rename it"
         raise InvalidNames(msg)
     reserved = [name for name in names if is_barcodes(name)]
     if reserved:
         name = quoted(reserved[0])
-        msg = f"column {name} would take the place of the barcodes: rename it (barcodes belong into the index)"
+        msg = f"column {name} would replace the barcodes: rename it (barcodes belong in the index)"
         raise InvalidNames(msg)
     return names
 
 
 class _Carried(NamedTuple):
-    """Columns as they travel, as they have to come back by their own dtypes, and what is said of them."""
+    """Columns to send, the columns that a pull with their own dtypes must return, and notes for the report."""
 
     table: pd.DataFrame
     expected: pd.DataFrame
@@ -225,10 +210,8 @@ class _Carried(NamedTuple):
 
 
 def _carried(table: pd.DataFrame, *, every: bool) -> _Carried:
-    """The columns of a table as a submission would send them: what neither server nor h5ad has is made text.
-
-    What text cannot carry is left out, or where ``every`` column was asked for, left to be refused by its name.
-    """
+    """The columns of a table as a submission sends them: dtypes unknown to servers and h5ad become strings."""
+    # A column that strings cannot represent is left out; if every column was requested, it raises an error later.
     sent, expected, notes = {}, {}, []
     for name in table.columns:
         column = expected[name] = sent[name] = table[name]
@@ -236,31 +219,31 @@ def _carried(table: pd.DataFrame, *, every: bool) -> _Carried:
         form = as_text(column) if needed else None
         if not every and (form is None if needed else _is_broken(column)):
             del sent[name], expected[name]
-            notes.append(f"{quoted(name)} is not sent: it holds values that text cannot carry")
+            notes.append(f"{quoted(name)} is not sent: it has values that strings cannot represent")
             warn(notes[-1])
         elif form is not None:
             sent[name] = form.column
             notes.append(f"{quoted(name)}: {form.change}")
             if form.ambiguous or not _is_restored(column.dtype):
                 expected[name] = form.column.astype(object)
-                warn(f"{notes[-1]}. It is text when it is pulled, too")
+                warn(f"{notes[-1]}. A pull returns strings, too")
     if not notes:
         return _Carried(table, table, notes)
     if not sent:
-        msg = f"there are no columns to send: {'; '.join(notes)}"
+        msg = f"no columns to send: {'; '.join(notes)}"
         raise InvalidColumn(msg)
     return _Carried(pd.DataFrame(sent, index=table.index), pd.DataFrame(expected, index=table.index), notes)
 
 
 def _is_broken(column: pd.Series) -> bool:
-    """Whether some text holds what would not come back; see :func:`is_plain`."""
+    """Whether a string would change on the way; see :func:`is_plain`."""
     categorical = isinstance(column.dtype, pd.CategoricalDtype)
     values: Any = column.cat.categories if categorical else [] if is_numeric_dtype(column.dtype) else column
     return not is_plain("".join({value for value in values if isinstance(value, str)}))
 
 
 def _is_restored(dtype: Any) -> bool:
-    return isinstance(dtype, pd.CategoricalDtype) or travels_as_text(dtype)
+    return isinstance(dtype, pd.CategoricalDtype) or is_sent_as_text(dtype)
 
 
 def _in_study(names: Sequence[str], parts: StudyParts) -> list[str]:
@@ -277,7 +260,7 @@ def _expect_addressable(rows: NDArray[np.intp], parts: StudyParts) -> None:
         names = own[repeated].unique()
         msg = (
             f"{len(names):,} barcodes occur more than once in study {quoted(parts.study_id)} "
-            f"({listing(names, limit=3)}), so that values cannot be sent to one of them: leave these cells out"
+            f"({listing(names, limit=3)}), so values cannot be sent for one of them: leave these cells out"
         )
         raise AmbiguousName(msg)
 
@@ -285,7 +268,7 @@ def _expect_addressable(rows: NDArray[np.intp], parts: StudyParts) -> None:
 def _requests(
     cells: pd.DataFrame, found: Match, parts: StudyParts, replaced: Sequence[str], missing: Missing
 ) -> list[tuple[NDArray[np.intp], dict[str, list[Any]]]]:
-    """Columns that have values in the same cells, together: the cells' rows in the study, and the columns."""
+    """Columns grouped by the cells that have values: the cells' rows in the study, and the columns."""
     rows, others = found.rows[found.found], found.rows_only_there()
     before = parts.metadata(replaced if len(others) else [])
     groups: dict[bytes, tuple[NDArray[np.intp], dict[str, list[Any]]]] = {}
@@ -311,12 +294,12 @@ def _requests(
 
 def _expect_values(name: str, absent: NDArray[np.bool_], missing: Missing) -> None:
     if absent.all():
-        msg = f"column {quoted(name)} has missing values only"
+        msg = f"column {quoted(name)} has only missing values"
         raise InvalidColumn(msg)
     if absent.any() and missing == "raise":
         msg = (
-            f"column {quoted(name)} has {int(absent.sum()):,} missing values, which the protocol cannot carry: fill or "
-            "drop them, or leave those cells out with missing='omit'"
+            f"column {quoted(name)} has {int(absent.sum()):,} missing values, which the protocol cannot represent: "
+            "fill or drop them, or leave those cells out with missing='omit'"
         )
         raise InvalidColumn(msg)
 
@@ -325,8 +308,8 @@ def _expect_one_kind(name: str, values: Sequence[Any], kept: Sequence[Any]) -> N
     if kept and isinstance(values[0], str) != isinstance(kept[0], str):
         ours, theirs = ("labels", "numbers") if isinstance(values[0], str) else ("numbers", "labels")
         msg = (
-            f"column {quoted(name)} holds {ours} here but {theirs} in the study, which {len(kept):,} cells that are "
-            "not here would lose: send it under another name"
+            f"column {quoted(name)} holds {ours} here but {theirs} in the study, and {len(kept):,} cells that are "
+            "not here would lose theirs: send it under another name"
         )
         raise InvalidColumn(msg)
 

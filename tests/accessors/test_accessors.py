@@ -164,7 +164,7 @@ class TestStudy:
         else:
             adata = counts.biocolab.submit(to=source, skip_dimred=True).study().to_anndata()
         with bc.sandbox():
-            with pytest.raises(ConfigurationError, match="or fetch the study anew") as caught:
+            with pytest.raises(ConfigurationError, match="or fetch the study again") as caught:
                 _ = adata.biocolab.study
             call = re.search(r"connect to that server again, (bc\.connect\(.*=…\)), or", str(caught.value))[1]
             connector = eval(call.replace("…", repr(server.token)))

@@ -1,4 +1,4 @@
-"""What the tests of annotation share: real cells, half of them in a database."""
+"""Fixtures for annotation: real cells, half of them in a database."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _SEED = 0
 
 @pytest.fixture(scope="session")
 def cells() -> ad.AnnData:
-    """PBMC 68k with its log-normalised values."""
+    """PBMC 68k with its log-normalized values."""
     whole = sc.datasets.pbmc68k_reduced()
     return ad.AnnData(whole.raw.X, obs=whole.obs, var=pd.DataFrame(index=whole.raw.var_names))
 
@@ -29,12 +29,12 @@ def in_database(cells: ad.AnnData) -> np.ndarray:
 
 @pytest.fixture(scope="session")
 def other(cells: ad.AnnData, in_database: np.ndarray) -> ad.AnnData:
-    """The half that the database does not have."""
+    """The half of the cells that is not in the database."""
     return cells[~in_database].copy()
 
 
 @pytest.fixture(scope="session")
 def database(cells: ad.AnnData, in_database: np.ndarray, server: Sandbox) -> Database:
-    """A database that holds nothing but one half; those for human hold the whole."""
+    """A database with only one half; those for human have all cells."""
     server.add_study("half_of_pbmc68k", cells[in_database].copy(), species="primate", cell_type="bulk_labels")
     return bc.database("primate")

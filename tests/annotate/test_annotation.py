@@ -20,7 +20,7 @@ class TestPictures:
         assert len(result.plot(n_types=1).axes[0].get_xticklabels()) == result.best.nunique()
         with pytest.raises(InvalidArgument, match="give 'dot' or 'heatmap'"):
             result.plot(kind="pie")
-        with pytest.raises(InvalidArgument, match="n_types is 0: give a whole number of 1 or more"):
+        with pytest.raises(InvalidArgument, match="n_types is 0, but must be an integer of 1 or more"):
             result.plot(n_types=0)
 
     def test_show_markers_in_their_order(self, other: ad.AnnData, database: Database) -> None:
@@ -30,14 +30,14 @@ class TestPictures:
         axes = result.plot_markers("4", n_genes=2).axes[0]
         assert [label.get_text() for label in axes.get_xticklabels()] == ["MS4A1", "CD79A"]
         assert len(result.plot_markers(4).axes[0].get_xticklabels()) == 3
-        with pytest.raises(UnknownField, match="there is no cluster '5'"):
+        with pytest.raises(UnknownField, match="cluster '5' not found"):
             result.plot_markers("5")
         with pytest.raises(InvalidArgument, match="n_genes is 0"):
             result.plot_markers(n_genes=0)
 
-    def test_of_markers_that_nobody_knows_are_refused(self, other: ad.AnnData, database: Database) -> None:
+    def test_of_unknown_markers_are_refused(self, other: ad.AnnData, database: Database) -> None:
         result = other.biocolab.annotate("louvain", markers={"3": ["NOPE"], "4": ["CD79A"]}, database=database)
-        with pytest.raises(InvalidArgument, match="the database knows no marker of clusters '3'"):
+        with pytest.raises(InvalidArgument, match="the database lacks all markers of clusters '3'"):
             result.plot_markers("3")
 
     def test_of_a_summary_take_the_objects_genes(self, other: ad.AnnData, database: Database) -> None:

@@ -15,11 +15,11 @@ from biocolab_accessor.sandbox.server import Sandbox
 from tests.conftest import assert_equal_objects
 
 _MARKERS = {"a": ["CD79A", "MS4A1"], "b": ["NKG7", "GNLY"]}
-_SAID = "so the support rests partly on the cells' own labels"
+_SAID = "so the support is partly based on the cells' own labels"
 
 
 def annotated(adata: ad.AnnData, database: Database) -> Annotation:
-    """The annotation, with warnings of the cells' own study only where it is said."""
+    """The annotation, after a check that it warns of the cells' own study exactly if it notes it."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         result = adata.biocolab.annotate("cluster", markers=_MARKERS, database=database)
@@ -37,13 +37,13 @@ def clustered(adata: ad.AnnData) -> ad.AnnData:
 
 
 def barcodes(number: int, seed: int) -> list[str]:
-    """Different barcodes as 10x makes them."""
+    """Different barcodes, as in 10x data."""
     letters = np.random.default_rng(seed).choice(list("ACGT"), (number, 16))
     return [f"{''.join(row)}-1" for row in letters]
 
 
 def named(names: list[str], **uns: object) -> ad.AnnData:
-    """Cells of these names that a database of markers can name."""
+    """Cells with these names and markers that the database knows."""
     genes = [gene for genes in _MARKERS.values() for gene in genes]
     counts = np.random.default_rng(len(names)).poisson(1.0, (len(names), len(genes))).astype(np.float32)
     obs = pd.DataFrame({"kind": "B"}, index=names)  # not a cell type, which the tests of this database would find
@@ -198,7 +198,7 @@ class TestNames:
         result = annotated(mine, database)
         routes = [record.route for record in list(server.requests)[before:]]
         assert routes == ["v1/expression/celltypes", *["v1/study/get"] * 4]
-        assert result.notes == ("the cells name more than the 4 studies that were looked up",)
+        assert result.notes == ("the object names more studies than the 4 that were looked up",)
 
     def test_that_are_not_text_are_passed_over(self, other: ad.AnnData, database: Database) -> None:
         mine = clustered(other)
@@ -233,7 +233,7 @@ class TestFailures:
             assert fault.hits == 1
             assert result.own_studies == ()
             (note,) = result.notes
-            assert note.startswith("whether the cells are in study 'half_of_pbmc68k' could not be looked up: ")
+            assert note.startswith("could not check whether the cells are in study 'half_of_pbmc68k': ")
             pd.testing.assert_frame_equal(result.table, expected.table)
 
 

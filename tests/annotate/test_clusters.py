@@ -20,19 +20,19 @@ class TestOtherCellsOfRealStudies:
         assert len(right) == 11
         assert np.mean(right) > 0.7
 
-    def test_most_cell_types_are_recognised(self, other: ad.AnnData, database: Database) -> None:
+    def test_most_cell_types_are_recognized(self, other: ad.AnnData, database: Database) -> None:
         best = other.biocolab.annotate("bulk_labels", database=database).best
         assert len(best) == 10
         assert (best == best.index).mean() > 0.7
 
-    def test_where_it_is_wrong_it_is_less_sure(self, other: ad.AnnData, database: Database) -> None:
+    def test_wrong_annotations_have_less_support(self, other: ad.AnnData, database: Database) -> None:
         table = other.biocolab.annotate("bulk_labels", database=database).table
         first = table[table["rank"] == 1]
         right = (first["cell_type"] == first["cluster"]).to_numpy()
         assert first["uncertainty"][~right].mean() > first["uncertainty"][right].mean() + 0.1
 
     def test_cells_without_order_have_no_type(self, other: ad.AnnData, database: Database) -> None:
-        """Markers drawn at random score as chance does."""
+        """Random markers score like chance."""
         genes = np.random.default_rng(3).choice(other.var_names, 200, replace=False)
         table = other.biocolab.annotate("louvain", markers={"0": list(genes)}, n_genes=200, database=database).table
         assert abs(table["score"].mean() - 0.5) < 1e-9
@@ -40,7 +40,7 @@ class TestOtherCellsOfRealStudies:
 
 
 class TestTheResult:
-    def test_markers_that_the_database_mostly_lacks_are_warned_of(self, other: ad.AnnData, database: Database) -> None:
+    def test_markers_that_the_database_mostly_lacks_give_a_warning(self, other: ad.AnnData, database: Database) -> None:
         markers = {"CD19+ B": ["CD79A", "Ms4a1", "Cd79b"], "CD56+ NK": ["Gnly", "Nkg7"]}
         with pytest.warns(UserWarning, match="lacks 4 of the 5 marker genes"):
             found = other.biocolab.annotate("bulk_labels", markers=markers, database=database)
@@ -109,7 +109,7 @@ class TestRefusals:
             annotate("louvain", n_genes=0, database=database)
         with pytest.raises(InvalidArgument, match="key_added is 'louvain'"):
             annotate("louvain", key_added="louvain", database=database)
-        with pytest.raises(InvalidArgument, match="no cells to write"):
+        with pytest.raises(InvalidArgument, match="no clusters to write cell types for"):
             annotate(markers={"0": ["CD3D"]}, key_added="x", database=database)
         with pytest.raises(UnknownGene, match=r"none of the 2 marker genes 'cd3d', 'NOPE'.*did you mean 'CD3D'"):
             annotate("louvain", markers={"0": ["cd3d", "NOPE"]}, database=database)

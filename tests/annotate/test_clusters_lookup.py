@@ -26,7 +26,7 @@ class TestLookup:
         assert missing == ["cd79a"]
         assert set(summary["gene"]) == {"CD79A", "CD3D"}
 
-    def test_a_refusal_that_names_no_gene_is_narrowed_down(
+    def test_an_error_that_names_no_gene_is_narrowed_down(
         self, database: Database, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         ask = type(database).get_celltypes_expression_summary

@@ -13,7 +13,7 @@ def summary(rows: dict[tuple[str, str], tuple[float, float]]) -> pd.DataFrame:
 
 class TestRanks:
     def test_go_by_the_mean_over_all_cells(self) -> None:
-        """A type where a few cells express strongly comes after one where all express somewhat."""
+        """A type with a few strongly expressing cells ranks below one with many weakly expressing cells."""
         ranks = ranks_by_gene(summary({("g", "few"): (4, 0.1), ("g", "all"): (1, 1), ("g", "none"): (0, 0)}))
         assert ranks.loc["g"].to_dict() == {"few": 0.5, "all": 1.0, "none": 0.0}
 

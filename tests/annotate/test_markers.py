@@ -22,7 +22,7 @@ def groups(counts: ad.AnnData) -> pd.Categorical:
 
 
 def scanpy_scores(adata: ad.AnnData) -> np.ndarray:
-    """Of scanpy's t-test on log-normalised values: (n_clusters, n_genes)."""
+    """Scores of scanpy's t-test on log-normalized values: (n_clusters, n_genes)."""
     own = adata.copy()
     own.obs["sample"] = own.obs["sample"].astype("category")
     with warnings.catch_warnings():
@@ -116,7 +116,7 @@ class TestWhereTheyComeFrom:
         few = adata[:, :0].copy()
         assert markers_of(few, few.obs["louvain"].array, "louvain", None, 4).origin == "uns['rank_genes_groups']"
 
-    def test_genes_that_are_lower_in_the_cluster_are_no_markers(self) -> None:
+    def test_genes_that_are_lower_in_the_cluster_are_not_markers(self) -> None:
         adata = ad.AnnData(
             np.array([[3, 0], [4, 0], [3, 0], [0, 3], [0, 4], [0, 5]], np.float32),
             obs=pd.DataFrame({"g": pd.Categorical(list("aaabbb"))}, index=list("123456")),
@@ -153,7 +153,7 @@ class TestRefusals:
         counts.obs["Leiden clustering"] = "0"
         with pytest.raises(UnknownField, match=r"no column 'leiden' \(did you mean 'Leiden clustering'\?\)"):
             markers_of(counts, None, "leiden", None, 5)
-        with pytest.raises(UnknownField, match="a cluster 's9', which obs\\['sample'\\] has not"):
+        with pytest.raises(UnknownField, match="a cluster 's9' that obs\\['sample'\\] lacks"):
             markers_of(counts, groups, "sample", {"s9": ["A"]}, 5)
         with pytest.raises(UnknownField, match="uns has no 'ranked'"):
             markers_of(counts, groups, "sample", "ranked", 5)

@@ -326,7 +326,7 @@ class TestWhatIsShown:
         adata = ad.AnnData(np.ones((501, 1), np.float32))
         adata.obs["id"] = [f"cell {i}" for i in range(501)]
         preview = adata.biocolab.preview_filters(batch_key="id")
-        with pytest.raises(InvalidArgument, match="there are 501 batches, and a picture has room for 500: choose"):
+        with pytest.raises(InvalidArgument, match="there are 501 batches, but a figure has room for 500: choose"):
             preview.plot()
 
     def test_every_kind_of_numbers_can_be_drawn(self) -> None:

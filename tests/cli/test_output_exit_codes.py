@@ -32,7 +32,7 @@ def test_a_folder_of_10x_is_told_the_option_that_it_needs(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
-        (["studies", "personnal"], 1, "UnknownGroup: there is no group 'personnal' (did you mean 'personal'?)"),
+        (["studies", "personnal"], 1, "UnknownGroup: group 'personnal' not found (did you mean 'personal'?)"),
         (["pull", "nobody", "-o", "x.h5ad"], 1, "UnknownStudy: "),
         (["pull", "PBMC68k_reduced", "-o", "x.h5ad", "--genes", "LIZ"], 1, "UnknownGene: "),
         (["submit", "nowhere.h5ad"], 1, "InvalidFile: nowhere.h5ad does not exist"),
@@ -102,7 +102,7 @@ def test_debug_shows_the_traceback(arguments: list[str], server: Sandbox) -> Non
 
 def test_debug_after_two_dashes_is_an_argument(server: Sandbox) -> None:
     done = run("studies", "--", "--debug")
-    assert "there is no group '--debug'" in " ".join(done.stderr.split())
+    assert "group '--debug' not found" in " ".join(done.stderr.split())
     assert "Traceback" not in done.stderr
 
 

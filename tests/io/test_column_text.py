@@ -191,7 +191,9 @@ class TestRoundTrip:
         before = snapshot(adata)
         bare = ad.AnnData(adata.X, adata.obs[[]], adata.var)
         study = bare.biocolab.submit(study_id="odd-pushed", skip_dimred=True).study()
-        with pytest.warns(UserWarning, match="'lists' is not sent: it holds values that text cannot carry") as caught:
+        with pytest.warns(
+            UserWarning, match="'lists' is not sent: it has values that strings cannot represent"
+        ) as caught:
             pushed = adata.biocolab.push_metadata(study=study, missing="omit")
         assert_unchanged(adata, before)
         said = [str(warning.message) for warning in caught]

@@ -25,7 +25,7 @@ class TestExpression:
             np.testing.assert_allclose(drawn.get_array(), colors)
             np.testing.assert_allclose(drawn.get_sizes() / drawn.get_sizes().max(), [0.25, 0.5, 1, 0])
 
-    def test_what_the_database_has_not_measured_has_no_dot(self) -> None:
+    def test_missing_values_have_no_dot(self) -> None:
         rows = [("g", "a", 1.0, 1.0), ("g", "b", 2.0, 1.0), ("h", "a", 1.0, 0.5)]
         frame = pd.DataFrame(rows, columns=["gene", "cell_type", "mean", "rate"])
         assert len(expression_dotplot(frame).axes[0].collections[0].get_offsets()) == 3
@@ -38,7 +38,7 @@ class TestExpression:
             assert [label.get_text() for label in axes.get_yticklabels()] == ["1", "2"]
             np.testing.assert_allclose(axes.collections[0].get_offsets(), [[0, 0], [0, 1]])
 
-    def test_a_colour_map_that_is_none_is_refused(self) -> None:
+    def test_an_unknown_color_map_is_refused(self) -> None:
         with pytest.raises(InvalidArgument, match="cmap is 'rde'"):
             expression_dotplot(summary(["x"], ["A"]), cmap="rde")
 
@@ -48,7 +48,7 @@ class TestExpression:
         assert [label.get_text() for label in axes.get_xticklabels()] == ["B", "A"]
         assert [label.get_text() for label in axes.get_yticklabels()] == ["z", "x"]
 
-    def test_what_is_not_there_is_named(self) -> None:
+    def test_unknown_names_are_refused(self) -> None:
         frame = summary(["x"], ["CD3D"])
         with pytest.raises(UnknownGene, match="no gene 'CD3' \\(did you mean 'CD3D'"):
             expression_dotplot(frame, genes=["CD3"])
@@ -56,7 +56,7 @@ class TestExpression:
             expression_dotplot(frame, cell_types=["y"])
         with pytest.raises(InvalidArgument, match="has no column 'rate'"):
             expression_dotplot(frame.drop(columns="rate"))
-        with pytest.raises(InvalidArgument, match="no gene to draw"):
+        with pytest.raises(InvalidArgument, match="no genes to plot"):
             expression_dotplot(frame, genes=[])
         with pytest.raises(InvalidArgument, match="is empty"):
             expression_dotplot(frame.iloc[:0])

@@ -19,7 +19,7 @@ def points() -> np.ndarray:
 
 
 class TestEmbedding:
-    def test_every_cell_has_the_colour_of_its_category(self) -> None:
+    def test_every_cell_has_the_color_of_its_category(self) -> None:
         labels = pd.Series(["b", None, "a", "b"])
         at = np.array([[0, 0], [1, 0], [2, 0], [3, 0]], float)
         axes = draw_embedding(at, labels, axis_name="UMAP", palette={"a": "red", "b": "blue"}).axes[0]
@@ -30,7 +30,7 @@ class TestEmbedding:
         assert found == {0.0: "#0000ff", 1.0: MISSING.lower(), 2.0: "#ff0000", 3.0: "#0000ff"}
         assert [text.get_text() for text in axes.get_legend().get_texts()] == ["a", "b", "NA"]
 
-    def test_a_category_that_is_called_na_is_not_that_of_cells_without_one(self) -> None:
+    def test_a_category_named_na_differs_from_missing_values(self) -> None:
         axes = draw_embedding(
             points()[:3], pd.Series(["NA", None, "x"]), axis_name="UMAP", palette=["red", "blue"]
         ).axes[0]
@@ -41,7 +41,7 @@ class TestEmbedding:
             ("NA", MISSING),
         ]
 
-    def test_a_colour_map_that_is_none_is_refused(self) -> None:
+    def test_an_unknown_color_map_is_refused(self) -> None:
         with pytest.raises(InvalidArgument, match="cmap is 'rde'"):
             draw_embedding(points(), None, axis_name="UMAP", cmap="rde")
 

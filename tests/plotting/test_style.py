@@ -66,7 +66,7 @@ FIGURES: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("name", FIGURES)
-def test_nothing_is_cut_off_and_no_names_lie_on_each_other(name: str) -> None:
+def test_no_text_is_cut_off_and_no_labels_overlap(name: str) -> None:
     figure: Figure = FIGURES[name]()
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
@@ -97,7 +97,7 @@ def _hidden(ax: Any) -> list[Text]:
     return found
 
 
-def test_pyplot_and_its_settings_know_nothing_of_them() -> None:
+def test_figures_change_neither_pyplot_nor_its_settings() -> None:
     before, settings = plt.get_fignums(), dict(mpl.rcParams)
     for make in FIGURES.values():
         make()
@@ -105,12 +105,12 @@ def test_pyplot_and_its_settings_know_nothing_of_them() -> None:
     assert dict(mpl.rcParams) == settings
 
 
-def test_a_notebook_can_show_it_without_any_backend() -> None:
+def test_a_notebook_displays_a_figure_without_any_backend() -> None:
     png = FIGURES["dots of one place"]()._repr_png_()
     assert png.startswith(b"\x89PNG")
 
 
-def test_colours_are_drawn_without_pyplot() -> None:
+def test_colors_are_drawn_without_pyplot() -> None:
     code = (
         "import sys, numpy as np, pandas as pd\n"
         "from biocolab_accessor.plotting.embedding import draw_embedding\n"

@@ -7,7 +7,7 @@ from biocolab_accessor.plotting.style import category_colors, expect_cmap
 
 
 class TestColors:
-    def test_few_are_told_apart_by_all_eyes_and_many_are_scanpys(self) -> None:
+    def test_few_colors_are_color_blind_safe_and_many_are_from_scanpy(self) -> None:
         from scanpy.plotting import palettes
 
         assert list(category_colors(list("abc")).values()) == ["#0072B2", "#E69F00", "#009E73"]
@@ -15,19 +15,22 @@ class TestColors:
             names = [str(i) for i in range(number)]
             assert list(category_colors(names).values()) == list(theirs[:number])
 
-    def test_those_given_are_kept_to(self) -> None:
+    def test_given_colors_are_used(self) -> None:
         assert category_colors(["a", "b"], {"b": "red", "a": "#00ff00"}) == {"a": "#00ff00", "b": "red"}
-        with pytest.raises(InvalidArgument, match="no colour for 'b' \\(1 colours for 2 categories\\)"):
+        with pytest.raises(InvalidArgument, match="no color for 'b' \\(1 colors for 2 categories\\)"):
             category_colors(["a", "b"], ["red"])
-        with pytest.raises(InvalidArgument, match="the text 'Set1': give a list"):
+        with pytest.raises(InvalidArgument, match="the string 'Set1': give a list"):
             category_colors(["a"], "Set1")
-        with pytest.raises(InvalidArgument, match="'rde', which is not a colour"):
+        with pytest.raises(InvalidArgument, match="'rde', which is not a color"):
             category_colors(["a"], ["rde"])
 
-    def test_categories_that_are_numbers_may_be_named_by_them(self) -> None:
+    def test_a_list_of_colors_is_in_the_order_of_the_categories(self) -> None:
+        assert category_colors(["T", "B"], ["red", "blue"]) == {"T": "red", "B": "blue"}
+
+    def test_numeric_categories_may_have_numeric_keys(self) -> None:
         assert category_colors(["1", "2"], {2: "red", 1: "blue"}) == {"1": "blue", "2": "red"}  # type: ignore[dict-item]
 
-    def test_a_colour_map_has_a_name(self) -> None:
+    def test_an_unknown_color_map_is_refused(self) -> None:
         expect_cmap("viridis")
         with pytest.raises(InvalidArgument, match=r"cmap is 'viridsi' \(did you mean 'viridis'"):
             expect_cmap("viridsi")

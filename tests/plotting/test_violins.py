@@ -28,9 +28,7 @@ def _drawn(counts: np.ndarray, mt_percent: float = 5.0, **bounds: float) -> Figu
 
 @pytest.mark.parametrize(("low", "high"), [(300, 700), (1000, 1100), (1, 9), (20_000, 90_000), (0, 2_000_000)])
 @pytest.mark.parametrize("bounds", [{}, {"max_counts": 3e6, "min_genes": 1.0}])
-def test_an_axis_of_counts_has_marks_that_can_be_read_however_little_or_much_it_spans(
-    low: int, high: int, bounds: dict[str, float]
-) -> None:
+def test_an_axis_of_counts_has_readable_ticks_for_any_range(low: int, high: int, bounds: dict[str, float]) -> None:
     figure = _drawn(np.linspace(low, high, 50).round(), **bounds)
     for ax in figure.axes[:2]:
         first, last = ax.get_xlim()
@@ -41,7 +39,7 @@ def test_an_axis_of_counts_has_marks_that_can_be_read_however_little_or_much_it_
         assert all(left.x1 < right.x0 for left, right in pairwise(boxes))
 
 
-def test_cells_without_a_mitochondrial_gene_are_said_to_have_none() -> None:
+def test_the_axis_label_says_that_no_cell_has_mitochondrial_counts() -> None:
     counts = np.arange(100, 200)
     assert _drawn(counts, mt_percent=0.0).axes[2].get_xlabel() == "mitochondrial counts (%): none"
     assert _drawn(counts).axes[2].get_xlabel() == "mitochondrial counts (%)"

@@ -50,12 +50,14 @@ def test_a_group_is_found_by_id_or_name(name: str, server: Sandbox) -> None:
     assert group_id_of(server.connect().get_bbrowserx(), name) == "personal"
 
 
-def test_an_unknown_group_comes_with_near_names_and_all_groups(counts: ad.AnnData) -> None:
-    with pytest.raises(UnknownGroup, match=r"'personnal' \(did you mean 'personal'\?\).*'all_members' \(All members\)"):
+def test_an_unknown_group_is_refused_with_similar_names_and_all_groups(counts: ad.AnnData) -> None:
+    with pytest.raises(
+        UnknownGroup, match=r"'personnal' not found \(did you mean 'personal'\?\).*'all_members' \(All members\)"
+    ):
         counts.biocolab.submit("personnal")
 
 
-def test_two_groups_of_one_name_are_ambiguous(scripted: Scripted) -> None:  # noqa: F811
+def test_two_groups_with_the_same_name_are_ambiguous(scripted: Scripted) -> None:  # noqa: F811
     rows = [{"id": "1", "name": "Lab"}, {"id": "2", "name": "lab"}]
     scripted.answers(answer(content={"status": 200, "data": rows}))
     with pytest.raises(AmbiguousName, match="'1', '2'"):
@@ -70,7 +72,7 @@ def test_the_newest_database_is_the_default() -> None:
 
 
 @pytest.mark.parametrize(("species", "version"), [("human", 9), ("martian", None)])
-def test_an_unknown_database_comes_with_those_there_are(species: str, version: int | None) -> None:
+def test_an_unknown_database_is_refused_with_the_known_ones(species: str, version: int | None) -> None:
     with pytest.raises(UnknownDatabase, match="human 1"):
         bc.database(species, version)
 
@@ -79,26 +81,26 @@ def test_an_unknown_database_comes_with_those_there_are(species: str, version: i
     ("arguments", "said"),
     [
         ({"source": "bioflx"}, r"did you mean 'bioflex'.*give one of 'bioflex', 'bbrowserx', 'talk2data'"),
-        ({"group": "personal"}, "BioFlex has databases and no groups: give source='bbrowserx'"),
+        ({"group": "personal"}, "BioFlex has databases, not groups: give source='bbrowserx'"),
         ({"source": "bbrowserx", "species": "humn"}, r"species is 'humn' \(did you mean 'human'"),
     ],
 )
-def test_nothing_that_says_where_to_look_is_passed_over(arguments: dict, said: str) -> None:
+def test_arguments_that_say_where_to_look_are_checked(arguments: dict, said: str) -> None:
     with pytest.raises(InvalidArgument, match=said):
         bc.study("PBMC68k_reduced", **arguments)
 
 
-def test_a_database_is_not_passed_over_where_there_are_groups_only() -> None:
-    with pytest.raises(InvalidArgument, match="no databases: give source='bioflex'"):
+def test_a_database_for_a_server_with_groups_is_refused() -> None:
+    with pytest.raises(InvalidArgument, match="which has groups, not databases: give source='bioflex'"):
         bc.study("PBMC68k_reduced", source="bbrowserx", database=bc.database())
 
 
-def test_a_species_that_there_is_not_is_no_empty_list_of_studies() -> None:
+def test_an_unknown_species_is_refused() -> None:
     with pytest.raises(InvalidArgument, match=r"species is 'Human' \(did you mean 'human'"):
         bc.studies(species="Human")
 
 
-def test_an_unknown_study_comes_with_near_ids(counts: ad.AnnData) -> None:
+def test_an_unknown_study_is_refused_with_similar_ids(counts: ad.AnnData) -> None:
     counts.biocolab.submit(study_id="near_miss_study", skip_dimred=True)
     with pytest.raises(UnknownStudy, match="did you mean 'near_miss_study'"):
         bc.study("near_mis_study", source="bbrowserx")
@@ -107,7 +109,7 @@ def test_an_unknown_study_comes_with_near_ids(counts: ad.AnnData) -> None:
 
 
 @pytest.mark.parametrize("study_id", ["", " ", None, 5])
-def test_a_study_id_must_be_a_text(study_id: object) -> None:
+def test_a_study_id_must_be_a_string(study_id: object) -> None:
     with pytest.raises(InvalidArgument, match="give the study's id"):
         bc.study(study_id)
 
@@ -122,7 +124,7 @@ def test_a_study_is_found_by_uuid_and_by_group(counts: ad.AnnData) -> None:
         bc.study("findable", source="bbrowserx", species="mouse")
 
 
-def test_two_studies_of_one_id_are_ambiguous_and_their_uuids_are_not(counts: ad.AnnData) -> None:
+def test_two_studies_with_the_same_id_are_ambiguous_but_their_uuids_are_not(counts: ad.AnnData) -> None:
     first, second = (counts[: 20 + i].biocolab.submit(study_id="twice", skip_dimred=True) for i in range(2))
     with pytest.raises(AmbiguousName) as caught:
         bc.study("twice", source="bbrowserx")
@@ -147,7 +149,7 @@ def test_a_public_study_is_readable_as_a_study_of_a_group() -> None:
     assert study.n_obs == 700
 
 
-def test_summaries_are_the_ones_of_the_cells() -> None:
+def test_summaries_equal_those_computed_from_the_cells() -> None:
     table = bc.expression_summary(["CD79A", "CD3D", "CD79A"]).set_index(["gene", "cell_type"])
     adata = bc.study("PBMC68k_reduced").to_anndata(genes=["CD79A"], unit="lognorm")
     mine = (adata.obs["bulk_labels"] == "CD19+ B").to_numpy()
@@ -161,7 +163,7 @@ def test_summaries_are_the_ones_of_the_cells() -> None:
     assert str(table["count"].dtype) == str(table["total"].dtype) == "int64"
 
 
-def test_an_unknown_gene_of_a_summary_comes_with_near_names() -> None:
+def test_an_unknown_gene_of_a_summary_is_refused_with_similar_names() -> None:
     with pytest.raises(UnknownGene, match=r"'CD79AA'.*did you mean 'CD79A'"):
         bc.expression_summary(["CD3D", "CD79AA"])
     with pytest.raises(InvalidArgument, match="empty"):
@@ -170,14 +172,14 @@ def test_an_unknown_gene_of_a_summary_comes_with_near_names() -> None:
         bc.expression_summary(pd.DataFrame({"CD3D": [1]}))  # type: ignore[arg-type]
 
 
-def test_an_id_that_is_not_there_is_named_once_with_near_ones(server: Sandbox) -> None:
+def test_an_unknown_id_is_named_once_with_similar_ones(server: Sandbox) -> None:
     with pytest.raises(UnknownStudy) as caught:
         bc.study("PBMC68k_reducd")
     said = "human database version 3 has no study 'PBMC68k_reducd' (did you mean 'PBMC68k_reduced'?)"
     assert str(caught.value) == said
 
 
-def test_a_study_of_another_species_is_looked_for_with_species(server: Sandbox, counts: ad.AnnData) -> None:
+def test_the_error_for_another_species_suggests_the_species_argument(server: Sandbox, counts: ad.AnnData) -> None:
     server.add_study("OF_A_MOUSE", counts, species="mouse")
     counts.biocolab.submit(study_id="OF_MY_MOUSE", species="mouse", skip_dimred=True)
     for study_id, source, said in (
@@ -190,13 +192,13 @@ def test_a_study_of_another_species_is_looked_for_with_species(server: Sandbox, 
 
 
 def test_the_study_of_an_object_is_of_the_species_that_it_came_from(server: Sandbox, counts: ad.AnnData) -> None:
-    """Databases of all species have one id, and the first version of each is 1."""
+    """Databases of all species share an id, and the first version of each is 1."""
     fetched = server.add_study("of_mice_again", counts, species="mouse").to_anndata()
     again = fetched.biocolab.study
     assert (again.id, again.provenance()["species"]) == ("of_mice_again", "mouse")
 
 
-def test_a_wrong_token_says_so(server: Sandbox) -> None:
+def test_a_rejected_token_is_named(server: Sandbox) -> None:
     bc.connect("wrong", private_host=server.private_host, private_token="wrong", bioflex_host=server.bioflex_host)
     try:
         with pytest.raises(
@@ -230,7 +232,7 @@ def test_a_server_without_groups_is_refused() -> None:
         ),
     ],
 )
-def test_a_listing_that_is_none_is_an_error(scripted: Scripted, data: object) -> None:  # noqa: F811
+def test_an_answer_that_is_not_a_list_is_an_error(scripted: Scripted, data: object) -> None:  # noqa: F811
     groups = {"status": 200, "data": [{"id": "g", "name": "G"}]}
     scripted.answers(answer(content=groups), answer(content={"status": 200, "data": data}))
     bc.connect(private_host=scripted.host, private_token="t")

@@ -1,4 +1,4 @@
-"""Join: several studies are what anndata makes of them one by one, wherever they are fetched."""
+"""Collection: joined studies equal what anndata makes of them one by one, wherever they are fetched."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def assert_same(ours: ad.AnnData, plain: ad.AnnData) -> None:
 
 @pytest.mark.smoke
 @pytest.mark.parametrize("join", ["inner", "outer"])
-def test_joined_is_what_anndata_joins(studies: list[str], join: str) -> None:
+def test_a_collection_equals_the_concatenation_by_anndata(studies: list[str], join: str) -> None:
     joined = bc.collection(studies[:5]).to_anndata(join=join)
     assert joined.n_vars == {"inner": 38, "outer": 42}[join]
     assert_same(joined, serial(studies[:5], join))
@@ -49,7 +49,7 @@ def test_joined_is_what_anndata_joins(studies: list[str], join: str) -> None:
 
 
 @pytest.mark.smoke
-def test_lazily_joined_is_the_same_when_it_is_computed(studies: list[str], tmp_path: Path) -> None:
+def test_a_lazy_collection_computes_to_the_same_values(studies: list[str], tmp_path: Path) -> None:
     for folder in (None, tmp_path):
         joined = bc.collection(studies[:3]).lazy("outer", folder=folder)
         assert hasattr(joined.X, "dask")
@@ -58,7 +58,7 @@ def test_lazily_joined_is_the_same_when_it_is_computed(studies: list[str], tmp_p
         assert list(computed.obs_names) == list(serial(studies[:3], "outer").obs_names)
 
 
-def test_in_one_folder_nothing_takes_the_place_of_what_another_object_reads(studies: list[str], tmp_path: Path) -> None:
+def test_a_shared_folder_keeps_the_files_of_other_lazy_collections(studies: list[str], tmp_path: Path) -> None:
     asked = [(studies[:2], "raw"), (studies[2:4], "raw"), (studies[:2], "lognorm")]
     lazy = [bc.collection(names).lazy(folder=tmp_path, unit=unit) for names, unit in asked]
     for (names, unit), joined in zip(asked, lazy, strict=True):
@@ -67,10 +67,10 @@ def test_in_one_folder_nothing_takes_the_place_of_what_another_object_reads(stud
     assert len(list(tmp_path.iterdir())) == 6
 
 
-def test_an_outer_join_takes_genes_and_fields_that_some_have(
+def test_an_outer_join_has_the_genes_and_fields_of_any_study(
     server: Sandbox, studies: list[str], tmp_path: Path
 ) -> None:
-    """GENE0 is of PART00 and PART03, GENE41 of PART02 only; PART01 has none of them."""
+    """PART00 and PART03 have GENE0, only PART02 has GENE41, and PART01 has neither."""
     names = studies[:4]
     plain = bc.collection(names).to_anndata("outer", layers=["lognorm"])[:, ["GENE41", "GENE0"]]
     joined = bc.collection(names).to_anndata("outer", genes=["GENE41", "GENE0"], layers=["lognorm"])
@@ -102,47 +102,47 @@ def test_an_outer_join_takes_genes_and_fields_that_some_have(
         bc.collection(names[:1]).to_anndata("inner", genes=["GENE41"])
 
 
-def test_studies_that_the_cache_has_no_room_for_are_no_object_without_files(studies: list[str], tmp_path: Path) -> None:
+def test_a_lazy_collection_larger_than_the_cache_is_refused(studies: list[str], tmp_path: Path) -> None:
     with bc.settings.override(cache_dir=tmp_path / "cache", cache_size=60_000):
         several = bc.collection(studies[:3])
-        with pytest.raises(InvalidArgument, match=r"cannot all be kept in the cache.* give a folder"):
+        with pytest.raises(InvalidArgument, match=r"is too small for all studies .* give a folder"):
             several.lazy()
         assert several.lazy(folder=tmp_path / "kept").to_memory().n_obs == 30 + 31 + 32
 
 
-def test_studies_that_the_cache_does_not_keep_ask_for_a_folder(server: Sandbox, counts: ad.AnnData) -> None:
+def test_a_lazy_collection_of_uncacheable_studies_needs_a_folder(server: Sandbox, counts: ad.AnnData) -> None:
     for name in ("kept_nowhere_1", "kept_nowhere_2"):
         counts.biocolab.submit(study_id=name, skip_dimred=True)
     of_groups = bc.collection(["kept_nowhere_1", "kept_nowhere_2"], source="bbrowserx")
-    with pytest.raises(InvalidArgument, match=r"since they change\): give a folder for their files, lazy\(folder="):
+    with pytest.raises(
+        InvalidArgument, match=r"studies of groups can change\): give a folder for their files, lazy\(folder="
+    ):
         of_groups.lazy()
     public = bc.collection(["PBMC68k_reduced"])
     with bc.settings.override(cache_size=0), pytest.raises(InvalidArgument, match=r"cache_size is 0\): give a folder"):
         public.lazy()
 
 
-def test_a_folder_that_cannot_be_is_named(studies: list[str], tmp_path: Path) -> None:
+def test_an_impossible_folder_is_named(studies: list[str], tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for folder in (tmp_path / "file", tmp_path / "file" / "in_it"):
-        with pytest.raises(InvalidArgument, match="which is a file or lies in one"):
+        with pytest.raises(InvalidArgument, match="which is a file or inside one"):
             bc.collection(studies[:1]).lazy(folder=folder)
     assert bc.collection(studies[:1]).lazy(folder=tmp_path / "new" / "deeper").n_obs == 30
 
 
 @pytest.mark.smoke
-def test_a_zarr_store_holds_them_all(studies: list[str], tmp_path: Path) -> None:
+def test_a_zarr_store_holds_all_studies(studies: list[str], tmp_path: Path) -> None:
     path = bc.collection(studies[:3]).to_zarr(tmp_path / "all.zarr")
     read = ad.read_zarr(path)
     np.testing.assert_array_equal(read.X.toarray(), serial(studies[:3], "inner").X.toarray())
     assert read.uns["biocolab"]["studies"]["PART02"]["unit"] == "raw"
     assert [item.name for item in tmp_path.iterdir()] == ["all.zarr"]
-    with pytest.raises(InvalidArgument, match="is there already"):
+    with pytest.raises(InvalidArgument, match="exists already"):
         bc.collection(studies[:3]).to_zarr(path)
 
 
-def test_studies_whose_ids_no_file_can_hold_are_kept_under_ids_that_it_can(
-    server: Sandbox, counts: ad.AnnData, tmp_path: Path
-) -> None:
+def test_study_ids_that_files_cannot_store_are_escaped(server: Sandbox, counts: ad.AnnData, tmp_path: Path) -> None:
     server.add_study("lab/one", counts)
     server.add_study("lab/two", counts)
     found = bc.collection(["lab/one", "lab/two"])
@@ -156,7 +156,7 @@ def test_studies_whose_ids_no_file_can_hold_are_kept_under_ids_that_it_can(
         assert joined.obs_names[60] == "CELL0-1-lab/two"
 
 
-def test_studies_that_share_their_id_are_told_apart_and_one_that_is_there_twice_is_refused(
+def test_studies_that_share_an_id_get_numbers_and_a_study_listed_twice_is_refused(
     server: Sandbox, counts: ad.AnnData
 ) -> None:
     halves = counts[:30].copy(), counts[30:].copy()
@@ -166,7 +166,7 @@ def test_studies_that_share_their_id_are_told_apart_and_one_that_is_there_twice_
     assert [origin["study_uuid"] for origin in joined.uns["biocolab"]["studies"].values()] == uuids
     counts.biocolab.submit(study_id="only_one", skip_dimred=True)
     uuid = bc.studies().set_index("study_id").loc["only_one", "uuid"]
-    with pytest.raises(InvalidArgument, match="is there twice"):
+    with pytest.raises(InvalidArgument, match="is listed twice"):
         bc.collection(["only_one", uuid], source="bbrowserx")
 
 
@@ -179,29 +179,30 @@ def test_a_table_is_not_taken_for_the_ids_in_its_header(studies: list[str]) -> N
     assert list(joined.var_names) == ["GENE5"]
 
 
-def test_which_of_its_studies_is_meant_has_to_be_said(studies: list[str]) -> None:
+def test_a_joined_object_has_no_single_study(studies: list[str]) -> None:
     joined = bc.collection(studies[:2]).to_anndata(genes="GENE5")
     for ask in (lambda: joined.biocolab.study, joined.biocolab.pull_metadata):
-        with pytest.raises(UnknownStudy, match=r"is of 2 studies \('PART00', 'PART01'\): use bc.study"):
+        with pytest.raises(UnknownStudy, match=r"contains 2 studies \('PART00', 'PART01'\): use bc.study"):
             ask()
 
 
-def test_a_label_never_takes_the_place_of_a_field(server: Sandbox, tmp_path: Path) -> None:
+def test_a_label_never_replaces_a_field(server: Sandbox, tmp_path: Path) -> None:
     found = bc.collection(["PBMC68k_reduced"])
     for join in (found.to_anndata, found.lazy, lambda **kw: found.to_zarr(tmp_path / "joined.zarr", **kw)):
-        with pytest.raises(InvalidArgument, match="has a field 'bulk_labels', where label= would go"):
+        with pytest.raises(InvalidArgument, match="has a field 'bulk_labels', which label= would overwrite"):
             join(label="bulk_labels")
     assert list(found.to_anndata(label="bulk_labels", fields=["phase"]).obs) == ["phase", "bulk_labels"]
 
 
-def test_what_all_of_them_would_take_is_refused_with_what_can_be_done(studies: list[str], tmp_path: Path) -> None:
+def test_a_collection_larger_than_memory_is_refused_with_alternatives(studies: list[str], tmp_path: Path) -> None:
     # Which of two refusals comes first is a matter of the threads: of the next part, or of the parts and the whole.
     some = studies[:10]
     found, plain = bc.collection(some), serial(some, "inner").X.toarray()
     with bc.settings.override(memory_budget=50_000):
         assert all(study.to_anndata(cache=False).n_obs for study in found)
         with pytest.raises(
-            TooLarge, match=r"(made of \d+ of 10 studies|PART\d\d raw) needs about .* bc.settings.memory_budget is"
+            TooLarge,
+            match=r"(joined AnnData of \d+ of 10 studies|PART\d\d raw) needs about .* bc.settings.memory_budget is",
         ) as caught:
             found.to_anndata(cache=False)
         for written in ("collection.lazy(folder=folder)", "collection.to_zarr(path)"):
@@ -212,7 +213,7 @@ def test_what_all_of_them_would_take_is_refused_with_what_can_be_done(studies: l
         assert found.to_anndata(cache=False, genes=["GENE5"]).n_obs == len(plain)
 
 
-def test_what_one_study_lacks_is_said_while_another_hangs(server: Sandbox, studies: list[str]) -> None:
+def test_the_error_of_one_study_does_not_wait_for_another_that_hangs(server: Sandbox, studies: list[str]) -> None:
     found = bc.collection([studies[0], "PBMC68k_reduced"])
     server.faults.add("*query_genes", kind="hang", seconds=PATIENCE)
     began = time.monotonic()
@@ -224,8 +225,8 @@ def test_what_one_study_lacks_is_said_while_another_hangs(server: Sandbox, studi
     assert time.monotonic() - began < PATIENCE
 
 
-def test_studies_side_by_side_share_one_budget(studies: list[str]) -> None:
-    """Each would fit on its own, at the moment when four ask at once."""
+def test_studies_fetched_in_parallel_share_one_budget(studies: list[str]) -> None:
+    """Each of four studies fetched at once would fit on its own."""
     sizes = [PEAK * study._parts.source.matrix_bytes("raw") for study in bc.collection(studies[:4])]
     with bc.settings.override(memory_budget=int(1.5 * max(sizes))):
         with pytest.raises(TooLarge, match=r"for what is fetched with it|made of \d of 4 studies"):

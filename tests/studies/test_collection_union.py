@@ -1,4 +1,4 @@
-"""Union: what several studies say of their cells is one object that any file holds."""
+"""Union: the metadata of several studies becomes one object that any file can store."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from biocolab_accessor.studies.fetch import var_of
 
 
 def part(genes: Sequence[str] = "AB", obsm: dict[str, Any] | None = None, **columns: Any) -> ad.AnnData:
-    """Three cells as a study gives them."""
+    """Three cells, as fetched from a study."""
     obs = pd.DataFrame(columns, index=["C0", "C1", "C2"])
     # Each gene has a value of its own, by which it is known in what is joined.
     x = np.tile(np.arange(1, len(genes) + 1, dtype=np.float32), (3, 1))
@@ -29,7 +29,7 @@ def part(genes: Sequence[str] = "AB", obsm: dict[str, Any] | None = None, **colu
 
 
 def kept(joined: ad.AnnData, path: Path) -> ad.AnnData:
-    """What a file makes of it."""
+    """The object after a write and a read."""
     joined.write_h5ad(path)
     return ad.read_h5ad(path)
 
@@ -37,7 +37,7 @@ def kept(joined: ad.AnnData, path: Path) -> ad.AnnData:
 class TestColumns:
     def test_of_labels_here_and_numbers_there_are_labels_and_warned_of(self, tmp_path: Path) -> None:
         numbers, labels = np.array([1, 2.5, np.nan], np.float32), pd.Categorical(["T", "B", "T"])
-        with pytest.warns(UserWarning, match="'leiden' are not of one kind"):
+        with pytest.warns(UserWarning, match="'leiden' have different types"):
             joined = union([part(leiden=numbers), part(leiden=labels)], ["one", "two"], "inner", "study")
         back = kept(joined, tmp_path / "joined.h5ad").obs["leiden"]
         assert isinstance(back.dtype, pd.CategoricalDtype)
@@ -91,7 +91,7 @@ class TestColumns:
         ],
     )
     def test_of_numbers_that_no_dtype_holds_are_labels_and_warned_of(self, one: Any, two: Any, labels: list) -> None:
-        with pytest.warns(UserWarning, match="'n' hold numbers that no dtype holds for all studies"):
+        with pytest.warns(UserWarning, match="'n' have numbers that no single dtype can hold exactly"):
             joined = union([part(n=one), part(n=two)], ["one", "two"], "inner", "study")
         assert joined.obs["n"].tolist() == labels
 
@@ -101,14 +101,14 @@ class TestColumns:
 
     def test_of_truth_here_and_numbers_there_are_labels_and_warned_of(self) -> None:
         parts = [part(flag=[True, False, True]), part(flag=[1, 2, 3]), part(flag=[0.5, 1.0, np.nan])]
-        with pytest.warns(UserWarning, match="'flag' are not of one kind"):
+        with pytest.warns(UserWarning, match="'flag' have different types"):
             joined = union(parts, ["one", "two", "three"], "inner", "study")
         labels = joined.obs["flag"].astype(object)
         assert labels.where(labels.notna(), None).tolist() == ["True", "False", "True", *"123", "0.5", "1", None]
 
     def test_after_one_that_not_all_have_are_evened_as_well(self) -> None:
         parts = [part(some=[1, 2, 3], label=[1, 2, 3]), part(label=pd.Categorical(["T", "B", "T"]))]
-        with pytest.warns(UserWarning, match="'label' are not of one kind"):
+        with pytest.warns(UserWarning, match="'label' have different types"):
             joined = union(parts, ["one", "two"], "inner", "study")
         assert list(joined.obs) == ["label", "study"]
         assert joined.obs["label"].tolist() == ["1", "2", "3", "T", "B", "T"]
@@ -120,7 +120,7 @@ class TestColumns:
             assert list(union(parts, ["one", "two", "three"], "inner", "study").obs) == ["study"]
 
 
-def test_cells_without_an_embedding_are_nowhere_and_not_at_the_origin() -> None:
+def test_cells_without_an_embedding_have_nan_coordinates() -> None:
     first = part(obsm={"X_umap": np.ones((3, 2), np.float32)})
     second = part(obsm={"X_pca": np.ones((3, 3), np.float32), "X_umap": np.full((3, 2), 2, np.float32)})
     joined = union([first, second], ["one", "two"], "outer", "study")
@@ -129,22 +129,22 @@ def test_cells_without_an_embedding_are_nowhere_and_not_at_the_origin() -> None:
 
 
 @pytest.mark.parametrize("join", ["inner", "outer"])
-def test_embeddings_of_other_dimensions_are_neither_cut_nor_filled(join: str) -> None:
+def test_embeddings_with_different_dimensions_are_left_out(join: str) -> None:
     plane, space = np.ones((3, 2), np.float32), np.ones((3, 3), np.float32)
     parts = [part(obsm={"X_umap": plane, "X_own": plane}), part(obsm={"X_umap": space, "X_own": plane})]
-    with pytest.warns(UserWarning, match="embeddings 'X_umap' have not the same dimensions in all studies"):
+    with pytest.warns(UserWarning, match="embeddings 'X_umap' were left out because their dimensions differ"):
         joined = union(parts, ["one", "two"], join, "study")
     assert list(joined.obsm) == ["X_own"]
 
 
-def test_genes_that_no_two_studies_share_are_no_object_without_genes() -> None:
+def test_studies_without_common_genes_are_refused() -> None:
     with pytest.raises(InvalidArgument, match=r"no gene in common \('one' has 'A', 'B'; 'two' has 'C', 'D'\)"):
         union([part("AB"), part("CD")], ["one", "two"], "inner", "study")
     assert union([part("AB"), part("CD")], ["one", "two"], "outer", "study").n_vars == 4
 
 
 @pytest.mark.parametrize("join", ["inner", "outer"])
-def test_a_feature_that_is_there_twice_never_takes_the_place_of_another_studys_own(join: str) -> None:
+def test_a_repeated_feature_never_replaces_a_feature_of_another_study(join: str) -> None:
     first, second = part(["TBCE", "TBCE", "X"]), part(["TBCE-1", "TBCE", "X"])
     assert list(first.var_names) == ["TBCE", "TBCE-1", "X"]
     joined = union([first, second], ["one", "two"], join, "study").to_df()
@@ -157,7 +157,7 @@ def test_a_feature_that_is_there_twice_never_takes_the_place_of_another_studys_o
         assert joined.loc[["C0-one", "C0-two"], "TBCE-2"].tolist() == [2, 0]
 
 
-def test_cells_are_told_apart_also_where_names_of_cell_and_study_run_into_each_other() -> None:
+def test_cell_names_are_unique_even_if_names_of_cells_and_studies_collide() -> None:
     first, second = part(), part()
     first.obs_names = ["A-x", "B", "C"]
     second.obs_names = ["A", "B", "C"]
@@ -168,7 +168,7 @@ def test_cells_are_told_apart_also_where_names_of_cell_and_study_run_into_each_o
     assert joined.obs["study"].tolist() == ["y"] * 3 + ["x-y"] * 3
 
 
-def test_where_the_cells_come_from_is_kept_by_study() -> None:
+def test_provenance_is_stored_for_each_study() -> None:
     parts = [part(), part()]
     parts[1].uns["biocolab"] = {"study_id": "T"}
     joined = union(parts, ["one", "lab/two"], "inner", "study")
@@ -177,13 +177,13 @@ def test_where_the_cells_come_from_is_kept_by_study() -> None:
     assert joined.obs_names.tolist() == [f"C{i}-{name}" for name in ("one", "lab/two") for i in range(3)]
 
 
-def test_an_embedding_stays_float32_beside_cells_that_have_none() -> None:
+def test_an_embedding_that_some_cells_lack_stays_float32() -> None:
     joined = union([part(obsm={"X_pca": np.ones((3, 1), np.float32)}), part()], ["one", "two"], "outer", "study")
     assert joined.obsm["X_pca"].shape == (6, 1)
     assert joined.obsm["X_pca"].dtype == np.float32
 
 
-def test_features_are_named_as_the_server_names_them_whatever_was_made_of_a_repeated_name() -> None:
+def test_features_have_the_servers_names_even_if_they_are_repeated() -> None:
     for join in ("inner", "outer"):
         joined = union([part("ABA"), part("ABAC")], ["one", "two"], join, "study")
         assert dict(joined.var["feature"]) == {name: name[0] for name in joined.var_names}

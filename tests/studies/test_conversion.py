@@ -35,7 +35,7 @@ from biocolab_accessor.studies.conversion import align, categorical, column, uni
         ([], "float64", []),
     ],
 )
-def test_the_json_type_decides(values: list, dtype: str, expected: list) -> None:
+def test_the_json_type_determines_the_dtype(values: list, dtype: str, expected: list) -> None:
     found = pd.Series(column(values))
     assert str(found.dtype) == dtype
     assert [None if pd.isna(v) else v for v in found.astype(object)] == [None if pd.isna(v) else v for v in expected]
@@ -82,13 +82,13 @@ def test_unique_names_are_unique_and_first_ones_are_kept(names: list[str]) -> No
 @pytest.mark.parametrize(
     ("values", "said"), [([[1], 2], "lists or objects"), ([{}], "lists"), ([10**400, 1.5], "float")]
 )
-def test_what_is_no_value_is_an_error(values: list, said: str) -> None:
+def test_lists_and_objects_in_a_column_are_refused(values: list, said: str) -> None:
     with pytest.raises(InvalidResponse, match=said):
         column(values)
 
 
 @pytest.mark.parametrize("name", ["barcode", "Barcode", "BARCODES"])
-def test_the_column_of_barcodes_is_known_in_any_spelling(name: str) -> None:
+def test_the_barcode_column_is_found_in_any_spelling(name: str) -> None:
     assert align({name: ["b", "a"], "x": [2, 1]}, ["a", "b"], "x") == {"x": [1, 2]}
 
 
@@ -96,33 +96,33 @@ def test_the_column_of_barcodes_is_known_in_any_spelling(name: str) -> None:
     ("name", "other"),
     [("barcodes", "barcode"), ("barcodes", "Barcode"), ("barcodes", "BARCODES"), ("Barcodes", "barcode")],
 )
-def test_of_several_the_column_of_barcodes_is_the_one_that_the_protocol_names(name: str, other: str) -> None:
+def test_the_barcode_column_with_the_name_from_the_protocol_comes_first(name: str, other: str) -> None:
     for columns in ({other: ["x1", "x2"], name: ["b", "a"]}, {name: ["b", "a"], other: ["x1", "x2"]}):
         assert align({**columns, "n": [1, 2]}, ["a", "b"], "x") == {other: ["x2", "x1"], "n": [2, 1]}
 
 
-def test_it_is_said_how_columns_are_about_other_cells() -> None:
+def test_the_error_says_how_the_cells_of_columns_differ() -> None:
     with pytest.raises(InvalidResponse) as caught:
         align({"x": [1], "y": [1]}, ["a", "b"], "metadata of S")
     assert str(caught.value) == "metadata of S: 1 rows for 2 cells"
     with pytest.raises(InvalidResponse) as caught:
         align({"Barcodes": ["a", "c"]}, ["a", "b"], "metadata of S")
-    assert str(caught.value) == "metadata of S: its barcodes are not those of the matrix"
+    assert str(caught.value) == "metadata of S: its barcodes differ from those of the matrix"
 
 
-def test_whole_numbers_stay_exact_as_far_as_64_bits_go() -> None:
+def test_integers_of_up_to_64_bits_stay_exact() -> None:
     ends = [-(2**63), 2**63 - 1]
     found = pd.Series(column(ends))
     assert (str(found.dtype), found.tolist()) == ("int64", ends)
     assert str(pd.Series(column([-(2**63) - 1])).dtype) == "float64"
 
 
-def test_half_of_a_surrogate_pair_is_a_name_like_any_other() -> None:
+def test_a_lone_surrogate_is_a_valid_name() -> None:
     assert text_index(["a", "\ud800"]).tolist() == ["a", "\ud800"]
 
 
 @pytest.mark.parametrize("other", ["barcode", "Barcodes", "BARCODE"])
-def test_of_two_columns_that_may_be_the_barcodes_the_protocols_own_is(other: str) -> None:
+def test_the_spelling_of_the_protocol_decides_between_two_barcode_columns(other: str) -> None:
     for columns in (
         {other: ["x", "y"], "barcodes": ["b", "a"], "n": [1, 2]},
         {"barcodes": ["b", "a"], other: "xy", "n": [1, 2]},

@@ -7,7 +7,7 @@ from biocolab_accessor.io.names import escaped, unwritable_key
 from biocolab_accessor.studies.conversion import obsm_keys
 
 
-def test_what_servers_compute_gets_scanpys_keys() -> None:
+def test_computed_embeddings_get_scanpys_keys() -> None:
     assert obsm_keys(["PCA", "t-SNE", "UMAP"]) == {"PCA": "X_pca", "t-SNE": "X_tsne", "UMAP": "X_umap"}
 
 
@@ -16,7 +16,7 @@ def test_other_names_are_keys_themselves() -> None:
     assert obsm_keys(names) == {name: name for name in names}
 
 
-def test_what_was_submitted_under_a_key_keeps_it() -> None:
+def test_an_embedding_submitted_under_a_key_keeps_it() -> None:
     assert obsm_keys(["UMAP", "X_umap", "umap"]) == {"UMAP": "X_umap_2", "X_umap": "X_umap", "umap": "X_umap_3"}
 
 
@@ -29,13 +29,13 @@ def test_keys_are_all_different_and_can_be_written(names: list[str]) -> None:
 
 
 @given(st.lists(st.text(max_size=5) | st.sampled_from(["umap", "UMAP", "t-SNE", "a/b", "spatial"]), unique=True))
-def test_whatever_was_sent_is_back_whatever_the_server_adds(keys: list[str]) -> None:
+def test_submitted_keys_are_restored_next_to_computed_embeddings(keys: list[str]) -> None:
     sent = [escaped(key, embedding=True) for key in keys]
     back = obsm_keys(["PCA", *sent, "UMAP", "t-SNE"])
     assert [back[name] for name in sent] == keys
 
 
-def test_of_names_that_no_file_could_hold_letters_and_digits_are_left() -> None:
+def test_names_that_files_cannot_store_keep_letters_and_digits() -> None:
     assert obsm_keys(["a/b", "../My Map_1/", "X/x", "//", "/"]) == {
         "a/b": "X_a_b",
         "../My Map_1/": "X_my_map_1",

@@ -19,7 +19,7 @@ def test_units_have_their_usual_names_and_the_official_ones() -> None:
     ]
 
 
-def test_another_unit_is_refused_with_those_that_there_are() -> None:
+def test_an_unknown_unit_is_refused_with_the_known_ones() -> None:
     with pytest.raises(InvalidArgument) as caught:
         unit_name("normalized")
     assert str(caught.value) == "unit is 'normalized': give 'raw' (the counts) or 'lognorm'"
@@ -28,7 +28,7 @@ def test_another_unit_is_refused_with_those_that_there_are() -> None:
 
 
 @pytest.mark.parametrize("make", [sparse.csc_matrix, sparse.csr_matrix])
-def test_a_matrix_of_the_studys_shape_is_given_back_as_it_is(make: type) -> None:
+def test_a_matrix_with_the_shape_of_the_study_is_returned_unchanged(make: type) -> None:
     matrix = make(np.eye(3, 2))
     assert expect_shape(matrix, 3, 2, "S") is matrix
 
@@ -47,37 +47,37 @@ def test_genes_are_taken_once_in_their_order() -> None:
     assert select_genes("CD3D", ["C", "D", "CD3D"], "S") == ["CD3D"]
 
 
-def test_genes_are_plain_text_whatever_they_were_asked_with() -> None:
+def test_genes_are_plain_strings_for_any_type_of_argument() -> None:
     found = select_genes(np.array(["B", "A"]), ["A", "B"], "S")
     assert (found, {type(name) for name in found}) == (["B", "A"], {str})
 
 
-def test_no_genes_are_not_all_genes() -> None:
+def test_an_empty_list_of_genes_does_not_mean_all_genes() -> None:
     with pytest.raises(InvalidArgument) as caught:
         select_genes([], ["A", "B"], "S")
     assert str(caught.value) == "genes is empty: give names, or None for all genes"
 
 
-def test_genes_that_are_not_there_are_named_with_near_ones() -> None:
+def test_unknown_genes_are_named_with_similar_ones() -> None:
     with pytest.raises(UnknownGene) as caught:
         select_genes(["CD3D", "cd79a", "Zyx"], ["CD3D", "CD79A"], "S")
     assert str(caught.value) == ("study 'S' has no gene 'cd79a' (did you mean 'CD79A'?), 'Zyx'; see study.features()")
 
 
 @pytest.mark.parametrize(("number", "more"), [(8, ""), (9, " and 1 more"), (30, " and 22 more")])
-def test_of_many_missing_genes_eight_are_named(number: int, more: str) -> None:
+def test_at_most_eight_missing_genes_are_named(number: int, more: str) -> None:
     with pytest.raises(UnknownGene) as caught:
         select_genes([f"g{i}" for i in range(number)], ["ACTB"], "S")
     named = ", ".join(f"'g{i}'" for i in range(8))
     assert str(caught.value) == f"study 'S' has no gene {named}{more}; see study.features()"
 
 
-def test_a_name_that_is_no_text_is_refused() -> None:
+def test_a_name_that_is_not_a_string_is_refused() -> None:
     with pytest.raises(InvalidArgument, match="genes contains 17, which is not a string"):
         select_genes([17], ["ACTB"], "S")
 
 
-def test_a_gene_whose_name_is_there_twice_is_refused_and_others_are_not() -> None:
+def test_only_genes_with_a_repeated_name_are_refused() -> None:
     features = ["TBCE", "ACTB", "TBCE"]
     assert select_genes(["ACTB"], features, "S") == ["ACTB"]
     with pytest.raises(AmbiguousName) as caught:

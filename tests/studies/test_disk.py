@@ -1,4 +1,4 @@
-"""Disk: a study on disk or over Dask is the study in memory."""
+"""Disk: a study on disk or in Dask arrays equals the study in memory."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def without_time(adata: ad.AnnData) -> ad.AnnData:
 
 @pytest.mark.smoke
 @pytest.mark.parametrize("options", [{}, {"layers": ["lognorm"], "compression": None}, {"genes": ["CD3D", "LYZ"]}])
-def test_the_file_is_what_would_be_in_memory(study, tmp_path: Path, options: dict, monkeypatch) -> None:
+def test_the_file_equals_the_study_in_memory(study, tmp_path: Path, options: dict, monkeypatch) -> None:
     monkeypatch.setattr(disk, "_MOST", 5000)
     path = study.to_h5ad(tmp_path / "x.h5ad", **options)
     options.pop("compression", None)
@@ -47,17 +47,17 @@ def test_the_file_is_what_would_be_in_memory(study, tmp_path: Path, options: dic
     assert [item.name for item in tmp_path.iterdir()] == ["x.h5ad"]
 
 
-def test_backed_is_the_file(study, tmp_path: Path) -> None:
+def test_a_backed_study_reads_from_its_file(study, tmp_path: Path) -> None:
     adata = study.to_anndata(backed=tmp_path / "x.h5ad")
     assert adata.isbacked
     np.testing.assert_array_equal(adata.X[:].toarray(), study.to_anndata(cache=False).X.toarray())
     adata.file.close()
-    with pytest.raises(InvalidArgument, match="backed by a file holds 'csr'"):
+    with pytest.raises(InvalidArgument, match="a backed AnnData must have format='csr'"):
         study.to_anndata(backed=tmp_path / "x.h5ad", format="csc")
 
 
 @pytest.mark.smoke
-def test_lazy_is_taken_by_scanpys_own_functions(study, tmp_path: Path) -> None:
+def test_scanpy_functions_work_on_a_lazy_study(study, tmp_path: Path) -> None:
     import scanpy as sc
 
     path = tmp_path / "x.h5ad"
@@ -84,13 +84,13 @@ def test_a_study_that_is_larger_than_the_cache_needs_a_path(server: Sandbox, tmp
     with bc.settings.override(cache_dir=tmp_path / "cache", cache_size=100_000):
         study.lazy(tmp_path / "x.h5ad", obsm=False)
         before = bc.cache.info()
-        with pytest.raises(InvalidArgument, match=r"may take 100,000 bytes \(bc\.settings\.cache_size\): give a path"):
+        with pytest.raises(InvalidArgument, match=r"cache of bc\.settings\.cache_size=100,000 bytes: give a path"):
             study.lazy(obsm=False)
         assert bc.cache.info().entries == before.entries
         assert bc.cache.info().n_bytes <= 100_000
 
 
-def test_what_does_not_fit_is_refused_with_the_alternatives(tmp_path: Path) -> None:
+def test_a_study_larger_than_memory_is_refused_with_the_alternatives(tmp_path: Path) -> None:
     study = bc.study("PBMC68k_reduced")
     with bc.settings.override(memory_budget=500_000):
         with pytest.raises(TooLarge, match=r"needs about 2\.\d MB of memory.*0\.5 MB: use study\.to_h5ad"):
@@ -151,7 +151,7 @@ def test_every_layer_counts_against_the_budget(study, layers: list[str], format:
 
 @pytest.mark.parametrize("unit", ["raw", "lognorm"])
 @pytest.mark.parametrize("most", [1, 3000, 2 << 20])
-def test_genes_are_fetched_some_at_a_time(study, tmp_path: Path, monkeypatch, unit: str, most: int) -> None:
+def test_genes_are_fetched_in_groups(study, tmp_path: Path, monkeypatch, unit: str, most: int) -> None:
     genes = study.features()[40:0:-1]
     plain = study.to_anndata(genes=genes, unit=unit, cache=False)
     asked, source = [], type(study._parts.source)
@@ -171,7 +171,7 @@ def test_genes_are_fetched_some_at_a_time(study, tmp_path: Path, monkeypatch, un
     assert max(asked) == {1: 1, 3000: max(asked), 2 << 20: 40}[most]
 
 
-def test_all_genes_of_a_study_are_fetched_without_one_request_for_too_much(
+def test_no_request_for_genes_exceeds_the_budget(
     server: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     counts = np.random.default_rng(0).poisson(9, (400, 300)).astype(np.float32)  # hardly a zero in it
@@ -196,8 +196,8 @@ def test_all_genes_of_a_study_are_fetched_without_one_request_for_too_much(
     assert len(sizes) < 30
 
 
-def test_what_stands_in_the_place_of_what_does_not_fit_can_be_pasted(study, tmp_path: Path) -> None:
-    """Of each refusal every call that it names, with a path for ``path``."""
+def test_the_suggested_alternatives_can_be_pasted(study, tmp_path: Path) -> None:
+    """Every call that an error suggests, with a path for ``path``."""
     genes = study.features()
     refused = {
         "all": lambda: study.to_anndata(cache=False),
@@ -218,7 +218,7 @@ def test_what_stands_in_the_place_of_what_does_not_fit_can_be_pasted(study, tmp_
                 made.file.close()
 
 
-def test_a_lazy_study_never_takes_the_file_from_under_another(study, tmp_path: Path) -> None:
+def test_a_lazy_study_never_replaces_the_file_of_another(study, tmp_path: Path) -> None:
     path = tmp_path / "x.h5ad"
     first = study.lazy(path)
     before = first.X.compute().toarray()
@@ -229,7 +229,7 @@ def test_a_lazy_study_never_takes_the_file_from_under_another(study, tmp_path: P
         lambda: study.lazy(path, genes=["CD3D"]),
         lambda: other.lazy(path),
     ):
-        with pytest.raises(InvalidArgument, match=r"x\.h5ad is there, and not of study .*: give another"):
+        with pytest.raises(InvalidArgument, match=r"x\.h5ad exists, but does not hold study .*: give another"):
             call()
     again = study.lazy(path, fields=[], obsm=False)
     for joined in (first, again):
@@ -238,16 +238,16 @@ def test_a_lazy_study_never_takes_the_file_from_under_another(study, tmp_path: P
     for _ in range(2):
         few = study.lazy(some, genes=["LYZ", "CD3D"])
         np.testing.assert_array_equal(few.X.compute().toarray(), first[:, ["LYZ", "CD3D"]].X.compute().toarray())
-    with pytest.raises(InvalidArgument, match=r"some\.h5ad is there, and not of"):
+    with pytest.raises(InvalidArgument, match=r"some\.h5ad exists, but does not hold"):
         study.lazy(some, genes=["CD3D", "LYZ"])
     path.write_text("notes")
-    with pytest.raises(InvalidArgument, match="is there, and not of"):
+    with pytest.raises(InvalidArgument, match="exists, but does not hold"):
         study.lazy(path)
     assert path.read_text() == "notes"
 
 
-def test_a_format_that_no_backed_file_has_is_refused_before_anything_is_planned(study, tmp_path: Path) -> None:
-    with pytest.raises(InvalidArgument, match="backed by a file holds 'csr'"):
+def test_a_backed_study_in_another_format_than_csr_is_refused_before_the_plan(study, tmp_path: Path) -> None:
+    with pytest.raises(InvalidArgument, match="a backed AnnData must have format='csr'"):
         study.to_anndata(backed=tmp_path / "x.h5ad", format="dense", dry_run=True)
 
 
@@ -260,7 +260,7 @@ def test_a_dry_run_fetches_no_values(server: Sandbox) -> None:
     assert study.to_anndata(dry_run=True, genes=["CD3D"]).n_bytes is None
 
 
-def test_nothing_is_left_of_a_failed_file(study, tmp_path: Path, monkeypatch) -> None:
+def test_a_failed_write_leaves_no_file(study, tmp_path: Path, monkeypatch) -> None:
     with pytest.raises(UnknownGene):
         study.to_h5ad(tmp_path / "x.h5ad", genes=["nonsense"])
     monkeypatch.setattr(disk, "join_rows", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
@@ -271,7 +271,7 @@ def test_nothing_is_left_of_a_failed_file(study, tmp_path: Path, monkeypatch) ->
         study.to_h5ad(tmp_path / "no" / "x.h5ad")
 
 
-def test_compressed_answers_are_read_as_well(tmp_path: Path) -> None:
+def test_compressed_answers_are_read_in_parts(tmp_path: Path) -> None:
     from biocolab_accessor.clients.bioflex import stripes_of_file
 
     matrix = bc.study("PBMC68k_reduced").matrix("raw")

@@ -1,4 +1,4 @@
-"""Spread: wherever studies are fetched, what comes is the same, and no token goes along."""
+"""Distributed: studies are the same wherever they are fetched, and tasks contain no token."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from .test_collection import assert_same, serial
 
 @pytest.fixture
 def connected(server: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a worker has in its environment."""
+    """The environment of a worker."""
     for name, value in server.environment().items():
         monkeypatch.setenv(name, value)
 
 
-def test_where_the_folder_cannot_be_seen_nothing_is_written(studies: list[str], tmp_path: Path) -> None:
+def test_a_worker_without_access_to_the_folder_writes_nothing(studies: list[str], tmp_path: Path) -> None:
     origin = distributed.address_of(bc.study(studies[0]))
     distributed.write_part(origin, Selection.of(), str(tmp_path / "elsewhere" / "0.h5ad"))
     assert list(tmp_path.iterdir()) == []
@@ -45,7 +45,7 @@ class TestCluster:
         with dask_client(tmp_path, 2) as client:
             yield client
 
-    def test_two_workers_give_what_one_gives_also_when_one_is_killed(self, client, studies: list[str]) -> None:
+    def test_two_workers_return_the_same_result_even_if_one_is_killed(self, client, studies: list[str]) -> None:
         plain = serial(studies, "inner")
         assert_same(bc.collection(studies).to_anndata(cache=False), plain)
         pids = client.run(os.getpid)
@@ -65,7 +65,7 @@ class TestCluster:
         assert_same(joined, plain)
 
     @pytest.mark.long
-    def test_files_are_written_by_the_workers_also_when_one_is_killed(
+    def test_workers_write_the_files_even_if_one_is_killed(
         self, client, studies: list[str], tmp_path: Path, server: Sandbox
     ) -> None:
         plain = serial(studies, "outer")
@@ -89,7 +89,7 @@ class TestCluster:
         written = sorted(path.name for path in (tmp_path / "first").iterdir())
         assert [name.split("-")[0] for name in written] == studies
 
-    def test_what_workers_of_another_machine_cannot_write_here_is_written_from_here(
+    def test_files_that_workers_on_another_machine_cannot_write_are_written_locally(
         self, client, studies: list[str], tmp_path: Path
     ) -> None:
         def blind() -> None:
@@ -104,7 +104,7 @@ class TestCluster:
         joined = bc.collection(studies[:2]).lazy(folder=tmp_path)
         np.testing.assert_array_equal(joined.X.compute().toarray(), serial(studies[:2], "inner").X.toarray())
 
-    def test_what_does_not_fit_is_refused_there_and_here_in_the_same_words(self, client, studies: list[str]) -> None:
+    def test_a_worker_refuses_a_study_larger_than_memory_in_the_same_words(self, client, studies: list[str]) -> None:
         def budget(n_bytes: int) -> None:
             bc.settings.memory_budget = n_bytes
 
@@ -117,7 +117,7 @@ class TestCluster:
             found.to_anndata(cache=False)
         assert_same(found.to_anndata(cache=False), serial(studies, "inner"))
 
-    def test_a_worker_that_has_no_token_is_said_to_have_none(self, client, studies, tmp_path: Path) -> None:
+    def test_the_error_names_a_worker_without_a_token(self, client, studies, tmp_path: Path) -> None:
         def forget() -> None:
             from biocolab_accessor.connection import default
 
@@ -135,7 +135,7 @@ class TestCluster:
         bc.share_credentials(client)
         assert found.to_anndata(cache=False).n_obs == 61
 
-    def test_the_graph_holds_no_token(self, client, studies: list[str], server: Sandbox) -> None:
+    def test_the_graph_contains_no_token(self, client, studies: list[str], server: Sandbox) -> None:
         import pickle
 
         from dask.delayed import delayed
@@ -147,7 +147,7 @@ class TestCluster:
         ):
             assert server.token.encode() not in pickle.dumps(dict(graph.dask))
 
-    def test_shared_credentials_reach_workers_that_come_later(
+    def test_shared_credentials_reach_workers_that_start_later(
         self, studies: list[str], server: Sandbox, tmp_path: Path
     ) -> None:
         with dask_client(tmp_path, 1) as client:

@@ -1,4 +1,4 @@
-"""Names that had to travel under others are back in every form in which a study comes, and safe in every file."""
+"""Escaped names: a fetched study has the original names in every form, and its files have escaped ones."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def assert_own_names(adata: ad.AnnData) -> None:
     assert np.asarray(adata.obsm[KEY])[-1].tolist() == [177, 178, 179]
 
 
-def test_they_are_back_in_memory_and_can_be_asked_for(study: Study) -> None:
+def test_studies_in_memory_have_the_original_names_and_accept_them(study: Study) -> None:
     assert_own_names(study.to_anndata())
     assert COLUMN in study.fields
     assert list(study.to_anndata(fields=COLUMN).obs.columns) == [COLUMN]
@@ -44,13 +44,13 @@ def test_they_are_back_in_memory_and_can_be_asked_for(study: Study) -> None:
     assert study.metadata([]).shape == (60, 0)
 
 
-def test_a_file_of_the_study_can_be_read_by_anybody(study: Study, tmp_path: Path) -> None:
+def test_a_file_of_a_study_has_escaped_names(study: Study, tmp_path: Path) -> None:
     adata = ad.read_h5ad(study.to_h5ad(tmp_path / "a.h5ad"))
     assert SAFE_COLUMN in adata.obs
     assert SAFE_KEY in adata.obsm
 
 
-def test_they_are_back_in_what_lies_on_disk(study: Study, tmp_path: Path) -> None:
+def test_backed_and_lazy_studies_have_the_original_names(study: Study, tmp_path: Path) -> None:
     backed = study.to_anndata(backed=tmp_path / "b.h5ad")
     try:
         assert_own_names(backed)
@@ -61,7 +61,7 @@ def test_they_are_back_in_what_lies_on_disk(study: Study, tmp_path: Path) -> Non
     assert_own_names(study.lazy(tmp_path / "c.h5ad"))
 
 
-def test_a_collection_has_them_and_its_store_is_safe(study: Study, tmp_path: Path) -> None:
+def test_a_collection_has_the_original_names_and_its_store_escaped_ones(study: Study, tmp_path: Path) -> None:
     pytest.importorskip("dask")
     collection = bc.collection([study.id], source="bbrowserx")
     assert COLUMN in collection.to_anndata().obs
@@ -72,14 +72,14 @@ def test_a_collection_has_them_and_its_store_is_safe(study: Study, tmp_path: Pat
     assert SAFE_KEY in store.obsm
 
 
-def test_what_comes_back_can_be_sent_again(study: Study, server: Sandbox) -> None:
+def test_a_fetched_object_can_be_submitted_again(study: Study, server: Sandbox) -> None:
     adata = study.to_anndata()
     with pytest.warns(UserWarning, match="BC109"):
         again = adata.biocolab.submit(skip_dimred=True).study().to_anndata()
     assert_own_names(again)
 
 
-def test_the_provenance_says_which_names_were_undone(study: Study, tmp_path: Path) -> None:
+def test_the_provenance_lists_original_names(study: Study, tmp_path: Path) -> None:
     renamed = {"obs": {SAFE_COLUMN: COLUMN}, "obsm": {SAFE_KEY: KEY}}
     adata = study.to_anndata()
     assert adata.uns["biocolab"]["renamed"] == renamed
@@ -112,7 +112,7 @@ def test_provenance_of_names_that_no_file_can_hold_can_be_written(
     assert ad.read_h5ad(tmp_path / "a.h5ad").uns["biocolab"]["renamed"] == renamed
 
 
-def test_a_plan_tells_of_a_rename_before(counts: ad.AnnData) -> None:
+def test_a_submission_plan_announces_escaped_names(counts: ad.AnnData) -> None:
     counts.obs[COLUMN] = 1
     counts.obsm[KEY] = np.ones((60, 3))
     counts.obsm["markers"] = pd.DataFrame({"CD3/CD28": range(60)}, index=counts.obs_names)

@@ -1,4 +1,4 @@
-"""A fetch that has failed, or that nobody wants any more, is over, whatever other threads wait for."""
+"""Fetch: a failed or interrupted fetch ends at once, even if other threads are waiting."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def faulty(server: Sandbox, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbox
 
 @pytest.fixture
 def interrupt() -> Iterator[Callable[[Fault], None]]:
-    """Ctrl-C as soon as a request has met a fault, and again until it is seen: Python looks, and then waits."""
+    """Press Ctrl-C once a request has met a fault, and again until Python notices it between two waits."""
     raised, threads = [], []
 
     def once(*_: object) -> None:
@@ -107,7 +107,7 @@ def expect_at_once(error: type[BiocolabError], study: Study, **options: object) 
     assert of_fetches() == []
 
 
-def test_an_error_does_not_wait_for_what_is_slow(faulty: Sandbox) -> None:
+def test_an_error_does_not_wait_for_a_slow_request(faulty: Sandbox) -> None:
     study = bc.study("PBMC68k_reduced")
     study.features()
     faulty.faults.add("*fetch_metadata", kind="delay", seconds=_SILENT)

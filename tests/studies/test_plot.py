@@ -19,7 +19,7 @@ def study(counts: ad.AnnData, server: Sandbox) -> Study:
     return counts.biocolab.submit(skip_dimred=True).study()
 
 
-def test_cells_lie_where_the_servers_embedding_has_them(study: Study) -> None:
+def test_cells_are_at_the_coordinates_of_the_servers_embedding(study: Study) -> None:
     axes = study.plot().axes[0]
     np.testing.assert_array_equal(axes.collections[0].get_offsets(), np.arange(120).reshape(60, 2))
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("UMAP1", "UMAP2")
@@ -31,7 +31,7 @@ def test_the_embedding_is_chosen_by_any_of_its_names(study: Study, counts: ad.An
     np.testing.assert_allclose(drawn, counts.obsm["X_own"])
 
 
-def test_fields_and_genes_give_the_colours(study: Study) -> None:
+def test_fields_and_genes_give_the_colors(study: Study) -> None:
     legend = study.plot("sample").axes[0].get_legend()
     assert [text.get_text() for text in legend.get_texts()] == ["s0", "s1", "s2"]
     figure = study.plot("GENE3")
@@ -40,20 +40,22 @@ def test_fields_and_genes_give_the_colours(study: Study) -> None:
     assert "expression (lognorm)" in {ax.get_ylabel() for ax in figure.axes[0].child_axes}
 
 
-def test_what_is_not_there_is_said(study: Study, server: Sandbox) -> None:
-    with pytest.raises(UnknownField, match=r"no field and no gene 'smaple' \(did you mean 'sample'"):
+def test_unknown_fields_and_embeddings_are_named(study: Study, server: Sandbox) -> None:
+    with pytest.raises(UnknownField, match=r"no field or gene 'smaple' \(did you mean 'sample'"):
         study.plot("smaple")
     with pytest.raises(UnknownEmbedding, match=r"no embedding 'umapp' \(did you mean"):
         study.plot(basis="umapp")
     with pytest.raises(UnknownEmbedding, match="no embedding 'line'"):
         study.plot(basis="line")
-    with pytest.raises(UnknownEmbedding, match="BioFlex keeps none"):
+    with pytest.raises(UnknownEmbedding, match="BioFlex stores none"):
         bc.study("PBMC68k_reduced").plot()
 
 
 @pytest.mark.notebooks
 @pytest.mark.parametrize("source", ["bioflex", "bbrowserx"])
-def test_what_to_do_without_embeddings_works_when_pasted(source: str, counts: ad.AnnData, server: Sandbox) -> None:
+def test_the_suggested_code_for_a_study_without_embeddings_runs(
+    source: str, counts: ad.AnnData, server: Sandbox
+) -> None:
     if source == "bioflex":
         study, color = bc.study("PBMC68k_reduced"), "LYZ"
     else:

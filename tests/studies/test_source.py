@@ -1,4 +1,4 @@
-"""Sources: what a server leaves out or says in other words is an error, and never a study that is not quite right."""
+"""Sources: an incomplete or unexpected answer is an error, and never results in a wrong study."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def source_at(host: str) -> ConnectorSource:
 
 
 class TestOfAGroup:
-    def test_a_listing_of_other_kinds_is_taken_as_text(self) -> None:
+    def test_listed_values_that_are_not_strings_become_strings(self) -> None:
         source = source_at("http://127.0.0.1/")
         assert (source.title, source.authors, source.reference) == ("", [], "7")
 
@@ -53,7 +53,7 @@ class TestOfAGroup:
         assert repr(field) == 'Metadata(id=0,name="sample",type="Category")'
 
     @pytest.mark.parametrize("fields", [None, "sample", [1], 7])
-    def test_names_of_fields_that_are_none_are_refused(self, scripted: Scripted, fields: object) -> None:  # noqa: F811
+    def test_an_invalid_list_of_field_names_is_refused(self, scripted: Scripted, fields: object) -> None:  # noqa: F811
         scripted.answers(data(fields))
         with pytest.raises(InvalidResponse, match="study S: expected a list of field names"):
             _ = source_at(scripted.host).metalist
@@ -61,14 +61,14 @@ class TestOfAGroup:
     def test_a_field_that_the_server_leaves_out_is_named(self, scripted: Scripted) -> None:  # noqa: F811
         scripted.answers(data(["sample", "label"]), data({"Barcodes": ["a"], "sample": ["x"]}), data(["a"]))
         source = source_at(scripted.host)
-        with pytest.raises(InvalidResponse, match=r"metadata of S: the server left out \['label'\]"):
+        with pytest.raises(InvalidResponse, match=r"metadata of S: the server's answer lacks \['label'\]"):
             source.metadata(["sample", "label"], source.barcodes)
 
-    def test_no_genes_are_not_all_genes(self) -> None:
-        with pytest.raises(InvalidArgument, match="no genes were asked for"):
+    def test_an_empty_list_of_genes_does_not_mean_all_genes(self) -> None:
+        with pytest.raises(InvalidArgument, match="genes is empty, which the server would take for all genes"):
             source_at("http://127.0.0.1/").query_genes([], "raw")
 
-    def test_genes_of_one_name_are_fetched_together(self, server: Sandbox, tmp_path: Path) -> None:
+    def test_genes_with_repeated_names_are_fetched_together(self, server: Sandbox, tmp_path: Path) -> None:
         counts = sparse.csr_matrix(np.arange(12, dtype=np.float32).reshape(4, 3))
         adata = ad.AnnData(counts)
         adata.var_names = ["A", "B", "A"]
@@ -82,7 +82,7 @@ class TestOfAGroup:
         assert len(server.requests.of("study/query_genes")) == 1
 
     @pytest.mark.parametrize("rows", [None, {}, ["UMAP"], [{"embedding_name": "UMAP"}]])
-    def test_embeddings_that_are_not_listed_are_refused(self, scripted: Scripted, rows: object) -> None:  # noqa: F811
+    def test_an_invalid_list_of_embeddings_is_refused(self, scripted: Scripted, rows: object) -> None:  # noqa: F811
         scripted.answers(data(rows))
         with pytest.raises(InvalidResponse, match="study S: expected a list of embeddings"):
             source_at(scripted.host).embedding_names()
@@ -91,7 +91,7 @@ class TestOfAGroup:
         ("names", "expected"),
         [(["UMAP", "PCA"], ["UMAP", "PCA"]), (["UMAP", "UMAP"], ["1", "2"]), ([None, ""], ["1", "2"])],
     )
-    def test_embeddings_of_one_name_are_told_apart_by_their_ids(
+    def test_embeddings_with_the_same_name_are_named_by_their_ids(
         self,
         scripted: Scripted,  # noqa: F811
         names: list[str],
@@ -100,38 +100,38 @@ class TestOfAGroup:
         scripted.answers(data([{"embedding_id": i + 1, "embedding_name": name} for i, name in enumerate(names)]))
         assert source_at(scripted.host).embedding_names() == expected
 
-    def test_a_format_that_no_server_writes_is_refused_here(self) -> None:
+    def test_an_unknown_export_format_is_refused_before_the_request(self) -> None:
         with pytest.raises(InvalidArgument, match="format is 'loom': give 'h5ad' or 'seurat'"):
             source_at("http://127.0.0.1/").export("loom")
 
     @pytest.mark.parametrize("found", [None, {}, {"file_path": None}, []])
-    def test_an_export_without_a_place_is_an_error(self, scripted: Scripted, found: object) -> None:  # noqa: F811
+    def test_an_export_without_a_file_path_is_an_error(self, scripted: Scripted, found: object) -> None:  # noqa: F811
         scripted.answers(data({"id": "7"}), data({"status": "SUCCESS", "log": ""}), data(found))
-        with pytest.raises(InvalidResponse, match="study S: the server did not say where the exported file is"):
+        with pytest.raises(InvalidResponse, match="study S: the server sent no link to the exported file"):
             source_at(scripted.host).export("h5ad")
 
 
 class TestOfBioFlex:
-    def test_a_field_of_another_length_than_the_cells_is_refused(self, faulty: Sandbox) -> None:
+    def test_a_field_with_the_wrong_number_of_values_is_refused(self, faulty: Sandbox) -> None:
         study = bc.study("PBMC68k_reduced")
         faulty.faults.add("v1/study/fetch_metadata", kind="wrong_lengths")
         with pytest.raises(InvalidResponse, match="metadata 'bulk_labels' of PBMC68k_reduced: 699 values for 700"):
             study.metadata(["bulk_labels"])
 
-    def test_a_database_takes_no_metadata(self) -> None:
+    def test_a_database_accepts_no_metadata(self) -> None:
         study = bc.study("PBMC68k_reduced")
-        with pytest.raises(InvalidArgument, match="'PBMC68k_reduced' is of BioFlex, which takes no metadata"):
+        with pytest.raises(InvalidArgument, match="'PBMC68k_reduced' is on BioFlex, which accepts no metadata"):
             study._parts.source.add_metadata({"barcodes": ["a"], "x": [1]})
 
     def test_an_export_without_a_link_is_not_fetched(self, faulty: Sandbox, tmp_path: Path) -> None:
         study = bc.study("PBMC68k_reduced")
         faulty.faults.add("v1/study/export_study", kind="empty_object")
-        with pytest.raises(InvalidResponse, match="PBMC68k_reduced: the server did not say where the exported file is"):
+        with pytest.raises(InvalidResponse, match="PBMC68k_reduced: the server sent no link to the exported file"):
             study.export_study(path=tmp_path / "x.h5ad")
         assert list(tmp_path.iterdir()) == []
 
 
-def test_without_dask_it_is_said_what_to_install(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_lazy_without_dask_says_what_to_install(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     study, collection = bc.study("PBMC68k_reduced"), bc.collection(["PBMC68k_reduced"])
     for name in ("dask.array", "dask.base", "distributed"):
         monkeypatch.setitem(sys.modules, name, None)  # as where it is not installed
@@ -144,12 +144,12 @@ def test_without_dask_it_is_said_what_to_install(monkeypatch: pytest.MonkeyPatch
         bc.share_credentials(None)
 
 
-def test_one_layer_may_be_given_as_text(server: Sandbox) -> None:
+def test_a_single_layer_may_be_a_string(server: Sandbox) -> None:
     adata = bc.study("PBMC68k_reduced").to_anndata(genes=["CD3D"], layers="lognorm")
     assert layer_names(adata) == ["lognorm"]
 
 
-def test_a_plan_tells_what_is_known_and_no_more() -> None:
+def test_a_plan_omits_unknown_sizes() -> None:
     plan = FetchPlan("S", 2000, 30, (), None, None, 10**9)
     assert repr(plan) == "FetchPlan of S: no values were fetched\n  cells x genes: 2,000 x 30\n  fields: none"
     assert plan.fits

@@ -1,4 +1,4 @@
-"""What a group's server says of a study is looked at before it is used."""
+"""BBrowserX source: answers of the server are checked before they are used."""
 
 import math
 from pathlib import Path
@@ -15,7 +15,7 @@ from tests.clients.conftest import scripted as scripted
 
 
 @pytest.mark.parametrize("identity", [math.inf, math.nan, None, ["1"], {"a": 1}, 1.5])
-def test_an_embedding_whose_id_could_not_be_asked_for_is_refused(scripted: Scripted, identity: object) -> None:
+def test_an_embedding_with_an_invalid_id_is_refused(scripted: Scripted, identity: object) -> None:
     rows = [{"embedding_id": "umap", "embedding_name": "UMAP"}, {"embedding_id": identity, "embedding_name": "x"}]
     scripted.answers(answer(content={"status": 200, "data": rows}))
     row = {"uuid": "u", "study_id": "s"}
@@ -26,8 +26,10 @@ def test_an_embedding_whose_id_could_not_be_asked_for_is_refused(scripted: Scrip
         source.embeddings()
 
 
-def test_the_first_genes_hold_no_more_than_any_later_ones(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Were every value there, as far as the number of cells tells."""
+def test_the_first_request_for_genes_is_no_larger_than_later_ones(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The number of cells bounds the request as if no value was zero."""
     asked = []
 
     def dense(self: ConnectorSource, genes: list[str], unit: str) -> sparse.csc_matrix:

@@ -1,4 +1,4 @@
-"""Cached: what is kept is looked at before SciPy and pandas believe it."""
+"""BioFlex cache: cached arrays are checked before SciPy and pandas use them."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def entry_of(folder: Path, **wanted: object) -> Path:
 
 
 def rewrite(entry: Path, name: str, change: object, *, consistently: bool) -> None:
-    """Change an array of an entry, and, where wanted, all sums with it, as a bug of ours could."""
+    """Change an array of an entry and optionally its checksums, as a bug of ours could."""
     said = json.loads((entry / "entry.json").read_text())
     dtype, length, start, _ = said["arrays"][name]
     octets = bytearray((entry / "arrays.bin").read_bytes())

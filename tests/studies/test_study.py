@@ -48,7 +48,7 @@ class TestPickle:
 
 
 class TestToAnnData:
-    def test_the_whole_is_counts_with_everything_known_of_the_cells(self, study: Study, counts: ad.AnnData) -> None:
+    def test_a_whole_study_has_counts_and_all_metadata(self, study: Study, counts: ad.AnnData) -> None:
         adata = study.to_anndata()
         assert isinstance(adata.X, sparse.csr_matrix)
         assert adata.X.has_canonical_format
@@ -61,20 +61,20 @@ class TestToAnnData:
         assert set(adata.obsm) == (set() if study.source == "bioflex" else {"X_own"})
 
     @pytest.mark.parametrize("format", ["csr", "csc", "dense"])
-    def test_raw_values_that_are_no_counts_are_warned_of(
+    def test_raw_values_that_are_not_counts_give_a_warning(
         self, server: Sandbox, counts: ad.AnnData, format: str
     ) -> None:
         counts.X = counts.X.log1p()
         counts.raw, counts.layers = None, {}
         study = counts.biocolab.submit("All members", skip_dimred=True).study()
-        with pytest.warns(UserWarning, match="raw values are not whole numbers, so it has no counts"):
+        with pytest.warns(UserWarning, match="raw values are not integers, so the study has no counts"):
             back = study.to_anndata(format=format)
         np.testing.assert_allclose(np.sum(back.X), counts.X.sum(), rtol=1e-5)
         with warnings.catch_warnings():
             warnings.simplefilter("error", UserWarning)
             study.to_anndata(unit="lognorm", format=format)
 
-    def test_they_are_warned_of_on_disk_as_well_where_the_user_called(
+    def test_raw_values_on_disk_give_a_warning_at_the_users_line(
         self, server: Sandbox, counts: ad.AnnData, tmp_path: Path
     ) -> None:
         counts.X = counts.X.log1p()
@@ -87,7 +87,7 @@ class TestToAnnData:
             lambda: study.lazy(),
             lambda: study.lazy(),
         ):
-            with pytest.warns(UserWarning, match="study no_counts: its raw values are not whole numbers") as caught:
+            with pytest.warns(UserWarning, match="study no_counts: raw values are not integers") as caught:
                 call()
             assert [Path(warning.filename).name for warning in caught] == ["test_study.py"]
         with warnings.catch_warnings():
@@ -104,7 +104,7 @@ class TestToAnnData:
         dense = adata.X if kind is np.ndarray else adata.X.toarray()
         np.testing.assert_array_equal(dense, counts.X.toarray())
 
-    def test_units_are_where_they_are_asked_to_be(self, study: Study, counts: ad.AnnData) -> None:
+    def test_units_are_in_the_requested_layers(self, study: Study, counts: ad.AnnData) -> None:
         adata = study.to_anndata(unit="lognorm", layers=["counts", "lognorm"])
         np.testing.assert_array_equal(adata.layers["counts"].toarray(), counts.X.toarray())
         np.testing.assert_array_equal(adata.layers["lognorm"].toarray(), adata.X.toarray())
@@ -140,7 +140,7 @@ class TestToAnnData:
         adata.write_h5ad(tmp_path / "x.h5ad")
         assert ad.read_h5ad(tmp_path / "x.h5ad").uns["biocolab"]["study_id"] == "both_ways"
 
-    def test_unknown_names_come_with_near_ones(self, study: Study) -> None:
+    def test_unknown_names_are_refused_with_similar_ones(self, study: Study) -> None:
         with pytest.raises(UnknownGene, match=r"no gene 'gene7' \(did you mean 'GENE7'\?\)"):
             study.to_anndata(genes=["GENE1", "gene7"])
         with pytest.raises(UnknownField, match=r"no metadata field 'labell' \(did you mean 'label'\?\)"):
@@ -215,7 +215,7 @@ class TestParts:
 
 
 class _Fake:
-    """A source that gives what it is told."""
+    """A source with given answers."""
 
     def __init__(self, **parts: object) -> None:
         self.name, self.study_id, self.title, self.authors, self.reference = "bioflex", "S", "T", [], ""
@@ -262,7 +262,7 @@ def test_repeated_features_become_unique_and_keep_their_names() -> None:
     assert list(adata.var["feature"]) == ["X", "Y", "X"]
 
 
-def test_repeated_features_cannot_be_asked_for_by_name() -> None:
+def test_repeated_features_cannot_be_requested_by_name() -> None:
     with pytest.raises(AmbiguousName, match=r"several features named 'X'.*var\['feature'\]"):
         Study(_Fake()).to_anndata(genes=["X"])
 

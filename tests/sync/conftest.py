@@ -30,19 +30,19 @@ def study(submission: Submission) -> Study:
 
 @pytest.fixture
 def pbmc() -> ad.AnnData:
-    """The same cells without anything about them."""
+    """The same cells without annotations."""
     adata = sc.datasets.pbmc68k_reduced()
     return ad.AnnData(adata.X, obs=adata.obs[[]], var=adata.var[[]])
 
 
 @pytest.fixture
 def truth() -> ad.AnnData:
-    """What was submitted."""
+    """The submitted object."""
     return sc.datasets.pbmc68k_reduced()
 
 
 @pytest.fixture(scope="session")
 def small(server: Sandbox) -> Study:
-    """A study of a few cells, to be written to at random."""
+    """A study of a few cells, for random writes."""
     adata = ad.AnnData(np.eye(12, dtype=np.float32), obs=pd.DataFrame(index=[f"CELL{i}-1" for i in range(12)]))
     return adata.biocolab.submit(study_id="small", skip_dimred=True).study()

@@ -80,7 +80,7 @@ class TestRestore:
             (pd.Series(pd.Categorical(["True", None])), "bool", "give 'boolean'"),
             (pd.Series(pd.Categorical(["yes"])), "bool", "'yes' are neither"),
             (LABELS, "float64", "labels, not numbers"),
-            (LABELS, pd.CategoricalDtype(["a"]), "'b' are none of its categories"),
+            (LABELS, pd.CategoricalDtype(["a"]), "'b' are not among its categories"),
             (pd.Series([1, 2]), "object", "cannot become object"),
             (pd.Series([1, 2]), "string", "cannot become string"),
             (LABELS, "datetime64[ns]", "cannot become datetime64"),
@@ -105,7 +105,7 @@ class TestRestore:
             (pd.Series([np.inf]), "int64", "would change in int64"),
         ],
     )
-    def test_what_would_change_a_value_is_refused(self, came: pd.Series, dtype: object, said: str) -> None:
+    def test_a_dtype_that_would_change_a_value_is_refused(self, came: pd.Series, dtype: object, said: str) -> None:
         with pytest.raises(InvalidColumn, match=said):
             restore(came, dtype)
 

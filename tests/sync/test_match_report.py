@@ -9,7 +9,7 @@ REPORT = MatchReport(
 )
 
 
-def test_it_reads_as_a_table() -> None:
+def test_a_report_reads_as_a_table() -> None:
     assert repr(REPORT).splitlines() == [
         "MatchReport: study 'a<b'",
         "  matched     5",
@@ -20,7 +20,7 @@ def test_it_reads_as_a_table() -> None:
     ]
 
 
-def test_in_a_notebook_names_are_escaped_and_colours_are_the_themes() -> None:
+def test_in_a_notebook_names_are_escaped_and_colors_are_those_of_the_theme() -> None:
     html = REPORT._repr_html_()
     assert "a&lt;b" in html
     assert "&#x27;&lt;y&gt;&#x27;" in html

@@ -15,16 +15,16 @@ def labels(column: pd.Series) -> list[object]:
 
 
 class TestWhichStudy:
-    def test_it_may_be_given_in_every_way(self, pbmc: ad.AnnData, study: Study, submission: Submission) -> None:
+    def test_a_study_may_be_given_in_every_way(self, pbmc: ad.AnnData, study: Study, submission: Submission) -> None:
         uuid = study.provenance()["study_uuid"]
         for prefix, target, group in (("a", study, None), ("b", submission, None), ("c", uuid, "Personal workspace")):
             pbmc.biocolab.pull_metadata("phase", study=target, group=group, prefix=prefix)
         assert labels(pbmc.obs["aphase"]) == labels(pbmc.obs["bphase"]) == labels(pbmc.obs["cphase"])
 
-    def test_none_at_all_is_said(self, pbmc: ad.AnnData, server: Sandbox) -> None:
+    def test_a_missing_study_is_an_error(self, pbmc: ad.AnnData, server: Sandbox) -> None:
         with pytest.raises(UnknownStudy, match="give study="):
             pbmc.biocolab.pull_metadata("phase")
         with pytest.raises(InvalidArgument, match="study is a int"):
             pbmc.biocolab.pull_metadata("phase", study=1)
-        with pytest.raises(InvalidArgument, match="group is 'personal', but there is no id"):
+        with pytest.raises(InvalidArgument, match="group is 'personal', but study is not given"):
             pbmc.biocolab.pull_metadata("phase", group="personal")

@@ -40,7 +40,7 @@ class TestMetadata:
         assert (report.matched, report.only_here, report.only_there) == (90, 10, 610)
         assert report.examples_here == ("STRANGER0", "STRANGER1", "STRANGER2")
         assert report.examples_there == tuple(truth.obs_names[:3])
-        assert report.notes == ("'n_genes' is float64, since 10 cells have no value",)
+        assert report.notes == ("'n_genes' is float64, because 10 cells have no value",)
         assert labels(part.obs["bulk_labels"])[:90] == labels(truth.obs["bulk_labels"].iloc[50:140])
         np.testing.assert_array_equal(part.obs["n_genes"].iloc[:90], truth.obs["n_genes"].iloc[50:140])
         assert part.obs.iloc[90:].isna().all(axis=None)
@@ -62,7 +62,7 @@ class TestMetadata:
         report = pbmc.biocolab.pull_metadata(study=study)
         assert set(pbmc.obs["phase"]) == {"mine"}
         assert "obs['phase']" not in report.written
-        assert report.notes[0] == "already in obs and left as they are: 'phase'"
+        assert report.notes[0] == "already in obs and not replaced: 'phase'"
         assert set(study.fields) <= set(pbmc.obs.columns)
         assert pbmc.biocolab.pull_metadata(study=study).written == ()
 
@@ -119,7 +119,7 @@ class TestMetadata:
 class TestBarcodes:
     def test_no_match_is_an_error_and_changes_nothing(self, pbmc: ad.AnnData, study: Study) -> None:
         pbmc.obs_names = [f"donor1_{name}" for name in pbmc.obs_names]
-        with pytest.raises(UnknownName, match=r"Names seem to differ by what is before the barcode: is 'donor1_A"):
+        with pytest.raises(UnknownName, match=r"Names seem to differ by the text before the barcode: is 'donor1_A"):
             pbmc.biocolab.pull_metadata("phase", study=study)
         assert list(pbmc.obs.columns) == []
 
@@ -139,7 +139,7 @@ class TestBarcodes:
         pbmc.obs_names = [f"own{i}" for i in range(700)]
         with pytest.raises(InvalidColumn, match="has no barcode for 100 cells") as caught:
             pbmc.biocolab.pull_metadata("phase", study=study, on="barcode")
-        exec(str(caught.value).partition("their own: ")[2], {"adata": pbmc})
+        exec(str(caught.value).partition("other names: ")[2], {"adata": pbmc})
         assert pbmc.biocolab.pull_metadata("phase", study=study, on="barcode").only_here == 100
         assert pbmc.obs["phase"].tolist()[:600] == truth.obs["phase"].tolist()[:600]
 
@@ -178,7 +178,7 @@ class TestWhichStudy:
         assert labels(pbmc.obs["bulk_labels"]) == labels(truth.obs["bulk_labels"])
         assert pbmc.obs["n_genes"].dtype == np.float32
         np.testing.assert_array_equal(pbmc.obs["n_genes"], truth.obs["n_genes"])
-        with pytest.raises(UnknownName, match="no embeddings: BioFlex has none"):
+        with pytest.raises(UnknownName, match="no embeddings: BioFlex stores none"):
             pbmc.biocolab.pull_embeddings(study=bc.study("PBMC68k_reduced"))
 
 
@@ -188,7 +188,7 @@ class TestEmbeddings:
         mixed.obs_names = ["STRANGER", *mixed.obs_names[1:]]
         report = mixed.biocolab.pull_embeddings(study=study)
         assert report.written == ("obsm['X_pca']", "obsm['X_umap']")
-        assert report.notes == ("1 cells that the study does not have are NaN",)
+        assert report.notes == ("1 cells that the study lacks are NaN",)
         for key in ("X_pca", "X_umap"):
             expected = truth[::-7].obsm[key].astype(np.float32)
             assert mixed.obsm[key].dtype == np.float32
@@ -208,7 +208,7 @@ class TestEmbeddings:
         report = pbmc.biocolab.pull_embeddings(study=study)
         assert (report.written, report.notes) == (
             ("obsm['X_pca']",),
-            ("already in obsm and left as they are: 'X_umap'",),
+            ("already in obsm and not replaced: 'X_umap'",),
         )
         np.testing.assert_array_equal(pbmc.obsm["X_umap"], mine)
         with pytest.raises(InvalidArgument, match="obsm has keys 'X_umap' already"):
@@ -223,7 +223,7 @@ class TestEmbeddings:
     def test_a_study_without_any_says_so(self, counts: ad.AnnData, server: Sandbox) -> None:
         del counts.obsm["X_own"]
         study = counts.biocolab.submit(skip_dimred=True).study()
-        with pytest.raises(UnknownName, match="no embeddings: none was submitted"):
+        with pytest.raises(UnknownName, match="no embeddings: none were submitted"):
             counts.biocolab.pull_embeddings(study=study)
 
 

@@ -59,7 +59,7 @@ class TestRoundTrip:
         assert pulled.notes == ()
         pd.testing.assert_frame_equal(other.obs.loc[pbmc.obs_names], pbmc.obs)
 
-    def test_what_is_replaced_is_not_taken_from_the_cache_of_bioflex(self) -> None:
+    def test_replaced_fields_do_not_come_from_the_bioflex_cache(self) -> None:
         adata = ad.AnnData(np.eye(6, dtype=np.float32) + 1, obs=pd.DataFrame({"v": np.arange(6)}, list("abcdef")))
         with bc.sandbox():
             submission = adata.biocolab.submit(study_id="replaced", skip_dimred=True)
@@ -74,10 +74,10 @@ class TestRoundTrip:
             (["a", "b"], ""),
             (["b", "a"], "'{}' with its categories in another order"),
             (["a", "b", "none"], "'{}' with fewer categories"),
-            ([1, 0], "'{}' (category of int64) as category of texts"),
+            ([1, 0], "'{}' (category of int64) as category of strings"),
         ],
     )
-    def test_categories_that_come_back_otherwise_are_said(
+    def test_the_report_names_categories_that_come_back_changed(
         self, pbmc: ad.AnnData, study: Study, categories: list[Any], said: str
     ) -> None:
         name = f"categories_{len(categories)}_{categories[0]}"
@@ -86,12 +86,12 @@ class TestRoundTrip:
         back = study.to_anndata(genes=["CD3D"], fields=[], unit="lognorm")
         back.biocolab.pull_metadata(name, study=study)
         assert (list(back.obs[name].cat.categories) == categories) == (not said)
-        assert "".join(pushed.notes).partition("otherwise: ")[2] == said.format(name)
+        assert "".join(pushed.notes).partition("or else it returns ")[2] == said.format(name)
         again = study.to_anndata(genes=["CD3D"], fields=[], unit="lognorm")
         again.biocolab.pull_metadata(name, study=study, dtypes=pushed.dtypes)
         assert list(again.obs[name].cat.categories) == categories
 
-    def test_what_comes_back_otherwise_without_dtypes_is_said(self, pbmc: ad.AnnData, study: Study) -> None:
+    def test_the_report_names_columns_that_need_dtypes(self, pbmc: ad.AnnData, study: Study) -> None:
         names = fill(pbmc, "said_")
         pushed = pbmc.biocolab.push_metadata(names, study=study)
         back = ad.AnnData(obs=pbmc.obs[[]])
@@ -190,7 +190,7 @@ class TestWhichCells:
         pbmc.biocolab.push_metadata("kind", study=study)
         part = pbmc[:10].copy()
         part.obs["kind"] = "a"
-        with pytest.raises(InvalidColumn, match="holds labels here but numbers in the study, which 690 cells"):
+        with pytest.raises(InvalidColumn, match="holds labels here but numbers in the study, and 690 cells"):
             part.biocolab.push_metadata("kind", study=study, overwrite=True)
         pbmc.obs["kind"] = "a"
         pbmc.biocolab.push_metadata("kind", study=study, overwrite=True)
@@ -217,7 +217,7 @@ class TestWhichCells:
 
 
 class TwoCellsOfOneName(ConnectorSource):
-    """What the sandbox refuses to make."""
+    """A study that the sandbox refuses to create."""
 
     def __init__(self) -> None:
         self.sent: list[object] = []
@@ -233,10 +233,10 @@ class TwoCellsOfOneName(ConnectorSource):
 
 
 class TestWhatIsSent:
-    def test_without_names_it_is_what_the_study_does_not_have(self, truth: ad.AnnData, study: Study) -> None:
+    def test_without_names_new_columns_are_sent(self, truth: ad.AnnData, study: Study) -> None:
         truth.obs["fresh"] = "a"
         assert truth.biocolab.push_metadata(study=study).written == ("fresh",)
-        with pytest.raises(InvalidColumn, match="has all of obs already"):
+        with pytest.raises(InvalidColumn, match="has all columns of obs already"):
             truth.biocolab.push_metadata(study=study)
 
     @pytest.mark.parametrize("kind", ["whole", "view", "backed"])
@@ -257,7 +257,7 @@ class TestWhatIsSent:
             adata.file.close()
 
     @pytest.mark.filterwarnings("ignore:BC1")
-    def test_a_field_that_travelled_under_a_safe_name_is_replaced_and_not_doubled(
+    def test_a_field_with_an_escaped_name_is_replaced_and_not_duplicated(
         self, counts: ad.AnnData, server: Sandbox
     ) -> None:
         counts.obs = pd.DataFrame({"donor/age": np.arange(60)}, index=counts.obs_names)
@@ -270,12 +270,12 @@ class TestWhatIsSent:
         assert after.metadata("donor/age")["donor/age"].tolist() == [*range(30), *range(130, 160)]
 
     @pytest.mark.parametrize("name", ["a/b", "a%2Fb~biocolab", "50%", "~biocolab"])
-    def test_any_name_comes_back_as_it_is(self, pbmc: ad.AnnData, study: Study, name: str) -> None:
+    def test_any_name_comes_back_unchanged(self, pbmc: ad.AnnData, study: Study, name: str) -> None:
         pbmc.obs[name] = np.arange(700)
         pbmc.biocolab.push_metadata(name, study=study, overwrite=True)
         assert study.metadata(name)[name].tolist() == list(range(700))
 
-    def test_all_that_cannot_be_sent_is_named_at_once(self, pbmc: ad.AnnData, study: Study) -> None:
+    def test_all_columns_that_cannot_be_sent_are_named_at_once(self, pbmc: ad.AnnData, study: Study) -> None:
         pbmc.obs["bad_list"] = [[1]] * 700
         pbmc.obs["bad_inf"] = np.inf
         pbmc.obs["good"] = 1
@@ -312,7 +312,7 @@ class TestWhatIsSent:
         assert part.obs[f"back_{name}"].dtype == part.obs[name].dtype
         assert list(map(repr, part.obs[f"back_{name}"])) == list(map(repr, part.obs[name]))
 
-    def test_numbers_that_a_server_rounds_are_warned_of(
+    def test_numbers_that_a_server_rounds_give_a_warning(
         self, pbmc: ad.AnnData, study: Study, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         part = pbmc[:2].copy()
@@ -343,10 +343,10 @@ class TestWhichStudy:
         assert (back["leiden"] == back["leiden_2"]).all()
         assert list(back["leiden_3"]) == ["0", "1"] * 30
 
-    def test_bioflex_takes_none(self, pbmc: ad.AnnData, server: Sandbox) -> None:
+    def test_bioflex_accepts_no_metadata(self, pbmc: ad.AnnData, server: Sandbox) -> None:
         pbmc.obs["x"] = 1
         for push in (pbmc.biocolab.push_metadata, pbmc.obs.biocolab.submit_metadata):
-            with pytest.raises(InvalidArgument, match="BioFlex, which takes no metadata"):
+            with pytest.raises(InvalidArgument, match="BioFlex, which accepts no metadata"):
                 push(study=bc.study("PBMC68k_reduced"))
 
     def test_the_studys_own_server_is_written_to(self, counts: ad.AnnData, server: Sandbox) -> None:
@@ -382,16 +382,16 @@ class TestTable:
         ("table", "error", "said"),
         [
             (pd.DataFrame({"x": [1.0, None]}, index=["CELL1-1", "CELL2-1"]), InvalidColumn, "1 missing"),
-            (pd.DataFrame({"x": [None]}, index=["CELL1-1"]), InvalidColumn, "missing values only"),
-            (pd.DataFrame({"barcodes": ["a"]}, index=["CELL1-1"]), InvalidNames, "take the place"),
+            (pd.DataFrame({"x": [None]}, index=["CELL1-1"]), InvalidColumn, "only missing values"),
+            (pd.DataFrame({"barcodes": ["a"]}, index=["CELL1-1"]), InvalidNames, "would replace the barcodes"),
             (pd.DataFrame({"x": ["a", "b"]}, index=["CELL1-1"] * 2), InvalidNames, "more than once"),
             (pd.DataFrame({"x": ["a"]}), InvalidNames, "set_index"),
-            (pd.DataFrame([["a", "b"]], columns=["x", "x"], index=["CELL1-1"]), InvalidNames, "all different"),
+            (pd.DataFrame([["a", "b"]], columns=["x", "x"], index=["CELL1-1"]), InvalidNames, "unique strings"),
             (pd.DataFrame([["a"]], ["CELL1-1"], pd.Index(["\ud800"], dtype=object)), InvalidNames, "surrogate pair"),
             (pd.DataFrame(index=["CELL1-1"]), InvalidColumn, "no columns"),
         ],
     )
-    def test_what_cannot_be_joined_or_carried_is_refused(
+    def test_invalid_tables_are_refused(
         self, study: Study, pbmc: ad.AnnData, table: pd.DataFrame, error: type, said: str
     ) -> None:
         table = table.rename({"CELL1-1": pbmc.obs_names[0], "CELL2-1": pbmc.obs_names[1]})
