@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from biocolab_accessor.cli import demo, doctor, local, studies, submit
+from biocolab_accessor.cli import local, studies, submit
 from biocolab_accessor.cli.output import Commands
 
 __all__ = ["app"]
@@ -45,7 +45,7 @@ def main(
 
 
 for command, panel in (
-    (demo.demo, "Try it without an account"),
+    (local.demo, "Try it without an account"),
     (local.sandbox, "Try it without an account"),
     (submit.check, "Send to a server"),
     (submit.submit, "Send to a server"),
@@ -54,7 +54,7 @@ for command, panel in (
     (studies.studies, "Browse a server"),
     (studies.summary, "Browse a server"),
     (studies.pull, "Fetch from a server"),
-    (doctor.doctor, "This machine"),
+    (local.doctor, "This machine"),
 ):
     app.command(rich_help_panel=panel)(command)
 app.add_typer(local.app, name="cache", rich_help_panel="This machine")

@@ -1,4 +1,4 @@
-"""``biocolab demo``: send real cells to a sandbox, fetch them, and plot them with scanpy."""
+"""Demo: send real cells to a sandbox, fetch them, and plot them with scanpy."""
 
 from __future__ import annotations
 
@@ -7,16 +7,11 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
 
 import numpy as np
-import typer
 from anndata import AnnData
-from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-from rich.text import Text
 
 import biocolab_accessor as bc
-from biocolab_accessor.cli.output import Json, err, out, print_json
 from biocolab_accessor.errors import InvalidArgument, ServerError
 from biocolab_accessor.io.safe_files import target_path
 from biocolab_accessor.messages import listing
@@ -25,7 +20,7 @@ from biocolab_accessor.studies.study import Study
 from biocolab_accessor.submit.submission import Submission
 from biocolab_accessor.submit.tables import to_anndata
 
-__all__ = ["DemoResult", "demo", "run_demo"]
+__all__ = ["DemoResult", "run_demo"]
 
 Say = Callable[[str], object]
 
@@ -143,36 +138,3 @@ def _draw(adata: AnnData, picture: Path) -> list[str]:
         figure = sc.pl.umap(adata, color=colors, ncols=2, show=False, return_fig=True, frameon=False)
     figure.savefig(picture, dpi=110, bbox_inches="tight")
     return genes
-
-
-def demo(
-    picture: Annotated[Path, typer.Option(help="File for the UMAP plot.")] = Path("biocolab_demo.png"),
-    as_json: Json = False,
-) -> None:
-    """Send real cells to a sandbox, let it process them, fetch them, compare the values, and plot a UMAP.
-
-    Needs no account and no network. The exit code is 1 if any count differs.
-
-    Example: biocolab demo --picture umap.png
-    """
-    console = err if as_json else out
-    columns = SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn()
-    with Progress(*columns, console=console, transient=True) as progress:
-        bar = progress.add_task("loading", total=None)
-
-        result = run_demo(
-            picture.absolute(),
-            lambda line: progress.console.print(Text("✓ ", "green") + Text(line), soft_wrap=True),
-            lambda line: progress.update(bar, description=line),
-        )
-    if as_json:
-        print_json({name: getattr(result, name) for name in result.__dataclass_fields__})
-    elif result.exact:
-        summary = (
-            f" {result.n_obs:,} cells x {result.n_vars:,} genes, {result.n_counts:,} counts compared bit for bit, "
-            f"in {result.seconds:.0f} s. Picture: {result.picture}"
-        )
-        out.print(Text("The round trip was exact:", "bold") + Text(summary), soft_wrap=True)
-    if not result.exact:
-        err.print("[bold red]The round trip was not exact.[/]")
-        raise typer.Exit(1)

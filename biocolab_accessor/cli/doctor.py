@@ -1,4 +1,4 @@
-"""``biocolab doctor``: problems with the setup of this machine, and how to fix them."""
+"""Doctor: problems with the setup of this machine, and how to fix them."""
 
 from __future__ import annotations
 
@@ -10,14 +10,10 @@ import shutil
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-import typer
-from rich.text import Text
-
-from biocolab_accessor.cli.output import Json, err, out, print_json, print_table
 from biocolab_accessor.clients.transport import Probe, probe, proxy_for
 from biocolab_accessor.concurrency import CancellableThreads, result
 from biocolab_accessor.config import Settings, settings
@@ -25,11 +21,11 @@ from biocolab_accessor.connection.credentials import Credentials, KeyFile
 from biocolab_accessor.connection.default import current
 from biocolab_accessor.errors import BiocolabError, InvalidSettingsFile, MissingCredentials, ServerError, Unauthorized
 from biocolab_accessor.io.cache import cache
-from biocolab_accessor.messages import counted, did_you_mean
+from biocolab_accessor.messages import did_you_mean
 from biocolab_accessor.protocol import SOURCES, TITLES, Source
 from biocolab_accessor.submit.resume import submissions
 
-__all__ = ["Observation", "State", "doctor", "examine"]
+__all__ = ["Observation", "State", "examine"]
 
 State = Literal["ok", "note", "warning", "broken"]
 
@@ -296,53 +292,3 @@ def _submissions() -> Iterator[Observation]:
         name = each.study_id or each.path.stem
         fix = f"To resume it: biocolab resume {shlex.quote(name)}; to forget it: add --forget"
         yield Observation("submissions", name, "note", str(each), fix)
-
-
-_MARKS = {"ok": ("✓", "green"), "note": ("·", "dim"), "warning": ("!", "yellow"), "broken": ("✗", "bold red")}
-
-
-def doctor(
-    network: Annotated[bool, typer.Option(help="Contact the servers that have a token.")] = True,
-    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds per connection and answer.")] = 10.0,
-    as_json: Json = False,
-) -> None:
-    """Examine versions, credentials, servers, clock, certificates, proxies and cache, and show how to fix problems.
-
-    Tokens are never shown. The exit code is 1 if something is broken; warnings do not count.
-
-    Example: biocolab doctor --json | jq -r '.[] | select(.state == "broken") | .fix'
-    """
-    found = examine(network=network, timeout=timeout)
-    broken, warned, noted = (sum(seen.state == state for seen in found) for state in ("broken", "warning", "note"))
-    if as_json:
-        print_json([asdict(seen) for seen in found])
-    elif not out.is_terminal:
-        print_table([asdict(seen) for seen in found])
-    else:
-        _print_topics(found)
-    if not as_json:
-        numbers = {f"{broken} broken": broken, counted(warned, "warning"): warned, counted(noted, "note"): noted}
-        said = [] if broken or warned else ["no problems found"]
-        said += [text for text, number in numbers.items() if number]
-        err.print(f"[{'bold red' if broken else 'yellow' if warned else 'bold green'}]{', '.join(said)}[/]")
-    raise typer.Exit(1 if broken else 0)
-
-
-def _print_topics(found: list[Observation]) -> None:
-    from rich.table import Table
-
-    table = Table.grid(padding=(0, 1))
-    table.add_column()
-    table.add_column(overflow="fold")
-    table.add_column(overflow="fold")
-    topic = ""
-    for seen in found:
-        if seen.topic != topic:
-            topic = seen.topic
-            table.add_row("", Text(topic, "bold"), "")
-        mark, style = _MARKS[seen.state]
-        message = Text(seen.message)
-        if seen.fix:
-            message.append(f"\n→ {seen.fix}", "cyan" if seen.state in ("warning", "broken") else "dim")
-        table.add_row(Text(mark, style), Text(seen.subject), message)
-    out.print(table)

@@ -1,4 +1,4 @@
-"""``biocolab cache`` and ``biocolab sandbox``: the cache and a local server on this machine."""
+"""``biocolab cache``, ``sandbox``, ``demo`` and ``doctor``: what runs on this machine."""
 
 from __future__ import annotations
 
@@ -9,18 +9,25 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.text import Text
 
-from biocolab_accessor.cli.output import Json, err, out, print_json, print_lines
+from biocolab_accessor.cli.output import Json, err, out, print_json, print_lines, print_table
 from biocolab_accessor.concurrency import until
 from biocolab_accessor.errors import InvalidArgument
-from biocolab_accessor.sandbox.server import Sandbox
+from biocolab_accessor.messages import counted
 
-__all__ = ["TOKEN", "app", "lines_to_paste", "sandbox", "serving", "wait"]
+if TYPE_CHECKING:
+    from biocolab_accessor.cli.doctor import Observation
+    from biocolab_accessor.sandbox.server import Sandbox
+
+__all__ = ["TOKEN", "app", "demo", "doctor", "lines_to_paste", "sandbox", "serving", "wait"]
 
 app = typer.Typer(help="The cache of database answers on this machine.", no_args_is_help=True)
 
@@ -116,6 +123,8 @@ def serving(
     path: Path | None, *, port: int = 0, host: str = "127.0.0.1", reset: bool = False, control: bool = False
 ) -> Iterator[Sandbox]:
     """Run a sandbox, with the token in the environment if any; Ctrl-C and SIGTERM end the block."""
+    from biocolab_accessor.sandbox.server import Sandbox
+
     if reset and path is None:
         msg = "--reset deletes the data in --path: without --path, a sandbox starts empty"
         raise InvalidArgument(msg)
@@ -157,3 +166,89 @@ def lines_to_paste(sandbox: Sandbox) -> tuple[list[str], list[str]]:
         shell.append(f"$env:{name} = {assigned}" if windows else f"export {name}={assigned}")
         arguments.append(f"    {argument}={given},")
     return shell, [*python, "bc.connect(", *arguments, ")"]
+
+
+def demo(
+    picture: Annotated[Path, typer.Option(help="File for the UMAP plot.")] = Path("biocolab_demo.png"),
+    as_json: Json = False,
+) -> None:
+    """Send real cells to a sandbox, let it process them, fetch them, compare the values, and plot a UMAP.
+
+    Needs no account and no network. The exit code is 1 if any count differs.
+
+    Example: biocolab demo --picture umap.png
+    """
+    from biocolab_accessor.cli.demo import run_demo
+
+    console = err if as_json else out
+    columns = SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn()
+    with Progress(*columns, console=console, transient=True) as progress:
+        bar = progress.add_task("loading", total=None)
+        result = run_demo(
+            picture.absolute(),
+            lambda line: progress.console.print(Text("✓ ", "green") + Text(line), soft_wrap=True),
+            lambda line: progress.update(bar, description=line),
+        )
+    if as_json:
+        print_json({name: getattr(result, name) for name in result.__dataclass_fields__})
+    elif result.exact:
+        summary = (
+            f" {result.n_obs:,} cells x {result.n_vars:,} genes, {result.n_counts:,} counts compared bit for bit, "
+            f"in {result.seconds:.0f} s. Picture: {result.picture}"
+        )
+        out.print(Text("The round trip was exact:", "bold") + Text(summary), soft_wrap=True)
+    if not result.exact:
+        err.print("[bold red]The round trip was not exact.[/]")
+        raise typer.Exit(1)
+
+
+_MARKS = {"ok": ("✓", "green"), "note": ("·", "dim"), "warning": ("!", "yellow"), "broken": ("✗", "bold red")}
+
+
+def doctor(
+    network: Annotated[bool, typer.Option(help="Contact the servers that have a token.")] = True,
+    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds per connection and answer.")] = 10.0,
+    as_json: Json = False,
+) -> None:
+    """Examine versions, credentials, servers, clock, certificates, proxies and cache, and show how to fix problems.
+
+    Tokens are never shown. The exit code is 1 if something is broken; warnings do not count.
+
+    Example: biocolab doctor --json | jq -r '.[] | select(.state == "broken") | .fix'
+    """
+    from biocolab_accessor.cli.doctor import examine
+
+    found = examine(network=network, timeout=timeout)
+    broken, warned, noted = (sum(seen.state == state for seen in found) for state in ("broken", "warning", "note"))
+    if as_json:
+        print_json([asdict(seen) for seen in found])
+    elif not out.is_terminal:
+        print_table([asdict(seen) for seen in found])
+    else:
+        _print_topics(found)
+    if not as_json:
+        numbers = {f"{broken} broken": broken, counted(warned, "warning"): warned, counted(noted, "note"): noted}
+        said = [] if broken or warned else ["no problems found"]
+        said += [text for text, number in numbers.items() if number]
+        err.print(f"[{'bold red' if broken else 'yellow' if warned else 'bold green'}]{', '.join(said)}[/]")
+    raise typer.Exit(1 if broken else 0)
+
+
+def _print_topics(found: list[Observation]) -> None:
+    from rich.table import Table
+
+    table = Table.grid(padding=(0, 1))
+    table.add_column()
+    table.add_column(overflow="fold")
+    table.add_column(overflow="fold")
+    topic = ""
+    for seen in found:
+        if seen.topic != topic:
+            topic = seen.topic
+            table.add_row("", Text(topic, "bold"), "")
+        mark, style = _MARKS[seen.state]
+        message = Text(seen.message)
+        if seen.fix:
+            message.append(f"\n→ {seen.fix}", "cyan" if seen.state in ("warning", "broken") else "dim")
+        table.add_row(Text(mark, style), Text(seen.subject), message)
+    out.print(table)
