@@ -44,7 +44,7 @@ hypothesis.settings.load_profile("patient")
 # They wait most, for processes that they start: begun last, one of them would be left when the others are done.
 _FIRST = (
     "cli/test_local_sandbox.py", "studies/test_distributed.py", "test_docs.py", "sandbox/test_pytest_plugin.py",
-    "test_public_names.py", "test_typing.py", "studies/test_plot.py", "studies/test_disk.py",
+    "test_public_names.py", "test_typing.py", "studies/test_study_plot.py", "studies/test_disk.py",
     "cli/test_terminal.py", "submit/test_files_scratch.py", "properties/test_out_and_back.py",
     "studies/test_collection.py",
     "interop/test_table.py", "sandbox/processing/test_pipeline_graph.py", "sandbox/page/test_page.py",

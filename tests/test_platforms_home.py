@@ -23,7 +23,7 @@ from biocolab_accessor.config import Settings
 from biocolab_accessor.connection.connector import studio_settings
 from biocolab_accessor.connection.credentials import KeyFile
 from biocolab_accessor.errors import ConfigurationError, InvalidArgument, MissingCredentials, SandboxError
-from biocolab_accessor.sandbox.store import database
+from biocolab_accessor.sandbox.store import files
 
 pwd = pytest.importorskip("pwd")
 fcntl = pytest.importorskip("fcntl")
@@ -333,7 +333,7 @@ class TestSandboxFolder:
             msg = "locking protocol"
             raise sqlite3.OperationalError(msg)
 
-        monkeypatch.setattr(database.sqlite3, "connect", connect)
+        monkeypatch.setattr(files.sqlite3, "connect", connect)
         with pytest.raises(SandboxError, match=r"cannot store its data in .*biocolab-sandbox-.*set TMPDIR to one"):
             bc.sandbox()
 

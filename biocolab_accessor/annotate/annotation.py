@@ -27,11 +27,8 @@ __all__ = ["Annotation", "OwnStudy", "own_studies", "plot_summary"]
 
 # Each costs one request, and another one if the database has a study with that name.
 _MOST_NAMES = 4
-
 _LONGEST_NAME = 200
-
 _COLUMNS = frozenset({"study", "study_id", "dataset", "dataset_id", "accession", "geo_accession", "gse", "series"})
-
 _KEYS = ("study_id", "study", "dataset", "accession", "title")
 
 # Cells of any two studies can share names that are only numbers.
@@ -39,7 +36,6 @@ _NUMBERED = re.compile(r"(?:cell)?[ _.-]?\d+(?:[-_]\d+)*", re.IGNORECASE)
 
 # Forms of names around a barcode: S1_ACGT-1, ACGT-1-0, ACGT-1_sampleA, S1:ACGTx.
 _SEQUENCE = re.compile(r"(?<![A-Za-z0-9])[ACGTN]{12,}(?=x?(?![A-Za-z0-9]))")
-
 _WITH_NUMBER = re.compile(r"(?<![A-Za-z0-9])[ACGTN]{12,}-\d+(?![A-Za-z0-9])")
 
 # Barcodes recur across samples: a study with very many cells contains most barcodes of any sample by chance.

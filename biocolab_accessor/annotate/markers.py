@@ -21,9 +21,7 @@ from biocolab_accessor.protocol import argument_names
 __all__ = ["Markers", "markers_of", "rank_genes", "translate"]
 
 _RESULT = "rank_genes_groups"
-
 _LEAST_HIGHER = 0.9
-
 _TARGET = 1e4
 
 

@@ -90,7 +90,6 @@ def pipeline_in(folder: Path) -> str:
 
 
 _NAMES_AT_ONCE = 1 << 14
-
 _TROUBLE = (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, IndexError)
 
 
@@ -237,7 +236,6 @@ MTX_PARTS = {
 """How the file names of a 10x folder end, before an optional ``.gz``."""
 
 _MOST_VALUES = 1_000_000
-
 _MOST_ENTRIES = 1_000
 
 _HEADERS = frozenset(

@@ -28,9 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["FilterPreview", "preview_filters"]
 
 _BOUNDS = ("min_counts", "max_counts", "min_genes", "max_genes", "mt_percentage")
-
 _ALL = "all cells"
-
 _MOST_ROWS = 12
 
 

@@ -126,7 +126,6 @@ def _letters(known: frozenset[str], starts: tuple[str, ...]) -> tuple[NDArray[np
 
 
 _MOST = 500
-
 _FEWEST_STEMS = 5
 
 # Ids of databases that show what they are, alone or with a symbol before or after them.
@@ -194,7 +193,6 @@ _ENTREZ = frozenset(
 )
 
 _FEWEST_ENTREZ = 5
-
 _DENSEST = 0.2
 
 
@@ -259,20 +257,14 @@ ENSEMBL = r"ENS([A-Z]{3,4})?G\d{11}(\.\d+)?"
 """Ensembl id of a gene: letters for the species (none for human), a number, and optionally a version."""
 
 _ENSEMBL_LINES = _line(ENSEMBL)
-
 _HUMAN, _MOUSE = "", "MUS"
 
 # Human genes are written CD3D, those of mouse and rat Cd3d. Short names, clones and Riken genes show neither.
 _UPPER = _line(r"[A-Z][0-9]*[A-Z][A-Z0-9-]*")
-
 _CAPITALISED = _line(r"[A-Z][a-z]{2,}[a-z0-9-]*|[A-Z][a-z]+[0-9][a-z0-9-]*|mt-[A-Z][a-z]+[0-9a-z]*")
-
 _FEWEST = 20
-
 _MOST_UPPER, _MOST_CAPITALISED = 0.9, 0.7
-
 _ENOUGH = 5_000
-
 _MONTH = "Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Sept|Oct|Nov|Dec"
 
 # Not in lower case, as sep-1 and dec-1 are genes of a worm. Riken genes such as 2310009E13Rik, when truncated, become
@@ -286,11 +278,8 @@ _MANGLED = _line(
 
 # Days since 1900, for 2001 to 2031: the years in which a spreadsheet turned names such as MARCH1 into dates.
 _FIRST_DAY, _LAST_DAY = 36_892, 48_213
-
 _DIGITS = _line(r"\d+")
-
 _GENOME = _line("GRCh3[78]|GRCm3[89]|hg19|hg38|mm9|mm10|mm39", after=r"_+\w.*")
-
 _MITOCHONDRIAL = _line("[Mm][Tt]-.*")
 
 

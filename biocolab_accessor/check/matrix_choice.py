@@ -59,7 +59,6 @@ _PART_WORDS = {
 }  # fmt: skip
 
 _PARTS = {*_PART_WORDS, "new", "old", "sl", "su", "ul", "uu"}
-
 _LOG_KINDS = ("lognorm", "normalized")
 
 
@@ -416,7 +415,6 @@ def _renaming(others: list[SlotSummary]) -> str:
 
 
 _LARGEST_FLOAT32_INTEGER = 2**24
-
 _INDEX_BYTES = 4
 
 # Counts, log-normalized values, and one of them by the other axis; each with its indices.

@@ -44,9 +44,7 @@ __all__ = [
 ]
 
 _FIRST_VALUES = 1 << 16
-
 _INDICES_AT_ONCE = 1 << 20
-
 _WORTH_THREADS = 1 << 20
 
 
@@ -186,7 +184,6 @@ _MOST_CELLS, _FEWEST_CELLS = 200, 10
 
 # Float32 and rounding of the logarithm leave a few millionths. Other ways to normalize differ by far more.
 _SPREAD = 5e-3
-
 HIGHEST_LOG = 25.0
 """log1p of counts scaled to some ten thousand stays below; counts of real cells do not, and expm1 would overflow."""
 
@@ -258,7 +255,6 @@ def _common_total(values: NDArray[np.float64], sample: sparse.csr_matrix) -> flo
 
 # Above 2**24 every float32 is whole, so that a cast alone would accept 2e7 + 0.5 as a count.
 _LAST_FRACTION = 2**24
-
 _MOST_NOISE = 1e-3
 
 # Matrices with several values for one place are rare, and have few of them.

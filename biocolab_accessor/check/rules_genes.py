@@ -16,9 +16,7 @@ from biocolab_accessor.messages import counted, quoted
 
 # Panels of a few hundred genes usually leave out mitochondrial ones.
 _WHOLE_TRANSCRIPTOME = 1_000
-
 _FEWEST = 20
-
 _LOOKED_AT = 200
 
 # A third of the genes of a whole transcriptome have a known name, and hardly any cells do.
@@ -26,13 +24,9 @@ _LEAST_KNOWN, _FAR_LESS = 0.15, 0.2
 
 # Alone, or between the name of a sample and a number. Guides have longer sequences.
 _BARCODE = re.compile(r"(?:.*[_#:.-])?[ACGT]{14,18}(?:[-_.]\w+)?")
-
 _MARKED = re.compile(r"""[\s\ufeff].*\S.*|.*\S.*[\s\ufeff]|"[^"]+"|'[^']+'""", re.DOTALL)
-
 _MARK = re.compile(r"""[\s\ufeff"']""")
-
 _ENSEMBL_ID = re.compile(ENSEMBL)
-
 _ANY_ENSEMBL_ID = re.compile(r"ENS[A-Z]*\d{11}.*")  # transcripts and proteins too; ENSA is a gene symbol
 
 # Primate symbols are written like human ones. Nothing is known about other species.
@@ -237,7 +231,6 @@ def _symbol_column(var: pd.DataFrame) -> str | None:
 
 
 _TYPES = ("feature_types", "feature_type", "modality", "modalities", "type")
-
 _GENOMES = ("genome", "genomes")
 
 # As written by Cell Ranger, Seurat, muon and CELLxGENE.
@@ -251,11 +244,8 @@ _OTHERS = {
 }  # fmt: skip
 
 _BIOTYPES = {"proteincoding", "lncrna", "mirna"}
-
 _MOST_SHOWN = 6
-
 _PEAK = re.compile(r"(?:chr)?(?:\d{1,2}|[XYM]|MT|GL[\d.]+|KI[\d.]+)[:_-]\d+[-_]\d+")
-
 _SEVERAL = 0.1
 
 

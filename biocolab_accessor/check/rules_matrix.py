@@ -48,7 +48,6 @@ _LARGEST_FLOAT32_INTEGER = 2**24
 
 # Log-normalized values are whole only by chance; of counts with a few fractions, most are.
 _MOSTLY_WHOLE = 0.5
-
 _LARGEST_FLOAT32 = float(np.finfo(np.float32).max)
 
 
@@ -280,9 +279,7 @@ def fewer_counts(context: Context) -> Iterator[Finding]:
 
 
 _NEVER_SENT = ("uns", "varm", "obsp", "varp")
-
 _AXES = {"obsm": ("obs",), "varm": ("var",), "obsp": ("obs", "obs"), "varp": ("var", "var"), "layers": ("obs", "var")}
-
 _WORDS = {"obs": "cells", "var": "genes"}
 
 

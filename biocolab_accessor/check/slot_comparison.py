@@ -38,7 +38,6 @@ __all__ = [
 ]
 
 _MOST_CELLS = 200
-
 _EQUAL_AT_ONCE = 1 << 18
 
 
@@ -312,7 +311,6 @@ _UNLIKELY = 1e-9
 
 # An empty droplet has about as much ambient RNA as one with a cell. If more than half is gone, it was not ambient RNA.
 _LEAST_KEPT = 0.5
-
 _TOLERANCE, _MOST_UNLIKE, _MOST_CELLS_REMOVED = 1.5, 0.05, 0.95
 
 # The largest share of genes that may lose all counts.
@@ -320,7 +318,6 @@ _MOST_GENES = 0.2
 
 # If cells and genes are expected to lack this many values by chance, nearly all of them lack some.
 _EXPECTED, _NEARLY_ALL = 10.0, 0.95
-
 _KINDS = ("feature_types", "feature_type", "modality", "genome", "genomes")
 
 

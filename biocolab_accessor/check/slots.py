@@ -19,7 +19,6 @@ from biocolab_accessor.messages import quoted
 __all__ = ["is_table", "unsendable", "unwritable_parts"]
 
 _DEEPEST = 20
-
 _MOST_LOOKED_AT = 10_000
 
 

@@ -50,7 +50,6 @@ _ID = frozenset(
 )
 
 _NUMBERED = ("unnamed", "level")
-
 _NUMBERED_ID = re.compile(r"unnamed:\d+(?:level\d+)?|level\d+|unnamed\d+")
 
 # These names are ids only if their values look like ids.
@@ -88,15 +87,10 @@ _MAYBE_ANNOTATION = frozenset(
 )
 
 _KNOWN = _ID | _ANNOTATION | _MAYBE_ANNOTATION
-
 _FEW, _ENOUGH = 10, 20
-
 _OTHERS = 50
-
 _SELDOM = 0.1
-
 _LOOSEST = 20
-
 _MOST_NAMED = 5
 
 
@@ -288,15 +282,10 @@ CODES = {
 }
 
 _MOST_LINES = 500
-
 _MOST_VALUES = 2_000_000
-
 _FEWEST = 20
-
 _WITH_COMMA = re.compile(r"-?\d+(?:,\d+)+(?:\.\d+)?")
-
 _LEAST_KNOWN, _FAR_LESS = 0.15, 0.2
-
 _MISSING = frozenset(["", "na", "nan", "n/a", "null", "none", "-", "#n/a"])
 
 # Columns of featureCounts and of tables of annotated genes.

@@ -25,7 +25,6 @@ __all__ = ["DemoResult", "run_demo"]
 Say = Callable[[str], object]
 
 _CLUSTERS = "Leiden clustering"
-
 _MARKERS = ("CD3D", "CD79A", "LYZ")
 
 

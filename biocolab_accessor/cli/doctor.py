@@ -31,19 +31,12 @@ State = Literal["ok", "note", "warning", "broken"]
 
 
 _SETTINGS: dict[Source, str] = {"bioflex": "bioflex", "bbrowserx": "private", "talk2data": "public"}
-
 _PACKAGES = ("biocolab_accessor", "anndata", "scanpy", "h5py", "pandas", "numpy", "scipy", "bioflex")
-
 _CLIENTS = ("bioturing-connector",)
-
 _NOT_SETTINGS = {"BIOCOLAB_KEY_FILE", "BIOCOLAB_SANDBOX_TOKEN", "BIOCOLAB_TEST_DATA"}
-
 _BUNDLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
-
 _MOST_SKEW = 120.0
-
 _LEAST_DAYS = 14.0
-
 _LEAST_FREE = 1024**3
 
 

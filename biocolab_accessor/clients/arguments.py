@@ -30,11 +30,8 @@ __all__ = [
 ]
 
 _BOUNDS = ("min_counts", "min_genes", "max_counts", "max_genes", "mt_percentage")
-
 _MATRIX_TYPES = ("raw", "normalized")
-
 _STUDY_TYPES = (0, 1, 2, 3, 4, 5, 6, 15)
-
 _MTX_10X, _TILE_DB = 3, 15
 
 

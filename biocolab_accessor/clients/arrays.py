@@ -37,9 +37,7 @@ __all__ = [
 ]
 
 _BASE64_PIECE = 1 << 20
-
 _WORTH_THREADS = 1 << 20
-
 _MAX_INT32 = np.iinfo(np.int32).max
 
 

@@ -119,11 +119,8 @@ def _typed(texts: pd.Series) -> pd.Series:
 
 
 _H5AD = 2
-
 _CHUNK = 100 * 1024 * 1024
-
 _PROCESSED = ("coords.npy", "embeddings.db", "matrix.hdf5", "metadata.db")
-
 _EMBEDDINGS = "custom_embeddings"
 
 # Ids that were made here, for studies without one.

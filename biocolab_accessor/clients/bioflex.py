@@ -108,7 +108,6 @@ BIOFLEX_HOST = "https://api.bioturing.com/"
 
 
 _LARGEST = 2**63
-
 _ALTERNATIVES = "use study.to_h5ad(path), study.to_anndata(backed=path) or study.lazy(path), or ask for genes="
 
 

@@ -50,9 +50,7 @@ _RANGE_REFUSED = frozenset({400, 405, 412, 416, 422, 501})
 
 
 _PIECE = 1024 * 1024
-
 _ADVICE = "ask for less at a time"
-
 _MOST_REDIRECTS = 5
 
 _lock = threading.Lock()

@@ -29,15 +29,10 @@ __all__ = [
 ]
 
 _LONGEST_DETAIL = 1000
-
 _MOST_DIGITS = 18
-
 _ROUTE = re.compile(r"/v1/[a-z_/]+$")
-
 _NOT_BLANK = re.compile(rb"\S")
-
 _FOUR_BYTES = re.compile(rb"[\xf0-\xf4]")
-
 _NOT_STORABLE = re.compile(rb"\\u(?:[dD][89a-fA-F]|0000)")
 
 # Bytes of memory for each JSON value, by the character that marks it; a hostile answer takes 30 times its text.
@@ -45,11 +40,8 @@ _COSTS = ((b"{", 240), (b"[", 96), (b",", 80), (b":", 64))
 
 # Objects of a server that are identified by an id.
 _OBJECTS = ("database", "embedding", "file", "folder", "group", "study_hash", "study", "task")
-
 _IDS = frozenset(("id", "uuid", *(f"{name}_id" for name in _OBJECTS)))
-
 _SMALL = 1024 * 1024
-
 _ADVICE = "ask for fewer genes or fields"
 
 

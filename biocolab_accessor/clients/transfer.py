@@ -86,7 +86,6 @@ OpenTarget = Callable[[int | None], Callable[[memoryview], object]]
 """Called with the announced length whenever the answer starts from its first byte; returns what takes its pieces."""
 
 _HEAD = 4096
-
 _CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18})")
 
 

@@ -63,9 +63,7 @@ FILE = "content"
 """The file of an entry that holds a file in place of arrays."""
 
 _ARRAYS = "arrays.bin"
-
 _PIECE = 1 << 24
-
 _ALIGNED = 64
 
 # Smaller files are read and closed.
@@ -226,7 +224,6 @@ def _boot_id() -> str:
 Key = Mapping[str, Any]
 
 _LAYOUT = "1"
-
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 

@@ -28,9 +28,7 @@ from biocolab_accessor.messages import natural_key, quoted
 __all__ = ["TextForm", "as_text", "category_texts", "needs_text"]
 
 _MOST_READ_AGAIN = 1_000
-
 _PLAIN = ("string", "integer", "floating", "boolean", "empty")
-
 _TIMES = ("datetime", "datetime64", "timedelta", "timedelta64", "period", "interval")
 
 

@@ -28,14 +28,11 @@ GZIP = {"compression": "gzip", "compression_opts": 1}
 """Arguments of `create_dataset` for gzip; with shuffle if values have several bytes."""
 
 _ADLER = 65_521
-
 _LONGEST_STORED = 65_535
-
 _TRIAL = 4096
 
 # A plane is stored uncompressed if a sample shrinks by less than this: compressing noise would take most of the time.
 _PAYS = 0.97
-
 _HEADER, _LAST_BLOCK = b"\x78\x01", b"\x03\x00"
 
 
@@ -97,7 +94,6 @@ def _check_of_zeros(check: int, length: int) -> int:
 
 
 _DEFLATE, _SHUFFLE, _FLETCHER = h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32
-
 PIPELINES = [[], [_DEFLATE], [_SHUFFLE], [_SHUFFLE, _DEFLATE]]
 
 PIPELINES += [[*pipeline, _FLETCHER] for pipeline in PIPELINES]

@@ -51,7 +51,6 @@ READING = (
 
 # More than any single-cell file has, and few enough to be checked within seconds.
 _MOST_OBJECTS, _MOST_ATTRIBUTES, _DEEPEST = 100_000, 4_096, 50
-
 _LARGEST_ATTRIBUTE, _FEW_TEXTS, _UNSEEN_TEXTS = 16 << 20, 8, 64
 
 # Bytes that the whole file may declare without storing them, and the largest chunk that may exceed its dataset.
@@ -60,7 +59,6 @@ _SLACK = 16 << 20
 # Maximum compression ratio of each filter. Zstandard, and filters that contain it, reach 32,768. The format of other
 # filters sets no bound; anything beyond this ratio counts as not stored.
 _RATIOS = {h5z.FILTER_DEFLATE: 1032, h5z.FILTER_LZF: 264, h5z.FILTER_SHUFFLE: 1, h5z.FILTER_FLETCHER32: 1}
-
 _OTHER_RATIO = 1 << 15
 
 # From https://github.com/HDFGroup/hdf5_plugins, with their usual names.

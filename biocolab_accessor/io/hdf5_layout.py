@@ -22,7 +22,6 @@ __all__ = ["HeapPointers", "Memory", "attribute_bytes", "declared_in_heap", "hea
 Read = Callable[[int, int], bytes]
 
 _ATTRIBUTE, _CONTINUATION = 0x0C, 0x10
-
 _MOST_BLOCKS, _LARGEST_BLOCK = 10_000, 1 << 26
 
 
@@ -72,7 +71,6 @@ def _messages(read: Read, address: int, base: int) -> Iterator[tuple[int, bool, 
 
 
 _DEEPEST, _MOST_PLACES = 16, 4_096
-
 _PIECE = 1 << 16
 
 # More strings than writers put into a header.

@@ -79,7 +79,6 @@ _DENSE_BYTES = 8 << 20
 
 # Each selection of rows from a CSC matrix scans all of it, so selections are few and large.
 _COLUMN_STORED_BYTES = 128 << 20
-
 _VALUES_AT_ONCE = 1 << 20
 
 # On disk, reading a span at once beats reading single rows, unless most of the span is not needed.

@@ -21,7 +21,6 @@ from biocolab_accessor.errors import TooLarge
 __all__ = ["SharedBudget", "budget", "empty_pages", "expect_room", "instead", "release"]
 
 _CAN_RELEASE = hasattr(mmap.mmap, "madvise") and hasattr(mmap, "MADV_DONTNEED") and hasattr(mmap, "MAP_ANONYMOUS")
-
 _LEAST, _LARGE = 1 << 20, 4 << 20
 
 

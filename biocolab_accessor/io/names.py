@@ -32,7 +32,6 @@ __all__ = [
 ]
 
 _MARK = "~biocolab"
-
 _BARCODES = ("barcodes", "barcode")
 
 # Names with a special meaning in h5ad or on the servers. Case is ignored, as on the servers.

@@ -19,7 +19,6 @@ from biocolab_accessor.messages import counted, listing, quoted
 __all__ = ["CLOSED", "DAY", "UNITS", "parse", "parsed", "unit_of"]
 
 DAY = 86_400
-
 UNITS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 """Units per second."""
 
@@ -27,9 +26,7 @@ CLOSED = {"[]": "both", "[)": "left", "(]": "right", "()": "neither"}
 """The brackets of an interval, and pandas' name for them."""
 
 _DATE = re.compile(r"(-?\d+-\d\d-\d\d)(?:[T ](\d\d:\d\d(?::\d\d(?:\.\d{1,9})?)?))?(Z|[+-]\d\d:\d\d(?::\d\d)?)?")
-
 _DURATION = re.compile(r"(-?)P(?:(\d+)D)?(?:T(?:(\d+)H)?(?:(\d+)M)?(?:(\d+)(?:\.(\d{1,9}))?S)?)?")
-
 _INTERVAL = re.compile(r"([\[(])(.+), (.+)([\])])", re.DOTALL)
 
 

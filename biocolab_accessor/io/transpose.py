@@ -95,12 +95,10 @@ PEAK = 1.4
 """Peak memory of :func:`csr_of_csc` with `consume`, relative to the size of the matrix."""
 
 _SMALL = 2 << 20
-
 _STRIPES, _RANGES = 32, 64
 
 # Memory is released after this many ranges: releasing it has a cost.
 _RELEASE_EVERY = 4
-
 _MAX_INT32 = np.iinfo(np.int32).max
 
 

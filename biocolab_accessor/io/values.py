@@ -41,7 +41,6 @@ __all__ = [
 Wire = Literal["json", "float32"]
 
 _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]{0,17})(?:\.[0-9]*)?(?:[eE][+-]?[0-9]+)?|-?\.[0-9]+")
-
 _EXACT = 2**53  # float64 represents every integer up to this
 
 

@@ -59,9 +59,7 @@ def write_text(group: h5py.Group, name: str, texts: NDArray[Any], dataset_kwargs
 
 
 _CHUNK_BYTES = 1 << 20
-
 _WORTH_IT = 4096
-
 _CHUNKS_AT_ONCE = 8 * THREADS
 
 
@@ -106,7 +104,6 @@ Compression = Literal["gzip"] | None
 # Chunks of one array that wait to be compressed or stored. Their number bounds the memory, and they keep the threads
 # busy while tables are written.
 _MOST_CHUNKS_WAITING = 16
-
 _MAX_INT32 = np.iinfo(np.int32).max
 
 

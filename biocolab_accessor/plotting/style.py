@@ -28,7 +28,6 @@ __all__ = [
 
 # Okabe and Ito's color-blind safe palette, without black, which is for text and lines.
 _FEW = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442")
-
 MISSING = "#D3D3D3"
 """Color of cells without a value, as in scanpy."""
 

@@ -37,15 +37,10 @@ __all__ = [
 ]
 
 _DEEPEST = 64
-
 _MOST_VALUES = 10_000_000
-
 _MOST = {(b",",): _MOST_VALUES, (b"[", b"{", b":"): 100_000}
-
 _NO_ROOM = {getattr(errno, name, -1) for name in ("ENOSPC", "EDQUOT", "EFBIG")}
-
 _NO_SIGNS = bytes(set(range(256)) - set(b'"[]{},:'))
-
 _WITHIN_QUOTES = re.compile(rb'"[^"]*"')
 
 
@@ -153,17 +148,13 @@ def number(body: Mapping[str, Any], key: str, default: float) -> float:
 
 
 LONGEST_FILE = 256 << 30
-
 LONGEST_METADATA = 128 << 20
 """Metadata columns are by far the longest JSON of the protocol; 1,000,000 barcodes take 20 MB."""
 
 # All other JSON holds names; the longest list, 60,000 genes, takes 1 MB.
 _LONGEST_JSON = 8 << 20
-
 _LONGEST_FORM = 10_000
-
 _SILENCE = 60.0
-
 _LEAST = 16 << 10
 """Bytes that must arrive within ``_SILENCE`` seconds, unless the body ends."""
 

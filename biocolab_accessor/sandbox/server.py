@@ -230,7 +230,6 @@ class Hosts:
 
 
 _USER = "you@sandbox.local"
-
 _MOST_INVITATIONS = 100
 
 

@@ -32,7 +32,6 @@ _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 # All characters of an address (RFC 3986); everything else is percent-encoded.
 _SIGNS = "-._~:/?#[]@!$&'()*+,;=%"
-
 _OTHER = re.compile(rf"[^A-Za-z0-9{re.escape(_SIGNS)}]")
 
 _ADDRESS = re.compile(
@@ -40,25 +39,18 @@ _ADDRESS = re.compile(
 )
 
 _HAS_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
-
 _AUTHORITY = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[^\[\]:]*)(?::(?P<port>.*))?", re.DOTALL)
-
 _NAME = re.compile(r"(?!.{254})[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?(?:\.[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?)*")
-
 _PORT = re.compile(r"[1-9][0-9]{0,4}")
 
 # A numeric last label makes the whole name a number: 127.1, 0x7f000001 and 017700000001 are all this machine.
 _NUMBER = re.compile(r"(?:.*\.)?(?:[0-9]+|0x[0-9a-f]*)")
-
 _CONTROL = re.compile(r"[\0-\x1f\x7f-\x9f\u2028\u2029]")
 
 # Every spelling of the @ that ends a user name and password: plain, full or small width, percent-encoded.
 _AT = re.compile("@|\uff20|\ufe6b|%(?:25)*40")
-
 _SCHEME = r"([A-Za-z][A-Za-z0-9+.-]*:[/\\]+)?"
-
 _USER = re.compile(rf"\s*{_SCHEME}.*(?:{_AT.pattern})", re.DOTALL)
-
 _USER_IN_TEXT = re.compile(rf"""{_SCHEME}[^\s"']*(?:{_AT.pattern})""")
 
 

@@ -146,7 +146,6 @@ def _newest(species: str) -> Database:
 
 # Keys of a listed study that we return under our own names.
 _NAMED = frozenset({"study_hash_id", "accession_id", "study_title", "id", "study_id", "uuid"})
-
 PUBLIC_STUDIES = "bioturing_public_studies"
 """Id of a group that BBrowserX servers accept but do not list."""
 

@@ -34,9 +34,7 @@ __all__ = ["expect_same", "file_of_study", "open_backed", "open_lazily", "safe_n
 # Non-zeros per stripe. Each takes 8 bytes as received, 8 transposed and at most 8 while it is written. Three stripes
 # are processed at once, so each may take an eighth of the budget.
 _MOST, _LEAST = 2 << 20, 64 << 10
-
 _BYTES_EACH = 32
-
 _CHUNK_BYTES = 64 << 20
 
 # Provenance that may differ between two files with the same matrices.

@@ -16,7 +16,6 @@ from biocolab_accessor.messages import listing
 __all__ = ["KEY", "names_of_embeddings", "origin_of", "original_names", "read_provenance"]
 
 KEY = "biocolab"
-
 _PACKAGES = ("biocolab_accessor", "anndata", "bioflex", "bioturing-connector")
 
 

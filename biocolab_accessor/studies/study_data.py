@@ -22,9 +22,7 @@ from biocolab_accessor.studies.source_bioflex import CachedSource
 __all__ = ["StudyParts"]
 
 _OF_ALL = "use study.to_h5ad(path), study.to_anndata(backed=path) or study.lazy(path), or ask for genes="
-
 _OF_GENES = "ask for fewer genes, or use study.to_h5ad(path, genes=…)"
-
 _OF_FIELDS = "ask for some of the fields with fields="
 
 

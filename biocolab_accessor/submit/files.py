@@ -214,9 +214,7 @@ def _is_gzip(path: Path) -> bool:
 
 
 _NO_CELL_KEPT = "BC703"
-
 _SENT_AS_TEXT = "BC208"
-
 _NEEDS_COPY = ("BC201", _SENT_AS_TEXT)
 
 
@@ -311,11 +309,8 @@ def _refuse(reports: Mapping[Path, Report]) -> None:
 logger = logging.getLogger("biocolab_accessor.submit")
 
 _PREFIX = "biocolab-submit-"
-
 _LOCK, _UNLOCKED = "lock", "unlocked"
-
 _SECONDS_TO_LOCK = 60.0
-
 _SECONDS_WITHOUT_LOCK = 7 * 86400.0
 
 

@@ -48,19 +48,12 @@ __all__ = [
 logger = logging.getLogger("biocolab_accessor.submit")
 
 _SECONDS_KEPT = 30 * 86400
-
 _SECONDS_TO_TIDY = 86400
-
 _SECONDS_TO_LOCK = 30.0
-
 _LONGEST_TEXT = 10_000
-
 _VERSION = 1
-
 _BEGUN = "begun"
-
 _OF_THE_STUDY = ("server", "source", "group_id", "species", "study_id", "id_is_made", "namesakes", "call")
-
 _SUM = "sum"
 
 

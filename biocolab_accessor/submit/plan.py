@@ -143,7 +143,6 @@ class Tables:
 Strictness = Literal["default", "strict"]
 
 _MOST_SHOWN = 8
-
 _NOT_CHOSEN = " (not chosen)"
 
 

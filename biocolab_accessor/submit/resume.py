@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 __all__ = ["BrokenOff", "find", "submissions"]
 
 _SHORTEST_START = 4
-
 _UNITS = ((86400, "day"), (3600, "hour"), (60, "minute"))
 
 

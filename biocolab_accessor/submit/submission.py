@@ -79,7 +79,6 @@ def warn_of_restart(study_id: str, reason: object) -> None:
 
 
 _SECONDS_TO_END = 1.0
-
 _LONGEST_SHOWN = 24
 
 

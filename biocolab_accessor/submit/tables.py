@@ -17,9 +17,7 @@ from biocolab_accessor.messages import counted, listing, quoted
 __all__ = ["converted", "genes_of", "to_anndata"]
 
 _VALUES_AT_ONCE = 1 << 22
-
 _LARGEST_WHOLE = 2**53
-
 _GENE_COLUMNS = ("gene", "genes", "gene_name", "symbol", "names", "feature")
 
 

@@ -22,7 +22,6 @@ TRUTH = {"False": False, "True": True}
 """Booleans as sent: the protocol has numbers and strings only."""
 
 _EXACT = 2**53
-
 _WHOLE = re.compile(r"-?\d{1,99}")
 
 

@@ -91,13 +91,9 @@ class MatchReport:
 
 
 OBS_REMEDY = "Put the study's names into a column of obs and give its name as on=."
-
 _EXAMPLES = 3
-
 _LOOKED_AT_HERE = 1_000
-
 _LOOKED_AT_THERE = 100_000
-
 _MOST = 0.5
 
 Barcodes: TypeAlias = "pd.Index[Any]"

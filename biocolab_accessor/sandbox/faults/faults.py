@@ -195,7 +195,6 @@ class Faults:
 
 
 _ARRAYS = {"data": "<f4", "indices": "<u4", "indptr": "<u8", "coord_arr": "<f4"}
-
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 
 Answer = dict[str, Any]

@@ -79,16 +79,12 @@ logger = logging.getLogger("biocolab_accessor.sandbox")
 
 # A client has to read that much of a file, or some of another answer, within the time.
 _AT_ONCE = 8 << 20
-
 _UNREAD_SECONDS = 120.0
-
 _MOST_CONNECTIONS = 256
 
 # Connections use at most a quarter of the files that this process may open; it may be a notebook that needs the others.
 _SHARE = 4
-
 _HEAD_SECONDS = 10.0
-
 _LONGEST_HEAD = 64 << 10
 
 # The rest of a body after an early answer is read and dropped, so that a client that is still sending gets the answer.
@@ -96,7 +92,6 @@ _LEAST_OF_REST = 16 << 10
 
 # A connection younger than this is not closed in favor of a new one.
 _GRACE = 1.0
-
 _LAST_WORDS = 1.0
 
 

@@ -29,7 +29,6 @@ _TOKENS = (b"bioturing-api-token", b"btr-api-token", b"x-user-token")
 
 # The server notices a lost connection in the next iteration of the event loop.
 _HEARD = 0.01
-
 _PAGE = b"<!DOCTYPE html><html><head><title>Proxy</title></head><body><h1>Please log in</h1></body></html>"
 
 

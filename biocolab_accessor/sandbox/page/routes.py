@@ -78,11 +78,8 @@ class PageSessions:
 logger = logging.getLogger("biocolab_accessor.sandbox")
 
 _STATIC = Path(views.__file__).parent / "static"
-
 _FILES = {path.name: path for path in _STATIC.iterdir() if path.suffix in (".css", ".js", ".svg")}
-
 _SHELL = _STATIC / "index.html"
-
 _TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 
 _HEADERS = {
@@ -96,7 +93,6 @@ _HEADERS = {
 }
 
 _DATA = "/page/data"
-
 _STUDY = _DATA + "/study/{uuid}"
 
 View = Callable[[State, str, Request], Any]

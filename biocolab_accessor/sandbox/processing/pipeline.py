@@ -26,9 +26,7 @@ from biocolab_accessor.sandbox.store.study_folder import StudyFolder
 __all__ = ["FuzzyGraph", "process"]
 
 _CHUNK = 4096
-
 _STEPS = 64
-
 _TOLERANCE = 1e-5
 
 # Lower bound of a cell's scale, as a share of the mean distance.
@@ -36,18 +34,13 @@ _SHORTEST = 1e-3
 
 # python-igraph 1.0 truncates distances to integers, so they are multiplied by this; their unit does not matter.
 _UNIT = 1e6
-
 _FARTHEST = 50.0
 
 # In smaller graphs igraph does not let neighbors repel each other, and a few cells end up at the same point.
 _FEWEST_VERTICES = 100
-
 _FAR_AWAY = 1e3
-
 _EXTENT, _NOISE = 10.0, 1e-4
-
 _MIN_DIST = 0.5  # as in scanpy
-
 _MOST_EPOCHS, _FEWEST_EPOCHS, _EPOCHS_FOR_ALL = 500, 200, 1_000_000
 
 
@@ -150,9 +143,7 @@ def _scaled(start: NDArray[np.floating]) -> NDArray[np.float64]:
 Say = Callable[[str], object]
 
 _MOST_GENES = 2000
-
 _MOST_COMPONENTS = 50
-
 _NEIGHBORS = 15
 
 # Largest matrix that is converted to a dense array, 100 MB of float32.

@@ -44,17 +44,14 @@ __all__ = [
 ]
 
 H5_10X, H5AD, MTX_10X, TSV = 1, 2, 3, 6
-
 READABLE = {H5_10X, H5AD, MTX_10X, TSV}
 """Study types that the sandbox reads."""
 
 _OTHERS = {0: "BBROWSER", 4: "BCS", 5: "RDS", 15: "TILE_DB", 23: "PROCESSED_FOLDER"}
-
 STUDY_TYPES = READABLE | set(_OTHERS)
 """Study types of BBrowserX and Talk2Data; Lens has other numbers."""
 
 _GENES = "Gene Expression"
-
 _SMALLER = "submit fewer cells at once, as several batches"
 
 # SciPy will change the kind of sparse object that it returns by default; old versions have no argument for it.

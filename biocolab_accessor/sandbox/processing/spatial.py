@@ -38,9 +38,7 @@ SC = {VIZGEN: "VIZGEN", COSMX: "COSMX", XENIUM: "XENIUM", VIZGEN_V2: "VIZGEN_V2"
 """Platforms of Lens SC."""
 
 PROTEOMICS = -1
-
 SPATIAL = {*BULK, *SC, PROTEOMICS}
-
 UNREAD = SPATIAL - {VISIUM, VISIUM_ANN, XENIUM}
 """Types whose files are accepted without reading them: their format is not public, or they have no single cells."""
 

@@ -43,9 +43,7 @@ _SECRET_NAME = re.compile(
 )
 
 _SECRET_VALUE = re.compile(r"://[^/\s]*:[^/\s]*@")
-
 _LONG_ENOUGH = 8
-
 _CANCELLED = "the task was cancelled"
 
 

@@ -6,7 +6,7 @@ import hashlib
 from dataclasses import dataclass
 from typing import Any
 
-from biocolab_accessor.sandbox.store.database import Database
+from biocolab_accessor.sandbox.store.files import Database
 from biocolab_accessor.security.redaction import sealed
 
 __all__ = ["ALL_MEMBERS", "DEFAULT_TOKEN", "PERSONAL", "Accounts", "Group"]

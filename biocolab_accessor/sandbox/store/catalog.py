@@ -13,7 +13,7 @@ from typing import Any
 
 from biocolab_accessor.messages import quoted
 from biocolab_accessor.sandbox.store.accounts import ALL_MEMBERS, PERSONAL
-from biocolab_accessor.sandbox.store.database import Database
+from biocolab_accessor.sandbox.store.files import Database
 
 __all__ = ["PUBLIC", "TREE", "UPLOAD_PREFIX", "Catalog", "StudyRecord", "TaskRecord", "Terms", "UploadRecord"]
 

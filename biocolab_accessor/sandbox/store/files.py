@@ -1,4 +1,4 @@
-"""Files: readable by their owner only, synced to disk before they are announced, and removed fast."""
+"""Files: private, durable and removed fast; and the SQLite database."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ import os
 import re
 import secrets
 import shutil
+import sqlite3
 import stat
 import threading
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from biocolab_accessor.concurrency import ended
 from biocolab_accessor.platforms import is_open_elsewhere, replace, sync
@@ -19,6 +21,7 @@ from biocolab_accessor.platforms import is_open_elsewhere, replace, sync
 __all__ = [
     "CATALOG_FILE",
     "TOKEN_FILE",
+    "Database",
     "make_private",
     "new_token",
     "private_file",
@@ -39,7 +42,6 @@ TOKEN_FILE = "token"
 """Name of the file in a sandbox's folder with the token that was generated for it."""
 
 _OTHERS = 0o077
-
 _TOKEN = re.compile(r"[!-~]{16,200}", re.ASCII)
 
 
@@ -115,7 +117,6 @@ def remove(path: Path) -> None:
 
 
 _THREADS = 8
-
 _FEW = 32
 
 
@@ -148,3 +149,47 @@ def remove_folder(folder: Path) -> None:
     with suppress(OSError):
         remove_all([inner for entry in folder.iterdir() if entry.is_dir() for inner in entry.iterdir()])
     remove(folder)
+
+
+class Database:
+    """One SQLite file in WAL mode, which the threads of the server use in turn."""
+
+    def __init__(self, path: Path) -> None:
+        self._lock = threading.RLock()
+        private_file(path)  # SQLite creates its other files with the same mode
+        self._connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
+        self._connection.row_factory = sqlite3.Row
+        self._connection.execute("pragma journal_mode = wal")
+
+    def create(self, schema: str) -> None:
+        """Create the tables that are missing."""
+        with self._lock:
+            self._connection.executescript(schema)
+
+    def close(self) -> None:
+        """Close the file."""
+        with self._lock:
+            self._connection.close()
+
+    @contextmanager
+    def writing(self) -> Iterator[sqlite3.Connection]:
+        """A transaction: either all of its writes are kept, or none."""
+        with self._lock:
+            self._connection.execute("begin immediate")
+            try:
+                yield self._connection
+            except BaseException:
+                if self._connection.in_transaction:  # of a full disk SQLite has ended it already
+                    self._connection.execute("rollback")
+                raise
+            self._connection.execute("commit")
+
+    def write(self, statement: str, *values: Any) -> None:
+        """Run one statement as its own transaction."""
+        with self._lock:
+            self._connection.execute(statement, values)
+
+    def rows(self, query: str, *values: Any) -> list[sqlite3.Row]:
+        """The rows of a query."""
+        with self._lock:
+            return self._connection.execute(query, values).fetchall()
