@@ -98,7 +98,7 @@ class TestNothingStaysOnTheObject:
             for touched in (counts, adata):
                 assert server.token.encode() not in pickle.dumps(touched)
         finally:
-            bc.connection.drop_default(bc.connection.current())
+            default.drop_default(default.current())
 
 
 class TestTheObjectOfTheCaller:

@@ -144,7 +144,7 @@ class TestInterrupted:
         assert process.returncode == 130
         (last,) = (line for line in said.splitlines() if line.startswith("interrupted"))
         told = re.fullmatch(
-            r"interrupted: task (\w+) keeps running on the server\. To resume, .*in Python use (.+)", last
+            r"interrupted: task (\w+) keeps running on the server\. To resume, .*in Python (.+)", last
         )
         assert told[2] == f"bc.submission('{told[1]}').wait()"
         faulty.faults.clear()
