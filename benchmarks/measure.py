@@ -122,7 +122,7 @@ def process_of_server(folder: Path, *arguments: str) -> Iterator[tuple[str, int]
     said = ""
     for line in process.stdout or ():
         said += line
-        if "Ctrl-C ends it" in line:
+        if "Press Ctrl-C to stop it" in line:
             break
     found = re.search(r"http://127\.0\.0\.1:\d+", said)
     if found is None:

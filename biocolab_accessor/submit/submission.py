@@ -258,7 +258,7 @@ class Submission:
             except KeyboardInterrupt as interrupt:
                 where = "" if self.source == "bbrowserx" else f", to={quoted(self.source)}"
                 interrupt.add_note(
-                    f"task {self.task_id} keeps running on the server. To resume, repeat the call, or in Python use "
+                    f"task {self.task_id} keeps running on the server. To resume, repeat the call, or run in Python "
                     f"bc.submission({quoted(self.task_id)}{where}).wait()"
                 )
                 raise

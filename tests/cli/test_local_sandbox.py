@@ -38,7 +38,7 @@ def start() -> Iterator[Start]:
         said = ""
         for line in process.stdout:
             said += line
-            if "Ctrl-C ends it" in line:
+            if "Press Ctrl-C to stop it" in line:
                 break
         return process, said
 
@@ -73,7 +73,7 @@ def test_the_printed_lines_work_when_pasted(start: Start, counts: ad.AnnData, tm
     counts.write_h5ad(tmp_path / "x.h5ad")
     _, said = start("--path", tmp_path / "d", "--study", f"mine={tmp_path / 'x.h5ad'}")
     shell = "\n".join(line for line in said.splitlines() if line.startswith("export "))
-    python = said[said.index("import biocolab_accessor") : said.index("Ctrl-C")]
+    python = said[said.index("import biocolab_accessor") : said.index("Press Ctrl-C")]
     fetch = f"import biocolab_accessor as bc; bc.study('mine').to_anndata().write_h5ad({str(tmp_path / 'back.h5ad')!r})"
     ways = [lambda: start_python(["-c", f"{python}\n{fetch}"])]
     if shutil.which("bash"):

@@ -139,7 +139,8 @@ def test_an_invalid_setting_is_reported_without_its_value() -> None:
 def test_ctrl_c_exits_with_130_and_without_a_traceback() -> None:
     code = (
         "import os, signal, threading; from biocolab_accessor.cli import app;"
-        "import biocolab_accessor.studies.catalog as c; c.groups = lambda **k: os.kill(os.getpid(), signal.SIGINT) or "
+        "import importlib; c = importlib.import_module('biocolab_accessor.studies.catalog');"
+        "c.groups = lambda **k: os.kill(os.getpid(), signal.SIGINT) or "
         "threading.Event().wait(10); app(['groups'])"
     )
     done = start_python(["-c", code])

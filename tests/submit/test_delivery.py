@@ -263,7 +263,7 @@ def test_a_submission_without_a_journal_folder_is_still_sent(
     place.write_text("")
     with bc.settings.override(cache_dir=place), caplog.at_level(logging.WARNING, "biocolab_accessor"):
         done = submit(wide, "no journal")
-    assert "cannot be used, so that this submission cannot be resumed" in caplog.text
+    assert "cannot be used, so this submission cannot be resumed" in caplog.text
     assert studies("no journal") == [done.study_info["uuid"]]
 
 

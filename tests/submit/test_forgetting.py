@@ -194,7 +194,7 @@ def test_a_task_lost_while_waiting_is_started_by_the_next_call(
     speaks(faulty, wording)
     with pytest.raises(BiocolabError) as caught:
         submission.wait()
-    assert "begins from the start" in "".join(caught.value.__notes__)
+    assert "starts again if the server has lost it" in "".join(caught.value.__notes__)
     done = submit(title)
     assert (done.study_id, studies(title)) == (submission.study_id, [done.study_info["uuid"]])
 

@@ -140,9 +140,7 @@ class TestInterrupted:
         _, said = process.communicate(timeout=PATIENCE)
         assert process.returncode == 130
         (last,) = (line for line in said.splitlines() if line.startswith("interrupted"))
-        told = re.fullmatch(
-            r"interrupted: task (\w+) keeps running on the server\. To resume, .*in Python use (.+)", last
-        )
+        told = re.fullmatch(r"interrupted: task (\w+) keeps running on the server\. To resume, .*in Python (.+)", last)
         assert told[2] == f"bc.submission('{told[1]}').wait()"
         faulty.faults.clear()
         assert eval(told[2]).study().n_obs == 60
