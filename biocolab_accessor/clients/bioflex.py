@@ -224,9 +224,9 @@ class Database(database.Database, _Scoped):
         try:
             answer = self._post_request("/v1/study/get", {"hash_id": study_hash_id})
         except NotFound as error:
-            # A sandbox starts with the same words, and then suggests a study.
-            rest = error.detail.removeprefix(f"there is no study {quoted(study_hash_id)}")
-            more = rest if rest != error.detail else f": {rest}"
+            # A sandbox says the same first, and then suggests a study.
+            _, said, rest = error.detail.partition(f"no study {quoted(study_hash_id)}")
+            more = rest if said else f": {error.detail}"
             more = more or "; use species= if it belongs to another species"
             msg = f"{self.species} database version {self.version} has no study {quoted(study_hash_id)}{more}"
             raise UnknownStudy(msg) from error

@@ -60,11 +60,11 @@ class HTTPError(Exception):
 
 
 def failure(error: Exception) -> HTTPError:
-    """What a client is told of an error that no route expects: the disk is full, or the sandbox is wrong."""
+    """The response to an error that no route expects: the disk is full, or the sandbox has a bug."""
     full = isinstance(error, OSError) and error.errno in _NO_ROOM
     if full or (isinstance(error, sqlite3.Error) and getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL):
-        return HTTPError(507, "the disk of the sandbox is full: make room where its folder is, and try again")
-    return HTTPError(500, "the sandbox failed; this is a mistake of the sandbox, see its log")
+        return HTTPError(507, "the disk of the sandbox is full: make room in its folder, and try again")
+    return HTTPError(500, "the sandbox failed: this is a bug in the sandbox, see its log")
 
 
 def json_object(raw: bytes | bytearray, what: str) -> dict[str, Any]:

@@ -304,9 +304,7 @@ class Sandbox(Hosts):
     ) -> None:
         token = given = sealed(token)  # before anything can fail: a verbose traceback shows the variables of this frame
         if given.reveal() == DEFAULT_TOKEN and not is_loopback(host):
-            msg = (
-                f"on {host} other machines reach the sandbox, and its token is one that everybody knows: give no token"
-            )
+            msg = f"other machines can connect to {host}, and this token is publicly known: leave token out"
             raise InvalidArgument(msg)
         self._temporary = path is None
         self.path = (temporary_folder("biocolab-sandbox-") if path is None else expanded(path)).absolute()

@@ -426,7 +426,7 @@ def test_a_filter_is_named_wherever_in_a_file_it_is_needed(tmp_path, name, code,
     adata.write_h5ad(path)
     with h5py.File(path, "r+") as file:
         unreadable(file, name, code)
-    what = f"{known} (HDF5 filter {code}), as of {name},".strip()
+    what = f"{known} (HDF5 filter {code}), for example in {name},".strip()
     for call in (lambda: bc.check(path), lambda: bc.submit(path, study_type="h5ad")):
         with pytest.raises(InvalidFile, match=re.escape(what) + ".*pip install hdf5plugin"):
             call()
@@ -440,7 +440,9 @@ def test_a_filter_of_a_10x_file_is_named_too(tmp_path, data_file, name, code, kn
     with h5py.File(path, "r+") as file:
         unreadable(file, name, code)
     for call in (lambda: bc.check(path), lambda: bc.submit(path, study_type="h5_10x")):
-        with pytest.raises(InvalidFile, match=rf"{known} \(HDF5 filter {code}\), as of {name}.*pip install hdf5plugin"):
+        with pytest.raises(
+            InvalidFile, match=rf"{known} \(HDF5 filter {code}\), for example in {name}.*pip install hdf5plugin"
+        ):
             call()
 
 

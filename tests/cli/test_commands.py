@@ -96,7 +96,7 @@ def test_pull_takes_a_version_of_the_database(tmp_path: Path) -> None:
     assert run("pull", "PBMC68k_reduced", "--dry-run", "--version", 99).exit_code == 1
     refused = run("pull", "PBMC68k_reduced", "--dry-run", "--version", 2, "--source", "bbrowserx")
     assert refused.exit_code == 2
-    assert "not databases" in refused.stderr
+    assert "bbrowserx has no databases" in refused.stderr
 
 
 def test_a_dry_run_of_pull_shows_the_size_and_writes_nothing(tmp_path: Path) -> None:

@@ -643,7 +643,7 @@ DIFFERENT: dict[str, tuple[Call, Any, type[Exception], str]] = {
         lambda c, h: c.submit_study_from_local("personal", [{"matrix": "nope.h5ad"}]),
         FileNotFoundError,
         errors.InvalidFile,
-        r"no file nope\.h5ad",
+        r"file nope\.h5ad does not exist",
     ),
     "TileDB from here": (
         lambda c, h: c.submit_study_from_local("personal", [{"matrix": "x"}], study_type=15),

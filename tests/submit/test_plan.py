@@ -353,7 +353,7 @@ def test_an_object_changed_after_planning_is_rejected(tmp_path):
     with pytest.raises(errors.InvalidArgument, match="plan again"):
         write_plan(adata, by_sample, tmp_path)
     adata.X = adata.X.astype(np.float64) + 0.1
-    with pytest.raises(errors.InvalidValues, match="changed since"):
+    with pytest.raises(errors.InvalidValues, match="was it modified after the plan was made"):
         write_plan(adata, plan, tmp_path)
     assert list(tmp_path.iterdir()) == []
 

@@ -83,7 +83,7 @@ class TestRestore:
             (LABELS, pd.CategoricalDtype(["a"]), "'b' are not among its categories"),
             (pd.Series([1, 2]), "object", "cannot become object"),
             (pd.Series([1, 2]), "string", "cannot become string"),
-            (LABELS, "datetime64[ns]", "cannot become datetime64"),
+            (LABELS, "datetime64[ns]", "cannot be converted to datetime64"),
             (LABELS, "nonsense", "'nonsense' is not a dtype"),
             (pd.Series([0.5, 1.0]), "Int64", "1 values would change in Int64, such as 0.5"),
             # All of these are the same after a cast there and back, which wraps or has no end.

@@ -57,7 +57,7 @@ class Accounts:
         self._database.write("insert or replace into users values (?, ?)", email, _digest(held))
 
     def user_of(self, token: Any) -> str | None:
-        """Email of the user with this token; None where there is none."""
+        """Email of the user with this token, or None."""
         token = held = sealed(token)
         rows = self._database.rows("select email from users where token = ?", _digest(held))
         return str(rows[0]["email"]) if rows else None
