@@ -277,7 +277,7 @@ def test_an_argument_that_cannot_be_meant_is_refused_in_our_words(argument: str,
 @pytest.mark.parametrize("kind", ["NA", "a day", "an array", "a column", "an index", "NaN", "a truth value"])
 @pytest.mark.parametrize("name", ["min_genes", "max_counts", "mt_percentage"])
 def test_a_bound_that_is_not_a_number_is_refused_in_our_words(name: str, kind: str, sent: ad.AnnData) -> None:
-    with pytest.raises(BiocolabError, match=rf"^{name} is .*: give a number of 0 or more, or None for no bound"):
+    with pytest.raises(BiocolabError, match=rf"^{name} is .*: must be a non-negative number, or None for no bound"):
         sent.biocolab.check(**{name: _ODD[kind]})
 
 

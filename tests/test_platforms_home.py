@@ -240,7 +240,7 @@ def test_whatever_a_share_says_of_locks_the_cache_makes_the_arrays_anew(
     assert made == [[0, 0], [1, 1], [2, 2]]
     (said,) = {record.getMessage() for record in caplog.records}
     assert said.startswith(f"the cache in {lockless / 'cache'} cannot be used: ")
-    assert said.endswith("Another: bc.settings.cache_dir")
+    assert said.endswith("Set bc.settings.cache_dir")
 
 
 @pytest.mark.parametrize("lockless", WITHOUT_LOCKS, indirect=True)
@@ -257,7 +257,7 @@ def test_whatever_a_share_says_of_locks_a_submission_goes_on_without_a_journal(
 
 @pytest.mark.parametrize("lockless", WITHOUT_LOCKS, indirect=True)
 def test_whatever_a_share_says_of_locks_a_kept_sandbox_names_its_folder(lockless: Path) -> None:
-    with pytest.raises(SandboxError, match=rf"the folder {lockless}/kept cannot be used: .*Give a path on a disk"):
+    with pytest.raises(SandboxError, match=rf"the folder {lockless}/kept cannot be used: .*Use a disk that can be written to and supports locks"):
         bc.sandbox(lockless / "kept")
 
 
@@ -302,7 +302,7 @@ class TestFoldersThatCannotBe:
         monkeypatch.delenv("BIOCOLAB_KEY_FILE", raising=False)
         file = KeyFile()
         assert (file.read(), file.exists()) == ({}, False)
-        with pytest.raises(MissingCredentials, match="no token of Talk2Data was found"):
+        with pytest.raises(MissingCredentials, match="no token for Talk2Data was found"):
             bc.EConnector().get_talk2data()
 
 

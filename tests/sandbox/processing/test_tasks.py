@@ -244,7 +244,7 @@ def test_the_process_of_a_worker_has_no_secrets(monkeypatch: pytest.MonkeyPatch,
 def test_a_worker_that_was_stopped_while_it_was_given_a_long_job_holds_up_neither_reset_nor_close(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tasks, "_SOON", 0.2)
+    monkeypatch.setattr(tasks, "_STOP_SECONDS", 0.2)
     ad.AnnData(np.eye(9, dtype=np.float32)).write_h5ad(tmp_path / "x.h5ad")
     # A pipe holds 64 kB of it.
     batches = {f"Batch_{i}": {"matrix": "x.h5ad", "name": f"b{i}" + "x" * 100} for i in range(2000)}
