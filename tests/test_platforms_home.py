@@ -257,7 +257,10 @@ def test_whatever_a_share_says_of_locks_a_submission_goes_on_without_a_journal(
 
 @pytest.mark.parametrize("lockless", WITHOUT_LOCKS, indirect=True)
 def test_whatever_a_share_says_of_locks_a_kept_sandbox_names_its_folder(lockless: Path) -> None:
-    with pytest.raises(SandboxError, match=rf"the folder {lockless}/kept cannot be used: .*Use a disk that can be written to and supports locks"):
+    with pytest.raises(
+        SandboxError,
+        match=rf"the folder {lockless}/kept cannot be used: .*Use a disk that can be written to and supports locks",
+    ):
         bc.sandbox(lockless / "kept")
 
 

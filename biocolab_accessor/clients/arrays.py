@@ -14,14 +14,13 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
-from scipy.sparse import _sparsetools
 
 from biocolab_accessor.concurrency import THREADS, each, shares
 from biocolab_accessor.errors import BiocolabError, InvalidResponse
 from biocolab_accessor.io.compression import can_inflate, filters_of, read_deflated
 from biocolab_accessor.io.hdf5_gate import READING, Gate
 from biocolab_accessor.io.memory import empty_pages, expect_room
-from biocolab_accessor.io.transpose import PEAK
+from biocolab_accessor.io.transpose import PEAK, is_canonical
 from biocolab_accessor.messages import quoted
 
 __all__ = [
@@ -171,7 +170,7 @@ def _is_canonical(matrix: sparse.csc_matrix) -> bool:
 
     def one(first: int, last: int) -> bool:
         own = matrix.indptr[first : last + 1]
-        return bool(_sparsetools.csr_has_canonical_format(last - first, own, matrix.indices))
+        return is_canonical(own, matrix.indices)
 
     if len(matrix.indices) < _WORTH_THREADS:
         fine = one(0, matrix.shape[1])

@@ -14,12 +14,12 @@ import threading
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from functools import cache
 from typing import IO, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 from scipy import sparse
-from scipy.sparse import _sparsetools
 
 from biocolab_accessor.concurrency import THREADS, each, in_order
 from biocolab_accessor.io.memory import empty_pages, release
@@ -30,6 +30,7 @@ __all__ = [
     "Scratch",
     "StoredStripes",
     "csr_of_csc",
+    "is_canonical",
     "join_rows",
     "join_stripes",
     "shorten",
@@ -37,6 +38,11 @@ __all__ = [
     "transpose_stripe",
     "write_stripes",
 ]
+
+try:  # private, but the only way to give SciPy buffers of our own
+    from scipy.sparse import _sparsetools as _kernels
+except ImportError:
+    _kernels = None
 
 SHORT = np.dtype(np.uint16)
 """Half the size of values on the wire; most counts fit, and so do the genes of a stripe."""
@@ -61,7 +67,11 @@ def transpose_stripe(
     """Convert a CSC stripe to CSR, into ``indices`` and ``data``; returns its (n_obs + 1,) row pointers."""
     pointers = np.empty(n_obs + 1, indices.dtype)
     own = tuple(array.astype(indices.dtype, copy=False) for array in stripe[:2])
-    _sparsetools.csr_tocsc(len(own[0]) - 1, n_obs, *own, stripe[2], pointers, indices, data)
+    if kernels_work():
+        _kernels.csr_tocsc(len(own[0]) - 1, n_obs, *own, stripe[2], pointers, indices, data)
+        return pointers
+    turned = sparse.csc_matrix((stripe[2], own[1], own[0]), (n_obs, len(own[0]) - 1)).tocsr()
+    pointers[:], indices[:], data[:] = turned.indptr, turned.indices, turned.data
     return pointers
 
 
@@ -76,8 +86,46 @@ def join_stripes(
     index = indices.dtype
     own = [array.astype(index, copy=False) for array in (widths, pointers.ravel(), parts[0])]
     joined = np.empty(pointers.shape[1], index)
-    _sparsetools.csr_hstack(len(pointers), len(joined) - 1, *own, parts[1], joined, indices, data)
+    if kernels_work():
+        _kernels.csr_hstack(len(pointers), len(joined) - 1, *own, parts[1], joined, indices, data)
+        return joined
+    ends = np.cumsum(pointers[:, -1], dtype=np.intp)
+    stripes = [
+        sparse.csr_matrix((parts[1][end - row[-1] : end], parts[0][end - row[-1] : end], row), (len(row) - 1, width))
+        for row, width, end in zip(pointers, widths.tolist(), ends.tolist(), strict=True)
+    ]
+    side_by_side = sparse.hstack(stripes, "csr")
+    joined[:], indices[:], data[:] = side_by_side.indptr, side_by_side.indices, side_by_side.data
     return joined
+
+
+def is_canonical(indptr: NDArray[Any], indices: NDArray[Any]) -> bool:
+    """Whether the indices of each compressed row increase; ``indptr`` may be a part of the matrix's own."""
+    if kernels_work():
+        return bool(_kernels.csr_has_canonical_format(len(indptr) - 1, indptr, indices))
+    increases = np.diff(indices[indptr[0] : indptr[-1]].astype(np.int64)) > 0
+    between = indptr[1:-1] - indptr[0] - 1
+    increases[between[(between >= 0) & (between < len(increases))]] = True
+    return bool(increases.all())
+
+
+@cache
+def kernels_work() -> bool:
+    """Whether SciPy's private functions exist and do what they did; if not, its public ones are used."""
+    expected = sparse.csr_matrix(np.array([[0, 2, 3], [4, 0, 5]], np.float32))
+    turned = expected.tocsc()
+    index, one = turned.indices.dtype, np.ones(1, turned.indices.dtype)
+    indptr, indices, data = np.empty(3, index), np.empty(4, index), np.empty(4, np.float32)
+    try:
+        _kernels.csr_tocsc(3, 2, turned.indptr, turned.indices, turned.data, indptr, indices, data)
+        found = sparse.csr_matrix((data.copy(), indices.copy(), indptr.copy()), (2, 3))
+        _kernels.csr_hstack(1, 2, 3 * one, indptr.copy(), indices.copy(), data.copy(), indptr, indices, data)
+        sound = _kernels.csr_has_canonical_format(2, indptr, indices)
+        unsound = _kernels.csr_has_canonical_format(1, np.array([0, 2], index), np.array([1, 0], index))
+    except (AttributeError, TypeError, ValueError):
+        return False
+    same = sparse.csr_matrix((data, indices, indptr), (2, 3))
+    return (found != expected).nnz + (same != expected).nnz == 0 and bool(sound) and not unsound
 
 
 def shorten(values: NDArray[Any], short: NDArray[np.uint16]) -> bool:
