@@ -70,7 +70,8 @@ def _to_file(write: Callable[[ad.AnnData, Path], object]) -> None:
 
 def write() -> None:
     """To a file, where the check that precedes it is not timed: what :func:`anndata.AnnData.write_h5ad` has none of."""
-    from biocolab_accessor.submit.plan import plan_submission, write_plan
+    from biocolab_accessor.submit.plan import plan_submission
+    from biocolab_accessor.submit.write import write_plan
 
     adata = ad.read_h5ad(data.study())
     plan = plan_submission(adata)

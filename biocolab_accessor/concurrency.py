@@ -36,6 +36,7 @@ __all__ = [
     "is_cancelled",
     "on_cancel",
     "pause",
+    "request_threads",
     "result",
     "settled",
     "shares",
@@ -226,6 +227,14 @@ class CancellableThreads:
             asked = list(self._asked)
         for future in asked:
             future.cancel()
+
+
+def request_threads(name: str, most: int | None = None) -> CancellableThreads:
+    """Threads for the requests of one call: at most ``bc.settings.max_requests``, or fewer if ``most`` is less."""
+    from biocolab_accessor.config import settings  # takes a moment, and may find the environment at fault
+
+    limit = settings.max_requests
+    return CancellableThreads(limit if most is None else min(most, limit), name)
 
 
 def _settle(

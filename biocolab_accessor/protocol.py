@@ -14,7 +14,6 @@ from biocolab_accessor.messages import did_you_mean, listing, quoted
 
 __all__ = [
     "NO_CAP",
-    "RETRIABLE_STATUSES",
     "SERVERS",
     "SOURCES",
     "SPECIES",
@@ -151,6 +150,7 @@ def _number(value: Any, default: float) -> float:
 
 
 Unit = Literal["raw", "lognorm"]
+
 UNITS: tuple[Unit, ...] = get_args(Unit)
 """What the values of a matrix are."""
 
@@ -169,18 +169,17 @@ def unit_name(unit: Any, what: str = "unit") -> str:
 
 
 Server = Literal["bbrowserx", "talk2data"]
+
 SERVERS: tuple[Server, ...] = get_args(Server)
 """Servers with groups, to which studies are submitted."""
 
 Source = Literal["bioflex", "bbrowserx", "talk2data"]
+
 SOURCES: tuple[Source, ...] = get_args(Source)
 """Servers with studies."""
 
 TITLES: dict[Source, str] = {"bioflex": "BioFlex", "bbrowserx": "BBrowserX", "talk2data": "Talk2Data"}
 """Names of the servers as people read them."""
-
-RETRIABLE_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504})
-"""HTTP statuses that may pass: an idempotent request is sent again after one of them."""
 
 STUDY_TYPES = {
     "bbrowser": 0,

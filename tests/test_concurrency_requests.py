@@ -11,8 +11,11 @@ from contextlib import suppress
 
 import pytest
 
+import biocolab_accessor as bc
 from biocolab_accessor import concurrency as module
-from biocolab_accessor.concurrency import CancellableThreads, is_cancelled, on_cancel, pause
+from biocolab_accessor.concurrency import CancellableThreads, is_cancelled, on_cancel, pause, request_threads, result
+from biocolab_accessor.errors import InvalidArgument
+from biocolab_accessor.sandbox.server import Sandbox
 from tests.patience import PATIENCE, until
 
 _LONG = 30 * PATIENCE
@@ -137,3 +140,35 @@ def test_a_pause_in_any_other_thread_is_a_pause() -> None:
     pause(0.05)
     assert time.monotonic() - start >= 0.05
     assert not is_cancelled()
+
+
+@pytest.mark.parametrize(("setting", "most", "expected"), [(16, None, 16), (16, 4, 4), (2, 4, 2), (1, 5, 1)])
+def test_the_setting_limits_how_many_requests_of_a_call_run_at_the_same_time(
+    setting: int, most: int | None, expected: int
+) -> None:
+    started, release = threading.Semaphore(0), threading.Event()
+
+    def work() -> None:
+        started.release()
+        release.wait(PATIENCE)
+
+    with bc.settings.override(max_requests=setting), request_threads("limited", most) as threads:
+        waiting = [threads.submit(work) for _ in range(expected + 3)]
+        running = sum(started.acquire(timeout=PATIENCE) for _ in range(expected))
+        assert (running, started.acquire(blocking=False)) == (expected, False)
+        release.set()
+        assert [result(each) for each in waiting] == [None] * len(waiting)
+
+
+def test_one_request_at_a_time_fetches_the_same_study(server: Sandbox) -> None:
+    with bc.settings.override(max_requests=1):
+        slow = bc.study("PBMC68k_reduced").to_anndata(unit="lognorm", cache=False)
+    fast = bc.study("PBMC68k_reduced").to_anndata(unit="lognorm", cache=False)
+    assert (slow.X != fast.X).nnz == 0
+    assert slow.obs.equals(fast.obs)
+
+
+@pytest.mark.parametrize("wrong", [0, 65, "many"])
+def test_a_limit_of_requests_that_is_out_of_range_is_refused(wrong: object) -> None:
+    with pytest.raises(InvalidArgument, match=r"^bc\.settings\.max_requests"):
+        bc.settings.max_requests = wrong

@@ -319,7 +319,7 @@ class Sending(AnnDataPart):
         ...     (ad.read_h5ad(path).raw.X != adata.X).sum()
         np.int64(0)
         """
-        from biocolab_accessor.submit.plan import to_h5ad
+        from biocolab_accessor.submit.submit import to_h5ad
 
         return to_h5ad(self._adata, path, input_matrix_type=input_matrix_type, compression=compression, columns=obs)
 

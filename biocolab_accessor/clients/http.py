@@ -17,7 +17,7 @@ import urllib3
 from requests.auth import AuthBase
 
 from biocolab_accessor.clients.responses import announced_length, decode_json, decode_unquoted, http_error
-from biocolab_accessor.clients.retry import Deadline, Retriable, retry_after, retrying
+from biocolab_accessor.clients.retry import RETRIABLE_STATUSES, Deadline, Retriable, retry_after, retrying
 from biocolab_accessor.clients.transfer import Download, FilePart, OpenTarget
 from biocolab_accessor.clients.transport import Adapter, Session, cancellable, transport_failure
 from biocolab_accessor.config import settings
@@ -35,7 +35,6 @@ from biocolab_accessor.io.memory import expect_room
 from biocolab_accessor.io.safe_files import replacing, target_path
 from biocolab_accessor.messages import quoted, warn
 from biocolab_accessor.progress import progress_bar
-from biocolab_accessor.protocol import RETRIABLE_STATUSES
 from biocolab_accessor.security.redaction import Secret, redacted, redacting, without_frames
 from biocolab_accessor.security.urls import file_url, is_loopback, origin, redirect_url, route_url, same_origin_url
 

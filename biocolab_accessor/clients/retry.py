@@ -14,11 +14,12 @@ from biocolab_accessor.concurrency import is_cancelled, pause
 from biocolab_accessor.config import settings
 from biocolab_accessor.errors import BiocolabError, TimedOut
 
-__all__ = ["Deadline", "Retriable", "retrying"]
+__all__ = ["RETRIABLE_STATUSES", "Deadline", "Retriable", "retrying"]
 
 logger = logging.getLogger("biocolab_accessor.clients")
 
 _Result = TypeVar("_Result")
+
 _FIRST_DELAY, _LONGEST_DELAY = 0.5, 8.0
 _LONGEST_ASKED = 600.0
 
@@ -114,3 +115,7 @@ def retry_after(header: str | None) -> float | None:
         return max(0.0, email.utils.parsedate_to_datetime(header).timestamp() - time.time())
     except (ValueError, TypeError):
         return None
+
+
+RETRIABLE_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504})
+"""HTTP statuses that may pass: an idempotent request is sent again after one of them."""

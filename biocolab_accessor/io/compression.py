@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
-from typing import Any
+from typing import Any, Literal
 
 import h5py
 import numpy as np
@@ -22,7 +22,16 @@ from numpy.typing import NDArray
 from biocolab_accessor.concurrency import THREADS, result
 from biocolab_accessor.io.memory import empty_pages
 
-__all__ = ["GZIP", "PIPELINES", "can_inflate", "deflate_shuffled", "filters_of", "plain_chunk", "read_deflated"]
+__all__ = [
+    "GZIP",
+    "PIPELINES",
+    "Compression",
+    "can_inflate",
+    "deflate_shuffled",
+    "filters_of",
+    "plain_chunk",
+    "read_deflated",
+]
 
 GZIP = {"compression": "gzip", "compression_opts": 1}
 """Arguments of `create_dataset` for gzip; with shuffle if values have several bytes."""
@@ -197,3 +206,6 @@ def filters_of(dataset: h5py.Dataset) -> list[int]:
     """Numbers of the HDF5 filters of a dataset, in the order of application."""
     properties = dataset.id.get_create_plist()
     return [properties.get_filter(i)[0] for i in range(properties.get_nfilters())]
+
+
+Compression = Literal["gzip"] | None

@@ -15,7 +15,7 @@ from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import h5py
 import numpy as np
@@ -27,12 +27,12 @@ from scipy import sparse
 
 from biocolab_accessor.concurrency import THREADS, Caller, each, result, uninterruptible
 from biocolab_accessor.errors import BiocolabError, InvalidArgument, InvalidValues
-from biocolab_accessor.io.compression import GZIP, deflate_shuffled
+from biocolab_accessor.io.compression import GZIP, Compression, deflate_shuffled
 from biocolab_accessor.io.safe_files import SafeFile, replacing
 from biocolab_accessor.io.values import exact_in
 from biocolab_accessor.messages import quoted
 
-__all__ = ["Compression", "write_array", "write_csr", "write_h5ad", "write_text"]
+__all__ = ["write_array", "write_csr", "write_h5ad", "write_text"]
 
 
 def write_text(group: h5py.Group, name: str, texts: NDArray[Any], dataset_kwargs: dict[str, Any]) -> bool:
@@ -98,8 +98,6 @@ def write_array(group: h5py.Group, name: str, values: NDArray[Any]) -> bool:
                 dataset.id.write_direct_chunk((start, *elsewhere), content)
     return True
 
-
-Compression = Literal["gzip"] | None
 
 # Chunks of one array that wait to be compressed or stored. Their number bounds the memory, and they keep the threads
 # busy while tables are written.

@@ -17,12 +17,13 @@ from scipy import sparse
 from biocolab_accessor.config import settings
 from biocolab_accessor.errors import ConfigurationError, InvalidArgument, InvalidFile
 from biocolab_accessor.io.cache import cache
+from biocolab_accessor.io.compression import Compression
 from biocolab_accessor.io.hdf5_gate import opened_foreign
 from biocolab_accessor.io.names import escaped, restored
 from biocolab_accessor.io.safe_files import target_path
 from biocolab_accessor.io.transpose import Scratch, join_rows, write_stripes
 from biocolab_accessor.io.values import text_index
-from biocolab_accessor.io.write_h5ad import Compression, write_h5ad
+from biocolab_accessor.io.write_h5ad import write_h5ad
 from biocolab_accessor.studies.conversion import expect_shape, gene_stripes, to_obsm
 from biocolab_accessor.studies.fetch import SAMPLE_SIZE, obs_of, origin, selected_genes, var_of, warn_where_no_counts
 from biocolab_accessor.studies.provenance import KEY as PROVENANCE

@@ -12,8 +12,7 @@ from typing import Any
 
 from anndata import AnnData
 
-from biocolab_accessor.concurrency import CancellableThreads, first_error, result
-from biocolab_accessor.config import settings
+from biocolab_accessor.concurrency import first_error, request_threads, result
 from biocolab_accessor.errors import ConfigurationError
 from biocolab_accessor.io.memory import SharedBudget, expect_room
 from biocolab_accessor.io.names import safe_name
@@ -62,7 +61,7 @@ def fetch_all(
             expect_room(2 * sum(held), what.format(len(held)), alternative, held=sum(held))
             return part
 
-        with CancellableThreads(min(_AT_ONCE, settings.max_requests), "biocolab-collection") as threads:
+        with request_threads("biocolab-collection", _AT_ONCE) as threads:
             asked = [threads.submit(fetched, address_of(each), selection) for each, selection in wanted]
             first_error(asked)  # raises even while an earlier study is still being fetched
             return [result(each) for each in asked]

@@ -10,8 +10,7 @@ import pandas as pd
 from anndata import AnnData
 from numpy.typing import NDArray
 
-from biocolab_accessor.concurrency import CancellableThreads, result
-from biocolab_accessor.config import settings
+from biocolab_accessor.concurrency import request_threads, result
 from biocolab_accessor.io.memory import budget, expect_room
 from biocolab_accessor.io.transpose import PEAK
 from biocolab_accessor.io.values import text_index
@@ -46,7 +45,7 @@ def fetch(parts: StudyParts, selection: Selection) -> AnnData:
     """See :meth:`Study.to_anndata`."""
     # The requests run in parallel. This thread fetches the matrix, which takes longest, while another one assembles the
     # rest of the AnnData.
-    with CancellableThreads(min(5, settings.max_requests), "biocolab-fetch") as threads:
+    with request_threads("biocolab-fetch", 5) as threads:
         features = threads.submit(lambda: var_of(parts.features) if selection.genes is None else None)
         barcodes = threads.submit(lambda: parts.barcodes)
         obs = threads.submit(obs_of, parts, selection)

@@ -14,8 +14,7 @@ from scipy import sparse
 
 from biocolab_accessor.clients.bioflex import Metadata, Study
 from biocolab_accessor.clients.http import save
-from biocolab_accessor.concurrency import CancellableThreads, result
-from biocolab_accessor.config import settings
+from biocolab_accessor.concurrency import request_threads, result
 from biocolab_accessor.errors import BiocolabError, InvalidArgument, InvalidResponse
 from biocolab_accessor.io.cache import Arrays, Cache, CachedArrays
 from biocolab_accessor.io.transpose import csr_of_csc
@@ -260,7 +259,7 @@ class BioFlexSource:
             return pd.Series(np.asarray(field.values, np.float32))
 
         # The protocol has one request per field; they run in parallel, within a limit that does not burden the server.
-        with CancellableThreads(settings.max_requests, "biocolab-metadata") as threads:
+        with request_threads("biocolab-metadata") as threads:
             # Requested once, not for each field, so that an unresponsive server is waited for only once.
             cells = threads.submit(barcodes)
             fetched = [threads.submit(fetch, field) for field in wanted]

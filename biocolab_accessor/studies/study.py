@@ -14,7 +14,7 @@ from scipy import sparse
 
 from biocolab_accessor.clients.tasks import restart_if_lost
 from biocolab_accessor.errors import InvalidArgument, InvalidResponse, UnknownEmbedding, UnknownField
-from biocolab_accessor.io.write_h5ad import Compression
+from biocolab_accessor.io.compression import Compression
 from biocolab_accessor.messages import did_you_mean, facts_table, listing, quoted, shown
 from biocolab_accessor.protocol import Format, Unit, unit_name
 from biocolab_accessor.studies.conversion import obsm_keys, select_fields, select_genes

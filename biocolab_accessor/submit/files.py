@@ -33,7 +33,8 @@ from biocolab_accessor.io.names import distinct
 from biocolab_accessor.messages import did_you_mean, listing, quoted, warn
 from biocolab_accessor.platforms import expanded, temporary_folder
 from biocolab_accessor.protocol import STUDY_TYPES
-from biocolab_accessor.submit.plan import StudyRequest, columns_chosen, plan_of, write_plan
+from biocolab_accessor.submit.plan import StudyRequest, columns_chosen, plan_of
+from biocolab_accessor.submit.write import write_plan
 
 __all__ = [
     "Payload",

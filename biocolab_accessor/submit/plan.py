@@ -5,45 +5,28 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
 import pandas as pd
 from anndata import AnnData
-from numpy.typing import NDArray
 
-from biocolab_accessor.check.matrix_choice import MatrixChoice, bytes_of, stored_dtype
+from biocolab_accessor.check.matrix_choice import bytes_of
 from biocolab_accessor.check.matrix_stats import SlotSummary
 from biocolab_accessor.check.report import Report
 from biocolab_accessor.check.run import Checked, check_object
 from biocolab_accessor.errors import InvalidArgument, UnknownField
-from biocolab_accessor.io.columns import Verdicts, as_frame, batches_of, chosen_columns, labels_of
-from biocolab_accessor.io.matrix_blocks import Slot, filled_slots, row_blocks, source_of
+from biocolab_accessor.io.columns import as_frame, batches_of, chosen_columns
+from biocolab_accessor.io.matrix_blocks import Slot, filled_slots
 from biocolab_accessor.io.names import distinct, key_as_text, safe_name, sent_name
-from biocolab_accessor.io.safe_files import target_path
-from biocolab_accessor.io.write_h5ad import Compression, write_h5ad
 from biocolab_accessor.messages import about_megabytes, counted, did_you_mean, facts_table, listing, quoted
 from biocolab_accessor.protocol import Filters, argument_names, known_species
-from biocolab_accessor.submit.h5ad_encoding import EncodedObsm, encoded_frame, encoded_obsm, rows_of
+from biocolab_accessor.submit.write import Encoded, EncodedObsm, encode, encoded_obsm
 
 if TYPE_CHECKING:
     from biocolab_accessor.check.report import Finding
     from biocolab_accessor.protocol import Server
 
-__all__ = [
-    "Batch",
-    "Filters",
-    "Plan",
-    "Strictness",
-    "StudyRequest",
-    "Tables",
-    "columns_chosen",
-    "plan_of",
-    "plan_submission",
-    "to_h5ad",
-    "write_plan",
-]
+__all__ = ["Batch", "Filters", "Plan", "Strictness", "StudyRequest", "columns_chosen", "plan_of", "plan_submission"]
 
 
 @dataclass(frozen=True)
@@ -98,46 +81,6 @@ class StudyRequest:
                 "abstract": self.abstract,
             },
         }
-
-
-class Encoded(NamedTuple):
-    """obs, var and obsm in the oldest encodings of h5ad."""
-
-    obs: pd.DataFrame
-    var: pd.DataFrame
-    obsm: dict[str, Any]
-
-
-class Tables:
-    """The matrix and tables that the files contain, encoded once for all batches."""
-
-    # Once for all: a column could get a different dtype in one batch, such as integers where no value is missing.
-
-    def __init__(self, adata: AnnData, plan: Plan) -> None:
-        self.summary = next(summary for summary in plan.slots if summary.slot == plan.slot)
-        self.raw = plan.input_matrix_type == "raw"
-        self.source = source_of(adata, plan.slot)
-        if plan.encoded is not None:
-            self.obs, self.var, self.obsm = plan.encoded
-            return
-        var = as_frame(adata.raw.var if plan.slot.kind == "raw.X" else adata.var)
-        self.obs = encoded_frame(chosen_columns(as_frame(adata.obs), plan.chosen), "obs")[0]
-        self.var = encoded_frame(var, "var")[0]
-        self.obsm = encoded_obsm(adata).sent
-
-    def write(self, path: Path, rows: NDArray[np.intp] | None, compression: Compression) -> None:
-        """Write one file with the selected cells, or all of them."""
-        write_h5ad(
-            path,
-            row_blocks(self.source, rows),
-            rows_of(self.obs, rows),
-            self.var,
-            {key: rows_of(value, rows) for key, value in self.obsm.items()},
-            dtype=stored_dtype(self.summary, raw=self.raw),
-            whole=self.raw and self.summary.noise > 0,
-            as_raw=self.raw,
-            compression=compression,
-        )
 
 
 Strictness = Literal["default", "strict"]
@@ -379,57 +322,8 @@ def plan_of(
         n_bytes=bytes_of(choice.chosen, obs, obsm.sent.values()),
         report=report,
         chosen=chosen,
-        encoded=_encoded(adata, choice, obs, obsm, verdicts),
+        encoded=encode(adata, choice, obs, obsm, verdicts),
     )
-
-
-def write_plan(adata: AnnData, plan: Plan, folder: str | Path, *, compression: Compression = "gzip") -> list[Path]:
-    """Write the files of a plan, one per batch, and return their paths in the order of ``plan.batches``."""
-    target = Path(folder)
-    target.mkdir(parents=True, exist_ok=True)
-    tables = _tables(adata, plan)
-    paths = [target / batch.file_name for batch in plan.batches]
-    if plan.batch_key is None:
-        tables.write(paths[0], None, compression)
-        return paths
-    labels = labels_of(as_frame(adata.obs)[plan.batch_key]).to_numpy()
-    for batch, path in zip(plan.batches, paths, strict=True):
-        rows = np.flatnonzero(labels == batch.name)
-        if len(rows) != batch.n_obs:
-            msg = f"batch {quoted(batch.name)} has {len(rows):,} cells, but {batch.n_obs:,} in the plan: plan again"
-            raise InvalidArgument(msg)
-        tables.write(path, rows, compression)
-    return paths
-
-
-def to_h5ad(
-    adata: AnnData,
-    path: str | Path,
-    *,
-    input_matrix_type: Any = "auto",
-    compression: Compression = "gzip",
-    columns: Sequence[str] | str | None = None,
-) -> Path:
-    """Write the file exactly as a submission sends it."""
-    target = target_path(path)
-    plan = plan_submission(adata, input_matrix_type=input_matrix_type, columns=columns)
-    _tables(adata, plan).write(target, None, compression)
-    return target
-
-
-def _tables(adata: AnnData, plan: Plan) -> Tables:
-    now = (adata.n_obs, plan.slot.shape(adata)[1])
-    if now != (plan.n_obs, plan.n_vars):
-        msg = f"the object is {now[0]:,} x {now[1]:,}, but {plan.n_obs:,} x {plan.n_vars:,} in the plan: plan again"
-        raise InvalidArgument(msg)
-    return Tables(adata, plan)
-
-
-def _encoded(adata: AnnData, choice: MatrixChoice, obs: pd.DataFrame, obsm: EncodedObsm, verdicts: Verdicts) -> Encoded:
-    raw = choice.slot.kind == "raw.X"
-    var = as_frame(adata.raw.var if raw else adata.var)
-    of_var = verdicts["raw.var" if raw else "var"]
-    return Encoded(encoded_frame(obs, "obs", verdicts["obs"])[0], encoded_frame(var, "var", of_var)[0], obsm.sent)
 
 
 def _batches(obs: pd.DataFrame, batch_key: str | None, name: str) -> tuple[Batch, ...]:

@@ -5,11 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from anndata import AnnData
+
 from biocolab_accessor.errors import InvalidArgument, InvalidResponse, ServerError
+from biocolab_accessor.io.compression import Compression
+from biocolab_accessor.io.safe_files import target_path
 from biocolab_accessor.messages import quoted, warn
-from biocolab_accessor.protocol import SERVERS, STUDY_TYPES, Server
+from biocolab_accessor.protocol import SERVERS, STUDY_TYPES, Filters, Server
 from biocolab_accessor.studies.catalog import connector_of, group_id_of
 from biocolab_accessor.submit.delivery import chunk_bytes, delivery, outgoing
 from biocolab_accessor.submit.files import (
@@ -22,15 +27,14 @@ from biocolab_accessor.submit.files import (
     study_type_number,
 )
 from biocolab_accessor.submit.journal import call_of
-from biocolab_accessor.submit.plan import Filters, Plan, Strictness, StudyRequest, plan_submission, write_plan
+from biocolab_accessor.submit.plan import Plan, Strictness, StudyRequest, plan_submission
 from biocolab_accessor.submit.submission import Submission, warn_of_namesakes, warn_of_restart, was_lost
+from biocolab_accessor.submit.write import tables_of, write_plan
 
 if TYPE_CHECKING:
-    from anndata import AnnData
-
     from biocolab_accessor.check.report import Finding
 
-__all__ = ["submit_anndata", "submit_files", "submit_from_s3"]
+__all__ = ["submit_anndata", "submit_files", "submit_from_s3", "to_h5ad"]
 
 _COUNTS_BY_DEFINITION = {STUDY_TYPES["h5_10x"], STUDY_TYPES["mtx_10x"]}
 
@@ -377,3 +381,18 @@ def _s3_batches(keys: list[Any], number: int) -> dict[str, dict[str, str]]:
         msg = f"two batches have the same name ({names}): give dicts with different 'name's"
         raise InvalidArgument(msg)
     return batches
+
+
+def to_h5ad(
+    adata: AnnData,
+    path: str | Path,
+    *,
+    input_matrix_type: Any = "auto",
+    compression: Compression = "gzip",
+    columns: Sequence[str] | str | None = None,
+) -> Path:
+    """Write the file exactly as a submission sends it."""
+    target = target_path(path)
+    plan = plan_submission(adata, input_matrix_type=input_matrix_type, columns=columns)
+    tables_of(adata, plan).write(target, None, compression)
+    return target

@@ -27,7 +27,8 @@ from biocolab_accessor.protocol import Filters
 from biocolab_accessor.sandbox.processing.cells import Cells, keep_cells
 from biocolab_accessor.sandbox.public_studies import celltypist_sample, has_celltypist
 from biocolab_accessor.sandbox.server import Sandbox
-from biocolab_accessor.submit.plan import plan_submission, write_plan
+from biocolab_accessor.submit.plan import plan_submission
+from biocolab_accessor.submit.write import write_plan
 from tests.conftest import assert_equal_objects
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gc
+from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -146,3 +148,43 @@ def test_pages_live_as_long_as_their_views() -> None:
 
 def test_ranges_of_rows_have_at_most_so_many_values_or_one_row() -> None:
     assert spans(np.array([0, 2, 3, 9, 10]), 3) == [(0, 2), (2, 3), (3, 4)]
+
+
+class TestWithoutPrivateFunctionsOfScipy:
+    """Another version of SciPy may not have them, or not with these arguments."""
+
+    @pytest.fixture(params=["gone", "other arguments"])
+    def without(self, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+        def other(*_: object) -> None:
+            msg = "csr_tocsc() takes 3 arguments"
+            raise TypeError(msg)
+
+        names = ("csr_tocsc", "csr_hstack", "csr_has_canonical_format")
+        kernels = None if request.param == "gone" else SimpleNamespace(**dict.fromkeys(names, other))
+        monkeypatch.setattr(transpose, "_kernels", kernels)
+        transpose.kernels_work.cache_clear()
+        yield
+        transpose.kernels_work.cache_clear()
+
+    @pytest.mark.usefixtures("without")
+    def test_the_transposed_matrix_is_the_same(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        assert not transpose.kernels_work()
+        monkeypatch.setattr(transpose, "_SMALL", 1)
+        matrix = matrix_of(3, 300, 90, 0.2)
+        assert_same(csr_of_csc(matrix.copy(), consume=True), matrix.tocsr())
+
+    @pytest.mark.usefixtures("without")
+    def test_the_order_of_indices_is_judged_the_same(self) -> None:
+        indptr, indices = np.array([0, 2, 2, 4], np.int32), np.array([0, 3, 1, 2], np.int32)
+        assert transpose.is_canonical(indptr, indices)
+        assert transpose.is_canonical(indptr[1:], indices)
+        assert not transpose.is_canonical(indptr, indices[::-1].copy())
+        assert not transpose.is_canonical(indptr, np.array([0, 0, 1, 2], np.int32))
+
+    def test_with_them_the_order_of_indices_is_judged_the_same(self) -> None:
+        assert transpose.kernels_work()
+        indptr, indices = np.array([0, 2, 2, 4], np.int32), np.array([0, 3, 1, 2], np.int32)
+        assert transpose.is_canonical(indptr, indices)
+        assert transpose.is_canonical(indptr[1:], indices)
+        assert not transpose.is_canonical(indptr, indices[::-1].copy())
+        assert not transpose.is_canonical(indptr, np.array([0, 0, 1, 2], np.int32))

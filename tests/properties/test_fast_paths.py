@@ -35,7 +35,7 @@ from biocolab_accessor.studies.collection import union
 from biocolab_accessor.studies.conversion import categorical, gene_stripes
 from biocolab_accessor.studies.fetch import var_of
 from biocolab_accessor.studies.source_bioflex import CachedSource
-from biocolab_accessor.submit.plan import to_h5ad
+from biocolab_accessor.submit.submit import to_h5ad
 from tests.builders import set_matrix
 from tests.properties.strategies import sweep
 from tests.properties.test_out_and_back import folder

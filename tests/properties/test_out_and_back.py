@@ -21,7 +21,9 @@ from hypothesis import strategies as st
 import biocolab_accessor as bc
 from biocolab_accessor.errors import CheckFailed, InvalidNames
 from biocolab_accessor.io.names import sent_name, unescaped
-from biocolab_accessor.submit.plan import Plan, plan_submission, to_h5ad, write_plan
+from biocolab_accessor.submit.plan import Plan, plan_submission
+from biocolab_accessor.submit.submit import to_h5ad
+from biocolab_accessor.submit.write import write_plan
 from tests.builders import set_matrix
 from tests.corpus.compare import assert_unchanged, differences, is_said, snapshot
 from tests.properties.strategies import COUNT_DTYPES, FORMS, adatas, counts, good_names, hostile_names, sweep

@@ -18,7 +18,8 @@ from scipy import sparse
 from biocolab_accessor.errors import CheckFailed
 from biocolab_accessor.io.matrix_blocks import filled_slots, source_of
 from biocolab_accessor.sandbox.server import Sandbox
-from biocolab_accessor.submit.plan import plan_submission, to_h5ad
+from biocolab_accessor.submit.plan import plan_submission
+from biocolab_accessor.submit.submit import to_h5ad
 from tests.properties.strategies import COUNT_DTYPES, FORMS, counts, sweep
 
 PLACES = ["X", "raw.X", "counts", "umi", "raw_counts"]

@@ -19,7 +19,9 @@ from scipy import sparse
 
 from biocolab_accessor import errors
 from biocolab_accessor.check.files import open_h5ad
-from biocolab_accessor.submit.plan import StudyRequest, plan_submission, to_h5ad, write_plan
+from biocolab_accessor.submit.plan import StudyRequest, plan_submission
+from biocolab_accessor.submit.submit import to_h5ad
+from biocolab_accessor.submit.write import write_plan
 
 DATA = Path(os.environ.get("BIOCOLAB_TEST_DATA", Path(__file__).parents[3] / "shared" / "data"))
 COUNTS = np.random.default_rng(1).poisson(0.7, (12, 5)).astype(np.float32)

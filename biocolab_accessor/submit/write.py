@@ -1,10 +1,11 @@
-"""h5ad encoding: copies of obs, var and obsm that any server can read; the originals are not changed."""
+"""Write: the files of a plan, with obs, var and obsm in encodings that every reader accepts."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -12,14 +13,31 @@ from anndata import AnnData
 from numpy.typing import NDArray
 from scipy import sparse
 
+from biocolab_accessor.check.matrix_choice import MatrixChoice, stored_dtype
 from biocolab_accessor.check.rules_names import is_kept
 from biocolab_accessor.check.slots import is_table, unsendable
-from biocolab_accessor.errors import InvalidColumn
-from biocolab_accessor.io.columns import Verdict, Verdicts, as_frame, judge_each
+from biocolab_accessor.errors import InvalidArgument, InvalidColumn
+from biocolab_accessor.io.columns import Verdict, Verdicts, as_frame, chosen_columns, judge_each, labels_of
+from biocolab_accessor.io.compression import Compression
+from biocolab_accessor.io.matrix_blocks import row_blocks, source_of
 from biocolab_accessor.io.names import sent_name
+from biocolab_accessor.io.write_h5ad import write_h5ad
 from biocolab_accessor.messages import quoted
 
-__all__ = ["EncodedObsm", "encoded_frame", "encoded_obsm", "rows_of"]
+if TYPE_CHECKING:
+    from biocolab_accessor.submit.plan import Plan
+
+__all__ = [
+    "Encoded",
+    "EncodedObsm",
+    "Tables",
+    "encode",
+    "encoded_frame",
+    "encoded_obsm",
+    "rows_of",
+    "tables_of",
+    "write_plan",
+]
 
 
 def encoded_frame(
@@ -113,3 +131,79 @@ def _plain_array(key: str, value: Any, changes: list[str]) -> Any:
             changes.append(f"obsm[{quoted(key)}]: {array.dtype} sent as float64")
         array = array.astype(wider)
     return sparse.csr_matrix(array) if sparse.issparse(array) else array
+
+
+class Encoded(NamedTuple):
+    """obs, var and obsm in the oldest encodings of h5ad."""
+
+    obs: pd.DataFrame
+    var: pd.DataFrame
+    obsm: dict[str, Any]
+
+
+class Tables:
+    """The matrix and tables that the files contain, encoded once for all batches."""
+
+    # Once for all: a column could get a different dtype in one batch, such as integers where no value is missing.
+
+    def __init__(self, adata: AnnData, plan: Plan) -> None:
+        self.summary = next(summary for summary in plan.slots if summary.slot == plan.slot)
+        self.raw = plan.input_matrix_type == "raw"
+        self.source = source_of(adata, plan.slot)
+        if plan.encoded is not None:
+            self.obs, self.var, self.obsm = plan.encoded
+            return
+        var = as_frame(adata.raw.var if plan.slot.kind == "raw.X" else adata.var)
+        self.obs = encoded_frame(chosen_columns(as_frame(adata.obs), plan.chosen), "obs")[0]
+        self.var = encoded_frame(var, "var")[0]
+        self.obsm = encoded_obsm(adata).sent
+
+    def write(self, path: Path, rows: NDArray[np.intp] | None, compression: Compression) -> None:
+        """Write one file with the selected cells, or all of them."""
+        write_h5ad(
+            path,
+            row_blocks(self.source, rows),
+            rows_of(self.obs, rows),
+            self.var,
+            {key: rows_of(value, rows) for key, value in self.obsm.items()},
+            dtype=stored_dtype(self.summary, raw=self.raw),
+            whole=self.raw and self.summary.noise > 0,
+            as_raw=self.raw,
+            compression=compression,
+        )
+
+
+def write_plan(adata: AnnData, plan: Plan, folder: str | Path, *, compression: Compression = "gzip") -> list[Path]:
+    """Write the files of a plan, one per batch, and return their paths in the order of ``plan.batches``."""
+    target = Path(folder)
+    target.mkdir(parents=True, exist_ok=True)
+    tables = tables_of(adata, plan)
+    paths = [target / batch.file_name for batch in plan.batches]
+    if plan.batch_key is None:
+        tables.write(paths[0], None, compression)
+        return paths
+    labels = labels_of(as_frame(adata.obs)[plan.batch_key]).to_numpy()
+    for batch, path in zip(plan.batches, paths, strict=True):
+        rows = np.flatnonzero(labels == batch.name)
+        if len(rows) != batch.n_obs:
+            msg = f"batch {quoted(batch.name)} has {len(rows):,} cells, but {batch.n_obs:,} in the plan: plan again"
+            raise InvalidArgument(msg)
+        tables.write(path, rows, compression)
+    return paths
+
+
+def tables_of(adata: AnnData, plan: Plan) -> Tables:
+    """The tables and matrix of a plan; InvalidArgument if the object has another shape by now."""
+    now = (adata.n_obs, plan.slot.shape(adata)[1])
+    if now != (plan.n_obs, plan.n_vars):
+        msg = f"the object is {now[0]:,} x {now[1]:,}, but {plan.n_obs:,} x {plan.n_vars:,} in the plan: plan again"
+        raise InvalidArgument(msg)
+    return Tables(adata, plan)
+
+
+def encode(adata: AnnData, choice: MatrixChoice, obs: pd.DataFrame, obsm: EncodedObsm, verdicts: Verdicts) -> Encoded:
+    """obs, var and obsm as they are written, from the verdicts of the check."""
+    raw = choice.slot.kind == "raw.X"
+    var = as_frame(adata.raw.var if raw else adata.var)
+    of_var = verdicts["raw.var" if raw else "var"]
+    return Encoded(encoded_frame(obs, "obs", verdicts["obs"])[0], encoded_frame(var, "var", of_var)[0], obsm.sent)
