@@ -24,21 +24,33 @@ if TYPE_CHECKING:
     from biocolab_accessor.sync.match import MatchReport
     from biocolab_accessor.sync.push import Missing
 
-__all__ = ["Analysis", "AnnDataAccessor", "AnnDataPart", "Exchange", "MatrixType", "Sending"]
-
-
-class AnnDataPart:
-    """A group of methods of the accessor."""
-
-    def __init__(self, adata: AnnData) -> None:
-        self._adata = adata
-
+__all__ = ["AnnDataAccessor", "MatrixType"]
 
 MatrixType = Literal["auto", "raw", "normalized"]
 
 
-class Sending(AnnDataPart):
-    """Methods that check, submit and write the object."""
+class AnnDataAccessor:
+    """The methods of ``adata.biocolab``.
+
+    Parameters
+    ----------
+    adata
+        The object. Only methods whose purpose is to change it do so.
+
+    Examples
+    --------
+    >>> import anndata as ad, numpy as np, biocolab_accessor
+    >>> ad.AnnData(np.eye(3, dtype="float32")).biocolab
+    adata.biocolab of 3 cells and 3 genes: annotate, check, ...
+    """
+
+    def __init__(self, adata: AnnData) -> None:
+        self._adata = adata
+
+    def __repr__(self) -> str:
+        n_obs, n_vars = self._adata.shape
+        methods = ", ".join(name for name in dir(self) if not name.startswith("_"))
+        return f"adata.biocolab of {n_obs:,} cells and {n_vars:,} genes: {methods}"
 
     def check(
         self,
@@ -323,10 +335,6 @@ class Sending(AnnDataPart):
 
         return to_h5ad(self._adata, path, input_matrix_type=input_matrix_type, compression=compression, columns=obs)
 
-
-class Exchange(AnnDataPart):
-    """Methods that exchange data between the object and its study."""
-
     @property
     def study(self) -> Study:
         """The study that this object was fetched from, as recorded in ``uns["biocolab"]``.
@@ -573,10 +581,6 @@ class Exchange(AnnDataPart):
         target = origin_or(self._adata, study, group=group, species=species, source=source)
         return push_metadata(self._adata, target, columns, on=on, missing=missing, overwrite=overwrite, verify=verify)
 
-
-class Analysis(AnnDataPart):
-    """Methods for filters, annotation and plots."""
-
     def preview_filters(
         self,
         *,
@@ -806,27 +810,3 @@ class Analysis(AnnDataPart):
             cmap=cmap,
             ax=ax,
         )
-
-
-class AnnDataAccessor(Sending, Exchange, Analysis):
-    """The methods of ``adata.biocolab``.
-
-    Parameters
-    ----------
-    adata
-        The object. Only methods whose purpose is to change it do so.
-
-    Examples
-    --------
-    >>> import anndata as ad, numpy as np, biocolab_accessor
-    >>> ad.AnnData(np.eye(3, dtype="float32")).biocolab
-    adata.biocolab of 3 cells and 3 genes: annotate, check, ...
-    """
-
-    def __init__(self, adata: AnnData) -> None:
-        super().__init__(adata)
-
-    def __repr__(self) -> str:
-        n_obs, n_vars = self._adata.shape
-        methods = ", ".join(name for name in dir(self) if not name.startswith("_"))
-        return f"adata.biocolab of {n_obs:,} cells and {n_vars:,} genes: {methods}"

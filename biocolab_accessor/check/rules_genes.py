@@ -100,7 +100,7 @@ def mitochondrial_genes(context: Context) -> Iterator[Finding]:
     path, names = _names(context), context.identifiers
     mitochondrial = names.mitochondrial
     if mitochondrial:
-        yield found(path, f"{counted(len(mitochondrial), 'mitochondrial gene')}, used by mt_percentage",
+        yield found(path, f"{counted(len(mitochondrial), 'mitochondrial gene')}, used by the mt_percentage filter",
                     count=len(mitochondrial), examples=tuple(map(quoted, mitochondrial[:3])))  # fmt: skip
     elif names.number >= _WHOLE_TRANSCRIPTOME and not (context.filters and context.filters.limits_mitochondrial):
         yield found(path, "no gene has a mitochondrial name (MT-…): a filter by mt_percentage would keep every cell")

@@ -120,7 +120,11 @@ def scaled_matrix(context: Context) -> Iterator[Finding]:
         better = next((s.slot for s in choice.slots if s.kind in ("lognorm", "normalized")), None)
         # raw.X may have more genes than X, for example where X was cut to variable ones.
         instead = "submit adata.raw.to_adata()" if better == Slot("raw.X") else "use a copy with it as X"
-        fix = f"{better} looks log-normalized: to send it, {instead}" if better else ""
+        fix = (
+            f"{better} looks log-normalized: to send it, {instead}"
+            if better
+            else "Submit counts or log-normalized values"
+        )
         count, what = choice.chosen.n_negative, "negative values, looks scaled"
         if choice.chosen.is_mostly_counts:
             low = f"min {choice.chosen.minimum:,.5g}"

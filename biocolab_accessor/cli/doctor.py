@@ -152,7 +152,7 @@ def _credentials(source: Source) -> tuple[list[Observation], Credentials | None]
             found = current().credentials(source)
         except MissingCredentials as error:
             missing = [f"no {what}" for what in error.missing]
-            advice = next(line for line in reversed(str(error).splitlines()) if line.startswith("The token is made"))
+            advice = next(line for line in reversed(str(error).splitlines()) if line.startswith("Create a token"))
             places = f"Places: {_places(source)}. {advice}"
             # Talk2Data and BioFlex have a default host, so that a host in the settings was set on purpose.
             half = len(missing) == 1 and (source == "bbrowserx" or getattr(settings, f"{_SETTINGS[source]}_host"))

@@ -55,7 +55,7 @@ def studio_settings(
         token, email = token or sealed(entry.get("token", "")), email or entry.get("email", "")
     if not token or not email:
         missing = " and ".join(name for name, value in (("token", token), ("email", email)) if not value)
-        msg = f"no BioStudio {missing} was found. Looked at:\n  - argument studio_token, studio_email\n  - {path}"
+        msg = f"no BioStudio {missing} was found. Checked:\n  - argument studio_token, studio_email\n  - {path}"
         raise MissingCredentials(msg)
     client = HttpClient(
         normalize_host(host, "argument studio_host"),
@@ -117,7 +117,7 @@ _PRIVATE = Service(
     host_key="bio_bbx_private_domain",
     token_keys=("bio_bbx_private_key",),
     default_host="",
-    advice="The token is made in the user settings of your BBrowserX server.",
+    advice="Create a token in the user settings of your BBrowserX server.",
 )
 
 _PUBLIC = Service(
@@ -127,7 +127,7 @@ _PUBLIC = Service(
     host_key="",
     token_keys=("bio_bbx_t2d_key",),
     default_host=TALK2DATA_HOST,
-    advice="The token is made in the user settings of Talk2Data.",
+    advice="Create a token in the user settings of Talk2Data.",
 )
 
 _BIOFLEX = Service(
@@ -138,7 +138,7 @@ _BIOFLEX = Service(
     token_keys=("bio_bioflex_public_key",),
     default_host=BIOFLEX_HOST,
     advice="(and, as in version 1.0.1, at EConnector's public_token and bio_bbx_public_key of the key file)\n"
-    "The token is made in the user settings of BioColab or BioStudio.",
+    "Create a token in the user settings of BioColab or BioStudio.",
 )
 
 _T2D = "/t2d_index_tool/"

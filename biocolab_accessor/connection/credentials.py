@@ -206,7 +206,7 @@ def _raise_missing(
     for needed, what, places in ((need_host, "host", hosts), (need_token, "token", tokens)):
         if needed:
             missing.append(what)
-            lines.append(f"no {what} for {service.title} was found. Looked at:")
+            lines.append(f"no {what} for {service.title} was found. Checked:")
             lines += [f"  - {found.place}" for found in places]
     trial = "To try without an account, start a local server: bc.sandbox(), or biocolab sandbox in a terminal"
     msg = "\n".join([*lines, service.advice, trial])

@@ -102,7 +102,7 @@ def push_metadata(
         wanted = list(dict.fromkeys(argument_names(columns, "columns")))
     if absent := [name for name in wanted if name not in obs.columns]:
         near = did_you_mean(str(absent[0]), map(str, obs.columns))
-        msg = f"obs has no columns {listing(absent)}{near}"
+        msg = f"obs has no {'column' if len(absent) == 1 else 'columns'} {listing(absent)}{near}"
         raise InvalidColumn(msg)
     if not wanted:
         msg = f"no columns to send: study {quoted(study.id)} has all columns of obs already"

@@ -352,7 +352,7 @@ CASES = {
     ),
     "mitochondrial genes": (
         genes(["MT-1", "mt-2", "MT-3", "MT-4", "x"]),
-        Finding("BC405", "note", "var_names", "4 mitochondrial genes, used by mt_percentage", 4,
+        Finding("BC405", "note", "var_names", "4 mitochondrial genes, used by the mt_percentage filter", 4,
                 ("'MT-1'", "'mt-2'", "'MT-3'")),
     ),
     "no mitochondrial genes": (

@@ -53,7 +53,7 @@ class PageSessions:
         """Start a session with a token or a one-time invitation; the result is the email and the session's id."""
         email = self._state.invitations.pop(invitation, None) or self._state.accounts.user_of(token)
         if email is None and invitation:
-            raise HTTPError(401, "the link was used before: sign in with the token")
+            raise HTTPError(401, "this link is invalid or was already used: sign in with the token")
         if email is None:
             raise HTTPError(401, "the token is not accepted" if token else "a token is needed")
         id_ = secrets.token_urlsafe(32)
