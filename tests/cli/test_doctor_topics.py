@@ -87,7 +87,7 @@ class TestCredentials:
         assert "BIOCOLAB_PRIVATE_HOST" in the(found, "credentials", "all").fix
         seen = the(found, "credentials", "BBrowserX")
         assert (seen.state, seen.message) == ("note", "not set up: no host and no token")
-        assert "made in the user settings of your BBrowserX server" in seen.fix
+        assert "Create a token in the user settings of your BBrowserX server" in seen.fix
         assert the(found, "credentials", "Talk2Data").message == "not set up: no token"
         assert of(found, "server") == []
 

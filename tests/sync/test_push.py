@@ -283,7 +283,7 @@ class TestWhatIsSent:
             pbmc.biocolab.push_metadata(["bad_list", "bad_inf", "good"], study=study)
         assert "'bad_list' holds list" in str(caught.value)
         assert "'bad_inf' holds infinite" in str(caught.value)
-        with pytest.raises(InvalidColumn, match=r"obs has no columns 'goood' \(did you mean 'good'"):
+        with pytest.raises(InvalidColumn, match=r"obs has no column 'goood' \(did you mean 'good'"):
             pbmc.biocolab.push_metadata(["good", "goood"], study=study)
         with pytest.raises(InvalidArgument, match="missing is 'drop'"):
             pbmc.biocolab.push_metadata("good", study=study, missing="drop")
