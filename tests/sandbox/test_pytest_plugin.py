@@ -59,7 +59,7 @@ def test_a_run_without_a_sandbox_does_not_import_the_package(pytester: pytest.Py
 def test_pytest_lists_the_fixtures_with_their_descriptions(pytester: pytest.Pytester) -> None:
     said = str(pytester.runpytest_subprocess(*_LIGHT, "--fixtures", "-q").stdout)
     assert "biocolab_sandbox_session [session scope]" in said
-    assert "A BioTuring sandbox of this test's own" in said
+    assert "A BioTuring sandbox for this test alone" in said
 
 
 def test_the_page_lists_every_fault_with_its_options() -> None:
