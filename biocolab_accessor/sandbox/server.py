@@ -14,6 +14,7 @@ import time
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from html import escape
+from numbers import Integral
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -241,6 +242,18 @@ def _stored_token(folder: Path) -> str:
         raise SandboxError(msg) from error
 
 
+def _check_arguments(path: object, host: object, port: object) -> None:
+    if path is not None and not isinstance(path, str | os.PathLike):
+        msg = f"path is {quoted(path)}: give the path of a folder, or None for a temporary one"
+        raise InvalidArgument(msg)
+    if not isinstance(host, str):
+        msg = f"host is {quoted(host)}: give an address to listen on, such as '127.0.0.1'"
+        raise InvalidArgument(msg)
+    if isinstance(port, bool) or not isinstance(port, Integral):
+        msg = f"port is {quoted(port)}: give an integer, or 0 for any free port"
+        raise InvalidArgument(msg)
+
+
 class Sandbox(Hosts):
     """A local server with the protocols of BioFlex, BBrowserX and Talk2Data; see :func:`biocolab_accessor.sandbox`.
 
@@ -303,6 +316,7 @@ class Sandbox(Hosts):
         control: bool = False,
     ) -> None:
         token = given = sealed(token)  # before anything can fail: a verbose traceback shows the variables of this frame
+        _check_arguments(path, host, port)
         if given.reveal() == DEFAULT_TOKEN and not is_loopback(host):
             msg = f"other machines can connect to {host}, and this token is publicly known: leave token out"
             raise InvalidArgument(msg)

@@ -233,7 +233,8 @@ CASES = {
     ),
     "scaled": (
         scaled(raw=False),
-        Finding("BC305", "warning", "X", "2 negative values, looks scaled; sent unchanged", 2),
+        Finding("BC305", "warning", "X", "2 negative values, looks scaled; sent unchanged", 2,
+                fix="Submit counts or log-normalized values"),
     ),
     "too large for a log": (
         make(LOG * 100),

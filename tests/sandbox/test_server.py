@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import stat
 import threading
 import warnings
 from pathlib import Path
+from typing import Any
 
 import anndata as ad
 import numpy as np
@@ -258,6 +260,21 @@ class TestAddress:
             assert server.url.startswith("http://127.0.0.1:")
             assert "personal" in list(bc.groups()["id"])
             assert accepts(server, DEFAULT_TOKEN) is False
+
+    @pytest.mark.parametrize(
+        ("wrong", "message"),
+        [
+            ({"path": 3}, "path is 3: give the path of a folder, or None for a temporary one"),
+            ({"host": 3}, "host is 3: give an address to listen on, such as '127.0.0.1'"),
+            ({"host": None}, "host is None: give an address"),
+            ({"port": "x"}, "port is 'x': give an integer, or 0 for any free port"),
+            ({"port": True}, "port is True: give an integer"),
+            ({"port": 1.5}, "port is 1.5: give an integer"),
+        ],
+    )
+    def test_an_argument_of_another_type_is_refused_by_name(self, wrong: dict[str, Any], message: str) -> None:
+        with pytest.raises(InvalidArgument, match=f"^{re.escape(message)}"):
+            bc.sandbox(**wrong)
 
     @pytest.mark.parametrize(("host", "port"), [("127.0.0.1", 99999), ("192.0.2.1", 0), ("no-such-host.invalid", 0)])
     def test_an_invalid_address_is_an_error(self, host: str, port: int) -> None:
