@@ -111,7 +111,11 @@ TOOLS: dict[str, tuple[Callable[[], ad.AnnData], str, np.ndarray]] = {
 }
 
 
-@pytest.mark.parametrize("tool", TOOLS)
+# Each takes a submission and two fetches: plain pytest takes a few, and the sweeps all.
+@pytest.mark.parametrize(
+    "tool",
+    [pytest.param(tool, marks=[pytest.mark.sweeps] if number > 2 else []) for number, tool in enumerate(TOOLS)],
+)
 def test_what_a_tool_leaves_arrives_as_the_plan_says(tool: str, server: bc.Sandbox) -> None:
     make, slot, expected = TOOLS[tool]
     adata = make()

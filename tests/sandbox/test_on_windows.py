@@ -36,6 +36,7 @@ def processed(adata: ad.AnnData, study_id: str) -> ad.AnnData:
     return adata.biocolab.submit(study_id=study_id, skip_dimred=True).study().to_anndata()
 
 
+@pytest.mark.sweeps
 def test_a_round_trip_a_cache_hit_a_reset_and_another_start(counts: ad.AnnData, tmp_path: Path) -> None:
     folder, kept = tmp_path / "data", tmp_path / "cache"
     with bc.settings.override(cache_dir=kept), bc.sandbox(folder) as server:

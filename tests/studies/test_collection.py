@@ -194,6 +194,7 @@ def test_a_label_never_replaces_a_field(server: Sandbox, tmp_path: Path) -> None
     assert list(found.to_anndata(label="bulk_labels", fields=["phase"]).obs) == ["phase", "bulk_labels"]
 
 
+@pytest.mark.sweeps  # ten studies; test_disk has a single one that is larger than memory
 def test_a_collection_larger_than_memory_is_refused_with_alternatives(studies: list[str], tmp_path: Path) -> None:
     # Which of two refusals comes first is a matter of the threads: of the next part, or of the parts and the whole.
     some = studies[:10]
