@@ -1,1 +1,1 @@
-"""Clients of the servers: the only folder that imports requests, bioflex and bioturing_connector."""
+"""Clients of the servers: HTTP, and the official classes over it, with every answer checked."""

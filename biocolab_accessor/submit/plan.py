@@ -13,7 +13,7 @@ import pandas as pd
 from anndata import AnnData
 from scipy import sparse
 
-from biocolab_accessor.check.matrix_choice import MatrixChoice, bytes_of
+from biocolab_accessor.check.matrix_choice import bytes_of
 from biocolab_accessor.check.matrix_stats import SlotSummary
 from biocolab_accessor.check.report import Report
 from biocolab_accessor.check.rules_names import is_kept
@@ -340,7 +340,7 @@ def plan_of(
         n_bytes=bytes_of(choice.chosen, obs, obsm.sent.values()),
         report=report,
         chosen=chosen,
-        encoded=encode(adata, choice, obs, obsm, verdicts),
+        encoded=encode(adata, choice.slot, obs, obsm, verdicts),
     )
 
 
@@ -455,9 +455,11 @@ class Encoded(NamedTuple):
     obsm: dict[str, Any]
 
 
-def encode(adata: AnnData, choice: MatrixChoice, obs: pd.DataFrame, obsm: EncodedObsm, verdicts: Verdicts) -> Encoded:
-    """obs, var and obsm as they are written, from the verdicts of the check."""
-    raw = choice.slot.kind == "raw.X"
+def encode(
+    adata: AnnData, slot: Slot, obs: pd.DataFrame, obsm: EncodedObsm, verdicts: Verdicts | None = None
+) -> Encoded:
+    """obs, var and obsm as they are written, from the verdicts of the check if they are known."""
+    known, raw = verdicts or {}, slot.kind == "raw.X"
     var = as_frame(adata.raw.var if raw else adata.var)
-    of_var = verdicts["raw.var" if raw else "var"]
-    return Encoded(encoded_frame(obs, "obs", verdicts["obs"])[0], encoded_frame(var, "var", of_var)[0], obsm.sent)
+    of_var = known.get("raw.var" if raw else "var")
+    return Encoded(encoded_frame(obs, "obs", known.get("obs"))[0], encoded_frame(var, "var", of_var)[0], obsm.sent)

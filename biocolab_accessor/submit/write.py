@@ -17,7 +17,7 @@ from biocolab_accessor.io.compression import Compression
 from biocolab_accessor.io.matrix_blocks import row_blocks, source_of
 from biocolab_accessor.io.write_h5ad import write_h5ad
 from biocolab_accessor.messages import quoted
-from biocolab_accessor.submit.plan import Plan, encoded_frame, encoded_obsm
+from biocolab_accessor.submit.plan import Plan, encode, encoded_obsm
 
 __all__ = ["Tables", "rows_of", "tables_of", "write_plan"]
 
@@ -31,13 +31,11 @@ class Tables:
         self.summary = next(summary for summary in plan.slots if summary.slot == plan.slot)
         self.raw = plan.input_matrix_type == "raw"
         self.source = source_of(adata, plan.slot)
-        if plan.encoded is not None:
-            self.obs, self.var, self.obsm = plan.encoded
-            return
-        var = as_frame(adata.raw.var if plan.slot.kind == "raw.X" else adata.var)
-        self.obs = encoded_frame(chosen_columns(as_frame(adata.obs), plan.chosen), "obs")[0]
-        self.var = encoded_frame(var, "var")[0]
-        self.obsm = encoded_obsm(adata).sent
+        encoded = plan.encoded
+        if encoded is None:
+            obs = chosen_columns(as_frame(adata.obs), plan.chosen)
+            encoded = encode(adata, plan.slot, obs, encoded_obsm(adata))
+        self.obs, self.var, self.obsm = encoded
 
     def write(self, path: Path, rows: NDArray[np.intp] | None, compression: Compression) -> None:
         """Write one file with the selected cells, or all of them."""

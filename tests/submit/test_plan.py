@@ -7,6 +7,7 @@ import pickle
 import re
 import warnings
 import weakref
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 
@@ -436,3 +437,11 @@ def test_columns_with_the_same_location_are_written_as_judged(tmp_path, first, s
     again = ad.read_h5ad(to_h5ad(adata, tmp_path / "a.h5ad"))
     np.testing.assert_array_equal(dense(again.X), [[first + second, 0], [0, 3]])
     assert adata.X.nnz == 3
+
+
+def test_a_plan_without_encoded_tables_writes_the_same_file(tmp_path):
+    adata = make()
+    plan = plan_submission(adata)
+    (first,) = write_plan(adata, plan, tmp_path / "encoded")
+    (second,) = write_plan(adata, replace(plan, encoded=None), tmp_path / "again")
+    assert first.read_bytes() == second.read_bytes()
