@@ -26,7 +26,7 @@ LAYERS = (
     ("check", "clients"),
     ("io",),
     ("plotting", "progress", "concurrency"),
-    ("config",),
+    ("config", "public"),
     ("security", "protocol"),
     ("platforms",),
     ("errors",),

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 from anndata import AnnData
 
+from biocolab_accessor.public import public
+
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
@@ -29,6 +31,7 @@ __all__ = ["AnnDataAccessor", "MatrixType"]
 MatrixType = Literal["auto", "raw", "normalized"]
 
 
+@public
 class AnnDataAccessor:
     """The methods of ``adata.biocolab``.
 
@@ -222,7 +225,7 @@ class AnnDataAccessor:
             stops at warnings too. The check cannot be skipped: data with errors could not be written, or could not be
             fetched again.
         dry_run
-            Send nothing and return the plan.
+            Send nothing and return the plan. If the object has errors, they are in the plan, and nothing is raised.
 
         Returns
         -------

@@ -28,6 +28,7 @@ from biocolab_accessor.errors import (
     InvalidResponse,
     RedirectRefused,
     ServerError,
+    TimedOut,
     TransportError,
 )
 from biocolab_accessor.io.hdf5_gate import is_hdf5, opened_foreign
@@ -316,7 +317,7 @@ class HttpClient:
             except requests.RequestException as error:
                 what = f"{method} {url}"
                 self._expect_time(deadline, what, error)
-                raise transport_failure(what, error, silence, self.header) from error
+                raise transport_failure(what, error, silence, self.header) from None
             except BaseException as error:  # Ctrl-C, or an error of the file being sent
                 without_frames(error, self.header)
                 raise error
@@ -348,7 +349,10 @@ class HttpClient:
         """Say that the time is over, where that is why the connection was cut."""
         if not deadline.left():
             without_frames(error, self.header)
-            deadline.check(what)
+            try:
+                deadline.check(what)
+            except TimedOut as late:
+                raise late from None
 
     def _redirected(self, response: requests.Response, url: str, method: str, body: object) -> str:
         target = redirect_url(self.host, url, response.headers.get("Location", ""), response.status_code)
@@ -377,7 +381,7 @@ class HttpClient:
             if isinstance(error, BiocolabError):
                 raise
             self._expect_time(deadline, url, error)
-            raise transport_failure(url, error, settings.read_timeout, self.header) from error
+            raise transport_failure(url, error, settings.read_timeout, self.header) from None
 
 
 def _json_bytes(body: Mapping[str, Any]) -> bytes:

@@ -28,6 +28,7 @@ from biocolab_accessor.security.urls import is_loopback, origin, without_user
 __all__ = ["Adapter", "Probe", "Session", "cancellable", "innermost", "probe", "proxy_for", "transport_failure"]
 
 _MOMENT = 1.0
+_LOCAL_DELAY = 0.2
 
 
 class Session(requests.Session):
@@ -159,9 +160,13 @@ def transport_failure(what: str, error: Exception, silence: float, header: str) 
         failure = TransportError(f"{what}: no connection: {text}. Is the server running, and is the host correct?")
     else:
         failure = TransportError(f"{what}: the answer was interrupted: {text}")
-    failure.__cause__ = error
-    never_arrived = "NewConnectionError" in repr(error) or isinstance(error, requests.exceptions.ConnectTimeout)
-    return Retriable(failure, never_arrived=never_arrived)
+    failure.cause = error  # not __cause__: a traceback would show four errors of requests and urllib3
+    failure.add_note(f"caused by {type(error).__module__}.{type(error).__qualname__}: {text}")
+    refused = "NewConnectionError" in repr(error)
+    never_arrived = refused or isinstance(error, requests.exceptions.ConnectTimeout)
+    # This machine refuses at once and for good, unless a server is just being started.
+    here = refused and is_loopback(origin(what.rpartition(" ")[2])[1])
+    return Retriable(failure, never_arrived=never_arrived, retry_after=_LOCAL_DELAY if here else None)
 
 
 # "name": unknown host name; "refused": no connection; "silence": no connection or answer in time.

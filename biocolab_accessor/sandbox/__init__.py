@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from biocolab_accessor.messages import counted, warn
+from biocolab_accessor.public import public
 from biocolab_accessor.security.redaction import sealed
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ __all__ = ["Sandbox", "sandbox"]
 _newest: weakref.ref[Sandbox] | None = None
 
 
+@public
 def sandbox(
     path: str | Path | None = None,
     *,

@@ -22,6 +22,7 @@ from biocolab_accessor.io.values import shared_dtype, text_index
 from biocolab_accessor.messages import listing, quoted, warn
 from biocolab_accessor.platforms import expanded, replace
 from biocolab_accessor.protocol import Source, Unit, argument_names
+from biocolab_accessor.public import public
 from biocolab_accessor.studies.catalog import study
 from biocolab_accessor.studies.conversion import select_fields, select_genes, unique_names
 from biocolab_accessor.studies.disk import file_of_study, open_lazily, safe_names
@@ -149,6 +150,7 @@ def _harmonize_embeddings(parts: Sequence[AnnData], join: Join) -> None:
 _ALTERNATIVE = "use collection.lazy(folder=folder) or collection.to_zarr(path), or ask for genes="
 
 
+@public
 def collection(
     ids: Sequence[str],
     *,
@@ -200,6 +202,7 @@ def collection(
     return Collection(found)
 
 
+@public
 class Collection:
     """Studies to be joined; created by :func:`biocolab_accessor.collection`.
 

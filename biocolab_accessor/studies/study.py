@@ -17,6 +17,7 @@ from biocolab_accessor.errors import InvalidArgument, InvalidResponse, UnknownEm
 from biocolab_accessor.io.compression import Compression
 from biocolab_accessor.messages import did_you_mean, facts_table, listing, quoted, shown
 from biocolab_accessor.protocol import Format, Unit, unit_name
+from biocolab_accessor.public import public
 from biocolab_accessor.studies.conversion import obsm_keys, select_fields, select_genes
 from biocolab_accessor.studies.disk import expect_same, file_of_study, open_backed, open_lazily, write_study
 from biocolab_accessor.studies.fetch import fetch, plan_fetch
@@ -127,6 +128,7 @@ def _values(parts: StudyParts, color: str) -> tuple[pd.Series, str]:
     raise UnknownField(msg)
 
 
+@public
 class Reading:
     """The methods of :class:`~biocolab_accessor.studies.study.Study` that need no AnnData."""
 
@@ -340,6 +342,7 @@ class Reading:
         return {**answer, "path": saved}
 
 
+@public
 class Study(Reading):
     """A study on BioFlex, BBrowserX or Talk2Data; created by :func:`biocolab_accessor.study`.
 

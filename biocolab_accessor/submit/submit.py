@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -15,6 +14,7 @@ from biocolab_accessor.io.compression import Compression
 from biocolab_accessor.io.safe_files import target_path
 from biocolab_accessor.messages import quoted, warn
 from biocolab_accessor.protocol import SERVERS, STUDY_TYPES, Filters, Server
+from biocolab_accessor.public import public
 from biocolab_accessor.studies.catalog import connector_of, group_id_of
 from biocolab_accessor.submit.delivery import chunk_bytes, delivery, outgoing
 from biocolab_accessor.submit.files import (
@@ -67,9 +67,10 @@ def submit_anndata(
         check=check,
         of_table=of_table,
         columns=obs,
+        dry_run=dry_run,
     )
     if dry_run:
-        return replace(plan, encoded=None)  # the object may change before it is sent
+        return plan
     for finding in plan.report.warnings:
         warn(f"{finding.code} {finding.path}: {finding.text}")
     connector = connector_of(to)
@@ -93,6 +94,7 @@ def submit_anndata(
     return _ended(sent, wait=wait)
 
 
+@public
 def submit_files(
     files: Files,
     group: str = "personal",
@@ -264,6 +266,7 @@ def _ended(sent: Callable[[], AbstractContextManager[Submission]], *, wait: bool
         return submission.wait()
 
 
+@public
 def submit_from_s3(
     keys: str | Mapping[str, str] | Sequence[str | Mapping[str, str]],
     group: str = "personal",
