@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,8 @@ MISTAKES = {
     "a dead server": ("bc.connect(private_host=dead, private_token='x'); bc.groups()", "TransportError", "tried 5"),
     "an unknown group": ("bc.studies('nobody')", "UnknownGroup", "personal"),
     "an unknown group of a submission": ("adata.biocolab.submit('nobody')", "UnknownGroup", "personal"),
-    "an unknown study": ("bc.study('MISSING')", "UnknownStudy", "bc.studies()"),
+    "an unknown study": ("bc.study('MISSING')", "UnknownStudy", "species="),
+    "an unknown study of a group": ("bc.study('MISSING', source='bbrowserx')", "UnknownStudy", "bc.studies()"),
     "an unknown study of BioFlex": ("bc.study('MISSING', source='bioflex')", "UnknownStudy", ""),
     "an unknown source": ("bc.study('X', source='nowhere')", "InvalidArgument", "bioflex"),
     "an unknown species": ("adata.biocolab.submit(species='martian')", "InvalidArgument", "human"),
@@ -48,7 +50,8 @@ MISTAKES = {
     "a missing file to check": ("bc.check('missing.h5ad')", "MissingFile", "does not exist"),
     "not a file": ("bc.submit(adata)", "InvalidArgument", ""),
     "a table as h5ad": ("bc.submit(table)", "InvalidFile", ""),
-    "dates as a dtype": ("study.to_anndata().biocolab.pull_metadata(dtypes={'x': 'date'})", "", ""),
+    "an object of no study": ("adata.biocolab.study", "UnknownStudy", ""),
+    "metadata of an object of no study": ("adata.biocolab.pull_metadata()", "UnknownStudy", "study="),
     "an unknown task": ("bc.submission('missing')", "NotFound", "bc.studies"),
     "an unknown setting": ("bc.settings.tokn = 'x'", "", ""),
     "an interrupted wait": ("raise_at_the_server(KeyboardInterrupt())", "KeyboardInterrupt", ".wait()"),
@@ -58,8 +61,8 @@ MISTAKES = {
 
 @pytest.fixture(scope="module")
 def shell(server: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Iterator[InteractiveShell]:
-    made = InteractiveShell.instance(colors="NoColor") if InteractiveShell.initialized() is False else None
-    shell = made or InteractiveShell.instance()
+    shell = InteractiveShell.instance()
+    shell.run_line_magic("colors", "nocolor")
     table = tmp_path_factory.mktemp("mistakes") / "table.h5ad"
     table.write_text("a\tb\n1\t2\n")
     shell.user_ns.update(bc=bc, np=np, host=server.private_host, dead="http://127.0.0.1:9/", table=str(table))
@@ -86,7 +89,7 @@ def test_a_common_mistake_is_told_on_one_screen(
     from biocolab_accessor.submit.submission import Submission
 
     code, name, words = MISTAKES[mistake]
-    connector = server.connector
+    connector = server._connector
     if mistake == "no token":
         default._stack.clear()
     elif "bc.connect(" not in code:
@@ -105,7 +108,7 @@ def test_a_common_mistake_is_told_on_one_screen(
         def fail(*args: object, **kwargs: object) -> None:
             raise error
 
-        monkeypatch.setattr("biocolab_accessor.submit.submission.follow_task", fail)
+        monkeypatch.setattr(sys.modules[Submission.__module__], "follow_task", fail)
         running.wait()
 
     shell.user_ns["raise_at_the_server"] = raise_at_the_server

@@ -81,7 +81,7 @@ def check(
             say(type(error).__name__, "bold red", error)  # continue with the other files
             ready = False
             if as_json:  # a program does not read stderr
-                rows += _rows(file, Report([Finding(type(error).__name__, "error", "", str(error))]))
+                rows += _rows(file, Report([Finding("InvalidFile", "error", "", str(error))]))
             continue
         ready = ready and report.ok
         rows += _rows(file, report)
