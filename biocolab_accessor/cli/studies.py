@@ -110,6 +110,9 @@ def pull(
     fields: Annotated[
         list[str] | None, typer.Option(help="Only this metadata field. Can be repeated; names may contain commas.")
     ] = None,
+    cite: Annotated[
+        Path | None, typer.Option(help="Add the study to this BibTeX file, unless an entry has its key.")
+    ] = None,
     embeddings: Annotated[bool, typer.Option(help="Fetch the embeddings too.")] = True,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show the size.")] = False,
     as_json: Json = False,
@@ -121,6 +124,9 @@ def pull(
     Example: biocolab pull PBMC68k_reduced -o b_cells.h5ad --genes CD79A,MS4A1 --fields bulk_labels --unit lognorm
     """
     import biocolab_accessor as bc
+    from biocolab_accessor.io.safe_files import target_path
+    from biocolab_accessor.studies.citation import add_to_bibliography
+    from biocolab_accessor.studies.study import facts_of
 
     if output is None and not dry_run:
         msg = "no output file: give --output FILE.h5ad, or --dry-run to see the size"
@@ -131,6 +137,8 @@ def pull(
     if version is not None and source is not Source.bioflex:
         msg = f"version is {version}, but {source.value} has no databases: drop --version, or use --source bioflex"
         raise InvalidArgument(msg)
+    if cite is not None:
+        target_path(cite)  # refuses a folder before the study is fetched
     database = None if version is None else bc.database(species, version)
     names = None if genes is None else [name.strip() for each in genes for name in each.split(",") if name.strip()]
     study = bc.study(study_id, database=database, source=source.value, species=species, group=group)
@@ -145,6 +153,8 @@ def pull(
             out.print(repr(plan), markup=False, soft_wrap=True)
         return
     path = study.to_h5ad(output, genes=names, fields=fields, unit=unit.value, layers=others, obsm=embeddings)
+    if cite is not None:
+        add_to_bibliography(cite, [facts_of(study)])
     answer = {
         "study_id": study.id,
         "cells": study.n_obs,

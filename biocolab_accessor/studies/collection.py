@@ -23,12 +23,13 @@ from biocolab_accessor.messages import listing, quoted, warn
 from biocolab_accessor.platforms import expanded, replace
 from biocolab_accessor.protocol import Source, Unit, argument_names
 from biocolab_accessor.studies.catalog import study
+from biocolab_accessor.studies.citation import Style, cite
 from biocolab_accessor.studies.conversion import select_fields, select_genes, unique_names
 from biocolab_accessor.studies.disk import file_of_study, open_lazily, safe_names
 from biocolab_accessor.studies.distributed import fetch_all, write_all
 from biocolab_accessor.studies.provenance import KEY as PROVENANCE
 from biocolab_accessor.studies.selection import Selection
-from biocolab_accessor.studies.study import Study, address_of, parts_of
+from biocolab_accessor.studies.study import Study, address_of, facts_of, parts_of
 
 __all__ = ["Collection", "Join", "collection", "expect_join", "union"]
 
@@ -421,6 +422,33 @@ class Collection:
                 safe_names(joined).write_zarr(part)
             replace(part, target)
         return target
+
+    def cite(self, style: Style = "bibtex") -> str:
+        """All studies as citations; see :meth:`Study.cite`.
+
+        Parameters
+        ----------
+        style
+            ``"bibtex"``, ``"text"`` or ``"methods"``.
+
+        Returns
+        -------
+        str
+            An entry or a line for each study, or one paragraph. The keys of BibTeX entries differ.
+
+        Raises
+        ------
+        InvalidArgument
+            The style is unknown.
+
+        Examples
+        --------
+        >>> import biocolab_accessor as bc
+        >>> with bc.sandbox():
+        ...     bc.collection(["PBMC68k_reduced"]).cite("methods")[:43]
+        'Single-cell data of study PBMC68k_reduced ('
+        """
+        return cite([facts_of(each) for each in self.studies], style)
 
     @property
     def _names(self) -> list[str]:

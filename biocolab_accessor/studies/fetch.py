@@ -133,6 +133,7 @@ def origin(
         source=source.name,
         study_id=source.study_id,
         title=source.title,
+        authors=source.authors or None,
         reference=source.reference,
         **source.provenance(),
         unit=selection.unit,

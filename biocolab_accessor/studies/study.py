@@ -17,9 +17,11 @@ from biocolab_accessor.errors import InvalidArgument, InvalidResponse, UnknownEm
 from biocolab_accessor.io.compression import Compression
 from biocolab_accessor.messages import did_you_mean, facts_table, listing, quoted, shown
 from biocolab_accessor.protocol import Format, Unit, unit_name
+from biocolab_accessor.studies.citation import Style, cite
 from biocolab_accessor.studies.conversion import obsm_keys, select_fields, select_genes
 from biocolab_accessor.studies.disk import expect_same, file_of_study, open_backed, open_lazily, write_study
 from biocolab_accessor.studies.fetch import fetch, plan_fetch
+from biocolab_accessor.studies.provenance import origin_of
 from biocolab_accessor.studies.selection import FetchPlan, Selection
 from biocolab_accessor.studies.source import StudySource
 from biocolab_accessor.studies.study_data import StudyParts
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
 
     from biocolab_accessor.plotting.embedding import LegendLoc
 
-__all__ = ["Reading", "Study", "address_of", "parts_of", "plot_study"]
+__all__ = ["Reading", "Study", "address_of", "facts_of", "parts_of", "plot_study"]
 
 _FIRST = ("X_umap", "X_tsne")
 _AXIS_NAMES = {"X_umap": "UMAP", "X_tsne": "tSNE", "X_pca": "PC"}
@@ -289,6 +291,34 @@ class Reading:
         'human'
         """
         return dict(self._parts.source.provenance())
+
+    def cite(self, style: Style = "bibtex") -> str:
+        """The study as a citation, from its title, authors and reference; nothing is requested.
+
+        Parameters
+        ----------
+        style
+            ``"bibtex"``, ``"text"`` (one line), or ``"methods"``: a paragraph with the server, the version of the
+            database, the id of the study, and the versions of the packages.
+
+        Returns
+        -------
+        str
+            A DOI is found in any form of address. A reference that is not an address becomes a note.
+
+        Raises
+        ------
+        InvalidArgument
+            The style is unknown.
+
+        Examples
+        --------
+        >>> import biocolab_accessor as bc
+        >>> with bc.sandbox():
+        ...     print(bc.study("PBMC68k_reduced").cite().splitlines()[0])
+        @misc{PBMC68k_reduced,
+        """
+        return cite([facts_of(self)], style)
 
     def export_study(self, export_format: str = "h5ad", *, path: str | Path | None = None) -> dict[str, Any]:
         """Export the whole study to a file on the server, and optionally download it.
@@ -640,6 +670,13 @@ class Study(Reading):
 def address_of(study: Study) -> dict[str, Any]:
     """The address of a study, by which any process that is connected to its server finds it; never a token."""
     return {**study.provenance(), "source": study.source, "study_id": study.id}
+
+
+def facts_of(study: Reading) -> dict[str, Any]:
+    """What a citation needs to know of a study that was not fetched."""
+    about = {"title": study.title, "authors": study.authors, "reference": study.reference}
+    facts = {**study.provenance(), "source": study.source, "study_id": study.id, **about}
+    return {**facts, "packages": origin_of()["packages"]}
 
 
 def parts_of(study: Study) -> StudyParts:

@@ -239,3 +239,13 @@ def test_stdout_is_clean_for_programs_even_with_progress_and_warnings(server: Sa
     assert done.returncode == 0
     assert json.loads(said)["cells"] == 700
     assert "B/s" in told  # the bar
+
+
+def test_a_pulled_study_is_added_to_a_bibliography(tmp_path: Path) -> None:
+    for _ in range(2):
+        run("pull", "PBMC68k_reduced", "-o", tmp_path / "x.h5ad", "--genes", "CD3D", "--cite", tmp_path / "refs.bib")
+    text = (tmp_path / "refs.bib").read_text()
+    assert text.count("@misc{PBMC68k_reduced,") == 1
+    assert "doi = {10.1038/ncomms14049}" in text
+    done = run("pull", "PBMC68k_reduced", "-o", tmp_path / "y.h5ad", "--cite", tmp_path)
+    assert (done.exit_code, (tmp_path / "y.h5ad").exists()) == (2, False)
