@@ -239,6 +239,7 @@ class Collection:
         unit: Unit = "raw",
         layers: Sequence[str] | None = (),
         obsm: bool = True,
+        terms: bool = False,
         cache: bool = True,
     ) -> AnnData:
         """Fetch all studies and join them.
@@ -257,7 +258,7 @@ class Collection:
             Column of obs that names the study. If several studies have the same id, the later ones get a number.
         genes, fields
             See :meth:`Study.to_anndata`. For an outer join, at least one study must have each of them.
-        unit, layers, obsm, cache
+        unit, layers, obsm, terms, cache
             See :meth:`Study.to_anndata`.
 
         Returns
@@ -290,7 +291,7 @@ class Collection:
         >>> adata.shape, adata.obs["from"].value_counts().to_dict()
         ((1400, 1), {'PBMC68k_reduced': 700, 'AGAIN': 700})
         """
-        wanted = Selection.of(genes=genes, fields=fields, unit=unit, layers=layers, obsm=obsm)
+        wanted = Selection.of(genes=genes, fields=fields, unit=unit, layers=layers, obsm=obsm, terms=terms)
         with instead(_ALTERNATIVE):
             parts = fetch_all(self.studies, self._selections(join, label, wanted), _ALTERNATIVE, cache=cache)
             return self._joined(parts, join, label, wanted)
@@ -306,6 +307,7 @@ class Collection:
         unit: Unit = "raw",
         layers: Sequence[str] | None = (),
         obsm: bool = True,
+        terms: bool = False,
     ) -> AnnData:
         """Join all studies as Dask arrays, without loading their matrices into memory.
 
@@ -318,7 +320,7 @@ class Collection:
             Folder that holds an h5ad of each study for as long as the AnnData is used; created if it does not exist.
             Several collections can share it, because the file names differ by study and unit. None means
             ``bc.cache``, which keeps BioFlex studies only.
-        join, label, genes, fields, unit, layers, obsm
+        join, label, genes, fields, unit, layers, obsm, terms
             See :meth:`to_anndata`.
 
         Returns
@@ -342,7 +344,7 @@ class Collection:
         ...     type(adata.X).__module__, adata.shape
         ('dask.array.core', (700, 765))
         """
-        selection = Selection.of(genes=genes, fields=fields, unit=unit, layers=layers, obsm=obsm)
+        selection = Selection.of(genes=genes, fields=fields, unit=unit, layers=layers, obsm=obsm, terms=terms)
         wanted = self._selections(join, label, selection)
         if folder is not None:
             kept = expanded(folder).absolute()
@@ -376,6 +378,7 @@ class Collection:
         unit: Unit = "raw",
         layers: Sequence[str] | None = (),
         obsm: bool = True,
+        terms: bool = False,
     ) -> Path:
         """Join all studies in a Zarr store, a block of cells at a time.
 
@@ -383,7 +386,7 @@ class Collection:
         ----------
         path
             Folder to write; it must not exist. ``anndata.settings.zarr_write_format`` sets the format.
-        join, label, genes, fields, unit, layers, obsm
+        join, label, genes, fields, unit, layers, obsm, terms
             See :meth:`to_anndata`.
 
         Returns
@@ -413,7 +416,15 @@ class Collection:
             raise InvalidArgument(msg)
         with tempfile.TemporaryDirectory(prefix=".biocolab-", dir=target.parent, ignore_cleanup_errors=True) as folder:
             joined = self.lazy(
-                join, label=label, folder=folder, genes=genes, fields=fields, unit=unit, layers=layers, obsm=obsm
+                join,
+                label=label,
+                folder=folder,
+                genes=genes,
+                fields=fields,
+                unit=unit,
+                layers=layers,
+                obsm=obsm,
+                terms=terms,
             )
             part = Path(folder) / "joined.zarr"
             with warnings.catch_warnings():

@@ -25,6 +25,7 @@ from biocolab_accessor.studies.provenance import origin_of
 from biocolab_accessor.studies.selection import FetchPlan, Selection
 from biocolab_accessor.studies.source import StudySource
 from biocolab_accessor.studies.study_data import StudyParts
+from biocolab_accessor.studies.terms import table_of_terms
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -280,6 +281,32 @@ class Reading:
         """
         return self._parts.metadata(select_fields(fields, self.fields, self.id))
 
+    def terms(self) -> pd.DataFrame:
+        """Ontology terms that were assigned to the labels of the metadata; one request.
+
+        ``to_anndata(terms=True)`` adds them to ``obs``.
+
+        Returns
+        -------
+        pandas.DataFrame
+            One row per label and term: ``field``, ``label``, ``ontology_id`` and ``ontology_label`` (the ontology, such
+            as ``"CL:0000000"`` and ``"cell type"``), ``node`` and ``node_label`` (the term, such as ``"CL:0000235"``
+            and ``"macrophage"``). It is empty if no terms were assigned.
+
+        Raises
+        ------
+        InvalidArgument
+            The study is on BioFlex, which has no ontology terms.
+
+        Examples
+        --------
+        >>> import biocolab_accessor as bc
+        >>> with bc.sandbox():
+        ...     bc.study("PBMC68k_reduced", source="bbrowserx", group="bioturing_public_studies").terms().shape
+        (0, 6)
+        """
+        return table_of_terms(self._parts.terms())
+
     def provenance(self) -> dict[str, Any]:
         """Where the study is stored: its server, and its database or group; never a token.
 
@@ -407,6 +434,7 @@ class Study(Reading):
         unit: Unit = ...,
         layers: Sequence[str] | None = ...,
         obsm: bool = ...,
+        terms: bool = ...,
         format: Format = ...,
         cache: bool = ...,
         backed: str | Path | None = ...,
@@ -422,6 +450,7 @@ class Study(Reading):
         unit: Unit = ...,
         layers: Sequence[str] | None = ...,
         obsm: bool = ...,
+        terms: bool = ...,
         format: Format = ...,
         cache: bool = ...,
         backed: str | Path | None = ...,
@@ -436,6 +465,7 @@ class Study(Reading):
         unit: Unit = "raw",
         layers: Sequence[str] | None = (),
         obsm: bool = True,
+        terms: bool = False,
         format: Format = "csr",
         cache: bool = True,
         backed: str | Path | None = None,
@@ -456,6 +486,9 @@ class Study(Reading):
             Units to fetch as layers, each under its own name: ``["lognorm"]``, ``["counts"]``.
         obsm
             True to fetch all embeddings, False for none (BBrowserX and Talk2Data; BioFlex has none).
+        terms
+            Whether to add the ontology terms of the labels, as ``obs["<field>_ontology_term_id"]``: categorical ids
+            such as ``"CL:0000235"``, missing where a label has no term (BBrowserX and Talk2Data; one more request).
         format
             ``"csr"``, ``"csc"`` (the layout that the server sends, so no transpose is needed) or ``"dense"``.
         cache
@@ -480,7 +513,8 @@ class Study(Reading):
         AmbiguousName
             Several features have one of the names in ``genes``.
         InvalidArgument
-            The unit or the format is unknown, or ``obsm`` is not a bool.
+            The unit or the format is unknown, ``obsm`` or ``terms`` is not a bool, or ``terms=True`` is given for a
+            study of BioFlex.
         TooLarge
             The study would not fit into memory; the message has the sizes and the alternatives.
         InvalidResponse
@@ -494,7 +528,9 @@ class Study(Reading):
         >>> adata.shape, list(adata.var_names), adata.obs["bulk_labels"].dtype.name
         ((700, 2), ['CD3D', 'CD79A'], 'category')
         """
-        selection = Selection.of(genes=genes, fields=fields, unit=unit, layers=layers, obsm=obsm, format=format)
+        selection = Selection.of(
+            genes=genes, fields=fields, unit=unit, layers=layers, obsm=obsm, terms=terms, format=format
+        )
         self._parts.source.refresh()
         parts = self._parts.cached() if cache else self._parts
         if backed is not None and selection.format != "csr":
@@ -515,6 +551,7 @@ class Study(Reading):
         unit: Unit = "raw",
         layers: Sequence[str] | None = (),
         obsm: bool = True,
+        terms: bool = False,
         compression: Compression = "gzip",
     ) -> Path:
         """Write the study to an h5ad file, with bounded memory for a study of any size.
@@ -526,7 +563,7 @@ class Study(Reading):
         ----------
         path
             Path to write to. An existing file is replaced once the new one is complete.
-        genes, fields, unit, layers, obsm
+        genes, fields, unit, layers, obsm, terms
             See :meth:`to_anndata`.
         compression
             ``"gzip"`` or None.
@@ -550,7 +587,7 @@ class Study(Reading):
         ...     anndata.read_h5ad(path).shape
         (700, 765)
         """
-        selection = Selection.of(genes=genes, fields=fields, unit=unit, layers=layers, obsm=obsm)
+        selection = Selection.of(genes=genes, fields=fields, unit=unit, layers=layers, obsm=obsm, terms=terms)
         self._parts.source.refresh()
         return write_study(self._parts, selection, path, compression)
 
@@ -563,6 +600,7 @@ class Study(Reading):
         unit: Unit = "raw",
         layers: Sequence[str] | None = (),
         obsm: bool = True,
+        terms: bool = False,
     ) -> AnnData:
         """The study as an AnnData of Dask arrays: its matrices stay on disk, for scanpy's functions that support Dask.
 
@@ -573,7 +611,7 @@ class Study(Reading):
             and layers; objects that read from it keep their values. None means a file in ``bc.cache``, for studies of
             BioFlex. The file must exist for as long as the AnnData is used: ``bc.cache.clear()`` removes it, and so do
             newer entries once the cache exceeds ``bc.settings.cache_size``.
-        genes, fields, unit, layers, obsm
+        genes, fields, unit, layers, obsm, terms
             See :meth:`to_anndata`.
 
         Returns
@@ -599,7 +637,7 @@ class Study(Reading):
         ...     type(adata.X).__module__, adata.X[:5].compute().shape
         ('dask.array.core', (5, 765))
         """
-        selection = Selection.of(genes=genes, fields=fields, unit=unit, layers=layers, obsm=obsm)
+        selection = Selection.of(genes=genes, fields=fields, unit=unit, layers=layers, obsm=obsm, terms=terms)
         self._parts.source.refresh()
         if path is not None:
             expect_same(path, self._parts, selection)
