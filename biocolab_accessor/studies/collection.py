@@ -151,7 +151,7 @@ _ALTERNATIVE = "use collection.lazy(folder=folder) or collection.to_zarr(path), 
 
 
 def collection(
-    ids: Sequence[str],
+    ids: Sequence[str] | pd.DataFrame,
     *,
     database: Any = None,
     source: Source = "bioflex",
@@ -163,7 +163,7 @@ def collection(
     Parameters
     ----------
     ids
-        Ids of the studies, each once.
+        Ids of the studies, each once, or rows of :func:`search`, which say where the studies are.
     database, source, species, group
         See :func:`biocolab_accessor.study`.
 
@@ -186,7 +186,8 @@ def collection(
     ...     bc.collection(["PBMC68k_reduced"]).to_anndata(genes=["CD3D"]).shape
     (700, 1)
     """
-    names = argument_names(ids, "ids")
+    rows = [row for _, row in ids.iterrows()] if isinstance(ids, pd.DataFrame) else None
+    names: Sequence[Any] = argument_names(ids, "ids") if rows is None else rows
     if not names:
         msg = "a collection needs at least one study"
         raise InvalidArgument(msg)
@@ -195,7 +196,7 @@ def collection(
         each = study(name, database=database, source=source, species=species, group=group)
         # An id and a uuid can name the same study.
         if any(address_of(each) == address_of(other) for other in found):
-            msg = f"study {quoted(name)} is listed twice: {listing(names)}"
+            msg = f"study {quoted(each.id)} is listed twice: {listing([*(other.id for other in found), each.id])}"
             raise InvalidArgument(msg)
         found.append(each)
     return Collection(found)
