@@ -1,4 +1,4 @@
-"""``biocolab groups``, ``studies``, ``summary`` and ``pull``: list and fetch the data of servers."""
+"""``biocolab groups``, ``studies``, ``search``, ``summary`` and ``pull``: list and fetch the data of servers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import typer
 from biocolab_accessor.cli.output import Json, Server, Source, Species, Unit, out, print_json, print_lines, print_table
 from biocolab_accessor.errors import InvalidArgument
 
-__all__ = ["groups", "pull", "studies", "summary"]
+__all__ = ["groups", "pull", "search", "studies", "summary"]
 
 
 def groups(
@@ -54,6 +54,44 @@ def studies(
     else:
         shown = [{name: row[name] for name in _SHOWN} for row in rows]
         print_table(shown, empty=f"no {species} study in {group!r}; the server lists one --species at a time")
+
+
+_BRIEF = ("study", "group", "species", "title", "matched", "reference")
+
+
+def search(
+    text: Annotated[list[str] | None, typer.Argument(help="Words to find, all of them, in any order.")] = None,
+    cell_type: Annotated[str | None, typer.Option(help="Ontology term; it finds the terms below it.")] = None,
+    tissue: Annotated[str | None, typer.Option(help="Ontology term; it finds the terms below it.")] = None,
+    disease: Annotated[str | None, typer.Option(help="Ontology term; it finds the terms below it.")] = None,
+    species: Annotated[
+        list[str] | None, typer.Option(help="human, mouse, primate or others; default all. Can be repeated.")
+    ] = None,
+    group: Annotated[
+        list[str] | None, typer.Option(help="Id or name of a group; default all. Can be repeated.")
+    ] = None,
+    source: Annotated[Server | None, typer.Option(help="Which server; default all.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Find studies in all groups by words in titles and abstracts, and by ontology terms.
+
+    Example: biocolab search lung fibrosis --species human
+
+    Example: biocolab search --cell-type monocyte --json
+    """
+    import biocolab_accessor as bc
+
+    found = bc.search(
+        " ".join(text) if text else None,
+        cell_type=cell_type,
+        tissue=tissue,
+        disease=disease,
+        species=species,
+        group=group,
+        source=None if source is None else source.value,
+    )
+    rows = found.astype(object).where(found.notna(), None).to_dict("records")
+    print_json(rows) if as_json else print_table([{name: row[name] for name in _BRIEF} for row in rows])
 
 
 def summary(

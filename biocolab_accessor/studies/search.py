@@ -102,13 +102,14 @@ def search(
     wanted = SPECIES if species is None else [known_species(name) for name in _names(species, "species")]
     groups = None if group is None else _names(group, "group")
     every = {name: look_up(connector, groups, wanted) for name, connector in _connectors(source).items()}
+    alternatives = {name: _alternatives(found, words) for name, found in every.items()}
     rows = [
         (score, _row(listed, name, reasons))
         for name, found in every.items()
-        for listed, score, reasons in _matches(found, words)
+        for listed, score, reasons in _matches(found, alternatives[name])
     ]
     rows.sort(key=lambda each: -each[0])
-    if replaced := _replaced(list(every.values()), words):
+    if replaced := _replaced(alternatives.values(), words):
         warn(f"no study has these words, so near spellings were found instead: {'; '.join(replaced)}")
     if not rows:
         _explain(list(every.values()), words)
@@ -153,17 +154,16 @@ def _connectors(source: Server | None) -> dict[str, BBrowserXConnector]:
     return found
 
 
-def _matches(found: Found, words: Mapping[str, Sequence[str]]) -> list[tuple[Listed, float, list[str]]]:
+def _matches(found: Found, wanted: Mapping[str, Sequence[Alternatives]]) -> list[tuple[Listed, float, list[str]]]:
     """Studies that match all arguments, with a score and the reasons."""
-    wanted = {name: _alternatives(each, _vocabulary(found, name)) for name, each in words.items()}
     matches = []
     for listed in found.studies:
         concepts = [c for name in ("uuid", "study_id") for c in found.concepts.get(listed.row[name], ())]
         total, reasons = 0.0, list[str]()
-        for name, alternatives in wanted.items():
-            score, why = _by_term(alternatives, [c for c in concepts if name in ("text", c.kind.replace(" ", "_"))])
+        for name, each in wanted.items():
+            score, why = _by_term(each, [c for c in concepts if name in ("text", c.kind.replace(" ", "_"))])
             if name == "text":
-                other, places = _by_word(alternatives, listed, () if score else concepts)
+                other, places = _by_word(each, listed, () if score else concepts)
                 score, why = max(score, other), why + places
             if not score:
                 break
@@ -219,27 +219,28 @@ def _vocabulary(found: Found, name: str) -> frozenset[str]:
     return frozenset[str]().union(*texts, *(c.words for c in every), *(words for c in every for _, words in c.above))
 
 
-def _alternatives(words: Sequence[str], vocabulary: frozenset[str]) -> list[Alternatives]:
-    """For each word, the words of the index that stand for it."""
-    found = list[Alternatives]()
-    for word in words:
-        long = len(word) >= _SHORTEST
-        known = {word: 1.0} if word in vocabulary else {}
-        if long and word.isalpha():
-            known |= {other: _LONGER for other in vocabulary if other.startswith(word) and other != word}
-        if long and not known:
-            known = dict.fromkeys(sorted(difflib.get_close_matches(word, vocabulary, n=3, cutoff=_CUTOFF)), _NEAR)
-        found.append(known)
-    return found
+def _alternatives(found: Found, words: Mapping[str, Sequence[str]]) -> dict[str, list[Alternatives]]:
+    """For each word of each argument, the words of the index that stand for it."""
+    return {name: [_spellings(word, _vocabulary(found, name)) for word in each] for name, each in words.items()}
 
 
-def _replaced(every: Sequence[Found], words: Mapping[str, Sequence[str]]) -> list[str]:
+def _spellings(word: str, vocabulary: frozenset[str]) -> Alternatives:
+    """The word itself and longer ones, or else the nearest spellings."""
+    long = len(word) >= _SHORTEST
+    known = {word: 1.0} if word in vocabulary else {}
+    if long and word.isalpha():
+        known |= {other: _LONGER for other in vocabulary if other.startswith(word) and other != word}
+    if long and not known:
+        known = dict.fromkeys(sorted(difflib.get_close_matches(word, vocabulary, n=3, cutoff=_CUTOFF)), _NEAR)
+    return known
+
+
+def _replaced(every: Iterable[Mapping[str, Sequence[Alternatives]]], words: Mapping[str, Sequence[str]]) -> list[str]:
     """Words that only near spellings stand for, with those."""
     replaced = list[str]()
     for name, each in words.items():
-        alternatives = [_alternatives(each, _vocabulary(found, name)) for found in every]
         for number, word in enumerate(each):
-            near = {other: weight for own in alternatives for other, weight in own[number].items()}
+            near = {other: weight for own in every for other, weight in own[name][number].items()}
             if near and set(near.values()) == {_NEAR}:
                 replaced.append(f"{' or '.join(map(quoted, near))} for {quoted(word)}")
     return replaced
@@ -250,7 +251,7 @@ def _explain(every: Sequence[Found], words: Mapping[str, Sequence[str]]) -> None
     hints = []
     for name, each in words.items():
         known = sorted(frozenset[str]().union(*(_vocabulary(found, name) for found in every)))
-        missing = [word for word, found in zip(each, _alternatives(each, frozenset(known)), strict=True) if not found]
+        missing = [word for word in each if not _spellings(word, frozenset(known))]
         hints += [f"no {_PLACES[name]} has {quoted(word)}{did_you_mean(word, known)}" for word in missing]
     terms = [name for name in words if name != "text"]
     if terms and not all(found.has_terms for found in every):
@@ -258,7 +259,7 @@ def _explain(every: Sequence[Found], words: Mapping[str, Sequence[str]]) -> None
     elif terms and not all(found.has_tree for found in every if found.concepts):
         hints.append("the server has no tree of ontologies, so a term does not find those below it")
     for name in terms:
-        if number := sum(len(_matches(found, {"text": words[name]})) for found in every):
+        if number := sum(len(_matches(found, _alternatives(found, {"text": words[name]}))) for found in every):
             hints.append(f"bc.search({quoted(' '.join(words[name]))}) finds {number:,} by words")
     warn("no study was found" + (f": {'; '.join(hints)}" if hints else ""))
 

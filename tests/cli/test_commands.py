@@ -18,7 +18,7 @@ from tests.warm import start_python
 
 pytestmark = [pytest.mark.smoke, pytest.mark.usefixtures("server")]
 
-_COMMANDS = ("demo", "sandbox", "check", "submit", "pull", "groups", "studies", "summary", "doctor")
+_COMMANDS = ("demo", "sandbox", "check", "submit", "pull", "groups", "studies", "search", "summary", "doctor")
 
 
 def run(*arguments: object) -> Result:
@@ -249,3 +249,11 @@ def test_a_pulled_study_is_added_to_a_bibliography(tmp_path: Path) -> None:
     assert "doi = {10.1038/ncomms14049}" in text
     done = run("pull", "PBMC68k_reduced", "-o", tmp_path / "y.h5ad", "--cite", tmp_path)
     assert (done.exit_code, (tmp_path / "y.h5ad").exists()) == (2, False)
+
+
+def test_studies_are_found_by_words() -> None:
+    (row,) = answer("search", "pbmc", "profiling", "--species", "human", "--group", "bioturing_public_studies")
+    assert (row["study"], row["matched"], row["n_cells"]) == ("PBMC68k_reduced", "title", None)
+    assert run("search", "pbmc", "profiling").stdout.startswith("study\tgroup\tspecies\ttitle\tmatched\treference\n")
+    assert run("search").exit_code == 2
+    assert "no study was found" in run("search", "qqqqqq").stderr
