@@ -116,6 +116,8 @@ class Settings(BaseSettings):
     """Most requests of one call that are sent at the same time."""
     chunk_size: int = Field(default=16 * _MIB, ge=64 * 1024)
     """Bytes of one upload chunk."""
+    search_age: float = Field(default=300.0, ge=0)
+    """Seconds for which ``bc.search`` uses the lists that it has; 0 means that each search asks the servers again."""
     progress: Annotated[Literal["auto", "on", "off"], BeforeValidator(_switch)] = "auto"
     """Progress bars: ``auto`` shows them in a terminal or notebook; True and False mean ``on`` and ``off``."""
     cache_dir: Annotated[Path, AfterValidator(expanded)] = Field(default_factory=cache_folder)
