@@ -186,7 +186,7 @@ def collection(
     ...     bc.collection(["PBMC68k_reduced"]).to_anndata(genes=["CD3D"]).shape
     (700, 1)
     """
-    rows = [row for _, row in ids.iterrows()] if isinstance(ids, pd.DataFrame) else None
+    rows = [row for _, row in ids.iterrows()] if isinstance(ids, pd.DataFrame) and "uuid" in ids else None
     names: Sequence[Any] = argument_names(ids, "ids") if rows is None else rows
     if not names:
         msg = "a collection needs at least one study"
