@@ -21,7 +21,7 @@ from biocolab_accessor.io.transpose import csr_of_csc
 from biocolab_accessor.io.values import text_index
 from biocolab_accessor.messages import counted, did_you_mean, listing, quoted
 from biocolab_accessor.studies.conversion import expect_shape
-from biocolab_accessor.studies.obs_filter import parse_filter
+from biocolab_accessor.studies.obs_filter import ObsFilter
 from biocolab_accessor.studies.selection import Selection
 from biocolab_accessor.studies.source import StudySource
 from biocolab_accessor.studies.study_data import StudyParts
@@ -31,10 +31,10 @@ __all__ = ["SomeCells", "expect_cells", "no_cells", "selected", "without_unused_
 # Non-zeros per stripe of genes; each takes 8 bytes.
 _MOST = 2 << 20
 _MOST_COMPARED = 2000
-_ALTERNATIVE = "use study.to_h5ad(path, obs_filter=…), or select fewer cells or genes"
 
 # While the stripes of all genes are joined, indices or values are in memory twice.
-JOIN_PEAK = 1.5
+_JOIN_PEAK = 1.5
+_FEWER = "select fewer cells"
 
 
 def selected(parts: StudyParts, selection: Selection) -> StudyParts:
@@ -72,7 +72,7 @@ def _evaluated(
         mask[_rows_of(selection.cells, parts.barcodes, parts.study_id)] = True
         conditions.append(("cells", int(mask.sum())))
     if selection.obs_filter is not None:
-        wanted = parse_filter(selection.obs_filter)
+        wanted = ObsFilter.of(selection.obs_filter)
         known = parts.fields
         if not selection.of_many:
             wanted.expect_fields(known, parts.study_id)
@@ -232,7 +232,7 @@ def _joined(stripes: Generator[sparse.csc_matrix, None, None], n_obs: int, study
             indices.append(stripe.indices)
             counts.append(np.diff(stripe.indptr))
             taken += stripe.data.nbytes + stripe.indices.nbytes
-            expect_room(int(JOIN_PEAK * taken), f"the selected cells of study {study_id}", _ALTERNATIVE, held=taken)
+            expect_room(int(_JOIN_PEAK * taken), f"the selected cells of study {study_id}", _FEWER, held=taken)
     pointers = np.concatenate([[0], np.cumsum(np.concatenate(counts, dtype=np.int64))])
     matrix = sparse.csc_matrix((n_obs, len(pointers) - 1), dtype=np.float32)
     index = np.int32 if max(pointers[-1], n_obs, len(pointers)) <= np.iinfo(np.int32).max else np.int64

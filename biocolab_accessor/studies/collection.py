@@ -27,7 +27,7 @@ from biocolab_accessor.studies.cells import expect_cells, no_cells, without_unus
 from biocolab_accessor.studies.conversion import select_fields, select_genes, unique_names
 from biocolab_accessor.studies.disk import file_of_study, open_lazily, safe_names
 from biocolab_accessor.studies.distributed import fetch_all, write_all
-from biocolab_accessor.studies.obs_filter import parse_filter
+from biocolab_accessor.studies.obs_filter import ObsFilter
 from biocolab_accessor.studies.provenance import KEY as PROVENANCE
 from biocolab_accessor.studies.selection import Selection
 from biocolab_accessor.studies.study import Study, address_of, parts_of
@@ -88,13 +88,14 @@ def _harmonize_columns(parts: Sequence[AnnData], join: Join) -> None:
         having = [part for part in parts if name in part.obs.columns]
         if join == "inner" and len(having) < len(parts):
             continue
-        if rest := [part for part in having if part.n_obs]:  # studies without a selected cell adapt to the others
-            for part in having:
-                if not part.n_obs:
-                    part.obs[name] = part.obs[name].astype(rest[0].obs[name].dtype)
-        kinds = {_kind(part.obs[name]) for part in having}
+        # A study without a selected cell adapts to the others.
+        filled = [part for part in having if part.n_obs] or having
+        for part in having:
+            if not part.n_obs:
+                part.obs[name] = part.obs[name].astype(filled[0].obs[name].dtype)
+        kinds = {_kind(part.obs[name]) for part in filled}
         known, gaps = kinds - {""}, "" in kinds or len(having) < len(parts)
-        present = [part.obs[name] for part in having if _kind(part.obs[name])]
+        present = [part.obs[name] for part in filled if _kind(part.obs[name])]
         dtype: str | None = ""
         if known == {"truth"}:
             dtype = "boolean" if gaps else ""
@@ -459,6 +460,11 @@ class Collection:
         """Names of the studies; if several share a display id, the later ones get a number."""
         return unique_names([study.id for study in self.studies])
 
+    @property
+    def _several(self) -> str:
+        """The studies in a message: the first, and how many more."""
+        return self.studies[0].id + (f" or {len(self.studies) - 1} more" if len(self.studies) > 1 else "")
+
     def _joined(self, parts: Sequence[AnnData], join: Join, label: str, selection: Selection) -> AnnData:
         if selection.selects_cells and not any(part.n_obs for part in parts):
             self._raise_no_cells(selection)
@@ -474,7 +480,7 @@ class Collection:
         expect_join(join)
         found, fields = self._selections_of_cells(join, selection), [each.fields for each in self.studies]
         if join == "outer":
-            several = self.studies[0].id + (f" or {len(self.studies) - 1} more" if len(self.studies) > 1 else "")
+            several = self._several
             if selection.genes is not None:
                 known = [each.features() for each in self.studies]
                 wanted = select_genes(selection.genes, _every(known), several)
@@ -496,7 +502,7 @@ class Collection:
         if not selection.selects_cells:
             return [selection] * len(self.studies)
         if selection.obs_filter is not None:
-            wanted, fields = parse_filter(selection.obs_filter), [each.fields for each in self.studies]
+            wanted, fields = ObsFilter.of(selection.obs_filter), [each.fields for each in self.studies]
             for each, known in zip(self.studies, fields, strict=True):
                 wanted.expect_fields(known if join == "inner" else _every(fields), each.id)
         if selection.cells is None:
@@ -504,7 +510,7 @@ class Collection:
         every = [
             [f"{cell}-{name}" for cell in each.barcodes()] for each, name in zip(self.studies, self._names, strict=True)
         ]
-        expect_cells(selection.cells, [cell for cells in every for cell in cells], listing(self._names))
+        expect_cells(selection.cells, [cell for cells in every for cell in cells], self._several)
         return [
             selection._replace(
                 of_many=True,

@@ -16,7 +16,7 @@ from pandas.api.types import is_bool_dtype
 from biocolab_accessor.errors import InvalidFilter, UnknownField
 from biocolab_accessor.messages import did_you_mean, listing, quoted
 
-__all__ = ["ObsFilter", "parse_filter"]
+__all__ = ["ObsFilter"]
 
 # Python's parser and the functions below recurse: these limits end a hostile text early.
 _MOST_CHARACTERS, _MOST_LEVELS = 10_000, 50
@@ -78,6 +78,23 @@ class ObsFilter(NamedTuple):
     starts: tuple[int, ...]  # the first position of each
     root: _Clause
 
+    @classmethod
+    def of(cls, text: Any) -> ObsFilter:
+        """Check and parse a filter; InvalidFilter says where it is wrong."""
+        if not isinstance(text, str):
+            msg = f"obs_filter is of type {type(text).__name__}: {_EXAMPLE}"
+            raise InvalidFilter(msg)
+        if not text.strip():
+            msg = f"obs_filter is empty: {_EXAMPLE}, or give None for all cells"
+            raise InvalidFilter(msg)
+        if len(text) > _MOST_CHARACTERS:
+            msg = (
+                f"obs_filter has {len(text):,} characters, more than {_MOST_CHARACTERS:,}: write a shorter one, "
+                "or give the barcodes with cells="
+            )
+            raise InvalidFilter(msg)
+        return _parsed(str(text))
+
     def expect_fields(self, known: Sequence[str], study_id: str) -> None:
         """Raise UnknownField if the study lacks a field of the filter."""
         for name, start in zip(self.fields, self.starts, strict=True):
@@ -97,20 +114,7 @@ class ObsFilter(NamedTuple):
 
 
 @lru_cache(64)
-def parse_filter(text: str) -> ObsFilter:
-    """Check and parse a filter; InvalidFilter says where it is wrong."""
-    if not isinstance(text, str):
-        msg = f"obs_filter is of type {type(text).__name__}: {_EXAMPLE}"
-        raise InvalidFilter(msg)
-    if not text.strip():
-        msg = f"obs_filter is empty: {_EXAMPLE}, or give None for all cells"
-        raise InvalidFilter(msg)
-    if len(text) > _MOST_CHARACTERS:
-        msg = (
-            f"obs_filter has {len(text):,} characters, more than {_MOST_CHARACTERS:,}: write a shorter one, "
-            "or give the barcodes with cells="
-        )
-        raise InvalidFilter(msg)
+def _parsed(text: str) -> ObsFilter:
     return _Parser(text).parsed()
 
 
@@ -376,7 +380,7 @@ def _python(text: str) -> tuple[str, list[int], dict[int, str]]:
         code.extend(characters)
         origin.extend(places)
 
-    at = len(text) - len(text.lstrip())  # Python would take it for an indented line
+    at = len(text) - len(text.lstrip())
     while at < len(text):
         character = text[at]
         if character in "'\"`":
@@ -390,7 +394,8 @@ def _python(text: str) -> tuple[str, list[int], dict[int, str]]:
             elif end == at + 1:
                 raise InvalidFilter(_message(text, at, "there is no name between the backticks"))
             else:
-                put(" ", [at])
+                if code:  # at the beginning, Python would take a blank for an indented line
+                    put(" ", [at])
                 names[len(code)] = text[at + 1 : end]
                 put("xx ", [at, end, end])
             at = end

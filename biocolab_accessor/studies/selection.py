@@ -12,7 +12,7 @@ from biocolab_accessor.errors import InvalidArgument
 from biocolab_accessor.messages import about_megabytes, facts_table, quoted
 from biocolab_accessor.protocol import Format, Unit, argument_names, unit_name
 from biocolab_accessor.studies.conversion import gene_names
-from biocolab_accessor.studies.obs_filter import parse_filter
+from biocolab_accessor.studies.obs_filter import ObsFilter
 
 __all__ = ["FetchPlan", "Selection"]
 
@@ -56,7 +56,7 @@ class Selection(NamedTuple):
         if not isinstance(layers, Iterable) or isinstance(layers, str):
             layers = [] if layers is None else [layers]
         if obs_filter is not None:
-            parse_filter(obs_filter)
+            ObsFilter.of(obs_filter)
         if cells is not None:
             cells = tuple(dict.fromkeys(argument_names(cells, "cells")))
             if not cells:

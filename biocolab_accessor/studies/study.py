@@ -614,8 +614,8 @@ class Study(Reading):
         path
             h5ad file to write and to read from. An existing file is replaced if it holds the same study, cells, genes,
             unit and layers; objects that read from it keep their values. None means a file in ``bc.cache``, for studies
-            of BioFlex. The file must exist for as long as the AnnData is used: ``bc.cache.clear()`` removes it, and so do
-            newer entries once the cache exceeds ``bc.settings.cache_size``.
+            of BioFlex. The file must exist for as long as the AnnData is used: ``bc.cache.clear()`` removes it, and so
+            do newer entries once the cache exceeds ``bc.settings.cache_size``.
         genes, fields, unit, layers, obsm, obs_filter, cells
             See :meth:`to_anndata`.
 
