@@ -220,21 +220,40 @@ class _Parser:
                 return self._compared_fields(columns, field, other, compare)
             if not isinstance(other.value, list):
                 return self._compared(columns, field, other, compare)
-            # As Series.isin, missing values are in no list; but each value is compared as by ==, also float32.
-            found: Any = pd.Series(np.zeros(len(columns.values[field.name]), bool), columns.values[field.name].index)
-            for value in other.value:
-                found |= _truth(self._compared(columns, field, value, operator.eq))
+            found = self._in(columns, field, other.value)
             return found if compare is operator.eq else ~found
 
         return rows
 
+    def _in(self, columns: _Columns, field: _Field, literals: Sequence[_Literal]) -> Any:
+        """Where a field equals one of the values; as by Series.isin, missing values do not."""
+        column = columns.values[field.name]
+        kinds = {self._kind(columns, field, literal) for literal in literals}
+        if not literals or "" in kinds:
+            return pd.Series(np.zeros(len(column), bool), column.index)
+        values = [literal.value for literal in literals]
+        if kinds == {"labels"}:
+            return column.isin(values)
+        if column.dtype.kind == "f":  # in its own precision, as by ==
+            with np.errstate(over="ignore"):
+                return column.isin(np.array(values, column.to_numpy().dtype))
+        return pd.Series(np.any([_truth(column == value) for value in values], axis=0), column.index)
+
     def _compared(self, columns: _Columns, field: _Field, literal: _Literal, compare: Callable[[Any, Any], Any]) -> Any:
         column, value = columns.values[field.name], literal.value
-        kind, name = _kind(column), quoted(field.name)
+        kind = self._kind(columns, field, literal)
         if not kind:  # all values are missing, so any value compares as a number would
             return compare(pd.Series(np.full(len(column), np.nan), column.index), 0)
+        self._expect_comparable(field, kind, compare)
+        with np.errstate(over="ignore"):  # of a number that float32 cannot hold
+            return compare(column, value)
+
+    def _kind(self, columns: _Columns, field: _Field, literal: _Literal) -> str:
+        """The kind of a field, if the value can be compared with it; empty if it has no values."""
+        column, value = columns.values[field.name], literal.value
+        kind, name = _kind(column), quoted(field.name)
         given = "labels" if isinstance(value, str) else "truth" if isinstance(value, bool) else "numbers"
-        if kind != given:
+        if kind and kind != given:
             remedy = {
                 "labels": f"write it in quotes, {quoted(str(value))}",
                 "numbers": "write a number",
@@ -242,13 +261,11 @@ class _Parser:
             }
             why = f"field {name} holds {_KINDS[kind]}, but {quoted(value):.80} is {_GIVEN[given]}: {remedy[kind]}"
             raise self._error(literal.start, why)
-        self._expect_comparable(field, kind, compare)
         if kind == "labels" and not columns.lenient and value not in column.cat.categories:
             near = did_you_mean(value, column.cat.categories)
             why = f"field {name} has no label {quoted(value):.80}{near}. It has {listing(column.cat.categories)}"
             raise self._error(literal.start, why)
-        with np.errstate(over="ignore"):  # of a number that float32 cannot hold
-            return compare(column, value)
+        return kind
 
     def _compared_fields(
         self, columns: _Columns, field: _Field, other: _Field, compare: Callable[[Any, Any], Any]

@@ -85,7 +85,10 @@ def test_isna_is_a_function_and_a_method() -> None:
 def test_a_list_finds_a_float32_as_equality_does() -> None:
     assert rows("`percent.mt` in [0.1]") == rows("`percent.mt` == 0.1") == [0]
     assert rows("`percent.mt` not in [0.1]") == [1, 2, 3, 4]
-    assert rows("n in []") == []
+    assert rows("n in []") == rows("phase in []") == []
+    assert rows("many in [9007199254740993, 7]") == [0, 4]
+    assert rows("n in [2.5, 3, 5e300]") == [2]
+    assert rows("doublet in [True]") == [0, 3]
 
 
 def test_a_field_of_missing_values_equals_nothing_not_even_text() -> None:
