@@ -47,6 +47,9 @@ def expect_join(join: str) -> None:
 def union(parts: Sequence[AnnData], names: Sequence[str], join: Join, label: str) -> AnnData:
     """Concatenate studies along obs, changing all of ``parts`` but X; see :meth:`Collection.to_anndata`."""
     origins = {escaped(name): dict(part.uns[PROVENANCE]) for name, part in zip(names, parts, strict=True)}
+    for part in parts:
+        if not part.n_obs:  # no cell of the study was selected; from a file, its index has no dtype of text
+            part.obs_names = text_index([])
     _make_features_distinct(parts)
     _harmonize_columns(parts, join)
     _harmonize_embeddings(parts, join)

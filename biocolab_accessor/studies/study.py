@@ -518,7 +518,7 @@ class Study(Reading):
         ...     study = bc.study("PBMC68k_reduced")
         ...     adata = study.to_anndata(obs_filter="bulk_labels in ['Dendritic', 'CD19+ B'] and n_genes > 900")
         >>> adata.shape, list(adata.obs["bulk_labels"].cat.categories)
-        ((274, 765), ['CD19+ B', 'Dendritic'])
+        ((335, 765), ['CD19+ B', 'Dendritic'])
         """
         selection = Selection.of(
             genes=genes,
