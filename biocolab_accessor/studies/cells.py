@@ -164,7 +164,7 @@ class SomeCells(StudyParts):
         columns = {i: (self._held if name in held else fetched)[name].array for i, name in enumerate(fields)}
         frame = pd.DataFrame(columns, index=fetched.index)
         frame.columns = text_index(fields)
-        return frame.iloc[self._rows]
+        return frame.take(self._rows)  # not iloc, whose result warns a user who adds a column
 
 
 class _SomeRows:

@@ -24,13 +24,14 @@ from biocolab_accessor.platforms import expanded, replace
 from biocolab_accessor.protocol import Source, Unit, argument_names
 from biocolab_accessor.studies.catalog import study
 from biocolab_accessor.studies.cells import expect_cells, no_cells, without_unused_labels
+from biocolab_accessor.studies.citation import Style, cite
 from biocolab_accessor.studies.conversion import select_fields, select_genes, unique_names
 from biocolab_accessor.studies.disk import file_of_study, open_lazily, safe_names
 from biocolab_accessor.studies.distributed import fetch_all, write_all
 from biocolab_accessor.studies.obs_filter import ObsFilter
 from biocolab_accessor.studies.provenance import KEY as PROVENANCE
 from biocolab_accessor.studies.selection import Selection
-from biocolab_accessor.studies.study import Study, address_of, parts_of
+from biocolab_accessor.studies.study import Study, address_of, facts_of, parts_of
 
 __all__ = ["Collection", "Join", "collection", "expect_join", "union"]
 
@@ -160,7 +161,7 @@ _ALTERNATIVE = "use collection.lazy(folder=folder) or collection.to_zarr(path), 
 
 
 def collection(
-    ids: Sequence[str],
+    ids: Sequence[str] | pd.DataFrame,
     *,
     database: Any = None,
     source: Source = "bioflex",
@@ -172,7 +173,7 @@ def collection(
     Parameters
     ----------
     ids
-        Ids of the studies, each once.
+        Ids of the studies, each once, or rows of :func:`search`, which say where the studies are.
     database, source, species, group
         See :func:`biocolab_accessor.study`.
 
@@ -195,7 +196,8 @@ def collection(
     ...     bc.collection(["PBMC68k_reduced"]).to_anndata(genes=["CD3D"]).shape
     (700, 1)
     """
-    names = argument_names(ids, "ids")
+    rows = [row for _, row in ids.iterrows()] if isinstance(ids, pd.DataFrame) else None
+    names: Sequence[Any] = argument_names(ids, "ids") if rows is None else rows
     if not names:
         msg = "a collection needs at least one study"
         raise InvalidArgument(msg)
@@ -204,7 +206,7 @@ def collection(
         each = study(name, database=database, source=source, species=species, group=group)
         # An id and a uuid can name the same study.
         if any(address_of(each) == address_of(other) for other in found):
-            msg = f"study {quoted(name)} is listed twice: {listing(names)}"
+            msg = f"study {quoted(each.id)} is listed twice: {listing([*(other.id for other in found), each.id])}"
             raise InvalidArgument(msg)
         found.append(each)
     return Collection(found)
@@ -248,6 +250,7 @@ class Collection:
         unit: Unit = "raw",
         layers: Sequence[str] | None = (),
         obsm: bool = True,
+        terms: bool = False,
         cache: bool = True,
         obs_filter: str | None = None,
         cells: Sequence[str] | str | None = None,
@@ -268,7 +271,7 @@ class Collection:
             Column of obs that names the study. If several studies have the same id, the later ones get a number.
         genes, fields
             See :meth:`Study.to_anndata`. For an outer join, at least one study must have each of them.
-        unit, layers, obsm, cache
+        unit, layers, obsm, terms, cache
             See :meth:`Study.to_anndata`.
         obs_filter
             See :meth:`Study.to_anndata`. It is applied to each study, which may have no cell to add; for an outer join,
@@ -309,7 +312,14 @@ class Collection:
         ((1400, 1), {'PBMC68k_reduced': 700, 'AGAIN': 700})
         """
         wanted = Selection.of(
-            genes=genes, fields=fields, unit=unit, layers=layers, obsm=obsm, obs_filter=obs_filter, cells=cells
+            genes=genes,
+            fields=fields,
+            unit=unit,
+            layers=layers,
+            obsm=obsm,
+            terms=terms,
+            obs_filter=obs_filter,
+            cells=cells,
         )
         with instead(_ALTERNATIVE):
             parts = fetch_all(self.studies, self._selections(join, label, wanted), _ALTERNATIVE, cache=cache)
@@ -326,6 +336,7 @@ class Collection:
         unit: Unit = "raw",
         layers: Sequence[str] | None = (),
         obsm: bool = True,
+        terms: bool = False,
         obs_filter: str | None = None,
         cells: Sequence[str] | str | None = None,
     ) -> AnnData:
@@ -340,7 +351,7 @@ class Collection:
             Folder that holds an h5ad of each study for as long as the AnnData is used; created if it does not exist.
             Several collections can share it, because the file names differ by study and unit. None means
             ``bc.cache``, which keeps BioFlex studies only.
-        join, label, genes, fields, unit, layers, obsm, obs_filter, cells
+        join, label, genes, fields, unit, layers, obsm, terms, obs_filter, cells
             See :meth:`to_anndata`.
 
         Returns
@@ -365,7 +376,14 @@ class Collection:
         ('dask.array.core', (700, 765))
         """
         selection = Selection.of(
-            genes=genes, fields=fields, unit=unit, layers=layers, obsm=obsm, obs_filter=obs_filter, cells=cells
+            genes=genes,
+            fields=fields,
+            unit=unit,
+            layers=layers,
+            obsm=obsm,
+            terms=terms,
+            obs_filter=obs_filter,
+            cells=cells,
         )
         wanted = self._selections(join, label, selection)
         if folder is not None:
@@ -400,6 +418,7 @@ class Collection:
         unit: Unit = "raw",
         layers: Sequence[str] | None = (),
         obsm: bool = True,
+        terms: bool = False,
         obs_filter: str | None = None,
         cells: Sequence[str] | str | None = None,
     ) -> Path:
@@ -409,7 +428,7 @@ class Collection:
         ----------
         path
             Folder to write; it must not exist. ``anndata.settings.zarr_write_format`` sets the format.
-        join, label, genes, fields, unit, layers, obsm, obs_filter, cells
+        join, label, genes, fields, unit, layers, obsm, terms, obs_filter, cells
             See :meth:`to_anndata`.
 
         Returns
@@ -447,6 +466,7 @@ class Collection:
                 unit=unit,
                 layers=layers,
                 obsm=obsm,
+                terms=terms,
                 obs_filter=obs_filter,
                 cells=cells,
             )
@@ -457,6 +477,33 @@ class Collection:
                 safe_names(joined).write_zarr(part)
             replace(part, target)
         return target
+
+    def cite(self, style: Style = "bibtex") -> str:
+        """All studies as citations; see :meth:`Study.cite`.
+
+        Parameters
+        ----------
+        style
+            ``"bibtex"``, ``"text"`` or ``"methods"``.
+
+        Returns
+        -------
+        str
+            An entry or a line for each study, or one paragraph. The keys of BibTeX entries differ.
+
+        Raises
+        ------
+        InvalidArgument
+            The style is unknown.
+
+        Examples
+        --------
+        >>> import biocolab_accessor as bc
+        >>> with bc.sandbox():
+        ...     bc.collection(["PBMC68k_reduced"]).cite("methods")[:43]
+        'Single-cell data of study PBMC68k_reduced ('
+        """
+        return cite([facts_of(each) for each in self.studies], style)
 
     @property
     def _names(self) -> list[str]:

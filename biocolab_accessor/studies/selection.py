@@ -26,6 +26,7 @@ class Selection(NamedTuple):
     layers: dict[str, str]  # the protocol's name of each layer's unit
     obsm: bool
     format: Format
+    terms: bool = False
     obs_filter: str | None = None
     cells: tuple[str, ...] | None = None
     of_many: bool = False  # of a collection, in which a study may lack fields, labels and cells
@@ -40,6 +41,7 @@ class Selection(NamedTuple):
         layers: Sequence[str] | None = (),
         obsm: bool = True,
         format: Format = "csr",
+        terms: bool = False,
         obs_filter: str | None = None,
         cells: Sequence[str] | str | None = None,
     ) -> Selection:
@@ -49,6 +51,9 @@ class Selection(NamedTuple):
                 f"obsm is {quoted(obsm)}: give True for all embeddings or False for none; to fetch selected ones, use "
                 "adata.biocolab.pull_embeddings(keys=[…])"
             )
+            raise InvalidArgument(msg)
+        if not isinstance(terms, bool | np.bool_):
+            msg = f"terms is {quoted(terms)}: give True for the ontology terms of the labels, or False"
             raise InvalidArgument(msg)
         if format not in get_args(Format):
             msg = f"format is {quoted(format)}: give 'csr', 'csc' or 'dense'"
@@ -70,6 +75,7 @@ class Selection(NamedTuple):
             {name: unit_name(name, "one of layers") for name in asked},
             bool(obsm),
             format,
+            bool(terms),
             obs_filter,
             cells,
         )

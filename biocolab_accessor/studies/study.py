@@ -18,12 +18,15 @@ from biocolab_accessor.io.compression import Compression
 from biocolab_accessor.messages import did_you_mean, facts_table, listing, quoted, shown
 from biocolab_accessor.protocol import Format, Unit, unit_name
 from biocolab_accessor.studies.cells import selected, without_unused_labels
+from biocolab_accessor.studies.citation import Style, cite
 from biocolab_accessor.studies.conversion import obsm_keys, select_fields, select_genes
 from biocolab_accessor.studies.disk import expect_same, file_of_study, open_backed, open_lazily, write_study
 from biocolab_accessor.studies.fetch import fetch, plan_fetch
+from biocolab_accessor.studies.provenance import origin_of
 from biocolab_accessor.studies.selection import FetchPlan, Selection
 from biocolab_accessor.studies.source import StudySource
 from biocolab_accessor.studies.study_data import StudyParts
+from biocolab_accessor.studies.terms import table_of_terms
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -31,7 +34,7 @@ if TYPE_CHECKING:
 
     from biocolab_accessor.plotting.embedding import LegendLoc
 
-__all__ = ["Reading", "Study", "address_of", "parts_of", "plot_study"]
+__all__ = ["Reading", "Study", "address_of", "facts_of", "parts_of", "plot_study"]
 
 _FIRST = ("X_umap", "X_tsne")
 _AXIS_NAMES = {"X_umap": "UMAP", "X_tsne": "tSNE", "X_pca": "PC"}
@@ -306,6 +309,32 @@ class Reading:
         wanted = select_fields(fields, self.fields, self.id)
         return selected(self._parts, selection).metadata(wanted)
 
+    def terms(self) -> pd.DataFrame:
+        """Ontology terms that were assigned to the labels of the metadata; one request.
+
+        ``to_anndata(terms=True)`` adds them to ``obs``.
+
+        Returns
+        -------
+        pandas.DataFrame
+            One row per label and term: ``field``, ``label``, ``ontology_id`` and ``ontology_label`` (the ontology, such
+            as ``"CL:0000000"`` and ``"cell type"``), ``node`` and ``node_label`` (the term, such as ``"CL:0000235"``
+            and ``"macrophage"``). It is empty if no terms were assigned.
+
+        Raises
+        ------
+        InvalidArgument
+            The study is on BioFlex, which has no ontology terms.
+
+        Examples
+        --------
+        >>> import biocolab_accessor as bc
+        >>> with bc.sandbox():
+        ...     bc.study("PBMC68k_reduced", source="bbrowserx", group="bioturing_public_studies").terms().shape
+        (0, 6)
+        """
+        return table_of_terms(self._parts.terms())
+
     def provenance(self) -> dict[str, Any]:
         """Where the study is stored: its server, and its database or group; never a token.
 
@@ -317,6 +346,34 @@ class Reading:
         'human'
         """
         return dict(self._parts.source.provenance())
+
+    def cite(self, style: Style = "bibtex") -> str:
+        """The study as a citation, from its title, authors and reference; nothing is requested.
+
+        Parameters
+        ----------
+        style
+            ``"bibtex"``, ``"text"`` (one line), or ``"methods"``: a paragraph with the server, the version of the
+            database, the id of the study, and the versions of the packages.
+
+        Returns
+        -------
+        str
+            A DOI is found in any form of address. A reference that is not an address becomes a note.
+
+        Raises
+        ------
+        InvalidArgument
+            The style is unknown.
+
+        Examples
+        --------
+        >>> import biocolab_accessor as bc
+        >>> with bc.sandbox():
+        ...     print(bc.study("PBMC68k_reduced").cite().splitlines()[0])
+        @misc{PBMC68k_reduced,
+        """
+        return cite([facts_of(self)], style)
 
     def export_study(self, export_format: str = "h5ad", *, path: str | Path | None = None) -> dict[str, Any]:
         """Export the whole study to a file on the server, and optionally download it.
@@ -405,6 +462,7 @@ class Study(Reading):
         unit: Unit = ...,
         layers: Sequence[str] | None = ...,
         obsm: bool = ...,
+        terms: bool = ...,
         format: Format = ...,
         cache: bool = ...,
         backed: str | Path | None = ...,
@@ -422,6 +480,7 @@ class Study(Reading):
         unit: Unit = ...,
         layers: Sequence[str] | None = ...,
         obsm: bool = ...,
+        terms: bool = ...,
         format: Format = ...,
         cache: bool = ...,
         backed: str | Path | None = ...,
@@ -438,6 +497,7 @@ class Study(Reading):
         unit: Unit = "raw",
         layers: Sequence[str] | None = (),
         obsm: bool = True,
+        terms: bool = False,
         format: Format = "csr",
         cache: bool = True,
         backed: str | Path | None = None,
@@ -460,6 +520,9 @@ class Study(Reading):
             Units to fetch as layers, each under its own name: ``["lognorm"]``, ``["counts"]``.
         obsm
             True to fetch all embeddings, False for none (BBrowserX and Talk2Data; BioFlex has none).
+        terms
+            Whether to add the ontology terms of the labels, as ``obs["<field>_ontology_term_id"]``: categorical ids
+            such as ``"CL:0000235"``, missing where a label has no term (BBrowserX and Talk2Data; one more request).
         format
             ``"csr"``, ``"csc"`` (the layout that the server sends, so no transpose is needed) or ``"dense"``.
         cache
@@ -501,7 +564,8 @@ class Study(Reading):
         NoCells
             No cell is selected; the message has the number of cells of each condition. No matrix was requested.
         InvalidArgument
-            The unit or the format is unknown, or ``obsm`` is not a bool.
+            The unit or the format is unknown, ``obsm`` or ``terms`` is not a bool, or ``terms=True`` is given for a
+            study of BioFlex.
         TooLarge
             The study would not fit into memory; the message has the sizes and the alternatives.
         InvalidResponse
@@ -526,6 +590,7 @@ class Study(Reading):
             unit=unit,
             layers=layers,
             obsm=obsm,
+            terms=terms,
             format=format,
             obs_filter=obs_filter,
             cells=cells,
@@ -552,6 +617,7 @@ class Study(Reading):
         unit: Unit = "raw",
         layers: Sequence[str] | None = (),
         obsm: bool = True,
+        terms: bool = False,
         obs_filter: str | None = None,
         cells: Sequence[str] | str | None = None,
         compression: Compression = "gzip",
@@ -565,7 +631,7 @@ class Study(Reading):
         ----------
         path
             Path to write to. An existing file is replaced once the new one is complete.
-        genes, fields, unit, layers, obsm, obs_filter, cells
+        genes, fields, unit, layers, obsm, terms, obs_filter, cells
             See :meth:`to_anndata`.
         compression
             ``"gzip"`` or None.
@@ -590,7 +656,14 @@ class Study(Reading):
         (700, 765)
         """
         selection = Selection.of(
-            genes=genes, fields=fields, unit=unit, layers=layers, obsm=obsm, obs_filter=obs_filter, cells=cells
+            genes=genes,
+            fields=fields,
+            unit=unit,
+            layers=layers,
+            obsm=obsm,
+            terms=terms,
+            obs_filter=obs_filter,
+            cells=cells,
         )
         self._parts.source.refresh()
         return write_study(self._parts, selection, path, compression)
@@ -604,6 +677,7 @@ class Study(Reading):
         unit: Unit = "raw",
         layers: Sequence[str] | None = (),
         obsm: bool = True,
+        terms: bool = False,
         obs_filter: str | None = None,
         cells: Sequence[str] | str | None = None,
     ) -> AnnData:
@@ -616,7 +690,7 @@ class Study(Reading):
             unit and layers; objects that read from it keep their values. None means a file in ``bc.cache``, for studies
             of BioFlex. The file must exist for as long as the AnnData is used: ``bc.cache.clear()`` removes it, and so
             do newer entries once the cache exceeds ``bc.settings.cache_size``.
-        genes, fields, unit, layers, obsm, obs_filter, cells
+        genes, fields, unit, layers, obsm, terms, obs_filter, cells
             See :meth:`to_anndata`.
 
         Returns
@@ -643,7 +717,14 @@ class Study(Reading):
         ('dask.array.core', (5, 765))
         """
         selection = Selection.of(
-            genes=genes, fields=fields, unit=unit, layers=layers, obsm=obsm, obs_filter=obs_filter, cells=cells
+            genes=genes,
+            fields=fields,
+            unit=unit,
+            layers=layers,
+            obsm=obsm,
+            terms=terms,
+            obs_filter=obs_filter,
+            cells=cells,
         )
         self._parts.source.refresh()
         if path is not None:
@@ -717,6 +798,13 @@ class Study(Reading):
 def address_of(study: Study) -> dict[str, Any]:
     """The address of a study, by which any process that is connected to its server finds it; never a token."""
     return {**study.provenance(), "source": study.source, "study_id": study.id}
+
+
+def facts_of(study: Reading) -> dict[str, Any]:
+    """What a citation needs to know of a study that was not fetched."""
+    about = {"title": study.title, "authors": study.authors, "reference": study.reference}
+    facts = {**study.provenance(), "source": study.source, "study_id": study.id, **about}
+    return {**facts, "packages": origin_of()["packages"]}
 
 
 def parts_of(study: Study) -> StudyParts:

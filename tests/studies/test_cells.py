@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from pathlib import Path
 
 import anndata as ad
@@ -120,6 +121,10 @@ def test_metadata_and_genes_come_for_some_cells(study: Study) -> None:
     expected = frame.query(FILTER, engine="python")
     pd.testing.assert_frame_equal(study.metadata(obs_filter=FILTER), expected)
     pd.testing.assert_frame_equal(study.metadata(["flag", "n"], obs_filter=FILTER), expected[["flag", "n"]])
+    mine = study.metadata("n", obs_filter=FILTER)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        mine["twice"] = 2 * mine["n"]
     found = study.query_genes(["GENE2", "GENE0"], "raw", obs_filter=FILTER)
     every = study.query_genes(["GENE2", "GENE0"], "raw")
     np.testing.assert_array_equal(found.toarray(), every.toarray()[frame.index.isin(expected.index)])
