@@ -46,7 +46,7 @@ Each is also a subclass of the builtin in parentheses, so ``except ValueError`` 
 from __future__ import annotations
 
 import traceback
-from types import TracebackType
+import types
 from typing import TYPE_CHECKING
 
 from biocolab_accessor.messages import shown
@@ -110,7 +110,7 @@ def _shell() -> Any:
     return ipython.get_ipython() if ipython is not None else None
 
 
-def _above_package(trace: TracebackType | None) -> TracebackType | None:
+def _above_package(trace: types.TracebackType | None) -> types.TracebackType | None:
     """A traceback that ends where the user calls this package; unchanged if it starts within it."""
     package, above, rest = __name__.partition(".")[0], [], trace
     while rest is not None and str(rest.tb_frame.f_globals.get("__name__")).partition(".")[0] != package:
@@ -120,7 +120,7 @@ def _above_package(trace: TracebackType | None) -> TracebackType | None:
         return trace
     short = None
     for each in reversed(above):
-        short = TracebackType(short, each.tb_frame, each.tb_lasti, each.tb_lineno)
+        short = types.TracebackType(short, each.tb_frame, each.tb_lasti, each.tb_lineno)
     return short
 
 

@@ -140,7 +140,8 @@ class Submission:
 
     def __repr__(self) -> str:
         ids = f"study_id={quoted(self.study_id)}, task_id={quoted(self.task_id)}"
-        return f"Submission({ids}, status={quoted(self._state.status)})"
+        waits = ", processed, not a study yet: call wait()" if self._state.succeeded and not self.done else ""
+        return f"Submission({ids}, status={quoted(self._state.status)}{waits})"
 
     def _repr_html_(self) -> str:
         line = self._state.log.rstrip().rpartition("\n")[2]
@@ -152,6 +153,7 @@ class Submission:
             ("study", str(self.study_id)),
             ("group", str(self.group_id)),
             ("status", self._state.status),
+            ("next", "wait() makes it a study" if self._state.succeeded and not self.done else ""),
             ("log", line),
         ]
         return facts_table("Submission", facts, link=("page", url) if url else None)
