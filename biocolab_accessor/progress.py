@@ -71,7 +71,8 @@ def _line(tqdm: Any) -> Any:
     class Line(tqdm):  # type: ignore[misc]
         def __init__(self, **options: Any) -> None:
             self._handle, self._over = None, ""
-            super().__init__(**options, gui=True, ncols=80)  # gui: nothing is written to stderr
+            super().__init__(**options, gui=True)  # gui: nothing is written to stderr
+            self.ncols = None if options.get("bar_format") else 80
 
         def display(self, msg: str | None = None, pos: int | None = None) -> None:
             from IPython.display import display
@@ -83,7 +84,7 @@ def _line(tqdm: Any) -> Any:
                 self._handle.update(content, raw=True)
 
         def __exit__(self, kind: Any, *rest: Any) -> None:
-            self._over = " (stopped)" if kind is not None else " (done)"
+            self._over = " (stopped)" if kind is not None else ""
             super().__exit__(kind, *rest)
 
         def close(self) -> None:

@@ -41,12 +41,18 @@ def public(thing: _Thing) -> _Thing:
         if unknown is not None and not takes_any:
             near = did_you_mean(unknown, names) or f"; it takes {listing(names)}"
             msg = f"{function.__qualname__}() got an unexpected keyword argument {unknown!r}{near}"
-            raise TypeError(msg)
+            raise _shortly(TypeError(msg))
         try:
             return function(*args, **kwargs)
         except _USUAL as error:
-            if not hasattr(error, "_render_traceback_"):
-                error._render_traceback_ = partial(short_traceback, error)  # type: ignore[union-attr]
+            _shortly(error)
             raise
 
     return called  # type: ignore[return-value]
+
+
+def _shortly(error: BaseException) -> BaseException:
+    """The error, which IPython then shows as it shows those of this package."""
+    if not hasattr(error, "_render_traceback_"):
+        error._render_traceback_ = partial(short_traceback, error)  # type: ignore[attr-defined]
+    return error

@@ -93,7 +93,8 @@ def test_a_notebook_without_ipywidgets_has_a_line_that_updates_itself(
         if failed:
             raise OSError
     assert "Processing PBMC: 00:00, Running UMAP" in shown
-    assert shown[-1] == f"Processing PBMC: 00:00, Running UMAP ({'stopped' if failed else 'done'})"
+    assert shown[-1] == f"Processing PBMC: 00:00, Running UMAP{' (stopped)' if failed else ''}"
+    number = len(shown)
     with bc.settings.override(progress="off"), task_bar("Processing PBMC") as bar:
         bar.refresh()
-    assert "done" in shown[-1] or "stopped" in shown[-1]
+    assert len(shown) == number

@@ -273,8 +273,12 @@ class Submission:
                     error.add_note(self._how_to_go_on())
                     raise
                 info = self._recovered(error)
-        self.study_id = self.study_id or str(info.get("study_hash_id") or "")
-        self.study_info = {"study_hash_id": self.study_id, **info}
+            self.study_id = self.study_id or str(info.get("study_hash_id") or "")
+            self.study_info = {"study_hash_id": self.study_id, **info}
+            bar.set_description_str(shown(f"Study {quoted(self.study_id)} is ready"), refresh=False)
+            # In a terminal, a bar is cut at its width, and a part of an address is useless.
+            whole = self._state.page and not getattr(bar, "ncols", 1)
+            bar.set_postfix_str(f"page {self.url}" if whole else "")
         journal.finish(self.server, self.task_id, self.study_info)
         return self
 
