@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Commands",
+    "HelpByDefault",
     "Json",
     "MatrixType",
     "MaxCounts",
@@ -189,7 +190,16 @@ def code_of(error: type[BaseException]) -> int:
     return next((code for kind, code in _CODES if issubclass(error, kind)), 1)
 
 
-class Commands(TyperGroup):
+class HelpByDefault(TyperGroup):
+    """A group of commands that shows its help if no command is given."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Without arguments, ask for help; typer's own way ends with an exit code of 2."""
+        parsed: list[str] = super().parse_args(ctx, args or ["--help"])
+        return parsed
+
+
+class Commands(HelpByDefault):
     """The group of all commands: accepts ``--debug`` anywhere and prints our errors without a traceback."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
