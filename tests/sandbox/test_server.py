@@ -16,6 +16,7 @@ import pytest
 import requests
 
 import biocolab_accessor as bc
+from biocolab_accessor.connection.default import drop_default
 from biocolab_accessor.errors import InvalidArgument, InvalidFile, SandboxError
 from biocolab_accessor.sandbox.processing import tasks
 from biocolab_accessor.sandbox.server import DEFAULT_TOKEN, Sandbox
@@ -80,10 +81,11 @@ class TestSecondSandbox:
         first = bc.sandbox()
         assert "already" not in repr(first)
         submission = counts.biocolab.submit(study_id="sent", skip_dimred=True)
-        bc.connect(private_host="https://h.example/", private_token="t")
+        elsewhere = bc.connect(private_host="https://h.example/", private_token="t")
         with caplog.at_level("INFO", "biocolab_accessor.sandbox"):
             again = bc.sandbox()
         assert again is first
+        drop_default(elsewhere)
         assert "running already; bc.sandbox(new=True) starts another" in caplog.text
         assert "running already, since" in repr(first)
         assert list(bc.studies()["uuid"]) == [submission.study_info["uuid"]]
