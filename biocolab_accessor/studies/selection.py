@@ -25,6 +25,7 @@ class Selection(NamedTuple):
     layers: dict[str, str]  # the protocol's name of each layer's unit
     obsm: bool
     format: Format
+    terms: bool = False
 
     @classmethod
     def of(
@@ -36,6 +37,7 @@ class Selection(NamedTuple):
         layers: Sequence[str] | None = (),
         obsm: bool = True,
         format: Format = "csr",
+        terms: bool = False,
     ) -> Selection:
         """Check a user's arguments."""
         if not isinstance(obsm, bool | np.bool_):
@@ -43,6 +45,9 @@ class Selection(NamedTuple):
                 f"obsm is {quoted(obsm)}: give True for all embeddings or False for none; to fetch selected ones, use "
                 "adata.biocolab.pull_embeddings(keys=[…])"
             )
+            raise InvalidArgument(msg)
+        if not isinstance(terms, bool | np.bool_):
+            msg = f"terms is {quoted(terms)}: give True for the ontology terms of the labels, or False"
             raise InvalidArgument(msg)
         if format not in get_args(Format):
             msg = f"format is {quoted(format)}: give 'csr', 'csc' or 'dense'"
@@ -57,6 +62,7 @@ class Selection(NamedTuple):
             {name: unit_name(name, "one of layers") for name in asked},
             bool(obsm),
             format,
+            bool(terms),
         )
 
     @property

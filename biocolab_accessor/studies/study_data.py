@@ -18,6 +18,7 @@ from biocolab_accessor.io.values import text_index
 from biocolab_accessor.studies.conversion import expect_shape
 from biocolab_accessor.studies.source import StudySource
 from biocolab_accessor.studies.source_bioflex import CachedSource
+from biocolab_accessor.studies.terms import Term
 
 __all__ = ["StudyParts"]
 
@@ -88,6 +89,11 @@ class StudyParts:
         """Original names of some fields, by their names on the server."""
         wanted = set(fields)
         return {theirs: ours for theirs, ours in self._original_names.items() if ours in wanted}
+
+    def terms(self) -> list[Term]:
+        """Ontology terms of the labels, with the original names of the fields."""
+        names, found = self._original_names, self.source.terms()
+        return [term._replace(field=names.get(term.field, term.field)) for term in found]
 
     def query_genes(self, genes: Sequence[str], unit: str) -> sparse.csc_matrix:
         """Some genes: (n_obs, number of genes)."""

@@ -18,7 +18,7 @@ from tests.warm import start_python
 
 pytestmark = [pytest.mark.smoke, pytest.mark.usefixtures("server")]
 
-_COMMANDS = ("demo", "sandbox", "check", "submit", "pull", "groups", "studies", "summary", "doctor")
+_COMMANDS = ("demo", "sandbox", "check", "submit", "pull", "groups", "studies", "search", "summary", "doctor")
 
 
 def run(*arguments: object) -> Result:
@@ -239,3 +239,21 @@ def test_stdout_is_clean_for_programs_even_with_progress_and_warnings(server: Sa
     assert done.returncode == 0
     assert json.loads(said)["cells"] == 700
     assert "B/s" in told  # the bar
+
+
+def test_a_pulled_study_is_added_to_a_bibliography(tmp_path: Path) -> None:
+    for _ in range(2):
+        run("pull", "PBMC68k_reduced", "-o", tmp_path / "x.h5ad", "--genes", "CD3D", "--cite", tmp_path / "refs.bib")
+    text = (tmp_path / "refs.bib").read_text()
+    assert text.count("@misc{PBMC68k_reduced,") == 1
+    assert "doi = {10.1038/ncomms14049}" in text
+    done = run("pull", "PBMC68k_reduced", "-o", tmp_path / "y.h5ad", "--cite", tmp_path)
+    assert (done.exit_code, (tmp_path / "y.h5ad").exists()) == (2, False)
+
+
+def test_studies_are_found_by_words() -> None:
+    (row,) = answer("search", "pbmc", "profiling", "--species", "human", "--group", "bioturing_public_studies")
+    assert (row["study"], row["matched"], row["n_cells"]) == ("PBMC68k_reduced", "title", None)
+    assert run("search", "pbmc", "profiling").stdout.startswith("study\tgroup\tspecies\ttitle\tmatched\treference\n")
+    assert run("search").exit_code == 2
+    assert "no study was found" in run("search", "qqqqqq").stderr
