@@ -15,7 +15,7 @@ from biocolab_accessor.io.cache import cache
 from biocolab_accessor.io.memory import instead
 from biocolab_accessor.io.names import restored
 from biocolab_accessor.io.values import text_index
-from biocolab_accessor.studies.conversion import expect_shape
+from biocolab_accessor.studies.conversion import expect_shape, unique_names
 from biocolab_accessor.studies.source import StudySource
 from biocolab_accessor.studies.source_bioflex import CachedSource
 from biocolab_accessor.studies.terms import Term
@@ -60,6 +60,21 @@ class StudyParts:
         """Original names of the metadata fields."""
         names = self._original_names
         return [names[field.name] for field in self.source.metalist]
+
+    @property
+    def cell_names(self) -> list[str]:
+        """Barcodes made unique."""
+        return unique_names(self.barcodes)
+
+    @property
+    def is_cached(self) -> bool:
+        """Whether the cache holds what was fetched."""
+        return isinstance(self.source, CachedSource)
+
+    @property
+    def n_sent(self) -> int:
+        """Number of cells that the server sends, of which these are all or some."""
+        return self.n_obs
 
     @property
     def n_obs(self) -> int:
