@@ -337,19 +337,31 @@ class AnnDataAccessor:
 
     @property
     def study(self) -> Study:
-        """The study that this object was fetched from, as recorded in ``uns["biocolab"]``.
+        """The study of this object: of its last submission in this session, or else the one that it was fetched from.
+
+        A submission is remembered for this object, not for its copies, until its cells or genes change; nothing is
+        written into the object. A submission that has not ended is waited for. The study that an object was fetched
+        from is recorded in ``uns["biocolab"]``.
 
         Raises
         ------
         UnknownStudy
-            The object was not fetched from a study, or the study no longer exists.
+            The object was neither submitted nor fetched, or the study no longer exists.
         ConfigurationError
             The object was fetched from a different server than the current connection.
-        """
-        from biocolab_accessor.studies.catalog import study_of_origin
-        from biocolab_accessor.studies.provenance import read_provenance
 
-        return study_of_origin(read_provenance(self._adata))
+        Examples
+        --------
+        >>> import anndata as ad, numpy as np, biocolab_accessor as bc
+        >>> adata = ad.AnnData(np.eye(9, dtype="float32") + 1)
+        >>> with bc.sandbox():
+        ...     submission = adata.biocolab.submit(study_id="NINE", skip_dimred=True)
+        ...     adata.biocolab.study.id
+        'NINE'
+        """
+        from biocolab_accessor.sync.match import study_of_object
+
+        return study_of_object(self._adata)
 
     def pull_metadata(
         self,
@@ -380,7 +392,7 @@ class AnnDataAccessor:
         fields
             Names of metadata fields. None means all fields that are not yet in ``obs``; with ``overwrite``, all fields.
         study
-            A study, its submission, or its id. None means the study that the object was fetched from.
+            A study, its submission, or its id. None means the object's own :attr:`study`.
         group, species, source
             Where to look for a study id.
         on
@@ -413,7 +425,7 @@ class AnnDataAccessor:
         InvalidNames
             Several cells of the object have the same barcode.
         UnknownStudy
-            The object was not fetched from a study, and ``study`` was not given.
+            The object was neither submitted in this session nor fetched, and ``study`` was not given.
 
         Examples
         --------
@@ -555,7 +567,7 @@ class AnnDataAccessor:
         AmbiguousName
             The study contains a barcode more than once.
         UnknownStudy
-            The object was not fetched from a study, and ``study`` was not given.
+            The object was neither submitted in this session nor fetched, and ``study`` was not given.
 
         Warns
         -----

@@ -28,6 +28,7 @@ from biocolab_accessor.submit.files import (
 )
 from biocolab_accessor.submit.journal import call_of
 from biocolab_accessor.submit.plan import Plan, Strictness, StudyRequest, plan_submission
+from biocolab_accessor.submit.sent_objects import remember_sent
 from biocolab_accessor.submit.submission import Submission, warn_of_namesakes, warn_of_restart, was_lost
 from biocolab_accessor.submit.write import tables_of, write_plan
 
@@ -90,7 +91,9 @@ def submit_anndata(
                 submission = held.enter_context(way)
             yield submission
 
-    return _ended(sent, wait=wait)
+    submission = _ended(sent, wait=wait)
+    remember_sent(adata, submission)
+    return submission
 
 
 def submit_files(
