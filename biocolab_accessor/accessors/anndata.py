@@ -126,6 +126,7 @@ class AnnDataAccessor:
         skip_dimred: bool = ...,
         batch_key: str | None = ...,
         obs: Sequence[str] | str | None = ...,
+        gene_symbols: str | None = ...,
         to: Server = ...,
         chunk_size: int | None = ...,
         wait: bool = ...,
@@ -152,6 +153,7 @@ class AnnDataAccessor:
         skip_dimred: bool = ...,
         batch_key: str | None = ...,
         obs: Sequence[str] | str | None = ...,
+        gene_symbols: str | None = ...,
         to: Server = ...,
         chunk_size: int | None = ...,
         wait: bool = ...,
@@ -177,6 +179,7 @@ class AnnDataAccessor:
         skip_dimred: bool = False,
         batch_key: str | None = None,
         obs: Sequence[str] | str | None = None,
+        gene_symbols: str | None = None,
         to: Server = "bbrowserx",
         chunk_size: int | None = None,
         wait: bool = True,
@@ -211,6 +214,10 @@ class AnnDataAccessor:
         obs
             Columns of obs to send, such as ``["cell_type", "donor"]``. None sends all of them, ``[]`` none. The
             ``batch_key`` column is always sent.
+        gene_symbols
+            Column of var (of raw.var, if ``raw.X`` is sent) whose values are sent as the names of the genes, for
+            objects whose ``var_names`` are ids. Genes without a symbol keep their name; repeated symbols get a number, as
+            by ``var_names_make_unique``. None sends ``var_names``.
         to
             ``"bbrowserx"`` or ``"talk2data"``.
         chunk_size
@@ -235,7 +242,7 @@ class AnnDataAccessor:
             The object cannot be sent (:class:`~biocolab_accessor.errors.NoCounts`, …). The message includes the
             report.
         UnknownField
-            obs has no column ``batch_key``, or lacks a column named in ``obs``.
+            obs has no column ``batch_key``, or lacks a column named in ``obs``; or var has no column ``gene_symbols``.
         UnknownGroup
             The token has no access to a group of this name.
         MissingCredentials
@@ -282,6 +289,7 @@ class AnnDataAccessor:
             input_matrix_type=input_matrix_type,
             batch_key=batch_key,
             obs=obs,
+            gene_symbols=gene_symbols,
             to=to,
             chunk_size=chunk_size,
             wait=wait,
@@ -506,6 +514,66 @@ class AnnDataAccessor:
 
         target = origin_or(self._adata, study, group=group, species=species, source=source)
         return pull_embeddings(self._adata, target, keys, on=on, overwrite=overwrite)
+
+    def pull_var(
+        self,
+        sender: AnnData,
+        columns: Sequence[str] | str | None = None,
+        *,
+        on: str | None = None,
+        overwrite: bool = False,
+    ) -> MatchReport:
+        """Add columns of ``var`` of the object that was sent, joined by gene name. No server is asked.
+
+        Servers keep the names of the genes, but not the columns of ``var``. This brings them back into a fetched
+        object: new columns are appended to ``var``, in the dtypes of the sender. Genes that it lacks
+        get a missing value; integers then become float64 (Int64 from 2⁵³ on, UInt64 from 2⁶³ on) and bools
+        ``boolean``. Nothing else changes, and if an error is raised, nothing changes at all.
+
+        Parameters
+        ----------
+        sender
+            The object that was sent. If ``raw.var`` has more of the genes than ``var``, its columns are used.
+        columns
+            Names of columns. None means all columns that are not yet in ``var``; with ``overwrite``, all columns.
+        on
+            Column of the sender's var with the names of the genes: the ``gene_symbols`` of :meth:`submit`.
+        overwrite
+            Replace existing columns.
+
+        Returns
+        -------
+        MatchReport
+            Genes found on both sides, only here, or only in the sender's object; and the columns written.
+
+        Raises
+        ------
+        InvalidArgument
+            ``sender`` is not an AnnData, or ``var`` already has columns of these names.
+        UnknownField
+            The sender's var lacks a column.
+        UnknownName
+            The objects have no gene in common. The message shows names of both.
+
+        Examples
+        --------
+        >>> import scanpy as sc, biocolab_accessor as bc
+        >>> adata = sc.datasets.pbmc68k_reduced()
+        >>> adata.X = adata.raw.X
+        >>> with bc.sandbox():
+        ...     again = adata.biocolab.submit(skip_dimred=True).study().to_anndata()
+        >>> again.biocolab.pull_var(adata, ["n_counts"])
+        MatchReport: genes of both objects
+          matched     765
+          only here   0
+          only there  0
+          written     var['n_counts']
+        >>> again.var["n_counts"].equals(adata.var["n_counts"])
+        True
+        """
+        from biocolab_accessor.sync.pull import pull_var
+
+        return pull_var(self._adata, sender, columns, on=on, overwrite=overwrite)
 
     def push_metadata(
         self,

@@ -42,7 +42,7 @@ def remember_sent(adata: AnnData, submission: Submission) -> None:
 def submission_of(adata: AnnData) -> Submission | None:
     """The last submission of an object; None if it has none or got other cells or genes since."""
     known = _sent.get(id(adata))
-    if known is None or known.adata() is not adata:
+    if known is None or id(known.adata()) != id(adata):
         return None
     if known.obs_names.equals(adata.obs_names) and known.var_names.equals(adata.var_names):
         return known.submission

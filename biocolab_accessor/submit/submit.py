@@ -53,6 +53,7 @@ def submit_anndata(
     dry_run: bool = False,
     of_table: Sequence[Finding] | None = None,
     obs: Sequence[str] | str | None = None,
+    gene_symbols: str | None = None,
 ) -> Submission | Plan:
     """Check, serialize, upload and submit an AnnData; see :meth:`AnnDataAccessor.submit` for the arguments."""
     if to not in SERVERS:
@@ -68,6 +69,7 @@ def submit_anndata(
         check=check,
         of_table=of_table,
         columns=obs,
+        gene_symbols=gene_symbols,
     )
     if dry_run:
         return replace(plan, encoded=None)  # the object may change before it is sent

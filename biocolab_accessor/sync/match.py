@@ -36,12 +36,12 @@ __all__ = [
 
 @dataclass(frozen=True)
 class MatchReport:
-    """The result of a join by barcode, and what it wrote.
+    """The result of a join by barcode or gene name, and what it wrote.
 
     Attributes
     ----------
     study_id
-        Id of the study.
+        Id of the study; empty if genes of two objects were joined.
     matched
         Number of cells that are both here and in the study.
     only_here, only_there
@@ -95,10 +95,12 @@ class MatchReport:
 
     def __repr__(self) -> str:
         lines = [f"  {name:<10}  {text}" for name, text in self._rows()]
-        return "\n".join([f"MatchReport: study {quoted(self.study_id)}", *lines])
+        what = f"study {quoted(self.study_id)}" if self.study_id else "genes of both objects"
+        return "\n".join([f"MatchReport: {what}", *lines])
 
     def _repr_html_(self) -> str:
-        return facts_table(f"Cells here and in study {self.study_id}", self._rows())
+        title = f"Cells here and in study {self.study_id}" if self.study_id else "Genes here and in the sender's object"
+        return facts_table(title, self._rows())
 
 
 OBS_REMEDY = "Put the study's names into a column of obs and give its name as on=."

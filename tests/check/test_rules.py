@@ -336,8 +336,9 @@ CASES = {
     ),
     "ids whose symbols are known": (
         genes(IDS, gene_symbols=[f"A{i}" for i in range(30)]),
-        Finding("BC403", "note", "var_names", "genes are named by Ensembl ids; var['gene_symbols'] has their symbols",
-                fix="To send symbols, in a copy: copy.var_names = copy.var['gene_symbols'].astype(str)"),
+        Finding("BC403", "warning", "var_names",
+                "genes are named by Ensembl ids; var['gene_symbols'] has their symbols",
+                fix="To send symbols: adata.biocolab.submit(gene_symbols='gene_symbols')"),
     ),
     "genes of human": (
         (genes(IDS), {"species": "mouse"}),
