@@ -216,8 +216,8 @@ class AnnDataAccessor:
             ``batch_key`` column is always sent.
         gene_symbols
             Column of var (of raw.var, if ``raw.X`` is sent) whose values are sent as the names of the genes, for
-            objects whose ``var_names`` are ids. Genes without a symbol keep their name; repeated symbols get a number, as
-            by ``var_names_make_unique``. None sends ``var_names``.
+            objects whose ``var_names`` are ids. Genes without a symbol keep their name; repeated symbols get a number,
+            as by ``var_names_make_unique``. None sends ``var_names``.
         to
             ``"bbrowserx"`` or ``"talk2data"``.
         chunk_size
@@ -383,6 +383,7 @@ class AnnDataAccessor:
         prefix: str = "",
         overwrite: bool = False,
         dtypes: Mapping[str, Any] | pd.Series | None = None,
+        errors: Literal["raise", "ignore"] = "raise",
     ) -> MatchReport:
         """Add metadata fields of a study to ``obs``, joined by barcode.
 
@@ -414,6 +415,9 @@ class AnnDataAccessor:
             ``report.dtypes`` of the push, ``obs.dtypes`` of the object that was sent, or a dict such as
             ``{"good": bool}``. Dates, durations, periods and intervals are transferred as text, and their dtype
             restores them: ``{"date": "datetime64[ns, UTC]"}``. Names that are not fetched are ignored.
+        errors
+            ``"raise"`` raises an error if a dtype of ``dtypes`` cannot hold the values of its column. ``"ignore"``
+            leaves such a column as received, with a warning, and pulls the others in their dtypes.
 
         Returns
         -------
@@ -453,7 +457,9 @@ class AnnDataAccessor:
         from biocolab_accessor.sync.pull import pull_metadata
 
         target = origin_or(self._adata, study, group=group, species=species, source=source)
-        return pull_metadata(self._adata, target, fields, on=on, prefix=prefix, overwrite=overwrite, dtypes=dtypes)
+        return pull_metadata(
+            self._adata, target, fields, on=on, prefix=prefix, overwrite=overwrite, dtypes=dtypes, errors=errors
+        )
 
     def pull_embeddings(
         self,

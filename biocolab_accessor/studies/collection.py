@@ -6,7 +6,7 @@ import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, get_args, overload
 
 import anndata
 import numpy as np
@@ -14,20 +14,22 @@ import pandas as pd
 from anndata import AnnData
 from pandas.api.types import is_bool_dtype
 
+from biocolab_accessor.concurrency import request_threads, result
 from biocolab_accessor.config import settings
 from biocolab_accessor.errors import InvalidArgument
-from biocolab_accessor.io.memory import instead
+from biocolab_accessor.io.memory import budget, instead
 from biocolab_accessor.io.names import escaped
 from biocolab_accessor.io.values import shared_dtype, text_index
-from biocolab_accessor.messages import listing, quoted, warn
+from biocolab_accessor.messages import counted, facts_table, listing, quoted, warn
 from biocolab_accessor.platforms import expanded, replace
 from biocolab_accessor.protocol import Source, Unit, argument_names
 from biocolab_accessor.studies.catalog import study
 from biocolab_accessor.studies.conversion import select_fields, select_genes, unique_names
 from biocolab_accessor.studies.disk import file_of_study, open_lazily, safe_names
 from biocolab_accessor.studies.distributed import fetch_all, write_all
+from biocolab_accessor.studies.fetch import plan_fetch
 from biocolab_accessor.studies.provenance import KEY as PROVENANCE
-from biocolab_accessor.studies.selection import Selection
+from biocolab_accessor.studies.selection import FetchPlan, Selection
 from biocolab_accessor.studies.study import Study, address_of, parts_of
 
 __all__ = ["Collection", "Join", "collection", "expect_join", "union"]
@@ -63,11 +65,25 @@ def union(parts: Sequence[AnnData], names: Sequence[str], join: Join, label: str
             way = "give join='outer', or studies with the same kind of gene names"
             msg = f"the studies have no gene in common ({first}): {way}"
         raise InvalidArgument(msg)
+    if join == "inner":
+        _warn_of_lost_genes(joined.n_vars, parts, names)
     # concat drops the columns of var, and a repeated feature has a made-up name in var_names.
     features = {name: feature for part in parts for name, feature in part.var["feature"].items()}
     joined.var["feature"] = text_index([features[name] for name in joined.var_names])
     joined.uns[PROVENANCE] = {"studies": origins}
     return joined
+
+
+def _warn_of_lost_genes(n_vars: int, parts: Sequence[AnnData], names: Sequence[str]) -> None:
+    if 2 * n_vars >= max(part.n_vars for part in parts):
+        return
+    every = len({feature for part in parts for feature in part.var_names})
+    by_size = sorted(zip(names, parts, strict=True), key=lambda pair: pair[1].n_vars)
+    sizes = ", ".join(f"{quoted(name)} has {part.n_vars:,}" for name, part in (by_size[0], by_size[-1]))
+    warn(
+        f'the inner join keeps {n_vars:,} of {every:,} genes, those that all studies have ({sizes}): join="outer" '
+        "keeps every gene, with zeros where a study lacks it"
+    )
 
 
 def _make_features_distinct(parts: Sequence[AnnData]) -> None:
@@ -146,6 +162,7 @@ def _harmonize_embeddings(parts: Sequence[AnnData], join: Join) -> None:
         warn(f"embeddings {listing(uneven)} were left out because their dimensions differ across studies")
 
 
+_MOST_SHOWN = 20
 _ALTERNATIVE = "use collection.lazy(folder=folder) or collection.to_zarr(path), or ask for genes="
 
 
@@ -222,11 +239,56 @@ class Collection:
     def __repr__(self) -> str:
         return f"Collection({[study.id for study in self.studies]})"
 
+    def _repr_html_(self) -> str:
+        def size(each: Study) -> str:
+            return dict(parts_of(each).known_facts())["size"]
+
+        facts = [(each.id, " · ".join(filter(None, [each.title, each.source, size(each)]))) for each in self.studies]
+        more = len(facts) - _MOST_SHOWN
+        return facts_table(
+            f"Collection of {counted(len(facts), 'study').replace('studys', 'studies')}",
+            [
+                *facts[:_MOST_SHOWN],
+                *([("…", f"and {more:,} more: see .studies")] if more > 0 else []),
+                ("next", "collection.to_anndata(dry_run=True) for the size, then collection.to_anndata()"),
+            ],
+        )
+
     def __len__(self) -> int:
         return len(self.studies)
 
     def __iter__(self) -> Iterator[Study]:
         return iter(self.studies)
+
+    @overload
+    def to_anndata(
+        self,
+        join: Join = ...,
+        *,
+        label: str = ...,
+        genes: Sequence[str] | str | None = ...,
+        fields: Sequence[str] | str | None = ...,
+        unit: Unit = ...,
+        layers: Sequence[str] | None = ...,
+        obsm: bool = ...,
+        cache: bool = ...,
+        dry_run: Literal[False] = ...,
+    ) -> AnnData: ...
+
+    @overload
+    def to_anndata(
+        self,
+        join: Join = ...,
+        *,
+        label: str = ...,
+        genes: Sequence[str] | str | None = ...,
+        fields: Sequence[str] | str | None = ...,
+        unit: Unit = ...,
+        layers: Sequence[str] | None = ...,
+        obsm: bool = ...,
+        cache: bool = ...,
+        dry_run: Literal[True],
+    ) -> FetchPlan: ...
 
     def to_anndata(
         self,
@@ -239,7 +301,8 @@ class Collection:
         layers: Sequence[str] | None = (),
         obsm: bool = True,
         cache: bool = True,
-    ) -> AnnData:
+        dry_run: bool = False,
+    ) -> AnnData | FetchPlan:
         """Fetch all studies and join them.
 
         With a ``dask.distributed.Client``, each study is fetched by a Dask task on a worker. Workers take tokens from
@@ -258,10 +321,13 @@ class Collection:
             See :meth:`Study.to_anndata`. For an outer join, at least one study must have each of them.
         unit, layers, obsm, cache
             See :meth:`Study.to_anndata`.
+        dry_run
+            Fetch no values, only names of cells and genes, and return the plan: cells, genes, fields, bytes, and what
+            the join leaves out.
 
         Returns
         -------
-        anndata.AnnData
+        anndata.AnnData or FetchPlan
             (n_obs, n_vars) float32: the cells of all studies in order, with the study's name appended to each cell
             name. A field that has numbers in some studies and labels in others becomes labels, and an embedding whose
             dimensions differ between studies is left out, both with a warning. ``var["feature"]`` has the server's
@@ -290,6 +356,8 @@ class Collection:
         ((1400, 1), {'PBMC68k_reduced': 700, 'AGAIN': 700})
         """
         wanted = Selection.of(genes=genes, fields=fields, unit=unit, layers=layers, obsm=obsm)
+        if dry_run:
+            return self._plan(self._selections(join, label, wanted), join, wanted)
         with instead(_ALTERNATIVE):
             parts = fetch_all(self.studies, self._selections(join, label, wanted), _ALTERNATIVE, cache=cache)
             return self._joined(parts, join, label, wanted)
@@ -421,6 +489,33 @@ class Collection:
                 safe_names(joined).write_zarr(part)
             replace(part, target)
         return target
+
+    def _plan(self, selections: Sequence[Selection], join: Join, wanted: Selection) -> FetchPlan:
+        pairs = list(zip(self.studies, selections, strict=True))
+        with request_threads("biocolab-collection") as threads:
+            asked = [threads.submit(plan_fetch, parts_of(each), own) for each, own in pairs]
+            plans = [result(each) for each in asked]
+        genes = [set(each.features() if own.genes is None else own.genes) for each, own in pairs]
+        fields = [set(plan.fields) for plan in plans]
+        combined = set.intersection if join == "inner" else set.union
+        n_vars, n_every = len(combined(*genes)), len(set.union(*genes))
+        kept, every = combined(*fields), _every([plan.fields for plan in plans])
+        lost = listing(name for name in every if name not in kept)
+        left_out = [f"{n_every - n_vars:,} of {n_every:,} genes"] if n_vars < n_every else []
+        left_out += [f"fields {lost}"] if lost else []
+        sizes = [plan.n_bytes for plan in plans if plan.n_bytes is not None]
+        n_bytes = sum(sizes) if len(sizes) == len(plans) else None
+        return FetchPlan(
+            f"{len(plans)} studies ({listing(self._names, limit=3)})",
+            sum(plan.n_obs for plan in plans),
+            n_vars,
+            tuple(name for name in every if name in kept),
+            n_bytes,
+            # The parts stay in memory until all of them are joined.
+            None if n_bytes is None else 2 * n_bytes * len(wanted.matrices) // len(wanted.units),
+            budget(),
+            f"{' and '.join(left_out)}, which not all studies have: give join='outer'" if left_out else "",
+        )
 
     @property
     def _names(self) -> list[str]:

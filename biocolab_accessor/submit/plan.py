@@ -225,6 +225,7 @@ class Plan:
             ("left out", ", ".join(self._left())),
             ("filters", "; ".join(found.text for found in self.report.notes if found.path == "filters")),
             *(("warning", f"{found.code} {found.path}: {found.text}") for found in warned),
+            ("to send", "the same call without dry_run"),
         ]
         return [(name, text) for name, text in rows if text]
 

@@ -11,7 +11,7 @@ from anndata import AnnData
 
 from biocolab_accessor.errors import InvalidArgument, InvalidColumn, InvalidResponse, UnknownField, UnknownName
 from biocolab_accessor.io.columns import as_frame, named_by
-from biocolab_accessor.messages import counted, did_you_mean, listing, quoted
+from biocolab_accessor.messages import counted, did_you_mean, listing, quoted, warn
 from biocolab_accessor.protocol import argument_names
 from biocolab_accessor.studies.conversion import obsm_keys, select_fields, unique_names
 from biocolab_accessor.studies.study import Study, parts_of
@@ -31,8 +31,12 @@ def pull_metadata(
     prefix: str,
     overwrite: bool,
     dtypes: Mapping[str, Any] | pd.Series | None,
+    errors: str = "raise",
 ) -> MatchReport:
     """Add fields to obs; see :meth:`AnnDataAccessor.pull_metadata`."""
+    if errors not in ("raise", "ignore"):
+        msg = f"errors is {quoted(errors)}: give 'raise' or 'ignore'"
+        raise InvalidArgument(msg)
     _expect_changeable(adata)
     parts = _fresh_parts(study)
     known = list(dict.fromkeys(parts.fields))
@@ -48,7 +52,9 @@ def pull_metadata(
     columns: dict[str, pd.Series] = {}
     for name in wanted:
         key = f"{prefix}{name}"
-        column, said = _column(table[name], name, found, _dtype_for(adata, key, name, dtypes))
+        column, said = _column(
+            table[name], name, found, _dtype_for(adata, key, name, dtypes), ignore=errors == "ignore"
+        )
         columns[key] = column.set_axis(adata.obs.index)
         notes += said
     if columns:
@@ -208,17 +214,22 @@ def _dtype_for(
     return None
 
 
-def _column(came: pd.Series, name: str, found: Match, wanted: tuple[Any, bool] | None) -> tuple[pd.Series, list[str]]:
+def _column(
+    came: pd.Series, name: str, found: Match, wanted: tuple[Any, bool] | None, *, ignore: bool
+) -> tuple[pd.Series, list[str]]:
     column = take(came, found.rows)
     if wanted is not None:
         dtype, asked = wanted
         try:
             return restore(column, dtype), []
         except InvalidColumn as error:
-            if asked:
+            if asked and not ignore:
                 msg = f"field {quoted(name)} cannot be {dtype}: {error}"
                 raise InvalidColumn(msg) from error
-            return column, [f"{quoted(name)} is {column.dtype}, not {dtype} as before: {error}"]
+            note = f"{quoted(name)} is {column.dtype}, not {dtype}{'' if asked else ' as before'}: {error}"
+            if asked:
+                warn(note)
+            return column, [note]
     if column.dtype != came.dtype:
         return column, [f"{quoted(name)} is {column.dtype}, because {found.lacking:,} cells have no value"]
     labels = set(came.cat.categories) if isinstance(came.dtype, pd.CategoricalDtype) else set()
