@@ -87,7 +87,7 @@ class StudyParts:
             for name, key in obsm_keys(list(getattr(self.source, "known_embeddings", ()))).items()
         ]
         uuid = str(getattr(self.source, "uuid", ""))
-        return [("size", " × ".join(size)), ("fields", fields), ("embeddings", ", ".join(embeddings)), ("uuid", uuid)]
+        return [("size", " x ".join(size)), ("fields", fields), ("embeddings", ", ".join(embeddings)), ("uuid", uuid)]
 
     def metadata(self, fields: Sequence[str]) -> pd.DataFrame:
         """Fields as a table, indexed by barcode."""
