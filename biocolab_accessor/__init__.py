@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from biocolab_accessor.sandbox.server import Sandbox
     from biocolab_accessor.studies.catalog import database, databases, expression_summary, groups, studies, study
     from biocolab_accessor.studies.collection import Collection, collection
+    from biocolab_accessor.studies.search import search
     from biocolab_accessor.studies.selection import FetchPlan
     from biocolab_accessor.studies.study import Study
     from biocolab_accessor.submit.plan import Plan
@@ -63,6 +64,7 @@ __all__ = [
     "expression_summary",
     "groups",
     "sandbox",
+    "search",
     "settings",
     "share_credentials",
     "studies",
@@ -99,6 +101,7 @@ _HOME = {
     "cache": ("io.cache", "cache"),
     "collection": ("studies.collection", "collection"),
     "connect": ("connection.default", "connect"),
+    "search": ("studies.search", "search"),
     "share_credentials": ("connection.default", "share_credentials"),
     "settings": ("config", "settings"),
     "unshare_credentials": ("connection.default", "unshare_credentials"),

@@ -1,4 +1,4 @@
-"""``biocolab groups``, ``studies``, ``summary`` and ``pull``: list and fetch the data of servers."""
+"""``biocolab groups``, ``studies``, ``search``, ``summary`` and ``pull``: list and fetch the data of servers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import typer
 from biocolab_accessor.cli.output import Json, Server, Source, Species, Unit, out, print_json, print_lines, print_table
 from biocolab_accessor.errors import InvalidArgument
 
-__all__ = ["groups", "pull", "studies", "summary"]
+__all__ = ["groups", "pull", "search", "studies", "summary"]
 
 
 def groups(
@@ -75,6 +75,44 @@ def studies(
         print_table(shown, empty=f"no {species} study in {group!r}; the server lists one --species at a time")
 
 
+_BRIEF = ("study", "group", "species", "title", "matched", "reference")
+
+
+def search(
+    text: Annotated[list[str] | None, typer.Argument(help="Words to find, all of them, in any order.")] = None,
+    cell_type: Annotated[str | None, typer.Option(help="Ontology term; it finds the terms below it.")] = None,
+    tissue: Annotated[str | None, typer.Option(help="Ontology term; it finds the terms below it.")] = None,
+    disease: Annotated[str | None, typer.Option(help="Ontology term; it finds the terms below it.")] = None,
+    species: Annotated[
+        list[str] | None, typer.Option(help="human, mouse, primate or others; default all. Can be repeated.")
+    ] = None,
+    group: Annotated[
+        list[str] | None, typer.Option(help="Id or name of a group; default all. Can be repeated.")
+    ] = None,
+    source: Annotated[Server | None, typer.Option(help="Which server; default all.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Find studies in all groups by words in titles and abstracts, and by ontology terms.
+
+    Example: biocolab search lung fibrosis --species human
+
+    Example: biocolab search --cell-type monocyte --json
+    """
+    import biocolab_accessor as bc
+
+    found = bc.search(
+        " ".join(text) if text else None,
+        cell_type=cell_type,
+        tissue=tissue,
+        disease=disease,
+        species=species,
+        group=group,
+        source=None if source is None else source.value,
+    )
+    rows = found.astype(object).where(found.notna(), None).to_dict("records")
+    print_json(rows) if as_json else print_table([{name: row[name] for name in _BRIEF} for row in rows])
+
+
 def summary(
     genes: Annotated[list[str], typer.Argument(help="Gene names.")],
     species: Species = "human",
@@ -129,6 +167,12 @@ def pull(
     fields: Annotated[
         list[str] | None, typer.Option(help="Only this metadata field. Can be repeated; names may contain commas.")
     ] = None,
+    obs_filter: Annotated[
+        str | None, typer.Option("--filter", help="Only cells for which this holds, such as \"phase == 'S'\".")
+    ] = None,
+    cite: Annotated[
+        Path | None, typer.Option(help="Add the study to this BibTeX file, unless an entry has its key.")
+    ] = None,
     embeddings: Annotated[bool, typer.Option(help="Fetch the embeddings too.")] = True,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show the size.")] = False,
     as_json: Json = False,
@@ -138,8 +182,13 @@ def pull(
     Example: biocolab pull GSE96583_batch2 -o gse96583.h5ad --layers lognorm
 
     Example: biocolab pull PBMC68k_reduced -o b_cells.h5ad --genes CD79A,MS4A1 --fields bulk_labels --unit lognorm
+
+    Example: biocolab pull PBMC68k_reduced -o s_phase.h5ad --filter "phase == 'S' and n_genes > 200"
     """
     import biocolab_accessor as bc
+    from biocolab_accessor.io.safe_files import target_path
+    from biocolab_accessor.studies.citation import add_to_bibliography
+    from biocolab_accessor.studies.study import facts_of
 
     if output is None and not dry_run:
         msg = "no output file: give --output FILE.h5ad, or --dry-run to see the size"
@@ -150,23 +199,35 @@ def pull(
     if version is not None and source is not Source.bioflex:
         msg = f"version is {version}, but {source.value} has no databases: drop --version, or use --source bioflex"
         raise InvalidArgument(msg)
+    if cite is not None:
+        target_path(cite)  # refuses a folder before the study is fetched
     database = None if version is None else bc.database(species, version)
     names = None if genes is None else [name.strip() for each in genes for name in each.split(",") if name.strip()]
     study = bc.study(study_id, database=database, source=source.value, species=species, group=group)
     others = [layer.value for layer in layers or ()]
     if output is None or dry_run:
         plan = study.to_anndata(
-            genes=names, fields=fields, unit=unit.value, layers=others, obsm=embeddings, dry_run=True
+            genes=names,
+            fields=fields,
+            unit=unit.value,
+            layers=others,
+            obsm=embeddings,
+            obs_filter=obs_filter,
+            dry_run=True,
         )
         if as_json:
             print_json({name: getattr(plan, name) for name in plan.__dataclass_fields__} | {"fits": plan.fits})
         else:
             out.print(repr(plan), markup=False, soft_wrap=True)
         return
-    path = study.to_h5ad(output, genes=names, fields=fields, unit=unit.value, layers=others, obsm=embeddings)
+    path = study.to_h5ad(
+        output, genes=names, fields=fields, unit=unit.value, layers=others, obsm=embeddings, obs_filter=obs_filter
+    )
+    if cite is not None:
+        add_to_bibliography(cite, [facts_of(study)])
     answer = {
         "study_id": study.id,
-        "cells": study.n_obs,
+        "cells": study.n_obs if obs_filter is None else _n_cells(path),
         "genes": study.n_vars if names is None else len(set(names)),
         "fields": list(dict.fromkeys(study.fields if fields is None else fields)),
         "file": str(path),
@@ -177,3 +238,10 @@ def pull(
     else:
         shape = {"study": study.id, "cells": f"{answer['cells']:,}", "genes": f"{answer['genes']:,}"}
         print_lines(shape | {"file": path, "size": f"{path.stat().st_size / 1e6:,.1f} MB"})
+
+
+def _n_cells(path: Path) -> int:
+    import h5py
+
+    with h5py.File(path, "r") as file:
+        return int(file["X"].attrs["shape"][0])

@@ -6,7 +6,7 @@ import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal, get_args, overload
+from typing import Any, Literal, NoReturn, get_args, overload
 
 import anndata
 import numpy as np
@@ -16,7 +16,7 @@ from pandas.api.types import is_bool_dtype
 
 from biocolab_accessor.concurrency import request_threads, result
 from biocolab_accessor.config import settings
-from biocolab_accessor.errors import InvalidArgument
+from biocolab_accessor.errors import InvalidArgument, NoCells
 from biocolab_accessor.io.memory import budget, instead
 from biocolab_accessor.io.names import escaped
 from biocolab_accessor.io.values import shared_dtype, text_index
@@ -24,13 +24,16 @@ from biocolab_accessor.messages import counted, facts_table, listing, quoted, wa
 from biocolab_accessor.platforms import expanded, replace
 from biocolab_accessor.protocol import Source, Unit, argument_names
 from biocolab_accessor.studies.catalog import study
+from biocolab_accessor.studies.cells import expect_cells, no_cells, without_unused_labels
+from biocolab_accessor.studies.citation import Style, cite
 from biocolab_accessor.studies.conversion import select_fields, select_genes, unique_names
 from biocolab_accessor.studies.disk import file_of_study, open_lazily, safe_names
 from biocolab_accessor.studies.distributed import fetch_all, write_all
 from biocolab_accessor.studies.fetch import plan_fetch
+from biocolab_accessor.studies.obs_filter import ObsFilter
 from biocolab_accessor.studies.provenance import KEY as PROVENANCE
 from biocolab_accessor.studies.selection import FetchPlan, Selection
-from biocolab_accessor.studies.study import Study, address_of, parts_of
+from biocolab_accessor.studies.study import Study, address_of, facts_of, parts_of
 
 __all__ = ["Collection", "Join", "collection", "expect_join", "union"]
 
@@ -47,6 +50,9 @@ def expect_join(join: str) -> None:
 def union(parts: Sequence[AnnData], names: Sequence[str], join: Join, label: str) -> AnnData:
     """Concatenate studies along obs, changing all of ``parts`` but X; see :meth:`Collection.to_anndata`."""
     origins = {escaped(name): dict(part.uns[PROVENANCE]) for name, part in zip(names, parts, strict=True)}
+    for part in parts:
+        if not part.n_obs:  # no cell of the study was selected; from a file, its index has no dtype of text
+            part.obs_names = text_index([])
     _make_features_distinct(parts)
     _harmonize_columns(parts, join)
     _harmonize_embeddings(parts, join)
@@ -102,9 +108,14 @@ def _harmonize_columns(parts: Sequence[AnnData], join: Join) -> None:
         having = [part for part in parts if name in part.obs.columns]
         if join == "inner" and len(having) < len(parts):
             continue
-        kinds = {_kind(part.obs[name]) for part in having}
+        # A study without a selected cell adapts to the others.
+        filled = [part for part in having if part.n_obs] or having
+        for part in having:
+            if not part.n_obs:
+                part.obs[name] = part.obs[name].astype(filled[0].obs[name].dtype)
+        kinds = {_kind(part.obs[name]) for part in filled}
         known, gaps = kinds - {""}, "" in kinds or len(having) < len(parts)
-        present = [part.obs[name] for part in having if _kind(part.obs[name])]
+        present = [part.obs[name] for part in filled if _kind(part.obs[name])]
         dtype: str | None = ""
         if known == {"truth"}:
             dtype = "boolean" if gaps else ""
@@ -167,7 +178,7 @@ _ALTERNATIVE = "use collection.lazy(folder=folder) or collection.to_zarr(path), 
 
 
 def collection(
-    ids: Sequence[str],
+    ids: Sequence[str] | pd.DataFrame,
     *,
     database: Any = None,
     source: Source = "bioflex",
@@ -179,7 +190,7 @@ def collection(
     Parameters
     ----------
     ids
-        Ids of the studies, each once.
+        Ids of the studies, each once, or rows of :func:`search`, which say where the studies are.
     database, source, species, group
         See :func:`biocolab_accessor.study`.
 
@@ -202,7 +213,8 @@ def collection(
     ...     bc.collection(["PBMC68k_reduced"]).to_anndata(genes=["CD3D"]).shape
     (700, 1)
     """
-    names = argument_names(ids, "ids")
+    rows = [row for _, row in ids.iterrows()] if isinstance(ids, pd.DataFrame) and "uuid" in ids else None
+    names: Sequence[Any] = argument_names(ids, "ids") if rows is None else rows
     if not names:
         msg = "a collection needs at least one study"
         raise InvalidArgument(msg)
@@ -211,7 +223,7 @@ def collection(
         each = study(name, database=database, source=source, species=species, group=group)
         # An id and a uuid can name the same study.
         if any(address_of(each) == address_of(other) for other in found):
-            msg = f"study {quoted(name)} is listed twice: {listing(names)}"
+            msg = f"study {quoted(each.id)} is listed twice: {listing([*(other.id for other in found), each.id])}"
             raise InvalidArgument(msg)
         found.append(each)
     return Collection(found)
@@ -271,7 +283,10 @@ class Collection:
         unit: Unit = ...,
         layers: Sequence[str] | None = ...,
         obsm: bool = ...,
+        terms: bool = ...,
         cache: bool = ...,
+        obs_filter: str | None = ...,
+        cells: Sequence[str] | str | None = ...,
         dry_run: Literal[False] = ...,
     ) -> AnnData: ...
 
@@ -286,7 +301,10 @@ class Collection:
         unit: Unit = ...,
         layers: Sequence[str] | None = ...,
         obsm: bool = ...,
+        terms: bool = ...,
         cache: bool = ...,
+        obs_filter: str | None = ...,
+        cells: Sequence[str] | str | None = ...,
         dry_run: Literal[True],
     ) -> FetchPlan: ...
 
@@ -300,7 +318,10 @@ class Collection:
         unit: Unit = "raw",
         layers: Sequence[str] | None = (),
         obsm: bool = True,
+        terms: bool = False,
         cache: bool = True,
+        obs_filter: str | None = None,
+        cells: Sequence[str] | str | None = None,
         dry_run: bool = False,
     ) -> AnnData | FetchPlan:
         """Fetch all studies and join them.
@@ -319,8 +340,13 @@ class Collection:
             Column of obs that names the study. If several studies have the same id, the later ones get a number.
         genes, fields
             See :meth:`Study.to_anndata`. For an outer join, at least one study must have each of them.
-        unit, layers, obsm, cache
+        unit, layers, obsm, terms, cache
             See :meth:`Study.to_anndata`.
+        obs_filter
+            See :meth:`Study.to_anndata`. It is applied to each study, which may have no cell to add; for an outer join,
+            a field that a study lacks is missing in all of its cells. A label that a study lacks is not an error.
+        cells
+            Names of cells as in the result, ``"AAACATACAACCAC-1-GSE1"``: barcodes with the study's name appended.
         dry_run
             Fetch no values, only names of cells and genes, and return the plan: cells, genes, fields, bytes, and what
             the join leaves out.
@@ -342,6 +368,8 @@ class Collection:
             The joined studies would not fit into memory.
         UnknownField, UnknownGene
             A study (for an outer join: every study) lacks a field or a gene.
+        InvalidFilter, UnknownCell, NoCells
+            See :meth:`Study.to_anndata`.
         ConfigurationError
             A worker has no token for the server.
 
@@ -355,7 +383,16 @@ class Collection:
         >>> adata.shape, adata.obs["from"].value_counts().to_dict()
         ((1400, 1), {'PBMC68k_reduced': 700, 'AGAIN': 700})
         """
-        wanted = Selection.of(genes=genes, fields=fields, unit=unit, layers=layers, obsm=obsm)
+        wanted = Selection.of(
+            genes=genes,
+            fields=fields,
+            unit=unit,
+            layers=layers,
+            obsm=obsm,
+            terms=terms,
+            obs_filter=obs_filter,
+            cells=cells,
+        )
         if dry_run:
             return self._plan(self._selections(join, label, wanted), join, wanted)
         with instead(_ALTERNATIVE):
@@ -373,6 +410,9 @@ class Collection:
         unit: Unit = "raw",
         layers: Sequence[str] | None = (),
         obsm: bool = True,
+        terms: bool = False,
+        obs_filter: str | None = None,
+        cells: Sequence[str] | str | None = None,
     ) -> AnnData:
         """Join all studies as Dask arrays, without loading their matrices into memory.
 
@@ -385,7 +425,7 @@ class Collection:
             Folder that holds an h5ad of each study for as long as the AnnData is used; created if it does not exist.
             Several collections can share it, because the file names differ by study and unit. None means
             ``bc.cache``, which keeps BioFlex studies only.
-        join, label, genes, fields, unit, layers, obsm
+        join, label, genes, fields, unit, layers, obsm, terms, obs_filter, cells
             See :meth:`to_anndata`.
 
         Returns
@@ -409,7 +449,16 @@ class Collection:
         ...     type(adata.X).__module__, adata.shape
         ('dask.array.core', (700, 765))
         """
-        selection = Selection.of(genes=genes, fields=fields, unit=unit, layers=layers, obsm=obsm)
+        selection = Selection.of(
+            genes=genes,
+            fields=fields,
+            unit=unit,
+            layers=layers,
+            obsm=obsm,
+            terms=terms,
+            obs_filter=obs_filter,
+            cells=cells,
+        )
         wanted = self._selections(join, label, selection)
         if folder is not None:
             kept = expanded(folder).absolute()
@@ -443,6 +492,9 @@ class Collection:
         unit: Unit = "raw",
         layers: Sequence[str] | None = (),
         obsm: bool = True,
+        terms: bool = False,
+        obs_filter: str | None = None,
+        cells: Sequence[str] | str | None = None,
     ) -> Path:
         """Join all studies in a Zarr store, a block of cells at a time.
 
@@ -450,7 +502,7 @@ class Collection:
         ----------
         path
             Folder to write; it must not exist. ``anndata.settings.zarr_write_format`` sets the format.
-        join, label, genes, fields, unit, layers, obsm
+        join, label, genes, fields, unit, layers, obsm, terms, obs_filter, cells
             See :meth:`to_anndata`.
 
         Returns
@@ -480,7 +532,17 @@ class Collection:
             raise InvalidArgument(msg)
         with tempfile.TemporaryDirectory(prefix=".biocolab-", dir=target.parent, ignore_cleanup_errors=True) as folder:
             joined = self.lazy(
-                join, label=label, folder=folder, genes=genes, fields=fields, unit=unit, layers=layers, obsm=obsm
+                join,
+                label=label,
+                folder=folder,
+                genes=genes,
+                fields=fields,
+                unit=unit,
+                layers=layers,
+                obsm=obsm,
+                terms=terms,
+                obs_filter=obs_filter,
+                cells=cells,
             )
             part = Path(folder) / "joined.zarr"
             with warnings.catch_warnings():
@@ -505,25 +567,65 @@ class Collection:
         left_out += [f"fields {lost}"] if lost else []
         sizes = [plan.n_bytes for plan in plans if plan.n_bytes is not None]
         n_bytes = sum(sizes) if len(sizes) == len(plans) else None
+        in_memory = None
+        if n_bytes is not None:
+            # The parts, some cells of each study, stay in memory until all of them are joined.
+            shares = [plan.n_obs / max(1, each.n_obs) for each, plan in zip(self.studies, plans, strict=True)]
+            parts = sum(size * share for size, share in zip(sizes, shares, strict=True))
+            in_memory = int(2 * parts * len(wanted.matrices) / len(wanted.units))
         return FetchPlan(
             f"{len(plans)} studies ({listing(self._names, limit=3)})",
             sum(plan.n_obs for plan in plans),
             n_vars,
             tuple(name for name in every if name in kept),
             n_bytes,
-            # The parts stay in memory until all of them are joined.
-            None if n_bytes is None else 2 * n_bytes * len(wanted.matrices) // len(wanted.units),
+            in_memory,
             budget(),
             f"{' and '.join(left_out)}, which not all studies have: give join='outer'" if left_out else "",
         )
+
+    def cite(self, style: Style = "bibtex") -> str:
+        """All studies as citations; see :meth:`Study.cite`.
+
+        Parameters
+        ----------
+        style
+            ``"bibtex"``, ``"text"`` or ``"methods"``.
+
+        Returns
+        -------
+        str
+            An entry or a line for each study, or one paragraph. The keys of BibTeX entries differ.
+
+        Raises
+        ------
+        InvalidArgument
+            The style is unknown.
+
+        Examples
+        --------
+        >>> import biocolab_accessor as bc
+        >>> with bc.sandbox():
+        ...     bc.collection(["PBMC68k_reduced"]).cite("methods")[:43]
+        'Single-cell data of study PBMC68k_reduced ('
+        """
+        return cite([facts_of(each) for each in self.studies], style)
 
     @property
     def _names(self) -> list[str]:
         """Names of the studies; if several share a display id, the later ones get a number."""
         return unique_names([study.id for study in self.studies])
 
+    @property
+    def _several(self) -> str:
+        """The studies in a message: the first, and how many more."""
+        return self.studies[0].id + (f" or {len(self.studies) - 1} more" if len(self.studies) > 1 else "")
+
     def _joined(self, parts: Sequence[AnnData], join: Join, label: str, selection: Selection) -> AnnData:
+        if selection.selects_cells and not any(part.n_obs for part in parts):
+            self._raise_no_cells(selection)
         joined = union(parts, self._names, join, label)
+        joined.obs = without_unused_labels(joined.obs, selection)
         if selection.genes is not None and join == "outer":
             # concat sorts them alphabetically.
             joined = joined[:, list(dict.fromkeys(selection.genes))].copy()
@@ -532,9 +634,9 @@ class Collection:
     def _selections(self, join: Join, label: str, selection: Selection) -> list[Selection]:
         """The selection for each study: for an outer join, only the genes and fields that it has."""
         expect_join(join)
-        found, fields = [selection] * len(self.studies), [each.fields for each in self.studies]
+        found, fields = self._selections_of_cells(join, selection), [each.fields for each in self.studies]
         if join == "outer":
-            several = self.studies[0].id + (f" or {len(self.studies) - 1} more" if len(self.studies) > 1 else "")
+            several = self._several
             if selection.genes is not None:
                 known = [each.features() for each in self.studies]
                 wanted = select_genes(selection.genes, _every(known), several)
@@ -550,6 +652,35 @@ class Collection:
                 )
                 raise InvalidArgument(msg)
         return found
+
+    def _selections_of_cells(self, join: Join, selection: Selection) -> list[Selection]:
+        """The selection for each study with its own cells, after a check of the filter's fields."""
+        if not selection.selects_cells:
+            return [selection] * len(self.studies)
+        if selection.obs_filter is not None:
+            wanted, fields = ObsFilter.of(selection.obs_filter), [each.fields for each in self.studies]
+            for each, known in zip(self.studies, fields, strict=True):
+                wanted.expect_fields(known if join == "inner" else _every(fields), each.id)
+        if selection.cells is None:
+            return [selection._replace(of_many=True)] * len(self.studies)
+        every = [
+            [f"{cell}-{name}" for cell in each.barcodes()] for each, name in zip(self.studies, self._names, strict=True)
+        ]
+        expect_cells(selection.cells, [cell for cells in every for cell in cells], self._several)
+        return [
+            selection._replace(
+                of_many=True,
+                cells=tuple(cell.removesuffix(f"-{name}") for cell in _owned(selection.cells, cells)),
+            )
+            for name, cells in zip(self._names, every, strict=True)
+        ]
+
+    def _raise_no_cells(self, selection: Selection) -> NoReturn:
+        """NoCells with the number of cells of each condition in each study."""
+        why = []
+        for each, own in zip(self.studies, self._selections_of_cells("outer", selection), strict=True):
+            why.append(no_cells(parts_of(each).cached(), own))
+        raise NoCells("\n".join(why))
 
 
 def _every(known: Sequence[Sequence[str]]) -> list[str]:

@@ -24,6 +24,7 @@ from biocolab_accessor.io.safe_files import target_path
 from biocolab_accessor.io.transpose import Scratch, join_rows, write_stripes
 from biocolab_accessor.io.values import text_index
 from biocolab_accessor.io.write_h5ad import write_h5ad
+from biocolab_accessor.studies.cells import selected, without_unused_labels
 from biocolab_accessor.studies.conversion import expect_shape, gene_stripes, to_obsm
 from biocolab_accessor.studies.fetch import SAMPLE_SIZE, obs_of, origin, selected_genes, var_of, warn_where_no_counts
 from biocolab_accessor.studies.provenance import KEY as PROVENANCE
@@ -39,22 +40,27 @@ _BYTES_EACH = 32
 _CHUNK_BYTES = 64 << 20
 
 # Provenance that may differ between two files with the same matrices.
-_CHANGING = {"packages", "fetched_at", "embeddings", "renamed", "title", "reference", "species"}
+_CHANGING = {"packages", "fetched_at", "embeddings", "renamed", "title", "authors", "reference", "species"}
 
 
 def write_study(parts: StudyParts, selection: Selection, path: str | Path, compression: Compression = "gzip") -> Path:
     """See :meth:`Study.to_h5ad`."""
-    target = _written(parts, selection, path, compression)
+    target = _written(parts, selection, path, compression, labels="used")
     if selection.unit == "raw":
         with h5py.File(target, "r") as file:
             warn_where_no_counts(file["X/data"][:SAMPLE_SIZE], parts.study_id)
     return target
 
 
-def _written(parts: StudyParts, selection: Selection, path: str | Path, compression: Compression) -> Path:
+def _written(
+    parts: StudyParts, selection: Selection, path: str | Path, compression: Compression, labels: str = "all"
+) -> Path:
     target = target_path(path)
+    parts = selected(parts, selection)
     genes = selected_genes(parts, selection)
     frame = obs_of(parts, selection)
+    if labels == "used":
+        frame = without_unused_labels(frame, selection)
     frame.columns = text_index([escaped(name) for name in frame.columns])
     arrays, keys = to_obsm(parts.source.embeddings() if selection.obsm else {}, parts.n_obs, parts.study_id)
     facts = origin(parts, selection, genes, keys)
@@ -109,8 +115,7 @@ def expect_same(path: str | Path, parts: StudyParts, selection: Selection) -> No
             facts = read_elem(file[f"uns/{PROVENANCE}"])
     except (InvalidFile, OSError, KeyError):
         facts = {}
-    if "genes" in facts:
-        facts["genes"] = list(facts["genes"])
+    facts |= {name: list(facts[name]) for name in ("genes", "cells") if name in facts}
     if any(facts.get(name) != wanted.get(name) for name in {*facts, *wanted} - _CHANGING):
         msg = (
             f"{target} exists, but does not hold study {parts.study_id} with these genes, unit and layers, and objects "
@@ -170,11 +175,14 @@ def _blocks(
 ) -> Generator[sparse.csr_matrix, None, None]:
     """Rows of the matrix; nothing is fetched before the first block is requested."""
     most = max(_LEAST, min(_MOST, settings.memory_budget // (8 * _BYTES_EACH))) if settings.memory_budget else _MOST
+    n_sent = max(1, parts.n_sent)
     n_obs, n_vars = parts.n_obs, parts.n_vars if genes is None else len(genes)
     if genes is None:
         stripes = parts.source.stripes(unit, folder, most, n_obs)
     else:
-        stripes = gene_stripes(lambda some: parts.query_genes(some, unit), genes, most // max(1, n_obs), most)
+        stripes = gene_stripes(
+            lambda some: parts.query_genes(some, unit), genes, most // n_sent, most * n_obs // n_sent
+        )
     with closing(stripes), tempfile.TemporaryFile(dir=folder, buffering=0) as file:
         kept = Scratch(file)
         stored = write_stripes(_checked(stripes, n_obs, parts.study_id), n_obs, kept)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from biocolab_accessor.studies.conversion import ObsColumn
+from biocolab_accessor.studies.terms import Term
 
 __all__ = ["StudySource"]
 
@@ -61,6 +62,9 @@ class StudySource(Protocol):
 
     def embeddings(self, names: Collection[str] | None = None) -> dict[str, NDArray[np.float32]]:
         """Coordinates by the server's names, each (n_cells, n_dims); None means all."""
+
+    def terms(self) -> list[Term]:
+        """Ontology terms of the labels; fields have the server's names."""
 
     def add_metadata(self, columns: Mapping[str, Sequence[Any]]) -> None:
         """Add or replace fields: ``barcodes`` and, in the same order, numbers or strings."""

@@ -22,6 +22,7 @@ from biocolab_accessor.io.values import text_index
 from biocolab_accessor.messages import quoted
 from biocolab_accessor.studies.conversion import ObsColumn, categorical
 from biocolab_accessor.studies.source import StudySource
+from biocolab_accessor.studies.terms import Term
 
 __all__ = ["BioFlexSource", "CachedSource"]
 
@@ -75,6 +76,10 @@ class CachedSource:
     def embeddings(self, names: Collection[str] | None = None) -> dict[str, NDArray[np.float32]]:
         """See StudySource."""
         return self._source.embeddings(names)
+
+    def terms(self) -> list[Term]:
+        """See StudySource."""
+        return self._source.terms()
 
     def add_metadata(self, columns: Mapping[str, Sequence[Any]]) -> None:
         """See StudySource."""
@@ -278,6 +283,12 @@ class BioFlexSource:
     def embeddings(self, names: Collection[str] | None = None) -> dict[str, NDArray[np.float32]]:
         """Empty: BioFlex has no route for embeddings."""
         return {}
+
+    def terms(self) -> list[Term]:
+        """Raise InvalidArgument: BioFlex has no ontology terms."""
+        study = quoted(self.study_id)
+        msg = f"study {study} is on BioFlex, which has no ontology terms: give a study on BBrowserX or Talk2Data"
+        raise InvalidArgument(msg)
 
     def add_metadata(self, columns: Mapping[str, Sequence[Any]]) -> None:
         """Raise InvalidArgument: a database version never changes."""

@@ -16,9 +16,10 @@ from biocolab_accessor.io.memory import instead
 from biocolab_accessor.io.names import computed_embedding, restored
 from biocolab_accessor.io.values import text_index
 from biocolab_accessor.messages import counted, listing
-from biocolab_accessor.studies.conversion import expect_shape, obsm_keys
+from biocolab_accessor.studies.conversion import expect_shape, obsm_keys, unique_names
 from biocolab_accessor.studies.source import StudySource
 from biocolab_accessor.studies.source_bioflex import CachedSource
+from biocolab_accessor.studies.terms import Term
 
 __all__ = ["StudyParts"]
 
@@ -65,6 +66,21 @@ class StudyParts:
         return list(self._known_fields)
 
     @property
+    def cell_names(self) -> list[str]:
+        """Barcodes made unique."""
+        return unique_names(self.barcodes)
+
+    @property
+    def is_cached(self) -> bool:
+        """Whether the cache holds what was fetched."""
+        return isinstance(self.source, CachedSource)
+
+    @property
+    def n_sent(self) -> int:
+        """Number of cells that the server sends, of which these are all or some."""
+        return self.n_obs
+
+    @property
     def n_obs(self) -> int:
         """Number of cells."""
         return len(self.barcodes)
@@ -107,6 +123,11 @@ class StudyParts:
         """Original names of some fields, by their names on the server."""
         wanted = set(fields)
         return {theirs: ours for theirs, ours in self._original_names.items() if ours in wanted}
+
+    def terms(self) -> list[Term]:
+        """Ontology terms of the labels, with the original names of the fields."""
+        names, found = self._original_names, self.source.terms()
+        return [term._replace(field=names.get(term.field, term.field)) for term in found]
 
     def query_genes(self, genes: Sequence[str], unit: str) -> sparse.csc_matrix:
         """Some genes: (n_obs, number of genes)."""

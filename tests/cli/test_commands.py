@@ -18,7 +18,7 @@ from tests.warm import start_python
 
 pytestmark = [pytest.mark.smoke, pytest.mark.usefixtures("server")]
 
-_COMMANDS = ("demo", "sandbox", "check", "submit", "pull", "groups", "studies", "summary", "doctor")
+_COMMANDS = ("demo", "sandbox", "check", "submit", "pull", "groups", "studies", "search", "summary", "doctor")
 
 
 def run(*arguments: object) -> Result:
@@ -87,6 +87,19 @@ def test_pull_takes_genes_with_commas_and_fields_one_by_one(tmp_path: Path) -> N
     assert list(part.obs) == ["bulk_labels"]
     whole = bc.study("PBMC68k_reduced").to_anndata(unit="lognorm", genes=["LYZ", "CD3D", "CD79A"])
     np.testing.assert_array_equal(part.X.toarray(), whole.X.toarray())
+
+
+def test_pull_takes_the_cells_of_a_filter(tmp_path: Path) -> None:
+    target = tmp_path / "some.h5ad"
+    arguments = ("--genes", "CD3D", "--unit", "lognorm", "--filter", "phase == 'S' and n_genes > 1000")
+    n_obs = len(bc.study("PBMC68k_reduced").metadata().query(arguments[-1]))
+    assert 0 < n_obs < 700
+    assert answer("pull", "PBMC68k_reduced", *arguments, "--dry-run")["n_obs"] == n_obs
+    assert answer("pull", "PBMC68k_reduced", "-o", target, *arguments)["cells"] == n_obs
+    assert set(ad.read_h5ad(target).obs["phase"]) == {"S"}
+    refused = run("pull", "PBMC68k_reduced", "-o", target, "--filter", "phase = 'S'")
+    assert refused.exit_code == 2
+    assert "column 7" in refused.output
 
 
 def test_pull_takes_a_version_of_the_database(tmp_path: Path) -> None:
@@ -239,3 +252,21 @@ def test_stdout_is_clean_for_programs_even_with_progress_and_warnings(server: Sa
     assert done.returncode == 0
     assert json.loads(said)["cells"] == 700
     assert "B/s" in told  # the bar
+
+
+def test_a_pulled_study_is_added_to_a_bibliography(tmp_path: Path) -> None:
+    for _ in range(2):
+        run("pull", "PBMC68k_reduced", "-o", tmp_path / "x.h5ad", "--genes", "CD3D", "--cite", tmp_path / "refs.bib")
+    text = (tmp_path / "refs.bib").read_text()
+    assert text.count("@misc{PBMC68k_reduced,") == 1
+    assert "doi = {10.1038/ncomms14049}" in text
+    done = run("pull", "PBMC68k_reduced", "-o", tmp_path / "y.h5ad", "--cite", tmp_path)
+    assert (done.exit_code, (tmp_path / "y.h5ad").exists()) == (2, False)
+
+
+def test_studies_are_found_by_words() -> None:
+    (row,) = answer("search", "pbmc", "profiling", "--species", "human", "--group", "bioturing_public_studies")
+    assert (row["study"], row["matched"], row["n_cells"]) == ("PBMC68k_reduced", "title", None)
+    assert run("search", "pbmc", "profiling").stdout.startswith("study\tgroup\tspecies\ttitle\tmatched\treference\n")
+    assert run("search").exit_code == 2
+    assert "no study was found" in run("search", "qqqqqq").stderr

@@ -46,6 +46,13 @@ def test_a_plan_has_the_shape_of_the_join_and_says_what_it_leaves_out(uneven: li
     assert "2 studies (&#x27;UNEVEN_A&#x27;, &#x27;UNEVEN_B&#x27;)" in plan._repr_html_()
 
 
+def test_a_plan_counts_the_cells_of_a_filter(uneven: list[str]) -> None:
+    collection = bc.collection(uneven)
+    assert collection.to_anndata("outer", obs_filter="donor == 'x'", dry_run=True).n_obs == 5
+    whole = collection.to_anndata("outer", dry_run=True)
+    assert collection.to_anndata("outer", obs_filter="donor == 'x'", dry_run=True).memory == whole.memory // 2
+
+
 def test_selected_genes_are_all_there_and_not_warned_of(uneven: list[str]) -> None:
     plan = bc.collection(uneven).to_anndata(genes=["GENE20", "GENE19"], fields=["both"], dry_run=True)
     assert (plan.n_vars, plan.fields, plan.left_out) == (2, ("both",), "")
