@@ -409,7 +409,7 @@ CASES = {
     "what stays here": (
         make(layers={"l1": LOG, "l2": LOG, "l3": LOG}, uns={"a": 1, "b": 1}, varm={"PCs": COUNTS}),
         Finding("BC501", "note", "layers, uns, varm", "not sent, because the servers do not read it", 6,
-                ("layers['l1']", "layers['l2']", "layers['l3']", "uns['a']", "uns['b']")),
+                ("layers['l1']", "layers['l2']", "layers['l3']", "uns['a']", "uns['b']", "and 1 more")),
     ),
     "what breaks files": (
         make(uns={"x": {1, 2}}),
