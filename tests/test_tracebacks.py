@@ -26,7 +26,7 @@ MISTAKES = {
     "a host that is not an address": ("bc.connect(private_host='not a host', private_token='x')", "InvalidHost", ""),
     "a host without encryption": ("bc.connect(private_host='http://a.b', private_token='x')", "InsecureHost", ""),
     "an empty token": ("bc.connect(private_host=host, private_token=' ')", "InvalidToken", ""),
-    "a dead server": ("bc.connect(private_host=dead, private_token='x'); bc.groups()", "TransportError", "tried 5"),
+    "a dead server": ("bc.connect(private_host=dead, private_token='x'); bc.groups()", "TransportError", "refused"),
     "an unknown group": ("bc.studies('nobody')", "UnknownGroup", "personal"),
     "an unknown group of a submission": ("adata.biocolab.submit('nobody')", "UnknownGroup", "personal"),
     "an unknown study": ("bc.study('MISSING')", "UnknownStudy", "species="),

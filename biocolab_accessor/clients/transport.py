@@ -25,10 +25,19 @@ from biocolab_accessor.errors import TimedOut, TransportError
 from biocolab_accessor.security.redaction import without_frames
 from biocolab_accessor.security.urls import is_loopback, origin, without_user
 
-__all__ = ["Adapter", "Probe", "Session", "cancellable", "innermost", "probe", "proxy_for", "transport_failure"]
+__all__ = [
+    "Adapter",
+    "Probe",
+    "Session",
+    "cancellable",
+    "innermost",
+    "is_refused",
+    "probe",
+    "proxy_for",
+    "transport_failure",
+]
 
 _MOMENT = 1.0
-_LOCAL_DELAY = 0.2
 
 
 class Session(requests.Session):
@@ -130,6 +139,16 @@ class Adapter(HTTPAdapter):
 
 def innermost(error: BaseException) -> str:
     """Return the innermost error text, without a proxy's password: requests and urllib3 wrap it up to four times."""
+    error = _cause(error)
+    return without_user(str(error), in_text=True) or type(error).__name__
+
+
+def is_refused(error: BaseException) -> bool:
+    """Whether no program listens at the address."""
+    return isinstance(_cause(error), ConnectionRefusedError)
+
+
+def _cause(error: BaseException) -> BaseException:
     seen: set[int] = set()
     while id(error) not in seen:
         seen.add(id(error))
@@ -137,7 +156,7 @@ def innermost(error: BaseException) -> str:
         if not isinstance(inner, BaseException):
             break
         error = inner
-    return without_user(str(error), in_text=True) or type(error).__name__
+    return error
 
 
 def transport_failure(what: str, error: Exception, silence: float, header: str) -> Retriable:
@@ -162,11 +181,8 @@ def transport_failure(what: str, error: Exception, silence: float, header: str) 
         failure = TransportError(f"{what}: the answer was interrupted: {text}")
     failure.cause = error  # not __cause__: a traceback would show four errors of requests and urllib3
     failure.add_note(f"caused by {type(error).__module__}.{type(error).__qualname__}: {text}")
-    refused = "NewConnectionError" in repr(error)
-    never_arrived = refused or isinstance(error, requests.exceptions.ConnectTimeout)
-    # This machine refuses at once and for good, unless a server is just being started.
-    here = refused and is_loopback(origin(what.rpartition(" ")[2])[1])
-    return Retriable(failure, never_arrived=never_arrived, retry_after=_LOCAL_DELAY if here else None)
+    never_arrived = "NewConnectionError" in repr(error) or isinstance(error, requests.exceptions.ConnectTimeout)
+    return Retriable(failure, never_arrived=never_arrived)
 
 
 # "name": unknown host name; "refused": no connection; "silence": no connection or answer in time.

@@ -155,6 +155,8 @@ class Submission:
             ("status", self._state.status),
             ("next", "wait() makes it a study" if self._state.succeeded and not self.done else ""),
             ("log", line),
+            ("uuid", str(self.study_info.get("uuid") or "")),
+            ("next", "submission.study().to_anndata()" if self.done else "submission.wait()"),
         ]
         return facts_table("Submission", facts, link=("page", url) if url else None)
 
