@@ -23,7 +23,7 @@ from biocolab_accessor.messages import listing, quoted, warn
 from biocolab_accessor.platforms import expanded, replace
 from biocolab_accessor.protocol import Source, Unit, argument_names
 from biocolab_accessor.studies.catalog import study
-from biocolab_accessor.studies.conversion import select_fields, select_genes, unique_names
+from biocolab_accessor.studies.conversion import select_embeddings, select_fields, select_genes, unique_names
 from biocolab_accessor.studies.disk import file_of_study, open_lazily, safe_names
 from biocolab_accessor.studies.distributed import fetch_all, write_all
 from biocolab_accessor.studies.provenance import KEY as PROVENANCE
@@ -237,7 +237,7 @@ class Collection:
         fields: Sequence[str] | str | None = None,
         unit: Unit = "raw",
         layers: Sequence[str] | None = (),
-        obsm: bool = True,
+        obsm: bool | Sequence[str] | str = True,
         cache: bool = True,
     ) -> AnnData:
         """Fetch all studies and join them.
@@ -254,9 +254,9 @@ class Collection:
             (NaN).
         label
             Column of obs that names the study. If several studies have the same id, the later ones get a number.
-        genes, fields
+        genes, fields, obsm
             See :meth:`Study.to_anndata`. For an outer join, at least one study must have each of them.
-        unit, layers, obsm, cache
+        unit, layers, cache
             See :meth:`Study.to_anndata`.
 
         Returns
@@ -274,8 +274,8 @@ class Collection:
             A study has a field with the name ``label``, or the studies of an inner join have no gene in common.
         TooLarge
             The joined studies would not fit into memory.
-        UnknownField, UnknownGene
-            A study (for an outer join: every study) lacks a field or a gene.
+        UnknownField, UnknownGene, UnknownEmbedding
+            A study (for an outer join: every study) lacks a field, a gene or an embedding.
         ConfigurationError
             A worker has no token for the server.
 
@@ -304,7 +304,7 @@ class Collection:
         fields: Sequence[str] | str | None = None,
         unit: Unit = "raw",
         layers: Sequence[str] | None = (),
-        obsm: bool = True,
+        obsm: bool | Sequence[str] | str = True,
     ) -> AnnData:
         """Join all studies as Dask arrays, without loading their matrices into memory.
 
@@ -374,7 +374,7 @@ class Collection:
         fields: Sequence[str] | str | None = None,
         unit: Unit = "raw",
         layers: Sequence[str] | None = (),
-        obsm: bool = True,
+        obsm: bool | Sequence[str] | str = True,
     ) -> Path:
         """Join all studies in a Zarr store, a block of cells at a time.
 
@@ -447,6 +447,10 @@ class Collection:
             if selection.fields is not None:
                 wanted = select_fields(selection.fields, _every(fields), several)
                 found = [own._replace(fields=_owned(wanted, names)) for own, names in zip(found, fields, strict=True)]
+            if isinstance(selection.obsm, tuple) and selection.obsm:
+                known = [parts_of(each).source.embedding_names() for each in self.studies]
+                wanted = select_embeddings(selection.obsm, _every(known), several)
+                found = [own._replace(obsm=_owned(wanted, names)) for own, names in zip(found, known, strict=True)]
         for each, own, names in zip(self.studies, found, fields, strict=True):
             if label in select_fields(own.fields, names, each.id):
                 msg = (

@@ -25,7 +25,15 @@ from biocolab_accessor.io.transpose import Scratch, join_rows, write_stripes
 from biocolab_accessor.io.values import text_index
 from biocolab_accessor.io.write_h5ad import write_h5ad
 from biocolab_accessor.studies.conversion import expect_shape, gene_stripes, to_obsm
-from biocolab_accessor.studies.fetch import SAMPLE_SIZE, obs_of, origin, selected_genes, var_of, warn_where_no_counts
+from biocolab_accessor.studies.fetch import (
+    SAMPLE_SIZE,
+    embeddings_of,
+    obs_of,
+    origin,
+    selected_genes,
+    var_of,
+    warn_where_no_counts,
+)
 from biocolab_accessor.studies.provenance import KEY as PROVENANCE
 from biocolab_accessor.studies.selection import Selection
 from biocolab_accessor.studies.study_data import StudyParts
@@ -56,7 +64,7 @@ def _written(parts: StudyParts, selection: Selection, path: str | Path, compress
     genes = selected_genes(parts, selection)
     frame = obs_of(parts, selection)
     frame.columns = text_index([escaped(name) for name in frame.columns])
-    arrays, keys = to_obsm(parts.source.embeddings() if selection.obsm else {}, parts.n_obs, parts.study_id)
+    arrays, keys = to_obsm(embeddings_of(parts, selection), parts.n_obs, parts.study_id)
     facts = origin(parts, selection, genes, keys)
     with (
         tempfile.TemporaryDirectory(prefix=".biocolab-", dir=target.parent, ignore_cleanup_errors=True) as folder,

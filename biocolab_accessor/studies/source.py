@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from scipy import sparse
 
@@ -61,6 +62,9 @@ class StudySource(Protocol):
 
     def embeddings(self, names: Collection[str] | None = None) -> dict[str, NDArray[np.float32]]:
         """Coordinates by the server's names, each (n_cells, n_dims); None means all."""
+
+    def cell_centers(self) -> dict[str, pd.DataFrame]:
+        """Positions of cells by sample: ``x`` and ``y``, indexed by barcode."""
 
     def add_metadata(self, columns: Mapping[str, Sequence[Any]]) -> None:
         """Add or replace fields: ``barcodes`` and, in the same order, numbers or strings."""

@@ -14,8 +14,9 @@ from scipy import sparse
 
 from biocolab_accessor.clients.bbrowserx import BBrowserXConnector
 from biocolab_accessor.clients.http import save
+from biocolab_accessor.clients.lens_sc import cell_centers
 from biocolab_accessor.clients.tasks import follow_task, restart_if_lost
-from biocolab_accessor.errors import InvalidArgument, InvalidResponse
+from biocolab_accessor.errors import InvalidArgument, InvalidResponse, NotFound, UnknownEmbedding
 from biocolab_accessor.io.memory import instead
 from biocolab_accessor.io.names import is_barcodes
 from biocolab_accessor.io.transpose import csr_of_csc
@@ -125,6 +126,17 @@ class ConnectorSource:
             for name, embedding_id in self._embedding_ids().items()
             if names is None or name in names
         }
+
+    def cell_centers(self) -> dict[str, pd.DataFrame]:
+        """See StudySource."""
+        try:
+            return cell_centers(self._connector.http, self.uuid, self._species)
+        except NotFound as error:
+            msg = (
+                f"study {quoted(self.study_id)} has no cell centers, or its server has no route for them "
+                f"(Lens servers have it): {error}"
+            )
+            raise UnknownEmbedding(msg) from error
 
     def add_metadata(self, columns: Mapping[str, Sequence[Any]]) -> None:
         """See StudySource."""

@@ -15,7 +15,7 @@ from scipy import sparse
 from biocolab_accessor.clients.bioflex import Metadata, Study
 from biocolab_accessor.clients.http import save
 from biocolab_accessor.concurrency import request_threads, result
-from biocolab_accessor.errors import BiocolabError, InvalidArgument, InvalidResponse
+from biocolab_accessor.errors import BiocolabError, InvalidArgument, InvalidResponse, UnknownEmbedding
 from biocolab_accessor.io.cache import Arrays, Cache, CachedArrays
 from biocolab_accessor.io.transpose import csr_of_csc
 from biocolab_accessor.io.values import text_index
@@ -75,6 +75,10 @@ class CachedSource:
     def embeddings(self, names: Collection[str] | None = None) -> dict[str, NDArray[np.float32]]:
         """See StudySource."""
         return self._source.embeddings(names)
+
+    def cell_centers(self) -> dict[str, pd.DataFrame]:
+        """See StudySource."""
+        return self._source.cell_centers()
 
     def add_metadata(self, columns: Mapping[str, Sequence[Any]]) -> None:
         """See StudySource."""
@@ -278,6 +282,11 @@ class BioFlexSource:
     def embeddings(self, names: Collection[str] | None = None) -> dict[str, NDArray[np.float32]]:
         """Empty: BioFlex has no route for embeddings."""
         return {}
+
+    def cell_centers(self) -> dict[str, pd.DataFrame]:
+        """Raise UnknownEmbedding: BioFlex has no route for cell centers."""
+        msg = f"study {quoted(self.study_id)} is on BioFlex, which stores no cell centers"
+        raise UnknownEmbedding(msg)
 
     def add_metadata(self, columns: Mapping[str, Sequence[Any]]) -> None:
         """Raise InvalidArgument: a database version never changes."""

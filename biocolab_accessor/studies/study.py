@@ -278,6 +278,35 @@ class Reading:
         """
         return self._parts.metadata(select_fields(fields, self.fields, self.id))
 
+    def cell_centers(self) -> pd.DataFrame:
+        """Positions of the cells of a spatial study.
+
+        Lens servers have the route (1.12 of the official client), and so does the sandbox. Other servers may not.
+
+        Returns
+        -------
+        pandas.DataFrame
+            One row per cell, indexed by barcode: ``x`` and ``y`` (float64, NaN for cells without a position) and
+            ``sample`` (categorical).
+
+        Raises
+        ------
+        UnknownEmbedding
+            The study has no cell centers, or its server does not have the route.
+        InvalidResponse
+            The server's barcodes are not those of the study, or are repeated.
+
+        Examples
+        --------
+        >>> import numpy as np, scanpy as sc, biocolab_accessor as bc
+        >>> adata = sc.datasets.pbmc68k_reduced()
+        >>> adata.obsm["spatial"] = np.arange(1400.0).reshape(700, 2)
+        >>> with bc.sandbox():
+        ...     adata.biocolab.submit(study_id="slide", skip_dimred=True).study().cell_centers().iloc[1].tolist()
+        [2.0, 3.0, 'slide']
+        """
+        return self._parts.cell_centers()
+
     def provenance(self) -> dict[str, Any]:
         """Where the study is stored: its server, and its database or group; never a token.
 
@@ -376,7 +405,7 @@ class Study(Reading):
         fields: Sequence[str] | str | None = ...,
         unit: Unit = ...,
         layers: Sequence[str] | None = ...,
-        obsm: bool = ...,
+        obsm: bool | Sequence[str] | str = ...,
         format: Format = ...,
         cache: bool = ...,
         backed: str | Path | None = ...,
@@ -391,7 +420,7 @@ class Study(Reading):
         fields: Sequence[str] | str | None = ...,
         unit: Unit = ...,
         layers: Sequence[str] | None = ...,
-        obsm: bool = ...,
+        obsm: bool | Sequence[str] | str = ...,
         format: Format = ...,
         cache: bool = ...,
         backed: str | Path | None = ...,
@@ -405,7 +434,7 @@ class Study(Reading):
         fields: Sequence[str] | str | None = None,
         unit: Unit = "raw",
         layers: Sequence[str] | None = (),
-        obsm: bool = True,
+        obsm: bool | Sequence[str] | str = True,
         format: Format = "csr",
         cache: bool = True,
         backed: str | Path | None = None,
@@ -425,7 +454,8 @@ class Study(Reading):
         layers
             Units to fetch as layers, each under its own name: ``["lognorm"]``, ``["counts"]``.
         obsm
-            True to fetch all embeddings, False for none (BBrowserX and Talk2Data; BioFlex has none).
+            True to fetch all embeddings, False for none, or names: ``["UMAP"]``, ``["X_umap"]`` or the server's. Only
+            those are requested (BBrowserX and Talk2Data; BioFlex has none).
         format
             ``"csr"``, ``"csc"`` (the layout that the server sends, so no transpose is needed) or ``"dense"``.
         cache
@@ -445,12 +475,12 @@ class Study(Reading):
 
         Raises
         ------
-        UnknownGene, UnknownField
-            The study lacks some of the genes or fields.
+        UnknownGene, UnknownField, UnknownEmbedding
+            The study lacks some of the genes, fields or embeddings; the message suggests similar names.
         AmbiguousName
             Several features have one of the names in ``genes``.
         InvalidArgument
-            The unit or the format is unknown, or ``obsm`` is not a bool.
+            The unit or the format is unknown, or ``obsm`` is neither a bool nor names.
         TooLarge
             The study would not fit into memory; the message has the sizes and the alternatives.
         InvalidResponse
@@ -484,7 +514,7 @@ class Study(Reading):
         fields: Sequence[str] | str | None = None,
         unit: Unit = "raw",
         layers: Sequence[str] | None = (),
-        obsm: bool = True,
+        obsm: bool | Sequence[str] | str = True,
         compression: Compression = "gzip",
     ) -> Path:
         """Write the study to an h5ad file, with bounded memory for a study of any size.
@@ -508,7 +538,7 @@ class Study(Reading):
 
         Raises
         ------
-        UnknownGene, UnknownField, InvalidArgument, InvalidResponse
+        UnknownGene, UnknownField, UnknownEmbedding, InvalidArgument, InvalidResponse
             See :meth:`to_anndata`.
 
         Examples
@@ -532,7 +562,7 @@ class Study(Reading):
         fields: Sequence[str] | str | None = None,
         unit: Unit = "raw",
         layers: Sequence[str] | None = (),
-        obsm: bool = True,
+        obsm: bool | Sequence[str] | str = True,
     ) -> AnnData:
         """The study as an AnnData of Dask arrays: its matrices stay on disk, for scanpy's functions that support Dask.
 
@@ -557,7 +587,7 @@ class Study(Reading):
             Dask is not installed.
         InvalidArgument
             The study cannot be cached and no path is given, or the path is another file.
-        UnknownGene, UnknownField, InvalidResponse
+        UnknownGene, UnknownField, UnknownEmbedding, InvalidResponse
             See :meth:`to_anndata`.
 
         Examples

@@ -11,10 +11,12 @@ import pandas as pd
 from scipy import sparse
 
 from biocolab_accessor.config import settings
+from biocolab_accessor.errors import InvalidResponse, UnknownEmbedding
 from biocolab_accessor.io.cache import cache
 from biocolab_accessor.io.memory import instead
 from biocolab_accessor.io.names import restored
 from biocolab_accessor.io.values import text_index
+from biocolab_accessor.messages import listing, quoted
 from biocolab_accessor.studies.conversion import expect_shape
 from biocolab_accessor.studies.source import StudySource
 from biocolab_accessor.studies.source_bioflex import CachedSource
@@ -83,6 +85,26 @@ class StudyParts:
         frame = pd.DataFrame(dict(enumerate(columns.values())), index=text_index(self.barcodes))
         frame.columns = text_index(list(columns))
         return frame
+
+    def cell_centers(self) -> pd.DataFrame:
+        """Position and sample of each cell: ``x``, ``y`` and ``sample``, missing for cells without a position."""
+        sent = self.source.cell_centers()
+        what = f"cell centers of {self.study_id}"
+        tables = [table.assign(sample=name) for name, table in sent.items() if len(table)]
+        if not tables:
+            msg = f"study {quoted(self.study_id)} has no cell centers: its server sent none"
+            raise UnknownEmbedding(msg)
+        centers = pd.concat(tables)
+        if not centers.index.is_unique or len(set(self.barcodes)) < self.n_obs:
+            again = listing(centers.index[centers.index.duplicated()].unique()) or "barcodes of the study"
+            msg = f"{what}: {again} are repeated, so the cells cannot be told apart"
+            raise InvalidResponse(msg)
+        if not centers.index.isin(self.barcodes).any():
+            msg = f"{what}: none of their {len(centers):,} barcodes is one of the study's {self.n_obs:,}"
+            raise InvalidResponse(msg)
+        frame = centers.reindex(self.barcodes).astype({"x": np.float64, "y": np.float64})
+        frame["sample"] = pd.Categorical(frame["sample"], categories=text_index(list(sent)))
+        return frame.set_axis(text_index(self.barcodes))
 
     def sent_fields(self, fields: Sequence[str]) -> dict[str, str]:
         """Original names of some fields, by their names on the server."""

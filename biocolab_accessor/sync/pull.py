@@ -10,15 +10,16 @@ import pandas as pd
 from anndata import AnnData
 
 from biocolab_accessor.errors import InvalidArgument, InvalidColumn, InvalidResponse, UnknownName
-from biocolab_accessor.messages import did_you_mean, listing, quoted
+from biocolab_accessor.io.names import escaped
+from biocolab_accessor.messages import listing, quoted
 from biocolab_accessor.protocol import argument_names
-from biocolab_accessor.studies.conversion import obsm_keys, select_fields, unique_names
+from biocolab_accessor.studies.conversion import obsm_keys, select_embeddings, select_fields, unique_names
 from biocolab_accessor.studies.study import Study, parts_of
 from biocolab_accessor.studies.study_data import StudyParts
 from biocolab_accessor.sync.dtypes import TRUTH, restore, take
 from biocolab_accessor.sync.match import OBS_REMEDY, Match, MatchReport, barcodes_of, match
 
-__all__ = ["pull_embeddings", "pull_metadata"]
+__all__ = ["pull_embeddings", "pull_metadata", "pull_spatial"]
 
 
 def pull_metadata(
@@ -73,7 +74,7 @@ def pull_embeddings(
     if keys is None:
         wanted = [name for name in known if overwrite or name not in there]
     else:
-        wanted = [_embedding_meant(key, known, study.id) for key in argument_names(keys, "keys")]
+        wanted = select_embeddings(argument_names(keys, "keys"), list(known), study.id)
         _expect_free("obsm has keys", [known[name] for name in wanted if name in there], overwrite, "other keys=")
     found = _match(adata, on, parts)
     came = parts.source.embeddings(wanted) if wanted else {}
@@ -90,6 +91,30 @@ def pull_embeddings(
     if arrays and found.lacking:
         notes.append(f"{found.lacking:,} cells that the study lacks are NaN")
     return found.report(written=[f"obsm[{quoted(key)}]" for key in arrays], notes=notes)
+
+
+def pull_spatial(
+    adata: AnnData, study: Study, *, on: str | None, sample: str, grid: bool, overwrite: bool
+) -> MatchReport:
+    """Add cell centers to obsm, obs and uns; see :meth:`AnnDataAccessor.pull_spatial`."""
+    _expect_changeable(adata)
+    parts = _fresh_parts(study)
+    _expect_free("obsm has keys", ["spatial"] if "spatial" in adata.obsm else [], overwrite, "remove it")
+    _expect_free("obs has columns", [sample] if sample in adata.obs.columns else [], overwrite, "another sample=")
+    centers = parts.cell_centers()
+    found = _match(adata, on, parts)
+    places = np.where(found.found[:, None], centers[["x", "y"]].to_numpy()[found.rows], np.nan)
+    labels = take(centers["sample"], found.rows).cat.remove_unused_categories()
+    adata.obsm["spatial"] = places
+    adata.obs[sample] = labels.set_axis(adata.obs.index)
+    written = ["obsm['spatial']", f"obs[{quoted(sample)}]"]
+    # squidpy takes cells for spots on a grid if uns["spatial"] exists, and would join cells to the wrong neighbors.
+    if grid:
+        adata.uns["spatial"] = {escaped(str(name)): {} for name in labels.cat.categories}
+        written.append("uns['spatial']")
+    without = int(np.isnan(places).any(axis=1).sum())
+    notes = [f"{without:,} cells have no position: NaN"] if without else []
+    return found.report(written=written, notes=notes)
 
 
 def _fresh_parts(study: Study) -> StudyParts:
@@ -117,15 +142,6 @@ def _expect_free(what: str, taken: Sequence[str], overwrite: bool, other: str) -
 
 def _left_alone(where: str, names: Sequence[str]) -> list[str]:
     return [f"already in {where} and not replaced: {listing(names)}"] if names else []
-
-
-def _embedding_meant(key: str, known: Mapping[str, str], study_id: str) -> str:
-    for name, obsm_key in known.items():
-        if key in (obsm_key, name):
-            return name
-    near = did_you_mean(str(key), [*known, *known.values()])
-    msg = f"study {quoted(study_id)} has no embedding {quoted(key)}{near}. It has {listing(known.values())}"
-    raise UnknownName(msg)
 
 
 def _dtype_for(
