@@ -23,7 +23,15 @@ if TYPE_CHECKING:
     from biocolab_accessor.connection.default import connect, share_credentials, unshare_credentials
     from biocolab_accessor.io.cache import Cache, CacheInfo, cache
     from biocolab_accessor.sandbox.server import Sandbox
-    from biocolab_accessor.studies.catalog import database, databases, expression_summary, groups, studies, study
+    from biocolab_accessor.studies.catalog import (
+        buckets,
+        database,
+        databases,
+        expression_summary,
+        groups,
+        studies,
+        study,
+    )
     from biocolab_accessor.studies.collection import Collection, collection
     from biocolab_accessor.studies.selection import FetchPlan
     from biocolab_accessor.studies.study import Study
@@ -31,8 +39,9 @@ if TYPE_CHECKING:
     from biocolab_accessor.submit.resume import BrokenOff, submissions
     from biocolab_accessor.submit.submission import Submission, submission
     from biocolab_accessor.submit.submit import submit_files as submit
-    from biocolab_accessor.submit.submit import submit_from_s3
+    from biocolab_accessor.submit.submit import submit_from_s3, submit_from_server
     from biocolab_accessor.sync.match import MatchReport
+    from biocolab_accessor.sync.push import submit_metadata_file as submit_metadata
 
 __all__ = [
     "Annotation",
@@ -53,6 +62,7 @@ __all__ = [
     "Study",
     "Submission",
     "accessor",
+    "buckets",
     "cache",
     "check",
     "collection",
@@ -71,6 +81,8 @@ __all__ = [
     "submissions",
     "submit",
     "submit_from_s3",
+    "submit_from_server",
+    "submit_metadata",
     "unshare_credentials",
 ]
 
@@ -106,7 +118,9 @@ _HOME = {
     "submissions": ("submit.resume", "submissions"),
     "submit": ("submit.submit", "submit_files"),
     "submit_from_s3": ("submit.submit", "submit_from_s3"),
-    **{name: ("studies.catalog", name) for name in ("database", "databases", "expression_summary")},
+    "submit_from_server": ("submit.submit", "submit_from_server"),
+    "submit_metadata": ("sync.push", "submit_metadata_file"),
+    **{name: ("studies.catalog", name) for name in ("buckets", "database", "databases", "expression_summary")},
     **{name: ("studies.catalog", name) for name in ("groups", "studies", "study")},
 }
 

@@ -69,6 +69,9 @@ class StudySource(Protocol):
     def add_metadata(self, columns: Mapping[str, Sequence[Any]]) -> None:
         """Add or replace fields: ``barcodes`` and, in the same order, numbers or strings."""
 
+    def add_metadata_file(self, key: str, bucket_id: str, *, shared: bool) -> None:
+        """Add or replace the fields of a file in a bucket that the server reads."""
+
     def refresh(self) -> None:
         """Forget the list of fields, if it can change."""
 

@@ -140,8 +140,16 @@ class ConnectorSource:
 
     def add_metadata(self, columns: Mapping[str, Sequence[Any]]) -> None:
         """See StudySource."""
+        self._send_metadata("submit_metadata_dataframe", {"metadata_dct": dict(columns)})
+
+    def add_metadata_file(self, key: str, bucket_id: str, *, shared: bool) -> None:
+        """See StudySource."""
+        route = "submit_metadata_from_shared_s3" if shared else "submit_metadata_s3"
+        self._send_metadata(route, {"file_path": key, "shared_s3_id" if shared else "s3_id": bucket_id})
+
+    def _send_metadata(self, route: str, content: Mapping[str, Any]) -> None:
         body = {"species": self._species, "study_id": self.uuid, "group_id": self._group_id}
-        self._connector.post_request("api/v1/submit_metadata_dataframe", {**body, "metadata_dct": dict(columns)})
+        self._connector.post_request(f"api/v1/{route}", {**body, **content})
         self.refresh()
 
     def refresh(self) -> None:

@@ -84,6 +84,10 @@ class CachedSource:
         """See StudySource."""
         self._source.add_metadata(columns)
 
+    def add_metadata_file(self, key: str, bucket_id: str, *, shared: bool) -> None:
+        """See StudySource."""
+        self._source.add_metadata_file(key, bucket_id, shared=shared)
+
     def refresh(self) -> None:
         """See StudySource."""
         self._source.refresh()
@@ -293,6 +297,10 @@ class BioFlexSource:
         study = quoted(self.study_id)
         msg = f"study {study} is on BioFlex, which accepts no metadata: give a study on BBrowserX or Talk2Data"
         raise InvalidArgument(msg)
+
+    def add_metadata_file(self, key: str, bucket_id: str, *, shared: bool) -> None:
+        """Raise InvalidArgument: see :meth:`add_metadata`."""
+        self.add_metadata({})
 
     def refresh(self) -> None:
         """See StudySource: the fields never change."""
