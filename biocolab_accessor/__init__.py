@@ -33,6 +33,8 @@ if TYPE_CHECKING:
         study,
     )
     from biocolab_accessor.studies.collection import Collection, collection
+    from biocolab_accessor.studies.lock import DataLock, lock
+    from biocolab_accessor.studies.replay import replay
     from biocolab_accessor.studies.selection import FetchPlan
     from biocolab_accessor.studies.study import Study
     from biocolab_accessor.submit.plan import Plan
@@ -49,6 +51,7 @@ __all__ = [
     "Cache",
     "CacheInfo",
     "Collection",
+    "DataLock",
     "EConnector",
     "FetchPlan",
     "FilterPreview",
@@ -72,6 +75,8 @@ __all__ = [
     "errors",
     "expression_summary",
     "groups",
+    "lock",
+    "replay",
     "sandbox",
     "settings",
     "share_credentials",
@@ -96,6 +101,7 @@ _HOME = {
     "Cache": ("io.cache", "Cache"),
     "CacheInfo": ("io.cache", "CacheInfo"),
     "Collection": ("studies.collection", "Collection"),
+    "DataLock": ("studies.lock", "DataLock"),
     "EConnector": ("connection.connector", "EConnector"),
     "FetchPlan": ("studies.selection", "FetchPlan"),
     "FilterPreview": ("check.filter_preview", "FilterPreview"),
@@ -110,6 +116,8 @@ _HOME = {
     "Submission": ("submit.submission", "Submission"),
     "cache": ("io.cache", "cache"),
     "collection": ("studies.collection", "collection"),
+    "lock": ("studies.lock", "lock"),
+    "replay": ("studies.replay", "replay"),
     "connect": ("connection.default", "connect"),
     "share_credentials": ("connection.default", "share_credentials"),
     "settings": ("config", "settings"),

@@ -214,8 +214,8 @@ def buckets(group: str | None = None, *, source: Server = "bbrowserx") -> pd.Dat
     >>> with bc.sandbox() as server, tempfile.TemporaryDirectory() as folder:
     ...     bucket = server.add_bucket(folder)  # a folder as a bucket; real servers have their own
     ...     table = bc.buckets("personal")
-    >>> table["id"].eq(bucket).all(), table["shared"].tolist()
-    (True, [False, True])
+    >>> (table["id"] == bucket).tolist(), table["shared"].tolist()
+    ([True, True], [False, True])
     """
     connector = connector_of(source)
     ids = [row["id"] for row in _groups(connector)] if group is None else [group_id_of(connector, group)]

@@ -24,7 +24,7 @@ from biocolab_accessor.io.safe_files import target_path
 from biocolab_accessor.io.transpose import Scratch, join_rows, write_stripes
 from biocolab_accessor.io.values import text_index
 from biocolab_accessor.io.write_h5ad import write_h5ad
-from biocolab_accessor.studies.conversion import expect_shape, gene_stripes, to_obsm
+from biocolab_accessor.studies.conversion import expect_shape, to_obsm
 from biocolab_accessor.studies.fetch import (
     SAMPLE_SIZE,
     embeddings_of,
@@ -34,6 +34,7 @@ from biocolab_accessor.studies.fetch import (
     var_of,
     warn_where_no_counts,
 )
+from biocolab_accessor.studies.lock import recorder
 from biocolab_accessor.studies.provenance import KEY as PROVENANCE
 from biocolab_accessor.studies.selection import Selection
 from biocolab_accessor.studies.study_data import StudyParts
@@ -99,11 +100,24 @@ def file_of_study(parts: StudyParts, selection: Selection, path: str | Path | No
         wanted = {**key, "part": "h5ad", "selection": selection._asdict()}
         # Uncompressed, because each block is read many times.
         found = cache.file(wanted, lambda place: _written(parts, selection, place, None))
+        if recorder() is not None:
+            _record(parts, selection)
     if found is None:
         limit = f" of bc.settings.cache_size={settings.cache_size:,} bytes" if key is not None else ""
         msg = f"study {parts.study_id} cannot be kept in the cache{limit}: give a path, study.lazy('study.h5ad')"
         raise InvalidArgument(msg)
     return found
+
+
+def _record(parts: StudyParts, selection: Selection) -> None:
+    """Fetch and hash what an earlier session has put into the file, a few genes at a time."""
+    genes = selected_genes(parts, selection)
+    obs_of(parts, selection)
+    embeddings_of(parts, selection)
+    with tempfile.TemporaryDirectory(prefix="biocolab-") as folder:
+        for unit in selection.units:
+            for _ in parts.stripes(genes, unit, Path(folder), _MOST):
+                pass
 
 
 def expect_same(path: str | Path, parts: StudyParts, selection: Selection) -> None:
@@ -179,10 +193,7 @@ def _blocks(
     """Rows of the matrix; nothing is fetched before the first block is requested."""
     most = max(_LEAST, min(_MOST, settings.memory_budget // (8 * _BYTES_EACH))) if settings.memory_budget else _MOST
     n_obs, n_vars = parts.n_obs, parts.n_vars if genes is None else len(genes)
-    if genes is None:
-        stripes = parts.source.stripes(unit, folder, most, n_obs)
-    else:
-        stripes = gene_stripes(lambda some: parts.query_genes(some, unit), genes, most // max(1, n_obs), most)
+    stripes = parts.stripes(genes, unit, folder, most)
     with closing(stripes), tempfile.TemporaryFile(dir=folder, buffering=0) as file:
         kept = Scratch(file)
         stored = write_stripes(_checked(stripes, n_obs, parts.study_id), n_obs, kept)

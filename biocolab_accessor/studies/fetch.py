@@ -113,10 +113,10 @@ def selected_genes(parts: StudyParts, selection: Selection) -> list[str] | None:
 def embeddings_of(parts: StudyParts, selection: Selection) -> dict[str, NDArray[np.float32]]:
     """The embeddings of a selection by the server's names; only these are requested."""
     if isinstance(selection.obsm, bool):
-        return parts.source.embeddings() if selection.obsm else {}
+        return parts.embeddings() if selection.obsm else {}
     if not selection.obsm:
         return {}
-    return parts.source.embeddings(select_embeddings(selection.obsm, parts.source.embedding_names(), parts.study_id))
+    return parts.embeddings(select_embeddings(selection.obsm, parts.source.embedding_names(), parts.study_id))
 
 
 def obs_of(parts: StudyParts, selection: Selection) -> pd.DataFrame:

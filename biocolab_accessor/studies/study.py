@@ -302,8 +302,8 @@ class Reading:
         >>> adata = sc.datasets.pbmc68k_reduced()
         >>> adata.obsm["spatial"] = np.arange(1400.0).reshape(700, 2)
         >>> with bc.sandbox():
-        ...     adata.biocolab.submit(study_id="slide", skip_dimred=True).study().cell_centers().iloc[1].tolist()
-        [2.0, 3.0, 'slide']
+        ...     adata.biocolab.submit(study_id="slide", skip_dimred=True).study().cell_centers()["y"].tolist()[:3]
+        [1.0, 3.0, 5.0]
         """
         return self._parts.cell_centers()
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Generator, Sequence
+from pathlib import Path
 from threading import Lock
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from scipy import sparse
 
 from biocolab_accessor.config import settings
@@ -17,11 +19,22 @@ from biocolab_accessor.io.memory import instead
 from biocolab_accessor.io.names import restored
 from biocolab_accessor.io.values import text_index
 from biocolab_accessor.messages import listing, quoted
-from biocolab_accessor.studies.conversion import expect_shape
+from biocolab_accessor.studies.conversion import expect_shape, gene_stripes
+from biocolab_accessor.studies.lock import (
+    Entry,
+    recorded_stripes,
+    recorder,
+    sha_of_array,
+    sha_of_column,
+    sha_of_matrix,
+    sha_of_names,
+)
 from biocolab_accessor.studies.source import StudySource
 from biocolab_accessor.studies.source_bioflex import CachedSource
 
 __all__ = ["StudyParts"]
+
+_Matrix = TypeVar("_Matrix", sparse.csc_matrix, sparse.csr_matrix)
 
 _OF_ALL = "use study.to_h5ad(path), study.to_anndata(backed=path) or study.lazy(path), or ask for genes="
 _OF_GENES = "ask for fewer genes, or use study.to_h5ad(path, genes=…)"
@@ -35,6 +48,7 @@ class StudyParts:
         self.source = source
         self.study_id = source.study_id
         self._names: dict[str, list[str]] = {}
+        self._hashes: dict[str, str] = {}
         self._locks = {name: Lock() for name in ("barcodes", "features")}
 
     def cached(self) -> StudyParts:
@@ -43,7 +57,7 @@ class StudyParts:
         if key is None or not settings.cache_size:
             return self
         parts: StudyParts = StudyParts(CachedSource(self.source, key, cache, lambda: parts.n_obs))
-        parts._names, parts._locks = self._names, self._locks
+        parts._names, parts._locks, parts._hashes = self._names, self._locks, self._hashes
         return parts
 
     @property
@@ -84,7 +98,18 @@ class StudyParts:
         }
         frame = pd.DataFrame(dict(enumerate(columns.values())), index=text_index(self.barcodes))
         frame.columns = text_index(list(columns))
+        if (to := recorder()) is not None:
+            hashes = {name: sha_of_column(frame.iloc[:, number]) for number, name in enumerate(columns)}
+            to.add(self.source, [{"part": "obs", "name": name, "sha256": found} for name, found in hashes.items()])
         return frame
+
+    def embeddings(self, names: Collection[str] | None = None) -> dict[str, NDArray[np.float32]]:
+        """Embeddings by the server's names; None means all."""
+        found = self.source.embeddings(names)
+        if (to := recorder()) is not None:
+            hashes = {name: sha_of_array(array, "<f4") for name, array in found.items()}
+            to.add(self.source, [{"part": "obsm", "name": name, "sha256": each} for name, each in hashes.items()])
+        return found
 
     def cell_centers(self) -> pd.DataFrame:
         """Position and sample of each cell: ``x``, ``y`` and ``sample``, missing for cells without a position."""
@@ -104,7 +129,11 @@ class StudyParts:
             raise InvalidResponse(msg)
         frame = centers.reindex(self.barcodes).astype({"x": np.float64, "y": np.float64})
         frame["sample"] = pd.Categorical(frame["sample"], categories=text_index(list(sent)))
-        return frame.set_axis(text_index(self.barcodes))
+        frame = frame.set_axis(text_index(self.barcodes))
+        if (to := recorder()) is not None:
+            hashes = [sha_of_column(frame[name]) for name in frame]
+            to.add(self.source, [{"part": "cell_centers", "sha256": sha_of_names(hashes)}])
+        return frame
 
     def sent_fields(self, fields: Sequence[str]) -> dict[str, str]:
         """Original names of some fields, by their names on the server."""
@@ -115,18 +144,39 @@ class StudyParts:
         """Some genes: (n_obs, number of genes)."""
         if not genes:  # a server would take an empty list for all genes
             return sparse.csc_matrix((self.n_obs, 0), dtype=np.float32)
-        with instead(_OF_GENES):
-            return expect_shape(self.source.query_genes(genes, unit), self.n_obs, len(genes), self.study_id)
+        return self._recorded(self._query(genes, unit), {"part": "genes", "unit": unit, "genes": list(genes)})
 
     def matrix(self, unit: str) -> sparse.csc_matrix:
         """All genes, by genes."""
         with instead(_OF_ALL):
-            return expect_shape(self.source.matrix(unit), self.n_obs, self.n_vars, self.study_id)
+            found = expect_shape(self.source.matrix(unit), self.n_obs, self.n_vars, self.study_id)
+        return self._recorded(found, {"part": "matrix", "unit": unit})
 
     def rows(self, unit: str) -> sparse.csr_matrix:
         """All genes, by cells."""
         with instead(_OF_ALL):
-            return expect_shape(self.source.rows(unit), self.n_obs, self.n_vars, self.study_id)
+            found = expect_shape(self.source.rows(unit), self.n_obs, self.n_vars, self.study_id)
+        return self._recorded(found, {"part": "matrix", "unit": unit})
+
+    def stripes(
+        self, genes: Sequence[str] | None, unit: str, folder: Path, most: int
+    ) -> Generator[sparse.csc_matrix, None, None]:
+        """All or some genes, a few at a time, about ``most`` non-zeros each; temporary files go to ``folder``."""
+        if genes is None:
+            stripes = self.source.stripes(unit, folder, most, self.n_obs)
+            return recorded_stripes(stripes, self.source, {"part": "matrix", "unit": unit})
+        stripes = gene_stripes(lambda some: self._query(some, unit), genes, most // max(1, self.n_obs), most)
+        return recorded_stripes(stripes, self.source, {"part": "genes", "unit": unit, "genes": list(genes)})
+
+    def _query(self, genes: Sequence[str], unit: str) -> sparse.csc_matrix:
+        with instead(_OF_GENES):
+            return expect_shape(self.source.query_genes(genes, unit), self.n_obs, len(genes), self.study_id)
+
+    def _recorded(self, matrix: _Matrix, entry: Entry) -> _Matrix:
+        """The same matrix; its hash goes to the active recorder."""
+        if (to := recorder()) is not None:
+            to.add(self.source, [{**entry, "sha256": sha_of_matrix(matrix)}])
+        return matrix
 
     @property
     def _original_names(self) -> dict[str, str]:
@@ -137,7 +187,13 @@ class StudyParts:
         with self._locks[name]:
             if name not in self._names:
                 self._names[name] = fetch()
-            return self._names[name]
+            names = self._names[name]
+            if (to := recorder()) is not None:
+                # Hashed once, although they are asked for many times.
+                if name not in self._hashes:
+                    self._hashes[name] = sha_of_names(names)
+                to.add(self.source, [{"part": name, "sha256": self._hashes[name]}])
+            return names
 
 
 def _values(column: pd.Series) -> Any:

@@ -77,7 +77,7 @@ def pull_embeddings(
         wanted = select_embeddings(argument_names(keys, "keys"), list(known), study.id)
         _expect_free("obsm has keys", [known[name] for name in wanted if name in there], overwrite, "other keys=")
     found = _match(adata, on, parts)
-    came = parts.source.embeddings(wanted) if wanted else {}
+    came = parts.embeddings(wanted) if wanted else {}
     arrays = {}
     for name in dict.fromkeys(wanted):
         if name not in came or len(came[name]) != len(found.there):
