@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from biocolab_accessor.studies.collection import Collection, collection
     from biocolab_accessor.studies.lock import DataLock, lock
     from biocolab_accessor.studies.replay import replay
+    from biocolab_accessor.studies.search import search
     from biocolab_accessor.studies.selection import FetchPlan
     from biocolab_accessor.studies.study import Study
     from biocolab_accessor.submit.plan import Plan
@@ -78,6 +79,7 @@ __all__ = [
     "lock",
     "replay",
     "sandbox",
+    "search",
     "settings",
     "share_credentials",
     "studies",
@@ -119,6 +121,7 @@ _HOME = {
     "lock": ("studies.lock", "lock"),
     "replay": ("studies.replay", "replay"),
     "connect": ("connection.default", "connect"),
+    "search": ("studies.search", "search"),
     "share_credentials": ("connection.default", "share_credentials"),
     "settings": ("config", "settings"),
     "unshare_credentials": ("connection.default", "unshare_credentials"),

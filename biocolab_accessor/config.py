@@ -2,28 +2,66 @@
 
 from __future__ import annotations
 
+import logging
+import os
+import stat
+import tempfile
+import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+from platformdirs import user_cache_path
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from biocolab_accessor.errors import ConfigurationError, InvalidArgument
 from biocolab_accessor.messages import did_you_mean, listing, quoted
-from biocolab_accessor.platforms import cache_folder, expanded
+from biocolab_accessor.platforms import expanded
 from biocolab_accessor.security.redaction import sealed
 from biocolab_accessor.security.urls import without_user
 
-__all__ = ["Settings", "settings"]
+__all__ = ["Settings", "cache_folder", "settings"]
 
+logger = logging.getLogger(__name__)
+
+_NAME = "biocolab_accessor"
 _MIB = 1024 * 1024
 _PREFIX = "BIOCOLAB_"
 
 
 def _switch(value: object) -> object:
     return {True: "on", False: "off"}[value] if isinstance(value, bool) else value
+
+
+def cache_folder() -> Path:
+    """The user's cache folder, or a private temporary one if there is no home folder."""
+    with suppress(RuntimeError, KeyError, OSError):
+        folder = user_cache_path(_NAME)
+        if folder.is_absolute():  # older versions of platformdirs leave the "~" in it
+            return folder
+    try:
+        temporary = Path(tempfile.gettempdir())
+    except OSError:  # none is writable: the cache then warns that it cannot be used
+        temporary = Path(os.sep, "tmp")
+    chosen = _private(temporary / f"{_NAME}-{os.getuid() if hasattr(os, 'getuid') else 'user'}")
+    logger.warning("no home folder was found: the cache is in %s. Set BIOCOLAB_CACHE_DIR to choose another", chosen)
+    return chosen
+
+
+def _private(folder: Path) -> Path:
+    """The folder, or a new name if it belongs to another user: anyone can write to the parent folder."""
+    try:
+        folder.mkdir(mode=0o700)
+    except FileExistsError:
+        info = folder.lstat()
+        mine = not hasattr(os, "getuid") or (info.st_uid == os.getuid() and not stat.S_IMODE(info.st_mode) & 0o022)
+        if not (stat.S_ISDIR(info.st_mode) and mine):
+            return folder.with_name(f"{_NAME}-{uuid.uuid4().hex}")
+    except OSError as error:
+        logger.debug("%s: %s", folder, error)  # the first write to it reports the error
+    return folder
 
 
 # A password in an address is never used, so it is not stored.
@@ -78,6 +116,8 @@ class Settings(BaseSettings):
     """Most requests of one call that are sent at the same time."""
     chunk_size: int = Field(default=16 * _MIB, ge=64 * 1024)
     """Bytes of one upload chunk."""
+    search_age: float = Field(default=300.0, ge=0)
+    """Seconds for which ``bc.search`` uses the lists that it has; 0 means that each search asks the servers again."""
     progress: Annotated[Literal["auto", "on", "off"], BeforeValidator(_switch)] = "auto"
     """Progress bars: ``auto`` shows them in a terminal or notebook; True and False mean ``on`` and ``off``."""
     cache_dir: Annotated[Path, AfterValidator(expanded)] = Field(default_factory=cache_folder)

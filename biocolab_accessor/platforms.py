@@ -1,4 +1,4 @@
-"""Platforms: what Linux, macOS and Windows do differently, and where the user's folders are.
+"""Platforms: differences between Linux, macOS and Windows, and the home and temporary folders.
 
 Each function looks at what the system offers or refuses, not at its name, so that tests can emulate another system.
 """
@@ -6,7 +6,6 @@ Each function looks at what the system offers or refuses, not at its name, so th
 from __future__ import annotations
 
 import errno
-import logging
 import os
 import re
 import shutil
@@ -16,19 +15,16 @@ import struct
 import subprocess
 import tempfile
 import time
-import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
-from platformdirs import user_cache_path
 
 from biocolab_accessor.errors import ConfigurationError, InvalidArgument
 
 __all__ = [
-    "cache_folder",
     "detached",
     "expanded",
     "expect_regular",
@@ -216,11 +212,6 @@ def safe_file_name(name: str) -> str:
     return f"{device[0]}_{found[device.end() :]}" if device else found
 
 
-logger = logging.getLogger(__name__)
-
-_NAME = "biocolab_accessor"
-
-
 def home_folder() -> Path | None:
     """The home folder; None if the system has none."""
     try:
@@ -237,21 +228,6 @@ def expanded(path: str | os.PathLike[str]) -> Path:
     except (RuntimeError, KeyError) as error:
         msg = f"{str(path)!r} begins with the home folder, which is unknown: give a full path, or set HOME"
         raise InvalidArgument(msg) from error
-
-
-def cache_folder() -> Path:
-    """The user's cache folder, or a private temporary one if there is no home folder."""
-    with suppress(RuntimeError, KeyError, OSError):
-        folder = user_cache_path(_NAME)
-        if folder.is_absolute():  # older versions of platformdirs leave the "~" in it
-            return folder
-    try:
-        temporary = Path(tempfile.gettempdir())
-    except OSError:  # none is writable: the cache then warns that it cannot be used
-        temporary = Path(os.sep, "tmp")
-    chosen = _private(temporary / f"{_NAME}-{os.getuid() if hasattr(os, 'getuid') else 'user'}")
-    logger.warning("no home folder was found: the cache is in %s. Set BIOCOLAB_CACHE_DIR to choose another", chosen)
-    return chosen
 
 
 def library_folders(*folders: Path) -> dict[str, str]:
@@ -280,17 +256,3 @@ def temporary_folder(prefix: str) -> Path:
         named = f"TMPDIR is {os.environ['TMPDIR']!r}" if os.environ.get("TMPDIR") else "TMPDIR is not set"
         msg = f"cannot create a temporary folder ({named}): {error}. Set TMPDIR to a writable folder"
         raise ConfigurationError(msg) from error
-
-
-def _private(folder: Path) -> Path:
-    """The folder, or a new name if it belongs to another user: anyone can write to the parent folder."""
-    try:
-        folder.mkdir(mode=0o700)
-    except FileExistsError:
-        info = folder.lstat()
-        mine = not hasattr(os, "getuid") or (info.st_uid == os.getuid() and not stat.S_IMODE(info.st_mode) & 0o022)
-        if not (stat.S_ISDIR(info.st_mode) and mine):
-            return folder.with_name(f"{_NAME}-{uuid.uuid4().hex}")
-    except OSError as error:
-        logger.debug("%s: %s", folder, error)  # the first write to it reports the error
-    return folder

@@ -17,7 +17,7 @@ import platformdirs
 import pytest
 
 import biocolab_accessor as bc
-from biocolab_accessor import platforms, util
+from biocolab_accessor import config, platforms, util
 from biocolab_accessor.cli.doctor import examine
 from biocolab_accessor.config import Settings
 from biocolab_accessor.connection.connector import studio_settings
@@ -63,7 +63,7 @@ def lockless(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest, tm
 @pytest.mark.usefixtures("homeless")
 class TestNoHome:
     def test_the_cache_is_a_private_temporary_folder_with_one_warning(self, caplog: pytest.LogCaptureFixture) -> None:
-        folder = platforms.cache_folder()
+        folder = config.cache_folder()
         assert folder == Path(tempfile.gettempdir()) / f"biocolab_accessor-{os.getuid()}"
         assert folder.stat().st_mode & 0o777 == 0o700
         assert [record.message for record in caplog.records] == [
@@ -81,16 +81,16 @@ class TestNoHome:
         else:
             place.mkdir()
             place.chmod(0o777)
-        chosen = platforms.cache_folder()
+        chosen = config.cache_folder()
         assert (chosen.parent, chosen.exists()) == (place.parent, False)
         assert chosen.name.startswith("biocolab_accessor-")
         assert chosen != place
         place.rmdir() if kind == "open to others" else place.unlink()
 
     def test_a_tilde_that_platformdirs_leaves_is_not_used_as_a_folder(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(platforms, "user_cache_path", lambda name: Path("~/.cache") / name)
+        monkeypatch.setattr(config, "user_cache_path", lambda name: Path("~/.cache") / name)
         monkeypatch.setattr(platformdirs, "user_cache_path", lambda name: Path("~/.cache") / name)
-        folder = platforms.cache_folder()
+        folder = config.cache_folder()
         assert folder.is_absolute()
         folder.rmdir()
 
@@ -99,8 +99,8 @@ class TestNoHome:
             raise FileNotFoundError(errno.ENOENT, "No usable temporary directory found")
 
         monkeypatch.setattr(tempfile, "gettempdir", gone)
-        monkeypatch.setattr(platforms, "_private", lambda folder: folder)
-        assert platforms.cache_folder() == Path("/tmp") / f"biocolab_accessor-{os.getuid()}"
+        monkeypatch.setattr(config, "_private", lambda folder: folder)
+        assert config.cache_folder() == Path("/tmp") / f"biocolab_accessor-{os.getuid()}"
 
     def test_the_key_file_is_empty_and_its_variable_is_named(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

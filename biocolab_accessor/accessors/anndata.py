@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from biocolab_accessor.check.report import Report
     from biocolab_accessor.clients.bioflex import Database
     from biocolab_accessor.protocol import Server, Source
+    from biocolab_accessor.studies.citation import Style
     from biocolab_accessor.studies.study import Study
     from biocolab_accessor.submit.plan import Plan, Strictness
     from biocolab_accessor.submit.submission import Submission
@@ -350,6 +351,40 @@ class AnnDataAccessor:
         from biocolab_accessor.studies.provenance import read_provenance
 
         return study_of_origin(read_provenance(self._adata))
+
+    def cite(self, style: Style = "bibtex") -> str:
+        """The studies that this object was fetched from as citations, from ``uns["biocolab"]`` alone.
+
+        Parameters
+        ----------
+        style
+            ``"bibtex"``, ``"text"`` (one line per study), or ``"methods"``: a paragraph with the server, the version
+            of the database, the ids of the studies, what was fetched and when, and the versions of the packages.
+
+        Returns
+        -------
+        str
+            See :meth:`Study.cite`.
+
+        Raises
+        ------
+        UnknownStudy
+            The object was not fetched from a study.
+        InvalidArgument
+            The style is unknown.
+
+        Examples
+        --------
+        >>> import biocolab_accessor as bc
+        >>> with bc.sandbox():
+        ...     adata = bc.study("PBMC68k_reduced").to_anndata(genes=["CD3D"])
+        >>> adata.biocolab.cite("methods")[:43]
+        'Single-cell data of study PBMC68k_reduced ('
+        """
+        from biocolab_accessor.studies.citation import cite
+        from biocolab_accessor.studies.provenance import origins_in
+
+        return cite(origins_in(self._adata), style)
 
     def pull_metadata(
         self,

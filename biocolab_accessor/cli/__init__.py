@@ -52,6 +52,7 @@ for command, panel in (
     (submit.resume, "Send to a server"),
     (studies.groups, "Browse a server"),
     (studies.studies, "Browse a server"),
+    (studies.search, "Browse a server"),
     (studies.summary, "Browse a server"),
     (studies.pull, "Fetch from a server"),
     (studies.replay, "Fetch from a server"),

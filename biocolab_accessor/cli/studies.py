@@ -1,4 +1,4 @@
-"""``biocolab groups``, ``studies``, ``summary`` and ``pull``: list and fetch the data of servers."""
+"""``biocolab groups``, ``studies``, ``search``, ``summary`` and ``pull``: list and fetch the data of servers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import typer
 from biocolab_accessor.cli.output import Json, Server, Source, Species, Unit, out, print_json, print_lines, print_table
 from biocolab_accessor.errors import InvalidArgument
 
-__all__ = ["groups", "pull", "replay", "studies", "summary"]
+__all__ = ["groups", "pull", "replay", "search", "studies", "summary"]
 
 
 def groups(
@@ -54,6 +54,44 @@ def studies(
     else:
         shown = [{name: row[name] for name in _SHOWN} for row in rows]
         print_table(shown, empty=f"no {species} study in {group!r}; the server lists one --species at a time")
+
+
+_BRIEF = ("study", "group", "species", "title", "matched", "reference")
+
+
+def search(
+    text: Annotated[list[str] | None, typer.Argument(help="Words to find, all of them, in any order.")] = None,
+    cell_type: Annotated[str | None, typer.Option(help="Ontology term; it finds the terms below it.")] = None,
+    tissue: Annotated[str | None, typer.Option(help="Ontology term; it finds the terms below it.")] = None,
+    disease: Annotated[str | None, typer.Option(help="Ontology term; it finds the terms below it.")] = None,
+    species: Annotated[
+        list[str] | None, typer.Option(help="human, mouse, primate or others; default all. Can be repeated.")
+    ] = None,
+    group: Annotated[
+        list[str] | None, typer.Option(help="Id or name of a group; default all. Can be repeated.")
+    ] = None,
+    source: Annotated[Server | None, typer.Option(help="Which server; default all.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Find studies in all groups by words in titles and abstracts, and by ontology terms.
+
+    Example: biocolab search lung fibrosis --species human
+
+    Example: biocolab search --cell-type monocyte --json
+    """
+    import biocolab_accessor as bc
+
+    found = bc.search(
+        " ".join(text) if text else None,
+        cell_type=cell_type,
+        tissue=tissue,
+        disease=disease,
+        species=species,
+        group=group,
+        source=None if source is None else source.value,
+    )
+    rows = found.astype(object).where(found.notna(), None).to_dict("records")
+    print_json(rows) if as_json else print_table([{name: row[name] for name in _BRIEF} for row in rows])
 
 
 def summary(
@@ -110,6 +148,9 @@ def pull(
     fields: Annotated[
         list[str] | None, typer.Option(help="Only this metadata field. Can be repeated; names may contain commas.")
     ] = None,
+    cite: Annotated[
+        Path | None, typer.Option(help="Add the study to this BibTeX file, unless an entry has its key.")
+    ] = None,
     embeddings: Annotated[bool, typer.Option(help="Fetch the embeddings too.")] = True,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show the size.")] = False,
     as_json: Json = False,
@@ -121,6 +162,9 @@ def pull(
     Example: biocolab pull PBMC68k_reduced -o b_cells.h5ad --genes CD79A,MS4A1 --fields bulk_labels --unit lognorm
     """
     import biocolab_accessor as bc
+    from biocolab_accessor.io.safe_files import target_path
+    from biocolab_accessor.studies.citation import add_to_bibliography
+    from biocolab_accessor.studies.study import facts_of
 
     if output is None and not dry_run:
         msg = "no output file: give --output FILE.h5ad, or --dry-run to see the size"
@@ -131,6 +175,8 @@ def pull(
     if version is not None and source is not Source.bioflex:
         msg = f"version is {version}, but {source.value} has no databases: drop --version, or use --source bioflex"
         raise InvalidArgument(msg)
+    if cite is not None:
+        target_path(cite)  # refuses a folder before the study is fetched
     database = None if version is None else bc.database(species, version)
     names = None if genes is None else [name.strip() for each in genes for name in each.split(",") if name.strip()]
     study = bc.study(study_id, database=database, source=source.value, species=species, group=group)
@@ -145,6 +191,8 @@ def pull(
             out.print(repr(plan), markup=False, soft_wrap=True)
         return
     path = study.to_h5ad(output, genes=names, fields=fields, unit=unit.value, layers=others, obsm=embeddings)
+    if cite is not None:
+        add_to_bibliography(cite, [facts_of(study)])
     answer = {
         "study_id": study.id,
         "cells": study.n_obs,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copyreg
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pandas as pd
 
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from biocolab_accessor.clients.bioflex import Database
 
 __all__ = [
+    "PUBLIC_STUDIES",
     "buckets",
     "connector_of",
     "database",
@@ -38,6 +39,8 @@ __all__ = [
     "expression_summary",
     "group_id_of",
     "groups",
+    "list_groups",
+    "list_studies",
     "studies",
     "study",
     "study_of_database",
@@ -181,7 +184,7 @@ def groups(*, source: Server = "bbrowserx") -> pd.DataFrame:
     0  all_members         All members
     1     personal  Personal workspace
     """
-    return table_of([_seen(row) for row in _groups(connector_of(source))], ["id", "name"])
+    return table_of([_seen(row) for row in list_groups(connector_of(source))], ["id", "name"])
 
 
 def buckets(group: str | None = None, *, source: Server = "bbrowserx") -> pd.DataFrame:
@@ -218,7 +221,7 @@ def buckets(group: str | None = None, *, source: Server = "bbrowserx") -> pd.Dat
     ([True, True], [False, True])
     """
     connector = connector_of(source)
-    ids = [row["id"] for row in _groups(connector)] if group is None else [group_id_of(connector, group)]
+    ids = [row["id"] for row in list_groups(connector)] if group is None else [group_id_of(connector, group)]
     with request_threads("biocolab-buckets") as threads:
         own = threads.submit(connector.post_request, "api/v1/get_user_s3", {})
         of_groups = [
@@ -279,11 +282,11 @@ def studies(
     ['study_id', 'title', 'created_by', 'uuid', 'group', 'species']
     """
     connector = connector_of(source)
-    ids = [row["id"] for row in _groups(connector)] if group is None else [group_id_of(connector, group)]
+    ids = [row["id"] for row in list_groups(connector)] if group is None else [group_id_of(connector, group)]
     several = ["group", "species"] if group is None or species is None else []
     with request_threads("biocolab-studies") as threads:
         asked = [
-            (each, kind, threads.submit(_studies, connector, each, kind))
+            (each, kind, threads.submit(list_studies, connector, each, kind))
             for each in ids
             for kind in (SPECIES if species is None else [species])
         ]
@@ -299,7 +302,7 @@ def studies(
 
 
 def study(
-    study_id: str,
+    study_id: str | pd.Series,
     *,
     database: Database | None = None,
     source: Source = "bioflex",
@@ -311,7 +314,8 @@ def study(
     Parameters
     ----------
     study_id
-        The displayed id (``"GSE96583_batch2"``), or, for BBrowserX and Talk2Data, the study's uuid.
+        The displayed id (``"GSE96583_batch2"``), or, for BBrowserX and Talk2Data, the study's uuid. Or a row of
+        :func:`search`, which says where the study is.
     database
         A BioFlex database from :func:`database`; None means the newest one of the species.
     source
@@ -343,6 +347,12 @@ def study(
     ...     bc.study("PBMC68k_reduced").fields[2:4]
     ['bulk_labels', 'n_genes']
     """
+    if isinstance(study_id, pd.Series):
+        if missing := [name for name in ("uuid", "source", "species", "group") if name not in study_id.index]:
+            msg = f"the row has no {listing(missing)}: give a row of bc.search(…), such as found.iloc[0], or an id"
+            raise InvalidArgument(msg)
+        row, study_id = study_id, str(study_id["uuid"])
+        species, group, source = str(row["species"]), str(row["group"]), cast("Source", str(row["source"]))
     if not isinstance(study_id, str) or not study_id.strip():
         msg = f"study_id is {quoted(study_id)}: give the study's id, such as 'GSE96583_batch2'"
         raise InvalidArgument(msg)
@@ -402,11 +412,11 @@ def connector_of(source: str) -> BBrowserXConnector:
     raise InvalidArgument(msg)
 
 
-def group_id_of(connector: BBrowserXConnector, group: str) -> str:
-    """The id of a group, given by id or display name."""
+def group_id_of(connector: BBrowserXConnector, group: str, known: Sequence[Mapping[str, str]] | None = None) -> str:
+    """The id of a group, given by id or display name; the list of groups is requested unless it is given."""
     if group == PUBLIC_STUDIES:
         return group
-    known = _groups(connector)
+    known = list_groups(connector) if known is None else known
     for row in known:
         if group in (row["id"], shown(row["id"])):
             return row["id"]
@@ -427,8 +437,8 @@ def study_of_group(
     connector: BBrowserXConnector, study_id: str, *, species: str, group_id: str | None, source: str
 ) -> Study:
     """One study of a connector's groups; without ``group_id``, of any group that the token can access."""
-    group_ids = [row["id"] for row in _groups(connector)] if group_id is None else [group_id]
-    every = [(row, group) for group in group_ids for row in _studies(connector, group, species)]
+    group_ids = [row["id"] for row in list_groups(connector)] if group_id is None else [group_id]
+    every = [(row, group) for group in group_ids for row in list_studies(connector, group, species)]
     found = {row["uuid"]: (row, group) for row, group in every if study_id in _names(row)}
     if len(found) > 1:
         named = "; ".join(f"{uuid} ({quoted(row['title'])} in {group})" for uuid, (row, group) in found.items())
@@ -444,7 +454,8 @@ def study_of_group(
     return Study(ConnectorSource(connector, row, group_id=group, species=species, name=source))
 
 
-def _groups(connector: BBrowserXConnector) -> list[dict[str, str]]:
+def list_groups(connector: BBrowserXConnector) -> list[dict[str, str]]:
+    """Groups of the token: ``id`` and ``name``."""
     rows = connector.get_user_groups()
     # The documentation has group_id and group_name, but servers send id and name.
     return [
@@ -453,7 +464,8 @@ def _groups(connector: BBrowserXConnector) -> list[dict[str, str]]:
     ]
 
 
-def _studies(connector: BBrowserXConnector, group_id: str, species: str) -> list[dict[str, Any]]:
+def list_studies(connector: BBrowserXConnector, group_id: str, species: str) -> list[dict[str, Any]]:
+    """Studies of a group and species: ``study_id``, ``title``, ``created_by``, ``uuid``, and what else was sent."""
     rows = connector.get_all_studies_info_in_group(known_species(species), group_id)
     return [
         {

@@ -23,12 +23,13 @@ from biocolab_accessor.messages import listing, quoted, warn
 from biocolab_accessor.platforms import expanded, replace
 from biocolab_accessor.protocol import Source, Unit, argument_names
 from biocolab_accessor.studies.catalog import study
+from biocolab_accessor.studies.citation import Style, cite
 from biocolab_accessor.studies.conversion import select_embeddings, select_fields, select_genes, unique_names
 from biocolab_accessor.studies.disk import file_of_study, open_lazily, safe_names
 from biocolab_accessor.studies.distributed import fetch_all, write_all
 from biocolab_accessor.studies.provenance import KEY as PROVENANCE
 from biocolab_accessor.studies.selection import Selection
-from biocolab_accessor.studies.study import Study, address_of, parts_of
+from biocolab_accessor.studies.study import Study, address_of, facts_of, parts_of
 
 __all__ = ["Collection", "Join", "collection", "expect_join", "union"]
 
@@ -150,7 +151,7 @@ _ALTERNATIVE = "use collection.lazy(folder=folder) or collection.to_zarr(path), 
 
 
 def collection(
-    ids: Sequence[str],
+    ids: Sequence[str] | pd.DataFrame,
     *,
     database: Any = None,
     source: Source = "bioflex",
@@ -162,7 +163,7 @@ def collection(
     Parameters
     ----------
     ids
-        Ids of the studies, each once.
+        Ids of the studies, each once, or rows of :func:`search`, which say where the studies are.
     database, source, species, group
         See :func:`biocolab_accessor.study`.
 
@@ -185,7 +186,8 @@ def collection(
     ...     bc.collection(["PBMC68k_reduced"]).to_anndata(genes=["CD3D"]).shape
     (700, 1)
     """
-    names = argument_names(ids, "ids")
+    rows = [row for _, row in ids.iterrows()] if isinstance(ids, pd.DataFrame) else None
+    names: Sequence[Any] = argument_names(ids, "ids") if rows is None else rows
     if not names:
         msg = "a collection needs at least one study"
         raise InvalidArgument(msg)
@@ -194,7 +196,7 @@ def collection(
         each = study(name, database=database, source=source, species=species, group=group)
         # An id and a uuid can name the same study.
         if any(address_of(each) == address_of(other) for other in found):
-            msg = f"study {quoted(name)} is listed twice: {listing(names)}"
+            msg = f"study {quoted(each.id)} is listed twice: {listing([*(other.id for other in found), each.id])}"
             raise InvalidArgument(msg)
         found.append(each)
     return Collection(found)
@@ -238,6 +240,7 @@ class Collection:
         unit: Unit = "raw",
         layers: Sequence[str] | None = (),
         obsm: bool | Sequence[str] | str = True,
+        terms: bool = False,
         cache: bool = True,
     ) -> AnnData:
         """Fetch all studies and join them.
@@ -256,7 +259,7 @@ class Collection:
             Column of obs that names the study. If several studies have the same id, the later ones get a number.
         genes, fields, obsm
             See :meth:`Study.to_anndata`. For an outer join, at least one study must have each of them.
-        unit, layers, cache
+        unit, layers, terms, cache
             See :meth:`Study.to_anndata`.
 
         Returns
@@ -289,7 +292,7 @@ class Collection:
         >>> adata.shape, adata.obs["from"].value_counts().to_dict()
         ((1400, 1), {'PBMC68k_reduced': 700, 'AGAIN': 700})
         """
-        wanted = Selection.of(genes=genes, fields=fields, unit=unit, layers=layers, obsm=obsm)
+        wanted = Selection.of(genes=genes, fields=fields, unit=unit, layers=layers, obsm=obsm, terms=terms)
         with instead(_ALTERNATIVE):
             parts = fetch_all(self.studies, self._selections(join, label, wanted), _ALTERNATIVE, cache=cache)
             return self._joined(parts, join, label, wanted)
@@ -305,6 +308,7 @@ class Collection:
         unit: Unit = "raw",
         layers: Sequence[str] | None = (),
         obsm: bool | Sequence[str] | str = True,
+        terms: bool = False,
     ) -> AnnData:
         """Join all studies as Dask arrays, without loading their matrices into memory.
 
@@ -317,7 +321,7 @@ class Collection:
             Folder that holds an h5ad of each study for as long as the AnnData is used; created if it does not exist.
             Several collections can share it, because the file names differ by study and unit. None means
             ``bc.cache``, which keeps BioFlex studies only.
-        join, label, genes, fields, unit, layers, obsm
+        join, label, genes, fields, unit, layers, obsm, terms
             See :meth:`to_anndata`.
 
         Returns
@@ -341,7 +345,7 @@ class Collection:
         ...     type(adata.X).__module__, adata.shape
         ('dask.array.core', (700, 765))
         """
-        selection = Selection.of(genes=genes, fields=fields, unit=unit, layers=layers, obsm=obsm)
+        selection = Selection.of(genes=genes, fields=fields, unit=unit, layers=layers, obsm=obsm, terms=terms)
         wanted = self._selections(join, label, selection)
         if folder is not None:
             kept = expanded(folder).absolute()
@@ -375,6 +379,7 @@ class Collection:
         unit: Unit = "raw",
         layers: Sequence[str] | None = (),
         obsm: bool | Sequence[str] | str = True,
+        terms: bool = False,
     ) -> Path:
         """Join all studies in a Zarr store, a block of cells at a time.
 
@@ -382,7 +387,7 @@ class Collection:
         ----------
         path
             Folder to write; it must not exist. ``anndata.settings.zarr_write_format`` sets the format.
-        join, label, genes, fields, unit, layers, obsm
+        join, label, genes, fields, unit, layers, obsm, terms
             See :meth:`to_anndata`.
 
         Returns
@@ -412,7 +417,15 @@ class Collection:
             raise InvalidArgument(msg)
         with tempfile.TemporaryDirectory(prefix=".biocolab-", dir=target.parent, ignore_cleanup_errors=True) as folder:
             joined = self.lazy(
-                join, label=label, folder=folder, genes=genes, fields=fields, unit=unit, layers=layers, obsm=obsm
+                join,
+                label=label,
+                folder=folder,
+                genes=genes,
+                fields=fields,
+                unit=unit,
+                layers=layers,
+                obsm=obsm,
+                terms=terms,
             )
             part = Path(folder) / "joined.zarr"
             with warnings.catch_warnings():
@@ -421,6 +434,33 @@ class Collection:
                 safe_names(joined).write_zarr(part)
             replace(part, target)
         return target
+
+    def cite(self, style: Style = "bibtex") -> str:
+        """All studies as citations; see :meth:`Study.cite`.
+
+        Parameters
+        ----------
+        style
+            ``"bibtex"``, ``"text"`` or ``"methods"``.
+
+        Returns
+        -------
+        str
+            An entry or a line for each study, or one paragraph. The keys of BibTeX entries differ.
+
+        Raises
+        ------
+        InvalidArgument
+            The style is unknown.
+
+        Examples
+        --------
+        >>> import biocolab_accessor as bc
+        >>> with bc.sandbox():
+        ...     bc.collection(["PBMC68k_reduced"]).cite("methods")[:43]
+        'Single-cell data of study PBMC68k_reduced ('
+        """
+        return cite([facts_of(each) for each in self.studies], style)
 
     @property
     def _names(self) -> list[str]:

@@ -48,7 +48,7 @@ _BYTES_EACH = 32
 _CHUNK_BYTES = 64 << 20
 
 # Provenance that may differ between two files with the same matrices.
-_CHANGING = {"packages", "fetched_at", "embeddings", "renamed", "title", "reference", "species"}
+_CHANGING = {"packages", "fetched_at", "embeddings", "renamed", "title", "authors", "reference", "species"}
 
 
 def write_study(parts: StudyParts, selection: Selection, path: str | Path, compression: Compression = "gzip") -> Path:

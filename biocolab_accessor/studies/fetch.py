@@ -20,6 +20,7 @@ from biocolab_accessor.studies.provenance import KEY as PROVENANCE
 from biocolab_accessor.studies.provenance import names_of_embeddings, origin_of, original_names
 from biocolab_accessor.studies.selection import FetchPlan, Selection
 from biocolab_accessor.studies.study_data import StudyParts
+from biocolab_accessor.studies.terms import add_term_columns
 
 __all__ = [
     "SAMPLE_SIZE",
@@ -122,6 +123,8 @@ def embeddings_of(parts: StudyParts, selection: Selection) -> dict[str, NDArray[
 def obs_of(parts: StudyParts, selection: Selection) -> pd.DataFrame:
     """The metadata as obs, with unique names of cells and columns."""
     frame = parts.metadata(select_fields(selection.fields, parts.fields, parts.study_id))
+    if selection.terms:
+        add_term_columns(frame, parts.terms(), parts.study_id)
     frame.index = text_index(unique_names(parts.barcodes))
     frame.columns = text_index(unique_names([str(name) for name in frame.columns]))
     return frame
@@ -145,6 +148,7 @@ def origin(
         source=source.name,
         study_id=source.study_id,
         title=source.title,
+        authors=source.authors or None,
         reference=source.reference,
         **source.provenance(),
         unit=selection.unit,

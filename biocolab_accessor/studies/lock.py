@@ -40,7 +40,7 @@ __all__ = [
 ]
 
 _VERSION = 1
-_PARTS = {"barcodes", "features", "obs", "obsm", "cell_centers", "matrix", "genes"}
+_PARTS = {"barcodes", "features", "obs", "obsm", "cell_centers", "terms", "matrix", "genes"}
 
 _NEEDS = {"obs": ("name",), "obsm": ("name",), "matrix": ("unit",), "genes": ("unit", "genes")}
 _ADDRESS = {True: ("database", "version"), False: ("study_uuid", "group_id")}  # on BioFlex, and elsewhere

@@ -13,7 +13,7 @@ from biocolab_accessor.errors import UnknownStudy
 from biocolab_accessor.io.names import unescaped
 from biocolab_accessor.messages import listing
 
-__all__ = ["KEY", "names_of_embeddings", "origin_of", "original_names", "read_provenance"]
+__all__ = ["KEY", "names_of_embeddings", "origin_of", "original_names", "origins_in", "read_provenance"]
 
 KEY = "biocolab"
 _PACKAGES = ("biocolab_accessor", "anndata", "bioflex", "bioturing-connector")
@@ -53,6 +53,17 @@ def read_provenance(adata: AnnData) -> Mapping[str, Any]:
         msg = f"this AnnData {why}: use bc.study(study_id)"
         raise UnknownStudy(msg)
     return facts
+
+
+def origins_in(adata: AnnData) -> list[Mapping[str, Any]]:
+    """The provenance of each study of an object, which may come from a collection; UnknownStudy if it has none."""
+    facts = adata.uns.get(KEY)
+    several = facts.get("studies") if isinstance(facts, Mapping) else None
+    if isinstance(several, Mapping) and several:
+        origins = list(several.values())
+        if all(isinstance(origin, Mapping) and "study_id" in origin for origin in origins):
+            return origins
+    return [read_provenance(adata)]
 
 
 def _original_names(names: Mapping[str, str], *, embedding: bool = False) -> dict[str, str]:

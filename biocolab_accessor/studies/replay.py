@@ -38,7 +38,8 @@ def replay(path: str | Path = "biocolab.lock", check: bool = True) -> pd.DataFra
     Returns
     -------
     pandas.DataFrame
-        One row per part: ``study_id``, ``part`` (barcodes, features, obs, obsm, cell_centers, matrix, genes), ``name``
+        One row per part: ``study_id``, ``part`` (barcodes, features, obs, obsm, cell_centers,
+        terms, matrix, genes), ``name``
         (of the field or embedding, or the unit and genes), and ``state`` (same, changed or missing).
 
     Raises
@@ -130,6 +131,8 @@ def _fetch(parts: StudyParts, entry: Entry) -> None:
         parts.embeddings([name])
     elif part == "cell_centers":
         parts.cell_centers()
+    elif part == "terms":
+        parts.terms()
     elif part == "barcodes":
         _ = parts.barcodes
     elif part == "features":

@@ -25,6 +25,7 @@ class Selection(NamedTuple):
     layers: dict[str, str]  # the protocol's name of each layer's unit
     obsm: bool | tuple[str, ...]  # names as given
     format: Format
+    terms: bool = False
 
     @classmethod
     def of(
@@ -36,6 +37,7 @@ class Selection(NamedTuple):
         layers: Sequence[str] | None = (),
         obsm: bool | Sequence[str] | str = True,
         format: Format = "csr",
+        terms: bool = False,
     ) -> Selection:
         """Check a user's arguments."""
         embeddings: bool | tuple[str, ...]
@@ -45,6 +47,9 @@ class Selection(NamedTuple):
             embeddings = tuple(argument_names(obsm, "obsm"))
         else:
             msg = f"obsm is {quoted(obsm)}: give True for all embeddings, False for none, or their names"
+            raise InvalidArgument(msg)
+        if not isinstance(terms, bool | np.bool_):
+            msg = f"terms is {quoted(terms)}: give True for the ontology terms of the labels, or False"
             raise InvalidArgument(msg)
         if format not in get_args(Format):
             msg = f"format is {quoted(format)}: give 'csr', 'csc' or 'dense'"
@@ -59,6 +64,7 @@ class Selection(NamedTuple):
             {name: unit_name(name, "one of layers") for name in asked},
             embeddings,
             format,
+            bool(terms),
         )
 
     @property

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from biocolab_accessor.studies.conversion import ObsColumn
+from biocolab_accessor.studies.terms import Term
 
 __all__ = ["StudySource"]
 
@@ -65,6 +66,9 @@ class StudySource(Protocol):
 
     def cell_centers(self) -> dict[str, pd.DataFrame]:
         """Positions of cells by sample: ``x`` and ``y``, indexed by barcode."""
+
+    def terms(self) -> list[Term]:
+        """Ontology terms of the labels; fields have the server's names."""
 
     def add_metadata(self, columns: Mapping[str, Sequence[Any]]) -> None:
         """Add or replace fields: ``barcodes`` and, in the same order, numbers or strings."""

@@ -22,6 +22,7 @@ from biocolab_accessor.io.values import text_index
 from biocolab_accessor.messages import quoted
 from biocolab_accessor.studies.conversion import ObsColumn, categorical
 from biocolab_accessor.studies.source import StudySource
+from biocolab_accessor.studies.terms import Term
 
 __all__ = ["BioFlexSource", "CachedSource"]
 
@@ -79,6 +80,10 @@ class CachedSource:
     def cell_centers(self) -> dict[str, pd.DataFrame]:
         """See StudySource."""
         return self._source.cell_centers()
+
+    def terms(self) -> list[Term]:
+        """See StudySource."""
+        return self._source.terms()
 
     def add_metadata(self, columns: Mapping[str, Sequence[Any]]) -> None:
         """See StudySource."""
@@ -291,6 +296,12 @@ class BioFlexSource:
         """Raise UnknownEmbedding: BioFlex has no route for cell centers."""
         msg = f"study {quoted(self.study_id)} is on BioFlex, which stores no cell centers"
         raise UnknownEmbedding(msg)
+
+    def terms(self) -> list[Term]:
+        """Raise InvalidArgument: BioFlex has no ontology terms."""
+        study = quoted(self.study_id)
+        msg = f"study {study} is on BioFlex, which has no ontology terms: give a study on BBrowserX or Talk2Data"
+        raise InvalidArgument(msg)
 
     def add_metadata(self, columns: Mapping[str, Sequence[Any]]) -> None:
         """Raise InvalidArgument: a database version never changes."""

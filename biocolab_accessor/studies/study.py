@@ -17,12 +17,15 @@ from biocolab_accessor.errors import InvalidArgument, InvalidResponse, UnknownEm
 from biocolab_accessor.io.compression import Compression
 from biocolab_accessor.messages import did_you_mean, facts_table, listing, quoted, shown
 from biocolab_accessor.protocol import Format, Unit, unit_name
+from biocolab_accessor.studies.citation import Style, cite
 from biocolab_accessor.studies.conversion import obsm_keys, select_fields, select_genes
 from biocolab_accessor.studies.disk import expect_same, file_of_study, open_backed, open_lazily, write_study
 from biocolab_accessor.studies.fetch import fetch, plan_fetch
+from biocolab_accessor.studies.provenance import origin_of
 from biocolab_accessor.studies.selection import FetchPlan, Selection
 from biocolab_accessor.studies.source import StudySource
 from biocolab_accessor.studies.study_data import StudyParts
+from biocolab_accessor.studies.terms import table_of_terms
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -30,7 +33,7 @@ if TYPE_CHECKING:
 
     from biocolab_accessor.plotting.embedding import LegendLoc
 
-__all__ = ["Reading", "Study", "address_of", "parts_of", "plot_study"]
+__all__ = ["Reading", "Study", "address_of", "facts_of", "parts_of", "plot_study"]
 
 _FIRST = ("X_umap", "X_tsne")
 _AXIS_NAMES = {"X_umap": "UMAP", "X_tsne": "tSNE", "X_pca": "PC"}
@@ -307,6 +310,32 @@ class Reading:
         """
         return self._parts.cell_centers()
 
+    def terms(self) -> pd.DataFrame:
+        """Ontology terms that were assigned to the labels of the metadata; one request.
+
+        ``to_anndata(terms=True)`` adds them to ``obs``.
+
+        Returns
+        -------
+        pandas.DataFrame
+            One row per label and term: ``field``, ``label``, ``ontology_id`` and ``ontology_label`` (the ontology, such
+            as ``"CL:0000000"`` and ``"cell type"``), ``node`` and ``node_label`` (the term, such as ``"CL:0000235"``
+            and ``"macrophage"``). It is empty if no terms were assigned.
+
+        Raises
+        ------
+        InvalidArgument
+            The study is on BioFlex, which has no ontology terms.
+
+        Examples
+        --------
+        >>> import biocolab_accessor as bc
+        >>> with bc.sandbox():
+        ...     bc.study("PBMC68k_reduced", source="bbrowserx", group="bioturing_public_studies").terms().shape
+        (0, 6)
+        """
+        return table_of_terms(self._parts.terms())
+
     def provenance(self) -> dict[str, Any]:
         """Where the study is stored: its server, and its database or group; never a token.
 
@@ -318,6 +347,34 @@ class Reading:
         'human'
         """
         return dict(self._parts.source.provenance())
+
+    def cite(self, style: Style = "bibtex") -> str:
+        """The study as a citation, from its title, authors and reference; nothing is requested.
+
+        Parameters
+        ----------
+        style
+            ``"bibtex"``, ``"text"`` (one line), or ``"methods"``: a paragraph with the server, the version of the
+            database, the id of the study, and the versions of the packages.
+
+        Returns
+        -------
+        str
+            A DOI is found in any form of address. A reference that is not an address becomes a note.
+
+        Raises
+        ------
+        InvalidArgument
+            The style is unknown.
+
+        Examples
+        --------
+        >>> import biocolab_accessor as bc
+        >>> with bc.sandbox():
+        ...     print(bc.study("PBMC68k_reduced").cite().splitlines()[0])
+        @misc{PBMC68k_reduced,
+        """
+        return cite([facts_of(self)], style)
 
     def export_study(self, export_format: str = "h5ad", *, path: str | Path | None = None) -> dict[str, Any]:
         """Export the whole study to a file on the server, and optionally download it.
@@ -406,6 +463,7 @@ class Study(Reading):
         unit: Unit = ...,
         layers: Sequence[str] | None = ...,
         obsm: bool | Sequence[str] | str = ...,
+        terms: bool = ...,
         format: Format = ...,
         cache: bool = ...,
         backed: str | Path | None = ...,
@@ -421,6 +479,7 @@ class Study(Reading):
         unit: Unit = ...,
         layers: Sequence[str] | None = ...,
         obsm: bool | Sequence[str] | str = ...,
+        terms: bool = ...,
         format: Format = ...,
         cache: bool = ...,
         backed: str | Path | None = ...,
@@ -435,6 +494,7 @@ class Study(Reading):
         unit: Unit = "raw",
         layers: Sequence[str] | None = (),
         obsm: bool | Sequence[str] | str = True,
+        terms: bool = False,
         format: Format = "csr",
         cache: bool = True,
         backed: str | Path | None = None,
@@ -456,6 +516,9 @@ class Study(Reading):
         obsm
             True to fetch all embeddings, False for none, or names: ``["UMAP"]``, ``["X_umap"]`` or the server's. Only
             those are requested (BBrowserX and Talk2Data; BioFlex has none).
+        terms
+            Whether to add the ontology terms of the labels, as ``obs["<field>_ontology_term_id"]``: categorical ids
+            such as ``"CL:0000235"``, missing where a label has no term (BBrowserX and Talk2Data; one more request).
         format
             ``"csr"``, ``"csc"`` (the layout that the server sends, so no transpose is needed) or ``"dense"``.
         cache
@@ -480,7 +543,8 @@ class Study(Reading):
         AmbiguousName
             Several features have one of the names in ``genes``.
         InvalidArgument
-            The unit or the format is unknown, or ``obsm`` is neither a bool nor names.
+            The unit or the format is unknown, ``obsm`` is neither a bool nor names, ``terms`` is not a bool, or
+            ``terms=True`` is given for a study of BioFlex.
         TooLarge
             The study would not fit into memory; the message has the sizes and the alternatives.
         InvalidResponse
@@ -494,7 +558,9 @@ class Study(Reading):
         >>> adata.shape, list(adata.var_names), adata.obs["bulk_labels"].dtype.name
         ((700, 2), ['CD3D', 'CD79A'], 'category')
         """
-        selection = Selection.of(genes=genes, fields=fields, unit=unit, layers=layers, obsm=obsm, format=format)
+        selection = Selection.of(
+            genes=genes, fields=fields, unit=unit, layers=layers, obsm=obsm, terms=terms, format=format
+        )
         self._parts.source.refresh()
         parts = self._parts.cached() if cache else self._parts
         if backed is not None and selection.format != "csr":
@@ -515,6 +581,7 @@ class Study(Reading):
         unit: Unit = "raw",
         layers: Sequence[str] | None = (),
         obsm: bool | Sequence[str] | str = True,
+        terms: bool = False,
         compression: Compression = "gzip",
     ) -> Path:
         """Write the study to an h5ad file, with bounded memory for a study of any size.
@@ -526,7 +593,7 @@ class Study(Reading):
         ----------
         path
             Path to write to. An existing file is replaced once the new one is complete.
-        genes, fields, unit, layers, obsm
+        genes, fields, unit, layers, obsm, terms
             See :meth:`to_anndata`.
         compression
             ``"gzip"`` or None.
@@ -550,7 +617,7 @@ class Study(Reading):
         ...     anndata.read_h5ad(path).shape
         (700, 765)
         """
-        selection = Selection.of(genes=genes, fields=fields, unit=unit, layers=layers, obsm=obsm)
+        selection = Selection.of(genes=genes, fields=fields, unit=unit, layers=layers, obsm=obsm, terms=terms)
         self._parts.source.refresh()
         return write_study(self._parts, selection, path, compression)
 
@@ -563,6 +630,7 @@ class Study(Reading):
         unit: Unit = "raw",
         layers: Sequence[str] | None = (),
         obsm: bool | Sequence[str] | str = True,
+        terms: bool = False,
     ) -> AnnData:
         """The study as an AnnData of Dask arrays: its matrices stay on disk, for scanpy's functions that support Dask.
 
@@ -573,7 +641,7 @@ class Study(Reading):
             and layers; objects that read from it keep their values. None means a file in ``bc.cache``, for studies of
             BioFlex. The file must exist for as long as the AnnData is used: ``bc.cache.clear()`` removes it, and so do
             newer entries once the cache exceeds ``bc.settings.cache_size``.
-        genes, fields, unit, layers, obsm
+        genes, fields, unit, layers, obsm, terms
             See :meth:`to_anndata`.
 
         Returns
@@ -599,7 +667,7 @@ class Study(Reading):
         ...     type(adata.X).__module__, adata.X[:5].compute().shape
         ('dask.array.core', (5, 765))
         """
-        selection = Selection.of(genes=genes, fields=fields, unit=unit, layers=layers, obsm=obsm)
+        selection = Selection.of(genes=genes, fields=fields, unit=unit, layers=layers, obsm=obsm, terms=terms)
         self._parts.source.refresh()
         if path is not None:
             expect_same(path, self._parts, selection)
@@ -670,6 +738,13 @@ class Study(Reading):
 def address_of(study: Study) -> dict[str, Any]:
     """The address of a study, by which any process that is connected to its server finds it; never a token."""
     return {**study.provenance(), "source": study.source, "study_id": study.id}
+
+
+def facts_of(study: Reading) -> dict[str, Any]:
+    """What a citation needs to know of a study that was not fetched."""
+    about = {"title": study.title, "authors": study.authors, "reference": study.reference}
+    facts = {**study.provenance(), "source": study.source, "study_id": study.id, **about}
+    return {**facts, "packages": origin_of()["packages"]}
 
 
 def parts_of(study: Study) -> StudyParts:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Collection, Generator, Sequence
 from pathlib import Path
 from threading import Lock
@@ -31,6 +32,7 @@ from biocolab_accessor.studies.lock import (
 )
 from biocolab_accessor.studies.source import StudySource
 from biocolab_accessor.studies.source_bioflex import CachedSource
+from biocolab_accessor.studies.terms import Term
 
 __all__ = ["StudyParts"]
 
@@ -139,6 +141,14 @@ class StudyParts:
         """Original names of some fields, by their names on the server."""
         wanted = set(fields)
         return {theirs: ours for theirs, ours in self._original_names.items() if ours in wanted}
+
+    def terms(self) -> list[Term]:
+        """Ontology terms of the labels, with the original names of the fields."""
+        names, found = self._original_names, self.source.terms()
+        terms = [term._replace(field=names.get(term.field, term.field)) for term in found]
+        if (to := recorder()) is not None:
+            to.add(self.source, [{"part": "terms", "sha256": sha_of_names(sorted(map(json.dumps, terms)))}])
+        return terms
 
     def query_genes(self, genes: Sequence[str], unit: str) -> sparse.csc_matrix:
         """Some genes: (n_obs, number of genes)."""

@@ -19,7 +19,7 @@ from tests.warm import start_python
 
 pytestmark = [pytest.mark.smoke, pytest.mark.usefixtures("server")]
 
-_COMMANDS = ("demo", "sandbox", "check", "submit", "pull", "groups", "studies", "summary", "doctor")
+_COMMANDS = ("demo", "sandbox", "check", "submit", "pull", "groups", "studies", "search", "summary", "doctor")
 
 
 def run(*arguments: object) -> Result:
@@ -258,3 +258,21 @@ def test_replay_shows_each_part_and_check_decides_the_exit_code(server: Sandbox,
     assert result.exit_code == 1
     assert "changed" in result.stdout
     assert run("replay", str(tmp_path / "nothing.lock")).exit_code == 1
+
+
+def test_a_pulled_study_is_added_to_a_bibliography(tmp_path: Path) -> None:
+    for _ in range(2):
+        run("pull", "PBMC68k_reduced", "-o", tmp_path / "x.h5ad", "--genes", "CD3D", "--cite", tmp_path / "refs.bib")
+    text = (tmp_path / "refs.bib").read_text()
+    assert text.count("@misc{PBMC68k_reduced,") == 1
+    assert "doi = {10.1038/ncomms14049}" in text
+    done = run("pull", "PBMC68k_reduced", "-o", tmp_path / "y.h5ad", "--cite", tmp_path)
+    assert (done.exit_code, (tmp_path / "y.h5ad").exists()) == (2, False)
+
+
+def test_studies_are_found_by_words() -> None:
+    (row,) = answer("search", "pbmc", "profiling", "--species", "human", "--group", "bioturing_public_studies")
+    assert (row["study"], row["matched"], row["n_cells"]) == ("PBMC68k_reduced", "title", None)
+    assert run("search", "pbmc", "profiling").stdout.startswith("study\tgroup\tspecies\ttitle\tmatched\treference\n")
+    assert run("search").exit_code == 2
+    assert "no study was found" in run("search", "qqqqqq").stderr

@@ -364,7 +364,10 @@ def _ask(folder: str, fetched: str) -> float:
 
 
 # What is spawned imports everything for itself.
-@pytest.mark.parametrize(("start", "n"), [(way, 8 if way == "fork" else 3) for way in _STARTS])
+@pytest.mark.parametrize(
+    ("start", "n"),
+    [("fork", 8) if way == "fork" else pytest.param(way, 3, marks=pytest.mark.sweeps) for way in _STARTS],
+)
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_processes_that_ask_at_once_fetch_once(folder: Path, tmp_path: Path, start: str, n: int) -> None:
     with multiprocessing.get_context(start).Pool(n) as pool:

@@ -121,6 +121,7 @@ ACTIONS: Mapping[str, Callable[[], Any]] = {
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
     server: _Server
 
     def do_POST(self) -> None:

@@ -104,6 +104,7 @@ class TestCluster:
         joined = bc.collection(studies[:2]).lazy(folder=tmp_path)
         np.testing.assert_array_equal(joined.X.compute().toarray(), serial(studies[:2], "inner").X.toarray())
 
+    @pytest.mark.sweeps
     def test_a_worker_refuses_a_study_larger_than_memory_in_the_same_words(self, client, studies: list[str]) -> None:
         def budget(n_bytes: int) -> None:
             bc.settings.memory_budget = n_bytes

@@ -53,13 +53,19 @@ def test_ten_fetches_of_both_protocols_replay_bit_for_bit(
         of_database.query_genes("CD79A")
         of_database.lazy(fields=["phase"])
         changing.cell_centers()
+        changing.terms()
         adata = bc.collection(["changing"], source="bbrowserx").to_anndata(genes=["1"], fields=["number"])
         adata.obs_names = adata.obs_names.str.removesuffix("-changing")
         adata.biocolab.pull_metadata("mood", study=changing)
     assert recorder() is None
     assert server.token not in path.read_text()
     found = {(entry["study"]["study_id"], entry["part"], entry.get("name")) for entry in read_lock(path)}
-    assert {("changing", "obsm", "X_own"), ("changing", "cell_centers", None), ("changing", "genes", None)} <= found
+    assert {
+        ("changing", "terms", None),
+        ("changing", "obsm", "X_own"),
+        ("changing", "cell_centers", None),
+        ("changing", "genes", None),
+    } <= found
     assert {("PBMC68k_reduced", "obs", "phase"), ("PBMC68k_reduced", "matrix", None)} <= found
     table = bc.replay(path)
     assert list(table.columns) == ["study_id", "part", "name", "state"]

@@ -1,0 +1,282 @@
+"""Search: studies of all groups, by words and ontology terms."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from biocolab_accessor.errors import InvalidArgument, MissingCredentials
+from biocolab_accessor.io.values import table_of
+from biocolab_accessor.messages import did_you_mean, quoted, shown, warn
+from biocolab_accessor.protocol import SERVERS, SPECIES, Server, argument_names, known_species
+from biocolab_accessor.studies.catalog import connector_of
+from biocolab_accessor.studies.search_index import Concept, Found, Listed, look_up, words_of
+
+if TYPE_CHECKING:
+    from biocolab_accessor.clients.bbrowserx import BBrowserXConnector
+
+__all__ = ["search"]
+
+_COLUMNS = ["study", "source", "group", "species", "title", "n_cells", "matched", "reference", "uuid"]
+_WEIGHTS = {"id": 4.0, "title": 3.0, "authors": 1.5, "abstract": 1.0}
+_TERM, _BELOW = 4.0, 3.5  # a term itself, and a term below it
+_LONGER, _NEAR = 0.6, 0.5  # a word that only begins with the one of the search, and another spelling
+_CUTOFF = 0.8  # similarity of two spellings of a word, as difflib measures it
+_SHORTEST = 4  # words that may be the beginning of another, or misspelled
+_PLACES = {"text": "study", "cell_type": "cell type", "tissue": "tissue", "disease": "disease"}
+_N_CELLS = ("n_cells", "n_obs", "total_cells")
+
+Alternatives = Mapping[str, float]
+"""Words of the index that stand for a word of the search, with a weight of at most 1."""
+
+
+def search(
+    text: str | None = None,
+    *,
+    cell_type: str | None = None,
+    tissue: str | None = None,
+    disease: str | None = None,
+    species: Sequence[str] | str | None = None,
+    group: Sequence[str] | str | None = None,
+    source: Server | None = None,
+) -> pd.DataFrame:
+    """Find studies on BBrowserX and Talk2Data, by words and ontology terms.
+
+    Words are found in any order, whatever their case, accents and plurals; a word of four letters or more is also found
+    as the beginning of a longer one. A word that no study has is replaced by the nearest spellings, with a warning. A
+    term finds the terms below it: monocyte finds macrophage.
+
+    The lists are kept in memory for ``bc.settings.search_age`` seconds, and not read again until then. The first search
+    makes one request for the groups, one for each group and species, one for the terms of all studies, and one for the
+    tree of terms if there are any.
+
+    Parameters
+    ----------
+    text
+        Words to find in ids, titles, abstracts, authors, or terms and their labels. All must be found.
+    cell_type, tissue, disease
+        Words to find in one ontology term of this kind, in its label, or in a term above it; or its accession, such as
+        ``"CL:0000576"``. Studies whose labels were not assigned terms have none.
+    species
+        One or more of ``"human"``, ``"mouse"``, ``"primate"`` and ``"others"``; None means all.
+    group
+        One or more groups, by id or name; None means all that the token can access, and the public studies.
+    source
+        ``"bbrowserx"`` or ``"talk2data"``; None means those of the connection. BioFlex lists no studies.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row per study, the best first: ``study`` (the displayed id), ``source``, ``group`` (its id), ``species``,
+        ``title``, ``n_cells`` (Int64, missing if the server does not send it), ``matched`` (why it was found),
+        ``reference`` and ``uuid``. A row is an argument of :func:`study`, and the table one of :func:`collection`.
+
+    Raises
+    ------
+    InvalidArgument
+        The search has no words, and neither species nor group; or an argument is not text.
+    UnknownGroup
+        The token cannot access a group with this id or name.
+    MissingCredentials
+        The host or the token is not set.
+
+    Examples
+    --------
+    >>> import biocolab_accessor as bc
+    >>> with bc.sandbox():
+    ...     found = bc.search("transcriptional profiling", species="human")
+    ...     bc.study(found.iloc[0]).n_obs
+    700
+    >>> found[["study", "species", "matched"]]
+                 study species matched
+    0  PBMC68k_reduced   human   title
+    """
+    asked = {"text": text, "cell_type": cell_type, "tissue": tissue, "disease": disease}
+    words = {name: _words(given, name) for name, given in asked.items() if given is not None}
+    if not words and species is None and group is None:
+        msg = "the search is empty: give words, bc.search('lung fibrosis'), or cell_type=, tissue= or disease="
+        raise InvalidArgument(msg)
+    wanted = SPECIES if species is None else [known_species(name) for name in _names(species, "species")]
+    groups = None if group is None else _names(group, "group")
+    every = {name: look_up(connector, groups, wanted) for name, connector in _connectors(source).items()}
+    alternatives = {name: _alternatives(found, words) for name, found in every.items()}
+    rows = [
+        (score, _row(listed, name, reasons))
+        for name, found in every.items()
+        for listed, score, reasons in _matches(found, alternatives[name])
+    ]
+    rows.sort(key=lambda each: -each[0])
+    if replaced := _replaced(alternatives.values(), words):
+        warn(f"no study has these words, so near spellings were found instead: {'; '.join(replaced)}")
+    if not rows:
+        _explain(list(every.values()), words)
+    return table_of([row for _, row in rows], _COLUMNS).astype({"n_cells": "Int64"})
+
+
+def _words(given: Any, name: str) -> list[str]:
+    if not isinstance(given, str):
+        msg = f"{name} is {quoted(given):.80}: give words, such as {'lung fibrosis' if name == 'text' else 'lung'!r}"
+        raise InvalidArgument(msg)
+    if not (found := list(dict.fromkeys(words_of(given)))):
+        msg = f"{name} is {quoted(given):.80}, which has no letters or digits to search for"
+        raise InvalidArgument(msg)
+    return found
+
+
+def _names(given: Any, what: str) -> list[str]:
+    given = getattr(given, "value", given)
+    names = argument_names(given, what)
+    if not names:
+        msg = f"{what} is empty: give a name, or None for all"
+        raise InvalidArgument(msg)
+    return names
+
+
+def _connectors(source: Server | None) -> dict[str, BBrowserXConnector]:
+    """The connector of a source, or of each server that the connection has credentials for."""
+    if source is not None:
+        return {source: connector_of(source)}
+    found: dict[str, BBrowserXConnector] = {}
+    missing: list[MissingCredentials] = []
+    for name in SERVERS:
+        try:
+            connector = connector_of(name)
+        except MissingCredentials as error:
+            missing.append(error)
+            continue
+        if connector.host not in [other.host for other in found.values()]:  # a sandbox is both
+            found[name] = connector
+    if not found:
+        raise missing[0]
+    return found
+
+
+def _matches(found: Found, wanted: Mapping[str, Sequence[Alternatives]]) -> list[tuple[Listed, float, list[str]]]:
+    """Studies that match all arguments, with a score and the reasons."""
+    matches = []
+    for listed in found.studies:
+        concepts = [c for name in ("uuid", "study_id") for c in found.concepts.get(listed.row[name], ())]
+        total, reasons = 0.0, list[str]()
+        for name, each in wanted.items():
+            score, why = _by_term(each, [c for c in concepts if name in ("text", c.kind.replace(" ", "_"))])
+            if name == "text":
+                other, places = _by_word(each, listed, () if score else concepts)
+                score, why = max(score, other), why + places
+            if not score:
+                break
+            total, reasons = total + score, reasons + why
+        else:
+            matches.append((listed, total, list(dict.fromkeys(reasons))))
+    return matches
+
+
+def _by_term(wanted: Sequence[Alternatives], concepts: Iterable[Concept]) -> tuple[float, list[str]]:
+    """The score of the best term that has all words itself, or is below one that has, and all such terms."""
+    best, reasons = 0.0, list[str]()
+    for concept in concepts:
+        if score := _all_in(wanted, concept.words):
+            best = max(best, _TERM * score)
+            reasons.append(f"{concept.kind}: {concept.name}")
+            continue
+        above = next(((name, score) for name, words in concept.above if (score := _all_in(wanted, words))), None)
+        if above is not None:
+            best = max(best, _BELOW * above[1])
+            reasons.append(f"{concept.kind}: {concept.name} ({above[0]})")
+    return best, reasons
+
+
+def _by_word(wanted: Sequence[Alternatives], listed: Listed, concepts: Iterable[Concept]) -> tuple[float, list[str]]:
+    """The score of a study that has each word somewhere, and the best place of each; 0 if a word is nowhere."""
+    places = [(weight, place, listed.words[place]) for place, weight in _WEIGHTS.items() if place in listed.words]
+    for concept in concepts:
+        shortly = f"{concept.kind}: {concept.name}"
+        places.append((_TERM, shortly, concept.words))
+        places += [(_BELOW, f"{shortly} ({name})", words) for name, words in concept.above]
+    total, reasons = 0.0, list[str]()
+    for alternatives in wanted:
+        hits = [(weight * score, place) for weight, place, words in places if (score := _all_in([alternatives], words))]
+        if not hits:
+            return 0.0, []
+        score, place = max(hits, key=lambda hit: hit[0])
+        total += score
+        reasons.append(place)
+    return total / len(wanted), reasons
+
+
+def _all_in(wanted: Sequence[Alternatives], words: frozenset[str]) -> float:
+    """The mean weight of the words that were found; 0 unless all were."""
+    scores = [max((each[word] for word in each.keys() & words), default=0.0) for each in wanted]
+    return sum(scores) / len(scores) if all(scores) else 0.0
+
+
+def _vocabulary(found: Found, name: str) -> frozenset[str]:
+    """All words that an argument can find."""
+    every = [c for each in found.concepts.values() for c in each if name in ("text", c.kind.replace(" ", "_"))]
+    texts = [words for listed in found.studies for words in listed.words.values()] if name == "text" else []
+    return frozenset[str]().union(*texts, *(c.words for c in every), *(words for c in every for _, words in c.above))
+
+
+def _alternatives(found: Found, words: Mapping[str, Sequence[str]]) -> dict[str, list[Alternatives]]:
+    """For each word of each argument, the words of the index that stand for it."""
+    return {name: [_spellings(word, _vocabulary(found, name)) for word in each] for name, each in words.items()}
+
+
+def _spellings(word: str, vocabulary: frozenset[str]) -> Alternatives:
+    """The word itself and longer ones, or else the nearest spellings."""
+    long = len(word) >= _SHORTEST
+    known = {word: 1.0} if word in vocabulary else {}
+    if long and word.isalpha():
+        known |= {other: _LONGER for other in vocabulary if other.startswith(word) and other != word}
+    if long and not known:
+        known = dict.fromkeys(sorted(difflib.get_close_matches(word, vocabulary, n=3, cutoff=_CUTOFF)), _NEAR)
+    return known
+
+
+def _replaced(every: Iterable[Mapping[str, Sequence[Alternatives]]], words: Mapping[str, Sequence[str]]) -> list[str]:
+    """Words that only near spellings stand for, with those."""
+    replaced = list[str]()
+    for name, each in words.items():
+        for number, word in enumerate(each):
+            near = {other: weight for own in every for other, weight in own[name][number].items()}
+            if near and set(near.values()) == {_NEAR}:
+                replaced.append(f"{' or '.join(map(quoted, near))} for {quoted(word)}")
+    return replaced
+
+
+def _explain(every: Sequence[Found], words: Mapping[str, Sequence[str]]) -> None:
+    """Warn why nothing was found, and what would be."""
+    hints = []
+    for name, each in words.items():
+        known = sorted(frozenset[str]().union(*(_vocabulary(found, name) for found in every)))
+        missing = [word for word in each if not _spellings(word, frozenset(known))]
+        hints += [f"no {_PLACES[name]} has {quoted(word)}{did_you_mean(word, known)}" for word in missing]
+    terms = [name for name in words if name != "text"]
+    if terms and not all(found.has_terms for found in every):
+        hints.append("the server exports no ontology terms")
+    elif terms and not all(found.has_tree for found in every if found.concepts):
+        hints.append("the server has no tree of ontologies, so a term does not find those below it")
+    for name in terms:
+        if number := sum(len(_matches(found, _alternatives(found, {"text": words[name]}))) for found in every):
+            hints.append(f"bc.search({quoted(' '.join(words[name]))}) finds {number:,} by words")
+    warn("no study was found" + (f": {'; '.join(hints)}" if hints else ""))
+
+
+def _row(listed: Listed, source: str, reasons: Sequence[str]) -> dict[str, Any]:
+    row = listed.row
+    n_cells = next((row[key] for key in _N_CELLS if type(row.get(key)) is int and 0 <= row[key] < 2**63), None)
+    most = 4
+    more = f"; and {len(reasons) - most} more" if len(reasons) > most else ""
+    return {
+        "study": shown(row["study_id"]),
+        "source": source,
+        "group": listed.group_id,
+        "species": listed.species,
+        "title": shown(row.get("title") or ""),
+        "n_cells": n_cells,
+        "matched": shown("; ".join(reasons[:most]) + more),
+        "reference": shown(row.get("reference") or ""),
+        "uuid": row["uuid"],
+    }
