@@ -107,7 +107,7 @@ class StudyParts:
 
     def embeddings(self, names: Collection[str] | None = None) -> dict[str, NDArray[np.float32]]:
         """Embeddings by the server's names; None means all."""
-        found = self.source.embeddings(names)
+        found = self.source.embeddings() if names is None else self.source.embeddings(names)
         if (to := recorder()) is not None:
             hashes = {name: sha_of_array(array, "<f4") for name, array in found.items()}
             to.add(self.source, [{"part": "obsm", "name": name, "sha256": each} for name, each in hashes.items()])
