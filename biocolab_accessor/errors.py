@@ -10,12 +10,15 @@
     │   ├── InvalidToken
     │   └── InvalidSettingsFile
     ├── InvalidArgument (ValueError)           an argument is out of range or of the wrong type
+    │   ├── InvalidFilter                      obs_filter is not a condition on the fields
+    │   └── NoCells                            obs_filter and cells leave no cell
     ├── UnknownName (LookupError)              the server does not have this name
     │   ├── UnknownGroup
     │   ├── UnknownDatabase
     │   ├── UnknownStudy
     │   ├── UnknownGene
     │   ├── UnknownField
+    │   ├── UnknownCell
     │   ├── UnknownEmbedding
     │   └── AmbiguousName                      several studies or groups have this name
     ├── CheckFailed (ValueError)               the object cannot be submitted; carries the report
@@ -109,6 +112,14 @@ class InvalidArgument(BiocolabError, ValueError):
     """An argument is out of range or of the wrong type."""
 
 
+class InvalidFilter(InvalidArgument):
+    """``obs_filter`` is not a condition on the fields; the message has the column, a caret, and what to write."""
+
+
+class NoCells(InvalidArgument):
+    """``obs_filter`` and ``cells`` leave no cell; the message has the number of cells of each condition."""
+
+
 class UnknownName(BiocolabError, LookupError):
     """The server does not have this name."""
 
@@ -131,6 +142,10 @@ class UnknownGene(UnknownName):
 
 class UnknownField(UnknownName):
     """The study has no metadata field with this name."""
+
+
+class UnknownCell(UnknownName):
+    """The study has no cell with this barcode."""
 
 
 class UnknownEmbedding(UnknownName):

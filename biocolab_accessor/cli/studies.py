@@ -148,6 +148,9 @@ def pull(
     fields: Annotated[
         list[str] | None, typer.Option(help="Only this metadata field. Can be repeated; names may contain commas.")
     ] = None,
+    obs_filter: Annotated[
+        str | None, typer.Option("--filter", help="Only cells for which this holds, such as \"phase == 'S'\".")
+    ] = None,
     cite: Annotated[
         Path | None, typer.Option(help="Add the study to this BibTeX file, unless an entry has its key.")
     ] = None,
@@ -160,6 +163,8 @@ def pull(
     Example: biocolab pull GSE96583_batch2 -o gse96583.h5ad --layers lognorm
 
     Example: biocolab pull PBMC68k_reduced -o b_cells.h5ad --genes CD79A,MS4A1 --fields bulk_labels --unit lognorm
+
+    Example: biocolab pull PBMC68k_reduced -o s_phase.h5ad --filter "phase == 'S' and n_genes > 200"
     """
     import biocolab_accessor as bc
     from biocolab_accessor.io.safe_files import target_path
@@ -183,19 +188,27 @@ def pull(
     others = [layer.value for layer in layers or ()]
     if output is None or dry_run:
         plan = study.to_anndata(
-            genes=names, fields=fields, unit=unit.value, layers=others, obsm=embeddings, dry_run=True
+            genes=names,
+            fields=fields,
+            unit=unit.value,
+            layers=others,
+            obsm=embeddings,
+            obs_filter=obs_filter,
+            dry_run=True,
         )
         if as_json:
             print_json({name: getattr(plan, name) for name in plan.__dataclass_fields__} | {"fits": plan.fits})
         else:
             out.print(repr(plan), markup=False, soft_wrap=True)
         return
-    path = study.to_h5ad(output, genes=names, fields=fields, unit=unit.value, layers=others, obsm=embeddings)
+    path = study.to_h5ad(
+        output, genes=names, fields=fields, unit=unit.value, layers=others, obsm=embeddings, obs_filter=obs_filter
+    )
     if cite is not None:
         add_to_bibliography(cite, [facts_of(study)])
     answer = {
         "study_id": study.id,
-        "cells": study.n_obs,
+        "cells": study.n_obs if obs_filter is None else _n_cells(path),
         "genes": study.n_vars if names is None else len(set(names)),
         "fields": list(dict.fromkeys(study.fields if fields is None else fields)),
         "file": str(path),
@@ -224,3 +237,10 @@ def replay(
     print_json(rows) if as_json else print_table(rows, empty="the lock has no parts")
     if check and (table["state"] != "same").any():
         raise typer.Exit(1)
+
+
+def _n_cells(path: Path) -> int:
+    import h5py
+
+    with h5py.File(path, "r") as file:
+        return int(file["X"].attrs["shape"][0])

@@ -6,7 +6,7 @@ import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NoReturn, get_args
 
 import anndata
 import numpy as np
@@ -15,7 +15,7 @@ from anndata import AnnData
 from pandas.api.types import is_bool_dtype
 
 from biocolab_accessor.config import settings
-from biocolab_accessor.errors import InvalidArgument
+from biocolab_accessor.errors import InvalidArgument, NoCells
 from biocolab_accessor.io.memory import instead
 from biocolab_accessor.io.names import escaped
 from biocolab_accessor.io.values import shared_dtype, text_index
@@ -23,10 +23,12 @@ from biocolab_accessor.messages import listing, quoted, warn
 from biocolab_accessor.platforms import expanded, replace
 from biocolab_accessor.protocol import Source, Unit, argument_names
 from biocolab_accessor.studies.catalog import study
+from biocolab_accessor.studies.cells import expect_cells, no_cells, without_unused_labels
 from biocolab_accessor.studies.citation import Style, cite
 from biocolab_accessor.studies.conversion import select_embeddings, select_fields, select_genes, unique_names
 from biocolab_accessor.studies.disk import file_of_study, open_lazily, safe_names
 from biocolab_accessor.studies.distributed import fetch_all, write_all
+from biocolab_accessor.studies.obs_filter import ObsFilter
 from biocolab_accessor.studies.provenance import KEY as PROVENANCE
 from biocolab_accessor.studies.selection import Selection
 from biocolab_accessor.studies.study import Study, address_of, facts_of, parts_of
@@ -46,6 +48,9 @@ def expect_join(join: str) -> None:
 def union(parts: Sequence[AnnData], names: Sequence[str], join: Join, label: str) -> AnnData:
     """Concatenate studies along obs, changing all of ``parts`` but X; see :meth:`Collection.to_anndata`."""
     origins = {escaped(name): dict(part.uns[PROVENANCE]) for name, part in zip(names, parts, strict=True)}
+    for part in parts:
+        if not part.n_obs:  # no cell of the study was selected; from a file, its index has no dtype of text
+            part.obs_names = text_index([])
     _make_features_distinct(parts)
     _harmonize_columns(parts, join)
     _harmonize_embeddings(parts, join)
@@ -87,9 +92,14 @@ def _harmonize_columns(parts: Sequence[AnnData], join: Join) -> None:
         having = [part for part in parts if name in part.obs.columns]
         if join == "inner" and len(having) < len(parts):
             continue
-        kinds = {_kind(part.obs[name]) for part in having}
+        # A study without a selected cell adapts to the others.
+        filled = [part for part in having if part.n_obs] or having
+        for part in having:
+            if not part.n_obs:
+                part.obs[name] = part.obs[name].astype(filled[0].obs[name].dtype)
+        kinds = {_kind(part.obs[name]) for part in filled}
         known, gaps = kinds - {""}, "" in kinds or len(having) < len(parts)
-        present = [part.obs[name] for part in having if _kind(part.obs[name])]
+        present = [part.obs[name] for part in filled if _kind(part.obs[name])]
         dtype: str | None = ""
         if known == {"truth"}:
             dtype = "boolean" if gaps else ""
@@ -186,7 +196,7 @@ def collection(
     ...     bc.collection(["PBMC68k_reduced"]).to_anndata(genes=["CD3D"]).shape
     (700, 1)
     """
-    rows = [row for _, row in ids.iterrows()] if isinstance(ids, pd.DataFrame) else None
+    rows = [row for _, row in ids.iterrows()] if isinstance(ids, pd.DataFrame) and "uuid" in ids else None
     names: Sequence[Any] = argument_names(ids, "ids") if rows is None else rows
     if not names:
         msg = "a collection needs at least one study"
@@ -242,6 +252,8 @@ class Collection:
         obsm: bool | Sequence[str] | str = True,
         terms: bool = False,
         cache: bool = True,
+        obs_filter: str | None = None,
+        cells: Sequence[str] | str | None = None,
     ) -> AnnData:
         """Fetch all studies and join them.
 
@@ -261,6 +273,11 @@ class Collection:
             See :meth:`Study.to_anndata`. For an outer join, at least one study must have each of them.
         unit, layers, terms, cache
             See :meth:`Study.to_anndata`.
+        obs_filter
+            See :meth:`Study.to_anndata`. It is applied to each study, which may have no cell to add; for an outer join,
+            a field that a study lacks is missing in all of its cells. A label that a study lacks is not an error.
+        cells
+            Names of cells as in the result, ``"AAACATACAACCAC-1-GSE1"``: barcodes with the study's name appended.
 
         Returns
         -------
@@ -279,6 +296,8 @@ class Collection:
             The joined studies would not fit into memory.
         UnknownField, UnknownGene, UnknownEmbedding
             A study (for an outer join: every study) lacks a field, a gene or an embedding.
+        InvalidFilter, UnknownCell, NoCells
+            See :meth:`Study.to_anndata`.
         ConfigurationError
             A worker has no token for the server.
 
@@ -292,7 +311,16 @@ class Collection:
         >>> adata.shape, adata.obs["from"].value_counts().to_dict()
         ((1400, 1), {'PBMC68k_reduced': 700, 'AGAIN': 700})
         """
-        wanted = Selection.of(genes=genes, fields=fields, unit=unit, layers=layers, obsm=obsm, terms=terms)
+        wanted = Selection.of(
+            genes=genes,
+            fields=fields,
+            unit=unit,
+            layers=layers,
+            obsm=obsm,
+            terms=terms,
+            obs_filter=obs_filter,
+            cells=cells,
+        )
         with instead(_ALTERNATIVE):
             parts = fetch_all(self.studies, self._selections(join, label, wanted), _ALTERNATIVE, cache=cache)
             return self._joined(parts, join, label, wanted)
@@ -309,6 +337,8 @@ class Collection:
         layers: Sequence[str] | None = (),
         obsm: bool | Sequence[str] | str = True,
         terms: bool = False,
+        obs_filter: str | None = None,
+        cells: Sequence[str] | str | None = None,
     ) -> AnnData:
         """Join all studies as Dask arrays, without loading their matrices into memory.
 
@@ -321,7 +351,7 @@ class Collection:
             Folder that holds an h5ad of each study for as long as the AnnData is used; created if it does not exist.
             Several collections can share it, because the file names differ by study and unit. None means
             ``bc.cache``, which keeps BioFlex studies only.
-        join, label, genes, fields, unit, layers, obsm, terms
+        join, label, genes, fields, unit, layers, obsm, terms, obs_filter, cells
             See :meth:`to_anndata`.
 
         Returns
@@ -345,7 +375,16 @@ class Collection:
         ...     type(adata.X).__module__, adata.shape
         ('dask.array.core', (700, 765))
         """
-        selection = Selection.of(genes=genes, fields=fields, unit=unit, layers=layers, obsm=obsm, terms=terms)
+        selection = Selection.of(
+            genes=genes,
+            fields=fields,
+            unit=unit,
+            layers=layers,
+            obsm=obsm,
+            terms=terms,
+            obs_filter=obs_filter,
+            cells=cells,
+        )
         wanted = self._selections(join, label, selection)
         if folder is not None:
             kept = expanded(folder).absolute()
@@ -380,6 +419,8 @@ class Collection:
         layers: Sequence[str] | None = (),
         obsm: bool | Sequence[str] | str = True,
         terms: bool = False,
+        obs_filter: str | None = None,
+        cells: Sequence[str] | str | None = None,
     ) -> Path:
         """Join all studies in a Zarr store, a block of cells at a time.
 
@@ -387,7 +428,7 @@ class Collection:
         ----------
         path
             Folder to write; it must not exist. ``anndata.settings.zarr_write_format`` sets the format.
-        join, label, genes, fields, unit, layers, obsm, terms
+        join, label, genes, fields, unit, layers, obsm, terms, obs_filter, cells
             See :meth:`to_anndata`.
 
         Returns
@@ -426,6 +467,8 @@ class Collection:
                 layers=layers,
                 obsm=obsm,
                 terms=terms,
+                obs_filter=obs_filter,
+                cells=cells,
             )
             part = Path(folder) / "joined.zarr"
             with warnings.catch_warnings():
@@ -467,8 +510,16 @@ class Collection:
         """Names of the studies; if several share a display id, the later ones get a number."""
         return unique_names([study.id for study in self.studies])
 
+    @property
+    def _several(self) -> str:
+        """The studies in a message: the first, and how many more."""
+        return self.studies[0].id + (f" or {len(self.studies) - 1} more" if len(self.studies) > 1 else "")
+
     def _joined(self, parts: Sequence[AnnData], join: Join, label: str, selection: Selection) -> AnnData:
+        if selection.selects_cells and not any(part.n_obs for part in parts):
+            self._raise_no_cells(selection)
         joined = union(parts, self._names, join, label)
+        joined.obs = without_unused_labels(joined.obs, selection)
         if selection.genes is not None and join == "outer":
             # concat sorts them alphabetically.
             joined = joined[:, list(dict.fromkeys(selection.genes))].copy()
@@ -477,9 +528,9 @@ class Collection:
     def _selections(self, join: Join, label: str, selection: Selection) -> list[Selection]:
         """The selection for each study: for an outer join, only the genes and fields that it has."""
         expect_join(join)
-        found, fields = [selection] * len(self.studies), [each.fields for each in self.studies]
+        found, fields = self._selections_of_cells(join, selection), [each.fields for each in self.studies]
         if join == "outer":
-            several = self.studies[0].id + (f" or {len(self.studies) - 1} more" if len(self.studies) > 1 else "")
+            several = self._several
             if selection.genes is not None:
                 known = [each.features() for each in self.studies]
                 wanted = select_genes(selection.genes, _every(known), several)
@@ -499,6 +550,35 @@ class Collection:
                 )
                 raise InvalidArgument(msg)
         return found
+
+    def _selections_of_cells(self, join: Join, selection: Selection) -> list[Selection]:
+        """The selection for each study with its own cells, after a check of the filter's fields."""
+        if not selection.selects_cells:
+            return [selection] * len(self.studies)
+        if selection.obs_filter is not None:
+            wanted, fields = ObsFilter.of(selection.obs_filter), [each.fields for each in self.studies]
+            for each, known in zip(self.studies, fields, strict=True):
+                wanted.expect_fields(known if join == "inner" else _every(fields), each.id)
+        if selection.cells is None:
+            return [selection._replace(of_many=True)] * len(self.studies)
+        every = [
+            [f"{cell}-{name}" for cell in each.barcodes()] for each, name in zip(self.studies, self._names, strict=True)
+        ]
+        expect_cells(selection.cells, [cell for cells in every for cell in cells], self._several)
+        return [
+            selection._replace(
+                of_many=True,
+                cells=tuple(cell.removesuffix(f"-{name}") for cell in _owned(selection.cells, cells)),
+            )
+            for name, cells in zip(self._names, every, strict=True)
+        ]
+
+    def _raise_no_cells(self, selection: Selection) -> NoReturn:
+        """NoCells with the number of cells of each condition in each study."""
+        why = []
+        for each, own in zip(self.studies, self._selections_of_cells("outer", selection), strict=True):
+            why.append(no_cells(parts_of(each).cached(), own))
+        raise NoCells("\n".join(why))
 
 
 def _every(known: Sequence[Sequence[str]]) -> list[str]:

@@ -24,6 +24,7 @@ from biocolab_accessor.io.safe_files import target_path
 from biocolab_accessor.io.transpose import Scratch, join_rows, write_stripes
 from biocolab_accessor.io.values import text_index
 from biocolab_accessor.io.write_h5ad import write_h5ad
+from biocolab_accessor.studies.cells import selected, without_unused_labels
 from biocolab_accessor.studies.conversion import expect_shape, to_obsm
 from biocolab_accessor.studies.fetch import (
     SAMPLE_SIZE,
@@ -53,17 +54,22 @@ _CHANGING = {"packages", "fetched_at", "embeddings", "renamed", "title", "author
 
 def write_study(parts: StudyParts, selection: Selection, path: str | Path, compression: Compression = "gzip") -> Path:
     """See :meth:`Study.to_h5ad`."""
-    target = _written(parts, selection, path, compression)
+    target = _written(parts, selection, path, compression, labels="used")
     if selection.unit == "raw":
         with h5py.File(target, "r") as file:
             warn_where_no_counts(file["X/data"][:SAMPLE_SIZE], parts.study_id)
     return target
 
 
-def _written(parts: StudyParts, selection: Selection, path: str | Path, compression: Compression) -> Path:
+def _written(
+    parts: StudyParts, selection: Selection, path: str | Path, compression: Compression, labels: str = "all"
+) -> Path:
     target = target_path(path)
+    parts = selected(parts, selection)
     genes = selected_genes(parts, selection)
     frame = obs_of(parts, selection)
+    if labels == "used":
+        frame = without_unused_labels(frame, selection)
     frame.columns = text_index([escaped(name) for name in frame.columns])
     arrays, keys = to_obsm(embeddings_of(parts, selection), parts.n_obs, parts.study_id)
     facts = origin(parts, selection, genes, keys)
@@ -111,6 +117,7 @@ def file_of_study(parts: StudyParts, selection: Selection, path: str | Path | No
 
 def _record(parts: StudyParts, selection: Selection) -> None:
     """Fetch and hash what an earlier session has put into the file, a few genes at a time."""
+    parts = selected(parts, selection)
     genes = selected_genes(parts, selection)
     obs_of(parts, selection)
     embeddings_of(parts, selection)
@@ -131,8 +138,7 @@ def expect_same(path: str | Path, parts: StudyParts, selection: Selection) -> No
             facts = read_elem(file[f"uns/{PROVENANCE}"])
     except (InvalidFile, OSError, KeyError):
         facts = {}
-    if "genes" in facts:
-        facts["genes"] = list(facts["genes"])
+    facts |= {name: list(facts[name]) for name in ("genes", "cells") if name in facts}
     if any(facts.get(name) != wanted.get(name) for name in {*facts, *wanted} - _CHANGING):
         msg = (
             f"{target} exists, but does not hold study {parts.study_id} with these genes, unit and layers, and objects "

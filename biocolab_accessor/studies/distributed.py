@@ -108,9 +108,12 @@ def write_all(studies: Sequence[Study], selections: Sequence[Selection], folder:
 
 
 def _file_name(study: Study, selection: Selection) -> str:
-    """A name that is unique for the study, genes, unit and layers, because objects keep reading from the file."""
-    content = json.dumps([address_of(study), selection.genes, selection.unit, selection.layers], sort_keys=True)
-    return f"{safe_name(study.id)}-{hashlib.sha256(content.encode()).hexdigest()[:16]}.h5ad"
+    """A name that is unique for the study, cells, genes and units, because objects keep reading from the file."""
+    content = [address_of(study), selection.genes, selection.unit, selection.layers]
+    if selection.selects_cells:
+        content += [selection.obs_filter, selection.cells]
+    text = json.dumps(content, sort_keys=True)
+    return f"{safe_name(study.id)}-{hashlib.sha256(text.encode()).hexdigest()[:16]}.h5ad"
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from biocolab_accessor.io.memory import budget, expect_room
 from biocolab_accessor.io.transpose import PEAK
 from biocolab_accessor.io.values import text_index
 from biocolab_accessor.messages import warn
+from biocolab_accessor.studies.cells import selected
 from biocolab_accessor.studies.conversion import select_embeddings, select_fields, select_genes, to_obsm, unique_names
 from biocolab_accessor.studies.provenance import KEY as PROVENANCE
 from biocolab_accessor.studies.provenance import names_of_embeddings, origin_of, original_names
@@ -45,6 +46,7 @@ SAMPLE_SIZE = 1 << 20
 
 def fetch(parts: StudyParts, selection: Selection) -> AnnData:
     """See :meth:`Study.to_anndata`."""
+    parts = selected(parts, selection)
     # The requests run in parallel. This thread fetches the matrix, which takes longest, while another one assembles the
     # rest of the AnnData.
     with request_threads("biocolab-fetch", 5) as threads:
@@ -81,6 +83,7 @@ def fetch(parts: StudyParts, selection: Selection) -> AnnData:
 
 def plan_fetch(parts: StudyParts, selection: Selection) -> FetchPlan:
     """See :meth:`Study.to_anndata`."""
+    parts = selected(parts, selection)
     genes = selected_genes(parts, selection)
     n_vars = parts.n_vars if genes is None else len(genes)
     fields = select_fields(selection.fields, parts.fields, parts.study_id)
@@ -94,7 +97,8 @@ def plan_fetch(parts: StudyParts, selection: Selection) -> FetchPlan:
         memory = _dense_bytes(parts, selection, n_vars) + int(PEAK * max(known, default=0))
     elif n_bytes is not None:
         by_unit = dict(zip(selection.units, known, strict=True))
-        memory = sum(by_unit[unit] for unit in selection.matrices) + _overhead(max(known))
+        every, most = sum(by_unit[unit] for unit in selection.matrices), max(known)
+        memory = int((every + _overhead(most)) * parts.n_obs / max(1, parts.n_sent))
     return FetchPlan(parts.study_id, parts.n_obs, n_vars, tuple(fields), n_bytes, memory, budget())
 
 
@@ -125,7 +129,7 @@ def obs_of(parts: StudyParts, selection: Selection) -> pd.DataFrame:
     frame = parts.metadata(select_fields(selection.fields, parts.fields, parts.study_id))
     if selection.terms:
         add_term_columns(frame, parts.terms(), parts.study_id)
-    frame.index = text_index(unique_names(parts.barcodes))
+    frame.index = text_index(parts.cell_names)
     frame.columns = text_index(unique_names([str(name) for name in frame.columns]))
     return frame
 
@@ -154,6 +158,8 @@ def origin(
         unit=selection.unit,
         layers=selection.layers or None,
         genes=list(genes) if genes is not None else None,
+        obs_filter=selection.obs_filter,
+        cells=list(selection.cells) if selection.cells is not None else None,
         embeddings=names_of_embeddings(keys),
         renamed=original_names(parts.sent_fields(wanted), keys),
     )

@@ -327,10 +327,10 @@ def sha_of_matrix(matrix: Any) -> str:
 
 
 def recorded_stripes(
-    stripes: Generator[sparse.csc_matrix, None, None], source: StudySource, entry: Entry
+    stripes: Generator[sparse.csc_matrix, None, None], to: Recorder | None, source: StudySource, entry: Entry
 ) -> Generator[sparse.csc_matrix, None, None]:
     """The same stripes; their matrix is recorded after the last one."""
-    found, to = MatrixHash(), recorder()
+    found = MatrixHash()
     with closing(stripes):
         for stripe in stripes:
             if to is not None:

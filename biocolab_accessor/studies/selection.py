@@ -12,6 +12,7 @@ from biocolab_accessor.errors import InvalidArgument
 from biocolab_accessor.messages import about_megabytes, facts_table, quoted
 from biocolab_accessor.protocol import Format, Unit, argument_names, unit_name
 from biocolab_accessor.studies.conversion import gene_names
+from biocolab_accessor.studies.obs_filter import ObsFilter
 
 __all__ = ["FetchPlan", "Selection"]
 
@@ -26,6 +27,9 @@ class Selection(NamedTuple):
     obsm: bool | tuple[str, ...]  # names as given
     format: Format
     terms: bool = False
+    obs_filter: str | None = None
+    cells: tuple[str, ...] | None = None
+    of_many: bool = False  # of a collection, in which a study may lack fields, labels and cells
 
     @classmethod
     def of(
@@ -38,6 +42,8 @@ class Selection(NamedTuple):
         obsm: bool | Sequence[str] | str = True,
         format: Format = "csr",
         terms: bool = False,
+        obs_filter: str | None = None,
+        cells: Sequence[str] | str | None = None,
     ) -> Selection:
         """Check a user's arguments."""
         embeddings: bool | tuple[str, ...]
@@ -56,6 +62,13 @@ class Selection(NamedTuple):
             raise InvalidArgument(msg)
         if not isinstance(layers, Iterable) or isinstance(layers, str):
             layers = [] if layers is None else [layers]
+        if obs_filter is not None:
+            ObsFilter.of(obs_filter)
+        if cells is not None:
+            cells = tuple(dict.fromkeys(argument_names(cells, "cells")))
+            if not cells:
+                msg = "cells is empty: give barcodes, or None for all cells"
+                raise InvalidArgument(msg)
         asked = argument_names([getattr(layer, "value", layer) for layer in layers], "layers")
         return cls(
             None if genes is None else tuple(gene_names(genes)),
@@ -65,7 +78,14 @@ class Selection(NamedTuple):
             embeddings,
             format,
             bool(terms),
+            obs_filter,
+            cells,
         )
+
+    @property
+    def selects_cells(self) -> bool:
+        """Whether only some of the cells are selected."""
+        return self.obs_filter is not None or self.cells is not None
 
     @property
     def matrices(self) -> list[str]:

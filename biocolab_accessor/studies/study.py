@@ -17,6 +17,7 @@ from biocolab_accessor.errors import InvalidArgument, InvalidResponse, UnknownEm
 from biocolab_accessor.io.compression import Compression
 from biocolab_accessor.messages import did_you_mean, facts_table, listing, quoted, shown
 from biocolab_accessor.protocol import Format, Unit, unit_name
+from biocolab_accessor.studies.cells import selected, without_unused_labels
 from biocolab_accessor.studies.citation import Style, cite
 from biocolab_accessor.studies.conversion import obsm_keys, select_fields, select_genes
 from biocolab_accessor.studies.disk import expect_same, file_of_study, open_backed, open_lazily, write_study
@@ -198,7 +199,14 @@ class Reading:
         """
         return list(self._parts.features)
 
-    def query_genes(self, genes: Sequence[str] | str, unit: Unit = "lognorm") -> sparse.csc_matrix:
+    def query_genes(
+        self,
+        genes: Sequence[str] | str,
+        unit: Unit = "lognorm",
+        *,
+        obs_filter: str | None = None,
+        cells: Sequence[str] | str | None = None,
+    ) -> sparse.csc_matrix:
         """Expression of selected genes.
 
         Parameters
@@ -207,6 +215,8 @@ class Reading:
             Gene names; repeated names are ignored.
         unit
             ``"raw"`` (counts) or ``"lognorm"``.
+        obs_filter, cells
+            Select cells, see :meth:`Study.to_anndata`.
 
         Returns
         -------
@@ -219,6 +229,8 @@ class Reading:
             The study lacks some of the genes. The message suggests similar names; no expression was requested.
         AmbiguousName
             Several features have one of the names.
+        InvalidFilter, NoCells, UnknownCell, UnknownField
+            See :meth:`Study.to_anndata`.
 
         Examples
         --------
@@ -228,7 +240,11 @@ class Reading:
         >>> found.shape, found.dtype.name
         ((700, 2), 'float32')
         """
-        return self._parts.query_genes(select_genes(genes, self._parts.features, self.id), unit_name(unit))
+        selection = Selection.of(genes=genes, unit=unit, obs_filter=obs_filter, cells=cells)
+        wanted = select_genes(genes, self._parts.features, self.id)
+        if obs_filter is not None:
+            self._parts.source.refresh()
+        return selected(self._parts, selection).query_genes(wanted, selection.unit)
 
     def matrix(self, unit: Unit = "lognorm") -> sparse.csc_matrix:
         """The whole expression matrix.
@@ -252,13 +268,21 @@ class Reading:
         """
         return self._parts.matrix(unit_name(unit))
 
-    def metadata(self, fields: Sequence[str] | str | None = None) -> pd.DataFrame:
+    def metadata(
+        self,
+        fields: Sequence[str] | str | None = None,
+        *,
+        obs_filter: str | None = None,
+        cells: Sequence[str] | str | None = None,
+    ) -> pd.DataFrame:
         """Metadata of the cells.
 
         Parameters
         ----------
         fields
             Names of metadata fields; None means all.
+        obs_filter, cells
+            Select cells, see :meth:`Study.to_anndata`. All labels of the study remain categories.
 
         Returns
         -------
@@ -271,6 +295,8 @@ class Reading:
         ------
         UnknownField
             The study lacks some of the fields; the message suggests similar names.
+        InvalidFilter, NoCells, UnknownCell
+            See :meth:`Study.to_anndata`.
 
         Examples
         --------
@@ -279,7 +305,9 @@ class Reading:
         ...     bc.study("PBMC68k_reduced").metadata("bulk_labels")["bulk_labels"].value_counts().index[0]
         'Dendritic'
         """
-        return self._parts.metadata(select_fields(fields, self.fields, self.id))
+        selection = Selection.of(obs_filter=obs_filter, cells=cells)
+        wanted = select_fields(fields, self.fields, self.id)
+        return selected(self._parts, selection).metadata(wanted)
 
     def cell_centers(self) -> pd.DataFrame:
         """Positions of the cells of a spatial study.
@@ -467,6 +495,8 @@ class Study(Reading):
         format: Format = ...,
         cache: bool = ...,
         backed: str | Path | None = ...,
+        obs_filter: str | None = ...,
+        cells: Sequence[str] | str | None = ...,
         dry_run: Literal[False] = ...,
     ) -> AnnData: ...
 
@@ -483,6 +513,8 @@ class Study(Reading):
         format: Format = ...,
         cache: bool = ...,
         backed: str | Path | None = ...,
+        obs_filter: str | None = ...,
+        cells: Sequence[str] | str | None = ...,
         dry_run: Literal[True],
     ) -> FetchPlan: ...
 
@@ -498,6 +530,8 @@ class Study(Reading):
         format: Format = "csr",
         cache: bool = True,
         backed: str | Path | None = None,
+        obs_filter: str | None = None,
+        cells: Sequence[str] | str | None = None,
         dry_run: bool = False,
     ) -> AnnData | FetchPlan:
         """Fetch the study, or a part of it, as an AnnData.
@@ -527,8 +561,19 @@ class Study(Reading):
         backed
             Path of an h5ad to write with bounded memory and to back the AnnData with, for studies that do not fit into
             memory.
+        obs_filter
+            A condition on metadata fields that selects cells, as in pandas' ``DataFrame.query``:
+            ``"cell_type in ['B', 'T'] and n_genes > 200 and not phase == 'S'"``. It may have ``==``, ``!=``, ``<``,
+            ``<=``, ``>``, ``>=``, ``in`` and ``not in`` with a list, ``and``, ``or``, ``not`` (also ``&``, ``|``,
+            ``~``), ``field.isna()``, ``field.notna()``, and backticks around names with blanks. Labels are compared as
+            text, also ``"001"``. Nothing in it is executed. Its fields are fetched before any matrix. Labels of obs
+            that no selected cell has are dropped.
+        cells
+            Barcodes of the cells to select; with ``obs_filter``, those of them for which it holds. The result has them
+            in the order of the study.
         dry_run
-            Fetch no values, and return a :class:`~biocolab_accessor.studies.selection.FetchPlan`.
+            Fetch no expression values, and return a :class:`~biocolab_accessor.studies.selection.FetchPlan`. With
+            ``obs_filter``, its fields are fetched to count the cells.
 
         Returns
         -------
@@ -540,8 +585,14 @@ class Study(Reading):
         ------
         UnknownGene, UnknownField, UnknownEmbedding
             The study lacks some of the genes, fields or embeddings; the message suggests similar names.
+        UnknownCell
+            The study lacks some of the ``cells``.
         AmbiguousName
-            Several features have one of the names in ``genes``.
+            Several features have one of the names in ``genes``, or several cells one of the names in ``cells``.
+        InvalidFilter
+            ``obs_filter`` is not such a condition; the message has the column, and what to write.
+        NoCells
+            No cell is selected; the message has the number of cells of each condition. No matrix was requested.
         InvalidArgument
             The unit or the format is unknown, ``obsm`` is neither a bool nor names, ``terms`` is not a bool, or
             ``terms=True`` is given for a study of BioFlex.
@@ -557,9 +608,22 @@ class Study(Reading):
         ...     adata = bc.study("PBMC68k_reduced").to_anndata(genes=["CD3D", "CD79A"], fields=["bulk_labels"])
         >>> adata.shape, list(adata.var_names), adata.obs["bulk_labels"].dtype.name
         ((700, 2), ['CD3D', 'CD79A'], 'category')
+        >>> with bc.sandbox():
+        ...     study = bc.study("PBMC68k_reduced")
+        ...     adata = study.to_anndata(obs_filter="bulk_labels in ['Dendritic', 'CD19+ B'] and n_genes > 900")
+        >>> adata.shape, list(adata.obs["bulk_labels"].cat.categories)
+        ((335, 765), ['CD19+ B', 'Dendritic'])
         """
         selection = Selection.of(
-            genes=genes, fields=fields, unit=unit, layers=layers, obsm=obsm, terms=terms, format=format
+            genes=genes,
+            fields=fields,
+            unit=unit,
+            layers=layers,
+            obsm=obsm,
+            terms=terms,
+            format=format,
+            obs_filter=obs_filter,
+            cells=cells,
         )
         self._parts.source.refresh()
         parts = self._parts.cached() if cache else self._parts
@@ -569,7 +633,9 @@ class Study(Reading):
         if dry_run:
             return plan_fetch(parts, selection)
         if backed is None:
-            return fetch(parts, selection)
+            adata = fetch(parts, selection)
+            adata.obs = without_unused_labels(adata.obs, selection)
+            return adata
         return open_backed(write_study(parts, selection, backed))
 
     def to_h5ad(
@@ -582,6 +648,8 @@ class Study(Reading):
         layers: Sequence[str] | None = (),
         obsm: bool | Sequence[str] | str = True,
         terms: bool = False,
+        obs_filter: str | None = None,
+        cells: Sequence[str] | str | None = None,
         compression: Compression = "gzip",
     ) -> Path:
         """Write the study to an h5ad file, with bounded memory for a study of any size.
@@ -593,7 +661,7 @@ class Study(Reading):
         ----------
         path
             Path to write to. An existing file is replaced once the new one is complete.
-        genes, fields, unit, layers, obsm, terms
+        genes, fields, unit, layers, obsm, terms, obs_filter, cells
             See :meth:`to_anndata`.
         compression
             ``"gzip"`` or None.
@@ -617,7 +685,16 @@ class Study(Reading):
         ...     anndata.read_h5ad(path).shape
         (700, 765)
         """
-        selection = Selection.of(genes=genes, fields=fields, unit=unit, layers=layers, obsm=obsm, terms=terms)
+        selection = Selection.of(
+            genes=genes,
+            fields=fields,
+            unit=unit,
+            layers=layers,
+            obsm=obsm,
+            terms=terms,
+            obs_filter=obs_filter,
+            cells=cells,
+        )
         self._parts.source.refresh()
         return write_study(self._parts, selection, path, compression)
 
@@ -631,17 +708,19 @@ class Study(Reading):
         layers: Sequence[str] | None = (),
         obsm: bool | Sequence[str] | str = True,
         terms: bool = False,
+        obs_filter: str | None = None,
+        cells: Sequence[str] | str | None = None,
     ) -> AnnData:
         """The study as an AnnData of Dask arrays: its matrices stay on disk, for scanpy's functions that support Dask.
 
         Parameters
         ----------
         path
-            h5ad file to write and to read from. An existing file is replaced if it holds the same study, genes, unit
-            and layers; objects that read from it keep their values. None means a file in ``bc.cache``, for studies of
-            BioFlex. The file must exist for as long as the AnnData is used: ``bc.cache.clear()`` removes it, and so do
-            newer entries once the cache exceeds ``bc.settings.cache_size``.
-        genes, fields, unit, layers, obsm, terms
+            h5ad file to write and to read from. An existing file is replaced if it holds the same study, cells, genes,
+            unit and layers; objects that read from it keep their values. None means a file in ``bc.cache``, for studies
+            of BioFlex. The file must exist for as long as the AnnData is used: ``bc.cache.clear()`` removes it, and so
+            do newer entries once the cache exceeds ``bc.settings.cache_size``.
+        genes, fields, unit, layers, obsm, terms, obs_filter, cells
             See :meth:`to_anndata`.
 
         Returns
@@ -667,11 +746,22 @@ class Study(Reading):
         ...     type(adata.X).__module__, adata.X[:5].compute().shape
         ('dask.array.core', (5, 765))
         """
-        selection = Selection.of(genes=genes, fields=fields, unit=unit, layers=layers, obsm=obsm, terms=terms)
+        selection = Selection.of(
+            genes=genes,
+            fields=fields,
+            unit=unit,
+            layers=layers,
+            obsm=obsm,
+            terms=terms,
+            obs_filter=obs_filter,
+            cells=cells,
+        )
         self._parts.source.refresh()
         if path is not None:
             expect_same(path, self._parts, selection)
-        return open_lazily(file_of_study(self._parts, selection, path))
+        adata = open_lazily(file_of_study(self._parts, selection, path))
+        adata.obs = without_unused_labels(adata.obs, selection)
+        return adata
 
     def plot(
         self,

@@ -20,9 +20,10 @@ from biocolab_accessor.io.memory import instead
 from biocolab_accessor.io.names import restored
 from biocolab_accessor.io.values import text_index
 from biocolab_accessor.messages import listing, quoted
-from biocolab_accessor.studies.conversion import expect_shape, gene_stripes
+from biocolab_accessor.studies.conversion import expect_shape, gene_stripes, unique_names
 from biocolab_accessor.studies.lock import (
     Entry,
+    Recorder,
     recorded_stripes,
     recorder,
     sha_of_array,
@@ -79,6 +80,21 @@ class StudyParts:
         return [names[field.name] for field in self.source.metalist]
 
     @property
+    def cell_names(self) -> list[str]:
+        """Barcodes made unique."""
+        return unique_names(self.barcodes)
+
+    @property
+    def is_cached(self) -> bool:
+        """Whether the cache holds what was fetched."""
+        return isinstance(self.source, CachedSource)
+
+    @property
+    def n_sent(self) -> int:
+        """Number of cells that the server sends, of which these are all or some."""
+        return self.n_obs
+
+    @property
     def n_obs(self) -> int:
         """Number of cells."""
         return len(self.barcodes)
@@ -100,7 +116,7 @@ class StudyParts:
         }
         frame = pd.DataFrame(dict(enumerate(columns.values())), index=text_index(self.barcodes))
         frame.columns = text_index(list(columns))
-        if (to := recorder()) is not None:
+        if (to := self._recorder) is not None:
             hashes = {name: sha_of_column(frame.iloc[:, number]) for number, name in enumerate(columns)}
             to.add(self.source, [{"part": "obs", "name": name, "sha256": found} for name, found in hashes.items()])
         return frame
@@ -108,7 +124,7 @@ class StudyParts:
     def embeddings(self, names: Collection[str] | None = None) -> dict[str, NDArray[np.float32]]:
         """Embeddings by the server's names; None means all."""
         found = self.source.embeddings() if names is None else self.source.embeddings(names)
-        if (to := recorder()) is not None:
+        if (to := self._recorder) is not None:
             hashes = {name: sha_of_array(array, "<f4") for name, array in found.items()}
             to.add(self.source, [{"part": "obsm", "name": name, "sha256": each} for name, each in hashes.items()])
         return found
@@ -132,7 +148,7 @@ class StudyParts:
         frame = centers.reindex(self.barcodes).astype({"x": np.float64, "y": np.float64})
         frame["sample"] = pd.Categorical(frame["sample"], categories=text_index(list(sent)))
         frame = frame.set_axis(text_index(self.barcodes))
-        if (to := recorder()) is not None:
+        if (to := self._recorder) is not None:
             hashes = [sha_of_column(frame[name]) for name in frame]
             to.add(self.source, [{"part": "cell_centers", "sha256": sha_of_names(hashes)}])
         return frame
@@ -146,7 +162,7 @@ class StudyParts:
         """Ontology terms of the labels, with the original names of the fields."""
         names, found = self._original_names, self.source.terms()
         terms = [term._replace(field=names.get(term.field, term.field)) for term in found]
-        if (to := recorder()) is not None:
+        if (to := self._recorder) is not None:
             to.add(self.source, [{"part": "terms", "sha256": sha_of_names(sorted(map(json.dumps, terms)))}])
         return terms
 
@@ -172,11 +188,14 @@ class StudyParts:
         self, genes: Sequence[str] | None, unit: str, folder: Path, most: int
     ) -> Generator[sparse.csc_matrix, None, None]:
         """All or some genes, a few at a time, about ``most`` non-zeros each; temporary files go to ``folder``."""
+        n_sent = max(1, self.n_sent)
         if genes is None:
             stripes = self.source.stripes(unit, folder, most, self.n_obs)
-            return recorded_stripes(stripes, self.source, {"part": "matrix", "unit": unit})
-        stripes = gene_stripes(lambda some: self._query(some, unit), genes, most // max(1, self.n_obs), most)
-        return recorded_stripes(stripes, self.source, {"part": "genes", "unit": unit, "genes": list(genes)})
+            return recorded_stripes(stripes, self._recorder, self.source, {"part": "matrix", "unit": unit})
+        stripes = gene_stripes(lambda some: self._query(some, unit), genes, most // n_sent, most * self.n_obs // n_sent)
+        return recorded_stripes(
+            stripes, self._recorder, self.source, {"part": "genes", "unit": unit, "genes": list(genes)}
+        )
 
     def _query(self, genes: Sequence[str], unit: str) -> sparse.csc_matrix:
         with instead(_OF_GENES):
@@ -184,9 +203,14 @@ class StudyParts:
 
     def _recorded(self, matrix: _Matrix, entry: Entry) -> _Matrix:
         """The same matrix; its hash goes to the active recorder."""
-        if (to := recorder()) is not None:
+        if (to := self._recorder) is not None:
             to.add(self.source, [{**entry, "sha256": sha_of_matrix(matrix)}])
         return matrix
+
+    @property
+    def _recorder(self) -> Recorder | None:
+        """The lock that records these parts; nothing is hashed without one."""
+        return recorder()
 
     @property
     def _original_names(self) -> dict[str, str]:
@@ -198,7 +222,7 @@ class StudyParts:
             if name not in self._names:
                 self._names[name] = fetch()
             names = self._names[name]
-            if (to := recorder()) is not None:
+            if (to := self._recorder) is not None:
                 # Hashed once, although they are asked for many times.
                 if name not in self._hashes:
                     self._hashes[name] = sha_of_names(names)

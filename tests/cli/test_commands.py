@@ -90,6 +90,19 @@ def test_pull_takes_genes_with_commas_and_fields_one_by_one(tmp_path: Path) -> N
     np.testing.assert_array_equal(part.X.toarray(), whole.X.toarray())
 
 
+def test_pull_takes_the_cells_of_a_filter(tmp_path: Path) -> None:
+    target = tmp_path / "some.h5ad"
+    arguments = ("--genes", "CD3D", "--unit", "lognorm", "--filter", "phase == 'S' and n_genes > 1000")
+    n_obs = len(bc.study("PBMC68k_reduced").metadata().query(arguments[-1]))
+    assert 0 < n_obs < 700
+    assert answer("pull", "PBMC68k_reduced", *arguments, "--dry-run")["n_obs"] == n_obs
+    assert answer("pull", "PBMC68k_reduced", "-o", target, *arguments)["cells"] == n_obs
+    assert set(ad.read_h5ad(target).obs["phase"]) == {"S"}
+    refused = run("pull", "PBMC68k_reduced", "-o", target, "--filter", "phase = 'S'")
+    assert refused.exit_code == 2
+    assert "column 7" in refused.output
+
+
 def test_pull_takes_a_version_of_the_database(tmp_path: Path) -> None:
     pulled = answer("pull", "PBMC68k_reduced", "-o", tmp_path / "x.h5ad", "--version", 2, "--genes", "LYZ")
     assert pulled["cells"] == 700
