@@ -49,6 +49,9 @@ def test_ten_fetches_of_both_protocols_replay_bit_for_bit(
         changing.to_h5ad(tmp_path / "x.h5ad")
         changing.lazy(tmp_path / "y.h5ad")
         assert lock.entries == whole  # each way of fetching has the same parts
+        assert changing.to_anndata(obs_filter="mood == 'a'", layers=["lognorm"]).n_obs == 10
+        changing.to_h5ad(tmp_path / "z.h5ad", cells=["CELL3-1"])
+        assert lock.entries == whole  # the parts that the server sends, whichever cells are kept
         of_database.to_anndata(genes=["LYZ", "CD3D"], fields=["phase"])
         of_database.query_genes("CD79A")
         of_database.lazy(fields=["phase"])
