@@ -6,6 +6,7 @@ import uuid
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
@@ -34,6 +35,7 @@ __all__ = [
     "Batch",
     "Encoded",
     "EncodedObsm",
+    "FilesPlan",
     "Filters",
     "Plan",
     "Strictness",
@@ -42,6 +44,7 @@ __all__ = [
     "encode",
     "encoded_frame",
     "encoded_obsm",
+    "expect_column",
     "plan_of",
     "plan_submission",
 ]
@@ -105,6 +108,7 @@ Strictness = Literal["default", "strict"]
 
 _MOST_SHOWN = 8
 _NOT_CHOSEN = " (not chosen)"
+_NOTHING_SENT = "Plan: nothing has been sent"
 
 
 @dataclass(frozen=True)
@@ -236,10 +240,76 @@ class Plan:
         return [*([f"{counted(number, 'column')} of obs (not chosen)"] if number else []), *others]
 
     def __repr__(self) -> str:
-        return "\n".join(["Plan: nothing has been sent", *(f"  {name}: {text}" for name, text in self._rows())])
+        return "\n".join([_NOTHING_SENT, *(f"  {name}: {text}" for name, text in self._rows())])
 
     def _repr_html_(self) -> str:
-        return facts_table("Plan: nothing has been sent", self._rows())
+        return facts_table(_NOTHING_SENT, self._rows())
+
+
+@dataclass(frozen=True)
+class FilesPlan:
+    """The plan of a submission of files: what would be sent.
+
+    Attributes
+    ----------
+    to, group, study_id, species
+        The destination, as in :class:`Plan`.
+    study_type
+        ``"h5ad"``, ``"h5_10x"``, ``"mtx_10x"``, …
+    input_matrix_type
+        ``"raw"`` (counts, which the server log-normalizes) or ``"normalized"``.
+    files
+        The files that would be read.
+    batches
+        Names of the batches on the server.
+    n_bytes
+        Size of the files on disk, in bytes.
+    plans
+        One :class:`Plan` for each h5ad file; empty for other types, of which only a part is read.
+
+    Examples
+    --------
+    >>> import anndata as ad, numpy as np, tempfile, biocolab_accessor as bc
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     ad.AnnData(np.eye(9, dtype="float32") + 1).write_h5ad(f"{folder}/x.h5ad")
+    ...     plan = bc.submit(f"{folder}/x.h5ad", dry_run=True)
+    >>> plan.study_type, plan.input_matrix_type, plan.plans[0].n_obs
+    ('h5ad', 'raw', 9)
+    """
+
+    to: Server
+    group: str
+    study_id: str | None
+    species: str
+    study_type: str
+    input_matrix_type: str
+    files: tuple[Path, ...]
+    batches: tuple[str, ...]
+    n_bytes: int
+    plans: tuple[Plan, ...] = ()
+
+    def _rows(self) -> list[tuple[str, str]]:
+        if self.plans:
+            several = len(self.plans) > 1
+            return [
+                (f"{path.name}: {name}" if several else name, text)
+                for path, plan in zip(self.files, self.plans, strict=True)
+                for name, text in plan._rows()
+            ]
+        study = quoted(self.study_id) if self.study_id is not None else "with a generated id"
+        return [
+            ("to", f"{self.to}, group {quoted(self.group)}, study {study}, species {self.species}"),
+            ("type", f"{self.study_type}, sent as {self.input_matrix_type}"),
+            ("files", listing((path.name for path in self.files), limit=_MOST_SHOWN)),
+            ("batches", listing(self.batches, limit=_MOST_SHOWN)),
+            ("size", f"{about_megabytes(self.n_bytes)} on disk"),
+        ]
+
+    def __repr__(self) -> str:
+        return "\n".join([_NOTHING_SENT, *(f"  {name}: {text}" for name, text in self._rows())])
+
+    def _repr_html_(self) -> str:
+        return facts_table(_NOTHING_SENT, self._rows())
 
 
 def plan_submission(
@@ -255,10 +325,7 @@ def plan_submission(
 ) -> Plan:
     """Check the object and decide what to send; raise CheckFailed if it cannot be sent."""
     obs = as_frame(adata.obs)
-    if batch_key is not None and not (isinstance(batch_key, str) and batch_key in obs.columns):
-        near = did_you_mean(str(batch_key), [str(column) for column in obs.columns])
-        msg = f"obs has no column {quoted(batch_key)}{near} for batch_key; it has {listing(obs.columns)}"
-        raise UnknownField(msg)
+    expect_column(adata, batch_key)
     if not isinstance(check, str) or check not in ("default", "strict"):
         msg = (
             f"check is {quoted(check)}: give 'default' or 'strict'. The check cannot be skipped: data with errors "
@@ -277,6 +344,15 @@ def plan_submission(
     )
     checked.report.raise_for_errors(strict=check == "strict")
     return plan_of(adata, checked, request=request, to=to, batch_key=batch_key, chosen=chosen)
+
+
+def expect_column(adata: AnnData, batch_key: str | None) -> None:
+    """Raise UnknownField if obs has no such column."""
+    obs = as_frame(adata.obs)
+    if batch_key is not None and not (isinstance(batch_key, str) and batch_key in obs.columns):
+        near = did_you_mean(str(batch_key), [str(column) for column in obs.columns])
+        msg = f"obs has no column {quoted(batch_key)}{near} for batch_key; it has {listing(obs.columns)}"
+        raise UnknownField(msg)
 
 
 def columns_chosen(
