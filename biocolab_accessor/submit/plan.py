@@ -21,7 +21,7 @@ from biocolab_accessor.check.rules_names import is_kept
 from biocolab_accessor.check.run import Checked, check_object
 from biocolab_accessor.check.slots import is_table, unsendable
 from biocolab_accessor.errors import InvalidArgument, InvalidColumn, UnknownField
-from biocolab_accessor.io.columns import Verdict, Verdicts, as_frame, batches_of, chosen_columns, judge_each
+from biocolab_accessor.io.columns import Verdict, Verdicts, as_frame, batches_of, chosen_columns, judge_each, named_by
 from biocolab_accessor.io.matrix_blocks import Slot, filled_slots
 from biocolab_accessor.io.names import distinct, key_as_text, safe_name, sent_name
 from biocolab_accessor.messages import about_megabytes, counted, did_you_mean, facts_table, listing, quoted
@@ -168,6 +168,8 @@ class Plan:
         The report of the check.
     chosen
         Selected columns of obs, and the batch column; None if all columns are sent.
+    gene_symbols
+        Column of var whose values are sent as the names of the genes; None sends the names themselves.
     encoded
         obs, var and obsm as encoded by the check; None if they are encoded again for writing.
 
@@ -199,6 +201,7 @@ class Plan:
     n_bytes: int
     report: Report
     chosen: tuple[str, ...] | None = None
+    gene_symbols: str | None = None
     encoded: Encoded | None = field(default=None, repr=False, compare=False)
 
     def _rows(self) -> list[tuple[str, str]]:
@@ -226,6 +229,7 @@ class Plan:
             ("left out", ", ".join(self._left())),
             ("filters", "; ".join(found.text for found in self.report.notes if found.path == "filters")),
             *(("warning", f"{found.code} {found.path}: {found.text}") for found in warned),
+            ("to send", "the same call without dry_run"),
         ]
         return [(name, text) for name, text in rows if text]
 
@@ -322,6 +326,7 @@ def plan_submission(
     check: Strictness = "default",
     of_table: Sequence[Finding] | None = None,
     columns: Sequence[str] | str | None = None,
+    gene_symbols: str | None = None,
 ) -> Plan:
     """Check the object and decide what to send; raise CheckFailed if it cannot be sent."""
     obs = as_frame(adata.obs)
@@ -341,9 +346,12 @@ def plan_submission(
         filters=request.filters if request else None,
         of_table=of_table,
         obs=chosen,
+        gene_symbols=gene_symbols,
     )
     checked.report.raise_for_errors(strict=check == "strict")
-    return plan_of(adata, checked, request=request, to=to, batch_key=batch_key, chosen=chosen)
+    return plan_of(
+        adata, checked, request=request, to=to, batch_key=batch_key, chosen=chosen, gene_symbols=gene_symbols
+    )
 
 
 def expect_column(adata: AnnData, batch_key: str | None) -> None:
@@ -378,6 +386,7 @@ def plan_of(
     to: Server = "bbrowserx",
     batch_key: str | None = None,
     chosen: tuple[str, ...] | None = None,
+    gene_symbols: str | None = None,
 ) -> Plan:
     """The plan for an object that was checked already."""
     report, choice, verdicts = checked
@@ -390,7 +399,13 @@ def plan_of(
     sent = [name for place, name in places.items() if place not in refused]
     unchosen = [f"obs[{quoted(name)}]{_NOT_CHOSEN}" for name in everything.columns if name not in obs.columns]
     unfit = [f"{place} ({problem})" for place, problem in refused.items()]
-    changes = [*(f"{found.path}: {found.message}" for found in report if found.changed), *obsm.changes]
+    var, where = _var_of(adata, choice.slot)
+    renamed = named_by(var, gene_symbols, where)[1]
+    changes = [
+        *([renamed] if renamed else []),
+        *(f"{found.path}: {found.message}" for found in report if found.changed),
+        *obsm.changes,
+    ]
     n_obs, n_vars = choice.slot.shape(adata)
     asked = request or StudyRequest()
     # A generated id must not enter a file name: a call that resumes has to produce the file of the earlier call.
@@ -416,7 +431,8 @@ def plan_of(
         n_bytes=bytes_of(choice.chosen, obs, obsm.sent.values()),
         report=report,
         chosen=chosen,
-        encoded=encode(adata, choice.slot, obs, obsm, verdicts),
+        gene_symbols=gene_symbols,
+        encoded=encode(adata, choice.slot, obs, obsm, verdicts, gene_symbols=gene_symbols),
     )
 
 
@@ -532,10 +548,22 @@ class Encoded(NamedTuple):
 
 
 def encode(
-    adata: AnnData, slot: Slot, obs: pd.DataFrame, obsm: EncodedObsm, verdicts: Verdicts | None = None
+    adata: AnnData,
+    slot: Slot,
+    obs: pd.DataFrame,
+    obsm: EncodedObsm,
+    verdicts: Verdicts | None = None,
+    *,
+    gene_symbols: str | None = None,
 ) -> Encoded:
     """obs, var and obsm as they are written, from the verdicts of the check if they are known."""
-    known, raw = verdicts or {}, slot.kind == "raw.X"
-    var = as_frame(adata.raw.var if raw else adata.var)
-    of_var = known.get("raw.var" if raw else "var")
-    return Encoded(encoded_frame(obs, "obs", known.get("obs"))[0], encoded_frame(var, "var", of_var)[0], obsm.sent)
+    known, (var, where) = verdicts or {}, _var_of(adata, slot)
+    var, _ = named_by(var, gene_symbols, where)
+    sent_var, _ = encoded_frame(var, "var", known.get(where))
+    return Encoded(encoded_frame(obs, "obs", known.get("obs"))[0], sent_var, obsm.sent)
+
+
+def _var_of(adata: AnnData, slot: Slot) -> tuple[pd.DataFrame, str]:
+    """The var of a matrix, and its place."""
+    raw = slot.kind == "raw.X"
+    return as_frame(adata.raw.var if raw else adata.var), "raw.var" if raw else "var"

@@ -32,6 +32,7 @@ from biocolab_accessor.submit.files import (
 )
 from biocolab_accessor.submit.journal import call_of
 from biocolab_accessor.submit.plan import FilesPlan, Plan, Strictness, StudyRequest, plan_submission
+from biocolab_accessor.submit.sent_objects import remember_sent
 from biocolab_accessor.submit.submission import Submission, warn_of_namesakes, warn_of_restart, was_lost
 from biocolab_accessor.submit.write import tables_of, write_plan
 
@@ -56,6 +57,7 @@ def submit_anndata(
     dry_run: bool = False,
     of_table: Sequence[Finding] | None = None,
     obs: Sequence[str] | str | None = None,
+    gene_symbols: str | None = None,
 ) -> Submission | Plan:
     """Check, serialize, upload and submit an AnnData; see :meth:`AnnDataAccessor.submit` for the arguments."""
     if to not in SERVERS:
@@ -71,6 +73,7 @@ def submit_anndata(
         check=check,
         of_table=of_table,
         columns=obs,
+        gene_symbols=gene_symbols,
     )
     if dry_run:
         return replace(plan, encoded=None)  # the object may change before it is sent
@@ -94,7 +97,9 @@ def submit_anndata(
                 submission = held.enter_context(way)
             yield submission
 
-    return _ended(sent, wait=wait)
+    submission = _ended(sent, wait=wait)
+    remember_sent(adata, submission)
+    return submission
 
 
 @overload
