@@ -86,12 +86,19 @@ def check_file(
     species: Any = None,
     filters: Filters | None = None,
     obs: Sequence[str] | None = None,
+    gene_symbols: str | None = None,
 ) -> Checked:
     """As :func:`check_object`, for an h5ad file; InvalidFile if it is not one or cannot be read."""
     adata = open_h5ad(path)
     try:
         return check_object(
-            adata, input_matrix_type=input_matrix_type, batch_key=batch_key, species=species, filters=filters, obs=obs
+            adata,
+            input_matrix_type=input_matrix_type,
+            batch_key=batch_key,
+            species=species,
+            filters=filters,
+            obs=obs,
+            gene_symbols=gene_symbols,
         )
     except OSError as error:
         msg = f"{path} could not be read completely and may be corrupted: {error}. Download or copy it again"

@@ -254,20 +254,28 @@ def prepare_h5ad_files(
     folder: Path,
     columns: Sequence[str] | str | None = None,
     batch_key: str | None = None,
+    gene_symbols: str | None = None,
 ) -> tuple[list[Path], bool]:
     """Check h5ad files and copy those that cannot be sent unchanged; return the paths to send, and whether raw."""
-    chosen, checked = _checked(paths, request, input_matrix_type, columns, batch_key)
+    chosen, checked = _checked(paths, request, input_matrix_type, columns, batch_key, gene_symbols)
     choices = {path: found.choice for path, found in checked.items() if found.choice is not None}
     raw = any(choice.input_matrix_type == "raw" for choice in choices.values())
     slot = Slot("raw.X" if raw else "X")
     ready = []
     for number, path in enumerate(paths):
         unchanged = not any(found.code in _NEEDS_COPY for found in checked[path].report) and chosen[path] is None
-        if choices[path].slot == slot and unchanged and batch_key is None:
+        if choices[path].slot == slot and unchanged and batch_key is None and gene_symbols is None:
             ready.append(path)
             continue
         with _opened(path) as adata:
-            plan = plan_of(adata, checked[path], request=request, batch_key=batch_key, chosen=chosen[path])
+            plan = plan_of(
+                adata,
+                checked[path],
+                request=request,
+                batch_key=batch_key,
+                chosen=chosen[path],
+                gene_symbols=gene_symbols,
+            )
             ready += write_plan(adata, plan, folder / str(number))
     return ready, raw
 
@@ -279,13 +287,22 @@ def plan_h5ad_files(
     to: Server,
     columns: Sequence[str] | str | None = None,
     batch_key: str | None = None,
+    gene_symbols: str | None = None,
 ) -> list[Plan]:
     """What :func:`prepare_h5ad_files` would make of each file."""
-    chosen, checked = _checked(paths, request, input_matrix_type, columns, batch_key)
+    chosen, checked = _checked(paths, request, input_matrix_type, columns, batch_key, gene_symbols)
     plans = []
     for path in paths:
         with _opened(path) as adata:
-            plan = plan_of(adata, checked[path], request=request, to=to, batch_key=batch_key, chosen=chosen[path])
+            plan = plan_of(
+                adata,
+                checked[path],
+                request=request,
+                to=to,
+                batch_key=batch_key,
+                chosen=chosen[path],
+                gene_symbols=gene_symbols,
+            )
         plans.append(replace(plan, encoded=None))
     return plans
 
@@ -296,6 +313,7 @@ def _checked(
     input_matrix_type: Any,
     columns: Sequence[str] | str | None,
     batch_key: str | None,
+    gene_symbols: str | None,
 ) -> tuple[dict[Path, tuple[str, ...] | None], dict[Path, Checked]]:
     """The columns to send and the findings of each file; all files must hold the same kind of matrix."""
     chosen = {path: _chosen(path, columns, batch_key) for path in dict.fromkeys(paths)}
@@ -307,6 +325,7 @@ def _checked(
             species=request.species,
             filters=request.filters,
             obs=names,
+            gene_symbols=gene_symbols,
         )
         for path, names in chosen.items()
     }

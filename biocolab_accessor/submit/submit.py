@@ -116,6 +116,7 @@ def submit_files(
     species: str = ...,
     input_matrix_type: Literal["auto", "raw", "normalized"] = ...,
     batch_key: str | None = ...,
+    gene_symbols: str | None = ...,
     min_counts: float | None = ...,
     min_genes: float | None = ...,
     max_counts: float | None = ...,
@@ -143,6 +144,7 @@ def submit_files(
     species: str = ...,
     input_matrix_type: Literal["auto", "raw", "normalized"] = ...,
     batch_key: str | None = ...,
+    gene_symbols: str | None = ...,
     min_counts: float | None = ...,
     min_genes: float | None = ...,
     max_counts: float | None = ...,
@@ -170,6 +172,7 @@ def submit_files(
     species: str = "human",
     input_matrix_type: Literal["auto", "raw", "normalized"] = "auto",
     batch_key: str | None = None,
+    gene_symbols: str | None = None,
     min_counts: float | None = None,
     min_genes: float | None = None,
     max_counts: float | None = None,
@@ -204,6 +207,8 @@ def submit_files(
         files as counts and everything else as normalized, like the official client.
     batch_key
         Column of obs that splits a single h5ad file into batches.
+    gene_symbols
+        Column of var (of ``raw.var``, if that is sent) with the names to send for the genes of h5ad files.
     min_counts, min_genes, max_counts, max_genes
         Cells outside these bounds are removed by the server; the bounds are inclusive.
     mt_percentage
@@ -268,8 +273,8 @@ def submit_files(
     if matrix_type not in ("auto", "raw", "normalized"):
         msg = f"input_matrix_type is {quoted(input_matrix_type)}: give 'auto', 'raw' or 'normalized'"
         raise InvalidArgument(msg)
-    if obs is not None and number != STUDY_TYPES["h5ad"]:
-        msg = "obs selects columns of h5ad files only: leave it out"
+    if (obs is not None or gene_symbols is not None) and number != STUDY_TYPES["h5ad"]:
+        msg = "obs and gene_symbols name columns of h5ad files only: leave them out"
         raise InvalidArgument(msg)
     if batch_key is not None and (number != STUDY_TYPES["h5ad"] or len(payload.files) > 1):
         msg = "batch_key splits a single h5ad file by a column of its obs: leave it out (several files are batches)"
@@ -288,6 +293,7 @@ def submit_files(
         "species": request.species,
         "input_matrix_type": matrix_type,
         **({} if batch_key is None else {"batch_key": batch_key}),
+        **({} if gene_symbols is None else {"gene_symbols": gene_symbols}),
         "min_counts": min_counts,
         "min_genes": min_genes,
         "max_counts": max_counts,
@@ -302,7 +308,7 @@ def submit_files(
     if dry_run:
         plans = []
         if number == STUDY_TYPES["h5ad"]:
-            plans = plan_h5ad_files(payload.files, request, matrix_type, to, obs, batch_key)
+            plans = plan_h5ad_files(payload.files, request, matrix_type, to, obs, batch_key, gene_symbols)
         else:
             check_readable(payload, number)
         return FilesPlan(
@@ -325,7 +331,7 @@ def submit_files(
             with scratch_folder() as folder:
                 paths, names, batches, raw = list(payload.files), payload.names, payload.batches, as_counts
                 if number == STUDY_TYPES["h5ad"]:
-                    paths, raw = prepare_h5ad_files(paths, request, matrix_type, folder, obs, batch_key)
+                    paths, raw = prepare_h5ad_files(paths, request, matrix_type, folder, obs, batch_key, gene_symbols)
                     if batch_key is not None:
                         names = batches = tuple(path.name for path in paths)
                 else:

@@ -22,11 +22,12 @@ def run(*arguments: str) -> Result:
 
 def test_a_folder_of_10x_is_told_the_option_that_it_needs(tmp_path: Path) -> None:
     (tmp_path / "matrix.mtx.gz").write_bytes(b"1")
-    done = run("submit", str(tmp_path))
+    done = run("submit", str(tmp_path), "--study-type", "h5ad")
     assert done.exit_code == 1
     said = " ".join(done.stderr.split())
     assert "is a folder of a 10x matrix" in said
     assert "--study-type mtx_10x" in said
+    assert "has no features.tsv or genes.tsv[.gz]" in " ".join(run("submit", str(tmp_path)).stderr.split())
 
 
 @pytest.mark.parametrize(

@@ -126,3 +126,13 @@ def test_a_local_server_that_answered_before_gets_time_to_start_again(monkeypatc
     with bc.settings.override(max_retries=2), pytest.raises(TransportError):
         client.post_request("api/v1/test_connection")
     assert len(slept) == 2
+
+
+def test_gene_symbols_names_the_genes_of_a_file(server: bc.Sandbox, counts: ad.AnnData, tmp_path: Path) -> None:
+    counts.var["symbol"] = [f"SYMBOL{i}" for i in range(counts.n_vars)]
+    counts.write_h5ad(tmp_path / "x.h5ad")
+    arguments = ("submit", tmp_path / "x.h5ad", "--gene-symbols", "symbol", "--study-id", "symbols", "--skip-dimred")
+    back = bc.submission(answer(*arguments)["task_id"]).study().to_anndata()
+    assert sorted(back.var_names) == sorted(counts.var["symbol"])
+    unknown = run("submit", tmp_path / "x.h5ad", "--gene-symbols", "symbols", "--dry-run")
+    assert (unknown.exit_code, "did you mean 'symbol'?" in " ".join(unknown.output.split())) == (1, True)
