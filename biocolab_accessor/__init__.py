@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from biocolab_accessor.studies.search import search
     from biocolab_accessor.studies.selection import FetchPlan
     from biocolab_accessor.studies.study import Study
-    from biocolab_accessor.submit.plan import Plan
+    from biocolab_accessor.submit.plan import FilesPlan, Plan
     from biocolab_accessor.submit.resume import BrokenOff, submissions
     from biocolab_accessor.submit.submission import Submission, submission
     from biocolab_accessor.submit.submit import submit_files as submit
@@ -43,6 +43,7 @@ __all__ = [
     "Collection",
     "EConnector",
     "FetchPlan",
+    "FilesPlan",
     "FilterPreview",
     "Finding",
     "MatchReport",
@@ -88,6 +89,7 @@ _HOME = {
     "Collection": ("studies.collection", "Collection"),
     "EConnector": ("connection.connector", "EConnector"),
     "FetchPlan": ("studies.selection", "FetchPlan"),
+    "FilesPlan": ("submit.plan", "FilesPlan"),
     "FilterPreview": ("check.filter_preview", "FilterPreview"),
     "Finding": ("check.report", "Finding"),
     "MatchReport": ("sync.match", "MatchReport"),

@@ -7,6 +7,7 @@ import warnings
 import zlib
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,7 +27,7 @@ from biocolab_accessor.io.matrix_blocks import mark_as_passed
 from biocolab_accessor.messages import counted, listing, quoted
 from biocolab_accessor.platforms import expanded, expect_regular, opened_regular
 
-__all__ = ["MTX_PARTS", "check_10x_h5", "check_mtx", "open_h5ad", "parts_in", "pipeline_in"]
+__all__ = ["MTX_PARTS", "check_10x_h5", "check_mtx", "open_h5ad", "parts_in", "pipeline_in", "study_type_of"]
 
 
 class _Pipeline(NamedTuple):
@@ -234,6 +235,25 @@ MTX_PARTS = {
     "barcodes": ("barcodes.tsv", "barcodes.csv"),
 }
 """How the file names of a 10x folder end, before an optional ``.gz``."""
+
+_TYPE_BY_ENDING = dict.fromkeys((".tsv", ".csv", ".txt", ".tab"), "tsv") | {".rds": "rds", ".bcs": "bcs"}
+
+
+def study_type_of(path: Path) -> str:
+    """The study type that a file or folder looks like: a 10x matrix, a table, an R or BCS file, else ``"h5ad"``."""
+    if path.is_dir():
+        names = (found.name.removesuffix(".gz") for found in path.iterdir())
+        return "mtx_10x" if any(name.endswith(MTX_PARTS["matrix"]) for name in names) else "h5ad"
+    if not path.is_file() or not path.stat().st_size:
+        return "h5ad"
+    if is_hdf5(path):
+        with suppress(InvalidFile), opened_foreign(path) as (file, *_):  # whoever opens it next reports the problem
+            matrix = file.get("matrix")
+            if "obs" not in file and isinstance(matrix, h5py.Group) and {"barcodes", "indptr"} <= set(matrix):
+                return "h5_10x"
+        return "h5ad"
+    return _TYPE_BY_ENDING.get(Path(path.name.removesuffix(".gz")).suffix.casefold(), "h5ad")
+
 
 _MOST_VALUES = 1_000_000
 _MOST_ENTRIES = 1_000

@@ -14,7 +14,7 @@ from biocolab_accessor.check.rules import Context, found, rule
 from biocolab_accessor.errors import InvalidColumn
 from biocolab_accessor.io.columns import labels_of
 from biocolab_accessor.io.values import changed_beyond_rounding, exact_in, loss
-from biocolab_accessor.messages import counted, did_you_mean, listing, quoted
+from biocolab_accessor.messages import counted, did_you_mean, listing, natural_key, quoted
 
 _MOST_CATEGORIES = 65_535
 
@@ -46,7 +46,7 @@ def values_made_text(context: Context) -> Iterator[Finding]:
 
 @rule("BC205", "note")
 def order_of_labels(context: Context) -> Iterator[Finding]:
-    """The servers keep labels as text, without the order of an ordered categorical."""
+    """The servers keep labels as text, without the order of an ordered categorical or one that somebody chose."""
     for path, verdict in context.verdicts:
         column = verdict.column
         if path.startswith("obs[") and column is not None and isinstance(column.dtype, pd.CategoricalDtype):
@@ -57,6 +57,14 @@ def order_of_labels(context: Context) -> Iterator[Finding]:
             if column.cat.ordered and len(labels) > 1:
                 yield found(path, f"ordered labels ({' < '.join(labels[:3])}{' < …' if len(labels) > 3 else ''}): "
                             "the servers do not keep the order")  # fmt: skip
+            elif 1 < len(labels) <= _MOST_CATEGORIES and _is_custom(labels):
+                yield found(path, f"labels in an order of their own ({listing(labels, limit=3)}): BBrowserX and "
+                            "Talk2Data return them in natural order")  # fmt: skip
+
+
+def _is_custom(labels: list[str]) -> bool:
+    """Whether somebody chose the order: pandas sorts categories by their characters, scanpy in natural order."""
+    return labels not in (sorted(labels), sorted(labels, key=natural_key))
 
 
 @rule("BC206", "warning")

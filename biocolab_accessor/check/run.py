@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import h5py
 from anndata import AnnData
 
 from biocolab_accessor.check import rules_columns, rules_filters, rules_genes, rules_matrix, rules_names
-from biocolab_accessor.check.files import MTX_PARTS, check_10x_h5, check_mtx, open_h5ad, parts_in
+from biocolab_accessor.check.files import check_10x_h5, check_mtx, open_h5ad, parts_in, study_type_of
 from biocolab_accessor.check.matrix_choice import MatrixChoice, decide
 from biocolab_accessor.check.report import Finding, Report
 from biocolab_accessor.check.rules import RULES, Context
@@ -19,14 +17,11 @@ from biocolab_accessor.check.rules_matrix import damage, misfits
 from biocolab_accessor.check.tables import check_table_file
 from biocolab_accessor.errors import CheckFailed, InvalidArgument, InvalidFile, InvalidValues
 from biocolab_accessor.io.columns import Verdicts
-from biocolab_accessor.io.hdf5_gate import is_hdf5, opened_foreign
 from biocolab_accessor.io.matrix_blocks import expect_own_values
 from biocolab_accessor.platforms import expanded
 from biocolab_accessor.protocol import Filters, known_species
 
 __all__ = ["Checked", "check_file", "check_object", "open_h5ad", "run_rules"]
-
-_TABLES = (".tsv", ".csv", ".txt", ".tab")
 
 # Importing these modules registers their rules; a new module is added here.
 _ROOMS = (
@@ -76,17 +71,11 @@ def run_rules(
 
 def _of_other_kind(path: Path) -> Report | None:
     """The report on a table, a 10x h5 file or a 10x folder; None if the path has to be an h5ad file."""
-    if path.is_dir() and any(found.name.removesuffix(".gz").endswith(MTX_PARTS["matrix"]) for found in path.iterdir()):
+    kind = study_type_of(path)
+    if kind == "mtx_10x":
         return check_mtx(parts_in(path))
-    if not path.is_file():
-        return None
-    if is_hdf5(path):
-        is_10x = False
-        with suppress(InvalidFile), opened_foreign(path) as (file, *_):  # open_h5ad reports what is wrong
-            matrix = file.get("matrix")
-            is_10x = "obs" not in file and isinstance(matrix, h5py.Group) and {"barcodes", "indptr"} <= set(matrix)
-        return check_10x_h5(path) if is_10x else None
-    return check_table_file(path) if path.name.removesuffix(".gz").endswith(_TABLES) and path.stat().st_size else None
+    look = {"h5_10x": check_10x_h5, "tsv": check_table_file}.get(kind)
+    return look(path) if look else None
 
 
 def check_file(
@@ -120,6 +109,7 @@ def check_object(
     filters: Filters | None = None,
     of_table: Sequence[Finding] | None = None,
     obs: Sequence[str] | None = None,
+    gene_symbols: str | None = None,
 ) -> Checked:
     """The report on an object, and what else the check found out."""
     expect_own_values(adata)
@@ -134,7 +124,8 @@ def check_object(
         findings.append(Finding("BC300", "error", "X, raw.X, layers", str(error), error=type(error)))
     findings += of_table or ()
     table = None if of_table is None else tuple(of_table)
-    context = Context(adata, choice, batch_key, species, filters, table, None if obs is None else tuple(obs))
+    columns = None if obs is None else tuple(obs)
+    context = Context(adata, choice, batch_key, species, filters, table, columns, gene_symbols)
     damaged: Finding | None = None
     for rule in RULES:
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import gzip
 import re
 import zlib
@@ -36,6 +37,7 @@ __all__ = [
     "opened_text",
     "remedy_for_text",
     "suspects",
+    "tabbed_lines",
 ]
 
 
@@ -320,17 +322,30 @@ def check_table_file(path: Path) -> Report:
     """Check a table file before it is sent; InvalidFile if it is not text or cannot be read."""
     try:
         with opened_text(path) as file:
-            return Report(list(_findings(path.name, file)))
+            return Report(list(_findings(path.name, tabbed_lines(path, file) or file)))
     except UnicodeDecodeError as error:
         msg = f"{path} is not a text file in UTF-8, which servers read: {error.reason} at byte {error.start:,}"
         raise InvalidFile(msg) from error
-    except (OSError, EOFError, zlib.error) as error:
+    except (OSError, EOFError, zlib.error, csv.Error) as error:
         msg = f"{path} cannot be read: {error}. Copy or download it again"
         raise InvalidFile(msg) from error
 
 
-def _findings(name: str, file: IO[str]) -> Iterator[Finding]:
-    line = file.readline().rstrip("\r\n")
+def tabbed_lines(path: Path, file: IO[str]) -> Iterator[str] | None:
+    """The lines of a .csv file with tabs, which servers read; None if it is another file or has tabs already."""
+    if not path.name.casefold().removesuffix(".gz").endswith(".csv"):
+        return None
+    header = file.readline()
+    file.seek(0)
+    separator = max(",;", key=header.count)
+    if "\t" in header or separator not in header:
+        return None
+    # A tab within a name would become another field.
+    return ("\t".join(text.replace("\t", " ") for text in row) + "\n" for row in csv.reader(file, delimiter=separator))
+
+
+def _findings(name: str, file: Iterator[str]) -> Iterator[Finding]:
+    line = next(file, "").rstrip("\r\n")
     if "\0" in line:
         yield _found("BC801", f"{name} line 1", "is not a line of text", "Use a table of tab-separated text")
         return
@@ -357,7 +372,7 @@ def _findings(name: str, file: IO[str]) -> Iterator[Finding]:
     yield from _names(name, seen)
 
 
-def _read(header: list[str], file: IO[str]) -> _Seen:
+def _read(header: list[str], file: Iterator[str]) -> _Seen:
     seen = _Seen(header)
     values = 0
     for number, line in enumerate(file, 2):

@@ -19,7 +19,6 @@ app = typer.Typer(
         "5 the server rejected the request; 130 Ctrl-C. Results go to stdout, messages to stderr. If stdout is not a "
         "terminal, tables are tab-separated. Use --json for programs."
     ),
-    no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},

@@ -18,7 +18,7 @@ import typer
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
-from biocolab_accessor.cli.output import Json, err, out, print_json, print_lines, print_table
+from biocolab_accessor.cli.output import HelpByDefault, Json, err, out, print_json, print_lines, print_table
 from biocolab_accessor.concurrency import until
 from biocolab_accessor.errors import InvalidArgument
 from biocolab_accessor.messages import counted
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["TOKEN", "app", "demo", "doctor", "lines_to_paste", "sandbox", "serving", "wait"]
 
-app = typer.Typer(help="The cache of database answers on this machine.", no_args_is_help=True)
+app = typer.Typer(cls=HelpByDefault, help="The cache of database answers on this machine.")
 
 
 @app.command()

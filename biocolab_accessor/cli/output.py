@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.console import Console
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Commands",
+    "HelpByDefault",
     "Json",
     "MatrixType",
     "MaxCounts",
@@ -129,7 +130,10 @@ def print_table(rows: Sequence[Row], *, title: str = "", numbers: Sequence[str] 
         # Folded, not cut: half an id is useless. An id in two lines is hard to copy, so it gets one line if it fits in
         # half of the width.
         one_line = name in _IN_ONE_LINE and 2 * max(len(str(row[name])) for row in rows) <= out.width
-        table.add_column(shown(name), overflow="fold", justify="right" if name in numbers else "left", no_wrap=one_line)
+        # The place of a finding may be a long path; its message needs the room more.
+        widest = out.width // 4 if name == "where" else None
+        justify: Literal["left", "right"] = "right" if name in numbers else "left"
+        table.add_column(shown(name), overflow="fold", justify=justify, no_wrap=one_line, max_width=widest)
     for row in rows:
         table.add_row(*(value if isinstance(value, Text) else Text(shown(value)) for value in row.values()))
     out.print(table)
@@ -189,7 +193,16 @@ def code_of(error: type[BaseException]) -> int:
     return next((code for kind, code in _CODES if issubclass(error, kind)), 1)
 
 
-class Commands(TyperGroup):
+class HelpByDefault(TyperGroup):
+    """A group of commands that shows its help if no command is given."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Without arguments, ask for help; typer's own way ends with an exit code of 2."""
+        parsed: list[str] = super().parse_args(ctx, args or ["--help"])
+        return parsed
+
+
+class Commands(HelpByDefault):
     """The group of all commands: accepts ``--debug`` anywhere and prints our errors without a traceback."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:

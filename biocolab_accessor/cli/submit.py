@@ -36,7 +36,7 @@ _STYLES = {"error": "bold red", "warning": "yellow", "note": "dim"}
 
 
 def check(
-    files: Annotated[list[Path], typer.Argument(help="h5ad files; each is read in blocks.")],
+    files: Annotated[list[Path], typer.Argument(help="h5ad, 10x h5 and table files, and 10x folders.")],
     input_matrix_type: Annotated[MatrixType, typer.Option(help="raw requires counts.")] = MatrixType.auto,
     batch_key: Annotated[str | None, typer.Option(help="Column of obs that defines the batches.")] = None,
     species: Annotated[str | None, typer.Option(help="Species to compare the gene names with.")] = None,
@@ -110,15 +110,16 @@ def _shown(finding: Finding) -> dict[str, Any]:
 
 
 def submit(
-    files: Annotated[list[Path], typer.Argument(help="Files, or folders for mtx_10x. Several files are batches.")],
+    files: Annotated[list[Path], typer.Argument(help="Files or 10x folders. Several are batches of one study.")],
     group: Annotated[str, typer.Option(help="Id or name of the group.")] = "personal",
-    study_type: Annotated[str, typer.Option(help="h5ad, h5_10x, mtx_10x, tsv, rds, …")] = "h5ad",
+    study_type: Annotated[str, typer.Option(help="h5ad, h5_10x, mtx_10x, tsv, rds, …")] = "auto",
     study_id: Annotated[str | None, typer.Option(help="The id that users will see.")] = None,
     name: Annotated[str | None, typer.Option(help="Title of the study; default --study-id.")] = None,
     author: Annotated[list[str] | None, typer.Option(help="Author. Can be repeated.")] = None,
     abstract: Annotated[str, typer.Option(help="Shown with the study.")] = "",
     species: Species = "human",
     input_matrix_type: Annotated[MatrixType, typer.Option(help="auto looks for counts.")] = MatrixType.auto,
+    batch_key: Annotated[str | None, typer.Option(help="Column of obs that splits an h5ad file into batches.")] = None,
     min_counts: MinCounts = None,
     min_genes: MinGenes = None,
     max_counts: MaxCounts = None,
@@ -132,41 +133,49 @@ def submit(
     ] = None,
     to: Annotated[Server, typer.Option(help="Which server.")] = Server.bbrowserx,
     wait: Annotated[bool, typer.Option(help="Wait until the study is ready.")] = True,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only check, and show what would be sent.")] = False,
     as_json: Json = False,
 ) -> None:
     """Submit files on disk to a group of BBrowserX or Talk2Data.
 
-    h5ad files, tables and 10x files are checked first; nothing is sent if a file has errors.
+    h5ad files, tables and 10x files are recognized and checked first; nothing is sent if a file has errors.
 
     Example: biocolab submit sample1.h5ad sample2.h5ad --study-id my_study --species mouse
 
-    Example: biocolab submit x.h5ad --obs cell_type --obs donor
+    Example: biocolab submit x.h5ad --obs cell_type --batch-key donor --dry-run
+
+    Example: biocolab submit filtered_feature_bc_matrix/
 
     Example: uuid=$(biocolab submit x.h5ad --json | jq -r .uuid)
     """
     import biocolab_accessor as bc
 
-    submission = bc.submit(
-        files,
-        group,
-        study_type=study_type,
-        study_id=study_id,
-        name=name,
-        authors=author or (),
-        abstract=abstract,
-        species=species,
-        input_matrix_type=input_matrix_type.value,
-        min_counts=min_counts,
-        min_genes=min_genes,
-        max_counts=max_counts,
-        max_genes=max_genes,
-        mt_percentage=mt_percentage,
-        skip_dimred=skip_dimred,
-        to=to.value,
-        obs=obs or None,
-        wait=wait,
-    )
-    print_submission(submission, as_json=as_json)
+    arguments: dict[str, Any] = {
+        "study_type": study_type,
+        "study_id": study_id,
+        "name": name,
+        "authors": author or (),
+        "abstract": abstract,
+        "species": species,
+        "input_matrix_type": input_matrix_type.value,
+        "batch_key": batch_key,
+        "min_counts": min_counts,
+        "min_genes": min_genes,
+        "max_counts": max_counts,
+        "max_genes": max_genes,
+        "mt_percentage": mt_percentage,
+        "skip_dimred": skip_dimred,
+        "to": to.value,
+        "obs": obs or None,
+    }
+    if not dry_run:
+        print_submission(bc.submit(files, group, **arguments, wait=wait, dry_run=False), as_json=as_json)
+        return
+    plan = bc.submit(files, group, **arguments, dry_run=True)
+    if as_json:
+        print_json({name: getattr(plan, name) for name in plan.__dataclass_fields__ if name != "plans"})
+    else:
+        out.print(repr(plan), markup=False, soft_wrap=True)
 
 
 def resume(

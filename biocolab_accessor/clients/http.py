@@ -19,7 +19,7 @@ from requests.auth import AuthBase
 from biocolab_accessor.clients.responses import announced_length, decode_json, decode_unquoted, http_error
 from biocolab_accessor.clients.retry import RETRIABLE_STATUSES, Deadline, Retriable, retry_after, retrying
 from biocolab_accessor.clients.transfer import Download, FilePart, OpenTarget
-from biocolab_accessor.clients.transport import Adapter, Session, cancellable, transport_failure
+from biocolab_accessor.clients.transport import Adapter, Session, cancellable, is_refused, transport_failure
 from biocolab_accessor.config import settings
 from biocolab_accessor.errors import (
     BiocolabError,
@@ -108,6 +108,7 @@ class HttpClient:
             _warn_unverified(host)
         self._session: requests.Session | None = None
         self._pid = 0
+        self._answered = False
 
     def __repr__(self) -> str:
         return f"HttpClient(host={self.host!r})"
@@ -316,10 +317,16 @@ class HttpClient:
             except requests.RequestException as error:
                 what = f"{method} {url}"
                 self._expect_time(deadline, what, error)
-                raise transport_failure(what, error, silence, self.header) from error
+                failure = transport_failure(what, error, silence, self.header)
+                # No program listens on this machine: waiting helps only if one did, and may be starting again.
+                if not self._answered and is_refused(error) and is_loopback(origin(url)[1]):
+                    failure.error.passing = True
+                    raise failure.error from error
+                raise failure from error
             except BaseException as error:  # Ctrl-C, or an error of the file being sent
                 without_frames(error, self.header)
                 raise error
+            self._answered = True
             # Once it is sent, no traceback, debugger or log of the answer needs the token.
             response.request.headers[self.header] = "****"
             for name, value in response.headers.items():

@@ -25,7 +25,17 @@ from biocolab_accessor.errors import TimedOut, TransportError
 from biocolab_accessor.security.redaction import without_frames
 from biocolab_accessor.security.urls import is_loopback, origin, without_user
 
-__all__ = ["Adapter", "Probe", "Session", "cancellable", "innermost", "probe", "proxy_for", "transport_failure"]
+__all__ = [
+    "Adapter",
+    "Probe",
+    "Session",
+    "cancellable",
+    "innermost",
+    "is_refused",
+    "probe",
+    "proxy_for",
+    "transport_failure",
+]
 
 _MOMENT = 1.0
 
@@ -129,6 +139,16 @@ class Adapter(HTTPAdapter):
 
 def innermost(error: BaseException) -> str:
     """Return the innermost error text, without a proxy's password: requests and urllib3 wrap it up to four times."""
+    error = _cause(error)
+    return without_user(str(error), in_text=True) or type(error).__name__
+
+
+def is_refused(error: BaseException) -> bool:
+    """Whether no program listens at the address."""
+    return isinstance(_cause(error), ConnectionRefusedError)
+
+
+def _cause(error: BaseException) -> BaseException:
     seen: set[int] = set()
     while id(error) not in seen:
         seen.add(id(error))
@@ -136,7 +156,7 @@ def innermost(error: BaseException) -> str:
         if not isinstance(inner, BaseException):
             break
         error = inner
-    return without_user(str(error), in_text=True) or type(error).__name__
+    return error
 
 
 def transport_failure(what: str, error: Exception, silence: float, header: str) -> Retriable:

@@ -17,6 +17,7 @@ __all__ = [
     "current",
     "drop_default",
     "how_to_reconnect",
+    "move_default",
     "push_default",
     "share_credentials",
     "unshare_credentials",
@@ -122,6 +123,15 @@ def push_default(connector: EConnector) -> None:
     """Make a connector the default until it is dropped."""
     with _lock:
         _stack.append(connector)
+
+
+def move_default(connector: EConnector, place: int | None = None) -> int:
+    """Make a known connector the default, or put it back to its earlier place, which this returns."""
+    with _lock:
+        before = _stack.index(connector)
+        _stack.remove(connector)
+        _stack.insert(len(_stack) if place is None else place, connector)
+    return before
 
 
 def drop_default(connector: EConnector) -> None:

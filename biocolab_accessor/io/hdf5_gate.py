@@ -77,6 +77,8 @@ _FILTERS = {
     32026: "blosc2",
 }
 
+_IN_HDF5PLUGIN = _FILTERS.keys() - {4, 32000, 32003} | {32018, 32028}  # what it brings as of version 5
+
 _COPY = "Copy it with all its values into one file (h5repack, or read it with what wrote it), and use that"
 
 
@@ -185,6 +187,7 @@ class Gate:
         self._soft: list[tuple[_Node, h5g.GroupID, bytes]] = []
         self._referred: list[tuple[str, h5r.Reference]] = []
         self._missing: dict[str, str] = {}
+        self._known = True  # hdf5plugin brings all missing filters
         self._memory = Memory()
         self._links = self._stored = self._unstored = self._in_heap = 0
 
@@ -208,10 +211,12 @@ class Gate:
         if not self._missing:
             return ""
         needed = ", ".join(f"{what}, for example in {name}" for what, name in self._missing.items())
-        return (
-            f"it is compressed with {needed}, which is not installed: pip install hdf5plugin, and import hdf5plugin "
-            "before the file is opened"
+        advice = (
+            "pip install hdf5plugin, and import hdf5plugin before the file is opened"
+            if self._known
+            else "install the plugin that the program that wrote it uses, or write the file again with gzip or zstd"
         )
+        return f"it is compressed with {needed}, which is not installed: {advice}"
 
     def dataset(self, dataset: h5d.DatasetID, name: str) -> int:
         """Check one dataset; returns the bytes of its values."""
@@ -262,6 +267,7 @@ class Gate:
             found.append(code)
             if not h5z.filter_avail(code):
                 known = _FILTERS.get(code) or "".join(label.decode("utf-8", "replace").split()[:1])
+                self._known &= code in _IN_HDF5PLUGIN
                 what = f"{quoted(known[:40])[1:-1]} (HDF5 filter {code})".strip()
                 self._missing.setdefault(what, quoted(_short(name.lstrip("/")))[1:-1])
         return found

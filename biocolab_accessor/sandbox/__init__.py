@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import weakref
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Sandbox", "sandbox"]
 
-_newest: weakref.ref[Sandbox] | None = None
+logger = logging.getLogger("biocolab_accessor.sandbox")
+
+_started: list[weakref.ref[Sandbox]] = []
 
 
 def sandbox(
@@ -24,8 +27,12 @@ def sandbox(
     host: str = "127.0.0.1",
     token: str | None = None,
     control: bool = False,
+    new: bool = False,
 ) -> Sandbox:
     """Start a local server that speaks the protocols of BioFlex, BBrowserX and Talk2Data, and connect to it.
+
+    Called again with the same arguments, for example because a notebook cell is run again, it returns the sandbox that
+    is running already. A ``with`` block always has a sandbox of its own, which is closed at its end.
 
     Parameters
     ----------
@@ -40,6 +47,8 @@ def sandbox(
         ``path``.
     control
         Whether to offer faults, the request ledger and reset over HTTP too, below ``/_sandbox/``.
+    new
+        Whether to start another sandbox even if one with these arguments is running.
 
     Returns
     -------
@@ -57,8 +66,7 @@ def sandbox(
     Warns
     -----
     UserWarning
-        An earlier sandbox with submissions is still open, outside a ``with`` block. Running a notebook cell again
-        starts another sandbox.
+        An earlier sandbox with submissions and other arguments is still open, outside a ``with`` block.
 
     Examples
     --------
@@ -69,14 +77,18 @@ def sandbox(
     """
     from biocolab_accessor.sandbox.server import Sandbox
 
-    global _newest
     token = sealed(token)
-    earlier = _newest() if _newest is not None else None
+    alive = [one for each in reversed(_started) if (one := each()) is not None and one._is_free]
+    if not new:
+        for one in alive:
+            if one._lend(path, port=port, host=host, token=token, control=control):
+                logger.info("the sandbox at %s is running already; bc.sandbox(new=True) starts another", one.url)
+                return one
     started = Sandbox(path, port=port, host=host, token=token, control=control)
-    _newest = weakref.ref(started)
-    if earlier is not None and (number := earlier.left_behind()):
+    _started[:] = [*(weakref.ref(one) for one in reversed(alive)), weakref.ref(started)]
+    if not new and alive and (number := alive[0].left_behind()):
         warn(
-            f"the sandbox at {earlier.url} is still open, with {counted(number, 'submission')} that the new one at "
+            f"the sandbox at {alive[0].url} is still open, with {counted(number, 'submission')} that the new one at "
             f"{started.url} does not have. To return to it, close() the new one; bc.sandbox(path) keeps its studies"
         )
     return started

@@ -26,7 +26,7 @@ from starlette.types import ASGIApp
 
 from biocolab_accessor.concurrency import ended
 from biocolab_accessor.connection.connector import EConnector
-from biocolab_accessor.connection.default import drop_default, push_default
+from biocolab_accessor.connection.default import drop_default, move_default, push_default
 from biocolab_accessor.errors import InvalidArgument, SandboxError
 from biocolab_accessor.messages import did_you_mean, quoted, shown
 from biocolab_accessor.platforms import expanded, own_address, temporary_folder
@@ -153,6 +153,11 @@ class ServerThread:
                 msg = "the sandbox's server did not start; see the log of biocolab_accessor.sandbox"
                 raise SandboxError(msg)
             time.sleep(0.005)
+
+    @property
+    def alive(self) -> bool:
+        """Whether the thread runs."""
+        return self._thread.is_alive()
 
     def stop(self) -> None:
         """Finish open requests for at most two seconds, then stop."""
@@ -323,7 +328,11 @@ class Sandbox(Hosts):
         self._temporary = path is None
         self.path = (temporary_folder("biocolab-sandbox-") if path is None else expanded(path)).absolute()
         self.email = _USER
-        self._closed = self._in_block = False
+        self._closed = self._in_block = self._lent = False
+        self._port, self._host, self._control, self._pid = port, host, control, os.getpid()
+        self._nested: list[Sandbox | None] = []
+        self._place = 0
+        self._since = time.strftime("%H:%M")
         with ExitStack() as undo:
             if self._temporary:
                 undo.callback(shutil.rmtree, self.path, ignore_errors=True)
@@ -353,22 +362,64 @@ class Sandbox(Hosts):
         atexit.register(self.close)
 
     def __repr__(self) -> str:
-        return f"Sandbox(url={self.url!r}, {'closed' if self._closed else 'running'})"
+        return f"Sandbox(url={self.url!r}, {self._running()})"
+
+    def _running(self) -> str:
+        return "closed" if self._closed else f"running{f' already, since {self._since}' if self._lent else ''}"
 
     def _repr_html_(self) -> str:
-        state = "closed" if self._closed else "running"
+        page, code = (
+            f'<a href="{escape(self.url)}/" target="_blank">{escape(self.url)}</a>',
+            "<pre><code>{}</code></pre>",
+        )
+        rows = f"<p>Sandbox at {page}, {self._running()}, data in <code>{escape(str(self.path))}</code></p>"
+        if self._closed:
+            return rows
+        lines = "submission = adata.biocolab.submit(study_id='PBMC')  # adata is an AnnData", "server.sign_in_link()"
         return (
-            f"<p>Sandbox at <code>{escape(self.url)}</code>, {state}, data in <code>{escape(str(self.path))}</code></p>"
+            f"{rows}<p>Next, submit your own cells, and get a link that signs in to the page:</p>"
+            f"{code.format(escape(chr(10).join(lines), quote=False))}"
         )
 
+    @property
+    def _is_free(self) -> bool:
+        """Whether it runs in this process, outside a ``with`` block."""
+        return not (self._closed or self._in_block) and self._pid == os.getpid() and self._serving.alive
+
+    def _lend(self, path: Any, *, port: int, host: str, token: Any, control: bool) -> bool:
+        """Whether a call of ``bc.sandbox`` with these arguments means this one; then it is the default connection."""
+        named = isinstance(path, str | os.PathLike) and expanded(path).absolute() == self.path
+        same_folder = path is None if self._temporary else named
+        same_token = not token or token.reveal() == self.token
+        if not (same_folder and same_token and host == self._host and control in (False, self._control)):
+            return False
+        if port not in (0, self._port, int(self.url.rpartition(":")[2])):
+            return False
+        self._lent = True
+        self._place = move_default(self._connector)
+        return True
+
     def __enter__(self) -> Sandbox:
-        self._in_block = True
-        return self
+        if not self._lent:
+            self._in_block = True
+            return self
+        # `with bc.sandbox():` means a sandbox of its own, but this one belongs to whoever started it. One with a
+        # folder or a port cannot run twice: the block uses it and leaves it open.
+        own = None
+        if self._temporary and self._port == 0:
+            move_default(self._connector, self._place)
+            own = Sandbox(host=self._host, token=None if self.token_file else self.token, control=self._control)
+        self._lent = False
+        self._nested.append(own)
+        return own.__enter__() if own is not None else self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self.close()
+        if not self._nested:
+            self.close()
+        elif (own := self._nested.pop()) is not None:
+            own.close()
 
     def add_study(
         self,

@@ -125,7 +125,8 @@ def _place(facts: Facts) -> str:
         details.append(f"{_plain(facts.get('species'))} database version {_plain(facts.get('version'))}")
     elif "group_id" in facts:
         details.append(f"{_plain(facts.get('species'))}, group {_plain(facts['group_id'])}")
-    return f"{place} ({'; '.join(detail for detail in details if detail)})"
+    shown = "; ".join(detail for detail in details if detail)
+    return f"{place} ({shown})" if shown else place
 
 
 def _date(facts: Facts) -> str:

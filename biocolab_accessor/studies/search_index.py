@@ -119,7 +119,8 @@ def look_up(connector: BBrowserXConnector, groups: Sequence[str] | None, species
             studies.setdefault(listed.row["uuid"], listed)
     concepts: dict[str, list[Concept]] = {}
     for term in terms or ():
-        concepts.setdefault(term.study_id, []).append(_concept(term, (tree or {}).get(term.node, ())))
+        above = next((tree[key] for key in (term.node, term.node_label) if tree and key in tree), ())
+        concepts.setdefault(term.study_id, []).append(_concept(term, above))
     return Found(list(studies.values()), concepts, terms is not None, tree is not None)
 
 
@@ -171,7 +172,8 @@ def _above(
     while waiting:
         node, above = waiting.pop()
         id_, name = str(node.get("id", "")), str(node.get("name", ""))
-        found[id_] = tuple(dict.fromkeys((*found.get(id_, ()), *above)))  # a term can be in several places
+        for key in {id_, name}:  # a server may export other ids than those of its tree
+            found[key] = tuple(dict.fromkeys((*found.get(key, ()), *above)))  # a term can be in several places
         own = (name, frozenset(words_of(f"{name} {id_}")))
         waiting += [(child, (own, *above)) for child in _children(node)]
     return found

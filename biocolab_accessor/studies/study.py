@@ -98,25 +98,26 @@ def _embedding(parts: StudyParts, basis: str | None, color: str | None) -> tuple
 
 def _with_scanpy(parts: StudyParts, color: str | None) -> str:
     """Code to paste that fetches the study, computes a UMAP and plots it."""
-    source, facts = parts.source, parts.source.provenance()
-    if source.name == "bioflex":
-        study = (
-            f"bc.study({quoted(parts.study_id)}, database=bc.database({quoted(facts['species'])}, {facts['version']}))"
-        )
-    else:
-        study = (
-            f"bc.study({quoted(facts['study_uuid'])}, source={quoted(source.name)}, species={quoted(facts['species'])})"
-        )
     lines = (
         "import biocolab_accessor as bc",
         "import scanpy as sc",
-        f"adata = {study}.to_anndata(unit='lognorm')",
+        f"adata = {_study_call(parts.source)}.to_anndata(unit='lognorm')",
         "sc.pp.pca(adata)",
         "sc.pp.neighbors(adata)",
         "sc.tl.umap(adata)",
         f"sc.pl.umap(adata, color={quoted(color)})",
     )
     return "\n".join(lines)
+
+
+def _study_call(source: StudySource) -> str:
+    """Code to paste that finds a study."""
+    facts = source.provenance()
+    if source.name == "bioflex":
+        return (
+            f"bc.study({quoted(source.study_id)}, database=bc.database({quoted(facts['species'])}, {facts['version']}))"
+        )
+    return f"bc.study({quoted(facts['study_uuid'])}, source={quoted(source.name)}, species={quoted(facts['species'])})"
 
 
 def _values(parts: StudyParts, color: str) -> tuple[pd.Series, str]:
@@ -151,6 +152,8 @@ class Reading:
             ("authors", ", ".join(self.authors)),
             ("reference", self.reference),
             ("source", self.source),
+            *self._parts.known_facts(),
+            ("next", f"{_study_call(self._parts.source)}.to_anndata()"),
         ]
         return facts_table(f"Study {self.id}", facts)
 

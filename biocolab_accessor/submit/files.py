@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -21,10 +21,10 @@ from anndata import AnnData
 from filelock import FileLock
 from filelock import Timeout as LockTimeout
 
-from biocolab_accessor.check.files import MTX_PARTS, check_10x_h5, check_mtx, parts_in, pipeline_in
+from biocolab_accessor.check.files import MTX_PARTS, check_10x_h5, check_mtx, parts_in, pipeline_in, study_type_of
 from biocolab_accessor.check.report import Report
-from biocolab_accessor.check.run import check_file, open_h5ad
-from biocolab_accessor.check.tables import check_table_file
+from biocolab_accessor.check.run import Checked, check_file, open_h5ad
+from biocolab_accessor.check.tables import check_table_file, opened_text, tabbed_lines
 from biocolab_accessor.errors import InvalidArgument, InvalidFile, UnknownField
 from biocolab_accessor.io.columns import as_frame
 from biocolab_accessor.io.hdf5_gate import is_hdf5, opened_foreign
@@ -32,8 +32,8 @@ from biocolab_accessor.io.matrix_blocks import Slot
 from biocolab_accessor.io.names import distinct
 from biocolab_accessor.messages import did_you_mean, listing, quoted, warn
 from biocolab_accessor.platforms import expanded, temporary_folder
-from biocolab_accessor.protocol import STUDY_TYPES
-from biocolab_accessor.submit.plan import StudyRequest, columns_chosen, plan_of
+from biocolab_accessor.protocol import STUDY_TYPES, Server
+from biocolab_accessor.submit.plan import Plan, StudyRequest, columns_chosen, expect_column, plan_of
 from biocolab_accessor.submit.write import write_plan
 
 __all__ = [
@@ -41,9 +41,13 @@ __all__ = [
     "as_entries",
     "check_readable",
     "collect",
+    "names_of_tables",
+    "plan_h5ad_files",
     "prepare_h5ad_files",
     "scratch_folder",
     "study_type_number",
+    "study_type_of_files",
+    "with_tabs",
 ]
 
 _LENS = {7: "Lens Bulk", 8: "Lens Bulk", 12: "Lens Bulk", 13: "Lens Bulk"}
@@ -51,6 +55,8 @@ _LENS = {7: "Lens Bulk", 8: "Lens Bulk", 12: "Lens Bulk", 13: "Lens Bulk"}
 _LENS |= dict.fromkeys((9, 10, 11, 14, 16, 17, 18, 19), "Lens SC")
 
 _PROCESSED = ("coords.npy", "embeddings.db", "matrix.hdf5", "metadata.db")
+
+_TAKES = "bc.submit takes paths of files"
 
 StrPath = str | os.PathLike[str]
 
@@ -86,6 +92,26 @@ def study_type_number(study_type: Any) -> int:
     raise InvalidArgument(msg)
 
 
+def study_type_of_files(files: Any) -> str:
+    """The study type that all files look like."""
+    entries = as_entries(files, _TAKES, str | os.PathLike | Mapping)
+    kinds = {_type_of_entry(entry): entry for entry in reversed(entries)}
+    if len(kinds) > 1:
+        held = "; ".join(f"{entry} looks like {kind}" for kind, entry in reversed(kinds.items()))
+        msg = f"the files of one study must be of one type, but {held}: submit them one by one, or give study_type"
+        raise InvalidArgument(msg)
+    return next(iter(kinds), "h5ad")
+
+
+def _type_of_entry(entry: Any) -> str:
+    if not isinstance(entry, Mapping):
+        return study_type_of(expanded(entry))
+    if "features" in entry or "barcodes" in entry:
+        return "mtx_10x"
+    alone = entry.get("matrix", "")
+    return study_type_of(expanded(alone)) if alone and not expanded(alone).is_dir() else "h5ad"
+
+
 def as_entries(given: Any, takes: str, kinds: Any) -> list[Any]:
     """One or several values of some types, as a list; ``takes`` begins the error message for other types."""
     # Iterating over a DataFrame would give its column names.
@@ -103,7 +129,7 @@ def as_entries(given: Any, takes: str, kinds: Any) -> list[Any]:
 
 def collect(files: Files, study_type: int) -> Payload:
     """Collect the files of a submission, with distinct names so that none overwrites another on the server."""
-    entries = as_entries(files, "bc.submit takes paths of files", str | os.PathLike | Mapping)
+    entries = as_entries(files, _TAKES, str | os.PathLike | Mapping)
     if not entries:
         msg = "files is empty: give at least one path"
         raise InvalidArgument(msg)
@@ -225,13 +251,57 @@ def prepare_h5ad_files(
     input_matrix_type: Any,
     folder: Path,
     columns: Sequence[str] | str | None = None,
+    batch_key: str | None = None,
 ) -> tuple[list[Path], bool]:
     """Check h5ad files and copy those that cannot be sent unchanged; return the paths to send, and whether raw."""
-    chosen = {path: _chosen(path, columns) for path in dict.fromkeys(paths)}
+    chosen, checked = _checked(paths, request, input_matrix_type, columns, batch_key)
+    choices = {path: found.choice for path, found in checked.items() if found.choice is not None}
+    raw = any(choice.input_matrix_type == "raw" for choice in choices.values())
+    slot = Slot("raw.X" if raw else "X")
+    ready = []
+    for number, path in enumerate(paths):
+        unchanged = not any(found.code in _NEEDS_COPY for found in checked[path].report) and chosen[path] is None
+        if choices[path].slot == slot and unchanged and batch_key is None:
+            ready.append(path)
+            continue
+        with _opened(path) as adata:
+            plan = plan_of(adata, checked[path], request=request, batch_key=batch_key, chosen=chosen[path])
+            ready += write_plan(adata, plan, folder / str(number))
+    return ready, raw
+
+
+def plan_h5ad_files(
+    paths: Sequence[Path],
+    request: StudyRequest,
+    input_matrix_type: Any,
+    to: Server,
+    columns: Sequence[str] | str | None = None,
+    batch_key: str | None = None,
+) -> list[Plan]:
+    """What :func:`prepare_h5ad_files` would make of each file."""
+    chosen, checked = _checked(paths, request, input_matrix_type, columns, batch_key)
+    plans = []
+    for path in paths:
+        with _opened(path) as adata:
+            plan = plan_of(adata, checked[path], request=request, to=to, batch_key=batch_key, chosen=chosen[path])
+        plans.append(replace(plan, encoded=None))
+    return plans
+
+
+def _checked(
+    paths: Sequence[Path],
+    request: StudyRequest,
+    input_matrix_type: Any,
+    columns: Sequence[str] | str | None,
+    batch_key: str | None,
+) -> tuple[dict[Path, tuple[str, ...] | None], dict[Path, Checked]]:
+    """The columns to send and the findings of each file; all files must hold the same kind of matrix."""
+    chosen = {path: _chosen(path, columns, batch_key) for path in dict.fromkeys(paths)}
     checked = {
         path: check_file(
             path,
             input_matrix_type=input_matrix_type,
+            batch_key=batch_key,
             species=request.species,
             filters=request.filters,
             obs=names,
@@ -240,39 +310,55 @@ def prepare_h5ad_files(
     }
     _refuse({path: found.report for path, found in checked.items()})
     choices = {path: found.choice for path, found in checked.items() if found.choice is not None}
-    types = {choice.input_matrix_type for choice in choices.values()}
-    if len(types) > 1:
+    if len({choice.input_matrix_type for choice in choices.values()}) > 1:
         held = "; ".join(f"{path.name}: {choice.reason}" for path, choice in choices.items())
         msg = f"the batches of one study must all be counts or all be normalized: {held}"
         raise InvalidArgument(msg)
-    raw = types == {"raw"}
-    slot = Slot("raw.X" if raw else "X")
-    ready = []
-    for number, path in enumerate(paths):
-        unchanged = not any(found.code in _NEEDS_COPY for found in checked[path].report) and chosen[path] is None
-        if choices[path].slot == slot and unchanged:
-            ready.append(path)
-            continue
-        adata = open_h5ad(path)
-        try:
-            copy = folder / str(number)
-            ready += write_plan(adata, plan_of(adata, checked[path], chosen=chosen[path]), copy)
-        finally:
-            adata.file.close()
-    return ready, raw
+    return chosen, checked
 
 
-def _chosen(path: Path, columns: Sequence[str] | str | None) -> tuple[str, ...] | None:
-    if columns is None:
-        return None
+@contextmanager
+def _opened(path: Path) -> Iterator[AnnData]:
     adata = open_h5ad(path)
     try:
-        return columns_chosen(as_frame(adata.obs), columns)
-    except UnknownField as error:
-        msg = f"{path}: {error}"
-        raise UnknownField(msg) from error
+        yield adata
     finally:
         adata.file.close()
+
+
+def with_tabs(paths: Sequence[Path], folder: Path) -> list[Path]:
+    """Tables with tabs, which servers read: copies of .csv files, and other files themselves."""
+    ready = []
+    for number, path in enumerate(paths):
+        with opened_text(path) as file:
+            lines = tabbed_lines(path, file)
+            if lines is not None:
+                path = folder / f"{number}.tsv"
+                with path.open("x", encoding="utf-8") as copy:
+                    copy.writelines(lines)
+        ready.append(path)
+    return ready
+
+
+def names_of_tables(names: Sequence[str], paths: Sequence[Path]) -> tuple[str, ...]:
+    """Names on the server; copies that :func:`with_tabs` made end in .tsv."""
+    made = [
+        f"{name.removesuffix('.gz')[:-4]}.tsv" if path.name.endswith(".tsv") and ".csv" in name.casefold() else name
+        for name, path in zip(names, paths, strict=True)
+    ]
+    return tuple(distinct(made))
+
+
+def _chosen(path: Path, columns: Sequence[str] | str | None, batch_key: str | None) -> tuple[str, ...] | None:
+    if columns is None and batch_key is None:
+        return None
+    with _opened(path) as adata:
+        try:
+            expect_column(adata, batch_key)
+            return columns_chosen(as_frame(adata.obs), columns, batch_key)
+        except UnknownField as error:
+            msg = f"{path}: {error}"
+            raise UnknownField(msg) from error
 
 
 def check_readable(payload: Payload, study_type: int) -> None:

@@ -332,19 +332,28 @@ def _try_lock(path: Path) -> FileLock | None:
 def _tidy(folder: Path) -> None:
     """Once a day, remove journals that are too old to resume, and leftover locks."""
     oldest, marker = time.time() - _SECONDS_KEPT, folder / "tidied"
-    if marker.exists() and time.time() - marker.stat().st_mtime < _SECONDS_TO_TIDY:
+    if marker.exists() and abs(time.time() - marker.stat().st_mtime) < _SECONDS_TO_TIDY:
         return
-    marker.touch(mode=0o600)
+    # A clock that is wrong for a while makes every journal look old: one is removed only if it was old a day ago too.
+    condemned = set(marker.read_text(encoding="utf-8").split()) if marker.exists() else set()
+    old = set()
     for journal in {path.with_suffix(".jsonl") for path in folder.glob("*-*.*")}:
         try:
             stale = not journal.exists() or journal.stat().st_mtime < oldest
         except OSError:
             continue
+        if stale and journal.exists() and journal.name not in condemned:
+            old.add(journal.name)
+            continue
         if stale and (lock := _try_lock(journal)) is not None:
+            if journal.exists():
+                logger.warning("%s is removed: its submission was interrupted more than 30 days ago", journal)
             with suppress(OSError):
                 journal.unlink(missing_ok=True)
                 journal.with_suffix(".lock").unlink(missing_ok=True)
             lock.release()
+    with open(marker, "w", encoding="utf-8", opener=_private) as file:
+        file.write("\n".join(sorted(old)))
 
 
 def _read(path: Path) -> tuple[Known, int]:

@@ -6,6 +6,7 @@ import uuid
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
@@ -20,7 +21,7 @@ from biocolab_accessor.check.rules_names import is_kept
 from biocolab_accessor.check.run import Checked, check_object
 from biocolab_accessor.check.slots import is_table, unsendable
 from biocolab_accessor.errors import InvalidArgument, InvalidColumn, UnknownField
-from biocolab_accessor.io.columns import Verdict, Verdicts, as_frame, batches_of, chosen_columns, judge_each
+from biocolab_accessor.io.columns import Verdict, Verdicts, as_frame, batches_of, chosen_columns, judge_each, named_by
 from biocolab_accessor.io.matrix_blocks import Slot, filled_slots
 from biocolab_accessor.io.names import distinct, key_as_text, safe_name, sent_name
 from biocolab_accessor.messages import about_megabytes, counted, did_you_mean, facts_table, listing, quoted
@@ -34,6 +35,7 @@ __all__ = [
     "Batch",
     "Encoded",
     "EncodedObsm",
+    "FilesPlan",
     "Filters",
     "Plan",
     "Strictness",
@@ -42,6 +44,7 @@ __all__ = [
     "encode",
     "encoded_frame",
     "encoded_obsm",
+    "expect_column",
     "plan_of",
     "plan_submission",
 ]
@@ -105,6 +108,7 @@ Strictness = Literal["default", "strict"]
 
 _MOST_SHOWN = 8
 _NOT_CHOSEN = " (not chosen)"
+_NOTHING_SENT = "Plan: nothing has been sent"
 
 
 @dataclass(frozen=True)
@@ -164,6 +168,8 @@ class Plan:
         The report of the check.
     chosen
         Selected columns of obs, and the batch column; None if all columns are sent.
+    gene_symbols
+        Column of var whose values are sent as the names of the genes; None sends the names themselves.
     encoded
         obs, var and obsm as encoded by the check; None if they are encoded again for writing.
 
@@ -195,6 +201,7 @@ class Plan:
     n_bytes: int
     report: Report
     chosen: tuple[str, ...] | None = None
+    gene_symbols: str | None = None
     encoded: Encoded | None = field(default=None, repr=False, compare=False)
 
     def _rows(self) -> list[tuple[str, str]]:
@@ -222,6 +229,7 @@ class Plan:
             ("left out", ", ".join(self._left())),
             ("filters", "; ".join(found.text for found in self.report.notes if found.path == "filters")),
             *(("warning", f"{found.code} {found.path}: {found.text}") for found in warned),
+            ("to send", "the same call without dry_run"),
         ]
         return [(name, text) for name, text in rows if text]
 
@@ -236,10 +244,76 @@ class Plan:
         return [*([f"{counted(number, 'column')} of obs (not chosen)"] if number else []), *others]
 
     def __repr__(self) -> str:
-        return "\n".join(["Plan: nothing has been sent", *(f"  {name}: {text}" for name, text in self._rows())])
+        return "\n".join([_NOTHING_SENT, *(f"  {name}: {text}" for name, text in self._rows())])
 
     def _repr_html_(self) -> str:
-        return facts_table("Plan: nothing has been sent", self._rows())
+        return facts_table(_NOTHING_SENT, self._rows())
+
+
+@dataclass(frozen=True)
+class FilesPlan:
+    """The plan of a submission of files: what would be sent.
+
+    Attributes
+    ----------
+    to, group, study_id, species
+        The destination, as in :class:`Plan`.
+    study_type
+        ``"h5ad"``, ``"h5_10x"``, ``"mtx_10x"``, …
+    input_matrix_type
+        ``"raw"`` (counts, which the server log-normalizes) or ``"normalized"``.
+    files
+        The files that would be read.
+    batches
+        Names of the batches on the server.
+    n_bytes
+        Size of the files on disk, in bytes.
+    plans
+        One :class:`Plan` for each h5ad file; empty for other types, of which only a part is read.
+
+    Examples
+    --------
+    >>> import anndata as ad, numpy as np, tempfile, biocolab_accessor as bc
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     ad.AnnData(np.eye(9, dtype="float32") + 1).write_h5ad(f"{folder}/x.h5ad")
+    ...     plan = bc.submit(f"{folder}/x.h5ad", dry_run=True)
+    >>> plan.study_type, plan.input_matrix_type, plan.plans[0].n_obs
+    ('h5ad', 'raw', 9)
+    """
+
+    to: Server
+    group: str
+    study_id: str | None
+    species: str
+    study_type: str
+    input_matrix_type: str
+    files: tuple[Path, ...]
+    batches: tuple[str, ...]
+    n_bytes: int
+    plans: tuple[Plan, ...] = ()
+
+    def _rows(self) -> list[tuple[str, str]]:
+        if self.plans:
+            several = len(self.plans) > 1
+            return [
+                (f"{path.name}: {name}" if several else name, text)
+                for path, plan in zip(self.files, self.plans, strict=True)
+                for name, text in plan._rows()
+            ]
+        study = quoted(self.study_id) if self.study_id is not None else "with a generated id"
+        return [
+            ("to", f"{self.to}, group {quoted(self.group)}, study {study}, species {self.species}"),
+            ("type", f"{self.study_type}, sent as {self.input_matrix_type}"),
+            ("files", listing((path.name for path in self.files), limit=_MOST_SHOWN)),
+            ("batches", listing(self.batches, limit=_MOST_SHOWN)),
+            ("size", f"{about_megabytes(self.n_bytes)} on disk"),
+        ]
+
+    def __repr__(self) -> str:
+        return "\n".join([_NOTHING_SENT, *(f"  {name}: {text}" for name, text in self._rows())])
+
+    def _repr_html_(self) -> str:
+        return facts_table(_NOTHING_SENT, self._rows())
 
 
 def plan_submission(
@@ -252,13 +326,11 @@ def plan_submission(
     check: Strictness = "default",
     of_table: Sequence[Finding] | None = None,
     columns: Sequence[str] | str | None = None,
+    gene_symbols: str | None = None,
 ) -> Plan:
     """Check the object and decide what to send; raise CheckFailed if it cannot be sent."""
     obs = as_frame(adata.obs)
-    if batch_key is not None and not (isinstance(batch_key, str) and batch_key in obs.columns):
-        near = did_you_mean(str(batch_key), [str(column) for column in obs.columns])
-        msg = f"obs has no column {quoted(batch_key)}{near} for batch_key; it has {listing(obs.columns)}"
-        raise UnknownField(msg)
+    expect_column(adata, batch_key)
     if not isinstance(check, str) or check not in ("default", "strict"):
         msg = (
             f"check is {quoted(check)}: give 'default' or 'strict'. The check cannot be skipped: data with errors "
@@ -274,9 +346,21 @@ def plan_submission(
         filters=request.filters if request else None,
         of_table=of_table,
         obs=chosen,
+        gene_symbols=gene_symbols,
     )
     checked.report.raise_for_errors(strict=check == "strict")
-    return plan_of(adata, checked, request=request, to=to, batch_key=batch_key, chosen=chosen)
+    return plan_of(
+        adata, checked, request=request, to=to, batch_key=batch_key, chosen=chosen, gene_symbols=gene_symbols
+    )
+
+
+def expect_column(adata: AnnData, batch_key: str | None) -> None:
+    """Raise UnknownField if obs has no such column."""
+    obs = as_frame(adata.obs)
+    if batch_key is not None and not (isinstance(batch_key, str) and batch_key in obs.columns):
+        near = did_you_mean(str(batch_key), [str(column) for column in obs.columns])
+        msg = f"obs has no column {quoted(batch_key)}{near} for batch_key; it has {listing(obs.columns)}"
+        raise UnknownField(msg)
 
 
 def columns_chosen(
@@ -302,6 +386,7 @@ def plan_of(
     to: Server = "bbrowserx",
     batch_key: str | None = None,
     chosen: tuple[str, ...] | None = None,
+    gene_symbols: str | None = None,
 ) -> Plan:
     """The plan for an object that was checked already."""
     report, choice, verdicts = checked
@@ -314,7 +399,13 @@ def plan_of(
     sent = [name for place, name in places.items() if place not in refused]
     unchosen = [f"obs[{quoted(name)}]{_NOT_CHOSEN}" for name in everything.columns if name not in obs.columns]
     unfit = [f"{place} ({problem})" for place, problem in refused.items()]
-    changes = [*(f"{found.path}: {found.message}" for found in report if found.changed), *obsm.changes]
+    var, where = _var_of(adata, choice.slot)
+    renamed = named_by(var, gene_symbols, where)[1]
+    changes = [
+        *([renamed] if renamed else []),
+        *(f"{found.path}: {found.message}" for found in report if found.changed),
+        *obsm.changes,
+    ]
     n_obs, n_vars = choice.slot.shape(adata)
     asked = request or StudyRequest()
     # A generated id must not enter a file name: a call that resumes has to produce the file of the earlier call.
@@ -340,7 +431,8 @@ def plan_of(
         n_bytes=bytes_of(choice.chosen, obs, obsm.sent.values()),
         report=report,
         chosen=chosen,
-        encoded=encode(adata, choice.slot, obs, obsm, verdicts),
+        gene_symbols=gene_symbols,
+        encoded=encode(adata, choice.slot, obs, obsm, verdicts, gene_symbols=gene_symbols),
     )
 
 
@@ -456,10 +548,22 @@ class Encoded(NamedTuple):
 
 
 def encode(
-    adata: AnnData, slot: Slot, obs: pd.DataFrame, obsm: EncodedObsm, verdicts: Verdicts | None = None
+    adata: AnnData,
+    slot: Slot,
+    obs: pd.DataFrame,
+    obsm: EncodedObsm,
+    verdicts: Verdicts | None = None,
+    *,
+    gene_symbols: str | None = None,
 ) -> Encoded:
     """obs, var and obsm as they are written, from the verdicts of the check if they are known."""
-    known, raw = verdicts or {}, slot.kind == "raw.X"
-    var = as_frame(adata.raw.var if raw else adata.var)
-    of_var = known.get("raw.var" if raw else "var")
-    return Encoded(encoded_frame(obs, "obs", known.get("obs"))[0], encoded_frame(var, "var", of_var)[0], obsm.sent)
+    known, (var, where) = verdicts or {}, _var_of(adata, slot)
+    var, _ = named_by(var, gene_symbols, where)
+    sent_var, _ = encoded_frame(var, "var", known.get(where))
+    return Encoded(encoded_frame(obs, "obs", known.get("obs"))[0], sent_var, obsm.sent)
+
+
+def _var_of(adata: AnnData, slot: Slot) -> tuple[pd.DataFrame, str]:
+    """The var of a matrix, and its place."""
+    raw = slot.kind == "raw.X"
+    return as_frame(adata.raw.var if raw else adata.var), "raw.var" if raw else "var"

@@ -123,7 +123,7 @@ class BrokenOff:
                     raise
                 call = None  # the server already has the original files
         if call is not None:
-            return submit_files(call["files"], **call["arguments"], wait=wait)
+            return submit_files(call["files"], **call["arguments"], wait=wait, dry_run=False)
         if self.task_id == "":
             msg = (
                 f"study {self.study_id!r} was submitted from an object in memory, and its temporary file is gone. Load "

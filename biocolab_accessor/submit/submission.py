@@ -150,6 +150,8 @@ class Submission:
             ("group", str(self.group_id)),
             ("status", self._state.status),
             ("log", line),
+            ("uuid", str(self.study_info.get("uuid") or "")),
+            ("next", "submission.study().to_anndata()" if self.done else "submission.wait()"),
         ]
         return facts_table("Submission", facts, link=("page", url) if url else None)
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 from anndata import AnnData
 
@@ -22,12 +22,17 @@ from biocolab_accessor.submit.files import (
     as_entries,
     check_readable,
     collect,
+    names_of_tables,
+    plan_h5ad_files,
     prepare_h5ad_files,
     scratch_folder,
     study_type_number,
+    study_type_of_files,
+    with_tabs,
 )
 from biocolab_accessor.submit.journal import call_of
-from biocolab_accessor.submit.plan import Plan, Strictness, StudyRequest, plan_submission
+from biocolab_accessor.submit.plan import FilesPlan, Plan, Strictness, StudyRequest, plan_submission
+from biocolab_accessor.submit.sent_objects import remember_sent
 from biocolab_accessor.submit.submission import Submission, warn_of_namesakes, warn_of_restart, was_lost
 from biocolab_accessor.submit.write import tables_of, write_plan
 
@@ -52,6 +57,7 @@ def submit_anndata(
     dry_run: bool = False,
     of_table: Sequence[Finding] | None = None,
     obs: Sequence[str] | str | None = None,
+    gene_symbols: str | None = None,
 ) -> Submission | Plan:
     """Check, serialize, upload and submit an AnnData; see :meth:`AnnDataAccessor.submit` for the arguments."""
     if to not in SERVERS:
@@ -67,6 +73,7 @@ def submit_anndata(
         check=check,
         of_table=of_table,
         columns=obs,
+        gene_symbols=gene_symbols,
     )
     if dry_run:
         return replace(plan, encoded=None)  # the object may change before it is sent
@@ -90,20 +97,77 @@ def submit_anndata(
                 submission = held.enter_context(way)
             yield submission
 
-    return _ended(sent, wait=wait)
+    submission = _ended(sent, wait=wait)
+    remember_sent(adata, submission)
+    return submission
+
+
+@overload
+def submit_files(
+    files: Files,
+    group: str = ...,
+    *,
+    study_type: Any = ...,
+    study_id: str | None = ...,
+    name: str | None = ...,
+    authors: Sequence[str] = ...,
+    abstract: str = ...,
+    species: str = ...,
+    input_matrix_type: Literal["auto", "raw", "normalized"] = ...,
+    batch_key: str | None = ...,
+    min_counts: float | None = ...,
+    min_genes: float | None = ...,
+    max_counts: float | None = ...,
+    max_genes: float | None = ...,
+    mt_percentage: float | None = ...,
+    skip_dimred: bool = ...,
+    to: Server = ...,
+    obs: Sequence[str] | str | None = ...,
+    chunk_size: int | None = ...,
+    wait: bool = ...,
+    dry_run: Literal[False] = ...,
+) -> Submission: ...
+
+
+@overload
+def submit_files(
+    files: Files,
+    group: str = ...,
+    *,
+    study_type: Any = ...,
+    study_id: str | None = ...,
+    name: str | None = ...,
+    authors: Sequence[str] = ...,
+    abstract: str = ...,
+    species: str = ...,
+    input_matrix_type: Literal["auto", "raw", "normalized"] = ...,
+    batch_key: str | None = ...,
+    min_counts: float | None = ...,
+    min_genes: float | None = ...,
+    max_counts: float | None = ...,
+    max_genes: float | None = ...,
+    mt_percentage: float | None = ...,
+    skip_dimred: bool = ...,
+    to: Server = ...,
+    obs: Sequence[str] | str | None = ...,
+    chunk_size: int | None = ...,
+    wait: bool = ...,
+    dry_run: Literal[True],
+) -> FilesPlan: ...
 
 
 def submit_files(
     files: Files,
     group: str = "personal",
     *,
-    study_type: Any = "h5ad",
+    study_type: Any = "auto",
     study_id: str | None = None,
     name: str | None = None,
     authors: Sequence[str] = (),
     abstract: str = "",
     species: str = "human",
     input_matrix_type: Literal["auto", "raw", "normalized"] = "auto",
+    batch_key: str | None = None,
     min_counts: float | None = None,
     min_genes: float | None = None,
     max_counts: float | None = None,
@@ -114,7 +178,8 @@ def submit_files(
     obs: Sequence[str] | str | None = None,
     chunk_size: int | None = None,
     wait: bool = True,
-) -> Submission:
+    dry_run: bool = False,
+) -> Submission | FilesPlan:
     """Submit files on disk. Several files become the batches of one study.
 
     Parameters
@@ -126,7 +191,8 @@ def submit_files(
         Id or displayed name of the group.
     study_type
         ``"h5ad"``, ``"h5_10x"``, ``"mtx_10x"``, ``"tsv"``, ``"rds"``, ``"bcs"``, ``"bbrowser"`` or
-        ``"processed_folder"``. Members and numbers of the official ``StudyType`` are accepted too.
+        ``"processed_folder"``. Members and numbers of the official ``StudyType`` are accepted too. ``"auto"``
+        recognizes h5ad, 10x h5, 10x folders, tables (a comma-separated .csv is sent with tabs), rds and bcs.
     study_id
         The id that users will see. None generates one.
     name, authors, abstract, species
@@ -134,6 +200,8 @@ def submit_files(
     input_matrix_type
         ``"raw"`` (the server log-normalizes) or ``"normalized"``. ``"auto"`` reads h5ad files to decide; it treats 10x
         files as counts and everything else as normalized, like the official client.
+    batch_key
+        Column of obs that splits a single h5ad file into batches.
     min_counts, min_genes, max_counts, max_genes
         Cells outside these bounds are removed by the server; the bounds are inclusive.
     mt_percentage
@@ -148,11 +216,13 @@ def submit_files(
         Bytes per upload request. None uses ``bc.settings.chunk_size``.
     wait
         Wait until the study is ready.
+    dry_run
+        Check the files and return the plan; nothing is sent and the server is not contacted.
 
     Returns
     -------
-    Submission
-        Its ``study()`` returns the study.
+    Submission or FilesPlan
+        A submission, whose ``study()`` returns the study; with ``dry_run=True``, the plan.
 
     Raises
     ------
@@ -164,7 +234,7 @@ def submit_files(
         A file cannot be sent (:class:`~biocolab_accessor.errors.NoCounts`, …). The message includes the report. In
         tables and 10x files, only the header and the first lines or values are checked.
     UnknownField
-        A file lacks a column named in ``obs``.
+        A file lacks ``batch_key`` or a column named in ``obs``.
     UnknownGroup
         The token has no access to a group of this name.
     TaskFailed
@@ -173,7 +243,8 @@ def submit_files(
     Notes
     -----
     An h5ad file is sent as a temporary copy if its counts are not in ``raw.X``, where the server reads them; if it has
-    columns that are sent as text or left out; or if ``obs`` selects columns. The file itself is never changed.
+    columns that are sent as text or left out; if ``obs`` selects columns; or if ``batch_key`` splits it. The file
+    itself is never changed.
 
     If a call is interrupted, repeat it with the same files to resume it, as for
     :meth:`~biocolab_accessor.accessors.anndata.AnnDataAccessor.submit`.
@@ -188,8 +259,8 @@ def submit_files(
     """
     filters = Filters(min_counts, min_genes, max_counts, max_genes, mt_percentage)
     request = StudyRequest(group, study_id, name, authors, abstract, species, filters, skip_dimred)
-    number = study_type_number(study_type)
     files = list(files) if isinstance(files, Iterator) else files  # it is iterated more than once
+    number = study_type_number(study_type_of_files(files) if study_type == "auto" else study_type)
     payload = collect(files, number)
     matrix_type = getattr(input_matrix_type, "value", input_matrix_type)
     if matrix_type not in ("auto", "raw", "normalized"):
@@ -197,6 +268,12 @@ def submit_files(
         raise InvalidArgument(msg)
     if obs is not None and number != STUDY_TYPES["h5ad"]:
         msg = "obs selects columns of h5ad files only: leave it out"
+        raise InvalidArgument(msg)
+    if batch_key is not None and (number != STUDY_TYPES["h5ad"] or len(payload.files) > 1):
+        msg = "batch_key splits a single h5ad file by a column of its obs: leave it out (several files are batches)"
+        raise InvalidArgument(msg)
+    if to not in SERVERS:
+        msg = f"to is {quoted(to)}: give 'bbrowserx' or 'talk2data'"
         raise InvalidArgument(msg)
     size = chunk_bytes(chunk_size)
     arguments = {
@@ -208,6 +285,7 @@ def submit_files(
         "abstract": abstract,
         "species": request.species,
         "input_matrix_type": matrix_type,
+        **({} if batch_key is None else {"batch_key": batch_key}),
         "min_counts": min_counts,
         "min_genes": min_genes,
         "max_counts": max_counts,
@@ -218,19 +296,42 @@ def submit_files(
         "obs": obs if obs is None or isinstance(obs, str) else list(obs),
         "chunk_size": size,
     }
+    as_counts = number in _COUNTS_BY_DEFINITION if matrix_type == "auto" else matrix_type == "raw"
+    if dry_run:
+        plans = []
+        if number == STUDY_TYPES["h5ad"]:
+            plans = plan_h5ad_files(payload.files, request, matrix_type, to, obs, batch_key)
+        else:
+            check_readable(payload, number)
+        return FilesPlan(
+            to=to,
+            group=group,
+            study_id=study_id,
+            species=request.species,
+            study_type=next(name for name, known in STUDY_TYPES.items() if known == number),
+            input_matrix_type=plans[0].input_matrix_type if plans else "raw" if as_counts else "normalized",
+            files=(*payload.files, *payload.extra),
+            batches=tuple(batch.file_name for batch in plans[0].batches) if batch_key else payload.batches,
+            n_bytes=sum(path.stat().st_size for path in (*payload.files, *payload.extra)),
+            plans=tuple(plans),
+        )
     call = call_of(files, (*payload.files, *payload.extra), arguments)
 
     @contextmanager
     def sent() -> Iterator[Submission]:
         with ExitStack() as held:
             with scratch_folder() as folder:
-                paths = list(payload.files)
+                paths, names, batches, raw = list(payload.files), payload.names, payload.batches, as_counts
                 if number == STUDY_TYPES["h5ad"]:
-                    paths, raw = prepare_h5ad_files(paths, request, matrix_type, folder, obs)
+                    paths, raw = prepare_h5ad_files(paths, request, matrix_type, folder, obs, batch_key)
+                    if batch_key is not None:
+                        names = batches = tuple(path.name for path in paths)
                 else:
                     check_readable(payload, number)
-                    raw = number in _COUNTS_BY_DEFINITION if matrix_type == "auto" else matrix_type == "raw"
-                sending = [outgoing(path, name_there) for path, name_there in zip(paths, payload.names, strict=True)]
+                if number == STUDY_TYPES["tsv"]:
+                    paths = with_tabs(paths, folder)
+                    names = batches = names_of_tables(names, paths)
+                sending = [outgoing(path, name_there) for path, name_there in zip(paths, names, strict=True)]
                 sending += [outgoing(path, path.name, "custom_embeddings") for path in payload.extra]
                 connector = connector_of(to)
                 body = {**request.body(group_id_of(connector, request.group)), "study_type": number}
@@ -240,7 +341,7 @@ def submit_files(
                     body["filter_params"] = unknown
                     route = "submit_processed_study_from_local"
                 else:
-                    body |= {"normalize": raw, "batch_info": list(payload.batches)}
+                    body |= {"normalize": raw, "batch_info": list(batches)}
                     route = "submit_study_from_local"
                 way = delivery(connector, route, body, request, sending, source=to, chunk_size=size, call=call)
                 submission = held.enter_context(way)

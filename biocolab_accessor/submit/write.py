@@ -34,7 +34,7 @@ class Tables:
         encoded = plan.encoded
         if encoded is None:
             obs = chosen_columns(as_frame(adata.obs), plan.chosen)
-            encoded = encode(adata, plan.slot, obs, encoded_obsm(adata))
+            encoded = encode(adata, plan.slot, obs, encoded_obsm(adata), gene_symbols=plan.gene_symbols)
         self.obs, self.var, self.obsm = encoded
 
     def write(self, path: Path, rows: NDArray[np.intp] | None, compression: Compression) -> None:

@@ -126,6 +126,27 @@ def test_ordered_columns_of_obs_are_noted():
     ]
 
 
+def test_an_order_that_somebody_chose_is_noted_if_it_is_lost(server):
+    doses = ["low", "mid", "high"]
+    adata = make(
+        3,
+        dose=pd.Categorical(doses, doses),
+        by_characters=pd.Categorical(["1", "10", "2"], ["1", "10", "2"]),
+        natural=pd.Categorical(["1", "2", "10"], ["1", "2", "10"]),
+    )
+    adata.var_names = ["CD3D"]
+    found = [found for found in bc.check(adata) if found.code == "BC205"]
+    assert [(each.path, each.message) for each in found] == [
+        (
+            "obs['dose']",
+            "labels in an order of their own ('low', 'mid', 'high'): "
+            "BBrowserX and Talk2Data return them in natural order",
+        )
+    ]
+    back = adata.biocolab.submit(study_id="doses", skip_dimred=True).study().to_anndata()
+    assert list(back.obs["dose"].cat.categories) == ["high", "low", "mid"]
+
+
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64", "Float64", object])
 def test_infinite_numbers_of_cells_are_a_warning_with_how_many_and_where(dtype):
     adata = make(4, ratio=pd.array([np.inf, 1.0, -np.inf, np.nan], dtype), fine=[1.0, np.nan, 2.0, 3.0])

@@ -182,7 +182,7 @@ def test_the_cache_is_shown_and_cleared(tmp_path: Path) -> None:
 def test_check_reports_the_findings_of_each_file(file: Path, bad_file: Path) -> None:
     good = run("check", file)
     assert good.exit_code == 0
-    assert [line.split("\t")[2] for line in good.stdout.splitlines()[1:]] == ["note"] * 3
+    assert [line.split("\t")[2] for line in good.stdout.splitlines()[1:]] == ["note"] * 4
     assert "ready to be sent" in good.stderr
     bad = run("check", file, bad_file)
     assert bad.exit_code == 1

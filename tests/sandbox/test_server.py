@@ -16,6 +16,7 @@ import pytest
 import requests
 
 import biocolab_accessor as bc
+from biocolab_accessor.connection.default import drop_default
 from biocolab_accessor.errors import InvalidArgument, InvalidFile, SandboxError
 from biocolab_accessor.sandbox.processing import tasks
 from biocolab_accessor.sandbox.server import DEFAULT_TOKEN, Sandbox
@@ -74,20 +75,74 @@ class TestLife:
 
 
 class TestSecondSandbox:
+    def test_a_second_call_returns_the_running_sandbox_and_connects_to_it(
+        self, counts: ad.AnnData, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        first = bc.sandbox()
+        assert "already" not in repr(first)
+        submission = counts.biocolab.submit(study_id="sent", skip_dimred=True)
+        elsewhere = bc.connect(private_host="https://h.example/", private_token="t")
+        with caplog.at_level("INFO", "biocolab_accessor.sandbox"):
+            again = bc.sandbox()
+        assert again is first
+        drop_default(elsewhere)
+        assert "running already; bc.sandbox(new=True) starts another" in caplog.text
+        assert "running already, since" in repr(first)
+        assert list(bc.studies()["uuid"]) == [submission.study_info["uuid"]]
+        first.close()
+        other = bc.sandbox()
+        assert other is not first
+        other.close()
+
+    def test_a_with_block_has_its_own_sandbox_and_leaves_the_running_one_open(self, counts: ad.AnnData) -> None:
+        outer = bc.sandbox()
+        with bc.sandbox() as inner:
+            assert inner.url != outer.url
+            with bc.sandbox() as innermost:
+                assert len({inner.url, outer.url, innermost.url}) == 3
+            counts.biocolab.submit(study_id="sent", skip_dimred=True)
+            assert list(bc.studies()["study_id"]) == ["sent"]
+        assert "closed" in repr(inner)
+        assert list(bc.studies()["study_id"]) == []
+        with outer:
+            pass
+        assert "closed" in repr(outer)
+
+    def test_a_with_block_on_the_folder_of_a_running_sandbox_uses_it_and_leaves_it_open(self, tmp_path: Path) -> None:
+        outer = bc.sandbox(tmp_path / "data")
+        with bc.sandbox(tmp_path / "data") as inner:
+            assert inner is outer
+        assert len(bc.databases()) == 5
+        outer.close()
+
+    @pytest.mark.parametrize("arguments", [{"control": True}, {"token": "x" * 32}, {"new": True}, {"path": "other"}])
+    def test_a_second_sandbox_is_started_for_other_arguments(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: dict[str, Any]
+    ) -> None:
+        monkeypatch.chdir(tmp_path)
+        first = bc.sandbox()
+        second = bc.sandbox(**arguments)
+        assert second is not first
+        assert bc.sandbox(**{name: value for name, value in arguments.items() if name != "new"}) is second
+        second.close()
+        first.close()
+
     def test_a_second_sandbox_warns_of_submissions_to_the_first_and_closing_it_restores_that(
         self, counts: ad.AnnData
     ) -> None:
         first = bc.sandbox()
         submission = counts.biocolab.submit(study_id="sent", skip_dimred=True)
         with pytest.warns(UserWarning, match=rf"{first.url} is still open, with 1 submission that") as caught:
-            second = bc.sandbox()
+            second = bc.sandbox(control=True)
         assert [warning.filename for warning in caught] == [__file__]
         assert list(bc.studies()["study_id"]) == []
         second.close()
         assert list(bc.studies()["uuid"]) == [submission.study_info["uuid"]]
         first.close()
 
-    def test_a_second_sandbox_does_not_warn_without_submissions(self, counts: ad.AnnData) -> None:
+    def test_a_second_sandbox_does_not_warn_if_it_is_asked_for_or_nothing_was_submitted(
+        self, counts: ad.AnnData
+    ) -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             bare = bc.sandbox()
@@ -95,12 +150,19 @@ class TestSecondSandbox:
                 counts.biocolab.submit(study_id="sent", skip_dimred=True)
                 with bc.sandbox():
                     pass
-            closed = bc.sandbox()
+            other = bc.sandbox(control=True)
             counts.biocolab.submit(study_id="sent", skip_dimred=True)
-            closed.close()
-            bc.sandbox().close()
-        assert block.left_behind() == closed.left_behind() == bare.left_behind() == 0
+            bc.sandbox(new=True).close()
+            other.close()
+        assert block.left_behind() == other.left_behind() == bare.left_behind() == 0
         bare.close()
+
+    def test_the_card_links_the_page_and_shows_the_next_line(self) -> None:
+        with bc.sandbox() as server:
+            card = server._repr_html_()
+            assert f'<a href="{server.url}/"' in card
+            assert "adata.biocolab.submit(study_id=" in card
+        assert "submit(" not in server._repr_html_()
 
 
 def accepts(server: Sandbox, token: str) -> bool:

@@ -51,6 +51,7 @@ def entries(text: str) -> dict[str, Entry]:
         ("(10.1016/S0140-6736(05)67889-7)", "10.1016/S0140-6736(05)67889-7"),
         ("https://www.ncbi.nlm.nih.gov/geo/query/acc.cgi?acc=GSE96583", ""),
         ("https://[broken/10.1038/nbt.4042 x", _NATURE),
+        ("https://[broken", ""),
         ("version 10.15.7/abc", ""),
         ("unpublished", ""),
         ("", ""),
@@ -149,6 +150,16 @@ def test_a_methods_paragraph_names_versions_studies_and_the_selection() -> None:
     )
 
 
+def test_the_filter_and_the_group_of_a_study_are_named() -> None:
+    facts = {"source": "talk2data", "server": "https://t2d.example/", "study_id": "S", "group_id": "g",
+             "species": "mouse", "unit": "lognorm", "obs_filter": "n_genes > 200"}  # fmt: skip
+    assert cite([facts], "methods") == (
+        "Single-cell data of study S were taken from Talk2Data (https://t2d.example/; mouse, group g) as "
+        "log-normalized values, limited to the cells with n_genes > 200."
+    )
+    assert cite([{"study_id": "S", "source": "own"}], "text") == "own, study S."
+
+
 def test_a_style_that_does_not_exist_is_refused_with_those_that_do() -> None:
     with pytest.raises(bc.errors.InvalidArgument, match=r"'bibtext'.*did you mean 'bibtex'.*'methods'"):
         cite([FACTS], "bibtext")
@@ -169,7 +180,7 @@ def test_a_study_its_object_and_a_collection_are_cited_alike(server: Sandbox, st
 
 
 def test_an_object_from_a_file_is_cited_without_a_connection(studies: list[str], tmp_path: Path) -> None:
-    adata = bc.study("PBMC68k_reduced").to_anndata(genes=["CD3D"], layers=["lognorm"])
+    adata = bc.study("PBMC68k_reduced").to_anndata(genes=["CD3D"], unit="lognorm")
     cited = [adata.biocolab.cite(style) for style in ("bibtex", "text", "methods")]  # type: ignore[arg-type]
     adata.write_h5ad(tmp_path / "a.h5ad")
     again = ad.read_h5ad(tmp_path / "a.h5ad")

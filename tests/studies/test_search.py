@@ -11,7 +11,6 @@ from biocolab_accessor.connection.default import current
 from biocolab_accessor.errors import InvalidArgument, MissingCredentials, ServerError, UnknownGroup
 from biocolab_accessor.sandbox.server import Sandbox
 from biocolab_accessor.studies import catalog, search_index
-from biocolab_accessor.studies.search_index import words_of
 
 COLUMNS = ["study", "source", "group", "species", "title", "n_cells", "matched", "reference", "uuid"]
 HEART = "10.1016/j.cell.2019.05.031"
@@ -216,17 +215,3 @@ def test_a_server_without_a_tree_finds_the_terms_themselves(own: Sandbox, monkey
     assert list(found(cell_type="macrophage")) == ["LUNG1"]
     with pytest.warns(UserWarning, match="no tree of ontologies, so a term does not find those below it"):
         assert bc.search(cell_type="monocyte").empty
-
-
-@pytest.mark.parametrize(
-    ("text", "words"),
-    [
-        ("CD14+ Monocytes, δ/β", ["cd14", "monocyte", "δ", "β"]),
-        ("Biopsies of the VIRUS", ["biopsy", "of", "the", "virus"]),
-        ("Crohn's   naïve_T", ["crohn", "s", "naive", "t"]),
-        ("ﬁbrosis Straße", ["fibrosis", "strasse"]),
-        ("", []),
-    ],
-)
-def test_words_are_compared_without_case_accents_and_plurals(text: str, words: list[str]) -> None:
-    assert words_of(text) == words

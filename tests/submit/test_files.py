@@ -137,7 +137,7 @@ class TestAFolderInsteadOfAFile:
             (folder / name).write_bytes(b"1")
         for given in (folder, {"matrix": folder}, [str(folder)]):
             with pytest.raises(InvalidFile, match=rf"sample is a folder {said}|sample is a folder .*{said}"):
-                bc.submit(given)
+                bc.submit(given, study_type="h5ad")
 
     def test_an_empty_zarr_is_recognized_by_its_name(self, tmp_path: Path) -> None:
         (tmp_path / "x.zarr").mkdir()

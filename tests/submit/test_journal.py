@@ -181,7 +181,7 @@ def test_waiting_for_another_call_times_out() -> None:
             pass
 
 
-def test_a_journal_older_than_a_month_is_removed() -> None:
+def test_a_journal_older_than_a_month_is_removed(caplog: pytest.LogCaptureFixture) -> None:
     with journal.entry({}, wait=False) as entry:
         begin(entry)
     old = time.time() - 31 * 86400
@@ -189,10 +189,26 @@ def test_a_journal_older_than_a_month_is_removed() -> None:
     os.utime(file, (old, old))
     with journal.entry({"another": "call"}, wait=False):
         assert file.exists()  # it was tidied today
-    os.utime(journal._folder() / "tidied", (old, old))
-    with journal.entry({}, wait=False) as entry:
+    day_before = time.time() - 2 * 86400
+    os.utime(journal._folder() / "tidied", (day_before, day_before))
+    with journal.entry({"another": "call"}, wait=False):
+        assert file.exists()  # a clock that is wrong for a while does not remove it
+    os.utime(journal._folder() / "tidied", (day_before, day_before))
+    with caplog.at_level("WARNING", "biocolab_accessor"), journal.entry({}, wait=False) as entry:
         assert entry.known == journal.Known()
     assert list(journal._folder().glob("*.jsonl")) == []
+    assert f"{file} is removed: its submission was interrupted more than 30 days ago" in caplog.text
+
+
+def test_a_journal_survives_a_clock_that_was_wrong_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    with journal.entry({}, wait=False) as entry:
+        begin(entry)
+    file, now = only_file(), time.time()
+    for ahead in (31, 0, 31):
+        monkeypatch.setattr(journal.time, "time", lambda ahead=ahead: now + ahead * 86400)
+        with journal.entry({"another": "call"}, wait=False):
+            assert file.exists()
+        os.utime(journal._folder() / "tidied", (now + ahead * 86400,) * 2)
 
 
 class TestTheEnd:

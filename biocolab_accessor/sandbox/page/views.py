@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from biocolab_accessor.io.names import restored, unescaped
 from biocolab_accessor.messages import natural_key
 from biocolab_accessor.sandbox.requests import HTTPError
 from biocolab_accessor.sandbox.routes.account import get_user_groups
@@ -58,12 +59,13 @@ def study(state: State, user: str, record: StudyRecord) -> dict[str, Any]:
         "abstract": record.abstract,
         "reference": record.reference,
         "species": record.species,
+        "public": record.group_id == PUBLIC,
         "group": "Public studies" if record.group_id == PUBLIC else names.get(record.group_id, record.group_id),
         "size": [len(folder.barcodes), len(folder.features)],
-        "fields": [summary(name, column) for name, column in columns.items()],
+        "fields": [summary(name, column) for name, column in _named(columns)],
         "field": _first_field(record, columns),
         "embeddings": [
-            {"id": row["embedding_id"], "name": row["embedding_name"]}
+            {"id": row["embedding_id"], "name": unescaped(row["embedding_name"], embedding=True)}
             for row in folder.embeddings
             if _flat(folder, row)
         ],
@@ -118,11 +120,17 @@ def codes(column: Column) -> tuple[list[str], list[int], NDArray[np.uint16]] | N
 
 def column_of(folder: StudyFolder, number: int) -> tuple[str, Column]:
     """A field by its position."""
-    columns = list(folder.obs.columns.items())
+    columns = _named(folder.obs.columns)
     if number >= len(columns):
         detail = f"the study has {len(columns)} fields"
         raise HTTPError(404, detail)
     return columns[number]
+
+
+def _named(columns: dict[str, Column]) -> list[tuple[str, Column]]:
+    """Columns with their original names: some characters are sent escaped."""
+    originals = restored(columns)
+    return [(originals[name], column) for name, column in columns.items()]
 
 
 def matches(features: list[str], typed: str) -> dict[str, Any]:

@@ -281,6 +281,21 @@ def test_the_page_follows_a_task_until_it_is_a_study(own: Sandbox, window: Any) 
     assert window.get_by_text("559 cells \N{MULTIPLICATION SIGN} 32,786 genes").is_visible()
 
 
+def test_the_page_shows_how_to_commit_a_processed_task_and_open_a_study(own: Sandbox, window: Any) -> None:
+    adata = ad.AnnData(np.eye(9, dtype=np.float32) + 1, obs=pd.DataFrame({"cell/type": ["a", "b", "c"] * 3}))
+    submission = adata.biocolab.submit(study_id="open", skip_dimred=True, wait=False)
+    _sign_in(window, own, submission.url)
+    window.locator(".state", has_text="Processed").wait_for()
+    line = window.locator(".snippet code").inner_text().splitlines()[-1]
+    study = eval(line.removeprefix("study = "), {"bc": bc})
+    assert study.n_obs == 9
+    window.get_by_role("link", name="Open open").click()
+    window.get_by_text("Open in Python").click()
+    line = window.locator(".snippet code").inner_text().splitlines()[-1]
+    assert list(eval(line.removeprefix("adata = "), {"bc": bc}).obs["cell/type"]) == ["a", "b", "c"] * 3
+    assert window.get_by_role("radio", name="cell/type").count() == 1
+
+
 def test_names_of_data_are_text_and_never_markup(own: Sandbox, window: Any) -> None:
     evil = "<img src=x onerror=\"document.title='broken into'\">"
     counts = sparse.csr_matrix(np.eye(4, dtype=np.float32))

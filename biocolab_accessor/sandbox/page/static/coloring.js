@@ -82,10 +82,9 @@ export function middles({ codes, labels, counts }, xy) {
     xs[codes[i]][filled[codes[i]]] = xy[2 * i];
     ys[codes[i]][filled[codes[i]]++] = xy[2 * i + 1];
   }
-  const median = (array, n) => array.subarray(0, n).sort()[n >> 1];
   const found = labels.map((text, code) => ({ text, code, weight: filled[code] })).filter((label) => label.weight);
   const aims = new Map(found.map(({ code }) => {
-    return [code, { x: median(xs[code].slice(), filled[code]), y: median(ys[code].slice(), filled[code]), away: Infinity }];
+    return [code, { ...densest(xs[code], ys[code], filled[code]), away: Infinity }];
   }));
   for (let i = 0; i < codes.length; i++) {
     const aim = aims.get(codes[i]);
@@ -94,6 +93,25 @@ export function middles({ codes, labels, counts }, xy) {
   }
   const placed = found.map((label) => ({ ...label, x: aims.get(label.code).near[0], y: aims.get(label.code).near[1] }));
   return placed.sort((one, other) => other.weight - one.weight);
+}
+
+// The middle of the densest part. The median of all cells can lie between two islands, or on other cells.
+const GRID = 24;
+function densest(xs, ys, n) {
+  const place = (value) => Math.min(GRID - 1, Math.max(0, Math.floor(((value + 1) / 2) * GRID)));
+  const tally = new Uint32Array((GRID + 2) ** 2); // with a margin, so that each square has neighbors
+  const square = (i) => (place(ys[i]) + 1) * (GRID + 2) + place(xs[i]) + 1;
+  for (let i = 0; i < n; i++) tally[square(i)]++;
+  const around = [-GRID - 3, -GRID - 2, -GRID - 1, -1, 0, 1, GRID + 1, GRID + 2, GRID + 3];
+  let best = 0, most = -1;
+  for (let i = 0; i < n; i++) {
+    const within = around.reduce((sum, step) => sum + tally[square(i) + step], 0);
+    if (within > most) [best, most] = [square(i), within];
+  }
+  const near = new Set(around.map((step) => best + step));
+  let [x, y, cells] = [0, 0, 0];
+  for (let i = 0; i < n; i++) if (near.has(square(i))) { x += xs[i]; y += ys[i]; cells++; }
+  return { x: x / cells, y: y / cells };
 }
 
 // A fixed random order, so that no label covers others because it comes later.

@@ -9,6 +9,7 @@ import { geneBox } from "./genes.js";
 import { labelLegend, numberLegend } from "./legend.js";
 import { onScheme } from "./palette.js";
 import { Plot } from "./plot.js";
+import { CONNECT, quoted, snippet } from "./snippet.js";
 
 const MOST_KEPT = 30;
 const MOST_NAMES = 80;
@@ -39,6 +40,7 @@ class StudyView {
       study.title && study.title !== study.id ? h("p", { class: "subtitle" }, study.title) : null,
       h("p", { class: "about" }, ...about(study)),
       study.abstract ? h("details", { class: "abstract" }, h("summary", {}, "Abstract"), h("p", {}, study.abstract)) : null,
+      h("details", { class: "python" }, h("summary", {}, "Open in Python"), snippet(inPython(study))),
       h("div", { class: "desk" }, this.stage,
         h("aside", { class: "side", "aria-label": "Colors" }, this.genes.element, this.fields.element,
           h("section", { class: "meaning" }, this.title, this.problem, this.key))),
@@ -239,6 +241,11 @@ class StudyView {
     });
     return button;
   }
+}
+
+function inPython(study) {
+  const options = [study.public ? "" : ', source="bbrowserx"', study.species === "human" ? "" : `, species=${quoted(study.species)}`];
+  return `${CONNECT}adata = bc.study(${quoted(study.public ? study.id : study.uuid)}${options.join("")}).to_anndata()`;
 }
 
 function about(study) {

@@ -2,6 +2,7 @@
 
 import { json } from "./api.js";
 import { h, say, show } from "./dom.js";
+import { CONNECT, quoted, snippet } from "./snippet.js";
 import { state } from "./state.js";
 
 const PAUSE = 1000;
@@ -71,7 +72,8 @@ function ending(task) {
     return [h("p", {}, h("strong", {}, "The submission failed.")), h("p", { class: "reason" }, task.last)];
   }
   if (task.status === "SUCCESS") {
-    return [h("p", {}, "Processed. It becomes a study when the client commits it.")];
+    return [h("p", {}, "Processed, but not a study yet: the client has to commit it, which adds it to its group. To do that:"),
+      snippet(`${CONNECT}study = bc.submission(${quoted(task.task)}).wait().study()`)];
   }
   return [h("p", {}, task.status === "PENDING" ? "Waiting in the queue." : "Processing. This page updates itself."),
     h("button", { class: "plain", type: "button", onclick: (event) => cancel(task, event.currentTarget) }, "Cancel")];
