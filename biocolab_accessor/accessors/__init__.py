@@ -9,10 +9,12 @@ from anndata import AnnData, register_anndata_namespace
 
 from biocolab_accessor.accessors.anndata import AnnDataAccessor
 from biocolab_accessor.accessors.dataframe import DataFrameAccessor
+from biocolab_accessor.public import public
 
 __all__ = ["AnnDataAccessor", "DataFrameAccessor", "accessor"]
 
 
+@public
 def accessor(adata: AnnData) -> AnnDataAccessor:
     """The same as ``adata.biocolab``, for editors and type checkers that do not see the attribute.
 

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 from anndata import AnnData
 
+from biocolab_accessor.public import public
+
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
@@ -30,6 +32,7 @@ __all__ = ["AnnDataAccessor", "MatrixType"]
 MatrixType = Literal["auto", "raw", "normalized"]
 
 
+@public
 class AnnDataAccessor:
     """The methods of ``adata.biocolab``.
 
@@ -230,7 +233,7 @@ class AnnDataAccessor:
             stops at warnings too. The check cannot be skipped: data with errors could not be written, or could not be
             fetched again.
         dry_run
-            Send nothing and return the plan.
+            Send nothing and return the plan. If the object has errors, they are in the plan, and nothing is raised.
 
         Returns
         -------
@@ -646,7 +649,9 @@ class AnnDataAccessor:
             Names of columns. None means all columns that the study does not have yet; with ``overwrite``, all columns.
             Columns that cannot be written as text, such as lists, are then left out with a warning; named explicitly,
             they raise an error.
-        study, group, species, source, on
+        study
+            A study, its submission, or its id. None means the study that the object was fetched from.
+        group, species, source, on
             As for :meth:`pull_metadata`.
         missing
             How to handle missing values, which the protocol cannot transfer. ``"raise"`` raises an error. ``"omit"``
@@ -676,7 +681,7 @@ class AnnDataAccessor:
         AmbiguousName
             The study contains a barcode more than once.
         UnknownStudy
-            The object was neither submitted in this session nor fetched, and ``study`` was not given.
+            The object was not fetched from a study, and ``study`` was not given.
 
         Warns
         -----
@@ -699,7 +704,7 @@ class AnnDataAccessor:
         from biocolab_accessor.sync.match import origin_or
         from biocolab_accessor.sync.push import push_metadata
 
-        target = origin_or(self._adata, study, group=group, species=species, source=source)
+        target = origin_or(self._adata, study, group=group, species=species, source=source, writes=True)
         return push_metadata(self._adata, target, columns, on=on, missing=missing, overwrite=overwrite, verify=verify)
 
     def preview_filters(

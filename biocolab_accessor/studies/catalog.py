@@ -21,6 +21,7 @@ from biocolab_accessor.errors import (
 from biocolab_accessor.io.values import table_of
 from biocolab_accessor.messages import did_you_mean, listing, quoted, shown
 from biocolab_accessor.protocol import SOURCES, Server, Source, argument_names, known_species
+from biocolab_accessor.public import public
 from biocolab_accessor.studies.source_bbrowserx import ConnectorSource
 from biocolab_accessor.studies.source_bioflex import BioFlexSource
 from biocolab_accessor.studies.study import Study, address_of
@@ -47,6 +48,7 @@ __all__ = [
 ]
 
 
+@public
 def databases() -> list[Database]:
     """BioFlex databases, in the order in which the server lists them.
 
@@ -60,6 +62,7 @@ def databases() -> list[Database]:
     return current().get_bioflex().databases()
 
 
+@public
 def database(species: str = "human", version: int | None = None) -> Database:
     """One BioFlex database.
 
@@ -94,6 +97,7 @@ def database(species: str = "human", version: int | None = None) -> Database:
     return max(fitting, key=lambda found: found.version)
 
 
+@public
 def expression_summary(genes: Sequence[str] | str, *, database: Database | None = None) -> pd.DataFrame:
     """Expression of genes by cell type across a whole BioFlex database.
 
@@ -153,6 +157,7 @@ PUBLIC_STUDIES = "bioturing_public_studies"
 """Id of a group that BBrowserX servers accept but do not list."""
 
 
+@public
 def groups(*, source: Server = "bbrowserx") -> pd.DataFrame:
     """Groups that the token can read from and submit to.
 
@@ -185,6 +190,7 @@ def groups(*, source: Server = "bbrowserx") -> pd.DataFrame:
     return table_of([_seen(row) for row in list_groups(connector_of(source))], ["id", "name"])
 
 
+@public
 def studies(group: str = "personal", *, species: str = "human", source: Server = "bbrowserx") -> pd.DataFrame:
     """Studies of a group.
 
@@ -230,6 +236,7 @@ def studies(group: str = "personal", *, species: str = "human", source: Server =
     return frame.reindex(columns=[*first, *(name for name in frame.columns if name not in first)])
 
 
+@public
 def study(
     study_id: str | pd.Series,
     *,

@@ -18,6 +18,7 @@ from biocolab_accessor.io.memory import budget, instead
 from biocolab_accessor.messages import counted, facts_table, listing, quoted
 from biocolab_accessor.platforms import expanded, replace
 from biocolab_accessor.protocol import Source, Unit, argument_names
+from biocolab_accessor.public import public
 from biocolab_accessor.studies.catalog import study
 from biocolab_accessor.studies.cells import expect_cells, no_cells, without_unused_labels
 from biocolab_accessor.studies.citation import Style, cite
@@ -36,6 +37,7 @@ _MOST_SHOWN = 20
 _ALTERNATIVE = "use collection.lazy(folder=folder) or collection.to_zarr(path), or ask for genes="
 
 
+@public
 def collection(
     ids: Sequence[str] | pd.DataFrame,
     *,
@@ -88,6 +90,7 @@ def collection(
     return Collection(found)
 
 
+@public
 class Collection:
     """Studies to be joined; created by :func:`biocolab_accessor.collection`.
 

@@ -17,6 +17,7 @@ from biocolab_accessor.errors import InvalidArgument, InvalidResponse, UnknownEm
 from biocolab_accessor.io.compression import Compression
 from biocolab_accessor.messages import did_you_mean, facts_table, listing, quoted, shown
 from biocolab_accessor.protocol import Format, Unit, unit_name
+from biocolab_accessor.public import public
 from biocolab_accessor.studies.cells import selected, without_unused_labels
 from biocolab_accessor.studies.citation import Style, cite
 from biocolab_accessor.studies.conversion import obsm_keys, select_fields, select_genes
@@ -132,6 +133,7 @@ def _values(parts: StudyParts, color: str) -> tuple[pd.Series, str]:
     raise UnknownField(msg)
 
 
+@public
 class Reading:
     """The methods of :class:`~biocolab_accessor.studies.study.Study` that need no AnnData."""
 
@@ -428,6 +430,7 @@ class Reading:
         return {**answer, "path": saved}
 
 
+@public
 class Study(Reading):
     """A study on BioFlex, BBrowserX or Talk2Data; created by :func:`biocolab_accessor.study`.
 

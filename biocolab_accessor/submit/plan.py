@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -144,9 +144,9 @@ class Plan:
     nnz
         Number of nonzero values of the matrix (for a sparse matrix, of stored values that are not zero).
     slot
-        The matrix that is sent.
+        The matrix that is sent; None if the report has errors and none could be chosen.
     input_matrix_type
-        ``"raw"`` or ``"normalized"``.
+        ``"raw"`` or ``"normalized"``; None without a matrix.
     reason
         Why this matrix was chosen.
     slots
@@ -165,7 +165,9 @@ class Plan:
     n_bytes
         Estimated size of all files before compression, in bytes.
     report
-        The report of the check.
+        The report of the check. If it has errors, a plan has only the destination, the matrix and the report.
+    check
+        ``"strict"`` if warnings stop the submission too.
     chosen
         Selected columns of obs, and the batch column; None if all columns are sent.
     gene_symbols
@@ -188,8 +190,8 @@ class Plan:
     n_obs: int
     n_vars: int
     nnz: int
-    slot: Slot
-    input_matrix_type: Literal["raw", "normalized"]
+    slot: Slot | None
+    input_matrix_type: Literal["raw", "normalized"] | None
     reason: str
     slots: tuple[SlotSummary, ...]
     obs: tuple[str, ...]
@@ -203,6 +205,15 @@ class Plan:
     chosen: tuple[str, ...] | None = None
     gene_symbols: str | None = None
     encoded: Encoded | None = field(default=None, repr=False, compare=False)
+    check: Strictness = "default"
+
+    @property
+    def ok(self) -> bool:
+        """Whether the object can be sent."""
+        return self.report.ok and not (self.check == "strict" and self.report.warnings)
+
+    def _headline(self) -> str:
+        return "Plan: nothing has been sent" if self.ok else "Plan: this object cannot be sent"
 
     def _rows(self) -> list[tuple[str, str]]:
         size = f"{about_megabytes(self.n_bytes)} before compression, {self.nnz:,} nonzero values"
@@ -217,14 +228,15 @@ class Plan:
         # A change is shown once, although some changes are warnings too.
         warned = (found for found in self.report.warnings if not found.changed)
         rows = [
+            *(("error", f"{found.code} {found.path}: {found.text}") for found in self.report.errors),
             ("to", f"{self.to}, group {quoted(self.group)}, {study}, species {self.species}"),
             ("cells x genes", f"{self.n_obs:,} x {self.n_vars:,}"),
-            ("matrix", f"{self.slot} as {self.input_matrix_type}"),
+            ("matrix", f"{self.slot} as {self.input_matrix_type}" if self.slot else ""),
             ("because", self.reason),
             ("obs", self._columns()),
             ("obsm", ", ".join(self.obsm)),
             ("files", files),
-            ("size", size),
+            ("size", size if self.report.ok else ""),
             *(("changed", change) for change in self.changes),
             ("left out", ", ".join(self._left())),
             ("filters", "; ".join(found.text for found in self.report.notes if found.path == "filters")),
@@ -235,7 +247,7 @@ class Plan:
 
     def _columns(self) -> str:
         names = ", ".join(self.obs)
-        return names if self.chosen is None else f"{names or 'no columns'} (as chosen)"
+        return names if self.chosen is None or not self.report.ok else f"{names or 'no columns'} (as chosen)"
 
     def _left(self) -> list[str]:
         """What is left out; columns that were not selected are counted, because there may be hundreds."""
@@ -244,10 +256,10 @@ class Plan:
         return [*([f"{counted(number, 'column')} of obs (not chosen)"] if number else []), *others]
 
     def __repr__(self) -> str:
-        return "\n".join([_NOTHING_SENT, *(f"  {name}: {text}" for name, text in self._rows())])
+        return "\n".join([self._headline(), *(f"  {name}: {text}" for name, text in self._rows())])
 
     def _repr_html_(self) -> str:
-        return facts_table(_NOTHING_SENT, self._rows())
+        return facts_table(self._headline(), self._rows())
 
 
 @dataclass(frozen=True)
@@ -326,9 +338,10 @@ def plan_submission(
     check: Strictness = "default",
     of_table: Sequence[Finding] | None = None,
     columns: Sequence[str] | str | None = None,
+    dry_run: bool = False,
     gene_symbols: str | None = None,
 ) -> Plan:
-    """Check the object and decide what to send; raise CheckFailed if it cannot be sent."""
+    """Check the object and decide what to send; raise CheckFailed if it cannot be sent, unless ``dry_run``."""
     obs = as_frame(adata.obs)
     expect_column(adata, batch_key)
     if not isinstance(check, str) or check not in ("default", "strict"):
@@ -348,9 +361,52 @@ def plan_submission(
         obs=chosen,
         gene_symbols=gene_symbols,
     )
-    checked.report.raise_for_errors(strict=check == "strict")
-    return plan_of(
+    if not dry_run:
+        checked.report.raise_for_errors(strict=check == "strict")
+    planned = plan_of if checked.report.ok else _plan_of_refused
+    plan = planned(
         adata, checked, request=request, to=to, batch_key=batch_key, chosen=chosen, gene_symbols=gene_symbols
+    )
+    # The object may change before it is sent.
+    return replace(plan, check=check, encoded=None if dry_run else plan.encoded)
+
+
+def _plan_of_refused(
+    adata: AnnData,
+    checked: Checked,
+    *,
+    request: StudyRequest | None,
+    to: Server,
+    batch_key: str | None,
+    chosen: tuple[str, ...] | None,
+    gene_symbols: str | None,
+) -> Plan:
+    """The plan of an object that has errors: its columns could not be encoded."""
+    report, choice, _ = checked
+    asked = request or StudyRequest()
+    n_obs, n_vars = choice.slot.shape(adata) if choice else adata.shape
+    return Plan(
+        to=to,
+        group=asked.group,
+        study_id=None if asked.id_is_made else asked.study_id,
+        species=asked.species,
+        n_obs=n_obs,
+        n_vars=n_vars,
+        nnz=choice.chosen.nnz if choice else 0,
+        slot=choice.slot if choice else None,
+        input_matrix_type=choice.input_matrix_type if choice else None,
+        reason=choice.reason if choice else "",
+        slots=choice.slots if choice else (),
+        obs=(),
+        obsm=(),
+        batches=(),
+        batch_key=batch_key,
+        left_out=(),
+        changes=(),
+        n_bytes=0,
+        report=report,
+        chosen=chosen,
+        gene_symbols=gene_symbols,
     )
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
@@ -15,6 +14,7 @@ from biocolab_accessor.io.compression import Compression
 from biocolab_accessor.io.safe_files import target_path
 from biocolab_accessor.messages import quoted, warn
 from biocolab_accessor.protocol import SERVERS, STUDY_TYPES, Filters, Server
+from biocolab_accessor.public import public
 from biocolab_accessor.studies.catalog import connector_of, group_id_of
 from biocolab_accessor.submit.delivery import chunk_bytes, delivery, outgoing
 from biocolab_accessor.submit.files import (
@@ -73,10 +73,11 @@ def submit_anndata(
         check=check,
         of_table=of_table,
         columns=obs,
+        dry_run=dry_run,
         gene_symbols=gene_symbols,
     )
     if dry_run:
-        return replace(plan, encoded=None)  # the object may change before it is sent
+        return plan
     for finding in plan.report.warnings:
         warn(f"{finding.code} {finding.path}: {finding.text}")
     connector = connector_of(to)
@@ -156,6 +157,7 @@ def submit_files(
 ) -> FilesPlan: ...
 
 
+@public
 def submit_files(
     files: Files,
     group: str = "personal",
@@ -309,7 +311,7 @@ def submit_files(
             study_id=study_id,
             species=request.species,
             study_type=next(name for name, known in STUDY_TYPES.items() if known == number),
-            input_matrix_type=plans[0].input_matrix_type if plans else "raw" if as_counts else "normalized",
+            input_matrix_type=(plans and plans[0].input_matrix_type) or ("raw" if as_counts else "normalized"),
             files=(*payload.files, *payload.extra),
             batches=tuple(batch.file_name for batch in plans[0].batches) if batch_key else payload.batches,
             n_bytes=sum(path.stat().st_size for path in (*payload.files, *payload.extra)),
@@ -365,6 +367,7 @@ def _ended(sent: Callable[[], AbstractContextManager[Submission]], *, wait: bool
         return submission.wait()
 
 
+@public
 def submit_from_s3(
     keys: str | Mapping[str, str] | Sequence[str | Mapping[str, str]],
     group: str = "personal",
