@@ -209,6 +209,10 @@ class _SomeRows:
             for stripe in stripes:
                 yield expect_shape(stripe, whole.n_obs, stripe.shape[1], whole.study_id)[self._rows]
 
+    def matrix_bytes(self, unit: str) -> int | None:
+        # A server of BioFlex says the size as it begins to send the matrix.
+        return self._whole.source.matrix_bytes(unit) if len(self._rows) else 0
+
     def embeddings(self, names: Collection[str] | None = None) -> dict[str, NDArray[np.float32]]:
         found = self._whole.embeddings(names)
         for name, coordinates in found.items():

@@ -419,6 +419,8 @@ class Collection:
         with request_threads("biocolab-collection") as threads:
             asked = [threads.submit(plan_fetch, parts_of(each), own) for each, own in pairs]
             plans = [result(each) for each in asked]
+        if wanted.selects_cells and not any(plan.n_obs for plan in plans):
+            self._raise_no_cells(wanted)
         genes = [set(each.features() if own.genes is None else own.genes) for each, own in pairs]
         fields = [set(plan.fields) for plan in plans]
         combined = set.intersection if join == "inner" else set.union

@@ -36,7 +36,7 @@ def union(parts: Sequence[AnnData], names: Sequence[str], join: Join, label: str
     origins = {escaped(name): dict(part.uns[PROVENANCE]) for name, part in zip(names, parts, strict=True)}
     for part in parts:
         if not part.n_obs:  # no cell of the study was selected; from a file, its index has no dtype of text
-            part.obs_names = text_index([])
+            part.obs_names = text_index([""])[:0]
     _make_features_distinct(parts)
     _harmonize_columns(parts, join)
     _harmonize_embeddings(parts, join)

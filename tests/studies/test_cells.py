@@ -197,6 +197,7 @@ def test_no_matrix_is_requested_if_no_cell_is_left(server: Sandbox, study: Study
         lambda: study.metadata(obs_filter=text),
         lambda: study.query_genes("GENE1", obs_filter=text),
         lambda: bc.collection([study.id], **source_of(study)).to_anndata(obs_filter=text),
+        lambda: bc.collection([study.id], **source_of(study)).to_anndata(obs_filter=text, dry_run=True),
         lambda: bc.collection([study.id], **source_of(study)).lazy(folder=tmp_path / "all", obs_filter=text),
     ):
         with pytest.raises(NoCells, match=re.escape(f"none of its {N} cells is selected. By itself, each")) as raised:
@@ -275,6 +276,7 @@ def test_a_collection_of_some_cells_equals_the_subset_of_all(pairs, source: str,
     one_study = f"`Number of mRNA transcripts` in {counts_of_the_first_only(pairs[source])}"
     for text in (FILTER, one_study):
         expected = subset(whole, text)
+        assert together.to_anndata(join, obs_filter=text, dry_run=True).n_obs == expected.n_obs
         assert_same(together.to_anndata(join, obs_filter=text), expected, text)
         assert_same(together.lazy(join, folder=tmp_path, obs_filter=text).to_memory(), expected, text)
     if (source, join) == ("bbrowserx", "outer"):
