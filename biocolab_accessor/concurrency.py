@@ -25,6 +25,8 @@ from typing import Any, Generic, ParamSpec, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from biocolab_accessor.messages import Place, calling_place, started_at
+
 __all__ = [
     "THREADS",
     "Caller",
@@ -198,12 +200,13 @@ class CancellableThreads:
     ) -> Future[_Result]:
         """Call a function in one of the threads, like Executor.submit."""
         future: Future[_Result] = Future()
+        place = calling_place()
         with self._lock:
             if self._cancelled:
                 future.cancel()
                 return future
             self._asked.append(future)
-            self._waiting.put(lambda: _settle(future, function, *arguments, **named))
+            self._waiting.put(lambda: _settle(future, place, function, *arguments, **named))
             if len(self._threads) < self._most:
                 name = f"{self._name}_{len(self._threads)}"
                 thread = threading.Thread(target=self._work, name=name, daemon=True)
@@ -239,6 +242,7 @@ def request_threads(name: str, most: int | None = None) -> CancellableThreads:
 
 def _settle(
     future: Future[_Result],
+    place: Place | None,
     function: Callable[_Given, _Result],
     /,
     *arguments: _Given.args,
@@ -247,7 +251,9 @@ def _settle(
     if not future.set_running_or_notify_cancel():
         return
     try:
-        future.set_result(function(*arguments, **named))
+        with started_at(place):
+            found = function(*arguments, **named)
+        future.set_result(found)
     except BaseException as error:  # noqa: BLE001 - raised again by Future.result
         future.set_exception(error)
     finally:

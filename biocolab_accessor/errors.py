@@ -29,6 +29,7 @@
     │   └── InvalidColumn                      an obs or var column that h5ad cannot store
     ├── DataChanged (ValueError)               parts of a study differ from those of a lock
     ├── InvalidFile (ValueError)               a file is missing, damaged or of the wrong type
+    │   └── MissingFile (FileNotFoundError)
     ├── TooLarge (MemoryError)                 the object does not fit into memory
     ├── TransportError (ConnectionError)       no usable response arrived
     │   ├── TimedOut (TimeoutError)
@@ -45,6 +46,8 @@ Each is also a subclass of the builtin in parentheses, so ``except ValueError`` 
 
 from __future__ import annotations
 
+import traceback
+import types
 from typing import TYPE_CHECKING
 
 from biocolab_accessor.messages import shown
@@ -62,9 +65,12 @@ class BiocolabError(Exception):
     ----------
     passing
         Whether the same call may succeed later: after several retries the server did not respond, or was busy.
+    cause
+        The error of requests or urllib3 that this one stands for, if any; its class and text are in a note.
     """
 
     passing = False
+    cause: BaseException | None = None
 
     def __str__(self) -> str:
         # The text may come from a server: control characters are escaped.
@@ -72,7 +78,51 @@ class BiocolabError(Exception):
 
     def __reduce__(self) -> tuple[type[BiocolabError], tuple[Any, ...], dict[str, Any]]:
         # Without this, Dask takes errors apart and cannot rebuild those that are also a builtin.
-        return type(self), self.args, self.__dict__
+        # The error of another library may not be picklable; its note stays.
+        return type(self), self.args, {name: value for name, value in self.__dict__.items() if name != "cause"}
+
+    def _render_traceback_(self) -> list[str]:
+        """What IPython shows: the user's own lines, and the message. ``%xmode Verbose`` shows everything."""
+        return short_traceback(self)
+
+
+def short_traceback(error: BaseException, message: str = "") -> list[str]:
+    """The lines that IPython shows for an error: no frames below the user's call, and no causes."""
+    message = message or str(error)
+    shell = _shell()
+    if shell is None:
+        return traceback.format_exception_only(error)
+    if shell.InteractiveTB.mode == "Verbose":
+        lines: list[str] = shell.InteractiveTB.structured_traceback(type(error), error, error.__traceback__)
+        return lines
+    # IPython always shows the causes of an error, so that it gets one without.
+    alike = type(type(error).__name__, (Exception,), {"__str__": lambda _: message})()
+    for note in getattr(error, "__notes__", ()):
+        alike.add_note(note)
+    lines = shell.InteractiveTB.structured_traceback(type(alike), alike, _above_package(error.__traceback__))
+    return lines
+
+
+def _shell() -> Any:
+    """IPython's shell; None in any other Python."""
+    import sys
+
+    ipython = sys.modules.get("IPython")
+    return ipython.get_ipython() if ipython is not None else None
+
+
+def _above_package(trace: types.TracebackType | None) -> types.TracebackType | None:
+    """A traceback that ends where the user calls this package; unchanged if it starts within it."""
+    package, above, rest = __name__.partition(".")[0], [], trace
+    while rest is not None and str(rest.tb_frame.f_globals.get("__name__")).partition(".")[0] != package:
+        above.append(rest)
+        rest = rest.tb_next
+    if len(above) < 2:  # IPython leaves out the first frame, which is its own
+        return trace
+    short = None
+    for each in reversed(above):
+        short = types.TracebackType(short, each.tb_frame, each.tb_lasti, each.tb_lineno)
+    return short
 
 
 class ConfigurationError(BiocolabError, ValueError):
@@ -170,6 +220,18 @@ class CheckFailed(BiocolabError, ValueError):
         super().__init__(message)
         self.report = report
 
+    def _render_traceback_(self) -> list[str]:
+        shell = _shell()
+        if self.report is None or not hasattr(shell, "kernel"):
+            return short_traceback(self)
+        # A notebook shows the report as a table, once for each cell: IPython asks twice.
+        if vars(self).get("_shown_in") != shell.execution_count:
+            from IPython.display import display
+
+            self._shown_in = shell.execution_count
+            display(self.report)  # type: ignore[no-untyped-call]
+        return short_traceback(self, f"{str(self).partition(chr(10))[0]}: see the report above")
+
 
 class EmptyAnnData(CheckFailed):
     """The object has no cells, no genes, or no matrix."""
@@ -197,6 +259,10 @@ class DataChanged(BiocolabError, ValueError):
 
 class InvalidFile(BiocolabError, ValueError):
     """A file is missing, empty, damaged, or of the wrong type."""
+
+
+class MissingFile(InvalidFile, FileNotFoundError):
+    """The file or folder does not exist."""
 
 
 class TooLarge(BiocolabError, MemoryError):

@@ -6,14 +6,19 @@ import difflib
 import inspect
 import re
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from html import escape
-from typing import Any
+from types import FrameType
+from typing import Any, NamedTuple
 
 import numpy as np
 
 __all__ = [
+    "Place",
     "about_megabytes",
+    "calling_place",
     "counted",
     "did_you_mean",
     "facts_table",
@@ -22,6 +27,7 @@ __all__ = [
     "naturally_sorted",
     "quoted",
     "shown",
+    "started_at",
     "warn",
 ]
 
@@ -128,13 +134,54 @@ def _plain(value: object) -> object:
 _PACKAGE = __name__.partition(".")[0]
 
 
+class Place(NamedTuple):
+    """A line of code, as warnings name it."""
+
+    file: str
+    line: int
+    names: dict[str, Any]  # of the module
+
+
+_started_at: ContextVar[Place | None] = ContextVar("_started_at", default=None)
+
+
+def calling_place() -> Place | None:
+    """The line that called the package; in a thread, the line whose call started it."""
+    found, frame = None, inspect.currentframe()
+    while frame is not None:
+        if _is_ours(frame):
+            found = frame.f_back
+        frame = frame.f_back
+    return _started_at.get() or (found and Place(found.f_code.co_filename, found.f_lineno, found.f_globals))
+
+
+@contextmanager
+def started_at(place: Place | None) -> Iterator[None]:
+    """Warnings of this thread point to a place inside the block."""
+    token = _started_at.set(place)
+    try:
+        yield
+    finally:
+        _started_at.reset(token)
+
+
+def _is_ours(frame: FrameType) -> bool:
+    return str(frame.f_globals.get("__name__", "")).partition(".")[0] == _PACKAGE
+
+
 def warn(message: str, category: type[Warning] = UserWarning) -> None:
-    """Warn at the line that called the package, however deep the call stack is."""
+    """Warn at the line that called the package, however deep the call stack is, and from its threads too."""
+    place = _started_at.get()
+    if place is not None:
+        registry = place.names.setdefault("__warningregistry__", {})
+        name = str(place.names.get("__name__", place.file))
+        warnings.warn_explicit(shown(message, lines=True), category, place.file, place.line, name, registry)
+        return
     frame, depth, outermost = inspect.currentframe(), 0, 0
     while frame is not None:
         depth += 1
         # The outermost frame of the package, not the nearest foreign one: contextlib may sit between two of our frames.
-        if str(frame.f_globals.get("__name__", "")).partition(".")[0] == _PACKAGE:
+        if _is_ours(frame):
             outermost = depth
         frame = frame.f_back
     warnings.warn(shown(message, lines=True), category, stacklevel=outermost + 1)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import warnings
 from functools import cache
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from biocolab_accessor.messages import shown
@@ -41,6 +43,8 @@ def _bar(**options: Any) -> tqdm[Any]:
     # disable=None hides the bar if the output is not a terminal; tqdm.auto recognizes notebooks.
     disable = {"auto": None, "on": False, "off": True}[settings.progress]
     options["desc"] = shown(options["desc"])
+    if _in_plain_notebook():
+        kind, disable = _line(kind), bool(disable)
     bar: tqdm[Any] = kind(disable=disable, delay=_SECONDS_UNSEEN, **options)
     return bar
 
@@ -52,3 +56,41 @@ def _imported() -> Any:
         warnings.simplefilter("ignore")
         from tqdm.auto import tqdm
     return tqdm
+
+
+def _in_plain_notebook() -> bool:
+    """Whether this is a kernel without ipywidgets, whose stderr is not a terminal: tqdm would show nothing."""
+    ipython = sys.modules.get("IPython")
+    return ipython is not None and hasattr(ipython.get_ipython(), "kernel") and find_spec("ipywidgets") is None
+
+
+@cache
+def _line(tqdm: Any) -> Any:
+    """A bar that is a line of text in the output of a cell."""
+
+    class Line(tqdm):  # type: ignore[misc]
+        def __init__(self, **options: Any) -> None:
+            self._handle, self._over = None, ""
+            super().__init__(**options, gui=True)  # gui: nothing is written to stderr
+            self.ncols = None if options.get("bar_format") else 80
+
+        def display(self, msg: str | None = None, pos: int | None = None) -> None:
+            from IPython.display import display
+
+            content = {"text/plain": (msg or str(self)) + self._over}
+            if self._handle is None:
+                self._handle = display(content, raw=True, display_id=True)  # type: ignore[no-untyped-call]
+            else:
+                self._handle.update(content, raw=True)
+
+        def __exit__(self, kind: Any, *rest: Any) -> None:
+            self._over = " (stopped)" if kind is not None else ""
+            super().__exit__(kind, *rest)
+
+        def close(self) -> None:
+            ended = self.disable
+            super().close()
+            if not ended and self._handle is not None:
+                self.display()
+
+    return Line

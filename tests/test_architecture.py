@@ -26,7 +26,7 @@ LAYERS = (
     ("check", "clients"),
     ("io",),
     ("plotting", "progress", "concurrency"),
-    ("config",),
+    ("config", "public"),
     ("security", "protocol"),
     ("platforms",),
     ("errors",),
@@ -98,10 +98,10 @@ def test_no_module_has_more_than_400_lines_of_code() -> None:
     assert {name: number for name, number in lines.items() if number > _MOST_LINES} == {}
 
 
-def test_the_package_has_at_most_160_modules_and_11_of_them_are_loose() -> None:
+def test_the_package_has_at_most_160_modules_and_12_of_them_are_loose() -> None:
     loose = {path.stem for path in _PACKAGE.glob("*.py")}
     assert loose == {name for layer in LAYERS for name in layer} - {path.name for path in _PACKAGE.iterdir()}
-    assert len(loose) <= 11
+    assert len(loose) <= 12
     assert len(MODULES) <= 160
 
 

@@ -305,7 +305,7 @@ class TestFoldersThatCannotBe:
         monkeypatch.delenv("BIOCOLAB_KEY_FILE", raising=False)
         file = KeyFile()
         assert (file.read(), file.exists()) == ({}, False)
-        with pytest.raises(MissingCredentials, match="no token for Talk2Data was found"):
+        with pytest.raises(MissingCredentials, match="no token for Talk2Data"):
             bc.EConnector().get_talk2data()
 
 

@@ -4,6 +4,7 @@ import sys
 import time
 import warnings
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import pytest
 
@@ -66,3 +67,34 @@ def test_bars_of_several_threads_leave_the_filters_of_warnings_as_they_are(monke
             sys.setswitchinterval(interval)
             progress._imported.cache_clear()
         assert list(warnings.filters) == before
+
+
+@pytest.mark.parametrize("failed", [False, True])
+def test_a_notebook_without_ipywidgets_has_a_line_that_updates_itself(
+    failed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown: list[str] = []
+
+    class Handle:
+        def update(self, content: dict[str, str], *, raw: bool) -> None:
+            shown.append(content["text/plain"])
+
+    def display(content: dict[str, str], *, raw: bool, display_id: bool) -> Handle:
+        assert not shown
+        shown.append(content["text/plain"])
+        return Handle()
+
+    monkeypatch.setattr("IPython.display.display", display)
+    monkeypatch.setattr(progress, "_in_plain_notebook", lambda: True)
+    monkeypatch.setattr(progress, "_SECONDS_UNSEEN", 0)
+    with bc.settings.override(progress="auto"), suppress(OSError), task_bar("Processing PBMC") as bar:
+        bar.set_postfix_str("Running UMAP")
+        bar.refresh()
+        if failed:
+            raise OSError
+    assert "Processing PBMC: 00:00, Running UMAP" in shown
+    assert shown[-1] == f"Processing PBMC: 00:00, Running UMAP{' (stopped)' if failed else ''}"
+    number = len(shown)
+    with bc.settings.override(progress="off"), task_bar("Processing PBMC") as bar:
+        bar.refresh()
+    assert len(shown) == number

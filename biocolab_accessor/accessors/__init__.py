@@ -10,6 +10,7 @@ from anndata import AnnData, register_anndata_namespace
 
 from biocolab_accessor.accessors.anndata import AnnDataAccessor
 from biocolab_accessor.accessors.dataframe import DataFrameAccessor
+from biocolab_accessor.public import public
 
 if TYPE_CHECKING:
     from biocolab_accessor.accessors.mudata import MuDataAccessor
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["AnnDataAccessor", "DataFrameAccessor", "accessor"]
 
 
+@public
 def accessor(adata: AnnData) -> AnnDataAccessor:
     """The same as ``adata.biocolab``, for editors and type checkers that do not see the attribute.
 

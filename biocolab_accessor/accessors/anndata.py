@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 from anndata import AnnData
 
+from biocolab_accessor.public import public
+
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
@@ -30,6 +32,7 @@ __all__ = ["AnnDataAccessor", "MatrixType"]
 MatrixType = Literal["auto", "raw", "normalized"]
 
 
+@public
 class AnnDataAccessor:
     """The methods of ``adata.biocolab``.
 
@@ -127,6 +130,7 @@ class AnnDataAccessor:
         skip_dimred: bool = ...,
         batch_key: str | None = ...,
         obs: Sequence[str] | str | None = ...,
+        gene_symbols: str | None = ...,
         to: Server = ...,
         chunk_size: int | None = ...,
         wait: bool = ...,
@@ -153,6 +157,7 @@ class AnnDataAccessor:
         skip_dimred: bool = ...,
         batch_key: str | None = ...,
         obs: Sequence[str] | str | None = ...,
+        gene_symbols: str | None = ...,
         to: Server = ...,
         chunk_size: int | None = ...,
         wait: bool = ...,
@@ -178,6 +183,7 @@ class AnnDataAccessor:
         skip_dimred: bool = False,
         batch_key: str | None = None,
         obs: Sequence[str] | str | None = None,
+        gene_symbols: str | None = None,
         to: Server = "bbrowserx",
         chunk_size: int | None = None,
         wait: bool = True,
@@ -212,6 +218,10 @@ class AnnDataAccessor:
         obs
             Columns of obs to send, such as ``["cell_type", "donor"]``. None sends all of them, ``[]`` none. The
             ``batch_key`` column is always sent.
+        gene_symbols
+            Column of var (of raw.var, if ``raw.X`` is sent) whose values are sent as the names of the genes, for
+            objects whose ``var_names`` are ids. Genes without a symbol keep their name; repeated symbols get a number,
+            as by ``var_names_make_unique``. None sends ``var_names``.
         to
             ``"bbrowserx"`` or ``"talk2data"``.
         chunk_size
@@ -223,7 +233,7 @@ class AnnDataAccessor:
             stops at warnings too. The check cannot be skipped: data with errors could not be written, or could not be
             fetched again.
         dry_run
-            Send nothing and return the plan.
+            Send nothing and return the plan. If the object has errors, they are in the plan, and nothing is raised.
 
         Returns
         -------
@@ -236,7 +246,7 @@ class AnnDataAccessor:
             The object cannot be sent (:class:`~biocolab_accessor.errors.NoCounts`, …). The message includes the
             report.
         UnknownField
-            obs has no column ``batch_key``, or lacks a column named in ``obs``.
+            obs has no column ``batch_key``, or lacks a column named in ``obs``; or var has no column ``gene_symbols``.
         UnknownGroup
             The token has no access to a group of this name.
         MissingCredentials
@@ -283,6 +293,7 @@ class AnnDataAccessor:
             input_matrix_type=input_matrix_type,
             batch_key=batch_key,
             obs=obs,
+            gene_symbols=gene_symbols,
             to=to,
             chunk_size=chunk_size,
             wait=wait,
@@ -338,19 +349,31 @@ class AnnDataAccessor:
 
     @property
     def study(self) -> Study:
-        """The study that this object was fetched from, as recorded in ``uns["biocolab"]``.
+        """The study of this object: of its last submission in this session, or else the one that it was fetched from.
+
+        A submission is remembered for this object, not for its copies, until its cells or genes change; nothing is
+        written into the object. A submission that has not ended is waited for. The study that an object was fetched
+        from is recorded in ``uns["biocolab"]``.
 
         Raises
         ------
         UnknownStudy
-            The object was not fetched from a study, or the study no longer exists.
+            The object was neither submitted nor fetched, or the study no longer exists.
         ConfigurationError
             The object was fetched from a different server than the current connection.
-        """
-        from biocolab_accessor.studies.catalog import study_of_origin
-        from biocolab_accessor.studies.provenance import read_provenance
 
-        return study_of_origin(read_provenance(self._adata))
+        Examples
+        --------
+        >>> import anndata as ad, numpy as np, biocolab_accessor as bc
+        >>> adata = ad.AnnData(np.eye(9, dtype="float32") + 1)
+        >>> with bc.sandbox():
+        ...     submission = adata.biocolab.submit(study_id="NINE", skip_dimred=True)
+        ...     adata.biocolab.study.id
+        'NINE'
+        """
+        from biocolab_accessor.sync.match import study_of_object
+
+        return study_of_object(self._adata)
 
     def cite(self, style: Style = "bibtex") -> str:
         """The studies that this object was fetched from as citations, from ``uns["biocolab"]`` alone.
@@ -398,6 +421,7 @@ class AnnDataAccessor:
         prefix: str = "",
         overwrite: bool = False,
         dtypes: Mapping[str, Any] | pd.Series | None = None,
+        errors: Literal["raise", "ignore"] = "raise",
     ) -> MatchReport:
         """Add metadata fields of a study to ``obs``, joined by barcode.
 
@@ -415,7 +439,7 @@ class AnnDataAccessor:
         fields
             Names of metadata fields. None means all fields that are not yet in ``obs``; with ``overwrite``, all fields.
         study
-            A study, its submission, or its id. None means the study that the object was fetched from.
+            A study, its submission, or its id. None means the object's own :attr:`study`.
         group, species, source
             Where to look for a study id.
         on
@@ -429,6 +453,9 @@ class AnnDataAccessor:
             ``report.dtypes`` of the push, ``obs.dtypes`` of the object that was sent, or a dict such as
             ``{"good": bool}``. Dates, durations, periods and intervals are transferred as text, and their dtype
             restores them: ``{"date": "datetime64[ns, UTC]"}``. Names that are not fetched are ignored.
+        errors
+            ``"raise"`` raises an error if a dtype of ``dtypes`` cannot hold the values of its column. ``"ignore"``
+            leaves such a column as received, with a warning, and pulls the others in their dtypes.
 
         Returns
         -------
@@ -448,7 +475,7 @@ class AnnDataAccessor:
         InvalidNames
             Several cells of the object have the same barcode.
         UnknownStudy
-            The object was not fetched from a study, and ``study`` was not given.
+            The object was neither submitted in this session nor fetched, and ``study`` was not given.
 
         Examples
         --------
@@ -468,7 +495,9 @@ class AnnDataAccessor:
         from biocolab_accessor.sync.pull import pull_metadata
 
         target = origin_or(self._adata, study, group=group, species=species, source=source)
-        return pull_metadata(self._adata, target, fields, on=on, prefix=prefix, overwrite=overwrite, dtypes=dtypes)
+        return pull_metadata(
+            self._adata, target, fields, on=on, prefix=prefix, overwrite=overwrite, dtypes=dtypes, errors=errors
+        )
 
     def pull_embeddings(
         self,
@@ -593,6 +622,66 @@ class AnnDataAccessor:
         target = origin_or(self._adata, study, group=group, species=species, source=source)
         return pull_spatial(self._adata, target, on=on, sample=sample, grid=grid, overwrite=overwrite)
 
+    def pull_var(
+        self,
+        sender: AnnData,
+        columns: Sequence[str] | str | None = None,
+        *,
+        on: str | None = None,
+        overwrite: bool = False,
+    ) -> MatchReport:
+        """Add columns of ``var`` of the object that was sent, joined by gene name. No server is asked.
+
+        Servers keep the names of the genes, but not the columns of ``var``. This brings them back into a fetched
+        object: new columns are appended to ``var``, in the dtypes of the sender. Genes that it lacks
+        get a missing value; integers then become float64 (Int64 from 2⁵³ on, UInt64 from 2⁶³ on) and bools
+        ``boolean``. Nothing else changes, and if an error is raised, nothing changes at all.
+
+        Parameters
+        ----------
+        sender
+            The object that was sent. If ``raw.var`` has more of the genes than ``var``, its columns are used.
+        columns
+            Names of columns. None means all columns that are not yet in ``var``; with ``overwrite``, all columns.
+        on
+            Column of the sender's var with the names of the genes: the ``gene_symbols`` of :meth:`submit`.
+        overwrite
+            Replace existing columns.
+
+        Returns
+        -------
+        MatchReport
+            Genes found on both sides, only here, or only in the sender's object; and the columns written.
+
+        Raises
+        ------
+        InvalidArgument
+            ``sender`` is not an AnnData, or ``var`` already has columns of these names.
+        UnknownField
+            The sender's var lacks a column.
+        UnknownName
+            The objects have no gene in common. The message shows names of both.
+
+        Examples
+        --------
+        >>> import scanpy as sc, biocolab_accessor as bc
+        >>> adata = sc.datasets.pbmc68k_reduced()
+        >>> adata.X = adata.raw.X
+        >>> with bc.sandbox():
+        ...     again = adata.biocolab.submit(skip_dimred=True).study().to_anndata()
+        >>> again.biocolab.pull_var(adata, ["n_counts"])
+        MatchReport: genes of both objects
+          matched     765
+          only here   0
+          only there  0
+          written     var['n_counts']
+        >>> again.var["n_counts"].equals(adata.var["n_counts"])
+        True
+        """
+        from biocolab_accessor.sync.pull import pull_var
+
+        return pull_var(self._adata, sender, columns, on=on, overwrite=overwrite)
+
     def push_metadata(
         self,
         columns: Sequence[str] | str | None = None,
@@ -623,7 +712,9 @@ class AnnDataAccessor:
             Names of columns. None means all columns that the study does not have yet; with ``overwrite``, all columns.
             Columns that cannot be written as text, such as lists, are then left out with a warning; named explicitly,
             they raise an error.
-        study, group, species, source, on
+        study
+            A study, its submission, or its id. None means the study that the object was fetched from.
+        group, species, source, on
             As for :meth:`pull_metadata`.
         missing
             How to handle missing values, which the protocol cannot transfer. ``"raise"`` raises an error. ``"omit"``
@@ -676,7 +767,7 @@ class AnnDataAccessor:
         from biocolab_accessor.sync.match import origin_or
         from biocolab_accessor.sync.push import push_metadata
 
-        target = origin_or(self._adata, study, group=group, species=species, source=source)
+        target = origin_or(self._adata, study, group=group, species=species, source=source, writes=True)
         return push_metadata(self._adata, target, columns, on=on, missing=missing, overwrite=overwrite, verify=verify)
 
     def preview_filters(

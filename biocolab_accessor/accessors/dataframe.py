@@ -9,6 +9,7 @@ import pandas as pd
 from anndata import AnnData
 
 from biocolab_accessor.accessors.anndata import MatrixType
+from biocolab_accessor.public import public
 
 if TYPE_CHECKING:
     from biocolab_accessor.check.report import Report
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["DataFrameAccessor"]
 
 
+@public
 class DataFrameAccessor:
     """The methods of ``df.biocolab``, for an expression table, a metadata table, or a list of genes.
 

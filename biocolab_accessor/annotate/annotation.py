@@ -216,6 +216,8 @@ def _without(cells: pd.Index[Any], label: str) -> pd.Index[Any]:
     return cells
 
 
+_LEAST_SUPPORT = 0.5
+_GRAY = "opacity:0.55"
 _MOST_ROWS = 40
 
 
@@ -404,11 +406,17 @@ class Annotation:
             f"<th style='{left}'>{escape(name)}</th>"
             for name in (self.groupby, "cell type", "score", "support", "next", "genes")
         )
+        # The first row of a cluster in the table is its best cell type; without known markers, its support is missing.
+        support = self.table.groupby("cluster", sort=False)["support"].first()
+        weak = {str(cluster) for cluster, value in support.items() if not value >= _LEAST_SUPPORT}
         rows = "".join(
-            "<tr>" + "".join(f"<td style='{left}'>{escape(text)}</td>" for text in row) + "</tr>"
+            (f"<tr style='{_GRAY}'>" if row[0] in weak else "<tr>")
+            + "".join(f"<td style='{left}'>{escape(text)}</td>" for text in row)
+            + "</tr>"
             for row in self._rows()[:_MOST_ROWS]
         )
-        more = "".join(f"<div style='opacity:0.75'>{escape(line)}</div>" for line in self._more())
+        lines = ["grayed: less than half of the resampled markers support the cell type"] if weak else []
+        more = "".join(f"<div style='opacity:0.75'>{escape(line)}</div>" for line in [*lines, *self._more()])
         return (
             f"<div style='color:inherit'><table style='color:inherit'>"
             f"<caption style='{left};color:inherit'>{escape(self._headline())}</caption>"

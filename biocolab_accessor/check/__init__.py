@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from biocolab_accessor.public import public
+
 if TYPE_CHECKING:
     from anndata import AnnData
 
@@ -13,6 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["check"]
 
 
+@public
 def check(
     adata_or_path: AnnData | str | Path,
     *,

@@ -21,7 +21,7 @@ from anndata.io import sparse_dataset
 from biocolab_accessor.check.genes import gene_share
 from biocolab_accessor.check.report import Finding, Report, Severity
 from biocolab_accessor.check.tables import opened_text
-from biocolab_accessor.errors import CheckFailed, InvalidFile, InvalidNames, InvalidValues
+from biocolab_accessor.errors import CheckFailed, InvalidFile, InvalidNames, InvalidValues, MissingFile
 from biocolab_accessor.io.hdf5_gate import Foreign, is_hdf5, opened_foreign
 from biocolab_accessor.io.matrix_blocks import mark_as_passed
 from biocolab_accessor.messages import counted, listing, quoted
@@ -100,7 +100,7 @@ def open_h5ad(path: Path) -> AnnData:
     if not path.is_file():
         pipeline = pipeline_in(path) if path.is_dir() else ""
         msg = f"{path} is a folder {pipeline}" if pipeline else f"{path} {_instead(path)}: use the path of an h5ad file"
-        raise InvalidFile(msg)
+        raise (InvalidFile if path.exists() else MissingFile)(msg)
     if not is_hdf5(path):
         with opened_regular(path) as (descriptor, _):
             kind = _BY_ENDING.get(path.suffix.casefold()) or _looks_like(os.read(descriptor, 512))

@@ -18,7 +18,7 @@ from biocolab_accessor.check.report import Finding, Severity
 from biocolab_accessor.check.slots import is_table, unsendable
 from biocolab_accessor.check.tables import suspects
 from biocolab_accessor.errors import CheckFailed
-from biocolab_accessor.io.columns import Verdict, Verdicts, as_frame, chosen_columns, judge_each
+from biocolab_accessor.io.columns import Verdict, Verdicts, as_frame, chosen_columns, judge_each, named_by
 from biocolab_accessor.io.matrix_blocks import source_of
 from biocolab_accessor.messages import quoted
 from biocolab_accessor.protocol import Filters
@@ -37,13 +37,15 @@ class Context:
     filters: Filters | None = None
     of_table: tuple[Finding, ...] | None = None  # findings about the table that adata was made from; else None
     obs: tuple[str, ...] | None = None  # columns of obs that are sent; None means all
+    gene_symbols: str | None = None  # column of var that is sent as the names of the genes
 
     @cached_property
     def tables(self) -> dict[str, pd.DataFrame]:
         """``obs``, and the var of the chosen matrix (``var`` or ``raw.var``)."""
         raw = self.choice is not None and self.choice.slot.kind == "raw.X"
         var = ("raw.var", self.adata.raw.var) if raw else ("var", self.adata.var)
-        return {"obs": chosen_columns(as_frame(self.adata.obs), self.obs), var[0]: as_frame(var[1])}
+        named, _ = named_by(as_frame(var[1]), self.gene_symbols, var[0])
+        return {"obs": chosen_columns(as_frame(self.adata.obs), self.obs), var[0]: named}
 
     @cached_property
     def names(self) -> NameList:

@@ -70,7 +70,7 @@ def versioned_identifiers(context: Context) -> Iterator[Finding]:
                     examples=tuple(map(quoted, names.versioned[:3])), fix=fix)  # fmt: skip
 
 
-@rule("BC403", "note")
+@rule("BC403", "warning")
 def ids_instead_of_symbols(context: Context) -> Iterator[Finding]:
     """If genes are named by id although var has their symbols, a search for CD3D finds nothing."""
     path, names = _names(context), context.identifiers
@@ -79,7 +79,7 @@ def ids_instead_of_symbols(context: Context) -> Iterator[Finding]:
     where = path.removesuffix("_names")
     column = _symbol_column(context.tables[where])
     if column is not None:
-        fix = f"To send symbols, in a copy: {_renaming(path, f'{{var}}[{quoted(column)}].astype(str)')}"
+        fix = f"To send symbols: adata.biocolab.submit(gene_symbols={quoted(column)})"
         yield found(path, f"genes are named by Ensembl ids; {where}[{quoted(column)}] has their symbols", fix=fix)
 
 

@@ -282,6 +282,7 @@ def fewer_counts(context: Context) -> Iterator[Finding]:
         yield found(str(choice.slot), conflict.message, count=conflict.number, fix=conflict.fix)  # type: ignore[union-attr]
 
 
+_SHOWN = 5
 _NEVER_SENT = ("uns", "varm", "obsp", "varp")
 _AXES = {"obsm": ("obs",), "varm": ("var",), "obsp": ("obs", "obs"), "varp": ("var", "var"), "layers": ("obs", "var")}
 _WORDS = {"obs": "cells", "var": "genes"}
@@ -295,8 +296,9 @@ def not_sent(context: Context) -> Iterator[Finding]:
     left += [f"{name}[{quoted(key, escape=True)}]" for name in _NEVER_SENT for key in _keys(context.adata, name)]
     if left and chosen is not None:
         message = "not sent, because the servers do not read it"
+        more = (f"and {len(left) - _SHOWN:,} more",) if len(left) > _SHOWN else ()
         yield found(", ".join(dict.fromkeys(name.partition("[")[0] for name in left)), message,
-                    count=len(left), examples=tuple(left[:5]))  # fmt: skip
+                    count=len(left), examples=(*left[:_SHOWN], *more))  # fmt: skip
 
 
 def _keys(adata: AnnData, name: str) -> list[Any]:

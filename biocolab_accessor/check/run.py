@@ -109,6 +109,7 @@ def check_object(
     filters: Filters | None = None,
     of_table: Sequence[Finding] | None = None,
     obs: Sequence[str] | None = None,
+    gene_symbols: str | None = None,
 ) -> Checked:
     """The report on an object, and what else the check found out."""
     expect_own_values(adata)
@@ -123,7 +124,8 @@ def check_object(
         findings.append(Finding("BC300", "error", "X, raw.X, layers", str(error), error=type(error)))
     findings += of_table or ()
     table = None if of_table is None else tuple(of_table)
-    context = Context(adata, choice, batch_key, species, filters, table, None if obs is None else tuple(obs))
+    columns = None if obs is None else tuple(obs)
+    context = Context(adata, choice, batch_key, species, filters, table, columns, gene_symbols)
     damaged: Finding | None = None
     for rule in RULES:
         try:

@@ -49,6 +49,8 @@ for command, panel in (
     (submit.check, "Send to a server"),
     (submit.submit, "Send to a server"),
     (submit.resume, "Send to a server"),
+    (submit.wait, "Send to a server"),
+    (submit.tasks, "Send to a server"),
     (studies.groups, "Browse a server"),
     (studies.studies, "Browse a server"),
     (studies.search, "Browse a server"),

@@ -161,6 +161,10 @@ def print_submission(submission: Submission, *, as_json: bool) -> None:
         "page": submission.url,
     }
     (print_json if as_json else print_lines)(answer)
+    if not submission.done:
+        option = "" if submission.source == "bbrowserx" else f" --to {submission.source}"
+        line = f"The server processes it. This makes it a study: biocolab wait {submission.task_id}{option}"
+        err.print(line, markup=False, soft_wrap=True)
 
 
 def say(kind: str, style: str, message: object) -> None:
@@ -239,7 +243,7 @@ def _errors_as_messages(*, debug: bool) -> Iterator[None]:
             if debug:
                 err.print("".join(traceback.format_exception(error)), markup=False, soft_wrap=True, end="")
             else:
-                say(type(error).__name__, "bold red", error)
+                say(type(error).__name__, "bold red", "\n".join([str(error), *getattr(error, "__notes__", ())]))
             raise typer.Exit(code_of(type(error))) from error
 
 

@@ -26,7 +26,22 @@ def groups(
     print_json(rows) if as_json else print_table(rows, empty="the token has no access to any group")
 
 
-_SHOWN = ("study_id", "title", "created_by", "uuid")
+# Not every server sends these.
+_WHERE_SENT = ("n_cells", "n_genes", "created_at")
+_FEWEST_OF_UUID = 8
+
+
+def _readable(value: object) -> str:
+    """A number with commas, and a time to the minute."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if isinstance(value, int):
+        return f"{value:,}"
+    return "" if value is None or value != value else str(value).replace("T", " ")[:16]
+
+
+def _short(uuid: str) -> str:
+    return uuid if len(uuid) <= _FEWEST_OF_UUID else f"{uuid[:_FEWEST_OF_UUID]}…"
 
 
 def studies(
@@ -52,7 +67,11 @@ def studies(
     if as_json:
         print_json(rows)
     else:
-        shown = [{name: row[name] for name in _SHOWN} for row in rows]
+        more = [name for name in _WHERE_SENT if rows and name in rows[0]]
+        shown = [{name: row[name] for name in ("study_id", "title", *more, "created_by")} for row in rows]
+        for line, row in zip(shown, rows, strict=True):
+            line |= {name: _readable(line[name]) for name in more}
+            line["uuid"] = _short(row["uuid"])
         print_table(shown, empty=f"no {species} study in {group!r}; the server lists one --species at a time")
 
 

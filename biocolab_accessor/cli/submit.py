@@ -30,7 +30,7 @@ from biocolab_accessor.errors import InvalidArgument, InvalidFile
 if TYPE_CHECKING:
     from biocolab_accessor.check.report import Finding, Report
 
-__all__ = ["check", "resume", "submit"]
+__all__ = ["check", "resume", "submit", "tasks", "wait"]
 
 _STYLES = {"error": "bold red", "warning": "yellow", "note": "dim"}
 
@@ -81,7 +81,7 @@ def check(
             say(type(error).__name__, "bold red", error)  # continue with the other files
             ready = False
             if as_json:  # a program does not read stderr
-                rows += _rows(file, Report([Finding(type(error).__name__, "error", "", str(error))]))
+                rows += _rows(file, Report([Finding("InvalidFile", "error", "", str(error))]))
             continue
         ready = ready and report.ok
         rows += _rows(file, report)
@@ -223,3 +223,43 @@ def resume(
         return
     submission = chosen.resume(wait=wait)
     print_submission(submission, as_json=as_json)
+
+
+def wait(
+    task: Annotated[
+        str | None, typer.Argument(metavar="TASK", help="Id of the task. Not needed if only one is waiting.")
+    ] = None,
+    to: Annotated[Server, typer.Option(help="Which server.")] = Server.bbrowserx,
+    as_json: Json = False,
+) -> None:
+    """Wait until the server has processed a submission, and make it a study.
+
+    Example: biocolab submit x.h5ad --no-wait && biocolab wait
+
+    Example: biocolab wait 7
+    """
+    import biocolab_accessor as bc
+    from biocolab_accessor.submit.resume import connected_submissions
+
+    if task is None:
+        waiting = [each for each in connected_submissions(to.value) if each.task_id != ""]
+        if len(waiting) != 1:
+            msg = f"{len(waiting)} tasks of this machine are waiting: give the TASK, see biocolab tasks"
+            raise InvalidArgument(msg)
+        task = str(waiting[0].task_id)
+    print_submission(bc.submission(task, to=to.value).wait(), as_json=as_json)
+
+
+def tasks(as_json: Json = False) -> None:
+    """List the tasks of this machine that are not studies yet.
+
+    Example: biocolab tasks
+    """
+    import biocolab_accessor as bc
+    from biocolab_accessor.submit.resume import as_json as plain
+
+    waiting = [each for each in bc.submissions() if each.task_id != ""]
+    if as_json:
+        print_json([plain(each) for each in waiting])
+    else:
+        print_table([{"task": str(each.task_id), **each.row()} for each in waiting], empty="no tasks are waiting")

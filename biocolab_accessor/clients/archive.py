@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from biocolab_accessor.errors import InvalidFile
+from biocolab_accessor.errors import InvalidFile, MissingFile
 from biocolab_accessor.messages import listing
 from biocolab_accessor.platforms import reopened
 
@@ -60,7 +60,7 @@ def batch_content(folder: Path, platform: int) -> Content:
     # A Vizgen folder with a parquet file is of the newer format.
     if not folder.is_dir():
         msg = f"folder {folder} does not exist"
-        raise InvalidFile(msg)
+        raise MissingFile(msg)
     # On foreign disks macOS adds a "._name" to each file, with the same ending.
     seen = sorted(path for path in _listed(folder) if not path.name.startswith("."))
     if platform == VIZGEN and any(path.name.lower().endswith(".parquet") for path in seen):

@@ -27,7 +27,14 @@ from biocolab_accessor.clients.arrays import csc_from_base64, decode_array, stri
 from biocolab_accessor.clients.http import HttpClient, save
 from biocolab_accessor.clients.responses import unwrap
 from biocolab_accessor.clients.tasks import follow_task, restart_if_lost, started_task
-from biocolab_accessor.errors import InvalidArgument, InvalidColumn, InvalidFile, InvalidNames, InvalidResponse
+from biocolab_accessor.errors import (
+    InvalidArgument,
+    InvalidColumn,
+    InvalidFile,
+    InvalidNames,
+    InvalidResponse,
+    MissingFile,
+)
 from biocolab_accessor.io.names import is_barcodes
 from biocolab_accessor.io.safe_files import target_path
 from biocolab_accessor.io.values import encode, numbers, numbers_in
@@ -345,7 +352,7 @@ class Connector(_Official):
         arrays = root / _EMBEDDINGS
         if not root.is_dir():
             msg = f"folder {root} does not exist"
-            raise InvalidFile(msg)
+            raise MissingFile(msg)
         missing = [name for name in _PROCESSED if not (root / name).is_file()]
         missing += [] if arrays.is_dir() else [f"{_EMBEDDINGS}/"]
         if missing:
@@ -614,7 +621,7 @@ def _print(line: str) -> None:
 def _size(path: Path) -> int:
     if not path.is_file():
         msg = f"file {path} does not exist"
-        raise InvalidFile(msg)
+        raise MissingFile(msg)
     size = path.stat().st_size
     if not size:
         msg = f"{path} is empty"

@@ -28,6 +28,7 @@ from biocolab_accessor.errors import (
     InvalidResponse,
     RedirectRefused,
     ServerError,
+    TimedOut,
     TransportError,
 )
 from biocolab_accessor.io.hdf5_gate import is_hdf5, opened_foreign
@@ -321,8 +322,8 @@ class HttpClient:
                 # No program listens on this machine: waiting helps only if one did, and may be starting again.
                 if not self._answered and is_refused(error) and is_loopback(origin(url)[1]):
                     failure.error.passing = True
-                    raise failure.error from error
-                raise failure from error
+                    raise failure.error from None
+                raise failure from None
             except BaseException as error:  # Ctrl-C, or an error of the file being sent
                 without_frames(error, self.header)
                 raise error
@@ -355,7 +356,10 @@ class HttpClient:
         """Say that the time is over, where that is why the connection was cut."""
         if not deadline.left():
             without_frames(error, self.header)
-            deadline.check(what)
+            try:
+                deadline.check(what)
+            except TimedOut as late:
+                raise late from None
 
     def _redirected(self, response: requests.Response, url: str, method: str, body: object) -> str:
         target = redirect_url(self.host, url, response.headers.get("Location", ""), response.status_code)
@@ -384,7 +388,7 @@ class HttpClient:
             if isinstance(error, BiocolabError):
                 raise
             self._expect_time(deadline, url, error)
-            raise transport_failure(url, error, settings.read_timeout, self.header) from error
+            raise transport_failure(url, error, settings.read_timeout, self.header) from None
 
 
 def _json_bytes(body: Mapping[str, Any]) -> bytes:

@@ -179,7 +179,8 @@ def transport_failure(what: str, error: Exception, silence: float, header: str) 
         failure = TransportError(f"{what}: no connection: {text}. Is the server running, and is the host correct?")
     else:
         failure = TransportError(f"{what}: the answer was interrupted: {text}")
-    failure.__cause__ = error
+    failure.cause = error  # not __cause__: a traceback would show four errors of requests and urllib3
+    failure.add_note(f"caused by {type(error).__module__}.{type(error).__qualname__}: {text}")
     never_arrived = "NewConnectionError" in repr(error) or isinstance(error, requests.exceptions.ConnectTimeout)
     return Retriable(failure, never_arrived=never_arrived)
 

@@ -142,6 +142,7 @@ _BIOFLEX = Service(
 )
 
 _T2D = "/t2d_index_tool/"
+_OWN_PLACE = "EConnector's"
 
 
 class EConnector:
@@ -232,6 +233,7 @@ class EConnector:
         self._studio_token = Secret(studio_token, "argument studio_token") if studio_token else None
         self._use_token_from_api = use_token_from_api
         self._ssl = ssl
+        self._place = _OWN_PLACE
         self._clients: dict[tuple[Callable[..., Any], str, Secret, Any], Any] = {}
 
     def __repr__(self) -> str:
@@ -510,10 +512,9 @@ class EConnector:
 
     def _resolve(self, service: Service, host: str, token: Any, place: str = "argument") -> Credentials:
         own = self._tokens[service.token_setting]
-        arguments = [
-            (place, host, token),
-            ("EConnector's", self._hosts[service.host_setting], own or ""),
-        ]
+        arguments = [(place, host, token), (self._place, self._hosts[service.host_setting], own or "")]
+        if self._place != _OWN_PLACE:  # the user made no EConnector, and calls none of its methods
+            arguments = [each for each in arguments if each[1] or each[2]]
         stored_name = f"BioStudio at {self._studio_host}" if self._use_token_from_api else str(KeyFile())
         return resolve(service, arguments, self.get_settings, stored_name)
 

@@ -202,12 +202,19 @@ def _stored(content: Mapping[str, Any], keys: tuple[str, ...], name: str, wrap: 
 def _raise_missing(
     service: Service, hosts: list[_Found], tokens: list[_Found], *, need_host: bool, need_token: bool
 ) -> NoReturn:
-    lines, missing = [], []
-    for needed, what, places in ((need_host, "host", hosts), (need_token, "token", tokens)):
-        if needed:
-            missing.append(what)
-            lines.append(f"no {what} for {service.title} was found. Checked:")
-            lines += [f"  - {found.place}" for found in places]
-    trial = "To try without an account, start a local server: bc.sandbox(), or biocolab sandbox in a terminal"
-    msg = "\n".join([*lines, service.advice, trial])
-    raise MissingCredentials(msg, tuple(missing))
+    wanted = [("host", service.host_setting, hosts)] if need_host else []
+    wanted += [("token", service.token_setting, tokens)] if need_token else []
+    values = {"host": "'https://…'", "token": "'…'"}
+    call = ", ".join(f"{setting}={values[what]}" for what, setting, _ in wanted)
+    places = [f"Checked for a {what}: {', '.join(found.place for found in there)}" for what, _, there in wanted]
+    msg = "\n".join(
+        [
+            f"{' and '.join(f'no {what}' for what, _, _ in wanted)} for {service.title}: run",
+            f"  bc.connect({call})",
+            service.advice,
+            *places,
+            "To try without an account, start a local server (in a terminal: biocolab sandbox):",
+            "  bc.sandbox()",
+        ]
+    )
+    raise MissingCredentials(msg, tuple(what for what, _, _ in wanted))

@@ -10,6 +10,7 @@ from typing import Any
 
 from biocolab_accessor.connection.connector import EConnector
 from biocolab_accessor.errors import ConfigurationError, InvalidArgument, MissingCredentials
+from biocolab_accessor.public import public
 from biocolab_accessor.security.redaction import sealed, without_frames
 
 __all__ = [
@@ -34,6 +35,7 @@ _by_connect: EConnector | None = None
 _ambient: EConnector | None = None
 
 
+@public
 def connect(
     bioflex_token: str = "",
     public_token: str = "",
@@ -98,6 +100,7 @@ def connect(
         public_host=public_host,
         ssl=ssl,
     )
+    connector._place = "bc.connect's"
     with _lock:
         if _by_connect in _stack:
             _stack.remove(_by_connect)
@@ -116,6 +119,7 @@ def current() -> EConnector:
             return _stack[-1]
         if _ambient is None:
             _ambient = EConnector()
+            _ambient._place = "argument"
         return _ambient
 
 
@@ -190,6 +194,7 @@ class _Hidden(dict[str, Any]):
         yield "****"
 
 
+@public
 def share_credentials(client: Any) -> None:
     """Give the workers of a Dask cluster the hosts and tokens of this session.
 
@@ -240,6 +245,7 @@ def share_credentials(client: Any) -> None:
         raise error
 
 
+@public
 def unshare_credentials(client: Any) -> None:
     """Take back the hosts and tokens that :func:`share_credentials` gave to a cluster.
 

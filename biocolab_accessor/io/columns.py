@@ -9,12 +9,14 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from anndata.utils import make_index_unique
 
+from biocolab_accessor.errors import UnknownField
 from biocolab_accessor.io.column_text import TextForm, as_text, needs_text
 from biocolab_accessor.io.names import key_as_text, unwritable_text
 from biocolab_accessor.io.values import integers as whole_numbers
 from biocolab_accessor.io.values import loss
-from biocolab_accessor.messages import counted, naturally_sorted, quoted
+from biocolab_accessor.messages import counted, did_you_mean, listing, naturally_sorted, quoted
 
 __all__ = [
     "Verdict",
@@ -25,6 +27,7 @@ __all__ = [
     "judge",
     "judge_each",
     "labels_of",
+    "named_by",
     "numeric_verdict",
     "plain_verdict",
 ]
@@ -62,6 +65,30 @@ def chosen_columns(obs: pd.DataFrame, names: Sequence[str] | None) -> pd.DataFra
     if names is None:
         return obs
     return obs.loc[:, [key_as_text(name) in names for name in obs.columns]]
+
+
+def named_by(
+    var: pd.DataFrame, column: str | None, where: str, argument: str = "gene_symbols"
+) -> tuple[pd.DataFrame, str]:
+    """A var whose index is one of its columns, and the change in words; None changes nothing."""
+    if column is None:
+        return var, ""
+    if not isinstance(column, str) or not isinstance(var.get(column), pd.Series):
+        near = did_you_mean(str(column), map(str, var.columns))
+        msg = f"{where} has no column {quoted(column)}{near} for {argument}; it has {listing(var.columns) or 'none'}"
+        raise UnknownField(msg)
+    symbols = var[column].astype(object)
+    absent = np.asarray(symbols.isna() | (symbols.astype(str).str.strip() == ""), bool)
+    names = pd.Index(np.where(absent, var.index.astype(object), symbols.astype(str)), dtype=object)
+    repeated = names.duplicated()
+    change = f"{where}_names: the names of the genes are those of {where}[{quoted(column)}]"
+    if absent.any():
+        change += f"; {counted(int(absent.sum()), 'gene')} without a name there: unchanged"
+    if repeated.any():
+        twice = listing(names[repeated].unique(), limit=3)
+        change += f"; {counted(int(repeated.sum()), 'repeated name')} numbered as by var_names_make_unique ({twice})"
+        names = pd.Index(make_index_unique(names), dtype=object)
+    return var.set_axis(names, axis=0), change
 
 
 def labels_of(column: pd.Series) -> pd.Series:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from biocolab_accessor.messages import counted, warn
+from biocolab_accessor.public import public
 from biocolab_accessor.security.redaction import sealed
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ logger = logging.getLogger("biocolab_accessor.sandbox")
 _started: list[weakref.ref[Sandbox]] = []
 
 
+@public
 def sandbox(
     path: str | Path | None = None,
     *,

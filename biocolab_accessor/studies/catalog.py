@@ -22,6 +22,7 @@ from biocolab_accessor.errors import (
 from biocolab_accessor.io.values import table_of
 from biocolab_accessor.messages import did_you_mean, listing, quoted, shown
 from biocolab_accessor.protocol import SOURCES, SPECIES, Server, Source, argument_names, known_species
+from biocolab_accessor.public import public
 from biocolab_accessor.studies.source_bbrowserx import ConnectorSource
 from biocolab_accessor.studies.source_bioflex import BioFlexSource
 from biocolab_accessor.studies.study import Study, address_of
@@ -49,6 +50,7 @@ __all__ = [
 ]
 
 
+@public
 def databases() -> list[Database]:
     """BioFlex databases, in the order in which the server lists them.
 
@@ -62,6 +64,7 @@ def databases() -> list[Database]:
     return current().get_bioflex().databases()
 
 
+@public
 def database(species: str = "human", version: int | None = None) -> Database:
     """One BioFlex database.
 
@@ -96,6 +99,7 @@ def database(species: str = "human", version: int | None = None) -> Database:
     return max(fitting, key=lambda found: found.version)
 
 
+@public
 def expression_summary(genes: Sequence[str] | str, *, database: Database | None = None) -> pd.DataFrame:
     """Expression of genes by cell type across a whole BioFlex database.
 
@@ -155,6 +159,7 @@ PUBLIC_STUDIES = "bioturing_public_studies"
 """Id of a group that BBrowserX servers accept but do not list."""
 
 
+@public
 def groups(*, source: Server = "bbrowserx") -> pd.DataFrame:
     """Groups that the token can read from and submit to.
 
@@ -187,6 +192,7 @@ def groups(*, source: Server = "bbrowserx") -> pd.DataFrame:
     return table_of([_seen(row) for row in list_groups(connector_of(source))], ["id", "name"])
 
 
+@public
 def buckets(group: str | None = None, *, source: Server = "bbrowserx") -> pd.DataFrame:
     """S3 buckets that the server has configured for you and your groups.
 
@@ -241,6 +247,7 @@ def buckets(group: str | None = None, *, source: Server = "bbrowserx") -> pd.Dat
     return table_of([_seen(row) for row in rows], ["id", "bucket", "prefix", "shared", "group"])
 
 
+@public
 def studies(
     group: str | None = "personal", *, species: str | None = "human", source: Server = "bbrowserx"
 ) -> pd.DataFrame:
@@ -301,6 +308,7 @@ def studies(
     return frame.reindex(columns=[*first, *(name for name in frame.columns if name not in first)])
 
 
+@public
 def study(
     study_id: str | pd.Series,
     *,

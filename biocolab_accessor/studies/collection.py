@@ -6,160 +6,38 @@ import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal, NoReturn, get_args
+from typing import Any, Literal, NoReturn, overload
 
-import anndata
-import numpy as np
 import pandas as pd
 from anndata import AnnData
-from pandas.api.types import is_bool_dtype
 
+from biocolab_accessor.concurrency import request_threads, result
 from biocolab_accessor.config import settings
 from biocolab_accessor.errors import InvalidArgument, NoCells
-from biocolab_accessor.io.memory import instead
-from biocolab_accessor.io.names import escaped
-from biocolab_accessor.io.values import shared_dtype, text_index
-from biocolab_accessor.messages import listing, quoted, warn
+from biocolab_accessor.io.memory import budget, instead
+from biocolab_accessor.messages import counted, facts_table, listing, quoted
 from biocolab_accessor.platforms import expanded, replace
 from biocolab_accessor.protocol import Source, Unit, argument_names
+from biocolab_accessor.public import public
 from biocolab_accessor.studies.catalog import study
 from biocolab_accessor.studies.cells import expect_cells, no_cells, without_unused_labels
 from biocolab_accessor.studies.citation import Style, cite
 from biocolab_accessor.studies.conversion import select_embeddings, select_fields, select_genes, unique_names
 from biocolab_accessor.studies.disk import file_of_study, open_lazily, safe_names
 from biocolab_accessor.studies.distributed import fetch_all, write_all
+from biocolab_accessor.studies.fetch import plan_fetch
 from biocolab_accessor.studies.obs_filter import ObsFilter
-from biocolab_accessor.studies.provenance import KEY as PROVENANCE
-from biocolab_accessor.studies.selection import Selection
+from biocolab_accessor.studies.selection import FetchPlan, Selection
 from biocolab_accessor.studies.study import Study, address_of, facts_of, parts_of
+from biocolab_accessor.studies.union import Join, expect_join, union
 
-__all__ = ["Collection", "Join", "collection", "expect_join", "union"]
+__all__ = ["Collection", "collection"]
 
-Join = Literal["inner", "outer"]
-
-
-def expect_join(join: str) -> None:
-    """Raise InvalidArgument unless ``join`` is ``"inner"`` or ``"outer"``."""
-    if join not in get_args(Join):
-        msg = f"join is {quoted(join)}: give 'inner' or 'outer'"
-        raise InvalidArgument(msg)
-
-
-def union(parts: Sequence[AnnData], names: Sequence[str], join: Join, label: str) -> AnnData:
-    """Concatenate studies along obs, changing all of ``parts`` but X; see :meth:`Collection.to_anndata`."""
-    origins = {escaped(name): dict(part.uns[PROVENANCE]) for name, part in zip(names, parts, strict=True)}
-    for part in parts:
-        if not part.n_obs:  # no cell of the study was selected; from a file, its index has no dtype of text
-            part.obs_names = text_index([])
-    _make_features_distinct(parts)
-    _harmonize_columns(parts, join)
-    _harmonize_embeddings(parts, join)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Observation names are not unique", UserWarning)
-        joined = anndata.concat(parts, join=join, label=label, keys=list(names), index_unique="-", fill_value=0)
-    if not joined.obs_names.is_unique:  # "A-x" of study "y", and "A" of study "x-y"
-        joined.obs_names = text_index(unique_names(list(joined.obs_names)))
-    if not joined.n_vars:
-        first = "; ".join(
-            f"{quoted(name)} has {listing(part.var_names, limit=3) or 'none'}"
-            for name, part in zip(names, parts, strict=True)
-        )
-        msg = f"the studies have no genes ({first}): give other studies"
-        if join == "inner":
-            way = "give join='outer', or studies with the same kind of gene names"
-            msg = f"the studies have no gene in common ({first}): {way}"
-        raise InvalidArgument(msg)
-    # concat drops the columns of var, and a repeated feature has a made-up name in var_names.
-    features = {name: feature for part in parts for name, feature in part.var["feature"].items()}
-    joined.var["feature"] = text_index([features[name] for name in joined.var_names])
-    joined.uns[PROVENANCE] = {"studies": origins}
-    return joined
-
-
-def _make_features_distinct(parts: Sequence[AnnData]) -> None:
-    """Keep the names made up for repeated features from colliding with features of another study."""
-    taken = list(dict.fromkeys(feature for part in parts for feature in part.var["feature"]))
-    for part in parts:
-        if not part.var["feature"].is_unique:
-            names = unique_names([*part.var["feature"], *taken])
-            part.var_names = text_index(names[: part.n_vars])
-
-
-def _harmonize_columns(parts: Sequence[AnnData], join: Join) -> None:
-    """Give columns of one name one kind: concat would mix labels and numbers as objects, which h5ad cannot store."""
-    mixed, inexact = [], []
-    for name in dict.fromkeys(name for part in parts for name in part.obs.columns):
-        having = [part for part in parts if name in part.obs.columns]
-        if join == "inner" and len(having) < len(parts):
-            continue
-        # A study without a selected cell adapts to the others.
-        filled = [part for part in having if part.n_obs] or having
-        for part in having:
-            if not part.n_obs:
-                part.obs[name] = part.obs[name].astype(filled[0].obs[name].dtype)
-        kinds = {_kind(part.obs[name]) for part in filled}
-        known, gaps = kinds - {""}, "" in kinds or len(having) < len(parts)
-        present = [part.obs[name] for part in filled if _kind(part.obs[name])]
-        dtype: str | None = ""
-        if known == {"truth"}:
-            dtype = "boolean" if gaps else ""
-        elif known == {"numbers"}:
-            dtype = shared_dtype(present, gaps=gaps)
-            if dtype is None:
-                inexact.append(name)
-        elif len(known) > 1:
-            mixed.append(name)
-        if "labels" in known or len(known) > 1 or dtype is None:
-            for part in having:
-                part.obs[name] = _as_labels(part.obs[name])
-        elif dtype:
-            for part in having:
-                part.obs[name] = part.obs[name].astype(dtype)
-    if mixed:
-        msg = f"columns {listing(mixed)} have different types across studies: their numbers and bools became labels"
-        warn(msg)
-    if inexact:
-        msg = f"columns {listing(inexact)} have numbers that no single dtype can hold exactly: they became labels"
-        warn(msg)
-
-
-def _kind(column: pd.Series) -> str:
-    """``"labels"``, ``"truth"`` or ``"numbers"``; empty if all values are missing."""
-    if isinstance(column.dtype, pd.CategoricalDtype):
-        return "labels"
-    if column.isna().all():
-        return ""
-    return "truth" if is_bool_dtype(column.dtype) else "numbers"
-
-
-def _as_labels(column: pd.Series) -> pd.Series:
-    if isinstance(column.dtype, pd.CategoricalDtype):
-        return column
-    labelled = column.astype("category")
-    values: Any = labelled.cat.categories.to_numpy()
-    return labelled.cat.rename_categories([str(value).removesuffix(".0") for value in values])
-
-
-def _harmonize_embeddings(parts: Sequence[AnnData], join: Join) -> None:
-    """Keep only embeddings with the same width everywhere; cells without one get NaN, not the origin."""
-    widths: dict[str, set[int]] = {}
-    for part in parts:
-        for key, array in part.obsm.items():
-            widths.setdefault(key, set()).add(array.shape[1])
-    uneven = [key for key, found in widths.items() if len(found) > 1]
-    for part in parts:
-        for key in uneven:
-            part.obsm.pop(key, None)
-        for key, found in widths.items() if join == "outer" else ():
-            if key not in uneven and key not in part.obsm:
-                part.obsm[key] = np.full((part.n_obs, *found), np.nan, np.float32)
-    if uneven:
-        warn(f"embeddings {listing(uneven)} were left out because their dimensions differ across studies")
-
-
+_MOST_SHOWN = 20
 _ALTERNATIVE = "use collection.lazy(folder=folder) or collection.to_zarr(path), or ask for genes="
 
 
+@public
 def collection(
     ids: Sequence[str] | pd.DataFrame,
     *,
@@ -212,6 +90,7 @@ def collection(
     return Collection(found)
 
 
+@public
 class Collection:
     """Studies to be joined; created by :func:`biocolab_accessor.collection`.
 
@@ -234,11 +113,62 @@ class Collection:
     def __repr__(self) -> str:
         return f"Collection({[study.id for study in self.studies]})"
 
+    def _repr_html_(self) -> str:
+        def size(each: Study) -> str:
+            return dict(parts_of(each).known_facts())["size"]
+
+        facts = [(each.id, " · ".join(filter(None, [each.title, each.source, size(each)]))) for each in self.studies]
+        more = len(facts) - _MOST_SHOWN
+        return facts_table(
+            f"Collection of {counted(len(facts), 'study').replace('studys', 'studies')}",
+            [
+                *facts[:_MOST_SHOWN],
+                *([("…", f"and {more:,} more: see .studies")] if more > 0 else []),
+                ("next", "collection.to_anndata(dry_run=True) for the size, then collection.to_anndata()"),
+            ],
+        )
+
     def __len__(self) -> int:
         return len(self.studies)
 
     def __iter__(self) -> Iterator[Study]:
         return iter(self.studies)
+
+    @overload
+    def to_anndata(
+        self,
+        join: Join = ...,
+        *,
+        label: str = ...,
+        genes: Sequence[str] | str | None = ...,
+        fields: Sequence[str] | str | None = ...,
+        unit: Unit = ...,
+        layers: Sequence[str] | None = ...,
+        obsm: bool = ...,
+        terms: bool = ...,
+        cache: bool = ...,
+        obs_filter: str | None = ...,
+        cells: Sequence[str] | str | None = ...,
+        dry_run: Literal[False] = ...,
+    ) -> AnnData: ...
+
+    @overload
+    def to_anndata(
+        self,
+        join: Join = ...,
+        *,
+        label: str = ...,
+        genes: Sequence[str] | str | None = ...,
+        fields: Sequence[str] | str | None = ...,
+        unit: Unit = ...,
+        layers: Sequence[str] | None = ...,
+        obsm: bool = ...,
+        terms: bool = ...,
+        cache: bool = ...,
+        obs_filter: str | None = ...,
+        cells: Sequence[str] | str | None = ...,
+        dry_run: Literal[True],
+    ) -> FetchPlan: ...
 
     def to_anndata(
         self,
@@ -254,7 +184,8 @@ class Collection:
         cache: bool = True,
         obs_filter: str | None = None,
         cells: Sequence[str] | str | None = None,
-    ) -> AnnData:
+        dry_run: bool = False,
+    ) -> AnnData | FetchPlan:
         """Fetch all studies and join them.
 
         With a ``dask.distributed.Client``, each study is fetched by a Dask task on a worker. Workers take tokens from
@@ -278,10 +209,13 @@ class Collection:
             a field that a study lacks is missing in all of its cells. A label that a study lacks is not an error.
         cells
             Names of cells as in the result, ``"AAACATACAACCAC-1-GSE1"``: barcodes with the study's name appended.
+        dry_run
+            Fetch no values, only names of cells and genes, and return the plan: cells, genes, fields, bytes, and what
+            the join leaves out.
 
         Returns
         -------
-        anndata.AnnData
+        anndata.AnnData or FetchPlan
             (n_obs, n_vars) float32: the cells of all studies in order, with the study's name appended to each cell
             name. A field that has numbers in some studies and labels in others becomes labels, and an embedding whose
             dimensions differ between studies is left out, both with a warning. ``var["feature"]`` has the server's
@@ -321,6 +255,8 @@ class Collection:
             obs_filter=obs_filter,
             cells=cells,
         )
+        if dry_run:
+            return self._plan(self._selections(join, label, wanted), join, wanted)
         with instead(_ALTERNATIVE):
             parts = fetch_all(self.studies, self._selections(join, label, wanted), _ALTERNATIVE, cache=cache)
             return self._joined(parts, join, label, wanted)
@@ -477,6 +413,38 @@ class Collection:
                 safe_names(joined).write_zarr(part)
             replace(part, target)
         return target
+
+    def _plan(self, selections: Sequence[Selection], join: Join, wanted: Selection) -> FetchPlan:
+        pairs = list(zip(self.studies, selections, strict=True))
+        with request_threads("biocolab-collection") as threads:
+            asked = [threads.submit(plan_fetch, parts_of(each), own) for each, own in pairs]
+            plans = [result(each) for each in asked]
+        genes = [set(each.features() if own.genes is None else own.genes) for each, own in pairs]
+        fields = [set(plan.fields) for plan in plans]
+        combined = set.intersection if join == "inner" else set.union
+        n_vars, n_every = len(combined(*genes)), len(set.union(*genes))
+        kept, every = combined(*fields), _every([plan.fields for plan in plans])
+        lost = listing(name for name in every if name not in kept)
+        left_out = [f"{n_every - n_vars:,} of {n_every:,} genes"] if n_vars < n_every else []
+        left_out += [f"fields {lost}"] if lost else []
+        sizes = [plan.n_bytes for plan in plans if plan.n_bytes is not None]
+        n_bytes = sum(sizes) if len(sizes) == len(plans) else None
+        in_memory = None
+        if n_bytes is not None:
+            # The parts, some cells of each study, stay in memory until all of them are joined.
+            shares = [plan.n_obs / max(1, each.n_obs) for each, plan in zip(self.studies, plans, strict=True)]
+            parts = sum(size * share for size, share in zip(sizes, shares, strict=True))
+            in_memory = int(2 * parts * len(wanted.matrices) / len(wanted.units))
+        return FetchPlan(
+            f"{len(plans)} studies ({listing(self._names, limit=3)})",
+            sum(plan.n_obs for plan in plans),
+            n_vars,
+            tuple(name for name in every if name in kept),
+            n_bytes,
+            in_memory,
+            budget(),
+            f"{' and '.join(left_out)}, which not all studies have: give join='outer'" if left_out else "",
+        )
 
     def cite(self, style: Style = "bibtex") -> str:
         """All studies as citations; see :meth:`Study.cite`.

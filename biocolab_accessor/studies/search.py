@@ -12,6 +12,7 @@ from biocolab_accessor.errors import InvalidArgument, MissingCredentials
 from biocolab_accessor.io.values import table_of
 from biocolab_accessor.messages import did_you_mean, quoted, shown, warn
 from biocolab_accessor.protocol import SERVERS, SPECIES, Server, argument_names, known_species
+from biocolab_accessor.public import public
 from biocolab_accessor.studies.catalog import connector_of
 from biocolab_accessor.studies.search_index import Concept, Found, Listed, look_up, words_of
 
@@ -33,6 +34,7 @@ Alternatives = Mapping[str, float]
 """Words of the index that stand for a word of the search, with a weight of at most 1."""
 
 
+@public
 def search(
     text: str | None = None,
     *,

@@ -116,6 +116,8 @@ class FetchPlan:
         Estimated bytes that the matrices need in memory while they are fetched; None if unknown.
     available
         Bytes available for them, see ``bc.settings.memory_budget``.
+    left_out
+        Genes and fields that an inner join of a collection leaves out; empty for a study.
     """
 
     study_id: str
@@ -125,6 +127,7 @@ class FetchPlan:
     n_bytes: int | None
     memory: int | None
     available: int
+    left_out: str = ""
 
     @property
     def fits(self) -> bool:
@@ -147,6 +150,8 @@ class FetchPlan:
             facts.append(("to fetch", f"{self.n_bytes / 1e6:,.1f} MB"))
         if self.memory is not None:
             facts.append(("in memory", f"{about_megabytes(self.memory)} of {self.available / 1e6:,.1f} MB"))
+        if self.left_out:
+            facts.append(("left out", self.left_out))
         if not self.fits:
             facts.append(
                 ("does not fit", "use to_h5ad(path), to_anndata(backed=path) or lazy(path), or ask for genes=")

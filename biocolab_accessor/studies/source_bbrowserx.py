@@ -45,6 +45,7 @@ class ConnectorSource:
         self.reference = str(row.get("reference") or "")
         self._connector, self._group_id, self._species = connector, group_id, species
         self._fields: dict[str, ConnectorField] = {}
+        self.known_embeddings: list[str] = []  # as last listed by the server
 
     @cached_property
     def metalist(self) -> list[ConnectorField]:
@@ -172,6 +173,7 @@ class ConnectorSource:
         names = [str(row.get("embedding_name") or row["embedding_id"]) for row in rows]
         if len(set(names)) < len(names):
             names = [str(row["embedding_id"]) for row in rows]
+        self.known_embeddings = names
         return {name: row["embedding_id"] for name, row in zip(names, rows, strict=True)}
 
     def export(self, format: str) -> dict[str, Any]:

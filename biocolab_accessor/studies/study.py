@@ -17,6 +17,7 @@ from biocolab_accessor.errors import InvalidArgument, InvalidResponse, UnknownEm
 from biocolab_accessor.io.compression import Compression
 from biocolab_accessor.messages import did_you_mean, facts_table, listing, quoted, shown
 from biocolab_accessor.protocol import Format, Unit, unit_name
+from biocolab_accessor.public import public
 from biocolab_accessor.studies.cells import selected, without_unused_labels
 from biocolab_accessor.studies.citation import Style, cite
 from biocolab_accessor.studies.conversion import obsm_keys, select_fields, select_genes
@@ -98,25 +99,26 @@ def _embedding(parts: StudyParts, basis: str | None, color: str | None) -> tuple
 
 def _with_scanpy(parts: StudyParts, color: str | None) -> str:
     """Code to paste that fetches the study, computes a UMAP and plots it."""
-    source, facts = parts.source, parts.source.provenance()
-    if source.name == "bioflex":
-        study = (
-            f"bc.study({quoted(parts.study_id)}, database=bc.database({quoted(facts['species'])}, {facts['version']}))"
-        )
-    else:
-        study = (
-            f"bc.study({quoted(facts['study_uuid'])}, source={quoted(source.name)}, species={quoted(facts['species'])})"
-        )
     lines = (
         "import biocolab_accessor as bc",
         "import scanpy as sc",
-        f"adata = {study}.to_anndata(unit='lognorm')",
+        f"adata = {_study_call(parts.source)}.to_anndata(unit='lognorm')",
         "sc.pp.pca(adata)",
         "sc.pp.neighbors(adata)",
         "sc.tl.umap(adata)",
         f"sc.pl.umap(adata, color={quoted(color)})",
     )
     return "\n".join(lines)
+
+
+def _study_call(source: StudySource) -> str:
+    """Code to paste that finds a study."""
+    facts = source.provenance()
+    if source.name == "bioflex":
+        return (
+            f"bc.study({quoted(source.study_id)}, database=bc.database({quoted(facts['species'])}, {facts['version']}))"
+        )
+    return f"bc.study({quoted(facts['study_uuid'])}, source={quoted(source.name)}, species={quoted(facts['species'])})"
 
 
 def _values(parts: StudyParts, color: str) -> tuple[pd.Series, str]:
@@ -131,6 +133,7 @@ def _values(parts: StudyParts, color: str) -> tuple[pd.Series, str]:
     raise UnknownField(msg)
 
 
+@public
 class Reading:
     """The methods of :class:`~biocolab_accessor.studies.study.Study` that need no AnnData."""
 
@@ -151,6 +154,8 @@ class Reading:
             ("authors", ", ".join(self.authors)),
             ("reference", self.reference),
             ("source", self.source),
+            *self._parts.known_facts(),
+            ("next", f"{_study_call(self._parts.source)}.to_anndata()"),
         ]
         return facts_table(f"Study {self.id}", facts)
 
@@ -454,6 +459,7 @@ class Reading:
         return {**answer, "path": saved}
 
 
+@public
 class Study(Reading):
     """A study on BioFlex, BBrowserX or Talk2Data; created by :func:`biocolab_accessor.study`.
 

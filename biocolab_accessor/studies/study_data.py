@@ -17,10 +17,10 @@ from biocolab_accessor.config import settings
 from biocolab_accessor.errors import InvalidResponse, UnknownEmbedding
 from biocolab_accessor.io.cache import cache
 from biocolab_accessor.io.memory import instead
-from biocolab_accessor.io.names import restored
+from biocolab_accessor.io.names import computed_embedding, restored
 from biocolab_accessor.io.values import text_index
-from biocolab_accessor.messages import listing, quoted
-from biocolab_accessor.studies.conversion import expect_shape, gene_stripes, unique_names
+from biocolab_accessor.messages import counted, listing, quoted
+from biocolab_accessor.studies.conversion import expect_shape, gene_stripes, obsm_keys, unique_names
 from biocolab_accessor.studies.lock import (
     Entry,
     Recorder,
@@ -39,6 +39,7 @@ __all__ = ["StudyParts"]
 
 _Matrix = TypeVar("_Matrix", sparse.csc_matrix, sparse.csr_matrix)
 
+_MOST_LISTED = 12
 _OF_ALL = "use study.to_h5ad(path), study.to_anndata(backed=path) or study.lazy(path), or ask for genes="
 _OF_GENES = "ask for fewer genes, or use study.to_h5ad(path, genes=…)"
 _OF_FIELDS = "ask for some of the fields with fields="
@@ -52,6 +53,7 @@ class StudyParts:
         self.study_id = source.study_id
         self._names: dict[str, list[str]] = {}
         self._hashes: dict[str, str] = {}
+        self._known_fields: list[str] = []
         self._locks = {name: Lock() for name in ("barcodes", "features")}
 
     def cached(self) -> StudyParts:
@@ -77,7 +79,8 @@ class StudyParts:
     def fields(self) -> list[str]:
         """Original names of the metadata fields."""
         names = self._original_names
-        return [names[field.name] for field in self.source.metalist]
+        self._known_fields = [names[field.name] for field in self.source.metalist]
+        return list(self._known_fields)
 
     @property
     def cell_names(self) -> list[str]:
@@ -103,6 +106,21 @@ class StudyParts:
     def n_vars(self) -> int:
         """Number of genes."""
         return len(self.features)
+
+    def known_facts(self) -> list[tuple[str, str]]:
+        """The study in words, without any request: only facts that were fetched before."""
+        size = [
+            counted(len(self._names[of]), noun)
+            for of, noun in (("barcodes", "cell"), ("features", "gene"))
+            if of in self._names
+        ]
+        fields = listing(self._known_fields, limit=_MOST_LISTED)
+        embeddings = [
+            f"{key} ({'computed by the server' if computed_embedding(name) else 'sent'})"
+            for name, key in obsm_keys(list(getattr(self.source, "known_embeddings", ()))).items()
+        ]
+        uuid = str(getattr(self.source, "uuid", ""))
+        return [("size", " x ".join(size)), ("fields", fields), ("embeddings", ", ".join(embeddings)), ("uuid", uuid)]
 
     def metadata(self, fields: Sequence[str]) -> pd.DataFrame:
         """Fields as a table, indexed by barcode."""

@@ -26,7 +26,14 @@ from biocolab_accessor.clients.arguments import expect_distinct
 from biocolab_accessor.clients.bbrowserx import BBrowserXConnector
 from biocolab_accessor.clients.tasks import TaskState, may_have_forgotten, task_state
 from biocolab_accessor.config import settings
-from biocolab_accessor.errors import BiocolabError, InvalidArgument, InvalidFile, InvalidResponse, ServerError
+from biocolab_accessor.errors import (
+    BiocolabError,
+    InvalidArgument,
+    InvalidFile,
+    InvalidResponse,
+    MissingFile,
+    ServerError,
+)
 from biocolab_accessor.messages import quoted, warn
 from biocolab_accessor.progress import progress_bar
 from biocolab_accessor.submit import journal
@@ -66,8 +73,11 @@ class Outgoing:
 
 def outgoing(path: Path, name: str, inner: str = "") -> Outgoing:
     """Read and hash a file to upload; raise InvalidFile if it is missing or empty."""
-    if not path.is_file() or not path.stat().st_size:
-        msg = f"{path} is empty" if path.is_file() else f"{path} does not exist"
+    if not path.is_file():
+        msg = f"{path} does not exist"
+        raise MissingFile(msg)
+    if not path.stat().st_size:
+        msg = f"{path} is empty"
         raise InvalidFile(msg)
     with path.open("rb") as file:
         found = os.fstat(file.fileno())  # a link may lead elsewhere by now
@@ -196,7 +206,12 @@ class _Delivery:
     def go(self) -> Submission:
         """Resume it, or start it."""
         self._drop_foreign_journal()
-        return self._resumed() or self._sent()
+        try:
+            return self._resumed() or self._sent()
+        except (KeyboardInterrupt, BiocolabError) as error:
+            if self.entry.known.chunks:
+                error.add_note("Repeat the call to go on: the server keeps the data that it has received")
+            raise
 
     def _drop_foreign_journal(self) -> None:
         """Ignore the content of an edited journal that names another study, group or server."""

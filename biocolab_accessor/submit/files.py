@@ -25,7 +25,7 @@ from biocolab_accessor.check.files import MTX_PARTS, check_10x_h5, check_mtx, pa
 from biocolab_accessor.check.report import Report
 from biocolab_accessor.check.run import Checked, check_file, open_h5ad
 from biocolab_accessor.check.tables import check_table_file, opened_text, tabbed_lines
-from biocolab_accessor.errors import InvalidArgument, InvalidFile, UnknownField
+from biocolab_accessor.errors import InvalidArgument, InvalidFile, MissingFile, UnknownField
 from biocolab_accessor.io.columns import as_frame
 from biocolab_accessor.io.hdf5_gate import is_hdf5, opened_foreign
 from biocolab_accessor.io.matrix_blocks import Slot
@@ -228,6 +228,8 @@ def _existing(path: StrPath) -> Path:
             msg = f"{found} is a folder: give a file"
         elif found.exists():
             msg = f"{found} is a FIFO, a socket or a device: give a file"
+        else:
+            raise MissingFile(msg)
         raise InvalidFile(msg)
     if not found.stat().st_size:
         msg = f"{found} is empty"

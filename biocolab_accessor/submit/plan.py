@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -21,7 +21,7 @@ from biocolab_accessor.check.rules_names import is_kept
 from biocolab_accessor.check.run import Checked, check_object
 from biocolab_accessor.check.slots import is_table, unsendable
 from biocolab_accessor.errors import InvalidArgument, InvalidColumn, UnknownField
-from biocolab_accessor.io.columns import Verdict, Verdicts, as_frame, batches_of, chosen_columns, judge_each
+from biocolab_accessor.io.columns import Verdict, Verdicts, as_frame, batches_of, chosen_columns, judge_each, named_by
 from biocolab_accessor.io.matrix_blocks import Slot, filled_slots
 from biocolab_accessor.io.names import distinct, key_as_text, safe_name, sent_name
 from biocolab_accessor.messages import about_megabytes, counted, did_you_mean, facts_table, listing, quoted
@@ -144,9 +144,9 @@ class Plan:
     nnz
         Number of nonzero values of the matrix (for a sparse matrix, of stored values that are not zero).
     slot
-        The matrix that is sent.
+        The matrix that is sent; None if the report has errors and none could be chosen.
     input_matrix_type
-        ``"raw"`` or ``"normalized"``.
+        ``"raw"`` or ``"normalized"``; None without a matrix.
     reason
         Why this matrix was chosen.
     slots
@@ -165,9 +165,13 @@ class Plan:
     n_bytes
         Estimated size of all files before compression, in bytes.
     report
-        The report of the check.
+        The report of the check. If it has errors, a plan has only the destination, the matrix and the report.
+    check
+        ``"strict"`` if warnings stop the submission too.
     chosen
         Selected columns of obs, and the batch column; None if all columns are sent.
+    gene_symbols
+        Column of var whose values are sent as the names of the genes; None sends the names themselves.
     encoded
         obs, var and obsm as encoded by the check; None if they are encoded again for writing.
 
@@ -186,8 +190,8 @@ class Plan:
     n_obs: int
     n_vars: int
     nnz: int
-    slot: Slot
-    input_matrix_type: Literal["raw", "normalized"]
+    slot: Slot | None
+    input_matrix_type: Literal["raw", "normalized"] | None
     reason: str
     slots: tuple[SlotSummary, ...]
     obs: tuple[str, ...]
@@ -199,7 +203,17 @@ class Plan:
     n_bytes: int
     report: Report
     chosen: tuple[str, ...] | None = None
+    gene_symbols: str | None = None
     encoded: Encoded | None = field(default=None, repr=False, compare=False)
+    check: Strictness = "default"
+
+    @property
+    def ok(self) -> bool:
+        """Whether the object can be sent."""
+        return self.report.ok and not (self.check == "strict" and self.report.warnings)
+
+    def _headline(self) -> str:
+        return "Plan: nothing has been sent" if self.ok else "Plan: this object cannot be sent"
 
     def _rows(self) -> list[tuple[str, str]]:
         size = f"{about_megabytes(self.n_bytes)} before compression, {self.nnz:,} nonzero values"
@@ -214,24 +228,26 @@ class Plan:
         # A change is shown once, although some changes are warnings too.
         warned = (found for found in self.report.warnings if not found.changed)
         rows = [
+            *(("error", f"{found.code} {found.path}: {found.text}") for found in self.report.errors),
             ("to", f"{self.to}, group {quoted(self.group)}, {study}, species {self.species}"),
             ("cells x genes", f"{self.n_obs:,} x {self.n_vars:,}"),
-            ("matrix", f"{self.slot} as {self.input_matrix_type}"),
+            ("matrix", f"{self.slot} as {self.input_matrix_type}" if self.slot else ""),
             ("because", self.reason),
             ("obs", self._columns()),
             ("obsm", ", ".join(self.obsm)),
             ("files", files),
-            ("size", size),
+            ("size", size if self.report.ok else ""),
             *(("changed", change) for change in self.changes),
             ("left out", ", ".join(self._left())),
             ("filters", "; ".join(found.text for found in self.report.notes if found.path == "filters")),
             *(("warning", f"{found.code} {found.path}: {found.text}") for found in warned),
+            ("to send", "the same call without dry_run"),
         ]
         return [(name, text) for name, text in rows if text]
 
     def _columns(self) -> str:
         names = ", ".join(self.obs)
-        return names if self.chosen is None else f"{names or 'no columns'} (as chosen)"
+        return names if self.chosen is None or not self.report.ok else f"{names or 'no columns'} (as chosen)"
 
     def _left(self) -> list[str]:
         """What is left out; columns that were not selected are counted, because there may be hundreds."""
@@ -240,10 +256,10 @@ class Plan:
         return [*([f"{counted(number, 'column')} of obs (not chosen)"] if number else []), *others]
 
     def __repr__(self) -> str:
-        return "\n".join([_NOTHING_SENT, *(f"  {name}: {text}" for name, text in self._rows())])
+        return "\n".join([self._headline(), *(f"  {name}: {text}" for name, text in self._rows())])
 
     def _repr_html_(self) -> str:
-        return facts_table(_NOTHING_SENT, self._rows())
+        return facts_table(self._headline(), self._rows())
 
 
 @dataclass(frozen=True)
@@ -322,8 +338,10 @@ def plan_submission(
     check: Strictness = "default",
     of_table: Sequence[Finding] | None = None,
     columns: Sequence[str] | str | None = None,
+    dry_run: bool = False,
+    gene_symbols: str | None = None,
 ) -> Plan:
-    """Check the object and decide what to send; raise CheckFailed if it cannot be sent."""
+    """Check the object and decide what to send; raise CheckFailed if it cannot be sent, unless ``dry_run``."""
     obs = as_frame(adata.obs)
     expect_column(adata, batch_key)
     if not isinstance(check, str) or check not in ("default", "strict"):
@@ -341,9 +359,55 @@ def plan_submission(
         filters=request.filters if request else None,
         of_table=of_table,
         obs=chosen,
+        gene_symbols=gene_symbols,
     )
-    checked.report.raise_for_errors(strict=check == "strict")
-    return plan_of(adata, checked, request=request, to=to, batch_key=batch_key, chosen=chosen)
+    if not dry_run:
+        checked.report.raise_for_errors(strict=check == "strict")
+    planned = plan_of if checked.report.ok else _plan_of_refused
+    plan = planned(
+        adata, checked, request=request, to=to, batch_key=batch_key, chosen=chosen, gene_symbols=gene_symbols
+    )
+    # The object may change before it is sent.
+    return replace(plan, check=check, encoded=None if dry_run else plan.encoded)
+
+
+def _plan_of_refused(
+    adata: AnnData,
+    checked: Checked,
+    *,
+    request: StudyRequest | None,
+    to: Server,
+    batch_key: str | None,
+    chosen: tuple[str, ...] | None,
+    gene_symbols: str | None,
+) -> Plan:
+    """The plan of an object that has errors: its columns could not be encoded."""
+    report, choice, _ = checked
+    asked = request or StudyRequest()
+    n_obs, n_vars = choice.slot.shape(adata) if choice else adata.shape
+    return Plan(
+        to=to,
+        group=asked.group,
+        study_id=None if asked.id_is_made else asked.study_id,
+        species=asked.species,
+        n_obs=n_obs,
+        n_vars=n_vars,
+        nnz=choice.chosen.nnz if choice else 0,
+        slot=choice.slot if choice else None,
+        input_matrix_type=choice.input_matrix_type if choice else None,
+        reason=choice.reason if choice else "",
+        slots=choice.slots if choice else (),
+        obs=(),
+        obsm=(),
+        batches=(),
+        batch_key=batch_key,
+        left_out=(),
+        changes=(),
+        n_bytes=0,
+        report=report,
+        chosen=chosen,
+        gene_symbols=gene_symbols,
+    )
 
 
 def expect_column(adata: AnnData, batch_key: str | None) -> None:
@@ -378,6 +442,7 @@ def plan_of(
     to: Server = "bbrowserx",
     batch_key: str | None = None,
     chosen: tuple[str, ...] | None = None,
+    gene_symbols: str | None = None,
 ) -> Plan:
     """The plan for an object that was checked already."""
     report, choice, verdicts = checked
@@ -390,7 +455,13 @@ def plan_of(
     sent = [name for place, name in places.items() if place not in refused]
     unchosen = [f"obs[{quoted(name)}]{_NOT_CHOSEN}" for name in everything.columns if name not in obs.columns]
     unfit = [f"{place} ({problem})" for place, problem in refused.items()]
-    changes = [*(f"{found.path}: {found.message}" for found in report if found.changed), *obsm.changes]
+    var, where = _var_of(adata, choice.slot)
+    renamed = named_by(var, gene_symbols, where)[1]
+    changes = [
+        *([renamed] if renamed else []),
+        *(f"{found.path}: {found.message}" for found in report if found.changed),
+        *obsm.changes,
+    ]
     n_obs, n_vars = choice.slot.shape(adata)
     asked = request or StudyRequest()
     # A generated id must not enter a file name: a call that resumes has to produce the file of the earlier call.
@@ -416,7 +487,8 @@ def plan_of(
         n_bytes=bytes_of(choice.chosen, obs, obsm.sent.values()),
         report=report,
         chosen=chosen,
-        encoded=encode(adata, choice.slot, obs, obsm, verdicts),
+        gene_symbols=gene_symbols,
+        encoded=encode(adata, choice.slot, obs, obsm, verdicts, gene_symbols=gene_symbols),
     )
 
 
@@ -532,10 +604,22 @@ class Encoded(NamedTuple):
 
 
 def encode(
-    adata: AnnData, slot: Slot, obs: pd.DataFrame, obsm: EncodedObsm, verdicts: Verdicts | None = None
+    adata: AnnData,
+    slot: Slot,
+    obs: pd.DataFrame,
+    obsm: EncodedObsm,
+    verdicts: Verdicts | None = None,
+    *,
+    gene_symbols: str | None = None,
 ) -> Encoded:
     """obs, var and obsm as they are written, from the verdicts of the check if they are known."""
-    known, raw = verdicts or {}, slot.kind == "raw.X"
-    var = as_frame(adata.raw.var if raw else adata.var)
-    of_var = known.get("raw.var" if raw else "var")
-    return Encoded(encoded_frame(obs, "obs", known.get("obs"))[0], encoded_frame(var, "var", of_var)[0], obsm.sent)
+    known, (var, where) = verdicts or {}, _var_of(adata, slot)
+    var, _ = named_by(var, gene_symbols, where)
+    sent_var, _ = encoded_frame(var, "var", known.get(where))
+    return Encoded(encoded_frame(obs, "obs", known.get("obs"))[0], sent_var, obsm.sent)
+
+
+def _var_of(adata: AnnData, slot: Slot) -> tuple[pd.DataFrame, str]:
+    """The var of a matrix, and its place."""
+    raw = slot.kind == "raw.X"
+    return as_frame(adata.raw.var if raw else adata.var), "raw.var" if raw else "var"

@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 from biocolab_accessor.errors import AmbiguousName, InvalidArgument, InvalidFile, UnknownName
 from biocolab_accessor.messages import counted, did_you_mean, facts_table, listing
+from biocolab_accessor.public import public
 from biocolab_accessor.submit import journal
 from biocolab_accessor.submit.journal import expect_unchanged_files, files_of
 
 if TYPE_CHECKING:
+    from biocolab_accessor.protocol import Server
     from biocolab_accessor.submit.submission import Submission
 
 __all__ = ["BrokenOff", "find", "submissions"]
@@ -23,6 +25,7 @@ _SHORTEST_START = 4
 _UNITS = ((86400, "day"), (3600, "hour"), (60, "minute"))
 
 
+@public
 @dataclass(frozen=True)
 class BrokenOff:
     """An unfinished submission of this machine: it was interrupted, or nothing has waited for it yet.
@@ -156,6 +159,7 @@ class Submissions(list[BrokenOff]):
         return "".join(each._repr_html_() for each in self) or f"<p>{self!r}</p>"
 
 
+@public
 def submissions(*, finished: bool = False) -> Submissions:
     """List submissions of this machine that were interrupted, or that nothing has waited for yet.
 
@@ -177,6 +181,14 @@ def submissions(*, finished: bool = False) -> Submissions:
     """
     found = [_broken_off(path, known) for path, known in journal.every()]
     return Submissions(each for each in found if finished or not each.finished)
+
+
+def connected_submissions(source: Server) -> list[BrokenOff]:
+    """The unfinished submissions to the server of the current connection."""
+    from biocolab_accessor.studies.catalog import connector_of
+
+    host = connector_of(source).host
+    return [each for each in submissions() if (each.host, each.source) == (host, source)]
 
 
 def find(id_: str, among: Sequence[BrokenOff]) -> BrokenOff:
@@ -214,7 +226,7 @@ def _state(known: journal.Known) -> str:
     if known.study_info is not None:
         return "finished"
     if known.task_id != "":
-        return f"on the server as task {known.task_id}, not committed"
+        return f"on the server as task {known.task_id}, not a study yet"
     sent = sum(map(len, known.chunks.values()))
     how_far = "sent" if known.intended else f"{counted(sent, 'chunk')} sent" if sent else "nothing sent"
     return f"{how_far}, its journal is corrupted" if known.doubtful else how_far

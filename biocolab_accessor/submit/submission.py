@@ -21,9 +21,11 @@ from biocolab_accessor.errors import (
     NotFound,
     ServerError,
     TaskFailed,
+    TransportError,
 )
 from biocolab_accessor.messages import facts_table, quoted, shown, warn
 from biocolab_accessor.progress import task_bar
+from biocolab_accessor.public import public
 from biocolab_accessor.security.urls import is_loopback, origin, same_origin_url
 from biocolab_accessor.submit import journal
 
@@ -82,6 +84,7 @@ _SECONDS_TO_END = 1.0
 _LONGEST_SHOWN = 24
 
 
+@public
 class Submission:
     """A submission that the server has accepted.
 
@@ -137,7 +140,8 @@ class Submission:
 
     def __repr__(self) -> str:
         ids = f"study_id={quoted(self.study_id)}, task_id={quoted(self.task_id)}"
-        return f"Submission({ids}, status={quoted(self._state.status)})"
+        waits = ", processed, not a study yet: call wait()" if self._state.succeeded and not self.done else ""
+        return f"Submission({ids}, status={quoted(self._state.status)}{waits})"
 
     def _repr_html_(self) -> str:
         line = self._state.log.rstrip().rpartition("\n")[2]
@@ -149,7 +153,10 @@ class Submission:
             ("study", str(self.study_id)),
             ("group", str(self.group_id)),
             ("status", self._state.status),
+            ("next", "wait() makes it a study" if self._state.succeeded and not self.done else ""),
             ("log", line),
+            ("uuid", str(self.study_info.get("uuid") or "")),
+            ("next", "submission.study().to_anndata()" if self.done else "submission.wait()"),
         ]
         return facts_table("Submission", facts, link=("page", url) if url else None)
 
@@ -255,23 +262,25 @@ class Submission:
                     self.connector, self.task_id, show, on_poll=bar.refresh, timeout=timeout, stop=stop
                 )
                 info = self.connector.commit_task(self.group_id, self.task_id, look=self._existing_study)
-            except KeyboardInterrupt as interrupt:
-                where = "" if self.source == "bbrowserx" else f", to={quoted(self.source)}"
-                interrupt.add_note(
-                    f"task {self.task_id} keeps running on the server. To resume, repeat the call, or run in Python "
-                    f"bc.submission({quoted(self.task_id)}{where}).wait()"
-                )
+            except (KeyboardInterrupt, TransportError) as error:
+                error.add_note(f"task {self.task_id} keeps running on the server. {self._how_to_go_on()}")
                 raise
             except TaskFailed as error:
                 journal.forget(self.server, self.task_id)
                 self._state = TaskState(str(self.task_id), "ERROR", error.log)
+                error.add_note(f"The whole log:\n  {self._call()}.log")
                 raise
             except (ServerError, InvalidResponse) as error:
                 if not may_have_forgotten(error) or (error.passing and not self._resumed):
+                    error.add_note(self._how_to_go_on())
                     raise
                 info = self._recovered(error)
-        self.study_id = self.study_id or str(info.get("study_hash_id") or "")
-        self.study_info = {"study_hash_id": self.study_id, **info}
+            self.study_id = self.study_id or str(info.get("study_hash_id") or "")
+            self.study_info = {"study_hash_id": self.study_id, **info}
+            bar.set_description_str(shown(f"Study {quoted(self.study_id)} is ready"), refresh=False)
+            # In a terminal, a bar is cut at its width, and a part of an address is useless.
+            whole = self._state.page and not getattr(bar, "ncols", 1)
+            bar.set_postfix_str(f"page {self.url}" if whole else "")
         journal.finish(self.server, self.task_id, self.study_info)
         return self
 
@@ -293,6 +302,17 @@ class Submission:
             self._forgotten = True
         error.add_note("Repeat the submit call: it resumes this task, or starts again if the server has lost it")
         raise error
+
+    def _call(self) -> str:
+        where = "" if self.source == "bbrowserx" else f", to={quoted(self.source)}"
+        return f"bc.submission({quoted(self.task_id)}{where})"
+
+    def _how_to_go_on(self) -> str:
+        option = "" if self.source == "bbrowserx" else f" --to {self.source}"
+        return (
+            "To go on, repeat the call, or run the first line in a terminal, or the second one here:\n"
+            f"  biocolab wait {self.task_id}{option}\n  {self._call()}.wait()"
+        )
 
     async def _ended(self) -> Submission:
         """Wait in a separate thread, which ends when the awaiting task is cancelled."""
@@ -367,6 +387,7 @@ def was_lost(submission: Submission) -> bool:
     return submission._resumed and submission._forgotten
 
 
+@public
 def submission(
     task_id: str | int,
     *,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
@@ -15,6 +14,7 @@ from biocolab_accessor.io.compression import Compression
 from biocolab_accessor.io.safe_files import target_path
 from biocolab_accessor.messages import quoted, warn
 from biocolab_accessor.protocol import SERVERS, STUDY_TYPES, Filters, Server
+from biocolab_accessor.public import public
 from biocolab_accessor.studies.catalog import connector_of, group_id_of
 from biocolab_accessor.submit.delivery import chunk_bytes, delivery, outgoing
 from biocolab_accessor.submit.files import (
@@ -32,6 +32,7 @@ from biocolab_accessor.submit.files import (
 )
 from biocolab_accessor.submit.journal import call_of
 from biocolab_accessor.submit.plan import FilesPlan, Plan, Strictness, StudyRequest, plan_submission
+from biocolab_accessor.submit.sent_objects import remember_sent
 from biocolab_accessor.submit.submission import Submission, warn_of_namesakes, warn_of_restart, was_lost
 from biocolab_accessor.submit.write import tables_of, write_plan
 
@@ -56,6 +57,7 @@ def submit_anndata(
     dry_run: bool = False,
     of_table: Sequence[Finding] | None = None,
     obs: Sequence[str] | str | None = None,
+    gene_symbols: str | None = None,
 ) -> Submission | Plan:
     """Check, serialize, upload and submit an AnnData; see :meth:`AnnDataAccessor.submit` for the arguments."""
     if to not in SERVERS:
@@ -71,9 +73,11 @@ def submit_anndata(
         check=check,
         of_table=of_table,
         columns=obs,
+        dry_run=dry_run,
+        gene_symbols=gene_symbols,
     )
     if dry_run:
-        return replace(plan, encoded=None)  # the object may change before it is sent
+        return plan
     for finding in plan.report.warnings:
         warn(f"{finding.code} {finding.path}: {finding.text}")
     connector = connector_of(to)
@@ -94,7 +98,9 @@ def submit_anndata(
                 submission = held.enter_context(way)
             yield submission
 
-    return _ended(sent, wait=wait)
+    submission = _ended(sent, wait=wait)
+    remember_sent(adata, submission)
+    return submission
 
 
 @overload
@@ -151,6 +157,7 @@ def submit_files(
 ) -> FilesPlan: ...
 
 
+@public
 def submit_files(
     files: Files,
     group: str = "personal",
@@ -304,7 +311,7 @@ def submit_files(
             study_id=study_id,
             species=request.species,
             study_type=next(name for name, known in STUDY_TYPES.items() if known == number),
-            input_matrix_type=plans[0].input_matrix_type if plans else "raw" if as_counts else "normalized",
+            input_matrix_type=(plans and plans[0].input_matrix_type) or ("raw" if as_counts else "normalized"),
             files=(*payload.files, *payload.extra),
             batches=tuple(batch.file_name for batch in plans[0].batches) if batch_key else payload.batches,
             n_bytes=sum(path.stat().st_size for path in (*payload.files, *payload.extra)),
@@ -360,6 +367,7 @@ def _ended(sent: Callable[[], AbstractContextManager[Submission]], *, wait: bool
         return submission.wait()
 
 
+@public
 def submit_from_s3(
     keys: str | Mapping[str, str] | Sequence[str | Mapping[str, str]],
     group: str = "personal",
@@ -433,6 +441,7 @@ def submit_from_s3(
     return _submit_stored(route, where, request, number, input_matrix_type, to, wait=wait)
 
 
+@public
 def submit_from_server(
     folder: str | Path,
     files: str | Mapping[str, str] | Sequence[str | Mapping[str, str]],

@@ -28,13 +28,14 @@ class Tables:
     # Once for all: a column could get a different dtype in one batch, such as integers where no value is missing.
 
     def __init__(self, adata: AnnData, plan: Plan) -> None:
+        assert plan.slot is not None  # a plan without a matrix has errors, and is never written
         self.summary = next(summary for summary in plan.slots if summary.slot == plan.slot)
         self.raw = plan.input_matrix_type == "raw"
         self.source = source_of(adata, plan.slot)
         encoded = plan.encoded
         if encoded is None:
             obs = chosen_columns(as_frame(adata.obs), plan.chosen)
-            encoded = encode(adata, plan.slot, obs, encoded_obsm(adata))
+            encoded = encode(adata, plan.slot, obs, encoded_obsm(adata), gene_symbols=plan.gene_symbols)
         self.obs, self.var, self.obsm = encoded
 
     def write(self, path: Path, rows: NDArray[np.intp] | None, compression: Compression) -> None:
@@ -73,6 +74,7 @@ def write_plan(adata: AnnData, plan: Plan, folder: str | Path, *, compression: C
 
 def tables_of(adata: AnnData, plan: Plan) -> Tables:
     """The tables and matrix of a plan; InvalidArgument if the object has another shape by now."""
+    assert plan.slot is not None
     now = (adata.n_obs, plan.slot.shape(adata)[1])
     if now != (plan.n_obs, plan.n_vars):
         msg = f"the object is {now[0]:,} x {now[1]:,}, but {plan.n_obs:,} x {plan.n_vars:,} in the plan: plan again"

@@ -18,19 +18,30 @@ from biocolab_accessor.protocol import Source
 from biocolab_accessor.studies.catalog import study, study_of_origin
 from biocolab_accessor.studies.provenance import read_provenance
 from biocolab_accessor.studies.study import Study
+from biocolab_accessor.submit.sent_objects import submission_of
 from biocolab_accessor.submit.submission import Submission
 
-__all__ = ["OBS_REMEDY", "Match", "MatchReport", "Target", "barcodes_of", "match", "origin_or", "study_meant"]
+__all__ = [
+    "OBS_REMEDY",
+    "Match",
+    "MatchReport",
+    "Target",
+    "barcodes_of",
+    "match",
+    "origin_or",
+    "study_meant",
+    "study_of_object",
+]
 
 
 @dataclass(frozen=True)
 class MatchReport:
-    """The result of a join by barcode, and what it wrote.
+    """The result of a join by barcode or gene name, and what it wrote.
 
     Attributes
     ----------
     study_id
-        Id of the study.
+        Id of the study; empty if genes of two objects were joined.
     matched
         Number of cells that are both here and in the study.
     only_here, only_there
@@ -84,10 +95,12 @@ class MatchReport:
 
     def __repr__(self) -> str:
         lines = [f"  {name:<10}  {text}" for name, text in self._rows()]
-        return "\n".join([f"MatchReport: study {quoted(self.study_id)}", *lines])
+        what = f"study {quoted(self.study_id)}" if self.study_id else "genes of both objects"
+        return "\n".join([f"MatchReport: {what}", *lines])
 
     def _repr_html_(self) -> str:
-        return facts_table(f"Cells here and in study {self.study_id}", self._rows())
+        title = f"Cells here and in study {self.study_id}" if self.study_id else "Genes here and in the sender's object"
+        return facts_table(title, self._rows())
 
 
 OBS_REMEDY = "Put the study's names into a column of obs and give its name as on=."
@@ -272,16 +285,32 @@ def study_meant(target: Target, *, group: str | None, species: str, source: Sour
     raise InvalidArgument(msg)
 
 
-def origin_or(adata: AnnData, target: Target | None, *, group: str | None, species: str, source: Source) -> Study:
-    """As :func:`study_meant`; None means the study that the object came from."""
+def origin_or(
+    adata: AnnData, target: Target | None, *, group: str | None, species: str, source: Source, writes: bool = False
+) -> Study:
+    """As :func:`study_meant`; None means the study that the object became or came from."""
     if target is not None:
         return study_meant(target, group=group, species=species, source=source)
     if group is not None:
         msg = f"group is {quoted(group)}, but study is not given: give the id of a study in the group as study="
         raise InvalidArgument(msg)
+    return study_of_object(adata, writes=writes)
+
+
+def study_of_object(adata: AnnData, *, writes: bool = False) -> Study:
+    """The study that an object was last submitted as in this session, or else the one that it was fetched from."""
+    # Where data is written, a submission has to be named: it must not replace the study that the object came from.
+    submission = None if writes else submission_of(adata)
+    if submission is not None:
+        return submission.study()
     try:
         origin = read_provenance(adata)
     except UnknownStudy as error:
         msg = f"{error}, or give study=: a study, a submission, or the id of a study"
+        if not writes:
+            msg += (
+                ". (An object is known by its last submission in this session, until its cells or genes change; "
+                "copies are other objects)"
+            )
         raise UnknownStudy(msg) from error
     return study_of_origin(origin)

@@ -9,9 +9,10 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 
-from biocolab_accessor.errors import InvalidArgument, InvalidColumn, InvalidResponse, UnknownName
+from biocolab_accessor.errors import InvalidArgument, InvalidColumn, InvalidResponse, UnknownField, UnknownName
+from biocolab_accessor.io.columns import as_frame, named_by
 from biocolab_accessor.io.names import escaped
-from biocolab_accessor.messages import listing, quoted
+from biocolab_accessor.messages import counted, did_you_mean, listing, quoted, warn
 from biocolab_accessor.protocol import argument_names
 from biocolab_accessor.studies.conversion import obsm_keys, select_embeddings, select_fields, unique_names
 from biocolab_accessor.studies.study import Study, parts_of
@@ -19,7 +20,7 @@ from biocolab_accessor.studies.study_data import StudyParts
 from biocolab_accessor.sync.dtypes import TRUTH, restore, take
 from biocolab_accessor.sync.match import OBS_REMEDY, Match, MatchReport, barcodes_of, match
 
-__all__ = ["pull_embeddings", "pull_metadata", "pull_spatial"]
+__all__ = ["pull_embeddings", "pull_metadata", "pull_spatial", "pull_var"]
 
 
 def pull_metadata(
@@ -31,8 +32,12 @@ def pull_metadata(
     prefix: str,
     overwrite: bool,
     dtypes: Mapping[str, Any] | pd.Series | None,
+    errors: str = "raise",
 ) -> MatchReport:
     """Add fields to obs; see :meth:`AnnDataAccessor.pull_metadata`."""
+    if errors not in ("raise", "ignore"):
+        msg = f"errors is {quoted(errors)}: give 'raise' or 'ignore'"
+        raise InvalidArgument(msg)
     _expect_changeable(adata)
     parts = _fresh_parts(study)
     known = list(dict.fromkeys(parts.fields))
@@ -48,7 +53,9 @@ def pull_metadata(
     columns: dict[str, pd.Series] = {}
     for name in wanted:
         key = f"{prefix}{name}"
-        column, said = _column(table[name], name, found, _dtype_for(adata, key, name, dtypes))
+        column, said = _column(
+            table[name], name, found, _dtype_for(adata, key, name, dtypes), ignore=errors == "ignore"
+        )
         columns[key] = column.set_axis(adata.obs.index)
         notes += said
     if columns:
@@ -117,6 +124,74 @@ def pull_spatial(
     return found.report(written=written, notes=notes)
 
 
+def pull_var(
+    adata: AnnData, sender: AnnData, columns: Sequence[str] | str | None, *, on: str | None, overwrite: bool
+) -> MatchReport:
+    """Add columns of the sender's var; see :meth:`AnnDataAccessor.pull_var`."""
+    _expect_changeable(adata)
+    if not isinstance(sender, AnnData):
+        msg = f"sender is a {type(sender).__name__}: give the AnnData that was sent"
+        raise InvalidArgument(msg)
+    table, names, where = _genes_of(sender, adata.var_names, on)
+    there = [name for name in table.columns if name in adata.var.columns]
+    if columns is None:
+        wanted = [name for name in table.columns if overwrite or name not in there]
+    else:
+        wanted = list(dict.fromkeys(argument_names(columns, "columns")))
+        if absent := [name for name in wanted if name not in table.columns]:
+            near = did_you_mean(absent[0], map(str, table.columns))
+            msg = (
+                f"the sender's {where} has no column {listing(absent)}{near}; it has {listing(table.columns) or 'none'}"
+            )
+            raise UnknownField(msg)
+        _expect_free("var has columns", [name for name in wanted if name in there], overwrite, "other columns=")
+    here = pd.Index(adata.var_names, dtype=object)
+    found = Match("", here, names, names.get_indexer(here))
+    if not found.found.any():
+        msg = (
+            f"none of the {len(here):,} genes here are in the sender's {where}. Here: {listing(here, limit=3)}; there: "
+            f"{listing(names, limit=3)}. Give its column with the names of the genes as on="
+        )
+        raise UnknownName(msg)
+    notes = _left_alone("var", [name for name in there if name not in wanted] if columns is None else [])
+    notes += ["from the sender's raw.var"] if where == "raw.var" else []
+    var = adata.var.copy()
+    for name in wanted:
+        column = _rows_of(table[name], found)
+        if column.dtype != table[name].dtype:
+            notes.append(f"{quoted(name)} is {column.dtype}: the sender lacks {counted(found.lacking, 'gene')}")
+        var[name] = column.set_axis(var.index)
+    if wanted:
+        adata.var = var
+    return found.report(written=[f"var[{quoted(name)}]" for name in wanted], notes=notes)
+
+
+def _genes_of(sender: AnnData, here: pd.Index[Any], on: str | None) -> tuple[pd.DataFrame, pd.Index[Any], str]:
+    """The sender's var or raw.var, whichever has more of the genes, their names made unique as by a fetch."""
+    tables = {"var": as_frame(sender.var)}
+    if sender.raw is not None:
+        tables["raw.var"] = as_frame(sender.raw.var)
+    fitting = [where for where in tables if on is None or on in tables[where].columns] or ["var"]
+    best: tuple[int, tuple[pd.DataFrame, pd.Index[Any], str]] | None = None
+    for where in fitting:
+        table, _ = named_by(tables[where], on, where, "on")
+        names = pd.Index(unique_names([str(name) for name in table.index]), dtype=object)
+        met = int(here.isin(names).sum())
+        if best is None or met > best[0]:
+            best = met, (table, names, where)
+    assert best is not None
+    return best[1]
+
+
+def _rows_of(column: pd.Series, found: Match) -> pd.Series:
+    """The values of some genes, in the dtype of the column if it can hold the missing ones."""
+    if not found.lacking:
+        return column.iloc[found.rows]
+    if isinstance(column.dtype, np.dtype) and column.dtype.kind in "biuf":
+        return take(column, found.rows)
+    return pd.Series(column.array.take(found.rows, allow_fill=True))
+
+
 def _fresh_parts(study: Study) -> StudyParts:
     parts = parts_of(study)
     parts.source.refresh()
@@ -155,17 +230,22 @@ def _dtype_for(
     return None
 
 
-def _column(came: pd.Series, name: str, found: Match, wanted: tuple[Any, bool] | None) -> tuple[pd.Series, list[str]]:
+def _column(
+    came: pd.Series, name: str, found: Match, wanted: tuple[Any, bool] | None, *, ignore: bool
+) -> tuple[pd.Series, list[str]]:
     column = take(came, found.rows)
     if wanted is not None:
         dtype, asked = wanted
         try:
             return restore(column, dtype), []
         except InvalidColumn as error:
-            if asked:
+            if asked and not ignore:
                 msg = f"field {quoted(name)} cannot be {dtype}: {error}"
                 raise InvalidColumn(msg) from error
-            return column, [f"{quoted(name)} is {column.dtype}, not {dtype} as before: {error}"]
+            note = f"{quoted(name)} is {column.dtype}, not {dtype}{'' if asked else ' as before'}: {error}"
+            if asked:
+                warn(note)
+            return column, [note]
     if column.dtype != came.dtype:
         return column, [f"{quoted(name)} is {column.dtype}, because {found.lacking:,} cells have no value"]
     labels = set(came.cat.categories) if isinstance(came.dtype, pd.CategoricalDtype) else set()

@@ -336,8 +336,9 @@ CASES = {
     ),
     "ids whose symbols are known": (
         genes(IDS, gene_symbols=[f"A{i}" for i in range(30)]),
-        Finding("BC403", "note", "var_names", "genes are named by Ensembl ids; var['gene_symbols'] has their symbols",
-                fix="To send symbols, in a copy: copy.var_names = copy.var['gene_symbols'].astype(str)"),
+        Finding("BC403", "warning", "var_names",
+                "genes are named by Ensembl ids; var['gene_symbols'] has their symbols",
+                fix="To send symbols: adata.biocolab.submit(gene_symbols='gene_symbols')"),
     ),
     "genes of human": (
         (genes(IDS), {"species": "mouse"}),
@@ -408,7 +409,7 @@ CASES = {
     "what stays here": (
         make(layers={"l1": LOG, "l2": LOG, "l3": LOG}, uns={"a": 1, "b": 1}, varm={"PCs": COUNTS}),
         Finding("BC501", "note", "layers, uns, varm", "not sent, because the servers do not read it", 6,
-                ("layers['l1']", "layers['l2']", "layers['l3']", "uns['a']", "uns['b']")),
+                ("layers['l1']", "layers['l2']", "layers['l3']", "uns['a']", "uns['b']", "and 1 more")),
     ),
     "what breaks files": (
         make(uns={"x": {1, 2}}),

@@ -55,7 +55,7 @@ def test_an_error_is_one_message_and_an_exit_code(arguments: list[str], code: in
 def test_missing_credentials_list_every_place_and_exit_with_3(no_connection: None) -> None:
     done = run("groups")
     assert done.exit_code == 3
-    assert "MissingCredentials: no host for the BBrowserX private server was found" in done.stderr
+    assert "MissingCredentials: no host and no token for the BBrowserX private server" in done.stderr
     assert "BIOCOLAB_PRIVATE_HOST" in done.stderr
     assert bc.settings.private_host == ""
 

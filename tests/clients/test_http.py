@@ -444,7 +444,7 @@ class TestTheWay:
                 ) as caught,
             ):
                 client(f"http://127.0.0.1:{full.getsockname()[1]}/").post("x", idempotent=False)
-            assert caught.value.__notes__ == ["tried 2 times"]
+            assert caught.value.__notes__[-1] == "tried 2 times"
 
     def test_a_proxy_that_does_not_answer_is_named(self, monkeypatch: pytest.MonkeyPatch) -> None:
         with socket.socket() as free:

@@ -112,8 +112,8 @@ class TestMissing:
             EConnector().get_bbrowserx()
         text = str(caught.value)
         for place in (
-            "no host for the BBrowserX private server",
-            "no token for the BBrowserX private server",
+            "no host and no token for the BBrowserX private server",
+            "bc.connect(private_host='https://…', private_token='…')",
             "argument private_host",
             "EConnector's private_host",
             "$BIOCOLAB_PRIVATE_HOST",
@@ -132,7 +132,7 @@ class TestMissing:
         with pytest.raises(MissingCredentials) as caught:
             getattr(EConnector(), getter)()
         assert "no token for" in str(caught.value)
-        assert "no host for" not in str(caught.value)
+        assert "no host" not in str(caught.value)
 
 
 class TestKeyFile:

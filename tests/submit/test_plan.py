@@ -280,7 +280,7 @@ def test_a_batch_column_that_is_not_a_name_is_rejected(key):
 
 
 @pytest.mark.parametrize("arguments", [{"to": "bioflex"}, {"chunk_size": 5}])
-def test_a_dry_run_raises_the_errors_of_a_submission(arguments):
+def test_a_dry_run_raises_the_errors_of_its_arguments(arguments):
     with pytest.raises(errors.InvalidArgument, match=f"{next(iter(arguments))} is "):
         make().biocolab.submit(dry_run=True, **arguments)
 

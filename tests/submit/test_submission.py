@@ -5,6 +5,7 @@ import os
 import pickle
 import re
 import signal
+import subprocess
 import sys
 import threading
 from pathlib import Path
@@ -139,11 +140,22 @@ class TestInterrupted:
         process.send_signal(signal.SIGINT)
         _, said = process.communicate(timeout=PATIENCE)
         assert process.returncode == 130
-        (last,) = (line for line in said.splitlines() if line.startswith("interrupted"))
-        told = re.fullmatch(r"interrupted: task (\w+) keeps running on the server\. To resume, .*in Python (.+)", last)
-        assert told[2] == f"bc.submission('{told[1]}').wait()"
+        told = re.search(r"interrupted: task (\w+) keeps running on the server\. To go on, .*\n  (.+)\n  (.+)", said)
+        assert told[2] == f"biocolab wait {told[1]}"
+        assert told[3] == f"bc.submission('{told[1]}').wait()"
         faulty.faults.clear()
-        assert eval(told[2]).study().n_obs == 60
+        (left,) = (each for each in bc.submissions() if each.task_id == told[1])
+        assert left.state == f"on the server as task {told[1]}, not a study yet"
+        called = [sys.executable, "-m", "biocolab_accessor"]
+        environment = {**os.environ, **faulty.environment(), "PYTHONPATH": os.pathsep.join(sys.path)}
+        listed = subprocess.run([*called, "tasks"], env=environment, capture_output=True, text=True, timeout=PATIENCE)
+        assert told[1] in listed.stdout
+        waited = subprocess.run(
+            [*called, "wait", told[1]], env=environment, capture_output=True, text=True, timeout=PATIENCE
+        )
+        assert waited.returncode == 0, waited.stderr
+        assert "SUCCESS" in waited.stdout
+        assert all(each.task_id != told[1] for each in bc.submissions())
 
     def test_names_the_server_if_it_is_not_the_default(self, faulty: Sandbox, counts: ad.AnnData) -> None:
         faulty.faults.add("get_submission_log", nth=range(1, 500), kind="unknown_state", state="QUEUED")
@@ -160,7 +172,7 @@ class TestInterrupted:
             faulty.faults.clear()
         (note,) = caught.value.__notes__
         assert note.endswith(f"bc.submission('{submission.task_id}', to='talk2data').wait()")
-        assert eval(note.rpartition(" in Python ")[2]).study().n_obs == 60
+        assert eval(note.splitlines()[-1].strip()).study().n_obs == 60
 
 
 class TestInAnEventLoop:

@@ -13,8 +13,8 @@ import pandas as pd
 import pytest
 
 from biocolab_accessor.errors import InvalidArgument
-from biocolab_accessor.studies.collection import union
 from biocolab_accessor.studies.fetch import var_of
+from biocolab_accessor.studies.union import union
 
 
 def part(genes: Sequence[str] = "AB", obsm: dict[str, Any] | None = None, **columns: Any) -> ad.AnnData:
