@@ -27,6 +27,7 @@
     │   ├── InvalidValues                      NaN, infinite or negative where counts are expected
     │   ├── InvalidNames                       duplicate, empty or invalid names
     │   └── InvalidColumn                      an obs or var column that h5ad cannot store
+    ├── DataChanged (ValueError)               parts of a study differ from those of a lock
     ├── InvalidFile (ValueError)               a file is missing, damaged or of the wrong type
     │   └── MissingFile (FileNotFoundError)
     ├── TooLarge (MemoryError)                 the object does not fit into memory

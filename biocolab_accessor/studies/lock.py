@@ -21,6 +21,7 @@ from biocolab_accessor.errors import InvalidFile
 from biocolab_accessor.io.safe_files import replacing, target_path
 from biocolab_accessor.messages import quoted
 from biocolab_accessor.protocol import SOURCES
+from biocolab_accessor.public import public
 from biocolab_accessor.studies.source import StudySource
 
 __all__ = [
@@ -148,6 +149,7 @@ class DataLock(Recorder):
                 part.write_bytes(f"{content}{last}\n".encode())
 
 
+@public
 def lock(path: str | Path = "biocolab.lock") -> DataLock:
     """Record every part of a study that this session fetches from now on, with its hash.
 

@@ -13,6 +13,7 @@ import pandas as pd
 from biocolab_accessor.errors import DataChanged, UnknownName
 from biocolab_accessor.io.values import table_of
 from biocolab_accessor.messages import quoted
+from biocolab_accessor.public import public
 from biocolab_accessor.studies.catalog import study_of_origin
 from biocolab_accessor.studies.lock import Entry, Recorder, read_lock, recording
 from biocolab_accessor.studies.study import parts_of
@@ -23,6 +24,7 @@ __all__ = ["replay"]
 _STRIPE = 2 << 20
 
 
+@public
 def replay(path: str | Path = "biocolab.lock", check: bool = True) -> pd.DataFrame:
     """Fetch each part of a lock again, and compare it with its hash.
 

@@ -447,6 +447,7 @@ def submit_from_s3(
     return _submit_stored(route, where, request, number, input_matrix_type, to, wait=wait)
 
 
+@public
 def submit_from_server(
     folder: str | Path,
     files: str | Mapping[str, str] | Sequence[str | Mapping[str, str]],

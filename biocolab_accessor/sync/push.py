@@ -28,6 +28,7 @@ from biocolab_accessor.io.values import encode, is_plain
 from biocolab_accessor.messages import did_you_mean, listing, quoted, warn
 from biocolab_accessor.platforms import expanded
 from biocolab_accessor.protocol import Server, argument_names
+from biocolab_accessor.public import public
 from biocolab_accessor.studies.conversion import unique_names
 from biocolab_accessor.studies.study import Study, parts_of
 from biocolab_accessor.studies.study_data import StudyParts
@@ -139,6 +140,7 @@ def submit_metadata(
     return _push(table, parts, _TABLE_REMEDY, strict=strict, missing=missing, overwrite=overwrite, verify=verify)
 
 
+@public
 def submit_metadata_file(
     path: str | Path,
     study: Target,
