@@ -23,8 +23,18 @@ if TYPE_CHECKING:
     from biocolab_accessor.connection.default import connect, share_credentials, unshare_credentials
     from biocolab_accessor.io.cache import Cache, CacheInfo, cache
     from biocolab_accessor.sandbox.server import Sandbox
-    from biocolab_accessor.studies.catalog import database, databases, expression_summary, groups, studies, study
+    from biocolab_accessor.studies.catalog import (
+        buckets,
+        database,
+        databases,
+        expression_summary,
+        groups,
+        studies,
+        study,
+    )
     from biocolab_accessor.studies.collection import Collection, collection
+    from biocolab_accessor.studies.lock import DataLock, lock
+    from biocolab_accessor.studies.replay import replay
     from biocolab_accessor.studies.search import search
     from biocolab_accessor.studies.selection import FetchPlan
     from biocolab_accessor.studies.study import Study
@@ -32,8 +42,9 @@ if TYPE_CHECKING:
     from biocolab_accessor.submit.resume import BrokenOff, submissions
     from biocolab_accessor.submit.submission import Submission, submission
     from biocolab_accessor.submit.submit import submit_files as submit
-    from biocolab_accessor.submit.submit import submit_from_s3
+    from biocolab_accessor.submit.submit import submit_from_s3, submit_from_server
     from biocolab_accessor.sync.match import MatchReport
+    from biocolab_accessor.sync.push import submit_metadata_file as submit_metadata
 
 __all__ = [
     "Annotation",
@@ -41,6 +52,7 @@ __all__ = [
     "Cache",
     "CacheInfo",
     "Collection",
+    "DataLock",
     "EConnector",
     "FetchPlan",
     "FilesPlan",
@@ -55,6 +67,7 @@ __all__ = [
     "Study",
     "Submission",
     "accessor",
+    "buckets",
     "cache",
     "check",
     "collection",
@@ -64,6 +77,8 @@ __all__ = [
     "errors",
     "expression_summary",
     "groups",
+    "lock",
+    "replay",
     "sandbox",
     "search",
     "settings",
@@ -74,6 +89,8 @@ __all__ = [
     "submissions",
     "submit",
     "submit_from_s3",
+    "submit_from_server",
+    "submit_metadata",
     "unshare_credentials",
 ]
 
@@ -87,6 +104,7 @@ _HOME = {
     "Cache": ("io.cache", "Cache"),
     "CacheInfo": ("io.cache", "CacheInfo"),
     "Collection": ("studies.collection", "Collection"),
+    "DataLock": ("studies.lock", "DataLock"),
     "EConnector": ("connection.connector", "EConnector"),
     "FetchPlan": ("studies.selection", "FetchPlan"),
     "FilesPlan": ("submit.plan", "FilesPlan"),
@@ -102,6 +120,8 @@ _HOME = {
     "Submission": ("submit.submission", "Submission"),
     "cache": ("io.cache", "cache"),
     "collection": ("studies.collection", "collection"),
+    "lock": ("studies.lock", "lock"),
+    "replay": ("studies.replay", "replay"),
     "connect": ("connection.default", "connect"),
     "search": ("studies.search", "search"),
     "share_credentials": ("connection.default", "share_credentials"),
@@ -111,7 +131,9 @@ _HOME = {
     "submissions": ("submit.resume", "submissions"),
     "submit": ("submit.submit", "submit_files"),
     "submit_from_s3": ("submit.submit", "submit_from_s3"),
-    **{name: ("studies.catalog", name) for name in ("database", "databases", "expression_summary")},
+    "submit_from_server": ("submit.submit", "submit_from_server"),
+    "submit_metadata": ("sync.push", "submit_metadata_file"),
+    **{name: ("studies.catalog", name) for name in ("buckets", "database", "databases", "expression_summary")},
     **{name: ("studies.catalog", name) for name in ("groups", "studies", "study")},
 }
 

@@ -252,6 +252,10 @@ class InvalidColumn(CheckFailed):
     """A column of obs or var cannot be written to h5ad."""
 
 
+class DataChanged(BiocolabError, ValueError):
+    """Parts of a study differ from those of a lock; the message names each of them."""
+
+
 class InvalidFile(BiocolabError, ValueError):
     """A file is missing, empty, damaged, or of the wrong type."""
 

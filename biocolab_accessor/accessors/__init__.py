@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+import sys
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 from anndata import AnnData, register_anndata_namespace
@@ -10,6 +11,9 @@ from anndata import AnnData, register_anndata_namespace
 from biocolab_accessor.accessors.anndata import AnnDataAccessor
 from biocolab_accessor.accessors.dataframe import DataFrameAccessor
 from biocolab_accessor.public import public
+
+if TYPE_CHECKING:
+    from biocolab_accessor.accessors.mudata import MuDataAccessor
 
 __all__ = ["AnnDataAccessor", "DataFrameAccessor", "accessor"]
 
@@ -21,7 +25,7 @@ def accessor(adata: AnnData) -> AnnDataAccessor:
     Parameters
     ----------
     adata
-        The object.
+        The object: an AnnData, or a MuData, for which this also registers ``mdata.biocolab``.
 
     Examples
     --------
@@ -29,6 +33,8 @@ def accessor(adata: AnnData) -> AnnDataAccessor:
     >>> bc.accessor(sc.datasets.pbmc68k_reduced()).check().ok
     True
     """
+    if "mudata" in sys.modules and isinstance(adata, sys.modules["mudata"].MuData):
+        return _register_mudata()(adata)  # type: ignore[return-value]
     return AnnDataAccessor(adata)
 
 
@@ -54,4 +60,18 @@ def _register() -> None:
     pd.DataFrame.biocolab = _Uncached(DataFrameAccessor)  # type: ignore[attr-defined]
 
 
+def _register_mudata() -> type[MuDataAccessor]:
+    """The same for MuData."""
+    from mudata import MuData, register_mudata_namespace
+
+    from biocolab_accessor.accessors.mudata import MuDataAccessor
+
+    if "biocolab" not in vars(MuData):
+        register_mudata_namespace("biocolab")(MuDataAccessor)
+        MuData.biocolab = _Uncached(MuDataAccessor)
+    return MuDataAccessor
+
+
 _register()
+if hasattr(sys.modules.get("mudata"), "register_mudata_namespace"):  # mudata is never imported for this
+    _register_mudata()

@@ -619,6 +619,69 @@ class AnnDataAccessor:
 
         return pull_var(self._adata, sender, columns, on=on, overwrite=overwrite)
 
+    def pull_spatial(
+        self,
+        *,
+        study: Study | Submission | str | None = None,
+        group: str | None = None,
+        species: str = "human",
+        source: Server = "bbrowserx",
+        on: str | None = None,
+        sample: str = "sample",
+        grid: bool = False,
+        overwrite: bool = False,
+    ) -> MatchReport:
+        """Add the cell centers of a spatial study, joined by barcode, in the layout of squidpy.
+
+        This changes the object: ``obsm["spatial"]`` is (n_obs, 2) float64, NaN for cells without a position, in the
+        server's unit, and ``obs[sample]`` is the categorical sample. If an error is raised, nothing changes.
+
+        Parameters
+        ----------
+        study, group, species, source, on
+            As for :meth:`pull_metadata`.
+        sample
+            Column of ``obs`` for the sample: squidpy's ``library_key``.
+        grid
+            Whether the cells are spots on a grid, as on a Visium slide. If True, ``uns["spatial"]`` gets an empty dict
+            for each sample, which tells squidpy so. Cells that are not on a grid would get wrong neighbors with it.
+        overwrite
+            Replace ``obsm["spatial"]``, the column and, with ``grid``, ``uns["spatial"]``.
+
+        Returns
+        -------
+        MatchReport
+            Cells found on both sides, only here, or only in the study; and the keys written.
+
+        Raises
+        ------
+        UnknownEmbedding
+            The study has no cell centers, or its server has no route for them (Lens servers and the sandbox have it).
+        InvalidArgument
+            ``obsm["spatial"]`` or the column exists already.
+        InvalidResponse
+            The server's barcodes are not those of the study.
+        InvalidNames, InvalidColumn, UnknownStudy
+            As for :meth:`pull_metadata`.
+
+        Examples
+        --------
+        >>> import numpy as np, scanpy as sc, biocolab_accessor as bc
+        >>> adata = sc.datasets.pbmc68k_reduced()
+        >>> adata.obsm["spatial"] = np.arange(1400.0).reshape(700, 2)
+        >>> with bc.sandbox():
+        ...     mine = adata.biocolab.submit(study_id="slide", skip_dimred=True).study().to_anndata(obsm=False)
+        ...     mine.biocolab.pull_spatial().written
+        ("obsm['spatial']", "obs['sample']")
+        >>> mine.obsm["spatial"][1].tolist(), mine.obs["sample"].iloc[1]
+        ([2.0, 3.0], 'slide')
+        """
+        from biocolab_accessor.sync.match import origin_or
+        from biocolab_accessor.sync.pull import pull_spatial
+
+        target = origin_or(self._adata, study, group=group, species=species, source=source)
+        return pull_spatial(self._adata, target, on=on, sample=sample, grid=grid, overwrite=overwrite)
+
     def push_metadata(
         self,
         columns: Sequence[str] | str | None = None,
@@ -649,7 +712,9 @@ class AnnDataAccessor:
             Names of columns. None means all columns that the study does not have yet; with ``overwrite``, all columns.
             Columns that cannot be written as text, such as lists, are then left out with a warning; named explicitly,
             they raise an error.
-        study, group, species, source, on
+        study
+            A study, its submission, or its id. None means the study that the object was fetched from.
+        group, species, source, on
             As for :meth:`pull_metadata`.
         missing
             How to handle missing values, which the protocol cannot transfer. ``"raise"`` raises an error. ``"omit"``
@@ -679,7 +744,7 @@ class AnnDataAccessor:
         AmbiguousName
             The study contains a barcode more than once.
         UnknownStudy
-            The object was neither submitted in this session nor fetched, and ``study`` was not given.
+            The object was not fetched from a study, and ``study`` was not given.
 
         Warns
         -----
@@ -702,7 +767,7 @@ class AnnDataAccessor:
         from biocolab_accessor.sync.match import origin_or
         from biocolab_accessor.sync.push import push_metadata
 
-        target = origin_or(self._adata, study, group=group, species=species, source=source)
+        target = origin_or(self._adata, study, group=group, species=species, source=source, writes=True)
         return push_metadata(self._adata, target, columns, on=on, missing=missing, overwrite=overwrite, verify=verify)
 
     def preview_filters(

@@ -56,6 +56,7 @@ for command, panel in (
     (studies.search, "Browse a server"),
     (studies.summary, "Browse a server"),
     (studies.pull, "Fetch from a server"),
+    (studies.replay, "Fetch from a server"),
     (local.doctor, "This machine"),
 ):
     app.command(rich_help_panel=panel)(command)

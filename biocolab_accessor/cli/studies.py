@@ -10,7 +10,7 @@ import typer
 from biocolab_accessor.cli.output import Json, Server, Source, Species, Unit, out, print_json, print_lines, print_table
 from biocolab_accessor.errors import InvalidArgument
 
-__all__ = ["groups", "pull", "search", "studies", "summary"]
+__all__ = ["groups", "pull", "replay", "search", "studies", "summary"]
 
 
 def groups(
@@ -238,6 +238,24 @@ def pull(
     else:
         shape = {"study": study.id, "cells": f"{answer['cells']:,}", "genes": f"{answer['genes']:,}"}
         print_lines(shape | {"file": path, "size": f"{path.stat().st_size / 1e6:,.1f} MB"})
+
+
+def replay(
+    lock: Annotated[Path, typer.Argument(help="File of bc.lock.")] = Path("biocolab.lock"),
+    check: Annotated[bool, typer.Option("--check", help="Exit with 1 if a part differs.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Fetch each part of a lock again, and show whether it is the same.
+
+    Example: biocolab replay biocolab.lock --check
+    """
+    import biocolab_accessor as bc
+
+    table = bc.replay(lock, check=False)
+    rows = table.to_dict("records")
+    print_json(rows) if as_json else print_table(rows, empty="the lock has no parts")
+    if check and (table["state"] != "same").any():
+        raise typer.Exit(1)
 
 
 def _n_cells(path: Path) -> int:

@@ -38,6 +38,7 @@ from biocolab_accessor.clients.arguments import (
     plain,
 )
 from biocolab_accessor.clients.base import Connector
+from biocolab_accessor.clients.http import HttpClient
 from biocolab_accessor.clients.responses import unwrap
 from biocolab_accessor.errors import InvalidArgument, InvalidResponse
 from biocolab_accessor.messages import listing, quoted
@@ -45,7 +46,7 @@ from biocolab_accessor.progress import progress_bar
 from biocolab_accessor.protocol import Filters
 from biocolab_accessor.security.redaction import redacting
 
-__all__ = ["LensSCConnector"]
+__all__ = ["LensSCConnector", "cell_centers"]
 
 _PLATFORMS = {VIZGEN: "VIZGEN", COSMX: "COSMX", XENIUM: "XENIUM", VIZGEN_V2: "VIZGEN_V2", COSMX_V2: "COSMX_V2"}
 _PROTEOMICS = -1
@@ -252,18 +253,7 @@ class LensSCConnector(Connector, _Official):
         InvalidResponse
             The answer has a different form.
         """
-        route = "api/v1/study/get_cell_centers"
-        with redacting(self.http.token):
-            answer = self.http.post(route, {"study_id": plain(study_id), "species": plain(species)})
-            # The route returns only the samples; an envelope, as on other routes, is understood too.
-            if isinstance(answer, Mapping) and not isinstance(answer.get("status", {}), Mapping):
-                answer = unwrap(f"{self.host}{route}", answer).get("data")
-            if isinstance(answer, Mapping) and answer.keys() == {"detail"} and isinstance(answer["detail"], str):
-                answer = unwrap(f"{self.host}{route}", answer)
-        if not isinstance(answer, Mapping):
-            msg = f"cell centers of {study_id}: expected an object of samples"
-            raise InvalidResponse(msg)
-        return {str(sample): _centers(table, f"cell centers of {study_id}") for sample, table in answer.items()}
+        return cell_centers(self.http, study_id, species)
 
     def _from_bucket(
         self, route: str, bucket: Mapping[str, Any], batch_info: Any, study_type: Any, *study: Any
@@ -334,6 +324,22 @@ def _image_in_bucket(batch_info: Any) -> dict[str, Any]:
     image = _image(batch_info)["image"]
     name = batch_name(image.split("/")[-1])
     return {name: {"name": name, "image": image}}
+
+
+def cell_centers(http: HttpClient, study_id: str, species: str) -> dict[str, pd.DataFrame]:
+    """For each sample a table with ``x`` and ``y``, indexed by barcode."""
+    route = "api/v1/study/get_cell_centers"
+    with redacting(http.token):
+        answer = http.post(route, {"study_id": plain(study_id), "species": plain(species)})
+        # The route returns only the samples; an envelope, as on other routes, is understood too.
+        if isinstance(answer, Mapping) and not isinstance(answer.get("status", {}), Mapping):
+            answer = unwrap(f"{http.host}{route}", answer).get("data")
+        if isinstance(answer, Mapping) and answer.keys() == {"detail"} and isinstance(answer["detail"], str):
+            answer = unwrap(f"{http.host}{route}", answer)
+    if not isinstance(answer, Mapping):
+        msg = f"cell centers of {study_id}: expected an object of samples"
+        raise InvalidResponse(msg)
+    return {str(sample): _centers(table, f"cell centers of {study_id}") for sample, table in answer.items()}
 
 
 def _centers(table: Any, what: str) -> pd.DataFrame:

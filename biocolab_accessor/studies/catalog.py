@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pandas as pd
 
+from biocolab_accessor.concurrency import request_threads, result
 from biocolab_accessor.connection.default import current, how_to_reconnect
 from biocolab_accessor.errors import (
     AmbiguousName,
@@ -20,7 +21,7 @@ from biocolab_accessor.errors import (
 )
 from biocolab_accessor.io.values import table_of
 from biocolab_accessor.messages import did_you_mean, listing, quoted, shown
-from biocolab_accessor.protocol import SOURCES, Server, Source, argument_names, known_species
+from biocolab_accessor.protocol import SOURCES, SPECIES, Server, Source, argument_names, known_species
 from biocolab_accessor.public import public
 from biocolab_accessor.studies.source_bbrowserx import ConnectorSource
 from biocolab_accessor.studies.source_bioflex import BioFlexSource
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "PUBLIC_STUDIES",
+    "buckets",
     "connector_of",
     "database",
     "databases",
@@ -191,15 +193,73 @@ def groups(*, source: Server = "bbrowserx") -> pd.DataFrame:
 
 
 @public
-def studies(group: str = "personal", *, species: str = "human", source: Server = "bbrowserx") -> pd.DataFrame:
-    """Studies of a group.
+def buckets(group: str | None = None, *, source: Server = "bbrowserx") -> pd.DataFrame:
+    """S3 buckets that the server has configured for you and your groups.
 
     Parameters
     ----------
     group
-        Id or display name.
+        Id or display name of the group whose shared buckets are listed next to your own; None means all groups.
+    source
+        ``"bbrowserx"`` or ``"talk2data"``.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row per bucket: ``id``, ``bucket``, ``prefix``, ``shared`` (whether it belongs to a group) and ``group``
+        (the group's id; missing for your own). ``bc.submit_from_s3(key, group, s3_id=id, shared=shared)`` takes them.
+
+    Raises
+    ------
+    UnknownGroup
+        The token cannot access a group with this id or name.
+    InvalidResponse
+        The server's answer is not a list of buckets.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import biocolab_accessor as bc
+    >>> with bc.sandbox() as server, tempfile.TemporaryDirectory() as folder:
+    ...     bucket = server.add_bucket(folder)  # a folder as a bucket; real servers have their own
+    ...     table = bc.buckets("personal")
+    >>> (table["id"] == bucket).tolist(), table["shared"].tolist()
+    ([True, True], [False, True])
+    """
+    connector = connector_of(source)
+    ids = [row["id"] for row in list_groups(connector)] if group is None else [group_id_of(connector, group)]
+    with request_threads("biocolab-buckets") as threads:
+        own = threads.submit(connector.post_request, "api/v1/get_user_s3", {})
+        of_groups = [
+            threads.submit(connector.post_request, "api/v1/get_shared_s3_of_group", {"group_id": each}) for each in ids
+        ]
+        lists = [result(own), *(result(each) for each in of_groups)]
+    rows = [
+        {
+            "id": str(_either(row, ("id",))),
+            **{name: str(row.get(name) or "") for name in ("bucket", "prefix")},
+            "shared": owner is not None,
+            "group": owner,
+        }
+        for owner, answer in zip([None, *ids], lists, strict=True)
+        for row in _listed(answer.get("data"))
+    ]
+    return table_of([_seen(row) for row in rows], ["id", "bucket", "prefix", "shared", "group"])
+
+
+@public
+def studies(
+    group: str | None = "personal", *, species: str | None = "human", source: Server = "bbrowserx"
+) -> pd.DataFrame:
+    """Studies of a group, or of all groups and species.
+
+    Parameters
+    ----------
+    group
+        Id or display name; None means all groups that :func:`groups` lists.
     species
-        ``"human"``, ``"mouse"``, ``"primate"`` or ``"others"``; the server lists one species at a time.
+        ``"human"``, ``"mouse"``, ``"primate"`` or ``"others"``; None means all of them. The server lists one group and
+        species at a time; the requests run in parallel.
     source
         ``"bbrowserx"`` or ``"talk2data"``.
 
@@ -207,7 +267,7 @@ def studies(group: str = "personal", *, species: str = "human", source: Server =
     -------
     pandas.DataFrame
         One row per study: ``study_id``, ``title``, ``created_by``, ``uuid``, and all other fields that the server
-        sends.
+        sends. If ``group`` or ``species`` is None, also ``group`` (its id) and ``species``.
 
     Raises
     ------
@@ -224,15 +284,27 @@ def studies(group: str = "personal", *, species: str = "human", source: Server =
     >>> with bc.sandbox():
     ...     "PBMC68k_reduced" in list(bc.studies("bioturing_public_studies")["study_id"])
     True
+    >>> with bc.sandbox():
+    ...     list(bc.studies(None, species=None).columns[:6])
+    ['study_id', 'title', 'created_by', 'uuid', 'group', 'species']
     """
     connector = connector_of(source)
-    rows = list_studies(connector, group_id_of(connector, group), species)
+    ids = [row["id"] for row in list_groups(connector)] if group is None else [group_id_of(connector, group)]
+    several = ["group", "species"] if group is None or species is None else []
+    with request_threads("biocolab-studies") as threads:
+        asked = [
+            (each, kind, threads.submit(list_studies, connector, each, kind))
+            for each in ids
+            for kind in (SPECIES if species is None else [species])
+        ]
+        lists = [(dict(zip(several, (each, kind), strict=False)), result(rows)) for each, kind, rows in asked]
+    rows = [{**row, **where} for where, found in lists for row in found]
     try:
         frame = table_of([_seen(row) for row in rows])
     except OverflowError as error:
         msg = f"the list of studies of group {quoted(group)} contains a number that is too large for a float"
         raise InvalidResponse(msg) from error
-    first = ["study_id", "title", "created_by", "uuid"]
+    first = ["study_id", "title", "created_by", "uuid", *several]
     return frame.reindex(columns=[*first, *(name for name in frame.columns if name not in first)])
 
 

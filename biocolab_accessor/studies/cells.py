@@ -25,6 +25,7 @@ from biocolab_accessor.studies.obs_filter import ObsFilter
 from biocolab_accessor.studies.selection import Selection
 from biocolab_accessor.studies.source import StudySource
 from biocolab_accessor.studies.study_data import StudyParts
+from biocolab_accessor.studies.terms import Term
 
 __all__ = ["SomeCells", "expect_cells", "no_cells", "selected", "without_unused_labels"]
 
@@ -157,6 +158,14 @@ class SomeCells(StudyParts):
         """Number of cells of the whole study."""
         return self._whole.n_obs
 
+    @property
+    def _recorder(self) -> None:
+        """A lock records what the server sends: the parts of the whole study."""
+
+    def terms(self) -> list[Term]:
+        """Ontology terms of the whole study."""
+        return self._whole.terms()
+
     def metadata(self, fields: Sequence[str]) -> pd.DataFrame:
         """Fields as a table; those of the filter are not fetched again."""
         held = list(self._held.columns)
@@ -196,12 +205,12 @@ class _SomeRows:
         if not len(self._rows):
             yield sparse.csc_matrix((0, whole.n_vars), dtype=np.float32)
             return
-        with closing(whole.source.stripes(unit, folder, most, whole.n_obs)) as stripes:
+        with closing(whole.stripes(None, unit, folder, most)) as stripes:
             for stripe in stripes:
                 yield expect_shape(stripe, whole.n_obs, stripe.shape[1], whole.study_id)[self._rows]
 
     def embeddings(self, names: Collection[str] | None = None) -> dict[str, NDArray[np.float32]]:
-        found = self._whole.source.embeddings(names)
+        found = self._whole.embeddings(names)
         for name, coordinates in found.items():
             if len(coordinates) != (n_obs := self._whole.n_obs):
                 rows = f"{len(coordinates):,} rows for {n_obs:,} cells"

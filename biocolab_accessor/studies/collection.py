@@ -22,7 +22,7 @@ from biocolab_accessor.public import public
 from biocolab_accessor.studies.catalog import study
 from biocolab_accessor.studies.cells import expect_cells, no_cells, without_unused_labels
 from biocolab_accessor.studies.citation import Style, cite
-from biocolab_accessor.studies.conversion import select_fields, select_genes, unique_names
+from biocolab_accessor.studies.conversion import select_embeddings, select_fields, select_genes, unique_names
 from biocolab_accessor.studies.disk import file_of_study, open_lazily, safe_names
 from biocolab_accessor.studies.distributed import fetch_all, write_all
 from biocolab_accessor.studies.fetch import plan_fetch
@@ -179,7 +179,7 @@ class Collection:
         fields: Sequence[str] | str | None = None,
         unit: Unit = "raw",
         layers: Sequence[str] | None = (),
-        obsm: bool = True,
+        obsm: bool | Sequence[str] | str = True,
         terms: bool = False,
         cache: bool = True,
         obs_filter: str | None = None,
@@ -200,9 +200,9 @@ class Collection:
             (NaN).
         label
             Column of obs that names the study. If several studies have the same id, the later ones get a number.
-        genes, fields
+        genes, fields, obsm
             See :meth:`Study.to_anndata`. For an outer join, at least one study must have each of them.
-        unit, layers, obsm, terms, cache
+        unit, layers, terms, cache
             See :meth:`Study.to_anndata`.
         obs_filter
             See :meth:`Study.to_anndata`. It is applied to each study, which may have no cell to add; for an outer join,
@@ -228,8 +228,8 @@ class Collection:
             A study has a field with the name ``label``, or the studies of an inner join have no gene in common.
         TooLarge
             The joined studies would not fit into memory.
-        UnknownField, UnknownGene
-            A study (for an outer join: every study) lacks a field or a gene.
+        UnknownField, UnknownGene, UnknownEmbedding
+            A study (for an outer join: every study) lacks a field, a gene or an embedding.
         InvalidFilter, UnknownCell, NoCells
             See :meth:`Study.to_anndata`.
         ConfigurationError
@@ -271,7 +271,7 @@ class Collection:
         fields: Sequence[str] | str | None = None,
         unit: Unit = "raw",
         layers: Sequence[str] | None = (),
-        obsm: bool = True,
+        obsm: bool | Sequence[str] | str = True,
         terms: bool = False,
         obs_filter: str | None = None,
         cells: Sequence[str] | str | None = None,
@@ -353,7 +353,7 @@ class Collection:
         fields: Sequence[str] | str | None = None,
         unit: Unit = "raw",
         layers: Sequence[str] | None = (),
-        obsm: bool = True,
+        obsm: bool | Sequence[str] | str = True,
         terms: bool = False,
         obs_filter: str | None = None,
         cells: Sequence[str] | str | None = None,
@@ -506,6 +506,10 @@ class Collection:
             if selection.fields is not None:
                 wanted = select_fields(selection.fields, _every(fields), several)
                 found = [own._replace(fields=_owned(wanted, names)) for own, names in zip(found, fields, strict=True)]
+            if isinstance(selection.obsm, tuple) and selection.obsm:
+                known = [parts_of(each).source.embedding_names() for each in self.studies]
+                wanted = select_embeddings(selection.obsm, _every(known), several)
+                found = [own._replace(obsm=_owned(wanted, names)) for own, names in zip(found, known, strict=True)]
         for each, own, names in zip(self.studies, found, fields, strict=True):
             if label in select_fields(own.fields, names, each.id):
                 msg = (

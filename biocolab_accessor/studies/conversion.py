@@ -12,7 +12,14 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import sparse
 
-from biocolab_accessor.errors import AmbiguousName, InvalidArgument, InvalidResponse, UnknownField, UnknownGene
+from biocolab_accessor.errors import (
+    AmbiguousName,
+    InvalidArgument,
+    InvalidResponse,
+    UnknownEmbedding,
+    UnknownField,
+    UnknownGene,
+)
 from biocolab_accessor.io.names import computed_embedding, is_barcodes, needs_escape, restored
 from biocolab_accessor.io.values import labelled, numbers, text_index
 from biocolab_accessor.messages import did_you_mean, listing, natural_key, quoted
@@ -27,6 +34,7 @@ __all__ = [
     "gene_names",
     "gene_stripes",
     "obsm_keys",
+    "select_embeddings",
     "select_fields",
     "select_genes",
     "to_obsm",
@@ -68,6 +76,23 @@ def to_obsm(
             msg = f"study {study_id}: embedding {quoted(name)} has {len(coordinates):,} rows for {n_obs:,} cells"
             raise InvalidResponse(msg)
     return {keys[name]: array for name, array in embeddings.items()}, keys
+
+
+def select_embeddings(wanted: Sequence[str], names: Sequence[str], study_id: str) -> list[str]:
+    """The server's name of each requested embedding, given as that name, as its key in obsm, or without ``X_``."""
+    keys = obsm_keys(list(names))
+    meant = {spoken.casefold(): name for name, key in keys.items() for spoken in (key.removeprefix("X_"), key, name)}
+    meant |= {key: name for name, key in keys.items()} | {name: name for name in keys}
+    found = [meant.get(each) or meant.get(each.casefold()) for each in wanted]
+    missing = [each for each, name in zip(wanted, found, strict=True) if name is None]
+    if missing and not keys:
+        msg = f"study {quoted(study_id)} has no embeddings: none were submitted or computed (BioFlex stores none)"
+        raise UnknownEmbedding(msg)
+    if missing:
+        near = "; ".join(f"{quoted(each)}{did_you_mean(each, [*keys, *keys.values()])}" for each in missing)
+        msg = f"study {quoted(study_id)} has no embedding {near}. It has {listing(keys.values())}"
+        raise UnknownEmbedding(msg)
+    return list(dict.fromkeys(name for name in found if name is not None))
 
 
 _Matrix = TypeVar("_Matrix", sparse.csc_matrix, sparse.csr_matrix)

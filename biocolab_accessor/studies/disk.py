@@ -25,8 +25,17 @@ from biocolab_accessor.io.transpose import Scratch, join_rows, write_stripes
 from biocolab_accessor.io.values import text_index
 from biocolab_accessor.io.write_h5ad import write_h5ad
 from biocolab_accessor.studies.cells import selected, without_unused_labels
-from biocolab_accessor.studies.conversion import expect_shape, gene_stripes, to_obsm
-from biocolab_accessor.studies.fetch import SAMPLE_SIZE, obs_of, origin, selected_genes, var_of, warn_where_no_counts
+from biocolab_accessor.studies.conversion import expect_shape, to_obsm
+from biocolab_accessor.studies.fetch import (
+    SAMPLE_SIZE,
+    embeddings_of,
+    obs_of,
+    origin,
+    selected_genes,
+    var_of,
+    warn_where_no_counts,
+)
+from biocolab_accessor.studies.lock import recorder
 from biocolab_accessor.studies.provenance import KEY as PROVENANCE
 from biocolab_accessor.studies.selection import Selection
 from biocolab_accessor.studies.study_data import StudyParts
@@ -62,7 +71,7 @@ def _written(
     if labels == "used":
         frame = without_unused_labels(frame, selection)
     frame.columns = text_index([escaped(name) for name in frame.columns])
-    arrays, keys = to_obsm(parts.source.embeddings() if selection.obsm else {}, parts.n_obs, parts.study_id)
+    arrays, keys = to_obsm(embeddings_of(parts, selection), parts.n_obs, parts.study_id)
     facts = origin(parts, selection, genes, keys)
     with (
         tempfile.TemporaryDirectory(prefix=".biocolab-", dir=target.parent, ignore_cleanup_errors=True) as folder,
@@ -97,11 +106,25 @@ def file_of_study(parts: StudyParts, selection: Selection, path: str | Path | No
         wanted = {**key, "part": "h5ad", "selection": selection._asdict()}
         # Uncompressed, because each block is read many times.
         found = cache.file(wanted, lambda place: _written(parts, selection, place, None))
+        if recorder() is not None:
+            _record(parts, selection)
     if found is None:
         limit = f" of bc.settings.cache_size={settings.cache_size:,} bytes" if key is not None else ""
         msg = f"study {parts.study_id} cannot be kept in the cache{limit}: give a path, study.lazy('study.h5ad')"
         raise InvalidArgument(msg)
     return found
+
+
+def _record(parts: StudyParts, selection: Selection) -> None:
+    """Fetch and hash what an earlier session has put into the file, a few genes at a time."""
+    parts = selected(parts, selection)
+    genes = selected_genes(parts, selection)
+    obs_of(parts, selection)
+    embeddings_of(parts, selection)
+    with tempfile.TemporaryDirectory(prefix="biocolab-") as folder:
+        for unit in selection.units:
+            for _ in parts.stripes(genes, unit, Path(folder), _MOST):
+                pass
 
 
 def expect_same(path: str | Path, parts: StudyParts, selection: Selection) -> None:
@@ -175,14 +198,8 @@ def _blocks(
 ) -> Generator[sparse.csr_matrix, None, None]:
     """Rows of the matrix; nothing is fetched before the first block is requested."""
     most = max(_LEAST, min(_MOST, settings.memory_budget // (8 * _BYTES_EACH))) if settings.memory_budget else _MOST
-    n_sent = max(1, parts.n_sent)
     n_obs, n_vars = parts.n_obs, parts.n_vars if genes is None else len(genes)
-    if genes is None:
-        stripes = parts.source.stripes(unit, folder, most, n_obs)
-    else:
-        stripes = gene_stripes(
-            lambda some: parts.query_genes(some, unit), genes, most // n_sent, most * n_obs // n_sent
-        )
+    stripes = parts.stripes(genes, unit, folder, most)
     with closing(stripes), tempfile.TemporaryFile(dir=folder, buffering=0) as file:
         kept = Scratch(file)
         stored = write_stripes(_checked(stripes, n_obs, parts.study_id), n_obs, kept)

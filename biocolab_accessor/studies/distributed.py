@@ -20,6 +20,7 @@ from biocolab_accessor.platforms import replace
 from biocolab_accessor.studies.catalog import study_of_origin
 from biocolab_accessor.studies.disk import file_of_study
 from biocolab_accessor.studies.fetch import bytes_of, fetch
+from biocolab_accessor.studies.lock import recorder
 from biocolab_accessor.studies.selection import Selection
 from biocolab_accessor.studies.study import Study, address_of, parts_of
 
@@ -133,7 +134,9 @@ def _bytes_of(part: AnnData) -> int:
 
 
 def _client() -> Any:
-    """The distributed client of this session, if any."""
+    """The distributed client of this session, if any; None while a lock records, which workers do not know of."""
+    if recorder() is not None:
+        return None
     try:
         from distributed import get_client
     except ImportError:

@@ -16,7 +16,7 @@ from biocolab_accessor.io.transpose import PEAK
 from biocolab_accessor.io.values import text_index
 from biocolab_accessor.messages import warn
 from biocolab_accessor.studies.cells import selected
-from biocolab_accessor.studies.conversion import select_fields, select_genes, to_obsm, unique_names
+from biocolab_accessor.studies.conversion import select_embeddings, select_fields, select_genes, to_obsm, unique_names
 from biocolab_accessor.studies.provenance import KEY as PROVENANCE
 from biocolab_accessor.studies.provenance import names_of_embeddings, origin_of, original_names
 from biocolab_accessor.studies.selection import FetchPlan, Selection
@@ -26,6 +26,7 @@ from biocolab_accessor.studies.terms import add_term_columns
 __all__ = [
     "SAMPLE_SIZE",
     "bytes_of",
+    "embeddings_of",
     "fetch",
     "obs_of",
     "origin",
@@ -52,7 +53,7 @@ def fetch(parts: StudyParts, selection: Selection) -> AnnData:
         features = threads.submit(lambda: var_of(parts.features) if selection.genes is None else None)
         barcodes = threads.submit(lambda: parts.barcodes)
         obs = threads.submit(obs_of, parts, selection)
-        embeddings = threads.submit(parts.source.embeddings) if selection.obsm else None
+        embeddings = threads.submit(embeddings_of, parts, selection)
         genes = selected_genes(parts, selection)
         if selection.format == "dense":
             n_vars = parts.n_vars if genes is None else len(genes)
@@ -61,7 +62,7 @@ def fetch(parts: StudyParts, selection: Selection) -> AnnData:
         def around() -> AnnData:
             result(barcodes)
             var = result(features) if genes is None else var_of(genes)
-            frame, coordinates = result(obs), result(embeddings) if embeddings else {}
+            frame, coordinates = result(obs), result(embeddings)
             arrays, keys = to_obsm(coordinates, parts.n_obs, parts.study_id)
             return AnnData(obs=frame, var=var, obsm=arrays, uns={PROVENANCE: origin(parts, selection, genes, keys)})
 
@@ -86,6 +87,8 @@ def plan_fetch(parts: StudyParts, selection: Selection) -> FetchPlan:
     genes = selected_genes(parts, selection)
     n_vars = parts.n_vars if genes is None else len(genes)
     fields = select_fields(selection.fields, parts.fields, parts.study_id)
+    if isinstance(selection.obsm, tuple) and selection.obsm:
+        select_embeddings(selection.obsm, parts.source.embedding_names(), parts.study_id)
     sizes = [parts.source.matrix_bytes(unit) for unit in selection.units] if genes is None else [None]
     known = [size for size in sizes if size is not None]
     n_bytes = sum(known) if len(known) == len(sizes) else None
@@ -110,6 +113,15 @@ def selected_genes(parts: StudyParts, selection: Selection) -> list[str] | None:
     if not selection.genes:
         return None if selection.genes is None else []
     return select_genes(selection.genes, parts.features, parts.study_id)
+
+
+def embeddings_of(parts: StudyParts, selection: Selection) -> dict[str, NDArray[np.float32]]:
+    """The embeddings of a selection by the server's names; only these are requested."""
+    if isinstance(selection.obsm, bool):
+        return parts.embeddings() if selection.obsm else {}
+    if not selection.obsm:
+        return {}
+    return parts.embeddings(select_embeddings(selection.obsm, parts.source.embedding_names(), parts.study_id))
 
 
 def obs_of(parts: StudyParts, selection: Selection) -> pd.DataFrame:

@@ -24,7 +24,7 @@ class Selection(NamedTuple):
     fields: tuple[str, ...] | None
     unit: str  # the protocol's name
     layers: dict[str, str]  # the protocol's name of each layer's unit
-    obsm: bool
+    obsm: bool | tuple[str, ...]  # names as given
     format: Format
     terms: bool = False
     obs_filter: str | None = None
@@ -39,18 +39,20 @@ class Selection(NamedTuple):
         fields: Sequence[str] | str | None = None,
         unit: Unit = "raw",
         layers: Sequence[str] | None = (),
-        obsm: bool = True,
+        obsm: bool | Sequence[str] | str = True,
         format: Format = "csr",
         terms: bool = False,
         obs_filter: str | None = None,
         cells: Sequence[str] | str | None = None,
     ) -> Selection:
         """Check a user's arguments."""
-        if not isinstance(obsm, bool | np.bool_):
-            msg = (
-                f"obsm is {quoted(obsm)}: give True for all embeddings or False for none; to fetch selected ones, use "
-                "adata.biocolab.pull_embeddings(keys=[…])"
-            )
+        embeddings: bool | tuple[str, ...]
+        if isinstance(obsm, bool | np.bool_):
+            embeddings = bool(obsm)
+        elif isinstance(obsm, Iterable):
+            embeddings = tuple(argument_names(obsm, "obsm"))
+        else:
+            msg = f"obsm is {quoted(obsm)}: give True for all embeddings, False for none, or their names"
             raise InvalidArgument(msg)
         if not isinstance(terms, bool | np.bool_):
             msg = f"terms is {quoted(terms)}: give True for the ontology terms of the labels, or False"
@@ -73,7 +75,7 @@ class Selection(NamedTuple):
             None if fields is None else tuple(argument_names(fields, "fields")),
             unit_name(unit),
             {name: unit_name(name, "one of layers") for name in asked},
-            bool(obsm),
+            embeddings,
             format,
             bool(terms),
             obs_filter,

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from scipy import sparse
 
@@ -63,11 +64,17 @@ class StudySource(Protocol):
     def embeddings(self, names: Collection[str] | None = None) -> dict[str, NDArray[np.float32]]:
         """Coordinates by the server's names, each (n_cells, n_dims); None means all."""
 
+    def cell_centers(self) -> dict[str, pd.DataFrame]:
+        """Positions of cells by sample: ``x`` and ``y``, indexed by barcode."""
+
     def terms(self) -> list[Term]:
         """Ontology terms of the labels; fields have the server's names."""
 
     def add_metadata(self, columns: Mapping[str, Sequence[Any]]) -> None:
         """Add or replace fields: ``barcodes`` and, in the same order, numbers or strings."""
+
+    def add_metadata_file(self, key: str, bucket_id: str, *, shared: bool) -> None:
+        """Add or replace the fields of a file in a bucket that the server reads."""
 
     def refresh(self) -> None:
         """Forget the list of fields, if it can change."""

@@ -14,8 +14,9 @@ from scipy import sparse
 
 from biocolab_accessor.clients.bbrowserx import BBrowserXConnector
 from biocolab_accessor.clients.http import save
+from biocolab_accessor.clients.lens_sc import cell_centers
 from biocolab_accessor.clients.tasks import follow_task, restart_if_lost
-from biocolab_accessor.errors import InvalidArgument, InvalidResponse
+from biocolab_accessor.errors import InvalidArgument, InvalidResponse, NotFound, UnknownEmbedding
 from biocolab_accessor.io.memory import instead
 from biocolab_accessor.io.names import is_barcodes
 from biocolab_accessor.io.transpose import csr_of_csc
@@ -128,6 +129,17 @@ class ConnectorSource:
             if names is None or name in names
         }
 
+    def cell_centers(self) -> dict[str, pd.DataFrame]:
+        """See StudySource."""
+        try:
+            return cell_centers(self._connector.http, self.uuid, self._species)
+        except NotFound as error:
+            msg = (
+                f"study {quoted(self.study_id)} has no cell centers, or its server has no route for them "
+                f"(Lens servers have it): {error}"
+            )
+            raise UnknownEmbedding(msg) from error
+
     def terms(self) -> list[Term]:
         """See StudySource."""
         every = read_terms(self._connector.export_std_meta([self.uuid]))
@@ -135,8 +147,16 @@ class ConnectorSource:
 
     def add_metadata(self, columns: Mapping[str, Sequence[Any]]) -> None:
         """See StudySource."""
+        self._send_metadata("submit_metadata_dataframe", {"metadata_dct": dict(columns)})
+
+    def add_metadata_file(self, key: str, bucket_id: str, *, shared: bool) -> None:
+        """See StudySource."""
+        route = "submit_metadata_from_shared_s3" if shared else "submit_metadata_s3"
+        self._send_metadata(route, {"file_path": key, "shared_s3_id" if shared else "s3_id": bucket_id})
+
+    def _send_metadata(self, route: str, content: Mapping[str, Any]) -> None:
         body = {"species": self._species, "study_id": self.uuid, "group_id": self._group_id}
-        self._connector.post_request("api/v1/submit_metadata_dataframe", {**body, "metadata_dct": dict(columns)})
+        self._connector.post_request(f"api/v1/{route}", {**body, **content})
         self.refresh()
 
     def refresh(self) -> None:

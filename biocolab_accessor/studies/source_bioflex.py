@@ -15,7 +15,7 @@ from scipy import sparse
 from biocolab_accessor.clients.bioflex import Metadata, Study
 from biocolab_accessor.clients.http import save
 from biocolab_accessor.concurrency import request_threads, result
-from biocolab_accessor.errors import BiocolabError, InvalidArgument, InvalidResponse
+from biocolab_accessor.errors import BiocolabError, InvalidArgument, InvalidResponse, UnknownEmbedding
 from biocolab_accessor.io.cache import Arrays, Cache, CachedArrays
 from biocolab_accessor.io.transpose import csr_of_csc
 from biocolab_accessor.io.values import text_index
@@ -77,6 +77,10 @@ class CachedSource:
         """See StudySource."""
         return self._source.embeddings(names)
 
+    def cell_centers(self) -> dict[str, pd.DataFrame]:
+        """See StudySource."""
+        return self._source.cell_centers()
+
     def terms(self) -> list[Term]:
         """See StudySource."""
         return self._source.terms()
@@ -84,6 +88,10 @@ class CachedSource:
     def add_metadata(self, columns: Mapping[str, Sequence[Any]]) -> None:
         """See StudySource."""
         self._source.add_metadata(columns)
+
+    def add_metadata_file(self, key: str, bucket_id: str, *, shared: bool) -> None:
+        """See StudySource."""
+        self._source.add_metadata_file(key, bucket_id, shared=shared)
 
     def refresh(self) -> None:
         """See StudySource."""
@@ -284,6 +292,11 @@ class BioFlexSource:
         """Empty: BioFlex has no route for embeddings."""
         return {}
 
+    def cell_centers(self) -> dict[str, pd.DataFrame]:
+        """Raise UnknownEmbedding: BioFlex has no route for cell centers."""
+        msg = f"study {quoted(self.study_id)} is on BioFlex, which stores no cell centers"
+        raise UnknownEmbedding(msg)
+
     def terms(self) -> list[Term]:
         """Raise InvalidArgument: BioFlex has no ontology terms."""
         study = quoted(self.study_id)
@@ -295,6 +308,10 @@ class BioFlexSource:
         study = quoted(self.study_id)
         msg = f"study {study} is on BioFlex, which accepts no metadata: give a study on BBrowserX or Talk2Data"
         raise InvalidArgument(msg)
+
+    def add_metadata_file(self, key: str, bucket_id: str, *, shared: bool) -> None:
+        """Raise InvalidArgument: see :meth:`add_metadata`."""
+        self.add_metadata({})
 
     def refresh(self) -> None:
         """See StudySource: the fields never change."""

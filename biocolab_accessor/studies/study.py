@@ -314,6 +314,35 @@ class Reading:
         wanted = select_fields(fields, self.fields, self.id)
         return selected(self._parts, selection).metadata(wanted)
 
+    def cell_centers(self) -> pd.DataFrame:
+        """Positions of the cells of a spatial study.
+
+        Lens servers have the route (1.12 of the official client), and so does the sandbox. Other servers may not.
+
+        Returns
+        -------
+        pandas.DataFrame
+            One row per cell, indexed by barcode: ``x`` and ``y`` (float64, NaN for cells without a position) and
+            ``sample`` (categorical).
+
+        Raises
+        ------
+        UnknownEmbedding
+            The study has no cell centers, or its server does not have the route.
+        InvalidResponse
+            The server's barcodes are not those of the study, or are repeated.
+
+        Examples
+        --------
+        >>> import numpy as np, scanpy as sc, biocolab_accessor as bc
+        >>> adata = sc.datasets.pbmc68k_reduced()
+        >>> adata.obsm["spatial"] = np.arange(1400.0).reshape(700, 2)
+        >>> with bc.sandbox():
+        ...     adata.biocolab.submit(study_id="slide", skip_dimred=True).study().cell_centers()["y"].tolist()[:3]
+        [1.0, 3.0, 5.0]
+        """
+        return self._parts.cell_centers()
+
     def terms(self) -> pd.DataFrame:
         """Ontology terms that were assigned to the labels of the metadata; one request.
 
@@ -467,7 +496,7 @@ class Study(Reading):
         fields: Sequence[str] | str | None = ...,
         unit: Unit = ...,
         layers: Sequence[str] | None = ...,
-        obsm: bool = ...,
+        obsm: bool | Sequence[str] | str = ...,
         terms: bool = ...,
         format: Format = ...,
         cache: bool = ...,
@@ -485,7 +514,7 @@ class Study(Reading):
         fields: Sequence[str] | str | None = ...,
         unit: Unit = ...,
         layers: Sequence[str] | None = ...,
-        obsm: bool = ...,
+        obsm: bool | Sequence[str] | str = ...,
         terms: bool = ...,
         format: Format = ...,
         cache: bool = ...,
@@ -502,7 +531,7 @@ class Study(Reading):
         fields: Sequence[str] | str | None = None,
         unit: Unit = "raw",
         layers: Sequence[str] | None = (),
-        obsm: bool = True,
+        obsm: bool | Sequence[str] | str = True,
         terms: bool = False,
         format: Format = "csr",
         cache: bool = True,
@@ -525,7 +554,8 @@ class Study(Reading):
         layers
             Units to fetch as layers, each under its own name: ``["lognorm"]``, ``["counts"]``.
         obsm
-            True to fetch all embeddings, False for none (BBrowserX and Talk2Data; BioFlex has none).
+            True to fetch all embeddings, False for none, or names: ``["UMAP"]``, ``["X_umap"]`` or the server's. Only
+            those are requested (BBrowserX and Talk2Data; BioFlex has none).
         terms
             Whether to add the ontology terms of the labels, as ``obs["<field>_ontology_term_id"]``: categorical ids
             such as ``"CL:0000235"``, missing where a label has no term (BBrowserX and Talk2Data; one more request).
@@ -559,8 +589,8 @@ class Study(Reading):
 
         Raises
         ------
-        UnknownGene, UnknownField
-            The study lacks some of the genes or fields.
+        UnknownGene, UnknownField, UnknownEmbedding
+            The study lacks some of the genes, fields or embeddings; the message suggests similar names.
         UnknownCell
             The study lacks some of the ``cells``.
         AmbiguousName
@@ -570,8 +600,8 @@ class Study(Reading):
         NoCells
             No cell is selected; the message has the number of cells of each condition. No matrix was requested.
         InvalidArgument
-            The unit or the format is unknown, ``obsm`` or ``terms`` is not a bool, or ``terms=True`` is given for a
-            study of BioFlex.
+            The unit or the format is unknown, ``obsm`` is neither a bool nor names, ``terms`` is not a bool, or
+            ``terms=True`` is given for a study of BioFlex.
         TooLarge
             The study would not fit into memory; the message has the sizes and the alternatives.
         InvalidResponse
@@ -622,7 +652,7 @@ class Study(Reading):
         fields: Sequence[str] | str | None = None,
         unit: Unit = "raw",
         layers: Sequence[str] | None = (),
-        obsm: bool = True,
+        obsm: bool | Sequence[str] | str = True,
         terms: bool = False,
         obs_filter: str | None = None,
         cells: Sequence[str] | str | None = None,
@@ -649,7 +679,7 @@ class Study(Reading):
 
         Raises
         ------
-        UnknownGene, UnknownField, InvalidArgument, InvalidResponse
+        UnknownGene, UnknownField, UnknownEmbedding, InvalidArgument, InvalidResponse
             See :meth:`to_anndata`.
 
         Examples
@@ -682,7 +712,7 @@ class Study(Reading):
         fields: Sequence[str] | str | None = None,
         unit: Unit = "raw",
         layers: Sequence[str] | None = (),
-        obsm: bool = True,
+        obsm: bool | Sequence[str] | str = True,
         terms: bool = False,
         obs_filter: str | None = None,
         cells: Sequence[str] | str | None = None,
@@ -710,7 +740,7 @@ class Study(Reading):
             Dask is not installed.
         InvalidArgument
             The study cannot be cached and no path is given, or the path is another file.
-        UnknownGene, UnknownField, InvalidResponse
+        UnknownGene, UnknownField, UnknownEmbedding, InvalidResponse
             See :meth:`to_anndata`.
 
         Examples

@@ -2,26 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import json
+from collections.abc import Callable, Collection, Generator, Sequence
+from pathlib import Path
 from threading import Lock
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from scipy import sparse
 
 from biocolab_accessor.config import settings
+from biocolab_accessor.errors import InvalidResponse, UnknownEmbedding
 from biocolab_accessor.io.cache import cache
 from biocolab_accessor.io.memory import instead
 from biocolab_accessor.io.names import computed_embedding, restored
 from biocolab_accessor.io.values import text_index
-from biocolab_accessor.messages import counted, listing
-from biocolab_accessor.studies.conversion import expect_shape, obsm_keys, unique_names
+from biocolab_accessor.messages import counted, listing, quoted
+from biocolab_accessor.studies.conversion import expect_shape, gene_stripes, obsm_keys, unique_names
+from biocolab_accessor.studies.lock import (
+    Entry,
+    Recorder,
+    recorded_stripes,
+    recorder,
+    sha_of_array,
+    sha_of_column,
+    sha_of_matrix,
+    sha_of_names,
+)
 from biocolab_accessor.studies.source import StudySource
 from biocolab_accessor.studies.source_bioflex import CachedSource
 from biocolab_accessor.studies.terms import Term
 
 __all__ = ["StudyParts"]
+
+_Matrix = TypeVar("_Matrix", sparse.csc_matrix, sparse.csr_matrix)
 
 _MOST_LISTED = 12
 _OF_ALL = "use study.to_h5ad(path), study.to_anndata(backed=path) or study.lazy(path), or ask for genes="
@@ -37,6 +53,7 @@ class StudyParts:
         self.study_id = source.study_id
         self._names: dict[str, list[str]] = {}
         self._known_fields: list[str] = []
+        self._hashes: dict[str, str] = {}
         self._locks = {name: Lock() for name in ("barcodes", "features")}
 
     def cached(self) -> StudyParts:
@@ -45,7 +62,7 @@ class StudyParts:
         if key is None or not settings.cache_size:
             return self
         parts: StudyParts = StudyParts(CachedSource(self.source, key, cache, lambda: parts.n_obs))
-        parts._names, parts._locks = self._names, self._locks
+        parts._names, parts._locks, parts._hashes = self._names, self._locks, self._hashes
         return parts
 
     @property
@@ -117,6 +134,41 @@ class StudyParts:
         }
         frame = pd.DataFrame(dict(enumerate(columns.values())), index=text_index(self.barcodes))
         frame.columns = text_index(list(columns))
+        if (to := self._recorder) is not None:
+            hashes = {name: sha_of_column(frame.iloc[:, number]) for number, name in enumerate(columns)}
+            to.add(self.source, [{"part": "obs", "name": name, "sha256": found} for name, found in hashes.items()])
+        return frame
+
+    def embeddings(self, names: Collection[str] | None = None) -> dict[str, NDArray[np.float32]]:
+        """Embeddings by the server's names; None means all."""
+        found = self.source.embeddings() if names is None else self.source.embeddings(names)
+        if (to := self._recorder) is not None:
+            hashes = {name: sha_of_array(array, "<f4") for name, array in found.items()}
+            to.add(self.source, [{"part": "obsm", "name": name, "sha256": each} for name, each in hashes.items()])
+        return found
+
+    def cell_centers(self) -> pd.DataFrame:
+        """Position and sample of each cell: ``x``, ``y`` and ``sample``, missing for cells without a position."""
+        sent = self.source.cell_centers()
+        what = f"cell centers of {self.study_id}"
+        tables = [table.assign(sample=name) for name, table in sent.items() if len(table)]
+        if not tables:
+            msg = f"study {quoted(self.study_id)} has no cell centers: its server sent none"
+            raise UnknownEmbedding(msg)
+        centers = pd.concat(tables)
+        if not centers.index.is_unique or len(set(self.barcodes)) < self.n_obs:
+            again = listing(centers.index[centers.index.duplicated()].unique()) or "barcodes of the study"
+            msg = f"{what}: {again} are repeated, so the cells cannot be told apart"
+            raise InvalidResponse(msg)
+        if not centers.index.isin(self.barcodes).any():
+            msg = f"{what}: none of their {len(centers):,} barcodes is one of the study's {self.n_obs:,}"
+            raise InvalidResponse(msg)
+        frame = centers.reindex(self.barcodes).astype({"x": np.float64, "y": np.float64})
+        frame["sample"] = pd.Categorical(frame["sample"], categories=text_index(list(sent)))
+        frame = frame.set_axis(text_index(self.barcodes))
+        if (to := self._recorder) is not None:
+            hashes = [sha_of_column(frame[name]) for name in frame]
+            to.add(self.source, [{"part": "cell_centers", "sha256": sha_of_names(hashes)}])
         return frame
 
     def sent_fields(self, fields: Sequence[str]) -> dict[str, str]:
@@ -127,24 +179,56 @@ class StudyParts:
     def terms(self) -> list[Term]:
         """Ontology terms of the labels, with the original names of the fields."""
         names, found = self._original_names, self.source.terms()
-        return [term._replace(field=names.get(term.field, term.field)) for term in found]
+        terms = [term._replace(field=names.get(term.field, term.field)) for term in found]
+        if (to := self._recorder) is not None:
+            to.add(self.source, [{"part": "terms", "sha256": sha_of_names(sorted(map(json.dumps, terms)))}])
+        return terms
 
     def query_genes(self, genes: Sequence[str], unit: str) -> sparse.csc_matrix:
         """Some genes: (n_obs, number of genes)."""
         if not genes:  # a server would take an empty list for all genes
             return sparse.csc_matrix((self.n_obs, 0), dtype=np.float32)
-        with instead(_OF_GENES):
-            return expect_shape(self.source.query_genes(genes, unit), self.n_obs, len(genes), self.study_id)
+        return self._recorded(self._query(genes, unit), {"part": "genes", "unit": unit, "genes": list(genes)})
 
     def matrix(self, unit: str) -> sparse.csc_matrix:
         """All genes, by genes."""
         with instead(_OF_ALL):
-            return expect_shape(self.source.matrix(unit), self.n_obs, self.n_vars, self.study_id)
+            found = expect_shape(self.source.matrix(unit), self.n_obs, self.n_vars, self.study_id)
+        return self._recorded(found, {"part": "matrix", "unit": unit})
 
     def rows(self, unit: str) -> sparse.csr_matrix:
         """All genes, by cells."""
         with instead(_OF_ALL):
-            return expect_shape(self.source.rows(unit), self.n_obs, self.n_vars, self.study_id)
+            found = expect_shape(self.source.rows(unit), self.n_obs, self.n_vars, self.study_id)
+        return self._recorded(found, {"part": "matrix", "unit": unit})
+
+    def stripes(
+        self, genes: Sequence[str] | None, unit: str, folder: Path, most: int
+    ) -> Generator[sparse.csc_matrix, None, None]:
+        """All or some genes, a few at a time, about ``most`` non-zeros each; temporary files go to ``folder``."""
+        n_sent = max(1, self.n_sent)
+        if genes is None:
+            stripes = self.source.stripes(unit, folder, most, self.n_obs)
+            return recorded_stripes(stripes, self._recorder, self.source, {"part": "matrix", "unit": unit})
+        stripes = gene_stripes(lambda some: self._query(some, unit), genes, most // n_sent, most * self.n_obs // n_sent)
+        return recorded_stripes(
+            stripes, self._recorder, self.source, {"part": "genes", "unit": unit, "genes": list(genes)}
+        )
+
+    def _query(self, genes: Sequence[str], unit: str) -> sparse.csc_matrix:
+        with instead(_OF_GENES):
+            return expect_shape(self.source.query_genes(genes, unit), self.n_obs, len(genes), self.study_id)
+
+    def _recorded(self, matrix: _Matrix, entry: Entry) -> _Matrix:
+        """The same matrix; its hash goes to the active recorder."""
+        if (to := self._recorder) is not None:
+            to.add(self.source, [{**entry, "sha256": sha_of_matrix(matrix)}])
+        return matrix
+
+    @property
+    def _recorder(self) -> Recorder | None:
+        """The lock that records these parts; nothing is hashed without one."""
+        return recorder()
 
     @property
     def _original_names(self) -> dict[str, str]:
@@ -155,7 +239,13 @@ class StudyParts:
         with self._locks[name]:
             if name not in self._names:
                 self._names[name] = fetch()
-            return self._names[name]
+            names = self._names[name]
+            if (to := self._recorder) is not None:
+                # Hashed once, although they are asked for many times.
+                if name not in self._hashes:
+                    self._hashes[name] = sha_of_names(names)
+                to.add(self.source, [{"part": name, "sha256": self._hashes[name]}])
+            return names
 
 
 def _values(column: pd.Series) -> Any:

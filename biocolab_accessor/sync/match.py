@@ -285,27 +285,32 @@ def study_meant(target: Target, *, group: str | None, species: str, source: Sour
     raise InvalidArgument(msg)
 
 
-def origin_or(adata: AnnData, target: Target | None, *, group: str | None, species: str, source: Source) -> Study:
+def origin_or(
+    adata: AnnData, target: Target | None, *, group: str | None, species: str, source: Source, writes: bool = False
+) -> Study:
     """As :func:`study_meant`; None means the study that the object became or came from."""
     if target is not None:
         return study_meant(target, group=group, species=species, source=source)
     if group is not None:
         msg = f"group is {quoted(group)}, but study is not given: give the id of a study in the group as study="
         raise InvalidArgument(msg)
-    return study_of_object(adata)
+    return study_of_object(adata, writes=writes)
 
 
-def study_of_object(adata: AnnData) -> Study:
+def study_of_object(adata: AnnData, *, writes: bool = False) -> Study:
     """The study that an object was last submitted as in this session, or else the one that it was fetched from."""
-    submission = submission_of(adata)
+    # Where data is written, a submission has to be named: it must not replace the study that the object came from.
+    submission = None if writes else submission_of(adata)
     if submission is not None:
         return submission.study()
     try:
         origin = read_provenance(adata)
     except UnknownStudy as error:
-        msg = (
-            f"{error}, or give study=: a study, a submission, or the id of a study. (An object is known by its last "
-            "submission in this session, until its cells or genes change; copies are other objects)"
-        )
+        msg = f"{error}, or give study=: a study, a submission, or the id of a study"
+        if not writes:
+            msg += (
+                ". (An object is known by its last submission in this session, until its cells or genes change; "
+                "copies are other objects)"
+            )
         raise UnknownStudy(msg) from error
     return study_of_origin(origin)

@@ -11,15 +11,16 @@ from anndata import AnnData
 
 from biocolab_accessor.errors import InvalidArgument, InvalidColumn, InvalidResponse, UnknownField, UnknownName
 from biocolab_accessor.io.columns import as_frame, named_by
+from biocolab_accessor.io.names import escaped
 from biocolab_accessor.messages import counted, did_you_mean, listing, quoted, warn
 from biocolab_accessor.protocol import argument_names
-from biocolab_accessor.studies.conversion import obsm_keys, select_fields, unique_names
+from biocolab_accessor.studies.conversion import obsm_keys, select_embeddings, select_fields, unique_names
 from biocolab_accessor.studies.study import Study, parts_of
 from biocolab_accessor.studies.study_data import StudyParts
 from biocolab_accessor.sync.dtypes import TRUTH, restore, take
 from biocolab_accessor.sync.match import OBS_REMEDY, Match, MatchReport, barcodes_of, match
 
-__all__ = ["pull_embeddings", "pull_metadata", "pull_var"]
+__all__ = ["pull_embeddings", "pull_metadata", "pull_spatial", "pull_var"]
 
 
 def pull_metadata(
@@ -80,10 +81,10 @@ def pull_embeddings(
     if keys is None:
         wanted = [name for name in known if overwrite or name not in there]
     else:
-        wanted = [_embedding_meant(key, known, study.id) for key in argument_names(keys, "keys")]
+        wanted = select_embeddings(argument_names(keys, "keys"), list(known), study.id)
         _expect_free("obsm has keys", [known[name] for name in wanted if name in there], overwrite, "other keys=")
     found = _match(adata, on, parts)
-    came = parts.source.embeddings(wanted) if wanted else {}
+    came = parts.embeddings(wanted) if wanted else {}
     arrays = {}
     for name in dict.fromkeys(wanted):
         if name not in came or len(came[name]) != len(found.there):
@@ -167,6 +168,30 @@ def _rows_of(column: pd.Series, found: Match) -> pd.Series:
     return pd.Series(column.array.take(found.rows, allow_fill=True))
 
 
+def pull_spatial(
+    adata: AnnData, study: Study, *, on: str | None, sample: str, grid: bool, overwrite: bool
+) -> MatchReport:
+    """Add cell centers to obsm, obs and uns; see :meth:`AnnDataAccessor.pull_spatial`."""
+    _expect_changeable(adata)
+    parts = _fresh_parts(study)
+    _expect_free("obsm has keys", ["spatial"] if "spatial" in adata.obsm else [], overwrite, "remove it")
+    _expect_free("obs has columns", [sample] if sample in adata.obs.columns else [], overwrite, "another sample=")
+    centers = parts.cell_centers()
+    found = _match(adata, on, parts)
+    places = np.where(found.found[:, None], centers[["x", "y"]].to_numpy()[found.rows], np.nan)
+    labels = take(centers["sample"], found.rows).cat.remove_unused_categories()
+    adata.obsm["spatial"] = places
+    adata.obs[sample] = labels.set_axis(adata.obs.index)
+    written = ["obsm['spatial']", f"obs[{quoted(sample)}]"]
+    # squidpy takes cells for spots on a grid if uns["spatial"] exists, and would join cells to the wrong neighbors.
+    if grid:
+        adata.uns["spatial"] = {escaped(str(name)): {} for name in labels.cat.categories}
+        written.append("uns['spatial']")
+    without = int(np.isnan(places).any(axis=1).sum())
+    notes = [f"{without:,} cells have no position: NaN"] if without else []
+    return found.report(written=written, notes=notes)
+
+
 def _fresh_parts(study: Study) -> StudyParts:
     parts = parts_of(study)
     parts.source.refresh()
@@ -192,15 +217,6 @@ def _expect_free(what: str, taken: Sequence[str], overwrite: bool, other: str) -
 
 def _left_alone(where: str, names: Sequence[str]) -> list[str]:
     return [f"already in {where} and not replaced: {listing(names)}"] if names else []
-
-
-def _embedding_meant(key: str, known: Mapping[str, str], study_id: str) -> str:
-    for name, obsm_key in known.items():
-        if key in (obsm_key, name):
-            return name
-    near = did_you_mean(str(key), [*known, *known.values()])
-    msg = f"study {quoted(study_id)} has no embedding {quoted(key)}{near}. It has {listing(known.values())}"
-    raise UnknownName(msg)
 
 
 def _dtype_for(

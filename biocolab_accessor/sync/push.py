@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -11,19 +12,29 @@ from anndata import AnnData
 from numpy.typing import NDArray
 from pandas.api.types import is_numeric_dtype
 
-from biocolab_accessor.errors import AmbiguousName, InvalidArgument, InvalidColumn, InvalidNames, UnknownName
+from biocolab_accessor.clients.base import read_table
+from biocolab_accessor.errors import (
+    AmbiguousName,
+    ConfigurationError,
+    InvalidArgument,
+    InvalidColumn,
+    InvalidFile,
+    InvalidNames,
+    UnknownName,
+)
 from biocolab_accessor.io.column_text import as_text, needs_text
 from biocolab_accessor.io.names import escaped, is_barcodes
 from biocolab_accessor.io.values import encode, is_plain
 from biocolab_accessor.messages import did_you_mean, listing, quoted, warn
-from biocolab_accessor.protocol import argument_names
+from biocolab_accessor.platforms import expanded
+from biocolab_accessor.protocol import Server, argument_names
 from biocolab_accessor.studies.conversion import unique_names
 from biocolab_accessor.studies.study import Study, parts_of
 from biocolab_accessor.studies.study_data import StudyParts
 from biocolab_accessor.sync.dtypes import is_sent_as_text, restore, take
-from biocolab_accessor.sync.match import OBS_REMEDY, Match, MatchReport, barcodes_of, match
+from biocolab_accessor.sync.match import OBS_REMEDY, Match, MatchReport, Target, barcodes_of, match, study_meant
 
-__all__ = ["Missing", "push_metadata", "submit_metadata", "verified"]
+__all__ = ["Missing", "push_metadata", "submit_metadata", "submit_metadata_file", "verified"]
 
 
 def verified(cells: pd.DataFrame, parts: StudyParts, rows: NDArray[np.intp]) -> list[str]:
@@ -126,6 +137,108 @@ def submit_metadata(
     """Send the columns of a table; see :meth:`DataFrameAccessor.submit_metadata`."""
     parts = _parts(study)
     return _push(table, parts, _TABLE_REMEDY, strict=strict, missing=missing, overwrite=overwrite, verify=verify)
+
+
+def submit_metadata_file(
+    path: str | Path,
+    study: Target,
+    *,
+    s3_id: str | None = None,
+    shared: bool = False,
+    group: str | None = None,
+    species: str = "human",
+    source: Server = "bbrowserx",
+    strict: bool = True,
+    missing: Missing = "raise",
+    overwrite: bool = False,
+    verify: bool = True,
+) -> MatchReport:
+    """Add the columns of a file to a study; the file is on disk, or in a bucket that the server can read.
+
+    Parameters
+    ----------
+    path
+        A ``.csv``, ``.tsv`` or ``.parquet`` file with the barcodes in its first column or, for parquet, in its index;
+        csv and tsv files may be gzipped. With ``s3_id``, the key of a csv or tsv file, without the bucket.
+    study
+        A study of BBrowserX or Talk2Data, its submission, or its id.
+    s3_id
+        Id of the bucket, from :func:`biocolab_accessor.buckets`; None means that the file is on disk.
+    shared
+        Whether the bucket is shared with the group.
+    group, species, source
+        Where to look for a study id.
+    strict, missing, overwrite, verify
+        As for :meth:`DataFrameAccessor.submit_metadata`. A file in a bucket is not read here, so it needs
+        ``overwrite=True``, and the server decides about barcodes and missing values.
+
+    Returns
+    -------
+    MatchReport
+        Cells of the file and of the study, and the fields sent. For a file in a bucket: the fields that are new, and
+        the number of cells that have a value in one of them.
+
+    Raises
+    ------
+    InvalidFile
+        The file cannot be read as a table of metadata.
+    InvalidArgument
+        The study already has such a field, or is a BioFlex study; or a file in a bucket without ``overwrite=True``.
+    InvalidColumn, InvalidNames, UnknownName
+        As for :meth:`DataFrameAccessor.submit_metadata`.
+    ServerError
+        The server has no such bucket, or cannot read the file in it.
+
+    Examples
+    --------
+    >>> import pandas as pd, scanpy as sc, tempfile, biocolab_accessor as bc
+    >>> adata = sc.datasets.pbmc68k_reduced()
+    >>> with bc.sandbox() as server, tempfile.TemporaryDirectory() as folder:
+    ...     submission = adata.biocolab.submit(skip_dimred=True)
+    ...     pd.DataFrame({"donor": "001"}, index=adata.obs_names).to_csv(f"{folder}/donors.csv")
+    ...     bc.submit_metadata(f"{folder}/donors.csv", submission).written
+    ('donor',)
+    """
+    key = str(path)
+    if s3_id is None:
+        if shared:
+            msg = "shared=True needs the id of the bucket: give s3_id=, see bc.buckets()"
+            raise InvalidArgument(msg)
+        table = _table(expanded(path))
+        target = study_meant(study, group=group, species=species, source=source)
+        return submit_metadata(table, target, strict=strict, missing=missing, overwrite=overwrite, verify=verify)
+    if not key.removesuffix(".gz").lower().endswith((".csv", ".tsv")):
+        msg = f"path is {quoted(key)}, but servers read .csv and .tsv files from buckets: give the key of such a file"
+        raise InvalidArgument(msg)
+    if not overwrite:
+        msg = (
+            f"file {quoted(key)} is in a bucket and cannot be read here, so it could replace fields of the study: give "
+            "overwrite=True, or the path of a file on disk"
+        )
+        raise InvalidArgument(msg)
+    parts = _parts(study_meant(study, group=group, species=species, source=source))
+    before = set(parts.fields)
+    parts.source.add_metadata_file(key, s3_id, shared=shared)
+    new = [name for name in parts.fields if name not in before]
+    filled = int(parts.metadata(new).notna().any(axis=1).sum()) if new else 0
+    notes = ["the server read the file: cells that only the file has are unknown"]
+    if not new:
+        notes.append("the study has no new fields: the file replaced fields, or had none")
+    return MatchReport(parts.study_id, filled, 0, parts.n_obs - filled, written=tuple(new), notes=tuple(notes))
+
+
+def _table(path: Path) -> pd.DataFrame:
+    if path.suffix.lower() != ".parquet":
+        return read_table(path)
+    try:
+        table = pd.read_parquet(path)
+    except ImportError as error:
+        msg = f"{path} is a parquet file, which needs pyarrow: pip install pyarrow"
+        raise ConfigurationError(msg) from error
+    except (OSError, ValueError, NotImplementedError) as error:  # pyarrow's own errors are subclasses
+        msg = f"{path} cannot be read as a metadata table: {error}"
+        raise InvalidFile(msg) from error
+    return table.set_index(table.columns[0]) if isinstance(table.index, pd.RangeIndex) and len(table.columns) else table
 
 
 def _push(

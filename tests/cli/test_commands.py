@@ -6,6 +6,7 @@ from pathlib import Path
 
 import anndata as ad
 import numpy as np
+import pandas as pd
 import pytest
 from typer.testing import CliRunner, Result
 
@@ -252,6 +253,24 @@ def test_stdout_is_clean_for_programs_even_with_progress_and_warnings(server: Sa
     assert done.returncode == 0
     assert json.loads(said)["cells"] == 700
     assert "B/s" in told  # the bar
+
+
+def test_replay_shows_each_part_and_check_decides_the_exit_code(server: Sandbox, tmp_path: Path) -> None:
+    adata = ad.AnnData(np.eye(9, dtype=np.float32) + 1, obs=pd.DataFrame({"mood": ["a"] * 9}))
+    adata.obs_names = [f"CELL{i}" for i in range(9)]
+    study = adata.biocolab.submit(skip_dimred=True).study()
+    path = tmp_path / "x.lock"
+    with bc.lock(path):
+        study.metadata("mood")
+    result = run("replay", str(path), "--check", "--json")
+    assert result.exit_code == 0
+    assert [(row["part"], row["state"]) for row in json.loads(result.stdout)] == [("barcodes", "same"), ("obs", "same")]
+    adata.obs[["mood"]].replace("a", "b").biocolab.submit_metadata(study, overwrite=True)
+    assert run("replay", str(path)).exit_code == 0
+    result = run("replay", str(path), "--check")
+    assert result.exit_code == 1
+    assert "changed" in result.stdout
+    assert run("replay", str(tmp_path / "nothing.lock")).exit_code == 1
 
 
 def test_a_pulled_study_is_added_to_a_bibliography(tmp_path: Path) -> None:

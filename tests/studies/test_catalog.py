@@ -241,3 +241,19 @@ def test_an_answer_that_is_not_a_list_is_an_error(scripted: Scripted, data: obje
             bc.studies("g")
     finally:
         default.drop_default(default.current())
+
+
+def test_studies_of_all_groups_and_species_come_in_one_table(server: Sandbox, counts: ad.AnnData) -> None:
+    counts.biocolab.submit("all_members", study_id="of_mice", species="mouse", skip_dimred=True)
+    server.requests.clear()
+    every = bc.studies(None, species=None)
+    assert len(server.requests.of("get_all_studies_info_in_group")) == 2 * 4
+    assert list(every.columns[:6]) == ["study_id", "title", "created_by", "uuid", "group", "species"]
+    row = every[every["study_id"] == "of_mice"].iloc[0]
+    assert (row["group"], row["species"]) == ("all_members", "mouse")
+    assert bc.study(row["uuid"], source="bbrowserx", group=row["group"], species=row["species"]).n_obs == 60
+    one = bc.studies(row["group"], species="mouse")
+    mine = every[(every["group"] == "all_members") & (every["species"] == "mouse")]
+    assert list(one["uuid"]) == list(mine["uuid"])
+    assert "group" not in one.columns
+    assert set(bc.studies(None)["species"]) <= {"human"}

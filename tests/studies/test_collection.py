@@ -16,6 +16,7 @@ from biocolab_accessor.errors import (
     InvalidArgument,
     MissingCredentials,
     TooLarge,
+    UnknownEmbedding,
     UnknownField,
     UnknownGene,
     UnknownStudy,
@@ -250,11 +251,24 @@ def test_bad_input_is_refused(studies: list[str]) -> None:
         bc.collection(["PART01"]).to_anndata(unit="tpm")
 
 
-def test_names_for_obsm_are_refused(studies: list[str], tmp_path: Path) -> None:
-    joined = bc.collection(studies[:2])
-    for call in (joined.to_anndata, joined.lazy, lambda obsm: joined.to_zarr(tmp_path / "x.zarr", obsm=obsm)):
-        with pytest.raises(InvalidArgument, match=r"obsm is \['UMAP'\]: give True .* or False"):
-            call(obsm=["UMAP"])
+def test_an_outer_join_takes_an_embedding_from_the_studies_that_have_it(
+    server: Sandbox, counts: ad.AnnData, tmp_path: Path
+) -> None:
+    with_both, with_one = counts.copy(), counts.copy()
+    with_both.obsm["X_extra"] = np.full((60, 2), 5, np.float32)
+    ids = [
+        each.biocolab.submit("All members", study_id=name, skip_dimred=True).study().id
+        for name, each in (("OBSM2", with_both), ("OBSM1", with_one))
+    ]
+    joined = bc.collection(ids, source="bbrowserx", group="all_members")
+    adata = joined.to_anndata("outer", obsm=["X_extra"])
+    assert list(adata.obsm) == ["X_extra"]
+    assert (adata.obsm["X_extra"][:60] == 5).all()
+    assert np.isnan(adata.obsm["X_extra"][60:]).all()
+    with pytest.raises(UnknownEmbedding, match="study 'OBSM1' has no embedding 'X_extra'"):
+        joined.to_anndata(obsm=["X_extra"])
+    with pytest.raises(UnknownEmbedding, match=r"'X_extr' \(did you mean 'X_extra'"):
+        joined.to_zarr(tmp_path / "x.zarr", "outer", obsm=["X_extr"])
     assert list(tmp_path.iterdir()) == []
 
 

@@ -1,10 +1,11 @@
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from biocolab_accessor.io.names import escaped, unwritable_key
-from biocolab_accessor.studies.conversion import obsm_keys
+from biocolab_accessor.studies.conversion import obsm_keys, select_embeddings
 
 
 def test_computed_embeddings_get_scanpys_keys() -> None:
@@ -43,3 +44,12 @@ def test_names_that_files_cannot_store_keep_letters_and_digits() -> None:
         "//": "X_embedding",
         "/": "X_embedding_2",
     }
+
+
+@pytest.mark.parametrize("spoken", ["UMAP", "umap", "X_umap", "X_UMAP"])
+def test_an_embedding_is_named_as_on_the_server_or_as_in_obsm(spoken: str) -> None:
+    assert select_embeddings([spoken, "UMAP"], ["PCA", "UMAP"], "s") == ["UMAP"]
+
+
+def test_a_name_of_the_server_goes_before_one_of_obsm() -> None:
+    assert select_embeddings(["X_own", "own"], ["own", "X_own"], "s") == ["X_own", "own"]

@@ -16,6 +16,7 @@ from biocolab_accessor.errors import (
     ConfigurationError,
     InvalidArgument,
     InvalidResponse,
+    UnknownEmbedding,
     UnknownField,
     UnknownGene,
 )
@@ -146,19 +147,31 @@ class TestToAnnData:
         with pytest.raises(UnknownField, match=r"no metadata field 'labell' \(did you mean 'label'\?\)"):
             study.to_anndata(fields=["labell"])
 
-    @pytest.mark.parametrize("obsm", [["nope"], ["X_own"], "X_own", "", (), 1, None])
-    def test_names_for_obsm_are_refused_and_not_taken_for_all_or_none(
-        self, study: Study, obsm: object, tmp_path: Path
-    ) -> None:
+    @pytest.mark.parametrize("obsm", [1, None, 0.5, [b"X_own"]])
+    def test_obsm_is_a_bool_or_names(self, study: Study, obsm: object, tmp_path: Path) -> None:
         for call in (
             lambda: study.to_anndata(obsm=obsm),
             lambda: study.to_anndata(obsm=obsm, dry_run=True),
             lambda: study.to_h5ad(tmp_path / "x.h5ad", obsm=obsm),
             lambda: study.lazy(tmp_path / "x.h5ad", obsm=obsm),
         ):
-            with pytest.raises(InvalidArgument, match="give True for all embeddings or False for none") as caught:
+            with pytest.raises(InvalidArgument, match=r"obsm (is|contains) .*names?"):
                 call()
-            assert str(caught.value).startswith(f"obsm is {obsm!r}: ")
+        assert list(tmp_path.iterdir()) == []
+
+    def test_an_unknown_embedding_is_refused_before_the_matrix_is_asked_for(
+        self, study: Study, server: Sandbox, tmp_path: Path
+    ) -> None:
+        expected = "no embeddings" if study.source == "bioflex" else r"'X_onw' \(did you mean 'X_own'\?\)"
+        for call in (
+            lambda: study.to_anndata(obsm=["X_onw"], dry_run=True),
+            lambda: study.to_h5ad(tmp_path / "x.h5ad", obsm="X_onw"),
+            lambda: study.lazy(tmp_path / "x.h5ad", obsm=["X_onw"]),
+        ):
+            server.requests.clear()
+            with pytest.raises(UnknownEmbedding, match=expected):
+                call()
+            assert not [request for request in server.requests if "query_genes" in request.path]
         assert list(tmp_path.iterdir()) == []
 
     def test_layers_are_names_or_members_of_an_enum_or_none(self, study: Study) -> None:

