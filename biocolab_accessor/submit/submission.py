@@ -152,8 +152,7 @@ class Submission:
         facts = [
             ("study", str(self.study_id)),
             ("group", str(self.group_id)),
-            ("status", self._state.status),
-            ("next", "wait() makes it a study" if self._state.succeeded and not self.done else ""),
+            ("status", f"{self._state.status}{'' if self.done or not self._state.succeeded else ', not a study yet'}"),
             ("log", line),
             ("uuid", str(self.study_info.get("uuid") or "")),
             ("next", "submission.study().to_anndata()" if self.done else "submission.wait()"),
