@@ -9,7 +9,6 @@ from typing import Any, TypeVar
 
 from biocolab_accessor.errors import short_traceback
 from biocolab_accessor.messages import did_you_mean, listing
-from biocolab_accessor.security.redaction import sealed
 
 __all__ = ["public"]
 
@@ -30,23 +29,21 @@ def public(thing: _Thing) -> _Thing:
     parameters = inspect.signature(function).parameters
     names = [name for name in parameters if name != "self"]
     takes_any = any(each.kind is each.VAR_KEYWORD for each in parameters.values())
-    hidden = [number for number, name in enumerate(parameters) if "token" in name]
 
     @wraps(function)
     def called(*args: Any, **kwargs: Any) -> Any:
-        # No token in the variables of this frame, where a verbose traceback would show it.
-        args = tuple(sealed(each) if number in hidden else each for number, each in enumerate(args))
-        kwargs = {name: sealed(each) if "token" in name else each for name, each in kwargs.items()}
-        unknown = next((name for name in kwargs if name not in parameters), None)
-        if unknown is not None and not takes_any:
-            near = did_you_mean(unknown, names) or f"; it takes {listing(names)}"
-            msg = f"{function.__qualname__}() got an unexpected keyword argument {unknown!r}{near}"
-            raise _shortly(TypeError(msg))
         try:
+            unknown = next((name for name in kwargs if name not in parameters), None)
+            if unknown is not None and not takes_any:
+                near = did_you_mean(unknown, names) or f"; it takes {listing(names)}"
+                msg = f"{function.__qualname__}() got an unexpected keyword argument {unknown!r}{near}"
+                raise _shortly(TypeError(msg))
             return function(*args, **kwargs)
         except _USUAL as error:
             _shortly(error)
             raise
+        finally:
+            del args, kwargs  # a verbose traceback shows the variables of this frame, and any argument may be a token
 
     return called  # type: ignore[return-value]
 

@@ -40,8 +40,9 @@ def test_one_modality_is_submitted_and_its_metadata_pulled_into_the_obs_of_all(m
     assert mdata["rna"].obs.equals(before)
     with pytest.raises(InvalidArgument, match="already"):
         mdata.biocolab.pull_metadata("label", study=submission, prefix="server ")
+    assert mdata.biocolab.pull_metadata("label").written == ("obs['label']",)  # of the last submission
     with pytest.raises(UnknownStudy, match="does not say which study"):
-        mdata.biocolab.pull_metadata("label")
+        mdata.copy().biocolab.pull_metadata("label", prefix="other ")
 
 
 def test_an_unknown_modality_has_near_names(mdata: object) -> None:

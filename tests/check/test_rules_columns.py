@@ -35,7 +35,7 @@ def test_a_column_of_lists_is_left_out_and_does_not_stop_anything():
 def test_a_strict_check_refuses_columns_that_are_left_out_or_made_text(values):
     adata = make(x=values)
     with pytest.raises(errors.InvalidColumn, match=r"(?s)check='strict' treats as errors.*obs\['x'\]"):
-        adata.biocolab.submit(dry_run=True, check="strict")
+        adata.biocolab.submit(check="strict")
     assert adata.biocolab.submit(dry_run=True).n_obs == 2
 
 
@@ -67,7 +67,7 @@ def test_dates_can_be_batches_and_lists_cannot():
         "2020-01-01", "2021-01-01",
     ]  # fmt: skip
     with pytest.raises(errors.InvalidColumn, match="cannot be used for batches: values that h5ad cannot hold"):
-        make(x=[[1], [2]]).biocolab.submit(dry_run=True, batch_key="x")
+        make(x=[[1], [2]]).biocolab.submit(batch_key="x")
 
 
 def test_a_column_that_is_sent_in_another_form_is_noted():

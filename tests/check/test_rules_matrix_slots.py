@@ -101,7 +101,7 @@ def test_an_entry_of_wrong_length_is_an_error_that_names_it(name, needs):
     assert (found.code, found.severity, found.error) == ("BC503", "error", errors.InvalidValues)
     assert (found.path, found.message) == (f"{name}['k']", f"its shape is 3 x 5, but the object has {needs}")
     with pytest.raises(errors.InvalidValues, match="BC503"):
-        adata.biocolab.submit(dry_run=True)
+        adata.biocolab.submit()
 
 
 @pytest.mark.parametrize("axis", ["obs", "var"])

@@ -151,7 +151,7 @@ def test_counts_that_differ_and_lack_cells_are_refused_with_both_named_and_the_l
     with pytest.raises(InvalidValues, match="18 cells"):
         choose_matrix(adata)
     with pytest.raises(InvalidValues, match="BC315"):
-        adata.biocolab.submit(dry_run=True)
+        adata.biocolab.submit()
     assert "Drop" not in only(adata, "BC310").fix
     ways = re.findall(r"to send (.+?): (.+?)(?:; |$)", found.fix)
     assert [slot for slot, _ in ways] == ["layers['counts']", other]

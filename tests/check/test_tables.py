@@ -61,7 +61,7 @@ def test_a_column_of_ids_is_an_error_with_the_fix(name: object, values: object) 
     (found,) = made.biocolab.check().errors
     assert (found.code, found.path) == ("BC410", f"columns[{name!r}]")
     assert "pd.read_csv(path, index_col=0)" in found.fix
-    for call in (made.biocolab.to_anndata, lambda: made.biocolab.submit(dry_run=True)):
+    for call in (made.biocolab.to_anndata, lambda: made.biocolab.submit()):
         with pytest.raises(InvalidColumn, match="BC410"):
             call()
 

@@ -93,7 +93,7 @@ class Design:
         def studies(group="personal", *, species="human", source="bbrowserx"): ...  # noqa: N805
         def collection(ids): ...  # noqa: N805
         def expression_summary(genes, *, database=None): ...  # noqa: N805
-        def submit(files, group="personal", *, study_type="h5ad"): ...  # noqa: N805
+        def submit(files, group="personal", *, study_type="auto"): ...  # noqa: N805
         def submit_from_s3(keys, group="personal"): ...  # noqa: N805
         def check(adata_or_path): ...  # noqa: N805
 
@@ -197,7 +197,7 @@ class Design:
 COMMANDS = ("demo", "sandbox", "check", "submit", "pull", "groups", "studies", "summary", "cache", "doctor")
 """Of the command ``biocolab``."""
 
-LATER_COMMANDS = ("resume",)
+LATER_COMMANDS = ("replay", "resume", "search", "tasks", "wait")
 """That it has beside those."""
 
 SETTINGS = (

@@ -748,6 +748,6 @@ def test_what_is_not_configured_is_an_error_that_lists_every_place(
     for arguments in ((), ("", "", "", ""), (None, None, None, None)):
         with pytest.raises(Exception, match=re.escape(official_words)):
             getattr(biocolabsdk.connector.EConnector(*arguments), getter)()
-        with pytest.raises(errors.MissingCredentials, match="Checked:") as caught:
+        with pytest.raises(errors.MissingCredentials, match="Checked for a") as caught:
             getattr(bc.EConnector(*arguments), getter)()
         assert caught.value.missing == missing

@@ -274,7 +274,7 @@ class TestChosenColumns:
         assert adata.biocolab.submit(dry_run=True, obs=["n"], check="strict").obs == ("n",)
         for name in ("lists", "cut"):
             with pytest.raises(CheckFailed, match=r"BC20[18]"):
-                adata.biocolab.submit(dry_run=True, obs=[name], check="strict")
+                adata.biocolab.submit(obs=[name], check="strict")
 
     def test_an_unknown_column_is_an_error_with_near_names(self, tmp_path: Path) -> None:
         adata = make()

@@ -394,7 +394,7 @@ def test_random_filters_select_as_pandas_does(pairs, source: str) -> None:
     each()
 
 
-@pytest.mark.sweeps
+@pytest.mark.long
 @pytest.mark.parametrize("source", ["bioflex", "bbrowserx"])
 def test_250_random_filters_select_as_pandas_does_in_every_form(pairs, source: str, tmp_path: Path) -> None:
     @examples(max_examples=250)
