@@ -81,13 +81,14 @@ def cancellable(seconds: float) -> Iterator[None]:
     # A timer, because no time-out ends a head that comes byte by byte, or "100 Continue" again and again.
     watch = threading.Timer(min(seconds, threading.TIMEOUT_MAX), own.cut)
     watch.name, watch.daemon = "biocolab-deadline", True
-    watch.start()
     try:
+        watch.start()  # Ctrl-C can arrive while it starts
         with on_cancel(own.cut):
             yield
     finally:
         watch.cancel()
-        watch.join(_MOMENT)
+        if watch.ident is not None:
+            watch.join(_MOMENT)
         _own.request = None
 
 

@@ -87,7 +87,14 @@ FILTER = "label in ['B', '001'] and n > 0 and not `cell type`.isna()"
 
 
 @pytest.mark.smoke
-@pytest.mark.parametrize("options", [{}, {"layers": ["lognorm"]}, {"genes": ["GENE3", "GENE1"], "fields": ["flag"]}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"layers": ["lognorm"]},
+        pytest.param({}, marks=pytest.mark.sweeps),
+        {"genes": ["GENE3", "GENE1"], "fields": ["flag"]},
+    ],
+)
 def test_a_fetch_of_some_cells_equals_the_subset_of_all(
     study: Study, options: dict, tmp_path: Path, monkeypatch
 ) -> None:
