@@ -207,7 +207,7 @@ def test_a_rejected_token_is_named(server: Sandbox) -> None:
             r"The token from bc.connect's private_token was not accepted: create one",
         ):
             bc.groups()
-        with pytest.raises(Unauthorized, match="The token from bc.connect's bioflex_token was not accepted"):
+        with pytest.raises(Unauthorized, match=r"The token from bc\.connect's bioflex_token was not accepted"):
             bc.databases()
     finally:
         default.drop_default(default.current())
