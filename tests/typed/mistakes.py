@@ -18,7 +18,7 @@ def mistakes(adata: AnnData, study_id: str) -> None:
     bc.study(study_id).to_anndata(unit="log")  # type: ignore[call-overload]
     bc.study(study_id, source="census")  # type: ignore[arg-type]
     bc.study(study_id).to_anndata(dry_run=True).obs  # type: ignore[attr-defined]  # noqa: B018
-    bc.collection(study_id).to_anndata(join="left")  # type: ignore[arg-type]
+    bc.collection(study_id).to_anndata(join="left")  # type: ignore[call-overload]
     bc.settings.max_retry = 3  # type: ignore[attr-defined]
     bc.connect(private_hots="https://company/")  # type: ignore[call-arg]
     bc.nonsense()  # type: ignore[attr-defined]
