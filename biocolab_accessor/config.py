@@ -36,7 +36,7 @@ def _switch(value: object) -> object:
 
 
 def cache_folder() -> Path:
-    """The user's cache folder, or a private temporary one if there is no home folder."""
+    """The user's cache folder, or a private temporary one for an account without a home folder."""
     with suppress(RuntimeError, KeyError, OSError):
         folder = user_cache_path(_NAME)
         if folder.is_absolute():  # older versions of platformdirs leave the "~" in it

@@ -46,7 +46,7 @@ def values_made_text(context: Context) -> Iterator[Finding]:
 
 @rule("BC205", "note")
 def order_of_labels(context: Context) -> Iterator[Finding]:
-    """The servers keep labels as text, without the order of an ordered categorical or one that somebody chose."""
+    """The servers keep labels as text, without the order of an ordered categorical or a custom order."""
     for path, verdict in context.verdicts:
         column = verdict.column
         if path.startswith("obs[") and column is not None and isinstance(column.dtype, pd.CategoricalDtype):
@@ -63,7 +63,7 @@ def order_of_labels(context: Context) -> Iterator[Finding]:
 
 
 def _is_custom(labels: list[str]) -> bool:
-    """Whether somebody chose the order: pandas sorts categories by their characters, scanpy in natural order."""
+    """Whether the order is custom: pandas sorts categories by their characters, scanpy in natural order."""
     return labels not in (sorted(labels), sorted(labels, key=natural_key))
 
 

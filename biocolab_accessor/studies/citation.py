@@ -105,7 +105,7 @@ def _link(facts: Facts) -> tuple[str, str, str]:
 
 
 def _plain(value: Any) -> str:
-    """Text in one line, without characters that nobody sees."""
+    """Text in one line, without invisible characters."""
     text = unicodedata.normalize("NFC", " ".join(("" if value is None else str(value)).split()))
     return "".join(character for character in text if character.isprintable())
 

@@ -409,7 +409,7 @@ def _python(text: str) -> tuple[str, list[int], dict[int, str]]:
             if character != "`":
                 put(text[at : end + 1], range(at, end + 1))
             elif end == at + 1:
-                raise InvalidFilter(_message(text, at, "there is no name between the backticks"))
+                raise InvalidFilter(_message(text, at, "the backticks are empty: write a field between them"))
             else:
                 if code:  # at the beginning, Python would take a blank for an indented line
                     put(" ", [at])

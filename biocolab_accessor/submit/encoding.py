@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -18,9 +18,6 @@ from biocolab_accessor.io.columns import Verdict, Verdicts, as_frame, judge_each
 from biocolab_accessor.io.matrix_blocks import Slot
 from biocolab_accessor.io.names import sent_name
 from biocolab_accessor.messages import quoted
-
-if TYPE_CHECKING:
-    pass
 
 __all__ = ["Encoded", "EncodedObsm", "encode", "encoded_frame", "encoded_obsm", "var_of"]
 

@@ -209,7 +209,7 @@ class Plan:
         return self.report.ok and not (self.check == "strict" and self.report.warnings)
 
     def _headline(self) -> str:
-        return "Plan: nothing has been sent" if self.ok else "Plan: this object cannot be sent"
+        return _NOTHING_SENT if self.ok else "Plan: this object cannot be sent"
 
     def _rows(self) -> list[tuple[str, str]]:
         size = f"{about_megabytes(self.n_bytes)} before compression, {self.nnz:,} nonzero values"
@@ -237,7 +237,7 @@ class Plan:
             ("left out", ", ".join(self._left())),
             ("filters", "; ".join(found.text for found in self.report.notes if found.path == "filters")),
             *(("warning", f"{found.code} {found.path}: {found.text}") for found in warned),
-            ("to send", "the same call without dry_run"),
+            ("to send", "the same call without dry_run" if self.ok else ""),
         ]
         return [(name, text) for name, text in rows if text]
 

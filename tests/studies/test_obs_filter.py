@@ -110,7 +110,7 @@ REFUSED = {
     "phase = 'S'": "column 7",
     "phase == 'S": "column 10: this ' is not closed",
     "`phase == 'S'": "this ` is not closed",
-    "`` == 1": "no name between",
+    "`` == 1": "the backticks are empty: write a field",
     "(n > 1": "column 1: '(' was never closed",
     "n > 1)": "column 6",
     "n > 'a'": "column 5: field 'n' holds numbers, but 'a' is text: write a number",

@@ -445,3 +445,12 @@ def test_a_plan_without_encoded_tables_writes_the_same_file(tmp_path):
     (first,) = write_plan(adata, plan, tmp_path / "encoded")
     (second,) = write_plan(adata, replace(plan, encoded=None), tmp_path / "again")
     assert first.read_bytes() == second.read_bytes()
+
+
+def test_a_plan_says_how_to_send_only_if_the_object_can_be_sent(counts: ad.AnnData) -> None:
+    assert "to send: the same call without dry_run" in repr(counts.biocolab.submit(dry_run=True))
+    counts.X = np.full(counts.shape, np.nan, np.float32)
+    plan = counts.biocolab.submit(dry_run=True)
+    assert not plan.ok
+    assert "this object cannot be sent" in repr(plan)
+    assert "to send" not in repr(plan)
