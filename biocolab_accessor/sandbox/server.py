@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import inspect
 import logging
 import os
 import shutil
@@ -11,12 +12,12 @@ import socket
 import stat
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, suppress
 from html import escape
 from numbers import Integral
 from pathlib import Path
-from types import TracebackType
+from types import CodeType, TracebackType
 from typing import TYPE_CHECKING, Any
 
 import uvicorn
@@ -259,6 +260,15 @@ def _check_arguments(path: object, host: object, port: object) -> None:
         raise InvalidArgument(msg)
 
 
+def _calling_lines() -> Iterator[tuple[CodeType, int]]:
+    """The lines outside this package that are being executed, innermost first."""
+    frame = inspect.currentframe()
+    while frame is not None:
+        if not str(frame.f_globals.get("__name__", "")).startswith("biocolab_accessor."):
+            yield frame.f_code, frame.f_lineno
+        frame = frame.f_back
+
+
 class Sandbox(Hosts):
     """A local server with the protocols of BioFlex, BBrowserX and Talk2Data; see :func:`biocolab_accessor.sandbox`.
 
@@ -328,9 +338,10 @@ class Sandbox(Hosts):
         self._temporary = path is None
         self.path = (temporary_folder("biocolab-sandbox-") if path is None else expanded(path)).absolute()
         self.email = _USER
-        self._closed = self._in_block = self._lent = False
+        self._closed = self._in_block = self._lent = self._lent_before = False
         self._port, self._host, self._control, self._pid = port, host, control, os.getpid()
         self._nested: list[Sandbox | None] = []
+        self._lent_at: tuple[CodeType, int] | None = None
         self._place = 0
         self._since = time.strftime("%H:%M")
         with ExitStack() as undo:
@@ -395,7 +406,8 @@ class Sandbox(Hosts):
             return False
         if port not in (0, self._port, int(self.url.rpartition(":")[2])):
             return False
-        self._lent = True
+        self._lent_before, self._lent = self._lent, True
+        self._lent_at = next(_calling_lines(), None)
         self._place = move_default(self._connector)
         return True
 
@@ -403,13 +415,15 @@ class Sandbox(Hosts):
         if not self._lent:
             self._in_block = True
             return self
-        # `with bc.sandbox():` means a sandbox of its own, but this one belongs to whoever started it. One with a
-        # folder or a port cannot run twice: the block uses it and leaves it open.
+        # Not this block but whoever started the sandbox closes it. `with bc.sandbox():` means a sandbox of its own,
+        # unless it has a folder or a port, which no second one could use; `with server:` means this one.
         own = None
-        if self._temporary and self._port == 0:
-            move_default(self._connector, self._place)
-            own = Sandbox(host=self._host, token=None if self.token_file else self.token, control=self._control)
-        self._lent = False
+        if self._lent_at in list(_calling_lines()):  # the line of bc.sandbox() is that of the block
+            self._lent = self._lent_before
+            if self._temporary and self._port == 0:
+                move_default(self._connector, self._place)
+                own = Sandbox(host=self._host, token=None if self.token_file else self.token, control=self._control)
+        self._lent_at = None
         self._nested.append(own)
         return own.__enter__() if own is not None else self
 
@@ -748,6 +762,7 @@ class Sandbox(Hosts):
             return
         self._closed = True
         atexit.unregister(self.close)
+        _stop_following(f"{self.url}/")
         drop_default(self._connector)
         self._connector.close()
         self._state.stop()
@@ -759,6 +774,12 @@ class Sandbox(Hosts):
             if self._temporary:
                 remove_folder(self.path)
                 _forget_submissions(self.url)
+
+
+def _stop_following(address: str) -> None:
+    from biocolab_accessor.submit import background
+
+    background.stop(address)
 
 
 def _forget_submissions(url: str) -> None:

@@ -13,12 +13,14 @@ import hashlib
 import json
 import logging
 import os
+import threading
 import time
 import uuid
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -26,6 +28,7 @@ from filelock import FileLock
 from filelock import Timeout as LockTimeout
 
 from biocolab_accessor.clients.retry import Deadline
+from biocolab_accessor.concurrency import until
 from biocolab_accessor.config import settings
 from biocolab_accessor.errors import BiocolabError, InvalidFile
 from biocolab_accessor.platforms import expanded, private_folder, remove_file
@@ -34,6 +37,7 @@ __all__ = [
     "Entry",
     "Known",
     "call_of",
+    "committing",
     "drop",
     "entry",
     "every",
@@ -209,6 +213,52 @@ def of_task(server: str, task_id: str | int) -> Known | None:
     """The recorded state of a task; None if it was not submitted from here, or long ago."""
     found = next(_of_task(server, task_id), None)
     return found[1] if found else None
+
+
+# By the name of the lock file: threads of this process wait for each other also where files cannot be locked.
+_commits: dict[str, threading.Lock] = {}
+
+
+@contextmanager
+def committing(server: str, task_id: str | int) -> Iterator[None]:
+    """Within the block, nothing else on this machine commits the task."""
+    name = f"task-{hashlib.sha256(json.dumps([server, str(task_id)]).encode()).hexdigest()[:40]}"
+    thread_lock = _commits.setdefault(name, threading.Lock())
+    until(partial(thread_lock.acquire, True))
+    try:
+        path, lock = _folder() / name, None
+        try:
+            lock = _waited_for(path)
+        except BiocolabError:
+            raise
+        except (OSError, NotImplementedError) as error:
+            logger.debug("%s cannot be locked, so another process may commit task %s too: %s", path, task_id, error)
+        try:
+            yield
+        finally:
+            if lock is not None:
+                _remove_lock(path, lock)
+    finally:
+        thread_lock.release()
+
+
+def _waited_for(path: Path) -> FileLock:
+    private_folder(path.parent)
+    deadline = Deadline()
+    while True:
+        with FileLock(path.parent / "lock", timeout=_SECONDS_TO_LOCK, mode=0o600):
+            if (lock := _try_lock(path)) is not None:
+                return lock
+        deadline.check("waiting for another process that commits the same task")
+        time.sleep(0.1)
+
+
+def _remove_lock(path: Path, lock: FileLock) -> None:
+    # Under the folder's lock, as in _taken: otherwise another process could lock the removed file.
+    with suppress(OSError), FileLock(path.parent / "lock", timeout=_SECONDS_TO_LOCK, mode=0o600):
+        lock.release()
+        path.with_suffix(".lock").unlink(missing_ok=True)
+    lock.release()
 
 
 def finish(server: str, task_id: str | int, study_info: Mapping[str, Any]) -> None:
