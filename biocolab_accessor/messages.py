@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from html import escape
-from types import FrameType
+from types import CodeType, FrameType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,6 +18,7 @@ import numpy as np
 __all__ = [
     "Place",
     "about_megabytes",
+    "calling_lines",
     "calling_place",
     "counted",
     "did_you_mean",
@@ -153,6 +154,16 @@ def calling_place() -> Place | None:
             found = frame.f_back
         frame = frame.f_back
     return _started_at.get() or (found and Place(found.f_code.co_filename, found.f_lineno, found.f_globals))
+
+
+def calling_lines() -> list[tuple[CodeType, int]]:
+    """The lines outside the package that are being executed, innermost first."""
+    found, frame = [], inspect.currentframe()
+    while frame is not None:
+        if not _is_ours(frame):
+            found.append((frame.f_code, frame.f_lineno))
+        frame = frame.f_back
+    return found
 
 
 @contextmanager

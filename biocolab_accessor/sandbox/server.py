@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import atexit
-import inspect
 import logging
 import os
 import shutil
@@ -12,7 +11,7 @@ import socket
 import stat
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from html import escape
 from numbers import Integral
@@ -29,7 +28,7 @@ from biocolab_accessor.concurrency import ended
 from biocolab_accessor.connection.connector import EConnector
 from biocolab_accessor.connection.default import drop_default, move_default, push_default
 from biocolab_accessor.errors import InvalidArgument, SandboxError
-from biocolab_accessor.messages import did_you_mean, quoted, shown
+from biocolab_accessor.messages import calling_lines, did_you_mean, quoted, shown
 from biocolab_accessor.platforms import expanded, own_address, temporary_folder
 from biocolab_accessor.sandbox.app import make_app, route_names
 from biocolab_accessor.sandbox.faults.faults import Faults
@@ -260,15 +259,6 @@ def _check_arguments(path: object, host: object, port: object) -> None:
         raise InvalidArgument(msg)
 
 
-def _calling_lines() -> Iterator[tuple[CodeType, int]]:
-    """The lines outside this package that are being executed, innermost first."""
-    frame = inspect.currentframe()
-    while frame is not None:
-        if not str(frame.f_globals.get("__name__", "")).startswith("biocolab_accessor."):
-            yield frame.f_code, frame.f_lineno
-        frame = frame.f_back
-
-
 class Sandbox(Hosts):
     """A local server with the protocols of BioFlex, BBrowserX and Talk2Data; see :func:`biocolab_accessor.sandbox`.
 
@@ -342,8 +332,7 @@ class Sandbox(Hosts):
         self._port, self._host, self._control, self._pid = port, host, control, os.getpid()
         self._nested: list[Sandbox | None] = []
         self._lent_at: tuple[CodeType, int] | None = None
-        self._place = 0
-        self._since = time.strftime("%H:%M")
+        self._place, self._since = 0, time.strftime("%H:%M")
         with ExitStack() as undo:
             if self._temporary:
                 undo.callback(shutil.rmtree, self.path, ignore_errors=True)
@@ -407,7 +396,7 @@ class Sandbox(Hosts):
         if port not in (0, self._port, int(self.url.rpartition(":")[2])):
             return False
         self._lent_before, self._lent = self._lent, True
-        self._lent_at = next(_calling_lines(), None)
+        self._lent_at = calling_lines()[0]
         self._place = move_default(self._connector)
         return True
 
@@ -418,7 +407,7 @@ class Sandbox(Hosts):
         # Not this block but whoever started the sandbox closes it. `with bc.sandbox():` means a sandbox of its own,
         # unless it has a folder or a port, which no second one could use; `with server:` means this one.
         own = None
-        if self._lent_at in list(_calling_lines()):  # the line of bc.sandbox() is that of the block
+        if self._lent_at in calling_lines():  # the line of bc.sandbox() is that of the block
             self._lent = self._lent_before
             if self._temporary and self._port == 0:
                 move_default(self._connector, self._place)
@@ -760,9 +749,11 @@ class Sandbox(Hosts):
         """
         if self._closed:
             return
+        from biocolab_accessor.submit import background
+
         self._closed = True
         atexit.unregister(self.close)
-        _stop_following(f"{self.url}/")
+        background.stop(f"{self.url}/")
         drop_default(self._connector)
         self._connector.close()
         self._state.stop()
@@ -774,12 +765,6 @@ class Sandbox(Hosts):
             if self._temporary:
                 remove_folder(self.path)
                 _forget_submissions(self.url)
-
-
-def _stop_following(address: str) -> None:
-    from biocolab_accessor.submit import background
-
-    background.stop(address)
 
 
 def _forget_submissions(url: str) -> None:

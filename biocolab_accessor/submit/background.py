@@ -61,16 +61,17 @@ _lock = threading.RLock()
 _followers: dict[tuple[str, str], _Follower] = {}
 
 
-def follow(submission: Submission) -> None:
+def follow(submission: Submission) -> Submission:
     """Follow a submission in the background, if ``bc.settings.follow`` is on and this is not a worker's process."""
     if submission.done or not settings.follow or _is_worker():
-        return
+        return submission
     with _lock:
         if not _followers:
             atexit.unregister(stop)
             atexit.register(stop)  # after those that are registered already, so that it is called before them
         if _key(submission) not in _followers:
             _followers[_key(submission)] = _Follower(submission)
+    return submission
 
 
 def followed() -> list[Submission]:

@@ -136,10 +136,7 @@ class BrokenOff:
             )
             raise InvalidFile(msg)
         found = submission(self.task_id, to=self.source)  # type: ignore[arg-type]
-        if wait:
-            return found.wait()
-        background.follow(found)
-        return found
+        return found.wait() if wait else background.follow(found)
 
     def forget(self) -> None:
         """Forget it: the same call then starts again. Data on the server is not deleted.

@@ -88,14 +88,13 @@ def submit_anndata(
         "normalize": plan.input_matrix_type == "raw",
         "batch_info": [batch.file_name for batch in plan.batches],
     }
-    route = "submit_study_from_local"
 
     @contextmanager
     def sent() -> Iterator[Submission]:
         with ExitStack() as held:
             with scratch_folder() as folder:
                 files = [outgoing(path, path.name) for path in write_plan(adata, plan, folder)]
-                way = delivery(connector, route, body, request, files, source=to, chunk_size=size)
+                way = delivery(connector, "submit_study_from_local", body, request, files, source=to, chunk_size=size)
                 submission = held.enter_context(way)
             submission._sent = Sent(adata.n_obs, {batch.file_name: batch.n_obs for batch in plan.batches})
             yield submission
@@ -371,8 +370,7 @@ def _ended(sent: Callable[[], AbstractContextManager[Submission]], *, wait: bool
                 raise
             warn_of_restart(submission.study_id, error)
     if not wait:
-        follow(submission)
-        return submission
+        return follow(submission)
     with sent() as submission:
         return submission.wait()
 
@@ -564,10 +562,7 @@ def _submit_stored(
         source=to,
         namesakes=frozenset(others),
     )
-    if wait:
-        return submission.wait()
-    follow(submission)
-    return submission
+    return submission.wait() if wait else follow(submission)
 
 
 def _s3_batches(keys: list[Any], number: int) -> dict[str, dict[str, str]]:
