@@ -23,6 +23,7 @@ __all__ = [
     "counted",
     "did_you_mean",
     "facts_table",
+    "is_executed",
     "listing",
     "natural_key",
     "naturally_sorted",
@@ -156,14 +157,24 @@ def calling_place() -> Place | None:
     return _started_at.get() or (found and Place(found.f_code.co_filename, found.f_lineno, found.f_globals))
 
 
-def calling_lines() -> list[tuple[CodeType, int]]:
+def calling_lines() -> list[tuple[CodeType, range]]:
     """The lines outside the package that are being executed, innermost first."""
     found, frame = [], inspect.currentframe()
     while frame is not None:
         if not _is_ours(frame):
-            found.append((frame.f_code, frame.f_lineno))
+            positions = inspect.getframeinfo(frame, context=0).positions
+            first, last = (positions.lineno, positions.end_lineno) if positions else (None, None)
+            first = first or frame.f_lineno
+            found.append((frame.f_code, range(first, (last or first) + 1)))
         frame = frame.f_back
     return found
+
+
+def is_executed(line: tuple[CodeType, range] | None) -> bool:
+    """Whether a statement with this line, as :func:`calling_lines` gives it, is being executed."""
+    return line is not None and any(
+        code is line[0] and not {*line[1]}.isdisjoint(lines) for code, lines in calling_lines()
+    )
 
 
 @contextmanager

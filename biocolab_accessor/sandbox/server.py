@@ -28,7 +28,7 @@ from biocolab_accessor.concurrency import ended
 from biocolab_accessor.connection.connector import EConnector
 from biocolab_accessor.connection.default import drop_default, move_default, push_default
 from biocolab_accessor.errors import InvalidArgument, SandboxError
-from biocolab_accessor.messages import calling_lines, did_you_mean, quoted, shown
+from biocolab_accessor.messages import calling_lines, did_you_mean, is_executed, quoted, shown
 from biocolab_accessor.platforms import expanded, own_address, temporary_folder
 from biocolab_accessor.sandbox.app import make_app, route_names
 from biocolab_accessor.sandbox.faults.faults import Faults
@@ -331,7 +331,7 @@ class Sandbox(Hosts):
         self._closed = self._in_block = self._lent = self._lent_before = False
         self._port, self._host, self._control, self._pid = port, host, control, os.getpid()
         self._nested: list[Sandbox | None] = []
-        self._lent_at: tuple[CodeType, int] | None = None
+        self._lent_at: tuple[CodeType, range] | None = None
         self._place, self._since = 0, time.strftime("%H:%M")
         with ExitStack() as undo:
             if self._temporary:
@@ -407,7 +407,7 @@ class Sandbox(Hosts):
         # Not this block but whoever started the sandbox closes it. `with bc.sandbox():` means a sandbox of its own,
         # unless it has a folder or a port, which no second one could use; `with server:` means this one.
         own = None
-        if self._lent_at in calling_lines():  # the line of bc.sandbox() is that of the block
+        if is_executed(self._lent_at):
             self._lent = self._lent_before
             if self._temporary and self._port == 0:
                 move_default(self._connector, self._place)
