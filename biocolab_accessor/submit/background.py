@@ -1,4 +1,4 @@
-"""Background: a thread follows each submission that nothing waits for, and commits it."""
+"""Background: a thread follows each submission that nothing waits for, and commits it; each task is committed once."""
 
 from __future__ import annotations
 
@@ -8,17 +8,26 @@ import multiprocessing
 import os
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from filelock import FileLock
+
+from biocolab_accessor.clients.retry import Deadline
 from biocolab_accessor.concurrency import in_background, until
 from biocolab_accessor.config import settings
+from biocolab_accessor.errors import BiocolabError
+from biocolab_accessor.platforms import private_folder
+from biocolab_accessor.submit import journal
 
 if TYPE_CHECKING:
     from biocolab_accessor.submit.submission import Submission
 
-__all__ = ["follow", "followed", "is_followed", "paused", "stop"]
+__all__ = ["committing", "follow", "followed", "is_followed", "paused", "stop"]
 
 logger = logging.getLogger("biocolab_accessor.submit")
 
@@ -113,6 +122,56 @@ def stop(address: str = "") -> None:
         each.stopped.set()
     for each in followers:
         each.cancel()
+
+
+# By the name of the lock file: threads of this process wait for each other also where files cannot be locked.
+_commits: dict[str, threading.Lock] = {}
+
+
+@contextmanager
+def committing(server: str, task_id: str | int) -> Iterator[None]:
+    """Within the block, nothing else on this machine commits the task."""
+    name = journal.name_of_task(server, task_id)
+    thread_lock = _commits.setdefault(name, threading.Lock())
+    until(partial(thread_lock.acquire, True))
+    try:
+        path, lock = journal._folder() / name, None
+        try:
+            lock = _waited_for(path)
+        except BiocolabError:
+            raise
+        except (OSError, NotImplementedError) as error:
+            logger.debug("%s cannot be locked, so another process may commit task %s too: %s", path, task_id, error)
+        try:
+            yield
+        finally:
+            if lock is not None:
+                _remove_lock(path, lock)
+    finally:
+        thread_lock.release()
+
+
+def _waited_for(path: Path) -> FileLock:
+    private_folder(path.parent)
+    deadline = Deadline()
+    while True:
+        with _folder_lock(path):
+            if (lock := journal._try_lock(path)) is not None:
+                return lock
+        deadline.check("waiting for another process that commits the same task")
+        time.sleep(0.1)
+
+
+def _remove_lock(path: Path, lock: FileLock) -> None:
+    # Under the folder's lock, as the journals: otherwise another process could lock the removed file.
+    with suppress(OSError), _folder_lock(path):
+        lock.release()
+        path.with_suffix(".lock").unlink(missing_ok=True)
+    lock.release()
+
+
+def _folder_lock(path: Path) -> FileLock:
+    return FileLock(path.parent / "lock", timeout=journal._SECONDS_TO_LOCK, mode=0o600)
 
 
 def _key(submission: Submission) -> tuple[str, str]:

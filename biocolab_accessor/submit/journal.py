@@ -13,14 +13,12 @@ import hashlib
 import json
 import logging
 import os
-import threading
 import time
 import uuid
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -28,7 +26,6 @@ from filelock import FileLock
 from filelock import Timeout as LockTimeout
 
 from biocolab_accessor.clients.retry import Deadline
-from biocolab_accessor.concurrency import until
 from biocolab_accessor.config import settings
 from biocolab_accessor.errors import BiocolabError, InvalidFile
 from biocolab_accessor.platforms import expanded, private_folder, remove_file
@@ -37,7 +34,6 @@ __all__ = [
     "Entry",
     "Known",
     "call_of",
-    "committing",
     "drop",
     "entry",
     "every",
@@ -45,6 +41,7 @@ __all__ = [
     "files_of",
     "finish",
     "forget",
+    "name_of_task",
     "of_task",
     "renew",
 ]
@@ -140,9 +137,11 @@ class Entry:
                 _append(self._path, line, sync=step in ("intent", "commit"))
 
     def finish(self, study_info: Mapping[str, Any]) -> None:
-        """Record the commit of the study if the user gave its id; else forget the submission."""
-        if self.known.id_is_made:
+        """Record the commit of the study if the user gave its id; else for its task only."""
+        known = self.known
+        if known.id_is_made:
             self.drop()
+            finish(known.server, known.task_id, study_info, known if known.task_id != "" else None)
         else:
             self.note("commit", study_info=dict(study_info))
 
@@ -215,62 +214,30 @@ def of_task(server: str, task_id: str | int) -> Known | None:
     return found[1] if found else None
 
 
-# By the name of the lock file: threads of this process wait for each other also where files cannot be locked.
-_commits: dict[str, threading.Lock] = {}
+def name_of_task(server: str, task_id: str | int) -> str:
+    """The name of the files that are about a task only."""
+    return f"task-{hashlib.sha256(json.dumps([server, str(task_id)]).encode()).hexdigest()[:40]}"
 
 
-@contextmanager
-def committing(server: str, task_id: str | int) -> Iterator[None]:
-    """Within the block, nothing else on this machine commits the task."""
-    name = f"task-{hashlib.sha256(json.dumps([server, str(task_id)]).encode()).hexdigest()[:40]}"
-    thread_lock = _commits.setdefault(name, threading.Lock())
-    until(partial(thread_lock.acquire, True))
-    try:
-        path, lock = _folder() / name, None
-        try:
-            lock = _waited_for(path)
-        except BiocolabError:
-            raise
-        except (OSError, NotImplementedError) as error:
-            logger.debug("%s cannot be locked, so another process may commit task %s too: %s", path, task_id, error)
-        try:
-            yield
-        finally:
-            if lock is not None:
-                _remove_lock(path, lock)
-    finally:
-        thread_lock.release()
+def finish(server: str, task_id: str | int, study_info: Mapping[str, Any], known: Known | None = None) -> None:
+    """Record the commit of a task: for the same call if the user gave the study id, else for the same task only."""
+    path = _folder() / f"{name_of_task(server, task_id)}.jsonl"
+    commit = {"step": "commit", "study_info": dict(study_info)}
 
-
-def _waited_for(path: Path) -> FileLock:
-    private_folder(path.parent)
-    deadline = Deadline()
-    while True:
-        with FileLock(path.parent / "lock", timeout=_SECONDS_TO_LOCK, mode=0o600):
-            if (lock := _try_lock(path)) is not None:
-                return lock
-        deadline.check("waiting for another process that commits the same task")
-        time.sleep(0.1)
-
-
-def _remove_lock(path: Path, lock: FileLock) -> None:
-    # Under the folder's lock, as in _taken: otherwise another process could lock the removed file.
-    with suppress(OSError), FileLock(path.parent / "lock", timeout=_SECONDS_TO_LOCK, mode=0o600):
-        lock.release()
-        path.with_suffix(".lock").unlink(missing_ok=True)
-    lock.release()
-
-
-def finish(server: str, task_id: str | int, study_info: Mapping[str, Any]) -> None:
-    """Record the commit of a task if the user gave the study id; else forget the submission."""
-
-    def end(path: Path, known: Known) -> None:
-        if known.id_is_made:
-            remove_file(path)
-        elif known.study_info is None:
-            _append(path, {"step": "commit", "study_info": dict(study_info)}, sync=True)
+    def end(each: Path, before: Known) -> None:
+        if before.id_is_made and each != path:
+            remove_file(each)
+        elif before.study_info is None:
+            _append(each, commit, sync=True)
 
     _end(server, task_id, end)
+    if known is not None and of_task(server, task_id) is None:
+        try:
+            private_folder(path.parent)
+            with open(path, "wb", opener=_private) as file:
+                file.write(_first_lines(known) + _line({"step": "task", "task_id": task_id}) + _line(commit))
+        except (OSError, TypeError, ValueError) as error:
+            logger.debug("the commit of task %s is not recorded: %s", task_id, error)
 
 
 def forget(server: str, task_id: str | int) -> None:

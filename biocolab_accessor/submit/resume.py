@@ -182,7 +182,8 @@ def submissions(*, finished: bool = False) -> Submissions:
     no interrupted submissions
     """
     found = [_broken_off(path, known) for path, known in journal.every()]
-    return Submissions(each for each in found if finished or not each.finished)
+    # A finished submission with a generated id is recorded for its task only: the same call is a new submission.
+    return Submissions(each for each in found if not each.finished or (finished and not each.known.id_is_made))
 
 
 def connected_submissions(source: Server) -> list[BrokenOff]:

@@ -366,7 +366,7 @@ class Submission:
 
     def _commit(self) -> None:
         """Make it a study, unless this thread, another one or another process did so before."""
-        with journal.committing(self.server, self.task_id):
+        with background.committing(self.server, self.task_id):
             if self.done:
                 return
             known = journal.of_task(self.server, self.task_id)
@@ -381,7 +381,9 @@ class Submission:
         """Keep and record the server's description of the study."""
         self.study_id = self.study_id or str(info.get("study_hash_id") or "")
         self.study_info = {"study_hash_id": self.study_id, **info}
-        journal.finish(self.server, self.task_id, self.study_info)
+        names = ("server", "source", "group_id", "species", "study_id")
+        known = journal.Known(**{name: getattr(self, name) for name in names}, id_is_made=True)
+        journal.finish(self.server, self.task_id, self.study_info, known)
 
     def _existing_study(self) -> dict[str, Any] | None:
         """The study, if the server certainly lists it."""

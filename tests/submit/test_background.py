@@ -148,7 +148,7 @@ class TestWaiting:
     def test_in_two_processes_commits_once(
         self, strict: Sandbox, counts: ad.AnnData, monkeypatch: pytest.MonkeyPatch, study_id: str | None
     ) -> None:
-        monkeypatch.setattr(journal, "_commits", _NewLocks())
+        monkeypatch.setattr(background, "_commits", _NewLocks())
         strict.faults.add("commit_submission_result", kind="delay", seconds=0.2)
         with bc.settings.override(follow=False):
             first = begin(counts, study_id)
@@ -157,7 +157,7 @@ class TestWaiting:
             uuids = {done.study_info["uuid"] for done in threads.map(Submission.wait, both)}
         assert len(uuids) == 1
         assert commits(strict) == 1
-        assert list((bc.settings.cache_dir / "journal").glob("task-*")) == []
+        assert list((bc.settings.cache_dir / "journal").glob("task-*.lock")) == []
 
     def test_commits_once_where_files_cannot_be_locked(
         self, strict: Sandbox, counts: ad.AnnData, monkeypatch: pytest.MonkeyPatch
@@ -182,6 +182,24 @@ class TestWaiting:
         again = bc.submission(submission.task_id)
         assert not again.done
         assert again.wait().study_info["uuid"] == submission.study_info["uuid"]
+        assert commits(strict) == 1
+
+    def test_for_a_task_that_is_a_study_already_commits_nothing(self, strict: Sandbox, counts: ad.AnnData) -> None:
+        with bc.settings.override(follow=False):
+            first = begin(counts).wait()
+            assert bc.submissions(finished=True) == []
+            again = bc.submission(first.task_id)
+            assert again.wait().study_info == first.study_info
+            second = begin(counts).wait()  # the id of each is its own
+        assert second.study_id != first.study_id
+        assert commits(strict) == 2
+
+    def test_for_a_task_without_a_journal_records_its_commit(self, strict: Sandbox, counts: ad.AnnData) -> None:
+        with bc.settings.override(follow=False):
+            first = begin(counts, "without_journal")
+            for path in (bc.settings.cache_dir / "journal").glob("*.jsonl"):
+                path.unlink()
+            assert bc.submission(first.wait().task_id).wait().study_info == first.study_info
         assert commits(strict) == 1
 
 
