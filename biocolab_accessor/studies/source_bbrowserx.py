@@ -102,6 +102,10 @@ class ConnectorSource:
         """See StudySource: studies of a group can change."""
         return
 
+    def cached(self, n_obs: Callable[[], int]) -> ConnectorSource:
+        """See StudySource."""
+        return self
+
     def metadata(self, fields: Sequence[str], barcodes: Callable[[], Sequence[str]]) -> dict[str, ObsColumn]:
         """See StudySource; one request for all fields."""
         if not fields:
