@@ -83,7 +83,7 @@ class ConnectorSource:
 
     def rows(self, unit: str) -> sparse.csr_matrix:
         """See StudySource."""
-        return csr_of_csc(self.matrix(unit), consume=True)
+        return csr_of_csc(self._connector.query_genes(self._species, self.uuid, [], unit), consume=True)
 
     def stripes(self, unit: str, folder: Path, most: int, n_obs: int) -> Generator[sparse.csc_matrix, None, None]:
         """See StudySource."""
