@@ -18,8 +18,16 @@ from requests.auth import AuthBase
 
 from biocolab_accessor.clients.responses import announced_length, decode_json, decode_unquoted, http_error
 from biocolab_accessor.clients.retry import RETRIABLE_STATUSES, Deadline, Retriable, retry_after, retrying
-from biocolab_accessor.clients.transfer import Download, FilePart, OpenTarget
-from biocolab_accessor.clients.transport import Adapter, Session, cancellable, is_refused, transport_failure
+from biocolab_accessor.clients.transport import (
+    Adapter,
+    Download,
+    FilePart,
+    OpenTarget,
+    Session,
+    cancellable,
+    is_refused,
+    transport_failure,
+)
 from biocolab_accessor.config import settings
 from biocolab_accessor.errors import (
     BiocolabError,

@@ -34,9 +34,8 @@ from biocolab_accessor.sandbox.app import make_app, route_names
 from biocolab_accessor.sandbox.faults.faults import Faults
 from biocolab_accessor.sandbox.faults.ledger import Ledger
 from biocolab_accessor.sandbox.faults.limits import OriginMiddleware, Protocol, most_connections
-from biocolab_accessor.sandbox.faults.middleware import FaultMiddleware
+from biocolab_accessor.sandbox.faults.middleware import FaultMiddleware, control_routes
 from biocolab_accessor.sandbox.public_studies import add_public, seed
-from biocolab_accessor.sandbox.routes.control import control_routes
 from biocolab_accessor.sandbox.state import open_state
 from biocolab_accessor.sandbox.store.accounts import ALL_MEMBERS, DEFAULT_TOKEN, PERSONAL, Group
 from biocolab_accessor.sandbox.store.catalog import PUBLIC

@@ -12,9 +12,8 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import sparse
 
-from biocolab_accessor.clients.bbrowserx import BBrowserXConnector
+from biocolab_accessor.clients.bbrowserx import BBrowserXConnector, cell_centers
 from biocolab_accessor.clients.http import save
-from biocolab_accessor.clients.lens_sc import cell_centers
 from biocolab_accessor.clients.tasks import follow_task, restart_if_lost
 from biocolab_accessor.errors import InvalidArgument, InvalidResponse, NotFound, UnknownEmbedding
 from biocolab_accessor.io.memory import instead

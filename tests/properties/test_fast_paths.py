@@ -182,7 +182,14 @@ def test_counts_get_a_smaller_dtype_only_if_it_is_exact(numbers: list[int], dtyp
 DATABASE = SimpleNamespace(
     id="d", name="D", species="human", version=1, connection=SimpleNamespace(http=SimpleNamespace(host="http://h/"))
 )
-ABOUT: dict[str, Any] = dict(hash_id="S", title="", authors=[], reference="", revision="", database=DATABASE)
+ABOUT: dict[str, Any] = {
+    "hash_id": "S",
+    "title": "",
+    "authors": [],
+    "reference": "",
+    "revision": "",
+    "database": DATABASE,
+}
 labels = st.text(st.characters(exclude_categories=["Cs"]), max_size=4)
 
 
