@@ -30,12 +30,12 @@ _MOST_READ_AGAIN = 1_000
 _PLAIN = ("string", "integer", "floating", "boolean", "empty")
 _TIMES = ("datetime", "datetime64", "timedelta", "timedelta64", "period", "interval")
 
-_DAY = 86_400
+_DAY = 86_400  # seconds
+# Units per second.
 _UNITS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
-"""Units per second."""
 
+# The brackets of an interval, and pandas' name for them.
 _CLOSED = {"[]": "both", "[)": "left", "(]": "right", "()": "neither"}
-"""The brackets of an interval, and pandas' name for them."""
 
 _DATE = re.compile(r"(-?\d+-\d\d-\d\d)(?:[T ](\d\d:\d\d(?::\d\d(?:\.\d{1,9})?)?))?(Z|[+-]\d\d:\d\d(?::\d\d)?)?")
 _DURATION = re.compile(r"(-?)P(?:(\d+)D)?(?:T(?:(\d+)H)?(?:(\d+)M)?(?:(\d+)(?:\.(\d{1,9}))?S)?)?")
@@ -50,22 +50,22 @@ def parsed(column: pd.Series, dtype: Any) -> pd.Series:
     place = np.full(len(column.cat.categories) + 1, -1, np.intp)
     place[used] = np.arange(len(used))
     rows = place[codes]
-    missing = rows < 0
-    if isinstance(dtype, np.dtype) and dtype.kind in "iu" and missing.any():
+    missing = int((rows < 0).sum())
+    refusal = f"{missing:,} cells have no value, which {dtype} cannot hold"
+    if isinstance(dtype, np.dtype) and dtype.kind in "iu" and missing:
         nullable = str(dtype).replace("int", "Int").replace("uI", "UI")
-        msg = f"{int(missing.sum()):,} cells have no value, which {dtype} cannot hold: give '{nullable}'"
+        msg = f"{refusal}: give '{nullable}'"
         raise InvalidColumn(msg)
     try:
         if isinstance(values, np.ndarray):
-            taken = pd.api.extensions.take(values, rows, allow_fill=bool(missing.any()))
+            taken = pd.api.extensions.take(values, rows, allow_fill=missing > 0)
         else:
-            taken = values.take(rows, allow_fill=bool(missing.any()))
+            taken = values.take(rows, allow_fill=missing > 0)
     except (TypeError, ValueError) as error:
-        msg = f"{int(missing.sum()):,} cells have no value, which {dtype} cannot hold"
-        raise InvalidColumn(msg) from error
+        raise InvalidColumn(refusal) from error
     result = pd.Series(taken)
     if result.dtype != dtype:
-        msg = f"{int(missing.sum()):,} cells have no value, which {dtype} cannot hold: give '{result.dtype}'"
+        msg = f"{refusal}: give '{result.dtype}'"
         raise InvalidColumn(msg)
     return result
 
