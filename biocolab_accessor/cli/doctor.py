@@ -20,7 +20,14 @@ from biocolab_accessor.config import Settings, settings
 from biocolab_accessor.connection.connector import EConnector
 from biocolab_accessor.connection.credentials import Credentials, KeyFile, Keyring
 from biocolab_accessor.connection.default import current
-from biocolab_accessor.errors import BiocolabError, InvalidSettingsFile, MissingCredentials, ServerError, Unauthorized
+from biocolab_accessor.errors import (
+    BiocolabError,
+    ConfigurationError,
+    InvalidSettingsFile,
+    MissingCredentials,
+    ServerError,
+    Unauthorized,
+)
 from biocolab_accessor.io.cache import cache
 from biocolab_accessor.messages import did_you_mean
 from biocolab_accessor.protocol import SOURCES, TITLES, Source
@@ -67,13 +74,19 @@ def examine(*, network: bool = True, timeout: float = 10.0) -> list[Observation]
         found.append(Observation("credentials", "all", "broken", "no server is set up", fix))
     found += [seen for source, one in known.items() if (seen := _proxy(source, one)) is not None]
     answers: list[Observation] = []
-    if network and known:
+    asked = []
+    for source in known if network else ():
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # _credentials reports them
-            asked = [(source, client_of(current(), source), timeout) for source in known]
+            try:
+                asked.append((source, client_of(current(), source), timeout))
+            except ConfigurationError as error:  # of `ssl`
+                fix = "Give another ssl=, or set another BIOCOLAB_SSL"
+                answers.append(Observation("tls", TITLES[source], "broken", str(error), fix))
+    if asked:
         limits = {"connect_timeout": timeout, "read_timeout": timeout, "deadline": 3 * timeout, "max_retries": 0}
         with settings.override(**limits), CancellableThreads(len(asked), "biocolab-doctor") as threads:
-            answers = [seen for answer in [threads.submit(_server, *one) for one in asked] for seen in result(answer)]
+            answers += [seen for answer in [threads.submit(_server, *one) for one in asked] for seen in result(answer)]
     order = ["server", "clock", "tls"]
     return [*found, *sorted(answers, key=lambda seen: order.index(seen.topic)), *_cache(), *_submissions()]
 
@@ -133,7 +146,7 @@ def _environment() -> Iterator[Observation]:
         if path and not Path(path).exists():
             fix = f"Set it to the path of a CA bundle, or unset {name}"
             yield Observation("environment", name, "broken", f"names {path}, which does not exist", fix)
-        elif path:
+        elif path and not settings.ssl:
             yield Observation("environment", name, "note", f"certificates are verified with {path}")
 
 

@@ -44,10 +44,11 @@ def login(
     from biocolab_accessor.connection.connector import SERVICES
     from biocolab_accessor.connection.credentials import Keyring
 
-    service = SERVICES[source.value]
+    service, keyring = SERVICES[source.value], Keyring()
     if not token_stdin and not sys.stdin.isatty():
         msg = "stdin is not a terminal, where the token could be typed: pipe it in, with --token-stdin"
         raise InvalidArgument(msg)
+    keyring.expect_usable()
     address = _address(service, host, ask=not token_stdin)
     token = _typed_token(address, from_stdin=token_stdin)
     if verify:
@@ -56,7 +57,7 @@ def login(
         except BiocolabError as error:
             error.add_note("Nothing was stored. --no-verify stores a token without asking the server.")
             raise
-    Keyring().store(service.host_setting, address, token)
+    keyring.store(service.host_setting, address, token)
     err.print(f"The token for {address} is in the keyring of this machine.", markup=False, soft_wrap=True)
     with suppress(ConfigurationError):  # biocolab doctor reports it
         _expect_used(source.value, address)

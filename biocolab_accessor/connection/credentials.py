@@ -124,6 +124,12 @@ class Keyring:
         name, problem = _keyring_answer("get_keyring")
         return getattr(name.reveal(), "name", ""), problem or _keyring_answer("get_password", _ENTRIES, _PROBE)[1]
 
+    def expect_usable(self) -> None:
+        """Raise ConfigurationError unless a token can be stored."""
+        if problem := self.backend()[1]:
+            msg = f"no token can be stored in the keyring: {problem}. {_INSTEAD}"
+            raise ConfigurationError(msg)
+
     def store(self, setting: str, address: str, token: Secret) -> None:
         """Store a token for its server, which becomes the one that is used if no host is given."""
         self._known.clear()
@@ -164,9 +170,9 @@ def _keyring_answer(function: str, *arguments: Any) -> tuple[Any, str]:
         call = getattr(keyring, function)
         return sealed(call(*(one.reveal() if hasattr(one, "reveal") else one for one in arguments))), ""
     except keyring.errors.NoKeyringError:
-        return sealed(""), "this machine has no keyring that works"
+        return sealed(""), "this machine has no keyring that works (on Linux: GNOME Keyring or KWallet)"
     except Exception as error:  # noqa: BLE001 - of any backend: a locked keyring, no session bus
-        return sealed(""), f"{type(error).__name__}: {error}".removesuffix(": ")
+        return sealed(""), f"{type(error).__name__}: {error}".rstrip(".!: ")
     except BaseException as error:  # Ctrl-C while the keyring waits for its password
         without_frames(error, "")
         raise error

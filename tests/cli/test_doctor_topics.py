@@ -254,6 +254,16 @@ class TestCertificates:
             found = examine()
         assert the(found, "server", "BBrowserX").state == "ok"
 
+    def test_certificate_authorities_that_are_missing_are_broken(
+        self, private: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setitem(sys.modules, "truststore", None)
+        private("https://company.example/")
+        for ssl_setting, said in (("system", "system-certificates"), ("/nowhere.pem", "does not exist")):
+            with bc.settings.override(ssl=ssl_setting):
+                seen = the(examine(), "tls", "BBrowserX")
+            assert (seen.state, said in seen.message) == ("broken", True)
+
 
 class TestKeyring:
     def test_the_place_of_a_stored_token_is_shown_and_the_token_is_not(self, no_connection: None) -> None:

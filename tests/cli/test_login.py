@@ -103,7 +103,7 @@ def test_a_machine_without_a_keyring_says_what_to_do(
 ) -> None:
     if kind == "locked":
         keyring.set_keyring(Locked())
-        said = "KeyringLocked: Failed to store ****. Set the token in the environment or in the key file instead"
+        said = "Failed to unlock the collection. Set the token in the environment or in the key file instead"
     else:
         monkeypatch.setitem(sys.modules, "keyring", None)
         said = "pip install 'biocolab_accessor[keyring]'"

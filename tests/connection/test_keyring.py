@@ -131,9 +131,12 @@ class TestMissing:
     @pytest.mark.parametrize(
         ("kind", "said"),
         [
-            (Locked, "KeyringLocked: Failed to unlock the collection!"),
+            (Locked, "KeyringLocked: Failed to unlock the collection"),
             (Broken, "OSError: no bus after 0 letters"),
-            (keyring.backends.fail.Keyring, "this machine has no keyring that works"),
+            (
+                keyring.backends.fail.Keyring,
+                "this machine has no keyring that works (on Linux: GNOME Keyring or KWallet)",
+            ),
         ],
     )
     def test_a_keyring_that_fails_counts_as_empty_and_the_error_says_why(
