@@ -469,16 +469,13 @@ class Study:
         if path is None:
             return source.export(export_format)
 
-        def link_of(answer: dict[str, Any]) -> str:
+        def begin() -> tuple[dict[str, Any], str]:
+            answer = source.export(export_format)
             link = answer.get("download_link") if isinstance(answer, Mapping) else None
             if not isinstance(link, str) or not link:
                 msg = f"study {self.id}: the server sent no link to the exported file"
                 raise InvalidResponse(msg)
-            return link
-
-        def begin() -> tuple[dict[str, Any], str]:
-            answer = source.export(export_format)
-            return answer, link_of(answer)
+            return answer, link
 
         (answer, _), saved = restart_if_lost(begin, lambda begun: source.save(begun[1], path), f"export of {self.id}")
         return {**answer, "path": saved}
@@ -834,8 +831,7 @@ def address_of(study: Study) -> dict[str, Any]:
 def facts_of(study: Study) -> dict[str, Any]:
     """What a citation needs to know of a study that was not fetched."""
     about = {"title": study.title, "authors": study.authors, "reference": study.reference}
-    facts = {**study.provenance(), "source": study.source, "study_id": study.id, **about}
-    return {**facts, "packages": origin_of()["packages"]}
+    return {**address_of(study), **about, "packages": origin_of()["packages"]}
 
 
 def parts_of(study: Study) -> StudyParts:
