@@ -131,13 +131,11 @@ def push_default(connector: EConnector) -> None:
         _stack.append(connector)
 
 
-def move_default(connector: EConnector, place: int | None = None) -> int:
-    """Make a known connector the default, or put it back to its earlier place, which this returns."""
+def move_default(connector: EConnector) -> None:
+    """Make a known connector the default."""
     with _lock:
-        before = _stack.index(connector)
         _stack.remove(connector)
-        _stack.insert(len(_stack) if place is None else place, connector)
-    return before
+        _stack.append(connector)
 
 
 def drop_default(connector: EConnector) -> None:

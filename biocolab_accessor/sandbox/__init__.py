@@ -34,7 +34,8 @@ def sandbox(
     """Start a local server that speaks the protocols of BioFlex, BBrowserX and Talk2Data, and connect to it.
 
     Called again with the same arguments, for example because a notebook cell is run again, it returns the sandbox that
-    is running already. ``with bc.sandbox():`` always has a sandbox of its own, which is closed at its end.
+    is running already, and a ``with`` block leaves that one open; ``new=True`` starts another. Sandboxes of open
+    ``with`` blocks are not returned again.
 
     Parameters
     ----------
@@ -80,17 +81,18 @@ def sandbox(
     from biocolab_accessor.sandbox.server import Sandbox
 
     token = sealed(token)
-    alive = [one for each in reversed(_started) if (one := each()) is not None and one._is_free]
+    known = [one for each in _started if (one := each()) is not None and not one._closed]
+    free = [one for one in reversed(known) if one._is_free]
     if not new:
-        for one in alive:
+        for one in free:
             if one._lend(path, port=port, host=host, token=token, control=control):
                 logger.info("the sandbox at %s is running already; bc.sandbox(new=True) starts another", one.url)
                 return one
     started = Sandbox(path, port=port, host=host, token=token, control=control)
-    _started[:] = [*(weakref.ref(one) for one in reversed(alive)), weakref.ref(started)]
-    if not new and alive and (number := alive[0].left_behind()):
+    _started[:] = map(weakref.ref, (*known, started))
+    if not new and free and (number := free[0].left_behind()):
         warn(
-            f"the sandbox at {alive[0].url} is still open, with {counted(number, 'submission')} that the new one at "
+            f"the sandbox at {free[0].url} is still open, with {counted(number, 'submission')} that the new one at "
             f"{started.url} does not have. To return to it, close() the new one; bc.sandbox(path) keeps its studies"
         )
     return started

@@ -13,7 +13,7 @@ from contextlib import ExitStack, suppress
 from html import escape
 from numbers import Integral
 from pathlib import Path
-from types import CodeType, TracebackType
+from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from anndata import AnnData
@@ -22,7 +22,7 @@ from filelock import FileLock, Timeout
 from biocolab_accessor.connection.connector import EConnector
 from biocolab_accessor.connection.default import drop_default, move_default, push_default
 from biocolab_accessor.errors import InvalidArgument, SandboxError
-from biocolab_accessor.messages import calling_lines, did_you_mean, is_executed, quoted, shown
+from biocolab_accessor.messages import did_you_mean, quoted, shown
 from biocolab_accessor.platforms import expanded, temporary_folder
 from biocolab_accessor.sandbox.app import ServerThread, listen, make_app, reachable_host, route_names
 from biocolab_accessor.sandbox.faults.faults import Faults
@@ -241,11 +241,10 @@ class Sandbox(Hosts):
         self._temporary = path is None
         self.path = (temporary_folder("biocolab-sandbox-") if path is None else expanded(path)).absolute()
         self.email = _USER
-        self._closed = self._in_block = self._lent = self._lent_before = False
+        self._closed = self._lent = False
         self._port, self._host, self._control, self._pid = port, host, control, os.getpid()
-        self._nested: list[Sandbox | None] = []
-        self._lent_at: tuple[CodeType, range] | None = None
-        self._place, self._since = 0, time.strftime("%H:%M")
+        self._blocks: list[bool] = []  # for each open `with` block, whether its end closes the sandbox
+        self._since = time.strftime("%H:%M")
         with ExitStack() as undo:
             if self._temporary:
                 undo.callback(shutil.rmtree, self.path, ignore_errors=True)
@@ -297,7 +296,7 @@ class Sandbox(Hosts):
     @property
     def _is_free(self) -> bool:
         """Whether it runs in this process, outside a ``with`` block."""
-        return not (self._closed or self._in_block) and self._pid == os.getpid() and self._serving.alive
+        return not (self._closed or self._blocks) and self._pid == os.getpid() and self._serving.alive
 
     def _lend(self, path: Any, *, port: int, host: str, token: Any, control: bool) -> bool:
         """Whether a call of ``bc.sandbox`` with these arguments means this one; then it is the default connection."""
@@ -308,34 +307,20 @@ class Sandbox(Hosts):
             return False
         if port not in (0, self._port, int(self.url.rpartition(":")[2])):
             return False
-        self._lent_before, self._lent = self._lent, True
-        self._lent_at = calling_lines()[0]
-        self._place = move_default(self._connector)
+        self._lent = True
+        move_default(self._connector)
         return True
 
     def __enter__(self) -> Sandbox:
-        if not self._lent:
-            self._in_block = True
-            return self
-        # Not this block but whoever started the sandbox closes it. `with bc.sandbox():` means a sandbox of its own,
-        # unless it has a folder or a port, which no second one could use; `with server:` means this one.
-        own = None
-        if is_executed(self._lent_at):
-            self._lent = self._lent_before
-            if self._temporary and self._port == 0:
-                move_default(self._connector, self._place)
-                own = Sandbox(host=self._host, token=None if self.token_file else self.token, control=self._control)
-        self._lent_at = None
-        self._nested.append(own)
-        return own.__enter__() if own is not None else self
+        # A sandbox that bc.sandbox() returned again belongs to whoever started it.
+        self._blocks.append(not (self._lent or self._blocks))
+        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if not self._nested:
+        if self._blocks.pop():
             self.close()
-        elif (own := self._nested.pop()) is not None:
-            own.close()
 
     def add_study(
         self,
@@ -640,7 +625,7 @@ class Sandbox(Hosts):
         ...     server.left_behind()
         0
         """
-        if self._closed or self._in_block:
+        if self._closed or self._blocks:
             return 0
         return len(self._state.catalog.tasks(self.email))
 

@@ -7,7 +7,6 @@ import socket
 import stat
 import threading
 import warnings
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -95,36 +94,29 @@ class TestSecondSandbox:
         assert other is not first
         other.close()
 
-    def test_a_with_block_has_its_own_sandbox_and_leaves_the_running_one_open(self, counts: ad.AnnData) -> None:
+    def test_a_with_block_on_the_running_sandbox_uses_it_and_leaves_it_open(self, counts: ad.AnnData) -> None:
         outer = bc.sandbox()
+        counts.biocolab.submit(study_id="sent", skip_dimred=True)
         with bc.sandbox() as inner:
-            assert inner.url != outer.url
-            with bc.sandbox() as innermost:
-                assert len({inner.url, outer.url, innermost.url}) == 3
-            counts.biocolab.submit(study_id="sent", skip_dimred=True)
-            assert list(bc.studies()["study_id"]) == ["sent"]
-        assert "closed" in repr(inner)
-        assert list(bc.studies()["study_id"]) == []
-        with outer:
-            pass
-        assert "closed" in repr(outer)
-
-    def test_a_with_block_on_a_sandbox_that_was_returned_again_uses_it_and_leaves_it_open(self) -> None:
-        first = bc.sandbox()
+            assert inner is outer
+            with bc.sandbox() as other:
+                assert other is not outer
+                assert list(bc.studies()["study_id"]) == []
+            assert "closed" in repr(other)
+        assert list(bc.studies()["study_id"]) == ["sent"]
         server = bc.sandbox()
         for _ in range(2):
             with server as entered:
-                assert entered is first
-        with (
-            bc.sandbox() as inner,
-            ExitStack() as stack,
-        ):
-            assert stack.enter_context(bc.sandbox()).url not in (inner.url, first.url)
-            assert inner.url != first.url
-        with server as entered:
-            assert entered is first
-        assert "running" in repr(first)
-        first.close()
+                assert entered is outer
+        assert "running" in repr(outer)
+        outer.close()
+
+    def test_a_with_block_closes_the_sandbox_that_it_starts_at_the_end_of_the_outermost_one(self) -> None:
+        with bc.sandbox() as server:
+            with server:
+                assert len(bc.databases()) == 5
+            assert "running" in repr(server)
+        assert "closed" in repr(server)
 
     def test_a_with_block_on_the_folder_of_a_running_sandbox_uses_it_and_leaves_it_open(self, tmp_path: Path) -> None:
         outer = bc.sandbox(tmp_path / "data")
@@ -164,7 +156,7 @@ class TestSecondSandbox:
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             bare = bc.sandbox()
-            with bc.sandbox() as block:
+            with bc.sandbox(new=True) as block:
                 counts.biocolab.submit(study_id="sent", skip_dimred=True)
                 with bc.sandbox():
                     pass
