@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 from anndata import AnnData
 
+from biocolab_accessor.check.report import Report
 from biocolab_accessor.errors import InvalidArgument, InvalidResponse, ServerError
 from biocolab_accessor.io.compression import Compression
 from biocolab_accessor.io.safe_files import target_path
@@ -224,7 +225,8 @@ def submit_files(
     wait
         Wait until the study is ready.
     dry_run
-        Check the files and return the plan; nothing is sent and the server is not contacted.
+        Check the files and return the plan, with their errors if they have some (``plan.ok``); nothing is sent and the
+        server is not contacted.
 
     Returns
     -------
@@ -309,8 +311,9 @@ def submit_files(
         plans = []
         if number == STUDY_TYPES["h5ad"]:
             plans = plan_h5ad_files(payload.files, request, matrix_type, to, obs, batch_key, gene_symbols)
+            report = Report([found for plan in plans for found in plan.report])
         else:
-            check_readable(payload, number)
+            report = check_readable(payload, number, dry_run=True)
         return FilesPlan(
             to=to,
             group=group,
@@ -322,6 +325,7 @@ def submit_files(
             batches=tuple(batch.file_name for batch in plans[0].batches) if batch_key else payload.batches,
             n_bytes=sum(path.stat().st_size for path in (*payload.files, *payload.extra)),
             plans=tuple(plans),
+            report=report,
         )
     call = call_of(files, (*payload.files, *payload.extra), arguments)
 
