@@ -21,7 +21,7 @@ def public(thing: _Thing) -> _Thing:
     """A public function, or a class with its public methods: an unknown keyword is answered with similar ones."""
     if isinstance(thing, type):
         for name, each in list(vars(thing).items()):
-            if isinstance(each, FunctionType) and not name.startswith("_"):
+            if isinstance(each, FunctionType) and (name == "__init__" or not name.startswith("_")):
                 setattr(thing, name, public(each))
         return thing
     assert isinstance(thing, FunctionType)
@@ -35,7 +35,7 @@ def public(thing: _Thing) -> _Thing:
         try:
             unknown = next((name for name in kwargs if name not in parameters), None)
             if unknown is not None and not takes_any:
-                near = did_you_mean(unknown, names) or f"; it takes {listing(names)}"
+                near = did_you_mean(unknown, names) or f"; it takes {listing(names, limit=20) or 'no arguments'}"
                 msg = f"{function.__qualname__}() got an unexpected keyword argument {unknown!r}{near}"
                 raise _shortly(TypeError(msg))
             return function(*args, **kwargs)

@@ -15,6 +15,7 @@ from biocolab_accessor.clients.bioflex import Database, Study
 from biocolab_accessor.errors import BiocolabError, InvalidArgument, TransportError, UnknownField, UnknownStudy
 from biocolab_accessor.io.names import unescaped
 from biocolab_accessor.messages import counted, did_you_mean, listing, quoted
+from biocolab_accessor.public import public
 from biocolab_accessor.studies.catalog import PUBLIC_STUDIES, expression_summary
 from biocolab_accessor.studies.conversion import unique_names
 from biocolab_accessor.studies.provenance import KEY
@@ -221,6 +222,7 @@ _GRAY = "opacity:0.55"
 _MOST_ROWS = 40
 
 
+@public
 @dataclass(frozen=True, repr=False, eq=False)
 class Annotation:
     """Cell types of clusters; created by ``adata.biocolab.annotate``.

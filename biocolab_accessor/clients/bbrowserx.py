@@ -18,12 +18,14 @@ from biocolab_accessor.clients.arguments import expect_study_type, submit_argume
 from biocolab_accessor.clients.base import Connector
 from biocolab_accessor.clients.tasks import started_task
 from biocolab_accessor.errors import InvalidArgument
+from biocolab_accessor.public import public
 
 __all__ = ["TALK2DATA_HOST", "BBrowserXConnector", "OfficialConnector"]
 
 _H5AD, _MTX_10X = 2, 3
 
 
+@public
 class OfficialConnector(bbrowserx_connector.BBrowserXConnector):
     """The official connector as of 1.14, on top of whichever version is installed.
 
@@ -113,6 +115,7 @@ def _checked(method: _Method) -> _Method:
     return cast("_Method", call)
 
 
+@public
 class BBrowserXConnector(Connector, OfficialConnector):
     """A connector to a BBrowserX private server or to Talk2Data.
 

@@ -44,6 +44,7 @@ from biocolab_accessor.errors import InvalidArgument, InvalidResponse
 from biocolab_accessor.messages import listing, quoted
 from biocolab_accessor.progress import progress_bar
 from biocolab_accessor.protocol import Filters
+from biocolab_accessor.public import public
 from biocolab_accessor.security.redaction import redacting
 
 __all__ = ["LensSCConnector", "cell_centers"]
@@ -53,6 +54,7 @@ _PROTEOMICS = -1
 _CHUNK = 100 * 1024 * 1024
 
 
+@public
 class LensSCConnector(Connector, _Official):
     """A connector to a Lens SC server: Xenium, CosMx, Vizgen and proteomics.
 

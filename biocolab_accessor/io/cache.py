@@ -35,6 +35,7 @@ from numpy.typing import NDArray
 from biocolab_accessor.config import settings
 from biocolab_accessor.messages import warn
 from biocolab_accessor.platforms import is_open_elsewhere, open_to_others, private_folder, replace, sync
+from biocolab_accessor.public import public
 
 __all__ = [
     "ENTRY",
@@ -249,6 +250,7 @@ class CacheInfo(NamedTuple):
     most: int
 
 
+@public
 class Cache:
     """Cached answers of BioFlex, by database version; ``bc.cache``.
 

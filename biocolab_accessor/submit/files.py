@@ -24,7 +24,7 @@ from filelock import Timeout as LockTimeout
 from biocolab_accessor.check.files import MTX_PARTS, check_10x_h5, check_mtx, parts_in, pipeline_in, study_type_of
 from biocolab_accessor.check.report import Report
 from biocolab_accessor.check.run import Checked, check_file, open_h5ad
-from biocolab_accessor.check.tables import check_table_file, opened_text, tabbed_lines
+from biocolab_accessor.check.tables import check_table_file
 from biocolab_accessor.errors import InvalidArgument, InvalidFile, MissingFile, UnknownField
 from biocolab_accessor.io.columns import as_frame
 from biocolab_accessor.io.hdf5_gate import is_hdf5, opened_foreign
@@ -41,13 +41,11 @@ __all__ = [
     "as_entries",
     "check_readable",
     "collect",
-    "names_of_tables",
     "plan_h5ad_files",
     "prepare_h5ad_files",
     "scratch_folder",
     "study_type_number",
     "study_type_of_files",
-    "with_tabs",
 ]
 
 _LENS = {7: "Lens Bulk", 8: "Lens Bulk", 12: "Lens Bulk", 13: "Lens Bulk"}
@@ -288,8 +286,8 @@ def plan_h5ad_files(
     columns: Sequence[str] | str | None = None,
     batch_key: str | None = None,
     gene_symbols: str | None = None,
-) -> list[Plan]:
-    """What :func:`prepare_h5ad_files` would make of each file, also of one with errors."""
+) -> tuple[list[Plan], Report]:
+    """What :func:`prepare_h5ad_files` would make of each file, also of one with errors; all findings."""
     chosen, checked = _checked(paths, request, input_matrix_type, columns, batch_key, gene_symbols, dry_run=True)
     plans = []
     for path in paths:
@@ -305,7 +303,7 @@ def plan_h5ad_files(
                 gene_symbols=gene_symbols,
             )
         plans.append(replace(plan, encoded=None))
-    return plans
+    return plans, Report([found for plan in plans for found in plan.report])
 
 
 def _checked(
@@ -351,29 +349,6 @@ def _opened(path: Path) -> Iterator[AnnData]:
         yield adata
     finally:
         adata.file.close()
-
-
-def with_tabs(paths: Sequence[Path], folder: Path) -> list[Path]:
-    """Tables with tabs, which servers read: copies of .csv files, and other files themselves."""
-    ready = []
-    for number, path in enumerate(paths):
-        with opened_text(path) as file:
-            lines = tabbed_lines(path, file)
-            if lines is not None:
-                path = folder / f"{number}.tsv"
-                with path.open("x", encoding="utf-8") as copy:
-                    copy.writelines(lines)
-        ready.append(path)
-    return ready
-
-
-def names_of_tables(names: Sequence[str], paths: Sequence[Path]) -> tuple[str, ...]:
-    """Names on the server; copies that :func:`with_tabs` made end in .tsv."""
-    made = [
-        f"{name.removesuffix('.gz')[:-4]}.tsv" if path.name.endswith(".tsv") and ".csv" in name.casefold() else name
-        for name, path in zip(names, paths, strict=True)
-    ]
-    return tuple(distinct(made))
 
 
 def _chosen(path: Path, columns: Sequence[str] | str | None, batch_key: str | None) -> tuple[str, ...] | None:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 from anndata import AnnData
 
-from biocolab_accessor.check.report import Report
 from biocolab_accessor.errors import InvalidArgument, InvalidResponse, ServerError
 from biocolab_accessor.io.compression import Compression
 from biocolab_accessor.io.safe_files import target_path
@@ -23,18 +22,17 @@ from biocolab_accessor.submit.files import (
     as_entries,
     check_readable,
     collect,
-    names_of_tables,
     plan_h5ad_files,
     prepare_h5ad_files,
     scratch_folder,
     study_type_number,
     study_type_of_files,
-    with_tabs,
 )
 from biocolab_accessor.submit.journal import call_of
 from biocolab_accessor.submit.plan import FilesPlan, Plan, Strictness, StudyRequest, plan_submission
 from biocolab_accessor.submit.sent_objects import remember_sent
 from biocolab_accessor.submit.submission import Submission, warn_of_namesakes, warn_of_restart, was_lost
+from biocolab_accessor.submit.tables import names_of_tables, with_tabs
 from biocolab_accessor.submit.write import tables_of, write_plan
 
 if TYPE_CHECKING:
@@ -308,12 +306,10 @@ def submit_files(
     }
     as_counts = number in _COUNTS_BY_DEFINITION if matrix_type == "auto" else matrix_type == "raw"
     if dry_run:
-        plans = []
         if number == STUDY_TYPES["h5ad"]:
-            plans = plan_h5ad_files(payload.files, request, matrix_type, to, obs, batch_key, gene_symbols)
-            report = Report([found for plan in plans for found in plan.report])
+            plans, report = plan_h5ad_files(payload.files, request, matrix_type, to, obs, batch_key, gene_symbols)
         else:
-            report = check_readable(payload, number, dry_run=True)
+            plans, report = [], check_readable(payload, number, dry_run=True)
         return FilesPlan(
             to=to,
             group=group,
