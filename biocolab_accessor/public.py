@@ -1,28 +1,70 @@
-"""Public: what every public function does when it is called: it suggests keywords, and its tracebacks are short."""
+"""Public: what every public function does when it is called.
+
+It suggests keywords, its tracebacks are short, and its errors end in a line of code that helps.
+"""
 
 from __future__ import annotations
 
+import errno
 import inspect
+import os
+import sys
+from collections.abc import Callable
 from functools import partial, wraps
-from types import FunctionType
+from types import FrameType, FunctionType
 from typing import Any, TypeVar
 
-from biocolab_accessor.errors import short_traceback
+from biocolab_accessor.errors import (
+    BiocolabError,
+    CheckFailed,
+    ConfigurationError,
+    InvalidArgument,
+    MissingFile,
+    NotFound,
+    TransportError,
+    UnknownDatabase,
+    UnknownField,
+    UnknownGene,
+    UnknownGroup,
+    UnknownStudy,
+    short_traceback,
+)
 from biocolab_accessor.messages import did_you_mean, listing
 
 __all__ = ["public"]
 
 _Thing = TypeVar("_Thing")
-# Not errors of this package, yet not bugs either, which a whole traceback would help to find.
-_USUAL = (KeyboardInterrupt, OSError)
+# KeyboardInterrupt and errors of the system are not bugs either, which a whole traceback would help to find.
+_USUAL = (BiocolabError, KeyboardInterrupt, OSError)
+_PACKAGE = __name__.partition(".")[0]
+
+# The first class that fits counts. {it} is the name of the object, {study} the study it asks, {call} the function.
+_LINES: tuple[tuple[type[BaseException], str], ...] = (
+    (UnknownGroup, "bc.groups()"),
+    (UnknownDatabase, "bc.databases()"),
+    (UnknownStudy, "bc.studies()"),
+    (UnknownGene, "{study}.features()"),
+    (UnknownField, "{study}.fields"),
+    (NotFound, "bc.submissions()"),
+    (TransportError, "bc.doctor()"),
+    (InvalidArgument, "help({call})"),
+    (ConfigurationError, "help({call})"),
+    (TypeError, "help({call})"),
+)
+_NAMES = {"AnnDataAccessor": "adata", "DataFrameAccessor": "df", "MuDataAccessor": "mdata", "Reading": "study"}
+_TRANSPOSED = ("BC409",)
 
 
 def public(thing: _Thing) -> _Thing:
-    """A public function, or a class with its public methods: an unknown keyword is answered with similar ones."""
+    """A public function, or a class with its public methods and properties."""
     if isinstance(thing, type):
         for name, each in list(vars(thing).items()):
-            if isinstance(each, FunctionType) and (name == "__init__" or not name.startswith("_")):
+            if name.startswith("_") and name != "__init__":
+                continue
+            if isinstance(each, FunctionType):
                 setattr(thing, name, public(each))
+            elif isinstance(each, property) and isinstance(each.fget, FunctionType):
+                setattr(thing, name, property(public(each.fget), each.fset, each.fdel, each.__doc__))
         return thing
     assert isinstance(thing, FunctionType)
     function = thing
@@ -37,10 +79,12 @@ def public(thing: _Thing) -> _Thing:
             if unknown is not None and not takes_any:
                 near = did_you_mean(unknown, names) or f"; it takes {listing(names, limit=20) or 'no arguments'}"
                 msg = f"{function.__qualname__}() got an unexpected keyword argument {unknown!r}{near}"
-                raise _shortly(TypeError(msg))
+                error = _shortly(TypeError(msg))
+                _suggest(error, called, args, sys._getframe(1))
+                raise error
             return function(*args, **kwargs)
         except _USUAL as error:
-            _shortly(error)
+            _suggest(_shortly(error), called, args, sys._getframe(1))
             raise
         finally:
             del args, kwargs  # a verbose traceback shows the variables of this frame, and any argument may be a token
@@ -53,3 +97,69 @@ def _shortly(error: BaseException) -> BaseException:
     if not hasattr(error, "_render_traceback_"):
         error._render_traceback_ = partial(short_traceback, error)  # type: ignore[attr-defined]
     return error
+
+
+def _suggest(error: BaseException, call: Callable[..., Any], args: tuple[Any, ...], caller: FrameType) -> None:
+    """Add a line of code that helps to an error that reaches the user, unless it ends in one already."""
+    if str(caller.f_globals.get("__name__")).partition(".")[0] == _PACKAGE:
+        return
+    ended = str(error).rpartition("\n")[2].startswith("  bc.")
+    ended = ended or any(note.rpartition("\n")[2].startswith("  ") for note in getattr(error, "__notes__", ()))
+    line = "" if ended else _line_for(error, call, args)
+    if line:
+        owner = call.__qualname__.rpartition(".")[0]
+        first = next(iter(args), None)
+        of_accessor = owner.endswith("Accessor") and args
+        it = _name_of(next(iter(vars(first).values())) if of_accessor else first, caller) or _NAMES.get(owner, "")
+        it = it or owner.casefold() or "adata"
+        study = f"{it}.biocolab.study" if of_accessor else f"{it}.studies[0]" if owner == "Collection" else it
+        spoken = _spoken(call, f"{it}.biocolab" if of_accessor else it)
+        error.add_note("  " + line.replace("{it}", it).replace("{study}", study).replace("{call}", spoken))
+
+
+def _line_for(error: BaseException, call: Callable[..., Any], args: tuple[Any, ...]) -> str:
+    """A line that fixes what went wrong, or else shows more of it."""
+    first = next(iter(args), None)
+    path = os.fspath(first) if isinstance(first, str | os.PathLike) else ""
+    if line := getattr(error, "line", ""):
+        return str(line)
+    if isinstance(error, UnknownStudy) and isinstance(first, str):
+        return f"bc.search({first!r})"
+    if isinstance(error, UnknownField) and str(error).startswith("obs "):
+        return "list({it}.obs)"
+    if isinstance(error, CheckFailed) and error.report is not None:
+        if path:
+            return f"bc.check({path!r}).to_frame()"
+        transposed = any(found.code in _TRANSPOSED for found in error.report)
+        return "{it}.T.biocolab.submit()" if transposed else "{it}.biocolab.check().to_frame()"
+    if isinstance(error, MissingFile) and path:
+        return f"import os; os.listdir({_folder_of(path)!r})"
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return f"import shutil; shutil.disk_usage({_folder_of(os.fsdecode(error.filename or '.'))!r})"
+    return next((line for kind, line in _LINES if isinstance(error, kind)), "")
+
+
+def _folder_of(path: str) -> str:
+    """The folder of a file, or the nearest one above it that exists."""
+    folder = os.path.dirname(os.path.abspath(path))
+    while not os.path.isdir(folder):
+        folder = os.path.dirname(folder)
+    return folder
+
+
+def _name_of(held: object, caller: FrameType) -> str:
+    """The variable of the user that holds an object."""
+    known = {**caller.f_globals, **caller.f_locals}
+    return next((name for name, value in known.items() if held is not None and value is held and name[0] != "_"), "")
+
+
+def _spoken(call: Callable[..., Any], subject: str) -> str:
+    """How a user names a public function."""
+    package = sys.modules[_PACKAGE]
+    owner, _, method = call.__qualname__.rpartition(".")
+    if not owner:
+        name = next((name for name, value in vars(package).items() if value is call), "")
+        return f"bc.{name}" if name else repr(f"{call.__module__}.{call.__qualname__}")
+    if method == "__init__":
+        return f"bc.{owner}" if hasattr(package, owner) else repr(f"{call.__module__}.{owner}")
+    return f"{subject}.{method}"

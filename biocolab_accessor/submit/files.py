@@ -121,7 +121,10 @@ def as_entries(given: Any, takes: str, kinds: Any) -> list[Any]:
             f"{takes}, not {wrong[0]}: submit an object in memory with adata.biocolab.submit(…), "
             "an expression table with df.biocolab.submit(…)"
         )
-        raise InvalidArgument(msg)
+        error = InvalidArgument(msg)
+        if one and isinstance(given, AnnData | pd.DataFrame):
+            error.line = "{it}.biocolab.submit()"
+        raise error
     return entries
 
 
