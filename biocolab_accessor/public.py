@@ -9,7 +9,7 @@ import errno
 import inspect
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial, wraps
 from types import FrameType, FunctionType
 from typing import Any, TypeVar
@@ -22,10 +22,13 @@ from biocolab_accessor.errors import (
     MissingFile,
     NotFound,
     TransportError,
+    UnknownCell,
     UnknownDatabase,
+    UnknownEmbedding,
     UnknownField,
     UnknownGene,
     UnknownGroup,
+    UnknownName,
     UnknownStudy,
     short_traceback,
 )
@@ -45,6 +48,9 @@ _LINES: tuple[tuple[type[BaseException], str], ...] = (
     (UnknownStudy, "bc.studies()"),
     (UnknownGene, "{study}.features()"),
     (UnknownField, "{study}.fields"),
+    (UnknownCell, "{study}.barcodes()"),
+    (UnknownEmbedding, ""),  # its message has the lines that compute one
+    (UnknownName, "help({call})"),
     (NotFound, "bc.submissions()"),
     (TransportError, "bc.doctor()"),
     (InvalidArgument, "help({call})"),
@@ -80,11 +86,11 @@ def public(thing: _Thing) -> _Thing:
                 near = did_you_mean(unknown, names) or f"; it takes {listing(names, limit=20) or 'no arguments'}"
                 msg = f"{function.__qualname__}() got an unexpected keyword argument {unknown!r}{near}"
                 error = _shortly(TypeError(msg))
-                _suggest(error, called, args, sys._getframe(1))
+                _suggest(error, called, args, kwargs, sys._getframe(1))
                 raise error
             return function(*args, **kwargs)
         except _USUAL as error:
-            _suggest(_shortly(error), called, args, sys._getframe(1))
+            _suggest(_shortly(error), called, args, kwargs, sys._getframe(1))
             raise
         finally:
             del args, kwargs  # a verbose traceback shows the variables of this frame, and any argument may be a token
@@ -99,22 +105,34 @@ def _shortly(error: BaseException) -> BaseException:
     return error
 
 
-def _suggest(error: BaseException, call: Callable[..., Any], args: tuple[Any, ...], caller: FrameType) -> None:
+def _suggest(
+    error: BaseException,
+    call: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+    caller: FrameType,
+) -> None:
     """Add a line of code that helps to an error that reaches the user, unless it ends in one already."""
     if str(caller.f_globals.get("__name__")).partition(".")[0] == _PACKAGE:
         return
     ended = str(error).rpartition("\n")[2].startswith("  bc.")
     ended = ended or any(note.rpartition("\n")[2].startswith("  ") for note in getattr(error, "__notes__", ()))
     line = "" if ended else _line_for(error, call, args)
-    if line:
-        owner = call.__qualname__.rpartition(".")[0]
-        first = next(iter(args), None)
-        of_accessor = owner.endswith("Accessor") and args
-        it = _name_of(next(iter(vars(first).values())) if of_accessor else first, caller) or _NAMES.get(owner, "")
-        it = it or owner.casefold() or "adata"
-        study = f"{it}.biocolab.study" if of_accessor else f"{it}.studies[0]" if owner == "Collection" else it
-        spoken = _spoken(call, f"{it}.biocolab" if of_accessor else it)
-        error.add_note("  " + line.replace("{it}", it).replace("{study}", study).replace("{call}", spoken))
+    if not line:
+        return
+    owner, _, method = call.__qualname__.rpartition(".")
+    first = next(iter(args), None)
+    of_accessor = owner.endswith("Accessor") and bool(args)
+    held = next(iter(vars(first).values())) if of_accessor else first
+    it = _name_of(held, caller) or _NAMES.get(owner) or owner.casefold() or "adata"
+    spoken = _spoken(call, f"{it}.biocolab" if of_accessor else it)
+    studies = {"Reading": it, "Study": it, "Collection": f"{it}.studies[0]"}
+    study = studies.get(owner, "")
+    if of_accessor and method.startswith(("pull_", "push_")):
+        study = _name_of(kwargs.get("study"), caller) or ("" if "study" in kwargs else f"{it}.biocolab.study")
+    if "{study}" in line and not study:
+        line = "help({call})"
+    error.add_note("  " + line.replace("{it}", it).replace("{study}", study).replace("{call}", spoken))
 
 
 def _line_for(error: BaseException, call: Callable[..., Any], args: tuple[Any, ...]) -> str:

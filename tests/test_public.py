@@ -66,3 +66,27 @@ def test_a_keyword_without_a_near_one_is_answered_with_all_of_them() -> None:
 def test_a_misspelled_setting_is_answered_with_the_near_one() -> None:
     with pytest.raises(bc.errors.InvalidArgument, match="did you mean 'max_retries'"):
         bc.settings.override(max_retires=1).__enter__()
+
+
+def test_the_line_that_an_error_ends_in_has_the_users_own_names(server: bc.Sandbox, counts: AnnData) -> None:
+    mine, both, cells = bc.study("PBMC68k_reduced"), bc.collection(["PBMC68k_reduced"]), counts
+    for call, line in {
+        lambda: mine.metadata("nothing"): "mine.fields",
+        lambda: both.to_anndata(genes=["NOTHING"]): "both.studies[0].features()",
+        lambda: mine.to_anndata(cells=["NOTHING"]): "mine.barcodes()",
+        lambda: cells.biocolab.pull_metadata("nothing", study=mine): "mine.fields",
+        lambda: cells.biocolab.plot_expression_summary(
+            genes=["NOTHING"]
+        ): "help(cells.biocolab.plot_expression_summary)",
+        lambda: bc.expression_summary([]): "help(bc.expression_summary)",
+        lambda: bc.EConnector(private_token=" "): "help(bc.EConnector)",
+    }.items():
+        with pytest.raises(bc.errors.BiocolabError) as caught:
+            call()
+        assert caught.value.__notes__[-1] == f"  {line}"
+
+
+def test_an_error_that_a_public_function_raises_within_another_has_one_line() -> None:
+    with pytest.raises(bc.errors.InvalidArgument) as caught:
+        bc.collection(["X"], source="nowhere")
+    assert caught.value.__notes__ == ["  help(bc.collection)"]
