@@ -113,7 +113,7 @@ def _suggest(
     caller: FrameType,
 ) -> None:
     """Add a line of code that helps to an error that reaches the user, unless it ends in one already."""
-    if str(caller.f_globals.get("__name__")).partition(".")[0] == _PACKAGE:
+    if _is_within(caller):
         return
     ended = str(error).rpartition("\n")[2].startswith("  bc.")
     ended = ended or any(note.rpartition("\n")[2].startswith("  ") for note in getattr(error, "__notes__", ()))
@@ -133,6 +133,15 @@ def _suggest(
     if "{study}" in line and not study:
         line = "help({call})"
     error.add_note("  " + line.replace("{it}", it).replace("{study}", study).replace("{call}", spoken))
+
+
+def _is_within(frame: FrameType | None) -> bool:
+    """Whether this package called, also through an official client: the user's call is further out."""
+    while frame is not None:
+        if str(frame.f_globals.get("__name__")).partition(".")[0] == _PACKAGE:
+            return True
+        frame = frame.f_back
+    return False
 
 
 def _line_for(error: BaseException, call: Callable[..., Any], args: tuple[Any, ...]) -> str:

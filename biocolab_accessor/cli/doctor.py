@@ -54,6 +54,23 @@ class Observation:
     fix: str = ""
 
 
+class Observations(pd.DataFrame):
+    """A table whose messages are shown in full."""
+
+    @property
+    def _constructor(self) -> type[pd.DataFrame]:
+        return pd.DataFrame
+
+    def __repr__(self) -> str:
+        with pd.option_context("display.max_colwidth", None, "display.width", None, "display.max_rows", None):
+            return super().__repr__()
+
+    def _repr_html_(self) -> str | None:
+        with pd.option_context("display.max_colwidth", None, "display.max_rows", None):
+            shown: str | None = super()._repr_html_()  # type: ignore[misc]
+        return shown
+
+
 @public
 def doctor(*, network: bool = True, timeout: float = 10.0) -> pd.DataFrame:
     """Examine versions, credentials, servers, clock, certificates, proxies and cache, as ``biocolab doctor`` does.
@@ -83,7 +100,7 @@ def doctor(*, network: bool = True, timeout: float = 10.0) -> pd.DataFrame:
     """
     found = sorted(examine(network=network, timeout=timeout), key=lambda seen: -get_args(State).index(seen.state))
     columns = ["state", "topic", "subject", "message", "fix"]
-    return pd.DataFrame([[getattr(seen, name) for name in columns] for seen in found], columns=columns)
+    return Observations([[getattr(seen, name) for name in columns] for seen in found], columns=columns)
 
 
 def examine(*, network: bool = True, timeout: float = 10.0) -> list[Observation]:
