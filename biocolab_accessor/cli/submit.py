@@ -179,7 +179,8 @@ def submit(
         fields = {name: getattr(plan, name) for name in plan.__dataclass_fields__ if name not in ("plans", "report")}
         print_json({"ok": plan.ok, **fields, "findings": plan.report.to_frame().to_dict("records")})
     else:
-        out.print(repr(plan), markup=False, soft_wrap=True)
+        text = repr(plan).replace("the same call without dry_run", "the same command without --dry-run")
+        out.print(text, markup=False, soft_wrap=True)
     raise typer.Exit(0 if plan.ok else 1)
 
 

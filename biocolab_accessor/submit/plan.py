@@ -320,7 +320,7 @@ class FilesPlan:
             return [
                 (f"{path.name}: {name}" if several else name, text)
                 for path, plan in zip(self.files, self.plans, strict=True)
-                for name, text in plan._rows()
+                for name, text in (plan if plan.batch_key else _named(plan, path))._rows()
                 if self.ok or name != _TO_SEND[0]
             ]
         study = quoted(self.study_id) if self.study_id is not None else "with a generated id"
@@ -340,6 +340,11 @@ class FilesPlan:
 
     def _repr_html_(self) -> str:
         return facts_table(self._headline(), self._rows())
+
+
+def _named(plan: Plan, path: Path) -> Plan:
+    """The plan of a file that is sent as one, under its own name."""
+    return replace(plan, batches=tuple(replace(batch, file_name=path.name) for batch in plan.batches))
 
 
 def plan_submission(

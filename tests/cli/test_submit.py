@@ -94,6 +94,8 @@ def test_a_dry_run_shows_what_would_be_sent(counts: ad.AnnData, folder: Path, tm
     shown = run("submit", tmp_path / "x.h5ad", "--dry-run").stdout
     assert shown.startswith("Plan: nothing has been sent\n")
     assert "cells x genes: 60 x 40" in shown
+    assert "files: x.h5ad (60 cells)" in shown
+    assert "to send: the same command without --dry-run" in shown
     plan = answer("submit", folder, "--dry-run", "--study-id", "S")
     assert (plan["study_type"], plan["input_matrix_type"], plan["batches"]) == ("mtx_10x", "raw", ["sample_A"])
     assert "type: mtx_10x, sent as raw" in repr(bc.submit(folder, dry_run=True))

@@ -333,6 +333,9 @@ class TestWhichStudy:
         counts.obs["leiden"] = pd.Categorical(["0", "1"] * 30)
         with pytest.raises(UnknownStudy, match="give study="):
             counts.biocolab.push_metadata("leiden")
+        with pytest.raises(UnknownStudy) as caught:  # a write names its study; the line does
+            counts.biocolab.push_metadata("leiden")
+        assert caught.value.__notes__ == ["  counts.biocolab.push_metadata(study=counts.biocolab.study)"]
         counts.biocolab.push_metadata("leiden", study=submission)
         counts.obs["leiden_2"] = counts.obs["leiden"]
         counts.biocolab.push_metadata("leiden_2", study=submission.study_id, group="All members")
