@@ -331,9 +331,7 @@ class TestWhichStudy:
     def test_after_a_submission_it_is_the_submission(self, counts: ad.AnnData, server: Sandbox) -> None:
         submission = counts.biocolab.submit("All members", study_id="pushed_to", skip_dimred=True)
         counts.obs["leiden"] = pd.Categorical(["0", "1"] * 30)
-        with pytest.raises(UnknownStudy, match="give study="):
-            counts.biocolab.push_metadata("leiden")
-        with pytest.raises(UnknownStudy) as caught:  # a write names its study; the line does
+        with pytest.raises(UnknownStudy, match="give study=") as caught:
             counts.biocolab.push_metadata("leiden")
         assert caught.value.__notes__ == ["  counts.biocolab.push_metadata(study=counts.biocolab.study)"]
         counts.biocolab.push_metadata("leiden", study=submission)
