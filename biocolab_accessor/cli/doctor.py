@@ -62,8 +62,9 @@ class Observations(pd.DataFrame):
         return pd.DataFrame
 
     def __repr__(self) -> str:
-        with pd.option_context("display.max_colwidth", None, "display.width", None, "display.max_rows", None):
-            return super().__repr__()
+        fixes = [f"\n         → {fix}" if fix else "" for fix in self["fix"]]
+        rows = zip(self["state"], self["topic"], self["subject"], self["message"], fixes, strict=True)
+        return "\n".join(f"{row[0]:<7}  {row[1]}, {row[2]}: {row[3]}{row[4]}" for row in rows)
 
     def _repr_html_(self) -> str | None:
         with pd.option_context("display.max_colwidth", None, "display.max_rows", None):
