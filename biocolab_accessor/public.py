@@ -84,10 +84,9 @@ def public(thing: _Thing) -> _Thing:
             unknown = next((name for name in kwargs if name not in parameters), None)
             if unknown is not None and not takes_any:
                 near = did_you_mean(unknown, names) or f"; it takes {listing(names, limit=20) or 'no arguments'}"
-                msg = f"{function.__qualname__}() got an unexpected keyword argument {unknown!r}{near}"
-                error = _shortly(TypeError(msg))
-                _suggest(error, called, args, kwargs, sys._getframe(1))
-                raise error
+                spoken = function.__qualname__.replace("Reading.", "Study.")
+                msg = f"{spoken}() got an unexpected keyword argument {unknown!r}{near}"
+                raise _suggest(_shortly(TypeError(msg)), called, args, kwargs, sys._getframe(1))
             return function(*args, **kwargs)
         except _USUAL as error:
             _suggest(_shortly(error), called, args, kwargs, sys._getframe(1))
@@ -111,21 +110,22 @@ def _suggest(
     args: tuple[Any, ...],
     kwargs: Mapping[str, Any],
     caller: FrameType,
-) -> None:
+) -> BaseException:
     """Add a line of code that helps to an error that reaches the user, unless it ends in one already."""
     if _is_within(caller):
-        return
+        return error
     ended = str(error).rpartition("\n")[2].startswith("  bc.")
     ended = ended or any(note.rpartition("\n")[2].startswith("  ") for note in getattr(error, "__notes__", ()))
     line = "" if ended else _line_for(error, call, args)
     if not line:
-        return
+        return error
     owner, _, method = call.__qualname__.rpartition(".")
     first = next(iter(args), None)
     of_accessor = owner.endswith("Accessor") and bool(args)
     held = next(iter(vars(first).values())) if of_accessor else first
-    it = _name_of(held, caller) or _NAMES.get(owner) or owner.casefold() or "adata"
-    spoken = _spoken(call, f"{it}.biocolab" if of_accessor else it)
+    mine = _name_of(held, caller)
+    it = mine or _NAMES.get(owner) or owner.casefold() or "adata"
+    spoken = _spoken(call, f"{it}.biocolab" if of_accessor else mine)
     studies = {"Reading": it, "Study": it, "Collection": f"{it}.studies[0]"}
     study = studies.get(owner, "")
     if of_accessor and method.startswith(("pull_", "push_")):
@@ -133,6 +133,7 @@ def _suggest(
     if "{study}" in line and not study:
         line = "help({call})"
     error.add_note("  " + line.replace("{it}", it).replace("{study}", study).replace("{call}", spoken))
+    return error
 
 
 def _is_within(frame: FrameType | None) -> bool:
@@ -162,14 +163,15 @@ def _line_for(error: BaseException, call: Callable[..., Any], args: tuple[Any, .
     if isinstance(error, MissingFile) and path:
         return f"import os; os.listdir({_folder_of(path)!r})"
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        return f"import shutil; shutil.disk_usage({_folder_of(os.fsdecode(error.filename or '.'))!r})"
+        written = error.filename if isinstance(error.filename, str) else "."
+        return f"import shutil; shutil.disk_usage({_folder_of(written)!r})"
     return next((line for kind, line in _LINES if isinstance(error, kind)), "")
 
 
 def _folder_of(path: str) -> str:
     """The folder of a file, or the nearest one above it that exists."""
     folder = os.path.dirname(os.path.abspath(path))
-    while not os.path.isdir(folder):
+    while not os.path.isdir(folder) and os.path.dirname(folder) != folder:
         folder = os.path.dirname(folder)
     return folder
 
@@ -187,6 +189,8 @@ def _spoken(call: Callable[..., Any], subject: str) -> str:
     if not owner:
         name = next((name for name, value in vars(package).items() if value is call), "")
         return f"bc.{name}" if name else repr(f"{call.__module__}.{call.__qualname__}")
-    if method == "__init__":
-        return f"bc.{owner}" if hasattr(package, owner) else repr(f"{call.__module__}.{owner}")
-    return f"{subject}.{method}"
+    owner = "Study" if owner == "Reading" else owner
+    if method != "__init__" and subject:
+        return f"{subject}.{method}"
+    inner = "" if method == "__init__" else f".{method}"
+    return f"bc.{owner}{inner}" if hasattr(package, owner) else repr(f"{call.__module__}.{owner}{inner}")

@@ -78,6 +78,7 @@ def test_the_line_that_an_error_ends_in_has_the_users_own_names(server: bc.Sandb
         lambda: cells.biocolab.plot_expression_summary(
             genes=["NOTHING"]
         ): "help(cells.biocolab.plot_expression_summary)",
+        lambda: bc.study("PBMC68k_reduced").query_genes([]): "help(bc.Study.query_genes)",
         lambda: bc.expression_summary([]): "help(bc.expression_summary)",
         lambda: bc.EConnector(private_token=" "): "help(bc.EConnector)",
     }.items():
