@@ -61,7 +61,7 @@ MISTAKES = {
     ),
     "an unknown gene": ("pbmc.query_genes(['NOGENE'])", "UnknownGene", "NOGENE", "pbmc.features()"),
     "an unknown field": ("pbmc.metadata(['nofield'])", "UnknownField", "nofield", "pbmc.fields"),
-    "a gene in a filter": ("pbmc.to_anndata(obs_filter='CD3D > 1')", "UnknownField", "CD3D", "pbmc.fields"),
+    "a gene in a filter": ("pbmc.to_anndata(obs_filter='CD3D > 1')", "UnknownField", "genes cannot", "pbmc.fields"),
     "an unknown unit": ("pbmc.to_anndata(unit='cpm')", "InvalidArgument", "'lognorm'", "help(pbmc.to_anndata)"),
     "layer for layers": ("pbmc.to_anndata(layer='counts')", "TypeError", "did you mean", "help(pbmc.to_anndata)"),
     "group_id for group": (
