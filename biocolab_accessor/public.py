@@ -57,7 +57,7 @@ _LINES: tuple[tuple[type[BaseException], str], ...] = (
     (ConfigurationError, "help({call})"),
     (TypeError, "help({call})"),
 )
-_NAMES = {"AnnDataAccessor": "adata", "DataFrameAccessor": "df", "MuDataAccessor": "mdata", "Reading": "study"}
+_NAMES = {"AnnDataAccessor": "adata", "DataFrameAccessor": "df", "MuDataAccessor": "mdata"}
 _TRANSPOSED = ("BC409",)
 
 
@@ -84,8 +84,7 @@ def public(thing: _Thing) -> _Thing:
             unknown = next((name for name in kwargs if name not in parameters), None)
             if unknown is not None and not takes_any:
                 near = did_you_mean(unknown, names) or f"; it takes {listing(names, limit=20) or 'no arguments'}"
-                spoken = function.__qualname__.replace("Reading.", "Study.")
-                msg = f"{spoken}() got an unexpected keyword argument {unknown!r}{near}"
+                msg = f"{function.__qualname__}() got an unexpected keyword argument {unknown!r}{near}"
                 raise _suggest(_shortly(TypeError(msg)), called, args, kwargs, sys._getframe(1))
             return function(*args, **kwargs)
         except _USUAL as error:
@@ -126,7 +125,7 @@ def _suggest(
     mine = _name_of(held, caller)
     it = mine or _NAMES.get(owner) or owner.casefold() or "adata"
     spoken = _spoken(call, f"{it}.biocolab" if of_accessor else mine)
-    studies = {"Reading": it, "Study": it, "Collection": f"{it}.studies[0]"}
+    studies = {"Study": it, "Collection": f"{it}.studies[0]"}
     study = studies.get(owner, "")
     if of_accessor and method.startswith(("pull_", "push_")):
         study = _name_of(kwargs.get("study"), caller) or ("" if "study" in kwargs else f"{it}.biocolab.study")
@@ -189,7 +188,6 @@ def _spoken(call: Callable[..., Any], subject: str) -> str:
     if not owner:
         name = next((name for name, value in vars(package).items() if value is call), "")
         return f"bc.{name}" if name else repr(f"{call.__module__}.{call.__qualname__}")
-    owner = "Study" if owner == "Reading" else owner
     if method != "__init__" and subject:
         return f"{subject}.{method}"
     inner = "" if method == "__init__" else f".{method}"
