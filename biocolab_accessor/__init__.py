@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from biocolab_accessor.annotate.annotation import Annotation, OwnStudy
     from biocolab_accessor.check.filter_preview import FilterPreview
     from biocolab_accessor.check.report import Finding, Report
+    from biocolab_accessor.cli.doctor import doctor
     from biocolab_accessor.config import Settings, settings
     from biocolab_accessor.connection.connector import EConnector
     from biocolab_accessor.connection.default import connect, share_credentials, unshare_credentials
@@ -74,6 +75,7 @@ __all__ = [
     "connect",
     "database",
     "databases",
+    "doctor",
     "errors",
     "expression_summary",
     "groups",
@@ -122,6 +124,7 @@ _HOME = {
     "collection": ("studies.collection", "collection"),
     "lock": ("studies.lock", "lock"),
     "replay": ("studies.replay", "replay"),
+    "doctor": ("cli.doctor", "doctor"),
     "connect": ("connection.default", "connect"),
     "search": ("studies.search", "search"),
     "share_credentials": ("connection.default", "share_credentials"),

@@ -221,7 +221,9 @@ def _expect_known(name: str) -> None:
     known = Settings.model_fields
     if name not in known:
         msg = f"unknown setting {quoted(name)}{did_you_mean(name, known)}: bc.settings has {listing(known, limit=20)}"
-        raise InvalidArgument(msg)
+        error = InvalidArgument(msg)
+        error.add_note("  bc.settings")
+        raise error
 
 
 def _from_environment() -> Settings:

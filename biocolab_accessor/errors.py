@@ -71,6 +71,7 @@ class BiocolabError(Exception):
 
     passing = False
     cause: BaseException | None = None
+    line = ""  # of code that helps; it is added as a note where the error reaches the user, see `public`
 
     def __str__(self) -> str:
         # The text may come from a server: control characters are escaped.

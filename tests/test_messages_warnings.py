@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import inspect
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from types import FunctionType
 
 import pytest
 
+import biocolab_accessor as bc
 from biocolab_accessor import messages as room
 
 
@@ -42,3 +45,10 @@ def test_a_warning_shows_the_line_that_called_the_package(deep: bool) -> None:
         UserWarning,
         "look out",
     )
+
+
+def test_a_warning_in_a_thread_of_the_user_shows_the_line_there(server: bc.Sandbox, tmp_path: Path) -> None:
+    study = bc.study("PBMC68k_reduced")
+    with pytest.warns(UserWarning, match="has no counts") as caught, ThreadPoolExecutor(1) as threads:
+        threads.submit(lambda: study.to_h5ad(tmp_path / "x.h5ad", genes=["LYZ"])).result()
+    assert {each.filename for each in caught if "has no counts" in str(each.message)} == {__file__}

@@ -11,6 +11,7 @@ from mudata import MuData
 from biocolab_accessor.accessors.anndata import AnnDataAccessor
 from biocolab_accessor.errors import InvalidArgument
 from biocolab_accessor.messages import did_you_mean, listing, quoted
+from biocolab_accessor.public import public
 
 if TYPE_CHECKING:
     from biocolab_accessor.check.report import Report
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["MuDataAccessor"]
 
 
+@public
 class MuDataAccessor:
     """The methods of ``mdata.biocolab``.
 

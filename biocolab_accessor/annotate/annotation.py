@@ -15,6 +15,7 @@ from biocolab_accessor.clients.bioflex import Database, Study
 from biocolab_accessor.errors import BiocolabError, InvalidArgument, TransportError, UnknownField, UnknownStudy
 from biocolab_accessor.io.names import unescaped
 from biocolab_accessor.messages import counted, did_you_mean, listing, quoted
+from biocolab_accessor.public import public
 from biocolab_accessor.studies.catalog import PUBLIC_STUDIES, expression_summary
 from biocolab_accessor.studies.conversion import unique_names
 from biocolab_accessor.studies.provenance import KEY
@@ -217,10 +218,12 @@ def _without(cells: pd.Index[Any], label: str) -> pd.Index[Any]:
 
 
 _LEAST_SUPPORT = 0.5
-_GRAY = "opacity:0.55"
+_WEAK_ALPHA = 0.55
+_GRAY = f"opacity:{_WEAK_ALPHA}"
 _MOST_ROWS = 40
 
 
+@public
 @dataclass(frozen=True, repr=False, eq=False)
 class Annotation:
     """Cell types of clusters; created by ``adata.biocolab.annotate``.
@@ -275,6 +278,8 @@ class Annotation:
     ) -> Figure:
         """Plot clusters against cell types: colors show the score, dot sizes the support.
 
+        The names of clusters whose best type has a support below 50 % are pale.
+
         Parameters
         ----------
         kind
@@ -325,6 +330,10 @@ class Annotation:
             )
         axes = ax if ax is not None else figure.axes[0]
         axes.set_ylabel(self.groupby)
+        weak = self._weak()
+        for label in axes.get_yticklabels():
+            if label.get_text() in weak:
+                label.set_alpha(_WEAK_ALPHA)
         return figure
 
     def plot_markers(
@@ -373,6 +382,12 @@ class Annotation:
         shown = self.summary[self.summary["gene"].isin(genes)]
         return expression_dotplot(shown, genes=list(dict.fromkeys(genes)), ax=ax)
 
+    def _weak(self) -> set[str]:
+        """Clusters whose best cell type has little support, or that have no known marker."""
+        # The first row of a cluster in the table is its best cell type; without known markers, its support is missing.
+        support = self.table.groupby("cluster", sort=False)["support"].first()
+        return {str(cluster) for cluster, value in support.items() if not value >= _LEAST_SUPPORT}
+
     def _clusters(self, table: pd.DataFrame) -> list[str]:
         return list(dict.fromkeys(table["cluster"]))
 
@@ -406,9 +421,7 @@ class Annotation:
             f"<th style='{left}'>{escape(name)}</th>"
             for name in (self.groupby, "cell type", "score", "support", "next", "genes")
         )
-        # The first row of a cluster in the table is its best cell type; without known markers, its support is missing.
-        support = self.table.groupby("cluster", sort=False)["support"].first()
-        weak = {str(cluster) for cluster, value in support.items() if not value >= _LEAST_SUPPORT}
+        weak = self._weak()
         rows = "".join(
             (f"<tr style='{_GRAY}'>" if row[0] in weak else "<tr>")
             + "".join(f"<td style='{left}'>{escape(text)}</td>" for text in row)

@@ -105,7 +105,10 @@ def open_h5ad(path: Path) -> AnnData:
         with opened_regular(path) as (descriptor, _):
             kind = _BY_ENDING.get(path.suffix.casefold()) or _looks_like(os.read(descriptor, 512))
             msg = f"{path} is not an h5ad file: it {kind}"
-        raise InvalidFile(msg)
+        error = InvalidFile(msg)
+        if "text" in kind:
+            error.line = f"bc.submit({str(path)!r}, study_type='tsv')"
+        raise error
     try:
         with opened_foreign(path) as foreign, warnings.catch_warnings():
             # The report has duplicate names, and the age of a file does not matter to a check.

@@ -21,6 +21,7 @@ from biocolab_accessor.io.matrix_blocks import Slot, source_of
 from biocolab_accessor.io.values import labelled
 from biocolab_accessor.messages import did_you_mean, listing, quoted
 from biocolab_accessor.protocol import Bounds, Filters, is_finite
+from biocolab_accessor.public import public
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -32,6 +33,7 @@ _ALL = "all cells"
 _MOST_ROWS = 12
 
 
+@public
 @dataclass(frozen=True, repr=False, eq=False)
 class FilterPreview:
     """The cells that the filters of a submission would keep; returned by ``adata.biocolab.preview_filters``.

@@ -12,6 +12,7 @@ import pandas as pd
 
 from biocolab_accessor.errors import CheckFailed
 from biocolab_accessor.messages import counted
+from biocolab_accessor.public import public
 
 __all__ = ["Finding", "Report", "Severity"]
 
@@ -28,6 +29,7 @@ _MOST_PLACES = 3
 _MOST_SHOWN = 50
 
 
+@public
 @dataclass(frozen=True)
 class Finding:
     """One problem or remark from a check.
@@ -75,6 +77,7 @@ class Finding:
         return f"{self.message}{examples}{fix}"
 
 
+@public
 class Report(Sequence[Finding]):
     """All findings of a check, errors first.
 

@@ -12,7 +12,9 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
+
+import pandas as pd
 
 from biocolab_accessor.clients.transport import Probe, probe, proxy_for
 from biocolab_accessor.concurrency import CancellableThreads, result
@@ -31,9 +33,10 @@ from biocolab_accessor.errors import (
 from biocolab_accessor.io.cache import cache
 from biocolab_accessor.messages import did_you_mean
 from biocolab_accessor.protocol import SOURCES, TITLES, Source
+from biocolab_accessor.public import public
 from biocolab_accessor.submit.resume import submissions
 
-__all__ = ["Observation", "State", "ask_for_little", "client_of", "examine"]
+__all__ = ["Observation", "State", "ask_for_little", "client_of", "doctor", "examine"]
 
 State = Literal["ok", "note", "warning", "broken"]
 
@@ -57,6 +60,56 @@ class Observation:
     state: State
     message: str  # never contains a token
     fix: str = ""
+
+
+class Observations(pd.DataFrame):
+    """A table whose messages are shown in full."""
+
+    @property
+    def _constructor(self) -> type[pd.DataFrame]:
+        return pd.DataFrame
+
+    def __repr__(self) -> str:
+        fixes = [f"\n         → {fix}" if fix else "" for fix in self["fix"]]
+        rows = zip(self["state"], self["topic"], self["subject"], self["message"], fixes, strict=True)
+        return "\n".join(f"{row[0]:<7}  {row[1]}, {row[2]}: {row[3]}{row[4]}" for row in rows)
+
+    def _repr_html_(self) -> str | None:
+        with pd.option_context("display.max_colwidth", None, "display.max_rows", None):
+            shown: str | None = super()._repr_html_()  # type: ignore[misc]
+        return shown
+
+
+@public
+def doctor(*, network: bool = True, timeout: float = 10.0) -> pd.DataFrame:
+    """Examine versions, credentials, servers, clock, certificates, proxies and cache, as ``biocolab doctor`` does.
+
+    Tokens are never shown.
+
+    Parameters
+    ----------
+    network
+        Contact the servers that have a token.
+    timeout
+        Seconds per connection and answer.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row for each subject, problems first: ``state`` (``"broken"``, ``"warning"``, ``"note"``, ``"ok"``),
+        ``topic``, ``subject``, ``message`` and ``fix``.
+
+    Examples
+    --------
+    >>> import biocolab_accessor as bc
+    >>> with bc.sandbox():
+    ...     found = bc.doctor()
+    >>> found.loc[found["topic"] == "server", "state"].tolist()
+    ['ok', 'ok', 'ok']
+    """
+    found = sorted(examine(network=network, timeout=timeout), key=lambda seen: -get_args(State).index(seen.state))
+    columns = ["state", "topic", "subject", "message", "fix"]
+    return Observations([[getattr(seen, name) for name in columns] for seen in found], columns=columns)
 
 
 def examine(*, network: bool = True, timeout: float = 10.0) -> list[Observation]:

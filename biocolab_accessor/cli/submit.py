@@ -139,7 +139,8 @@ def submit(
 ) -> None:
     """Submit files on disk to a group of BBrowserX or Talk2Data.
 
-    h5ad files, tables and 10x files are recognized and checked first; nothing is sent if a file has errors.
+    h5ad files, tables and 10x files are recognized and checked first; nothing is sent if a file has errors. With
+    --dry-run, the exit code is 1 then.
 
     Example: biocolab submit sample1.h5ad sample2.h5ad --study-id my_study --species mouse
 
@@ -177,9 +178,12 @@ def submit(
         return
     plan = bc.submit(files, group, **arguments, dry_run=True)
     if as_json:
-        print_json({name: getattr(plan, name) for name in plan.__dataclass_fields__ if name != "plans"})
+        fields = {name: getattr(plan, name) for name in plan.__dataclass_fields__ if name not in ("plans", "report")}
+        print_json({"ok": plan.ok, **fields, "findings": plan.report.to_frame().to_dict("records")})
     else:
-        out.print(repr(plan), markup=False, soft_wrap=True)
+        text = repr(plan).replace("the same call without dry_run", "the same command without --dry-run")
+        out.print(text, markup=False, soft_wrap=True)
+    raise typer.Exit(0 if plan.ok else 1)
 
 
 def resume(

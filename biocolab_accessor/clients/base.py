@@ -42,6 +42,7 @@ from biocolab_accessor.io.values import encode, numbers, numbers_in
 from biocolab_accessor.messages import listing, quoted, shown
 from biocolab_accessor.platforms import safe_file_name
 from biocolab_accessor.progress import progress_bar
+from biocolab_accessor.public import public
 from biocolab_accessor.security.redaction import Secret, redacting, sealed
 from biocolab_accessor.security.urls import file_url, normalize_host, without_user
 
@@ -157,6 +158,7 @@ class _Agent:
         return self._connector.post_request(url.removeprefix(self._connector.host), body, check_error)
 
 
+@public
 class Connector(_Official):
     """What every connector of bioturing_connector can do, over our own HTTP; its subclasses submit studies.
 

@@ -22,6 +22,7 @@ from biocolab_accessor.clients.http import HttpClient
 from biocolab_accessor.clients.responses import unwrap
 from biocolab_accessor.clients.tasks import started_task
 from biocolab_accessor.errors import InvalidArgument, InvalidResponse
+from biocolab_accessor.public import public
 from biocolab_accessor.security.redaction import redacting
 
 __all__ = ["TALK2DATA_HOST", "BBrowserXConnector", "OfficialConnector", "cell_centers"]
@@ -29,6 +30,7 @@ __all__ = ["TALK2DATA_HOST", "BBrowserXConnector", "OfficialConnector", "cell_ce
 _H5AD, _MTX_10X = 2, 3
 
 
+@public
 class OfficialConnector(bbrowserx_connector.BBrowserXConnector):
     """The official connector as of 1.14, on top of whichever version is installed.
 
@@ -118,6 +120,7 @@ def _checked(method: _Method) -> _Method:
     return cast("_Method", call)
 
 
+@public
 class BBrowserXConnector(Connector, OfficialConnector):
     """A connector to a BBrowserX private server or to Talk2Data.
 

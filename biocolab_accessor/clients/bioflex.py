@@ -38,6 +38,7 @@ from biocolab_accessor.io.transpose import PEAK, spans
 from biocolab_accessor.messages import quoted
 from biocolab_accessor.progress import progress_bar
 from biocolab_accessor.protocol import UNITS
+from biocolab_accessor.public import public
 from biocolab_accessor.security.redaction import Secret, redacting, sealed
 from biocolab_accessor.security.urls import normalize_host, route_url, without_user
 
@@ -111,6 +112,7 @@ _LARGEST = 2**63
 _ALTERNATIVES = "use study.to_h5ad(path), study.to_anndata(backed=path) or study.lazy(path), or ask for genes="
 
 
+@public
 class BioFlexConnection(connection.Connection):
     """A connection to BioFlex.
 
@@ -206,6 +208,7 @@ class _Scoped(_BaseObject):
         return params
 
 
+@public
 class Database(database.Database, _Scoped):
     """A database: one version of one species. See the official class for its attributes."""
 
@@ -253,6 +256,7 @@ class Database(database.Database, _Scoped):
         }
 
 
+@public
 class Study(study.Study, _Scoped):
     """A study in BioFlex. See the official class for its attributes and methods."""
 

@@ -25,6 +25,7 @@ from biocolab_accessor.clients.base import Connector
 from biocolab_accessor.errors import InvalidArgument, InvalidFile
 from biocolab_accessor.messages import listing
 from biocolab_accessor.protocol import Filters
+from biocolab_accessor.public import public
 
 __all__ = ["LensBulkConnector"]
 
@@ -41,6 +42,7 @@ _FORMATS = {
 _CHUNK = 100 * 1024 * 1024
 
 
+@public
 class LensBulkConnector(Connector, _Official):
     """A connector to a Lens Bulk server: Visium and GeoMx DSP.
 

@@ -42,6 +42,7 @@ from biocolab_accessor.errors import InvalidArgument
 from biocolab_accessor.messages import listing, quoted
 from biocolab_accessor.progress import progress_bar
 from biocolab_accessor.protocol import Filters
+from biocolab_accessor.public import public
 
 __all__ = ["LensSCConnector"]
 
@@ -50,6 +51,7 @@ _PROTEOMICS = -1
 _CHUNK = 100 * 1024 * 1024
 
 
+@public
 class LensSCConnector(Connector, _Official):
     """A connector to a Lens SC server: Xenium, CosMx, Vizgen and proteomics.
 

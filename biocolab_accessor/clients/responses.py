@@ -157,7 +157,9 @@ def http_error(url: str, status: int, content: bytes, reason: str | None, token_
     if status in (401, 403):
         problem = "was not accepted" if status == 401 else "does not allow this, or has expired"
         text += f". The token from {token_origin} {problem}: create one in the server's user settings"
-        return Unauthorized(text, status=status, detail=detail)
+        error = Unauthorized(text, status=status, detail=detail)
+        error.line = _line_of_new_token(url, token_origin)
+        return error
     if status == 404:
         if _is_of_route(url, named):
             example = "https://company/t2d_index_tool/" if "/api/v1/" in url else "https://api.bioturing.com/"
@@ -166,6 +168,14 @@ def http_error(url: str, status: int, content: bytes, reason: str | None, token_
     if status == 413:
         text += ". The request is too large for the server or a proxy: use a smaller chunk_size"
     return ServerError(text, status=status, detail=detail)
+
+
+def _line_of_new_token(url: str, token_origin: str) -> str:
+    """The line that asks for another token without showing it."""
+    found = re.search(r"(bioflex|public|private)_token", token_origin)
+    name = found.group() if found else "private_token"
+    host = f"private_host={url.partition('api/v1/')[0]!r}, " if name == "private_token" else ""
+    return f"from getpass import getpass; bc.connect({host}{name}=getpass('token: '))"
 
 
 def _is_of_route(url: str, named: str) -> bool:

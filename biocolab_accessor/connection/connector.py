@@ -31,6 +31,7 @@ from biocolab_accessor.errors import (
 from biocolab_accessor.messages import facts_table, quoted, warn
 from biocolab_accessor.platforms import home_folder
 from biocolab_accessor.protocol import SOURCES, Source
+from biocolab_accessor.public import public
 from biocolab_accessor.security.redaction import Secret, sealed
 from biocolab_accessor.security.urls import normalize_host, without_user
 
@@ -159,6 +160,7 @@ _T2D = "/t2d_index_tool/"
 _OWN_PLACE = "EConnector's"
 
 
+@public
 class EConnector:
     """Connectors to BBrowserX, Talk2Data and BioFlex, each with its host and token.
 

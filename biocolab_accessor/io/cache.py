@@ -37,6 +37,7 @@ from biocolab_accessor.config import settings
 from biocolab_accessor.errors import BiocolabError
 from biocolab_accessor.messages import warn
 from biocolab_accessor.platforms import is_open_elsewhere, open_to_others, private_folder, replace, sync
+from biocolab_accessor.public import public
 
 __all__ = [
     "ENTRY",
@@ -276,6 +277,7 @@ class Entry(Generic[_Made]):
         return made
 
 
+@public
 class Cache:
     """Cached answers of BioFlex, by database version; ``bc.cache``.
 

@@ -24,6 +24,7 @@ from biocolab_accessor.connection.default import drop_default, move_default, pus
 from biocolab_accessor.errors import InvalidArgument, SandboxError
 from biocolab_accessor.messages import did_you_mean, quoted, shown
 from biocolab_accessor.platforms import expanded, temporary_folder
+from biocolab_accessor.public import public
 from biocolab_accessor.sandbox.app import ServerThread, listen, make_app, reachable_host, route_names
 from biocolab_accessor.sandbox.faults.faults import Faults
 from biocolab_accessor.sandbox.faults.ledger import Ledger
@@ -172,6 +173,7 @@ def _check_arguments(path: object, host: object, port: object) -> None:
         raise InvalidArgument(msg)
 
 
+@public
 class Sandbox(Hosts):
     """A local server with the protocols of BioFlex, BBrowserX and Talk2Data; see :func:`biocolab_accessor.sandbox`.
 

@@ -149,7 +149,7 @@ def normalize_host(host: str, source: str = "argument") -> str:
     if "://" not in host:
         bare = host.lstrip("/")
         msg = f"the host{_named(bare, repr(host))} from {source} has no scheme: write {_advised(bare)}"
-        raise InvalidHost(msg)
+        raise _with_line(InvalidHost(msg), source, bare)
     try:
         found = _parsed(host)
     except _Doubtful as error:
@@ -163,7 +163,7 @@ def normalize_host(host: str, source: str = "argument") -> str:
             f"the host {quoted(host)} from {source} uses plain http, so anyone on the network path can read the "
             "token: use https (plain http is accepted for 127.0.0.1 only)"
         )
-        raise InsecureHost(msg)
+        raise _with_line(InsecureHost(msg), source, host.partition("://")[2])
     return host if host.endswith("/") else host + "/"
 
 
@@ -178,6 +178,14 @@ def _named(host: str, text: str = "") -> str:
     known = name.isascii() and all(len(label) <= longest for label in name.split("."))
     known = known and (not port or (port.isdecimal() and len(port) < 6))
     return f" {text or repr(host)}" if plain and known else ""
+
+
+def _with_line(error: InvalidHost, source: str, bare: str) -> InvalidHost:
+    """The error with the line that sets the same host with https, if it is an argument and can be one."""
+    _, _, name = source.partition("argument ")
+    if name and _named(bare) and _NAME.fullmatch(bare.partition("/")[0].partition(":")[0]):
+        error.line = f"bc.connect({name}={_advised(bare)})"
+    return error
 
 
 def _advised(host: str) -> str:

@@ -6,7 +6,7 @@ import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal, NoReturn, overload
+from typing import Any, Literal, NoReturn, Unpack, overload
 
 import pandas as pd
 from anndata import AnnData
@@ -27,7 +27,7 @@ from biocolab_accessor.studies.disk import file_of_study, open_lazily, safe_name
 from biocolab_accessor.studies.distributed import fetch_all, write_all
 from biocolab_accessor.studies.fetch import plan_fetch
 from biocolab_accessor.studies.obs_filter import ObsFilter
-from biocolab_accessor.studies.selection import FetchPlan, Selection
+from biocolab_accessor.studies.selection import FetchPlan, Selection, Wanted
 from biocolab_accessor.studies.study import Study, address_of, facts_of, parts_of
 from biocolab_accessor.studies.union import Join, expect_join, union
 
@@ -140,16 +140,9 @@ class Collection:
         join: Join = ...,
         *,
         label: str = ...,
-        genes: Sequence[str] | str | None = ...,
-        fields: Sequence[str] | str | None = ...,
-        unit: Unit = ...,
-        layers: Sequence[str] | None = ...,
-        obsm: bool = ...,
-        terms: bool = ...,
         cache: bool = ...,
-        obs_filter: str | None = ...,
-        cells: Sequence[str] | str | None = ...,
         dry_run: Literal[False] = ...,
+        **wanted: Unpack[Wanted],
     ) -> AnnData: ...
 
     @overload
@@ -158,16 +151,9 @@ class Collection:
         join: Join = ...,
         *,
         label: str = ...,
-        genes: Sequence[str] | str | None = ...,
-        fields: Sequence[str] | str | None = ...,
-        unit: Unit = ...,
-        layers: Sequence[str] | None = ...,
-        obsm: bool = ...,
-        terms: bool = ...,
         cache: bool = ...,
-        obs_filter: str | None = ...,
-        cells: Sequence[str] | str | None = ...,
         dry_run: Literal[True],
+        **wanted: Unpack[Wanted],
     ) -> FetchPlan: ...
 
     def to_anndata(
@@ -261,6 +247,28 @@ class Collection:
             parts = fetch_all(self.studies, self._selections(join, label, wanted), _ALTERNATIVE, cache=cache)
             return self._joined(parts, join, label, wanted)
 
+    @overload
+    def lazy(
+        self,
+        join: Join = ...,
+        *,
+        label: str = ...,
+        folder: str | Path | None = ...,
+        dry_run: Literal[False] = ...,
+        **wanted: Unpack[Wanted],
+    ) -> AnnData: ...
+
+    @overload
+    def lazy(
+        self,
+        join: Join = ...,
+        *,
+        label: str = ...,
+        folder: str | Path | None = ...,
+        dry_run: Literal[True],
+        **wanted: Unpack[Wanted],
+    ) -> FetchPlan: ...
+
     def lazy(
         self,
         join: Join = "inner",
@@ -275,7 +283,8 @@ class Collection:
         terms: bool = False,
         obs_filter: str | None = None,
         cells: Sequence[str] | str | None = None,
-    ) -> AnnData:
+        dry_run: bool = False,
+    ) -> AnnData | FetchPlan:
         """Join all studies as Dask arrays, without loading their matrices into memory.
 
         With a ``dask.distributed.Client``, the workers write the files into the folder, which they must be able to
@@ -287,12 +296,12 @@ class Collection:
             Folder that holds an h5ad of each study for as long as the AnnData is used; created if it does not exist.
             Several collections can share it, because the file names differ by study and unit. None means
             ``bc.cache``, which keeps BioFlex studies only.
-        join, label, genes, fields, unit, layers, obsm, terms, obs_filter, cells
+        join, label, genes, fields, unit, layers, obsm, terms, obs_filter, cells, dry_run
             See :meth:`to_anndata`.
 
         Returns
         -------
-        anndata.AnnData
+        anndata.AnnData or FetchPlan
             (n_obs, n_vars) float32; ``X`` and layers are Dask arrays.
 
         Raises
@@ -322,6 +331,8 @@ class Collection:
             cells=cells,
         )
         wanted = self._selections(join, label, selection)
+        if dry_run:
+            return self._plan(wanted, join, selection)
         if folder is not None:
             kept = expanded(folder).absolute()
             _make_folder(kept)
@@ -343,6 +354,28 @@ class Collection:
             raise InvalidArgument(msg)
         return self._joined([open_lazily(path) for path in paths], join, label, selection)
 
+    @overload
+    def to_zarr(
+        self,
+        path: str | Path,
+        join: Join = ...,
+        *,
+        label: str = ...,
+        dry_run: Literal[False] = ...,
+        **wanted: Unpack[Wanted],
+    ) -> Path: ...
+
+    @overload
+    def to_zarr(
+        self,
+        path: str | Path,
+        join: Join = ...,
+        *,
+        label: str = ...,
+        dry_run: Literal[True],
+        **wanted: Unpack[Wanted],
+    ) -> FetchPlan: ...
+
     def to_zarr(
         self,
         path: str | Path,
@@ -357,19 +390,20 @@ class Collection:
         terms: bool = False,
         obs_filter: str | None = None,
         cells: Sequence[str] | str | None = None,
-    ) -> Path:
+        dry_run: bool = False,
+    ) -> Path | FetchPlan:
         """Join all studies in a Zarr store, a block of cells at a time.
 
         Parameters
         ----------
         path
             Folder to write; it must not exist. ``anndata.settings.zarr_write_format`` sets the format.
-        join, label, genes, fields, unit, layers, obsm, terms, obs_filter, cells
+        join, label, genes, fields, unit, layers, obsm, terms, obs_filter, cells, dry_run
             See :meth:`to_anndata`.
 
         Returns
         -------
-        pathlib.Path
+        pathlib.Path or FetchPlan
             The path.
 
         Raises
@@ -392,20 +426,20 @@ class Collection:
             exists = f"{target} exists already: remove it, or give another path"
             msg = exists if target.exists() else f"folder {target.parent} does not exist"
             raise InvalidArgument(msg)
+        wanted: Wanted = {
+            "genes": genes,
+            "fields": fields,
+            "unit": unit,
+            "layers": layers,
+            "obsm": obsm,
+            "terms": terms,
+            "obs_filter": obs_filter,
+            "cells": cells,
+        }
+        if dry_run:
+            return self.lazy(join, label=label, dry_run=True, **wanted)
         with tempfile.TemporaryDirectory(prefix=".biocolab-", dir=target.parent, ignore_cleanup_errors=True) as folder:
-            joined = self.lazy(
-                join,
-                label=label,
-                folder=folder,
-                genes=genes,
-                fields=fields,
-                unit=unit,
-                layers=layers,
-                obsm=obsm,
-                terms=terms,
-                obs_filter=obs_filter,
-                cells=cells,
-            )
+            joined = self.lazy(join, label=label, folder=folder, **wanted)
             part = Path(folder) / "joined.zarr"
             with warnings.catch_warnings():
                 # anndata warns about its default format at each store; users choose it in anndata.settings.

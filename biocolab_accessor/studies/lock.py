@@ -50,6 +50,7 @@ Entry = dict[str, Any]
 """``study`` (its address), ``part``, ``sha256``, and what the part needs: ``name``, ``unit``, ``genes``."""
 
 
+@public
 class Recorder:
     """Collects the hashes of fetched parts; threads may share it."""
 
@@ -98,6 +99,7 @@ def recording(other: Recorder) -> Iterator[None]:
         _current = before
 
 
+@public
 class DataLock(Recorder):
     """Records what is fetched from studies in a file; created by :func:`biocolab_accessor.lock`.
 

@@ -100,7 +100,8 @@ class ObsFilter(NamedTuple):
         for name, start in zip(self.fields, self.starts, strict=True):
             if name not in known:
                 near = did_you_mean(name, known)
-                why = f"study {quoted(study_id)} has no metadata field {quoted(name)}{near}. It has {listing(known)}"
+                has = f"It has {listing(known)}; genes cannot be in a filter"
+                why = f"study {quoted(study_id)} has no metadata field {quoted(name)}{near}. {has}"
                 raise UnknownField(_message(self.text, start, why))
 
     def mask(self, columns: Mapping[str, pd.Series], *, lenient: bool = False) -> np.ndarray[Any, np.dtype[np.bool_]]:

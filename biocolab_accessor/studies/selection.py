@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, get_args
+from typing import NamedTuple, TypedDict, get_args
 
 import numpy as np
 
@@ -14,7 +14,20 @@ from biocolab_accessor.protocol import Format, Unit, argument_names, unit_name
 from biocolab_accessor.studies.conversion import gene_names
 from biocolab_accessor.studies.obs_filter import ObsFilter
 
-__all__ = ["FetchPlan", "Selection"]
+__all__ = ["FetchPlan", "Selection", "Wanted"]
+
+
+class Wanted(TypedDict, total=False):
+    """The arguments that every fetch has, for type checkers."""
+
+    genes: Sequence[str] | str | None
+    fields: Sequence[str] | str | None
+    unit: Unit
+    layers: Sequence[str] | None
+    obsm: bool | Sequence[str] | str
+    terms: bool
+    obs_filter: str | None
+    cells: Sequence[str] | str | None
 
 
 class Selection(NamedTuple):
@@ -100,7 +113,7 @@ class Selection(NamedTuple):
 
 @dataclass(frozen=True)
 class FetchPlan:
-    """The result of a fetch in numbers, from ``to_anndata(dry_run=True)``, which fetches no values.
+    """The result of a fetch in numbers, from a fetch with ``dry_run=True``, which fetches no values.
 
     Attributes
     ----------

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NoReturn, overload
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, Unpack, overload
 
 import numpy as np
 import pandas as pd
@@ -24,7 +24,7 @@ from biocolab_accessor.studies.conversion import obsm_keys, select_fields, selec
 from biocolab_accessor.studies.disk import expect_same, file_of_study, open_backed, open_lazily, write_study
 from biocolab_accessor.studies.fetch import fetch, plan_fetch
 from biocolab_accessor.studies.provenance import origin_of
-from biocolab_accessor.studies.selection import FetchPlan, Selection
+from biocolab_accessor.studies.selection import FetchPlan, Selection, Wanted
 from biocolab_accessor.studies.source import StudySource
 from biocolab_accessor.studies.study_data import StudyParts
 from biocolab_accessor.studies.terms import table_of_terms
@@ -484,36 +484,22 @@ class Study:
     def to_anndata(
         self,
         *,
-        genes: Sequence[str] | str | None = ...,
-        fields: Sequence[str] | str | None = ...,
-        unit: Unit = ...,
-        layers: Sequence[str] | None = ...,
-        obsm: bool | Sequence[str] | str = ...,
-        terms: bool = ...,
         format: Format = ...,
         cache: bool = ...,
         backed: str | Path | None = ...,
-        obs_filter: str | None = ...,
-        cells: Sequence[str] | str | None = ...,
         dry_run: Literal[False] = ...,
+        **wanted: Unpack[Wanted],
     ) -> AnnData: ...
 
     @overload
     def to_anndata(
         self,
         *,
-        genes: Sequence[str] | str | None = ...,
-        fields: Sequence[str] | str | None = ...,
-        unit: Unit = ...,
-        layers: Sequence[str] | None = ...,
-        obsm: bool | Sequence[str] | str = ...,
-        terms: bool = ...,
         format: Format = ...,
         cache: bool = ...,
         backed: str | Path | None = ...,
-        obs_filter: str | None = ...,
-        cells: Sequence[str] | str | None = ...,
         dry_run: Literal[True],
+        **wanted: Unpack[Wanted],
     ) -> FetchPlan: ...
 
     def to_anndata(
@@ -636,6 +622,26 @@ class Study:
             return adata
         return open_backed(write_study(parts, selection, backed))
 
+    @overload
+    def to_h5ad(
+        self,
+        path: str | Path,
+        *,
+        compression: Compression = ...,
+        dry_run: Literal[False] = ...,
+        **wanted: Unpack[Wanted],
+    ) -> Path: ...
+
+    @overload
+    def to_h5ad(
+        self,
+        path: str | Path,
+        *,
+        compression: Compression = ...,
+        dry_run: Literal[True],
+        **wanted: Unpack[Wanted],
+    ) -> FetchPlan: ...
+
     def to_h5ad(
         self,
         path: str | Path,
@@ -649,7 +655,8 @@ class Study:
         obs_filter: str | None = None,
         cells: Sequence[str] | str | None = None,
         compression: Compression = "gzip",
-    ) -> Path:
+        dry_run: bool = False,
+    ) -> Path | FetchPlan:
         """Write the study to an h5ad file, with bounded memory for a study of any size.
 
         Temporary files in the folder of ``path`` take about twice the size of the matrix until the file is complete.
@@ -663,10 +670,12 @@ class Study:
             See :meth:`to_anndata`.
         compression
             ``"gzip"`` or None.
+        dry_run
+            Write no file, and return a plan; see :meth:`to_anndata`.
 
         Returns
         -------
-        pathlib.Path
+        pathlib.Path or FetchPlan
             The path.
 
         Raises
@@ -694,7 +703,27 @@ class Study:
             cells=cells,
         )
         self._parts.source.refresh()
+        if dry_run:
+            return plan_fetch(self._parts, selection)
         return write_study(self._parts, selection, path, compression)
+
+    @overload
+    def lazy(
+        self,
+        path: str | Path | None = ...,
+        *,
+        dry_run: Literal[False] = ...,
+        **wanted: Unpack[Wanted],
+    ) -> AnnData: ...
+
+    @overload
+    def lazy(
+        self,
+        path: str | Path | None = ...,
+        *,
+        dry_run: Literal[True],
+        **wanted: Unpack[Wanted],
+    ) -> FetchPlan: ...
 
     def lazy(
         self,
@@ -708,7 +737,8 @@ class Study:
         terms: bool = False,
         obs_filter: str | None = None,
         cells: Sequence[str] | str | None = None,
-    ) -> AnnData:
+        dry_run: bool = False,
+    ) -> AnnData | FetchPlan:
         """The study as an AnnData of Dask arrays: its matrices stay on disk, for scanpy's functions that support Dask.
 
         Parameters
@@ -720,10 +750,12 @@ class Study:
             do newer entries once the cache exceeds ``bc.settings.cache_size``.
         genes, fields, unit, layers, obsm, terms, obs_filter, cells
             See :meth:`to_anndata`.
+        dry_run
+            Write no file, and return a plan; see :meth:`to_anndata`.
 
         Returns
         -------
-        anndata.AnnData
+        anndata.AnnData or FetchPlan
             (n_obs, n_vars) float32. ``X`` and layers are Dask arrays of CSR blocks; the rest is in memory.
 
         Raises
@@ -755,6 +787,8 @@ class Study:
             cells=cells,
         )
         self._parts.source.refresh()
+        if dry_run:
+            return plan_fetch(self._parts, selection)
         if path is not None:
             expect_same(path, self._parts, selection)
         adata = open_lazily(file_of_study(self._parts, selection, path))

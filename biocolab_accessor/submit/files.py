@@ -24,7 +24,7 @@ from filelock import Timeout as LockTimeout
 from biocolab_accessor.check.files import MTX_PARTS, check_10x_h5, check_mtx, parts_in, pipeline_in, study_type_of
 from biocolab_accessor.check.report import Report
 from biocolab_accessor.check.run import Checked, check_file, open_h5ad
-from biocolab_accessor.check.tables import check_table_file, opened_text, tabbed_lines
+from biocolab_accessor.check.tables import check_table_file
 from biocolab_accessor.errors import InvalidArgument, InvalidFile, MissingFile, UnknownField
 from biocolab_accessor.io.columns import as_frame
 from biocolab_accessor.io.hdf5_gate import is_hdf5, opened_foreign
@@ -33,7 +33,7 @@ from biocolab_accessor.io.names import distinct
 from biocolab_accessor.messages import did_you_mean, listing, quoted, warn
 from biocolab_accessor.platforms import expanded, temporary_folder
 from biocolab_accessor.protocol import STUDY_TYPES, Server
-from biocolab_accessor.submit.plan import Plan, StudyRequest, columns_chosen, expect_column, plan_of
+from biocolab_accessor.submit.plan import Plan, StudyRequest, columns_chosen, expect_column, plan_of, plan_of_refused
 from biocolab_accessor.submit.write import write_plan
 
 __all__ = [
@@ -41,13 +41,11 @@ __all__ = [
     "as_entries",
     "check_readable",
     "collect",
-    "names_of_tables",
     "plan_h5ad_files",
     "prepare_h5ad_files",
     "scratch_folder",
     "study_type_number",
     "study_type_of_files",
-    "with_tabs",
 ]
 
 _LENS = {7: "Lens Bulk", 8: "Lens Bulk", 12: "Lens Bulk", 13: "Lens Bulk"}
@@ -123,7 +121,10 @@ def as_entries(given: Any, takes: str, kinds: Any) -> list[Any]:
             f"{takes}, not {wrong[0]}: submit an object in memory with adata.biocolab.submit(…), "
             "an expression table with df.biocolab.submit(…)"
         )
-        raise InvalidArgument(msg)
+        error = InvalidArgument(msg)
+        if one and isinstance(given, AnnData | pd.DataFrame):
+            error.line = "{it}.biocolab.submit()"
+        raise error
     return entries
 
 
@@ -288,13 +289,14 @@ def plan_h5ad_files(
     columns: Sequence[str] | str | None = None,
     batch_key: str | None = None,
     gene_symbols: str | None = None,
-) -> list[Plan]:
-    """What :func:`prepare_h5ad_files` would make of each file."""
-    chosen, checked = _checked(paths, request, input_matrix_type, columns, batch_key, gene_symbols)
+) -> tuple[list[Plan], Report]:
+    """What :func:`prepare_h5ad_files` would make of each file, also of one with errors; all findings."""
+    chosen, checked = _checked(paths, request, input_matrix_type, columns, batch_key, gene_symbols, dry_run=True)
     plans = []
     for path in paths:
+        planned = plan_of if checked[path].report.ok else plan_of_refused
         with _opened(path) as adata:
-            plan = plan_of(
+            plan = planned(
                 adata,
                 checked[path],
                 request=request,
@@ -304,7 +306,7 @@ def plan_h5ad_files(
                 gene_symbols=gene_symbols,
             )
         plans.append(replace(plan, encoded=None))
-    return plans
+    return plans, Report([found for plan in plans for found in plan.report])
 
 
 def _checked(
@@ -314,6 +316,8 @@ def _checked(
     columns: Sequence[str] | str | None,
     batch_key: str | None,
     gene_symbols: str | None,
+    *,
+    dry_run: bool = False,
 ) -> tuple[dict[Path, tuple[str, ...] | None], dict[Path, Checked]]:
     """The columns to send and the findings of each file; all files must hold the same kind of matrix."""
     chosen = {path: _chosen(path, columns, batch_key) for path in dict.fromkeys(paths)}
@@ -329,8 +333,11 @@ def _checked(
         )
         for path, names in chosen.items()
     }
-    _refuse({path: found.report for path, found in checked.items()})
-    choices = {path: found.choice for path, found in checked.items() if found.choice is not None}
+    reports = _of_batches({path: found.report for path, found in checked.items()})
+    checked = {path: found._replace(report=reports[path]) for path, found in checked.items()}
+    if not dry_run:
+        _refuse(reports)
+    choices = {path: found.choice for path, found in checked.items() if found.choice is not None and found.report.ok}
     if len({choice.input_matrix_type for choice in choices.values()}) > 1:
         held = "; ".join(f"{path.name}: {choice.reason}" for path, choice in choices.items())
         msg = f"the batches of one study must all be counts or all be normalized: {held}"
@@ -347,29 +354,6 @@ def _opened(path: Path) -> Iterator[AnnData]:
         adata.file.close()
 
 
-def with_tabs(paths: Sequence[Path], folder: Path) -> list[Path]:
-    """Tables with tabs, which servers read: copies of .csv files, and other files themselves."""
-    ready = []
-    for number, path in enumerate(paths):
-        with opened_text(path) as file:
-            lines = tabbed_lines(path, file)
-            if lines is not None:
-                path = folder / f"{number}.tsv"
-                with path.open("x", encoding="utf-8") as copy:
-                    copy.writelines(lines)
-        ready.append(path)
-    return ready
-
-
-def names_of_tables(names: Sequence[str], paths: Sequence[Path]) -> tuple[str, ...]:
-    """Names on the server; copies that :func:`with_tabs` made end in .tsv."""
-    made = [
-        f"{name.removesuffix('.gz')[:-4]}.tsv" if path.name.endswith(".tsv") and ".csv" in name.casefold() else name
-        for name, path in zip(names, paths, strict=True)
-    ]
-    return tuple(distinct(made))
-
-
 def _chosen(path: Path, columns: Sequence[str] | str | None, batch_key: str | None) -> tuple[str, ...] | None:
     if columns is None and batch_key is None:
         return None
@@ -382,7 +366,7 @@ def _chosen(path: Path, columns: Sequence[str] | str | None, batch_key: str | No
             raise UnknownField(msg) from error
 
 
-def check_readable(payload: Payload, study_type: int) -> None:
+def check_readable(payload: Payload, study_type: int, *, dry_run: bool = False) -> Report:
     """Check the first lines or values of tables and 10x files; files that cannot be checked here are sent."""
     reports: dict[Path, Report] = {}
     if study_type == STUDY_TYPES["mtx_10x"]:
@@ -398,15 +382,25 @@ def check_readable(payload: Payload, study_type: int) -> None:
             if is_hdf5(path):
                 with opened_foreign(path, filters=False):
                     pass
-    _refuse(reports)
+    if not dry_run:
+        _refuse(reports)
+    return Report([found for report in reports.values() for found in report])
+
+
+def _of_batches(reports: Mapping[Path, Report]) -> dict[Path, Report]:
+    """A batch may lose all its cells as long as another keeps some: that is no error then."""
+    if all(any(found.code == _NO_CELL_KEPT for found in report) for report in reports.values()):
+        return dict(reports)
+    return {
+        path: Report([replace(each, severity="warning") if each.code == _NO_CELL_KEPT else each for each in report])
+        for path, report in reports.items()
+    }
 
 
 def _refuse(reports: Mapping[Path, Report]) -> None:
-    """Raise for errors and warn of the rest; a batch may lose all its cells as long as another keeps some."""
-    all_lost = all(any(found.code == _NO_CELL_KEPT for found in report) for report in reports.values())
+    """Raise for errors, and warn of the rest."""
     for path, report in reports.items():
-        errors = Report([found for found in report if all_lost or found.code != _NO_CELL_KEPT])
-        errors.raise_for_errors(of=str(path))
+        report.raise_for_errors(of=str(path))
     for path, report in reports.items():
         for found in report:
             # A file is sent unchanged, and a copy is fetched with the values of the file: no warning needed.

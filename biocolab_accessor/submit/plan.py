@@ -42,6 +42,7 @@ __all__ = [
     "encoded_obsm",
     "expect_column",
     "plan_of",
+    "plan_of_refused",
     "plan_submission",
 ]
 
@@ -105,6 +106,7 @@ Strictness = Literal["default", "strict"]
 _MOST_SHOWN = 8
 _NOT_CHOSEN = " (not chosen)"
 _NOTHING_SENT = "Plan: nothing has been sent"
+_TO_SEND = ("to send", "the same call without dry_run")
 
 
 @dataclass(frozen=True)
@@ -237,7 +239,7 @@ class Plan:
             ("left out", ", ".join(self._left())),
             ("filters", "; ".join(found.text for found in self.report.notes if found.path == "filters")),
             *(("warning", f"{found.code} {found.path}: {found.text}") for found in warned),
-            ("to send", "the same call without dry_run" if self.ok else ""),
+            *([_TO_SEND] if self.ok else []),
         ]
         return [(name, text) for name, text in rows if text]
 
@@ -278,6 +280,8 @@ class FilesPlan:
         Size of the files on disk, in bytes.
     plans
         One :class:`Plan` for each h5ad file; empty for other types, of which only a part is read.
+    report
+        The findings of all files. If it has errors, the files cannot be sent.
 
     Examples
     --------
@@ -299,6 +303,16 @@ class FilesPlan:
     batches: tuple[str, ...]
     n_bytes: int
     plans: tuple[Plan, ...] = ()
+    report: Report = field(default_factory=Report)
+
+    @property
+    def ok(self) -> bool:
+        """Whether the files can be sent."""
+        return self.report.ok
+
+    def _headline(self) -> str:
+        these = "these files" if len(self.files) > 1 else "this file"
+        return _NOTHING_SENT if self.ok else f"Plan: {these} cannot be sent"
 
     def _rows(self) -> list[tuple[str, str]]:
         if self.plans:
@@ -306,22 +320,31 @@ class FilesPlan:
             return [
                 (f"{path.name}: {name}" if several else name, text)
                 for path, plan in zip(self.files, self.plans, strict=True)
-                for name, text in plan._rows()
+                for name, text in (plan if plan.batch_key else _named(plan, path))._rows()
+                if self.ok or name != _TO_SEND[0]
             ]
         study = quoted(self.study_id) if self.study_id is not None else "with a generated id"
+        found = [each for each in self.report if each.severity != "note"]
         return [
+            *((each.severity, f"{each.code} {each.path}: {each.text}") for each in found),
             ("to", f"{self.to}, group {quoted(self.group)}, study {study}, species {self.species}"),
             ("type", f"{self.study_type}, sent as {self.input_matrix_type}"),
             ("files", listing((path.name for path in self.files), limit=_MOST_SHOWN)),
             ("batches", listing(self.batches, limit=_MOST_SHOWN)),
             ("size", f"{about_megabytes(self.n_bytes)} on disk"),
+            *([_TO_SEND] if self.ok else []),
         ]
 
     def __repr__(self) -> str:
-        return "\n".join([_NOTHING_SENT, *(f"  {name}: {text}" for name, text in self._rows())])
+        return "\n".join([self._headline(), *(f"  {name}: {text}" for name, text in self._rows())])
 
     def _repr_html_(self) -> str:
-        return facts_table(_NOTHING_SENT, self._rows())
+        return facts_table(self._headline(), self._rows())
+
+
+def _named(plan: Plan, path: Path) -> Plan:
+    """The plan of a file that is sent as one, under its own name."""
+    return replace(plan, batches=tuple(replace(batch, file_name=path.name) for batch in plan.batches))
 
 
 def plan_submission(
@@ -359,7 +382,7 @@ def plan_submission(
     )
     if not dry_run:
         checked.report.raise_for_errors(strict=check == "strict")
-    planned = plan_of if checked.report.ok else _plan_of_refused
+    planned = plan_of if checked.report.ok else plan_of_refused
     plan = planned(
         adata, checked, request=request, to=to, batch_key=batch_key, chosen=chosen, gene_symbols=gene_symbols
     )
@@ -367,7 +390,7 @@ def plan_submission(
     return replace(plan, check=check, encoded=None if dry_run else plan.encoded)
 
 
-def _plan_of_refused(
+def plan_of_refused(
     adata: AnnData,
     checked: Checked,
     *,

@@ -23,18 +23,17 @@ from biocolab_accessor.submit.files import (
     as_entries,
     check_readable,
     collect,
-    names_of_tables,
     plan_h5ad_files,
     prepare_h5ad_files,
     scratch_folder,
     study_type_number,
     study_type_of_files,
-    with_tabs,
 )
 from biocolab_accessor.submit.journal import call_of
 from biocolab_accessor.submit.plan import FilesPlan, Plan, Strictness, StudyRequest, plan_submission
 from biocolab_accessor.submit.sent_objects import remember_sent
 from biocolab_accessor.submit.submission import Sent, Submission, warn_of_namesakes, warn_of_restart, was_lost
+from biocolab_accessor.submit.tables import names_of_tables, with_tabs
 from biocolab_accessor.submit.write import tables_of, write_plan
 
 if TYPE_CHECKING:
@@ -225,7 +224,8 @@ def submit_files(
     wait
         Wait until the study is ready.
     dry_run
-        Check the files and return the plan; nothing is sent and the server is not contacted.
+        Check the files and return the plan, with their errors if they have some (``plan.ok``); nothing is sent and the
+        server is not contacted.
 
     Returns
     -------
@@ -307,11 +307,10 @@ def submit_files(
     }
     as_counts = number in _COUNTS_BY_DEFINITION if matrix_type == "auto" else matrix_type == "raw"
     if dry_run:
-        plans = []
         if number == STUDY_TYPES["h5ad"]:
-            plans = plan_h5ad_files(payload.files, request, matrix_type, to, obs, batch_key, gene_symbols)
+            plans, report = plan_h5ad_files(payload.files, request, matrix_type, to, obs, batch_key, gene_symbols)
         else:
-            check_readable(payload, number)
+            plans, report = [], check_readable(payload, number, dry_run=True)
         return FilesPlan(
             to=to,
             group=group,
@@ -323,6 +322,7 @@ def submit_files(
             batches=tuple(batch.file_name for batch in plans[0].batches) if batch_key else payload.batches,
             n_bytes=sum(path.stat().st_size for path in (*payload.files, *payload.extra)),
             plans=tuple(plans),
+            report=report,
         )
     call = call_of(files, (*payload.files, *payload.extra), arguments)
 

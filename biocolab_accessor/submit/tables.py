@@ -1,7 +1,9 @@
-"""Tables: a DataFrame as an expression table or as a list of genes."""
+"""Tables: a DataFrame as an expression table or as a list of genes, and tables on disk with tabs."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,11 +12,12 @@ from anndata import AnnData
 from scipy import sparse
 
 from biocolab_accessor.check.report import Report
-from biocolab_accessor.check.tables import judge_table, remedy_for_text
+from biocolab_accessor.check.tables import judge_table, opened_text, remedy_for_text, tabbed_lines
 from biocolab_accessor.errors import InvalidColumn, InvalidNames, InvalidValues
+from biocolab_accessor.io.names import distinct
 from biocolab_accessor.messages import counted, listing, quoted
 
-__all__ = ["converted", "genes_of", "to_anndata"]
+__all__ = ["converted", "genes_of", "names_of_tables", "to_anndata", "with_tabs"]
 
 _VALUES_AT_ONCE = 1 << 22
 _LARGEST_WHOLE = 2**53
@@ -101,3 +104,26 @@ def genes_of(table: pd.DataFrame, column: str | None = None) -> list[str]:
         msg = f"{where} does not hold gene names: give their column with column="
         raise InvalidColumn(msg)
     return list(dict.fromkeys(names))
+
+
+def with_tabs(paths: Sequence[Path], folder: Path) -> list[Path]:
+    """Tables with tabs, which servers read: copies of .csv files, and other files themselves."""
+    ready = []
+    for number, path in enumerate(paths):
+        with opened_text(path) as file:
+            lines = tabbed_lines(path, file)
+            if lines is not None:
+                path = folder / f"{number}.tsv"
+                with path.open("x", encoding="utf-8") as copy:
+                    copy.writelines(lines)
+        ready.append(path)
+    return ready
+
+
+def names_of_tables(names: Sequence[str], paths: Sequence[Path]) -> tuple[str, ...]:
+    """Names on the server; copies that :func:`with_tabs` made end in .tsv."""
+    made = [
+        f"{name.removesuffix('.gz')[:-4]}.tsv" if path.name.endswith(".tsv") and ".csv" in name.casefold() else name
+        for name, path in zip(names, paths, strict=True)
+    ]
+    return tuple(distinct(made))

@@ -312,5 +312,8 @@ def study_of_object(adata: AnnData, *, writes: bool = False) -> Study:
                 ". (An object is known by its last submission in this session, until its cells or genes change; "
                 "copies are other objects)"
             )
-        raise UnknownStudy(msg) from error
+        refused = UnknownStudy(msg)
+        if writes and submission_of(adata) is not None:
+            refused.line = "{call}(study={it}.biocolab.study)"
+        raise refused from error
     return study_of_origin(origin)

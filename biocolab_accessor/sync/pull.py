@@ -241,7 +241,9 @@ def _column(
         except InvalidColumn as error:
             if asked and not ignore:
                 msg = f"field {quoted(name)} cannot be {dtype}: {error}"
-                raise InvalidColumn(msg) from error
+                refused = InvalidColumn(msg)
+                refused.line = f"{{it}}.biocolab.pull_metadata([{name!r}])"
+                raise refused from error
             note = f"{quoted(name)} is {column.dtype}, not {dtype}{'' if asked else ' as before'}: {error}"
             if asked:
                 warn(note)

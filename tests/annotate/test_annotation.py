@@ -56,9 +56,13 @@ class TestPictures:
         assert "CD56+ NK" in html
         assert "color:inherit" in html
 
-    def test_and_html_grays_what_most_markers_do_not_support(self, other: ad.AnnData, database: Database) -> None:
+    def test_html_and_plot_gray_clusters_that_most_markers_do_not_support(
+        self, other: ad.AnnData, database: Database
+    ) -> None:
         result = other.biocolab.annotate("louvain", markers={"3": ["NKG7", "GNLY"], "4": ["<b>"]}, database=database)
         for support, grayed in ((0.49, {"3", "4"}), (0.5, {"4"})):
             result.table.loc[result.table["cluster"] == "3", "support"] = support
             rows = result._repr_html_().split("<tr")[2:]
             assert {row.split("<td style='text-align:left'>")[1][0] for row in rows if "opacity" in row[:30]} == grayed
+            names = result.plot().axes[0].get_yticklabels()
+            assert {name.get_text() for name in names if name.get_alpha()} == grayed - {"4"}

@@ -359,3 +359,17 @@ class TestMachine:
             (seen,) = of(examine(network=False), "cache")
         assert seen.state == "ok"
         assert list(tmp_path.iterdir()) == []
+
+
+def test_doctor_in_a_notebook_shows_problems_first_and_in_full(
+    server: Sandbox, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(bc.settings, "cache_dir", tmp_path / ("long" * 20))
+    monkeypatch.setenv("BIOCOLAB_PRIVATE_TOKN", "x")
+    found = bc.doctor()
+    states = list(dict.fromkeys(found["state"]))
+    assert states == [state for state in ("broken", "warning", "note", "ok") if state in states]
+    assert "→ " in repr(found)
+    assert "long" * 20 in repr(found)
+    assert "long" * 20 in found._repr_html_()
+    assert server.token not in repr(found)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 import socket
 from pathlib import Path
 
@@ -93,9 +94,29 @@ def test_a_dry_run_shows_what_would_be_sent(counts: ad.AnnData, folder: Path, tm
     shown = run("submit", tmp_path / "x.h5ad", "--dry-run").stdout
     assert shown.startswith("Plan: nothing has been sent\n")
     assert "cells x genes: 60 x 40" in shown
+    assert "files: x.h5ad (60 cells)" in shown
+    assert "to send: the same command without --dry-run" in shown
     plan = answer("submit", folder, "--dry-run", "--study-id", "S")
     assert (plan["study_type"], plan["input_matrix_type"], plan["batches"]) == ("mtx_10x", "raw", ["sample_A"])
     assert "type: mtx_10x, sent as raw" in repr(bc.submit(folder, dry_run=True))
+
+
+def test_a_dry_run_of_files_shows_their_errors(counts: ad.AnnData, folder: Path, tmp_path: Path) -> None:
+    counts.write_h5ad(tmp_path / "good.h5ad")
+    counts.X = np.full(counts.shape, np.nan, dtype=np.float32)
+    counts.write_h5ad(tmp_path / "bad.h5ad")
+    plan = bc.submit([tmp_path / "good.h5ad", tmp_path / "bad.h5ad"], dry_run=True)
+    assert (plan.ok, [each.ok for each in plan.plans]) == (False, [True, False])
+    assert plan.report.errors[0].code == "BC302"
+    assert "bad.h5ad: error: BC302" in repr(plan)
+    assert "to send" not in repr(plan)
+    assert "these files cannot be sent" in plan._repr_html_()
+    (folder / "matrix.mtx.gz").write_bytes(gzip.compress(b"1 2 3\n"))
+    assert "does not begin with %%MatrixMarket" in bc.submit(folder, dry_run=True)._repr_html_()
+    done = run("submit", tmp_path / "bad.h5ad", "--dry-run")
+    assert (done.exit_code, "error: BC302" in done.stdout) == (run("check", tmp_path / "bad.h5ad").exit_code, True)
+    told = json.loads(run("submit", tmp_path / "bad.h5ad", "--dry-run", "--json").stdout)
+    assert (told["ok"], told["findings"][0]["code"]) == (False, "BC302")
 
 
 @pytest.mark.parametrize("command", [[], ["cache"]])

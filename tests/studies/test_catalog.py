@@ -203,8 +203,8 @@ def test_the_error_for_another_species_suggests_the_species_argument(server: San
     server.add_study("OF_A_MOUSE", counts, species="mouse")
     counts.biocolab.submit(study_id="OF_MY_MOUSE", species="mouse", skip_dimred=True)
     for study_id, source, said in (
-        ("OF_A_MOUSE", "bioflex", "use species= if it belongs to another species$"),
-        ("OF_MY_MOUSE", "bbrowserx", "use species= if it belongs to another species$"),
+        ("OF_A_MOUSE", "bioflex", "use species= if it belongs to another species\n"),
+        ("OF_MY_MOUSE", "bbrowserx", "use species= if it belongs to another species\n"),
     ):
         with pytest.raises(UnknownStudy, match=said):
             bc.study(study_id, source=source)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import warnings
+from pathlib import Path
 
 import anndata as ad
 import numpy as np
@@ -70,3 +71,19 @@ def test_a_warning_from_a_thread_shows_the_line_of_the_user(server: Sandbox) -> 
         bc.collection(["HALVES"]).to_anndata()
     ours = [each for each in caught if "raw values" in str(each.message)]
     assert [(each.filename, each.lineno) for each in ours] == [(__file__, line)]
+
+
+@pytest.mark.parametrize("fetch", ["to_h5ad", "lazy"])
+def test_a_dry_run_of_every_fetch_of_a_study_is_the_same_plan(fetch: str, studies: list[str], tmp_path: Path) -> None:
+    study, bc.settings.memory_budget = bc.study(studies[0]), 10**9
+    plan = getattr(study, fetch)(tmp_path / "x.h5ad", fields=["batch"], dry_run=True)
+    assert plan == study.to_anndata(fields=["batch"], dry_run=True)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_dry_run_of_every_fetch_of_a_collection_is_the_same_plan(uneven: list[str], tmp_path: Path) -> None:
+    collection, bc.settings.memory_budget = bc.collection(uneven), 10**9
+    plan = collection.to_anndata("outer", dry_run=True)
+    assert collection.lazy("outer", dry_run=True) == plan
+    assert collection.to_zarr(tmp_path / "x.zarr", "outer", dry_run=True) == plan
+    assert list(tmp_path.iterdir()) == []

@@ -331,8 +331,9 @@ class TestWhichStudy:
     def test_after_a_submission_it_is_the_submission(self, counts: ad.AnnData, server: Sandbox) -> None:
         submission = counts.biocolab.submit("All members", study_id="pushed_to", skip_dimred=True)
         counts.obs["leiden"] = pd.Categorical(["0", "1"] * 30)
-        with pytest.raises(UnknownStudy, match="give study="):
+        with pytest.raises(UnknownStudy, match="give study=") as caught:
             counts.biocolab.push_metadata("leiden")
+        assert caught.value.__notes__ == ["  counts.biocolab.push_metadata(study=counts.biocolab.study)"]
         counts.biocolab.push_metadata("leiden", study=submission)
         counts.obs["leiden_2"] = counts.obs["leiden"]
         counts.biocolab.push_metadata("leiden_2", study=submission.study_id, group="All members")
