@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from biocolab_accessor.errors import InvalidArgument, InvalidFilter, UnknownField
-from biocolab_accessor.studies.obs_filter import ObsFilter
+from biocolab_accessor.studies.obs_filter import ObsFilter, labels_of
 
 FRAME = pd.DataFrame(
     {
@@ -28,6 +28,7 @@ FRAME = pd.DataFrame(
 def rows(text: str) -> list[int]:
     wanted = ObsFilter.of(text)
     wanted.expect_fields(list(FRAME.columns), "A")
+    wanted.expect_labels(labels_of(FRAME))
     return np.flatnonzero(wanted.mask(FRAME)).tolist()
 
 
