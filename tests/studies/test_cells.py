@@ -20,6 +20,7 @@ from biocolab_accessor.errors import (
     AmbiguousName,
     InvalidArgument,
     InvalidFilter,
+    InvalidResponse,
     NoCells,
     TooLarge,
     UnknownCell,
@@ -242,6 +243,27 @@ def test_only_the_fields_that_are_needed_are_fetched_and_once(server: Sandbox, p
     order = [record.route.rpartition("/")[2] for record in server.requests]
     assert order.count("fetch_metadata") == 3
     assert order.index("get_matrix") > order.index("fetch_metadata") + 1
+
+
+def test_genes_terms_and_csc_come_for_some_cells_and_for_none_of_a_study(pairs) -> None:
+    study = pairs["bbrowserx"][0]
+    first_only = f"`Number of mRNA transcripts` in {counts_of_the_first_only(pairs['bbrowserx'])}"
+    whole = study.to_anndata(fields=["label"])
+    found = bc.Collection(pairs["bbrowserx"]).to_anndata(obs_filter=first_only, genes=["GENE3"], fields=["label"])
+    chosen = whole[[name.rpartition("-")[0] for name in found.obs_names], ["GENE3"]]
+    assert 0 < found.n_obs < N
+    np.testing.assert_array_equal(found.X.toarray(), chosen.X.toarray())
+    with pytest.warns(UserWarning, match="no ontology terms"):
+        some = study.to_anndata(obs_filter="n > 1", format="csc", terms=True)
+    assert some.X.format == "csc"
+    np.testing.assert_array_equal(some.X.toarray(), whole[some.obs_names].X.toarray())
+
+
+def test_an_embedding_with_rows_of_other_cells_is_refused(pairs, monkeypatch) -> None:
+    study = pairs["bbrowserx"][0]
+    monkeypatch.setattr(BBrowserXConnector, "retrieve_custom_embedding", lambda *_: np.zeros((3, 2), np.float32))
+    with pytest.raises(InvalidResponse, match=f"has 3 rows for {N} cells"):
+        study.to_anndata(obs_filter="n > 1")
 
 
 def test_a_filter_selects_from_the_whole_study_in_the_cache(server: Sandbox, pairs) -> None:

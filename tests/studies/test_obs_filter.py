@@ -272,6 +272,7 @@ def hostile_filters(number: int) -> list[str]:
     return found
 
 
+@pytest.mark.sweeps  # coverage, which plain pytest is measured with, takes most of the time
 def test_200_hostile_filters_are_refused_in_less_than_50_ms_of_processor_time_each() -> None:
     took = []
     gc.disable()  # collecting all that a session has imported takes longer
