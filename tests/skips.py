@@ -5,6 +5,7 @@ CI sets the variable ``CI``. Elsewhere pytest lists skips (``-ra``) and nothing 
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
 import shutil
@@ -27,6 +28,8 @@ ALLOWED: dict[str, bool] = {
     r"the installed bioturing_connector has no (get_ontologies_tree|assign_standardized_meta)": True,
     # What the official Lens class runs; ours needs no such command.
     r"the official client needs the command zip": shutil.which("zip") is None,
+    # Brings thirty packages for one method, and is in no group of dependencies.
+    r"spatialdata is not installed": importlib.util.find_spec("spatialdata") is None,
 }
 """Whether a skip is allowed here, by a pattern of its reason."""
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from biocolab_accessor.cli.output import Json, Server, Source, Species, Unit, out, print_json, print_lines, print_table
-from biocolab_accessor.errors import InvalidArgument
+from biocolab_accessor.errors import InvalidArgument, MissingFile
 
 __all__ = ["groups", "pull", "replay", "search", "studies", "summary"]
 
@@ -176,10 +176,15 @@ def pull(
     obs_filter: Annotated[
         str | None, typer.Option("--filter", help="Only cells for which this holds, such as \"phase == 'S'\".")
     ] = None,
+    cells: Annotated[
+        Path | None, typer.Option(help="Only the cells of this text file, which has a barcode on each line.")
+    ] = None,
+    terms: Annotated[bool, typer.Option("--terms", help="Add the ontology terms of labels as columns.")] = False,
     cite: Annotated[
         Path | None, typer.Option(help="Add the study to this BibTeX file, unless an entry has its key.")
     ] = None,
     embeddings: Annotated[bool, typer.Option(help="Fetch the embeddings too.")] = True,
+    obsm: Annotated[list[str] | None, typer.Option(help="Only this embedding, such as UMAP. Can be repeated.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show the size.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -190,6 +195,8 @@ def pull(
     Example: biocolab pull PBMC68k_reduced -o b_cells.h5ad --genes CD79A,MS4A1 --fields bulk_labels --unit lognorm
 
     Example: biocolab pull PBMC68k_reduced -o s_phase.h5ad --filter "phase == 'S' and n_genes > 200"
+
+    Example: biocolab pull PBMC -o mine.h5ad --source bbrowserx --cells barcodes.txt --terms --obsm UMAP
     """
     import biocolab_accessor as bc
     from biocolab_accessor.io.safe_files import target_path
@@ -205,35 +212,38 @@ def pull(
     if version is not None and source is not Source.bioflex:
         msg = f"version is {version}, but {source.value} has no databases: drop --version, or use --source bioflex"
         raise InvalidArgument(msg)
+    if obsm is not None and not embeddings:
+        msg = "--obsm names an embedding, but --no-embeddings leaves all of them out: give only one"
+        raise InvalidArgument(msg)
     if cite is not None:
         target_path(cite)  # refuses a folder before the study is fetched
+    barcodes = None if cells is None else _lines(cells)
     database = None if version is None else bc.database(species, version)
     names = None if genes is None else [name.strip() for each in genes for name in each.split(",") if name.strip()]
     study = bc.study(study_id, database=database, source=source.value, species=species, group=group)
-    others = [layer.value for layer in layers or ()]
+    wanted: dict[str, Any] = {
+        "genes": names,
+        "fields": fields,
+        "unit": unit.value,
+        "layers": [layer.value for layer in layers or ()],
+        "obsm": embeddings if obsm is None else obsm,
+        "terms": terms,
+        "obs_filter": obs_filter,
+        "cells": barcodes,
+    }
     if output is None or dry_run:
-        plan = study.to_anndata(
-            genes=names,
-            fields=fields,
-            unit=unit.value,
-            layers=others,
-            obsm=embeddings,
-            obs_filter=obs_filter,
-            dry_run=True,
-        )
+        plan = study.to_anndata(**wanted, dry_run=True)
         if as_json:
             print_json({name: getattr(plan, name) for name in plan.__dataclass_fields__} | {"fits": plan.fits})
         else:
             out.print(repr(plan), markup=False, soft_wrap=True)
         return
-    path = study.to_h5ad(
-        output, genes=names, fields=fields, unit=unit.value, layers=others, obsm=embeddings, obs_filter=obs_filter
-    )
+    path = study.to_h5ad(output, **wanted)
     if cite is not None:
         add_to_bibliography(cite, [facts_of(study)])
     answer = {
         "study_id": study.id,
-        "cells": study.n_obs if obs_filter is None else _n_cells(path),
+        "cells": study.n_obs if obs_filter is None and cells is None else _n_cells(path),
         "genes": study.n_vars if names is None else len(set(names)),
         "fields": list(dict.fromkeys(study.fields if fields is None else fields)),
         "file": str(path),
@@ -262,6 +272,18 @@ def replay(
     print_json(rows) if as_json else print_table(rows, empty="the lock has no parts")
     if check and (table["state"] != "same").any():
         raise typer.Exit(1)
+
+
+def _lines(path: Path) -> list[str]:
+    """The lines of a text file, without blank ones."""
+    try:
+        return [line.strip() for line in path.read_text("utf-8-sig").splitlines() if line.strip()]
+    except FileNotFoundError as error:
+        msg = f"{path} does not exist: give a text file with a barcode on each line"
+        raise MissingFile(msg) from error
+    except (OSError, UnicodeDecodeError) as error:
+        msg = f"{path} cannot be read as text with a barcode on each line: {error}"
+        raise InvalidArgument(msg) from error
 
 
 def _n_cells(path: Path) -> int:

@@ -21,7 +21,7 @@ from biocolab_accessor.io.transpose import csr_of_csc
 from biocolab_accessor.io.values import text_index
 from biocolab_accessor.messages import counted, did_you_mean, listing, quoted
 from biocolab_accessor.studies.conversion import expect_shape
-from biocolab_accessor.studies.obs_filter import ObsFilter
+from biocolab_accessor.studies.obs_filter import ObsFilter, labels_of
 from biocolab_accessor.studies.selection import Selection
 from biocolab_accessor.studies.source import StudySource
 from biocolab_accessor.studies.study_data import StudyParts
@@ -81,7 +81,9 @@ def _evaluated(
         columns = {name: held[name] for name in held.columns}
         absent = pd.Series(np.full(parts.n_obs, np.nan), held.index)
         columns |= {name: absent for name in wanted.fields if name not in columns}
-        mask &= wanted.mask(columns, lenient=selection.of_many)
+        if not selection.of_many:
+            wanted.expect_labels(labels_of(columns))
+        mask &= wanted.mask(columns)
         if not mask.any():
             conditions += wanted.counts(columns)
     return mask, held, conditions

@@ -26,7 +26,7 @@ from biocolab_accessor.studies.conversion import select_embeddings, select_field
 from biocolab_accessor.studies.disk import file_of_study, open_lazily, safe_names
 from biocolab_accessor.studies.distributed import fetch_all, write_all
 from biocolab_accessor.studies.fetch import plan_fetch
-from biocolab_accessor.studies.obs_filter import ObsFilter
+from biocolab_accessor.studies.obs_filter import ObsFilter, labels_of
 from biocolab_accessor.studies.selection import FetchPlan, Selection, Wanted
 from biocolab_accessor.studies.study import Study, address_of, facts_of, parts_of
 from biocolab_accessor.studies.union import Join, expect_join, union
@@ -192,7 +192,7 @@ class Collection:
             See :meth:`Study.to_anndata`.
         obs_filter
             See :meth:`Study.to_anndata`. It is applied to each study, which may have no cell to add; for an outer join,
-            a field that a study lacks is missing in all of its cells. A label that a study lacks is not an error.
+            a field that a study lacks is missing in all of its cells. A label must be one of at least one study.
         cells
             Names of cells as in the result, ``"AAACATACAACCAC-1-GSE1"``: barcodes with the study's name appended.
         dry_run
@@ -532,7 +532,10 @@ class Collection:
     def _selections(self, join: Join, label: str, selection: Selection) -> list[Selection]:
         """The selection for each study: for an outer join, only the genes and fields that it has."""
         expect_join(join)
-        found, fields = self._selections_of_cells(join, selection), [each.fields for each in self.studies]
+        fields = [each.fields for each in self.studies]
+        if selection.obs_filter is not None:
+            self._expect_filter(ObsFilter.of(selection.obs_filter), join, fields)
+        found = self._selections_of_cells(selection)
         if join == "outer":
             several = self._several
             if selection.genes is not None:
@@ -555,14 +558,22 @@ class Collection:
                 raise InvalidArgument(msg)
         return found
 
-    def _selections_of_cells(self, join: Join, selection: Selection) -> list[Selection]:
-        """The selection for each study with its own cells, after a check of the filter's fields."""
+    def _expect_filter(self, wanted: ObsFilter, join: Join, fields: Sequence[Sequence[str]]) -> None:
+        """Check the fields of the filter, and that each of its labels is one of some study."""
+        for each, known in zip(self.studies, fields, strict=True):
+            wanted.expect_fields(known if join == "inner" else _every(fields), each.id)
+        labels: dict[str, list[str]] = {}
+        for each, known in zip(self.studies, fields, strict=True):
+            # The first study has them all, as a rule, and no other one is asked.
+            if names := _owned(wanted.fields_of_labels(labels), known):
+                for name, own in labels_of(parts_of(each).cached().metadata(names)).items():
+                    labels[name] = list(dict.fromkeys([*labels.get(name, []), *own]))
+        wanted.expect_labels(labels)
+
+    def _selections_of_cells(self, selection: Selection) -> list[Selection]:
+        """The selection for each study with its own cells."""
         if not selection.selects_cells:
             return [selection] * len(self.studies)
-        if selection.obs_filter is not None:
-            wanted, fields = ObsFilter.of(selection.obs_filter), [each.fields for each in self.studies]
-            for each, known in zip(self.studies, fields, strict=True):
-                wanted.expect_fields(known if join == "inner" else _every(fields), each.id)
         if selection.cells is None:
             return [selection._replace(of_many=True)] * len(self.studies)
         every = [
@@ -580,7 +591,7 @@ class Collection:
     def _raise_no_cells(self, selection: Selection) -> NoReturn:
         """NoCells with the number of cells of each condition in each study."""
         why = []
-        for each, own in zip(self.studies, self._selections_of_cells("outer", selection), strict=True):
+        for each, own in zip(self.studies, self._selections_of_cells(selection), strict=True):
             why.append(no_cells(parts_of(each).cached(), own))
         raise NoCells("\n".join(why))
 

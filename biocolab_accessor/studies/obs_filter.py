@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import operator
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import lru_cache, reduce
 from typing import Any, NamedTuple
 
@@ -16,7 +16,7 @@ from pandas.api.types import is_bool_dtype
 from biocolab_accessor.errors import InvalidFilter, UnknownField
 from biocolab_accessor.messages import did_you_mean, listing, quoted
 
-__all__ = ["ObsFilter"]
+__all__ = ["ObsFilter", "labels_of"]
 
 # Python's parser and the functions below recurse: these limits end a hostile text early.
 _MOST_CHARACTERS, _MOST_LEVELS = 10_000, 50
@@ -54,6 +54,17 @@ class _Literal(NamedTuple):
     start: int
 
 
+class _Label(NamedTuple):
+    """A text that the labels of a field are compared with."""
+
+    field: str
+    value: str
+    start: int
+
+
+_Columns = Mapping[str, pd.Series]  # the metadata that a filter is applied to
+
+
 class _Clause(NamedTuple):
     """A condition, its place in the text, and the conditions that it joins."""
 
@@ -63,19 +74,13 @@ class _Clause(NamedTuple):
     parts: tuple[_Clause, ...] = ()
 
 
-class _Columns(NamedTuple):
-    """The metadata that a filter is applied to."""
-
-    values: Mapping[str, pd.Series]
-    lenient: bool  # a label that no cell has is not an error
-
-
 class ObsFilter(NamedTuple):
     """A parsed filter."""
 
     text: str
     fields: tuple[str, ...]  # each once, in the order of the text
     starts: tuple[int, ...]  # the first position of each
+    labels: tuple[_Label, ...]
     root: _Clause
 
     @classmethod
@@ -104,14 +109,30 @@ class ObsFilter(NamedTuple):
                 why = f"study {quoted(study_id)} has no metadata field {quoted(name)}{near}. {has}"
                 raise UnknownField(_message(self.text, start, why))
 
-    def mask(self, columns: Mapping[str, pd.Series], *, lenient: bool = False) -> np.ndarray[Any, np.dtype[np.bool_]]:
-        """Whether the condition holds, for each cell."""
-        return _truth(self.root.rows(_Columns(columns, lenient)))
+    def fields_of_labels(self, known: Mapping[str, Collection[str]]) -> list[str]:
+        """Fields that are compared with a label which is not among the known ones."""
+        return list(dict.fromkeys(name for name, label, _ in self.labels if label not in known.get(name, ())))
 
-    def counts(self, columns: Mapping[str, pd.Series]) -> list[tuple[str, int]]:
+    def expect_labels(self, known: Mapping[str, Collection[str]]) -> None:
+        """Raise InvalidFilter if one of these fields, which hold labels, has none of those of the filter."""
+        for name, label, start in self.labels:
+            if name in known and label not in known[name]:
+                near = did_you_mean(label, known[name])
+                why = f"field {quoted(name)} has no label {quoted(label):.80}{near}. It has {listing(known[name])}"
+                raise InvalidFilter(_message(self.text, start, why))
+
+    def mask(self, columns: _Columns) -> np.ndarray[Any, np.dtype[np.bool_]]:
+        """Whether the condition holds, for each cell."""
+        return _truth(self.root.rows(columns))
+
+    def counts(self, columns: _Columns) -> list[tuple[str, int]]:
         """Each clause, and the number of cells for which it holds by itself."""
-        given = _Columns(columns, True)
-        return [(self.text[c.start : c.end], int(_truth(c.rows(given)).sum())) for c in _clauses(self.root)]
+        return [(self.text[c.start : c.end], int(_truth(c.rows(columns)).sum())) for c in _clauses(self.root)]
+
+
+def labels_of(columns: _Columns | pd.DataFrame) -> dict[str, list[str]]:
+    """The labels of each field that holds labels."""
+    return {str(name): list(each.cat.categories) for name, each in columns.items() if _kind(each) == "labels"}
 
 
 @lru_cache(64)
@@ -125,6 +146,7 @@ class _Parser:
     def __init__(self, text: str) -> None:
         self.text = text
         self.fields: dict[str, int] = {}
+        self.labels: list[_Label] = []
         self.code, self.origin, self.quoted = _python(text)
         self.bytes = None  # where each character begins, if ast's offsets differ from indices
         if not self.code.isascii():
@@ -141,7 +163,7 @@ class _Parser:
             why = "it has a character that is not text" if isinstance(error, ValueError) else "it is nested too deeply"
             raise self._error(0, f"{why}: {_EXAMPLE}") from error
         root = self._clause(tree.body, 0)
-        return ObsFilter(self.text, tuple(self.fields), tuple(self.fields.values()), root)
+        return ObsFilter(self.text, tuple(self.fields), tuple(self.fields.values()), tuple(self.labels), root)
 
     def _clause(self, node: ast.expr, level: int) -> _Clause:
         start, end = self._span(node)
@@ -215,6 +237,10 @@ class _Parser:
         if type(op) in _MEMBERSHIP and not several:
             raise self._error(right.start, "write a list of values after in: field in ['a', 'b']")
         field, other = left, right
+        if isinstance(other, _Literal):
+            literals = other.value if isinstance(other.value, list) else [other]
+            texts = [each for each in literals if isinstance(each.value, str)]
+            self.labels += [_Label(field.name, each.value, each.start) for each in texts]
 
         def rows(columns: _Columns) -> Any:
             if isinstance(other, _Field):
@@ -228,7 +254,7 @@ class _Parser:
 
     def _in(self, columns: _Columns, field: _Field, literals: Sequence[_Literal]) -> Any:
         """Where a field equals one of the values; as by Series.isin, missing values do not."""
-        column = columns.values[field.name]
+        column = columns[field.name]
         kinds = {self._kind(columns, field, literal) for literal in literals}
         if not literals or "" in kinds:
             return pd.Series(np.zeros(len(column), bool), column.index)
@@ -241,7 +267,7 @@ class _Parser:
         return pd.Series(np.any([_truth(column == value) for value in values], axis=0), column.index)
 
     def _compared(self, columns: _Columns, field: _Field, literal: _Literal, compare: Callable[[Any, Any], Any]) -> Any:
-        column, value = columns.values[field.name], literal.value
+        column, value = columns[field.name], literal.value
         kind = self._kind(columns, field, literal)
         if not kind:  # all values are missing, so any value compares as a number would
             return compare(pd.Series(np.full(len(column), np.nan), column.index), 0)
@@ -251,7 +277,7 @@ class _Parser:
 
     def _kind(self, columns: _Columns, field: _Field, literal: _Literal) -> str:
         """The kind of a field, if the value can be compared with it; empty if it has no values."""
-        column, value = columns.values[field.name], literal.value
+        column, value = columns[field.name], literal.value
         kind, name = _kind(column), quoted(field.name)
         given = "labels" if isinstance(value, str) else "truth" if isinstance(value, bool) else "numbers"
         if kind and kind != given:
@@ -262,16 +288,12 @@ class _Parser:
             }
             why = f"field {name} holds {_KINDS[kind]}, but {quoted(value):.80} is {_GIVEN[given]}: {remedy[kind]}"
             raise self._error(literal.start, why)
-        if kind == "labels" and not columns.lenient and value not in column.cat.categories:
-            near = did_you_mean(value, column.cat.categories)
-            why = f"field {name} has no label {quoted(value):.80}{near}. It has {listing(column.cat.categories)}"
-            raise self._error(literal.start, why)
         return kind
 
     def _compared_fields(
         self, columns: _Columns, field: _Field, other: _Field, compare: Callable[[Any, Any], Any]
     ) -> Any:
-        left, right = (columns.values[each.name] for each in (field, other))
+        left, right = (columns[each.name] for each in (field, other))
         kinds = [_kind(left), _kind(right)]
         if "" in kinds:
             return compare(pd.Series(np.full(len(left), np.nan), left.index), 0)
@@ -301,13 +323,13 @@ class _Parser:
             why = "only isna and notna can be called: write field.isna() or field.notna()"
             raise self._error(self._span(node)[0], why)
         field = self._field(operands[0])
-        return lambda columns: columns.values[field.name].isna() == _MISSING[name]
+        return lambda columns: columns[field.name].isna() == _MISSING[name]
 
     def _bare(self, field: _Field) -> Callable[[_Columns], Any]:
         """A field that is a condition by itself."""
 
         def rows(columns: _Columns) -> Any:
-            column = columns.values[field.name]
+            column = columns[field.name]
             kind = _kind(column)
             if kind not in ("truth", ""):
                 why = f"field {quoted(field.name)} holds {_KINDS[kind]}, not True or False: {_EXAMPLE}"

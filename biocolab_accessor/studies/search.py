@@ -364,8 +364,8 @@ _lock = Lock()
 def look_up(connector: BBrowserXConnector, groups: Sequence[str] | None, species: Sequence[str]) -> Found:
     """Studies of groups (None means all, and the public ones) and their terms.
 
-    Requests: the list of groups, one per group and species, one for all terms, and, if there are terms, one for the
-    tree of their ontologies.
+    Requests: one for the list of groups, which has their names and ids, one per group and species, one for all terms,
+    and, if there are terms, one for the tree of their ontologies, by which a term finds those below it.
     """
     with _lock:
         index = _indexes.setdefault(connector, _Index())

@@ -26,12 +26,14 @@ from biocolab_accessor.studies.fetch import fetch, plan_fetch
 from biocolab_accessor.studies.provenance import origin_of
 from biocolab_accessor.studies.selection import FetchPlan, Selection, Wanted
 from biocolab_accessor.studies.source import StudySource
+from biocolab_accessor.studies.spatial import expect_radius, expect_spatialdata, spatial_data
 from biocolab_accessor.studies.study_data import StudyParts
 from biocolab_accessor.studies.terms import table_of_terms
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from spatialdata import SpatialData
 
     from biocolab_accessor.plotting.embedding import LegendLoc
 
@@ -794,6 +796,77 @@ class Study:
         adata = open_lazily(file_of_study(self._parts, selection, path))
         adata.obs = without_unused_labels(adata.obs, selection)
         return adata
+
+    def to_spatialdata(
+        self,
+        *,
+        genes: Sequence[str] | str | None = None,
+        fields: Sequence[str] | str | None = None,
+        unit: Unit = "raw",
+        layers: Sequence[str] | None = (),
+        obsm: bool | Sequence[str] | str = True,
+        terms: bool = False,
+        obs_filter: str | None = None,
+        cells: Sequence[str] | str | None = None,
+        radius: float | None = None,
+    ) -> SpatialData:
+        """Fetch a spatial study as a SpatialData object: circles around the cell centers, and a table of the cells.
+
+        Servers send centers, not outlines. See :meth:`cell_centers` for which servers have them.
+
+        Parameters
+        ----------
+        genes, fields, unit, layers, obsm, terms, obs_filter, cells
+            See :meth:`to_anndata`.
+        radius
+            Radius of all circles, in the unit of the cell centers. None means half the median distance of a cell to
+            its nearest neighbor, for each sample.
+
+        Returns
+        -------
+        spatialdata.SpatialData
+            ``shapes`` has an element for each sample, indexed by barcode, in a coordinate system with the sample's
+            name. ``tables["table"]`` is the AnnData of :meth:`to_anndata`: ``obs["region"]`` names the element of each
+            cell, ``obs["cell_id"]`` its circle, and ``obsm["spatial"]`` (n_obs, 2; float64) has the centers. Cells
+            without a position are left out, with a warning. In names of samples and fields, characters other than
+            letters, digits, dots, ``_`` and ``-`` become ``_``, as SpatialData demands.
+
+        Raises
+        ------
+        ConfigurationError
+            spatialdata is not installed (extra ``spatial``).
+        UnknownEmbedding
+            The study has no cell centers, its server does not have the route, or no selected cell has a position.
+        InvalidArgument
+            ``radius`` is not a positive number.
+        UnknownGene, UnknownField, UnknownCell, InvalidFilter, NoCells, InvalidResponse
+            See :meth:`to_anndata`.
+
+        Examples
+        --------
+        >>> import numpy as np, scanpy as sc, biocolab_accessor as bc
+        >>> adata = sc.datasets.pbmc68k_reduced()
+        >>> adata.obsm["spatial"] = np.arange(1400.0).reshape(700, 2)
+        >>> with bc.sandbox():
+        ...     study = adata.biocolab.submit(study_id="slide", skip_dimred=True).study()
+        ...     sdata = study.to_spatialdata()  # doctest: +SKIP
+        >>> sdata["table"].shape, len(sdata["slide"])  # doctest: +SKIP
+        ((700, 765), 700)
+        """
+        expect_radius(radius)
+        expect_spatialdata()
+        centers = self._parts.cell_centers()
+        adata = self.to_anndata(
+            genes=genes,
+            fields=fields,
+            unit=unit,
+            layers=layers,
+            obsm=obsm,
+            terms=terms,
+            obs_filter=obs_filter,
+            cells=cells,
+        )
+        return spatial_data(adata, centers, radius, self.id)
 
     def plot(
         self,

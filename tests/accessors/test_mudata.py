@@ -50,6 +50,12 @@ def test_an_unknown_modality_has_near_names(mdata: object) -> None:
         mdata.biocolab.submit(modality="rnaa")
 
 
+def test_a_view_is_not_changed_and_the_accessor_says_what_it_has(mdata: object) -> None:
+    assert repr(mdata.biocolab) == "mdata.biocolab: check, submit(modality='rna'), pull_metadata"
+    with pytest.raises(InvalidArgument, match=r"a view of a MuData cannot be changed: call .copy\(\) first"):
+        mdata[:3].biocolab.pull_metadata("phase")
+
+
 @pytest.mark.parametrize(
     ("code", "printed"),
     [

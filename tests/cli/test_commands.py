@@ -17,6 +17,7 @@ from biocolab_accessor.cli.output import print_json
 from biocolab_accessor.sandbox.server import Sandbox
 from biocolab_accessor.submit import background
 from tests.builders import layer_names
+from tests.studies.test_terms import assign
 from tests.warm import start_python
 
 pytestmark = [pytest.mark.smoke, pytest.mark.usefixtures("server")]
@@ -103,6 +104,45 @@ def test_pull_takes_the_cells_of_a_filter(tmp_path: Path) -> None:
     refused = run("pull", "PBMC68k_reduced", "-o", target, "--filter", "phase = 'S'")
     assert refused.exit_code == 2
     assert "column 7" in refused.output
+
+
+def test_pull_takes_barcodes_of_a_file_one_embedding_and_terms(counts: ad.AnnData, tmp_path: Path) -> None:
+    counts.obsm["X_other"] = counts.obsm["X_own"] + 1
+    study = counts.biocolab.submit(study_id="by_cli_terms", skip_dimred=True).study()
+    label = counts.obs["label"].iloc[2]
+    assign(study, "label", label, "CL:0000000", "CL:0000235")
+    wanted = list(counts.obs_names[[9, 2, 4]])
+    lines, target = tmp_path / "cells.txt", tmp_path / "x.h5ad"
+    lines.write_text(f"\ufeff{wanted[0]}\r\n\n {wanted[1]} \n{wanted[2]}", "utf-8")
+    where = ("pull", study.provenance()["study_uuid"], "--source", "bbrowserx", "--cells", lines)
+    assert answer(*where, "--dry-run")["n_obs"] == 3
+    assert answer(*where, "-o", target, "--terms", "--obsm", "own", "--fields", "label")["cells"] == 3
+    pulled = ad.read_h5ad(target)
+    assert list(pulled.obs_names) == [wanted[1], wanted[2], wanted[0]]  # in the order of the study
+    assert list(pulled.obsm) == ["X_own"]
+    np.testing.assert_array_equal(pulled.obsm["X_own"], counts[pulled.obs_names].obsm["X_own"])
+    terms = ["CL:0000235" if own == label else None for own in counts.obs["label"].loc[pulled.obs_names]]
+    assert [None if pd.isna(own) else own for own in pulled.obs["label_ontology_term_id"]] == terms
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "cells.txt does not exist: give a text file with a barcode on each line"),
+        (b"\xff\xfe", "cells.txt cannot be read as text with a barcode on each line"),
+        (b"\n \n", "cells is empty: give barcodes"),
+        (b"NOPE-1", "has no cell 'NOPE-1'"),
+    ],
+)
+def test_a_file_of_barcodes_that_cannot_be_used_is_refused(tmp_path: Path, content: bytes | None, message: str) -> None:
+    if content is not None:
+        (tmp_path / "cells.txt").write_bytes(content)
+    done = run("pull", "PBMC68k_reduced", "-o", tmp_path / "x.h5ad", "--cells", tmp_path / "cells.txt")
+    assert done.exit_code in {1, 2}
+    assert message in " ".join(done.output.split())
+    assert not (tmp_path / "x.h5ad").exists()
+    done = run("pull", "PBMC68k_reduced", "--dry-run", "--no-embeddings", "--obsm", "UMAP")
+    assert (done.exit_code, "give only one" in done.output) == (2, True)
 
 
 def test_pull_takes_a_version_of_the_database(tmp_path: Path) -> None:

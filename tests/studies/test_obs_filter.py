@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import gc
+import random
+import time
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from biocolab_accessor.errors import InvalidArgument, InvalidFilter, UnknownField
-from biocolab_accessor.studies.obs_filter import ObsFilter
+from biocolab_accessor.studies.obs_filter import ObsFilter, labels_of
 
 FRAME = pd.DataFrame(
     {
@@ -28,6 +32,7 @@ FRAME = pd.DataFrame(
 def rows(text: str) -> list[int]:
     wanted = ObsFilter.of(text)
     wanted.expect_fields(list(FRAME.columns), "A")
+    wanted.expect_labels(labels_of(FRAME))
     return np.flatnonzero(wanted.mask(FRAME)).tolist()
 
 
@@ -219,3 +224,64 @@ def test_a_hostile_filter_executes_nothing(tmp_path, monkeypatch) -> None:
                 rows(text)
     assert ran == []
     assert list(tmp_path.iterdir()) == []
+
+
+def hostile_filters(number: int) -> list[str]:
+    """Filters of up to 10,000 characters around something that no filter may have."""
+    rng = random.Random(0)
+    bad = [
+        "open('x')",
+        "n.__class__",
+        "().__class__.__mro__",
+        "n[0]",
+        "lambda: n",
+        "(n := 1)",
+        "f'{n}'",
+        "n ** n",
+        "@n",
+    ]
+    bad += [
+        "9**9**9 > n",
+        "n if n else m",
+        "[n for n in m]",
+        "n > 'a' * 9999",
+        "yield n",
+        "*n",
+        "n is m",
+        "`n",
+        "'n",
+        "n\0",
+    ]
+    bad += [
+        "(" * 4000 + "n",
+        "not " * 2000 + "n",
+        "~" * 9000 + "n",
+        "n" + ".n" * 4000,
+        "[" * 4000,
+        "n > " + "-" * 9000 + "1",
+    ]
+    bad += ["n in " + "[" * 2000 + "]" * 2000, "n > 1" + "0" * 5000, "phase == '" + "\ud800" * 99 + "'", "(n, " * 2000]
+    found = []
+    for count in range(number):
+        text = bad[count % len(bad)]
+        for _ in range(rng.randrange(4)):
+            text = rng.choice(
+                ["not ({})", "({}) and n > 1", "n > 1 or ({})", "n == ({})", "isna({})", "n in [{}]"]
+            ).format(text)
+        found.append(f"{'n > 1 and ' * rng.randrange((10_000 - len(text)) // 10 if len(text) < 9_990 else 1)}{text}")
+    return found
+
+
+@pytest.mark.sweeps  # coverage, which plain pytest is measured with, takes most of the time
+def test_200_hostile_filters_are_refused_in_less_than_50_ms_of_processor_time_each() -> None:
+    took = []
+    gc.disable()  # collecting all that a session has imported takes longer
+    try:
+        for text in hostile_filters(200):
+            began = time.thread_time()
+            with pytest.raises(InvalidFilter):
+                ObsFilter.of(text)
+            took.append(time.thread_time() - began)
+    finally:
+        gc.enable()
+    assert max(took) < 0.05

@@ -1,3 +1,4 @@
+import subprocess
 from pathlib import Path
 
 import anndata as ad
@@ -10,6 +11,7 @@ from biocolab_accessor.errors import InvalidArgument, InvalidResponse
 from biocolab_accessor.sandbox.server import Sandbox
 from biocolab_accessor.studies.study import Study
 from biocolab_accessor.studies.terms import Term, add_term_columns, read_terms
+from tests.interop.venvs import CLIENTS, build, cache_folder
 
 ROW = {
     "study_id": "u", "metadata_field": "kind", "metadata_label": "a", "ontology_accession_id": "CL:0000000",
@@ -137,4 +139,31 @@ def test_an_answer_that_is_not_a_list_of_terms_is_refused(data: object) -> None:
 def test_a_label_whose_term_was_removed_has_none() -> None:
     assert read_terms({"data": [ROW, ROW | {"node_accession_id": None}, ROW | {"node_label": None}]}) == [
         Term(*ROW.values()), Term(*list(ROW.values())[:-1], "")
+    ]  # fmt: skip
+
+
+BY_CONNECTOR = """
+import sys
+from bioturing_connector.bbrowserx_connector import BBrowserXConnector
+host, token, group, study = sys.argv[1:]
+connector = BBrowserXConnector(host, token, ssl=True)
+for label, leaf in (("Mac", "macrophage"), ("B", "B cell")):
+    print(connector.assign_standardized_meta("human", group, study, "kind", label, "cell type", leaf))
+"""
+
+
+@pytest.mark.long
+def test_terms_that_connector_1_12_0_assigns_come_back_in_obs(server: Sandbox) -> None:
+    adata = ad.AnnData(np.eye(5, dtype=np.float32) + 1)
+    adata.obs["kind"] = pd.Categorical(["Mac", "B", "B", "?", None])
+    study = adata.biocolab.submit(study_id="TERMS_BY_CONNECTOR", skip_dimred=True).study()
+    facts = study.provenance()
+    python = build(next(client for client in CLIENTS if client.name == "bioturing-connector 1.12.0"), cache_folder())
+    arguments = [server.private_host, server.token, facts["group_id"], facts["study_uuid"]]
+    done = subprocess.run([python, "-c", BY_CONNECTOR, *arguments], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["Successul"] * 2  # the client's own spelling
+    assert study.terms()[["label", "node_label"]].to_numpy().tolist() == [["Mac", "macrophage"], ["B", "B cell"]]
+    column = study.to_anndata(terms=True).obs["kind_ontology_term_id"]
+    assert column.astype(object).where(column.notna(), None).tolist() == [
+        "CL:0000235", "CL:0000236", "CL:0000236", None, None
     ]  # fmt: skip
