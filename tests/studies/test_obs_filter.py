@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -219,3 +221,34 @@ def test_a_hostile_filter_executes_nothing(tmp_path, monkeypatch) -> None:
                 rows(text)
     assert ran == []
     assert list(tmp_path.iterdir()) == []
+
+
+HUGE = "9" * 400
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (f"n < {HUGE} and `percent.mt` < {HUGE}", [0, 1, 3, 4]),
+        (f"n < -{HUGE} or `percent.mt` == {HUGE} or many in [{HUGE}, 7]", [4]),
+        (f"n in [{HUGE}, -{HUGE}, 2.5, 2]", [1]),
+        ("many in [9007199254740993, 9007199254740992.0, 1e300, 18446744073709551616]", [0]),
+        ("many not in [3]", [0, 1, 4]),
+        ("doublet in [True, True]", [0, 3]),
+    ],
+)
+def test_a_number_that_no_field_can_hold_compares_as_an_endless_one(text: str, expected: list[int]) -> None:
+    assert rows(text) == expected
+
+
+def test_a_list_of_thousands_of_values_takes_no_memory_for_each_of_them() -> None:
+    frame = pd.DataFrame({"n": np.arange(20_000) % 2_000, "b": np.arange(20_000) % 2 == 0})
+    wanted = ObsFilter.of(f"n in [{', '.join(map(str, range(1_800)))}]")
+    tracemalloc.start()
+    try:
+        selected = int(wanted.mask(frame).sum())
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert selected == 18_000
+    assert peak < 4_000_000  # one byte for each value and cell would be 36,000,000
