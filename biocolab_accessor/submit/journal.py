@@ -18,6 +18,7 @@ import uuid
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -42,6 +43,7 @@ __all__ = [
     "finish",
     "forget",
     "of_task",
+    "only",
     "renew",
 ]
 
@@ -55,6 +57,7 @@ _VERSION = 1
 _BEGUN = "begun"
 _OF_THE_STUDY = ("server", "source", "group_id", "species", "study_id", "id_is_made", "namesakes", "call")
 _SUM = "sum"
+_only: ContextVar[str] = ContextVar("biocolab_journal", default="")
 
 
 @dataclass
@@ -187,11 +190,27 @@ class Entry:
 
 
 @contextmanager
+def only(path: Path) -> Iterator[None]:
+    """Within the block, a call of this thread that is not the one of the journal raises InvalidFile."""
+    token = _only.set(path.stem.partition("-")[0])
+    try:
+        yield
+    finally:
+        _only.reset(token)
+
+
+@contextmanager
 def entry(key: Mapping[str, Any], *, wait: bool) -> Iterator[Entry]:
     """The journal of a submission, new or of an interrupted call, locked within the ``with`` block."""
     # `key` identifies the call: content, server, group and request, never a token. While another call of any process
     # uses the same key, `wait` waits for it; otherwise a submission of its own is started.
     digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:40]
+    if digest != (_only.get() or digest):
+        msg = (
+            "these files are not those of the interrupted call (their content changed, or another version of the "
+            "package prepares them differently): submit them again, and forget the interrupted submission"
+        )
+        raise InvalidFile(msg)
     try:
         found = _taken(_folder(), digest, wait=wait)
     except BiocolabError:  # some of them are OSError: another call held it until the deadline
