@@ -7,9 +7,14 @@ polling ends.
 
 from __future__ import annotations
 
+import bz2
 import contextlib
+import gzip
+import lzma
 import re
 import uuid
+import zipfile
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from numbers import Integral
@@ -35,11 +40,12 @@ from biocolab_accessor.errors import (
     InvalidResponse,
     MissingFile,
 )
+from biocolab_accessor.io.memory import expect_room
 from biocolab_accessor.io.names import is_barcodes
 from biocolab_accessor.io.safe_files import target_path
 from biocolab_accessor.io.values import encode, numbers, numbers_in
 from biocolab_accessor.messages import listing, quoted, shown
-from biocolab_accessor.platforms import safe_file_name
+from biocolab_accessor.platforms import expect_regular, safe_file_name
 from biocolab_accessor.progress import progress_bar
 from biocolab_accessor.security.redaction import Secret, redacting, sealed
 from biocolab_accessor.security.urls import file_url, normalize_host, without_user
@@ -85,9 +91,10 @@ def read_table(path: str | Path) -> pd.DataFrame:
     # is a label.
     path = Path(path)
     try:
+        _expect_readable(path)
         # With an index column, pandas would convert barcodes to numbers.
         texts = pd.read_csv(path, sep=_separator(path), dtype=str, keep_default_na=False, na_filter=False)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile) as error:
         msg = f"{path} cannot be read as a metadata table: {error}"
         raise InvalidFile(msg) from error
     if not isinstance(texts.index, pd.RangeIndex):
@@ -100,13 +107,35 @@ def read_table(path: str | Path) -> pd.DataFrame:
     return pd.DataFrame({name: _typed(texts[name]) for name in texts.columns}, index=texts.index)
 
 
+_PACKED: Mapping[str, Callable[[Path], Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
+_TIMES_ITS_TEXT = 5  # a table of strings in memory
+
+
+def _expect_readable(path: Path) -> None:
+    """Raise OSError for anything but a file, and TooLarge for one that unpacks to more than fits into memory."""
+    expect_regular(path.stat())  # opening a FIFO would block
+
+    def expect_fitting(size: int) -> None:
+        expect_room(_TIMES_ITS_TEXT * size, str(path), "submit fewer columns or cells at a time")
+
+    opened, size = _PACKED.get(path.suffix.lower()), 0
+    if opened is None:
+        packed = zipfile.ZipFile(path).infolist() if path.suffix.lower() == ".zip" else []
+        expect_fitting(sum(each.file_size for each in packed) or path.stat().st_size)
+        return
+    with opened(path) as file:
+        while piece := file.read(1 << 20):
+            size += len(piece)
+            expect_fitting(size)
+
+
 def _separator(path: Path) -> str:
     known: Mapping[str, str] = {".csv": ",", ".tsv": "\t"}
     for ending in path.suffixes[::-1]:
         if ending.lower() in known:
             return known[ending.lower()]
     with path.open(encoding="utf-8", errors="replace") as file:
-        return "\t" if "\t" in file.readline() else ","
+        return "\t" if "\t" in file.readline(1 << 20) else ","
 
 
 def _typed(texts: pd.Series) -> pd.Series:
