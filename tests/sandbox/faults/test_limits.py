@@ -347,3 +347,21 @@ def test_long_bodies_are_read_one_at_a_time_and_short_ones_at_once(
         thread.join(PATIENCE)
     assert answers == [422 if length > 100 else 404 for length in (10, 20_000, 30_000, 40_000)]
     assert max(len([length for length in each if length > 10_000]) for each in most) == 1
+
+
+def test_a_long_body_that_arrives_slowly_does_not_keep_others_waiting(
+    own: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(body, "_LONGEST_JSON", 10_000)
+    head = f"POST {API}submit_metadata_dataframe HTTP/1.1\r\nHost: 127.0.0.1\r\nbioturing-api-token: {own.token}\r\n"
+    with connected(own, f"{head}Content-Length: 20000\r\n\r\n".encode() + b" " * 100):
+        until(lambda: any(own._state.uploads._folder.glob("*.part")))
+        session = requests.Session()
+        answer = session.post(
+            own.private_host + "api/v1/submit_metadata_dataframe",
+            json={"study_id": "x" * 20_000},
+            headers={"bioturing-api-token": own.token},
+            timeout=5,
+        )
+    assert answer.status_code == 422
+    until(lambda: not any(own._state.uploads._folder.glob("*.part")))  # also of the client that went away
