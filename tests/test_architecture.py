@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 from collections.abc import Iterator
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -42,7 +43,9 @@ def name_of(path: Path) -> str:
     return ".".join(parts[:-1] if parts[-1] == "__init__" and len(parts) > 1 else parts)
 
 
-MODULES = {name_of(path): ast.parse(path.read_text(encoding="utf-8")) for path in sorted(_PACKAGE.rglob("*.py"))}
+@functools.cache
+def modules() -> dict[str, ast.Module]:
+    return {name_of(path): ast.parse(path.read_text(encoding="utf-8")) for path in sorted(_PACKAGE.rglob("*.py"))}
 
 
 def package_of(module: str) -> str:
@@ -70,13 +73,16 @@ def own(names: Iterator[str]) -> set[str]:
     for name in names:
         if package_of(name) == "biocolab_accessor":
             inner = name.partition(".")[2] or "__init__"
-            while inner not in MODULES:
+            while inner not in modules():
                 inner = inner.rpartition(".")[0] or "__init__"
             found.add(inner)
     return found
 
 
-GRAPH = {module: own(imported(tree)) - {module} for module, tree in MODULES.items() if module not in _ENTRANCES}
+@functools.cache
+def graph() -> dict[str, set[str]]:
+    """The modules that each module imports."""
+    return {module: own(imported(tree)) - {module} for module, tree in modules().items() if module not in _ENTRANCES}
 
 
 def code_lines(tree: ast.Module, source: str) -> int:
@@ -94,7 +100,7 @@ def code_lines(tree: ast.Module, source: str) -> int:
 
 def test_no_module_has_more_than_400_lines_of_code() -> None:
     paths = {name_of(path): path for path in _PACKAGE.rglob("*.py")}
-    lines = {name: code_lines(tree, paths[name].read_text(encoding="utf-8")) for name, tree in MODULES.items()}
+    lines = {name: code_lines(tree, paths[name].read_text(encoding="utf-8")) for name, tree in modules().items()}
     assert {name: number for name, number in lines.items() if number > _MOST_LINES} == {}
 
 
@@ -102,14 +108,14 @@ def test_the_package_has_at_most_165_modules_and_12_of_them_are_loose() -> None:
     loose = {path.stem for path in _PACKAGE.glob("*.py")}
     assert loose == {name for layer in LAYERS for name in layer} - {path.name for path in _PACKAGE.iterdir()}
     assert len(loose) <= 12
-    assert len(MODULES) <= 165
+    assert len(modules()) <= 165
 
 
 def test_every_module_imports_from_layers_below_its_own_only() -> None:
     rank = {package: -number for number, layer in enumerate(LAYERS) for package in layer}
     upwards = [
         f"{module} imports {other}"
-        for module, others in GRAPH.items()
+        for module, others in graph().items()
         for other in others
         if package_of(module) != package_of(other) and rank[package_of(module)] <= rank[package_of(other)]
     ]
@@ -118,7 +124,7 @@ def test_every_module_imports_from_layers_below_its_own_only() -> None:
 
 def test_no_modules_import_each_other_in_a_circle() -> None:
     try:
-        TopologicalSorter(GRAPH).prepare()
+        TopologicalSorter(graph()).prepare()
     except CycleError as error:
         pytest.fail(f"circle: {' -> '.join(error.args[1])}")
 
@@ -128,7 +134,7 @@ def test_only_clients_connection_and_security_use_the_libraries_of_the_wire() ->
     knowing = ("clients", "connection", "security")
     others = [
         module
-        for module, tree in MODULES.items()
+        for module, tree in modules().items()
         if {package_of(name) for name in imported(tree)} & wire and package_of(module) not in knowing
     ]
     assert others == []

@@ -99,6 +99,7 @@ def _fetch_inherited(cache: str) -> float:
     return float(bc.study("PBMC68k_reduced").to_anndata().X.sum())
 
 
+@pytest.mark.sweeps  # processes that begin with nothing: those that are forked are tried below
 def test_spawned_processes_fetch_with_nothing_of_their_parents(server: Sandbox, tmp_path: Path) -> None:
     server.requests.clear()
     arguments = [(server.environment(), str(tmp_path / "cache"))] * 2

@@ -68,7 +68,11 @@ def in_a_fresh_session(monkeypatch: pytest.MonkeyPatch, no_connection: None, tmp
             item.close()
 
 
-@pytest.mark.parametrize("path", _PAGES, ids=lambda path: path.stem)
+# Each page has a sandbox of its own: plain pytest runs the README.
+@pytest.mark.parametrize(
+    "path",
+    [pytest.param(path, marks=[] if path.stem == "README" else pytest.mark.notebooks, id=path.stem) for path in _PAGES],
+)
 def test_every_python_block_of_a_page_runs_from_top_to_end(path: Path, in_a_fresh_session: None) -> None:
     names: dict[str, object] = {}
     for line, comment, code in blocks(path, "python"):

@@ -85,7 +85,14 @@ def test_the_tree_in_the_docstring_is_the_tree_of_classes() -> None:
     assert all(issubclass(kind, errors.BiocolabError) for kind in classes.values())
 
 
-@pytest.mark.parametrize("module", _MODULES)
+# Those of three modules submit and fetch a dozen times: plain pytest runs all others.
+_LONG = {f"biocolab_accessor.{name}" for name in ("accessors.anndata", "studies.study", "studies.collection")}
+
+
+@pytest.mark.parametrize(
+    "module",
+    [pytest.param(module, marks=pytest.mark.notebooks if module in _LONG else []) for module in _MODULES],
+)
 def test_examples_in_docstrings_run(module: str, server: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     # What an example connects to is no concern of the tests that follow.
     monkeypatch.setattr(default, "_stack", [*default._stack])

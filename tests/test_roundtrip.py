@@ -78,6 +78,7 @@ def test_pbmc68k_comes_back_bit_for_bit_through_both_protocols(server: Sandbox) 
     np.testing.assert_array_equal(back.obsm["X_umap"], adata.obsm["X_umap"].astype(np.float32))
 
 
+@pytest.mark.sweeps
 @pytest.mark.skipif(not has_celltypist(), reason="CellTypist's sample is not installed (extra demo)")
 def test_celltypist_table_comes_back_as_whole_counts(server: Sandbox) -> None:
     table = celltypist_sample()

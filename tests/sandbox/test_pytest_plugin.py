@@ -14,6 +14,7 @@ _LIGHT = ("-p", "no:fast_array_utils", "-p", "no:zarr", "-p", "no:hypothesispyte
 _PAGE = (Path(__file__).parents[2] / "docs" / "testing.md").read_text(encoding="utf-8")
 
 
+@pytest.mark.notebooks
 def test_the_documented_example_passes_in_another_project(pytester: pytest.Pytester) -> None:
     example = re.search(r"```python\n(.*?)```", _PAGE, re.DOTALL)[1]
     pytester.makepyfile(test_markers=example)

@@ -63,7 +63,7 @@ def studies(title: str) -> list[str]:
     return list(frame.loc[frame["title"] == title, "uuid"])
 
 
-@pytest.fixture(params=["object", "files"])
+@pytest.fixture(params=["object", pytest.param("files", marks=pytest.mark.sweeps)])
 def submit(request: pytest.FixtureRequest, wide: ad.AnnData, tmp_path: Path) -> Callable[..., Any]:
     """Submits an object, or two files."""
     if request.param == "object":

@@ -127,6 +127,7 @@ class TestWaiting:
 
 
 class TestInterrupted:
+    @pytest.mark.sweeps  # an interpreter of its own
     def test_in_a_terminal_says_that_the_task_keeps_running_and_how_to_resume(
         self, faulty: Sandbox, counts: ad.AnnData, tmp_path: Path
     ) -> None:
