@@ -178,7 +178,7 @@ def _above(
         id_, name = str(node.get("id", "")), str(node.get("name", ""))
         n_listed += len(above)
         if len(above) > _DEEPEST or n_listed > _MOST_ABOVE:
-            msg = f"get_ontologies: the tree of terms has more than {_DEEPEST} levels or {_MOST_ABOVE:,} terms above others"
+            msg = f"get_ontologies: the tree has more than {_DEEPEST} levels, or {_MOST_ABOVE:,} terms above others"
             raise InvalidResponse(msg)
         for key in {id_, name}:  # a server may export other ids than those of its tree
             found.setdefault(key, {}).update(dict.fromkeys(above))  # a term can be in several places

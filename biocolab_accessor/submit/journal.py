@@ -185,7 +185,7 @@ class Entry:
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
-        """Go on without room on the disk: steps are kept for later, and those in the file still prevent a second study."""
+        """Go on if the disk is full: steps are kept for later, and those in the file still prevent a second study."""
         try:
             yield
         except OSError as error:

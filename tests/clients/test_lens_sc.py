@@ -453,7 +453,7 @@ def test_centers_are_read_with_and_without_an_envelope(content: dict[str, Any], 
         {"s": {"cell": ["a"], "x": ["1"], "y": [1]}},
         {"s": {"cell": ["a"], "x": [True], "y": [1]}},
         {"s": {"cell": ["a"], "x": [10**400], "y": [1]}},
-        {f"s{i}": {} for i in range(10_001)},
+        {f"s{i}": {"cell": [], "x": [], "y": []} for i in range(10_001)},
         {"status": 200, "data": None},
     ],
 )
