@@ -64,6 +64,10 @@ def _private(folder: Path) -> Path:
     return folder
 
 
+def _authorities(value: str) -> str:
+    return value if value in ("", "system") else str(expanded(value))
+
+
 # A password in an address is never used, so it is not stored.
 _Host = Annotated[str, AfterValidator(without_user)]
 
@@ -71,7 +75,7 @@ _Host = Annotated[str, AfterValidator(without_user)]
 class Settings(BaseSettings):
     """The settings in ``bc.settings``. Each is read from the environment, with the prefix ``BIOCOLAB_``.
 
-    An argument of a call takes precedence over a setting, and a setting over the key file
+    An argument of a call takes precedence over a setting, and a setting over the key file and the keyring
     (see :mod:`biocolab_accessor.connection.credentials`).
 
     Examples
@@ -102,6 +106,8 @@ class Settings(BaseSettings):
     """Address of BioFlex; empty means the public server."""
     bioflex_token: SecretStr = SecretStr("")
     """Token of BioFlex."""
+    ssl: Annotated[str, AfterValidator(_authorities)] = ""
+    """Certificate authorities of the servers: ``system`` or the path of a bundle; empty means those of requests."""
     connect_timeout: float = Field(default=10.0, gt=0)
     """Seconds to wait for a connection."""
     read_timeout: float = Field(default=120.0, gt=0)

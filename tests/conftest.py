@@ -41,6 +41,9 @@ pytest_plugins = ["pytester", "tests.skips"]
 hypothesis.settings.register_profile("patient", hypothesis.settings(), deadline=None)
 hypothesis.settings.load_profile("patient")
 
+# Nor the keyring of who runs the tests: what is stored in this one is gone. Tests of it have one of their own.
+os.environ["PYTHON_KEYRING_BACKEND"] = "keyring.backends.null.Keyring"
+
 # They wait most, for processes that they start: begun last, one of them would be left when the others are done.
 _FIRST = (
     "cli/test_local_sandbox.py", "studies/test_distributed.py", "test_docs.py", "sandbox/test_pytest_plugin.py",

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import pickle
 from pathlib import Path
 
@@ -116,3 +117,14 @@ def test_pickled_settings_contain_no_token_and_no_password(monkeypatch: pytest.M
     assert found.read_timeout == 7
     assert found.private_token.get_secret_value() == ""
     assert found.bioflex_token.get_secret_value() == "of-this-process"
+
+
+@pytest.mark.parametrize(("given", "kept"), [("system", "system"), ("~/ca.pem", "{home}/ca.pem"), ("", "")])
+def test_certificate_authorities_are_the_store_of_the_system_or_a_path(
+    given: str, kept: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BIOCOLAB_SSL", given)
+    bc.settings.reset()
+    assert bc.settings.ssl == kept.format(home=os.environ["HOME"])
+    monkeypatch.delenv("BIOCOLAB_SSL")
+    bc.settings.reset()

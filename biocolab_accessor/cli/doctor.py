@@ -9,7 +9,7 @@ import shlex
 import shutil
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -17,15 +17,23 @@ from typing import Any, Literal
 from biocolab_accessor.clients.transport import Probe, probe, proxy_for
 from biocolab_accessor.concurrency import CancellableThreads, result
 from biocolab_accessor.config import Settings, settings
-from biocolab_accessor.connection.credentials import Credentials, KeyFile
+from biocolab_accessor.connection.connector import EConnector
+from biocolab_accessor.connection.credentials import Credentials, KeyFile, Keyring
 from biocolab_accessor.connection.default import current
-from biocolab_accessor.errors import BiocolabError, InvalidSettingsFile, MissingCredentials, ServerError, Unauthorized
+from biocolab_accessor.errors import (
+    BiocolabError,
+    ConfigurationError,
+    InvalidSettingsFile,
+    MissingCredentials,
+    ServerError,
+    Unauthorized,
+)
 from biocolab_accessor.io.cache import cache
 from biocolab_accessor.messages import did_you_mean
 from biocolab_accessor.protocol import SOURCES, TITLES, Source
 from biocolab_accessor.submit.resume import submissions
 
-__all__ = ["Observation", "State", "examine"]
+__all__ = ["Observation", "State", "ask_for_little", "client_of", "examine"]
 
 State = Literal["ok", "note", "warning", "broken"]
 
@@ -54,7 +62,7 @@ class Observation:
 def examine(*, network: bool = True, timeout: float = 10.0) -> list[Observation]:
     """Examine versions, environment, credentials, proxies, servers, clocks, certificates, cache and submissions."""
     # Nothing is changed, and each token is sent to its own server only. The servers are asked at the same time.
-    found = [*_versions(), *_environment(), *_key_file()]
+    found = [*_versions(), *_environment(), *_key_file(), _keyring()]
     known: dict[Source, Credentials] = {}
     for source in SOURCES:
         observations, credentials = _credentials(source)
@@ -66,23 +74,37 @@ def examine(*, network: bool = True, timeout: float = 10.0) -> list[Observation]
         found.append(Observation("credentials", "all", "broken", "no server is set up", fix))
     found += [seen for source, one in known.items() if (seen := _proxy(source, one)) is not None]
     answers: list[Observation] = []
-    if network and known:
-        asked = [(TITLES[source], _client_of(source), timeout) for source in known]
+    asked = []
+    for source in known if network else ():
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # _credentials reports them
+            try:
+                asked.append((source, client_of(current(), source), timeout))
+            except ConfigurationError as error:  # of `ssl`
+                fix = "Give another ssl=, or set another BIOCOLAB_SSL"
+                answers.append(Observation("tls", TITLES[source], "broken", str(error), fix))
+    if asked:
         limits = {"connect_timeout": timeout, "read_timeout": timeout, "deadline": 3 * timeout, "max_retries": 0}
         with settings.override(**limits), CancellableThreads(len(asked), "biocolab-doctor") as threads:
-            answers = [seen for answer in [threads.submit(_server, *one) for one in asked] for seen in result(answer)]
+            answers += [seen for answer in [threads.submit(_server, *one) for one in asked] for seen in result(answer)]
     order = ["server", "clock", "tls"]
     return [*found, *sorted(answers, key=lambda seen: order.index(seen.topic)), *_cache(), *_submissions()]
 
 
-def _client_of(source: Source) -> Any:
-    """The client of the current connection to a server."""
-    connector = current()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # _credentials reports them
-        if source == "bioflex":
-            return connector.get_bioflex()
-        return connector.get_bbrowserx() if source == "bbrowserx" else connector.get_talk2data()
+def client_of(connector: EConnector, source: Source) -> Any:
+    """The client of a connection to a server."""
+    if source == "bioflex":
+        return connector.get_bioflex()
+    return connector.get_bbrowserx() if source == "bbrowserx" else connector.get_talk2data()
+
+
+def ask_for_little(client: Any, source: Source) -> None:
+    """Ask a server for something small, which needs the token."""
+    # test_connection of bioturing_connector prints. The list of databases is the smallest answer of BioFlex.
+    if source == "bioflex":
+        client.databases()
+    else:
+        client.post_request("api/v1/test_connection")
 
 
 def _versions() -> Iterator[Observation]:
@@ -124,7 +146,7 @@ def _environment() -> Iterator[Observation]:
         if path and not Path(path).exists():
             fix = f"Set it to the path of a CA bundle, or unset {name}"
             yield Observation("environment", name, "broken", f"names {path}, which does not exist", fix)
-        elif path:
+        elif path and not settings.ssl:
             yield Observation("environment", name, "note", f"certificates are verified with {path}")
 
 
@@ -142,6 +164,13 @@ def _key_file() -> Iterator[Observation]:
     if not said:
         there = f"{file} has {', '.join(sorted(map(str, content))) or 'no settings'}" if file.exists() else ""
         yield Observation("credentials", "key file", "ok" if content else "note", there or f"{file} does not exist")
+
+
+def _keyring() -> Observation:
+    name, problem = Keyring().backend()
+    if not problem:
+        return Observation("credentials", "keyring", "ok", f"{name}, where biocolab login stores tokens")
+    return Observation("credentials", "keyring", "note", f"is not used: {problem}")
 
 
 def _credentials(source: Source) -> tuple[list[Observation], Credentials | None]:
@@ -172,7 +201,7 @@ def _credentials(source: Source) -> tuple[list[Observation], Credentials | None]
 
 def _places(source: Source) -> str:
     name = _SETTINGS[source].upper()
-    return f"$BIOCOLAB_{name}_HOST, $BIOCOLAB_{name}_TOKEN, {KeyFile()}"
+    return f"$BIOCOLAB_{name}_HOST, $BIOCOLAB_{name}_TOKEN, {KeyFile()}, biocolab login"
 
 
 def _proxy(source: Source, found: Credentials) -> Observation | None:
@@ -183,19 +212,19 @@ def _proxy(source: Source, found: Credentials) -> Observation | None:
     return Observation("proxy", TITLES[source], "note", f"{found.host} is reached through {address}", fix)
 
 
-def _server(title: str, client: Any, timeout: float) -> list[Observation]:
-    http = client.http
+def _server(source: Source, client: Any, timeout: float) -> list[Observation]:
+    title, http = TITLES[source], client.http
     first = probe(http.host, ssl=http.ssl, timeout=timeout)
     if first.failure:
         return [_unreached(title, http.host, first, timeout)]
-    return [_token(title, client, first), *_clock(title, first), *_certificate(title, http, first)]
+    return [_token(source, client, first), *_clock(title, first), *_certificate(title, http, first)]
 
 
 def _unreached(title: str, host: str, first: Probe, timeout: float) -> Observation:
     if first.failure == "certificate":
         fix = (
-            "If the server has its own certificate authority: bc.connect(…, ssl='/path/to/ca.pem'), or on the "
-            "command line export REQUESTS_CA_BUNDLE=/path/to/ca.pem"
+            "If the server has its own certificate authority: bc.connect(…, ssl='system') or ssl='/path/to/ca.pem', "
+            "or on the command line export BIOCOLAB_SSL=system or REQUESTS_CA_BUNDLE=/path/to/ca.pem"
         )
         return Observation("tls", title, "broken", f"the certificate of {host} is not accepted: {first.detail}", fix)
     message, fix = {
@@ -210,15 +239,11 @@ def _unreached(title: str, host: str, first: Probe, timeout: float) -> Observati
     return Observation("server", title, "broken", f"{host}: {message} ({first.detail})", fix)
 
 
-def _token(title: str, client: Any, first: Probe) -> Observation:
+def _token(source: Source, client: Any, first: Probe) -> Observation:
     """Whether this is a server of this kind and accepts the token."""
-    host = client.http.host
-    # test_connection of bioturing_connector prints. The list of databases is the smallest answer of BioFlex.
-    ask: Callable[[], Any] = (
-        client.databases if title == "BioFlex" else lambda: client.post_request("api/v1/test_connection")
-    )
+    title, host = TITLES[source], client.http.host
     try:
-        ask()
+        ask_for_little(client, source)
     except BiocolabError as error:
         if isinstance(error, Unauthorized):
             fix = "Create a new token in the user settings of the server, and set it in the same place"
@@ -247,7 +272,7 @@ def _clock(title: str, first: Probe) -> Iterator[Observation]:
 
 def _certificate(title: str, http: Any, first: Probe) -> Iterator[Observation]:
     if http.host.startswith("https:") and http.ssl is False:
-        fix = "Give ssl='/path/to/ca.pem' instead"
+        fix = "Give ssl='system' or ssl='/path/to/ca.pem' instead"
         yield Observation("tls", title, "warning", "certificates are not verified (ssl=False)", fix)
     elif first.certificate_days is not None:
         message = f"the certificate is valid for {first.certificate_days:,.0f} more days"

@@ -32,6 +32,7 @@ from biocolab_accessor.clients.arrays import csc_from_base64, decode_array, stri
 from biocolab_accessor.clients.http import HttpClient, save
 from biocolab_accessor.clients.responses import unwrap
 from biocolab_accessor.clients.tasks import follow_task, restart_if_lost, started_task
+from biocolab_accessor.clients.transport import SYSTEM
 from biocolab_accessor.errors import (
     InvalidArgument,
     InvalidColumn,
@@ -197,14 +198,15 @@ class Connector(_Official):
     token
         The API token, generated in the application.
     ssl
-        True, or the path of a bundle of certificate authorities, or False.
+        True, ``"system"``, the path of a bundle of certificate authorities, or False.
     """
 
     def __init__(self, host: str, token: str | Secret, ssl: bool | str | Path = True) -> None:
         token, host = sealed(token), without_user(host)
         secret = token if isinstance(token, Secret) else Secret(token, "argument token")
         self.host = normalize_host(host)
-        super().__init__(self.host, secret, ssl)
+        # Nothing is sent by the official code; it would take "system" for a path.
+        super().__init__(self.host, secret, True if ssl == SYSTEM else ssl)
         self.http = HttpClient(self.host, secret, header="bioturing-api-token", ssl=ssl)
         self._Connector__https_agent = _Agent(self.http)
         self._asked: dict[str, tuple[str, str]] = {}  # species and id of the study that a task is to become

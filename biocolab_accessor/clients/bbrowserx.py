@@ -123,7 +123,7 @@ class BBrowserXConnector(Connector, OfficialConnector):
     token
         The API token, generated in the application.
     ssl
-        True, or the path of a bundle of certificate authorities, or False.
+        True, ``"system"``, the path of a bundle of certificate authorities, or False.
 
     Notes
     -----

@@ -121,7 +121,7 @@ class BioFlexConnection(connection.Connection):
     host
         Address of the server.
     ssl
-        True, or the path of a bundle of certificate authorities, or False.
+        True, ``"system"``, the path of a bundle of certificate authorities, or False.
 
     Examples
     --------

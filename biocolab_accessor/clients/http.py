@@ -19,12 +19,18 @@ from requests.auth import AuthBase
 from biocolab_accessor.clients.responses import announced_length, decode_json, decode_unquoted, http_error
 from biocolab_accessor.clients.retry import RETRIABLE_STATUSES, Deadline, Retriable, retry_after, retrying
 from biocolab_accessor.clients.transfer import Download, FilePart, OpenTarget
-from biocolab_accessor.clients.transport import Adapter, Session, cancellable, is_refused, transport_failure
+from biocolab_accessor.clients.transport import (
+    Session,
+    cancellable,
+    expect_authorities,
+    is_refused,
+    transport_failure,
+    verify_with,
+)
 from biocolab_accessor.config import settings
 from biocolab_accessor.errors import (
     BiocolabError,
     InvalidArgument,
-    InvalidHost,
     InvalidResponse,
     RedirectRefused,
     ServerError,
@@ -34,7 +40,7 @@ from biocolab_accessor.errors import (
 from biocolab_accessor.io.hdf5_gate import is_hdf5, opened_foreign
 from biocolab_accessor.io.memory import expect_room
 from biocolab_accessor.io.safe_files import replacing, target_path
-from biocolab_accessor.messages import quoted, warn
+from biocolab_accessor.messages import warn
 from biocolab_accessor.progress import progress_bar
 from biocolab_accessor.security.redaction import Secret, redacted, redacting, without_frames
 from biocolab_accessor.security.urls import file_url, is_loopback, origin, redirect_url, route_url, same_origin_url
@@ -83,8 +89,8 @@ class _TokenAuth(AuthBase):
 class HttpClient:
     """Sends requests to one server, with a token header that only the origin of ``host`` gets."""
 
-    # `ssl` is True, the path of a bundle of certificate authorities, or False, which warns once. `quoting` is False for
-    # a server that answers with tokens: then no error quotes an answer.
+    # `ssl` is True, "system", the path of a bundle of certificate authorities, or False, which warns once. `quoting` is
+    # False for a server that answers with tokens: then no error quotes an answer.
 
     def __init__(
         self,
@@ -102,9 +108,7 @@ class HttpClient:
         self.ssl = ssl
         self._extra_headers = dict(extra_headers or {})
         self._quoting = quoting
-        if isinstance(ssl, str | Path) and not Path(ssl).exists():
-            msg = f"ssl={quoted(str(ssl))}: the certificate bundle does not exist"
-            raise InvalidHost(msg)
+        expect_authorities(ssl)
         if ssl is False and not is_loopback(origin(host)[1]):
             _warn_unverified(host)
         self._session: requests.Session | None = None
@@ -124,13 +128,10 @@ class HttpClient:
 
     def _new_session(self) -> requests.Session:
         session = Session()
-        adapter = Adapter(pool_connections=4, pool_maxsize=32, max_retries=0)
-        session.mount("https://", adapter)
-        session.mount("http://", adapter)
+        verify_with(session, self.ssl, pool_connections=4, pool_maxsize=32, max_retries=0)
         session.auth = _TokenAuth(self.host, self.header, self.token)
         session.cookies.set_policy(http.cookiejar.DefaultCookiePolicy(allowed_domains=[]))
         session.headers.update(self._extra_headers)
-        session.verify = str(self.ssl) if isinstance(self.ssl, Path) else self.ssl
         # A token for this machine must never be handed to a proxy that the environment names.
         session.trust_env = not is_loopback(origin(self.host)[1])
         return session
@@ -314,6 +315,7 @@ class HttpClient:
                     stream=True,
                     allow_redirects=False,
                     timeout=(settings.connect_timeout, silence),
+                    verify=self.session.verify,  # or REQUESTS_CA_BUNDLE would win over the argument
                 )
             except requests.RequestException as error:
                 what = f"{method} {url}"
@@ -410,7 +412,7 @@ def _warn_unverified(host: str) -> None:
         warnings.filterwarnings("ignore", pattern, urllib3.exceptions.InsecureRequestWarning)
     warn(
         f"certificates of {host} are not verified (ssl=False): anyone on the network path can read the token. "
-        "Use ssl='/path/to/your-ca.pem' instead."
+        "Use ssl='system' or ssl='/path/to/your-ca.pem' instead."
     )
 
 

@@ -51,7 +51,7 @@ class LensBulkConnector(Connector, _Official):
     token
         The API token, generated in the application.
     ssl
-        True, or the path of a bundle of certificate authorities, or False.
+        True, ``"system"``, the path of a bundle of certificate authorities, or False.
 
     Notes
     -----

@@ -64,7 +64,7 @@ class LensSCConnector(Connector, _Official):
     token
         The API token, generated in the application.
     ssl
-        True, or the path of a bundle of certificate authorities, or False.
+        True, ``"system"``, the path of a bundle of certificate authorities, or False.
 
     Notes
     -----

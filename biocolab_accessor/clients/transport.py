@@ -21,20 +21,24 @@ from requests.utils import get_environ_proxies, select_proxy
 from biocolab_accessor.clients.retry import Retriable
 from biocolab_accessor.concurrency import on_cancel
 from biocolab_accessor.config import settings
-from biocolab_accessor.errors import TimedOut, TransportError
+from biocolab_accessor.errors import ConfigurationError, InvalidHost, TimedOut, TransportError
+from biocolab_accessor.messages import quoted
 from biocolab_accessor.security.redaction import without_frames
 from biocolab_accessor.security.urls import is_loopback, origin, without_user
 
 __all__ = [
+    "SYSTEM",
     "Adapter",
     "Probe",
     "Session",
     "cancellable",
+    "expect_authorities",
     "innermost",
     "is_refused",
     "probe",
     "proxy_for",
     "transport_failure",
+    "verify_with",
 ]
 
 _MOMENT = 1.0
@@ -125,17 +129,76 @@ _POOLS = {"http": _HTTPPool, "https": _HTTPSPool}
 class Adapter(HTTPAdapter):
     """An adapter with cancellable connections and larger blocks: requests reads uploads 16 kB at a time."""
 
+    # A `context` decides alone which certificates are accepted. Otherwise requests would add its own bundle, or that of
+    # REQUESTS_CA_BUNDLE, to the system's store.
+
+    def __init__(self, context: tls.SSLContext | None = None, **options: Any) -> None:
+        self._context: dict[str, Any] = {} if context is None else {"ssl_context": context}
+        super().__init__(**options)
+
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         """See requests."""
+        kwargs |= self._context
         super().init_poolmanager(*args, **kwargs, blocksize=256 * 1024)
         self.poolmanager.pool_classes_by_scheme = _POOLS
 
     def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:
         """See requests; SOCKS has its own connections, which are left unchanged."""
+        socks = proxy.lower().startswith("socks")
+        if self._context:
+            kwargs |= self._context if socks else {**self._context, "proxy_ssl_context": self._context["ssl_context"]}
         manager = super().proxy_manager_for(proxy, **kwargs)
-        if not proxy.lower().startswith("socks"):
+        if not socks:
             manager.pool_classes_by_scheme = _POOLS
         return manager
+
+    def build_connection_pool_key_attributes(self, request: Any, verify: Any, cert: Any = None) -> Any:
+        """See requests, which calls it from 2.32 on."""
+        host, pool = super().build_connection_pool_key_attributes(request, verify, cert)
+        return host, {"cert_reqs": "CERT_REQUIRED", **self._context} if self._context else pool
+
+    def cert_verify(self, conn: Any, url: Any, verify: Any, cert: Any) -> None:
+        """See requests."""
+        if self._context:
+            conn.cert_reqs, conn.ca_certs, conn.ca_cert_dir = "CERT_REQUIRED", None, None
+        else:
+            super().cert_verify(conn, url, verify, cert)  # type: ignore[no-untyped-call]
+
+
+SYSTEM = "system"
+"""The value of ``ssl`` for the certificate store of the system."""
+
+
+def expect_authorities(ssl: bool | str | Path) -> None:
+    """Raise unless the certificate authorities that ``ssl`` names are there."""
+    if ssl == SYSTEM:
+        _system_context()
+    elif isinstance(ssl, str | Path) and not Path(ssl).exists():
+        msg = f"ssl={quoted(str(ssl))}: the certificate bundle does not exist (True and 'system' need none)"
+        raise InvalidHost(msg)
+
+
+def _system_context() -> tls.SSLContext:
+    """TLS with the certificate store of the system, for one session: nothing is changed for the rest of Python."""
+    try:
+        import truststore
+    except ImportError as error:
+        msg = (
+            "ssl='system' reads the certificate store of this machine with truststore, which is not installed: "
+            "pip install 'biocolab_accessor[system-certificates]'"
+        )
+        raise ConfigurationError(msg) from error
+    context: tls.SSLContext = truststore.SSLContext(tls.PROTOCOL_TLS_CLIENT)
+    return context
+
+
+def verify_with(session: requests.Session, ssl: bool | str | Path, **options: Any) -> None:
+    """Give a session our connections, which verify certificates with ``ssl``; options are those of HTTPAdapter."""
+    system = ssl == SYSTEM
+    adapter = Adapter(_system_context() if system else None, **options)
+    session.mount("https://", adapter)
+    session.mount("http://", adapter)
+    session.verify = system or (str(ssl) if isinstance(ssl, Path) else ssl)
 
 
 def innermost(error: BaseException) -> str:
@@ -168,7 +231,8 @@ def transport_failure(what: str, error: Exception, silence: float, header: str) 
     if isinstance(error, requests.exceptions.SSLError | tls.SSLError):
         failure = TransportError(
             f"{what}: the certificate was not accepted: {text}. "
-            "If the server has its own certificate authority, use ssl='/path/to/ca.pem'"
+            "If the server has its own certificate authority, use ssl='system', the certificate store of this machine, "
+            "or ssl='/path/to/ca.pem'"
         )
     elif isinstance(error, requests.exceptions.ConnectTimeout):
         failure = TimedOut(f"{what}: no connection within {settings.connect_timeout:g} s (bc.settings.connect_timeout)")
@@ -207,9 +271,9 @@ def probe(host: str, *, ssl: bool | str | Path = True, timeout: float = 10.0) ->
     with Session() as session:
         session.trust_env = not is_loopback(origin(host)[1])
         session.auth = _no_auth
-        verify = str(ssl) if isinstance(ssl, Path) else ssl
+        verify_with(session, ssl)
         try:
-            response = session.get(host, timeout=timeout, stream=True, allow_redirects=False, verify=verify)
+            response = session.get(host, timeout=timeout, stream=True, allow_redirects=False, verify=session.verify)
         except (requests.RequestException, OSError) as error:
             return Probe(_kind(error), innermost(error), time.monotonic() - start)
         with response:

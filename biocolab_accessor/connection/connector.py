@@ -12,7 +12,15 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 from biocolab_accessor.clients.bbrowserx import TALK2DATA_HOST, BBrowserXConnector
 from biocolab_accessor.clients.bioflex import BIOFLEX_HOST, BioFlexConnection
 from biocolab_accessor.clients.http import HttpClient
-from biocolab_accessor.connection.credentials import Credentials, KeyFile, RedactedDict, Service, resolve
+from biocolab_accessor.config import settings
+from biocolab_accessor.connection.credentials import (
+    Credentials,
+    KeyFile,
+    Keyring,
+    RedactedDict,
+    Service,
+    resolve,
+)
 from biocolab_accessor.errors import (
     ConfigurationError,
     InvalidArgument,
@@ -30,7 +38,7 @@ if TYPE_CHECKING:
     from biocolab_accessor.clients.lens_bulk import LensBulkConnector
     from biocolab_accessor.clients.lens_sc import LensSCConnector
 
-__all__ = ["STUDIO_HOST", "EConnector", "studio_settings"]
+__all__ = ["SERVICES", "STUDIO_HOST", "EConnector", "studio_settings"]
 
 STUDIO_HOST = "http://127.0.0.1:11123"
 """Address of a BioStudio server on its own machine."""
@@ -118,6 +126,7 @@ _PRIVATE = Service(
     token_keys=("bio_bbx_private_key",),
     default_host="",
     advice="Create a token in the user settings of your BBrowserX server.",
+    login="biocolab login",
 )
 
 _PUBLIC = Service(
@@ -128,6 +137,7 @@ _PUBLIC = Service(
     token_keys=("bio_bbx_t2d_key",),
     default_host=TALK2DATA_HOST,
     advice="Create a token in the user settings of Talk2Data.",
+    login="biocolab login --source talk2data",
 )
 
 _BIOFLEX = Service(
@@ -139,7 +149,11 @@ _BIOFLEX = Service(
     default_host=BIOFLEX_HOST,
     advice="(and, as in version 1.0.1, at EConnector's public_token and bio_bbx_public_key of the key file)\n"
     "Create a token in the user settings of BioColab or BioStudio.",
+    login="biocolab login --source bioflex",
 )
+
+SERVICES: dict[Source, Service] = {"bioflex": _BIOFLEX, "bbrowserx": _PRIVATE, "talk2data": _PUBLIC}
+"""What each server needs."""
 
 _T2D = "/t2d_index_tool/"
 _OWN_PLACE = "EConnector's"
@@ -149,7 +163,8 @@ class EConnector:
     """Connectors to BBrowserX, Talk2Data and BioFlex, each with its host and token.
 
     Missing hosts and tokens are looked up when they are needed: in ``bc.settings`` (the environment), then in
-    ``~/.bioapi.key``, or in BioStudio with ``use_token_from_api``. Arguments always take precedence.
+    ``~/.bioapi.key``, or in BioStudio with ``use_token_from_api``, then in the keyring, where ``biocolab login`` stores
+    them. Arguments always take precedence.
 
     Parameters
     ----------
@@ -165,7 +180,7 @@ class EConnector:
     bioflex_host, public_host
         Addresses to use instead of the public ones.
     ssl
-        True, or the path of a bundle of certificate authorities, or False.
+        True, ``"system"``, the path of a bundle of certificate authorities, or False; None is ``bc.settings.ssl``.
     host, token
         Deprecated names of ``private_host`` and ``private_token``, from the README of the SDK 1.0.1.
 
@@ -197,7 +212,7 @@ class EConnector:
         *,
         bioflex_host: str = "",
         public_host: str = "",
-        ssl: bool | str | Path = True,
+        ssl: bool | str | Path | None = None,
         host: str = "",
         token: str = "",
     ) -> None:
@@ -233,6 +248,7 @@ class EConnector:
         self._studio_token = Secret(studio_token, "argument studio_token") if studio_token else None
         self._use_token_from_api = use_token_from_api
         self._ssl = ssl
+        self._keyring = Keyring()
         self._place = _OWN_PLACE
         self._clients: dict[tuple[Callable[..., Any], str, Secret, Any], Any] = {}
 
@@ -516,10 +532,10 @@ class EConnector:
         if self._place != _OWN_PLACE:  # the user made no EConnector, and calls none of its methods
             arguments = [each for each in arguments if each[1] or each[2]]
         stored_name = f"BioStudio at {self._studio_host}" if self._use_token_from_api else str(KeyFile())
-        return resolve(service, arguments, self.get_settings, stored_name)
+        return resolve(service, arguments, self.get_settings, stored_name, self._keyring)
 
     def _client(self, kind: Callable[..., _Client], found: Credentials, ssl: bool | str | Path | None) -> _Client:
-        ssl = self._ssl if ssl is None else ssl
+        ssl = next(each for each in (ssl, self._ssl, settings.ssl or True) if each is not None)
         key = (kind, found.host, found.token, str(ssl))
         if key not in self._clients:
             self._clients[key] = kind(host=found.host, token=found.token, ssl=ssl)

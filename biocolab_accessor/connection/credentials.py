@@ -1,8 +1,11 @@
 """Credentials: where hosts and tokens come from, and in which order.
 
 For each host and each token separately: the argument of the call, the argument of
-:class:`~biocolab_accessor.connection.connector.EConnector`, ``bc.settings`` (the environment), then the key file or
-BioStudio. The first one found is used; nothing overrides it.
+:class:`~biocolab_accessor.connection.connector.EConnector`, ``bc.settings`` (the environment), the key file or
+BioStudio, then the keyring. The first one found is used; nothing overrides it.
+
+The keyring comes last because it may ask the user to unlock it, which is not needed where a key file has everything.
+It holds each token under the address of its server, so that a token from there never reaches another server.
 """
 
 from __future__ import annotations
@@ -16,13 +19,13 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from biocolab_accessor.config import settings
-from biocolab_accessor.errors import InvalidSettingsFile, MissingCredentials
+from biocolab_accessor.errors import ConfigurationError, InvalidSettingsFile, MissingCredentials
 from biocolab_accessor.messages import warn
 from biocolab_accessor.platforms import expanded, home_folder
-from biocolab_accessor.security.redaction import Secret, sealed
+from biocolab_accessor.security.redaction import Secret, redacted, sealed, without_frames
 from biocolab_accessor.security.urls import normalize_host, without_user
 
-__all__ = ["Credentials", "KeyFile", "RedactedDict", "Service", "resolve"]
+__all__ = ["Credentials", "KeyFile", "Keyring", "RedactedDict", "Service", "resolve"]
 
 _KEY_FILE = ".bioapi.key"
 
@@ -99,6 +102,82 @@ def _content(path: Path) -> tuple[RedactedDict, str]:
     return RedactedDict(content), ""
 
 
+class Keyring:
+    """The keyring of the system, where ``biocolab login`` stores each token under the address of its server."""
+
+    # The address that is used if no host is given is stored under the name of its setting, such as "private_host".
+
+    def __init__(self) -> None:
+        self._known: dict[str, Any] = {}  # macOS may ask the user each time that a program reads a token
+
+    def get(self, name: str) -> tuple[Any, str]:
+        """Return a sealed entry, empty if it does not exist or cannot be read, and its place for messages."""
+        if name in self._known:
+            return self._known[name], _KEYRING
+        entry, problem = _keyring_answer("get_password", _ENTRIES, name)
+        if entry:
+            self._known[name] = entry
+        return entry, f"{_KEYRING}: {problem}" if problem else _KEYRING
+
+    def backend(self) -> tuple[str, str]:
+        """Return the name of the system's keyring, or why it cannot be used."""
+        name, problem = _keyring_answer("get_keyring")
+        return getattr(name.reveal(), "name", ""), problem or _keyring_answer("get_password", _ENTRIES, _PROBE)[1]
+
+    def expect_usable(self) -> None:
+        """Raise ConfigurationError unless a token can be stored."""
+        if problem := self.backend()[1]:
+            msg = f"no token can be stored in the keyring: {problem}. {_INSTEAD}"
+            raise ConfigurationError(msg)
+
+    def store(self, setting: str, address: str, token: Secret) -> None:
+        """Store a token for its server, which becomes the one that is used if no host is given."""
+        self._known.clear()
+        for name, value in ((address, token), (setting, sealed(address))):
+            _, problem = _keyring_answer("set_password", _ENTRIES, name, value)
+            entry, unread = _keyring_answer("get_password", _ENTRIES, name)
+            if not (problem or unread) and entry.reveal() != value.reveal():
+                problem = "it does not keep what it is given"
+            if problem := redacted(problem or unread, token):
+                msg = f"the token for {address} is not stored in the keyring: {problem}. {_INSTEAD}"
+                raise ConfigurationError(msg)
+
+    def remove(self, setting: str, address: str) -> None:
+        """Remove the token for a server; its address too, if it is used where no host is given."""
+        self._known.clear()
+        default, _ = _keyring_answer("get_password", _ENTRIES, setting)
+        names = [address, *([setting] if default.reveal() == address else [])]
+        for name in names:
+            _, problem = _keyring_answer("delete_password", _ENTRIES, name)
+            if problem:
+                msg = f"the token for {address} cannot be removed from the keyring: {problem}"
+                raise ConfigurationError(msg)
+
+
+_ENTRIES = "biocolab_accessor"  # the name of its entries, which programs for keyrings show
+_PROBE = "nothing"  # not an entry
+_KEYRING = "the keyring (biocolab login)"
+_INSTEAD = "Set the token in the environment or in the key file instead"
+
+
+def _keyring_answer(function: str, *arguments: Any) -> tuple[Any, str]:
+    """Return a sealed answer, or why there is none: an error from here would have tokens in its variables."""
+    try:
+        import keyring
+    except ImportError:
+        return sealed(""), "the package keyring is not installed: pip install 'biocolab_accessor[keyring]'"
+    try:
+        call = getattr(keyring, function)
+        return sealed(call(*(one.reveal() if hasattr(one, "reveal") else one for one in arguments))), ""
+    except keyring.errors.NoKeyringError:
+        return sealed(""), "this machine has no keyring that works (on Linux: GNOME Keyring or KWallet)"
+    except Exception as error:  # noqa: BLE001 - of any backend: a locked keyring, no session bus
+        return sealed(""), f"{type(error).__name__}: {error}".rstrip(".!: ")
+    except BaseException as error:  # Ctrl-C while the keyring waits for its password
+        without_frames(error, "")
+        raise error
+
+
 @dataclass(frozen=True)
 class Service:
     """What one service needs, and under which names it is found."""
@@ -110,6 +189,7 @@ class Service:
     token_keys: tuple[str, ...]
     default_host: str  # the public server; empty if there is none
     advice: str  # where a token is made
+    login: str  # the command that stores one in the keyring
 
 
 @dataclass(frozen=True)
@@ -143,12 +223,13 @@ def resolve(
     arguments: Iterable[tuple[str, str, Any]],
     stored: Callable[[], Mapping[str, Any]],
     stored_name: str,
+    keyring: Keyring,
 ) -> Credentials:
     """Find the host and the token of a service; MissingCredentials lists every place that was searched."""
     # `arguments` has (place, host, token) of each set of arguments, nearest first; empty strings mean not set, and
-    # tokens are secrets or sealed. `stored` reads the key file or BioStudio's settings, and is called only if something
-    # is missing. Warns if the token and the host come from different places, since the token might be sent to the wrong
-    # server.
+    # tokens are secrets or sealed. `stored` reads the key file or BioStudio's settings. It is called, and after it the
+    # keyring, only if something is missing. Warns if the token and the host come from different places, since the token
+    # might be sent to the wrong server.
     hosts = [_Found(host, f"{place} {service.host_setting}", "arguments") for place, host, _ in arguments]
     tokens = [_Found(token, f"{place} {service.token_setting}", "arguments") for place, _, token in arguments]
     hosts.append(_Found(getattr(settings, service.host_setting), _setting(service.host_setting), "bc.settings"))
@@ -164,6 +245,10 @@ def resolve(
         content = stored()
         hosts.append(_stored(content, (service.host_key,), stored_name, without_user))
         tokens.append(_stored(content, service.token_keys, stored_name, sealed))
+        host, token = _first(hosts), _first(tokens)
+    if (host is None and not service.default_host) or token is None:
+        hosts.append(host or _keyring_host(service, keyring))
+        tokens.append(token or _keyring_token(service, hosts[-1], keyring))
         host, token = _first(hosts), _first(tokens)
     if host is None and service.default_host:
         host = _Found(service.default_host, "the public server", token.source if token else "default")
@@ -199,6 +284,20 @@ def _stored(content: Mapping[str, Any], keys: tuple[str, ...], name: str, wrap: 
     return _Found("", place, name)
 
 
+def _keyring_host(service: Service, keyring: Keyring) -> _Found:
+    entry, place = keyring.get(service.host_setting)
+    return _Found(without_user(entry.reveal() or ""), place, "keyring")
+
+
+def _keyring_token(service: Service, host: _Found, keyring: Keyring) -> _Found:
+    """Return the token that is stored for a host; the two belong together, wherever the host was found."""
+    if not (host.value or service.default_host):
+        return _Found("", host.place, "keyring")
+    address = normalize_host(host.value or service.default_host, host.place)
+    entry, place = keyring.get(address)
+    return _Found(entry, place, host.source)
+
+
 def _raise_missing(
     service: Service, hosts: list[_Found], tokens: list[_Found], *, need_host: bool, need_token: bool
 ) -> NoReturn:
@@ -211,6 +310,8 @@ def _raise_missing(
         [
             f"{' and '.join(f'no {what}' for what, _, _ in wanted)} for {service.title}: run",
             f"  bc.connect({call})",
+            f"or store {'both' if len(wanted) > 1 else 'it'} in the keyring of this machine, in a terminal:",
+            f"  {service.login}",
             service.advice,
             *places,
             "To try without an account, start a local server (in a terminal: biocolab sandbox):",

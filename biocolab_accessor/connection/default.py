@@ -44,7 +44,7 @@ def connect(
     *,
     bioflex_host: str = "",
     public_host: str = "",
-    ssl: bool | str | Path = True,
+    ssl: bool | str | Path | None = None,
 ) -> EConnector:
     """Set the servers that all following calls use by default. Nothing is sent yet.
 
@@ -59,13 +59,15 @@ def connect(
     bioflex_host, public_host
         Addresses to use instead of the public ones.
     ssl
-        True, or the path of a bundle of certificate authorities, or False.
+        Which certificate authorities are trusted: True, ``"system"`` for the certificate store of this machine (with
+        the extra ``system-certificates``), or the path of a bundle. False accepts every certificate. None is
+        ``bc.settings.ssl``.
 
     Returns
     -------
     EConnector
-        The new default. Hosts and tokens that are not set here are read from ``bc.settings`` or the key file when they
-        are needed.
+        The new default. Hosts and tokens that are not set here are read from ``bc.settings``, the key file or the
+        keyring when they are needed.
 
     Raises
     ------

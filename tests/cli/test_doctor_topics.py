@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import socket
 import ssl
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -12,11 +13,13 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.metadata import version
 from pathlib import Path
 
+import keyring
 import pytest
 
 import biocolab_accessor as bc
 from biocolab_accessor.cli.doctor import Observation, examine
 from biocolab_accessor.sandbox.server import Sandbox
+from tests.keyrings import InMemory
 from tests.patience import PATIENCE
 
 _TOKEN = "e3b0c44298fc1c149afb"
@@ -229,6 +232,7 @@ class TestCertificates:
         assert "self-signed certificate" in seen.message
         assert "ssl='/path/to/ca.pem'" in seen.fix
         assert "REQUESTS_CA_BUNDLE" in seen.fix
+        assert "BIOCOLAB_SSL=system" in seen.fix
         assert of(found, "server") == []
 
     def test_a_custom_bundle_is_used_and_an_expiring_certificate_is_a_warning(
@@ -240,6 +244,51 @@ class TestCertificates:
         assert the(found, "server", "BBrowserX").state == "ok"
         seen = the(found, "tls", "BBrowserX")
         assert (seen.state, seen.message) == ("warning", "the certificate is valid for 5 more days")
+
+    def test_the_certificate_store_of_the_system_is_used_for_the_first_look_too(
+        self, private: Callable[..., None], certificate: tuple[ssl.SSLContext, Path], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate[1]))
+        with http_server(b'{"status": 200}', context=certificate[0]) as host, bc.settings.override(ssl="system"):
+            private(host)
+            found = examine()
+        assert the(found, "server", "BBrowserX").state == "ok"
+
+    def test_certificate_authorities_that_are_missing_are_broken(
+        self, private: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setitem(sys.modules, "truststore", None)
+        private("https://company.example/")
+        for ssl_setting, said in (("system", "system-certificates"), ("/nowhere.pem", "does not exist")):
+            with bc.settings.override(ssl=ssl_setting):
+                seen = the(examine(), "tls", "BBrowserX")
+            assert (seen.state, said in seen.message) == ("broken", True)
+
+
+class TestKeyring:
+    def test_the_place_of_a_stored_token_is_shown_and_the_token_is_not(self, no_connection: None) -> None:
+        before, ring = keyring.get_keyring(), InMemory()
+        ring.entries = {"private_host": "https://company.example/", "https://company.example/": _TOKEN}
+        keyring.set_keyring(ring)
+        try:
+            found = examine(network=False)
+        finally:
+            keyring.set_keyring(before)
+        assert the(found, "credentials", "keyring").message == "keyrings InMemory, where biocolab login stores tokens"
+        assert the(found, "credentials", "BBrowserX").message == (
+            "host https://company.example/ from the keyring (biocolab login); token from the keyring (biocolab login)"
+        )
+        assert _TOKEN not in repr(found)
+
+    def test_a_keyring_that_cannot_be_used_is_a_note_with_the_reason(
+        self, no_connection: None, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setitem(sys.modules, "keyring", None)
+        seen = the(examine(network=False), "credentials", "keyring")
+        assert (seen.state, seen.message) == (
+            "note",
+            "is not used: the package keyring is not installed: pip install 'biocolab_accessor[keyring]'",
+        )
 
 
 class TestMachine:

@@ -27,6 +27,7 @@ from biocolab_accessor.clients.bioflex import Buffer
 from biocolab_accessor.clients.http import HttpClient
 from biocolab_accessor.clients.retry import Deadline
 from biocolab_accessor.errors import (
+    ConfigurationError,
     InvalidArgument,
     InvalidFile,
     InvalidHost,
@@ -426,6 +427,70 @@ class TestTheWay:
         assert scripted.requests == []
         http = HttpClient(scripted.host, Secret(TOKEN, "argument token"), header="btr-api-token", ssl=certificate[1])
         assert http.post("x") == {"ok": 1}
+        http.close()
+
+    @pytest.mark.parametrize("way", ["argument", "setting"])
+    def test_the_certificate_store_of_the_system_is_used_if_it_is_asked_for(
+        self,
+        way: str,
+        scripted: Scripted,
+        certificate: tuple[ssl.SSLContext, Path],
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate[1]))  # of OpenSSL's store; requests has its own
+        scripted.speaks_tls(certificate[0])
+        scripted.answers(answer(content={"status": 200, "data": [{"id": "g"}]}))
+        refused = bc.EConnector(private_host=scripted.host, private_token=TOKEN, ssl=True)
+        with bc.settings.override(max_retries=0), pytest.raises(TransportError, match="ssl='system', the certificate"):
+            refused.get_bbrowserx().get_user_groups()
+        with bc.settings.override(ssl="system" if way == "setting" else "/nowhere.pem"):
+            ssl_argument = None if way == "setting" else "system"
+            connector = bc.EConnector(private_host=scripted.host, private_token=TOKEN, ssl=ssl_argument)
+            assert connector.get_bbrowserx().get_user_groups() == [{"id": "g"}]
+        assert [request["headers"]["bioturing-api-token"] for request in scripted.requests] == [TOKEN]
+        assert ssl.SSLContext.__module__ == "ssl"  # as it was for the rest of Python
+        connector.close()
+        refused.close()
+
+    def test_the_store_of_the_system_is_not_extended_by_a_bundle_of_the_environment(
+        self, scripted: Scripted, certificate: tuple[ssl.SSLContext, Path], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("biocolab_accessor.clients.http.is_loopback", lambda host: False)  # or it is not looked at
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate[1]))
+        scripted.speaks_tls(certificate[0])
+        scripted.answers(answer(content={"ok": 1}))
+        with bc.settings.override(max_retries=0):
+            strict = HttpClient(scripted.host, Secret(TOKEN), header="btr-api-token", ssl="system")
+            with pytest.raises(TransportError, match="certificate was not accepted"):
+                strict.post("x")
+            assert client(scripted.host).post("x") == {"ok": 1}
+
+    def test_a_bundle_that_is_given_wins_over_that_of_the_environment(
+        self,
+        scripted: Scripted,
+        certificate: tuple[ssl.SSLContext, Path],
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        monkeypatch.setattr("biocolab_accessor.clients.http.is_loopback", lambda host: False)
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "missing.pem"))
+        scripted.speaks_tls(certificate[0])
+        scripted.answers(answer(content={"ok": 1}))
+        http = HttpClient(scripted.host, Secret(TOKEN), header="btr-api-token", ssl=certificate[1])
+        assert http.post("x") == {"ok": 1}
+        http.close()
+
+    def test_the_store_of_the_system_needs_truststore(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setitem(sys.modules, "truststore", None)
+        with pytest.raises(ConfigurationError, match=r"pip install 'biocolab_accessor\[system-certificates\]'"):
+            bc.EConnector(bioflex_token=TOKEN, ssl="system").get_bioflex()
+
+    @pytest.mark.parametrize("scheme", ["http", "https"])
+    def test_a_connection_through_a_proxy_uses_the_store_of_the_system_too(self, scheme: str) -> None:
+        http = HttpClient("https://server.example/", Secret(TOKEN), header="btr-api-token", ssl="system")
+        adapter = http.session.get_adapter(http.host)
+        pool = adapter.proxy_manager_for(f"{scheme}://proxy.example:3128").connection_from_url(http.host)
+        assert type(pool.conn_kw["ssl_context"]).__module__.startswith("truststore")
         http.close()
 
     @pytest.mark.skipif(sys.platform != "linux", reason="what a full queue does is the system's")

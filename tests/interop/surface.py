@@ -197,7 +197,7 @@ class Design:
 COMMANDS = ("demo", "sandbox", "check", "submit", "pull", "groups", "studies", "summary", "cache", "doctor")
 """Of the command ``biocolab``."""
 
-LATER_COMMANDS = ("replay", "resume", "search", "tasks", "wait")
+LATER_COMMANDS = ("login", "logout", "replay", "resume", "search", "tasks", "wait")
 """That it has beside those."""
 
 SETTINGS = (

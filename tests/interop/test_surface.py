@@ -50,6 +50,8 @@ _WHERE = ("local", "s3", "shared_s3")
 DEFAULTS_OF_OURS = {
     # The connector's own setting, so that a certificate bundle is given once.
     ("EConnector", "ssl"): None,
+    # bc.settings.ssl, which is True as long as it is not set.
+    ("bc.connect", "ssl"): None,
     # "str", which no server knows.
     ("Study.export_study", "export_format"): "h5ad",
     # Has to be given there.
