@@ -7,9 +7,7 @@ polling ends.
 
 from __future__ import annotations
 
-import bz2
 import contextlib
-import gzip
 import lzma
 import re
 import uuid
@@ -41,7 +39,7 @@ from biocolab_accessor.errors import (
     InvalidResponse,
     MissingFile,
 )
-from biocolab_accessor.io.memory import expect_room
+from biocolab_accessor.io.memory import expect_room_for_text
 from biocolab_accessor.io.names import is_barcodes
 from biocolab_accessor.io.safe_files import target_path
 from biocolab_accessor.io.values import encode, numbers, numbers_in
@@ -86,13 +84,17 @@ def columns_on_the_wire(table: Any) -> list[dict[str, list[Any]]]:
     return list(groups.values())
 
 
+_TIMES_ITS_TEXT = 5  # a table of strings in memory
+
+
 def read_table(path: str | Path) -> pd.DataFrame:
     """Read a csv or tsv file, which may be gzipped, with barcodes in its first column."""
     # A column is numeric if every cell that is not empty is a number as programs write it; `001`, or `NA` among labels,
     # is a label.
     path = Path(path)
     try:
-        _expect_readable(path)
+        expect_regular(path.stat())  # opening a FIFO would block
+        expect_room_for_text(path, _TIMES_ITS_TEXT, "submit fewer columns or cells at a time")
         # With an index column, pandas would convert barcodes to numbers.
         texts = pd.read_csv(path, sep=_separator(path), dtype=str, keep_default_na=False, na_filter=False)
     except (OSError, ValueError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile) as error:
@@ -106,28 +108,6 @@ def read_table(path: str | Path) -> pd.DataFrame:
         raise InvalidFile(msg)
     texts = texts.set_index(texts.columns[0])
     return pd.DataFrame({name: _typed(texts[name]) for name in texts.columns}, index=texts.index)
-
-
-_PACKED: Mapping[str, Callable[[Path], Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
-_TIMES_ITS_TEXT = 5  # a table of strings in memory
-
-
-def _expect_readable(path: Path) -> None:
-    """Raise OSError for anything but a file, and TooLarge for one that unpacks to more than fits into memory."""
-    expect_regular(path.stat())  # opening a FIFO would block
-
-    def expect_fitting(size: int) -> None:
-        expect_room(_TIMES_ITS_TEXT * size, str(path), "submit fewer columns or cells at a time")
-
-    opened, size = _PACKED.get(path.suffix.lower()), 0
-    if opened is None:
-        packed = zipfile.ZipFile(path).infolist() if path.suffix.lower() == ".zip" else []
-        expect_fitting(sum(each.file_size for each in packed) or path.stat().st_size)
-        return
-    with opened(path) as file:
-        while piece := file.read(1 << 20):
-            size += len(piece)
-            expect_fitting(size)
 
 
 def _separator(path: Path) -> str:
