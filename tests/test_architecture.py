@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import ast
 import functools
+import traceback
 from collections.abc import Iterator
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
+import requests
 
 import biocolab_accessor as bc
+from biocolab_accessor.sandbox.server import Sandbox
 
 _PACKAGE = Path(bc.__file__).parent
 
@@ -104,11 +107,11 @@ def test_no_module_has_more_than_400_lines_of_code() -> None:
     assert {name: number for name, number in lines.items() if number > _MOST_LINES} == {}
 
 
-def test_the_package_has_at_most_165_modules_and_12_of_them_are_loose() -> None:
+def test_the_package_has_at_most_161_modules_and_12_of_them_are_loose() -> None:
     loose = {path.stem for path in _PACKAGE.glob("*.py")}
     assert loose == {name for layer in LAYERS for name in layer} - {path.name for path in _PACKAGE.iterdir()}
     assert len(loose) <= 12
-    assert len(modules()) <= 165
+    assert len(modules()) <= 161
 
 
 def test_every_module_imports_from_layers_below_its_own_only() -> None:
@@ -138,3 +141,30 @@ def test_only_clients_connection_and_security_use_the_libraries_of_the_wire() ->
         if {package_of(name) for name in imported(tree)} & wire and package_of(module) not in knowing
     ]
     assert others == []
+
+
+@pytest.mark.parametrize("source", ["bioflex", "bbrowserx"])
+@pytest.mark.filterwarnings("ignore:study .* raw values")
+def test_a_fetch_passes_through_few_functions_on_its_way_to_the_server(
+    server: Sandbox, source: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    group = None if source == "bioflex" else "bioturing_public_studies"
+    study = bc.study("PBMC68k_reduced", source=source, group=group)
+    ways: list[list[str]] = []
+    send = requests.Session.request
+
+    def request(*arguments: object, **named: object) -> requests.Response:
+        stack = [frame for frame in traceback.extract_stack() if Path(frame.filename).is_relative_to(_PACKAGE)]
+        # Without the decorator of public functions.
+        names = [f"{Path(frame.filename).stem}.{frame.name}" for frame in stack if frame.name != "called"]
+        if "study.to_anndata" in names:
+            ways.append(names[names.index("study.to_anndata") :])
+        return send(*arguments, **named)
+
+    monkeypatch.setattr(requests.Session, "request", request)
+    with bc.settings.override(cache_dir=tmp_path):
+        study.to_anndata()
+    longest = max(ways, key=len)
+    client = next(number for number, name in enumerate(longest) if name in ("http.post", "http.download"))
+    assert client + 1 <= 7, longest
+    assert len(longest) <= 13, longest

@@ -34,7 +34,6 @@ __all__ = [
     "Margins",
     "Scaling",
     "SlotSummary",
-    "count_empty",
     "describe",
     "describe_filled",
     "describe_whole",
@@ -65,11 +64,6 @@ class Filled(NamedTuple):
     def empty(self) -> Margins:
         """The numbers of cells and genes without one."""
         return Margins(*(int(np.count_nonzero(~axis)) for axis in self))
-
-
-def count_empty(source: Source, nnz: int) -> Margins:
-    """The numbers of cells and genes without a value, in a matrix of finite real numbers, ``nnz`` of them nonzero."""
-    return filled_of(source, nnz).empty
 
 
 def filled_of(source: Source, nnz: int) -> Filled:

@@ -159,13 +159,11 @@ _NOT_IDEMPOTENT = frozenset(
 class _Agent:
     """Takes the place of the official connector's HTTP agent; everything is sent through our session."""
 
-    def __init__(self, http: HttpClient) -> None:
-        self._http = http
+    def __init__(self, connector: Connector) -> None:
+        self._connector = connector
 
     def post(self, url: str, body: Mapping[str, Any] | None = None, check_error: bool = True) -> dict[str, Any]:
-        route = url.removeprefix(self._http.host)
-        with redacting(self._http.token):
-            return unwrap(url, self._http.post(url, plain(body or {}), idempotent=route not in _NOT_IDEMPOTENT))
+        return self._connector.post_request(url.removeprefix(self._connector.host), body, check_error)
 
 
 class Connector(_Official):
@@ -188,7 +186,7 @@ class Connector(_Official):
         # Nothing is sent by the official code; it would take "system" for a path.
         super().__init__(self.host, secret, True if ssl == SYSTEM else ssl)
         self.http = HttpClient(self.host, secret, header="bioturing-api-token", ssl=ssl)
-        self._Connector__https_agent = _Agent(self.http)
+        self._Connector__https_agent = _Agent(self)
         self._asked: dict[str, tuple[str, str]] = {}  # species and id of the study that a task is to become
 
     def __repr__(self) -> str:
@@ -619,7 +617,10 @@ class Connector(_Official):
         self, api_route: str, data: Mapping[str, Any] | None = None, check_error: bool = True
     ) -> dict[str, Any]:
         """Post to a route below the host, ``api/v1/…``, and give the checked envelope."""
-        answer = cast("dict[str, Any]", super().post_request(api_route.lstrip("/"), dict(data or {}), check_error))
+        route = api_route.lstrip("/")
+        with redacting(self.http.token):
+            sent = self.http.post(route, plain(data or {}), idempotent=route not in _NOT_IDEMPOTENT)
+            answer = unwrap(f"{self.host}{route}", sent)
         if "/submit_" in api_route and isinstance(begun := answer.get("data"), dict) and data is not None:
             self._note(data, begun.get("id"))
         return answer

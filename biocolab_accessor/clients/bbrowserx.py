@@ -8,18 +8,24 @@ polling ends.
 from __future__ import annotations
 
 import functools
+import math
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
+import pandas as pd
 from bioturing_connector import bbrowserx_connector
 
-from biocolab_accessor.clients.arguments import expect_study_type, submit_arguments
+from biocolab_accessor.clients.arguments import expect_study_type, plain, submit_arguments
 from biocolab_accessor.clients.base import Connector
+from biocolab_accessor.clients.http import HttpClient
+from biocolab_accessor.clients.responses import unwrap
 from biocolab_accessor.clients.tasks import started_task
-from biocolab_accessor.errors import InvalidArgument
+from biocolab_accessor.errors import InvalidArgument, InvalidResponse
+from biocolab_accessor.security.redaction import redacting
 
-__all__ = ["TALK2DATA_HOST", "BBrowserXConnector", "OfficialConnector"]
+__all__ = ["TALK2DATA_HOST", "BBrowserXConnector", "OfficialConnector", "cell_centers"]
 
 _H5AD, _MTX_10X = 2, 3
 
@@ -140,3 +146,57 @@ class BBrowserXConnector(Connector, OfficialConnector):
 
     def _check_study_type(self, study_type: Any) -> None:
         expect_study_type(study_type)
+
+
+_MOST_SAMPLES = 10_000
+
+
+def cell_centers(http: HttpClient, study_id: str, species: str) -> dict[str, pd.DataFrame]:
+    """For each sample a table with ``x`` and ``y``, indexed by barcode."""
+    route = "api/v1/study/get_cell_centers"
+    with redacting(http.token):
+        answer = http.post(route, {"study_id": plain(study_id), "species": plain(species)})
+        # The route returns only the samples; an envelope, as on other routes, is understood too.
+        if isinstance(answer, Mapping) and not isinstance(answer.get("status", {}), Mapping):
+            answer = unwrap(f"{http.host}{route}", answer).get("data")
+        if isinstance(answer, Mapping) and answer.keys() == {"detail"} and isinstance(answer["detail"], str):
+            answer = unwrap(f"{http.host}{route}", answer)
+    if not isinstance(answer, Mapping):
+        msg = f"cell centers of {study_id}: expected an object of samples"
+        raise InvalidResponse(msg)
+    if len(answer) > _MOST_SAMPLES:  # each becomes a table
+        msg = f"cell centers of {study_id}: {len(answer):,} samples are more than {_MOST_SAMPLES:,}"
+        raise InvalidResponse(msg)
+    return {str(sample): _centers(table, f"cell centers of {study_id}") for sample, table in answer.items()}
+
+
+def _centers(table: Any, what: str) -> pd.DataFrame:
+    columns = {"cell", "x", "y"}
+    if (
+        not isinstance(table, Mapping)
+        or not columns <= table.keys()
+        or not all(isinstance(table[name], list) for name in columns)
+        or len({len(table[name]) for name in columns}) > 1
+        or not all(isinstance(cell, str) for cell in table["cell"])
+        or not all(_is_coordinate(value) for axis in "xy" for value in table[axis])
+    ):
+        msg = f"{what}: expected lists cell, x and y of the same length, with strings and numbers"
+        raise InvalidResponse(msg)
+    index = pd.Index(table["cell"], name="Barcodes", dtype=object)
+    # None is a cell without a position.
+    return pd.DataFrame(
+        {
+            axis: [math.nan if value is None else float(value) for value in table[axis]]
+            if None in table[axis]
+            else table[axis]
+            for axis in "xy"
+        },
+        index=index,
+    )
+
+
+def _is_coordinate(value: Any) -> bool:
+    if value is None:
+        return True
+    # NaN, infinity, and integers that no float can hold are not within the limits.
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max

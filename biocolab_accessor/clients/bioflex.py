@@ -194,20 +194,16 @@ class BioFlexConnection(connection.Connection):
             self.http.download("POST", path, params, open_target=open_target, on_bytes=bar.update)
         return buffer.content
 
-    def _post_length(self, path: str, params: Mapping[str, Any]) -> int | None:
-        return self.http.announced_length(path, params)
-
 
 class _Scoped(_BaseObject):
-    """A base object whose large answers arrive in one buffer; each parent adds its scope to the parameters."""
+    """A base object whose requests are sent at once, and not through each of its parents."""
 
-    def _post_buffer(self, path: str, params: Mapping[str, Any], description: str) -> NDArray[np.uint8]:
-        content: NDArray[np.uint8] = self._parent._post_buffer(path, self._post_params(dict(params)), description)
-        return content
-
-    def _post_length(self, path: str, params: Mapping[str, Any]) -> int | None:
-        length: int | None = self._parent._post_length(path, self._post_params(dict(params)))
-        return length
+    def _scope(self, **params: Any) -> dict[str, Any]:
+        """The parameters with those that each parent adds."""
+        place: Any = self
+        while isinstance(place, _BaseObject):
+            params, place = place._post_params(params), place._parent
+        return params
 
 
 class Database(database.Database, _Scoped):
@@ -301,7 +297,8 @@ class Study(study.Study, _Scoped):
 
     def matrix(self, unit: str = "lognorm") -> sparse.csc_matrix:
         """The whole matrix: (n_cells, n_genes) float32."""
-        buffer = self._post_buffer("/v1/study/get_matrix", {"unit": _unit(unit)}, f"{self.hash_id} {unit}")
+        params = self._scope(unit=_unit(unit))
+        buffer = self.database.connection._post_buffer("/v1/study/get_matrix", params, f"{self.hash_id} {unit}")
         return csc_from_hdf5(buffer, f"get_matrix of {self.hash_id}")
 
     def matrix_stripes(self, unit: str, folder: Path, most: int) -> Generator[sparse.csc_matrix, None, None]:
@@ -316,7 +313,8 @@ class Study(study.Study, _Scoped):
 
     def matrix_bytes(self, unit: str) -> int | None:
         """Bytes of the whole matrix, or None if the server does not announce them."""
-        return self._post_length("/v1/study/get_matrix", {"unit": _unit(unit)})
+        http: HttpClient = self.database.connection.http
+        return http.announced_length("/v1/study/get_matrix", self._scope(unit=_unit(unit)))
 
     def features(self) -> list[str]:
         """Gene names, in the order of the columns of the matrix."""

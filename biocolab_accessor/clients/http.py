@@ -18,8 +18,10 @@ from requests.auth import AuthBase
 
 from biocolab_accessor.clients.responses import announced_length, decode_json, decode_unquoted, http_error
 from biocolab_accessor.clients.retry import RETRIABLE_STATUSES, Deadline, Retriable, retry_after, retrying
-from biocolab_accessor.clients.transfer import Download, FilePart, OpenTarget
 from biocolab_accessor.clients.transport import (
+    Download,
+    FilePart,
+    OpenTarget,
     Session,
     cancellable,
     expect_authorities,

@@ -20,19 +20,21 @@ import os
 import shutil
 import uuid
 import zlib
-from collections.abc import Callable, Mapping
-from contextlib import nullcontext, suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
-from filelock import FileLock
+from filelock import BaseFileLock, FileLock
 from filelock import Timeout as LockTimeout
 from isal import isal_zlib
 from numpy.typing import NDArray
 
 from biocolab_accessor.config import settings
+from biocolab_accessor.errors import BiocolabError
 from biocolab_accessor.messages import warn
 from biocolab_accessor.platforms import is_open_elsewhere, open_to_others, private_folder, replace, sync
 
@@ -43,7 +45,9 @@ __all__ = [
     "Cache",
     "CacheInfo",
     "CachedArrays",
+    "Entry",
     "cache",
+    "cached",
     "describe",
     "file_sum",
     "kept_file",
@@ -55,6 +59,7 @@ __all__ = [
 logger = logging.getLogger(__name__)
 
 Arrays = Mapping[str, NDArray[Any]]
+_Made = TypeVar("_Made")
 
 ENTRY = "entry.json"
 """The file that describes an entry; without it the entry does not exist."""
@@ -249,6 +254,28 @@ class CacheInfo(NamedTuple):
     most: int
 
 
+@dataclass
+class Entry(Generic[_Made]):
+    """An entry that is looked up: what was found, else the folder to write it to; neither if it cannot be cached."""
+
+    key: Key
+    found: _Made | None = None
+    part: Path | None = None
+
+    def keep(self, made: _Made, arrays_of: Callable[[_Made], Arrays]) -> _Made:
+        """What was fetched, which is cached if it fits."""
+        if self.part is None:
+            return made
+        arrays = arrays_of(made)
+        if sum(array.nbytes for array in arrays.values()) <= settings.cache_size:
+            try:
+                write(self.part, self.key, arrays)
+            except OSError as error:
+                logger.warning("not kept in the cache: %s", error)
+                shutil.rmtree(self.part, ignore_errors=True)
+        return made
+
+
 class Cache:
     """Cached answers of BioFlex, by database version; ``bc.cache``.
 
@@ -336,19 +363,9 @@ class Cache:
         ...     bc.cache.arrays({"name": "ones"}, lambda: {"ones": np.zeros(3)})["ones"].tolist()
         [1.0, 1.0, 1.0]
         """
-
-        def build(part: Path) -> Arrays:
-            made = make()
-            if sum(array.nbytes for array in made.values()) <= settings.cache_size:
-                try:
-                    write(part, key, made)
-                except OSError as error:
-                    logger.warning("not kept in the cache: %s", error)
-                    shutil.rmtree(part, ignore_errors=True)
-            return made
-
-        found: Arrays = self._get(key, mapped, build, make)
-        return found
+        load: Callable[[Path], Arrays | None] = mapped
+        with self._entry(key, load) as entry:
+            return entry.found if entry.found is not None else entry.keep(make(), dict)
 
     def file(self, key: Key, write_file: Callable[[Path], object]) -> Path | None:
         """The cached file of a key, written if it does not exist; None if it cannot be cached.
@@ -368,25 +385,24 @@ class Cache:
         ...     bc.cache.file({"name": "text"}, lambda path: path.write_text("kept")).read_text()
         'kept'
         """
-
-        def build(part: Path) -> Path | None:
-            try:
-                part.mkdir(mode=0o700)
-                write_file(part / FILE)
-                sync(part / FILE)
-                describe(part, key, {}, file=file_sum(part / FILE))
-                _expect_room(part)
-            except OSError as error:
-                if error.errno not in _FULL:  # the fetch may have failed
-                    raise
-                logger.warning("not kept in the cache: %s", error)
-                shutil.rmtree(part, ignore_errors=True)
-                return None
-            return part / FILE
-
-        found: Path | None = self._get(key, kept_file, build, None)
         place = self._place(key) / FILE
-        return place if found is not None and place.is_file() else None
+        with self._entry(key, kept_file) as entry:
+            if entry.found is None:
+                if entry.part is None:
+                    return None
+                try:
+                    entry.part.mkdir(mode=0o700)
+                    write_file(entry.part / FILE)
+                    sync(entry.part / FILE)
+                    describe(entry.part, key, {}, file=file_sum(entry.part / FILE))
+                    _expect_room(entry.part)
+                except OSError as error:
+                    if error.errno not in _FULL:  # the fetch may have failed
+                        raise
+                    logger.warning("not kept in the cache: %s", error)
+                    shutil.rmtree(entry.part, ignore_errors=True)
+                    return None
+        return place if place.is_file() else None
 
     def forget(self, key: Key, why: object) -> None:
         """Remove an invalid entry.
@@ -412,32 +428,42 @@ class Cache:
         logger.warning("cache entry %s is invalid and is fetched again: %s", place.name, why)
         _remove(place)
 
-    def _get(self, key: Key, load: Callable[[Path], Any], build: Callable[[Path], Any], plain: Any) -> Any:
+    @contextmanager
+    def _entry(self, key: Key, load: Callable[[Path], _Made | None]) -> Iterator[Entry[_Made]]:
+        """The entry of a key. If it is not found, it is locked, and published when the block ends."""
         place = self._place(key)
         for folder in (settings.cache_dir, self.folder, place):
             if why := open_to_others(folder):
                 _warn_once(why)
-                return plain() if plain is not None else None
+                yield Entry(key)
+                return
         if (found := _loaded(load, place)) is not None:
-            return found
+            yield Entry(key, found)
+            return
+        lock = self._lock(place)
+        if lock is None:
+            yield Entry(key)
+            return
+        part = self.folder / f"{place.name}.{uuid.uuid4().hex}.part"
+        try:
+            # Another process may have made it meanwhile.
+            yield Entry(key, _loaded(load, place), part)
+            if part.exists():
+                self._publish(part, place)
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
+            lock.release()
+
+    def _lock(self, place: Path) -> BaseFileLock | None:
+        """The lock of an entry, acquired; None if the cache cannot be used."""
         try:
             private_folder(self.folder / "locks")
             lock = FileLock(self.folder / "locks" / f"{place.name}.lock", timeout=settings.deadline)
             lock.acquire()
         except (OSError, LockTimeout, NotImplementedError) as error:
             _log_once(f"the cache in {settings.cache_dir} cannot be used: {error}. Set bc.settings.cache_dir")
-            return plain() if plain is not None else None
-        part = self.folder / f"{place.name}.{uuid.uuid4().hex}.part"
-        try:
-            if (found := _loaded(load, place)) is not None:  # another process made it meanwhile
-                return found
-            made = build(part)
-            if part.exists():
-                self._publish(part, place)
-            return made
-        finally:
-            shutil.rmtree(part, ignore_errors=True)
-            lock.release()
+            return None
+        return lock
 
     def _publish(self, part: Path, place: Path) -> None:
         try:
@@ -497,12 +523,14 @@ def _warn_once(why: str) -> None:
     warn(f"{why}. The cache is not used, and everything is fetched. Set bc.settings.cache_dir to use another folder")
 
 
-def _loaded(load: Callable[[Path], Any], place: Path) -> Any:
+def _loaded(load: Callable[[Path], _Made | None], place: Path) -> _Made | None:
     try:
         found = load(place)
     except NotADirectoryError:  # there can be no entry; whoever makes one says why not
         return None
     except OSError as error:
+        if isinstance(error, BiocolabError):  # raised by a fetch
+            raise
         logger.warning("a cache entry cannot be read: %s", error)
         return None
     if found is not None:
@@ -534,3 +562,19 @@ def _remove(path: Path) -> bool:
 
 
 cache = Cache()
+
+
+def cached(key: Key, read: Callable[[CachedArrays], _Made]) -> AbstractContextManager[Entry[_Made]]:
+    """The entry of a key, with what ``read`` makes of its arrays; it is removed if ``read`` finds it invalid."""
+
+    def load(place: Path) -> _Made | None:
+        arrays = mapped(place)
+        try:
+            return None if arrays is None else read(arrays)
+        except (ValueError, TypeError, KeyError, IndexError, RecursionError) as error:
+            if isinstance(error, BiocolabError):  # raised by a fetch
+                raise
+            cache.forget(key, error)
+            return None
+
+    return cache._entry(key, load)

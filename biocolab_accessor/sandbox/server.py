@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import atexit
 import logging
 import os
 import shutil
-import socket
 import stat
-import threading
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
@@ -19,24 +16,20 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-import uvicorn
 from anndata import AnnData
 from filelock import FileLock, Timeout
-from starlette.types import ASGIApp
 
-from biocolab_accessor.concurrency import ended
 from biocolab_accessor.connection.connector import EConnector
 from biocolab_accessor.connection.default import drop_default, move_default, push_default
 from biocolab_accessor.errors import InvalidArgument, SandboxError
 from biocolab_accessor.messages import did_you_mean, quoted, shown
-from biocolab_accessor.platforms import expanded, own_address, temporary_folder
-from biocolab_accessor.sandbox.app import make_app, route_names
+from biocolab_accessor.platforms import expanded, temporary_folder
+from biocolab_accessor.sandbox.app import ServerThread, listen, make_app, reachable_host, route_names
 from biocolab_accessor.sandbox.faults.faults import Faults
 from biocolab_accessor.sandbox.faults.ledger import Ledger
-from biocolab_accessor.sandbox.faults.limits import OriginMiddleware, Protocol, most_connections
-from biocolab_accessor.sandbox.faults.middleware import FaultMiddleware
+from biocolab_accessor.sandbox.faults.limits import OriginMiddleware, Protocol
+from biocolab_accessor.sandbox.faults.middleware import FaultMiddleware, control_routes
 from biocolab_accessor.sandbox.public_studies import add_public, seed
-from biocolab_accessor.sandbox.routes.control import control_routes
 from biocolab_accessor.sandbox.state import open_state
 from biocolab_accessor.sandbox.store.accounts import ALL_MEMBERS, DEFAULT_TOKEN, PERSONAL, Group
 from biocolab_accessor.sandbox.store.catalog import PUBLIC
@@ -54,7 +47,7 @@ from biocolab_accessor.security.urls import is_loopback
 if TYPE_CHECKING:
     from biocolab_accessor.studies.study import Study
 
-__all__ = ["DEFAULT_TOKEN", "LOOPBACK", "Hosts", "Sandbox", "ServerThread", "listen", "lock_folder", "reachable_host"]
+__all__ = ["DEFAULT_TOKEN", "Hosts", "Sandbox", "lock_folder"]
 
 _OURS = ("lock", TOKEN_FILE, "studies", "uploads", "exports", "worker.log", "numba", "matplotlib")
 
@@ -95,86 +88,6 @@ def _make_private_folder(path: Path) -> None:
     elif stat.S_IMODE(info.st_mode) & 0o022:
         msg = f"{path} contains other files, and other users can write to it: use an empty folder"
         raise SandboxError(msg)
-
-
-LOOPBACK = "127.0.0.1"
-"""Address that only this machine reaches."""
-
-_PATIENCE = 10.0
-
-
-def reachable_host(host: str) -> str:
-    """The host name by which this machine reaches a server that listens on ``host``."""
-    if host in ("0.0.0.0", "::", "localhost"):
-        return LOOPBACK if host != "::" else "[::1]"
-    return f"[{host}]" if ":" in host else host
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """A listening socket; port 0 picks a free one."""
-    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
-    try:
-        own_address(listener)
-        listener.bind((host, port))
-    except (OSError, OverflowError) as error:
-        listener.close()
-        msg = f"port {port} of {host} cannot be used: {error}; port=0 picks a free one"
-        raise SandboxError(msg) from error
-    listener.listen(128)
-    return listener
-
-
-class ServerThread:
-    """Serves an app on a socket from its own thread; :meth:`stop` closes the socket."""
-
-    def __init__(self, app: ASGIApp, protocol: type[asyncio.Protocol], listener: socket.socket) -> None:
-        config = uvicorn.Config(
-            app,
-            http=protocol,
-            loop="asyncio",  # other loops do not support sendfile
-            ws="none",
-            proxy_headers=False,
-            log_config=None,
-            access_log=False,
-            lifespan="off",
-            timeout_graceful_shutdown=2,
-            # The loop accepts this many at once, before any of them is counted and possibly turned away.
-            backlog=max(4, min(64, most_connections() // 4)),
-        )
-        self._listener = listener
-        self._server = uvicorn.Server(config)
-        self._thread = threading.Thread(
-            target=self._server.run, args=([listener],), name="biocolab-sandbox", daemon=True
-        )
-        self._thread.start()
-        end = time.monotonic() + _PATIENCE
-        while not self._server.started:
-            if time.monotonic() > end or not self._thread.is_alive():
-                msg = "the sandbox's server did not start; see the log of biocolab_accessor.sandbox"
-                raise SandboxError(msg)
-            time.sleep(0.005)
-
-    @property
-    def alive(self) -> bool:
-        """Whether the thread runs."""
-        return self._thread.is_alive()
-
-    def stop(self) -> None:
-        """Finish open requests for at most two seconds, then stop."""
-        log = logging.getLogger("uvicorn.error")
-        log.addFilter(_is_news)
-        self._server.should_exit = True
-        over = ended(self._thread, _PATIENCE)
-        log.removeFilter(_is_news)
-        self._listener.close()
-        if not over:
-            msg = f"the sandbox's server did not stop within {_PATIENCE:g} s"
-            raise SandboxError(msg)
-
-
-def _is_news(record: logging.LogRecord) -> bool:
-    """Whether a log line is worth reading; closing always cuts off the clients that still wait."""
-    return "timeout graceful shutdown" not in str(record.msg)
 
 
 class Hosts:

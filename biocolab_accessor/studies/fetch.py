@@ -69,7 +69,11 @@ def fetch(parts: StudyParts, selection: Selection) -> AnnData:
         empty = threads.submit(around)
         matrices: dict[str, Any] = {}
         for unit in selection.units:
-            matrices[unit] = _matrix(parts, selection, genes, unit, matrices.values())
+            if genes is not None:
+                found = parts.query_genes(genes, unit)
+            else:
+                found = parts.matrix(unit) if selection.format == "csc" else parts.rows(unit)
+            matrices[unit] = _formatted(found, parts, selection, matrices.values())
         adata = result(empty)
     x = matrices[selection.unit]
     if selection.unit == "raw":
@@ -207,14 +211,8 @@ def warn_where_no_counts(stored: NDArray[Any], study_id: str) -> None:
         warn(msg)
 
 
-def _matrix(
-    parts: StudyParts, selection: Selection, genes: Sequence[str] | None, unit: str, others: Collection[Any]
-) -> Any:
-    """One matrix in the requested format, if it and all matrices still to come fit into memory."""
-    if genes is not None:
-        matrix = parts.query_genes(genes, unit)
-        matrix = matrix.tocsr() if selection.format == "csr" else matrix
-    else:
-        matrix = parts.matrix(unit) if selection.format == "csc" else parts.rows(unit)
+def _formatted(found: Any, parts: StudyParts, selection: Selection, others: Collection[Any]) -> Any:
+    """A matrix in the requested format, if it and all matrices still to come fit into memory."""
+    matrix = found.tocsr() if selection.format == "csr" else found
     _expect_room_for_all(matrix, others, parts, selection)
     return matrix.toarray() if selection.format == "dense" else matrix

@@ -55,6 +55,10 @@ class StudySource(Protocol):
     def cache_key(self) -> Mapping[str, Any] | None:
         """A permanent identifier of the study's content; None if the content can change."""
 
+    def cached(self, n_obs: Callable[[], int]) -> StudySource:
+        """The same study, with answers that are cached; itself if its content can change."""
+        # Cached matrices must have as many cells as n_obs returns.
+
     def metadata(self, fields: Sequence[str], barcodes: Callable[[], Sequence[str]]) -> dict[str, ObsColumn]:
         """Columns of the fields, in the order of ``barcodes``."""
 

@@ -12,9 +12,8 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import sparse
 
-from biocolab_accessor.clients.bbrowserx import BBrowserXConnector
+from biocolab_accessor.clients.bbrowserx import BBrowserXConnector, cell_centers
 from biocolab_accessor.clients.http import save
-from biocolab_accessor.clients.lens_sc import cell_centers
 from biocolab_accessor.clients.tasks import follow_task, restart_if_lost
 from biocolab_accessor.errors import InvalidArgument, InvalidResponse, NotFound, UnknownEmbedding
 from biocolab_accessor.io.memory import instead
@@ -83,7 +82,7 @@ class ConnectorSource:
 
     def rows(self, unit: str) -> sparse.csr_matrix:
         """See StudySource."""
-        return csr_of_csc(self.matrix(unit), consume=True)
+        return csr_of_csc(self._connector.query_genes(self._species, self.uuid, [], unit), consume=True)
 
     def stripes(self, unit: str, folder: Path, most: int, n_obs: int) -> Generator[sparse.csc_matrix, None, None]:
         """See StudySource."""
@@ -101,6 +100,10 @@ class ConnectorSource:
     def cache_key(self) -> None:
         """See StudySource: studies of a group can change."""
         return
+
+    def cached(self, n_obs: Callable[[], int]) -> ConnectorSource:
+        """See StudySource."""
+        return self
 
     def metadata(self, fields: Sequence[str], barcodes: Callable[[], Sequence[str]]) -> dict[str, ObsColumn]:
         """See StudySource; one request for all fields."""

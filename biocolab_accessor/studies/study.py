@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from biocolab_accessor.plotting.embedding import LegendLoc
 
-__all__ = ["Reading", "Study", "address_of", "facts_of", "parts_of", "plot_study"]
+__all__ = ["Study", "address_of", "facts_of", "parts_of", "plot_study"]
 
 _FIRST = ("X_umap", "X_tsne")
 _AXIS_NAMES = {"X_umap": "UMAP", "X_tsne": "tSNE", "X_pca": "PC"}
@@ -134,8 +134,28 @@ def _values(parts: StudyParts, color: str) -> tuple[pd.Series, str]:
 
 
 @public
-class Reading:
-    """The methods of :class:`~biocolab_accessor.studies.study.Study` that need no AnnData."""
+class Study:
+    """A study on BioFlex, BBrowserX or Talk2Data; created by :func:`biocolab_accessor.study`.
+
+    A pickled study contains no token. When it is unpickled, it is looked up over the connection of that process.
+
+    Attributes
+    ----------
+    id
+        The displayed id, such as ``"GSE96583_batch2"``.
+    title, authors, reference
+        From the server; empty if it sends none.
+    source
+        ``"bioflex"``, ``"bbrowserx"`` or ``"talk2data"``.
+
+    Examples
+    --------
+    >>> import biocolab_accessor as bc
+    >>> with bc.sandbox():
+    ...     study = bc.study("PBMC68k_reduced")
+    ...     study.n_obs, study.n_vars
+    (700, 765)
+    """
 
     def __init__(self, source: StudySource) -> None:
         self._parts = StudyParts(source)
@@ -144,6 +164,11 @@ class Reading:
         self.authors = source.authors
         self.reference = source.reference
         self.source = source.name
+
+    def __reduce__(self) -> NoReturn:
+        # studies.catalog registers how a study is pickled. Without it the pickle would contain a token.
+        msg = "import biocolab_accessor.studies.catalog before a Study is pickled"
+        raise TypeError(msg)
 
     def __repr__(self) -> str:
         return f'Study(id="{shown(self.id)}",title="{shown(self.title)}",reference="{shown(self.reference)}")'
@@ -444,49 +469,16 @@ class Reading:
         if path is None:
             return source.export(export_format)
 
-        def link_of(answer: dict[str, Any]) -> str:
+        def begin() -> tuple[dict[str, Any], str]:
+            answer = source.export(export_format)
             link = answer.get("download_link") if isinstance(answer, Mapping) else None
             if not isinstance(link, str) or not link:
                 msg = f"study {self.id}: the server sent no link to the exported file"
                 raise InvalidResponse(msg)
-            return link
-
-        def begin() -> tuple[dict[str, Any], str]:
-            answer = source.export(export_format)
-            return answer, link_of(answer)
+            return answer, link
 
         (answer, _), saved = restart_if_lost(begin, lambda begun: source.save(begun[1], path), f"export of {self.id}")
         return {**answer, "path": saved}
-
-
-@public
-class Study(Reading):
-    """A study on BioFlex, BBrowserX or Talk2Data; created by :func:`biocolab_accessor.study`.
-
-    A pickled study contains no token. When it is unpickled, it is looked up over the connection of that process.
-
-    Attributes
-    ----------
-    id
-        The displayed id, such as ``"GSE96583_batch2"``.
-    title, authors, reference
-        From the server; empty if it sends none.
-    source
-        ``"bioflex"``, ``"bbrowserx"`` or ``"talk2data"``.
-
-    Examples
-    --------
-    >>> import biocolab_accessor as bc
-    >>> with bc.sandbox():
-    ...     study = bc.study("PBMC68k_reduced")
-    ...     study.n_obs, study.n_vars
-    (700, 765)
-    """
-
-    def __reduce__(self) -> NoReturn:
-        # studies.catalog registers how a study is pickled. Without it the pickle would contain a token.
-        msg = "import biocolab_accessor.studies.catalog before a Study is pickled"
-        raise TypeError(msg)
 
     @overload
     def to_anndata(
@@ -836,11 +828,10 @@ def address_of(study: Study) -> dict[str, Any]:
     return {**study.provenance(), "source": study.source, "study_id": study.id}
 
 
-def facts_of(study: Reading) -> dict[str, Any]:
+def facts_of(study: Study) -> dict[str, Any]:
     """What a citation needs to know of a study that was not fetched."""
     about = {"title": study.title, "authors": study.authors, "reference": study.reference}
-    facts = {**study.provenance(), "source": study.source, "study_id": study.id, **about}
-    return {**facts, "packages": origin_of()["packages"]}
+    return {**address_of(study), **about, "packages": origin_of()["packages"]}
 
 
 def parts_of(study: Study) -> StudyParts:

@@ -15,7 +15,6 @@ from scipy import sparse
 
 from biocolab_accessor.config import settings
 from biocolab_accessor.errors import InvalidResponse, UnknownEmbedding
-from biocolab_accessor.io.cache import cache
 from biocolab_accessor.io.memory import instead
 from biocolab_accessor.io.names import computed_embedding, restored
 from biocolab_accessor.io.values import text_index
@@ -32,7 +31,6 @@ from biocolab_accessor.studies.lock import (
     sha_of_names,
 )
 from biocolab_accessor.studies.source import StudySource
-from biocolab_accessor.studies.source_bioflex import CachedSource
 from biocolab_accessor.studies.terms import Term
 
 __all__ = ["StudyParts"]
@@ -48,6 +46,8 @@ _OF_FIELDS = "ask for some of the fields with fields="
 class StudyParts:
     """The parts of a study, from a source."""
 
+    is_cached = False  # whether the cache holds what was fetched
+
     def __init__(self, source: StudySource) -> None:
         self.source = source
         self.study_id = source.study_id
@@ -58,10 +58,10 @@ class StudyParts:
 
     def cached(self) -> StudyParts:
         """The same parts through the cache, if the study never changes and the cache is enabled."""
-        key = self.source.cache_key()
-        if key is None or not settings.cache_size:
+        if self.source.cache_key() is None or not settings.cache_size:
             return self
-        parts: StudyParts = StudyParts(CachedSource(self.source, key, cache, lambda: parts.n_obs))
+        parts: StudyParts = StudyParts(self.source.cached(lambda: parts.n_obs))
+        parts.is_cached = True
         parts._names, parts._locks, parts._hashes = self._names, self._locks, self._hashes
         return parts
 
@@ -86,11 +86,6 @@ class StudyParts:
     def cell_names(self) -> list[str]:
         """Barcodes made unique."""
         return unique_names(self.barcodes)
-
-    @property
-    def is_cached(self) -> bool:
-        """Whether the cache holds what was fetched."""
-        return isinstance(self.source, CachedSource)
 
     @property
     def n_sent(self) -> int:

@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 from pandas.api.types import is_bool_dtype, is_complex_dtype, is_integer_dtype, is_numeric_dtype, pandas_dtype
 
 from biocolab_accessor.errors import InvalidColumn
-from biocolab_accessor.io.column_text import category_texts
-from biocolab_accessor.io.text_values import parsed
+from biocolab_accessor.io.column_text import category_texts, parsed
 from biocolab_accessor.io.values import exact_in
 from biocolab_accessor.messages import listing, quoted
 

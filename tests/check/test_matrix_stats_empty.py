@@ -12,7 +12,7 @@ from scipy import sparse
 
 from biocolab_accessor import concurrency
 from biocolab_accessor.check import matrix_stats
-from biocolab_accessor.check.matrix_stats import count_empty
+from biocolab_accessor.check.matrix_stats import filled_of
 from biocolab_accessor.io import matrix_blocks
 from biocolab_accessor.io.matrix_blocks import Slot, Source, source_of
 
@@ -30,21 +30,21 @@ def expected(dense):
 @settings(max_examples=60)
 @given(matrices, st.sampled_from([np.asarray, sparse.csr_matrix, sparse.csc_matrix, sparse.coo_matrix]))
 def test_empty_cells_and_genes_are_counted_in_every_kind_of_matrix(dense, make):
-    assert count_empty(Source(make(dense)), int(np.count_nonzero(dense))) == expected(dense)
+    assert filled_of(Source(make(dense)), int(np.count_nonzero(dense))).empty == expected(dense)
 
 
 @pytest.mark.parametrize("make", [sparse.csr_matrix, sparse.csc_matrix])
 def test_a_stored_zero_is_not_a_value_and_opposite_values_do_not_cancel(make):
     matrix = make(np.array([[1.0, 0, 0], [2, 0, -2], [0, 0, 2]]))
     matrix.data[matrix.data == 1] = 0
-    assert count_empty(Source(matrix), 3) == (1, 1)
+    assert filled_of(Source(matrix), 3).empty == (1, 1)
 
 
 @pytest.mark.parametrize("make", [sparse.csr_matrix, sparse.csc_matrix, np.asarray])
 @pytest.mark.parametrize("dtype", [np.int8, np.int16, np.int32, np.int64])
 def test_the_least_number_of_a_dtype_is_a_value(make, dtype):
     dense = np.array([[np.iinfo(dtype).min, 0], [0, 0]], dtype)
-    assert count_empty(Source(make(dense)), 1) == (1, 1)
+    assert filled_of(Source(make(dense)), 1).empty == (1, 1)
 
 
 @pytest.mark.parametrize("make", [sparse.csr_matrix, sparse.csc_matrix, np.asarray])
@@ -53,10 +53,10 @@ def test_files_and_views_are_counted(tmp_path, make):
     with h5py.File(tmp_path / "m.h5", "w") as file:
         write_elem(file, "m", make(dense))
         stored = file["m"] if make is np.asarray else sparse_dataset(file["m"])
-        assert count_empty(Source(stored), 3) == (1, 1)
-        assert count_empty(Source(stored, np.array([1, 3]), np.array([3])), 1) == (1, 0)
+        assert filled_of(Source(stored), 3).empty == (1, 1)
+        assert filled_of(Source(stored, np.array([1, 3]), np.array([3])), 1).empty == (1, 0)
     view = ad.AnnData(make(dense))[[0, 1], :3]
-    assert count_empty(source_of(view, Slot("X")), 1) == (1, 2)
+    assert filled_of(source_of(view, Slot("X")), 1).empty == (1, 2)
 
 
 @pytest.mark.parametrize("at_once", [1, 2, 3])
@@ -65,27 +65,27 @@ def test_a_file_is_read_until_every_gene_was_seen(tmp_path, monkeypatch, at_once
     for dense in (np.diag([1.0, 0, 2, 3]), np.array([[1.0, 2, 3, 4], [0, 0, 0, 0]]), np.array([[0.0, 0, 0, 5]])):
         with h5py.File(tmp_path / "m.h5", "w") as file:
             write_elem(file, "m", sparse.csr_matrix(dense))
-            assert count_empty(Source(sparse_dataset(file["m"])), np.count_nonzero(dense)) == expected(dense)
+            assert filled_of(Source(sparse_dataset(file["m"])), np.count_nonzero(dense)).empty == expected(dense)
 
 
 @pytest.mark.parametrize("make", [sparse.csr_matrix, sparse.csc_matrix])
 def test_genes_after_the_first_values_are_seen_too(monkeypatch, make):
     monkeypatch.setattr(matrix_stats, "_FIRST_VALUES", 2)
     dense = np.array([[1.0, 0, 0, 0], [0, 0, 2, 0], [0, 0, 0, 3]])
-    assert count_empty(Source(make(dense)), 3) == (0, 1)
+    assert filled_of(Source(make(dense)), 3).empty == (0, 1)
 
 
 @pytest.mark.parametrize("dtype", [np.int8, np.int64, np.float32])
 def test_opposite_values_do_not_cancel_in_any_dtype(dtype):
     dense = np.array([[1, -1, 0], [-1, 1, 0], [0, 0, 0]], dtype)
     for make in (np.asarray, sparse.csr_matrix, sparse.csc_matrix):
-        assert count_empty(Source(make(dense)), 4) == (1, 1)
+        assert filled_of(Source(make(dense)), 4).empty == (1, 1)
 
 
 def test_stored_zeros_are_seen_where_fewer_values_are_named_than_stored():
     matrix = sparse.csr_matrix(np.array([[1.0, 2, 0], [3, 0, 0]]))
     matrix.data[2] = 0
-    assert count_empty(Source(matrix), 2) == (1, 1)
+    assert filled_of(Source(matrix), 2).empty == (1, 1)
 
 
 @pytest.mark.parametrize("kind", [np.asarray, sparse.csr_matrix, sparse.coo_matrix])
@@ -98,7 +98,7 @@ def test_pieces_are_counted_together(monkeypatch, kind):
     if kind is sparse.csr_matrix:
         matrix.data[1] = 0  # a stored zero, so that the values have to be read
         dense[6, 2] = 0
-    assert count_empty(Source(matrix), int(np.count_nonzero(dense))) == expected(dense)
+    assert filled_of(Source(matrix), int(np.count_nonzero(dense))).empty == expected(dense)
 
 
 def test_cells_and_genes_of_all_pieces_are_counted(monkeypatch):
@@ -110,7 +110,7 @@ def test_cells_and_genes_of_all_pieces_are_counted(monkeypatch):
     matrix.data[:3] = 0  # stored zeros, so that the values have to be read
     dense[0, :3] = 0
     assert len(list(matrix_blocks.row_pieces(Source(matrix)))) > 3
-    assert count_empty(Source(matrix), np.count_nonzero(dense)) == expected(dense) == (7, 10)
+    assert filled_of(Source(matrix), np.count_nonzero(dense)).empty == expected(dense) == (7, 10)
 
 
 @settings(max_examples=60)
@@ -122,6 +122,6 @@ def test_a_large_matrix_is_measured_on_threads_and_gives_the_same(dense, n_threa
         patch.setattr(matrix_stats, "_WORTH_THREADS", 0)
         patch.setattr(matrix_stats, "_FIRST_VALUES", 0)
         patch.setattr(concurrency, "THREADS", n_threads)
-        assert count_empty(Source(matrix), int(np.count_nonzero(dense))) == expected(dense)
+        assert filled_of(Source(matrix), int(np.count_nonzero(dense))).empty == expected(dense)
     for array, old in zip((matrix.data, matrix.indices, matrix.indptr), before, strict=True):
         np.testing.assert_array_equal(array, old)

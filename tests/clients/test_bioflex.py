@@ -50,7 +50,7 @@ def test_every_request_keeps_the_path_of_the_host(scripted: Scripted, path: str)
     scripted.answers(answer(content=b"\x89HDF"))
     assert study.matrix_bytes("raw") == 4
     study._post_download("/v1/study/get_matrix", {"unit": "raw"}, io.BytesIO())
-    study._post_buffer("/v1/study/get_matrix", {"unit": "raw"}, "")
+    study.database.connection._post_buffer("/v1/study/get_matrix", study._scope(unit="raw"), "")
     routes = ["database/list", "study/get", *["study/get_matrix"] * 3]
     assert [request["path"] for request in scripted.requests] == [f"/gateway/bioflex/v1/{route}" for route in routes]
 

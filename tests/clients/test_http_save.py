@@ -15,7 +15,7 @@ from biocolab_accessor.security.redaction import Secret
 from biocolab_accessor.security.urls import file_url
 
 from .conftest import Scripted, answer
-from .test_transfer_downloads import CONTENT, cut, rest
+from .test_transport_downloads import CONTENT, cut, rest
 
 
 @pytest.fixture

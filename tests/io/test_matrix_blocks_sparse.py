@@ -5,7 +5,7 @@ import pytest
 from anndata.io import sparse_dataset, write_elem
 from scipy import sparse
 
-from biocolab_accessor.check.matrix_stats import count_empty
+from biocolab_accessor.check.matrix_stats import filled_of
 from biocolab_accessor.errors import InvalidValues
 from biocolab_accessor.io.matrix_blocks import Source, row_blocks, row_pieces, values
 from tests.io.test_matrix_blocks import DENSE, stacked
@@ -28,7 +28,7 @@ def test_pointers_that_do_not_fit_are_refused_before_anything_is_read():
     with pytest.raises(InvalidValues, match="its indptr does not rise from 0 to at most 10, the number of values"):
         next(row_pieces(Source(matrix)))
     with pytest.raises(InvalidValues, match="its indptr does not rise"):
-        count_empty(Source(matrix), 10)
+        filled_of(Source(matrix), 10)
 
 
 @pytest.mark.parametrize("axis", ["csr", "csc"])
@@ -40,7 +40,7 @@ def test_a_sparse_zarr_matrix_is_read_and_refused_like_one_in_hdf5(axis, tmp_pat
     np.testing.assert_array_equal(stacked(row_blocks(Source(matrix))), DENSE)
     assert sorted(np.concatenate(list(values(Source(matrix))))) == sorted(DENSE[DENSE != 0])
     nnz = np.count_nonzero(DENSE)
-    assert tuple(count_empty(Source(matrix), nnz)) == tuple((DENSE == 0).all(axis=n).sum() for n in (1, 0))
+    assert tuple(filled_of(Source(matrix), nnz).empty) == tuple((DENSE == 0).all(axis=n).sum() for n in (1, 0))
     store["x/indices"][3] = 99
     with pytest.raises(InvalidValues, match="an index of 99"):
         list(row_blocks(Source(sparse_dataset(store["x"]))))

@@ -33,7 +33,7 @@ from scipy import sparse
 
 import biocolab_accessor as bc
 from biocolab_accessor.clients import http, retry
-from biocolab_accessor.clients.transfer import FilePart
+from biocolab_accessor.clients.transport import FilePart
 from biocolab_accessor.errors import BiocolabError, InvalidResponse, ServerError, TimedOut, TransportError, UnknownName
 from biocolab_accessor.sandbox.faults.ledger import route_name
 from biocolab_accessor.sandbox.server import Sandbox

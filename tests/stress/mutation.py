@@ -29,7 +29,7 @@ _ROOT = Path(__file__).parents[2]
 _WORK = _ROOT / "build" / "mutation"
 _MODULES = {
     "upload": "biocolab_accessor/submit/delivery.py",
-    "download": "biocolab_accessor/clients/transfer.py",
+    "download": "biocolab_accessor/clients/transport.py",
     "matrix": "biocolab_accessor/studies/conversion.py",
     "check": "biocolab_accessor/check/*.py",
 }

@@ -10,7 +10,8 @@ import biocolab_accessor as bc
 from biocolab_accessor.connection.default import current
 from biocolab_accessor.errors import InvalidArgument, MissingCredentials, ServerError, UnknownGroup
 from biocolab_accessor.sandbox.server import Sandbox
-from biocolab_accessor.studies import catalog, search_index
+from biocolab_accessor.studies import catalog
+from biocolab_accessor.studies import search as search_module
 
 COLUMNS = ["study", "source", "group", "species", "title", "n_cells", "matched", "reference", "uuid"]
 HEART = "10.1016/j.cell.2019.05.031"
@@ -40,7 +41,7 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
 @pytest.fixture(autouse=True)
 def empty_index(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each test begins with an index that has asked nothing."""
-    monkeypatch.setattr(search_index, "_indexes", type(search_index._indexes)())
+    monkeypatch.setattr(search_module, "_indexes", type(search_module._indexes)())
 
 
 def assign(study: str, group: str, species: str, label: str, root: str, leaf: str) -> None:
@@ -211,7 +212,7 @@ def test_a_server_without_terms_or_public_studies_is_searched_by_words(
 
 
 def test_a_server_without_a_tree_finds_the_terms_themselves(own: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(search_index, "_above", lambda *_: None)
+    monkeypatch.setattr(search_module, "_above", lambda *_: None)
     assert list(found(cell_type="macrophage")) == ["LUNG1"]
     with pytest.warns(UserWarning, match="no tree of ontologies, so a term does not find those below it"):
         assert bc.search(cell_type="monocyte").empty

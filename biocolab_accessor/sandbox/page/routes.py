@@ -1,4 +1,4 @@
-"""Routes of the page that users open in a browser, and their sessions."""
+"""Routes of the page that users open in a browser, their sessions and their answers."""
 
 from __future__ import annotations
 
@@ -19,16 +19,20 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, Response
 from starlette.routing import Route
 
-from biocolab_accessor.messages import quoted
-from biocolab_accessor.sandbox.page import views
+from biocolab_accessor.io.names import restored, unescaped
+from biocolab_accessor.messages import natural_key, quoted
 from biocolab_accessor.sandbox.requests import HTTPError, LargeFile, failure, form
+from biocolab_accessor.sandbox.routes.account import get_user_groups
 from biocolab_accessor.sandbox.state import State
-from biocolab_accessor.sandbox.store.catalog import StudyRecord
-from biocolab_accessor.sandbox.store.study_folder import StudyFolder, write_export
+from biocolab_accessor.sandbox.store.catalog import PUBLIC, StudyRecord, TaskRecord
+from biocolab_accessor.sandbox.store.study_folder import Column, StudyFolder, write_export
 
 __all__ = ["PageSessions", "page_routes"]
 
 _MOST = 1000
+_STAMP = re.compile(r"\[(\d{4}-\d\d-\d\d \d\d:\d\d)\] ")
+_MOST_MATCHES = 30
+_MISSING = 65_535  # code of a cell without a label
 
 
 class PageSessions:
@@ -77,7 +81,7 @@ class PageSessions:
 
 logger = logging.getLogger("biocolab_accessor.sandbox")
 
-_STATIC = Path(views.__file__).parent / "static"
+_STATIC = Path(__file__).parent / "static"
 _FILES = {path.name: path for path in _STATIC.iterdir() if path.suffix in (".css", ".js", ".svg")}
 _SHELL = _STATIC / "index.html"
 _TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
@@ -139,10 +143,10 @@ def page_routes(state: State) -> list[Route]:
         Route("/signin", _guarded(sign_in), methods=["POST"]),
         Route("/signout", _guarded(sign_out), methods=["POST"]),
         data(f"{_DATA}/session", lambda state, user, request: {"user": user}),
-        data(f"{_DATA}/home", lambda state, user, request: views.home(state, user)),
+        data(f"{_DATA}/home", lambda state, user, request: _home(state, user)),
         data(f"{_DATA}/task/{{task_id}}", _task),
         data(f"{_DATA}/task/{{task_id}}/cancel", _cancel, "POST"),
-        data(_STUDY, lambda state, user, request: views.study(state, user, _open(state, user, request)[0])),
+        data(_STUDY, lambda state, user, request: _study(state, user, _open(state, user, request)[0])),
         data(f"{_STUDY}/size", _size),
         data(f"{_STUDY}/barcodes", lambda state, user, request: _open(state, user, request)[1].barcodes),
         data(f"{_STUDY}/features", _features),
@@ -180,7 +184,7 @@ def _task(state: State, user: str, request: Request) -> Any:
     if task is None or task.kind != "submit":
         raise HTTPError(404, "the task does not exist")
     start = request.query_params.get("from", "0")
-    return views.task(state, user, task, int(start) if start.isascii() and start.isdigit() else 0)
+    return _task_state(state, user, task, int(start) if start.isascii() and start.isdigit() else 0)
 
 
 def _cancel(state: State, user: str, request: Request) -> Any:
@@ -196,7 +200,7 @@ def _size(state: State, user: str, request: Request) -> Any:
 
 
 def _features(state: State, user: str, request: Request) -> Any:
-    return views.matches(_open(state, user, request)[1].features, request.query_params.get("q", "")[:200])
+    return _matches(_open(state, user, request)[1].features, request.query_params.get("q", "")[:200])
 
 
 def _gene(state: State, user: str, request: Request) -> Response:
@@ -208,15 +212,15 @@ def _gene(state: State, user: str, request: Request) -> Response:
 
 
 def _field(state: State, user: str, request: Request) -> Any:
-    name, column = views.column_of(_open(state, user, request)[1], request.path_params["number"])
-    coded = views.codes(column)
-    found = views.summary(name, column)
+    name, column = _column_of(_open(state, user, request)[1], request.path_params["number"])
+    coded = _codes(column)
+    found = _summary(name, column)
     return found if coded is None else {**found, "labels": coded[0], "counts": coded[1]}
 
 
 def _field_values(state: State, user: str, request: Request) -> Response:
-    _, column = views.column_of(_open(state, user, request)[1], request.path_params["number"])
-    coded = views.codes(column)
+    _, column = _column_of(_open(state, user, request)[1], request.path_params["number"])
+    coded = _codes(column)
     return _array(column.as_float32(), "<f4") if coded is None else _array(coded[2], "<u2")
 
 
@@ -258,3 +262,177 @@ def _json(answer: Any, status: int = 200) -> Response:
 
 def _array(values: NDArray[Any], dtype: str) -> Response:
     return Response(np.ascontiguousarray(values, dtype).tobytes(), media_type="application/octet-stream")
+
+
+def _home(state: State, user: str) -> dict[str, Any]:
+    """Groups with their studies, and the submissions that are not studies yet."""
+    records = state.catalog.studies(user)
+    groups = [*get_user_groups(state, user, {})["data"], {"id": PUBLIC, "name": "Public studies"}]
+    committed = {record.uuid for record in records}
+    waiting = [
+        task
+        for task in state.catalog.tasks(user)
+        if task.kind == "submit" and not (task.status == "SUCCESS" and task.result.get("uuid") in committed)
+    ]
+    return {
+        "groups": [
+            {
+                "id": group["id"],
+                "name": group["name"],
+                "studies": [_listed(state, record) for record in records if record.group_id == group["id"]],
+            }
+            for group in groups
+        ],
+        "tasks": [_task_row(task) for task in waiting],
+    }
+
+
+def _study(state: State, user: str, record: StudyRecord) -> dict[str, Any]:
+    """A study without its values."""
+    folder = state.open(record)
+    columns = folder.obs.columns
+    names = {group["id"]: group["name"] for group in get_user_groups(state, user, {})["data"]}
+    return {
+        **_listed(state, record),
+        "authors": list(record.authors),
+        "abstract": record.abstract,
+        "reference": record.reference,
+        "species": record.species,
+        "public": record.group_id == PUBLIC,
+        "group": "Public studies" if record.group_id == PUBLIC else names.get(record.group_id, record.group_id),
+        "size": [len(folder.barcodes), len(folder.features)],
+        "fields": [_summary(name, column) for name, column in _named(columns)],
+        "field": _first_field(record, columns),
+        "embeddings": [
+            {"id": row["embedding_id"], "name": unescaped(row["embedding_name"], embedding=True)}
+            for row in folder.embeddings
+            if _flat(folder, row)
+        ],
+    }
+
+
+def _task_state(state: State, user: str, task: TaskRecord, start: int) -> dict[str, Any]:
+    """The status of a task, its log from position ``start`` on, and its study once it is committed."""
+    record = state.catalog.study(str(task.result.get("uuid", "")), user)
+    log = task.log
+    return {
+        **_task_row(task),
+        "log": log[start:] if 0 <= start <= len(log) else log,
+        "next": len(log),
+        "study": None if record is None else record.uuid,
+    }
+
+
+def _summary(name: str, column: Column) -> dict[str, Any]:
+    """A short description of a field: the number of labels and the most common one, or the range of its numbers."""
+    if column.labels is not None or column.values.dtype.kind == "b":
+        labels, counts, missing = _counted(column)
+        top = int(np.argmax(counts)) if len(labels) else None
+        return {
+            "name": name,
+            "kind": "label",
+            "n_labels": len(labels),
+            "top": None if top is None else [labels[top], int(counts[top])],
+            "missing": missing,
+        }
+    values = column.as_float32()
+    finite = values[np.isfinite(values)].astype(np.float64)
+    spread = [float(finite.min()), float(np.median(finite)), float(finite.max())] if len(finite) else None
+    return {"name": name, "kind": "number", "spread": spread, "missing": len(values) - len(finite)}
+
+
+def _codes(column: Column) -> tuple[list[str], list[int], NDArray[np.uint16]] | None:
+    """Labels in natural order, the number of cells of each, and a code for each cell; None for numbers."""
+    if column.labels is None and column.values.dtype.kind != "b":
+        return None
+    labels, counts, _ = _counted(column)
+    if len(labels) > _MISSING:
+        detail = f"the field has {len(labels):,} labels; the page can show {_MISSING:,}"
+        raise HTTPError(422, detail)
+    # Cluster 2 before 10, like the categories of an AnnData.
+    order = sorted(range(len(labels)), key=lambda code: natural_key(labels[code]))
+    places = np.full(len(labels) + 1, _MISSING, np.uint16)
+    places[order] = np.arange(len(labels))
+    # A cell without a label has the code -1, which selects the last entry.
+    return [labels[code] for code in order], counts[order].tolist(), places[column.values.astype(np.int64)]
+
+
+def _column_of(folder: StudyFolder, number: int) -> tuple[str, Column]:
+    """A field by its position."""
+    columns = _named(folder.obs.columns)
+    if number >= len(columns):
+        detail = f"the study has {len(columns)} fields"
+        raise HTTPError(404, detail)
+    return columns[number]
+
+
+def _named(columns: dict[str, Column]) -> list[tuple[str, Column]]:
+    """Columns with their original names: some characters are sent escaped."""
+    originals = restored(columns)
+    return [(originals[name], column) for name, column in columns.items()]
+
+
+def _matches(features: list[str], typed: str) -> dict[str, Any]:
+    """Features that begin with the typed text, then features that contain it, ignoring case."""
+    wanted = typed.strip().casefold()
+    begin, within = [], []
+    for number, name in enumerate(features):
+        place = name.casefold().find(wanted)
+        if place == 0:
+            begin.append((len(name) if wanted else 0, number, name))
+        elif place > 0:
+            within.append((len(name), number, name))
+    found = sorted(begin) + sorted(within)
+    return {
+        "total": len(found),
+        "matches": [{"number": number, "name": name} for _, number, name in found[:_MOST_MATCHES]],
+    }
+
+
+def _counted(column: Column) -> tuple[list[str], NDArray[np.int64], int]:
+    labels = ["False", "True"] if column.labels is None else list(column.labels)
+    numbers = column.values.astype(np.int64)
+    known = numbers[numbers >= 0]
+    return labels, np.bincount(known, minlength=len(labels)), len(numbers) - len(known)
+
+
+def _listed(state: State, record: StudyRecord) -> dict[str, Any]:
+    # A list does not create a study that is created on first use: the page requests its size separately.
+    made = (state.folder / "studies" / record.uuid).exists()
+    folder = state.open(record) if made else None
+    return {
+        "uuid": record.uuid,
+        "id": record.hash_id,
+        "title": record.title,
+        "owner": record.owner,
+        "created": record.created_at,
+        "size": None if folder is None else [len(folder.barcodes), len(folder.features)],
+    }
+
+
+def _task_row(task: TaskRecord) -> dict[str, Any]:
+    stamp = _STAMP.match(task.log)
+    last = task.log.rstrip("\n").rpartition("\n")[2]
+    return {
+        "task": task.id,
+        "id": str(task.body.get("hash_id", "")),
+        "title": str(task.body.get("title", "")),
+        "status": task.status,
+        "since": stamp[1] if stamp else "",
+        "last": _STAMP.sub("", last, count=1),
+    }
+
+
+def _first_field(record: StudyRecord, columns: dict[str, Column]) -> int | None:
+    """The field that is shown first: cell types, else clusters, else a field with few labels."""
+    names = list(columns)
+    for name in (record.cell_type, "cell_type", "Leiden clustering"):
+        if name in columns:
+            return names.index(name)
+    few = (i for i, column in enumerate(columns.values()) if column.labels and 1 < len(column.labels) <= 60)
+    return next(few, 0 if names else None)
+
+
+def _flat(folder: StudyFolder, row: dict[str, str]) -> bool:
+    coordinates = folder.embedding(row["embedding_id"])
+    return coordinates is not None and coordinates.ndim == 2 and coordinates.shape[1] >= 2

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,9 +12,19 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import sparse
 
+from biocolab_accessor.errors import BiocolabError
 from biocolab_accessor.io.values import numbers, shared_dtype
 
-__all__ = ["SPATIAL_KEYS", "Cells", "ProcessingError", "cell_totals", "join_batches", "keep_cells", "lognorm"]
+__all__ = [
+    "SPATIAL_KEYS",
+    "Cells",
+    "ProcessingError",
+    "cell_totals",
+    "join_batches",
+    "keep_cells",
+    "lognorm",
+    "reading",
+]
 
 SPATIAL_KEYS = ("spatial", "X_spatial")
 """Keys of obsm with cell coordinates. They are also served as JSON and therefore kept exactly, not as float32."""
@@ -35,6 +46,21 @@ _CONTROLS = (
 
 class ProcessingError(Exception):
     """A submission cannot be processed; the message becomes the last line of the task's log."""
+
+
+@contextmanager
+def reading(name: str) -> Iterator[None]:
+    """Turn every error of reading a batch into a ProcessingError whose message begins with the name of the batch."""
+    try:
+        yield
+    except ProcessingError as error:
+        msg = f"{name}: {error}"
+        raise ProcessingError(msg) from error
+    except BiocolabError as error:  # its message begins with the name
+        raise ProcessingError(str(error)) from error
+    except Exception as error:
+        msg = f"{name} cannot be read: {error}"
+        raise ProcessingError(msg) from error
 
 
 @dataclass

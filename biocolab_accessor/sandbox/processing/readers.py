@@ -15,13 +15,13 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import io, sparse
 
-from biocolab_accessor.errors import BiocolabError, InvalidValues
+from biocolab_accessor.errors import InvalidValues
 from biocolab_accessor.io.hdf5_gate import opened_foreign
 from biocolab_accessor.io.matrix_blocks import expect_whole, expect_within
 from biocolab_accessor.io.memory import expect_room
 from biocolab_accessor.messages import quoted
 from biocolab_accessor.platforms import expect_regular
-from biocolab_accessor.sandbox.processing.cells import SPATIAL_KEYS, Cells, ProcessingError
+from biocolab_accessor.sandbox.processing.cells import SPATIAL_KEYS, Cells, ProcessingError, reading
 from biocolab_accessor.sandbox.requests import HTTPError, text
 from biocolab_accessor.sandbox.store.buckets import Bucket, inside
 
@@ -72,7 +72,7 @@ def read_batch(
         msg = f"the sandbox cannot read studies of type {kind}; it reads h5ad, 10x h5, 10x mtx and tsv"
         raise ProcessingError(msg)
     path = files["matrix"]
-    try:
+    with reading(name):
         if study_type == H5AD:
             return _cells_of_h5ad(read_h5ad(path, name), normalize=normalize)  # counts are in raw.X, values in X
         if study_type == H5_10X:
@@ -80,14 +80,6 @@ def read_batch(
         if study_type == MTX_10X:
             return _read_mtx(files, name, say)
         return _read_tsv(path)
-    except ProcessingError as error:
-        msg = f"{name}: {error}"
-        raise ProcessingError(msg) from error
-    except BiocolabError as error:  # its message begins with the name
-        raise ProcessingError(str(error)) from error
-    except Exception as error:
-        msg = f"{name} cannot be read: {error}"
-        raise ProcessingError(msg) from error
 
 
 def read_h5ad(path: Path, name: str) -> ad.AnnData:

@@ -14,10 +14,9 @@ import pandas as pd
 from scipy import sparse
 
 from biocolab_accessor.clients.archive import COSMX, COSMX_V2, REQUIRED, VIZGEN, VIZGEN_V2, XENIUM
-from biocolab_accessor.errors import BiocolabError
 from biocolab_accessor.messages import quoted
 from biocolab_accessor.platforms import expect_regular
-from biocolab_accessor.sandbox.processing.cells import Cells, ProcessingError
+from biocolab_accessor.sandbox.processing.cells import Cells, ProcessingError, reading
 from biocolab_accessor.sandbox.processing.readers import cells_of_anndata, read_10x_h5, read_h5ad
 from biocolab_accessor.sandbox.requests import HTTPError
 from biocolab_accessor.sandbox.store.buckets import Bucket
@@ -83,7 +82,7 @@ def bucket_folder(bucket: Bucket, key: str) -> Path:
 
 def read_spatial(name: str, kind: int, files: Mapping[str, Path], say: Callable[[str], object]) -> Cells:
     """Read one batch; for a type that is not read, describe the files in the log and return no cells."""
-    try:
+    with reading(name):
         if kind == VISIUM_ANN:
             cells = _read_anndata(files["matrix"], name)
         elif kind == VISIUM:
@@ -94,14 +93,6 @@ def read_spatial(name: str, kind: int, files: Mapping[str, Path], say: Callable[
         else:
             _describe(name, kind, files, say)
             return Cells(sparse.csr_matrix((0, 0), dtype=np.float32), [], [], pd.DataFrame(index=range(0)))
-    except ProcessingError as error:
-        msg = f"{name}: {error}"
-        raise ProcessingError(msg) from error
-    except BiocolabError as error:  # its message begins with the name
-        raise ProcessingError(str(error)) from error
-    except Exception as error:
-        msg = f"{name} cannot be read: {error}"
-        raise ProcessingError(msg) from error
     if "Batch" not in cells.obs:  # a sample of a spatial study is named after its batch, even if it is the only one
         cells.obs.insert(0, "Batch", pd.Series(pd.Categorical([name] * len(cells.barcodes))))
     return cells

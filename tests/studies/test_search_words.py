@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 
 from biocolab_accessor.errors import InvalidResponse, ServerError, Unauthorized
-from biocolab_accessor.studies.search_index import look_up, words_of
+from biocolab_accessor.studies.search import look_up, words_of
 
 TERM = {"study_id": "u1", "metadata_field": "f", "metadata_label": "a", "node_accession_id": "X:1", "node_label": "n"}
 GRANDCHILD = {"id": "C", "name": "grandchild"}

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from requests_toolbelt import MultipartDecoder
 
-from biocolab_accessor.clients.transfer import FilePart
+from biocolab_accessor.clients.transport import FilePart
 
 
 @pytest.mark.parametrize("size", [1, 7, 100, -1])

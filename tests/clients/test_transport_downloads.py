@@ -14,7 +14,7 @@ import biocolab_accessor as bc
 from biocolab_accessor.clients.bioflex import Buffer
 from biocolab_accessor.clients.http import HttpClient
 from biocolab_accessor.clients.retry import Retriable
-from biocolab_accessor.clients.transfer import Download
+from biocolab_accessor.clients.transport import Download
 from biocolab_accessor.errors import InvalidResponse, ServerError, TransportError
 from biocolab_accessor.sandbox.server import Sandbox
 from biocolab_accessor.security.redaction import Secret
