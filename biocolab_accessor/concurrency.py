@@ -34,6 +34,7 @@ __all__ = [
     "each",
     "ended",
     "first_error",
+    "in_background",
     "in_order",
     "is_cancelled",
     "on_cancel",
@@ -230,6 +231,20 @@ class CancellableThreads:
             asked = list(self._asked)
         for future in asked:
             future.cancel()
+
+
+def in_background(work: Callable[[], object], name: str) -> Callable[[], None]:
+    """Call a function in a thread that ends with it; what is returned cancels it and waits for a second at most."""
+    threads = CancellableThreads(1, name)
+    threads.submit(work)
+    threads._waiting.put(None)
+
+    def cancel() -> None:
+        threads._cancel()
+        for thread in threads._threads:
+            ended(thread, _SECONDS_TO_END)
+
+    return cancel
 
 
 def request_threads(name: str, most: int | None = None) -> CancellableThreads:

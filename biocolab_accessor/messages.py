@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from html import escape
-from types import FrameType
+from types import CodeType, FrameType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,10 +18,12 @@ import numpy as np
 __all__ = [
     "Place",
     "about_megabytes",
+    "calling_lines",
     "calling_place",
     "counted",
     "did_you_mean",
     "facts_table",
+    "is_executed",
     "listing",
     "natural_key",
     "naturally_sorted",
@@ -153,6 +155,26 @@ def calling_place() -> Place | None:
             found = frame.f_back
         frame = frame.f_back
     return _started_at.get() or (found and Place(found.f_code.co_filename, found.f_lineno, found.f_globals))
+
+
+def calling_lines() -> list[tuple[CodeType, range]]:
+    """The lines outside the package that are being executed, innermost first."""
+    found, frame = [], inspect.currentframe()
+    while frame is not None:
+        if not _is_ours(frame):
+            positions = inspect.getframeinfo(frame, context=0).positions
+            first, last = (positions.lineno, positions.end_lineno) if positions else (None, None)
+            first = first or frame.f_lineno
+            found.append((frame.f_code, range(first, (last or first) + 1)))
+        frame = frame.f_back
+    return found
+
+
+def is_executed(line: tuple[CodeType, range] | None) -> bool:
+    """Whether a statement with this line, as :func:`calling_lines` gives it, is being executed."""
+    return line is not None and any(
+        code is line[0] and not {*line[1]}.isdisjoint(lines) for code, lines in calling_lines()
+    )
 
 
 @contextmanager

@@ -6,9 +6,11 @@ import sys
 import threading
 import warnings
 from functools import cache
+from html import escape
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
+from biocolab_accessor.errors import TaskFailed, TimedOut
 from biocolab_accessor.messages import shown
 
 if TYPE_CHECKING:
@@ -30,10 +32,10 @@ def progress_bar(description: str, total: int | None = None) -> tqdm[Any]:
 def task_bar(description: str) -> tqdm[Any]:
     """A line for work on a server: the elapsed time and, as its postfix, the current step."""
     # The servers do not say how many steps there are, and a rate of steps would be meaningless.
-    return _bar(desc=description, bar_format="{desc}: {elapsed}{postfix}")
+    return _bar(desc=description, bar_format="{desc}: {elapsed}{postfix}", as_line=_in_notebook())
 
 
-def _bar(**options: Any) -> tqdm[Any]:
+def _bar(*, as_line: bool = False, **options: Any) -> tqdm[Any]:
     """A tqdm bar that follows ``bc.settings.progress``."""
     from biocolab_accessor.config import settings
 
@@ -43,8 +45,10 @@ def _bar(**options: Any) -> tqdm[Any]:
     # disable=None hides the bar if the output is not a terminal; tqdm.auto recognizes notebooks.
     disable = {"auto": None, "on": False, "off": True}[settings.progress]
     options["desc"] = shown(options["desc"])
-    if _in_plain_notebook():
-        kind, disable = _line(kind), bool(disable)
+    # Without ipywidgets, tqdm shows nothing in a notebook, as a kernel's stderr is not a terminal. With them, it would
+    # show a square for a task, and a saved notebook would keep what was shown first.
+    if as_line or (_in_notebook() and find_spec("ipywidgets") is None):
+        kind, disable = _line(), bool(disable)
     bar: tqdm[Any] = kind(disable=disable, delay=_SECONDS_UNSEEN, **options)
     return bar
 
@@ -58,33 +62,38 @@ def _imported() -> Any:
     return tqdm
 
 
-def _in_plain_notebook() -> bool:
-    """Whether this is a kernel without ipywidgets, whose stderr is not a terminal: tqdm would show nothing."""
+def _in_notebook() -> bool:
     ipython = sys.modules.get("IPython")
-    return ipython is not None and hasattr(ipython.get_ipython(), "kernel") and find_spec("ipywidgets") is None
+    return ipython is not None and hasattr(ipython.get_ipython(), "kernel")
 
 
 @cache
-def _line(tqdm: Any) -> Any:
+def _line() -> Any:
     """A bar that is a line of text in the output of a cell."""
+    from tqdm import tqdm
 
-    class Line(tqdm):  # type: ignore[misc]
+    class Line(tqdm):  # type: ignore[type-arg]
         def __init__(self, **options: Any) -> None:
-            self._handle, self._over = None, ""
+            self._handle, self._over, self._in_red = None, "", False
             super().__init__(**options, gui=True)  # gui: nothing is written to stderr
             self.ncols = None if options.get("bar_format") else 80
 
         def display(self, msg: str | None = None, pos: int | None = None) -> None:
             from IPython.display import display
 
-            content = {"text/plain": (msg or str(self)) + self._over}
+            text = (msg or str(self)) + self._over
+            content = {"text/plain": text}
+            if self._in_red:
+                content["text/html"] = f"<pre style='margin:0;color:#d32f2f'>{escape(text)}</pre>"
             if self._handle is None:
                 self._handle = display(content, raw=True, display_id=True)  # type: ignore[no-untyped-call]
             else:
                 self._handle.update(content, raw=True)
 
         def __exit__(self, kind: Any, *rest: Any) -> None:
-            self._over = " (stopped)" if kind is not None else ""
+            if kind is not None:
+                self._over = " (failed)" if issubclass(kind, TaskFailed) else " (stopped)"
+                self._in_red = not issubclass(kind, KeyboardInterrupt | TimedOut)
             super().__exit__(kind, *rest)
 
         def close(self) -> None:

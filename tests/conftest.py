@@ -148,6 +148,7 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch, folders: Callable[[], Pat
         if getattr(bc.settings, name) != value:
             setattr(bc.settings, name, value)
     bc.settings.progress = "off"
+    bc.settings.follow = False  # tests of the thread switch it on
     yield
     with suppress(OSError):  # what a test wrote there is left for who looks into a failure
         home.rmdir()

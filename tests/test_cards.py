@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import html
 
 import anndata as ad
@@ -61,6 +62,24 @@ def test_a_card_of_a_submission_shows_the_uuid_and_the_next_call(submission: bc.
     card = shown(submission)
     assert submission.study_info["uuid"] in card
     assert "submission.study().to_anndata()" in card
+
+
+def test_a_submission_says_how_many_cells_were_kept_of_each_batch(server: Sandbox) -> None:
+    counts = np.ones((2100, 9), np.float32)
+    counts[:600] = 0
+    adata = ad.AnnData(counts)
+    adata.obs["sample"] = ["gone"] * 500 + ["some"] * 600 + ["all"] * 1000
+    card = shown(adata.biocolab.submit(batch_key="sample", min_counts=1, skip_dimred=True))
+    assert "<td style='text-align:left'>1,500 of 2,100 cells x 9 genes<" in card
+    assert "some 500 of 600, all 1,000, gone 0 of 500" in card
+
+
+def test_a_submission_says_no_size_that_its_server_did_not_send(submission: bc.Submission) -> None:
+    assert "9 cells x 9 genes" in shown(submission)
+    other = copy.copy(submission)
+    for size in ({}, {"n_cells": "9", "batches": [1]}, {"n_cells": -1}, {"n_cells": True}):
+        other.study_info = {"uuid": "u", **size}
+        assert "kept" not in shown(other)
 
 
 def test_a_card_of_a_collection_lists_its_studies_and_their_sizes_once_known(server: Sandbox) -> None:

@@ -101,7 +101,7 @@ def test_a_token_that_is_not_a_string_is_refused_without_being_shown() -> None:
 def test_each_test_begins_with_the_default_settings() -> None:
     given = bc.settings.model_dump()
     bc.settings.reset()
-    assert given == {**bc.settings.model_dump(), "progress": "off"}
+    assert given == {**bc.settings.model_dump(), "progress": "off", "follow": False}
 
 
 def test_pickled_settings_contain_no_token_and_no_password(monkeypatch: pytest.MonkeyPatch) -> None:

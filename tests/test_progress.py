@@ -10,6 +10,7 @@ import pytest
 
 import biocolab_accessor as bc
 from biocolab_accessor import progress
+from biocolab_accessor.errors import TaskFailed, TimedOut
 from biocolab_accessor.progress import progress_bar, task_bar
 
 
@@ -69,32 +70,43 @@ def test_bars_of_several_threads_leave_the_filters_of_warnings_as_they_are(monke
         assert list(warnings.filters) == before
 
 
-@pytest.mark.parametrize("failed", [False, True])
-def test_a_notebook_without_ipywidgets_has_a_line_that_updates_itself(
-    failed: bool, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("error", "end", "red"),
+    [
+        (None, "", False),
+        (OSError(), " (stopped)", True),
+        (TaskFailed("<b>", task_id="7", log=""), " (failed)", True),
+        (TimedOut("the task continues"), " (stopped)", False),
+        (KeyboardInterrupt(), " (stopped)", False),
+    ],
+)
+def test_a_task_in_a_notebook_is_a_line_that_updates_itself_and_turns_red_on_a_failure(
+    error: BaseException | None, end: str, red: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shown: list[str] = []
+    shown: list[dict[str, str]] = []
 
     class Handle:
         def update(self, content: dict[str, str], *, raw: bool) -> None:
-            shown.append(content["text/plain"])
+            shown.append(content)
 
     def display(content: dict[str, str], *, raw: bool, display_id: bool) -> Handle:
         assert not shown
-        shown.append(content["text/plain"])
+        shown.append(content)
         return Handle()
 
     monkeypatch.setattr("IPython.display.display", display)
-    monkeypatch.setattr(progress, "_in_plain_notebook", lambda: True)
+    monkeypatch.setattr(progress, "_in_notebook", lambda: True)
     monkeypatch.setattr(progress, "_SECONDS_UNSEEN", 0)
-    with bc.settings.override(progress="auto"), suppress(OSError), task_bar("Processing PBMC") as bar:
+    with bc.settings.override(progress="auto"), suppress(BaseException), task_bar("Processing <b>") as bar:
         bar.set_postfix_str("Running UMAP")
         bar.refresh()
-        if failed:
-            raise OSError
-    assert "Processing PBMC: 00:00, Running UMAP" in shown
-    assert shown[-1] == f"Processing PBMC: 00:00, Running UMAP{' (stopped)' if failed else ''}"
+        if error is not None:
+            raise error
+    assert {"text/plain": "Processing <b>: 00:00, Running UMAP"} in shown
+    assert shown[-1].pop("text/plain") == f"Processing <b>: 00:00, Running UMAP{end}"
+    page = f"<pre style='margin:0;color:#d32f2f'>Processing &lt;b&gt;: 00:00, Running UMAP{end}</pre>"
+    assert shown[-1] == ({"text/html": page} if red else {})
     number = len(shown)
-    with bc.settings.override(progress="off"), task_bar("Processing PBMC") as bar:
+    with bc.settings.override(progress="off"), task_bar("Processing <b>") as bar:
         bar.refresh()
     assert len(shown) == number

@@ -160,7 +160,10 @@ def print_submission(submission: Submission, *, as_json: bool) -> None:
         "status": submission.status,
         "page": submission.url,
     }
-    (print_json if as_json else print_lines)(answer)
+    if as_json:
+        print_json(answer)
+    else:
+        print_lines(answer | {"kept": submission._kept()})
     if not submission.done:
         option = "" if submission.source == "bbrowserx" else f" --to {submission.source}"
         line = f"The server processes it. This makes it a study: biocolab wait {submission.task_id}{option}"

@@ -40,8 +40,12 @@ def _readable(value: object) -> str:
     return "" if value is None or value != value else str(value).replace("T", " ")[:16]
 
 
-def _short(uuid: str) -> str:
-    return uuid if len(uuid) <= _FEWEST_OF_UUID else f"{uuid[:_FEWEST_OF_UUID]}…"
+def _short(uuids: list[str]) -> list[str]:
+    """The start of each uuid, which `bc.study` and `biocolab pull` accept."""
+    length = _FEWEST_OF_UUID
+    while len({uuid[:length] for uuid in uuids}) < len(set(uuids)):
+        length += 1
+    return [uuid if len(uuid) <= length else f"{uuid[:length]}…" for uuid in uuids]
 
 
 def studies(
@@ -69,9 +73,9 @@ def studies(
     else:
         more = [name for name in _WHERE_SENT if rows and name in rows[0]]
         shown = [{name: row[name] for name in ("study_id", "title", *more, "created_by")} for row in rows]
-        for line, row in zip(shown, rows, strict=True):
+        for line, uuid in zip(shown, _short([row["uuid"] for row in rows]), strict=True):
             line |= {name: _readable(line[name]) for name in more}
-            line["uuid"] = _short(row["uuid"])
+            line["uuid"] = uuid
         print_table(shown, empty=f"no {species} study in {group!r}; the server lists one --species at a time")
 
 
@@ -151,7 +155,9 @@ def summary(
 
 
 def pull(
-    study_id: Annotated[str, typer.Argument(help="Id of the study. BBrowserX and Talk2Data also accept a uuid.")],
+    study_id: Annotated[
+        str, typer.Argument(help="Id of the study; for BBrowserX and Talk2Data also its uuid, or its start.")
+    ],
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="h5ad file to write; an existing file is replaced.")
     ] = None,

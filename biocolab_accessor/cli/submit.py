@@ -171,7 +171,9 @@ def submit(
         "obs": obs or None,
     }
     if not dry_run:
-        print_submission(bc.submit(files, group, **arguments, wait=wait, dry_run=False), as_json=as_json)
+        with bc.settings.override(follow=False):  # this process ends
+            submission = bc.submit(files, group, **arguments, wait=wait, dry_run=False)
+        print_submission(submission, as_json=as_json)
         return
     plan = bc.submit(files, group, **arguments, dry_run=True)
     if as_json:
@@ -223,7 +225,8 @@ def resume(
         chosen.forget()
         err.print(f"forgotten: {chosen}", markup=False, soft_wrap=True)
         return
-    submission = chosen.resume(wait=wait)
+    with bc.settings.override(follow=False):
+        submission = chosen.resume(wait=wait)
     print_submission(submission, as_json=as_json)
 
 

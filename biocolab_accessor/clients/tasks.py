@@ -115,7 +115,7 @@ def follow_task(
     task_id: str | int,
     on_line: Callable[[str], object],
     *,
-    on_poll: Callable[[], object] = lambda: None,
+    on_poll: Callable[[TaskState], object] = lambda state: None,
     timeout: float | None = None,
     stop: threading.Event | None = None,
 ) -> TaskState:
@@ -134,7 +134,7 @@ def follow_task(
         for line in lines[seen:]:
             on_line(line)
         seen = len(lines)
-        on_poll()
+        on_poll(state)
         state.raise_if_failed()
         if state.succeeded:
             return state

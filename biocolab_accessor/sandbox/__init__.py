@@ -34,7 +34,7 @@ def sandbox(
     """Start a local server that speaks the protocols of BioFlex, BBrowserX and Talk2Data, and connect to it.
 
     Called again with the same arguments, for example because a notebook cell is run again, it returns the sandbox that
-    is running already. A ``with`` block always has a sandbox of its own, which is closed at its end.
+    is running already. ``with bc.sandbox():`` always has a sandbox of its own, which is closed at its end.
 
     Parameters
     ----------
@@ -55,8 +55,8 @@ def sandbox(
     Returns
     -------
     Sandbox
-        The running sandbox. A ``with`` block closes it at its end; otherwise it runs until ``close()`` or until the
-        interpreter exits.
+        The running sandbox. A ``with`` block closes it at its end, unless an earlier call started it; otherwise it runs
+        until ``close()`` or until the interpreter exits.
 
     Raises
     ------

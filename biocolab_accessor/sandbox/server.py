@@ -13,7 +13,7 @@ from contextlib import ExitStack, suppress
 from html import escape
 from numbers import Integral
 from pathlib import Path
-from types import TracebackType
+from types import CodeType, TracebackType
 from typing import TYPE_CHECKING, Any
 
 from anndata import AnnData
@@ -22,7 +22,7 @@ from filelock import FileLock, Timeout
 from biocolab_accessor.connection.connector import EConnector
 from biocolab_accessor.connection.default import drop_default, move_default, push_default
 from biocolab_accessor.errors import InvalidArgument, SandboxError
-from biocolab_accessor.messages import did_you_mean, quoted, shown
+from biocolab_accessor.messages import calling_lines, did_you_mean, is_executed, quoted, shown
 from biocolab_accessor.platforms import expanded, temporary_folder
 from biocolab_accessor.sandbox.app import ServerThread, listen, make_app, reachable_host, route_names
 from biocolab_accessor.sandbox.faults.faults import Faults
@@ -241,11 +241,11 @@ class Sandbox(Hosts):
         self._temporary = path is None
         self.path = (temporary_folder("biocolab-sandbox-") if path is None else expanded(path)).absolute()
         self.email = _USER
-        self._closed = self._in_block = self._lent = False
+        self._closed = self._in_block = self._lent = self._lent_before = False
         self._port, self._host, self._control, self._pid = port, host, control, os.getpid()
         self._nested: list[Sandbox | None] = []
-        self._place = 0
-        self._since = time.strftime("%H:%M")
+        self._lent_at: tuple[CodeType, range] | None = None
+        self._place, self._since = 0, time.strftime("%H:%M")
         with ExitStack() as undo:
             if self._temporary:
                 undo.callback(shutil.rmtree, self.path, ignore_errors=True)
@@ -308,7 +308,8 @@ class Sandbox(Hosts):
             return False
         if port not in (0, self._port, int(self.url.rpartition(":")[2])):
             return False
-        self._lent = True
+        self._lent_before, self._lent = self._lent, True
+        self._lent_at = calling_lines()[0]
         self._place = move_default(self._connector)
         return True
 
@@ -316,13 +317,15 @@ class Sandbox(Hosts):
         if not self._lent:
             self._in_block = True
             return self
-        # `with bc.sandbox():` means a sandbox of its own, but this one belongs to whoever started it. One with a
-        # folder or a port cannot run twice: the block uses it and leaves it open.
+        # Not this block but whoever started the sandbox closes it. `with bc.sandbox():` means a sandbox of its own,
+        # unless it has a folder or a port, which no second one could use; `with server:` means this one.
         own = None
-        if self._temporary and self._port == 0:
-            move_default(self._connector, self._place)
-            own = Sandbox(host=self._host, token=None if self.token_file else self.token, control=self._control)
-        self._lent = False
+        if is_executed(self._lent_at):
+            self._lent = self._lent_before
+            if self._temporary and self._port == 0:
+                move_default(self._connector, self._place)
+                own = Sandbox(host=self._host, token=None if self.token_file else self.token, control=self._control)
+        self._lent_at = None
         self._nested.append(own)
         return own.__enter__() if own is not None else self
 
@@ -659,8 +662,11 @@ class Sandbox(Hosts):
         """
         if self._closed:
             return
+        from biocolab_accessor.submit import background
+
         self._closed = True
         atexit.unregister(self.close)
+        background.stop(f"{self.url}/")
         drop_default(self._connector)
         self._connector.close()
         self._state.stop()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copyreg
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, cast
 
 import pandas as pd
@@ -12,6 +13,7 @@ from biocolab_accessor.concurrency import request_threads, result
 from biocolab_accessor.connection.default import current, how_to_reconnect
 from biocolab_accessor.errors import (
     AmbiguousName,
+    BiocolabError,
     ConfigurationError,
     InvalidArgument,
     InvalidResponse,
@@ -23,6 +25,7 @@ from biocolab_accessor.io.values import table_of
 from biocolab_accessor.messages import did_you_mean, listing, quoted, shown
 from biocolab_accessor.protocol import SOURCES, SPECIES, Server, Source, argument_names, known_species
 from biocolab_accessor.public import public
+from biocolab_accessor.studies import missing_study_hints
 from biocolab_accessor.studies.source_bbrowserx import ConnectorSource
 from biocolab_accessor.studies.source_bioflex import BioFlexSource
 from biocolab_accessor.studies.study import Study, address_of
@@ -155,6 +158,7 @@ def _newest(species: str) -> Database:
 
 # Keys of a listed study that we return under our own names.
 _NAMED = frozenset({"study_hash_id", "accession_id", "study_title", "id", "study_id", "uuid"})
+_SHORTEST_UUID = 8
 PUBLIC_STUDIES = "bioturing_public_studies"
 """Id of a group that BBrowserX servers accept but do not list."""
 
@@ -322,8 +326,8 @@ def study(
     Parameters
     ----------
     study_id
-        The displayed id (``"GSE96583_batch2"``), or, for BBrowserX and Talk2Data, the study's uuid. Or a row of
-        :func:`search`, which says where the study is.
+        The displayed id (``"GSE96583_batch2"``), or, for BBrowserX and Talk2Data, the study's uuid or its first 8 or
+        more characters. Or a row of :func:`search`, which says where the study is.
     database
         A BioFlex database from :func:`database`; None means the newest one of the species.
     source
@@ -342,7 +346,8 @@ def study(
     Raises
     ------
     UnknownStudy
-        The server has no study with this id; the message suggests similar ids where the server lists its studies.
+        The server has no study with this id; the message suggests similar ids where the server lists its studies, and
+        says if the study was submitted and is not finished.
     AmbiguousName
         Several studies have this id; the message lists their uuids.
     InvalidArgument
@@ -374,12 +379,25 @@ def study(
     if database is not None and source != "bioflex":
         msg = f"source is {quoted(source)}, which has groups, not databases: give source='bioflex', or omit database"
         raise InvalidArgument(msg)
-    if source == "bioflex":
-        found = database if database is not None else _newest(species)
-        return study_of_database(found, study_id)
-    connector = connector_of(source)
-    group_id = group_id_of(connector, group) if group is not None else None
-    return study_of_group(connector, study_id, species=species, group_id=group_id, source=source)
+    try:
+        if source == "bioflex":
+            found = database if database is not None else _newest(species)
+            return study_of_database(found, study_id)
+        connector = connector_of(source)
+        group_id = group_id_of(connector, group) if group is not None else None
+        return study_of_group(connector, study_id, species=species, group_id=group_id, source=source)
+    except UnknownStudy as error:
+        for hint in _hints(study_id, source):
+            error.add_note(hint)
+        raise
+
+
+def _hints(study_id: str, source: Source) -> list[str]:
+    """Notes about a study that was not found, such as that it is not a study yet."""
+    with suppress(BiocolabError, OSError, NotImplementedError):  # they are not worth an error of their own
+        connector = connector_of("bbrowserx" if source == "bioflex" else source)
+        return [note for hint in missing_study_hints if (note := hint(study_id, connector))]
+    return []
 
 
 def study_of_database(database: Database, study_id: str) -> Study:
@@ -448,9 +466,13 @@ def study_of_group(
     group_ids = [row["id"] for row in list_groups(connector)] if group_id is None else [group_id]
     every = [(row, group) for group in group_ids for row in list_studies(connector, group, species)]
     found = {row["uuid"]: (row, group) for row, group in every if study_id in _names(row)}
+    start = study_id.removesuffix("…")  # as `biocolab studies` shows it
+    if not found and len(start) >= _SHORTEST_UUID:
+        found = {row["uuid"]: (row, group) for row, group in every if row["uuid"].startswith(start)}
     if len(found) > 1:
         named = "; ".join(f"{uuid} ({quoted(row['title'])} in {group})" for uuid, (row, group) in found.items())
-        msg = f"several studies have the id {quoted(study_id)}: give one of the uuids {named}"
+        begins = "the id" if any(study_id in _names(row) for row, _ in found.values()) else "a uuid that begins with"
+        msg = f"several studies have {begins} {quoted(study_id)}: give one of the uuids {named}"
         raise AmbiguousName(msg)
     if not found:
         near = did_you_mean(study_id, [str(row["study_id"]) for row, _ in every])

@@ -337,7 +337,7 @@ class _Delivery:
             self._start_again(error)
             self._ask()
         known = self.entry.known
-        return _submission(self.connector, known, TaskState(str(known.task_id), "SUBMITTED", ""))
+        return _submission(self.connector, known, TaskState(str(known.task_id), "SUBMITTED", ""), is_new=True)
 
     def _ask(self) -> None:
         study_path = upload(self.connector, self.files, self.entry, self.chunk_size, self._repeating)
@@ -360,6 +360,7 @@ def _submission(
     study_info: dict[str, Any] | None = None,
     *,
     resumed: bool = False,
+    is_new: bool = False,
 ) -> Submission:
     return Submission(
         connector,
@@ -372,4 +373,5 @@ def _submission(
         study_info=study_info,
         namesakes=frozenset() if known.id_is_made else known.namesakes,
         resumed=resumed,
+        is_new=is_new,
     )

@@ -42,6 +42,7 @@ __all__ = [
     "files_of",
     "finish",
     "forget",
+    "name_of_task",
     "of_task",
     "only",
     "renew",
@@ -143,9 +144,11 @@ class Entry:
                 self._unwritten.clear()
 
     def finish(self, study_info: Mapping[str, Any]) -> None:
-        """Record the commit of the study if the user gave its id; else forget the submission."""
-        if self.known.id_is_made:
+        """Record the commit of the study if the user gave its id; else for its task only."""
+        known = self.known
+        if known.id_is_made:
             self.drop()
+            finish(known.server, known.task_id, study_info, known if known.task_id != "" else None)
         else:
             self.note("commit", study_info=dict(study_info))
 
@@ -235,16 +238,30 @@ def of_task(server: str, task_id: str | int) -> Known | None:
     return found[1] if found else None
 
 
-def finish(server: str, task_id: str | int, study_info: Mapping[str, Any]) -> None:
-    """Record the commit of a task if the user gave the study id; else forget the submission."""
+def name_of_task(server: str, task_id: str | int) -> str:
+    """The name of the files that are about a task only."""
+    return f"task-{hashlib.sha256(json.dumps([server, str(task_id)]).encode()).hexdigest()[:40]}"
 
-    def end(path: Path, known: Known) -> None:
-        if known.id_is_made:
-            remove_file(path)
-        elif known.study_info is None:
-            _append(path, {"step": "commit", "study_info": dict(study_info)}, sync=True)
+
+def finish(server: str, task_id: str | int, study_info: Mapping[str, Any], known: Known | None = None) -> None:
+    """Record the commit of a task: for the same call if the user gave the study id, else for the same task only."""
+    path = _folder() / f"{name_of_task(server, task_id)}.jsonl"
+    commit = {"step": "commit", "study_info": dict(study_info)}
+
+    def end(each: Path, before: Known) -> None:
+        if before.id_is_made and each != path:
+            remove_file(each)
+        elif before.study_info is None:
+            _append(each, commit, sync=True)
 
     _end(server, task_id, end)
+    if known is not None and of_task(server, task_id) is None:
+        try:
+            private_folder(path.parent)
+            with open(path, "wb", opener=_private) as file:
+                file.write(_first_lines(known) + _line({"step": "task", "task_id": task_id}) + _line(commit))
+        except (OSError, TypeError, ValueError) as error:
+            logger.debug("the commit of task %s is not recorded: %s", task_id, error)
 
 
 def forget(server: str, task_id: str | int) -> None:

@@ -9,17 +9,19 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from biocolab_accessor.errors import AmbiguousName, InvalidArgument, InvalidFile, UnknownName
-from biocolab_accessor.messages import counted, did_you_mean, facts_table, listing
+from biocolab_accessor.clients.tasks import task_state
+from biocolab_accessor.errors import AmbiguousName, BiocolabError, InvalidArgument, InvalidFile, UnknownName
+from biocolab_accessor.messages import counted, did_you_mean, facts_table, listing, quoted
 from biocolab_accessor.public import public
-from biocolab_accessor.submit import journal
+from biocolab_accessor.submit import background, journal
 from biocolab_accessor.submit.journal import expect_unchanged_files, files_of
 
 if TYPE_CHECKING:
+    from biocolab_accessor.clients.bbrowserx import BBrowserXConnector
     from biocolab_accessor.protocol import Server
     from biocolab_accessor.submit.submission import Submission
 
-__all__ = ["BrokenOff", "find", "submissions"]
+__all__ = ["BrokenOff", "find", "not_a_study_yet", "submissions"]
 
 _SHORTEST_START = 4
 _UNITS = ((86400, "day"), (3600, "hour"), (60, "minute"))
@@ -133,7 +135,7 @@ class BrokenOff:
             )
             raise InvalidFile(msg)
         found = submission(self.task_id, to=self.source)  # type: ignore[arg-type]
-        return found.wait() if wait else found
+        return found.wait() if wait else background.follow(found)
 
     def forget(self) -> None:
         """Forget it: the same call then starts again. Data on the server is not deleted.
@@ -179,7 +181,8 @@ def submissions(*, finished: bool = False) -> Submissions:
     no interrupted submissions
     """
     found = [_broken_off(path, known) for path, known in journal.every()]
-    return Submissions(each for each in found if finished or not each.finished)
+    # A finished submission with a generated id is recorded for its task only: the same call is a new submission.
+    return Submissions(each for each in found if not each.finished or (finished and not each.known.id_is_made))
 
 
 def connected_submissions(source: Server) -> list[BrokenOff]:
@@ -188,6 +191,34 @@ def connected_submissions(source: Server) -> list[BrokenOff]:
 
     host = connector_of(source).host
     return [each for each in submissions() if (each.host, each.source) == (host, source)]
+
+
+def not_a_study_yet(study_id: str, connector: BBrowserXConnector) -> str:
+    """What to do about a submission with this id or title that is not a study; empty if the server has none."""
+    tasks = {
+        known.task_id: known.source
+        for _, known in journal.every()
+        if known.server == connector.host
+        and known.task_id != ""
+        and known.study_info is None
+        and study_id in (known.study_id, ((known.call or {}).get("arguments") or {}).get("name"))
+    }
+    tasks |= {
+        each.task_id: each.source
+        for each in background.followed()
+        if each.server == connector.host and each.study_id == study_id
+    }
+    for task_id, source in tasks.items():
+        try:
+            state = task_state(connector, task_id)
+        except BiocolabError:  # the server has forgotten the task, or does not answer
+            continue
+        if state.failed:
+            continue
+        where = "" if source == "bbrowserx" else f", to={quoted(source)}"
+        how = "processed, but is not a study yet" if state.succeeded else "is still being processed"
+        return f"{quoted(study_id)} was submitted and {how}:\n  bc.submission({quoted(task_id)}{where}).study()"
+    return ""
 
 
 def find(id_: str, among: Sequence[BrokenOff]) -> BrokenOff:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from textwrap import shorten
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote
 
 from biocolab_accessor.clients.bbrowserx import BBrowserXConnector
@@ -21,19 +22,21 @@ from biocolab_accessor.errors import (
     NotFound,
     ServerError,
     TaskFailed,
+    TimedOut,
     TransportError,
 )
 from biocolab_accessor.messages import facts_table, quoted, shown, warn
 from biocolab_accessor.progress import task_bar
 from biocolab_accessor.public import public
 from biocolab_accessor.security.urls import is_loopback, origin, same_origin_url
-from biocolab_accessor.submit import journal
+from biocolab_accessor.submit import background, journal
 
 if TYPE_CHECKING:
     from biocolab_accessor.protocol import Server
     from biocolab_accessor.studies.study import Study
 
 __all__ = [
+    "Sent",
     "Submission",
     "connector_to",
     "studies_in_group",
@@ -80,7 +83,16 @@ def warn_of_restart(study_id: str, reason: object) -> None:
     warn(message)
 
 
+class Sent(NamedTuple):
+    """The size of a submitted object."""
+
+    n_obs: int
+    batches: Mapping[str, int]  # number of cells by the name of the file that was sent
+
+
 _SECONDS_TO_END = 1.0
+_MOST_BATCHES = 12
+_LONGEST_REASON = 70
 _LONGEST_SHOWN = 24
 
 
@@ -127,6 +139,7 @@ class Submission:
         study_info: dict[str, Any] | None = None,
         namesakes: frozenset[str] | None = None,
         resumed: bool = False,
+        is_new: bool = False,
     ) -> None:
         self._connector: BBrowserXConnector | None = connector
         self.task_id, self.study_id = task_id, study_id
@@ -137,11 +150,24 @@ class Submission:
         # Studies that had the id before. None means unknown: this study then cannot be told from them.
         self._namesakes, self._resumed = namesakes, resumed
         self._forgotten = False
+        self._is_new = is_new  # this process has created the task, and nothing has tried to commit it yet
+        self._trouble = ""  # why the thread in the background has given up
+        self._sent: Sent | None = None
 
     def __repr__(self) -> str:
         ids = f"study_id={quoted(self.study_id)}, task_id={quoted(self.task_id)}"
-        waits = ", processed, not a study yet: call wait()" if self._state.succeeded and not self.done else ""
-        return f"Submission({ids}, status={quoted(self._state.status)}{waits})"
+        waits = "" if self.done else self._what_next()
+        return f"Submission({ids}, status={quoted(self._state.status)}{waits and f', {waits}'})"
+
+    def _what_next(self) -> str:
+        """How it becomes a study."""
+        if self._state.failed:
+            return ""
+        if background.is_followed(self):
+            return "processed, becoming a study" if self._state.succeeded else "becomes a study by itself"
+        if self._trouble:
+            return f"no longer followed ({shorten(self._trouble, _LONGEST_REASON, placeholder=' …')}): call wait()"
+        return "processed, not a study yet: call wait()" if self._state.succeeded else ""
 
     def _repr_html_(self) -> str:
         line = self._state.log.rstrip().rpartition("\n")[2]
@@ -149,19 +175,43 @@ class Submission:
             url = self.url
         except BiocolabError:
             url = None  # a closed sandbox has no page, and a repr must not fail
+        waits = "" if self.done else self._what_next()
         facts = [
             ("study", str(self.study_id)),
             ("group", str(self.group_id)),
-            ("status", f"{self._state.status}{'' if self.done or not self._state.succeeded else ', not a study yet'}"),
+            ("status", f"{self._state.status}{waits and f', {waits}'}"),
             ("log", line),
+            ("kept", self._kept()),
+            ("batches", self._kept_by_batch()),
             ("uuid", str(self.study_info.get("uuid") or "")),
             ("next", "submission.study().to_anndata()" if self.done else "submission.wait()"),
         ]
         return facts_table("Submission", facts, link=("page", url) if url else None)
 
+    def _kept(self) -> str:
+        """The size of the study, where the server tells it, and how many cells were sent."""
+        cells, genes = (_number(self.study_info.get(name)) for name in ("n_cells", "n_genes"))
+        if cells is None:
+            return ""
+        size = f"{_of(cells, self._sent and self._sent.n_obs)} cells"
+        return size if genes is None else f"{size} x {genes:,} genes"
+
+    def _kept_by_batch(self) -> str:
+        found = self.study_info.get("batches")
+        kept = found if isinstance(found, Mapping) else {}
+        # A server names a batch after its file, without the suffix.
+        named = self._sent.batches if self._sent is not None else {}
+        sent = {name.removesuffix(".h5ad"): n for name, n in named.items()}
+        rows = [(str(name).removesuffix(".h5ad"), _number(n)) for name, n in kept.items()]
+        # A batch without a cell left is not in the study.
+        rows += [(name, 0) for name in sent if kept and name not in dict(rows)]
+        texts = [f"{name} {_of(n, sent.get(name))}" for name, n in rows if n is not None]
+        more = [f"… and {len(texts) - _MOST_BATCHES} more"] if len(texts) > _MOST_BATCHES else []
+        return ", ".join(texts[:_MOST_BATCHES] + more)
+
     def __getstate__(self) -> dict[str, Any]:
         # The connector holds a token; the other process creates its own.
-        return {**self.__dict__, "_connector": None}
+        return {**self.__dict__, "_connector": None, "_is_new": False}
 
     @property
     def connector(self) -> BBrowserXConnector:
@@ -248,40 +298,92 @@ class Submission:
         what = str(self.study_id or self.task_id)
         # The start of a generated id identifies it, and leaves room for the log line.
         what = what if len(what) <= _LONGEST_SHOWN else f"{what[:8]}…"
-        with task_bar(f"Processing {what}") as bar:
+        with background.paused(self), task_bar(f"Processing {what}") as bar:
 
             def show(line: str) -> None:
-                line = shown(line)
-                logger.info("%s: %s", shown(self.task_id), line)
                 bar.set_postfix_str(line.partition("] ")[2] or line)
                 bar.update()
 
             try:
-                self._state = follow_task(
-                    self.connector, self.task_id, show, on_poll=bar.refresh, timeout=timeout, stop=stop
-                )
-                info = self.connector.commit_task(self.group_id, self.task_id, look=self._existing_study)
+                self._finish(timeout, stop, show, bar.refresh)
             except (KeyboardInterrupt, TransportError) as error:
                 error.add_note(f"task {self.task_id} keeps running on the server. {self._how_to_go_on()}")
                 raise
             except TaskFailed as error:
-                journal.forget(self.server, self.task_id)
-                self._state = TaskState(str(self.task_id), "ERROR", error.log)
                 error.add_note(f"The whole log:\n  {self._call()}.log")
                 raise
-            except (ServerError, InvalidResponse) as error:
-                if not may_have_forgotten(error) or (error.passing and not self._resumed):
-                    error.add_note(self._how_to_go_on())
-                    raise
-                info = self._recovered(error)
-            self.study_id = self.study_id or str(info.get("study_hash_id") or "")
-            self.study_info = {"study_hash_id": self.study_id, **info}
             bar.set_description_str(shown(f"Study {quoted(self.study_id)} is ready"), refresh=False)
             # In a terminal, a bar is cut at its width, and a part of an address is useless.
             whole = self._state.page and not getattr(bar, "ncols", 1)
-            bar.set_postfix_str(f"page {self.url}" if whole else "")
-        journal.finish(self.server, self.task_id, self.study_info)
+            bar.set_postfix_str(", ".join(filter(None, [self._kept(), f"page {self.url}" if whole else ""])))
         return self
+
+    def _follow(self, stop: threading.Event) -> bool:
+        """Wait without a bar, and return whether to try again later; called by the thread in the background."""
+        self._trouble = ""
+        try:
+            self._finish(None, stop)
+        except BiocolabError as error:
+            logger.info("task %s, in the background: %s", shown(self.task_id), shown(error))
+            passing = (isinstance(error, TransportError) and not isinstance(error, TimedOut)) or error.passing
+            if not (passing or stop.is_set()):
+                self._trouble = str(error).partition("\n")[0]
+            return passing
+        return False
+
+    def _finish(
+        self,
+        timeout: float | None,
+        stop: threading.Event | None,
+        show: Callable[[str], object] = lambda line: None,
+        on_poll: Callable[[], object] = lambda: None,
+    ) -> None:
+        """Follow the task and commit it."""
+
+        def log(line: str) -> None:
+            line = shown(line)
+            logger.info("%s: %s", shown(self.task_id), line)
+            show(line)
+
+        def note(state: TaskState) -> None:
+            self._state = state
+            on_poll()
+
+        if self.done:
+            return
+        try:
+            self._state = follow_task(self.connector, self.task_id, log, on_poll=note, timeout=timeout, stop=stop)
+            self._commit()
+        except TaskFailed as error:
+            journal.forget(self.server, self.task_id)
+            self._state = TaskState(str(self.task_id), "ERROR", error.log)
+            raise
+        except (ServerError, InvalidResponse) as error:
+            if not may_have_forgotten(error) or (error.passing and not self._resumed):
+                error.add_note(self._how_to_go_on())
+                raise
+            self._take(self._recovered(error))
+
+    def _commit(self) -> None:
+        """Make it a study, unless this thread, another one or another process did so before."""
+        with background.committing(self.server, self.task_id):
+            if self.done:
+                return
+            known = journal.of_task(self.server, self.task_id)
+            info = known.study_info if known is not None else None
+            # A commit of another process removes the journal of a generated id, or was cut off before it was recorded.
+            if info is None and not (self._is_new and known is not None):
+                info = self._existing_study()
+            self._is_new = False
+            self._take(info or self.connector.commit_task(self.group_id, self.task_id, look=self._existing_study))
+
+    def _take(self, info: Mapping[str, Any]) -> None:
+        """Keep and record the server's description of the study."""
+        self.study_id = self.study_id or str(info.get("study_hash_id") or "")
+        self.study_info = {"study_hash_id": self.study_id, **info}
+        names = ("server", "source", "group_id", "species", "study_id")
+        known = journal.Known(**{name: getattr(self, name) for name in names}, id_is_made=True)
+        journal.finish(self.server, self.task_id, self.study_info, known)
 
     def _existing_study(self) -> dict[str, Any] | None:
         """The study, if the server certainly lists it."""
@@ -379,6 +481,15 @@ class Submission:
         if not (self._state.succeeded or self._state.failed):
             self._state = task_state(self.connector, self.task_id)
         return self._state
+
+
+def _number(value: Any) -> int | None:
+    """A count in the answer of a server."""
+    return value if type(value) is int and value >= 0 else None
+
+
+def _of(kept: int, sent: int | None) -> str:
+    return f"{kept:,}" if sent in (None, kept) else f"{kept:,} of {sent:,}"
 
 
 def was_lost(submission: Submission) -> bool:

@@ -16,6 +16,7 @@ from biocolab_accessor.messages import quoted, warn
 from biocolab_accessor.protocol import SERVERS, STUDY_TYPES, Filters, Server
 from biocolab_accessor.public import public
 from biocolab_accessor.studies.catalog import connector_of, group_id_of
+from biocolab_accessor.submit.background import follow
 from biocolab_accessor.submit.delivery import chunk_bytes, delivery, outgoing
 from biocolab_accessor.submit.files import (
     Files,
@@ -33,7 +34,7 @@ from biocolab_accessor.submit.files import (
 from biocolab_accessor.submit.journal import call_of
 from biocolab_accessor.submit.plan import FilesPlan, Plan, Strictness, StudyRequest, plan_submission
 from biocolab_accessor.submit.sent_objects import remember_sent
-from biocolab_accessor.submit.submission import Submission, warn_of_namesakes, warn_of_restart, was_lost
+from biocolab_accessor.submit.submission import Sent, Submission, warn_of_namesakes, warn_of_restart, was_lost
 from biocolab_accessor.submit.write import tables_of, write_plan
 
 if TYPE_CHECKING:
@@ -87,15 +88,15 @@ def submit_anndata(
         "normalize": plan.input_matrix_type == "raw",
         "batch_info": [batch.file_name for batch in plan.batches],
     }
-    route = "submit_study_from_local"
 
     @contextmanager
     def sent() -> Iterator[Submission]:
         with ExitStack() as held:
             with scratch_folder() as folder:
                 files = [outgoing(path, path.name) for path in write_plan(adata, plan, folder)]
-                way = delivery(connector, route, body, request, files, source=to, chunk_size=size)
+                way = delivery(connector, "submit_study_from_local", body, request, files, source=to, chunk_size=size)
                 submission = held.enter_context(way)
+            submission._sent = Sent(adata.n_obs, {batch.file_name: batch.n_obs for batch in plan.batches})
             yield submission
 
     submission = _ended(sent, wait=wait)
@@ -361,14 +362,15 @@ def submit_files(
 def _ended(sent: Callable[[], AbstractContextManager[Submission]], *, wait: bool) -> Submission:
     """Send, and wait for the end if wanted; if the server has lost data of an earlier call, send it once more."""
     with sent() as submission:
-        if not wait:
-            return submission
         try:
-            return submission.wait()
+            if wait:
+                return submission.wait()
         except (ServerError, InvalidResponse) as error:
             if not was_lost(submission):
                 raise
             warn_of_restart(submission.study_id, error)
+    if not wait:
+        return follow(submission)
     with sent() as submission:
         return submission.wait()
 
@@ -560,7 +562,7 @@ def _submit_stored(
         source=to,
         namesakes=frozenset(others),
     )
-    return submission.wait() if wait else submission
+    return submission.wait() if wait else follow(submission)
 
 
 def _s3_batches(keys: list[Any], number: int) -> dict[str, dict[str, str]]:

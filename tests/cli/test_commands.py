@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
 
 import anndata as ad
@@ -14,6 +15,7 @@ import biocolab_accessor as bc
 from biocolab_accessor.cli import app
 from biocolab_accessor.cli.output import print_json
 from biocolab_accessor.sandbox.server import Sandbox
+from biocolab_accessor.submit import background
 from tests.builders import layer_names
 from tests.warm import start_python
 
@@ -155,6 +157,24 @@ def test_studies_take_the_group_as_an_argument_and_as_the_option_of_other_comman
     both = run("studies", "personal", "--group", "All members")
     assert both.exit_code == 2
     assert "the group is 'personal', but --group is 'All members': give only one" in " ".join(both.stderr.split())
+
+
+def test_studies_show_the_start_of_each_uuid_that_tells_it_from_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    uuids = ["0123456789ab", "0123456780cd", "short"]
+    table = pd.DataFrame(dict.fromkeys(("study_id", "title", "created_by", "uuid"), uuids))
+    monkeypatch.setattr(bc, "studies", lambda *_, **__: table)
+    shown = [line.split("\t")[-1] for line in run("studies").stdout.splitlines()]
+    assert shown == ["uuid", "0123456789…", "0123456780…", "short"]
+
+
+def test_no_wait_prints_what_was_kept_after_a_wait_and_starts_no_thread(file: Path) -> None:
+    with bc.settings.override(follow=True):
+        begun = run("submit", file, "--skip-dimred", "--no-wait")
+        assert background.followed() == []
+    line = begun.stderr.splitlines()[-1]
+    assert line.startswith("The server processes it. This makes it a study: biocolab wait ")
+    done = run("wait", line.split()[-1])
+    assert re.search(r"^kept\t\d+ cells x \d+ genes$", done.stdout, re.MULTILINE)
 
 
 def test_summary_sorts_by_rate_within_each_gene() -> None:

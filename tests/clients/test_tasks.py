@@ -89,5 +89,5 @@ def test_a_bar_is_updated_each_time_the_server_was_polled(scripted: Scripted) ->
     scripted.answers(state("RUNNING", "a\n"), state("RUNNING", "a\n"), state("SUCCESS", "a\n"))
     heard: list[str] = []
     connector = BBrowserXConnector(scripted.host, "t")
-    follow_task(connector, "7", heard.append, on_poll=lambda: heard.append("asked"))
+    follow_task(connector, "7", heard.append, on_poll=lambda state: heard.append("asked"))
     assert heard == ["a", "asked", "asked", "asked"]

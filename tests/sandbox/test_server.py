@@ -7,6 +7,7 @@ import socket
 import stat
 import threading
 import warnings
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -107,6 +108,23 @@ class TestSecondSandbox:
         with outer:
             pass
         assert "closed" in repr(outer)
+
+    def test_a_with_block_on_a_sandbox_that_was_returned_again_uses_it_and_leaves_it_open(self) -> None:
+        first = bc.sandbox()
+        server = bc.sandbox()
+        for _ in range(2):
+            with server as entered:
+                assert entered is first
+        with (
+            bc.sandbox() as inner,
+            ExitStack() as stack,
+        ):
+            assert stack.enter_context(bc.sandbox()).url not in (inner.url, first.url)
+            assert inner.url != first.url
+        with server as entered:
+            assert entered is first
+        assert "running" in repr(first)
+        first.close()
 
     def test_a_with_block_on_the_folder_of_a_running_sandbox_uses_it_and_leaves_it_open(self, tmp_path: Path) -> None:
         outer = bc.sandbox(tmp_path / "data")

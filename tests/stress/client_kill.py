@@ -311,7 +311,7 @@ def _once(
 
 def _last_line(folder: Path, since: float) -> str:
     """What the journal says last of a call that began then."""
-    for path in folder.glob("*.jsonl"):
+    for path in folder.glob("[0-9a-f]*.jsonl"):
         if path.stat().st_mtime >= since:
             try:
                 return f"after {json.loads(path.read_bytes().splitlines()[-1])['step']}"
@@ -341,7 +341,7 @@ def _look_at_the_end(world: _World, n_cases: int, found: Found) -> None:
         os.utime(path, (0, 0))  # as if an hour had gone by
     _once(world, _Case(n_cases), None, found)
     found.wrong += [f"{path.name} is left in the temporary folder" for path in world.temporary.iterdir()]
-    for path in (world.cache / "journal").glob("*.jsonl"):
+    for path in (world.cache / "journal").glob("[0-9a-f]*.jsonl"):
         known, length = journal._read(path)
         if known.study_info is None:
             found.wrong.append(f"the journal has {known}")

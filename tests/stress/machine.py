@@ -263,7 +263,7 @@ class Machine(RuleBasedStateMachine):
     @invariant()
     def nothing_is_left_lying(self) -> None:
         """A journal for each call that is not over, and for each study that was named."""
-        there = set((Path(self.folder.name) / "journal").glob("*.jsonl"))
+        there = set((Path(self.folder.name) / "journal").glob("[0-9a-f]*.jsonl"))
         assert there == {call.file for call in self.calls.values() if call.file is not None}
 
     def _title(self, key: Key) -> str:
@@ -275,7 +275,7 @@ class Machine(RuleBasedStateMachine):
 
     def _submit(self, key: Key, *, wait: bool) -> Submission:
         folder = Path(self.folder.name) / "journal"
-        before = set(folder.glob("*.jsonl"))
+        before = set(folder.glob("[0-9a-f]*.jsonl"))
         try:
             done: Submission = _CELLS[key[0]].biocolab.submit(
                 study_id=f"{self.name}_{key[0]}_{key[1]}" if key[1] else None,
@@ -286,7 +286,7 @@ class Machine(RuleBasedStateMachine):
             )
             return done
         finally:
-            for path in set(folder.glob("*.jsonl")) - before:
+            for path in set(folder.glob("[0-9a-f]*.jsonl")) - before:
                 assert self.calls[key].file is None
                 self.calls[key].file = path
 

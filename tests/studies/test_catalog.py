@@ -18,6 +18,7 @@ from biocolab_accessor.errors import (
     UnknownStudy,
 )
 from biocolab_accessor.sandbox.server import Sandbox
+from biocolab_accessor.studies import catalog
 from biocolab_accessor.studies.catalog import group_id_of
 from tests.clients.conftest import Scripted, answer, scripted  # noqa: F401
 
@@ -132,6 +133,25 @@ def test_two_studies_with_the_same_id_are_ambiguous_but_their_uuids_are_not(coun
     assert second.study_info["uuid"] in str(caught.value)
     assert first.study().n_obs == 20
     assert second.study().n_obs == 21
+
+
+def test_the_start_of_a_uuid_is_enough_unless_two_studies_share_it(
+    counts: ad.AnnData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    submission = counts[:20].biocolab.submit(study_id="short uuid", skip_dimred=True)
+    uuid = str(submission.study_info["uuid"])
+    for start in (uuid[:8], f"{uuid[:8]}…", uuid[:20]):
+        assert bc.study(start, source="bbrowserx").id == "short uuid"
+    with pytest.raises(UnknownStudy):
+        bc.study(uuid[:7], source="bbrowserx")
+
+    def same_start(*_: object) -> list[dict[str, str]]:
+        return [{"uuid": f"0123abcd{end}", "study_id": end, "title": f"T{end}"} for end in "xy"]
+
+    monkeypatch.setattr(catalog, "list_studies", same_start)
+    with pytest.raises(AmbiguousName, match=r"a uuid that begins with '0123abcd': .*0123abcdx \('Tx'.*0123abcdy"):
+        bc.study("0123abcd", source="bbrowserx")
+    assert bc.study("x", source="bbrowserx").id == "x"
 
 
 def test_studies_are_a_table(counts: ad.AnnData) -> None:

@@ -37,7 +37,7 @@ def chunks(server: Sandbox) -> int:
 
 
 def journals() -> list[journal.Known]:
-    return [journal._read(path)[0] for path in sorted(journal._folder().glob("*.jsonl"))]
+    return [journal._read(path)[0] for path in sorted(journal._folder().glob("[0-9a-f]*.jsonl"))]
 
 
 def break_off(server: Sandbox, adata: ad.AnnData, title: str, route: str, *, nth: int = 1, **options: object) -> None:

@@ -20,10 +20,13 @@ from biocolab_accessor.errors import (
     InvalidFile,
     ServerError,
     UnknownName,
+    UnknownStudy,
 )
+from biocolab_accessor.protocol import Source
 from biocolab_accessor.sandbox.server import Sandbox
 from biocolab_accessor.submit import journal
 from biocolab_accessor.submit.resume import find
+from tests.patience import until
 
 from .conftest import CHUNK
 
@@ -125,6 +128,30 @@ class TestSubmissionsOfObjects:
         assert (found.task_id, found.study_id) == (submission.task_id, submission.study_id)
         assert found.resume().done
         assert len(studies("not waited for")) == 1
+
+
+@pytest.mark.parametrize("source", ["bbrowserx", "bioflex"])
+def test_a_study_that_is_not_found_is_said_to_wait_for_its_commit(
+    faulty: Sandbox, wide: ad.AnnData, source: Source
+) -> None:
+    submission = wide.biocolab.submit(study_id=f"waits {source}", skip_dimred=True, wait=False)
+    until(lambda: submission.status == "SUCCESS")
+    with pytest.raises(UnknownStudy) as caught:
+        bc.study(submission.study_id, source=source)
+    said, call = caught.value.__notes__[0].splitlines()
+    assert said == f"'waits {source}' was submitted and processed, but is not a study yet:"
+    assert eval(call).n_obs == 300
+    with pytest.raises(UnknownStudy) as caught:
+        bc.study("never sent", source=source)
+    assert not hasattr(caught.value, "__notes__")
+
+
+def test_a_study_that_is_not_found_is_said_to_be_processed_still(faulty: Sandbox, file: Path) -> None:
+    faulty.faults.add("get_submission_log", kind="unknown_state", state="QUEUED")
+    bc.submit(file, name="Its title", skip_dimred=True, wait=False)
+    with pytest.raises(UnknownStudy) as caught:
+        bc.study("Its title", source="bbrowserx")
+    assert caught.value.__notes__[0].startswith("'Its title' was submitted and is still being processed:\n  bc.submis")
 
 
 def test_a_forgotten_submission_is_a_new_one_next_time(faulty: Sandbox, file: Path) -> None:

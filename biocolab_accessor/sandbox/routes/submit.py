@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
@@ -117,6 +118,7 @@ def commit_submission_result(state: State, user: str, body: Body) -> Any:
         "group_id": record.group_id,
         "species": record.species,
         "created_by": record.owner,
+        **_size(state, record),
     }
     return {"status": 200, "message": "ok", "study_info": info}
 
@@ -238,6 +240,16 @@ def _commit(state: State, user: str, task: TaskRecord, uuid_: str) -> StudyRecor
     )
     state.catalog.add_study(record)
     return record
+
+
+def _size(state: State, record: StudyRecord) -> dict[str, Any]:
+    """The number of cells, also by batch, and genes; real servers may not send these."""
+    folder = state.open(record)
+    size: dict[str, Any] = {"n_cells": len(folder.barcodes), "n_genes": len(folder.features)}
+    batches = folder.obs.columns.get("Batch")
+    if batches is not None and batches.labels:
+        size["batches"] = dict(Counter(map(str, batches.as_json())))
+    return size
 
 
 UPLOADS = {"upload_chunk": upload_chunk, "upload": upload}

@@ -1,0 +1,189 @@
+"""Background: a thread follows each submission that nothing waits for, and commits it; each task is committed once."""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import multiprocessing
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from filelock import FileLock
+
+from biocolab_accessor.clients.retry import Deadline
+from biocolab_accessor.concurrency import in_background, until
+from biocolab_accessor.config import settings
+from biocolab_accessor.errors import BiocolabError
+from biocolab_accessor.platforms import private_folder
+from biocolab_accessor.submit import journal
+
+if TYPE_CHECKING:
+    from biocolab_accessor.submit.submission import Submission
+
+__all__ = ["committing", "follow", "followed", "is_followed", "paused", "stop"]
+
+logger = logging.getLogger("biocolab_accessor.submit")
+
+_SECONDS_TO_TRY_AGAIN = 30.0
+_SECONDS_TO_GIVE_WAY = 1.0
+_PROCESS = os.getpid()
+
+
+class _Follower:
+    def __init__(self, submission: Submission) -> None:
+        self.submission = submission
+        self.stopped, self.over = threading.Event(), threading.Event()
+        self._cancel: Callable[[], None] = in_background(self._work, "biocolab-follow")
+
+    def _work(self) -> None:
+        try:
+            # A network that is down for a while is no reason to end.
+            while self.submission._follow(self.stopped) and not self.stopped.wait(_SECONDS_TO_TRY_AGAIN):
+                pass
+        except Exception:  # a bug, and nothing waits for this thread
+            logger.debug("task %s is no longer followed", self.submission.task_id, exc_info=True)
+        finally:
+            with _lock:
+                if _followers.get(key := _key(self.submission)) is self:
+                    del _followers[key]
+            self.over.set()
+
+    def give_way(self) -> None:
+        """Stop, but finish a running request, which may be the commit."""
+        self.stopped.set()
+        until(self.over.wait, _SECONDS_TO_GIVE_WAY)
+
+    def cancel(self) -> None:
+        """Stop, and cut a running request."""
+        self.stopped.set()
+        self._cancel()
+
+
+_lock = threading.RLock()
+_followers: dict[tuple[str, str], _Follower] = {}
+
+
+def follow(submission: Submission) -> Submission:
+    """Follow a submission in the background, if ``bc.settings.follow`` is on and this is not a worker's process."""
+    if submission.done or not settings.follow or _is_worker():
+        return submission
+    with _lock:
+        if not _followers:
+            atexit.unregister(stop)
+            atexit.register(stop)  # after those that are registered already, so that it is called before them
+        if _key(submission) not in _followers:
+            _followers[_key(submission)] = _Follower(submission)
+    return submission
+
+
+def followed() -> list[Submission]:
+    """The submissions that are followed at the moment."""
+    with _lock:
+        return [each.submission for each in _followers.values()]
+
+
+def is_followed(submission: Submission) -> bool:
+    """Whether a thread follows the task of a submission."""
+    return _key(submission) in _followers
+
+
+@contextmanager
+def paused(submission: Submission) -> Iterator[None]:
+    """Within the block, only the caller follows the task; the thread goes on afterwards if the task has not ended."""
+    with _lock:
+        follower = _followers.pop(_key(submission), None)
+    if follower is None:
+        yield
+        return
+    follower.give_way()
+    try:
+        yield
+    finally:
+        first = follower.submission
+        if first is not submission and submission.done:
+            first._take(submission.study_info)
+        elif not submission._state.failed:
+            follow(first)
+
+
+def stop(address: str = "") -> None:
+    """End the threads that follow submissions to servers whose address begins like this."""
+    with _lock:
+        ending = [key for key in _followers if key[0].startswith(address)]
+        followers = [_followers.pop(key) for key in ending]
+    for each in followers:
+        each.stopped.set()
+    for each in followers:
+        each.cancel()
+
+
+# By the name of the lock file: threads of this process wait for each other also where files cannot be locked.
+_commits: dict[str, threading.Lock] = {}
+
+
+@contextmanager
+def committing(server: str, task_id: str | int) -> Iterator[None]:
+    """Within the block, nothing else on this machine commits the task."""
+    name = journal.name_of_task(server, task_id)
+    thread_lock = _commits.setdefault(name, threading.Lock())
+    until(partial(thread_lock.acquire, True))
+    try:
+        path, lock = journal._folder() / name, None
+        try:
+            lock = _waited_for(path)
+        except BiocolabError:
+            raise
+        except (OSError, NotImplementedError) as error:
+            logger.debug("%s cannot be locked, so another process may commit task %s too: %s", path, task_id, error)
+        try:
+            yield
+        finally:
+            if lock is not None:
+                _remove_lock(path, lock)
+    finally:
+        thread_lock.release()
+
+
+def _waited_for(path: Path) -> FileLock:
+    private_folder(path.parent)
+    deadline = Deadline()
+    while True:
+        with _folder_lock(path):
+            if (lock := journal._try_lock(path)) is not None:
+                return lock
+        deadline.check("waiting for another process that commits the same task")
+        time.sleep(0.1)
+
+
+def _remove_lock(path: Path, lock: FileLock) -> None:
+    # Under the folder's lock, as the journals: otherwise another process could lock the removed file.
+    with suppress(OSError), _folder_lock(path):
+        lock.release()
+        path.with_suffix(".lock").unlink(missing_ok=True)
+    lock.release()
+
+
+def _folder_lock(path: Path) -> FileLock:
+    return FileLock(path.parent / "lock", timeout=journal._SECONDS_TO_LOCK, mode=0o600)
+
+
+def _key(submission: Submission) -> tuple[str, str]:
+    return submission.server, str(submission.task_id)
+
+
+def _is_worker() -> bool:
+    """Whether this process computes for another one: a fork, a process of multiprocessing, or a Dask worker."""
+    if os.getpid() != _PROCESS or multiprocessing.parent_process() is not None:
+        return True
+    distributed = sys.modules.get("distributed")
+    try:
+        return distributed is not None and bool(distributed.get_worker())
+    except ValueError:  # this is not a task of a worker
+        return False
