@@ -259,7 +259,7 @@ def finish(server: str, task_id: str | int, study_info: Mapping[str, Any], known
         try:
             private_folder(path.parent)
             with open(path, "wb", opener=_private) as file:
-                file.write(_first_lines(known) + _line({"step": "task", "task_id": task_id}) + _line(commit))
+                file.write(b"".join(map(_line, (*_first_lines(known), {"step": "task", "task_id": task_id}, commit))))
         except (OSError, TypeError, ValueError) as error:
             logger.debug("the commit of task %s is not recorded: %s", task_id, error)
 
