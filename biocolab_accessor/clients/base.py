@@ -8,8 +8,11 @@ polling ends.
 from __future__ import annotations
 
 import contextlib
+import lzma
 import re
 import uuid
+import zipfile
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from numbers import Integral
@@ -36,11 +39,12 @@ from biocolab_accessor.errors import (
     InvalidResponse,
     MissingFile,
 )
+from biocolab_accessor.io.memory import expect_room_for_text
 from biocolab_accessor.io.names import is_barcodes
 from biocolab_accessor.io.safe_files import target_path
 from biocolab_accessor.io.values import encode, numbers, numbers_in
 from biocolab_accessor.messages import listing, quoted, shown
-from biocolab_accessor.platforms import safe_file_name
+from biocolab_accessor.platforms import expect_regular, safe_file_name
 from biocolab_accessor.progress import progress_bar
 from biocolab_accessor.public import public
 from biocolab_accessor.security.redaction import Secret, redacting, sealed
@@ -81,15 +85,20 @@ def columns_on_the_wire(table: Any) -> list[dict[str, list[Any]]]:
     return list(groups.values())
 
 
+_TIMES_ITS_TEXT = 5  # a table of strings in memory
+
+
 def read_table(path: str | Path) -> pd.DataFrame:
     """Read a csv or tsv file, which may be gzipped, with barcodes in its first column."""
     # A column is numeric if every cell that is not empty is a number as programs write it; `001`, or `NA` among labels,
     # is a label.
     path = Path(path)
     try:
+        expect_regular(path.stat())  # opening a FIFO would block
+        expect_room_for_text(path, _TIMES_ITS_TEXT, "submit fewer columns or cells at a time")
         # With an index column, pandas would convert barcodes to numbers.
         texts = pd.read_csv(path, sep=_separator(path), dtype=str, keep_default_na=False, na_filter=False)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile) as error:
         msg = f"{path} cannot be read as a metadata table: {error}"
         raise InvalidFile(msg) from error
     if not isinstance(texts.index, pd.RangeIndex):
@@ -108,7 +117,7 @@ def _separator(path: Path) -> str:
         if ending.lower() in known:
             return known[ending.lower()]
     with path.open(encoding="utf-8", errors="replace") as file:
-        return "\t" if "\t" in file.readline() else ","
+        return "\t" if "\t" in file.readline(1 << 20) else ","
 
 
 def _typed(texts: pd.Series) -> pd.Series:

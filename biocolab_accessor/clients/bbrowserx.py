@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import math
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -150,6 +151,9 @@ class BBrowserXConnector(Connector, OfficialConnector):
         expect_study_type(study_type)
 
 
+_MOST_SAMPLES = 10_000
+
+
 def cell_centers(http: HttpClient, study_id: str, species: str) -> dict[str, pd.DataFrame]:
     """For each sample a table with ``x`` and ``y``, indexed by barcode."""
     route = "api/v1/study/get_cell_centers"
@@ -162,6 +166,9 @@ def cell_centers(http: HttpClient, study_id: str, species: str) -> dict[str, pd.
             answer = unwrap(f"{http.host}{route}", answer)
     if not isinstance(answer, Mapping):
         msg = f"cell centers of {study_id}: expected an object of samples"
+        raise InvalidResponse(msg)
+    if len(answer) > _MOST_SAMPLES:  # each becomes a table
+        msg = f"cell centers of {study_id}: {len(answer):,} samples are more than {_MOST_SAMPLES:,}"
         raise InvalidResponse(msg)
     return {str(sample): _centers(table, f"cell centers of {study_id}") for sample, table in answer.items()}
 
@@ -182,7 +189,9 @@ def _centers(table: Any, what: str) -> pd.DataFrame:
     # None is a cell without a position.
     return pd.DataFrame(
         {
-            axis: pd.array(table[axis]).to_numpy(float, na_value=math.nan) if None in table[axis] else table[axis]
+            axis: [math.nan if value is None else float(value) for value in table[axis]]
+            if None in table[axis]
+            else table[axis]
             for axis in "xy"
         },
         index=index,
@@ -190,4 +199,7 @@ def _centers(table: Any, what: str) -> pd.DataFrame:
 
 
 def _is_coordinate(value: Any) -> bool:
-    return value is None or (isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value))
+    if value is None:
+        return True
+    # NaN, infinity, and integers that no float can hold are not within the limits.
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
+import lzma
 import mmap
 import sys
 import threading
-from collections.abc import Callable, Iterator
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
@@ -18,7 +22,7 @@ from numpy.typing import NDArray
 from biocolab_accessor.config import settings
 from biocolab_accessor.errors import TooLarge
 
-__all__ = ["SharedBudget", "budget", "empty_pages", "expect_room", "instead", "release"]
+__all__ = ["SharedBudget", "budget", "empty_pages", "expect_room", "expect_room_for_text", "instead", "release"]
 
 _CAN_RELEASE = hasattr(mmap.mmap, "madvise") and hasattr(mmap, "MADV_DONTNEED") and hasattr(mmap, "MAP_ANONYMOUS")
 _LEAST, _LARGE = 1 << 20, 4 << 20
@@ -111,6 +115,22 @@ def expect_room(needed: int, what: str, alternative: str, *, held: int = 0, beli
         sizes = f"{what} needs about {_size(needed)} of memory{besides}, {source} is {_size(room)}"
         msg = f"{sizes}: {alternative}"
         raise TooLarge(msg, sizes if believed else "")
+
+
+_PACKED: Mapping[str, Callable[[Path], Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
+
+
+def expect_room_for_text(path: Path, times: int, alternative: str) -> None:
+    """Raise TooLarge if a text file, packed or not, needs so many times its size and has more than fits."""
+    opened, size = _PACKED.get(path.suffix.lower()), 0
+    if opened is None:
+        packed = zipfile.ZipFile(path).infolist() if path.suffix.lower() == ".zip" else []
+        expect_room(times * (sum(each.file_size for each in packed) or path.stat().st_size), str(path), alternative)
+        return
+    with opened(path) as file:
+        while piece := file.read(1 << 20):
+            size += len(piece)
+            expect_room(times * size, str(path), alternative)
 
 
 class SharedBudget:

@@ -10,7 +10,6 @@ import socket
 import threading
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +35,9 @@ from biocolab_accessor.sandbox.requests import (
     failure,
     is_long,
     json_body,
+    json_file,
     pieces,
+    save_body,
 )
 from biocolab_accessor.sandbox.routes import account, bioflex, lens, study, submit
 from biocolab_accessor.sandbox.routes.account import studio_routes
@@ -116,9 +117,10 @@ def _json_endpoint(state: State, handler: Handler, header: str, longest: int | N
     async def endpoint(request: Request) -> Response:
         try:
             user = _user(state, request, header)
-            # What a long body is made of takes many times its length in memory: only one is read at a time.
-            async with state.long_body if longest is not None and is_long(request) else nullcontext():
-                body = await json_body(request, longest)
+            if longest is not None and is_long(request):
+                answer = await _long_answer(state, handler, user, request, longest)
+            else:
+                body = await json_body(request)
                 answer = await run_in_threadpool(handler, state, user, body)
                 del body
             if isinstance(answer, Response):
@@ -134,6 +136,17 @@ def _json_endpoint(state: State, handler: Handler, header: str, longest: int | N
             return failure(error).answer()
 
     return endpoint
+
+
+async def _long_answer(state: State, handler: Handler, user: str, request: Request, longest: int) -> Any:
+    """The answer to a long body, which arrives on disk: a slow client does not keep the others waiting."""
+    part = state.uploads.incoming()
+    try:
+        await save_body(request, longest, part)
+        async with state.long_body:  # its values take many times its length in memory
+            return await run_in_threadpool(lambda: handler(state, user, json_file(part)))
+    finally:
+        remove(part)
 
 
 def _upload_endpoint(state: State, take: UploadHandler) -> Endpoint:

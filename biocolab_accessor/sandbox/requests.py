@@ -9,6 +9,7 @@ import math
 import re
 import sqlite3
 from collections.abc import AsyncIterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from starlette.concurrency import run_in_threadpool
@@ -17,6 +18,7 @@ from starlette.responses import FileResponse, Response
 from starlette.types import Receive, Scope, Send
 
 from biocolab_accessor.messages import did_you_mean, quoted
+from biocolab_accessor.sandbox.store.files import private_file
 
 __all__ = [
     "LONGEST_FILE",
@@ -28,10 +30,12 @@ __all__ = [
     "gene_positions",
     "is_long",
     "json_body",
+    "json_file",
     "json_object",
     "number",
     "optional_text",
     "pieces",
+    "save_body",
     "text",
     "texts",
 ]
@@ -70,9 +74,13 @@ def failure(error: Exception) -> HTTPError:
 def json_object(raw: bytes | bytearray, what: str) -> dict[str, Any]:
     """Parse a JSON object; no bytes are an empty object, and ``what`` names it in messages."""
     _expect_modest(raw, what)
+    escaped = b"\\u" in raw
     try:
-        value = json.loads(raw or b"{}")
-        if b"\\u" in raw:
+        decoded = raw.decode("utf-8-sig")
+        if isinstance(raw, bytearray):
+            raw.clear()  # a long body is not in memory twice while it is parsed
+        value = json.loads(decoded or "{}")
+        if escaped:
             # An escape can encode half of a surrogate pair, which files and databases cannot store.
             json.dumps(value, ensure_ascii=False).encode()
     except UnicodeEncodeError as error:
@@ -194,12 +202,25 @@ def is_long(request: Request) -> bool:
     return not announced.isdecimal() or len(announced) > 18 or int(announced) > _LONGEST_JSON
 
 
-async def json_body(request: Request, longest: int | None = None) -> dict[str, Any]:
+async def json_body(request: Request) -> dict[str, Any]:
     """The body as a JSON object."""
     body = bytearray()
-    async for piece in pieces(request, longest or _LONGEST_JSON):
+    async for piece in pieces(request, _LONGEST_JSON):
         body += piece
     return await run_in_threadpool(json_object, body, "the body")
+
+
+async def save_body(request: Request, longest: int, path: Path) -> None:
+    """Write a long body to a file while it arrives."""
+    private_file(path)
+    with path.open("wb") as file:
+        async for piece in pieces(request, longest):
+            file.write(piece)
+
+
+def json_file(path: Path) -> dict[str, Any]:
+    """A saved body as a JSON object."""
+    return json_object(bytearray(path.read_bytes()), "the body")
 
 
 async def form(request: Request) -> bytes:

@@ -32,6 +32,9 @@ _VIEW = re.compile(
 _PREPRINT = re.compile(r"(?<=[0-9])v[0-9]+(?:\.(?:full|abstract|supplementary|article)[-.\w]*)?$", re.I)
 _NATURE = re.compile(r"/articles/([A-Za-z0-9.-]+?)(?:\.pdf)?/?")  # ids of articles there are the ends of their DOIs
 _PAIRS = {")": "(", "]": "["}
+_DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+_LONGEST = 10_000  # of one text; a longer one is not a title, name or address
+_LONGEST_REFERENCE = 2_000
 
 
 def cite(studies: Sequence[Facts], style: str) -> str:
@@ -66,7 +69,7 @@ def add_to_bibliography(path: str | Path, studies: Sequence[Facts]) -> Path:
 
 def doi_of(reference: str) -> str:
     """The DOI in a reference: itself, ``doi:…``, or an address of doi.org or of a publisher; otherwise empty."""
-    text, host = reference.strip(), ""
+    text, host = reference[:_LONGEST_REFERENCE].strip(), ""
     if _is_address(text):
         parts = urlsplit(text)
         host, path, query = parts.hostname or "", unquote(parts.path), unquote(parts.query)
@@ -106,14 +109,19 @@ def _link(facts: Facts) -> tuple[str, str, str]:
 
 def _plain(value: Any) -> str:
     """Text in one line, without invisible characters."""
-    text = unicodedata.normalize("NFC", " ".join(("" if value is None else str(value)).split()))
+    text = unicodedata.normalize("NFC", " ".join(("" if value is None else str(value))[:_LONGEST].split()))
     return "".join(character for character in text if character.isprintable())
 
 
 def _texts(value: Any) -> list[str]:
     """Texts that a file may have turned into an array, or one into a string."""
-    values: Iterable[Any] = [] if value is None else [value] if isinstance(value, str) else value
-    return [text for each in values if (text := _plain(each))]
+    value = value.tolist() if hasattr(value, "tolist") else value
+    return [text for each in (value if isinstance(value, list | tuple) else [value]) if (text := _plain(each))]
+
+
+def _mapping(value: Any) -> Mapping[Any, Any]:
+    """A mapping, or an empty one in place of anything else that a file may hold."""
+    return value if isinstance(value, Mapping) else {}
 
 
 def _place(facts: Facts) -> str:
@@ -130,7 +138,8 @@ def _place(facts: Facts) -> str:
 
 
 def _date(facts: Facts) -> str:
-    return _plain(facts.get("fetched_at"))[:10]
+    found = _DAY.match(_plain(facts.get("fetched_at")))
+    return found[0] if found else ""
 
 
 def _line(facts: Facts) -> str:
@@ -156,7 +165,7 @@ def _escaped(text: str) -> str:
 
 
 def _author(name: str) -> str:
-    if found := re.fullmatch(r"(.+?),? et\.? al\.?", name):
+    if found := re.fullmatch(r"(.+?)(?:,? et\.? al\.?)+", name):
         return f"{_author(found[1])} and others"
     if found := re.fullmatch(r"([^,]+) ([A-Z]{1,3})", name):  # the surname comes first where initials come last
         name = f"{found[1]}, {found[2]}"
@@ -203,7 +212,7 @@ def _paragraph(studies: Sequence[Facts]) -> str:
         sentences.append(f"Single-cell data of {noun} {described} were taken from {place}{how}.")
     packages: dict[str, list[str]] = {}
     for facts in studies:
-        for name, version in dict(facts.get("packages") or {}).items():
+        for name, version in _mapping(facts.get("packages")).items():
             packages.setdefault(_plain(name), []).append(_plain(version))
     if packages:
         versions = [f"{name} {' and '.join(dict.fromkeys(found))}" for name, found in sorted(packages.items())]
@@ -231,7 +240,7 @@ def _how(facts: Facts) -> str:
     """The selection of a fetch, and its day."""
     unit = {"raw": "counts (raw)", "lognorm": "log-normalized values"}.get(_plain(facts.get("unit")), "")
     parts = [f" as {unit}"] if unit else []
-    if layers := dict(facts.get("layers") or {}):
+    if layers := _mapping(facts.get("layers")):
         parts.append(f" with {'layer' if len(layers) == 1 else 'layers'} {' and '.join(sorted(map(_plain, layers)))}")
     if facts.get("genes") is not None:
         parts.append(f", limited to {counted(len(_texts(facts['genes'])), 'gene')}")

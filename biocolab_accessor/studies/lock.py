@@ -20,6 +20,7 @@ from scipy import sparse
 from biocolab_accessor.errors import InvalidFile
 from biocolab_accessor.io.safe_files import replacing, target_path
 from biocolab_accessor.messages import quoted
+from biocolab_accessor.platforms import opened_regular
 from biocolab_accessor.protocol import SOURCES
 from biocolab_accessor.public import public
 from biocolab_accessor.studies.source import StudySource
@@ -226,7 +227,9 @@ def read_lock(path: str | Path) -> list[Entry]:
 
 def _text(path: Path) -> str:
     try:
-        return path.read_bytes().decode().replace("\r\n", "\n")  # as git checks it out on Windows
+        with opened_regular(path) as (_, same):
+            content = Path(same).read_bytes()
+        return content.decode().replace("\r\n", "\n")  # as git checks it out on Windows
     except (OSError, ValueError) as error:
         msg = f"{path} cannot be read as a lock: {error}"
         raise InvalidFile(msg) from error

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import math
 import operator
+import sys
 import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import lru_cache, reduce
@@ -200,13 +202,13 @@ class _Parser:
     def _value(self, node: ast.expr) -> Any:
         if isinstance(node, ast.Constant):
             if isinstance(node.value, str | bool | int | float):
-                return node.value
+                return _comparable(node.value)
             if node.value is None:
                 raise self._error(self._span(node)[0], "None is not a value: write field.isna() for missing values")
         elif isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub | ast.UAdd):
             value = node.operand.value if isinstance(node.operand, ast.Constant) else None
             if isinstance(value, int | float) and not isinstance(value, bool):
-                return -value if isinstance(node.op, ast.USub) else value
+                return -_comparable(value) if isinstance(node.op, ast.USub) else _comparable(value)
         why = f"{_named(node)} is not allowed here: compare a field with text in quotes, a number, True or False"
         if isinstance(node, ast.Attribute):
             why = "a dot is not allowed here: write a name with a dot in backticks, `percent.mt` < 5"
@@ -255,16 +257,20 @@ class _Parser:
     def _in(self, columns: _Columns, field: _Field, literals: Sequence[_Literal]) -> Any:
         """Where a field equals one of the values; as by Series.isin, missing values do not."""
         column = columns[field.name]
-        kinds = {self._kind(columns, field, literal) for literal in literals}
-        if not literals or "" in kinds:
+        kind = _kind(column)
+        for literal in literals:
+            self._expect_kind(field, literal, kind)
+        if not literals or not kind:
             return pd.Series(np.zeros(len(column), bool), column.index)
-        values = [literal.value for literal in literals]
-        if kinds == {"labels"}:
-            return column.isin(values)
-        if column.dtype.kind == "f":  # in its own precision, as by ==
+        values = {literal.value: None for literal in literals}
+        if kind == "numbers" and column.dtype.kind == "f":  # in its own precision, as by ==
             with np.errstate(over="ignore"):
-                return column.isin(np.array(values, column.to_numpy().dtype))
-        return pd.Series(np.any([_truth(column == value) for value in values], axis=0), column.index)
+                return column.isin(np.array(list(values), column.to_numpy().dtype))
+        if kind == "numbers":
+            limits = np.iinfo(getattr(column.dtype, "numpy_dtype", column.dtype))
+            whole = [int(value) for value in values if limits.min <= value <= limits.max and value == int(value)]
+            return column.isin(np.array(whole, limits.dtype))
+        return column.isin(list(values))
 
     def _compared(self, columns: _Columns, field: _Field, literal: _Literal, compare: Callable[[Any, Any], Any]) -> Any:
         column, value = columns[field.name], literal.value
@@ -277,8 +283,12 @@ class _Parser:
 
     def _kind(self, columns: _Columns, field: _Field, literal: _Literal) -> str:
         """The kind of a field, if the value can be compared with it; empty if it has no values."""
-        column, value = columns[field.name], literal.value
-        kind, name = _kind(column), quoted(field.name)
+        kind = _kind(columns[field.name])
+        self._expect_kind(field, literal, kind)
+        return kind
+
+    def _expect_kind(self, field: _Field, literal: _Literal, kind: str) -> None:
+        value, name = literal.value, quoted(field.name)
         given = "labels" if isinstance(value, str) else "truth" if isinstance(value, bool) else "numbers"
         if kind and kind != given:
             remedy = {
@@ -288,7 +298,6 @@ class _Parser:
             }
             why = f"field {name} holds {_KINDS[kind]}, but {quoted(value):.80} is {_GIVEN[given]}: {remedy[kind]}"
             raise self._error(literal.start, why)
-        return kind
 
     def _compared_fields(
         self, columns: _Columns, field: _Field, other: _Field, compare: Callable[[Any, Any], Any]
@@ -378,6 +387,11 @@ _NODES = {
 
 def _named(node: ast.expr) -> str:
     return _NODES.get(type(node), "this")
+
+
+def _comparable(value: Any) -> Any:
+    """The value, or infinity in place of an integer that no number of a field can reach."""
+    return math.inf if isinstance(value, int) and value > sys.float_info.max else value
 
 
 def _kind(column: pd.Series) -> str:

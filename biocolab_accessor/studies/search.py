@@ -435,17 +435,26 @@ def _above(
     if not isinstance(roots, Mapping):
         msg = "get_ontologies: expected a tree of terms"
         raise InvalidResponse(msg)
-    found: dict[str, tuple[tuple[str, Words], ...]] = {}
+    found: dict[str, dict[tuple[str, Words], None]] = {}
+    n_listed = 0
     waiting: list[tuple[Mapping[str, Any], tuple[tuple[str, Words], ...]]]
     waiting = [(node, ()) for root in roots.values() for node in _children(root)]
     while waiting:
         node, above = waiting.pop()
         id_, name = str(node.get("id", "")), str(node.get("name", ""))
+        n_listed += len(above)
+        if len(above) > _DEEPEST or n_listed > _MOST_ABOVE:
+            msg = f"get_ontologies: the tree has more than {_DEEPEST} levels, or {_MOST_ABOVE:,} terms above others"
+            raise InvalidResponse(msg)
         for key in {id_, name}:  # a server may export other ids than those of its tree
-            found[key] = tuple(dict.fromkeys((*found.get(key, ()), *above)))  # a term can be in several places
+            found.setdefault(key, {}).update(dict.fromkeys(above))  # a term can be in several places
         own = (name, frozenset(words_of(f"{name} {id_}")))
         waiting += [(child, (own, *above)) for child in _children(node)]
-    return found
+    return {key: tuple(above) for key, above in found.items()}
+
+
+# CL, UBERON and MONDO together have 100,000 terms, with up to 40 above one.
+_DEEPEST, _MOST_ABOVE = 200, 10_000_000
 
 
 def _children(node: Any) -> Iterable[Mapping[str, Any]]:

@@ -17,7 +17,7 @@ import os
 import uuid
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from numbers import Integral
 from pathlib import Path
 from typing import Any
@@ -62,13 +62,23 @@ class Outgoing:
     size: int
     modified: int  # ns
     sha256: str  # hexadecimal
+    identity: tuple[int, int] = field(default=(0, 0), compare=False)  # changes if another file takes the path
 
     def expect_unchanged(self) -> None:
         """Raise InvalidFile if the file has changed since it was read."""
         found = self.path.stat()
-        if (found.st_size, found.st_mtime_ns) != (self.size, self.modified):
+        same = (found.st_size, found.st_mtime_ns) == (self.size, self.modified)
+        # Size and time can be copied from another file, but a link or a permission changes the identity too.
+        if same and _identity(found) != self.identity:
+            with self.path.open("rb") as file:
+                same = hashlib.file_digest(file, "sha256").hexdigest() == self.sha256
+        if not same:
             msg = f"{self.path} changed while it was sent: repeat the call to send the current file"
             raise InvalidFile(msg)
+
+
+def _identity(found: os.stat_result) -> tuple[int, int]:
+    return found.st_ino, found.st_ctime_ns
 
 
 def outgoing(path: Path, name: str, inner: str = "") -> Outgoing:
@@ -81,9 +91,8 @@ def outgoing(path: Path, name: str, inner: str = "") -> Outgoing:
         raise InvalidFile(msg)
     with path.open("rb") as file:
         found = os.fstat(file.fileno())  # a link may lead elsewhere by now
-        return Outgoing(
-            path, name, inner, found.st_size, found.st_mtime_ns, hashlib.file_digest(file, "sha256").hexdigest()
-        )
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return Outgoing(path, name, inner, found.st_size, found.st_mtime_ns, digest, _identity(found))
 
 
 def chunk_bytes(chunk_size: int | None) -> int:

@@ -3,8 +3,8 @@
 Each submission has a file with one line per step, written before or right after the step. If a crash cut off the last
 line, the line is ignored when the file is read, and the step is repeated, which does no harm. Any other unreadable line
 (the file was corrupted, edited, or written by a newer version) makes the whole journal doubtful: the server is then
-asked what it has, and the upload is not resumed. The journal contains no token. If the disk fails, the submission
-continues without its journal.
+asked what it has, and the upload is not resumed. The journal contains no token. If the disk is full, the submission
+continues, and its steps are written once there is room.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import uuid
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -43,6 +44,7 @@ __all__ = [
     "forget",
     "name_of_task",
     "of_task",
+    "only",
     "renew",
 ]
 
@@ -56,6 +58,7 @@ _VERSION = 1
 _BEGUN = "begun"
 _OF_THE_STUDY = ("server", "source", "group_id", "species", "study_id", "id_is_made", "namesakes", "call")
 _SUM = "sum"
+_only: ContextVar[str] = ContextVar("biocolab_journal", default="")
 
 
 @dataclass
@@ -122,6 +125,8 @@ class Entry:
 
     def __init__(self, path: Path | None, lock: FileLock | None = None, *, doubtful: bool = False) -> None:
         self._path, self._lock = path, lock
+        self._unwritten: list[Mapping[str, Any]] = []
+        self._failed = False
         self.known, length = _read(path) if path is not None else (Known(doubtful=doubtful), 0)
         if path is not None and path.exists():
             with path.open("r+b") as file:
@@ -132,9 +137,11 @@ class Entry:
         line = {"step": step, **what}
         self.known.take(line)
         if self._path is not None:
-            with self._resumable():
+            self._unwritten.append(line)
+            with self._writing():
                 # A power failure may cost chunks, which are sent again, but must never cause a second study.
-                _append(self._path, line, sync=step in ("intent", "commit"))
+                _append(self._path, *self._unwritten, sync=step in ("intent", "commit"))
+                self._unwritten.clear()
 
     def finish(self, study_info: Mapping[str, Any]) -> None:
         """Record the commit of the study if the user gave its id; else for its task only."""
@@ -157,14 +164,17 @@ class Entry:
     def _rewrite(self, known: Known) -> None:
         self.known = known
         if self._path is not None:
-            with self._resumable():
-                self._path.write_bytes(_first_lines(known))  # not removed: other calls have to see it
+            self._unwritten = _first_lines(known)
+            with self._writing():
+                self._path.write_bytes(b"")  # not removed: other calls have to see it
+                _append(self._path, *self._unwritten, sync=False)
+                self._unwritten.clear()
 
     def drop(self) -> None:
         """Forget the submission."""
         self.known = Known()
         if self._path is not None:
-            with self._resumable():
+            with self._writing():
                 remove_file(self._path)
 
     def close(self) -> None:
@@ -177,16 +187,24 @@ class Entry:
             self._lock = None
 
     @contextmanager
-    def _resumable(self) -> Iterator[None]:
-        """Give up a journal that cannot be written: it must not be resumed, and must not stop the submission."""
+    def _writing(self) -> Iterator[None]:
+        """Go on if the disk is full: steps are kept for later, and those in the file still prevent a second study."""
         try:
             yield
         except OSError as error:
-            logger.warning("the journal of this submission cannot be written, so it cannot be resumed: %s", error)
-            if self._path is not None:
-                with suppress(OSError):
-                    remove_file(self._path)
-            self._path = None
+            if not self._failed:
+                logger.warning("the journal of this submission cannot be written, so it may not be resumed: %s", error)
+            self._failed = True
+
+
+@contextmanager
+def only(path: Path) -> Iterator[None]:
+    """Within the block, a call of this thread that is not the one of the journal raises InvalidFile."""
+    token = _only.set(path.stem.partition("-")[0])
+    try:
+        yield
+    finally:
+        _only.reset(token)
 
 
 @contextmanager
@@ -195,6 +213,12 @@ def entry(key: Mapping[str, Any], *, wait: bool) -> Iterator[Entry]:
     # `key` identifies the call: content, server, group and request, never a token. While another call of any process
     # uses the same key, `wait` waits for it; otherwise a submission of its own is started.
     digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:40]
+    if digest != (_only.get() or digest):
+        msg = (
+            "these files are not those of the interrupted call (their content changed, or another version of the "
+            "package prepares them differently): submit them again, and forget the interrupted submission"
+        )
+        raise InvalidFile(msg)
     try:
         found = _taken(_folder(), digest, wait=wait)
     except BiocolabError:  # some of them are OSError: another call held it until the deadline
@@ -235,7 +259,7 @@ def finish(server: str, task_id: str | int, study_info: Mapping[str, Any], known
         try:
             private_folder(path.parent)
             with open(path, "wb", opener=_private) as file:
-                file.write(_first_lines(known) + _line({"step": "task", "task_id": task_id}) + _line(commit))
+                file.write(b"".join(map(_line, (*_first_lines(known), {"step": "task", "task_id": task_id}, commit))))
         except (OSError, TypeError, ValueError) as error:
             logger.debug("the commit of task %s is not recorded: %s", task_id, error)
 
@@ -249,7 +273,7 @@ def renew(server: str, task_id: str | int) -> None:
     """Forget a task that the server has lost: the next call starts again, for the same study."""
 
     def end(path: Path, known: Known) -> None:
-        path.write_bytes(_first_lines(known))
+        path.write_bytes(b"".join(map(_line, _first_lines(known))))
 
     _end(server, task_id, end)
 
@@ -331,7 +355,7 @@ def _taken(folder: Path, digest: str, *, wait: bool) -> Entry:
                 path = folder / f"{digest}-{uuid.uuid4().hex[:8]}.jsonl"
                 # Written now, not at the first step, so that other calls see it.
                 with open(path, "xb", opener=_private) as file:
-                    file.write(_first_lines(Known()))
+                    file.write(b"".join(map(_line, _first_lines(Known()))))
                 return Entry(path, _try_lock(path))
         deadline.check("waiting for the same submission in another call")
         time.sleep(0.1)
@@ -408,22 +432,27 @@ def _line(step: Mapping[str, Any]) -> bytes:
     return (json.dumps({**step, _SUM: _sum(step)}) + "\n").encode()
 
 
-def _first_lines(known: Known) -> bytes:
-    """The first lines of a journal: its version, and the study if known."""
-    begun = _line({"step": _BEGUN, "version": _VERSION})
+def _first_lines(known: Known) -> list[Mapping[str, Any]]:
+    """The first steps of a journal: its version, and the study if known."""
+    begun = {"step": _BEGUN, "version": _VERSION}
     if not known.study_id:
-        return begun
+        return [begun]
     namesakes = None if known.namesakes is None else sorted(known.namesakes)
     study = {name: getattr(known, name) for name in _OF_THE_STUDY}
-    return begun + _line({"step": "study", **study, "namesakes": namesakes})
+    return [begun, {"step": "study", **study, "namesakes": namesakes}]
 
 
-def _append(path: Path, line: Mapping[str, Any], *, sync: bool) -> None:
-    content = _line(line)
+def _append(path: Path, *steps: Mapping[str, Any], sync: bool) -> None:
+    content = b"".join(map(_line, steps))
     with open(path, "ab", buffering=0, opener=_private) as file:
-        if file.write(content) < len(content):
-            msg = f"only a part of a line was written to {path}"
-            raise OSError(msg)
+        length = os.fstat(file.fileno()).st_size
+        try:
+            if file.write(content) < len(content):
+                msg = f"only a part of a line was written to {path}"
+                raise OSError(msg)
+        except OSError:
+            file.truncate(length)  # later lines must not be appended to the cut one
+            raise
         if sync:
             os.fsync(file.fileno())
 

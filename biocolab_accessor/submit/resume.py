@@ -123,13 +123,12 @@ class BrokenOff:
         if call is not None:
             try:
                 expect_unchanged_files(call)
+                with journal.only(self.path):
+                    return submit_files(call["files"], **call["arguments"], wait=wait, dry_run=False)
             except InvalidFile:
-                if self.task_id == "":
+                if self.task_id == "":  # otherwise the server already has the original files
                     raise
-                call = None  # the server already has the original files
-        if call is not None:
-            return submit_files(call["files"], **call["arguments"], wait=wait, dry_run=False)
-        if self.task_id == "":
+        elif self.task_id == "":
             msg = (
                 f"study {self.study_id!r} was submitted from an object in memory, and its temporary file is gone. Load "
                 "the object and repeat the call, adata.biocolab.submit(…) with the same arguments, to resume it"

@@ -23,10 +23,11 @@ from biocolab_accessor.errors import (
     UnknownName,
 )
 from biocolab_accessor.io.column_text import as_text, needs_text
+from biocolab_accessor.io.memory import expect_room
 from biocolab_accessor.io.names import escaped, is_barcodes
 from biocolab_accessor.io.values import encode, is_plain
 from biocolab_accessor.messages import did_you_mean, listing, quoted, warn
-from biocolab_accessor.platforms import expanded
+from biocolab_accessor.platforms import expanded, expect_regular
 from biocolab_accessor.protocol import Server, argument_names
 from biocolab_accessor.public import public
 from biocolab_accessor.studies.conversion import unique_names
@@ -91,6 +92,7 @@ def _difference(sent: pd.Series, came: pd.Series) -> str:
 
 Missing = Literal["raise", "omit"]
 
+_BYTES_PER_VALUE = 16  # of a table in memory
 _TABLE_REMEDY = "Put the study's names into the index."
 
 
@@ -233,6 +235,8 @@ def _table(path: Path) -> pd.DataFrame:
     if path.suffix.lower() != ".parquet":
         return read_table(path)
     try:
+        if not path.is_dir():
+            _expect_readable(path)
         table = pd.read_parquet(path)
     except ImportError as error:
         msg = f"{path} is a parquet file, which needs pyarrow: pip install pyarrow"
@@ -241,6 +245,16 @@ def _table(path: Path) -> pd.DataFrame:
         msg = f"{path} cannot be read as a metadata table: {error}"
         raise InvalidFile(msg) from error
     return table.set_index(table.columns[0]) if isinstance(table.index, pd.RangeIndex) and len(table.columns) else table
+
+
+def _expect_readable(path: Path) -> None:
+    """Raise OSError for anything but a file, and TooLarge for one with more values than fit into memory."""
+    from pyarrow.parquet import read_metadata
+
+    expect_regular(path.stat())  # opening a FIFO would block
+    found = read_metadata(path)  # a repeated value takes next to nothing in the file
+    needed = _BYTES_PER_VALUE * found.num_rows * found.num_columns
+    expect_room(needed, str(path), "submit fewer columns or cells at a time")
 
 
 def _push(

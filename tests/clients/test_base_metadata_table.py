@@ -7,8 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import biocolab_accessor as bc
 from biocolab_accessor.clients.base import columns_on_the_wire, read_table
-from biocolab_accessor.errors import InvalidArgument, InvalidColumn, InvalidFile, InvalidNames
+from biocolab_accessor.errors import InvalidArgument, InvalidColumn, InvalidFile, InvalidNames, TooLarge
 
 
 def test_numbers_are_sent_as_numbers_and_text_as_text_whatever_it_looks_like() -> None:
@@ -127,3 +128,22 @@ def test_a_file_that_is_not_a_table_is_named(tmp_path: Path, content: bytes | No
         (tmp_path / "x.csv").write_bytes(content)
     with pytest.raises(InvalidFile, match=rf"x\.csv.*{says}"):
         read_table(tmp_path / "x.csv")
+
+
+@pytest.mark.parametrize("ending", [".gz", ".bz2", ".xz", ".zip"])
+def test_a_compressed_table_of_more_text_than_fits_is_refused_before_it_is_read(tmp_path: Path, ending: str) -> None:
+    path = tmp_path / f"x.csv{ending}"
+    pd.DataFrame({"barcode": ["A" * 1_000_000] * 8, "n": 1}).to_csv(path, index=False)
+    assert path.stat().st_size < 200_000
+    with bc.settings.override(memory_budget=30_000_000), pytest.raises(TooLarge, match="submit fewer columns or cells"):
+        read_table(path)
+    assert len(read_table(path)) == 8
+
+
+@pytest.mark.parametrize("ending", [".gz", ".bz2", ".xz", ".zip"])
+def test_a_compressed_table_that_is_cut_off_is_named(tmp_path: Path, ending: str) -> None:
+    path = tmp_path / f"x.csv{ending}"
+    pd.DataFrame({"barcode": [f"{i * 2654435761}" for i in range(2000)], "n": 1}).to_csv(path, index=False)
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(InvalidFile, match=r"x\.csv\.\w+ cannot be read as a metadata table"):
+        read_table(path)

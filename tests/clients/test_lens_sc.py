@@ -452,6 +452,8 @@ def test_centers_are_read_with_and_without_an_envelope(content: dict[str, Any], 
         {"s": {"cell": [1], "x": [1], "y": [1]}},
         {"s": {"cell": ["a"], "x": ["1"], "y": [1]}},
         {"s": {"cell": ["a"], "x": [True], "y": [1]}},
+        {"s": {"cell": ["a"], "x": [10**400], "y": [1]}},
+        {f"s{i}": {"cell": [], "x": [], "y": []} for i in range(10_001)},
         {"status": 200, "data": None},
     ],
 )
@@ -459,6 +461,12 @@ def test_centers_of_a_different_form_are_refused(content: object, scripted: Scri
     scripted.answers(answer(content=content))
     with pytest.raises(InvalidResponse, match="cell centers of u"):
         LensSCConnector(scripted.host, "t").get_study_cell_centers("u")
+
+
+def test_centers_that_no_integer_type_holds_are_numbers(scripted: Scripted) -> None:
+    scripted.answers(answer(content={"s": {"cell": ["a", "b"], "x": [None, 2**70], "y": [2**63, 3]}}))
+    found = LensSCConnector(scripted.host, "t").get_study_cell_centers("u")["s"]
+    assert (found["x"].isna().tolist(), found["x"]["b"], found["y"]["a"]) == ([True, False], 2.0**70, 2**63)
 
 
 @pytest.mark.parametrize("content", [{"status": 500, "message": "gone"}, {"detail": "gone"}])

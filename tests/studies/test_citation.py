@@ -206,3 +206,26 @@ def test_a_bibliography_keeps_its_entries_and_gets_each_study_once(tmp_path: Pat
     with pytest.raises(bc.errors.InvalidFile, match="UTF-8"):
         add_to_bibliography(path, [FACTS])
     assert path.read_bytes() == b"\xff"
+
+
+@pytest.mark.parametrize("fetched_at", ["}}@a{b,", r"\input{a}", "2026-\n@x{a,", 20261130, ["2026-11-30"]])
+def test_a_date_that_a_file_made_up_does_not_reach_a_bibliography(fetched_at: Any) -> None:
+    found = cite([{**FACTS, "fetched_at": fetched_at}], "bibtex")
+    assert found == cite([FACTS], "bibtex")
+
+
+@pytest.mark.parametrize("style", ["bibtex", "text", "methods"])
+@pytest.mark.parametrize(
+    "facts",
+    [
+        {"authors": 5, "packages": "x", "layers": [1, 2], "genes": 7},
+        {"authors": ["a" + " et al" * 3000]},
+        {"reference": "10.1002/(" + "<" * 50_000},
+        {"reference": "10.1234/" + "." * 300_000},
+    ],
+    ids=["kinds", "authors", "angles", "dots"],
+)
+def test_provenance_of_any_kind_and_length_is_cited_shortly(facts: dict[str, Any], style: str) -> None:
+    found = cite([{**FACTS, **facts}], style)
+    assert "GSE96583_batch2" in found
+    assert len(found) < 25_000

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -237,3 +238,10 @@ def test_hashes_of_values_are_those_of_any_python_and_pandas() -> None:
     assert sha_of_column(labels) != sha_of_column(labels.cat.reorder_categories(["b", "a"]))
     other_nan = np.array([0x7FF8000000000001], np.uint64).view(np.float64)
     assert sha_of_array(other_nan, "<f8") == sha_of_array(np.array([np.nan]), "<f8")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no FIFOs")
+def test_a_fifo_in_place_of_a_lock_does_not_hang(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "x.lock")
+    with pytest.raises(InvalidFile, match="it is a FIFO, not a file"):
+        read_lock(tmp_path / "x.lock")

@@ -115,3 +115,17 @@ def test_the_kind_of_a_term_is_known_from_its_id_ontology_or_field(term: dict[st
 )
 def test_words_are_compared_without_case_accents_and_plurals(text: str, words: list[str]) -> None:
     assert words_of(text) == words
+
+
+def test_a_tree_of_thousands_of_levels_or_places_is_refused() -> None:
+    deep: dict[str, Any] = {"id": "X:1", "name": "n"}
+    for level in range(300):
+        deep = {"id": f"L{level}", "name": "", "children": [deep]}
+    with pytest.raises(InvalidResponse, match="more than 200 levels"):
+        above(Server(export_std_metadata=[TERM], get_ontologies={"tree": {"R": {"children": [deep]}}}))
+
+
+def test_a_term_in_thousands_of_places_is_read_once_for_each() -> None:
+    places = [{"id": f"P{i}", "name": f"p{i}", "children": [{"id": "X:1", "name": "n"}]} for i in range(20_000)]
+    (names,) = above(Server(export_std_metadata=[TERM], get_ontologies={"tree": {"R": {"children": places}}}))
+    assert len(names) == 20_000

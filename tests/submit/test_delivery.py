@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import subprocess
@@ -265,6 +266,26 @@ def test_a_submission_without_a_journal_folder_is_still_sent(
         done = submit(wide, "no journal")
     assert "cannot be used, so this submission cannot be resumed" in caplog.text
     assert studies("no journal") == [done.study_info["uuid"]]
+
+
+@pytest.mark.parametrize("step", ["upload", "task"])
+def test_a_disk_that_fills_during_a_submission_does_not_lead_to_a_second_study(
+    faulty: Sandbox, wide: ad.AnnData, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    append = journal._append
+
+    def full(path: Path, *steps: dict[str, object], sync: bool) -> None:
+        if step in [each["step"] for each in steps]:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        append(path, *steps, sync=sync)
+
+    title = f"full at {step}"
+    monkeypatch.setattr(journal, "_append", full)
+    done = submit(wide, title, study_id=title)
+    monkeypatch.setattr(journal, "_append", append)
+    again = submit(wide, title, study_id=title)
+    assert studies(title) == [done.study_info["uuid"]] == [again.study_info["uuid"]]
+    assert len(faulty.requests.of("submit_study_from_local")) == 1
 
 
 def forget(server: Sandbox, title: str) -> None:

@@ -118,6 +118,20 @@ def test_another_size_or_another_time_is_another_file(tmp_path: Path, content: b
         file.expect_unchanged()
 
 
+def test_a_file_of_the_same_size_and_time_is_another_one_if_its_content_differs(tmp_path: Path) -> None:
+    path, other = tmp_path / "x", tmp_path / "y"
+    path.write_bytes(b"abc")
+    file = outgoing(path, "x")
+    for content in (b"abc", b"abd"):
+        other.write_bytes(content)
+        os.utime(other, ns=(file.modified, file.modified))
+        other.replace(path)
+        if content == b"abc":
+            file.expect_unchanged()
+    with pytest.raises(InvalidFile, match="changed while it was sent"):
+        file.expect_unchanged()
+
+
 @pytest.mark.parametrize("content", [None, b""])
 def test_missing_and_empty_files_are_rejected(tmp_path: Path, content: bytes | None) -> None:
     if content is not None:

@@ -258,7 +258,7 @@ def test_a_failing_disk_does_not_stop_the_submission(caplog: pytest.LogCaptureFi
         entry.note("intent")
         entry.note("task", task_id="t")
         assert entry.known.task_id == "t"
-    assert caplog.text.count("cannot be resumed") == 1
+    assert caplog.text.count("cannot be written") == 1
 
 
 @pytest.mark.parametrize("forget", ["clear", "drop"])
@@ -271,10 +271,10 @@ def test_a_failing_disk_does_not_stop_a_restart(forget: str, caplog: pytest.LogC
         getattr(entry, forget)()
         assert entry.known == journal.Known()
         entry.note("task", task_id="t")
-    assert caplog.text.count("cannot be resumed") == 1
+    assert caplog.text.count("cannot be written") == 1
 
 
-def test_a_partly_written_line_ends_the_journal(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_partly_written_line_is_taken_back_and_written_once_there_is_room(caplog: pytest.LogCaptureFixture) -> None:
     resource = pytest.importorskip("resource")
     with journal.entry({}, wait=False) as entry:
         begin(entry)
@@ -285,9 +285,13 @@ def test_a_partly_written_line_ends_the_journal(caplog: pytest.LogCaptureFixture
             entry.note("intent")
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        before = path.stat().st_size
+        assert path.read_bytes().endswith(b"}\n")
         entry.note("task", task_id="t")
-        assert not path.exists()
-    assert caplog.text.count("cannot be resumed") == 1
+        assert path.stat().st_size > before
+    assert caplog.text.count("cannot be written") == 1
+    with journal.entry({}, wait=False) as entry:
+        assert (entry.known.intended, entry.known.task_id, entry.known.doubtful) == (True, "t", False)
 
 
 def test_other_calls_see_a_call_before_its_first_step() -> None:

@@ -87,6 +87,26 @@ class TestSubmissionsOfFiles:
             found.resume()
         assert studies("changed") == []
 
+    @pytest.mark.parametrize("route", ["upload_chunk", "get_submission_log"])
+    def test_whose_file_was_swapped_for_one_of_the_same_size_and_time_are_not_sent(
+        self, faulty: Sandbox, wide: ad.AnnData, file: Path, route: str
+    ) -> None:
+        break_off(faulty, route, file, name=f"swapped {route}")
+        [found] = bc.submissions()
+        before, content = file.stat(), file.read_bytes()
+        place = content.index(wide.obs_names[0].encode())
+        other = file.with_name("other")
+        other.write_bytes(content[:place] + b"#" + content[place + 1 :])
+        os.utime(other, ns=(before.st_atime_ns, before.st_mtime_ns))
+        other.replace(file)
+        if route == "upload_chunk":
+            with pytest.raises(InvalidFile, match="not those of the interrupted call"):
+                found.resume()
+        else:  # the server has the files of the interrupted call
+            assert not found.resume().study().barcodes()[0].startswith("#")
+        assert len(faulty.requests.of("upload_chunk")) == 0
+        assert len(studies(f"swapped {route}")) == (route != "upload_chunk")
+
     def test_whose_file_was_removed_are_resumed_if_the_server_has_it(self, faulty: Sandbox, file: Path) -> None:
         break_off(faulty, "get_submission_log", file, name="file gone")
         file.unlink()

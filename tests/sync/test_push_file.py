@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
 import biocolab_accessor as bc
-from biocolab_accessor.errors import InvalidArgument, InvalidFile, ServerError
+from biocolab_accessor.errors import InvalidArgument, InvalidFile, ServerError, TooLarge
 from biocolab_accessor.sandbox.server import Sandbox
 from biocolab_accessor.studies.study import Study
 
@@ -47,6 +48,22 @@ def test_a_file_that_is_no_table_is_refused(small: Study, tmp_path: Path) -> Non
     (tmp_path / "x.parquet").write_bytes(b"PAR1 but not really")
     with pytest.raises(InvalidFile, match=r"x\.parquet cannot be read as a metadata table"):
         bc.submit_metadata(tmp_path / "x.parquet", small)
+
+
+def test_a_parquet_file_of_more_values_than_fit_is_refused_before_it_is_read(small: Study, tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow")
+    pd.DataFrame({"barcode": ["AAAC-1"] * 2_000_000}).to_parquet(tmp_path / "x.parquet")
+    assert (tmp_path / "x.parquet").stat().st_size < 100_000
+    with bc.settings.override(memory_budget=20_000_000), pytest.raises(TooLarge, match=r"x\.parquet needs about 32"):
+        bc.submit_metadata(tmp_path / "x.parquet", small)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no FIFOs")
+@pytest.mark.parametrize("ending", [".csv", ".csv.gz", ".parquet"])
+def test_a_fifo_in_place_of_a_table_does_not_hang(small: Study, tmp_path: Path, ending: str) -> None:
+    os.mkfifo(tmp_path / f"x{ending}")
+    with pytest.raises(InvalidFile, match="it is a FIFO, not a file"):
+        bc.submit_metadata(tmp_path / f"x{ending}", small)
 
 
 @pytest.mark.parametrize("shared", [False, True])

@@ -8,11 +8,12 @@ import json
 import logging
 import re
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sized
 from http import HTTPStatus
 from typing import Any, BinaryIO
 
 from starlette.types import ASGIApp, Receive, Scope, Send
+from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from biocolab_accessor.messages import quoted
@@ -90,6 +91,9 @@ _LONGEST_HEAD = 64 << 10
 # The rest of a body after an early answer is read and dropped, so that a client that is still sending gets the answer.
 _LEAST_OF_REST = 16 << 10
 
+# Requests of one connection that may wait for the answer to the one before; clients of ours send one at a time.
+_MOST_WAITING = 100
+
 # A connection younger than this is not closed in favor of a new one.
 _GRACE = 1.0
 _LAST_WORDS = 1.0
@@ -99,6 +103,18 @@ def most_connections() -> int:
     """The number of connections that are served at the same time."""
     files = most_open_files()
     return _MOST_CONNECTIONS if files is None else max(4, min(_MOST_CONNECTIONS, files // _SHARE))
+
+
+class _Flow(FlowControl):
+    """Reads on only once no request waits: uvicorn does so too early, and a request takes 20 times its bytes."""
+
+    def __init__(self, transport: asyncio.Transport, waiting: Sized) -> None:
+        super().__init__(transport)
+        self._waiting = waiting
+
+    def resume_reading(self) -> None:
+        if not self._waiting:
+            super().resume_reading()
 
 
 class Protocol(HttpToolsProtocol):
@@ -122,6 +138,7 @@ class Protocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Add the transport to the scope of each request."""
         super().connection_made(transport)
+        self.flow = _Flow(transport, self.pipeline)
         # asyncio does this only for sockets created with the protocol's number. Without it the last piece of an answer
         # waits 40 ms until the client acknowledges the one before.
         transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -167,6 +184,9 @@ class Protocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """Expect a head."""
         self._headers = 0
+        if len(self.pipeline) >= _MOST_WAITING:
+            msg = "too many requests at once"
+            raise ValueError(msg)  # uvicorn answers 400 and closes the connection
         super().on_message_begin()
 
     def on_body(self, body: bytes) -> None:
@@ -269,24 +289,9 @@ class Protocol(HttpToolsProtocol):
         self._timer = None if call is None else self.loop.call_later(seconds, call)
 
     async def send_file(self, file: BinaryIO, count: int, cycle: Any) -> int:
-        """Send the first bytes of a file as the next ones of the answer under way, of which the length was announced.
-
-        Read and written by Python, each byte would be copied four times on its way.
-
-        Parameters
-        ----------
-        file
-            Open for reading.
-        count
-            How many bytes; not all, for the end of an answer goes the usual way.
-        cycle
-            The request that is answered, which is not the newest where the client has sent several at once.
-
-        Returns
-        -------
-        int
-            How many were sent: less than ``count`` where the client went away.
-        """
+        """Send the first bytes of a file as the next ones of an answer, and return how many the client took."""
+        # Python would copy each byte four times. `count` is not the whole length, because the end of an answer goes the
+        # usual way; `cycle` is the request that is answered, which is not the newest one if several were sent at once.
         if count and not self.transport.is_closing():
             try:
                 for start in range(0, count, _AT_ONCE):

@@ -6,6 +6,7 @@ compile for about twenty seconds in each process (lmcinnes/pynndescent#111).
 
 from __future__ import annotations
 
+import os
 import random
 import warnings
 from collections.abc import Callable, Mapping
@@ -161,6 +162,10 @@ def process(job: Mapping[str, Any], say: Say) -> None:
     for batch in job["batches"]:
         say(f"Reading batch: {batch['name']}")
         files = {part: Path(path) for part, path in batch["files"].items()}
+        for path in files.values():
+            if os.path.realpath(path) != str(path):  # it was checked when it was submitted, and has waited since
+                msg = f"{batch['name']}: {path.name} is now a link to another file: submit that one"
+                raise ProcessingError(msg)
         if job["study_type"] in SPATIAL:
             cells = read_spatial(batch["name"], job["study_type"], files, say)
         else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Mapping
 from datetime import datetime
@@ -191,7 +192,8 @@ def start(
         "skip_dimred": body.get("skip_dimred") is True,
         "filters": {name: number(filters, name, default) for name, default in known.items()},
         "batches": [
-            {"name": batch.name, "files": {part: str(path) for part, path in batch.files.items()}} for batch in batches
+            {"name": batch.name, "files": {part: os.path.realpath(path) for part, path in batch.files.items()}}
+            for batch in batches
         ],
     }
     task, new = state.catalog.add_task(user, "submit", kept, study_path)

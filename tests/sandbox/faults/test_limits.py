@@ -193,6 +193,47 @@ class TestNumberOfConnections:
             assert connections(own) <= 6
 
 
+def _pipelined(server: Sandbox, number: int, padding: int) -> list[bytes]:
+    """Status lines of the answers to requests without a token that are sent at once."""
+    one = (
+        f"POST {API}test_connection HTTP/1.1\r\nHost: 127.0.0.1\r\nX: {'x' * padding}\r\nContent-Length: 2\r\n\r\n{{}}"
+    )
+    with connected(server) as connection:
+
+        def send() -> None:
+            with suppress(OSError):
+                connection.sendall(number * one.encode())
+
+        sender = Thread(target=send)
+        sender.start()
+        answer = b""
+        with suppress(ConnectionError):
+            while answer.count(b"HTTP/1.1") < number and (piece := connection.recv(1 << 16)):
+                answer += piece
+        sender.join()
+    return [line for line in answer.split(b"\r\n") if b"HTTP/1.1" in line]
+
+
+def test_requests_that_wait_for_the_one_before_are_not_read_into_memory(
+    own: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waiting: list[int] = []
+    begin = limits.Protocol.on_message_begin
+    monkeypatch.setattr(
+        limits.Protocol, "on_message_begin", lambda self: (waiting.append(len(self.pipeline)), begin(self))[1]
+    )
+    answers = _pipelined(own, 300, 8000)
+    assert [b" 401 " in line for line in answers] == [True] * 300
+    assert max(waiting) <= (256 << 10) // 8000 + 1  # those of one read of a socket
+
+
+def test_a_connection_with_thousands_of_requests_at_once_is_closed(own: Sandbox) -> None:
+    answers = _pipelined(own, 3000, 0)
+    assert len(answers) < 3000
+    assert b" 400 " in answers[-1]
+    assert len(_pipelined(own, 50, 0)) == 50
+
+
 @pytest.mark.parametrize(("files", "most"), [(None, 256), (1 << 20, 256), (1024, 256), (256, 64), (8, 4)])
 def test_connections_use_a_share_of_the_open_file_limit(
     monkeypatch: pytest.MonkeyPatch, files: int | None, most: int
@@ -309,3 +350,21 @@ def test_long_bodies_are_read_one_at_a_time_and_short_ones_at_once(
         thread.join(PATIENCE)
     assert answers == [422 if length > 100 else 404 for length in (10, 20_000, 30_000, 40_000)]
     assert max(len([length for length in each if length > 10_000]) for each in most) == 1
+
+
+def test_a_long_body_that_arrives_slowly_does_not_keep_others_waiting(
+    own: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(body, "_LONGEST_JSON", 10_000)
+    head = f"POST {API}submit_metadata_dataframe HTTP/1.1\r\nHost: 127.0.0.1\r\nbioturing-api-token: {own.token}\r\n"
+    with connected(own, f"{head}Content-Length: 20000\r\n\r\n".encode() + b" " * 100):
+        until(lambda: any(own._state.uploads._folder.glob("*.part")))
+        session = requests.Session()
+        answer = session.post(
+            own.private_host + "api/v1/submit_metadata_dataframe",
+            json={"study_id": "x" * 20_000},
+            headers={"bioturing-api-token": own.token},
+            timeout=5,
+        )
+    assert answer.status_code == 422
+    until(lambda: not any(own._state.uploads._folder.glob("*.part")))  # also of the client that went away

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import uuid
 from pathlib import Path
+from threading import Event
 
 import anndata as ad
 import numpy as np
@@ -278,6 +279,26 @@ class TestFolder:
             answer = wire.post("submit_study_from_server", {**BODY, **body})
             status, log = wire.finish(answer.json()["data"]["id"])
             assert status == "SUCCESS", log
+
+    def test_a_file_that_becomes_a_link_while_it_waits_is_not_read(
+        self, wire: Wire, content: bytes, tmp_path: Path
+    ) -> None:
+        shared, outside, gate = tmp_path / "shared", tmp_path / "outside.h5ad", Event()
+        shared.mkdir()
+        for path in (shared / "x.h5ad", outside):
+            path.write_bytes(content)
+        body = {"shared_folder_path": str(wire.server.add_folder(shared))}
+        wire.server._state.tasks._queue("before it", gate.wait)
+        try:
+            batch = {"batch_info": {"x": {"name": "x", "matrix": "x.h5ad"}}}
+            answer = wire.post("submit_study_from_server", {**BODY, **body, **batch})
+            (shared / "x.h5ad").unlink()
+            (shared / "x.h5ad").symlink_to(outside)
+        finally:
+            gate.set()
+        status, log = wire.finish(answer.json()["data"]["id"])
+        assert status == "ERROR"
+        assert "x.h5ad is now a link to another file" in log
 
     @pytest.mark.parametrize("folder", ["/", "..", "/etc", "nothing", "a\x00b", "x" * 5000])
     def test_no_other_folder_is_read(self, wire: Wire, tmp_path: Path, folder: str) -> None:
