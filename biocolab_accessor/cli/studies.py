@@ -277,7 +277,7 @@ def replay(
 def _lines(path: Path) -> list[str]:
     """The lines of a text file, without blank ones."""
     try:
-        return [line.strip() for line in path.read_text("utf-8-sig").splitlines() if line.strip()]
+        return [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
     except FileNotFoundError as error:
         msg = f"{path} does not exist: give a text file with a barcode on each line"
         raise MissingFile(msg) from error

@@ -15,7 +15,7 @@ from scipy import sparse
 from tests.builders import set_matrix
 
 # The quick suite tries a few; python -m tests.stress.properties tries many.
-EXAMPLES = int(os.environ.get("PROPERTY_EXAMPLES", "10"))
+EXAMPLES = int(os.environ.get("PROPERTY_EXAMPLES", "6"))
 sweep = settings(
     max_examples=EXAMPLES,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much],

@@ -114,6 +114,7 @@ print(sorted({name.partition(".")[0] for name in sys.modules} & {"umap", "pynnde
 """
 
 
+@pytest.mark.sweeps  # a process that computes t-SNE and UMAP
 def test_a_process_that_analyzes_700_cells_does_not_import_umap_learn(tmp_path: Path) -> None:
     done = start_python(["-c", _SCRIPT], stderr=sys.__stderr__.fileno())
     said, _ = done.communicate()
