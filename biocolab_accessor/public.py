@@ -177,7 +177,10 @@ def _folder_of(path: str) -> str:
 
 def _name_of(held: object, caller: FrameType) -> str:
     """The variable of the user that holds an object."""
-    known = {**caller.f_globals, **caller.f_locals}
+    local = caller.f_locals
+    known = {**caller.f_globals, **local}
+    if sys.version_info < (3, 13) and caller.f_code.co_flags & inspect.CO_OPTIMIZED:
+        local.clear()  # of a function: a copy that its frame would keep, with what the user deletes from now on
     return next((name for name, value in known.items() if held is not None and value is held and name[0] != "_"), "")
 
 

@@ -91,3 +91,14 @@ def test_an_error_that_a_public_function_raises_within_another_has_one_line() ->
     with pytest.raises(bc.errors.InvalidArgument) as caught:
         bc.collection(["X"], source="nowhere")
     assert caught.value.__notes__ == ["  help(bc.collection)"]
+
+
+def test_looking_for_the_name_of_an_object_changes_no_variables_of_the_caller() -> None:
+    program = "kept = 1\ntry:\n    bc.submit('missing.h5ad')\nexcept bc.errors.MissingFile:\n    pass\nkept += 1"
+    own = {"bc": bc}
+    exec(program, {}, own)
+    assert own == {"bc": bc, "kept": 2}
+    kept = 1
+    with pytest.raises(bc.errors.MissingFile):
+        bc.submit("missing.h5ad")
+    assert kept == 1
