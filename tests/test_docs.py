@@ -203,6 +203,7 @@ def test_the_command_that_builds_the_pages_brings_what_they_need() -> None:
     assert steps[-1] == ".venv/bin/sphinx-build -W -b html docs docs/_build/html"
 
 
+@pytest.mark.notebooks  # an interpreter without the packages of the tests
 def test_the_pages_are_made_without_what_only_the_tests_need() -> None:
     others = ("pytest", "dask", "celltypist", "hypothesis", "moto", "s3fs")
     script = f"""

@@ -170,6 +170,7 @@ def test_every_form_of_an_anndata_comes_back_exactly_and_stays_as_it_was(adata: 
         assert list(back.obs["size"]) == list(range(30))
 
 
+@pytest.mark.sweeps  # in plain pytest each form is written, submitted and fetched
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("adata", FORMS, indirect=True)
 def test_every_form_of_an_anndata_is_written_exactly(adata: ad.AnnData, tmp_path: Path) -> None:

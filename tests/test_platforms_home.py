@@ -151,6 +151,7 @@ class TestNoHome:
         assert "set BIOCOLAB_KEY_FILE" in found["credentials", "key file"].message
 
 
+@pytest.mark.sweeps  # an interpreter of its own
 def test_a_process_without_home_submits_and_fetches(tmp_path: Path) -> None:
     code = """
 import logging, pwd

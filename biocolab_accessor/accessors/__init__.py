@@ -1,9 +1,10 @@
-"""Accessors: ``adata.biocolab`` and ``df.biocolab``, which call functions with the object as first argument."""
+"""Accessors: ``adata.biocolab``, ``df.biocolab`` and ``mdata.biocolab``, each a class that is given the object."""
 
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any
+from contextlib import suppress
+from typing import Any
 
 import pandas as pd
 from anndata import AnnData, register_anndata_namespace
@@ -11,9 +12,6 @@ from anndata import AnnData, register_anndata_namespace
 from biocolab_accessor.accessors.anndata import AnnDataAccessor
 from biocolab_accessor.accessors.dataframe import DataFrameAccessor
 from biocolab_accessor.public import public
-
-if TYPE_CHECKING:
-    from biocolab_accessor.accessors.mudata import MuDataAccessor
 
 __all__ = ["AnnDataAccessor", "DataFrameAccessor", "accessor"]
 
@@ -25,7 +23,7 @@ def accessor(adata: AnnData) -> AnnDataAccessor:
     Parameters
     ----------
     adata
-        The object: an AnnData, or a MuData, for which this also registers ``mdata.biocolab``.
+        The object: an AnnData, or a MuData.
 
     Examples
     --------
@@ -34,7 +32,7 @@ def accessor(adata: AnnData) -> AnnDataAccessor:
     True
     """
     if "mudata" in sys.modules and isinstance(adata, sys.modules["mudata"].MuData):
-        return _register_mudata()(adata)  # type: ignore[return-value]
+        return adata.biocolab  # type: ignore[no-any-return]
     return AnnDataAccessor(adata)
 
 
@@ -60,18 +58,17 @@ def _register() -> None:
     pd.DataFrame.biocolab = _Uncached(DataFrameAccessor)  # type: ignore[attr-defined]
 
 
-def _register_mudata() -> type[MuDataAccessor]:
-    """The same for MuData."""
+def _register_mudata() -> None:
+    """The same for MuData, if mudata is installed; next to anndata it takes milliseconds to import."""
     from mudata import MuData, register_mudata_namespace
 
     from biocolab_accessor.accessors.mudata import MuDataAccessor
 
     if "biocolab" not in vars(MuData):
         register_mudata_namespace("biocolab")(MuDataAccessor)
-        MuData.biocolab = _Uncached(MuDataAccessor)
-    return MuDataAccessor
+    MuData.biocolab = _Uncached(MuDataAccessor)
 
 
 _register()
-if hasattr(sys.modules.get("mudata"), "register_mudata_namespace"):  # mudata is never imported for this
+with suppress(ImportError, AttributeError):  # mudata is not installed, or is too old for this anndata
     _register_mudata()

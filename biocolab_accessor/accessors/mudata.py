@@ -1,4 +1,4 @@
-"""``mdata.biocolab``: the modalities of a MuData. Imported only where mudata is imported already."""
+"""``mdata.biocolab``: the modalities of a MuData. Imported only where mudata is installed."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ __all__ = ["MuDataAccessor"]
 class MuDataAccessor:
     """The methods of ``mdata.biocolab``.
 
-    ``import mudata`` before ``import biocolab_accessor``, or call :func:`biocolab_accessor.accessor` with the object.
+    It is registered if mudata is installed.
 
     Parameters
     ----------

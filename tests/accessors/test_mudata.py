@@ -1,15 +1,19 @@
-"""``mdata.biocolab``: registered with mudata, which is never imported for it."""
+"""``mdata.biocolab``: registered where mudata is installed."""
 
 from __future__ import annotations
 
+import importlib
 import subprocess
 import sys
+import types
 
 import anndata as ad
 import numpy as np
+import pandas as pd
 import pytest
 
-import biocolab_accessor as bc
+from biocolab_accessor import accessors
+from biocolab_accessor.accessors import AnnDataAccessor, DataFrameAccessor
 from biocolab_accessor.errors import InvalidArgument, UnknownStudy
 from biocolab_accessor.sandbox.server import Sandbox
 
@@ -20,9 +24,7 @@ mudata = pytest.importorskip("mudata")
 def mdata(counts: ad.AnnData) -> object:
     other = ad.AnnData(np.full((60, 3), np.nan, np.float32), obs=counts.obs[[]])
     other.var_names = ["CD3", "CD4", "CD8"]
-    made = mudata.MuData({"rna": counts, "prot": other})
-    bc.accessor(made)  # registers mdata.biocolab
-    return made
+    return mudata.MuData({"rna": counts, "prot": other})
 
 
 def test_every_modality_is_checked(mdata: object) -> None:
@@ -56,13 +58,19 @@ def test_a_view_is_not_changed_and_the_accessor_says_what_it_has(mdata: object) 
         mdata[:3].biocolab.pull_metadata("phase")
 
 
-@pytest.mark.parametrize(
-    ("code", "printed"),
-    [
-        ("import sys, biocolab_accessor; print('mudata' in sys.modules)", "False"),
-        ("import mudata, biocolab_accessor; print('biocolab' in vars(mudata.MuData))", "True"),
-    ],
-)
-def test_mudata_is_registered_with_only_if_it_is_imported(code: str, printed: str) -> None:
+def test_the_accessor_of_mudata_is_registered_in_whatever_order_they_are_imported() -> None:
+    code = "import biocolab_accessor, mudata; print('biocolab' in vars(mudata.MuData))"
     done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == [printed]
+    assert done.stdout.split() == ["True"]
+
+
+@pytest.mark.parametrize("installed", [None, types.ModuleType("mudata")], ids=["absent", "without a registration"])
+def test_the_other_accessors_are_registered_without_mudata(
+    installed: types.ModuleType | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "mudata", installed)
+    for kind in (ad.AnnData, pd.DataFrame):
+        monkeypatch.delattr(kind, "biocolab")
+    importlib.reload(accessors)
+    assert ad.AnnData.biocolab is AnnDataAccessor
+    assert pd.DataFrame.biocolab is DataFrameAccessor

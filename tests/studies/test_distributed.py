@@ -45,6 +45,7 @@ class TestCluster:
         with dask_client(tmp_path, 2) as client:
             yield client
 
+    @pytest.mark.sweeps  # a cluster of its own
     def test_two_workers_return_the_same_result_even_if_one_is_killed(self, client, studies: list[str]) -> None:
         plain = serial(studies, "inner")
         assert_same(bc.collection(studies).to_anndata(cache=False), plain)
