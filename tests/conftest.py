@@ -8,6 +8,7 @@ import gc
 import ipaddress
 import itertools
 import os
+import signal
 import ssl
 import stat
 import tempfile
@@ -91,6 +92,14 @@ def quick_sandboxes() -> Iterator[None]:
             warm.prepare()
             monkeypatch.setattr(tasks, "start_worker", warm.Worker)
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def ctrl_c() -> Iterator[None]:
+    """Ctrl-C as in a terminal: a shell that starts pytest in the background makes it ignore SIGINT."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture

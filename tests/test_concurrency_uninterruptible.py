@@ -21,14 +21,6 @@ from tests.patience import PATIENCE
 MAIN = threading.main_thread()
 
 
-@pytest.fixture
-def ctrl_c() -> Iterator[None]:
-    """Restore SIGINT, which a shell that starts the tests with & disables."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
 def here() -> bool:
     return threading.current_thread() is MAIN
 
@@ -117,7 +109,6 @@ def test_an_item_is_released_before_the_next_is_made() -> None:
     assert alive == [0, 0, 0, 0]
 
 
-@pytest.mark.usefixtures("ctrl_c")
 def test_ctrl_c_interrupts_the_waiting_and_not_the_work() -> None:
     ended: list[bool] = []
 
@@ -136,7 +127,6 @@ def test_ctrl_c_interrupts_the_waiting_and_not_the_work() -> None:
     assert ended == [False]
 
 
-@pytest.mark.usefixtures("ctrl_c")
 def test_ctrl_c_while_an_item_is_made_ends_it_at_once_and_the_work_soon() -> None:
     def items() -> Iterator[int]:
         yield 1
@@ -152,7 +142,6 @@ def test_ctrl_c_while_an_item_is_made_ends_it_at_once_and_the_work_soon() -> Non
     assert taken == [1]
 
 
-@pytest.mark.usefixtures("ctrl_c")
 def test_work_that_ctrl_c_prevented_never_begins(monkeypatch: pytest.MonkeyPatch) -> None:
     class Late(threading.Thread):
         """Press Ctrl-C while the main thread waits for the start."""

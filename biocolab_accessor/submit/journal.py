@@ -318,7 +318,10 @@ def _end(server: str, task_id: str | int, end: Callable[[Path, Known], None]) ->
 
 
 def _of_task(server: str, task_id: str | int) -> Iterator[tuple[Path, Known]]:
+    own = name_of_task(server, task_id)
     for path in _folder().glob("*.jsonl"):
+        if path.name.startswith("task-") and path.stem != own:
+            continue  # thousands of them, if thousands of studies were submitted within a month
         try:
             known, _ = _read(path)
         except OSError as error:  # on Windows, while another process removes it
@@ -387,7 +390,7 @@ def _tidy(folder: Path) -> None:
             old.add(journal.name)
             continue
         if stale and (lock := _try_lock(journal)) is not None:
-            if journal.exists():
+            if journal.exists() and _read(journal)[0].study_info is None:
                 logger.warning("%s is removed: its submission was interrupted more than 30 days ago", journal)
             with suppress(OSError):
                 journal.unlink(missing_ok=True)

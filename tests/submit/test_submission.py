@@ -161,7 +161,6 @@ class TestInterrupted:
     def test_names_the_server_if_it_is_not_the_default(self, faulty: Sandbox, counts: ad.AnnData) -> None:
         faulty.faults.add("get_submission_log", nth=range(1, 500), kind="unknown_state", state="QUEUED")
         submission = begin(counts, "interrupted", to="talk2data")
-        before = signal.signal(signal.SIGINT, signal.default_int_handler)
         timer = threading.Timer(0.3, signal.pthread_kill, [threading.main_thread().ident, signal.SIGINT])
         timer.start()
         try:
@@ -169,7 +168,6 @@ class TestInterrupted:
                 submission.wait(timeout=PATIENCE)
         finally:
             timer.join()
-            signal.signal(signal.SIGINT, before)
             faulty.faults.clear()
         (note,) = caught.value.__notes__
         assert note.endswith(f"bc.submission('{submission.task_id}', to='talk2data').wait()")
