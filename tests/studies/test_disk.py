@@ -206,7 +206,7 @@ def test_the_suggested_alternatives_can_be_pasted(study, tmp_path: Path) -> None
     }
     whole = study.to_anndata(cache=False).X.toarray()
     for way, call in refused.items():
-        with bc.settings.override(memory_budget=400_000), pytest.raises(TooLarge, match=r"needs about .* MB") as caught:
+        with bc.settings.override(memory_budget=900_000), pytest.raises(TooLarge, match=r"needs about .* MB") as caught:
             call()
         calls = re.findall(r"study\.\w+\([^)]*\)", str(caught.value))
         assert len(calls) == (1 if way == "genes" else 3)

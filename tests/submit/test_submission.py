@@ -93,7 +93,7 @@ class TestByItsTask:
 
 class TestWaiting:
     def test_with_a_timeout_can_be_repeated(self, faulty: Sandbox, counts: ad.AnnData) -> None:
-        faulty.faults.add("get_submission_log", nth=range(1, 20), kind="unknown_state", state="QUEUED")
+        faulty.faults.add("get_submission_log", nth=range(1, 8), kind="unknown_state", state="QUEUED")
         submission = begin(counts, "timeout")
         with pytest.raises(TimedOut, match=r"still QUEUED after 0\.05 s.*make the same call again to wait for it"):
             submission.wait(timeout=0.05)

@@ -49,6 +49,7 @@ def test_umap_learn_lays_out_the_cells_of_large_studies(monkeypatch: pytest.Monk
     assert clusters["Leiden clustering"].tolist() == [name for name in "0123" for _ in range(20)]
 
 
+@pytest.mark.sweeps  # Numba compiles what both need
 def test_variable_genes_are_the_same_for_a_dense_and_a_sparse_matrix(monkeypatch: pytest.MonkeyPatch) -> None:
     from biocolab_accessor.sandbox.processing import pipeline
 
