@@ -28,8 +28,9 @@ ALLOWED: dict[str, bool] = {
     r"the installed bioturing_connector has no (get_ontologies_tree|assign_standardized_meta)": True,
     # What the official Lens class runs; ours needs no such command.
     r"the official client needs the command zip": shutil.which("zip") is None,
-    # Brings thirty packages for one method, and is in no group of dependencies.
+    # Each brings thirty packages for one method, and is in no group of dependencies.
     r"spatialdata is not installed": importlib.util.find_spec("spatialdata") is None,
+    r"squidpy is not installed": importlib.util.find_spec("squidpy") is None,
 }
 """Whether a skip is allowed here, by a pattern of its reason."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import anndata as ad
 import numpy as np
@@ -83,3 +84,29 @@ def test_an_answer_without_any_center_is_an_error(slides: Study, monkeypatch: py
     monkeypatch.setattr(ConnectorSource, "cell_centers", lambda self: {})
     with pytest.raises(UnknownEmbedding, match="its server sent none"):
         slides.cell_centers()
+
+
+@pytest.fixture(scope="module")
+def squidpy() -> Any:
+    found = pytest.importorskip("squidpy", reason="squidpy is not installed")
+    pytest.importorskip("pyproj").CRS(4326)  # opens a database, which stays open
+    return found
+
+
+def test_squidpy_finds_neighbors_within_each_sample(slides: Study, squidpy: Any) -> None:
+    adata = slides.to_anndata(obsm=False)
+    adata.biocolab.pull_spatial(study=slides)
+    adata = adata[np.isfinite(adata.obsm["spatial"]).all(axis=1)].copy()
+    squidpy.gr.spatial_neighbors(adata, library_key="sample", coord_type="generic", n_neighs=2)
+    rows, columns = adata.obsp["spatial_connectivities"].nonzero()
+    samples = adata.obs["sample"].to_numpy()
+    assert len(rows) >= 2 * adata.n_obs
+    assert (samples[rows] == samples[columns]).all()
+    # The cells of a sample lie on a line, so that each has the two nearest on it.
+    neighbors = {(adata.obs_names[row], adata.obs_names[column]) for row, column in zip(rows, columns, strict=True)}
+    assert {
+        ("CELL10-1", "CELL9-1"),
+        ("CELL10-1", "CELL11-1"),
+        ("CELL5-1", "CELL4-1"),
+        ("CELL5-1", "CELL6-1"),
+    } <= neighbors
