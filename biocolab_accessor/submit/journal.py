@@ -318,10 +318,8 @@ def _end(server: str, task_id: str | int, end: Callable[[Path, Known], None]) ->
 
 
 def _of_task(server: str, task_id: str | int) -> Iterator[tuple[Path, Known]]:
-    own = name_of_task(server, task_id)
-    for path in _folder().glob("*.jsonl"):
-        if path.name.startswith("task-") and path.stem != own:
-            continue  # thousands of them, if thousands of studies were submitted within a month
+    # Not the records of all other tasks, which are thousands if thousands of studies were submitted within a month.
+    for path in [*_folder().glob("[0-9a-f]*.jsonl"), _folder() / f"{name_of_task(server, task_id)}.jsonl"]:
         try:
             known, _ = _read(path)
         except OSError as error:  # on Windows, while another process removes it
