@@ -151,7 +151,7 @@ class Submission:
         self._namesakes, self._resumed = namesakes, resumed
         self._forgotten = False
         self._is_new = is_new  # this process has created the task, and nothing has tried to commit it yet
-        self._trouble = ""  # why the thread in the background has given up
+        self._trouble = ""  # why the thread in the background ended without a study
         self._sent: Sent | None = None
 
     def __repr__(self) -> str:
@@ -160,7 +160,7 @@ class Submission:
         return f"Submission({ids}, status={quoted(self._state.status)}{waits and f', {waits}'})"
 
     def _what_next(self) -> str:
-        """How it becomes a study."""
+        """How it becomes a study, in a few words."""
         if self._state.failed:
             return ""
         if background.is_followed(self):
@@ -189,7 +189,7 @@ class Submission:
         return facts_table("Submission", facts, link=("page", url) if url else None)
 
     def _kept(self) -> str:
-        """The size of the study, where the server tells it, and how many cells were sent."""
+        """The size of the study, if the server reports it, and how many cells were sent."""
         cells, genes = (_number(self.study_info.get(name)) for name in ("n_cells", "n_genes"))
         if cells is None:
             return ""
@@ -365,7 +365,7 @@ class Submission:
             self._take(self._recovered(error))
 
     def _commit(self) -> None:
-        """Make it a study, unless this thread, another one or another process did so before."""
+        """Commit the task, unless another thread or process has done so already."""
         with background.committing(self.server, self.task_id):
             if self.done:
                 return
