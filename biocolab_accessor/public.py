@@ -111,28 +111,36 @@ def _suggest(
     caller: FrameType,
 ) -> BaseException:
     """Add a line of code that helps to an error that reaches the user, unless it ends in one already."""
-    if _is_within(caller):
+    if _is_within(caller) or _ends_in_code(error):
         return error
-    ended = str(error).rpartition("\n")[2].startswith("  bc.")
-    ended = ended or any(note.rpartition("\n")[2].startswith("  ") for note in getattr(error, "__notes__", ()))
-    line = "" if ended else _line_for(error, call, args)
-    if not line:
-        return error
+    if line := _line_for(error, call, args):
+        error.add_note(f"  {_with_names(line, call, args, kwargs, caller)}")
+    return error
+
+
+def _ends_in_code(error: BaseException) -> bool:
+    last_lines = [text.rpartition("\n")[2] for text in getattr(error, "__notes__", ())]
+    return str(error).rpartition("\n")[2].startswith("  bc.") or any(line.startswith("  ") for line in last_lines)
+
+
+def _with_names(
+    line: str, call: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], caller: FrameType
+) -> str:
+    """A line of ``_LINES`` with the user's variables, or usual names, in place of its braces."""
     owner, _, method = call.__qualname__.rpartition(".")
-    first = next(iter(args), None)
+    subject = next(iter(args), None)
     of_accessor = owner.endswith("Accessor") and bool(args)
-    held = next(iter(vars(first).values())) if of_accessor else first
-    mine = _name_of(held, caller)
-    it = mine or _NAMES.get(owner) or owner.casefold() or "adata"
-    function = _call_of_user(call, f"{it}.biocolab" if of_accessor else mine)
-    studies = {"Study": it, "Collection": f"{it}.studies[0]"}
-    study = studies.get(owner, "")
+    if of_accessor:
+        subject = next(iter(vars(subject).values()))
+    variable = _name_of(subject, caller)
+    it = variable or _NAMES.get(owner) or owner.casefold() or "adata"
+    function = _call_of_user(call, f"{it}.biocolab" if of_accessor else variable)
+    study = {"Study": it, "Collection": f"{it}.studies[0]"}.get(owner, "")
     if of_accessor and method.startswith(("pull_", "push_")):
         study = _name_of(kwargs.get("study"), caller) or ("" if "study" in kwargs else f"{it}.biocolab.study")
     if "{study}" in line and not study:
         line = "help({call})"
-    error.add_note("  " + line.replace("{it}", it).replace("{study}", study).replace("{call}", function))
-    return error
+    return line.replace("{it}", it).replace("{study}", study).replace("{call}", function)
 
 
 def _is_within(frame: FrameType | None) -> bool:

@@ -14,6 +14,7 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
+from weakref import WeakValueDictionary
 
 from biocolab_accessor.clients.retry import Deadline
 from biocolab_accessor.concurrency import in_background, until
@@ -127,7 +128,7 @@ def stop(address: str = "") -> None:
 
 
 # By task: threads of this process wait for each other even where files cannot be locked.
-_commits: dict[str, threading.Lock] = {}
+_commits: WeakValueDictionary[str, threading.Lock] = WeakValueDictionary()
 
 
 @contextmanager
