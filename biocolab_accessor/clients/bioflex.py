@@ -36,7 +36,7 @@ from biocolab_accessor.io.compression import can_inflate, read_deflated
 from biocolab_accessor.io.memory import empty_pages, expect_room
 from biocolab_accessor.io.transpose import PEAK, spans
 from biocolab_accessor.messages import quoted
-from biocolab_accessor.progress import progress_bar
+from biocolab_accessor.progress import DOWNLOADING, fetching, progress_bar
 from biocolab_accessor.protocol import UNITS
 from biocolab_accessor.public import public
 from biocolab_accessor.security.redaction import Secret, redacting, sealed
@@ -168,7 +168,7 @@ class BioFlexConnection(connection.Connection):
         target = io.BytesIO() if dst_file is None else dst_file
         start = target.tell()
 
-        with progress_bar("Downloading") as bar:
+        with progress_bar(DOWNLOADING) as bar:
 
             def open_target(length: int | None) -> Callable[[memoryview], object]:
                 bar.total = length
@@ -302,7 +302,8 @@ class Study(study.Study, _Scoped):
     def matrix(self, unit: str = "lognorm") -> sparse.csc_matrix:
         """The whole matrix: (n_cells, n_genes) float32."""
         params = self._scope(unit=_unit(unit))
-        buffer = self.database.connection._post_buffer("/v1/study/get_matrix", params, f"{self.hash_id} {unit}")
+        description = fetching(self.hash_id, unit)
+        buffer = self.database.connection._post_buffer("/v1/study/get_matrix", params, description)
         return csc_from_hdf5(buffer, f"get_matrix of {self.hash_id}")
 
     def matrix_stripes(self, unit: str, folder: Path, most: int) -> Generator[sparse.csc_matrix, None, None]:
