@@ -37,7 +37,7 @@ from biocolab_accessor.io.memory import empty_pages, expect_room
 from biocolab_accessor.io.transpose import PEAK, spans
 from biocolab_accessor.messages import quoted
 from biocolab_accessor.progress import DOWNLOADING, fetching, progress_bar
-from biocolab_accessor.protocol import UNITS
+from biocolab_accessor.protocol import UNITS, listed_units
 from biocolab_accessor.public import public
 from biocolab_accessor.security.redaction import Secret, redacting, sealed
 from biocolab_accessor.security.urls import normalize_host, route_url, without_user
@@ -468,6 +468,6 @@ def _summary(row: Any, gene: str) -> database.ExpressionSummary:
 def _unit(unit: Any) -> str:
     unit = getattr(unit, "value", unit)
     if unit not in UNITS:
-        msg = f"unit is {quoted(unit)}: it must be 'raw' or 'lognorm'"
+        msg = f"unit is {quoted(unit)}: it must be {listed_units()}"
         raise InvalidArgument(msg)
     return str(unit)
