@@ -23,7 +23,7 @@ from biocolab_accessor.messages import counted, did_you_mean, listing, quoted
 from biocolab_accessor.studies.conversion import expect_shape
 from biocolab_accessor.studies.obs_filter import ObsFilter, labels_of
 from biocolab_accessor.studies.selection import Selection
-from biocolab_accessor.studies.source import StudySource
+from biocolab_accessor.studies.sources import StudySource
 from biocolab_accessor.studies.study_data import StudyParts
 from biocolab_accessor.studies.terms import Term
 
