@@ -44,6 +44,7 @@ def test_a_pickled_error_keeps_its_attributes() -> None:
         assert (type(again), again.args, again.__dict__) == (type(error), error.args, error.__dict__)
 
 
+@pytest.mark.sweeps  # an interpreter of its own
 def test_errors_are_pickled_without_dask() -> None:
     code = (
         "import pickle, importlib.util, sys; sys.modules['tblib'] = None\n"

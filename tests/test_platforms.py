@@ -237,6 +237,7 @@ def test_every_text_file_is_opened_with_an_explicit_encoding() -> None:
     assert [line for line in found if not any(known in line for known in expected)] == []
 
 
+@pytest.mark.sweeps  # an interpreter of its own
 def test_a_table_is_printed_even_if_the_terminal_lacks_its_characters() -> None:
     code = (
         "import sys; from biocolab_accessor.cli.output import print_table;"

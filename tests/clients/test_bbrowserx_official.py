@@ -9,6 +9,7 @@ import textwrap
 from pathlib import Path
 
 import anndata as ad
+import pytest
 
 from biocolab_accessor.sandbox.server import Sandbox
 
@@ -40,6 +41,7 @@ OLD = """
 """
 
 
+@pytest.mark.sweeps  # an interpreter of its own
 def test_the_connector_works_over_bioturing_connector_1_8(server: Sandbox, counts: ad.AnnData, tmp_path: Path) -> None:
     counts.raw = counts
     counts.write_h5ad(tmp_path / "x.h5ad")

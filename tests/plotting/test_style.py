@@ -110,6 +110,7 @@ def test_a_notebook_displays_a_figure_without_any_backend() -> None:
     assert png.startswith(b"\x89PNG")
 
 
+@pytest.mark.sweeps  # an interpreter of its own
 def test_colors_are_drawn_without_pyplot() -> None:
     code = (
         "import sys, numpy as np, pandas as pd\n"

@@ -323,6 +323,7 @@ def test_the_journal_holds_no_token(faulty: Sandbox, wide: ad.AnnData) -> None:
         assert faulty.token not in path.read_text() + path.name
 
 
+@pytest.mark.sweeps  # an interpreter of its own
 def test_equal_objects_make_equal_files_in_every_process(wide: ad.AnnData, tmp_path: Path) -> None:
     wide.obs["batch"] = ["a", "b", "c"] * 100
     wide.obsm["X_own"] = np.arange(600, dtype=np.float32).reshape(300, 2)
