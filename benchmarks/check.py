@@ -57,11 +57,11 @@ def memory(path: Path | None = None) -> None:
 def values() -> None:
     """What the check needs to know of a matrix."""
     from biocolab_accessor.check.matrix_choice import choose_matrix
-    from biocolab_accessor.check.matrix_stats import count_empty
+    from biocolab_accessor.check.matrix_stats import filled_of
     from biocolab_accessor.io.matrix_blocks import Slot, source_of
 
     def call(adata: ad.AnnData) -> object:
-        return count_empty(source_of(adata, Slot("X")), choose_matrix(adata).chosen.nnz)
+        return filled_of(source_of(adata, Slot("X")), choose_matrix(adata).chosen.nnz).empty
 
     adata = ad.read_h5ad(data.panel())
     call(data.tiny())

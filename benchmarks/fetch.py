@@ -84,7 +84,8 @@ def arrival() -> None:
     import biocolab_accessor as bc
 
     def call(study: Any) -> Any:
-        return study._post_buffer("/v1/study/get_matrix", {"unit": "raw"}, "the answer")
+        connection = study.database.connection
+        return connection._post_buffer("/v1/study/get_matrix", study._scope(unit="raw"), "the answer")
 
     human = bc.database()
     call(human.get_study(TINY))

@@ -234,7 +234,7 @@ class CancellableThreads:
 
 
 def in_background(work: Callable[[], object], name: str) -> Callable[[], None]:
-    """Call a function in a thread that ends with it; what is returned cancels it and waits for a second at most."""
+    """Call a function in a thread of its own, and return a function that cancels it, which takes a second at most."""
     threads = CancellableThreads(1, name)
     threads.submit(work)
     threads._waiting.put(None)

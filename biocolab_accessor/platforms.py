@@ -18,11 +18,14 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
 from biocolab_accessor.errors import ConfigurationError, InvalidArgument
+
+if TYPE_CHECKING:
+    from filelock import FileLock
 
 __all__ = [
     "detached",
@@ -44,6 +47,7 @@ __all__ = [
     "safe_file_name",
     "sync",
     "temporary_folder",
+    "try_lock",
 ]
 
 # Another program, such as a virus scanner, or another thread keeps a file open only briefly.
@@ -125,6 +129,18 @@ def private_folder(path: Path) -> None:
     missing = [folder for folder in (path, *path.parents) if not folder.exists()]
     for folder in (*reversed(missing), path):
         folder.mkdir(mode=0o700, exist_ok=True)
+
+
+def try_lock(path: Path) -> FileLock | None:
+    """The lock next to a file, acquired; None if another process or thread holds it."""
+    from filelock import FileLock, Timeout  # of all that import this module, few lock files
+
+    lock = FileLock(path.with_suffix(".lock"), mode=0o600)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        return None
+    return lock
 
 
 def open_to_others(path: Path) -> str:

@@ -1,6 +1,6 @@
-"""Public: what every public function does when it is called.
+"""Public: the wrapper of every public function.
 
-It suggests keywords, its tracebacks are short, and its errors end in a line of code that helps.
+It suggests keywords, shortens tracebacks, and ends errors in a line of code that helps.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from biocolab_accessor.messages import did_you_mean, listing
 __all__ = ["public"]
 
 _Thing = TypeVar("_Thing")
-# KeyboardInterrupt and errors of the system are not bugs either, which a whole traceback would help to find.
+# None of these is a bug, which only a full traceback would help to find.
 _USUAL = (BiocolabError, KeyboardInterrupt, OSError)
 _PACKAGE = __name__.partition(".")[0]
 
@@ -85,10 +85,10 @@ def public(thing: _Thing) -> _Thing:
             if unknown is not None and not takes_any:
                 near = did_you_mean(unknown, names) or f"; it takes {listing(names, limit=20) or 'no arguments'}"
                 msg = f"{function.__qualname__}() got an unexpected keyword argument {unknown!r}{near}"
-                raise _suggest(_shortly(TypeError(msg)), called, args, kwargs, sys._getframe(1))
+                raise _suggest(_with_short_traceback(TypeError(msg)), called, args, kwargs, sys._getframe(1))
             return function(*args, **kwargs)
         except _USUAL as error:
-            _suggest(_shortly(error), called, args, kwargs, sys._getframe(1))
+            _suggest(_with_short_traceback(error), called, args, kwargs, sys._getframe(1))
             raise
         finally:
             del args, kwargs  # a verbose traceback shows the variables of this frame, and any argument may be a token
@@ -96,8 +96,8 @@ def public(thing: _Thing) -> _Thing:
     return called  # type: ignore[return-value]
 
 
-def _shortly(error: BaseException) -> BaseException:
-    """The error, which IPython then shows as it shows those of this package."""
+def _with_short_traceback(error: BaseException) -> BaseException:
+    """The error, whose traceback IPython then shows without the frames of this package."""
     if not hasattr(error, "_render_traceback_"):
         error._render_traceback_ = partial(short_traceback, error)  # type: ignore[attr-defined]
     return error
@@ -124,19 +124,19 @@ def _suggest(
     held = next(iter(vars(first).values())) if of_accessor else first
     mine = _name_of(held, caller)
     it = mine or _NAMES.get(owner) or owner.casefold() or "adata"
-    spoken = _spoken(call, f"{it}.biocolab" if of_accessor else mine)
+    function = _call_of_user(call, f"{it}.biocolab" if of_accessor else mine)
     studies = {"Study": it, "Collection": f"{it}.studies[0]"}
     study = studies.get(owner, "")
     if of_accessor and method.startswith(("pull_", "push_")):
         study = _name_of(kwargs.get("study"), caller) or ("" if "study" in kwargs else f"{it}.biocolab.study")
     if "{study}" in line and not study:
         line = "help({call})"
-    error.add_note("  " + line.replace("{it}", it).replace("{study}", study).replace("{call}", spoken))
+    error.add_note("  " + line.replace("{it}", it).replace("{study}", study).replace("{call}", function))
     return error
 
 
 def _is_within(frame: FrameType | None) -> bool:
-    """Whether this package called, also through an official client: the user's call is further out."""
+    """Whether this package made the call, perhaps through an official client: the user's call is further out."""
     while frame is not None:
         if str(frame.f_globals.get("__name__")).partition(".")[0] == _PACKAGE:
             return True
@@ -176,16 +176,16 @@ def _folder_of(path: str) -> str:
 
 
 def _name_of(held: object, caller: FrameType) -> str:
-    """The variable of the user that holds an object."""
+    """The user's variable that holds an object."""
     local = caller.f_locals
     known = {**caller.f_globals, **local}
     if sys.version_info < (3, 13) and caller.f_code.co_flags & inspect.CO_OPTIMIZED:
-        local.clear()  # of a function: a copy that its frame would keep, with what the user deletes from now on
+        local.clear()  # a copy, which the frame of a function would keep with all that the user deletes later
     return next((name for name, value in known.items() if held is not None and value is held and name[0] != "_"), "")
 
 
-def _spoken(call: Callable[..., Any], subject: str) -> str:
-    """How a user names a public function."""
+def _call_of_user(call: Callable[..., Any], subject: str) -> str:
+    """A public function as users write it, such as ``study.metadata`` or ``bc.study``."""
     package = sys.modules[_PACKAGE]
     owner, _, method = call.__qualname__.rpartition(".")
     if not owner:

@@ -64,7 +64,7 @@ def test_a_card_of_a_submission_shows_the_uuid_and_the_next_call(submission: bc.
     assert "submission.study().to_anndata()" in card
 
 
-def test_a_submission_says_how_many_cells_were_kept_of_each_batch(server: Sandbox) -> None:
+def test_a_submission_shows_how_many_cells_of_each_batch_were_kept(server: Sandbox) -> None:
     counts = np.ones((2100, 9), np.float32)
     counts[:600] = 0
     adata = ad.AnnData(counts)
@@ -74,7 +74,7 @@ def test_a_submission_says_how_many_cells_were_kept_of_each_batch(server: Sandbo
     assert "some 500 of 600, all 1,000, gone 0 of 500" in card
 
 
-def test_a_submission_says_no_size_that_its_server_did_not_send(submission: bc.Submission) -> None:
+def test_a_submission_shows_no_size_that_its_server_did_not_send(submission: bc.Submission) -> None:
     assert "9 cells x 9 genes" in shown(submission)
     other = copy.copy(submission)
     for size in ({}, {"n_cells": "9", "batches": [1]}, {"n_cells": -1}, {"n_cells": True}):

@@ -1,4 +1,4 @@
-"""Public: a misspelled keyword of anything that users call is answered with the near one."""
+"""Public functions suggest keywords, and their errors end in a line of code that helps."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def keywords(function: Callable[..., Any]) -> list[str]:
 CALLS = {f"{each.__module__}.{each.__qualname__}": each for each in functions() if keywords(each)}
 
 
-def test_a_misspelled_keyword_of_every_public_function_names_the_near_one() -> None:
+def test_the_error_about_a_misspelled_keyword_of_a_public_function_suggests_the_right_one() -> None:
     assert len(CALLS) > 110
     for call in CALLS.values():
         for name in keywords(call):
@@ -56,14 +56,14 @@ def test_a_misspelled_keyword_of_every_public_function_names_the_near_one() -> N
                 call(**{name + name[-1]: None})
 
 
-def test_a_keyword_without_a_near_one_is_answered_with_all_of_them() -> None:
+def test_the_error_about_a_keyword_that_resembles_none_lists_all_of_them() -> None:
     with pytest.raises(TypeError, match=r"got an unexpected keyword argument 'nothing_alike'; it takes 'ids', 'dat"):
         bc.collection(nothing_alike=1)
     with pytest.raises(TypeError, match="unexpected keyword argument 'x'; it takes no arguments"):
         public(lambda: None)(x=1)
 
 
-def test_a_misspelled_setting_is_answered_with_the_near_one() -> None:
+def test_the_error_about_a_misspelled_setting_suggests_the_right_one() -> None:
     with pytest.raises(bc.errors.InvalidArgument, match="did you mean 'max_retries'"):
         bc.settings.override(max_retires=1).__enter__()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import configparser
+import importlib
 import re
 import subprocess
 import tomllib
@@ -162,3 +163,16 @@ def test_the_line_length_of_editors_is_that_of_ruff() -> None:
     parser.read_string("[top]\n" + (_ROOT / ".editorconfig").read_text(encoding="utf-8"))
     ruff = tomllib.loads((_ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["ruff"]
     assert parser["*"]["max_line_length"] == str(ruff["line-length"])
+
+
+def test_benchmarks_and_pictures_import_only_what_the_package_has() -> None:
+    imported = [
+        (path.name, node.module, alias.name)
+        for path in [*(_ROOT / "benchmarks").glob("*.py"), *(_ROOT / "docs").glob("*.py")]
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("biocolab_accessor")
+        for alias in node.names
+    ]
+    assert len(imported) >= 7
+    absent = [each for each in imported if not hasattr(importlib.import_module(each[1]), each[2])]
+    assert absent == []

@@ -143,7 +143,7 @@ def kept_connection() -> Iterator[None]:
 
 @pytest.mark.parametrize("mistake", MISTAKES)
 @pytest.mark.usefixtures("kept_connection")
-def test_a_common_mistake_is_told_on_one_screen_and_ends_in_a_line_that_works(
+def test_a_common_mistake_fits_on_one_screen_and_ends_in_a_line_that_works(
     mistake: str, shell: InteractiveShell, server: Sandbox, counts: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from biocolab_accessor.connection import default

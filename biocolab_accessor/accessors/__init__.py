@@ -1,4 +1,4 @@
-"""Accessors: ``adata.biocolab``, ``df.biocolab`` and ``mdata.biocolab``, each a class that is given the object."""
+"""Accessors: ``adata.biocolab``, ``df.biocolab`` and ``mdata.biocolab``, each a class that holds the object."""
 
 from __future__ import annotations
 

@@ -15,6 +15,7 @@ from biocolab_accessor.messages import quoted
 
 if TYPE_CHECKING:
     from biocolab_accessor.connection.credentials import Service
+    from biocolab_accessor.protocol import Source as SourceName
     from biocolab_accessor.security.redaction import Secret
 
 __all__ = ["login", "logout"]
@@ -36,7 +37,7 @@ def login(
     """Store the token for a server in the keyring of this machine. Without HOST, asks for it.
 
     The token is never shown, and is not an option: every user of a machine can read the command line of a program.
-    The server of the last login of its kind is used where no host is given. The package keyring must be installed.
+    The server that you logged in to last is the default of its kind. The package keyring must be installed.
 
     Example: biocolab login https://company.example/t2d_index_tool/
     Example: pass show biocolab | biocolab login https://company.example/t2d_index_tool/ --token-stdin
@@ -87,7 +88,7 @@ def logout(host: Host = None, source: Which = Source.bbrowserx) -> None:
 
 
 def _address(service: Service, host: str | None, *, ask: bool) -> str:
-    """The address of the server: given, typed, that of the settings, or the public one."""
+    """The address of the server: the argument, what is typed, the setting, or the public server."""
     from biocolab_accessor.config import settings
     from biocolab_accessor.security.urls import normalize_host, without_user
 
@@ -112,7 +113,7 @@ def _typed_token(address: str, *, from_stdin: bool) -> Secret:
 _LONGEST = 65536
 
 
-def _ask_server(source: Any, service: Service, address: str, token: Secret) -> None:
+def _ask_server(source: SourceName, service: Service, address: str, token: Secret) -> None:
     """Raise unless the server accepts the token."""
     from biocolab_accessor.cli.doctor import ask_for_little, client_of
     from biocolab_accessor.connection.connector import EConnector
@@ -125,8 +126,8 @@ def _ask_server(source: Any, service: Service, address: str, token: Secret) -> N
         connector.close()
 
 
-def _expect_used(source: Any, address: str) -> None:
-    """Warn if another place comes first, so that the stored token is not used."""
+def _expect_used(source: SourceName, address: str) -> None:
+    """Warn if the host or token of another place is used instead of the stored one."""
     from biocolab_accessor.connection.connector import EConnector
 
     found = EConnector().credentials(source)

@@ -140,7 +140,7 @@ def submit(
     """Submit files on disk to a group of BBrowserX or Talk2Data.
 
     h5ad files, tables and 10x files are recognized and checked first; nothing is sent if a file has errors. With
-    --dry-run, the exit code is 1 then.
+    --dry-run, the exit code is then 1.
 
     Example: biocolab submit sample1.h5ad sample2.h5ad --study-id my_study --species mouse
 

@@ -182,7 +182,7 @@ class EConnector:
     bioflex_host, public_host
         Addresses to use instead of the public ones.
     ssl
-        True, ``"system"``, the path of a bundle of certificate authorities, or False; None is ``bc.settings.ssl``.
+        True, ``"system"``, the path of a bundle of certificate authorities, or False; None uses ``bc.settings.ssl``.
     host, token
         Deprecated names of ``private_host`` and ``private_token``, from the README of the SDK 1.0.1.
 

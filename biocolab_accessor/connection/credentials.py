@@ -105,7 +105,7 @@ def _content(path: Path) -> tuple[RedactedDict, str]:
 class Keyring:
     """The keyring of the system, where ``biocolab login`` stores each token under the address of its server."""
 
-    # The address that is used if no host is given is stored under the name of its setting, such as "private_host".
+    # The default address of each kind of server is stored under the name of its setting, such as "private_host".
 
     def __init__(self) -> None:
         self._known: dict[str, Any] = {}  # macOS may ask the user each time that a program reads a token
@@ -121,8 +121,8 @@ class Keyring:
 
     def backend(self) -> tuple[str, str]:
         """Return the name of the system's keyring, or why it cannot be used."""
-        name, problem = _keyring_answer("get_keyring")
-        return getattr(name.reveal(), "name", ""), problem or _keyring_answer("get_password", _ENTRIES, _PROBE)[1]
+        found, problem = _keyring_answer("get_keyring")
+        return getattr(found.reveal(), "name", ""), problem or _keyring_answer("get_password", _ENTRIES, _PROBE)[1]
 
     def expect_usable(self) -> None:
         """Raise ConfigurationError unless a token can be stored."""
@@ -131,19 +131,19 @@ class Keyring:
             raise ConfigurationError(msg)
 
     def store(self, setting: str, address: str, token: Secret) -> None:
-        """Store a token for its server, which becomes the one that is used if no host is given."""
+        """Store a token for its server, which becomes the default."""
         self._known.clear()
         for name, value in ((address, token), (setting, sealed(address))):
             _, problem = _keyring_answer("set_password", _ENTRIES, name, value)
             entry, unread = _keyring_answer("get_password", _ENTRIES, name)
             if not (problem or unread) and entry.reveal() != value.reveal():
-                problem = "it does not keep what it is given"
+                problem = "it does not keep what is stored"
             if problem := redacted(problem or unread, token):
                 msg = f"the token for {address} is not stored in the keyring: {problem}. {_INSTEAD}"
                 raise ConfigurationError(msg)
 
     def remove(self, setting: str, address: str) -> None:
-        """Remove the token for a server; its address too, if it is used where no host is given."""
+        """Remove the token for a server, and its address if it is the default."""
         self._known.clear()
         default, _ = _keyring_answer("get_password", _ENTRIES, setting)
         names = [address, *([setting] if default.reveal() == address else [])]
@@ -161,7 +161,7 @@ _INSTEAD = "Set the token in the environment or in the key file instead"
 
 
 def _keyring_answer(function: str, *arguments: Any) -> tuple[Any, str]:
-    """Return a sealed answer, or why there is none: an error from here would have tokens in its variables."""
+    """Return a sealed answer, or the problem: an error from here would have tokens in its variables."""
     try:
         import keyring
     except ImportError:

@@ -60,7 +60,7 @@ def connect(
         Addresses to use instead of the public ones.
     ssl
         Which certificate authorities are trusted: True, ``"system"`` for the certificate store of this machine (with
-        the extra ``system-certificates``), or the path of a bundle. False accepts every certificate. None is
+        the extra ``system-certificates``), or the path of a bundle. False accepts every certificate. None uses
         ``bc.settings.ssl``.
 
     Returns

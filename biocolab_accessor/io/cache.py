@@ -257,24 +257,10 @@ class CacheInfo(NamedTuple):
 
 @dataclass
 class Entry(Generic[_Made]):
-    """An entry that is looked up: what was found, else the folder to write it to; neither if it cannot be cached."""
+    """The cached value of a key; None if there is none, and then a value that is assigned is cached."""
 
-    key: Key
-    found: _Made | None = None
-    part: Path | None = None
-
-    def keep(self, made: _Made, arrays_of: Callable[[_Made], Arrays]) -> _Made:
-        """What was fetched, which is cached if it fits."""
-        if self.part is None:
-            return made
-        arrays = arrays_of(made)
-        if sum(array.nbytes for array in arrays.values()) <= settings.cache_size:
-            try:
-                write(self.part, self.key, arrays)
-            except OSError as error:
-                logger.warning("not kept in the cache: %s", error)
-                shutil.rmtree(self.part, ignore_errors=True)
-        return made
+    value: _Made | None = None
+    part: Path | None = None  # the folder to write to; None if nothing is to be written
 
 
 @public
@@ -366,8 +352,10 @@ class Cache:
         [1.0, 1.0, 1.0]
         """
         load: Callable[[Path], Arrays | None] = mapped
-        with self._entry(key, load) as entry:
-            return entry.found if entry.found is not None else entry.keep(make(), dict)
+        with self._entry(key, load, dict) as entry:
+            if entry.value is None:
+                entry.value = make()
+            return entry.value
 
     def file(self, key: Key, write_file: Callable[[Path], object]) -> Path | None:
         """The cached file of a key, written if it does not exist; None if it cannot be cached.
@@ -389,7 +377,7 @@ class Cache:
         """
         place = self._place(key) / FILE
         with self._entry(key, kept_file) as entry:
-            if entry.found is None:
+            if entry.value is None:
                 if entry.part is None:
                     return None
                 try:
@@ -431,25 +419,33 @@ class Cache:
         _remove(place)
 
     @contextmanager
-    def _entry(self, key: Key, load: Callable[[Path], _Made | None]) -> Iterator[Entry[_Made]]:
-        """The entry of a key. If it is not found, it is locked, and published when the block ends."""
+    def _entry(
+        self,
+        key: Key,
+        load: Callable[[Path], _Made | None],
+        arrays_of: Callable[[_Made], Arrays] | None = None,
+    ) -> Iterator[Entry[_Made]]:
+        """The entry of a key. If it has no value yet, it is locked, and written and published when the block ends."""
         place = self._place(key)
         for folder in (settings.cache_dir, self.folder, place):
             if why := open_to_others(folder):
                 _warn_once(why)
-                yield Entry(key)
+                yield Entry()
                 return
         if (found := _loaded(load, place)) is not None:
-            yield Entry(key, found)
+            yield Entry(found)
             return
         lock = self._lock(place)
         if lock is None:
-            yield Entry(key)
+            yield Entry()
             return
         part = self.folder / f"{place.name}.{uuid.uuid4().hex}.part"
         try:
-            # Another process may have made it meanwhile.
-            yield Entry(key, _loaded(load, place), part)
+            found = _loaded(load, place)  # another process may have made it meanwhile
+            entry = Entry(found, part)
+            yield entry
+            if found is None and entry.value is not None and arrays_of is not None:
+                _write_if_it_fits(part, key, arrays_of(entry.value))
             if part.exists():
                 self._publish(part, place)
         finally:
@@ -540,6 +536,16 @@ def _loaded(load: Callable[[Path], _Made | None], place: Path) -> _Made | None:
     return found
 
 
+def _write_if_it_fits(part: Path, key: Key, arrays: Arrays) -> None:
+    if sum(array.nbytes for array in arrays.values()) > settings.cache_size:
+        return
+    try:
+        write(part, key, arrays)
+    except OSError as error:
+        logger.warning("not kept in the cache: %s", error)
+        shutil.rmtree(part, ignore_errors=True)
+
+
 def _expect_room(part: Path) -> None:
     """Raise "file too large" if a file alone takes more than the cache may; its size is known once it is written."""
     size, most = sum(file.stat().st_size for file in part.iterdir()), settings.cache_size
@@ -566,8 +572,10 @@ def _remove(path: Path) -> bool:
 cache = Cache()
 
 
-def cached(key: Key, read: Callable[[CachedArrays], _Made]) -> AbstractContextManager[Entry[_Made]]:
-    """The entry of a key, with what ``read`` makes of its arrays; it is removed if ``read`` finds it invalid."""
+def cached(
+    key: Key, read: Callable[[CachedArrays], _Made], arrays_of: Callable[[_Made], Arrays]
+) -> AbstractContextManager[Entry[_Made]]:
+    """The entry of a key, whose value ``read`` makes of arrays; an entry that ``read`` finds invalid is removed."""
 
     def load(place: Path) -> _Made | None:
         arrays = mapped(place)
@@ -579,4 +587,4 @@ def cached(key: Key, read: Callable[[CachedArrays], _Made]) -> AbstractContextMa
             cache.forget(key, error)
             return None
 
-    return cache._entry(key, load)
+    return cache._entry(key, load, arrays_of)

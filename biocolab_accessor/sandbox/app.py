@@ -1,4 +1,4 @@
-"""App: from an HTTP request to a handler, and back; and the thread that serves it on a socket."""
+"""App: from an HTTP request to a handler and back, and the thread that serves it on a socket."""
 
 from __future__ import annotations
 
@@ -92,18 +92,27 @@ def route_names(app: Starlette) -> set[str]:
 
 def _json_endpoint(state: State, handler: Handler, header: str, longest: int | None = None) -> Endpoint:
     async def endpoint(request: Request) -> Response:
+        user = _user(state, request, header)
+        if longest is not None and is_long(request):
+            answer = await _long_answer(state, handler, user, request, longest)
+        else:
+            body = await json_body(request)
+            answer = await run_in_threadpool(handler, state, user, body)
+            del body
+        if isinstance(answer, Response):
+            return answer
+        content = await run_in_threadpool(lambda: json.dumps(answer).encode())
+        return Response(content, media_type="application/json")
+
+    return _answering_errors(endpoint)
+
+
+def _answering_errors(endpoint: Endpoint) -> Endpoint:
+    """The endpoint, whose errors become HTTP answers."""
+
+    async def answering(request: Request) -> Response:
         try:
-            user = _user(state, request, header)
-            if longest is not None and is_long(request):
-                answer = await _long_answer(state, handler, user, request, longest)
-            else:
-                body = await json_body(request)
-                answer = await run_in_threadpool(handler, state, user, body)
-                del body
-            if isinstance(answer, Response):
-                return answer
-            content = await run_in_threadpool(lambda: json.dumps(answer).encode())
-            return Response(content, media_type="application/json")
+            return await endpoint(request)
         except HTTPError as error:
             return error.answer()
         except ClientDisconnect:
@@ -112,7 +121,7 @@ def _json_endpoint(state: State, handler: Handler, header: str, longest: int | N
             logger.exception("%s", request.url.path)
             return failure(error).answer()
 
-    return endpoint
+    return answering
 
 
 async def _long_answer(state: State, handler: Handler, user: str, request: Request, longest: int) -> Any:
@@ -134,17 +143,10 @@ def _upload_endpoint(state: State, take: UploadHandler) -> Endpoint:
             params = await receive(request.headers.get("content-type", ""), pieces(request, LONGEST_FILE), part)
             answer = await run_in_threadpool(take, state, user, params, part)
             return Response(json.dumps(answer).encode(), media_type="application/json")
-        except HTTPError as error:
-            return error.answer()
-        except ClientDisconnect:
-            return Response(status_code=499)
-        except Exception as error:
-            logger.exception("%s", request.url.path)
-            return failure(error).answer()
         finally:
             remove(part)
 
-    return endpoint
+    return _answering_errors(endpoint)
 
 
 def _download_endpoint(state: State) -> Endpoint:
@@ -243,5 +245,5 @@ class ServerThread:
 
 
 def _is_news(record: logging.LogRecord) -> bool:
-    """Whether a log line is worth reading; closing always cuts off the clients that still wait."""
+    """Whether a log line is worth reading; closing always cuts off clients that still wait."""
     return "timeout graceful shutdown" not in str(record.msg)

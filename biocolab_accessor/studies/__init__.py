@@ -4,4 +4,4 @@ from collections.abc import Callable
 from typing import Any
 
 missing_study_hints: list[Callable[[str, Any], str]] = []
-"""Functions of the id of a study that was not found and the server's client; each returns a note or an empty string."""
+"""Functions that get the id of a study that was not found and the server's client, and return a note, or ``""``."""

@@ -192,7 +192,7 @@ class Collection:
             See :meth:`Study.to_anndata`.
         obs_filter
             See :meth:`Study.to_anndata`. It is applied to each study, which may have no cell to add; for an outer join,
-            a field that a study lacks is missing in all of its cells. A label must be one of at least one study.
+            a field that a study lacks is missing in all of its cells. At least one study must have each label.
         cells
             Names of cells as in the result, ``"AAACATACAACCAC-1-GSE1"``: barcodes with the study's name appended.
         dry_run
@@ -302,7 +302,7 @@ class Collection:
         Returns
         -------
         anndata.AnnData or FetchPlan
-            (n_obs, n_vars) float32; ``X`` and layers are Dask arrays.
+            (n_obs, n_vars) float32; ``X`` and layers are Dask arrays. With ``dry_run``, the plan.
 
         Raises
         ------
@@ -404,7 +404,7 @@ class Collection:
         Returns
         -------
         pathlib.Path or FetchPlan
-            The path.
+            The path; with ``dry_run``, the plan.
 
         Raises
         ------
@@ -559,12 +559,12 @@ class Collection:
         return found
 
     def _expect_filter(self, wanted: ObsFilter, join: Join, fields: Sequence[Sequence[str]]) -> None:
-        """Check the fields of the filter, and that each of its labels is one of some study."""
+        """Check the fields of the filter, and that at least one study has each of its labels."""
         for each, known in zip(self.studies, fields, strict=True):
             wanted.expect_fields(known if join == "inner" else _every(fields), each.id)
         labels: dict[str, list[str]] = {}
         for each, known in zip(self.studies, fields, strict=True):
-            # The first study has them all, as a rule, and no other one is asked.
+            # Usually the first study has all labels, and no other study is asked.
             if names := _owned(wanted.fields_of_labels(labels), known):
                 for name, own in labels_of(parts_of(each).cached().metadata(names)).items():
                     labels[name] = list(dict.fromkeys([*labels.get(name, []), *own]))

@@ -112,11 +112,11 @@ class ObsFilter(NamedTuple):
                 raise UnknownField(_message(self.text, start, why))
 
     def fields_of_labels(self, known: Mapping[str, Collection[str]]) -> list[str]:
-        """Fields that are compared with a label which is not among the known ones."""
+        """Fields that are compared with a label that is not known yet."""
         return list(dict.fromkeys(name for name, label, _ in self.labels if label not in known.get(name, ())))
 
     def expect_labels(self, known: Mapping[str, Collection[str]]) -> None:
-        """Raise InvalidFilter if one of these fields, which hold labels, has none of those of the filter."""
+        """Raise InvalidFilter if a field is compared with a label that is not among its known ones."""
         for name, label, start in self.labels:
             if name in known and label not in known[name]:
                 near = did_you_mean(label, known[name])

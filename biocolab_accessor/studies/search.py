@@ -397,7 +397,7 @@ def _listed(connector: BBrowserXConnector, group_id: str, species: str) -> list[
     try:
         rows = list_studies(connector, group_id, species)
     except ServerError:
-        if group_id != PUBLIC_STUDIES:  # which not all servers have, and none lists
+        if group_id != PUBLIC_STUDIES:  # not all servers have this group, and none lists it
             raise
         return []
     return [Listed(row, group_id, species, _words_of_row(row)) for row in rows]

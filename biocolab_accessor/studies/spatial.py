@@ -59,7 +59,7 @@ def spatial_data(adata: AnnData, centers: pd.DataFrame, radius: float | None, st
     spatialdata.sanitize_table(adata)
     valid = spatialdata.sanitize_name
     if again := [new for old, new in zip(columns, adata.obs.columns, strict=True) if new != valid(old, True)]:
-        warn(f"study {study_id}: fields got numbers, because SpatialData takes others for the same: {listing(again)}")
+        warn(f"study {study_id}: SpatialData cannot tell some fields apart, so they got numbers: {listing(again)}")
     samples = placed["sample"].cat.remove_unused_categories()
     regions = _free_names(list(samples.cat.categories), [_TABLE], valid)
     region, cell = _free_names([_REGION, _CELL], list(adata.obs.columns), str)
@@ -82,7 +82,7 @@ def spatial_data(adata: AnnData, centers: pd.DataFrame, radius: float | None, st
 
 
 def radius_of(points: NDArray[np.float64]) -> float:
-    """Half the median distance of a cell to its nearest neighbor in another place; 1 if there is none."""
+    """Half the median distance of a cell to its nearest neighbor; 1 if all cells are in the same place."""
     places = np.unique(points, axis=0)
     if len(places) < 2:
         return 1.0

@@ -678,7 +678,7 @@ class Study:
         Returns
         -------
         pathlib.Path or FetchPlan
-            The path.
+            The path; with ``dry_run``, the plan.
 
         Raises
         ------
@@ -758,7 +758,8 @@ class Study:
         Returns
         -------
         anndata.AnnData or FetchPlan
-            (n_obs, n_vars) float32. ``X`` and layers are Dask arrays of CSR blocks; the rest is in memory.
+            (n_obs, n_vars) float32. ``X`` and layers are Dask arrays of CSR blocks; the rest is in memory. With
+            ``dry_run``, the plan.
 
         Raises
         ------
@@ -829,7 +830,7 @@ class Study:
             name. ``tables["table"]`` is the AnnData of :meth:`to_anndata`: ``obs["region"]`` names the element of each
             cell, ``obs["cell_id"]`` its circle, and ``obsm["spatial"]`` (n_obs, 2; float64) has the centers. Cells
             without a position are left out, with a warning. In names of samples and fields, characters other than
-            letters, digits, dots, ``_`` and ``-`` become ``_``, as SpatialData demands.
+            letters, digits, dots, ``_`` and ``-`` become ``_``, as SpatialData requires.
 
         Raises
         ------

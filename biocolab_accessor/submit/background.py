@@ -15,16 +15,16 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from filelock import FileLock
-
 from biocolab_accessor.clients.retry import Deadline
 from biocolab_accessor.concurrency import in_background, until
 from biocolab_accessor.config import settings
 from biocolab_accessor.errors import BiocolabError
-from biocolab_accessor.platforms import private_folder
+from biocolab_accessor.platforms import private_folder, try_lock
 from biocolab_accessor.submit import journal
 
 if TYPE_CHECKING:
+    from filelock import FileLock
+
     from biocolab_accessor.submit.submission import Submission
 
 __all__ = ["committing", "follow", "followed", "is_followed", "paused", "stop"]
@@ -44,14 +44,16 @@ class _Follower:
 
     def _work(self) -> None:
         try:
-            # A network that is down for a while is no reason to end.
+            # The thread survives a network that is down for a while.
             while self.submission._follow(self.stopped) and not self.stopped.wait(_SECONDS_TO_TRY_AGAIN):
                 pass
-        except Exception:  # a bug, and nothing waits for this thread
+        except Exception as error:  # a bug, which the submission shows, because nothing waits for this thread
+            self.submission._trouble = f"internal error: {type(error).__name__}"
             logger.debug("task %s is no longer followed", self.submission.task_id, exc_info=True)
         finally:
+            key = _key(self.submission)
             with _lock:
-                if _followers.get(key := _key(self.submission)) is self:
+                if _followers.get(key) is self:
                     del _followers[key]
             self.over.set()
 
@@ -124,54 +126,56 @@ def stop(address: str = "") -> None:
         each.cancel()
 
 
-# By the name of the lock file: threads of this process wait for each other also where files cannot be locked.
+# By task: threads of this process wait for each other even where files cannot be locked.
 _commits: dict[str, threading.Lock] = {}
 
 
 @contextmanager
 def committing(server: str, task_id: str | int) -> Iterator[None]:
     """Within the block, nothing else on this machine commits the task."""
-    name = journal.name_of_task(server, task_id)
-    thread_lock = _commits.setdefault(name, threading.Lock())
+    path = journal.path_of_task(server, task_id)
+    thread_lock = _commits.setdefault(path.stem, threading.Lock())
     until(partial(thread_lock.acquire, True))
     try:
-        path, lock = journal._folder() / name, None
-        try:
-            lock = _waited_for(path)
-        except BiocolabError:
-            raise
-        except (OSError, NotImplementedError) as error:
-            logger.debug("%s cannot be locked, so another process may commit task %s too: %s", path, task_id, error)
-        try:
+        with _locked(path):
             yield
-        finally:
-            if lock is not None:
-                _remove_lock(path, lock)
     finally:
         thread_lock.release()
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Lock a file for this process, if files can be locked here."""
+    lock = None
+    try:
+        lock = _waited_for(path)
+    except BiocolabError:
+        raise
+    except (OSError, NotImplementedError) as error:
+        logger.debug("%s cannot be locked, so another process may commit the same task: %s", path, error)
+    try:
+        yield
+    finally:
+        if lock is not None:
+            _remove_lock(path, lock)
 
 
 def _waited_for(path: Path) -> FileLock:
     private_folder(path.parent)
     deadline = Deadline()
     while True:
-        with _folder_lock(path):
-            if (lock := journal._try_lock(path)) is not None:
+        with journal.folder_lock(path.parent):
+            if (lock := try_lock(path)) is not None:
                 return lock
         deadline.check("waiting for another process that commits the same task")
         time.sleep(0.1)
 
 
 def _remove_lock(path: Path, lock: FileLock) -> None:
-    # Under the folder's lock, as the journals: otherwise another process could lock the removed file.
-    with suppress(OSError), _folder_lock(path):
+    with suppress(OSError), journal.folder_lock(path.parent):
         lock.release()
         path.with_suffix(".lock").unlink(missing_ok=True)
     lock.release()
-
-
-def _folder_lock(path: Path) -> FileLock:
-    return FileLock(path.parent / "lock", timeout=journal._SECONDS_TO_LOCK, mode=0o600)
 
 
 def _key(submission: Submission) -> tuple[str, str]:

@@ -24,12 +24,11 @@ from pathlib import Path
 from typing import Any, cast
 
 from filelock import FileLock
-from filelock import Timeout as LockTimeout
 
 from biocolab_accessor.clients.retry import Deadline
 from biocolab_accessor.config import settings
 from biocolab_accessor.errors import BiocolabError, InvalidFile
-from biocolab_accessor.platforms import expanded, private_folder, remove_file
+from biocolab_accessor.platforms import expanded, private_folder, remove_file, try_lock
 
 __all__ = [
     "Entry",
@@ -41,10 +40,11 @@ __all__ = [
     "expect_unchanged_files",
     "files_of",
     "finish",
+    "folder_lock",
     "forget",
-    "name_of_task",
     "of_task",
     "only",
+    "path_of_task",
     "renew",
 ]
 
@@ -238,14 +238,14 @@ def of_task(server: str, task_id: str | int) -> Known | None:
     return found[1] if found else None
 
 
-def name_of_task(server: str, task_id: str | int) -> str:
-    """The name of the files that are about a task only."""
-    return f"task-{hashlib.sha256(json.dumps([server, str(task_id)]).encode()).hexdigest()[:40]}"
+def path_of_task(server: str, task_id: str | int) -> Path:
+    """The file that is about a task only."""
+    return _folder() / f"task-{hashlib.sha256(json.dumps([server, str(task_id)]).encode()).hexdigest()[:40]}.jsonl"
 
 
 def finish(server: str, task_id: str | int, study_info: Mapping[str, Any], known: Known | None = None) -> None:
     """Record the commit of a task: for the same call if the user gave the study id, else for the same task only."""
-    path = _folder() / f"{name_of_task(server, task_id)}.jsonl"
+    path = path_of_task(server, task_id)
     commit = {"step": "commit", "study_info": dict(study_info)}
 
     def end(each: Path, before: Known) -> None:
@@ -284,10 +284,10 @@ def every() -> list[tuple[Path, Known]]:
     if not folder.is_dir():
         return []
     found: list[tuple[float, Path, Known]] = []
-    with FileLock(folder / "lock", timeout=_SECONDS_TO_LOCK, mode=0o600):
+    with folder_lock(folder):
         for path in folder.glob("*-*.jsonl"):
             try:
-                lock = _try_lock(path)
+                lock = try_lock(path)
                 if lock is not None:
                     lock.release()
                     found.append((path.stat().st_mtime, path, _read(path)[0]))
@@ -298,8 +298,8 @@ def every() -> list[tuple[Path, Known]]:
 
 def drop(path: Path) -> bool:
     """Forget a submission; False if a call uses it at the moment."""
-    with FileLock(path.parent / "lock", timeout=_SECONDS_TO_LOCK, mode=0o600):
-        lock = _try_lock(path)
+    with folder_lock(path.parent):
+        lock = try_lock(path)
         if lock is None:
             return False
         try:
@@ -319,7 +319,7 @@ def _end(server: str, task_id: str | int, end: Callable[[Path, Known], None]) ->
 
 def _of_task(server: str, task_id: str | int) -> Iterator[tuple[Path, Known]]:
     # Not the records of all other tasks, which are thousands if thousands of studies were submitted within a month.
-    for path in [*_folder().glob("[0-9a-f]*.jsonl"), _folder() / f"{name_of_task(server, task_id)}.jsonl"]:
+    for path in [*_folder().glob("[0-9a-f]*.jsonl"), path_of_task(server, task_id)]:
         try:
             known, _ = _read(path)
         except OSError as error:  # on Windows, while another process removes it
@@ -333,16 +333,20 @@ def _folder() -> Path:
     return settings.cache_dir / "journal"
 
 
+def folder_lock(folder: Path) -> FileLock:
+    """The lock of the folder: the files in it are locked, and their locks removed, only while it is held."""
+    return FileLock(folder / "lock", timeout=_SECONDS_TO_LOCK, mode=0o600)
+
+
 def _taken(folder: Path, digest: str, *, wait: bool) -> Entry:
     private_folder(folder)
     deadline = Deadline()
     while True:
-        # Entry locks are only acquired and removed while this lock is held.
-        with FileLock(folder / "lock", timeout=_SECONDS_TO_LOCK, mode=0o600):
+        with folder_lock(folder):
             _tidy(folder)
             busy = False
             for path in sorted(folder.glob(f"{digest}-*.jsonl")):
-                if (lock := _try_lock(path)) is not None:
+                if (lock := try_lock(path)) is not None:
                     try:
                         found = Entry(path, lock)
                     except OSError:
@@ -357,18 +361,9 @@ def _taken(folder: Path, digest: str, *, wait: bool) -> Entry:
                 # Written now, not at the first step, so that other calls see it.
                 with open(path, "xb", opener=_private) as file:
                     file.write(b"".join(map(_line, _first_lines(Known()))))
-                return Entry(path, _try_lock(path))
+                return Entry(path, try_lock(path))
         deadline.check("waiting for the same submission in another call")
         time.sleep(0.1)
-
-
-def _try_lock(path: Path) -> FileLock | None:
-    lock = FileLock(path.with_suffix(".lock"), mode=0o600)
-    try:
-        lock.acquire(timeout=0)
-    except LockTimeout:
-        return None
-    return lock
 
 
 def _tidy(folder: Path) -> None:
@@ -387,7 +382,7 @@ def _tidy(folder: Path) -> None:
         if stale and journal.exists() and journal.name not in condemned:
             old.add(journal.name)
             continue
-        if stale and (lock := _try_lock(journal)) is not None:
+        if stale and (lock := try_lock(journal)) is not None:
             if journal.exists() and _read(journal)[0].study_info is None:
                 logger.warning("%s is removed: its submission was interrupted more than 30 days ago", journal)
             with suppress(OSError):

@@ -194,7 +194,9 @@ def connected_submissions(source: Server) -> list[BrokenOff]:
 
 
 def not_a_study_yet(study_id: str, connector: BBrowserXConnector) -> str:
-    """What to do about a submission with this id or title that is not a study; empty if the server has none."""
+    """How to get a submission with this id or title that is not a study yet; empty if the server has none."""
+    from biocolab_accessor.submit.submission import call_of
+
     tasks = {
         known.task_id: known.source
         for _, known in journal.every()
@@ -215,9 +217,8 @@ def not_a_study_yet(study_id: str, connector: BBrowserXConnector) -> str:
             continue
         if state.failed:
             continue
-        where = "" if source == "bbrowserx" else f", to={quoted(source)}"
         how = "processed, but is not a study yet" if state.succeeded else "is still being processed"
-        return f"{quoted(study_id)} was submitted and {how}:\n  bc.submission({quoted(task_id)}{where}).study()"
+        return f"{quoted(study_id)} was submitted and {how}:\n  {call_of(task_id, source)}.study()"
     return ""
 
 

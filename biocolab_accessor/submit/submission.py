@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Sent",
     "Submission",
+    "call_of",
     "connector_to",
     "studies_in_group",
     "studies_with_id",
@@ -151,7 +152,7 @@ class Submission:
         self._namesakes, self._resumed = namesakes, resumed
         self._forgotten = False
         self._is_new = is_new  # this process has created the task, and nothing has tried to commit it yet
-        self._trouble = ""  # why the thread in the background has given up
+        self._trouble = ""  # why the thread in the background ended without a study
         self._sent: Sent | None = None
 
     def __repr__(self) -> str:
@@ -160,7 +161,7 @@ class Submission:
         return f"Submission({ids}, status={quoted(self._state.status)}{waits and f', {waits}'})"
 
     def _what_next(self) -> str:
-        """How it becomes a study."""
+        """How it becomes a study, in a few words."""
         if self._state.failed:
             return ""
         if background.is_followed(self):
@@ -189,11 +190,11 @@ class Submission:
         return facts_table("Submission", facts, link=("page", url) if url else None)
 
     def _kept(self) -> str:
-        """The size of the study, where the server tells it, and how many cells were sent."""
+        """The size of the study, if the server reports it, and how many cells were sent."""
         cells, genes = (_number(self.study_info.get(name)) for name in ("n_cells", "n_genes"))
         if cells is None:
             return ""
-        size = f"{_of(cells, self._sent and self._sent.n_obs)} cells"
+        size = f"{_out_of(cells, self._sent and self._sent.n_obs)} cells"
         return size if genes is None else f"{size} x {genes:,} genes"
 
     def _kept_by_batch(self) -> str:
@@ -205,7 +206,7 @@ class Submission:
         rows = [(str(name).removesuffix(".h5ad"), _number(n)) for name, n in kept.items()]
         # A batch without a cell left is not in the study.
         rows += [(name, 0) for name in sent if kept and name not in dict(rows)]
-        texts = [f"{name} {_of(n, sent.get(name))}" for name, n in rows if n is not None]
+        texts = [f"{name} {_out_of(n, sent.get(name))}" for name, n in rows if n is not None]
         more = [f"… and {len(texts) - _MOST_BATCHES} more"] if len(texts) > _MOST_BATCHES else []
         return ", ".join(texts[:_MOST_BATCHES] + more)
 
@@ -310,7 +311,7 @@ class Submission:
                 error.add_note(f"task {self.task_id} keeps running on the server. {self._how_to_go_on()}")
                 raise
             except TaskFailed as error:
-                error.add_note(f"The whole log:\n  {self._call()}.log")
+                error.add_note(f"The whole log:\n  {call_of(self.task_id, self.source)}.log")
                 raise
             bar.set_description_str(shown(ready(self.study_id)), refresh=False)
             # In a terminal, a bar is cut at its width, and a part of an address is useless.
@@ -365,7 +366,7 @@ class Submission:
             self._take(self._recovered(error))
 
     def _commit(self) -> None:
-        """Make it a study, unless this thread, another one or another process did so before."""
+        """Commit the task, unless another thread or process has done so already."""
         with background.committing(self.server, self.task_id):
             if self.done:
                 return
@@ -404,15 +405,11 @@ class Submission:
         error.add_note("Repeat the submit call: it resumes this task, or starts again if the server has lost it")
         raise error
 
-    def _call(self) -> str:
-        where = "" if self.source == "bbrowserx" else f", to={quoted(self.source)}"
-        return f"bc.submission({quoted(self.task_id)}{where})"
-
     def _how_to_go_on(self) -> str:
         option = "" if self.source == "bbrowserx" else f" --to {self.source}"
         return (
             "To go on, repeat the call, or run the first line in a terminal, or the second one here:\n"
-            f"  biocolab wait {self.task_id}{option}\n  {self._call()}.wait()"
+            f"  biocolab wait {self.task_id}{option}\n  {call_of(self.task_id, self.source)}.wait()"
         )
 
     async def _ended(self) -> Submission:
@@ -488,8 +485,14 @@ def _number(value: Any) -> int | None:
     return value if type(value) is int and value >= 0 else None
 
 
-def _of(kept: int, sent: int | None) -> str:
+def _out_of(kept: int, sent: int | None) -> str:
     return f"{kept:,}" if sent in (None, kept) else f"{kept:,} of {sent:,}"
+
+
+def call_of(task_id: str | int, source: str) -> str:
+    """The call that finds a submission again, as users write it."""
+    where = "" if source == "bbrowserx" else f", to={quoted(source)}"
+    return f"bc.submission({quoted(task_id)}{where})"
 
 
 def was_lost(submission: Submission) -> bool:

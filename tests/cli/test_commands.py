@@ -199,7 +199,7 @@ def test_studies_take_the_group_as_an_argument_and_as_the_option_of_other_comman
     assert "the group is 'personal', but --group is 'All members': give only one" in " ".join(both.stderr.split())
 
 
-def test_studies_show_the_start_of_each_uuid_that_tells_it_from_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_studies_show_a_unique_start_of_each_uuid(monkeypatch: pytest.MonkeyPatch) -> None:
     uuids = ["0123456789ab", "0123456780cd", "short"]
     table = pd.DataFrame(dict.fromkeys(("study_id", "title", "created_by", "uuid"), uuids))
     monkeypatch.setattr(bc, "studies", lambda *_, **__: table)

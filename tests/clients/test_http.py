@@ -465,7 +465,7 @@ class TestTheWay:
                 strict.post("x")
             assert client(scripted.host).post("x") == {"ok": 1}
 
-    def test_a_bundle_that_is_given_wins_over_that_of_the_environment(
+    def test_a_bundle_that_is_given_takes_precedence_over_that_of_the_environment(
         self,
         scripted: Scripted,
         certificate: tuple[ssl.SSLContext, Path],

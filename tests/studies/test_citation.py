@@ -209,7 +209,7 @@ def test_a_bibliography_keeps_its_entries_and_gets_each_study_once(tmp_path: Pat
 
 
 @pytest.mark.parametrize("fetched_at", ["}}@a{b,", r"\input{a}", "2026-\n@x{a,", 20261130, ["2026-11-30"]])
-def test_a_date_that_a_file_made_up_does_not_reach_a_bibliography(fetched_at: Any) -> None:
+def test_an_invalid_date_does_not_reach_a_bibliography(fetched_at: Any) -> None:
     found = cite([{**FACTS, "fetched_at": fetched_at}], "bibtex")
     assert found == cite([FACTS], "bibtex")
 
@@ -225,7 +225,7 @@ def test_a_date_that_a_file_made_up_does_not_reach_a_bibliography(fetched_at: An
     ],
     ids=["kinds", "authors", "angles", "dots"],
 )
-def test_provenance_of_any_kind_and_length_is_cited_shortly(facts: dict[str, Any], style: str) -> None:
+def test_provenance_of_any_type_and_length_gives_a_short_citation(facts: dict[str, Any], style: str) -> None:
     found = cite([{**FACTS, **facts}], style)
     assert "GSE96583_batch2" in found
     assert len(found) < 25_000

@@ -302,7 +302,7 @@ HUGE = "9" * 400
         ("doublet in [True, True]", [0, 3]),
     ],
 )
-def test_a_number_that_no_field_can_hold_compares_as_an_endless_one(text: str, expected: list[int]) -> None:
+def test_a_number_that_no_field_can_hold_compares_as_infinity(text: str, expected: list[int]) -> None:
     assert rows(text) == expected
 
 

@@ -79,7 +79,7 @@ def test_each_sample_becomes_circles_that_the_table_annotates(slides: Study, spa
     assert list(joined[1].obs_names) == [f"CELL{i}-1" for i in range(8, 12)]
 
 
-def test_some_cells_and_a_radius_of_ones_own_can_be_asked_for(slides: Study, spatialdata: Any) -> None:
+def test_a_filter_and_a_radius_can_be_given(slides: Study, spatialdata: Any) -> None:
     found = slides.to_spatialdata(obs_filter="Batch == 'Table' and `cell type` == 'A'", fields=["Batch"], radius=2)
     assert list(found.shapes) == ["Table_1"]
     assert list(found["Table_1"].index) == ["CELL8-1", "CELL10-1"]
@@ -93,7 +93,7 @@ def test_a_field_keeps_its_name_where_spatialdata_needs_one(server: Sandbox, spa
     adata = slides_object()[8:].copy()
     adata.obs["Region"], adata.obs["cell_type"] = "mine", "also mine"
     study = adata.biocolab.submit(study_id="sdata_names", skip_dimred=True).study()
-    with pytest.warns(UserWarning, match="fields got numbers.*: 'cell_type_1'"):
+    with pytest.warns(UserWarning, match="cannot tell some fields apart, so they got numbers: 'cell_type_1'"):
         found = study.to_spatialdata()
     assert set(found["table"].obs["Region"]) == {"mine"}
     assert found["table"].uns["spatialdata_attrs"]["region_key"] == "region_1"

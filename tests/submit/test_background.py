@@ -98,7 +98,7 @@ class TestASubmissionThatNothingWaitsFor:
         with pytest.raises(TaskFailed, match="cannot read studies of type RDS"):
             submission.wait()
 
-    def test_survives_a_server_that_is_away_for_a_while(
+    def test_survives_an_outage_of_the_server(
         self, strict: Sandbox, counts: ad.AnnData, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(background, "_SECONDS_TO_TRY_AGAIN", 0.01)
@@ -114,6 +114,18 @@ class TestASubmissionThatNothingWaitsFor:
         until(ended)
         assert re.search(r"no longer followed \(http.*get_submission_log: .*…\): call wait\(\)\)$", repr(submission))
         strict.faults.clear()
+        assert submission.wait().done
+
+    def test_says_that_a_bug_ended_the_thread(
+        self, strict: Sandbox, counts: ad.AnnData, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def fail(self: Submission, stop: threading.Event) -> bool:
+            raise ValueError
+
+        monkeypatch.setattr(Submission, "_follow", fail)
+        submission = begin(counts)
+        until(ended)
+        assert repr(submission).endswith("no longer followed (internal error: ValueError): call wait())")
         assert submission.wait().done
 
 
@@ -137,7 +149,7 @@ class TestWaiting:
         until(lambda: submission.done and ended())
         assert commits(strict) == 1
 
-    def test_for_the_same_task_elsewhere_tells_the_first_object(self, strict: Sandbox, counts: ad.AnnData) -> None:
+    def test_for_the_same_task_elsewhere_updates_the_first_object(self, strict: Sandbox, counts: ad.AnnData) -> None:
         keep_queued(strict, 8)
         submission = begin(counts)
         other = bc.submission(submission.task_id).wait()

@@ -22,6 +22,7 @@ from biocolab_accessor.errors import (
     UnknownName,
     UnknownStudy,
 )
+from biocolab_accessor.platforms import try_lock
 from biocolab_accessor.protocol import Source
 from biocolab_accessor.sandbox.server import Sandbox
 from biocolab_accessor.submit import journal
@@ -88,7 +89,7 @@ class TestSubmissionsOfFiles:
         assert studies("changed") == []
 
     @pytest.mark.parametrize("route", ["upload_chunk", "get_submission_log"])
-    def test_whose_file_was_swapped_for_one_of_the_same_size_and_time_are_not_sent(
+    def test_whose_file_was_replaced_by_one_of_the_same_size_and_time_are_not_sent(
         self, faulty: Sandbox, wide: ad.AnnData, file: Path, route: str
     ) -> None:
         break_off(faulty, route, file, name=f"swapped {route}")
@@ -131,7 +132,7 @@ class TestSubmissionsOfObjects:
 
 
 @pytest.mark.parametrize("source", ["bbrowserx", "bioflex"])
-def test_a_study_that_is_not_found_is_said_to_wait_for_its_commit(
+def test_the_error_about_an_unknown_study_says_that_it_is_not_committed(
     faulty: Sandbox, wide: ad.AnnData, source: Source
 ) -> None:
     submission = wide.biocolab.submit(study_id=f"waits {source}", skip_dimred=True, wait=False)
@@ -146,7 +147,7 @@ def test_a_study_that_is_not_found_is_said_to_wait_for_its_commit(
     assert "not a study yet" not in "".join(caught.value.__notes__)
 
 
-def test_a_study_that_is_not_found_is_said_to_be_processed_still(faulty: Sandbox, file: Path) -> None:
+def test_the_error_about_an_unknown_study_says_that_it_is_still_processed(faulty: Sandbox, file: Path) -> None:
     faulty.faults.add("get_submission_log", kind="unknown_state", state="QUEUED")
     bc.submit(file, name="Its title", skip_dimred=True, wait=False)
     with pytest.raises(UnknownStudy) as caught:
@@ -165,7 +166,7 @@ def test_a_forgotten_submission_is_a_new_one_next_time(faulty: Sandbox, file: Pa
 def test_a_running_submission_is_not_listed_and_not_forgotten(faulty: Sandbox, file: Path) -> None:
     break_off(faulty, "upload_chunk", file, name="under way", study_id="under way")
     [found] = bc.submissions()
-    held = journal.Entry(found.path, journal._try_lock(found.path))
+    held = journal.Entry(found.path, try_lock(found.path))
     assert list(bc.submissions()) == []
     with pytest.raises(InvalidArgument, match="by another call"):
         found.forget()

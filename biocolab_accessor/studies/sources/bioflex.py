@@ -26,7 +26,7 @@ from biocolab_accessor.studies.terms import Term
 
 __all__ = ["BioFlexSource"]
 
-_Read = TypeVar("_Read")
+_Part = TypeVar("_Part")
 
 
 class BioFlexSource:
@@ -35,7 +35,7 @@ class BioFlexSource:
     name = "bioflex"
 
     def __init__(self, study: Study, n_obs: Callable[[], int] | None = None) -> None:
-        # With the number of cells, by which cached matrices are checked, the answers are cached.
+        # If `n_obs` is given, answers are cached; it returns the number of cells, to check cached matrices.
         self._study, self._n_obs = study, n_obs
         self.study_id = str(study.hash_id)
         self.title = str(study.title or "")
@@ -49,32 +49,38 @@ class BioFlexSource:
 
     def barcodes(self) -> list[str]:
         """See StudySource."""
-        with self._cached(_names, part="barcodes") as entry:
-            return entry.found if entry.found is not None else entry.keep(self._study.barcodes(), _packed_names)
+        with self._cached(_names, _packed_names, part="barcodes") as entry:
+            if entry.value is None:
+                entry.value = self._study.barcodes()
+            return entry.value
 
     def features(self) -> list[str]:
         """See StudySource."""
-        with self._cached(_names, part="features") as entry:
-            return entry.found if entry.found is not None else entry.keep(self._study.features(), _packed_names)
+        with self._cached(_names, _packed_names, part="features") as entry:
+            if entry.value is None:
+                entry.value = self._study.features()
+            return entry.value
 
     def query_genes(self, genes: Sequence[str], unit: str) -> sparse.csc_matrix:
         """See StudySource."""
         with self._matrix("csc", part="genes", genes=genes, unit=unit) as entry:
-            return entry.found if entry.found is not None else entry.keep(self._study.query_genes(genes, unit), _arrays)
+            if entry.value is None:
+                entry.value = self._study.query_genes(genes, unit)
+            return entry.value
 
     def matrix(self, unit: str) -> sparse.csc_matrix:
         """See StudySource."""
         with self._matrix("csc", part="matrix", unit=unit) as entry:
-            return entry.found if entry.found is not None else entry.keep(self._study.matrix(unit), _arrays)
+            if entry.value is None:
+                entry.value = self._study.matrix(unit)
+            return entry.value
 
     def rows(self, unit: str) -> sparse.csr_matrix:
         """See StudySource."""
         with self._matrix("csr", part="matrix", unit=unit) as entry:
-            return (
-                entry.found
-                if entry.found is not None
-                else entry.keep(csr_of_csc(self._study.matrix(unit), consume=True), _arrays)
-            )
+            if entry.value is None:
+                entry.value = csr_of_csc(self._study.matrix(unit), consume=True)
+            return entry.value
 
     def stripes(self, unit: str, folder: Path, most: int, n_obs: int) -> Generator[sparse.csc_matrix, None, None]:
         """See StudySource."""
@@ -92,23 +98,28 @@ class BioFlexSource:
         """See StudySource."""
         return BioFlexSource(self._study, n_obs)
 
-    def _cached(self, read: Callable[[CachedArrays], _Read], **part: Any) -> AbstractContextManager[Entry[_Read]]:
+    def _cached(
+        self, read: Callable[[CachedArrays], _Part], arrays_of: Callable[[_Part], Arrays], **part: Any
+    ) -> AbstractContextManager[Entry[_Part]]:
         """The cache's entry of a part; an empty one if answers are not cached."""
-        key = {**self.cache_key(), **part}
-        return nullcontext(Entry(key)) if self._n_obs is None else cached(key, read)
+        if self._n_obs is None:
+            return nullcontext(Entry())
+        return cached({**self.cache_key(), **part}, read, arrays_of)
 
     def _matrix(self, format: str, **part: Any) -> AbstractContextManager[Entry[Any]]:
         def read(arrays: CachedArrays) -> Any:
             return _sparse(arrays, format, 0 if self._n_obs is None else self._n_obs())
 
-        return self._cached(read, format=format, **part)
+        return self._cached(read, _arrays, format=format, **part)
 
     def metadata(self, fields: Sequence[str], barcodes: Callable[[], Sequence[str]]) -> dict[str, ObsColumn]:
         """See StudySource; numbers are float32, because BioFlex sends no other type."""
         if not fields:
             return {}
-        with self._cached(_columns, part="metadata", fields=list(fields)) as entry:
-            return entry.found if entry.found is not None else entry.keep(self._metadata(fields, barcodes), _packed)
+        with self._cached(_columns, _packed, part="metadata", fields=list(fields)) as entry:
+            if entry.value is None:
+                entry.value = self._metadata(fields, barcodes)
+            return entry.value
 
     def _metadata(self, fields: Sequence[str], barcodes: Callable[[], Sequence[str]]) -> dict[str, ObsColumn]:
         wanted = [next(field for field in self.metalist if field.name == name) for name in fields]
