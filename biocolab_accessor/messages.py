@@ -28,6 +28,7 @@ __all__ = [
     "quoted",
     "shown",
     "started_at",
+    "suggestion",
     "warn",
 ]
 
@@ -61,7 +62,13 @@ def did_you_mean(name: object, known: Iterable[str], *, limit: int = 3) -> str:
     by_word = [k for k in names if wanted and wanted in k.casefold() and wanted in re.split(r"[\W_]+", k.casefold())]
     alike = difflib.get_close_matches(name, names, n=limit, cutoff=0.6)
     near = by_case or list(dict.fromkeys([*by_word, *alike]))[:limit]
-    return f" (did you mean {' or '.join(quoted(k) for k in near)}?)" if near else ""
+    return suggestion(near)
+
+
+def suggestion(names: Iterable[object]) -> str:
+    """A clause that suggests names that were found in another way, or an empty string if there are none."""
+    near = " or ".join(map(quoted, names))
+    return f" (did you mean {near}?)" if near else ""
 
 
 def listing(names: Iterable[object], *, limit: int = 8) -> str:

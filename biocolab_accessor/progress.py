@@ -1,4 +1,4 @@
-"""Progress: one bar per call, hidden if the output is not a terminal or notebook."""
+"""Progress: one bar per call, hidden if the output is not a terminal or notebook, and the wording of all bars."""
 
 from __future__ import annotations
 
@@ -11,17 +11,56 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from biocolab_accessor.errors import TaskFailed, TimedOut
-from biocolab_accessor.messages import shown
+from biocolab_accessor.messages import quoted, shown
 
 if TYPE_CHECKING:
     from tqdm import tqdm
 
-__all__ = ["progress_bar", "task_bar"]
+__all__ = [
+    "DOWNLOADING",
+    "UPLOADING",
+    "downloading",
+    "fetching",
+    "packing",
+    "processing",
+    "progress_bar",
+    "ready",
+    "task_bar",
+]
+
+# What bars say.
+UPLOADING = "Uploading"
+DOWNLOADING = "Downloading"
 
 # Warning filters are global: two threads that save and restore them at the same time could leave the wrong ones.
 _IMPORTING = threading.Lock()
 # Work that ends sooner shows no bar.
 _SECONDS_UNSEEN = 0.5
+
+
+def downloading(name: str) -> str:
+    """While a file is saved under a name."""
+    return f"{DOWNLOADING} {name}"
+
+
+def fetching(study: str, unit: str) -> str:
+    """While the matrix of a study is fetched into memory."""
+    return f"{study} {unit}"
+
+
+def packing(name: str) -> str:
+    """While an archive is written before its upload."""
+    return f"Packing {name}"
+
+
+def processing(study: str) -> str:
+    """While the server works on a submission."""
+    return f"Processing {study}"
+
+
+def ready(study: str | None) -> str:
+    """After the server has made a study of a submission."""
+    return f"Study {quoted(study)} is ready"
 
 
 def progress_bar(description: str, total: int | None = None) -> tqdm[Any]:

@@ -29,6 +29,7 @@ __all__ = [
     "argument_names",
     "is_finite",
     "known_species",
+    "listed_units",
     "unit_name",
 ]
 
@@ -156,14 +157,22 @@ UNITS: tuple[Unit, ...] = get_args(Unit)
 
 Format = Literal["csr", "csc", "dense"]
 
-_SPELLINGS: dict[str, Unit] = {"raw": "raw", "counts": "raw", "lognorm": "lognorm"}
+# Units that have a second name.
+_SYNONYMS: dict[Unit, str] = {"raw": "counts"}
+_SPELLINGS: dict[str, Unit] = {**{unit: unit for unit in UNITS}, **{name: unit for unit, name in _SYNONYMS.items()}}
+
+
+def listed_units() -> str:
+    """The units on the wire, for a message."""
+    return " or ".join(map(quoted, UNITS))
 
 
 def unit_name(unit: Any, what: str = "unit") -> str:
-    """The unit on the wire: ``raw`` (or ``counts``) or ``lognorm``, from the name or the SDK's enum member."""
+    """The unit on the wire, such as ``raw`` (or ``counts``), from the name or the SDK's enum member."""
     text = getattr(unit, "value", unit)
     if not isinstance(text, str) or text not in _SPELLINGS:
-        msg = f"{what} is {quoted(unit)}: give 'raw' (the counts) or 'lognorm'"
+        each = [quoted(name) + (f" (the {_SYNONYMS[name]})" if name in _SYNONYMS else "") for name in UNITS]
+        msg = f"{what} is {quoted(unit)}: give {' or '.join(each)}"
         raise InvalidArgument(msg)
     return _SPELLINGS[text]
 

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import ast
 import sys
 import time
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
@@ -110,3 +112,16 @@ def test_a_task_in_a_notebook_is_a_line_that_updates_itself_and_turns_red_on_a_f
     with bc.settings.override(progress="off"), task_bar("Processing <b>") as bar:
         bar.refresh()
     assert len(shown) == number
+
+
+def test_only_the_module_of_the_bars_has_their_wording() -> None:
+    calls = [
+        (path.name, call)
+        for path in Path(bc.__file__).parent.rglob("*.py")
+        for call in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(call, ast.Call)
+        and isinstance(call.func, ast.Name)
+        and call.func.id in {"progress_bar", "task_bar"}
+    ]
+    assert len(calls) >= 8
+    assert [name for name, call in calls if isinstance(call.args[0], ast.Constant | ast.JoinedStr)] == []

@@ -28,6 +28,7 @@ from biocolab_accessor.errors import (
     TransportError,
 )
 from biocolab_accessor.messages import shown
+from biocolab_accessor.protocol import UNITS
 
 if TYPE_CHECKING:
     from biocolab_accessor.submit.submission import Submission
@@ -83,8 +84,7 @@ class MatrixType(StrEnum):
 class Unit(StrEnum):
     """Units of values."""
 
-    raw = "raw"
-    lognorm = "lognorm"
+    vars().update({unit: unit for unit in UNITS})
 
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]

@@ -165,7 +165,7 @@ def pull(
     species: Species = "human",
     version: Annotated[int | None, typer.Option(help="Version of the BioFlex database; default the latest.")] = None,
     group: Annotated[str | None, typer.Option(help="Id or name of the group; default all groups.")] = None,
-    unit: Annotated[Unit, typer.Option(help="Values of X: counts, or log-normalized values.")] = Unit.raw,
+    unit: Annotated[Unit, typer.Option(help="Values of X: counts, or log-normalized values.")] = Unit["raw"],
     layers: Annotated[list[Unit] | None, typer.Option(help="Another unit to add as a layer.")] = None,
     genes: Annotated[
         list[str] | None, typer.Option(help="Only these genes, separated by commas. Can be repeated.")

@@ -45,7 +45,7 @@ from biocolab_accessor.io.safe_files import target_path
 from biocolab_accessor.io.values import encode, numbers, numbers_in
 from biocolab_accessor.messages import listing, quoted, shown
 from biocolab_accessor.platforms import expect_regular, safe_file_name
-from biocolab_accessor.progress import progress_bar
+from biocolab_accessor.progress import UPLOADING, progress_bar
 from biocolab_accessor.public import public
 from biocolab_accessor.security.redaction import Secret, redacting, sealed
 from biocolab_accessor.security.urls import file_url, normalize_host, without_user
@@ -332,7 +332,7 @@ class Connector(_Official):
                 folder, tried = folder_id or uuid.uuid4().hex, True
             return folder
 
-        with contextlib.nullcontext() if on_bytes else progress_bar("Uploading", sum(sizes)) as bar:
+        with contextlib.nullcontext() if on_bytes else progress_bar(UPLOADING, sum(sizes)) as bar:
             for name, file, size in zip(file_names, files, sizes, strict=True):
                 n_chunks = int(-(-size // chunk_size))
                 file_id = self.announce_file(target_folder, n_chunks, name)
@@ -378,7 +378,7 @@ class Connector(_Official):
         files = [root / name for name in _PROCESSED]
         total = sum(_size(path) for path in [*files, *embeddings])
         folder_id = uuid.uuid4().hex
-        with progress_bar("Uploading", total) as bar:
+        with progress_bar(UPLOADING, total) as bar:
             found = self.upload_chunk(_PROCESSED, files, chunk_size, folder_id, bar.update)
             below = f"{folder_id}/{_EMBEDDINGS}"
             self.upload_chunk([path.name for path in embeddings], embeddings, chunk_size, below, bar.update)

@@ -36,8 +36,8 @@ from biocolab_accessor.io.compression import can_inflate, read_deflated
 from biocolab_accessor.io.memory import empty_pages, expect_room
 from biocolab_accessor.io.transpose import PEAK, spans
 from biocolab_accessor.messages import quoted
-from biocolab_accessor.progress import progress_bar
-from biocolab_accessor.protocol import UNITS
+from biocolab_accessor.progress import DOWNLOADING, fetching, progress_bar
+from biocolab_accessor.protocol import UNITS, listed_units
 from biocolab_accessor.public import public
 from biocolab_accessor.security.redaction import Secret, redacting, sealed
 from biocolab_accessor.security.urls import normalize_host, route_url, without_user
@@ -168,7 +168,7 @@ class BioFlexConnection(connection.Connection):
         target = io.BytesIO() if dst_file is None else dst_file
         start = target.tell()
 
-        with progress_bar("Downloading") as bar:
+        with progress_bar(DOWNLOADING) as bar:
 
             def open_target(length: int | None) -> Callable[[memoryview], object]:
                 bar.total = length
@@ -302,7 +302,8 @@ class Study(study.Study, _Scoped):
     def matrix(self, unit: str = "lognorm") -> sparse.csc_matrix:
         """The whole matrix: (n_cells, n_genes) float32."""
         params = self._scope(unit=_unit(unit))
-        buffer = self.database.connection._post_buffer("/v1/study/get_matrix", params, f"{self.hash_id} {unit}")
+        description = fetching(self.hash_id, unit)
+        buffer = self.database.connection._post_buffer("/v1/study/get_matrix", params, description)
         return csc_from_hdf5(buffer, f"get_matrix of {self.hash_id}")
 
     def matrix_stripes(self, unit: str, folder: Path, most: int) -> Generator[sparse.csc_matrix, None, None]:
@@ -467,6 +468,6 @@ def _summary(row: Any, gene: str) -> database.ExpressionSummary:
 def _unit(unit: Any) -> str:
     unit = getattr(unit, "value", unit)
     if unit not in UNITS:
-        msg = f"unit is {quoted(unit)}: it must be 'raw' or 'lognorm'"
+        msg = f"unit is {quoted(unit)}: it must be {listed_units()}"
         raise InvalidArgument(msg)
     return str(unit)

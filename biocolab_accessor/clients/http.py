@@ -43,7 +43,7 @@ from biocolab_accessor.io.hdf5_gate import is_hdf5, opened_foreign
 from biocolab_accessor.io.memory import expect_room
 from biocolab_accessor.io.safe_files import replacing, target_path
 from biocolab_accessor.messages import warn
-from biocolab_accessor.progress import progress_bar
+from biocolab_accessor.progress import downloading, progress_bar
 from biocolab_accessor.security.redaction import Secret, redacted, redacting, without_frames
 from biocolab_accessor.security.urls import file_url, is_loopback, origin, redirect_url, route_url, same_origin_url
 
@@ -441,7 +441,7 @@ def save(client: HttpClient, link: str, path: str | Path) -> Path:
     # A name in the link is never used as a file name here.
     target = target_path(path)
     with replacing(target) as part:
-        with part.open("xb") as file, progress_bar(f"Downloading {target.name}") as bar:
+        with part.open("xb") as file, progress_bar(downloading(target.name)) as bar:
 
             def open_target(length: int | None) -> Callable[[memoryview], object]:
                 bar.total = length

@@ -40,7 +40,7 @@ from biocolab_accessor.clients.base import Connector
 from biocolab_accessor.clients.bbrowserx import cell_centers
 from biocolab_accessor.errors import InvalidArgument
 from biocolab_accessor.messages import listing, quoted
-from biocolab_accessor.progress import progress_bar
+from biocolab_accessor.progress import packing, progress_bar
 from biocolab_accessor.protocol import Filters
 from biocolab_accessor.public import public
 
@@ -276,7 +276,7 @@ class LensSCConnector(Connector, _Official):
         folder_id, found = uuid.uuid4().hex, ""
         for name, content in contents.items():
             with archive_file() as (archive, path):
-                with progress_bar(f"Packing {name}", content.size) as bar:
+                with progress_bar(packing(name), content.size) as bar:
                     write_archive(content, archive, bar.update)
                 found = self.upload_chunk([f"{name}.zip"], [path], chunk_size, folder_id)
         return found

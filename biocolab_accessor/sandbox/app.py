@@ -9,8 +9,7 @@ import re
 import socket
 import threading
 import time
-from collections.abc import Awaitable, Callable, Mapping
-from pathlib import Path
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import uvicorn
@@ -29,7 +28,6 @@ from biocolab_accessor.sandbox.faults.limits import most_connections
 from biocolab_accessor.sandbox.page.routes import page_routes
 from biocolab_accessor.sandbox.requests import (
     LONGEST_FILE,
-    LONGEST_METADATA,
     HTTPError,
     LargeFile,
     failure,
@@ -39,21 +37,23 @@ from biocolab_accessor.sandbox.requests import (
     pieces,
     save_body,
 )
-from biocolab_accessor.sandbox.routes import account, bioflex, lens, study, submit
+from biocolab_accessor.sandbox.routes import (
+    API_ROUTES,
+    BIOFLEX_ROUTES,
+    EXPORT_ROUTES,
+    LONG_BODIES,
+    UPLOADS,
+    Handler,
+    UploadHandler,
+)
 from biocolab_accessor.sandbox.routes.account import studio_routes
 from biocolab_accessor.sandbox.state import State
 from biocolab_accessor.sandbox.store.files import remove
 from biocolab_accessor.sandbox.store.uploads import receive
 
-__all__ = ["API", "LOOPBACK", "ServerThread", "listen", "make_app", "reachable_host", "route_names"]
+__all__ = ["LOOPBACK", "ServerThread", "listen", "make_app", "reachable_host", "route_names"]
 
 logger = logging.getLogger("biocolab_accessor.sandbox")
-
-API = "/t2d_index_tool/api/v1/"
-"""Prefix of the routes of BBrowserX and Talk2Data."""
-
-LENS_APIS = ("/lens_sc/api/v1/", "/lens_bulk/api/v1/")
-"""Prefixes of the same routes for the Lens clients, which submit spatial studies."""
 
 LOOPBACK = "127.0.0.1"
 """Address that only this machine reaches."""
@@ -61,10 +61,7 @@ LOOPBACK = "127.0.0.1"
 _PATIENCE = 10.0
 
 _HEADER = "bioturing-api-token"
-_LONGEST = {"submit_metadata_dataframe": LONGEST_METADATA}
 
-Handler = Callable[[State, str, dict[str, Any]], Any]
-UploadHandler = Callable[[State, str, dict[str, Any], Path], Any]
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 
@@ -72,22 +69,17 @@ def make_app(state: State) -> Starlette:
     """The application of a sandbox: the routes of all its servers, on one state."""
     routes = [
         Route(path, _json_endpoint(state, handler, "btr-api-token"), methods=["POST"])
-        for path, handler in bioflex.ROUTES.items()
+        for path, handler in BIOFLEX_ROUTES.items()
     ]
-    enveloped: dict[str, Handler] = {
-        **account.ROUTES,
-        **study.ROUTES,
-        **submit.ROUTES,
-        **study.TERM_ROUTES,
-    }
-    uploads: dict[str, UploadHandler] = {**submit.UPLOADS}
-    routes += _api(state, API, enveloped, uploads)
-    others = dict.fromkeys(("submit_processed_study_from_local", "submit_study_from_server"), _not_for_lens)
-    for prefix, own in zip(LENS_APIS, (lens.SC_ROUTES, lens.BULK_ROUTES), strict=True):
-        routes += _api(state, prefix, {**enveloped, **others, **own}, uploads)
+    for prefix, handlers in API_ROUTES.items():
+        for name, handler in handlers.items():
+            endpoint = _json_endpoint(state, handler, _HEADER, LONG_BODIES.get(name))
+            routes.append(Route(prefix + name, endpoint, methods=["POST"]))
+        for name, take in UPLOADS.items():
+            routes.append(Route(prefix + name, _upload_endpoint(state, take), methods=["POST"]))
     # As on the real servers the link is the secret, because a browser sends no token header.
-    for path in ("/api", "/t2d_index_tool/api", "/lens_sc/api", "/lens_bulk/api"):
-        routes.append(Route(f"{path}/export/{{name}}", _download_endpoint(state), methods=["GET"]))
+    for prefix in EXPORT_ROUTES:
+        routes.append(Route(f"{prefix}/export/{{name}}", _download_endpoint(state), methods=["GET"]))
     routes += studio_routes(state)
     routes += page_routes(state)
     return Starlette(routes=routes, exception_handlers={404: _no_route, 405: _no_route})
@@ -96,21 +88,6 @@ def make_app(state: State) -> Starlette:
 def route_names(app: Starlette) -> set[str]:
     """Names of the routes as the ledger writes them; ``*`` stands for a path parameter."""
     return {re.sub(r"\{.*?\}", "*", route_name(route.path)) for route in app.routes if isinstance(route, Route)}
-
-
-def _api(
-    state: State, prefix: str, handlers: Mapping[str, Handler], uploads: Mapping[str, UploadHandler]
-) -> list[Route]:
-    """The routes of one server, BBrowserX or Lens."""
-    json_routes = {
-        prefix + name: _json_endpoint(state, handler, _HEADER, _LONGEST.get(name)) for name, handler in handlers.items()
-    }
-    upload_routes = {prefix + name: _upload_endpoint(state, take) for name, take in uploads.items()}
-    return [Route(path, endpoint, methods=["POST"]) for path, endpoint in {**json_routes, **upload_routes}.items()]
-
-
-def _not_for_lens(*_: Any) -> Any:
-    raise HTTPError(422, "Lens does not accept this kind of submission: submit it to BBrowserX or Talk2Data")
 
 
 def _json_endpoint(state: State, handler: Handler, header: str, longest: int | None = None) -> Endpoint:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copyreg
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import pandas as pd
 
@@ -23,16 +23,16 @@ from biocolab_accessor.errors import (
 )
 from biocolab_accessor.io.values import table_of
 from biocolab_accessor.messages import did_you_mean, listing, quoted, shown
-from biocolab_accessor.protocol import SOURCES, SPECIES, Server, Source, argument_names, known_species
+from biocolab_accessor.protocol import SERVERS, SOURCES, SPECIES, Server, Source, argument_names, known_species
 from biocolab_accessor.public import public
 from biocolab_accessor.studies import missing_study_hints
-from biocolab_accessor.studies.source_bbrowserx import ConnectorSource
-from biocolab_accessor.studies.source_bioflex import BioFlexSource
+from biocolab_accessor.studies.sources.bbrowserx import ConnectorSource
+from biocolab_accessor.studies.sources.bioflex import BioFlexSource
 from biocolab_accessor.studies.study import Study, address_of
 
 if TYPE_CHECKING:
     from biocolab_accessor.clients.bbrowserx import BBrowserXConnector
-    from biocolab_accessor.clients.bioflex import Database
+    from biocolab_accessor.clients.bioflex import BioFlexConnection, Database
 
 __all__ = [
     "PUBLIC_STUDIES",
@@ -373,19 +373,8 @@ def study(
     if not isinstance(source, str) or source not in SOURCES:
         msg = f"source is {quoted(source)}{did_you_mean(str(source), SOURCES)}: give one of {listing(SOURCES)}"
         raise InvalidArgument(msg)
-    if group is not None and source == "bioflex":
-        msg = f"group is {quoted(group)}, but BioFlex has databases, not groups: give source='bbrowserx' or 'talk2data'"
-        raise InvalidArgument(msg)
-    if database is not None and source != "bioflex":
-        msg = f"source is {quoted(source)}, which has groups, not databases: give source='bioflex', or omit database"
-        raise InvalidArgument(msg)
     try:
-        if source == "bioflex":
-            found = database if database is not None else _newest(species)
-            return study_of_database(found, study_id)
-        connector = connector_of(source)
-        group_id = group_id_of(connector, group) if group is not None else None
-        return study_of_group(connector, study_id, species=species, group_id=group_id, source=source)
+        return _LOOKUPS[source].by_id(source, study_id, species, database, group)
     except UnknownStudy as error:
         for hint in _hints(study_id, source):
             error.add_note(hint)
@@ -395,7 +384,7 @@ def study(
 def _hints(study_id: str, source: Source) -> list[str]:
     """Notes about a study that was not found, such as that it is not a study yet."""
     with suppress(BiocolabError, OSError, NotImplementedError):  # they are not worth an error of their own
-        connector = connector_of("bbrowserx" if source == "bioflex" else source)
+        connector = connector_of(source if source in SERVERS else "bbrowserx")
         return [note for hint in missing_study_hints if (note := hint(study_id, connector))]
     return []
 
@@ -407,25 +396,64 @@ def study_of_database(database: Database, study_id: str) -> Study:
 
 def study_of_origin(origin: Mapping[str, Any]) -> Study:
     """The study that an AnnData came from, by its ``uns["biocolab"]``; see :attr:`AnnDataAccessor.study`."""
-    source, species = str(origin["source"]), str(origin["species"])
-    client = current().get_bioflex() if source == "bioflex" else connector_of(source)
-    if client.http.host != origin["server"]:
-        msg = (
-            f"this object came from {origin['server']}, but the current connection is to {client.http.host}: connect "
-            f"to that server again, {how_to_reconnect(source, str(origin['server']))}, or fetch the study again with "
-            "bc.study(…)"
-        )
-        raise ConfigurationError(msg)
-    if source != "bioflex":
-        uuid, group_id = str(origin["study_uuid"]), str(origin["group_id"])
-        return study_of_group(connector_of(source), uuid, species=species, group_id=group_id, source=source)
-    wanted = (origin["database"], species, int(origin["version"]))
+    return _LOOKUPS.get(str(origin["source"]), _IN_GROUPS).by_origin(origin)
+
+
+def _in_databases(source: Source, study_id: str, species: str, database: Database | None, group: str | None) -> Study:
+    if group is not None:
+        msg = f"group is {quoted(group)}, but BioFlex has databases, not groups: give source='bbrowserx' or 'talk2data'"
+        raise InvalidArgument(msg)
+    return study_of_database(database if database is not None else _newest(species), study_id)
+
+
+def _in_groups(source: Source, study_id: str, species: str, database: Database | None, group: str | None) -> Study:
+    if database is not None:
+        msg = f"source is {quoted(source)}, which has groups, not databases: give source='bioflex', or omit database"
+        raise InvalidArgument(msg)
+    connector = connector_of(source)
+    group_id = group_id_of(connector, group) if group is not None else None
+    return study_of_group(connector, study_id, species=species, group_id=group_id, source=source)
+
+
+def _again_in_databases(origin: Mapping[str, Any]) -> Study:
+    _expect_server(current().get_bioflex(), origin)
+    wanted = (origin["database"], str(origin["species"]), int(origin["version"]))
     for found in databases():
         # Databases of different species can share an id and version numbers.
         if (found.id, found.species, found.version) == wanted:
             return study_of_database(found, str(origin["study_id"]))
     msg = f"database {origin['database']} version {origin['version']} is no longer on the server"
     raise UnknownDatabase(msg)
+
+
+def _again_in_groups(origin: Mapping[str, Any]) -> Study:
+    source, species = str(origin["source"]), str(origin["species"])
+    connector = connector_of(source)
+    _expect_server(connector, origin)
+    uuid, group_id = str(origin["study_uuid"]), str(origin["group_id"])
+    return study_of_group(connector, uuid, species=species, group_id=group_id, source=source)
+
+
+def _expect_server(client: BioFlexConnection | BBrowserXConnector, origin: Mapping[str, Any]) -> None:
+    if client.http.host != origin["server"]:
+        again = how_to_reconnect(str(origin["source"]), str(origin["server"]))
+        msg = (
+            f"this object came from {origin['server']}, but the current connection is to {client.http.host}: connect "
+            f"to that server again, {again}, or fetch the study again with bc.study(…)"
+        )
+        raise ConfigurationError(msg)
+
+
+class _Lookup(NamedTuple):
+    by_id: Callable[[Source, str, str, Database | None, str | None], Study]
+    by_origin: Callable[[Mapping[str, Any]], Study]
+
+
+_IN_DATABASES = _Lookup(_in_databases, _again_in_databases)
+_IN_GROUPS = _Lookup(_in_groups, _again_in_groups)
+
+# How the studies of each source are found.
+_LOOKUPS: dict[str, _Lookup] = {"bioflex": _IN_DATABASES, "bbrowserx": _IN_GROUPS, "talk2data": _IN_GROUPS}
 
 
 def connector_of(source: str) -> BBrowserXConnector:

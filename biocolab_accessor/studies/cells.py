@@ -19,11 +19,11 @@ from biocolab_accessor.errors import AmbiguousName, InvalidResponse, NoCells, To
 from biocolab_accessor.io.memory import expect_room
 from biocolab_accessor.io.transpose import csr_of_csc
 from biocolab_accessor.io.values import text_index
-from biocolab_accessor.messages import counted, did_you_mean, listing, quoted
+from biocolab_accessor.messages import counted, did_you_mean, listing, quoted, suggestion
 from biocolab_accessor.studies.conversion import expect_shape
 from biocolab_accessor.studies.obs_filter import ObsFilter, labels_of
 from biocolab_accessor.studies.selection import Selection
-from biocolab_accessor.studies.source import StudySource
+from biocolab_accessor.studies.sources import StudySource
 from biocolab_accessor.studies.study_data import StudyParts
 from biocolab_accessor.studies.terms import Term
 
@@ -133,7 +133,7 @@ def _near(cell: str, barcodes: Sequence[str]) -> str:
     bases = re.search("[ACGTN]{8,}", cell)
     same = [barcode for barcode in barcodes if bases and bases[0] in barcode][:3]
     if same:
-        return f" (did you mean {' or '.join(map(quoted, same))}?)"
+        return suggestion(same)
     return did_you_mean(cell, barcodes) if len(barcodes) <= _MOST_COMPARED else ""
 
 

@@ -23,7 +23,7 @@ from biocolab_accessor.messages import quoted
 from biocolab_accessor.platforms import opened_regular
 from biocolab_accessor.protocol import SOURCES
 from biocolab_accessor.public import public
-from biocolab_accessor.studies.source import StudySource
+from biocolab_accessor.studies.sources import StudySource
 
 __all__ = [
     "DataLock",

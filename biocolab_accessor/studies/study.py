@@ -25,7 +25,7 @@ from biocolab_accessor.studies.disk import expect_same, file_of_study, open_back
 from biocolab_accessor.studies.fetch import fetch, plan_fetch
 from biocolab_accessor.studies.provenance import origin_of
 from biocolab_accessor.studies.selection import FetchPlan, Selection, Wanted
-from biocolab_accessor.studies.source import StudySource
+from biocolab_accessor.studies.sources import StudySource
 from biocolab_accessor.studies.spatial import expect_radius, expect_spatialdata, spatial_data
 from biocolab_accessor.studies.study_data import StudyParts
 from biocolab_accessor.studies.terms import table_of_terms

@@ -35,7 +35,7 @@ from biocolab_accessor.errors import (
     ServerError,
 )
 from biocolab_accessor.messages import quoted, warn
-from biocolab_accessor.progress import progress_bar
+from biocolab_accessor.progress import UPLOADING, progress_bar
 from biocolab_accessor.submit import journal
 from biocolab_accessor.submit.journal import Entry, Known
 from biocolab_accessor.submit.plan import StudyRequest
@@ -120,7 +120,7 @@ def upload(
     # file that may have been announced before is therefore announced to a new folder.
     if not known.folder_id or known.chunk_size != chunk_size or not known.file_ids:
         entry.note("upload", folder_id=uuid.uuid4().hex, chunk_size=chunk_size)
-    with progress_bar("Uploading", sum(file.size for file in files)) as bar:
+    with progress_bar(UPLOADING, sum(file.size for file in files)) as bar:
         for number, file in enumerate(files):
             n_chunks = -(-file.size // chunk_size)
             if number not in known.file_ids:

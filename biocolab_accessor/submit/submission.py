@@ -26,7 +26,7 @@ from biocolab_accessor.errors import (
     TransportError,
 )
 from biocolab_accessor.messages import facts_table, quoted, shown, warn
-from biocolab_accessor.progress import task_bar
+from biocolab_accessor.progress import processing, ready, task_bar
 from biocolab_accessor.public import public
 from biocolab_accessor.security.urls import is_loopback, origin, same_origin_url
 from biocolab_accessor.submit import background, journal
@@ -299,7 +299,7 @@ class Submission:
         what = str(self.study_id or self.task_id)
         # The start of a generated id identifies it, and leaves room for the log line.
         what = what if len(what) <= _LONGEST_SHOWN else f"{what[:8]}…"
-        with background.paused(self), task_bar(f"Processing {what}") as bar:
+        with background.paused(self), task_bar(processing(what)) as bar:
 
             def show(line: str) -> None:
                 bar.set_postfix_str(line.partition("] ")[2] or line)
@@ -313,7 +313,7 @@ class Submission:
             except TaskFailed as error:
                 error.add_note(f"The whole log:\n  {call_of(self.task_id, self.source)}.log")
                 raise
-            bar.set_description_str(shown(f"Study {quoted(self.study_id)} is ready"), refresh=False)
+            bar.set_description_str(shown(ready(self.study_id)), refresh=False)
             # In a terminal, a bar is cut at its width, and a part of an address is useless.
             whole = self._state.page and not getattr(bar, "ncols", 1)
             bar.set_postfix_str(", ".join(filter(None, [self._kept(), f"page {self.url}" if whole else ""])))

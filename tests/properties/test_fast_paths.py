@@ -31,7 +31,7 @@ from biocolab_accessor.io.matrix_blocks import Source, row_blocks
 from biocolab_accessor.io.write_h5ad import write_h5ad
 from biocolab_accessor.studies.conversion import categorical, gene_stripes
 from biocolab_accessor.studies.fetch import var_of
-from biocolab_accessor.studies.source_bioflex import BioFlexSource
+from biocolab_accessor.studies.sources.bioflex import BioFlexSource
 from biocolab_accessor.studies.union import union
 from biocolab_accessor.submit.submit import to_h5ad
 from tests.builders import set_matrix

@@ -21,8 +21,8 @@ from biocolab_accessor.errors import (
     UnknownGene,
 )
 from biocolab_accessor.sandbox.server import Sandbox
-from biocolab_accessor.studies.source_bbrowserx import ConnectorSource
-from biocolab_accessor.studies.source_bioflex import BioFlexSource
+from biocolab_accessor.studies.sources.bbrowserx import ConnectorSource
+from biocolab_accessor.studies.sources.bioflex import BioFlexSource
 from biocolab_accessor.studies.study import Study
 from tests.builders import layer_names
 

@@ -13,7 +13,7 @@ import pytest
 import biocolab_accessor as bc
 from biocolab_accessor.errors import InvalidArgument, InvalidResponse, UnknownEmbedding
 from biocolab_accessor.sandbox.server import Sandbox
-from biocolab_accessor.studies.source_bbrowserx import ConnectorSource
+from biocolab_accessor.studies.sources.bbrowserx import ConnectorSource
 from biocolab_accessor.studies.study import Study
 
 

@@ -21,7 +21,7 @@ from biocolab_accessor.errors import (
 )
 from biocolab_accessor.sandbox.server import Sandbox
 from biocolab_accessor.sandbox.store import study_folder
-from biocolab_accessor.studies.source_bbrowserx import ConnectorSource
+from biocolab_accessor.studies.sources.bbrowserx import ConnectorSource
 from biocolab_accessor.studies.study import Study, parts_of
 from biocolab_accessor.submit.submission import Submission
 from biocolab_accessor.sync.push import push_metadata

@@ -9,6 +9,7 @@ import numpy as np
 from starlette.responses import Response
 
 from biocolab_accessor.messages import quoted
+from biocolab_accessor.protocol import UNITS, listed_units
 from biocolab_accessor.sandbox.public_studies import DATABASE_ID, VERSIONS
 from biocolab_accessor.sandbox.requests import HTTPError, LargeFile, gene_positions, text, texts
 from biocolab_accessor.sandbox.state import State
@@ -145,8 +146,8 @@ def export_study(state: State, user: str, body: Body) -> Any:
 def unit(body: Body) -> str:
     """The requested unit."""
     found = body.get("unit", "raw")
-    if found not in ("raw", "lognorm"):
-        detail = f"unit is {quoted(found)}: use 'raw' or 'lognorm'"
+    if found not in UNITS:
+        detail = f"unit is {quoted(found)}: use {listed_units()}"
         raise HTTPError(422, detail)
     return str(found)
 

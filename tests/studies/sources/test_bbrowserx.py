@@ -9,7 +9,7 @@ from scipy import sparse
 
 from biocolab_accessor.clients.bbrowserx import BBrowserXConnector
 from biocolab_accessor.errors import InvalidResponse
-from biocolab_accessor.studies.source_bbrowserx import ConnectorSource
+from biocolab_accessor.studies.sources.bbrowserx import ConnectorSource
 from tests.clients.conftest import Scripted, answer
 from tests.clients.conftest import scripted as scripted
 

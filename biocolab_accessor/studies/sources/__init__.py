@@ -1,4 +1,6 @@
-"""Source: the interface to one study that every kind of server implements."""
+"""Sources: the interface to one study, which a module here implements for every kind of server."""
+
+# studies.catalog has the table from the name of a source to the functions that find its studies.
 
 from __future__ import annotations
 

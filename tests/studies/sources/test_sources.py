@@ -18,7 +18,7 @@ from biocolab_accessor.errors import ConfigurationError, InvalidArgument, Invali
 from biocolab_accessor.sandbox.server import Sandbox
 from biocolab_accessor.sandbox.store.catalog import PUBLIC
 from biocolab_accessor.studies.selection import FetchPlan
-from biocolab_accessor.studies.source_bbrowserx import ConnectorSource
+from biocolab_accessor.studies.sources.bbrowserx import ConnectorSource
 from tests.builders import layer_names
 from tests.clients.conftest import Scripted, answer, scripted  # noqa: F401
 
