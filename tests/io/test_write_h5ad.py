@@ -113,7 +113,7 @@ def test_the_same_object_gives_the_same_bytes_at_any_speed_of_compression(tmp_pa
     deflate, deflated = csr.deflate_shuffled, {}
 
     def quick(chunk):
-        # Of one chunk ISA-L once in millions finds other matches, for streams of the same content.
+        # Rarely, ISA-L finds other matches in the same chunk: another stream of the same content.
         return deflated.setdefault((chunk.dtype.str, chunk.tobytes()), deflate(chunk))
 
     def tardy(chunk):
