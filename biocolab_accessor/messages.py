@@ -66,7 +66,7 @@ def did_you_mean(name: object, known: Iterable[str], *, limit: int = 3) -> str:
 
 
 def suggestion(names: Iterable[object]) -> str:
-    """A clause that suggests names that were found in another way, or an empty string if there are none."""
+    """The clause ``(did you mean …?)`` for names that were found by the caller; empty without names."""
     near = " or ".join(map(quoted, names))
     return f" (did you mean {near}?)" if near else ""
 

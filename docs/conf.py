@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import re
 import shutil
@@ -12,7 +11,6 @@ from pathlib import Path
 _HERE = Path(__file__).parent
 sys.path.insert(0, str(_HERE))
 
-importlib.import_module("mudata")  # before the package, which then registers mdata.biocolab
 import catalogue  # noqa: E402
 
 project = "biocolab_accessor"

@@ -257,7 +257,7 @@ class CacheInfo(NamedTuple):
 
 @dataclass
 class Entry(Generic[_Made]):
-    """The cached value of a key; None if there is none, and then a value that is assigned is cached."""
+    """The cached value of a key. If it is None, a value that is assigned to it is cached."""
 
     value: _Made | None = None
     part: Path | None = None  # the folder to write to; None if nothing is to be written

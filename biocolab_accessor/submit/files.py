@@ -388,7 +388,7 @@ def check_readable(payload: Payload, study_type: int, *, dry_run: bool = False) 
 
 
 def _of_batches(reports: Mapping[Path, Report]) -> dict[Path, Report]:
-    """A batch may lose all its cells as long as another keeps some: that is no error then."""
+    """Turn the error of a batch that loses all its cells into a warning if another batch keeps some."""
     if all(any(found.code == _NO_CELL_KEPT for found in report) for report in reports.values()):
         return dict(reports)
     return {
