@@ -257,6 +257,20 @@ def test_whatever_a_share_says_of_locks_a_submission_goes_on_without_a_journal(
 
 
 @pytest.mark.parametrize("lockless", WITHOUT_LOCKS, indirect=True)
+def test_whatever_a_share_says_of_locks_the_list_of_submissions_names_the_folder(
+    lockless: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with bc.settings.override(cache_dir=lockless / "cache"):
+        assert bc.submissions() == []
+        assert caplog.records == []
+        (lockless / "cache" / "journal").mkdir(parents=True)
+        assert bc.submissions() == []
+    (said,) = [record.getMessage() for record in caplog.records]
+    assert said.startswith(f"submissions in {lockless / 'cache' / 'journal'} cannot be listed: ")
+    assert said.endswith("Set bc.settings.cache_dir")
+
+
+@pytest.mark.parametrize("lockless", WITHOUT_LOCKS, indirect=True)
 def test_whatever_a_share_says_of_locks_a_kept_sandbox_names_its_folder(lockless: Path) -> None:
     with pytest.raises(
         SandboxError,

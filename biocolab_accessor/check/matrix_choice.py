@@ -264,7 +264,7 @@ def _compared(adata: AnnData, first: Slot, looks: _Looks) -> MatrixChoice:
                     )
                 )
             else:
-                (conflicts if found.alike else apart).append(_traced(taken, slot, lacks))
+                (conflicts if found.alike else apart).append(_traced(taken, slot, lacks, looks))
     passed = [
         f"not {summary}{_less(left[summary.slot], taken) if summary.slot in left else ''}"
         for summary in looks.seen.values()
@@ -320,8 +320,9 @@ def _percent(share: float) -> str:
     return f"{min(100 * share, 99.9):.3g} %"
 
 
-def _traced(taken: Slot, slot: Slot, lacks: Margins) -> Conflict:
-    message = f"has no counts for {amount(lacks)} that {slot} has values for; {slot} does not hold whole numbers"
+def _traced(taken: Slot, slot: Slot, lacks: Margins, looks: _Looks) -> Conflict:
+    what = "holds only zeros and ones" if slot in looks.seen and looks.whole(slot) else "does not hold whole numbers"
+    message = f"has no counts for {amount(lacks)} that {slot} has values for; {slot} {what}"
     ways = {"X": "adata", "raw.X": "adata.raw.to_adata()"}
     way = f"submit {ways[slot.kind]}" if slot.kind in ways else f"set copy.X = copy.{slot} in a copy, and submit it"
     return Conflict(

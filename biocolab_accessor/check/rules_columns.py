@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from biocolab_accessor.check.report import Finding
 from biocolab_accessor.check.rules import Context, found, rule
 from biocolab_accessor.errors import InvalidColumn
-from biocolab_accessor.io.columns import labels_of
+from biocolab_accessor.io.columns import batches_of, labels_of
+from biocolab_accessor.io.names import batch_names
 from biocolab_accessor.io.values import changed_beyond_rounding, exact_in, loss
 from biocolab_accessor.messages import counted, did_you_mean, listing, natural_key, quoted
 
@@ -189,3 +190,18 @@ def batches_of_measured_values(context: Context) -> Iterator[Finding]:
     elif getattr(column.dtype, "kind", "") == "f" and (column % 1 != 0).any():
         message = f"{len(cells):,} batches from numbers that are not whole"
         yield found(f"obs[{quoted(key)}]", message, count=len(cells), fix=fix)
+
+
+@rule("BC211", "note")
+def renamed_batches(context: Context) -> Iterator[Finding]:
+    """Batches have the names of their files, which cannot have every character; the column keeps its values."""
+    key, obs = context.batch_key, context.tables["obs"]
+    column = obs[key] if isinstance(key, str) and key in obs.columns else None
+    if not isinstance(column, pd.Series) or column.isna().any():
+        return  # BC204 reports these
+    _, labels = batches_of(column)
+    renamed = [(label, name) for label, name in zip(labels, batch_names(labels), strict=True) if label != name]
+    if renamed:
+        message = f"{counted(len(renamed), 'label')} changed as the name of a batch; the column keeps its values"
+        examples = tuple(f"{quoted(label)} as {quoted(name)}" for label, name in renamed[:3])
+        yield found(f"obs[{quoted(key)}]", message, count=len(renamed), examples=examples)

@@ -38,6 +38,7 @@ __all__ = [
 ]
 
 _MOST_CELLS = 200
+_NOISE = 1e-6
 _EQUAL_AT_ONCE = 1 << 18
 
 
@@ -145,8 +146,8 @@ def covers(adata: AnnData, other: Slot, taken: Slot) -> bool:
 def traces(adata: AnnData, taken: Slot, filled: Filled, other: Slot) -> Traces | None:
     """The values that a slot of fractions has in cells and genes without counts.
 
-    None if it has no such values, and for scaled data, where zeros have values too. Only the cells without counts and a
-    sample of the others are read.
+    None if it has no such values. In scaled data, zeros have values too, so that only genes with values that differ
+    count. Only the cells without counts and a sample of the others are read.
     """
     source, where = source_of(adata, other), columns_in(adata, taken, other)
     if source.dtype.kind not in "fiub" or (where is None and _has_nothing_else(source, filled)):
@@ -155,17 +156,15 @@ def traces(adata: AnnData, taken: Slot, filled: Filled, other: Slot) -> Traces |
     lost = [np.zeros(0)]
     for block in row_blocks(source, np.flatnonzero(~filled.cells)):
         if not _is_plain(block):
-            return None
+            return _traces_of_scaled(source, where, filled)
         lost.append(np.diff(_nonzero(block).indptr))
     cells = int(np.count_nonzero(np.concatenate(lost)))
     rows = np.flatnonzero(filled.cells)
     if len(rows):
-        # As few chunks of Dask as possible are computed.
-        lazy = hasattr(source.matrix, "compute")
-        rows = rows[:_MOST_CELLS] if lazy else _sampled(rows)
+        rows = _few(source, rows)
         small, large = (sparse.vstack(list(row_blocks(s, rows)), "csr") for s in (source_of(adata, taken), source))
         if not _is_plain(large):
-            return None
+            return _traces_of_scaled(source, where, filled)
         if where is not None:
             large, small = large[:, where[where >= 0]], small[:, where >= 0]
         has = np.zeros(large.shape[1], bool)
@@ -184,6 +183,25 @@ def traces(adata: AnnData, taken: Slot, filled: Filled, other: Slot) -> Traces |
             remains = Remains(small.nnz, large.nnz, less, columns, np.concatenate(lost), lost_genes)
     found = Traces(cells, int(np.count_nonzero(genes)), alike, remains)
     return found if found.cells or found.genes else None
+
+
+def _traces_of_scaled(source: Source, where: Rows | None, filled: Filled) -> Traces | None:
+    """Genes without counts that scaled data has different values for; those of a gene without counts are all equal."""
+    rows = _few(source, np.flatnonzero(filled.cells))
+    places = np.arange(len(filled.genes)) if where is None else where
+    empty = places[~filled.genes & (places >= 0)]
+    if not (len(rows) and len(empty)):
+        return None
+    values = sparse.vstack(list(row_blocks(source, rows)), "csr")[:, empty].toarray()
+    if not np.isfinite(values).all():
+        return None
+    number = int(np.count_nonzero(np.ptp(values, axis=0) > _NOISE))
+    return Traces(0, number, False, None) if number else None
+
+
+def _few(source: Source, rows: Rows) -> Rows:
+    # As few chunks of Dask as possible are computed.
+    return rows[:_MOST_CELLS] if hasattr(source.matrix, "compute") else _sampled(rows)
 
 
 def _has_nothing_else(source: Source, filled: Filled) -> bool:

@@ -59,6 +59,8 @@ _MAYBE_ID = frozenset(
     ["", "id", "ids", "x", "v1", "1", "0", "label", "number", "nr", "no", "key", "uid", "idx", "i", "name", "#", "bc"]
 )
 
+_NAMED_ID = re.compile(r"[_. -][Ii][Dd]$|[a-z]I[Dd]$")  # label_id, segmentationID
+
 _ANNOTATION = frozenset(
     """
     ncounts ncount ngenes ngene numi numis ncountrna nfeaturerna ncountspatial nfeaturespatial ncountsct
@@ -229,15 +231,16 @@ def _as_ids(table: pd.DataFrame, plain: str, name: str, values: NDArray[Any]) ->
     """Whether the first column certainly (``"error"``) or probably (``"warning"``) holds ids; empty if not."""
     if len(values) < 2 or len(np.unique(values)) < len(values):
         return ""
+    may_be_id = plain in _MAYBE_ID or _NAMED_ID.search(name) is not None
     steps = np.diff(values)
     if bool((steps == 1).all()) and values[0] in (0, 1):
-        if plain in _MAYBE_ID:
+        if may_be_id:
             return "error"
         if len(values) >= _FEW:
             return "warning" if is_gene(name) else "error"
-    if len(values) < (_FEW if plain in _MAYBE_ID else _ENOUGH) or is_gene(name) or _often_distinct(table):
+    if len(values) < (_FEW if may_be_id else _ENOUGH) or is_gene(name) or _often_distinct(table):
         return ""
-    return "error" if plain in _MAYBE_ID or bool((steps > 0).all()) else "warning"
+    return "error" if may_be_id or bool((steps > 0).all()) else "warning"
 
 
 def _often_distinct(table: pd.DataFrame) -> bool:

@@ -17,6 +17,7 @@ import numpy as np
 from biocolab_accessor.platforms import safe_file_name
 
 __all__ = [
+    "batch_names",
     "computed_embedding",
     "distinct",
     "escaped",
@@ -152,6 +153,11 @@ def safe_name(name: str) -> str:
     ending = found[0] if found else ""
     stem = re.sub(r"[^A-Za-z0-9._-]+", "_", name.removesuffix(ending)).strip("._")[: _LONGEST - len(ending)]
     return safe_file_name((stem or "batch") + ending)  # some names are devices on Windows
+
+
+def batch_names(labels: Sequence[str]) -> list[str]:
+    """The name of each batch, which becomes a file: other characters for those that file names cannot have."""
+    return distinct([label.replace(".", "_") for label in labels])
 
 
 def distinct(names: Sequence[str], folders: Sequence[str] | None = None) -> list[str]:

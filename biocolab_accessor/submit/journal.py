@@ -284,15 +284,18 @@ def every() -> list[tuple[Path, Known]]:
     if not folder.is_dir():
         return []
     found: list[tuple[float, Path, Known]] = []
-    with folder_lock(folder):
-        for path in folder.glob("*-*.jsonl"):
-            try:
-                lock = try_lock(path)
-                if lock is not None:
-                    lock.release()
-                    found.append((path.stat().st_mtime, path, _read(path)[0]))
-            except OSError as error:
-                logger.debug("%s cannot be read: %s", path, error)
+    try:
+        with folder_lock(folder):
+            for path in folder.glob("*-*.jsonl"):
+                try:
+                    lock = try_lock(path)
+                    if lock is not None:
+                        lock.release()
+                        found.append((path.stat().st_mtime, path, _read(path)[0]))
+                except OSError as error:
+                    logger.debug("%s cannot be read: %s", path, error)
+    except (OSError, NotImplementedError) as error:  # a file system without locks
+        logger.warning("submissions in %s cannot be listed: %s. Set bc.settings.cache_dir", folder, error)
     return [(path, known) for _, path, known in sorted(found, key=lambda one: one[0], reverse=True)]
 
 

@@ -18,7 +18,7 @@ from biocolab_accessor.check.run import Checked, check_object
 from biocolab_accessor.errors import InvalidArgument, UnknownField
 from biocolab_accessor.io.columns import as_frame, batches_of, chosen_columns, named_by
 from biocolab_accessor.io.matrix_blocks import Slot, filled_slots
-from biocolab_accessor.io.names import distinct, key_as_text, safe_name, sent_name
+from biocolab_accessor.io.names import batch_names, key_as_text, safe_name, sent_name
 from biocolab_accessor.messages import about_megabytes, counted, did_you_mean, facts_table, listing, quoted
 from biocolab_accessor.protocol import Filters, argument_names, known_species
 from biocolab_accessor.submit.encoding import Encoded, EncodedObsm, encode, encoded_frame, encoded_obsm, var_of
@@ -516,7 +516,7 @@ def _batches(obs: pd.DataFrame, batch_key: str | None, name: str) -> tuple[Batch
         return (Batch("", f"{safe_name(name)}.h5ad", len(obs)),)
     labels, order = batches_of(obs[batch_key])
     counts = labels.value_counts()
-    names = distinct([label.replace(".", "_") for label in order])
+    names = batch_names(order)
     return tuple(Batch(label, f"{file}.h5ad", int(counts[label])) for label, file in zip(order, names, strict=True))
 
 

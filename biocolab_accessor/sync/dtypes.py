@@ -13,7 +13,7 @@ from pandas.api.types import is_bool_dtype, is_complex_dtype, is_integer_dtype, 
 from biocolab_accessor.errors import InvalidColumn
 from biocolab_accessor.io.column_text import category_texts, parsed
 from biocolab_accessor.io.values import exact_in
-from biocolab_accessor.messages import listing, quoted
+from biocolab_accessor.messages import counted, listing, quoted
 
 __all__ = ["TRUTH", "is_sent_as_text", "restore", "take"]
 
@@ -21,6 +21,7 @@ TRUTH = {"False": False, "True": True}
 """Booleans as sent: the protocol has numbers and strings only."""
 
 _EXACT = 2**53
+_EXACT_IN_FLOAT32 = 2**24
 _WHOLE = re.compile(r"-?\d{1,99}")
 
 
@@ -158,6 +159,13 @@ def _as_number(column: pd.Series, wanted: Any) -> pd.Series:
     # Casting back does not reveal overflow: -1 in uint64 is -1 again in int64.
     present = column[~missing]
     values, target = present.to_numpy(_number_dtype(column.dtype)), _number_dtype(wanted)
+    if column.dtype == np.float32 and target.kind in "iu" and (large := np.abs(values) >= _EXACT_IN_FLOAT32).any():
+        # Only BioFlex sends float32: the cast back is exact, but the number was rounded before.
+        msg = (
+            f"BioFlex sends float32, which rounds whole numbers from {_EXACT_IN_FLOAT32:,} on: "
+            f"{counted(int(large.sum()), 'value')}. Pull it from BBrowserX or Talk2Data, or submit ids as text"
+        )
+        raise InvalidColumn(msg)
     same = exact_in(values, target) if target.kind in "biuf" else None
     if same is None or same.all():
         try:

@@ -220,7 +220,9 @@ def _difference(here: Barcodes, there: Barcodes) -> str:
         for change, known, one_to_one in ways:
             keys = [(name, change(name)) for name in ours] if one_to_one else []
             pairs = [
-                (name, known[key]) for name, key in keys if key in known and not _share_number_only(name, key, known)
+                (name, known[key])
+                for name, key in keys
+                if key in known and not _share_number_only(name, key, known[key])
             ]
             if len(pairs) > most and len(pairs) >= needed and (change is str or _is_distinct(here, change)):
                 most, (a, b) = len(pairs), pairs[0]
@@ -235,9 +237,14 @@ def _is_distinct(names: Barcodes, change: Callable[[str], str]) -> bool:
     return len({change(name) for name in looked_at}) == len(looked_at)
 
 
-def _share_number_only(name: str, key: str, known: Mapping[str, str]) -> bool:
-    """Whether two names have only a number in common, as the first cells of any two samples do."""
-    return key.isdecimal() and name != key != known[key]
+# Numbers, wells and numbered cells, which any two samples have: 12, A3, cell_12, 01_02_03.
+_NUMBERED = re.compile(r"[A-Za-z]*_?\d{1,5}(?:_\d+)*_?")
+
+
+def _share_number_only(here: str, key: str, there: str) -> bool:
+    """Whether two names have only a number or a well in common, as cells of any two samples do."""
+    other_case = here.casefold() == there.casefold()
+    return here != key != there and not other_case and _NUMBERED.fullmatch(key) is not None
 
 
 def _without(pattern: str) -> Callable[[str], str]:

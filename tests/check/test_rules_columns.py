@@ -185,6 +185,23 @@ def test_samples_are_batches_though_one_has_a_single_cell_or_they_are_numbered(b
     assert "BC207" not in {found.code for found in bc.check(make(9, key=batches), batch_key="key")}
 
 
+def test_labels_that_no_file_can_be_named_by_are_noted():
+    adata = make(12, key=["a/b", "a_b", "c.d", "e"] * 3)
+    (found,) = [found for found in bc.check(adata, batch_key="key") if found.code == "BC211"]
+    assert (found.severity, found.path, found.count) == ("note", "obs['key']", 3)
+    assert found.message == "3 labels changed as the name of a batch; the column keeps its values"
+    assert found.examples == ("'a/b' as 'a_b'", "'a_b' as 'a_b_2'", "'c.d' as 'c_d'")
+    files = [batch.file_name for batch in adata.biocolab.submit(batch_key="key", dry_run=True).batches]
+    assert files == ["a_b.h5ad", "a_b_2.h5ad", "c_d.h5ad", "e.h5ad"]
+
+
+@pytest.mark.parametrize(
+    "batches", [["a", "b", "c"], np.uint64(2**63) + np.arange(3, dtype=np.uint64), [2**53 + 1] * 3]
+)
+def test_labels_that_stay_as_they_are_are_not_noted(batches):
+    assert "BC211" not in {found.code for found in bc.check(make(9, key=list(batches) * 3), batch_key="key")}
+
+
 @pytest.mark.parametrize(
     ("column", "message"),
     [

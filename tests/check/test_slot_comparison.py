@@ -293,6 +293,41 @@ def test_scaled_values_do_not_show_empty_cells():
     assert bc.check(adata).ok
 
 
+@pytest.mark.parametrize("form", [np.asarray, sparse.csr_matrix, sparse.csc_matrix])
+@pytest.mark.parametrize("where", ["X", "scaled"])
+def test_scaled_values_show_genes_that_have_no_counts(form, where):
+    """Proteins after CLR next to RNA, joined by axis=1: the counts layer has zeros for them."""
+    dice = np.random.default_rng(0)
+    full = counts_of(60, 12)
+    clr = np.log1p(full)
+    clr[:, 9:] = dice.normal(0, 1, (60, 3))
+    full[:, 9:] = 0
+    adata = make(form(clr), counts=full) if where == "X" else make(full, scaled=form(clr))
+    taken, other = ("layers['counts']", "X") if where == "X" else ("X", "layers['scaled']")
+    found = only(adata, "BC316")
+    assert (found.severity, found.path, found.count) == ("warning", taken, 3)
+    assert (
+        found.message == f"has no counts for 3 genes that {other} has values for; {other} does not hold whole numbers"
+    )
+
+
+def test_a_slot_of_flags_is_not_said_to_hold_fractions():
+    flags, full = np.zeros((20, 6), np.float32), counts_of(20, 6)
+    flags[3:9, 0], full[:, 0] = 1, 0
+    found = only(make(flags, counts=full), "BC316")
+    assert found.message == "has no counts for 1 gene that X has values for; X holds only zeros and ones"
+
+
+def test_scaled_values_of_genes_without_counts_are_not_reported():
+    full = counts_of(60, 12)
+    full[:, [3, 7]] = 0
+    log = np.log1p(full)
+    spread = log.std(axis=0)
+    scaled = (log - log.mean(axis=0)) / np.where(spread, spread, 1)
+    for x in (scaled, log - log.mean(axis=0) + 0.5, np.where(full.any(axis=0), scaled, -3).astype(np.float32)):
+        assert {found.code for found in bc.check(make(x, counts=full))} == {"BC311", "BC501"}
+
+
 def test_the_fix_keeps_empty_cells_that_have_values_elsewhere():
     full = counts_of(30, 10)
     # Sent as normalized, as was asked for; the counts are elsewhere.

@@ -89,6 +89,12 @@ def test_a_first_column_of_gene_names_gets_the_transposed_fix() -> None:
         deposited.biocolab.check()
 
 
+@pytest.mark.parametrize("name", ["label_id", "segmentation id", "nucleusID", "roi.ID"])
+def test_distinct_numbers_in_a_first_column_named_as_an_id_are_an_error(name: str) -> None:
+    with pytest.raises(InvalidColumn, match="like ids"):
+        with_first(name, np.random.default_rng(1).permutation(4000)[:40]).biocolab.submit(dry_run=False)
+
+
 @pytest.mark.parametrize(
     ("name", "values"),
     [

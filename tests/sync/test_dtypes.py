@@ -110,6 +110,22 @@ class TestRestore:
             restore(came, dtype)
 
 
+@pytest.mark.parametrize("dtype", ["uint64", "int64", "Int64", "int32"])
+@pytest.mark.parametrize("missing", [False, True])
+def test_large_integers_of_bioflex_are_refused_because_they_were_rounded(dtype: str, missing: bool) -> None:
+    """6,238,072,747,940,578,789 arrives as 6,238,072,623,117,369,344, which every integer dtype holds exactly."""
+    came = pd.Series([1, 2**24, 2**30] + [np.nan] * missing, dtype="float32")
+    with pytest.raises(InvalidColumn) as caught:
+        restore(came, "Int64" if missing else dtype)
+    assert "BioFlex sends float32, which rounds whole numbers from 16,777,216 on: 2 values" in str(caught.value)
+    assert "Pull it from BBrowserX or Talk2Data, or submit ids as text" in str(caught.value)
+
+
+def test_integers_that_float32_holds_are_restored_and_large_ones_of_other_servers_too() -> None:
+    assert restore(pd.Series([-(2**24) + 1, 2**24 - 1], dtype="float32"), "int64").tolist() == [-16777215, 16777215]
+    assert restore(pd.Series([2.0**53, 1.0]), "int64").tolist() == [2**53, 1]
+
+
 def test_a_category_without_categories_takes_those_that_came() -> None:
     found = restore(LABELS, pd.CategoricalDtype(ordered=True))
     assert found.dtype == pd.CategoricalDtype(["a", "b", "unused"], ordered=True)

@@ -111,6 +111,38 @@ class TestNothingMatches:
     @pytest.mark.parametrize(
         ("here", "there"),
         [
+            ("P1_A{}", "P2_A{}"),
+            ("ctrl_cell{}", "stim_cell{}"),
+            ("ctrl:cell_{}", "stim:cell_{}"),
+            ("{:02}_01_07__s1", "{:02}_01_07__s2"),
+            ("{}-1", "{}-2"),
+        ],
+    )
+    def test_wells_and_numbered_cells_of_two_samples_are_not_taken_for_the_same_cells(
+        self, here: str, there: str
+    ) -> None:
+        with pytest.raises(UnknownName) as caught:
+            matched([here.format(i) for i in range(60)], [there.format(i) for i in range(60)])
+        assert "seem to differ" not in str(caught.value)
+
+    @pytest.mark.parametrize(
+        ("here", "there", "pair"),
+        [
+            ("P1_A{}", "A{}", "is 'P1_A0' here 'A0' there?"),
+            ("Cell_{}", "cell_{}", "is 'Cell_0' here 'cell_0' there?"),
+            ("run1_GSM{:07}", "run2_GSM{:07}", "is 'run1_GSM0000000' here 'run2_GSM0000000' there?"),
+        ],
+    )
+    def test_names_that_differ_on_one_side_or_by_case_or_hold_an_accession_are_offered(
+        self, here: str, there: str, pair: str
+    ) -> None:
+        with pytest.raises(UnknownName) as caught:
+            matched([here.format(i) for i in range(60)], [there.format(i) for i in range(60)])
+        assert pair in str(caught.value)
+
+    @pytest.mark.parametrize(
+        ("here", "there"),
+        [
             ("{}-1", "{}-1"),
             ("S1:{}x", "{}-1"),
             ("GSM1_{}-1_1", "GSM2_{}-1_2"),

@@ -10,6 +10,7 @@ from pathlib import Path, PurePath
 from typing import Any
 
 import anndata as ad
+import h5py
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
@@ -95,7 +96,13 @@ def read_10x_h5(path: Path, name: str, *, gex_only: bool = False) -> ad.AnnData:
 
     with opened_foreign(path, what=name) as foreign:
         expect_room(foreign.n_bytes, name, _SMALLER)
-        return scanpy.read_10x_h5(foreign.path, gex_only=gex_only)
+        with h5py.File(foreign.path) as file:
+            genomes = [key for key in file if isinstance(file[key], h5py.Group) and "barcodes" in file[key]]
+        if len(genomes) < 2:
+            return scanpy.read_10x_h5(foreign.path, gex_only=gex_only)
+        # Before version 3, Cell Ranger wrote a matrix for each genome.
+        parts = [scanpy.read_10x_h5(foreign.path, genome=genome) for genome in genomes]
+        return ad.concat(parts, axis=1, join="outer")
 
 
 def cells_of_anndata(adata: ad.AnnData, matrix: Any, features: pd.Index) -> Cells:

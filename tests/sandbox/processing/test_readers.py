@@ -107,6 +107,27 @@ def cell_ranger(folder: Path, counts: np.ndarray, kinds: list[str]) -> tuple[Pat
     return mtx, folder / "filtered.h5"
 
 
+@pytest.mark.parametrize("genomes", [["GRCh38"], ["hg19", "mm10"], ["mm10", "hg19", "virus"]])
+def test_old_cell_ranger_files_of_several_genomes_have_the_features_of_all(tmp_path: Path, genomes: list[str]) -> None:
+    """Before version 3, each genome had a matrix of its own in the file."""
+    counts = (np.random.default_rng(0).poisson(1.0, (40, 12)) + np.eye(40, 12)).astype(np.int32)
+    of_genome = np.array_split(np.arange(12), len(genomes))
+    with h5py.File(tmp_path / "old.h5", "w") as file:
+        for genome, features in zip(genomes, of_genome, strict=True):
+            stored, group = sparse.csc_matrix(counts[:, features].T), file.create_group(genome)
+            group["barcodes"] = np.array([f"AAAC{i:04d}-1" for i in range(40)], "S")
+            group["genes"] = np.array([f"ENSG{i:011d}" for i in features], "S")
+            group["gene_names"] = np.array([f"GENE{i}" for i in features], "S")
+            group["shape"] = stored.shape
+            for key in ("data", "indices", "indptr"):
+                group[key] = getattr(stored, key)
+    cells = read_batch("a", 1, {"matrix": tmp_path / "old.h5"}, normalize=True)
+    order = np.concatenate([of_genome[genomes.index(genome)] for genome in sorted(genomes)])  # HDF5 sorts groups
+    assert cells.features == [f"GENE{i}" for i in order]
+    assert cells.barcodes == [f"AAAC{i:04d}-1" for i in range(40)]
+    np.testing.assert_array_equal(cells.matrix.toarray(), counts[:, order])
+
+
 @pytest.mark.parametrize(
     ("kinds", "n_kept", "left"),
     [
