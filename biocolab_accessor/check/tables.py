@@ -77,10 +77,21 @@ _ANNOTATION = frozenset(
     tssenrichment nucleosomesignal blacklistfraction peakregionfragments fripscore scvibatch scvilabels gexbarcode
     atacbarcode celltypeexperimental sampletag samplename iscell
     genomiccontrolcounts sizefactor sizefactors arrayrow arraycol intissue pxlrowinfullres pxlcolinfullres
+    mtfrac mitofrac mtfraction mitofraction fracmt fracmito fractionmt fractionmito bulklabels
     """.split()  # noqa: SIM905
 )
 
-_STARTS = ("pctcounts", "totalcounts", "log1ptotalcounts", "leiden", "louvain", "rnasnnres", "sctsnnres")
+_STARTS = (
+    "kmeans",
+    "scdblfinder",
+    "pctcounts",
+    "totalcounts",
+    "log1ptotalcounts",
+    "leiden",
+    "louvain",
+    "rnasnnres",
+    "sctsnnres",
+)
 
 _MAYBE_ANNOTATION = frozenset(
     """

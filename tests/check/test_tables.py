@@ -91,8 +91,8 @@ def test_a_first_column_of_gene_names_gets_the_transposed_fix() -> None:
 
 @pytest.mark.parametrize("name", ["label_id", "segmentation id", "nucleusID", "roi.ID"])
 def test_distinct_numbers_in_a_first_column_named_as_an_id_are_an_error(name: str) -> None:
-    with pytest.raises(InvalidColumn, match="like ids"):
-        with_first(name, np.random.default_rng(1).permutation(4000)[:40]).biocolab.submit(dry_run=False)
+    with pytest.raises(InvalidColumn, match="BC410"):
+        with_first(name, np.random.default_rng(1).permutation(4000)[:40]).biocolab.to_anndata()
 
 
 @pytest.mark.parametrize(
@@ -135,7 +135,8 @@ def test_unusual_names_are_not_refused(names: list[str]) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["n_counts", "n_genes", "total_counts", "pct_counts_mt", "percent.mt", "nCount_RNA", "nFeature_Spatial", "leiden",
+    ["mt_frac", "kmeans_5", "scDblFinder.score", "bulk_labels",
+     "n_counts", "n_genes", "total_counts", "pct_counts_mt", "percent.mt", "nCount_RNA", "nFeature_Spatial", "leiden",
      "leiden_r0.5", "seurat_clusters", "RNA_snn_res.0.8", "doublet_score", "cell_type", "center_x", "bc1_wind",
      "bc_wells", "tscp_count", "mread_count", "subsets_Mito_percent", "nCount_ATAC", "TSS.enrichment",
      "nucleosome_signal", "_scvi_batch", "Sample_Tag"],
