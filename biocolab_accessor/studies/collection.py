@@ -13,21 +13,26 @@ from anndata import AnnData
 
 from biocolab_accessor.concurrency import request_threads, result
 from biocolab_accessor.config import settings
-from biocolab_accessor.errors import InvalidArgument, NoCells
+from biocolab_accessor.errors import InvalidArgument, NoCells, public
 from biocolab_accessor.io.memory import budget, instead
 from biocolab_accessor.messages import counted, facts_table, listing, quoted
 from biocolab_accessor.platforms import expanded, replace
 from biocolab_accessor.protocol import Source, Unit, argument_names
-from biocolab_accessor.public import public
 from biocolab_accessor.studies.catalog import study
-from biocolab_accessor.studies.cells import expect_cells, no_cells, without_unused_labels
 from biocolab_accessor.studies.citation import Style, cite
 from biocolab_accessor.studies.conversion import select_embeddings, select_fields, select_genes, unique_names
 from biocolab_accessor.studies.disk import file_of_study, open_lazily, safe_names
 from biocolab_accessor.studies.distributed import fetch_all, write_all
 from biocolab_accessor.studies.fetch import plan_fetch
 from biocolab_accessor.studies.obs_filter import ObsFilter, labels_of
-from biocolab_accessor.studies.selection import FetchPlan, Selection, Wanted
+from biocolab_accessor.studies.selection import (
+    FetchPlan,
+    Selection,
+    Wanted,
+    expect_cells,
+    no_cells,
+    without_unused_labels,
+)
 from biocolab_accessor.studies.study import Study, address_of, facts_of, parts_of
 from biocolab_accessor.studies.union import Join, expect_join, union
 

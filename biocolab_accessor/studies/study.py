@@ -13,22 +13,18 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from biocolab_accessor.clients.tasks import restart_if_lost
-from biocolab_accessor.errors import InvalidArgument, InvalidResponse, UnknownEmbedding, UnknownField
+from biocolab_accessor.errors import InvalidArgument, InvalidResponse, UnknownEmbedding, UnknownField, public
 from biocolab_accessor.io.compression import Compression
 from biocolab_accessor.messages import did_you_mean, facts_table, listing, quoted, shown
 from biocolab_accessor.protocol import Format, Unit, unit_name
-from biocolab_accessor.public import public
-from biocolab_accessor.studies.cells import selected, without_unused_labels
 from biocolab_accessor.studies.citation import Style, cite
-from biocolab_accessor.studies.conversion import obsm_keys, select_fields, select_genes
+from biocolab_accessor.studies.conversion import expect_spatial, obsm_keys, select_fields, select_genes, spatial_data
 from biocolab_accessor.studies.disk import expect_same, file_of_study, open_backed, open_lazily, write_study
 from biocolab_accessor.studies.fetch import fetch, plan_fetch
 from biocolab_accessor.studies.provenance import origin_of
-from biocolab_accessor.studies.selection import FetchPlan, Selection, Wanted
-from biocolab_accessor.studies.sources import StudySource
-from biocolab_accessor.studies.spatial import expect_radius, expect_spatialdata, spatial_data
+from biocolab_accessor.studies.selection import FetchPlan, Selection, Wanted, selected, without_unused_labels
+from biocolab_accessor.studies.sources import StudySource, table_of_terms
 from biocolab_accessor.studies.study_data import StudyParts
-from biocolab_accessor.studies.terms import table_of_terms
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -854,8 +850,7 @@ class Study:
         >>> sdata["table"].shape, len(sdata["slide"])  # doctest: +SKIP
         ((700, 765), 700)
         """
-        expect_radius(radius)
-        expect_spatialdata()
+        expect_spatial(radius)
         centers = self._parts.cell_centers()
         adata = self.to_anndata(
             genes=genes,

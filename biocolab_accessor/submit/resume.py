@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from biocolab_accessor.clients.tasks import task_state
-from biocolab_accessor.errors import AmbiguousName, BiocolabError, InvalidArgument, InvalidFile, UnknownName
+from biocolab_accessor.errors import AmbiguousName, BiocolabError, InvalidArgument, InvalidFile, UnknownName, public
 from biocolab_accessor.messages import counted, did_you_mean, facts_table, listing, quoted
-from biocolab_accessor.public import public
 from biocolab_accessor.submit import background, journal
 from biocolab_accessor.submit.journal import expect_unchanged_files, files_of
 

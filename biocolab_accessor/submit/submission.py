@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote
 
 from biocolab_accessor.clients.bbrowserx import BBrowserXConnector
+from biocolab_accessor.clients.progress import processing, ready, task_bar
 from biocolab_accessor.clients.tasks import TaskState, follow_task, may_have_forgotten, task_state
 from biocolab_accessor.connection.default import how_to_reconnect
 from biocolab_accessor.errors import (
@@ -24,10 +25,9 @@ from biocolab_accessor.errors import (
     TaskFailed,
     TimedOut,
     TransportError,
+    public,
 )
 from biocolab_accessor.messages import facts_table, quoted, shown, warn
-from biocolab_accessor.progress import processing, ready, task_bar
-from biocolab_accessor.public import public
 from biocolab_accessor.security.urls import is_loopback, origin, same_origin_url
 from biocolab_accessor.submit import background, journal
 

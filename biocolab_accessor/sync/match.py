@@ -16,9 +16,8 @@ from biocolab_accessor.errors import InvalidArgument, InvalidColumn, InvalidName
 from biocolab_accessor.messages import did_you_mean, facts_table, listing, quoted
 from biocolab_accessor.protocol import Source
 from biocolab_accessor.studies.catalog import study, study_of_origin
-from biocolab_accessor.studies.provenance import read_provenance
+from biocolab_accessor.studies.provenance import read_provenance, submission_of
 from biocolab_accessor.studies.study import Study
-from biocolab_accessor.submit.sent_objects import submission_of
 from biocolab_accessor.submit.submission import Submission
 
 __all__ = [
