@@ -74,11 +74,17 @@ class BiocolabError(Exception):
         Whether the same call may succeed later: after several retries the server did not respond, or was busy.
     cause
         The error of requests or urllib3 that this one stands for, if any; its class and text are in a note.
+    line
+        A line of code that helps, which is added as a note where the error reaches the user; often empty, and then
+        chosen by the kind of the error. Names in braces are those of ``_LINES``.
     """
 
     passing = False
     cause: BaseException | None = None
-    line = ""  # of code that helps; it is added as a note where the error reaches the user, see `public`
+
+    def __init__(self, *args: object, line: str = "") -> None:
+        super().__init__(*args)
+        self.line = line
 
     def __str__(self) -> str:
         # The text may come from a server: control characters are escaped.
@@ -224,8 +230,8 @@ class CheckFailed(BiocolabError, ValueError):
         All findings of the check, not only the one that raised this error; None if no check ran.
     """
 
-    def __init__(self, message: str, report: Report | None = None) -> None:
-        super().__init__(message)
+    def __init__(self, message: str, report: Report | None = None, *, line: str = "") -> None:
+        super().__init__(message, line=line)
         self.report = report
 
     def _render_traceback_(self) -> list[str]:
@@ -310,8 +316,8 @@ class ServerError(BiocolabError, RuntimeError):
         The server's own message.
     """
 
-    def __init__(self, message: str, *, status: int | None = None, detail: str = "") -> None:
-        super().__init__(message)
+    def __init__(self, message: str, *, status: int | None = None, detail: str = "", line: str = "") -> None:
+        super().__init__(message, line=line)
         self.status = status
         self.detail = detail
 

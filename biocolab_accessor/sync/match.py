@@ -311,8 +311,6 @@ def study_of_object(adata: AnnData, *, writes: bool = False) -> Study:
                 ". (An object is known by its last submission in this session, until its cells or genes change; "
                 "copies are other objects)"
             )
-        refused = UnknownStudy(msg)
-        if writes and submission_of(adata) is not None:
-            refused.line = "{call}(study={it}.biocolab.study)"
-        raise refused from error
+        was_sent = writes and submission_of(adata) is not None
+        raise UnknownStudy(msg, line="{call}(study={it}.biocolab.study)" if was_sent else "") from error
     return study_of_origin(origin)
