@@ -113,7 +113,7 @@ class BrokenOff:
             The data is no longer available: the object was in the memory of another process, or a file was removed or
             changed. The message says which call resumes the submission.
         """
-        from biocolab_accessor.submit.submission import connector_to, submission
+        from biocolab_accessor.submit.submission import connector_to, follow, submission
         from biocolab_accessor.submit.submit import submit_files
 
         if self.host:
@@ -134,7 +134,7 @@ class BrokenOff:
             )
             raise InvalidFile(msg)
         found = submission(self.task_id, to=self.source)  # type: ignore[arg-type]
-        return found.wait() if wait else background.follow(found)
+        return found.wait() if wait else follow(found)
 
     def forget(self) -> None:
         """Forget it: the same call then starts again. Data on the server is not deleted.
