@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 import tempfile
 from collections import Counter
-from collections.abc import Collection, Generator, Iterable, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from inspect import signature
 from pathlib import Path
-from typing import Any, NamedTuple, TypedDict, cast, get_args
+from typing import Any, NamedTuple, TypedDict, TypeVar, cast, get_args
 
 import numpy as np
 import pandas as pd
@@ -35,12 +36,16 @@ __all__ = [
     "expect_cells",
     "no_cells",
     "selected",
+    "takes_wanted",
     "without_unused_labels",
 ]
 
 
+_Method = TypeVar("_Method", bound=Callable[..., Any])
+
+
 class Wanted(TypedDict, total=False):
-    """The arguments that every fetch has, for type checkers."""
+    """The arguments that every fetch has; their defaults are those of :meth:`Selection.of`."""
 
     genes: Sequence[str] | str | None
     fields: Sequence[str] | str | None
@@ -131,6 +136,20 @@ class Selection(NamedTuple):
     def units(self) -> list[str]:
         """Each requested unit, once."""
         return list(dict.fromkeys(self.matrices))
+
+
+def takes_wanted(after: str = "") -> Callable[[_Method], _Method]:
+    """Give the signature of a method the arguments of a fetch, after the named one, in place of ``**wanted``."""
+
+    def with_signature(method: _Method) -> _Method:
+        shared = [each for each in signature(Selection.of).parameters.values() if each.name in Wanted.__annotations__]
+        own = [each for each in signature(method).parameters.values() if each.kind is not each.VAR_KEYWORD]
+        first = max(n for n, each in enumerate(own, 1) if each.kind is not each.KEYWORD_ONLY or each.name == after)
+        parameters = [*own[:first], *shared, *own[first:]]
+        method.__signature__ = signature(method).replace(parameters=parameters)  # type: ignore[attr-defined]
+        return method
+
+    return with_signature
 
 
 @dataclass(frozen=True)
