@@ -182,6 +182,7 @@ def test_a_barcode_of_several_cells_is_ambiguous_and_a_filter_tells_them_apart(p
     )  # the server's own barcodes
     with pytest.raises(AmbiguousName, match=r"several cells named 'A': select them with obs_filter"):
         study.to_anndata(cells=["A"], fields=["n"])
+    assert list(study.to_anndata(cells=["A-1"], fields=["n"]).obs["n"]) == [2]
     found = study.to_anndata(obs_filter="n in [1, 2]", fields=["n"])
     assert list(found.obs_names) == ["A-2", "A-1"]
     np.testing.assert_array_equal(found.X.toarray(), whole.X[1:3].toarray())
