@@ -17,12 +17,11 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import sparse
 
-from biocolab_accessor.errors import InvalidFile
+from biocolab_accessor.errors import InvalidFile, public
 from biocolab_accessor.io.safe_files import replacing, target_path
 from biocolab_accessor.messages import quoted
 from biocolab_accessor.platforms import opened_regular
 from biocolab_accessor.protocol import SOURCES
-from biocolab_accessor.public import public
 from biocolab_accessor.studies.sources import StudySource
 
 __all__ = [

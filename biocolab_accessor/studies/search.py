@@ -17,13 +17,19 @@ import pandas as pd
 
 from biocolab_accessor.concurrency import request_threads, result
 from biocolab_accessor.config import settings
-from biocolab_accessor.errors import InvalidArgument, InvalidResponse, MissingCredentials, ServerError, Unauthorized
+from biocolab_accessor.errors import (
+    InvalidArgument,
+    InvalidResponse,
+    MissingCredentials,
+    ServerError,
+    Unauthorized,
+    public,
+)
 from biocolab_accessor.io.values import table_of
 from biocolab_accessor.messages import did_you_mean, quoted, shown, warn
 from biocolab_accessor.protocol import SERVERS, SPECIES, Server, argument_names, known_species
-from biocolab_accessor.public import public
 from biocolab_accessor.studies.catalog import PUBLIC_STUDIES, connector_of, group_id_of, list_groups, list_studies
-from biocolab_accessor.studies.terms import Term, read_terms
+from biocolab_accessor.studies.sources import Term, read_terms
 
 if TYPE_CHECKING:
     from biocolab_accessor.clients.bbrowserx import BBrowserXConnector

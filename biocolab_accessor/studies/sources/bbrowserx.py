@@ -22,7 +22,7 @@ from biocolab_accessor.io.transpose import csr_of_csc
 from biocolab_accessor.messages import quoted, shown
 from biocolab_accessor.security.urls import file_url
 from biocolab_accessor.studies.conversion import ObsColumn, align, column, gene_stripes
-from biocolab_accessor.studies.terms import Term, read_terms
+from biocolab_accessor.studies.sources import Term, read_terms
 
 __all__ = ["ConnectorSource"]
 

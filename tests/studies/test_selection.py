@@ -29,8 +29,8 @@ from biocolab_accessor.errors import (
     UnknownField,
 )
 from biocolab_accessor.sandbox.server import Sandbox
-from biocolab_accessor.studies import cells as module
 from biocolab_accessor.studies import disk
+from biocolab_accessor.studies import selection as module
 from biocolab_accessor.studies.study import Study, parts_of
 from tests.conftest import assert_equal_objects
 
