@@ -52,7 +52,7 @@ class MuDataAccessor:
 
         Parameters
         ----------
-        arguments
+        **arguments
             As for ``adata.biocolab.check``.
 
         Returns
@@ -80,7 +80,7 @@ class MuDataAccessor:
             Id or display name of the group.
         modality
             Name of the modality.
-        arguments
+        **arguments
             As for ``adata.biocolab.submit``.
 
         Raises

@@ -135,7 +135,19 @@ class DataLock(Recorder):
         self.close()
 
     def close(self) -> None:
-        """Stop recording; the file is complete."""
+        """Stop recording; the file is complete.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> import biocolab_accessor as bc
+        >>> with bc.sandbox(), tempfile.TemporaryDirectory() as folder:
+        ...     lock = bc.lock(f"{folder}/biocolab.lock")
+        ...     cells = bc.study("PBMC68k_reduced").barcodes()
+        ...     lock.close()
+        >>> [entry["part"] for entry in lock.entries]
+        ['barcodes']
+        """
         global _current
         if _current is self:
             _current = None

@@ -172,6 +172,14 @@ class FetchPlan:
         Bytes available for them, see ``bc.settings.memory_budget``.
     left_out
         Genes and fields that an inner join of a collection leaves out; empty for a study.
+
+    Examples
+    --------
+    >>> import biocolab_accessor as bc
+    >>> with bc.sandbox():
+    ...     plan = bc.study("PBMC68k_reduced").to_anndata(obs_filter="phase == 'S'", genes="LYZ", dry_run=True)
+    >>> plan.n_obs, plan.n_vars, plan.fits
+    (182, 1, True)
     """
 
     study_id: str
