@@ -16,12 +16,12 @@ from biocolab_accessor.sandbox import sandbox
 
 if TYPE_CHECKING:
     from biocolab_accessor.annotate.annotation import Annotation, OwnStudy
-    from biocolab_accessor.check.filter_preview import FilterPreview
+    from biocolab_accessor.check.filters import FilterPreview
     from biocolab_accessor.check.report import Finding, Report
-    from biocolab_accessor.cli.doctor import doctor
     from biocolab_accessor.config import Settings, settings
     from biocolab_accessor.connection.connector import EConnector
     from biocolab_accessor.connection.default import connect, share_credentials, unshare_credentials
+    from biocolab_accessor.diagnostics import doctor
     from biocolab_accessor.io.cache import Cache, CacheInfo, cache
     from biocolab_accessor.sandbox.server import Sandbox
     from biocolab_accessor.studies.catalog import (
@@ -110,7 +110,7 @@ _HOME = {
     "EConnector": ("connection.connector", "EConnector"),
     "FetchPlan": ("studies.selection", "FetchPlan"),
     "FilesPlan": ("submit.plan", "FilesPlan"),
-    "FilterPreview": ("check.filter_preview", "FilterPreview"),
+    "FilterPreview": ("check.filters", "FilterPreview"),
     "Finding": ("check.report", "Finding"),
     "MatchReport": ("sync.match", "MatchReport"),
     "OwnStudy": ("annotate.annotation", "OwnStudy"),
@@ -124,7 +124,7 @@ _HOME = {
     "collection": ("studies.collection", "collection"),
     "lock": ("studies.lock", "lock"),
     "replay": ("studies.replay", "replay"),
-    "doctor": ("cli.doctor", "doctor"),
+    "doctor": ("diagnostics", "doctor"),
     "connect": ("connection.default", "connect"),
     "search": ("studies.search", "search"),
     "share_credentials": ("connection.default", "share_credentials"),

@@ -20,11 +20,11 @@ from biocolab_accessor.errors import (
     UnknownDatabase,
     UnknownGroup,
     UnknownStudy,
+    public,
 )
 from biocolab_accessor.io.values import table_of
 from biocolab_accessor.messages import did_you_mean, listing, quoted, shown
 from biocolab_accessor.protocol import SERVERS, SOURCES, SPECIES, Server, Source, argument_names, known_species
-from biocolab_accessor.public import public
 from biocolab_accessor.studies import missing_study_hints
 from biocolab_accessor.studies.sources.bbrowserx import ConnectorSource
 from biocolab_accessor.studies.sources.bioflex import BioFlexSource

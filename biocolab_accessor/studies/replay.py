@@ -10,10 +10,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from biocolab_accessor.errors import DataChanged, UnknownName
+from biocolab_accessor.errors import DataChanged, UnknownName, public
 from biocolab_accessor.io.values import table_of
 from biocolab_accessor.messages import quoted
-from biocolab_accessor.public import public
 from biocolab_accessor.studies.catalog import study_of_origin
 from biocolab_accessor.studies.lock import Entry, Recorder, read_lock, recording
 from biocolab_accessor.studies.study import parts_of
