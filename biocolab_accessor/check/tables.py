@@ -82,16 +82,9 @@ _ANNOTATION = frozenset(
 )
 
 _STARTS = (
-    "kmeans",
-    "scdblfinder",
-    "pctcounts",
-    "totalcounts",
-    "log1ptotalcounts",
-    "leiden",
-    "louvain",
-    "rnasnnres",
-    "sctsnnres",
-)
+    "kmeans", "scdblfinder", "pctcounts", "totalcounts", "log1ptotalcounts", "leiden", "louvain",
+    "rnasnnres", "sctsnnres",
+)  # fmt: skip
 
 _MAYBE_ANNOTATION = frozenset(
     """
