@@ -17,6 +17,8 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 from starlette.types import Receive, Scope, Send
 
+from biocolab_accessor.errors import TooLarge
+from biocolab_accessor.io.memory import expect_room
 from biocolab_accessor.messages import did_you_mean, quoted
 from biocolab_accessor.sandbox.store.files import private_file
 
@@ -43,6 +45,7 @@ __all__ = [
 _DEEPEST = 64
 _MOST_VALUES = 10_000_000
 _MOST = {(b",",): _MOST_VALUES, (b"[", b"{", b":"): 100_000}
+_BYTES_OF_A_VALUE = 80
 _NO_ROOM = {getattr(errno, name, -1) for name in ("ENOSPC", "EDQUOT", "EFBIG")}
 _NO_SIGNS = bytes(set(range(256)) - set(b'"[]{},:'))
 _WITHIN_QUOTES = re.compile(rb'"[^"]*"')
@@ -74,6 +77,13 @@ def failure(error: Exception) -> HTTPError:
 def json_object(raw: bytes | bytearray, what: str) -> dict[str, Any]:
     """Parse a JSON object; no bytes are an empty object, and ``what`` names it in messages."""
     _expect_modest(raw, what)
+    if len(raw) > _LONGEST_JSON:
+        try:
+            # The text besides the bytes that it is decoded from, and its values, each of which is an object.
+            needed = (2 if raw.isascii() else 5) * len(raw) + _BYTES_OF_A_VALUE * raw.count(b",")
+            expect_room(needed, what, "send fewer columns or cells at a time", held=len(raw))
+        except TooLarge as error:
+            raise HTTPError(413, str(error)) from error
     escaped = b"\\u" in raw
     try:
         decoded = raw.decode("utf-8-sig")

@@ -27,8 +27,8 @@ from filelock import FileLock
 
 from biocolab_accessor.clients.retry import Deadline
 from biocolab_accessor.config import settings
-from biocolab_accessor.errors import BiocolabError, InvalidFile
-from biocolab_accessor.platforms import expanded, private_folder, remove_file, try_lock
+from biocolab_accessor.errors import BiocolabError, InvalidArgument, InvalidFile
+from biocolab_accessor.platforms import expanded, open_to_others, private_folder, remove_file, try_lock
 
 __all__ = [
     "Entry",
@@ -54,11 +54,12 @@ _SECONDS_KEPT = 30 * 86400
 _SECONDS_TO_TIDY = 86400
 _SECONDS_TO_LOCK = 30.0
 _LONGEST_TEXT = 10_000
+_LARGEST = 64 << 20  # bytes, for 800,000 chunks
 _VERSION = 1
 _BEGUN = "begun"
 _OF_THE_STUDY = ("server", "source", "group_id", "species", "study_id", "id_is_made", "namesakes", "call")
 _SUM = "sum"
-_only: ContextVar[str] = ContextVar("biocolab_journal", default="")
+_only: ContextVar[Path | None] = ContextVar("biocolab_journal", default=None)
 
 
 @dataclass
@@ -178,9 +179,9 @@ class Entry:
                 remove_file(self._path)
 
     def close(self) -> None:
-        """Release it to other calls; remove it if nothing was recorded."""
+        """Release it to other calls; remove it if nothing was recorded, or may have been."""
         if self._lock is not None:
-            if self._path is not None and self.known == Known():
+            if self._path is not None and self.known == Known() and not self.known.doubtful:
                 with suppress(OSError):
                     remove_file(self._path)
             self._lock.release()
@@ -199,8 +200,8 @@ class Entry:
 
 @contextmanager
 def only(path: Path) -> Iterator[None]:
-    """Within the block, a call of this thread that is not the one of the journal raises InvalidFile."""
-    token = _only.set(path.stem.partition("-")[0])
+    """Within the block, this thread can only continue the call of this journal; anything else raises."""
+    token = _only.set(path)
     try:
         yield
     finally:
@@ -213,7 +214,7 @@ def entry(key: Mapping[str, Any], *, wait: bool) -> Iterator[Entry]:
     # `key` identifies the call: content, server, group and request, never a token. While another call of any process
     # uses the same key, `wait` waits for it; otherwise a submission of its own is started.
     digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:40]
-    if digest != (_only.get() or digest):
+    if (resumed := _only.get()) is not None and resumed.stem.partition("-")[0] != digest:
         msg = (
             "these files are not those of the interrupted call (their content changed, or another version of the "
             "package prepares them differently): submit them again, and forget the interrupted submission"
@@ -255,7 +256,7 @@ def finish(server: str, task_id: str | int, study_info: Mapping[str, Any], known
             _append(each, commit, sync=True)
 
     _end(server, task_id, end)
-    if known is not None and of_task(server, task_id) is None:
+    if known is not None and of_task(server, task_id) is None and not _open_to_others():
         try:
             private_folder(path.parent)
             with open(path, "wb", opener=_private) as file:
@@ -282,6 +283,9 @@ def every() -> list[tuple[Path, Known]]:
     """The journals that no call uses at the moment, latest first."""
     folder = _folder()
     if not folder.is_dir():
+        return []
+    if why := _open_to_others():
+        logger.warning("interrupted submissions are not listed: %s", why)
         return []
     found: list[tuple[float, Path, Known]] = []
     with folder_lock(folder):
@@ -318,6 +322,8 @@ def _end(server: str, task_id: str | int, end: Callable[[Path, Known], None]) ->
 
 
 def _of_task(server: str, task_id: str | int) -> Iterator[tuple[Path, Known]]:
+    if _open_to_others():
+        return
     # Not the records of all other tasks, which are thousands if thousands of studies were submitted within a month.
     for path in [*_folder().glob("[0-9a-f]*.jsonl"), path_of_task(server, task_id)]:
         try:
@@ -333,8 +339,15 @@ def _folder() -> Path:
     return settings.cache_dir / "journal"
 
 
+def _open_to_others() -> str:
+    """Why another user may have written journals; such journals are neither read nor written."""
+    return open_to_others(settings.cache_dir) or open_to_others(_folder())
+
+
 def folder_lock(folder: Path) -> FileLock:
     """The lock of the folder: the files in it are locked, and their locks removed, only while it is held."""
+    if why := _open_to_others():
+        raise PermissionError(why)
     return FileLock(folder / "lock", timeout=_SECONDS_TO_LOCK, mode=0o600)
 
 
@@ -356,6 +369,10 @@ def _taken(folder: Path, digest: str, *, wait: bool) -> Entry:
                     found.known.doubtful |= not found.known.study_id
                     return found
                 busy = True
+            if (resumed := _only.get()) is not None and not (busy and wait):
+                what = "is being resumed by another call" if busy else "was finished or forgotten by another call"
+                msg = f"this submission {what}: nothing is sent. `biocolab resume --list` shows those that are left"
+                raise InvalidArgument(msg)
             if not (busy and wait):
                 path = folder / f"{digest}-{uuid.uuid4().hex[:8]}.jsonl"
                 # Written now, not at the first step, so that other calls see it.
@@ -397,16 +414,20 @@ def _read(path: Path) -> tuple[Known, int]:
     """The recorded state in a file, and the file's length without a cut last line."""
     known, length = Known(), 0
     try:
-        content = path.read_bytes()
+        file = path.open("rb")
     except FileNotFoundError:
         return known, 0
-    known.doubtful = not content  # a journal is never empty
-    for line in content.split(b"\n")[:-1]:
-        length += len(line) + 1
-        try:
-            known.take(_checked(json.loads(line)))
-        except (ValueError, KeyError, TypeError, RecursionError):
-            known.doubtful = True
+    with file:
+        size = os.fstat(file.fileno()).st_size
+        known.doubtful = not 0 < size <= _LARGEST  # a journal is never empty
+        for line in file if size <= _LARGEST else ():
+            if not line.endswith(b"\n"):
+                break
+            length += len(line)
+            try:
+                known.take(_checked(json.loads(line)))
+            except (ValueError, KeyError, TypeError, RecursionError):
+                known.doubtful = True
     return known, length
 
 
@@ -414,7 +435,7 @@ def _checked(step: Any) -> Mapping[str, Any]:
     """A step with a correct checksum; older versions wrote none."""
     if not isinstance(step, dict):
         raise TypeError(step)
-    if step.get(_SUM, _sum(step)) != _sum(step):
+    if _SUM in step and step[_SUM] != _sum(step):
         raise ValueError(step)
     return step
 

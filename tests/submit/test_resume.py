@@ -174,6 +174,22 @@ def test_a_running_submission_is_not_listed_and_not_forgotten(faulty: Sandbox, f
     assert len(bc.submissions()) == 1
 
 
+@pytest.mark.parametrize("route", ["upload_chunk", "get_submission_log"])
+def test_two_calls_that_resume_the_same_submission_make_one_study(faulty: Sandbox, file: Path, route: str) -> None:
+    title = f"resumed twice {route}"
+    break_off(faulty, route, file, name=title)
+    [found] = bc.submissions()
+    held = try_lock(found.path)
+    assert held is not None
+    with pytest.raises(InvalidArgument, match="is being resumed by another call: nothing is sent"):
+        found.resume()
+    held.release()
+    done = found.resume()
+    with pytest.raises(InvalidArgument, match="was finished or forgotten by another call: nothing is sent"):
+        found.resume()
+    assert studies(title) == [done.study_info["uuid"]]
+
+
 def test_a_finished_study_of_a_given_id_is_listed_on_request(faulty: Sandbox, wide: ad.AnnData) -> None:
     wide.biocolab.submit(study_id="finished", skip_dimred=True)
     assert list(bc.submissions()) == []

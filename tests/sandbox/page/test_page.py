@@ -91,6 +91,18 @@ def test_the_page_draws_an_embedding_at_its_own_coordinates(server: Sandbox, sig
     assert np.array_equal(sent, sc.datasets.pbmc68k_reduced().obsm["X_umap"].astype(np.float32))
 
 
+@pytest.mark.parametrize("number", ["9" * 5000, "999", "-1", "%D9%A3", "1.5"])
+def test_a_gene_or_field_that_does_not_exist_is_not_found_whatever_its_number(
+    server: Sandbox, signed_in: requests.Session, number: str
+) -> None:
+    uuid = _public(server, signed_in, "PBMC68k_reduced")
+    for path in (f"gene/{number}", f"field/{number}", f"field/{number}/values"):
+        url = f"{server.url}/page/data/study/{uuid}/{path}"
+        assert signed_in.get(url, timeout=PATIENCE).status_code == 404
+        assert requests.get(url, timeout=PATIENCE).status_code == 401
+    assert signed_in.get(f"{server.url}/page/data/task/x?from={number}", timeout=PATIENCE).status_code == 404
+
+
 def test_a_downloaded_file_equals_the_study(server: Sandbox, signed_in: requests.Session, tmp_path: Any) -> None:
     uuid = _public(server, signed_in, "PBMC68k_reduced")
     made = signed_in.post(f"{server.url}/page/data/study/{uuid}/export", timeout=PATIENCE).json()
