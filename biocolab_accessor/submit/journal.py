@@ -96,8 +96,7 @@ class Known:
             values = {name: _text(step[name]) for name in ("server", "source", "group_id", "species", "study_id")}
             namesakes = step.get("namesakes")
             self.namesakes = None if namesakes is None else frozenset(_text(each) for each in _list(namesakes))
-            call = step.get("call")
-            self.call = None if call is None else dict(call)
+            self.call = _call(step.get("call"))
             self.id_is_made = step["id_is_made"] is True
             for name, value in values.items():
                 setattr(self, name, value)
@@ -369,7 +368,7 @@ def _taken(folder: Path, digest: str, *, wait: bool) -> Entry:
                     found.known.doubtful |= not found.known.study_id
                     return found
                 busy = True
-            if (resumed := _only.get()) is not None and not (busy and wait):
+            if _only.get() is not None and not (busy and wait):
                 what = "is being resumed by another call" if busy else "was finished or forgotten by another call"
                 msg = f"this submission {what}: nothing is sent. `biocolab resume --list` shows those that are left"
                 raise InvalidArgument(msg)
@@ -501,6 +500,18 @@ def _number(value: Any) -> int:
     if type(value) is not int or value < 0:
         raise TypeError(value)
     return value
+
+
+def _call(value: Any) -> dict[str, Any] | None:
+    """A call of :func:`call_of`."""
+    if value is None:
+        return None
+    if "files" not in value or not {"wait", "dry_run"}.isdisjoint(dict(value["arguments"])):
+        raise KeyError(value)
+    for path, size, modified in _list(value["states"]):
+        if not isinstance(path, str) or type(size) is not int or type(modified) is not int:
+            raise TypeError(path)
+    return dict(value)
 
 
 def _id(value: Any) -> str | int:

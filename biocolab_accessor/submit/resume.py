@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from biocolab_accessor.clients.tasks import task_state
 from biocolab_accessor.errors import AmbiguousName, BiocolabError, InvalidArgument, InvalidFile, UnknownName
-from biocolab_accessor.messages import counted, did_you_mean, facts_table, listing, quoted
+from biocolab_accessor.messages import counted, did_you_mean, facts_table, listing, quoted, shown
 from biocolab_accessor.public import public
 from biocolab_accessor.submit import background, journal
 from biocolab_accessor.submit.journal import expect_unchanged_files, files_of
@@ -77,7 +77,7 @@ class BrokenOff:
         name = self.study_id or "(unknown)"
         sent = ", ".join(path.name for path in self.files[:3]) + (" …" if len(self.files) > 3 else "")
         where = f"group {self.group_id} on {self.host}" if self.host else "an unknown server"
-        return f"{name} to {where}, from {sent or 'an object in memory'}: {self.state}, {_ago(self.age)}"
+        return shown(f"{name} to {where}, from {sent or 'an object in memory'}: {self.state}, {_ago(self.age)}")
 
     def _repr_html_(self) -> str:
         return facts_table("Interrupted submission", [(str(k), str(v)) for k, v in self.row().items()])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, overload
 
 if TYPE_CHECKING:
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Ledger", "RequestRecord", "masked_token", "route_name"]
 
-_MOST = 100_000
+_MOST, _LONGEST = 100_000, 1000
 
 
 @dataclass(frozen=True)
@@ -68,6 +68,8 @@ class Ledger(Sequence[RequestRecord]):
 
     def add(self, record: RequestRecord) -> None:
         """Record a request that was answered."""
+        if len(record.path) > _LONGEST:  # anyone who can connect could fill the memory with long paths
+            record = replace(record, path=record.path[:_LONGEST], route=record.route[:_LONGEST])
         with self._lock:
             self._records.append(record)
 

@@ -144,9 +144,7 @@ class ObsTable:
         np.savez(part, fields=np.frombuffer(json.dumps(fields).encode(), np.uint8), **arrays)
         publish(part, path)
 
-    def with_values(
-        self, barcodes: Sequence[str], given: Sequence[str], columns: dict[str, list[Any]]
-    ) -> ObsTable:
+    def with_values(self, barcodes: Sequence[str], given: Sequence[str], columns: dict[str, list[Any]]) -> ObsTable:
         """A table with columns added or replaced, joined by barcode; cells without a given value get missing values."""
         # `columns` is emptied, so that only one of them is in memory twice.
         place = {barcode: i for i, barcode in enumerate(barcodes)}

@@ -346,7 +346,7 @@ def test_names_of_data_are_text_and_never_markup(own: Sandbox, window: Any) -> N
     for place in (".about", "h1", ".fields", ".chart caption", ".chart th"):
         expect(place)
     expect(".about", "javascript:document.title")
-    expect(".python", 'bc.study("<img src=x onerror=\\\"')
+    expect(".python", 'bc.study("<img src=x onerror=\\"')
     window.goto(f"{own.url}/study/{mine.uuid}")
     for place in (".abstract", ".crumbs", ".subtitle", "#embedding", ".key"):
         expect(place)

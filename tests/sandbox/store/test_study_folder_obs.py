@@ -73,7 +73,6 @@ def test_columns_of_a_request_are_in_memory_once_while_they_are_added() -> None:
     assert added.columns["column 7"].values[:2].tolist() == [7.5, 8.5]
 
 
-
 def test_columns_are_joined_by_barcode() -> None:
     table = ObsTable.of({"old": np.array([1, 2, 3])})
     added = table.with_values(["a", "b", "c"], ["c", "a"], {"x": ["p", "q"], "n": [1, 2]})
