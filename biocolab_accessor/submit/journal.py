@@ -16,29 +16,27 @@ import os
 import time
 import uuid
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from filelock import FileLock
 
 from biocolab_accessor.clients.retry import Deadline
 from biocolab_accessor.config import settings
 from biocolab_accessor.errors import BiocolabError, InvalidArgument, InvalidFile
-from biocolab_accessor.platforms import expanded, open_to_others, private_folder, remove_file, try_lock
+from biocolab_accessor.platforms import open_to_others, private_folder, remove_file, try_lock
+from biocolab_accessor.submit.sent_objects import checked_call
 
 __all__ = [
     "Entry",
     "Known",
-    "call_of",
     "drop",
     "entry",
     "every",
-    "expect_unchanged_files",
-    "files_of",
     "finish",
     "folder_lock",
     "forget",
@@ -96,7 +94,7 @@ class Known:
             values = {name: _text(step[name]) for name in ("server", "source", "group_id", "species", "study_id")}
             namesakes = step.get("namesakes")
             self.namesakes = None if namesakes is None else frozenset(_text(each) for each in _list(namesakes))
-            self.call = _call(step.get("call"))
+            self.call = checked_call(step.get("call"))
             self.id_is_made = step["id_is_made"] is True
             for name, value in values.items():
                 setattr(self, name, value)
@@ -502,62 +500,6 @@ def _number(value: Any) -> int:
     return value
 
 
-def _call(value: Any) -> dict[str, Any] | None:
-    """A call of :func:`call_of`."""
-    if value is None:
-        return None
-    if "files" not in value or not {"wait", "dry_run"}.isdisjoint(dict(value["arguments"])):
-        raise KeyError(value)
-    for path, size, modified in _list(value["states"]):
-        if not isinstance(path, str) or type(size) is not int or type(modified) is not int:
-            raise TypeError(path)
-    return dict(value)
-
-
 def _id(value: Any) -> str | int:
     """An id made by a server, which must be returned unchanged."""
     return _number(value) if isinstance(value, int) else _text(value)
-
-
-def call_of(files: Any, paths: Sequence[Path], arguments: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The record of a call of ``bc.submit``; None if it cannot be recorded."""
-    try:
-        states = [[os.path.abspath(path), path.stat().st_size, path.stat().st_mtime_ns] for path in paths]
-        call = {"files": _plain(files), "arguments": dict(arguments), "states": states}
-        return cast("dict[str, Any]", json.loads(json.dumps(call, allow_nan=False, default=_plain_number)))
-    except (OSError, TypeError, ValueError):  # a missing file is reported when it is sent
-        return None
-
-
-def files_of(call: Mapping[str, Any]) -> tuple[Path, ...]:
-    """The files that a call sends."""
-    return tuple(Path(str(state[0])) for state in call.get("states", ()))
-
-
-def expect_unchanged_files(call: Mapping[str, Any]) -> None:
-    """Raise InvalidFile if a file was removed or changed."""
-    for path, size, modified in call["states"]:
-        try:
-            found = os.stat(path)
-        except OSError as error:
-            msg = f"{path} no longer exists ({error.strerror}): restore it, or forget the submission"
-            raise InvalidFile(msg) from error
-        if (found.st_size, found.st_mtime_ns) != (size, modified):
-            msg = f"{path} changed since it was submitted: submit the current file, and forget this submission"
-            raise InvalidFile(msg)
-
-
-def _plain_number(value: Any) -> Any:
-    """A NumPy number as a Python number."""
-    item = getattr(value, "item", None)
-    if not callable(item):
-        raise TypeError(value)
-    return item()
-
-
-def _plain(files: Any) -> Any:
-    if isinstance(files, str | os.PathLike):
-        return os.path.abspath(expanded(Path(files)))
-    if isinstance(files, Mapping):
-        return {str(name): _plain(path) for name, path in files.items()}
-    return [_plain(each) for each in files]

@@ -14,7 +14,7 @@ from biocolab_accessor.errors import AmbiguousName, BiocolabError, InvalidArgume
 from biocolab_accessor.messages import counted, did_you_mean, facts_table, listing, quoted, shown
 from biocolab_accessor.public import public
 from biocolab_accessor.submit import background, journal
-from biocolab_accessor.submit.journal import expect_unchanged_files, files_of
+from biocolab_accessor.submit.sent_objects import expect_unchanged_files, files_of
 
 if TYPE_CHECKING:
     from biocolab_accessor.clients.bbrowserx import BBrowserXConnector

@@ -29,9 +29,8 @@ from biocolab_accessor.submit.files import (
     study_type_number,
     study_type_of_files,
 )
-from biocolab_accessor.submit.journal import call_of
 from biocolab_accessor.submit.plan import FilesPlan, Plan, Strictness, StudyRequest, plan_submission
-from biocolab_accessor.submit.sent_objects import remember_sent
+from biocolab_accessor.submit.sent_objects import call_of, remember_sent
 from biocolab_accessor.submit.submission import Sent, Submission, warn_of_namesakes, warn_of_restart, was_lost
 from biocolab_accessor.submit.tables import names_of_tables, with_tabs
 from biocolab_accessor.submit.write import tables_of, write_plan
