@@ -29,7 +29,6 @@ from biocolab_accessor.clients.retry import Deadline
 from biocolab_accessor.config import settings
 from biocolab_accessor.errors import BiocolabError, InvalidArgument, InvalidFile
 from biocolab_accessor.platforms import open_to_others, private_folder, remove_file, try_lock
-from biocolab_accessor.submit.sent_objects import checked_call
 
 __all__ = [
     "Entry",
@@ -94,7 +93,7 @@ class Known:
             values = {name: _text(step[name]) for name in ("server", "source", "group_id", "species", "study_id")}
             namesakes = step.get("namesakes")
             self.namesakes = None if namesakes is None else frozenset(_text(each) for each in _list(namesakes))
-            self.call = checked_call(step.get("call"))
+            self.call = _call(step.get("call"))
             self.id_is_made = step["id_is_made"] is True
             for name, value in values.items():
                 setattr(self, name, value)
@@ -498,6 +497,21 @@ def _number(value: Any) -> int:
     if type(value) is not int or value < 0:
         raise TypeError(value)
     return value
+
+
+def _call(value: Any) -> dict[str, Any] | None:
+    """A call of ``bc.submit``, or None; raise KeyError, TypeError or ValueError for anything else."""
+    if value is None:
+        return None
+    states = value["states"]
+    if not isinstance(states, list) or "files" not in value:
+        raise TypeError(value)
+    if not {"wait", "dry_run"}.isdisjoint(dict(value["arguments"])):
+        raise ValueError(value)
+    for path, size, modified in states:
+        if not isinstance(path, str) or type(size) is not int or type(modified) is not int:
+            raise TypeError(path)
+    return dict(value)
 
 
 def _id(value: Any) -> str | int:

@@ -9,15 +9,14 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 from anndata import AnnData
 
-from biocolab_accessor.errors import InvalidArgument, InvalidResponse, ServerError
+from biocolab_accessor.errors import InvalidArgument, InvalidResponse, ServerError, public
 from biocolab_accessor.io.compression import Compression
 from biocolab_accessor.io.safe_files import target_path
 from biocolab_accessor.messages import quoted, warn
 from biocolab_accessor.protocol import SERVERS, STUDY_TYPES, Filters, Server
-from biocolab_accessor.public import public
 from biocolab_accessor.studies.catalog import connector_of, group_id_of
-from biocolab_accessor.submit.background import follow
-from biocolab_accessor.submit.delivery import chunk_bytes, delivery, outgoing
+from biocolab_accessor.studies.provenance import remember_sent
+from biocolab_accessor.submit.delivery import call_of, chunk_bytes, delivery, outgoing
 from biocolab_accessor.submit.files import (
     Files,
     as_entries,
@@ -30,8 +29,7 @@ from biocolab_accessor.submit.files import (
     study_type_of_files,
 )
 from biocolab_accessor.submit.plan import FilesPlan, Plan, Strictness, StudyRequest, plan_submission
-from biocolab_accessor.submit.sent_objects import call_of, remember_sent
-from biocolab_accessor.submit.submission import Sent, Submission, warn_of_namesakes, warn_of_restart, was_lost
+from biocolab_accessor.submit.submission import Sent, Submission, follow, warn_of_namesakes, warn_of_restart, was_lost
 from biocolab_accessor.submit.tables import names_of_tables, with_tabs
 from biocolab_accessor.submit.write import tables_of, write_plan
 

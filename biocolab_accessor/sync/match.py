@@ -16,9 +16,8 @@ from biocolab_accessor.errors import InvalidArgument, InvalidColumn, InvalidName
 from biocolab_accessor.messages import did_you_mean, facts_table, listing, quoted
 from biocolab_accessor.protocol import Source
 from biocolab_accessor.studies.catalog import study, study_of_origin
-from biocolab_accessor.studies.provenance import read_provenance
+from biocolab_accessor.studies.provenance import read_provenance, submission_of
 from biocolab_accessor.studies.study import Study
-from biocolab_accessor.submit.sent_objects import submission_of
 from biocolab_accessor.submit.submission import Submission
 
 __all__ = [
@@ -312,8 +311,6 @@ def study_of_object(adata: AnnData, *, writes: bool = False) -> Study:
                 ". (An object is known by its last submission in this session, until its cells or genes change; "
                 "copies are other objects)"
             )
-        refused = UnknownStudy(msg)
-        if writes and submission_of(adata) is not None:
-            refused.line = "{call}(study={it}.biocolab.study)"
-        raise refused from error
+        was_sent = writes and submission_of(adata) is not None
+        raise UnknownStudy(msg, line="{call}(study={it}.biocolab.study)" if was_sent else "") from error
     return study_of_origin(origin)
