@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from textwrap import fill
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -182,6 +183,8 @@ def submit(
         print_json({"ok": plan.ok, **fields, "findings": plan.report.to_frame().to_dict("records")})
     else:
         text = repr(plan).replace("the same call without dry_run", "the same command without --dry-run")
+        if out.is_terminal:
+            text = "\n".join(fill(line, out.width, subsequent_indent="    ") for line in text.splitlines())
         out.print(text, markup=False, soft_wrap=True)
     raise typer.Exit(0 if plan.ok else 1)
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 import pandas as pd
 
 from biocolab_accessor.concurrency import request_threads, result
+from biocolab_accessor.config import settings
 from biocolab_accessor.connection.default import current, how_to_reconnect
 from biocolab_accessor.errors import (
     AmbiguousName,
@@ -17,12 +18,13 @@ from biocolab_accessor.errors import (
     ConfigurationError,
     InvalidArgument,
     InvalidResponse,
+    MissingCredentials,
     UnknownDatabase,
     UnknownGroup,
     UnknownStudy,
 )
 from biocolab_accessor.io.values import table_of
-from biocolab_accessor.messages import did_you_mean, listing, quoted, shown
+from biocolab_accessor.messages import did_you_mean, listing, quoted, shown, warn
 from biocolab_accessor.protocol import SERVERS, SOURCES, SPECIES, Server, Source, argument_names, known_species
 from biocolab_accessor.public import public
 from biocolab_accessor.studies import missing_study_hints
@@ -38,6 +40,7 @@ __all__ = [
     "PUBLIC_STUDIES",
     "buckets",
     "connector_of",
+    "connectors_of",
     "database",
     "databases",
     "expression_summary",
@@ -292,17 +295,13 @@ def studies(
     ...     list(bc.studies(None, species=None).columns[:6])
     ['study_id', 'title', 'created_by', 'uuid', 'group', 'species']
     """
-    connector = connector_of(source)
-    ids = [row["id"] for row in list_groups(connector)] if group is None else [group_id_of(connector, group)]
     several = ["group", "species"] if group is None or species is None else []
-    with request_threads("biocolab-studies") as threads:
-        asked = [
-            (each, kind, threads.submit(list_studies, connector, each, kind))
-            for each in ids
-            for kind in (SPECIES if species is None else [species])
-        ]
-        lists = [(dict(zip(several, (each, kind), strict=False)), result(rows)) for each, kind, rows in asked]
-    rows = [{**row, **where} for where, found in lists for row in found]
+    lists = _lists_of_studies(connector_of(source), group, species)
+    rows = [{**row, **{name: where[name] for name in several}} for where, found in lists for row in found]
+    if not rows and species is not None:
+        of = "your groups" if group is None else f"group {quoted(group)}"
+        call = f"bc.studies({group!r}, species=None{'' if source == 'bbrowserx' else f', source={source!r}'})"
+        warn(f"{of} has no {species} study; this lists all species: {call}")
     try:
         frame = table_of([_seen(row) for row in rows])
     except OverflowError as error:
@@ -310,6 +309,20 @@ def studies(
         raise InvalidResponse(msg) from error
     first = ["study_id", "title", "created_by", "uuid", *several]
     return frame.reindex(columns=[*first, *(name for name in frame.columns if name not in first)])
+
+
+def _lists_of_studies(
+    connector: BBrowserXConnector, group: str | None, species: str | None
+) -> list[tuple[dict[str, str], list[dict[str, Any]]]]:
+    """The studies of one or all groups, and of one or all species, with the group and species of each list."""
+    ids = [row["id"] for row in list_groups(connector)] if group is None else [group_id_of(connector, group)]
+    with request_threads("biocolab-studies") as threads:
+        asked = [
+            ({"group": each, "species": kind}, threads.submit(list_studies, connector, each, kind))
+            for each in ids
+            for kind in (SPECIES if species is None else [species])
+        ]
+        return [(where, result(rows)) for where, rows in asked]
 
 
 @public
@@ -376,8 +389,11 @@ def study(
     try:
         return _LOOKUPS[source].by_id(source, study_id, species, database, group)
     except UnknownStudy as error:
-        for hint in _hints(study_id, source):
+        hints = _hints(study_id, source)
+        for hint in hints:
             error.add_note(hint)
+        if not hints:
+            _say_where_it_is(error, study_id)
         raise
 
 
@@ -387,6 +403,25 @@ def _hints(study_id: str, source: Source) -> list[str]:
         connector = connector_of(source if source in SERVERS else "bbrowserx")
         return [note for hint in missing_study_hints if (note := hint(study_id, connector))]
     return []
+
+
+def _say_where_it_is(error: UnknownStudy, study_id: str) -> None:
+    """Name the call for a study with this id that has another source or species."""
+    found: list[tuple[str, dict[str, str]]] = []
+    with suppress(BiocolabError, OSError, NotImplementedError), settings.override(max_retries=0):
+        for source, connector in connectors_of(None).items():
+            for where, rows in _lists_of_studies(connector, None, None):
+                found += [(source, where) for row in rows if study_id in _names(row)]
+    if len(found) == 1:
+        [(source, where)] = found
+        species, group = where["species"], where["group"]
+        error.add_note(f"{source} has a {species} study {quoted(study_id)} in group {quoted(group)}:")
+        error.line = _call_for(study_id, source, species)
+
+
+def _call_for(study_id: str, source: str, species: str) -> str:
+    kind = "" if species == "human" else f", species={species!r}"
+    return f"bc.study({study_id!r}, source={source!r}{kind})"
 
 
 def study_of_database(database: Database, study_id: str) -> Study:
@@ -466,6 +501,25 @@ def connector_of(source: str) -> BBrowserXConnector:
     raise InvalidArgument(msg)
 
 
+def connectors_of(source: Server | None) -> dict[str, BBrowserXConnector]:
+    """The connector of a source, or of each server that the connection has credentials for."""
+    if source is not None:
+        return {source: connector_of(source)}
+    found: dict[str, BBrowserXConnector] = {}
+    missing: list[MissingCredentials] = []
+    for name in SERVERS:
+        try:
+            connector = connector_of(name)
+        except MissingCredentials as error:
+            missing.append(error)
+            continue
+        if connector.host not in [other.host for other in found.values()]:  # a sandbox is both
+            found[name] = connector
+    if not found:
+        raise missing[0]
+    return found
+
+
 def group_id_of(connector: BBrowserXConnector, group: str, known: Sequence[Mapping[str, str]] | None = None) -> str:
     """The id of a group, given by id or display name; the list of groups is requested unless it is given."""
     if group == PUBLIC_STUDIES:
@@ -498,10 +552,15 @@ def study_of_group(
     if not found and len(start) >= _SHORTEST_UUID:
         found = {row["uuid"]: (row, group) for row, group in every if row["uuid"].startswith(start)}
     if len(found) > 1:
-        named = "; ".join(f"{uuid} ({quoted(row['title'])} in {group})" for uuid, (row, group) in found.items())
+        named = "; ".join(
+            f"{uuid} ({', '.join(filter(None, [quoted(row['title']), str(row.get('created_at') or '')]))} in {group})"
+            for uuid, (row, group) in found.items()
+        )
         begins = "the id" if any(study_id in _names(row) for row, _ in found.values()) else "a uuid that begins with"
         msg = f"several studies have {begins} {quoted(study_id)}: give one of the uuids {named}"
-        raise AmbiguousName(msg)
+        refused = AmbiguousName(msg)
+        refused.line = _call_for(next(iter(found)), source, species)
+        raise refused
     if not found:
         near = did_you_mean(study_id, [str(row["study_id"]) for row, _ in every])
         where = f"{connector.host} (groups {listing(group_ids)})"

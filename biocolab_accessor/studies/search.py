@@ -17,18 +17,18 @@ import pandas as pd
 
 from biocolab_accessor.concurrency import request_threads, result
 from biocolab_accessor.config import settings
-from biocolab_accessor.errors import InvalidArgument, InvalidResponse, MissingCredentials, ServerError, Unauthorized
+from biocolab_accessor.errors import InvalidArgument, InvalidResponse, ServerError, Unauthorized
 from biocolab_accessor.io.values import table_of
 from biocolab_accessor.messages import did_you_mean, quoted, shown, warn
-from biocolab_accessor.protocol import SERVERS, SPECIES, Server, argument_names, known_species
+from biocolab_accessor.protocol import SPECIES, Server, argument_names, known_species
 from biocolab_accessor.public import public
-from biocolab_accessor.studies.catalog import PUBLIC_STUDIES, connector_of, group_id_of, list_groups, list_studies
+from biocolab_accessor.studies.catalog import PUBLIC_STUDIES, connectors_of, group_id_of, list_groups, list_studies
 from biocolab_accessor.studies.terms import Term, read_terms
 
 if TYPE_CHECKING:
     from biocolab_accessor.clients.bbrowserx import BBrowserXConnector
 
-__all__ = ["look_up", "search", "words_of"]
+__all__ = ["forget_lists", "look_up", "search", "words_of"]
 
 _COLUMNS = ["study", "source", "group", "species", "title", "n_cells", "matched", "reference", "uuid"]
 _WEIGHTS = {"id": 4.0, "title": 3.0, "authors": 1.5, "abstract": 1.0}
@@ -65,7 +65,7 @@ def search(
     as the beginning of a longer one. A word that no study has is replaced by the nearest spellings, with a warning. A
     term finds the terms below it: monocyte finds macrophage.
 
-    The lists are kept in memory for ``bc.settings.search_age`` seconds, and not read again until then. The first search
+    The lists are kept in memory for ``bc.settings.search_age`` seconds, or until you submit a study. The first search
     makes one request for the groups, one for each group and species, one for the terms of all studies, and one for the
     tree of terms if there are any.
 
@@ -117,7 +117,7 @@ def search(
         raise InvalidArgument(msg)
     wanted = SPECIES if species is None else [known_species(name) for name in _names(species, "species")]
     groups = None if group is None else _names(group, "group")
-    every = {name: look_up(connector, groups, wanted) for name, connector in _connectors(source).items()}
+    every = {name: look_up(connector, groups, wanted) for name, connector in connectors_of(source).items()}
     alternatives = {name: _alternatives(found, words) for name, found in every.items()}
     rows = [
         (score, _row(listed, name, reasons))
@@ -149,25 +149,6 @@ def _names(given: Any, what: str) -> list[str]:
         msg = f"{what} is empty: give a name, or None for all"
         raise InvalidArgument(msg)
     return names
-
-
-def _connectors(source: Server | None) -> dict[str, BBrowserXConnector]:
-    """The connector of a source, or of each server that the connection has credentials for."""
-    if source is not None:
-        return {source: connector_of(source)}
-    found: dict[str, BBrowserXConnector] = {}
-    missing: list[MissingCredentials] = []
-    for name in SERVERS:
-        try:
-            connector = connector_of(name)
-        except MissingCredentials as error:
-            missing.append(error)
-            continue
-        if connector.host not in [other.host for other in found.values()]:  # a sandbox is both
-            found[name] = connector
-    if not found:
-        raise missing[0]
-    return found
 
 
 def _matches(found: Found, wanted: Mapping[str, Sequence[Alternatives]]) -> list[tuple[Listed, float, list[str]]]:
@@ -359,6 +340,12 @@ class _Index:
 # By the connector, which belongs to one server and one token, and ends with its connection.
 _indexes: WeakKeyDictionary[BBrowserXConnector, _Index] = WeakKeyDictionary()
 _lock = Lock()
+
+
+def forget_lists() -> None:
+    """Let the next search ask the servers again, because a study was added."""
+    with _lock:
+        _indexes.clear()
 
 
 def look_up(connector: BBrowserXConnector, groups: Sequence[str] | None, species: Sequence[str]) -> Found:

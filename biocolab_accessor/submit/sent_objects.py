@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from biocolab_accessor.submit.submission import Submission
 
-__all__ = ["remember_sent", "submission_of"]
+__all__ = ["remember_sent", "submission_of", "submission_with_cells"]
 
 
 class _Sent(NamedTuple):
@@ -48,3 +48,9 @@ def submission_of(adata: AnnData) -> Submission | None:
         return known.submission
     _sent.pop(id(adata), None)
     return None
+
+
+def submission_with_cells(adata: AnnData) -> Submission | None:
+    """The last submission of another object that has all cells of this one, such as the object that it is a part of."""
+    known = reversed(list(_sent.values()))
+    return next((each.submission for each in known if adata.obs_names.isin(each.obs_names).all()), None)

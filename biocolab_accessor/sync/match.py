@@ -18,8 +18,8 @@ from biocolab_accessor.protocol import Source
 from biocolab_accessor.studies.catalog import study, study_of_origin
 from biocolab_accessor.studies.provenance import read_provenance
 from biocolab_accessor.studies.study import Study
-from biocolab_accessor.submit.sent_objects import submission_of
-from biocolab_accessor.submit.submission import Submission
+from biocolab_accessor.submit.sent_objects import submission_of, submission_with_cells
+from biocolab_accessor.submit.submission import Submission, call_of
 
 __all__ = [
     "OBS_REMEDY",
@@ -313,6 +313,9 @@ def study_of_object(adata: AnnData, *, writes: bool = False) -> Study:
                 "copies are other objects)"
             )
         refused = UnknownStudy(msg)
+        if not writes and (other := submission_with_cells(adata)) is not None:
+            refused = UnknownStudy(f"{msg}. The cells of this one were submitted as {quoted(other.study_id)}")
+            refused.line = f"{call_of(other.task_id, other.source)}.study()  # give it as study="
         if writes and submission_of(adata) is not None:
             refused.line = "{call}(study={it}.biocolab.study)"
         raise refused from error
