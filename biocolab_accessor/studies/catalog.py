@@ -415,7 +415,7 @@ def _say_where_it_is(error: UnknownStudy, study_id: str) -> None:
     if len(found) == 1:
         [(source, where)] = found
         species, group = where["species"], where["group"]
-        error.add_note(f"{source} has a {species} study {quoted(study_id)} in group {quoted(group)}:")
+        error.add_note(f"It is in group {quoted(group)}: source {quoted(source)}, species {quoted(species)}")
         error.line = _call_for(study_id, source, species)
 
 

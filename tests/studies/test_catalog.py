@@ -286,7 +286,7 @@ def test_the_error_names_the_call_that_finds_the_study_elsewhere(counts: ad.AnnD
     for source in ("bioflex", "bbrowserx"):
         with pytest.raises(UnknownStudy) as caught:
             bc.study("ELSEWHERE", source=source)
-        notes = ["bbrowserx has a mouse study 'ELSEWHERE' in group 'personal':", f"  {call}"]
+        notes = ["It is in group 'personal': source 'bbrowserx', species 'mouse'", f"  {call}"]
         assert caught.value.__notes__ == notes
     assert eval(call).id == "ELSEWHERE"
 
