@@ -9,6 +9,7 @@ import ipaddress
 import itertools
 import os
 import signal
+import sqlite3
 import ssl
 import stat
 import tempfile
@@ -19,6 +20,7 @@ from collections import Counter
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import anndata as ad
 import hypothesis
@@ -34,6 +36,7 @@ from biocolab_accessor.config import Settings
 from biocolab_accessor.connection import default
 from biocolab_accessor.sandbox.processing import tasks
 from biocolab_accessor.sandbox.server import Sandbox
+from biocolab_accessor.sandbox.store import files
 from tests import warm
 
 pytest_plugins = ["pytester", "tests.skips"]
@@ -91,6 +94,21 @@ def quick_sandboxes() -> Iterator[None]:
         if warm.AVAILABLE:
             warm.prepare()
             monkeypatch.setattr(tasks, "start_worker", warm.Worker)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_waiting_for_the_disk() -> Iterator[None]:
+    """Files of tests do not have to survive a power cut: a submission waits for the disk a dozen times."""
+
+    def connect(*args: Any, **kwargs: Any) -> sqlite3.Connection:
+        connection = sqlite3.connect(*args, **kwargs)
+        connection.execute("pragma synchronous = off")
+        return connection
+
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(os, "fsync", lambda descriptor: None)
+        monkeypatch.setattr(files, "sqlite3", types.SimpleNamespace(**{**vars(sqlite3), "connect": connect}))
         yield
 
 

@@ -118,6 +118,7 @@ def test_nothing_is_stopped_after_its_block() -> None:
     assert stopped == ["second", "late"]
 
 
+@pytest.mark.sweeps
 def test_a_thread_that_cannot_be_stopped_holds_neither_the_error_nor_the_interpreter() -> None:
     code = (
         "import threading\n"

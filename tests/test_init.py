@@ -77,6 +77,7 @@ def test_every_public_class_has_a_call_that_returns_it() -> None:
     assert bc.OwnStudy.__name__ == "OwnStudy"  # its own tests have the calls of these three
 
 
+@pytest.mark.sweeps
 def test_a_class_and_a_function_whose_names_differ_in_their_first_letter_are_both_there() -> None:
     code = (
         "import biocolab_accessor as bc;"

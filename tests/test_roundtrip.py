@@ -130,10 +130,10 @@ def test_batches_become_one_study_with_their_names(counts: ad.AnnData, server: S
 
 def test_raw_and_lognorm_are_scanpys(counts: ad.AnnData, server: Sandbox) -> None:
     back = counts.biocolab.submit(skip_dimred=True).study().to_anndata(unit="raw", layers=["lognorm"])
-    expected = counts.copy()
+    expected = ad.AnnData(dense(counts.X))  # for a sparse matrix scanpy compiles its sums for seconds
     sc.pp.normalize_total(expected, target_sum=1e4)
     sc.pp.log1p(expected)
-    np.testing.assert_allclose(dense(back.layers["lognorm"]), dense(expected.X), rtol=1e-6)
+    np.testing.assert_allclose(dense(back.layers["lognorm"]), expected.X, rtol=1e-6)
     np.testing.assert_array_equal(dense(back.X), dense(counts.X))
 
 

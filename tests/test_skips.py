@@ -40,6 +40,7 @@ def ran(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> object:
     return run
 
 
+@pytest.mark.sweeps
 def test_a_skip_that_is_not_allowed_fails_the_session_in_ci(ran: object, tmp_path: Path) -> None:
     result = ran("-n2", ci="true", data=tmp_path / "absent")
     assert result.ret == pytest.ExitCode.TESTS_FAILED

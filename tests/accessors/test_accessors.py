@@ -30,6 +30,7 @@ class TestRegistration:
         assert ad.AnnData.biocolab is AnnDataAccessor
         assert pd.DataFrame.biocolab is DataFrameAccessor
 
+    @pytest.mark.sweeps
     def test_importing_again_causes_no_warning(self) -> None:
         code = """
             import warnings; warnings.simplefilter("error", UserWarning)

@@ -58,6 +58,7 @@ def test_a_view_is_not_changed_and_the_accessor_says_what_it_has(mdata: object) 
         mdata[:3].biocolab.pull_metadata("phase")
 
 
+@pytest.mark.sweeps
 def test_the_accessor_of_mudata_is_registered_in_whatever_order_they_are_imported() -> None:
     code = "import biocolab_accessor, mudata; print('biocolab' in vars(mudata.MuData))"
     done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=True)

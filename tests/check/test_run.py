@@ -71,6 +71,7 @@ def test_a_wrong_matrix_type_is_refused():
         bc.check(AnnData(np.eye(2)), input_matrix_type="both")
 
 
+@pytest.mark.sweeps
 def test_importing_the_package_loads_no_rules():
     code = "import sys, biocolab_accessor.check as c; print(any('check.' in m for m in sys.modules))"
     package = str(Path(bc.__file__).parents[1])

@@ -69,6 +69,7 @@ def test_a_sandbox_ends_with_a_signal_and_without_a_traceback(start: Start, numb
     assert not folder.exists()
 
 
+@pytest.mark.sweeps
 def test_the_printed_lines_work_when_pasted(start: Start, counts: ad.AnnData, tmp_path: Path) -> None:
     counts.write_h5ad(tmp_path / "x.h5ad")
     _, said = start("--path", tmp_path / "d", "--study", f"mine={tmp_path / 'x.h5ad'}")

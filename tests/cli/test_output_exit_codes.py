@@ -122,6 +122,7 @@ def test_every_own_error_has_an_exit_code_between_1_and_5() -> None:
     assert (codes["CheckFailed"], codes["InvalidToken"], codes["TimedOut"], codes["TaskFailed"]) == (1, 3, 4, 5)
 
 
+@pytest.mark.sweeps
 def test_an_invalid_setting_is_reported_without_its_value() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "biocolab_accessor", "cache", "info"],

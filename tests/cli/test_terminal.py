@@ -114,6 +114,7 @@ class TestOutsideATerminal:
             assert bc.cache.info().entries == 0
 
     @pytest.mark.skipif(os.name == "nt", reason="Windows has no broken pipes")
+    @pytest.mark.sweeps
     def test_a_reader_that_ends_early_causes_no_message(self, server: Sandbox) -> None:
         reading, writing = os.pipe()
         os.close(reading)

@@ -103,7 +103,8 @@ def test_cached_files_count_as_available_memory(
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="other systems do not keep to these limits")
-@pytest.mark.parametrize("limit", ["RLIMIT_AS", pytest.param("RLIMIT_DATA", marks=pytest.mark.sweeps)])
+@pytest.mark.sweeps
+@pytest.mark.parametrize("limit", ["RLIMIT_AS", "RLIMIT_DATA"])
 def test_a_limit_of_the_process_bounds_the_budget(limit: str) -> None:
     code = (
         "import resource, numpy, biocolab_accessor as bc\n"

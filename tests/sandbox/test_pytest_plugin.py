@@ -21,6 +21,7 @@ def test_the_documented_example_passes_in_another_project(pytester: pytest.Pytes
     pytester.runpytest_subprocess(*_LIGHT).assert_outcomes(passed=2)
 
 
+@pytest.mark.sweeps
 def test_each_test_has_its_own_sandbox_and_the_session_shares_one(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(
         """

@@ -84,6 +84,7 @@ def test_a_task_that_was_running_ends_as_interrupted_and_one_that_had_ended_is_c
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="processes are looked up in /proc")
+@pytest.mark.sweeps
 def test_the_worker_exits_if_the_server_is_killed(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "biocolab_accessor", "sandbox", "--path", str(tmp_path)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)

@@ -56,6 +56,7 @@ def test_a_backed_study_reads_from_its_file(study, tmp_path: Path) -> None:
         study.to_anndata(backed=tmp_path / "x.h5ad", format="csc")
 
 
+@pytest.mark.sweeps  # scanpy compiles its sums of sparse blocks for seconds
 @pytest.mark.smoke
 def test_scanpy_functions_work_on_a_lazy_study(study, tmp_path: Path) -> None:
     import scanpy as sc

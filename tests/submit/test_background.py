@@ -225,6 +225,7 @@ class TestTheThread:
         assert not background.is_followed(submission)
         assert [record.message for record in caplog.records if record.levelname in ("WARNING", "ERROR")] == []
 
+    @pytest.mark.sweeps
     def test_ends_with_the_interpreter(self, strict: Sandbox, counts: ad.AnnData) -> None:
         keep_queued(strict)
         with bc.settings.override(follow=False):
