@@ -256,7 +256,8 @@ def wait(
     if task is None:
         waiting = [each for each in connected_submissions(to.value) if each.task_id != ""]
         if len(waiting) != 1:
-            msg = f"{len(waiting)} tasks of this machine are waiting: give the TASK, see biocolab tasks"
+            found = f"{len(waiting)} tasks of this machine are" if waiting else "no task of this machine is"
+            msg = f"{found} waiting: give the TASK{', see biocolab tasks' if waiting else ' of another machine'}"
             raise InvalidArgument(msg)
         task = str(waiting[0].task_id)
     print_submission(bc.submission(task, to=to.value).wait(), as_json=as_json)
