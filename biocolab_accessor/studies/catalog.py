@@ -285,6 +285,11 @@ def studies(
     InvalidResponse
         The server's answer is not a list of studies.
 
+    Warns
+    -----
+    UserWarning
+        There is no study of this species; other species may have some.
+
     Examples
     --------
     >>> import biocolab_accessor as bc
@@ -360,7 +365,7 @@ def study(
     ------
     UnknownStudy
         The server has no study with this id; the message suggests similar ids where the server lists its studies, and
-        says if the study was submitted and is not finished.
+        says if the study was submitted and is not finished, or names the call if another source or species has it.
     AmbiguousName
         Several studies have this id; the message lists their uuids.
     InvalidArgument
